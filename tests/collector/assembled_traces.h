@@ -2,6 +2,7 @@
 // Spans for the tests of the trace assembler, and what the assembler made of them.
 #pragma once
 
+#include "parsed_json.h"
 #include "trace/trace_assembler.h"
 #include "trace/trace_tree.h"
 
@@ -167,7 +168,11 @@ inline bool Assembly::take(const AssembledTrace& trace) {
     one.linked[std::string(trace.trace.text(linked->name))] = {linked->linked_id, linked->times.count()};
   }
   if (draws) one.text = trace_text(trace, style);
-  if (encodes) one.json = to_json(trace);
+  if (encodes) {
+    JsonWriter json;
+    write_json(json, trace);
+    one.json = parsed(json);
+  }
   seen.push_back(std::move(one));
   return shows;
 }

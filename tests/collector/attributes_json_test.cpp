@@ -3,13 +3,16 @@
 #include "model/entry_json.h"
 
 #include "model/otlp_attributes.h"
+#include "parsed_json.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <protozero/pbf_writer.hpp>
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -43,7 +46,7 @@ std::string decoded(const std::string& bytes, bool* malformed_out = nullptr) {
   const auto json = attributes_json(bytes, kSpanAttributes, malformed);
   if (malformed_out != nullptr) *malformed_out = malformed;
   EXPECT_TRUE(malformed_out != nullptr || !malformed);
-  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+  return json.dump();
 }
 
 TEST(AttributesJson, IsAnEmptyObjectWithoutAny) { EXPECT_EQ(decoded(""), "{}"); }
@@ -102,11 +105,13 @@ TEST(AttributesJson, TakesTheFirstOfTwoKeys) {
 
 // A chunk of a recording has room for a million. If each key is compared with all others, this takes minutes.
 TEST(AttributesJson, TakesAnyNumberOfKeys) {
-  constexpr std::size_t kKeys = 300'000;
+  constexpr std::ptrdiff_t kKeys = 300'000;
   std::string bytes;
-  for (std::size_t i = 0; i < kKeys; ++i) append_integer_attribute(bytes, kSpanAttributes, std::to_string(i), 1);
+  for (std::ptrdiff_t i = 0; i < kKeys; ++i) append_integer_attribute(bytes, kSpanAttributes, std::to_string(i), 1);
   bool malformed = false;
-  EXPECT_EQ(attributes_json(bytes, kSpanAttributes, malformed).size(), kKeys);
+  JsonWriter json;
+  write_attributes(json, bytes, kSpanAttributes, malformed);
+  EXPECT_EQ(std::count(json.text().begin(), json.text().end(), ':'), kKeys);
 }
 
 TEST(AttributesJson, KeepsWhatCameBeforeTheDamage) {

@@ -5,12 +5,12 @@
 #include "command/options.h"
 #include "invented_spans.h"
 #include "kept_entry.h"
-#include "model/entry_json.h"
 #include "model/filtered_source.h"
 #include "model/labels_and_attributes.h"
 #include "model/match_watch.h"
 #include "model/otlp_attributes.h"
 #include "model/source_options.h"
+#include "parsed_json.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan replay: summarizes a recording, or prints its entries as JSON.
+#include "base/json_writer.h"
 #include "base/stopping.h"
 #include "command/command.h"
 #include "command/options.h"
@@ -42,10 +43,16 @@ struct ReplayOptions {
 class SpanPrinter : public Sink {
  public:
   void on_entry(const Entry& entry) override {
-    std::cout << to_json(entry).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << '\n';
+    json_.clear();
+    write_json(json_, entry);
+    json_.end_document();
+    std::cout << json_.text();
     if (!std::cout) stopping = true;
   }
   void on_tick(std::uint64_t /*now_unix_ns*/) override {}
+
+ private:
+  JsonWriter json_;
 };
 
 int run_replay(const ReplayOptions& options, const OutputOptions& common) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan trace: assembles traces from a source's entries and prints those that the filter wants.
 #include "base/failure.h"
+#include "base/json_writer.h"
 #include "base/stopping.h"
 #include "base/text.h"
 #include "base/text_output.h"
@@ -89,6 +90,7 @@ class TracePrinter : public Sink {
   TraceAssembler assembler_;
   const Source* source_ = nullptr;
   bool is_live_ = false;
+  JsonWriter json_;
   std::uint64_t shown_ = 0;       // number of traces, including those that standard_output() loses later
   std::uint64_t refused_ = 0;     // by standard_output()
   std::uint64_t filtered_ = 0;    // removed by the filter
@@ -112,7 +114,10 @@ bool TracePrinter::take(const AssembledTrace& trace) {
   }
   std::string text;
   if (common_.json) {
-    text = to_json(trace).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+    json_.clear();
+    write_json(json_, trace);
+    json_.end_document();
+    text = json_.text();
   } else {
     TreeStyle style;
     style.utf8 = !options_.ascii && locale_is_utf8();

@@ -2,7 +2,6 @@
 #include "model/entry_json.h"
 
 #include "base/text.h"
-#include "model/otlp_attributes.h"
 #include "model/span_links.h"
 
 #include <nopspan/probes.h>
@@ -10,16 +9,13 @@
 
 #include <array>
 #include <cmath>
-#include <cstring>
+#include <set>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <utility>
 
 namespace nopspan::collector {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 constexpr std::array<const char*, 4> kTypes = {"span", "event", "retry", "gauge"};
 constexpr std::array<const char*, 4> kStatuses = {"ok", "error", "cancelled", "exception"};
@@ -30,47 +26,19 @@ const char* name_in(const std::array<const char*, N>& names, std::size_t index) 
   return index < N ? names[index] : "unknown";
 }
 
-// read_attribute() and read_value() reject values that are nested deeper than protobuf's decoders allow. The recursion
-// is therefore bounded, and every nested item can be read.
-Json value_json(const Attribute& attribute) {
-  constexpr unsigned kItems = 1;  // the field of the items in ArrayValue and KeyValueList
-  switch (attribute.type) {
-    case Attribute::Type::none:
-      return nullptr;
-    case Attribute::Type::text:
-      return std::string(attribute.text);
-    case Attribute::Type::boolean:
-      return attribute.integer != 0;
-    case Attribute::Type::integer:
-      return attribute.integer;
-    case Attribute::Type::real:
-      return real_json(attribute.real);
-    case Attribute::Type::bytes:
-      return hex_text(attribute.text);
-    case Attribute::Type::list: {
-      Json list = Json::array();
-      for_each_key_value(attribute.text, kItems, [&](std::string_view item, std::string_view) {
-        Attribute value;
-        if (read_value(item, value)) list.push_back(value_json(value));
-      });
-      return list;
-    }
-    case Attribute::Type::map:
-      break;
-  }
-  bool malformed = false;
-  return attributes_json(attribute.text, kItems, malformed);
-}
-
-Json links_json(std::string_view links) {
-  Json list = Json::array();
+void write_links(JsonWriter& json, std::string_view links) {
+  json.key("links");
+  json.begin_array();
   for_each_link(links, [&](const SpanLink& link) {
-    list.push_back({{"trace_id", id_text(link.trace_id)}, {"span_id", id_text(link.span_id)}});
+    json.begin_object();
+    write_id(json, link.trace_id);
+    json.id("span_id", link.span_id);
+    json.end_object();
   });
-  return list;
+  json.end_array();
 }
 
-void add_flags(Json& object, const Entry& entry) {
+void write_flags(JsonWriter& json, const Entry& entry) {
   constexpr std::pair<std::uint32_t, const char*> kFlags[] = {
       {NOPSPAN_FLAG_ORPHAN, "orphan"},
       {NOPSPAN_FLAG_REMOTE_PARENT, "remote_parent"},
@@ -82,52 +50,87 @@ void add_flags(Json& object, const Entry& entry) {
       {NOPSPAN_FLAG_GIVEN_TIMES, "given_times"},
       {NOPSPAN_FLAG_ASYNC, "async"},
   };
-  Json names = Json::array();
+  bool has_any = false;
+  const auto write = [&](const char* name) {
+    if (!std::exchange(has_any, true)) {
+      json.key("flags");
+      json.begin_array();
+    }
+    json.text(name);
+  };
   for (const auto& [flag, name] : kFlags) {
-    if ((entry.flags & flag) != 0) names.push_back(name);
+    if ((entry.flags & flag) != 0) write(name);
   }
-  if (entry.before_attach) names.push_back("before_attach");
-  if (!names.empty()) object["flags"] = std::move(names);
+  if (entry.before_attach) write("before_attach");
+  if (has_any) json.end_array();
 }
 
-void add_measures(Json& object, const Entry& entry) {
+void write_measures(JsonWriter& json, const Entry& entry) {
   if (entry.has_usage) {
-    object["usage"] = {{"input", entry.usage.input},
-                       {"output", entry.usage.output},
-                       {"cached", entry.usage.cached},
-                       {"reasoning", entry.usage.reasoning}};
+    json.key("usage");
+    json.begin_object();
+    json.number("input", entry.usage.input);
+    json.number("output", entry.usage.output);
+    json.number("cached", entry.usage.cached);
+    json.number("reasoning", entry.usage.reasoning);
+    json.end_object();
   }
-  if (entry.has_first_token) object["first_token_ns"] = entry.first_token_ns;
+  if (entry.has_first_token) json.number("first_token_ns", entry.first_token_ns);
   if (!entry.has_engine_times) return;
   const EngineTimes& times = entry.engine_times;
-  object["engine_times"] = {{"arrival_ns", times.arrival_ns},         {"queue_ns", times.queue_ns},
-                            {"prefill_ns", times.prefill_ns},         {"decode_ns", times.decode_ns},
-                            {"prefill_tokens", times.prefill_tokens}, {"decode_tokens", times.decode_tokens},
-                            {"preemptions", times.preemptions}};
+  json.key("engine_times");
+  json.begin_object();
+  json.number("arrival_ns", times.arrival_ns);
+  json.number("queue_ns", times.queue_ns);
+  json.number("prefill_ns", times.prefill_ns);
+  json.number("decode_ns", times.decode_ns);
+  json.number("prefill_tokens", times.prefill_tokens);
+  json.number("decode_tokens", times.decode_tokens);
+  json.number("preemptions", times.preemptions);
+  json.end_object();
 }
 
-void add_times(Json& json, const Entry& entry) {
+void write_times(JsonWriter& json, const Entry& entry) {
   if (entry.kind != Kind::span) {
-    json["time_unix_ns"] = entry.start_unix_ns;
+    json.number("time_unix_ns", entry.start_unix_ns);
     return;
   }
   if (const std::uint32_t kind = (entry.flags & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT; kind != 0) {
-    json["kind"] = name_in(kKinds, kind);
+    json.text("kind", name_in(kKinds, kind));
   }
-  json["start_unix_ns"] = entry.start_unix_ns;
-  json["duration_ns"] = entry.duration_ns;
-  json["status"] = status_name(entry.status);
+  json.number("start_unix_ns", entry.start_unix_ns);
+  json.number("duration_ns", entry.duration_ns);
+  json.text("status", status_name(entry.status));
 }
 
-void add_values(Json& json, const Entry& entry) {
+void write_values(JsonWriter& json, const Entry& entry) {
   if (entry.kind == Kind::retry) {
-    json["attempt"] = entry.number;
-    json["delay_ns"] = entry.value;
+    json.number("attempt", entry.number);
+    json.number("delay_ns", entry.value);
   } else if (entry.kind == Kind::gauge) {
-    json["value"] = entry.value;
-    if (entry.number != 0) json["maximum"] = entry.number;
+    json.number("value", entry.value);
+    if (entry.number != 0) json.number("maximum", entry.number);
   }
 }
+
+// The keys of an object. Nearly all objects have few, but a recording may have a million in one.
+class Keys {
+ public:
+  // Returns false if the key is known.
+  bool add(std::string_view key) {
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (few_[i] == key) return false;
+    }
+    if (count_ == few_.size()) return many_.insert(key).second;
+    few_[count_++] = key;
+    return true;
+  }
+
+ private:
+  std::array<std::string_view, 16> few_;
+  std::size_t count_ = 0;
+  std::set<std::string_view> many_;
+};
 
 }  // namespace
 
@@ -152,68 +155,119 @@ std::string id_text(std::uint64_t id) {
 
 std::string id_text(const TraceId& id) { return hex_text({reinterpret_cast<const char*>(id.bytes), sizeof(id.bytes)}); }
 
-nlohmann::ordered_json attributes_json(std::string_view bytes, unsigned field, bool& malformed) {
-  Json object = Json::object();
-  // Json compares a new key with all others, and a recording may have a million of them.
-  auto& pairs = object.get_ref<Json::object_t&>();
-  std::unordered_set<std::string_view> keys;
+void write_id(JsonWriter& json, const TraceId& id) {
+  json.key("trace_id");
+  json.hex({reinterpret_cast<const char*>(id.bytes), sizeof(id.bytes)});
+}
+
+void for_each_attribute(std::string_view bytes, unsigned field, bool& malformed,
+                        const std::function<void(const Attribute&)>& each) {
+  Keys keys;
   const bool whole = for_each_key_value(bytes, field, [&](std::string_view key_value, std::string_view) {
     Attribute attribute;
     if (!read_attribute(key_value, attribute)) {
       malformed = true;
-    } else if (keys.insert(attribute.key).second) {
-      pairs.emplace_back(std::string(attribute.key), value_json(attribute));
+    } else if (keys.add(attribute.key)) {
+      each(attribute);
     }
   });
   malformed = malformed || !whole;
-  return object;
 }
 
-void add_facts(nlohmann::ordered_json& json, const Entry& entry) {
-  json["name"] = entry.name;
-  add_times(json, entry);
-  add_values(json, entry);
-  add_text(json, entry.kind == Kind::retry ? "reason" : "error_type", entry.error_type);
-  add_text(json, "exception_kind", entry.exception_kind);
-  add_text(json, "engine", entry.engine);
-  add_text(json, "model", entry.model);
-  add_text(json, "tenant", entry.tenant);
-  if (entry.kind == Kind::span) {
-    add_text(json, "tool", entry.text);
-  } else if (entry.text != entry.name) {  // the library repeats the name of an event that is in no recorded span
-    add_text(json, "span", entry.text);
+// read_attribute() and read_value() reject values that are nested deeper than protobuf's decoders allow. The recursion
+// is therefore bounded, and every nested item can be read.
+void write_value(JsonWriter& json, const Attribute& attribute) {
+  constexpr unsigned kItems = 1;  // the field of the items in ArrayValue and KeyValueList
+  switch (attribute.type) {
+    case Attribute::Type::none:
+      return json.literal("null");
+    case Attribute::Type::text:
+      return json.text(attribute.text);
+    case Attribute::Type::boolean:
+      return json.literal(attribute.integer != 0 ? "true" : "false");
+    case Attribute::Type::integer:
+      return json.number(attribute.integer);
+    case Attribute::Type::real:
+      return json.literal(real_json(attribute.real).dump());
+    case Attribute::Type::bytes:
+      return json.hex(attribute.text);
+    case Attribute::Type::list: {
+      json.begin_array();
+      for_each_key_value(attribute.text, kItems, [&](std::string_view item, std::string_view) {
+        Attribute value;
+        if (read_value(item, value)) write_value(json, value);
+      });
+      return json.end_array();
+    }
+    case Attribute::Type::map:
+      break;
   }
-  add_measures(json, entry);
-  add_flags(json, entry);
-  add_text(json, "tracestate", entry.tracestate);
+  bool malformed = false;
+  write_attributes(json, attribute.text, kItems, malformed);
+}
+
+void write_attributes(JsonWriter& json, std::string_view bytes, unsigned field, bool& malformed) {
+  json.begin_object();
+  for_each_attribute(bytes, field, malformed, [&json](const Attribute& attribute) {
+    json.key_text(attribute.key);
+    write_value(json, attribute);
+  });
+  json.end_object();
+}
+
+void write_facts(JsonWriter& json, const Entry& entry) {
+  json.text("name", entry.name);
+  write_times(json, entry);
+  write_values(json, entry);
+  if (entry.kind == Kind::retry) {
+    json.text_unless_empty("reason", entry.error_type);
+  } else {
+    json.text_unless_empty("error_type", entry.error_type);
+  }
+  json.text_unless_empty("exception_kind", entry.exception_kind);
+  json.text_unless_empty("engine", entry.engine);
+  json.text_unless_empty("model", entry.model);
+  json.text_unless_empty("tenant", entry.tenant);
+  if (entry.kind == Kind::span) {
+    json.text_unless_empty("tool", entry.text);
+  } else if (entry.text != entry.name) {  // the library repeats the name of an event that is in no recorded span
+    json.text_unless_empty("span", entry.text);
+  }
+  write_measures(json, entry);
+  write_flags(json, entry);
+  json.text_unless_empty("tracestate", entry.tracestate);
   if (!entry.attributes.empty()) {
     bool malformed = false;
-    json["attributes"] =
-        attributes_json(entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes, malformed);
-    if (malformed) json["attributes_malformed"] = true;
+    json.key("attributes");
+    write_attributes(json, entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes, malformed);
+    if (malformed) {
+      json.key("attributes_malformed");
+      json.literal("true");
+    }
   }
-  if (!entry.links.empty()) json["links"] = links_json(entry.links);
+  if (!entry.links.empty()) write_links(json, entry.links);
 }
 
-nlohmann::ordered_json to_json(const Entry& entry) {
-  Json json = {{"type", name_in(kTypes, static_cast<std::size_t>(entry.kind))}};
+void write_json(JsonWriter& json, const Entry& entry) {
+  json.begin_object();
+  json.text("type", name_in(kTypes, static_cast<std::size_t>(entry.kind)));
   if (!entry.trace_id.empty()) {
-    json["request_id"] = request_id_of(entry);
-    json["trace_id"] = id_text(entry.trace_id);
+    json.text("request_id", request_id_of(entry));
+    write_id(json, entry.trace_id);
   }
-  if (entry.span_id != 0) json["span_id"] = id_text(entry.span_id);
-  if (entry.parent_id != 0) json["parent_id"] = id_text(entry.parent_id);
-  if (entry.root_id != 0) json["root_id"] = id_text(entry.root_id);
-  add_facts(json, entry);
+  if (entry.span_id != 0) json.id("span_id", entry.span_id);
+  if (entry.parent_id != 0) json.id("parent_id", entry.parent_id);
+  if (entry.root_id != 0) json.id("root_id", entry.root_id);
+  write_facts(json, entry);
   const Process& process = **entry.process;
-  json["pid"] = process.pid;
-  json["comm"] = process.comm;
-  add_text(json, "container", process.container);
-  add_text(json, "host", process.host);
-  json["thread_id"] = entry.thread_id;
-  json["sequence_id"] = id_text(entry.sequence_id);
-  json["sequence"] = entry.sequence;
-  return json;
+  json.number("pid", std::uint64_t{process.pid});
+  json.text("comm", process.comm);
+  json.text_unless_empty("container", process.container);
+  json.text_unless_empty("host", process.host);
+  json.number("thread_id", std::uint64_t{entry.thread_id});
+  json.id("sequence_id", entry.sequence_id);
+  json.number("sequence", entry.sequence);
+  json.end_object();
 }
 
 }  // namespace nopspan::collector

@@ -4,6 +4,7 @@
 // the rules.
 #pragma once
 
+#include "base/json_writer.h"
 #include "model/entry.h"
 #include "model/remote_parents.h"
 #include "model/span_links.h"
@@ -89,7 +90,7 @@ struct AssembledTrace {
 
 // As JSON. docs/trace.md describes the fields.
 // {"type": "trace", …, "spans": [{…}, …]}. The spans are a flat list, each after its parent.
-nlohmann::ordered_json to_json(const AssembledTrace& assembled);
+void write_json(JsonWriter& json, const AssembledTrace& assembled);
 nlohmann::ordered_json to_json(const TraceCounts& counts);
 
 class TraceAssembler {

@@ -6,112 +6,142 @@
 #include <nlohmann/json.hpp>
 
 #include <array>
-#include <string_view>
+#include <cstdint>
 #include <utility>
-#include <vector>
 
 namespace nopspan::collector {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr std::array<const char*, 6> kRootKinds = {"", "request", "remote", "orphan", "missing", "cycle"};
 constexpr std::array<const char*, 5> kEnds = {"finished", "late", "evicted", "partial", "unfinished"};
 
-Json process_json(const Process& process) {
-  Json json = {{"pid", process.pid}, {"namespace_pid", process.namespace_pid}, {"comm", process.comm}};
-  add_text(json, "executable", process.executable);
-  add_text(json, "cgroup", process.cgroup);
-  add_text(json, "container", process.container);
-  add_text(json, "library", process.library);
-  add_text(json, "library_version", process.library_version);
-  add_text(json, "host", process.host);
-  return json;
+void write_process(JsonWriter& json, const Process& process) {
+  json.begin_object();
+  json.number("pid", std::uint64_t{process.pid});
+  json.number("namespace_pid", std::uint64_t{process.namespace_pid});
+  json.text("comm", process.comm);
+  json.text_unless_empty("executable", process.executable);
+  json.text_unless_empty("cgroup", process.cgroup);
+  json.text_unless_empty("container", process.container);
+  json.text_unless_empty("library", process.library);
+  json.text_unless_empty("library_version", process.library_version);
+  json.text_unless_empty("host", process.host);
+  json.end_object();
 }
 
-Json span_json(const Entry& entry, const TraceLinks& links, const TraceLinks::Node& node) {
-  const RootKind root = node.root;
-  Json json = {{"span_id", id_text(entry.span_id)}};
-  if (entry.parent_id != 0) json["parent_id"] = id_text(entry.parent_id);
-  if (root != RootKind::none) json["root"] = kRootKinds[static_cast<std::size_t>(root)];
-  add_facts(json, entry);
-  json["self_ns"] = links.self_ns(node);
-  json["process"] = node.entry->process;
-  json["thread_id"] = entry.thread_id;
-  return json;
+void write_place(JsonWriter& json, const PackedEntry& packed) {
+  json.number("process", std::uint64_t{packed.process});
+  json.number("thread_id", std::uint64_t{packed.thread_id});
 }
 
-// A point event or a retry.
-Json point_json(const Entry& point, const PackedEntry& packed) {
-  Json json = {{"type", point.kind == Kind::retry ? "retry" : "event"}};
-  add_facts(json, point);
-  json["process"] = packed.process;
-  json["thread_id"] = point.thread_id;
-  return json;
-}
-
-Json linked_json(const Trace& trace, const LinkedSpans& linked) {
-  Json json = {{"name", trace.text(linked.name)},     {"span_id", id_text(linked.linked_id)},
-               {"process", linked.process},           {"count", linked.times.count()},
-               {"error_count", linked.failed},        {"start_unix_ns", linked.start_unix_ns},
-               {"end_unix_ns", linked.end_unix_ns},   {"sum_ns", linked.times.sum()},
-               {"min_ns", linked.times.minimum()},    {"p50_ns", linked.times.quantile(50)},
-               {"p99_ns", linked.times.quantile(99)}, {"max_ns", linked.times.maximum()}};
-  for (const LinkedSpan& entry : linked.each) {
-    json["spans"].push_back({{"trace_id", id_text(entry.trace_id)},
-                             {"span_id", id_text(entry.span_id)},
-                             {"start_unix_ns", entry.start_unix_ns},
-                             {"duration_ns", entry.duration_ns},
-                             {"status", status_name(entry.status)},
-                             {"requests", entry.requests}});
+// Writes the point events and retries of a list of siblings as the array `events`, unless there are none.
+// `have_no_span`: their spans are not in the trace.
+void write_points(JsonWriter& json, const Trace& trace, const TraceLinks& links, std::uint32_t first,
+                  bool have_no_span) {
+  bool has_any = false;
+  for (std::uint32_t i = first; i != TraceLinks::kNone; i = links.nodes()[i].next_sibling) {
+    const PackedEntry& packed = *links.nodes()[i].entry;
+    if (packed.is_span()) continue;
+    if (!std::exchange(has_any, true)) {
+      json.key("events");
+      json.begin_array();
+    }
+    const Entry point = trace.view(packed);
+    json.begin_object();
+    json.text("type", point.kind == Kind::retry ? "retry" : "event");
+    write_facts(json, point);
+    write_place(json, packed);
+    if (have_no_span && point.span_id != 0) json.id("span_id", point.span_id);
+    json.end_object();
   }
-  return json;
+  if (has_any) json.end_array();
+}
+
+void write_span(JsonWriter& json, const Trace& trace, const TraceLinks& links, const TraceLinks::Node& node) {
+  const Entry entry = trace.view(*node.entry);
+  json.begin_object();
+  json.id("span_id", entry.span_id);
+  if (entry.parent_id != 0) json.id("parent_id", entry.parent_id);
+  if (node.root != RootKind::none) json.text("root", kRootKinds[static_cast<std::size_t>(node.root)]);
+  write_facts(json, entry);
+  json.number("self_ns", links.self_ns(node));
+  write_place(json, *node.entry);
+  write_points(json, trace, links, node.first_child, false);
+  json.end_object();
+}
+
+void write_linked(JsonWriter& json, const Trace& trace, const LinkedSpans& linked) {
+  json.begin_object();
+  json.text("name", trace.text(linked.name));
+  json.id("span_id", linked.linked_id);
+  json.number("process", std::uint64_t{linked.process});
+  json.number("count", linked.times.count());
+  json.number("error_count", std::uint64_t{linked.failed});
+  json.number("start_unix_ns", linked.start_unix_ns);
+  json.number("end_unix_ns", linked.end_unix_ns);
+  json.number("sum_ns", linked.times.sum());
+  json.number("min_ns", linked.times.minimum());
+  json.number("p50_ns", linked.times.quantile(50));
+  json.number("p99_ns", linked.times.quantile(99));
+  json.number("max_ns", linked.times.maximum());
+  if (!linked.each.empty()) {
+    json.key("spans");
+    json.begin_array();
+    for (const LinkedSpan& entry : linked.each) {
+      json.begin_object();
+      write_id(json, entry.trace_id);
+      json.id("span_id", entry.span_id);
+      json.number("start_unix_ns", entry.start_unix_ns);
+      json.number("duration_ns", entry.duration_ns);
+      json.text("status", status_name(entry.status));
+      json.number("requests", std::uint64_t{entry.requests});
+      json.end_object();
+    }
+    json.end_array();
+  }
+  json.end_object();
 }
 
 }  // namespace
 
-nlohmann::ordered_json to_json(const AssembledTrace& assembled) {
+void write_json(JsonWriter& json, const AssembledTrace& assembled) {
   const Trace& trace = assembled.trace;
   const TraceLinks& links = assembled.links;
-  Json spans = Json::array();
-  Json events = Json::array();  // events whose span is not in the trace
-  std::size_t failed = 0;
-  constexpr std::size_t kNowhere = SIZE_MAX;
-  std::vector<std::size_t> place(links.nodes().size(), kNowhere);  // index in `spans` of each node
-  for (const std::uint32_t i : links.preorder()) {
-    const TraceLinks::Node& node = links.nodes()[i];
-    const Entry entry = trace.view(*node.entry);
-    if (entry.kind == Kind::span) {
-      place[i] = spans.size();
-      spans.push_back(span_json(entry, links, node));
-      failed += entry.failed() ? 1 : 0;
-      continue;
-    }
-    Json point = point_json(entry, *node.entry);
-    if (node.parent != TraceLinks::kNone) {
-      spans[place[node.parent]]["events"].push_back(std::move(point));
-    } else {
-      if (entry.span_id != 0) point["span_id"] = id_text(entry.span_id);
-      events.push_back(std::move(point));
-    }
+  const auto& nodes = links.nodes();
+  std::uint64_t spans = 0, failed = assembled.over_limit_failed;
+  for (const TraceLinks::Node& node : nodes) {
+    spans += node.entry->is_span() ? 1 : 0;
+    failed += node.entry->failed() ? 1 : 0;
   }
-  Json processes = Json::array();
-  for (const ProcessPointer& process : trace.processes()) processes.push_back(process_json(*process));
-  Json json = {{"type", "trace"},
-               {"request_id", trace.request_id()},
-               {"trace_id", id_text(trace.id())},
-               {"end", kEnds[static_cast<std::size_t>(assembled.end)]},
-               {"start_unix_ns", links.start_unix_ns()},
-               {"duration_ns", links.end_unix_ns() - links.start_unix_ns()},
-               {"span_count", spans.size()},
-               {"error_count", failed + assembled.over_limit_failed},
-               {"over_limit", assembled.over_limit},
-               {"duplicates", links.duplicates()},
-               {"processes", std::move(processes)},
-               {"spans", std::move(spans)}};
-  if (!events.empty()) json["events"] = std::move(events);
-  for (const auto& linked : trace.linked()) json["linked"].push_back(linked_json(trace, *linked));
-  return json;
+  json.begin_object();
+  json.text("type", "trace");
+  json.text("request_id", trace.request_id());
+  write_id(json, trace.id());
+  json.text("end", kEnds[static_cast<std::size_t>(assembled.end)]);
+  json.number("start_unix_ns", links.start_unix_ns());
+  json.number("duration_ns", links.end_unix_ns() - links.start_unix_ns());
+  json.number("span_count", spans);
+  json.number("error_count", failed);
+  json.number("over_limit", std::uint64_t{assembled.over_limit});
+  json.number("duplicates", std::uint64_t{links.duplicates()});
+  json.key("processes");
+  json.begin_array();
+  for (const ProcessPointer& process : trace.processes()) write_process(json, *process);
+  json.end_array();
+  json.key("spans");
+  json.begin_array();
+  for (const std::uint32_t i : links.preorder()) {
+    if (nodes[i].entry->is_span()) write_span(json, trace, links, nodes[i]);
+  }
+  json.end_array();
+  write_points(json, trace, links, links.first_root(), true);
+  if (!trace.linked().empty()) {
+    json.key("linked");
+    json.begin_array();
+    for (const auto& linked : trace.linked()) write_linked(json, trace, *linked);
+    json.end_array();
+  }
+  json.end_object();
 }
 
 nlohmann::ordered_json to_json(const TraceCounts& counts) {

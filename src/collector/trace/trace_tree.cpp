@@ -10,7 +10,6 @@
 #include "trace/trace_fold.h"
 
 #include <nopspan/probes.h>
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
@@ -425,18 +424,22 @@ void Tree::add_causes(const Entry& entry) {
 void Tree::add_attributes(const TraceLinks::Node& node, const std::vector<Level>& levels) {
   const Entry entry = trace_.view(*node.entry);
   bool malformed = false;
-  const auto attributes =
-      attributes_json(entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes, malformed);
-  for (const auto& [key, value] : attributes.items()) {
+  const unsigned field = entry.kind == Kind::span ? kSpanAttributes : kEventAttributes;
+  for_each_attribute(entry.attributes, field, malformed, [&](const Attribute& attribute) {
     line_.add(std::string(kDurationColumns + kOffsetColumns + 2 + bar_columns_ + 3, ' '));
     add_branches(levels, true);
     line_.add(node.first_child != TraceLinks::kNone ? draw_.guide : draw_.none, Style::dim);
-    const std::string text = value.is_string()
-                                 ? value.get<std::string>()
-                                 : value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-    line_.add(printable(key, kMostOfAName) + "=" + printable(text));
+    JsonWriter json;
+    write_value(json, attribute);
+    std::string_view text = json.text();
+    if (attribute.type == Attribute::Type::text) {
+      text = attribute.text;
+    } else if (text.starts_with('"')) {  // bytes, or a number that JSON does not have: nothing in it is escaped
+      text = text.substr(1, text.size() - 2);
+    }
+    line_.add(printable(attribute.key, kMostOfAName) + "=" + printable(text));
     end_line();
-  }
+  });
 }
 
 void Tree::add_point(const Entry& point) {

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/json_writer.h"
+
+#include "base/utf8.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <charconv>
+#include <string>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::size_t kFirstBytes = 4096, kMostKept = 1U << 20U;
+constexpr char kHex[] = "0123456789abcdef";
+
+constexpr std::uint64_t kEach = 0x0101010101010101U, kHighBits = 0x80 * kEach;
+
+// Whether one of eight bytes is a control character, '"' or '\'. May also be true for others next to such a byte.
+bool needs_escapes(std::uint64_t word) {
+  const std::uint64_t quotes = word ^ ('"' * kEach), backslashes = word ^ ('\\' * kEach);
+  const std::uint64_t found =
+      ((word - 0x20 * kEach) & ~word) | ((quotes - kEach) & ~quotes) | ((backslashes - kEach) & ~backslashes);
+  return (found & kHighBits) != 0;
+}
+
+char* put_escaped(char* at, char byte) {
+  const auto put = [&at](char escape) {
+    *at++ = '\\';
+    *at++ = escape;
+    return at;
+  };
+  switch (byte) {
+    case '"':
+    case '\\':
+      return put(byte);
+    case '\b':
+      return put('b');
+    case '\f':
+      return put('f');
+    case '\n':
+      return put('n');
+    case '\r':
+      return put('r');
+    case '\t':
+      return put('t');
+    default:
+      break;
+  }
+  const auto code = static_cast<unsigned char>(byte);
+  if (code >= 0x20) {
+    *at++ = byte;
+    return at;
+  }
+  std::memcpy(at, "\\u00", 4);
+  at[4] = kHex[code >> 4U];
+  at[5] = kHex[code & 15U];
+  return at + 6;
+}
+
+char* put_hex(char* at, std::string_view bytes) {
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    *at++ = kHex[byte >> 4U];
+    *at++ = kHex[byte & 15U];
+  }
+  return at;
+}
+
+}  // namespace
+
+void JsonWriter::clear() {
+  if (static_cast<std::size_t>(end_ - begin_.get()) > kMostKept) {
+    begin_.reset();
+    end_ = nullptr;
+  }
+  at_ = begin_.get();
+  needs_comma_ = false;
+}
+
+void JsonWriter::grow(std::size_t bytes) {
+  const std::size_t used = text().size(), capacity = static_cast<std::size_t>(end_ - begin_.get());
+  const std::size_t larger = std::max({kFirstBytes, 2 * capacity, used + bytes});
+  auto grown = std::make_unique_for_overwrite<char[]>(larger);
+  if (used > 0) std::memcpy(grown.get(), begin_.get(), used);
+  begin_ = std::move(grown);
+  at_ = begin_.get() + used;
+  end_ = begin_.get() + larger;
+}
+
+void JsonWriter::key_text(std::string_view text) {
+  this->text(text);
+  *room(1) = ':';
+  ++at_;
+  needs_comma_ = false;
+}
+
+void JsonWriter::text(std::string_view text) {
+  if (!is_utf8(text)) {
+    using Json = nlohmann::ordered_json;
+    literal(Json(text).dump(-1, ' ', false, Json::error_handler_t::replace));
+    return;
+  }
+  constexpr std::size_t kLongestEscape = 6;
+  char* at = separate(kLongestEscape * text.size() + 2);
+  *at++ = '"';
+  while (text.size() >= sizeof(std::uint64_t)) {
+    std::uint64_t word;
+    std::memcpy(&word, text.data(), sizeof(word));
+    if (needs_escapes(word)) {
+      for (std::size_t i = 0; i < sizeof(word); ++i) at = put_escaped(at, text[i]);
+    } else {
+      std::memcpy(at, &word, sizeof(word));
+      at += sizeof(word);
+    }
+    text.remove_prefix(sizeof(word));
+  }
+  for (const char byte : text) at = put_escaped(at, byte);
+  *at++ = '"';
+  end_value(at);
+}
+
+void JsonWriter::number(std::uint64_t number) {
+  char* const at = separate(20);
+  end_value(std::to_chars(at, at + 20, number).ptr);
+}
+
+void JsonWriter::number(std::int64_t number) {
+  char* const at = separate(20);
+  end_value(std::to_chars(at, at + 20, number).ptr);
+}
+
+void JsonWriter::id(std::uint64_t id) {
+  char* at = separate(18);
+  *at++ = '"';
+  for (unsigned shift = 64; shift > 0;) *at++ = kHex[id >> (shift -= 4) & 15U];
+  *at++ = '"';
+  end_value(at);
+}
+
+void JsonWriter::hex(std::string_view bytes) {
+  char* at = separate(2 * bytes.size() + 2);
+  *at++ = '"';
+  at = put_hex(at, bytes);
+  *at++ = '"';
+  end_value(at);
+}
+
+void JsonWriter::literal(std::string_view literal) {
+  char* const at = separate(literal.size());
+  std::memcpy(at, literal.data(), literal.size());
+  end_value(at + literal.size());
+}
+
+void JsonWriter::end_document() {
+  *room(1) = '\n';
+  ++at_;
+  needs_comma_ = false;
+}
+
+}  // namespace nopspan::collector
