@@ -35,6 +35,12 @@ std::size_t cells_of(std::string_view text) {
 }
 
 std::string fit(std::string_view text, std::size_t width, Align align) {
+  if (text.size() <= width && is_ascii(text)) {
+    std::string shown(width, ' ');
+    const std::size_t begin = align == Align::left ? 0 : width - text.size();
+    shown.replace(begin, text.size(), text);
+    return shown;
+  }
   constexpr std::size_t kMostMarks = 2;
   std::string shown;
   std::size_t cells = 0, marks = 0;

@@ -27,6 +27,11 @@ std::string_view sequence_of(Style style) {
 }  // namespace
 
 void StyledLine::add(std::string_view text, Style style) {
+  const std::string_view sequence = color_ && !text.empty() ? sequence_of(style) : std::string_view();
+  if (utf8_ && !bounded_ && sequence.empty()) {
+    text_ += text;
+    return;
+  }
   std::string shown(text);
   if (!utf8_) shown = ascii_only(shown);
   if (bounded_) {
@@ -38,7 +43,6 @@ void StyledLine::add(std::string_view text, Style style) {
     }
   }
   if (shown.empty()) return;
-  const std::string_view sequence = color_ ? sequence_of(style) : std::string_view();
   text_ += sequence;
   text_ += shown;
   if (!sequence.empty()) text_ += "\x1b[0m";

@@ -3,6 +3,7 @@
 
 #include "base/utf8.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -26,6 +27,22 @@ std::string three_digits(double value) {
   return text;
 }
 
+// ns / unit. The digits are those of the double, without its slow conversion. The double matters only if the number is
+// exactly between two results.
+std::string three_digits(std::uint64_t ns, std::uint64_t unit) {
+  const unsigned decimals = 1000 * ns < 9995 * unit ? 2 : 100 * ns < 9995 * unit ? 1 : 0;
+  const std::uint64_t scale = decimals == 2 ? 100 : decimals == 1 ? 10 : 1;
+  const std::uint64_t rest = ns * scale % unit;
+  if (2 * rest == unit) return three_digits(static_cast<double>(ns) / static_cast<double>(unit));
+  const std::uint64_t rounded = ns * scale / unit + (2 * rest > unit ? 1 : 0);
+  std::string text = std::to_string(rounded / scale);
+  if (decimals == 0) return text;
+  text += '.';
+  if (decimals == 2) text += static_cast<char>('0' + rounded / 10 % 10);
+  text += static_cast<char>('0' + rounded % 10);
+  return text;
+}
+
 std::string format(const char* pattern, std::uint64_t a, std::uint64_t b) {
   char text[64];
   std::snprintf(text, sizeof(text), pattern, static_cast<unsigned long long>(a), static_cast<unsigned long long>(b));
@@ -35,6 +52,8 @@ std::string format(const char* pattern, std::uint64_t a, std::uint64_t b) {
 }  // namespace
 
 std::string printable(std::string_view text, std::size_t most) {
+  const auto is_plain = [](char c) { return c >= 0x20 && c < 0x7f; };
+  if (text.size() <= most && std::all_of(text.begin(), text.end(), is_plain)) return std::string(text);
   std::string shown;
   std::size_t count = 0;  // characters in `shown`
   std::size_t fits = 0;   // bytes of `shown` that leave room for the ellipsis
@@ -65,10 +84,9 @@ std::string printable(std::string_view text, std::size_t most) {
 
 std::string duration_text(std::uint64_t ns) {
   if (ns < 1000) return std::to_string(ns) + " ns";
-  const auto value = static_cast<double>(ns);
-  if (value < 999.5e3) return three_digits(value / 1e3) + " us";
-  if (value < 999.5e6) return three_digits(value / 1e6) + " ms";
-  if (value < 59.95e9) return three_digits(value / 1e9) + " s";
+  if (ns < 999'500) return three_digits(ns, 1'000) + " us";
+  if (ns < 999'500'000) return three_digits(ns, 1'000'000) + " ms";
+  if (ns < 59'950'000'000) return three_digits(ns, 1'000'000'000) + " s";
   constexpr std::uint64_t kSecond = 1'000'000'000;
   const std::uint64_t seconds = ns / kSecond + (ns % kSecond >= kSecond / 2 ? 1 : 0);
   if (seconds < 3600) return format("%llum%02llus", seconds / 60, seconds % 60);
@@ -106,9 +124,22 @@ std::string bytes_text(std::uint64_t bytes) {
 }
 
 std::string time_text(std::uint64_t unix_ns) {
+  // localtime_r() takes a lock, and most calls are for the same second as the last one.
+  struct Second {
+    std::time_t seconds = -1;
+    long zone = 0;  // changes with TZ
+    bool is_valid = false;
+    std::tm local = {};
+  };
+  thread_local Second last;
   const auto seconds = static_cast<std::time_t>(unix_ns / 1'000'000'000);
-  std::tm local = {};
-  if (localtime_r(&seconds, &local) == nullptr) return "-";
+  if (last.seconds != seconds || last.zone != ::timezone) {
+    last.is_valid = localtime_r(&seconds, &last.local) != nullptr;
+    last.seconds = seconds;
+    last.zone = ::timezone;
+  }
+  if (!last.is_valid) return "-";
+  const std::tm& local = last.local;
   char text[64];
   std::snprintf(text, sizeof(text), "%02d:%02d:%02d.%03u", local.tm_hour, local.tm_min, local.tm_sec,
                 static_cast<unsigned>(unix_ns / 1'000'000 % 1000));
