@@ -49,12 +49,27 @@ void walk_parts(std::uint8_t parts, SpanType& entry, Values& values, const OnPar
 
 }  // namespace
 
+void Trace::reset(const TraceId& id) {
+  if (!chunks_.empty() && chunks_.front().capacity == kFirstChunkWords) spare_ = std::move(chunks_.front().words);
+  id_ = id;
+  foreign_id_.clear();
+  chunks_.clear();
+  own_texts_.clear();
+  processes_.clear();
+  linked_.clear();
+  size_ = 0;
+  bytes_ = sizeof(Trace);
+}
+
 std::uint64_t* Trace::allocate(std::size_t words) {
   if (chunks_.empty() || chunks_.back().capacity - chunks_.back().used < words) {
     const std::size_t usual =
         chunks_.empty() ? kFirstChunkWords : std::min(2 * chunks_.back().capacity, kMaxChunkWords);
     const std::size_t capacity = std::max(usual, words);
-    chunks_.push_back({std::make_unique_for_overwrite<std::uint64_t[]>(capacity), 0, capacity});
+    const bool is_first = chunks_.empty() && capacity == kFirstChunkWords;
+    chunks_.push_back(
+        {is_first && spare_ ? std::move(spare_) : std::make_unique_for_overwrite<std::uint64_t[]>(capacity), 0,
+         capacity});
     bytes_ += capacity * sizeof(std::uint64_t) + 2 * sizeof(Chunk);
   }
   Chunk& chunk = chunks_.back();
@@ -182,17 +197,16 @@ std::string Trace::request_id() const {
   return request_id_of(entry);
 }
 
-std::vector<const PackedEntry*> Trace::entries() const {
-  std::vector<const PackedEntry*> entries;
-  entries.reserve(size_);
+void Trace::entries(std::vector<const PackedEntry*>& to) const {
+  to.clear();
+  to.reserve(size_);
   for (const Chunk& chunk : chunks_) {
     for (std::size_t at = 0; at < chunk.used;) {
       const auto* packed = reinterpret_cast<const PackedEntry*>(chunk.words.get() + at);
-      entries.push_back(packed);
+      to.push_back(packed);
       at += packed->size / 8;
     }
   }
-  return entries;
 }
 
 Entry Trace::view(const PackedEntry& packed) const {

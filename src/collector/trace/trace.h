@@ -43,6 +43,8 @@ class Trace {
   Trace(const Trace&) = delete;
   Trace& operator=(const Trace&) = delete;
 
+  // Removes everything. The memory for the first entries is used again.
+  void reset(const TraceId& id);
   void add(const Entry& entry);
   // Adds the span without its attributes and links.
   void add_bare(Entry entry);
@@ -59,7 +61,7 @@ class Trace {
   [[nodiscard]] std::string request_id() const;
   [[nodiscard]] std::size_t size() const { return size_; }    // number of entries
   [[nodiscard]] std::size_t bytes() const { return bytes_; }  // memory in use, estimated
-  [[nodiscard]] std::vector<const PackedEntry*> entries() const;
+  void entries(std::vector<const PackedEntry*>& to) const;
   // The entry as it arrived, without its sequence and sequence_id. Valid until the next add(), and at most as long as
   // the trace.
   [[nodiscard]] Entry view(const PackedEntry& packed) const;
@@ -81,6 +83,7 @@ class Trace {
   InternedTexts* texts_;
   std::string foreign_id_;
   std::vector<Chunk> chunks_;
+  std::unique_ptr<std::uint64_t[]> spare_;  // of the size of the first chunk, or null
   std::vector<std::string> own_texts_;
   std::vector<ProcessPointer> processes_;
   std::vector<std::unique_ptr<LinkedSpans>> linked_;

@@ -4,18 +4,13 @@
 #include <nopspan/probes.h>
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
 #include <random>
 #include <utility>
 
 namespace nopspan::collector {
 
-// A trace that has not been delivered yet.
-struct TraceAssembler::Open {
-  Open(const TraceId& id, InternedTexts& texts) : trace(id, texts) {}
-
-  Trace trace;
+struct TraceAssembler::OpenFacts {
   List* list = nullptr;              // the list that it is in
   std::uint64_t quiet_since_ns = 0;  // time of clock_ns_; not yet known while `fresh`
   bool fresh = true;                 // an entry has arrived since the last tick
@@ -36,11 +31,31 @@ struct TraceAssembler::Open {
   [[nodiscard]] bool is_linked() const { return spans > 0 && linked_spans == spans && over_limit == 0 && !late; }
 };
 
+// A trace that has not been delivered yet.
+struct TraceAssembler::Open : OpenFacts {
+  Open(const TraceId& id, InternedTexts& texts) : trace(id, texts) {}
+
+  void reset(const TraceId& id) {
+    static_cast<OpenFacts&>(*this) = {};
+    trace.reset(id);
+  }
+
+  Trace trace;
+};
+
 namespace {
 
 // An estimate of a list node, a map node, and malloc's overhead.
 constexpr std::size_t kOpenBytes = 160;
 constexpr std::size_t kWantedBytes = 48;
+constexpr std::size_t kMostSpare = 16, kMostSpareBytes = 4096;
+constexpr std::size_t kManyNodes = 1024;
+
+// The hash of trace ids has a random seed, because hostile processes could choose ids with equal hashes.
+std::uint64_t random_seed() {
+  std::random_device random;
+  return std::uint64_t{random()} << 32U | random();
+}
 
 bool is_root(const Entry& entry) {
   return entry.kind == Kind::span && entry.parent_id == 0 && (entry.flags & NOPSPAN_FLAG_ORPHAN) == 0;
@@ -55,22 +70,12 @@ bool is_orphan(const Entry& entry) { return entry.kind == Kind::span && (entry.f
 
 }  // namespace
 
-std::size_t TraceAssembler::HashId::operator()(const TraceId& id) const {
-  std::uint64_t halves[2];
-  std::memcpy(halves, id.bytes, sizeof(halves));
-  std::uint64_t hash = (halves[0] ^ seed) * 0xff51afd7ed558ccdU;
-  hash = (hash ^ (hash >> 32U) ^ halves[1]) * 0xc4ceb9fe1a85ec53U;
-  return hash ^ (hash >> 29U);
-}
-
 TraceAssembler::TraceAssembler(const TraceLimits& limits, Mark mark, Take take, Wants wants)
-    : limits_(limits), mark_(std::move(mark)), take_(std::move(take)), wants_(std::move(wants)) {
-  // The hash has a random seed, because hostile processes could choose trace ids with equal hashes.
-  std::random_device random;
-  const HashId hash{std::uint64_t{random()} << 32U | random()};
-  open_ = decltype(open_)(64, hash);
-  remembered_ = decltype(remembered_)(64, hash);
-}
+    : limits_(limits),
+      mark_(std::move(mark)),
+      take_(std::move(take)),
+      wants_(std::move(wants)),
+      known_(random_seed()) {}
 
 TraceAssembler::~TraceAssembler() = default;
 
@@ -135,24 +140,45 @@ void TraceAssembler::restart_grace(List::iterator open) {
 // until it is added to them. A linked span that began after a trace's end does not prolong it.
 void TraceAssembler::restart_grace_of_linked(const Entry& entry) {
   for_each_link(entry.links, [&](const SpanLink& link) {
-    const auto known = open_.find(link.trace_id);
-    if (known == open_.end() || known->second->list == &expected_) return;
-    if (!known->second->has_root || entry.start_unix_ns <= known->second->end_unix_ns) restart_grace(known->second);
+    const List::iterator* found = find_open(link.trace_id);
+    if (found == nullptr || (*found)->list == &expected_) return;
+    const List::iterator open = *found;
+    if (!open->has_root || entry.start_unix_ns <= open->end_unix_ns) restart_grace(open);
   });
 }
 
-TraceAssembler::List::iterator TraceAssembler::find_or_begin(const TraceId& id) {
-  const auto known = open_.find(id);
-  if (known != open_.end()) return known->second;
-  const auto open = active_.emplace(active_.end(), id, texts_);
-  open->list = &active_;
-  if (const auto earlier = remembered_.find(id); earlier != remembered_.end()) {
-    open->late = true;
-    open->earlier_part_was_shown = earlier->second.was_shown;
-    open->before_attach = earlier->second.before_attach;
+TraceAssembler::List::iterator TraceAssembler::begin(List& list, const TraceId& id) {
+  if (spare_.empty()) {
+    list.emplace_back(id, texts_);
+  } else {
+    list.splice(list.end(), spare_, spare_.begin());
+    list.back().reset(id);
   }
-  open_.emplace(id, open);
-  return open;
+  list.back().list = &list;
+  ++open_;
+  return std::prev(list.end());
+}
+
+TraceAssembler::List::iterator TraceAssembler::find_or_begin(const TraceId& id) {
+  Known& known = known_.insert(id);
+  if (known.is_open) return known.open;
+  known.open = begin(active_, id);
+  known.is_open = true;
+  known.open->late = known.is_remembered;
+  known.open->earlier_part_was_shown = known.is_remembered && known.was_shown;
+  known.open->before_attach = known.is_remembered && known.before_attach;
+  return known.open;
+}
+
+TraceAssembler::List::iterator* TraceAssembler::find_open(const TraceId& id) {
+  Known* known = known_.find(id);
+  return known != nullptr && known->is_open ? &known->open : nullptr;
+}
+
+const TraceLinks& TraceAssembler::links_of(const Open& open) {
+  if (links_.nodes().size() > kManyNodes) links_ = TraceLinks();
+  links_.build(open.trace);
+  return links_;
 }
 
 // The first entries are kept. Beyond the limit, a few root spans and the ancestors of kept entries are kept too.
@@ -163,7 +189,8 @@ bool TraceAssembler::has_room(Open& open, const Entry& entry) const {
   if (open.extra >= extra_room) return false;
   if (!open.wanted) {
     open.wanted = std::make_unique<std::unordered_set<std::uint64_t>>();
-    const auto entries = open.trace.entries();
+    std::vector<const PackedEntry*> entries;
+    open.trace.entries(entries);
     for (const PackedEntry* packed : entries) {
       const std::uint64_t above = packed->is_span() ? packed->parent_id : packed->span_id;
       if (above != 0) open.wanted->insert(above);
@@ -183,14 +210,14 @@ bool TraceAssembler::has_room(Open& open, const Entry& entry) const {
 // Evicts traces until memory suffices, in this order: those of which only linked spans are known, those that are
 // probably complete, and those without a new entry for the longest time.
 void TraceAssembler::make_room() {
-  while (open_.size() > 1 && (bytes_ > limits_.bytes || open_.size() > limits_.traces)) {
+  while (open_ > 1 && (bytes_ > limits_.bytes || open_ > limits_.traces)) {
     if (!expected_.empty()) {
       erase(expected_.begin());
       continue;
     }
     List& list = !patient_.empty() ? patient_ : !dormant_.empty() ? dormant_ : active_;
     const auto open = list.begin();
-    const TraceLinks links(open->trace);
+    const TraceLinks& links = links_of(*open);
     TraceEnd end = end_of(*open, links);
     if (end == TraceEnd::unfinished) end = TraceEnd::evicted;
     if (end == TraceEnd::finished && !open->is_linked() && !open->before_attach) ++counts_.hurried;
@@ -217,7 +244,7 @@ void TraceAssembler::tick(std::uint64_t now_ns) {
   };
   while (is_quiet(active_, limits_.grace_ns)) deliver_or_wait(active_.begin());
   while (is_quiet(patient_, limits_.long_grace_ns)) {
-    const TraceLinks links(patient_.front().trace);
+    const TraceLinks& links = links_of(patient_.front());
     deliver(patient_.begin(), end_of(patient_.front(), links), links);
   }
   while (is_quiet(expected_, limits_.long_grace_ns)) erase(expected_.begin());
@@ -236,7 +263,7 @@ void TraceAssembler::deliver_or_wait(List::iterator open) {
   } else if (!open->has_remote && !open->has_orphan) {
     move_to(dormant_);
   } else {
-    const TraceLinks links(open->trace);
+    const TraceLinks& links = links_of(*open);
     if (links.has_root(RootKind::orphan) && links.awaits_spans()) {  // NOLINT(bugprone-branch-clone): in this order
       move_to(patient_);
     } else if (links.has_root(RootKind::orphan) && !links.has_root(RootKind::remote)) {
@@ -258,7 +285,7 @@ bool TraceAssembler::parents_may_come(const TraceLinks& links, const Trace& trac
   });
 }
 
-void TraceAssembler::deliver(List::iterator open, TraceEnd end) { deliver(open, end, TraceLinks(open->trace)); }
+void TraceAssembler::deliver(List::iterator open, TraceEnd end) { deliver(open, end, links_of(*open)); }
 
 void TraceAssembler::deliver(List::iterator open, TraceEnd end, const TraceLinks& links) {
   counts_.held -= open->trace.size();
@@ -295,7 +322,7 @@ void TraceAssembler::deliver(List::iterator open, TraceEnd end, const TraceLinks
   learn_parents(*open, links);
   const bool shown = take_({open->trace, links, end, open->marks, open->over_limit, open->over_limit_failed,
                             open->earlier_part_was_shown, open->before_attach});
-  remember(open->trace.id(), {shown || open->earlier_part_was_shown, open->before_attach});
+  remember(open->trace.id(), shown || open->earlier_part_was_shown, open->before_attach);
   open->links = 0;
   erase(open);
 }
@@ -304,8 +331,17 @@ void TraceAssembler::erase(List::iterator open) {
   counts_.links.held -= open->links;
   counts_.links.unknown += open->links;
   bytes_ -= open->bytes;
-  open_.erase(open->trace.id());
-  open->list->erase(open);
+  --open_;
+  if (Known* known = known_.find(open->trace.id()); known->is_remembered) {
+    known->is_open = false;
+  } else {
+    known_.erase(open->trace.id());
+  }
+  if (spare_.size() < kMostSpare && open->bytes <= kMostSpareBytes) {
+    spare_.splice(spare_.begin(), *open->list, open);
+  } else {
+    open->list->erase(open);
+  }
 }
 
 // Adds linked spans to the traces that they link to.
@@ -328,12 +364,11 @@ std::uint64_t* TraceAssembler::join_link(const SpanLink& link, const Entry& entr
   if (link.trace_id.empty() || link.trace_id == entry.trace_id) return &counts.unknown;
   if (wants_ && !wants_(link.trace_id)) return &counts.filtered;
   const bool has_room = make_room_for_linked();
-  const auto known = open_.find(link.trace_id);
-  if (known == open_.end() && remembered_.contains(link.trace_id)) return &counts.late;
-  if (!has_room && (known == open_.end() || !known->second->trace.knows_linked(link.span_id, entry))) {
-    return &counts.over_limit;
-  }
-  const auto open = known != open_.end() ? known->second : begin_expected(link.trace_id);
+  const Known* known = known_.find(link.trace_id);
+  const bool is_open = known != nullptr && known->is_open;
+  if (!is_open && known != nullptr) return &counts.late;
+  if (!has_room && (!is_open || !known->open->trace.knows_linked(link.span_id, entry))) return &counts.over_limit;
+  const auto open = is_open ? known->open : begin_expected(link.trace_id);
   if (open->list == &expected_) {
     open->quiet_since_ns = clock_ns_;
     expected_.splice(expected_.end(), expected_, open);
@@ -347,17 +382,18 @@ std::uint64_t* TraceAssembler::join_link(const SpanLink& link, const Entry& entr
 }
 
 TraceAssembler::List::iterator TraceAssembler::begin_expected(const TraceId& id) {
-  const auto open = expected_.emplace(expected_.end(), id, texts_);
-  open->list = &expected_;
+  const auto open = begin(expected_, id);
   open->fresh = false;
-  open_.emplace(id, open);
+  Known& known = known_.insert(id);
+  known.open = open;
+  known.is_open = true;
   return open;
 }
 
 // Makes room for a linked span. Evicts only traces of which nothing but linked spans has arrived, because the others
 // matter more.
 bool TraceAssembler::make_room_for_linked() {
-  const auto is_full = [&] { return bytes_ > limits_.bytes || open_.size() >= limits_.traces; };
+  const auto is_full = [&] { return bytes_ > limits_.bytes || open_ >= limits_.traces; };
   while (is_full() && !expected_.empty()) erase(expected_.begin());
   return !is_full();
 }
@@ -370,13 +406,17 @@ void TraceAssembler::learn_parents(const Open& open, const TraceLinks& links) {
   }
 }
 
-void TraceAssembler::remember(const TraceId& id, const Earlier& part) {
-  const auto [known, is_new] = remembered_.insert_or_assign(id, part);
-  if (is_new) remembered_order_.push_back(known->first);
-  if (remembered_order_.size() > limits_.remembered) {
-    remembered_.erase(remembered_order_.front());
-    remembered_order_.pop_front();
-  }
+// The trace is still open.
+void TraceAssembler::remember(const TraceId& id, bool was_shown, bool before_attach) {
+  Known& known = *known_.find(id);
+  known.was_shown = was_shown;
+  known.before_attach = before_attach;
+  if (!std::exchange(known.is_remembered, true)) remembered_.push_back(id);
+  if (remembered_.size() <= limits_.remembered) return;
+  Known& oldest = *known_.find(remembered_.front());
+  oldest.is_remembered = false;
+  if (!oldest.is_open) known_.erase(remembered_.front());
+  remembered_.pop_front();
 }
 
 void TraceAssembler::finish(bool is_cut) {
@@ -392,7 +432,7 @@ void TraceAssembler::finish(bool is_cut) {
 void TraceAssembler::end_all(List& list, bool is_cut) {
   while (!list.empty()) {
     const auto open = list.begin();
-    const TraceLinks links(open->trace);
+    const TraceLinks& links = links_of(*open);
     const TraceEnd end = end_of(*open, links);
     deliver(open, end == TraceEnd::finished && is_cut ? TraceEnd::unfinished : end, links);
   }

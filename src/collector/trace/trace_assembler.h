@@ -9,6 +9,7 @@
 #include "model/remote_parents.h"
 #include "model/span_links.h"
 #include "trace/trace.h"
+#include "trace/trace_ids.h"
 #include "trace/trace_links.h"
 
 #include <nlohmann/json_fwd.hpp>
@@ -19,7 +20,6 @@
 #include <functional>
 #include <list>
 #include <memory>
-#include <unordered_map>
 #include <unordered_set>
 
 namespace nopspan::collector {
@@ -118,18 +118,27 @@ class TraceAssembler {
 
   [[nodiscard]] const TraceCounts& counts() const { return counts_; }
   // The number of open traces, without those of which only linked spans have arrived.
-  [[nodiscard]] std::size_t open_traces() const { return open_.size() - expected_.size(); }
+  [[nodiscard]] std::size_t open_traces() const { return open_ - expected_.size(); }
   [[nodiscard]] std::size_t bytes() const;
 
  private:
+  struct OpenFacts;
   struct Open;
   using List = std::list<Open>;
-  struct HashId {
-    std::uint64_t seed;
-    std::size_t operator()(const TraceId& id) const;
+  struct Known {
+    List::iterator open;  // if `is_open`
+    bool is_open = false;
+    // A part of it was delivered before, and is remembered.
+    bool is_remembered = false, was_shown = false, before_attach = false;
   };
 
+  // Adds an open trace to a list.
+  List::iterator begin(List& list, const TraceId& id);
   List::iterator find_or_begin(const TraceId& id);
+  // Null if the trace is not open.
+  List::iterator* find_open(const TraceId& id);
+  // Valid until the next call.
+  const TraceLinks& links_of(const Open& open);
   bool has_room(Open& open, const Entry& entry) const;
   void make_room();
   static TraceEnd end_of(const Open& open, const TraceLinks& links);
@@ -146,10 +155,7 @@ class TraceAssembler {
   List::iterator begin_expected(const TraceId& id);
   bool make_room_for_linked();
   void learn_parents(const Open& open, const TraceLinks& links);
-  struct Earlier {
-    bool was_shown, before_attach;
-  };
-  void remember(const TraceId& id, const Earlier& part);
+  void remember(const TraceId& id, bool was_shown, bool before_attach);
   void end_all(List& list, bool is_cut);
 
   TraceLimits limits_;
@@ -162,10 +168,12 @@ class TraceAssembler {
   // Open traces, each list sorted by the time of the last entry. They wait for the short grace time (active), for the
   // long one (patient), or for more spans (dormant).
   List active_, patient_, dormant_;
-  List expected_;  // traces of which only linked spans have arrived, sorted likewise
-  std::unordered_map<TraceId, List::iterator, HashId> open_;
-  std::unordered_map<TraceId, Earlier, HashId> remembered_;  // delivered traces
-  std::deque<TraceId> remembered_order_;
+  List expected_;              // traces of which only linked spans have arrived, sorted likewise
+  List spare_;                 // a few small ones that were delivered, whose memory is used again
+  TraceIdTable<Known> known_;  // open and remembered traces
+  std::size_t open_ = 0;       // number of open traces
+  std::deque<TraceId> remembered_;
+  TraceLinks links_;
   std::size_t bytes_ = 0;
   std::uint64_t clock_ns_ = 0;  // advanced by tick(); never goes back
   std::uint64_t last_tick_ns_ = 0;

@@ -8,40 +8,50 @@
 
 namespace nopspan::collector {
 
-TraceLinks::TraceLinks(const Trace& trace) {
-  std::vector<const PackedEntry*> entries = trace.entries();
-  drop_duplicates(entries);
+void TraceLinks::build(const Trace& trace) {
+  nodes_.clear();
+  first_root_ = kNone;
+  duplicates_ = conflicts_ = cycles_ = 0;
+  root_kinds_ = 0;
+  main_kind_ = RootKind::none;
+  awaits_spans_ = false;
+  start_ = end_ = longest_root_ = 0;
+  trace.entries(entries_);
+  drop_duplicates();
   // Sorted by start. With equal starts, spans come before events, and otherwise the order of arrival is kept.
-  std::stable_sort(entries.begin(), entries.end(), [](const PackedEntry* a, const PackedEntry* b) {
+  const auto is_before = [](const PackedEntry* a, const PackedEntry* b) {
     return std::tuple(a->start_unix_ns, !a->is_span()) < std::tuple(b->start_unix_ns, !b->is_span());
-  });
-  nodes_.reserve(entries.size());
-  for (const PackedEntry* entry : entries) nodes_.push_back({entry});
+  };
+  if (!std::is_sorted(entries_.begin(), entries_.end(), is_before)) {
+    std::stable_sort(entries_.begin(), entries_.end(), is_before);
+  }
+  nodes_.reserve(entries_.size());
+  for (const PackedEntry* entry : entries_) nodes_.push_back({entry});
   find_parents();
   break_cycles();
   join();
   measure();
 }
 
-void TraceLinks::drop_duplicates(std::vector<const PackedEntry*>& entries) {
-  std::vector<Id> ids;
-  ids.reserve(entries.size());
-  for (std::uint32_t i = 0; i < entries.size(); ++i) {
-    if (entries[i]->is_span() && entries[i]->span_id != 0) ids.push_back({entries[i]->span_id, entries[i]->process, i});
+void TraceLinks::drop_duplicates() {
+  ids_.clear();
+  for (std::uint32_t i = 0; i < entries_.size(); ++i) {
+    const PackedEntry& entry = *entries_[i];
+    if (entry.is_span() && entry.span_id != 0) ids_.push_back({entry.span_id, entry.process, i});
   }
-  std::sort(ids.begin(), ids.end(), [](const Id& a, const Id& b) {
+  std::sort(ids_.begin(), ids_.end(), [](const Id& a, const Id& b) {
     return std::tuple(a.span_id, a.process, a.node) < std::tuple(b.span_id, b.process, b.node);
   });
-  for (std::size_t i = 1; i < ids.size(); ++i) {
-    if (ids[i].span_id != ids[i - 1].span_id) continue;
-    if (ids[i].process == ids[i - 1].process) {
-      entries[ids[i].node] = nullptr;
+  for (std::size_t i = 1; i < ids_.size(); ++i) {
+    if (ids_[i].span_id != ids_[i - 1].span_id) continue;
+    if (ids_[i].process == ids_[i - 1].process) {
+      entries_[ids_[i].node] = nullptr;
       ++duplicates_;
     } else {
       ++conflicts_;
     }
   }
-  if (duplicates_ > 0) entries.erase(std::remove(entries.begin(), entries.end(), nullptr), entries.end());
+  if (duplicates_ > 0) entries_.erase(std::remove(entries_.begin(), entries_.end(), nullptr), entries_.end());
 }
 
 // Finds the span with this id. If several processes have one, the span of `process` is returned, or with `prefer_other`
@@ -57,6 +67,7 @@ std::uint32_t TraceLinks::find(std::uint64_t span_id, std::uint32_t process, boo
 }
 
 void TraceLinks::find_parents() {
+  ids_.clear();
   for (std::uint32_t i = 0; i < nodes_.size(); ++i) {
     const PackedEntry& entry = *nodes_[i].entry;
     if (entry.is_span() && entry.span_id != 0) ids_.push_back({entry.span_id, entry.process, i});
@@ -82,14 +93,14 @@ void TraceLinks::find_parents() {
 // Each node is visited once. A walk upwards ends at a root, at a node that an earlier walk has visited, or at a node of
 // the same walk, which is then part of a cycle.
 void TraceLinks::break_cycles() {
-  std::vector<std::uint32_t> walk_of(nodes_.size(), kNone);
+  walk_of_.assign(nodes_.size(), kNone);
   for (std::uint32_t start = 0; start < nodes_.size(); ++start) {
     std::uint32_t at = start;
-    while (at != kNone && walk_of[at] == kNone) {
-      walk_of[at] = start;
+    while (at != kNone && walk_of_[at] == kNone) {
+      walk_of_[at] = start;
       at = nodes_[at].parent;
     }
-    if (at != kNone && walk_of[at] == start) break_cycle_of(at);
+    if (at != kNone && walk_of_[at] == start) break_cycle_of(at);
   }
 }
 

@@ -31,8 +31,11 @@ class TraceLinks {
     RootKind root = RootKind::none;
   };
 
+  TraceLinks() = default;
   // `trace` must outlive this object and must not change.
-  explicit TraceLinks(const Trace& trace);
+  explicit TraceLinks(const Trace& trace) { build(trace); }
+  // Replaces what was built before. Its memory is used again.
+  void build(const Trace& trace);
 
   [[nodiscard]] const std::vector<Node>& nodes() const { return nodes_; }
   // The node of the span with this id; the first one if several processes have it; kNone if there is none.
@@ -65,7 +68,7 @@ class TraceLinks {
     std::uint32_t process, node;
   };
 
-  void drop_duplicates(std::vector<const PackedEntry*>& entries);
+  void drop_duplicates();
   [[nodiscard]] std::uint32_t find(std::uint64_t span_id, std::uint32_t process, bool prefer_other) const;
   void find_parents();
   void break_cycles();
@@ -73,6 +76,8 @@ class TraceLinks {
   void join();
   void measure();
 
+  std::vector<const PackedEntry*> entries_;  // used by build(), as `walk_of_`
+  std::vector<std::uint32_t> walk_of_;
   std::vector<Node> nodes_;  // sorted by start
   std::vector<Id> ids_;      // of spans, sorted by id
   std::uint32_t first_root_ = kNone;
