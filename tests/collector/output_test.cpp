@@ -80,6 +80,19 @@ TEST(TextOutput, OfALiveSourceRefusesWhatDoesNotFit) {
   EXPECT_EQ(pipe.rest(), std::string(kPipeBytes, '.')) << "no part of a text";
 }
 
+TEST(TextOutput, CountsEachOfTheTextsThatAreNotWrittenCompletely) {
+  constexpr std::size_t kText = 1000, kTexts = 100, kFits = 16'384;
+  Pipe pipe;
+  ASSERT_EQ(::fcntl(pipe.writer.get(), F_SETPIPE_SZ, kFits), static_cast<int>(kFits));
+  TextOutput output(pipe.writer.get());
+  output.set_live();
+  for (std::size_t i = 0; i < kTexts; ++i) EXPECT_TRUE(output.write(std::string(kText, 'x')));
+  EXPECT_FALSE(output.close()) << "nobody reads";
+  const std::size_t written = pipe.rest().size();
+  EXPECT_GE(written, kText) << "what fits is written";
+  EXPECT_EQ(output.lost(), kTexts - written / kText);
+}
+
 TEST(TextOutput, AcceptsATextOfAnySizeIfNothingWaits) {
   Pipe pipe;
   TextOutput output(pipe.writer.get(), 10);

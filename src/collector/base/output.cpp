@@ -58,6 +58,7 @@ Writing::Result Writing::write(int fd, std::string_view bytes) {
   const bool waits = !is_known || !S_ISREG(facts.st_mode);  // poll() does not wait for a disk
   const bool is_pipe = is_known && S_ISFIFO(facts.st_mode);
   Result result;
+  bytes_ = 0;
   while (result.bytes < bytes.size()) {
     if (is_cancelled_) {
       result.error = ECANCELED;
@@ -75,6 +76,7 @@ Writing::Result Writing::write(int fd, std::string_view bytes) {
       return result;
     }
     result.bytes += static_cast<std::size_t>(written);
+    bytes_ = result.bytes;
     ++progress_;
   }
   return result;
@@ -103,6 +105,7 @@ void Output::run(const std::shared_ptr<State>& state) {
     Queued next = std::move(state->queue.front());
     state->queue.pop_front();
     state->current = next.block.get();
+    state->writing.begin_block();
     lock.unlock();
     const bool is_written = next.block->write(state->writing);
     lock.lock();
@@ -147,7 +150,11 @@ bool Output::post(std::unique_ptr<Block> block, std::size_t bytes) {
     state_->has_changed.wait_for(lock, kLook);
   }
   const bool was_empty = state_->queue.empty(), was_enough = state_->bytes >= kGathered;
-  state_->queue.push_back({std::move(block), bytes});
+  if (!was_empty && state_->queue.back().block->absorb(*block)) {
+    state_->queue.back().bytes += bytes;
+  } else {
+    state_->queue.push_back({std::move(block), bytes});
+  }
   state_->bytes += bytes;
   if (was_empty || (!was_enough && state_->bytes >= kGathered)) state_->has_work.notify_one();
   return true;

@@ -32,6 +32,9 @@ class Writing {
   int sync(int fd);
 
   void cancel() { is_cancelled_ = true; }
+  // The bytes that the last write() has written so far; 0 after begin_block().
+  [[nodiscard]] std::size_t bytes() const { return bytes_; }
+  void begin_block() { bytes_ = 0; }
   // Increases with each successful write().
   [[nodiscard]] std::uint64_t progress() const { return progress_; }
   // If the thread is in a system call, it never returns to its caller again, whose memory may then be freed. Otherwise
@@ -44,6 +47,7 @@ class Writing {
   void come_back();
 
   std::atomic<std::uint64_t> progress_ = 0;
+  std::atomic<std::size_t> bytes_ = 0;
   std::atomic<bool> is_cancelled_ = false;
   std::atomic<State> state_ = State::outside;
 };
@@ -64,6 +68,9 @@ class Output {
     // Called once for each block in the queue, after write() or instead of it. Calls never overlap. The block may be
     // in write() meanwhile, if write() does not return.
     virtual void settle(bool is_written) = 0;
+    // Called on a block in the queue. If it returns true, it writes what the next block has, which is then deleted.
+    // Many small blocks would take a system call each.
+    virtual bool absorb(Block& /*next*/) { return false; }
   };
 
   // 64 MiB. At 20,000 spans per second a recording has 3 MB/s, so its reader may pause for 20 s. The memory is used

@@ -4,31 +4,50 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 #include <streambuf>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace nopspan::collector {
 
+// One text, or several short ones.
 class TextOutput::Text : public Output::Block {
  public:
   Text(int fd, std::string text, std::shared_ptr<State> state)
       : fd_(fd), text_(std::move(text)), state_(std::move(state)) {}
 
+  bool absorb(Block& next) override {
+    constexpr std::size_t kMost = 64U << 10U;
+    const std::string& added = static_cast<Text&>(next).text_;  // the output has no other blocks
+    if (text_.size() + added.size() > kMost) return false;
+    ends_before_.push_back(text_.size());
+    text_ += added;
+    return true;
+  }
+
   bool write(Writing& writing) override {
     if (state_->error != 0) return false;
+    writing_ = &writing;
     const Writing::Result result = writing.write(fd_, text_);
     if (result.error != 0 && result.error != ECANCELED) state_->error = result.error;
     return result.error == 0;
   }
   void settle(bool is_written) override {
-    if (!is_written) ++state_->lost;
+    if (is_written) return;
+    const Writing* const writing = writing_;
+    const std::size_t written = writing == nullptr ? 0 : writing->bytes();
+    const auto whole = std::upper_bound(ends_before_.begin(), ends_before_.end(), written) - ends_before_.begin();
+    state_->lost += ends_before_.size() + 1 - static_cast<std::size_t>(whole);
   }
 
  private:
   const int fd_;
-  const std::string text_;
+  std::string text_;
+  std::vector<std::size_t> ends_before_;  // of the texts before the last one
+  std::atomic<const Writing*> writing_ = nullptr;
   const std::shared_ptr<State> state_;
 };
 
