@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <random>
@@ -75,6 +76,21 @@ TEST(DurationText, HasThreeDigits) {
   EXPECT_EQ(duration_text(3'412'000), "3.41 ms");
   EXPECT_EQ(duration_text(1'250'000'000), "1.25 s");
   EXPECT_EQ(duration_text(59'940'000'000), "59.9 s");
+}
+
+TEST(DurationText, HasTheDigitsThatPrintfHas) {
+  const auto printed = [](double value) {
+    char text[32];
+    std::snprintf(text, sizeof(text), "%.*f", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value);
+    return std::string(text);
+  };
+  for (std::uint64_t thousandths = 1'000; thousandths < 999'500; thousandths += 5) {
+    EXPECT_EQ(duration_text(thousandths), printed(static_cast<double>(thousandths) / 1e3) + " us");
+    EXPECT_EQ(duration_text(1'000 * thousandths), printed(static_cast<double>(thousandths) / 1e3) + " ms");
+    if (thousandths < 59'950) {
+      EXPECT_EQ(duration_text(1'000'000 * thousandths), printed(static_cast<double>(thousandths) / 1e3) + " s");
+    }
+  }
 }
 
 TEST(DurationText, RoundsIntoTheNextUnit) {
