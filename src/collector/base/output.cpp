@@ -136,6 +136,26 @@ bool Output::start() {
   return thread_.joinable();
 }
 
+std::size_t Output::capacity() const { return refuses_ ? capacity_ : std::min(capacity_, kWaitingCapacity); }
+
+// Wakes the thread up for the first block, and when enough has been gathered.
+void Output::note_queued(std::size_t bytes, bool was_empty) {
+  const bool was_enough = state_->bytes >= kGathered;
+  state_->bytes += bytes;
+  if (was_empty || (!was_enough && state_->bytes >= kGathered)) state_->has_work.notify_one();
+}
+
+bool Output::extend(std::string_view text) {
+  if (is_closed_) return false;
+  const std::lock_guard lock(state_->mutex);
+  if (state_->queue.empty() || state_->bytes + text.size() > capacity()) return false;
+  Queued& last = state_->queue.back();
+  if (!last.block->absorb(text)) return false;
+  last.bytes += text.size();
+  note_queued(text.size(), false);
+  return true;
+}
+
 bool Output::post(std::unique_ptr<Block> block, std::size_t bytes) {
   if (is_closed_) return false;
   if (!thread_.joinable() && !start()) {
@@ -143,20 +163,14 @@ bool Output::post(std::unique_ptr<Block> block, std::size_t bytes) {
     return true;
   }
   std::unique_lock lock(state_->mutex);
-  const std::size_t most = refuses_ ? capacity_ : std::min(capacity_, kWaitingCapacity);
-  const auto fits = [&] { return state_->bytes == 0 || state_->bytes + bytes <= most; };
+  const auto fits = [&] { return state_->bytes == 0 || state_->bytes + bytes <= capacity(); };
   if (refuses_ && !fits()) return false;
   while (!fits() && !interrupted_ && (until_ == nullptr || !until_->has_expired())) {
     state_->has_changed.wait_for(lock, kLook);
   }
-  const bool was_empty = state_->queue.empty(), was_enough = state_->bytes >= kGathered;
-  if (!was_empty && state_->queue.back().block->absorb(*block)) {
-    state_->queue.back().bytes += bytes;
-  } else {
-    state_->queue.push_back({std::move(block), bytes});
-  }
-  state_->bytes += bytes;
-  if (was_empty || (!was_enough && state_->bytes >= kGathered)) state_->has_work.notify_one();
+  const bool was_empty = state_->queue.empty();
+  state_->queue.push_back({std::move(block), bytes});
+  note_queued(bytes, was_empty);
   return true;
 }
 

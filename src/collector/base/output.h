@@ -68,9 +68,9 @@ class Output {
     // Called once for each block in the queue, after write() or instead of it. Calls never overlap. The block may be
     // in write() meanwhile, if write() does not return.
     virtual void settle(bool is_written) = 0;
-    // Called on a block in the queue. If it returns true, it writes what the next block has, which is then deleted.
-    // Many small blocks would take a system call each.
-    virtual bool absorb(Block& /*next*/) { return false; }
+    // Called on a block in the queue. If it returns true, it writes the text too. Many small blocks would take a system
+    // call each.
+    virtual bool absorb(std::string_view /*text*/) { return false; }
   };
 
   // 64 MiB. At 20,000 spans per second a recording has 3 MB/s, so its reader may pause for 20 s. The memory is used
@@ -95,6 +95,9 @@ class Output {
   // or the deadline, if the source is not live: the source ends soon. Returns false if the block was refused; it is not
   // settled then.
   bool post(std::unique_ptr<Block> block, std::size_t bytes);
+  // Adds a text to the last block in the queue. Returns false if the queue is empty or has no space, or if that block
+  // does not absorb the text. The text is then not queued.
+  bool extend(std::string_view text);
   // Waits until all blocks are written. If it must not wait any longer, it drops the blocks that are not being written.
   // Returns whether all blocks of the queue were handled.
   bool flush();
@@ -125,6 +128,8 @@ class Output {
 
   static void run(const std::shared_ptr<State>& state);
   bool start();  // returns false if no thread can be made
+  [[nodiscard]] std::size_t capacity() const;
+  void note_queued(std::size_t bytes, bool was_empty);
   bool wait_until_written(std::unique_lock<std::mutex>& lock, std::chrono::milliseconds at_least);
   void drop_queue();
 

@@ -16,15 +16,14 @@ namespace nopspan::collector {
 // One text, or several short ones.
 class TextOutput::Text : public Output::Block {
  public:
-  Text(int fd, std::string text, std::shared_ptr<State> state)
-      : fd_(fd), text_(std::move(text)), state_(std::move(state)) {}
+  Text(int fd, std::string_view text, std::shared_ptr<State> state) : fd_(fd), text_(text), state_(std::move(state)) {}
 
-  bool absorb(Block& next) override {
+  bool absorb(std::string_view text) override {
     constexpr std::size_t kMost = 64U << 10U;
-    const std::string& added = static_cast<Text&>(next).text_;  // the output has no other blocks
-    if (text_.size() + added.size() > kMost) return false;
+    if (text_.size() + text.size() > kMost) return false;
+    text_.reserve(kMost);
     ends_before_.push_back(text_.size());
-    text_ += added;
+    text_ += text;
     return true;
   }
 
@@ -70,10 +69,11 @@ void TextOutput::hurry() {
   output_.hurry();
 }
 
-bool TextOutput::write(std::string text) {
-  const std::size_t bytes = text.size();
+bool TextOutput::write(std::string_view text) {
   const std::lock_guard lock(mutex_);
-  if (!has_failed() && output_.post(std::make_unique<Text>(fd_, std::move(text), state_), bytes)) return true;
+  if (!has_failed()) {
+    if (output_.extend(text) || output_.post(std::make_unique<Text>(fd_, text, state_), text.size())) return true;
+  }
   ++state_->lost;
   return false;
 }
@@ -115,7 +115,7 @@ class OutputBuffer : public std::streambuf {
   std::streamsize xsputn(const char* text, std::streamsize bytes) override {
     const std::string_view added(text, static_cast<std::size_t>(bytes));
     if (most_ == 0) {
-      output_.write(std::string(added));
+      output_.write(added);
     } else {
       collected_ += added;
       if (collected_.size() >= most_) pass_on(collected_.rfind('\n') + 1);
@@ -132,9 +132,8 @@ class OutputBuffer : public std::streambuf {
   // Texts end at the end of a line, so that no line is cut if the texts behind it are lost.
   void pass_on(std::size_t bytes) {
     if (bytes == 0) return;
-    std::string rest = collected_.substr(bytes);
-    collected_.resize(bytes);
-    output_.write(std::exchange(collected_, std::move(rest)));
+    output_.write(std::string_view(collected_).substr(0, bytes));
+    collected_.erase(0, bytes);
   }
 
   TextOutput& output_;

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 
 namespace nopspan::collector {
 
@@ -26,7 +27,7 @@ class TextOutput {
   void set_deadline(const Deadline* until);
   void hurry();
   // Returns false if the text is lost.
-  bool write(std::string text);
+  bool write(std::string_view text);
   bool flush();
   bool close();
 

@@ -85,7 +85,7 @@ class HistPrinter {
     } else {
       text = (is_first_ ? "" : "\n") + to_text(table, style_);
     }
-    standard_output().write(std::move(text));
+    standard_output().write(text);
     if (standard_output().has_failed()) stopping = true;
     is_first_ = false;
   }

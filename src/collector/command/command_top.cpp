@@ -78,7 +78,7 @@ class Printer {
     } else {
       text = top_text(snapshot, options_.view, options_.shown_rows, columns_of_stdout());
     }
-    if (standard_output().write(std::move(text))) ++printed_;
+    if (standard_output().write(text)) ++printed_;
     const bool is_done = options_.count != 0 && printed_ == options_.count;
     if (is_done || standard_output().has_failed()) stopping = true;
   }
