@@ -167,7 +167,7 @@ inline bool Assembly::take(const AssembledTrace& trace) {
   for (const auto& linked : trace.trace.linked()) {
     one.linked[std::string(trace.trace.text(linked->name))] = {linked->linked_id, linked->times.count()};
   }
-  if (draws) one.text = trace_text(trace, style);
+  if (draws) add_trace_text(trace, style, one.text);
   if (encodes) {
     JsonWriter json;
     write_json(json, trace);

@@ -26,15 +26,20 @@ std::string_view sequence_of(Style style) {
 
 }  // namespace
 
+std::string_view StyledLine::sequence_for(Style style) const {
+  return color_ ? sequence_of(style) : std::string_view();
+}
+
 void StyledLine::add(std::string_view text, Style style) {
-  const std::string_view sequence = color_ && !text.empty() ? sequence_of(style) : std::string_view();
-  if (utf8_ && !bounded_ && sequence.empty()) {
+  if (text.empty()) return;
+  const std::string_view sequence = sequence_for(style);
+  if (utf8_ && width_ == 0 && sequence.empty()) {
     text_ += text;
     return;
   }
   std::string shown(text);
   if (!utf8_) shown = ascii_only(shown);
-  if (bounded_) {
+  if (width_ > 0) {
     if (const std::size_t cells = cells_of(shown); cells <= left_) {
       left_ -= cells;
     } else {
@@ -48,9 +53,21 @@ void StyledLine::add(std::string_view text, Style style) {
   if (!sequence.empty()) text_ += "\x1b[0m";
 }
 
-std::string StyledLine::text() const {
+void StyledLine::add(std::initializer_list<std::string_view> parts, Style style) {
+  if (utf8_ && width_ == 0 && sequence_for(style).empty()) {
+    for (const std::string_view part : parts) text_ += part;
+    return;
+  }
+  std::string text;
+  for (const std::string_view part : parts) text += part;
+  add(text, style);
+}
+
+void StyledLine::end() {
   // Trailing blanks are invisible, and a nuisance when the line is copied.
-  return text_.substr(0, text_.find_last_not_of(' ') + 1) + "\n";
+  text_.erase(text_.find_last_not_of(' ') + 1);
+  text_ += '\n';
+  left_ = width_;
 }
 
 }  // namespace nopspan::collector

@@ -128,22 +128,24 @@ std::string time_text(std::uint64_t unix_ns) {
   struct Second {
     std::time_t seconds = -1;
     long zone = 0;  // changes with TZ
-    bool is_valid = false;
-    std::tm local = {};
+    std::string text;
   };
   thread_local Second last;
   const auto seconds = static_cast<std::time_t>(unix_ns / 1'000'000'000);
   if (last.seconds != seconds || last.zone != ::timezone) {
-    last.is_valid = localtime_r(&seconds, &last.local) != nullptr;
-    last.seconds = seconds;
-    last.zone = ::timezone;
+    std::tm local = {};
+    char text[64] = "-";
+    if (localtime_r(&seconds, &local) != nullptr) {
+      std::snprintf(text, sizeof(text), "%02d:%02d:%02d", local.tm_hour, local.tm_min, local.tm_sec);
+    }
+    last = {seconds, ::timezone, text};
   }
-  if (!last.is_valid) return "-";
-  const std::tm& local = last.local;
-  char text[64];
-  std::snprintf(text, sizeof(text), "%02d:%02d:%02d.%03u", local.tm_hour, local.tm_min, local.tm_sec,
-                static_cast<unsigned>(unix_ns / 1'000'000 % 1000));
-  return text;
+  if (last.text == "-") return last.text;
+  const auto digit = [milliseconds = unix_ns / 1'000'000 % 1000](std::uint64_t place) {
+    return static_cast<char>('0' + milliseconds / place % 10);
+  };
+  const char fraction[] = {'.', digit(100), digit(10), digit(1)};
+  return last.text + std::string(fraction, sizeof(fraction));
 }
 
 std::string hex_text(std::string_view bytes) {

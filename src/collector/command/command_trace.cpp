@@ -27,6 +27,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <string_view>
 
 namespace nopspan::collector {
 namespace {
@@ -54,7 +55,12 @@ class TracePrinter : public Sink {
         assembler_(
             options.limits, [this](const Entry& entry) { return filter_.mark(entry); },
             [this](const AssembledTrace& trace) { return take(trace); },
-            [this](const TraceId& id) { return filter_.may_want(id); }) {}
+            [this](const TraceId& id) { return filter_.may_want(id); }) {
+    style_.utf8 = !options.ascii && locale_is_utf8();
+    style_.color = common.color;
+    style_.all_spans = options.all_spans;
+    style_.attributes = options.attributes;
+  }
 
   void on_entry(const Entry& entry) override {
     if (is_done()) return;
@@ -82,6 +88,8 @@ class TracePrinter : public Sink {
  private:
   [[nodiscard]] bool is_done() const { return options_.limit > 0 && shown_ >= options_.limit; }
   bool take(const AssembledTrace& trace);
+  // Valid until the next call.
+  std::string_view text_of(const AssembledTrace& trace);
   void print_start() const;
 
   const TraceOptions& options_;
@@ -90,7 +98,10 @@ class TracePrinter : public Sink {
   TraceAssembler assembler_;
   const Source* source_ = nullptr;
   bool is_live_ = false;
+  const bool is_terminal_ = ::isatty(STDOUT_FILENO) == 1;
+  TreeStyle style_;
   JsonWriter json_;
+  std::string text_;
   std::uint64_t shown_ = 0;       // number of traces, including those that standard_output() loses later
   std::uint64_t refused_ = 0;     // by standard_output()
   std::uint64_t filtered_ = 0;    // removed by the filter
@@ -112,28 +123,26 @@ bool TracePrinter::take(const AssembledTrace& trace) {
       return false;
     }
   }
-  std::string text;
-  if (common_.json) {
-    json_.clear();
-    write_json(json_, trace);
-    json_.end_document();
-    text = json_.text();
-  } else {
-    TreeStyle style;
-    style.utf8 = !options_.ascii && locale_is_utf8();
-    style.color = common_.color;
-    style.all_spans = options_.all_spans;
-    style.attributes = options_.attributes;
-    style.width = columns_of_stdout();  // read each time, because the window's size may change
-    text = (shown_ > 0 ? "\n" : "") + trace_text(trace, style);
-  }
-  if (!standard_output().write(std::move(text))) {
+  if (!standard_output().write(text_of(trace))) {
     ++refused_;
     return false;
   }
   ++shown_;
   if (is_done()) stopping = true;
   return true;
+}
+
+std::string_view TracePrinter::text_of(const AssembledTrace& trace) {
+  if (common_.json) {
+    json_.clear();
+    write_json(json_, trace);
+    json_.end_document();
+    return json_.text();
+  }
+  if (is_terminal_) style_.width = columns_of_stdout();  // the window's size may change
+  text_ = shown_ > 0 ? "\n" : "";
+  add_trace_text(trace, style_, text_);
+  return text_;
 }
 
 void TracePrinter::print_start() const {

@@ -43,13 +43,12 @@ void add_linked(const LinkedSpans& linked, bool all, std::vector<TreeItem>& item
 TraceFold::TraceFold(const Trace& trace, const TraceLinks& links) : links_(links), below_(links.nodes().size()) {
   for (const auto& linked : trace.linked()) linked_.emplace(links.node_of(linked->linked_id), linked.get());
   const auto& nodes = links.nodes();
-  const auto order = links.preorder();
-  for (auto i = order.rbegin(); i != order.rend(); ++i) {  // NOLINT(modernize-loop-convert): clang 14 has no views
-    Below& own = below_[*i];
-    own.failed |= nodes[*i].entry->failed();
-    if (nodes[*i].parent == TraceLinks::kNone) continue;
-    Below& parent = below_[nodes[*i].parent];
-    parent.spans += own.spans + (nodes[*i].entry->is_span() ? 1 : 0);
+  for (std::uint32_t i = links.first_leaf(); i != TraceLinks::kNone; i = links.next_after_children(i)) {
+    Below& own = below_[i];
+    own.failed |= nodes[i].entry->failed();
+    if (nodes[i].parent == TraceLinks::kNone) continue;
+    Below& parent = below_[nodes[i].parent];
+    parent.spans += own.spans + (nodes[i].entry->is_span() ? 1 : 0);
     parent.failed |= own.failed;
   }
 }
@@ -64,6 +63,13 @@ std::vector<TreeItem> TraceFold::items_below(std::uint32_t node, bool all) const
 
 std::vector<TreeItem> TraceFold::items(std::uint32_t first, bool all) const {
   const auto& nodes = links_.nodes();
+  std::vector<TreeItem> items;
+  if (first == TraceLinks::kNone) return items;
+  std::size_t siblings = 0;
+  for (std::uint32_t i = first; i != TraceLinks::kNone && siblings <= kShownSiblings; i = nodes[i].next_sibling) {
+    ++siblings;
+  }
+  all |= siblings <= kShownSiblings;
   using Key = std::tuple<Kind, std::uint32_t, bool, RootKind>;
   const auto key_of = [&](std::uint32_t i) {
     return Key(nodes[i].entry->kind, nodes[i].entry->name, below_[i].failed, nodes[i].root);
@@ -72,7 +78,6 @@ std::vector<TreeItem> TraceFold::items(std::uint32_t first, bool all) const {
   if (!all) {
     for (std::uint32_t i = first; i != TraceLinks::kNone; i = nodes[i].next_sibling) ++groups[key_of(i)].count;
   }
-  std::vector<TreeItem> items;
   for (std::uint32_t i = first; i != TraceLinks::kNone; i = nodes[i].next_sibling) {
     const PackedEntry& packed = *nodes[i].entry;
     TreeItem one{i,

@@ -130,7 +130,7 @@ void write_json(JsonWriter& json, const AssembledTrace& assembled) {
   json.end_array();
   json.key("spans");
   json.begin_array();
-  for (const std::uint32_t i : links.preorder()) {
+  for (std::uint32_t i = links.first_root(); i != TraceLinks::kNone; i = links.next_before_children(i)) {
     if (nodes[i].entry->is_span()) write_span(json, trace, links, nodes[i]);
   }
   json.end_array();

@@ -124,20 +124,10 @@ void TraceLinks::join() {
   }
 }
 
-std::vector<std::uint32_t> TraceLinks::preorder() const {
-  std::vector<std::uint32_t> order;
-  order.reserve(nodes_.size());
-  std::uint32_t at = first_root_;
-  while (at != kNone) {
-    order.push_back(at);
-    if (nodes_[at].first_child != kNone) {
-      at = nodes_[at].first_child;
-      continue;
-    }
-    while (at != kNone && nodes_[at].next_sibling == kNone) at = nodes_[at].parent;
-    if (at != kNone) at = nodes_[at].next_sibling;
-  }
-  return order;
+std::uint32_t TraceLinks::next_before_children(std::uint32_t node) const {
+  if (nodes_[node].first_child != kNone) return nodes_[node].first_child;
+  while (node != kNone && nodes_[node].next_sibling == kNone) node = nodes_[node].parent;
+  return node == kNone ? kNone : nodes_[node].next_sibling;
 }
 
 std::uint64_t TraceLinks::self_ns(const Node& node) const {

@@ -36,11 +36,6 @@ struct Drawing {
 constexpr Drawing kUtf8 = {"├─ ", "└─ ", "│  ", "   ", "⋯ ", "█", "▎", "◆", "•", "▕", "▏", "×", "→"};
 constexpr Drawing kAscii = {"|- ", "`- ", "|  ", "   ", "~ ", "#", "|", "*", ".", "[", "]", "x", "->"};
 
-std::string name_of(const Process& process) {
-  const std::string pid = std::to_string(process.pid);
-  return process.comm.empty() ? "process " + pid : printable(process.comm, kMostOfAName) + "[" + pid + "]";
-}
-
 // The attributes that are shown in a span's line, by their names in OpenTelemetry's conventions, new and old.
 struct ShownAttributes {
   explicit ShownAttributes(std::string_view attributes);
@@ -71,8 +66,8 @@ ShownAttributes::ShownAttributes(std::string_view attributes) {
 // Draws one trace.
 class Tree {
  public:
-  Tree(const AssembledTrace& trace, const TreeStyle& style);
-  std::string text();
+  Tree(const AssembledTrace& trace, const TreeStyle& style, std::string& to);
+  void draw();
 
  private:
   // Siblings and the index of the next one.
@@ -84,6 +79,7 @@ class Tree {
 
   void add_header();
   void add_processes();
+  void add_process(std::string_view separator, const Process& process);
   void add_rest();
   void add_item(const TreeItem& item, const std::vector<Level>& levels);
   void add_times(const TreeItem& item);
@@ -103,10 +99,6 @@ class Tree {
   void add_causes(const Entry& entry);
   void add_attributes(const TraceLinks::Node& node, const std::vector<Level>& levels);
   void add_point(const Entry& point);
-  void end_line() {
-    text_ += line_.text();
-    line_ = StyledLine(style_.color, style_.utf8, style_.width);
-  }
 
   const AssembledTrace& assembled_;
   const Trace& trace_;
@@ -117,10 +109,9 @@ class Tree {
   std::size_t bar_columns_;
   std::uint64_t begin_ = 0, low_ = 0, high_ = 0;  // the zero of offsets, and the ends of the bar
   StyledLine line_;
-  std::string text_;
 };
 
-Tree::Tree(const AssembledTrace& trace, const TreeStyle& style)
+Tree::Tree(const AssembledTrace& trace, const TreeStyle& style, std::string& to)
     : assembled_(trace),
       trace_(trace.trace),
       links_(trace.links),
@@ -128,7 +119,7 @@ Tree::Tree(const AssembledTrace& trace, const TreeStyle& style)
       draw_(style.utf8 ? kUtf8 : kAscii),
       fold_(trace.trace, trace.links),
       bar_columns_(style.width == 0 ? 16 : std::clamp<std::size_t>(style.width / 6, 4, 32)),
-      line_(style.color, style.utf8, style.width) {
+      line_(to, style.color, style.utf8, style.width) {
   const auto& nodes = links_.nodes();
   low_ = nodes.front().entry->start_unix_ns;
   for (const TraceLinks::Node& node : nodes) high_ = std::max(high_, node.entry->end_unix_ns());
@@ -141,7 +132,7 @@ Tree::Tree(const AssembledTrace& trace, const TreeStyle& style)
   begin_ = has_spans ? links_.start_unix_ns() : low_;
 }
 
-std::string Tree::text() {
+void Tree::draw() {
   add_header();
   // Without recursion, because a trace may be as deep as it has spans.
   std::vector<Level> levels;
@@ -159,7 +150,6 @@ std::string Tree::text() {
     if (below.has_more()) levels.push_back(std::move(below));
   }
   add_rest();
-  return std::move(text_);
 }
 
 void Tree::add_header() {
@@ -170,8 +160,8 @@ void Tree::add_header() {
     failed += node.entry->failed() ? 1 : 0;
   }
   line_.add(printable(trace_.request_id(), kMostOfAName), Style::bold);
-  line_.add("  " + time_text(begin_) + "  ");
-  if (spans > 0) line_.add(duration_text(links_.end_unix_ns() - links_.start_unix_ns()) + "  ", Style::bold);
+  line_.add({"  ", time_text(begin_), "  "});
+  if (spans > 0) line_.add({duration_text(links_.end_unix_ns() - links_.start_unix_ns()), "  "}, Style::bold);
   line_.add(counted(spans, "span"));
   if (failed > 0) {
     line_.add(", ");
@@ -194,31 +184,45 @@ void Tree::add_header() {
       line_.add("  incomplete", Style::yellow);
       break;
   }
-  end_line();
+  line_.end();
 }
 
 // Adds the processes in the order in which the tree shows them.
 void Tree::add_processes() {
   constexpr std::size_t kShown = 6;
   const auto& processes = trace_.processes();
+  if (processes.size() == 1) {
+    line_.add("  ");
+    add_process("", *processes[0]);
+    return;
+  }
   std::vector<bool> shown(processes.size());
   std::size_t count = 0;
-  for (const std::uint32_t node : links_.preorder()) {
+  for (std::uint32_t node = links_.first_root(); node != TraceLinks::kNone; node = links_.next_before_children(node)) {
     const std::uint32_t process = links_.nodes()[node].entry->process;
     if (shown[process]) continue;
     shown[process] = true;
     line_.add(count > 0 ? ", " : "  ");
-    line_.add(name_of(*processes[process]), Style::cyan);
+    add_process("", *processes[process]);
     if (++count == std::min(processes.size(), kShown)) break;
   }
   if (processes.size() > kShown) line_.add(" and " + std::to_string(processes.size() - kShown) + " more");
 }
 
+void Tree::add_process(std::string_view separator, const Process& process) {
+  const std::string pid = std::to_string(process.pid);
+  if (process.comm.empty()) {
+    line_.add({separator, "process ", pid}, Style::cyan);
+  } else {
+    line_.add({separator, printable(process.comm, kMostOfAName), "[", pid, "]"}, Style::cyan);
+  }
+}
+
 // Adds the counts of entries that are not shown.
 void Tree::add_rest() {
   const auto add = [&](const std::string& what) {
-    line_.add(std::string(kDurationColumns + 1, ' ') + what, Style::yellow);
-    end_line();
+    line_.add({std::string(kDurationColumns + 1, ' '), what}, Style::yellow);
+    line_.end();
   };
   if (assembled_.over_limit > 0) {
     add("too large: " + std::to_string(assembled_.over_limit) + " more spans and events were not kept" +
@@ -240,7 +244,7 @@ void Tree::add_item(const TreeItem& item, const std::vector<Level>& levels) {
   } else {
     add_point(trace_.view(*node.entry));
   }
-  end_line();
+  line_.end();
   if (style_.attributes && item.linked == nullptr && item.count == 1) {
     add_attributes(links_.nodes()[item.node], levels);
   }
@@ -248,10 +252,10 @@ void Tree::add_item(const TreeItem& item, const std::vector<Level>& levels) {
 
 void Tree::add_times(const TreeItem& item) {
   const bool is_span = item.count == 1 && kind_of(item) == Kind::span;
-  line_.add(fit(is_span ? duration_text(item.longest_ns) : "", kDurationColumns, Align::right) + " ");
+  line_.add({fit(is_span ? duration_text(item.longest_ns) : "", kDurationColumns, Align::right), " "});
   const bool before = item.start_unix_ns < begin_;
   const std::uint64_t offset = before ? begin_ - item.start_unix_ns : item.start_unix_ns - begin_;
-  line_.add(fit((before ? "-" : "+") + duration_text(offset), kOffsetColumns, Align::right) + " ", Style::dim);
+  line_.add({fit((before ? "-" : "+") + duration_text(offset), kOffsetColumns, Align::right), " "}, Style::dim);
 }
 
 void Tree::add_bar(const TreeItem& item) {
@@ -272,7 +276,9 @@ void Tree::add_bar(const TreeItem& item) {
                                 : kind == Kind::event ? draw_.event
                                 : is_short            ? draw_.begin
                                                       : draw_.full;
-  std::string bar(first, ' ');
+  std::string bar;
+  bar.reserve(bar_columns_ * mark.size());
+  bar.append(first, ' ');
   for (std::size_t i = first; i < end; ++i) bar += mark;
   bar.append(bar_columns_ - end, ' ');
   line_.add(draw_.left, Style::dim);
@@ -300,26 +306,26 @@ void Tree::add_branches(const std::vector<Level>& levels, bool is_rest) {
 void Tree::add_folded(const TreeItem& item) {
   const TraceLinks::Node& node = links_.nodes()[item.node];
   const Entry first = trace_.view(*node.entry);
-  line_.add(std::to_string(item.count) + " " + std::string(draw_.times) + " ");
+  line_.add({std::to_string(item.count), " ", draw_.times, " "});
   line_.add(printable(first.name, kMostOfAName), item.failed ? Style::red : Style::bold);
   if (first.kind != Kind::span) return;
-  line_.add(", total " + duration_text(item.sum_ns) + ", max " + duration_text(item.longest_ns));
-  if (item.inside > 0) line_.add(", " + counted(item.inside, "span") + " inside");
+  line_.add({", total ", duration_text(item.sum_ns), ", max ", duration_text(item.longest_ns)});
+  if (item.inside > 0) line_.add({", ", counted(item.inside, "span"), " inside"});
   if (item.failed) line_.add(", with errors", Style::red);
   add_root(node.root);
 }
 
 void Tree::add_linked(const TreeItem& item) {
   const LinkedSpans& linked = *item.linked;
-  if (item.count > 1) line_.add(std::to_string(item.count) + " " + std::string(draw_.times) + " ");
+  if (item.count > 1) line_.add({std::to_string(item.count), " ", draw_.times, " "});
   line_.add(printable(trace_.text(linked.name), kMostOfAName), item.failed ? Style::red : Style::bold);
   if (item.one != nullptr) {
-    line_.add(item.one->requests > 1 ? ", linked to " + std::to_string(item.one->requests) + " requests" : "");
+    if (item.one->requests > 1) line_.add({", linked to ", std::to_string(item.one->requests), " requests"});
   } else if (item.count == 1) {
     line_.add(", linked");
   } else {
-    line_.add(", linked, total " + duration_text(item.sum_ns) + ", p50 " + duration_text(linked.times.quantile(50)) +
-              ", max " + duration_text(item.longest_ns));
+    line_.add({", linked, total ", duration_text(item.sum_ns), ", p50 ", duration_text(linked.times.quantile(50)),
+               ", max ", duration_text(item.longest_ns)});
   }
   if (item.count > 1 && linked.failed > 0) {
     line_.add(", ");
@@ -329,68 +335,67 @@ void Tree::add_linked(const TreeItem& item) {
   }
   const std::uint32_t target = links_.node_of(linked.linked_id);
   if (target == TraceLinks::kNone || links_.nodes()[target].entry->process != linked.process) {
-    line_.add("  " + name_of(*trace_.processes()[linked.process]), Style::cyan);
+    add_process("  ", *trace_.processes()[linked.process]);
   }
 }
 
 void Tree::add_span(const TraceLinks::Node& node, const Entry& entry) {
   line_.add(printable(entry.name, kMostOfAName), entry.failed() ? Style::red : Style::bold);
-  if (!entry.text.empty()) line_.add(" " + printable(entry.text, kMostOfAName));
+  if (!entry.text.empty()) line_.add({" ", printable(entry.text, kMostOfAName)});
   add_status(entry);
   const std::uint64_t self = links_.self_ns(node);
   const bool has_self = self < entry.duration_ns;
   // A tenth of the request is likely the cause, so a narrow terminal must have it.
   const bool is_much = self >= (links_.end_unix_ns() - links_.start_unix_ns()) / 10;
-  if (has_self && is_much) line_.add("  self " + duration_text(self));
+  if (has_self && is_much) line_.add({"  self ", duration_text(self)});
   if (!entry.model.empty() &&
       (node.parent == TraceLinks::kNone || links_.nodes()[node.parent].entry->model != node.entry->model)) {
-    line_.add("  " + printable(entry.model, kMostOfAName));
+    line_.add({"  ", printable(entry.model, kMostOfAName)});
   }
   add_measures(entry);
-  if (const auto count = entry.links.size() / sizeof(nopspan_link); count > 0) line_.add("  " + counted(count, "link"));
+  if (const auto count = entry.links.size() / sizeof(nopspan_link); count > 0)
+    line_.add({"  ", counted(count, "link")});
   add_place(node, entry);
   add_root(node.root);
-  if (has_self && !is_much) line_.add("  self " + duration_text(self));
+  if (has_self && !is_much) line_.add({"  self ", duration_text(self)});
   add_causes(entry);
 }
 
 void Tree::add_status(const Entry& entry) {
+  if (entry.status == kOk) return;
   const std::string type = entry.error_type.empty() ? "" : " " + printable(entry.error_type, kMostOfAName);
   switch (entry.status) {
-    case kOk:
-      break;
     case kError:
-      line_.add("  error" + type, Style::red);
+      line_.add({"  error", type}, Style::red);
       break;
     case kException:
-      line_.add("  exception" + type, Style::red);
+      line_.add({"  exception", type}, Style::red);
       break;
     default:
-      line_.add(((entry.flags & NOPSPAN_FLAG_ABANDONED) != 0 ? "  abandoned" : "  cancelled") + type, Style::yellow);
+      line_.add({(entry.flags & NOPSPAN_FLAG_ABANDONED) != 0 ? "  abandoned" : "  cancelled", type}, Style::yellow);
   }
 }
 
 void Tree::add_measures(const Entry& entry) {
   if (entry.has_usage) {
-    line_.add("  " + std::to_string(entry.usage.input) + std::string(draw_.arrow) + std::to_string(entry.usage.output) +
-              " tokens");
-    if (entry.usage.cached > 0) line_.add(" (" + std::to_string(entry.usage.cached) + " cached)");
+    line_.add({"  ", std::to_string(entry.usage.input), draw_.arrow, std::to_string(entry.usage.output), " tokens"});
+    if (entry.usage.cached > 0) line_.add({" (", std::to_string(entry.usage.cached), " cached)"});
   }
-  if (entry.has_first_token) line_.add("  first " + duration_text(entry.first_token_ns));
+  if (entry.has_first_token) line_.add({"  first ", duration_text(entry.first_token_ns)});
 }
 
 // Adds the process and thread if they differ from the parent's.
 void Tree::add_place(const TraceLinks::Node& node, const Entry& entry) {
   const PackedEntry* parent = node.parent == TraceLinks::kNone ? nullptr : links_.nodes()[node.parent].entry;
   if (parent == nullptr || parent->process != node.entry->process) {
-    line_.add("  " + name_of(**entry.process), Style::cyan);
+    add_process("  ", **entry.process);
     // The id of the first thread is the pid, so it is not shown.
     const Process& process = **entry.process;
     if (entry.thread_id != process.namespace_pid && entry.thread_id != process.pid) {
-      line_.add(" thread " + std::to_string(entry.thread_id), Style::dim);
+      line_.add({" thread ", std::to_string(entry.thread_id)}, Style::dim);
     }
   } else if (parent->thread_id != entry.thread_id) {
-    line_.add("  thread " + std::to_string(entry.thread_id), Style::dim);
+    line_.add({"  thread ", std::to_string(entry.thread_id)}, Style::dim);
   }
 }
 
@@ -417,8 +422,8 @@ void Tree::add_root(RootKind root) {
 // Comes last, so that a narrow terminal has everything else.
 void Tree::add_causes(const Entry& entry) {
   const ShownAttributes shown(entry.attributes);
-  if (!shown.http_status.empty()) line_.add("  http " + shown.http_status);
-  if (!shown.db.empty()) line_.add("  db" + shown.db);
+  if (!shown.http_status.empty()) line_.add({"  http ", shown.http_status});
+  if (!shown.db.empty()) line_.add({"  db", shown.db});
 }
 
 void Tree::add_attributes(const TraceLinks::Node& node, const std::vector<Level>& levels) {
@@ -437,14 +442,14 @@ void Tree::add_attributes(const TraceLinks::Node& node, const std::vector<Level>
     } else if (text.starts_with('"')) {  // bytes, or a number that JSON does not have: nothing in it is escaped
       text = text.substr(1, text.size() - 2);
     }
-    line_.add(printable(attribute.key, kMostOfAName) + "=" + printable(text));
-    end_line();
+    line_.add({printable(attribute.key, kMostOfAName), "=", printable(text)});
+    line_.end();
   });
 }
 
 void Tree::add_point(const Entry& point) {
   if (point.kind == Kind::event) {
-    line_.add(std::string(draw_.event) + " " + printable(point.name, kMostOfAName));
+    line_.add({draw_.event, " ", printable(point.name, kMostOfAName)});
     return;
   }
   std::string what = std::string(draw_.retry) + " retry " + std::to_string(point.number);
@@ -455,8 +460,8 @@ void Tree::add_point(const Entry& point) {
 
 }  // namespace
 
-std::string trace_text(const AssembledTrace& trace, const TreeStyle& style) {
-  return trace.links.nodes().empty() ? std::string() : Tree(trace, style).text();
+void add_trace_text(const AssembledTrace& trace, const TreeStyle& style, std::string& to) {
+  if (!trace.links.nodes().empty()) Tree(trace, style, to).draw();
 }
 
 }  // namespace nopspan::collector
