@@ -29,7 +29,7 @@ struct Span {
 
 // Takes spans, and has the ids whose tokens were taken back.
 struct Reports : TokenReports {
-  Reports() : TokenReports([this](const Counted& tokens) { taken_back.push_back(tokens.rows[0]); }) {}
+  Reports() : TokenReports([this](const Counted& tokens) { taken_back_.push_back(tokens.rows[0]); }) {}
 
   // The row of a span is its id.
   void tell(const Span& span) {
@@ -43,7 +43,13 @@ struct Reports : TokenReports {
     add(entry, &rows, 0);
   }
 
-  std::vector<std::uint64_t> taken_back;
+  const std::vector<std::uint64_t>& taken_back() {
+    settle();
+    return taken_back_;
+  }
+
+ private:
+  std::vector<std::uint64_t> taken_back_;
 };
 
 // The client's call 10 is in its request 1. Between it and the server's 30 are a span of each process. A second call at
@@ -56,7 +62,7 @@ TEST(TokenReports, TakesBackTheOuterOneInWhateverOrderTheProcessesArrive) {
   for (int i = 0; i < 50; ++i) {
     Reports reports;
     for (const Span& span : order) reports.tell(span);
-    EXPECT_THAT(reports.taken_back, ElementsAre(10U));
+    EXPECT_THAT(reports.taken_back(), ElementsAre(10U));
     std::shuffle(order.begin(), order.end(), random);
   }
 }
@@ -71,7 +77,7 @@ TEST(TokenReports, CountsEachCallOfManyAtTheServerOnly) {
     }
     reports.tell({call, 1, 7});
   }
-  EXPECT_THAT(reports.taken_back, ElementsAre(10U, 11U));
+  EXPECT_THAT(reports.taken_back(), ElementsAre(10U, 11U));
 }
 
 TEST(TokenReports, CountsTheInnermostOfThreeProcesses) {
@@ -79,7 +85,7 @@ TEST(TokenReports, CountsTheInnermostOfThreeProcesses) {
   reports.tell({30, 20, 7});
   reports.tell({20, 10, 7});
   reports.tell({10, 0, 7});
-  EXPECT_THAT(reports.taken_back, ElementsAre(20U, 10U));
+  EXPECT_THAT(reports.taken_back(), ElementsAre(20U, 10U));
 }
 
 TEST(TokenReports, TakesBackACallThatEndsLongAfterItsServer) {
@@ -88,16 +94,16 @@ TEST(TokenReports, TakesBackACallThatEndsLongAfterItsServer) {
   for (std::uint64_t i = 0; i < 1'000'000; ++i) reports.tell({1000 + i, 999, i % 2, 2});
   reports.tell({20, 10});
   reports.tell({10, 0, 7});
-  EXPECT_THAT(reports.taken_back, ElementsAre(10U));
+  EXPECT_THAT(reports.taken_back(), ElementsAre(10U));
 }
 
 TEST(TokenReports, TakesBackACallAsSoonAsTheSpanBetweenHasArrived) {
   Reports reports;
   reports.tell({30, 20, 7});
   reports.tell({10, 0, 7});
-  EXPECT_THAT(reports.taken_back, IsEmpty());
+  EXPECT_THAT(reports.taken_back(), IsEmpty());
   reports.tell({20, 10});  // by another thread of the client
-  EXPECT_THAT(reports.taken_back, ElementsAre(10U));
+  EXPECT_THAT(reports.taken_back(), ElementsAre(10U));
 }
 
 TEST(TokenReports, RemembersTheSpansBetweenAmongThousandsOfOthers) {
@@ -113,7 +119,7 @@ TEST(TokenReports, RemembersTheSpansBetweenAmongThousandsOfOthers) {
   for (const Span& span : spans_between) reports.tell(span);
   for (unsigned i = 0; i < 20'000; ++i) reports.tell({ids(), ids(), 0, 2});
   for (const Span& span : servers) reports.tell(span);
-  EXPECT_THAT(reports.taken_back, SizeIs(1000));
+  EXPECT_THAT(reports.taken_back(), SizeIs(1000));
 }
 
 TEST(TokenReports, LeavesSpansOfOtherRequestsAlone) {
@@ -122,7 +128,7 @@ TEST(TokenReports, LeavesSpansOfOtherRequestsAlone) {
   reports.tell({30, 10, 7, 2});
   reports.tell({31, 11, 7, 2});
   reports.tell({11, 0, 7, 1});
-  EXPECT_THAT(reports.taken_back, IsEmpty()) << "10 and 11 of request 2 are other spans";
+  EXPECT_THAT(reports.taken_back(), IsEmpty()) << "10 and 11 of request 2 are other spans";
 }
 
 TEST(TokenReports, CountsTheOuterOneIfTheInnerOneReportsNoTokens) {
@@ -135,7 +141,7 @@ TEST(TokenReports, CountsTheOuterOneIfTheInnerOneReportsNoTokens) {
   const std::vector<std::uint64_t> rows = {30};
   reports.add(failed, &rows, 0);
   reports.tell({10, 0, 7});
-  EXPECT_THAT(reports.taken_back, IsEmpty());
+  EXPECT_THAT(reports.taken_back(), IsEmpty());
 }
 
 TEST(TokenReports, EndsIfParentsFormACircle) {
@@ -144,7 +150,7 @@ TEST(TokenReports, EndsIfParentsFormACircle) {
   reports.tell({11, 12});
   reports.tell({10, 11, 7});
   reports.tell({13, 13, 7});
-  EXPECT_THAT(reports.taken_back, ElementsAre(13U)) << "it is in itself";
+  EXPECT_THAT(reports.taken_back(), ElementsAre(13U)) << "it is in itself";
 }
 
 TEST(TokenReports, ForgetsTheOldestReports) {
@@ -154,9 +160,9 @@ TEST(TokenReports, ForgetsTheOldestReports) {
   for (std::uint64_t i = 0; i < TokenReports::kMost - 1; ++i) reports.tell({1000 + i, 999, 1, 2});
   reports.tell({30, 10, 7});
   reports.tell({31, 11, 7, 3});
-  EXPECT_THAT(reports.taken_back, IsEmpty());
+  EXPECT_THAT(reports.taken_back(), IsEmpty());
   reports.tell({40, 31, 7, 3});
-  EXPECT_THAT(reports.taken_back, ElementsAre(31U)) << "what is left is intact";
+  EXPECT_THAT(reports.taken_back(), ElementsAre(31U)) << "what is left is intact";
 }
 
 }  // namespace

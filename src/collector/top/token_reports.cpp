@@ -30,28 +30,42 @@ std::uint64_t TokenReports::key_of(const Entry& span, std::uint64_t id) const {
 }
 
 TokenReports::Link* TokenReports::find(std::uint64_t span) {
-  Set& set = set_of(span);
-  auto* const found = std::find_if(set.begin(), set.end(), [span](const Link& link) { return link.span == span; });
-  return found == set.end() ? nullptr : &*found;
+  auto& links = set_of(span).links;
+  auto* const found = std::find_if(links.begin(), links.end(), [span](const Link& link) { return link.span == span; });
+  return found == links.end() ? nullptr : &*found;
 }
 
 void TokenReports::add(const Entry& span, const std::vector<std::uint64_t>* rows, std::uint64_t second) {
   if (span.trace_id.empty()) return;
-  const std::uint64_t key = key_of(span, span.span_id), parent = key_of(span, span.parent_id);
-  Link* link = find(key);
-  const bool was_expected = expected_.erase(key) != 0;
+  Waiting& added = waiting_[waiting_count_++];
+  added.span = key_of(span, span.span_id);
+  added.parent = key_of(span, span.parent_id);
+  added.has_tokens =
+      rows != nullptr && span.has_usage && span.counts_tokens && (span.usage.input != 0 || span.usage.output != 0);
+  if (added.has_tokens) added.tokens = {second, span.usage, *rows};
+  Set& set = set_of(added.span);
+  for (std::size_t i = 0; i < set.links.size(); i += kLinksALine) __builtin_prefetch(&set.links[i], 1);
+  if (waiting_count_ == waiting_.size()) settle();
+}
+
+void TokenReports::settle() {
+  for (std::size_t i = 0; i < waiting_count_; ++i) settle(waiting_[i]);
+  waiting_count_ = 0;
+}
+
+void TokenReports::settle(Waiting& added) {
+  Link* link = find(added.span);
+  const bool was_expected = expected_.erase(added.span) != 0;
   const bool is_inside = was_expected || (link != nullptr && (link->parent & 1U) != 0);
   if (link == nullptr) {
-    Set& set = set_of(key);
-    std::move_backward(set.begin(), set.end() - 1, set.end());
-    link = set.data();
+    auto& links = set_of(added.span).links;
+    std::move_backward(links.begin(), links.end() - 1, links.end());
+    link = links.data();
   }
-  *link = {key, parent | (is_inside ? 1U : 0U)};
-  const bool has_tokens =
-      rows != nullptr && span.has_usage && span.counts_tokens && (span.usage.input != 0 || span.usage.output != 0);
-  if (has_tokens) remember(key, {second, span.usage, *rows});
-  if (is_inside) take_back(key);
-  if (is_inside || has_tokens) mark(parent);
+  *link = {added.span, added.parent | (is_inside ? 1U : 0U)};
+  if (added.has_tokens) remember(added.span, std::move(added.tokens));
+  if (is_inside) take_back(added.span);
+  if (is_inside || added.has_tokens) mark(added.parent);
 }
 
 void TokenReports::remember(std::uint64_t span, Counted report) {

@@ -40,6 +40,8 @@ class TokenReports {
   // Every span, also those whose tokens are not counted, because they may be between two that report tokens. `rows`
   // are the rows in which its tokens were counted, null if they were not.
   void add(const Entry& span, const std::vector<std::uint64_t>* rows, std::uint64_t second);
+  // Calls `take_back` for what has been added. Otherwise it is called a few spans later.
+  void settle();
 
  private:
   static constexpr unsigned kSetBits = 16;
@@ -50,12 +52,23 @@ class TokenReports {
     std::uint64_t span = 0;
     std::uint64_t parent = 0;  // bit 0: there are tokens inside the span
   };
+  static constexpr std::size_t kCacheLine = 64, kLinksALine = kCacheLine / sizeof(Link);
   // The latest spans whose keys begin with the same bits, the newest first.
-  using Set = std::array<Link, 8>;
+  struct alignas(kCacheLine) Set {
+    std::array<Link, 8> links;
+  };
+  // A span that was added and is not in its set yet. The sets have 8 MiB, so the CPU would wait for each of them. It
+  // loads the sets of a few spans at the same time.
+  struct Waiting {
+    std::uint64_t span = 0, parent = 0;  // keys
+    bool has_tokens = false;
+    Counted tokens;
+  };
 
   [[nodiscard]] std::uint64_t key_of(const Entry& span, std::uint64_t id) const;
   [[nodiscard]] Set& set_of(std::uint64_t span) { return sets_[span >> (64 - kSetBits)]; }
   [[nodiscard]] Link* find(std::uint64_t span);
+  void settle(Waiting& added);
   void remember(std::uint64_t span, Counted report);
   void take_back(std::uint64_t span);
   void mark(std::uint64_t span);
@@ -63,6 +76,8 @@ class TokenReports {
 
   const TakeBack take_back_;
   const std::uint64_t seed_;
+  std::array<Waiting, 16> waiting_;
+  std::size_t waiting_count_ = 0;
   std::vector<Set> sets_ = std::vector<Set>(std::size_t{1} << kSetBits);
   // Spans that have tokens inside, but are in no set. Most of them have not arrived yet.
   std::unordered_set<std::uint64_t> expected_;

@@ -89,6 +89,7 @@ void TopFeed::on_tick(std::uint64_t now_unix_ns) {
   now_ns_ = now_unix_ns;
   last_process_ = nullptr;
   filtered_.forget_ended(source_);
+  tokens_.settle();
   if (is_asked_.load(std::memory_order_relaxed)) take_request();
   for (SpanTable& table : tables_) table.advance(now_unix_ns);
   if (next_ns_ == 0) next_ns_ = at_once_ ? now_unix_ns : now_unix_ns + request_.interval_ns;
@@ -102,6 +103,7 @@ void TopFeed::on_tick(std::uint64_t now_unix_ns) {
 
 void TopFeed::finish() {
   if (is_asked_) take_request();
+  tokens_.settle();
   publish_(snapshot(true));
 }
 
