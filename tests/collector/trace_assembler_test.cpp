@@ -34,6 +34,13 @@ Entry early(Entry entry) {
   return entry;
 }
 
+TEST(TraceLimits, AllowMoreTracesIfTheyMayHaveMoreMemory) {
+  const TraceLimits usual;
+  EXPECT_EQ(TraceLimits::traces_for(1U << 20U), usual.traces);
+  EXPECT_EQ(TraceLimits::traces_for(usual.bytes), usual.traces);
+  EXPECT_EQ(TraceLimits::traces_for(16 * usual.bytes), 16 * usual.traces);
+}
+
 TEST(TraceAssembler, HandsOverATraceWhenNothingCameForTheGraceTime) {
   Assembly assembly;
   assembly.add(span_of(2, 1));

@@ -200,6 +200,7 @@ void TracePrinter::print_end(const Source& source) {
 int run_trace(TraceOptions& options, const OutputOptions& common) {
   // A trace must wait at least as long as a thread may hold its entries (--max-age).
   options.limits.grace_ns = options.source.max_age_ns + options.source.max_age_ns / 2;
+  options.limits.traces = TraceLimits::traces_for(options.limits.bytes);
   if (options.all_spans) options.limits.linked_kept = options.limits.entries_per_trace;
   options.limits.long_grace_ns = std::max(options.limits.long_grace_ns, 2 * options.limits.grace_ns);
   const Filter& filter = options.source.filter;

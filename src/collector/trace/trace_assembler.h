@@ -14,6 +14,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -25,8 +26,14 @@
 namespace nopspan::collector {
 
 struct TraceLimits {
-  std::size_t bytes = 64U << 20U;  // limit for all open traces together
-  std::size_t traces = 50'000;     // limit of open traces
+  static constexpr std::size_t kUsualBytes = 64U << 20U, kUsualTraces = 50'000;
+  // The limit of open traces if all of them together may have so many bytes.
+  static std::size_t traces_for(std::size_t bytes) {
+    return kUsualTraces * std::max<std::size_t>(1, bytes / kUsualBytes);
+  }
+
+  std::size_t bytes = kUsualBytes;    // limit for all open traces together
+  std::size_t traces = kUsualTraces;  // limit of open traces
   std::size_t entries_per_trace = 10'000;
   std::size_t bytes_per_trace = 8U << 20U;
   std::size_t linked_kept = 0;      // linked spans of each sum that a trace keeps one by one
