@@ -46,8 +46,7 @@ bool HistFeed::is_wanted(const Entry& entry, const Measured& measured) const {
 
 HistRow& HistFeed::row_of(const Entry& entry, const Measured& measured) {
   const RowKeyView view(options_.by, entry, measured.name);
-  const auto found = rows_.find(view);
-  if (found != rows_.end()) return found->second->second;
+  if (const auto* const found = recent_.find(rows_, view)) return found->second->second;
   HistTable::Key key = key_of(view, options_.by, **entry.process);
   // A former process may have had the same comm and pid.
   if (const auto known = table_.rows.find(key); known != table_.rows.end()) return known->second;
@@ -63,6 +62,7 @@ bool HistFeed::make_room(std::uint64_t process) {
   if (evicted == nullptr) return false;
   table_.other.merge(evicted->second->second);
   table_.rows.erase(evicted->second);
+  recent_.forget();
   rows_.erase(rows_.find(evicted->first));
   return true;
 }

@@ -60,6 +60,7 @@ class HistFeed : public Sink {
   HistTable table_;
   // The rows of `table_`. An entry's row is found here without building a Key.
   Rows rows_;
+  RecentRows<Rows> recent_;
   RowShares<Rows::value_type> shares_;
   FilteredCounts filtered_;
   std::uint64_t next_ns_ = 0;

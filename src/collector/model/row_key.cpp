@@ -86,23 +86,29 @@ RowKeyView::RowKeyView(const Grouping& by, const Entry& entry, std::string_view 
   for (std::size_t i = 0; i < by.size(); ++i) {
     if (by[i].which == Dimension::process) {
       process = number_of(**entry.process);
-      hash = mixed(hash, process);
+      hint = hint * 31 + process % 61;
       continue;
     }
-    texts[i] = text_of(by[i], entry, name, numbers[i]).substr(0, kMostBytes);
-    hash = mixed(hash, std::hash<std::string_view>()(texts[i]));
+    const std::string_view text = texts[i] = text_of(by[i], entry, name, numbers[i]).substr(0, kMostBytes);
+    hint = hint * 31 + text.size();
+    if (!text.empty()) hint += static_cast<unsigned char>(text.front()) * 5U + static_cast<unsigned char>(text.back());
   }
+}
+
+std::size_t RowKeyView::hash() const {
+  std::size_t hash = mixed(0, process);
+  for (std::size_t i = 0; i < count; ++i) hash = mixed(hash, std::hash<std::string_view>()(texts[i]));
+  return hash;
 }
 
 RowKey::RowKey(const RowKeyView& view)
     : texts(view.texts.begin(), view.texts.begin() + static_cast<std::ptrdiff_t>(view.count)),
       process(view.process),
-      hash(view.hash) {}
+      hash(view.hash()) {}
 
-bool RowKeyEqual::operator()(const RowKeyView& a, const RowKey& b) const {
-  return a.hash == b.hash && a.process == b.process &&
-         std::equal(b.texts.begin(), b.texts.end(), a.texts.begin(),
-                    a.texts.begin() + static_cast<std::ptrdiff_t>(a.count));
+bool is_same(const RowKeyView& a, const RowKey& b) {
+  return a.process == b.process && std::equal(b.texts.begin(), b.texts.end(), a.texts.begin(),
+                                              a.texts.begin() + static_cast<std::ptrdiff_t>(a.count));
 }
 
 std::uint64_t number_of(const Process& process) { return (process.start_ticks << 22U) ^ process.pid; }

@@ -49,7 +49,9 @@ struct RowKeyView {
   std::array<NumberText, kMostDimensions> numbers;
   std::size_t count;
   std::uint64_t process = 0;  // replaces the text of the dimension `process`
-  std::size_t hash = 0;
+  std::size_t hint = 0;       // a hash of little value, which costs nothing: of the texts' sizes, begins and ends
+
+  [[nodiscard]] std::size_t hash() const;
 };
 
 struct RowKey {
@@ -60,10 +62,12 @@ struct RowKey {
   std::size_t hash;
 };
 
+bool is_same(const RowKeyView& a, const RowKey& b);
+
 struct RowKeyHash {
   using is_transparent = void;
   std::size_t operator()(const RowKey& key) const { return key.hash; }
-  std::size_t operator()(const RowKeyView& key) const { return key.hash; }
+  std::size_t operator()(const RowKeyView& key) const { return key.hash(); }
 };
 
 struct RowKeyEqual {
@@ -71,8 +75,29 @@ struct RowKeyEqual {
   bool operator()(const RowKey& a, const RowKey& b) const {
     return a.hash == b.hash && a.process == b.process && a.texts == b.texts;
   }
-  bool operator()(const RowKeyView& a, const RowKey& b) const;
+  bool operator()(const RowKeyView& a, const RowKey& b) const { return is_same(a, b); }
   bool operator()(const RowKey& a, const RowKeyView& b) const { return (*this)(b, a); }
+};
+
+// Finds rows of a map, most of them without hashing texts.
+template <typename Rows>
+class RecentRows {
+ public:
+  using Row = typename Rows::value_type;
+
+  // Null if there is none.
+  Row* find(Rows& rows, const RowKeyView& key) {
+    Row*& recent = recent_[key.hint % recent_.size()];
+    if (recent != nullptr && is_same(key, recent->first)) return recent;
+    const auto found = rows.find(key);
+    if (found == rows.end()) return nullptr;
+    return recent = &*found;
+  }
+  // Must be called before a row is erased.
+  void forget() { recent_.fill(nullptr); }
+
+ private:
+  std::array<Row*, 64> recent_{};
 };
 
 // A number for a process. It includes the start time, so a later process with the same pid has another number.

@@ -170,8 +170,7 @@ void SpanTable::take_back_tokens(std::uint64_t number, const Usage& tokens, std:
 SpanTable::Row& SpanTable::row_of(const Entry& entry) {
   // A retry counts in the row of the span that it belongs to.
   const RowKeyView view(by_, entry, entry.span_name());
-  const auto found = rows_.find(view);
-  if (found != rows_.end()) return found->second;
+  if (Rows::value_type* const found = recent_.find(rows_, view)) return found->second;
   const std::uint64_t process = number_of(**entry.process);
   if (rows_.size() >= most_rows_) {
     Rows::value_type* const evicted = row_to_evict(process);
@@ -226,6 +225,7 @@ void SpanTable::evict(Rows::value_type& evicted) {
     to.first_tokens.take(store_, from.first_tokens);
   }
   by_number_.erase(row.number);
+  recent_.forget();
   rows_.erase(rows_.find(evicted.first));
   ++evicted_;
 }

@@ -126,6 +126,7 @@ class SpanTable {
   bool roots_only_;
   BlockStore store_;
   Rows rows_;
+  RecentRows<Rows> recent_;
   std::unordered_map<std::uint64_t, Row*> by_number_;
   std::uint64_t last_number_ = 0;
   RowShares<Rows::value_type> shares_;
