@@ -10,6 +10,7 @@
 #include "state/header_store.h"
 #include "state/labels.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string_view>
 
@@ -31,12 +32,13 @@ namespace {
 constexpr std::uint64_t kRootWaitNs = 1'000'000;
 constexpr std::uint64_t kWaitNs = 100'000'000;
 
-// An upper bound of the size of an entry: the fixed part and its extras, ten texts of 63 bytes, tracestate, attributes,
-// links, and the padding that is cleared after the last of them.
-constexpr std::size_t kMaxEntryBytes = sizeof(nopspan_entry) + std::size_t{16} * 8 + std::size_t{10} * 64 +
-                                       kMaxTracestateBytes + 8 + kMaxAttributesBytes + 8 +
-                                       kMaxLinks * sizeof(nopspan_link) + 8;
-static_assert(kMaxEntryBytes * 2 < kBatchBytes);
+// Upper bounds of the size of an entry without attributes: the fixed part and its extras, ten texts of 63 bytes, the
+// padding of the attributes, and what is written behind the last part, because it is copied in blocks. Few entries have
+// a tracestate or links too.
+constexpr std::size_t kUsualEntryBytes =
+    sizeof(nopspan_entry) + std::size_t{16} * 8 + std::size_t{10} * 64 + 8 + FieldEntry::kBehindWire + 8;
+constexpr std::size_t kMostEntryBytes = kUsualEntryBytes + kMaxTracestateBytes + 8 + kMaxLinks * sizeof(nopspan_link);
+static_assert((kMostEntryBytes + kMaxAttributesBytes) * 2 < kBatchBytes);
 static_assert(kBatchBytes / 8 <= UINT16_MAX);
 
 // Writes a field that another process, or the kernel, may read at the same time.
@@ -338,9 +340,19 @@ bool has_open_span() noexcept {
   return frame != nullptr;
 }
 
-// Returns the thread's batch, with room for an entry. If there is no memory for a buffer, returns null and counts the
-// entry as discarded.
-inline BatchBuffer* open_batch(ThreadState* thread) noexcept {
+// An upper bound of the size of the entry of this span or event. An attribute is at most a little longer than the field
+// that it is made of: by 4 bytes, if its key has more than 127. The mapping of a catalogue may make longer ones.
+inline std::size_t most_bytes(const SpanState& state) noexcept {
+  std::size_t attributes = kMaxAttributesBytes;
+  if (state.catalogue == nullptr && !has_extra_labels(state.context)) {
+    attributes = std::min(attributes, state.fields.size() + state.fields.size() / 32);
+  }
+  return (has_more(state) ? kMostEntryBytes : kUsualEntryBytes) + attributes;
+}
+
+// Returns the thread's batch, with room for the entry of `state`. If there is no memory for a buffer, returns null and
+// counts the entry as discarded.
+inline BatchBuffer* open_batch(ThreadState* thread, const SpanState& state, std::uint64_t now_ns) noexcept {
   BatchBuffer& batch = thread->batch;
   announce_once(thread);
   if (__builtin_expect(batch.header == nullptr, 0)) {
@@ -353,11 +365,12 @@ inline BatchBuffer* open_batch(ThreadState* thread) noexcept {
     publish(batch.header->first, batch.header->next);
     return nullptr;
   }
+  if (batch.header->bytes + most_bytes(state) > batch.header->capacity) flush(batch, now_ns);
   return &batch;
 }
 
 inline void flush_if_due(BatchBuffer& batch, std::uint64_t now_ns, bool is_root) noexcept {
-  if (batch.header->bytes + kMaxEntryBytes > batch.header->capacity || batch.thread_has_ended) {
+  if (batch.thread_has_ended) {
     flush(batch, now_ns);
     return;
   }
@@ -379,7 +392,8 @@ void announce_thread(ThreadState* thread) noexcept {
 }
 
 __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span, const OnceProbes& fired) noexcept {
-  BatchBuffer* batch = open_batch(thread);
+  const std::uint64_t now = (span.flags & NOPSPAN_FLAG_GIVEN_TIMES) == 0 ? span.end_ns : thread->clock.now();
+  BatchBuffer* batch = open_batch(thread, span, now);
   if (batch == nullptr) return;
   EntryWriter out(*batch);
   nopspan_entry& entry = out.entry();
@@ -405,13 +419,12 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
   write_attributes(out, span, true);
   note_root(*batch, entry);
   if (__builtin_expect(span.link_count > 0, 0) && span.context.parent_id == 0) note_linked_requests(*batch, span);
-  const std::uint64_t now = (span.flags & NOPSPAN_FLAG_GIVEN_TIMES) == 0 ? span.end_ns : thread->clock.now();
   out.finish(now);
   flush_if_due(*batch, now, entry.span_id == entry.root_id);
 }
 
 void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& point) noexcept {
-  BatchBuffer* batch = open_batch(thread);
+  BatchBuffer* batch = open_batch(thread, event, point.time_ns);
   if (batch == nullptr) return;
   EntryWriter out(*batch);
   nopspan_entry& entry = out.entry();

@@ -4,9 +4,9 @@
 //
 // When it flushes: a batch is flushed after an entry if no span is open on the thread and enough time has passed since
 // the last flush: 1 ms if the entry is a root span, otherwise 100 ms. So a batch usually has whole requests. A batch is
-// also flushed if the buffer might not hold another entry, and when the thread ends. After that, in later destructors
-// of the thread, each entry is flushed at once. If a thread emits nothing more before a flush is due, the collector
-// fetches the entries from the buffer.
+// also flushed before an entry that the buffer might not hold, and when the thread ends. After that, in later
+// destructors of the thread, each entry is flushed at once. If a thread emits nothing more before a flush is due, the
+// collector fetches the entries from the buffer.
 //
 // Why a fetch is safe: an entry holds no pointers. Its thread publishes `next` after the entry, and changes `first`
 // whenever it empties the buffer. A copy is valid if `first`, `mark` and `buffer` are the same before and after it.
