@@ -4,6 +4,7 @@
 // kinds, where SPANS is rounded up to whole requests. The program waits for a line on standard input, so that a tracer
 // can attach before it begins.
 #include "chat.h"
+#include "clock.h"
 #include "request.h"
 
 #include <nopspan/span.h>
@@ -11,18 +12,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <string_view>
-
-namespace {
-
-double now_ns() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
-}
-
-}  // namespace
 
 int main(int argc, char** argv) {
   const long spans = argc > 1 ? std::strtol(argv[1], nullptr, 10) : 100000;
@@ -36,7 +26,7 @@ int main(int argc, char** argv) {
   double least = 1e18;
   int turns = 0;
   for (long round = 0; round < rounds; ++round) {
-    const double began = now_ns();
+    const double began = bench::now_ns();
     long done = 0;
     if (kind == "chat") {
       for (; done < spans; ++done) bench::chat(turns);
@@ -45,7 +35,7 @@ int main(int argc, char** argv) {
     } else {
       for (; done < spans; ++done) const nopspan::Span span{"bench.span"};
     }
-    least = std::min(least, (now_ns() - began) / static_cast<double>(done));
+    least = std::min(least, (bench::now_ns() - began) / static_cast<double>(done));
   }
   std::printf("%.1f\n", least);
 }

@@ -3,6 +3,8 @@
 // name, ids and four attributes. Without RATE the spans are made at full speed, and the program prints the cost of one
 // span in ns, the minimum of the rounds. With RATE each thread makes that many spans per second, and the program prints
 // the rate that it reached. It waits for a line on standard input, so that a tracer can attach before it begins.
+#include "clock.h"
+
 #include <nopspan/context.h>
 #include <nopspan/span.h>
 
@@ -17,11 +19,7 @@
 
 namespace {
 
-double now_ns() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
-}
+using bench::now_ns;
 
 template <class F>
 void fill(F& fields, long number) {
