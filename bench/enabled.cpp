@@ -4,7 +4,6 @@
 
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
-#include <nopspan/stats.h>
 
 #include <benchmark/benchmark.h>
 
@@ -38,7 +37,7 @@ BENCHMARK(OneHandler)->Setup(attach_one)->Teardown(detach_one)->Apply(bench::sev
 
 // The usual case: the request already has an id.
 void OneHandlerInARequest(benchmark::State& state) {
-  const nopspan::ContextScope request{nopspan::Context::make()};
+  const nopspan::Span request{"bench.request"};
   for (auto _ : state) const nopspan::Span span{"bench.span"};
 }
 BENCHMARK(OneHandlerInARequest)->Setup(attach_one)->Teardown(detach_one)->Apply(bench::several);
@@ -55,27 +54,19 @@ BENCHMARK(OneHandlerFourFields)->Setup(attach_one)->Teardown(detach_one)->Apply(
 
 // Spans that run because a handler is attached, but not to their events.
 void UnhandledInARequest(benchmark::State& state) {
-  const nopspan::ContextScope request{nopspan::Context::make()};
+  const nopspan::Span request{"bench.request"};
   for (auto _ : state) const nopspan::Span span{"bench.other"};
 }
 BENCHMARK(UnhandledInARequest)->Setup(attach_one)->Teardown(detach_one)->Apply(bench::several);
 
 void UnhandledFourFields(benchmark::State& state) {
-  const nopspan::ContextScope request{nopspan::Context::make()};
+  const nopspan::Span request{"bench.request"};
   for (auto _ : state) {
     const nopspan::Span span{"bench.other",
                              [](nopspan::Fields& f) { f.set("a", 1).set("b", 2).set("c", 3).set("d", 4); }};
   }
 }
 BENCHMARK(UnhandledFourFields)->Setup(attach_one)->Teardown(detach_one)->Apply(bench::several);
-
-void keep_open(const benchmark::State&) { nopspan::keep_open_spans(true); }
-void keep_none_open(const benchmark::State&) { nopspan::keep_open_spans(false); }
-void KeptOpenInARequest(benchmark::State& state) {
-  const nopspan::ContextScope request{nopspan::Context::make()};
-  for (auto _ : state) const nopspan::Span span{"bench.span"};
-}
-BENCHMARK(KeptOpenInARequest)->Setup(keep_open)->Teardown(keep_none_open)->Apply(bench::several);
 
 // CPU time of all threads divided by all spans. It is constant, because the threads share nothing.
 void OneHandlerThreads(benchmark::State& state) {
