@@ -2,98 +2,37 @@
 # SPDX-License-Identifier: Apache-2.0
 # Measures what the collector costs a traced program and itself, with bpftrace and LTTng-UST for comparison, in one run.
 # Prints docs/overhead-collector.md: bench/collector.sh [SECONDS] >docs/overhead-collector.md
-# SECONDS is the duration of each sustained rate (default 60). Needs root and bpftrace. The comparison needs lttng-tools
+# SECONDS is the duration of each sustained rate (default 30). Needs root and bpftrace. The comparison needs lttng-tools
 # and liblttng-ust-dev. If they are missing, its lines say so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-seconds=${1:-60}
-[[ "$seconds" =~ ^[1-9][0-9]*$ ]] || { echo "usage: bench/collector.sh [SECONDS]" >&2; exit 2; }
+seconds=${1:-30}
+[[ $# -le 1 && "$seconds" =~ ^[1-9][0-9]*$ ]] || { echo "usage: bench/collector.sh [SECONDS]" >&2; exit 2; }
 [[ $EUID -eq 0 ]] || { echo "collector.sh: attaching needs root" >&2; exit 1; }
 
 build=build/bench
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_TESTS=OFF -DNOPSPAN_EXAMPLES=OFF -DNOPSPAN_COLLECTOR=ON >/dev/null
-cmake --build "$build" --target nopspan nopspan_program bench_traces -- --quiet >&2
-nopspan=$PWD/$build/nopspan traces=$PWD/$build/bench/bench_traces library=$(realpath "$build/libnopspan.so")
+cmake --build "$build" --target nopspan_program bench_traces bench_tail bench_engine_step bench_first -- --quiet >&2
+nopspan=$PWD/$build/nopspan programs=$PWD/$build/bench library=$(realpath "$build/libnopspan.so")
+traces=$programs/bench_traces
 
 scratch=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$scratch"' EXIT
+# shellcheck source=bench/attaching.sh
+. bench/attaching.sh
+trap 'stop_lttng; end_jobs; rm -rf "$scratch"' EXIT
+start_lttng
 
-# begin COMMAND... starts COMMAND, which waits for a line on its standard input. `go` sends the line when the tracer
-# (pid $tracer) has attached, waits for COMMAND and prints its output.
-begin() {
-  rm -f "$scratch/go"
-  mkfifo "$scratch/go"
-  "$@" <"$scratch/go" >"$scratch/figure" &
-  program=$!
-  exec 7>"$scratch/go"
-}
-go() {
-  echo >&7
-  exec 7>&-
-  wait "$program"
-  cat "$scratch/figure"
-}
-# The collector has attached when it has raised the gate of a program that maps the library.
-wait_for_gate() {
-  until "$nopspan" ps --json "$program" 2>/dev/null | grep -qE "\"$1\": [1-9]"; do
-    kill -0 "$tracer" 2>/dev/null || { cat "$scratch/tracer" >&2; return 1; }
-  done
-}
 # Spans are recorded and can be read while they are open, but nothing is attached.
-kept_open() { echo | NOPSPAN_KEEP_OPEN=1 "$traces" "$@"; }
-by_open_watch() {
-  begin "$traces" "$@"
+kept_open() { echo | NOPSPAN_KEEP_OPEN=1 "$@"; }
+by_open_watch() (
+  trap end_jobs EXIT
+  begin "$@"
   "$nopspan" open --watch --pid "$program" >"$scratch/tracer" 2>&1 7>&- &
   tracer=$!
-  wait_for_gate batch || return
+  wait_for_gate batch || exit
   go
   stop
-}
-stop() {
-  kill -INT "$tracer"
-  wait "$tracer" 2>/dev/null || true
-}
-
-untraced() { echo | "$traces" "$@"; }
-by_bpftrace() {
-  begin "$traces" "$@"
-  bpftrace -e "usdt:$library:nopspan:span_stop { @n = count(); }" >"$scratch/tracer" 2>&1 7>&- &
-  tracer=$!
-  wait_for_gate spans || return
-  go
-  stop
-}
-# nopspan record to /dev/null, which reads and encodes every span.
-by_collector() {
-  begin "$traces" "$@"
-  "$nopspan" record --force --buffer 64M /dev/null >"$scratch/tracer" 2>&1 7>&- &
-  tracer=$!
-  wait_for_gate batch || return
-  go
-  stop
-  # A lost span costs less, so a figure with losses is marked.
-  grep -q 'none lost' "$scratch/tracer" || echo "(with losses)"
-  tail -1 "$scratch/tracer" >>"$scratch/ledgers"
-}
-
-lttng_up=no
-if command -v lttng >/dev/null && g++ -O2 -Ibench bench/lttng_traces.cpp -o "$scratch/lttng_traces" -llttng-ust -ldl -lpthread 2>/dev/null; then
-  export LTTNG_HOME=$scratch
-  lttng-sessiond --daemonize --no-kernel --pidfile="$scratch/sessiond.pid" >/dev/null 2>&1
-  lttng_up=yes
-fi
-by_lttng() {
-  [[ $lttng_up == yes ]] || { echo "not measured"; return; }
-  {
-    lttng create bench --output="$scratch/lttng"
-    lttng enable-channel -u bench --subbuf-size=1M --num-subbuf=32
-    lttng enable-event -u -c bench 'bench_span:*'
-    lttng start
-  } >/dev/null 2>&1
-  echo | "$scratch/lttng_traces" "$@"
-  lttng destroy >/dev/null 2>&1
-  rm -rf "$scratch/lttng"
-}
+)
 
 hits=20000 spans=100000 rounds=20
 row() { # NAME THREADS SPANS COMMAND…
@@ -105,53 +44,38 @@ row() { # NAME THREADS SPANS COMMAND…
   echo
 }
 
-# CPU time of a process and of its children, which read other processes for the collector, in ticks of 10 ms.
-ticks_of() { stats_of "$1" | awk '{ sum += $14 + $15 } END { print sum }'; }
-stats_of() {
-  cat "/proc/$1/stat"
-  local child
-  for child in $(pgrep -P "$1"); do stats_of "$child"; done
+# cells ARGUMENT...: the cells of a row about the collector itself; see sustained().
+cells() {
+  sustained "$@" | awk '{
+    printf "%d/s | %d ns | %.1f %% of a core | %d MiB | %d delivered, %s lost |\n", $1, $2, $3, $4, $5, ($6 > 0 ? $6 : "none")
+  }'
 }
-
-# while_emitting RATE COMMAND...: runs the collector's COMMAND while a program emits at this rate. Prints the rate that
-# it reached, CPU time in ticks, memory in MiB, and the ledger, each on a line.
-while_emitting() {
-  local rate=$1
-  shift
-  begin "$traces" 16 "$((rate * seconds))" 1 1 "$rate"
-  "$nopspan" "$@" >"$scratch/out" 2>"$scratch/tracer" 7>&- &
-  tracer=$!
-  wait_for_gate batch || return
-  local before
-  before=$(ticks_of "$tracer")
-  go
-  sleep 2 # the collector fetches what idle threads hold within a second
-  echo $(($(ticks_of "$tracer") - before))
-  awk '/VmHWM/ { print int($2 / 1024) }' "/proc/$tracer/status"
-  stop
-  grep -m1 entries "$scratch/tracer"
-}
-# sustained RATE COMMAND...: prints the rate, CPU time per span, memory and ledger.
-sustained() {
-  local got
-  mapfile -t got < <(while_emitting "$@")
-  awk -v rate="${got[0]}" -v ticks="${got[1]}" -v spans="$(($1 * seconds))" -v memory="${got[2]}" -v ledger="${got[3]}" \
-    'BEGIN { printf "%d/s | %.0f ns | %d MiB | %s |\n", rate, ticks * 1e7 / spans, memory, ledger }'
-}
-# beside_idle COMMAND...: prints CPU time in percent of a core, and the ledger, beside many idle processes.
+# The same beside many idle processes.
 idle_processes=3000 idle_rate=160
 beside_idle() {
-  local got idle=() i
+  local idle=() i
   for ((i = 0; i < idle_processes; i++)); do
     sleep "$((2 * seconds + 60))" >/dev/null &
     idle+=($!)
   done
-  mapfile -t got < <(while_emitting "$idle_rate" "$@")
+  # The collector also works in the 2 s before the first span and after the last one.
+  sustained four 16 "$idle_rate" "$@" | awk -v seconds="$seconds" '{
+    printf "%.2f %% of a core | %d delivered, %s lost |\n", $3 * seconds / (seconds + 4), $5, ($6 > 0 ? $6 : "none")
+  }'
   kill "${idle[@]}"
   wait "${idle[@]}" 2>/dev/null || true
-  awk -v ticks="${got[1]}" -v seconds="$((seconds + 2))" -v ledger="${got[3]}" \
-    'BEGIN { printf "%.2f %% of a core | %s |\n", ticks / seconds, ledger }'
 }
+# The quantiles of bench_tail as rows, and the remark about losses.
+tail_rows() {
+  local of
+  of=$([[ $1 == 1 ]] && echo "1 thread" || echo "$1 threads")
+  by_collector "$programs/bench_tail" four "$spans" "$rounds" "$1" | awk -v of="$of" '
+    BEGIN { name["span"] = "span"; name["flush"] = "span with a flush"; name["clock"] = "no span, only the clock" }
+    /^\(/ { remark = " " $0; next }
+    { rows[NR] = "| " name[$1] ", " of " | " $2 " | " $3 " | " $4 " | " $5 " | " $6 }
+    END { for (i = 1; i in rows; ++i) print rows[i] remark " |" }'
+}
+first_span() { awk -v how="$1" '/^[fs]/ { printf "| %s span of a thread, %s | %s us | %s us |\n", $1, how, $2, $3 }'; }
 
 {
   cat <<PAGE
@@ -164,50 +88,94 @@ figures of another machine.
 ## The traced program
 
 The figures are nanoseconds per span in the traced program, the minimum of twenty rounds. If spans
-were lost, the figure is marked. A span has a name, ids, four attributes and two times. A trace has
-the given number of spans: a root span and its children. The collector is
-\`nopspan record --force /dev/null\`, which receives spans in batches and encodes every span. The
-service keeps open spans readable at this price.
+were lost, the figure is marked. A span has a name, ids and two times. If it is not bare, it also
+has four attributes. A trace has the given number of spans: a root span and its children. The
+collector is \`nopspan record --force /dev/null\`, which receives spans in batches and encodes every
+span. The rows about open spans show what a program pays to have them readable.
 
 | | 1 span per trace | 4 | 16 | 64 |
 | --- | --- | --- | --- | --- |
 PAGE
   for threads in 1 2; do
-    row "disabled" $threads $spans untraced
-    row "LTTng-UST, two events per span" $threads $spans by_lttng
-    row "open spans are kept (\`NOPSPAN_KEEP_OPEN=1\`)" $threads $spans kept_open
-    row "\`nopspan open --watch\`" $threads $spans by_open_watch
-    row "collector, batches" $threads $spans by_collector
-    row "bpftrace \`span_stop { @n = count() }\`" $threads $hits by_bpftrace
+    row "disabled, bare" $threads $spans untraced "$traces" bare
+    row "disabled, four attributes" $threads $spans untraced "$traces" four
+    row "LTTng-UST, two events per span, bare" $threads $spans by_lttng bare
+    row "LTTng-UST, two events per span, four attributes" $threads $spans by_lttng four
+    row "collector, batches, bare" $threads $spans by_collector "$traces" bare
+    row "collector, batches, four attributes" $threads $spans by_collector "$traces" four
+    row "open spans are kept (\`NOPSPAN_KEEP_OPEN=1\`), four attributes" $threads $spans kept_open "$traces" four
+    row "\`nopspan open --watch\`, four attributes" $threads $spans by_open_watch "$traces" four
+    row "bpftrace \`span_stop { @n = count() }\`, four attributes" $threads $hits by_bpftrace "$traces" four
   done | tee "$scratch/rows"
   echo
   awk -F'|' '
     / 1 thread / { figure[$2] = $5 + 0 }
     END {
       for (name in figure) {
-        if (name ~ /batches/) batch = figure[name]
-        if (name ~ /LTTng/) lttng = figure[name]
+        if (name ~ /batches, bare/) bare = figure[name]
+        if (name ~ /batches, four/) four = figure[name]
+        if (name ~ /LTTng.* bare/) lttng_bare = figure[name]
+        if (name ~ /LTTng.* four/) lttng_four = figure[name]
         if (name ~ /bpftrace/) count = figure[name]
       }
-      printf "With 16 spans per trace on one thread, a span costs %.1f times as much with bpftrace, which only\n", count / batch
-      printf "counts it, as with the collector. With LTTng-UST it costs %.2f times as much as with the collector.\n", lttng / batch
+      printf "With 16 spans per trace on one thread, a span with four attributes costs %.1f times as much with\n", count / four
+      printf "bpftrace, which only counts it, as with the collector."
+      if (lttng_bare > 0) {
+        printf " The collector costs %.2f times as much\nas LTTng-UST with four attributes, and %.2f times as much with a bare span.", four / lttng_four, bare / lttng_bare
+      }
+      print ""
     }' "$scratch/rows"
   cat <<PAGE
 
 Two traced threads use all cores of this machine, so the collector competes with them for time.
 
+## Single spans
+
+The distribution of the times of single spans with four attributes, 16 per trace, in ns. Each time
+contains one reading of the clock. A *flush* copies the thread's buffer to the collector. The rows
+without a span show what the machine itself adds: interrupts, and other programs.
+
+| | p50 | p99 | p99.9 | maximum | number |
+| --- | --- | --- | --- | --- | --- |
+$(tail_rows 1)
+$(tail_rows 2)
+
+## The first span of a thread
+
+| | p50 | p99 |
+| --- | --- | --- |
+$("$programs/bench_first" handler | first_span "with a handler")
+$(by_collector "$programs/bench_first" | first_span "attached")
+
+## A step of an inference engine
+
+A step of an engine with 256 requests is a span \`engine.step\` with a link to each request (at most 128
+are kept), and a token for each request. The times contain the flushes.
+
+| | per step |
+| --- | --- |
+$(by_collector "$programs/bench_engine_step" | awk '
+  NR == 1 { printf "| steps in a row | %.1f us |\n| the caches are replaced before each step | %.1f us |", $1 / 1000, $2 / 1000 }')
+
 ## The collector itself
 
-One thread emits traces of 16 spans for $seconds s. CPU is the time of all threads of the
-collector and of its child processes in user and kernel mode. Memory is its peak resident size. This
-includes 64 MiB for the ring buffer, which has 32 MiB and is mapped twice.
+One thread emits spans for $seconds s: for \`nopspan trace\` requests of one span, else traces of 16
+spans. CPU is the time of all threads of the collector and of its child processes in user and kernel
+mode. Memory is its peak resident size. This includes 128 MiB for the ring buffer, which has 64 MiB
+and is mapped twice. The output goes to \`/dev/null\`. The filter of \`nopspan trace\` shows one of 128
+requests.
 
-| | rate | CPU per span | memory | ledger |
-| --- | --- | --- | --- | --- |
-| \`nopspan top\` | $(sustained 1000000 top --plain --buffer 32M --interval 10)
-| \`nopspan record\` | $(sustained 300000 record --force --buffer 32M "$scratch/spans.rec")
+| | rate | CPU per span | | memory | ledger |
+| --- | --- | --- | --- | --- | --- |
+| \`nopspan top\`, bare | $(cells bare 16 1000000 top --plain --buffer 64M --interval 10)
+| \`nopspan record\`, bare | $(cells bare 16 1000000 record --force --buffer 64M /dev/null)
+| \`nopspan record\`, four attributes | $(cells four 16 1000000 record --force --buffer 64M /dev/null)
+| \`nopspan trace\`, filtered, bare | $(cells bare 1 1000000 trace --buffer 64M --name bench.rare)
+| \`nopspan trace\`, printed as text, bare | $(cells bare 1 500000 trace --buffer 64M)
+| \`nopspan trace\`, printed as JSON, four attributes | $(cells four 1 300000 trace --buffer 64M --json)
+| \`nopspan record\` into a file, four attributes | $(cells four 16 300000 record --force --buffer 64M "$scratch/spans.rec")
 
-A span takes $(($(stat -c %s "$scratch/spans.rec") / (300000 * seconds))) bytes in the recording.
+A span with four attributes takes $(($(stat -c %s "$scratch/spans.rec") / (300000 * seconds))) bytes in the recording.
 
 ## Idle processes
 
@@ -220,4 +188,3 @@ $idle_processes processes sleep, and one program emits $idle_rate spans per seco
 PAGE
 }
 cat "$scratch/ledgers" >&2 2>/dev/null || true
-[[ $lttng_up == no ]] || kill "$(cat "$scratch/sessiond.pid")" 2>/dev/null || true

@@ -30,6 +30,11 @@ LTTNG_UST_TRACEPOINT_EVENT(
     lttng_ust_field_integer(long, rows, rows)
     lttng_ust_field_integer(int, cached, cached)
     lttng_ust_field_string(shard, shard)))
+
+LTTNG_UST_TRACEPOINT_EVENT(
+  bench_span, stop_bare,
+  LTTNG_UST_TP_ARGS(unsigned long, span_id),
+  LTTNG_UST_TP_FIELDS(lttng_ust_field_integer_hex(unsigned long, span_id, span_id)))
 /* clang-format on */
 
 #endif
