@@ -24,7 +24,7 @@ __attribute__((noinline)) inline std::uint64_t copy_more_bytes(void* to, const v
 
 // Copies bytes like memcpy(), but inline even if the size is not a constant: it uses loads and stores of fixed sizes,
 // which may overlap. Returns the bitwise OR of all bytes, in groups of eight, for is_ascii().
-inline std::uint64_t copy_bytes(void* to, const void* from, std::size_t size) noexcept {
+__attribute__((always_inline)) inline std::uint64_t copy_bytes(void* to, const void* from, std::size_t size) noexcept {
   auto* out = static_cast<unsigned char*>(to);
   const auto* in = static_cast<const unsigned char*>(from);
   const auto copy = [&](std::size_t at, auto word) -> std::uint64_t {

@@ -64,7 +64,7 @@ FieldEntry* FieldBuffer::append(std::string_view key, Value::Type type, std::siz
   entry->type = type;
   entry->flags = flags;
   flags_seen_ |= flags;
-  if (!key.empty()) std::memcpy(at + sizeof(FieldEntry), key.data(), key.size());
+  copy_bytes(at + sizeof(FieldEntry), key.data(), key.size());
   size_ += size;
   return entry;
 }

@@ -15,6 +15,7 @@
 #include "memory/blocks.h"
 
 #include <nopspan/detail/field_calls.h>
+#include <nopspan/detail/short_key.h>
 #include <nopspan/value.h>
 
 #include <cstddef>
@@ -104,21 +105,18 @@ Value copy_value(const FieldEntry& entry);
 
 // The bit of a key in keys_seen_: a hash of its first and last bytes.
 inline std::uint64_t key_bit(std::string_view key) noexcept {
-  std::uint64_t first = 0;
-  std::uint64_t last = 0;
-  const std::size_t size = key.size();
-  if (size >= 8) {
-    std::memcpy(&first, key.data(), 8);
-    std::memcpy(&last, key.data() + size - 8, 8);
-  } else if (size >= 4) {
-    std::memcpy(&first, key.data(), 4);
-    std::memcpy(&last, key.data() + size - 4, 4);
-  } else if (size > 0) {
-    first = static_cast<unsigned char>(key[0]);
-    last = static_cast<unsigned char>(key[size - 1]);
-  }
-  return std::uint64_t{1} << (((first ^ (last << 29U | last >> 35U)) * 0x9e3779b97f4a7c15U) >> 58U);
+  return std::uint64_t{1} << key_bit_number(key_ends(key.data(), key.size()));
 }
+
+// A ShortKey as the library gets it.
+struct KeyWords {
+  std::uint64_t first;
+  std::uint64_t second;
+  std::uint32_t size_and_bit;
+
+  [[nodiscard]] std::size_t size() const noexcept { return size_and_bit & 0xffU; }
+  [[nodiscard]] unsigned bit() const noexcept { return size_and_bit >> 8U; }
+};
 
 class FieldBuffer {
  public:
@@ -127,7 +125,7 @@ class FieldBuffer {
   static constexpr std::size_t kMaxBytes = 16U << 20U;
   static constexpr unsigned kMaxDepth = 64;
 
-  FieldBuffer() noexcept = default;
+  FieldBuffer() noexcept {}  // NOLINT(modernize-use-equals-default): that would let {} clear inline_
   ~FieldBuffer() {
     if (__builtin_expect(data_ != inline_, 0)) give_back_block(data_);
   }
@@ -193,6 +191,38 @@ class FieldBuffer {
     return true;
   }
 
+  // The same for a ShortKey. The fields are still in the first memory, so there are fewer than kMaxKeys.
+  [[nodiscard]] bool put_short_word(const KeyWords& key, Value::Type type, std::uint64_t word) noexcept {
+    const std::size_t value_size = 1 + wire::varint_size(word);
+    unsigned char* const value = begin_short(key, type, value_size);
+    if (value == nullptr) return false;
+    // Only the first byte of a value below 128 is needed, but a store of four bytes is as quick.
+    store_value(value, value_size, wire::tag(type == Value::Type::integer ? wire::kInt : wire::kBool, wire::kVarint),
+                static_cast<unsigned char>(word));
+    if (__builtin_expect(word >= 0x80, 0)) wire::write_varint(value + 3, word);
+    finish_short(key, value_size);
+    return true;
+  }
+  [[nodiscard]] bool put_short_real(const KeyWords& key, double real) noexcept {
+    constexpr std::size_t kSize = 1 + sizeof(real);
+    unsigned char* const value = begin_short(key, Value::Type::real, kSize);
+    if (value == nullptr) return false;
+    store_value(value, kSize, wire::tag(wire::kDouble, wire::kFixed64), 0);
+    std::memcpy(value + 3, &real, sizeof(real));
+    finish_short(key, kSize);
+    return true;
+  }
+  [[nodiscard]] bool put_short_string(const KeyWords& key, const char* text, std::size_t size) noexcept {
+    if (size > FieldEntry::kMostWireText) return false;
+    unsigned char* const value = begin_short(key, Value::Type::string, 2 + size);
+    if (value == nullptr) return false;
+    store_value(value, 2 + size, wire::tag(wire::kString, wire::kDelimited), static_cast<unsigned char>(size));
+    value[4 + size] = 0;
+    if (!is_ascii(copy_bytes(value + 4, text, size))) return false;
+    finish_short(key, 2 + size);
+    return true;
+  }
+
   // Sets a field that nopspan derives (FieldEntry::kOwn), unless there is a field of that key and sort. Returns false
   // as the setters above do.
   [[nodiscard]] bool put_derived(std::string_view key, Value::Type type, std::uint64_t word,
@@ -204,6 +234,25 @@ class FieldBuffer {
   void add_null(std::string_view key, std::uint8_t flags = 0) noexcept;
   void add_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags = 0) noexcept;
   void add_string(std::string_view key, std::string_view value, std::uint8_t flags = 0) noexcept;
+
+  // add_word() for an integer measurement.
+  __attribute__((always_inline)) void add_measured(std::string_view key, std::uint64_t word) noexcept {
+    const std::size_t key_size = padded(key.size() + 1);
+    const std::size_t size = sizeof(FieldEntry) + key_size + sizeof(word);
+    if (__builtin_expect(size > capacity_ - size_, 0)) {
+      add_word(key, Value::Type::integer, word, FieldEntry::kMeasurement);
+      return;
+    }
+    unsigned char* const at = data_ + size_;
+    new (at) FieldEntry{static_cast<std::uint32_t>(size), static_cast<std::uint16_t>(key.size()), Value::Type::integer,
+                        FieldEntry::kMeasurement | FieldEntry::kAdded};
+    std::memset(at + sizeof(FieldEntry) + key_size - 8, 0, 8);
+    std::memcpy(at + sizeof(FieldEntry), key.data(), key.size());
+    std::memcpy(at + sizeof(FieldEntry) + key_size, &word, sizeof(word));
+    flags_seen_ |= FieldEntry::kMeasurement | FieldEntry::kAdded;
+    keys_seen_ |= key_bit(key);
+    size_ += size;
+  }
 
   // Makes room for `more` bytes of added fields, unless memory runs out. They may exceed kMaxBytes.
   void reserve(std::size_t more) noexcept { grow(size_ + more, kMaxBytes + more); }
@@ -269,6 +318,47 @@ class FieldBuffer {
     keys_seen_ |= entry.key_bit;
   }
 
+  static constexpr std::size_t kInline = 768;
+  // If the fields so far are no longer than this, one more in wire form has room in the first memory.
+  static constexpr std::size_t kLastInline =
+      kInline - (sizeof(FieldEntry) + FieldEntry::kMostWire + 8 + FieldEntry::kBehindWire);
+  static_assert(kInline / (sizeof(FieldEntry) + 8) < kMaxKeys);
+
+  static std::size_t short_size(const KeyWords& key, std::size_t value_size) noexcept {
+    return padded(sizeof(FieldEntry) + FieldEntry::kWireKeyAt + key.size() + FieldEntry::kWireValueAt + value_size + 1);
+  }
+  // begin_wire() for a ShortKey. Returns where the tag and length of the value go, or null.
+  __attribute__((always_inline)) unsigned char* begin_short(const KeyWords& key, Value::Type type,
+                                                            std::size_t value_size) noexcept {
+    if (__builtin_expect(size_ > kLastInline || data_ != inline_ || (keys_seen_ >> key.bit() & 1U) != 0, 0)) {
+      return nullptr;
+    }
+    unsigned char* const at = data_ + size_;
+    const std::size_t key_size = key.size();
+    const std::uint64_t header = short_size(key, value_size) | key_size << 32U |
+                                 std::uint64_t{static_cast<unsigned char>(type)} << 48U |
+                                 std::uint64_t{FieldEntry::kWire} << 56U;
+    const auto before_key = static_cast<std::uint32_t>(
+        wire::tag(wire::kSpanAttributes, wire::kDelimited) | (key_size + value_size + 4) << 8U |
+        wire::tag(wire::kKey, wire::kDelimited) << 16U | key_size << 24U);
+    std::memcpy(at, &header, sizeof(header));
+    std::memcpy(at + 8, &before_key, sizeof(before_key));
+    std::memcpy(at + 12, &key.first, sizeof(key.first));
+    std::memcpy(at + 20, &key.second, sizeof(key.second));
+    return at + 12 + key_size;
+  }
+  // Writes the tag and length of the value, the tag of its type, and its first byte.
+  static void store_value(unsigned char* at, std::size_t value_size, unsigned char tag, unsigned char first) noexcept {
+    const auto word = static_cast<std::uint32_t>(wire::tag(wire::kKeyValueValue, wire::kDelimited) | value_size << 8U |
+                                                 std::uint32_t{tag} << 16U | std::uint32_t{first} << 24U);
+    std::memcpy(at, &word, sizeof(word));
+  }
+  void finish_short(const KeyWords& key, std::size_t value_size) noexcept {
+    size_ += short_size(key, value_size);
+    ++keys_;
+    keys_seen_ |= std::uint64_t{1} << key.bit();
+  }
+
   // Appends an entry with room for `payload` bytes. Null if it does not fit.
   FieldEntry* append(std::string_view key, Value::Type type, std::size_t payload, std::uint8_t flags) noexcept;
   bool append_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept;
@@ -281,13 +371,13 @@ class FieldBuffer {
   // The entry at `from` is complete. It replaces an older entry of the same key. False if there are too many keys.
   bool replace_older(std::size_t from) noexcept;
 
-  alignas(8) unsigned char inline_[768];
   unsigned char* data_ = inline_;
-  std::size_t size_ = 0;
-  std::size_t capacity_ = sizeof(inline_);
-  std::size_t keys_ = 0;         // the number of entries without kAdded and kOwn
   std::uint64_t keys_seen_ = 0;  // the bits of all keys, and possibly of keys that were removed
+  std::size_t size_ = 0;
+  std::size_t capacity_ = kInline;
+  std::uint32_t keys_ = 0;       // the number of entries without kAdded and kOwn
   std::uint8_t flags_seen_ = 0;  // the flags of all entries, and possibly of removed ones
+  alignas(8) unsigned char inline_[kInline];
 };
 
 }  // namespace nopspan::detail

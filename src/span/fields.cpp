@@ -294,15 +294,39 @@ constexpr bool may_be_noted_number(std::string_view key) noexcept {
   const char before = key[key.size() - 2];
   return last == 's' ? before == 'n' || before == 'm' : last == 't' && before == 'p';
 }
+constexpr std::string_view kNotedNumbers[] = {
+    "arrival_ns", "queue_ns", "prefill_ns",   "decode_ns",     "preemptions",   "prefill_tokens",  "decode_tokens",
+    "attempt",    "delay_ms", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"};
 constexpr bool may_all_be_noted() noexcept {
-  for (const std::string_view key :
-       {"arrival_ns", "queue_ns", "prefill_ns", "decode_ns", "preemptions", "prefill_tokens", "decode_tokens",
-        "attempt", "delay_ms", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"}) {
+  for (const std::string_view key : kNotedNumbers) {
     if (!may_be_noted_number(key)) return false;
   }
   return true;
 }
 static_assert(may_all_be_noted());
+
+// The bits of keys in the filter of a FieldBuffer. A ShortKey comes with its bit.
+constexpr std::uint64_t word_of(std::string_view bytes) noexcept {
+  std::uint64_t word = 0;
+  for (std::size_t i = 0; i < bytes.size(); ++i) word |= std::uint64_t{static_cast<unsigned char>(bytes[i])} << 8 * i;
+  return word;
+}
+template <std::size_t N>
+constexpr std::uint64_t bits_of(const std::string_view (&keys)[N]) noexcept {
+  std::uint64_t bits = 0;
+  for (const std::string_view key : keys) {
+    const std::size_t size = key.size() >= 8 ? 8 : 4;
+    const KeyEnds ends{word_of(key.substr(0, size)), word_of(key.substr(key.size() - size))};
+    bits |= std::uint64_t{1} << key_bit_number(ends);
+  }
+  return bits;
+}
+constexpr std::uint64_t kNumberBits = bits_of(kNotedNumbers);
+constexpr std::string_view kNotedTexts[] = {"model",    "engine",    "tenant",    "reason",
+                                            "trace_id", "tool_name", "request_id"};
+constexpr std::uint64_t kTextBits = bits_of(kNotedTexts);
+
+bool has_bit(std::uint64_t bits, const KeyWords& key) noexcept { return (bits >> key.bit() & 1U) != 0; }
 
 // True if the key certainly is not content.
 bool is_plain(const FieldSink* sink, Text key, bool content) noexcept {
@@ -372,7 +396,87 @@ NOPSPAN_HOT void set_text(FieldSink* sink, Text key, Text value, bool content) n
   put_text_carefully(sink, key, value, content);
 }
 
+// The setters for a ShortKey. Its words are separate arguments, because arguments of a class would be in memory.
+
+bool is_plain(const FieldSink* sink) noexcept { return sink->keys == 0 && sink->takes_fields; }
+
+// The key as the other setters take it.
+struct LongKey {
+  explicit LongKey(const KeyWords& key) noexcept : size(key.size()) {
+    std::memcpy(bytes, &key.first, sizeof(key.first));
+    std::memcpy(bytes + 8, &key.second, sizeof(key.second));
+  }
+  [[nodiscard]] Text text() const noexcept { return {bytes, size}; }
+
+  std::size_t size;
+  char bytes[16];
+};
+
+// True if note_text() or note_number() may need the key.
+__attribute__((noinline)) bool is_noted_text(const KeyWords& key) noexcept {
+  return is_noted_text(LongKey(key).text().view());
+}
+__attribute__((noinline)) bool is_noted_number(const KeyWords& key) noexcept {
+  return may_be_noted_number(LongKey(key).text().view());
+}
+bool may_be_noted_number(const KeyWords& key) noexcept {
+  return has_bit(kNumberBits, key) && key.size() >= 7 && is_noted_number(key);
+}
+
+NOPSPAN_HOT void set_short_int(FieldSink* sink, std::uint64_t first, std::uint64_t second, std::uint32_t size_and_bit,
+                               std::int64_t value) noexcept {
+  const KeyWords key{first, second, size_and_bit};
+  if (is_plain(sink) && value >= 0 && !may_be_noted_number(key) &&
+      sink->fields.put_short_word(key, Value::Type::integer, static_cast<std::uint64_t>(value))) {
+    return;
+  }
+  set_int(sink, LongKey(key).text(), value, false);
+}
+
+NOPSPAN_HOT void set_short_double(FieldSink* sink, std::uint64_t first, std::uint64_t second,
+                                  std::uint32_t size_and_bit, double value) noexcept {
+  const KeyWords key{first, second, size_and_bit};
+  if (is_plain(sink) && !may_be_noted_number(key) && sink->fields.put_short_real(key, value)) {
+    return;
+  }
+  set_double(sink, LongKey(key).text(), value, false);
+}
+
+NOPSPAN_HOT void set_short_bool(FieldSink* sink, std::uint64_t first, std::uint64_t second, std::uint32_t size_and_bit,
+                                bool value) noexcept {
+  const KeyWords key{first, second, size_and_bit};
+  if (is_plain(sink) && sink->fields.put_short_word(key, Value::Type::boolean, value ? 1 : 0)) return;
+  set_bool(sink, LongKey(key).text(), value, false);
+}
+
+NOPSPAN_HOT void set_short_text(FieldSink* sink, std::uint64_t first, std::uint64_t second, std::uint32_t size_and_bit,
+                                const char* text, std::size_t size) noexcept {
+  const KeyWords key{first, second, size_and_bit};
+  if (is_plain(sink) && text != nullptr && !(has_bit(kTextBits, key) && is_noted_text(key)) &&
+      sink->fields.put_short_string(key, text, size)) {
+    return;
+  }
+  set_text(sink, LongKey(key).text(), {text, size}, false);
+}
+
 }  // namespace
+
+void put_short_bool(FieldSink* sink, std::uint64_t first, std::uint64_t second, std::uint32_t size_and_bit,
+                    bool value) noexcept {
+  set_short_bool(sink, first, second, size_and_bit, value);
+}
+void put_short_int(FieldSink* sink, std::uint64_t first, std::uint64_t second, std::uint32_t size_and_bit,
+                   std::int64_t value) noexcept {
+  set_short_int(sink, first, second, size_and_bit, value);
+}
+void put_short_double(FieldSink* sink, std::uint64_t first, std::uint64_t second, std::uint32_t size_and_bit,
+                      double value) noexcept {
+  set_short_double(sink, first, second, size_and_bit, value);
+}
+void put_short_text(FieldSink* sink, std::uint64_t first, std::uint64_t second, std::uint32_t size_and_bit,
+                    const char* text, std::size_t size) noexcept {
+  set_short_text(sink, first, second, size_and_bit, text, size);
+}
 
 void put_null(FieldSink* sink, Text key, bool content) noexcept {
   const InsideLibrary inside;

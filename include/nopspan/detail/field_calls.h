@@ -4,6 +4,7 @@
 #define NOPSPAN_DETAIL_FIELD_CALLS_H
 
 #include <nopspan/config.h>
+#include <nopspan/detail/short_key.h>
 #include <nopspan/detail/value_types.h>
 #include <nopspan/text.h>
 #include <nopspan/time.h>
@@ -29,6 +30,14 @@ NOPSPAN_API NOPSPAN_COLD void put_uint(FieldSink*, Text key, std::uint64_t value
 NOPSPAN_API NOPSPAN_COLD void put_double(FieldSink*, Text key, double value, bool content) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_text(FieldSink*, Text key, Text value, bool content) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_value(FieldSink*, Text key, const Value& value, bool content) noexcept;
+// The same for a ShortKey: its two words, and its size_and_bit. The value is not content.
+NOPSPAN_API NOPSPAN_COLD void put_short_bool(FieldSink*, std::uint64_t, std::uint64_t, std::uint32_t, bool) noexcept;
+NOPSPAN_API NOPSPAN_COLD void put_short_int(FieldSink*, std::uint64_t, std::uint64_t, std::uint32_t,
+                                            std::int64_t) noexcept;
+NOPSPAN_API NOPSPAN_COLD void put_short_double(FieldSink*, std::uint64_t, std::uint64_t, std::uint32_t,
+                                               double) noexcept;
+NOPSPAN_API NOPSPAN_COLD void put_short_text(FieldSink*, std::uint64_t, std::uint64_t, std::uint32_t, const char* text,
+                                             std::size_t size) noexcept;
 NOPSPAN_API NOPSPAN_COLD void measure_int(FieldSink*, Text key, std::int64_t value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void measure_uint(FieldSink*, Text key, std::uint64_t value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void measure_double(FieldSink*, Text key, double value) noexcept;
@@ -68,15 +77,42 @@ struct FieldTarget {
   bool content;
 
   [[gnu::always_inline]] void null() const { put_null(sink, key, content); }
-  [[gnu::always_inline]] void boolean(bool value) const { put_bool(sink, key, value, content); }
-  [[gnu::always_inline]] void integer(std::int64_t value) const { put_int(sink, key, value, content); }
+  [[gnu::always_inline]] void boolean(bool value) const {
+    if (const ShortKey known = short_key(); known.size_and_bit != 0) {
+      put_short_bool(sink, known.word[0], known.word[1], known.size_and_bit, value);
+    } else {
+      put_bool(sink, key, value, content);
+    }
+  }
+  [[gnu::always_inline]] void integer(std::int64_t value) const {
+    if (const ShortKey known = short_key(); known.size_and_bit != 0) {
+      put_short_int(sink, known.word[0], known.word[1], known.size_and_bit, value);
+    } else {
+      put_int(sink, key, value, content);
+    }
+  }
   [[gnu::always_inline]] void natural(std::uint64_t value) const { put_uint(sink, key, value, content); }
-  [[gnu::always_inline]] void real(double value) const { put_double(sink, key, value, content); }
-  [[gnu::always_inline]] void text(Text value) const { put_text(sink, key, value, content); }
+  [[gnu::always_inline]] void real(double value) const {
+    if (const ShortKey known = short_key(); known.size_and_bit != 0) {
+      put_short_double(sink, known.word[0], known.word[1], known.size_and_bit, value);
+    } else {
+      put_double(sink, key, value, content);
+    }
+  }
+  [[gnu::always_inline]] void text(Text value) const {
+    if (const ShortKey known = short_key(); known.size_and_bit != 0) {
+      put_short_text(sink, known.word[0], known.word[1], known.size_and_bit, value.data(), value.size());
+    } else {
+      put_text(sink, key, value, content);
+    }
+  }
   [[gnu::always_inline]] void value(const Value& value) const { put_value(sink, key, value, content); }
   template <ValueKind kind, class Range>
   void items(const Range& range) const {
     put_items(sink, key, item_of<kind>(range), content);
+  }
+  [[gnu::always_inline]] [[nodiscard]] ShortKey short_key() const noexcept {
+    return __builtin_constant_p(content) && !content ? detail::short_key(key) : ShortKey();
   }
 };
 
