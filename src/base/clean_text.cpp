@@ -65,7 +65,7 @@ bool is_utf8(std::string_view text) noexcept {
 bool is_clean(std::string_view text) noexcept {
   if (text.empty() || text.size() > kMaxNameBytes) return false;
   std::size_t i = 0;
-  for (; i + 8 <= text.size() && is_plain(load_word(text.data() + i)); i += 8) {
+  for (; i + 8 <= text.size() && are_plain(load_word(text.data() + i), 0x2020202020202020U); i += 8) {
   }
   for (; i < text.size() && static_cast<unsigned char>(text[i]) < 0x80; ++i) {
     if (is_control(static_cast<unsigned char>(text[i]))) return false;

@@ -20,15 +20,18 @@ bool is_utf8(std::string_view text) noexcept;
 // True if the text can leave the process unchanged.
 bool is_clean(std::string_view text) noexcept;
 
-// True if all of the eight bytes in the word are ASCII and none is a control character.
-inline bool is_plain(std::uint64_t word) noexcept {
+// True if all of the bytes in the two words are ASCII and none is a control character.
+inline bool are_plain(std::uint64_t one, std::uint64_t other) noexcept {
   constexpr std::uint64_t kOnes = 0x0101010101010101U;
   constexpr std::uint64_t kHigh = 0x8080808080808080U;
   // For each byte: `below` has its high bit set if the byte is below 0x20, and `del` if the byte is 0x7f. Only such a
   // byte, or one that is not ASCII, borrows from the next byte. So a word of eight good bytes never fails.
-  const std::uint64_t below = word - 0x20U * kOnes;
-  const std::uint64_t del = (word ^ (0x7fU * kOnes)) - kOnes;
-  return ((word | below | del) & kHigh) == 0;
+  const auto marks = [](std::uint64_t word) {
+    const std::uint64_t below = word - 0x20U * kOnes;
+    const std::uint64_t del = (word ^ (0x7fU * kOnes)) - kOnes;
+    return word | below | del;
+  };
+  return ((marks(one) | marks(other)) & kHigh) == 0;
 }
 
 // Copies `text` to `out` (64 bytes) and adds a NUL. Replaces each byte that is not allowed with "?". A text of more

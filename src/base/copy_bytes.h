@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// memcpy() for short texts, which also reports whether they are ASCII.
+// memcpy() and memcmp() for short texts. The copy also reports whether they are ASCII.
 #pragma once
 
 #include <cstddef>
@@ -45,6 +45,30 @@ __attribute__((always_inline)) inline std::uint64_t copy_bytes(void* to, const v
   if (size >= 4) return copy(0, std::uint32_t{}) | copy(size - 4, std::uint32_t{});
   if (size == 0) return 0;
   return copy(0, std::uint8_t{}) | copy(size / 2, std::uint8_t{}) | copy(size - 1, std::uint8_t{});
+}
+
+// Compares bytes like memcmp(), but inline for 4 to 32 bytes, the usual size of names and labels.
+inline bool is_same(const void* one, const void* other, std::size_t size) noexcept {
+  const auto differ = [&](std::size_t at) {
+    std::uint64_t a;
+    std::uint64_t b;
+    std::memcpy(&a, static_cast<const char*>(one) + at, sizeof(a));
+    std::memcpy(&b, static_cast<const char*>(other) + at, sizeof(b));
+    return a ^ b;
+  };
+  // Up to 24 bytes are read in the words in which copy_name() has just written them, which is faster.
+  if (size < 8 && size >= 4) {
+    std::uint32_t words[4];
+    std::memcpy(&words[0], one, 4);
+    std::memcpy(&words[1], static_cast<const char*>(one) + size - 4, 4);
+    std::memcpy(&words[2], other, 4);
+    std::memcpy(&words[3], static_cast<const char*>(other) + size - 4, 4);
+    return ((words[0] ^ words[2]) | (words[1] ^ words[3])) == 0;
+  }
+  if (size < 8 || size > 32) return std::memcmp(one, other, size) == 0;
+  const std::uint64_t ends = differ(0) | differ(size - 8);
+  if (size <= 16) return ends == 0;
+  return (ends | differ(8) | (size <= 24 ? 0 : differ(16))) == 0;
 }
 
 // `all` is a return value of copy_bytes(). True if all the bytes were ASCII.

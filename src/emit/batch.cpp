@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "emit/batch.h"
 
+#include "base/copy_bytes.h"
 #include "base/counters.h"
 #include "gate/gate.h"
 #include "genai/attributes.h"
@@ -40,6 +41,9 @@ constexpr std::size_t kUsualEntryBytes =
 constexpr std::size_t kMostEntryBytes = kUsualEntryBytes + kMaxTracestateBytes + 8 + kMaxLinks * sizeof(nopspan_link);
 static_assert((kMostEntryBytes + kMaxAttributesBytes) * 2 < kBatchBytes);
 static_assert(kBatchBytes / 8 <= UINT16_MAX);
+
+// The same for a span without labels and other parts that few have, whose name is in the batch.
+constexpr std::size_t kPlainEntryBytes = sizeof(nopspan_entry) + 2 * FieldEntry::kBehindWire + 8;
 
 // Writes a field that another process, or the kernel, may read at the same time.
 template <class T>
@@ -129,22 +133,6 @@ bool make_header(BatchBuffer& batch) noexcept {
   } while (!__atomic_compare_exchange_n(&nopspan_gate.threads, &first, reinterpret_cast<std::uintptr_t>(header), true,
                                         __ATOMIC_RELEASE, __ATOMIC_RELAXED));
   return true;
-}
-
-// Compares bytes like memcmp(), but inline for 8 to 32 bytes, the usual size of names and labels.
-inline bool is_same(const void* one, const void* other, std::size_t size) noexcept {
-  const auto differ = [&](std::size_t at) {
-    std::uint64_t a;
-    std::uint64_t b;
-    std::memcpy(&a, static_cast<const char*>(one) + at, sizeof(a));
-    std::memcpy(&b, static_cast<const char*>(other) + at, sizeof(b));
-    return a ^ b;
-  };
-  // Up to 24 bytes are read in the words in which copy_name() has just written them, which is faster.
-  if (size < 8 || size > 32) return std::memcmp(one, other, size) == 0;
-  const std::uint64_t ends = differ(0) | differ(size - 8);
-  if (size <= 16) return ends == 0;
-  return (ends | differ(8) | (size <= 24 ? 0 : differ(16))) == 0;
 }
 
 Interned hashed(std::string_view text) noexcept { return {text.data(), text.size(), hash_bytes(text)}; }
@@ -389,6 +377,91 @@ void announce_thread(ThreadState* thread) noexcept {
   batch.announced = true;
   batch.flushed_ns = 0;
   if (is_of_this_process(batch)) nopspan_site_batch(nullptr, 0, 0, 0, 0, batch.header);
+}
+
+namespace {
+
+// Copies fields in wire form to `to`, and returns the end of what it wrote. Null if one of them has another form.
+inline unsigned char* copy_wire(const FieldBuffer& fields, unsigned char* to) noexcept {
+  const unsigned char* at = fields.begin();
+  const unsigned char* const end = fields.end();
+  while (at != end) {
+    const FieldEntry& entry = *FieldEntry::at(at);
+    if (__builtin_expect(!entry.is_wire(), 0)) return nullptr;
+    const unsigned char* const from = entry.wire();
+    const std::size_t size = entry.wire_size();
+    std::memcpy(to, from, 16);
+    std::memcpy(to + 16, from + 16, 16);
+    for (std::size_t copied = 32; __builtin_expect(copied < size, 0); copied += 16) {
+      std::memcpy(to + copied, from + copied, 16);
+    }
+    at += entry.size;
+    to += size;
+  }
+  return to;
+}
+
+}  // namespace
+
+// The same entry as batch_span() writes.
+__attribute__((hot)) bool batch_usual_span(ThreadState* thread, const SpanState& span) noexcept {
+  BatchBuffer& batch = thread->batch;
+  const ContextHead& context = span.context;
+  if (__builtin_expect(!batch.announced || batch.thread_has_ended || has_labels(context) || context.headers != 0, 0)) {
+    return false;
+  }
+  const std::size_t fields_size = span.fields.size();
+  nopspan_thread& header = *batch.header;
+  const std::size_t offset = header.bytes;
+  // Without a buffer, the capacity is 0. Fields in wire form are shorter as attributes, by more than a block of 16.
+  if (__builtin_expect(offset + kPlainEntryBytes + fields_size > header.capacity, 0)) return false;
+  if (__builtin_expect(fields_size > kMaxAttributesBytes - FieldEntry::kMostWire, 0)) return false;
+  const BatchBuffer::WrittenText& name = batch.written_texts[span.name.hash % BatchBuffer::kWrittenTexts];
+  unsigned char* const begin = buffer_of(header);
+  if (__builtin_expect(name.batch != batch.batch || name.hash != span.name.hash ||
+                           name.where.length != span.name.size ||
+                           !is_same(begin + std::size_t{name.where.offset} * 8, span.name.text, span.name.size),
+                       0)) {
+    return false;
+  }
+  auto& entry = *new (begin + offset) nopspan_entry;
+  auto* const after = reinterpret_cast<unsigned char*>(&entry + 1);
+  std::size_t size = sizeof(entry);
+  nopspan_text attributes{};
+  if (fields_size != 0) {
+    unsigned char* const end = copy_wire(span.fields, after);
+    if (__builtin_expect(end == nullptr, 0)) return false;
+    const auto attributes_size = static_cast<std::size_t>(end - after);
+    std::memset(end, 0, 8);  // the padding
+    attributes = {static_cast<unsigned short>((offset + sizeof(entry)) / 8),
+                  static_cast<unsigned short>(attributes_size)};
+    size += (attributes_size + 7) & ~std::size_t{7};
+  }
+  entry.size = static_cast<unsigned>(size);
+  entry.kind = NOPSPAN_ENTRY_SPAN;
+  entry.status = NOPSPAN_STATUS_OK;
+  entry.fixed_size = sizeof(nopspan_entry);
+  entry.flags = span.flags;
+  entry.extras = 0;
+  std::memcpy(entry.trace_id, context.trace_id, sizeof(entry.trace_id));
+  const std::uint64_t span_id = context.span_id;
+  const std::uint64_t root_id = context.root_id;
+  entry.span_id = span_id;
+  entry.parent_id = context.parent_id;
+  entry.root_id = root_id;
+  entry.start_ns = span.start_ns;
+  entry.duration_ns = span.duration_ns;
+  std::memset(&entry.name, 0, sizeof(entry) - offsetof(nopspan_entry, name));
+  entry.name = name.where;
+  entry.attributes = attributes;
+  header.name_bits |= name.bit;
+  note_root(batch, entry);
+  const std::uint64_t now = span.end_ns;
+  header.written_ns = now;
+  publish(header.bytes, offset + size);
+  publish(header.next, header.next + 1);
+  if (now - batch.flushed_ns >= kRootWaitNs) flush_if_due(batch, now, span_id == root_id);
+  return true;
 }
 
 __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span, const OnceProbes& fired) noexcept {

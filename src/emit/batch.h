@@ -38,7 +38,9 @@ inline void announce_once(ThreadState* thread) noexcept {
   if (__builtin_expect(batch_up() && !thread->batch.announced, 0)) announce_thread(thread);
 }
 
-// Adds an ended span to the batch.
+// Adds an ended span to the batch. batch_usual_span() is for spans with is_usual(), and may return false. It has then
+// done nothing, and batch_span() must be called.
+bool batch_usual_span(ThreadState* thread, const SpanState& span) noexcept;
 void batch_span(ThreadState* thread, const SpanState& span, const OnceProbes& fired) noexcept;
 
 // Adds a point event, retry or gauge to the batch.

@@ -92,10 +92,12 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
 
   record.links = address(span.links);
   record.link_count = span.link_count;
-  record.input_tokens = span.input_tokens;
-  record.output_tokens = span.output_tokens;
-  record.cached_tokens = span.cached_tokens;
-  record.reasoning_tokens = span.reasoning_tokens;
+  if (span.has_numbers) {
+    record.input_tokens = span.input_tokens;
+    record.output_tokens = span.output_tokens;
+    record.cached_tokens = span.cached_tokens;
+    record.reasoning_tokens = span.reasoning_tokens;
+  }
   record.first_token_ns = span.first_token_ns;
 }
 

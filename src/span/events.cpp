@@ -90,6 +90,8 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   if (!guard) return nullptr;
   SpanState* event = allocate(guard.thread());
   if (event == nullptr) return nullptr;
+  event->begin();
+  event->begin_numbers();
   event->is_span = false;
   event->begins_request = true;
   event->name = copy_name(name, event->name_text);

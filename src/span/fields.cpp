@@ -56,6 +56,7 @@ void set_label(FieldSink* sink, ContextAccess::Label which, std::string_view tex
 
 // Sets the record's fields that are texts.
 void note_text(FieldSink* sink, std::string_view key, std::string_view text) noexcept {
+  sink->begin_numbers();
   switch (key.size()) {
     case 5:
       if (key == "model") set_label(sink, ContextAccess::model, text);
@@ -96,6 +97,7 @@ std::uint8_t usage_bit(const FieldSink& sink, const std::uint64_t& field) noexce
 // Token usage is metadata. A measurement with the same key is the application's own and is ignored here.
 void note_usage(FieldSink* sink, std::uint64_t& field, std::uint64_t number, bool measurement) noexcept {
   if (measurement) return;
+  sink->begin_numbers();
   field = number;
   if (&field == &sink->output_tokens) sink->tokens_so_far = number;
   sink->usage_keys |= usage_bit(*sink, field);
@@ -139,6 +141,7 @@ void note_engine(FieldSink* sink, std::uint64_t& field, std::uint64_t number) no
 
 // An impossible time counts as absent.
 void forget_time(FieldSink* sink, std::string_view key) noexcept {
+  sink->begin_numbers();
   EngineTimes& engine = sink->engine;
   const auto forget_it = [&](std::uint64_t& field) {
     field = 0;
@@ -163,6 +166,7 @@ bool is_one_of(std::string_view key, const std::string_view (&keys)[N]) noexcept
 
 // Clears the record's field of a key, because its new value is invalid or is content.
 void forget(FieldSink* sink, std::string_view key) noexcept {
+  sink->begin_numbers();
   const auto forget_usage = [&](std::uint64_t& field) {
     field = 0;
     sink->usage_keys &= static_cast<std::uint8_t>(~usage_bit(*sink, field));
@@ -177,6 +181,7 @@ void forget(FieldSink* sink, std::string_view key) noexcept {
 }
 
 void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool measurement) noexcept {
+  sink->begin_numbers();
   if (value < 0) {
     if (is_one_of(key, kEngineKeys) || (!measurement && is_one_of(key, kUsageKeys))) count(counters.values_clamped);
     if (!measurement) forget(sink, key);
@@ -238,6 +243,7 @@ void put_integer(FieldSink* sink, Text key, std::int64_t value, std::uint8_t fla
 
 // Times may be given as doubles. Counts are integers.
 void note_real(FieldSink* sink, std::string_view key, double value, bool measurement) noexcept {
+  sink->begin_numbers();
   constexpr double kNsPerMs = 1e6;
   if (key == "retry.delay_ms" && value >= 0 && value < 0x1p63 / kNsPerMs) {
     sink->retry_delay_ns = static_cast<std::uint64_t>(value * kNsPerMs);

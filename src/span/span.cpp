@@ -63,6 +63,40 @@ __attribute__((always_inline)) inline void place(ThreadState* thread, SpanState&
   span.flags |= context_flags(context);
 }
 
+// place() for a span without a scope around it.
+__attribute__((noinline)) void place_alone(ThreadState* thread, SpanState& span, Time start) noexcept {
+  const std::uint64_t now = start.ns() != 0 ? thread->clock.now() : span.start_ns;
+  ContextHead parent;
+  if (is_in_doubt(thread, span.name, now)) parent.bits = ContextAccess::kUnrecorded;
+  place(thread, span, parent, ContextAccess::foreign(no_context));
+}
+
+// place() for a span inside the scope `around`.
+__attribute__((noinline)) void place_in(ThreadState* thread, SpanState& span, const Frame& around) noexcept {
+  place(thread, span, *around.context, around.foreign_id);
+}
+// The same. The usual case is a span inside a span of this thread, in a request whose id is nopspan's own.
+__attribute__((always_inline)) inline void place_inside(ThreadState* thread, SpanState& span,
+                                                        const Frame& around) noexcept {
+  const ContextHead& parent = *around.context;
+  constexpr auto kUnusual =
+      static_cast<std::uint8_t>(~(ContextAccess::kHasTrace | ContextAccess::kRemoteParent | ContextAccess::kOrphan));
+  if (__builtin_expect((parent.bits & ContextAccess::kHasTrace) == 0 || (parent.bits & kUnusual) != 0 ||
+                           parent.span_id == 0 || parent.root_id == 0,
+                       0)) {
+    place_in(thread, span, around);
+    return;
+  }
+  ContextHead& context = span.context;
+  context = parent;
+  context.parent_id = parent.span_id;
+  context.bits = ContextAccess::kHasTrace;
+  context.span_id = make_span_id(thread);
+  static_assert(NOPSPAN_FLAG_SAMPLED == 1U << 6U);
+  span.flags |= (context.trace_flags & 1U) << 6U;
+  note_child(thread, span.name);
+}
+
 __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, const Name& name,
                                                        const SpanOptions& options) noexcept {
   // Before its first span since the gate was raised, a thread calls the batch site with its header alone. The header
@@ -75,20 +109,26 @@ __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, cons
   span->name_size = static_cast<std::uint32_t>(span->name.size);
   span->process_mark = thread->process_mark;
   span->start_ns = options.start.ns() != 0 ? options.start.ns() : now;
-  if (may_be_in_catalogue(span->name.view())) {
+  if (__builtin_expect(may_be_in_catalogue(span->name.view()), 0)) {
+    span->may_be_known = true;
     span->catalogue = find_catalogue_span(span->name.view());
-    if (span->catalogue != nullptr) span->keys = attribute_keys_of(span->catalogue->name);
+    if (span->catalogue != nullptr) {
+      span->keys = attribute_keys_of(span->catalogue->name);
+      span->begin_numbers();
+    }
   }
   SpanKind kind = options.kind;
   if (kind == SpanKind::unspecified) kind = span->catalogue != nullptr ? span->catalogue->kind : SpanKind::internal;
   span->flags = (static_cast<std::uint32_t>(kind) << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
   if (options.start.ns() != 0) span->flags |= NOPSPAN_FLAG_GIVEN_TIMES;
   const std::uint64_t up = own_gate();
-  span->handled = (up & kSpanHandlersBit) != 0 && (span->catalogue != nullptr || may_be_handled(span->name));
   // Tracers get all fields, and the spans inside a catalogue's span inherit from it.
-  span->takes_fields =
-      span->handled || span->catalogue != nullptr || (up & (kGateSpans | kGateBatch | kGatePoints | kKeepOpenBit)) != 0;
-  span->keeps_content = span->handled || capturing_content.load(std::memory_order_relaxed);
+  span->takes_fields = span->catalogue != nullptr || (up & (kGateSpans | kGateBatch | kGatePoints | kKeepOpenBit)) != 0;
+  span->handled = false;
+  span->keeps_content = capturing_content.load(std::memory_order_relaxed);
+  if ((up & kSpanHandlersBit) != 0 && (span->catalogue != nullptr || may_be_handled(span->name))) {
+    span->handled = span->takes_fields = span->keeps_content = true;
+  }
   return span;
 }
 
@@ -129,10 +169,9 @@ __attribute__((noinline)) void apply_result(SpanState& span) noexcept {
   if (type.data() != nullptr) set_status(span, NOPSPAN_STATUS_ERROR, type);
 }
 
-// Reports the end of a span to tracers. `enclosing` is the innermost scope around it on this thread.
-__attribute__((always_inline)) inline void report_end(ThreadState* thread, SpanState& span,
-                                                      const Frame* enclosing) noexcept {
-  const std::uint64_t up = own_gate();
+// The general case of report_end().
+__attribute__((noinline)) void report_any_end(ThreadState* thread, SpanState& span, const Frame* enclosing,
+                                              std::uint64_t up) noexcept {
   if ((up & kSpanMask) == 0) note_gate_down();
   if (span.end_ns == 0) {
     span.end_ns = thread->clock.now();
@@ -154,6 +193,26 @@ __attribute__((always_inline)) inline void report_end(ThreadState* thread, SpanS
   } else {
     discard_batch_if_down(thread);
   }
+}
+
+// Reports the end of a span to tracers. `enclosing` is the innermost scope around it on this thread.
+__attribute__((always_inline)) inline void report_end(ThreadState* thread, SpanState& span,
+                                                      const Frame* enclosing) noexcept {
+  const std::uint64_t up = own_gate();
+  constexpr std::uint32_t kUnusualFlags = NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_HAS_FIRST_TOKEN |
+                                          NOPSPAN_FLAG_FOREIGN_ID | NOPSPAN_FLAG_GIVEN_TIMES |
+                                          NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
+  if (__builtin_expect((up & kGateBatch) != 0 && (up & kGateSpans) == 0 && span.is_usual() &&
+                           (span.flags & kUnusualFlags) == 0 && span.end_ns == 0,
+                       1)) {
+    const std::uint64_t now = thread->clock.now();
+    span.end_ns = now;
+    span.duration_ns = now > span.start_ns ? now - span.start_ns : 0;
+    if (__builtin_expect(batch_usual_span(thread, span), 1)) return;
+    batch_span(thread, span, {});
+    return;
+  }
+  report_any_end(thread, span, enclosing, up);
 }
 
 __attribute__((noinline)) void emit_end(SpanState& span, const Frame* enclosing) {
@@ -224,12 +283,9 @@ NOPSPAN_HOT SpanState* begin_scope(Name name, SpanOptions options) noexcept {
   SpanState* span = begin(guard.thread(), name, options);
   if (span == nullptr) return nullptr;
   if (top == nullptr) {
-    const std::uint64_t now = options.start.ns() != 0 ? guard.thread()->clock.now() : span->start_ns;
-    ContextHead parent;
-    if (is_in_doubt(guard.thread(), span->name, now)) parent.bits = ContextAccess::kUnrecorded;
-    place(guard.thread(), *span, parent, ContextAccess::foreign(no_context));
+    place_alone(guard.thread(), *span, options.start);
   } else {
-    place(guard.thread(), *span, *top->context, top->foreign_id);
+    place_inside(guard.thread(), *span, *top);
   }
   span->uncaught = static_cast<int>(*guard.thread()->exceptions_in_flight);
   span->state.store(OpenSpan::kOpen, std::memory_order_release);
@@ -304,13 +360,26 @@ void keep_message_count(SpanState& span) noexcept {
                                     FieldEntry::kOwn | FieldEntry::kProbesOnly));
 }
 
-NOPSPAN_HOT void start_scope(SpanState* span) noexcept {
+__attribute__((noinline)) void start_any_scope(SpanState* span) noexcept {
   emit_start(span);
   if (shape_of(*span) == Shape::compaction) keep_message_count(*span);
   if (__builtin_expect(capturing_stacktraces.load(std::memory_order_relaxed), 0)) {
     span->fields.mark_as_start("stacktrace");
   }
   span->fields.erase_measurements();
+}
+
+NOPSPAN_HOT void start_scope(SpanState* span) noexcept {
+  // The usual case: emit_start() and the rest have nothing to do.
+  const std::uint64_t up = own_gate();
+  const auto may_have_handlers = [&] { return (span->handled && is_handled(kStart)) || may_be_event(span->name); };
+  if ((up & kGateSpans) == 0 && span->is_usual() && !capturing_stacktraces.load(std::memory_order_relaxed) &&
+      ((up & kSpanHandlersBit) == 0 || !may_have_handlers())) {
+    span->started = true;
+    span->fields.erase_measurements();
+    return;
+  }
+  start_any_scope(span);
 }
 
 // Releases a span that is not on this thread's stack. If it is on another one, that thread releases it.
@@ -342,15 +411,25 @@ void end_scope_carefully(SpanState* span, const void* caller) noexcept {
 }
 
 NOPSPAN_HOT void end_scope(SpanState* span) noexcept {
-  // The usual case: the span is on top of its thread's stack and has no handlers. Then one LibraryGuard is enough.
+  // The usual case: the span is on top of its thread's stack. Then one LibraryGuard is enough.
   const ThreadState* here = locals.state;
-  if (locals.top == &span->frame && here != nullptr && !here->busy && span->started && !span->handled &&
+  if (locals.top == &span->frame && here != nullptr && !here->busy && span->started &&
       !is_unwinding(*span, span->uncaught)) {
-    const LibraryGuard guard;
-    if (guard && span->process_mark == guard.thread()->process_mark) {
-      locals.top = span->frame.below;
-      report_end(guard.thread(), *span, span->frame.below);
-      give_back_state(guard.thread(), span);
+    bool is_reported = false;
+    if (const LibraryGuard guard; guard && span->process_mark == guard.thread()->process_mark) {
+      Frame* const below = span->frame.below;
+      locals.top = below;
+      report_end(guard.thread(), *span, below);
+      if (!span->handled) {
+        give_back_state(guard.thread(), span);
+        return;
+      }
+      span->frame.word.store(0, std::memory_order_relaxed);
+      is_reported = true;
+    }
+    if (is_reported) {
+      if (span_handlers_up()) dispatch_end(*span);
+      release(span);
       return;
     }
   }

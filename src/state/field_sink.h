@@ -10,6 +10,7 @@
 #include <nopspan/fields.h>
 #include <nopspan/probes.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -19,37 +20,67 @@ inline constexpr std::size_t kMaxLinks = 128;
 
 // The times and counts that only a request of an inference server has.
 struct EngineTimes {
-  std::uint64_t arrival_ns = 0, queue_ns = 0, prefill_ns = 0, decode_ns = 0;
-  std::uint64_t prefill_tokens = 0, decode_tokens = 0, preemptions = 0;
-  std::uint8_t known = 0;  // engine_bit() of each field that was set
+  std::uint64_t arrival_ns, queue_ns, prefill_ns, decode_ns;
+  std::uint64_t prefill_tokens, decode_tokens, preemptions;
+  std::uint8_t known;  // engine_bit() of each field that was set
 };
 inline std::uint8_t engine_bit(const EngineTimes& times, const std::uint64_t& field) noexcept {
   return static_cast<std::uint8_t>(1U << static_cast<unsigned>(&field - &times.arrival_ns));
 }
 
-struct FieldSink : OpenSpan {
-  // Only the first byte of a text is set, because this constructor runs for every span.
-  FieldSink() noexcept { tool_name[0] = retry_reason[0] = '\0'; }
-  explicit FieldSink(Reused reused) noexcept : OpenSpan(reused) { tool_name[0] = retry_reason[0] = '\0'; }
+// What few spans have. All of it is zero for the others, so that one comparison separates the two.
+struct Unusual {
+  [[nodiscard]] bool is_usual() const noexcept {
+    using Words __attribute__((may_alias)) = std::uint64_t;
+    const auto word = [this](std::size_t i) {
+      return __atomic_load_n(reinterpret_cast<const Words*>(this) + i, __ATOMIC_RELAXED);
+    };
+    return (word(0) | word(1) | word(2)) == 0;
+  }
 
-  // This order needs the fewest stores to clear.
+  std::uint32_t status = NOPSPAN_STATUS_OK;
   std::uint32_t link_count = 0;
-  nopspan_link* links = nullptr;  // an array of kMaxLinks, allocated at first use
-  std::uint64_t input_tokens = 0, output_tokens = 0, cached_tokens = 0, reasoning_tokens = 0;
-  std::uint64_t retry_delay_ns = 0, retry_attempt = 0;
-  EngineTimes engine;
   std::uint8_t usage_keys = 0;  // a bit for each of the four token counts that is set; input_tokens is bit 0
   std::uint8_t keys = 0;        // AttributeKey::Of: the known keys that have a meaning here
   bool has_tool = false;
   bool has_engine_times = false;
-  bool keeps_content = false;  // content is stored, because a handler or a probe may get it
-  bool gives_id = false;       // request_id or trace_id was set; see apply_given_ids()
+  bool gives_id = false;     // request_id or trace_id was set; see apply_given_ids()
   bool gives_error = false;  // the metadata `error` of a catalogue's span is not null; content, so it may not be stored
-  bool gives_result = false;  // http_status, finish_reason or error was set; see failure_in_metadata()
+  bool gives_result = false;   // http_status, finish_reason or error was set; see failure_in_metadata()
+  bool stop_only = false;      // handlers see only its stop event, and only the fields that the application set
+  bool context_given = false;  // it is in the table of given_contexts.h
+  std::atomic<bool> usage_below{false};  // a span inside it had token usage, and fired `tokens`
+  std::atomic<bool> tool_below{false};   // the same for `tool_call`
+  bool may_be_known = false;             // its name begins like those of the catalogues
+  std::uint32_t unused = 0;
+};
+static_assert(NOPSPAN_STATUS_OK == 0 && sizeof(Unusual) == 24);
+
+struct alignas(64) FieldSink : OpenSpan, Unusual {
+  // Only the first byte of a text is set, because this constructor runs for every span.
+  FieldSink() noexcept { begin_numbers(); }
+  explicit FieldSink(Reused reused) noexcept : OpenSpan(reused) {}
+
+  // Clears the numbers, and texts, that few spans have. Call it before one of them is set.
+  void begin_numbers() noexcept {
+    if (has_numbers) return;
+    has_numbers = true;
+    input_tokens = output_tokens = cached_tokens = reasoning_tokens = 0;
+    retry_delay_ns = retry_attempt = 0;
+    engine = {};
+    tool_name[0] = retry_reason[0] = '\0';
+  }
+
+  bool keeps_content = false;  // content is stored, because a handler or a probe may get it
   bool is_span = true;
+  bool has_numbers = false;       // if false, what begin_numbers() clears is not set
+  nopspan_link* links = nullptr;  // an array of kMaxLinks, allocated at first use
+  FieldBuffer fields;
+  std::uint64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens;
+  std::uint64_t retry_delay_ns, retry_attempt;
+  EngineTimes engine;
   char tool_name[kMaxNameBytes + 1];
   char retry_reason[kMaxNameBytes + 1];
-  FieldBuffer fields;
 };
 
 }  // namespace nopspan::detail

@@ -41,13 +41,18 @@ inline Interned copy_name(const Name& name, char (&out)[kMaxNameBytes + 1]) noex
     return copy_unusual_name(name, out);
   }
   const std::uint64_t first = load_word(name.data());
-  const std::uint64_t second = size > 16 ? load_word(name.data() + 8) : first;
   const std::uint64_t last = load_word(name.data() + size - 8);
-  if (__builtin_expect(!is_plain(first) || !is_plain(second) || !is_plain(last), 0)) {
-    return copy_unusual_name(name, out);
+  if (size <= 16) {
+    if (__builtin_expect(!are_plain(first, last), 0)) return copy_unusual_name(name, out);
+    std::memcpy(out, &first, sizeof(first));
+    std::memcpy(out + size - 8, &last, sizeof(last));
+    out[size] = '\0';
+    return {out, size, hash_words(size, first, 0, last)};
   }
+  const std::uint64_t second = load_word(name.data() + 8);
+  if (__builtin_expect(!are_plain(first, last) || !are_plain(second, second), 0)) return copy_unusual_name(name, out);
   std::memcpy(out, &first, sizeof(first));
-  if (size > 16) std::memcpy(out + 8, &second, sizeof(second));
+  std::memcpy(out + 8, &second, sizeof(second));
   std::memcpy(out + size - 8, &last, sizeof(last));
   out[size] = '\0';
   return {out, size, hash_words(size, first, second, last)};

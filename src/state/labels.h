@@ -7,6 +7,7 @@
 #include "state/intern.h"
 
 #include <cstddef>
+#include <cstring>
 #include <string_view>
 
 namespace nopspan::detail {
@@ -31,9 +32,12 @@ Interned extra_label_key(std::size_t i) noexcept;
 
 // True if the context has any label, including engine, model and tenant.
 inline bool has_labels(const ContextHead& context) noexcept {
-  std::uint16_t any = 0;
-  for (const std::uint16_t number : context.labels) any |= number;
-  return any != 0;
+  std::uint64_t first;
+  std::uint32_t last;
+  static_assert(sizeof(context.labels) == sizeof(first) + sizeof(last));
+  std::memcpy(&first, context.labels, sizeof(first));
+  std::memcpy(&last, context.labels + 4, sizeof(last));
+  return (first | last) != 0;
 }
 
 inline bool has_extra_labels(const ContextHead& context) noexcept {

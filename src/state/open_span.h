@@ -17,18 +17,25 @@
 
 namespace nopspan::detail {
 
-struct Reused {};  // selects constructors that leave what tracers may be reading, and what the begin of a span sets
+struct Reused {};  // selects constructors that leave what tracers may be reading, and what take_state() or begin() set
 
 struct alignas(64) OpenSpan {
   static constexpr std::uint32_t kFree = 0, kOpen = NOPSPAN_OPEN, kChanging = 2;
 
-  explicit OpenSpan(Reused /*unused*/) noexcept
-      : start_ns(0), first_token_ns(0), tokens_so_far(0), flags(0), takes_fields(true), handled(true) {}
+  explicit OpenSpan(Reused /*unused*/) noexcept : first_token_ns(0), tokens_so_far(0) {}
   OpenSpan() noexcept : OpenSpan(Reused{}) {
     state.store(kFree, std::memory_order_relaxed);
     context = {};
     generation = name_size = 0;
     name_text[0] = foreign_id[0] = '\0';
+    begin();
+  }
+
+  // Sets what a span has at its begin, unless it sets it itself.
+  void begin() noexcept {
+    start_ns = 0;
+    flags = 0;
+    takes_fields = handled = true;
   }
 
   std::atomic<std::uint32_t> state;

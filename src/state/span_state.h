@@ -16,32 +16,28 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 
 namespace nopspan::detail {
 
 struct SpanState : FieldSink {
-  explicit SpanState(Reused reused) noexcept : FieldSink(reused) { error_type[0] = '\0'; }
+  explicit SpanState(Reused reused) noexcept : FieldSink(reused) { error_type[0] = request_id[0] = '\0'; }
 
   const CatalogueSpan* catalogue = nullptr;  // null if the span is in no catalogue, or for an event
-  Interned name{};                           // in name_text
+  Interned name;                             // in name_text
   Frame frame;                               // its place on its thread's context stack
   Slabs::Claim place;                        // in span_slabs
   std::uint64_t end_ns = 0;                  // 0: the time is read when the span ends
   std::uint64_t duration_ns = 0;
-  std::uint32_t status = NOPSPAN_STATUS_OK;
   int uncaught = 0;             // exceptions in flight on its thread when it began
   bool started = false;         // its start was emitted
-  bool stop_only = false;       // handlers see only its stop event, and only the fields that the application set
   bool begins_request = false;  // it began a new request
   bool has_ids = false;         // add_ids() was called, or must do nothing
-  bool context_given = false;   // it is in the table of given_contexts.h
   Point point = Point::event;
-  std::atomic<bool> usage_below{false};  // a span inside it had token usage, and fired `tokens`
-  std::atomic<bool> tool_below{false};   // the same for `tool_call`
   const char* exception_kind = "";
   char error_type[kMaxNameBytes + 1];
-  mutable char request_id[24] = {};  // use canonical_id()
+  mutable char request_id[24];  // use canonical_id()
 };
 
 // The bytes to reserve for what is added to the fields of a span or event for handlers: measurements, ids and labels.
@@ -67,8 +63,9 @@ inline bool has_request(const SpanState& state) noexcept { return !is_empty(stat
 // The request id in its canonical form: 22 characters and two NULs. All 24 bytes are NULs if there is no request. It is
 // encoded at the first call.
 inline const char (&canonical_id(const SpanState& state) noexcept)[24] {
-  if (state.request_id[0] == '\0' && has_request(state)) {
-    encode_request_id(state.context.trace_id, state.request_id);
+  if (state.request_id[0] == '\0') {
+    std::memset(state.request_id, 0, sizeof(state.request_id));
+    if (has_request(state)) encode_request_id(state.context.trace_id, state.request_id);
   }
   return state.request_id;
 }

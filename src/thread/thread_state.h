@@ -185,8 +185,12 @@ ThreadState* make_thread_state() noexcept;  // in span/thread_life.cpp
 // sequence 0 and new seeds. Null if memory runs out, or in a signal handler that interrupted the making of the state.
 inline ThreadState* thread_state() noexcept {
   ThreadState* thread = locals.state;
-  return __builtin_expect(thread != nullptr && thread->process_mark == process_mark(), 1) ? thread
-                                                                                          : make_thread_state();
+  const std::atomic<std::uint64_t>* page = mark_page.load(std::memory_order_acquire);
+  // The mark of a state is not 0.
+  return __builtin_expect(
+             thread != nullptr && page != nullptr && thread->process_mark == page->load(std::memory_order_relaxed), 1)
+             ? thread
+             : make_thread_state();
 }
 
 // The same for what emits nothing, so that it does not matter whether the state was inherited.
