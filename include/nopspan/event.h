@@ -129,7 +129,10 @@ class Event {
   /// The name: "llm.chat.stop".
   [[nodiscard]] std::string_view name() const noexcept { return name_; }
   /// The request id as users see it; empty if there is no request.
-  [[nodiscard]] std::string_view request_id() const noexcept { return request_id_; }
+  [[nodiscard]] std::string_view request_id() const noexcept {
+    if (request_id_.data() == nullptr) find_request_id();
+    return request_id_;
+  }
   /// The span that the event belongs to; 0 if there is none.
   [[nodiscard]] std::uint64_t span_id() const noexcept { return context_->span_id(); }
   /// The parent of that span; 0 if there is none, or if the span is another process's.
@@ -194,9 +197,10 @@ class Event {
     return fields;
   }
   NOPSPAN_API void add_ids() const noexcept;
+  NOPSPAN_API void find_request_id() const noexcept;
 
   std::string_view name_;
-  std::string_view request_id_;
+  mutable std::string_view request_id_;  // its data is null: it was not needed yet
   const Context* context_ = &detail::no_context;
   std::uint64_t parent_id_ = 0;
   Status status_ = Status::ok;

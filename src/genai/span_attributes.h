@@ -28,10 +28,12 @@ void collect_attributes(const SpanState& span, bool at_end, FieldBuffer& out) no
 
 // An Event makes its attributes from this when a handler first reads them.
 struct EventAttributes {
+  EventAttributes(const SpanState& of, bool is_at_end) noexcept : span(&of), at_end(is_at_end) {}
+
   const SpanState* span;
   bool at_end;
-  FieldBuffer fields;
   bool made = false;  // `fields` contains them
+  FieldBuffer fields;
 };
 
 }  // namespace nopspan::detail

@@ -82,6 +82,11 @@ void Event::add_ids() const noexcept {
   ids_of_ = nullptr;
 }
 
+void Event::find_request_id() const noexcept {
+  request_id_ =
+      attributes_ != nullptr ? std::string_view(detail::visible_id(*attributes_->span)) : std::string_view("");
+}
+
 FieldsView Event::attributes() const noexcept {
   FieldsView view;
   if (attributes_ == nullptr) {
@@ -102,7 +107,8 @@ FieldsView Event::attributes() const noexcept {
 
 OwnedEvent::OwnedEvent(const Event& event) : event_((static_cast<void>(event.metadata()), event)) {
   text_.insert(text_.end(), event.name_.begin(), event.name_.end());
-  text_.insert(text_.end(), event.request_id_.begin(), event.request_id_.end());
+  const std::string_view request_id = event.request_id();
+  text_.insert(text_.end(), request_id.begin(), request_id.end());
   event_.name_ = {text_.data(), event.name_.size()};
   event_.request_id_ = {text_.data() + event.name_.size(), event.request_id_.size()};
   fields_.assign(event.begin_, event.end_);

@@ -10,7 +10,6 @@ namespace nopspan {
 
 struct EventAccess {
   static void set_name(Event& e, std::string_view name) { e.name_ = name; }
-  static void set_request_id(Event& e, std::string_view id) { e.request_id_ = id; }
   static void set_context(Event& e, const Context& context) { e.context_ = &context; }
   static void set_parent_id(Event& e, std::uint64_t id) { e.parent_id_ = id; }
   static void set_status(Event& e, unsigned status) { e.status_ = static_cast<Status>(status); }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "handlers/handler_table.h"
 
+#include "base/copy_bytes.h"
 #include "base/hash.h"
 
 #include <algorithm>
@@ -11,13 +12,13 @@ namespace {
 
 // The two parts of a name are hashed separately, so that the lookup of a span's event need not join them.
 std::uint64_t hash_of(const EventName& name) noexcept {
-  return name.base_hash * 0x9e3779b97f4a7c15U + hash_bytes(name.suffix);
+  return name.base_hash * 0x9e3779b97f4a7c15U + name.suffix_hash;
 }
 
 bool is_named(const HandlerList& list, const EventName& name) noexcept {
   return list.event.size() == name.base.size() + name.suffix.size() &&
-         list.event.compare(0, name.base.size(), name.base) == 0 &&
-         list.event.compare(name.base.size(), name.suffix.size(), name.suffix) == 0;
+         is_same(list.event.data(), name.base.data(), name.base.size()) &&
+         is_same(list.event.data() + name.base.size(), name.suffix.data(), name.suffix.size());
 }
 
 }  // namespace

@@ -355,6 +355,7 @@ const HandlerSlot* Dispatch::next(const HandlerList* list, std::size_t& at) cons
     const HandlerSlot& slot = list->slots[at++];
     if (slot.since > epoch_ || slot.until.load(std::memory_order_relaxed) <= epoch_) continue;
     const std::string_view prefix = slot.prefix;  // empty, or with a dot at its end
+    if (prefix.empty()) return &slot;
     const bool is_below = name_.base.substr(0, prefix.size()) == prefix ||
                           (prefix.size() == name_.base.size() + 1 &&
                            prefix.substr(0, prefix.size() - 1) == name_.base && !name_.suffix.empty());

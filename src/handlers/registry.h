@@ -40,13 +40,17 @@ void warn_of_event(const Interned& span) noexcept;
 // An event's name in two parts. `suffix` is its last segment, with the dot.
 struct EventName {
   EventName(const Interned& span, std::string_view end) noexcept
-      : base(span.view()), suffix(end), base_hash(span.hash) {}
+      : base(span.view()), suffix(end), base_hash(span.hash), suffix_hash(hash_bytes(end)) {}
   explicit EventName(std::string_view name) noexcept
-      : base(name.substr(0, name.rfind('.'))), suffix(name.substr(base.size())), base_hash(hash_bytes(base)) {}
+      : base(name.substr(0, name.rfind('.'))),
+        suffix(name.substr(base.size())),
+        base_hash(hash_bytes(base)),
+        suffix_hash(hash_bytes(suffix)) {}
 
   std::string_view base;
   std::string_view suffix;
   std::uint64_t base_hash;
+  std::uint64_t suffix_hash;
 };
 
 // Dispatches one event. It is constructed with the name alone, so that the event is built only if it has a handler.

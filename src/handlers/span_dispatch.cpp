@@ -11,8 +11,10 @@
 namespace nopspan::detail {
 namespace {
 
-void add_measurement(FieldBuffer& fields, std::string_view key, std::uint64_t value) noexcept {
-  fields.add_word(key, Value::Type::integer, value, FieldEntry::kMeasurement);
+// Inline, so that the compiler knows the key.
+__attribute__((always_inline)) inline void add_measurement(FieldBuffer& fields, std::string_view key,
+                                                           std::uint64_t value) noexcept {
+  fields.add_measured(key, value);
 }
 
 // An iteration's start has an event name of its own: agent.operator.iteration_start.
@@ -20,6 +22,7 @@ EventName event_name_of(const SpanState& span, std::string_view suffix) noexcept
   if (shape_of(span) != Shape::iteration) return {span.name, suffix};
   EventName name(span.name.view());
   name.suffix = ".iteration_start";
+  name.suffix_hash = hash_bytes(name.suffix);
   return name;
 }
 
@@ -48,14 +51,13 @@ void dispatch_span(SpanState& span, std::string_view suffix, bool at_end, const 
 void run(Dispatch& dispatch, SpanState& state, bool at_end) {
   Event event;
   EventAccess::set_name(event, dispatch.name());
-  EventAccess::set_request_id(event, visible_id(state));
   const Context context = make_context(state.context, state.foreign_id);
   EventAccess::set_context(event, context);
   EventAccess::set_parent_id(event, state.context.parent_id);
   EventAccess::set_status(event, state.status);
   EventAccess::set_flags(event, state.flags);
   EventAccess::set_fields(event, state.fields);
-  EventAttributes attributes{&state, at_end, {}};
+  EventAttributes attributes(state, at_end);
   EventAccess::set_attributes(event, &attributes);
   if (state.is_span) {
     if (!state.has_ids) EventAccess::set_ids_of(event, &state);
