@@ -20,6 +20,7 @@
 #include <nopspan/config.h>
 #include <nopspan/span.h>
 #include <nopspan/text.h>
+#include <nopspan/time.h>
 
 #include <cstdint>
 #include <utility>
@@ -30,6 +31,7 @@ namespace detail {
 struct MeterState;
 NOPSPAN_API NOPSPAN_COLD MeterState* meter_begin(SpanState*) noexcept;
 NOPSPAN_API NOPSPAN_COLD void meter_token(SpanState*, MeterState*, std::int64_t n) noexcept;
+NOPSPAN_API NOPSPAN_COLD void meter_token_at(SpanState*, MeterState*, std::int64_t n, std::uint64_t at_ns) noexcept;
 NOPSPAN_API NOPSPAN_COLD void meter_opened(SpanState*) noexcept;
 NOPSPAN_API NOPSPAN_COLD void meter_end(SpanState*, MeterState*) noexcept;  // adds the measurements
 }  // namespace detail
@@ -48,7 +50,8 @@ NOPSPAN_API NOPSPAN_COLD void meter_end(SpanState*, MeterState*) noexcept;  // a
 ///
 /// - A meter of a recorded span takes 4 KiB of memory, which is reused. If there is no memory, the span has no
 ///   measurements, and this is counted (stats().fields_dropped).
-/// - A call of token() on a recorded span costs one clock read and a few ns. On any other span it costs one test.
+/// - A call of token() on a recorded span costs one clock read, unless it is given the time, and a few ns. On any other
+/// span it costs one test.
 /// - The first token fires the probe `first_token`. Later tokens fire no probe.
 /// - In the child of fork(), a meter of the parent does nothing.
 class StreamMeter {
@@ -81,6 +84,12 @@ class StreamMeter {
   /// (stats().values_clamped).
   void token(std::int64_t n = 1) noexcept {
     if (__builtin_expect(span_.state_ != nullptr, 0)) detail::meter_token(span_.state_, meter_, n);
+  }
+  /// Reports that `n` tokens arrived at that time; 0 means now. A step of an engine makes one token for each of its
+  /// requests: with one reading of the clock (now_ns()) for all of them, a token costs half as much. A time before that
+  /// of the last token counts as the same time.
+  void token(std::int64_t n, Time at) noexcept {
+    if (__builtin_expect(span_.state_ != nullptr, 0)) detail::meter_token_at(span_.state_, meter_, n, at.ns());
   }
 
   /// Reports that the source of the stream is open now. Sets the measurement opened_ns: the time since the start of the

@@ -29,30 +29,37 @@ void add_tokens(SpanState* span, MeterState& meter, std::int64_t n) noexcept {
 }
 
 // Handles the rare cases: the first token, a count that is 0 or negative, no state, and a stream from before fork().
-__attribute__((noinline)) void note_first(SpanState* span, MeterState* meter, std::int64_t n) noexcept {
+__attribute__((noinline)) void note_first(SpanState* span, MeterState* meter, std::int64_t n,
+                                          std::uint64_t at_ns) noexcept {
   if (span->process_mark != process_mark() || n == 0) return;
   if (n < 0) {
     count(counters.values_clamped);
     return;
   }
   if (meter == nullptr) {
-    span_first_token(span, static_cast<std::uint64_t>(n));
+    if (at_ns == 0) {
+      span_first_token(span, static_cast<std::uint64_t>(n));
+    } else {
+      span_first_token_at(span, at_ns, static_cast<std::uint64_t>(n));
+    }
     return;
   }
-  meter->last_ns = thread_ns();
+  meter->last_ns = at_ns != 0 ? at_ns : thread_ns();
   add_tokens(span, *meter, n);
   span_first_token_at(span, meter->last_ns, static_cast<std::uint64_t>(n));
 }
 
 // The usual case. It has its own function, because meter_token() is declared cold (see span.h).
-__attribute__((hot, noinline)) void note_token(SpanState* span, MeterState* meter, std::int64_t n) noexcept {
+__attribute__((hot, noinline)) void note_token(SpanState* span, MeterState* meter, std::int64_t n,
+                                               std::uint64_t at_ns) noexcept {
   if (meter == nullptr || meter->last_ns == 0 || n <= 0 || meter->process_mark != process_mark()) {
-    note_first(span, meter, n);
+    note_first(span, meter, n, at_ns);
     return;
   }
-  const std::uint64_t now = thread_ns();
-  meter->gaps.add(now > meter->last_ns ? now - meter->last_ns : 0);
-  meter->last_ns = now;
+  const std::uint64_t now = at_ns != 0 ? at_ns : thread_ns();
+  const std::uint64_t last = meter->last_ns;
+  meter->gaps.add(now > last ? now - last : 0);
+  if (now > last) meter->last_ns = now;
   add_tokens(span, *meter, n);
 }
 
@@ -75,7 +82,11 @@ MeterState* meter_begin(SpanState* span) noexcept {
   return meter;
 }
 
-void meter_token(SpanState* span, MeterState* meter, std::int64_t n) noexcept { note_token(span, meter, n); }
+void meter_token(SpanState* span, MeterState* meter, std::int64_t n) noexcept { note_token(span, meter, n, 0); }
+
+void meter_token_at(SpanState* span, MeterState* meter, std::int64_t n, std::uint64_t at_ns) noexcept {
+  note_token(span, meter, n, at_ns);
+}
 
 void meter_opened(SpanState* span) noexcept {
   if (span->process_mark != process_mark()) return;

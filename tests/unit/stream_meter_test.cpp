@@ -82,6 +82,24 @@ TEST(StreamMeter, MeasuresTokensTheFirstOneAndTheGaps) {
   EXPECT_EQ(stop->flags() & NOPSPAN_FLAG_HAS_USAGE, 0U);  // the tokens of a stream are not token usage
 }
 
+TEST(StreamMeter, TakesTheTimeOfATokenFromTheCaller) {
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work", {}, nopspan::SpanOptions({}, 1'000'000'000)}};
+  const FakeClock clock;
+  meter.token(2, 1'007'000'000);
+  meter.token(1, 1'008'000'000);
+  meter.token(1, 1'008'000'000);
+  meter.token(1, 1'001'000'000);  // before the last one: the gap is 0
+  meter.token(1, 1'009'000'000);
+  meter.token(0, 1'010'000'000);
+  EXPECT_EQ(clock.reads(), 0U);
+  meter.end();
+  const auto stop = recorder.stop();
+  EXPECT_THAT(stop, HasMeasurement("stream_tokens", 6));
+  EXPECT_THAT(stop, HasMeasurement("time_to_first_token_ns", 7'000'000));
+  EXPECT_THAT(stop, HasMeasurement("gap_max_ns", 1'000'000));
+}
+
 TEST(StreamMeter, ReadsTheClockOnceAToken) {
   const SpanRecorder recorder("work");
   // The library tries how quick the clock is after 16 readings, and then at most once a second.
