@@ -5,7 +5,9 @@
 
 #include "fields/field_buffer.h"
 #include "genai/attributes.h"
+#include "state/context_access.h"
 #include "state/field_sink.h"
+#include "state/intern.h"
 
 #include <nopspan/fields.h>
 #include <nopspan/value.h>
@@ -192,6 +194,47 @@ TEST(Attributes, HaveContentOnlyWhereItIsCaptured) {
   EXPECT_TRUE(fields.put_string("model", "small", 0));
   EXPECT_THAT(round_trip(fields), ElementsAre(Pair("model", Value("small"))));
   EXPECT_THAT(round_trip(fields, true), ElementsAre(Pair("prompt", Value("secret")), Pair("model", Value("small"))));
+}
+
+// The compiler passes a literal key of at most 16 bytes in registers.
+TEST(Attributes, HaveKeysOfEveryLength) {
+  FieldSink sink;
+  nopspan::Fields fields(&sink);
+  fields.set("1", 127)
+      .set("12", 128)
+      .set("123", -1)
+      .set("1234", true)
+      .set("12345", 0.5)
+      .set("123456", "")
+      .set("1234567", "7");
+  fields.set("12345678", "12345678").set("123456789", std::string(64, 'x')).set("1234567890", std::string(65, 'x'));
+  fields.set("12345678901", 1U)
+      .set("123456789012", UINT64_MAX)
+      .set("1234567890123", INT64_MAX)
+      .set("12345678901234", "\u00e9");
+  fields.set("123456789012345", 15).set("1234567890123456", 16).set("12345678901234567", 17).set("\u00e9", 18);
+  EXPECT_THAT(
+      round_trip(sink.fields),
+      ElementsAre(Pair("1", Value(127)), Pair("12", Value(128)), Pair("123", Value(-1)), Pair("1234", Value(true)),
+                  Pair("12345", Value(0.5)), Pair("123456", Value("")), Pair("1234567", Value("7")),
+                  Pair("12345678", Value("12345678")), Pair("123456789", Value(std::string(64, 'x'))),
+                  Pair("1234567890", Value(std::string(65, 'x'))), Pair("12345678901", Value(1)),
+                  Pair("123456789012", Value(INT64_MAX)), Pair("1234567890123", Value(INT64_MAX)),
+                  Pair("12345678901234", Value("\u00e9")), Pair("123456789012345", Value(15)),
+                  Pair("1234567890123456", Value(16)), Pair("12345678901234567", Value(17)),
+                  Pair("\u00e9", Value(18))));
+}
+
+TEST(Attributes, AreReplacedAndNotedUnderAShortKey) {
+  FieldSink sink;
+  nopspan::Fields fields(&sink);
+  fields.set("rows", 1).set("model", "small").set("rows", "many").set("input_tokens", 7).set("tool_name", "add");
+  EXPECT_THAT(round_trip(sink.fields), ElementsAre(Pair("rows", Value("many")), Pair("model", Value("small")),
+                                                   Pair("input_tokens", Value(7)), Pair("tool_name", Value("add"))));
+  EXPECT_EQ(sink.input_tokens, 7U);
+  EXPECT_NE(sink.flags & NOPSPAN_FLAG_HAS_USAGE, 0U);
+  EXPECT_STREQ(sink.tool_name, "add");
+  EXPECT_EQ(nopspan::detail::label(sink.context.labels[nopspan::detail::ContextAccess::model]).view(), "small");
 }
 
 TEST(Attributes, AreNotWhatContentReplaced) {
