@@ -300,9 +300,10 @@ constexpr bool may_be_noted_number(std::string_view key) noexcept {
   const char before = key[key.size() - 2];
   return last == 's' ? before == 'n' || before == 'm' : last == 't' && before == 'p';
 }
-constexpr std::string_view kNotedNumbers[] = {
-    "arrival_ns", "queue_ns", "prefill_ns",   "decode_ns",     "preemptions",   "prefill_tokens",  "decode_tokens",
-    "attempt",    "delay_ms", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"};
+constexpr std::string_view kNotedNumbers[] = {"arrival_ns",    "queue_ns",       "prefill_ns",      "decode_ns",
+                                              "preemptions",   "prefill_tokens", "decode_tokens",   "attempt",
+                                              "delay_ms",      "retry.attempt",  "retry.delay_ms",  "input_tokens",
+                                              "output_tokens", "cached_tokens",  "reasoning_tokens"};
 constexpr bool may_all_be_noted() noexcept {
   for (const std::string_view key : kNotedNumbers) {
     if (!may_be_noted_number(key)) return false;
