@@ -329,10 +329,10 @@ bool has_open_span() noexcept {
 }
 
 // An upper bound of the size of the entry of this span or event. An attribute is at most a little longer than the field
-// that it is made of: by 4 bytes, if its key has more than 127. The mapping of a catalogue may make longer ones.
+// that it is made of: by 4 bytes, if its key has more than 127. The keys of a catalogue may become longer ones.
 inline std::size_t most_bytes(const SpanState& state) noexcept {
   std::size_t attributes = kMaxAttributesBytes;
-  if (state.catalogue == nullptr && !has_extra_labels(state.context)) {
+  if (state.keys == 0 && !has_extra_labels(state.context)) {
     attributes = std::min(attributes, state.fields.size() + state.fields.size() / 32);
   }
   return (has_more(state) ? kMostEntryBytes : kUsualEntryBytes) + attributes;
