@@ -12,11 +12,23 @@
 
 namespace nopspan::collector {
 
+// Also spreads ids of which only a few bits differ, such as those of a counter. Without the seed, hostile processes
+// could choose ids with equal hashes.
+inline std::uint64_t hash_of(const TraceId& id, std::uint64_t seed) {
+  __extension__ using Wide = unsigned __int128;
+  constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15U;
+  std::uint64_t halves[2];
+  std::memcpy(halves, id.bytes, sizeof(halves));
+  const Wide product = static_cast<Wide>(halves[0] ^ seed) * (halves[1] ^ (seed * kOdd));
+  const std::uint64_t hash = (static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64U)) * kOdd;
+  return hash ^ (hash >> 32U);
+}
+
 // Open addressing with linear probing. At most two thirds of the slots are used. It does not shrink.
 template <class Value>
 class TraceIdTable {
  public:
-  // The hash has a random seed, because hostile processes could choose trace ids with equal hashes.
+  // `seed` is random.
   explicit TraceIdTable(std::uint64_t seed) : seed_(seed), slots_(64) {}
 
   // Null if the id is not known. Valid until the next insert() or erase().
@@ -58,13 +70,7 @@ class TraceIdTable {
 
   [[nodiscard]] std::size_t mask() const { return slots_.size() - 1; }
   [[nodiscard]] std::size_t after(std::size_t place) const { return (place + 1) & mask(); }
-  [[nodiscard]] std::size_t home_of(const TraceId& id) const {
-    std::uint64_t halves[2];
-    std::memcpy(halves, id.bytes, sizeof(halves));
-    std::uint64_t hash = (halves[0] ^ seed_) * 0xff51afd7ed558ccdU;
-    hash = (hash ^ (hash >> 32U) ^ halves[1]) * 0xc4ceb9fe1a85ec53U;
-    return (hash ^ (hash >> 29U)) & mask();
-  }
+  [[nodiscard]] std::size_t home_of(const TraceId& id) const { return hash_of(id, seed_) & mask(); }
   // The slot of the id, or the free slot where it belongs.
   [[nodiscard]] std::size_t place_of(const TraceId& id) const {
     std::size_t place = home_of(id);
