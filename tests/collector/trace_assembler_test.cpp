@@ -6,9 +6,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <numeric>
 #include <string>
 #include <tuple>
@@ -693,6 +695,25 @@ TEST(TraceAssembler, GivesAllItsMemoryBack) {
   EXPECT_GT(assembly.assembler.bytes(), before);
   assembly.assembler.finish();
   EXPECT_EQ(assembly.assembler.bytes(), before);
+}
+
+TEST(TraceAssembler, CountsTheMemoryOfTracesThatAreUsedAgain) {
+  InternedTexts texts;
+  std::vector<std::unique_ptr<Trace>> traces;
+  for (int i = 0; i < 100; ++i) traces.push_back(std::make_unique<Trace>(trace_number(1), texts));
+  const std::size_t before = mallinfo2().uordblks;
+  const std::string foreign_id(3000, 'r'), links = links_to({{trace_number(2), 1}});
+  for (const auto& trace : traces) {
+    Entry entry = span_of(1, 0);
+    entry.foreign_id = foreign_id;
+    trace->add(entry);
+    trace->reset(trace_number(2));
+    ASSERT_TRUE(trace->add_linked(1, linked_span(2, links), 1, 0));
+  }
+  std::size_t counted = 0;
+  for (const auto& trace : traces) counted += trace->bytes() - sizeof(Trace);
+  constexpr std::size_t kOverhead = 200;  // of malloc() and of small lists, for each trace
+  EXPECT_LE(mallinfo2().uordblks - before, counted + texts.bytes() + traces.size() * kOverhead);
 }
 
 TEST(TraceAssembler, HandsOverWhatHasEndedBeforeItEvicts) {

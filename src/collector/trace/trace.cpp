@@ -51,14 +51,20 @@ void walk_parts(std::uint8_t parts, SpanType& entry, Values& values, const OnPar
 
 void Trace::reset(const TraceId& id) {
   if (!chunks_.empty() && chunks_.front().capacity == kFirstChunkWords) spare_ = std::move(chunks_.front().words);
+  // bytes() does not count capacities, so only small ones are kept.
+  const auto clear = [](auto& list) {
+    constexpr std::size_t kMostKept = 64;
+    list.clear();
+    if (list.capacity() * sizeof(list[0]) > kMostKept) std::decay_t<decltype(list)>().swap(list);
+  };
   id_ = id;
-  foreign_id_.clear();
-  chunks_.clear();
-  own_texts_.clear();
-  processes_.clear();
-  linked_.clear();
+  clear(foreign_id_);
+  clear(chunks_);
+  clear(own_texts_);
+  clear(processes_);
+  clear(linked_);
   size_ = 0;
-  bytes_ = sizeof(Trace);
+  bytes_ = sizeof(Trace) + (spare_ ? kFirstChunkWords * sizeof(std::uint64_t) : 0);
 }
 
 std::uint64_t* Trace::allocate(std::size_t words) {
@@ -66,10 +72,10 @@ std::uint64_t* Trace::allocate(std::size_t words) {
     const std::size_t usual =
         chunks_.empty() ? kFirstChunkWords : std::min(2 * chunks_.back().capacity, kMaxChunkWords);
     const std::size_t capacity = std::max(usual, words);
-    const bool is_first = chunks_.empty() && capacity == kFirstChunkWords;
-    chunks_.push_back(
-        {is_first && spare_ ? std::move(spare_) : std::make_unique_for_overwrite<std::uint64_t[]>(capacity), 0,
-         capacity});
+    std::unique_ptr<std::uint64_t[]> words = std::move(spare_);
+    if (words) bytes_ -= kFirstChunkWords * sizeof(std::uint64_t);
+    if (!words || capacity != kFirstChunkWords) words = std::make_unique_for_overwrite<std::uint64_t[]>(capacity);
+    chunks_.push_back({std::move(words), 0, capacity});
     bytes_ += capacity * sizeof(std::uint64_t) + 2 * sizeof(Chunk);
   }
   Chunk& chunk = chunks_.back();
