@@ -93,6 +93,18 @@ TEST(TextOutput, CountsEachOfTheTextsThatAreNotWrittenCompletely) {
   EXPECT_EQ(output.lost(), kTexts - written / kText);
 }
 
+TEST(TextOutput, CountsTheTextsThatAFlushDoesNotWaitFor) {
+  Pipe pipe;
+  pipe.fill();
+  TextOutput output(pipe.writer.get());
+  output.hurry();
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(output.write(std::string(100, 't')));
+  EXPECT_FALSE(output.flush());
+  EXPECT_EQ(output.lost(), 99U) << "the text that is being written may still be completed";
+  EXPECT_FALSE(output.close());
+  EXPECT_EQ(output.lost(), 100U);
+}
+
 TEST(TextOutput, AcceptsATextOfAnySizeIfNothingWaits) {
   Pipe pipe;
   TextOutput output(pipe.writer.get(), 10);

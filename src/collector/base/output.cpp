@@ -213,6 +213,7 @@ bool Output::flush() {
   if (wait_until_written(lock, {})) return true;
   all_written_ = false;
   drop_queue();
+  if (state_->current != nullptr) state_->current->note_late();
   return false;
 }
 

@@ -68,6 +68,8 @@ class Output {
     // Called once for each block in the queue, after write() or instead of it. Calls never overlap. The block may be
     // in write() meanwhile, if write() does not return.
     virtual void settle(bool is_written) = 0;
+    // Called if flush() does not wait any longer for a block that is in write(). settle() follows later.
+    virtual void note_late() {}
     // Called on a block in the queue. If it returns true, it writes the text too. Many small blocks would take a system
     // call each.
     virtual bool absorb(std::string_view /*text*/) { return false; }

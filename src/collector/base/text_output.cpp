@@ -34,16 +34,23 @@ class TextOutput::Text : public Output::Block {
     if (result.error != 0 && result.error != ECANCELED) state_->error = result.error;
     return result.error == 0;
   }
-  void settle(bool is_written) override {
-    if (is_written) return;
+  // The text that is being written may still be completed.
+  void note_late() override { count_lost(unwritten() - 1); }
+  void settle(bool is_written) override { count_lost(is_written ? 0 : unwritten()); }
+
+ private:
+  // The number of texts that are not written, or not completely.
+  [[nodiscard]] std::uint64_t unwritten() const {
     const Writing* const writing = writing_;
     const std::size_t written = writing == nullptr ? 0 : writing->bytes();
     const auto whole = std::upper_bound(ends_before_.begin(), ends_before_.end(), written) - ends_before_.begin();
-    state_->lost += ends_before_.size() + 1 - static_cast<std::size_t>(whole);
+    return ends_before_.size() + 1 - static_cast<std::size_t>(whole);
   }
+  // Replaces the number that was counted before.
+  void count_lost(std::uint64_t texts) { state_->lost += texts - std::exchange(lost_, texts); }
 
- private:
   const int fd_;
+  std::uint64_t lost_ = 0;
   std::string text_;
   std::vector<std::size_t> ends_before_;  // of the texts before the last one
   std::atomic<const Writing*> writing_ = nullptr;
