@@ -108,12 +108,20 @@ class Operating(Test):
                 for question, match in documented.items():
                     if question != STUCK:
                         answers[question] = self.answer(match[2])
-                server.process.send_signal(signal.SIGSTOP)
+                def are_all_open(command="nopspan open"):
+                    answers[STUCK] = self.answer(command)
+                    return len(answers[STUCK].splitlines()) > CONCURRENCY
+
+                def is_stopped_with_all_open():
+                    # An agent that is about to end has fewer requests, and gets no more while the server is stopped.
+                    server.process.send_signal(signal.SIGSTOP)
+                    if are_all_open():
+                        return True
+                    server.process.send_signal(signal.SIGCONT)
+                    return False
                 try:
-                    def all_hang():
-                        answers[STUCK] = self.answer(documented[STUCK][2])
-                        return len(answers[STUCK].splitlines()) > CONCURRENCY
-                    wait_until(all_hang, "all requests to hang")
+                    wait_until(is_stopped_with_all_open, "the server to be stopped while all requests are open")
+                    wait_until(lambda: are_all_open(documented[STUCK][2]), "all requests to hang")
                 finally:
                     server.process.send_signal(signal.SIGCONT)
         for question, answer in answers.items():
