@@ -75,6 +75,7 @@ __attribute__((noinline)) void place_alone(ThreadState* thread, SpanState& span,
 __attribute__((noinline)) void place_in(ThreadState* thread, SpanState& span, const Frame& around) noexcept {
   place(thread, span, *around.context, around.foreign_id);
 }
+
 // The same. The usual case is a span inside a span of this thread, in a request whose id is nopspan's own.
 __attribute__((always_inline)) inline void place_inside(ThreadState* thread, SpanState& span,
                                                         const Frame& around) noexcept {

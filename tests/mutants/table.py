@@ -21,7 +21,11 @@ MUTANTS = [
            "*Retry*.*"),
 
     # Spans, their ids and their times.
-    Mutant("a child span has no parent", "span/span.cpp", "context.parent_id = parent.span_id;", "context.parent_id = 0;", "Span.*:AsyncSpan.*"),
+    Mutant("a child span has no parent", "span/span.cpp", "context = parent;\n  context.parent_id = parent.span_id;\n", "context = parent;\n",
+           "Span.*:AsyncSpan.*"),
+    Mutant("a child of another process's span has no parent", "span/span.cpp",
+           "copy_context(context, span.foreign_id, parent, foreign_id);\n  context.parent_id = parent.span_id;\n",
+           "copy_context(context, span.foreign_id, parent, foreign_id);\n", "Span.*:AsyncSpan.*:Context.*"),
     Mutant("every span begins a request", "span/span.cpp", "if (is_empty(context)) {", "if (true) {", "Span.*:AsyncSpan.*:Context.*"),
     Mutant("a span's root is always itself", "span/span.cpp", "if (context.root_id == 0) context.root_id", "context.root_id",
            "AsyncSpan.*:Span.*"),
@@ -39,8 +43,10 @@ MUTANTS = [
     Mutant("an agent's span has a monotonic_time", "handlers/span_dispatch.cpp",
            'if (shape_of(span) == Shape::standard) add_measurement(fields, "monotonic_time", span.start_ns);',
            'add_measurement(fields, "monotonic_time", span.start_ns);', "AgentSpan.*:Agent*.*"),
-    Mutant("measurements of the start are those of the stop too", "span/span.cpp", "  span->fields.erase_measurements();\n", "",
-           "Span.*:Exception.*"),
+    Mutant("measurements of the start are those of the stop too", "span/span.cpp",
+           "  }\n  span->fields.erase_measurements();\n}\n", "  }\n}\n", "Span.*:Exception.*"),
+    Mutant("measurements of a start that is not handled are those of the stop too", "span/span.cpp",
+           "span->started = true;\n    span->fields.erase_measurements();\n", "span->started = true;\n", "Span.*"),
 
     # How spans end.
     Mutant("fail() leaves the status ok", "span/span.cpp", "set_status(*span, NOPSPAN_STATUS_ERROR,", "set_status(*span, NOPSPAN_STATUS_OK,",
@@ -142,7 +148,7 @@ MUTANTS = [
     Mutant("a number over the limit is not counted", "span/fields.cpp",
            "  if (value <= static_cast<std::uint64_t>(INT64_MAX)) return static_cast<std::int64_t>(value);\n  count(counters.values_clamped);\n",
            "  if (value <= static_cast<std::uint64_t>(INT64_MAX)) return static_cast<std::int64_t>(value);\n", "Fields.*:BadInput.*"),
-    Mutant("content is kept for nobody", "span/span.cpp", "span->keeps_content = span->handled || capturing_content",
+    Mutant("content is kept for nobody", "span/span.cpp", "span->keeps_content = capturing_content",
            "span->keeps_content = true || capturing_content", "internals:SpanAttributes.*"),
     Mutant("content leaves the process", "genai/attributes.cpp", "(value.flags & FieldEntry::kContent) != 0 && !with_content_",
            "false", "internals:SpanAttributes.*:Attributes.*"),

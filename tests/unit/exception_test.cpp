@@ -260,6 +260,23 @@ TEST(Exception, DoesNotMarkASpanThatBeganAndEndedInADestructorMeanwhile) {
   EXPECT_THAT(recorder.names(), ElementsAre("cleanup.stop"));
 }
 
+TEST(Exception, DoesNotMarkASpanOfADestructorThatEndsBeforeALaterOne) {
+  const nopspan::testing::Recorder recorder{"cleanup.stop", "cleanup.exception"};
+  struct Cleaner {
+    ~Cleaner() {
+      std::optional<Span> first{std::in_place, "cleanup"};
+      const Span later{"inside"};
+      first.reset();
+    }
+  };
+  try {
+    const Cleaner cleaner;
+    throw 7;
+  } catch (int) {
+  }
+  EXPECT_THAT(recorder.names(), ElementsAre("cleanup.stop"));
+}
+
 TEST(Exception, DoesNotMarkAScopeThatBeganInsideTheCatch) {
   const SpanRecorder recorder("work");
   try {

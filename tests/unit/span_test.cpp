@@ -114,6 +114,14 @@ TEST(Span, PutsAMeasurementGivenAtTheStartOnTheStartOnly) {
   EXPECT_THAT(keys_of(recorder.stop()->measurements()), ElementsAre("duration", "monotonic_time"));
 }
 
+TEST(Span, PutsAMeasurementGivenAtTheStartOnNothingIfOnlyTheStopIsHandled) {
+  const nopspan::testing::Recorder recorder{"work.stop"};
+  {
+    const Span span{"work", [](Fields& f) { f.measure("queue_depth", 3); }};
+  }
+  EXPECT_THAT(keys_of(recorder.events().at(0)->measurements()), ElementsAre("duration", "monotonic_time"));
+}
+
 TEST(Span, AddsMeasurementsGivenLaterToTheStop) {
   const SpanRecorder recorder("work");
   {
