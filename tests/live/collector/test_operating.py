@@ -45,11 +45,12 @@ def sections():
 
 
 def words_of(text):
-    """The words of an output: names of spans, columns, tenants and errors, without numbers and ids.
+    """The words of an output: names of spans, columns, tenants and errors, without numbers, their units and ids.
 
     On a busy machine, a command may have no time at its end to fetch what threads hold. It counts this as lost.
     """
     text = text.replace("none lost", "lost")
+    text = re.sub(r"(?<=\d) [num]?s\b", "", text)
     text = re.sub(r"(?<![\w-])[A-Za-z0-9_-]{21}[AQgw](?![\w-])", "", text)
     return set(re.findall(r"(?<![\w.])[A-Za-z][\w./-]+", text))
 
