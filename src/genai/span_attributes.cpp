@@ -109,18 +109,19 @@ class Unless {
     if (!is_own(key)) out_.texts(key, values, count);
   }
   void node(std::string_view key, const Node& value) noexcept {
-    if (!is_own(key)) out_.node(key, value);
+    if (!is_own(key, value.entry())) out_.node(key, value);
   }
   void entry(std::string_view key, const FieldEntry& value) noexcept {
     if (!is_own(key)) out_.entry(key, value);
   }
 
  private:
-  // Content does not count as set, because it is stored only if a handler or a probe may get it.
-  [[nodiscard]] bool is_own(std::string_view key) const noexcept {
+  // Content does not count as set, because it is stored only if a handler or a probe may get it. Nor does the field
+  // that the mapping makes this attribute of: some keys are the names of their attributes ("server.address").
+  [[nodiscard]] bool is_own(std::string_view key, const FieldEntry* made_of = nullptr) const noexcept {
     if (span_ == nullptr) return false;
     const FieldEntry* own = find_own(*span_, key);
-    return (own != nullptr && (own->flags & FieldEntry::kContent) == 0) || has_label(*span_, key);
+    return (own != nullptr && own != made_of && (own->flags & FieldEntry::kContent) == 0) || has_label(*span_, key);
   }
 
   Out& out_;

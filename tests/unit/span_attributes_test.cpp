@@ -311,6 +311,15 @@ TEST(SpanAttributes, ThatTheApplicationSetsItselfCount) {
   EXPECT_EQ(std::count(keys.begin(), keys.end(), "gen_ai.request.model"), 1);
 }
 
+TEST(SpanAttributes, KeepTheServerIfTheApplicationSetsAnother) {
+  const SpanRecorder recorder("llm.chat");
+  {
+    const Span span{llm::chat, [](auto& m) { m.server("host", 443).set("gen_ai.request.model", "mine"); }};
+  }
+  EXPECT_EQ(attribute(recorder.start(), "server.address"), Value("host"));
+  EXPECT_EQ(attribute(recorder.start(), "server.port"), Value(443));
+}
+
 TEST(SpanAttributes, OfAnEngineRequestAreTheServers) {
   const SpanRecorder recorder("engine.request");
   {
