@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <string_view>
 #include <utility>
@@ -241,6 +242,29 @@ void for_each_field(const SpanState& span, const Each& each) noexcept {
   }
 }
 
+// Writes the times of an engine.request under the names that vLLM gives them, in seconds. Impossible times are skipped.
+template <class Out>
+void map_latencies(const SpanState& span, Out& out) noexcept {
+  namespace names = semconv::extension;
+  const EngineTimes& times = span.engine;
+  const auto seconds = [](std::uint64_t ns) { return static_cast<double>(ns) / 1e9; };
+  const auto is_known = [&](const std::uint64_t& field) { return (times.known & engine_bit(times, field)) != 0; };
+  if (is_known(times.queue_ns)) out.real(names::gen_ai_latency_time_in_queue, seconds(times.queue_ns));
+  if (is_known(times.prefill_ns)) out.real(names::gen_ai_latency_time_in_model_prefill, seconds(times.prefill_ns));
+  if (is_known(times.decode_ns)) out.real(names::gen_ai_latency_time_in_model_decode, seconds(times.decode_ns));
+  if (is_known(times.prefill_ns) && is_known(times.decode_ns)) {
+    out.real(names::gen_ai_latency_time_in_model_inference, seconds(times.prefill_ns) + seconds(times.decode_ns));
+  }
+  const FieldEntry* const first = span.fields.find("ttft_ns", true);
+  if (first != nullptr && first->type == Value::Type::integer && first->as_int() >= 0) {
+    out.real(names::gen_ai_latency_time_to_first_token, seconds(static_cast<std::uint64_t>(first->as_int())));
+  }
+  if (!span.has_engine_times) return;
+  const std::uint64_t end_ns = span.start_ns + span.duration_ns;
+  const std::uint64_t arrival_ns = times.arrival_ns != 0 ? times.arrival_ns : span.start_ns;
+  if (end_ns >= arrival_ns) out.real(names::gen_ai_latency_e2e, seconds(end_ns - arrival_ns));
+}
+
 // Writes the attributes that the mapping makes of a span.
 template <class Out>
 void write_mapped(const SpanState& span, bool at_end, bool is_operation, Metadata& metadata, Out& out) noexcept {
@@ -256,6 +280,7 @@ void write_mapped(const SpanState& span, bool at_end, bool is_operation, Metadat
   map_terminal(metadata, out);
   Scratch scratch[8];
   map_text(semconv::extension::langfuse_cost_details, cost_details(metadata, scratch), out);
+  if (span.catalogue->name == "engine.request") map_latencies(span, out);
   if (has_failed(span)) {
     out.text(semconv::error_type, span.error_type[0] != '\0' ? span.error_type : semconv::error_type_other);
   }

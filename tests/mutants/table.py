@@ -152,6 +152,8 @@ MUTANTS = [
            "span->keeps_content = true || capturing_content", "internals:SpanAttributes.*"),
     Mutant("content leaves the process", "genai/attributes.cpp", "(value.flags & FieldEntry::kContent) != 0 && !with_content_",
            "false", "internals:SpanAttributes.*:Attributes.*"),
+    Mutant("a latency does not begin at the arrival", "genai/span_attributes.cpp",
+           "times.arrival_ns != 0 ? times.arrival_ns : span.start_ns", "span.start_ns", "internals:EngineRequest.*"),
     Mutant("the usage in a map is not read", "genai/span_attributes.cpp", "  spread_usage(m);\n", "", "internals:SpanAttributes.*"),
     Mutant("a message is the type of a tool's error", "catalogue/agent.cpp", "nopspan::detail::is_type_name(known) ? known", "true ? known",
            "internals:AgentProbes.*"),

@@ -49,6 +49,41 @@ TEST(EngineRequest, CarriesWhatItWasGiven) {
                           "time_per_output_token_ns", "tokens_per_second"));
 }
 
+TEST(EngineRequest, HasItsLatenciesInSeconds) {
+  const SpanRecorder recorder("engine.request");
+  const std::uint64_t start = monotonic_ns() - 1000 * kMillisecond;
+  AsyncSpan request{engine::request, Context(), nopspan::SpanOptions(nopspan::SpanKind::unspecified, start),
+                    [&](auto& m) { m.arrival_ns(start - 100'000'000).queue_ns(100'000'000); }};
+  request.with<RequestFields>([](auto& m) { m.prefill_ns(250'000'000).decode_ns(1'500'000'000); });
+  request.first_token();
+  request.end();
+  const auto stop = recorder.stop();
+  const auto seconds = [&](const std::string& name) {
+    return stop->attributes().find("gen_ai.latency." + name).as_double(-1);
+  };
+  EXPECT_DOUBLE_EQ(seconds("time_in_queue"), 0.1);
+  EXPECT_DOUBLE_EQ(seconds("time_in_model_prefill"), 0.25);
+  EXPECT_DOUBLE_EQ(seconds("time_in_model_decode"), 1.5);
+  EXPECT_DOUBLE_EQ(seconds("time_in_model_inference"), 1.75);
+  EXPECT_DOUBLE_EQ(seconds("time_to_first_token"), static_cast<double>(stop->measurement("ttft_ns").as_int()) / 1e9);
+  EXPECT_DOUBLE_EQ(seconds("e2e"), static_cast<double>(stop->duration_ns() + 100'000'000) / 1e9);
+  EXPECT_FALSE(recorder.start()->attributes().find("gen_ai.latency.time_in_queue").exists());
+}
+
+TEST(EngineRequest, HasNoLatencyThatIsUnknownOrImpossible) {
+  const auto keys_with = [](const nopspan::OwnedEvent& stop) {
+    std::vector<std::string> found;
+    for (const std::string& key : keys_of(stop->attributes())) {
+      if (key.rfind("gen_ai.latency.", 0) == 0) found.push_back(key);
+    }
+    return found;
+  };
+  EXPECT_THAT(keys_with(stop_of([](auto&) {})), IsEmpty());
+  EXPECT_THAT(keys_with(stop_of([](auto& m) { m.queue_ns(-1); })), IsEmpty());
+  EXPECT_THAT(keys_with(stop_of([](auto& m) { m.queue_ns(1); })),
+              ElementsAre("gen_ai.latency.e2e", "gen_ai.latency.time_in_queue"));
+}
+
 TEST(EngineRequest, DerivesItsRatesFromTheTokensAfterTheFirst) {
   const auto stop = stop_of([](auto& m) { m.output_tokens(11).decode_ns(100 * kMillisecond); });
   EXPECT_THAT(stop, HasMeasurement("time_per_output_token_ns", 10 * kMillisecond));
