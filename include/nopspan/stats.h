@@ -79,8 +79,23 @@ struct Stats {
 /// Reads all counts.
 NOPSPAN_API Stats stats() noexcept;
 
+/// Where probes receive content. The values are those of OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT.
+enum class ContentMode : unsigned char {
+  none = 0,             ///< NO_CONTENT: nowhere
+  spans = 1,            ///< SPAN_ONLY: in the attributes of spans
+  events = 2,           ///< EVENT_ONLY: in the attributes of events
+  spans_and_events = 3  ///< SPAN_AND_EVENT: in both
+};
+
 /// Sets whether probes receive content (Fields::content(), messages of exceptions). Handlers always receive it. At the
-/// start of the process this is off, unless the environment has NOPSPAN_CAPTURE_CONTENT=1.
+/// start of the process this is off, unless the environment says otherwise:
+///
+/// - If NOPSPAN_CAPTURE_CONTENT is set, content is captured everywhere if it is "1", and nowhere for any other value.
+/// - Otherwise OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT has the name of one of ContentMode's values, in upper
+///   or lower case, or "true" (both) or "false" (nowhere). For any other value, content is captured nowhere, and a
+///   warning is logged.
+NOPSPAN_API void capture_content(ContentMode mode) noexcept;
+/// The same: in the attributes of spans and of events, or nowhere.
 NOPSPAN_API void capture_content(bool on) noexcept;
 
 /// Sets whether exceptions that end spans, and exceptions of handlers, are reported with a stack trace: the metadata

@@ -5,7 +5,7 @@ namespace nopspan {
 namespace detail {
 
 Counters counters;
-std::atomic<bool> capturing_content{false};
+std::atomic<unsigned char> content_mode{0};
 
 }  // namespace detail
 
@@ -42,6 +42,10 @@ Stats stats() noexcept {
   return s;
 }
 
-void capture_content(bool on) noexcept { detail::capturing_content.store(on, std::memory_order_relaxed); }
+void capture_content(ContentMode mode) noexcept {
+  detail::content_mode.store(static_cast<unsigned char>(mode), std::memory_order_relaxed);
+}
+
+void capture_content(bool on) noexcept { capture_content(on ? ContentMode::spans_and_events : ContentMode::none); }
 
 }  // namespace nopspan

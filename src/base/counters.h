@@ -28,6 +28,12 @@ inline void count_unless(bool written) noexcept {
   if (!written) count(counters.fields_dropped);
 }
 
-extern std::atomic<bool> capturing_content;  // what capture_content() set
+extern std::atomic<unsigned char> content_mode;  // what capture_content() set: bits of ContentMode
+
+// True if the content of a span, or of an event, leaves the process.
+inline bool captures_content(bool is_span) noexcept {
+  const auto bit = static_cast<unsigned>(is_span ? ContentMode::spans : ContentMode::events);
+  return (content_mode.load(std::memory_order_relaxed) & bit) != 0;
+}
 
 }  // namespace nopspan::detail

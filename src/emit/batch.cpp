@@ -284,7 +284,7 @@ inline void write_attributes(EntryWriter& out, const SpanState& state, bool at_e
   }
   const EncodedAttributes encoded =
       encode_attributes(state, at_end, state.is_span ? kSpanAttributesField : kEventAttributesField,
-                        capturing_content.load(std::memory_order_relaxed), out.room());
+                        captures_content(state.is_span), out.room());
   if (encoded.dropped > 0) entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
   entry.attributes = out.written(encoded.size);
 }

@@ -115,7 +115,7 @@ void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanStat
   }
   const EncodedAttributes encoded =
       encode_attributes(span, at_end, span.is_span ? kSpanAttributesField : kEventAttributesField,
-                        capturing_content.load(std::memory_order_relaxed), thread->attribute_bytes);
+                        captures_content(span.is_span), thread->attribute_bytes);
   if (encoded.dropped > 0) record.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
   record.attributes = address(thread->attribute_bytes);
   record.attributes_bytes = encoded.size;

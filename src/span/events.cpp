@@ -98,7 +98,7 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   event->keys = attribute_keys_of(event->name.view());
   if (event->name.view() == kAdapterRetry.view() || event->name.view() == kRetry.view())
     event->keys |= AttributeKey::retry;
-  event->keeps_content = point_handlers_up() || capturing_content.load(std::memory_order_relaxed);
+  event->keeps_content = point_handlers_up() || captures_content(false);
   const Frame* top = guarded_top();
   if (target == nullptr && top != nullptr) {
     place(*event, *top->context, top->foreign_id);

@@ -231,13 +231,13 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool
 }
 
 // True if the record's fields may be set from a field with these flags. Content stays in the process.
-bool leaves_the_process(std::uint8_t flags) noexcept {
-  return (flags & FieldEntry::kContent) == 0 || capturing_content.load(std::memory_order_relaxed);
+bool leaves_the_process(const FieldSink* sink, std::uint8_t flags) noexcept {
+  return (flags & FieldEntry::kContent) == 0 || captures_content(sink->is_span);
 }
 
 void put_integer(FieldSink* sink, Text key, std::int64_t value, std::uint8_t flags) noexcept {
   if (!accept(sink, key, flags)) return;
-  if (leaves_the_process(flags)) note_number(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
+  if (leaves_the_process(sink, flags)) note_number(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
   count_unless(sink->fields.put_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value), flags));
 }
 
@@ -259,7 +259,7 @@ void note_real(FieldSink* sink, std::string_view key, double value, bool measure
 
 void put_real(FieldSink* sink, Text key, double value, std::uint8_t flags) noexcept {
   if (!accept(sink, key, flags)) return;
-  if (leaves_the_process(flags)) note_real(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
+  if (leaves_the_process(sink, flags)) note_real(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
   std::uint64_t word;
   std::memcpy(&word, &value, sizeof(word));
   count_unless(sink->fields.put_word(key.view(), Value::Type::real, word, flags));
@@ -383,7 +383,7 @@ NOPSPAN_HOT void set_bool(FieldSink* sink, Text key, bool value, bool content) n
 __attribute__((noinline)) void put_text_carefully(FieldSink* sink, Text key, Text value, bool content) noexcept {
   const InsideLibrary inside;
   const std::uint8_t flags = metadata_flags(sink, key, content);
-  if (leaves_the_process(flags)) {
+  if (leaves_the_process(sink, flags)) {
     note_text(sink, key.view(), value.view());
   } else {
     forget(sink, key.view());
@@ -528,7 +528,7 @@ void put_value(FieldSink* sink, Text key, const Value& value, bool content) noex
       break;
   }
   const std::uint8_t flags = metadata_flags(sink, key, content);
-  if (leaves_the_process(flags)) note_items(sink, key.view(), Node(&value));
+  if (leaves_the_process(sink, flags)) note_items(sink, key.view(), Node(&value));
   if (accept(sink, key, flags)) count_unless(sink->fields.put_value(key.view(), value, flags));
 }
 
@@ -586,7 +586,7 @@ void put_items(FieldSink* sink, Text key, const Item& items, bool content) {
   sink->takes_fields = false;
   ending.complete = write_items(sink->fields, key.view(), items, flags, 0);
   const FieldEntry* entry = FieldEntry::at(sink->fields.begin() + ending.from);
-  if (ending.complete && leaves_the_process(flags)) note_items(sink, key.view(), Node(entry));
+  if (ending.complete && leaves_the_process(sink, flags)) note_items(sink, key.view(), Node(entry));
 }
 
 void measure_int(FieldSink* sink, Text key, std::int64_t value) noexcept {

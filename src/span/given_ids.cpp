@@ -19,7 +19,7 @@ std::string_view given_id(const SpanState& state, std::string_view key) noexcept
   const FieldEntry* entry = state.fields.find(key, false);
   if (entry == nullptr || entry->type != Value::Type::string) return {};
   const bool content = (entry->flags & FieldEntry::kContent) != 0;
-  return content && !capturing_content.load(std::memory_order_relaxed) ? std::string_view() : entry->as_string();
+  return content && !captures_content(state.is_span) ? std::string_view() : entry->as_string();
 }
 
 void take_request(SpanState& state, const Context& request) noexcept {

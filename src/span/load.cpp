@@ -22,6 +22,7 @@
 #include <sys/auxv.h>
 #include <time.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
@@ -49,6 +50,34 @@ namespace {
 bool is_set(const char* variable) {
   const char* value = std::getenv(variable);
   return value != nullptr && std::string_view(value) == "1";
+}
+
+// True if the text is `word`, which is in upper case, in any case.
+bool is_word(std::string_view text, std::string_view word) noexcept {
+  const auto same = [](char a, char b) { return a == b || (b >= 'A' && b <= 'Z' && a == b - 'A' + 'a'); };
+  return std::equal(text.begin(), text.end(), word.begin(), word.end(), same);
+}
+
+void read_content_mode() noexcept {
+  constexpr const char* kVariable = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT";
+  constexpr std::pair<std::string_view, ContentMode> kModes[] = {{"", ContentMode::none},
+                                                                 {"NO_CONTENT", ContentMode::none},
+                                                                 {"FALSE", ContentMode::none},
+                                                                 {"SPAN_ONLY", ContentMode::spans},
+                                                                 {"EVENT_ONLY", ContentMode::events},
+                                                                 {"SPAN_AND_EVENT", ContentMode::spans_and_events},
+                                                                 {"TRUE", ContentMode::spans_and_events}};
+  if (std::getenv("NOPSPAN_CAPTURE_CONTENT") != nullptr) return capture_content(is_set("NOPSPAN_CAPTURE_CONTENT"));
+  const char* const value = std::getenv(kVariable);
+  if (value == nullptr) return;
+  for (const auto& [word, mode] : kModes) {
+    if (is_word(value, word)) return capture_content(mode);
+  }
+  LogLine line;
+  line.add(kVariable).add("=").add_printable(value, 32, "");
+  log(LogLevel::warning,
+      line.add(" is unknown, so no content is captured; valid: NO_CONTENT, SPAN_ONLY, EVENT_ONLY, SPAN_AND_EVENT")
+          .view());
 }
 
 // A thread that forks is inside the library, because a span in a signal handler, or in a fork handler of the
@@ -127,7 +156,7 @@ void fill_page() {
 __attribute__((constructor)) void load() {
   fill_page();
   disabled = is_set("NOPSPAN_DISABLE");
-  if (is_set("NOPSPAN_CAPTURE_CONTENT")) capture_content(true);
+  if (!disabled) read_content_mode();
   if (is_set("NOPSPAN_STACKTRACE")) capture_stacktraces(true);
   if (is_set("NOPSPAN_KEEP_OPEN") && !disabled) set_gate_bit(kKeepOpenBit, true);
   if (!spans_are_unrecorded()) note_gate_up_at_load();

@@ -126,7 +126,7 @@ __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, cons
   // Tracers get all fields, and the spans inside a catalogue's span inherit from it.
   span->takes_fields = span->catalogue != nullptr || (up & (kGateSpans | kGateBatch | kGatePoints | kKeepOpenBit)) != 0;
   span->handled = false;
-  span->keeps_content = capturing_content.load(std::memory_order_relaxed);
+  span->keeps_content = captures_content(true);
   if ((up & kSpanHandlersBit) != 0 && (span->catalogue != nullptr || may_be_handled(span->name))) {
     span->handled = span->takes_fields = span->keeps_content = true;
   }

@@ -17,6 +17,7 @@
 #include <nopspan/llm.h>
 #include <nopspan/probes.h>
 #include <nopspan/span.h>
+#include <nopspan/stats.h>
 
 #include <pthread.h>
 
@@ -457,6 +458,24 @@ TEST(Batch, HasTheStatusOfAnErrorThatIsContent) {
   ASSERT_THAT(traced.batches[0].entries, SizeIs(1));
   EXPECT_EQ(traced.batches[0].entries[0].fixed.status, NOPSPAN_STATUS_ERROR);
   EXPECT_THAT(traced.batches[0].entries[0].attributes, Not(::testing::HasSubstr("secret")));
+}
+
+TEST(Batch, HasTheContentOfSpansOrEventsAsTheModeSays) {
+  using nopspan::ContentMode;
+  for (const ContentMode mode :
+       {ContentMode::none, ContentMode::spans, ContentMode::events, ContentMode::spans_and_events}) {
+    const auto has = [&](ContentMode part) { return (static_cast<unsigned>(mode) & static_cast<unsigned>(part)) != 0; };
+    nopspan::capture_content(mode);
+    const Traced traced([] {
+      const Span span{"work", [](Fields& f) { f.content("prompt", "of the span"); }};
+      nopspan::execute("app.event", [](Fields& f) { f.content("prompt", "of the event"); });
+    });
+    nopspan::capture_content(false);
+    std::string all;
+    for (const auto& entry : traced.batches.at(0).entries) all += entry.attributes;
+    EXPECT_EQ(all.find("of the span") != std::string::npos, has(ContentMode::spans));
+    EXPECT_EQ(all.find("of the event") != std::string::npos, has(ContentMode::events));
+  }
 }
 
 TEST(Batch, HasTheSameRetryWhicheverFunctionEmitsIt) {

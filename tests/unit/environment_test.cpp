@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs under NOPSPAN_DISABLE=1, NOPSPAN_CAPTURE_CONTENT=1, NOPSPAN_KEEP_OPEN=1, NOPSPAN_STACKTRACE=1 and none of them.
-// The argument names the expected behaviour: "disabled", "capturing", "keeping", "tracing" or "listening".
+// Runs under NOPSPAN_DISABLE=1, NOPSPAN_CAPTURE_CONTENT, OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT,
+// NOPSPAN_KEEP_OPEN=1, NOPSPAN_STACKTRACE=1 and none of them. The argument names the expected behaviour: "disabled",
+// "capturing", "capturing_spans", "capturing_events", "keeping", "tracing" or "listening".
 #include "base/counters.h"
 #include "expect.h"
 #include "thread/stacktrace.h"
@@ -20,7 +21,8 @@
 int main(int argc, char** argv) {
   const std::string_view expected = argc > 1 ? argv[1] : "listening";
   const bool disabled = expected == "disabled";
-  EXPECT(nopspan::detail::capturing_content.load() == (expected == "capturing"));
+  EXPECT(nopspan::detail::captures_content(true) == (expected == "capturing" || expected == "capturing_spans"));
+  EXPECT(nopspan::detail::captures_content(false) == (expected == "capturing" || expected == "capturing_events"));
   EXPECT(nopspan::detail::capturing_stacktraces.load() == (expected == "tracing"));
   const bool keeping = expected == "keeping";
   EXPECT(static_cast<bool>(nopspan::Span{"work"}) == keeping);
