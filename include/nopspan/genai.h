@@ -127,10 +127,15 @@ struct Metric {
 NOPSPAN_API std::vector<Metric> metrics_stop(const Value& metadata, std::int64_t duration_ns);
 /// The values that the end of a span records if an exception ended it.
 NOPSPAN_API std::vector<Metric> metrics_exception(const Value& metadata, std::int64_t duration_ns);
-/// The values that `event` records: those of metrics_stop() if it is the stop of a request to a model (a span of kind
-/// client with an operation of the conventions), those of metrics_exception() if the request failed. The list is empty
-/// for all other events. A chat that has steps inside records its own values too, so an exporter may want to leave out
-/// llm.chat or llm.step.
+/// The values that `event` records:
+///
+/// - The stop of a request to a model or another service (a span of kind client with an operation of the conventions):
+///   those of metrics_stop(), or those of metrics_exception() if the request failed.
+/// - The end of a tool, of the invocation of an agent or of a workflow, if the span is of kind internal: its duration,
+///   and an agent's inference_calls and tool_calls.
+///
+/// The list is empty for all other events. A chat that has steps inside records its own values too, so an exporter may
+/// want to leave out llm.chat or llm.step.
 NOPSPAN_API std::vector<Metric> metrics(const Event& event);
 
 /// The prices of models.

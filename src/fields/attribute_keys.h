@@ -11,7 +11,7 @@
 namespace nopspan::detail {
 
 // The sets of names that nopspan gives a meaning to.
-enum class Catalogue : std::uint8_t { llm, agent, engine };
+enum class Catalogue : std::uint8_t { llm, agent, engine, genai, mcp };
 
 struct AttributeKey {
   // The catalogues, the events of a retry, or the run of a tool, that the key belongs to.

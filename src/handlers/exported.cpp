@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What an exporter needs of an event beside its attributes: the conventions' name of the span, its exception and its
 // metrics. They are made of the attributes, by the functions for metadata that does not come from the catalogues.
+#include "genai/genai_mapping.h"
 #include "handlers/registry.h"
 
 #include <nopspan/event.h>
@@ -10,9 +11,11 @@
 #include <nopspan/span.h>
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace nopspan::genai {
@@ -22,10 +25,16 @@ SpanKind kind_of(const Event& event) noexcept {
   return static_cast<SpanKind>((event.flags() & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT);
 }
 
-// The attribute that names what the operation is done with.
+// The attribute that names what the operation is done with. Empty if the conventions name only the operation.
 std::string_view target_key(std::string_view operation) noexcept {
-  if (operation == semconv::operation::execute_tool) return semconv::gen_ai_tool_name;
-  if (operation == semconv::operation::invoke_agent) return semconv::gen_ai_agent_name;
+  namespace names = semconv::operation;
+  if (operation == names::execute_tool) return semconv::gen_ai_tool_name;
+  if (operation == names::invoke_agent || operation == names::create_agent || operation == names::plan) {
+    return semconv::gen_ai_agent_name;
+  }
+  if (operation == names::invoke_workflow) return semconv::gen_ai_workflow_name;
+  if (operation == names::retrieval) return semconv::gen_ai_data_source_id;
+  if (operation.find("_memory") != std::string_view::npos) return {};
   return semconv::gen_ai_request_model;
 }
 
@@ -55,13 +64,77 @@ Value metadata_of(const FieldsView& attributes) {
        {"error", get(semconv::error_type)}});
 }
 
+// A histogram of spans that are not requests to a model, and the attributes of the span that its values have.
+struct Histogram {
+  std::string_view name;
+  const double* boundaries;
+  std::size_t boundary_count;
+  const std::string_view* keys;
+  std::size_t key_count;
+
+  [[nodiscard]] Metric of(const FieldsView& attributes, std::string_view unit, Value value, bool with_error) const {
+    Value::Map own;
+    for (std::size_t i = 0; i < key_count; ++i) {
+      const ValueView attribute = attributes.find(keys[i]);
+      if (attribute.exists()) own.emplace_back(keys[i], attribute.copy());
+    }
+    const ValueView error = attributes.find(semconv::error_type);
+    if (with_error && error.exists()) own.emplace_back(semconv::error_type, error.copy());
+    return {name, unit, std::move(value), boundaries, boundary_count, Value(std::move(own))};
+  }
+};
+
+constexpr std::string_view kToolKeys[] = {semconv::gen_ai_tool_name, semconv::gen_ai_agent_name,
+                                          semconv::gen_ai_tool_type};
+constexpr std::string_view kAgentKeys[] = {semconv::gen_ai_agent_name, semconv::gen_ai_request_model};
+constexpr std::string_view kWorkflowKeys[] = {semconv::gen_ai_workflow_name};
+
+template <std::size_t B, std::size_t K>
+constexpr Histogram histogram(std::string_view name, const double (&boundaries)[B],
+                              const std::string_view (&keys)[K]) noexcept {
+  return {name, boundaries, B, keys, K};
+}
+namespace metric = semconv::metric;
+constexpr Histogram kExecuteTool = histogram(metric::execute_tool_duration, metric::duration_boundaries, kToolKeys);
+constexpr Histogram kInvokeAgent =
+    histogram(metric::invoke_agent_duration, metric::invoke_agent_duration_boundaries, kAgentKeys);
+constexpr std::string_view kCallKeys[] = {semconv::gen_ai_agent_name};
+constexpr Histogram kInferenceCalls =
+    histogram(metric::invoke_agent_inference_calls, metric::call_boundaries, kCallKeys);
+constexpr Histogram kToolCalls = histogram(metric::invoke_agent_tool_calls, metric::call_boundaries, kCallKeys);
+constexpr Histogram kInvokeWorkflow =
+    histogram(metric::invoke_workflow_duration, metric::invoke_workflow_duration_boundaries, kWorkflowKeys);
+
+// The histogram of the durations of such a span. Null if the conventions have none.
+const Histogram* duration_histogram(std::string_view operation, SpanKind kind) noexcept {
+  if (kind != SpanKind::internal) return nullptr;
+  if (operation == semconv::operation::execute_tool) return &kExecuteTool;
+  if (operation == semconv::operation::invoke_agent) return &kInvokeAgent;
+  return operation == semconv::operation::invoke_workflow ? &kInvokeWorkflow : nullptr;
+}
+
+std::vector<Metric> metrics_of(const Histogram& durations, const Event& event, const FieldsView& attributes) {
+  std::vector<Metric> made;
+  const double seconds = nopspan::detail::seconds_of(event.duration_ns());
+  made.push_back(durations.of(attributes, metric::seconds, seconds, true));
+  const auto add_calls = [&](const Histogram& calls, std::string_view unit, std::string_view key) {
+    const ValueView count = event.measurement(key);
+    if (count.exists() && count.as_int(-1) >= 0) made.push_back(calls.of(attributes, unit, count.copy(), false));
+  };
+  if (&durations != &kInvokeAgent) return made;
+  add_calls(kInferenceCalls, metric::inference_calls, "inference_calls");
+  add_calls(kToolCalls, metric::tool_calls, "tool_calls");
+  return made;
+}
+
 }  // namespace
 
 std::string span_name(const Event& event) {
   const FieldsView attributes = event.attributes();
   const std::string_view operation = attributes.find(semconv::gen_ai_operation_name).as_string();
   if (operation.empty()) return std::string(own_name(event.name()));
-  return span_name(operation, attributes.find(target_key(operation)).as_string());
+  const std::string_view key = target_key(operation);
+  return span_name(operation, key.empty() ? std::string_view() : attributes.find(key).as_string());
 }
 
 Value exception_event(const Event& event) {
@@ -75,10 +148,12 @@ Value exception_event(const Event& event) {
 }
 
 std::vector<Metric> metrics(const Event& event) {
+  if (!event.measurement("duration").exists()) return {};
   const FieldsView attributes = event.attributes();
-  const bool is_request =
-      kind_of(event) == SpanKind::client && attributes.find(semconv::gen_ai_operation_name).exists();
-  if (!is_request || !event.measurement("duration").exists()) return {};
+  const std::string_view operation = attributes.find(semconv::gen_ai_operation_name).as_string();
+  const Histogram* const durations = duration_histogram(operation, kind_of(event));
+  if (durations != nullptr) return metrics_of(*durations, event, attributes);
+  if (kind_of(event) != SpanKind::client || operation.empty()) return {};
   const Value metadata = metadata_of(attributes);
   const ValueView error_type = attributes.find(semconv::error_type);
   if (!error_type.exists()) return metrics_stop(metadata, event.duration_ns());

@@ -8,6 +8,7 @@
 #include "thread/thread_state.h"
 
 #include <nopspan/engine.h>
+#include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
 
 #include <algorithm>
@@ -43,9 +44,22 @@ constexpr CatalogueSpan kSpans[] = {
     {"engine.queue", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
     {"engine.request", Catalogue::engine, Shape::standard, SpanKind::server, "chat"},
     {"engine.step", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
+    {"gen_ai.create_agent", Catalogue::genai, Shape::standard, SpanKind::client, "create_agent"},
+    {"gen_ai.create_memory", Catalogue::genai, Shape::standard, SpanKind::client, "create_memory"},
+    {"gen_ai.create_memory_store", Catalogue::genai, Shape::standard, SpanKind::client, "create_memory_store"},
+    {"gen_ai.delete_memory", Catalogue::genai, Shape::standard, SpanKind::client, "delete_memory"},
+    {"gen_ai.delete_memory_store", Catalogue::genai, Shape::standard, SpanKind::client, "delete_memory_store"},
+    {"gen_ai.invoke_agent", Catalogue::genai, Shape::standard, SpanKind::internal, "invoke_agent"},
+    {"gen_ai.invoke_workflow", Catalogue::genai, Shape::standard, SpanKind::internal, "invoke_workflow"},
+    {"gen_ai.plan", Catalogue::genai, Shape::standard, SpanKind::internal, "plan"},
+    {"gen_ai.retrieval", Catalogue::genai, Shape::standard, SpanKind::client, "retrieval"},
+    {"gen_ai.search_memory", Catalogue::genai, Shape::standard, SpanKind::client, "search_memory"},
+    {"gen_ai.update_memory", Catalogue::genai, Shape::standard, SpanKind::client, "update_memory"},
+    {"gen_ai.upsert_memory", Catalogue::genai, Shape::standard, SpanKind::client, "upsert_memory"},
 };
 constexpr std::string_view kLlmPrefix = "llm.";
-constexpr std::string_view kPrefixes[] = {kLlmPrefix, "agent.", "engine."};  // in the order of Catalogue
+// In the order of Catalogue. Programs may have spans of their own below the other catalogues' prefixes.
+constexpr std::string_view kPrefixes[] = {kLlmPrefix, "agent.", "engine."};
 
 bool has_prefix(std::string_view name, std::string_view prefix) noexcept {
   return name.substr(0, prefix.size()) == prefix;
@@ -53,7 +67,7 @@ bool has_prefix(std::string_view name, std::string_view prefix) noexcept {
 
 // Sets `catalogue` to the one whose prefix the name has. False if there is none.
 bool find_catalogue(std::string_view name, Catalogue& catalogue) noexcept {
-  for (unsigned i = 0; i < 3; ++i) {
+  for (unsigned i = 0; i < std::size(kPrefixes); ++i) {
     if (!has_prefix(name, kPrefixes[i])) continue;
     catalogue = static_cast<Catalogue>(i);
     return true;
@@ -104,6 +118,42 @@ constexpr std::string_view kEngineEvents[] = {
     "engine.decode.start",  "engine.decode.stop",  "engine.decode.exception",   //
     "engine.step.start",    "engine.step.stop",    "engine.step.exception",     //
     "engine.stats"};
+constexpr std::string_view kGenAiEvents[] = {"gen_ai.retrieval.start",
+                                             "gen_ai.retrieval.stop",
+                                             "gen_ai.retrieval.exception",  //
+                                             "gen_ai.create_memory_store.start",
+                                             "gen_ai.create_memory_store.stop",
+                                             "gen_ai.create_memory_store.exception",  //
+                                             "gen_ai.delete_memory_store.start",
+                                             "gen_ai.delete_memory_store.stop",
+                                             "gen_ai.delete_memory_store.exception",  //
+                                             "gen_ai.create_memory.start",
+                                             "gen_ai.create_memory.stop",
+                                             "gen_ai.create_memory.exception",  //
+                                             "gen_ai.update_memory.start",
+                                             "gen_ai.update_memory.stop",
+                                             "gen_ai.update_memory.exception",  //
+                                             "gen_ai.upsert_memory.start",
+                                             "gen_ai.upsert_memory.stop",
+                                             "gen_ai.upsert_memory.exception",  //
+                                             "gen_ai.delete_memory.start",
+                                             "gen_ai.delete_memory.stop",
+                                             "gen_ai.delete_memory.exception",  //
+                                             "gen_ai.search_memory.start",
+                                             "gen_ai.search_memory.stop",
+                                             "gen_ai.search_memory.exception",  //
+                                             "gen_ai.create_agent.start",
+                                             "gen_ai.create_agent.stop",
+                                             "gen_ai.create_agent.exception",  //
+                                             "gen_ai.invoke_agent.start",
+                                             "gen_ai.invoke_agent.stop",
+                                             "gen_ai.invoke_agent.exception",  //
+                                             "gen_ai.plan.start",
+                                             "gen_ai.plan.stop",
+                                             "gen_ai.plan.exception",  //
+                                             "gen_ai.invoke_workflow.start",
+                                             "gen_ai.invoke_workflow.stop",
+                                             "gen_ai.invoke_workflow.exception"};
 
 }  // namespace
 
@@ -160,5 +210,7 @@ Name event_name(Text suffix) noexcept {
 EventNames llm::event_names() noexcept { return {kLlmEvents, std::size(kLlmEvents)}; }
 
 EventNames engine::event_names() noexcept { return {kEngineEvents, std::size(kEngineEvents)}; }
+
+EventNames genai::span_event_names() noexcept { return {kGenAiEvents, std::size(kGenAiEvents)}; }
 
 }  // namespace nopspan

@@ -30,15 +30,23 @@ struct CatalogueSpan {
   std::string_view operation;  // as in genai::start(), for example "chat"; "" if the conventions have none for it
 };
 
-// False if the name cannot be under a catalogue's prefix (llm., agent., engine.). Compares only the first two letters,
-// which rules out most other names.
+// False if the name cannot be under a catalogue's prefix (llm., agent., engine., gen_ai., mcp.). Compares only the
+// first two letters, which rules out most other names.
 inline bool may_be_in_catalogue(std::string_view name) noexcept {
   if (name.size() < 2) return false;
-  const auto letters = [](const char* two) {
+  constexpr auto letters = [](const char* two) {
     return static_cast<unsigned char>(two[0]) | static_cast<unsigned char>(two[1]) << 8;
   };
-  const int first = letters(name.data());
-  return first == letters("ll") || first == letters("ag") || first == letters("en");
+  switch (letters(name.data())) {  // a binary search
+    case letters("ll"):
+    case letters("ag"):
+    case letters("en"):
+    case letters("ge"):
+    case letters("mc"):
+      return true;
+    default:
+      return false;
+  }
 }
 
 // Null for a name that is in no catalogue.

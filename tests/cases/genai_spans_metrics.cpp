@@ -1,8 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// genai_spans_metrics.json: names and status of spans, and the metrics that a span's end records.
+// genai_spans_metrics.json: names and status of spans, the metrics that a span's end records, and the conventions'
+// renames.
+#include <nopspan/event.h>
 #include <nopspan/genai.h>
+#include <nopspan/registry.h>
+#include <nopspan/semconv.h>
+#include <nopspan/span.h>
 
 #include <cstdint>
+#include <string>
+#include <utility>
 
 #include "attributes.h"
 #include "runner.h"
@@ -34,6 +41,50 @@ Value span_name(const Json& input) {
   return genai::span_name(text("operation"), text("model_id"));
 }
 
+Value renamed(const Json& input) {
+  only_keys(input, "the input of renamed", {"key", "version", "operation"});
+  const std::string version = required_string(input, "the input of renamed", "version");
+  if (version != "v1_41" && version != "next") throw Inexpressible("unknown version: " + version);
+  const Json& operation = optional(input, "operation");
+  return nopspan::semconv::renamed(
+      required_string(input, "the input of renamed", "key"),
+      version == "next" ? nopspan::Semconv::next : nopspan::Semconv::v1_41,
+      operation.is_null() ? std::string_view() : std::string_view(operation.get_ref<const std::string&>()));
+}
+
+// What an exporter takes from the end of a span of this name, with these fields: the conventions' name, the attributes,
+// and the name, unit and attributes of each metric.
+Value exported(const Json& input) {
+  only_keys(input, "the input of exported", {"span", "metadata", "measurements", "fails"});
+  static constexpr const char* kId = "cases.genai_spans_metrics";
+  const std::string span_name = required_string(input, "the input of exported", "span");
+  const Json& metadata = optional(input, "metadata");
+  const Json& measurements = optional(input, "measurements");
+  const Json& fails = optional(input, "fails");
+  check_metadata(metadata);
+  check_measurements(measurements);
+  Value seen;
+  static_cast<void>(nopspan::attach(kId, span_name + ".stop", [&](const nopspan::Event& event) {
+    Value::Map attributes;
+    for (auto& [key, value] : event.attributes().copy().as_map()) {
+      if (key != "nopspan.request_id") attributes.emplace_back(key, std::move(value));
+    }
+    Value::List metrics;
+    for (genai::Metric& metric : genai::metrics(event)) {
+      metrics.push_back(
+          Value::map({{"name", metric.name}, {"unit", metric.unit}, {"attributes", std::move(metric.attributes)}}));
+    }
+    seen = Value::map({{"name", genai::span_name(event)}, {"attributes", attributes}, {"metrics", metrics}});
+  }));
+  {
+    nopspan::Span span(span_name, [&](nopspan::Fields& fields) { set_metadata(fields, metadata); });
+    span.with([&](nopspan::Fields& fields) { set_measurements(fields, measurements); });
+    if (fails.is_string()) span.fail(fails.get_ref<const std::string&>());
+  }
+  static_cast<void>(nopspan::detach(kId));
+  return seen;
+}
+
 template <auto record>
 Value metrics(const Json& input) {
   only_keys(input, "the input of metrics", {"metadata", "duration_ns"});
@@ -56,6 +107,8 @@ constexpr MetricFunction kMetricFunctions[] = {
     {"operation_name", operation_name},
     {"output_type", output_type},
     {"span_name", span_name},
+    {"renamed", renamed},
+    {"exported", exported},
     {"span_status", span_status},
     {"metrics_stop", metrics<genai::metrics_stop>},
     {"metrics_exception", metrics<genai::metrics_exception>},

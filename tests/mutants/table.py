@@ -156,6 +156,8 @@ MUTANTS = [
            "is_span || true ? ContentMode::spans : ContentMode::events", "internals:Batch.*"),
     Mutant("a latency does not begin at the arrival", "genai/span_attributes.cpp",
            "times.arrival_ns != 0 ? times.arrival_ns : span.start_ns", "span.start_ns", "internals:EngineRequest.*"),
+    Mutant("a remote agent is an agent of this process", "handlers/exported.cpp", "if (kind != SpanKind::internal) return nullptr;", "",
+           "GenAiSpans.*"),
     Mutant("the usage in a map is not read", "genai/span_attributes.cpp", "  spread_usage(m);\n", "", "internals:SpanAttributes.*"),
     Mutant("a message is the type of a tool's error", "catalogue/agent.cpp", "nopspan::detail::is_type_name(known) ? known", "true ? known",
            "internals:AgentProbes.*"),

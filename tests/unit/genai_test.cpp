@@ -432,8 +432,8 @@ TEST(GenAi, GivesTheDurationAndErrorOfARequestThatFailed) {
 }
 
 TEST(GenAi, GivesNoMetricsOfWhatIsNoRequest) {
-  const Recorder recorder{"llm.tool.stop", "engine.request.stop", "db.query.stop", "cache.hit"};
-  { const Span tool{"llm.tool"}; }
+  const Recorder recorder{"engine.step.stop", "engine.request.stop", "db.query.stop", "cache.hit"};
+  { const Span step{"engine.step"}; }
   { const Span request{"engine.request"}; }
   { const Span query{"db.query"}; }
   nopspan::execute("cache.hit");

@@ -26,6 +26,11 @@ class Content(harness.Test):
         self.assertIn(b"gen_ai.tool.name", seen)
         self.assertNotIn(b"CANARY", seen)
 
+    def test_goes_to_the_probes_of_events_alone(self):
+        _, _, seen = self.carried({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "EVENT_ONLY"})
+        self.assertIn(b"-explanation-END", seen)
+        self.assertNotIn(b"-memory-query-END", seen)
+
     def test_goes_to_the_probes_with_the_switch(self):
         emitted, _, seen = self.carried({"NOPSPAN_CAPTURE_CONTENT": "1"})
         missing = [text for text in emitted if text.encode() not in seen]

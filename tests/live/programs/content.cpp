@@ -8,6 +8,7 @@
 #include <nopspan/engine.h>
 #include <nopspan/execute.h>
 #include <nopspan/genai_events.h>
+#include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
@@ -91,16 +92,37 @@ void emit_agent() {
   agent::tool_span([](auto& m) { m.tool_name("t").intent(canary("intent")); }, [] { return canary("tool-result"); });
 }
 
+// The operations of genai_spans.h.
+void emit_operations() {
+  namespace genai = nopspan::genai;
+  {
+    const nopspan::Span found{genai::retrieval,
+                              [](auto& m) { m.query(canary("query")).documents(canary("documents")); }};
+  }
+  {
+    const nopspan::Span memory{genai::search_memory,
+                               [](auto& m) { m.query(canary("memory-query")).records(canary("records")); }};
+    genai::evaluation_result([](auto& e) { e.evaluation("relevance").explanation(canary("explanation")); });
+  }
+  {
+    const nopspan::Span agent{genai::invoke_agent, [](auto& m) {
+                                m.system_instructions(canary("agent-system")).input_messages(canary("agent-input"));
+                                m.output_messages(canary("agent-output"));
+                              }};
+  }
+}
+
 }  // namespace
 
 int main() {
   std::mutex mutex;
   std::set<std::string> handled;
   std::vector<std::string> names{"app.event.x"};
-  for (const auto& list : {llm::event_names(), agent::event_names(), nopspan::engine::event_names()}) {
+  for (const auto& list : {llm::event_names(), agent::event_names(), nopspan::engine::event_names(),
+                           nopspan::genai::span_event_names()}) {
     for (const std::string_view name : list) names.emplace_back(name);
   }
-  for (const char* name : {"app.event", "gen_ai.tool.call"}) names.emplace_back(name);
+  for (const char* name : {"app.event", "gen_ai.tool.call", "gen_ai.evaluation.result"}) names.emplace_back(name);
   static_cast<void>(nopspan::attach_many("canaries", names, [&](const nopspan::Event& event) {
     const std::string text = event.metadata().copy().to_string();
     const std::lock_guard<std::mutex> lock(mutex);
@@ -117,6 +139,7 @@ int main() {
     emit_llm();
     emit_disguised();
     emit_agent();
+    emit_operations();
     std::string all;
     for (const std::string& each : made) all += each + " ";
     return all;
