@@ -34,6 +34,7 @@
 #include <nopspan/text.h>
 #include <nopspan/time.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <string_view>
@@ -42,6 +43,18 @@
 
 /// The llm catalogue.
 namespace nopspan::llm {
+
+/// What tokens stand for.
+enum class Modality : unsigned char { text, image, audio };
+
+namespace detail {
+struct ModalityKeys {
+  std::string_view input, output, cached;
+};
+NOPSPAN_CONSTANT ModalityKeys modality_keys[] = {{"text_input_tokens", "text_output_tokens", "text_cached_tokens"},
+                                                 {"image_input_tokens", "image_output_tokens", "image_cached_tokens"},
+                                                 {"audio_input_tokens", "audio_output_tokens", "audio_cached_tokens"}};
+}  // namespace detail
 
 /// The setters that all spans of the catalogue have. Programs do not use this class directly.
 template <class Self>
@@ -96,6 +109,14 @@ class InferenceFields : public CommonFields<Self> {
   }
   /// The conversation that the request belongs to.
   Self& conversation_id(Text id) { return this->set("conversation_id", id); }
+  /// That the request has a compacted form of the conversation. Set it only if it has.
+  Self& conversation_compacted() { return this->set("conversation_compacted", true); }
+  /// The provider's id of an earlier response that the request continues.
+  Self& previous_response_id(Text id) { return this->set("previous_response_id", id); }
+  /// The name of the prompt template.
+  Self& prompt_name(Text name) { return this->set("prompt_name", name); }
+  /// The version of the prompt template.
+  Self& prompt_version(Text version) { return this->set("prompt_version", version); }
   /// The provider's class of service.
   Self& service_tier(Text name) { return this->set("service_tier", name); }
   /// How much the model is asked to reason ("low", "high").
@@ -108,6 +129,22 @@ class InferenceFields : public CommonFields<Self> {
   Self& server(Text address, std::int64_t port) { return server(address).set("server.port", port); }
   /// Path of the request. It identifies the type of an OpenAI API ("/v1/responses").
   Self& server_path(Text path) { return this->set("server_path", path); }
+
+  using BuilderOf<Self>::input_tokens;   ///< see FieldSetters
+  using BuilderOf<Self>::output_tokens;  ///< see FieldSetters
+  using BuilderOf<Self>::cached_tokens;  ///< see FieldSetters
+  /// The tokens of the prompt of one modality. They are part of input_tokens(count).
+  Self& input_tokens(Modality modality, std::int64_t count) {
+    return this->set(detail::modality_keys[static_cast<std::size_t>(modality)].input, count);
+  }
+  /// The tokens of the response of one modality. They are part of output_tokens(count).
+  Self& output_tokens(Modality modality, std::int64_t count) {
+    return this->set(detail::modality_keys[static_cast<std::size_t>(modality)].output, count);
+  }
+  /// The tokens of the prompt of one modality that came from a cache. They are part of cached_tokens(count).
+  Self& cached_tokens(Modality modality, std::int64_t count) {
+    return this->set(detail::modality_keys[static_cast<std::size_t>(modality)].cached, count);
+  }
 
   /// The provider's id of the response.
   Self& response_id(Text id) { return this->set("response_id", id); }

@@ -187,4 +187,34 @@ TEST(Evaluation, IsAnEventOfTheSpanThatIsNamed) {
   EXPECT_TRUE(event->attributes().find("gen_ai.evaluation.explanation").is_content());
 }
 
+TEST(Tokens, MayBeCountedByModality) {
+  using llm::Modality;
+  const auto stop = stop_of_span(llm::chat, [](auto& m) {
+    m.input_tokens(100).input_tokens(Modality::text, 60).input_tokens(Modality::image, 40);
+    m.output_tokens(7).output_tokens(Modality::audio, 7);
+    m.cached_tokens(10).cached_tokens(Modality::text, 10);
+  });
+  const Value attributes = own_attributes(stop);
+  for (const auto& [key, count] :
+       {std::pair("gen_ai.usage.input_tokens", 100), std::pair("gen_ai.usage.text.input_tokens", 60),
+        std::pair("gen_ai.usage.image.input_tokens", 40), std::pair("gen_ai.usage.output_tokens", 7),
+        std::pair("gen_ai.usage.audio.output_tokens", 7), std::pair("gen_ai.usage.cache_read.input_tokens", 10),
+        std::pair("gen_ai.usage.text.cache_read.input_tokens", 10)}) {
+    ASSERT_NE(attributes.find(key), nullptr) << key;
+    EXPECT_EQ(*attributes.find(key), Value(count)) << key;
+  }
+  EXPECT_EQ(attributes.find("gen_ai.usage.audio.input_tokens"), nullptr);
+}
+
+TEST(Request, NamesItsPromptAndTheResponseThatItContinues) {
+  const auto stop = stop_of_span(llm::chat, [](auto& m) {
+    m.prompt_name("support").prompt_version("3").previous_response_id("resp_1").conversation_compacted();
+  });
+  const Value attributes = own_attributes(stop);
+  EXPECT_EQ(*attributes.find("gen_ai.prompt.name"), Value("support"));
+  EXPECT_EQ(*attributes.find("gen_ai.prompt.version"), Value("3"));
+  EXPECT_EQ(*attributes.find("gen_ai.request.previous_response.id"), Value("resp_1"));
+  EXPECT_EQ(*attributes.find("gen_ai.conversation.compacted"), Value(true));
+}
+
 }  // namespace
