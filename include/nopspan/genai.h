@@ -102,9 +102,9 @@ NOPSPAN_API std::string span_name(Text operation, Text model);
 /// The status of a span, as a list: "ok", or "error" and a description.
 NOPSPAN_API Value span_status(const Value& metadata);
 
-/// The conventions' name of the span that `event` belongs to: "chat gpt-5", "execute_tool search". The span's own name
-/// if it has no operation of the conventions, and the event's own name if that is not NAME.start, NAME.stop or
-/// NAME.exception.
+/// The conventions' name of the span that `event` belongs to: "chat gpt-5", "execute_tool search", "tools/call search".
+/// The span's own name if it has no operation of the conventions, and the event's own name if that is not NAME.start,
+/// NAME.stop or NAME.exception.
 NOPSPAN_API std::string span_name(const Event& event);
 /// The attributes of the span event `exception`: exception.type, and exception.message, which is content. Null if no
 /// exception ended the span.
@@ -133,6 +133,7 @@ NOPSPAN_API std::vector<Metric> metrics_exception(const Value& metadata, std::in
 ///   those of metrics_stop(), or those of metrics_exception() if the request failed.
 /// - The end of a tool, of the invocation of an agent or of a workflow, if the span is of kind internal: its duration,
 ///   and an agent's inference_calls and tool_calls.
+/// - The end of an mcp.client or mcp.server: its duration.
 ///
 /// The list is empty for all other events. A chat that has steps inside records its own values too, so an exporter may
 /// want to leave out llm.chat or llm.step.

@@ -196,9 +196,13 @@ constexpr Slots kTable = make_slots();
 AttributeKey::Of attribute_keys_of(std::string_view name) noexcept {
   constexpr auto kLlmTool = static_cast<AttributeKey::Of>(AttributeKey::llm | AttributeKey::tool);
   constexpr auto kAgentTool = static_cast<AttributeKey::Of>(AttributeKey::agent | AttributeKey::tool);
-  constexpr std::pair<std::string_view, AttributeKey::Of> kPrefixes[] = {
-      {"llm.tool", kLlmTool},          {"agent.tool", kAgentTool},        {"llm.", AttributeKey::llm},
-      {"agent.", AttributeKey::agent}, {"engine.", AttributeKey::engine}, {"gen_ai.", AttributeKey::llm}};
+  constexpr std::pair<std::string_view, AttributeKey::Of> kPrefixes[] = {{"llm.tool", kLlmTool},
+                                                                         {"agent.tool", kAgentTool},
+                                                                         {"llm.", AttributeKey::llm},
+                                                                         {"agent.", AttributeKey::agent},
+                                                                         {"engine.", AttributeKey::engine},
+                                                                         {"gen_ai.", AttributeKey::llm},
+                                                                         {"mcp.", kLlmTool}};
   for (const auto& [prefix, of] : kPrefixes) {
     if (name.substr(0, prefix.size()) == prefix) return of;
   }

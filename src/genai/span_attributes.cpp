@@ -11,6 +11,7 @@
 #include "state/span_state.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -286,6 +287,17 @@ void write_mapped(const SpanState& span, bool at_end, bool is_operation, Metadat
   }
 }
 
+// The code of a JSON-RPC error, if it makes the span of an MCP message an error. Otherwise data() is null.
+std::string_view rpc_failure(const SpanState& span) noexcept {
+  const FieldEntry* const given = find_own(span, semconv::rpc_response_status_code);
+  if (given == nullptr || given->type != Value::Type::string) return {};
+  const std::string_view text = given->as_string();
+  if (span.catalogue->name != "mcp.server") return text;
+  long code = 0;
+  std::from_chars(text.data(), text.data() + text.size(), code);
+  return code == -32603 || (code >= -32099 && code <= -32000) ? text : std::string_view();
+}
+
 // Writes the extra labels in the span's context, except those that the span has as a field.
 template <class Out>
 void write_labels(const SpanState& span, Out& out) noexcept {
@@ -392,6 +404,7 @@ EncodedAttributes encode_attributes(const SpanState& span, bool at_end, unsigned
 
 std::string_view failure_in_metadata(const SpanState& span, Scratch& scratch) noexcept {
   if (span.catalogue == nullptr) return {};
+  if (span.catalogue->catalogue == Catalogue::mcp) return rpc_failure(span);
   const bool is_operation = !span.catalogue->operation.empty();
   Metadata metadata;
   for_each_field(span, [&](const FieldEntry& entry) {

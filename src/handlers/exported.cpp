@@ -38,6 +38,18 @@ std::string_view target_key(std::string_view operation) noexcept {
   return semconv::gen_ai_request_model;
 }
 
+// "tools/call weather" or "initialize".
+std::string mcp_span_name(std::string_view method, const FieldsView& attributes) {
+  std::string name(method);
+  for (const std::string_view key : {semconv::gen_ai_tool_name, semconv::gen_ai_prompt_name}) {
+    const std::string_view target = attributes.find(key).as_string();
+    if (target.empty()) continue;
+    (name += ' ') += target;
+    break;
+  }
+  return name;
+}
+
 // The name of the span whose event it is, or that of an event that is none of a span's.
 std::string_view own_name(std::string_view event) noexcept {
   const nopspan::detail::EventName name(event);
@@ -88,6 +100,17 @@ constexpr std::string_view kToolKeys[] = {semconv::gen_ai_tool_name, semconv::ge
                                           semconv::gen_ai_tool_type};
 constexpr std::string_view kAgentKeys[] = {semconv::gen_ai_agent_name, semconv::gen_ai_request_model};
 constexpr std::string_view kWorkflowKeys[] = {semconv::gen_ai_workflow_name};
+constexpr std::string_view kMcpKeys[] = {semconv::mcp_method_name,
+                                         semconv::gen_ai_tool_name,
+                                         semconv::gen_ai_operation_name,
+                                         semconv::gen_ai_prompt_name,
+                                         semconv::network_transport,
+                                         semconv::mcp_protocol_version,
+                                         semconv::rpc_response_status_code,
+                                         semconv::network_protocol_name,
+                                         semconv::network_protocol_version,
+                                         semconv::server_address,
+                                         semconv::server_port};
 
 template <std::size_t B, std::size_t K>
 constexpr Histogram histogram(std::string_view name, const double (&boundaries)[B],
@@ -104,9 +127,16 @@ constexpr Histogram kInferenceCalls =
 constexpr Histogram kToolCalls = histogram(metric::invoke_agent_tool_calls, metric::call_boundaries, kCallKeys);
 constexpr Histogram kInvokeWorkflow =
     histogram(metric::invoke_workflow_duration, metric::invoke_workflow_duration_boundaries, kWorkflowKeys);
+constexpr Histogram kMcpClient =
+    histogram(metric::mcp_client_operation_duration, metric::mcp_duration_boundaries, kMcpKeys);
+constexpr Histogram kMcpServer =
+    histogram(metric::mcp_server_operation_duration, metric::mcp_duration_boundaries, kMcpKeys);
 
 // The histogram of the durations of such a span. Null if the conventions have none.
-const Histogram* duration_histogram(std::string_view operation, SpanKind kind) noexcept {
+const Histogram* duration_histogram(const FieldsView& attributes, std::string_view operation, SpanKind kind) noexcept {
+  if (attributes.find(semconv::mcp_method_name).exists()) {
+    return kind == SpanKind::server ? &kMcpServer : kind == SpanKind::client ? &kMcpClient : nullptr;
+  }
   if (kind != SpanKind::internal) return nullptr;
   if (operation == semconv::operation::execute_tool) return &kExecuteTool;
   if (operation == semconv::operation::invoke_agent) return &kInvokeAgent;
@@ -131,6 +161,8 @@ std::vector<Metric> metrics_of(const Histogram& durations, const Event& event, c
 
 std::string span_name(const Event& event) {
   const FieldsView attributes = event.attributes();
+  const std::string_view method = attributes.find(semconv::mcp_method_name).as_string();
+  if (!method.empty()) return mcp_span_name(method, attributes);
   const std::string_view operation = attributes.find(semconv::gen_ai_operation_name).as_string();
   if (operation.empty()) return std::string(own_name(event.name()));
   const std::string_view key = target_key(operation);
@@ -151,7 +183,7 @@ std::vector<Metric> metrics(const Event& event) {
   if (!event.measurement("duration").exists()) return {};
   const FieldsView attributes = event.attributes();
   const std::string_view operation = attributes.find(semconv::gen_ai_operation_name).as_string();
-  const Histogram* const durations = duration_histogram(operation, kind_of(event));
+  const Histogram* const durations = duration_histogram(attributes, operation, kind_of(event));
   if (durations != nullptr) return metrics_of(*durations, event, attributes);
   if (kind_of(event) != SpanKind::client || operation.empty()) return {};
   const Value metadata = metadata_of(attributes);

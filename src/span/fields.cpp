@@ -84,6 +84,9 @@ void note_text(FieldSink* sink, std::string_view key, std::string_view text) noe
     case 13:
       if (key == "finish_reason") sink->gives_result = true;
       break;
+    case 24:
+      if (key == semconv::rpc_response_status_code) sink->gives_result = true;
+      break;
     default:
       break;
   }

@@ -10,6 +10,7 @@
 #include <nopspan/engine.h>
 #include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
+#include <nopspan/mcp.h>
 
 #include <algorithm>
 #include <atomic>
@@ -56,6 +57,8 @@ constexpr CatalogueSpan kSpans[] = {
     {"gen_ai.search_memory", Catalogue::genai, Shape::standard, SpanKind::client, "search_memory"},
     {"gen_ai.update_memory", Catalogue::genai, Shape::standard, SpanKind::client, "update_memory"},
     {"gen_ai.upsert_memory", Catalogue::genai, Shape::standard, SpanKind::client, "upsert_memory"},
+    {"mcp.client", Catalogue::mcp, Shape::standard, SpanKind::client, ""},
+    {"mcp.server", Catalogue::mcp, Shape::standard, SpanKind::server, ""},
 };
 constexpr std::string_view kLlmPrefix = "llm.";
 // In the order of Catalogue. Programs may have spans of their own below the other catalogues' prefixes.
@@ -154,6 +157,8 @@ constexpr std::string_view kGenAiEvents[] = {"gen_ai.retrieval.start",
                                              "gen_ai.invoke_workflow.start",
                                              "gen_ai.invoke_workflow.stop",
                                              "gen_ai.invoke_workflow.exception"};
+constexpr std::string_view kMcpEvents[] = {"mcp.client.start", "mcp.client.stop", "mcp.client.exception",
+                                           "mcp.server.start", "mcp.server.stop", "mcp.server.exception"};
 
 }  // namespace
 
@@ -212,5 +217,7 @@ EventNames llm::event_names() noexcept { return {kLlmEvents, std::size(kLlmEvent
 EventNames engine::event_names() noexcept { return {kEngineEvents, std::size(kEngineEvents)}; }
 
 EventNames genai::span_event_names() noexcept { return {kGenAiEvents, std::size(kGenAiEvents)}; }
+
+EventNames mcp::event_names() noexcept { return {kMcpEvents, std::size(kMcpEvents)}; }
 
 }  // namespace nopspan

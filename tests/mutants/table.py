@@ -154,6 +154,8 @@ MUTANTS = [
            "false", "internals:SpanAttributes.*:Attributes.*"),
     Mutant("the content of events follows the mode of spans", "base/counters.h", "is_span ? ContentMode::spans : ContentMode::events",
            "is_span || true ? ContentMode::spans : ContentMode::events", "internals:Batch.*"),
+    Mutant("a client's mistake fails an MCP server", "genai/span_attributes.cpp", 'if (span.catalogue->name != "mcp.server") return text;',
+           "if (!text.empty()) return text;", "cases"),
     Mutant("a latency does not begin at the arrival", "genai/span_attributes.cpp",
            "times.arrival_ns != 0 ? times.arrival_ns : span.start_ns", "span.start_ns", "internals:EngineRequest.*"),
     Mutant("a remote agent is an agent of this process", "handlers/exported.cpp", "if (kind != SpanKind::internal) return nullptr;", "",

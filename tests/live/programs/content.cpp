@@ -10,6 +10,7 @@
 #include <nopspan/genai_events.h>
 #include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
+#include <nopspan/mcp.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 #include <nopspan/value.h>
@@ -92,7 +93,7 @@ void emit_agent() {
   agent::tool_span([](auto& m) { m.tool_name("t").intent(canary("intent")); }, [] { return canary("tool-result"); });
 }
 
-// The operations of genai_spans.h.
+// The operations of genai_spans.h, and MCP.
 void emit_operations() {
   namespace genai = nopspan::genai;
   {
@@ -110,6 +111,9 @@ void emit_operations() {
                                 m.output_messages(canary("agent-output"));
                               }};
   }
+  const nopspan::Span message{nopspan::mcp::client, [](auto& m) {
+                                m.method("tools/call").arguments(canary("mcp-arguments")).result(canary("mcp-result"));
+                              }};
 }
 
 }  // namespace
@@ -119,7 +123,7 @@ int main() {
   std::set<std::string> handled;
   std::vector<std::string> names{"app.event.x"};
   for (const auto& list : {llm::event_names(), agent::event_names(), nopspan::engine::event_names(),
-                           nopspan::genai::span_event_names()}) {
+                           nopspan::genai::span_event_names(), nopspan::mcp::event_names()}) {
     for (const std::string_view name : list) names.emplace_back(name);
   }
   for (const char* name : {"app.event", "gen_ai.tool.call", "gen_ai.evaluation.result"}) names.emplace_back(name);
