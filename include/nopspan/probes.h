@@ -106,6 +106,62 @@ struct nopspan_engine {
 };
 /* END struct nopspan_engine */
 
+/* kind of a step: what it does for its members */
+#define NOPSPAN_STEP_UNKNOWN 0
+#define NOPSPAN_STEP_PREFILL 1
+#define NOPSPAN_STEP_DECODE 2
+#define NOPSPAN_STEP_MIXED 3
+
+/* One step of an engine. 0 means unknown for a time and for `budget_tokens`. The members are those that were told, less
+ * `dropped`, for which there was no memory. */
+/* BEGIN struct nopspan_step */
+struct nopspan_step {
+  unsigned int size;      /* offset of the writer's `reserved` */
+  unsigned int kind;      /* NOPSPAN_STEP_* */
+  unsigned long instance; /* of the engine: the application's own number; 0 if it has one engine */
+  unsigned long number;   /* of the step, counted by its instance; 0: unknown */
+  unsigned int members;
+  unsigned int members_with_prefill; /* they come first */
+  unsigned int dropped;
+  unsigned int reserved_1;
+  unsigned long prefill_tokens;
+  unsigned long decode_tokens;
+  unsigned long drafted_tokens;
+  unsigned long accepted_tokens;
+  unsigned long budget_tokens; /* the tokens that the scheduler could have given the step */
+  unsigned long host_ns;
+  unsigned long device_ns;
+  char reserved[32];
+};
+/* END struct nopspan_step */
+
+#define NOPSPAN_MEMBER_OWN_KEY 0x1U /* `request` is the engine's own key: the request's span is not recorded */
+
+/* What a step did for one request. */
+/* BEGIN struct nopspan_member */
+struct nopspan_member {
+  unsigned long request; /* the span id of the request (engine.request), or with OWN_KEY the engine's key */
+  unsigned int prefill_tokens;
+  unsigned int context_tokens; /* in the KV cache before the step */
+  unsigned short decode_tokens;
+  unsigned short drafted_tokens;
+  unsigned short accepted_tokens;
+  unsigned short flags; /* NOPSPAN_MEMBER_* */
+};
+/* END struct nopspan_member */
+
+#define NOPSPAN_MEMBERS_PER_ENTRY 512
+
+/* The record of engine_step. `members` are all members of the step. */
+/* BEGIN struct nopspan_step_record */
+struct nopspan_step_record {
+  struct nopspan_span span;
+  struct nopspan_step step;
+  unsigned long members; /* pointer to struct nopspan_member[step.members] */
+  char reserved[24];
+};
+/* END struct nopspan_step_record */
+
 /* ---- Batches: provider nopspan_batch, probe `batch` ----
  *
  * While this probe is attached, each thread writes its ended spans and its events as entries into its own buffer, and
@@ -288,16 +344,19 @@ static inline void nopspan_hashed_trace_id(const char* text, unsigned long size,
 }
 
 /* The kind of an entry. A reader must skip kinds that it does not know. */
-#define NOPSPAN_ENTRY_SPAN 0  /* an ended span: like span_stop, and like the probes that NOPSPAN_COUNTS_* name */
-#define NOPSPAN_ENTRY_EVENT 1 /* like `event`; start_ns is its time */
-#define NOPSPAN_ENTRY_RETRY 2 /* like `retry`; value is delay_ns, number the attempt, error_type the reason */
-#define NOPSPAN_ENTRY_GAUGE 3 /* like `gauge`; name is the gauge's, engine the instance's, number the maximum */
+#define NOPSPAN_ENTRY_SPAN 0    /* an ended span: like span_stop, and like the probes that NOPSPAN_COUNTS_* name */
+#define NOPSPAN_ENTRY_EVENT 1   /* like `event`; start_ns is its time */
+#define NOPSPAN_ENTRY_RETRY 2   /* like `retry`; value is delay_ns, number the attempt, error_type the reason */
+#define NOPSPAN_ENTRY_GAUGE 3   /* like `gauge`; name is the gauge's, engine the instance's, number the maximum */
+#define NOPSPAN_ENTRY_STEP 4    /* an ended step of an engine, like `engine_step`; a span, but never a request */
+#define NOPSPAN_ENTRY_MEMBERS 5 /* further members of the step that was written before; span_id is the step's */
 
 /* Bits of `extras`: optional parts. They follow the fixed part in this order, and consist of unsigned longs. */
 #define NOPSPAN_EXTRA_USAGE 0x1U       /* input, output, cached, reasoning tokens */
 #define NOPSPAN_EXTRA_FIRST_TOKEN 0x2U /* first_token_ns */
 #define NOPSPAN_EXTRA_ENGINE 0x4U      /* arrival, queue, prefill, decode ns; prefill, decode tokens; preemptions */
-#define NOPSPAN_EXTRA_VALUES 0x8U      /* value, number */
+#define NOPSPAN_EXTRA_VALUES 0x8U      /* value, number; of MEMBERS: 0, the number of members before these */
+#define NOPSPAN_EXTRA_STEP 0x10U       /* struct nopspan_step */
 /* Bits of `extras` that add no part: */
 #define NOPSPAN_COUNTS_TOKENS 0x10000U /* the innermost span with these tokens: the probe `tokens` fires for it */
 #define NOPSPAN_COUNTS_TOOL 0x20000U   /* the same for the probe `tool_call`; `text` is the tool's name */
@@ -335,7 +394,7 @@ struct nopspan_entry {
   struct nopspan_text tracestate;
   struct nopspan_text text;       /* a span's tool name; for a retry or event, the name of its span */
   struct nopspan_text attributes; /* as in struct nopspan_span */
-  struct nopspan_text links;      /* struct nopspan_link[] */
+  struct nopspan_text links;      /* struct nopspan_link[]; of STEP and MEMBERS: struct nopspan_member[] */
   unsigned int reserved;
 };
 /* END struct nopspan_entry */
