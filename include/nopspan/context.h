@@ -128,6 +128,7 @@ class Context {
   [[nodiscard]] NOPSPAN_API FixedString<512> tracestate() const noexcept;
 
  private:
+  friend class ContextRef;
   friend struct detail::ContextAccess;
   static constexpr std::uint8_t kHasTrace = 1;       // trace_id is set
   static constexpr std::uint8_t kRemote = 2;         // span_id is another process's
@@ -158,6 +159,7 @@ NOPSPAN_API void leave_context(const EnteredContext& entered) noexcept;
 NOPSPAN_API NOPSPAN_COLD Context span_context(SpanState*) noexcept;   // of null: the thread's
 NOPSPAN_API NOPSPAN_COLD Context async_context(SpanState*) noexcept;  // of null: unknown
 NOPSPAN_API NOPSPAN_COLD Context async_parent(SpanState*) noexcept;   // of null: the current context, or unknown
+NOPSPAN_API NOPSPAN_COLD std::uint64_t id_of(const SpanState*) noexcept;
 }  // namespace detail
 
 /// A context as an argument: a Context, or a Span or AsyncSpan, which stands for its context(), or for the thread's
@@ -183,6 +185,8 @@ class ContextRef {
   /// @cond INTERNAL
   // The calling thread's context. Computing it costs less than Context::current().
   static constexpr ContextRef current() noexcept { return {nullptr, Of::span}; }
+  // The id of the span; 0 if it is not recorded, or if the context has no span of this process.
+  [[nodiscard]] std::uint64_t recorded_id() const noexcept;
   /// @endcond
 
  private:
@@ -198,6 +202,12 @@ class ContextRef {
   const void* object_;  // the Context, or the SpanState
   Of of_ = Of::context;
 };
+
+inline std::uint64_t ContextRef::recorded_id() const noexcept {
+  if (of_ != Of::context) return object_ != nullptr ? detail::id_of(state()) : 0;
+  const Context& context = *static_cast<const Context*>(object_);
+  return (context.head_.bits & Context::kRemote) != 0 ? 0 : context.span_id();
+}
 
 /// Makes a context the calling thread's current one for as long as this object lives, whether or not a tracer or
 /// handler is attached. It costs some nanoseconds (docs/overhead.md).

@@ -21,10 +21,12 @@
 #include <nopspan/fields.h>
 #include <nopspan/name.h>
 #include <nopspan/span.h>
+#include <nopspan/step.h>
 #include <nopspan/stream_meter.h>
 #include <nopspan/text.h>
 #include <nopspan/time.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -94,8 +96,10 @@ class DecodeFields : public BuilderOf<DecodeFields> {
   DecodeFields& decode_tokens(std::int64_t count) { return measure("decode_tokens", count); }
 };
 
-/// Metadata of engine.step: one forward pass for many requests. The span has a link to each of them; see
-/// FieldSetters::link().
+/// Metadata of engine.step: one forward pass for many requests, its members. A step is never a request, whether or not
+/// it has members. The counts that are not set are the sums of the members.
+///
+/// A link to a request (FieldSetters::link()) also adds a member, without tokens.
 class StepFields : public BuilderOf<StepFields> {
  public:
   using BuilderOf::BuilderOf;
@@ -105,6 +109,44 @@ class StepFields : public BuilderOf<StepFields> {
   StepFields& prefill_tokens(std::int64_t count) { return measure("prefill_tokens", count); }
   /// Tokens that the pass generated.
   StepFields& decode_tokens(std::int64_t count) { return measure("decode_tokens", count); }
+  /// Tokens that drafts proposed, and the pass verified.
+  StepFields& drafted_tokens(std::int64_t count) { return put(nopspan::detail::StepFact::drafted, count); }
+  /// How many of the drafted tokens the pass accepted.
+  StepFields& accepted_tokens(std::int64_t count) { return put(nopspan::detail::StepFact::accepted, count); }
+  /// Tokens that the scheduler could have given to the pass.
+  StepFields& budget_tokens(std::int64_t count) { return put(nopspan::detail::StepFact::budget, count); }
+  /// How long the pass took on the host.
+  StepFields& host_ns(Duration time) { return put(nopspan::detail::StepFact::host_ns, time.count()); }
+  /// How long the pass took on the device.
+  StepFields& device_ns(Duration time) { return put(nopspan::detail::StepFact::device_ns, time.count()); }
+  /// What the pass does. If it is not set, it follows from the members, or from the tokens if there are none.
+  StepFields& kind(StepKind kind) { return put(nopspan::detail::StepFact::kind, static_cast<std::int64_t>(kind)); }
+  /// A number of the engine that is unique in the process, if the process has several.
+  StepFields& instance(std::uint64_t number) {
+    nopspan::detail::put_step(sink(), nopspan::detail::StepFact::instance, number);
+    return *this;
+  }
+  /// The number of the step, counted by its engine. Readers use it to find missing steps.
+  StepFields& number(std::uint64_t number) {
+    nopspan::detail::put_step(sink(), nopspan::detail::StepFact::number, number);
+    return *this;
+  }
+
+  /// Adds a request that the pass served.
+  StepFields& member(const Member& member) { return members(&member, 1); }
+  /// Adds `count` requests that the pass served. It copies them at once. A step has at most 1,048,576 members. More,
+  /// and those for which there is no memory, are dropped and counted (Step::dropped, stats().members_dropped). Readers
+  /// get those with prefill_tokens first, and otherwise in this order. That costs nothing if they already come first.
+  StepFields& members(const Member* members, std::size_t count) {
+    nopspan::detail::put_members(sink(), members, count);
+    return *this;
+  }
+
+ private:
+  StepFields& put(nopspan::detail::StepFact fact, std::int64_t value) {
+    nopspan::detail::put_step(sink(), fact, static_cast<std::uint64_t>(value));
+    return *this;
+  }
 };
 
 /// @{

@@ -44,6 +44,7 @@
 #define NOPSPAN_FLAG_HAS_FIRST_TOKEN 0x100U   /* first_token_ns is valid */
 #define NOPSPAN_FLAG_GIVEN_TIMES 0x200U       /* the application gave the start or the end; it was not measured */
 #define NOPSPAN_FLAG_ASYNC 0x400U             /* an AsyncSpan, which may end on another thread */
+#define NOPSPAN_FLAG_STEP 0x800U              /* a step of an engine (engine.step): never a root, never a request */
 #define NOPSPAN_FLAG_KIND_SHIFT 12            /* three bits: OTLP's SpanKind, from 0 (unspecified) to 5 (consumer) */
 #define NOPSPAN_FLAG_KIND_MASK 0x7000U
 
@@ -112,8 +113,9 @@ struct nopspan_engine {
 #define NOPSPAN_STEP_DECODE 2
 #define NOPSPAN_STEP_MIXED 3
 
-/* One step of an engine. 0 means unknown for a time and for `budget_tokens`. The members are those that were told, less
- * `dropped`, for which there was no memory. */
+/* One step of an engine. 0 means unknown for a time and for `budget_tokens`. The kind and the numbers of tokens are
+ * those that the application gave, or else the sums of its members. `dropped` members more were reported to the
+ * library, but there was no memory for them. */
 /* BEGIN struct nopspan_step */
 struct nopspan_step {
   unsigned int size;      /* offset of the writer's `reserved` */
@@ -123,7 +125,7 @@ struct nopspan_step {
   unsigned int members;
   unsigned int members_with_prefill; /* they come first */
   unsigned int dropped;
-  unsigned int reserved_1;
+  unsigned int batch_size; /* requests that the step served: as the application gave it, otherwise members + dropped */
   unsigned long prefill_tokens;
   unsigned long decode_tokens;
   unsigned long drafted_tokens;
@@ -135,12 +137,15 @@ struct nopspan_step {
 };
 /* END struct nopspan_step */
 
-#define NOPSPAN_MEMBER_OWN_KEY 0x1U /* `request` is the engine's own key: the request's span is not recorded */
+#define NOPSPAN_MEMBER_OWN_KEY                                                            \
+  0x1U /* `request` is not a span id, but the engine's own key: the request's span is not \
+        * recorded */
+#define NOPSPAN_MEMBER_TRACE_KEY 0x2U /* with OWN_KEY: the key is the first 8 bytes of the request's trace id */
 
 /* What a step did for one request. */
 /* BEGIN struct nopspan_member */
 struct nopspan_member {
-  unsigned long request; /* the span id of the request (engine.request), or with OWN_KEY the engine's key */
+  unsigned long request; /* the id of a span of the request, as a rule engine.request; with OWN_KEY: a key */
   unsigned int prefill_tokens;
   unsigned int context_tokens; /* in the KV cache before the step */
   unsigned short decode_tokens;
@@ -152,13 +157,16 @@ struct nopspan_member {
 
 #define NOPSPAN_MEMBERS_PER_ENTRY 512
 
-/* The record of engine_step. `members` are all members of the step. */
+/* The record of engine_step. `members` are all members of the step. record_size is the offset from the beginning of
+ * this struct at which the last `reserved` begins. record_flags is 0. */
 /* BEGIN struct nopspan_step_record */
 struct nopspan_step_record {
   struct nopspan_span span;
   struct nopspan_step step;
   unsigned long members; /* pointer to struct nopspan_member[step.members] */
-  char reserved[24];
+  unsigned int record_size;
+  unsigned int record_flags;
+  char reserved[48];
 };
 /* END struct nopspan_step_record */
 
@@ -279,12 +287,13 @@ struct nopspan_thread {
   unsigned long capacity;    /* of the buffer, bytes */
   unsigned long discarded;   /* entries of this thread that no tracer can get: no tracer was left, or no memory */
   unsigned long written_ns;  /* when the last entry was written (CLOCK_MONOTONIC) */
-  unsigned int open_entries; /* entries in the buffer whose root span is not in it or began elsewhere; also spans with
-                              * links and no parent, which belong to the requests that they link to */
+  unsigned int open_entries; /* entries in the buffer whose root span is not in it or began elsewhere; also STEP and
+                              * MEMBERS entries, and spans with links and no parent, which belong to other requests */
   unsigned int reserved_1;
   unsigned long name_bits;    /* nopspan_text_bit() of each name in the buffer */
   unsigned long model_bits;   /* nopspan_text_bit() of each model in the buffer */
-  unsigned long request_bits; /* 1 << (last byte of the trace id % 64) of each entry, and of the requests linked to */
+  unsigned long request_bits; /* 1 << (last byte of the trace id % 64) of each entry, and of the requests linked to; all
+                               * bits if a step has members, because those have no trace ids */
   char reserved[32];
 };
 /* END struct nopspan_thread */
@@ -348,14 +357,14 @@ static inline void nopspan_hashed_trace_id(const char* text, unsigned long size,
 #define NOPSPAN_ENTRY_EVENT 1   /* like `event`; start_ns is its time */
 #define NOPSPAN_ENTRY_RETRY 2   /* like `retry`; value is delay_ns, number the attempt, error_type the reason */
 #define NOPSPAN_ENTRY_GAUGE 3   /* like `gauge`; name is the gauge's, engine the instance's, number the maximum */
-#define NOPSPAN_ENTRY_STEP 4    /* an ended step of an engine, like `engine_step`; a span, but never a request */
+#define NOPSPAN_ENTRY_STEP 4    /* an ended engine.step: like span_stop and `engine_step`; has its first members */
 #define NOPSPAN_ENTRY_MEMBERS 5 /* further members of the step that was written before; span_id is the step's */
 
 /* Bits of `extras`: optional parts. They follow the fixed part in this order, and consist of unsigned longs. */
 #define NOPSPAN_EXTRA_USAGE 0x1U       /* input, output, cached, reasoning tokens */
 #define NOPSPAN_EXTRA_FIRST_TOKEN 0x2U /* first_token_ns */
 #define NOPSPAN_EXTRA_ENGINE 0x4U      /* arrival, queue, prefill, decode ns; prefill, decode tokens; preemptions */
-#define NOPSPAN_EXTRA_VALUES 0x8U      /* value, number; of MEMBERS: 0, the number of members before these */
+#define NOPSPAN_EXTRA_VALUES 0x8U      /* value, number; of MEMBERS: 0, the number of the step's members before these */
 #define NOPSPAN_EXTRA_STEP 0x10U       /* struct nopspan_step */
 /* Bits of `extras` that add no part: */
 #define NOPSPAN_COUNTS_TOKENS 0x10000U /* the innermost span with these tokens: the probe `tokens` fires for it */

@@ -74,6 +74,8 @@ struct Stats {
                                      ///< emitted when they end
   std::uint64_t baggage_dropped;     ///< members of the header `baggage` that were dropped: malformed, a second one
                                      ///< with the key of a label, or over the limits (propagation.h)
+  std::uint64_t members_dropped;  ///< members of engine steps that were dropped, because there was no memory, or over
+                                  ///< the limit; see engine::StepFields::members()
 };
 
 /// Reads all counts.

@@ -39,6 +39,7 @@ Stats stats() noexcept {
   s.trace_ids_differ = get(c.trace_ids_differ);
   s.thread_allocations = get(c.thread_allocations);
   s.baggage_dropped = get(c.baggage_dropped);
+  s.members_dropped = get(c.members_dropped);
   return s;
 }
 

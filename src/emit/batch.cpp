@@ -10,6 +10,7 @@
 #include "state/context_stack.h"
 #include "state/header_store.h"
 #include "state/labels.h"
+#include "state/step_data.h"
 
 #include <algorithm>
 #include <cstring>
@@ -40,6 +41,10 @@ constexpr std::size_t kUsualEntryBytes =
     sizeof(nopspan_entry) + std::size_t{16} * 8 + std::size_t{10} * 64 + 8 + FieldEntry::kBehindWire + 8;
 constexpr std::size_t kMostEntryBytes = kUsualEntryBytes + kMaxTracestateBytes + 8 + kMaxLinks * sizeof(nopspan_link);
 static_assert((kMostEntryBytes + kMaxAttributesBytes) * 2 < kBatchBytes);
+// What the entry of a step, or one of further members, has beside that.
+constexpr std::size_t kMostMemberBytes = NOPSPAN_MEMBERS_PER_ENTRY * sizeof(nopspan_member);
+constexpr std::size_t kMostStepBytes = sizeof(nopspan_step) + kMostMemberBytes;
+static_assert(kMostEntryBytes + kMaxAttributesBytes + kMostStepBytes < kBatchBytes);
 static_assert(kBatchBytes / 8 <= UINT16_MAX);
 
 // The same for a span without labels and other parts that few have, whose name is in the batch.
@@ -167,6 +172,12 @@ class EntryWriter {
     const std::uint64_t all[] = {words...};
     std::memcpy(at_, all, sizeof(all));
     at_ += sizeof(all);
+  }
+
+  void extra(std::uint32_t bit, const nopspan_step& step) noexcept {
+    entry_->extras |= bit;
+    std::memcpy(at_, &step, sizeof(step));
+    at_ += sizeof(step);
   }
 
   nopspan_text text(const char* text, std::size_t size) noexcept {
@@ -322,6 +333,18 @@ __attribute__((noinline)) void note_linked_requests(BatchBuffer& batch, const Sp
   if ((span.flags & NOPSPAN_FLAG_ORPHAN) == 0) batch.header->open_entries = ++batch.root_elsewhere + batch.awaiting;
 }
 
+// For a STEP or MEMBERS entry. A step with members belongs to requests that may still be open, and a step without a
+// parent belongs to no request of this batch.
+inline void note_step(BatchBuffer& batch, const nopspan_entry& entry) noexcept {
+  if (entry.parent_id != 0 && entry.links.length == 0) {
+    note_root(batch, entry);
+    return;
+  }
+  const std::uint64_t own = std::uint64_t{1} << (static_cast<unsigned char>(entry.trace_id[15]) % 64U);
+  batch.header->request_bits |= entry.links.length > 0 ? ~std::uint64_t{0} : own;
+  batch.header->open_entries = ++batch.root_elsewhere + batch.awaiting;
+}
+
 bool has_open_span() noexcept {
   const Frame* frame = guarded_top();
   while (frame != nullptr && frame->span == nullptr) frame = frame->below;
@@ -335,12 +358,12 @@ inline std::size_t most_bytes(const SpanState& state) noexcept {
   if (state.keys == 0 && !has_extra_labels(state.context)) {
     attributes = std::min(attributes, state.fields.size() + state.fields.size() / 32);
   }
-  return (has_more(state) ? kMostEntryBytes : kUsualEntryBytes) + attributes;
+  return (has_more(state) ? kMostEntryBytes : kUsualEntryBytes) + attributes + (is_step(state) ? kMostStepBytes : 0);
 }
 
-// Returns the thread's batch, with room for the entry of `state`. If there is no memory for a buffer, returns null and
+// Returns the thread's batch, with room for an entry of `bytes`. If there is no memory for a buffer, returns null and
 // counts the entry as discarded.
-inline BatchBuffer* open_batch(ThreadState* thread, const SpanState& state, std::uint64_t now_ns) noexcept {
+inline BatchBuffer* open_batch(ThreadState* thread, std::size_t bytes, std::uint64_t now_ns) noexcept {
   BatchBuffer& batch = thread->batch;
   announce_once(thread);
   if (__builtin_expect(batch.header == nullptr, 0)) {
@@ -353,7 +376,7 @@ inline BatchBuffer* open_batch(ThreadState* thread, const SpanState& state, std:
     publish(batch.header->first, batch.header->next);
     return nullptr;
   }
-  if (batch.header->bytes + most_bytes(state) > batch.header->capacity) flush(batch, now_ns);
+  if (batch.header->bytes + bytes > batch.header->capacity) flush(batch, now_ns);
   return &batch;
 }
 
@@ -464,13 +487,52 @@ __attribute__((hot)) bool batch_usual_span(ThreadState* thread, const SpanState&
   return true;
 }
 
+namespace {
+
+// Writes the members of a step from `first` on, as many as an entry may have. Returns the number of the next one.
+std::uint32_t write_members(EntryWriter& out, const SpanState& step, std::uint32_t first) noexcept {
+  if (step.step == nullptr) return 0;
+  const std::uint32_t left = step.step->facts.members - first;
+  const std::uint32_t count = std::min<std::uint32_t>(left, NOPSPAN_MEMBERS_PER_ENTRY);
+  const nopspan_member* const members = step.step->members() + first;
+  out.entry().links = out.text(reinterpret_cast<const char*>(members), count * sizeof(nopspan_member));
+  return first + count;
+}
+
+// Writes the MEMBERS entries of a step: its members from `first` on.
+__attribute__((noinline)) void batch_further_members(ThreadState* thread, const SpanState& step, std::uint32_t first,
+                                                     std::uint64_t now) noexcept {
+  while (step.step != nullptr && first < step.step->facts.members) {
+    const std::uint32_t before = first;
+    BatchBuffer* const batch = open_batch(thread, kUsualEntryBytes + kMostMemberBytes, now);
+    if (batch == nullptr) return;
+    EntryWriter out(*batch);
+    nopspan_entry& entry = out.entry();
+    entry.kind = NOPSPAN_ENTRY_MEMBERS;
+    entry.extras = 0;
+    write_place(out, step);
+    entry.status = NOPSPAN_STATUS_OK;  // so that a failed step counts once
+    entry.start_ns = step.start_ns;
+    entry.duration_ns = step.duration_ns;
+    out.extra(NOPSPAN_EXTRA_VALUES, std::uint64_t{0}, std::uint64_t{before});
+    entry.name = out.text_once(step.name, &batch->header->name_bits);
+    if (has_labels(step.context)) out = write_labels(out, *batch, step.context);
+    first = write_members(out, step, before);
+    note_step(*batch, entry);
+    out.finish(now);
+  }
+}
+
+}  // namespace
+
 __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span, const OnceProbes& fired) noexcept {
   const std::uint64_t now = (span.flags & NOPSPAN_FLAG_GIVEN_TIMES) == 0 ? span.end_ns : thread->clock.now();
-  BatchBuffer* batch = open_batch(thread, span, now);
+  BatchBuffer* batch = open_batch(thread, most_bytes(span), now);
   if (batch == nullptr) return;
   EntryWriter out(*batch);
   nopspan_entry& entry = out.entry();
-  entry.kind = NOPSPAN_ENTRY_SPAN;
+  const bool of_step = is_step(span);
+  entry.kind = of_step ? NOPSPAN_ENTRY_STEP : NOPSPAN_ENTRY_SPAN;
   entry.extras = (fired.tokens ? NOPSPAN_COUNTS_TOKENS : 0U) | (fired.tool_call ? NOPSPAN_COUNTS_TOOL : 0U);
   write_place(out, span);
   entry.start_ns = span.start_ns;
@@ -484,20 +546,29 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
     out.extra(NOPSPAN_EXTRA_ENGINE, t.arrival_ns != 0 ? t.arrival_ns : span.start_ns, t.queue_ns, t.prefill_ns,
               t.decode_ns, t.prefill_tokens, t.decode_tokens, t.preemptions);
   }
+  if (__builtin_expect(of_step, 0)) out.extra(NOPSPAN_EXTRA_STEP, facts_of(span));
   entry.name = out.text_once(span.name, &batch->header->name_bits);
   if (has_labels(span.context)) out = write_labels(out, *batch, span.context);
   if (span.has_tool) entry.text = out.text(span.tool_name, std::strlen(span.tool_name));
   if (__builtin_expect(has_more(span), 0)) out = write_more(out, span);
   if (has_failed(span)) ++batch->errors;
   write_attributes(out, span, true);
-  note_root(*batch, entry);
-  if (__builtin_expect(span.link_count > 0, 0) && span.context.parent_id == 0) note_linked_requests(*batch, span);
-  out.finish(now);
-  flush_if_due(*batch, now, entry.span_id == entry.root_id);
+  const bool is_root = entry.span_id == entry.root_id;
+  if (__builtin_expect(of_step, 0)) {
+    const std::uint32_t written = write_members(out, span, 0);
+    note_step(*batch, entry);
+    out.finish(now);
+    batch_further_members(thread, span, written, now);
+  } else {
+    note_root(*batch, entry);
+    if (__builtin_expect(span.link_count > 0, 0) && span.context.parent_id == 0) note_linked_requests(*batch, span);
+    out.finish(now);
+  }
+  flush_if_due(*batch, now, is_root);
 }
 
 void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& point) noexcept {
-  BatchBuffer* batch = open_batch(thread, event, point.time_ns);
+  BatchBuffer* batch = open_batch(thread, most_bytes(event), point.time_ns);
   if (batch == nullptr) return;
   EntryWriter out(*batch);
   nopspan_entry& entry = out.entry();

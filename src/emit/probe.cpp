@@ -8,6 +8,7 @@
 #include "state/context_stack.h"
 #include "state/header_store.h"
 #include "state/labels.h"
+#include "state/step_data.h"
 
 #include <cstddef>
 #include <cstring>
@@ -90,7 +91,7 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
   strings.id = visible_id(span);
   strings.model = model.text;
 
-  record.links = address(span.links);
+  if (!is_step(span)) record.links = address(span.links);
   record.link_count = span.link_count;
   if (span.has_numbers) {
     record.input_tokens = span.input_tokens;

@@ -3,6 +3,7 @@
 
 #include "genai/span_attributes.h"
 #include "handlers/event_access.h"
+#include "state/step_data.h"
 
 #include <nopspan/probes.h>
 
@@ -62,7 +63,9 @@ void run(Dispatch& dispatch, SpanState& state, bool at_end) {
   if (state.is_span) {
     if (!state.has_ids) EventAccess::set_ids_of(event, &state);
     static_assert(sizeof(Event::Link) == sizeof(nopspan_link));
-    EventAccess::set_links(event, reinterpret_cast<const Event::Link*>(state.links), state.link_count);
+    if (!is_step(state)) {
+      EventAccess::set_links(event, reinterpret_cast<const Event::Link*>(state.links), state.link_count);
+    }
   }
   dispatch.run(event);
 }

@@ -12,6 +12,7 @@
 #include "state/context_access.h"
 #include "state/field_sink.h"
 #include "state/labels.h"
+#include "state/step_data.h"
 
 #include <nopspan/value.h>
 
@@ -136,9 +137,13 @@ std::uint64_t saturating_ms(std::uint64_t ms) noexcept {
   return INT64_MAX;
 }
 
-void note_engine(FieldSink* sink, std::uint64_t& field, std::uint64_t number) noexcept {
+void note_count(EngineTimes& engine, std::uint64_t& field, std::uint64_t number) noexcept {
   field = number;
-  sink->engine.known |= engine_bit(sink->engine, field);
+  engine.known |= engine_bit(engine, field);
+}
+
+void note_engine(FieldSink* sink, std::uint64_t& field, std::uint64_t number) noexcept {
+  note_count(sink->engine, field, number);
   sink->has_engine_times = true;
 }
 
@@ -207,6 +212,7 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool
     case 10:
       if (key == "prefill_ns") note_engine(sink, engine.prefill_ns, number);
       if (key == "arrival_ns") engine.arrival_ns = number;
+      if (key == "batch_size" && is_step(*sink)) set_batch_size(*sink, number);
       break;
     case 11:
       if (key == "preemptions") engine.preemptions = number;
@@ -218,11 +224,11 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool
     case 13:
       if (key == "output_tokens") note_usage(sink, sink->output_tokens, number, measurement);
       if (key == "cached_tokens") note_usage(sink, sink->cached_tokens, number, measurement);
-      if (key == "decode_tokens") engine.decode_tokens = number;
+      if (key == "decode_tokens") note_count(engine, engine.decode_tokens, number);
       if (key == "retry.attempt") sink->retry_attempt = number;
       break;
     case 14:
-      if (key == "prefill_tokens") engine.prefill_tokens = number;
+      if (key == "prefill_tokens") note_count(engine, engine.prefill_tokens, number);
       if (key == "retry.delay_ms") sink->retry_delay_ns = saturating_ms(number);
       break;
     case 16:
@@ -611,6 +617,11 @@ void put_link(FieldSink* sink, ContextRef linked) noexcept {
   const Context context = linked.context();
   const InsideLibrary inside;
   if (context.empty() || !sink->takes_fields) return;
+  if (is_step(*sink)) {
+    const nopspan_member member = member_of(context);
+    add_members(*sink, &member, 1);
+    return;
+  }
   if (sink->links == nullptr) {
     sink->links = reinterpret_cast<nopspan_link*>(take_block(kMaxLinks * sizeof(nopspan_link)).bytes);
   }
@@ -622,6 +633,27 @@ void put_link(FieldSink* sink, ContextRef linked) noexcept {
   nopspan_link& link = sink->links[sink->link_count++];
   std::memcpy(link.trace_id, ContextAccess::head(context).trace_id, sizeof(link.trace_id));
   link.span_id = context.span_id();
+}
+
+void put_step(FieldSink* sink, StepFact fact, std::uint64_t value) noexcept {
+  const InsideLibrary inside;
+  if (!sink->takes_fields) return;
+  const bool is_amount = fact >= StepFact::drafted;
+  if (is_amount && value > static_cast<std::uint64_t>(INT64_MAX)) {
+    count(counters.values_clamped);
+  } else {
+    count_unless(is_step(*sink) && set_step_fact(*sink, fact, value));
+  }
+}
+
+void put_members(FieldSink* sink, const engine::Member* members, std::size_t number) noexcept {
+  const InsideLibrary inside;
+  if (!sink->takes_fields || number == 0) return;
+  if (is_step(*sink)) {
+    add_members(*sink, reinterpret_cast<const nopspan_member*>(members), number);
+  } else {
+    count(counters.members_dropped, number);
+  }
 }
 
 }  // namespace nopspan::detail

@@ -20,6 +20,7 @@
 #include "state/orphans.h"
 #include "state/span_pool.h"
 #include "state/span_state.h"
+#include "state/step_data.h"
 #include "thread/thread_state.h"
 
 #include <nopspan/span.h>
@@ -121,6 +122,7 @@ __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, cons
   SpanKind kind = options.kind;
   if (kind == SpanKind::unspecified) kind = span->catalogue != nullptr ? span->catalogue->kind : SpanKind::internal;
   span->flags = (static_cast<std::uint32_t>(kind) << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
+  if (span->catalogue != nullptr) span->flags |= span->catalogue->flags;
   if (options.start.ns() != 0) span->flags |= NOPSPAN_FLAG_GIVEN_TIMES;
   const std::uint64_t up = own_gate();
   // Tracers get all fields, and the spans inside a catalogue's span inherit from it.
@@ -184,6 +186,7 @@ __attribute__((noinline)) void report_any_end(ThreadState* thread, SpanState& sp
   if (__builtin_expect(span.gives_result, 0) && span.status == NOPSPAN_STATUS_OK) apply_result(span);
   if (span.status != NOPSPAN_STATUS_OK && !span.stop_only) add_outcome(span);
   if (span.catalogue != nullptr) add_engine_times(span);
+  if (is_step(span)) complete_step(span);
   OnceProbes fired;
   if (has_once_probes(span))
     fired =
@@ -570,6 +573,8 @@ Context async_parent(SpanState* span) noexcept {
   }
   return async_context(span);
 }
+
+std::uint64_t id_of(const SpanState* span) noexcept { return span->context.span_id; }
 
 bool metadata_threw() noexcept {
   if (is_thread_exit()) return false;

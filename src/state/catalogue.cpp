@@ -11,6 +11,7 @@
 #include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
 #include <nopspan/mcp.h>
+#include <nopspan/probes.h>
 
 #include <algorithm>
 #include <atomic>
@@ -44,7 +45,7 @@ constexpr CatalogueSpan kSpans[] = {
     {"engine.prefill", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
     {"engine.queue", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
     {"engine.request", Catalogue::engine, Shape::standard, SpanKind::server, "chat"},
-    {"engine.step", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
+    {"engine.step", Catalogue::engine, Shape::standard, SpanKind::internal, "", NOPSPAN_FLAG_STEP},
     {"gen_ai.create_agent", Catalogue::genai, Shape::standard, SpanKind::client, "create_agent"},
     {"gen_ai.create_memory", Catalogue::genai, Shape::standard, SpanKind::client, "create_memory"},
     {"gen_ai.create_memory_store", Catalogue::genai, Shape::standard, SpanKind::client, "create_memory_store"},

@@ -28,6 +28,7 @@ struct CatalogueSpan {
   Shape shape;
   SpanKind kind;
   std::string_view operation;  // as in genai::start(), for example "chat"; "" if the conventions have none for it
+  std::uint32_t flags = 0;     // NOPSPAN_FLAG_* of all its spans
 };
 
 // False if the name cannot be under a catalogue's prefix (llm., agent., engine., gen_ai., mcp.). Compares only the

@@ -52,9 +52,11 @@ struct Unusual {
   std::atomic<bool> usage_below{false};  // a span inside it had token usage, and fired `tokens`
   std::atomic<bool> tool_below{false};   // the same for `tool_call`
   bool may_be_known = false;             // its name begins like those of the catalogues
-  std::uint32_t unused = 0;
+  std::uint32_t members_dropped = 0;     // of a step
 };
 static_assert(NOPSPAN_STATUS_OK == 0 && sizeof(Unusual) == 24);
+
+struct StepData;  // step_data.h
 
 struct alignas(64) FieldSink : OpenSpan, Unusual {
   // Only the first byte of a text is set, because this constructor runs for every span.
@@ -73,8 +75,11 @@ struct alignas(64) FieldSink : OpenSpan, Unusual {
 
   bool keeps_content = false;  // content is stored, because a handler or a probe may get it
   bool is_span = true;
-  bool has_numbers = false;       // if false, what begin_numbers() clears is not set
-  nopspan_link* links = nullptr;  // an array of kMaxLinks, allocated at first use
+  bool has_numbers = false;         // if false, what begin_numbers() clears is not set
+  union {                           // one block, allocated at first use
+    nopspan_link* links = nullptr;  // an array of kMaxLinks
+    StepData* step;                 // with NOPSPAN_FLAG_STEP
+  };
   FieldBuffer fields;
   std::uint64_t input_tokens, output_tokens, cached_tokens, reasoning_tokens;
   std::uint64_t retry_delay_ns, retry_attempt;

@@ -11,7 +11,7 @@ import surroundings
 # The headers of spans, events and catalogues. They must not include the registry, directly or indirectly.
 LIGHT = ("agent.h", "config.h", "context.h", "coroutine.h", "engine.h", "errc.h", "execute.h", "fields.h",
          "gate.h", "genai_events.h", "genai_spans.h", "llm.h", "log_level.h", "mcp.h", "name.h", "probes.h", "propagation.h", "semconv.h", "span.h",
-         "stream.h", "stream_meter.h", "text.h", "time.h")
+         "step.h", "stream.h", "stream_meter.h", "text.h", "time.h")
 # The headers of libc and the C++ ABI that the library uses. It depends on nothing else.
 SYSTEM = re.compile(r"(cxxabi|dlfcn|elf|errno|fcntl|pthread|sched|signal|time|unistd|unwind|sys/\w+)\.h")
 # Headers of other projects that the library uses. Nothing of them is left at run time.

@@ -12,6 +12,7 @@
 #include "state/span_state.h"
 #include "thread/thread_state.h"
 
+#include <nopspan/engine.h>
 #include <nopspan/execute.h>
 #include <nopspan/genai_events.h>
 #include <nopspan/llm.h>
@@ -21,6 +22,8 @@
 
 #include <pthread.h>
 
+#include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <iterator>
@@ -30,10 +33,19 @@
 
 namespace {
 
+namespace engine = nopspan::engine;
+
 struct Entry {
   nopspan_entry fixed;
   std::vector<std::uint64_t> extras;
   std::string name, engine, model, tenant, exception_kind, error_type, foreign_id, tracestate, text, attributes, links;
+  nopspan_step step{};
+
+  [[nodiscard]] std::vector<nopspan_member> members() const {
+    std::vector<nopspan_member> all(links.size() / sizeof(nopspan_member));
+    if (!all.empty()) std::memcpy(all.data(), links.data(), links.size());
+    return all;
+  }
 };
 
 struct Batch {
@@ -65,7 +77,9 @@ Entry read_entry(const char* batch, std::size_t bytes, std::size_t at) {
   if ((fixed.extras & NOPSPAN_EXTRA_ENGINE) != 0) words += 7;
   if ((fixed.extras & NOPSPAN_EXTRA_VALUES) != 0) words += 2;
   entry.extras.resize(words);
-  if (words > 0) std::memcpy(entry.extras.data(), batch + at + fixed.fixed_size, words * 8);
+  const char* const extras = batch + at + fixed.fixed_size;
+  if (words > 0) std::memcpy(entry.extras.data(), extras, words * 8);
+  if ((fixed.extras & NOPSPAN_EXTRA_STEP) != 0) std::memcpy(&entry.step, extras + words * 8, sizeof(entry.step));
   entry.name = text(fixed.name);
   entry.engine = text(fixed.engine);
   entry.model = text(fixed.model);
@@ -279,6 +293,217 @@ TEST(Batch, IsOfTheRequestsThatALinkedSpanLinksTo) {
   });
   EXPECT_EQ(traced.batches.at(0).header.request_bits, bits);
   EXPECT_EQ(traced.batches.at(0).header.open_entries, 1U) << "these requests have not ended";
+}
+
+// The members of all entries from the STEP entry `at` on. Checks that the entries belong to it and are complete.
+std::vector<nopspan_member> members_from(const Traced& traced, const std::string& name) {
+  std::vector<nopspan_member> all;
+  const Entry* step = nullptr;
+  for (const Batch& batch : traced.batches) {
+    for (const Entry& entry : batch.entries) {
+      if (entry.fixed.kind == NOPSPAN_ENTRY_STEP && entry.name == name) {
+        EXPECT_EQ(step, nullptr);
+        step = &entry;
+      } else if (entry.fixed.kind != NOPSPAN_ENTRY_MEMBERS || step == nullptr) {
+        continue;
+      } else {
+        EXPECT_EQ(entry.fixed.span_id, step->fixed.span_id);
+        EXPECT_EQ(entry.extras, (std::vector<std::uint64_t>{0, all.size()}));
+        EXPECT_EQ(entry.name, name);
+        EXPECT_EQ(entry.model, step->model);
+      }
+      EXPECT_GT(batch.header.open_entries, 0U);
+      EXPECT_EQ(batch.header.request_bits, ~0UL);
+      const std::vector<nopspan_member> some = entry.members();
+      EXPECT_LE(some.size(), std::size_t{NOPSPAN_MEMBERS_PER_ENTRY});
+      all.insert(all.end(), some.begin(), some.end());
+    }
+  }
+  if (step == nullptr) {
+    ADD_FAILURE() << "no step";
+  } else {
+    EXPECT_EQ(all.size(), step->step.members);
+  }
+  return all;
+}
+
+std::vector<engine::Member> some_members(std::size_t count) {
+  std::vector<engine::Member> members(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    members[i].request = 1000 + i;
+    members[i].decode_tokens = 1;
+    members[i].context_tokens = static_cast<std::uint32_t>(i);
+  }
+  return members;
+}
+
+TEST(StepInABatch, HasItsFactsAndMembers) {
+  const AsyncSpan unrecorded;
+  std::uint64_t recorded = 0;
+  const Traced traced([&] {
+    const AsyncSpan request{engine::request};
+    recorded = request.context().span_id();
+    std::vector<engine::Member> members{engine::Member::of(request, 5), engine::Member::of(unrecorded, 7)};
+    members[0].prefill_tokens = 30;
+    members[0].context_tokens = 100;
+    members[1].decode_tokens = 3;
+    members[1].drafted_tokens = 4;
+    members[1].accepted_tokens = 2;
+    Span step{engine::step, [](auto& m) { m.model("m").instance(~0UL).number(9).budget_tokens(512); }};
+    step.with<engine::StepFields>([&](auto& m) {
+      m.members(members.data(), members.size()).host_ns(10).device_ns(std::chrono::microseconds(2));
+    });
+  });
+  const Entry& entry = traced.batches.at(0).entries.at(0);
+  ASSERT_EQ(entry.fixed.kind, NOPSPAN_ENTRY_STEP);
+  EXPECT_NE(entry.fixed.flags & NOPSPAN_FLAG_STEP, 0U);
+  EXPECT_EQ(entry.name, "engine.step");
+  EXPECT_EQ(entry.model, "m");
+  const nopspan_step& step = entry.step;
+  EXPECT_EQ(step.size, offsetof(nopspan_step, reserved));
+  EXPECT_EQ(step.kind, unsigned{NOPSPAN_STEP_MIXED});
+  EXPECT_EQ(step.instance, ~0UL);
+  EXPECT_EQ(step.number, 9U);
+  EXPECT_EQ(step.members, 2U);
+  EXPECT_EQ(step.members_with_prefill, 1U);
+  EXPECT_EQ(step.batch_size, 2U);
+  EXPECT_EQ(step.dropped, 0U);
+  EXPECT_EQ(step.prefill_tokens, 30U);
+  EXPECT_EQ(step.decode_tokens, 3U);
+  EXPECT_EQ(step.drafted_tokens, 4U);
+  EXPECT_EQ(step.accepted_tokens, 2U);
+  EXPECT_EQ(step.budget_tokens, 512U);
+  EXPECT_EQ(step.host_ns, 10U);
+  EXPECT_EQ(step.device_ns, 2000U);
+  const std::vector<nopspan_member> members = members_from(traced, "engine.step");
+  ASSERT_THAT(members, SizeIs(2));
+  EXPECT_EQ(members[0].request, recorded);
+  EXPECT_EQ(members[0].flags, 0U);
+  EXPECT_EQ(members[0].context_tokens, 100U);
+  EXPECT_EQ(members[1].request, 7U);
+  EXPECT_EQ(members[1].flags, NOPSPAN_MEMBER_OWN_KEY);
+}
+
+TEST(StepInABatch, IsWrittenInPartsOf512Members) {
+  for (const std::size_t count :
+       {std::size_t{1}, std::size_t{512}, std::size_t{513}, std::size_t{1024}, std::size_t{65'536}}) {
+    const std::vector<engine::Member> told = some_members(count);
+    const Traced traced([&] {
+      const Span step{engine::step, [&](auto& m) { m.model("m").members(told.data(), told.size()); }};
+    });
+    EXPECT_EQ(traced.names().size(), (count + 511) / 512);
+    const std::vector<nopspan_member> members = members_from(traced, "engine.step");
+    ASSERT_EQ(members.size(), count);
+    EXPECT_EQ(std::memcmp(members.data(), told.data(), count * sizeof(nopspan_member)), 0);
+    std::uint64_t next = 0;
+    for (const Batch& batch : traced.batches) {
+      EXPECT_EQ(batch.header.first, next);
+      next = batch.header.next;
+    }
+  }
+}
+
+TEST(StepInABatch, TakesMembersOneByOneOrInSeveralCalls) {
+  const std::vector<engine::Member> told = some_members(3000);
+  const Traced traced([&] {
+    Span step{engine::step, [&](auto& m) { m.members(told.data(), 700).members(nullptr, 0); }};
+    step.with<engine::StepFields>([&](auto& m) {
+      for (std::size_t i = 700; i < told.size(); ++i) m.member(told[i]);
+    });
+  });
+  const std::vector<nopspan_member> members = members_from(traced, "engine.step");
+  ASSERT_EQ(members.size(), told.size());
+  EXPECT_EQ(std::memcmp(members.data(), told.data(), told.size() * sizeof(nopspan_member)), 0);
+}
+
+TEST(StepInABatch, HasMembersWithPrefillFirst) {
+  for (const std::size_t count : {std::size_t{2}, std::size_t{3}, std::size_t{257}, std::size_t{1024}}) {
+    std::vector<engine::Member> told = some_members(count);
+    for (std::size_t i = 1; i < count; i += 3) told[i].prefill_tokens = 5;
+    const Traced traced([&] { const Span step{engine::step, [&](auto& m) { m.members(told.data(), told.size()); }}; });
+    std::stable_partition(told.begin(), told.end(), [](const engine::Member& m) { return m.prefill_tokens != 0; });
+    const std::vector<nopspan_member> members = members_from(traced, "engine.step");
+    ASSERT_EQ(members.size(), count);
+    EXPECT_EQ(std::memcmp(members.data(), told.data(), count * sizeof(nopspan_member)), 0);
+    EXPECT_EQ(traced.batches[0].entries[0].step.members_with_prefill, (count + 1) / 3);
+  }
+}
+
+TEST(StepInABatch, KeepsTheCountsThatTheApplicationGives) {
+  const std::vector<engine::Member> told = some_members(2);
+  const Counted clamped(&nopspan::Stats::values_clamped);
+  const Traced traced([&] {
+    const Span step{engine::step, [&](auto& m) {
+                      m.members(told.data(), told.size()).batch_size(3).prefill_tokens(10).decode_tokens(11);
+                      m.drafted_tokens(0).accepted_tokens(12).kind(engine::StepKind::prefill).budget_tokens(-1);
+                    }};
+  });
+  const nopspan_step& step = traced.only().step;
+  EXPECT_EQ(step.members, 2U);
+  EXPECT_EQ(step.batch_size, 3U);
+  EXPECT_EQ(step.prefill_tokens, 10U);
+  EXPECT_EQ(step.decode_tokens, 11U);
+  EXPECT_EQ(step.drafted_tokens, 0U);
+  EXPECT_EQ(step.accepted_tokens, 12U);
+  EXPECT_EQ(step.kind, unsigned{NOPSPAN_STEP_PREFILL});
+  EXPECT_EQ(step.budget_tokens, 0U);
+  EXPECT_EQ(clamped.times(), 1U);
+}
+
+TEST(StepInABatch, IsAStepWithoutMembersAndInsideASpan) {
+  const Traced traced([] {
+    const ContextScope scope{Context::make()};
+    const Span loop{"loop"};
+    const Span step{engine::step, [](auto& m) { m.prefill_tokens(4).decode_tokens(1); }};
+  });
+  const Batch& batch = traced.batches.at(0);
+  const Entry& step = batch.entries.at(0);
+  EXPECT_EQ(step.fixed.kind, NOPSPAN_ENTRY_STEP);
+  EXPECT_NE(step.fixed.parent_id, 0U);
+  EXPECT_EQ(step.step.prefill_tokens, 4U);
+  EXPECT_EQ(step.step.kind, unsigned{NOPSPAN_STEP_MIXED});
+  EXPECT_EQ(step.step.members, 0U);
+  EXPECT_EQ(batch.header.open_entries, 0U);
+}
+
+TEST(StepInABatch, IsNeverARoot) {
+  const Traced traced([] {
+    const ContextScope scope{Context::make()};
+    const Span step{engine::step};
+  });
+  EXPECT_EQ(traced.only().fixed.kind, NOPSPAN_ENTRY_STEP);
+  EXPECT_EQ(traced.batches[0].longest_root_ns, 0U);
+  EXPECT_EQ(traced.batches[0].header.open_entries, 1U);
+}
+
+TEST(StepInABatch, HasALinkAsAMember) {
+  const Context parent = Context::from_traceparent("00-0123456789abcdef0123456789abcdef-00000000000000ab-01");
+  std::uint64_t recorded = 0;
+  const Traced traced([&] {
+    const AsyncSpan request{engine::request};
+    recorded = request.context().span_id();
+    const Span step{engine::step, [&](auto& m) {
+                      m.link(request).link(parent).link(Context());
+                      for (int i = 0; i < 500; ++i) m.link(parent);
+                    }};
+  });
+  const std::vector<nopspan_member> members = members_from(traced, "engine.step");
+  ASSERT_THAT(members, SizeIs(502));
+  EXPECT_EQ(members[0].request, recorded);
+  EXPECT_EQ(members[0].flags, 0U);
+  EXPECT_EQ(members[1].request, 0xefcdab8967452301U);
+  EXPECT_EQ(members[1].flags, NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY);
+  EXPECT_EQ(traced.batches[0].entries[0].step.kind, unsigned{NOPSPAN_STEP_UNKNOWN});
+}
+
+TEST(StepInABatch, CountsMembersOverTheLimit) {
+  constexpr std::size_t kMost = std::size_t{1} << 20U;
+  const std::vector<engine::Member> told = some_members(kMost);
+  const Counted dropped(&nopspan::Stats::members_dropped);
+  const SpanRecorder steps("engine.step");
+  const Span step{engine::step,
+                  [&](auto& m) { m.members(told.data(), kMost).members(told.data(), 2).member(told[0]); }};
+  EXPECT_EQ(dropped.times(), 3U);
 }
 
 TEST(Batch, LeavesALinkedSpanWithAParentToItsRequest) {

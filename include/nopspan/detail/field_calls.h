@@ -17,6 +17,10 @@ namespace nopspan {
 
 class ContextRef;
 
+namespace engine {
+struct Member;
+}
+
 }  // namespace nopspan
 
 namespace nopspan::detail {
@@ -43,6 +47,10 @@ NOPSPAN_API NOPSPAN_COLD void measure_uint(FieldSink*, Text key, std::uint64_t v
 NOPSPAN_API NOPSPAN_COLD void measure_double(FieldSink*, Text key, double value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_label(FieldSink*, Text key, Text value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_link(FieldSink*, ContextRef context) noexcept;
+// The facts of a step that are not fields. A count or time over 2^63-1 was negative.
+enum class StepFact : std::uint8_t { kind, instance, number, drafted, accepted, budget, host_ns, device_ns };
+NOPSPAN_API NOPSPAN_COLD void put_step(FieldSink*, StepFact fact, std::uint64_t value) noexcept;
+NOPSPAN_API NOPSPAN_COLD void put_members(FieldSink*, const engine::Member* members, std::size_t count) noexcept;
 
 // A list or map that the library is writing, and an item of it.
 struct ItemWriter;
