@@ -56,6 +56,7 @@ nopspan_gate:
         COUNTER(tool_call, 6)
         COUNTER(engine_request, 6)
         COUNTER(gauge, 6)
+        COUNTER(engine_step, 6)
         // Its own provider, so that `perf record -e 'sdt_nopspan:*'` and usdt:…:nopspan:* do not attach to it.
         .hidden nopspan_batch_batch_semaphore
         .set    nopspan_batch_batch_semaphore, nopspan_gate+2
@@ -114,6 +115,9 @@ END(engine_request)
 SITE(gauge)
         STAP_PROBE6(nopspan, gauge, A0, A1, A2, A3, A4, A5)
 END(gauge)
+SITE(engine_step)
+        STAP_PROBE6(nopspan, engine_step, A0, A1, A2, A3, A4, A5)
+END(engine_step)
 SITE(batch)
         STAP_PROBE6(nopspan_batch, batch, A0, A1, A2, A3, A4, A5)
 END(batch)

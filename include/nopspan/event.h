@@ -19,6 +19,7 @@
 
 #include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/step.h>
 #include <nopspan/text.h>
 #include <nopspan/value.h>
 
@@ -184,6 +185,14 @@ class Event {
   /// The number of links.
   [[nodiscard]] std::size_t link_count() const noexcept { return link_count_; }
 
+  /// The facts of a step, in engine.step.stop and engine.step.exception. Null in other events.
+  [[nodiscard]] const engine::Step* step() const noexcept { return step_; }
+  /// The requests that a step served: an array of member_count() elements. Those with prefill_tokens come first. A step
+  /// has its links as members.
+  [[nodiscard]] const engine::Member* members() const noexcept { return members_; }
+  /// The number of members.
+  [[nodiscard]] std::size_t member_count() const noexcept { return step_ != nullptr ? step_->members : 0; }
+
  private:
   friend class OwnedEvent;
   friend struct EventAccess;
@@ -213,6 +222,8 @@ class Event {
   const unsigned char* attributes_end_ = nullptr;
   const Link* links_ = nullptr;
   std::size_t link_count_ = 0;
+  const engine::Step* step_ = nullptr;
+  const engine::Member* members_ = nullptr;
   const Value* config_ = nullptr;
 };
 
@@ -248,6 +259,8 @@ class OwnedEvent {
     fields_ = std::move(other.fields_);
     attributes_ = std::move(other.attributes_);
     links_ = std::move(other.links_);
+    step_ = std::move(other.step_);
+    members_ = std::move(other.members_);
     context_ = std::move(other.context_);
     config_ = std::move(other.config_);
     event_ = other.event_;
@@ -259,6 +272,8 @@ class OwnedEvent {
   std::vector<unsigned char> fields_;
   std::vector<unsigned char> attributes_;
   std::vector<Event::Link> links_;
+  std::vector<engine::Step> step_;
+  std::vector<engine::Member> members_;
   std::vector<Context> context_;
   std::vector<Value> config_;
   Event event_;

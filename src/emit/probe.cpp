@@ -16,6 +16,7 @@
 static_assert(sizeof(nopspan_span) == 256 && offsetof(nopspan_span, request_id) == 72 &&
               sizeof(nopspan_span::reserved) >= 32);
 static_assert(sizeof(nopspan_engine) == 384 && offsetof(nopspan_engine, arrival_ns) == 264);
+static_assert(sizeof(nopspan_step_record) == 448 && offsetof(nopspan_step_record, members) == 384);
 
 #if NOPSPAN_HAVE_USDT
 #define NOPSPAN_SITE(probe)                                                                                           \
@@ -36,6 +37,7 @@ NOPSPAN_SITE(retry);
 NOPSPAN_SITE(tool_call);
 NOPSPAN_SITE(engine_request);
 NOPSPAN_SITE(gauge);
+NOPSPAN_SITE(engine_step);
 
 namespace nopspan::detail {
 namespace {
@@ -205,6 +207,18 @@ void fire_engine_request(ThreadState* thread, SpanState& span) noexcept {
   finish(&record);
   nopspan_site_engine_request(strings.id, span.name.text, span.duration_ns, strings.model, time_to_first_token(span),
                               &record);
+}
+
+void fire_engine_step(ThreadState* thread, SpanState& span) noexcept {
+  nopspan_step_record record{};
+  Strings strings;
+  fill_record(record.span, thread, span, Probe::engine_step, strings);
+  record.step = facts_of(span);
+  record.members = address(members_of(span));
+  record.record_size = offsetof(nopspan_step_record, reserved);
+  finish(&record);
+  const Interned engine = label(span.context.labels[ContextAccess::engine]);
+  nopspan_site_engine_step(engine.text, span.name.text, span.duration_ns, strings.model, record.step.members, &record);
 }
 
 void fire_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,

@@ -22,6 +22,7 @@ void fire_first_token(ThreadState* thread, SpanState& span, std::uint64_t tokens
 void fire_tokens(ThreadState* thread, SpanState& span) noexcept;
 void fire_tool_call(ThreadState* thread, SpanState& span) noexcept;
 void fire_engine_request(ThreadState* thread, SpanState& span) noexcept;
+void fire_engine_step(ThreadState* thread, SpanState& span) noexcept;
 void fire_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,
                 std::int64_t maximum) noexcept;
 

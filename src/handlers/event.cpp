@@ -121,6 +121,12 @@ OwnedEvent::OwnedEvent(const Event& event) : event_((static_cast<void>(event.met
   event_.attributes_end_ = attributes_.data() + attributes_.size();
   links_.assign(event.links_, event.links_ + event.link_count_);
   event_.links_ = links_.data();
+  if (event.step() != nullptr) {
+    step_.assign(1, *event.step());
+    event_.step_ = step_.data();
+    members_.assign(event.members(), event.members() + event.member_count());
+    event_.members_ = members_.data();
+  }
   context_.assign(1, event.context());
   event_.context_ = context_.data();
   config_.assign(1, event.config());

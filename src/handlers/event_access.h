@@ -26,6 +26,10 @@ struct EventAccess {
     e.links_ = links;
     e.link_count_ = count;
   }
+  static void set_step(Event& e, const engine::Step* step, const engine::Member* members) {
+    e.step_ = step;
+    e.members_ = members;
+  }
   static void set_config(Event& e, const Value* config) { e.config_ = config; }
 };
 

@@ -27,6 +27,26 @@ EventName event_name_of(const SpanState& span, std::string_view suffix) noexcept
   return name;
 }
 
+engine::Step public_facts_of(const SpanState& state) noexcept {
+  const nopspan_step facts = facts_of(state);
+  engine::Step step;
+  step.kind = static_cast<engine::StepKind>(facts.kind);
+  step.instance = facts.instance;
+  step.number = facts.number;
+  step.members = facts.members;
+  step.members_with_prefill = facts.members_with_prefill;
+  step.dropped = facts.dropped;
+  step.batch_size = facts.batch_size;
+  step.prefill_tokens = facts.prefill_tokens;
+  step.decode_tokens = facts.decode_tokens;
+  step.drafted_tokens = facts.drafted_tokens;
+  step.accepted_tokens = facts.accepted_tokens;
+  step.budget_tokens = facts.budget_tokens;
+  step.host_ns = facts.host_ns;
+  step.device_ns = facts.device_ns;
+  return step;
+}
+
 // The value of CLOCK_REALTIME at a time of CLOCK_MONOTONIC.
 std::uint64_t system_time_at(std::uint64_t time_ns) noexcept {
   const std::uint64_t now = monotonic_ns();
@@ -60,11 +80,15 @@ void run(Dispatch& dispatch, SpanState& state, bool at_end) {
   EventAccess::set_fields(event, state.fields);
   EventAttributes attributes(state, at_end);
   EventAccess::set_attributes(event, &attributes);
+  engine::Step step;
   if (state.is_span) {
     if (!state.has_ids) EventAccess::set_ids_of(event, &state);
     static_assert(sizeof(Event::Link) == sizeof(nopspan_link));
     if (!is_step(state)) {
       EventAccess::set_links(event, reinterpret_cast<const Event::Link*>(state.links), state.link_count);
+    } else if (at_end) {
+      step = public_facts_of(state);
+      EventAccess::set_step(event, &step, reinterpret_cast<const engine::Member*>(members_of(state)));
     }
   }
   dispatch.run(event);

@@ -186,7 +186,10 @@ __attribute__((noinline)) void report_any_end(ThreadState* thread, SpanState& sp
   if (__builtin_expect(span.gives_result, 0) && span.status == NOPSPAN_STATUS_OK) apply_result(span);
   if (span.status != NOPSPAN_STATUS_OK && !span.stop_only) add_outcome(span);
   if (span.catalogue != nullptr) add_engine_times(span);
-  if (is_step(span)) complete_step(span);
+  if (is_step(span)) {
+    complete_step(span);
+    if (point_probes_up()) fire_engine_step(thread, span);
+  }
   OnceProbes fired;
   if (has_once_probes(span))
     fired =

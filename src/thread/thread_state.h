@@ -65,8 +65,9 @@ enum class Probe : std::uint8_t {
   tool_call,
   engine_request,
   gauge,
+  engine_step,
 };
-inline constexpr std::size_t kProbes = 10;
+inline constexpr std::size_t kProbes = 11;
 
 std::uint64_t monotonic_ns() noexcept;  // CLOCK_MONOTONIC; nopspan::now_ns() for programs
 std::uint64_t system_ns() noexcept;     // CLOCK_REALTIME

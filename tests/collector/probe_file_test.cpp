@@ -94,11 +94,11 @@ void strip(const std::string& tool, const std::string& path) {
 TEST(ProbeFile, HasEachProbeOfTheSharedLibraryOnce) {
   const auto file = ProbeFile::read(kProbeFile);
   ASSERT_NE(file, nullptr);
-  EXPECT_EQ(file->probes().size(), 11U);
-  EXPECT_EQ(names_in(*file),
-            (std::set<std::string>{"nopspan:span_start", "nopspan:span_stop", "nopspan:span_exception", "nopspan:event",
-                                   "nopspan:first_token", "nopspan:tokens", "nopspan:retry", "nopspan:tool_call",
-                                   "nopspan:engine_request", "nopspan:gauge", "nopspan_batch:batch"}));
+  EXPECT_EQ(file->probes().size(), 12U);
+  EXPECT_EQ(names_in(*file), (std::set<std::string>{"nopspan:span_start", "nopspan:span_stop", "nopspan:span_exception",
+                                                    "nopspan:event", "nopspan:first_token", "nopspan:tokens",
+                                                    "nopspan:retry", "nopspan:tool_call", "nopspan:engine_request",
+                                                    "nopspan:engine_step", "nopspan:gauge", "nopspan_batch:batch"}));
   EXPECT_NE(file->batch_probe(), nullptr);
   EXPECT_FALSE(file->notes_are_missing());
 }
@@ -146,7 +146,7 @@ TEST(ProbeFile, ReadsAProgramWithTheStaticLibrary) {
   const nopspan::Span span{"test.static"};
   const auto file = ProbeFile::read(kProgram);
   ASSERT_NE(file, nullptr);
-  EXPECT_EQ(file->probes().size(), 11U);
+  EXPECT_EQ(file->probes().size(), 12U);
 }
 
 TEST(ProbeFile, IsTheSameAfterGnuStrip) {
@@ -155,7 +155,7 @@ TEST(ProbeFile, IsTheSameAfterGnuStrip) {
   strip("strip", copy.path);
   const auto file = ProbeFile::read(copy.path);
   ASSERT_NE(file, nullptr);
-  EXPECT_EQ(file->probes().size(), 11U);
+  EXPECT_EQ(file->probes().size(), 12U);
 }
 
 TEST(ProbeFile, SaysThatTheNotesAreMissingAfterLlvmStrip) {

@@ -22,7 +22,7 @@ class Notes(unittest.TestCase):
     def test_the_abi_text_names_the_probes(self):
         self.assertEqual(2, self.abi.version)
         for probe in ("span_start", "span_stop", "span_exception", "event", "first_token", "tokens", "retry",
-                      "tool_call", "engine_request", "gauge", "batch"):
+                      "tool_call", "engine_request", "engine_step", "gauge", "batch"):
             self.assertIn(probe, self.abi.probes)
         self.assertEqual({"spans", "points", "batch"}, set(self.abi.probes.values()))
         self.assertEqual("batch", self.abi.probes["batch"])

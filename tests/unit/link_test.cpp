@@ -101,7 +101,8 @@ TEST(Link, ConnectsOneEngineStepToTheEightRequestsItServes) {
   const auto ends = requests.events("engine.request.stop");
   ASSERT_EQ(ends.size(), 8U);
   const nopspan::OwnedEvent step = steps.stop();
-  EXPECT_EQ(step->link_count(), 0U);  // they are members
+  EXPECT_EQ(step->link_count(), 0U);
+  ASSERT_EQ(step->member_count(), 8U);  // the links of a step
   EXPECT_THAT(step, HasMeasurement("batch_size", 8));
   std::set<std::string_view> ids;
   for (std::size_t i = 0; i < 8; ++i) {
@@ -109,6 +110,7 @@ TEST(Link, ConnectsOneEngineStepToTheEightRequestsItServes) {
     EXPECT_EQ(ends[i]->request_id(), contexts[i].request_id().view());
     EXPECT_THAT(ends[i], HasStatus(Status::ok));
     EXPECT_THAT(ends[i], HasMeasurement("queue_ns", 5));
+    EXPECT_EQ(step->members()[i].request, contexts[i].span_id());
     EXPECT_NE(step->request_id(), ends[i]->request_id());
     ids.insert(ends[i]->request_id());
   }

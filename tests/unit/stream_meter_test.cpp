@@ -3,11 +3,11 @@
 #include "fake_clock.h"
 #include "fired.h"
 #include "in_child.h"
+#include "no_memory.h"
 #include "raised_gate.h"
 #include "recorded.h"
 #include "sanitizers.h"
 
-#include "memory/blocks.h"
 #include "span/gap_histogram.h"
 
 #include <nopspan/engine.h>
@@ -15,13 +15,9 @@
 
 #include <nopspan/probes.h>
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <random>
 #include <stdexcept>
@@ -354,40 +350,6 @@ TEST(StreamMeter, UsesItsMemoryAgainAndStartsFromNothing) {
     recorder.clear();
   }
 }
-
-// Makes every allocation fail as long as it exists.
-class NoMemory {
- public:
-  NoMemory() {
-    getrlimit(RLIMIT_AS, &before_);
-    const rlimit none{0, before_.rlim_max};
-    setrlimit(RLIMIT_AS, &none);
-    while (auto* chunk = static_cast<void**>(std::malloc(1024))) {
-      *chunk = chunks_;
-      chunks_ = chunk;
-    }
-    while (unsigned char* block = nopspan::detail::take_block(1024).bytes) {
-      std::memcpy(block, &blocks_, sizeof(blocks_));
-      blocks_ = block;
-    }
-  }
-  ~NoMemory() {
-    setrlimit(RLIMIT_AS, &before_);
-    while (blocks_ != nullptr) {
-      unsigned char* const block = blocks_;
-      std::memcpy(&blocks_, block, sizeof(blocks_));
-      nopspan::detail::give_back_block(block);
-    }
-    while (chunks_ != nullptr) std::free(std::exchange(chunks_, static_cast<void**>(*chunks_)));
-  }
-  NoMemory(const NoMemory&) = delete;
-  NoMemory& operator=(const NoMemory&) = delete;
-
- private:
-  rlimit before_{};
-  void** chunks_ = nullptr;
-  unsigned char* blocks_ = nullptr;
-};
 
 TEST(StreamMeter, WithoutMemoryLeavesTheSpanAsItIs) {
   if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "the sanitizers end a program without memory";

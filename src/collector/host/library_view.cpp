@@ -38,7 +38,7 @@ constexpr std::array kCounts = {"spans_dropped",      "reentrant",       "inheri
                                 "tracestate_evicted", "invalid_utf8",    "values_clamped",    "fields_dropped",
                                 "attributes_dropped", "links_dropped",   "metadata_failures", "handler_failures",
                                 "recursion_dropped",  "facts_untracked", "trace_ids_differ",  "thread_allocations",
-                                "scopes_left",        "baggage_dropped"};
+                                "scopes_left",        "baggage_dropped", "members_dropped"};
 
 void view_threads(std::uint32_t pid, RawView& view) {
   std::uint64_t mark = 0;

@@ -123,7 +123,7 @@ class Ps(harness.Test):
             self.assertEqual(row["PID"], str(program.pid))
             self.assertEqual(row["NSPID"], "-")
             self.assertEqual(row["COMMAND"], "traced")
-            self.assertEqual(row["PROBES"], "10+batch")
+            self.assertEqual(row["PROBES"], "11+batch")
             self.assertEqual(row["NOP"], "1-byte")
             self.assertEqual(row["HELD"], "0 B")
             self.assertEqual(row["THREADS"], "0")

@@ -29,7 +29,7 @@ class Points(harness.Test):
     def test_each_fact_fires_its_probe_once(self):
         counts = {probe: len(self.events(probe)) for probe in PROBES}
         self.assertEqual(counts, {"span_start": 4, "span_stop": 4, "span_exception": 0, "event": 1, "first_token": 2,
-                                  "tokens": 2, "retry": 1, "tool_call": 1, "engine_request": 1, "gauge": 2})
+                                  "tokens": 2, "retry": 1, "tool_call": 1, "engine_request": 1, "engine_step": 0, "gauge": 2})
 
     def test_all_belong_to_one_request(self):
         for event in self.events(None):
