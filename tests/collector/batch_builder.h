@@ -4,6 +4,7 @@
 
 #include <nopspan/probes.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -49,6 +50,34 @@ class BatchBuilder {
     added.start_ns = 1000;
     added.duration_ns = 50;
     return text(&nopspan_entry::name, name);
+  }
+
+  // A step with these members. `all` is the number of members with those of further parts.
+  BatchBuilder& step(std::uint64_t span_id, const std::vector<nopspan_member>& members, std::size_t all) {
+    nopspan_step step{};
+    step.size = offsetof(nopspan_step, reserved);
+    step.kind = NOPSPAN_STEP_DECODE;
+    step.number = span_id;
+    step.members = static_cast<unsigned>(all);
+    nopspan_entry& added = entry(NOPSPAN_ENTRY_STEP);
+    added.span_id = added.root_id = added.trace_id[0] = static_cast<unsigned char>(span_id);
+    added.start_ns = 1000;
+    added.duration_ns = 50;
+    std::vector<std::uint64_t> words(sizeof(step) / sizeof(std::uint64_t));
+    std::memcpy(words.data(), &step, sizeof(step));
+    return extra(NOPSPAN_EXTRA_STEP, words).text(&nopspan_entry::name, "engine.step").with(members);
+  }
+  // A part of the step, after `before` members.
+  BatchBuilder& part(std::uint64_t span_id, const std::vector<nopspan_member>& members, std::uint64_t before) {
+    nopspan_entry& added = entry(NOPSPAN_ENTRY_MEMBERS);
+    added.span_id = added.root_id = added.trace_id[0] = static_cast<unsigned char>(span_id);
+    added.start_ns = 1000;
+    added.duration_ns = 50;
+    return extra(NOPSPAN_EXTRA_VALUES, {0, before}).with(members);
+  }
+  BatchBuilder& with(const std::vector<nopspan_member>& members) {
+    return text(&nopspan_entry::links,
+                {reinterpret_cast<const char*>(members.data()), members.size() * sizeof(nopspan_member)});
   }
 
   [[nodiscard]] std::string_view bytes() const { return bytes_; }

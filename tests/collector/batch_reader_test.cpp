@@ -3,6 +3,7 @@
 #include "live/batch_reader.h"
 
 #include "batch_builder.h"
+#include "model/steps.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -154,6 +155,75 @@ TEST_F(Batch, ReadsAGauge) {
   EXPECT_EQ(entry.number, 4096);
 }
 
+TEST_F(Batch, ReadsAStepAndTheRestOfItsMembers) {
+  const nopspan_member first{4711, 512, 30'000, 1, 4, 3, 0}, second{4712, 0, 7, 1, 0, 0, NOPSPAN_MEMBER_OWN_KEY};
+  batch.step(9, {first, second}, 3).part(9, {second}, 2).span("after", 1);
+  copy = batch.bytes();
+  BatchReader reader(copy, batch.count(), clocks);
+  Entry entry;
+  ASSERT_EQ(reader.next(entry), Outcome::entry);
+  EXPECT_EQ(entry.kind, Kind::span);
+  EXPECT_TRUE(is_step(entry));
+  ASSERT_NE(entry.step, nullptr);
+  EXPECT_EQ(entry.step->members, 3);
+  EXPECT_EQ(entry.step->kind, unsigned{NOPSPAN_STEP_DECODE});
+  EXPECT_EQ(entry.links, "");
+  std::vector<nopspan_member> members;
+  for_each_member(entry.members, [&](const nopspan_member& member) { members.push_back(member); });
+  ASSERT_EQ(members.size(), 2);
+  EXPECT_EQ(members[0].request, 4711);
+  EXPECT_EQ(members[0].prefill_tokens, 512);
+  EXPECT_EQ(members[0].context_tokens, 30'000);
+  EXPECT_EQ(members[0].accepted_tokens, 3);
+  EXPECT_EQ(members[1].flags, NOPSPAN_MEMBER_OWN_KEY);
+  ASSERT_EQ(reader.next(entry), Outcome::entry);
+  EXPECT_EQ(entry.kind, Kind::part);
+  EXPECT_EQ(entry.span_id, 9);
+  EXPECT_EQ(entry.number, 2);
+  EXPECT_EQ(entry.step, nullptr);
+  EXPECT_EQ(members_of(entry), 1);
+  ASSERT_EQ(reader.next(entry), Outcome::entry);
+  EXPECT_EQ(entry.step, nullptr);
+  EXPECT_EQ(entry.members, "");
+}
+
+TEST_F(Batch, TakesAStepOfALibraryBeforeForOne) {
+  batch.span("engine.step", 1);
+  EXPECT_TRUE(is_step(only()));
+  EXPECT_EQ(only().step, nullptr);
+}
+
+// A defect of the second of three steps must not affect the others.
+using SpoilStep = void (*)(nopspan_entry& entry, nopspan_step& step);
+TEST_F(Batch, LeavesAMalformedStepOut) {
+  const SpoilStep spoils[] = {
+      [](nopspan_entry& entry, nopspan_step&) { entry.extras = 0; },
+      [](nopspan_entry& entry, nopspan_step&) { entry.links.length -= 8; },
+      [](nopspan_entry& entry, nopspan_step&) { entry.fixed_size = static_cast<unsigned short>(entry.size - 8); },
+      [](nopspan_entry&, nopspan_step& step) { step.members = 1; },
+      [](nopspan_entry&, nopspan_step& step) { step.members_with_prefill = 3; },
+  };
+  const std::vector<nopspan_member> members(2);
+  for (const SpoilStep spoil : spoils) {
+    batch = {};
+    batch.step(1, members, 2).step(2, members, 2);
+    nopspan_entry& entry = batch.last();
+    spoil(entry, *reinterpret_cast<nopspan_step*>(&entry + 1));
+    batch.step(3, members, 2);
+    EXPECT_THAT(names(), ElementsAre("engine.step", "?", "engine.step"));
+  }
+}
+
+TEST_F(Batch, ReadsAStepOfAKindThatItDoesNotKnow) {
+  batch.step(1, {}, 0);
+  reinterpret_cast<nopspan_step*>(&batch.last() + 1)->kind = 99;
+  copy = batch.bytes();
+  BatchReader reader(copy, 1, clocks);
+  Entry entry;
+  ASSERT_EQ(reader.next(entry), Outcome::entry);
+  EXPECT_EQ(entry.step->kind, unsigned{NOPSPAN_STEP_UNKNOWN});
+}
+
 TEST_F(Batch, KeepsNothingOfTheEntryBefore) {
   batch.entry(NOPSPAN_ENTRY_RETRY);
   batch.extra(NOPSPAN_EXTRA_VALUES, {1, 2}).text(&nopspan_entry::error_type, "busy");
@@ -290,6 +360,7 @@ TEST_F(Batch, SurvivesAnyBytes) {
   std::mt19937_64 random(7);  // NOLINT: the same in every run
   batch.span("one", 1).span("two", 2).span("three", 3);
   batch.extra(NOPSPAN_EXTRA_USAGE, {1, 2, 3, 4});
+  batch.step(4, std::vector<nopspan_member>(3), 5).part(4, std::vector<nopspan_member>(2), 3);
   const std::string whole(batch.bytes());
   for (int round = 0; round < 20'000; ++round) {
     std::string& bytes = batch.raw() = whole;
@@ -297,7 +368,7 @@ TEST_F(Batch, SurvivesAnyBytes) {
     copy = bytes;
     BatchReader reader(copy, random() % 10, clocks);
     for (Entry entry; reader.next(entry) != Outcome::end;) {
-      for (const std::string_view text : {entry.name, entry.model, entry.attributes, entry.links, entry.tracestate}) {
+      for (const std::string_view text : {entry.name, entry.model, entry.attributes, entry.links, entry.members}) {
         EXPECT_TRUE(text.empty() ||
                     (text.data() >= copy.data() && text.data() + text.size() <= copy.data() + copy.size()));
       }

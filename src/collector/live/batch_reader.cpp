@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -26,13 +27,18 @@ std::size_t entry_size(std::string_view bytes) {
   return size % 8 == 0 && size >= kFixed && size <= bytes.size() ? size : 0;
 }
 
-// Reads the words of an extra. Returns false if the entry has no room for them.
-template <std::size_t N>
-bool take_extra(std::string_view& left, std::uint64_t (&words)[N]) {
-  if (left.size() < sizeof(words)) return false;
-  std::memcpy(words, left.data(), sizeof(words));
-  left.remove_prefix(sizeof(words));
+// Reads an extra. Returns false if the entry has no room for it.
+template <class Extra>
+bool take_extra(std::string_view& left, Extra& extra) {
+  if (left.size() < sizeof(extra)) return false;
+  std::memcpy(&extra, left.data(), sizeof(extra));
+  left.remove_prefix(sizeof(extra));
   return true;
+}
+
+Kind kind_of(unsigned char raw) {
+  if (raw == NOPSPAN_ENTRY_STEP) return Kind::span;
+  return raw == NOPSPAN_ENTRY_MEMBERS ? Kind::part : static_cast<Kind>(raw);
 }
 
 }  // namespace
@@ -52,7 +58,7 @@ BatchReader::Outcome BatchReader::next(Entry& entry) {
   const std::string_view bytes = bytes_.substr(offset_, size);
   offset_ += size;
   ++index_;
-  if (raw.kind > NOPSPAN_ENTRY_GAUGE) return Outcome::unknown;
+  if (raw.kind > NOPSPAN_ENTRY_MEMBERS) return Outcome::unknown;
   return read(raw, bytes, entry) ? Outcome::entry : Outcome::malformed;
 }
 
@@ -61,7 +67,7 @@ bool BatchReader::read(const nopspan_entry& raw, std::string_view bytes, Entry& 
       raw.status > NOPSPAN_STATUS_EXCEPTION) {
     return false;
   }
-  entry.kind = static_cast<Kind>(raw.kind);
+  entry.kind = kind_of(raw.kind);
   entry.status = raw.status;
   entry.flags = raw.flags;
   std::memcpy(entry.trace_id.bytes, raw.trace_id, sizeof(entry.trace_id.bytes));
@@ -74,7 +80,7 @@ bool BatchReader::read(const nopspan_entry& raw, std::string_view bytes, Entry& 
   entry.duration_ns = raw.duration_ns;
   entry.counts_tokens = (raw.extras & NOPSPAN_COUNTS_TOKENS) != 0;
   entry.counts_tool = (raw.extras & NOPSPAN_COUNTS_TOOL) != 0;
-  return read_extras(raw, bytes, entry) && read_texts(raw, entry);
+  return read_extras(raw, bytes, entry) && read_texts(raw, entry) && read_members(raw, entry);
 }
 
 bool BatchReader::read_extras(const nopspan_entry& raw, std::string_view bytes, Entry& entry) {
@@ -87,6 +93,7 @@ bool BatchReader::read_extras(const nopspan_entry& raw, std::string_view bytes, 
   entry.engine_times = {};
   entry.value = 0;
   entry.number = 0;
+  entry.step = nullptr;
   if (entry.has_usage) {
     std::uint64_t words[4];
     if (!take_extra(left, words)) return false;
@@ -108,7 +115,9 @@ bool BatchReader::read_extras(const nopspan_entry& raw, std::string_view bytes, 
     entry.value = static_cast<std::int64_t>(words[0]);
     entry.number = words[1];
   }
-  return true;
+  if (raw.kind != NOPSPAN_ENTRY_STEP) return true;
+  entry.step = &step_;
+  return (raw.extras & NOPSPAN_EXTRA_STEP) != 0 && take_extra(left, step_);
 }
 
 bool BatchReader::read_texts(const nopspan_entry& raw, Entry& entry) {
@@ -117,8 +126,18 @@ bool BatchReader::read_texts(const nopspan_entry& raw, Entry& entry) {
          text(raw.exception_kind, kMostLabel, entry.exception_kind) &&
          text(raw.error_type, kMostLabel, entry.error_type) && text(raw.foreign_id, kMostLabel, entry.foreign_id) &&
          text(raw.tracestate, kMostTracestate, entry.tracestate) && text(raw.text, kMostLabel, entry.text) &&
-         unshared(raw.attributes, entry.attributes) && unshared(raw.links, entry.links) &&
-         entry.links.size() % sizeof(nopspan_link) == 0;
+         unshared(raw.attributes, entry.attributes) && unshared(raw.links, entry.links);
+}
+
+// The members of a step are in the field that has the links of other spans.
+bool BatchReader::read_members(const nopspan_entry& raw, Entry& entry) {
+  entry.members = {};
+  if (raw.kind < NOPSPAN_ENTRY_STEP) return entry.links.size() % sizeof(nopspan_link) == 0;
+  entry.members = std::exchange(entry.links, {});
+  if (entry.members.size() % sizeof(nopspan_member) != 0) return false;
+  if (entry.step == nullptr) return true;
+  if (step_.kind > NOPSPAN_STEP_MIXED) step_.kind = NOPSPAN_STEP_UNKNOWN;
+  return entry.members.size() / sizeof(nopspan_member) <= step_.members && step_.members_with_prefill <= step_.members;
 }
 
 bool BatchReader::text(nopspan_text where, std::size_t most, std::string_view& to) const {

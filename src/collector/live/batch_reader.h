@@ -36,7 +36,8 @@ class BatchReader {
 
  private:
   [[nodiscard]] bool read(const nopspan_entry& raw, std::string_view bytes, Entry& entry);
-  [[nodiscard]] static bool read_extras(const nopspan_entry& raw, std::string_view bytes, Entry& entry);
+  [[nodiscard]] bool read_extras(const nopspan_entry& raw, std::string_view bytes, Entry& entry);
+  [[nodiscard]] bool read_members(const nopspan_entry& raw, Entry& entry);
   [[nodiscard]] bool read_texts(const nopspan_entry& raw, Entry& entry);
   [[nodiscard]] bool text(nopspan_text where, std::size_t most, std::string_view& to) const;
   [[nodiscard]] bool unshared(nopspan_text where, std::string_view& to);
@@ -47,9 +48,10 @@ class BatchReader {
   std::uint64_t index_ = 0;
   std::size_t offset_ = 0;
   std::uint64_t start_ns_ = 0, end_ns_ = 0;
-  // The bytes left for attributes and links. Entries never share these, so together they cannot be longer than the
-  // batch. Without this limit, a thousand entries that point at the same bytes would expand to a thousand times their
-  // size.
+  nopspan_step step_{};  // of the last entry
+  // The bytes left for attributes, links and members. Entries never share these, so together they cannot be longer than
+  // the batch. Without this limit, a thousand entries that point at the same bytes would expand to a thousand times
+  // their size.
   std::size_t unshared_left_;
 };
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The data that all commands work on: one span, point event, retry or gauge, from a process or from a recording.
+// The data that all commands work on: one span, point event, retry, gauge, or part of a step, from a process
+// or from a recording.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+
+struct nopspan_step;
 
 namespace nopspan::collector {
 
@@ -34,7 +37,9 @@ bool is_same_process(const Process& a, const Process& b);
 // name, which usually is the comm.
 ProcessPointer with_comm(const ProcessPointer& process, std::string_view comm);
 
-enum class Kind : std::uint8_t { span, event, retry, gauge };
+// A part continues the members of a step that was too large for one entry (steps.h). Its ids and times are the
+// step's.
+enum class Kind : std::uint8_t { span, event, retry, gauge, part };
 
 // Values of Entry::status, as in <nopspan/probes.h>.
 inline constexpr std::uint8_t kOk = 0, kError = 1, kCancelled = 2, kException = 3;
@@ -71,9 +76,11 @@ struct Entry {
   std::string_view exception_kind, error_type;  // for a retry its reason
   std::string_view foreign_id;                  // the request's id from the application, else ""
   std::string_view tracestate;
-  std::string_view text;        // a tool's name; for an event or retry the name of the span that it is in
-  std::string_view attributes;  // OTLP KeyValues: field 9 of a Span; for events and retries field 3 of an Event
-  std::string_view links;       // struct nopspan_link[]
+  std::string_view text;               // a tool's name; for an event or retry the name of the span that it is in
+  std::string_view attributes;         // OTLP KeyValues: field 9 of a Span; for events and retries field 3 of an Event
+  std::string_view links;              // struct nopspan_link[]
+  const nopspan_step* step = nullptr;  // the facts of an engine's step (steps.h); null for other entries
+  std::string_view members;            // struct nopspan_member[], of a step or of a part of its members
   bool has_usage = false, has_first_token = false, has_engine_times = false;
   // The collector was still attaching to a file when this began, or attached to one later while it ran. So other parts
   // of the request may not have been received.
@@ -83,8 +90,9 @@ struct Entry {
   Usage usage;
   std::uint64_t first_token_ns = 0;  // from the span's start
   EngineTimes engine_times;
-  std::int64_t value = 0;    // for a gauge its value; for a retry the delay in ns
-  std::uint64_t number = 0;  // for a gauge its maximum (0: none); for a retry the attempt
+  std::int64_t value = 0;  // for a gauge its value; for a retry the delay in ns
+  // For a gauge its maximum (0: none); for a retry the attempt; for a part how many members come before these.
+  std::uint64_t number = 0;
   std::uint32_t thread_id = 0;
   std::uint64_t sequence_id = 0, sequence = 0;
   const ProcessPointer* process = nullptr;  // never null when a sink receives the entry

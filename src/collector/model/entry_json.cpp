@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "model/span_links.h"
+#include "model/steps.h"
 
 #include <nopspan/probes.h>
 #include <nlohmann/json.hpp>
@@ -17,7 +18,8 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr std::array<const char*, 4> kTypes = {"span", "event", "retry", "gauge"};
+constexpr std::array<const char*, 5> kTypes = {"span", "event", "retry", "gauge", "part"};
+constexpr std::array<const char*, 4> kStepKinds = {"unknown", "prefill", "decode", "mixed"};
 constexpr std::array<const char*, 4> kStatuses = {"ok", "error", "cancelled", "exception"};
 constexpr std::array<const char*, 6> kKinds = {"unspecified", "internal", "server", "client", "producer", "consumer"};
 
@@ -33,6 +35,45 @@ void write_links(JsonWriter& json, std::string_view links) {
     json.begin_object();
     write_id(json, link.trace_id);
     json.id("span_id", link.span_id);
+    json.end_object();
+  });
+  json.end_array();
+}
+
+void write_step(JsonWriter& json, const nopspan_step& step) {
+  json.key("step");
+  json.begin_object();
+  json.text("kind", name_in(kStepKinds, step.kind));
+  json.number("instance", std::uint64_t{step.instance});
+  json.number("number", std::uint64_t{step.number});
+  json.number("members", std::uint64_t{step.members});
+  json.number("members_with_prefill", std::uint64_t{step.members_with_prefill});
+  json.number("members_dropped", std::uint64_t{step.dropped});
+  json.number("prefill_tokens", std::uint64_t{step.prefill_tokens});
+  json.number("decode_tokens", std::uint64_t{step.decode_tokens});
+  json.number("drafted_tokens", std::uint64_t{step.drafted_tokens});
+  json.number("accepted_tokens", std::uint64_t{step.accepted_tokens});
+  if (step.budget_tokens != 0) json.number("budget_tokens", std::uint64_t{step.budget_tokens});
+  if (step.host_ns != 0) json.number("host_ns", std::uint64_t{step.host_ns});
+  if (step.device_ns != 0) json.number("device_ns", std::uint64_t{step.device_ns});
+  json.end_object();
+}
+
+void write_members(JsonWriter& json, std::string_view members) {
+  json.key("members");
+  json.begin_array();
+  for_each_member(members, [&](const nopspan_member& member) {
+    json.begin_object();
+    if ((member.flags & NOPSPAN_MEMBER_OWN_KEY) != 0) {
+      json.id("own_key", member.request);
+    } else {
+      json.id("span_id", member.request);
+    }
+    json.number("context_tokens", std::uint64_t{member.context_tokens});
+    json.number("prefill_tokens", std::uint64_t{member.prefill_tokens});
+    json.number("decode_tokens", std::uint64_t{member.decode_tokens});
+    json.number("drafted_tokens", std::uint64_t{member.drafted_tokens});
+    json.number("accepted_tokens", std::uint64_t{member.accepted_tokens});
     json.end_object();
   });
   json.end_array();
@@ -110,6 +151,8 @@ void write_values(JsonWriter& json, const Entry& entry) {
   } else if (entry.kind == Kind::gauge) {
     json.number("value", entry.value);
     if (entry.number != 0) json.number("maximum", entry.number);
+  } else if (entry.kind == Kind::part) {
+    json.number("members_before", entry.number);
   }
 }
 
@@ -246,6 +289,8 @@ void write_facts(JsonWriter& json, const Entry& entry) {
     }
   }
   if (!entry.links.empty()) write_links(json, entry.links);
+  if (entry.step != nullptr) write_step(json, *entry.step);
+  if (!entry.members.empty()) write_members(json, entry.members);
 }
 
 void write_json(JsonWriter& json, const Entry& entry) {
