@@ -306,7 +306,17 @@ TEST(SpanTable, TakesAnEnginesStepForNoRequest) {
   const nopspan_link link{};
   entry.links = {reinterpret_cast<const char*>(&link), sizeof(link)};
   table.add(entry);
-  EXPECT_EQ(table.row({"engine.step", ""}).window.tally.requests, 0U);
+  entry.links = {};  // an engine that reports no members
+  table.add(entry);
+  entry.flags = NOPSPAN_FLAG_ORPHAN;
+  table.add(entry);
+  entry.name = "my.step";
+  const nopspan_step facts{};
+  entry.step = &facts;
+  table.add(entry);
+  EXPECT_EQ(table.row({"engine.step", ""}).window.tally.spans, 3U);
+  EXPECT_EQ(table.numbers().window.requests, 0U);
+  EXPECT_EQ(table.numbers().window.orphans, 0U);
 }
 
 TEST(SpanTable, LeavesEventsAndGaugesAlone) {

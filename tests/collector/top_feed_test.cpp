@@ -268,5 +268,27 @@ TEST(TopFeed, CountsEventsAndReadsGauges) {
   EXPECT_EQ(feed.snapshots[0]->table.total.spans, 0U);
 }
 
+TEST(TopFeed, CountsRequestsFromBeforeTheAttachThatStepsHave) {
+  Feed feed;
+  feed.pass(2);
+  nopspan_member members[3] = {};
+  members[0].request = members[2].request = 7;
+  members[0].flags = members[2].flags = NOPSPAN_MEMBER_OWN_KEY;
+  members[1].request = 8;  // its span is recorded
+  const nopspan_step facts{};
+  Entry step = invented("engine.step", "m");
+  step.step = &facts;
+  step.members = {reinterpret_cast<const char*>(members), sizeof(members)};
+  feed.feed.on_entry(step);
+  step.kind = Kind::part;
+  step.step = nullptr;
+  feed.feed.on_entry(step);
+  feed.pass(4);
+  EXPECT_EQ(feed.snapshots.back()->early_requests, 1U);
+  EXPECT_EQ(feed.snapshots.back()->table.total.spans, 1U) << "a part is not a span";
+  feed.pass(20);
+  EXPECT_EQ(feed.snapshots.back()->early_requests, 0U);
+}
+
 }  // namespace
 }  // namespace nopspan::collector

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "model/labels_and_attributes.h"
 #include "model/span_links.h"
+#include "model/steps.h"
 
 #include <algorithm>
 #include <cstring>
@@ -51,7 +52,8 @@ bool Filter::may_want(const TraceId& id) const {
 }
 
 bool Filter::may_want_request_of(const Entry& entry) const {
-  if (may_want(entry.trace_id)) return true;
+  // The members of a step name spans, whose requests are not known here.
+  if (may_want(entry.trace_id) || !entry.members.empty()) return true;
   bool is_wanted = false;
   if (is_linked(entry)) {
     for_each_link(entry.links, [&](const SpanLink& link) { is_wanted |= may_want(link.trace_id); });

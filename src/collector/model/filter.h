@@ -34,7 +34,8 @@ struct Filter {
   [[nodiscard]] bool empty() const;
   // Whether this request may be wanted (by request and sample).
   [[nodiscard]] bool may_want(const TraceId& id) const;
-  // The same for the request of a span, or for any request that a linked span links to (span_links.h).
+  // The same for the request of a span, or for any request that a linked span links to (span_links.h). A step with
+  // members may be of any request.
   [[nodiscard]] bool may_want_request_of(const Entry& entry) const;
   // Whether the span's process is wanted (by pid and cgroup).
   [[nodiscard]] bool is_in_scope(const Entry& entry) const;

@@ -2,6 +2,7 @@
 #include "top/span_table.h"
 
 #include "model/span_links.h"
+#include "model/steps.h"
 
 #include <nopspan/probes.h>
 
@@ -83,14 +84,15 @@ void retire_to(LogLinear& all, SliceHistogram& slice, BlockStore& store) {
 }
 
 bool is_root_span(const Entry& entry) {
-  return entry.span_id == entry.root_id && !is_linked(entry) && (entry.flags & NOPSPAN_FLAG_ORPHAN) == 0;
+  return entry.span_id == entry.root_id && !is_linked(entry) && !is_step(entry) &&
+         (entry.flags & NOPSPAN_FLAG_ORPHAN) == 0;
 }
 
 void add_span(const Entry& entry, Tally& tally) {
   ++tally.spans;
   if (entry.failed()) ++tally.errors;
   if (entry.status == kCancelled) ++tally.cancelled;
-  if ((entry.flags & NOPSPAN_FLAG_ORPHAN) != 0) {
+  if ((entry.flags & NOPSPAN_FLAG_ORPHAN) != 0 && !is_step(entry)) {
     ++tally.orphans;
   } else if (is_root_span(entry)) {
     ++((entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0 ? tally.received : tally.requests);

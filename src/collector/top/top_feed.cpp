@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "top/top_feed.h"
 
+#include "model/steps.h"
+
 #include <algorithm>
 #include <string_view>
 #include <utility>
@@ -68,6 +70,8 @@ void TopFeed::count(const Entry& entry) {
     ++events_;
     return;
   }
+  if (!entry.members.empty()) note_members(entry);
+  if (entry.kind == Kind::part) return;
   rows_.clear();
   for (SpanTable& table : tables_) rows_.push_back(table.add(entry));
 }
@@ -83,6 +87,15 @@ void TopFeed::note_process(const Process& process) {
   if (!processes_.contains(number) && processes_.size() >= kMostProcesses) return;
   processes_[number] = now_ns_ + window_seconds_ * kSecond;
   last_process_ = &process;
+}
+
+void TopFeed::note_members(const Entry& entry) {
+  const std::uint64_t process = number_of(**entry.process);
+  for_each_member(entry.members, [&](const nopspan_member& member) {
+    if ((member.flags & NOPSPAN_MEMBER_OWN_KEY) == 0) return;
+    const std::pair key(process, std::uint64_t{member.request});
+    if (early_.size() < kMostEarly || early_.contains(key)) early_[key] = now_ns_ + window_seconds_ * kSecond;
+  });
 }
 
 void TopFeed::on_tick(std::uint64_t now_unix_ns) {
@@ -128,6 +141,8 @@ TopSnapshotPointer TopFeed::snapshot(bool is_last) {
   made->gauges_dropped = gauges_.dropped();
   made->events = events_;
   std::erase_if(processes_, [&](const auto& process) { return process.second < now_ns_; });
+  std::erase_if(early_, [&](const auto& request) { return request.second < now_ns_; });
+  made->early_requests = early_.size();
   made->host = host_;
   made->processes = processes_.size();
   const Ledger ledger = this->ledger();

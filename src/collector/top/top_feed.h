@@ -15,11 +15,13 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -29,9 +31,11 @@ struct TopSnapshot {
   std::optional<RowDetail> detail;  // of the requested row
   std::vector<GaugeReading> gauges;
   std::uint64_t gauges_dropped = 0;
-  std::uint64_t events = 0;    // point events since the beginning, which have no row
-  std::string host;            // of the processes; if there are several: "host-1, ..."
-  std::size_t processes = 0;   // number of processes with entries in the window
+  std::uint64_t events = 0;   // point events since the beginning, which have no row
+  std::string host;           // of the processes; if there are several: "host-1, ..."
+  std::size_t processes = 0;  // number of processes with entries in the window
+  // Requests in the window that began before the attach. They are known as members of engine steps only.
+  std::size_t early_requests = 0;
   Counts counts;               // the total of the ledger
   Damage damage;               // of the recording
   std::uint64_t sequence = 0;  // 1, 2, …
@@ -79,7 +83,7 @@ class TopFeed : public Sink {
   [[nodiscard]] bool has_matched() const { return has_matched_; }
 
  private:
-  static constexpr std::size_t kMostProcesses = 4096;
+  static constexpr std::size_t kMostProcesses = 4096, kMostEarly = 65'536;
 
   [[nodiscard]] SpanTable& table();
   void add_table(const Grouping& by, bool all_spans);
@@ -87,6 +91,7 @@ class TopFeed : public Sink {
   void count(const Entry& entry);
   void take_request();
   void note_process(const Process& process);
+  void note_members(const Entry& entry);
   [[nodiscard]] TopSnapshotPointer snapshot(bool is_last);
 
   const Source& source_;
@@ -107,7 +112,8 @@ class TopFeed : public Sink {
   // The time until which each process counts as present. The last process is remembered, because entries arrive in
   // batches.
   std::unordered_map<std::uint64_t, std::uint64_t> processes_;
-  const Process* last_process_ = nullptr;  // since the last tick
+  const Process* last_process_ = nullptr;                                   // since the last tick
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> early_;  // likewise: process, the engine's key
   std::string host_;
 
   TopRequest request_;

@@ -69,7 +69,10 @@ std::string traffic_text(const TopSnapshot& snapshot) {
          per_second(table.window.requests, table.window_ns) + " requests/s, " +
          (table.total.received == 0 ? "" : per_second(table.window.received, table.window_ns) + " received/s, ") +
          per_second(table.window.errors, table.window_ns) + " errors/s, " +
-         counted(snapshot.processes, "process", "processes");
+         counted(snapshot.processes, "process", "processes") +
+         (snapshot.early_requests == 0
+              ? ""
+              : ", " + counted(snapshot.early_requests, "request") + " from before the attach");
 }
 
 std::string ledger_text(const TopSnapshot& snapshot) {

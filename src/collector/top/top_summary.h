@@ -10,7 +10,8 @@
 
 namespace nopspan::collector {
 
-// "12.3k spans/s, 250 requests/s, 250 received/s, 2 errors/s, 3 processes" in the window.
+// "12.3k spans/s, 250 requests/s, 250 received/s, 2 errors/s, 3 processes, 4 requests from before the attach" in the
+// window.
 std::string traffic_text(const TopSnapshot& snapshot);
 // "1.2M delivered, 12 lost (10 buffer full, 2 unreadable)" since the beginning.
 std::string ledger_text(const TopSnapshot& snapshot);
