@@ -84,6 +84,34 @@ inline Entry linked_span(std::uint64_t id, std::string_view links, std::string_v
   return entry;
 }
 
+// The bytes of members that did one decode token each. A step refers to the result, so keep it as long as the step.
+inline std::string members_for(const std::vector<std::uint64_t>& requests, bool have_own_keys = false) {
+  std::string bytes;
+  for (const std::uint64_t request : requests) {
+    nopspan_member member{};
+    member.request = request;
+    member.decode_tokens = 1;
+    member.flags = have_own_keys ? NOPSPAN_MEMBER_OWN_KEY : 0;
+    bytes.append(reinterpret_cast<const char*>(&member), sizeof(member));
+  }
+  return bytes;
+}
+
+// A step without a parent. `facts` must have its number of members.
+inline Entry step_of(std::uint64_t id, std::string_view members, const nopspan_step& facts) {
+  Entry entry = linked_span(id, "", "engine.step");
+  entry.step = &facts;
+  entry.members = members;
+  return entry;
+}
+inline Entry part_of(std::uint64_t id, std::string_view members, std::uint64_t before) {
+  Entry entry = linked_span(id, "", "");
+  entry.kind = Kind::part;
+  entry.members = members;
+  entry.number = before;
+  return entry;
+}
+
 // A trace that the assembler delivered.
 struct Seen {
   TraceId id;
@@ -118,8 +146,13 @@ class Assembly {
   [[nodiscard]] bool adds_up() const {
     const TraceCounts& counts = assembler.counts();
     const TraceCounts::Links& links = counts.links;
-    return counts.entries == counts.outside + counts.duplicates + counts.over_limit + counts.linked + counts.assembled +
-                                 counts.held &&
+    const StepCounts& steps = assembler.step_counts();
+    const auto adds_up = [](const StepCounts::Members& of) {
+      return of.all == of.joined + of.late + of.unknown + of.over_limit + of.held;
+    };
+    return adds_up(steps.members) && adds_up(steps.inside) &&
+           counts.entries == counts.outside + counts.duplicates + counts.over_limit + counts.linked + counts.steps +
+                                 counts.assembled + counts.held &&
            links.all == links.joined + links.late + links.unknown + links.filtered + links.over_limit + links.held;
   }
 

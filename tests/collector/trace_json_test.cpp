@@ -167,9 +167,12 @@ TEST(TraceJson, HasTheCounts) {
   TraceCounts counts;
   counts.entries = 3;
   counts.outside = 1;
-  const Json json = to_json(counts);
+  StepCounts steps;
+  steps.all = 2;
+  const Json json = to_json(counts, steps);
   EXPECT_EQ(json["entries"], 3);
   EXPECT_EQ(json["outside"], 1);
+  EXPECT_EQ(json["steps"]["all"], 2);
 }
 
 }  // namespace

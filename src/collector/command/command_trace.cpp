@@ -162,7 +162,7 @@ void TracePrinter::print_end(const Source& source) {
   if (common_.json) {
     nlohmann::ordered_json traces = {
         {"shown", shown}, {"output_dropped", lost}, {"filtered", filtered_}, {"incomplete_not_shown", incomplete_}};
-    traces.update(to_json(counts));
+    traces.update(to_json(counts, assembler_.step_counts()));
     nlohmann::ordered_json end = {{"type", "end"}, {"traces", std::move(traces)}};
     add_clock(end, source);
     end["ledger"] = to_json(ledger);
@@ -193,8 +193,20 @@ void TracePrinter::print_end(const Source& source) {
   // are then normal, so their count is not printed.
   if (filter_.for_source().empty()) add(counts.links.unknown, " to unknown requests", "link");
   add(counts.links.over_limit, " dropped (use a larger --memory)", "link");
-  std::cerr << "; " << counts.entries << " spans and events received" << (text.empty() ? "" : ": ") << text << "\n"
-            << to_text(ledger);
+  add(counts.steps, " of steps");
+  const StepCounts& steps = assembler_.step_counts();
+  add(steps.members.late, " of engine steps late", "member");
+  add(steps.members.over_limit, " of engine steps dropped (use a larger --memory)", "member");
+  add(steps.dropped, " of engine steps dropped by the program", "member");
+  add(steps.missing + steps.stray, " of engine steps lost", "member");
+  std::cerr << "; " << counts.entries << " spans and events received" << (text.empty() ? "" : ": ") << text << "\n";
+  text.clear();
+  if (filter_.for_source().empty()) {
+    add(steps.before_attach, " that began before the attach", "request");
+    add(steps.not_ended, " that did not end", "request");
+  }
+  if (!text.empty()) std::cerr << "Known only from engine steps: " << text << "\n";
+  std::cerr << to_text(ledger);
 }
 
 int run_trace(TraceOptions& options, const OutputOptions& common) {

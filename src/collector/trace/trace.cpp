@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trace/trace.h"
 
+#include <nopspan/probes.h>
+
 #include <algorithm>
 #include <cstring>
 #include <iterator>
 #include <type_traits>
+#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -17,11 +20,12 @@ constexpr std::size_t kMostLinked = 256;
 
 // PackedEntry::parts
 constexpr std::uint8_t kHasUsage = 1, kHasFirstToken = 2, kHasEngineTimes = 4, kHasValues = 8, kCountsTokens = 16,
-                       kCountsTool = 32, kBeforeAttach = 64;
+                       kCountsTool = 32, kBeforeAttach = 64, kHasStep = 128;
 
 constexpr std::size_t words_for(std::size_t bytes) { return (bytes + 7) / 8; }
 
 static_assert(std::is_trivially_copyable_v<PackedEntry> && sizeof(PackedEntry) % 8 == 0);
+static_assert(sizeof(nopspan_step) % 8 == 0);
 static_assert(std::is_trivially_copyable_v<Usage> && std::is_trivially_copyable_v<EngineTimes>);
 
 struct Values {
@@ -34,7 +38,7 @@ std::uint8_t parts_of(const Entry& entry) {
                                    (entry.has_engine_times ? kHasEngineTimes : 0) |
                                    (entry.value != 0 || entry.number != 0 ? kHasValues : 0) |
                                    (entry.counts_tokens ? kCountsTokens : 0) | (entry.counts_tool ? kCountsTool : 0) |
-                                   (entry.before_attach ? kBeforeAttach : 0));
+                                   (entry.before_attach ? kBeforeAttach : 0) | (entry.step != nullptr ? kHasStep : 0));
 }
 
 // Calls on_part(part, bytes) for each optional part that exists, in the order of their layout. Writing and reading use
@@ -141,7 +145,8 @@ void Trace::add(const Entry& entry) {
   Values values{entry.value, entry.number};
   std::size_t size = sizeof(PackedEntry);
   walk_parts(packed.parts, entry, values, [&](const void*, std::size_t bytes) { size += bytes; });
-  size = words_for(size + entry.links.size() + entry.attributes.size()) * 8;
+  const std::size_t step_bytes = entry.step == nullptr ? 0 : sizeof(nopspan_step);
+  size = words_for(size + step_bytes + entry.links.size() + entry.attributes.size()) * 8;
   packed.size = static_cast<std::uint32_t>(size);
 
   auto* at = reinterpret_cast<unsigned char*>(allocate(size / 8));
@@ -151,6 +156,7 @@ void Trace::add(const Entry& entry) {
   };
   write(&packed, sizeof(packed));
   walk_parts(packed.parts, entry, values, write);
+  write(entry.step, step_bytes);
   write(entry.links.data(), entry.links.size());
   write(entry.attributes.data(), entry.attributes.size());
   if (foreign_id_.empty() && !entry.foreign_id.empty()) {
@@ -193,6 +199,14 @@ bool Trace::add_linked(std::uint64_t linked_id, const Entry& entry, std::uint32_
   }
   bytes_ += linked->add({entry.trace_id, entry.span_id, entry.start_unix_ns, entry.duration_ns, requests, entry.status},
                         most_kept);
+  return true;
+}
+
+bool Trace::adopt(std::unique_ptr<LinkedSpans> linked, const ProcessPointer* process) {
+  if (linked_.size() >= kMostLinked) return false;
+  linked->process = process_number(process);
+  bytes_ += sizeof(LinkedSpans) + 2 * sizeof(void*);
+  linked_.push_back(std::move(linked));
   return true;
 }
 
@@ -251,6 +265,10 @@ Entry Trace::view(const PackedEntry& packed) const {
   });
   entry.value = values.value;
   entry.number = values.number;
+  if ((packed.parts & kHasStep) != 0) {
+    entry.step = reinterpret_cast<const nopspan_step*>(at);  // aligned, because each part is
+    at += sizeof(nopspan_step);
+  }
   entry.links = {at, packed.links_bytes};
   entry.attributes = {at + packed.links_bytes, packed.attributes_bytes};
   return entry;

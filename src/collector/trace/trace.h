@@ -45,6 +45,7 @@ class Trace {
 
   // Removes everything. The memory for the first entries is used again.
   void reset(const TraceId& id);
+  // A step is kept without its members.
   void add(const Entry& entry);
   // Adds the span without its attributes and links.
   void add_bare(Entry entry);
@@ -52,6 +53,8 @@ class Trace {
   // the number of requests that it links to. The first `most_kept` spans of a sum are also kept one by one. Returns
   // false if the trace has too many sums.
   bool add_linked(std::uint64_t linked_id, const Entry& entry, std::uint32_t requests, std::size_t most_kept);
+  // Adds a sum whose name is a number of the texts. Returns false as add_linked().
+  bool adopt(std::unique_ptr<LinkedSpans> linked, const ProcessPointer* process);
   [[nodiscard]] const std::vector<std::unique_ptr<LinkedSpans>>& linked() const { return linked_; }
   // Whether a sum exists for such a span. If so, adding it needs hardly any memory.
   [[nodiscard]] bool knows_linked(std::uint64_t linked_id, const Entry& entry) const;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trace/trace_assembler.h"
 
+#include "model/steps.h"
+
 #include <nopspan/probes.h>
 
 #include <algorithm>
@@ -21,14 +23,20 @@ struct TraceAssembler::OpenFacts {
   std::size_t bytes = 0;  // its share of `bytes_`
   std::size_t over_limit = 0, over_limit_failed = 0, extra = 0;
   std::size_t spans = 0, linked_spans = 0;  // linked_spans: linked spans among `spans`
+  bool has_step = false;                    // one of them is a step
   std::uint64_t end_unix_ns = 0;            // end of the span that ended last
   std::uint64_t links = 0;                  // links to this trace, counted for its linked spans
   // For a trace over its limit: parents that have not arrived yet. There is always some room for them, so that the
   // spans that are kept remain connected.
   std::unique_ptr<std::unordered_set<std::uint64_t>> wanted;
 
-  // Whether it consists of linked spans only. It is then not a trace of its own, and its spans belong to other traces.
-  [[nodiscard]] bool is_linked() const { return spans > 0 && linked_spans == spans && over_limit == 0 && !late; }
+  [[nodiscard]] bool has_own_root() const { return has_root || has_remote || has_orphan; }
+  // Whether it consists of linked spans only, or of steps and what is inside them. It is then not a trace of its own,
+  // and its spans belong to other traces.
+  [[nodiscard]] bool is_linked() const {
+    const bool is_only_steps = has_step && !has_own_root();
+    return spans > 0 && (linked_spans == spans || is_only_steps) && over_limit == 0 && !late;
+  }
 };
 
 // A trace that has not been delivered yet.
@@ -58,7 +66,8 @@ std::uint64_t random_seed() {
 }
 
 bool is_root(const Entry& entry) {
-  return entry.kind == Kind::span && entry.parent_id == 0 && (entry.flags & NOPSPAN_FLAG_ORPHAN) == 0;
+  return entry.kind == Kind::span && entry.parent_id == 0 && (entry.flags & NOPSPAN_FLAG_ORPHAN) == 0 &&
+         !is_step(entry);
 }
 bool has_remote_parent(const Entry& entry) {
   return entry.kind == Kind::span && entry.parent_id != 0 && (entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
@@ -66,7 +75,9 @@ bool has_remote_parent(const Entry& entry) {
 std::uint64_t end_unix_ns(const Entry& entry) {
   return entry.start_unix_ns + std::min(entry.duration_ns, UINT64_MAX - entry.start_unix_ns);
 }
-bool is_orphan(const Entry& entry) { return entry.kind == Kind::span && (entry.flags & NOPSPAN_FLAG_ORPHAN) != 0; }
+bool is_orphan(const Entry& entry) {
+  return entry.kind == Kind::span && (entry.flags & NOPSPAN_FLAG_ORPHAN) != 0 && !is_step(entry);
+}
 
 }  // namespace
 
@@ -75,15 +86,20 @@ TraceAssembler::TraceAssembler(const TraceLimits& limits, Mark mark, Take take, 
       mark_(std::move(mark)),
       take_(std::move(take)),
       wants_(std::move(wants)),
+      steps_(texts_, limits.bytes / 2, limits.linked_kept, random_seed()),
       known_(random_seed()) {}
 
 TraceAssembler::~TraceAssembler() = default;
 
-std::size_t TraceAssembler::bytes() const { return bytes_ + texts_.bytes(); }
+std::size_t TraceAssembler::bytes() const { return bytes_ + steps_.bytes() + texts_.bytes(); }
 
 void TraceAssembler::add(const Entry& entry) {
   if (entry.kind == Kind::gauge) return;
   ++counts_.entries;
+  if (add_of_step(entry)) {
+    make_room();
+    return;
+  }
   if (entry.trace_id.empty()) {
     ++counts_.outside;
     return;
@@ -103,6 +119,7 @@ void TraceAssembler::add(const Entry& entry) {
     if (entry.kind == Kind::span) {
       ++open->spans;
       open->linked_spans += is_linked(entry) ? 1 : 0;
+      open->has_step |= is_step(entry) && is_linked(entry);
       open->end_unix_ns = std::max(open->end_unix_ns, end_unix_ns(entry));
     }
     if (open->trace.bytes() + entry.attributes.size() <= limits_.bytes_per_trace) {
@@ -120,6 +137,42 @@ void TraceAssembler::add(const Entry& entry) {
   restart_grace(open);
   if (is_linked(entry)) restart_grace_of_linked(entry);
   make_room();
+}
+
+bool TraceAssembler::add_of_step(const Entry& entry) {
+  if (entry.kind == Kind::part) {
+    ++counts_.steps;
+    steps_.add_part(entry);
+    return true;
+  }
+  const List::iterator* const found = entry.trace_id.empty() ? nullptr : find_open(entry.trace_id);
+  const bool is_of_trace = found != nullptr && ((*found)->has_root || (*found)->has_orphan);
+  // A step with links was written by a library that did not know members.
+  if (is_step(entry) && entry.links.empty()) {
+    if (entry.step == nullptr && entry.parent_id != 0) return false;
+    if (!steps_.add_step(entry, mark_ ? mark_(entry) : 0, clock_ns_)) {
+      ++counts_.duplicates;
+      return true;
+    }
+    if (entry.parent_id != 0 || is_of_trace) return false;
+    if (found != nullptr && (*found)->list != &expected_ && !(*found)->is_linked()) absorb(*found);
+  } else if (is_root(entry) || is_of_trace || !steps_.is_step(entry.trace_id)) {
+    return false;
+  } else {
+    steps_.add_inside(entry, mark_ ? mark_(entry) : 0);
+  }
+  ++counts_.steps;
+  return true;
+}
+
+// Gives the spans that arrived before their step to the step.
+void TraceAssembler::absorb(List::iterator open) {
+  std::vector<const PackedEntry*> entries;
+  open->trace.entries(entries);
+  for (const PackedEntry* packed : entries) steps_.add_inside(open->trace.view(*packed), open->marks);
+  counts_.held -= entries.size();
+  counts_.steps += entries.size();
+  erase(open);
 }
 
 void TraceAssembler::count_bytes(Open& open) {
@@ -210,7 +263,7 @@ bool TraceAssembler::has_room(Open& open, const Entry& entry) const {
 // Evicts traces until memory suffices, in this order: those of which only linked spans are known, those that are
 // probably complete, and those without a new entry for the longest time.
 void TraceAssembler::make_room() {
-  while (open_ > 1 && (bytes_ > limits_.bytes || open_ > limits_.traces)) {
+  while (open_ > 1 && (bytes_ + steps_.bytes() > limits_.bytes || open_ > limits_.traces)) {
     if (!expected_.empty()) {
       erase(expected_.begin());
       continue;
@@ -248,6 +301,7 @@ void TraceAssembler::tick(std::uint64_t now_ns) {
     deliver(patient_.begin(), end_of(patient_.front(), links), links);
   }
   while (is_quiet(expected_, limits_.long_grace_ns)) erase(expected_.begin());
+  if (clock_ns_ > limits_.grace_ns) steps_.forget_before(clock_ns_ - limits_.grace_ns);
 }
 
 // Decides what to do with a trace without a new entry for the grace time: deliver it, or wait longer.
@@ -320,6 +374,11 @@ void TraceAssembler::deliver(List::iterator open, TraceEnd end, const TraceLinks
   counts_.conflicts += links.conflicts();
   counts_.cycles += links.cycles();
   learn_parents(*open, links);
+  if (steps_.has_requests()) {
+    for (const TraceLinks::Node& node : links.nodes()) {
+      if (node.entry->is_span()) open->marks |= steps_.claim(*node.entry, open->trace);
+    }
+  }
   const bool shown = take_({open->trace, links, end, open->marks, open->over_limit, open->over_limit_failed,
                             open->earlier_part_was_shown, open->before_attach});
   remember(open->trace.id(), shown || open->earlier_part_was_shown, open->before_attach);
@@ -346,11 +405,18 @@ void TraceAssembler::erase(List::iterator open) {
 
 // Adds linked spans to the traces that they link to.
 void TraceAssembler::join_linked_spans(const Open& open, const TraceLinks& links) {
-  for (const TraceLinks::Node& node : links.nodes()) {
+  const auto& nodes = links.nodes();
+  for (const TraceLinks::Node& node : nodes) {
     if (!node.entry->is_span()) continue;
     const Entry entry = open.trace.view(*node.entry);
-    const auto requests = static_cast<std::uint32_t>(entry.links.size() / sizeof(nopspan_link));
-    for_each_link(entry.links, [&](const SpanLink& link) {
+    // What is inside a step was done for the requests that the step links to.
+    const TraceLinks::Node* root = &node;
+    if (open.has_step) {
+      while (root->parent != TraceLinks::kNone) root = &nodes[root->parent];
+    }
+    const std::string_view root_links = open.trace.view(*root->entry).links;
+    const auto requests = static_cast<std::uint32_t>(root_links.size() / sizeof(nopspan_link));
+    for_each_link(root_links, [&](const SpanLink& link) {
       ++counts_.links.all;
       ++*join_link(link, entry, requests, open.marks);
     });
@@ -393,7 +459,7 @@ TraceAssembler::List::iterator TraceAssembler::begin_expected(const TraceId& id)
 // Makes room for a linked span. Evicts only traces of which nothing but linked spans has arrived, because the others
 // matter more.
 bool TraceAssembler::make_room_for_linked() {
-  const auto is_full = [&] { return bytes_ > limits_.bytes || open_ >= limits_.traces; };
+  const auto is_full = [&] { return bytes_ + steps_.bytes() > limits_.bytes || open_ >= limits_.traces; };
   while (is_full() && !expected_.empty()) erase(expected_.begin());
   return !is_full();
 }
@@ -427,6 +493,7 @@ void TraceAssembler::finish(bool is_cut) {
   }
   for (List* list : {&active_, &patient_, &dormant_}) end_all(*list, is_cut);
   while (!expected_.empty()) erase(expected_.begin());
+  steps_.finish();
 }
 
 void TraceAssembler::end_all(List& list, bool is_cut) {

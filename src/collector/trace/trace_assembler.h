@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Entries arrive from all processes and threads in any order. This assembles them into complete traces. Linked spans
-// (span_links.h) form no traces of their own, but are added to the traces that they link to. docs/trace.md describes
-// the rules.
+// (span_links.h) and steps (steps.h) form no traces of their own, but are added to the traces that they link to, or
+// whose requests are their members. docs/trace.md describes the rules.
 #pragma once
 
 #include "base/json_writer.h"
@@ -11,6 +11,7 @@
 #include "trace/trace.h"
 #include "trace/trace_ids.h"
 #include "trace/trace_links.h"
+#include "trace/trace_steps.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -55,8 +56,9 @@ enum class TraceEnd : std::uint8_t {
   unfinished,  // incomplete at the end of the source, or its beginning was not recorded
 };
 
-// It is always true that entries = outside + duplicates + over_limit + linked + held + assembled. An entry is a span,
-// point event or retry. For the links of linked spans, all = joined + late + unknown + filtered + over_limit + held.
+// It is always true that entries = outside + duplicates + over_limit + linked + steps + held + assembled. An entry is a
+// span, point event, retry or part. For the links of linked spans, all = joined + late + unknown + filtered +
+// over_limit + held.
 struct TraceCounts {
   std::uint64_t entries = 0;
   std::uint64_t outside = 0;                                                // entries in no request
@@ -71,6 +73,7 @@ struct TraceCounts {
   std::uint64_t conflicts = 0;  // spans of two processes with the same id; both are shown
   std::uint64_t cycles = 0;     // spans that were their own ancestors
   std::uint64_t linked = 0;     // linked spans and their events
+  std::uint64_t steps = 0;      // steps that are in no trace, parts of steps, and what is inside steps
   struct Links {
     std::uint64_t all = 0;
     std::uint64_t joined = 0;      // to traces that were delivered with the linked span
@@ -98,7 +101,7 @@ struct AssembledTrace {
 // As JSON. docs/trace.md describes the fields.
 // {"type": "trace", …, "spans": [{…}, …]}. The spans are a flat list, each after its parent.
 void write_json(JsonWriter& json, const AssembledTrace& assembled);
-nlohmann::ordered_json to_json(const TraceCounts& counts);
+nlohmann::ordered_json to_json(const TraceCounts& counts, const StepCounts& steps);
 
 class TraceAssembler {
  public:
@@ -124,6 +127,7 @@ class TraceAssembler {
   void finish(bool is_cut = false);
 
   [[nodiscard]] const TraceCounts& counts() const { return counts_; }
+  [[nodiscard]] const StepCounts& step_counts() const { return steps_.counts(); }
   // The number of open traces, without those of which only linked spans have arrived.
   [[nodiscard]] std::size_t open_traces() const { return open_ - expected_.size(); }
   [[nodiscard]] std::size_t bytes() const;
@@ -146,6 +150,9 @@ class TraceAssembler {
   List::iterator* find_open(const TraceId& id);
   // Valid until the next call.
   const TraceLinks& links_of(const Open& open);
+  // Adds a step, a part of one, or what is inside one. Returns whether the entry belongs to no trace.
+  bool add_of_step(const Entry& entry);
+  void absorb(List::iterator open);
   bool has_room(Open& open, const Entry& entry) const;
   void make_room();
   static TraceEnd end_of(const Open& open, const TraceLinks& links);
@@ -175,8 +182,9 @@ class TraceAssembler {
   // Open traces, each list sorted by the time of the last entry. They wait for the short grace time (active), for the
   // long one (patient), or for more spans (dormant).
   List active_, patient_, dormant_;
-  List expected_;              // traces of which only linked spans have arrived, sorted likewise
-  List spare_;                 // a few small ones that were delivered, whose memory is used again
+  List expected_;  // traces of which only linked spans have arrived, sorted likewise
+  List spare_;     // a few small ones that were delivered, whose memory is used again
+  TraceSteps steps_;
   TraceIdTable<Known> known_;  // open and remembered traces
   std::size_t open_ = 0;       // number of open traces
   std::deque<TraceId> remembered_;

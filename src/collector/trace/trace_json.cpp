@@ -84,6 +84,12 @@ void write_linked(JsonWriter& json, const Trace& trace, const LinkedSpans& linke
   json.number("p50_ns", linked.times.quantile(50));
   json.number("p99_ns", linked.times.quantile(99));
   json.number("max_ns", linked.times.maximum());
+  if (linked.is_of_steps) {
+    json.number("prefill_tokens", linked.tokens.prefill);
+    json.number("decode_tokens", linked.tokens.decode);
+    json.number("drafted_tokens", linked.tokens.drafted);
+    json.number("accepted_tokens", linked.tokens.accepted);
+  }
   if (!linked.each.empty()) {
     json.key("spans");
     json.begin_array();
@@ -95,6 +101,10 @@ void write_linked(JsonWriter& json, const Trace& trace, const LinkedSpans& linke
       json.number("duration_ns", entry.duration_ns);
       json.text("status", status_name(entry.status));
       json.number("requests", std::uint64_t{entry.requests});
+      if (linked.is_of_steps) {
+        json.number("instance", entry.instance);
+        json.number("number", entry.number);
+      }
       json.end_object();
     }
     json.end_array();
@@ -144,7 +154,11 @@ void write_json(JsonWriter& json, const AssembledTrace& assembled) {
   json.end_object();
 }
 
-nlohmann::ordered_json to_json(const TraceCounts& counts) {
+nlohmann::ordered_json to_json(const TraceCounts& counts, const StepCounts& steps) {
+  const auto members = [](const StepCounts::Members& of) {
+    return nlohmann::ordered_json{{"all", of.all},         {"joined", of.joined},         {"late", of.late},
+                                  {"unknown", of.unknown}, {"over_limit", of.over_limit}, {"held", of.held}};
+  };
   return {{"entries", counts.entries},
           {"outside", counts.outside},
           {"duplicates", counts.duplicates},
@@ -168,7 +182,17 @@ nlohmann::ordered_json to_json(const TraceCounts& counts) {
             {"unknown", counts.links.unknown},
             {"filtered", counts.links.filtered},
             {"over_limit", counts.links.over_limit},
-            {"held", counts.links.held}}}};
+            {"held", counts.links.held}}},
+          {"step_entries", counts.steps},
+          {"steps",
+           {{"all", steps.all},
+            {"members", members(steps.members)},
+            {"inside", members(steps.inside)},
+            {"dropped", steps.dropped},
+            {"missing", steps.missing},
+            {"stray", steps.stray},
+            {"requests_before_attach", steps.before_attach},
+            {"requests_not_ended", steps.not_ended}}}};
 }
 
 }  // namespace nopspan::collector

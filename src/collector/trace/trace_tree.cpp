@@ -319,13 +319,20 @@ void Tree::add_linked(const TreeItem& item) {
   const LinkedSpans& linked = *item.linked;
   if (item.count > 1) line_.add({std::to_string(item.count), " ", draw_.times, " "});
   line_.add(printable(trace_.text(linked.name), kMostOfAName), item.failed ? Style::red : Style::bold);
+  const std::string_view relation = linked.is_of_steps ? "" : linked.members > 0 ? ", in steps" : ", linked";
   if (item.one != nullptr) {
-    if (item.one->requests > 1) line_.add({", linked to ", std::to_string(item.one->requests), " requests"});
+    if (item.one->requests > 1) {
+      line_.add({linked.members > 0 ? ", for " : ", linked to ", std::to_string(item.one->requests), " requests"});
+    }
   } else if (item.count == 1) {
-    line_.add(", linked");
+    line_.add(relation);
   } else {
-    line_.add({", linked, total ", duration_text(item.sum_ns), ", p50 ", duration_text(linked.times.quantile(50)),
+    line_.add({relation, ", total ", duration_text(item.sum_ns), ", p50 ", duration_text(linked.times.quantile(50)),
                ", max ", duration_text(item.longest_ns)});
+  }
+  if (item.one == nullptr && !linked.tokens.empty()) {
+    line_.add({", ", std::to_string(linked.tokens.prefill), " prefill and ", std::to_string(linked.tokens.decode),
+               " decode tokens"});
   }
   if (item.count > 1 && linked.failed > 0) {
     line_.add(", ");

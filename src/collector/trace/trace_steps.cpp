@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trace/trace_steps.h"
+
+#include "model/row_key.h"
+#include "model/steps.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::size_t kMostRows = 64;  // the step, and spans inside it that are remembered for parts that arrive later
+constexpr std::size_t kMostSums = 16;  // of one request
+constexpr std::size_t kNodeBytes = 128;  // an estimate of the nodes of a list and a map, and malloc's overhead
+constexpr std::string_view kRequestName = "engine.request";
+
+const Process& process_of(const Entry& entry) {
+  static const Process unknown;
+  return entry.process != nullptr && *entry.process ? **entry.process : unknown;
+}
+
+StepCounts::Members& counts_of(StepCounts& counts, bool is_step) { return is_step ? counts.members : counts.inside; }
+
+}  // namespace
+
+std::size_t TraceSteps::KeyHash::operator()(const Key& key) const {
+  __extension__ using Wide = unsigned __int128;
+  const Wide product = static_cast<Wide>(key.process ^ seed ^ (key.is_own_key ? 1U : 0U)) *
+                       ((key.id ^ (seed << 1U)) | (std::uint64_t{1} << 63U));
+  const std::uint64_t hash = static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64U);
+  return (hash ^ key.id) * 0x9e3779b97f4a7c15U;
+}
+
+bool TraceSteps::add_step(const Entry& entry, std::uint32_t marks, std::uint64_t now_ns) {
+  const Key key{number_of(process_of(entry)), entry.span_id};
+  if (by_span_.contains(key)) return false;
+  ++counts_.all;
+  Step& step = steps_.emplace_back();
+  step.key = key;
+  step.id = entry.trace_id;
+  step.arrived_ns = now_ns;
+  if (entry.step != nullptr) {
+    step.told = std::max<std::uint64_t>(entry.step->members, members_of(entry));
+    counts_.dropped += entry.step->dropped;
+  }
+  by_span_[key] = std::prev(steps_.end());
+  if (entry.parent_id == 0 && !entry.trace_id.empty()) roots_.insert(entry.trace_id) = std::prev(steps_.end());
+  add_row(step, entry, marks, true);
+  take_members(step, entry.members);
+  count_bytes(step);
+  // The newest stays, because its parts follow.
+  while (step_bytes_ > most_bytes_ / 2 && steps_.size() > 1) forget(steps_.begin());
+  return true;
+}
+
+void TraceSteps::add_part(const Entry& entry) {
+  const auto found = by_span_.find({number_of(process_of(entry)), entry.span_id});
+  const std::uint64_t members = members_of(entry);
+  if (found == by_span_.end() || entry.number < found->second->next || entry.number > found->second->told ||
+      members > found->second->told - entry.number) {
+    counts_.stray += members;
+    return;
+  }
+  Step& step = *found->second;
+  step.next = entry.number;
+  take_members(step, entry.members);
+  count_bytes(step);
+}
+
+void TraceSteps::take_members(Step& step, std::string_view members) {
+  for (const Row& row : step.rows) join(step, row, members);
+  const std::size_t count = members.size() / sizeof(nopspan_member);
+  step.next += count;
+  step.received += count;
+  step.members += members;
+}
+
+void TraceSteps::add_inside(const Entry& entry, std::uint32_t marks) {
+  if (entry.kind != Kind::span) return;
+  Step& step = **roots_.find(entry.trace_id);
+  const bool has_room = add_row(step, entry, marks, false);
+  if (has_room) {
+    join(step, step.rows.back(), step.members);
+  } else {
+    counts_.inside.all += step.received;
+    counts_.inside.over_limit += step.received;
+  }
+  count_bytes(step);
+}
+
+bool TraceSteps::add_row(Step& step, const Entry& entry, std::uint32_t marks, bool is_step) {
+  const std::uint32_t name = texts_.intern(entry.name);
+  if (name == InternedTexts::kRefused || step.rows.size() >= kMostRows) return false;
+  LinkedSpan span{
+      entry.trace_id, entry.span_id, entry.start_unix_ns, entry.duration_ns, static_cast<std::uint32_t>(step.told),
+      entry.status};
+  if (entry.step != nullptr) span.number = entry.step->number, span.instance = entry.step->instance;
+  step.rows.push_back({name, marks, span, entry.process == nullptr ? nullptr : *entry.process, is_step});
+  return true;
+}
+
+void TraceSteps::join(Step& step, const Row& row, std::string_view members) {
+  for_each_member(members, [&](const nopspan_member& member) {
+    ++counts_of(counts_, row.is_step).all;
+    const Key key{step.key.process, member.request, (member.flags & NOPSPAN_MEMBER_OWN_KEY) != 0};
+    ++*join(request_of(key), row, member);
+  });
+}
+
+// Returns the counter of the member's outcome.
+std::uint64_t* TraceSteps::join(Request& request, const Row& row, const nopspan_member& member) {
+  StepCounts::Members& counts = counts_of(counts_, row.is_step);
+  if (request.is_delivered) return &counts.late;
+  auto& sums = request.sums;
+  auto found = std::find_if(sums.begin(), sums.end(), [&](const auto& sum) {
+    return sum.first->name == row.name && sum.first->is_of_steps == row.is_step && sum.second == row.process;
+  });
+  std::size_t grown = 0;
+  if (found == sums.end()) {
+    if (sums.size() >= kMostSums) return &counts.over_limit;
+    found = sums.insert(sums.end(), {std::make_unique<LinkedSpans>(), row.process});
+    found->first->linked_id = request.key.id;
+    found->first->name = row.name;
+    found->first->is_of_steps = row.is_step;
+    grown = sizeof(LinkedSpans) + 2 * sizeof(sums[0]);
+  }
+  LinkedSpans& sum = *found->first;
+  // A step may have a request several times, for example a member for each sequence of a search.
+  if (sum.members == 0 || sum.last_id != row.span.span_id) grown += sum.add(row.span, linked_kept_);
+  sum.last_id = row.span.span_id;
+  ++sum.members;
+  if (row.is_step) sum.tokens.add(member);
+  request.marks |= row.marks;
+  count(request, grown);
+  return &counts.held;
+}
+
+TraceSteps::Request& TraceSteps::request_of(const Key& key) {
+  if (const auto known = by_key_.find(key); known != by_key_.end()) {
+    Requests& requests = owners_.find(key.process)->second;
+    requests.splice(requests.end(), requests, known->second);
+    return *known->second;
+  }
+  // The process with the most requests makes room.
+  while (request_bytes_ > most_bytes_ / 2 && !most_.empty()) forget_oldest(most_.rbegin()->second);
+  Requests& requests = owners_[key.process];
+  most_.erase({requests.size(), key.process});
+  Request& request = requests.emplace_back();
+  most_.insert({requests.size(), key.process});
+  request.key = key;
+  by_key_.emplace(key, std::prev(requests.end()));
+  count(request, sizeof(Request) + kNodeBytes);
+  return request;
+}
+
+void TraceSteps::count(Request& request, std::size_t bytes) {
+  request.bytes += bytes;
+  request_bytes_ += bytes;
+}
+
+void TraceSteps::forget_oldest(std::uint64_t process) {
+  const auto owner = owners_.find(process);
+  Requests& requests = owner->second;
+  most_.erase({requests.size(), process});
+  end(requests.front());
+  request_bytes_ -= requests.front().bytes;
+  by_key_.erase(requests.front().key);
+  requests.pop_front();
+  if (requests.empty()) {
+    owners_.erase(owner);
+  } else {
+    most_.insert({requests.size(), process});
+  }
+}
+
+// A request that nobody claims.
+void TraceSteps::end(const Request& request) {
+  if (request.is_delivered) return;
+  for (const auto& [sum, process] : request.sums) {
+    StepCounts::Members& counts = counts_of(counts_, sum->is_of_steps);
+    counts.held -= sum->members;
+    counts.unknown += sum->members;
+  }
+  ++(request.key.is_own_key ? counts_.before_attach : counts_.not_ended);
+}
+
+std::uint32_t TraceSteps::claim(const PackedEntry& span, Trace& trace) {
+  const Key key{number_of(*trace.processes()[span.process]), span.span_id};
+  auto found = by_key_.find(key);
+  if (found == by_key_.end()) {
+    // A step of this request that arrives later is late.
+    if (owners_.contains(key.process) && trace.text(span.name) == kRequestName) request_of(key).is_delivered = true;
+    return 0;
+  }
+  Request& request = *found->second;
+  for (auto& [sum, process] : request.sums) {
+    StepCounts::Members& counts = counts_of(counts_, sum->is_of_steps);
+    const std::uint64_t members = sum->members;
+    counts.held -= members;
+    (trace.adopt(std::move(sum), &process) ? counts.joined : counts.over_limit) += members;
+  }
+  request.sums.clear();
+  request.sums.shrink_to_fit();
+  request.is_delivered = true;
+  request_bytes_ -= request.bytes;
+  request.bytes = 0;
+  count(request, sizeof(Request) + kNodeBytes);
+  return request.marks;
+}
+
+void TraceSteps::count_bytes(Step& step) {
+  const std::size_t bytes =
+      sizeof(Step) + 2 * kNodeBytes + step.members.capacity() + step.rows.capacity() * sizeof(Row);
+  step_bytes_ += bytes - step.bytes;
+  step.bytes = bytes;
+}
+
+void TraceSteps::forget(Steps::iterator step) {
+  counts_.missing += step->told - step->received;
+  by_span_.erase(step->key);
+  if (const auto* root = roots_.find(step->id); root != nullptr && *root == step) roots_.erase(step->id);
+  step_bytes_ -= step->bytes;
+  steps_.erase(step);
+}
+
+void TraceSteps::forget_before(std::uint64_t time_ns) {
+  while (!steps_.empty() && steps_.front().arrived_ns < time_ns) forget(steps_.begin());
+}
+
+void TraceSteps::finish() {
+  while (!steps_.empty()) forget(steps_.begin());
+  for (const auto& owner : owners_) {
+    for (const Request& request : owner.second) end(request);
+  }
+  owners_.clear();
+  most_.clear();
+  by_key_.clear();
+  request_bytes_ = 0;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// What an engine's steps (steps.h) did for each of their members. A member names its request by a span, usually
+// engine.request, which ends after many of its steps. Until its trace is delivered, the steps of each request are added
+// up here. Spans inside a step, such as those of a GPU, are added up beside it.
+#pragma once
+
+#include "base/interned_texts.h"
+#include "model/entry.h"
+#include "trace/trace.h"
+#include "trace/trace_ids.h"
+
+#include <nopspan/probes.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+
+struct StepCounts {
+  // It is always true that all = joined + late + unknown + over_limit + held.
+  struct Members {
+    std::uint64_t all = 0;
+    std::uint64_t joined = 0;      // of traces that were delivered with the step
+    std::uint64_t late = 0;        // of requests that had already been delivered
+    std::uint64_t unknown = 0;     // of requests whose span did not arrive
+    std::uint64_t over_limit = 0;  // no memory, or too many sums
+    std::uint64_t held = 0;        // of requests whose span may still arrive
+  };
+
+  std::uint64_t all = 0;      // steps
+  Members members;            // that arrived with their step
+  Members inside;             // of spans inside a step: each has the members of its step
+  std::uint64_t dropped = 0;  // members for which the programs had no memory
+  std::uint64_t missing = 0;  // members that a step has and that did not arrive
+  std::uint64_t stray = 0;    // members that arrived without their step
+  // Requests whose span did not arrive: it began before the attach (the engine named them by keys of its own), or it
+  // has not ended.
+  std::uint64_t before_attach = 0, not_ended = 0;
+};
+
+class TraceSteps {
+ public:
+  // `texts` must outlive this object. `most_bytes` is a limit of the memory, and `linked_kept` as in TraceLimits.
+  TraceSteps(InternedTexts& texts, std::size_t most_bytes, std::size_t linked_kept, std::uint64_t seed)
+      : texts_(texts),
+        most_bytes_(most_bytes),
+        linked_kept_(linked_kept),
+        by_span_(0, KeyHash{seed}),
+        roots_(seed),
+        by_key_(0, KeyHash{seed}) {}
+
+  // Adds a step. Returns false if it is known already. `marks` are those of a trace's entries.
+  bool add_step(const Entry& entry, std::uint32_t marks, std::uint64_t now_ns);
+  // Adds further members of a step.
+  void add_part(const Entry& entry);
+  // Whether a step without a parent has this trace id. All other entries with this id are inside the step.
+  [[nodiscard]] bool is_step(const TraceId& id) { return !steps_.empty() && roots_.find(id) != nullptr; }
+  // Adds an entry inside a step, for which is_step() is true.
+  void add_inside(const Entry& entry, std::uint32_t marks);
+  // Moves what the steps did for the request of this span to the span's trace. Returns the marks of these steps.
+  std::uint32_t claim(const PackedEntry& span, Trace& trace);
+  [[nodiscard]] bool has_requests() const { return !owners_.empty(); }
+  // Forgets the steps that arrived before this time. What is inside them is then no longer recognized.
+  void forget_before(std::uint64_t time_ns);
+  // After the last entry: no request is claimed any more.
+  void finish();
+
+  [[nodiscard]] const StepCounts& counts() const { return counts_; }
+  [[nodiscard]] std::size_t bytes() const { return step_bytes_ + request_bytes_; }
+
+ private:
+  struct Key {
+    std::uint64_t process = 0, id = 0;  // number_of(), and a span's id or an engine's key
+    bool is_own_key = false;
+    friend bool operator==(const Key& a, const Key& b) = default;
+  };
+  struct KeyHash {
+    std::uint64_t seed;
+    std::size_t operator()(const Key& key) const;
+  };
+  // The step, or a span inside it.
+  struct Row {
+    std::uint32_t name, marks;
+    LinkedSpan span;
+    ProcessPointer process;
+    bool is_step;
+  };
+  struct Step {
+    Key key;
+    TraceId id;
+    std::uint64_t arrived_ns = 0;
+    std::uint64_t told = 0, next = 0, received = 0;  // members: those of the step, the end of the last part, and here
+    std::string members;
+    std::vector<Row> rows;  // the step itself is the first
+    std::size_t bytes = 0;
+  };
+  using Steps = std::list<Step>;
+  struct Request {
+    Key key;
+    bool is_delivered = false;
+    std::uint32_t marks = 0;
+    std::vector<std::pair<std::unique_ptr<LinkedSpans>, ProcessPointer>> sums;
+    std::size_t bytes = 0;
+  };
+  // The requests of a process. The one with a step most recently is the last.
+  using Requests = std::list<Request>;
+
+  void take_members(Step& step, std::string_view members);
+  void join(Step& step, const Row& row, std::string_view members);
+  std::uint64_t* join(Request& request, const Row& row, const nopspan_member& member);
+  bool add_row(Step& step, const Entry& entry, std::uint32_t marks, bool is_step);
+  void count_bytes(Step& step);
+  void forget(Steps::iterator step);
+  Request& request_of(const Key& key);
+  void forget_oldest(std::uint64_t process);
+  void end(const Request& request);
+  void count(Request& request, std::size_t bytes);
+
+  InternedTexts& texts_;
+  std::size_t most_bytes_, linked_kept_;
+  Steps steps_;  // in the order of their arrival
+  std::unordered_map<Key, Steps::iterator, KeyHash> by_span_;
+  TraceIdTable<Steps::iterator> roots_;  // steps without a parent
+  std::unordered_map<std::uint64_t, Requests> owners_;
+  std::set<std::pair<std::size_t, std::uint64_t>> most_;  // number of requests, process
+  std::unordered_map<Key, Requests::iterator, KeyHash> by_key_;
+  std::size_t step_bytes_ = 0, request_bytes_ = 0;
+  StepCounts counts_;
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,404 @@
+// SPDX-License-Identifier: Apache-2.0
+// Steps, their members, and what is inside them, in traces.
+#include "assembled_traces.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Pair;
+using testing::SizeIs;
+using testing::UnorderedElementsAre;
+
+nopspan_step facts_of(unsigned members) {
+  nopspan_step facts{};
+  facts.members = members;
+  facts.decode_tokens = members;
+  facts.instance = 2;
+  facts.number = 70;
+  return facts;
+}
+
+// The request number `number`, whose span has that id.
+Entry request_of(std::uint8_t number) {
+  Entry entry = span_of(number, 0, "engine.request");
+  entry.trace_id = trace_number(number);
+  entry.root_id = number;
+  return entry;
+}
+
+Entry inside_of(const Entry& step, std::uint64_t id, std::string_view name = "llama.gpu") {
+  Entry entry = span_of(id, step.span_id, name);
+  entry.trace_id = step.trace_id;
+  entry.duration_ns = kMillisecond / 2;
+  return entry;
+}
+
+TEST(TraceSteps, AreAddedUpInTheRequestsOfTheirMembers) {
+  Assembly assembly;
+  assembly.encodes = true;
+  const nopspan_step two = facts_of(2), one = facts_of(1);
+  const std::string both = members_for({1, 2}), first = members_for({1});
+  for (std::uint64_t id = 100; id < 110; ++id) {
+    assembly.add(id == 105 ? step_of(id, first, one) : step_of(id, both, two));
+  }
+  assembly.add(request_of(1));
+  assembly.add(request_of(2));
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(2)) << "no traces of their own";
+  EXPECT_THAT(assembly.seen[0].linked, ElementsAre(Pair("engine.step", Pair(1, 10))));
+  EXPECT_THAT(assembly.seen[1].linked, ElementsAre(Pair("engine.step", Pair(2, 9))));
+  const auto& json = assembly.seen[0].json["linked"][0];
+  EXPECT_EQ(json["decode_tokens"], 10);
+  EXPECT_EQ(json["prefill_tokens"], 0);
+  EXPECT_EQ(json["sum_ns"], 10 * kMillisecond);
+  const StepCounts& counts = assembly.assembler.step_counts();
+  EXPECT_EQ(counts.all, 10U);
+  EXPECT_EQ(counts.members.joined, 19U);
+  EXPECT_EQ(assembly.assembler.counts().steps, 10U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceSteps, HaveNumbersWhenTheyAreKeptOneByOne) {
+  TraceLimits limits;
+  limits.linked_kept = 3;
+  Assembly assembly(limits);
+  assembly.encodes = true;
+  const nopspan_step facts = facts_of(1);
+  const std::string members = members_for({1});
+  for (std::uint64_t id = 100; id < 105; ++id) assembly.add(step_of(id, members, facts));
+  assembly.add(request_of(1));
+  assembly.assembler.finish();
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  const auto& spans = assembly.seen[0].json["linked"][0]["spans"];
+  ASSERT_THAT(spans, SizeIs(3));
+  EXPECT_EQ(spans[0]["number"], 70);
+  EXPECT_EQ(spans[0]["instance"], 2);
+  EXPECT_EQ(spans[0]["requests"], 1);
+}
+
+TEST(TraceSteps, LoseNoneOfAThousandMembers) {
+  Assembly assembly;
+  std::vector<std::uint64_t> requests(1024);
+  std::iota(requests.begin(), requests.end(), 1000);
+  const nopspan_step facts = facts_of(1024);
+  const std::string first = members_for({requests.begin(), requests.begin() + 512});
+  const std::string second = members_for({requests.begin() + 512, requests.end()});
+  for (std::uint64_t id = 100; id < 120; ++id) {
+    assembly.add(inside_of(step_of(id, first, facts), id + 50));
+    assembly.add(step_of(id, first, facts));
+    assembly.add(part_of(id, second, 512));
+    ASSERT_TRUE(assembly.adds_up());
+  }
+  for (const std::uint64_t request : requests) {
+    Entry entry = span_of(request, 0, "engine.request");
+    for (std::size_t i = 0; i < 8; ++i) entry.trace_id.bytes[i] = static_cast<unsigned char>(request >> (8 * i));
+    assembly.add(entry);
+  }
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1024));
+  for (const Seen& seen : assembly.seen) {
+    EXPECT_THAT(seen.linked, UnorderedElementsAre(Pair("engine.step", Pair(testing::_, 20)),
+                                                  Pair("llama.gpu", Pair(testing::_, 20))));
+  }
+  const StepCounts& counts = assembly.assembler.step_counts();
+  EXPECT_EQ(counts.members.joined, 20U * 1024U);
+  EXPECT_EQ(counts.inside.joined, 20U * 1024U);
+  EXPECT_EQ(counts.missing + counts.stray + counts.members.unknown, 0U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceSteps, AreNeverTracesWhateverIsInsideThem) {
+  Assembly assembly;
+  const nopspan_step none = facts_of(0);
+  const Entry step = step_of(100, "", none);
+  for (const Entry& entry : {inside_of(step, 101), inside_of(inside_of(step, 101), 102), step, inside_of(step, 103)}) {
+    assembly.add(entry);
+  }
+  Entry event = event_of(100);
+  event.trace_id = step.trace_id;
+  assembly.add(event);
+  Entry of_before = linked_span(200, "", "engine.step");  // by a library without members
+  assembly.add(inside_of(of_before, 201));
+  assembly.add(of_before);
+  Entry in_doubt = linked_span(300, "", "engine.step");
+  in_doubt.flags = NOPSPAN_FLAG_ORPHAN;
+  assembly.add(in_doubt);
+  assembly.wait(20 * kSecond);
+  assembly.assembler.finish();
+  EXPECT_THAT(assembly.seen, IsEmpty());
+  EXPECT_EQ(assembly.assembler.counts().steps, 8U);
+  EXPECT_EQ(assembly.assembler.counts().unfinished, 0U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceSteps, ShareWhatIsInsideThemWithTheirMembers) {
+  for (const bool is_before : {false, true}) {
+    Assembly assembly;
+    assembly.draws = true;
+    const nopspan_step facts = facts_of(2);
+    const std::string members = members_for({1, 2});
+    const Entry step = step_of(100, members, facts);
+    if (!is_before) assembly.add(step);
+    assembly.add(inside_of(step, 101));
+    assembly.add(inside_of(step, 102));
+    assembly.add(inside_of(step, 103, "llama.copy"));
+    if (is_before) assembly.add(step);
+    assembly.add(request_of(1));
+    assembly.add(request_of(2));
+    assembly.wait(2 * kSecond);
+    ASSERT_THAT(assembly.seen, SizeIs(2));
+    EXPECT_THAT(assembly.seen[1].linked, ElementsAre(Pair("engine.step", Pair(2, 1)), Pair("llama.copy", Pair(2, 1)),
+                                                     Pair("llama.gpu", Pair(2, 2))));
+    EXPECT_THAT(assembly.seen[0].text, HasSubstr("2 × llama.gpu, in steps, total 1.00 ms"));
+    EXPECT_THAT(assembly.seen[0].text, HasSubstr("engine.step, 0 prefill and 1 decode tokens"));
+    EXPECT_TRUE(assembly.adds_up());
+  }
+}
+
+TEST(TraceSteps, WithLinksInsteadOfMembersShareWhatIsInsideThem) {
+  Assembly assembly;
+  const std::string links = links_to({{trace_number(1), 1}});
+  const Entry step = linked_span(100, links);
+  assembly.add(inside_of(step, 101));
+  assembly.add(step);
+  assembly.add(request_of(1));
+  assembly.wait(20 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].linked,
+              UnorderedElementsAre(Pair("engine.step", Pair(1, 1)), Pair("llama.gpu", Pair(1, 1))));
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceSteps, CountsRequestsThatBeganBeforeTheAttach) {
+  Assembly assembly;
+  const nopspan_step facts = facts_of(2);
+  const std::string own_keys = members_for({7, 8}, true), running = members_for({1, 2});
+  assembly.add(step_of(100, own_keys, facts));
+  assembly.add(step_of(101, own_keys, facts));
+  assembly.add(step_of(102, running, facts));
+  assembly.add(request_of(1));
+  assembly.wait(20 * kSecond);
+  EXPECT_EQ(assembly.assembler.step_counts().members.held, 5U);
+  assembly.assembler.finish();
+  const StepCounts& counts = assembly.assembler.step_counts();
+  EXPECT_EQ(counts.before_attach, 2U);
+  EXPECT_EQ(counts.not_ended, 1U);
+  EXPECT_EQ(counts.members.unknown, 5U);
+  EXPECT_EQ(counts.members.joined, 1U);
+  EXPECT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceSteps, AreLateAfterTheirRequestWasDelivered) {
+  Assembly assembly;
+  const nopspan_step facts = facts_of(2);
+  const std::string members = members_for({1, 2});
+  assembly.add(step_of(100, members, facts));
+  assembly.add(request_of(1));
+  assembly.wait(2 * kSecond);
+  assembly.add(request_of(3));  // without a step so far
+  assembly.wait(2 * kSecond);
+  const std::string more = members_for({1, 3});
+  assembly.add(step_of(101, more, facts));
+  assembly.assembler.finish();
+  EXPECT_EQ(assembly.assembler.step_counts().members.late, 2U);
+  EXPECT_EQ(assembly.assembler.step_counts().not_ended, 1U) << "request 2 only";
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceSteps, CountsMembersThatDoNotArrive) {
+  Assembly assembly;
+  nopspan_step facts = facts_of(6);
+  facts.dropped = 5;
+  const std::string members = members_for({1, 2});
+  assembly.add(part_of(99, members, 0));  // of a step that did not arrive
+  assembly.add(step_of(100, members, facts));
+  assembly.add(part_of(100, members, 4));  // a part before it was lost
+  assembly.add(part_of(100, members, 2));  // not in order
+  assembly.add(part_of(100, members, 5));  // more than the step has
+  assembly.add(part_of(100, members, UINT64_MAX));
+  Entry of_other = part_of(100, members, 4);
+  const ProcessPointer other = process_number(8);
+  of_other.process = &other;
+  assembly.add(of_other);
+  assembly.wait(5 * kSecond);
+  const StepCounts& counts = assembly.assembler.step_counts();
+  EXPECT_EQ(counts.members.all, 4U);
+  EXPECT_EQ(counts.missing, 2U);
+  EXPECT_EQ(counts.stray, 10U);
+  EXPECT_EQ(counts.dropped, 5U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceSteps, CountOnceForARequestThatIsAMemberTwice) {
+  Assembly assembly;
+  assembly.encodes = true;
+  const nopspan_step facts = facts_of(3);
+  const std::string members = members_for({1, 2, 1});
+  assembly.add(step_of(100, members, facts));
+  assembly.add(step_of(100, members, facts));  // the same step again
+  assembly.add(request_of(1));
+  assembly.assembler.finish();
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].json["linked"][0]["count"], 1);
+  EXPECT_EQ(assembly.seen[0].json["linked"][0]["decode_tokens"], 2);
+  EXPECT_EQ(assembly.assembler.counts().duplicates, 1U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceSteps, AreOfTheRequestsOfTheirProcessOnly) {
+  Assembly assembly;
+  const nopspan_step facts = facts_of(1);
+  const std::string members = members_for({1});
+  Entry step = step_of(100, members, facts);
+  const ProcessPointer other = process_number(8);
+  step.process = &other;
+  assembly.add(step);
+  assembly.add(request_of(1));
+  assembly.assembler.finish();
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].linked, IsEmpty());
+}
+
+TEST(TraceSteps, InsideATraceAreInItAndInTheRequestsOfTheirMembers) {
+  Assembly assembly;
+  assembly.encodes = true;
+  const nopspan_step facts = facts_of(1);
+  const std::string members = members_for({1});
+  Entry step = step_of(101, members, facts);
+  step.trace_id = trace_number(9);
+  step.parent_id = 100;
+  Entry loop = span_of(100, 0, "engine.loop");
+  loop.trace_id = trace_number(9);
+  Entry gpu = inside_of(step, 102);
+  for (const Entry& entry : {gpu, step, loop, request_of(1)}) assembly.add(entry);
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(2));
+  EXPECT_THAT(assembly.seen[0].parents, SizeIs(3));
+  EXPECT_EQ(assembly.seen[0].json["spans"][1]["step"]["number"], 70);
+  EXPECT_THAT(assembly.seen[1].linked, ElementsAre(Pair("engine.step", Pair(1, 1))));
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceSteps, MarkTheRequestsOfTheirMembers) {
+  Assembly assembly({}, [](const Entry& entry) { return entry.failed() ? 2U : 1U; });
+  const nopspan_step facts = facts_of(1);
+  const std::string members = members_for({1});
+  Entry failed = step_of(100, members, facts);
+  failed.status = kError;
+  assembly.add(failed);
+  assembly.add(request_of(1));
+  assembly.assembler.finish();
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_EQ(assembly.seen[0].marks, 3U);
+}
+
+TEST(TraceSteps, AreBounded) {
+  TraceLimits limits;
+  limits.bytes = 1U << 20U;
+  limits.linked_kept = 100;
+  Assembly assembly(limits);
+  std::mt19937_64 random(3);  // NOLINT: the same in every run
+  const nopspan_step facts = facts_of(512);
+  for (std::uint64_t id = 100; id < 700; ++id) {
+    std::vector<std::uint64_t> requests(512);
+    for (std::uint64_t& request : requests) request = random();
+    const std::string members = members_for(requests, id % 2 == 0);
+    const Entry step = step_of(id, members, facts);
+    assembly.add(step);
+    for (std::uint64_t inside = 0; inside < id % 100; ++inside) assembly.add(inside_of(step, 1000 + inside));
+    if (id % 10 == 0) assembly.wait(100 * kMillisecond);
+    ASSERT_LE(assembly.assembler.bytes(), (1U << 20U) + 100'000U);
+    ASSERT_TRUE(assembly.adds_up());
+  }
+  assembly.assembler.finish();
+  EXPECT_TRUE(assembly.adds_up());
+  EXPECT_EQ(assembly.assembler.step_counts().members.held, 0U);
+  EXPECT_GT(assembly.assembler.step_counts().before_attach, 1000U);
+}
+
+TEST(TraceSteps, OfAProcessWithManyRequestsDoNotDisplaceThoseOfOthers) {
+  TraceLimits limits;
+  limits.bytes = 1U << 20U;
+  Assembly assembly(limits);
+  const nopspan_step facts = facts_of(1), many = facts_of(512);
+  const std::string members = members_for({1});
+  assembly.add(step_of(100, members, facts));
+  const ProcessPointer hostile = process_number(66);
+  for (std::uint64_t id = 200; id < 300; ++id) {
+    std::vector<std::uint64_t> requests(512);
+    std::iota(requests.begin(), requests.end(), id * 1000);
+    const std::string theirs = members_for(requests);
+    Entry step = step_of(id, theirs, many);
+    step.process = &hostile;
+    assembly.add(step);
+  }
+  assembly.add(request_of(1));
+  assembly.assembler.finish();
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].linked, ElementsAre(Pair("engine.step", Pair(1, 1))));
+}
+
+// Whatever the order in which the entries of several threads arrive, each member is counted exactly once.
+TEST(TraceSteps, AddUpWhateverTheOrderAndTheLoss) {
+  for (unsigned seed = 0; seed < 100; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    const auto one_in = [&](unsigned n) { return random() % n == 0; };
+    Assembly assembly;
+    std::vector<std::vector<Entry>> threads(3);
+    std::deque<std::string> members;
+    std::deque<nopspan_step> facts;
+    for (std::uint8_t number = 1; number <= 20; ++number) threads[0].push_back(request_of(number));
+    for (std::uint64_t id = 100; id < 140; ++id) {
+      std::vector<std::uint64_t> requests;
+      for (std::uint64_t request = 1; request <= 20; ++request) {
+        if (one_in(2)) requests.push_back(request);
+      }
+      const auto half = requests.begin() + static_cast<std::ptrdiff_t>(requests.size() / 2);
+      const std::string& first = members.emplace_back(members_for({requests.begin(), half}));
+      const std::string& second = members.emplace_back(members_for({half, requests.end()}));
+      const Entry step = step_of(id, first, facts.emplace_back(facts_of(static_cast<unsigned>(requests.size()))));
+      if (!one_in(8)) threads[1].push_back(step);
+      if (!one_in(8)) threads[1].push_back(part_of(id, second, static_cast<std::uint64_t>(half - requests.begin())));
+      if (!one_in(8)) threads[2].push_back(inside_of(step, id + 100));
+    }
+    std::vector<std::size_t> next(threads.size());
+    for (std::size_t left = threads[0].size() + threads[1].size() + threads[2].size(); left > 0; --left) {
+      std::size_t thread = random() % 3;
+      while (next[thread] == threads[thread].size()) thread = (thread + 1) % 3;
+      assembly.add(threads[thread][next[thread]++]);
+      if (one_in(6)) assembly.wait(50 * kMillisecond);
+      ASSERT_TRUE(assembly.adds_up());
+    }
+    assembly.wait(20 * kSecond);
+    assembly.assembler.finish();
+    EXPECT_TRUE(assembly.adds_up());
+    std::uint64_t told = 0;
+    for (const Entry& entry : threads[1]) told += entry.step == nullptr ? 0 : entry.step->members;
+    const StepCounts& counts = assembly.assembler.step_counts();
+    EXPECT_EQ(counts.members.all + counts.missing, told);
+    EXPECT_THAT(assembly.seen, SizeIs(testing::Ge(20U)));
+    for (const Seen& seen : assembly.seen) {
+      const bool is_request = seen.id.bytes[0] != 0;
+      EXPECT_EQ(seen.end, is_request ? TraceEnd::finished : TraceEnd::unfinished) << "what was inside a lost step";
+    }
+  }
+}
+
+}  // namespace
+}  // namespace nopspan::collector
