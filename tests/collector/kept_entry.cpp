@@ -61,6 +61,11 @@ std::string any_attributes(std::mt19937_64& random, bool of_event) {
 
 KeptEntry::KeptEntry(const Entry& entry) : span_(entry), process_(entry.process == nullptr ? nullptr : *entry.process) {
   for (const auto text : kTexts) span_.*text = texts_.emplace_back(entry.*text);
+  span_.members = texts_.emplace_back(entry.members);
+  if (entry.step != nullptr) {
+    step_ = *entry.step;
+    span_.step = &step_;
+  }
   span_.process = &process_;
 }
 
@@ -72,6 +77,11 @@ std::string KeptEntry::difference(const Entry& other) const {
   for (std::size_t i = 0; i < std::size(kTexts); ++i) {
     compare(kTextNames[i], hex_text(span_.*kTexts[i]), hex_text(other.*kTexts[i]));
   }
+  compare("members", hex_text(span_.members), hex_text(other.members));
+  const auto step_text = [](const nopspan_step* step) {
+    return step == nullptr ? "none" : hex_text({reinterpret_cast<const char*>(step), sizeof(*step)});
+  };
+  compare("step", step_text(span_.step), step_text(other.step));
   compare("kind", static_cast<int>(span_.kind), static_cast<int>(other.kind));
   compare("status", static_cast<int>(span_.status), static_cast<int>(other.status));
   compare("flags", span_.flags, other.flags);
@@ -176,6 +186,39 @@ KeptEntry chat_span(const ProcessPointer& process) {
   entry.sequence_id = 0xaabbccddeeff0011U;
   entry.sequence = 5;
   entry.process = &process;
+  return KeptEntry(entry);
+}
+
+KeptEntry any_step(std::mt19937_64& random, const std::vector<ProcessPointer>& processes,
+                   std::vector<nopspan_member>& members) {
+  Entry entry = any_span(random, processes).entry();
+  entry.links = {};
+  entry.kind = random() % 4 == 0 ? Kind::part : Kind::span;
+  entry.process = &processes[random() % processes.size()];
+  nopspan_step step{};
+  if (entry.kind == Kind::span) {
+    for (nopspan_member& member : members) {
+      member.context_tokens += member.prefill_tokens + member.decode_tokens;
+      if (random() % 8 == 0) member.prefill_tokens = static_cast<unsigned>(random());
+      if (random() % 8 == 0) member.accepted_tokens = static_cast<unsigned short>(random());
+    }
+    std::erase_if(members, [&](const nopspan_member&) { return random() % 16 == 0; });
+    while (random() % 4 != 0) {
+      nopspan_member member{};
+      member.request = any_number(random);
+      member.flags = random() % 2 == 0 ? NOPSPAN_MEMBER_OWN_KEY : 0;
+      members.insert(members.begin() + static_cast<std::ptrdiff_t>(random() % (members.size() + 1)), member);
+    }
+    if (members.size() > 1 && random() % 4 == 0) std::swap(members.front(), members.back());
+    step.size = static_cast<unsigned>(random());
+    step.kind = static_cast<unsigned>(random() % 4);
+    step.number = any_number(random);
+    step.members = static_cast<unsigned>(members.size() + random() % 4);
+    step.prefill_tokens = any_number(random);
+    step.device_ns = any_number(random);
+    entry.step = &step;
+  }
+  entry.members = {reinterpret_cast<const char*>(members.data()), members.size() * sizeof(nopspan_member)};
   return KeptEntry(entry);
 }
 

@@ -5,6 +5,8 @@
 #include "model/entry.h"
 #include "model/source.h"
 
+#include <nopspan/probes.h>
+
 #include <cstdint>
 #include <deque>
 #include <random>
@@ -25,6 +27,7 @@ class KeptEntry {
  private:
   nopspan::collector::Entry span_;
   nopspan::collector::ProcessPointer process_;
+  nopspan_step step_{};
   std::deque<std::string> texts_;
 };
 
@@ -45,6 +48,9 @@ std::string integer_attribute(std::string_view key, std::int64_t value, bool of_
 
 // A span with most of the fields that a GenAI span can have.
 KeptEntry chat_span(const nopspan::collector::ProcessPointer& process);
+// A step or a part of one, with random facts. `members` are those of the step before, and are changed a little.
+KeptEntry any_step(std::mt19937_64& random, const std::vector<nopspan::collector::ProcessPointer>& processes,
+                   std::vector<nopspan_member>& members);
 // A span with some fields, each with a random value. Its attributes may repeat some of these fields, with equal or
 // different values.
 KeptEntry any_span(std::mt19937_64& random, const std::vector<nopspan::collector::ProcessPointer>& processes);

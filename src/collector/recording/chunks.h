@@ -15,11 +15,11 @@
 
 namespace nopspan::collector {
 
-enum class ChunkKind : std::uint32_t { about = 1, traces = 2, logs = 3, metrics = 4, ledger = 5, end = 6 };
+enum class ChunkKind : std::uint32_t { about = 1, traces = 2, logs = 3, metrics = 4, ledger = 5, end = 6, steps = 7 };
 
 struct Chunk {
   ChunkKind kind = ChunkKind::about;
-  std::uint32_t entries = 0;       // number of spans, events, retries and gauges in it
+  std::uint32_t entries = 0;       // number of spans, events, retries, gauges and parts in it
   std::uint64_t time_unix_ns = 0;  // when it was written, by the source's clock
   std::string_view payload;
 };

@@ -21,6 +21,11 @@ class OtlpReader {
   // Calls `each` with every entry, whose texts are valid during the call. Returns false if `message` is malformed;
   // `each` has then been called for the entries before the error.
   bool read(Signal signal, std::string_view message, const Each& each);
+  // The process of a Resource. Throws protozero::exception if it is malformed.
+  const ProcessPointer& process_of(std::string_view resource) {
+    read_resource(resource);
+    return process_;
+  }
 
  private:
   void read_resource_spans(std::string_view message, const Each& each);

@@ -191,6 +191,12 @@ void Recorder::on_entry(const Entry& entry) {
     begin();
     now_ = flushed_at_ = ledger_at_ = entry.start_unix_ns + entry.duration_ns;
   }
+  if (is_recorded_step(entry)) {
+    steps_.add(entry);
+    ++pending_steps_[entry.kind];
+    if (steps_.bytes() >= chunk_bytes_) flush();
+    return;
+  }
   const auto signal = static_cast<std::size_t>(signal_of(entry.kind));
   encoders_[signal].add(entry);
   ++pending_[signal][entry.kind];
@@ -214,9 +220,11 @@ void Recorder::on_tick(std::uint64_t now_unix_ns) {
   post_ledger();
 }
 
-// Logs come before spans, so that a reader that assembles traces already has a span's events when the span arrives.
+// Logs and steps come before spans, so that a reader that assembles traces already has a span's events and steps when
+// the span arrives.
 void Recorder::flush() {
   flush_signal(Signal::logs);
+  flush_chunk(ChunkKind::steps, steps_, pending_steps_);
   flush_signal(Signal::traces);
   flush_signal(Signal::metrics);
   flushed_at_ = now_;
@@ -224,10 +232,10 @@ void Recorder::flush() {
 
 class Recorder::EntryChunk : public Output::Block {
  public:
-  EntryChunk(Recorder& recorder, Signal signal, std::uint64_t time_unix_ns, const EntryCounts& counts,
+  EntryChunk(Recorder& recorder, ChunkKind kind, std::uint64_t time_unix_ns, const EntryCounts& counts,
              std::string message, std::vector<OtlpEncoder::Share> shares)
       : recorder_(recorder),
-        signal_(signal),
+        kind_(kind),
         time_unix_ns_(time_unix_ns),
         counts_(counts),
         message_(std::move(message)),
@@ -235,7 +243,7 @@ class Recorder::EntryChunk : public Output::Block {
 
   bool write(Writing& /*writing*/) override {
     recorder_.make_room(message_.size(), time_unix_ns_);
-    if (!recorder_.write({chunk_kind(signal_), static_cast<std::uint32_t>(counts_.all()), time_unix_ns_, message_})) {
+    if (!recorder_.write({kind_, static_cast<std::uint32_t>(counts_.all()), time_unix_ns_, message_})) {
       return false;
     }
     recorder_.part_has_entries_ = true;
@@ -253,7 +261,7 @@ class Recorder::EntryChunk : public Output::Block {
 
  private:
   Recorder& recorder_;
-  const Signal signal_;
+  const ChunkKind kind_;
   const std::uint64_t time_unix_ns_;
   const EntryCounts counts_;
   const std::string message_;
@@ -295,12 +303,17 @@ class Recorder::End : public Output::Block {
 
 void Recorder::flush_signal(Signal signal) {
   const auto index = static_cast<std::size_t>(signal);
-  if (encoders_[index].entries() == 0) return;
+  flush_chunk(chunk_kind(signal), encoders_[index], pending_[index]);
+}
+
+template <class Encoder>
+void Recorder::flush_chunk(ChunkKind kind, Encoder& encoder, EntryCounts& pending) {
+  if (encoder.entries() == 0) return;
   std::string message;
-  auto shares = encoders_[index].finish(message);
-  const EntryCounts counts = std::exchange(pending_[index], {});
+  auto shares = encoder.finish(message);
+  const EntryCounts counts = std::exchange(pending, {});
   const std::size_t bytes = message.size();
-  auto chunk = std::make_unique<EntryChunk>(*this, signal, now_, counts, std::move(message), shares);
+  auto chunk = std::make_unique<EntryChunk>(*this, kind, now_, counts, std::move(message), shares);
   if (output_.post(std::move(chunk), bytes)) return;
   add(refused_, shares);
   {

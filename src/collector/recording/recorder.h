@@ -11,6 +11,7 @@
 #include "model/source.h"
 #include "recording/chunks.h"
 #include "recording/otlp_spans.h"
+#include "recording/recorded_steps.h"
 
 #include <sys/types.h>
 
@@ -94,6 +95,8 @@ class Recorder : public Sink {
   void keep_total(std::uint64_t bytes);
   bool begin_file();
   void flush();
+  template <class Encoder>
+  void flush_chunk(ChunkKind kind, Encoder& encoder, EntryCounts& pending);
   void flush_signal(Signal signal);
   bool write_about(std::uint64_t time_unix_ns);
   void post_ledger(bool is_last = false);
@@ -119,7 +122,9 @@ class Recorder : public Sink {
   const Source* source_ = nullptr;
   std::array<OtlpEncoder, kSignals> encoders_ = {OtlpEncoder(Signal::traces), OtlpEncoder(Signal::logs),
                                                  OtlpEncoder(Signal::metrics)};
+  StepEncoder steps_;
   std::array<EntryCounts, kSignals> pending_;
+  EntryCounts pending_steps_;
   static constexpr std::size_t kChunkBytes = 1U << 20U;
   std::size_t chunk_bytes_ = kChunkBytes;  // a chunk is written when it has this size
   std::uint64_t flushed_at_ = 0, ledger_at_ = 0;

@@ -101,11 +101,10 @@ void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
     case ChunkKind::about:
       return read_about(chunk);
     case ChunkKind::traces:
-      return read_entries(Signal::traces, chunk, sink);
     case ChunkKind::logs:
-      return read_entries(Signal::logs, chunk, sink);
     case ChunkKind::metrics:
-      return read_entries(Signal::metrics, chunk, sink);
+    case ChunkKind::steps:
+      return read_entries(chunk, sink);
     case ChunkKind::ledger:
       return read_ledger(chunk);
     case ChunkKind::end:
@@ -114,9 +113,9 @@ void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
   // Other kinds of a later recorder are ignored.
 }
 
-void Recording::read_entries(Signal signal, const Chunk& chunk, Sink& sink) {
+void Recording::read_entries(const Chunk& chunk, Sink& sink) {
   std::uint64_t entries = 0;
-  const bool is_whole = otlp_.read(signal, chunk.payload, [&](const Entry& entry) {
+  const auto each = [&](const Entry& entry) {
     ++entries;
     Tally& tally = tally_of(*entry.process);
     ++(part_ < ledger_part_ ? tally.before : tally.delivered);
@@ -125,7 +124,11 @@ void Recording::read_entries(Signal signal, const Chunk& chunk, Sink& sink) {
     } else {
       deliver(entry, sink);
     }
-  });
+  };
+  const bool is_whole = chunk.kind == ChunkKind::steps    ? steps_.read(chunk.payload, otlp_, each)
+                        : chunk.kind == ChunkKind::traces ? otlp_.read(Signal::traces, chunk.payload, each)
+                        : chunk.kind == ChunkKind::logs   ? otlp_.read(Signal::logs, chunk.payload, each)
+                                                          : otlp_.read(Signal::metrics, chunk.payload, each);
   if (is_whole) return;
   ++invalid_;
   invalid_entries_ += chunk.entries - std::min<std::uint64_t>(chunk.entries, entries);

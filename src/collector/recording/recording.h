@@ -6,6 +6,7 @@
 #include "model/source.h"
 #include "recording/chunks.h"
 #include "recording/otlp_reader.h"
+#include "recording/recorded_steps.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -50,7 +51,7 @@ class Recording : public Source {
 
   void read_chunk(const Chunk& chunk, Sink& sink);
   void deliver(const Entry& entry, Sink& sink) const;
-  void read_entries(Signal signal, const Chunk& chunk, Sink& sink);
+  void read_entries(const Chunk& chunk, Sink& sink);
   void begin_recording(const std::string& id);
   void read_about(const Chunk& chunk);
   void read_ledger(const Chunk& chunk);
@@ -62,6 +63,7 @@ class Recording : public Source {
   ChunkReader reader_;
   Filter filter_;
   OtlpReader otlp_;
+  StepReader steps_;
   bool is_filtered_;
   bool is_stopped_ = false;  // before the end of the file
   bool is_closed_ = true;    // no recording is being read
