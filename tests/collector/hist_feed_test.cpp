@@ -5,6 +5,9 @@
 #include "invented_spans.h"
 #include "kept_entry.h"
 
+#include <nopspan/probes.h>
+#include <nlohmann/json.hpp>
+
 #include <gtest/gtest.h>
 
 #include <string>
@@ -217,6 +220,29 @@ TEST_F(HistFeedTest, LetsTheSourceDropNothingThatItWouldCount) {
   EXPECT_EQ(filter.slower_than_ns, 0U);
   options.of = find_quantity("duration");
   EXPECT_EQ(filter_for_source(options).name, "calculator");
+}
+
+TEST_F(HistFeedTest, CountsTokensAndRequestsOfSteps) {
+  nopspan_step facts{};
+  facts.members = 5;
+  facts.dropped = 1;
+  facts.prefill_tokens = 30;
+  facts.decode_tokens = 4;
+  Entry step = invented("engine.step", "");
+  step.step = &facts;
+  const std::pair<const char*, std::uint64_t> quantities[] = {
+      {"step-tokens", 34}, {"step-prefill", 30}, {"step-decode", 4}, {"batch-size", 6}};
+  for (const auto& [of, value] : quantities) {
+    HistFeed feed(source_, options_of(of), {});
+    feed.on_entry(step);
+    feed.on_entry(invented("engine.step", ""));  // without the facts of a step
+    ASSERT_EQ(feed.table().rows.size(), 1U) << of;
+    EXPECT_EQ(feed.table().rows.begin()->second.times.maximum(), value) << of;
+    EXPECT_EQ(feed.table().rows.begin()->second.times.count(), 1U) << of;
+    const nlohmann::ordered_json json = to_json(feed.table());
+    EXPECT_EQ(json["rows"][0]["histogram"]["unit"], find_quantity(of)->unit);
+    EXPECT_EQ(to_json(hist_table_from_json(json)), json);
+  }
 }
 
 TEST_F(HistFeedTest, PublishesEverythingAfterEachInterval) {

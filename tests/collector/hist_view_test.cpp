@@ -47,6 +47,14 @@ TEST(HistView, ShowsAFewOctavesByHalves) {
       << text;
 }
 
+TEST(HistView, ShowsNumbersWithoutAUnitOfTime) {
+  HistTable table = table_of("engine.step", {1024, 3000});
+  table.of = find_quantity("step-tokens");
+  const std::string text = to_text(table, ascii(44));
+  EXPECT_THAT(text, HasSubstr("Tokens of engine steps, by name"));
+  EXPECT_THAT(text, HasSubstr("p50 1032  p90 3000  p99 3000  min 1024  max 3000  mean 2012"));
+}
+
 TEST(HistView, ShowsManyOctavesWhole) {
   const auto bars = bars_in(to_text(table_of("llm.chat", {1, 1'000'000}), ascii()));
   ASSERT_EQ(bars.size(), 20U);

@@ -122,14 +122,14 @@ std::uint64_t LogLinear::in_bucket(std::size_t bucket) const {
   return (*octaves_[bucket >> kSubBits])[bucket % kInOctave];
 }
 
-nlohmann::ordered_json to_json(const LogLinear& histogram) {
+nlohmann::ordered_json to_json(const LogLinear& histogram, const char* unit) {
   nlohmann::ordered_json buckets = nlohmann::ordered_json::array();
   for (std::size_t bucket = 0; bucket < LogLinear::kBuckets; ++bucket) {
     const std::uint64_t times = histogram.in_bucket(bucket);
     if (times != 0) buckets.push_back({LogLinear::lower_bound_of(bucket), times});
   }
   const bool none = histogram.count() == 0;
-  return {{"unit", "ns"},
+  return {{"unit", unit},
           {"sub_bits", LogLinear::kSubBits},
           {"buckets", std::move(buckets)},
           {"count", histogram.count()},
@@ -138,10 +138,12 @@ nlohmann::ordered_json to_json(const LogLinear& histogram) {
           {"max", histogram.maximum()}};
 }
 
-LogLinear log_linear_from_json(const nlohmann::ordered_json& json) {
+LogLinear log_linear_from_json(const nlohmann::ordered_json& json, const char* unit) {
   if (!json.is_object()) refuse("it must be an object");
-  const auto unit = json.find("unit");
-  if (unit == json.end() || *unit != "ns") refuse(R"("unit" must be "ns")");
+  const auto found = json.find("unit");
+  if (found == json.end() || *found != unit) {
+    refuse(std::string(R"("unit" must be ")") + unit + '"');
+  }
   if (unsigned_at(json, "sub_bits") != LogLinear::kSubBits) {
     refuse("\"sub_bits\" must be " + std::to_string(LogLinear::kSubBits));
   }

@@ -66,11 +66,11 @@ class LogLinear {
   std::uint64_t count_ = 0, sum_ = 0, maximum_ = 0, minimum_ = UINT64_MAX;
 };
 
-// {"unit": "ns", "sub_bits": 5, "buckets": [[lower bound, count], …], "count": …, "sum": …, "min": …, "max": …}. The
-// buckets are the non-empty ones in ascending order. To merge two of these objects, add the counts of equal bounds, the
-// counts and the sums, and use the smaller min and the larger max. An empty histogram has zeros.
-nlohmann::ordered_json to_json(const LogLinear& histogram);
-// Throws Failure with kUsageError if `json` is not such an object.
-LogLinear log_linear_from_json(const nlohmann::ordered_json& json);
+// {"unit": "ns" or another one, "sub_bits": 5, "buckets": [[lower bound, count], …], "count": …, "sum": …, "min": …,
+// "max": …}. The buckets are the non-empty ones in ascending order. To merge two of these objects, add the counts of
+// equal bounds, the counts and the sums, and use the smaller min and the larger max. An empty histogram has zeros.
+nlohmann::ordered_json to_json(const LogLinear& histogram, const char* unit = "ns");
+// Throws Failure with kUsageError if `json` is not such an object of this unit.
+LogLinear log_linear_from_json(const nlohmann::ordered_json& json, const char* unit = "ns");
 
 }  // namespace nopspan::collector

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// nopspan hist: histograms of times, by name and model.
+// nopspan hist: histograms of times and of numbers, by name and model.
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/text_output.h"
@@ -51,15 +51,19 @@ constexpr char kHistExamples[] =
     "                                                  every 5 s\n"
     "  nopspan hist --of queue --by engine             queue time in inference\n"
     "                                                  servers\n"
+    "  nopspan hist --of step-tokens --by engine       tokens of each engine step; also\n"
+    "                                                  step-prefill, step-decode and\n"
+    "                                                  batch-size\n"
     "  nopspan hist --from spans.rec                   spans of a recording\n"
     "  nopspan hist --json >host1.json                 run this on each host, then\n"
     "  nopspan hist --merge host1.json host2.json      merge the results\n"
     "\n"
     "In JSON, a histogram is {\"unit\": \"ns\", \"sub_bits\": 5, \"buckets\": [[lower bound,\n"
-    "count], ...], \"count\", \"sum\", \"min\", \"max\"}. To merge two histograms, add the\n"
-    "counts of buckets with the same bound. With --interval, each line is a document\n"
-    "that covers the time since the start. --merge adds up the ledgers of processes\n"
-    "with the same host, pid and start time.";
+    "count], ...], \"count\", \"sum\", \"min\", \"max\"}. Numbers have the unit \"tokens\" or\n"
+    "\"requests\". To merge two histograms, add the counts of buckets with the same\n"
+    "bound. With --interval, each line is a document that covers the time since the\n"
+    "start. --merge adds up the ledgers of processes with the same host, pid and\n"
+    "start time.";
 
 struct HistCommandOptions {
   SourceOptions source;
@@ -131,6 +135,10 @@ int run(const OutputOptions& common, HistCommandOptions& options) {
   if (hist.filter.wants_errors() && !hist.of->has_status()) {
     throw Failure(std::string(hist.filter.errors ? "--errors" : "--error") + " cannot be used with --of " + options.of +
                       ", which has no status",
+                  Failure::kUsageError);
+  }
+  if (hist.filter.slower_than_ns > 0 && !hist.of->is_time()) {
+    throw Failure("--slower-than cannot be used with --of " + options.of + ", which is not a time",
                   Failure::kUsageError);
   }
   if (hist.interval_ns != 0 && hist.interval_ns < kHistLeastInterval) {

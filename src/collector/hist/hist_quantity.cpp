@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hist/hist_quantity.h"
 
+#include <nopspan/probes.h>
+
 #include <algorithm>
 
 namespace nopspan::collector {
@@ -16,6 +18,10 @@ const std::vector<Quantity>& quantities() {
       {"prefill", "prefill time of engine requests", In::prefill},
       {"decode", "decode time of engine requests", In::decode},
       {"retry", "delay of retries", In::retry},
+      {"step-tokens", "tokens of engine steps", In::step_tokens, "tokens"},
+      {"step-prefill", "prefill tokens of engine steps", In::step_prefill, "tokens"},
+      {"step-decode", "decode tokens of engine steps", In::step_decode, "tokens"},
+      {"batch-size", "requests of engine steps", In::step_members, "requests"},
   };
   return all;
 }
@@ -29,6 +35,7 @@ const Quantity* find_quantity(std::string_view name) {
 bool measure(const Entry& entry, const Quantity& quantity, Measured& measured) {
   const bool is_retry = quantity.in == Quantity::In::retry;
   if (entry.kind != (is_retry ? Kind::retry : Kind::span)) return false;
+  if (!quantity.is_time() && entry.step == nullptr) return false;
   measured.value = entry.duration_ns;
   measured.status = quantity.has_status() ? entry.status : kOk;
   measured.name = quantity.is_named_by_text() ? entry.text : entry.name;
@@ -53,6 +60,18 @@ bool measure(const Entry& entry, const Quantity& quantity, Measured& measured) {
       return entry.has_engine_times;
     case Quantity::In::retry:
       measured.value = static_cast<std::uint64_t>(entry.value);
+      return true;
+    case Quantity::In::step_tokens:
+      measured.value = entry.step->prefill_tokens + entry.step->decode_tokens;
+      return true;
+    case Quantity::In::step_prefill:
+      measured.value = entry.step->prefill_tokens;
+      return true;
+    case Quantity::In::step_decode:
+      measured.value = entry.step->decode_tokens;
+      return true;
+    case Quantity::In::step_members:
+      measured.value = entry.step->members + std::uint64_t{entry.step->dropped};
       return true;
   }
   return false;

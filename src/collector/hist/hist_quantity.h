@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The times that `nopspan hist` can measure (--of).
+// The times and numbers that `nopspan hist` can measure (--of).
 #pragma once
 
 #include "model/entry.h"
@@ -11,12 +11,27 @@
 namespace nopspan::collector {
 
 struct Quantity {
-  enum class In : std::uint8_t { span, first_token, tool, engine, queue, prefill, decode, retry };
+  enum class In : std::uint8_t {
+    span,
+    first_token,
+    tool,
+    engine,
+    queue,
+    prefill,
+    decode,
+    retry,
+    step_tokens,
+    step_prefill,
+    step_decode,
+    step_members
+  };
 
   const char* name;  // the value of --of
   const char* of;    // for people: "duration of spans"
   In in;
+  const char* unit = "ns";
 
+  [[nodiscard]] bool is_time() const { return in < In::step_tokens; }
   // Whether the span's status also applies to the measured time, so that errors can be counted.
   [[nodiscard]] bool has_status() const { return in != In::first_token && in != In::retry; }
   // Whether the entry is named by Entry::text: the name of the tool, or the name of the span that the retry is in.

@@ -53,20 +53,20 @@ const Json& list_at(const Json& json, const char* key) {
   return value;
 }
 
-void write_row(Json& json, const HistRow& row) {
+void write_row(Json& json, const HistRow& row, const Quantity& of) {
   json["errors"] = row.errors;
   json["cancelled"] = row.cancelled;
   json["p50"] = row.times.quantile(50);
   json["p90"] = row.times.quantile(90);
   json["p99"] = row.times.quantile(99);
-  json["histogram"] = to_json(row.times);
+  json["histogram"] = to_json(row.times, of.unit);
 }
 
-HistRow read_row(const Json& json) {
+HistRow read_row(const Json& json, const Quantity& of) {
   HistRow row;
   row.errors = number_at(json, "errors");
   row.cancelled = number_at(json, "cancelled");
-  row.times = log_linear_from_json(at(json, "histogram"));
+  row.times = log_linear_from_json(at(json, "histogram"), of.unit);
   if (row.errors > row.times.count() || row.cancelled > row.times.count() - row.errors) {
     refuse("a row has more errors than spans");
   }
@@ -176,10 +176,10 @@ Json to_json(const HistTable& table) {
   for (const auto* row : table.sorted()) {
     Json one;
     for (std::size_t i = 0; i < table.by.size(); ++i) one[name_of(table.by[i])] = row->first[i];
-    write_row(one, row->second);
+    write_row(one, row->second, *table.of);
     rows.push_back(std::move(one));
   }
-  write_row(json["other"], table.other);
+  write_row(json["other"], table.other, *table.of);
   json["ledger"] = to_json(table.ledger.ledger());
   return json;
 }
@@ -199,9 +199,9 @@ HistTable hist_table_from_json(const Json& json) {
   for (const Json& row : list_at(json, "rows")) {
     HistTable::Key key;
     for (const Dimension& dimension : table.by) key.push_back(text_at(row, name_of(dimension)));
-    table.rows[key].merge(read_row(row));
+    table.rows[key].merge(read_row(row, *table.of));
   }
-  table.other = read_row(at(json, "other"));
+  table.other = read_row(at(json, "other"), *table.of);
   table.ledger.add(whole_ledger_of(at(json, "ledger")));
   return table;
 }

@@ -82,30 +82,35 @@ std::string title_of(const HistTable& table, const HistTable::Key& key) {
   return title;
 }
 
-void append_row(std::string& text, const std::string& title, const HistRow& row, const HistStyle& style) {
+std::string value_text(std::uint64_t value, const Quantity& of) {
+  return of.is_time() ? duration_text(value) : std::to_string(value);
+}
+
+void append_row(std::string& text, const std::string& title, const HistRow& row, const Quantity& of,
+                const HistStyle& style) {
   const LogLinear& times = row.times;
   text += "\n" + (style.color ? "\x1b[1m" + title + "\x1b[0m" : title) + "  " + std::to_string(times.count());
   if (row.errors > 0) text += ", " + counted(row.errors, "error");
   if (row.cancelled > 0) text += ", " + std::to_string(row.cancelled) + " cancelled";
-  text += "\n  p50 " + duration_text(times.quantile(50)) + "  p90 " + duration_text(times.quantile(90)) + "  p99 " +
-          duration_text(times.quantile(99)) + "  min " + duration_text(times.minimum()) + "  max " +
-          duration_text(times.maximum());
+  text += "\n  p50 " + value_text(times.quantile(50), of) + "  p90 " + value_text(times.quantile(90), of) + "  p99 " +
+          value_text(times.quantile(99), of) + "  min " + value_text(times.minimum(), of) + "  max " +
+          value_text(times.maximum(), of);
   // If the sum is saturated, the mean is unknown.
-  if (times.sum() < UINT64_MAX) text += "  mean " + duration_text(times.sum() / times.count());
+  if (times.sum() < UINT64_MAX) text += "  mean " + value_text(times.sum() / times.count(), of);
   text += "\n";
 
   const Bars bars = bars_of(times);
   const std::size_t number_width = std::to_string(bars.greatest).size();
   std::size_t bound_width = 8;  // enough for most bounds
   for (unsigned bar = bars.first; bar <= bars.last; bar += bars.step) {
-    bound_width = std::max(bound_width, duration_text(lower_bound_of(bar)).size());
+    bound_width = std::max(bound_width, value_text(lower_bound_of(bar), of).size());
   }
   const std::size_t before = 2 + bound_width + 2 + number_width + 1;
   const std::size_t width = style.width > before + 10 ? style.width - before : 10;
   for (unsigned bar = bars.first; bar <= bars.last; bar += bars.step) {
     const auto found = bars.counts.find(bar);
     const std::uint64_t count = found == bars.counts.end() ? 0 : found->second;
-    std::string line = "  " + padded_left(duration_text(lower_bound_of(bar)), bound_width) + "  " +
+    std::string line = "  " + padded_left(value_text(lower_bound_of(bar), of), bound_width) + "  " +
                        padded_left(std::to_string(count), number_width);
     if (count > 0) line += " " + bar_text(count, bars.greatest, width, style.blocks);
     text += line + "\n";
@@ -139,13 +144,15 @@ std::string to_text(const HistTable& table, const HistStyle& style) {
   text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
 
   const auto rows = table.sorted();
-  if (rows.empty() && table.other.times.count() == 0) return text + "\nNo times were counted.\n";
+  if (rows.empty() && table.other.times.count() == 0)
+    return text + (table.of->is_time() ? "\nNo times were counted.\n" : "\nNothing was counted.\n");
   const std::size_t shown = style.most_rows == 0 ? rows.size() : std::min(rows.size(), style.most_rows);
-  for (std::size_t i = 0; i < shown; ++i) append_row(text, title_of(table, rows[i]->first), rows[i]->second, style);
+  for (std::size_t i = 0; i < shown; ++i)
+    append_row(text, title_of(table, rows[i]->first), rows[i]->second, *table.of, style);
   if (shown < rows.size()) {
     text += "\n" + std::to_string(rows.size() - shown) + " more rows; use --rows 0 to show all.\n";
   }
-  if (table.other.times.count() > 0) append_row(text, "other (over --rows-max)", table.other, style);
+  if (table.other.times.count() > 0) append_row(text, "other (over --rows-max)", table.other, *table.of, style);
   return text;
 }
 
