@@ -4,6 +4,8 @@
 #include "open/open_list.h"
 #include "open_memory.h"
 
+#include <nopspan/probes.h>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
@@ -69,6 +71,15 @@ TEST(OpenRequests, AreOldestFirst) {
   const auto requests = open_requests({open_span_of("younger", 1, 0, 40 * kMs), other}, two_processes());
   ASSERT_THAT(requests, SizeIs(2));
   EXPECT_EQ(requests[0].spans[0].name, "older");
+}
+
+TEST(OpenRequests, AreNotStepsOfAnEngine) {
+  OpenSpan step = open_span_of("engine.step", 1, 0, 40);
+  step.flags = NOPSPAN_FLAG_STEP;
+  const OpenSpan inside = open_span_of("llama.gpu", 2, 1, 30);
+  EXPECT_THAT(open_requests({step, inside}, two_processes()), testing::IsEmpty());
+  const OpenSpan other = open_span_of("chat", 3, 99, 20, 1);  // of another process that has the same trace id
+  EXPECT_THAT(open_requests({step, inside, other}, two_processes()), SizeIs(1));
 }
 
 TEST(OpenRequests, CountTokensOnceForClientAndServer) {

@@ -200,7 +200,14 @@ std::vector<OpenRequest> open_requests(std::vector<OpenSpan> spans, const std::v
     by_trace[ids.back()].push_back(std::move(span));
   }
   std::vector<OpenRequest> requests;
-  for (auto& [id, of_request] : by_trace) requests.push_back(request_of(std::move(of_request), processes));
+  for (auto& [id, of_request] : by_trace) {
+    OpenRequest request = request_of(std::move(of_request), processes);
+    // An engine's step is not a request, and neither is what is inside it.
+    const bool is_only_step = std::all_of(request.spans.begin(), request.spans.end(), [](const OpenSpan& span) {
+      return span.parent != OpenSpan::kNone || (span.flags & NOPSPAN_FLAG_STEP) != 0;
+    });
+    if (!is_only_step) requests.push_back(std::move(request));
+  }
   std::stable_sort(requests.begin(), requests.end(),
                    [](const OpenRequest& a, const OpenRequest& b) { return a.age_ns > b.age_ns; });
   return requests;
