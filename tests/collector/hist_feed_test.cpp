@@ -225,7 +225,7 @@ TEST_F(HistFeedTest, LetsTheSourceDropNothingThatItWouldCount) {
 TEST_F(HistFeedTest, CountsTokensAndRequestsOfSteps) {
   nopspan_step facts{};
   facts.members = 5;
-  facts.dropped = 1;
+  facts.batch_size = 6;
   facts.prefill_tokens = 30;
   facts.decode_tokens = 4;
   Entry step = invented("engine.step", "");

@@ -3,6 +3,7 @@
 #include "kept_entry.h"
 #include "temporary_file.h"
 
+#include "recording/chunks.h"
 #include "recording/recorded_steps.h"
 #include "recording/recorder.h"
 #include "recording/recording.h"
@@ -52,7 +53,7 @@ std::vector<KeptEntry> step_with(const std::vector<nopspan_member>& members, std
   facts.kind = NOPSPAN_STEP_DECODE;
   facts.instance = 3;
   facts.number = number;
-  facts.members = static_cast<unsigned>(members.size());
+  facts.members = facts.batch_size = static_cast<unsigned>(members.size());
   facts.decode_tokens = members.size();
   facts.budget_tokens = 8192;
   facts.host_ns = 300'000 + number * 7919 % 100'000;
@@ -72,9 +73,10 @@ std::vector<KeptEntry> step_with(const std::vector<nopspan_member>& members, std
     entry.sequence = number * 4 + at / NOPSPAN_MEMBERS_PER_ENTRY;
     entry.kind = at == 0 ? Kind::span : Kind::part;
     entry.step = at == 0 ? &facts : nullptr;
-    entry.name = at == 0 ? "engine.step" : "";
-    entry.engine = at == 0 ? "llama.cpp" : "";
-    entry.model = at == 0 ? "tiny" : "";
+    entry.name = "engine.step";
+    entry.engine = "llama.cpp";
+    entry.model = "tiny";
+    entry.flags = NOPSPAN_FLAG_STEP | 1U << NOPSPAN_FLAG_KIND_SHIFT;
     entry.attributes = at == 0 ? std::string_view(attributes) : "";
     entry.number = at;
     entry.members = {reinterpret_cast<const char*>(members.data() + at), count * sizeof(nopspan_member)};
@@ -230,6 +232,51 @@ TEST(RecordedSteps, AreInAFileWithTheOtherEntries) {
     same.before_attach = found->second.entry().before_attach;
     EXPECT_EQ(found->second.difference(same), "");
   }
+}
+
+class Delivered : public Source {
+ public:
+  explicit Delivered(std::uint64_t entries) {
+    ledger_.others_processes = 1;
+    ledger_.others.emitted = ledger_.others.delivered = entries;
+    ledger_.total = ledger_.others;
+  }
+  void run(Sink& /*sink*/, Deadline& /*until*/) override {}
+  [[nodiscard]] Ledger ledger() const override { return ledger_; }
+
+ private:
+  Ledger ledger_;
+};
+
+TEST(RecordedSteps, AreSkippedAndCountedByAReaderThatDoesNotKnowThem) {
+  const TemporaryFile file, as_seen;
+  const ProcessPointer process = make_process(12);
+  {
+    RecorderOptions options;
+    options.path = file.path();
+    Recorder recorder(options);
+    const Delivered source(2);
+    recorder.set_source(source);
+    recorder.on_tick(1'790'000'000'000'000'000U);
+    recorder.on_entry(step_with(decoding(3), 1, process).front().entry());
+    recorder.on_entry(chat_span(process).entry());
+    EXPECT_TRUE(recorder.finish());
+  }
+  {
+    ChunkReader reader(file.open(), "file");
+    ChunkWriter writer(as_seen.open(O_WRONLY | O_CREAT));
+    for (Chunk chunk; reader.next(chunk);) {
+      if (chunk.kind == ChunkKind::steps) chunk.kind = static_cast<ChunkKind>(99);
+      ASSERT_TRUE(writer.write(chunk));
+    }
+  }
+  Recording recording(as_seen.path());
+  KeptEntries read;
+  Deadline none;
+  recording.run(read, none);
+  EXPECT_EQ(read.spans.size(), 1U);
+  EXPECT_EQ(recording.ledger().total.not_in_file, 1U);
+  EXPECT_NE(recording.remark().find("1 recorded entries are not in it"), std::string::npos) << recording.remark();
 }
 
 }  // namespace

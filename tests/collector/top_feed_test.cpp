@@ -274,7 +274,8 @@ TEST(TopFeed, CountsRequestsFromBeforeTheAttachThatStepsHave) {
   nopspan_member members[3] = {};
   members[0].request = members[2].request = 7;
   members[0].flags = members[2].flags = NOPSPAN_MEMBER_OWN_KEY;
-  members[1].request = 8;  // its span is recorded
+  members[1].request = 8;  // its span is recorded by another process
+  members[1].flags = NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY;
   const nopspan_step facts{};
   Entry step = invented("engine.step", "m");
   step.step = &facts;

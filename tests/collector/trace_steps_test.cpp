@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <numeric>
 #include <random>
@@ -201,6 +202,24 @@ TEST(TraceSteps, CountsRequestsThatBeganBeforeTheAttach) {
   EXPECT_EQ(counts.members.joined, 1U);
   EXPECT_THAT(assembly.seen, SizeIs(1));
   EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceSteps, MayNameTheTraceOfARequestWithoutASpanInTheirProcess) {
+  Assembly assembly;
+  const nopspan_step facts = facts_of(1);
+  nopspan_member member{};
+  std::memcpy(&member.request, trace_number(1).bytes, sizeof(member.request));
+  member.flags = NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY;
+  const std::string members(reinterpret_cast<const char*>(&member), sizeof(member));
+  Entry step = step_of(100, members, facts);
+  const ProcessPointer other = process_number(8);
+  step.process = &other;
+  assembly.add(step);
+  assembly.add(request_of(1));
+  assembly.assembler.finish();
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].linked, ElementsAre(Pair("engine.step", Pair(0, 1))));
+  EXPECT_EQ(assembly.assembler.step_counts().members.joined, 1U);
 }
 
 TEST(TraceSteps, AreLateAfterTheirRequestWasDelivered) {

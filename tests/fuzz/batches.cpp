@@ -5,6 +5,7 @@
 
 #include "live/batch_reader.h"
 #include "live/process_account.h"
+#include "model/steps.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -28,10 +29,13 @@ bool is_inside(std::string_view text, std::string_view bytes) {
 void check_texts(const Entry& entry, std::string_view bytes) {
   for (const std::string_view text :
        {entry.name, entry.engine, entry.model, entry.tenant, entry.exception_kind, entry.error_type, entry.foreign_id,
-        entry.tracestate, entry.text, entry.attributes, entry.links}) {
+        entry.tracestate, entry.text, entry.attributes, entry.links, entry.members}) {
     require(is_inside(text, bytes), "a text is in the bytes that were read");
   }
   require(entry.links.size() % sizeof(nopspan_link) == 0, "there is no half a link");
+  require(entry.members.size() % sizeof(nopspan_member) == 0, "there is no half a member");
+  require(entry.members.empty() || entry.step != nullptr || entry.kind == Kind::part, "only steps have members");
+  require(entry.step == nullptr || members_of(entry) <= entry.step->members, "a step announces all of its members");
   require(entry.status <= kException, "there is such a status");
 }
 
@@ -47,7 +51,7 @@ void read_batch(std::string_view bytes, std::uint64_t entries) {
     ++read;
     if (outcome != BatchReader::Outcome::entry) continue;
     check_texts(entry, bytes);
-    unshared += entry.attributes.size() + entry.links.size();
+    unshared += entry.attributes.size() + entry.links.size() + entry.members.size();
   }
   require(read == whole && read <= entries, "it reads the entries that are there, and no more");
   require(unshared <= bytes.size(), "it gives out no more bytes than it was given");

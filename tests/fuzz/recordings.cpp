@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The contents of a recording, which may be anything. The first byte of an input selects: an OTLP message (traces, logs
-// or metrics), or chunks.
+// or metrics), chunks, or steps.
 #include "require.h"
 
 #include "../collector/kept_entry.h"
 
 #include "base/utf8.h"
+#include "model/steps.h"
 #include "recording/chunks.h"
 #include "recording/otlp_reader.h"
 #include "recording/otlp_spans.h"
+#include "recording/recorded_steps.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -58,6 +60,40 @@ void read_message(Signal signal, std::string_view message) {
   }
 }
 
+std::deque<KeptEntry> steps_of(std::string_view message, bool must_be_whole) {
+  constexpr std::size_t kMostKept = 200;
+  OtlpReader processes;
+  StepReader reader;
+  std::deque<KeptEntry> entries;
+  const bool is_whole = reader.read(message, processes, [&](const Entry& entry) {
+    require(is_recorded_step(entry), "an entry is a step or a part");
+    require(entry.kind == Kind::part || members_of(entry) <= entry.step->members, "a step has all of its members");
+    if (entries.size() < kMostKept) entries.emplace_back(entry);
+  });
+  require(is_whole || !must_be_whole, "what was written can be read");
+  return entries;
+}
+
+void read_steps(std::string_view message) {
+  const std::deque<KeptEntry> before = steps_of(message, false);
+  StepEncoder encoder;
+  for (const KeptEntry& entry : before) encoder.add(entry.entry());
+  std::string again;
+  encoder.finish(again);
+  const std::deque<KeptEntry> after = steps_of(again, true);
+  require(after.size() == before.size(), "each entry is written once");
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    const Process& process = **before[i].entry().process;
+    // In a resource, bytes that are not UTF-8 are replaced.
+    if (!is_utf8(process.comm + process.executable + process.cgroup + process.container + process.library +
+                 process.library_version + process.host)) {
+      continue;
+    }
+    const std::string difference = before[i].difference(after[i].entry());
+    require(difference.empty(), difference.c_str());
+  }
+}
+
 void read_chunks(std::string_view bytes) {
   std::string file("NOPSPAN\0\x01\0\0\0\0\0\0\0", kFileHeaderBytes);
   file += bytes;
@@ -77,7 +113,7 @@ void read_chunks(std::string_view bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
-  switch (data[0] % 4) {
+  switch (data[0] % 5) {
     case 0:
       read_message(Signal::traces, rest);
       break;
@@ -87,8 +123,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     case 2:
       read_message(Signal::metrics, rest);
       break;
-    default:
+    case 3:
       read_chunks(rest);
+      break;
+    default:
+      read_steps(rest);
   }
   return 0;
 }

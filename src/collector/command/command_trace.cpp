@@ -203,7 +203,7 @@ void TracePrinter::print_end(const Source& source) {
   text.clear();
   if (filter_.for_source().empty()) {
     add(steps.before_attach, " that began before the attach", "request");
-    add(steps.not_ended, " that did not end", "request");
+    add(steps.not_ended, " that did not end or are not traced", "request");
   }
   if (!text.empty()) std::cerr << "Known only from engine steps: " << text << "\n";
   std::cerr << to_text(ledger);

@@ -21,7 +21,7 @@ const std::vector<Quantity>& quantities() {
       {"step-tokens", "tokens of engine steps", In::step_tokens, "tokens"},
       {"step-prefill", "prefill tokens of engine steps", In::step_prefill, "tokens"},
       {"step-decode", "decode tokens of engine steps", In::step_decode, "tokens"},
-      {"batch-size", "requests of engine steps", In::step_members, "requests"},
+      {"batch-size", "requests of engine steps", In::batch_size, "requests"},
   };
   return all;
 }
@@ -70,8 +70,8 @@ bool measure(const Entry& entry, const Quantity& quantity, Measured& measured) {
     case Quantity::In::step_decode:
       measured.value = entry.step->decode_tokens;
       return true;
-    case Quantity::In::step_members:
-      measured.value = entry.step->members + std::uint64_t{entry.step->dropped};
+    case Quantity::In::batch_size:
+      measured.value = entry.step->batch_size;
       return true;
   }
   return false;

@@ -23,7 +23,7 @@ struct Quantity {
     step_tokens,
     step_prefill,
     step_decode,
-    step_members
+    batch_size
   };
 
   const char* name;  // the value of --of

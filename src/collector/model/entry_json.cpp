@@ -46,6 +46,7 @@ void write_step(JsonWriter& json, const nopspan_step& step) {
   json.text("kind", name_in(kStepKinds, step.kind));
   json.number("instance", std::uint64_t{step.instance});
   json.number("number", std::uint64_t{step.number});
+  json.number("batch_size", std::uint64_t{step.batch_size});
   json.number("members", std::uint64_t{step.members});
   json.number("members_with_prefill", std::uint64_t{step.members_with_prefill});
   json.number("members_dropped", std::uint64_t{step.dropped});
@@ -64,8 +65,11 @@ void write_members(JsonWriter& json, std::string_view members) {
   json.begin_array();
   for_each_member(members, [&](const nopspan_member& member) {
     json.begin_object();
-    if ((member.flags & NOPSPAN_MEMBER_OWN_KEY) != 0) {
+    if (has_own_key(member)) {
       json.id("own_key", member.request);
+    } else if ((member.flags & NOPSPAN_MEMBER_TRACE_KEY) != 0) {
+      json.key("trace_id_begins");
+      json.hex({reinterpret_cast<const char*>(&member.request), sizeof(member.request)});
     } else {
       json.id("span_id", member.request);
     }
@@ -90,6 +94,7 @@ void write_flags(JsonWriter& json, const Entry& entry) {
       {NOPSPAN_FLAG_SAMPLED, "sampled"},
       {NOPSPAN_FLAG_GIVEN_TIMES, "given_times"},
       {NOPSPAN_FLAG_ASYNC, "async"},
+      {NOPSPAN_FLAG_STEP, "step"},
   };
   bool has_any = false;
   const auto write = [&](const char* name) {

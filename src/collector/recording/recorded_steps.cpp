@@ -36,7 +36,7 @@ enum StepNumber : std::size_t {
   kEngineTimes = 15,  // seven numbers
   kValue = 22,
   kNumber = 23,
-  kFacts = 24,  // of the step: 14 numbers
+  kFacts = 24,  // of the step: 15 numbers
   kStepNumber = kFacts + 3,
 };
 
@@ -63,8 +63,9 @@ void walk_facts(Step& step, const OnFact& on_fact) {
   on_fact(i++, step.budget_tokens);
   on_fact(i++, step.host_ns);
   on_fact(i++, step.device_ns);
+  on_fact(i++, step.batch_size);
 }
-static_assert(kFacts + 14 == kStepNumbers);
+static_assert(kFacts + 15 == kStepNumbers);
 
 // Calls on_field(field) for each number of a member.
 template <class Member, class OnField>
@@ -127,7 +128,7 @@ nopspan_member expected_after(nopspan_member member) {
 }
 
 bool is_same_request(const nopspan_member& a, const nopspan_member& b) {
-  return a.request == b.request && ((a.flags ^ b.flags) & NOPSPAN_MEMBER_OWN_KEY) == 0;
+  return a.request == b.request && a.flags == b.flags;
 }
 
 // Small differences in both directions become small numbers.
@@ -170,7 +171,8 @@ void StepThread::begin_step() {
 StepNumbers StepThread::expected(bool is_part) const {
   StepNumbers expected{};
   if (is_part) {
-    for (const std::size_t i : {kTraceId, StepNumber(kTraceId + 1), kSpanId, kParentId, kRootId, kStart, kDuration}) {
+    for (const std::size_t i :
+         {kTraceId, StepNumber(kTraceId + 1), kSpanId, kParentId, kRootId, kStart, kDuration, kFlagWord}) {
       expected[i] = numbers[i];
     }
     expected[kNumber] = members.size();
@@ -181,6 +183,11 @@ StepNumbers StepThread::expected(bool is_part) const {
   }
   expected[kSequence] = sequence;
   return expected;
+}
+
+std::string_view StepThread::expected_text(std::size_t i, bool is_part) const {
+  constexpr std::size_t kOfParts = 4;  // a part has the name, engine, model and tenant of its step
+  return is_part && i >= kOfParts ? std::string_view() : std::string_view(texts[i]);
 }
 
 StepEncoder::Thread& StepEncoder::thread_of(const Entry& entry) {
@@ -221,13 +228,13 @@ void StepEncoder::add(const Entry& entry) {
     put(entry_, i);
     put(entry_, zigzag(numbers[i] - expected[i]));
   }
-  static const std::array<std::string, kStepTexts> none;
-  const auto& before = is_part ? none : thread.texts;
   changed = 0;
-  for (std::size_t i = 0; i < kStepTexts; ++i) changed += entry.*kStepTextFields[i] != before[i] ? 1 : 0;
+  for (std::size_t i = 0; i < kStepTexts; ++i) {
+    changed += entry.*kStepTextFields[i] != thread.expected_text(i, is_part) ? 1 : 0;
+  }
   put(entry_, changed);
   for (std::size_t i = 0; i < kStepTexts; ++i) {
-    const std::string_view text = entry.*kStepTextFields[i], other = before[i];
+    const std::string_view text = entry.*kStepTextFields[i], other = thread.expected_text(i, is_part);
     if (text == other) continue;
     expanded_ += text.size();
     const std::size_t prefix = common_prefix(text, other);
@@ -373,6 +380,9 @@ void StepReader::read_entry(std::string_view left, const Each& each) {
     if (i < kStepNumbers) numbers[i] += difference;  // a later version may have further numbers
   }
   std::array<std::string, kStepTexts> of_part;
+  if (is_part) {
+    for (std::size_t i = 0; i < kStepTexts; ++i) of_part[i] = thread.expected_text(i, true);
+  }
   auto& texts = is_part ? of_part : thread.texts;
   for (std::uint64_t changed = take(left); changed > 0; --changed) {
     const std::uint64_t i = take(left), prefix = take(left), suffix = take(left);

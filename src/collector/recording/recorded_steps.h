@@ -25,7 +25,7 @@ namespace nopspan::collector {
 inline bool is_recorded_step(const Entry& entry) { return entry.kind == Kind::part || entry.step != nullptr; }
 
 // The numbers of an entry, in the order in which the format has them.
-inline constexpr std::size_t kStepNumbers = 38, kStepTexts = 10;
+inline constexpr std::size_t kStepNumbers = 39, kStepTexts = 10;
 using StepNumbers = std::array<std::uint64_t, kStepNumbers>;
 
 // What the next entry of a thread is compared with.
@@ -40,6 +40,7 @@ struct StepThread {
   void begin_step();
   // The numbers that are expected. Call it after begin_step().
   [[nodiscard]] StepNumbers expected(bool is_part) const;
+  [[nodiscard]] std::string_view expected_text(std::size_t i, bool is_part) const;
 };
 
 class StepEncoder {

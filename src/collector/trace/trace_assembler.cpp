@@ -375,6 +375,7 @@ void TraceAssembler::deliver(List::iterator open, TraceEnd end, const TraceLinks
   counts_.cycles += links.cycles();
   learn_parents(*open, links);
   if (steps_.has_requests()) {
+    open->marks |= steps_.claim(open->trace);
     for (const TraceLinks::Node& node : links.nodes()) {
       if (node.entry->is_span()) open->marks |= steps_.claim(*node.entry, open->trace);
     }

@@ -5,6 +5,7 @@
 #include "model/steps.h"
 
 #include <algorithm>
+#include <cstring>
 #include <iterator>
 
 namespace nopspan::collector {
@@ -26,7 +27,7 @@ StepCounts::Members& counts_of(StepCounts& counts, bool is_step) { return is_ste
 
 std::size_t TraceSteps::KeyHash::operator()(const Key& key) const {
   __extension__ using Wide = unsigned __int128;
-  const Wide product = static_cast<Wide>(key.process ^ seed ^ (key.is_own_key ? 1U : 0U)) *
+  const Wide product = static_cast<Wide>(key.process ^ seed ^ static_cast<unsigned>(key.by)) *
                        ((key.id ^ (seed << 1U)) | (std::uint64_t{1} << 63U));
   const std::uint64_t hash = static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64U);
   return (hash ^ key.id) * 0x9e3779b97f4a7c15U;
@@ -103,7 +104,8 @@ bool TraceSteps::add_row(Step& step, const Entry& entry, std::uint32_t marks, bo
 void TraceSteps::join(Step& step, const Row& row, std::string_view members) {
   for_each_member(members, [&](const nopspan_member& member) {
     ++counts_of(counts_, row.is_step).all;
-    const Key key{step.key.process, member.request, (member.flags & NOPSPAN_MEMBER_OWN_KEY) != 0};
+    Key key{step.key.process, member.request, has_own_key(member) ? By::own_key : By::span};
+    if ((member.flags & NOPSPAN_MEMBER_TRACE_KEY) != 0) key = {0, member.request, By::trace};
     ++*join(request_of(key), row, member);
   });
 }
@@ -120,7 +122,7 @@ std::uint64_t* TraceSteps::join(Request& request, const Row& row, const nopspan_
   if (found == sums.end()) {
     if (sums.size() >= kMostSums) return &counts.over_limit;
     found = sums.insert(sums.end(), {std::make_unique<LinkedSpans>(), row.process});
-    found->first->linked_id = request.key.id;
+    if (request.key.by == By::span) found->first->linked_id = request.key.id;
     found->first->name = row.name;
     found->first->is_of_steps = row.is_step;
     grown = sizeof(LinkedSpans) + 2 * sizeof(sums[0]);
@@ -182,18 +184,28 @@ void TraceSteps::end(const Request& request) {
     counts.held -= sum->members;
     counts.unknown += sum->members;
   }
-  ++(request.key.is_own_key ? counts_.before_attach : counts_.not_ended);
+  ++(request.key.by == By::own_key ? counts_.before_attach : counts_.not_ended);
 }
 
 std::uint32_t TraceSteps::claim(const PackedEntry& span, Trace& trace) {
   const Key key{number_of(*trace.processes()[span.process]), span.span_id};
-  auto found = by_key_.find(key);
+  const auto found = by_key_.find(key);
   if (found == by_key_.end()) {
     // A step of this request that arrives later is late.
     if (owners_.contains(key.process) && trace.text(span.name) == kRequestName) request_of(key).is_delivered = true;
     return 0;
   }
-  Request& request = *found->second;
+  return claim(*found->second, trace);
+}
+
+std::uint32_t TraceSteps::claim(Trace& trace) {
+  Key key{0, 0, By::trace};
+  std::memcpy(&key.id, trace.id().bytes, sizeof(key.id));
+  const auto found = by_key_.find(key);
+  return found == by_key_.end() ? 0 : claim(*found->second, trace);
+}
+
+std::uint32_t TraceSteps::claim(Request& request, Trace& trace) {
   for (auto& [sum, process] : request.sums) {
     StepCounts::Members& counts = counts_of(counts_, sum->is_of_steps);
     const std::uint64_t members = sum->members;

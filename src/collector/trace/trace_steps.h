@@ -42,8 +42,8 @@ struct StepCounts {
   std::uint64_t dropped = 0;  // members for which the programs had no memory
   std::uint64_t missing = 0;  // members that a step has and that did not arrive
   std::uint64_t stray = 0;    // members that arrived without their step
-  // Requests whose span did not arrive: it began before the attach (the engine named them by keys of its own), or it
-  // has not ended.
+  // Requests that began before the attach, which the engine named by keys of its own; and other requests whose span or
+  // trace did not arrive, as a rule because it did not end.
   std::uint64_t before_attach = 0, not_ended = 0;
 };
 
@@ -68,6 +68,8 @@ class TraceSteps {
   void add_inside(const Entry& entry, std::uint32_t marks);
   // Moves what the steps did for the request of this span to the span's trace. Returns the marks of these steps.
   std::uint32_t claim(const PackedEntry& span, Trace& trace);
+  // The same for steps that named the trace, because its request has no span in the engine's process.
+  std::uint32_t claim(Trace& trace);
   [[nodiscard]] bool has_requests() const { return !owners_.empty(); }
   // Forgets the steps that arrived before this time. What is inside them is then no longer recognized.
   void forget_before(std::uint64_t time_ns);
@@ -78,9 +80,10 @@ class TraceSteps {
   [[nodiscard]] std::size_t bytes() const { return step_bytes_ + request_bytes_; }
 
  private:
+  enum class By : std::uint8_t { span, own_key, trace };
   struct Key {
-    std::uint64_t process = 0, id = 0;  // number_of(), and a span's id or an engine's key
-    bool is_own_key = false;
+    std::uint64_t process = 0, id = 0;  // number_of(), or 0 for a trace; and a span's id or a key
+    By by = By::span;
     friend bool operator==(const Key& a, const Key& b) = default;
   };
   struct KeyHash {
@@ -120,6 +123,7 @@ class TraceSteps {
   bool add_row(Step& step, const Entry& entry, std::uint32_t marks, bool is_step);
   void count_bytes(Step& step);
   void forget(Steps::iterator step);
+  std::uint32_t claim(Request& request, Trace& trace);
   Request& request_of(const Key& key);
   void forget_oldest(std::uint64_t process);
   void end(const Request& request);

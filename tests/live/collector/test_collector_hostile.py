@@ -9,6 +9,7 @@ import harness
 from collector import Collector, CollectorTest
 from harness import Program, program_path
 from hostile import NOBODY, as_user
+from test_trace import Trace
 
 STATIC = program_path("hostile")
 
@@ -66,6 +67,24 @@ class Hostile(CollectorTest):
         tracer, counts = self.attacks("amplified")
         self.assertGreater(counts["malformed"], 100)
         self.assertLess(sum(row["attributes_bytes"] for row in tracer.entries()), 1 << 17)
+
+    def test_steps_with_members_that_nobody_knows_are_bounded(self):
+        _, counts = self.attacks("steps 3000", options=("--buffer", "256M"))
+        self.assertEqual(counts["malformed"], 0)
+        with Trace("--json", "--memory", "4M", "--buffer", "64M") as trace:
+            with Program("hostile") as program, Program("steps") as engine:
+                program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
+                engine.ask("begin 10")
+                engine.ask("step 5")
+                program.ask("good 3")
+                program.ask("steps 3000")
+                engine.ask("step 5")
+                engine.ask("end")
+                trace.wait_while_it_runs(lambda: len(trace.traces(engine.pid)) == 10, "the requests of the engine")
+            trace.stop()
+        for shown in trace.traces(engine.pid):
+            self.assertEqual({linked["name"]: linked["count"] for linked in shown["linked"]},
+                             {"engine.step": 10, "llama.gpu": 10})
 
     def test_lists_of_threads_that_lead_nowhere_are_survived(self):
         for attack in ("list_without_end", "list_to_itself", "wild_list"):

@@ -41,7 +41,7 @@ std::string hex(std::uint64_t id) {
 }
 
 nlohmann::ordered_json json_of(const nc::Entry& entry) {
-  const char* const kinds[] = {"span", "event", "retry", "gauge"};
+  const char* const kinds[] = {"span", "event", "retry", "gauge", "part"};
   nlohmann::ordered_json json{{"kind", kinds[static_cast<int>(entry.kind)]},
                               {"pid", (*entry.process)->pid},
                               {"comm", (*entry.process)->comm},

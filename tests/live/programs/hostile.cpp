@@ -97,6 +97,41 @@ int unending(int count) {
   return count;
 }
 
+// Steps with many members, which nothing claims; parts of them that do not fit; and steps that lack what they announce.
+int steps(int count) {
+  constexpr int kMembers = 500;
+  std::vector<nopspan_member> members(kMembers);
+  for (int i = 0; i < count; ++i) {
+    for (nopspan_member& member : members) {
+      member.request = chance();
+      member.context_tokens = ~0U;
+      member.flags = static_cast<unsigned short>(chance());
+    }
+    std::string bytes = entries(1, i % 2 == 0 ? "engine.step" : "hostile.step");
+    nopspan_entry entry;
+    std::memcpy(&entry, bytes.data(), sizeof(entry));
+    const bool is_part = i % 4 == 3;
+    entry.kind = is_part ? NOPSPAN_ENTRY_MEMBERS : NOPSPAN_ENTRY_STEP;
+    entry.extras = NOPSPAN_EXTRA_STEP;
+    for (char& byte : entry.trace_id) byte = static_cast<char>(chance());
+    nopspan_step step{};
+    step.kind = ~0U;
+    step.instance = step.number = step.device_ns = ~0UL;
+    step.members = i % 3 == 0 ? ~0U : kMembers;
+    step.dropped = ~0U;
+    const std::size_t facts = sizeof(entry), at = bytes.size();
+    bytes.insert(facts, reinterpret_cast<const char*>(&step), sizeof(step));
+    entry.name.offset = static_cast<unsigned short>((facts + sizeof(step)) / 8);
+    entry.links = {static_cast<unsigned short>((at + sizeof(step)) / 8),
+                   static_cast<unsigned short>(kMembers * sizeof(nopspan_member))};
+    bytes.append(reinterpret_cast<const char*>(members.data()), kMembers * sizeof(nopspan_member));
+    entry.size = static_cast<unsigned>(bytes.size());
+    std::memcpy(bytes.data(), &entry, sizeof(entry));
+    pass_good(1, bytes);
+  }
+  return count;
+}
+
 int wild_pointers() {
   const nopspan_thread header = header_of(1, 0, 3);
   for (const std::uint64_t address : {0UL, 1UL, 0xdeadbeefUL, 0x7fffffffffffUL, 0xffff888000000000UL, ~0UL}) {
@@ -279,6 +314,7 @@ int main() {
   commands["gate"] = [](std::istringstream&) { return std::to_string(nopspan_gate.gate); };
   commands["good"] = [&](std::istringstream& a) { return std::to_string(good(number(a), "hostile.good")); };
   commands["unending"] = [&](std::istringstream& a) { return std::to_string(unending(number(a))); };
+  commands["steps"] = [&](std::istringstream& a) { return std::to_string(steps(number(a))); };
   commands["wild_pointers"] = [](std::istringstream&) { return std::to_string(wild_pointers()); };
   commands["wrong_sizes"] = [](std::istringstream&) { return std::to_string(wrong_sizes()); };
   commands["garbage"] = [&](std::istringstream& a) { return std::to_string(garbage(number(a))); };
