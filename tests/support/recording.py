@@ -10,12 +10,14 @@ import subprocess
 import zlib
 
 import otlp_attributes
+import recorded_steps
 
 FILE_HEADER = struct.Struct("<8sII")
 FRAME_HEADER = struct.Struct("<4sIIIQII")
 MOST_PAYLOAD = 16 << 20
-KINDS = {1: "about", 2: "traces", 3: "logs", 4: "metrics", 5: "ledger", 6: "end"}
+KINDS = {1: "about", 2: "traces", 3: "logs", 4: "metrics", 5: "ledger", 6: "end", 7: "steps"}
 MESSAGES = {
+    "steps": ("opentelemetry.proto.trace.v1.TracesData", "opentelemetry/proto/trace/v1/trace.proto"),
     "traces": ("opentelemetry.proto.trace.v1.TracesData", "opentelemetry/proto/trace/v1/trace.proto"),
     "logs": ("nopspan.otlp.LogsData", "otlp_logs_metrics.proto"),
     "metrics": ("nopspan.otlp.MetricsData", "otlp_logs_metrics.proto"),
@@ -99,8 +101,13 @@ Entry = collections.namedtuple("Entry", "kind resource scope message")
 
 
 def entries(chunk):
-    """The messages of the spans, log records or metrics in a chunk, with the attributes of resource and scope."""
+    """The messages of the spans, log records or metrics in a chunk, with the attributes of resource and scope. A step is
+    a span, and its parts are of the kind "parts"."""
     found = []
+    if chunk.kind == "steps":
+        payload, parts = recorded_steps.as_traces(chunk.payload)
+        spans = entries(Chunk("traces", chunk.entries - parts, chunk.time_unix_ns, payload))
+        return spans + [Entry("parts", spans[0].resource, None, Message())] * parts if spans else []
     inner = {"traces": ("resource_spans", "scope_spans", "spans"), "logs": ("resource_logs", "scope_logs", "log_records"),
              "metrics": ("resource_metrics", "scope_metrics", "metrics")}[chunk.kind]
     data = _message(_decode(chunk.kind, chunk.payload))
