@@ -407,10 +407,10 @@ TEST(TraceSteps, AddUpWhateverTheOrderAndTheLoss) {
     assembly.wait(20 * kSecond);
     assembly.assembler.finish();
     EXPECT_TRUE(assembly.adds_up());
-    std::uint64_t told = 0;
-    for (const Entry& entry : threads[1]) told += entry.step == nullptr ? 0 : entry.step->members;
+    std::uint64_t announced = 0;
+    for (const Entry& entry : threads[1]) announced += entry.step == nullptr ? 0 : entry.step->members;
     const StepCounts& counts = assembly.assembler.step_counts();
-    EXPECT_EQ(counts.members.all + counts.missing, told);
+    EXPECT_EQ(counts.members.all + counts.missing, announced);
     EXPECT_THAT(assembly.seen, SizeIs(testing::Ge(20U)));
     for (const Seen& seen : assembly.seen) {
       const bool is_request = seen.id.bytes[0] != 0;

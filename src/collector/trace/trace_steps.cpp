@@ -42,7 +42,7 @@ bool TraceSteps::add_step(const Entry& entry, std::uint32_t marks, std::uint64_t
   step.id = entry.trace_id;
   step.arrived_ns = now_ns;
   if (entry.step != nullptr) {
-    step.told = std::max<std::uint64_t>(entry.step->members, members_of(entry));
+    step.announced = std::max<std::uint64_t>(entry.step->members, members_of(entry));
     counts_.dropped += entry.step->dropped;
   }
   by_span_[key] = std::prev(steps_.end());
@@ -58,8 +58,8 @@ bool TraceSteps::add_step(const Entry& entry, std::uint32_t marks, std::uint64_t
 void TraceSteps::add_part(const Entry& entry) {
   const auto found = by_span_.find({number_of(process_of(entry)), entry.span_id});
   const std::uint64_t members = members_of(entry);
-  if (found == by_span_.end() || entry.number < found->second->next || entry.number > found->second->told ||
-      members > found->second->told - entry.number) {
+  if (found == by_span_.end() || entry.number < found->second->next || entry.number > found->second->announced ||
+      members > found->second->announced - entry.number) {
     counts_.stray += members;
     return;
   }
@@ -94,7 +94,7 @@ bool TraceSteps::add_row(Step& step, const Entry& entry, std::uint32_t marks, bo
   const std::uint32_t name = texts_.intern(entry.name);
   if (name == InternedTexts::kRefused || step.rows.size() >= kMostRows) return false;
   LinkedSpan span{
-      entry.trace_id, entry.span_id, entry.start_unix_ns, entry.duration_ns, static_cast<std::uint32_t>(step.told),
+      entry.trace_id, entry.span_id, entry.start_unix_ns, entry.duration_ns, static_cast<std::uint32_t>(step.announced),
       entry.status};
   if (entry.step != nullptr) span.number = entry.step->number, span.instance = entry.step->instance;
   step.rows.push_back({name, marks, span, entry.process == nullptr ? nullptr : *entry.process, is_step});
@@ -229,7 +229,7 @@ void TraceSteps::count_bytes(Step& step) {
 }
 
 void TraceSteps::forget(Steps::iterator step) {
-  counts_.missing += step->told - step->received;
+  counts_.missing += step->announced - step->received;
   by_span_.erase(step->key);
   if (const auto* root = roots_.find(step->id); root != nullptr && *root == step) roots_.erase(step->id);
   step_bytes_ -= step->bytes;

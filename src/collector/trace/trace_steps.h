@@ -101,7 +101,8 @@ class TraceSteps {
     Key key;
     TraceId id;
     std::uint64_t arrived_ns = 0;
-    std::uint64_t told = 0, next = 0, received = 0;  // members: those of the step, the end of the last part, and here
+    std::uint64_t announced = 0, next = 0,
+                  received = 0;  // members: those of the step, the end of the last part, and here
     std::string members;
     std::vector<Row> rows;  // the step itself is the first
     std::size_t bytes = 0;

@@ -294,11 +294,14 @@ class ChatService(Test):
             counts, total = end["traces"], end["ledger"]["total"]
             self.assertTrue(total["balanced"], name)
             self.assertEqual(counts["entries"], counts["outside"] + counts["duplicates"] + counts["over_limit"] +
-                             counts["linked"] + counts["assembled"], name)
+                             counts["linked"] + counts["step_entries"] + counts["assembled"], name)
             self.assertEqual(counts["held"], 0)
             links = dict(counts["links"])
             self.assertEqual(links.pop("all"), sum(links.values()), name)
             self.assertEqual(links["held"], 0)
+            members = dict(counts["steps"]["members"])
+            self.assertEqual(members.pop("all"), sum(members.values()), name)
+            self.assertEqual(members["held"], 0)
             self.assertEqual(counts["shown"] + counts["filtered"] + counts["incomplete_not_shown"],
                              sum(counts[end] for end in ("finished", "late_parts", "evicted", "partial", "unfinished")), name)
 
