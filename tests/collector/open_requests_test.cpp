@@ -73,6 +73,17 @@ TEST(OpenRequests, AreOldestFirst) {
   EXPECT_EQ(requests[0].spans[0].name, "older");
 }
 
+TEST(OpenList, HasRequestsOfWhichOnlyAKeyIsKnown) {
+  auto processes = two_processes();
+  EXPECT_EQ(open_text({}, processes), "");
+  processes[1].early = {7, 9};
+  const std::string text = open_text({}, processes);
+  EXPECT_THAT(text, HasSubstr("key 7"));
+  EXPECT_THAT(text, HasSubstr("chat_server[11]"));
+  EXPECT_EQ(to_json(processes[1])["early_request_keys"], nlohmann::ordered_json({7, 9}));
+  EXPECT_FALSE(to_json(processes[0]).contains("early_request_keys"));
+}
+
 TEST(OpenRequests, AreNotStepsOfAnEngine) {
   OpenSpan step = open_span_of("engine.step", 1, 0, 40);
   step.flags = NOPSPAN_FLAG_STEP;

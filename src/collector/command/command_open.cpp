@@ -17,6 +17,7 @@
 #include "host/process_reader.h"
 #include "host/process_report.h"
 #include "live/attachments.h"
+#include "live/early_requests.h"
 #include "live/probe_link.h"
 #include "open/open_list.h"
 #include "open/open_requests.h"
@@ -82,7 +83,8 @@ std::string why_no_spans(int error) {
 // Collects the spans of one process after the other.
 class OpenReading {
  public:
-  void add(const ProcessPointer& process, std::uint32_t user, const std::string& library, int error, OpenSpans& open) {
+  void add(const ProcessPointer& process, std::uint32_t user, const std::string& library, int error, OpenSpans& open,
+           std::vector<std::uint64_t> early = {}) {
     if (error == ESRCH) return;
     if (error != 0) {
       now_.skipped.push_back({process->pid, library, why_no_spans(error)});
@@ -91,6 +93,7 @@ class OpenReading {
     OpenProcess copy;
     copy.process = process;
     copy.library = library;
+    copy.early = std::move(early);
     limit_.apply(user, open);
     add_open_spans(open, now_.processes.size(), copy, spans_);
     now_.processes.push_back(std::move(copy));
@@ -167,7 +170,11 @@ OpenNow read_host(Host& host, const OpenOptions& options) {
       }
       OpenSpans open;
       const int error = read_open_spans({copy.process->pid, copy.process->start_ticks}, copy.gate_address, open);
-      reading.add(copy.process, copy.user, copy.path, error, open);
+      EarlyRequests early;
+      if (error == 0 && open.is_raised && options.filter.wants_early()) {
+        early.read({copy.process->pid, copy.process->start_ticks}, copy.gate_address);
+      }
+      reading.add(copy.process, copy.user, copy.path, error, open, early.keys());
       of_user += ListClock::now() - began;
     }
     copies = std::move(waiting);
@@ -212,14 +219,14 @@ int list_once(Host& host, const OpenNow& now, const OutputOptions& common) {
   if (common.json) {
     std::cout << json_text(now, 2);
   } else {
-    if (!now.requests.empty()) std::cout << open_text(now.requests, now.processes);
-    std::cout.flush();
+    const std::string text = open_text(now.requests, now.processes);
+    std::cout << text << std::flush;
     std::cerr << skipped_text(host, now.skipped) << known_text(now.processes);
     if (now.processes.empty()) {
       std::cerr << "nopspan: no process whose open spans can be read was found\n";
-    } else if (now.requests.empty() && now.unwanted > 0) {
+    } else if (text.empty() && now.unwanted > 0) {
       std::cerr << counted(now.unwanted, "request") + " in flight, but none matches the filters.\n";
-    } else if (now.requests.empty()) {
+    } else if (text.empty()) {
       std::cerr << (knows_all(now) ? "No request is in flight.\n" : "No known request is in flight.\n");
     }
   }
@@ -337,7 +344,7 @@ class OpenWatch {
       return;
     }
     std::string text = time_text(now.time_unix_ns) + "  " + counted(now.requests.size(), "request") + " in flight\n";
-    if (!now.requests.empty()) text += open_text(now.requests, now.processes);
+    text += open_text(now.requests, now.processes);
     // A message that was shown before is not repeated, unless the screen is cleared.
     std::string known;
     std::set<std::tuple<std::uint32_t, std::uint64_t, std::string>> seen;
@@ -408,7 +415,10 @@ constexpr char kOpenExplained[] =
     "            that does several things at a time has a row for each. A name such\n"
     "            as chat_server[4711]: is a change of the process.\n"
     "\n"
-    "A request is listed if its spans were recorded when they began: because a\n"
+    "A row with a key is a request that began before the attach. The key is the number\n"
+    "that its engine gave it, and reports with the steps that it is in.\n"
+    "\n"
+    "Any other request is listed if its spans were recorded when they began: because a\n"
     "tracer or a handler was attached, or because of NOPSPAN_KEEP_OPEN=1. For other\n"
     "processes, stderr shows since when their requests are known. --watch attaches,\n"
     "so it knows the requests that begin from then on.\n"

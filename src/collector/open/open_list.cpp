@@ -15,6 +15,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr std::size_t kMostPlaces = 20;  // rows of one request
+constexpr std::size_t kMostEarly = 100;  // rows of requests of a process that have a key only
 constexpr std::size_t kMostOnPath = 12;  // spans of one row
 
 std::string open_process_text(const OpenProcess& process) {
@@ -45,6 +46,9 @@ std::string path_text(const OpenRequest& request, std::size_t place, const std::
 std::string age_text(std::uint64_t ns, bool is_least) { return (is_least ? ">=" : "") + duration_text(ns); }
 
 std::string text_or_dash(const std::string& text) { return text.empty() ? "-" : printable(text, 24); }
+
+// An engine's own key of a request.
+std::string key_text(std::uint64_t key) { return "key " + std::to_string(key); }
 
 const char* known_name(OpenProcess::Known known) {
   static constexpr const char* kNames[] = {"always", "since", "not_now"};
@@ -84,7 +88,18 @@ std::string open_text(const std::vector<OpenRequest>& requests, const std::vecto
     if (places > kMostPlaces)
       table.add({"", "", "", "", "", "", "", "and " + std::to_string(places - kMostPlaces) + " more places"});
   }
-  return table.text();
+  bool has_early = false;
+  for (const OpenProcess& process : processes) {
+    std::size_t shown = 0;
+    for (const std::uint64_t key : process.early) {
+      has_early = true;
+      const bool is_rest = ++shown > kMostEarly;
+      table.add({"-", is_rest ? "and " + std::to_string(process.early.size() - kMostEarly) + " more" : key_text(key),
+                 "-", "-", "-", open_process_text(process), "-", "began before the attach; in the engine's steps"});
+      if (is_rest) break;
+    }
+  }
+  return requests.empty() && !has_early ? "" : table.text();
 }
 
 std::string known_text(const std::vector<OpenProcess>& processes) {
@@ -146,6 +161,7 @@ Json to_json(const OpenProcess& process) {
   if (process.known == OpenProcess::Known::since) json["known_for_ns"] = process.since_ns;
   json["age_is_least"] = process.age_is_least;
   json["unread"] = process.unread;
+  if (!process.early.empty()) json["early_request_keys"] = process.early;
   return json;
 }
 

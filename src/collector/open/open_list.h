@@ -11,7 +11,8 @@
 
 namespace nopspan::collector {
 
-// A row for each place at which a request is now.
+// A row for each place at which a request is now, and for each request that is known by a key only. "" if there is
+// none.
 std::string open_text(const std::vector<OpenRequest>& requests, const std::vector<OpenProcess>& processes);
 // Since when the requests of these processes are known; "" if all are known. Lines that end with a newline.
 std::string known_text(const std::vector<OpenProcess>& processes);

@@ -30,6 +30,8 @@ struct OpenProcess {
   std::uint64_t since_ns = 0;  // with Known::since; 0: unknown, because the library has not noted it yet
   bool age_is_least = false;   // ages of its spans may be longer
   std::uint64_t unread = 0;    // spans that may be open, but were not read
+  // Requests that began before the attach, and are in flight, by the keys that the engine gave them.
+  std::vector<std::uint64_t> early;
 };
 
 struct OpenSpan {
@@ -68,6 +70,10 @@ struct OpenFilter {
   std::uint64_t older_than_ns = 0;
 
   [[nodiscard]] bool wants(const OpenRequest& request) const;
+  // Whether it wants requests of which nothing but a key is known.
+  [[nodiscard]] bool wants_early() const {
+    return request.empty() && name.empty() && model.empty() && tenant.empty() && where.empty() && older_than_ns == 0;
+  }
 };
 
 // Bounds the memory for all spans. The programs of a user (user_range()) may have half of what other users leave.

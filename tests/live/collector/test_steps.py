@@ -78,7 +78,12 @@ class Steps(Test):
             with Trace("--json") as trace:
                 program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
                 program.ask("step 50")
+                done = subprocess.run([NOPSPAN, "--json", "open", "--pid", str(program.pid)], stdout=subprocess.PIPE,
+                                      text=True, timeout=PATIENCE_S, check=True)
                 trace.stop()
+        found = json.loads(done.stdout)
+        self.assertEqual(found["requests"], [])
+        self.assertEqual([process["early_request_keys"] for process in found["processes"]], [[1, 2, 3, 4]])
         self.assertEqual(trace.traces(program.pid), [])
         traces = trace.last()["traces"]
         self.assertEqual(traces["steps"]["requests_before_attach"], 4)

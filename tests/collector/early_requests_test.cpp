@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "live/early_requests.h"
+
+#include "batch_builder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+std::vector<nopspan_member> with_keys(const std::vector<unsigned long>& keys) {
+  std::vector<nopspan_member> members;
+  for (const unsigned long key : keys) members.push_back({key, 0, 0, 1, 0, 0, NOPSPAN_MEMBER_OWN_KEY});
+  return members;
+}
+
+TEST(EarlyRequests, AreThoseOfTheLastStepWithItsParts) {
+  const nopspan_member recorded{4711, 0, 0, 1, 0, 0, 0};
+  const nopspan_member by_trace{4712, 0, 0, 1, 0, 0, NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY};
+  BatchBuilder batch;
+  batch.step(1, with_keys({1, 2, 3}), 3).step(2, with_keys({2, 3}), 5).part(2, with_keys({5}), 2);
+  batch.part(2, {recorded, by_trace}, 3).part(1, with_keys({6}), 9);
+  EarlyRequests requests;
+  EXPECT_THAT(requests.keys(), IsEmpty());
+  requests.add(batch.bytes(), batch.count());
+  EXPECT_THAT(requests.keys(), ElementsAre(2, 3, 5));
+}
+
+TEST(EarlyRequests, OfAnyBytesAreBounded) {
+  std::mt19937_64 random(9);  // NOLINT: the same in every run
+  EarlyRequests requests;
+  for (std::uint64_t round = 0; round < 2000; ++round) {
+    std::vector<unsigned long> keys(100);
+    for (unsigned long& key : keys) key = random();
+    BatchBuilder batch;
+    batch.step(1, with_keys(keys), 100).part(1, with_keys(keys), 100);
+    std::string bytes(batch.bytes());
+    for (int i = 0; i < 4; ++i) bytes[random() % bytes.size()] = static_cast<char>(random());
+    requests.add(bytes, batch.count());
+  }
+  EXPECT_LE(requests.keys().size(), 65'536U);
+}
+
+}  // namespace
+}  // namespace nopspan::collector
