@@ -51,9 +51,9 @@ constexpr char kHistExamples[] =
     "                                                  every 5 s\n"
     "  nopspan hist --of queue --by engine             queue time in inference\n"
     "                                                  servers\n"
-    "  nopspan hist --of step-tokens --by engine       tokens of each engine step; also\n"
-    "                                                  step-prefill, step-decode and\n"
-    "                                                  batch-size\n"
+    "  nopspan hist --of step-tokens --by engine       tokens of each engine step;\n"
+    "                                                  also step-prefill, step-decode\n"
+    "                                                  and batch-size\n"
     "  nopspan hist --from spans.rec                   spans of a recording\n"
     "  nopspan hist --json >host1.json                 run this on each host, then\n"
     "  nopspan hist --merge host1.json host2.json      merge the results\n"
@@ -170,9 +170,16 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
   auto options = std::make_shared<HistCommandOptions>();
   command->footer(std::string(kHistDescription) + "\n\n" + kHistExamples);
   std::vector<std::string> names;
-  for (const Quantity& quantity : quantities()) names.emplace_back(quantity.name);
+  std::string listed;
+  for (const Quantity& quantity : quantities()) {
+    names.emplace_back(quantity.name);
+    listed += (listed.empty() ? "" : ", ") + names.back();
+  }
 
-  command->add_option("--of", options->of, "Quantity to measure (default: duration)")->check(CLI::IsMember(names));
+  // CLI11 would print all names in one line.
+  command->add_option("--of", options->of, "Quantity to measure (default: duration): " + listed)
+      ->check(CLI::IsMember(names).description(""))
+      ->type_name("QUANTITY");
   add_grouping_option(*command, options->hist.by);
   add_duration_option(*command, "--interval", options->hist.interval_ns,
                       "Print the histograms at this interval, at least 100ms (default: only at the end)")
