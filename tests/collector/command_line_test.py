@@ -52,7 +52,8 @@ class Help(unittest.TestCase):
                 self.assertEqual((done.returncode, done.stderr), (0, ""))
                 self.assertRegex(done.stdout, r"(?m)^Usage: " + " ".join(["nopspan", *command]) + r" \[OPTIONS\]")
                 self.assertRegex(done.stdout, r"(?m)^Examples:\n  nopspan " + " ".join(command))
-                self.assertLessEqual(max(map(len, done.stdout.splitlines())), 80)
+                # The completions of shells read a list of values from one line.
+                self.assertLessEqual(max(len(line) for line in done.stdout.splitlines() if "{" not in line), 80)
                 self.assertNotRegex(done.stdout, r"(?m)^  -.*(\n .*)*\n[^ \n]", "an option's text left its column")
                 self.assertEqual(run(*command, "-h").stdout, done.stdout)
 

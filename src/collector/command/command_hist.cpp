@@ -170,16 +170,9 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
   auto options = std::make_shared<HistCommandOptions>();
   command->footer(std::string(kHistDescription) + "\n\n" + kHistExamples);
   std::vector<std::string> names;
-  std::string listed;
-  for (const Quantity& quantity : quantities()) {
-    names.emplace_back(quantity.name);
-    listed += (listed.empty() ? "" : ", ") + names.back();
-  }
+  for (const Quantity& quantity : quantities()) names.emplace_back(quantity.name);
 
-  // CLI11 would print all names in one line.
-  command->add_option("--of", options->of, "Quantity to measure (default: duration): " + listed)
-      ->check(CLI::IsMember(names).description(""))
-      ->type_name("QUANTITY");
+  command->add_option("--of", options->of, "Quantity to measure (default: duration)")->check(CLI::IsMember(names));
   add_grouping_option(*command, options->hist.by);
   add_duration_option(*command, "--interval", options->hist.interval_ns,
                       "Print the histograms at this interval, at least 100ms (default: only at the end)")
