@@ -186,7 +186,11 @@ class ContextRef {
   // The calling thread's context. Computing it costs less than Context::current().
   static constexpr ContextRef current() noexcept { return {nullptr, Of::span}; }
   // The id of the span; 0 if it is not recorded, or if the context has no span of this process.
-  [[nodiscard]] std::uint64_t recorded_id() const noexcept;
+  [[nodiscard]] std::uint64_t recorded_id() const noexcept {
+    if (of_ != Of::context) return object_ != nullptr ? detail::id_of(state()) : 0;
+    const Context& context = *static_cast<const Context*>(object_);
+    return (context.head_.bits & Context::kRemote) != 0 ? 0 : context.span_id();
+  }
   /// @endcond
 
  private:
@@ -202,12 +206,6 @@ class ContextRef {
   const void* object_;  // the Context, or the SpanState
   Of of_ = Of::context;
 };
-
-inline std::uint64_t ContextRef::recorded_id() const noexcept {
-  if (of_ != Of::context) return object_ != nullptr ? detail::id_of(state()) : 0;
-  const Context& context = *static_cast<const Context*>(object_);
-  return (context.head_.bits & Context::kRemote) != 0 ? 0 : context.span_id();
-}
 
 /// Makes a context the calling thread's current one for as long as this object lives, whether or not a tracer or
 /// handler is attached. It costs some nanoseconds (docs/overhead.md).

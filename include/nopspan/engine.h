@@ -12,6 +12,17 @@
 /// engine::stats([](auto& m) { m.running(3).waiting(1).kv_cache_used(512).kv_cache_total(1024); });
 /// @endcode
 ///
+/// Spans and events of your own may have names below `engine.` too, for example "engine.sampler".
+///
+/// engine.queue, engine.prefill, engine.decode and engine.step have the engine and the model of the request, or of the
+/// context that is current on the thread. The labels of a request that began before a tracer attached are not known.
+/// Therefore the loop of an engine has a scope with them:
+///
+/// @code
+/// const nopspan::Context labels = nopspan::Context().with_label("engine", "my-engine").with_label("model", "llama-3");
+/// const nopspan::ContextScope scope{labels};
+/// @endcode
+///
 /// Thread safety: that of spans (span.h). stats() and event_names() may be called from any thread at any time.
 #ifndef NOPSPAN_ENGINE_H
 #define NOPSPAN_ENGINE_H

@@ -146,8 +146,9 @@ class FieldSetters {
   /// Sets the tokens of the response that the model used for reasoning.
   Self& reasoning_tokens(std::int64_t count) { return set("reasoning_tokens", count); }
 
-  /// Links the span to another one, for example the step of an engine to the requests that it serves. A span has at
-  /// most 128 links. More are dropped and counted (stats().links_dropped). An empty context is ignored.
+  /// Links the span to another one, for example that of the message that it processes. A span has at most 128 links.
+  /// More are dropped and counted (stats().links_dropped). An empty context is ignored. A link of an engine's step
+  /// becomes a member of it; see nopspan/step.h. So a step may have more of them.
   Self& link(ContextRef context) {
     if (detail::FieldSink* sink = taking()) detail::put_link(sink, context);
     return self();

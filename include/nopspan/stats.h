@@ -38,7 +38,7 @@ struct Stats {
   std::uint64_t names_invalid;    ///< names that were repaired before they were emitted (see Name), and error types
                                   ///< that became "_OTHER" (see Span::fail())
   std::uint64_t names_overflow;   ///< names made at run time, over the limit of Name: emitted as nopspan.overflow
-  std::uint64_t names_unknown;    ///< names under a catalogue's prefix that the catalogue does not have: emitted.
+  std::uint64_t names_unknown;    ///< names under the prefix llm. or agent. that its catalogue does not have: emitted.
                                   ///< They are counted if the span is recorded, because a disabled span reads no name
   std::uint64_t truncated;        ///< names, ids, labels and error types over 63 bytes, which were truncated
   std::uint64_t labels_overflow;  ///< label values over the limit (they become "other"), and label keys over the

@@ -34,6 +34,17 @@ namespace nopspan::detail {
 
 namespace {
 
+// Gives a context whose span was not recorded the engine and the model of the scopes around it, because its own are not
+// known.
+__attribute__((noinline)) void take_server_labels(ContextHead& unknown, Frame* around) noexcept {
+  for (Frame* frame = around; frame != nullptr; frame = frame->below) {
+    if (has_ended(*frame)) continue;
+    for (const ContextAccess::Label label : {ContextAccess::engine, ContextAccess::model}) {
+      if (unknown.labels[label] == kNoLabel) unknown.labels[label] = frame->context->labels[label];
+    }
+  }
+}
+
 // Places the span under `parent`: sets its ids, its parent and the flags that follow from them. `foreign_id` is the
 // text of the parent's request id.
 __attribute__((always_inline)) inline void place(ThreadState* thread, SpanState& span, const ContextHead& parent,
@@ -41,6 +52,7 @@ __attribute__((always_inline)) inline void place(ThreadState* thread, SpanState&
   ContextHead& context = span.context;
   copy_context(context, span.foreign_id, parent, foreign_id);
   context.parent_id = parent.span_id;
+  if (__builtin_expect((parent.bits & ContextAccess::kUnrecorded) != 0, 0)) take_server_labels(context, guarded_top());
   std::uint8_t bits = ContextAccess::kHasTrace;
   if (is_empty(context)) {
     span.begins_request = true;
@@ -567,6 +579,7 @@ Context async_context(SpanState* span) noexcept {
   if (span != nullptr) return span_context(span);
   Context unknown;
   ContextAccess::head(unknown).bits = ContextAccess::kUnrecorded;
+  take_server_labels(ContextAccess::head(unknown), top_frame());
   return unknown;
 }
 

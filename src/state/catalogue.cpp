@@ -63,7 +63,7 @@ constexpr CatalogueSpan kSpans[] = {
 };
 constexpr std::string_view kLlmPrefix = "llm.";
 // In the order of Catalogue. Programs may have spans of their own below the other catalogues' prefixes.
-constexpr std::string_view kPrefixes[] = {kLlmPrefix, "agent.", "engine."};
+constexpr std::string_view kPrefixes[] = {kLlmPrefix, "agent."};
 
 bool has_prefix(std::string_view name, std::string_view prefix) noexcept {
   return name.substr(0, prefix.size()) == prefix;

@@ -53,8 +53,8 @@ inline bool may_be_in_catalogue(std::string_view name) noexcept {
 // Null for a name that is in no catalogue.
 const CatalogueSpan* find_catalogue_span(std::string_view name) noexcept;
 
-// Call it for a span that find_catalogue_span() did not find. If the name has a catalogue's prefix ("llm.chats"), it is
-// counted, and logged once per name.
+// Call it for a span that find_catalogue_span() did not find. If the name has the prefix llm. or agent. ("llm.chats"),
+// it is counted, and logged once per name. Programs may have names of their own under the other catalogues' prefixes.
 void check_catalogue(const Interned& name) noexcept;
 
 }  // namespace nopspan::detail

@@ -296,6 +296,45 @@ TEST(EngineSpans, HaveTheirOwnBuilders) {
   EXPECT_THAT(events[4], HasMeasurement("batch_size", 2));
 }
 
+TEST(EngineSpans, MayHaveNamesOfTheApplicationsOwn) {
+  const SpanRecorder recorder("engine.sampler");
+  const Counted unknown(&nopspan::Stats::names_unknown);
+  { const Span span{"engine.sampler"}; }
+  EXPECT_EQ(unknown.times(), 0U);
+  EXPECT_EQ(recorder.events().size(), 2U);
+}
+
+TEST(EngineSpans, OfARequestThatBeganBeforeTheAttachHaveTheLabelsOfTheScope) {
+  const Context labels = Context().with_label("engine", "e").with_label("model", "m").with_label("tenant", "t");
+  const AsyncSpan request{engine::request};  // not recorded
+  const Context before = request.context();
+  Context inside;
+  {
+    const ContextScope scope{labels};
+    inside = request.context();
+  }
+  const SpanRecorder recorder("engine.decode");
+  { const AsyncSpan phase{engine::decode, before}; }
+  { const AsyncSpan phase{engine::decode, inside}; }
+  {
+    const ContextScope scope{labels};
+    const AsyncSpan phase{engine::decode, before, [](auto& m) { m.model("own"); }};
+    const AsyncSpan other{engine::decode, request};
+    const ContextScope nested{before};
+    const Span inside_both{engine::decode};
+  }
+  const auto starts = recorder.events("engine.decode.start");
+  ASSERT_EQ(starts.size(), 5U);
+  EXPECT_THAT(starts[0], LacksMetadata("engine"));
+  EXPECT_THAT(starts[1], HasMetadata("engine", "e"));
+  EXPECT_THAT(starts[1], HasMetadata("model", "m"));
+  EXPECT_THAT(starts[1], LacksMetadata("tenant"));  // it may be another request's
+  EXPECT_THAT(starts[2], HasMetadata("engine", "e"));
+  EXPECT_THAT(starts[2], HasMetadata("model", "own"));
+  EXPECT_THAT(starts[3], HasMetadata("engine", "e"));
+  EXPECT_THAT(starts[4], HasMetadata("engine", "e"));
+}
+
 TEST(EngineStats, AreOneEventForHandlersWithWhatWasSet) {
   const Recorder recorder{"engine.stats"};
   engine::stats([](auto& s) { s.engine("x").model("m").running(3).waiting(2).kv_cache_used(10).kv_cache_total(100); });

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Links: one span that serves many requests.
+#include "raised_gate.h"
 #include "recorded.h"
 
 #include <nopspan/engine.h>
@@ -115,6 +116,18 @@ TEST(Link, ConnectsOneEngineStepToTheEightRequestsItServes) {
     ids.insert(ends[i]->request_id());
   }
   EXPECT_EQ(ids.size(), 8U);
+}
+
+TEST(Step, CallsNoMallocForItsMembers) {
+  const RaisedGate tracer(RaisedGate::batch);
+  const std::vector<nopspan::engine::Member> members(5000);
+  { const Span first{nopspan::engine::step}; }
+  const std::size_t before = allocations();
+  {
+    const Span step{nopspan::engine::step,
+                    [&](auto& m) { m.members(members.data(), members.size()).member(members[0]); }};
+  }
+  EXPECT_EQ(allocations(), before);
 }
 
 }  // namespace
