@@ -24,6 +24,7 @@ LIBRARY = {"/usr/local/lib/" + SONAME: os.path.join(PROGRAMS, "lib", SONAME)}
 COLUMNS = ("spans", "rate", "errors", "cancelled", "mean_us", "max_us")
 FLAG_ORPHAN = 0x1
 FLAG_REMOTE_PARENT = 0x2
+FLAG_STEP = 0x800
 
 # An emulated CPU may stand still for longer than the 10 ms for which a hit waits for another one before it is dropped.
 COMPILE = "stap -R $PWD/stap-runtime -DMAXTRYLOCK=1000000 -DSTP_NO_OVERLOAD -r %s -p4 -m spans /spans.stp"
@@ -101,7 +102,8 @@ def corrections():
 
 
 def is_root(end):
-    return (end["parent_id"] == "0" or bool(end["flags"] & FLAG_REMOTE_PARENT)) and not end["flags"] & FLAG_ORPHAN
+    return (end["parent_id"] == "0" or bool(end["flags"] & FLAG_REMOTE_PARENT)) and not end["flags"] & (
+        FLAG_ORPHAN | FLAG_STEP)
 
 
 class Output:

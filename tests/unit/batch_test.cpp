@@ -387,14 +387,14 @@ TEST(StepInABatch, HasItsFactsAndMembers) {
 TEST(StepInABatch, IsWrittenInPartsOf512Members) {
   for (const std::size_t count :
        {std::size_t{1}, std::size_t{512}, std::size_t{513}, std::size_t{1024}, std::size_t{65'536}}) {
-    const std::vector<engine::Member> told = some_members(count);
+    const std::vector<engine::Member> given = some_members(count);
     const Traced traced([&] {
-      const Span step{engine::step, [&](auto& m) { m.model("m").members(told.data(), told.size()); }};
+      const Span step{engine::step, [&](auto& m) { m.model("m").members(given.data(), given.size()); }};
     });
     EXPECT_EQ(traced.names().size(), (count + 511) / 512);
     const std::vector<nopspan_member> members = members_from(traced, "engine.step");
     ASSERT_EQ(members.size(), count);
-    EXPECT_EQ(std::memcmp(members.data(), told.data(), count * sizeof(nopspan_member)), 0);
+    EXPECT_EQ(std::memcmp(members.data(), given.data(), count * sizeof(nopspan_member)), 0);
     std::uint64_t next = 0;
     for (const Batch& batch : traced.batches) {
       EXPECT_EQ(batch.header.first, next);
@@ -404,37 +404,39 @@ TEST(StepInABatch, IsWrittenInPartsOf512Members) {
 }
 
 TEST(StepInABatch, TakesMembersOneByOneOrInSeveralCalls) {
-  const std::vector<engine::Member> told = some_members(3000);
+  const std::vector<engine::Member> given = some_members(3000);
   const Traced traced([&] {
-    Span step{engine::step, [&](auto& m) { m.members(told.data(), 700).members(nullptr, 0); }};
+    Span step{engine::step, [&](auto& m) { m.members(given.data(), 700).members(nullptr, 0); }};
     step.with<engine::StepFields>([&](auto& m) {
-      for (std::size_t i = 700; i < told.size(); ++i) m.member(told[i]);
+      for (std::size_t i = 700; i < given.size(); ++i) m.member(given[i]);
     });
   });
   const std::vector<nopspan_member> members = members_from(traced, "engine.step");
-  ASSERT_EQ(members.size(), told.size());
-  EXPECT_EQ(std::memcmp(members.data(), told.data(), told.size() * sizeof(nopspan_member)), 0);
+  ASSERT_EQ(members.size(), given.size());
+  EXPECT_EQ(std::memcmp(members.data(), given.data(), given.size() * sizeof(nopspan_member)), 0);
 }
 
 TEST(StepInABatch, HasMembersWithPrefillFirst) {
   for (const std::size_t count : {std::size_t{2}, std::size_t{3}, std::size_t{257}, std::size_t{1024}}) {
-    std::vector<engine::Member> told = some_members(count);
-    for (std::size_t i = 1; i < count; i += 3) told[i].prefill_tokens = 5;
-    const Traced traced([&] { const Span step{engine::step, [&](auto& m) { m.members(told.data(), told.size()); }}; });
-    std::stable_partition(told.begin(), told.end(), [](const engine::Member& m) { return m.prefill_tokens != 0; });
+    std::vector<engine::Member> given = some_members(count);
+    for (std::size_t i = 1; i < count; i += 3) given[i].prefill_tokens = 5;
+    const Traced traced([&] {
+      const Span step{engine::step, [&](auto& m) { m.members(given.data(), given.size()); }};
+    });
+    std::stable_partition(given.begin(), given.end(), [](const engine::Member& m) { return m.prefill_tokens != 0; });
     const std::vector<nopspan_member> members = members_from(traced, "engine.step");
     ASSERT_EQ(members.size(), count);
-    EXPECT_EQ(std::memcmp(members.data(), told.data(), count * sizeof(nopspan_member)), 0);
+    EXPECT_EQ(std::memcmp(members.data(), given.data(), count * sizeof(nopspan_member)), 0);
     EXPECT_EQ(traced.batches[0].entries[0].step.members_with_prefill, (count + 1) / 3);
   }
 }
 
 TEST(StepInABatch, KeepsTheCountsThatTheApplicationGives) {
-  const std::vector<engine::Member> told = some_members(2);
+  const std::vector<engine::Member> given = some_members(2);
   const Counted clamped(&nopspan::Stats::values_clamped);
   const Traced traced([&] {
     const Span step{engine::step, [&](auto& m) {
-                      m.members(told.data(), told.size()).batch_size(3).prefill_tokens(10).decode_tokens(11);
+                      m.members(given.data(), given.size()).batch_size(3).prefill_tokens(10).decode_tokens(11);
                       m.drafted_tokens(0).accepted_tokens(12).kind(engine::StepKind::prefill).budget_tokens(-1);
                     }};
   });
@@ -498,11 +500,11 @@ TEST(StepInABatch, HasALinkAsAMember) {
 
 TEST(StepInABatch, CountsMembersOverTheLimit) {
   constexpr std::size_t kMost = std::size_t{1} << 20U;
-  const std::vector<engine::Member> told = some_members(kMost);
+  const std::vector<engine::Member> given = some_members(kMost);
   const Counted dropped(&nopspan::Stats::members_dropped);
   const SpanRecorder steps("engine.step");
   const Span step{engine::step,
-                  [&](auto& m) { m.members(told.data(), kMost).members(told.data(), 2).member(told[0]); }};
+                  [&](auto& m) { m.members(given.data(), kMost).members(given.data(), 2).member(given[0]); }};
   EXPECT_EQ(dropped.times(), 3U);
 }
 

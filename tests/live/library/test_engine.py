@@ -11,9 +11,9 @@ import harness
 import otlp_attributes
 from engine_clients import CANCELLED, CLIENTS, HANG_UP, MODEL, OPTIONS, SLOTS, Watch, run_clients
 from example_service import TRACED, Server, lines_of
-from harness import Tracer
+from harness import FLAG_STEP, Tracer
 
-PROBES = ("span_start", "span_stop", "engine_request", "gauge", "first_token", "tokens")
+PROBES = ("span_start", "span_stop", "engine_request", "engine_step", "gauge", "first_token", "tokens")
 
 # The books read the clock, nopspan reads it, and the books read it again. This is the usual time between them. If the
 # thread is preempted in between, it takes longer, which shows in the books.
@@ -138,8 +138,11 @@ class Engine(harness.Test):
         self.assertEqual(seen, collections.Counter(tuple(line[key] for key in keys) for line in self.book_steps))
         self.assertGreater(sum(seen.values()), 20)
         self.assertIn(SLOTS, {batch for batch, _, _ in seen})
+        members = {event.span_id: event.arg4 for event in self.events["engine_step"]}
+        self.assertEqual(len(members), len(self.steps))
         for event, attributes in self.steps:
-            self.assertEqual(event.link_count, attributes["nopspan.batch_size"])
+            self.assertEqual(members[event.span_id], attributes["nopspan.batch_size"])
+            self.assertTrue(event.flags & FLAG_STEP)
         self.assertEqual(sum(line["decode_tokens"] for line in self.book_steps),
                          sum(line["output_tokens"] for line in self.book_lines))
 

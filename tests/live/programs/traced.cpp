@@ -200,6 +200,22 @@ int main(int count, char** arguments) {
     });
     return "done";
   };
+  // A step with that many members that decode, and then one for each further number, the tokens of its prompt.
+  commands["members"] = [](std::istringstream& a) {
+    const std::string model = word(a);
+    std::size_t decoding = 0;
+    a >> decoding;
+    nopspan::engine::Member member;
+    member.decode_tokens = 3;
+    member.drafted_tokens = 4;
+    member.accepted_tokens = 2;
+    std::vector<nopspan::engine::Member> members(decoding, member);
+    member = {};
+    while (a >> member.prefill_tokens) members.push_back(member);
+    const nopspan::Span step{nopspan::engine::step,
+                             [&](auto& m) { m.engine("traced").model(model).members(members.data(), members.size()); }};
+    return "done";
+  };
   commands["begin"] = [&](std::istringstream& a) {
     open.push_back(std::make_unique<nopspan::Span>(nopspan::Name::intern(word(a))));
     return "begun";

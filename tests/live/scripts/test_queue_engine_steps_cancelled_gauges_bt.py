@@ -172,7 +172,7 @@ class EngineScripts(harness.Test):
                 self.assertEqual(maps["step_us"][key + ", %d" % size], average(times), name)
             self.assertEqual(set(maps["steps"]), {key + ", %d" % size for size in by_size})
             self.assertEqual(maps["step_hist_us"][key], histogram(t for times in by_size.values() for t in times))
-            self.assertEqual(maps["batch"][key], linear([line["batch_size"] for line in reported], 4, 256))
+            self.assertEqual(maps["batch"][key], linear([line["batch_size"] for line in reported], 4, 2048))
             for what in ("prefill", "decode"):
                 tokens = [line[what + "_tokens"] for line in reported]
                 self.assertEqual(maps[what][key], sum(tokens), (name, what))
@@ -266,6 +266,8 @@ class EngineScriptsAtTheEdge(harness.Test):
     # leave no room for the last one.
     CROWD, PART = 8055, 8004
     STEPS = {"long": [(300, 100000, 127), (128, 128, 16384), (127, 2097152, 2097151), (4, 0, 3)]}
+    CHUNKS = [1 + i for i in range(300)]
+    LOOKED_AT = 256
     GAUGE = [5, -20, 3, -7, 11]
     FILL, FULL = [0, 300, 199], 200
 
@@ -285,6 +287,7 @@ class EngineScriptsAtTheEdge(harness.Test):
                     program.ask("step %s %d %d %d 0" % (model, *step))
             program.ask("step crowded 5 6 7 %d" % cls.CROWD)
             program.ask("step part 5 6 7 %d" % cls.PART)
+            program.ask("members members 1000 %s" % " ".join(map(str, cls.CHUNKS)))
             program.ask("span engine.step 3")
             program.ask("cancel reported 20000 77 deadline")
             program.ask("cancel reported 5000 0 deadline")
@@ -317,19 +320,28 @@ class EngineScriptsAtTheEdge(harness.Test):
             key = "traced, " + model
             self.assertEqual({k: n for k, n in maps["steps"].items() if k.startswith(key)},
                              {"%s, %d" % (key, batch): 1 for batch, _, _ in steps})
-            self.assertEqual(maps["batch"][key], linear([batch for batch, _, _ in steps], 4, 256))
+            self.assertEqual(maps["batch"][key], linear([batch for batch, _, _ in steps], 4, 2048))
             self.assertEqual((maps["prefill"][key], maps["decode"][key]),
                              (sum(step[1] for step in steps), sum(step[2] for step in steps)))
             self.assertEqual(maps["prefill_tokens"][key], histogram(step[1] for step in steps))
             self.assertEqual(maps["decode_tokens"][key], histogram(step[2] for step in steps))
 
-    def test_steps_without_numbers(self):
+    def test_steps_without_tokens_or_room_for_attributes(self):
         maps = self.maps["engine-steps"]
-        self.assertEqual(maps["without_tokens"], {"traced, crowded": 1, "traced, part": 1, ", ": 3})
-        steps = {key: maps["steps"][key] for key in ("traced, crowded, 0", "traced, part, 5", ", , 0")}
+        self.assertEqual(maps["without_tokens"], {", ": 3})
+        steps = {key: maps["steps"][key] for key in ("traced, crowded, 5", "traced, part, 5", ", , 0")}
         self.assertEqual(list(steps.values()), [1, 1, 3])
-        reported = {"traced, " + model for model in self.STEPS}
-        self.assertEqual((set(maps["prefill"]) - reported, set(maps["decode"])), ({"traced, part"}, reported))
+        for model in ("crowded", "part"):
+            self.assertEqual([maps[what]["traced, " + model] for what in ("prefill", "decode")], [6, 7])
+        self.assertNotIn(", ", maps["prefill"])
+
+    def test_members(self):
+        maps, key = self.maps["engine-steps"], "traced, members"
+        self.assertEqual(maps["steps"]["%s, %d" % (key, 1000 + len(self.CHUNKS))], 1)
+        self.assertEqual(maps["prefill"][key], sum(self.CHUNKS))
+        self.assertEqual([maps[what][key] for what in ("decode", "drafted", "accepted")], [3000, 4000, 2000])
+        self.assertEqual(maps["chunk_tokens"], {key: histogram(self.CHUNKS[:self.LOOKED_AT])})
+        self.assertNotIn("members_dropped", maps)
 
     def test_prompts_that_were_partly_read(self):
         maps = self.maps["cancelled"]

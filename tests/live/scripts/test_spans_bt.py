@@ -6,14 +6,15 @@ import os
 
 import harness
 import installed
-from harness import FLAG_ORPHAN, FLAG_REMOTE_PARENT, Program, Test, canary_in
+from harness import FLAG_ORPHAN, FLAG_REMOTE_PARENT, FLAG_STEP, Program, Test, canary_in
 
 # How many names spans.bt counts, and how many of them have histograms.
 NAMES, HISTOGRAMS = 4000, 100
 
 
 def is_root(end):
-    return (end["parent_id"] == "0" or bool(end["flags"] & FLAG_REMOTE_PARENT)) and not end["flags"] & FLAG_ORPHAN
+    return (end["parent_id"] == "0" or bool(end["flags"] & FLAG_REMOTE_PARENT)) and not end["flags"] & (
+        FLAG_ORPHAN | FLAG_STEP)
 
 
 class SpansBt(Test):
