@@ -44,6 +44,21 @@ row() { # NAME THREADS SPANS COMMAND…
   echo
 }
 
+# step_row MEMBERS: the row of a step.
+step_row() {
+  local program=("$programs/bench_engine_step" "$1" 1000 10) without how
+  without=$(untraced "${program[@]}" none | cut -d' ' -f3)
+  printf '| %s |' "$1"
+  for how in untraced "by_command trace" by_collector by_steps_script; do
+    # shellcheck disable=SC2086  # two words
+    $how "${program[@]}" members | awk -v without="$without" '
+      NR == 1 { printf " %.1f us (%.2f)", $2 / 1000, $3 / without }
+      /^\(/ { printf " %s", $0 }
+      END { printf " |" }'
+  done
+  echo
+}
+
 # cells ARGUMENT...: the cells of a row about the collector itself; see sustained().
 cells() {
   sustained "$@" | awk '{
@@ -149,13 +164,14 @@ $(by_collector "$programs/bench_first" | first_span "attached")
 
 ## A step of an inference engine
 
-A step of an engine with 256 requests is a span \`engine.step\` with a link to each request (at most 128
-are kept), and a token for each request. The times contain the flushes.
+A step is a span \`engine.step\` with a member for each request, and a token for each request. Before each
+step the program walks through 8 MiB of memory, because a forward pass replaces what the caches hold. The
+times contain the flushes. In parentheses: the time of the whole loop as a ratio to the same loop without
+nopspan.
 
-| | per step |
-| --- | --- |
-$(by_collector "$programs/bench_engine_step" | awk '
-  NR == 1 { printf "| steps in a row | %.1f us |\n| the caches are replaced before each step | %.1f us |", $1 / 1000, $2 / 1000 }')
+| members | nothing attached | \`nopspan trace\` | \`nopspan record\` | \`engine-steps.bt\` |
+| --- | --- | --- | --- | --- |
+$(for members in 8 64 256 1024; do step_row "$members"; done)
 
 ## The collector itself
 

@@ -4,13 +4,11 @@
 /// engine.h reports steps, and a handler reads them from the event engine.step.stop.
 ///
 /// @code
-/// // When a request gets a slot. `slot.id` is the engine's own number of the request.
-/// slot.member = nopspan::engine::Member::of(slot.span, slot.id);
-///
-/// // After each forward pass.
-/// members.clear();
-/// for (Slot& slot : busy) members.push_back(slot.member);  // with the tokens of this pass
-/// step.with<nopspan::engine::StepFields>([&](auto& m) { m.number(++steps).members(members.data(), members.size()); });
+/// // What a pass did for the request that the engine knows as 42. engine::StepFields::members() reports it.
+/// const nopspan::Context request = nopspan::Context::current();
+/// nopspan::engine::Member member = nopspan::engine::Member::of(request, 42);
+/// member.context_tokens = 1000;
+/// member.decode_tokens = 1;
 /// @endcode
 ///
 /// Thread safety: plain values.
