@@ -175,4 +175,20 @@ MUTANTS = [
     Mutant("an empty list is an attribute", "genai/span_attributes.cpp",
            " || (entry.type == Value::Type::list && entry.payload() == entry.end())", "", "internals:SpanAttributes.*"),
     Mutant("seconds are milliseconds", "genai/genai_mapping.cpp", "static_cast<double>(us) / 1e6", "static_cast<double>(us) / 1e3", "cases"),
+
+    # Steps of an engine and their members.
+    Mutant("members with prefill are not the first", "state/step_data.cpp",
+           "move_prefill_first(members, facts.members);\n  facts", ";\n  facts", "internals:Step*.*"),
+    Mutant("a link of a step names a span of another process", "state/step_data.cpp",
+           "(head.bits & ContextAccess::kRemote) == 0 ? head.span_id : 0", "head.span_id", "internals:StepInABatch.*"),
+    Mutant("a dropped member is not counted", "state/step_data.cpp",
+           "count(counters.members_dropped, number - added);", "", "internals:Step*.*"),
+    Mutant("the sums of members replace the counts that are given", "state/step_data.cpp",
+           "is_given(given.decode_tokens) ? given.decode_tokens : decode", "decode", "internals:StepInABatch.*"),
+    Mutant("a part of the members has no place", "emit/batch.cpp", "std::uint64_t{0}, std::uint64_t{before}",
+           "std::uint64_t{0}, std::uint64_t{0}", "internals:StepInABatch.*"),
+    Mutant("a batch with members closes its requests", "emit/batch.cpp",
+           "entry.links.length > 0 ? ~std::uint64_t{0} : own", "own", "internals:StepInABatch.*"),
+    Mutant("the phases of an unknown request have no labels", "span/span.cpp",
+           "take_server_labels(context, guarded_top());", ";", "internals:EngineSpans.*"),
 ]
