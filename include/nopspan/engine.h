@@ -28,6 +28,7 @@
 #define NOPSPAN_ENGINE_H
 
 #include <nopspan/config.h>
+#include <nopspan/detail/named_event.h>
 #include <nopspan/execute.h>
 #include <nopspan/fields.h>
 #include <nopspan/name.h>
@@ -43,6 +44,23 @@
 
 /// The engine catalogue.
 namespace nopspan::engine {
+
+namespace detail {
+
+// The facts of speculative decoding, which a request, its decoding and its steps have.
+template <class Self>
+class SpeculationFields : public BuilderOf<Self> {
+ public:
+  using BuilderOf<Self>::BuilderOf;
+  /// How often a draft was verified.
+  Self& drafts(std::int64_t count) { return this->measure("drafts", count); }
+  /// Tokens that the drafts proposed.
+  Self& drafted_tokens(std::int64_t count) { return this->measure("drafted_tokens", count); }
+  /// How many of the drafted tokens were accepted.
+  Self& accepted_tokens(std::int64_t count) { return this->measure("accepted_tokens", count); }
+};
+
+}  // namespace detail
 
 /// Metadata of engine.request: a request from its arrival to the last byte of its response. If queue_ns, prefill_ns or
 /// decode_ns is set, the end of the span fires the probe `engine_request` with these times.
@@ -61,11 +79,17 @@ namespace nopspan::engine {
 /// A negative time or count, a time that is not a number, and a first token before the arrival are impossible. The
 /// probes and these computations treat such a value as absent, and it is counted (stats().values_clamped). Handlers
 /// receive it as it was set. In the rates, a count of more than 2^53 tokens is treated as 2^53.
-class RequestFields : public BuilderOf<RequestFields> {
+class RequestFields : public detail::SpeculationFields<RequestFields> {
  public:
-  using BuilderOf::BuilderOf;
+  using SpeculationFields::SpeculationFields;
+  /// The limit of the response's tokens that the client asked for.
+  RequestFields& max_tokens(std::int64_t count) { return set("max_tokens", count); }
+  /// How many responses the client asked for.
+  RequestFields& n(std::int64_t count) { return set("n", count); }
   /// Why the generation ended ("stop", "length").
   RequestFields& finish_reason(Text reason) { return set("finish_reason", reason); }
+  /// The adapter (LoRA) that the request uses.
+  RequestFields& adapter(Text name) { return set("adapter", name); }
 
   /// When the request arrived; 0 means unknown.
   RequestFields& arrival_ns(Time time) { return set("arrival_ns", static_cast<std::int64_t>(time.ns())); }
@@ -78,18 +102,43 @@ class RequestFields : public BuilderOf<RequestFields> {
   /// Tokens of the prompt that were processed, without those from a cache. If the request ended early, these may be
   /// fewer than the prompt has.
   RequestFields& prefill_tokens(std::int64_t count) { return measure("prefill_tokens", count); }
+  /// Tokens that decode steps generated: usually one fewer than output_tokens, because the prefill makes the first.
+  RequestFields& decode_tokens(std::int64_t count) { return measure("decode_tokens", count); }
   /// How often the request was preempted.
   RequestFields& preemptions(std::int64_t count) { return measure("preemptions", count); }
+  /// Tokens that were processed again after a preemption, or because blocks had been evicted.
+  RequestFields& recomputed_tokens(std::int64_t count) { return measure("recomputed_tokens", count); }
+  /// How long the request waited before it could enter the queue, and for what ("kv_transfer", "grammar", "rate").
+  RequestFields& admission_ns(Duration time, Text reason = {}) {
+    if (!reason.empty()) set("admission_reason", reason);
+    return measure("admission_ns", time.count());
+  }
+  /// In how many chunks the prompt was processed.
+  RequestFields& prompt_chunks(std::int64_t count) { return measure("prompt_chunks", count); }
+  /// Tokens of the prompt that came from a cache, by where they were: in the device's memory, in the host's, and
+  /// elsewhere. cached_tokens() is the sum of these.
+  RequestFields& cached_by_tier(std::int64_t device, std::int64_t host, std::int64_t external = 0) {
+    return measure("cached_device_tokens", device)
+        .measure("cached_host_tokens", host)
+        .measure("cached_external_tokens", external);
+  }
+  /// How often the first, second, … token of a draft was accepted.
+  template <class T>
+  RequestFields& accepted_by_position(const T* counts, std::size_t positions) {
+    return set("accepted_by_position", counts, positions);
+  }
 };
 
 /// Metadata of engine.queue: a request waits.
 class QueueFields : public BuilderOf<QueueFields> {
  public:
   using BuilderOf::BuilderOf;
+  /// What the request waits for ("capacity", "preempted", "adapter", "kv_transfer").
+  QueueFields& reason(Text reason) { return set("reason", reason); }
 };
 
-/// Metadata of engine.prefill: a request's prompt is processed. The token counts are measurements and not token usage,
-/// because the usage belongs to engine.request.
+/// Metadata of engine.prefill: a request's prompt is processed, or one chunk of it. The token counts are measurements
+/// and not token usage, because the usage belongs to engine.request.
 class PrefillFields : public BuilderOf<PrefillFields> {
  public:
   using BuilderOf::BuilderOf;
@@ -97,12 +146,19 @@ class PrefillFields : public BuilderOf<PrefillFields> {
   PrefillFields& prefill_tokens(std::int64_t count) { return measure("prefill_tokens", count); }
   /// Tokens that came from a cache and were not processed again.
   PrefillFields& cached_tokens(std::int64_t count) { return measure("cached_tokens", count); }
+  /// Tokens among the processed ones that had been processed before, as in RequestFields.
+  PrefillFields& recomputed_tokens(std::int64_t count) { return measure("recomputed_tokens", count); }
+  /// The chunk of the prompt that is processed, counted from 1, and how many there are; 0 if that is unknown.
+  PrefillFields& chunk(std::int64_t number, std::int64_t of = 0) {
+    if (of != 0) set("chunks", of);
+    return set("chunk", number);
+  }
 };
 
 /// Metadata of engine.decode: a request's tokens are generated.
-class DecodeFields : public BuilderOf<DecodeFields> {
+class DecodeFields : public detail::SpeculationFields<DecodeFields> {
  public:
-  using BuilderOf::BuilderOf;
+  using SpeculationFields::SpeculationFields;
   /// Tokens that were generated.
   DecodeFields& decode_tokens(std::int64_t count) { return measure("decode_tokens", count); }
 };
@@ -160,6 +216,41 @@ class StepFields : public BuilderOf<StepFields> {
   }
 };
 
+/// Metadata of engine.load: the engine loads a model or an adapter.
+class LoadFields : public BuilderOf<LoadFields> {
+ public:
+  using BuilderOf::BuilderOf;
+  /// The adapter (LoRA), if it is not the model that is loaded.
+  LoadFields& adapter(Text name) { return set("adapter", name); }
+  /// Bytes that were loaded.
+  LoadFields& bytes(std::int64_t count) { return set("bytes", count); }
+};
+
+/// Metadata of engine.transfer: blocks of the KV cache are copied between memories or hosts.
+class TransferFields : public BuilderOf<TransferFields> {
+ public:
+  using BuilderOf::BuilderOf;
+  /// Where the blocks come from and where they go ("device", "host", "disk", "prefill-1").
+  TransferFields& between(Text from, Text to) { return set("from", from).set("to", to); }
+  /// The direction as this engine sees it ("load", "store", "send", "receive").
+  TransferFields& direction(Text direction) { return set("direction", direction); }
+  /// Bytes that were copied.
+  TransferFields& bytes(std::int64_t count) { return set("bytes", count); }
+  /// Blocks that were copied.
+  TransferFields& blocks(std::int64_t count) { return set("blocks", count); }
+  /// Tokens in these blocks.
+  TransferFields& tokens(std::int64_t count) { return set("tokens", count); }
+};
+
+/// Metadata of engine.device: a device works, usually for a step. Use complete(), because the times are known later:
+/// `nopspan::complete(engine::device, step.context(), start, duration)`.
+class DeviceFields : public BuilderOf<DeviceFields> {
+ public:
+  using BuilderOf::BuilderOf;
+  /// The device ("gpu0").
+  DeviceFields& device(Text name) { return set("device", name); }
+};
+
 /// @{
 /// The name of a span: `AsyncSpan span{engine::request, parent, [&](auto& m) { m.model(name); }};`
 NOPSPAN_CONSTANT SpanName<RequestFields> request{"engine.request"};
@@ -167,6 +258,89 @@ NOPSPAN_CONSTANT SpanName<QueueFields> queue{"engine.queue"};
 NOPSPAN_CONSTANT SpanName<PrefillFields> prefill{"engine.prefill"};
 NOPSPAN_CONSTANT SpanName<DecodeFields> decode{"engine.decode"};
 NOPSPAN_CONSTANT SpanName<StepFields> step{"engine.step"};
+NOPSPAN_CONSTANT SpanName<LoadFields> load{"engine.load"};
+NOPSPAN_CONSTANT SpanName<TransferFields> transfer{"engine.transfer"};
+NOPSPAN_CONSTANT SpanName<DeviceFields> device{"engine.device"};
+/// @}
+
+/// Fields of preempted.
+class PreemptedFields : public BuilderOf<PreemptedFields> {
+ public:
+  using BuilderOf::BuilderOf;
+  /// Why the request lost its place ("no_blocks", "priority").
+  PreemptedFields& reason(Text reason) { return set("reason", reason); }
+  /// What happens to its blocks: "swap", or "recompute" if they are lost.
+  PreemptedFields& mode(Text mode) { return set("mode", mode); }
+  /// Blocks that the request had.
+  PreemptedFields& blocks(std::int64_t count) { return measure("blocks", count); }
+  /// Tokens in these blocks.
+  PreemptedFields& tokens(std::int64_t count) { return measure("tokens", count); }
+};
+
+/// Fields of swapped.
+class SwappedFields : public BuilderOf<SwappedFields> {
+ public:
+  using BuilderOf::BuilderOf;
+  /// "out" of the device's memory, or "in".
+  SwappedFields& direction(Text direction) { return set("direction", direction); }
+  /// Blocks that were moved.
+  SwappedFields& blocks(std::int64_t count) { return measure("blocks", count); }
+};
+
+/// Fields of evicted.
+class EvictedFields : public BuilderOf<EvictedFields> {
+ public:
+  using BuilderOf::BuilderOf;
+  /// The memory that the blocks were in ("device", "host").
+  EvictedFields& tier(Text tier) { return set("tier", tier); }
+  /// Blocks that were evicted.
+  EvictedFields& blocks(std::int64_t count) { return measure("blocks", count); }
+  /// Tokens in these blocks.
+  EvictedFields& tokens(std::int64_t count) { return measure("tokens", count); }
+  /// How long the blocks had been allocated.
+  EvictedFields& lifetime_ns(Duration time) { return measure("lifetime_ns", time.count()); }
+  /// How long ago they had been used.
+  EvictedFields& idle_ns(Duration time) { return measure("idle_ns", time.count()); }
+};
+
+/// Fields of prefix_cache.
+class PrefixCacheFields : public BuilderOf<PrefixCacheFields> {
+ public:
+  using BuilderOf::BuilderOf;
+  /// Tokens that the engine looked for, and how many of them it found.
+  PrefixCacheFields& local(std::int64_t queried, std::int64_t hit) {
+    return measure("queried_tokens", queried).measure("hit_tokens", hit);
+  }
+  /// The same in a cache that several engines share.
+  PrefixCacheFields& external(std::int64_t queried, std::int64_t hit) {
+    return measure("external_queried_tokens", queried).measure("external_hit_tokens", hit);
+  }
+  /// The memory that was searched, if each is reported by itself ("device", "host").
+  PrefixCacheFields& tier(Text tier) { return set("tier", tier); }
+};
+
+/// Fields of rejected.
+class RejectedFields : public BuilderOf<RejectedFields> {
+ public:
+  using BuilderOf::BuilderOf;
+  /// Why the request was not accepted ("queue_full", "too_long").
+  RejectedFields& reason(Text reason) { return set("reason", reason); }
+};
+
+namespace detail {
+template <class F>
+using EngineEvent = nopspan::detail::NamedEvent<F, nopspan::detail::Point::event>;
+}  // namespace detail
+
+/// @{
+/// An event at the time at which it happens. It belongs to the thread's current span, or to the span that is the first
+/// argument: `engine::preempted(request.context(), [](auto& e) { e.reason("no_blocks").mode("recompute"); })`. Like a
+/// setter it costs little if no tracer or handler is attached.
+NOPSPAN_CONSTANT detail::EngineEvent<PreemptedFields> preempted{"engine.preempted"};
+NOPSPAN_CONSTANT detail::EngineEvent<SwappedFields> swapped{"engine.swapped"};
+NOPSPAN_CONSTANT detail::EngineEvent<EvictedFields> evicted{"engine.evicted"};
+NOPSPAN_CONSTANT detail::EngineEvent<PrefixCacheFields> prefix_cache{"engine.prefix_cache"};
+NOPSPAN_CONSTANT detail::EngineEvent<RejectedFields> rejected{"engine.rejected"};
 /// @}
 
 /// The gauges of an engine. A negative value does not reach the probes, and is counted (stats().values_clamped).
@@ -198,7 +372,7 @@ inline void stats(M&& fields) {
 
 /// The prefix of all names in this catalogue.
 constexpr std::string_view event_prefix() noexcept { return "engine"; }
-/// The names of all events: three for each span (start, stop, exception), and engine.stats.
+/// The names of all events: three for each span (start, stop, exception), the five others, and engine.stats.
 NOPSPAN_API EventNames event_names() noexcept;
 
 }  // namespace nopspan::engine

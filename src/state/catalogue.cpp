@@ -42,10 +42,13 @@ constexpr CatalogueSpan kSpans[] = {
     {"agent.operator.iteration", Catalogue::agent, Shape::iteration, SpanKind::internal, "invoke_agent"},
     {"agent.tool", Catalogue::agent, Shape::agent, SpanKind::internal, "execute_tool"},
     {"engine.decode", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
+    {"engine.device", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
+    {"engine.load", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
     {"engine.prefill", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
     {"engine.queue", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
     {"engine.request", Catalogue::engine, Shape::standard, SpanKind::server, "chat"},
     {"engine.step", Catalogue::engine, Shape::standard, SpanKind::internal, "", NOPSPAN_FLAG_STEP},
+    {"engine.transfer", Catalogue::engine, Shape::standard, SpanKind::internal, ""},
     {"gen_ai.create_agent", Catalogue::genai, Shape::standard, SpanKind::client, "create_agent"},
     {"gen_ai.create_memory", Catalogue::genai, Shape::standard, SpanKind::client, "create_memory"},
     {"gen_ai.create_memory_store", Catalogue::genai, Shape::standard, SpanKind::client, "create_memory_store"},
@@ -116,12 +119,16 @@ constexpr std::string_view kLlmEvents[] = {"llm.generate.start", "llm.generate.s
                                            "llm.image.start",    "llm.image.stop",    "llm.image.exception",     //
                                            "llm.adapter.retry"};
 constexpr std::string_view kEngineEvents[] = {
-    "engine.request.start", "engine.request.stop", "engine.request.exception",  //
-    "engine.queue.start",   "engine.queue.stop",   "engine.queue.exception",    //
-    "engine.prefill.start", "engine.prefill.stop", "engine.prefill.exception",  //
-    "engine.decode.start",  "engine.decode.stop",  "engine.decode.exception",   //
-    "engine.step.start",    "engine.step.stop",    "engine.step.exception",     //
-    "engine.stats"};
+    "engine.request.start",  "engine.request.stop",  "engine.request.exception",   //
+    "engine.queue.start",    "engine.queue.stop",    "engine.queue.exception",     //
+    "engine.prefill.start",  "engine.prefill.stop",  "engine.prefill.exception",   //
+    "engine.decode.start",   "engine.decode.stop",   "engine.decode.exception",    //
+    "engine.step.start",     "engine.step.stop",     "engine.step.exception",      //
+    "engine.load.start",     "engine.load.stop",     "engine.load.exception",      //
+    "engine.transfer.start", "engine.transfer.stop", "engine.transfer.exception",  //
+    "engine.device.start",   "engine.device.stop",   "engine.device.exception",    //
+    "engine.preempted",      "engine.swapped",       "engine.evicted",
+    "engine.prefix_cache",   "engine.rejected",      "engine.stats"};
 constexpr std::string_view kGenAiEvents[] = {"gen_ai.retrieval.start",
                                              "gen_ai.retrieval.stop",
                                              "gen_ai.retrieval.exception",  //

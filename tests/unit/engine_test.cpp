@@ -11,6 +11,7 @@
 
 #include <nopspan/probes.h>
 
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -22,6 +23,8 @@ namespace {
 namespace engine = nopspan::engine;
 using engine::RequestFields;
 using nopspan::StreamMeter;
+
+Value all_attributes(const nopspan::OwnedEvent& event) { return event->attributes().copy(); }
 
 bool has_measurement(const nopspan::OwnedEvent& event, const char* key) { return event->measurement(key).exists(); }
 
@@ -333,6 +336,112 @@ TEST(EngineSpans, OfARequestThatBeganBeforeTheAttachHaveTheLabelsOfTheScope) {
   EXPECT_THAT(starts[2], HasMetadata("model", "own"));
   EXPECT_THAT(starts[3], HasMetadata("engine", "e"));
   EXPECT_THAT(starts[4], HasMetadata("engine", "e"));
+}
+
+TEST(EngineRequest, CarriesTheFactsOfSpeculationPreemptionAndCaches) {
+  const auto stop = stop_of([](auto& m) {
+    const std::uint32_t accepted[] = {5, 3, 1};
+    m.max_tokens(64).n(2).adapter("lora-1").drafts(6).drafted_tokens(18).accepted_tokens(9);
+    m.accepted_by_position(accepted, 3).decode_tokens(15).preemptions(2).recomputed_tokens(40);
+    m.admission_ns(std::chrono::microseconds(3), "rate").prompt_chunks(4).cached_by_tier(16, 8);
+  });
+  const Value attributes = stop->attributes().copy();
+  const auto is = [&](const char* key, const Value& value) {
+    ASSERT_NE(attributes.find(key), nullptr) << key;
+    EXPECT_EQ(*attributes.find(key), value) << key;
+  };
+  is("gen_ai.request.max_tokens", 64);
+  is("gen_ai.request.choice.count", 2);
+  is("nopspan.adapter", "lora-1");
+  is("nopspan.drafts", 6);
+  is("nopspan.drafted_tokens", 18);
+  is("nopspan.accepted_tokens", 9);
+  is("nopspan.accepted_by_position", Value::list({5, 3, 1}));
+  is("nopspan.decode_tokens", 15);
+  is("nopspan.preemptions", 2);
+  is("nopspan.recomputed_tokens", 40);
+  is("nopspan.admission_ns", 3000);
+  is("nopspan.admission_reason", "rate");
+  is("nopspan.prompt_chunks", 4);
+  is("nopspan.cached_device_tokens", 16);
+  is("nopspan.cached_host_tokens", 8);
+  is("nopspan.cached_external_tokens", 0);
+  EXPECT_EQ(stop->flags() & NOPSPAN_FLAG_HAS_USAGE, 0U);  // the parts of the cached tokens are not usage
+}
+
+TEST(EnginePhases, CarryTheirReasonChunkAndDrafts) {
+  const Recorder recorder{"engine.queue.stop", "engine.prefill.stop", "engine.decode.stop"};
+  {
+    const Span queue{engine::queue, [](auto& m) { m.reason("adapter"); }};
+  }
+  {
+    Span prefill{engine::prefill, [](auto& m) { m.chunk(2, 3); }};
+    prefill.with<engine::PrefillFields>([](auto& m) { m.recomputed_tokens(7); });
+  }
+  {
+    Span decode{engine::decode};
+    decode.with<engine::DecodeFields>([](auto& m) { m.drafts(2).drafted_tokens(6).accepted_tokens(4); });
+  }
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_THAT(events[0], HasMetadata("reason", "adapter"));
+  EXPECT_EQ(events[0]->attributes().find("nopspan.reason").as_string(), "adapter");
+  EXPECT_THAT(events[1], HasMetadata("chunk", 2));
+  EXPECT_THAT(events[1], HasMetadata("chunks", 3));
+  EXPECT_THAT(events[1], HasMeasurement("recomputed_tokens", 7));
+  EXPECT_THAT(events[2], HasMeasurement("accepted_tokens", 4));
+}
+
+TEST(EngineSpans, LoadTransferAndDeviceAreOfTheCatalogue) {
+  const Recorder recorder{"engine.load.stop", "engine.transfer.stop", "engine.device.stop"};
+  const Counted unknown(&nopspan::Stats::names_unknown);
+  {
+    const Span load{engine::load, [](auto& m) { m.model("m").adapter("lora-1").bytes(1000); }};
+  }
+  {
+    const Span transfer{engine::transfer, [](auto& m) {
+                          m.between("device", "host").direction("store").bytes(4096).blocks(2).tokens(32);
+                        }};
+  }
+  nopspan::complete(engine::device, Context(), monotonic_ns(), 10, [](auto& m) { m.device("gpu0"); });
+  EXPECT_EQ(unknown.times(), 0U);
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 3U);
+  EXPECT_EQ(events[1]->attributes().find("nopspan.from").as_string(), "device");
+  EXPECT_EQ(events[1]->attributes().find("nopspan.to").as_string(), "host");
+  EXPECT_EQ(events[1]->attributes().find("nopspan.bytes").as_int(), 4096);
+  EXPECT_EQ(events[2]->attributes().find("nopspan.device").as_string(), "gpu0");
+}
+
+TEST(EngineEvents, BelongToTheSpanTheyAreGiven) {
+  const Recorder recorder{"engine.preempted", "engine.swapped", "engine.evicted", "engine.prefix_cache",
+                          "engine.rejected"};
+  const AsyncSpan request{engine::request, Context()};
+  engine::preempted(request, [](auto& e) { e.reason("no_blocks").mode("recompute").blocks(3).tokens(48); });
+  engine::swapped(request.context(), [](auto& e) { e.direction("out").blocks(3); });
+  engine::evicted([](auto& e) {
+    e.tier("device").blocks(1).lifetime_ns(std::chrono::nanoseconds(7)).idle_ns(std::chrono::nanoseconds(2));
+  });
+  engine::prefix_cache([](auto& e) { e.local(100, 64).external(36, 16).tier("device"); });
+  engine::rejected([](auto& e) { e.reason("queue_full"); });
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 5U);
+  EXPECT_EQ(events[0]->span_id(), request.context().span_id());
+  EXPECT_EQ(events[1]->span_id(), request.context().span_id());
+  EXPECT_EQ(all_attributes(events[0]), Value::map({{"nopspan.reason", "no_blocks"},
+                                                   {"nopspan.mode", "recompute"},
+                                                   {"nopspan.blocks", 3},
+                                                   {"nopspan.tokens", 48}}));
+  EXPECT_EQ(
+      all_attributes(events[2]),
+      Value::map(
+          {{"nopspan.tier", "device"}, {"nopspan.blocks", 1}, {"nopspan.lifetime_ns", 7}, {"nopspan.idle_ns", 2}}));
+  EXPECT_EQ(all_attributes(events[3]), Value::map({{"nopspan.queried_tokens", 100},
+                                                   {"nopspan.hit_tokens", 64},
+                                                   {"nopspan.external_queried_tokens", 36},
+                                                   {"nopspan.external_hit_tokens", 16},
+                                                   {"nopspan.tier", "device"}}));
+  EXPECT_EQ(all_attributes(events[4]), Value::map({{"nopspan.reason", "queue_full"}}));
 }
 
 TEST(EngineStats, AreOneEventForHandlersWithWhatWasSet) {

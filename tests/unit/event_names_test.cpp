@@ -29,10 +29,13 @@ TEST(EventNames, OfTheLlmCatalogueAreItsSpansAndTheRetry) {
   EXPECT_THAT(names, SizeIs(19));
 }
 
-TEST(EventNames, OfTheEngineAreItsSpansAndItsGauges) {
+TEST(EventNames, OfTheEngineAreItsSpansEventsAndGauges) {
   std::vector<std::string> expected =
-      Recorder::span_events({"engine.request", "engine.queue", "engine.prefill", "engine.decode", "engine.step"});
-  expected.emplace_back("engine.stats");
+      Recorder::span_events({"engine.request", "engine.queue", "engine.prefill", "engine.decode", "engine.step",
+                             "engine.load", "engine.transfer", "engine.device"});
+  for (const char* event : {"preempted", "swapped", "evicted", "prefix_cache", "rejected", "stats"}) {
+    expected.push_back(std::string("engine.") + event);
+  }
   EXPECT_EQ(std::vector<std::string>(nopspan::engine::event_names()), expected);
   EXPECT_EQ(nopspan::engine::event_prefix(), "engine");
 }
