@@ -343,7 +343,8 @@ NOPSPAN_CONSTANT detail::EngineEvent<PrefixCacheFields> prefix_cache{"engine.pre
 NOPSPAN_CONSTANT detail::EngineEvent<RejectedFields> rejected{"engine.rejected"};
 /// @}
 
-/// The gauges of an engine. A negative value does not reach the probes, and is counted (stats().values_clamped).
+/// The gauges and counters of an engine. A negative value does not reach the probes, and is counted
+/// (stats().values_clamped). Metadata other than engine and model are labels of all of them.
 class StatsFields : public BuilderOf<StatsFields> {
  public:
   using BuilderOf::BuilderOf;
@@ -351,17 +352,40 @@ class StatsFields : public BuilderOf<StatsFields> {
   StatsFields& running(std::int64_t requests) { return measure("running", requests); }
   /// Requests that wait.
   StatsFields& waiting(std::int64_t requests) { return measure("waiting", requests); }
+  /// Requests that wait for this ("capacity", "adapter", "kv_transfer"). It is the gauge waiting with the label reason.
+  StatsFields& waiting(Text reason, std::int64_t requests) { return labelled("waiting", "reason", reason, requests); }
+  /// Requests that lost their place, and whose blocks are in another memory.
+  StatsFields& swapped(std::int64_t requests) { return measure("swapped", requests); }
   /// Blocks of the KV cache in use.
   StatsFields& kv_cache_used(std::int64_t blocks) { return measure("kv_cache_used", blocks); }
   /// Blocks that the KV cache has: the maximum of kv_cache_used.
   StatsFields& kv_cache_total(std::int64_t blocks) { return measure("kv_cache_total", blocks); }
+  /// Blocks in use in one memory ("host", "disk"). It is the gauge kv_cache_used with the label tier.
+  StatsFields& kv_cache_used(Text tier, std::int64_t blocks) { return labelled("kv_cache_used", "tier", tier, blocks); }
+  /// Blocks that one memory has.
+  StatsFields& kv_cache_total(Text tier, std::int64_t blocks) {
+    return labelled("kv_cache_total", "tier", tier, blocks);
+  }
+  /// A gauge of your own. Its name may have a label: "lora_slots{device=gpu0}".
+  StatsFields& gauge(Text name, std::int64_t value) { return measure(name, value); }
+  /// A counter of your own; see nopspan::counter().
+  StatsFields& counter(Text name, std::int64_t total) {
+    nopspan::detail::measure_counter(sink(), name, total);
+    return *this;
+  }
+
+ private:
+  StatsFields& labelled(Text name, Text key, Text value, std::int64_t number) {
+    nopspan::detail::measure_labelled(sink(), name, key, value, number);
+    return *this;
+  }
 };
 
 /// The event that handlers receive from stats().
 NOPSPAN_CONSTANT Name stats_event{"engine.stats"};
 
-/// Reports the gauges of an engine. `fields(StatsFields&)` runs only if a tracer or handler is attached. The probe
-/// `gauge` fires once for each gauge that was set. Handlers receive one event engine.stats with all of them.
+/// Reports the gauges and counters of an engine. `fields(StatsFields&)` runs only if a tracer or handler is attached.
+/// The probe `gauge` fires once for each that was set. Handlers receive one event engine.stats with all of them.
 template <class M>
 inline void stats(M&& fields) {
   if (nopspan::detail::points_wanted()) {

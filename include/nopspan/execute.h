@@ -6,6 +6,8 @@
 /// @code
 /// nopspan::execute("cache.hit", [](nopspan::Fields& f) { f.set("shard", 4).measure("age_ms", 12); });
 /// nopspan::gauge("llama.cpp", "slots_busy", 3, 8);
+/// nopspan::gauge("waiting", 2, [](nopspan::GaugeFields& g) { g.engine("llama.cpp").label("reason", "slots"); });
+/// nopspan::counter("requests_aborted", 17, [](nopspan::GaugeFields& g) { g.engine("llama.cpp").model("m"); });
 /// @endcode
 ///
 /// While no tracer or handler is attached, each call loads one word (the gate), and callables do not run.
@@ -60,6 +62,59 @@ inline void gauge(Text engine, Text name, const T& value, std::int64_t maximum =
   static_assert(std::is_convertible_v<const T&, std::int64_t> && !std::is_floating_point_v<T>,
                 "the value of a gauge is an integer");
   if (detail::points_wanted()) detail::emit_gauge(engine, name, static_cast<std::int64_t>(value), maximum);
+}
+
+/// The engine, the model and the labels of a gauge or counter. Any other metadata is a label too. Content is not.
+class GaugeFields : public BuilderOf<GaugeFields> {
+ public:
+  using BuilderOf::BuilderOf;
+  /// The greatest value that the gauge can have; 0 if there is none.
+  GaugeFields& maximum(std::int64_t value) { return set("maximum", value); }
+  /// Adds a label, by which readers tell gauges of one name apart. Any key is allowed. Use only few different values,
+  /// because readers keep a row for each.
+  GaugeFields& label(Text key, Text value) { return set(key, value); }
+};
+
+namespace detail {
+
+template <class T>
+inline constexpr bool is_reading = std::is_convertible_v<const T&, std::int64_t> && !std::is_floating_point_v<T>;
+
+template <class T, class M>
+inline void report(Text name, const T& value, bool is_counter, M&& fields) {
+  static_assert(is_reading<T>, "the value of a gauge or counter is an integer");
+  if constexpr (!takes<M, GaugeFields>()) {
+    report_wrong_fields<M, GaugeFields>();
+  } else if (points_wanted()) {
+    FieldSink* sink = point_begin(Point::event, "engine.stats", ContextRef::current());
+    if (sink == nullptr) return;
+    fill_begun<GaugeFields, point_discard>(sink, fields);
+    gauge_emit(sink, name, static_cast<std::int64_t>(value), is_counter);
+  }
+}
+
+}  // namespace detail
+
+/// Reports the value of a gauge with labels, which `fields(GaugeFields&)` sets. Without engine() and model() it has
+/// those of the thread's current span. A name may itself have one label: "waiting{reason=slots}".
+template <class T, class M, std::enable_if_t<detail::is_reading<T> && !detail::is_reading<std::decay_t<M>>, int> = 0>
+inline void gauge(Text name, const T& value, M&& fields) {
+  detail::report(name, value, false, fields);
+}
+
+/// Reports the total of a counter: a number that grows as long as the program runs, such as the requests that were
+/// aborted. Call it at intervals with the whole total, and not with what was added. So nothing is missing if no tracer
+/// was attached for some time. Readers show the differences, and treat a smaller total as a restart. A negative total
+/// does not reach the probes, and is counted (stats().values_clamped). Otherwise it is reported as a gauge is; handlers
+/// also receive the metadata counter (true).
+template <class T, class M>
+inline void counter(Text name, const T& total, M&& fields) {
+  detail::report(name, total, true, fields);
+}
+/// @overload
+template <class T>
+inline void counter(Text name, const T& total) {
+  counter(name, total, [](GaugeFields&) {});
 }
 
 }  // namespace nopspan

@@ -47,6 +47,7 @@
 #define NOPSPAN_FLAG_STEP 0x800U              /* a step of an engine (engine.step): never a root, never a request */
 #define NOPSPAN_FLAG_KIND_SHIFT 12            /* three bits: OTLP's SpanKind, from 0 (unspecified) to 5 (consumer) */
 #define NOPSPAN_FLAG_KIND_MASK 0x7000U
+#define NOPSPAN_FLAG_COUNTER 0x8000U /* of a gauge: the value is the total of a counter */
 
 /* BEGIN struct nopspan_span */
 struct nopspan_span {

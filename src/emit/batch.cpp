@@ -288,16 +288,22 @@ __attribute__((noinline)) EntryWriter write_more(EntryWriter out, const SpanStat
   return out;
 }
 
-inline void write_attributes(EntryWriter& out, const SpanState& state, bool at_end) noexcept {
+template <class Encode>
+inline void write_encoded(EntryWriter& out, const SpanState& state, const Encode& encode) noexcept {
   nopspan_entry& entry = out.entry();
   if (state.fields.begin() == state.fields.end() && state.catalogue == nullptr && !has_extra_labels(state.context)) {
     return;
   }
-  const EncodedAttributes encoded =
-      encode_attributes(state, at_end, state.is_span ? kSpanAttributesField : kEventAttributesField,
-                        captures_content(state.is_span), out.room());
+  const EncodedAttributes encoded = encode(out.room());
   if (encoded.dropped > 0) entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
   entry.attributes = out.written(encoded.size);
+}
+
+inline void write_attributes(EntryWriter& out, const SpanState& state, bool at_end) noexcept {
+  write_encoded(out, state, [&](unsigned char* room) {
+    return encode_attributes(state, at_end, state.is_span ? kSpanAttributesField : kEventAttributesField,
+                             captures_content(state.is_span), room);
+  });
 }
 
 // Updates the header's open_entries and request_bits for a new entry. The batch counts two kinds of entries whose root
@@ -584,7 +590,13 @@ void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& 
   entry.error_type = out.text(event.retry_reason, std::strlen(event.retry_reason));
   entry.text = out.text_once(enclosing_name(event));
   if (has_more(event)) out = write_more(out, event);
-  write_attributes(out, event, false);
+  if (point.kind == NOPSPAN_ENTRY_GAUGE) {
+    write_encoded(out, event, [&](unsigned char* room) {
+      return encode_gauge_labels(event, point.label, kEventAttributesField, room);
+    });
+  } else {
+    write_attributes(out, event, false);
+  }
   note_root(*batch, entry);
   out.finish(point.time_ns);
   flush_if_due(*batch, point.time_ns, false);

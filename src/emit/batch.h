@@ -17,6 +17,7 @@
 
 #include "emit/once_probes.h"
 #include "gate/gate.h"
+#include "genai/span_attributes.h"
 #include "state/span_state.h"
 #include "thread/thread_state.h"
 
@@ -51,6 +52,7 @@ struct PointEntry {
   std::uint64_t number;   // the retry's attempt, or the gauge's maximum
   const char* name;       // the gauge's name; null: the event's name
   const char* engine;     // the gauge's engine; null: the event's label
+  GaugeLabel label = {};  // of the gauge's name
 };
 void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& point) noexcept;
 

@@ -104,7 +104,9 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
   record.first_token_ns = span.first_token_ns;
 }
 
-void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanState& span, bool at_end) noexcept {
+// Attaches the attributes that `encode` writes, if there can be any.
+template <class Encode>
+void attach_encoded(nopspan_span& record, ThreadState* thread, const SpanState& span, const Encode& encode) noexcept {
   if (span.fields.begin() == span.fields.end() && span.catalogue == nullptr && !has_extra_labels(span.context)) {
     return;
   }
@@ -116,12 +118,17 @@ void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanStat
       return;
     }
   }
-  const EncodedAttributes encoded =
-      encode_attributes(span, at_end, span.is_span ? kSpanAttributesField : kEventAttributesField,
-                        captures_content(span.is_span), thread->attribute_bytes);
+  const EncodedAttributes encoded = encode(thread->attribute_bytes);
   if (encoded.dropped > 0) record.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
   record.attributes = address(thread->attribute_bytes);
   record.attributes_bytes = encoded.size;
+}
+
+void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanState& span, bool at_end) noexcept {
+  attach_encoded(record, thread, span, [&](unsigned char* out) {
+    return encode_attributes(span, at_end, span.is_span ? kSpanAttributesField : kEventAttributesField,
+                             captures_content(span.is_span), out);
+  });
 }
 
 // Makes the compiler store the record before the site, because only a BPF program reads it.
@@ -222,8 +229,10 @@ void fire_engine_step(ThreadState* thread, SpanState& span) noexcept {
 }
 
 void fire_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,
-                std::int64_t maximum) noexcept {
+                std::int64_t maximum, const GaugeLabel& label) noexcept {
   Record r(thread, event, Probe::gauge);
+  attach_encoded(r.span, thread, event,
+                 [&](unsigned char* out) { return encode_gauge_labels(event, label, kEventAttributesField, out); });
   finish(&r);
   nopspan_site_gauge(engine, name, static_cast<std::uint64_t>(value), r.strings.model,
                      static_cast<std::uint64_t>(maximum), &r.span);

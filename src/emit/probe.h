@@ -2,6 +2,7 @@
 // The per-event probes: each function fills a record and calls a site. All must be called inside a LibraryGuard.
 #pragma once
 
+#include "genai/span_attributes.h"
 #include "state/span_state.h"
 #include "thread/thread_state.h"
 
@@ -24,6 +25,6 @@ void fire_tool_call(ThreadState* thread, SpanState& span) noexcept;
 void fire_engine_request(ThreadState* thread, SpanState& span) noexcept;
 void fire_engine_step(ThreadState* thread, SpanState& span) noexcept;
 void fire_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,
-                std::int64_t maximum) noexcept;
+                std::int64_t maximum, const GaugeLabel& label) noexcept;
 
 }  // namespace nopspan::detail

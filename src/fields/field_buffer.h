@@ -48,6 +48,7 @@ struct FieldEntry {
   static constexpr std::uint8_t kProbesOnly = 16;  // only becomes an attribute: handlers see it in another form
   static constexpr std::uint8_t kWire = 32;        // in wire form; no other flag is set, except kStart
   static constexpr std::uint8_t kStart = 64;       // see mark_as_start()
+  static constexpr std::uint8_t kCounter = 128;    // a measurement of engine.stats that is a counter
 
   static constexpr std::size_t kMostWireKey = 32;
   static constexpr std::size_t kMostWireText = 64;

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <string_view>
 #include <utility>
 
@@ -400,6 +401,58 @@ EncodedAttributes encode_attributes(const SpanState& span, bool at_end, unsigned
     if (usual.wire_entries(span.fields.begin(), span.fields.end()) == span.fields.end()) return usual.finish();
   }
   return encode_all_attributes(span, at_end, field, with_content, out);
+}
+
+namespace {
+
+// Calls `each` for the fields of a gauge that are labels.
+template <class Each>
+void for_each_gauge_label(const SpanState& gauge, const GaugeLabel& label, const Each& each) noexcept {
+  constexpr std::string_view kElsewhere[] = {"engine", "model", "tenant", "maximum", "request_id"};
+  for_each_field(gauge, [&](const FieldEntry& entry) {
+    constexpr std::uint8_t kNoLabel = FieldEntry::kMeasurement | FieldEntry::kContent;
+    if ((entry.flags & kNoLabel) != 0 || is_nothing(entry) || entry.key() == label.key) return;
+    const auto* const end = std::end(kElsewhere);
+    if (std::find(std::begin(kElsewhere), end, entry.key()) == end) each(entry);
+  });
+}
+
+}  // namespace
+
+EncodedAttributes encode_gauge_labels(const SpanState& gauge, const GaugeLabel& label, unsigned field,
+                                      unsigned char* out) noexcept {
+  AttributeEncoder encoder(field, false, out);
+  for_each_gauge_label(gauge, label, [&](const FieldEntry& entry) { encoder.entry(entry.key(), entry); });
+  if (!label.key.empty()) encoder.text(label.key, label.value);
+  write_labels(gauge, encoder);
+  return encoder.finish();
+}
+
+std::size_t write_labelled_name(const SpanState& gauge, std::string_view name, const GaugeLabel& label, char* out,
+                                std::size_t room) noexcept {
+  std::size_t size = 0;
+  const auto write = [&](std::string_view text) { size += text.copy(out + size, room - size); };
+  const char* separator = "{";
+  const auto write_label = [&](std::string_view key, std::string_view value) {
+    write(separator);
+    write(key);
+    write("=");
+    write(value);
+    separator = ",";
+  };
+  write(name);
+  for_each_gauge_label(gauge, label, [&](const FieldEntry& entry) {
+    char number[24];
+    if (entry.type == Value::Type::string) {
+      write_label(entry.key(), entry.as_string());
+    } else if (entry.type == Value::Type::integer) {
+      const char* const end = std::to_chars(number, std::end(number), entry.as_int()).ptr;
+      write_label(entry.key(), {number, static_cast<std::size_t>(end - number)});
+    }
+  });
+  if (!label.key.empty()) write_label(label.key, label.value);
+  if (separator[0] == ',') write("}");
+  return size;
 }
 
 std::string_view failure_in_metadata(const SpanState& span, Scratch& scratch) noexcept {

@@ -6,6 +6,7 @@
 #include "genai/attributes.h"
 #include "genai/genai_mapping.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -17,6 +18,20 @@ struct SpanState;
 // include those of its start.
 EncodedAttributes encode_attributes(const SpanState& span, bool at_end, unsigned field, bool with_content,
                                     unsigned char* out) noexcept;
+
+// A label that the name of a gauge has: "waiting{reason=capacity}". The key is "" if it has none.
+struct GaugeLabel {
+  std::string_view key, value;
+};
+// Encodes the labels of a gauge: its metadata except what the entry and the record have in fields of their own,
+// `label`, and the labels of the span that it is in. Content is not a label.
+EncodedAttributes encode_gauge_labels(const SpanState& gauge, const GaugeLabel& label, unsigned field,
+                                      unsigned char* out) noexcept;
+
+// Writes the name of a gauge with its labels that are texts or integers, "waiting{reason=capacity,tier=host}", for
+// tracers that cannot decode attributes. Returns its size, at most `room`.
+std::size_t write_labelled_name(const SpanState& gauge, std::string_view name, const GaugeLabel& label, char* out,
+                                std::size_t room) noexcept;
 
 // The error.type of a span of a catalogue whose metadata says that it failed: its HTTP status (from 500 on if it serves
 // a request, otherwise from 400 on), or "_OTHER" if it has an error or the finish reason "error". data() is null if it

@@ -50,39 +50,83 @@ void dispatch_point(SpanState& state, const Add& add) {
   run(dispatch, state, false);
 }
 
-// Sets `value` to a gauge's value. False if it was not set, is not an integer or is negative (counted).
-bool find_gauge(const FieldBuffer& fields, std::string_view key, std::int64_t& value) noexcept {
-  const FieldEntry* entry = fields.find(key, true);
-  if (entry == nullptr || entry->type != Value::Type::integer) return false;
-  value = entry->as_int();
-  if (value < 0) count(counters.values_clamped);
-  return value >= 0;
-}
+// A gauge or a counter, as tracers receive it.
+struct Reading {
+  const char* engine;  // clean
+  const char* name;    // clean
+  std::int64_t value;
+  std::int64_t maximum;
+  bool is_counter;
+  GaugeLabel label;
+};
 
-// Reports a gauge to tracers. `engine` and `name` are clean.
-void report_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,
-                  std::int64_t maximum) noexcept {
-  if (point_probes_up()) fire_gauge(thread, event, engine, name, value, maximum);
-  if (!batch_up()) return;
-  const PointEntry gauge{NOPSPAN_ENTRY_GAUGE,
-                         thread->clock.now(),
-                         static_cast<std::uint64_t>(value),
-                         static_cast<std::uint64_t>(maximum),
-                         name,
-                         engine};
-  batch_point(thread, event, gauge);
-}
-
-void report_engine_stats(ThreadState* thread, SpanState& event) noexcept {
-  const Interned engine = label(event.context.labels[ContextAccess::engine]);
-  std::int64_t total = 0;
-  const bool has_total = find_gauge(event.fields, "kv_cache_total", total);
-  for (const char* name : {"running", "waiting", "kv_cache_used"}) {
-    std::int64_t value = 0;
-    if (!find_gauge(event.fields, name, value)) continue;
-    report_gauge(thread, event, engine.text, name, value, std::string_view(name) == "kv_cache_used" ? total : 0);
+void report_reading(ThreadState* thread, SpanState& event, const Reading& reading) noexcept {
+  if (reading.is_counter && reading.value < 0) {
+    count(counters.values_clamped);
+    return;
   }
-  if (has_total) report_gauge(thread, event, engine.text, "kv_cache_total", total, 0);
+  const std::uint32_t flags = event.flags;
+  if (reading.is_counter) event.flags |= NOPSPAN_FLAG_COUNTER;
+  if (point_probes_up()) {
+    char bytes[256];
+    char name[kMaxNameBytes + 1];
+    clean({bytes, write_labelled_name(event, reading.name, reading.label, bytes, sizeof(bytes))}, name);
+    fire_gauge(thread, event, reading.engine, name, reading.value, reading.maximum, reading.label);
+  }
+  if (batch_up()) {
+    const PointEntry gauge{NOPSPAN_ENTRY_GAUGE,
+                           thread->clock.now(),
+                           static_cast<std::uint64_t>(reading.value),
+                           static_cast<std::uint64_t>(reading.maximum),
+                           reading.name,
+                           reading.engine,
+                           reading.label};
+    batch_point(thread, event, gauge);
+  }
+  event.flags = flags;
+}
+
+// Splits "waiting{reason=capacity}" into the name and its label.
+GaugeLabel split_label(std::string_view& name) noexcept {
+  const std::size_t open = name.find('{');
+  if (open == std::string_view::npos || name.back() != '}') return {};
+  const std::string_view label = name.substr(open + 1, name.size() - open - 2);
+  const std::size_t equals = label.find('=');
+  if (equals == std::string_view::npos || equals == 0) return {};
+  name = name.substr(0, open);
+  return {label.substr(0, equals), label.substr(equals + 1)};
+}
+
+// The number of blocks that the KV cache has. `label` is the part of the key behind the name. 0 if it is unknown.
+std::int64_t find_total(const FieldBuffer& fields, std::string_view label) noexcept {
+  constexpr std::string_view kTotal = "kv_cache_total";
+  char key[FieldBuffer::kMaxKeyBytes];
+  const std::size_t size = kTotal.copy(key, sizeof(key));
+  const std::string_view whole(key, size + label.copy(key + size, sizeof(key) - size));
+  const FieldEntry* const total = fields.find(whole, true);
+  return total != nullptr && total->type == Value::Type::integer && total->as_int() > 0 ? total->as_int() : 0;
+}
+
+// Each integer among the measurements is a gauge or a counter.
+void report_engine_stats(ThreadState* thread, SpanState& event) noexcept {
+  constexpr std::string_view kUsed = "kv_cache_used";
+  const Interned engine = label(event.context.labels[ContextAccess::engine]);
+  for (const unsigned char* at = event.fields.begin(); at < event.fields.end(); at = FieldEntry::at(at)->end()) {
+    const FieldEntry& entry = *FieldEntry::at(at);
+    if ((entry.flags & FieldEntry::kMeasurement) == 0 || entry.type != Value::Type::integer) continue;
+    if (entry.as_int() < 0) {
+      count(counters.values_clamped);
+      continue;
+    }
+    std::string_view name = entry.key();
+    const GaugeLabel label_in_name = split_label(name);
+    const std::int64_t maximum = name == kUsed ? find_total(event.fields, entry.key().substr(kUsed.size())) : 0;
+    char text[kMaxNameBytes + 1];
+    clean(name, text);
+    report_reading(
+        thread, event,
+        {engine.text, text, entry.as_int(), maximum, (entry.flags & FieldEntry::kCounter) != 0, label_in_name});
+  }
 }
 
 SpanState* begin_point(Name name, const Context* target) noexcept {
@@ -214,21 +258,29 @@ void point_emit(FieldSink* sink) noexcept {
   release(event);
 }
 
-void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum) noexcept {
-  SpanState* event = begin_point("engine.stats", nullptr);
-  if (event == nullptr) return;
-  char engine_text[kMaxNameBytes + 1];
+namespace {
+
+// Reports an event engine.stats with one gauge, and ends it. `engine` is null if it is the event's label.
+void emit_reading(SpanState* event, const char* engine, Text name, std::int64_t value, std::int64_t maximum,
+                  bool is_counter) noexcept {
+  std::string_view bare = name.view();
+  const GaugeLabel label_in_name = split_label(bare);
   char name_text[kMaxNameBytes + 1];
-  clean(engine.view(), engine_text);
-  clean(name.view(), name_text);
+  clean(bare, name_text);
+  const char* const engine_text = engine != nullptr ? engine : label(event->context.labels[ContextAccess::engine]).text;
   {
     const LibraryGuard guard;
-    if (guard) report_gauge(guard.thread(), *event, engine_text, name_text, value, maximum);
+    if (guard) {
+      report_reading(guard.thread(), *event, {engine_text, name_text, value, maximum, is_counter, label_in_name});
+      discard_batch_if_down(guard.thread());
+    }
   }
   if (point_handlers_up()) {
     dispatch_point(*event, [&](FieldBuffer& fields) {
-      count_unless(fields.put_string("engine", engine_text, 0));
+      if (engine != nullptr) count_unless(fields.put_string("engine", engine, 0));
       count_unless(fields.put_string("gauge", name_text, 0));
+      if (!label_in_name.key.empty()) count_unless(fields.put_string(label_in_name.key, label_in_name.value, 0));
+      if (is_counter) count_unless(fields.put_word("counter", Value::Type::boolean, 1, 0));
       if (maximum != 0)
         count_unless(fields.put_word("maximum", Value::Type::integer, static_cast<std::uint64_t>(maximum), 0));
       count_unless(fields.put_word(name_text, Value::Type::integer, static_cast<std::uint64_t>(value),
@@ -236,6 +288,24 @@ void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum
     });
   }
   release(event);
+}
+
+}  // namespace
+
+void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum) noexcept {
+  SpanState* event = begin_point("engine.stats", nullptr);
+  if (event == nullptr) return;
+  char engine_text[kMaxNameBytes + 1];
+  clean(engine.view(), engine_text);
+  emit_reading(event, engine_text, name, value, maximum, false);
+}
+
+void gauge_emit(FieldSink* sink, Text name, std::int64_t value, bool is_counter) noexcept {
+  auto* event = static_cast<SpanState*>(sink);
+  apply_given_ids(*event);
+  const FieldEntry* const maximum = event->fields.find("maximum", false);
+  const bool has_maximum = maximum != nullptr && maximum->type == Value::Type::integer;
+  emit_reading(event, nullptr, name, value, has_maximum ? maximum->as_int() : 0, is_counter);
 }
 
 void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexcept {

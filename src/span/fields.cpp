@@ -613,6 +613,21 @@ void measure_double(FieldSink* sink, Text key, double value) noexcept {
   put_real(sink, key, value, FieldEntry::kMeasurement);
 }
 
+void measure_counter(FieldSink* sink, Text name, std::int64_t total) noexcept {
+  const InsideLibrary inside;
+  put_integer(sink, name, total, FieldEntry::kMeasurement | FieldEntry::kCounter);
+}
+
+void measure_labelled(FieldSink* sink, Text name, Text key, Text value, std::int64_t number) noexcept {
+  char text[FieldBuffer::kMaxKeyBytes];
+  std::size_t size = 0;
+  for (const std::string_view part : {name.view(), std::string_view("{"), key.view(), std::string_view("="),
+                                      value.view().substr(0, kMaxNameBytes), std::string_view("}")}) {
+    size += part.copy(text + size, sizeof(text) - size);
+  }
+  measure_int(sink, {text, size}, number);
+}
+
 void put_link(FieldSink* sink, ContextRef linked) noexcept {
   const Context context = linked.context();
   const InsideLibrary inside;

@@ -748,6 +748,48 @@ TEST(Batch, HasEventsRetriesAndGauges) {
   EXPECT_THAT(entries[2].extras, ElementsAre(17U, 32U));
 }
 
+TEST(Batch, HasTheLabelsOfGaugesAndTheFlagOfCounters) {
+  const nopspan::Stats before = nopspan::stats();
+  const Traced traced([] {
+    const Span span{"work"};
+    nopspan::gauge("waiting", 2, [](auto& g) { g.engine("e").model("m").label("reason", "slots").maximum(8); });
+    nopspan::counter("aborted", 17, [](auto& g) { g.engine("e"); });
+    nopspan::counter("aborted", -1);
+    nopspan::engine::stats([](auto& s) {
+      s.engine("e").set("replica", 3).running(4).waiting("adapter", 5).kv_cache_used("host", 6);
+      s.kv_cache_total("host", 7).counter("steps{kind=mixed}", 8).gauge("paused", 9);
+    });
+  });
+  ASSERT_THAT(traced.batches, SizeIs(1));
+  const std::vector<Entry>& entries = traced.batches[0].entries;
+  ASSERT_THAT(entries, SizeIs(9));
+  EXPECT_EQ(nopspan::stats().values_clamped, before.values_clamped + 1);
+  const auto is = [&](std::size_t i, const char* name, std::uint64_t value, std::uint64_t maximum, bool is_counter) {
+    EXPECT_EQ(entries[i].fixed.kind, NOPSPAN_ENTRY_GAUGE);
+    EXPECT_EQ(entries[i].name, name);
+    EXPECT_EQ(entries[i].engine, "e");
+    EXPECT_THAT(entries[i].extras, ElementsAre(value, maximum));
+    EXPECT_EQ((entries[i].fixed.flags & NOPSPAN_FLAG_COUNTER) != 0, is_counter);
+  };
+  using ::testing::HasSubstr;
+  using ::testing::Not;
+  is(0, "waiting", 2, 8, false);
+  EXPECT_EQ(entries[0].model, "m");
+  EXPECT_THAT(entries[0].attributes, AllOf(HasSubstr("reason"), HasSubstr("slots"), Not(HasSubstr("maximum"))));
+  is(1, "aborted", 17, 0, true);
+  EXPECT_EQ(entries[1].attributes, "");
+  is(2, "running", 4, 0, false);
+  EXPECT_THAT(entries[2].attributes, AllOf(HasSubstr("replica"), Not(HasSubstr("running"))));
+  is(3, "waiting", 5, 0, false);
+  EXPECT_THAT(entries[3].attributes, AllOf(HasSubstr("reason"), HasSubstr("adapter"), HasSubstr("replica")));
+  is(4, "kv_cache_used", 6, 7, false);
+  EXPECT_THAT(entries[4].attributes, AllOf(HasSubstr("tier"), HasSubstr("host")));
+  is(5, "kv_cache_total", 7, 0, false);
+  is(6, "steps", 8, 0, true);
+  EXPECT_THAT(entries[6].attributes, AllOf(HasSubstr("kind"), HasSubstr("mixed")));
+  is(7, "paused", 9, 0, false);
+}
+
 TEST(Batch, HasTheIdsOfTheSpanOfAnEvent) {
   const Traced traced([] {
     const Span outer{"outer"};

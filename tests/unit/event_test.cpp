@@ -206,6 +206,39 @@ TEST(Gauge, TakesNullsAndOverlongTexts) {
   EXPECT_EQ(truncated.times(), 2U);
 }
 
+TEST(Gauge, HasTheEngineTheModelAndTheLabelsThatItIsGiven) {
+  const Recorder recorder{"engine.stats"};
+  nopspan::gauge("waiting", 2, [](auto& g) { g.engine("vllm").model("m").label("reason", "slots").maximum(8); });
+  nopspan::gauge("waiting{reason=adapter}", 1, [](auto& g) { g.engine("vllm"); });
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_THAT(events[0], HasMeasurement("waiting", 2));
+  EXPECT_THAT(events[0], HasMetadata("engine", "vllm"));
+  EXPECT_THAT(events[0], HasMetadata("model", "m"));
+  EXPECT_THAT(events[0], HasMetadata("reason", "slots"));
+  EXPECT_THAT(events[0], HasMetadata("maximum", 8));
+  EXPECT_THAT(events[0], LacksMetadata("counter"));
+  EXPECT_THAT(events[1], HasMeasurement("waiting", 1));
+  EXPECT_THAT(events[1], HasMetadata("reason", "adapter"));
+}
+
+TEST(Counter, IsAGaugeThatSaysWhatItIs) {
+  const Recorder recorder{"engine.stats"};
+  nopspan::counter("aborted", 17, [](auto& g) { g.engine("vllm"); });
+  nopspan::counter("aborted", 18U);
+  const auto events = recorder.events();
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_THAT(events[0], HasMeasurement("aborted", 17));
+  EXPECT_THAT(events[0], HasMetadata("counter", true));
+  EXPECT_THAT(events[0], HasMetadata("engine", "vllm"));
+  EXPECT_THAT(events[1], HasMeasurement("aborted", 18));
+}
+
+TEST(Counter, ComputesNothingWhenTheGateIsDown) {
+  nopspan::counter("aborted", 17, [](auto&) { FAIL(); });
+  nopspan::gauge("waiting", 2, [](auto&) { FAIL(); });
+}
+
 TEST(Gauge, DoesNothingWhenTheGateIsDown) { nopspan::gauge("vllm", "running", 1); }
 
 }  // namespace

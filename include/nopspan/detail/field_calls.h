@@ -45,6 +45,10 @@ NOPSPAN_API NOPSPAN_COLD void put_short_text(FieldSink*, std::uint64_t, std::uin
 NOPSPAN_API NOPSPAN_COLD void measure_int(FieldSink*, Text key, std::int64_t value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void measure_uint(FieldSink*, Text key, std::uint64_t value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void measure_double(FieldSink*, Text key, double value) noexcept;
+// Measurements of engine.stats: a counter, and a gauge whose name has a label: "waiting{reason=capacity}".
+NOPSPAN_API NOPSPAN_COLD void measure_counter(FieldSink*, Text name, std::int64_t total) noexcept;
+NOPSPAN_API NOPSPAN_COLD void measure_labelled(FieldSink*, Text name, Text key, Text value,
+                                               std::int64_t number) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_label(FieldSink*, Text key, Text value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_link(FieldSink*, ContextRef context) noexcept;
 // The facts of a step that are not fields. A count or time over 2^63-1 was negative.

@@ -22,13 +22,15 @@ enum class Point : std::uint8_t {
   retry,          // probe `retry`; handlers see system_time and request_id
   first_token,    // probe `first_token`, if it is the span's first
   handlers_only,  // no probe, because another call fires the probe of the same fact
-  engine_stats,   // probe `gauge`, once for each of the engine's gauges among its measurements
+  engine_stats,   // probe `gauge`, once for each integer among its measurements
 };
 
 NOPSPAN_API NOPSPAN_COLD FieldSink* point_begin(Point point, Name name, ContextRef span) noexcept;
 NOPSPAN_API NOPSPAN_COLD void point_emit(FieldSink*) noexcept;
 NOPSPAN_API NOPSPAN_COLD void point_discard(FieldSink*) noexcept;
 NOPSPAN_API NOPSPAN_COLD void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum) noexcept;
+// For an event that point_begin() began: probe `gauge`.
+NOPSPAN_API NOPSPAN_COLD void gauge_emit(FieldSink*, Text name, std::int64_t value, bool is_counter) noexcept;
 
 template <class F, class Fill>
 inline void point(Point which, Name name, ContextRef span, Fill&& callable) {
