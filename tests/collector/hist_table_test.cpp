@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of histograms: grouping, merging, JSON, and its limits.
 #include "hist/hist_table.h"
+#include "model/otlp_attributes.h"
 
 #include "base/failure.h"
 #include "invented_spans.h"
@@ -239,7 +240,55 @@ TEST(HistQuantity, OfARetryIsItsDelayUnderItsSpansName) {
   EXPECT_EQ(measured.name, "llm.step");
 }
 
-TEST(HistQuantity, IsKnownByItsName) { EXPECT_EQ(find_quantity("luck"), nullptr); }
+// The value that `of` has in a span or event with these attributes. -1 if it has none.
+std::int64_t value_in(const char* of, const std::string& attributes, Kind kind = Kind::span) {
+  Entry entry;
+  entry.kind = kind;
+  entry.name = "engine.request";
+  entry.attributes = attributes;
+  entry.has_usage = entry.has_engine_times = true;
+  entry.usage = {200, 11, 50, 0};
+  entry.engine_times.decode_ns = 1000;
+  Measured measured;
+  return measure(entry, *find_quantity(of), measured) ? static_cast<std::int64_t>(measured.value) : -1;
+}
+
+TEST(HistQuantity, OfAnAttributeIsTheNumberThatItHas) {
+  std::string span, event;
+  append_integer_attribute(span, kSpanAttributes, "nopspan.drafted_tokens", 18);
+  append_integer_attribute(span, kSpanAttributes, "nopspan.accepted_tokens", 9);
+  append_integer_attribute(span, kSpanAttributes, "rows", -1);
+  append_text_attribute(span, kSpanAttributes, "nopspan.blocks", "7");
+  append_integer_attribute(event, kEventAttributes, "nopspan.lifetime_ns", 70);
+  EXPECT_EQ(value_in("drafted_tokens", span), 18);
+  EXPECT_EQ(value_in("attr:nopspan.drafted_tokens", span), 18);
+  EXPECT_EQ(value_in("lifetime_ns", event, Kind::event), 70);
+  EXPECT_EQ(value_in("lifetime_ns", event, Kind::gauge), -1);
+  EXPECT_EQ(value_in("attr:rows", span), -1) << "it is negative";
+  EXPECT_EQ(value_in("blocks", span), -1) << "it is a text";
+  EXPECT_EQ(value_in("acceptance", span), 50);
+  EXPECT_EQ(value_in("acceptance", ""), -1);
+  EXPECT_EQ(value_in("drafted_tokens", "\x4a\xff broken"), -1);
+}
+
+TEST(HistQuantity, OfTokensIsComputedFromTheSpan) {
+  EXPECT_EQ(value_in("tpot", ""), 100);
+  EXPECT_EQ(value_in("input-tokens", ""), 200);
+  EXPECT_EQ(value_in("output-tokens", ""), 11);
+  EXPECT_EQ(value_in("cache-hits", ""), 25);
+}
+
+TEST(HistQuantity, HasAUnitAndIsKnownByItsName) {
+  EXPECT_EQ(find_quantity("luck"), nullptr);
+  EXPECT_EQ(find_quantity("attr:"), nullptr);
+  EXPECT_EQ(find_quantity("attr:a\nb"), nullptr);
+  EXPECT_EQ(find_quantity("attr:nopspan.blocks"), find_quantity("blocks"));
+  EXPECT_STREQ(find_quantity("blocks")->unit, "blocks");
+  EXPECT_STREQ(find_quantity("max_tokens")->unit, "tokens");
+  EXPECT_STREQ(find_quantity("attr:gen_ai.latency.e2e")->unit, "ns");
+  EXPECT_STREQ(find_quantity("preemptions")->unit, "1");
+  for (const std::string_view fact : engine_facts()) EXPECT_NE(find_quantity(fact), nullptr) << fact;
+}
 
 }  // namespace
 }  // namespace nopspan::collector

@@ -2,6 +2,7 @@
 // nopspan hist: histograms of times and of numbers, by name and model.
 #include "base/failure.h"
 #include "base/stopping.h"
+#include "base/text.h"
 #include "base/text_output.h"
 #include "command/command.h"
 #include "command/options.h"
@@ -32,8 +33,9 @@ namespace {
 constexpr std::uint64_t kHistLeastInterval = 100'000'000;  // 100 ms, the live source's tick
 
 constexpr char kHistDescription[] =
-    "Counts durations and other times of spans in histograms, by name and model. The\n"
-    "error of quantiles is at most 1.6 %. Histograms of several hosts can be merged.";
+    "Counts durations, other times and numbers of spans and events in histograms, by\n"
+    "name and model. The error of quantiles is at most 1.6 %. Histograms of several\n"
+    "hosts can be merged.";
 constexpr char kHistExamples[] =
     "Each time is counted when its span ends. The ledger, the account of all entries\n"
     "that is printed at the end, counts entries that belong to no histogram as\n"
@@ -51,19 +53,27 @@ constexpr char kHistExamples[] =
     "                                                  every 5 s\n"
     "  nopspan hist --of queue --by engine             queue time in inference\n"
     "                                                  servers\n"
-    "  nopspan hist --of step-tokens --by engine       tokens of each engine step;\n"
-    "                                                  also step-prefill, step-decode\n"
-    "                                                  and batch-size\n"
+    "  nopspan hist --of step-tokens --by engine       tokens of each engine step; also\n"
+    "                                                  step-prefill, step-decode and\n"
+    "                                                  batch-size\n"
+    "  nopspan hist --of acceptance                    share of drafted tokens that\n"
+    "                                                  were accepted, in percent\n"
+    "  nopspan hist --of lifetime_ns --by nopspan.tier a fact of engine events, see\n"
+    "                                                  docs/engine.md\n"
+    "  nopspan hist --of attr:db.rows                  an attribute of your own spans\n"
+    "                                                  and events\n"
     "  nopspan hist --from spans.rec                   spans of a recording\n"
     "  nopspan hist --json >host1.json                 run this on each host, then\n"
     "  nopspan hist --merge host1.json host2.json      merge the results\n"
     "\n"
     "In JSON, a histogram is {\"unit\": \"ns\", \"sub_bits\": 5, \"buckets\": [[lower bound,\n"
-    "count], ...], \"count\", \"sum\", \"min\", \"max\"}. Numbers have the unit \"tokens\" or\n"
-    "\"requests\". To merge two histograms, add the counts of buckets with the same\n"
-    "bound. With --interval, each line is a document that covers the time since the\n"
-    "start. --merge adds up the ledgers of processes with the same host, pid and\n"
-    "start time.";
+    "count], ...], \"count\", \"sum\", \"min\", \"max\"}. Other units are \"tokens\",\n"
+    "\"requests\", \"bytes\", \"blocks\", \"percent\" and \"1\". To merge two histograms, add\n"
+    "the counts of buckets with the same bound. With --interval, each line is a\n"
+    "document that covers the time since the start. --merge adds up the ledgers of\n"
+    "processes with the same host, pid and start time.\n"
+    "\n"
+    "If a number is negative, it is not counted. Fractions are rounded.";
 
 struct HistCommandOptions {
   SourceOptions source;
@@ -131,14 +141,19 @@ int run(const OutputOptions& common, HistCommandOptions& options) {
   if (!options.merge.empty()) return run_merge(common, options);
   HistOptions& hist = options.hist;
   hist.of = find_quantity(options.of);
+  if (hist.of == nullptr) {
+    throw Failure("--of " + printable(options.of, 60) +
+                      ": there is no such quantity; for an attribute use attr:" + printable(options.of, 60),
+                  Failure::kUsageError);
+  }
   hist.filter = options.source.filter;
+  if (hist.filter.slower_than_ns > 0 && !hist.of->is_time()) {
+    throw Failure("--slower-than cannot be used with --of " + options.of + ", which is not a time",
+                  Failure::kUsageError);
+  }
   if (hist.filter.wants_errors() && !hist.of->has_status()) {
     throw Failure(std::string(hist.filter.errors ? "--errors" : "--error") + " cannot be used with --of " + options.of +
                       ", which has no status",
-                  Failure::kUsageError);
-  }
-  if (hist.filter.slower_than_ns > 0 && !hist.of->is_time()) {
-    throw Failure("--slower-than cannot be used with --of " + options.of + ", which is not a time",
                   Failure::kUsageError);
   }
   if (hist.interval_ns != 0 && hist.interval_ns < kHistLeastInterval) {
@@ -169,10 +184,15 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
   CLI::App* command = app.add_subcommand("hist", "Show histograms of span durations and other times");
   auto options = std::make_shared<HistCommandOptions>();
   command->footer(std::string(kHistDescription) + "\n\n" + kHistExamples);
-  std::vector<std::string> names;
-  for (const Quantity& quantity : quantities()) names.emplace_back(quantity.name);
+  std::string names;
+  for (const Quantity& quantity : quantities()) names += (names.empty() ? "" : ", ") + std::string(quantity.name);
 
-  command->add_option("--of", options->of, "Quantity to measure (default: duration)")->check(CLI::IsMember(names));
+  command
+      ->add_option("--of", options->of,
+                   "Quantity to measure (default: duration): " + names +
+                       ", a fact of docs/engine.md, or attr:KEY for the number of an attribute")
+      ->type_name("QUANTITY")
+      ->check(some_text());
   add_grouping_option(*command, options->hist.by);
   add_duration_option(*command, "--interval", options->hist.interval_ns,
                       "Print the histograms at this interval, at least 100ms (default: only at the end)")

@@ -24,8 +24,8 @@ Filter filter_for_source(const HistOptions& options) {
   Filter filter = options.filter;
   // The kernel compares --slower-than with the duration of whole requests, which other times may exceed.
   filter.slower_than_ns = 0;
-  // The kernel compares --name with the names of spans only, and these entries are named by their text.
-  if (options.of->is_named_by_text()) filter.name.clear();
+  // The kernel compares --name with the names of spans only. These entries are named by their text, or may be events.
+  if (options.of->is_named_by_text() || options.of->in == Quantity::In::attribute) filter.name.clear();
   return filter;
 }
 

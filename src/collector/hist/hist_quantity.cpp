@@ -1,11 +1,118 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hist/hist_quantity.h"
 
+#include "model/otlp_attributes.h"
+#include "model/step_facts.h"
+
 #include <nopspan/probes.h>
 
 #include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <string>
 
 namespace nopspan::collector {
+namespace {
+
+constexpr std::string_view kLatency = "gen_ai.latency.";  // attributes in seconds
+
+const char* unit_of(std::string_view key) {
+  if (key.starts_with(kLatency) || key.ends_with("_ns")) return "ns";
+  for (const char* unit : {"tokens", "bytes", "blocks"}) {
+    if (key.ends_with(unit)) return unit;
+  }
+  return "1";
+}
+
+// The number of an attribute. False if the entry has none, or one that cannot be counted.
+bool number_of_attribute(const Entry& entry, std::string_view key, std::uint64_t& number) {
+  if (entry.kind != Kind::span && entry.kind != Kind::event) return false;
+  if (entry.step != nullptr && is_step_fact(key)) {
+    number = 0;
+    for_each_step_fact(*entry.step, [&](std::string_view fact, std::uint64_t value) {
+      if (fact == key) number = value;
+    });
+    return number != 0;
+  }
+  bool is_found = false, is_number = false;
+  for_each_key_value(entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes,
+                     [&](std::string_view key_value, std::string_view) {
+                       if (is_found || key_value.find(key) == std::string_view::npos) return;
+                       Attribute attribute;
+                       if (!read_attribute(key_value, attribute) || attribute.key != key) return;
+                       is_found = true;
+                       const double real = key.starts_with(kLatency) ? attribute.real * 1e9 : attribute.real;
+                       if (attribute.type == Attribute::Type::integer && attribute.integer >= 0) {
+                         number = static_cast<std::uint64_t>(attribute.integer);
+                         is_number = true;
+                       } else if (attribute.type == Attribute::Type::real && real >= 0 && real < 0x1p63) {
+                         number = static_cast<std::uint64_t>(std::llround(real));
+                         is_number = true;
+                       }
+                     });
+  return is_number;
+}
+
+bool percentage(std::uint64_t part, std::uint64_t whole, std::uint64_t& percent) {
+  if (whole == 0 || part > whole) return false;
+  percent = static_cast<std::uint64_t>(std::lround(100.0 * static_cast<double>(part) / static_cast<double>(whole)));
+  return true;
+}
+
+// The quantity of an attribute, which owns its texts.
+struct OfAttribute {
+  OfAttribute(std::string_view name_of_it, std::string_view key_of_it)
+      : name(name_of_it), key(key_of_it), of(key + " of spans and events") {}
+  std::string name, key, of;
+  Quantity quantity{name.c_str(), of.c_str(), Quantity::In::attribute, unit_of(key), key};
+};
+
+const Quantity* quantity_of_attribute(std::string_view name, std::string_view key) {
+  static std::map<std::string, std::unique_ptr<OfAttribute>, std::less<>> all;
+  constexpr std::size_t kMostKey = 255;
+  const auto is_shown = [](char c) { return c > ' ' && c <= '~'; };
+  if (key.empty() || key.size() > kMostKey || !std::all_of(key.begin(), key.end(), is_shown)) return nullptr;
+  auto& found = all[std::string(key)];
+  if (found == nullptr) found = std::make_unique<OfAttribute>(name, key);
+  return &found->quantity;
+}
+
+}  // namespace
+
+const std::vector<std::string_view>& engine_facts() {
+  static const std::vector<std::string_view> all = {"accepted_tokens",
+                                                    "admission_ns",
+                                                    "batch_size",
+                                                    "blocks",
+                                                    "bytes",
+                                                    "cached_device_tokens",
+                                                    "cached_external_tokens",
+                                                    "cached_host_tokens",
+                                                    "chunk",
+                                                    "chunks",
+                                                    "decode_tokens",
+                                                    "drafted_tokens",
+                                                    "drafts",
+                                                    "external_hit_tokens",
+                                                    "external_queried_tokens",
+                                                    "gap_max_ns",
+                                                    "gap_p50_ns",
+                                                    "gap_p99_ns",
+                                                    "hit_tokens",
+                                                    "idle_ns",
+                                                    "lifetime_ns",
+                                                    "max_tokens",
+                                                    "n",
+                                                    "preemptions",
+                                                    "prefill_tokens",
+                                                    "prompt_chunks",
+                                                    "queried_tokens",
+                                                    "recomputed_tokens",
+                                                    "tokens",
+                                                    "tokens_per_second"};
+  return all;
+}
 
 const std::vector<Quantity>& quantities() {
   using In = Quantity::In;
@@ -22,6 +129,11 @@ const std::vector<Quantity>& quantities() {
       {"step-prefill", "prefill tokens of engine steps", In::step_prefill, "tokens"},
       {"step-decode", "decode tokens of engine steps", In::step_decode, "tokens"},
       {"batch-size", "requests of engine steps", In::batch_size, "requests"},
+      {"tpot", "time per output token of engine requests", In::per_token},
+      {"input-tokens", "input tokens of spans", In::input_tokens, "tokens"},
+      {"output-tokens", "output tokens of spans", In::output_tokens, "tokens"},
+      {"cache-hits", "share of the input tokens that came from a cache", In::cache_hits, "percent"},
+      {"acceptance", "share of the drafted tokens that were accepted", In::acceptance, "percent"},
   };
   return all;
 }
@@ -29,13 +141,25 @@ const std::vector<Quantity>& quantities() {
 const Quantity* find_quantity(std::string_view name) {
   const auto& all = quantities();
   const auto found = std::find_if(all.begin(), all.end(), [&](const Quantity& one) { return one.name == name; });
-  return found == all.end() ? nullptr : &*found;
+  if (found != all.end()) return &*found;
+  constexpr std::string_view kAnyAttribute = "attr:";
+  if (name.starts_with(kAnyAttribute)) return quantity_of_attribute(name, name.substr(kAnyAttribute.size()));
+  const auto& facts = engine_facts();
+  if (std::find(facts.begin(), facts.end(), name) == facts.end()) return nullptr;
+  if (name == "max_tokens") return quantity_of_attribute(name, "gen_ai.request.max_tokens");
+  if (name == "n") return quantity_of_attribute(name, "gen_ai.request.choice.count");
+  return quantity_of_attribute(name, "nopspan." + std::string(name));
 }
 
 bool measure(const Entry& entry, const Quantity& quantity, Measured& measured) {
+  if (quantity.in == Quantity::In::attribute) {
+    measured.status = entry.status;
+    measured.name = entry.name;
+    return number_of_attribute(entry, quantity.attribute, measured.value);
+  }
   const bool is_retry = quantity.in == Quantity::In::retry;
   if (entry.kind != (is_retry ? Kind::retry : Kind::span)) return false;
-  if (!quantity.is_time() && entry.step == nullptr) return false;
+  if (quantity.is_of_step() && entry.step == nullptr) return false;
   measured.value = entry.duration_ns;
   measured.status = quantity.has_status() ? entry.status : kOk;
   measured.name = quantity.is_named_by_text() ? entry.text : entry.name;
@@ -73,6 +197,26 @@ bool measure(const Entry& entry, const Quantity& quantity, Measured& measured) {
     case Quantity::In::batch_size:
       measured.value = entry.step->batch_size;
       return true;
+    case Quantity::In::per_token:  // the prefill makes the first token
+      if (!entry.has_engine_times || !entry.has_usage || entry.usage.output < 2) return false;
+      measured.value = entry.engine_times.decode_ns / (entry.usage.output - 1);
+      return true;
+    case Quantity::In::input_tokens:
+      measured.value = entry.usage.input;
+      return entry.has_usage;
+    case Quantity::In::output_tokens:
+      measured.value = entry.usage.output;
+      return entry.has_usage;
+    case Quantity::In::cache_hits:
+      return entry.has_usage && percentage(entry.usage.cached, entry.usage.input, measured.value);
+    case Quantity::In::acceptance: {
+      std::uint64_t accepted = 0, drafted = 0;
+      return number_of_attribute(entry, "nopspan.accepted_tokens", accepted) &&
+             number_of_attribute(entry, "nopspan.drafted_tokens", drafted) &&
+             percentage(accepted, drafted, measured.value);
+    }
+    case Quantity::In::attribute:
+      break;
   }
   return false;
 }

@@ -23,21 +23,34 @@ struct Quantity {
     step_tokens,
     step_prefill,
     step_decode,
-    batch_size
+    batch_size,
+    per_token,
+    input_tokens,
+    output_tokens,
+    cache_hits,
+    acceptance,
+    attribute
   };
 
   const char* name;  // the value of --of
   const char* of;    // for people: "duration of spans"
   In in;
   const char* unit = "ns";
+  std::string_view attribute = {};  // the key, if `in` is attribute
 
-  [[nodiscard]] bool is_time() const { return in < In::step_tokens; }
+  [[nodiscard]] bool is_time() const { return std::string_view(unit) == "ns"; }
+  [[nodiscard]] bool is_of_step() const { return in >= In::step_tokens && in <= In::batch_size; }
   // Whether the span's status also applies to the measured time, so that errors can be counted.
   [[nodiscard]] bool has_status() const { return in != In::first_token && in != In::retry; }
   // Whether the entry is named by Entry::text: the name of the tool, or the name of the span that the retry is in.
   [[nodiscard]] bool is_named_by_text() const { return in == In::tool || in == In::retry; }
 };
+// Those with a name. Numbers of attributes are quantities too.
 const std::vector<Quantity>& quantities();
+// The short names of attributes: "blocks" is nopspan.blocks.
+const std::vector<std::string_view>& engine_facts();
+// A quantity by its name, by the short name of an attribute, or by the name of any attribute ("attr:rows"). Null if it
+// is none of these. The result lives as long as the program, and is the same for the same quantity. Not thread-safe.
 const Quantity* find_quantity(std::string_view name);
 
 struct Measured {
@@ -45,7 +58,7 @@ struct Measured {
   std::uint8_t status = kOk;
   std::string_view name;
 };
-// False if the entry does not have the quantity.
+// False if the entry does not have the quantity. Negative numbers are not counted, and fractions are rounded.
 bool measure(const Entry& entry, const Quantity& quantity, Measured& measured);
 
 }  // namespace nopspan::collector
