@@ -3,11 +3,15 @@
 #include "top/gauge_board.h"
 
 #include "invented_spans.h"
+#include "model/otlp_attributes.h"
+
+#include <nopspan/probes.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
+#include <vector>
 
 namespace nopspan::collector {
 namespace {
@@ -83,6 +87,65 @@ TEST(GaugeBoard, GivesThePlaceOfOneThatIsNotToldAnyMoreToANewOne) {
   EXPECT_THAT(readings, SizeIs(GaugeBoard::kMost));
   EXPECT_EQ(board.dropped(), 0U);
   for (const GaugeReading& reading : readings) EXPECT_NE(reading.name, "gauge 0");
+}
+
+TEST(GaugeBoard, TellsLabelsApartAndSortsThem) {
+  GaugeBoard board;
+  std::string capacity, adapter;
+  append_text_attribute(capacity, kEventAttributes, "reason", "capacity");
+  append_integer_attribute(capacity, kEventAttributes, "gpu", 1);
+  append_text_attribute(adapter, kEventAttributes, "reason", "adapter");
+  Entry entry = gauge("e", "waiting", 1);
+  board.add(entry, 1);
+  entry.attributes = capacity;
+  board.add(entry, 1);
+  entry.attributes = adapter;
+  board.add(entry, 1);
+  entry.value = 2;
+  board.add(entry, 1);
+  const auto readings = board.readings();
+  ASSERT_THAT(readings, SizeIs(3));
+  EXPECT_THAT(readings[0].labels, SizeIs(0));
+  EXPECT_EQ(readings[1].labels, (std::vector<GaugeReading::Label>{{"gpu", "1"}, {"reason", "capacity"}}));
+  EXPECT_EQ(readings[2].labels, (std::vector<GaugeReading::Label>{{"reason", "adapter"}}));
+  EXPECT_EQ(readings[2].value, 2);
+}
+
+TEST(GaugeBoard, HasTheIncreaseOfCountersAlsoAcrossARestart) {
+  GaugeBoard board;
+  const auto add = [&](std::int64_t value, std::uint64_t second) {
+    Entry entry = gauge("e", "aborted", value);
+    entry.flags = NOPSPAN_FLAG_COUNTER;
+    board.add(entry, second * kSecond);
+    return board.readings()[0];
+  };
+  EXPECT_EQ(add(1000, 1).increase, 0U);
+  EXPECT_EQ(add(1000, 1).per_second(), 0);
+  EXPECT_EQ(add(1020, 3).increase, 20U);
+  EXPECT_DOUBLE_EQ(add(1040, 5).per_second(), 10);
+  const GaugeReading restarted = add(6, 6);
+  EXPECT_EQ(restarted.increase, 46U);
+  EXPECT_EQ(restarted.restarts, 1U);
+  EXPECT_EQ(restarted.value, 6);
+  EXPECT_TRUE(restarted.is_counter);
+  for (std::uint64_t second = 7; second < 60; ++second) add(static_cast<std::int64_t>(second), second);
+  EXPECT_DOUBLE_EQ(add(60, 60).per_second(), 1);  // what was long ago does not count
+}
+
+TEST(GaugeBoard, DoesNotBelieveACounter) {
+  GaugeBoard board;
+  const auto add = [&](std::int64_t value, std::uint64_t now) {
+    Entry entry = gauge("e", "aborted", value);
+    entry.flags = NOPSPAN_FLAG_COUNTER;
+    board.add(entry, now);
+    return board.readings()[0];
+  };
+  add(0, 100);
+  for (int i = 0; i < 8; ++i) {
+    EXPECT_GE(add(INT64_MAX, 99).per_second(), 0);
+    EXPECT_GE(add(0, 98).per_second(), 0);
+  }
+  EXPECT_FALSE(add(INT64_MIN, 97).is_counter);
 }
 
 }  // namespace

@@ -95,6 +95,7 @@ void write_flags(JsonWriter& json, const Entry& entry) {
       {NOPSPAN_FLAG_GIVEN_TIMES, "given_times"},
       {NOPSPAN_FLAG_ASYNC, "async"},
       {NOPSPAN_FLAG_STEP, "step"},
+      {NOPSPAN_FLAG_COUNTER, "counter"},
   };
   bool has_any = false;
   const auto write = [&](const char* name) {
@@ -130,8 +131,9 @@ void write_measures(JsonWriter& json, const Entry& entry) {
   json.number("queue_ns", times.queue_ns);
   json.number("prefill_ns", times.prefill_ns);
   json.number("decode_ns", times.decode_ns);
-  json.number("prefill_tokens", times.prefill_tokens);
-  json.number("decode_tokens", times.decode_tokens);
+  // For these, 0 may also mean that the program did not report them.
+  if (times.prefill_tokens != 0) json.number("prefill_tokens", times.prefill_tokens);
+  if (times.decode_tokens != 0) json.number("decode_tokens", times.decode_tokens);
   json.number("preemptions", times.preemptions);
   json.end_object();
 }

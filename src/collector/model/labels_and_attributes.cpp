@@ -25,6 +25,8 @@ std::string_view written(double value, NumberText& number) {
   return {number.data(), text.copy(number.data(), number.size())};
 }
 
+}  // namespace
+
 std::string_view scalar_text(const Attribute& attribute, NumberText& number) {
   switch (attribute.type) {
     case Attribute::Type::text:
@@ -39,8 +41,6 @@ std::string_view scalar_text(const Attribute& attribute, NumberText& number) {
       return {};
   }
 }
-
-}  // namespace
 
 std::string_view label_or_attribute(const Entry& entry, std::string_view key, NumberText& number) {
   if (key == "model" && !entry.model.empty()) return entry.model;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "model/entry.h"
+#include "model/otlp_attributes.h"
 
 #include <array>
 #include <string_view>
@@ -11,6 +12,10 @@ namespace nopspan::collector {
 
 // Room for a number as text.
 using NumberText = std::array<char, 32>;
+
+// The value of an attribute as it is printed; "" for a list, a map or bytes. The result refers to the attribute or to
+// `number`.
+std::string_view scalar_text(const Attribute& attribute, NumberText& number);
 
 // The labels model, tenant and engine are fields of the entry, all other labels are attributes. If a key is repeated,
 // the first one counts, as in JSON (entry_json.h). "" if the entry does not have the key, or if the value is a list, a

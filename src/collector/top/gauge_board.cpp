@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "top/gauge_board.h"
 
+#include "model/labels_and_attributes.h"
+#include "model/otlp_attributes.h"
 #include "model/row_key.h"
 
+#include <nopspan/probes.h>
+
 #include <algorithm>
+#include <limits>
 #include <string_view>
 
 namespace nopspan::collector {
@@ -14,12 +19,56 @@ constexpr std::size_t kMostBytes = 256;
 // A gauge that has not been reported for one minute may be replaced by a new one.
 constexpr std::uint64_t kOld = 60'000'000'000;
 
+constexpr std::size_t kMostLabels = 16;
+constexpr std::uint64_t kRateTime = 5 * kSecond;
+
 std::string cut(std::string_view text) { return std::string(text.substr(0, kMostBytes)); }
+
+// Lists, maps and bytes are no labels.
+std::vector<GaugeReading::Label> labels_of(const Entry& gauge) {
+  std::vector<GaugeReading::Label> labels;
+  for_each_key_value(gauge.attributes, kEventAttributes, [&](std::string_view key_value, std::string_view) {
+    Attribute attribute;
+    NumberText number;
+    if (labels.size() == kMostLabels || !read_attribute(key_value, attribute)) return;
+    const std::string_view text = scalar_text(attribute, number);
+    if (!text.empty()) labels.emplace_back(cut(attribute.key), cut(text));
+  });
+  std::sort(labels.begin(), labels.end());
+  return labels;
+}
 
 }  // namespace
 
+double GaugeReading::per_second() const {
+  if (last.unix_ns <= older.unix_ns) return 0;
+  return static_cast<double>(last.increase - older.increase) * 1e9 / static_cast<double>(last.unix_ns - older.unix_ns);
+}
+
+void GaugeReading::set(const Entry& gauge, std::uint64_t now_unix_ns) {
+  const bool is_first = reported_unix_ns == 0;
+  const bool was_counter = is_counter;
+  is_counter = (gauge.flags & NOPSPAN_FLAG_COUNTER) != 0 && gauge.value >= 0;
+  if (is_counter && was_counter) {
+    const bool has_restarted = gauge.value < value;
+    if (has_restarted) ++restarts;
+    const auto more = static_cast<std::uint64_t>(has_restarted ? gauge.value : gauge.value - value);
+    increase = more > std::numeric_limits<std::uint64_t>::max() - increase ? more : increase + more;
+  }
+  if (is_first || now_unix_ns < newer.unix_ns || increase < older.increase) {
+    older = newer = {increase, now_unix_ns};
+  } else if (now_unix_ns - newer.unix_ns >= kRateTime) {
+    older = std::exchange(newer, {increase, now_unix_ns});
+  }
+  last = {increase, now_unix_ns};
+  value = gauge.value;
+  maximum = gauge.number;
+  reported_unix_ns = now_unix_ns;
+}
+
 void GaugeBoard::add(const Entry& gauge, std::uint64_t now_unix_ns) {
-  Key key{(*gauge.process)->pid, (*gauge.process)->start_ticks, cut(gauge.engine), cut(gauge.model), cut(gauge.name)};
+  Key key{(*gauge.process)->pid, (*gauge.process)->start_ticks, cut(gauge.engine), cut(gauge.model), cut(gauge.name),
+          labels_of(gauge)};
   auto found = readings_.find(key);
   if (found == readings_.end()) {
     const std::uint64_t process = number_of(**gauge.process);
@@ -27,13 +76,13 @@ void GaugeBoard::add(const Entry& gauge, std::uint64_t now_unix_ns) {
       ++dropped_;
       return;
     }
-    GaugeReading reading{*gauge.process, std::get<2>(key), std::get<4>(key), std::get<3>(key), 0, 0, 0};
+    GaugeReading reading;
+    reading.process = *gauge.process;
+    std::tie(std::ignore, std::ignore, reading.engine, reading.model, reading.name, reading.labels) = key;
     found = readings_.emplace(std::move(key), std::move(reading)).first;
     shares_.add(process, &*found);
   }
-  found->second.value = gauge.value;
-  found->second.maximum = gauge.number;
-  found->second.reported_unix_ns = now_unix_ns;
+  found->second.set(gauge, now_unix_ns);
 }
 
 bool GaugeBoard::make_room(std::uint64_t process, std::uint64_t now_unix_ns) {

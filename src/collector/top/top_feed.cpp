@@ -66,6 +66,7 @@ void TopFeed::count(const Entry& entry) {
     gauges_.add(entry, now_ns_);
     return;
   }
+  facts_.add(entry);
   if (entry.kind == Kind::event) {
     ++events_;
     return;
@@ -139,6 +140,7 @@ TopSnapshotPointer TopFeed::snapshot(bool is_last) {
   if (request_.detail) made->detail = table().detail(request_.detail->texts, request_.detail->process);
   made->gauges = gauges_.readings();
   made->gauges_dropped = gauges_.dropped();
+  made->facts = facts_;
   made->events = events_;
   std::erase_if(processes_, [&](const auto& process) { return process.second < now_ns_; });
   std::erase_if(early_, [&](const auto& request) { return request.second < now_ns_; });

@@ -6,6 +6,7 @@
 #include "model/filtered_source.h"
 #include "model/ledger.h"
 #include "model/source.h"
+#include "top/fact_sums.h"
 #include "top/gauge_board.h"
 #include "top/span_table.h"
 #include "top/token_reports.h"
@@ -31,6 +32,7 @@ struct TopSnapshot {
   std::optional<RowDetail> detail;  // of the requested row
   std::vector<GaugeReading> gauges;
   std::uint64_t gauges_dropped = 0;
+  FactSums facts;             // since the beginning
   std::uint64_t events = 0;   // point events since the beginning, which have no row
   std::string host;           // of the processes; if there are several: "host-1, ..."
   std::size_t processes = 0;  // number of processes with entries in the window
@@ -106,6 +108,7 @@ class TopFeed : public Sink {
   TokenReports tokens_;
   std::vector<std::uint64_t> rows_;  // of the current span, one in each table
   GaugeBoard gauges_;
+  FactSums facts_;
   std::uint64_t events_ = 0, sequence_ = 0;
   std::uint64_t now_ns_ = 0, next_ns_ = 0;  // next_ns_ is 0 before the first tick
   bool at_once_;

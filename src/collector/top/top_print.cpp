@@ -88,14 +88,29 @@ Json to_json(const RowNumbers& row, const TableNumbers& table) {
 }
 
 Json to_json(const GaugeReading& gauge, std::uint64_t now_unix_ns) {
-  return {{"pid", gauge.process->pid},
-          {"comm", gauge.process->comm},
-          {"engine", gauge.engine},
-          {"model", gauge.model},
-          {"name", gauge.name},
-          {"value", gauge.value},
-          {"maximum", gauge.maximum == 0 ? Json() : Json(gauge.maximum)},
-          {"age_ns", now_unix_ns - std::min(now_unix_ns, gauge.reported_unix_ns)}};
+  Json json = {{"pid", gauge.process->pid},
+               {"comm", gauge.process->comm},
+               {"engine", gauge.engine},
+               {"model", gauge.model},
+               {"name", gauge.name},
+               {"value", gauge.value},
+               {"maximum", gauge.maximum == 0 ? Json() : Json(gauge.maximum)},
+               {"age_ns", now_unix_ns - std::min(now_unix_ns, gauge.reported_unix_ns)}};
+  if (!gauge.labels.empty()) {
+    Json& labels = json["labels"] = Json::object();
+    for (const auto& [key, value] : gauge.labels) labels[key] = value;
+  }
+  if (gauge.is_counter) {
+    json["counter"] = {{"per_s", gauge.per_second()}, {"increase", gauge.increase}, {"restarts", gauge.restarts}};
+  }
+  return json;
+}
+
+Json to_json(const FactSums::Row& row) {
+  Json json = {{"name", row.name}, {"model", row.model}, {"engine", row.engine}, {"count", row.count}};
+  Json& sums = json["sums"] = Json::object();
+  for (const auto& [key, sum] : row.sums) sums[key] = sum;
+  return json;
 }
 
 }  // namespace
@@ -151,6 +166,9 @@ Json top_json(const TopSnapshot& snapshot, const TopView& view, std::size_t most
   json["gauges"] = Json::array();
   for (const GaugeReading& gauge : snapshot.gauges) json["gauges"].push_back(to_json(gauge, table.now_unix_ns));
   json["gauge_values_dropped"] = snapshot.gauges_dropped;
+  json["engine_facts"] = Json::array();
+  for (const FactSums::Row& row : snapshot.facts.rows()) json["engine_facts"].push_back(to_json(row));
+  json["engine_facts_dropped"] = snapshot.facts.dropped();
   json["ledger"] = to_json(snapshot.counts);
   if (!snapshot.damage.empty()) json["ledger"]["damage"] = to_json(snapshot.damage);
   return json;

@@ -114,13 +114,23 @@ std::string bounds_text(const TopSnapshot& snapshot) {
     parts.push_back(counted(snapshot.gauges_dropped, "gauge value") + " over the limit of " +
                     std::to_string(GaugeBoard::kMost) + " dropped");
   }
+  if (snapshot.facts.dropped() != 0) {
+    parts.push_back(counted(snapshot.facts.dropped(), "number") + " of engine facts over the limit of " +
+                    std::to_string(FactSums::kMost) + " sums dropped");
+  }
   std::string text;
   for (const std::string& part : parts) text += (text.empty() ? "" : "; ") + part;
   return text;
 }
 
 std::string gauge_text(const GaugeReading& gauge) {
-  std::string text = printable(gauge.name, kWidestName) + " " + std::to_string(gauge.value);
+  std::string text = printable(gauge.name, kWidestName);
+  const char* separator = "{";
+  for (const auto& [key, value] : gauge.labels) {
+    text += std::exchange(separator, ",") + printable(key, kWidestName) + "=" + printable(value, kWidestName);
+  }
+  text += (gauge.labels.empty() ? " " : "} ") + std::to_string(gauge.value);
+  if (gauge.is_counter) text += " (+" + number_text(gauge.per_second()) + "/s)";
   if (gauge.maximum != 0) text += "/" + std::to_string(gauge.maximum);
   return text;
 }
