@@ -22,6 +22,8 @@ std::int64_t ns(GenerationTimes::Clock::time_point time) {
   return ns_between(GenerationTimes::Clock::time_point(), time);
 }
 
+std::int64_t signed_count(std::size_t count) { return static_cast<std::int64_t>(count); }
+
 ApiError shutting_down() { return {503, "server_error", "shutting_down", "the server is shutting down"}; }
 
 Json call_delta(std::size_t index, Json call) {
@@ -142,6 +144,9 @@ RequestEntry Answer::entry(const char* cancelled_why, int status) const {
   entry.input_tokens = prompt_tokens_;
   entry.output_tokens = generation_->completion_tokens();
   entry.cached_tokens = generation_->cached_tokens();
+  entry.prefill_tokens = generation_->prefill_tokens();
+  entry.max_tokens = generation_->max_tokens();
+  entry.facts = generation_->facts();
   entry.finish_reason = cancelled_why != nullptr ? "cancelled" : finish_reason();
   entry.cancelled = cancelled_why != nullptr;
   entry.status = status;
@@ -154,15 +159,26 @@ void Answer::finish(const char* cancelled_why, int status) {
   const RequestEntry ended = entry(cancelled_why, status);
   nopspan::StreamMeter& meter = generation_->meter();
   meter.span().with<nopspan::engine::RequestFields>([&](nopspan::engine::RequestFields& fields) {
-    fields.input_tokens(static_cast<std::int64_t>(ended.input_tokens))
-        .output_tokens(static_cast<std::int64_t>(ended.output_tokens))
-        .cached_tokens(static_cast<std::int64_t>(ended.cached_tokens))
+    fields.input_tokens(signed_count(ended.input_tokens))
+        .output_tokens(signed_count(ended.output_tokens))
+        .cached_tokens(signed_count(ended.cached_tokens))
         .finish_reason(ended.finish_reason)
         .queue_ns(ended.queue_ns)
         .prefill_ns(ended.prefill_ns)
         .decode_ns(ended.decode_ns)
-        .prefill_tokens(static_cast<std::int64_t>(generation_->prefill_tokens()))
-        .preemptions(0);
+        .prefill_tokens(signed_count(ended.prefill_tokens))
+        .max_tokens(signed_count(ended.max_tokens))
+        .n(1)
+        .preemptions(signed_count(ended.facts.preemptions))
+        .recomputed_tokens(signed_count(ended.facts.recomputed_tokens))
+        .prompt_chunks(signed_count(ended.facts.prompt_chunks));
+    if (ended.output_tokens > 0) fields.decode_tokens(signed_count(ended.output_tokens) - 1);
+    const GenerationFacts& facts = ended.facts;
+    if (facts.drafts == 0) return;
+    fields.drafts(signed_count(facts.drafts))
+        .drafted_tokens(signed_count(facts.drafted_tokens))
+        .accepted_tokens(signed_count(facts.accepted_tokens))
+        .accepted_by_position(facts.accepted_by_position.data(), facts.accepted_by_position.size());
   });
   if (cancelled_why != nullptr) {
     meter.cancel(cancelled_why);

@@ -26,7 +26,11 @@ std::int64_t number(std::size_t count) { return static_cast<std::int64_t>(count)
 }  // namespace
 
 Generation::Generation(GenerationRequest request, const nopspan::Context& context)
-    : request_(std::move(request)), context_(context), filter_(request_.stop), random_(request_.seed) {}
+    : request_(std::move(request)),
+      context_(context),
+      filter_(request_.stop),
+      random_(request_.seed),
+      text_(request_.prompt) {}
 
 Piece Generation::next(std::string& text, std::chrono::milliseconds patience) {
   std::unique_lock<std::mutex> lock(mutex_);
@@ -72,10 +76,14 @@ BatchEngine::BatchEngine(const LanguageModel& model, const Tokenizer& tokenizer,
 
 bool BatchEngine::submit(const std::shared_ptr<Generation>& generation, nopspan::AsyncSpan& span) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (stopping_ || waiting_.size() >= options_.waiting) return false;
+  if (stopping_ || waiting_.size() >= options_.waiting) {
+    engine::rejected(generation->context_, [](auto& event) { event.engine(kEngineName).reason("queue_full"); });
+    return false;
+  }
   generation->meter_ = nopspan::StreamMeter{std::move(span)};
   generation->times_.submitted = Clock::now();
-  generation->phase_ = nopspan::AsyncSpan{engine::queue, generation->context_};
+  generation->phase_ = nopspan::AsyncSpan{engine::queue, generation->context_,
+                                          [](engine::QueueFields& fields) { fields.reason("capacity"); }};
   waiting_.push_back(generation);
   submitted_.notify_one();
   return true;
@@ -112,10 +120,10 @@ bool BatchEngine::admit() {
   }
   submitted_.wait(lock, has_work);
   let_go_of_cancelled();
-  while (!stopping_ && occupied_ < slots_.size() && !waiting_.empty()) {
+  while (!stopping_ && occupied_ < slots_.size() && !waiting_.empty() && fits(*waiting_.front())) {
     std::shared_ptr<Generation> generation = std::move(waiting_.front());
     waiting_.pop_front();
-    Slot& slot = best_free_slot(generation->request_.prompt);
+    Slot& slot = best_free_slot(generation->text_);
     occupy(slot, std::move(generation));
   }
   return !stopping_;
@@ -156,23 +164,106 @@ BatchEngine::Slot& BatchEngine::best_free_slot(const std::vector<Token>& prompt)
 }
 
 void BatchEngine::occupy(Slot& slot, std::shared_ptr<Generation> generation) {
-  const std::vector<Token>& prompt = generation->request_.prompt;
-  // The last prompt token is always processed again, because the first token of the answer is computed from it.
-  const std::size_t cached = std::min(common_prefix(slot.sequence.tokens(), prompt), prompt.size() - 1);
+  const std::vector<Token>& text = generation->text_;
+  // The last token is always processed again, because the next one is computed from it.
+  const std::size_t cached = std::min(common_prefix(slot.sequence.tokens(), text), text.size() - 1);
   slot.sequence.truncate(cached);
-  slot.prompt_done = cached;
-  generation->cached_tokens_ = cached;
-  generation->times_.admitted = Clock::now();
+  slot.prompt_done = slot.cached = cached;
+  slot.processed = slot.again = slot.decoded = 0;
+  slot.decodes = false;
+  slot.order = ++orders_;
+  slot.occupied = Clock::now();
+  generation->computed_ = std::max(generation->computed_, cached);
+  if (generation->facts_.preemptions == 0) {
+    generation->cached_tokens_ = cached;
+    generation->times_.admitted = slot.occupied;
+  }
+  engine::prefix_cache(generation->context_, [&](engine::PrefixCacheFields& event) {
+    event.engine(kEngineName).local(number(text.size()), number(cached));
+  });
+  books_.add_event("prefix_cache", Json{{"queried_tokens", text.size()}, {"hit_tokens", cached}});
   generation->phase_.end();
   generation->phase_ = nopspan::AsyncSpan{engine::prefill, generation->context_};
   slot.generation = std::move(generation);
   ++occupied_;
 }
 
+// Whether the request and those in the slots have room for their next tokens.
+bool BatchEngine::fits(const Generation& generation) const {
+  if (options_.kv_tokens == 0 || occupied_ == 0) return true;
+  std::size_t needed = generation.text_.size() + 1 + options_.draft_tokens;
+  for (const Slot& slot : slots_) {
+    if (slot.generation != nullptr) needed += slot.generation->text_.size() + 1 + options_.draft_tokens;
+  }
+  return needed <= options_.kv_tokens;
+}
+
+// Makes room for the tokens of the next step.
+void BatchEngine::make_room() {
+  if (options_.kv_tokens == 0) return;
+  for (;;) {
+    std::size_t needed = 0, of_prompts = 0;
+    for (const Slot& slot : slots_) {
+      needed += slot.sequence.size();
+      if (slot.generation == nullptr) continue;
+      of_prompts += slot.generation->text_.size() - std::min(slot.prompt_done, slot.generation->text_.size());
+      needed += 1 + options_.draft_tokens;
+    }
+    needed += std::min(of_prompts, options_.prefill_tokens);
+    if (needed <= options_.kv_tokens) return;
+    if (forget_idle_sequence()) continue;
+    if (occupied_ <= 1) return;  // a single request fits, because kv_tokens is at least context_tokens
+    preempt_latest();
+  }
+}
+
+// Forgets the sequence of the slot that has been free for the longest time. Returns false if there is none.
+bool BatchEngine::forget_idle_sequence() {
+  Slot* oldest = nullptr;
+  for (Slot& slot : slots_) {
+    if (slot.generation != nullptr || slot.sequence.size() == 0) continue;
+    if (oldest == nullptr || slot.released < oldest->released) oldest = &slot;
+  }
+  if (oldest == nullptr) return false;
+  const std::size_t tokens = oldest->sequence.size();
+  const Clock::time_point now = Clock::now();
+  engine::evicted([&](engine::EvictedFields& event) {
+    event.engine(kEngineName).tier("device").blocks(number(tokens)).tokens(number(tokens));
+    event.lifetime_ns(now - oldest->occupied).idle_ns(now - oldest->released);
+  });
+  books_.add_event("evicted", Json{{"tokens", tokens}});
+  oldest->sequence.truncate(0);
+  return true;
+}
+
+// Takes the slot from the request that got its slot last.
+void BatchEngine::preempt_latest() {
+  Slot* latest = nullptr;
+  for (Slot& slot : slots_) {
+    if (slot.generation != nullptr && (latest == nullptr || slot.order > latest->order)) latest = &slot;
+  }
+  Generation& generation = *latest->generation;
+  const std::size_t tokens = latest->sequence.size();
+  end_phase(*latest, nullptr);
+  engine::preempted(generation.context_, [&](engine::PreemptedFields& event) {
+    event.engine(kEngineName).reason("no_blocks").mode("recompute").blocks(number(tokens)).tokens(number(tokens));
+  });
+  books_.add_event("preempted", Json{{"tokens", tokens}});
+  ++generation.facts_.preemptions;
+  generation.phase_ = nopspan::AsyncSpan{engine::queue, generation.context_,
+                                         [](engine::QueueFields& fields) { fields.reason("preempted"); }};
+  latest->sequence.truncate(0);
+  latest->decodes = false;
+  --occupied_;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  waiting_.push_front(std::move(latest->generation));
+  latest->generation = nullptr;
+}
+
 void BatchEngine::step() {
+  make_room();
+  StepWork work;
   std::size_t prefill_budget = options_.prefill_tokens;
-  std::size_t batch = 0;
-  std::size_t decoded = 0;
   report();
   nopspan::Span span{engine::step, [&](engine::StepFields& fields) {
                        fields.engine(kEngineName);
@@ -182,19 +273,20 @@ void BatchEngine::step() {
                      }};
   for (Slot& slot : slots_) {
     if (slot.generation == nullptr) continue;
-    ++batch;
+    ++work.batch;
     prefill_budget -= prefill(slot, prefill_budget);
   }
   std::this_thread::sleep_for(options_.step_delay);
   for (Slot& slot : slots_) {
     if (slot.generation == nullptr) continue;
-    if (slot.prompt_done == slot.generation->request_.prompt.size()) decoded += decode(slot);
+    if (slot.prompt_done == slot.generation->text_.size()) decode(slot, work);
   }
-  const std::size_t prefilled = options_.prefill_tokens - prefill_budget;
+  work.prefilled = options_.prefill_tokens - prefill_budget;
   span.with<engine::StepFields>([&](engine::StepFields& fields) {
-    fields.batch_size(number(batch)).prefill_tokens(number(prefilled)).decode_tokens(number(decoded));
+    fields.batch_size(number(work.batch)).prefill_tokens(number(work.prefilled)).decode_tokens(number(work.decoded));
+    fields.measure("drafted_tokens", number(work.drafted)).measure("accepted_tokens", number(work.accepted));
   });
-  books_.add_step(batch, prefilled, decoded);
+  books_.add_step({work.batch, work.prefilled, work.decoded, work.drafted, work.accepted});
 }
 
 // Emits the engine's gauges, at most ten times a second.
@@ -220,32 +312,85 @@ void BatchEngine::report() {
 
 // Processes up to `budget` tokens of the slot's prompt. Returns how many it processed.
 std::size_t BatchEngine::prefill(Slot& slot, std::size_t budget) {
-  const std::vector<Token>& prompt = slot.generation->request_.prompt;
-  const std::size_t count = std::min(budget, prompt.size() - slot.prompt_done);
-  for (std::size_t i = 0; i < count; ++i) slot.sequence.append(prompt[slot.prompt_done++]);
+  Generation& generation = *slot.generation;
+  const std::size_t count = std::min(budget, generation.text_.size() - slot.prompt_done);
+  if (count == 0) return 0;
+  const std::size_t end = slot.prompt_done + count;
+  const std::size_t again = std::min(end, std::max(generation.computed_, slot.prompt_done)) - slot.prompt_done;
+  slot.processed += count;
+  slot.again += again;
+  generation.facts_.recomputed_tokens += again;
+  generation.prefill_tokens_ += count - again;
+  generation.computed_ = std::max(generation.computed_, end);
+  ++generation.facts_.prompt_chunks;
+  while (slot.prompt_done < end) slot.sequence.append(generation.text_[slot.prompt_done++]);
   return count;
 }
 
-// Generates the slot's next token. Returns 1, or 0 if the text ends instead.
-std::size_t BatchEngine::decode(Slot& slot) {
+// Guesses the next tokens of a request that has at least one: the likeliest ones.
+std::vector<Token> BatchEngine::draft(Slot& slot) const {
+  const Generation& generation = *slot.generation;
+  std::vector<Token> tokens;
+  const std::size_t size = slot.sequence.size();
+  if (generation.completion_tokens_ == 0 || generation.completion_tokens_ < generation.request_.given.size()) return {};
+  LanguageModel::Random unused;
+  while (tokens.size() < options_.draft_tokens) {
+    const Token token = model_.next(slot.sequence, 0, unused);
+    if (token == kEnd) break;
+    tokens.push_back(token);
+    slot.sequence.append(token);
+  }
+  slot.sequence.truncate(size);
+  return tokens;
+}
+
+// Generates the slot's next token, and those after it that were guessed.
+void BatchEngine::decode(Slot& slot, StepWork& work) {
+  const std::shared_ptr<Generation> generation = slot.generation;  // because the slot may lose it below
+  const GenerationRequest& request = generation->request_;
+  GenerationFacts& facts = generation->facts_;
+  const std::vector<Token> guessed = draft(slot);
+  if (!guessed.empty()) {
+    ++facts.drafts;
+    facts.drafted_tokens += guessed.size();
+    facts.accepted_by_position.resize(options_.draft_tokens);
+    work.drafted += guessed.size();
+  }
+  for (std::size_t i = 0;; ++i) {
+    const bool given = generation->completion_tokens_ < request.given.size();
+    const Token token = given ? request.given[generation->completion_tokens_]
+                              : model_.next(slot.sequence, request.temperature, generation->random_);
+    const bool is_right = i < guessed.size() && token == guessed[i];
+    if (is_right) {
+      ++facts.accepted_tokens;
+      ++facts.accepted_by_position[i];
+      ++work.accepted;
+    }
+    if (token == kEnd && !given && !request.ignore_end) {
+      release(slot, Finish::kStop);
+      return;
+    }
+    ++work.decoded;
+    if (!generate(slot, token, given) || !is_right) return;
+  }
+}
+
+// Adds a token to the answer. Returns false if it is the last one.
+bool BatchEngine::generate(Slot& slot, Token token, bool given) {
   Generation& generation = *slot.generation;
   const GenerationRequest& request = generation.request_;
-  const bool given = generation.completion_tokens_ < request.given.size();
-  const Token token = given ? request.given[generation.completion_tokens_]
-                            : model_.next(slot.sequence, request.temperature, generation.random_);
-  if (token == kEnd && !given && !request.ignore_end) {
-    release(slot, Finish::kStop);
-    return 0;
-  }
   slot.sequence.append(token);
-  if (generation.completion_tokens_ == 0) {
-    generation.times_.first_token = Clock::now();
-    generation.meter_.token();
-    generation.times_.first_token_reported = Clock::now();
-    end_phase(slot, nullptr);
-    generation.phase_ = nopspan::AsyncSpan{engine::decode, generation.context_};
+  generation.text_.push_back(token);
+  generation.computed_ = slot.prompt_done = slot.sequence.size();
+  if (generation.completion_tokens_ == 0) generation.times_.first_token = Clock::now();
+  generation.meter_.token();
+  if (generation.completion_tokens_ == 0) generation.times_.first_token_reported = Clock::now();
+  if (slot.decodes) {
+    ++slot.decoded;
   } else {
-    generation.meter_.token();
+    end_phase(slot, nullptr);
+    slot.decodes = true;
+    generation.phase_ = nopspan::AsyncSpan{engine::decode, generation.context_};
   }
   ++generation.completion_tokens_;
   const bool paragraph = token == kEnd && !given;
@@ -253,24 +398,27 @@ std::size_t BatchEngine::decode(Slot& slot) {
   const bool all_given = generation.completion_tokens_ == request.given.size();
   if (generation.filter_.stopped() || (request.only_given && all_given)) {
     release(slot, Finish::kStop);
-  } else if (slot.sequence.size() >= options_.context_tokens ||
-             (!request.only_given && generation.completion_tokens_ >= request.max_tokens)) {
-    release(slot, Finish::kLength);
+    return false;
   }
-  return 1;
+  if (slot.sequence.size() >= options_.context_tokens ||
+      (!request.only_given && generation.completion_tokens_ >= request.max_tokens)) {
+    release(slot, Finish::kLength);
+    return false;
+  }
+  return true;
 }
 
 // Ends the span of prefill or decode. The first token belongs to prefill.
 void BatchEngine::end_phase(Slot& slot, const char* cancelled_why) {
   Generation& generation = *slot.generation;
-  if (generation.completion_tokens_ == 0) {
-    generation.prefill_tokens_ = slot.prompt_done - generation.cached_tokens_;
-    generation.phase_.with<engine::PrefillFields>([&](engine::PrefillFields& fields) {
-      fields.prefill_tokens(number(generation.prefill_tokens_)).cached_tokens(number(generation.cached_tokens_));
-    });
-  } else {
+  if (slot.decodes) {
     generation.phase_.with<engine::DecodeFields>(
-        [&](engine::DecodeFields& fields) { fields.decode_tokens(number(generation.completion_tokens_ - 1)); });
+        [&](engine::DecodeFields& fields) { fields.decode_tokens(number(slot.decoded)); });
+  } else {
+    generation.phase_.with<engine::PrefillFields>([&](engine::PrefillFields& fields) {
+      fields.prefill_tokens(number(slot.processed)).cached_tokens(number(slot.cached));
+      fields.recomputed_tokens(number(slot.again));
+    });
   }
   if (cancelled_why != nullptr) {
     generation.phase_.cancel(cancelled_why);
@@ -285,6 +433,8 @@ void BatchEngine::release(Slot& slot, Finish finish, const char* cancelled_why) 
   if (finish != Finish::kCancelled) generation.deliver(generation.filter_.finish());
   generation.end(finish);
   slot.generation.reset();
+  slot.decodes = false;
+  slot.released = Clock::now();
   --occupied_;
 }
 

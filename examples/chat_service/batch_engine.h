@@ -33,6 +33,8 @@ struct EngineOptions {
   std::size_t context_tokens = 8192;          // prompt and answer of one request
   std::size_t prefill_tokens = 512;           // prompt tokens that one step processes, for all requests together
   std::chrono::microseconds step_delay{200};  // how long a large model's step would take
+  std::size_t draft_tokens = 0;               // that are guessed for a request and verified in one step. 0: none
+  std::size_t kv_tokens = 0;                  // room for the sequences of all slots together. 0: as much as they need
 };
 
 struct GenerationRequest {
@@ -76,6 +78,8 @@ class Generation {
 
   // Valid after next() has returned kEnd.
   Finish finish() const { return finish_; }
+  std::size_t max_tokens() const { return request_.max_tokens; }
+  const GenerationFacts& facts() const { return facts_; }
   std::size_t cached_tokens() const { return cached_tokens_; }
   std::size_t prefill_tokens() const { return prefill_tokens_; }
   std::size_t completion_tokens() const { return completion_tokens_; }
@@ -101,6 +105,9 @@ class Generation {
   std::size_t cached_tokens_ = 0;
   std::size_t prefill_tokens_ = 0;  // prompt tokens that were processed, without those found in the cache
   std::size_t completion_tokens_ = 0;
+  std::vector<Token> text_;   // the prompt and the answer so far
+  std::size_t computed_ = 0;  // how many of these tokens were in a sequence at some time
+  GenerationFacts facts_;
   GenerationTimes times_;
 
   std::mutex mutex_;
@@ -112,8 +119,15 @@ class Generation {
 };
 
 // Generates for many requests at the same time, as inference servers do. In each step every request in a slot gets one
-// token, and a limited number of prompt tokens is processed. A slot keeps its sequence, so a prompt with the same
-// beginning continues there.
+// token, and a limited number of prompt tokens is processed, so a long prompt takes several steps. A slot keeps its
+// sequence, so a prompt with the same beginning continues there.
+//
+// With draft_tokens, the likeliest next tokens of a request are guessed first. A step gives the request the guessed
+// tokens up to the first wrong one, and one token more. The text is the same as without drafts.
+//
+// With kv_tokens, there may be no room for the next step. Then the sequences of free slots are forgotten, and after
+// that the latest requests lose their slots (preemption). They wait in front of the queue, and their tokens are
+// processed again.
 class BatchEngine {
  public:
   // `books` must outlive the engine.
@@ -133,7 +147,15 @@ class BatchEngine {
   struct Slot {
     Sequence sequence;
     std::shared_ptr<Generation> generation;  // null if the slot is free
-    std::size_t prompt_done = 0;             // how many prompt tokens are in `sequence`
+    std::size_t prompt_done = 0;             // how many tokens of the request's text are in `sequence`
+    bool decodes = false;                    // the text is in `sequence`, and the phase is engine.decode
+    std::size_t cached = 0, processed = 0, again = 0, decoded = 0;  // tokens of this phase
+    std::uint64_t order = 0;                                        // counts the requests that got a slot
+    GenerationTimes::Clock::time_point occupied, released;
+  };
+  // What a step did.
+  struct StepWork {
+    std::size_t batch = 0, prefilled = 0, decoded = 0, drafted = 0, accepted = 0;
   };
 
   void run();
@@ -142,9 +164,15 @@ class BatchEngine {
   static void drop(Generation& generation, const char* why);
   void occupy(Slot& slot, std::shared_ptr<Generation> generation);
   Slot& best_free_slot(const std::vector<Token>& prompt);
+  bool fits(const Generation& generation) const;
+  void make_room();
+  bool forget_idle_sequence();
+  void preempt_latest();
   void step();
   static std::size_t prefill(Slot& slot, std::size_t budget);
-  std::size_t decode(Slot& slot);
+  std::vector<Token> draft(Slot& slot) const;
+  void decode(Slot& slot, StepWork& work);
+  bool generate(Slot& slot, Token token, bool given);
   static void end_phase(Slot& slot, const char* cancelled_why);
   void release(Slot& slot, Finish finish, const char* cancelled_why = nullptr);
   void report();
@@ -155,6 +183,7 @@ class BatchEngine {
   ServerBooks& books_;
   std::vector<Slot> slots_;   // used by the engine's thread only
   std::size_t occupied_ = 0;  // used by the engine's thread only
+  std::uint64_t orders_ = 0;  // used by the engine's thread only
   GenerationTimes::Clock::time_point reported_;
 
   std::mutex mutex_;

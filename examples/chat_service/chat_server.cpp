@@ -71,6 +71,15 @@ void declare_options(CLI::App& app, Options& options) {
                  "in the batch a token")
       ->check(CLI::Range(0, 10000000))
       ->capture_default_str();
+  app.add_option("--draft-tokens", options.engine.draft_tokens,
+                 "tokens that are guessed for a request and verified in one step; 0: none")
+      ->check(CLI::Range(0, 64))
+      ->capture_default_str();
+  app.add_option("--kv-tokens", options.engine.kv_tokens,
+                 "room for the tokens of all slots together, at least --context; "
+                 "without room, requests are preempted; 0: no limit")
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
   app.add_option("--seed", options.service.seed, "seed of the faults, and of requests without a seed")
       ->capture_default_str();
   app.add_option("--fail-rate", options.service.faults.fail_rate, "fraction of requests that get a 500, 502 or 503")
@@ -183,6 +192,10 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
+  }
+  if (options.engine.kv_tokens != 0 && options.engine.kv_tokens < options.engine.context_tokens) {
+    std::cerr << "chat_server: --kv-tokens must be at least --context\n";
+    return 2;
   }
   options.engine.step_delay = std::chrono::microseconds(options.token_delay_us);
   options.engine.waiting = std::max<std::size_t>(options.engine.waiting, 4 * options.engine.slots);

@@ -33,15 +33,34 @@ void ServerBooks::add(const RequestEntry& request) {
                      {"input_tokens", request.input_tokens},
                      {"output_tokens", request.output_tokens},
                      {"cached_tokens", request.cached_tokens},
+                     {"prefill_tokens", request.prefill_tokens},
+                     {"max_tokens", request.max_tokens},
+                     {"drafts", request.facts.drafts},
+                     {"drafted_tokens", request.facts.drafted_tokens},
+                     {"accepted_tokens", request.facts.accepted_tokens},
+                     {"accepted_by_position", request.facts.accepted_by_position},
+                     {"preemptions", request.facts.preemptions},
+                     {"recomputed_tokens", request.facts.recomputed_tokens},
+                     {"prompt_chunks", request.facts.prompt_chunks},
                      {"tokens_per_second", tokens_per_second(request)},
                      {"finish_reason", request.finish_reason},
                      {"cancelled", request.cancelled},
                      {"status", request.status}});
 }
 
-void ServerBooks::add_step(std::size_t batch_size, std::size_t prefill_tokens, std::size_t decode_tokens) {
+void ServerBooks::add_step(const Step& step) {
   if (lines_ == nullptr) return;
-  lines_->write(Json{{"batch_size", batch_size}, {"prefill_tokens", prefill_tokens}, {"decode_tokens", decode_tokens}});
+  lines_->write(Json{{"batch_size", step.batch_size},
+                     {"prefill_tokens", step.prefill_tokens},
+                     {"decode_tokens", step.decode_tokens},
+                     {"drafted_tokens", step.drafted_tokens},
+                     {"accepted_tokens", step.accepted_tokens}});
+}
+
+void ServerBooks::add_event(const char* name, Json facts) {
+  if (lines_ == nullptr) return;
+  facts["event"] = name;
+  lines_->write(facts);
 }
 
 }  // namespace example

@@ -6,10 +6,20 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "json_lines.h"
 
 namespace example {
+
+// What the engine did for a request, beside its tokens.
+struct GenerationFacts {
+  std::size_t drafts = 0, drafted_tokens = 0, accepted_tokens = 0;
+  std::vector<std::size_t> accepted_by_position;  // empty without drafts
+  std::size_t preemptions = 0;
+  std::size_t recomputed_tokens = 0;  // that were processed again after a preemption
+  std::size_t prompt_chunks = 0;      // steps that processed a part of the prompt
+};
 
 // The server's own record of a request, complete when the request ends.
 struct RequestEntry {
@@ -23,6 +33,9 @@ struct RequestEntry {
   std::size_t input_tokens = 0;
   std::size_t output_tokens = 0;
   std::size_t cached_tokens = 0;
+  std::size_t prefill_tokens = 0;
+  std::size_t max_tokens = 0;
+  GenerationFacts facts;
   std::string finish_reason;
   bool cancelled = false;
   int status = 200;  // the HTTP status
@@ -38,7 +51,12 @@ class ServerBooks {
   ServerBooks(const std::string& path, const Json& server);
 
   void add(const RequestEntry& request);
-  void add_step(std::size_t batch_size, std::size_t prefill_tokens, std::size_t decode_tokens);
+  struct Step {
+    std::size_t batch_size, prefill_tokens, decode_tokens, drafted_tokens, accepted_tokens;
+  };
+  void add_step(const Step& step);
+  // What happened to blocks: "preempted", "evicted", "prefix_cache".
+  void add_event(const char* name, Json facts);
 
   // Writes the remaining lines. Returns "", or how many lines were lost and why.
   std::string close() { return lines_ != nullptr ? lines_->flush() : std::string(); }
