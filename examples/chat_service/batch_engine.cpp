@@ -265,26 +265,33 @@ void BatchEngine::step() {
   StepWork work;
   std::size_t prefill_budget = options_.prefill_tokens;
   report();
-  nopspan::Span span{engine::step, [&](engine::StepFields& fields) {
-                       fields.engine(kEngineName);
-                       for (const Slot& slot : slots_) {
-                         if (slot.generation != nullptr) fields.link(slot.generation->context_);
-                       }
-                     }};
+  nopspan::Span span{engine::step, [](engine::StepFields& fields) { fields.engine(kEngineName); }};
+  std::vector<engine::Member> members;
   for (Slot& slot : slots_) {
     if (slot.generation == nullptr) continue;
     ++work.batch;
-    prefill_budget -= prefill(slot, prefill_budget);
+    slot.member = members.size();
+    engine::Member member = engine::Member::of(slot.generation->context_, slot.order);
+    member.context_tokens = static_cast<std::uint32_t>(slot.sequence.size());
+    const std::size_t prefilled = prefill(slot, prefill_budget);
+    member.prefill_tokens = static_cast<std::uint32_t>(prefilled);
+    prefill_budget -= prefilled;
+    members.push_back(member);
   }
   std::this_thread::sleep_for(options_.step_delay);
   for (Slot& slot : slots_) {
-    if (slot.generation == nullptr) continue;
-    if (slot.prompt_done == slot.generation->text_.size()) decode(slot, work);
+    if (slot.generation == nullptr || slot.prompt_done != slot.generation->text_.size()) continue;
+    const StepWork before = work;
+    decode(slot, work);
+    engine::Member& member = members[slot.member];
+    member.decode_tokens = static_cast<std::uint16_t>(work.decoded - before.decoded);
+    member.drafted_tokens = static_cast<std::uint16_t>(work.drafted - before.drafted);
+    member.accepted_tokens = static_cast<std::uint16_t>(work.accepted - before.accepted);
   }
   work.prefilled = options_.prefill_tokens - prefill_budget;
   span.with<engine::StepFields>([&](engine::StepFields& fields) {
     fields.batch_size(number(work.batch)).prefill_tokens(number(work.prefilled)).decode_tokens(number(work.decoded));
-    fields.measure("drafted_tokens", number(work.drafted)).measure("accepted_tokens", number(work.accepted));
+    fields.budget_tokens(number(options_.prefill_tokens)).number(++steps_).members(members.data(), members.size());
   });
   books_.add_step({work.batch, work.prefilled, work.decoded, work.drafted, work.accepted});
 }

@@ -150,6 +150,7 @@ class BatchEngine {
     std::size_t prompt_done = 0;             // how many tokens of the request's text are in `sequence`
     bool decodes = false;                    // the text is in `sequence`, and the phase is engine.decode
     std::size_t cached = 0, processed = 0, again = 0, decoded = 0;  // tokens of this phase
+    std::size_t member = 0;                                         // index in the members of the current step
     std::uint64_t order = 0;                                        // counts the requests that got a slot
     GenerationTimes::Clock::time_point occupied, released;
   };
@@ -184,6 +185,7 @@ class BatchEngine {
   std::vector<Slot> slots_;   // used by the engine's thread only
   std::size_t occupied_ = 0;  // used by the engine's thread only
   std::uint64_t orders_ = 0;  // used by the engine's thread only
+  std::uint64_t steps_ = 0;   // used by the engine's thread only
   GenerationTimes::Clock::time_point reported_;
 
   std::mutex mutex_;
