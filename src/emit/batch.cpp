@@ -535,9 +535,11 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
   const std::uint64_t now = (span.flags & NOPSPAN_FLAG_GIVEN_TIMES) == 0 ? span.end_ns : thread->clock.now();
   BatchBuffer* batch = open_batch(thread, most_bytes(span), now);
   if (batch == nullptr) return;
+  const bool of_step = is_step(span);
+  // A step stays in the buffer until the next one ends, so that its members can be read from outside at any time.
+  if (__builtin_expect(of_step, 0)) flush_if_due(*batch, now, true);
   EntryWriter out(*batch);
   nopspan_entry& entry = out.entry();
-  const bool of_step = is_step(span);
   entry.kind = of_step ? NOPSPAN_ENTRY_STEP : NOPSPAN_ENTRY_SPAN;
   entry.extras = (fired.tokens ? NOPSPAN_COUNTS_TOKENS : 0U) | (fired.tool_call ? NOPSPAN_COUNTS_TOOL : 0U);
   write_place(out, span);
@@ -559,7 +561,7 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
   if (__builtin_expect(has_more(span), 0)) out = write_more(out, span);
   if (has_failed(span)) ++batch->errors;
   write_attributes(out, span, true);
-  const bool is_root = entry.span_id == entry.root_id;
+  const bool is_root = entry.span_id == entry.root_id && !of_step;
   if (__builtin_expect(of_step, 0)) {
     const std::uint32_t written = write_members(out, span, 0);
     note_step(*batch, entry);

@@ -478,6 +478,19 @@ TEST(StepInABatch, IsNeverARoot) {
   EXPECT_EQ(traced.batches[0].header.open_entries, 1U);
 }
 
+TEST(StepInABatch, StaysUntilTheNextOneEnds) {
+  const FakeClock clock;
+  const Traced traced([] {
+    { const Span step{engine::step}; }
+    EXPECT_THAT(*received, IsEmpty());
+    FakeClock::advance(1'000'000);
+    { const Span step{engine::step}; }
+    EXPECT_THAT(*received, SizeIs(1));
+  });
+  ASSERT_THAT(traced.batches, SizeIs(2));
+  EXPECT_EQ(traced.batches[1].header.first, 1U);
+}
+
 TEST(StepInABatch, HasALinkAsAMember) {
   const Context parent = Context::from_traceparent("00-0123456789abcdef0123456789abcdef-00000000000000ab-01");
   std::uint64_t recorded = 0;
