@@ -341,6 +341,7 @@ class EngineScriptsAtTheEdge(harness.Test):
         self.assertEqual(maps["prefill"][key], sum(self.CHUNKS))
         self.assertEqual([maps[what][key] for what in ("decode", "drafted", "accepted")], [3000, 4000, 2000])
         self.assertEqual(maps["chunk_tokens"], {key: histogram(self.CHUNKS[:self.LOOKED_AT])})
+        self.assertEqual(maps["chunks_not_read"], {key: len(self.CHUNKS) - self.LOOKED_AT})
         self.assertNotIn("members_dropped", maps)
 
     def test_prompts_that_were_partly_read(self):
