@@ -133,6 +133,7 @@ RequestEntry Answer::entry(const char* cancelled_why, int status) const {
   const GenerationTimes& times = generation_->times();
   RequestEntry entry;
   entry.request_id = caller_.request_id;
+  entry.number = generation_->number();
   entry.arrival_ns = ns(caller_.arrival);
   entry.queue_ns = ns_between(times.submitted, times.admitted);
   entry.prefill_ns = ns_between(times.admitted, times.first_token);

@@ -70,9 +70,13 @@ const char* Generation::cancelled() {
 
 BatchEngine::BatchEngine(const LanguageModel& model, const Tokenizer& tokenizer, const EngineOptions& options,
                          ServerBooks& books)
-    : model_(model), tokenizer_(tokenizer), options_(options), books_(books), slots_(options.slots), thread_([this] {
-        run();
-      }) {}
+    : model_(model),
+      tokenizer_(tokenizer),
+      options_(options),
+      books_(books),
+      labels_(nopspan::Context().with_label("engine", kEngineName).with_label("model", options.model)),
+      slots_(options.slots),
+      thread_([this] { run(); }) {}
 
 bool BatchEngine::submit(const std::shared_ptr<Generation>& generation, nopspan::AsyncSpan& span) {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -81,6 +85,7 @@ bool BatchEngine::submit(const std::shared_ptr<Generation>& generation, nopspan:
     return false;
   }
   generation->meter_ = nopspan::StreamMeter{std::move(span)};
+  generation->number_ = ++requests_;
   generation->times_.submitted = Clock::now();
   generation->phase_ = nopspan::AsyncSpan{engine::queue, generation->context_,
                                           [](engine::QueueFields& fields) { fields.reason("capacity"); }};
@@ -183,6 +188,7 @@ void BatchEngine::occupy(Slot& slot, std::shared_ptr<Generation> generation) {
   });
   books_.add_event("prefix_cache", Json{{"queried_tokens", text.size()}, {"hit_tokens", cached}});
   generation->phase_.end();
+  const nopspan::ContextScope scope{labels_};  // for a request that began before a tracer attached
   generation->phase_ = nopspan::AsyncSpan{engine::prefill, generation->context_};
   slot.generation = std::move(generation);
   ++occupied_;
@@ -250,6 +256,7 @@ void BatchEngine::preempt_latest() {
   });
   books_.add_event("preempted", Json{{"tokens", tokens}});
   ++generation.facts_.preemptions;
+  const nopspan::ContextScope scope{labels_};
   generation.phase_ = nopspan::AsyncSpan{engine::queue, generation.context_,
                                          [](engine::QueueFields& fields) { fields.reason("preempted"); }};
   latest->sequence.truncate(0);
@@ -263,6 +270,7 @@ void BatchEngine::preempt_latest() {
 void BatchEngine::step() {
   make_room();
   StepWork work;
+  ServerBooks::Step entry;
   std::size_t prefill_budget = options_.prefill_tokens;
   report();
   nopspan::Span span{engine::step, [](engine::StepFields& fields) { fields.engine(kEngineName); }};
@@ -271,29 +279,41 @@ void BatchEngine::step() {
     if (slot.generation == nullptr) continue;
     ++work.batch;
     slot.member = members.size();
-    engine::Member member = engine::Member::of(slot.generation->context_, slot.order);
+    engine::Member member = engine::Member::of(slot.generation->context_, slot.generation->number_);
     member.context_tokens = static_cast<std::uint32_t>(slot.sequence.size());
     const std::size_t prefilled = prefill(slot, prefill_budget);
     member.prefill_tokens = static_cast<std::uint32_t>(prefilled);
     prefill_budget -= prefilled;
     members.push_back(member);
+    entry.members.push_back({slot.generation->number_, prefilled, 0, 0, 0});
   }
   std::this_thread::sleep_for(options_.step_delay);
   for (Slot& slot : slots_) {
     if (slot.generation == nullptr || slot.prompt_done != slot.generation->text_.size()) continue;
     const StepWork before = work;
     decode(slot, work);
+    ServerBooks::Member& done = entry.members[slot.member];
+    done.decode_tokens = work.decoded - before.decoded;
+    done.drafted_tokens = work.drafted - before.drafted;
+    done.accepted_tokens = work.accepted - before.accepted;
     engine::Member& member = members[slot.member];
-    member.decode_tokens = static_cast<std::uint16_t>(work.decoded - before.decoded);
-    member.drafted_tokens = static_cast<std::uint16_t>(work.drafted - before.drafted);
-    member.accepted_tokens = static_cast<std::uint16_t>(work.accepted - before.accepted);
+    member.decode_tokens = static_cast<std::uint16_t>(done.decode_tokens);
+    member.drafted_tokens = static_cast<std::uint16_t>(done.drafted_tokens);
+    member.accepted_tokens = static_cast<std::uint16_t>(done.accepted_tokens);
   }
   work.prefilled = options_.prefill_tokens - prefill_budget;
+  ++steps_;
   span.with<engine::StepFields>([&](engine::StepFields& fields) {
     fields.batch_size(number(work.batch)).prefill_tokens(number(work.prefilled)).decode_tokens(number(work.decoded));
-    fields.budget_tokens(number(options_.prefill_tokens)).number(++steps_).members(members.data(), members.size());
+    fields.budget_tokens(number(options_.prefill_tokens)).number(steps_).members(members.data(), members.size());
   });
-  books_.add_step({work.batch, work.prefilled, work.decoded, work.drafted, work.accepted});
+  entry.number = steps_;
+  entry.batch_size = work.batch;
+  entry.prefill_tokens = work.prefilled;
+  entry.decode_tokens = work.decoded;
+  entry.drafted_tokens = work.drafted;
+  entry.accepted_tokens = work.accepted;
+  books_.add_step(entry);
 }
 
 // Emits the engine's gauges, at most ten times a second.
@@ -397,6 +417,7 @@ bool BatchEngine::generate(Slot& slot, Token token, bool given) {
   } else {
     end_phase(slot, nullptr);
     slot.decodes = true;
+    const nopspan::ContextScope scope{labels_};
     generation.phase_ = nopspan::AsyncSpan{engine::decode, generation.context_};
   }
   ++generation.completion_tokens_;

@@ -28,6 +28,7 @@ namespace example {
 constexpr const char* kEngineName = "example";
 
 struct EngineOptions {
+  std::string model;                          // the label `model` of the phases
   std::size_t slots = 8;                      // requests in one batch
   std::size_t waiting = 256;                  // requests that may wait for a slot. More are refused
   std::size_t context_tokens = 8192;          // prompt and answer of one request
@@ -67,7 +68,8 @@ enum class Piece { kText, kNothingYet, kEnd };
 // One request in the engine. The engine's thread writes it. The thread that serves the request reads it.
 class Generation {
  public:
-  // `context` is the parent of the spans of the engine's phases: the request's span, or its parent if it is not traced.
+  // `context` is that of the request's span. The spans of the engine's phases are inside it. If the span is not
+  // recorded, the context is unknown, so that a phase that begins after a tracer has attached is not a request.
   Generation(GenerationRequest request, const nopspan::Context& context);
 
   // Waits for the next piece of text, at most this long.
@@ -79,6 +81,7 @@ class Generation {
   // Valid after next() has returned kEnd.
   Finish finish() const { return finish_; }
   std::size_t max_tokens() const { return request_.max_tokens; }
+  std::uint64_t number() const { return number_; }
   const GenerationFacts& facts() const { return facts_; }
   std::size_t cached_tokens() const { return cached_tokens_; }
   std::size_t prefill_tokens() const { return prefill_tokens_; }
@@ -107,6 +110,7 @@ class Generation {
   std::size_t completion_tokens_ = 0;
   std::vector<Token> text_;   // the prompt and the answer so far
   std::size_t computed_ = 0;  // how many of these tokens were in a sequence at some time
+  std::uint64_t number_ = 0;  // the engine's own: identifies the request in all steps
   GenerationFacts facts_;
   GenerationTimes times_;
 
@@ -182,6 +186,7 @@ class BatchEngine {
   const Tokenizer& tokenizer_;
   const EngineOptions options_;
   ServerBooks& books_;
+  const nopspan::Context labels_;
   std::vector<Slot> slots_;   // used by the engine's thread only
   std::size_t occupied_ = 0;  // used by the engine's thread only
   std::uint64_t orders_ = 0;  // used by the engine's thread only
@@ -190,6 +195,7 @@ class BatchEngine {
 
   std::mutex mutex_;
   std::condition_variable submitted_;
+  std::uint64_t requests_ = 0;
   std::deque<std::shared_ptr<Generation>> waiting_;
   bool stopping_ = false;
   std::thread thread_;

@@ -54,10 +54,10 @@ void declare_options(CLI::App& app, Options& options) {
   app.add_option("--events", options.events, "write the events that nopspan's handlers receive to this file");
   app.add_option("--model", options.service.model, "the model's name")->capture_default_str();
   app.add_option("--threads", options.threads, "connections served at the same time")
-      ->check(CLI::Range(1, 512))
+      ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   app.add_option("--slots", options.engine.slots, "requests in one batch")
-      ->check(CLI::Range(1, 256))
+      ->check(CLI::Range(1, 4096))
       ->capture_default_str();
   app.add_option("--context", options.engine.context_tokens, "tokens of prompt and answer of one request")
       ->check(CLI::Range(64, 1 << 20))
@@ -197,6 +197,7 @@ int main(int argc, char** argv) {
     std::cerr << "chat_server: --kv-tokens must be at least --context\n";
     return 2;
   }
+  options.engine.model = options.service.model;
   options.engine.step_delay = std::chrono::microseconds(options.token_delay_us);
   options.engine.waiting = std::max<std::size_t>(options.engine.waiting, 4 * options.engine.slots);
   options.service.context_tokens = options.engine.context_tokens;

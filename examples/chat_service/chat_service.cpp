@@ -165,7 +165,7 @@ void ChatService::chat_completions(const httplib::Request& http, const std::stri
     std::vector<ToolCall> calls = intended_tool_calls(request);
     for (ToolCall& call : calls) call.id = new_id("call_");
     std::size_t prompt_tokens = 0;
-    auto generation = start(request, calls, span, context, prompt_tokens);
+    auto generation = start(request, calls, span, prompt_tokens);
     answer = std::make_shared<Answer>(AnswerHead{new_id("chatcmpl-"), options_.model, std::time(nullptr)},
                                       std::move(calls), prompt_tokens, std::move(generation), caller, books_);
     if (request.stream) {
@@ -196,8 +196,7 @@ void ChatService::refuse(const ApiError& error, const Fault& fault, const Caller
 }
 
 std::shared_ptr<Generation> ChatService::start(const ChatRequest& request, const std::vector<ToolCall>& calls,
-                                               nopspan::AsyncSpan& span, const nopspan::Context& context,
-                                               std::size_t& prompt_tokens) {
+                                               nopspan::AsyncSpan& span, std::size_t& prompt_tokens) {
   if (request.model != options_.model) {
     throw ApiError(404, "invalid_request_error", "model_not_found", "no such model: " + request.model);
   }
@@ -226,7 +225,7 @@ std::shared_ptr<Generation> ChatService::start(const ChatRequest& request, const
   if (calls.empty()) generation.stop = request.stop;
   generation.ignore_end = request.ignore_eos;
 
-  auto started = std::make_shared<Generation>(std::move(generation), context);
+  auto started = std::make_shared<Generation>(std::move(generation), span.context());
   if (!engine_.submit(started, span)) {
     throw ApiError(503, "server_error", "overloaded", "too many requests wait for the engine");
   }

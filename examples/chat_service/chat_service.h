@@ -53,8 +53,7 @@ class ChatService {
               httplib::Response& response);
   // Validates and queues the request. Takes the span on success. Otherwise throws ApiError.
   std::shared_ptr<Generation> start(const ChatRequest& request, const std::vector<ToolCall>& calls,
-                                    nopspan::AsyncSpan& span, const nopspan::Context& context,
-                                    std::size_t& prompt_tokens);
+                                    nopspan::AsyncSpan& span, std::size_t& prompt_tokens);
   std::string new_id(const char* prefix);
 
   const Tokenizer& tokenizer_;

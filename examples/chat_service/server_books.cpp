@@ -24,6 +24,7 @@ ServerBooks::ServerBooks(const std::string& path, const Json& server) : lines_(s
 void ServerBooks::add(const RequestEntry& request) {
   if (lines_ == nullptr) return;
   lines_->write(Json{{"request", request.request_id},
+                     {"number", request.number},
                      {"arrival_ns", request.arrival_ns},
                      {"queue_ns", request.queue_ns},
                      {"prefill_ns", request.prefill_ns},
@@ -50,11 +51,18 @@ void ServerBooks::add(const RequestEntry& request) {
 
 void ServerBooks::add_step(const Step& step) {
   if (lines_ == nullptr) return;
-  lines_->write(Json{{"batch_size", step.batch_size},
+  Json members = Json::array();
+  for (const Member& member : step.members) {
+    members.push_back(
+        {member.number, member.prefill_tokens, member.decode_tokens, member.drafted_tokens, member.accepted_tokens});
+  }
+  lines_->write(Json{{"step", step.number},
+                     {"batch_size", step.batch_size},
                      {"prefill_tokens", step.prefill_tokens},
                      {"decode_tokens", step.decode_tokens},
                      {"drafted_tokens", step.drafted_tokens},
-                     {"accepted_tokens", step.accepted_tokens}});
+                     {"accepted_tokens", step.accepted_tokens},
+                     {"members", members}});
 }
 
 void ServerBooks::add_event(const char* name, Json facts) {

@@ -24,6 +24,7 @@ struct GenerationFacts {
 // The server's own record of a request, complete when the request ends.
 struct RequestEntry {
   std::string request_id;
+  std::uint64_t number = 0;     // the engine's own. 0: it never reached the engine
   std::int64_t arrival_ns = 0;  // CLOCK_MONOTONIC
   std::int64_t queue_ns = 0;
   std::int64_t prefill_ns = 0;
@@ -51,8 +52,15 @@ class ServerBooks {
   ServerBooks(const std::string& path, const Json& server);
 
   void add(const RequestEntry& request);
+  // What a step did for one request, which the engine knows by this number.
+  struct Member {
+    std::uint64_t number;
+    std::size_t prefill_tokens, decode_tokens, drafted_tokens, accepted_tokens;
+  };
   struct Step {
+    std::uint64_t number;
     std::size_t batch_size, prefill_tokens, decode_tokens, drafted_tokens, accepted_tokens;
+    std::vector<Member> members;
   };
   void add_step(const Step& step);
   // What happened to blocks: "preempted", "evicted", "prefix_cache".
