@@ -66,7 +66,7 @@ void write_members(JsonWriter& json, std::string_view members) {
   for_each_member(members, [&](const nopspan_member& member) {
     json.begin_object();
     if (has_own_key(member)) {
-      json.id("own_key", member.request);
+      json.number("own_key", std::uint64_t{member.request});
     } else if ((member.flags & NOPSPAN_MEMBER_TRACE_KEY) != 0) {
       json.key("trace_id_begins");
       json.hex({reinterpret_cast<const char*>(&member.request), sizeof(member.request)});
