@@ -201,10 +201,8 @@ void TracePrinter::print_end(const Source& source) {
   add(steps.missing + steps.stray, " of engine steps lost", "member");
   std::cerr << "; " << counts.entries << " spans and events received" << (text.empty() ? "" : ": ") << text << "\n";
   text.clear();
-  if (filter_.for_source().empty()) {
-    add(steps.before_attach, " that began before the attach", "request");
-    add(steps.not_ended, " that did not end or are not traced", "request");
-  }
+  add(steps.before_attach, " that began before the attach", "request");
+  if (filter_.for_source().empty()) add(steps.not_ended, " that did not end or are not traced", "request");
   if (!text.empty()) std::cerr << "Known only from engine steps: " << text << "\n";
   std::cerr << to_text(ledger);
 }
