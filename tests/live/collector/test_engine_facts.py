@@ -1,107 +1,322 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example engine with drafts, preemption, prompts in chunks and prefixes that are shared. What nopspan top, nopspan
-hist and nopspan replay say of a recording must be what the engine's own books say."""
+"""The example engine with drafts, preemption, prompts in chunks, prefixes that are shared, and clients that hang up, all
+at the same time. What nopspan top, hist, trace, replay, the scripts and handlers say must be what the engine's own books
+say, also if they attach in the middle of long requests."""
 
+import collections
+import contextlib
+import http.client
 import json
 import os
+import re
+import resource
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
-import urllib.request
 
 import example_service
 import harness
+from bpftrace_output import histogram
+from engine_clients import CANCELLED, FOREVER, MODEL
 from example_service import TRACED, Server, lines_of
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, Test
+from followed import Followed
+from harness import LIBRARY, LONG, NOPSPAN, PATIENCE_S, Test, wait_until
+from project_script import Script
+from test_hist import Hist
 from test_record import Record
+from test_trace import Trace
 
-MODEL = "nopspan-ngram"
-SLOTS, CLIENTS = 8, 40
-# The room is enough for a few of the slots, so that requests are preempted.
-OPTIONS = ("--slots", str(SLOTS), "--threads", "64", "--context", "1024", "--kv-tokens", "1024", "--prefill-tokens", "48",
-           "--draft-tokens", "4", "--token-delay-us", "300")
 SHARED = "You are one of many clients, all of which begin with these words, so that they are read once. "
 FACTS = ("drafts", "drafted_tokens", "accepted_tokens", "preemptions", "recomputed_tokens", "prompt_chunks",
          "prefill_tokens")
+OF_MEMBERS = ("prefill_tokens", "decode_tokens", "drafted_tokens", "accepted_tokens")
+OF_STEPS = ("batch_size", *OF_MEMBERS)
+OF_TOP = ("--window", "60s", "--by", "process")
+SCRIPTS = ("engine-steps.bt", "queue.bt", "cancelled.bt", "tokens.bt")
 
 
-def ask(server, number):
-    body = {"model": MODEL, "temperature": 0.1 * (number % 5), "seed": number, "ignore_eos": True, "max_tokens": 160,
-            "messages": [{"role": "system", "content": SHARED * (1 + number % 4)},
-                         {"role": "user", "content": "Explain step %d." % number}]}
-    request = urllib.request.Request(server.url + "/v1/chat/completions", json.dumps(body).encode(),
-                                     {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
-        json.load(response)
+class Top(Followed):
+    """nopspan top --json, with a table every tenth of a second."""
+
+    def __init__(self, *options):
+        super().__init__([NOPSPAN, "--json", "top", "--binary", LIBRARY, "--interval", "100ms", *OF_TOP, *options])
+
+    def wait_until_up(self):
+        self.wait_for_line(bool, "a table")
+
+    def last(self):
+        return json.loads(self.lines[-1])
+
+
+class LiveHist(Hist):
+    """A histogram that is printed at the end."""
+
+    def __exit__(self, *_):
+        if self.is_running():
+            self.stop()
+
+    def rows(self):
+        return {row["name"]: row["histogram"] for row in json.loads(self.printed())["rows"]}
+
+
+def readers(path, *options):
+    """All that read a run, by name."""
+    return {"record": Record(path, "--binary", LIBRARY, *options), "top": Top(*options), "trace": Trace("--json", *options),
+            "text": Trace(*options),
+            "hist": LiveHist("--binary", LIBRARY, "--of", "decode_tokens", "--by", "name", *options),
+            **{name: Script(name, library=LIBRARY) for name in SCRIPTS}}
+
+
+class Client(threading.Thread):
+    """A request whose answer is streamed. `leaves`: it hangs up at the first token, or at once."""
+
+    def __init__(self, server, number, max_tokens, leaves=None):
+        super().__init__(daemon=True)
+        self.body = json.dumps({
+            "model": MODEL, "temperature": 0.1 * (number % 5), "seed": number, "ignore_eos": True, "stream": True,
+            "max_tokens": max_tokens, "messages": [{"role": "system", "content": SHARED * (1 + number % 4)},
+                                                   {"role": "user", "content": "Explain step %d." % number}]})
+        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
+        self.leaves, self.answers, self.leave, self.error = leaves, threading.Event(), threading.Event(), None
+        self.start()
+
+    def run(self):
+        try:
+            self.connection.request("POST", "/v1/chat/completions", self.body, {"Content-Type": "application/json"})
+            if self.leaves != "at once":
+                self.read_answer(self.connection.getresponse())
+            if self.leaves or self.leave.is_set():
+                self.connection.sock.shutdown(socket.SHUT_RDWR)
+            self.connection.close()
+        except (OSError, AttributeError, AssertionError, http.client.HTTPException) as error:
+            self.error = error
+
+    def read_answer(self, response):
+        assert response.status == 200, response.read()
+        for line in response:
+            if b'"content":"' in line and b'"content":""' not in line:
+                self.answers.set()
+            if self.answers.is_set() and (self.leaves or self.leave.is_set()):
+                return
 
 
 def output_of(*arguments):
-    done = subprocess.run([NOPSPAN, "--json", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    done = subprocess.run([NOPSPAN, "--json", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           timeout=PATIENCE_S, check=False)
     if done.returncode != 0:
         raise AssertionError(done.stderr)
     return done.stdout
 
 
-class Facts(Test):
+def objects_of(*arguments):
+    return [json.loads(line) for line in output_of(*arguments).splitlines()]
+
+
+def facts_of(document):
+    """{name: (count, sums)} of top's engine_facts, of all engines and models."""
+    counts, sums = collections.Counter(), collections.defaultdict(collections.Counter)
+    for row in document["engine_facts"]:
+        counts[row["name"]] += row["count"]
+        sums[row["name"]].update(row["sums"])
+    return {name: (count, sums[name]) for name, count in counts.items()}
+
+
+def sums_of_members(steps):
+    """{number of the request: its tokens in all of these steps of the books}"""
+    sums = collections.defaultdict(lambda: [0, 0, 0, 0, 0])
+    for step in steps:
+        for number, *tokens in step["members"]:
+            sums[number] = [a + b for a, b in zip(sums[number], [1, *tokens])]
+    return dict(sums)
+
+
+class Run(Test):
+    """One run of the engine under all readers. Subclasses let clients ask."""
+
+    OPTIONS = ()
+
     @classmethod
     def setUpClass(cls):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        cls.recording, books = os.path.join(folder, "engine.rec"), os.path.join(folder, "books")
-        with Record(cls.recording, "--binary", LIBRARY):
-            with Server(folder, *OPTIONS, "--books", books, env=TRACED) as server:
-                clients = [threading.Thread(target=ask, args=(server, number)) for number in range(CLIENTS)]
-                for client in clients:
-                    client.start()
-                for client in clients:
-                    client.join()
+        cls.recording, books, events = (os.path.join(folder, name) for name in ("engine.rec", "books", "events"))
+        cls.run_engine(folder, (*cls.OPTIONS, "--books", books), events)
         lines = lines_of(books)
         cls.requests = [line for line in lines if "request" in line]
         cls.steps = [line for line in lines if "batch_size" in line]
         cls.happened = [line for line in lines if "event" in line]
-        document = json.loads(output_of("top", "--from", cls.recording).splitlines()[-1])
-        cls.facts = {row["name"]: row for row in document["engine_facts"]}
-        cls.dropped = document["engine_facts_dropped"]
+        cls.maps = {name: cls.readers[name].maps() for name in SCRIPTS}
+        cls.tops = {"live": cls.readers["top"].last(), "recording": objects_of("top", "--from", cls.recording, *OF_TOP)[-1]}
+        cls.entries = [entry for entry in objects_of("replay", cls.recording, "--spans") if entry.get("pid") == cls.server.pid]
+        live, recorded = cls.readers["trace"].objects(), objects_of("trace", "--from", cls.recording)
+        cls.traces = {"live": live, "recording": recorded}
+        cls.handled = lines_of(events) if os.path.exists(events) else []
 
-    def of(self, event):
-        return [line for line in self.happened if line["event"] == event]
+    def spans(self, name):
+        return [entry for entry in self.entries if entry["type"] == "span" and entry["name"] == name]
+
+    def total(self, document, key):
+        """What top says of the server. Others on this machine are traced too."""
+        return sum(row["total"][key] for row in document["rows"] if row["process"].split()[1] == str(self.server.pid))
+
+    def recorded_steps(self):
+        """[(step's entry, [[key, tokens...]])], where the key is (kind, id)."""
+        found = []
+        for entry in self.entries:
+            if entry["name"] != "engine.step" or entry["type"] not in ("span", "part"):
+                continue
+            if entry["type"] == "span":
+                found.append((entry, []))
+            for member in entry.get("members", ()):
+                key = next((kind, member[kind]) for kind in ("span_id", "own_key", "trace_id_begins") if kind in member)
+                found[-1][1].append([key, *(member.get(fact, 0) for fact in OF_MEMBERS)])
+        return found
 
     def hist(self, of, name):
         document = json.loads(output_of("hist", "--from", self.recording, "--of", of, "--by", "name"))
         return {row["name"]: row["histogram"] for row in document["rows"]}[name]
 
+    def check_script_of_steps(self, steps):
+        """The numbers of engine-steps.bt are those of these steps of the books."""
+        maps = self.maps["engine-steps.bt"]
+
+        def total(name):
+            return sum(maps[name].values()) if name in maps else 0
+        self.assertEqual(total("steps"), len(steps))
+        for fact in OF_MEMBERS:
+            self.assertEqual(total(fact.replace("_tokens", "")), sum(line[fact] for line in steps), fact)
+        chunks = [[member[1] for member in line["members"] if member[1]] for line in steps]
+        self.assertEqual(next(iter(maps["chunk_tokens"].values())),
+                         histogram(tokens for of_step in chunks for tokens in of_step[:256]))
+        self.assertEqual(total("chunks_not_read"), sum(len(of_step[256:]) for of_step in chunks))
+        self.assertFalse({"members_dropped", "not_shown", "without_tokens"} & set(maps))
+
+
+class All:
+    """All of it, attached from the beginning. SLOTS, CLIENTS: of each subclass."""
+
+    @classmethod
+    def run_engine(cls, folder, options, events):
+        # The room is enough for a few of the slots, so that requests are preempted.
+        options += ("--slots", str(cls.SLOTS), "--threads", str(cls.CLIENTS + 8), "--context", "1024",
+                    "--kv-tokens", str(128 * cls.SLOTS), "--prefill-tokens", str(6 * cls.SLOTS), "--draft-tokens", "4",
+                    "--token-delay-us", "300", "--events", events)
+        cls.readers = readers(cls.recording)
+        with contextlib.ExitStack() as stack:
+            for reader in cls.readers.values():
+                stack.enter_context(reader)
+            with Server(folder, *options, env=TRACED) as cls.server:
+                leaves = {4: "at the first token", 7: "at once"}
+                clients = [Client(cls.server, number, FOREVER if number % 10 in leaves else 160, leaves.get(number % 10))
+                           for number in range(cls.CLIENTS)]
+                for client in clients:
+                    client.join()
+                errors = [client.error for client in clients if client.error is not None]
+                assert not errors, errors
+                top = cls.readers["top"]
+                top.wait_while_it_runs(lambda: facts_of(top.last())["engine.request"][0] == cls.CLIENTS,
+                                       "all requests to end")
+
+    def of(self, event):
+        return [line for line in self.happened if line["event"] == event]
+
     def test_the_run_had_all_of_it(self):
-        self.assertEqual(len(self.requests), CLIENTS)
+        self.assertEqual(len(self.requests), self.CLIENTS)
         for fact in FACTS:
             self.assertGreater(sum(line[fact] for line in self.requests), 0, fact)
         for event in ("preempted", "evicted", "prefix_cache"):
             self.assertGreater(len(self.of(event)), 0, event)
         self.assertGreater(sum(line["cached_tokens"] for line in self.requests), 0)
         self.assertGreater(max(line["prompt_chunks"] for line in self.requests), 1)
+        self.assertGreater(sum(line["cancelled"] for line in self.requests), 0)
+        self.assertGreater(max(line["batch_size"] for line in self.steps), self.SLOTS // 2)
 
     def test_requests_and_events_in_top(self):
-        request = self.facts["engine.request"]
-        self.assertEqual((request["count"], self.dropped), (CLIENTS, 0))
-        for fact in FACTS:
-            self.assertEqual(request["sums"]["nopspan." + fact], sum(line[fact] for line in self.requests), fact)
-        for event in ("preempted", "evicted"):
-            row, lines = self.facts["engine." + event], self.of(event)
-            self.assertEqual(row["count"], len(lines))
-            self.assertEqual(row["sums"]["nopspan.tokens"], sum(line["tokens"] for line in lines))
-        row, lines = self.facts["engine.prefix_cache"], self.of("prefix_cache")
-        self.assertEqual(row["count"], len(lines))
-        for fact in ("queried_tokens", "hit_tokens"):
-            self.assertEqual(row["sums"]["nopspan." + fact], sum(line[fact] for line in lines))
+        for name, document in self.tops.items():
+            with self.subTest(name):
+                facts = facts_of(document)
+                count, sums = facts["engine.request"]
+                self.assertEqual((count, document["engine_facts_dropped"]), (self.CLIENTS, 0))
+                self.assertEqual(self.total(document, "requests"), self.CLIENTS)
+                self.assertEqual(document["requests_before_attach"], 0)
+                for key, fact in (("input_tokens", "input_tokens"), ("output_tokens", "output_tokens")):
+                    self.assertEqual(self.total(document, key), sum(line[fact] for line in self.requests), fact)
+                for fact in FACTS:
+                    self.assertEqual(sums["nopspan." + fact], sum(line[fact] for line in self.requests), fact)
+                for event, of in (("preempted", ("tokens",)), ("evicted", ("tokens",)),
+                                  ("prefix_cache", ("queried_tokens", "hit_tokens"))):
+                    count, sums = facts["engine." + event]
+                    self.assertEqual(count, len(self.of(event)))
+                    for fact in of:
+                        self.assertEqual(sums["nopspan." + fact], sum(line[fact] for line in self.of(event)), event)
 
     def test_steps_in_top_and_hist(self):
-        step = self.facts["engine.step"]
-        self.assertEqual(step["count"], len(self.steps))
-        for fact in ("batch_size", "prefill_tokens", "decode_tokens", "drafted_tokens", "accepted_tokens"):
-            values = [line[fact] for line in self.steps]
-            self.assertEqual(step["sums"]["nopspan." + fact], sum(values), fact)
-            self.assertEqual(self.hist(fact, "engine.step")["sum"], sum(values), fact)
+        for name, document in self.tops.items():
+            with self.subTest(name):
+                count, sums = facts_of(document)["engine.step"]
+                self.assertEqual(count, len(self.steps))
+                for fact in OF_STEPS:
+                    self.assertEqual(sums["nopspan." + fact], sum(line[fact] for line in self.steps), fact)
+        for of, facts in (*((fact, [fact]) for fact in OF_STEPS), ("batch-size", ["batch_size"]),
+                          ("step-tokens", ["prefill_tokens", "decode_tokens"]), ("step-prefill", ["prefill_tokens"]),
+                          ("step-decode", ["decode_tokens"])):
+            values = [sum(line[fact] for fact in facts) for line in self.steps]
+            found = self.hist(of, "engine.step")
+            self.assertEqual((found["sum"], found["max"]), (sum(values), max(values)), of)
+        self.assertEqual(self.readers["hist"].rows()["engine.step"], self.hist("decode_tokens", "engine.step"))
+
+    def test_steps_in_engine_steps_bt(self):
+        self.check_script_of_steps(self.steps)
+        sizes = collections.Counter(line["batch_size"] for line in self.steps)
+        found = {int(key.rsplit(", ", 1)[1]): count for key, count in self.maps["engine-steps.bt"]["steps"].items()}
+        self.assertEqual(found, sizes)
+
+    def test_requests_in_the_scripts(self):
+        cancelled = sum(line["cancelled"] for line in self.requests)
+        for name in ("queue.bt", "cancelled.bt"):
+            self.assertEqual(self.maps[name]["requests"], {MODEL: self.CLIENTS}, name)
+        self.assertEqual(sum(self.maps["cancelled.bt"]["cancelled"].values()), cancelled)
+        self.assertEqual(self.maps["queue.bt"]["cancelled"], {MODEL: cancelled})
+        for what in ("queue", "prefill", "decode"):
+            times = [line[what + "_ns"] // 1000 for line in self.requests if what == "queue" or line[what + "_ns"]]
+            self.assertEqual(self.maps["queue.bt"][what + "_us"][MODEL], histogram(times), what)
+        for what in ("input", "output", "cached"):
+            self.assertEqual(self.maps["tokens.bt"][what + "_tokens"]["engine.request, " + MODEL],
+                             sum(line[what + "_tokens"] for line in self.requests), what)
+
+    def test_members_in_the_recording(self):
+        numbers = {line["request"]: line["number"] for line in self.requests}
+        spans = {("span_id", entry["span_id"]): numbers[entry["request_id"]] for entry in self.spans("engine.request")}
+        self.assertEqual(len(spans), self.CLIENTS)
+        found = self.recorded_steps()
+        self.assertEqual([step["step"]["number"] for step, _ in found], [line["step"] for line in self.steps])
+        for (step, members), line in zip(found, self.steps):
+            self.assertEqual({fact: step["step"][fact] for fact in OF_STEPS}, {fact: line[fact] for fact in OF_STEPS})
+            self.assertEqual(step["step"]["members_with_prefill"], sum(member[1] > 0 for member in line["members"]))
+            self.assertEqual(sorted([spans[key], *tokens] for key, *tokens in members), sorted(line["members"]))
+
+    def test_steps_in_the_traces(self):
+        numbers = {line["request"]: line["number"] for line in self.requests}
+        books = sums_of_members(self.steps)
+        for name, (*traces, end) in self.traces.items():
+            with self.subTest(name):
+                traces = [trace for trace in traces if self.server.pid in [each["pid"] for each in trace["processes"]]]
+                self.assertEqual({trace["request_id"] for trace in traces}, set(numbers))
+                self.assertEqual(len(traces), self.CLIENTS)
+                self.assertEqual({trace["end"] for trace in traces}, {"finished"})
+                found = {}
+                for trace in traces:
+                    for linked in trace.get("linked", ()):
+                        self.assertEqual(linked["name"], "engine.step")
+                        found[numbers[trace["request_id"]]] = [linked["count"], *(linked[fact] for fact in OF_MEMBERS)]
+                self.assertEqual(found, books)
+                steps = end["traces"]["steps"]
+                self.assertEqual((steps["all"], steps["members"]["joined"]),
+                                 (len(self.steps), sum(line["batch_size"] for line in self.steps)))
+                self.assertEqual(steps["members"]["all"], steps["members"]["joined"])
+                self.assertEqual((steps["requests_before_attach"], steps["requests_not_ended"]), (0, 0))
 
     def test_steps_add_up_to_the_requests(self):
         for fact in ("drafted_tokens", "accepted_tokens"):
@@ -112,10 +327,12 @@ class Facts(Test):
                          sum(line["prefill_tokens"] + line["recomputed_tokens"] for line in self.requests))
 
     def test_phases_add_up_to_the_requests(self):
-        sums = self.facts["engine.prefill"]["sums"]
-        self.assertEqual(sums["nopspan.recomputed_tokens"], sum(line["recomputed_tokens"] for line in self.requests))
-        self.assertEqual(self.facts["engine.queue"]["count"],
-                         CLIENTS + sum(line["preemptions"] for line in self.requests))
+        for document in self.tops.values():
+            facts = facts_of(document)
+            self.assertEqual(facts["engine.prefill"][1]["nopspan.recomputed_tokens"],
+                             sum(line["recomputed_tokens"] for line in self.requests))
+            self.assertEqual(facts["engine.queue"][0],
+                             self.CLIENTS + sum(line["preemptions"] for line in self.requests))
 
     def test_distributions(self):
         for fact in FACTS:
@@ -132,21 +349,175 @@ class Facts(Test):
         found = self.hist("output-tokens", "engine.request")
         self.assertEqual(found["sum"], sum(line["output_tokens"] for line in self.requests))
         found = self.hist("cache-hits", "engine.request")
-        self.assertEqual(found["count"], CLIENTS)
+        self.assertEqual(found["count"], self.CLIENTS)
         self.assertEqual(self.hist("tpot", "engine.request")["count"],
                          sum(line["output_tokens"] > 1 for line in self.requests))
 
     def test_positions_of_accepted_tokens_in_the_recording(self):
-        entries = map(json.loads, output_of("replay", self.recording, "--spans", "--name", "engine.request").splitlines())
         found = {entry["request_id"]: entry["attributes"].get("nopspan.accepted_by_position", [])
-                 for entry in entries if entry.get("type") == "span"}
+                 for entry in self.spans("engine.request")}
         self.assertEqual(found, {line["request"]: line["accepted_by_position"] for line in self.requests})
+
+    def test_handlers(self):
+        ends = collections.defaultdict(list)
+        for line in self.handled:
+            ends[line["event"]].append({**line["metadata"], **line["measurements"], "status": line["status"]})
+        self.assertEqual(len(ends["engine.request.stop"]), self.CLIENTS)
+        self.assertEqual(sum(end["status"] == CANCELLED for end in ends["engine.request.stop"]),
+                         sum(line["cancelled"] for line in self.requests))
+        for fact in (*FACTS, "input_tokens", "output_tokens", "cached_tokens"):
+            self.assertEqual(sum(end.get(fact, 0) for end in ends["engine.request.stop"]),
+                             sum(line[fact] for line in self.requests), fact)
+        self.assertEqual(len(ends["engine.step.stop"]), len(self.steps))
+        for fact in ("batch_size", "prefill_tokens", "decode_tokens"):
+            self.assertEqual([end[fact] for end in ends["engine.step.stop"]], [line[fact] for line in self.steps], fact)
+        for event in ("preempted", "evicted", "prefix_cache"):
+            self.assertEqual(len(ends["engine." + event]), len(self.of(event)), event)
 
     def test_a_quantity_that_does_not_exist_is_refused(self):
         done = subprocess.run([NOPSPAN, "hist", "--from", self.recording, "--of", "luck"], stderr=subprocess.PIPE, text=True,
                               timeout=PATIENCE_S, check=False)
         self.assertEqual(done.returncode, 2)
         self.assertIn("attr:luck", done.stderr)
+
+
+class Slots8(All, Run):
+    SLOTS, CLIENTS = 8, 40
+
+
+@harness.unittest.skipUnless(LONG, "NOPSPAN_LONG=1 runs it")
+class Slots128(All, Run):
+    SLOTS, CLIENTS = 128, 400
+
+
+@harness.unittest.skipUnless(LONG, "NOPSPAN_LONG=1 runs it")
+class Slots1024(All, Run):
+    SLOTS, CLIENTS = 1024, 1400
+
+    @classmethod
+    def setUpClass(cls):
+        # For the connections of the clients, and those of the server, which inherits it.
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        super().setUpClass()
+
+
+class InTheMiddle(Run):
+    """Attached while requests run that take long. Some of them are preempted later."""
+
+    EARLY, LATE = 8, 6
+    OPTIONS = ("--slots", "12", "--threads", "40", "--context", "8192", "--kv-tokens", "8192", "--draft-tokens", "2",
+               "--prefill-tokens", "64", "--token-delay-us", "5000")
+
+    @classmethod
+    def run_engine(cls, folder, options, events):
+        with contextlib.ExitStack() as stack, Server(folder, *options, env=TRACED) as cls.server:
+            early = [Client(cls.server, number, FOREVER) for number in range(cls.EARLY)]
+            for client in early:
+                wait_until(client.answers.is_set, "its first token")
+            cls.readers = readers(cls.recording, "--pid", str(cls.server.pid))
+            for reader in cls.readers.values():
+                stack.enter_context(reader)
+            top = cls.readers["top"]
+            top.wait_while_it_runs(lambda: "engine.step" in facts_of(top.last()), "a step")
+            cls.open = [json.loads(output_of("open", "--pid", cls.server.pid))]
+            cls.alone = top.last()
+            top.wait_while_it_runs(lambda: "engine.preempted" in facts_of(top.last()), "a preemption")
+            for client in early:
+                client.leave.set()
+            late = [Client(cls.server, number, 20) for number in range(cls.EARLY, cls.EARLY + cls.LATE)]
+            for client in early + late:
+                client.join()
+            errors = [client.error for client in early + late if client.error is not None]
+            assert not errors, errors
+
+    def seen(self, count):
+        """The last steps of the books. A reader sees all steps from some time on."""
+        self.assertLess(0, count)
+        self.assertLess(count, len(self.steps))
+        return self.steps[-count:]
+
+    def early(self, steps):
+        """The requests of these steps that began before the attach."""
+        return {number for line in steps for number, *_ in line["members"] if number <= self.EARLY}
+
+    def test_the_run(self):
+        self.assertEqual(len(self.requests), self.EARLY + self.LATE)
+        self.assertGreater(sum(line["preemptions"] for line in self.requests if line["number"] <= self.EARLY), 0)
+
+    def test_steps_are_no_requests_in_top(self):
+        self.assertGreater(facts_of(self.alone)["engine.step"][0], 0)
+        self.assertEqual([self.total(self.alone, key) for key in ("requests", "received")], [0, 0])
+        self.assertGreater(self.alone["requests_before_attach"], 0)
+        for name, document in self.tops.items():
+            with self.subTest(name):
+                facts = facts_of(document)
+                count, sums = facts["engine.step"]
+                seen = self.seen(count)
+                for fact in OF_STEPS:
+                    self.assertEqual(sums["nopspan." + fact], sum(line[fact] for line in seen), fact)
+                self.assertEqual((facts["engine.request"][0], self.total(document, "requests")), (self.LATE, self.LATE))
+                self.assertEqual(document["requests_before_attach"], len(self.early(seen)))
+                self.assertEqual(document["engine_facts_dropped"], 0)
+
+    def test_members_in_the_recording(self):
+        numbers = {line["request"]: line["number"] for line in self.requests}
+        keys = {("span_id", entry["span_id"]): numbers[entry["request_id"]] for entry in self.spans("engine.request")}
+        self.assertEqual(set(keys.values()), set(range(self.EARLY + 1, self.EARLY + self.LATE + 1)))
+        keys.update({("own_key", number): number for number in range(1, self.EARLY + 1)})
+        found = self.recorded_steps()
+        seen = self.seen(len(found))
+        self.assertEqual([step["step"]["number"] for step, _ in found], [line["step"] for line in seen])
+        for (_, members), line in zip(found, seen):
+            self.assertEqual(sorted([keys[key], *tokens] for key, *tokens in members), sorted(line["members"]))
+        for fact in OF_STEPS:
+            self.assertEqual(self.hist(fact, "engine.step")["sum"], sum(line[fact] for line in seen), fact)
+
+    def test_traces_are_those_of_the_requests_that_began_later(self):
+        late = {line["request"]: line["number"] for line in self.requests if line["number"] > self.EARLY}
+        for name, (*traces, end) in self.traces.items():
+            with self.subTest(name):
+                traces = {trace["request_id"]: trace for trace in traces
+                          if self.server.pid in [each["pid"] for each in trace["processes"]]}
+                self.assertEqual(set(traces), set(late))
+                steps = end["traces"]["steps"]
+                seen = self.seen(steps["all"])
+                books = sums_of_members(seen)
+                for request_id, number in late.items():
+                    linked, = traces[request_id]["linked"]
+                    self.assertEqual([linked["count"], *(linked[fact] for fact in OF_MEMBERS)], books[number])
+                self.assertEqual(steps["requests_before_attach"], len(self.early(seen)))
+                self.assertEqual(steps["requests_not_ended"], 0)
+                members = steps["members"]
+                self.assertEqual(members["unknown"], sum(books[number][0] for number in self.early(seen)))
+                self.assertEqual(members["joined"], sum(books[number][0] for number in late.values()))
+                self.assertEqual(members["all"], members["unknown"] + members["joined"])
+        said = re.search("^Known only from engine steps: (\\d+) requests that began before the attach$",
+                         "\n".join(self.readers["text"].said), re.M)
+        self.assertIn(int(said[1]), {len(self.early(self.steps[i:])) for i in range(len(self.steps))})
+
+    def test_open_lists_their_keys(self):
+        for document in self.open:
+            self.assertEqual(document["requests"], [])
+            self.assertIn([process["early_request_keys"] for process in document["processes"]],
+                          [[sorted(self.early([line]))] for line in self.steps])
+
+    def test_phases_that_begin_later_are_no_requests_and_have_labels(self):
+        late = {line["request"] for line in self.requests if line["number"] > self.EARLY}
+        early = [entry for entry in self.entries if entry["type"] == "span" and entry["name"] != "engine.step"
+                 and entry["request_id"] not in late]
+        self.assertLessEqual({"engine.queue", "engine.prefill", "engine.decode"}, {entry["name"] for entry in early})
+        for entry in early:
+            self.assertIn("orphan", entry["flags"], entry)
+            self.assertEqual((entry["engine"], entry["model"]), ("example", MODEL), entry)
+
+    def test_the_scripts(self):
+        self.check_script_of_steps(self.seen(sum(self.maps["engine-steps.bt"]["steps"].values())))
+        late = [line for line in self.requests if line["number"] > self.EARLY]
+        for name in ("queue.bt", "cancelled.bt"):
+            self.assertEqual(self.maps[name]["requests"], {MODEL: self.LATE}, name)
+        self.assertEqual(self.maps["tokens.bt"]["output_tokens"], {"engine.request, " + MODEL: sum(
+            line["output_tokens"] for line in late)})
 
 
 if __name__ == "__main__":
