@@ -498,7 +498,9 @@ class InTheMiddle(Run):
 
     def test_open_lists_their_keys(self):
         for document in self.open:
-            self.assertEqual(document["requests"], [])
+            # A request that was preempted has no slot and is in no step, but its new phase is known.
+            names = {span["name"] for request in document["requests"] for span in request["spans"]}
+            self.assertLessEqual(names, {"engine.queue", "engine.prefill", "engine.decode"})
             self.assertIn([process["early_request_keys"] for process in document["processes"]],
                           [[sorted(self.early([line]))] for line in self.steps])
 
