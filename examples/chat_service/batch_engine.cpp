@@ -398,19 +398,37 @@ void BatchEngine::decode(Slot& slot, StepWork& work) {
       return;
     }
     ++work.decoded;
-    if (!generate(slot, token, given) || !is_right) return;
+    if (!generate(slot, token, given, !guessed.empty())) return;
+    if (!is_right) {
+      report_tokens(*generation);
+      return;
+    }
   }
 }
 
-// Adds a token to the answer. Returns false if it is the last one.
-bool BatchEngine::generate(Slot& slot, Token token, bool given) {
+// Reports the tokens that one step generated for a request, which arrive together.
+void BatchEngine::report_tokens(Generation& generation) {
+  if (generation.unreported_ == 0) return;
+  const std::size_t tokens = std::exchange(generation.unreported_, 0);
+  const Clock::time_point now = Clock::now(), last = std::exchange(generation.reported_at_, now);
+  if (last != Clock::time_point()) {
+    const std::chrono::nanoseconds gap = now - last;
+    generation.facts_.gaps.emplace_back(gap.count(), tokens);
+  }
+  generation.meter_.token(number(tokens), now);
+}
+
+// Adds a token to the answer. Returns false if it is the last one. If the step may generate more tokens for the
+// request, it is reported with them.
+bool BatchEngine::generate(Slot& slot, Token token, bool given, bool may_be_more) {
   Generation& generation = *slot.generation;
   const GenerationRequest& request = generation.request_;
   slot.sequence.append(token);
   generation.text_.push_back(token);
   generation.computed_ = slot.prompt_done = slot.sequence.size();
   if (generation.completion_tokens_ == 0) generation.times_.first_token = Clock::now();
-  generation.meter_.token();
+  ++generation.unreported_;
+  if (!may_be_more) report_tokens(generation);
   if (generation.completion_tokens_ == 0) generation.times_.first_token_reported = Clock::now();
   if (slot.decodes) {
     ++slot.decoded;
@@ -457,6 +475,7 @@ void BatchEngine::end_phase(Slot& slot, const char* cancelled_why) {
 
 void BatchEngine::release(Slot& slot, Finish finish, const char* cancelled_why) {
   Generation& generation = *slot.generation;
+  report_tokens(generation);
   end_phase(slot, cancelled_why);
   if (finish != Finish::kCancelled) generation.deliver(generation.filter_.finish());
   generation.end(finish);

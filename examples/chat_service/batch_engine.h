@@ -108,9 +108,11 @@ class Generation {
   std::size_t cached_tokens_ = 0;
   std::size_t prefill_tokens_ = 0;  // prompt tokens that were processed, without those found in the cache
   std::size_t completion_tokens_ = 0;
-  std::vector<Token> text_;   // the prompt and the answer so far
-  std::size_t computed_ = 0;  // how many of these tokens were in a sequence at some time
-  std::uint64_t number_ = 0;  // the engine's own: identifies the request in all steps
+  std::size_t unreported_ = 0;                      // tokens of the current step that the meter does not have yet
+  GenerationTimes::Clock::time_point reported_at_;  // the last time when it got tokens
+  std::vector<Token> text_;                         // the prompt and the answer so far
+  std::size_t computed_ = 0;                        // how many of these tokens were in a sequence at some time
+  std::uint64_t number_ = 0;                        // the engine's own: identifies the request in all steps
   GenerationFacts facts_;
   GenerationTimes times_;
 
@@ -177,7 +179,8 @@ class BatchEngine {
   static std::size_t prefill(Slot& slot, std::size_t budget);
   std::vector<Token> draft(Slot& slot) const;
   void decode(Slot& slot, StepWork& work);
-  bool generate(Slot& slot, Token token, bool given);
+  static void report_tokens(Generation& generation);
+  bool generate(Slot& slot, Token token, bool given, bool may_be_more);
   static void end_phase(Slot& slot, const char* cancelled_why);
   void release(Slot& slot, Finish finish, const char* cancelled_why = nullptr);
   void report();

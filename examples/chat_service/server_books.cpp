@@ -43,6 +43,7 @@ void ServerBooks::add(const RequestEntry& request) {
                      {"preemptions", request.facts.preemptions},
                      {"recomputed_tokens", request.facts.recomputed_tokens},
                      {"prompt_chunks", request.facts.prompt_chunks},
+                     {"gaps", request.facts.gaps},
                      {"tokens_per_second", tokens_per_second(request)},
                      {"finish_reason", request.finish_reason},
                      {"cancelled", request.cancelled},

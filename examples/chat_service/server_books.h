@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "json_lines.h"
@@ -19,6 +20,8 @@ struct GenerationFacts {
   std::size_t preemptions = 0;
   std::size_t recomputed_tokens = 0;  // that were processed again after a preemption
   std::size_t prompt_chunks = 0;      // steps that processed a part of the prompt
+  // The times between tokens, in nanoseconds, and the number of tokens that each of these gaps brought.
+  std::vector<std::pair<std::int64_t, std::size_t>> gaps;
 };
 
 // The server's own record of a request, complete when the request ends.
