@@ -3,6 +3,7 @@
 #include "top/fact_sums.h"
 
 #include "invented_spans.h"
+#include "kept_entry.h"
 #include "model/otlp_attributes.h"
 
 #include <gtest/gtest.h>
@@ -40,6 +41,7 @@ TEST(FactSums, AddUpTheNumbersOfEventsAndSpans) {
   EXPECT_EQ(sums.rows()[0].name, "engine.evicted");
   EXPECT_EQ(sums.rows()[0].count, 2U);
   EXPECT_EQ(sums.rows()[0].sums, (decltype(FactSums::Row::sums){{"nopspan.blocks", 6}}));
+  EXPECT_EQ(sums.rows()[0].texts, (decltype(FactSums::Row::texts){{{"nopspan.tier", "host"}, 2}}));
   EXPECT_EQ(sums.rows()[1].sums, (decltype(FactSums::Row::sums){{"nopspan.blocks", 5}}));
   EXPECT_EQ(sums.dropped(), 0U);
 }
@@ -56,9 +58,11 @@ TEST(FactSums, AreBoundedAndSaturate) {
     append_integer_attribute(attributes, kEventAttributes, std::to_string(i), 1);
     sums.add(evicted(attributes));
   }
+  sums.add(evicted(text_attribute("nopspan.tier", "host", true)));
+  EXPECT_TRUE(sums.rows()[0].texts.empty());
   // A row and the sums of "n" and of the text that is cut.
   EXPECT_EQ(sums.rows()[0].sums.size(), FactSums::kMost - 1);
-  EXPECT_EQ(sums.dropped(), 2 * FactSums::kMost - (FactSums::kMost - 3));
+  EXPECT_EQ(sums.dropped(), 2 * FactSums::kMost - (FactSums::kMost - 3) + 1);
 }
 
 }  // namespace

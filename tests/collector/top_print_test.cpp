@@ -3,15 +3,18 @@
 #include "top/top_print.h"
 
 #include "invented_spans.h"
+#include "kept_entry.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <cstdint>
 #include <cstdlib>
 #include <ctime>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -81,6 +84,30 @@ TEST(TopPrint, PrintsAlignedColumns) {
             " 0         -         -      0.1");
   EXPECT_EQ(lines[5], "gauges of engine program 100: running 3/8");
   EXPECT_EQ(lines[6], "");
+}
+
+TEST(TopPrint, PrintsWhatEnginesCounted) {
+  TopSnapshot made = snapshot();
+  const auto add = [&](const char* name, const char* model, Kind kind,
+                       const std::vector<std::pair<const char*, std::int64_t>>& numbers) {
+    std::string attributes;
+    for (const auto& number : numbers)
+      attributes += integer_attribute(number.first, number.second, kind == Kind::event);
+    Entry entry = invented(name, model);
+    entry.kind = kind;
+    entry.engine = "e";
+    entry.attributes = attributes;
+    made.facts.add(entry);
+  };
+  add("engine.request", "m", Kind::span, {{"nopspan.drafted_tokens", 8}, {"nopspan.accepted_tokens", 6}});
+  add("engine.request", "n", Kind::span, {{"nopspan.recomputed_tokens", 7}});
+  add("engine.prefix_cache", "m", Kind::event, {{"nopspan.queried_tokens", 40}, {"nopspan.hit_tokens", 10}});
+  add("engine.evicted", "m", Kind::event, {{"nopspan.blocks", 3}});
+  add("engine.evicted", "n", Kind::event, {{"nopspan.blocks", 4}});
+  add("engine.preempted", "m", Kind::event, {});
+  EXPECT_THAT(top_text(made, {}, 0), HasSubstr("facts of e: accepted 6 of 8 drafted tokens (75 %), cache hits 10 of 40 "
+                                               "tokens (25 %), 1 preempted, 2 evicted (7 blocks), 7 tokens "
+                                               "recomputed\ngauges of engine"));
 }
 
 TEST(TopPrint, PrintsTheFirstRowsAndHowManyMoreThereAre) {

@@ -73,6 +73,24 @@ TEST(TraceSteps, AreAddedUpInTheRequestsOfTheirMembers) {
   EXPECT_TRUE(assembly.adds_up());
 }
 
+TEST(TraceSteps, AddUpTheDraftsOfARequest) {
+  Assembly assembly;
+  assembly.draws = assembly.encodes = true;
+  const nopspan_step facts = facts_of(1);
+  nopspan_member member{};
+  member.request = 1;
+  member.decode_tokens = 3;
+  member.drafted_tokens = 4;
+  member.accepted_tokens = 2;
+  const std::string members(reinterpret_cast<const char*>(&member), sizeof(member));
+  for (std::uint64_t id = 100; id < 103; ++id) assembly.add(step_of(id, members, facts));
+  assembly.add(request_of(1));
+  assembly.wait(2 * kSecond);
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].text, HasSubstr("0 prefill and 9 decode tokens, 6 of 12 drafted accepted"));
+  EXPECT_EQ(assembly.seen[0].json["linked"][0]["accepted_tokens"], 6);
+}
+
 TEST(TraceSteps, HaveNumbersWhenTheyAreKeptOneByOne) {
   TraceLimits limits;
   limits.linked_kept = 3;

@@ -5,7 +5,9 @@
 #include "model/step_facts.h"
 
 #include <algorithm>
+#include <iterator>
 #include <tuple>
+#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -13,6 +15,13 @@ namespace {
 constexpr std::size_t kMostFactBytes = 128;
 
 std::string_view cut_fact(std::string_view text) { return text.substr(0, kMostFactBytes); }
+
+// Attributes with few texts. The finish reason is not one of them, because it is a list.
+bool is_counted_text(std::string_view key) {
+  constexpr std::string_view kKeys[] = {"nopspan.reason", "nopspan.mode", "nopspan.tier", "nopspan.direction",
+                                        "nopspan.admission_reason"};
+  return std::find(std::begin(kKeys), std::end(kKeys), key) != std::end(kKeys);
+}
 
 bool is_no_amount(std::string_view key) { return key == "nopspan.arrival_ns" || key == "nopspan.opened_ns"; }
 
@@ -36,6 +45,7 @@ void FactSums::add(const Entry& entry) {
                                 std::string(std::get<1>(wanted)),
                                 std::string(std::get<2>(wanted)),
                                 0,
+                                {},
                                 {}});
   }
   ++row->count;
@@ -51,13 +61,28 @@ void FactSums::add(const Entry& entry) {
     }
     sum->second = more > UINT64_MAX - sum->second ? UINT64_MAX : sum->second + more;
   };
+  const auto add_text = [&](std::string_view key, std::string_view text) {
+    const std::pair<std::string, std::string> both(key, cut_fact(text));
+    if (!row->texts.contains(both)) {
+      if (sums_ == kMost) {
+        ++dropped_;
+        return;
+      }
+      ++sums_;
+    }
+    ++row->texts[both];
+  };
   if (entry.step != nullptr) for_each_step_fact(*entry.step, add_number);
   for_each_key_value(entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes,
                      [&](std::string_view key_value, std::string_view) {
                        Attribute attribute;
-                       if (!read_attribute(key_value, attribute) || attribute.type != Attribute::Type::integer ||
-                           attribute.integer < 0 || is_no_amount(attribute.key) ||
-                           (entry.step != nullptr && is_step_fact(attribute.key))) {
+                       if (!read_attribute(key_value, attribute)) return;
+                       if (attribute.type == Attribute::Type::text && is_counted_text(attribute.key)) {
+                         add_text(attribute.key, attribute.text);
+                         return;
+                       }
+                       if (attribute.type != Attribute::Type::integer || attribute.integer < 0 ||
+                           is_no_amount(attribute.key) || (entry.step != nullptr && is_step_fact(attribute.key))) {
                          return;
                        }
                        add_number(attribute.key, static_cast<std::uint64_t>(attribute.integer));

@@ -110,6 +110,8 @@ Json to_json(const FactSums::Row& row) {
   Json json = {{"name", row.name}, {"model", row.model}, {"engine", row.engine}, {"count", row.count}};
   Json& sums = json["sums"] = Json::object();
   for (const auto& [key, sum] : row.sums) sums[key] = sum;
+  Json& counts = json["counts"] = Json::object();
+  for (const auto& [text, count] : row.texts) counts[text.first][text.second] = count;
   return json;
 }
 
@@ -136,6 +138,7 @@ std::string top_text(const TopSnapshot& snapshot, const TopView& view, std::size
     add_lines(text, wrapped("and " + counted(layout.hidden, "more column") + ", for which the terminal is too narrow",
                             width));
   }
+  add_lines(text, fact_lines(snapshot, width, "facts of "));
   add_lines(text, gauge_lines(snapshot, width, "gauges of "));
   if (const std::string bounds = bounds_text(snapshot); !bounds.empty()) add_lines(text, wrapped(bounds, width));
   return text + "\n";

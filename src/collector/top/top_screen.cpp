@@ -34,7 +34,7 @@ const std::vector<std::string> kHelp = {
     "i            hide or show rows without spans in the window",
     "↑ ↓          select a row (also PgUp, PgDn, Home, End)",
     "Enter        show a histogram of the selected row",
-    "g            show all gauges that engines report",
+    "g            show all gauges and facts that engines report",
     "p            pause or continue",
     "+ -          lengthen or shorten the update interval",
     "h ?          show this help; Esc closes it",
@@ -135,8 +135,8 @@ void TopScreen::draw() {
   } else if (shown_ == nullptr) {
     terminal_.put(head, 0, is_recording_ ? "Reading the recording…" : "Waiting for data…");
   } else if (mode_ == Mode::gauges) {
-    std::vector<std::string> lines = gauge_lines(*shown_, terminal_.width());
-    if (lines.empty()) lines.emplace_back("No engine has reported a gauge.");
+    std::vector<std::string> lines = engine_lines();
+    if (lines.empty()) lines.emplace_back("No engine has reported a gauge or a fact.");
     draw_lines(lines, head, room);
   } else if (mode_ == Mode::detail) {
     draw_lines(detail_lines(room), head, room);
@@ -208,7 +208,7 @@ std::string TopScreen::state_text() const {
 void TopScreen::draw_table(std::size_t first_line, std::size_t lines) {
   if (lines == 0) return;
   const TableNumbers& table = shown_->table;
-  const std::vector<std::string> gauges = gauge_lines(*shown_, terminal_.width());
+  const std::vector<std::string> gauges = engine_lines();
   std::size_t room = lines - 1;
   const std::string bounds = bounds_text(*shown_);
   const std::size_t bounds_lines = !bounds.empty() && room >= 6 ? 1 : 0;
@@ -245,6 +245,12 @@ void TopScreen::draw_table(std::size_t first_line, std::size_t lines) {
     terminal_.put_line(line++, has_more ? "g: all gauges" : gauges[i], Terminal::Style::faint);
   }
   if (bounds_lines != 0) terminal_.put_line(line, bounds, Terminal::Style::bad);
+}
+
+std::vector<std::string> TopScreen::engine_lines() const {
+  std::vector<std::string> lines = fact_lines(*shown_, terminal_.width());
+  for (std::string& line : gauge_lines(*shown_, terminal_.width())) lines.push_back(std::move(line));
+  return lines;
 }
 
 std::string TopScreen::empty_text() const {

@@ -35,6 +35,7 @@ class TopScreen {
   std::size_t draw_head(std::size_t lines);
   [[nodiscard]] std::string state_text() const;
   void draw_table(std::size_t first_line, std::size_t lines);
+  [[nodiscard]] std::vector<std::string> engine_lines() const;  // what engines counted, and their gauges
   [[nodiscard]] std::string empty_text() const;
   void draw_row(std::size_t line, const RowNumbers& row, bool is_selected);
   void draw_foot(std::size_t line);

@@ -5,6 +5,7 @@
 #include "base/text.h"
 
 #include <array>
+#include <map>
 #include <utility>
 
 namespace nopspan::collector {
@@ -58,6 +59,64 @@ std::string bar_text(std::uint64_t count, std::uint64_t most, std::size_t width,
       static_cast<std::size_t>(static_cast<double>(count) / static_cast<double>(most) * static_cast<double>(width));
   std::string text;
   for (std::size_t i = 0; i < std::max<std::size_t>(length, count == 0 ? 0 : 1); ++i) text += has_utf8 ? "█" : "#";
+  return text;
+}
+
+// The facts of all models of an engine.
+struct EngineFacts {
+  struct Named {
+    std::uint64_t count = 0;
+    std::map<std::string, std::uint64_t> sums;
+  };
+  std::map<std::string, Named> named;  // by the name of the span or event
+
+  [[nodiscard]] std::uint64_t count(const char* name) const {
+    const auto found = named.find(name);
+    return found == named.end() ? 0 : found->second.count;
+  }
+  [[nodiscard]] std::uint64_t sum(const char* name, const char* key) const {
+    const auto found = named.find(name);
+    if (found == named.end()) return 0;
+    const auto sum = found->second.sums.find(key);
+    return sum == found->second.sums.end() ? 0 : sum->second;
+  }
+  [[nodiscard]] std::string text() const;
+};
+
+std::string EngineFacts::text() const {
+  std::string text;
+  const auto add = [&](const std::string& more) { text += (text.empty() ? "" : ", ") + more; };
+  const auto number = [](std::uint64_t value) { return number_text(static_cast<double>(value)); };
+  const auto add_share = [&](const char* what, std::uint64_t part, std::uint64_t whole, const char* of) {
+    if (whole == 0) return;
+    const double percent = 100 * static_cast<double>(part) / static_cast<double>(whole);
+    add(what + number(part) + " of " + number(whole) + of + " (" + number_text(percent) + " %)");
+  };
+  const auto add_count = [&](const char* name, const char* what, const char* key, const char* unit) {
+    const std::uint64_t all = count(name), amount = sum(name, key);
+    if (all != 0) add(number(all) + what + (amount == 0 ? "" : " (" + number(amount) + unit + ")"));
+  };
+  // If steps report drafts, requests only repeat them at their end.
+  const bool has_steps = sum("engine.step", "nopspan.drafted_tokens") != 0;
+  const char* const drafting = has_steps ? "engine.step" : "engine.request";
+  add_share("accepted ", sum(drafting, "nopspan.accepted_tokens"), sum(drafting, "nopspan.drafted_tokens"),
+            " drafted tokens");
+  constexpr const char* kCache = "engine.prefix_cache";
+  if (count(kCache) != 0) {
+    add_share("cache hits ", sum(kCache, "nopspan.hit_tokens"), sum(kCache, "nopspan.queried_tokens"), " tokens");
+    add_share("external hits ", sum(kCache, "nopspan.external_hit_tokens"),
+              sum(kCache, "nopspan.external_queried_tokens"), " tokens");
+  } else if (const auto cached = sum("engine.request", "gen_ai.usage.cache_read.input_tokens"); cached != 0) {
+    add_share("cached ", cached, sum("engine.request", "gen_ai.usage.input_tokens"), " input tokens");
+  }
+  add_count("engine.preempted", " preempted", "nopspan.tokens", " tokens");
+  add_count("engine.swapped", " swapped", "nopspan.blocks", " blocks");
+  add_count("engine.evicted", " evicted", "nopspan.blocks", " blocks");
+  add_count("engine.transfer", " transfers", "nopspan.bytes", " bytes");
+  add_count("engine.rejected", " rejected", "", "");
+  if (const auto tokens = sum("engine.request", "nopspan.recomputed_tokens"); tokens != 0) {
+    add(number(tokens) + " tokens recomputed");
+  }
   return text;
 }
 
@@ -153,6 +212,26 @@ std::vector<std::string> gauge_lines(const TopSnapshot& snapshot, std::size_t wi
   }
   for (const std::string& text : texts) {
     for (std::string& line : wrapped(text, width, 2, ", ")) lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+std::vector<std::string> fact_lines(const TopSnapshot& snapshot, std::size_t width, const std::string& before) {
+  std::map<std::string, EngineFacts> engines;
+  for (const FactSums::Row& row : snapshot.facts.rows()) {
+    EngineFacts::Named& named = engines[row.engine].named[row.name];
+    named.count += row.count;
+    for (const auto& [key, sum] : row.sums) {
+      std::uint64_t& all = named.sums[key];
+      all = sum > UINT64_MAX - all ? UINT64_MAX : all + sum;
+    }
+  }
+  std::vector<std::string> lines;
+  for (const auto& [engine, facts] : engines) {
+    const std::string text = facts.text();
+    if (text.empty()) continue;
+    const std::string who = engine.empty() ? "an engine without a name" : printable(engine, kWidestName);
+    for (std::string& line : wrapped(before + who + ": " + text, width, 2, ", ")) lines.push_back(std::move(line));
   }
   return lines;
 }

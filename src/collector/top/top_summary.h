@@ -22,6 +22,10 @@ std::string gauge_text(const GaugeReading& gauge);
 // The gauges of each process, engine and model in a line, which begins with `before` and is broken at `width`:
 // "llama.cpp chat_server 1234: kv_cache_used 12/64, running 3".
 std::vector<std::string> gauge_lines(const TopSnapshot& snapshot, std::size_t width, const std::string& before = "");
+// The facts of each engine since the beginning, in a line that begins with `before` and is broken at `width`:
+// "llama.cpp: accepted 9 of 18 drafted tokens (50 %), 3 preempted". Engines that counted none of these facts have no
+// line.
+std::vector<std::string> fact_lines(const TopSnapshot& snapshot, std::size_t width, const std::string& before = "");
 // A row in full. At most `lines` lines, but at least the counts, the times and a histogram of a few bars.
 std::vector<std::string> top_detail(const RowDetail& detail, const TableNumbers& table, bool total, std::size_t width,
                                     std::size_t lines, bool has_utf8);

@@ -333,6 +333,10 @@ void Tree::add_linked(const TreeItem& item) {
   if (item.one == nullptr && !linked.tokens.empty()) {
     line_.add({", ", std::to_string(linked.tokens.prefill), " prefill and ", std::to_string(linked.tokens.decode),
                " decode tokens"});
+    if (linked.tokens.drafted > 0) {
+      line_.add({", ", std::to_string(linked.tokens.accepted), " of ", std::to_string(linked.tokens.drafted),
+                 " drafted accepted"});
+    }
   }
   if (item.count > 1 && linked.failed > 0) {
     line_.add(", ");
