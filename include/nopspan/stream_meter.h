@@ -48,10 +48,13 @@ NOPSPAN_API NOPSPAN_COLD void meter_end(SpanState*, MeterState*) noexcept;  // a
 /// The two quantiles are within 3.1 % for gaps between 1 us and 275 s. For shorter gaps they are within 32 ns. A longer
 /// gap counts as 275 s. The maximum is exact.
 ///
+/// While a collector is attached (`nopspan hist`, `record`, `trace`, `top`), the span also has its histogram of gaps as
+/// the attribute nopspan.gaps_ns. If a call of token() brought several tokens, it has nopspan.token_gaps_ns too.
+///
 /// - A meter of a recorded span takes 4 KiB of memory, which is reused. If there is no memory, the span has no
 ///   measurements, and this is counted (stats().fields_dropped).
 /// - A call of token() on a recorded span costs one clock read, unless it is given the time, and a few ns. On any other
-/// span it costs one test.
+/// span it costs one test. A stream that has brought several tokens at a time has two histograms to count in.
 /// - The first token fires the probe `first_token`. Later tokens fire no probe.
 /// - In the child of fork(), a meter of the parent does nothing.
 class StreamMeter {

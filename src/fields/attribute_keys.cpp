@@ -150,6 +150,8 @@ constexpr AttributeKey kAttributeKeys[] = {
     {"gap_p50_ns", kNoKey, "nopspan.gap_p50_ns"},
     {"gap_p99_ns", kNoKey, "nopspan.gap_p99_ns"},
     {"gap_max_ns", kNoKey, "nopspan.gap_max_ns"},
+    {"gaps_ns", kNoKey, "nopspan.gaps_ns"},
+    {"token_gaps_ns", kNoKey, "nopspan.token_gaps_ns"},
     {"arrival_ns", kNoKey, "nopspan.arrival_ns", AttributeKey::engine},
     {"queue_ns", kNoKey, "nopspan.queue_ns", AttributeKey::engine},
     {"prefill_ns", kNoKey, "nopspan.prefill_ns", AttributeKey::engine},

@@ -3,21 +3,29 @@
 #include <nopspan/stream_meter.h>
 
 #include "base/counters.h"
+#include "gate/gate.h"
 #include "memory/blocks.h"
 #include "span/gap_histogram.h"
 #include "span/span.h"
 #include "thread/thread_state.h"
 
 #include <new>
+#include <utility>
 
 namespace nopspan::detail {
 
 struct MeterState {
   std::uint64_t process_mark;
-  std::uint64_t last_ns;  // the time of the last token; 0: none yet
+  std::uint64_t last_ns;  // the time of the last token; 0: none yet, or there are token_gaps
   std::uint64_t tokens;
-  GapHistogram gaps;
+  GapHistogram gaps;  // each call of token() counts once
+  // Each token counts once: a gap that brought n tokens is n gaps of an n-th of its time. Null while it equals `gaps`.
+  // It is behind this object in the same block.
+  GapHistogram* token_gaps;
+  std::uint64_t last_of_several_ns;  // the time of the last token if there are token_gaps
 };
+constexpr std::size_t kMeterBytes = sizeof(MeterState) + sizeof(GapHistogram);
+static_assert(kMeterBytes <= 4096 && alignof(MeterState) == alignof(GapHistogram));
 
 namespace {
 
@@ -28,9 +36,10 @@ void add_tokens(SpanState* span, MeterState& meter, std::int64_t n) noexcept {
   span->tokens_so_far = meter.tokens;
 }
 
-// Handles the rare cases: the first token, a count that is 0 or negative, no state, and a stream from before fork().
-__attribute__((noinline)) void note_first(SpanState* span, MeterState* meter, std::int64_t n,
-                                          std::uint64_t at_ns) noexcept {
+// Handles the other cases: the first token, several tokens at a time and what follows them, a count that is 0 or
+// negative, no state, and a stream from before fork().
+__attribute__((noinline)) void note_unusual(SpanState* span, MeterState* meter, std::int64_t n,
+                                            std::uint64_t at_ns) noexcept {
   if (span->process_mark != process_mark() || n == 0) return;
   if (n < 0) {
     count(counters.values_clamped);
@@ -44,16 +53,29 @@ __attribute__((noinline)) void note_first(SpanState* span, MeterState* meter, st
     }
     return;
   }
-  meter->last_ns = at_ns != 0 ? at_ns : thread_ns();
+  const std::uint64_t now = at_ns != 0 ? at_ns : thread_ns();
   add_tokens(span, *meter, n);
-  span_first_token_at(span, meter->last_ns, static_cast<std::uint64_t>(n));
+  if (meter->last_ns == 0 && meter->token_gaps == nullptr) {
+    meter->last_ns = now;
+    span_first_token_at(span, now, static_cast<std::uint64_t>(n));
+    return;
+  }
+  if (meter->token_gaps == nullptr) {
+    meter->token_gaps = new (meter + 1) GapHistogram(meter->gaps);
+    meter->last_of_several_ns = std::exchange(meter->last_ns, 0);
+  }
+  const std::uint64_t last = meter->last_of_several_ns;
+  const std::uint64_t gap = now > last ? now - last : 0;
+  meter->gaps.add(gap);
+  meter->token_gaps->add(gap / static_cast<std::uint64_t>(n), static_cast<std::uint64_t>(n));
+  meter->last_of_several_ns = last + gap;
 }
 
 // The usual case. It has its own function, because meter_token() is declared cold (see span.h).
 __attribute__((hot, noinline)) void note_token(SpanState* span, MeterState* meter, std::int64_t n,
                                                std::uint64_t at_ns) noexcept {
-  if (meter == nullptr || meter->last_ns == 0 || n <= 0 || meter->process_mark != process_mark()) {
-    note_first(span, meter, n, at_ns);
+  if (meter == nullptr || meter->last_ns == 0 || n != 1 || meter->process_mark != process_mark()) {
+    note_unusual(span, meter, n, at_ns);
     return;
   }
   const std::uint64_t now = at_ns != 0 ? at_ns : thread_ns();
@@ -61,6 +83,26 @@ __attribute__((hot, noinline)) void note_token(SpanState* span, MeterState* mete
   meter->gaps.add(now > last ? now - last : 0);
   if (now > last) meter->last_ns = now;
   add_tokens(span, *meter, n);
+}
+
+// Adds a list of numbers that only tracers see: value, count, value, count, …
+void list_gaps(SpanState& span, std::string_view key, const GapHistogram& gaps) noexcept {
+  FieldBuffer& fields = span.fields;
+  if (fields.find(key, false) != nullptr || fields.find(key, true) != nullptr) return;
+  const std::size_t from = fields.size();
+  bool complete = fields.open_items(key, Value::Type::list, FieldEntry::kOwn | FieldEntry::kProbesOnly, 0);
+  const auto add = [&](std::uint64_t number) {
+    Item item;
+    item.type = Item::Type::natural;
+    item.word = number;
+    complete = complete && fields.add_item({}, item, 1);
+  };
+  gaps.for_each([&](std::uint64_t value, std::uint64_t count) {
+    add(value);
+    add(count);
+  });
+  if (complete) fields.close_items(from);
+  count_unless(fields.put_items(from, complete));
 }
 
 void measure(SpanState& span, std::string_view key, std::uint64_t value) noexcept {
@@ -72,7 +114,7 @@ void measure(SpanState& span, std::string_view key, std::uint64_t value) noexcep
 MeterState* meter_begin(SpanState* span) noexcept {
   const InsideLibrary inside;
   if (!span->takes_fields) return nullptr;
-  unsigned char* const memory = take_block(sizeof(MeterState)).bytes;
+  unsigned char* const memory = take_block(kMeterBytes).bytes;
   if (memory == nullptr) {
     count(counters.fields_dropped);
     return nullptr;
@@ -105,6 +147,10 @@ void meter_end(SpanState* span, MeterState* meter) noexcept {
       measure(*span, "gap_p50_ns", meter->gaps.quantile(50));
       measure(*span, "gap_p99_ns", meter->gaps.quantile(99));
       measure(*span, "gap_max_ns", meter->gaps.longest());
+      if (batch_up()) {
+        list_gaps(*span, "gaps_ns", meter->gaps);
+        if (meter->token_gaps != nullptr) list_gaps(*span, "token_gaps_ns", *meter->token_gaps);
+      }
     }
   }
   give_back_block(reinterpret_cast<unsigned char*>(meter));

@@ -425,6 +425,135 @@ TEST(StreamMeter, GivesTheLongestGapExactlyAndAQuantileUpToItsRange) {
   EXPECT_THAT(recorder.stop(), HasMeasurement("gap_p99_ns", static_cast<std::int64_t>(GapHistogram::kRange)));
 }
 
+// The pairs of an attribute: value, count, value, count, ...
+std::vector<std::pair<std::int64_t, std::int64_t>> pairs_in(const nopspan::OwnedEvent& event, const char* key) {
+  std::vector<std::pair<std::int64_t, std::int64_t>> pairs;
+  const Value list = event->attributes().find(key).copy();
+  if (list.type() != Value::Type::list) return pairs;
+  for (std::size_t i = 0; i + 1 < list.as_list().size(); i += 2) {
+    pairs.emplace_back(list.as_list()[i].as_int(), list.as_list()[i + 1].as_int());
+  }
+  return pairs;
+}
+
+TEST(StreamMeter, ListsItsGapsForACollector) {
+  FakeClock clock;
+  const RaisedGate collector(RaisedGate::batch);
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work"}};
+  meter.token(3);
+  for (const std::uint64_t gap : {1, 1, 8, 1}) {
+    clock.advance(gap * kMillisecond);
+    meter.token();
+  }
+  meter.end();
+  const auto gaps = pairs_in(recorder.stop(), "gaps_ns");
+  ASSERT_EQ(gaps.size(), 2U);
+  EXPECT_NEAR(static_cast<double>(gaps[0].first), 1e6, 0.031e6);
+  EXPECT_EQ(gaps[0].second, 3);
+  EXPECT_EQ(gaps[1], std::pair(8 * kMillisecond, std::int64_t{1}));
+  EXPECT_FALSE(recorder.stop()->attributes().find("token_gaps_ns").exists()) << "each gap brought one token";
+  EXPECT_FALSE(recorder.stop()->metadata().find("gaps_ns").exists()) << "it is for tracers";
+  EXPECT_FALSE(recorder.stop()->measurement("gaps_ns").exists());
+}
+
+TEST(StreamMeter, CountsEachTokenOfAGapThatBroughtSeveral) {
+  FakeClock clock;
+  const RaisedGate collector(RaisedGate::batch);
+  const SpanRecorder recorder("engine.request");
+  StreamMeter meter{AsyncSpan{nopspan::engine::request}};
+  meter.token();
+  const std::pair<std::uint64_t, std::int64_t> calls[] = {{2, 1}, {12, 3}, {2, 1}, {0, 0}, {20, 2}};
+  for (const auto& [ms, tokens] : calls) {
+    clock.advance(ms * kMillisecond);
+    meter.token(tokens);
+  }
+  meter.end();
+  const auto stop = recorder.stop();
+  EXPECT_THAT(stop, HasMeasurement("stream_tokens", 8));
+  EXPECT_THAT(stop, HasMeasurement("gap_max_ns", 20'000'000));
+  const auto gaps = pairs_in(stop, "nopspan.gaps_ns"), tokens = pairs_in(stop, "nopspan.token_gaps_ns");
+  ASSERT_EQ(gaps.size(), 3U);
+  EXPECT_EQ(gaps[0].second, 2);  // 2 ms
+  EXPECT_EQ(gaps[1].second, 1);  // 12 ms
+  EXPECT_EQ(gaps[2], std::pair(20 * kMillisecond, std::int64_t{1}));
+  ASSERT_EQ(tokens.size(), 3U);
+  EXPECT_EQ(tokens[0].second, 2);  // 2 ms
+  EXPECT_NEAR(static_cast<double>(tokens[1].first), 4e6, 0.13e6);
+  EXPECT_EQ(tokens[1].second, 3);
+  EXPECT_EQ(tokens[2], std::pair(10 * kMillisecond, std::int64_t{2}));
+}
+
+TEST(StreamMeter, ListsNoGapsWithoutACollector) {
+  FakeClock clock;
+  const RaisedGate script(RaisedGate::spans);
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work"}};
+  meter.token();
+  meter.token(2);
+  meter.end();
+  EXPECT_FALSE(recorder.stop()->attributes().find("gaps_ns").exists());
+}
+
+TEST(StreamMeter, KeepsAListOfGapsThatTheApplicationSet) {
+  FakeClock clock;
+  const RaisedGate collector(RaisedGate::batch);
+  const SpanRecorder recorder("work");
+  StreamMeter meter{AsyncSpan{"work"}};
+  meter.token();
+  meter.token();
+  meter.span().with([](nopspan::Fields& fields) { fields.set("gaps_ns", 7); });
+  meter.end();
+  EXPECT_EQ(recorder.stop()->attributes().find("gaps_ns").copy(), Value(7));
+}
+
+// The values and counts that a histogram lists.
+std::vector<std::pair<std::uint64_t, std::uint64_t>> listed(const GapHistogram& histogram) {
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> list;
+  histogram.for_each([&](std::uint64_t value, std::uint64_t count) { list.emplace_back(value, count); });
+  return list;
+}
+
+TEST(GapHistogram, ListsTheLongestGapExactly) {
+  const auto histogram = std::make_unique<GapHistogram>();
+  EXPECT_TRUE(listed(*histogram).empty());
+  histogram->add(0);
+  EXPECT_EQ(listed(*histogram), (std::vector<std::pair<std::uint64_t, std::uint64_t>>{{0, 1}}));
+  histogram->add(2 * kHour);
+  histogram->add(3 * kHour, 4);
+  const auto list = listed(*histogram);
+  ASSERT_EQ(list.size(), 3U);
+  EXPECT_LE(list[0].first, 32U);
+  EXPECT_EQ(list[1], std::pair(GapHistogram::kRange, std::uint64_t{4}));
+  EXPECT_EQ(list[2], std::pair(3 * kHour, std::uint64_t{1}));
+}
+
+// One gap in each of so many buckets: their lists have at most kMostValues values, each within the error.
+TEST(GapHistogram, JoinsBucketsIfThereAreTooMany) {
+  for (const unsigned octaves : {1U, 7U, 8U, 15U, 16U, 28U}) {
+    const auto histogram = std::make_unique<GapHistogram>();
+    std::vector<std::uint64_t> gaps;
+    for (unsigned power = 10; power < 10 + octaves; ++power) {
+      for (std::uint64_t step = 0; step < 16; ++step) gaps.push_back((16 + step) << (power - 4));
+    }
+    for (const std::uint64_t gap : gaps) histogram->add(gap);
+    const double error = octaves < 8 ? 1.0 / 33 : octaves < 16 ? 1.0 / 17 : 1.0 / 9;
+    const auto list = listed(*histogram);
+    EXPECT_LE(list.size(), GapHistogram::kMostValues);
+    std::size_t next = 0;
+    std::uint64_t last = 0;
+    for (const auto& [value, count] : list) {
+      ASSERT_LT(last, value);
+      last = value;
+      for (std::uint64_t i = 0; i < count; ++i, ++next) {
+        const auto gap = static_cast<double>(gaps.at(next));
+        ASSERT_NEAR(static_cast<double>(value), gap, gap * error + 1) << octaves;
+      }
+    }
+    EXPECT_EQ(next, gaps.size());
+  }
+}
+
 TEST(GapHistogram, IsWithinItsErrorAtBothEndsOfEveryBucket) {
   for (unsigned power = 0; power < 38; ++power) {
     for (std::uint64_t step = 0; step < 64; ++step) {
