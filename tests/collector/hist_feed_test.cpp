@@ -2,15 +2,21 @@
 // The feed of `nopspan hist`: which entries count, in which row.
 #include "hist/hist_feed.h"
 
+#include "hist/hist_view.h"
 #include "invented_spans.h"
 #include "kept_entry.h"
+#include "model/otlp_attributes.h"
 
 #include <nopspan/probes.h>
 #include <nlohmann/json.hpp>
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <iterator>
 #include <string>
+#include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -243,6 +249,87 @@ TEST_F(HistFeedTest, CountsTokensAndRequestsOfSteps) {
     EXPECT_EQ(json["rows"][0]["histogram"]["unit"], find_quantity(of)->unit);
     EXPECT_EQ(to_json(hist_table_from_json(json)), json);
   }
+}
+
+// An attribute that is a list of integers.
+std::string list_attribute(std::string_view key, const std::vector<std::int64_t>& numbers) {
+  std::string items, run;
+  for (const std::int64_t number : numbers) {
+    std::string value;
+    append_varint(value, 3, static_cast<std::uint64_t>(number));
+    append_bytes(items, 1, value);
+  }
+  append_delimited_value(run, kSpanAttributes, key, 5, items);
+  return run;
+}
+
+TEST_F(HistFeedTest, CountsTheGapsOfSpans) {
+  const std::string one = list_attribute("nopspan.gaps_ns", {50, 2, 1000, 1});
+  const std::string two = list_attribute("gaps_ns", {50, 3}) + list_attribute("token_gaps_ns", {7, 4, 50, 2});
+  const std::tuple<const char*, std::uint64_t, std::uint64_t, std::uint64_t> expected[] = {{"gap", 6, 50, 1000},
+                                                                                           {"token-gap", 9, 7, 1000}};
+  for (const auto& [of, count, least, most] : expected) {
+    HistFeed feed(source_, options_of(of), {});
+    for (const std::string& attributes : {one, two, std::string()}) {
+      Entry entry = invented("engine.request", "");
+      entry.attributes = attributes;
+      entry.status = kError;
+      feed.on_entry(entry);
+    }
+    const HistTable& table = feed.table();
+    ASSERT_EQ(table.rows.size(), 1U) << of;
+    const HistRow& row = table.rows.begin()->second;
+    EXPECT_EQ(row.times.count(), count) << of;
+    EXPECT_EQ(row.times.minimum(), least) << of;
+    EXPECT_EQ(row.times.maximum(), most) << of;
+    EXPECT_EQ(row.errors, 0U);
+    EXPECT_EQ(table.malformed, 0U);
+    const nlohmann::ordered_json json = to_json(table);
+    EXPECT_EQ(to_json(hist_table_from_json(json)), json);
+  }
+}
+
+TEST_F(HistFeedTest, CountsOnlyLongGapsIfTheFilterSaysSo) {
+  const std::string attributes = list_attribute("nopspan.gaps_ns", {50, 2, 1000, 1});
+  Entry entry = invented("a", "");
+  entry.attributes = attributes;
+  HistOptions options = options_of("gap");
+  options.filter.slower_than_ns = 60;
+  HistFeed feed(source_, options, {});
+  feed.on_entry(entry);
+  ASSERT_EQ(feed.table().rows.size(), 1U);
+  EXPECT_EQ(feed.table().rows.begin()->second.times.count(), 1U);
+  options.filter.slower_than_ns = 2000;
+  EXPECT_TRUE(key_of(entry, options).empty());
+}
+
+TEST_F(HistFeedTest, CountsMalformedListsOfGapsAndNothingInThem) {
+  std::vector<std::int64_t> too_long;
+  for (std::int64_t i = 0; i <= static_cast<std::int64_t>(kMostGaps); ++i) too_long.insert(too_long.end(), {i, 1});
+  const std::string malformed[] = {
+      list_attribute("nopspan.gaps_ns", {5, 1, 5, 1}),  // does not ascend
+      list_attribute("nopspan.gaps_ns", {6, 1, 5, 1}),  // descends
+      list_attribute("nopspan.gaps_ns", {5, 1, 6}),     // without a count
+      list_attribute("nopspan.gaps_ns", {5, 0}),        // no gap
+      list_attribute("nopspan.gaps_ns", {5, -1}),       // negative
+      list_attribute("nopspan.gaps_ns", {-5, 1}),       // negative
+      list_attribute("nopspan.gaps_ns", {5, std::int64_t{1} << 32}),
+      list_attribute("nopspan.gaps_ns", too_long),
+      integer_attribute("nopspan.gaps_ns", 7),
+      text_attribute("nopspan.gaps_ns", "5, 1"),
+  };
+  HistFeed feed(source_, options_of("gap"), {});
+  for (const std::string& attributes : malformed) {
+    Entry entry = invented("a", "");
+    entry.attributes = attributes;
+    feed.on_entry(entry);
+  }
+  EXPECT_TRUE(feed.table().rows.empty());
+  EXPECT_EQ(feed.table().malformed, std::size(malformed));
+  HistTable table = hist_table_from_json(to_json(feed.table()));
+  table.merge(feed.table());
+  EXPECT_EQ(table.malformed, 2 * std::size(malformed));
+  EXPECT_NE(ledger_text(table).find("20 spans had a malformed list of gaps"), std::string::npos);
 }
 
 TEST_F(HistFeedTest, PublishesEverythingAfterEachInterval) {

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fifty concurrent clients of the example server. A third of them hang up: in the queue, in prefill, or in decode."""
+"""Fifty concurrent clients of the example server. A third of them hang up: in the queue, in prefill, or in decode. And
+clients for an engine with drafts and little room, whose requests are preempted."""
 
 import base64
 import http.client
 import json
 import socket
 import threading
+import urllib.request
 
 import harness
 from harness import PATIENCE_S, SEPARATOR
@@ -21,6 +23,32 @@ SHARED = "You are one of many clients, all of which begin with these words, so t
 # How many clients hang up, and the phase in which their requests are then.
 HANG_UP = {"decode": 7, "queue": 6, "prefill": 4}
 CLIENTS = 50
+
+# The room is enough for a few of the slots, so that requests are preempted.
+FACT_OPTIONS = ("--slots", "8", "--threads", "64", "--context", "1024", "--kv-tokens", "1024", "--prefill-tokens", "48",
+                "--draft-tokens", "4", "--token-delay-us", "300")
+FACT_PROMPT = "You are one of many clients, all of which begin with these words, so that they are read once. "
+
+
+def ask_for_facts(server, count):
+    """Sends that many requests to a server with FACT_OPTIONS, and waits for the answers. Most are sent at the same time, so
+    that some are preempted. The last ten follow one by one, because sequences are evicted only from free slots."""
+    def ask(number):
+        body = {"model": MODEL, "temperature": 0.1 * (number % 5), "seed": number, "ignore_eos": True, "max_tokens": 160,
+                "messages": [{"role": "system", "content": FACT_PROMPT * (1 + number % 4)},
+                             {"role": "user", "content": "Explain step %d." % number}]}
+        request = urllib.request.Request(server.url + "/v1/chat/completions", json.dumps(body).encode(),
+                                         {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
+            json.load(response)
+
+    clients = [threading.Thread(target=ask, args=(number,)) for number in range(count - 10)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    for number in range(count - 10, count):
+        ask(number)
 
 
 class Watch:

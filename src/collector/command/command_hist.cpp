@@ -34,8 +34,8 @@ constexpr std::uint64_t kHistLeastInterval = 100'000'000;  // 100 ms, the live s
 
 constexpr char kHistDescription[] =
     "Counts durations, other times and numbers of spans and events in histograms, by\n"
-    "name and model. The error of quantiles is at most 1.6 %. Histograms of several\n"
-    "hosts can be merged.";
+    "name and model. The error of quantiles is at most 1.6 %, for gaps see\n"
+    "docs/engine.md. Histograms of several hosts can be merged.";
 constexpr char kHistExamples[] =
     "Each time is counted when its span ends. The ledger, the account of all entries\n"
     "that is printed at the end, counts entries that belong to no histogram as\n"
@@ -56,6 +56,9 @@ constexpr char kHistExamples[] =
     "  nopspan hist --of step-tokens --by engine       tokens of each engine step; also\n"
     "                                                  step-prefill, step-decode and\n"
     "                                                  batch-size\n"
+    "  nopspan hist --of gap                           gaps between tokens; token-gap\n"
+    "                                                  counts each token once, and tpot\n"
+    "                                                  each request once\n"
     "  nopspan hist --of acceptance                    share of drafted tokens that\n"
     "                                                  were accepted, in percent\n"
     "  nopspan hist --of lifetime_ns --by nopspan.tier a fact of engine events, see\n"

@@ -67,7 +67,27 @@ bool HistFeed::make_room(std::uint64_t process) {
   return true;
 }
 
+void HistFeed::add_gaps(const Entry& entry) {
+  Measured measured{UINT64_MAX, kOk, entry.name};
+  if (!is_wanted(entry, measured)) {
+    filtered_.add(*entry.process);
+    return;
+  }
+  if (!read_gaps(entry, *options_.of, gaps_)) ++table_.malformed;
+  std::erase_if(gaps_, [this](const auto& gap) { return gap.first < options_.filter.slower_than_ns; });
+  if (gaps_.empty()) filtered_.add(*entry.process);
+  for (const auto& [value, times] : gaps_) {
+    measured.value = value;
+    measured.times = times;
+    row_of(entry, measured).add(measured);
+  }
+}
+
 void HistFeed::on_entry(const Entry& entry) {
+  if (options_.of->is_list()) {
+    add_gaps(entry);
+    return;
+  }
   Measured measured;
   if (measure(entry, *options_.of, measured) && is_wanted(entry, measured)) {
     row_of(entry, measured).add(measured);

@@ -49,6 +49,7 @@ class HistFeed : public Sink {
  private:
   using Rows = std::unordered_map<RowKey, std::map<HistTable::Key, HistRow>::iterator, RowKeyHash, RowKeyEqual>;
 
+  void add_gaps(const Entry& entry);
   [[nodiscard]] bool is_wanted(const Entry& entry, const Measured& measured) const;
   HistRow& row_of(const Entry& entry, const Measured& measured);
   // Merges a row into `other` for a new row of this process. Returns whether there is one that may be merged.
@@ -63,6 +64,7 @@ class HistFeed : public Sink {
   RecentRows<Rows> recent_;
   RowShares<Rows::value_type> shares_;
   FilteredCounts filtered_;
+  Gaps gaps_;
   std::uint64_t next_ns_ = 0;
 };
 

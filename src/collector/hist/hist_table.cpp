@@ -125,7 +125,7 @@ HistTable read_file(const std::string& path) {
 }  // namespace
 
 void HistRow::add(const Measured& measured) {
-  times.add(measured.value);
+  times.add(measured.value, measured.times);
   if (measured.status == kError || measured.status == kException) ++errors;
   if (measured.status == kCancelled) ++cancelled;
 }
@@ -149,6 +149,7 @@ void HistTable::merge(const HistTable& table) {
   }
   for (const auto& [key, row] : table.rows) rows[key].merge(row);
   other.merge(table.other);
+  malformed += table.malformed;
   ledger.add(table.ledger.ledger());
   for (const std::string& host : table.hosts) add_host(host);
   began_unix_ns = std::min(began_unix_ns, table.began_unix_ns);
@@ -180,6 +181,7 @@ Json to_json(const HistTable& table) {
     rows.push_back(std::move(one));
   }
   write_row(json["other"], table.other, *table.of);
+  json["malformed"] = table.malformed;
   json["ledger"] = to_json(table.ledger.ledger());
   return json;
 }
@@ -202,6 +204,7 @@ HistTable hist_table_from_json(const Json& json) {
     table.rows[key].merge(read_row(row, *table.of));
   }
   table.other = read_row(at(json, "other"), *table.of);
+  if (json.contains("malformed")) table.malformed = number_at(json, "malformed");
   table.ledger.add(whole_ledger_of(at(json, "ledger")));
   return table;
 }

@@ -33,8 +33,9 @@ class HistTable {
   std::vector<std::string> hosts;
   std::uint64_t began_unix_ns = 0, ended_unix_ns = 0;
   std::map<Key, HistRow> rows;
-  HistRow other;     // all keys beyond the limit of rows
-  LedgerSum ledger;  // delivered: the entries in `rows` and `other`
+  HistRow other;                // all keys beyond the limit of rows
+  std::uint64_t malformed = 0;  // spans whose list of gaps is not valid; they are in no row
+  LedgerSum ledger;             // delivered: the entries in `rows` and `other`
 
   // Does nothing if the name is empty or already there.
   void add_host(const std::string& host);
@@ -46,7 +47,7 @@ class HistTable {
 
 // {"of": "duration", "by": ["name", "model"], "hosts": […], "began_unix_ns": …, "ended_unix_ns": …,
 //  "rows": [{"name": …, "model": …, "errors": …, "cancelled": …, "p50": …, "p90": …, "p99": …, "histogram": {…}}],
-//  "other": {… the same without a key …}, "ledger": {…}}; log_linear.h describes a histogram,
+//  "other": {… the same without a key …}, "malformed": …, "ledger": {…}}; log_linear.h describes a histogram,
 //  ledger.h the ledger.
 nlohmann::ordered_json to_json(const HistTable& table);
 // Throws Failure with kUsageError if `json` was not made by to_json().

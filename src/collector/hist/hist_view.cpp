@@ -162,6 +162,9 @@ std::string ledger_text(const HistTable& table) {
     text += "  " + std::to_string(others) +
             " times were counted in the row \"other\": use a larger --rows-max, or fewer keys in --by\n";
   }
+  if (table.malformed > 0) {
+    text += "  " + counted(table.malformed, "span") + " had a malformed list of gaps, which was not counted\n";
+  }
   return text;
 }
 

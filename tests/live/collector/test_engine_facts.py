@@ -34,6 +34,7 @@ FACTS = ("drafts", "drafted_tokens", "accepted_tokens", "preemptions", "recomput
 OF_MEMBERS = ("prefill_tokens", "decode_tokens", "drafted_tokens", "accepted_tokens")
 OF_STEPS = ("batch_size", *OF_MEMBERS)
 OF_TOP = ("--window", "60s", "--by", "process")
+GAPS = ("gap", "token-gap")
 SCRIPTS = ("engine-steps.bt", "queue.bt", "cancelled.bt", "tokens.bt")
 
 
@@ -57,8 +58,11 @@ class LiveHist(Hist):
         if self.is_running():
             self.stop()
 
+    def document(self):
+        return json.loads(self.printed())
+
     def rows(self):
-        return {row["name"]: row["histogram"] for row in json.loads(self.printed())["rows"]}
+        return {row["name"]: row["histogram"] for row in self.document()["rows"]}
 
 
 def readers(path, *options):
@@ -66,6 +70,7 @@ def readers(path, *options):
     return {"record": Record(path, "--binary", LIBRARY, *options), "top": Top(*options), "trace": Trace("--json", *options),
             "text": Trace(*options),
             "hist": LiveHist("--binary", LIBRARY, "--of", "decode_tokens", "--by", "name", *options),
+            **{of: LiveHist("--binary", LIBRARY, "--of", of, "--name", "engine.request", *options) for of in GAPS},
             **{name: Script(name, library=LIBRARY) for name in SCRIPTS}}
 
 
@@ -352,6 +357,45 @@ class All:
         self.assertEqual(found["count"], self.CLIENTS)
         self.assertEqual(self.hist("tpot", "engine.request")["count"],
                          sum(line["output_tokens"] > 1 for line in self.requests))
+
+    def check_gaps(self, document, of):
+        """Compares a document of nopspan hist with the gaps in the books."""
+        gaps = [gap for line in self.requests for gap in line["gaps"]]
+        if of == "token-gap":
+            gaps = [[gap // tokens, 1] for gap, tokens in gaps for _ in range(tokens)]
+        gaps = sorted(gap for gap, _ in gaps)
+        (row,) = document["rows"]
+        found = row["histogram"]
+        self.assertEqual((found["count"], found["max"], document["malformed"]), (len(gaps), gaps[-1], 0))
+        self.assertAlmostEqual(found["sum"], sum(gaps), delta=0.031 * sum(gaps) + 32 * len(gaps))
+        for percent in (50, 90, 99):
+            exact = gaps[-(-len(gaps) * percent // 100) - 1]
+            self.assertAlmostEqual(row["p%d" % percent], exact, delta=0.047 * exact + 32, msg=percent)
+
+    def test_gaps_between_tokens(self):
+        self.assertGreater(max(tokens for line in self.requests for _, tokens in line["gaps"]), 1)
+        merged = os.path.join(os.path.dirname(self.recording), "hist.json")
+        for of in GAPS:
+            text = output_of("hist", "--from", self.recording, "--of", of, "--by", "name,engine", "--name", "engine.request")
+            self.check_gaps(json.loads(text), of)
+            self.check_gaps(self.readers[of].document(), of)
+            with open(merged, "w", encoding="utf-8") as file:
+                file.write(text)
+            document = json.loads(output_of("hist", "--merge", merged, merged))
+            self.assertEqual(document["rows"][0]["histogram"]["count"],
+                             2 * json.loads(text)["rows"][0]["histogram"]["count"])
+
+    def test_facts_as_text(self):
+        done = subprocess.run([NOPSPAN, "top", "--from", self.recording], stdout=subprocess.PIPE, text=True,
+                              timeout=PATIENCE_S, check=True)
+        (line,) = {line for line in done.stdout.splitlines() if line.startswith("facts of example: ")}
+        for fact in ("drafted tokens (", "cache hits ", " preempted (", " evicted (", " tokens recomputed"):
+            self.assertIn(fact, line)
+
+    def test_reasons(self):
+        for document in self.tops.values():
+            (row,) = [row for row in document["engine_facts"] if row["name"] == "engine.preempted"]
+            self.assertEqual(row["counts"]["nopspan.reason"], {"no_blocks": len(self.of("preempted"))})
 
     def test_positions_of_accepted_tokens_in_the_recording(self):
         found = {entry["request_id"]: entry["attributes"].get("nopspan.accepted_by_position", [])
