@@ -86,6 +86,7 @@ row 100000 agents.bt
 row 100000 inflight.bt
 row 100000 queue.bt
 row 100000 engine-steps.bt
+row 100000 engine.bt
 row 100000 cancelled.bt
 row 100000 gauges.bt
 row 100000 top.bt

@@ -100,6 +100,7 @@ EXAMPLES = {
     "inflight.bt": Example(0, "", 1, choose=repeated(r"\d\d:\d\d:\d\d \d+ requests open", lambda block: int(block[0].split()[1]))),
     "queue.bt": Example(),
     "engine-steps.bt": Example(),
+    "engine.bt": Example(),
     "cancelled.bt": Example(),
     "gauges.bt": Example(),
     "top.bt": Example(),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """queue.bt, engine-steps.bt, cancelled.bt and gauges.bt on the example engine with fifty clients, a third of which hang
-up. Their output must agree with the servers' own books and with the handlers' record of the same run."""
+up, and engine.bt on one with drafts and preemption. Their output must agree with the servers' own books and with the handlers' record of the same run."""
 
 import collections
 import contextlib
@@ -13,7 +13,8 @@ import example_service
 import harness
 import installed
 from bpftrace_output import histogram
-from engine_clients import CANCELLED, CLIENTS, HANG_UP, MODEL, OPTIONS, SLOTS, Client, Watch, run_clients
+from engine_clients import (CANCELLED, CLIENTS, FACT_OPTIONS, HANG_UP, MODEL, OPTIONS, SLOTS, Client, Watch,
+                            ask_for_facts, run_clients)
 from example_service import Server, lines_of
 from installed import Script
 
@@ -256,6 +257,38 @@ class EngineScripts(harness.Test):
                           [(part[-1], min(part), average(part), max(part), sum(part)) for part in parts], key)
             shown[key] += count
         self.assertGreater(shown["%d, %s, running, " % (self.one.pid, ENGINE)], 0)
+
+
+class EngineFacts(harness.Test):
+    """engine.bt on a server with drafts, preemption and a prefix cache. Its sums must be those of the books."""
+
+    def test_sums_and_counts(self):
+        folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        books = os.path.join(folder, "books")
+        with Server(folder, *FACT_OPTIONS, "--books", books) as server:
+            script = Script("engine.bt", server.pid)
+            with script:
+                ask_for_facts(server, 20)
+                script.wait_for_line(re.compile(r"@count\[%s, engine.request\]: 20$" % ENGINE).match, "all requests")
+                script.stop()
+        maps, lines = script.maps(), lines_of(books)
+        requests = [line for line in lines if "request" in line]
+        for event in ("preempted", "evicted", "prefix_cache"):
+            happened = [line for line in lines if line.get("event") == event]
+            self.assertGreater(len(happened), 0, event)
+            self.assertEqual(maps["count"]["%s, engine.%s" % (ENGINE, event)], len(happened))
+            for fact in ("tokens", "queried_tokens", "hit_tokens"):
+                if fact in happened[0]:
+                    self.assertEqual(maps["sum"]["%s, engine.%s, nopspan.%s" % (ENGINE, event, fact)],
+                                     sum(line[fact] for line in happened), (event, fact))
+        for fact in ("drafts", "drafted_tokens", "accepted_tokens", "preemptions", "recomputed_tokens", "prompt_chunks"):
+            self.assertEqual(maps["sum"]["%s, engine.request, nopspan.%s" % (ENGINE, fact)],
+                             sum(line[fact] for line in requests), fact)
+        self.assertEqual(maps["texts"]["engine.preempted, nopspan.reason, no_blocks"],
+                         maps["count"]["%s, engine.preempted" % ENGINE])
+        self.assertNotIn("not_added", maps)
+        self.assertFalse([key for key in maps["count"] if "engine.step" in key])
 
 
 class EngineScriptsAtTheEdge(harness.Test):
