@@ -2,6 +2,7 @@
 // Spans for the tests of the trace assembler, and what the assembler made of them.
 #pragma once
 
+#include "adds_up.h"
 #include "parsed_json.h"
 #include "trace/trace_assembler.h"
 #include "trace/trace_tree.h"
@@ -142,19 +143,7 @@ class Assembly {
     for (; ns >= kStep; ns -= kStep) assembler.tick(now += kStep);
     assembler.tick(now += ns);
   }
-  // Whether every entry and link that went in is counted exactly once.
-  [[nodiscard]] bool adds_up() const {
-    const TraceCounts& counts = assembler.counts();
-    const TraceCounts::Links& links = counts.links;
-    const StepCounts& steps = assembler.step_counts();
-    const auto adds_up = [](const StepCounts::Members& of) {
-      return of.all == of.joined + of.late + of.unknown + of.over_limit + of.held;
-    };
-    return adds_up(steps.members) && adds_up(steps.inside) &&
-           counts.entries == counts.outside + counts.duplicates + counts.over_limit + counts.linked + counts.steps +
-                                 counts.assembled + counts.held &&
-           links.all == links.joined + links.late + links.unknown + links.filtered + links.over_limit + links.held;
-  }
+  [[nodiscard]] bool adds_up() const { return collector::adds_up(assembler); }
 
   std::vector<Seen> seen;
   TreeStyle style;

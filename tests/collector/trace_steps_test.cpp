@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -311,6 +312,58 @@ TEST(TraceSteps, AreOfTheRequestsOfTheirProcessOnly) {
   EXPECT_THAT(assembly.seen[0].linked, IsEmpty());
 }
 
+// Another process knows the trace id of a request, and uses it for a step.
+TEST(TraceSteps, TakeNothingFromTheRequestsOfOtherProcesses) {
+  for (const int arrives : {0, 1, 2, 3}) {
+    Assembly assembly;
+    const ProcessPointer hostile = process_number(66);
+    const nopspan_step facts = facts_of(1);
+    const std::string members = members_for({9});
+    Entry step = step_of(66, members, facts);
+    step.trace_id = trace_number(1);
+    step.process = &hostile;
+    Entry inside = inside_of(step, 67, "hostile.gpu");
+    inside.process = &hostile;
+    const std::vector<Entry> request = {span_of(3, 2), event_of(2), span_of(2, 1), span_of(1, 0, "request")};
+    for (int i = 0; i < 4; ++i) {
+      if (i == arrives) assembly.add(step);
+      assembly.add(request[static_cast<std::size_t>(i)]);
+      if (i == arrives) assembly.add(inside);
+    }
+    assembly.wait(20 * kSecond);
+    ASSERT_THAT(assembly.seen, SizeIs(1));
+    EXPECT_THAT(assembly.seen[0].parents, testing::IsSupersetOf({Pair(1, 0), Pair(2, 1), Pair(3, 2)})) << arrives;
+    EXPECT_THAT(assembly.seen[0].events, ElementsAre(Pair("said", 2)));
+    EXPECT_EQ(assembly.seen[0].end, TraceEnd::finished);
+    EXPECT_TRUE(assembly.adds_up());
+  }
+}
+
+// An engine may use several processes for a step. What they did arrives in any order.
+TEST(TraceSteps, ShareWhatOtherProcessesDidForThem) {
+  std::vector<int> order = {0, 1, 2, 3, 4};
+  do {
+    Assembly assembly;
+    const ProcessPointer worker = process_number(8);
+    const nopspan_step facts = facts_of(1);
+    const std::string members = members_for({1});
+    const Entry step = step_of(100, members, facts);
+    std::vector<Entry> entries = {step, inside_of(step, 101, "work"), inside_of(inside_of(step, 101), 102),
+                                  inside_of(inside_of(step, 101), 103), event_of(102)};
+    entries[1].flags = NOPSPAN_FLAG_REMOTE_PARENT;
+    entries[4].trace_id = step.trace_id;
+    for (std::size_t i = 1; i < entries.size(); ++i) entries[i].process = &worker;
+    for (const int i : order) assembly.add(entries[static_cast<std::size_t>(i)]);
+    assembly.add(request_of(1));
+    assembly.wait(20 * kSecond);
+    assembly.assembler.finish();
+    ASSERT_THAT(assembly.seen, SizeIs(1)) << testing::PrintToString(order);
+    EXPECT_THAT(assembly.seen[0].linked,
+                ElementsAre(Pair("engine.step", Pair(1, 1)), Pair("llama.gpu", Pair(1, 2)), Pair("work", Pair(1, 1))));
+    EXPECT_TRUE(assembly.adds_up());
+  } while (std::next_permutation(order.begin(), order.end()));
+}
+
 TEST(TraceSteps, InsideATraceAreInItAndInTheRequestsOfTheirMembers) {
   Assembly assembly;
   assembly.encodes = true;
@@ -388,6 +441,105 @@ TEST(TraceSteps, OfAProcessWithManyRequestsDoNotDisplaceThoseOfOthers) {
   assembly.assembler.finish();
   ASSERT_THAT(assembly.seen, SizeIs(1));
   EXPECT_THAT(assembly.seen[0].linked, ElementsAre(Pair("engine.step", Pair(1, 1))));
+}
+
+// What the steps of a process claim to have is not believed.
+TEST(TraceSteps, WithPartsWithoutEndAreBounded) {
+  TraceLimits limits;
+  limits.bytes = 16U << 20U;
+  Assembly assembly(limits);
+  const nopspan_step endless = facts_of(~0U);
+  const std::string members = members_for(std::vector<std::uint64_t>(512, 1));
+  assembly.add(span_of(2, 3));  // of a request that has not ended
+  assembly.add(step_of(100, "", endless));
+  for (std::uint64_t part = 0; part < 2000; ++part) {
+    assembly.add(part_of(100, members, 512 * part));
+    ASSERT_LE(assembly.assembler.bytes(), 4U << 20U);
+  }
+  EXPECT_EQ(assembly.assembler.counts().evicted, 0U);
+  const Entry step = step_of(100, "", endless);
+  assembly.add(inside_of(step, 101));
+  const StepCounts& counts = assembly.assembler.step_counts();
+  EXPECT_EQ(counts.members.all, 1'024'000U);
+  EXPECT_EQ(counts.inside.all, 1'024'000U);
+  EXPECT_EQ(counts.inside.held, 65'536U) << "what was inside is shared by no more";
+  assembly.add(part_of(100, members, 1'024'000));
+  EXPECT_EQ(counts.inside.over_limit, 1'024'512U - 65'536U);
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+TEST(TraceSteps, OfRequestsThatGrowAreBounded) {
+  TraceLimits limits;
+  limits.bytes = 1U << 20U;
+  Assembly assembly(limits);
+  const nopspan_step facts = facts_of(200), one = facts_of(1);
+  std::vector<std::uint64_t> requests(200);
+  std::iota(requests.begin(), requests.end(), 1000);
+  const std::string members = members_for(requests), honest = members_for({1});
+  assembly.add(step_of(99, honest, one));
+  const ProcessPointer hostile = process_number(66);
+  for (std::uint64_t id = 100; id < 500; ++id) {
+    const std::string name = "step " + std::to_string(id % 20);
+    Entry step = step_of(id, members, facts);
+    step.process = &hostile;
+    step.name = name;
+    step.duration_ns = std::uint64_t{1} << (id % 64);  // each power of two has memory of its own
+    assembly.add(step);
+    ASSERT_LE(assembly.assembler.bytes(), (1U << 20U) / 2 + 100'000U);
+    ASSERT_TRUE(assembly.adds_up());
+  }
+  assembly.add(request_of(1));
+  assembly.assembler.finish();
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].linked, ElementsAre(Pair("engine.step", Pair(1, 1)))) << "the other process makes room";
+}
+
+TEST(TraceSteps, ThatNameTracesDisplaceOnlyThoseOfTheirProcess) {
+  TraceLimits limits;
+  limits.bytes = 1U << 20U;
+  Assembly assembly(limits);
+  const nopspan_step facts = facts_of(1), many = facts_of(512);
+  std::vector<nopspan_member> traces(512);
+  const auto bytes_of = [&](std::size_t count) {
+    return std::string(reinterpret_cast<const char*>(traces.data()), count * sizeof(nopspan_member));
+  };
+  for (nopspan_member& member : traces) member.flags = NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY;
+  std::memcpy(&traces[0].request, trace_number(1).bytes, sizeof(traces[0].request));
+  const std::string honest = bytes_of(1);
+  assembly.add(step_of(100, honest, facts));
+  const ProcessPointer hostile = process_number(66);
+  for (std::uint64_t id = 200; id < 300; ++id) {
+    for (std::size_t i = 0; i < traces.size(); ++i) traces[i].request = id * 1000 + i;
+    const std::string theirs = bytes_of(traces.size());
+    Entry step = step_of(id, theirs, many);
+    step.process = &hostile;
+    assembly.add(step);
+  }
+  assembly.add(request_of(1));
+  assembly.assembler.finish();
+  ASSERT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(assembly.seen[0].linked, ElementsAre(Pair("engine.step", Pair(0, 1))));
+}
+
+TEST(TraceSteps, WithNamesForWhichThereIsNoRoomAreCounted) {
+  Assembly assembly;
+  const nopspan_step one = facts_of(1), two = facts_of(2);
+  const std::string member = members_for({1}), members = members_for({1, 2});
+  for (std::uint64_t id = 1000; id < 10'000; ++id) {
+    const std::string name = "hostile " + std::to_string(id);
+    Entry step = step_of(id, "", one);
+    step.name = name;
+    assembly.add(step);
+    assembly.add(part_of(id, member, 0));
+  }
+  const StepCounts& counts = assembly.assembler.step_counts();
+  EXPECT_EQ(counts.members.all, 9000U);
+  EXPECT_GT(counts.members.over_limit, 800U);
+  assembly.add(step_of(100, members, two));
+  assembly.add(request_of(2));
+  assembly.assembler.finish();
+  EXPECT_THAT(assembly.seen.back().linked, ElementsAre(Pair("engine.step", Pair(2, 1)))) << "its name is known before";
+  EXPECT_TRUE(assembly.adds_up());
 }
 
 // Whatever the order in which the entries of several threads arrive, each member is counted exactly once.

@@ -24,6 +24,7 @@ struct TraceAssembler::OpenFacts {
   std::size_t over_limit = 0, over_limit_failed = 0, extra = 0;
   std::size_t spans = 0, linked_spans = 0;  // linked_spans: linked spans among `spans`
   bool has_step = false;                    // one of them is a step
+  bool is_left = false;                     // a step has its trace id, and it is not inside the step
   std::uint64_t end_unix_ns = 0;            // end of the span that ended last
   std::uint64_t links = 0;                  // links to this trace, counted for its linked spans
   // For a trace over its limit: parents that have not arrived yet. There is always some room for them, so that the
@@ -136,6 +137,7 @@ void TraceAssembler::add(const Entry& entry) {
   count_bytes(*open);
   restart_grace(open);
   if (is_linked(entry)) restart_grace_of_linked(entry);
+  if (open->is_left && !open->has_root && !open->has_orphan) absorb(open);
   make_room();
 }
 
@@ -155,18 +157,25 @@ bool TraceAssembler::add_of_step(const Entry& entry) {
       return true;
     }
     if (entry.parent_id != 0 || is_of_trace) return false;
-    if (found != nullptr && (*found)->list != &expected_ && !(*found)->is_linked()) absorb(*found);
-  } else if (is_root(entry) || is_of_trace || !steps_.is_step(entry.trace_id)) {
+  } else if (is_root(entry) || is_of_trace || !steps_.is_inside(entry)) {
     return false;
   } else {
     steps_.add_inside(entry, mark_ ? mark_(entry) : 0);
   }
+  if (found != nullptr && (*found)->list != &expected_ && !(*found)->is_linked()) absorb(*found);
   ++counts_.steps;
   return true;
 }
 
-// Gives the spans that arrived before their step to the step.
+// Gives the spans that arrived before their step, or before the span above them, to the step. They stay in a trace of
+// their own if any of them is not inside the step. If they are few, this is tried again whenever another one arrives.
 void TraceAssembler::absorb(List::iterator open) {
+  constexpr std::size_t kFew = 64;
+  if (open->is_left && open->trace.size() > kFew) return;
+  for (const TraceLinks::Node& node : links_of(*open).nodes()) {
+    open->is_left = node.parent == TraceLinks::kNone && !steps_.is_inside(open->trace.view(*node.entry));
+    if (open->is_left) return;
+  }
   std::vector<const PackedEntry*> entries;
   open->trace.entries(entries);
   for (const PackedEntry* packed : entries) steps_.add_inside(open->trace.view(*packed), open->marks);

@@ -12,8 +12,9 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::size_t kMostRows = 64;  // the step, and spans inside it that are remembered for parts that arrive later
-constexpr std::size_t kMostSums = 16;  // of one request
-constexpr std::size_t kNodeBytes = 128;  // an estimate of the nodes of a list and a map, and malloc's overhead
+constexpr std::size_t kMostKept = 65'536;  // members of a step that are remembered for spans inside it
+constexpr std::size_t kMostSums = 16;      // of one request
+constexpr std::size_t kNodeBytes = 128;    // an estimate of the nodes of a list and a map, and malloc's overhead
 constexpr std::string_view kRequestName = "engine.request";
 
 const Process& process_of(const Entry& entry) {
@@ -22,6 +23,11 @@ const Process& process_of(const Entry& entry) {
 }
 
 StepCounts::Members& counts_of(StepCounts& counts, bool is_step) { return is_step ? counts.members : counts.inside; }
+
+void add_over_limit(StepCounts::Members& counts, std::uint64_t members) {
+  counts.all += members;
+  counts.over_limit += members;
+}
 
 }  // namespace
 
@@ -47,11 +53,9 @@ bool TraceSteps::add_step(const Entry& entry, std::uint32_t marks, std::uint64_t
   }
   by_span_[key] = std::prev(steps_.end());
   if (entry.parent_id == 0 && !entry.trace_id.empty()) roots_.insert(entry.trace_id) = std::prev(steps_.end());
-  add_row(step, entry, marks, true);
+  step.is_shown = add_row(step, entry, marks, true);
   take_members(step, entry.members);
   count_bytes(step);
-  // The newest stays, because its parts follow.
-  while (step_bytes_ > most_bytes_ / 2 && steps_.size() > 1) forget(steps_.begin());
   return true;
 }
 
@@ -70,23 +74,42 @@ void TraceSteps::add_part(const Entry& entry) {
 }
 
 void TraceSteps::take_members(Step& step, std::string_view members) {
-  for (const Row& row : step.rows) join(step, row, members);
   const std::size_t count = members.size() / sizeof(nopspan_member);
+  const std::size_t most_kept = std::min(kMostKept, most_bytes_ / 4 / sizeof(nopspan_member)) * sizeof(nopspan_member);
+  const std::string_view kept = members.substr(0, most_kept - step.members.size());
+  if (!step.is_shown) add_over_limit(counts_.members, count);
+  for (const Row& row : step.rows) {
+    join(step, row, row.is_step ? members : kept);
+    if (!row.is_step) add_over_limit(counts_.inside, count - kept.size() / sizeof(nopspan_member));
+  }
   step.next += count;
   step.received += count;
-  step.members += members;
+  step.members += kept;
+}
+
+bool TraceSteps::is_inside(const Entry& entry) {
+  const auto* const root = steps_.empty() ? nullptr : roots_.find(entry.trace_id);
+  if (root == nullptr) return false;
+  const Step& step = **root;
+  const std::uint64_t process = number_of(process_of(entry));
+  if (process == step.key.process) return true;
+  const bool is_span = entry.kind == Kind::span;
+  const bool is_remote = is_span && (entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
+  return std::any_of(step.rows.begin(), step.rows.end(), [&](const Row& row) {
+    return row.span.span_id == (is_span ? entry.parent_id : entry.span_id) &&
+           (is_remote || (row.process != nullptr && number_of(*row.process) == process));
+  });
 }
 
 void TraceSteps::add_inside(const Entry& entry, std::uint32_t marks) {
   if (entry.kind != Kind::span) return;
   Step& step = **roots_.find(entry.trace_id);
-  const bool has_room = add_row(step, entry, marks, false);
-  if (has_room) {
+  std::uint64_t joined = 0;
+  if (add_row(step, entry, marks, false)) {
     join(step, step.rows.back(), step.members);
-  } else {
-    counts_.inside.all += step.received;
-    counts_.inside.over_limit += step.received;
+    joined = step.members.size() / sizeof(nopspan_member);
   }
+  add_over_limit(counts_.inside, step.received - joined);
   count_bytes(step);
 }
 
@@ -106,7 +129,8 @@ void TraceSteps::join(Step& step, const Row& row, std::string_view members) {
     ++counts_of(counts_, row.is_step).all;
     Key key{step.key.process, member.request, has_own_key(member) ? By::own_key : By::span};
     if ((member.flags & NOPSPAN_MEMBER_TRACE_KEY) != 0) key = {0, member.request, By::trace};
-    ++*join(request_of(key), row, member);
+    ++*join(request_of(key, step.key.process), row, member);
+    make_room();
   });
 }
 
@@ -138,41 +162,51 @@ std::uint64_t* TraceSteps::join(Request& request, const Row& row, const nopspan_
   return &counts.held;
 }
 
-TraceSteps::Request& TraceSteps::request_of(const Key& key) {
+TraceSteps::Request& TraceSteps::request_of(const Key& key, std::uint64_t process) {
   if (const auto known = by_key_.find(key); known != by_key_.end()) {
-    Requests& requests = owners_.find(key.process)->second;
+    Requests& requests = owners_.find(known->second->owner)->second.requests;
     requests.splice(requests.end(), requests, known->second);
     return *known->second;
   }
-  // The process with the most requests makes room.
-  while (request_bytes_ > most_bytes_ / 2 && !most_.empty()) forget_oldest(most_.rbegin()->second);
-  Requests& requests = owners_[key.process];
-  most_.erase({requests.size(), key.process});
+  Requests& requests = owners_[process].requests;
   Request& request = requests.emplace_back();
-  most_.insert({requests.size(), key.process});
   request.key = key;
+  request.owner = process;
   by_key_.emplace(key, std::prev(requests.end()));
   count(request, sizeof(Request) + kNodeBytes);
   return request;
 }
 
+// `bytes` are added, or removed if they are negative.
 void TraceSteps::count(Request& request, std::size_t bytes) {
+  if (bytes == 0) return;
+  Owner& owner = owners_.find(request.owner)->second;
+  most_.erase({owner.bytes, request.owner});
   request.bytes += bytes;
   request_bytes_ += bytes;
+  owner.bytes += bytes;
+  most_.insert({owner.bytes, request.owner});
+}
+
+// The process whose requests have the most memory makes room.
+void TraceSteps::make_room() {
+  while (request_bytes_ > most_bytes_ / 2 && !most_.empty()) forget_oldest(most_.rbegin()->second);
 }
 
 void TraceSteps::forget_oldest(std::uint64_t process) {
-  const auto owner = owners_.find(process);
-  Requests& requests = owner->second;
-  most_.erase({requests.size(), process});
-  end(requests.front());
-  request_bytes_ -= requests.front().bytes;
-  by_key_.erase(requests.front().key);
-  requests.pop_front();
-  if (requests.empty()) {
-    owners_.erase(owner);
+  const auto found = owners_.find(process);
+  Owner& owner = found->second;
+  const Request& request = owner.requests.front();
+  most_.erase({owner.bytes, process});
+  end(request);
+  request_bytes_ -= request.bytes;
+  owner.bytes -= request.bytes;
+  by_key_.erase(request.key);
+  owner.requests.pop_front();
+  if (owner.requests.empty()) {
+    owners_.erase(found);
   } else {
-    most_.insert({requests.size(), process});
+    most_.insert({owner.bytes, process});
   }
 }
 
@@ -192,7 +226,10 @@ std::uint32_t TraceSteps::claim(const PackedEntry& span, Trace& trace) {
   const auto found = by_key_.find(key);
   if (found == by_key_.end()) {
     // A step of this request that arrives later is late.
-    if (owners_.contains(key.process) && trace.text(span.name) == kRequestName) request_of(key).is_delivered = true;
+    if (owners_.contains(key.process) && trace.text(span.name) == kRequestName) {
+      request_of(key, key.process).is_delivered = true;
+      make_room();
+    }
     return 0;
   }
   return claim(*found->second, trace);
@@ -215,9 +252,7 @@ std::uint32_t TraceSteps::claim(Request& request, Trace& trace) {
   request.sums.clear();
   request.sums.shrink_to_fit();
   request.is_delivered = true;
-  request_bytes_ -= request.bytes;
-  request.bytes = 0;
-  count(request, sizeof(Request) + kNodeBytes);
+  count(request, sizeof(Request) + kNodeBytes - request.bytes);
   return request.marks;
 }
 
@@ -226,6 +261,8 @@ void TraceSteps::count_bytes(Step& step) {
       sizeof(Step) + 2 * kNodeBytes + step.members.capacity() + step.rows.capacity() * sizeof(Row);
   step_bytes_ += bytes - step.bytes;
   step.bytes = bytes;
+  // The newest stays, because its parts follow.
+  while (step_bytes_ > most_bytes_ / 2 && steps_.size() > 1) forget(steps_.begin());
 }
 
 void TraceSteps::forget(Steps::iterator step) {
@@ -243,7 +280,7 @@ void TraceSteps::forget_before(std::uint64_t time_ns) {
 void TraceSteps::finish() {
   while (!steps_.empty()) forget(steps_.begin());
   for (const auto& owner : owners_) {
-    for (const Request& request : owner.second) end(request);
+    for (const Request& request : owner.second.requests) end(request);
   }
   owners_.clear();
   most_.clear();

@@ -56,15 +56,18 @@ class TraceSteps {
         linked_kept_(linked_kept),
         by_span_(0, KeyHash{seed}),
         roots_(seed),
-        by_key_(0, KeyHash{seed}) {}
+        by_key_(0, KeyHash{seed}) {
+    texts_.intern("engine.step");  // before other processes can use all the room
+  }
 
   // Adds a step. Returns false if it is known already. `marks` are those of a trace's entries.
   bool add_step(const Entry& entry, std::uint32_t marks, std::uint64_t now_ns);
   // Adds further members of a step.
   void add_part(const Entry& entry);
-  // Whether a step without a parent has this trace id. All other entries with this id are inside the step.
-  [[nodiscard]] bool is_step(const TraceId& id) { return !steps_.empty() && roots_.find(id) != nullptr; }
-  // Adds an entry inside a step, for which is_step() is true.
+  // Whether the entry is inside a step without a parent. It then has the step's trace id. If it is of another process,
+  // it must also be below the step or a known span inside it, because a process may know the trace ids of others.
+  [[nodiscard]] bool is_inside(const Entry& entry);
+  // Adds an entry for which is_inside() is true.
   void add_inside(const Entry& entry, std::uint32_t marks);
   // Moves what the steps did for the request of this span to the span's trace. Returns the marks of these steps.
   std::uint32_t claim(const PackedEntry& span, Trace& trace);
@@ -104,28 +107,35 @@ class TraceSteps {
     std::uint64_t announced = 0, next = 0,
                   received = 0;  // members: those of the step, the end of the last part, and here
     std::string members;
-    std::vector<Row> rows;  // the step itself is the first
+    std::vector<Row> rows;  // the step itself is the first if `is_shown`
+    bool is_shown = true;
     std::size_t bytes = 0;
   };
   using Steps = std::list<Step>;
   struct Request {
     Key key;
+    std::uint64_t owner = 0;  // number_of() the process that named it first
     bool is_delivered = false;
     std::uint32_t marks = 0;
     std::vector<std::pair<std::unique_ptr<LinkedSpans>, ProcessPointer>> sums;
     std::size_t bytes = 0;
   };
-  // The requests of a process. The one with a step most recently is the last.
   using Requests = std::list<Request>;
+  struct Owner {
+    Requests requests;  // the one with a step most recently is the last
+    std::size_t bytes = 0;
+  };
 
   void take_members(Step& step, std::string_view members);
   void join(Step& step, const Row& row, std::string_view members);
   std::uint64_t* join(Request& request, const Row& row, const nopspan_member& member);
   bool add_row(Step& step, const Entry& entry, std::uint32_t marks, bool is_step);
+  // Forgets steps if there is no memory, perhaps this one.
   void count_bytes(Step& step);
   void forget(Steps::iterator step);
   std::uint32_t claim(Request& request, Trace& trace);
-  Request& request_of(const Key& key);
+  Request& request_of(const Key& key, std::uint64_t process);
+  void make_room();
   void forget_oldest(std::uint64_t process);
   void end(const Request& request);
   void count(Request& request, std::size_t bytes);
@@ -135,8 +145,8 @@ class TraceSteps {
   Steps steps_;  // in the order of their arrival
   std::unordered_map<Key, Steps::iterator, KeyHash> by_span_;
   TraceIdTable<Steps::iterator> roots_;  // steps without a parent
-  std::unordered_map<std::uint64_t, Requests> owners_;
-  std::set<std::pair<std::size_t, std::uint64_t>> most_;  // number of requests, process
+  std::unordered_map<std::uint64_t, Owner> owners_;
+  std::set<std::pair<std::size_t, std::uint64_t>> most_;  // bytes of requests, process
   std::unordered_map<Key, Requests::iterator, KeyHash> by_key_;
   std::size_t step_bytes_ = 0, request_bytes_ = 0;
   StepCounts counts_;

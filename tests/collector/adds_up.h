@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// What must be true of a trace assembler at any time.
+#pragma once
+
+#include "trace/trace_assembler.h"
+
+namespace nopspan::collector {
+
+// Whether every entry, link and member that went in is counted exactly once.
+inline bool adds_up(const TraceAssembler& assembler) {
+  const TraceCounts& counts = assembler.counts();
+  const TraceCounts::Links& links = counts.links;
+  const StepCounts& steps = assembler.step_counts();
+  const auto members_add_up = [](const StepCounts::Members& of) {
+    return of.all == of.joined + of.late + of.unknown + of.over_limit + of.held;
+  };
+  return members_add_up(steps.members) && members_add_up(steps.inside) &&
+         counts.entries == counts.outside + counts.duplicates + counts.over_limit + counts.linked + counts.steps +
+                               counts.assembled + counts.held &&
+         links.all == links.joined + links.late + links.unknown + links.filtered + links.over_limit + links.held;
+}
+
+}  // namespace nopspan::collector
