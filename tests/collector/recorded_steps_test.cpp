@@ -193,6 +193,32 @@ TEST(RecordedSteps, OfAHostileFileAreBounded) {
   EXPECT_LT(read_steps(twice, false).size(), 5 * entries);
 }
 
+// Each entry of a few bytes repeats the texts of the one before, as a step or as a part.
+TEST(RecordedSteps, OfAHostileFileRepeatNoTextWithoutEnd) {
+  const ProcessPointer process = make_process(12);
+  const std::string text(60'000, 'x');
+  for (const char head : {0, 1}) {
+    StepEncoder encoder;
+    const std::vector<KeptEntry> step = step_with({}, 1, process);
+    Entry first = step.front().entry();
+    first.name = text;
+    encoder.add(first);
+    std::string message;
+    encoder.finish(message);
+    const char as_expected[] = {0x12, 5, head, 0, 0, 0, 0};
+    for (int i = 0; i < 10'000; ++i) message.append(as_expected, sizeof(as_expected));
+    OtlpReader processes;
+    StepReader reader;
+    std::size_t entries = 0, bytes = 0;
+    EXPECT_FALSE(reader.read(message, processes, [&](const Entry& entry) {
+      ++entries;
+      bytes += entry.name.size();
+    }));
+    EXPECT_GT(entries, 1000U);
+    EXPECT_LE(bytes, StepEncoder::kMostExpanded);
+  }
+}
+
 TEST(RecordedSteps, AreInAFileWithTheOtherEntries) {
   const TemporaryFile file;
   const ProcessPointer process = make_process(12);

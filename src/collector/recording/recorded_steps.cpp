@@ -230,13 +230,13 @@ void StepEncoder::add(const Entry& entry) {
   }
   changed = 0;
   for (std::size_t i = 0; i < kStepTexts; ++i) {
+    expanded_ += (entry.*kStepTextFields[i]).size();
     changed += entry.*kStepTextFields[i] != thread.expected_text(i, is_part) ? 1 : 0;
   }
   put(entry_, changed);
   for (std::size_t i = 0; i < kStepTexts; ++i) {
     const std::string_view text = entry.*kStepTextFields[i], other = thread.expected_text(i, is_part);
     if (text == other) continue;
-    expanded_ += text.size();
     const std::size_t prefix = common_prefix(text, other);
     std::size_t suffix = 0;
     while (suffix < std::min(text.size(), other.size()) - prefix &&
@@ -380,18 +380,18 @@ void StepReader::read_entry(std::string_view left, const Each& each) {
     if (i < kStepNumbers) numbers[i] += difference;  // a later version may have further numbers
   }
   std::array<std::string, kStepTexts> of_part;
-  if (is_part) {
-    for (std::size_t i = 0; i < kStepTexts; ++i) of_part[i] = thread.expected_text(i, true);
-  }
-  auto& texts = is_part ? of_part : thread.texts;
+  std::array<std::string_view, kStepTexts> texts;
+  for (std::size_t i = 0; i < kStepTexts; ++i) texts[i] = thread.expected_text(i, is_part);
   for (std::uint64_t changed = take(left); changed > 0; --changed) {
     const std::uint64_t i = take(left), prefix = take(left), suffix = take(left);
     const std::string_view middle = take(left, take(left));
     if (i >= kStepTexts) continue;
-    std::string& text = texts[i];
-    if (prefix > text.size() || suffix > text.size() - prefix) refuse_steps();
+    if (prefix > texts[i].size() || suffix > texts[i].size() - prefix) refuse_steps();
     expand(prefix + middle.size() + suffix);
+    std::string& text = is_part ? of_part[i] : thread.texts[i];
+    if (is_part) text = std::string(texts[i]);
     text.replace(prefix, text.size() - prefix - suffix, middle);
+    texts[i] = text;
   }
   const std::size_t begin = thread.members.size();
   const std::size_t count = read_members(left, thread);
@@ -403,7 +403,10 @@ void StepReader::read_entry(std::string_view left, const Each& each) {
     if (count > step.members || step.members_with_prefill > step.members) refuse_steps();
     entry.step = &step;
   }
-  for (std::size_t i = 0; i < kStepTexts; ++i) entry.*kStepTextFields[i] = texts[i];
+  for (std::size_t i = 0; i < kStepTexts; ++i) {
+    expand(texts[i].size());  // also if it has not changed, because many small entries may repeat a large text
+    entry.*kStepTextFields[i] = texts[i];
+  }
   entry.members = {reinterpret_cast<const char*>(thread.members.data() + begin), count * sizeof(nopspan_member)};
   entry.thread_id = thread.thread_id;
   entry.sequence_id = thread.sequence_id;
