@@ -249,6 +249,10 @@ TEST_F(HistFeedTest, CountsTokensAndRequestsOfSteps) {
     EXPECT_EQ(json["rows"][0]["histogram"]["unit"], find_quantity(of)->unit);
     EXPECT_EQ(to_json(hist_table_from_json(json)), json);
   }
+  facts.prefill_tokens = UINT64_MAX;
+  HistFeed feed(source_, options_of("step-tokens"), {});
+  feed.on_entry(step);
+  EXPECT_EQ(feed.table().rows.begin()->second.times.maximum(), UINT64_MAX) << "a sum that overflows is the largest one";
 }
 
 // An attribute that is a list of integers.

@@ -211,7 +211,10 @@ bool measure(const Entry& entry, const Quantity& quantity, Measured& measured) {
       measured.value = static_cast<std::uint64_t>(entry.value);
       return true;
     case Quantity::In::step_tokens:
-      measured.value = entry.step->prefill_tokens + entry.step->decode_tokens;
+      measured.value = entry.step->decode_tokens;  // a hostile process may claim any numbers
+      if (__builtin_add_overflow(measured.value, entry.step->prefill_tokens, &measured.value)) {
+        measured.value = UINT64_MAX;
+      }
       return true;
     case Quantity::In::step_prefill:
       measured.value = entry.step->prefill_tokens;
