@@ -34,6 +34,19 @@ TEST(EarlyRequests, AreThoseOfTheLastStepWithItsParts) {
   EXPECT_THAT(requests.keys(), ElementsAre(2, 3, 5));
 }
 
+TEST(EarlyRequests, OfManyStepsAreAllThere) {
+  EarlyRequests requests;
+  for (unsigned long id = 1; id <= 200; ++id) {
+    std::vector<unsigned long> keys(500);
+    for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = id + i;
+    BatchBuilder batch;
+    batch.step(id, with_keys(keys), 500);
+    batch.last().start_ns = id;
+    requests.add(batch.bytes(), batch.count());
+  }
+  EXPECT_EQ(requests.keys().size(), 500U) << "only those of the last step count";
+}
+
 TEST(EarlyRequests, OfAnyBytesAreBounded) {
   std::mt19937_64 random(9);  // NOLINT: the same in every run
   EarlyRequests requests;

@@ -33,12 +33,13 @@ void EarlyRequests::add(std::string_view bytes, std::uint64_t entries) {
       if (steps_.size() >= kMostEngines && !steps_.contains(entry.step->instance)) continue;
       Last& of_engine = steps_[entry.step->instance];
       if (reader.start_ns() < of_engine.start_ns) continue;
+      keys_ -= of_engine.keys.size();
       of_engine = {reader.start_ns(), entry.span_id, {}};
       last = &of_engine;
     }
     if (last == nullptr || entry.span_id != last->span_id) continue;
     for_each_member(entry.members, [&](const nopspan_member& member) {
-      if (has_own_key(member) && ++keys_ <= kMostKeys) last->keys.insert(member.request);
+      if (has_own_key(member) && keys_ < kMostKeys) keys_ += last->keys.insert(member.request).second ? 1 : 0;
     });
   }
 }

@@ -31,7 +31,7 @@ class EarlyRequests {
   };
 
   std::map<std::uint64_t, Last> steps_;  // by the number of the engine
-  std::size_t keys_ = 0;                 // that were added
+  std::size_t keys_ = 0;                 // of all of them
 };
 
 }  // namespace nopspan::collector
