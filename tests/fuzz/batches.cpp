@@ -4,6 +4,7 @@
 #include "require.h"
 
 #include "live/batch_reader.h"
+#include "live/early_requests.h"
 #include "live/process_account.h"
 #include "model/steps.h"
 
@@ -55,6 +56,9 @@ void read_batch(std::string_view bytes, std::uint64_t entries) {
   }
   require(read == whole && read <= entries, "it reads the entries that are there, and no more");
   require(unshared <= bytes.size(), "it gives out no more bytes than it was given");
+  EarlyRequests requests;
+  requests.add(bytes, entries);
+  require(requests.keys().size() <= bytes.size() / sizeof(nopspan_member), "each key is one of a member");
 }
 
 // Every entry that arrives is delivered, and the account balances whatever else happens.
