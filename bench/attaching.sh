@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# Runs programs of bench/ while a tracer is attached to them. For bench/collector.sh and bench/compare.sh, which set
+# Runs programs of bench/ while a tracer is attached to them. For bench/collector.sh, bench/steps.sh and
+# bench/compare.sh, which set
 #   scratch  a folder for temporary files
 #   nopspan  the program nopspan that is measured
-#   traces   its bench_traces
-#   seconds  the duration of each sustained rate
-: "${scratch:?}" "${seconds:?}"
+#   traces   its bench_traces, and
+#   seconds  the duration of each sustained rate, both for sustained()
+: "${scratch:?}"
 
 # Functions that start a tracer run in a subshell. When it ends, also by Ctrl-C, it ends what it has started.
 end_jobs() { jobs -p | xargs --no-run-if-empty kill 2>/dev/null || true; }
@@ -34,6 +35,12 @@ wait_for_gate() {
 stop() {
   kill -INT "$tracer"
   wait "$tracer" 2>/dev/null || true
+}
+
+# A lost span costs less, so a figure with losses is marked.
+mark_losses() {
+  grep -q 'none lost' "$scratch/tracer" || echo "(with losses)"
+  tail -1 "$scratch/tracer" >>"$scratch/ledgers"
 }
 
 untraced() { echo | "$@"; }
@@ -67,6 +74,7 @@ by_command() (
   wait_for_gate batch || exit
   go
   stop
+  mark_losses
 )
 # nopspan record to /dev/null, which reads and encodes every span.
 by_collector() (
@@ -77,9 +85,7 @@ by_collector() (
   wait_for_gate batch || exit
   go
   stop
-  # A lost span costs less, so a figure with losses is marked.
-  grep -q 'none lost' "$scratch/tracer" || echo "(with losses)"
-  tail -1 "$scratch/tracer" >>"$scratch/ledgers"
+  mark_losses
 )
 
 # start_lttng compiles the counterpart of bench_traces and starts LTTng's daemon, if both are possible. stop_lttng ends
@@ -123,6 +129,7 @@ stats_of() {
 sustained() (
   trap end_jobs EXIT
   local fields=$1 size=$2 rate=$3
+  : "${seconds:?}"
   shift 3
   begin "${traces:?}" "$fields" "$size" "$((rate * seconds))" 1 1 "$rate"
   # With --json, stderr does not have the ledger, and stdout is what is measured. So it is read from --metrics.

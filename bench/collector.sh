@@ -12,7 +12,7 @@ seconds=${1:-30}
 
 build=build/bench
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_TESTS=OFF -DNOPSPAN_EXAMPLES=OFF -DNOPSPAN_COLLECTOR=ON >/dev/null
-cmake --build "$build" --target nopspan_program bench_traces bench_tail bench_engine_step bench_first -- --quiet >&2
+cmake --build "$build" --target nopspan_program bench_traces bench_tail bench_first -- --quiet >&2
 nopspan=$PWD/$build/nopspan programs=$PWD/$build/bench library=$(realpath "$build/libnopspan.so")
 traces=$programs/bench_traces
 
@@ -41,21 +41,6 @@ row() { # NAME THREADS SPANS COMMAND…
   printf '| %s, %s |' "$name" "$([[ $threads == 1 ]] && echo "1 thread" || echo "$threads threads")"
   local size
   for size in 1 4 16 64; do printf ' %s |' "$("$@" "$size" "$count" "$rounds" "$threads" | paste -sd' ')"; done
-  echo
-}
-
-# step_row MEMBERS: the row of a step.
-step_row() {
-  local program=("$programs/bench_engine_step" "$1" 1000 10) without how
-  without=$(untraced "${program[@]}" none | cut -d' ' -f3)
-  printf '| %s |' "$1"
-  for how in untraced "by_command trace" by_collector by_steps_script; do
-    # shellcheck disable=SC2086  # two words
-    $how "${program[@]}" members | awk -v without="$without" '
-      NR == 1 { printf " %.1f us (%.2f)", $2 / 1000, $3 / without }
-      /^\(/ { printf " %s", $0 }
-      END { printf " |" }'
-  done
   echo
 }
 
@@ -162,16 +147,7 @@ $(tail_rows 2)
 $("$programs/bench_first" handler | first_span "with a handler")
 $(by_collector "$programs/bench_first" | first_span "attached")
 
-## A step of an inference engine
-
-A step is a span \`engine.step\` with a member for each request, and a token for each request. Before each
-step the program walks through 8 MiB of memory, because a forward pass replaces what the caches hold. The
-times contain the flushes. In parentheses: the time of the whole loop as a ratio to the same loop without
-nopspan.
-
-| members | nothing attached | \`nopspan trace\` | \`nopspan record\` | \`engine-steps.bt\` |
-| --- | --- | --- | --- | --- |
-$(for members in 8 64 256 1024; do step_row "$members"; done)
+$(bench/steps.sh)
 
 ## The collector itself
 
