@@ -4,14 +4,23 @@ other processes must not change."""
 
 import contextlib
 import os
+import re
+import subprocess
 
 import harness
 from collector import Collector, CollectorTest
 from harness import Program, program_path
 from hostile import NOBODY, as_user
+from test_record import Record
 from test_trace import Trace
 
 STATIC = program_path("hostile")
+
+
+def most_memory(command):
+    """The largest resident size that a command had, in bytes."""
+    with open(f"/proc/{command.pid}/status", encoding="ascii") as file:
+        return int(re.search(r"VmHWM:\s*(\d+)", file.read())[1]) * 1024
 
 
 class Hostile(CollectorTest):
@@ -78,13 +87,30 @@ class Hostile(CollectorTest):
                 engine.ask("step 5")
                 program.ask("good 3")
                 program.ask("steps 3000")
+                program.ask("endless_step 1000")  # half a million keys, 12 MB
                 engine.ask("step 5")
                 engine.ask("end")
                 trace.wait_while_it_runs(lambda: len(trace.traces(engine.pid)) == 10, "the requests of the engine")
+            self.assertLess(most_memory(trace), 200 << 20)  # the ring buffer is mapped twice
             trace.stop()
         for shown in trace.traces(engine.pid):
             self.assertEqual({linked["name"]: linked["count"] for linked in shown["linked"]},
                              {"engine.step": 10, "llama.gpu": 10})
+
+    def test_a_step_without_end_is_bounded_in_all_commands(self):
+        path = os.path.join(self.temporary_folder(), "steps.rec")
+        with Record(path, "--buffer", "64M") as record:
+            with Program("hostile") as program:
+                program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
+                program.ask("endless_step 1000")
+            self.assertLess(most_memory(record), 300 << 20)
+            record.stop()
+        for command in (["trace", "--memory", "4M"], ["top", "--plain"], ["hist", "--of", "step-tokens"], ["replay"]):
+            with self.subTest(command[0]):
+                done = subprocess.run([harness.NOPSPAN, *command, *(["--from"] if command[0] != "replay" else []), path,
+                                       "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                      timeout=harness.PATIENCE_S, check=True)
+                self.assertNotEqual(done.stdout, "")
 
     def test_lists_of_threads_that_lead_nowhere_are_survived(self):
         for attack in ("list_without_end", "list_to_itself", "wild_list"):

@@ -97,9 +97,29 @@ int unending(int count) {
   return count;
 }
 
+template <class T>
+std::string bytes_of(const T* values, std::size_t count) {
+  return {reinterpret_cast<const char*>(values), count * sizeof(T)};
+}
+
+// Passes an entry with a name, extras and members. `entry` has the other fields.
+int pass_members(nopspan_entry entry, const std::string& name, const std::string& extras,
+                 const std::vector<nopspan_member>& members) {
+  const std::string list = bytes_of(members.data(), members.size());
+  const std::size_t name_at = sizeof(entry) + extras.size(), list_at = name_at + (name.size() + 7) / 8 * 8;
+  entry.fixed_size = sizeof(entry);
+  entry.name = {static_cast<unsigned short>(name_at / 8), static_cast<unsigned short>(name.size())};
+  entry.links = {static_cast<unsigned short>(list_at / 8), static_cast<unsigned short>(list.size())};
+  entry.size = static_cast<unsigned>(list_at + list.size());
+  std::string bytes = bytes_of(&entry, 1) + extras + name;
+  bytes.resize(list_at);
+  return pass_good(1, bytes + list);
+}
+
+constexpr int kMembers = 500;
+
 // Steps with many members, which nothing claims; parts of them that do not fit; and steps that lack what they announce.
 int steps(int count) {
-  constexpr int kMembers = 500;
   std::vector<nopspan_member> members(kMembers);
   for (int i = 0; i < count; ++i) {
     for (nopspan_member& member : members) {
@@ -107,11 +127,9 @@ int steps(int count) {
       member.context_tokens = ~0U;
       member.flags = static_cast<unsigned short>(chance());
     }
-    std::string bytes = entries(1, i % 2 == 0 ? "engine.step" : "hostile.step");
-    nopspan_entry entry;
-    std::memcpy(&entry, bytes.data(), sizeof(entry));
-    const bool is_part = i % 4 == 3;
-    entry.kind = is_part ? NOPSPAN_ENTRY_MEMBERS : NOPSPAN_ENTRY_STEP;
+    nopspan_entry entry{};
+    entry.span_id = entry.root_id = chance();
+    entry.kind = i % 4 == 3 ? NOPSPAN_ENTRY_MEMBERS : NOPSPAN_ENTRY_STEP;
     entry.extras = NOPSPAN_EXTRA_STEP;
     for (char& byte : entry.trace_id) byte = static_cast<char>(chance());
     nopspan_step step{};
@@ -119,17 +137,34 @@ int steps(int count) {
     step.instance = step.number = step.device_ns = ~0UL;
     step.members = i % 3 == 0 ? ~0U : kMembers;
     step.dropped = ~0U;
-    const std::size_t facts = sizeof(entry), at = bytes.size();
-    bytes.insert(facts, reinterpret_cast<const char*>(&step), sizeof(step));
-    entry.name.offset = static_cast<unsigned short>((facts + sizeof(step)) / 8);
-    entry.links = {static_cast<unsigned short>((at + sizeof(step)) / 8),
-                   static_cast<unsigned short>(kMembers * sizeof(nopspan_member))};
-    bytes.append(reinterpret_cast<const char*>(members.data()), kMembers * sizeof(nopspan_member));
-    entry.size = static_cast<unsigned>(bytes.size());
-    std::memcpy(bytes.data(), &entry, sizeof(entry));
-    pass_good(1, bytes);
+    pass_members(entry, i % 2 == 0 ? "engine.step" : "hostile.step", bytes_of(&step, 1), members);
   }
   return count;
+}
+
+// A step without end: it announces 4 billion members, and has this many parts. Each member has a key of its own.
+int endless_step(int parts) {
+  nopspan_entry entry{};
+  entry.span_id = entry.root_id = entry.trace_id[0] = 77;
+  entry.kind = NOPSPAN_ENTRY_STEP;
+  entry.extras = NOPSPAN_EXTRA_STEP;
+  nopspan_step step{};
+  step.members = ~0U;
+  step.prefill_tokens = step.decode_tokens = ~0UL;
+  pass_members(entry, "engine.step", bytes_of(&step, 1), {});
+  entry.kind = NOPSPAN_ENTRY_MEMBERS;
+  entry.extras = NOPSPAN_EXTRA_VALUES;
+  std::vector<nopspan_member> members(kMembers);
+  std::uint64_t before = 0;
+  for (int i = 0; i < parts; ++i) {
+    const std::uint64_t values[] = {0, before};
+    for (nopspan_member& member : members) {
+      member.request = ++before;
+      member.flags = NOPSPAN_MEMBER_OWN_KEY;
+    }
+    pass_members(entry, "engine.step", bytes_of(values, 2), members);
+  }
+  return parts + 1;
 }
 
 int wild_pointers() {
@@ -315,6 +350,7 @@ int main() {
   commands["good"] = [&](std::istringstream& a) { return std::to_string(good(number(a), "hostile.good")); };
   commands["unending"] = [&](std::istringstream& a) { return std::to_string(unending(number(a))); };
   commands["steps"] = [&](std::istringstream& a) { return std::to_string(steps(number(a))); };
+  commands["endless_step"] = [&](std::istringstream& a) { return std::to_string(endless_step(number(a))); };
   commands["wild_pointers"] = [](std::istringstream&) { return std::to_string(wild_pointers()); };
   commands["wrong_sizes"] = [](std::istringstream&) { return std::to_string(wrong_sizes()); };
   commands["garbage"] = [&](std::istringstream& a) { return std::to_string(garbage(number(a))); };
