@@ -41,7 +41,9 @@ class Value {
   /// Null.
   Value() noexcept = default;
   /// A value of one of the types that FieldSetters::set() lists. Integers over 2^63-1 become 2^63-1. Texts are copied.
-  template <class T, std::enable_if_t<detail::kind_of<T>() != detail::ValueKind::none, int> = 0>
+  // The kind is not compared with ValueKind::none: in C++20, gcc 16 then looks for operators of Value, which needs this
+  // constructor.
+  template <class T, std::enable_if_t<static_cast<bool>(detail::kind_of<T>()), int> = 0>
   Value(const T& value) noexcept(std::is_arithmetic_v<T>) {  // NOLINT(*-explicit-*)
     detail::give(value, Target{*this});
   }
