@@ -9,7 +9,6 @@
 """
 
 import functools
-import hashlib
 import os
 import platform
 import queue
@@ -26,18 +25,6 @@ PATIENCE_S = 120
 wait_until = functools.partial(waiting.wait_until, patience_s=PATIENCE_S)
 ENVIRONMENT = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8",
                "DEBIAN_FRONTEND=noninteractive"]
-
-
-def bare(packages):
-    """The tree of this machine's own release with these packages. It is made once and kept."""
-    suite = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    key = hashlib.sha256(" ".join([suite, *sorted(packages)]).encode()).hexdigest()[:12]
-    tree = os.path.join(debian.CACHE, "bare-%s-%s" % (suite, key))
-    if not os.path.exists(tree):
-        os.makedirs(debian.CACHE, exist_ok=True)
-        debian.bootstrap(suite, packages, tree + ".new")
-        os.rename(tree + ".new", tree)
-    return tree
 
 
 class Process:
@@ -102,7 +89,8 @@ class Container:
     def __init__(self, packages, tree):
         subprocess.run(["rm", "-rf", "--one-file-system", tree], check=True)
         os.makedirs(os.path.dirname(tree), exist_ok=True)
-        subprocess.run(["cp", "-a", bare(packages), tree], check=True)
+        suite = platform.freedesktop_os_release()["VERSION_CODENAME"]  # that of this machine
+        subprocess.run(["cp", "-a", debian.bare(suite, packages), tree], check=True)
         shutil.copy("/etc/resolv.conf", os.path.join(tree, "etc", "resolv.conf"))
         self.tree = tree
 

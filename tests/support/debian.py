@@ -2,6 +2,7 @@
 """A Debian in a folder, from the mirror that this machine's apt uses. Needs root and debootstrap."""
 
 import glob
+import hashlib
 import os
 import subprocess
 import sys
@@ -30,3 +31,14 @@ def bootstrap(suite, packages, tree):
     assert done.returncode == 0, "debootstrap failed: " + done.stdout[-2000:]
     for archive in glob.glob(os.path.join(tree, "var/cache/apt/archives/*.deb")):
         os.remove(archive)
+
+
+def bare(suite, packages):
+    """The tree of a suite with these packages. It is made once and kept."""
+    key = hashlib.sha256(" ".join([suite, *sorted(packages)]).encode()).hexdigest()[:12]
+    tree = os.path.join(CACHE, "bare-%s-%s" % (suite, key))
+    if not os.path.exists(tree):
+        os.makedirs(CACHE, exist_ok=True)
+        bootstrap(suite, packages, tree + ".new")
+        os.rename(tree + ".new", tree)
+    return tree
