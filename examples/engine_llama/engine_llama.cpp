@@ -49,7 +49,7 @@ struct Options {
 
 enum Phase { kQueue, kPrefill, kDecode };
 
-// What was done for a request.
+// The work for a request, in tokens; chunks and drafts are numbers of them.
 struct Work {
   Count cached = 0, prefilled = 0, recomputed = 0, chunks = 0, decoded = 0, drafts = 0, drafted = 0, accepted = 0;
 };

@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: Apache-2.0
+"""examples/engine_llama, an engine on libllama: trace, record, top, hist and open must say what the engine's own books
+say.
+
+Runs only with NOPSPAN_LONG=1, because the first run downloads a Debian sid. libllama is not in this Debian. The library
+and the engine are built and run in sid, and the collector attaches to them from outside.
+"""
+
+import collections
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import debian
+import harness
+import tiny_gguf
+from followed import Followed
+from harness import LONG, NOPSPAN, PATIENCE_S, SOURCE, Test, wait_until
+from test_hist import Hist
+from test_open import stopped
+from test_record import Record
+from test_steps import lines, replayed
+
+PACKAGES = ["g++", "cmake", "ninja-build", "pkg-config", "systemtap-sdt-dev", "nlohmann-json3-dev", "libcli11-dev",
+            "libllama-dev"]
+# Folders in the tree of sid.
+SOURCES, BUILT, RUN = "/nopspan/source", "/nopspan/build", "/nopspan/run"
+CONFIGURE = ["cmake", "-S", SOURCES, "-B", BUILT, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DNOPSPAN_USDT=ON",
+             "-DNOPSPAN_ENGINE_LLAMA=ON", "-DCMAKE_UNITY_BUILD=ON"] + ["-DNOPSPAN_%s=OFF" % part for part in
+                                             ("COLLECTOR", "TESTS", "BENCH", "EXAMPLES", "INSTALL")]
+SPEC = 3
+# How many requests run with how many slots. The room in the KV cache is too small for all slots.
+RUNS = {8: 40, 64: 160, 256: 320}
+PROMPT, OUTPUT, CANCEL_EVERY = 64, 48, 6
+OPTIONS = ["--prompt", PROMPT, "--output", OUTPUT, "--spec", SPEC, "--cancel-every", CANCEL_EVERY]
+REQUEST_FACTS = ("prefill_tokens", "recomputed_tokens", "prompt_chunks", "decode_tokens", "preemptions", "drafts",
+                 "drafted_tokens", "accepted_tokens")
+STEP_FACTS = ("batch_size", "prefill_tokens", "decode_tokens", "drafted_tokens", "accepted_tokens")
+
+
+class Sid:
+    """The library and the engine, built in sid."""
+
+    def __init__(self):
+        self.tree = debian.bare("sid", PACKAGES)
+        self.lock = harness.hold_lock(self.tree + ".lock")
+        for folder in (SOURCES, RUN):
+            shutil.rmtree(self.tree + folder, ignore_errors=True)
+        # The files keep their times, so that a second run compiles only what has changed.
+        shutil.copytree(SOURCE, self.tree + SOURCES, ignore=shutil.ignore_patterns("build", ".git"))
+        os.mkdir(self.tree + RUN)
+        for command in (CONFIGURE, ["ninja", "-C", BUILT, "engine_llama"]):
+            done = subprocess.run(self.inside(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                  check=False)
+            assert done.returncode == 0, done.stdout[-4000:]
+        self.library = os.path.realpath(self.tree + BUILT + "/libnopspan.so")
+        self.books = self.tree + RUN + "/books"
+        tiny_gguf.write(self.tree + RUN + "/model.gguf")
+
+    def inside(self, command):
+        return ["chroot", self.tree, "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
+                *map(str, command)]
+
+    def engine(self, *options, model=RUN + "/model.gguf"):
+        return self.inside([BUILT + "/examples/engine_llama/engine_llama", "--model", model, *options])
+
+
+class Books:
+    """The lines of the engine's own books."""
+
+    def __init__(self, path):
+        with open(path, encoding="utf-8") as file:
+            # The last line may not be complete yet.
+            every = [json.loads(line) for line in file if line.endswith("\n")]
+        self.requests = {line["request"]: line for line in every if "request" in line}
+        self.steps = {line["step"]: line for line in every if "step" in line}
+        self.events = collections.defaultdict(list)
+        for line in every:
+            if "event" in line:
+                self.events[line["event"]].append(line)
+
+    def sum(self, fact):
+        return sum(line[fact] for line in self.requests.values())
+
+
+class Trace(Followed):
+    """nopspan trace --json."""
+
+    def __init__(self, library):
+        super().__init__([NOPSPAN, "--json", "trace", "--binary", library])
+
+    def wait_until_up(self):
+        self.wait_until_it_says("^Waiting for requests to end")
+
+    def traces(self):
+        """{number of a request: its trace}. Others on this machine are traced too."""
+        return {span["attributes"]["number"]: trace for trace in map(json.loads, list(self.lines))
+                if trace["type"] == "trace" and trace["processes"][0]["comm"] == "engine_llama"
+                for span in trace["spans"] if span["name"] == "engine.request"}
+
+    def steps(self):
+        return json.loads(self.lines[-1])["traces"]["steps"]
+
+
+class Top(Followed):
+    """nopspan top --json, with a table every tenth of a second."""
+
+    def __init__(self, library):
+        super().__init__([NOPSPAN, "--json", "top", "--binary", library, "--total", "--interval", "100ms"])
+
+    def wait_until_up(self):
+        self.wait_for_line(bool, "a table")
+
+    def last(self):
+        return json.loads(self.lines[-1])
+
+    def facts(self, name):
+        """The row of a span or event: its count, and the sums of its numbers."""
+        row, = [row for row in self.last()["engine_facts"] if (row["name"], row["engine"]) == (name, "llama.cpp")] or \
+               [{"count": 0, "sums": {}}]
+        return row["count"], {key.removeprefix("nopspan."): value for key, value in row["sums"].items()}
+
+
+def attribute(span, key):
+    return span["attributes"]["nopspan." + key]
+
+
+class EngineLlama(Test):
+    @classmethod
+    def setUpClass(cls):
+        cls.sid = Sid()
+
+    def setUp(self):
+        if os.path.exists(self.sid.books):
+            os.remove(self.sid.books)
+        self.recording = os.path.join(self.temporary_folder(), "engine.rec")
+
+    def run_engine(self, *options, **model):
+        done = subprocess.run(self.sid.engine(*options, **model), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, timeout=5 * PATIENCE_S, check=False)
+        return done.returncode, done.stdout
+
+    def check_request(self, line, spans, linked):
+        """One request: its span, its phases, and its steps."""
+        request, = [span for span in spans if span["name"] == "engine.request"]
+        for fact in REQUEST_FACTS + ("accepted_by_position",):
+            self.assertEqual(attribute(request, fact), line[fact], fact)
+        self.assertEqual(request["attributes"]["gen_ai.response.finish_reasons"], [line["finish_reason"]])
+        for kind in ("input", "output", "cached"):
+            self.assertEqual(request["usage"][kind], line[kind + "_tokens"], kind)
+        for fact in ("queue_ns", "prefill_ns", "decode_ns"):
+            self.assertEqual(request["engine_times"][fact], line[fact], fact)
+        self.assertEqual(request["status"], "cancelled" if line["finish_reason"] == "cancelled" else "ok")
+        phases = collections.Counter(span["name"] for span in spans)
+        self.assertEqual(phases["engine.queue"], 1 + line["preemptions"])
+        prefills = [span for span in spans if span["name"] == "engine.prefill"]
+        self.assertEqual(sum(attribute(span, "recomputed_tokens") for span in prefills), line["recomputed_tokens"])
+        self.check_steps_of(line, linked)
+
+    def check_steps_of(self, line, linked):
+        steps = sum((each["count"] for each in linked if each["name"] == "engine.step"))
+        found = {fact: sum(each[fact] for each in linked) for fact in STEP_FACTS[1:]}
+        self.assertEqual(found, {"prefill_tokens": line["prefill_tokens"] + line["recomputed_tokens"],
+                                 "decode_tokens": line["output_tokens"], "drafted_tokens": line["drafted_tokens"],
+                                 "accepted_tokens": line["accepted_tokens"]})
+        self.assertGreaterEqual(steps, line["prompt_chunks"])
+
+    def check_traces(self, trace, books):
+        found = trace.traces()
+        self.assertEqual(set(found), set(books.requests))
+        for number, each in found.items():
+            self.check_request(books.requests[number], each["spans"], each.get("linked", []))
+        steps = trace.steps()
+        self.assertEqual(steps["all"], len(books.steps))
+        self.assertEqual(steps["members"]["joined"], sum(step["batch_size"] for step in books.steps.values()))
+        self.assertEqual((steps["missing"], steps["stray"], steps["dropped"], steps["members"]["late"]), (0, 0, 0, 0))
+        self.assertEqual((steps["requests_before_attach"], steps["requests_not_ended"]), (0, 0))
+
+    def check_top(self, top, books):
+        count, sums = top.facts("engine.request")
+        self.assertEqual(count, len(books.requests))
+        for fact in REQUEST_FACTS:
+            self.assertEqual(sums[fact], books.sum(fact), fact)
+        count, sums = top.facts("engine.step")
+        self.assertEqual(count, len(books.steps))
+        for fact in STEP_FACTS:
+            self.assertEqual(sums[fact], sum(step[fact] for step in books.steps.values()), fact)
+        for event, facts in (("preempted", ["tokens"]), ("evicted", ["tokens"]), ("load", ["bytes"]),
+                             ("prefix_cache", ["queried_tokens", "hit_tokens"])):
+            count, sums = top.facts("engine." + event)
+            self.assertEqual(count, len(books.events[event]), event)
+            for fact in facts if count else ():
+                self.assertEqual(sums[fact], sum(line[fact] for line in books.events[event]), event)
+        self.assertEqual(top.last()["engine_facts_dropped"], 0)
+
+    def check_recording(self, books):
+        entries = lines("replay", self.recording, "--spans")
+        steps = {entry["step"]["number"]: entry for entry in entries if "step" in entry}
+        self.assertEqual({number: tuple(attribute(entry, fact) for fact in STEP_FACTS[:3])
+                          for number, entry in steps.items()},
+                         {number: tuple(step[fact] for fact in STEP_FACTS[:3]) for number, step in books.steps.items()})
+        found = self.hist_of(json.loads(replayed("hist", "--from", self.recording, "--of", "acceptance", "--by", "name")))
+        self.assertEqual(found["engine.request"]["count"],
+                         sum(line["drafted_tokens"] > 0 for line in books.requests.values()))
+
+    @staticmethod
+    def hist_of(document):
+        return {row["name"]: row["histogram"] for row in document["rows"]}
+
+    def check_run(self, slots):
+        """Attached before the engine starts: all numbers are those of the books."""
+        requests = RUNS[slots]
+        ctx = max(slots * (PROMPT + OUTPUT) // 2, 4 * (PROMPT + OUTPUT))
+        with Trace(self.sid.library) as trace, Record(self.recording, "--binary", self.sid.library), \
+                Top(self.sid.library) as top, \
+                Hist("--binary", self.sid.library, "--of", "output-tokens", "--by", "name") as hist:
+            status, said = self.run_engine("--slots", slots, "--requests", requests, "--ctx", ctx, *OPTIONS,
+                                           "--chunk", 4 * slots, "--books", RUN + "/books")
+            self.assertEqual((status, said), (0, ""))
+            trace.wait_while_it_runs(lambda: len(trace.traces()) >= requests, "all requests")
+            top.wait_while_it_runs(lambda: top.facts("engine.request")[0] == requests, "all requests")
+            histogram = self.hist_of(json.loads(hist.stop()))["engine.request"]
+            self.assertEqual((top.stop(), trace.stop()), (0, 0))
+        books = Books(self.sid.books)
+        self.check_traces(trace, books)
+        self.check_top(top, books)
+        self.check_recording(books)
+        tokens = [line["output_tokens"] for line in books.requests.values()]
+        self.assertEqual((histogram["count"], histogram["sum"], histogram["min"], histogram["max"]),
+                         (len(tokens), sum(tokens), min(tokens), max(tokens)))
+        # The run had everything.
+        self.assertGreater(max(step["batch_size"] for step in books.steps.values()), slots // 4)
+        for fact in REQUEST_FACTS + ("cached_tokens",):
+            self.assertGreater(books.sum(fact), 0, fact)
+        self.assertGreater(max(line["prompt_chunks"] for line in books.requests.values()), 1)
+        self.assertTrue(any(line["finish_reason"] == "cancelled" for line in books.requests.values()))
+
+    def test_bad_options_are_refused(self):
+        for options, model, said in ((["--slots", 257], {}, "--slots"), (["--ctx", 10], {}, "--ctx must be at least"),
+                                     (["--books", "/no/such/folder"], {}, "cannot write"),
+                                     ([], {"model": "/no/such/model"}, "/no/such/model"),
+                                     ([], {"model": "/etc/passwd"}, "cannot load the model")):
+            status, output = self.run_engine(*options, **model)
+            self.assertEqual(status, 2, output)
+            self.assertIn(said, output)
+
+    def test_an_attach_in_the_middle_of_long_requests(self):
+        slots, requests, clients = 4, 12, 6
+        engine = subprocess.Popen(self.sid.engine("--slots", slots, "--requests", requests, "--clients", clients,
+                                                  "--output", 1500, "--spec", SPEC, "--books", RUN + "/books"))
+        self.addCleanup(engine.wait)
+        self.addCleanup(engine.kill)
+        wait_until(lambda: os.path.exists(self.sid.books) and len(Books(self.sid.books).steps) > 20, "20 steps")
+        with stopped(engine):
+            before = Books(self.sid.books)
+            self.assertEqual(before.requests, {})
+            trace, top = Trace(self.sid.library), Top(self.sid.library)
+            record = Record(self.recording, "--binary", self.sid.library)
+            for command in (trace, record, top):
+                command.__enter__()
+                self.addCleanup(command.__exit__, None, None, None)
+        top.wait_while_it_runs(lambda: top.facts("engine.step")[0] > 20, "20 more steps")
+        with stopped(engine):
+            found = json.loads(subprocess.run([NOPSPAN, "--json", "open", "--pid", str(engine.pid)], check=True,
+                                              stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S).stdout)
+            ended = set(Books(self.sid.books).requests)
+            self.assertEqual(top.last()["total"]["requests"], len(ended))
+        self.assertEqual(engine.wait(5 * PATIENCE_S), 0)
+        books = Books(self.sid.books)
+        early = set(range(1, clients + 1))
+        if not ended:
+            self.assertEqual(found["processes"][0]["early_request_keys"], list(range(1, slots + 1)))
+        # All that began after the attach is complete.
+        whole = set(books.requests) - early
+        trace.wait_while_it_runs(lambda: len(trace.traces()) >= len(whole), "the later requests")
+        top.wait_while_it_runs(lambda: top.facts("engine.request")[0] == len(whole), "the later requests")
+        self.assertEqual((record.stop(), top.stop(), trace.stop()), (0, 0, 0))
+        self.assertEqual(set(trace.traces()), whole)
+        for number, each in trace.traces().items():
+            self.check_request(books.requests[number], each["spans"], each["linked"])
+        steps = trace.steps()
+        self.assertEqual(steps["requests_before_attach"], clients)
+        # All steps since the attach are there, except the one that ran when it happened.
+        later = {number: step for number, step in books.steps.items() if number > len(before.steps)}
+        count, sums = top.facts("engine.step")
+        self.assertIn(len(later) - count, (0, 1))
+        later = {number: step for number, step in later.items() if number > len(books.steps) - count}
+        for fact in STEP_FACTS:
+            self.assertEqual(sums[fact], sum(step[fact] for step in later.values()), fact)
+        self.assertEqual(steps["all"], count)
+        members = steps["members"]
+        self.assertEqual(members["joined"] + members["unknown"], sums["batch_size"])
+        recorded = [entry["step"]["number"] for entry in lines("replay", self.recording, "--spans") if "step" in entry]
+        self.assertEqual(recorded, sorted(later))
+
+
+for number_of_slots in RUNS:
+    setattr(EngineLlama, "test_with_%d_slots" % number_of_slots,
+            lambda self, slots=number_of_slots: self.check_run(slots))
+
+
+if __name__ == "__main__":
+    if not LONG:
+        print("skipped: a long test; scripts/test.sh --long runs it", file=sys.stderr)
+        sys.exit(77)
+    harness.main("debootstrap", "chroot")
