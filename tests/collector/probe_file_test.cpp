@@ -267,6 +267,7 @@ TEST(ProbeFile, TellsOneNopFromAnother) {
 #endif
 
 TEST(ProbeFile, LeavesOutSitesThatNoKernelWouldTake) {
+  const std::size_t all = Copy().read()->probes().size();
   for (const std::uint64_t wild : {std::uint64_t{0}, std::uint64_t{1} << 40U, UINT64_MAX}) {
     for (const int word : {0, 2}) {
       Copy copy;
@@ -277,7 +278,7 @@ TEST(ProbeFile, LeavesOutSitesThatNoKernelWouldTake) {
       });
       const auto file = copy.read();
       ASSERT_NE(file, nullptr);
-      EXPECT_EQ(file->probes().size(), 10U) << wild << " in word " << word;
+      EXPECT_EQ(file->probes().size(), all - 1) << wild << " in word " << word;
     }
   }
 }

@@ -53,12 +53,12 @@ constexpr char kHistExamples[] =
     "                                                  every 5 s\n"
     "  nopspan hist --of queue --by engine             queue time in inference\n"
     "                                                  servers\n"
-    "  nopspan hist --of step-tokens --by engine       tokens of each engine step; also\n"
-    "                                                  step-prefill, step-decode and\n"
-    "                                                  batch-size\n"
+    "  nopspan hist --of step-tokens --by engine       tokens of each engine step;\n"
+    "                                                  also step-prefill, step-decode\n"
+    "                                                  and batch-size\n"
     "  nopspan hist --of gap                           gaps between tokens; token-gap\n"
-    "                                                  counts each token once, and tpot\n"
-    "                                                  each request once\n"
+    "                                                  counts each token once, and\n"
+    "                                                  tpot each request once\n"
     "  nopspan hist --of acceptance                    share of drafted tokens that\n"
     "                                                  were accepted, in percent\n"
     "  nopspan hist --of lifetime_ns --by nopspan.tier a fact of engine events, see\n"
@@ -188,13 +188,13 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
   auto options = std::make_shared<HistCommandOptions>();
   command->footer(std::string(kHistDescription) + "\n\n" + kHistExamples);
   std::string names;
-  for (const Quantity& quantity : quantities()) names += (names.empty() ? "" : ", ") + std::string(quantity.name);
+  for (const Quantity& quantity : quantities()) names += (names.empty() ? "" : ",") + std::string(quantity.name);
 
   command
       ->add_option("--of", options->of,
-                   "Quantity to measure (default: duration): " + names +
-                       ", a fact of docs/engine.md, or attr:KEY for the number of an attribute")
-      ->type_name("QUANTITY")
+                   "Quantity to measure (default: duration), a fact of docs/engine.md, or attr:KEY for the number of an "
+                   "attribute")
+      ->type_name("{" + names + "}")  // as the completions of shells read it
       ->check(some_text());
   add_grouping_option(*command, options->hist.by);
   add_duration_option(*command, "--interval", options->hist.interval_ns,
