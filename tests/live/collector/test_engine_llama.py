@@ -249,7 +249,7 @@ class EngineLlama(Test):
     def test_an_attach_in_the_middle_of_long_requests(self):
         slots, requests, clients = 4, 12, 6
         engine = subprocess.Popen(self.sid.engine("--slots", slots, "--requests", requests, "--clients", clients,
-                                                  "--output", 1500, "--spec", SPEC, "--books", RUN + "/books"))
+                                                  "--output", 400, "--spec", SPEC, "--books", RUN + "/books"))
         self.addCleanup(engine.wait)
         self.addCleanup(engine.kill)
         wait_until(lambda: os.path.exists(self.sid.books) and len(Books(self.sid.books).steps) > 20, "20 steps")
