@@ -289,18 +289,16 @@ __attribute__((noinline)) EntryWriter write_more(EntryWriter out, const SpanStat
 }
 
 template <class Encode>
-inline void write_encoded(EntryWriter& out, const SpanState& state, const Encode& encode) noexcept {
+inline void write_encoded(EntryWriter& out, const Encode& encode) noexcept {
   nopspan_entry& entry = out.entry();
-  if (state.fields.begin() == state.fields.end() && state.catalogue == nullptr && !has_extra_labels(state.context)) {
-    return;
-  }
   const EncodedAttributes encoded = encode(out.room());
   if (encoded.dropped > 0) entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
   entry.attributes = out.written(encoded.size);
 }
 
 inline void write_attributes(EntryWriter& out, const SpanState& state, bool at_end) noexcept {
-  write_encoded(out, state, [&](unsigned char* room) {
+  if (!may_have_attributes(state)) return;
+  write_encoded(out, [&](unsigned char* room) {
     return encode_attributes(state, at_end, state.is_span ? kSpanAttributesField : kEventAttributesField,
                              captures_content(state.is_span), room);
   });
@@ -593,9 +591,11 @@ void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& 
   entry.text = out.text_once(enclosing_name(event));
   if (has_more(event)) out = write_more(out, event);
   if (point.kind == NOPSPAN_ENTRY_GAUGE) {
-    write_encoded(out, event, [&](unsigned char* room) {
-      return encode_gauge_labels(event, point.label, kEventAttributesField, room);
-    });
+    if (may_have_attributes(event) || !point.label.key.empty()) {
+      write_encoded(out, [&](unsigned char* room) {
+        return encode_gauge_labels(event, point.label, kEventAttributesField, room);
+      });
+    }
   } else {
     write_attributes(out, event, false);
   }

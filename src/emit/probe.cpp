@@ -104,12 +104,9 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
   record.first_token_ns = span.first_token_ns;
 }
 
-// Attaches the attributes that `encode` writes, if there can be any.
+// Attaches the attributes that `encode` writes.
 template <class Encode>
-void attach_encoded(nopspan_span& record, ThreadState* thread, const SpanState& span, const Encode& encode) noexcept {
-  if (span.fields.begin() == span.fields.end() && span.catalogue == nullptr && !has_extra_labels(span.context)) {
-    return;
-  }
+void attach_encoded(nopspan_span& record, ThreadState* thread, const Encode& encode) noexcept {
   if (thread->attribute_bytes == nullptr) {
     thread->attribute_bytes = take_block(kMaxAttributesBytes).bytes;
     if (thread->attribute_bytes == nullptr) {
@@ -125,7 +122,8 @@ void attach_encoded(nopspan_span& record, ThreadState* thread, const SpanState& 
 }
 
 void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanState& span, bool at_end) noexcept {
-  attach_encoded(record, thread, span, [&](unsigned char* out) {
+  if (!may_have_attributes(span)) return;
+  attach_encoded(record, thread, [&](unsigned char* out) {
     return encode_attributes(span, at_end, span.is_span ? kSpanAttributesField : kEventAttributesField,
                              captures_content(span.is_span), out);
   });
@@ -231,8 +229,10 @@ void fire_engine_step(ThreadState* thread, SpanState& span) noexcept {
 void fire_gauge(ThreadState* thread, SpanState& event, const char* engine, const char* name, std::int64_t value,
                 std::int64_t maximum, const GaugeLabel& label) noexcept {
   Record r(thread, event, Probe::gauge);
-  attach_encoded(r.span, thread, event,
-                 [&](unsigned char* out) { return encode_gauge_labels(event, label, kEventAttributesField, out); });
+  if (may_have_attributes(event) || !label.key.empty()) {
+    attach_encoded(r.span, thread,
+                   [&](unsigned char* out) { return encode_gauge_labels(event, label, kEventAttributesField, out); });
+  }
   finish(&r);
   nopspan_site_gauge(engine, name, static_cast<std::uint64_t>(value), r.strings.model,
                      static_cast<std::uint64_t>(maximum), &r.span);

@@ -5,6 +5,8 @@
 #include "fields/field_buffer.h"
 #include "genai/attributes.h"
 #include "genai/genai_mapping.h"
+#include "state/labels.h"
+#include "state/span_state.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +14,10 @@
 
 namespace nopspan::detail {
 
-struct SpanState;
+// False if encode_attributes() would certainly write nothing.
+inline bool may_have_attributes(const SpanState& span) noexcept {
+  return span.fields.size() != 0 || span.catalogue != nullptr || has_extra_labels(span.context);
+}
 
 // Encodes the attributes to `out` (kMaxAttributesBytes). If `at_end`, those of a span's stop or exception, which
 // include those of its start.

@@ -803,6 +803,21 @@ TEST(Batch, HasTheLabelsOfGaugesAndTheFlagOfCounters) {
   is(7, "paused", 9, 0, false);
 }
 
+TEST(Batch, HasTheLabelInTheNameOfAGaugeThatHasNothingElse) {
+  const Traced traced([] {
+    const Span span{"work"};
+    nopspan::gauge("e", "waiting{reason=slots}", 2);
+    nopspan::counter("aborted{why=client}", 17);
+  });
+  ASSERT_THAT(traced.batches, SizeIs(1));
+  const std::vector<Entry>& entries = traced.batches[0].entries;
+  ASSERT_THAT(entries, SizeIs(3));
+  EXPECT_EQ(entries[0].name, "waiting");
+  EXPECT_THAT(entries[0].attributes, AllOf(::testing::HasSubstr("reason"), ::testing::HasSubstr("slots")));
+  EXPECT_EQ(entries[1].name, "aborted");
+  EXPECT_THAT(entries[1].attributes, AllOf(::testing::HasSubstr("why"), ::testing::HasSubstr("client")));
+}
+
 TEST(Batch, HasTheIdsOfTheSpanOfAnEvent) {
   const Traced traced([] {
     const Span outer{"outer"};
