@@ -263,6 +263,10 @@ namespace {
 // Reports an event engine.stats with one gauge, and ends it. `engine` is null if it is the event's label.
 void emit_reading(SpanState* event, const char* engine, Text name, std::int64_t value, std::int64_t maximum,
                   bool is_counter) noexcept {
+  if (maximum < 0) {
+    count(counters.values_clamped);
+    maximum = 0;
+  }
   std::string_view bare = name.view();
   const GaugeLabel label_in_name = split_label(bare);
   char name_text[kMaxNameBytes + 1];

@@ -147,8 +147,8 @@ void note_engine(FieldSink* sink, std::uint64_t& field, std::uint64_t number) no
   sink->has_engine_times = true;
 }
 
-// An impossible time counts as absent.
-void forget_time(FieldSink* sink, std::string_view key) noexcept {
+// An impossible time or count counts as absent.
+void forget_engine(FieldSink* sink, std::string_view key) noexcept {
   sink->begin_numbers();
   EngineTimes& engine = sink->engine;
   const auto forget_it = [&](std::uint64_t& field) {
@@ -159,9 +159,13 @@ void forget_time(FieldSink* sink, std::string_view key) noexcept {
   if (key == "queue_ns") forget_it(engine.queue_ns);
   if (key == "prefill_ns") forget_it(engine.prefill_ns);
   if (key == "decode_ns") forget_it(engine.decode_ns);
+  if (key == "prefill_tokens") forget_it(engine.prefill_tokens);
+  if (key == "decode_tokens") forget_it(engine.decode_tokens);
+  if (key == "preemptions") forget_it(engine.preemptions);
 }
 
 constexpr std::string_view kEngineKeys[] = {"arrival_ns", "queue_ns", "prefill_ns", "decode_ns", "preemptions"};
+constexpr std::string_view kEngineCounts[] = {"prefill_tokens", "decode_tokens"};
 constexpr std::string_view kUsageKeys[] = {"input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"};
 
 template <std::size_t N>
@@ -191,9 +195,12 @@ void forget(FieldSink* sink, std::string_view key) noexcept {
 void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool measurement) noexcept {
   sink->begin_numbers();
   if (value < 0) {
-    if (is_one_of(key, kEngineKeys) || (!measurement && is_one_of(key, kUsageKeys))) count(counters.values_clamped);
+    if (is_one_of(key, kEngineKeys) || is_one_of(key, kEngineCounts) || (key == "batch_size" && is_step(*sink)) ||
+        (!measurement && is_one_of(key, kUsageKeys))) {
+      count(counters.values_clamped);
+    }
     if (!measurement) forget(sink, key);
-    forget_time(sink, key);
+    forget_engine(sink, key);
     return;
   }
   const auto number = static_cast<std::uint64_t>(value);
@@ -262,7 +269,7 @@ void note_real(FieldSink* sink, std::string_view key, double value, bool measure
     note_number(sink, key, static_cast<std::int64_t>(value), measurement);
   } else {
     count(counters.values_clamped);
-    forget_time(sink, key);
+    forget_engine(sink, key);
   }
 }
 

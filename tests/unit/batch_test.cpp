@@ -818,6 +818,18 @@ TEST(Batch, HasTheLabelInTheNameOfAGaugeThatHasNothingElse) {
   EXPECT_THAT(entries[1].attributes, AllOf(::testing::HasSubstr("why"), ::testing::HasSubstr("client")));
 }
 
+TEST(Batch, HasNoMaximumOfAGaugeThatIsNegative) {
+  const Counted clamped(&nopspan::Stats::values_clamped);
+  const Traced traced([] {
+    const Span span{"work"};
+    nopspan::gauge("e", "busy", 3, -1);
+    nopspan::gauge("busy", 3, [](auto& g) { g.maximum(-1); });
+  });
+  ASSERT_THAT(traced.batches, SizeIs(1));
+  for (std::size_t i : {0U, 1U}) EXPECT_THAT(traced.batches[0].entries.at(i).extras, ElementsAre(3U, 0U));
+  EXPECT_EQ(clamped.times(), 2U);
+}
+
 TEST(Batch, HasTheIdsOfTheSpanOfAnEvent) {
   const Traced traced([] {
     const Span outer{"outer"};

@@ -111,6 +111,22 @@ TEST(Step, HasAKindThatFollowsFromItsMembersOrItsTokens) {
   EXPECT_EQ(kind_with(add), StepKind::prefill);
 }
 
+TEST(Step, TakesANegativeCountForAbsentAndCountsIt) {
+  const SpanRecorder recorder("engine.step");
+  const std::vector<Member> members = decoding(2);
+  const Counted clamped(&nopspan::Stats::values_clamped);
+  {
+    const Span step{nopspan::engine::step, [&](auto& m) {
+                      m.members(members.data(), members.size()).batch_size(-1).drafted_tokens(-1);
+                      m.prefill_tokens(7).prefill_tokens(-1).decode_tokens(-1);
+                    }};
+  }
+  EXPECT_EQ(clamped.times(), 4U);
+  EXPECT_EQ(recorder.stop()->step()->batch_size, 2U);
+  EXPECT_EQ(recorder.stop()->step()->prefill_tokens, 0U);
+  EXPECT_EQ(recorder.stop()->step()->decode_tokens, 2U);
+}
+
 TEST(Step, ThatIsCompleteHasMembersToo) {
   const SpanRecorder recorder("engine.step");
   const std::vector<Member> members = decoding(2);
