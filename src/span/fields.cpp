@@ -65,7 +65,7 @@ void note_text(FieldSink* sink, std::string_view key, std::string_view text) noe
     case 6:
       if (key == "engine") set_label(sink, ContextAccess::engine, text);
       if (key == "tenant") set_label(sink, ContextAccess::tenant, text);
-      if (key == "reason" && !sink->is_span) clean(text, sink->retry_reason);
+      if (key == "reason" && (sink->keys & AttributeKey::retry) != 0) clean(text, sink->retry_reason);
       break;
     case 8:
       if (key == "trace_id") sink->gives_id = true;

@@ -830,6 +830,12 @@ TEST(Batch, HasNoMaximumOfAGaugeThatIsNegative) {
   EXPECT_EQ(clamped.times(), 2U);
 }
 
+TEST(Batch, HasTheReasonOfAnEventAsItsAttributeAlone) {
+  const Traced traced([] { engine::preempted([](auto& event) { event.reason("no_blocks"); }); });
+  EXPECT_THAT(traced.only().attributes, ::testing::HasSubstr("no_blocks"));
+  EXPECT_EQ(traced.only().error_type, "");  // it is no error
+}
+
 TEST(Batch, HasTheIdsOfTheSpanOfAnEvent) {
   const Traced traced([] {
     const Span outer{"outer"};
