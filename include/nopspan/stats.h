@@ -57,7 +57,8 @@ struct Stats {
                                      ///< reserves, or without memory; StreamMeters without memory; metadata of
                                      ///< agent::tool_span() that is not a map
   std::uint64_t attributes_dropped;  ///< attributes that did not fit into a probe's record
-  std::uint64_t links_dropped;       ///< links over the limit of Fields::link()
+  std::uint64_t links_dropped;       ///< links over the limit of Fields::link(), and those of a step to spans that are
+                                     ///< not recorded
   std::uint64_t metadata_failures;   ///< exceptions thrown by callables that set fields or count tokens
   std::uint64_t handler_failures;    ///< handlers that threw, and were detached
   std::uint64_t recursion_dropped;   ///< handlers that were not called for an event, because they were running on the

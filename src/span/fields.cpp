@@ -636,6 +636,11 @@ void measure_labelled(FieldSink* sink, Text name, Text key, Text value, std::int
 }
 
 void put_link(FieldSink* sink, ContextRef linked) noexcept {
+  // The context of a span that is not recorded is the thread's. For a step that is its own, and not that of a request.
+  if (is_step(*sink) && ContextAccess::is_current(linked)) {
+    count(counters.links_dropped);
+    return;
+  }
   const Context context = linked.context();
   const InsideLibrary inside;
   if (context.empty() || !sink->takes_fields) return;

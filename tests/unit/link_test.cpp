@@ -118,6 +118,18 @@ TEST(Link, ConnectsOneEngineStepToTheEightRequestsItServes) {
   EXPECT_EQ(ids.size(), 8U);
 }
 
+TEST(Link, OfAStepToASpanThatIsNotRecordedIsDroppedAndCounted) {
+  const AsyncSpan unrecorded{nopspan::engine::request};
+  const SpanRecorder steps("engine.step");
+  const Counted dropped(&nopspan::Stats::links_dropped);
+  {
+    Span step{nopspan::engine::step, [&](auto& m) { m.link(unrecorded); }};
+    step.link(unrecorded);
+  }
+  EXPECT_EQ(dropped.times(), 2U);
+  EXPECT_EQ(steps.stop()->member_count(), 0U);  // not the step itself
+}
+
 TEST(Step, CallsNoMallocForItsMembers) {
   const RaisedGate tracer(RaisedGate::batch);
   const std::vector<nopspan::engine::Member> members(5000);
