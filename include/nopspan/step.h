@@ -39,7 +39,8 @@ struct Member {
 
   /// A member without tokens. `request` is the span engine.request, or a context in it. If that span is not recorded,
   /// for example because the request began before a tracer attached, `own_key` identifies the request instead. It is
-  /// any number that the engine gives to this request alone, and that is the same in all steps.
+  /// any number that the process gives to this request alone, and that is the same in all steps. If the process has
+  /// several engines, they must not use the same keys.
   [[nodiscard]] static Member of(ContextRef request, std::uint64_t own_key) noexcept {
     Member member;
     member.request = request.recorded_id();
@@ -67,7 +68,7 @@ struct Step {
   std::uint64_t number = 0;                ///< of the step, counted by its engine
   std::uint32_t members = 0;               ///< how many members it has
   std::uint32_t members_with_prefill = 0;  ///< how many of them have prefill_tokens; they come first
-  std::uint32_t dropped = 0;               ///< members for which there was no memory
+  std::uint32_t dropped = 0;               ///< members for which there was no memory, or over the limit
   std::uint32_t batch_size = 0;            ///< as the application gave it; otherwise members + dropped
   std::uint64_t prefill_tokens = 0;        ///< as the application gave them; otherwise the sum of the members
   std::uint64_t decode_tokens = 0;         ///< the same
