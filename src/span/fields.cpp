@@ -626,10 +626,12 @@ void measure_counter(FieldSink* sink, Text name, std::int64_t total) noexcept {
 }
 
 void measure_labelled(FieldSink* sink, Text name, Text key, Text value, std::int64_t number) noexcept {
+  char label[kMaxNameBytes + 1];
+  clean(value.view(), label);
   char text[FieldBuffer::kMaxKeyBytes];
   std::size_t size = 0;
   for (const std::string_view part : {name.view(), std::string_view("{"), key.view(), std::string_view("="),
-                                      value.view().substr(0, kMaxNameBytes), std::string_view("}")}) {
+                                      std::string_view(label), std::string_view("}")}) {
     size += part.copy(text + size, sizeof(text) - size);
   }
   measure_int(sink, {text, size}, number);

@@ -467,6 +467,15 @@ TEST(EngineStats, FireAGaugeForEachThatWasSet) {
   EXPECT_EQ(fired.in_all(), 5U);
 }
 
+TEST(EngineStats, CountALabelThatIsTruncated) {
+  const Recorder recorder{"engine.stats"};
+  const Counted truncated(&nopspan::Stats::truncated);
+  engine::stats([](auto& s) { s.waiting(std::string(63, 'r'), 1); });
+  EXPECT_EQ(truncated.times(), 0U);
+  engine::stats([](auto& s) { s.waiting(std::string(64, 'r'), 1); });
+  EXPECT_EQ(truncated.times(), 1U);
+}
+
 TEST(EngineStats, FireNoNegativeGaugeAndCountIt) {
   const RaisedGate tracer(RaisedGate::points);
   const Recorder recorder{"engine.stats"};
