@@ -32,18 +32,20 @@ struct CatalogueSpan {
 };
 
 // False if the name cannot be under a catalogue's prefix (llm., agent., engine., gen_ai., mcp.). Compares only the
-// first two letters, which rules out most other names.
+// first four letters, which rules out nearly all other names.
 inline bool may_be_in_catalogue(std::string_view name) noexcept {
-  if (name.size() < 2) return false;
-  constexpr auto letters = [](const char* two) {
-    return static_cast<unsigned char>(two[0]) | static_cast<unsigned char>(two[1]) << 8;
+  if (name.size() < 4) return false;
+  constexpr auto letters = [](const char* four) {
+    std::uint32_t all = 0;
+    for (unsigned i = 0; i < 4; ++i) all |= static_cast<std::uint32_t>(static_cast<unsigned char>(four[i])) << 8 * i;
+    return all;
   };
   switch (letters(name.data())) {  // a binary search
-    case letters("ll"):
-    case letters("ag"):
-    case letters("en"):
-    case letters("ge"):
-    case letters("mc"):
+    case letters("llm."):
+    case letters("agen"):
+    case letters("engi"):
+    case letters("gen_"):
+    case letters("mcp."):
       return true;
     default:
       return false;

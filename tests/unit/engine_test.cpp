@@ -4,6 +4,7 @@
 #include "fired.h"
 #include "raised_gate.h"
 #include "recorded.h"
+#include "state/catalogue.h"
 
 #include <nopspan/engine.h>
 #include <nopspan/span.h>
@@ -305,6 +306,16 @@ TEST(EngineSpans, MayHaveNamesOfTheApplicationsOwn) {
   { const Span span{"engine.sampler"}; }
   EXPECT_EQ(unknown.times(), 0U);
   EXPECT_EQ(recorder.events().size(), 2U);
+}
+
+TEST(Catalogue, RulesOutMostNamesByTheirFirstLetters) {
+  using nopspan::detail::may_be_in_catalogue;
+  for (const char* name : {"llm.chat", "agent.tool", "engine.step", "gen_ai.plan", "mcp.client"}) {
+    EXPECT_TRUE(may_be_in_catalogue(name)) << name;
+  }
+  for (const char* name : {"", "llm", "get user", "generate", "encode", "mcpx", "llvm.pass"}) {
+    EXPECT_FALSE(may_be_in_catalogue(name)) << name;
+  }
 }
 
 TEST(EngineSpans, OfARequestThatBeganBeforeTheAttachHaveTheLabelsOfTheScope) {
