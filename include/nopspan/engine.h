@@ -366,11 +366,17 @@ class StatsFields : public BuilderOf<StatsFields> {
   StatsFields& kv_cache_total(Text tier, std::int64_t blocks) {
     return labelled("kv_cache_total", "tier", tier, blocks);
   }
-  /// A gauge of your own. Its name may have a label: "lora_slots{device=gpu0}".
-  StatsFields& gauge(Text name, std::int64_t value) { return measure(name, value); }
+  /// A gauge of your own. Its name may have a label: "lora_slots{device=gpu0}". The value is an integer.
+  template <class T>
+  StatsFields& gauge(Text name, const T& value) {
+    static_assert(nopspan::detail::is_reading<T>, "the value of a gauge or counter is an integer");
+    return measure(name, static_cast<std::int64_t>(value));
+  }
   /// A counter of your own; see nopspan::counter().
-  StatsFields& counter(Text name, std::int64_t total) {
-    nopspan::detail::measure_counter(sink(), name, total);
+  template <class T>
+  StatsFields& counter(Text name, const T& total) {
+    static_assert(nopspan::detail::is_reading<T>, "the value of a gauge or counter is an integer");
+    nopspan::detail::measure_counter(sink(), name, static_cast<std::int64_t>(total));
     return *this;
   }
 

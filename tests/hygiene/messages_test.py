@@ -16,7 +16,7 @@ VALUE = "a value is null, a bool, a number, a text, an enum, a std::chrono durat
 WORK = "the work of a span is a callable that takes nothing, or the span"
 REQUIRED = "this event has a required field: pass a callable that sets it"
 # Only the headers that a statement needs, because each is compiled alone.
-HEADERS = {"llm::": "<nopspan/llm.h>", "genai::": "<nopspan/genai_events.h>", "execute": "<nopspan/execute.h>", "gauge": "<nopspan/execute.h>", "event": "<nopspan/event.h>", "chrono::": "<chrono>",
+HEADERS = {"llm::": "<nopspan/llm.h>", "genai::": "<nopspan/genai_events.h>", "execute": "<nopspan/execute.h>", "gauge": "<nopspan/execute.h>", "engine::": "<nopspan/engine.h>", "event": "<nopspan/event.h>", "chrono::": "<chrono>",
            "vector": "<vector>", "detach": "<nopspan/registry.h>", "HasMetadata": "<nopspan/testing_gmock.h>",
            "std::string": "<string>", "inject": "<nopspan/propagation.h>", "extract": "<nopspan/propagation.h>"}
 PROGRAM = """\
@@ -80,6 +80,7 @@ ERRORS = {
     "nopspan::genai::tool_call(span);": REQUIRED,
     "nopspan::genai::retry(span.context());": REQUIRED,
     'nopspan::gauge("pool", "load", 0.73);': "the value of a gauge is an integer",
+    'nopspan::engine::stats([](auto& s) { s.gauge("load", 0.73); });': "the value of a gauge or counter is an integer",
     "nopspan::Span s{nopspan::llm::chat, [](auto& m) { m.temprature(1); }};":
         r"class nopspan::llm::ChatFields.* has no member named .temprature|no member named 'temprature' in 'nopspan::llm::ChatFields'",
     'nopspan::Span s{"a", [](auto& m) { m.provider("p"); }};':
