@@ -76,7 +76,7 @@ class MessageFields : public BuilderOf<Self> {
     return this->set("mcp.method.name", name);
   }
   /// The tool, if the method is for one.
-  Self& tool_name(Text name) { return this->set("tool_name", name); }
+  Self& tool_name(Text name) { return this->set("gen_ai.tool.name", name); }
   /// The prompt, if the method is for one.
   Self& prompt_name(Text name) { return this->set("gen_ai.prompt.name", name); }
   /// The resource, if the method is for one.

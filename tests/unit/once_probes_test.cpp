@@ -12,6 +12,7 @@
 #include <nopspan/execute.h>
 #include <nopspan/genai_events.h>
 #include <nopspan/llm.h>
+#include <nopspan/mcp.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
 #include <nopspan/value.h>
@@ -26,6 +27,23 @@
 namespace {
 
 namespace llm = nopspan::llm;
+
+TEST(McpMessage, FiresNoToolCall) {
+  const RaisedGate tracer(RaisedGate::points);
+  const Fired fired;
+  {
+    const Span tool{llm::tool, [](auto& m) { m.tool_name("weather"); }};
+    {
+      const Span message{nopspan::mcp::client, [](auto& m) { m.method("tools/call").tool_name("weather"); }};
+    }
+    EXPECT_EQ(fired[Probe::tool_call], 0U);
+    {
+      const Span message{nopspan::mcp::server, [](auto& m) { m.method("tools/call").tool_name("weather"); }};
+    }
+    EXPECT_EQ(fired[Probe::tool_call], 0U);
+  }
+  EXPECT_EQ(fired[Probe::tool_call], 1U);
+}
 
 TEST(Probes, OfASpanFireOncePerStartAndEnd) {
   const RaisedGate tracer(RaisedGate::spans);
