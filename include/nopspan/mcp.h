@@ -51,12 +51,14 @@ namespace detail {
 // An integer in decimal digits.
 class Digits {
  public:
-  explicit Digits(std::int64_t number) noexcept {
-    std::uint64_t rest = number < 0 ? 0 - static_cast<std::uint64_t>(number) : static_cast<std::uint64_t>(number);
+  explicit Digits(std::uint64_t number) noexcept {
     do {
-      text_[--first_] = static_cast<char>('0' + rest % 10);
-      rest /= 10;
-    } while (rest != 0);
+      text_[--first_] = static_cast<char>('0' + number % 10);
+      number /= 10;
+    } while (number != 0);
+  }
+  explicit Digits(std::int64_t number) noexcept
+      : Digits(number < 0 ? 0 - static_cast<std::uint64_t>(number) : static_cast<std::uint64_t>(number)) {
     if (number < 0) text_[--first_] = '-';
   }
   [[nodiscard]] Text text() const noexcept { return {text_ + first_, sizeof(text_) - first_}; }
@@ -86,7 +88,8 @@ class MessageFields : public BuilderOf<Self> {
   /// The same, for an `id` that is a number.
   template <class T, std::enable_if_t<std::is_integral_v<T>, int> = 0>
   Self& rpc_id(T id) {
-    return rpc_id(Digits(static_cast<std::int64_t>(id)).text());
+    using Number = std::conditional_t<std::is_signed_v<T>, std::int64_t, std::uint64_t>;
+    return rpc_id(Digits(static_cast<Number>(id)).text());
   }
   /// The `code` of a JSON-RPC error. The span's status is then error, unless the program sets a status, or the span is
   /// a server's and the code is not -32603 or one from -32099 to -32000, because the client made that mistake.

@@ -110,6 +110,17 @@ TEST(Mcp, DigitsAreThoseOfTheWholeRange) {
   }
 }
 
+TEST(Mcp, IdOfARequestMayBeAnyInteger) {
+  const auto id_with = [](auto id) {
+    const auto stop = stop_of_message(mcp::client, [&](auto& m) { m.method("ping").rpc_id(id); });
+    return std::string(stop->attributes().find("jsonrpc.request.id").as_string());
+  };
+  EXPECT_EQ(id_with(UINT64_MAX), "18446744073709551615");
+  EXPECT_EQ(id_with(INT64_MIN), "-9223372036854775808");
+  EXPECT_EQ(id_with(-1), "-1");
+  EXPECT_EQ(id_with(7U), "7");
+}
+
 TEST(McpContext, TravelsInMeta) {
   const Context sent = Context::from_traceparent(kTraceparent, "congo=1");
   json params = {{"name", "weather"}, {"_meta", {{"progressToken", 3}}}};
