@@ -333,7 +333,7 @@ void BatchEngine::report() {
         .running(number(occupied_))
         .waiting(number(waiting))
         .kv_cache_used(number(cached))
-        .kv_cache_total(number(slots_.size() * options_.context_tokens));
+        .kv_cache_total(number(options_.kv_tokens != 0 ? options_.kv_tokens : slots_.size() * options_.context_tokens));
   });
 }
 
