@@ -22,7 +22,9 @@
 
 namespace nopspan::engine {
 
-/// What a step did for one request. It has the layout of struct nopspan_member (nopspan/probes.h).
+/// What a step did for one request. It has the layout of struct nopspan_member (nopspan/probes.h). A number over 65,535
+/// does not fit into some of the fields. Then set 65,535, and give the step the sum, for example by decode_tokens() of
+/// StepFields.
 struct Member {
   std::uint64_t request = 0;          ///< the span id of the request, or a key; see `flags` and of()
   std::uint32_t prefill_tokens = 0;   ///< tokens of the prompt that the step processed
