@@ -92,7 +92,7 @@ class MessageFields : public BuilderOf<Self> {
     return rpc_id(Digits(static_cast<Number>(id)).text());
   }
   /// The `code` of a JSON-RPC error. The span's status is then error, unless the program sets a status, or the span is
-  /// a server's and the code is not -32603 or one from -32099 to -32000, because the client made that mistake.
+  /// a server's and the code is -32700, -32600, -32601, -32602 or -32002, because the client made that mistake.
   Self& error_code(std::int64_t code) { return this->set("rpc.response.status_code", Digits(code).text()); }
   /// The MCP session.
   Self& session_id(Text id) { return this->set("mcp.session.id", id); }

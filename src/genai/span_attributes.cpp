@@ -11,6 +11,7 @@
 #include "state/span_state.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -296,7 +297,9 @@ std::string_view rpc_failure(const SpanState& span) noexcept {
   if (span.catalogue->name != "mcp.server") return text;
   long code = 0;
   std::from_chars(text.data(), text.data() + text.size(), code);
-  return code == -32603 || (code >= -32099 && code <= -32000) ? text : std::string_view();
+  // Parse error, invalid request, unknown method, invalid params, resource not found.
+  constexpr std::array kOfClient = {-32700L, -32600L, -32601L, -32602L, -32002L};
+  return std::find(kOfClient.begin(), kOfClient.end(), code) == kOfClient.end() ? text : std::string_view();
 }
 
 // Writes the extra labels in the span's context, except those that the span has as a field.

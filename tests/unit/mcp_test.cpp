@@ -82,17 +82,18 @@ TEST(Mcp, ErrorCodeFailsTheClient) {
   }
 }
 
-TEST(Mcp, ErrorCodeFailsTheServerOnlyIfItIsTheServersFault) {
+TEST(Mcp, ErrorCodeFailsTheServerUnlessItIsTheClientsFault) {
   const auto status_of = [](std::int64_t code) {
     const auto stop = stop_of_message(mcp::server, [&](auto& m) { m.method("ping").error_code(code); });
     EXPECT_EQ(stop->attributes().find("rpc.response.status_code").as_string(), std::to_string(code));
     EXPECT_EQ(stop->attributes().find("error.type").exists(), stop->status() == Status::error);
     return stop->status();
   };
-  for (const std::int64_t code : {-32603, -32099, -32050, -32000}) EXPECT_EQ(status_of(code), Status::error) << code;
-  for (const std::int64_t code : {-32602, -32601, -32700, -32100, -31999, 0, 1}) {
-    EXPECT_EQ(status_of(code), Status::ok) << code;
+  for (const std::int64_t code : {-32603, -32099, -32003, -32001, -32000, -32100, -31999, 0, 1}) {
+    EXPECT_EQ(status_of(code), Status::error) << code;
   }
+  for (const std::int64_t code : {-32700, -32600, -32601, -32602, -32002})
+    EXPECT_EQ(status_of(code), Status::ok) << code;
 }
 
 TEST(Mcp, ErrorCodeIsLessThanWhatTheApplicationSays) {
