@@ -336,6 +336,24 @@ TEST_F(HistFeedTest, CountsMalformedListsOfGapsAndNothingInThem) {
   EXPECT_NE(ledger_text(table).find("20 spans had a malformed list of gaps"), std::string::npos);
 }
 
+TEST_F(HistFeedTest, CountsStepsThatAcceptedNoDraft) {
+  nopspan_step facts{};
+  Entry step = invented("engine.step", "");
+  step.step = &facts;
+  HistFeed shares(source_, options_of("acceptance"), {}), tokens(source_, options_of("accepted_tokens"), {});
+  for (const auto& [drafted, accepted] : {std::pair(0U, 0U), std::pair(4U, 0U), std::pair(4U, 2U)}) {
+    facts.drafted_tokens = drafted;
+    facts.accepted_tokens = accepted;
+    shares.on_entry(step);
+    tokens.on_entry(step);
+  }
+  const LogLinear& percents = shares.table().rows.begin()->second.times;
+  EXPECT_EQ(percents.count(), 2U);
+  EXPECT_EQ(percents.minimum(), 0U);
+  EXPECT_EQ(percents.maximum(), 50U);
+  EXPECT_EQ(tokens.table().rows.begin()->second.times.count(), 2U);
+}
+
 TEST_F(HistFeedTest, PublishesEverythingAfterEachInterval) {
   std::vector<std::uint64_t> counts;
   HistOptions options = options_of("duration");

@@ -29,11 +29,11 @@ const char* unit_of(std::string_view key) {
 bool number_of_attribute(const Entry& entry, std::string_view key, std::uint64_t& number) {
   if (entry.kind != Kind::span && entry.kind != Kind::event) return false;
   if (entry.step != nullptr && is_step_fact(key)) {
-    number = 0;
+    bool is_known = false;
     for_each_step_fact(*entry.step, [&](std::string_view fact, std::uint64_t value) {
-      if (fact == key) number = value;
+      if (fact == key) number = value, is_known = true;
     });
-    return number != 0;
+    return is_known;
   }
   bool is_found = false, is_number = false;
   for_each_key_value(entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes,

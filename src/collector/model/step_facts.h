@@ -28,12 +28,14 @@ inline bool is_step_fact(std::string_view key) {
          std::any_of(std::begin(kStepFacts), std::end(kStepFacts), [&](const auto& fact) { return fact.first == key; });
 }
 
-// Calls `each(key, value)` for the facts that are not 0, which may mean that they are unknown.
+// Calls `each(key, value)` for the facts that are not 0, which may mean that they are unknown. If a step verified
+// drafts, it is known that it accepted none.
 template <class Each>
 void for_each_step_fact(const nopspan_step& step, const Each& each) {
   if (step.batch_size != 0) each(std::string_view("nopspan.batch_size"), std::uint64_t{step.batch_size});
   for (const auto& [key, field] : kStepFacts) {
-    if (step.*field != 0) each(key, std::uint64_t{step.*field});
+    const bool is_known = step.*field != 0 || (field == &nopspan_step::accepted_tokens && step.drafted_tokens != 0);
+    if (is_known) each(key, std::uint64_t{step.*field});
   }
 }
 
