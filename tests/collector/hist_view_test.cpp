@@ -55,6 +55,19 @@ TEST(HistView, ShowsNumbersWithoutAUnitOfTime) {
   EXPECT_THAT(text, HasSubstr("p50 1024  p90 3000  p99 3000  min 1024  max 3000  mean 2012"));
 }
 
+TEST(HistView, ShowsPercentsAndKeysOfAttributes) {
+  HistTable table = table_of("engine.step", {50, 50});
+  table.of = find_quantity("acceptance");
+  std::string text = to_text(table, ascii(44));
+  EXPECT_THAT(text, HasSubstr("Share of the drafted tokens"));
+  EXPECT_THAT(text, HasSubstr("p50 50 %  p90 50 %  p99 50 %  min 50 %  max 50 %  mean 50 %"));
+  EXPECT_THAT(bars_in(text).front(), HasSubstr("48 %  2 #"));
+  table.of = find_quantity("tokens");
+  text = to_text(table, ascii(44));
+  EXPECT_THAT(text, testing::StartsWith("nopspan.tokens of spans and events, by name"));
+  EXPECT_THAT(text, HasSubstr("p50 50  p90 50"));
+}
+
 TEST(HistView, ShowsManyOctavesWhole) {
   const auto bars = bars_in(to_text(table_of("llm.chat", {1, 1'000'000}), ascii()));
   ASSERT_EQ(bars.size(), 20U);

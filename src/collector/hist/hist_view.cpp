@@ -83,7 +83,8 @@ std::string title_of(const HistTable& table, const HistTable::Key& key) {
 }
 
 std::string value_text(std::uint64_t value, const Quantity& of) {
-  return of.is_time() ? duration_text(value) : std::to_string(value);
+  if (of.is_time()) return duration_text(value);
+  return std::to_string(value) + (std::string_view(of.unit) == "percent" ? " %" : "");
 }
 
 void append_row(std::string& text, const std::string& title, const HistRow& row, const Quantity& of,
@@ -141,7 +142,9 @@ std::string to_text(const HistTable& table, const HistStyle& style) {
   }
   if (table.hosts.size() > 1) text += ", on " + std::to_string(table.hosts.size()) + " hosts";
   text += "; each line starts with its lower bound\n";
-  text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+  // The key of an attribute is shown as it is.
+  if (table.of->in != Quantity::In::attribute)
+    text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
 
   const auto rows = table.sorted();
   if (rows.empty() && table.other.times.count() == 0)
