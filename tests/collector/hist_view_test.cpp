@@ -68,6 +68,15 @@ TEST(HistView, ShowsPercentsAndKeysOfAttributes) {
   EXPECT_THAT(text, HasSubstr("p50 50  p90 50"));
 }
 
+TEST(HistView, HasOneBarForEachSmallNumber) {
+  HistTable table = table_of("engine.request", {0, 1, 3});
+  table.of = find_quantity("preemptions");
+  EXPECT_EQ(bars_in(to_text(table, ascii(44))),
+            (std::vector<std::string>{"         0  1 ##############################",
+                                      "         1  1 ##############################", "         2  0",
+                                      "         3  1 ##############################"}));
+}
+
 TEST(HistView, ShowsManyOctavesWhole) {
   const auto bars = bars_in(to_text(table_of("llm.chat", {1, 1'000'000}), ascii()));
   ASSERT_EQ(bars.size(), 20U);

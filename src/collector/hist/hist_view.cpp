@@ -109,6 +109,8 @@ void append_row(std::string& text, const std::string& title, const HistRow& row,
   const std::size_t before = 2 + bound_width + 2 + number_width + 1;
   const std::size_t width = style.width > before + 10 ? style.width - before : 10;
   for (unsigned bar = bars.first; bar <= bars.last; bar += bars.step) {
+    // No whole number is between 0 and 1, nor in the upper half of the octave from 1 on.
+    if (bars.step == 1 && (bar == 1 || bar == 3)) continue;
     const auto found = bars.counts.find(bar);
     const std::uint64_t count = found == bars.counts.end() ? 0 : found->second;
     std::string line = "  " + padded_left(value_text(lower_bound_of(bar), of), bound_width) + "  " +
