@@ -146,7 +146,8 @@ int run(const OutputOptions& common, HistCommandOptions& options) {
   hist.of = find_quantity(options.of);
   if (hist.of == nullptr) {
     throw Failure("--of " + printable(options.of, 60) +
-                      ": there is no such quantity; for an attribute use attr:" + printable(options.of, 60),
+                      ": there is no such quantity; nopspan hist --help lists them. For the number of an attribute use "
+                      "attr:KEY with its whole key, such as attr:nopspan.tokens",
                   Failure::kUsageError);
   }
   hist.filter = options.source.filter;

@@ -108,13 +108,16 @@ const std::vector<std::string_view>& engine_facts() {
                                                     "admission_ns",
                                                     "batch_size",
                                                     "blocks",
+                                                    "budget_tokens",
                                                     "bytes",
                                                     "cached_device_tokens",
                                                     "cached_external_tokens",
                                                     "cached_host_tokens",
+                                                    "cached_tokens",
                                                     "chunk",
                                                     "chunks",
                                                     "decode_tokens",
+                                                    "device_ns",
                                                     "drafted_tokens",
                                                     "drafts",
                                                     "external_hit_tokens",
@@ -123,6 +126,7 @@ const std::vector<std::string_view>& engine_facts() {
                                                     "gap_p50_ns",
                                                     "gap_p99_ns",
                                                     "hit_tokens",
+                                                    "host_ns",
                                                     "idle_ns",
                                                     "lifetime_ns",
                                                     "max_tokens",
@@ -172,6 +176,7 @@ const Quantity* find_quantity(std::string_view name) {
   const auto& facts = engine_facts();
   if (std::find(facts.begin(), facts.end(), name) == facts.end()) return nullptr;
   if (name == "max_tokens") return quantity_of_attribute(name, "gen_ai.request.max_tokens");
+  if (name == "cached_tokens") return quantity_of_attribute(name, "gen_ai.usage.cache_read.input_tokens");
   if (name == "n") return quantity_of_attribute(name, "gen_ai.request.choice.count");
   return quantity_of_attribute(name, "nopspan." + std::string(name));
 }
