@@ -116,7 +116,8 @@ TEST(GaugeBoard, HasTheIncreaseOfCountersAlsoAcrossARestart) {
   const auto add = [&](std::int64_t value, std::uint64_t second) {
     Entry entry = gauge("e", "aborted", value);
     entry.flags = NOPSPAN_FLAG_COUNTER;
-    board.add(entry, second * kSecond);
+    entry.start_unix_ns = second * kSecond;
+    board.add(entry, 100 * kSecond);  // a recording is read within a moment
     return board.readings()[0];
   };
   EXPECT_EQ(add(1000, 1).increase, 0U);
@@ -132,11 +133,30 @@ TEST(GaugeBoard, HasTheIncreaseOfCountersAlsoAcrossARestart) {
   EXPECT_DOUBLE_EQ(add(60, 60).per_second(), 1);  // what was long ago does not count
 }
 
+TEST(GaugeBoard, IgnoresAValueThatArrivesLate) {
+  GaugeBoard board;
+  const auto add = [&](std::int64_t value, std::uint64_t second) {
+    Entry entry = gauge("e", "aborted", value);
+    entry.flags = NOPSPAN_FLAG_COUNTER;
+    entry.start_unix_ns = second * kSecond;
+    board.add(entry, 100 * kSecond);
+    return board.readings()[0];
+  };
+  add(1000, 50);
+  add(1020, 52);
+  const GaugeReading late = add(1010, 51);
+  EXPECT_EQ(late.value, 1020);
+  EXPECT_EQ(late.restarts, 0U);
+  EXPECT_EQ(late.increase, 20U);
+  EXPECT_EQ(add(1030, 20).value, 1030) << "the clock was set back";
+}
+
 TEST(GaugeBoard, DoesNotBelieveACounter) {
   GaugeBoard board;
   const auto add = [&](std::int64_t value, std::uint64_t now) {
     Entry entry = gauge("e", "aborted", value);
     entry.flags = NOPSPAN_FLAG_COUNTER;
+    entry.start_unix_ns = now * 20 * kSecond;
     board.add(entry, now);
     return board.readings()[0];
   };

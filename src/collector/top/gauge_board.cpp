@@ -21,6 +21,8 @@ constexpr std::uint64_t kOld = 60'000'000'000;
 
 constexpr std::size_t kMostLabels = 16;
 constexpr std::uint64_t kRateTime = 5 * kSecond;
+// A value that is older than the last one by less than this was delivered late. Otherwise the clock was set back.
+constexpr std::uint64_t kMostLate = 10 * kSecond;
 
 std::string cut(std::string_view text) { return std::string(text.substr(0, kMostBytes)); }
 
@@ -46,6 +48,9 @@ double GaugeReading::per_second() const {
 }
 
 void GaugeReading::set(const Entry& gauge, std::uint64_t now_unix_ns) {
+  // The values of two threads may arrive in another order than they were reported in.
+  const std::uint64_t at_unix_ns = gauge.start_unix_ns;
+  if (at_unix_ns < last.unix_ns && last.unix_ns - at_unix_ns < kMostLate) return;
   const bool is_first = reported_unix_ns == 0;
   const bool was_counter = is_counter;
   is_counter = (gauge.flags & NOPSPAN_FLAG_COUNTER) != 0 && gauge.value >= 0;
@@ -55,12 +60,12 @@ void GaugeReading::set(const Entry& gauge, std::uint64_t now_unix_ns) {
     const auto more = static_cast<std::uint64_t>(has_restarted ? gauge.value : gauge.value - value);
     increase = more > std::numeric_limits<std::uint64_t>::max() - increase ? more : increase + more;
   }
-  if (is_first || now_unix_ns < newer.unix_ns || increase < older.increase) {
-    older = newer = {increase, now_unix_ns};
-  } else if (now_unix_ns - newer.unix_ns >= kRateTime) {
-    older = std::exchange(newer, {increase, now_unix_ns});
+  if (is_first || at_unix_ns < newer.unix_ns || increase < older.increase) {
+    older = newer = {increase, at_unix_ns};
+  } else if (at_unix_ns - newer.unix_ns >= kRateTime) {
+    older = std::exchange(newer, {increase, at_unix_ns});
   }
-  last = {increase, now_unix_ns};
+  last = {increase, at_unix_ns};
   value = gauge.value;
   maximum = gauge.number;
   reported_unix_ns = now_unix_ns;
