@@ -269,6 +269,8 @@ class Span : public SpanSetters<Span> {
 ///   one, it starts a new request. Give its children span.context().
 /// - To forward the trace to another process, use span.context_or(parent), because a span that is not recorded has no
 ///   known context. Where it is given as a parent, it stands for the thread's current context then.
+/// - Spans inside it that begin later, such as the phases of an engine's request, get span.context(), and not
+///   context_or(parent): see there.
 /// - It may end on any thread, by end(), fail(), cancel() or caught(). The first call ends it, and later calls do
 ///   nothing.
 /// - If it is destroyed or assigned to before that, it ends as cancelled, and is counted (stats().abandoned).
@@ -361,6 +363,9 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
   [[nodiscard]] Context context() const noexcept { return detail::async_context(state_); }
   /// The same as context(). If the span is not recorded or has ended, the result is `parent`. Forward this context to
   /// other processes and coroutines, so that a trace from outside is not lost in a process that records nothing.
+  /// Do not give it to spans inside this one that begin later. If this span is not recorded, because it began before a
+  /// tracer attached, they would be children of `parent`, and if `parent` is empty, requests of their own that are
+  /// counted as such. Children of context() are orphans instead, which readers know as parts of an early request.
   [[nodiscard]] Context context_or(ContextRef parent) const noexcept {
     return state_ != nullptr ? detail::async_context(state_) : parent.context();
   }
