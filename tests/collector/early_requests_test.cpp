@@ -34,6 +34,27 @@ TEST(EarlyRequests, AreThoseOfTheLastStepWithItsParts) {
   EXPECT_THAT(requests.keys(), ElementsAre(2, 3, 5));
 }
 
+TEST(EarlyRequests, OfAStepThatIsLargerThanTheBufferAreThoseOfItsLastParts) {
+  // The library has flushed the step and its first part, and has written the others after that.
+  BatchBuilder tail;
+  tail.part(1, with_keys({5, 6}), 4).part(1, with_keys({7}), 6);
+  EarlyRequests requests;
+  requests.add(tail.bytes(), tail.count());
+  EXPECT_THAT(requests.keys(), ElementsAre(5, 6, 7));
+  EXPECT_EQ(requests.unread(), 4U);
+
+  // The next step is in the same buffer, and has not been written completely.
+  BatchBuilder next;
+  next.part(1, with_keys({5, 6}), 4)
+      .part(1, with_keys({7}), 6)
+      .step(2, with_keys({7, 8}), 5)
+      .part(2, with_keys({9}), 2);
+  EarlyRequests later;
+  later.add(next.bytes(), next.count());
+  EXPECT_THAT(later.keys(), ElementsAre(7, 8, 9));
+  EXPECT_EQ(later.unread(), 2U);
+}
+
 TEST(EarlyRequests, OfManyStepsAreAllThere) {
   EarlyRequests requests;
   for (unsigned long id = 1; id <= 200; ++id) {
@@ -45,6 +66,7 @@ TEST(EarlyRequests, OfManyStepsAreAllThere) {
     requests.add(batch.bytes(), batch.count());
   }
   EXPECT_EQ(requests.keys().size(), 500U) << "only those of the last step count";
+  EXPECT_EQ(requests.unread(), 0U);
 }
 
 TEST(EarlyRequests, OfAnyBytesAreBounded) {
@@ -60,6 +82,7 @@ TEST(EarlyRequests, OfAnyBytesAreBounded) {
     requests.add(bytes, batch.count());
   }
   EXPECT_LE(requests.keys().size(), 65'536U);
+  EXPECT_GT(requests.unread(), 0U);
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Not;
 using testing::SizeIs;
 
 constexpr std::uint64_t kMs = 1'000'000;
@@ -82,6 +83,26 @@ TEST(OpenList, HasRequestsOfWhichOnlyAKeyIsKnown) {
   EXPECT_THAT(text, HasSubstr("chat_server[11]"));
   EXPECT_EQ(to_json(processes[1])["early_request_keys"], nlohmann::ordered_json({7, 9}));
   EXPECT_FALSE(to_json(processes[0]).contains("early_request_keys"));
+}
+
+TEST(OpenList, TellsHowManyRequestsOfLargeStepsMayBeMissing) {
+  auto processes = two_processes();
+  EXPECT_THAT(known_text(processes), Not(HasSubstr("before the attach")));
+  processes[1].early_unread = 3072;
+  EXPECT_THAT(known_text(processes), HasSubstr("up to 3072 requests that began before the attach were not read"));
+  EXPECT_EQ(to_json(processes[1])["early_requests_unread"], 3072);
+  EXPECT_FALSE(to_json(processes[0]).contains("early_requests_unread"));
+}
+
+TEST(OpenList, MarksSpansThatMayBePartOfAnEarlierRequest) {
+  OpenSpan phase = open_span_of("engine.decode", 1, 0, 40 * kMs);
+  phase.flags = NOPSPAN_FLAG_ORPHAN;
+  const auto processes = two_processes();
+  const auto requests = open_requests({phase, open_span_of("inside", 2, 1, 30 * kMs)}, processes);
+  EXPECT_THAT(open_text(requests, processes), HasSubstr("may be part of an earlier request > engine.decode > inside"));
+  const auto json = to_json(requests[0], processes);
+  EXPECT_EQ(json["spans"][0]["root"], "orphan");
+  EXPECT_FALSE(json["spans"][1].contains("root"));
 }
 
 TEST(OpenRequests, AreNotStepsOfAnEngine) {

@@ -84,7 +84,7 @@ std::string why_no_spans(int error) {
 class OpenReading {
  public:
   void add(const ProcessPointer& process, std::uint32_t user, const std::string& library, int error, OpenSpans& open,
-           std::vector<std::uint64_t> early = {}) {
+           const EarlyRequests& early = {}) {
     if (error == ESRCH) return;
     if (error != 0) {
       now_.skipped.push_back({process->pid, library, why_no_spans(error)});
@@ -93,7 +93,8 @@ class OpenReading {
     OpenProcess copy;
     copy.process = process;
     copy.library = library;
-    copy.early = std::move(early);
+    copy.early = early.keys();
+    copy.early_unread = early.unread();
     limit_.apply(user, open);
     add_open_spans(open, now_.processes.size(), copy, spans_);
     now_.processes.push_back(std::move(copy));
@@ -174,7 +175,7 @@ OpenNow read_host(Host& host, const OpenOptions& options) {
       if (error == 0 && open.is_raised && options.filter.wants_early()) {
         early.read({copy.process->pid, copy.process->start_ticks}, copy.gate_address);
       }
-      reading.add(copy.process, copy.user, copy.path, error, open, early.keys());
+      reading.add(copy.process, copy.user, copy.path, error, open, early);
       of_user += ListClock::now() - began;
     }
     copies = std::move(waiting);
@@ -211,7 +212,7 @@ bool is_whole(const OpenNow& now) {
 // Whether all requests of the processes that were read are known.
 bool knows_all(const OpenNow& now) {
   return std::all_of(now.processes.begin(), now.processes.end(), [](const OpenProcess& process) {
-    return process.known == OpenProcess::Known::always && process.unread == 0;
+    return process.known == OpenProcess::Known::always && process.unread == 0 && process.early_unread == 0;
   });
 }
 
@@ -417,6 +418,9 @@ constexpr char kOpenExplained[] =
     "\n"
     "A row with a key is a request that began before the attach. The key is the\n"
     "number that its engine gave it, and reports with the steps that it is in.\n"
+    "Spans of such a request that began after the attach, for example its next\n"
+    "phase, do not have the key. They have a row of their own, with the words may be\n"
+    "part of an earlier request. So the same request may be in two rows.\n"
     "\n"
     "Other requests are listed if their spans were recorded when they began: because\n"
     "a tracer or a handler was attached, or because of NOPSPAN_KEEP_OPEN=1. For\n"

@@ -32,6 +32,8 @@ std::string path_text(const OpenRequest& request, std::size_t place, const std::
   std::string text;
   if (const std::size_t hidden = request.spans[path.front()].depth; hidden > 0)
     text = "… " + std::to_string(hidden) + " more";
+  else if (request.spans[path.front()].is_orphan())
+    text = "may be part of an earlier request";
   std::size_t process = request.spans.front().process;
   for (const std::size_t at : path) {
     const OpenSpan& span = request.spans[at];
@@ -120,6 +122,10 @@ std::string known_text(const std::vector<OpenProcess>& processes) {
         break;
     }
     if (process.unread > 0) text += name + ": up to " + counted(process.unread, "open span") + " were not read\n";
+    if (process.early_unread > 0) {
+      text += name + ": up to " + counted(process.early_unread, "request") +
+              " that began before the attach were not read\n";
+    }
   }
   return text;
 }
@@ -140,6 +146,7 @@ Json to_json(const OpenRequest& request, const std::vector<OpenProcess>& process
     each["name"] = span.name;
     each["age_ns"] = span.age_ns;
     each["is_innermost"] = !span.has_children;
+    if (span.is_orphan()) each["root"] = "orphan";
     add_text(each, "engine", span.engine);
     add_text(each, "model", span.model);
     add_text(each, "tenant", span.tenant);
@@ -162,6 +169,7 @@ Json to_json(const OpenProcess& process) {
   json["age_is_least"] = process.age_is_least;
   json["unread"] = process.unread;
   if (!process.early.empty()) json["early_request_keys"] = process.early;
+  if (process.early_unread > 0) json["early_requests_unread"] = process.early_unread;
   return json;
 }
 

@@ -6,6 +6,8 @@
 #include "model/entry.h"
 #include "model/filter.h"
 
+#include <nopspan/probes.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -32,6 +34,7 @@ struct OpenProcess {
   std::uint64_t unread = 0;    // spans that may be open, but were not read
   // Requests that began before the attach, and are in flight, by the keys that the engine gave them.
   std::vector<std::uint64_t> early;
+  std::uint64_t early_unread = 0;  // other requests that began before the attach, at most
 };
 
 struct OpenSpan {
@@ -52,6 +55,9 @@ struct OpenSpan {
   std::size_t parent = kNone;  // index in OpenRequest::spans
   std::size_t depth = 0;       // 0: it has no open parent
   bool has_children = false;   // open ones
+
+  // Whether it may be a part of a request that began before the attach, and that may also be known by a key.
+  [[nodiscard]] bool is_orphan() const { return parent == kNone && (flags & NOPSPAN_FLAG_ORPHAN) != 0; }
 };
 
 struct OpenRequest {

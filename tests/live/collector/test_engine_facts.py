@@ -545,6 +545,8 @@ class InTheMiddle(Run):
             # A request that was preempted has no slot and is in no step, but its new phase is known.
             names = {span["name"] for request in document["requests"] for span in request["spans"]}
             self.assertLessEqual(names, {"engine.queue", "engine.prefill", "engine.decode"})
+            roots = {span.get("root") for request in document["requests"] for span in request["spans"]}
+            self.assertLessEqual(roots, {"orphan"})
             self.assertIn([process["early_request_keys"] for process in document["processes"]],
                           [[sorted(self.early([line]))] for line in self.steps])
 

@@ -90,6 +90,19 @@ class Steps(Test):
         self.assertEqual(traces["steps"]["members"]["unknown"], 200)
         self.assertEqual((traces["unfinished"], traces["partial"]), (0, 0))
 
+    def test_a_step_that_is_larger_than_the_buffer_says_how_many_requests_are_missing(self):
+        with Program("steps") as program:
+            program.ask("begin 4096")
+            with Trace("--json"):
+                program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
+                program.ask("step 2")
+                done = subprocess.run([NOPSPAN, "--json", "open", "--pid", str(program.pid)], stdout=subprocess.PIPE,
+                                      stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=True)
+        (process,) = json.loads(done.stdout)["processes"]
+        keys = process["early_request_keys"]
+        self.assertEqual(keys[-1], 4096)
+        self.assertEqual(len(keys) + process["early_requests_unread"], 4096)
+
 
 if __name__ == "__main__":
     harness.main()
