@@ -192,9 +192,10 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
   for (const Quantity& quantity : quantities()) names += (names.empty() ? "" : ",") + std::string(quantity.name);
 
   command
-      ->add_option("--of", options->of,
-                   "Quantity to measure (default: duration), a fact of docs/engine.md, or attr:KEY for the number of an "
-                   "attribute")
+      ->add_option(
+          "--of", options->of,
+          "Quantity to measure (default: duration), a fact of docs/engine.md, or attr:KEY for the number of an "
+          "attribute")
       ->type_name("{" + names + "}")  // as the completions of shells read it
       ->check(some_text());
   add_grouping_option(*command, options->hist.by);
