@@ -241,10 +241,11 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
 }
 
 constexpr char kTraceDescription[] =
-    "A linked span, such as engine.step, has no parent, but links to the requests\n"
-    "that it serves. Each of these requests shows it, added up with others of the\n"
-    "same name. All filters but --slower-than match linked spans too. --slower-than\n"
-    "applies to the duration of the request without linked spans.\n"
+    "A step of an engine (engine.step) is not a request. Each request that it serves\n"
+    "shows it, added up with others of the same name. So does each request that a\n"
+    "linked span links to: a span with links and no parent. All filters but\n"
+    "--slower-than match such spans too. --slower-than applies to the duration of the\n"
+    "request without them.\n"
     "\n"
     "With --pid or --cgroup a trace has only the spans of these processes. --pid\n"
     "attaches to no other process, not even to those that they fork later. --cgroup\n"
@@ -273,7 +274,7 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
       ->group(kGroup);
   command
       ->add_flag("--all-spans", options->all_spans,
-                 "Show every span: do not fold linked spans, or siblings with the same name")
+                 "Show every span: do not fold steps, linked spans, or siblings with the same name")
       ->group(kGroup);
   command
       ->add_flag("--attributes", options->attributes,
