@@ -280,6 +280,15 @@ TEST(HistQuantity, OfTokensIsComputedFromTheSpan) {
   EXPECT_EQ(value_in("cache-hits", ""), 25);
 }
 
+TEST(HistQuantity, OfTimePerTokenNeedsTheDecodeTime) {
+  Entry entry;
+  entry.has_usage = entry.has_engine_times = true;
+  entry.usage.output = 11;
+  entry.engine_times.queue_ns = 1000;
+  Measured measured;
+  EXPECT_FALSE(measure(entry, *find_quantity("tpot"), measured));
+}
+
 TEST(HistQuantity, HasAUnitAndIsKnownByItsName) {
   EXPECT_EQ(find_quantity("luck"), nullptr);
   EXPECT_EQ(find_quantity("attr:"), nullptr);

@@ -232,6 +232,7 @@ bool measure(const Entry& entry, const Quantity& quantity, Measured& measured) {
       return true;
     case Quantity::In::per_token:  // the prefill makes the first token
       if (!entry.has_engine_times || !entry.has_usage || entry.usage.output < 2) return false;
+      if (entry.engine_times.decode_ns == 0) return false;  // unknown or impossible
       measured.value = entry.engine_times.decode_ns / (entry.usage.output - 1);
       return true;
     case Quantity::In::input_tokens:
