@@ -208,21 +208,22 @@ class All:
         options += ("--slots", str(cls.SLOTS), "--threads", str(cls.CLIENTS + 8), "--context", "1024",
                     "--kv-tokens", str(128 * cls.SLOTS), "--prefill-tokens", str(6 * cls.SLOTS), "--draft-tokens", "4",
                     "--token-delay-us", "300", "--events", events)
-        cls.readers = readers(cls.recording)
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack, Server(folder, *options, env=TRACED) as cls.server:
+            # Of the server only: other programs on this machine may have engines, and a reader that attaches to one
+            # meanwhile does not show the requests in flight, because parts of them may be missing.
+            cls.readers = readers(cls.recording, "--pid", str(cls.server.pid))
             for reader in cls.readers.values():
                 stack.enter_context(reader)
-            with Server(folder, *options, env=TRACED) as cls.server:
-                leaves = {4: "at the first token", 7: "at once"}
-                clients = [Client(cls.server, number, FOREVER if number % 10 in leaves else 160, leaves.get(number % 10))
-                           for number in range(cls.CLIENTS)]
-                for client in clients:
-                    client.join()
-                errors = [client.error for client in clients if client.error is not None]
-                assert not errors, errors
-                top = cls.readers["top"]
-                top.wait_while_it_runs(lambda: facts_of(top.last())["engine.request"][0] == cls.CLIENTS,
-                                       "all requests to end")
+            leaves = {4: "at the first token", 7: "at once"}
+            clients = [Client(cls.server, number, FOREVER if number % 10 in leaves else 160, leaves.get(number % 10))
+                       for number in range(cls.CLIENTS)]
+            for client in clients:
+                client.join()
+            errors = [client.error for client in clients if client.error is not None]
+            assert not errors, errors
+            top = cls.readers["top"]
+            top.wait_while_it_runs(lambda: facts_of(top.last())["engine.request"][0] == cls.CLIENTS,
+                                   "all requests to end")
 
     def of(self, event):
         return [line for line in self.happened if line["event"] == event]
