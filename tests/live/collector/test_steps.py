@@ -87,7 +87,10 @@ class Steps(Test):
         self.assertEqual(trace.traces(program.pid), [])
         traces = trace.last()["traces"]
         self.assertEqual(traces["steps"]["requests_before_attach"], 4)
-        self.assertEqual(traces["steps"]["members"]["unknown"], 200)
+        # On a busy machine, the first of the 50 steps may run before the tracer has attached completely.
+        self.assertGreater(traces["steps"]["all"], 0)
+        self.assertEqual(traces["steps"]["members"]["unknown"], 4 * traces["steps"]["all"])
+        self.assertEqual(trace.last()["ledger"]["total"]["lost"], 0)
         self.assertEqual((traces["unfinished"], traces["partial"]), (0, 0))
 
     def test_a_step_that_is_larger_than_the_buffer_says_how_many_requests_are_missing(self):
