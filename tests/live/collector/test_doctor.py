@@ -62,7 +62,7 @@ class Doctor(harness.Test):
     def test_a_program_with_the_shared_library(self):
         with Program("traced") as program:
             found = self.doctor(program.pid, status=0)
-            self.assertIn("11 probe sites", found["ok"]["probes of " + LIBRARY])
+            self.assertIn("12 probe sites", found["ok"]["probes of " + LIBRARY])
             self.assertIn("alone in its page", found["ok"]["gate page of " + LIBRARY])
             self.assertIn("works", found["ok"]["attach to " + LIBRARY])
             self.assertEqual(found["failed"], {})
@@ -102,7 +102,7 @@ class Doctor(harness.Test):
             printed = {command: subprocess.run([NOPSPAN, *command.split(), pid], check=True, stdout=subprocess.PIPE,
                                             stderr=subprocess.STDOUT, text=True).stdout
                     for command in ("ps", "trace --duration 100ms --pid")}
-        self.assertIn(" 10,no-batch ", printed["ps"])
+        self.assertIn(" 11,no-batch ", printed["ps"])
         self.assertIn("cannot attach to %s: it has nopspan probes, but not the batch probe" % path,
                       printed["trace --duration 100ms --pid"])
 

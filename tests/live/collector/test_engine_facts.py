@@ -423,7 +423,7 @@ class All:
         done = subprocess.run([NOPSPAN, "hist", "--from", self.recording, "--of", "luck"], stderr=subprocess.PIPE, text=True,
                               timeout=PATIENCE_S, check=False)
         self.assertEqual(done.returncode, 2)
-        self.assertIn("attr:luck", done.stderr)
+        self.assertIn("--of luck: there is no such quantity", done.stderr)
 
 
 class Slots8(All, Run):

@@ -29,11 +29,16 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "probes/README.md", "s
 INLINE = re.compile(r"(\S.* \| )?(sudo )?((nopspan|cmake|ctest|bpftrace|pkg-config|perf|stap|systemctl|xargs|scripts/\S+) [^=]|\./)")
 
 # Inline code that names a command without the arguments that it needs.
-NAMES = {"nopspan record", "nopspan replay", "cmake --install", "stap -s MB"}
+NAMES = {"nopspan record", "nopspan replay", "nopspan hist --of", "nopspan hist --of X", "cmake --install", "stap -s MB"}
 
 # Commands that another test runs too.
 ELSEWHERE = {
     "./scripts/test.sh": "scripts/test.sh",
+    "./scripts/test.sh --long": "scripts/test.sh",
+    "python3 tests/support/tiny_gguf.py model.gguf": "live.engine_llama",
+    "engine_llama --model model.gguf --slots 8 --requests 40 --spec 3 --ctx 600 --cancel-every 6 --books books":
+        "live.engine_llama",
+    "nopspan hist --of acceptance": "live.engine_facts",
     "cmake --preset dev && cmake --build --preset dev": "scripts/test.sh",
     "ctest --preset dev -L unit": "scripts/test.sh",
     "cmake --build --preset dev --target docs": "hygiene.api_reference",
