@@ -42,7 +42,7 @@ LONG = os.environ.get("NOPSPAN_LONG") == "1"
 # Another bpftrace than the one in PATH, or a command that runs one.
 BPFTRACE = os.environ.get("BPFTRACE", "bpftrace")
 PROBES = ("span_start", "span_stop", "span_exception", "event", "first_token", "tokens", "retry", "tool_call",
-          "engine_request", "engine_step", "gauge")
+          "engine_request", "gauge", "engine_step")
 
 FLAG_ORPHAN = 0x1
 FLAG_REMOTE_PARENT = 0x2
