@@ -14,6 +14,6 @@ for command in "$@"; do
   help2man --no-info --name="$summary" --version-string="$version" --help-option="$command --help" "$program" >"$page"
   sed -i "/^\\.TH/s/NOPSPAN/NOPSPAN-$(echo "$command" | tr '[:lower:]' '[:upper:]')/; s/^nopspan \\\\-/nopspan-$command \\\\-/" "$page"
   # A list of values may break after each comma.
-  sed -i '/^\\fB.*{.*}$/s/,\([a-z]\)/,\\:\1/g' "$page"
+  sed -i '/^\\fB.*{.*}$/s/,/, /g' "$page"
   printf '.SH "SEE ALSO"\n.BR nopspan (1)\n' >>"$page"
 done
