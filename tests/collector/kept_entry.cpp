@@ -191,7 +191,8 @@ KeptEntry chat_span(const ProcessPointer& process) {
 
 KeptEntry any_step(std::mt19937_64& random, const std::vector<ProcessPointer>& processes,
                    std::vector<nopspan_member>& members) {
-  Entry entry = any_span(random, processes).entry();
+  const KeptEntry span = any_span(random, processes);
+  Entry entry = span.entry();
   entry.links = {};
   entry.kind = random() % 4 == 0 ? Kind::part : Kind::span;
   entry.process = &processes[random() % processes.size()];
