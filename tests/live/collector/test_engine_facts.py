@@ -89,7 +89,11 @@ class Client(threading.Thread):
 
     def run(self):
         try:
-            self.connection.request("POST", "/v1/chat/completions", self.body, {"Content-Type": "application/json"})
+            try:
+                self.send()
+            except BrokenPipeError:  # the server closes a connection that sends nothing for 5 s
+                self.connection.close()
+                self.send()
             if self.leaves != "at once":
                 self.read_answer(self.connection.getresponse())
             if self.leaves or self.leave.is_set():
@@ -97,6 +101,9 @@ class Client(threading.Thread):
             self.connection.close()
         except (OSError, AttributeError, AssertionError, http.client.HTTPException) as error:
             self.error = error
+
+    def send(self):
+        self.connection.request("POST", "/v1/chat/completions", self.body, {"Content-Type": "application/json"})
 
     def read_answer(self, response):
         assert response.status == 200, response.read()
@@ -202,12 +209,14 @@ class Run(Test):
 class All:
     """All of it, attached from the beginning. SLOTS, CLIENTS: of each subclass."""
 
+    TOKENS, TOKEN_DELAY_US = 160, 300
+
     @classmethod
     def run_engine(cls, folder, options, events):
         # The room is enough for a few of the slots, so that requests are preempted.
         options += ("--slots", str(cls.SLOTS), "--threads", str(cls.CLIENTS + 8), "--context", "1024",
                     "--kv-tokens", str(128 * cls.SLOTS), "--prefill-tokens", str(6 * cls.SLOTS), "--draft-tokens", "4",
-                    "--token-delay-us", "300", "--events", events)
+                    "--token-delay-us", str(cls.TOKEN_DELAY_US), "--events", events)
         with contextlib.ExitStack() as stack, Server(folder, *options, env=TRACED) as cls.server:
             # Of the server only: other programs on this machine may have engines, and a reader that attaches to one
             # meanwhile does not show the requests in flight, because parts of them may be missing.
@@ -215,7 +224,7 @@ class All:
             for reader in cls.readers.values():
                 stack.enter_context(reader)
             leaves = {4: "at the first token", 7: "at once"}
-            clients = [Client(cls.server, number, FOREVER if number % 10 in leaves else 160, leaves.get(number % 10))
+            clients = [Client(cls.server, number, FOREVER if number % 10 in leaves else cls.TOKENS, leaves.get(number % 10))
                        for number in range(cls.CLIENTS)]
             for client in clients:
                 client.join()
@@ -309,6 +318,12 @@ class All:
         for name, (*traces, end) in self.traces.items():
             with self.subTest(name):
                 traces = [trace for trace in traces if self.server.pid in [each["pid"] for each in trace["processes"]]]
+                # With many slots, the engine may see late that a client has hung up, and end the phase after the request.
+                late = [trace for trace in traces if trace["end"] == "late"]
+                self.assertLessEqual({span["name"] for trace in late for span in trace["spans"]},
+                                     {"engine.queue", "engine.prefill", "engine.decode"})
+                self.assertFalse([trace for trace in late if "linked" in trace])
+                traces = [trace for trace in traces if trace not in late]
                 self.assertEqual({trace["request_id"] for trace in traces}, set(numbers))
                 self.assertEqual(len(traces), self.CLIENTS)
                 self.assertEqual({trace["end"] for trace in traces}, {"finished"})
@@ -438,6 +453,7 @@ class Slots128(All, Run):
 @harness.unittest.skipUnless(LONG, "NOPSPAN_LONG=1 runs it")
 class Slots1024(All, Run):
     SLOTS, CLIENTS = 1024, 1400
+    TOKENS, TOKEN_DELAY_US = 250, 50000  # so that most requests are sent before the first ones are answered
 
     @classmethod
     def setUpClass(cls):
