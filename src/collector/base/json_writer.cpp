@@ -3,8 +3,6 @@
 
 #include "base/utf8.h"
 
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <charconv>
 #include <string>
@@ -97,11 +95,7 @@ void JsonWriter::key_text(std::string_view text) {
 }
 
 void JsonWriter::text(std::string_view text) {
-  if (!is_utf8(text)) {
-    using Json = nlohmann::ordered_json;
-    literal(Json(text).dump(-1, ' ', false, Json::error_handler_t::replace));
-    return;
-  }
+  if (!is_utf8(text)) return this->text(replaced_utf8(text));
   constexpr std::size_t kLongestEscape = 6;
   char* at = separate(kLongestEscape * text.size() + 2);
   *at++ = '"';

@@ -2,6 +2,7 @@
 #include "base/log_linear.h"
 
 #include "base/failure.h"
+#include "base/saturating.h"
 
 #include <nlohmann/json.hpp>
 
@@ -13,12 +14,6 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::size_t kInOctave = std::size_t{1} << LogLinear::kSubBits;
-
-// Sums saturate instead of wrapping around. Real times never get that large.
-std::uint64_t saturating_sum(std::uint64_t a, std::uint64_t b) {
-  std::uint64_t sum;
-  return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
-}
 
 std::uint64_t saturating_product(std::uint64_t a, std::uint64_t b) {
   std::uint64_t product;

@@ -42,5 +42,8 @@ bool is_other_utf8(std::string_view text);
 inline bool is_utf8(std::string_view text) { return is_ascii(text) || is_other_utf8(text); }
 // `text` with "?" for each byte that is not UTF-8.
 std::string repaired_utf8(std::string_view text);
+// `text` with U+FFFD for each byte that is not UTF-8. If several bytes begin a character that is not complete, there is
+// one U+FFFD for all of them.
+std::string replaced_utf8(std::string_view text);
 
 }  // namespace nopspan::collector

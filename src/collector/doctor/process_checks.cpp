@@ -2,6 +2,7 @@
 #include "base/failure.h"
 #include "base/text.h"
 #include "doctor/checks.h"
+#include "host/environment.h"
 #include "host/host.h"
 #include "host/library_view.h"
 #include "host/maps.h"
@@ -92,14 +93,7 @@ void check_file(const ProbeFile& file, const std::string& printable_path, Kernel
   if (file.batch_probe() != nullptr) try_attach(file, printable_path, programs, checks);
 }
 
-bool has_environment(std::uint32_t pid, const std::string& wanted) {
-  // In the child that reads, because the environment is in the memory of the process.
-  const auto work = [](std::uint32_t of, std::string_view, OpenFile) {
-    return Answer{0, read_small_file("/proc/" + std::to_string(of) + "/environ", std::size_t{8} << 20U), OpenFile()};
-  };
-  const std::string text = '\0' + read_process(pid, work).bytes;
-  return text.find('\0' + wanted + '\0') != std::string::npos;
-}
+bool is_disabled(std::uint32_t pid) { return environment_of(pid, {"NOPSPAN_DISABLE"}).front() == "1"; }
 
 std::string link_of(const std::string& path) {
   std::array<char, 64> link{};
@@ -171,7 +165,7 @@ void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks
   checks.ok(name,
             printable(process->comm) +
                 (process->container.empty() ? "" : ", in container " + printable(process->container.substr(0, 12))));
-  if (has_environment(pid, "NOPSPAN_DISABLE=1"))
+  if (is_disabled(pid))
     checks.fail(name, "has NOPSPAN_DISABLE=1 in its environment, so it emits nothing",
                 "restart it without NOPSPAN_DISABLE");
   if (link_of(folder + "/ns/mnt") != link_of("/proc/self/ns/mnt"))
@@ -210,7 +204,7 @@ void check_files(Host& host, Checks& checks) {
       files[copy.file].insert(copy.path);
       if (copy.is_deleted) ++replaced;
     }
-    if (has_environment(pid, "NOPSPAN_DISABLE=1")) ++disabled;
+    if (is_disabled(pid)) ++disabled;
   }
   const std::size_t processes = host.pids().size();
   if (files.empty()) {

@@ -73,7 +73,8 @@ void HistFeed::add_gaps(const Entry& entry) {
     filtered_.add(*entry.process);
     return;
   }
-  if (!read_gaps(entry, *options_.of, gaps_)) ++table_.malformed;
+  const GapsOf of = options_.of->in == Quantity::In::token_gap ? GapsOf::tokens : GapsOf::chunks;
+  if (!read_gaps(entry, of, gaps_)) ++table_.malformed;
   std::erase_if(gaps_, [this](const auto& gap) { return gap.first < options_.filter.slower_than_ns; });
   if (gaps_.empty()) filtered_.add(*entry.process);
   for (const auto& [value, times] : gaps_) {

@@ -8,6 +8,7 @@
 #include "model/row_key.h"
 #include "model/row_shares.h"
 #include "model/source.h"
+#include "model/stream_gaps.h"
 
 #include <cstddef>
 #include <cstdint>

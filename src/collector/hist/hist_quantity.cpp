@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hist/hist_quantity.h"
 
+#include "base/saturating.h"
 #include "model/otlp_attributes.h"
+#include "model/request_times.h"
 #include "model/step_facts.h"
 
 #include <nopspan/probes.h>
@@ -58,29 +60,6 @@ bool percentage(std::uint64_t part, std::uint64_t whole, std::uint64_t& percent)
   if (whole == 0 || part > whole) return false;
   percent = static_cast<std::uint64_t>(std::lround(100.0 * static_cast<double>(part) / static_cast<double>(whole)));
   return true;
-}
-
-// Reads the list of an attribute: value, count, value, count, …
-bool read_pairs(const Attribute& list, Gaps& gaps) {
-  constexpr unsigned kItems = 1;
-  bool is_valid = list.type == Attribute::Type::list, has_value = false;
-  std::uint64_t value = 0;
-  const bool is_whole = is_valid && for_each_key_value(list.text, kItems, [&](std::string_view item, std::string_view) {
-                          Attribute number;
-                          is_valid = is_valid && read_value(item, number) && number.type == Attribute::Type::integer &&
-                                     number.integer >= 0;
-                          if (!is_valid) return;
-                          const auto read = static_cast<std::uint64_t>(number.integer);
-                          has_value = !has_value;
-                          if (has_value) {
-                            value = read;
-                            is_valid = gaps.empty() || value > gaps.back().first;
-                          } else {
-                            is_valid = read != 0 && read <= UINT32_MAX && gaps.size() < kMostGaps;
-                            if (is_valid) gaps.emplace_back(value, read);
-                          }
-                        });
-  return is_whole && is_valid && !has_value;
 }
 
 // The quantity of an attribute, which owns its texts.
@@ -216,10 +195,7 @@ bool measure(const Entry& entry, const Quantity& quantity, Measured& measured) {
       measured.value = static_cast<std::uint64_t>(entry.value);
       return true;
     case Quantity::In::step_tokens:
-      measured.value = entry.step->decode_tokens;  // a hostile process may claim any numbers
-      if (__builtin_add_overflow(measured.value, entry.step->prefill_tokens, &measured.value)) {
-        measured.value = UINT64_MAX;
-      }
+      measured.value = saturating_sum(entry.step->prefill_tokens, entry.step->decode_tokens);
       return true;
     case Quantity::In::step_prefill:
       measured.value = entry.step->prefill_tokens;
@@ -230,11 +206,11 @@ bool measure(const Entry& entry, const Quantity& quantity, Measured& measured) {
     case Quantity::In::batch_size:
       measured.value = entry.step->batch_size;
       return true;
-    case Quantity::In::per_token:  // the prefill makes the first token
-      if (!entry.has_engine_times || !entry.has_usage || entry.usage.output < 2) return false;
-      if (entry.engine_times.decode_ns == 0) return false;  // unknown or impossible
-      measured.value = entry.engine_times.decode_ns / (entry.usage.output - 1);
-      return true;
+    case Quantity::In::per_token: {
+      const auto time_ns = time_per_output_token_ns(entry);
+      measured.value = time_ns.value_or(0);
+      return time_ns.has_value();
+    }
     case Quantity::In::input_tokens:
       measured.value = entry.usage.input;
       return entry.has_usage;
@@ -254,27 +230,6 @@ bool measure(const Entry& entry, const Quantity& quantity, Measured& measured) {
     case Quantity::In::attribute:
       break;
   }
-  return false;
-}
-
-bool read_gaps(const Entry& entry, const Quantity& quantity, Gaps& gaps) {
-  gaps.clear();
-  if (entry.kind != Kind::span || entry.attributes.find("gaps_ns") == std::string_view::npos) return true;
-  // The two keys of nopspan's own spans have this prefix. Spans of an application's own names do not have it.
-  constexpr std::string_view kPrefix = "nopspan.";
-  Attribute by_gap, by_token;
-  for_each_key_value(entry.attributes, kSpanAttributes, [&](std::string_view key_value, std::string_view) {
-    Attribute attribute;
-    if (key_value.find("gaps_ns") == std::string_view::npos || !read_attribute(key_value, attribute)) return;
-    if (attribute.key.starts_with(kPrefix)) attribute.key.remove_prefix(kPrefix.size());
-    if (attribute.key == "gaps_ns" && by_gap.key.empty()) by_gap = attribute;
-    if (attribute.key == "token_gaps_ns" && by_token.key.empty()) by_token = attribute;
-  });
-  // If each gap brought one token, there is one list.
-  const bool is_of_tokens = quantity.in == Quantity::In::token_gap && !by_token.key.empty();
-  const Attribute& list = is_of_tokens ? by_token : by_gap;
-  if (list.key.empty() || read_pairs(list, gaps)) return true;
-  gaps.clear();
   return false;
 }
 

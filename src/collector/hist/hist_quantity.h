@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -44,7 +43,7 @@ struct Quantity {
 
   [[nodiscard]] bool is_time() const { return std::string_view(unit) == "ns"; }
   [[nodiscard]] bool is_of_step() const { return in >= In::step_tokens && in <= In::batch_size; }
-  // Whether an entry has a list of them (read_gaps()).
+  // Whether an entry has a list of them (read_gaps() in stream_gaps.h).
   [[nodiscard]] bool is_list() const { return in == In::gap || in == In::token_gap; }
   // Whether the span's status also applies to the measured time, so that errors can be counted.
   [[nodiscard]] bool has_status() const { return in != In::first_token && in != In::retry && !is_list(); }
@@ -67,12 +66,5 @@ struct Measured {
 };
 // False if the entry does not have the quantity. Negative numbers are not counted, and fractions are rounded.
 bool measure(const Entry& entry, const Quantity& quantity, Measured& measured);
-
-// The gaps between the tokens of a stream: values in nanoseconds, and how many gaps each value stands for.
-using Gaps = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
-inline constexpr std::size_t kMostGaps = 128;  // pairs in a list
-// Reads the gaps of a span. There are none if it has no StreamMeter. False if the list is not as a StreamMeter makes
-// it: pairs with ascending values and counts between 1 and 2^32 - 1, at most kMostGaps of them.
-bool read_gaps(const Entry& entry, const Quantity& quantity, Gaps& gaps);
 
 }  // namespace nopspan::collector

@@ -6,6 +6,7 @@
 #include "base/time_budget.h"
 #include "host/capabilities.h"
 #include "host/cgroup.h"
+#include "host/environment.h"
 #include "host/known_files.h"
 #include "host/library_view.h"
 #include "host/maps.h"
@@ -497,18 +498,25 @@ void Host::Scanner::describe(std::uint32_t pid, Known& known) {
     // The version is written when the library is loaded.
     process->library_version =
         copy.gate_address == 0 ? "" : library_version({pid, known.state.start_ticks}, copy.gate_address);
+    auto values = environment_of({pid, known.state.start_ticks}, {"OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"});
+    process->service_name = std::move(values[0]);
+    process->resource_attributes = std::move(values[1]);
   }
   const auto ended = ended_.find(pid);
   if (!known.process && ended != ended_.end()) known.process = ended->second;  // its exit was reported too early
   // Objects that hold the old description keep it. As long as the process runs the same program, only its cgroup and
   // the library's fields can differ.
   const auto& before = known.process;
-  // A process that is left alone has not lost its version.
-  if (process->library_version.empty() && before && before->library == process->library)
-    process->library_version = before->library_version;
+  // A process that is left alone has not lost what could be read before.
+  if (before && before->library == process->library) {
+    if (process->library_version.empty()) process->library_version = before->library_version;
+    if (process->service_name.empty()) process->service_name = before->service_name;
+    if (process->resource_attributes.empty()) process->resource_attributes = before->resource_attributes;
+  }
   if (!before || before->start_ticks != process->start_ticks || before->executable != process->executable ||
       before->cgroup != process->cgroup || before->library != process->library ||
-      before->library_version != process->library_version)
+      before->library_version != process->library_version || before->service_name != process->service_name ||
+      before->resource_attributes != process->resource_attributes)
     known.process = process;
 }
 

@@ -50,6 +50,9 @@ constexpr bool kHasLeakChecker = __has_feature(address_sanitizer);
 constexpr bool kHasLeakChecker = false;
 #endif
 
+// Families of sockets below this number are permitted or refused one by one. getaddrinfo() uses AF_NETLINK.
+constexpr int kFamilies = AF_NETLINK + 1;
+
 // All that the reader may call. Calls with conditions are added in code.
 constexpr const char* kReaderMay[] = {
     // files
@@ -106,7 +109,7 @@ int load(const FilterPointer& filter) {
   return seccomp_load(filter.get());
 }
 
-int forbid_for_program() {
+int forbid_for_program(bool with_network) {
   const FilterPointer filter(seccomp_init(SCMP_ACT_ALLOW));
   if (!filter) return -ENOMEM;
   constexpr std::uint32_t kRefuse = SCMP_ACT_ERRNO(EPERM);
@@ -116,8 +119,17 @@ int forbid_for_program() {
     if (kHasLeakChecker && std::string_view(name) == "ptrace") continue;
     check(add_rule(filter, kRefuse, name));
   }
-  for (const char* name : {"socket", "socketpair"})
-    check(add_rule(filter, kRefuse, name, scmp_arg_cmp{0, SCMP_CMP_NE, AF_UNIX, 0}));
+  for (const char* name : {"socket", "socketpair"}) {
+    if (!with_network) {
+      check(add_rule(filter, kRefuse, name, scmp_arg_cmp{0, SCMP_CMP_NE, AF_UNIX, 0}));
+      continue;
+    }
+    for (int family = 0; family < kFamilies; ++family) {
+      if (family == AF_UNIX || family == AF_INET || family == AF_INET6 || family == AF_NETLINK) continue;
+      check(add_rule(filter, kRefuse, name, scmp_arg_cmp{0, SCMP_CMP_EQ, static_cast<scmp_datum_t>(family), 0}));
+    }
+    check(add_rule(filter, kRefuse, name, scmp_arg_cmp{0, SCMP_CMP_GE, kFamilies, 0}));
+  }
   // clone3 has its flags in memory, where a filter cannot see them. libc uses clone instead.
   check(add_rule(filter, kRefuse, "clone", has_bits(0, CLONE_NEWUSER, CLONE_NEWUSER)));
   check(add_rule(filter, SCMP_ACT_ERRNO(ENOSYS), "clone3"));
@@ -215,7 +227,8 @@ void confine(const Needs& needs) {
     kept.add_until({Capability::fowner}, [&] { return !is_protected(path); });
   }
   if (!limit_capabilities(kept.all(), kept.all())) report("capabilities cannot be given up", errno);
-  if (const int error = forbid_for_program(); error != 0) report("system calls cannot be forbidden", -error);
+  if (const int error = forbid_for_program(needs.network); error != 0)
+    report("system calls cannot be forbidden", -error);
 }
 
 void confine_children() {

@@ -19,6 +19,7 @@ struct Needs {
   // Files. If root may read or replace one of them only because of a capability, it is kept too. Empty paths and "-"
   // are ignored.
   std::vector<std::string> reads, writes;
+  bool network = false;  // sockets of the Internet may be made
 };
 
 // Keeps the capabilities that are needed, and forbids system calls that nopspan does not use. Later calls have no

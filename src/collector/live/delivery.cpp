@@ -2,7 +2,7 @@
 #include "live/delivery.h"
 
 #include "host/process_facts.h"
-#include "live/batch_reader.h"
+#include "live/fresh_entries.h"
 
 #include <algorithm>
 #include <cstring>
@@ -137,27 +137,12 @@ void Delivery::deliver(ProcessAccount& account, ProcessAccount::Thread& thread, 
   entry.thread_id = batch.thread_id;
   entry.sequence_id = batch.sequence_id;
   entry.process = &thread.process;
-  auto part = fresh.begin();
-  std::uint64_t next_unread = batch.sequences.first;
-  const auto is_fresh = [&](std::uint64_t sequence) {
-    while (part != fresh.end() && sequence >= part->next) ++part;
-    return part != fresh.end() && sequence >= part->first;
-  };
-  for (;;) {
-    const BatchReader::Outcome outcome = reader.next(entry);
-    if (outcome == BatchReader::Outcome::end) break;
-    entry.sequence = next_unread++;
-    if (!is_fresh(entry.sequence)) continue;
-    if (outcome != BatchReader::Outcome::entry) {
-      account.malformed(1);
-    } else {
-      entry.before_attach =
-          account.began_before_attach(reader.start_ns()) || attach_times_.overlap(reader.start_ns(), reader.end_ns());
-      deliver_entry(account, entry);
-    }
-  }
-  // Entries that the writer reported and that the bytes do not have.
-  for (; next_unread < batch.sequences.next; ++next_unread) account.malformed(is_fresh(next_unread) ? 1 : 0);
+  const std::uint64_t malformed = read_fresh(reader, batch.sequences, fresh, entry, [&] {
+    entry.before_attach =
+        account.began_before_attach(reader.start_ns()) || attach_times_.overlap(reader.start_ns(), reader.end_ns());
+    deliver_entry(account, entry);
+  });
+  account.malformed(malformed);
 }
 
 void Delivery::fetched(Account& account, const nopspan_thread& header, std::uint64_t address, std::string_view bytes,

@@ -76,7 +76,7 @@ ProcessAccount::Thread* ProcessAccount::arriving(std::uint64_t id, Sequences seq
   const bool is_too_late = are_too_many(added, latest - thread.seen_ns) || claimed_ + added > most_until(latest);
   const bool is_too_early = thread.begins_at_first_arrival && sequences.first < base &&
                             are_too_many(base - sequences.first, latest - since_ns_);
-  if (is_too_late || is_too_early) {
+  if (!is_trusted_ && (is_too_late || is_too_early)) {
     malformed_of_no_thread(std::min<std::uint64_t>(sequences.count(), NOPSPAN_MOST_ENTRIES));
     return nullptr;
   }

@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "model/span_links.h"
+#include "model/step_facts.h"
 #include "model/steps.h"
 
 #include <nopspan/probes.h>
@@ -19,7 +20,6 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::array<const char*, 5> kTypes = {"span", "event", "retry", "gauge", "part"};
-constexpr std::array<const char*, 4> kStepKinds = {"unknown", "prefill", "decode", "mixed"};
 constexpr std::array<const char*, 4> kStatuses = {"ok", "error", "cancelled", "exception"};
 constexpr std::array<const char*, 6> kKinds = {"unspecified", "internal", "server", "client", "producer", "consumer"};
 
@@ -43,7 +43,7 @@ void write_links(JsonWriter& json, std::string_view links) {
 void write_step(JsonWriter& json, const nopspan_step& step) {
   json.key("step");
   json.begin_object();
-  json.text("kind", name_in(kStepKinds, step.kind));
+  json.text("kind", step_kind_name(step.kind));
   json.number("instance", std::uint64_t{step.instance});
   json.number("number", std::uint64_t{step.number});
   json.number("batch_size", std::uint64_t{step.batch_size});

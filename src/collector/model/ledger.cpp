@@ -2,6 +2,7 @@
 #include "model/ledger.h"
 
 #include "base/failure.h"
+#include "base/json_writer.h"
 #include "base/text.h"
 
 #include <nlohmann/json.hpp>
@@ -13,33 +14,6 @@
 
 namespace nopspan::collector {
 namespace {
-
-struct Field {
-  const char* name;
-  std::uint64_t Counts::*count;
-};
-constexpr Field kFields[] = {
-    {"emitted", &Counts::emitted},
-    {"delivered", &Counts::delivered},
-    {"filtered", &Counts::filtered},
-    {"ring_full", &Counts::ring_full},
-    {"unreadable", &Counts::unreadable},
-    {"too_large", &Counts::too_large},
-    {"malformed", &Counts::malformed},
-    {"missed", &Counts::missed},
-    {"discarded", &Counts::discarded},
-    {"export_dropped", &Counts::export_dropped},
-    {"not_in_file", &Counts::not_in_file},
-    {"held_by_killed", &Counts::held_by_killed},
-    {"threads_at_attach", &Counts::threads_at_attach},
-};
-static_assert(sizeof(Counts) == sizeof(kFields) / sizeof(kFields[0]) * sizeof(std::uint64_t), "a field is missing");
-
-constexpr std::pair<const char*, std::uint64_t Damage::*> kDamages[] = {
-    {"skipped_bytes", &Damage::skipped_bytes},
-    {"broken_chunks", &Damage::broken_chunks},
-    {"missing_ends", &Damage::missing_ends},
-};
 
 struct Loss {
   std::uint64_t Counts::*count;
@@ -56,14 +30,6 @@ constexpr Loss kLosses[] = {
     {&Counts::export_dropped, "delivered, but lost because they could not be written"},
     {&Counts::not_in_file, "recorded, but not in the file: it is damaged, or a part of the recording is missing"},
 };
-struct ProcessText {
-  const char* name;
-  std::string Process::*text;
-};
-constexpr ProcessText kProcessTexts[] = {
-    {"comm", &Process::comm},       {"cgroup", &Process::cgroup}, {"container", &Process::container},
-    {"library", &Process::library}, {"host", &Process::host},
-};
 constexpr std::size_t kMostProcesses = 5;  // in worst_text()
 
 std::uint64_t number_of(const nlohmann::ordered_json& json, const char* name) {
@@ -73,7 +39,7 @@ std::uint64_t number_of(const nlohmann::ordered_json& json, const char* name) {
 
 Counts counts_of(const nlohmann::ordered_json& json) {
   Counts counts;
-  for (const Field& field : kFields) counts.*field.count = number_of(json, field.name);
+  for (const CountField& field : kCountFields) counts.*field.count = number_of(json, field.name);
   return counts;
 }
 
@@ -82,7 +48,7 @@ ProcessPointer process_of(const nlohmann::ordered_json& json) {
   process.pid = static_cast<std::uint32_t>(number_of(json, "pid"));
   process.namespace_pid = static_cast<std::uint32_t>(number_of(json, "namespace_pid"));
   process.start_ticks = number_of(json, "start_ticks");
-  for (const ProcessText& text : kProcessTexts) {
+  for (const LedgerText& text : kLedgerTexts) {
     const auto found = json.find(text.name);
     if (found != json.end() && found->is_string()) process.*text.text = found->get<std::string>();
   }
@@ -98,7 +64,7 @@ const nlohmann::ordered_json& part_of(const nlohmann::ordered_json& json, const 
 }
 
 void require_numbers(const nlohmann::ordered_json& json) {
-  for (const Field& field : kFields) {
+  for (const CountField& field : kCountFields) {
     if (!part_of(json, field.name).is_number_unsigned()) {
       refuse(std::string("\"") + field.name + "\" must be a number of at least 0");
     }
@@ -129,52 +95,6 @@ std::string worst_text(const Ledger& ledger) {
 }
 
 }  // namespace
-
-Counts& Counts::operator+=(const Counts& other) {
-  for (const Field& field : kFields) this->*field.count += other.*field.count;
-  return *this;
-}
-
-Counts& Counts::operator-=(const Counts& part) {
-  for (const Field& field : kFields) this->*field.count -= part.*field.count;
-  return *this;
-}
-
-bool Counts::empty() const {
-  Counts entries = *this;
-  entries.threads_at_attach = 0;
-  return entries == Counts();
-}
-
-Damage& Damage::operator+=(const Damage& other) {
-  for (const auto& [name, count] : kDamages) this->*count += other.*count;
-  return *this;
-}
-
-Counts Ledger::rest() const {
-  Counts listed;
-  for (const ProcessLedger& one : processes) listed += one.counts;
-  Counts rest;
-  for (const Field& field : kFields) {
-    rest.*field.count = total.*field.count - std::min(total.*field.count, listed.*field.count);
-  }
-  return rest;
-}
-
-void Ledger::move_delivered(const ProcessPointer& process, std::uint64_t Counts::*to, std::uint64_t entries) {
-  const auto move = [&](Counts& counts) {
-    const std::uint64_t moved = std::min({entries, counts.delivered, total.delivered});
-    for (Counts* const each : {&counts, &total}) {
-      each->delivered -= moved;
-      each->*to += moved;
-    }
-    entries -= moved;
-  };
-  for (ProcessLedger& one : processes) {
-    if (one.process != nullptr && process != nullptr && is_same_process(*one.process, *process)) move(one.counts);
-  }
-  move(others);
-}
 
 ProcessLedger* LedgerSum::find_or_add(const ProcessPointer& process, std::uint64_t number) {
   if (process == nullptr) return nullptr;
@@ -234,35 +154,14 @@ Ledger LedgerSum::ledger() const {
 }
 
 nlohmann::ordered_json to_json(const Counts& counts) {
-  nlohmann::ordered_json json;
-  for (const Field& field : kFields) json[field.name] = counts.*field.count;
-  json["lost"] = counts.lost();
-  json["balanced"] = counts.is_balanced();
-  return json;
+  JsonWriter json;
+  json.begin_object();
+  write_members(json, counts);
+  json.end_object();
+  return nlohmann::ordered_json::parse(json.text());
 }
 
-nlohmann::ordered_json to_json(const Ledger& ledger) {
-  nlohmann::ordered_json json;
-  json["total"] = to_json(ledger.total);
-  auto& processes = json["processes"] = nlohmann::ordered_json::array();
-  for (const ProcessLedger& one : ledger.processes) {
-    nlohmann::ordered_json row;
-    if (one.process != nullptr) {
-      row["pid"] = one.process->pid;
-      row["namespace_pid"] = one.process->namespace_pid;
-      row["start_ticks"] = one.process->start_ticks;
-      for (const ProcessText& text : kProcessTexts) row[text.name] = (*one.process).*text.text;
-    }
-    row.update(to_json(one.counts));
-    processes.push_back(std::move(row));
-  }
-  nlohmann::ordered_json others;
-  others["processes"] = ledger.others_processes;
-  others.update(to_json(ledger.others));
-  json["others"] = std::move(others);
-  if (!ledger.damage.empty()) json["damage"] = to_json(ledger.damage);
-  return json;
-}
+nlohmann::ordered_json to_json(const Ledger& ledger) { return nlohmann::ordered_json::parse(json_text(ledger)); }
 
 nlohmann::ordered_json to_json(const Damage& damage) {
   nlohmann::ordered_json json;
@@ -304,7 +203,7 @@ Ledger whole_ledger_of(const nlohmann::ordered_json& json) {
   LedgerSum sum;
   sum.add(ledger);
   const Counts listed = sum.total();
-  for (const Field& field : kFields) {
+  for (const CountField& field : kCountFields) {
     if (listed.*field.count == ledger.total.*field.count) continue;
     refuse(std::string("the \"") + field.name + "\" of its processes do not add up to the total");
   }

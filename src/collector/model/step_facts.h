@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The facts of a step under the names of attributes.
+// The names of a step's facts, and the facts as attributes.
 #pragma once
 
 #include <nopspan/probes.h>
@@ -21,6 +21,12 @@ inline constexpr std::pair<std::string_view, unsigned long nopspan_step::*> kSte
     {"nopspan.host_ns", &nopspan_step::host_ns},
     {"nopspan.device_ns", &nopspan_step::device_ns},
 };
+
+// The name of nopspan_step::kind.
+inline std::string_view step_kind_name(unsigned kind) {
+  constexpr std::string_view kNames[] = {"unknown", "prefill", "decode", "mixed"};
+  return kNames[kind < std::size(kNames) ? kind : NOPSPAN_STEP_UNKNOWN];
+}
 
 // Whether a step has this fact itself, so that an attribute of the same name is not needed.
 inline bool is_step_fact(std::string_view key) {

@@ -35,6 +35,9 @@ class FactSums {
   [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
 
  private:
+  // Takes the room of one more sum. False if there is none: something is dropped.
+  bool take_room();
+
   std::vector<Row> rows_;
   std::size_t sums_ = 0;  // rows count too
   std::uint64_t dropped_ = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "top/span_table.h"
 
+#include "base/saturating.h"
 #include "model/span_links.h"
 #include "model/steps.h"
 
@@ -17,9 +18,7 @@ namespace {
 // magnitude.
 constexpr std::size_t kMostBlocks = (std::size_t{32} << 20U) / sizeof(BlockStore::Block);
 
-void add_to(std::uint64_t& sum, std::uint64_t value) {
-  if (__builtin_add_overflow(sum, value, &sum)) sum = UINT64_MAX;
-}
+void add_to(std::uint64_t& sum, std::uint64_t value) { sum = saturating_sum(sum, value); }
 
 void take_from(std::uint64_t& sum, std::uint64_t value) { sum -= std::min(sum, value); }
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/wake_up.h"
-#include "model/metrics_file.h"
+#include "metric/metrics_file.h"
 #include "top/top_feed.h"
 #include "top/top_options.h"
 

@@ -2,6 +2,7 @@
 #include "top/top_summary.h"
 
 #include "base/cells.h"
+#include "base/saturating.h"
 #include "base/text.h"
 
 #include <array>
@@ -221,10 +222,7 @@ std::vector<std::string> fact_lines(const TopSnapshot& snapshot, std::size_t wid
   for (const FactSums::Row& row : snapshot.facts.rows()) {
     EngineFacts::Named& named = engines[row.engine].named[row.name];
     named.count += row.count;
-    for (const auto& [key, sum] : row.sums) {
-      std::uint64_t& all = named.sums[key];
-      all = sum > UINT64_MAX - all ? UINT64_MAX : all + sum;
-    }
+    for (const auto& [key, sum] : row.sums) named.sums[key] = saturating_sum(named.sums[key], sum);
   }
   std::vector<std::string> lines;
   for (const auto& [engine, facts] : engines) {

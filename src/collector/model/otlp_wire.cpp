@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
+#include "base/protobuf.h"
 #include "base/utf8.h"
-
-#include <protozero/varint.hpp>
 
 #include <cstddef>
 #include <cstring>
@@ -11,7 +10,7 @@
 namespace nopspan::collector {
 namespace {
 
-using Wire = protozero::pbf_wire_type;
+using Wire = ProtobufType;
 
 // Protobuf's decoders reject messages that are nested deeper than 100 levels. A KeyValue is at level 5 in spans and log
 // records, and at level 7 in metrics.
@@ -21,33 +20,32 @@ bool is_valid_value(std::string_view any_value, unsigned depth, Attribute* value
 
 bool is_valid_key_value(std::string_view bytes, unsigned depth, Attribute* attribute) {
   if (depth > kMostNested) return false;
-  protozero::pbf_reader reader(bytes.data(), bytes.size());
-  while (reader.next()) {
-    if (reader.wire_type() != Wire::length_delimited) return false;
-    const auto tag = reader.tag();  // read it before the value: protozero's debug build forgets it after that
-    const std::string_view part = view_of(reader);
-    if (tag == 1) {
+  ProtobufFields fields(bytes);
+  while (fields.next()) {
+    if (fields.type() != Wire::delimited) return false;
+    const std::string_view part = fields.bytes();
+    if (fields.number() == 1) {
       if (!is_utf8(part)) return false;
       if (attribute != nullptr) attribute->key = part;
-    } else if (tag != 2 || !is_valid_value(part, depth + 1, attribute)) {
+    } else if (fields.number() != 2 || !is_valid_value(part, depth + 1, attribute)) {
       return false;
     }
   }
-  return true;
+  return fields.is_valid();
 }
 
 // The items of an ArrayValue or a KeyValueList. Both have them in field 1.
 bool are_valid_items(std::string_view bytes, bool are_key_values, unsigned depth) {
   if (depth > kMostNested) return false;
-  protozero::pbf_reader reader(bytes.data(), bytes.size());
-  while (reader.next()) {
-    if (reader.tag() != 1 || reader.wire_type() != Wire::length_delimited) return false;
-    const std::string_view item = view_of(reader);
+  ProtobufFields fields(bytes);
+  while (fields.next()) {
+    if (!fields.is(1, Wire::delimited)) return false;
+    const std::string_view item = fields.bytes();
     if (!(are_key_values ? is_valid_key_value(item, depth + 1, nullptr) : is_valid_value(item, depth + 1, nullptr))) {
       return false;
     }
   }
-  return true;
+  return fields.is_valid();
 }
 
 bool is_valid_value(std::string_view any_value, unsigned depth, Attribute* value) {
@@ -55,41 +53,34 @@ bool is_valid_value(std::string_view any_value, unsigned depth, Attribute* value
   if (depth > kMostNested) return false;
   Attribute ignored;
   Attribute& out = value != nullptr ? *value : ignored;
-  protozero::pbf_reader reader(any_value.data(), any_value.size());
-  while (reader.next()) {
-    switch (reader.tag_and_type()) {
-      case protozero::tag_and_type(1, Wire::length_delimited):
-        out.type = Type::text;
-        out.text = view_of(reader);
-        if (!is_utf8(out.text)) return false;
-        break;
-      case protozero::tag_and_type(2, Wire::varint):
-        out.type = Type::boolean;
-        out.integer = reader.get_uint64() != 0 ? 1 : 0;  // not get_bool(), which may read beyond the end
-        break;
-      case protozero::tag_and_type(3, Wire::varint):
-        out.type = Type::integer;
-        out.integer = reader.get_int64();
-        break;
-      case protozero::tag_and_type(4, Wire::fixed64):
-        out.type = Type::real;
-        out.real = reader.get_double();
-        break;
-      case protozero::tag_and_type(5, Wire::length_delimited):
-      case protozero::tag_and_type(6, Wire::length_delimited):
-        out.type = reader.tag() == 6 ? Type::map : Type::list;
-        out.text = view_of(reader);
-        if (!are_valid_items(out.text, out.type == Type::map, depth + 1)) return false;
-        break;
-      case protozero::tag_and_type(7, Wire::length_delimited):
-        out.type = Type::bytes;
-        out.text = view_of(reader);
-        break;
-      default:
-        return false;
+  ProtobufFields fields(any_value);
+  while (fields.next()) {
+    if (fields.is(1, Wire::delimited)) {
+      out.type = Type::text;
+      out.text = fields.bytes();
+      if (!is_utf8(out.text)) return false;
+    } else if (fields.is(2, Wire::varint)) {
+      out.type = Type::boolean;
+      out.integer = fields.integer() != 0 ? 1 : 0;
+    } else if (fields.is(3, Wire::varint)) {
+      out.type = Type::integer;
+      out.integer = static_cast<std::int64_t>(fields.integer());
+    } else if (fields.is(4, Wire::fixed64)) {
+      out.type = Type::real;
+      const std::uint64_t word = fields.integer();
+      std::memcpy(&out.real, &word, sizeof(out.real));
+    } else if (fields.is(5, Wire::delimited) || fields.is(6, Wire::delimited)) {
+      out.type = fields.number() == 6 ? Type::map : Type::list;
+      out.text = fields.bytes();
+      if (!are_valid_items(out.text, out.type == Type::map, depth + 1)) return false;
+    } else if (fields.is(7, Wire::delimited)) {
+      out.type = Type::bytes;
+      out.text = fields.bytes();
+    } else {
+      return false;
     }
   }
-  return true;
+  return fields.is_valid();
 }
 
 // Reads nearly all attributes: a key, then one short value that is no list, map or bytes. Returns false for all
@@ -118,12 +109,12 @@ bool read_plain(std::string_view key_value, Attribute& attribute) {
       attribute.integer = value[0] != 0 ? 1 : 0;
       return value.size() == 1 && byte_at(value_at + 1) <= kMost;
     case 0x18: {  // an integer
-      const char* at = value.data();
-      const char* const end = at + value.size();
-      if (static_cast<unsigned char>(end[-1]) > kMost || value.size() > protozero::max_varint_length) return false;
+      std::string_view left = value;
+      std::uint64_t integer = 0;
+      if (!take_varint(left, integer)) return false;
       attribute.type = Type::integer;
-      attribute.integer = static_cast<std::int64_t>(protozero::decode_varint(&at, end));
-      return at == end;
+      attribute.integer = static_cast<std::int64_t>(integer);
+      return left.empty();
     }
     case 0x21:  // a real number
       if (value.size() != sizeof(attribute.real)) return false;
@@ -138,22 +129,14 @@ bool read_plain(std::string_view key_value, Attribute& attribute) {
 }  // namespace
 
 bool read_attribute(std::string_view key_value, Attribute& attribute) {
-  try {
-    if (read_plain(key_value, attribute)) return true;
-    attribute = {};
-    return is_valid_key_value(key_value, 0, &attribute);
-  } catch (const protozero::exception&) {
-    return false;
-  }
+  if (read_plain(key_value, attribute)) return true;
+  attribute = {};
+  return is_valid_key_value(key_value, 0, &attribute);
 }
 
 bool read_value(std::string_view any_value, Attribute& value) {
   value = {};
-  try {
-    return is_valid_value(any_value, 0, &value);
-  } catch (const protozero::exception&) {
-    return false;
-  }
+  return is_valid_value(any_value, 0, &value);
 }
 
 }  // namespace nopspan::collector

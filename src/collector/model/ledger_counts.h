@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// The counts of a ledger (ledger.h), and their JSON. This header and its source need no other library, because the
+// library nopspan::recording is built from them too.
+#pragma once
+
+#include "base/json_writer.h"
+#include "model/entry.h"
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+
+// Counts of entries (spans, events, retries, gauges). `emitted` is the sum of all others except `held_by_killed` and
+// `threads_at_attach`. The sum is exact unless processes were killed and the kernel does not let their last buffers be
+// read.
+struct Counts {
+  std::uint64_t emitted = 0;         // from the sequence numbers that threads give to their entries
+  std::uint64_t delivered = 0;       // delivered to the command
+  std::uint64_t filtered = 0;        // removed by the filter, in the kernel or here
+  std::uint64_t ring_full = 0;       // no room in the ring buffer; a larger --buffer or a filter helps
+  std::uint64_t unreadable = 0;      // the kernel could not read them, because a page was not in memory
+  std::uint64_t too_large = 0;       // batches beyond the largest size class
+  std::uint64_t malformed = 0;       // invalid by the ABI, from a hostile or broken process
+  std::uint64_t missed = 0;          // the kernel did not run the program for a hit
+  std::uint64_t discarded = 0;       // by the library, because no tracer can get them
+  std::uint64_t export_dropped = 0;  // delivered, and then lost by the command: disk full, receiver down
+  std::uint64_t not_in_file = 0;     // delivered to a recorder, but not in its file: damaged, or a part is missing
+  std::uint64_t held_by_killed = 0;  // upper bound of further entries in buffers of killed processes; not in `emitted`
+  // Threads that ran when the collector attached to a file of their process, not in `emitted`. Spans that they had
+  // begun by then may be missing, and no count includes these.
+  std::uint64_t threads_at_attach = 0;
+
+  [[nodiscard]] std::uint64_t lost() const {
+    return ring_full + unreadable + too_large + malformed + missed + discarded + export_dropped + not_in_file;
+  }
+  // Whether there are no entries.
+  [[nodiscard]] bool empty() const;
+  [[nodiscard]] bool is_balanced() const { return emitted == delivered + filtered + lost(); }
+  Counts& operator+=(const Counts& other);
+  Counts& operator-=(const Counts& part);
+  friend bool operator==(const Counts& a, const Counts& b) = default;
+};
+
+// The parts of recordings that could not be read. They may have held entries that no count includes.
+struct Damage {
+  std::uint64_t skipped_bytes = 0, broken_chunks = 0;
+  std::uint64_t missing_ends = 0;  // recordings that were not closed
+  [[nodiscard]] bool empty() const { return *this == Damage(); }
+  Damage& operator+=(const Damage& other);
+  friend bool operator==(const Damage& a, const Damage& b) = default;
+};
+
+struct ProcessLedger {
+  ProcessPointer process;
+  Counts counts;
+};
+
+struct Ledger {
+  std::vector<ProcessLedger> processes;  // includes ended processes up to a limit; the rest is in `others`
+  Counts others;
+  std::uint64_t others_processes = 0;
+  Counts total;
+  Damage damage;
+
+  // The part of the total that no listed process has. This is `others`, or more if the listed processes and `others` do
+  // not add up to the total.
+  [[nodiscard]] Counts rest() const;
+  // Moves delivered entries to another count, in the total too. For a process that is not in the list, `others` is
+  // changed.
+  void move_delivered(const ProcessPointer& process, std::uint64_t Counts::*to, std::uint64_t entries);
+};
+
+// The names in JSON.
+struct CountField {
+  const char* name;
+  std::uint64_t Counts::*count;
+};
+inline constexpr CountField kCountFields[] = {
+    {"emitted", &Counts::emitted},
+    {"delivered", &Counts::delivered},
+    {"filtered", &Counts::filtered},
+    {"ring_full", &Counts::ring_full},
+    {"unreadable", &Counts::unreadable},
+    {"too_large", &Counts::too_large},
+    {"malformed", &Counts::malformed},
+    {"missed", &Counts::missed},
+    {"discarded", &Counts::discarded},
+    {"export_dropped", &Counts::export_dropped},
+    {"not_in_file", &Counts::not_in_file},
+    {"held_by_killed", &Counts::held_by_killed},
+    {"threads_at_attach", &Counts::threads_at_attach},
+};
+static_assert(sizeof(Counts) == sizeof(kCountFields) / sizeof(kCountFields[0]) * sizeof(std::uint64_t),
+              "a field is missing");
+
+inline constexpr std::pair<const char*, std::uint64_t Damage::*> kDamages[] = {
+    {"skipped_bytes", &Damage::skipped_bytes},
+    {"broken_chunks", &Damage::broken_chunks},
+    {"missing_ends", &Damage::missing_ends},
+};
+
+struct LedgerText {
+  const char* name;
+  std::string Process::*text;
+};
+inline constexpr LedgerText kLedgerTexts[] = {
+    {"comm", &Process::comm},       {"cgroup", &Process::cgroup}, {"container", &Process::container},
+    {"library", &Process::library}, {"host", &Process::host},
+};
+
+// {"emitted": …, …, "balanced": true} without the brackets.
+void write_members(JsonWriter& json, const Counts& counts);
+// {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}, and "damage": {…} if there is any
+std::string json_text(const Ledger& ledger);
+
+}  // namespace nopspan::collector
