@@ -18,40 +18,15 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr std::string_view kFileMagic{"NOPSPAN\0", 8};
-constexpr std::string_view kChunkMagic = "NSPF";
 constexpr std::size_t kChunk = 1U << 20U;
 
 std::uint32_t crc_of(std::string_view bytes) { return libdeflate_crc32(0, bytes.data(), bytes.size()); }
-
-template <class Word>
-char* put(char* at, Word word) {
-  std::memcpy(at, &word, sizeof(word));
-  return at + sizeof(word);
-}
 
 template <class Word>
 Word get(std::string_view bytes, std::size_t offset) {
   Word word;
   std::memcpy(&word, bytes.data() + offset, sizeof(word));
   return word;
-}
-
-void put_file_header(char* at) {
-  std::memcpy(at, kFileMagic.data(), kFileMagic.size());
-  at = put(at + kFileMagic.size(), kFormatVersion);
-  put(at, std::uint32_t{0});
-}
-
-void put_chunk_header(char* at, const Chunk& chunk) {
-  char* const begin = at;
-  std::memcpy(at, kChunkMagic.data(), kChunkMagic.size());
-  at = put(at + kChunkMagic.size(), static_cast<std::uint32_t>(chunk.kind));
-  at = put(at, static_cast<std::uint32_t>(chunk.payload.size()));
-  at = put(at, chunk.entries);
-  at = put(at, chunk.time_unix_ns);
-  at = put(at, crc_of(chunk.payload));
-  put(at, crc_of({begin, static_cast<std::size_t>(at - begin)}));
 }
 
 bool is_file_header(std::string_view bytes) {
@@ -103,7 +78,7 @@ bool ChunkWriter::write(const Chunk& chunk, Writing& writing) {
   }
   std::array<char, kFileHeaderBytes + kChunkHeaderBytes> head{};
   put_file_header(head.data());
-  put_chunk_header(head.data() + kFileHeaderBytes, chunk);
+  put_chunk_header(head.data() + kFileHeaderBytes, chunk, crc_of);
   const std::string_view begin = std::string_view(head.data(), head.size()).substr(bytes_ == 0 ? 0 : kFileHeaderBytes);
   std::size_t written = 0;
   for (const std::string_view part : {begin, chunk.payload}) {
@@ -134,15 +109,16 @@ bool ChunkWriter::sync(Writing& writing) {
   return false;
 }
 
-ChunkReader::ChunkReader(OpenFile file, std::string name) : file_(std::move(file)), name_(std::move(name)) {
-  if (fill(kFileHeaderBytes, Deadline()) && held().starts_with(kFileMagic)) {
+ChunkReader::ChunkReader(OpenFile file, std::string name, const Deadline& until)
+    : file_(std::move(file)), name_(std::move(name)) {
+  if (fill(kFileHeaderBytes, until) && held().starts_with(kFileMagic)) {
     const auto version = get<std::uint32_t>(held(), kFileMagic.size());
     if (version == kFormatVersion) return;
     throw Failure(name_ + ": the recording has format version " + std::to_string(version) +
                       ", but this nopspan reads only version " + std::to_string(kFormatVersion),
                   Failure::kUsageError);
   }
-  if (stopping) throw Failure(name_ + ": stopped before anything was read");
+  if (until.is_over()) throw Failure(name_ + ": stopped before anything was read");
   if (state_.error != 0) throw Failure(name_ + ": " + std::strerror(state_.error), Failure::kUsageError);
   throw Failure(name_ + (held().empty() ? ": the file is empty" : ": not a recording of nopspan record"),
                 Failure::kUsageError);

@@ -6,6 +6,7 @@
 #include "base/open_file.h"
 #include "base/output.h"
 #include "base/stopping.h"
+#include "recording/chunk_format.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -14,20 +15,6 @@
 #include <vector>
 
 namespace nopspan::collector {
-
-enum class ChunkKind : std::uint32_t { about = 1, traces = 2, logs = 3, metrics = 4, ledger = 5, end = 6, steps = 7 };
-
-struct Chunk {
-  ChunkKind kind = ChunkKind::about;
-  std::uint32_t entries = 0;       // number of spans, events, retries, gauges and parts in it
-  std::uint64_t time_unix_ns = 0;  // when it was written, by the source's clock
-  std::string_view payload;
-};
-
-inline constexpr std::uint32_t kFormatVersion = 1;
-inline constexpr std::size_t kFileHeaderBytes = 16, kChunkHeaderBytes = 32;
-// The limit of a payload in bytes. Longer chunks are not written, and readers treat them as damage.
-inline constexpr std::size_t kMostPayload = 16U << 20U;
 
 // Whether the first kFileHeaderBytes + kChunkHeaderBytes bytes of a file are those of a recording.
 bool begins_recording(std::string_view bytes);
@@ -60,8 +47,9 @@ class ChunkWriter {
 // Reads the chunks of a file that may be truncated, damaged or hostile. Concatenated files (`cat a b`) are read as one.
 class ChunkReader {
  public:
-  // Throws Failure if the file is not a recording, or has a later format. `name` is used in messages.
-  ChunkReader(OpenFile file, std::string name);
+  // Reads the file's header. Throws Failure if the file is not a recording, or has a later format, or if `until` is
+  // over first. `name` is used in messages.
+  ChunkReader(OpenFile file, std::string name, const Deadline& until = Deadline());
 
   // Reads the next whole chunk. Its payload is valid until the next call. Returns false at the end of the file, and if
   // `until` is over while more must be read.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recording/otlp_names.h"
 
+#include "model/key_index.h"
+
 #include <nopspan/probes.h>
 
 namespace nopspan::collector {
@@ -47,33 +49,9 @@ constexpr std::array<std::string_view, kNames> kTexts = {
 };
 static_assert(!kTexts.back().empty());
 
-constexpr std::size_t kLongest = 36;
+constexpr KeyIndex kIndex(kTexts);
 
-// A chain of names for each length. Most keys of other origin have a length that few names have, or none.
-struct Chains {
-  std::array<std::uint8_t, kLongest + 1> first{};
-  std::array<std::uint8_t, kNames> next{};
-};
-constexpr std::uint8_t kEnd = 0xff;
-
-constexpr Chains make_chains() {
-  Chains chains;
-  for (std::uint8_t& first : chains.first) first = kEnd;
-  for (std::size_t i = kNames; i-- > 0;) {
-    chains.next[i] = chains.first.at(kTexts[i].size());
-    chains.first.at(kTexts[i].size()) = static_cast<std::uint8_t>(i);
-  }
-  return chains;
-}
-constexpr Chains kChains = make_chains();
-
-Name find(std::string_view key) {
-  if (key.size() > kLongest) return Name::count;
-  for (std::uint8_t i = kChains.first[key.size()]; i != kEnd; i = kChains.next[i]) {
-    if (kTexts[i] == key) return static_cast<Name>(i);
-  }
-  return Name::count;
-}
+Name find(std::string_view key) { return static_cast<Name>(kIndex.find(key)); }
 
 constexpr unsigned kBools = 32;  // position of the six bools in the word
 constexpr unsigned kHasUsage = 1, kHasFirstToken = 2, kHasEngineTimes = 4, kCountsTokens = 8, kCountsTool = 16,

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "model/entry.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <array>
 #include <cstddef>

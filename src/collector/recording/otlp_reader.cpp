@@ -60,6 +60,8 @@ constexpr ProcessText kProcessTexts[] = {
     {"nopspan.library", &Process::library},
     {"nopspan.library_version", &Process::library_version},
     {"host.name", &Process::host},
+    {"nopspan.service_name", &Process::service_name},
+    {"nopspan.resource_attributes", &Process::resource_attributes},
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "model/entry.h"
+#include "model/otlp_attributes.h"
 #include "recording/otlp_names.h"
 #include "recording/otlp_spans.h"
 

@@ -1,48 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recording/otlp_spans.h"
 
+#include "model/span_links.h"
+
 #include <nopspan/probes.h>
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <utility>
 
 namespace nopspan::collector {
 namespace {
 
-constexpr unsigned kStatusError = 2;  // opentelemetry.proto.trace.v1.Status.STATUS_CODE_ERROR
-// opentelemetry.proto.trace.v1.SpanFlags: it is known whether the parent is remote, and it is remote.
-constexpr std::uint32_t kHasIsRemote = 0x100, kIsRemote = 0x200;
 constexpr std::size_t kScopeBytes = 96;  // an estimate, for bytes()
-
-std::string_view view_of(const TraceId& id) { return {reinterpret_cast<const char*>(id.bytes), sizeof(id.bytes)}; }
-
-// OTLP writes span ids as bytes, the most significant one first. nopspan has them as numbers.
-std::array<char, 8> bytes_of(std::uint64_t id) {
-  std::array<char, 8> bytes{};
-  for (char& byte : bytes) {
-    byte = static_cast<char>(id >> 56U);
-    id <<= 8U;
-  }
-  return bytes;
-}
-
-void append_span_id(ByteBuffer& out, unsigned field, std::uint64_t id) {
-  if (id == 0) return;
-  const auto bytes = bytes_of(id);
-  append_bytes(out, field, {bytes.data(), bytes.size()});
-}
-
-void append_trace_id(ByteBuffer& out, unsigned field, const TraceId& id) {
-  if (!id.empty()) append_bytes(out, field, view_of(id));
-}
 
 OtlpFlags otlp_flags_of(const Entry& entry) {
   OtlpFlags flags;
   flags.sampled = (entry.flags & NOPSPAN_FLAG_SAMPLED) != 0;
   if (entry.kind != Kind::span) return flags;
-  flags.kind = (entry.flags & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT;
+  flags.kind = span_kind(entry);
   flags.remote_parent = (entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
   flags.attributes_dropped = (entry.flags & NOPSPAN_FLAG_ATTRIBUTES_DROPPED) != 0;
   flags.links_dropped = (entry.flags & NOPSPAN_FLAG_LINKS_DROPPED) != 0;
@@ -50,14 +26,7 @@ OtlpFlags otlp_flags_of(const Entry& entry) {
 }
 
 void append_links(ByteBuffer& out, std::string_view links) {
-  for (; links.size() >= sizeof(nopspan_link); links.remove_prefix(sizeof(nopspan_link))) {
-    nopspan_link link;
-    std::memcpy(&link, links.data(), sizeof(link));
-    const auto id = bytes_of(link.span_id);
-    append_length(out, 13, 2 + sizeof(link.trace_id) + 2 + id.size());
-    append_bytes(out, 1, {link.trace_id, sizeof(link.trace_id)});
-    append_bytes(out, 2, {id.data(), id.size()});
-  }
+  for_each_link(links, [&](const SpanLink& link) { append_link(out, view_of(link.trace_id), link.span_id); });
 }
 
 void append_text_unless_empty(std::string& out, std::string_view key, std::string_view text) {
@@ -84,6 +53,8 @@ std::string resource_of(const Process& process) {
                            static_cast<std::int64_t>(process.start_ticks));
   append_text_unless_empty(out, "nopspan.library", process.library);
   append_text_unless_empty(out, "nopspan.library_version", process.library_version);
+  append_text_unless_empty(out, "nopspan.service_name", process.service_name);
+  append_text_unless_empty(out, "nopspan.resource_attributes", process.resource_attributes);
   return out;
 }
 
@@ -210,8 +181,8 @@ void OtlpEncoder::write_span(const Entry& entry, bool in_sequence) {
   if (flags.attributes_dropped || dropped_ > 0) append_varint(out, 10, std::max(dropped_, 1U));
   append_links(out, entry.links);
   if (flags.links_dropped) append_varint(out, 14, 1);
-  if (entry.failed()) append_bytes(out, 15, std::string_view("\x18\x02", kStatusError));
-  append_fixed32(out, 16, (flags.sampled ? 1U : 0U) | kHasIsRemote | (flags.remote_parent ? kIsRemote : 0U));
+  if (entry.failed()) append_bytes(out, 15, kStatusError);
+  append_fixed32(out, 16, span_flags(flags.sampled, flags.remote_parent));
 }
 
 void OtlpEncoder::write_log(const Entry& entry, bool in_sequence) {
@@ -284,28 +255,10 @@ OtlpEncoder::Group& OtlpEncoder::group_of(const Entry& entry) {
   return groups_[number];
 }
 
-// The length of an entry precedes it, and is known when it is written. Most entries have lengths of the same size, so
-// the size of the last one is reserved.
-void OtlpEncoder::begin_entry() { buffer_.extend(1 + length_bytes_); }
-
-void OtlpEncoder::end_entry(std::size_t begin) {
-  constexpr char kTag = (2U << 3U) | 2U;
-  const std::size_t bytes = buffer_.size() - begin - 1 - length_bytes_;
-  if (const std::size_t needed = varint_bytes(bytes); needed != length_bytes_) {
-    if (needed > length_bytes_) buffer_.extend(needed - length_bytes_);
-    std::memmove(buffer_.at(begin + 1 + needed), buffer_.at(begin + 1 + length_bytes_), bytes);
-    length_bytes_ = needed;
-    buffer_.shrink(begin + 1 + needed + bytes);
-  }
-  *buffer_.at(begin) = kTag;
-  put_varint(buffer_.at(begin + 1), bytes);
-}
-
 void OtlpEncoder::add(const Entry& entry) {
   Group& group = group_of(entry);
   const bool in_sequence = entry.sequence == group.next_sequence;
-  const std::size_t begin = buffer_.size();
-  begin_entry();
+  const std::size_t begin = frame_.begin(buffer_);
   if (signal_ == Signal::traces) {
     attributes_ = kSpanAttributes;
     write_span(entry, in_sequence);
@@ -316,7 +269,7 @@ void OtlpEncoder::add(const Entry& entry) {
     attributes_ = kPointAttributes;
     write_gauge(entry, in_sequence);
   }
-  end_entry(begin);
+  frame_.end(buffer_, begin);
   group.next_sequence = entry.sequence + 1;
   group.bytes += buffer_.size() - begin;
   runs_.back().end = buffer_.size();

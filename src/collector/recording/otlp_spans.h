@@ -4,6 +4,8 @@
 
 #include "base/byte_buffer.h"
 #include "model/entry.h"
+#include "model/otlp_fields.h"
+#include "model/signal.h"
 #include "recording/otlp_names.h"
 
 #include <cstddef>
@@ -14,14 +16,6 @@
 #include <vector>
 
 namespace nopspan::collector {
-
-// OTLP's three signals: traces for spans, logs for events and retries, metrics for gauges.
-enum class Signal : std::uint8_t { traces, logs, metrics };
-inline constexpr std::size_t kSignals = 3;
-constexpr Signal signal_of(Kind kind) {
-  if (kind == Kind::span) return Signal::traces;
-  return kind == Kind::gauge ? Signal::metrics : Signal::logs;
-}
 
 // Collects entries of one signal and encodes them as one message: TracesData, LogsData or MetricsData. The bytes are
 // also a valid Export…ServiceRequest. Each process is a resource, and each sequence_id of a thread an instrumentation
@@ -60,8 +54,6 @@ class OtlpEncoder {
   void write_span(const Entry& entry, bool in_sequence);
   void write_log(const Entry& entry, bool in_sequence);
   void write_gauge(const Entry& entry, bool in_sequence);
-  void begin_entry();
-  void end_entry(std::size_t begin);
   void write_own_attributes(const Entry& entry, ByteBuffer& out);
   void write_missing_fields(const Entry& entry, ByteBuffer& out);
   void write_event_fields(const Entry& entry, ByteBuffer& out);
@@ -79,7 +71,7 @@ class OtlpEncoder {
   std::size_t head_bytes_ = 0;
   ByteBuffer buffer_, point_;
   std::string key_;
-  std::size_t length_bytes_ = 1;  // size of the last entry's length
+  MessageFrame frame_{2};  // spans, log_records and metrics have the same number
   NotedAttributes own_, added_;
   std::vector<Share> shares_;
   std::unordered_map<const Process*, std::uint32_t> share_numbers_;

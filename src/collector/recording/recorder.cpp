@@ -82,7 +82,7 @@ Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), reco
       throw Failure(older + " exists and is not a recording: remove it, or use another name", Failure::kUsageError);
     }
   }
-  if (begin_file()) return;
+  if (stream_ != nullptr || begin_file()) return;
   const int error = writer_->error();
   const bool is_stopped = error == 0 || error == ECANCELED;
   throw Failure(options_.name() + ": " + (is_stopped ? "stopped before anything was written" : std::strerror(error)));
@@ -118,6 +118,11 @@ void Recorder::open(bool may_replace) {
   if (path == "-") {
     if (options_.max_bytes > 0) throw Failure("--max-size cannot be used with - (stdout)", Failure::kUsageError);
     writer_ = std::make_unique<ChunkWriter>(OpenFile(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)));
+    return;
+  }
+  if (path.starts_with(RecorderStream::kPrefix)) {
+    if (options_.max_bytes > 0) throw Failure("--max-size cannot be used with a socket", Failure::kUsageError);
+    stream_ = std::make_unique<RecorderStream>(path);
     return;
   }
   const FileKind kind = kind_of_file(path);
@@ -247,6 +252,7 @@ class Recorder::EntryChunk : public Output::Block {
       return false;
     }
     recorder_.part_has_entries_ = true;
+    if (recorder_.stream_ != nullptr) recorder_.stream_->note_written(shares_);
     return true;
   }
   void settle(bool is_written) override {
@@ -277,8 +283,8 @@ class Recorder::LedgerChunk : public Output::Block {
   bool write(Writing& /*writing*/) override {
     // A full file gets no more ledgers, and ledgers alone begin no new file: they must not displace entries.
     const std::uint64_t most = recorder_.options_.max_bytes;
-    const std::uint64_t needed = recorder_.writer_->bytes() + kChunkHeaderBytes + recorder_.ledger_bytes_;
-    if (!is_last_ && most > 0 && needed > most) return false;
+    const std::uint64_t needed = kChunkHeaderBytes + recorder_.ledger_bytes_;
+    if (!is_last_ && most > 0 && recorder_.writer_->bytes() + needed > most) return false;
     recorder_.has_last_ledger_ = recorder_.write_ledger(std::move(ledger_), time_unix_ns_);
     return recorder_.has_last_ledger_;
   }
@@ -340,6 +346,12 @@ void Recorder::move(Ledger& ledger, const DroppedEntries& dropped) {
 }
 
 bool Recorder::write(const Chunk& chunk) {
+  if (stream_ != nullptr) {
+    if (writer_ == nullptr && !connect(chunk.time_unix_ns)) return false;
+    if (write_to_part(chunk)) return true;
+    if (writer_->error() != ECANCELED) disconnect();
+    return false;
+  }
   if (!is_gone_ && write_to_part(chunk)) return true;
   is_gone_ = is_gone_ || writer_->error() == EPIPE;
   if (is_gone_) {
@@ -351,8 +363,29 @@ bool Recorder::write(const Chunk& chunk) {
   return false;
 }
 
+// Each connection is a recording of its own. Its empty ledger records the time of its begin.
+bool Recorder::connect(std::uint64_t time_unix_ns) {
+  OpenFile file = stream_->connect();
+  if (!file) {
+    complain(std::string(std::strerror(stream_->error())) +
+             "; still recording, entries are counted as lost until a reader listens");
+    return false;
+  }
+  recording_ = random_id();
+  writer_ = std::make_unique<ChunkWriter>(std::move(file));
+  stream_->begin();
+  if (write_about(time_unix_ns) && write_to_part({ChunkKind::ledger, 0, time_unix_ns, json_text({})})) return true;
+  disconnect();
+  return false;
+}
+
+void Recorder::disconnect() {
+  closed_bytes_ += writer_->bytes();
+  writer_.reset();
+}
+
 void Recorder::complain(const std::string& what) {
-  if (!complained_.exchange(true)) std::cerr << "nopspan record: " + options_.name() + ": " + what + "\n" << std::flush;
+  if (!complained_.exchange(true)) std::cerr << options_.message_name() + ": " + what + "\n" << std::flush;
 }
 
 bool Recorder::write_about(std::uint64_t time_unix_ns) {
@@ -392,18 +425,23 @@ bool Recorder::write_ledger(Ledger ledger, std::uint64_t time_unix_ns) {
     const std::lock_guard lock(mutex_);
     move(ledger, dropped_);
   }
-  const auto text_of = [&] {
-    return to_json(ledger).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-  };
-  std::string text = text_of();
+  Ledger of_all_connections;
+  if (stream_ != nullptr) {
+    if (writer_ == nullptr && !connect(time_unix_ns)) return false;
+    of_all_connections = ledger;
+    ledger = stream_->less_reported(ledger);
+  }
+  std::string text = json_text(ledger);
   if (text.size() > kMostLedger) {
     for (const ProcessLedger& one : ledger.processes) ledger.others += one.counts;
     ledger.others_processes += ledger.processes.size();
     ledger.processes.clear();
-    text = text_of();
+    text = json_text(ledger);
   }
   ledger_bytes_ = text.size();
-  return write({ChunkKind::ledger, 0, time_unix_ns, text});
+  if (!write({ChunkKind::ledger, 0, time_unix_ns, text})) return false;
+  if (stream_ != nullptr) stream_->note_ledger(of_all_connections);
+  return true;
 }
 
 // Without its ledger, the file must not look complete.
@@ -418,8 +456,8 @@ bool Recorder::write_end(std::uint64_t time_unix_ns) {
 // Begins another file if this one would become too large. Its time is that of its first entries, because readers
 // conclude from it which requests began in an earlier file.
 void Recorder::make_room(std::size_t payload_bytes, std::uint64_t time_unix_ns) {
-  const std::uint64_t needed = writer_->bytes() + kChunkHeaderBytes + payload_bytes;
-  if (options_.max_bytes > 0 && part_has_entries_ && needed > options_.max_bytes) rotate(time_unix_ns);
+  if (options_.max_bytes == 0 || !part_has_entries_) return;
+  if (writer_->bytes() + kChunkHeaderBytes + payload_bytes > options_.max_bytes) rotate(time_unix_ns);
 }
 
 // Only the last part has an end, so that no other part looks like a whole recording.

@@ -6,12 +6,14 @@
 #include "base/failure.h"
 #include "base/new_file.h"
 #include "base/output.h"
+#include "base/stopping.h"
 #include "base/text.h"
 #include "model/entry_counts.h"
 #include "model/source.h"
 #include "recording/chunks.h"
 #include "recording/otlp_spans.h"
 #include "recording/recorded_steps.h"
+#include "recording/recorder_stream.h"
 
 #include <sys/types.h>
 
@@ -28,16 +30,19 @@
 namespace nopspan::collector {
 
 struct RecorderOptions {
-  std::string path;             // "-": stdout
+  std::string path;             // "-": stdout; "unix:PATH": a socket on which a reader listens
   bool force = false;           // replace an existing file
   std::uint64_t max_bytes = 0;  // beyond this size, PATH becomes PATH.1, and PATH.1 becomes PATH.2; 0: no limit
   unsigned keep = 4;            // number of older files to keep
   // Recordings in the folder are deleted (old_recordings.h), so that all together have at most this size. At least
   // twice max_bytes; 0: no limit
   std::uint64_t keep_total = 0;
+  std::string title;  // begins the messages, if another command than `record` uses the recorder
 
   // Returns `path` if `i` is 0, otherwise an older file: the larger `i`, the older.
   [[nodiscard]] std::string file(unsigned i) const;
+  // Begins the messages: "nopspan record: spans.rec".
+  [[nodiscard]] std::string message_name() const { return title.empty() ? "nopspan record: " + name() : title; }
   // `path` for messages.
   [[nodiscard]] std::string name() const { return path == "-" ? "stdout" : printable(path); }
   // The existing files that rotation renames or deletes.
@@ -87,6 +92,8 @@ class Recorder : public Sink {
   using DroppedEntries = std::unordered_map<const Process*, Dropped>;
 
   void open(bool may_replace);
+  bool connect(std::uint64_t time_unix_ns);
+  void disconnect();
   void create();
   void begin();
   void publish(bool may_replace);
@@ -131,9 +138,10 @@ class Recorder : public Sink {
   DroppedEntries refused_;  // by the queue
 
   // Used by the thread of `output_`, and by open() in the constructor.
-  std::unique_ptr<ChunkWriter> writer_;
-  std::unique_ptr<NewFile> file_;    // until it is published
-  std::pair<dev_t, ino_t> inode_{};  // of the file at the path
+  std::unique_ptr<RecorderStream> stream_;  // null for a file
+  std::unique_ptr<ChunkWriter> writer_;     // null while a stream has no reader
+  std::unique_ptr<NewFile> file_;           // until it is published
+  std::pair<dev_t, ino_t> inode_{};         // of the file at the path
   bool has_begun_ = false;
   bool is_gone_ = false;  // the pipe has no reader any more
   bool has_last_ledger_ = false;
@@ -148,5 +156,13 @@ class Recorder : public Sink {
 
   Output output_;  // the last member, because its thread uses the others
 };
+
+// If finish() leaves a thread that the kernel does not let go of, it may still use the recorder.
+struct DestroyUnlessUsed {
+  void operator()(const Recorder* recorder) const {
+    if (!leaves_threads) delete recorder;
+  }
+};
+using RecorderPointer = std::unique_ptr<Recorder, DestroyUnlessUsed>;
 
 }  // namespace nopspan::collector

@@ -3,6 +3,7 @@
 
 #include "base/failure.h"
 #include "model/source_options.h"
+#include "recording/recording_listener.h"
 
 #include <nlohmann/json.hpp>
 
@@ -75,21 +76,47 @@ void add(Ledger& to, const Ledger& ledger) {
 
 }  // namespace
 
-Recording::Recording(const std::string& path, Filter filter)
-    : reader_(open_file(path)), filter_(std::move(filter)), is_filtered_(!filter_.empty()) {}
+Recording::Recording(const std::string& path, Filter filter) : Recording(open_file(path), std::move(filter)) {}
+
+Recording::Recording(ChunkReader reader, Filter filter)
+    : reader_(std::move(reader)), filter_(std::move(filter)), is_filtered_(!filter_.empty()) {}
 
 Recording::~Recording() = default;
 
 void Recording::run(Sink& sink, Deadline& until) {
   until.begin();
-  Chunk chunk;
-  while (!until.is_over() && reader_.next(chunk, until)) {
-    tick(chunk.time_unix_ns, sink);
-    read_chunk(chunk, sink);
-  }
+  while (!until.is_over() && next(until)) pass(sink);
+  end(sink, until);
+}
+
+void Recording::pass(Sink& sink) {
+  tick(chunk_.time_unix_ns, sink);
+  read_chunk(chunk_, sink);
+}
+
+void Recording::end(Sink& sink, const Deadline& until) {
   is_stopped_ = until.is_over();
   if (!is_stopped_ && !reader_.state().ended) ++missing_ends_;
   if (end_ > 0) sink.on_tick(end_);
+}
+
+// `read` calls its argument with every entry, and returns whether the chunk is whole.
+template <class Read>
+void Recording::read_entries(const Chunk& chunk, Sink& sink, const Read& read) {
+  std::uint64_t entries = 0;
+  const bool is_whole = read([&](const Entry& entry) {
+    ++entries;
+    Tally& tally = tally_of(*entry.process);
+    ++(part_ < ledger_part_ ? tally.before : tally.delivered);
+    if (is_filtered_ && !(filter_.may_want_request_of(entry) && filter_.is_in_scope(entry))) {
+      ++tally.filtered;
+    } else {
+      deliver(entry, sink);
+    }
+  });
+  if (is_whole) return;
+  ++invalid_;
+  invalid_entries_ += chunk.entries - std::min<std::uint64_t>(chunk.entries, entries);
 }
 
 void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
@@ -101,37 +128,26 @@ void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
     case ChunkKind::about:
       return read_about(chunk);
     case ChunkKind::traces:
+      return read_signal(Signal::traces, chunk, sink);
     case ChunkKind::logs:
+      return read_signal(Signal::logs, chunk, sink);
     case ChunkKind::metrics:
+      return read_signal(Signal::metrics, chunk, sink);
     case ChunkKind::steps:
-      return read_entries(chunk, sink);
+      return read_entries(chunk, sink, [&](const auto& each) { return steps_.read(chunk.payload, otlp_, each); });
     case ChunkKind::ledger:
       return read_ledger(chunk);
     case ChunkKind::end:
       is_closed_ = true;
+      return;
+    case ChunkKind::spooled:
+      return;
   }
   // Other kinds of a later recorder are ignored.
 }
 
-void Recording::read_entries(const Chunk& chunk, Sink& sink) {
-  std::uint64_t entries = 0;
-  const auto each = [&](const Entry& entry) {
-    ++entries;
-    Tally& tally = tally_of(*entry.process);
-    ++(part_ < ledger_part_ ? tally.before : tally.delivered);
-    if (is_filtered_ && !(filter_.may_want_request_of(entry) && filter_.is_in_scope(entry))) {
-      ++tally.filtered;
-    } else {
-      deliver(entry, sink);
-    }
-  };
-  const bool is_whole = chunk.kind == ChunkKind::steps    ? steps_.read(chunk.payload, otlp_, each)
-                        : chunk.kind == ChunkKind::traces ? otlp_.read(Signal::traces, chunk.payload, each)
-                        : chunk.kind == ChunkKind::logs   ? otlp_.read(Signal::logs, chunk.payload, each)
-                                                          : otlp_.read(Signal::metrics, chunk.payload, each);
-  if (is_whole) return;
-  ++invalid_;
-  invalid_entries_ += chunk.entries - std::min<std::uint64_t>(chunk.entries, entries);
+void Recording::read_signal(Signal signal, const Chunk& chunk, Sink& sink) {
+  read_entries(chunk, sink, [&](const auto& each) { return otlp_.read(signal, chunk.payload, each); });
 }
 
 // A request that began in a part that is not here lacks what that part has of it.
@@ -274,6 +290,10 @@ std::string Recording::remark() const {
 }
 
 std::unique_ptr<Source> open_recording(const SourceOptions& options) {
+  constexpr std::string_view kSocket = "unix:";
+  if (options.from.starts_with(kSocket)) {
+    return std::make_unique<RecordingListener>(options.from.substr(kSocket.size()), options.filter);
+  }
   return std::make_unique<Recording>(options.from, options.filter);
 }
 

@@ -24,9 +24,16 @@ class Recording : public Source {
  public:
   // Opens `path` ("-": stdin). Throws Failure with kUsageError if it is not a recording.
   explicit Recording(const std::string& path, Filter filter = {});
+  explicit Recording(ChunkReader reader, Filter filter = {});
   ~Recording() override;
 
   void run(Sink& sink, Deadline& until) override;
+  // The two parts of run(), for a thread that waits for data without the lock of the sink. The first waits for the next
+  // chunk; it returns false at the end, and when `until` is over. The second passes its entries on.
+  bool next(const Deadline& until) { return reader_.next(chunk_, until); }
+  void pass(Sink& sink);
+  // Call it when next() has returned false.
+  void end(Sink& sink, const Deadline& until);
   // The recorder's last ledger, plus the entries that were read after it. Entries that the filter removed count as
   // filtered. Entries that the ledger counts as delivered, but that were not read, count as not_in_file.
   [[nodiscard]] Ledger ledger() const override;
@@ -51,7 +58,9 @@ class Recording : public Source {
 
   void read_chunk(const Chunk& chunk, Sink& sink);
   void deliver(const Entry& entry, Sink& sink) const;
-  void read_entries(const Chunk& chunk, Sink& sink);
+  void read_signal(Signal signal, const Chunk& chunk, Sink& sink);
+  template <class Read>
+  void read_entries(const Chunk& chunk, Sink& sink, const Read& read);
   void begin_recording(const std::string& id);
   void read_about(const Chunk& chunk);
   void read_ledger(const Chunk& chunk);
@@ -61,6 +70,7 @@ class Recording : public Source {
   [[nodiscard]] std::uint64_t broken_entries() const { return reader_.state().broken_entries + invalid_entries_; }
 
   ChunkReader reader_;
+  Chunk chunk_;
   Filter filter_;
   OtlpReader otlp_;
   StepReader steps_;
@@ -77,7 +87,7 @@ class Recording : public Source {
   std::map<ProcessKey, Tally> tallies_;
 };
 
-// Opens the recording for open_source() (command/options.h).
+// Opens the recording, or the socket to which recordings are sent, for open_source() (command/options.h).
 std::unique_ptr<Source> open_recording(const SourceOptions& options);
 
 }  // namespace nopspan::collector

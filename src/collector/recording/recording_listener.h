@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// A source that reads recordings from a Unix socket, to which any number of programs write (nopspan::recording).
+#pragma once
+
+#include "base/open_file.h"
+#include "model/filter.h"
+#include "model/source.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+
+namespace nopspan::collector {
+
+class RecordingListener : public Source {
+ public:
+  static constexpr std::size_t kMostConnections = 64;
+
+  // Listens on `path`, with mode 0600. A socket that nobody listens on is replaced. Throws Failure.
+  explicit RecordingListener(std::string path, Filter filter = {});
+  ~RecordingListener() override;
+
+  // Reads all connections until the deadline, and then what has been sent by then. Each connection is a recording. Its
+  // calls of `sink` are made by a thread of its own, one at a time.
+  void run(Sink& sink, Deadline& until) override;
+  // The sum of all recordings. During run(), call it from `sink`.
+  [[nodiscard]] Ledger ledger() const override;
+  [[nodiscard]] std::string remark() const override;
+
+ private:
+  class Connection;
+  void accept_one(Sink& sink);
+  void forget_ended();
+
+  const std::string path_;
+  const Filter filter_;
+  OpenFile socket_;
+  std::mutex mutex_;  // held during the calls of the sink
+  std::list<std::unique_ptr<Connection>> connections_;
+  LedgerSum ended_;
+  std::uint64_t foreign_ = 0;  // connections that sent no recording
+};
+
+}  // namespace nopspan::collector
