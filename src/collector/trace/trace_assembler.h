@@ -32,6 +32,11 @@ struct TraceLimits {
   static std::size_t traces_for(std::size_t bytes) {
     return kUsualTraces * std::max<std::size_t>(1, bytes / kUsualBytes);
   }
+  // A trace must wait at least as long as a thread may hold its entries (--max-age).
+  void set_max_age(std::uint64_t max_age_ns) {
+    grace_ns = max_age_ns + max_age_ns / 2;
+    long_grace_ns = std::max(long_grace_ns, 2 * grace_ns);
+  }
 
   std::size_t bytes = kUsualBytes;    // limit for all open traces together
   std::size_t traces = kUsualTraces;  // limit of open traces

@@ -26,6 +26,12 @@ class TraceFilter {
   [[nodiscard]] std::uint32_t mark(const Entry& entry) const;
   // Whether the trace is wanted. A late part is also wanted if the earlier part was shown.
   [[nodiscard]] bool wants(const AssembledTrace& trace) const;
+  // Whether this entry alone shows that its trace is wanted.
+  [[nodiscard]] bool wants_trace_of(const Entry& entry) const {
+    return (mark(entry) & needed_) == needed_ &&
+           (filter_.slower_than_ns == 0 ||
+            (entry.kind == Kind::span && entry.parent_id == 0 && entry.duration_ns >= filter_.slower_than_ns));
+  }
   // Whether it wants each trace of which it may want an entry.
   [[nodiscard]] bool wants_all() const { return needed_ == 0 && filter_.slower_than_ns == 0; }
 

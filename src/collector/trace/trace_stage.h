@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+// Assembles a source's entries into traces, and passes those that the filter wants on as whole traces.
+#pragma once
+
+#include "model/source.h"
+#include "trace/trace_assembler.h"
+#include "trace/trace_filter.h"
+
+#include <cstdint>
+
+namespace nopspan::collector {
+
+// Receives whole traces. All calls come from the thread that runs the source.
+class TraceSink {
+ public:
+  virtual ~TraceSink() = default;
+  // A wanted trace, valid only during the call. Returns whether it was taken: further parts of it are then wanted too.
+  virtual bool on_trace(const AssembledTrace& trace) = 0;
+  // A trace that is not wanted, or that is wanted and incomplete, valid only during the call.
+  virtual void on_left_out(const AssembledTrace& /*trace*/) {}
+  // Called at each tick (Sink::on_tick()). The traces that end by then follow.
+  virtual void on_trace_tick() {}
+  // If true, it wants no more traces.
+  [[nodiscard]] virtual bool is_done() const { return false; }
+};
+
+struct TraceStageOptions {
+  TraceLimits limits;
+  TraceFilter::Scope scope;
+  bool incomplete = false;  // also traces that have not ended, or that began before the attach
+};
+
+class TraceStage : public Sink {
+ public:
+  // `sink` must outlive this object.
+  TraceStage(const Filter& filter, const TraceStageOptions& options, TraceSink& sink);
+
+  void on_entry(const Entry& entry) override;
+  void on_tick(std::uint64_t now_unix_ns) override;
+  // Passes the traces on that are still open. Call it when `source` has ended.
+  void finish(const Source& source);
+
+  struct Counts {
+    std::uint64_t taken = 0, refused = 0;  // by the sink
+    std::uint64_t filtered = 0;            // removed by the filter
+    std::uint64_t incomplete = 0;          // wanted, but not passed on without `incomplete`
+    std::uint64_t partial = 0;             // part of `incomplete`: they began before the attach
+  };
+  [[nodiscard]] const Counts& counts() const { return counts_; }
+  [[nodiscard]] const TraceFilter& filter() const { return filter_; }
+  [[nodiscard]] const TraceAssembler& assembler() const { return assembler_; }
+  // Whether the filter wanted a trace, or may want one that has not ended.
+  [[nodiscard]] bool has_matched() const;
+  // What the source may filter.
+  [[nodiscard]] const Filter& filter_for_source() const { return filter_.for_source(); }
+
+ private:
+  bool take(const AssembledTrace& trace);
+
+  TraceFilter filter_;
+  const bool incomplete_;
+  TraceSink& sink_;
+  TraceAssembler assembler_;
+  Counts counts_;
+};
+
+}  // namespace nopspan::collector
