@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "export/answer.h"
+
+#include "base/text.h"
+#include "export/otlp_settings.h"
+
+#include <nlohmann/json.hpp>
+#include <protozero/pbf_reader.hpp>
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <optional>
+#include <string_view>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::size_t kMostAnswerText = 200;
+
+// The content of partial_success. `rejected` is negative if the answer says so.
+struct PartialSuccess {
+  std::int64_t rejected = 0;
+  std::string message;
+};
+
+// Returns nothing if the message is malformed. Export…ServiceResponse is the same for all signals.
+std::optional<PartialSuccess> partial_success_of(std::string_view message) {
+  PartialSuccess result;
+  try {
+    protozero::pbf_reader response(message.data(), message.size());
+    while (response.next()) {
+      if (response.tag_and_type() != protozero::tag_and_type(1, protozero::pbf_wire_type::length_delimited)) {
+        response.skip();
+        continue;
+      }
+      protozero::pbf_reader partial = response.get_message();
+      while (partial.next()) {
+        if (partial.tag_and_type() == protozero::tag_and_type(1, protozero::pbf_wire_type::varint)) {
+          result.rejected = partial.get_int64();
+        } else if (partial.tag_and_type() == protozero::tag_and_type(2, protozero::pbf_wire_type::length_delimited)) {
+          result.message = partial.get_string();
+        } else {
+          partial.skip();
+        }
+      }
+    }
+  } catch (const protozero::exception&) {
+    return {};
+  }
+  return result;
+}
+
+std::optional<PartialSuccess> partial_success_of_json(std::string_view text) {
+  const auto json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object()) return {};
+  PartialSuccess result;
+  const auto partial = json.find("partialSuccess");
+  if (partial == json.end() || partial->is_null()) return result;
+  if (!partial->is_object()) return {};
+  for (const auto& [name, value] : partial->items()) {
+    if (name == "errorMessage" && value.is_string()) result.message = value;
+    if (!name.starts_with("rejected")) continue;
+    if (value.is_number_integer()) {
+      result.rejected = value;
+    } else if (value.is_string()) {
+      const auto& number = value.get_ref<const std::string&>();
+      const char* const end = number.data() + number.size();
+      if (std::from_chars(number.data(), end, result.rejected).ptr != end) return {};
+    } else {
+      return {};
+    }
+  }
+  return result;
+}
+
+// A request that was processed. `partial`: nothing if the answer was unreadable. Even then the items are accepted,
+// because the status says so.
+ReceiverAnswer success(const std::optional<PartialSuccess>& partial, const ExportBody& sent) {
+  ReceiverAnswer answer;
+  answer.kind = ReceiverAnswer::Kind::accepted;
+  if (!partial) {
+    answer.is_malformed = true;
+    answer.text = "the answer reports success, but its content is not an OTLP response";
+    return answer;
+  }
+  answer.text = printable(partial->message, kMostAnswerText);
+  const std::uint64_t most = rejectable_items(sent);
+  answer.is_malformed = partial->rejected < 0 || static_cast<std::uint64_t>(partial->rejected) > most;
+  if (partial->rejected > 0) answer.rejected = std::min(static_cast<std::uint64_t>(partial->rejected), most);
+  return answer;
+}
+
+bool is_json(std::string_view content_type) { return content_type.find("json") != std::string_view::npos; }
+bool is_protobuf(std::string_view content_type) {
+  return content_type.empty() || content_type.find("protobuf") != std::string_view::npos;
+}
+
+// The message of a google.rpc.Status, which receivers answer with on errors, or the first line of a text.
+std::string error_text(const HttpAnswer& answer) {
+  if (is_json(answer.content_type)) {
+    const auto json = nlohmann::json::parse(answer.body, nullptr, false);
+    const auto message = json.is_object() ? json.find("message") : json.end();
+    return message != json.end() && message->is_string() ? message->get<std::string>() : "";
+  }
+  if (answer.content_type.empty() || !is_protobuf(answer.content_type)) {
+    return answer.body.substr(0, answer.body.find_first_of("\r\n"));
+  }
+  try {
+    protozero::pbf_reader status(answer.body);
+    return status.next(2, protozero::pbf_wire_type::length_delimited) ? status.get_string() : "";
+  } catch (const protozero::exception&) {
+    return "";
+  }
+}
+
+std::optional<std::string> decode_base64(std::string_view text) {
+  while (text.ends_with('=')) text.remove_suffix(1);
+  std::string bytes;
+  std::uint32_t bits = 0;
+  unsigned held = 0;
+  for (const char c : text) {
+    constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const std::size_t digit = kDigits.find(c);
+    if (digit == std::string_view::npos) return {};
+    bits = bits << 6U | static_cast<std::uint32_t>(digit);
+    held += 6;
+    if (held >= 8) {
+      held -= 8;
+      bytes += static_cast<char>(bits >> held & 0xffU);
+    }
+  }
+  return bytes;
+}
+
+// The delay of a google.rpc.RetryInfo among the details of a google.rpc.Status; nothing if there is none.
+std::optional<std::chrono::milliseconds> retry_info_of(const std::string& details) {
+  constexpr std::int64_t kMostSeconds = 24 * 60 * 60;
+  const auto bytes = decode_base64(details);
+  if (!bytes) return {};
+  using protozero::pbf_reader;
+  constexpr auto kMessage = protozero::pbf_wire_type::length_delimited;
+  try {
+    pbf_reader status(*bytes);
+    while (status.next(3, kMessage)) {
+      pbf_reader any = status.get_message();
+      std::string type, value;
+      while (any.next()) {
+        if (any.tag_and_type() == protozero::tag_and_type(1, kMessage)) {
+          type = any.get_string();
+        } else if (any.tag_and_type() == protozero::tag_and_type(2, kMessage)) {
+          value = any.get_string();
+        } else {
+          any.skip();
+        }
+      }
+      if (!type.ends_with("/google.rpc.RetryInfo")) continue;
+      std::int64_t seconds = 0, nanos = 0;
+      pbf_reader info(value);
+      while (info.next(1, kMessage)) {
+        pbf_reader duration = info.get_message();
+        while (duration.next()) {
+          if (duration.tag_and_type() == protozero::tag_and_type(1, protozero::pbf_wire_type::varint)) {
+            seconds = duration.get_int64();
+          } else if (duration.tag_and_type() == protozero::tag_and_type(2, protozero::pbf_wire_type::varint)) {
+            nanos = duration.get_int32();
+          } else {
+            duration.skip();
+          }
+        }
+      }
+      return std::chrono::seconds(std::clamp<std::int64_t>(seconds, 0, kMostSeconds)) +
+             std::chrono::milliseconds(std::clamp<std::int64_t>(nanos, 0, 999'999'999) / 1'000'000);
+    }
+  } catch (const protozero::exception&) {
+    return {};
+  }
+  return {};
+}
+
+// The message of a gRPC answer to a unary call: one frame.
+std::optional<PartialSuccess> partial_success_of_frame(std::string_view body) {
+  constexpr std::size_t kHead = 5;
+  if (body.size() < kHead || body[0] != 0) return {};
+  std::size_t bytes = 0;
+  for (std::size_t i = 1; i < kHead; ++i) bytes = bytes << 8U | static_cast<unsigned char>(body[i]);
+  if (bytes != body.size() - kHead) return {};
+  return partial_success_of(body.substr(kHead));
+}
+
+constexpr const char* kGrpcCodes[] = {
+    "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+    "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+    "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+    "DATA_LOSS", "UNAUTHENTICATED"};
+enum GrpcCode : unsigned {
+  kGrpcOk = 0,
+  kGrpcCancelled = 1,
+  kGrpcDeadlineExceeded = 4,
+  kGrpcResourceExhausted = 8,
+  kGrpcAborted = 10,
+  kGrpcOutOfRange = 11,
+  kGrpcUnavailable = 14,
+  kGrpcDataLoss = 15
+};
+
+std::string answer_text(const std::string& code, const std::string& message) {
+  return printable(message.empty() ? code : code + ": " + message, kMostAnswerText);
+}
+
+}  // namespace
+
+ReceiverAnswer classify(const HttpAnswer& received, const ExportBody& sent) {
+  if (received.status >= 200 && received.status < 300) {
+    if (received.is_body_cut) return success({}, sent);
+    if (received.body.empty()) return success(PartialSuccess(), sent);
+    if (is_json(received.content_type)) return success(partial_success_of_json(received.body), sent);
+    return success(is_protobuf(received.content_type) ? partial_success_of(received.body) : std::nullopt, sent);
+  }
+  ReceiverAnswer answer;
+  answer.text = answer_text("HTTP " + std::to_string(received.status), error_text(received));
+  switch (received.status) {
+    case 413:
+      answer.kind = ReceiverAnswer::Kind::too_large;
+      break;
+    case 502:
+    case 504:
+      answer.may_have_arrived = true;  // a proxy does not know what became of the request
+      [[fallthrough]];
+    case 429:
+    case 503:
+      answer.kind = ReceiverAnswer::Kind::retry;
+      answer.retry_after = received.retry_after;
+      break;
+    default:
+      answer.kind = ReceiverAnswer::Kind::refused;
+      if (received.status >= 300 && received.status < 400) {
+        answer.text += " (redirects are not followed: use the address that it leads to)";
+      }
+  }
+  return answer;
+}
+
+ReceiverAnswer classify(const GrpcAnswer& received, const ExportBody& sent) {
+  ReceiverAnswer answer;
+  if (received.http_status != 200) {
+    HttpAnswer http;
+    http.status = received.http_status;
+    answer = classify(http, sent);
+    if (answer.kind == ReceiverAnswer::Kind::accepted) answer.kind = ReceiverAnswer::Kind::refused;
+    return answer;
+  }
+  if (received.status.empty()) {
+    const bool is_grpc = received.content_type.starts_with("application/grpc");
+    answer.kind = is_grpc ? ReceiverAnswer::Kind::retry : ReceiverAnswer::Kind::refused;
+    answer.may_have_arrived = is_grpc;
+    answer.is_malformed = true;
+    answer.text = is_grpc ? "the answer has no grpc-status" : "the receiver does not speak gRPC";
+    return answer;
+  }
+  unsigned code = 0;
+  const char* const end = received.status.data() + received.status.size();
+  const auto [at, error] = std::from_chars(received.status.data(), end, code);
+  if (error != std::errc() || at != end || code >= std::size(kGrpcCodes)) {
+    answer.kind = ReceiverAnswer::Kind::refused;
+    answer.is_malformed = true;
+    answer.text = "unknown grpc-status " + printable(received.status, 20);
+    return answer;
+  }
+  if (code == kGrpcOk) {
+    return success(received.is_body_cut ? std::nullopt : partial_success_of_frame(received.body), sent);
+  }
+  const std::string message = percent_decoded(received.message).value_or(received.message);
+  answer.text = answer_text(std::string("gRPC ") + kGrpcCodes[code], message);
+  const auto delay = retry_info_of(received.details);
+  answer.retry_after = delay.value_or(std::chrono::milliseconds(0));
+  answer.kind = ReceiverAnswer::Kind::refused;
+  switch (code) {
+    case kGrpcResourceExhausted:
+      // Without RetryInfo, waiting does not help. Common servers answer so to a message that is too large.
+      if (delay) {
+        answer.kind = ReceiverAnswer::Kind::retry;
+      } else if (message.find("larger than max") != std::string::npos) {
+        answer.kind = ReceiverAnswer::Kind::too_large;
+      }
+      break;
+    case kGrpcUnavailable:
+      answer.kind = ReceiverAnswer::Kind::retry;
+      break;
+    case kGrpcCancelled:
+    case kGrpcDeadlineExceeded:
+    case kGrpcAborted:
+    case kGrpcOutOfRange:
+    case kGrpcDataLoss:
+      answer.kind = ReceiverAnswer::Kind::retry;
+      answer.may_have_arrived = true;
+      break;
+    default:
+      break;
+  }
+  return answer;
+}
+
+}  // namespace nopspan::collector

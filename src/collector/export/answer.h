@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// Interprets a receiver's answer by the rules of the OTLP specification.
+#pragma once
+
+#include "export/export_body.h"
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace nopspan::collector {
+
+// The outcome of a request.
+struct ReceiverAnswer {
+  enum class Kind : std::uint8_t {
+    accepted,       // apart from `rejected` items
+    refused,        // must not be sent again
+    too_large,      // may be sent again in parts
+    retry,          // may be sent again
+    not_encodable,  // nothing was sent
+  };
+  Kind kind = Kind::retry;
+  std::uint64_t rejected = 0;  // spans, log records or data points; at most as many as were sent
+  // Of `retry`: the receiver may have processed the request.
+  bool may_have_arrived = false;
+  bool is_malformed = false;                 // part of the answer was unreadable or impossible
+  std::chrono::milliseconds retry_after{0};  // the receiver wants no request before; 0: it did not say
+  std::string text;  // for the user, in one line: the receiver's message or the error; "" if there is none
+};
+
+// The parts of a response. They may be anything.
+struct HttpAnswer {
+  long status = 0;
+  std::string content_type, body;
+  bool is_body_cut = false;  // longer than the transport reads
+  std::chrono::milliseconds retry_after{0};
+};
+struct GrpcAnswer {
+  std::string status, message, details;  // the headers grpc-status, grpc-message, grpc-status-details-bin
+  std::string content_type, body;
+  long http_status = 0;
+  bool is_body_cut = false;
+};
+ReceiverAnswer classify(const HttpAnswer& answer, const ExportBody& sent);
+ReceiverAnswer classify(const GrpcAnswer& answer, const ExportBody& sent);
+
+}  // namespace nopspan::collector

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "export/export_encoder.h"
+
+#include "base/saturating.h"
+#include "base/utf8.h"
+#include "export/exported_resource.h"
+#include "export/log_events.h"
+#include "export/message_fields.h"
+#include "model/span_links.h"
+#include "model/steps.h"
+
+#include <nopspan/probes.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::size_t kMostLengths = 12;  // tags and lengths of a resource and a scope
+
+}  // namespace
+
+ExportEncoder::ExportEncoder(Signal signal, const ExportOptions& options)
+    : signal_(signal), options_(options), attributes_(options.semconv) {}
+
+std::uint32_t ExportEncoder::share_of(const ProcessPointer& process) {
+  const auto [found, is_new] = share_numbers_.try_emplace(process.get(), static_cast<std::uint32_t>(shares_.size()));
+  if (!is_new) return found->second;
+  Share share{process, {}, {}};
+  append_bytes(share.resource, 1, exported_resource(*process, options_, repaired_));
+  std::string scope;
+  append_bytes(scope, 1, "nopspan");
+  if (!process->library_version.empty()) append_text(scope, 2, process->library_version);
+  append_bytes(share.scope, 1, scope);
+  head_bytes_ += share.resource.size() + share.scope.size() + kMostLengths;
+  shares_.push_back(std::move(share));
+  return found->second;
+}
+
+std::size_t ExportEncoder::begin_item(const ProcessPointer& process) {
+  const std::uint32_t share = share_of(process);
+  const std::size_t begin = buffer_.size();
+  if (runs_.empty() || runs_.back().share != share) runs_.push_back({share, begin, begin});
+  return frame_.begin(buffer_);
+}
+
+void ExportEncoder::end_item(std::size_t begin) {
+  frame_.end(buffer_, begin);
+  shares_[runs_.back().share].bytes += buffer_.size() - begin;
+  runs_.back().end = buffer_.size();
+}
+
+// A receiver may refuse a link without ids, so it is left out and counted.
+void ExportEncoder::write_links(const Entry& entry) {
+  std::uint32_t dropped = (entry.flags & NOPSPAN_FLAG_LINKS_DROPPED) != 0 ? 1 : 0;
+  const auto add = [&](const TraceId& trace_id, std::uint64_t span_id) {
+    if (trace_id.empty() || span_id == 0) {
+      ++dropped;
+    } else {
+      append_link(buffer_, view_of(trace_id), span_id);
+    }
+  };
+  for_each_link(entry.links, [&](const SpanLink& link) { add(link.trace_id, link.span_id); });
+  if (entry.step != nullptr && options_.step_links > 0) {
+    const std::size_t most = std::min(options_.step_links, members_of(entry));
+    for_each_member(entry.members.substr(0, most * sizeof(nopspan_member)), [&](const nopspan_member& member) {
+      const bool is_span = (member.flags & (NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY)) == 0;
+      add(is_span ? traces_.trace_of(member.request) : TraceId(), member.request);
+    });
+  }
+  if (dropped > 0) append_varint(buffer_, 14, dropped);
+}
+
+// Only an error has a description. The type of the error is an attribute.
+void ExportEncoder::write_status(const Entry& entry) {
+  if (!entry.failed()) return;
+  std::string status;
+  const std::string_view message = attributes_.text(Known::error_message);
+  if (!message.empty()) append_bytes(status, 2, message);
+  status += kStatusError;
+  append_bytes(buffer_, 15, status);
+}
+
+void ExportEncoder::write_span(const Entry& entry, std::span<const HeldEvent> events) {
+  ByteBuffer& out = buffer_;
+  attributes_.read(entry);
+  append_trace_id(out, 1, entry.trace_id);
+  append_span_id(out, 2, entry.span_id);
+  if (!entry.tracestate.empty()) append_bytes(out, 3, attributes_.valid_text(entry.tracestate));
+  append_span_id(out, 4, entry.parent_id);
+  const std::string_view name = attributes_.span_name();
+  append_bytes(out, 5, attributes_.valid_text(name));
+  if (const unsigned kind = span_kind(entry); kind != 0) append_varint(out, 6, kind);
+  append_fixed64(out, 7, entry.start_unix_ns);
+  append_fixed64(out, 8, saturating_sum(entry.start_unix_ns, entry.duration_ns));
+  attributes_.write_own(out, kSpanAttributes);
+  if (name != entry.name) attributes_.write_name(out, kSpanAttributes);
+  attributes_.write_span_facts(out, kSpanAttributes);
+  attributes_.write_labels(out, kSpanAttributes);
+  const bool lacks_attributes = (entry.flags & NOPSPAN_FLAG_ATTRIBUTES_DROPPED) != 0 || attributes_.dropped() > 0;
+  if (lacks_attributes) append_varint(out, 10, std::max(attributes_.dropped(), 1U));
+  for (const HeldEvent& event : events) append_bytes(out, 11, event.event);
+  write_links(entry);
+  write_status(entry);
+  append_fixed32(
+      out, 16, span_flags((entry.flags & NOPSPAN_FLAG_SAMPLED) != 0, (entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0));
+}
+
+void ExportEncoder::write_severity(std::string_view name, bool is_retry) {
+  const LogEvent* const event = log_event(name);
+  const Severity& severity = event != nullptr ? event->severity : is_retry ? kWarn : kInfo;
+  append_varint(buffer_, 2, severity.number);
+  append_bytes(buffer_, 3, severity.text);
+}
+
+void ExportEncoder::write_log_context(const TraceId& trace_id, std::uint64_t span_id, bool is_sampled) {
+  if (now_unix_ns_ != 0) append_fixed64(buffer_, 11, now_unix_ns_);
+  append_trace_id(buffer_, 9, trace_id);
+  append_span_id(buffer_, 10, span_id);
+  if (is_sampled) append_fixed32(buffer_, 8, 1);
+}
+
+void ExportEncoder::write_log(const Entry& entry) {
+  attributes_.read(entry);
+  append_fixed64(buffer_, 1, entry.start_unix_ns);
+  write_severity(entry.name, entry.kind == Kind::retry);
+  attributes_.write_own(buffer_, kLogAttributes);
+  attributes_.write_event_facts(buffer_, kLogAttributes);
+  attributes_.write_labels(buffer_, kLogAttributes);
+  if (attributes_.dropped() > 0) append_varint(buffer_, 7, attributes_.dropped());
+  write_log_context(entry.trace_id, entry.span_id, (entry.flags & NOPSPAN_FLAG_SAMPLED) != 0);
+  append_bytes(buffer_, 12, attributes_.valid_text(entry.name));
+}
+
+void ExportEncoder::add(const Entry& entry, std::span<const HeldEvent> events) {
+  const std::size_t begin = begin_item(*entry.process);
+  if (signal_ == Signal::traces) {
+    write_span(entry, events);
+    ++items_.spans;
+    items_.span_events += events.size();
+  } else {
+    write_log(entry);
+    ++items_.logs;
+  }
+  end_item(begin);
+  dropped_attributes_ += attributes_.dropped();
+}
+
+void ExportEncoder::add(const HeldEvent& event) {
+  const std::size_t begin = begin_item(event.process);
+  std::string_view name;
+  for_each_field(event.event, [&](std::uint32_t field, std::string_view bytes, std::string_view whole) {
+    // The fields of Span.Event, and those of LogRecord that they become.
+    if (field == 2) name = bytes;
+    if (field == kEventAttributes) append_bytes(buffer_, kLogAttributes, bytes);
+    if (field != 0) return;
+    constexpr char kTime = 1U << 3U | 1U, kDropped = 7U << 3U;
+    const std::size_t at = buffer_.size();
+    buffer_.append(whole);
+    if (whole.front() != kTime) *buffer_.at(at) = kDropped;
+  });
+  write_severity(name, event.is_retry);
+  buffer_.append(event.labels);
+  write_log_context(event.trace_id, event.span_id, event.is_sampled);
+  append_bytes(buffer_, 12, name);
+  end_item(begin);
+  ++items_.logs;
+}
+
+ExportBody ExportEncoder::finish() {
+  ExportBody body{signal_, {}, std::exchange(items_, {})};
+  body.bytes.reserve(bytes());
+  std::stable_sort(runs_.begin(), runs_.end(), [](const Run& a, const Run& b) { return a.share < b.share; });
+  for (auto run = runs_.cbegin(); run != runs_.cend();) {
+    const std::uint32_t number = run->share;
+    const Share& share = shares_[number];
+    const std::size_t in_scope = share.scope.size() + share.bytes;
+    append_length(body.bytes, 1, share.resource.size() + 1 + varint_bytes(in_scope) + in_scope);
+    body.bytes += share.resource;
+    append_length(body.bytes, 2, in_scope);
+    body.bytes += share.scope;
+    for (; run != runs_.cend() && run->share == number; ++run) {
+      body.bytes += buffer_.view().substr(run->begin, run->end - run->begin);
+    }
+  }
+  buffer_.clear();
+  runs_.clear();
+  shares_.clear();
+  share_numbers_.clear();
+  head_bytes_ = 0;
+  return body;
+}
+
+}  // namespace nopspan::collector

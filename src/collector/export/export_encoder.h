@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// Encodes entries as the OTLP requests that leave the host. docs/export.md describes the mapping of each field.
+#pragma once
+
+#include "base/byte_buffer.h"
+#include "export/export_body.h"
+#include "export/export_options.h"
+#include "export/exported_attributes.h"
+#include "export/held_events.h"
+#include "export/request_traces.h"
+#include "model/entry.h"
+#include "model/otlp_fields.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace nopspan::collector {
+
+// Collects spans, or log records, and encodes them as one request. Each process is a resource. The scope is nopspan
+// with the version of the process's library.
+class ExportEncoder {
+ public:
+  // `signal` is traces or logs.
+  ExportEncoder(Signal signal, const ExportOptions& options);
+
+  // Whether OTLP can represent the entry. A span must have an id and a trace.
+  static bool is_encodable(const Entry& entry) {
+    return entry.kind != Kind::span || (!entry.trace_id.empty() && entry.span_id != 0);
+  }
+  // Adds a span with its events, or an event or retry as a log record. The entry must be encodable.
+  void add(const Entry& entry, std::span<const HeldEvent> events = {});
+  // Adds an event whose span did not arrive, as a log record.
+  void add(const HeldEvent& event);
+  // Links of steps need the traces of requests: call this for all entries.
+  void note_trace(const Entry& entry) {
+    if (options_.step_links > 0) traces_.add(entry);
+  }
+  // The time at which log records are observed.
+  void set_now(std::uint64_t now_unix_ns) { now_unix_ns_ = now_unix_ns; }
+
+  [[nodiscard]] const ItemCounts& items() const { return items_; }
+  // An estimate of the body's size.
+  [[nodiscard]] std::size_t bytes() const { return buffer_.size() + head_bytes_; }
+  // Returns the request, and begins a new one.
+  ExportBody finish();
+
+  // Since the beginning:
+  [[nodiscard]] std::uint64_t repaired_texts() const { return attributes_.repaired() + repaired_; }
+  [[nodiscard]] std::uint64_t dropped_attributes() const { return dropped_attributes_; }
+
+ private:
+  struct Share {
+    ProcessPointer process;
+    std::string resource, scope;  // encoded, with their tags
+    std::size_t bytes = 0;        // of the items
+  };
+  struct Run {
+    std::uint32_t share;
+    std::size_t begin, end;
+  };
+
+  std::size_t begin_item(const ProcessPointer& process);
+  void end_item(std::size_t begin);
+  void write_span(const Entry& entry, std::span<const HeldEvent> events);
+  void write_links(const Entry& entry);
+  void write_status(const Entry& entry);
+  void write_log(const Entry& entry);
+  void write_log_context(const TraceId& trace_id, std::uint64_t span_id, bool is_sampled);
+  void write_severity(std::string_view name, bool is_retry);
+  std::uint32_t share_of(const ProcessPointer& process);
+
+  const Signal signal_;
+  const ExportOptions options_;
+  ExportedAttributes attributes_;
+  RequestTraces traces_;
+  ItemCounts items_;
+  ByteBuffer buffer_;
+  MessageFrame frame_{2};  // spans and log_records have the same number
+  std::vector<Share> shares_;
+  std::unordered_map<const Process*, std::uint32_t> share_numbers_;
+  std::vector<Run> runs_;
+  std::size_t head_bytes_ = 0;
+  std::uint64_t now_unix_ns_ = 0, repaired_ = 0, dropped_attributes_ = 0;
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Makes request bodies of entries: spans with their events, and log records.
+#pragma once
+
+#include "export/export_body.h"
+#include "export/export_encoder.h"
+#include "export/held_events.h"
+#include "model/entry.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+
+namespace nopspan::collector {
+
+// Entries that have no item of their own in OTLP: gauges, and parts of steps. Metrics report them.
+inline bool is_measured(const Entry& entry) { return entry.kind == Kind::gauge || entry.kind == Kind::part; }
+
+class ExportFeed {
+ public:
+  using OnBody = std::function<void(ExportBody)>;
+  // Limit for a body. A body of only one item may exceed it.
+  static constexpr std::size_t kMostBytes = 1'000'000;
+
+  // Each entry is in exactly one of these: entries = items + measured + unencodable + waiting.
+  struct Counts {
+    ItemCounts items;
+    std::uint64_t measured = 0;     // gauges and parts of steps: metrics report them
+    std::uint64_t unencodable = 0;  // spans without an id or trace
+    std::uint64_t waiting = 0;      // events whose span has not arrived yet
+    // Beside the sum:
+    std::uint64_t late_events = 0;  // of the log records, those whose span did not arrive in time
+    std::uint64_t repaired_texts = 0, dropped_attributes = 0;
+  };
+
+  ExportFeed(const ExportOptions& options, OnBody on_body);
+
+  void add(const Entry& entry);
+  void on_tick(std::uint64_t now_unix_ns);
+  // Passes on what is encoded so far.
+  void flush();
+  // Passes on everything, also the events that wait for their span.
+  void finish();
+
+  [[nodiscard]] Counts counts() const;
+
+ private:
+  void add_span(const Entry& entry);
+  void make_room(ExportEncoder& encoder, std::size_t bytes);
+  void flush(ExportEncoder& encoder);
+
+  OnBody on_body_;
+  const std::size_t step_links_;
+  ExportEncoder traces_, logs_;
+  HeldEvents held_;
+  Counts counts_;
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "export/export_queue.h"
+
+#include "base/failure.h"
+#include "base/text.h"
+
+#include <algorithm>
+#include <csignal>
+#include <system_error>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr auto kSayEvery = std::chrono::seconds(10);
+
+constexpr std::size_t lane_of(Signal signal) { return static_cast<std::size_t>(signal); }
+
+std::string items_text(const ItemCounts& items) {
+  if (items.spans > 0) return counted(items.spans, "span");
+  if (items.logs > 0) return counted(items.logs, "log record");
+  return counted(items.points, "data point");
+}
+
+}  // namespace
+
+ExportQueue::ExportQueue(ExportQueueOptions options, Transport& transport, ReceiverAccount& account, Spool* spool,
+                         SpoolEncoder* encoder)
+    : options_(std::move(options)),
+      transport_(transport),
+      account_(account),
+      spool_(spool),
+      encoder_(encoder),
+      lanes_{Lane(options_.back_off), Lane(options_.back_off), Lane(options_.back_off), Lane(options_.back_off)},
+      thread_(start()) {}
+
+ExportQueue::~ExportQueue() { finish(std::chrono::nanoseconds(0)); }
+
+bool ExportQueue::has_space() const {
+  const std::lock_guard lock(mutex_);
+  return bytes_ < options_.capacity_bytes;
+}
+
+bool ExportQueue::post(ExportBody body) {
+  const std::lock_guard lock(mutex_);
+  if (ends_ || (options_.refuses && bytes_ >= options_.capacity_bytes)) {
+    account_.drop_new(body.items, ends_ ? DropReason::no_time : DropReason::queue_full);
+    return false;
+  }
+  account_.queue(body.items);
+  bytes_ += body.bytes.size();
+  Lane& lane = lanes_[lane_of(body.signal)];
+  lane.bodies.push_back({std::move(body), false, 0, {}});
+  has_work_.notify_one();
+  return true;
+}
+
+void ExportQueue::post_metrics(std::vector<ExportBody> bodies) {
+  const std::lock_guard lock(mutex_);
+  Lane& lane = lanes_[lane_of(Signal::metrics)];
+  if (!ends_) {
+    for (const Waiting& old : lane.bodies) give_up(old, DropReason::replaced);
+    lane.bodies.clear();
+    ++snapshot_;
+  }
+  for (ExportBody& body : bodies) {
+    if (ends_) {
+      account_.drop_new(body.items, DropReason::no_time);
+      continue;
+    }
+    account_.queue(body.items);
+    bytes_ += body.bytes.size();
+    lane.bodies.push_back({std::move(body), false, snapshot_, {}});
+  }
+  has_work_.notify_one();
+}
+
+void ExportQueue::notify() {
+  const std::lock_guard lock(mutex_);
+  has_work_.notify_one();
+}
+
+bool ExportQueue::finish(std::chrono::nanoseconds time) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!std::exchange(ends_, true)) deadline_.set(std::min(deadline_.get(), Clock::now() + time));
+    // One more attempt now, unless the receiver asked for a pause.
+    for (Lane& lane : lanes_) {
+      if (!lane.waits_for_receiver) lane.not_before = {};
+    }
+    has_spool_failed_ = lanes_[kSpoolLane].waits_for_receiver;
+    has_work_.notify_one();
+  }
+  transport_.wake();
+  if (thread_.joinable()) thread_.join();
+  const SignalAccount total = account_.totals().total();
+  return total.queued + total.spooled + total.unconfirmed +
+             total.dropped[static_cast<std::size_t>(DropReason::no_time)] ==
+         0;
+}
+
+void ExportQueue::hurry() {
+  deadline_.set(Clock::now());
+  {
+    const std::lock_guard lock(mutex_);
+    ends_ = true;
+    has_work_.notify_one();
+  }
+  transport_.wake();
+}
+
+// The thread receives no signals. A signal of the user must interrupt the main thread's poll(), and SIGPIPE would end
+// the program: a TLS library may write to a closed connection.
+std::thread ExportQueue::start() {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  std::thread thread;
+  try {
+    thread = std::thread([this] { run(); });
+  } catch (const std::system_error& error) {
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    throw Failure(std::string("cannot start a thread: ") + error.what());
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return thread;
+}
+
+void ExportQueue::run() {
+  std::unique_lock lock(mutex_);
+  run_until_end(lock);
+  count_rest();
+  if (spool_ != nullptr) spool_->close(group_may_have_arrived_);
+}
+
+void ExportQueue::run_until_end(std::unique_lock<std::mutex>& lock) {
+  while (true) {
+    const auto now = Clock::now();
+    if (now >= deadline_.get() || (ends_ && is_done())) return;
+    if (Lane* const lane = next_lane(now)) {
+      if (lane->bodies.empty()) {
+        load_spool(lock);
+      } else {
+        attempt(*lane, lock);
+      }
+      continue;
+    }
+    // A far time would overflow in the library's conversion between clocks.
+    constexpr auto kLongest = std::chrono::hours(1);
+    has_work_.wait_until(lock, std::min({next_time(now), deadline_.get(), now + kLongest}));
+  }
+}
+
+// Whether finish() is done. Groups may stay in the spool if the receiver does not accept them now.
+bool ExportQueue::is_done() const {
+  for (std::size_t i = 0; i < kSignals; ++i) {
+    if (!lanes_[i].bodies.empty()) return false;
+  }
+  return has_spool_failed_ || (lanes_[kSpoolLane].bodies.empty() && (spool_ == nullptr || spool_->is_empty()));
+}
+
+// The lane whose body is to be sent now. For an empty lane of the spool, a group is to be loaded.
+ExportQueue::Lane* ExportQueue::next_lane(Clock::time_point now) {
+  // Metrics first, because they are few and become outdated.
+  constexpr std::array kOrder = {Signal::metrics, Signal::logs, Signal::traces};
+  for (const Signal signal : kOrder) {
+    Lane& lane = lanes_[lane_of(signal)];
+    if (!lane.bodies.empty() && lane.not_before <= now) return &lane;
+  }
+  Lane& spooled = lanes_[kSpoolLane];
+  if (!is_spools_turn() || spooled.not_before > now) return nullptr;
+  return spooled.bodies.empty() && spool_->is_empty() ? nullptr : &spooled;
+}
+
+// When next_lane() may return another lane, if nothing is posted.
+ExportQueue::Clock::time_point ExportQueue::next_time(Clock::time_point now) const {
+  auto next = Clock::time_point::max();
+  for (std::size_t i = 0; i < kSignals; ++i) {
+    if (!lanes_[i].bodies.empty()) next = std::min(next, lanes_[i].not_before);
+  }
+  const Lane& spooled = lanes_[kSpoolLane];
+  if (is_spools_turn() && spooled.not_before > now) next = std::min(next, spooled.not_before);
+  return next;
+}
+
+bool ExportQueue::is_spools_turn() const {
+  return spool_ != nullptr && lanes_[lane_of(Signal::traces)].bodies.empty() &&
+         lanes_[lane_of(Signal::logs)].bodies.empty();
+}
+
+void ExportQueue::load_spool(std::unique_lock<std::mutex>& lock) {
+  lock.unlock();
+  std::optional<Spool::Group> group =
+      spool_->read([this] { encoder_->begin(); }, [this](const Entry& entry) { encoder_->add(entry); });
+  std::vector<ExportBody> bodies;
+  if (group && group->body) {
+    bodies.push_back(std::move(*group->body));
+  } else if (group) {
+    bodies = encoder_->finish();
+  }
+  lock.lock();
+  if (!group) return;
+  ItemCounts items;
+  for (const ExportBody& body : bodies) items += body.items;
+  account_.recount_spooled(group->items, items, group->was_found);
+  group_may_have_arrived_ = group->may_have_arrived;
+  Lane& lane = lanes_[kSpoolLane];
+  for (ExportBody& body : bodies) lane.bodies.push_back({std::move(body), group->may_have_arrived, 0, {}});
+  if (lane.bodies.empty()) end_group();
+}
+
+// Every body of the spool's group has its answer.
+void ExportQueue::end_group() {
+  spool_->settle();
+  group_may_have_arrived_ = false;
+}
+
+// The request is made without the lock.
+void ExportQueue::attempt(Lane& lane, std::unique_lock<std::mutex>& lock) {
+  Waiting waiting = std::move(lane.bodies.front());
+  lane.bodies.pop_front();
+  if (!waiting.first_attempt) waiting.first_attempt = Clock::now();
+  account_.send(waiting.body.items, place_of(lane), waiting.may_have_arrived);
+  began_at_end_ = ends_;
+  lock.unlock();
+  if (is_spool(lane)) spool_->begin_sending();
+  const ReceiverAnswer answer = transport_.post(waiting.body, deadline_);
+  lock.lock();
+  settle(lane, std::move(waiting), answer);
+  if (is_spool(lane) && lane.bodies.empty()) end_group();
+}
+
+void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answer) {
+  const ItemCounts items = waiting.body.items;
+  const std::string name = transport_.name(waiting.body.signal);
+  if (answer.is_malformed) {
+    account_.count_malformed_answer();
+    if (answer.kind == ReceiverAnswer::Kind::accepted)
+      say(Said::malformed, name + ": malformed answer: " + answer.text);
+  }
+  switch (answer.kind) {
+    case ReceiverAnswer::Kind::retry:
+      return retry(lane, std::move(waiting), answer);
+    case ReceiverAnswer::Kind::too_large:
+      if (split_up(lane, waiting)) return;
+      [[fallthrough]];
+    case ReceiverAnswer::Kind::refused:
+      account_.refuse(items, waiting.may_have_arrived);
+      say(Said::refused, name + ": refused " + items_text(items) + ": " + answer.text);
+      break;
+    case ReceiverAnswer::Kind::not_encodable:
+      account_.put_back(items, place_of(lane));
+      account_.drop(items, place_of(lane), DropReason::not_encodable);
+      say(Said::refused, name + ": dropped " + items_text(items) + ": " + answer.text);
+      break;
+    case ReceiverAnswer::Kind::accepted:
+      account_.accept(items, answer.rejected, waiting.may_have_arrived);
+      if (answer.rejected > 0) {
+        say(Said::rejected, name + ": rejected " + std::to_string(answer.rejected) + " of " + items_text(items) +
+                                (answer.text.empty() ? "" : ": " + answer.text));
+      } else if (!answer.text.empty() && !answer.is_malformed) {
+        account_.count_warning();
+        say(Said::warning, name + ": " + answer.text);
+      }
+      if (lane.failures > 0) {
+        options_.say(name + ": accepts requests again after " + counted(lane.failures, "failed attempt"));
+        said_at_[static_cast<std::size_t>(Said::failing)] = {};
+      }
+      break;
+  }
+  lane.failures = 0;
+  lane.back_off.reset();
+  lane.waits_for_receiver = false;
+  if (is_spool(lane)) {
+    has_spool_failed_ = false;
+  } else {
+    bytes_ -= waiting.body.bytes.size();
+  }
+}
+
+void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answer) {
+  const auto now = Clock::now();
+  const std::string name = transport_.name(waiting.body.signal);
+  std::chrono::nanoseconds retry_after = answer.retry_after;
+  if (options_.retry_time.count() > 0) retry_after = std::min(retry_after, options_.retry_time);
+  const auto pause = std::max(lane.back_off.next(), retry_after);
+  ++lane.failures;
+  lane.waits_for_receiver = answer.retry_after.count() > 0;
+  // After finish() there is one more attempt at once, also if another one was in flight meanwhile.
+  const bool tries_at_once = ends_ && !began_at_end_ && !lane.waits_for_receiver;
+  lane.not_before = tries_at_once ? now : now + pause;
+  account_.put_back(waiting.body.items, place_of(lane));
+  waiting.may_have_arrived = waiting.may_have_arrived || answer.may_have_arrived;
+  if (is_spool(lane)) {
+    group_may_have_arrived_ = group_may_have_arrived_ || waiting.may_have_arrived;
+    has_spool_failed_ = !tries_at_once;
+  } else {
+    const bool is_outdated = waiting.body.signal == Signal::metrics && waiting.snapshot != snapshot_;
+    const bool is_over = options_.retry_time.count() > 0 && now - *waiting.first_attempt >= options_.retry_time;
+    if (is_outdated || is_over) {
+      give_up(waiting, is_outdated ? DropReason::replaced : DropReason::no_time);
+      if (is_over) {
+        say(Said::given_up, name + ": gave up " + items_text(waiting.body.items) + " after " +
+                                duration_text(static_cast<std::uint64_t>(options_.retry_time.count())) + ": " +
+                                answer.text);
+      }
+      return;
+    }
+  }
+  say(Said::failing, name + ": " + answer.text + "; trying again");
+  lane.bodies.push_front(std::move(waiting));
+}
+
+// Puts the halves of a body into its place. Returns false if it has only one item.
+bool ExportQueue::split_up(Lane& lane, Waiting& waiting) {
+  const ItemCounts items = waiting.body.items;
+  const std::size_t bytes = waiting.body.bytes.size();
+  auto [first, second] = split(std::move(waiting.body));
+  ItemCounts both = first.items;
+  both += second.items;
+  if (second.items.total() == 0 || !(both == items)) {
+    waiting.body = std::move(first);  // has at least the items' signal
+    if (!is_spool(lane)) bytes_ -= bytes - std::min(bytes, waiting.body.bytes.size());
+    return false;
+  }
+  account_.put_back(items, place_of(lane));
+  if (!is_spool(lane)) bytes_ += first.bytes.size() + second.bytes.size() - bytes;
+  Waiting half = waiting;
+  half.body = std::move(second);
+  lane.bodies.push_front(std::move(half));
+  waiting.body = std::move(first);
+  lane.bodies.push_front(std::move(waiting));
+  return true;
+}
+
+// Counts a body in memory that will not be sent again.
+void ExportQueue::give_up(const Waiting& waiting, DropReason reason) {
+  if (waiting.may_have_arrived) {
+    account_.leave_unconfirmed(waiting.body.items, ReceiverAccount::Place::queue);
+  } else {
+    account_.drop(waiting.body.items, ReceiverAccount::Place::queue, reason);
+  }
+  bytes_ -= waiting.body.bytes.size();
+}
+
+void ExportQueue::count_rest() {
+  for (std::size_t i = 0; i < kSignals; ++i) {
+    for (const Waiting& waiting : lanes_[i].bodies) {
+      DropReason reason = DropReason::no_time;
+      if (spool_ != nullptr && waiting.body.signal != Signal::metrics) {
+        const std::optional<DropReason> problem = spool_->keep(waiting.body, waiting.may_have_arrived);
+        if (!problem) {
+          account_.move_to_spool(waiting.body.items);
+          bytes_ -= waiting.body.bytes.size();
+          continue;
+        }
+        reason = *problem;
+      }
+      give_up(waiting, reason);
+    }
+    lanes_[i].bodies.clear();
+  }
+}
+
+void ExportQueue::say(Said what, const std::string& message) {
+  Clock::time_point& said_at = said_at_[static_cast<std::size_t>(what)];
+  const auto now = Clock::now();
+  if (said_at != Clock::time_point() && now - said_at < kSayEvery) return;
+  said_at = now;
+  options_.say(message);
+}
+
+}  // namespace nopspan::collector

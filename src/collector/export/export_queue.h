@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+// Request bodies that wait for a receiver, and the thread that sends them.
+#pragma once
+
+#include "export/back_off.h"
+#include "export/export_body.h"
+#include "export/receiver_account.h"
+#include "export/spool.h"
+#include "export/transport.h"
+
+#include <array>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace nopspan::collector {
+
+// Makes requests of a spool's entries. The queue calls it on its own thread.
+class SpoolEncoder {
+ public:
+  virtual ~SpoolEncoder() = default;
+  virtual void begin() = 0;
+  virtual void add(const Entry& entry) = 0;
+  // The bodies of the entries since begin().
+  virtual std::vector<ExportBody> finish() = 0;
+};
+
+struct ExportQueueOptions {
+  std::size_t capacity_bytes = 64U << 20U;  // of the bodies in memory
+  // Whether a full queue refuses bodies. A caller that asks has_space() before it encodes more may exceed the capacity
+  // by what it has encoded already.
+  bool refuses = true;
+  BackOffOptions back_off;
+  // A body in memory that no attempt delivers for that long is given up; 0: never. Groups in the spool are kept. A
+  // receiver's Retry-After is honored up to this time.
+  std::chrono::nanoseconds retry_time = std::chrono::minutes(5);
+  std::function<void(const std::string&)> say = [](const std::string& /*message*/) {};  // messages for the user
+};
+
+// Bodies of each signal are sent in the order in which they were posted. If a signal's request fails, the other signals
+// do not wait for its next attempt. The spool's groups are sent while no traces and logs wait in memory.
+class ExportQueue {
+ public:
+  // All arguments must outlive this object. `spool` and `encoder` may be null, but only both.
+  ExportQueue(ExportQueueOptions options, Transport& transport, ReceiverAccount& account, Spool* spool = nullptr,
+              SpoolEncoder* encoder = nullptr);
+  ~ExportQueue();
+  ExportQueue(const ExportQueue&) = delete;
+  ExportQueue& operator=(const ExportQueue&) = delete;
+
+  // Whether post() would accept a body.
+  [[nodiscard]] bool has_space() const;
+  // Takes a body of new items. If the queue is full, drops and counts it, and returns false. The last body that is
+  // accepted may exceed the capacity.
+  bool post(ExportBody body);
+  // Takes the bodies of a snapshot of metrics. Bodies of older snapshots that still wait are dropped and counted.
+  void post_metrics(std::vector<ExportBody> bodies);
+  // The spool has another group.
+  void notify();
+
+  // Sends what is left, at most for `time`. Then moves the bodies in memory to the spool for the next run, or counts
+  // them as dropped or unconfirmed. Groups in the spool stay there. If only such groups are left and the receiver does
+  // not accept them, does not wait. Returns whether nothing is left. Bodies that are posted later are dropped. Further
+  // calls have no effect.
+  bool finish(std::chrono::nanoseconds time);
+  // Ends now, as finish() does at the end of its time. Returns at once. Any thread may call this.
+  void hurry();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Waiting {
+    ExportBody body;
+    bool may_have_arrived = false;  // an earlier attempt may have arrived
+    std::uint64_t snapshot = 0;     // of metrics
+    std::optional<Clock::time_point> first_attempt;
+  };
+  struct Lane {
+    explicit Lane(const BackOffOptions& options) : back_off(options) {}
+    std::deque<Waiting> bodies;
+    BackOff back_off;
+    Clock::time_point not_before;
+    std::uint64_t failures = 0;       // attempts since the last one that succeeded
+    bool waits_for_receiver = false;  // the receiver chose not_before
+  };
+  // The lanes are those of the signals, and of the spool.
+  static constexpr std::size_t kSpoolLane = kSignals, kLanes = kSignals + 1;
+  // Messages that are repeated at most every kSayEvery.
+  enum class Said : std::uint8_t { failing, refused, rejected, warning, malformed, given_up, count };
+
+  std::thread start();
+  void run();
+  void run_until_end(std::unique_lock<std::mutex>& lock);
+  [[nodiscard]] Lane* next_lane(Clock::time_point now);
+  [[nodiscard]] Clock::time_point next_time(Clock::time_point now) const;
+  [[nodiscard]] bool is_spools_turn() const;
+  [[nodiscard]] bool is_done() const;
+  void load_spool(std::unique_lock<std::mutex>& lock);
+  void attempt(Lane& lane, std::unique_lock<std::mutex>& lock);
+  void settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answer);
+  void retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answer);
+  bool split_up(Lane& lane, Waiting& waiting);
+  void end_group();
+  void give_up(const Waiting& waiting, DropReason reason);
+  void count_rest();
+  void say(Said what, const std::string& message);
+  [[nodiscard]] bool is_spool(const Lane& lane) const { return &lane == &lanes_[kSpoolLane]; }
+  [[nodiscard]] ReceiverAccount::Place place_of(const Lane& lane) const {
+    return is_spool(lane) ? ReceiverAccount::Place::spool : ReceiverAccount::Place::queue;
+  }
+
+  const ExportQueueOptions options_;
+  Transport& transport_;
+  ReceiverAccount& account_;
+  Spool* const spool_;
+  SpoolEncoder* const encoder_;
+  MovableDeadline deadline_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable has_work_;
+  std::array<Lane, kLanes> lanes_;  // this and all below with mutex_
+  std::size_t bytes_ = 0;           // of the signals' lanes, and of the body in flight
+  std::uint64_t snapshot_ = 0;
+  bool ends_ = false, group_may_have_arrived_ = false;
+  bool began_at_end_ = false;      // the attempt in flight began after finish()
+  bool has_spool_failed_ = false;  // the last attempt with a group, since finish() if it was called
+  std::array<Clock::time_point, static_cast<std::size_t>(Said::count)> said_at_{};
+
+  std::thread thread_;  // the last member, because it uses the others
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "export/exported_attributes.h"
+
+#include "base/utf8.h"
+#include "export/attribute_repair.h"
+#include "export/message_fields.h"
+#include "model/key_index.h"
+#include "model/step_facts.h"
+
+#include <nopspan/semconv.h>
+
+#include <cmath>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+// In the order of Known.
+constexpr std::array<std::string_view, kKnown> kKnownKeys = {
+    semconv::gen_ai_operation_name,
+    semconv::gen_ai_request_model,
+    semconv::gen_ai_tool_name,
+    semconv::gen_ai_agent_name,
+    semconv::gen_ai_workflow_name,
+    semconv::gen_ai_data_source_id,
+    semconv::gen_ai_prompt_name,
+    semconv::mcp_method_name,
+    semconv::error_type,
+    semconv::gen_ai_usage_input_tokens,
+    semconv::gen_ai_usage_output_tokens,
+    semconv::gen_ai_usage_cache_read_input_tokens,
+    semconv::gen_ai_usage_reasoning_output_tokens,
+    semconv::gen_ai_usage_cache_creation_input_tokens,
+    semconv::extension::gen_ai_request_reasoning_effort,
+    semconv::gen_ai_request_top_k,
+    semconv::gen_ai_response_time_to_first_chunk,
+    "nopspan.engine",
+    "nopspan.tenant",
+    semconv::extension::request_id,
+    "nopspan.arrival_ns",
+    "nopspan.queue_ns",
+    "nopspan.prefill_ns",
+    "nopspan.decode_ns",
+    "nopspan.prefill_tokens",
+    "nopspan.decode_tokens",
+    "nopspan.preemptions",
+    "nopspan.ttft_ns",
+    "nopspan.time_to_first_token_ns",
+    "nopspan.exception.kind",
+    "nopspan.cancel.reason",
+    "nopspan.error.message",
+    "retry.attempt",
+    "retry.delay_ms",
+    "retry.reason",
+    "thread.id",
+    "nopspan.name",
+    "nopspan.outcome",
+    "nopspan.status",
+};
+static_assert(!kKnownKeys.back().empty());
+constexpr KeyIndex kKnownIndex(kKnownKeys);
+
+constexpr std::string_view key_of(Known key) { return kKnownKeys[static_cast<std::size_t>(key)]; }
+
+template <class Group>
+struct KnownNumber {
+  Known key;
+  std::uint64_t Group::*field;
+};
+constexpr KnownNumber<Usage> kUsageNumbers[] = {
+    {Known::input_tokens, &Usage::input},
+    {Known::output_tokens, &Usage::output},
+    {Known::cached_tokens, &Usage::cached},
+    {Known::reasoning_tokens, &Usage::reasoning},
+};
+constexpr KnownNumber<EngineTimes> kEngineNumbers[] = {
+    {Known::arrival_ns, &EngineTimes::arrival_ns},         {Known::queue_ns, &EngineTimes::queue_ns},
+    {Known::prefill_ns, &EngineTimes::prefill_ns},         {Known::decode_ns, &EngineTimes::decode_ns},
+    {Known::prefill_tokens, &EngineTimes::prefill_tokens}, {Known::decode_tokens, &EngineTimes::decode_tokens},
+    {Known::preemptions, &EngineTimes::preemptions},
+};
+
+// The attribute that names what the operation is done with. Known::count if the conventions name only the operation.
+Known target_of(std::string_view operation) {
+  namespace names = semconv::operation;
+  if (operation == names::execute_tool) return Known::tool_name;
+  if (operation == names::invoke_agent || operation == names::create_agent || operation == names::plan) {
+    return Known::agent_name;
+  }
+  if (operation == names::invoke_workflow) return Known::workflow_name;
+  if (operation == names::retrieval) return Known::data_source;
+  return operation.find("_memory") != std::string_view::npos ? Known::count : Known::request_model;
+}
+
+}  // namespace
+
+std::string_view ExportedAttributes::valid_text(std::string_view text) {
+  if (is_utf8(text)) return text;
+  ++repaired_;
+  return kept_.emplace_back(replaced_utf8(text));
+}
+
+void ExportedAttributes::note(std::string_view key_value, const Attribute& attribute) {
+  // A step's facts are written from the step itself.
+  if (entry_->step != nullptr && is_step_fact(attribute.key)) {
+    is_unchanged_ = false;
+    return;
+  }
+  const auto key = static_cast<Known>(kKnownIndex.find(attribute.key));
+  own_.push_back({key_value, key});
+  if (key == Known::count) return;
+  present_ |= std::uint64_t{1} << static_cast<unsigned>(key);
+  if (attribute.type == Attribute::Type::text) texts_[static_cast<std::size_t>(key)] = attribute.text;
+  if (semconv_ != Semconv::v1_41 &&
+      semconv::renamed(attribute.key, semconv_, semconv::operation::retrieval) != attribute.key) {
+    is_unchanged_ = false;
+  }
+}
+
+void ExportedAttributes::read(const Entry& entry) {
+  entry_ = &entry;
+  present_ = 0;
+  dropped_ = 0;
+  is_unchanged_ = true;
+  own_.clear();
+  kept_.clear();
+  texts_.fill({});
+  const unsigned field = entry.kind == Kind::span ? kSpanAttributes : kEventAttributes;
+  Attribute attribute;
+  const bool is_run = for_each_key_value(entry.attributes, field, [&](std::string_view key_value, std::string_view) {
+    if (read_attribute(key_value, attribute)) return note(key_value, attribute);
+    is_unchanged_ = false;
+    std::string repaired = repaired_attribute(key_value);
+    if (repaired.empty() || !read_attribute(kept_.emplace_back(std::move(repaired)), attribute)) {
+      ++dropped_;
+    } else {
+      ++repaired_;
+      note(kept_.back(), attribute);
+    }
+  });
+  if (is_run) return;
+  is_unchanged_ = false;
+  ++dropped_;
+}
+
+std::string_view ExportedAttributes::span_name() {
+  if (const std::string_view method = text(Known::mcp_method); !method.empty()) {
+    const std::string_view tool = text(Known::tool_name), target = tool.empty() ? text(Known::prompt_name) : tool;
+    name_ = method;
+    if (!target.empty()) (name_ += ' ') += target;
+    return name_;
+  }
+  const std::string_view operation = text(Known::operation);
+  if (operation.empty()) return entry_->name;
+  const Known key = target_of(operation);
+  std::string_view target = key == Known::count ? std::string_view() : text(key);
+  if (target.empty() && key == Known::request_model) target = entry_->model;
+  if (target.empty() && key == Known::tool_name) target = entry_->text;
+  name_ = operation;
+  if (!target.empty()) (name_ += ' ') += target;
+  return name_;
+}
+
+// Writes an attribute under the name that the conventions have for it.
+void ExportedAttributes::write_renamed(ByteBuffer& out, unsigned field, std::string_view key_value) {
+  Attribute attribute;
+  read_attribute(key_value, attribute);
+  const std::string_view key = semconv::renamed(attribute.key, semconv_, text(Known::operation));
+  // It was a double in v1.41, and is an int now.
+  if (attribute.key == semconv::gen_ai_request_top_k && attribute.type == Attribute::Type::real &&
+      std::trunc(attribute.real) == attribute.real && std::fabs(attribute.real) < 0x1p53) {
+    return append_integer_attribute(out, field, key, static_cast<std::int64_t>(attribute.real));
+  }
+  std::string renamed;
+  append_bytes(renamed, 1, key);
+  for_each_field(key_value, [&](std::uint32_t number, std::string_view, std::string_view whole) {
+    if (number != 1) renamed += whole;
+  });
+  append_bytes(out, field, renamed);
+}
+
+void ExportedAttributes::write_own(ByteBuffer& out, unsigned field) {
+  const unsigned theirs = entry_->kind == Kind::span ? kSpanAttributes : kEventAttributes;
+  if (is_unchanged_ && field == theirs) {
+    out.append(entry_->attributes);
+    return;
+  }
+  for (const auto& [key_value, key] : own_) {
+    const bool may_rename =
+        key == Known::cache_creation_tokens || key == Known::reasoning_effort || key == Known::top_k;
+    if (may_rename && semconv_ != Semconv::v1_41) {
+      write_renamed(out, field, key_value);
+    } else {
+      append_bytes(out, field, key_value);
+    }
+  }
+}
+
+void ExportedAttributes::add_text(ByteBuffer& out, unsigned field, Known key, std::string_view text) {
+  if (!text.empty() && !has(key)) append_text_attribute(out, field, key_of(key), valid_text(text));
+}
+
+void ExportedAttributes::add_number(ByteBuffer& out, unsigned field, Known key, std::uint64_t value) {
+  if (!has(key)) append_integer_attribute(out, field, key_of(key), static_cast<std::int64_t>(value));
+}
+
+// OTLP's status has neither cancelled nor exception.
+void ExportedAttributes::write_outcome(ByteBuffer& out, unsigned field) {
+  if (entry_->status == kCancelled) add_text(out, field, Known::outcome, "cancelled");
+  if (entry_->status == kException) add_text(out, field, Known::outcome, "exception");
+  if (entry_->status > kException) add_number(out, field, Known::status, entry_->status);
+  if (!entry_->failed()) {
+    add_text(out, field, Known::cancel_reason, entry_->error_type);
+  } else {
+    add_text(out, field, Known::error_type,
+             entry_->error_type.empty() ? semconv::error_type_other : entry_->error_type);
+  }
+  add_text(out, field, Known::exception_kind, entry_->exception_kind);
+}
+
+void ExportedAttributes::write_event_facts(ByteBuffer& out, unsigned field) {
+  if (entry_->kind != Kind::retry) return write_outcome(out, field);
+  constexpr std::int64_t kNsPerMs = 1'000'000;
+  add_number(out, field, Known::retry_attempt, entry_->number);
+  if (entry_->value % kNsPerMs == 0) {
+    add_number(out, field, Known::retry_delay, static_cast<std::uint64_t>(entry_->value / kNsPerMs));
+  } else if (!has(Known::retry_delay)) {
+    append_real_attribute(out, field, key_of(Known::retry_delay), static_cast<double>(entry_->value) / kNsPerMs);
+  }
+  add_text(out, field, Known::retry_reason, entry_->error_type);
+}
+
+void ExportedAttributes::write_step(ByteBuffer& out, unsigned field) const {
+  const nopspan_step& step = *entry_->step;
+  const auto add = [&](std::string_view key, std::uint64_t value) {
+    append_integer_attribute(out, field, key, static_cast<std::int64_t>(value));
+  };
+  append_text_attribute(out, field, "nopspan.step.kind", step_kind_name(step.kind));
+  add("nopspan.step.instance", step.instance);
+  if (step.number != 0) add("nopspan.step.number", step.number);
+  add("nopspan.step.members", step.members);
+  add("nopspan.step.members_with_prefill", step.members_with_prefill);
+  if (step.dropped != 0) add("nopspan.step.members_dropped", step.dropped);
+  for_each_step_fact(step, add);
+}
+
+// For these numbers, 0 may mean that the program did not report them. The process's own attributes then do not have
+// them either.
+void ExportedAttributes::write_span_facts(ByteBuffer& out, unsigned field) {
+  write_outcome(out, field);
+  for (const auto& [key, number] : kUsageNumbers) {
+    if (entry_->has_usage && entry_->usage.*number != 0) add_number(out, field, key, entry_->usage.*number);
+  }
+  for (const auto& [key, number] : kEngineNumbers) {
+    const std::uint64_t value = entry_->engine_times.*number;
+    if (entry_->has_engine_times && value != 0 && entry_->step == nullptr) add_number(out, field, key, value);
+  }
+  if (entry_->has_first_token && !has(Known::first_chunk) && !has(Known::ttft_ns) &&
+      !has(Known::time_to_first_token_ns)) {
+    append_real_attribute(out, field, key_of(Known::first_chunk),
+                          static_cast<double>(entry_->first_token_ns) / static_cast<double>(kSecond));
+  }
+  add_text(out, field, Known::tool_name, entry_->text);
+  if (entry_->step != nullptr) write_step(out, field);
+}
+
+void ExportedAttributes::write_labels(ByteBuffer& out, unsigned field) {
+  add_text(out, field, Known::request_model, entry_->model);
+  add_text(out, field, Known::engine, entry_->engine);
+  add_text(out, field, Known::tenant, entry_->tenant);
+  add_text(out, field, Known::request_id, entry_->foreign_id);
+  if (entry_->thread_id != 0) add_number(out, field, Known::thread_id, entry_->thread_id);
+}
+
+}  // namespace nopspan::collector

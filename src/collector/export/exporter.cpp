@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "export/exporter.h"
+
+namespace nopspan::collector {
+
+bool Exporter::needs_traces(const Filter& filter) {
+  Filter rest = filter;  // without what each entry shows
+  rest.request.clear();
+  rest.pids.clear();
+  rest.cgroup.clear();
+  rest.sample_one_in = 1;
+  return !rest.empty();
+}
+
+Exporter::Exporter(const Filter& filter, const TraceStageOptions& options, Signals signals)
+    : filter_(filter), signals_(signals) {
+  if (needs_traces(filter)) stage_.emplace(filter, options, static_cast<TraceSink&>(*this));
+}
+
+void Exporter::pass(const Entry& entry) {
+  const ItemCounts items = items_of(entry);
+  if (!is_measured(entry) && !(items.logs > 0 ? signals_.logs : signals_.traces)) return leave_out(items);
+  for (const auto& receiver : receivers_) receiver->add(entry);
+}
+
+void Exporter::leave_out(const ItemCounts& items) {
+  for (const auto& receiver : receivers_) receiver->account().leave_out(items);
+}
+
+void Exporter::on_entry(const Entry& entry) {
+  if (is_measured(entry)) {
+    pass(entry);
+  } else if (!filter_.may_want_request_of(entry) || !filter_.is_in_scope(entry)) {
+    leave_out(items_of(entry));
+  } else if (stage_) {
+    staged_ += items_of(entry);
+    stage_->on_entry(entry);
+  } else {
+    has_matched_ = true;
+    pass(entry);
+  }
+}
+
+void Exporter::on_tick(std::uint64_t now_unix_ns) {
+  if (stage_) stage_->on_tick(now_unix_ns);
+  for (const auto& receiver : receivers_) receiver->on_tick(now_unix_ns);
+}
+
+bool Exporter::on_trace(const AssembledTrace& assembled) {
+  assembled.trace.entries(entries_);
+  for (const PackedEntry* packed : entries_) {
+    const Entry entry = assembled.trace.view(*packed);
+    staged_ -= items_of(entry);
+    pass(entry);
+  }
+  return true;
+}
+
+void Exporter::on_left_out(const AssembledTrace& assembled) {
+  assembled.trace.entries(entries_);
+  ItemCounts items;
+  for (const PackedEntry* packed : entries_) items += items_of(assembled.trace.view(*packed));
+  staged_ -= items;
+  leave_out(items);
+}
+
+void Exporter::finish(const Source& source, std::chrono::nanoseconds time) {
+  if (stage_) {
+    stage_->finish(source);
+    leave_out(std::exchange(staged_, {}));  // outside requests, in steps, or beyond the limits of a trace
+  }
+  for (const auto& receiver : receivers_) receiver->finish(time);
+}
+
+bool Exporter::surely_exports(const Entry& entry) const {
+  return filter_.may_want(entry) && (!stage_ || stage_->filter().wants_trace_of(entry));
+}
+
+}  // namespace nopspan::collector

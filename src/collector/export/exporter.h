@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Passes entries to receivers: all of them, those of a sample of the requests, or whole traces that a filter wants.
+#pragma once
+
+#include "export/export_body.h"
+#include "export/receiver.h"
+#include "model/filter.h"
+#include "model/source.h"
+#include "trace/trace_stage.h"
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+
+class Exporter : public Sink, private TraceSink {
+ public:
+  // Whether single entries cannot tell which requests the filter wants, so that these must be assembled.
+  static bool needs_traces(const Filter& filter);
+
+  struct Signals {
+    bool traces = true, logs = true;
+  };
+  // `options` apply if the filter needs traces. Entries that the filter does not want, and those of other signals, are
+  // counted as left out.
+  Exporter(const Filter& filter, const TraceStageOptions& options, Signals signals);
+  void add(std::unique_ptr<Receiver> receiver) { receivers_.push_back(std::move(receiver)); }
+  [[nodiscard]] const std::vector<std::unique_ptr<Receiver>>& receivers() const { return receivers_; }
+
+  void on_entry(const Entry& entry) override;
+  void on_tick(std::uint64_t now_unix_ns) override;
+  // Call it when `source` has ended. Each receiver ends at most after `time`.
+  void finish(const Source& source, std::chrono::nanoseconds time);
+
+  // Whether the entry alone shows that it is exported.
+  [[nodiscard]] bool surely_exports(const Entry& entry) const;
+  // Whether anything matched the filter, or may still match it.
+  [[nodiscard]] bool has_matched() const { return stage_ ? stage_->has_matched() : has_matched_; }
+  // Null unless the filter needs traces.
+  [[nodiscard]] const TraceStage* stage() const { return stage_ ? &*stage_ : nullptr; }
+
+ private:
+  bool on_trace(const AssembledTrace& trace) override;
+  void on_left_out(const AssembledTrace& trace) override;
+  void pass(const Entry& entry);
+  void leave_out(const ItemCounts& items);
+
+  const Filter filter_;
+  const Signals signals_;
+  std::vector<std::unique_ptr<Receiver>> receivers_;
+  std::optional<TraceStage> stage_;
+  bool has_matched_ = false;
+  ItemCounts staged_;  // that the stage received and has not returned
+  std::vector<const PackedEntry*> entries_;
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "export/file_receiver.h"
+
+#include <chrono>
+#include <utility>
+
+namespace nopspan::collector {
+
+FileReceiver::FileReceiver(const std::string& folder, const ExportOptions& options)
+    : name_(folder), options_(options), files_(folder), feed_(options_, [this](ExportBody body) { append(body); }) {}
+
+void FileReceiver::append(const ExportBody& body) {
+  account_.queue(body.items);
+  account_.send(body.items, ReceiverAccount::Place::queue, false);
+  if (files_.append(body)) {
+    account_.accept(body.items);
+  } else {
+    account_.put_back(body.items, ReceiverAccount::Place::queue);
+    account_.drop(body.items, ReceiverAccount::Place::queue, DropReason::disk_error);
+  }
+}
+
+void FileReceiver::on_tick(std::uint64_t now_unix_ns) {
+  feed_.on_tick(now_unix_ns);
+  feed_.flush();
+}
+
+void FileReceiver::add_metrics(std::vector<ExportBody> bodies) {
+  for (const ExportBody& body : bodies) append(body);
+}
+
+void FileReceiver::finish(std::chrono::nanoseconds /*time*/) { feed_.finish(); }
+
+}  // namespace nopspan::collector

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "export/held_events.h"
+
+#include "export/log_events.h"
+#include "model/otlp_attributes.h"
+
+#include <nopspan/probes.h>
+
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::size_t kNodeBytes = 128;  // of the list, the map and the allocator, for each group
+
+}  // namespace
+
+bool is_span_event(const Entry& entry) {
+  if (entry.kind != Kind::event && entry.kind != Kind::retry) return false;
+  return entry.span_id != 0 && !entry.trace_id.empty() && log_event(entry.name) == nullptr;
+}
+
+HeldEvent HeldEvents::encoded(const Entry& entry) {
+  attributes_.read(entry);
+  dropped_attributes_ += attributes_.dropped();
+  buffer_.clear();
+  append_fixed64(buffer_, 1, entry.start_unix_ns);
+  append_bytes(buffer_, 2, attributes_.valid_text(entry.name));
+  attributes_.write_own(buffer_, kEventAttributes);
+  attributes_.write_event_facts(buffer_, kEventAttributes);
+  if (attributes_.dropped() > 0) append_varint(buffer_, 4, attributes_.dropped());
+  HeldEvent event{entry.trace_id,
+                  entry.span_id,
+                  *entry.process,
+                  (entry.flags & NOPSPAN_FLAG_SAMPLED) != 0,
+                  entry.kind == Kind::retry,
+                  std::string(buffer_.view()),
+                  {}};
+  buffer_.clear();
+  attributes_.write_labels(buffer_, kLogAttributes);
+  event.labels = buffer_.view();
+  return event;
+}
+
+HeldEvents::Groups::iterator HeldEvents::find(const Entry& entry) {
+  const auto [begin, end] = by_span_.equal_range(entry.span_id);
+  for (auto at = begin; at != end; ++at) {
+    const ProcessPointer& process = at->second->process;
+    if (process == *entry.process || is_same_process(*process, **entry.process)) return at->second;
+  }
+  return groups_.end();
+}
+
+std::vector<HeldEvent> HeldEvents::remove(Groups::iterator group) {
+  const auto [begin, end] = by_span_.equal_range(group->span_id);
+  for (auto at = begin; at != end; ++at) {
+    if (at->second != group) continue;
+    by_span_.erase(at);
+    break;
+  }
+  std::vector<HeldEvent> events = std::move(group->events);
+  bytes_ -= group->bytes;
+  events_ -= events.size();
+  groups_.erase(group);
+  return events;
+}
+
+void HeldEvents::pass_on_oldest() {
+  for (const HeldEvent& event : remove(groups_.begin())) on_log_(event);
+}
+
+void HeldEvents::add(const Entry& entry) {
+  HeldEvent event = encoded(entry);
+  auto group = find(entry);
+  const std::size_t bytes = event.bytes();
+  if (group != groups_.end() && (group->events.size() >= kMostOfSpan || group->bytes + bytes > kMostBytesOfSpan)) {
+    return on_log_(event);
+  }
+  if (group == groups_.end()) {
+    group = groups_.insert(groups_.end(),
+                           Group{entry.span_id, now_unix_ns_, *entry.process, {}, kNodeBytes + sizeof(Group)});
+    by_span_.emplace(entry.span_id, group);
+    bytes_ += group->bytes;
+  }
+  group->events.push_back(std::move(event));
+  group->bytes += bytes;
+  bytes_ += bytes;
+  ++events_;
+  while (bytes_ > most_bytes_ && !groups_.empty()) pass_on_oldest();
+}
+
+std::vector<HeldEvent> HeldEvents::take(const Entry& span) {
+  if (groups_.empty()) return {};
+  const auto group = find(span);
+  return group == groups_.end() ? std::vector<HeldEvent>() : remove(group);
+}
+
+void HeldEvents::on_tick(std::uint64_t now_unix_ns) {
+  if (now_unix_ns < now_unix_ns_) {  // the clock was set back: waiting begins again
+    for (Group& group : groups_) group.since_unix_ns = now_unix_ns;
+  }
+  now_unix_ns_ = now_unix_ns;
+  while (!groups_.empty() && now_unix_ns_ - groups_.front().since_unix_ns >= max_age_ns_) pass_on_oldest();
+}
+
+void HeldEvents::finish() {
+  while (!groups_.empty()) pass_on_oldest();
+}
+
+}  // namespace nopspan::collector

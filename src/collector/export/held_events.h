@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// Point events and retries that wait for their span. OTLP has them inside the span, but a process reports them first.
+#pragma once
+
+#include "export/exported_attributes.h"
+#include "model/entry.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+namespace nopspan::collector {
+
+// Whether the entry is an event that belongs into its span. All other events are log records: those without a span, and
+// those that the conventions define as log records.
+bool is_span_event(const Entry& entry);
+
+// An event of a span, encoded.
+struct HeldEvent {
+  TraceId trace_id;
+  std::uint64_t span_id = 0;
+  ProcessPointer process;
+  bool is_sampled = false, is_retry = false;
+  std::string event;   // the message Span.Event
+  std::string labels;  // attributes that its span has too, as fields of a LogRecord
+
+  [[nodiscard]] std::size_t bytes() const { return sizeof(HeldEvent) + event.size() + labels.size(); }
+};
+
+// The events that wait. They are bounded in bytes and by age. An event whose span does not arrive is passed to the
+// function that receives log records.
+class HeldEvents {
+ public:
+  using OnLog = std::function<void(const HeldEvent&)>;
+  static constexpr std::size_t kMostBytes = std::size_t{16} << 20U;
+  // As in OpenTelemetry's SDKs. Further events of a span are log records.
+  static constexpr std::size_t kMostOfSpan = 128, kMostBytesOfSpan = std::size_t{256} << 10U;
+
+  HeldEvents(const ExportOptions& options, OnLog on_log, std::size_t most_bytes = kMostBytes)
+      : attributes_(options.semconv),
+        max_age_ns_(options.max_age_ns),
+        most_bytes_(most_bytes),
+        on_log_(std::move(on_log)) {}
+
+  // The entry is an event for which is_span_event() is true.
+  void add(const Entry& entry);
+  // Returns the events of the span, and forgets them.
+  std::vector<HeldEvent> take(const Entry& span);
+  // Passes on the events that have waited too long. The source's clock may be set back.
+  void on_tick(std::uint64_t now_unix_ns);
+  // Passes on all events.
+  void finish();
+
+  [[nodiscard]] std::size_t events() const { return events_; }
+  [[nodiscard]] std::uint64_t repaired_texts() const { return attributes_.repaired(); }
+  [[nodiscard]] std::uint64_t dropped_attributes() const { return dropped_attributes_; }
+
+ private:
+  struct Group {  // the events of one span
+    std::uint64_t span_id, since_unix_ns;
+    ProcessPointer process;
+    std::vector<HeldEvent> events;
+    std::size_t bytes = 0;
+  };
+  using Groups = std::list<Group>;
+
+  Groups::iterator find(const Entry& entry);
+  std::vector<HeldEvent> remove(Groups::iterator group);
+  void pass_on_oldest();
+  HeldEvent encoded(const Entry& entry);
+
+  ExportedAttributes attributes_;
+  const std::uint64_t max_age_ns_;
+  const std::size_t most_bytes_;
+  const OnLog on_log_;
+  Groups groups_;  // the oldest first
+  std::unordered_multimap<std::uint64_t, Groups::iterator> by_span_;
+  std::size_t bytes_ = 0, events_ = 0;
+  std::uint64_t now_unix_ns_ = 0, dropped_attributes_ = 0;
+  ByteBuffer buffer_;
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "export/otlp_receiver.h"
+
+#include "base/stopping.h"
+
+#include <thread>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::chrono::milliseconds kLookForSpace{2};
+
+// If entries can wait or go to the spool, those that are encoded already must not be dropped.
+ExportQueueOptions queue_options(const OtlpReceiverOptions& options) {
+  ExportQueueOptions queue = options.queue;
+  queue.refuses = !options.waits && !options.spool;
+  return queue;
+}
+
+}  // namespace
+
+// Encodes the groups of the spool, each on its own.
+class OtlpReceiver::Encoder : public SpoolEncoder {
+ public:
+  explicit Encoder(const ExportOptions& options) : options_(options) {}
+  void begin() override {
+    bodies_.clear();
+    feed_.emplace(options_, [this](ExportBody body) { bodies_.push_back(std::move(body)); });
+  }
+  void add(const Entry& entry) override { feed_->add(entry); }
+  std::vector<ExportBody> finish() override {
+    feed_->finish();
+    return std::exchange(bodies_, {});
+  }
+
+ private:
+  const ExportOptions& options_;
+  std::optional<ExportFeed> feed_;
+  std::vector<ExportBody> bodies_;
+};
+
+OtlpReceiver::OtlpReceiver(OtlpReceiverOptions options, std::unique_ptr<Transport> transport)
+    : options_(std::move(options)),
+      transport_(std::move(transport)),
+      encoder_(std::make_unique<Encoder>(options_.content)),
+      spool_(options_.spool ? std::make_unique<Spool>(*options_.spool, account_) : nullptr),
+      feed_(options_.content, [this](ExportBody body) { queue_.post(std::move(body)); }),
+      queue_(queue_options(options_), *transport_, account_, spool_.get(), spool_ ? encoder_.get() : nullptr) {}
+
+void OtlpReceiver::add(const Entry& entry) {
+  if (spool_ != nullptr && !is_measured(entry) && !queue_.has_space()) {
+    if (spool_->add(entry, items_of(entry))) queue_.notify();
+    return;
+  }
+  while (options_.waits && !queue_.has_space() && !stopping) std::this_thread::sleep_for(kLookForSpace);
+  feed_.add(entry);
+}
+
+void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
+  feed_.on_tick(now_unix_ns);
+  feed_.flush();
+  if (spool_ != nullptr && spool_->flush()) queue_.notify();
+}
+
+void OtlpReceiver::finish(std::chrono::nanoseconds time) {
+  if (std::exchange(is_finished_, true)) return;
+  feed_.finish();
+  if (spool_ != nullptr && spool_->flush()) queue_.notify();
+  queue_.finish(time);
+}
+
+}  // namespace nopspan::collector

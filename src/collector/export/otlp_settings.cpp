@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "export/otlp_settings.h"
+
+#include "base/failure.h"
+#include "base/text.h"
+
+#include <curl/curl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <iterator>
+#include <memory>
+
+namespace nopspan::collector {
+namespace {
+
+// A setting: the end of its variables' names, and its option.
+struct OtlpSetting {
+  const char* variable;
+  const char* option;
+  std::optional<std::string> OtlpOptions::*value;
+};
+constexpr OtlpSetting kEndpoint = {"ENDPOINT", "--otlp", &OtlpOptions::endpoint},
+                      kProtocol = {"PROTOCOL", "--protocol", &OtlpOptions::protocol},
+                      kTimeout = {"TIMEOUT", "--timeout", &OtlpOptions::timeout},
+                      kCompression = {"COMPRESSION", "--compression", &OtlpOptions::compression},
+                      kCertificate = {"CERTIFICATE", "--certificate", &OtlpOptions::certificate},
+                      kClientKey = {"CLIENT_KEY", "--client-key", &OtlpOptions::client_key},
+                      kClientCertificate = {"CLIENT_CERTIFICATE", "--client-certificate",
+                                            &OtlpOptions::client_certificate},
+                      kInsecure = {"INSECURE", "--insecure", &OtlpOptions::insecure},
+                      kHeaders = {"HEADERS", "--header", nullptr};
+
+struct OtlpSignalNames {
+  const char* variable;
+  const char* path;
+  const char* service;
+};
+// By Signal.
+constexpr OtlpSignalNames kOtlpSignals[kSignals] = {
+    {"TRACES_", "v1/traces", "opentelemetry.proto.collector.trace.v1.TraceService"},
+    {"LOGS_", "v1/logs", "opentelemetry.proto.collector.logs.v1.LogsService"},
+    {"METRICS_", "v1/metrics", "opentelemetry.proto.collector.metrics.v1.MetricsService"},
+};
+
+enum class SettingFrom { nowhere, general_variable, signal_variable, option };
+struct SettingValue {
+  std::string text, name;  // `name`: the variable or the option, for messages
+  SettingFrom from = SettingFrom::nowhere;
+  explicit operator bool() const { return from != SettingFrom::nowhere; }
+};
+
+Failure bad_setting(const SettingValue& value, const std::string& what) {
+  return Failure(value.name + ": " + what, Failure::kUsageError);
+}
+
+// An empty variable counts as not set (specification).
+SettingValue from_variables(const OtlpSetting& setting, std::size_t signal, const Environment& environment) {
+  const std::string general = std::string("OTEL_EXPORTER_OTLP_") + setting.variable;
+  const std::string special = std::string("OTEL_EXPORTER_OTLP_") + kOtlpSignals[signal].variable + setting.variable;
+  for (const auto& [name, from] :
+       {std::pair(special, SettingFrom::signal_variable), std::pair(general, SettingFrom::general_variable)}) {
+    const char* const value = environment(name.c_str());
+    if (value != nullptr && *value != '\0') return {value, name, from};
+  }
+  return {};
+}
+
+SettingValue find_setting(const OtlpSetting& setting, std::size_t signal, const OtlpOptions& options,
+                          const Environment& environment) {
+  const auto& option = options.*setting.value;
+  if (option) return {*option, setting.option, SettingFrom::option};
+  return from_variables(setting, signal, environment);
+}
+
+bool is_equal_without_case(std::string_view a, std::string_view b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
+}
+
+// A name of a header: a token of RFC 9110.
+bool is_header_name(std::string_view name) {
+  const auto is_allowed = [](unsigned char c) {
+    return std::isalnum(c) != 0 || std::strchr("!#$%&'*+-.^_`|~", c) != nullptr;
+  };
+  return !name.empty() && name.find('\0') == std::string_view::npos &&
+         std::all_of(name.begin(), name.end(), is_allowed);
+}
+
+bool is_header_value(std::string_view value) {
+  return std::none_of(value.begin(), value.end(), [](unsigned char c) { return (c < ' ' && c != '\t') || c == 0x7f; });
+}
+
+// Headers that describe the request itself.
+bool is_own_header(std::string_view name) {
+  constexpr std::string_view kOwn[] = {"content-type", "content-length", "content-encoding", "transfer-encoding",
+                                       "te",           "expect",         "connection",       "user-agent"};
+  return std::any_of(std::begin(kOwn), std::end(kOwn),
+                     [&](std::string_view own) { return is_equal_without_case(name, own); }) ||
+         (name.size() >= 5 && is_equal_without_case(name.substr(0, 5), "grpc-"));
+}
+
+// No message contains a header's value, because it may be a secret.
+NamesAndValues checked_headers(NamesAndValues headers, const SettingValue& where) {
+  for (const auto& [name, value] : headers) {
+    if (!is_header_name(name)) throw bad_setting(where, "'" + printable(name, 40) + "' is not the name of a header");
+    if (is_own_header(name)) throw bad_setting(where, "nopspan itself sets the header '" + name + "': remove it");
+    if (!is_header_value(value)) {
+      throw bad_setting(where, "the value of '" + name + "' has a control character: remove it");
+    }
+  }
+  return headers;
+}
+
+NamesAndValues headers_of(std::size_t signal, const OtlpOptions& options, const Environment& environment) {
+  if (options.headers) {
+    NamesAndValues headers;
+    const SettingValue where = {"", kHeaders.option, SettingFrom::option};
+    for (const std::string& header : *options.headers) {
+      const std::size_t equals = header.find('=');
+      if (equals == std::string::npos) throw bad_setting(where, "write NAME=VALUE");
+      headers.emplace_back(trimmed(std::string_view(header).substr(0, equals)), header.substr(equals + 1));
+    }
+    return checked_headers(std::move(headers), where);
+  }
+  const SettingValue value = from_variables(kHeaders, signal, environment);
+  if (!value) return {};
+  auto headers = parse_members(value.text);
+  if (!headers)
+    throw bad_setting(value, "write NAME=VALUE,NAME=VALUE, with %XX for special characters such as a comma");
+  return checked_headers(std::move(*headers), value);
+}
+
+OtlpProtocol protocol_of(const SettingValue& value) {
+  if (!value || value.text == "http/protobuf") return OtlpProtocol::http_protobuf;
+  if (value.text == "http/json") return OtlpProtocol::http_json;
+  if (value.text == "grpc") return OtlpProtocol::grpc;
+  throw bad_setting(value, "'" + printable(value.text, 40) + "' is not http/protobuf, http/json or grpc");
+}
+
+std::chrono::milliseconds timeout_of(const SettingValue& value) {
+  constexpr std::uint64_t kMost = 24 * 60 * 60 * 1000;
+  if (!value) return OtlpTarget().timeout;
+  std::uint64_t number = 0;
+  const char* const end = value.text.data() + value.text.size();
+  const auto [at, error] = std::from_chars(value.text.data(), end, number);
+  if (error != std::errc() || at != end || number == 0 || number > kMost) {
+    throw bad_setting(value, "'" + printable(value.text, 40) + "' is not a number of milliseconds, 1 to " +
+                                 std::to_string(kMost) + " (10000 means 10 seconds)");
+  }
+  return std::chrono::milliseconds(number);
+}
+
+bool compression_of(const SettingValue& value) {
+  if (!value || value.text == "none") return false;
+  if (value.text == "gzip") return true;
+  throw bad_setting(value, "'" + printable(value.text, 40) + "' is not gzip or none");
+}
+
+bool insecure_of(const SettingValue& value) {
+  if (!value || is_equal_without_case(value.text, "false")) return false;
+  if (is_equal_without_case(value.text, "true")) return true;
+  throw bad_setting(value, "'" + printable(value.text, 40) + "' is not true or false");
+}
+
+std::string file_of(const SettingValue& value) {
+  if (!value || ::access(value.text.c_str(), R_OK) == 0) return value.text;
+  throw bad_setting(value, printable(value.text) + ": " + std::strerror(errno) + ": name a readable PEM file");
+}
+
+struct FreeUrl {
+  void operator()(CURLU* url) const { curl_url_cleanup(url); }
+};
+using ParsedUrl = std::unique_ptr<CURLU, FreeUrl>;
+
+ParsedUrl parse_url(const std::string& text) {
+  ParsedUrl url(curl_url());
+  if (!url || curl_url_set(url.get(), CURLUPART_URL, text.c_str(), CURLU_NON_SUPPORT_SCHEME) != CURLUE_OK) return {};
+  return url;
+}
+
+std::string url_part(const ParsedUrl& url, CURLUPart part) {
+  char* text = nullptr;
+  if (curl_url_get(url.get(), part, &text, 0) != CURLUE_OK) return {};
+  std::string result = text;
+  curl_free(text);
+  return result;
+}
+
+std::string url_of(std::size_t signal, OtlpProtocol protocol, const SettingValue& endpoint, bool insecure) {
+  const bool is_grpc = protocol == OtlpProtocol::grpc;
+  SettingValue value = endpoint;
+  if (!value) value.text = is_grpc ? "http://localhost:4317" : "http://localhost:4318";
+  // A gRPC target may have no scheme.
+  if (is_grpc && value.text.find("://") == std::string::npos) {
+    value.text = (insecure ? "http://" : "https://") + value.text;
+  }
+  const ParsedUrl url = parse_url(value.text);
+  const std::string scheme = url ? url_part(url, CURLUPART_SCHEME) : "";
+  if (scheme != "http" && scheme != "https") {
+    throw bad_setting(value, "'" + printable(printable_url(value.text)) +
+                                 "' is not a URL: write http://HOST:PORT or https://HOST:PORT");
+  }
+  std::string path = url_part(url, CURLUPART_PATH);
+  if (is_grpc) {
+    if (path.size() > 1) throw bad_setting(value, "an endpoint for gRPC has no path: remove " + printable(path));
+    path = std::string("/") + kOtlpSignals[signal].service + "/Export";
+  } else if (value.from != SettingFrom::signal_variable) {
+    path += (path.ends_with('/') ? "" : "/") + std::string(kOtlpSignals[signal].path);
+  }
+  curl_url_set(url.get(), CURLUPART_PATH, path.c_str(), 0);
+  curl_url_set(url.get(), CURLUPART_FRAGMENT, nullptr, 0);
+  return url_part(url, CURLUPART_URL);
+}
+
+OtlpTarget target_of(std::size_t signal, const OtlpOptions& options, const Environment& environment) {
+  const auto find = [&](const OtlpSetting& setting) { return find_setting(setting, signal, options, environment); };
+  OtlpTarget target;
+  target.protocol = protocol_of(find(kProtocol));
+  target.url = url_of(signal, target.protocol, find(kEndpoint), insecure_of(find(kInsecure)));
+  target.headers = headers_of(signal, options, environment);
+  target.timeout = timeout_of(find(kTimeout));
+  target.gzip = compression_of(find(kCompression));
+  target.certificate = file_of(find(kCertificate));
+  const SettingValue key = find(kClientKey), certificate = find(kClientCertificate);
+  target.client_key = file_of(key);
+  target.client_certificate = file_of(certificate);
+  if (key && !certificate) throw bad_setting(key, "a client's key needs a client's certificate too");
+  if (certificate && !key) throw bad_setting(certificate, "a client's certificate needs a client's key too");
+  return target;
+}
+
+}  // namespace
+
+Environment process_environment() {
+  return [](const char* name) -> const char* { return std::getenv(name); };
+}
+
+OtlpSettings otlp_settings(const OtlpOptions& options, const Environment& environment) {
+  OtlpSettings settings;
+  for (std::size_t i = 0; i < kSignals; ++i) settings.targets[i] = target_of(i, options, environment);
+  return settings;
+}
+
+bool has_otlp_endpoint(const Environment& environment) {
+  for (std::size_t i = 0; i < kSignals; ++i) {
+    if (from_variables(kEndpoint, i, environment)) return true;
+  }
+  return false;
+}
+
+std::string printable_url(const std::string& url) {
+  const ParsedUrl parsed = parse_url(url);
+  if (!parsed) {
+    const std::size_t at = url.rfind('@');  // before it may be a password
+    return printable(at == std::string::npos ? url : "…" + url.substr(at));
+  }
+  for (const CURLUPart part : {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_QUERY, CURLUPART_FRAGMENT}) {
+    curl_url_set(parsed.get(), part, nullptr, 0);
+  }
+  return printable(url_part(parsed, CURLUPART_URL));
+}
+
+NamesAndValues resource_attributes(const Environment& environment) {
+  NamesAndValues attributes;
+  if (const char* const text = environment("OTEL_RESOURCE_ATTRIBUTES"); text != nullptr) {
+    auto members = parse_members(text);
+    if (!members) {
+      throw Failure("OTEL_RESOURCE_ATTRIBUTES: write NAME=VALUE,NAME=VALUE, with %XX for special characters",
+                    Failure::kUsageError);
+    }
+    attributes = std::move(*members);
+  }
+  const char* const name = environment("OTEL_SERVICE_NAME");
+  if (name == nullptr || *name == '\0') return attributes;
+  std::erase_if(attributes, [](const auto& one) { return one.first == "service.name"; });
+  attributes.emplace_back("service.name", name);
+  return attributes;
+}
+
+}  // namespace nopspan::collector

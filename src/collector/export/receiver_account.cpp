@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "export/receiver_account.h"
+
+#include "base/text.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <numeric>
+
+namespace nopspan::collector {
+namespace {
+
+using RowCounts = std::array<std::uint64_t, kAccountSignals.size()>;
+
+RowCounts rows_of(const ItemCounts& items) { return {items.spans, items.span_events, items.logs, items.points}; }
+
+std::uint64_t move_count(std::uint64_t& from, std::uint64_t& to, std::uint64_t count) {
+  count = std::min(count, from);
+  from -= count;
+  to += count;
+  return count;
+}
+
+std::uint64_t SignalAccount::*place_of(ReceiverAccount::Place place) {
+  return place == ReceiverAccount::Place::queue ? &SignalAccount::queued : &SignalAccount::spooled;
+}
+
+}  // namespace
+
+std::uint64_t SignalAccount::all_dropped() const {
+  return std::accumulate(dropped.begin(), dropped.end(), std::uint64_t{0});
+}
+
+bool SignalAccount::is_balanced() const {
+  std::uint64_t sum = all_dropped();
+  for (const auto& state : kAccountStates) sum += this->*state.count;
+  return taken + found == sum;
+}
+
+SignalAccount& SignalAccount::operator+=(const SignalAccount& other) {
+  taken += other.taken;
+  found += other.found;
+  resent += other.resent;
+  for (const auto& state : kAccountStates) this->*state.count += other.*state.count;
+  for (std::size_t i = 0; i < dropped.size(); ++i) dropped[i] += other.dropped[i];
+  return *this;
+}
+
+bool AccountTotals::is_balanced() const {
+  return std::all_of(signals.begin(), signals.end(), [](const SignalAccount& one) { return one.is_balanced(); });
+}
+
+SignalAccount AccountTotals::total() const {
+  SignalAccount sum;
+  for (const SignalAccount& one : signals) sum += one;
+  return sum;
+}
+
+nlohmann::ordered_json to_json(const AccountTotals& account) {
+  nlohmann::ordered_json json;
+  json["balanced"] = account.is_balanced();
+  json["requests"] = account.requests;
+  json["malformed_answers"] = account.malformed_answers;
+  json["warnings"] = account.warnings;
+  for (std::size_t i = 0; i < account.signals.size(); ++i) {
+    const SignalAccount& signal = account.signals[i];
+    nlohmann::ordered_json& row = json["signals"][kAccountSignals[i]];
+    row["taken"] = signal.taken;
+    row["found"] = signal.found;
+    for (const auto& state : kAccountStates) row[state.name] = signal.*state.count;
+    for (std::size_t j = 0; j < kDropReasons.size(); ++j) row["dropped"][kDropReasons[j]] = signal.dropped[j];
+    row["resent"] = signal.resent;
+    row["balanced"] = signal.is_balanced();
+  }
+  return json;
+}
+
+std::string to_text(const AccountTotals& account, const std::string& receiver) {
+  std::string text;
+  for (std::size_t i = 0; i < account.signals.size(); ++i) {
+    const SignalAccount& signal = account.signals[i];
+    if (signal.taken + signal.found == 0) continue;
+    text += receiver + ": " + kAccountSignals[i] + ": " + std::to_string(signal.taken) + " taken";
+    if (signal.found > 0) text += " + " + std::to_string(signal.found) + " found in the spool";
+    std::string states;
+    const auto add = [&](std::uint64_t count, const std::string& name) {
+      if (count > 0) states += (states.empty() ? "" : " + ") + std::to_string(count) + " " + name;
+    };
+    for (const auto& state : kAccountStates) {
+      std::string name = state.name;
+      std::replace(name.begin(), name.end(), '_', ' ');
+      add(signal.*state.count, name);
+    }
+    for (std::size_t j = 0; j < kDropReasons.size(); ++j) {
+      std::string reason = kDropReasons[j];
+      std::replace(reason.begin(), reason.end(), '_', ' ');
+      add(signal.dropped[j], "dropped (" + reason + ")");
+    }
+    text += (signal.is_balanced() ? " = " : " (does not add up) ") + states;
+    if (signal.resent > 0) text += "; " + std::to_string(signal.resent) + " resent";
+    text += "\n";
+  }
+  if (account.malformed_answers > 0) {
+    text += receiver + ": " + counted(account.malformed_answers, "malformed answer") + "\n";
+  }
+  return text;
+}
+
+void ReceiverAccount::add(const ItemCounts& items, Count origin, Count state) {
+  const std::lock_guard lock(mutex_);
+  const RowCounts rows = rows_of(items);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    totals_.signals[i].*origin += rows[i];
+    totals_.signals[i].*state += rows[i];
+  }
+}
+
+// With mutex_.
+void ReceiverAccount::move(const ItemCounts& items, Count from, Count to) {
+  const RowCounts rows = rows_of(items);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    move_count(totals_.signals[i].*from, totals_.signals[i].*to, rows[i]);
+  }
+}
+
+void ReceiverAccount::queue(const ItemCounts& items) { add(items, &SignalAccount::taken, &SignalAccount::queued); }
+void ReceiverAccount::spool(const ItemCounts& items) { add(items, &SignalAccount::taken, &SignalAccount::spooled); }
+void ReceiverAccount::find(const ItemCounts& items) { add(items, &SignalAccount::found, &SignalAccount::spooled); }
+void ReceiverAccount::leave_out(const ItemCounts& items) {
+  add(items, &SignalAccount::taken, &SignalAccount::left_out);
+}
+
+void ReceiverAccount::drop_new(const ItemCounts& items, DropReason reason) {
+  const std::lock_guard lock(mutex_);
+  const RowCounts rows = rows_of(items);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    totals_.signals[i].taken += rows[i];
+    totals_.signals[i].dropped[static_cast<std::size_t>(reason)] += rows[i];
+  }
+}
+
+void ReceiverAccount::recount_spooled(const ItemCounts& before, const ItemCounts& after, bool were_found) {
+  const std::lock_guard lock(mutex_);
+  const Count origin = were_found ? &SignalAccount::found : &SignalAccount::taken;
+  const RowCounts old_rows = rows_of(before), new_rows = rows_of(after);
+  RowCounts missing{}, added{};
+  for (std::size_t i = 0; i < old_rows.size(); ++i) {
+    if (old_rows[i] > new_rows[i]) missing[i] = old_rows[i] - new_rows[i];
+    if (new_rows[i] > old_rows[i]) added[i] = new_rows[i] - old_rows[i];
+  }
+  for (std::size_t i = 0; i < missing.size(); ++i) {
+    SignalAccount& from = totals_.signals[i];
+    for (std::size_t j = 0; j < added.size(); ++j) {
+      SignalAccount& to = totals_.signals[j];
+      const std::uint64_t most = std::min({missing[i], added[j], from.spooled, from.*origin});
+      move_count(from.spooled, to.spooled, most);
+      move_count(from.*origin, to.*origin, most);
+      missing[i] -= most;
+      added[j] -= most;
+    }
+    move_count(from.spooled, from.dropped[static_cast<std::size_t>(DropReason::not_encodable)], missing[i]);
+  }
+  for (std::size_t j = 0; j < added.size(); ++j) {
+    totals_.signals[j].*origin += added[j];
+    totals_.signals[j].spooled += added[j];
+  }
+}
+
+void ReceiverAccount::send(const ItemCounts& items, Place from, bool may_have_arrived) {
+  const std::lock_guard lock(mutex_);
+  ++totals_.requests;
+  move(items, place_of(from), &SignalAccount::in_flight);
+  if (!may_have_arrived) return;
+  const RowCounts rows = rows_of(items);
+  for (std::size_t i = 0; i < rows.size(); ++i) totals_.signals[i].resent += rows[i];
+}
+
+void ReceiverAccount::accept(const ItemCounts& items, std::uint64_t rejected, bool may_have_arrived) {
+  const std::lock_guard lock(mutex_);
+  const std::uint64_t rejectable = items.total() - items.span_events;
+  Count events = &SignalAccount::accepted;
+  const Count unwanted = may_have_arrived ? &SignalAccount::unconfirmed : &SignalAccount::rejected;
+  if (rejected > 0) events = rejected >= rejectable ? unwanted : &SignalAccount::unconfirmed;
+  ItemCounts inner;
+  inner.span_events = items.span_events;
+  move(inner, &SignalAccount::in_flight, events);
+  const RowCounts rows = rows_of(items);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (i == kSpanEventsRow) continue;
+    SignalAccount& signal = totals_.signals[i];
+    const std::uint64_t refused = std::min(rejected, rows[i]);
+    rejected -= refused;
+    move_count(signal.in_flight, signal.*unwanted, refused);
+    move_count(signal.in_flight, signal.accepted, rows[i] - refused);
+  }
+}
+
+void ReceiverAccount::refuse(const ItemCounts& items, bool may_have_arrived) {
+  const std::lock_guard lock(mutex_);
+  move(items, &SignalAccount::in_flight, may_have_arrived ? &SignalAccount::unconfirmed : &SignalAccount::refused);
+}
+
+void ReceiverAccount::put_back(const ItemCounts& items, Place to) {
+  const std::lock_guard lock(mutex_);
+  move(items, &SignalAccount::in_flight, place_of(to));
+}
+
+void ReceiverAccount::move_to_spool(const ItemCounts& items) {
+  const std::lock_guard lock(mutex_);
+  move(items, &SignalAccount::queued, &SignalAccount::spooled);
+}
+
+void ReceiverAccount::drop(const ItemCounts& items, Place from, DropReason reason) {
+  const std::lock_guard lock(mutex_);
+  const RowCounts rows = rows_of(items);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    SignalAccount& signal = totals_.signals[i];
+    move_count(signal.*place_of(from), signal.dropped[static_cast<std::size_t>(reason)], rows[i]);
+  }
+}
+
+void ReceiverAccount::leave_unconfirmed(const ItemCounts& items, Place from) {
+  const std::lock_guard lock(mutex_);
+  move(items, place_of(from), &SignalAccount::unconfirmed);
+}
+
+void ReceiverAccount::count_malformed_answer() {
+  const std::lock_guard lock(mutex_);
+  ++totals_.malformed_answers;
+}
+
+void ReceiverAccount::count_warning() {
+  const std::lock_guard lock(mutex_);
+  ++totals_.warnings;
+}
+
+AccountTotals ReceiverAccount::totals() const {
+  const std::lock_guard lock(mutex_);
+  return totals_;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,518 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "export/spool.h"
+
+#include "base/failure.h"
+#include "base/text.h"
+
+#include <nlohmann/json.hpp>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+
+// The payload of the chunk before the chunks of a group.
+struct SpoolGroupHead {
+  ItemCounts items;
+  std::uint64_t chunks = 0;
+  bool is_body = false;           // the only chunk is a body that was encoded already
+  bool may_have_arrived = false;  // an attempt with this body may have arrived
+};
+
+namespace {
+
+constexpr std::string_view kSpoolSuffix = ".nopspan";
+constexpr const char* kPositionName = "position";
+constexpr const char* kNewPositionName = "position.new";
+constexpr mode_t kOwnerOnly = S_IRUSR | S_IWUSR;
+
+// The spool is read even after a signal, until the sender's own deadline.
+const std::atomic<bool> kNeverStops = false;
+Deadline no_deadline() { return Deadline(0, kNeverStops); }
+
+std::string name_of_file(std::uint64_t number) {
+  std::array<char, 32> name{};
+  std::snprintf(name.data(), name.size(), "%016llu", static_cast<unsigned long long>(number));
+  return name.data() + std::string(kSpoolSuffix);
+}
+
+// Returns 0 if it is not the name of a spool's file.
+std::uint64_t number_of_file(std::string_view name) {
+  if (!name.ends_with(kSpoolSuffix)) return 0;
+  name.remove_suffix(kSpoolSuffix.size());
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+  return error == std::errc() && name_of_file(number).starts_with(name) && end == name.data() + name.size() ? number
+                                                                                                            : 0;
+}
+
+std::string text_of(const SpoolGroupHead& head) {
+  nlohmann::ordered_json json;
+  json["spans"] = head.items.spans;
+  json["span_events"] = head.items.span_events;
+  json["logs"] = head.items.logs;
+  json["chunks"] = head.chunks;
+  if (head.is_body) json["body"] = true;
+  if (head.may_have_arrived) json["attempted"] = true;
+  return json.dump();
+}
+
+std::optional<SpoolGroupHead> group_head_of(const Chunk& chunk) {
+  constexpr std::size_t kMostHead = 1024;
+  constexpr std::uint64_t kMostItems = 1ULL << 32U, kMostChunks = 3;
+  if (chunk.kind != ChunkKind::spooled || chunk.payload.size() > kMostHead) return {};
+  const auto json = nlohmann::json::parse(chunk.payload, nullptr, false);
+  if (!json.is_object()) return {};
+  bool is_valid = true;
+  const auto number = [&](const char* name, std::uint64_t most) -> std::uint64_t {
+    const auto found = json.find(name);
+    is_valid = is_valid && found != json.end() && found->is_number_unsigned() && found->get<std::uint64_t>() <= most;
+    return is_valid ? found->get<std::uint64_t>() : 0;
+  };
+  SpoolGroupHead head;
+  head.items.spans = number("spans", kMostItems);
+  head.items.span_events = number("span_events", kMostItems);
+  head.items.logs = number("logs", kMostItems);
+  head.chunks = number("chunks", kMostChunks);
+  head.is_body = json.contains("body");
+  head.may_have_arrived = json.contains("attempted");
+  return is_valid ? std::optional(head) : std::nullopt;
+}
+
+struct GroupRead {
+  enum class Result { whole, incomplete, damaged } result = Result::damaged;
+  std::optional<SpoolGroupHead> head;
+  std::uint64_t bytes = 0;  // if it is whole
+};
+
+// Reads the group at `offset`. `each` is called with its chunks.
+template <class Each>
+GroupRead read_group_at(int folder, const std::string& name, std::uint64_t offset, const Each& each) {
+  GroupRead read;
+  OpenFile file(::openat(folder, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!file || ::lseek(file.get(), static_cast<off_t>(offset), SEEK_SET) < 0) return read;
+  std::uint64_t left = 1;
+  read.bytes = kFileHeaderBytes;
+  try {
+    ChunkReader reader(std::move(file), name, no_deadline());
+    Chunk chunk;
+    while (left > 0) {
+      const bool is_there = reader.next(chunk, no_deadline());
+      if (!is_there || reader.state().skipped > 0) {
+        // If whole chunks follow, the file was not just cut.
+        if (!is_there && reader.state().error == 0) read.result = GroupRead::Result::incomplete;
+        return read;
+      }
+      read.bytes += kChunkHeaderBytes + chunk.payload.size();
+      --left;
+      if (read.head) {
+        each(*read.head, chunk);
+        continue;
+      }
+      read.head = group_head_of(chunk);
+      if (!read.head) return read;
+      left = read.head->chunks;
+    }
+  } catch (const Failure&) {
+    if (offset > 0) read.result = GroupRead::Result::incomplete;
+    return read;
+  }
+  read.result = GroupRead::Result::whole;
+  return read;
+}
+
+Failure spool_failure(const std::string& folder, const std::string& what) {
+  return Failure("--spool " + printable(folder) + ": " + what, Failure::kUsageError);
+}
+
+}  // namespace
+
+Spool::Spool(SpoolOptions options, ReceiverAccount& account) : options_(std::move(options)), account_(account) {
+  open_folder();
+  read_position();
+  scan();
+}
+
+Spool::~Spool() = default;
+
+std::string Spool::path_of(std::uint64_t number) const {
+  return printable(options_.folder + "/" + name_of_file(number));
+}
+
+void Spool::open_folder() {
+  const std::string& path = options_.folder;
+  if (::mkdir(path.c_str(), S_IRWXU) != 0 && errno != EEXIST) throw spool_failure(path, std::strerror(errno));
+  folder_ = OpenFile(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  struct stat facts = {};
+  if (!folder_ || ::fstat(folder_.get(), &facts) != 0) throw spool_failure(path, std::strerror(errno));
+  if (facts.st_uid != ::geteuid()) throw spool_failure(path, "belongs to another user: use a folder of your own");
+  if ((facts.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    throw spool_failure(path, "other users can change it: run chmod go-w on it");
+  }
+  if (::flock(folder_.get(), LOCK_EX | LOCK_NB) == 0) return;
+  throw spool_failure(
+      path, errno == EWOULDBLOCK ? "another nopspan export uses it: use another folder" : std::strerror(errno));
+}
+
+// Without a readable position, everything is sent again. That is better than loss.
+void Spool::read_position() {
+  const OpenFile file(::openat(folder_.get(), kPositionName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!file && errno == ENOENT) return;
+  std::array<char, 128> text{};
+  unsigned attempted = 0;
+  unsigned long long number = 0, offset = 0;
+  if (file && ::read(file.get(), text.data(), text.size() - 1) > 0 &&
+      std::sscanf(text.data(), "nopspan-spool 1 %llu %llu %u", &number, &offset, &attempted) == 3) {
+    position_ = {number, offset, attempted != 0};
+    return;
+  }
+  has_lost_position_ = true;
+  options_.say(printable(options_.folder) + "/position is not readable: all files of the spool are sent again");
+}
+
+// With mutex_. If there is no space for a new file, the old one is overwritten in place: its blocks exist.
+void Spool::write_position(Position position) {
+  position_ = position;
+  std::array<char, 128> text{};
+  const int bytes = std::snprintf(text.data(), text.size(), "nopspan-spool 1 %020llu %020llu %u\n",
+                                  static_cast<unsigned long long>(position.file),
+                                  static_cast<unsigned long long>(position.offset), position.attempted ? 1U : 0U);
+  const auto write_to = [&](const char* name, int flags) {
+    const OpenFile file(
+        ::openat(folder_.get(), name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags, kOwnerOnly));
+    return file && ::write(file.get(), text.data(), static_cast<std::size_t>(bytes)) == bytes;
+  };
+  bool is_written = write_to(kNewPositionName, O_CREAT | O_TRUNC) &&
+                    ::renameat(folder_.get(), kNewPositionName, folder_.get(), kPositionName) == 0;
+  is_written = is_written || write_to(kPositionName, 0);
+  if (is_written || std::exchange(position_failed_, true)) return;
+  options_.say(printable(options_.folder) + "/position: " + std::strerror(errno) +
+               "; if this program is killed, the next one sends again what was already sent");
+}
+
+void Spool::scan() {
+  const OpenFile copy(::openat(folder_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  DIR* const listing = ::fdopendir(::dup(copy.get()));
+  if (listing == nullptr) throw spool_failure(options_.folder, std::strerror(errno));
+  std::vector<std::uint64_t> numbers;
+  while (const dirent* const entry = ::readdir(listing)) {
+    if (const std::uint64_t number = number_of_file(entry->d_name); number != 0) numbers.push_back(number);
+  }
+  ::closedir(listing);
+  std::sort(numbers.begin(), numbers.end());
+  for (const std::uint64_t number : numbers) {
+    struct stat facts = {};
+    next_file_ = number + 1;
+    if (::fstatat(folder_.get(), name_of_file(number).c_str(), &facts, AT_SYMLINK_NOFOLLOW) != 0) continue;
+    if (!S_ISREG(facts.st_mode)) {
+      set_aside(number, "is not a regular file");
+    } else if (number < position_.file) {
+      ::unlinkat(folder_.get(), name_of_file(number).c_str(), 0);  // it has all its answers
+    } else {
+      scan_file(number, static_cast<std::uint64_t>(facts.st_size));
+    }
+  }
+  next_file_ = std::max({next_file_, position_.file, std::uint64_t{1}});
+  for (auto& [number, file] : files_) {
+    for (Stored& stored : file.groups) {
+      const bool is_at_position = number == position_.file && stored.offset == position_.offset;
+      Group& group = stored.group;
+      group.may_have_arrived |= has_lost_position_ || (is_at_position && position_.attempted);
+    }
+  }
+}
+
+void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
+  File file;
+  file.bytes = bytes;
+  std::uint64_t offset = number == position_.file ? position_.offset : 0;
+  ItemCounts found;
+  bool is_damaged = offset > bytes;
+  while (!is_damaged && offset < bytes) {
+    const GroupRead read = read_group_at(folder_.get(), name_of_file(number), offset, [](const auto&...) {});
+    if (read.result == GroupRead::Result::whole) {
+      file.groups.push_back({offset, {read.head->items, true, read.head->may_have_arrived, {}}});
+      found += read.head->items;
+      offset += read.bytes;
+      continue;
+    }
+    is_damaged = read.result == GroupRead::Result::damaged;
+    std::string lost = counted(bytes - offset, "byte") + " cannot be read";
+    if (read.head) {
+      account_.find(read.head->items);
+      account_.drop(read.head->items, ReceiverAccount::Place::spool, DropReason::disk_error);
+      lost += ", among them " + counted(read.head->items.total(), "item") + " of a group, which are counted as dropped";
+    }
+    options_.say(path_of(number) + ": " +
+                 (is_damaged ? "damaged" : "its end is missing, perhaps because the program was killed") + ": " + lost);
+    break;
+  }
+  account_.find(found);
+  if (file.groups.empty()) {
+    if (is_damaged) {
+      set_aside(number, "damaged");
+    } else {
+      ::unlinkat(folder_.get(), name_of_file(number).c_str(), 0);
+    }
+    return;
+  }
+  bytes_ += bytes;
+  file.is_damaged = is_damaged;
+  files_.emplace(number, std::move(file));
+}
+
+// With mutex_, or in the constructor.
+void Spool::set_aside(std::uint64_t number, const std::string& why) {
+  const std::string name = name_of_file(number);
+  ++set_aside_;
+  const bool is_renamed = ::renameat(folder_.get(), name.c_str(), folder_.get(), (name + ".damaged").c_str()) == 0;
+  options_.say(
+      path_of(number) + ": " + why + ": " +
+      (is_renamed ? "renamed to " + name + ".damaged" : std::string("cannot be renamed: ") + std::strerror(errno)));
+}
+
+bool Spool::add(const Entry& entry, const ItemCounts& items) {
+  if (is_recorded_step(entry)) {
+    steps_.add(entry);
+  } else {
+    (signal_of(entry.kind) == Signal::traces ? traces_ : logs_).add(entry);
+  }
+  pending_ += items;
+  const bool is_full = steps_.bytes() >= options_.group_bytes ||
+                       steps_.bytes() + logs_.bytes() + traces_.bytes() >= options_.group_bytes;
+  return is_full && flush();
+}
+
+bool Spool::flush() {
+  if (logs_.entries() + traces_.entries() + steps_.entries() == 0) return false;
+  SpoolGroupHead head;
+  head.items = std::exchange(pending_, {});
+  std::array<std::string, 3> messages;
+  std::vector<Chunk> chunks;
+  const auto finish = [&](ChunkKind kind, auto& encoder) {
+    if (encoder.entries() == 0) return;
+    const auto entries = static_cast<std::uint32_t>(encoder.entries());
+    std::string& message = messages[chunks.size()];
+    static_cast<void>(encoder.finish(message));
+    chunks.push_back({kind, entries, 0, message});
+  };
+  finish(ChunkKind::logs, logs_);
+  finish(ChunkKind::steps, steps_);
+  finish(ChunkKind::traces, traces_);
+  const std::lock_guard lock(mutex_);
+  const std::optional<DropReason> problem = write_group(head, chunks);
+  if (problem) {
+    account_.drop_new(head.items, *problem);
+  } else {
+    account_.spool(head.items);
+  }
+  return !problem;
+}
+
+std::optional<DropReason> Spool::keep(const ExportBody& body, bool may_have_arrived) {
+  SpoolGroupHead head;
+  head.items = body.items;
+  head.is_body = true;
+  head.may_have_arrived = may_have_arrived;
+  const ChunkKind kind = body.signal == Signal::traces ? ChunkKind::traces : ChunkKind::logs;
+  const std::lock_guard lock(mutex_);
+  return write_group(head, {{kind, static_cast<std::uint32_t>(rejectable_items(body)), 0, body.bytes}});
+}
+
+// With mutex_. Writes a group at the end of the current file.
+std::optional<DropReason> Spool::write_group(SpoolGroupHead head, const std::vector<Chunk>& chunks) {
+  head.chunks = chunks.size();
+  const std::string head_text = text_of(head);
+  std::uint64_t bytes = kFileHeaderBytes + kChunkHeaderBytes + head_text.size();
+  for (const Chunk& chunk : chunks) bytes += kChunkHeaderBytes + chunk.payload.size();
+  if (is_closed_) return DropReason::no_time;
+  if (bytes_ + bytes > options_.most_bytes) {
+    if (!std::exchange(said_full_, true)) {
+      options_.say(printable(options_.folder) + ": the spool is full (" + bytes_text(options_.most_bytes) +
+                   "): entries are dropped and counted until the receiver accepts some");
+    }
+    return DropReason::spool_full;
+  }
+  if (!file_) begin_file();
+  if (const int error = file_ ? write_chunks(head_text, chunks) : errno; error != 0) {
+    if (!std::exchange(said_error_, true)) {
+      options_.say(printable(options_.folder) + ": " + std::strerror(error) +
+                   ": entries are dropped and counted until the spool can be written again");
+    }
+    return DropReason::disk_error;
+  }
+  File& file = files_[writing_];
+  file.groups.push_back({file.bytes, {head.items, false, head.may_have_arrived, {}}});
+  file.bytes += bytes;
+  bytes_ += bytes;
+  said_full_ = said_error_ = false;
+  // Several files, so that space becomes free before all is sent.
+  if (file.bytes >= options_.most_bytes / 16) end_file();
+  return {};
+}
+
+// With mutex_. Returns 0 or an errno value.
+int Spool::write_chunks(const std::string& head, const std::vector<Chunk>& chunks) {
+  ChunkWriter writer{OpenFile(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 3))};
+  const bool is_written =
+      writer.write({ChunkKind::spooled, 0, 0, head}) &&
+      std::all_of(chunks.begin(), chunks.end(), [&](const Chunk& chunk) { return writer.write(chunk); });
+  if (is_written) return 0;
+  // Cut the file to whole groups. If that fails too, the next group begins a new file.
+  const auto end = static_cast<off_t>(files_[writing_].bytes);
+  if (::ftruncate(file_.get(), end) != 0 || ::lseek(file_.get(), end, SEEK_SET) < 0) end_file();
+  return writer.error();
+}
+
+// With mutex_.
+void Spool::begin_file() {
+  file_ = OpenFile(::openat(folder_.get(), name_of_file(next_file_).c_str(),
+                            O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kOwnerOnly));
+  if (!file_) return;
+  writing_ = next_file_++;
+  files_[writing_];
+}
+
+// With mutex_.
+void Spool::end_file() {
+  file_.reset();
+  const std::uint64_t number = std::exchange(writing_, 0);
+  const auto found = files_.find(number);
+  if (found != files_.end() && found->second.groups.empty()) end_use(number);
+}
+
+// With mutex_. All groups of the file are settled.
+void Spool::end_use(std::uint64_t number) {
+  const auto found = files_.find(number);
+  if (found == files_.end()) return;
+  const bool is_damaged = found->second.is_damaged;
+  bytes_ -= found->second.bytes;
+  files_.erase(found);
+  if (is_damaged) {
+    set_aside(number, "damaged, and all that is readable is settled");
+  } else {
+    ::unlinkat(folder_.get(), name_of_file(number).c_str(), 0);
+  }
+}
+
+bool Spool::is_empty() const {
+  const std::lock_guard lock(mutex_);
+  return std::all_of(files_.begin(), files_.end(), [](const auto& one) { return one.second.groups.empty(); });
+}
+
+std::optional<Spool::Group> Spool::read(const std::function<void()>& begin_group,
+                                        const std::function<void(const Entry&)>& each) {
+  while (true) {
+    std::uint64_t number = 0, offset = 0;
+    Group group;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto first =
+          std::find_if(files_.begin(), files_.end(), [](const auto& one) { return !one.second.groups.empty(); });
+      if (first == files_.end()) return {};
+      number = first->first;
+      offset = first->second.groups.front().offset;
+      group = first->second.groups.front().group;
+    }
+    begin_group();
+    const GroupRead read =
+        read_group_at(folder_.get(), name_of_file(number), offset, [&](const SpoolGroupHead& head, const Chunk& chunk) {
+          if (head.is_body) {
+            const Signal signal = chunk.kind == ChunkKind::logs ? Signal::logs : Signal::traces;
+            group.body = ExportBody{signal, std::string(chunk.payload), head.items};
+            return;
+          }
+          // If a message is malformed in spite of its checksum, the rest of its entries is missing. The caller counts
+          // them.
+          if (chunk.kind == ChunkKind::steps) {
+            step_reader_.read(chunk.payload, reader_, each);
+          } else if (chunk.kind == ChunkKind::logs || chunk.kind == ChunkKind::traces) {
+            reader_.read(chunk.kind == ChunkKind::logs ? Signal::logs : Signal::traces, chunk.payload, each);
+          }
+        });
+    if (read.result == GroupRead::Result::whole) return group;
+    const std::lock_guard lock(mutex_);
+    for (const Stored& lost : files_[number].groups) {
+      account_.drop(lost.group.items, ReceiverAccount::Place::spool, DropReason::disk_error);
+    }
+    if (number == writing_) {
+      file_.reset();
+      writing_ = 0;
+    }
+    files_[number].is_damaged = true;
+    options_.say(path_of(number) + ": can no longer be read: its groups are counted as dropped");
+    end_use(number);
+  }
+}
+
+void Spool::begin_sending() {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [number, file] : files_) {
+    if (file.groups.empty()) continue;
+    const std::uint64_t offset = file.groups.front().offset;
+    if (position_.file != number || position_.offset != offset || !position_.attempted) {
+      write_position({number, offset, true});
+    }
+    return;
+  }
+}
+
+void Spool::settle() {
+  const std::lock_guard lock(mutex_);
+  const auto first =
+      std::find_if(files_.begin(), files_.end(), [](const auto& one) { return !one.second.groups.empty(); });
+  if (first == files_.end()) return;
+  first->second.groups.pop_front();
+  const std::uint64_t number = first->first;
+  if (!first->second.groups.empty()) {
+    write_position({number, first->second.groups.front().offset, true});
+    return;
+  }
+  // All of the file is settled. If it is still being written, the next group begins a new file.
+  write_position({number + 1, 0, files_.size() > 1});
+  if (number == writing_) {
+    file_.reset();
+    writing_ = 0;
+  }
+  end_use(number);
+}
+
+void Spool::close(bool may_have_arrived) {
+  const std::lock_guard lock(mutex_);
+  if (std::exchange(is_closed_, true)) return;
+  if (file_) ::fdatasync(file_.get());
+  end_file();
+  Position position{next_file_, 0, false};
+  for (const auto& [number, file] : files_) {
+    if (file.groups.empty()) continue;
+    position = {number, file.groups.front().offset, may_have_arrived};
+    break;
+  }
+  write_position(position);
+  if (!files_.empty()) ::fsync(folder_.get());
+}
+
+std::uint64_t Spool::bytes() const {
+  const std::lock_guard lock(mutex_);
+  return bytes_;
+}
+
+std::uint64_t Spool::files_set_aside() const {
+  const std::lock_guard lock(mutex_);
+  return set_aside_;
+}
+
+}  // namespace nopspan::collector

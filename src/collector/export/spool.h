@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// A folder for the entries that the memory queue cannot hold.
+//
+// Files are named NUMBER.nopspan. They contain groups in the format of a recording (recording/chunks.h): a chunk
+// `spooled`, which says how many items and chunks follow, and chunks of logs, steps and traces. A group is sent as a
+// whole. Then the file `position` is replaced, which names the first group that has no answer. If the process is killed
+// at any point, no group that was written is lost, and at most one is sent twice. That one counts as resent.
+//
+// Only close() waits for the disk (fdatasync of the last file), because a slow disk must not delay the source. So a
+// power failure can lose the groups of the last half minute or so, and send groups again that had an answer.
+#pragma once
+
+#include "base/open_file.h"
+#include "export/receiver_account.h"
+#include "model/entry.h"
+#include "recording/chunks.h"
+#include "recording/otlp_reader.h"
+#include "recording/otlp_spans.h"
+#include "recording/recorded_steps.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+
+struct SpoolGroupHead;
+
+struct SpoolOptions {
+  std::string folder;                      // is made if it does not exist
+  std::uint64_t most_bytes = 1ULL << 30U;  // of all files
+  std::size_t group_bytes = 512U << 10U;   // a group is written when it has this size
+  std::function<void(const std::string&)> say = [](const std::string& /*message*/) {};  // messages for the user
+};
+
+class Spool {
+ public:
+  // Opens the folder, and counts what an earlier run left there as found. Throws Failure with kUsageError if another
+  // exporter uses the folder, or if other users could change it. `account` must outlive this object.
+  Spool(SpoolOptions options, ReceiverAccount& account);
+  ~Spool();
+  Spool(const Spool&) = delete;
+  Spool& operator=(const Spool&) = delete;
+
+  // Called by the thread of the source. Adds an entry to the group that is not written yet. `items`: what the entry is
+  // in a request. Returns whether groups were written.
+  bool add(const Entry& entry, const ItemCounts& items);
+  // Writes that group. Items that cannot be written are dropped and counted. Returns whether it was written.
+  bool flush();
+
+  // The functions below are called by the thread that sends.
+  struct Group {
+    ItemCounts items;
+    bool was_found = false;          // written by an earlier run
+    bool may_have_arrived = false;   // an earlier run may have sent it
+    std::optional<ExportBody> body;  // of keep(); then there are no entries
+  };
+  [[nodiscard]] bool is_empty() const;
+  // Reads the first group, and calls `each` with its entries: logs before steps and spans. Returns nothing if there is
+  // none. A group that can no longer be read is dropped, and the next one is read. `begin_group` is called before the
+  // entries of each group.
+  std::optional<Group> read(const std::function<void()>& begin_group, const std::function<void(const Entry&)>& each);
+  // The first group is about to be sent.
+  void begin_sending();
+  // The first group is settled. It will not be read again.
+  void settle();
+  // Writes a body of traces or logs as a group of its own, for the next run. `may_have_arrived`: an attempt may have
+  // arrived. Returns why it could not be written. The caller counts the items.
+  std::optional<DropReason> keep(const ExportBody& body, bool may_have_arrived);
+  // Writes the position and the files to the disk. `may_have_arrived`: of the first group. Further calls have no
+  // effect.
+  void close(bool may_have_arrived);
+
+  // Bytes of all files.
+  [[nodiscard]] std::uint64_t bytes() const;
+  // Files that were renamed to NAME.damaged, because they are not readable as a spool.
+  [[nodiscard]] std::uint64_t files_set_aside() const;
+
+ private:
+  struct Stored {
+    std::uint64_t offset = 0;
+    Group group;
+  };
+  struct File {
+    std::uint64_t bytes = 0;
+    std::deque<Stored> groups;  // without an answer
+    bool is_damaged = false;    // behind these groups
+  };
+  struct Position {
+    std::uint64_t file = 0, offset = 0;
+    bool attempted = false;  // the group at this position may have been sent
+  };
+
+  void open_folder();
+  void read_position();
+  void write_position(Position position);
+  void scan();
+  void scan_file(std::uint64_t number, std::uint64_t bytes);
+  void set_aside(std::uint64_t number, const std::string& why);
+  void end_use(std::uint64_t number);
+  void begin_file();
+  void end_file();
+  std::optional<DropReason> write_group(SpoolGroupHead head, const std::vector<Chunk>& chunks);
+  int write_chunks(const std::string& head, const std::vector<Chunk>& chunks);
+  [[nodiscard]] std::string path_of(std::uint64_t number) const;
+
+  const SpoolOptions options_;
+  ReceiverAccount& account_;
+  OpenFile folder_;  // holds the lock
+
+  // Used by the thread of the source.
+  OtlpEncoder logs_{Signal::logs}, traces_{Signal::traces};
+  StepEncoder steps_;
+  ItemCounts pending_;
+
+  // Used by the thread that sends.
+  OtlpReader reader_;
+  StepReader step_reader_;
+
+  mutable std::mutex mutex_;
+  std::map<std::uint64_t, File> files_;  // this and all below with mutex_
+  std::uint64_t bytes_ = 0, next_file_ = 1, set_aside_ = 0;
+  std::uint64_t writing_ = 0;  // number of the file that is being written; 0: none
+  OpenFile file_;
+  Position position_;
+  bool has_lost_position_ = false, is_closed_ = false, position_failed_ = false, said_full_ = false,
+       said_error_ = false;
+};
+
+}  // namespace nopspan::collector

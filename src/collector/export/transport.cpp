@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "export/transport.h"
+
+#include "base/failure.h"
+#include "base/text.h"
+#include "export/otlp_json.h"
+
+#include <curl/curl.h>
+#include <libdeflate.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstring>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::size_t kMostAnswerBytes = 64U << 10U, kMostAnswerHeader = 8U << 10U;
+// Most of what level 6 saves, in a third of its time.
+constexpr int kGzipLevel = 1;
+constexpr auto kPollPause = std::chrono::milliseconds(1000);
+
+struct FreeEasy {
+  void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
+};
+struct FreeMulti {
+  void operator()(CURLM* multi) const { curl_multi_cleanup(multi); }
+};
+struct FreeList {
+  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
+};
+struct FreeCompressor {
+  void operator()(libdeflate_compressor* compressor) const { libdeflate_free_compressor(compressor); }
+};
+using HeaderList = std::unique_ptr<curl_slist, FreeList>;
+
+void append_header(HeaderList& list, const std::string& line) {
+  curl_slist* const grown = curl_slist_append(list.get(), line.c_str());
+  if (grown == nullptr) throw std::bad_alloc();
+  static_cast<void>(list.release());
+  list.reset(grown);
+}
+
+// The state of a request, for libcurl's callbacks.
+struct Exchange {
+  std::string_view unsent;
+  GrpcAnswer answer;  // has all fields of an HttpAnswer too, apart from retry_after
+};
+
+std::size_t on_read(char* to, std::size_t size, std::size_t count, void* exchange) {
+  std::string_view& unsent = static_cast<Exchange*>(exchange)->unsent;
+  const std::size_t bytes = std::min(size * count, unsent.size());
+  std::memcpy(to, unsent.data(), bytes);
+  unsent.remove_prefix(bytes);
+  return bytes;
+}
+
+std::size_t on_body(char* from, std::size_t size, std::size_t count, void* exchange) {
+  GrpcAnswer& answer = static_cast<Exchange*>(exchange)->answer;
+  const std::size_t bytes = size * count;
+  const std::size_t fits = std::min(bytes, kMostAnswerBytes - answer.body.size());
+  answer.body.append(from, fits);
+  answer.is_body_cut = answer.is_body_cut || fits < bytes;
+  return fits;  // fewer than there are: libcurl ends the request
+}
+
+// libcurl passes the headers of each response line by line, and then the trailers.
+std::size_t on_header(char* from, std::size_t size, std::size_t count, void* exchange) {
+  GrpcAnswer& answer = static_cast<Exchange*>(exchange)->answer;
+  const std::string_view line(from, size * count);
+  if (line.starts_with("HTTP/")) {  // the response after an interim one
+    answer = {};
+    return line.size();
+  }
+  const std::size_t colon = line.find(':');
+  if (colon == std::string_view::npos || line.size() > kMostAnswerHeader) return line.size();
+  std::string name(line.substr(0, colon));
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::string_view value = line.substr(colon + 1);
+  value.remove_prefix(std::min(value.find_first_not_of(" \t"), value.size()));
+  value = value.substr(0, value.find_last_not_of(" \t\r\n") + 1);
+  if (name == "content-type") answer.content_type = value;
+  if (name == "grpc-status") answer.status = value;
+  if (name == "grpc-message") answer.message = value;
+  if (name == "grpc-status-details-bin") answer.details = value;
+  return line.size();
+}
+
+class CurlTransport : public Transport {
+ public:
+  CurlTransport(OtlpSettings settings, const std::string& version) : settings_(std::move(settings)), agent_(version) {
+    static const CURLcode initialized = curl_global_init(CURL_GLOBAL_DEFAULT);
+    multi_.reset(initialized == CURLE_OK ? curl_multi_init() : nullptr);
+    compressor_.reset(libdeflate_alloc_compressor(kGzipLevel));
+    if (!multi_ || !compressor_) throw Failure("libcurl or libdeflate cannot be initialized");
+    for (std::size_t i = 0; i < kSignals; ++i) {
+      prepare(handles_[i], settings_.targets[i]);
+      names_[i] = printable_url(settings_.targets[i].url);
+    }
+  }
+
+  ReceiverAnswer post(const ExportBody& body, const MovableDeadline& until) override;
+  [[nodiscard]] std::string name(Signal signal) const override { return names_[static_cast<std::size_t>(signal)]; }
+  void wake() override { curl_multi_wakeup(multi_.get()); }
+
+ private:
+  // One handle for each signal. They share the connections, which belong to multi_.
+  struct Handle {
+    std::unique_ptr<CURL, FreeEasy> easy;
+    HeaderList headers;
+    std::array<char, CURL_ERROR_SIZE> error{};
+  };
+
+  void prepare(Handle& handle, const OtlpTarget& target);
+  [[nodiscard]] std::optional<std::string> payload_of(const ExportBody& body, const OtlpTarget& target) const;
+  [[nodiscard]] std::string gzipped(std::string_view bytes) const;
+  std::optional<CURLcode> perform(CURL* easy, const MovableDeadline& until);
+  static ReceiverAnswer failed(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes);
+  [[nodiscard]] static std::string without_secrets(std::string text, const OtlpTarget& target);
+
+  const OtlpSettings settings_;
+  const std::string agent_;
+  std::array<std::string, kSignals> names_;
+  std::unique_ptr<libdeflate_compressor, FreeCompressor> compressor_;
+  std::unique_ptr<CURLM, FreeMulti> multi_;
+  std::array<Handle, kSignals> handles_;  // after multi_, which must outlive them
+};
+
+void CurlTransport::prepare(Handle& handle, const OtlpTarget& target) {
+  handle.easy.reset(curl_easy_init());
+  CURL* const easy = handle.easy.get();
+  if (easy == nullptr) throw Failure("libcurl cannot be initialized");
+  const bool is_grpc = target.protocol == OtlpProtocol::grpc, is_secure = target.url.starts_with("https");
+  const char* const type = is_grpc                                      ? "application/grpc"
+                           : target.protocol == OtlpProtocol::http_json ? "application/json"
+                                                                        : "application/x-protobuf";
+  append_header(handle.headers, std::string("Content-Type: ") + type);
+  append_header(handle.headers, "User-Agent: OTel-OTLP-Exporter-nopspan/" + agent_);
+  append_header(handle.headers, "Expect:");  // do not wait for a "100 Continue"
+  append_header(handle.headers, "Accept:");
+  if (is_grpc) {
+    append_header(handle.headers, "TE: trailers");
+    append_header(handle.headers,
+                  "grpc-timeout: " + std::to_string(std::min<std::int64_t>(target.timeout.count(), 99'999'999)) + "m");
+  }
+  if (target.gzip) append_header(handle.headers, is_grpc ? "grpc-encoding: gzip" : "Content-Encoding: gzip");
+  for (const auto& [name, value] : target.headers) {
+    append_header(handle.headers, value.empty() ? name + ";" : name + ": " + value);  // libcurl's form of an empty one
+  }
+  curl_easy_setopt(easy, CURLOPT_URL, target.url.c_str());
+  curl_easy_setopt(easy, CURLOPT_POST, 1L);
+  curl_easy_setopt(easy, CURLOPT_HTTPHEADER, handle.headers.get());
+  curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+  // The body comes from a function that cannot be rewound. If libcurl gave it to a kept connection that then closed,
+  // libcurl must not send it again by itself, because nobody would count it as resent.
+  curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
+  curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, 512L << 10U);
+  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, handle.error.data());
+  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);  // do not wait for a name server at the end
+  curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_easy_setopt(easy, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
+  if (!target.certificate.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, target.certificate.c_str());
+  if (!target.client_certificate.empty()) {
+    curl_easy_setopt(easy, CURLOPT_SSLCERT, target.client_certificate.c_str());
+    curl_easy_setopt(easy, CURLOPT_SSLKEY, target.client_key.c_str());
+  }
+  if (!is_grpc) {
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+    return;
+  }
+  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+                   static_cast<long>(is_secure ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE));
+  curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L);
+  // Before 8.0, the second request on a kept cleartext connection of HTTP/2 failed (curl's issue 10634).
+  const bool can_reuse = is_secure || curl_version_info(CURLVERSION_NOW)->version_num >= 0x080000;
+  curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, can_reuse ? 0L : 1L);
+}
+
+std::string CurlTransport::gzipped(std::string_view bytes) const {
+  std::string out(libdeflate_gzip_compress_bound(compressor_.get(), bytes.size()), '\0');
+  out.resize(libdeflate_gzip_compress(compressor_.get(), bytes.data(), bytes.size(), out.data(), out.size()));
+  return out;
+}
+
+// The body of the request in the protocol's form.
+std::optional<std::string> CurlTransport::payload_of(const ExportBody& body, const OtlpTarget& target) const {
+  if (target.protocol == OtlpProtocol::http_json) {
+    auto json = otlp_json(body.signal, body.bytes);
+    if (json && target.gzip) json = gzipped(*json);
+    return json;
+  }
+  std::string message = target.gzip ? gzipped(body.bytes) : body.bytes;
+  if (target.protocol != OtlpProtocol::grpc) return message;
+  std::string frame(1, target.gzip ? '\1' : '\0');
+  for (const unsigned shift : {24U, 16U, 8U, 0U}) frame += static_cast<char>(message.size() >> shift & 0xffU);
+  return frame + message;
+}
+
+// Returns nothing if `until` passed first.
+std::optional<CURLcode> CurlTransport::perform(CURL* easy, const MovableDeadline& until) {
+  using Milliseconds = std::chrono::milliseconds;
+  curl_multi_add_handle(multi_.get(), easy);
+  std::optional<CURLcode> result;
+  while (true) {
+    int running = 0;
+    const CURLMcode performed = curl_multi_perform(multi_.get(), &running);
+    int left = 0;
+    while (const CURLMsg* const message = curl_multi_info_read(multi_.get(), &left)) {
+      if (message->msg == CURLMSG_DONE) result = message->data.result;
+    }
+    if (result) break;
+    if (performed != CURLM_OK || running == 0) {
+      result = CURLE_FAILED_INIT;
+      break;
+    }
+    const auto now = MovableDeadline::Clock::now();
+    if (now >= until.get()) break;
+    const auto pause = std::min<MovableDeadline::Clock::duration>(until.get() - now, kPollPause);
+    curl_multi_poll(multi_.get(), nullptr, 0, static_cast<int>(std::chrono::ceil<Milliseconds>(pause).count()),
+                    nullptr);
+  }
+  curl_multi_remove_handle(multi_.get(), easy);
+  return result;
+}
+
+// No answer that counts.
+ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes) {
+  curl_off_t pretransfer = 0, uploaded = 0;
+  curl_easy_getinfo(handle.easy.get(), CURLINFO_PRETRANSFER_TIME_T, &pretransfer);
+  curl_easy_getinfo(handle.easy.get(), CURLINFO_SIZE_UPLOAD_T, &uploaded);
+  const bool is_incomplete = uploaded > 0 && static_cast<std::size_t>(uploaded) < bytes;
+  ReceiverAnswer answer;
+  answer.kind = ReceiverAnswer::Kind::retry;
+  // Without a connection, nothing was sent. A part of a body cannot be processed, because its length is announced.
+  answer.may_have_arrived = pretransfer > 0 && !is_incomplete;
+  if (!result) {
+    answer.text = "no answer before the end";
+  } else {
+    answer.text = printable(handle.error[0] != '\0' ? handle.error.data() : curl_easy_strerror(*result));
+  }
+  return answer;
+}
+
+// A receiver may repeat a secret header in its message.
+std::string CurlTransport::without_secrets(std::string text, const OtlpTarget& target) {
+  constexpr std::size_t kShortest = 4;  // of a word that is hidden
+  for (const auto& header : target.headers) {
+    std::string_view value = header.second;
+    while (!value.empty()) {
+      const std::string_view word = value.substr(0, value.find(' '));
+      value.remove_prefix(std::min(word.size() + 1, value.size()));
+      if (word.size() < kShortest) continue;
+      for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at)) {
+        text.replace(at, word.size(), "***");
+        at += 3;
+      }
+    }
+  }
+  return text;
+}
+
+ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline& until) {
+  const auto index = static_cast<std::size_t>(body.signal);
+  const OtlpTarget& target = settings_.targets[index];
+  Handle& handle = handles_[index];
+  CURL* const easy = handle.easy.get();
+  const auto payload = payload_of(body, target);
+  if (!payload) {
+    ReceiverAnswer answer;
+    answer.kind = ReceiverAnswer::Kind::not_encodable;
+    answer.text = "the request cannot be converted to JSON";
+    return answer;
+  }
+  Exchange exchange;
+  exchange.unsent = *payload;
+  handle.error[0] = '\0';
+  curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(payload->size()));
+  curl_easy_setopt(easy, CURLOPT_READDATA, &exchange);
+  curl_easy_setopt(easy, CURLOPT_WRITEDATA, &exchange);
+  curl_easy_setopt(easy, CURLOPT_HEADERDATA, &exchange);
+  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(target.timeout.count()));
+  const std::optional<CURLcode> result = perform(easy, until);
+
+  GrpcAnswer& received = exchange.answer;
+  curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &received.http_status);
+  // If the status is an error, it counts even if the connection broke afterwards. A success counts with its whole body
+  // only, because the body may reject items.
+  const bool is_whole = result && (*result == CURLE_OK || received.is_body_cut);
+  const bool is_grpc = target.protocol == OtlpProtocol::grpc;
+  ReceiverAnswer answer;
+  if (is_whole || (is_grpc ? !received.status.empty() && received.status != "0" : received.http_status >= 300)) {
+    if (is_grpc) {
+      answer = classify(received, body);
+    } else {
+      HttpAnswer http;
+      http.status = received.http_status;
+      http.content_type = std::move(received.content_type);
+      http.body = std::move(received.body);
+      http.is_body_cut = received.is_body_cut;
+      curl_off_t seconds = 0;
+      curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &seconds);
+      constexpr curl_off_t kMostSeconds = 24 * 60 * 60;
+      http.retry_after = std::chrono::seconds(std::clamp<curl_off_t>(seconds, 0, kMostSeconds));
+      answer = classify(http, body);
+    }
+  } else {
+    answer = failed(handle, result, payload->size());
+  }
+  answer.text = without_secrets(std::move(answer.text), target);
+  return answer;
+}
+
+}  // namespace
+
+std::unique_ptr<Transport> make_transport(OtlpSettings settings, const std::string& version) {
+  return std::make_unique<CurlTransport>(std::move(settings), version);
+}
+
+}  // namespace nopspan::collector
