@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Formats a ledger as metrics in Prometheus' text format.
+// A ledger as metrics.
 #pragma once
 
+#include "metric/metric_registry.h"
 #include "model/ledger.h"
 
 #include <cstddef>
@@ -9,6 +10,7 @@
 #include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace nopspan::collector {
 
@@ -18,19 +20,28 @@ class LedgerMetrics {
   // metrics.
   static constexpr std::size_t kMostProcesses = 100;
 
-  // The size of the kernel's ring buffer; 0 if there is none.
-  explicit LedgerMetrics(std::uint64_t buffer_bytes) : buffer_bytes_(buffer_bytes) {}
+  // `registry` must outlive this object.
+  explicit LedgerMetrics(MetricRegistry& registry);
 
-  // `failed_writes`: how many times writing the text has failed so far.
-  std::string text(const Ledger& ledger, std::uint64_t failed_writes);
+  // Replaces the numbers of the ledger before.
+  void write(const Ledger& ledger);
 
  private:
   using ProcessKey = std::pair<std::uint32_t, std::uint64_t>;  // pid and start
+  // A process as labels: pid and comm.
+  using Labels = std::pair<std::string, std::string>;
+  using Rows = std::map<Labels, Counts>;
 
   void choose_rows(const Ledger& ledger);
   [[nodiscard]] bool has_row(const ProcessPointer& process) const;
+  void forget(MetricWriter& writer, const Labels& labels) const;
 
-  std::uint64_t buffer_bytes_;
+  MetricRegistry& registry_;
+  std::vector<MetricFamily*> families_;
+  MetricFamily& lost_;
+  MetricFamily& processes_;
+  MetricFamily& damage_;
+  Rows rows_;  // of the last ledger
   // Whether each of the ledger's processes has a row. A process without one never gets one later, because the counters
   // of the shared row would decrease.
   std::map<ProcessKey, bool> has_row_;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "model/metrics_file.h"
+#include "metric/metrics_file.h"
 
 #include "base/failure.h"
 #include "base/new_file.h"
 #include "base/text.h"
+#include "metric/metric_text.h"
 
 #include <cstring>
 #include <iostream>
@@ -50,8 +51,20 @@ class MetricsFile::Text : public Output::Block {
 };
 
 MetricsFile::MetricsFile(std::string path, std::uint64_t buffer_bytes)
-    : metrics_(buffer_bytes), due_(Clock::now() + kInterval) {
+    : failed_writes_(registry_.family({.name = "nopspan.metrics.failed_writes",
+                                       .unit = "{write}",
+                                       .help = "Failed attempts to write this file.",
+                                       .is_integer = true})),
+      due_(Clock::now() + kInterval) {
   if (path.empty()) return;
+  if (buffer_bytes > 0) {
+    MetricFamily& buffer = registry_.family({.name = "nopspan.buffer",
+                                             .unit = "By",
+                                             .help = "Size of the kernel's ring buffer.",
+                                             .type = MetricType::gauge,
+                                             .is_integer = true});
+    MetricWriter(registry_).gauge(buffer, static_cast<double>(buffer_bytes), {});
+  }
   // An existing /dev/null or folder must not be replaced by a file. A symbolic link is neither replaced nor followed,
   // because another user may have made it.
   const FileKind kind = kind_of_file(path);
@@ -60,16 +73,22 @@ MetricsFile::MetricsFile(std::string path, std::uint64_t buffer_bytes)
                       (kind == FileKind::link ? ": it is a symbolic link, and links are not followed" : ""),
                   Failure::kUsageError);
   }
-  const int error = replace(path, metrics_.text({}, 0), output_.writing());
+  const int error = replace(path, text({}), output_.writing());
   if (error != 0) throw Failure("--metrics " + printable(path) + ": " + std::strerror(error), Failure::kUsageError);
   output_.set_live();
   target_->path = std::move(path);
 }
 
+std::string MetricsFile::text(const Ledger& ledger) {
+  ledger_.write(ledger);
+  MetricWriter(registry_).total(failed_writes_, static_cast<double>(target_->failed), {});
+  return prometheus_text(registry_.snapshot());
+}
+
 void MetricsFile::write(const Ledger& ledger) {
   if (target_->path.empty()) return;
   due_ = Clock::now() + kInterval;
-  const bool is_accepted = output_.post(std::make_unique<Text>(target_, metrics_.text(ledger, target_->failed)), 1);
+  const bool is_accepted = output_.post(std::make_unique<Text>(target_, text(ledger)), 1);
   if (!is_accepted) target_->fail(kSlow);
 }
 

@@ -4,7 +4,8 @@
 #pragma once
 
 #include "base/output.h"
-#include "model/ledger_metrics.h"
+#include "metric/ledger_metrics.h"
+#include "metric/metric_registry.h"
 #include "model/source.h"
 
 #include <atomic>
@@ -42,7 +43,11 @@ class MetricsFile {
   };
 
   const std::shared_ptr<Target> target_ = std::make_shared<Target>();
-  LedgerMetrics metrics_;
+  std::string text(const Ledger& ledger);
+
+  MetricRegistry registry_;
+  LedgerMetrics ledger_{registry_};
+  MetricFamily& failed_writes_;
   Clock::time_point due_;
   Output output_{1};  // at most one text waits
 };

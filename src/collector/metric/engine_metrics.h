@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// The metrics of inference engines: requests, steps, gauges and counters, and sums of facts.
+#pragma once
+
+#include "metric/genai_metrics.h"
+#include "metric/metric_registry.h"
+#include "metric/server_names.h"
+#include "model/entry.h"
+#include "model/stream_gaps.h"
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+
+class EngineMetrics {
+ public:
+  EngineMetrics(MetricRegistry& registry, ServerNames names);
+  // `genai` has the attributes of the entry if it is a span of GenAI.
+  void add(MetricWriter& writer, const Entry& entry, const GenAiSpan& genai, const Exemplar* exemplar);
+
+ private:
+  void add_gauge(MetricWriter& writer, const Entry& entry);
+  void add_facts(MetricWriter& writer, const Entry& entry);
+  void add_request(MetricWriter& writer, const Entry& entry, const GenAiSpan& genai, const Exemplar* exemplar);
+  void add_step(MetricWriter& writer, const Entry& entry);
+  [[nodiscard]] MetricFamily* gauge_family(std::string_view name) const;
+
+  // With the names that processes use.
+  std::vector<std::pair<std::string_view, MetricFamily*>> known_gauges_;
+  MetricFamily& gauge_;
+  MetricFamily& maximum_;
+  MetricFamily& counter_;
+  MetricFamily& facts_;
+  MetricFamily& texts_;
+  MetricFamily& phases_;
+  MetricFamily& token_gaps_;
+  MetricFamily& step_duration_;
+  MetricFamily& step_time_;
+  MetricFamily& step_members_;
+  MetricFamily& step_tokens_;
+  MetricFamily& malformed_;
+  ServerMetrics server_;
+  Gaps gaps_;
+  std::vector<std::pair<std::string, std::string>> own_labels_;  // of a gauge
+  std::vector<std::pair<std::string_view, std::string_view>> own_views_;
+  EngineLabels labels_;  // of the current entry
+  std::string pid_;
+};
+
+}  // namespace nopspan::collector

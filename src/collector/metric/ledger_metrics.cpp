@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "metric/ledger_metrics.h"
+
+#include "base/text.h"
+
+#include <iterator>
+
+namespace nopspan::collector {
+namespace {
+
+struct Family {
+  const char* name;
+  const char* help;
+  std::uint64_t Counts::*count;
+};
+constexpr Family kFamilies[] = {
+    {"nopspan.entries.emitted", "Entries (spans, events, retries, gauges) that processes emitted.", &Counts::emitted},
+    {"nopspan.entries.delivered", "Entries that were delivered to the command.", &Counts::delivered},
+    {"nopspan.entries.filtered", "Entries that the filters removed.", &Counts::filtered},
+    {"nopspan.entries.held_by_killed",
+     "Upper bound of the entries that were in the buffers of killed processes; these are not counted as emitted.",
+     &Counts::held_by_killed},
+};
+// The reasons have the names of the ledger's JSON.
+constexpr Family kLost = {
+    "nopspan.entries.lost",
+    "Entries that were lost, by reason. For ring_full, use a larger --buffer or a filter; export_dropped entries were "
+    "delivered, but could not be written.",
+    nullptr};
+struct LossReason {
+  const char* reason;
+  std::uint64_t Counts::*count;
+};
+constexpr LossReason kLossReasons[] = {
+    {"ring_full", &Counts::ring_full},
+    {"unreadable", &Counts::unreadable},
+    {"too_large", &Counts::too_large},
+    {"malformed", &Counts::malformed},
+    {"missed", &Counts::missed},
+    {"discarded", &Counts::discarded},
+    {"export_dropped", &Counts::export_dropped},
+    {"not_in_file", &Counts::not_in_file},
+};
+// All counts except threads_at_attach, which does not count entries.
+static_assert(sizeof(Counts) == (std::size(kFamilies) + std::size(kLossReasons) + 1) * sizeof(std::uint64_t),
+              "a count is missing");
+constexpr std::size_t kMostComm = 64;
+
+MetricFamily& entries(MetricRegistry& registry, const Family& family, std::vector<std::string> labels) {
+  return registry.family(
+      {.name = family.name, .unit = "{entry}", .help = family.help, .labels = std::move(labels), .is_integer = true});
+}
+
+}  // namespace
+
+LedgerMetrics::LedgerMetrics(MetricRegistry& registry)
+    : registry_(registry),
+      lost_(entries(registry, kLost, {"pid", "comm", "reason"})),
+      processes_(registry.family({.name = "nopspan.processes",
+                                  .unit = "{process}",
+                                  .help = "Processes that emitted entries.",
+                                  .is_integer = true})),
+      damage_(registry.family({.name = "nopspan.recording.damage",
+                               .unit = "",
+                               .help = "Parts of recordings that could not be read: skipped bytes, broken chunks, and "
+                                       "recordings without an end.",
+                               .labels = {"kind"},
+                               .is_integer = true})) {
+  for (const Family& family : kFamilies) families_.push_back(&entries(registry, family, {"pid", "comm"}));
+}
+
+void LedgerMetrics::choose_rows(const Ledger& ledger) {
+  std::vector<ProcessKey> keys;
+  for (const ProcessLedger& one : ledger.processes) {
+    if (one.process != nullptr) keys.emplace_back(one.process->pid, one.process->start_ticks);
+  }
+  std::map<ProcessKey, bool> chosen;
+  std::size_t rows = 0;
+  for (const ProcessKey& key : keys) {
+    const auto known = has_row_.find(key);
+    if (known != has_row_.end() && chosen.insert(*known).second && known->second) ++rows;
+  }
+  for (const ProcessKey& key : keys) {
+    const bool is_new = chosen.try_emplace(key, rows < kMostProcesses).second;
+    if (is_new && rows < kMostProcesses) ++rows;
+  }
+  has_row_ = std::move(chosen);
+}
+
+bool LedgerMetrics::has_row(const ProcessPointer& process) const {
+  return process != nullptr && has_row_.at({process->pid, process->start_ticks});
+}
+
+void LedgerMetrics::forget(MetricWriter& writer, const Labels& labels) const {
+  for (MetricFamily* const family : families_) writer.forget(*family, {labels.first, labels.second});
+  for (const LossReason& loss : kLossReasons) writer.forget(lost_, {labels.first, labels.second, loss.reason});
+}
+
+void LedgerMetrics::write(const Ledger& ledger) {
+  choose_rows(ledger);
+  const Labels others = {"other", "other"};
+  // Rows are keyed by their labels, because labels must be unique. Two processes that had the same pid and comm
+  // share one row.
+  Rows rows = {{others, ledger.others}};
+  for (const auto& [process, counts] : ledger.processes) {
+    rows[has_row(process) ? Labels(std::to_string(process->pid), printable(process->comm, kMostComm)) : others] +=
+        counts;
+  }
+  MetricWriter writer(registry_);
+  // The counts of a process that the ledger no longer lists are in the shared row.
+  for (const auto& [labels, counts] : rows_) {
+    if (!rows.contains(labels)) forget(writer, labels);
+  }
+  const auto set = [&writer](MetricFamily& family, std::uint64_t total, LabelValues labels) {
+    writer.total(family, static_cast<double>(total), labels);
+  };
+  for (const auto& [labels, counts] : rows) {
+    for (std::size_t i = 0; i < families_.size(); ++i) {
+      set(*families_[i], counts.*kFamilies[i].count, {labels.first, labels.second});
+    }
+    for (const LossReason& loss : kLossReasons) {
+      set(lost_, counts.*loss.count, {labels.first, labels.second, loss.reason});
+    }
+  }
+  set(processes_, ledger.processes.size() + ledger.others_processes, {});
+  set(damage_, ledger.damage.skipped_bytes, {"skipped_bytes"});
+  set(damage_, ledger.damage.broken_chunks, {"broken_chunks"});
+  set(damage_, ledger.damage.missing_ends, {"missing_ends"});
+  rows_ = std::move(rows);
+}
+
+}  // namespace nopspan::collector

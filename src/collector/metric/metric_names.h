@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// OpenTelemetry's translation of metrics' names to those of Prometheus.
+#pragma once
+
+#include "metric/metric_registry.h"
+
+#include <string>
+#include <string_view>
+
+namespace nopspan::collector {
+
+struct PrometheusName {
+  std::string name;  // with the unit, without `_total`
+  std::string unit;  // "seconds"; "" if the name does not end with a unit
+};
+// "gen_ai.server.request.duration" in "s" is gen_ai_server_request_duration_seconds. A foreign name does not change.
+PrometheusName prometheus_name(const MetricDescription& about);
+// "gen_ai.request.model" is gen_ai_request_model. The names that Prometheus uses itself, such as __name__, get a
+// prefix.
+std::string prometheus_label(std::string_view name);
+
+}  // namespace nopspan::collector

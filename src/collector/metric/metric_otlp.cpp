@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "metric/metric_otlp.h"
+
+#include "model/otlp_attributes.h"
+
+#include <protozero/pbf_writer.hpp>
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+// Numbers of fields and values in opentelemetry/proto/metrics/v1/metrics.proto.
+constexpr unsigned kResourceMetrics = 1, kResource = 1, kScopeMetrics = 2, kScope = 1, kMetric = 2;
+namespace otlp_metric {
+constexpr unsigned kName = 1, kDescription = 2, kUnit = 3, kGauge = 5, kSum = 7, kHistogram = 9, kExponential = 10;
+}
+constexpr unsigned kDataPoint = 1, kTemporality = 2, kIsMonotonic = 3;  // of gauges, sums and histograms
+namespace otlp_point {
+constexpr unsigned kStart = 2, kTime = 3;  // of all points
+constexpr unsigned kDouble = 4, kInteger = 6, kAttributesOfNumber = 7;
+constexpr unsigned kCount = 4, kSum = 5;  // of both histograms
+constexpr unsigned kBucketCounts = 6, kBounds = 7, kExemplarOfHistogram = 8, kAttributesOfHistogram = 9;
+constexpr unsigned kAttributesOfExponential = 1, kScale = 6, kZeroCount = 7, kPositive = 8, kExemplarOfExponential = 11;
+constexpr unsigned kZeroThreshold = 14;
+}  // namespace otlp_point
+constexpr unsigned kExemplarTime = 2, kExemplarDouble = 3, kExemplarSpanId = 4, kExemplarTraceId = 5;
+constexpr std::int32_t kCumulative = 2;
+
+// Labels that the conventions define as integers.
+bool is_integer_label(std::string_view name) { return name == "server.port" || name == "process.pid"; }
+
+void add_attributes(std::string& out, unsigned field, const MetricLabels& labels) {
+  for (const auto& [name, value] : labels) {
+    std::int64_t number = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+    if (is_integer_label(name) && error == std::errc() && end == value.data() + value.size()) {
+      append_integer_attribute(out, field, name, number);
+    } else {
+      append_text_attribute(out, field, name, value);
+    }
+  }
+}
+
+void add_exemplars(protozero::pbf_writer& out, unsigned field, const MetricPoint& point) {
+  for (const auto& [bucket, exemplar] : point.exemplars) {
+    protozero::pbf_writer written(out, field);
+    written.add_fixed64(kExemplarTime, exemplar.unix_ns);
+    written.add_double(kExemplarDouble, exemplar.value);
+    std::array<char, 8> id{};  // the most significant byte first
+    for (std::size_t i = 0; i < id.size(); ++i) id[i] = static_cast<char>(exemplar.span_id >> (56 - 8 * i));
+    written.add_bytes(kExemplarSpanId, id.data(), id.size());
+    written.add_bytes(kExemplarTraceId, reinterpret_cast<const char*>(exemplar.trace_id.bytes),
+                      sizeof(exemplar.trace_id.bytes));
+  }
+}
+
+void add_explicit(protozero::pbf_writer& out, const MetricDescription& about, const MetricPoint& point) {
+  out.add_packed_fixed64(otlp_point::kBucketCounts, point.buckets.begin(), point.buckets.end());
+  out.add_packed_double(otlp_point::kBounds, about.bounds.begin(), about.bounds.end());
+  add_exemplars(out, otlp_point::kExemplarOfHistogram, point);
+}
+
+void add_exponential(protozero::pbf_writer& out, const MetricPoint& point) {
+  const auto& buckets = point.native.buckets();
+  out.add_sint32(otlp_point::kScale, point.native.schema());
+  out.add_fixed64(otlp_point::kZeroCount, point.native.zero_count());
+  if (!buckets.empty()) {
+    protozero::pbf_writer positive(out, otlp_point::kPositive);
+    positive.add_sint32(1, buckets.front().first - 1);
+    std::vector<std::uint64_t> counts(static_cast<std::size_t>(buckets.back().first - buckets.front().first) + 1);
+    for (const auto& [number, count] : buckets) {
+      counts[static_cast<std::size_t>(number - buckets.front().first)] = count;
+    }
+    positive.add_packed_uint64(2, counts.begin(), counts.end());
+  }
+  add_exemplars(out, otlp_point::kExemplarOfExponential, point);
+  out.add_double(otlp_point::kZeroThreshold, NativeBuckets::kZeroThreshold);
+}
+
+std::string point_bytes(const MetricDescription& about, const MetricPoint& point, std::uint64_t unix_ns) {
+  std::string out;
+  protozero::pbf_writer writer(out);
+  if (about.type != MetricType::gauge) writer.add_fixed64(otlp_point::kStart, point.start_unix_ns);
+  writer.add_fixed64(otlp_point::kTime, unix_ns);
+  if (about.type != MetricType::histogram) {
+    if (about.is_integer && std::abs(point.value) < 0x1p63) {
+      writer.add_sfixed64(otlp_point::kInteger, static_cast<std::int64_t>(point.value));
+    } else {
+      writer.add_double(otlp_point::kDouble, point.value);
+    }
+    add_attributes(out, otlp_point::kAttributesOfNumber, *point.labels);
+    return out;
+  }
+  writer.add_fixed64(otlp_point::kCount, point.count);
+  writer.add_double(otlp_point::kSum, point.value);
+  if (!point.native.empty()) {
+    add_exponential(writer, point);
+    add_attributes(out, otlp_point::kAttributesOfExponential, *point.labels);
+  } else {
+    add_explicit(writer, about, point);
+    add_attributes(out, otlp_point::kAttributesOfHistogram, *point.labels);
+  }
+  return out;
+}
+
+// Collects metrics until a message is full.
+class OtlpMetricsEncoder {
+ public:
+  OtlpMetricsEncoder(std::string_view resource, std::string_view version, std::size_t most_bytes)
+      : most_bytes_(most_bytes) {
+    append_bytes(head_, kResource, resource);
+    append_text(scope_, 1, "nopspan");
+    append_text(scope_, 2, version);
+  }
+
+  void add(const MetricDescription& about, const MetricPoint& point, std::uint64_t unix_ns) {
+    const std::string bytes = point_bytes(about, point, unix_ns);
+    // The tag and the lengths of a point and of its metric are estimated.
+    constexpr std::size_t kLengths = 32;
+    const std::size_t more = bytes.size() + kLengths + about.name.size() + about.help.size() + about.unit.size();
+    if (points_ != 0 && head_.size() + scope_.size() + metrics_.size() + data_.size() + more > most_bytes_)
+      finish_message();
+    const unsigned kind = about.type == MetricType::gauge     ? otlp_metric::kGauge
+                          : about.type == MetricType::counter ? otlp_metric::kSum
+                          : !point.native.empty()             ? otlp_metric::kExponential
+                                                              : otlp_metric::kHistogram;
+    if (about_ != &about || kind_ != kind) finish_metric();
+    about_ = &about, kind_ = kind;
+    append_bytes(data_, kDataPoint, bytes);
+    ++points_;
+  }
+
+  std::vector<OtlpMetrics> take() {
+    finish_message();
+    return std::move(made_);
+  }
+
+ private:
+  void finish_metric() {
+    if (data_.empty()) return;
+    if (kind_ != otlp_metric::kGauge) append_varint(data_, kTemporality, kCumulative);
+    if (kind_ == otlp_metric::kSum) append_varint(data_, kIsMonotonic, 1);
+    std::string metric;
+    append_text(metric, otlp_metric::kName, about_->name);
+    append_text(metric, otlp_metric::kDescription, about_->help);
+    append_text(metric, otlp_metric::kUnit, about_->unit);
+    append_bytes(metric, kind_, data_);
+    append_bytes(metrics_, kMetric, metric);
+    data_.clear();
+    about_ = nullptr;
+  }
+
+  void finish_message() {
+    finish_metric();
+    if (points_ == 0) return;
+    std::string scope, resource;
+    append_bytes(scope, kScope, scope_);
+    scope += metrics_;
+    resource = head_;
+    append_bytes(resource, kScopeMetrics, scope);
+    OtlpMetrics& message = made_.emplace_back();
+    append_bytes(message.bytes, kResourceMetrics, resource);
+    message.points = std::exchange(points_, 0);
+    metrics_.clear();
+  }
+
+  const std::size_t most_bytes_;
+  std::string head_, scope_;                  // the resource with its tag, the content of the scope
+  std::string metrics_;                       // those that are complete
+  const MetricDescription* about_ = nullptr;  // the metric that data_ has points of
+  unsigned kind_ = 0;
+  std::string data_;
+  std::uint64_t points_ = 0;
+  std::vector<OtlpMetrics> made_;
+};
+
+}  // namespace
+
+std::vector<OtlpMetrics> otlp_metrics(const MetricSnapshot& snapshot, std::string_view resource,
+                                      std::string_view version, std::size_t most_bytes) {
+  OtlpMetricsEncoder encoder(resource, version, most_bytes);
+  for (const MetricFamilySnapshot& family : snapshot.families) {
+    if (family.about->is_foreign) continue;
+    for (const MetricPoint& point : family.points) encoder.add(*family.about, point, snapshot.unix_ns);
+  }
+  return encoder.take();
+}
+
+}  // namespace nopspan::collector

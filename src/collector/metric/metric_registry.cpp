@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "metric/metric_registry.h"
+
+#include "base/utf8.h"
+#include "metric/metric_names.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <optional>
+#include <random>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::string_view kOther = "other";
+constexpr std::size_t kMostValueBytes = 256, kMostMoreLabels = 16;
+constexpr std::size_t kMostProcesses = 65536;
+constexpr std::uint64_t kSweepTime = 10 * kSecond;
+// A family that is full forgets its series sooner.
+constexpr std::uint64_t kKeepIfFull = 300 * kSecond;
+// A value that is older than the last one by less than this was delivered late. Otherwise the clock was set back.
+constexpr std::uint64_t kMostLate = 10 * kSecond;
+
+std::string random_seed_text() {
+  std::random_device random;
+  const std::uint32_t seed[] = {random(), random()};
+  return {reinterpret_cast<const char*>(seed), sizeof(seed)};
+}
+
+struct KeyHash {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view key) const { return std::hash<std::string_view>()(key); }
+};
+
+// At most kMostValueBytes, without a part of a character at the end.
+std::string_view cut_value(std::string_view text) {
+  if (text.size() <= kMostValueBytes) return text;
+  std::size_t end = kMostValueBytes;
+  for (int i = 0; i < 3 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U; ++i) --end;
+  return text.substr(0, end);
+}
+
+// UTF-8. The result refers to the text or to `repaired`.
+std::string_view whole_value(std::string_view text, std::string& repaired) {
+  return is_utf8(text) ? text : std::string_view(repaired = repaired_utf8(text));
+}
+
+void append_to_key(std::string& key, std::string_view text) {
+  const auto bytes = static_cast<std::uint16_t>(text.size());
+  char size[sizeof(bytes)];
+  std::memcpy(size, &bytes, sizeof(bytes));
+  key.append(size, sizeof(size)).append(text);
+}
+
+// Spans arrive in another order than they end in, and Prometheus refuses an exemplar that is older than the last one of
+// its series, or of the same millisecond. If it is much older, the clock was set back.
+bool is_newer(const Exemplar& a, const Exemplar& b) {
+  constexpr std::uint64_t kMs = 1'000'000;
+  return a.unix_ns / kMs > b.unix_ns / kMs || a.unix_ns + kMostLate < b.unix_ns;
+}
+
+}  // namespace
+
+struct MetricSeries {
+  std::shared_ptr<const MetricLabels> labels;
+  std::uint64_t owner = 0;
+  std::uint64_t start_unix_ns = 0, changed_unix_ns = 0;
+  std::uint64_t at_unix_ns = 0;  // the time of a value that somebody else measured
+  bool has_value = false;        // of a total: it has been set
+  double value = 0;
+  std::uint64_t count = 0;
+  std::vector<std::uint64_t> buckets;
+  std::vector<std::optional<Exemplar>> exemplars;  // empty, or one for each bucket
+  std::uint32_t newest_bucket = 0;                 // the bucket with the newest exemplar
+  NativeBuckets native;
+
+  [[nodiscard]] MetricPoint point() const {
+    MetricPoint made{labels, start_unix_ns, value, count, buckets, {}, newest_bucket, native};
+    for (std::size_t i = 0; i < exemplars.size(); ++i) {
+      if (exemplars[i]) made.exemplars.emplace_back(static_cast<std::uint32_t>(i), *exemplars[i]);
+    }
+    return made;
+  }
+};
+
+class MetricFamily {
+ public:
+  // By the values of the labels, each after its length.
+  using AllSeries = std::unordered_map<std::string, MetricSeries, KeyHash, std::equal_to<>>;
+
+  MetricFamily(const MetricDescription& is, const std::string& seed)
+      : about(std::make_shared<MetricDescription>(is)), seed_(seed) {}
+
+  const std::shared_ptr<const MetricDescription> about;
+  AllSeries series;
+  std::unordered_map<std::uint64_t, std::size_t> by_owner;  // how many series each process created
+  std::string key;                                          // of the series that is being looked for
+
+  // The key is made of what readers see, so that two series never look the same.
+  void set_key(LabelValues values, MoreLabels more) {
+    key = seed_;
+    const std::size_t count = std::min(values.size(), about->labels.size());
+    for (std::size_t i = 0; i < count; ++i) append_to_key(key, whole_value(cut_value(values[i]), repaired_));
+    for (std::size_t i = count; i < about->labels.size(); ++i) append_to_key(key, {});
+    own_.clear();
+    for (const auto& [name, value] : more.first(std::min(more.size(), kMostMoreLabels))) add_own(name, value);
+  }
+
+  // Of the key that is set.
+  [[nodiscard]] std::shared_ptr<const MetricLabels> labels_of(LabelValues values) const {
+    auto labels = std::make_shared<MetricLabels>();
+    std::string repaired;
+    const std::size_t count = std::min(values.size(), about->labels.size());
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::string_view value = whole_value(cut_value(values[i]), repaired);
+      if (!value.empty()) labels->emplace_back(about->labels[i], value);
+    }
+    for (const OwnLabel& own : own_) labels->emplace_back(own.name, own.value);
+    return labels;
+  }
+
+  // Adds a series of the key that is set.
+  MetricSeries& add(LabelValues values, std::uint64_t owner, std::uint64_t now_unix_ns) {
+    MetricSeries& added = series[key];
+    added.labels = labels_of(values);
+    added.owner = owner;
+    added.start_unix_ns = added.changed_unix_ns = now_unix_ns;
+    if (about->type == MetricType::histogram) added.buckets.resize(about->bounds.size() + 1);
+    return added;
+  }
+
+  AllSeries::iterator erase(AllSeries::iterator one) {
+    const auto owner = by_owner.find(one->second.owner);
+    if (owner != by_owner.end() && --owner->second == 0) by_owner.erase(owner);
+    return series.erase(one);
+  }
+
+  // `is_present(owner)`: whether the process may still run.
+  template <class IsPresent>
+  void forget(const MetricLimits& limits, std::uint64_t now_unix_ns, const IsPresent& is_present) {
+    const bool is_gauge = about->type == MetricType::gauge, is_full = series.size() >= limits.most_series;
+    std::uint64_t keep = is_gauge ? limits.keep_gauge_ns : limits.keep_ns;
+    if (is_full) keep = std::min(keep, kKeepIfFull);
+    for (auto one = series.begin(); one != series.end();) {
+      if (one->second.changed_unix_ns + keep >= now_unix_ns ||
+          (is_gauge && !is_full && is_present(one->second.owner))) {
+        ++one;
+        continue;
+      }
+      one = erase(one);
+    }
+  }
+
+ private:
+  // A label that a process gave to a gauge.
+  struct OwnLabel {
+    std::string name, value, translated;
+  };
+
+  // Such a label does not replace one of the family, nor one that is the same in Prometheus.
+  void add_own(std::string_view name, std::string_view value) {
+    OwnLabel own{std::string(whole_value(cut_value(name), repaired_)), {}, prometheus_label(cut_value(name))};
+    own.value = whole_value(cut_value(value), repaired_);
+    const auto is_same = [&](const OwnLabel& other) { return other.translated == own.translated; };
+    const auto is_familys = [&](const std::string& label) { return prometheus_label(label) == own.translated; };
+    if (own.value.empty() || std::any_of(own_.begin(), own_.end(), is_same) ||
+        std::any_of(about->labels.begin(), about->labels.end(), is_familys)) {
+      return;
+    }
+    append_to_key(key, own.translated);
+    append_to_key(key, own.value);
+    own_.push_back(std::move(own));
+  }
+
+  const std::string& seed_;
+  std::vector<OwnLabel> own_;  // of the key
+  std::string repaired_;
+};
+
+MetricRegistry::MetricRegistry(const MetricLimits& limits, bool native)
+    : limits_(limits), native_(native), seed_(random_seed_text()) {
+  overflow_ = &family({.name = "nopspan.metrics.overflow",
+                       .unit = "{observation}",
+                       .help = "Observations without a series of their own, because the family of this name is full.",
+                       .labels = {"metric"},
+                       .is_integer = true});
+}
+
+MetricRegistry::~MetricRegistry() = default;
+
+MetricFamily& MetricRegistry::family(const MetricDescription& about) {
+  const std::lock_guard lock(mutex_);
+  const auto known = by_name_.find(about.name);
+  if (known != by_name_.end()) return *known->second;
+  MetricFamily& added = *families_.emplace_back(std::make_unique<MetricFamily>(about, seed_));
+  by_name_.emplace(added.about->name, &added);
+  return added;
+}
+
+void MetricRegistry::advance(std::uint64_t now_unix_ns) {
+  const std::lock_guard lock(mutex_);
+  now_unix_ns_ = now_unix_ns;
+  last_owner_ = 0;
+  if (now_unix_ns < next_sweep_ns_ && next_sweep_ns_ - now_unix_ns <= kSweepTime) return;
+  next_sweep_ns_ = now_unix_ns + kSweepTime;
+  std::erase_if(seen_unix_ns_, [&](const auto& seen) { return seen.second + limits_.keep_gauge_ns < now_unix_ns; });
+  const auto is_present = [this](std::uint64_t owner) { return seen_unix_ns_.contains(owner); };
+  for (const auto& family : families_) family->forget(limits_, now_unix_ns, is_present);
+}
+
+MetricSnapshot MetricRegistry::snapshot() const {
+  MetricSnapshot made = copy();
+  for (MetricFamilySnapshot& family : made.families) {
+    std::sort(family.points.begin(), family.points.end(),
+              [](const MetricPoint& a, const MetricPoint& b) { return *a.labels < *b.labels; });
+  }
+  return made;
+}
+
+MetricSnapshot MetricRegistry::copy() const {
+  const std::lock_guard lock(mutex_);
+  MetricSnapshot made;
+  made.unix_ns = now_unix_ns_;
+  made.families.reserve(families_.size());
+  for (const auto& family : families_) {
+    MetricFamilySnapshot& copied = made.families.emplace_back(MetricFamilySnapshot{family->about, {}});
+    copied.points.reserve(family->series.size());
+    for (const auto& [key, series] : family->series) copied.points.push_back(series.point());
+  }
+  return made;
+}
+
+MetricWriter::MetricWriter(MetricRegistry& registry, std::uint64_t owner)
+    : registry_(registry), lock_(registry.mutex_), owner_(owner) {
+  if (owner == registry.last_owner_ || owner == 0) return;
+  registry.last_owner_ = owner;
+  auto& seen = registry.seen_unix_ns_;
+  if (seen.size() < kMostProcesses || seen.contains(owner)) seen[owner] = registry.now_unix_ns_;
+}
+
+MetricSeries* MetricWriter::find_or_add(MetricFamily& family, LabelValues values, MoreLabels more,
+                                        std::uint64_t observations) {
+  family.set_key(values, more);
+  const auto found = family.series.find(family.key);
+  if (found != family.series.end()) return &found->second;
+  const MetricLimits& limits = registry_.limits_;
+  std::size_t& of_owner = family.by_owner[owner_];
+  if (family.series.size() < limits.most_series && (owner_ == 0 || of_owner < (limits.most_series + 1) / 2)) {
+    ++of_owner;
+    return &family.add(values, owner_, registry_.now_unix_ns_);
+  }
+  if (of_owner == 0) family.by_owner.erase(owner_);
+  if (&family != registry_.overflow_) {
+    add(*registry_.overflow_, static_cast<double>(observations), {family.about->name});
+  }
+  return nullptr;
+}
+
+MetricSeries& MetricWriter::find_or_other(MetricFamily& family, LabelValues values, std::uint64_t observations) {
+  MetricSeries* const series = find_or_add(family, values, {}, observations);
+  if (series != nullptr) return *series;
+  const std::vector<std::string_view> others(family.about->labels.size(), kOther);
+  family.set_key(others, {});
+  const auto found = family.series.find(family.key);
+  return found != family.series.end() ? found->second : family.add(others, 0, registry_.now_unix_ns_);
+}
+
+void MetricWriter::add(MetricFamily& family, double amount, LabelValues values) {
+  if (!(amount >= 0) || std::isinf(amount)) return;
+  MetricSeries& series = find_or_other(family, values, 1);
+  series.value += amount;
+  series.changed_unix_ns = registry_.now_unix_ns_;
+}
+
+void MetricWriter::set(MetricFamily& family, double value, std::uint64_t unix_ns, LabelValues values, MoreLabels more) {
+  MetricSeries* const series = find_or_add(family, values, more, 1);
+  if (series == nullptr) return;
+  series->changed_unix_ns = registry_.now_unix_ns_;
+  if (unix_ns < series->at_unix_ns && series->at_unix_ns - unix_ns < kMostLate) return;
+  if (series->has_value && value < series->value) series->start_unix_ns = registry_.now_unix_ns_;
+  series->has_value = true;
+  series->at_unix_ns = unix_ns;
+  series->value = value;
+}
+
+void MetricWriter::total(MetricFamily& family, double total, LabelValues values, MoreLabels more) {
+  total_at(family, total, registry_.now_unix_ns_, values, more);
+}
+
+void MetricWriter::total_at(MetricFamily& family, double total, std::uint64_t unix_ns, LabelValues values,
+                            MoreLabels more) {
+  if (total >= 0 && !std::isinf(total)) set(family, total, unix_ns, values, more);
+}
+
+void MetricWriter::gauge(MetricFamily& family, double value, LabelValues values, MoreLabels more) {
+  set(family, value, registry_.now_unix_ns_, values, more);
+}
+
+void MetricWriter::gauge_at(MetricFamily& family, double value, std::uint64_t unix_ns, LabelValues values,
+                            MoreLabels more) {
+  set(family, value, unix_ns, values, more);
+}
+
+// NOLINTNEXTLINE(readability-convert-member-functions-to-static): the writer has the lock
+void MetricWriter::forget(MetricFamily& family, LabelValues values) {
+  family.set_key(values, {});
+  const auto found = family.series.find(family.key);
+  if (found != family.series.end()) family.erase(found);
+}
+
+void MetricWriter::observe(MetricFamily& family, double value, LabelValues values, const Exemplar* exemplar,
+                           std::uint64_t times) {
+  if (!std::isfinite(value) || times == 0) return;
+  MetricSeries& series = find_or_other(family, values, times);
+  const std::vector<double>& bounds = family.about->bounds;
+  const auto bucket = static_cast<std::size_t>(std::lower_bound(bounds.begin(), bounds.end(), value) - bounds.begin());
+  series.buckets[bucket] += times;
+  series.count += times;
+  series.value += value * static_cast<double>(times);
+  series.changed_unix_ns = registry_.now_unix_ns_;
+  if (registry_.native_) series.native.add(value, times);
+  if (exemplar == nullptr) return;
+  if (series.exemplars.empty()) series.exemplars.resize(series.buckets.size());
+  std::optional<Exemplar>& example = series.exemplars[bucket];
+  if (example && !is_newer(*exemplar, *example)) return;
+  const std::optional<Exemplar>& newest = series.exemplars[series.newest_bucket];
+  if (!newest || is_newer(*exemplar, *newest)) series.newest_bucket = static_cast<std::uint32_t>(bucket);
+  example = *exemplar;
+  example->value = value;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Counters, gauges and histograms in families, with a limit of series. Encoders: metric_text.h, metric_protobuf.h,
+// metric_otlp.h.
+#pragma once
+
+#include "metric/native_buckets.h"
+#include "model/entry.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+
+enum class MetricType : std::uint8_t { counter, gauge, histogram };
+
+// The description of a family. Names are OpenTelemetry's, with dots. Encoders for Prometheus translate them
+// (metric_names.h).
+struct MetricDescription {
+  std::string name;
+  std::string unit;  // as OpenTelemetry writes units: "s", "By", "{token}", "1"
+  std::string help;
+  MetricType type = MetricType::counter;
+  std::vector<std::string> labels = {};
+  std::vector<double> bounds = {};  // of a histogram: ascending upper bounds, without +Inf
+  bool is_integer = false;          // a counter or gauge of whole numbers, for OTLP
+  // The name is Prometheus', for example "vllm:num_requests_running". It is used unchanged except for `_total`, and
+  // OTLP leaves the family out.
+  bool is_foreign = false;
+};
+
+using MetricLabels = std::vector<std::pair<std::string, std::string>>;  // name and value; no value is empty
+
+// An observation that a histogram names as an example.
+struct Exemplar {
+  TraceId trace_id;
+  std::uint64_t span_id = 0;
+  double value = 0;
+  std::uint64_t unix_ns = 0;
+};
+
+struct MetricPoint {
+  std::shared_ptr<const MetricLabels> labels;
+  std::uint64_t start_unix_ns = 0;          // when the series began at 0
+  double value = 0;                         // of a counter or gauge; of a histogram the sum
+  std::uint64_t count = 0;                  // of a histogram
+  std::vector<std::uint64_t> buckets = {};  // one for each bound and one for +Inf; not cumulative
+  // The newest exemplar of each bucket that has one, with the bucket's number, ascending.
+  std::vector<std::pair<std::uint32_t, Exemplar>> exemplars = {};
+  std::uint32_t newest_bucket = 0;  // the bucket with the newest exemplar
+  NativeBuckets native = {};        // empty unless the registry has native histograms
+};
+
+struct MetricFamilySnapshot {
+  std::shared_ptr<const MetricDescription> about;
+  std::vector<MetricPoint> points;
+};
+
+struct MetricSnapshot {
+  std::uint64_t unix_ns = 0;
+  std::vector<MetricFamilySnapshot> families;  // in the order in which they were added; those without points too
+};
+
+struct MetricLimits {
+  // The limit of each family, without the series `other`. One process may create half of them.
+  std::size_t most_series = 2000;
+  // A series that has not changed for this long is forgotten. If it returns, it begins at 0 with a new start time,
+  // which readers of counters treat as a restart.
+  std::uint64_t keep_ns = 3600 * kSecond;
+  // A gauge is forgotten if its process has not changed any series for this long, because the process has ended. Its
+  // value stays until then, as in a program that a scraper reads.
+  std::uint64_t keep_gauge_ns = 300 * kSecond;
+};
+
+class MetricFamily;  // metric_registry.cpp
+struct MetricSeries;
+
+// All functions may be called by any thread.
+class MetricRegistry {
+ public:
+  // `native`: histograms have native buckets too.
+  explicit MetricRegistry(const MetricLimits& limits = {}, bool native = false);
+  ~MetricRegistry();
+  MetricRegistry(const MetricRegistry&) = delete;
+  MetricRegistry& operator=(const MetricRegistry&) = delete;
+
+  // Adds a family, which exists as long as the registry. If there is one of this name, it is returned. Must not be
+  // called while this thread has a MetricWriter.
+  MetricFamily& family(const MetricDescription& about);
+
+  // The time in the source's clock: the time of a snapshot, and of the start of new series. Forgets old series.
+  void advance(std::uint64_t now_unix_ns);
+
+  // A copy of all numbers, in the order of their labels. The labels are shared and not copied.
+  [[nodiscard]] MetricSnapshot snapshot() const;
+
+ private:
+  friend class MetricWriter;
+
+  [[nodiscard]] MetricSnapshot copy() const;
+
+  const MetricLimits limits_;
+  const bool native_;
+  const std::string seed_;  // of the keys of series, because hostile processes could choose names with equal hashes
+  mutable std::mutex mutex_;
+  std::vector<std::unique_ptr<MetricFamily>> families_;
+  std::unordered_map<std::string_view, MetricFamily*> by_name_;
+  MetricFamily* overflow_ = nullptr;
+  std::unordered_map<std::uint64_t, std::uint64_t> seen_unix_ns_;  // by process, of those that may have gauges
+  std::uint64_t last_owner_ = 0;                                   // since the last tick
+  std::uint64_t now_unix_ns_ = 0, next_sweep_ns_ = 0;
+};
+
+// The values of a family's labels, in their order. Missing ones at the end, and empty ones, are left out.
+class LabelValues : public std::span<const std::string_view> {
+ public:
+  using span::span;
+  LabelValues(std::initializer_list<std::string_view> values) : span(values.begin(), values.size()) {}  // NOLINT
+};
+// Labels beyond those of the family, for example those that a process gave to a gauge.
+using MoreLabels = std::span<const std::pair<std::string_view, std::string_view>>;
+
+// Changes series. It holds the registry's lock, so use one for all changes that an entry causes, and no longer.
+//
+// If a family is full, a counter or histogram changes its series `other`, in which each label has the value `other`. A
+// gauge or total is dropped, because a sum of unrelated ones would mean nothing. Both are counted in the counter
+// nopspan.metrics.overflow by the family's name.
+class MetricWriter {
+ public:
+  // `owner` identifies the process whose entry causes the changes (number_of() in row_key.h). 0: nopspan itself.
+  explicit MetricWriter(MetricRegistry& registry, std::uint64_t owner = 0);
+
+  // Adds to a counter. Negative amounts and NaN are ignored.
+  void add(MetricFamily& family, double amount, LabelValues values);
+  // Sets a counter whose total somebody else counts. A total that falls is a restart.
+  void total(MetricFamily& family, double total, LabelValues values, MoreLabels more = {});
+  // The same, for totals with a time. A total that is a few seconds older than the last one was delivered late, and is
+  // ignored.
+  void total_at(MetricFamily& family, double total, std::uint64_t unix_ns, LabelValues values, MoreLabels more = {});
+  void gauge(MetricFamily& family, double value, LabelValues values, MoreLabels more = {});
+  void gauge_at(MetricFamily& family, double value, std::uint64_t unix_ns, LabelValues values, MoreLabels more = {});
+  // Adds an observation to a histogram, `times` times. NaN and infinite values are ignored. `exemplar` may be null; its
+  // value is that of the observation.
+  void observe(MetricFamily& family, double value, LabelValues values, const Exemplar* exemplar = nullptr,
+               std::uint64_t times = 1);
+  // Removes a series that is no longer counted.
+  void forget(MetricFamily& family, LabelValues values);
+
+ private:
+  // Returns null if the family is full, and counts that.
+  MetricSeries* find_or_add(MetricFamily& family, LabelValues values, MoreLabels more, std::uint64_t observations);
+  MetricSeries& find_or_other(MetricFamily& family, LabelValues values, std::uint64_t observations);
+  void set(MetricFamily& family, double value, std::uint64_t unix_ns, LabelValues values, MoreLabels more);
+
+  MetricRegistry& registry_;
+  const std::lock_guard<std::mutex> lock_;
+  const std::uint64_t owner_;
+};
+
+}  // namespace nopspan::collector

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Formats metrics as text for Prometheus.
+#pragma once
+
+#include "metric/metric_registry.h"
+
+#include <string>
+
+namespace nopspan::collector {
+
+inline constexpr const char* kPrometheusText = "text/plain; version=0.0.4; charset=utf-8";
+inline constexpr const char* kOpenMetricsText = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+// Prometheus' text format 0.0.4. It cannot carry exemplars.
+std::string prometheus_text(const MetricSnapshot& snapshot);
+// OpenMetrics 1.0.0, with exemplars.
+std::string openmetrics_text(const MetricSnapshot& snapshot);
+
+}  // namespace nopspan::collector
