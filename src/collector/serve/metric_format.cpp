@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serve/metric_format.h"
+
+#include <strings.h>
+
+#include <charconv>
+#include <optional>
+#include <string>
+#include <system_error>
+
+namespace nopspan::collector {
+
+namespace {
+
+bool is_word(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && strncasecmp(a.data(), b.data(), a.size()) == 0;
+}
+
+// Removes and returns the part of `list` before the next separator, without blanks around it.
+std::string_view next_part(std::string_view& list, char separator) {
+  constexpr const char* kBlanks = " \t";
+  const std::size_t end = list.find(separator);
+  std::string_view part = list.substr(0, end);
+  list = end == std::string_view::npos ? std::string_view() : list.substr(end + 1);
+  const std::size_t first = part.find_first_not_of(kBlanks);
+  if (first == std::string_view::npos) return {};
+  return part.substr(first, part.find_last_not_of(kBlanks) - first + 1);
+}
+
+// One element of an Accept header.
+struct AcceptedType {
+  std::string_view name, version, encoding, proto;
+  double q = 1;
+};
+
+AcceptedType accepted_type(std::string_view element) {
+  AcceptedType type;
+  type.name = next_part(element, ';');
+  while (!element.empty()) {
+    std::string_view value = next_part(element, ';');
+    const std::string_view key = next_part(value, '=');
+    value = next_part(value, '\0');
+    if (value.size() >= 2 && value.front() == '"' && value.back() == '"') value = value.substr(1, value.size() - 2);
+    if (is_word(key, "q")) {
+      const auto parsed = std::from_chars(value.data(), value.data() + value.size(), type.q);
+      // The comparison is false for NaN.
+      if (parsed.ec != std::errc() || !(type.q >= 0 && type.q <= 1)) type.q = 0;
+    } else if (is_word(key, "version")) {
+      type.version = value;
+    } else if (is_word(key, "encoding")) {
+      type.encoding = value;
+    } else if (is_word(key, "proto")) {
+      type.proto = value;
+    }
+  }
+  return type;
+}
+
+std::optional<MetricFormat> format_of(const AcceptedType& type) {
+  if (is_word(type.name, "application/vnd.google.protobuf")) {
+    if (is_word(type.proto, "io.prometheus.client.MetricFamily") && is_word(type.encoding, "delimited")) {
+      return MetricFormat::protobuf;
+    }
+  } else if (is_word(type.name, "application/openmetrics-text")) {
+    if (type.version.empty() || type.version == "1.0.0") return MetricFormat::openmetrics;
+  } else if (is_word(type.name, "text/plain")) {
+    if (type.version.empty() || type.version == "0.0.4") return MetricFormat::text;
+  } else if (type.name == "*/*" || is_word(type.name, "text/*")) {
+    return MetricFormat::text;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+const char* content_type(MetricFormat format) {
+  switch (format) {
+    case MetricFormat::openmetrics:
+      return "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    case MetricFormat::protobuf:
+      return "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    case MetricFormat::text:
+      break;
+  }
+  return "text/plain; version=0.0.4; charset=utf-8";
+}
+
+MetricFormat format_for(std::string_view accept) {
+  MetricFormat best = MetricFormat::text;
+  double best_q = 0;
+  while (!accept.empty()) {
+    const AcceptedType type = accepted_type(next_part(accept, ','));
+    const std::optional<MetricFormat> format = format_of(type);
+    if (format && type.q > best_q) {
+      best = *format;
+      best_q = type.q;
+    }
+  }
+  return best;
+}
+
+bool accepts_gzip(std::string_view accept_encoding) {
+  while (!accept_encoding.empty()) {
+    const AcceptedType coding = accepted_type(next_part(accept_encoding, ','));
+    if (is_word(coding.name, "gzip")) return coding.q > 0;
+  }
+  return false;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Serves metrics by HTTP, for Prometheus. It does not know what the metrics are.
+#pragma once
+
+#include "serve/metric_format.h"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+
+struct MetricServerOptions {
+  std::string address = "127.0.0.1:9464";
+  // Names by which clients reach this server, beside localhost and its address.
+  std::vector<std::string> hosts;
+
+  // The limits below are options because tests need other ones.
+  std::size_t connections = 32;
+  std::size_t request_bytes = 16 * 1024;          // of the request line and the headers
+  std::chrono::milliseconds request_time{5000};   // from a request's first byte to its last
+  std::chrono::milliseconds answer_time{10'000};  // until the client has read the answer
+  std::chrono::milliseconds idle_time{30'000};    // until the next request of a connection
+  // A rendered text is used again for requests within this time.
+  std::chrono::milliseconds reuse{250};
+};
+
+// Counters since the start of a server.
+struct MetricServerCounts {
+  std::uint64_t connections = 0;
+  std::uint64_t displaced = 0;     // connections that were closed while they waited, because there was no room
+  std::uint64_t renders = 0;       // calls of `render`
+  std::uint64_t scrapes = 0;       // answers with metrics
+  std::uint64_t other = 0;         // answers with another page
+  std::uint64_t busy = 0;          // answers 503, because slow clients keep too much in memory
+  std::uint64_t wrong_host = 0;    // answers 421
+  std::uint64_t bad_requests = 0;  // other answers of the range 400 to 499
+  std::uint64_t failed = 0;        // answers 500, because `render` threw an exception
+  std::uint64_t cut = 0;           // answers of all kinds that the client did not read in time, or not at all
+};
+
+class MetricServer {
+ public:
+  // Returns the metrics of now. It is called on threads of the server, by one thread at a time for each format.
+  using Render = std::function<std::string(MetricFormat)>;
+
+  // Listens, and serves until this object is destroyed, which takes at most as long as a running `render`. Throws
+  // Failure if it cannot listen.
+  MetricServer(const MetricServerOptions& options, Render render);
+  MetricServer(const MetricServer&) = delete;
+  MetricServer& operator=(const MetricServer&) = delete;
+  ~MetricServer();
+
+  // "127.0.0.1:9464", with the port that the kernel chose if the given one was 0.
+  [[nodiscard]] const std::string& address() const;
+  [[nodiscard]] MetricServerCounts counts() const;
+
+ private:
+  class Connection;
+  class Listening;
+  const std::unique_ptr<Listening> listening_;
+};
+
+}  // namespace nopspan::collector

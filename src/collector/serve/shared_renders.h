@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// Limits how often metrics are rendered, and how many rendered texts are in memory, however many clients ask.
+#pragma once
+
+#include "serve/metric_format.h"
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+namespace nopspan::collector {
+
+// Metrics in one format at one time.
+class Rendered {
+ public:
+  explicit Rendered(std::string text) : text_(std::move(text)) {}
+  [[nodiscard]] const std::string& text() const { return text_; }
+  // Compresses at the first call. Returns an empty string if memory ran out. Thread-safe.
+  [[nodiscard]] const std::string& gzip() const;
+
+ private:
+  const std::string text_;
+  mutable std::once_flag once_;
+  mutable std::string gzip_;
+};
+
+// Thread-safe.
+class SharedRenders {
+ public:
+  using Render = std::function<std::string(MetricFormat)>;
+
+  // `render` is called by one thread at a time for each format. A text is shared by all requests of the following
+  // `reuse`, so a storm of scrapes does not keep the owner of the metrics busy.
+  SharedRenders(Render render, std::chrono::milliseconds reuse) : render_(std::move(render)), reuse_(reuse) {}
+
+  // Renders, or waits for a render that is running. Returns nullptr if slow clients keep too many older texts in
+  // memory. An exception of `render` is thrown in each request that waited for it.
+  std::shared_ptr<const Rendered> get(MetricFormat format);
+
+  [[nodiscard]] std::uint64_t renders() const { return renders_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::size_t kMostTexts = 16;
+
+  struct Latest {
+    std::shared_ptr<const Rendered> rendered;
+    std::exception_ptr failure;
+    Clock::time_point made;
+    std::uint64_t number = 0;  // of renders that have ended
+    bool is_running = false;
+  };
+  std::shared_ptr<const Rendered> result_of(const Latest& latest) const;
+  std::shared_ptr<const Rendered> render_counted(MetricFormat format);
+
+  const Render render_;
+  const std::chrono::milliseconds reuse_;
+  std::mutex mutex_;  // of `latest_`
+  std::condition_variable has_ended_;
+  std::atomic<std::size_t> texts_ = 0;  // in memory
+  std::array<Latest, kMetricFormats> latest_;
+  std::atomic<std::uint64_t> renders_ = 0;
+};
+
+}  // namespace nopspan::collector
