@@ -28,6 +28,8 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run);
 void add_trace(CLI::App& app, const OutputOptions& common, Run& run);
 void add_record(CLI::App& app, const OutputOptions& common, Run& run);
 void add_replay(CLI::App& app, const OutputOptions& common, Run& run);
+void add_export(CLI::App& app, const OutputOptions& common, Run& run);
+void add_serve(CLI::App& app, const OutputOptions& common, Run& run);
 void add_doctor(CLI::App& app, const OutputOptions& common, Run& run);
 
 }  // namespace nopspan::collector

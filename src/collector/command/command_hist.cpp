@@ -11,8 +11,8 @@
 #include "hist/hist_view.h"
 #include "host/privileges.h"
 #include "host/process_facts.h"
+#include "metric/metrics_file.h"
 #include "model/match_watch.h"
-#include "model/metrics_file.h"
 #include "model/run_source.h"
 
 #include <CLI/CLI.hpp>

@@ -6,9 +6,9 @@
 #include "base/text_output.h"
 #include "command/command.h"
 #include "command/options.h"
+#include "metric/metrics_file.h"
 #include "model/filtered_source.h"
 #include "model/match_watch.h"
-#include "model/metrics_file.h"
 #include "model/run_source.h"
 #include "recording/recorder.h"
 
@@ -102,13 +102,6 @@ nlohmann::ordered_json to_json(const Recorder::Totals& totals, const std::string
   return json;
 }
 
-// If a thread is left that the kernel does not let go of, it may still use the recorder.
-struct DestroyUnlessUsed {
-  void operator()(const Recorder* recorder) const {
-    if (!leaves_threads) delete recorder;
-  }
-};
-
 int run_record(const RecordOptions& options, const OutputOptions& common) {
   // write() fails with EPIPE instead, and the failure is reported like any other.
   std::signal(SIGPIPE, SIG_IGN);
@@ -127,7 +120,7 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   of_entries.where = filter.where;
   of_entries.error_type = filter.error_type;
   const auto source = std::make_unique<FilteredSource>(open_source(options.source), std::move(of_entries));
-  const std::unique_ptr<Recorder, DestroyUnlessUsed> owner(new Recorder(options.recorder));
+  const RecorderPointer owner(new Recorder(options.recorder));
   Recorder& recorder = *owner;
   recorder.set_source(*source);
   if (options.source.from.empty()) {
@@ -160,8 +153,10 @@ void add_record(CLI::App& app, const OutputOptions& common, Run& run) {
   CLI::App* command = app.add_subcommand("record", "Record spans to a file");
   command->footer(std::string(kRecordDescription) + "\n\n" + kRecordExamples);
   command
-      ->add_option("FILE", options->recorder.path,
-                   "File to write, with mode 0600; - is stdout. A symbolic link is not followed, but refused")
+      ->add_option(
+          "FILE", options->recorder.path,
+          "File to write, with mode 0600; - is stdout; unix:PATH is a socket on which a reader listens, such as "
+          "`nopspan export --from unix:PATH`. A symbolic link is not followed, but refused")
       ->required()
       ->check(some_text());
   command->add_flag("--force", options->recorder.force, "Replace an existing file");

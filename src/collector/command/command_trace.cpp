@@ -9,11 +9,10 @@
 #include "command/options.h"
 #include "host/cgroup.h"
 #include "host/process_facts.h"
+#include "metric/metrics_file.h"
 #include "model/match_watch.h"
-#include "model/metrics_file.h"
 #include "model/run_source.h"
-#include "trace/trace_assembler.h"
-#include "trace/trace_filter.h"
+#include "trace/trace_stage.h"
 #include "trace/trace_tree.h"
 
 #include <CLI/CLI.hpp>
@@ -28,109 +27,62 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace nopspan::collector {
 namespace {
 
 struct TraceOptions {
   SourceOptions source;
-  TraceLimits limits;
+  TraceStageOptions stage;
   std::uint64_t limit = 0;  // number of traces to show; 0: no limit
   bool all_spans = false;
   bool attributes = false;
-  bool incomplete = false;
   bool ascii = false;
-  TraceFilter::Scope scope;
 };
 
 bool locale_is_utf8() { return std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0; }
 
-// Prints each wanted trace when it is complete, and the counts of all others at the end.
-class TracePrinter : public Sink {
+// Prints each trace, and the counts of all others at the end.
+class TracePrinter : public TraceSink {
  public:
-  TracePrinter(const TraceOptions& options, const OutputOptions& common)
-      : options_(options),
-        common_(common),
-        filter_(options.source.filter, options.scope),
-        assembler_(
-            options.limits, [this](const Entry& entry) { return filter_.mark(entry); },
-            [this](const AssembledTrace& trace) { return take(trace); },
-            [this](const TraceId& id) { return filter_.may_want(id); }) {
+  TracePrinter(const TraceOptions& options, const OutputOptions& common) : options_(options), common_(common) {
     style_.utf8 = !options.ascii && locale_is_utf8();
     style_.color = common.color;
     style_.all_spans = options.all_spans;
     style_.attributes = options.attributes;
   }
 
-  void on_entry(const Entry& entry) override {
-    if (is_done()) return;
-    if (filter_.may_want(entry)) assembler_.add(entry);
+  bool on_trace(const AssembledTrace& trace) override {
+    if (!standard_output().write(text_of(trace))) return false;
+    ++shown_;
+    if (is_done()) stopping = true;
+    return true;
   }
-  void on_tick(std::uint64_t now_unix_ns) override {
-    if (is_done()) return;
-    if (!is_live_ && options_.source.from.empty()) print_start();
-    is_live_ = true;
-    assembler_.tick(now_unix_ns);
+  void on_trace_tick() override {
+    if (!std::exchange(is_live_, true) && options_.source.from.empty()) print_start();
     if (standard_output().has_failed()) stopping = true;
   }
-  void finish(const Source& source) {
-    if (!is_done()) assembler_.finish(source.is_cut());
-  }
-  void print_end(const Source& source);
+  [[nodiscard]] bool is_done() const override { return options_.limit > 0 && shown_ >= options_.limit; }
+  void print_end(const Source& source, const TraceStage& stage);
   // Call it before the source runs.
   void set_source(const Source& source) { source_ = &source; }
-  // Whether the filter wanted a trace, or may want one that has not ended.
-  [[nodiscard]] bool has_matched() const {
-    return shown_ + refused_ + incomplete_ > 0 || (filter_.wants_all() && assembler_.counts().entries > 0);
-  }
-  [[nodiscard]] const Filter& filter_for_source() const { return filter_.for_source(); }
 
  private:
-  [[nodiscard]] bool is_done() const { return options_.limit > 0 && shown_ >= options_.limit; }
-  bool take(const AssembledTrace& trace);
   // Valid until the next call.
   std::string_view text_of(const AssembledTrace& trace);
   void print_start() const;
 
   const TraceOptions& options_;
   const OutputOptions& common_;
-  TraceFilter filter_;
-  TraceAssembler assembler_;
   const Source* source_ = nullptr;
   bool is_live_ = false;
   const bool is_terminal_ = ::isatty(STDOUT_FILENO) == 1;
   TreeStyle style_;
   JsonWriter json_;
   std::string text_;
-  std::uint64_t shown_ = 0;       // number of traces, including those that standard_output() loses later
-  std::uint64_t refused_ = 0;     // by standard_output()
-  std::uint64_t filtered_ = 0;    // removed by the filter
-  std::uint64_t incomplete_ = 0;  // wanted, but not shown without --incomplete
-  std::uint64_t partial_ = 0;     // part of `incomplete_`: they began before the attach
+  std::uint64_t shown_ = 0;  // number of traces, including those that standard_output() loses later
 };
-
-bool TracePrinter::take(const AssembledTrace& trace) {
-  if (is_done()) return false;
-  if (!filter_.wants(trace)) {
-    ++filtered_;
-    return false;
-  }
-  if (!options_.incomplete) {
-    const bool is_partial = trace.before_attach && !trace.earlier_part_was_shown;
-    if (is_partial || trace.end == TraceEnd::unfinished) {
-      ++incomplete_;
-      partial_ += is_partial ? 1 : 0;
-      return false;
-    }
-  }
-  if (!standard_output().write(text_of(trace))) {
-    ++refused_;
-    return false;
-  }
-  ++shown_;
-  if (is_done()) stopping = true;
-  return true;
-}
 
 std::string_view TracePrinter::text_of(const AssembledTrace& trace) {
   if (common_.json) {
@@ -146,23 +98,27 @@ std::string_view TracePrinter::text_of(const AssembledTrace& trace) {
 }
 
 void TracePrinter::print_start() const {
-  if (options_.scope.with_peers && source_ != nullptr) {
+  if (options_.stage.scope.with_peers && source_ != nullptr) {
     std::cerr << "nopspan: --with-peers: attached to all processes of this host that have probes, now "
               << source_->processes() << "\n";
   }
   std::cerr << "Waiting for requests to end. Press Ctrl-C to stop.\n";
 }
 
-void TracePrinter::print_end(const Source& source) {
+void TracePrinter::print_end(const Source& source, const TraceStage& stage) {
   standard_output().flush();
+  const TraceStage::Counts& stage_counts = stage.counts();
   const std::uint64_t lost = standard_output().lost();
-  const std::uint64_t shown = shown_ - (lost - refused_);
+  const std::uint64_t shown = shown_ - (lost - stage_counts.refused);
   const Ledger ledger = source.ledger();
-  const TraceCounts& counts = assembler_.counts();
+  const TraceCounts& counts = stage.assembler().counts();
+  const StepCounts& steps = stage.assembler().step_counts();
   if (common_.json) {
-    nlohmann::ordered_json traces = {
-        {"shown", shown}, {"output_dropped", lost}, {"filtered", filtered_}, {"incomplete_not_shown", incomplete_}};
-    traces.update(to_json(counts, assembler_.step_counts()));
+    nlohmann::ordered_json traces = {{"shown", shown},
+                                     {"output_dropped", lost},
+                                     {"filtered", stage_counts.filtered},
+                                     {"incomplete_not_shown", stage_counts.incomplete}};
+    traces.update(to_json(counts, steps));
     nlohmann::ordered_json end = {{"type", "end"}, {"traces", std::move(traces)}};
     add_clock(end, source);
     end["ledger"] = to_json(ledger);
@@ -176,13 +132,13 @@ void TracePrinter::print_end(const Source& source) {
     text += (text.empty() ? "" : ", ") + (one == nullptr ? std::to_string(count) : counted(count, one)) + rest;
   };
   add(lost, " could not be written");
-  add(filtered_, " filtered out");
-  add(partial_, " began before the attach (use --incomplete to show them)");
-  add(incomplete_ - partial_, " unfinished (use --incomplete to show them)");
+  add(stage_counts.filtered, " filtered out");
+  add(stage_counts.partial, " began before the attach (use --incomplete to show them)");
+  add(stage_counts.incomplete - stage_counts.partial, " unfinished (use --incomplete to show them)");
   add(counts.evicted, " evicted before they were complete (use a larger --memory)");
   add(counts.hurried, " completed early (use a larger --memory)");
   add(counts.late_parts, "", "late part");
-  if (is_done()) add(assembler_.open_traces(), " not yet complete");
+  if (is_done()) add(stage.assembler().open_traces(), " not yet complete");
   std::cerr << counted(shown, "trace") << " shown" << (text.empty() ? "" : ", ") << text;
   text.clear();
   add(counts.outside, " outside requests");
@@ -191,10 +147,9 @@ void TracePrinter::print_end(const Source& source) {
   add(counts.over_limit, " over the limit of a trace (--max-spans)");
   // A filter removes requests, but not the linked spans that they share with other requests. Links to unseen requests
   // are then normal, so their count is not printed.
-  if (filter_.for_source().empty()) add(counts.links.unknown, " to unknown requests", "link");
+  if (stage.filter_for_source().empty()) add(counts.links.unknown, " to unknown requests", "link");
   add(counts.links.over_limit, " dropped (use a larger --memory)", "link");
   add(counts.steps, " of steps");
-  const StepCounts& steps = assembler_.step_counts();
   add(steps.members.late, " of engine steps late", "member");
   add(steps.members.over_limit, " of engine steps dropped (use a larger --memory)", "member");
   add(steps.dropped, " of engine steps dropped by the program", "member");
@@ -202,19 +157,17 @@ void TracePrinter::print_end(const Source& source) {
   std::cerr << "; " << counts.entries << " spans and events received" << (text.empty() ? "" : ": ") << text << "\n";
   text.clear();
   add(steps.before_attach, " that began before the attach", "request");
-  if (filter_.for_source().empty()) add(steps.not_ended, " that did not end or are not traced", "request");
+  if (stage.filter_for_source().empty()) add(steps.not_ended, " that did not end or are not traced", "request");
   if (!text.empty()) std::cerr << "Known only from engine steps: " << text << "\n";
   std::cerr << to_text(ledger);
 }
 
 int run_trace(TraceOptions& options, const OutputOptions& common) {
-  // A trace must wait at least as long as a thread may hold its entries (--max-age).
-  options.limits.grace_ns = options.source.max_age_ns + options.source.max_age_ns / 2;
-  options.limits.traces = TraceLimits::traces_for(options.limits.bytes);
-  if (options.all_spans) options.limits.linked_kept = options.limits.entries_per_trace;
-  options.limits.long_grace_ns = std::max(options.limits.long_grace_ns, 2 * options.limits.grace_ns);
+  options.stage.limits.set_max_age(options.source.max_age_ns);
+  options.stage.limits.traces = TraceLimits::traces_for(options.stage.limits.bytes);
+  if (options.all_spans) options.stage.limits.linked_kept = options.stage.limits.entries_per_trace;
   const Filter& filter = options.source.filter;
-  if (options.scope.with_peers && filter.pids.empty() && filter.cgroup.empty()) {
+  if (options.stage.scope.with_peers && filter.pids.empty() && filter.cgroup.empty()) {
     throw Failure("--with-peers requires --pid or --cgroup", Failure::kUsageError);
   }
   // With --with-peers the source's filter has neither of them, so the source cannot check them.
@@ -223,19 +176,20 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
     require_cgroup(filter.cgroup);
   }
   TracePrinter printer(options, common);
+  TraceStage stage(filter, options.stage, printer);
   SourceOptions source_options = options.source;
-  source_options.filter = printer.filter_for_source();
+  source_options.filter = stage.filter_for_source();
   confine_for(source_options);
   MetricsFile metrics(source_options.metrics, source_options.buffer_bytes);
   const std::unique_ptr<Source> source = open_source(source_options);
   printer.set_source(*source);
   if (source_options.from.empty()) set_standard_outputs_live();
-  MatchWatch watch(printer, filter, source_options.from, [&printer] { return printer.has_matched(); });
+  MatchWatch watch(stage, filter, source_options.from, [&stage] { return stage.has_matched(); });
   MeteredSink metered(watch, metrics, [&source] { return source->ledger(); });
   run_source(*source, metered, source_options, true);
-  printer.finish(*source);
+  stage.finish(*source);
   metrics.write_and_wait(source->ledger());
-  printer.print_end(*source);
+  printer.print_end(*source, stage);
   std::cerr << remark_text(*source);
   return watch.exit_status();
 }
@@ -282,27 +236,28 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
                  "HTTP status, and database)")
       ->group(kGroup);
   command
-      ->add_flag("--incomplete", options->incomplete,
+      ->add_flag("--incomplete", options->stage.incomplete,
                  "Also show requests that have not ended, or that began before the attach")
       ->group(kGroup);
   command->add_flag("--ascii", options->ascii, "Draw trees with ASCII characters")->group(kGroup);
   command
       ->add_flag(
-          "--with-peers", options->scope.with_peers,
+          "--with-peers", options->stage.scope.with_peers,
           "With --pid or --cgroup: attach to all processes, and show the whole requests that have a span in these")
       ->group(kGroup);
   command
-      ->add_flag("--filter-early", options->scope.early,
+      ->add_flag("--filter-early", options->stage.scope.early,
                  "With --name, --model, --errors or --error: let the kernel filter out batches without such a span: "
                  "less overhead, but a trace may lack spans of other threads and processes")
       ->group(kGroup);
   command
-      ->add_option("--max-spans", options->limits.entries_per_trace,
+      ->add_option("--max-spans", options->stage.limits.entries_per_trace,
                    "Keep at most N spans and events per trace (default: 10000)")
       ->type_name("N")
       ->check(whole_number(1, 10'000'000))
       ->group(kGroup);
-  add_bytes_option(*command, "--memory", options->limits.bytes, "Memory for traces that have not ended (default: 64M)")
+  add_bytes_option(*command, "--memory", options->stage.limits.bytes,
+                   "Memory for traces that have not ended (default: 64M)")
       ->group(kGroup);
   add_source_options(*command, options->source);
   command->footer(std::string(kTraceDescription) + "\n\n" + kTraceExamples);

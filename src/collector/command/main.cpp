@@ -133,7 +133,8 @@ void add_output_options(CLI::App& app, OutputOptions& common, bool& no_color) {
 
 void add_commands(CLI::App& app, OutputOptions& common, bool& no_color, Run& run) {
   using Add = void (*)(CLI::App&, const OutputOptions&, Run&);
-  for (const Add add : {add_ps, add_open, add_top, add_trace, add_hist, add_record, add_replay, add_doctor}) {
+  for (const Add add :
+       {add_ps, add_open, add_top, add_trace, add_hist, add_record, add_replay, add_export, add_serve, add_doctor}) {
     add(app, common, run);
   }
   for (CLI::App* command : app.get_subcommands({})) {
@@ -186,6 +187,7 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
 // would execute an escape sequence.
 void print_error(std::string_view what) {
   constexpr std::size_t kLongest = 10'000;  // bytes per line; libbpf's log has many lines
+  if (what.empty()) return;                 // another process has printed it
   std::cerr << "nopspan: ";
   for (std::size_t end = 0; end != std::string_view::npos; what.remove_prefix(std::min(end + 1, what.size()))) {
     end = what.find('\n');

@@ -1,0 +1,423 @@
+// SPDX-License-Identifier: Apache-2.0
+// nopspan export: sends spans, logs and metrics to OTLP receivers.
+#include "base/failure.h"
+#include "base/stopping.h"
+#include "base/text.h"
+#include "base/text_output.h"
+#include "command/command.h"
+#include "command/metrics_service.h"
+#include "command/options.h"
+#include "command/tracing_process.h"
+#include "export/exported_resource.h"
+#include "export/exporter.h"
+#include "export/file_receiver.h"
+#include "export/otlp_receiver.h"
+#include "export/otlp_settings.h"
+#include "host/process_facts.h"
+#include "metric/metric_otlp.h"
+#include "model/match_watch.h"
+#include "model/run_source.h"
+#include "model/tee.h"
+#include "trace/trace_filter.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr char kExportDescription[] =
+    "Sends spans, logs and metrics to an OTLP receiver, for example the OpenTelemetry\n"
+    "Collector, Tempo or Jaeger. The process that sends has no privileges. Another\n"
+    "one traces.\n"
+    "\n"
+    "The variables OTEL_EXPORTER_OTLP_* and OTEL_RESOURCE_ATTRIBUTES of the\n"
+    "OpenTelemetry specification apply where an option is not given.\n"
+    "\n"
+    "--slower-than, --errors, --name, --model, --tenant, --where and --error choose\n"
+    "whole requests when they have ended. Metrics count all requests.\n"
+    "\n"
+    "At the end each receiver has an account in which each item is in one state:\n"
+    "accepted, rejected (by the receiver, one by one), refused (with its request),\n"
+    "dropped (never sent), unconfirmed (sent, but not answered: it may be there),\n"
+    "spooled (on disk, for the next run), or left out (by the filters).\n"
+    "The exit status is 1 if items were rejected, refused, dropped or unconfirmed.";
+constexpr char kExportExamples[] =
+    "Examples:\n"
+    "  nopspan export --otlp http://localhost:4318       everything, over HTTP\n"
+    "  nopspan export --otlp https://otlp.example:4317 --protocol grpc\n"
+    "  nopspan export --otlp http://localhost:4318 --slower-than 2s\n"
+    "                                                    spans of slow requests\n"
+    "  nopspan export --otlp http://localhost:4318 --spool /var/lib/nopspan/spool\n"
+    "                                                    survives an outage of the\n"
+    "                                                    receiver\n"
+    "  nopspan export --otlp-file DIR --from spans.rec   a recording, to files\n"
+    "  nopspan export --otlp http://localhost:4318 --serve 127.0.0.1:9464\n"
+    "                                                    also for Prometheus";
+
+struct ExportCommandOptions {
+  SourceOptions source;
+  bool to_network = false;
+  OtlpOptions otlp;
+  std::string files;  // a folder
+  std::vector<std::string> signals = {"traces", "logs", "metrics"};
+  ExportOptions content;
+  TraceStageOptions stage;
+  MetricsOptions metrics;
+  bool serves = false;
+  std::uint64_t queue_bytes = 64U << 20U, retry_ns = 300 * kSecond, end_ns = 10 * kSecond;
+  std::uint64_t metric_interval_ns = 0;  // 0: not given
+  std::string spool;
+  std::uint64_t spool_bytes = std::uint64_t{1} << 30U;
+
+  [[nodiscard]] bool needs_metrics() const { return serves || wants("metrics"); }
+  [[nodiscard]] bool wants(const char* signal) const {
+    return std::find(signals.begin(), signals.end(), signal) != signals.end();
+  }
+};
+
+// Posts a snapshot of the metrics at each interval.
+class MetricPosts : public Sink {
+ public:
+  MetricPosts(MetricsService& service, const Exporter& exporter, std::string resource, std::uint64_t interval_ns)
+      : service_(service), exporter_(exporter), resource_(std::move(resource)), interval_(interval_ns) {}
+  void on_entry(const Entry& /*entry*/) override {}
+  void on_tick(std::uint64_t /*now_unix_ns*/) override {
+    if (std::chrono::steady_clock::now() >= posted_ + interval_) post();
+  }
+  void post() {
+    posted_ = std::chrono::steady_clock::now();
+    service_.update();
+    const MetricSnapshot snapshot = service_.registry().snapshot();
+    for (const auto& receiver : exporter_.receivers()) {
+      std::vector<ExportBody> bodies;
+      for (OtlpMetrics& metrics : otlp_metrics(snapshot, resource_, NOPSPAN_VERSION)) {
+        bodies.push_back({Signal::metrics, std::move(metrics.bytes), {0, 0, 0, metrics.points}});
+      }
+      receiver->add_metrics(std::move(bodies));
+    }
+  }
+
+ private:
+  MetricsService& service_;
+  const Exporter& exporter_;
+  const std::string resource_;
+  const std::chrono::nanoseconds interval_;
+  std::chrono::steady_clock::time_point posted_ = std::chrono::steady_clock::now();
+};
+
+// Counts of an account that are no states.
+constexpr AccountState kOrigins[] = {
+    {"taken", &SignalAccount::taken}, {"found", &SignalAccount::found}, {"resent", &SignalAccount::resent}};
+
+// Writes the receivers' accounts as metrics.
+class AccountMetrics : public Sink {
+ public:
+  AccountMetrics(MetricRegistry& registry, const Exporter& exporter)
+      : registry_(registry),
+        exporter_(exporter),
+        totals_(registry.family({"nopspan.export.items",
+                                 "{item}",
+                                 "Spans, events in spans, log records and data points, by what became of them.",
+                                 MetricType::counter,
+                                 {"receiver", "signal", "state", "reason"}})),
+        waiting_(registry.family({"nopspan.export.waiting",
+                                  "{item}",
+                                  "Items that were not acknowledged yet.",
+                                  MetricType::gauge,
+                                  {"receiver", "signal", "state"}})) {}
+  void on_entry(const Entry& /*entry*/) override {}
+  void on_tick(std::uint64_t /*now_unix_ns*/) override { write(); }
+  void write() {
+    for (const auto& receiver : exporter_.receivers()) write(receiver->name(), receiver->account().totals());
+  }
+
+ private:
+  void write(const std::string& receiver, const AccountTotals& account) {
+    MetricWriter writer(registry_);
+    for (std::size_t i = 0; i < account.signals.size(); ++i) {
+      const SignalAccount& signal = account.signals[i];
+      const auto write_one = [&](const AccountState& state) {
+        const auto count = static_cast<double>(signal.*state.count);
+        if (state.waits) {
+          writer.gauge(waiting_, count, {receiver, kAccountSignals[i], state.name});
+        } else {
+          writer.total(totals_, count, {receiver, kAccountSignals[i], state.name});
+        }
+      };
+      std::for_each(std::begin(kOrigins), std::end(kOrigins), write_one);
+      std::for_each(std::begin(kAccountStates), std::end(kAccountStates), write_one);
+      for (std::size_t reason = 0; reason < kDropReasons.size(); ++reason) {
+        writer.total(totals_, static_cast<double>(signal.dropped[reason]),
+                     {receiver, kAccountSignals[i], "dropped", kDropReasons[reason]});
+      }
+    }
+  }
+
+  MetricRegistry& registry_;
+  const Exporter& exporter_;
+  MetricFamily& totals_;
+  MetricFamily& waiting_;
+};
+
+void say(const std::string& message) { standard_error().write("nopspan: " + printable(message, 1000) + "\n"); }
+
+// Whether items were lost, or may be.
+bool has_losses(const AccountTotals& account) {
+  const SignalAccount total = account.total();
+  return total.rejected + total.refused + total.unconfirmed + total.all_dropped() > 0;
+}
+
+nlohmann::ordered_json to_json(Receiver& receiver) {
+  const ExportFeed::Counts counts = receiver.counts();
+  nlohmann::ordered_json json = {{"receiver", receiver.name()}};
+  json.update(to_json(receiver.account().totals()));
+  json["measured"] = counts.measured;
+  json["unencodable"] = counts.unencodable;
+  json["late_events"] = counts.late_events;
+  json["repaired_texts"] = counts.repaired_texts;
+  json["dropped_attributes"] = counts.dropped_attributes;
+  return json;
+}
+
+std::string boot_id() {
+  std::string id;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> id;
+  return id;
+}
+
+// The URL without the path that all receivers have.
+std::string receiver_name(const OtlpTarget& target) {
+  std::string url = printable_url(target.url);
+  constexpr std::string_view kPath = "/v1/traces";
+  if (target.protocol != OtlpProtocol::grpc && url.ends_with(kPath)) url.resize(url.size() - kPath.size());
+  return url;
+}
+
+void add_receivers(Exporter& exporter, const ExportCommandOptions& options) {
+  if (!options.files.empty()) exporter.add(std::make_unique<FileReceiver>(options.files, options.content));
+  if (!options.to_network) return;
+  const OtlpSettings settings = otlp_settings(options.otlp);
+  OtlpReceiverOptions receiver;
+  receiver.name = receiver_name(settings.of(Signal::traces));
+  receiver.content = options.content;
+  receiver.queue.capacity_bytes = options.queue_bytes;
+  receiver.queue.retry_time = std::chrono::nanoseconds(options.retry_ns);
+  receiver.queue.say = say;
+  if (!options.spool.empty()) {
+    receiver.spool.emplace();
+    receiver.spool->folder = options.spool;
+    receiver.spool->most_bytes = options.spool_bytes;
+    receiver.spool->say = say;
+  }
+  receiver.waits = !options.source.from.empty() && !options.source.from.starts_with("unix:");
+  exporter.add(std::make_unique<OtlpReceiver>(std::move(receiver), make_transport(settings, NOPSPAN_VERSION)));
+}
+
+int export_all(ExportCommandOptions& options, const OutputOptions& common, Source& source) {
+  options.content.resource_attributes = resource_attributes();
+  if (options.source.from.empty()) options.content.boot_id = boot_id();
+  Exporter exporter(options.source.filter, options.stage, {options.wants("traces"), options.wants("logs")});
+  add_receivers(exporter, options);
+  options.metrics.feed.is_exemplar = [&exporter](const Entry& entry) { return exporter.surely_exports(entry); };
+  const bool is_live = options.source.from.empty();
+  MetricsService service(options.metrics, [&source] { return source.ledger(); });
+  AccountMetrics accounts(service.registry(), exporter);
+  std::uint64_t repaired = 0;
+  Process self;
+  self.pid = static_cast<std::uint32_t>(getpid());
+  self.comm = "nopspan";
+  self.host = host_name();
+  MetricPosts posts(service, exporter, exported_resource(self, options.content, repaired), options.metric_interval_ns);
+  Tee tee;
+  tee.add(exporter);
+  const bool has_metrics = options.needs_metrics();
+  if (has_metrics) {
+    tee.add(service);
+    tee.add(accounts);
+  }
+  if (options.wants("metrics")) tee.add(posts);
+  std::string text;
+  for (const auto& receiver : exporter.receivers()) text += (text.empty() ? "" : " and ") + printable(receiver->name());
+  std::cerr << "Exporting to " + text + ".";
+  if (options.serves) {
+    service.serve(options.metrics.server);
+    std::cerr << " Metrics are at http://" + service.server()->address() + "/metrics.";
+  }
+  std::cerr << " Press Ctrl-C to stop.\n";
+  if (is_live) set_standard_outputs_live();
+  MatchWatch watch(tee, options.source.filter, options.source.from, [&exporter] { return exporter.has_matched(); });
+  run_source(source, watch, options.source, true);
+  accounts.write();
+  if (options.wants("metrics")) posts.post();
+  exporter.finish(source, std::chrono::nanoseconds(options.end_ns));
+
+  const Ledger ledger = source.ledger();
+  std::cerr << remark_text(source);
+  int exit_status = watch.exit_status();
+  nlohmann::ordered_json receivers = nlohmann::ordered_json::array();
+  for (const auto& receiver : exporter.receivers()) {
+    const AccountTotals account = receiver->account().totals();
+    if (has_losses(account)) exit_status = Failure::kFailed;
+    if (common.json) {
+      receivers.push_back(to_json(*receiver));
+    } else {
+      std::cerr << to_text(account, receiver->name());
+    }
+  }
+  if (common.json) {
+    const nlohmann::ordered_json json = {{"receivers", std::move(receivers)}, {"ledger", to_json(ledger)}};
+    std::cout << json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+  } else {
+    std::cerr << to_text(ledger);
+  }
+  return exit_status;
+}
+
+// The interval in milliseconds that the environment asks for.
+void read_metric_interval(ExportCommandOptions& options) {
+  constexpr char kVariable[] = "OTEL_METRIC_EXPORT_INTERVAL";
+  const char* const text = std::getenv(kVariable);
+  if (options.metric_interval_ns > 0 || text == nullptr || *text == '\0') return;
+  std::string number = text;
+  if (const std::string error = whole_number(1)(number); !error.empty()) {
+    throw Failure(std::string(kVariable) + ": " + error, Failure::kUsageError);
+  }
+  options.metric_interval_ns = std::stoull(number) * 1'000'000;
+}
+
+int run_export(ExportCommandOptions& options, const OutputOptions& common) {
+  read_metric_interval(options);
+  if (options.metric_interval_ns == 0) options.metric_interval_ns = 60 * kSecond;
+  options.to_network = options.otlp.endpoint || (options.files.empty() && has_otlp_endpoint());
+  if (!options.to_network && options.files.empty()) {
+    throw Failure("nothing to export to: use --otlp URL or --otlp-file DIR", Failure::kUsageError);
+  }
+  if (!options.spool.empty() && !options.to_network) throw Failure("--spool requires --otlp", Failure::kUsageError);
+  if (options.to_network) otlp_settings(options.otlp);  // reports what is wrong before anything is attached to
+  options.content.semconv = options.metrics.feed.semconv;
+  TraceLimits& limits = options.stage.limits;
+  limits.set_max_age(options.source.max_age_ns);
+  limits.traces = TraceLimits::traces_for(limits.bytes);
+  SourceOptions source_options = options.source;
+  if (options.needs_metrics()) {  // of all requests
+    source_options.filter = {};
+    source_options.filter.pids = options.source.filter.pids;
+    source_options.filter.cgroup = options.source.filter.cgroup;
+  } else if (Exporter::needs_traces(options.source.filter)) {
+    source_options.filter = TraceFilter(options.source.filter, {}).for_source();
+  }
+  return run_with_network(source_options,
+                          [&](const std::unique_ptr<Source>& source) { return export_all(options, common, *source); });
+}
+
+void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
+  constexpr char kGroup[] = "Receiver";
+  OtlpOptions& otlp = options.otlp;
+  app.add_option("--otlp", otlp.endpoint,
+                 "Send to this OTLP receiver: http://HOST:PORT or https://HOST:PORT, with a path if it has one")
+      ->type_name("URL")
+      ->check(some_text())
+      ->group(kGroup);
+  app.add_option("--protocol", otlp.protocol, "http/protobuf (default), http/json or grpc")
+      ->type_name("PROTOCOL")
+      ->group(kGroup);
+  app.add_option("--header", otlp.headers, "Send this header with each request; repeat the option for more")
+      ->type_name("NAME=VALUE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group(kGroup);
+  app.add_option("--timeout", otlp.timeout, "Time for one request in milliseconds (default: 10000)")
+      ->type_name("MS")
+      ->group(kGroup);
+  app.add_option("--compression", otlp.compression, "gzip or none (default)")->type_name("NAME")->group(kGroup);
+  app.add_option("--certificate", otlp.certificate, "Trust the authorities in this file instead of the system's")
+      ->type_name("FILE")
+      ->group(kGroup);
+  app.add_option("--client-key", otlp.client_key, "Key of this client, for receivers that check it")
+      ->type_name("FILE")
+      ->group(kGroup);
+  app.add_option("--client-certificate", otlp.client_certificate, "Certificate of this client")
+      ->type_name("FILE")
+      ->group(kGroup);
+  add_bytes_option(app, "--queue", options.queue_bytes, "Memory for requests that wait for the receiver (default: 64M)")
+      ->group(kGroup);
+  add_duration_option(app, "--retry-time", options.retry_ns,
+                      "Give a request up after this time without an answer (default: 5m)")
+      ->group(kGroup);
+  add_duration_option(app, "--end-time", options.end_ns,
+                      "At the end, send what is left for at most this time (default: 10s)")
+      ->group(kGroup);
+  app.add_option("--spool", options.spool,
+                 "Keep entries in this folder while the memory is full; what is left is sent by the next run")
+      ->type_name("DIR")
+      ->check(some_text())
+      ->group(kGroup);
+  add_bytes_option(app, "--spool-size", options.spool_bytes, "Size of the spool (default: 1G)")->group(kGroup);
+  app.add_option("--otlp-file", options.files,
+                 "Append to traces.jsonl, logs.jsonl and metrics.jsonl in this folder, as OTLP in JSON")
+      ->type_name("DIR")
+      ->check(some_text())
+      ->group(kGroup);
+}
+
+void add_content_options(CLI::App& app, ExportCommandOptions& options) {
+  constexpr char kGroup[] = "Content";
+  app.add_option("--signals", options.signals, "What to export (default: traces,logs,metrics)")
+      ->type_name("LIST")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"traces", "logs", "metrics"}).description(""))
+      ->group(kGroup);
+  app.add_option("--step-links", options.content.step_links,
+                 "Links of an engine's step to the requests that it serves: at most N (default: 0)")
+      ->type_name("N")
+      ->check(whole_number(0, 65536))
+      ->group(kGroup);
+  add_duration_option(app, "--metric-interval", options.metric_interval_ns,
+                      "Time between two exports of metrics (default: OTEL_METRIC_EXPORT_INTERVAL, or 60s)")
+      ->check(some_time())
+      ->group(kGroup);
+  app.add_flag("--incomplete", options.stage.incomplete,
+               "With filters of whole requests: also requests that have not ended, or that began before the attach")
+      ->group(kGroup);
+  add_bytes_option(app, "--memory", options.stage.limits.bytes,
+                   "With filters of whole requests: memory for those that have not ended (default: 64M)")
+      ->group(kGroup);
+}
+
+}  // namespace
+
+void add_export(CLI::App& app, const OutputOptions& common, Run& run) {
+  auto options = std::make_shared<ExportCommandOptions>();
+  CLI::App* command = app.add_subcommand("export", "Send spans, logs and metrics to an OTLP receiver");
+  command->footer(std::string(kExportDescription) + "\n\n" + kExportExamples);
+  add_otlp_options(*command, *options);
+  add_content_options(*command, *options);
+  CLI::Option* serve = command->add_option("--serve", options->metrics.server.address,
+                                           "Also serve metrics for Prometheus on this address (see nopspan serve)");
+  serve->type_name("ADDRESS")->check(some_text())->group("Metrics");
+  add_metrics_options(*command, options->metrics);
+  add_source_options(*command, options->source);
+  command->callback([options, serve, &common, &run] {
+    options->serves = serve->count() > 0;
+    run = [options, &common] { return run_export(*options, common); };
+  });
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// nopspan serve: metrics of all spans, for Prometheus.
+#include "base/stopping.h"
+#include "base/text.h"
+#include "base/text_output.h"
+#include "command/command.h"
+#include "command/metrics_service.h"
+#include "command/options.h"
+#include "command/tracing_process.h"
+#include "model/filtered_source.h"
+#include "model/match_watch.h"
+#include "model/run_source.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <sys/stat.h>
+
+#include <chrono>
+#include <cstdint>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr char kServeDescription[] =
+    "Serves metrics of spans, GenAI requests and engines by HTTP, for Prometheus:\n"
+    "rates, errors and durations of every span name, tokens, times to first token,\n"
+    "queues and gauges, and the ledger. docs/metrics.md lists them. The process that\n"
+    "serves has no privileges; another one traces.";
+constexpr char kServeExamples[] =
+    "Examples:\n"
+    "  nopspan serve                                    on 127.0.0.1:9464\n"
+    "  nopspan serve 0.0.0.0:9464 --host node7          for a Prometheus elsewhere\n"
+    "  nopspan serve --names vllm                       for dashboards of vLLM\n"
+    "  nopspan serve --from spans.rec                   a recording, until Ctrl-C\n"
+    "  nopspan serve --from unix:/run/nopspan.sock      programs that record\n"
+    "                                                   themselves";
+
+constexpr std::chrono::milliseconds kLookAtEnd{100};
+
+struct ServeOptions {
+  SourceOptions source;
+  MetricsOptions metrics;
+};
+
+bool is_regular_file(const std::string& path) {
+  struct stat facts {};
+  return stat(path.c_str(), &facts) == 0 && S_ISREG(facts.st_mode);
+}
+
+nlohmann::ordered_json to_json(const MetricServerCounts& counts) {
+  return {{"connections", counts.connections},
+          {"displaced", counts.displaced},
+          {"renders", counts.renders},
+          {"scrapes", counts.scrapes},
+          {"other", counts.other},
+          {"busy", counts.busy},
+          {"wrong_host", counts.wrong_host},
+          {"bad_requests", counts.bad_requests},
+          {"failed", counts.failed},
+          {"cut", counts.cut}};
+}
+
+std::string to_text(const MetricServerCounts& counts) {
+  std::string text = counted(counts.scrapes, "scrape") + " answered";
+  const auto add = [&text](std::uint64_t count, const char* one, const char* what) {
+    if (count > 0) text += ", " + counted(count, one) + what;
+  };
+  add(counts.cut, "answer", " not read by the client");
+  add(counts.busy, "request", " refused while others were slow");
+  add(counts.wrong_host, "request", " for another host refused (use --host)");
+  add(counts.bad_requests, "bad request", "");
+  add(counts.failed, "request", " failed");
+  return text + "\n";
+}
+
+int serve(const ServeOptions& options, const OutputOptions& common, std::unique_ptr<Source> unfiltered) {
+  const std::string& from = options.source.from;
+  FilteredSource source(std::move(unfiltered), options.source.filter);
+  MetricsService service(options.metrics, [&source] { return source.ledger(); });
+  service.serve(options.metrics.server);
+  std::cerr << "Metrics are at http://" + service.server()->address() + "/metrics. Press Ctrl-C to stop.\n";
+  if (from.empty()) set_standard_outputs_live();
+  MatchWatch watch(service, options.source.filter, from);
+  run_source(source, watch, options.source, true);
+  service.update();
+  if (is_regular_file(from) && !stopping) {
+    std::cerr << printable(from) + " is read completely, and is served until Ctrl-C.\n";
+    while (!stopping) std::this_thread::sleep_for(kLookAtEnd);
+  }
+  const MetricServerCounts counts = service.server()->counts();
+  const Ledger ledger = source.ledger();
+  std::cerr << remark_text(source);
+  if (common.json) {
+    nlohmann::ordered_json json = {{"requests", to_json(counts)}, {"ledger", to_json(ledger)}};
+    std::cout << json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+  } else {
+    std::cerr << to_text(counts) << to_text(ledger);
+  }
+  return watch.exit_status();
+}
+
+}  // namespace
+
+void add_serve(CLI::App& app, const OutputOptions& common, Run& run) {
+  auto options = std::make_shared<ServeOptions>();
+  CLI::App* command = app.add_subcommand("serve", "Serve metrics for Prometheus");
+  command->footer(std::string(kServeDescription) + "\n\n" + kServeExamples);
+  command
+      ->add_option("ADDRESS", options->metrics.server.address,
+                   "Address and port to listen on (default: 127.0.0.1:9464); port 0 takes a free one")
+      ->check(some_text());
+  add_metrics_options(*command, options->metrics);
+  add_source_options(*command, options->source);
+  describe_span_filters(*command);
+  command->callback([options, &common, &run] {
+    run = [options, &common] {
+      return run_with_network(
+          options->source, [&](std::unique_ptr<Source> source) { return serve(*options, common, std::move(source)); });
+    };
+  });
+}
+
+}  // namespace nopspan::collector

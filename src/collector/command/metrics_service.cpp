@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "command/metrics_service.h"
+
+#include "base/text.h"
+#include "command/options.h"
+#include "metric/metric_protobuf.h"
+#include "metric/metric_text.h"
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+std::string encoded(const MetricSnapshot& snapshot, MetricFormat format) {
+  switch (format) {
+    case MetricFormat::openmetrics:
+      return openmetrics_text(snapshot);
+    case MetricFormat::protobuf:
+      return prometheus_protobuf(snapshot);
+    case MetricFormat::text:
+      break;
+  }
+  return prometheus_text(snapshot);
+}
+
+struct ServerCount {
+  const char* kind;
+  std::uint64_t MetricServerCounts::*count;
+};
+constexpr ServerCount kServerCounts[] = {
+    {"scrape", &MetricServerCounts::scrapes},
+    {"other", &MetricServerCounts::other},
+    {"busy", &MetricServerCounts::busy},
+    {"wrong_host", &MetricServerCounts::wrong_host},
+    {"bad_request", &MetricServerCounts::bad_requests},
+    {"failed", &MetricServerCounts::failed},
+    {"cut", &MetricServerCounts::cut},
+};
+
+// An option whose value is one of a few words.
+template <class Value>
+CLI::Option* add_choice(CLI::App& app, const std::string& name, Value& value,
+                        const std::vector<std::pair<std::string, Value>>& choices, const std::string& what) {
+  std::string words;
+  for (const auto& [word, choice] : choices) words += (words.empty() ? "" : "|") + word;
+  const auto set = [&value, choices, name, words](const std::string& text) {
+    for (const auto& [word, choice] : choices) {
+      if (word == text) {
+        value = choice;
+        return;
+      }
+    }
+    throw CLI::ValidationError(name, "\"" + printable(text, 40) + "\" is not one of " + words);
+  };
+  return app.add_option_function<std::string>(name, set, what)->type_name(words);
+}
+
+}  // namespace
+
+void add_metrics_options(CLI::App& app, MetricsOptions& options) {
+  constexpr char kGroup[] = "Metrics";
+  add_choice(app, "--names", options.feed.names,
+             {{"vllm", ServerNames::vllm}, {"sglang", ServerNames::sglang}, {"llamacpp", ServerNames::llamacpp}},
+             "Also serve the metrics of an inference server under its own names, so that its dashboards work")
+      ->group(kGroup);
+  add_choice(app, "--semconv", options.feed.semconv, {{"v1.41", Semconv::v1_41}, {"next", Semconv::next}},
+             "Names of the GenAI conventions: of v1.41 (default), or those to which they change")
+      ->group(kGroup);
+  app.add_flag("--native-histograms", options.native,
+               "Add native histograms. A Prometheus that is configured for them then stores only these")
+      ->group(kGroup);
+  app.add_option("--max-series", options.limits.most_series,
+                 "Series of a metric; further ones are added up as \"other\" (default: 2000)")
+      ->type_name("N")
+      ->check(whole_number(1, 1'000'000))
+      ->group(kGroup);
+  app.add_option("--host", options.server.hosts,
+                 "A name by which clients reach this server, beside localhost and its address; repeat the option for "
+                 "more. Requests with another Host header are refused, because a web page could make them")
+      ->type_name("NAME")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->check(some_text())
+      ->group(kGroup);
+}
+
+MetricsService::MetricsService(const MetricsOptions& options, std::function<Ledger()> ledger)
+    : registry_(options.limits, options.native),
+      feed_(registry_, options.feed),
+      ledger_metrics_(registry_),
+      ledger_(std::move(ledger)) {}
+
+void MetricsService::on_tick(std::uint64_t now_unix_ns) {
+  feed_.on_tick(now_unix_ns);
+  if (now_unix_ns >= updated_unix_ns_ && now_unix_ns - updated_unix_ns_ < kSecond) return;
+  updated_unix_ns_ = now_unix_ns;
+  update();
+}
+
+void MetricsService::update() {
+  ledger_metrics_.write(ledger_());
+  if (!server_) return;
+  MetricFamily& requests = registry_.family({"nopspan.serve.requests",
+                                             "{request}",
+                                             "Requests of clients, by what became of them.",
+                                             MetricType::counter,
+                                             {"result"}});
+  const MetricServerCounts counts = server_->counts();
+  MetricWriter writer(registry_);
+  for (const auto& [kind, count] : kServerCounts) {
+    writer.total(requests, static_cast<double>(counts.*count), {kind});
+  }
+}
+
+void MetricsService::serve(const MetricServerOptions& options) {
+  server_ = std::make_unique<MetricServer>(
+      options, [this](MetricFormat format) { return encoded(registry_.snapshot(), format); });
+}
+
+}  // namespace nopspan::collector
