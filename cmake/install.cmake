@@ -3,8 +3,14 @@
 # writes into it, because that would kill traced processes with SIGBUS. CMake removes the old file first. tests/consumer
 # checks this.
 
+set(nopspan_installed nopspan nopspan_static)
+set(nopspan_pcs nopspan nopspan-static)
+if(NOPSPAN_RECORDING)
+  list(APPEND nopspan_installed nopspan_recording nopspan_recording_static)
+  list(APPEND nopspan_pcs nopspan-recording nopspan-recording-static)
+endif()
 install(
-  TARGETS nopspan nopspan_static
+  TARGETS ${nopspan_installed}
   EXPORT nopspan-targets
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT library NAMELINK_COMPONENT development
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development
@@ -24,7 +30,7 @@ install(FILES ${PROJECT_BINARY_DIR}/nopspan-config.cmake ${PROJECT_BINARY_DIR}/n
 # The prefix is relative to the .pc file, as in CMake's package, because `cmake --install --prefix` may change it later.
 file(RELATIVE_PATH nopspan_prefix_from_pc ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 string(REGEX REPLACE "/$" "" nopspan_prefix_from_pc "${nopspan_prefix_from_pc}")
-foreach(nopspan_pc nopspan nopspan-static)
+foreach(nopspan_pc IN LISTS nopspan_pcs)
   configure_file(cmake/${nopspan_pc}.pc.in ${PROJECT_BINARY_DIR}/${nopspan_pc}.pc @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/${nopspan_pc}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig
           COMPONENT development)

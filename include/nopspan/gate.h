@@ -22,8 +22,9 @@ namespace nopspan::detail {
 // Layout of the word, bit 0 first. Compiled into programs: it cannot change.
 //   spans          16  semaphore of span_start, span_stop, span_exception; raised by the kernel
 //   batch          16  semaphore of nopspan_batch:batch; raised by the kernel
-//   span_handlers   8  bit 0: an in-process handler is attached; bit 1: keep_open_spans(true); written by the library
-//   point_handlers  8  bit 0: an in-process handler is attached; written by the library
+//   span_handlers   8  bit 0: an in-process handler is attached; bit 1: keep_open_spans(true); bit 2: a recording of
+//                      this process (recording.h) is open; written by the library
+//   point_handlers  8  bit 0: an in-process handler is attached; bit 1: a recording is open; written by the library
 //   points         16  semaphore of all other probes; raised by the kernel
 inline constexpr std::uint64_t kGateSpans = 0x000000000000ffffU;
 inline constexpr std::uint64_t kGateBatch = 0x00000000ffff0000U;

@@ -3,6 +3,7 @@
 
 #include "base/copy_bytes.h"
 #include "base/counters.h"
+#include "emit/batch_tap.h"
 #include "gate/gate.h"
 #include "genai/attributes.h"
 #include "genai/span_attributes.h"
@@ -111,6 +112,7 @@ void flush(BatchBuffer& batch, std::uint64_t now_ns) noexcept {
   __asm__ volatile("" : : "r"(header.buffer), "r"(&header) : "memory");
   nopspan_site_batch(buffer_of(header), header.bytes, header.next - header.first, batch.longest_root_ns, batch.errors,
                      &header);
+  if (__builtin_expect(batch_tap_up(), 0)) pass_to_tap(batch);
   empty(batch);
 }
 
@@ -624,6 +626,7 @@ void end_batches(ThreadState* thread) noexcept {
     flush(batch, 0);
   }
   if (is_its_own && batch.header->next != batch.header->first) discard(batch);
+  if (is_its_own && batch.refused != 0) tell_refused_at_end(batch);
   publish(batch.header->mark, 0);
   free_buffer(*batch.header);
   batch.announced = false;
@@ -641,6 +644,7 @@ void begin_batches(ThreadState* thread) noexcept {
   header.thread_id = thread->thread_id;
   header.sequence_id = thread->random.sequence_id;
   header.discarded = 0;
+  batch.refused = 0;
   header.next = 0;
   header.first = ~0UL;  // so that empty() changes `first`, and a concurrent reader discards what it has read
   empty(batch);

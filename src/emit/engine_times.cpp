@@ -43,7 +43,7 @@ void add_time_to_first_token(SpanState& span) noexcept {
 void add_times(SpanState& span) noexcept {
   const EngineTimes& times = span.engine;
   const auto add_known = [&](std::string_view key, const std::uint64_t& field) {
-    if ((times.known & engine_bit(times, field)) != 0) measure(span, key, field);
+    if (is_known(times, field)) measure(span, key, field);
   };
   add_known("queue_ns", times.queue_ns);
   add_known("prefill_ns", times.prefill_ns);
@@ -53,7 +53,7 @@ void add_times(SpanState& span) noexcept {
 // The prefill makes the first token. Decoding makes the others, so they are one fewer than output_tokens.
 void add_decode_rate(SpanState& span) noexcept {
   std::uint64_t output = span.output_tokens;
-  if ((span.engine.known & engine_bit(span.engine, span.engine.decode_ns)) == 0 || output < 2) return;
+  if (!is_known(span.engine, span.engine.decode_ns) || output < 2) return;
   if (output > kMostTokens) {
     count(counters.values_clamped);
     output = kMostTokens;

@@ -251,11 +251,11 @@ void map_latencies(const SpanState& span, Out& out) noexcept {
   namespace names = semconv::extension;
   const EngineTimes& times = span.engine;
   const auto seconds = [](std::uint64_t ns) { return static_cast<double>(ns) / 1e9; };
-  const auto is_known = [&](const std::uint64_t& field) { return (times.known & engine_bit(times, field)) != 0; };
-  if (is_known(times.queue_ns)) out.real(names::gen_ai_latency_time_in_queue, seconds(times.queue_ns));
-  if (is_known(times.prefill_ns)) out.real(names::gen_ai_latency_time_in_model_prefill, seconds(times.prefill_ns));
-  if (is_known(times.decode_ns)) out.real(names::gen_ai_latency_time_in_model_decode, seconds(times.decode_ns));
-  if (is_known(times.prefill_ns) && is_known(times.decode_ns)) {
+  if (is_known(times, times.queue_ns)) out.real(names::gen_ai_latency_time_in_queue, seconds(times.queue_ns));
+  if (is_known(times, times.prefill_ns))
+    out.real(names::gen_ai_latency_time_in_model_prefill, seconds(times.prefill_ns));
+  if (is_known(times, times.decode_ns)) out.real(names::gen_ai_latency_time_in_model_decode, seconds(times.decode_ns));
+  if (is_known(times, times.prefill_ns) && is_known(times, times.decode_ns)) {
     out.real(names::gen_ai_latency_time_in_model_inference, seconds(times.prefill_ns) + seconds(times.decode_ns));
   }
   const FieldEntry* const first = span.fields.find("ttft_ns", true);

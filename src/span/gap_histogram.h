@@ -14,12 +14,7 @@ class GapHistogram {
  public:
   static constexpr std::uint64_t kRange = std::uint64_t{1} << 38U;
 
-  void add(std::uint64_t gap_ns) noexcept {
-    std::uint32_t& bucket = buckets_[index(gap_ns)];
-    bucket += bucket != UINT32_MAX ? 1 : 0;
-    if (gap_ns > longest_) longest_ = gap_ns;
-  }
-  void add(std::uint64_t gap_ns, std::uint64_t times) noexcept {
+  void add(std::uint64_t gap_ns, std::uint64_t times = 1) noexcept {
     std::uint32_t& bucket = buckets_[index(gap_ns)];
     bucket = times < UINT32_MAX - bucket ? bucket + static_cast<std::uint32_t>(times) : UINT32_MAX;
     if (gap_ns > longest_) longest_ = gap_ns;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Initializes the library when it is loaded, and keeps its locks usable across fork().
 #include "base/counters.h"
+#include "emit/batch_tap.h"
 #include "gate/gate.h"
 #include "genai/genai_mapping.h"
 #include "handlers/registry.h"
@@ -19,10 +20,10 @@
 
 #include <elf.h>
 #include <pthread.h>
+#include <strings.h>
 #include <sys/auxv.h>
 #include <time.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
@@ -52,26 +53,20 @@ bool is_set(const char* variable) {
   return value != nullptr && std::string_view(value) == "1";
 }
 
-// True if the text is `word`, which is in upper case, in any case.
-bool is_word(std::string_view text, std::string_view word) noexcept {
-  const auto same = [](char a, char b) { return a == b || (b >= 'A' && b <= 'Z' && a == b - 'A' + 'a'); };
-  return std::equal(text.begin(), text.end(), word.begin(), word.end(), same);
-}
-
 void read_content_mode() noexcept {
   constexpr const char* kVariable = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT";
-  constexpr std::pair<std::string_view, ContentMode> kModes[] = {{"", ContentMode::none},
-                                                                 {"NO_CONTENT", ContentMode::none},
-                                                                 {"FALSE", ContentMode::none},
-                                                                 {"SPAN_ONLY", ContentMode::spans},
-                                                                 {"EVENT_ONLY", ContentMode::events},
-                                                                 {"SPAN_AND_EVENT", ContentMode::spans_and_events},
-                                                                 {"TRUE", ContentMode::spans_and_events}};
+  constexpr std::pair<const char*, ContentMode> kModes[] = {{"", ContentMode::none},
+                                                            {"NO_CONTENT", ContentMode::none},
+                                                            {"FALSE", ContentMode::none},
+                                                            {"SPAN_ONLY", ContentMode::spans},
+                                                            {"EVENT_ONLY", ContentMode::events},
+                                                            {"SPAN_AND_EVENT", ContentMode::spans_and_events},
+                                                            {"TRUE", ContentMode::spans_and_events}};
   if (std::getenv("NOPSPAN_CAPTURE_CONTENT") != nullptr) return capture_content(is_set("NOPSPAN_CAPTURE_CONTENT"));
   const char* const value = std::getenv(kVariable);
   if (value == nullptr) return;
   for (const auto& [word, mode] : kModes) {
-    if (is_word(value, word)) return capture_content(mode);
+    if (strcasecmp(value, word) == 0) return capture_content(mode);
   }
   LogLine line;
   line.add(kVariable).add("=").add_printable(value, 32, "");
@@ -117,6 +112,7 @@ void after_fork_in_child() noexcept {
   }
   forget_other_threads(was_outside);
   if (locals.forking.has_registry) forget_other_destroyers();
+  forget_batch_tap();
   after_fork_in_parent();
 }
 
@@ -205,6 +201,11 @@ __attribute__((destructor(101))) void end() {
 void set_handler_gate(bool any_handler) noexcept {
   set_gate_bit(kSpanHandlersBit, any_handler);
   set_gate_bit(kPointHandlersBit, any_handler);
+}
+
+void set_tap_gate(bool any_tap) noexcept {
+  set_gate_bit(kSpanTapBit, any_tap);
+  set_gate_bit(kPointTapBit, any_tap);
 }
 
 }  // namespace nopspan::detail

@@ -138,7 +138,7 @@ __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, cons
   if (options.start.ns() != 0) span->flags |= NOPSPAN_FLAG_GIVEN_TIMES;
   const std::uint64_t up = own_gate();
   // Tracers get all fields, and the spans inside a catalogue's span inherit from it.
-  span->takes_fields = span->catalogue != nullptr || (up & (kGateSpans | kGateBatch | kGatePoints | kKeepOpenBit)) != 0;
+  span->takes_fields = span->catalogue != nullptr || (up & (kGateSpans | kBatchUp | kGatePoints | kKeepOpenBit)) != 0;
   span->handled = false;
   span->keeps_content = captures_content(true);
   if ((up & kSpanHandlersBit) != 0 && (span->catalogue != nullptr || may_be_handled(span->name))) {
@@ -207,7 +207,7 @@ __attribute__((noinline)) void report_any_end(ThreadState* thread, SpanState& sp
     fired =
         fire_once_probes(thread, span, enclosing);  // before span_stop, where tracers drop what they keep for a span
   if ((up & kGateSpans) != 0) fire_span_end(thread, span);
-  if ((up & kGateBatch) != 0) {
+  if ((up & kBatchUp) != 0) {
     batch_span(thread, span, fired);
   } else {
     discard_batch_if_down(thread);
@@ -221,7 +221,7 @@ __attribute__((always_inline)) inline void report_end(ThreadState* thread, SpanS
   constexpr std::uint32_t kUnusualFlags = NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_HAS_FIRST_TOKEN |
                                           NOPSPAN_FLAG_FOREIGN_ID | NOPSPAN_FLAG_GIVEN_TIMES |
                                           NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
-  if (__builtin_expect((up & kGateBatch) != 0 && (up & kGateSpans) == 0 && span.is_usual() &&
+  if (__builtin_expect((up & kBatchUp) != 0 && (up & kGateSpans) == 0 && span.is_usual() &&
                            (span.flags & kUnusualFlags) == 0 && span.end_ns == 0,
                        1)) {
     const std::uint64_t now = thread->clock.now();

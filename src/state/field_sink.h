@@ -27,6 +27,9 @@ struct EngineTimes {
 inline std::uint8_t engine_bit(const EngineTimes& times, const std::uint64_t& field) noexcept {
   return static_cast<std::uint8_t>(1U << static_cast<unsigned>(&field - &times.arrival_ns));
 }
+inline bool is_known(const EngineTimes& times, const std::uint64_t& field) noexcept {
+  return (times.known & engine_bit(times, field)) != 0;
+}
 
 // What few spans have. All of it is zero for the others, so that one comparison separates the two.
 struct Unusual {

@@ -158,9 +158,8 @@ void complete_step(FieldSink& span) noexcept {
   facts.members_with_prefill = with_prefill;
   facts.dropped = span.members_dropped;
   const EngineTimes& given = span.engine;
-  const auto is_given = [&](const std::uint64_t& field) { return (given.known & engine_bit(given, field)) != 0; };
-  facts.prefill_tokens = is_given(given.prefill_tokens) ? given.prefill_tokens : prefill;
-  facts.decode_tokens = is_given(given.decode_tokens) ? given.decode_tokens : decode;
+  facts.prefill_tokens = is_known(given, given.prefill_tokens) ? given.prefill_tokens : prefill;
+  facts.decode_tokens = is_known(given, given.decode_tokens) ? given.decode_tokens : decode;
   if ((step->given & StepData::kDrafted) == 0) facts.drafted_tokens = drafted;
   if ((step->given & StepData::kAccepted) == 0) facts.accepted_tokens = accepted;
   if ((step->given & StepData::kBatchSize) == 0) facts.batch_size = facts.members + facts.dropped;

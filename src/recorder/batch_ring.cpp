@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recorder/batch_ring.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <new>
+
+namespace nopspan::recording {
+namespace {
+
+BatchRing::Record record_of(const nopspan_thread& header, std::uint64_t bytes) {
+  return {header.sequence_id, header.first,      header.next,      header.discarded,
+          header.capacity,    header.written_ns, header.thread_id, static_cast<std::uint32_t>(bytes)};
+}
+
+}  // namespace
+
+BatchRing::BatchRing(std::size_t bytes) : capacity_(bytes) {
+  void* const memory = ::mmap(nullptr, capacity_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  memory_ = static_cast<unsigned char*>(memory);
+  sem_init(&wake_up_, 0, 0);
+}
+
+BatchRing::~BatchRing() {
+  sem_destroy(&wake_up_);
+  ::munmap(memory_, capacity_);
+}
+
+bool BatchRing::take(const nopspan_thread& header, const unsigned char* bytes) noexcept {
+  return put(record_of(header, header.bytes), bytes, kForNotes);
+}
+
+void BatchRing::note_refused_at_end(const nopspan_thread& header, std::uint64_t entries) noexcept {
+  if (!put(record_of(header, 0), nullptr, 0)) refused_at_ends_.fetch_add(entries, std::memory_order_relaxed);
+}
+
+bool BatchRing::put(const Record& record, const unsigned char* bytes, std::size_t keep_free) noexcept {
+  const std::size_t size = (kHead + record.bytes + 7) & ~std::size_t{7};
+  std::uint64_t at = reserved_.load(std::memory_order_relaxed);
+  std::uint64_t used = 0;
+  do {
+    used = at - read_.load(std::memory_order_acquire);
+    if (used + size + keep_free > capacity_) return false;
+  } while (!reserved_.compare_exchange_weak(at, at + size, std::memory_order_relaxed));
+  copy_in(at + sizeof(std::uint64_t), &record, sizeof(record));
+  copy_in(at + kHead, bytes, record.bytes);
+  size_at(at).store(size, std::memory_order_release);
+  if (used < capacity_ / 4 && used + size >= capacity_ / 4) wake();
+  return true;
+}
+
+bool BatchRing::next(Record& record, std::string& bytes) {
+  const std::uint64_t at = read_.load(std::memory_order_relaxed);
+  const std::uint64_t size = size_at(at).load(std::memory_order_acquire);
+  if (size == 0) return false;
+  copy_out(at + sizeof(std::uint64_t), &record, sizeof(record));
+  bytes.resize(record.bytes);
+  copy_out(at + kHead, bytes.data(), bytes.size());
+  const std::size_t place = at % capacity_, first = std::min<std::size_t>(size, capacity_ - place);
+  std::memset(memory_ + place, 0, first);
+  std::memset(memory_, 0, size - first);
+  read_.store(at + size, std::memory_order_release);
+  return true;
+}
+
+void BatchRing::wait(std::uint64_t most_ns) {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  timespec until{};
+  clock_gettime(CLOCK_MONOTONIC, &until);
+  const std::uint64_t ns = static_cast<std::uint64_t>(until.tv_nsec) + most_ns;
+  until.tv_sec += static_cast<time_t>(ns / kSecond);
+  until.tv_nsec = static_cast<long>(ns % kSecond);
+  while (sem_clockwait(&wake_up_, CLOCK_MONOTONIC, &until) != 0 && errno == EINTR) {
+  }
+}
+
+void BatchRing::copy_in(std::uint64_t at, const void* from, std::size_t bytes) noexcept {
+  if (bytes == 0) return;
+  const std::size_t place = at % capacity_, first = std::min(bytes, capacity_ - place);
+  std::memcpy(memory_ + place, from, first);
+  std::memcpy(memory_, static_cast<const unsigned char*>(from) + first, bytes - first);
+}
+
+void BatchRing::copy_out(std::uint64_t at, void* to, std::size_t bytes) const noexcept {
+  const std::size_t place = at % capacity_, first = std::min(bytes, capacity_ - place);
+  std::memcpy(to, memory_ + place, first);
+  std::memcpy(static_cast<unsigned char*>(to) + first, memory_, bytes - first);
+}
+
+// Records begin at multiples of eight, so that their size is in one piece.
+std::atomic<std::uint64_t>& BatchRing::size_at(std::uint64_t at) const noexcept {
+  return *reinterpret_cast<std::atomic<std::uint64_t>*>(memory_ + at % capacity_);
+}
+
+}  // namespace nopspan::recording

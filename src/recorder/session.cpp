@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recorder/session.h"
+
+#include "base/json_writer.h"
+#include "host/process_facts.h"
+#include "live/fresh_entries.h"
+
+#include <nopspan/detail/batch_tap.h>
+#include <nopspan/gate.h>
+#include <nopspan/version.h>
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <system_error>
+#include <utility>
+
+namespace nopspan::recording {
+namespace {
+
+using collector::ChunkKind;
+using collector::Counts;
+using collector::Entry;
+using collector::kSecond;
+
+constexpr std::uint64_t kTickEvery = kSecond / 10, kFlushEvery = kSecond / 2, kLedgerEvery = kSecond;
+constexpr std::uint64_t kFetchEvery = kSecond / 2;
+constexpr std::uint64_t kFirstPause = kSecond / 10, kLongestPause = 2 * kSecond;
+constexpr std::size_t kChunkBytes = 1U << 20U;
+constexpr std::size_t kMostBuffer = std::size_t{1} << 30U;
+// A thread may be in the tap for the time of a copy. If the system stopped it there, nobody waits longer than this.
+constexpr std::uint64_t kLeaveTap = kSecond / 5;
+
+std::size_t buffer_size(std::size_t wanted) {
+  std::size_t size = BatchRing::kLeast;
+  while (size < wanted && size < kMostBuffer) size *= 2;
+  return size;
+}
+
+std::uint64_t random_number() {
+  std::uint64_t number = 0;
+  if (::getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number)) number = collector::monotonic_now();
+  return number;
+}
+
+// The file with the probes, as /proc/PID/maps has it.
+std::string library_file() {
+  Dl_info found{};
+  if (::dladdr(nopspan_gate_ptr, &found) == 0 || found.dli_fname == nullptr) return "";
+  std::array<char, 4096> path{};
+  return ::realpath(found.dli_fname, path.data()) != nullptr ? path.data() : found.dli_fname;
+}
+
+// A variable of the environment, as much of it as the collector would read.
+std::string from_environment(const char* variable) {
+  constexpr std::size_t kMost = 4096;
+  const char* const value = std::getenv(variable);
+  return value != nullptr ? std::string(value, ::strnlen(value, kMost)) : "";
+}
+
+collector::ProcessPointer this_process() {
+  collector::Process process = collector::process_facts(static_cast<std::uint32_t>(::getpid()));
+  process.library = library_file();
+  process.library_version = NOPSPAN_VERSION;
+  process.service_name = from_environment("OTEL_SERVICE_NAME");
+  process.resource_attributes = from_environment("OTEL_RESOURCE_ATTRIBUTES");
+  return std::make_shared<const collector::Process>(std::move(process));
+}
+
+std::uint64_t count_threads() {
+  std::uint64_t threads = 0;
+  collector::for_each_numeric_entry("/proc/self/task", [&](std::uint32_t) { ++threads; });
+  return threads;
+}
+
+// Signals of the program are not for this thread. It inherits the mask from the thread that starts it.
+class BlockedSignals {
+ public:
+  BlockedSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+}  // namespace
+
+Session::Session(Target target, const Options& options)
+    : options_(options),
+      pid_(::getpid()),
+      ring_(buffer_size(options.buffer_bytes)),
+      target_(std::move(target)),
+      process_(this_process()),
+      account_(process_, clocks_.monotonic_now()) {
+  sem_init(&done_, 0, 0);
+}
+
+Session::~Session() { sem_destroy(&done_); }
+
+bool Session::is_in_child() const noexcept { return ::getpid() != pid_; }
+
+std::string Session::start(const std::shared_ptr<Session>& self) {
+  // What threads have written for a tracer so far is not of this recording.
+  const auto begin_thread = [](void* to, const nopspan_thread& header, const unsigned char*) {
+    auto& session = *static_cast<Session*>(to);
+    session.account_.begin_thread(header.sequence_id, header.next, header.discarded, session.clocks_.monotonic_now());
+  };
+  account_.trust();
+  const std::uint64_t threads = count_threads();
+  detail::for_each_held_batch(begin_thread, this);
+  if (!detail::attach_batch_tap(&ring_, threads == 1)) return "another Writer is open in this process";
+  account_.attached(clocks_.monotonic_now(), threads > 0 ? threads - 1 : 0);
+  flushed_ns_ = ledger_ns_ = fetched_ns_ = clocks_.monotonic_now();
+  if (target_.is_open()) begin_recording();
+  const BlockedSignals blocked;
+  try {
+    thread_ = std::thread([self] { self->run(); });
+  } catch (const std::system_error& error) {
+    detail::detach_batch_tap(kLeaveTap);
+    return std::string("no thread for the recording: ") + error.what();
+  }
+  return "";
+}
+
+void Session::run() {
+  try {
+    work();
+    end();
+  } catch (const std::bad_alloc&) {  // the recording ends here; its reader sees that it has no end
+    detail::detach_batch_tap(kLeaveTap);
+    target_.close();
+  }
+  sem_post(&done_);
+}
+
+void Session::work() {
+  while (!is_ending_) {
+    ring_.wait(kTickEvery);
+    clocks_.sample();
+    receive();
+    tick();
+  }
+}
+
+void Session::tick() {
+  const std::uint64_t now = clocks_.monotonic_now();
+  if (now - fetched_ns_ >= kFetchEvery) {
+    account_.close_ended(round_ + 1);
+    fetch();
+  }
+  if (!target_.is_open()) connect();
+  const bool writes_ledger = now - ledger_ns_ >= kLedgerEvery;
+  if (writes_ledger || now - flushed_ns_ >= kFlushEvery) flush();
+  if (writes_ledger) {
+    ledger_ns_ = now;
+    if (!has_begun_ && target_.is_open()) begin_recording();
+    write_ledger(counts());
+  }
+  publish_statistics();
+}
+
+// Threads may write until the gate is down. What they discard then is counted in their headers.
+void Session::end() {
+  fetch();
+  const bool is_quiet = detail::detach_batch_tap(kLeaveTap);
+  receive();
+  if (is_quiet) fetch();
+  if (!target_.is_open()) connect();
+  flush();
+  if (!has_begun_ && target_.is_open()) begin_recording();
+  const Counts all = counts();
+  // Without its ledger, the recording must not look complete.
+  const bool has_end = write_ledger(all) && write(ChunkKind::end, 0, {});
+  is_complete_ = has_end && all.lost() == 0 && is_quiet;
+  publish_statistics();
+  target_.close();
+}
+
+void Session::receive() {
+  BatchRing::Record record;
+  while (ring_.next(record, batch_)) read_batch(record, batch_);
+}
+
+// Fetches what threads hold, because a thread that does nothing does not flush.
+void Session::fetch() {
+  fetched_ns_ = clocks_.monotonic_now();
+  ++round_;
+  const auto read = [](void* to, const nopspan_thread& header, const unsigned char* bytes) {
+    const BatchRing::Record record{
+        header.sequence_id, header.first,      header.next,      header.discarded,
+        header.capacity,    header.written_ns, header.thread_id, static_cast<std::uint32_t>(header.bytes)};
+    auto& session = *static_cast<Session*>(to);
+    session.read_batch(record, {reinterpret_cast<const char*>(bytes), header.bytes});
+    session.living_.insert(header.sequence_id);
+  };
+  living_.clear();
+  detail::for_each_held_batch(read, this);
+  // What an ended thread has flushed was in the ring by then, and is read before the next round.
+  for (auto& [id, thread] : account_.threads()) thread.closing_round = living_.contains(id) ? 0 : round_;
+  account_.take_closed();
+}
+
+void Session::read_batch(const BatchRing::Record& record, std::string_view bytes) {
+  const collector::Sequences sequences{record.first, record.next};
+  collector::ProcessAccount::Thread* const thread = account_.arriving(record.sequence_id, sequences, record.time_ns);
+  if (thread == nullptr) return;
+  thread->capacity = record.capacity;
+  thread->note_discarded(record.first, record.discarded);
+  if (bytes.empty()) {
+    thread->ledger.emitted_until(record.next);
+    return;
+  }
+  const std::vector<collector::Sequences>& fresh = thread->ledger.arrive(sequences);
+  if (fresh.empty()) return;
+  collector::BatchReader reader(bytes, sequences.count(), clocks_);
+  Entry entry;
+  entry.thread_id = record.thread_id;
+  entry.sequence_id = record.sequence_id;
+  entry.process = &thread->process;
+  const std::uint64_t malformed = collector::read_fresh(reader, sequences, fresh, entry, [&] {
+    entry.before_attach = account_.began_before_attach(reader.start_ns());
+    account_.delivered(1);
+    add(entry);
+  });
+  account_.malformed(malformed);
+}
+
+void Session::add(const Entry& entry) {
+  if (!target_.is_open()) {
+    ++unwritten_;
+    return;
+  }
+  if (collector::is_recorded_step(entry)) {
+    steps_.add(entry);
+    if (steps_.bytes() >= kChunkBytes) flush();
+    return;
+  }
+  const collector::Signal signal = collector::signal_of(entry.kind);
+  collector::OtlpEncoder& encoder = signal == collector::Signal::traces ? traces_
+                                    : signal == collector::Signal::logs ? logs_
+                                                                        : metrics_;
+  encoder.add(entry);
+  if (encoder.bytes() >= kChunkBytes) flush();
+}
+
+// The pause grows, and differs between processes, because many may wait for one reader.
+void Session::connect() {
+  if (!target_.reconnects()) return;
+  const std::uint64_t now = clocks_.monotonic_now();
+  if (now < connect_ns_ && !is_ending_) return;
+  has_begun_ = false;
+  if (target_.connect()) {
+    connect_pause_ns_ = 0;
+    begin_recording();
+    return;
+  }
+  connect_pause_ns_ = std::clamp(connect_pause_ns_ * 2, kFirstPause, kLongestPause);
+  connect_ns_ = now + connect_pause_ns_ / 2 + random_number() % (connect_pause_ns_ / 2);
+}
+
+bool Session::begin_recording() {
+  ++connections_;
+  before_ = reported_;
+  std::array<char, 17> id{};
+  std::snprintf(id.data(), id.size(), "%016llx", static_cast<unsigned long long>(random_number()));
+  collector::JsonWriter about;
+  about.begin_object();
+  about.text("recording", id.data());
+  about.number("part", std::uint64_t{1});
+  about.text("host", process_->host);
+  about.end_object();
+  has_begun_ = true;
+  // The empty ledger records the start time.
+  has_begun_ = write(ChunkKind::about, 0, about.text()) && write(ChunkKind::ledger, 0, collector::json_text({}));
+  return has_begun_;
+}
+
+// In this order, because a reader that assembles traces should already have a span's events and steps when the span
+// arrives.
+void Session::flush() {
+  flushed_ns_ = clocks_.monotonic_now();
+  if (!has_begun_ && target_.is_open()) begin_recording();
+  flush_chunk(ChunkKind::logs, logs_);
+  flush_chunk(ChunkKind::steps, steps_);
+  flush_chunk(ChunkKind::traces, traces_);
+  flush_chunk(ChunkKind::metrics, metrics_);
+}
+
+template <class Encoder>
+void Session::flush_chunk(ChunkKind kind, Encoder& encoder) {
+  const std::uint64_t entries = encoder.entries();
+  if (entries == 0) return;
+  encoder.finish(message_);
+  if (!write(kind, entries, message_)) {
+    unwritten_ += entries;
+    return;
+  }
+  reported_.emitted += entries;
+  reported_.delivered += entries;
+}
+
+bool Session::write_ledger(const Counts& counts) {
+  collector::Ledger ledger;
+  ledger.total = counts;
+  ledger.total -= before_;
+  ledger.processes.push_back({process_, ledger.total});
+  if (!write(ChunkKind::ledger, 0, collector::json_text(ledger))) return false;
+  reported_ = counts;
+  return true;
+}
+
+bool Session::write(ChunkKind kind, std::uint64_t entries, std::string_view payload) {
+  return has_begun_ && target_.write({kind, static_cast<std::uint32_t>(entries), now_unix(), payload}, deadline_ns_);
+}
+
+// Entries are missing in the sequences only because the ring refused them.
+Counts Session::counts() const {
+  Counts counts = account_.counts();
+  const std::uint64_t at_ends = ring_.refused_at_ends();
+  counts.emitted += at_ends;
+  counts.export_dropped += std::exchange(counts.missed, 0) + at_ends + unwritten_;
+  counts.delivered -= unwritten_;
+  return counts;
+}
+
+void Session::publish_statistics() {
+  const Counts all = counts();
+  const std::lock_guard lock(mutex_);
+  statistics_ = {all.emitted, all.delivered, all.lost() - all.discarded, all.discarded, connections_, target_.bytes()};
+}
+
+Statistics Session::statistics() const {
+  const std::lock_guard lock(mutex_);
+  return statistics_;
+}
+
+bool Session::finish() noexcept {
+  constexpr std::uint64_t kMillisecond = 1'000'000;
+  const std::uint64_t now = collector::monotonic_now();
+  const std::uint64_t deadline = now + options_.close_timeout_ms * kMillisecond;
+  deadline_ns_ = std::max<std::uint64_t>(deadline, 1);
+  is_ending_ = true;
+  ring_.wake();
+  // A thread that waits for a reader looks at the deadline every 50 ms. One that waits for a disk does not.
+  timespec until{};
+  const std::uint64_t latest = deadline + kLeaveTap + kSecond / 5;
+  until.tv_sec = static_cast<time_t>(latest / kSecond);
+  until.tv_nsec = static_cast<long>(latest % kSecond);
+  int waited = 0;
+  do {
+    waited = sem_clockwait(&done_, CLOCK_MONOTONIC, &until);
+  } while (waited != 0 && errno == EINTR);
+  if (waited == 0) {
+    thread_.join();
+    return is_complete_;
+  }
+  detail::detach_batch_tap(kLeaveTap);
+  thread_.detach();  // it owns this object too
+  return false;
+}
+
+}  // namespace nopspan::recording

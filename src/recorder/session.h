@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// A Writer that is open: its thread receives batches, encodes their entries and writes chunks. It is built from the
+// collector's own source, so that a recording of `nopspan record` has the same bytes.
+//
+// The ledger: `delivered` are the entries in chunks that were written. Entries that were refused by the ring, or that
+// could not be written, are `export_dropped`. The ledger of a connection begins with what earlier connections did not
+// report, so that the ledgers of all connections add up.
+#pragma once
+
+#include "live/clock_map.h"
+#include "live/process_account.h"
+#include "model/ledger_counts.h"
+#include "recorder/batch_ring.h"
+#include "recorder/target.h"
+#include "recording/otlp_spans.h"
+#include "recording/step_encoder.h"
+
+#include <nopspan/recording.h>
+
+#include <semaphore.h>
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <unordered_set>
+#include <vector>
+
+namespace nopspan::recording {
+
+class Session {
+ public:
+  Session(Target target, const Options& options);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // Raises the gate and starts the thread. Returns "" or why not.
+  std::string start(const std::shared_ptr<Session>& self);
+  // Returns whether the recording is complete.
+  bool finish() noexcept;
+  [[nodiscard]] Statistics statistics() const;
+  // Whether this is a child of the process that started it.
+  [[nodiscard]] bool is_in_child() const noexcept;
+  void forget_in_child() noexcept { target_.forget_in_child(); }
+
+ private:
+  void run();
+  void work();
+  void end();
+  void receive();
+  void fetch();
+  void read_batch(const BatchRing::Record& record, std::string_view bytes);
+  void add(const collector::Entry& entry);
+  void tick();
+  void connect();
+  bool begin_recording();
+  void flush();
+  template <class Encoder>
+  void flush_chunk(collector::ChunkKind kind, Encoder& encoder);
+  bool write_ledger(const collector::Counts& counts);
+  bool write(collector::ChunkKind kind, std::uint64_t entries, std::string_view payload);
+  [[nodiscard]] collector::Counts counts() const;
+  void publish_statistics();
+  [[nodiscard]] std::uint64_t now_unix() const { return clocks_.to_unix(clocks_.monotonic_now()); }
+
+  const Options options_;
+  const pid_t pid_;
+  BatchRing ring_;
+  Target target_;
+  std::thread thread_;
+  sem_t done_;
+  std::atomic<bool> is_ending_{false};
+  std::atomic<std::uint64_t> deadline_ns_{0};  // of the last writes; 0: none
+  bool is_complete_ = false;                   // valid when `done_` was posted
+
+  // Used by the thread.
+  collector::ClockMap clocks_;
+  collector::ProcessPointer process_;
+  collector::ProcessAccount account_;
+  collector::OtlpEncoder traces_{collector::Signal::traces}, logs_{collector::Signal::logs},
+      metrics_{collector::Signal::metrics};
+  collector::StepEncoder steps_;
+  std::string batch_, message_;
+  std::uint64_t round_ = 0;                   // of fetches
+  std::unordered_set<std::uint64_t> living_;  // threads that the last one found
+  std::uint64_t flushed_ns_ = 0, ledger_ns_ = 0, fetched_ns_ = 0, connect_ns_ = 0;
+  std::uint64_t connect_pause_ns_ = 0;
+  bool has_begun_ = false;       // the recording of this connection has its first chunks
+  std::uint64_t unwritten_ = 0;  // entries that were received and could not be written
+  collector::Counts reported_;   // in all connections: by their last ledgers, and in chunks after these
+  collector::Counts before_;     // `reported_` when this connection began
+  std::uint64_t connections_ = 0;
+
+  mutable std::mutex mutex_;
+  Statistics statistics_;  // with mutex_
+};
+
+}  // namespace nopspan::recording

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a recording is written: a file, a pipe or a socket. Only the Writer's thread uses it after open().
+#pragma once
+
+#include "base/open_file.h"
+#include "recording/chunk_format.h"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace nopspan::recording {
+
+class Target {
+ public:
+  // Parses what Writer::open() receives, and opens a file or a descriptor. Returns "" or why it cannot.
+  std::string open(std::string_view target, bool replace);
+
+  // Whether there is a file or a reader.
+  [[nodiscard]] bool is_open() const { return file_.get() >= 0; }
+  // Whether connect() may find a reader later.
+  [[nodiscard]] bool reconnects() const { return way_ == Way::socket || way_ == Way::fifo; }
+  // Looks for a reader. Returns whether there is one.
+  bool connect();
+
+  // Writes a chunk, before it the file's header if it is the first one. Waits for a slow reader until `deadline_ns`
+  // (CLOCK_MONOTONIC; 0: none), which another thread may set. If it returns false, nothing of the chunk is in a file.
+  // If the reader is gone or has only a part of the chunk, the target is closed.
+  bool write(const collector::Chunk& chunk, const std::atomic<std::uint64_t>& deadline_ns);
+  void close() { file_.reset(); }
+  [[nodiscard]] std::uint64_t bytes() const { return bytes_; }  // in all connections
+
+  // In a child process after fork(): closes its copy of the descriptor, so that the reader sees the end of the parent.
+  void forget_in_child() noexcept { file_.reset(); }
+
+ private:
+  enum class Way : std::uint8_t { file, fifo, pipe, socket, given_socket };
+
+  std::string create(bool replace);
+  std::string take_descriptor(std::string_view number);
+  std::size_t write_some(std::string_view bytes, const std::atomic<std::uint64_t>& deadline_ns, int& error);
+  [[nodiscard]] bool wait_until_writable(const std::atomic<std::uint64_t>& deadline_ns) const;
+
+  Way way_ = Way::file;
+  std::string path_;
+  collector::OpenFile file_;
+  std::uint64_t base_ = 0;       // of a file: the offset of its header
+  std::uint64_t connected_ = 0;  // bytes of whole chunks in this connection
+  std::uint64_t bytes_ = 0;
+};
+
+}  // namespace nopspan::recording
