@@ -6,10 +6,10 @@ set -euo pipefail
 
 demo=(cmake ninja-build g++ pkg-config binutils systemtap-sdt-dev bpftrace procps
       libcli11-dev libcpp-httplib-dev nlohmann-json3-dev
-      libbpf-dev libelf-dev libdeflate-dev libprotozero-dev libncurses-dev prometheus-cpp-dev libcap-ng-dev libseccomp-dev bpftool clang llvm)
+      libbpf-dev libelf-dev libdeflate-dev libcurl4-openssl-dev libprotozero-dev libncurses-dev libcap-ng-dev libseccomp-dev bpftool clang llvm python3)
 test=("${demo[@]}" lld tmux libclang-rt-14-dev clang-format clang-tidy g++-aarch64-linux-gnu libc6-dev-arm64-cross
-      libgtest-dev libgmock-dev libbenchmark-dev linux-perf python3 shellcheck file util-linux iproute2 gdb
-      protobuf-compiler python3-prometheus-client systemtap help2man groff-base zsh fish doxygen zstd curl)
+      libgtest-dev libgmock-dev libbenchmark-dev linux-perf shellcheck file util-linux iproute2 gdb
+      protobuf-compiler prometheus python3-prometheus-client python3-grpcio openssl systemtap help2man groff-base zsh fish doxygen zstd curl)
 long=("${test[@]}" qemu-system-x86 debootstrap e2fsprogs systemd-container lintian)
 
 case "${1:-}" in

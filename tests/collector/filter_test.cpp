@@ -19,7 +19,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <memory>
 #include <string>
@@ -156,17 +155,6 @@ TEST(SelectedEntries, SatisfyEachConditionThemselves) {
   EXPECT_EQ(selected_by({.errors = true}), Names{"llm.chat"});
   EXPECT_EQ(selected_by({.error_type = "timeout"}), Names{"llm.chat"});
   EXPECT_EQ(selected_by({.error_type = "rate_limit"}), Names{});
-}
-
-std::string real_attribute(std::string_view key, double value) {
-  std::uint64_t bits = 0;
-  std::memcpy(&bits, &value, sizeof(bits));
-  std::string any_value, key_value, attribute;
-  append_fixed64(any_value, 4, bits);
-  append_text(key_value, 1, key);
-  append_bytes(key_value, 2, any_value);
-  append_bytes(attribute, kSpanAttributes, key_value);
-  return attribute;
 }
 
 TEST(LabelsAndAttributes, AreWrittenAsTheOtherCommandsPrintThem) {

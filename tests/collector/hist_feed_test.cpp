@@ -255,18 +255,6 @@ TEST_F(HistFeedTest, CountsTokensAndRequestsOfSteps) {
   EXPECT_EQ(feed.table().rows.begin()->second.times.maximum(), UINT64_MAX) << "a sum that overflows is the largest one";
 }
 
-// An attribute that is a list of integers.
-std::string list_attribute(std::string_view key, const std::vector<std::int64_t>& numbers) {
-  std::string items, run;
-  for (const std::int64_t number : numbers) {
-    std::string value;
-    append_varint(value, 3, static_cast<std::uint64_t>(number));
-    append_bytes(items, 1, value);
-  }
-  append_delimited_value(run, kSpanAttributes, key, 5, items);
-  return run;
-}
-
 TEST_F(HistFeedTest, CountsTheGapsOfSpans) {
   const std::string one = list_attribute("nopspan.gaps_ns", {50, 2, 1000, 1});
   const std::string two = list_attribute("gaps_ns", {50, 3}) + list_attribute("token_gaps_ns", {7, 4, 50, 2});

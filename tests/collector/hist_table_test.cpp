@@ -143,7 +143,9 @@ TEST(HistTable, RefusesJsonThatItDidNotWrite) {
   for (const auto& [key, value] : good.items()) {
     Json bad = good;
     bad.erase(key);
-    if (key != "malformed") {  // older files lack it
+    if (key == "malformed") {
+      EXPECT_NO_THROW(hist_table_from_json(bad));  // older files lack it
+    } else {
       EXPECT_THROW(hist_table_from_json(bad), Failure) << "without " << key;
     }
     for (const Json& wrong : {Json(nullptr), Json(-1), Json("x"), Json::array({1}), Json::object()}) {

@@ -4,8 +4,10 @@
 
 #include "base/failure.h"
 #include "host/cgroup.h"
+#include "host/environment.h"
 #include "host/known_files.h"
 #include "host/maps.h"
+#include "host/process_facts.h"
 #include "host/process_reader.h"
 #include "temporary_folder.h"
 
@@ -25,6 +27,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <functional>
 #include <set>
@@ -220,6 +223,31 @@ TEST(Host, FindsAFileThatWasDeleted) {
   EXPECT_TRUE(copy->is_deleted);
   EXPECT_TRUE(is_in(changes.appeared, path));
   EXPECT_EQ(contents_of(copy->file->attach_path()), contents_of(kLibrary));
+}
+
+TEST(Environment, GivesTheValuesOfTheNamesAlone) {
+  // /proc/PID/environ shows the environment with which a program was started.
+  const pid_t pid = fork();
+  if (pid == 0) {
+    const std::string large = "OTEL_RESOURCE_ATTRIBUTES=" + std::string(5000, 'a');
+    const char* const arguments[] = {"sleep", "100", nullptr};
+    const char* const environment[] = {"XOTEL_SERVICE_NAME=wrong",
+                                       "OTEL_SERVICE_NAME=check=out",
+                                       large.c_str(),
+                                       "OTEL_SERVICE_NAME=second",
+                                       "SECRET=1",
+                                       nullptr};
+    execve("/bin/sleep", const_cast<char* const*>(arguments), const_cast<char* const*>(environment));
+    _exit(1);
+  }
+  const auto read = [&] {
+    return environment_of(static_cast<std::uint32_t>(pid), {"OTEL_SERVICE_NAME", "NONE", "OTEL_RESOURCE_ATTRIBUTES"});
+  };
+  while (read()[0].empty() || process_facts(static_cast<std::uint32_t>(pid)).comm != "sleep") usleep(1000);
+  EXPECT_THAT(read(), testing::ElementsAre("check=out", "", std::string(4096, 'a')));
+  kill(pid, SIGKILL);
+  waitpid(pid, nullptr, 0);
+  EXPECT_THAT(read(), testing::ElementsAre("", "", ""));
 }
 
 TEST(Host, FindsTheSameThroughTheChildThatReads) {

@@ -24,6 +24,7 @@ COMPLETION = {"bash": "share/bash-completion/completions/nopspan", "zsh": "share
               "fish": "share/fish/vendor_completions.d/nopspan.fish"}
 PAGES = STAGE / "share/man/man1"
 UNIT = STAGE / "lib/systemd/system/nopspan.service"
+EXPORT_UNIT, STREAM_UNIT = (UNIT.with_name(f"nopspan-{name}.service") for name in ("export", "stream"))
 GENERATOR = STAGE / "lib/systemd/system-generators/nopspan-generator"
 
 
@@ -38,6 +39,14 @@ class Installed(unittest.TestCase):
     def test_completion_is_where_the_shells_look(self):
         for shell, path in COMPLETION.items():
             self.assertEqual((STAGE / path).read_bytes(), (SOURCE / "packaging" / f"completion.{shell}").read_bytes())
+
+    def test_the_dashboard_and_the_rules_have_two_forms(self):
+        for path in ("grafana/nopspan.json", "prometheus/nopspan-rules.yml"):
+            installed = [STAGE / "share/nopspan" / path.replace(".", form) for form in (".", "-native.")]
+            classic, native = (each.read_text(encoding="utf-8") for each in installed)
+            self.assertEqual(classic, (SOURCE / "packaging" / path).read_text(encoding="utf-8"))
+            self.assertEqual(len(native.splitlines()), len(classic.splitlines()))
+            self.assertNotRegex(native, r"_bucket|, le\)")
 
     def test_each_command_has_a_man_page_with_its_options(self):
         listed = re.search(r"\nCommands:\n((?:  .*\n)+)", help_of())[1]
@@ -83,20 +92,35 @@ class Installed(unittest.TestCase):
             done = subprocess.run(["groff", "-man", "-Kutf8", "-Tutf8", "-ww", "-z", path], stderr=subprocess.PIPE, text=True, check=True)
             self.assertEqual(done.stderr, "", path)
 
-    def test_systemd_understands_the_unit(self):
+    def test_systemd_understands_the_units(self):
         if shutil.which("systemd-analyze") is None:
             self.skipTest("systemd-analyze is not installed")
+        for installed in (UNIT, EXPORT_UNIT, STREAM_UNIT):
+            with self.subTest(unit=installed.name):
+                self.check_unit(installed)
+
+    def check_unit(self, installed):
         with tempfile.TemporaryDirectory() as folder:
-            unit = Path(folder, UNIT.name)
+            unit = Path(folder, installed.name)
             # Without this line systemd-analyze would look for the manual on this machine, where it is not installed.
-            unit.write_text(re.sub("(?m)^Documentation=.*\n", "", UNIT.read_text(encoding="utf-8")), encoding="utf-8")
+            unit.write_text(re.sub("(?m)^Documentation=.*\n", "", installed.read_text(encoding="utf-8")), encoding="utf-8")
             done = subprocess.run(["systemd-analyze", "verify", unit], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                   check=False, env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"})
             # systemd-analyze also complains about other units of this machine.
             self.assertEqual([line for line in done.stdout.splitlines() if "nopspan" in line], [])
             rated = subprocess.run(["systemd-analyze", "security", "--offline=yes", unit], stdout=subprocess.PIPE, text=True,
                                    check=True).stdout
-        self.assertLess(float(re.search(r"exposure level for nopspan.service: ([\d.]+)", rated)[1]), 2.5)
+        self.assertLess(float(re.search(r"exposure level for \S+: ([\d.]+)", rated)[1]), 2.5)
+
+    def test_the_exporter_has_no_capability_and_the_reader_no_network(self):
+        self.assertIn("\nCapabilityBoundingSet=\n", EXPORT_UNIT.read_text(encoding="utf-8"))
+        self.assertNotIn("AmbientCapabilities", EXPORT_UNIT.read_text(encoding="utf-8"))
+        text = STREAM_UNIT.read_text(encoding="utf-8")
+        for line in ("PrivateNetwork=yes", "IPAddressDeny=any", "RestrictAddressFamilies=AF_UNIX"):
+            self.assertIn(f"\n{line}\n", text)
+        # It has what nopspan.service has, from the capabilities on.
+        self.assertEqual(text[text.index("\nCapabilityBoundingSet="):].replace("writes to the socket", "writes its recordings"),
+                         (whole := UNIT.read_text(encoding="utf-8"))[whole.index("\nCapabilityBoundingSet="):])
 
     def test_the_unit_says_why_of_each_capability(self):
         text = UNIT.read_text(encoding="utf-8")
@@ -117,17 +141,19 @@ class Installed(unittest.TestCase):
             with tempfile.TemporaryDirectory() as folder, self.subTest(release=release):
                 subprocess.run([GENERATOR, folder, folder, folder], check=True,
                                env={**os.environ, "NOPSPAN_KERNEL_RELEASE": release})
-                path = Path(folder, "nopspan.service.d", "perf-events.conf")
-                self.assertEqual(path.exists(), gets)
-                if gets:
-                    self.assertEqual(path.read_text(encoding="utf-8").count("=CAP_SYS_ADMIN\n"), 2)
+                for unit in (UNIT, STREAM_UNIT):
+                    path = Path(folder, f"{unit.name}.d", "perf-events.conf")
+                    self.assertEqual(path.exists(), gets)
+                    if gets:
+                        self.assertEqual(path.read_text(encoding="utf-8").count("=CAP_SYS_ADMIN\n"), 2)
 
-    def test_the_unit_records_with_options_that_record_has(self):
-        command = re.search(r"(?m)^ExecStart=.*nopspan (\w+) (.*)$", UNIT.read_text(encoding="utf-8"))
-        text = subprocess.run([PROGRAM, command[1], "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
-        self.assertRegex(text, "(?m)^Usage: nopspan record ")
-        for option in re.findall(r"--[a-z-]+", command[2]):
-            self.assertRegex(text, rf"(?m)^ +(-\w, )?{option}\b")
+    def test_the_units_use_options_that_their_commands_have(self):
+        for unit, name in ((UNIT, "record"), (STREAM_UNIT, "record"), (EXPORT_UNIT, "export")):
+            command = re.search(r"(?m)^ExecStart=.*nopspan (\w+) (.*)$", unit.read_text(encoding="utf-8"))
+            text = subprocess.run([PROGRAM, command[1], "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+            self.assertRegex(text, f"(?m)^Usage: nopspan {name} ")
+            for option in re.findall(r"--[a-z-]+", command[2]):
+                self.assertRegex(text, rf"(?m)^ +(-\w, )?{option}\b")
 
 
 if __name__ == "__main__":

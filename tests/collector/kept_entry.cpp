@@ -124,6 +124,8 @@ std::string KeptEntry::difference(const Entry& other) const {
   compare("library", mine.library, theirs.library);
   compare("library_version", mine.library_version, theirs.library_version);
   compare("host", mine.host, theirs.host);
+  compare("service_name", mine.service_name, theirs.service_name);
+  compare("resource_attributes", mine.resource_attributes, theirs.resource_attributes);
   return out.str();
 }
 
@@ -139,6 +141,8 @@ ProcessPointer make_process(std::uint32_t pid, const std::string& comm) {
   process.library = "/usr/lib/libnopspan.so.0.2";
   process.library_version = pid % 5 == 0 ? "" : "1.2.3";
   process.host = "host-1";
+  process.service_name = pid % 4 == 0 ? "checkout" : "";
+  process.resource_attributes = pid % 4 == 0 ? "deployment.environment.name=test,team=a%2Cb" : "";
   return std::make_shared<const Process>(process);
 }
 
@@ -151,6 +155,28 @@ std::string text_attribute(std::string_view key, std::string_view value, bool of
 std::string integer_attribute(std::string_view key, std::int64_t value, bool of_event) {
   std::string run;
   append_integer_attribute(run, of_event ? kEventAttributes : kSpanAttributes, key, value);
+  return run;
+}
+
+std::string real_attribute(std::string_view key, double value) {
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof(bits));
+  std::string any_value, key_value, run;
+  append_fixed64(any_value, 4, bits);
+  append_text(key_value, 1, key);
+  append_bytes(key_value, 2, any_value);
+  append_bytes(run, kSpanAttributes, key_value);
+  return run;
+}
+
+std::string list_attribute(std::string_view key, const std::vector<std::int64_t>& numbers) {
+  std::string items, run;
+  for (const std::int64_t number : numbers) {
+    std::string value;
+    append_varint(value, 3, static_cast<std::uint64_t>(number));
+    append_bytes(items, 1, value);
+  }
+  append_delimited_value(run, kSpanAttributes, key, 5, items);
   return run;
 }
 

@@ -45,6 +45,9 @@ nopspan::collector::ProcessPointer make_process(std::uint32_t pid, const std::st
 // A KeyValue of OTLP: field 9 of a span, or field 3 of an event.
 std::string text_attribute(std::string_view key, std::string_view value, bool of_event = false);
 std::string integer_attribute(std::string_view key, std::int64_t value, bool of_event = false);
+// The same, of a span.
+std::string real_attribute(std::string_view key, double value);
+std::string list_attribute(std::string_view key, const std::vector<std::int64_t>& numbers);
 
 // A span with most of the fields that a GenAI span can have.
 KeptEntry chat_span(const nopspan::collector::ProcessPointer& process);

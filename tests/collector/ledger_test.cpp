@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ledger: what became of every entry, as JSON, as text, and as Prometheus metrics.
 #include "model/ledger.h"
-#include "model/ledger_metrics.h"
+
+#include "metric/ledger_metrics.h"
+#include "metric/metric_registry.h"
+#include "metric/metric_text.h"
 
 #include <nlohmann/json.hpp>
 
@@ -213,11 +216,21 @@ std::string delivered_of(const std::string& pid, const std::string& comm, std::u
          "\n";
 }
 
+struct Metered {
+  std::string text(const Ledger& ledger) {
+    metrics.write(ledger);
+    return prometheus_text(registry.snapshot());
+  }
+
+  MetricRegistry registry;
+  LedgerMetrics metrics{registry};
+};
+
 TEST(LedgerMetrics, HaveEveryCount) {
   Ledger ledger;
   ledger.processes.push_back(process_ledger(7, "server", every_count_another()));
   ledger.others_processes = 2;
-  const std::string text = LedgerMetrics(4096).text(ledger, 3);
+  const std::string text = Metered().text(ledger);
   const std::string server = R"({pid="7",comm="server"} )", lost = R"({pid="7",comm="server",reason=")";
   for (const std::string& line : std::vector<std::string>{
            "nopspan_entries_emitted_total" + server + "3070", "nopspan_entries_delivered_total" + server + "2",
@@ -228,29 +241,24 @@ TEST(LedgerMetrics, HaveEveryCount) {
            "nopspan_entries_lost_total" + lost + "missed\"} 128",
            "nopspan_entries_lost_total" + lost + "discarded\"} 256",
            "nopspan_entries_lost_total" + lost + "export_dropped\"} 512",
-           "nopspan_entries_held_by_killed_total" + server + "1024", "nopspan_processes_total 3",
-           "nopspan_metrics_failed_writes_total 3", "nopspan_buffer_bytes 4096"}) {
+           "nopspan_entries_lost_total" + lost + "not_in_file\"} 2048",
+           "nopspan_entries_held_by_killed_total" + server + "1024", "nopspan_processes_total 3"}) {
     EXPECT_THAT(text, HasSubstr("\n" + line + "\n"));
   }
   EXPECT_THAT(text, HasSubstr("# TYPE nopspan_entries_lost_total counter\n"));
-  EXPECT_THAT(text, HasSubstr("# TYPE nopspan_buffer_bytes gauge\n"));
 }
 
 TEST(LedgerMetrics, HaveWholeNumbersWhereTheyAreLarge) {
   Ledger ledger;
   ledger.others.delivered = 9'007'199'254'740'992;  // 2^53
-  EXPECT_THAT(LedgerMetrics(0).text(ledger, 0), HasSubstr(delivered_of("other", "other", 9'007'199'254'740'992)));
-}
-
-TEST(LedgerMetrics, TellNothingOfABufferWhereThereIsNone) {
-  EXPECT_THAT(LedgerMetrics(0).text({}, 0), Not(HasSubstr("nopspan_buffer_bytes")));
+  EXPECT_THAT(Metered().text(ledger), HasSubstr(delivered_of("other", "other", 9'007'199'254'740'992)));
 }
 
 // A process may have any name, but a row must stay on one line.
 TEST(LedgerMetrics, AreNotBrokenByACommandsName) {
   Ledger ledger;
   ledger.processes.push_back(process_ledger(7, "a\"b\\c\nd\xff", {.emitted = 5, .delivered = 5}, 1));
-  EXPECT_THAT(LedgerMetrics(0).text(ledger, 0), HasSubstr(delivered_of("7", R"(a\"b\\c\\x0ad\\xff)", 5)));
+  EXPECT_THAT(Metered().text(ledger), HasSubstr(delivered_of("7", R"(a\"b\\c\\x0ad\\xff)", 5)));
 }
 
 // Two rows with equal labels would make the whole file invalid.
@@ -258,7 +266,7 @@ TEST(LedgerMetrics, HaveOneRowOfTwoProcessesThatHadTheSamePid) {
   Ledger ledger;
   ledger.processes.push_back(process_ledger(7, "server", {.emitted = 5, .delivered = 5}, 1));
   ledger.processes.push_back(process_ledger(7, "server", {.emitted = 20, .delivered = 20}, 2));
-  EXPECT_THAT(LedgerMetrics(0).text(ledger, 0), HasSubstr(delivered_of("7", "server", 25)));
+  EXPECT_THAT(Metered().text(ledger), HasSubstr(delivered_of("7", "server", 25)));
 }
 
 TEST(LedgerMetrics, BoundTheirRows) {
@@ -268,7 +276,7 @@ TEST(LedgerMetrics, BoundTheirRows) {
   for (std::uint32_t pid = 1; pid <= kMost + 2; ++pid) {
     ledger.processes.push_back(process_ledger(pid, "a", {.emitted = 10, .delivered = 10}, pid));
   }
-  const std::string text = LedgerMetrics(0).text(ledger, 0);
+  const std::string text = Metered().text(ledger);
   EXPECT_THAT(text, HasSubstr(delivered_of(std::to_string(kMost), "a", 10)));
   EXPECT_THAT(text, Not(HasSubstr("pid=\"" + std::to_string(kMost + 1) + "\"")));
   EXPECT_THAT(text, HasSubstr(delivered_of("other", "other", 1020)));
@@ -276,19 +284,32 @@ TEST(LedgerMetrics, BoundTheirRows) {
 
 TEST(LedgerMetrics, LeaveAmongTheOthersWhoWasThere) {
   constexpr std::uint32_t kMost = LedgerMetrics::kMostProcesses;
-  LedgerMetrics metrics(0);
+  Metered metered;
   Ledger ledger;
   for (std::uint32_t pid = 1; pid <= kMost + 1; ++pid) {
     ledger.processes.push_back(process_ledger(pid, "a", {.emitted = 10, .delivered = 10}, pid));
   }
-  metrics.text(ledger, 0);
+  metered.text(ledger);
   // The first process's row is free now. A new process gets it, but not the process that was counted among the others.
   ledger.others.delivered = 10;
   ledger.processes.erase(ledger.processes.begin());
   ledger.processes.push_back(process_ledger(999, "next", {.emitted = 7, .delivered = 7}, 999));
-  const std::string text = metrics.text(ledger, 0);
+  const std::string text = metered.text(ledger);
   EXPECT_THAT(text, HasSubstr(delivered_of("other", "other", 20)));
   EXPECT_THAT(text, HasSubstr(delivered_of("999", "next", 7)));
+}
+
+TEST(LedgerMetrics, ForgetTheRowOfAProcessThatIsAmongTheOthers) {
+  Metered metered;
+  Ledger ledger;
+  ledger.processes.push_back(process_ledger(1, "a", {.emitted = 5, .delivered = 5}, 1));
+  ledger.processes.push_back(process_ledger(2, "b", {.emitted = 5, .delivered = 5}, 2));
+  EXPECT_THAT(metered.text(ledger), HasSubstr(delivered_of("2", "b", 5)));
+  ledger.processes.pop_back();
+  ledger.others.delivered = 5;
+  const std::string text = metered.text(ledger);
+  EXPECT_THAT(text, Not(HasSubstr("pid=\"2\"")));
+  EXPECT_THAT(text, HasSubstr(delivered_of("other", "other", 5)));
 }
 
 }  // namespace

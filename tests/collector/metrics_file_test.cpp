@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // --metrics FILE: which files are refused, and how a run continues when the file cannot be written.
-#include "model/metrics_file.h"
+#include "metric/metrics_file.h"
 
 #include "base/failure.h"
 #include "temporary_folder.h"
@@ -43,6 +43,15 @@ TEST(MetricsFile, IsThereFromTheBeginning) {
   file.write_and_wait(delivered(5));
   EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("} 5\n"));
   EXPECT_THAT(names_in(folder / ""), testing::ElementsAre("metrics.prom"));
+}
+
+TEST(MetricsFile, HasTheSizeOfTheBufferIfThereIsOne) {
+  const TemporaryFolder folder;
+  MetricsFile with(folder / "with.prom", 4096), without(folder / "without.prom", 0);
+  EXPECT_THAT(contents_of(folder / "with.prom"),
+              HasSubstr("# TYPE nopspan_buffer_bytes gauge\nnopspan_buffer_bytes 4096\n"));
+  EXPECT_THAT(contents_of(folder / "without.prom"), testing::Not(HasSubstr("nopspan_buffer_bytes")));
+  EXPECT_THAT(contents_of(folder / "without.prom"), HasSubstr("\nnopspan_metrics_failed_writes_total 0\n"));
 }
 
 TEST(MetricsFile, IsNothingWithoutAPath) {

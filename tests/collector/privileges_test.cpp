@@ -87,6 +87,23 @@ TEST(Privileges, PermitsWhatTheProgramNeeds) {
             0);
 }
 
+TEST(Privileges, PermitsTheInternetToThoseThatNeedIt) {
+  const auto error_with_network = [](int family, int type) {
+    return in_child([&] {
+      Needs needs;
+      needs.network = true;
+      confine(needs);
+      return error_of(SYS_socket, family, type, 0);
+    });
+  };
+  EXPECT_EQ(error_with_network(AF_INET, SOCK_STREAM), 0);
+  EXPECT_EQ(error_with_network(AF_INET6, SOCK_STREAM), 0);
+  EXPECT_EQ(error_with_network(AF_NETLINK, SOCK_RAW), 0);
+  EXPECT_EQ(error_with_network(AF_UNIX, SOCK_STREAM), 0);
+  EXPECT_EQ(error_with_network(AF_PACKET, SOCK_RAW), EPERM);
+  EXPECT_EQ(error_with_network(AF_VSOCK, SOCK_STREAM), EPERM);
+}
+
 TEST(Privileges, KeepsTheCapabilitiesThatAreNeeded) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root";
   EXPECT_EQ(in_child([] {

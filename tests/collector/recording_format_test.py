@@ -108,7 +108,8 @@ class Format(RecordingTest):
                 "service.name": "server", "host.name": "host-1", "process.pid": 12,
                 "process.executable.path": "/usr/bin/server", "process.linux.cgroup": "/system.slice/server.service",
                 "container.id": "4f5e6d", "nopspan.start_ticks": 1012, "nopspan.library": "/usr/lib/libnopspan.so.0.2",
-                "nopspan.library_version": "1.2.3"})
+                "nopspan.library_version": "1.2.3", "nopspan.service_name": "checkout",
+                "nopspan.resource_attributes": "deployment.environment.name=test,team=a%2Cb"})
             self.assertEqual((entry.scope.one("name"), entry.scope.one("version")), ("nopspan", "1.2.3"))
             self.assertEqual((entry.scope.attributes["thread.id"], entry.scope.attributes["nopspan.sequence_id"]), (77, -16))
 

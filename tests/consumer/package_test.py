@@ -40,7 +40,7 @@ def main():
         code, output = find_package(other)
         expect(code != 0 and "compatible with requested version" in output, f"version {other} is taken: {output}")
 
-    for package in ("nopspan", "nopspan-static"):
+    for package in ("nopspan", "nopspan-static", "nopspan-recording", "nopspan-recording-static"):
         environment = {**os.environ, "PKG_CONFIG_PATH": os.path.join(LIBDIR, "pkgconfig")}
         expect(run(["pkg-config", "--modversion", package], env=environment).strip() == dotted, f"pkg-config {package}")
         run(["pkg-config", "--validate", package], env=environment)

@@ -13,7 +13,7 @@ LIGHT = ("agent.h", "config.h", "context.h", "coroutine.h", "engine.h", "errc.h"
          "gate.h", "genai_events.h", "genai_spans.h", "llm.h", "log_level.h", "mcp.h", "name.h", "probes.h", "propagation.h", "semconv.h", "span.h",
          "step.h", "stream.h", "stream_meter.h", "text.h", "time.h")
 # The headers of libc and the C++ ABI that the library uses. It depends on nothing else.
-SYSTEM = re.compile(r"(cxxabi|dlfcn|elf|errno|fcntl|pthread|sched|signal|time|unistd|unwind|sys/\w+)\.h")
+SYSTEM = re.compile(r"(cxxabi|dirent|dlfcn|elf|errno|fcntl|poll|pthread|sched|semaphore|signal|strings|time|unistd|unwind|sys/\w+)\.h")
 # Headers of other projects that the library uses. Nothing of them is left at run time.
 BUILD_TIME = {("nlohmann/json.hpp", Path("src/genai/prices.cpp"))}
 # Folders whose files may include internal headers, and one program that is the collector's source without a command.
@@ -26,9 +26,12 @@ LIBRARY_ROOMS = {"base": "", "gate": "", "memory": "base", "thread": "base memor
                  "span": "base gate memory thread fields state genai emit handlers",
                  "catalogue": "base thread state span"}
 COLLECTOR_ROOMS = {"base": "", "model": "base", "host": "base model", "live": "base model host", "recording": "base model host",
-         "trace": "base model", "top": "base model", "hist": "base model", "open": "base model host", "doctor": "base host live",
-         "command": "base model host live recording trace top hist open doctor"}
-HANDLERS = {"registry.h", "event.h", "value.h", "log.h", "testing.h", "testing_gmock.h", "genai.h"}
+         "trace": "base model", "metric": "base model", "top": "base model metric", "hist": "base model", "open": "base model host",
+         "doctor": "base host live", "export": "base model recording trace", "serve": "base",
+         "command": "base model host live recording trace top hist open metric doctor export serve"}
+# The library nopspan::recording is built from its own room and from files of these rooms of the collector.
+RECORDER_ROOMS = {"recorder", "base", "model", "host", "live", "recording"}
+HANDLERS = {"recording.h", "registry.h", "event.h", "value.h", "log.h", "testing.h", "testing_gmock.h", "genai.h"}
 
 
 def includes(path):
@@ -88,8 +91,8 @@ class Arrows(unittest.TestCase):
         for path in self.folder("src"):
             for opening, name in includes(path):
                 if path.parts[1] == "collector":
-                    # The collector knows the library by the ABI of its probes only.
-                    self.assertFalse(name.startswith("nopspan/") and name != "nopspan/probes.h", f"{path}: {name}")
+                    # The collector knows the library by the ABI of its probes only, and the names of the conventions.
+                    self.assertFalse(name.startswith("nopspan/") and name not in ("nopspan/probes.h", "nopspan/semconv.h"), f"{path}: {name}")
                 elif opening == "<":
                     known = (name in standard or SYSTEM.fullmatch(name) or f"include/{name}" in public
                              or (name, path) in BUILD_TIME)
@@ -106,11 +109,34 @@ class Arrows(unittest.TestCase):
     def test_rooms_include_only_what_the_tables_allow(self):
         for path in self.folder("src"):
             *_, room, _ = path.parts
+            if room == "recorder":
+                allowed = RECORDER_ROOMS
+                for opening, name in includes(path):
+                    self.assertTrue(opening == "<" or name.split("/")[0] in allowed, f'{path} includes "{name}"')
+                continue
             rooms = COLLECTOR_ROOMS if path.parts[1] == "collector" else LIBRARY_ROOMS
             self.assertIn(room, rooms, f"{path}: a room that the table of rooms does not have")
             for opening, name in includes(path):
                 if opening == '"':
                     self.assertIn(name.split("/")[0], {room, *rooms[room].split()}, f'{path} includes "{name}"')
+
+    def test_nopspan_recording_needs_only_the_standard_library(self):
+        """Also what it shares with the collector, and all that this includes."""
+        listed = re.findall(r"^ +((?:base|host|live|model|recording)/\w+\.cpp)", surroundings.read(Path("src/recorder/CMakeLists.txt")), re.M)
+        self.assertGreater(len(listed), 10)
+        left = [*(Path("src/collector") / name for name in listed), *self.folder("src", "recorder")]
+        standard, seen = standard_headers(), set()
+        while left:
+            path = left.pop()
+            if path in seen:
+                continue
+            seen.add(path)
+            for opening, name in includes(path):
+                if opening == '"':
+                    left += [at for at in (Path("src") / name, Path("src/collector") / name) if (surroundings.SOURCE / at).exists()]
+                else:
+                    known = name in standard or SYSTEM.fullmatch(name) or name.startswith("nopspan/") or name == "collector_events.h"
+                    self.assertTrue(known, f"{path} includes <{name}>")
 
     def test_bpf_programs_include_nothing_of_the_collectors(self):
         """BPF programs include only the kernel's public headers, the probes' and libbpf's headers, and the headers of

@@ -43,7 +43,7 @@ class Tree(unittest.TestCase):
         self.assertEqual(without, [])
 
     def test_no_file_has_a_meaningless_name(self):
-        named = [path for path in surroundings.tree() if path.parts[:3] != surroundings.PUBLISHED]
+        named = [path for path in surroundings.tree() if path.parts[:3] not in surroundings.PUBLISHED]
         self.assertEqual([str(path) for path in named if any(map(SAYS_NOTHING.search, path.parts))], [])
 
     def test_the_tree_names_no_developers_machine(self):
@@ -77,7 +77,7 @@ class Tree(unittest.TestCase):
 
     def test_text_ends_with_a_newline_and_has_no_trailing_blanks(self):
         wrong = [str(path) for path, text in surroundings.texts() if text and path.parts[0] != "LICENSE"
-                 and path.parts[:3] != surroundings.PUBLISHED and (not text.endswith("\n") or re.search(r"[ \t]+$", text, re.M)) and path.suffix not in (".json", ".md")]
+                 and path.parts[:3] not in surroundings.PUBLISHED and (not text.endswith("\n") or re.search(r"[ \t]+$", text, re.M)) and path.suffix not in (".json", ".md")]
         self.assertEqual(wrong, [])
 
 

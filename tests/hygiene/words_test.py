@@ -42,7 +42,7 @@ class Words(unittest.TestCase):
         found = []
         for path, text in surroundings.texts():
             # Cases are data of others.
-            if path.name == "words_test.py" or path.parts[:3] in (surroundings.PUBLISHED, ("tests", "cases", "run")):
+            if path.name == "words_test.py" or path.parts[:3] in (*surroundings.PUBLISHED, ("tests", "cases", "run")):
                 continue
             for pattern, instead in REPLACED.items():
                 found += ["%s:%d: %s: write %s" % (path, text.count("\n", 0, match.start()) + 1, match[0], instead)

@@ -19,7 +19,8 @@ OPTIONS = ("--slots", str(SLOTS), "--threads", "64", "--context", "16384", "--pr
 CANCELLED = 2
 FOREVER = 7000  # tokens: far more than can be generated before a client hangs up
 MODEL = "nopspan-ngram"
-SHARED = "You are one of many clients, all of which begin with these words, so that they are read once. " * 3
+BEGINNING = "You are one of many clients, all of which begin with these words, so that they are read once. "
+SHARED = BEGINNING * 3
 # How many clients hang up, and the phase in which their requests are then.
 HANG_UP = {"decode": 7, "queue": 6, "prefill": 4}
 CLIENTS = 50
@@ -27,17 +28,21 @@ CLIENTS = 50
 # The room is enough for a few of the slots, so that requests are preempted.
 FACT_OPTIONS = ("--slots", "8", "--threads", "64", "--context", "1024", "--kv-tokens", "1024", "--prefill-tokens", "48",
                 "--draft-tokens", "4", "--token-delay-us", "300")
-FACT_PROMPT = "You are one of many clients, all of which begin with these words, so that they are read once. "
+
+
+def fact_body(number, max_tokens, **others):
+    """The body of a request. A fourth of them share all of their system prompt, and all share its beginning."""
+    return json.dumps({
+        "model": MODEL, "temperature": 0.1 * (number % 5), "seed": number, "ignore_eos": True, "max_tokens": max_tokens,
+        "messages": [{"role": "system", "content": BEGINNING * (1 + number % 4)},
+                     {"role": "user", "content": "Explain step %d." % number}], **others})
 
 
 def ask_for_facts(server, count):
     """Sends that many requests to a server with FACT_OPTIONS, and waits for the answers. Most are sent at the same time, so
     that some are preempted. The last ten follow one by one, because sequences are evicted only from free slots."""
     def ask(number):
-        body = {"model": MODEL, "temperature": 0.1 * (number % 5), "seed": number, "ignore_eos": True, "max_tokens": 160,
-                "messages": [{"role": "system", "content": FACT_PROMPT * (1 + number % 4)},
-                             {"role": "user", "content": "Explain step %d." % number}]}
-        request = urllib.request.Request(server.url + "/v1/chat/completions", json.dumps(body).encode(),
+        request = urllib.request.Request(server.url + "/v1/chat/completions", fact_body(number, 160).encode(),
                                          {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
             json.load(response)

@@ -184,7 +184,7 @@ MUTANTS = [
     Mutant("a dropped member is not counted", "state/step_data.cpp",
            "count(counters.members_dropped, number - added);", "", "internals:Step*.*"),
     Mutant("the sums of members replace the counts that are given", "state/step_data.cpp",
-           "is_given(given.decode_tokens) ? given.decode_tokens : decode", "decode", "internals:StepInABatch.*"),
+           "is_known(given, given.decode_tokens) ? given.decode_tokens : decode", "decode", "internals:StepInABatch.*"),
     Mutant("a part of the members has no place", "emit/batch.cpp", "std::uint64_t{0}, std::uint64_t{before}",
            "std::uint64_t{0}, std::uint64_t{0}", "internals:StepInABatch.*"),
     Mutant("a batch with members closes its requests", "emit/batch.cpp",

@@ -86,17 +86,50 @@ def key_values(messages):
     return attributes
 
 
+def _protoc(option, message, data):
+    *package, part, version, _ = message.split(".")
+    file = "_".join([part] + (["service"] if "collector" in package else [])) + ".proto"
+    done = subprocess.run(["protoc", f"--{option}={message}", "-I", DEFINITIONS, os.path.join(*package, part, version, file)],
+                          input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        raise ValueError(f"protoc does not {option} it: {done.stderr.decode()}")
+    return done.stdout
+
+
+def decode_message(message, payload):
+    """The fields of a message, as parse_text() returns them. `message` is its full name."""
+    return parse_text(_protoc("decode", message, payload).decode())
+
+
+def encode_message(message, text):
+    """The bytes of a message in protobuf's text format."""
+    return _protoc("encode", message, text.encode())
+
+
+class Message(dict):
+    """The fields of a message: {name: list of values}. `attributes` is {key: value}."""
+
+    def __init__(self, fields):
+        """`fields` are those of parse_text()."""
+        super().__init__()
+        for name, value in fields:
+            if name != "attributes":
+                self.setdefault(name, []).append(Message(value) if isinstance(value, list) else value)
+        self.attributes = key_values([value for name, value in fields if name == "attributes"])
+
+    def one(self, name, default=None):
+        values = self.get(name, [])
+        if len(values) > 1:
+            raise ValueError("%s %d times" % (name, len(values)))
+        return values[0] if values else default
+
+
 def decode(fragments, of_events=False):
     """[{key: value}]: the attributes of each fragment. A fragment is a part of an OTLP Span (or of its Event)."""
     wrapped = [_delimited(11, fragment) if of_events else fragment for fragment in fragments]
     scope_spans = b"".join(_delimited(2, fragment) for fragment in wrapped)
-    done = subprocess.run(
-        ["protoc", "--decode=opentelemetry.proto.trace.v1.ScopeSpans", "-I", DEFINITIONS,
-         "opentelemetry/proto/trace/v1/trace.proto"],
-        input=scope_spans, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-    if done.returncode != 0:
-        raise ValueError("protoc does not decode them: " + done.stderr.decode())
-    spans = [message for name, message in parse_text(done.stdout.decode()) if name == "spans"]
+    fields = decode_message("opentelemetry.proto.trace.v1.ScopeSpans", scope_spans)
+    spans = [message for name, message in fields if name == "spans"]
     if len(spans) != len(fragments):
         raise ValueError("%d fragments, %d spans" % (len(fragments), len(spans)))
     found = []

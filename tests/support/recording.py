@@ -4,24 +4,19 @@ protobuf's own compiler decodes the messages."""
 
 import collections
 import json
-import os
 import struct
-import subprocess
 import zlib
 
 import otlp_attributes
 import recorded_steps
+from otlp_attributes import Message
 
 FILE_HEADER = struct.Struct("<8sII")
 FRAME_HEADER = struct.Struct("<4sIIIQII")
 MOST_PAYLOAD = 16 << 20
 KINDS = {1: "about", 2: "traces", 3: "logs", 4: "metrics", 5: "ledger", 6: "end", 7: "steps"}
-MESSAGES = {
-    "steps": ("opentelemetry.proto.trace.v1.TracesData", "opentelemetry/proto/trace/v1/trace.proto"),
-    "traces": ("opentelemetry.proto.trace.v1.TracesData", "opentelemetry/proto/trace/v1/trace.proto"),
-    "logs": ("nopspan.otlp.LogsData", "otlp_logs_metrics.proto"),
-    "metrics": ("nopspan.otlp.MetricsData", "otlp_logs_metrics.proto"),
-}
+MESSAGES = {"steps": "opentelemetry.proto.trace.v1.TracesData", "traces": "opentelemetry.proto.trace.v1.TracesData",
+            "logs": "opentelemetry.proto.logs.v1.LogsData", "metrics": "opentelemetry.proto.metrics.v1.MetricsData"}
 
 Chunk = collections.namedtuple("Chunk", "kind entries time_unix_ns payload")
 
@@ -63,40 +58,6 @@ def whole_chunks(path):
     return found, bool(found) and found[-1].kind == "end"
 
 
-def _decode(kind, payload):
-    message, file = MESSAGES[kind]
-    here = os.path.dirname(os.path.abspath(__file__))
-    done = subprocess.run(["protoc", "--decode=" + message, "-I", otlp_attributes.DEFINITIONS, "-I", here, file],
-                          input=payload, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-    if done.returncode != 0:
-        raise ValueError("protoc does not decode it: " + done.stderr.decode())
-    return otlp_attributes.parse_text(done.stdout.decode())
-
-
-class Message(dict):
-    """The fields of a message: {name: list of values}. `attributes` is {key: value}."""
-
-    def one(self, name, default=None):
-        values = self.get(name, [])
-        if len(values) > 1:
-            raise ValueError("%s %d times" % (name, len(values)))
-        return values[0] if values else default
-
-
-def _message(fields):
-    message = Message()
-    attributes = []
-    for name, value in fields:
-        if name == "attributes":
-            attributes.append(value)
-        elif isinstance(value, list):
-            message.setdefault(name, []).append(_message(value))
-        else:
-            message.setdefault(name, []).append(value)
-    message.attributes = otlp_attributes.key_values(attributes)
-    return message
-
-
 Entry = collections.namedtuple("Entry", "kind resource scope message")
 
 
@@ -107,10 +68,10 @@ def entries(chunk):
     if chunk.kind == "steps":
         payload, parts = recorded_steps.as_traces(chunk.payload)
         spans = entries(Chunk("traces", chunk.entries - parts, chunk.time_unix_ns, payload))
-        return spans + [Entry("parts", spans[0].resource, None, Message())] * parts if spans else []
+        return spans + [Entry("parts", spans[0].resource, None, Message([]))] * parts if spans else []
     inner = {"traces": ("resource_spans", "scope_spans", "spans"), "logs": ("resource_logs", "scope_logs", "log_records"),
              "metrics": ("resource_metrics", "scope_metrics", "metrics")}[chunk.kind]
-    data = _message(_decode(chunk.kind, chunk.payload))
+    data = Message(otlp_attributes.decode_message(MESSAGES[chunk.kind], chunk.payload))
     for resource in data.get(inner[0], []):
         for scope in resource.get(inner[1], []):
             for message in scope.get(inner[2], []):

@@ -22,6 +22,7 @@ import example_service
 import installed
 from example_service import SERVER, Agent, Server
 from harness import BUILD, SOURCE, Bpftrace, Test, wait_until
+from otlp_receiver import HttpReceiver, Received
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "probes/README.md", "scripts/README.md", "examples/*/README.md")
 
@@ -29,7 +30,9 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "probes/README.md", "s
 INLINE = re.compile(r"(\S.* \| )?(sudo )?((nopspan|cmake|ctest|bpftrace|pkg-config|perf|stap|systemctl|xargs|scripts/\S+) [^=]|\./)")
 
 # Inline code that names a command without the arguments that it needs.
-NAMES = {"nopspan record", "nopspan replay", "nopspan hist --of", "nopspan hist --of X", "cmake --install", "stap -s MB"}
+NAMES = {"nopspan export", "nopspan export --otlp URL", "nopspan export --spool", "nopspan export --from unix:PATH",
+         "nopspan record unix:PATH", "nopspan record", "nopspan replay", "nopspan hist --of", "nopspan hist --of X",
+         "cmake --install", "stap -s MB"}
 
 # Commands that another test runs too.
 ELSEWHERE = {
@@ -69,6 +72,8 @@ PRINTS = (
     (r"^cmake --install", r"-- Installing: .*/bin/nopspan\n"),
     (r"^(cmake --preset|ldconfig|xargs)", r""),
     (r"^nopspan record", r"\d+ spans, "),
+    (r"^nopspan export", r" accepted\n"),
+    (r"^nopspan serve", r"\d delivered"),
     (r"^nopspan doctor", r"attach to \S+: works"),
     (r"^nopspan ps", r"\bchat_server\b"),
     (r"^nopspan open --watch", r"requests? in flight"),
@@ -84,14 +89,14 @@ PRINTS = (
 # Commands that read what other commands wrote.
 READS = re.compile(r"replay|--from|xargs")
 # Commands that run until Ctrl-C, unless they read a file. Some of them print nothing before Ctrl-C.
-ENDLESS = re.compile(r"^nopspan (open --watch|top|hist|trace|record)|^bpftrace|^scripts/.*\.bt")
-PRINTS_AT_END = re.compile(r"^nopspan (record|hist)")
+ENDLESS = re.compile(r"^nopspan (open --watch|top|hist|trace|record|export|serve)|^bpftrace|^scripts/.*\.bt")
+PRINTS_AT_END = re.compile(r"^nopspan (record|hist|export|serve)")
 
 # Options of compilers and binutils.
-FOREIGN_OPTIONS = {"--gc-sections", "--keep-section"}
+FOREIGN_OPTIONS = {"--gc-sections", "--keep-section", "--enable-feature"}
 SHOP = [os.path.join(BUILD, "examples", "shop", program) for program in ("shop", "warehouse")]
 # The commands whose options a document may name. The other documents may name those of all of nopspan's programs.
-OPTIONS_OF = {"docs/open.md": ["nopspan open"], "docs/trace.md": ["nopspan trace"],
+OPTIONS_OF = {"docs/export.md": ["nopspan export", "nopspan serve"], "docs/open.md": ["nopspan open"], "docs/trace.md": ["nopspan trace"],
               "docs/recording.md": ["nopspan record", "nopspan replay"],
               "examples/shop/README.md": SHOP}
 
@@ -209,13 +214,13 @@ class DocumentedCommands(Test):
         shutil.copytree(SOURCE, folder, ignore=lambda path, names: {"build", ".git"} & set(names) if path == SOURCE else ())
         return folder
 
-    def stand_ins(self, pid):
+    def stand_ins(self, pid, receiver):
         """What stands for the placeholders in the commands."""
         with contextlib.ExitStack() as stack:
             servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
             ports = [str(server.getsockname()[1]) for server in servers]
         return {"4242": str(pid), "[PID]": str(pid), "./build/server": SERVER, "PREFIX": "/usr/local",
-                "8080": ports[0], "9000": ports[1], "9001": ports[2],
+                "localhost:4318": "127.0.0.1:%d" % receiver.port, "--serve 127.0.0.1:9464": "--serve 127.0.0.1:0", "8080": ports[0], "9000": ports[1], "9001": ports[2],
                 "/var/lib/nopspan/20260102T030405Z.rec": "FILE", "--install build/release": "--install " + BUILD,
                 "build/release/examples": os.path.join(BUILD, "examples"),
                 # clang-tidy takes minutes, and other versions of clang-format format differently. So ninja only plans them.
@@ -245,8 +250,8 @@ class DocumentedCommands(Test):
         commands = sorted(self.commands - set(ELSEWHERE) - {line for lines in self.tests.values() for line in lines})
         self.assertGreater(len(commands), 20)
         folder = self.copy_of_the_tree()
-        with Server(folder, "--token-delay-us", "20000") as server, Load(server.url) as load:
-            stand_ins = self.stand_ins(server.pid)
+        with Server(folder, "--token-delay-us", "20000") as server, Load(server.url) as load, HttpReceiver(Received()) as receiver:
+            stand_ins = self.stand_ins(server.pid, receiver)
             self.run_all([command for command in commands if not READS.search(command)], folder, load, stand_ins)
             for number in ("1", "2"):
                 shutil.copy(os.path.join(folder, "FILE"), os.path.join(folder, "FILE." + number))
@@ -267,7 +272,7 @@ class DocumentedCommands(Test):
         self.assertEqual(set(re.findall(r"--preset (\S+)", " ".join(self.commands))) - presets, set())
 
     def test_the_options_exist(self):
-        nopspan = ["nopspan " + command for command in ("ps", "open", "top", "hist", "trace", "record", "replay", "doctor")]
+        nopspan = ["nopspan " + command for command in ("ps", "open", "top", "hist", "trace", "record", "replay", "export", "serve", "doctor")]
         others = [SERVER, example_service.AGENT, *SHOP, *(os.path.join(SOURCE, "scripts", name) for name in ("attach.sh", "perf-spans.sh", "test.sh"))]
         options = {program: set(re.findall(r"--[a-z][a-z-]*", subprocess.run(
             [*program.split(), "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout)) for program in nopspan + others}

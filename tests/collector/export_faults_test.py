@@ -1,0 +1,421 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""nopspan export with receivers that fail in every way: its account is balanced, and what the receiver has is within the
+bounds of the account."""
+
+import glob
+import array
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import otlp_receiver  # noqa: E402
+from otlp_receiver import (CLOSES, OK, STORES_AND_CLOSES, Answer, GrpcReceiver, HttpReceiver, Received,  # noqa: E402
+                           partial_success)
+from waiting import wait_until  # noqa: E402
+
+PROGRAM = os.environ["NOPSPAN_PROGRAM"]
+LOAD = os.environ["NOPSPAN_EXPORT_LOAD"]
+STATES = ("left_out", "queued", "spooled", "in_flight", "accepted", "rejected", "refused", "unconfirmed")
+PATIENCE_S = 120
+
+
+def retry_info(nanos):
+    """google.rpc.Status {details: [Any {type_url, RetryInfo {Duration {nanos}}}]}"""
+    def delimited(field, data):
+        return bytes([field << 3 | 2, len(data)]) + data
+    number = b""
+    while nanos >= 0x80:
+        number += bytes([nanos & 0x7F | 0x80])
+        nanos >>= 7
+    duration = b"\x10" + number + bytes([nanos])
+    value = delimited(1, duration)
+    return delimited(3, delimited(1, b"type.googleapis.com/google.rpc.RetryInfo") + delimited(2, value))
+
+
+class Exported:
+    def __init__(self, status, stdout, stderr):
+        self.status, self.stderr = status, stderr
+        self.account = json.loads(stdout)["receivers"][0] if stdout else None
+
+    def traces(self):
+        return self.account["signals"]["traces"]
+
+
+class ExportTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="nopspan-export-")
+        self.addCleanup(self.folder.cleanup)
+        self.environment = {name: value for name, value in os.environ.items()
+                            if not name.startswith("OTEL_") and not name.lower().endswith("_proxy")}
+
+    def path(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def recording(self, spans, seconds):
+        """A recording of spans with the ids 1, 2, … Its export has a request for each of its seconds."""
+        path = self.path("spans-%d-%d.rec" % (spans, seconds))
+        if not os.path.exists(path):
+            subprocess.run([LOAD, path, str(spans), str(seconds)], check=True)
+        return path
+
+    def start(self, recording, *options, **variables):
+        command = [PROGRAM, "export", "--json", "--from", recording, "--signals", "traces", *options]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env={**self.environment, **variables})
+
+    def finish(self, process, status=None):
+        stdout, stderr = process.communicate(timeout=PATIENCE_S)
+        exported = Exported(process.returncode, stdout, stderr)
+        if status is not None:
+            self.assertEqual(exported.status, status, stderr)
+        if exported.account:
+            self.check_sums(exported.account)
+        return exported
+
+    def export(self, recording, *options, status=0, **variables):
+        return self.finish(self.start(recording, *options, **variables), status)
+
+    def check_sums(self, account):
+        self.assertTrue(account["balanced"])
+        for row in account["signals"].values():
+            self.assertEqual(row["taken"] + row["found"], sum(row[state] for state in STATES) + sum(row["dropped"].values()))
+            self.assertEqual(row["queued"] + row["in_flight"], 0)
+
+    def check_bounds(self, stored, *accounts):
+        """`stored`: all ids that the receiver stored, in one or more runs."""
+        rows = [account["signals"]["traces"] for account in accounts]
+        distinct = len(set(stored))
+        self.assertLessEqual(len(stored) - distinct, sum(row["resent"] for row in rows))
+        self.assertGreaterEqual(distinct, sum(row["accepted"] for row in rows))
+        self.assertLessEqual(distinct, sum(row["accepted"] + row["unconfirmed"] for row in rows))
+
+
+class Http(ExportTest):
+    def test_a_healthy_receiver_has_everything(self):
+        recording = self.recording(2000, 20)
+        for protocol in ("http/protobuf", "http/json"):
+            for compression in ("none", "gzip"):
+                with self.subTest(protocol=protocol, compression=compression), HttpReceiver(Received()) as receiver:
+                    received = receiver.received
+                    exported = self.export(recording, "--otlp", receiver.url, "--protocol", protocol, "--compression",
+                                           compression, "--header", "X-Scope: a=b,c".replace(": ", "="))
+                    self.assertEqual(sorted(received.stored), list(range(1, 2001)))
+                    self.assertEqual(exported.traces()["accepted"], 2000)
+                    self.assertGreaterEqual(len(received.requests), 20)
+                    self.assertEqual(set(received.paths), {"/v1/traces"})
+                    headers = received.headers[0]
+                    self.assertRegex(headers["User-Agent"], r"^OTel-OTLP-Exporter-nopspan/\d+\.\d+\.\d+$")
+                    self.assertEqual(headers["X-Scope"], "a=b,c")
+                    self.assertNotIn("Expect", headers)
+                    self.assertEqual(exported.stderr.count("\n"), 1, exported.stderr)
+
+    def test_a_receiver_that_fails_in_every_way(self):
+        answers = [Answer(503), STORES_AND_CLOSES, Answer(502, stores=True), OK, Answer(429, headers={"Retry-After": "1"}), OK,
+                   CLOSES, Answer(200, b"<html>", content_type="text/html"), Answer(200, partial_success(3), rejects=3),
+                   Answer(200, partial_success(0)), Answer(200, partial_success(120), rejects=120),
+                   Answer(200, b"x" * 200_000), Answer(200, b"\x0a\x40" + b"x" * 64, closes_after=10), OK, Answer(400),
+                   Answer(504), OK, OK]
+        received = Received(lambda number, ids: answers[number] if number < len(answers) else OK)
+        with HttpReceiver(received) as receiver:
+            exported = self.export(self.recording(500, 20), "--otlp", receiver.url, "--end-time", "1m", status=1)
+        traces = exported.traces()
+        self.check_bounds(received.stored, exported.account)
+        self.assertGreater(traces["resent"], 0)
+        self.assertEqual(traces["refused"], 25)
+        self.assertEqual(traces["rejected"], 3 + 25)
+        self.assertEqual(traces["accepted"], 500 - 25 - 28)
+        self.assertEqual(exported.account["malformed_answers"], 3)
+        self.assertEqual(exported.account["warnings"], 1)
+        self.assertIn("HTTP 503; trying again", exported.stderr)
+        self.assertIn("accepts requests again", exported.stderr)
+        self.assertIn("refused 25 spans: HTTP 400", exported.stderr)
+        self.assertIn("rejected 3 of 25 spans: not these", exported.stderr)
+
+    def test_a_receiver_that_wants_smaller_requests(self):
+        received = Received(lambda number, ids: OK if len(ids) <= 7 else Answer(413))
+        with HttpReceiver(received) as receiver:
+            exported = self.export(self.recording(500, 2), "--otlp", receiver.url)
+        self.assertEqual(sorted(received.stored), list(range(1, 501)))
+        self.assertEqual(exported.traces()["accepted"], 500)
+        self.assertEqual(exported.traces()["resent"], 0)
+        received = Received(lambda number, ids: Answer(413))
+        with HttpReceiver(received) as receiver:
+            exported = self.export(self.recording(20, 1), "--otlp", receiver.url, status=1)
+        self.assertEqual(exported.traces()["refused"], 20)
+
+    def test_a_receiver_that_is_down(self):
+        url = "http://127.0.0.1:%d" % otlp_receiver.free_port()
+        exported = self.export(self.recording(500, 2), "--otlp", url, "--end-time", "1s", status=1)
+        self.assertEqual(exported.traces()["dropped"]["no_time"], 500)
+        self.assertEqual(exported.traces()["unconfirmed"], 0)
+        self.assertIn(url + "/v1/traces: Failed to connect to 127.0.0.1", exported.stderr)
+        exported = self.export(self.recording(500, 2), "--otlp", "http://no-such-host.invalid", "--end-time", "1s", status=1)
+        self.assertEqual(exported.traces()["dropped"]["no_time"], 500)
+        self.assertIn("Could not resolve host: no-such-host.invalid", exported.stderr)
+
+    def test_a_receiver_that_never_answers(self):
+        received = Received(lambda number, ids: Answer(hangs=True, stores=True))
+        with HttpReceiver(received) as receiver:
+            exported = self.export(self.recording(500, 1), "--otlp", receiver.url, "--end-time", "1s", status=1)
+        self.assertEqual(exported.traces()["unconfirmed"], 500)
+        self.assertIn("no answer before the end", exported.stderr)
+        self.check_bounds(received.stored, exported.account)
+        received = Received(lambda number, ids: Answer(hangs=True, stores=True) if number == 0 else OK)
+        with HttpReceiver(received) as receiver:
+            exported = self.export(self.recording(500, 1), "--otlp", receiver.url, "--timeout", "300")
+        self.assertEqual((exported.traces()["accepted"], exported.traces()["resent"]), (500, 500))
+        self.check_bounds(received.stored, exported.account)
+
+    def test_a_kept_connection_that_closes_is_not_resent_by_the_library(self):
+        received = Received(lambda number, ids: STORES_AND_CLOSES if number % 4 == 3 else OK)
+        with HttpReceiver(received) as receiver:
+            exported = self.export(self.recording(100, 10), "--otlp", receiver.url, "--end-time", "1m")
+        self.assertGreater(len(received.stored), 100)
+        self.check_bounds(received.stored, exported.account)
+
+    def test_redirects_are_not_followed(self):
+        with HttpReceiver(Received()) as other:
+            received = Received(lambda number, ids: Answer(307, headers={"Location": other.url + "/v1/traces"}))
+            with HttpReceiver(received) as receiver:
+                exported = self.export(self.recording(20, 1), "--otlp", receiver.url, status=1)
+            self.assertEqual(other.received.requests, [])
+        self.assertEqual(exported.traces()["refused"], 20)
+        self.assertIn("HTTP 307 (redirects are not followed", exported.stderr)
+
+    def test_secrets_are_not_printed(self):
+        received = Received(lambda number, ids: Answer(401, b"bad token: s3cr3t-token", content_type="text/plain"))
+        with HttpReceiver(received) as receiver:
+            url = receiver.url.replace("http://", "http://user:passw0rd@")
+            exported = self.export(self.recording(20, 1), "--otlp", url, status=1,
+                                   OTEL_EXPORTER_OTLP_HEADERS="Authorization=Bearer%20s3cr3t-token")
+        self.assertEqual(received.headers[0]["Authorization"], "Bearer s3cr3t-token")
+        self.assertIn("HTTP 401: bad token: ***", exported.stderr)
+        self.assertNotRegex(exported.stderr + json.dumps(exported.account), "s3cr3t|passw0rd")
+
+    def test_a_proxy_is_used_and_may_fail(self):
+        with HttpReceiver(Received()) as proxy:
+            self.export(self.recording(20, 1), "--otlp", "http://receiver.invalid:4318", http_proxy=proxy.url)
+            self.assertEqual(proxy.received.paths, ["http://receiver.invalid:4318/v1/traces"])
+            with HttpReceiver(Received()) as receiver:
+                self.export(self.recording(20, 1), "--otlp", receiver.url, http_proxy=proxy.url, no_proxy="localhost")
+                self.assertEqual(len(receiver.received.requests), 1)
+        down = "http://127.0.0.1:%d" % otlp_receiver.free_port()
+        exported = self.export(self.recording(20, 1), "--otlp", "http://receiver.invalid:4318", "--end-time", "1s", status=1,
+                               http_proxy=down)
+        self.assertEqual(exported.traces()["dropped"]["no_time"], 20)
+
+    def test_a_receiver_that_is_killed_and_restarted(self):
+        store, port = self.path("store"), otlp_receiver.free_port()
+        spans = 10_000_000 if os.environ.get("NOPSPAN_LONG") == "1" else 2_000_000
+        exporter = self.start(self.recording(spans, 200), "--otlp", "http://127.0.0.1:%d" % port, "--end-time", "5m")
+        choose = random.Random(1)
+        runs = 0
+        while exporter.poll() is None:
+            receiver = subprocess.Popen([sys.executable, otlp_receiver.__file__, str(port), store])
+            runs += 1
+            before = os.path.getsize(store) if os.path.exists(store) else 0
+            more = choose.randrange(1, 8 * spans // 5) if runs < 6 else sys.maxsize
+            wait_until(lambda: exporter.poll() is not None or
+                       os.path.exists(store) and os.path.getsize(store) > before + more, "spans in the store", PATIENCE_S)
+            receiver.kill()
+            receiver.wait()
+        exported = self.finish(exporter, 0)
+        stored = array.array("Q")
+        with open(store, "rb") as file:
+            stored.frombytes(file.read())
+        stored.byteswap()
+        self.assertEqual(set(stored), set(range(1, spans + 1)))
+        self.check_bounds(stored, exported.account)
+        self.assertGreater(runs, 1)
+
+
+class Spool(ExportTest):
+    def fill(self, spans, spool):
+        url = "http://127.0.0.1:%d" % otlp_receiver.free_port()
+        exported = self.export(self.recording(spans, 50), "--otlp", url, "--queue", "1K", "--spool", spool, "--end-time", "1s")
+        self.assertEqual(exported.traces()["spooled"], spans)
+
+    def test_a_later_run_sends_what_is_in_the_spool(self):
+        spool = self.path("spool")
+        self.fill(5000, spool)
+        received = Received()
+        with HttpReceiver(received) as receiver:
+            second = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool)
+        self.assertEqual((second.traces()["found"], second.traces()["accepted"], second.traces()["resent"]), (5000, 5000, 0))
+        self.assertEqual(sorted(received.stored), list(range(1, 5001)))
+        self.assertEqual(glob.glob(os.path.join(spool, "*.nopspan")), [])
+
+    def test_an_exporter_that_is_killed_loses_nothing_of_its_spool(self):
+        spool = self.path("spool")
+        self.fill(5000, spool)
+        received = Received()
+        kills = 0
+        choose = random.Random(2)
+        with HttpReceiver(received) as receiver:
+            while kills < 8:
+                exporter = self.start(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool)
+                goal = len(received.requests) + choose.randrange(1, 6)
+                wait_until(lambda: exporter.poll() is not None or len(received.requests) >= goal, "requests", PATIENCE_S)
+                exporter.send_signal(signal.SIGKILL)
+                exporter.communicate()
+                kills += 1
+            last = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool)
+        self.assertEqual(set(received.stored), set(range(1, 5001)))
+        self.assertEqual(last.traces()["found"], last.traces()["accepted"])
+        group = max(map(len, received.requests))
+        self.assertLessEqual(len(received.stored) - 5000, kills * group)
+
+    def test_a_second_exporter_is_refused(self):
+        spool = self.path("spool")
+        received = Received(lambda number, ids: Answer(hangs=True))
+        with HttpReceiver(received) as receiver:
+            first = self.start(self.recording(20, 1), "--otlp", receiver.url, "--spool", spool, "--end-time", "1m")
+            wait_until(lambda: received.requests, "a request")
+            second = self.export(self.recording(20, 1), "--otlp", receiver.url, "--spool", spool, status=2)
+            self.assertIn("another nopspan export uses it", second.stderr)
+            first.kill()
+            first.communicate()
+        os.chmod(spool, 0o777)
+        refused = self.export(self.recording(20, 1), "--otlp", "http://localhost:1", "--spool", spool, status=2)
+        self.assertIn("other users can change it", refused.stderr)
+
+
+class Secure(ExportTest):
+    """TLS, with an authority of its own."""
+
+    def setUp(self):
+        super().setUp()
+        def openssl(*arguments):
+            subprocess.run(["openssl", *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                           cwd=self.folder.name)
+        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test authority")
+        for name in ("server", "client"):
+            openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", name + ".key", "-out", name + ".csr", "-subj", "/CN=localhost")
+            with open(self.path("names"), "w", encoding="ascii") as names:
+                names.write("subjectAltName=DNS:localhost\n")
+            openssl("x509", "-req", "-in", name + ".csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out",
+                    name + ".crt", "-extfile", "names")
+
+    def test_a_certificate_is_checked(self):
+        with HttpReceiver(Received(), tls=otlp_receiver.tls_context(self.folder.name)) as receiver:
+            exported = self.export(self.recording(100, 5), "--otlp", receiver.url, "--certificate", self.path("ca.crt"))
+            self.assertEqual(exported.traces()["accepted"], 100)
+            exported = self.export(self.recording(100, 5), "--otlp", receiver.url, "--end-time", "1s", status=1)
+            self.assertEqual(exported.traces()["dropped"]["no_time"], 100)
+            self.assertRegex(exported.stderr, "certificate")
+            exported = self.export(self.recording(100, 5), "--otlp", receiver.url.replace("localhost", "127.0.0.1"),
+                                   "--certificate", self.path("ca.crt"), "--end-time", "1s", status=1)
+            self.assertEqual(exported.traces()["dropped"]["no_time"], 100)
+
+    def test_a_receiver_may_want_a_certificate_of_the_client(self):
+        context = otlp_receiver.tls_context(self.folder.name)
+        context.load_verify_locations(self.path("ca.crt"))
+        context.verify_mode = otlp_receiver.ssl.CERT_REQUIRED
+        with HttpReceiver(Received(), tls=context) as receiver:
+            options = ("--otlp", receiver.url, "--certificate", self.path("ca.crt"))
+            exported = self.export(self.recording(20, 1), *options, "--client-key", self.path("client.key"),
+                                   "--client-certificate", self.path("client.crt"))
+            self.assertEqual(exported.traces()["accepted"], 20)
+            self.export(self.recording(20, 1), *options, "--end-time", "1s", status=1)
+            self.assertEqual(len(receiver.received.requests), 1)
+
+    def test_grpc(self):
+        with open(self.path("server.key"), "rb") as key, open(self.path("server.crt"), "rb") as certificate:
+            tls = (key.read(), certificate.read())
+        with GrpcReceiver(Received(), tls=tls) as receiver:
+            exported = self.export(self.recording(10_000, 1000), "--otlp", receiver.url, "--protocol", "grpc", "--certificate",
+                                   self.path("ca.crt"))
+            self.assertEqual(exported.traces()["accepted"], 10_000)
+            self.assertGreaterEqual(len(receiver.received.requests), 1000)
+            self.assertEqual(sorted(receiver.received.stored), list(range(1, 10_001)))
+            exported = self.export(self.recording(100, 5), "--otlp", receiver.url, "--protocol", "grpc", "--end-time", "1s",
+                                   status=1)
+            self.assertEqual(exported.traces()["dropped"]["no_time"], 100)
+
+
+class Grpc(ExportTest):
+    def test_a_healthy_receiver_has_everything(self):
+        for requests, compression in ((1000, "none"), (100, "gzip")):
+            with self.subTest(compression=compression), GrpcReceiver(Received()) as receiver:
+                received = receiver.received
+                exported = self.export(self.recording(10 * requests, requests), "--otlp", receiver.url, "--protocol", "grpc",
+                                       "--compression", compression, "--header", "X-Scope=a")
+                self.assertEqual(sorted(received.stored), list(range(1, 10 * requests + 1)))
+                self.assertGreaterEqual(len(received.requests), requests)
+                self.assertEqual(exported.account["malformed_answers"], 0)
+                self.assertEqual(received.paths[0], "/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+                self.assertEqual(received.headers[0]["x-scope"], "a")
+                self.assertRegex(received.headers[0]["user-agent"], "^OTel-OTLP-Exporter-nopspan/")
+
+    def test_a_receiver_that_fails_in_every_way(self):
+        answers = [Answer("UNAVAILABLE"), Answer("DEADLINE_EXCEEDED", stores=True), OK,
+                   Answer("RESOURCE_EXHAUSTED", details=retry_info(1_000_000)), OK,
+                   Answer("RESOURCE_EXHAUSTED", message="no quota"), Answer("INVALID_ARGUMENT", message="größe"),
+                   Answer("UNIMPLEMENTED"), Answer(200, partial_success(3), rejects=3), Answer(200, b"\xff\xff"), OK]
+        received = Received(lambda number, ids: answers[number] if number < len(answers) else OK)
+        with GrpcReceiver(received) as receiver:
+            exported = self.export(self.recording(500, 20), "--otlp", receiver.url, "--protocol", "grpc", "--end-time", "1m",
+                                   status=1)
+        traces = exported.traces()
+        self.check_bounds(received.stored, exported.account)
+        self.assertEqual(traces["refused"], 75)
+        self.assertEqual(traces["rejected"], 3)
+        self.assertEqual(traces["accepted"], 422)
+        self.assertEqual(exported.account["malformed_answers"], 1)
+        self.assertIn("gRPC UNAVAILABLE; trying again", exported.stderr)
+
+    def test_a_receiver_that_never_answers(self):
+        received = Received(lambda number, ids: Answer(hangs=True, status="UNAVAILABLE", stores=True) if number == 0 else OK)
+        with GrpcReceiver(received) as receiver:
+            exported = self.export(self.recording(50, 1), "--otlp", receiver.url, "--protocol", "grpc", "--timeout", "300")
+        self.assertEqual(exported.traces()["resent"], 50)
+        self.check_bounds(received.stored, exported.account)
+
+    def test_a_receiver_that_wants_smaller_requests(self):
+        with GrpcReceiver(Received(), most_bytes=2000) as receiver:
+            exported = self.export(self.recording(500, 1), "--otlp", receiver.url, "--protocol", "grpc")
+        self.assertEqual(exported.traces()["accepted"], 500)
+        self.assertEqual(sorted(receiver.received.stored), list(range(1, 501)))
+
+    def test_a_receiver_that_does_not_speak_grpc(self):
+        with HttpReceiver(Received()) as receiver:
+            exported = self.export(self.recording(50, 1), "--otlp", receiver.url, "--protocol", "grpc", "--end-time", "1s",
+                                   status=1)
+        self.assertEqual(exported.traces()["accepted"], 0)
+
+
+class Settings(ExportTest):
+    def test_wrong_settings_end_the_program(self):
+        for options, variables, message in [
+                (("--otlp", "localhost:4318"), {}, "write http://HOST:PORT"),
+                (("--otlp", "http://localhost", "--timeout", "soon"), {}, "--timeout: 'soon' is not a number"),
+                (("--otlp", "http://localhost"), {"OTEL_EXPORTER_OTLP_PROTOCOL": "xml"}, "OTEL_EXPORTER_OTLP_PROTOCOL: 'xml'"),
+                (("--otlp", "http://localhost", "--certificate", "/no/such"), {}, "--certificate: /no/such: No such file")]:
+            with self.subTest(options=options):
+                exported = self.export(self.recording(20, 1), *options, status=2, **variables)
+                self.assertIn(message, exported.stderr)
+
+    def test_variables_name_the_receiver(self):
+        with HttpReceiver(Received()) as receiver:
+            self.export(self.recording(20, 1), OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=receiver.url + "/custom/v1/traces")
+            self.assertEqual(receiver.received.paths, ["/custom/v1/traces"])
+
+
+if __name__ == "__main__":
+    missing = [name for name in ("openssl",) if not any(os.access(os.path.join(folder, name), os.X_OK)
+                                                        for folder in os.environ["PATH"].split(":"))]
+    try:
+        import grpc  # noqa: F401  pylint: disable=unused-import
+    except ImportError:
+        missing.append("python3-grpcio")
+    if missing:
+        print("missing: " + ", ".join(missing))
+        sys.exit(77)
+    unittest.main()

@@ -1,0 +1,602 @@
+// SPDX-License-Identifier: Apache-2.0
+// Entries as OTLP requests. export_format_test.py checks the bytes with protoc.
+#include "invented_spans.h"
+#include "kept_entry.h"
+
+#include "base/utf8.h"
+#include "export/attribute_repair.h"
+#include "export/export_body.h"
+#include "export/export_feed.h"
+#include "export/exported_resource.h"
+#include "export/otlp_json.h"
+#include "model/otlp_attributes.h"
+
+#include <nopspan/probes.h>
+#include <nopspan/semconv.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <string>
+#include <vector>
+
+using namespace nopspan::collector;
+using nlohmann::json;
+using nopspan::Semconv;
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+namespace {
+
+json json_of(const ExportBody& body) {
+  const auto text = otlp_json(body.signal, body.bytes);
+  EXPECT_TRUE(text.has_value());
+  return text ? json::parse(*text) : json();
+}
+
+// The items of a request: spans, or log records.
+std::vector<json> items_of(const ExportBody& body) {
+  const bool is_traces = body.signal == Signal::traces;
+  std::vector<json> items;
+  for (const json& resource : json_of(body).value(is_traces ? "resourceSpans" : "resourceLogs", json::array())) {
+    for (const json& scope : resource.at(is_traces ? "scopeSpans" : "scopeLogs")) {
+      for (const json& item : scope.at(is_traces ? "spans" : "logRecords")) items.push_back(item);
+    }
+  }
+  return items;
+}
+
+// The attributes of an item as an object. A value has the one member of its AnyValue.
+json attributes_of(const json& item) {
+  json attributes = json::object();
+  for (const json& attribute : item.value("attributes", json::array())) {
+    const std::string key = attribute.value("key", "");
+    EXPECT_FALSE(attributes.contains(key)) << key;
+    const json value = attribute.value("value", json::object());
+    attributes[key] = value.empty() ? json() : value.begin().value();
+  }
+  return attributes;
+}
+
+class Bodies {
+ public:
+  explicit Bodies(const ExportOptions& options) : feed(options, [this](ExportBody body) { add(std::move(body)); }) {}
+
+  void add(ExportBody body) {
+    for (json& item : items_of(body)) (body.signal == Signal::traces ? spans : logs).push_back(std::move(item));
+    items += body.items;
+    bodies.push_back(std::move(body));
+  }
+
+  std::vector<ExportBody> bodies;
+  std::vector<json> spans, logs;
+  ItemCounts items;
+  ExportFeed feed;
+};
+
+Entry chat(std::uint64_t span_id = 2) {
+  Entry entry = invented("llm.chat", "");
+  std::memset(entry.trace_id.bytes, 7, sizeof(entry.trace_id.bytes));
+  entry.span_id = span_id;
+  entry.start_unix_ns = kNoon;
+  return entry;
+}
+
+Entry event_of(const Entry& span, std::string_view name) {
+  Entry entry = span;
+  entry.kind = Kind::event;
+  entry.text = span.name;
+  entry.name = name;
+  entry.attributes = {};
+  entry.duration_ns = 0;
+  return entry;
+}
+
+// The only span that is made of an entry.
+json span_of(const Entry& entry, const ExportOptions& options = {}) {
+  Bodies bodies(options);
+  bodies.feed.add(entry);
+  bodies.feed.finish();
+  EXPECT_EQ(bodies.spans.size(), 1U);
+  return bodies.spans.empty() ? json() : bodies.spans.front();
+}
+
+struct Named {
+  const char* name;
+  std::vector<std::pair<std::string, std::string>> attributes;
+  const char* expected;
+};
+class SpanName : public testing::TestWithParam<Named> {};
+
+TEST_P(SpanName, IsThatOfTheConventions) {
+  std::string attributes;
+  for (const auto& [key, value] : GetParam().attributes) attributes += text_attribute(key, value);
+  Entry entry = chat();
+  entry.name = GetParam().name;
+  entry.attributes = attributes;
+  const json span = span_of(entry), added = attributes_of(span);
+  EXPECT_EQ(span["name"], GetParam().expected);
+  EXPECT_EQ(added.value("nopspan.name", GetParam().expected), GetParam().name);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Export, SpanName,
+    testing::Values(
+        Named{"db.query", {}, "db.query"}, Named{"db.query", {{"gen_ai.request.model", "small"}}, "db.query"},
+        Named{"llm.chat", {{"gen_ai.operation.name", "chat"}, {"gen_ai.request.model", "small"}}, "chat small"},
+        Named{"llm.chat", {{"gen_ai.operation.name", "chat"}}, "chat"},
+        Named{"llm.tool",
+              {{"gen_ai.operation.name", "execute_tool"}, {"gen_ai.tool.name", "search"}},
+              "execute_tool search"},
+        Named{"gen_ai.plan", {{"gen_ai.operation.name", "plan"}, {"gen_ai.agent.name", "cook"}}, "plan cook"},
+        Named{"gen_ai.retrieval",
+              {{"gen_ai.operation.name", "retrieval"}, {"gen_ai.data_source.id", "docs"}},
+              "retrieval docs"},
+        Named{"gen_ai.invoke_workflow",
+              {{"gen_ai.operation.name", "invoke_workflow"}, {"gen_ai.workflow.name", "w"}},
+              "invoke_workflow w"},
+        Named{"gen_ai.search_memory",
+              {{"gen_ai.operation.name", "search_memory"}, {"gen_ai.request.model", "small"}},
+              "search_memory"},
+        Named{"mcp.client",
+              {{"mcp.method.name", "tools/call"},
+               {"gen_ai.operation.name", "execute_tool"},
+               {"gen_ai.tool.name", "weather"}},
+              "tools/call weather"},
+        Named{"mcp.server", {{"mcp.method.name", "prompts/get"}, {"gen_ai.prompt.name", "hello"}}, "prompts/get hello"},
+        Named{"mcp.client", {{"mcp.method.name", "initialize"}}, "initialize"}));
+
+TEST(Export, UsesFieldsWhereTheAttributesLackThem) {
+  Entry entry = chat();
+  const std::string attributes =
+      text_attribute("gen_ai.operation.name", "chat") + text_attribute("error.type", "timeout");
+  entry.attributes = attributes;
+  entry.model = "small";
+  entry.engine = "llama.cpp";
+  entry.tenant = "acme";
+  entry.status = kError;
+  entry.error_type = "other";
+  entry.has_usage = entry.has_engine_times = true;
+  entry.usage = {10, 0, 4, 2};
+  entry.engine_times.queue_ns = 5;
+  entry.thread_id = 9;
+  const json span = span_of(entry);
+  EXPECT_EQ(span["name"], "chat small");
+  EXPECT_EQ(span["status"], json({{"code", 2}}));
+  EXPECT_EQ(attributes_of(span), json::parse(R"({"gen_ai.operation.name": "chat", "error.type": "timeout",
+      "nopspan.name": "llm.chat", "gen_ai.usage.input_tokens": "10", "gen_ai.usage.cache_read.input_tokens": "4",
+      "gen_ai.usage.reasoning.output_tokens": "2", "nopspan.queue_ns": "5", "gen_ai.request.model": "small",
+      "nopspan.engine": "llama.cpp", "nopspan.tenant": "acme", "thread.id": "9"})"));
+}
+
+TEST(Export, GivesAnErrorWithoutATypeTheConventionsOther) {
+  Entry entry = chat();
+  entry.status = kError;
+  EXPECT_EQ(attributes_of(span_of(entry)), json({{"error.type", "_OTHER"}}));
+}
+
+TEST(Export, RenamesAttributesForTheNextConventions) {
+  std::string attributes = integer_attribute("gen_ai.usage.cache_creation.input_tokens", 3) +
+                           text_attribute("gen_ai.request.reasoning.effort", "low") + text_attribute("own", "1");
+  append_real_attribute(attributes, kSpanAttributes, "gen_ai.request.top_k", 40);
+  Entry entry = chat();
+  entry.attributes = attributes;
+  EXPECT_EQ(attributes_of(span_of(entry)),
+            json::parse(R"({"gen_ai.usage.cache_creation.input_tokens": "3", "gen_ai.request.reasoning.effort": "low",
+                            "own": "1", "gen_ai.request.top_k": 40.0})"));
+  ExportOptions next;
+  next.semconv = Semconv::next;
+  EXPECT_EQ(attributes_of(span_of(entry, next)),
+            json::parse(R"({"gen_ai.usage.cache_write.input_tokens": "3", "gen_ai.request.reasoning.level": "low",
+                            "own": "1", "gen_ai.request.top_k": "40"})"));
+  attributes += text_attribute("gen_ai.operation.name", "retrieval");
+  entry.attributes = attributes;
+  EXPECT_EQ(attributes_of(span_of(entry, next))["gen_ai.retrieval.top_k"], "40");
+}
+
+TEST(Export, PutsNothingOfTheRecordingIntoASpan) {
+  Entry entry = chat();
+  entry.sequence_id = 17;
+  entry.sequence = 18;
+  entry.root_id = 19;
+  entry.before_attach = true;
+  entry.flags = NOPSPAN_FLAG_ORPHAN | NOPSPAN_FLAG_ASYNC;
+  EXPECT_EQ(attributes_of(span_of(entry)), json::object());
+}
+
+TEST(Export, KeepsEventsUntilTheirSpanComes) {
+  const Entry span = chat(2), other = chat(3);
+  Bodies bodies({});
+  bodies.feed.add(event_of(span, "one"));
+  bodies.feed.add(event_of(other, "two"));
+  bodies.feed.add(event_of(span, "three"));
+  EXPECT_EQ(bodies.feed.counts().waiting, 3U);
+  bodies.feed.add(span);
+  bodies.feed.flush();
+  EXPECT_EQ(bodies.feed.counts().waiting, 1U);
+  ASSERT_EQ(bodies.spans.size(), 1U);
+  const json& events = bodies.spans[0]["events"];
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_EQ(events[0]["name"], "one");
+  EXPECT_EQ(events[1]["name"], "three");
+  EXPECT_THAT(bodies.logs, IsEmpty());
+  bodies.feed.finish();
+  ASSERT_EQ(bodies.logs.size(), 1U);
+  EXPECT_EQ(bodies.logs[0]["eventName"], "two");
+  EXPECT_EQ(bodies.logs[0]["spanId"], "0000000000000003");
+  EXPECT_EQ(bodies.feed.counts().late_events, 1U);
+}
+
+TEST(Export, DoesNotMixTheEventsOfTwoProcesses) {
+  const ProcessPointer two = invented_process(200);
+  Entry span = chat(2), same_id = chat(2);
+  same_id.process = &two;
+  Bodies bodies({});
+  bodies.feed.add(event_of(same_id, "of two"));
+  bodies.feed.add(span);
+  bodies.feed.add(same_id);
+  bodies.feed.finish();
+  ASSERT_EQ(bodies.spans.size(), 2U);
+  EXPECT_FALSE(bodies.spans[0].contains("events"));
+  EXPECT_EQ(bodies.spans[1]["events"][0]["name"], "of two");
+}
+
+TEST(Export, MakesLogRecordsOfEventsWhoseSpanIsLate) {
+  ExportOptions options;
+  options.max_age_ns = 10 * kSecond;
+  Bodies bodies(options);
+  bodies.feed.on_tick(kNoon);
+  const Entry span = chat();
+  bodies.feed.add(event_of(span, "one"));
+  bodies.feed.on_tick(kNoon + 9 * kSecond);
+  EXPECT_EQ(bodies.feed.counts().waiting, 1U);
+  bodies.feed.on_tick(kNoon - 100 * kSecond);  // the clock is set back
+  bodies.feed.on_tick(kNoon - 91 * kSecond);
+  EXPECT_EQ(bodies.feed.counts().waiting, 1U);
+  bodies.feed.on_tick(kNoon - 90 * kSecond);
+  EXPECT_EQ(bodies.feed.counts().waiting, 0U);
+  bodies.feed.add(span);
+  bodies.feed.finish();
+  EXPECT_FALSE(bodies.spans.at(0).contains("events"));
+  EXPECT_EQ(bodies.logs.at(0)["eventName"], "one");
+  EXPECT_EQ(bodies.logs.at(0)["observedTimeUnixNano"], std::to_string(kNoon - 90 * kSecond));
+}
+
+TEST(Export, BoundsTheEventsOfASpan) {
+  Bodies bodies({});
+  const Entry span = chat();
+  for (int i = 0; i < 1000; ++i) bodies.feed.add(event_of(span, "again"));
+  EXPECT_EQ(bodies.feed.counts().waiting, HeldEvents::kMostOfSpan);
+  bodies.feed.add(span);
+  bodies.feed.finish();
+  EXPECT_EQ(bodies.spans.at(0)["events"].size(), HeldEvents::kMostOfSpan);
+  EXPECT_EQ(bodies.logs.size(), 1000 - HeldEvents::kMostOfSpan);
+}
+
+TEST(HeldEvents, PassesOnTheOldestIfThereAreTooManyBytes) {
+  const ExportOptions options;
+  std::uint64_t passed_on = 0;
+  HeldEvents held(
+      options, [&](const HeldEvent&) { ++passed_on; }, 20'000);
+  for (std::uint64_t id = 1; id <= 1000; ++id) held.add(event_of(chat(id), "one"));
+  EXPECT_EQ(held.events() + passed_on, 1000U);
+  EXPECT_GT(held.events(), 20U);
+  EXPECT_LT(held.events(), 100U);
+  EXPECT_THAT(held.take(chat(1)), IsEmpty());
+  EXPECT_EQ(held.take(chat(1000)).size(), 1U);
+  EXPECT_THAT(held.take(chat(1000)), IsEmpty());
+}
+
+TEST(Export, MakesLogRecordsOfTheConventionsLogEvents) {
+  Bodies bodies({});
+  const Entry span = chat();
+  const std::array<std::pair<const char*, int>, 3> events = {{{"gen_ai.client.inference.operation.details", 5},
+                                                              {"gen_ai.evaluation.result", 9},
+                                                              {"gen_ai.client.operation.exception", 13}}};
+  for (const auto& [name, severity] : events) bodies.feed.add(event_of(span, name));
+  Entry outside = event_of(span, "cache.cleared");
+  outside.span_id = 0;
+  bodies.feed.add(outside);
+  bodies.feed.flush();
+  ASSERT_EQ(bodies.logs.size(), 4U);
+  for (std::size_t i = 0; i < events.size(); ++i) {
+    EXPECT_EQ(bodies.logs[i]["eventName"], events[i].first);
+    EXPECT_EQ(bodies.logs[i]["severityNumber"], events[i].second);
+  }
+  EXPECT_EQ(bodies.feed.counts().late_events, 0U);
+}
+
+TEST(Export, HasALimitForBodies) {
+  Bodies bodies({});
+  const std::string attributes = text_attribute("long", std::string(10'000, 'x'));
+  Entry span = chat();
+  span.attributes = attributes;
+  for (span.span_id = 1; span.span_id <= 500; ++span.span_id) bodies.feed.add(span);
+  bodies.feed.finish();
+  EXPECT_EQ(bodies.bodies.size(), 6U);
+  for (const ExportBody& body : bodies.bodies) EXPECT_LE(body.bytes.size(), ExportFeed::kMostBytes);
+  EXPECT_EQ(bodies.spans.size(), 500U);
+}
+
+TEST(Export, MakesOneResourceOfAProcess) {
+  const std::vector<ProcessPointer> processes = {invented_process(1), invented_process(2), invented_process(3)};
+  Bodies bodies({});
+  Entry span = chat();
+  for (span.span_id = 1; span.span_id <= 30; ++span.span_id) {
+    span.process = &processes[span.span_id % processes.size()];
+    span.thread_id = static_cast<std::uint32_t>(span.span_id);
+    span.sequence_id = span.span_id;
+    bodies.feed.add(span);
+  }
+  bodies.feed.finish();
+  const json resources = json_of(bodies.bodies.at(0))["resourceSpans"];
+  ASSERT_EQ(resources.size(), 3U);
+  for (const json& resource : resources) {
+    ASSERT_EQ(resource["scopeSpans"].size(), 1U);
+    EXPECT_EQ(resource["scopeSpans"][0]["scope"], json({{"name", "nopspan"}}));
+    EXPECT_EQ(resource["scopeSpans"][0]["spans"].size(), 10U);
+  }
+}
+
+// Entries of all kinds, some of which no program would write.
+TEST(Export, EndsEachEntryInOneItemOrCountsIt) {
+  for (unsigned seed = 1; seed <= 20; ++seed) {
+    std::mt19937_64 random(seed);
+    const std::vector<ProcessPointer> processes = {make_process(1), make_process(2), make_process(15, "")};
+    ExportOptions options;
+    options.semconv = seed % 2 == 0 ? Semconv::next : Semconv::v1_41;
+    options.step_links = seed % 3;
+    Bodies bodies(options);
+    std::vector<nopspan_member> members;
+    std::uint64_t entries = 0, gauges = 0, parts = 0, spans = 0, events = 0, unencodable = 0;
+    const auto add = [&](const Entry& entry) {
+      ++entries;
+      if (entry.kind == Kind::gauge) ++gauges;
+      if (entry.kind == Kind::part) ++parts;
+      if (entry.kind == Kind::event || entry.kind == Kind::retry) ++events;
+      if (entry.kind == Kind::span) ++(entry.span_id == 0 || entry.trace_id.empty() ? unencodable : spans);
+      bodies.feed.add(entry);
+      if (random() % 50 == 0) bodies.feed.flush();
+      if (random() % 20 == 0) bodies.feed.on_tick(kNoon + random() % 200 * kSecond);
+    };
+    for (int i = 0; i < 500; ++i) {
+      const KeptEntry span = any_span(random, processes);
+      add(span.entry());
+      if (random() % 4 == 0) add(event_of(span.entry(), "of it"));
+      if (random() % 4 == 0) add(any_step(random, processes, members).entry());
+    }
+    const ExportFeed::Counts before = bodies.feed.counts();
+    EXPECT_EQ(entries, before.items.total() + before.measured + before.unencodable + before.waiting);
+    bodies.feed.finish();
+    const ExportFeed::Counts counts = bodies.feed.counts();
+    EXPECT_EQ(counts.waiting, 0U);
+    EXPECT_EQ(counts.measured, gauges + parts);
+    EXPECT_EQ(counts.unencodable, unencodable);
+    EXPECT_EQ(counts.items.spans, spans);
+    EXPECT_EQ(counts.items.span_events + counts.items.logs, events);
+    EXPECT_EQ(counts.items, bodies.items);
+    EXPECT_EQ(bodies.spans.size(), spans);
+    EXPECT_EQ(bodies.logs.size(), counts.items.logs);
+    std::uint64_t inside = 0;
+    for (const json& span : bodies.spans) inside += span.value("events", json::array()).size();
+    EXPECT_EQ(inside, counts.items.span_events);
+    EXPECT_GT(inside, 0U);
+  }
+}
+
+TEST(Export, RepairsTextsAndCountsThem) {
+  Entry entry = chat();
+  entry.name = "na\xffme";
+  entry.tenant = "t\xc0";
+  const std::string attributes = std::string("\x4a\x0b\x0a\x03k\xffy\x12\x04\x0a\x02v\xff", 13) +
+                                 text_attribute("good", "1") + std::string("\x4a\x03\x12\x01\x1b", 5);
+  entry.attributes = attributes;
+  Bodies bodies({});
+  bodies.feed.add(entry);
+  bodies.feed.finish();
+  const json& span = bodies.spans.at(0);
+  EXPECT_EQ(span["name"], "na\xef\xbf\xbdme");
+  EXPECT_EQ(attributes_of(span),
+            json({{"k\xef\xbf\xbdy", "v\xef\xbf\xbd"}, {"good", "1"}, {"nopspan.tenant", "t\xef\xbf\xbd"}}));
+  EXPECT_EQ(span["droppedAttributesCount"], 1);
+  EXPECT_EQ(bodies.feed.counts().repaired_texts, 3U);
+  EXPECT_EQ(bodies.feed.counts().dropped_attributes, 1U);
+}
+
+TEST(RepairedAttribute, RepairsTextsAtAnyDepth) {
+  std::string text, list, value, key_value;
+  append_bytes(text, 1, "\xff");
+  append_bytes(list, 1, text);
+  append_bytes(value, 5, list);
+  append_bytes(key_value, 1, "k");
+  append_bytes(key_value, 2, value);
+  Attribute attribute;
+  EXPECT_FALSE(read_attribute(key_value, attribute));
+  const std::string repaired = repaired_attribute(key_value);
+  ASSERT_TRUE(read_attribute(repaired, attribute));
+  EXPECT_TRUE(is_utf8(repaired.substr(3)));
+  EXPECT_EQ(attribute.type, Attribute::Type::list);
+  EXPECT_EQ(repaired_attribute("\x0a\x7f"), "");
+}
+
+TEST(ServiceInstanceId, IsThatOfOneProcess) {
+  const ProcessPointer one = invented_process(1, 100), other = invented_process(1, 101);
+  const std::string id = service_instance_id(*one, "boot");
+  EXPECT_THAT(id, testing::MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
+  EXPECT_EQ(id, service_instance_id(*invented_process(1, 100), "boot"));
+  EXPECT_NE(id, service_instance_id(*other, "boot"));
+  EXPECT_NE(id, service_instance_id(*one, "another"));
+  EXPECT_NE(id, service_instance_id(*one, ""));
+}
+
+TEST(PodUid, IsInTheCgroupsOfKubernetes) {
+  constexpr std::string_view kUid = "6d5f1a3c-8f2e-4b6a-9c1d-0123456789ab";
+  EXPECT_EQ(pod_uid("/kubepods/burstable/pod6d5f1a3c-8f2e-4b6a-9c1d-0123456789ab/4f5e"), kUid);
+  EXPECT_EQ(pod_uid("/kubepods.slice/kubepods-besteffort.slice/"
+                    "kubepods-besteffort-pod6d5f1a3c_8f2e_4b6a_9c1d_0123456789ab.slice/cri-containerd-4f5e.scope"),
+            kUid);
+  for (const std::string_view none :
+       {"", "/system.slice/podman.service", "/kubepods/pod", "/kubepods/podx",
+        "/kubepods/pod6d5f1a3c-8f2e-4b6a-9c1d-0123456789a", "/user.slice/pod6d5f1a3c-8f2e-4b6a-9c1d-0123456789ab"}) {
+    EXPECT_EQ(pod_uid(none), "") << none;
+  }
+}
+
+TEST(ExportedResource, NamesTheServiceAsTheProcessDoes) {
+  Process process = *invented_process(1);
+  const auto attributes_with = [&](const std::string& name, const std::string& attributes) {
+    process.service_name = name;
+    process.resource_attributes = attributes;
+    std::uint64_t repaired = 0;
+    ExportBody body{Signal::traces, {}, {}};
+    std::string resource_spans;
+    append_bytes(resource_spans, 1, exported_resource(process, {}, repaired));
+    append_bytes(body.bytes, 1, resource_spans);
+    return json_of(body)["resourceSpans"][0]["resource"];
+  };
+  EXPECT_EQ(attributes_of(attributes_with("", ""))["service.name"], "program");
+  EXPECT_EQ(attributes_of(attributes_with("", "service.name=a,team=b%2Cc"))["service.name"], "a");
+  EXPECT_EQ(attributes_of(attributes_with("shop", "service.name=a,team=b%2Cc"))["service.name"], "shop");
+  EXPECT_EQ(attributes_of(attributes_with("", "team=b%2Cc"))["team"], "b,c");
+  EXPECT_EQ(attributes_of(attributes_with("", "process.pid=7"))["process.pid"], "1");
+  const json malformed = attributes_with("", "team");
+  EXPECT_EQ(attributes_of(malformed)["service.name"], "program");
+  EXPECT_EQ(malformed["droppedAttributesCount"], 1);
+  process.pid = process.namespace_pid = 0;
+  EXPECT_FALSE(attributes_of(attributes_with("", "")).contains("process.pid"));
+  EXPECT_EQ(attributes_of(attributes_with("\xff", ""))["service.name"], "\xef\xbf\xbd");
+}
+
+// Requests of spans with events, of log records, and of metrics with several points.
+std::vector<ExportBody> some_bodies() {
+  Bodies bodies({});
+  const std::vector<ProcessPointer> processes = {invented_process(1), invented_process(2), invented_process(3)};
+  for (std::uint64_t id = 1; id <= 11; ++id) {
+    Entry span = chat(id);
+    span.process = &processes[id % processes.size()];
+    for (std::uint64_t i = 0; i < id % 4; ++i) bodies.feed.add(event_of(span, "event"));
+    bodies.feed.add(span);
+    bodies.feed.add(event_of(span, "gen_ai.evaluation.result"));
+  }
+  bodies.feed.finish();
+  std::string points, metric, scope, resource, request;
+  for (std::uint64_t i = 0; i < 7; ++i) {
+    std::string point;
+    append_fixed64(point, 6, i);
+    append_bytes(points, 1, point);
+  }
+  append_bytes(metric, 1, "gauge");
+  append_bytes(metric, 5, points);
+  append_bytes(scope, 2, metric);
+  append_bytes(scope, 2, metric);
+  append_bytes(resource, 2, scope);
+  append_bytes(request, 1, resource);
+  bodies.bodies.push_back({Signal::metrics, request, {0, 0, 0, 14}});
+  return bodies.bodies;
+}
+
+TEST(Split, HalvesABodyUntilEachHasOneItem) {
+  for (const ExportBody& whole : some_bodies()) {
+    std::vector<ExportBody> left = {whole}, singles;
+    while (!left.empty()) {
+      ExportBody body = left.back();
+      left.pop_back();
+      const auto [first, second] = split(body);
+      EXPECT_EQ(first.signal, whole.signal);
+      EXPECT_EQ(first.items.total() + second.items.total(), body.items.total());
+      EXPECT_TRUE(otlp_json(first.signal, first.bytes).has_value());
+      if (second.items.total() == 0) {
+        EXPECT_EQ(first.bytes, body.bytes);
+        EXPECT_EQ(rejectable_items(first), 1U);
+        singles.push_back(first);
+      } else {
+        EXPECT_LE(rejectable_items(first) - rejectable_items(second), 1U);
+        left.push_back(second);
+        left.push_back(first);
+      }
+    }
+    ASSERT_EQ(singles.size(), rejectable_items(whole));
+    if (whole.signal == Signal::metrics) continue;
+    const std::vector<json> items = items_of(whole);
+    for (std::size_t i = 0; i < items.size(); ++i) EXPECT_THAT(items_of(singles[i]), ElementsAre(items[i]));
+  }
+}
+
+TEST(Split, LeavesWhatIsMalformed) {
+  for (ExportBody body : some_bodies()) {
+    body.bytes.resize(body.bytes.size() - 1);
+    const auto [first, second] = split(body);
+    EXPECT_EQ(first.bytes, body.bytes);
+    EXPECT_EQ(first.items, body.items);
+    EXPECT_EQ(second.items.total(), 0U);
+    EXPECT_EQ(second.bytes, "");
+  }
+}
+
+TEST(OtlpJson, RefusesWhatIsMalformed) {
+  for (const std::string& text : {std::string("\x0a\x7f"), std::string("\x0b"), std::string("\x00", 1)}) {
+    EXPECT_FALSE(otlp_json(Signal::traces, text).has_value());
+  }
+  std::string scope, resource, request;
+  append_bytes(scope, 3, "\xff");
+  append_bytes(resource, 2, scope);
+  append_bytes(request, 1, resource);
+  EXPECT_FALSE(otlp_json(Signal::traces, request).has_value()) << "a text that is not UTF-8";
+}
+
+std::string json_with(std::string_view span) {
+  std::string scope, resource, request;
+  append_bytes(scope, 2, span);
+  append_bytes(resource, 2, scope);
+  append_bytes(request, 1, resource);
+  const auto text = otlp_json(Signal::traces, request);
+  return text ? json::parse(*text)["resourceSpans"][0]["scopeSpans"][0]["spans"][0].dump() : "refused";
+}
+
+TEST(OtlpJson, MergesFieldsAsProtobufDoes) {
+  std::string span, status, key_value, value;
+  append_bytes(span, 5, "one");
+  append_bytes(status, 2, "why");
+  append_bytes(span, 15, status);
+  append_varint(span, 99, 1);  // unknown
+  append_bytes(span, 5, "two");
+  append_bytes(span, 15, "\x18\x02");
+  append_bytes(value, 1, "text");
+  append_varint(value, 3, 7);  // the other members of a oneof are gone
+  append_bytes(key_value, 1, "key");
+  append_bytes(key_value, 2, value);
+  append_bytes(span, 9, key_value);
+  append_bytes(span, 6, "not a number");  // of another type: unknown
+  EXPECT_EQ(json_with(span), R"({"attributes":[{"key":"key","value":{"intValue":"7"}}],"name":"two",)"
+                             R"("status":{"code":2,"message":"why"}})");
+}
+
+TEST(OtlpJson, WritesBytesAsBase64) {
+  for (const auto& [bytes, text] : std::vector<std::pair<std::string, std::string>>{
+           {"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"\xff\xfe\xfd\xfc", "//79/A=="}}) {
+    std::string span;
+    append_bytes_attribute(span, kSpanAttributes, "k", bytes);
+    EXPECT_EQ(json_with(span), R"({"attributes":[{"key":"k","value":{"bytesValue":")" + text + R"("}}]})");
+  }
+}
+
+TEST(OtlpJson, HasALimitForNesting) {
+  std::string value;
+  for (int i = 0; i < 100; ++i) {
+    std::string list;
+    append_bytes(list, 1, value);
+    value.clear();
+    append_bytes(value, 5, list);
+  }
+  std::string key_value, span;
+  append_bytes(key_value, 2, value);
+  append_bytes(span, 9, key_value);
+  EXPECT_EQ(json_with(span), "refused");
+}
+
+}  // namespace

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+// The registry of metrics: series, their limits, and what is forgotten.
+#include "metric/metric_registry.h"
+
+#include "metric/native_buckets.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::Pair;
+using testing::SizeIs;
+
+const MetricDescription kCallsFamily = {.name = "calls", .labels = {"name", "status"}};
+const MetricDescription kTimes = {
+    .name = "times", .unit = "s", .type = MetricType::histogram, .labels = {"name"}, .bounds = {1, 2}};
+const MetricDescription kLevel = {.name = "level", .type = MetricType::gauge, .labels = {"name"}};
+
+const std::vector<MetricPoint>& points_of(const MetricSnapshot& snapshot, const std::string& name) {
+  for (const MetricFamilySnapshot& family : snapshot.families) {
+    if (family.about->name == name) return family.points;
+  }
+  throw std::out_of_range(name);
+}
+
+// Of the series with this value of the first label; NaN if there is none.
+double value_of(const MetricRegistry& registry, const std::string& family, const std::string& first) {
+  const MetricSnapshot snapshot = registry.snapshot();
+  for (const MetricPoint& point : points_of(snapshot, family)) {
+    if (!point.labels->empty() && point.labels->front().second == first) return point.value;
+  }
+  return std::nan("");
+}
+
+TEST(MetricRegistry, AddsUpBySeries) {
+  MetricRegistry registry;
+  MetricFamily& calls = registry.family(kCallsFamily);
+  EXPECT_EQ(&registry.family(kCallsFamily), &calls);
+  registry.advance(7 * kSecond);
+  {
+    MetricWriter writer(registry);
+    writer.add(calls, 1, {"a", "ok"});
+    writer.add(calls, 2.5, {"a", "ok"});
+    writer.add(calls, 1, {"a", "error"});
+    writer.add(calls, 1, {"b"});
+    writer.add(calls, -1, {"b"});
+    writer.add(calls, std::nan(""), {"b"});
+    writer.add(calls, std::numeric_limits<double>::infinity(), {"b"});
+  }
+  const MetricSnapshot snapshot = registry.snapshot();
+  EXPECT_EQ(snapshot.unix_ns, 7 * kSecond);
+  const auto& points = points_of(snapshot, "calls");
+  ASSERT_THAT(points, SizeIs(3));
+  EXPECT_THAT(*points[0].labels, ElementsAre(Pair("name", "a"), Pair("status", "error")));
+  EXPECT_EQ(points[1].value, 3.5);
+  EXPECT_EQ(points[1].start_unix_ns, 7 * kSecond);
+  EXPECT_THAT(*points[2].labels, ElementsAre(Pair("name", "b")));
+  EXPECT_EQ(points[2].value, 1);
+}
+
+TEST(MetricRegistry, DistinguishesLabelsThatAreEqualWhenJoined) {
+  MetricRegistry registry;
+  MetricFamily& calls = registry.family(kCallsFamily);
+  MetricWriter(registry).add(calls, 1, {"ab", "c"});
+  MetricWriter(registry).add(calls, 1, {"a", "bc"});
+  MetricWriter(registry).add(calls, 1, {"", "abc"});
+  EXPECT_THAT(points_of(registry.snapshot(), "calls"), SizeIs(3));
+}
+
+TEST(MetricRegistry, CountsObservationsInBuckets) {
+  MetricRegistry registry;
+  MetricFamily& times = registry.family(kTimes);
+  Exemplar first, last, late;
+  first.span_id = 1, last.span_id = 2, late.span_id = 3;
+  first.unix_ns = kSecond, last.unix_ns = 3 * kSecond, late.unix_ns = 2 * kSecond;
+  for (const double value : {0.5, 1.0, 1.5, 2.0, 3.0}) MetricWriter(registry).observe(times, value, {"a"}, &first);
+  MetricWriter(registry).observe(times, 4, {"a"}, &last, 9);
+  MetricWriter(registry).observe(times, 4, {"a"}, &late);
+  MetricWriter(registry).observe(times, std::nan(""), {"a"});
+  const MetricSnapshot snapshot = registry.snapshot();
+  const MetricPoint& point = points_of(snapshot, "times").at(0);
+  EXPECT_THAT(point.buckets, ElementsAre(2, 2, 11));
+  EXPECT_EQ(point.count, 15U);
+  EXPECT_EQ(point.value, 48);
+  ASSERT_THAT(point.exemplars, SizeIs(3));
+  EXPECT_EQ(point.exemplars[0].second.value, 0.5);
+  EXPECT_EQ(point.exemplars[2].second.span_id, 2U);
+  EXPECT_EQ(point.exemplars[2].second.value, 4);
+  EXPECT_EQ(point.newest_bucket, 2U);
+  EXPECT_THAT(point.native.buckets(), IsEmpty());
+}
+
+TEST(MetricRegistry, KeepsTheFirstExemplarOfAMillisecond) {
+  MetricRegistry registry;
+  MetricFamily& times = registry.family(kTimes);
+  const auto observe = [&](double value, std::uint64_t unix_ns) {
+    Exemplar exemplar;
+    exemplar.unix_ns = unix_ns;
+    MetricWriter(registry).observe(times, value, {"a"}, &exemplar);
+    return points_of(registry.snapshot(), "times").at(0);
+  };
+  observe(3, 100'000'000'000);
+  EXPECT_EQ(observe(4, 100'000'999'999).exemplars.at(0).second.value, 3);
+  // Another bucket of the same millisecond has an exemplar of its own, but not the newest.
+  EXPECT_EQ(observe(0.5, 100'000'999'999).newest_bucket, 2U);
+  EXPECT_EQ(observe(0.5, 100'001'000'000).newest_bucket, 0U);
+  // The clock was set back.
+  EXPECT_EQ(observe(0.25, 50'000'000'000).exemplars.at(0).second.value, 0.25);
+}
+
+TEST(MetricRegistry, CountsWhatHasNoRoomAsOther) {
+  MetricRegistry registry({.most_series = 10});
+  MetricFamily& calls = registry.family(kCallsFamily);
+  MetricFamily& times = registry.family(kTimes);
+  MetricFamily& level = registry.family(kLevel);
+  for (int i = 0; i < 15; ++i) {
+    const std::string name = std::to_string(i);
+    MetricWriter writer(registry);
+    writer.add(calls, 2, {name, "ok"});
+    writer.observe(times, 1, {name}, nullptr, 3);
+    writer.gauge(level, 1, {name});
+  }
+  EXPECT_THAT(points_of(registry.snapshot(), "calls"), SizeIs(11));
+  EXPECT_EQ(value_of(registry, "calls", "other"), 10);
+  EXPECT_EQ(value_of(registry, "times", "other"), 15);
+  EXPECT_THAT(points_of(registry.snapshot(), "level"), SizeIs(10));
+  EXPECT_EQ(value_of(registry, "nopspan.metrics.overflow", "calls"), 5);
+  EXPECT_EQ(value_of(registry, "nopspan.metrics.overflow", "times"), 15);
+  EXPECT_EQ(value_of(registry, "nopspan.metrics.overflow", "level"), 5);
+}
+
+TEST(MetricRegistry, LeavesRoomForOtherProcesses) {
+  MetricRegistry registry({.most_series = 10});
+  MetricFamily& calls = registry.family(kCallsFamily);
+  for (int i = 0; i < 100; ++i) MetricWriter(registry, 1).add(calls, 1, {"one" + std::to_string(i)});
+  MetricWriter(registry, 2).add(calls, 1, {"two"});
+  EXPECT_EQ(value_of(registry, "calls", "two"), 1);
+  EXPECT_EQ(value_of(registry, "calls", "other"), 95);
+}
+
+TEST(MetricRegistry, ASeriesNamedOtherIsNotThereTwice) {
+  MetricRegistry registry({.most_series = 1});
+  MetricFamily& calls = registry.family(kCallsFamily);
+  MetricWriter(registry).add(calls, 1, {"other", "other"});
+  MetricWriter(registry).add(calls, 1, {"a"});
+  EXPECT_THAT(points_of(registry.snapshot(), "calls"), SizeIs(1));
+  EXPECT_EQ(value_of(registry, "calls", "other"), 2);
+}
+
+TEST(MetricRegistry, ForgetsSeriesThatDoNotChange) {
+  MetricRegistry registry({.keep_ns = 100 * kSecond, .keep_gauge_ns = 50 * kSecond});
+  MetricFamily& calls = registry.family(kCallsFamily);
+  MetricFamily& level = registry.family(kLevel);
+  registry.advance(1000 * kSecond);
+  MetricWriter(registry).add(calls, 5, {"a"});
+  MetricWriter(registry).add(calls, 5, {"b"});
+  MetricWriter(registry).gauge(level, 5, {"a"});
+  registry.advance(1060 * kSecond);
+  EXPECT_THAT(points_of(registry.snapshot(), "level"), IsEmpty());
+  MetricWriter(registry).add(calls, 1, {"b"});
+  registry.advance(1120 * kSecond);
+  EXPECT_TRUE(std::isnan(value_of(registry, "calls", "a")));
+  EXPECT_EQ(value_of(registry, "calls", "b"), 6);
+  MetricWriter(registry).add(calls, 1, {"a"});
+  const MetricSnapshot snapshot = registry.snapshot();
+  EXPECT_EQ(points_of(snapshot, "calls").at(0).value, 1);
+  EXPECT_EQ(points_of(snapshot, "calls").at(0).start_unix_ns, 1120 * kSecond);
+}
+
+TEST(MetricRegistry, KeepsGaugesAsLongAsTheirProcessReportsAnything) {
+  MetricRegistry registry({.keep_gauge_ns = 50 * kSecond});
+  MetricFamily& calls = registry.family(kCallsFamily);
+  MetricFamily& level = registry.family(kLevel);
+  registry.advance(1000 * kSecond);
+  MetricWriter(registry, 1).gauge(level, 1, {"one"});
+  MetricWriter(registry, 2).gauge(level, 2, {"two"});
+  for (std::uint64_t second = 1040; second <= 1200; second += 40) {
+    registry.advance(second * kSecond);
+    MetricWriter(registry, 1).add(calls, 1, {"a"});
+  }
+  EXPECT_EQ(value_of(registry, "level", "one"), 1);
+  EXPECT_TRUE(std::isnan(value_of(registry, "level", "two")));
+  registry.advance(1260 * kSecond);
+  EXPECT_TRUE(std::isnan(value_of(registry, "level", "one")));
+}
+
+TEST(MetricRegistry, ForgetsSoonerIfItIsFull) {
+  MetricRegistry registry({.most_series = 2});
+  MetricFamily& calls = registry.family(kCallsFamily);
+  registry.advance(1000 * kSecond);
+  MetricWriter(registry, 1).add(calls, 1, {"a"});
+  MetricWriter(registry, 2).add(calls, 1, {"b"});
+  registry.advance(1400 * kSecond);
+  MetricWriter(registry, 1).add(calls, 1, {"c"});
+  EXPECT_EQ(value_of(registry, "calls", "c"), 1);
+}
+
+TEST(MetricRegistry, KeepsEverythingIfTheClockIsSetBack) {
+  MetricRegistry registry;
+  MetricFamily& calls = registry.family(kCallsFamily);
+  registry.advance(1'000'000 * kSecond);
+  MetricWriter(registry).add(calls, 1, {"a"});
+  registry.advance(1000 * kSecond);
+  EXPECT_EQ(value_of(registry, "calls", "a"), 1);
+}
+
+TEST(MetricRegistry, ATotalThatFallsBeginsAgain) {
+  MetricRegistry registry;
+  MetricFamily& calls = registry.family(kCallsFamily);
+  registry.advance(1000 * kSecond);
+  MetricWriter(registry).total(calls, 100, {"a"});
+  registry.advance(1001 * kSecond);
+  MetricWriter(registry).total(calls, 120, {"a"});
+  EXPECT_EQ(points_of(registry.snapshot(), "calls").at(0).start_unix_ns, 1000 * kSecond);
+  MetricWriter(registry).total(calls, 3, {"a"});
+  EXPECT_EQ(value_of(registry, "calls", "a"), 3);
+  EXPECT_EQ(points_of(registry.snapshot(), "calls").at(0).start_unix_ns, 1001 * kSecond);
+}
+
+TEST(MetricRegistry, IgnoresValuesThatAreLate) {
+  MetricRegistry registry;
+  MetricFamily& level = registry.family(kLevel);
+  MetricWriter(registry).gauge_at(level, 1, 100 * kSecond, {"a"});
+  MetricWriter(registry).gauge_at(level, 2, 99 * kSecond, {"a"});
+  EXPECT_EQ(value_of(registry, "level", "a"), 1);
+  // The clock was set back.
+  MetricWriter(registry).gauge_at(level, 3, 50 * kSecond, {"a"});
+  EXPECT_EQ(value_of(registry, "level", "a"), 3);
+}
+
+TEST(MetricRegistry, RepairsAndBoundsLabels) {
+  MetricRegistry registry;
+  MetricFamily& level = registry.family(kLevel);
+  const std::string longest = std::string(255, 'x') + "\xc3\xa4";
+  const std::pair<std::string_view, std::string_view> more[] = {
+      {"a.b", "1"}, {"a_b", "2"}, {"name", "3"}, {"empty", ""}, {"bad", "\xff"}};
+  MetricWriter(registry).gauge(level, 1, {longest}, more);
+  EXPECT_THAT(*points_of(registry.snapshot(), "level").at(0).labels,
+              ElementsAre(Pair("name", std::string(255, 'x')), Pair("a.b", "1"), Pair("bad", "?")));
+}
+
+TEST(MetricRegistry, HasNoTwoSeriesThatLookTheSame) {
+  MetricRegistry registry;
+  MetricFamily& level = registry.family(kLevel);
+  const auto set = [&](std::string_view value, std::string_view first, std::string_view second) {
+    const std::pair<std::string_view, std::string_view> more[] = {{first, "1"}, {second, value}};
+    MetricWriter(registry).gauge(level, 1, {value}, more);
+  };
+  set("\xff", "a.b", "a_b");
+  set("\xfe", "a_b", "a.b");
+  set("?", "a-b", "name");
+  EXPECT_THAT(points_of(registry.snapshot(), "level"), SizeIs(1));
+}
+
+TEST(MetricRegistry, IsWrittenAndReadByManyThreads) {
+  MetricRegistry registry;
+  MetricFamily& calls = registry.family(kCallsFamily);
+  constexpr int kEach = 2000;
+  std::atomic<bool> is_done = false;
+  std::thread reader([&] {
+    double last = 0;
+    while (!is_done) {
+      const MetricSnapshot snapshot = registry.snapshot();
+      for (const MetricPoint& point : points_of(snapshot, "calls")) {
+        EXPECT_GE(point.value, last);
+        last = point.value;
+      }
+    }
+  });
+  std::vector<std::thread> writers;
+  for (int thread = 0; thread < 4; ++thread) {
+    writers.emplace_back([&] {
+      for (int i = 0; i < kEach; ++i) MetricWriter(registry).add(calls, 1, {"a"});
+    });
+  }
+  for (std::thread& writer : writers) writer.join();
+  is_done = true;
+  reader.join();
+  EXPECT_EQ(value_of(registry, "calls", "a"), 4 * kEach);
+}
+
+TEST(NativeBuckets, HaveInclusiveUpperBounds) {
+  NativeBuckets native;
+  for (const double value : {1.0, std::nextafter(1.0, 2.0), 2.0, 0.5}) native.add(value, 1);
+  native.add(4, 5);
+  native.add(0, 2);
+  EXPECT_EQ(native.schema(), 3);
+  EXPECT_EQ(native.zero_count(), 2U);
+  EXPECT_THAT(native.buckets(), ElementsAre(Pair(-8, 1), Pair(0, 1), Pair(1, 1), Pair(8, 1), Pair(16, 5)));
+}
+
+TEST(NativeBuckets, LowerTheirSchemaIfTheyAreMany) {
+  NativeBuckets native;
+  std::uint64_t count = 0;
+  for (double value = 1e-9; value < 1e18; value *= 1.05, ++count) native.add(value, 1);
+  EXPECT_LT(native.schema(), NativeBuckets::kSchema);
+  EXPECT_LE(native.buckets().size(), NativeBuckets::kMost);
+  std::uint64_t found = 0;
+  for (const auto& bucket : native.buckets()) found += bucket.second;
+  EXPECT_EQ(found, count);
+  // Each value is still in the bucket whose bounds are around it.
+  NativeBuckets again = native;
+  again.add(1000, 1);
+  for (std::size_t i = 0; i < again.buckets().size(); ++i) {
+    if (again.buckets()[i].second == native.buckets()[i].second) continue;
+    EXPECT_GE(std::exp2(std::ldexp(again.buckets()[i].first, -again.schema())), 1000);
+    EXPECT_LT(std::exp2(std::ldexp(again.buckets()[i].first - 1, -again.schema())), 1000);
+  }
+}
+
+}  // namespace
+}  // namespace nopspan::collector

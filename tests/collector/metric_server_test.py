@@ -1,0 +1,311 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The listener for metrics, scraped by a real Prometheus. A small program serves files that the test writes."""
+import concurrent.futures
+import contextlib
+import gzip
+import http.server
+import json
+import os
+import re
+import resource
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+import ability
+import prometheus
+import waiting
+
+PROGRAM = os.environ.get("NOPSPAN_METRIC_PROGRAM", "build/dev/tests/collector/metric_program")
+TRACE_ID = "aabbccddeeff00112233445566778899"
+
+TEXT = """# HELP chat_requests_total Requests.
+# TYPE chat_requests_total counter
+chat_requests_total{model="a \\"b\\" \\\\c\\nd"} 12
+# HELP chat_duration_seconds Time of requests.
+# TYPE chat_duration_seconds histogram
+chat_duration_seconds_bucket{le="0.25"} 12
+chat_duration_seconds_bucket{le="+Inf"} 17
+chat_duration_seconds_sum 6.5
+chat_duration_seconds_count 17
+"""
+OPENMETRICS = """# HELP chat_requests Requests.
+# TYPE chat_requests counter
+chat_requests_total{model="a \\"b\\" \\\\c\\nd"} 12
+# HELP chat_duration_seconds Time of requests.
+# TYPE chat_duration_seconds histogram
+# UNIT chat_duration_seconds seconds
+chat_duration_seconds_bucket{le="0.25"} 12 # {trace_id="%s"} 0.2
+chat_duration_seconds_bucket{le="+Inf"} 17
+chat_duration_seconds_sum 6.5
+chat_duration_seconds_count 17
+# EOF
+""" % TRACE_ID
+
+
+def varint(number):
+    encoded = b""
+    while number > 127:
+        encoded += bytes([number & 127 | 128])
+        number >>= 7
+    return encoded + bytes([number])
+
+
+def field(number, value):
+    """A field of a protobuf message: text, bytes, a message, a number or a double."""
+    if isinstance(value, float):
+        return varint(number << 3 | 1) + struct.pack("<d", value)
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    if isinstance(value, str):
+        value = value.encode()
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def label(name, value):
+    return field(1, name) + field(2, value)
+
+
+def delimited(family):
+    return varint(len(family)) + family
+
+
+def native_protobuf():
+    """The same metrics. The histogram is native: 12 values in the bucket (0.25, 2^-(15/8)], 5 in (1, 2^(1/8)]."""
+    def zigzag(number):
+        return number << 1 if number >= 0 else (-number << 1) - 1
+    exemplar = field(1, label("trace_id", TRACE_ID)) + field(2, 0.2)
+    bucket = field(3, field(1, 12) + field(2, 0.25) + field(3, exemplar))
+    spans = field(12, field(1, zigzag(-15)) + field(2, 1)) + field(12, field(1, zigzag(15)) + field(2, 1))
+    histogram = (field(1, 17) + field(2, 6.5) + bucket + field(5, zigzag(3)) + field(6, 1e-30) + field(7, 0) + spans
+                 + field(13, zigzag(12)) + field(13, zigzag(-7)))
+    counter = field(1, "chat_requests_total") + field(3, 0) + field(4, field(1, label("model", 'a "b" \\c\nd'))
+                                                                    + field(3, field(1, 12.0)))
+    return delimited(counter) + delimited(field(1, "chat_duration_seconds") + field(3, 4) + field(4, field(7, histogram)))
+
+
+class Server:
+    """The program, and the files that it serves."""
+
+    def __init__(self, address="127.0.0.1:0", **contents):
+        self.folder = tempfile.TemporaryDirectory()
+        for name, content in contents.items():
+            self.write(name, content)
+        self.process = subprocess.Popen([os.path.abspath(PROGRAM), self.folder.name, address], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
+        self.address = self.process.stdout.readline().strip()
+        if not self.address:
+            raise OSError("the program does not serve on " + address)
+        self.port = int(self.address.rpartition(":")[2])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(timeout=waiting.PATIENCE_S)
+        self.process.stdout.close()
+        self.folder.cleanup()
+
+    def write(self, name, content):
+        path = os.path.join(self.folder.name, name)
+        with open(path + ".new", "wb") as file:
+            file.write(content if isinstance(content, bytes) else content.encode())
+        os.rename(path + ".new", path)
+
+    def counts(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def get(self, accept="", path="/metrics"):
+        request = urllib.request.Request(f"http://{self.address}{path}", headers={"Accept": accept, "Accept-Encoding": "gzip"})
+        with urllib.request.urlopen(request, timeout=waiting.PATIENCE_S) as answer:
+            body = answer.read()
+            return gzip.decompress(body) if answer.headers["Content-Encoding"] == "gzip" else body
+
+    def memory(self):
+        """The most memory that the program ever had, in bytes."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:")) * 1024
+
+
+class OnlyText:
+    """Forwards scrapes, with an Accept header that knows the text format only, as Prometheus 1.x and others send it."""
+
+    def __init__(self, server):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = server.get("text/plain;version=0.0.4")
+                self.send_response(200)
+                self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return f"127.0.0.1:{self.server.server_port}"
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Scraped(unittest.TestCase):
+    def check_counter(self, scraper):
+        scraper.wait_until_up()
+        scraper.wait_for("chat_requests_total", 12)
+        [(labels, _)] = scraper.query("chat_requests_total")
+        self.assertEqual(labels["model"], 'a "b" \\c\nd')
+
+    def check_classic_histogram(self, scraper):
+        scraper.wait_for("chat_duration_seconds_count", 17)
+        self.assertEqual({labels["le"]: value for labels, value in scraper.query("chat_duration_seconds_bucket")},
+                         {"0.25": 12, "+Inf": 17})
+        self.assertEqual(scraper.value("chat_duration_seconds_sum"), 6.5)
+
+    def exemplars(self, scraper, expression):
+        found = scraper.api("query_exemplars", query=expression, start=time.time() - 600, end=time.time() + 60)
+        return [(one["labels"]["trace_id"], float(one["value"])) for series in found for one in series["exemplars"]]
+
+    def test_text(self):
+        checked = subprocess.run(["promtool", "check", "metrics"], input=TEXT, text=True, capture_output=True, check=False)
+        self.assertEqual(checked.returncode, 0, checked.stderr)
+        with Server(text=TEXT) as server, OnlyText(server) as target, prometheus.Prometheus(target) as scraper:
+            self.check_counter(scraper)
+            self.check_classic_histogram(scraper)
+
+    def test_openmetrics(self):
+        with Server(openmetrics=OPENMETRICS) as server, prometheus.Prometheus(server.address) as scraper:
+            self.check_counter(scraper)
+            self.check_classic_histogram(scraper)
+            self.assertEqual(self.exemplars(scraper, "chat_duration_seconds_bucket"), [(TRACE_ID, 0.2)])
+            server.write("openmetrics", OPENMETRICS.replace("12\n", "40\n"))
+            scraper.wait_for("chat_requests_total", 40)
+            # A kept connection: Prometheus opened one, and its first scrapes may have been before the server was ready.
+            self.assertLess(server.counts()["connections"], server.counts()["scrapes"])
+
+    def test_protobuf_with_a_native_histogram(self):
+        with Server(protobuf=native_protobuf()) as server, prometheus.Prometheus(server.address, native=True) as scraper:
+            self.check_counter(scraper)
+            scraper.wait_for("histogram_count(chat_duration_seconds)", 17)
+            self.assertEqual(scraper.value("histogram_sum(chat_duration_seconds)"), 6.5)
+            self.assertAlmostEqual(scraper.value("histogram_quantile(0.5, chat_duration_seconds)"), 0.27, delta=0.02)
+            self.assertEqual(scraper.query("chat_duration_seconds_bucket"), [])
+
+    def test_each_address_by_which_the_server_is_reached(self):
+        try:
+            server = Server("[::]:0", openmetrics=OPENMETRICS)
+        except OSError:
+            self.skipTest("no IPv6")
+        hosts = ["127.0.0.1", "127.0.0.9", "[::1]"]
+        with contextlib.suppress(OSError):  # without /etc/hosts
+            socket.getaddrinfo("localhost", None)
+            hosts.append("localhost")
+        with server, prometheus.Prometheus(*(f"{host}:{server.port}" for host in hosts)) as scraper:
+            scraper.wait_until_up()
+            scraper.wait_for("count(chat_requests_total)", len(hosts))
+
+    def test_a_failure_is_seen_by_prometheus(self):
+        with Server() as server, prometheus.Prometheus(server.address) as scraper:
+            scraper.wait_until(lambda: any("500" in target["lastError"] for target in scraper.scraped()), "an error")
+            server.write("openmetrics", OPENMETRICS)
+            self.check_counter(scraper)
+            self.assertGreaterEqual(server.counts()["failed"], 1)
+
+
+class Rules(unittest.TestCase):
+    def test_each_alert(self):
+        path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "rules_test.yml")
+        rules_path = os.path.join(os.path.dirname(path), "..", "..", "packaging", "prometheus", "nopspan-rules.yml")
+        done = subprocess.run(["promtool", "test", "rules", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              check=False)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        with open(path, encoding="utf-8") as test, open(rules_path, encoding="utf-8") as rules:
+            self.assertEqual(set(re.findall(r'alertname="(\w+)"', test.read())), set(re.findall(r"alert: (\w+)", rules.read())))
+
+
+class Bounded(unittest.TestCase):
+    def test_a_thousand_connections(self):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
+        with Server(openmetrics=OPENMETRICS) as server, prometheus.Prometheus(server.address) as scraper:
+            scraper.wait_until_up()
+            open_ones = []
+
+            def open_more():
+                for number in range(1000):
+                    one = socket.create_connection(("127.0.0.1", server.port), timeout=waiting.PATIENCE_S)
+                    if number % 2:
+                        one.send(b"GET /metrics HTTP/1.1\r\nHost: local")
+                    open_ones.append(one)
+            opener = threading.Thread(target=open_more)
+            opener.start()
+            before = server.counts()["scrapes"]
+            opener.join()
+            waiting.wait_until(lambda: server.counts()["scrapes"] >= before + 3, "scrapes")
+            self.assertLess(server.memory(), 64 << 20)
+            with open(f"/proc/{server.process.pid}/status", encoding="ascii") as file:
+                threads = next(int(line.split()[1]) for line in file if line.startswith("Threads:"))
+            self.assertLessEqual(threads, 34)
+            for one in open_ones:
+                one.close()
+            self.check_served(server)
+
+    def check_served(self, server):
+        self.assertEqual(server.get("application/openmetrics-text").decode(), OPENMETRICS)
+
+    def test_a_storm_of_scrapes_of_a_large_text(self):
+        large = "# TYPE a counter\n" + "".join(f'a_total{{number="{i}"}} {i}\n' for i in range(100_000)) + "# EOF\n"
+        with Server(openmetrics=large) as server, concurrent.futures.ThreadPoolExecutor(16) as clients:
+            def scrape(_):
+                try:
+                    return server.get("application/openmetrics-text").decode() == large
+                except urllib.error.HTTPError as error:
+                    return error.code == 503
+            self.assertTrue(all(clients.map(scrape, range(200))))
+            counts = server.counts()
+            self.assertEqual(counts["scrapes"] + counts["busy"], 200)
+            # 16 texts, compressed too, and each render holds a copy.
+            with open(PROGRAM, "rb") as file:
+                is_sanitized = b"__asan_init" in file.read()  # memory that was freed is kept for a while
+            self.assertLess(server.memory(), 16 * 3 * len(large) * (8 if is_sanitized else 1))
+
+
+class Misused(unittest.TestCase):
+    def run_at(self, address):
+        return subprocess.run([os.path.abspath(PROGRAM), "/nowhere", address], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=waiting.PATIENCE_S, check=False)
+
+    def test_an_address_that_cannot_be_used(self):
+        with Server(text=TEXT) as server:
+            done = self.run_at(server.address)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn("another program listens there", done.stderr)
+        done = self.run_at("example.com:80")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("not an IP address and a port", done.stderr)
+
+    @unittest.skipIf(os.geteuid() != 0, "only root may drop capabilities")
+    def test_a_privileged_port(self):
+        done = subprocess.run(["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service", "unshare", "--net",
+                               os.path.abspath(PROGRAM), "/nowhere", "0.0.0.0:80"], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=waiting.PATIENCE_S, check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("CAP_NET_BIND_SERVICE", done.stderr)
+
+
+ability.need("prometheus", "promtool", "setpriv", "unshare")
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+// --otlp-file: files of whole lines, in a folder where others may have placed something else.
+#include "export/otlp_files.h"
+
+#include "base/failure.h"
+#include "model/otlp_attributes.h"
+#include "temporary_folder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <filesystem>
+#include <string>
+
+using namespace nopspan::collector;
+using testing::HasSubstr;
+
+namespace {
+
+ExportBody empty_resource() {
+  ExportBody body{Signal::traces, {}, {1, 0, 0, 0}};
+  append_bytes(body.bytes, 1, "");
+  return body;
+}
+constexpr const char* kLine = "{\"resourceSpans\":[{}]}\n";
+
+std::string message_of(const std::string& folder) {
+  try {
+    const OtlpFiles files(folder);
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.exit_status, Failure::kUsageError);
+    return failure.what();
+  }
+  return "";
+}
+
+TEST(OtlpFiles, HaveALineForEachBody) {
+  const TemporaryFolder folder;
+  {
+    OtlpFiles files(folder / "");
+    EXPECT_TRUE(files.append(empty_resource()));
+    EXPECT_TRUE(files.append(empty_resource()));
+    ExportBody log = empty_resource();
+    log.signal = Signal::logs;
+    EXPECT_TRUE(files.append(log));
+  }
+  EXPECT_EQ(contents_of(folder / "traces.jsonl"), std::string(kLine) + kLine);
+  EXPECT_EQ(contents_of(folder / "logs.jsonl"), "{\"resourceLogs\":[{}]}\n");
+  EXPECT_EQ(contents_of(folder / "metrics.jsonl"), "");
+  EXPECT_EQ(mode_of(folder / "traces.jsonl"), 0600U);
+  OtlpFiles again(folder / "");
+  EXPECT_TRUE(again.append(empty_resource()));
+  EXPECT_EQ(contents_of(folder / "traces.jsonl"), std::string(kLine) + kLine + kLine);
+}
+
+TEST(OtlpFiles, RemoveALineWithoutAnEnd) {
+  for (const std::string& rest : {std::string("{\"resou"), std::string(10'000, 'x')}) {
+    const TemporaryFolder folder;
+    write_file(folder / "traces.jsonl", "{}\n" + rest);
+    write_file(folder / "logs.jsonl", rest);
+    OtlpFiles files(folder / "");
+    EXPECT_EQ(contents_of(folder / "traces.jsonl"), "{}\n");
+    EXPECT_EQ(contents_of(folder / "logs.jsonl"), "");
+  }
+}
+
+TEST(OtlpFiles, RefuseWhatIsNotAFileOfTheirOwn) {
+  EXPECT_THAT(message_of("/nonexistent"), HasSubstr("No such file"));
+  const TemporaryFolder folder;
+  write_file(folder / "victim", "");
+  std::filesystem::create_symlink(folder / "victim", folder / "traces.jsonl");
+  EXPECT_THAT(message_of(folder / ""), HasSubstr("is a symbolic link"));
+  std::filesystem::remove(folder / "traces.jsonl");
+  ASSERT_EQ(::mkfifo((folder / "logs.jsonl").c_str(), 0600), 0);
+  EXPECT_THAT(message_of(folder / ""), HasSubstr("is not a file"));
+  std::filesystem::remove(folder / "logs.jsonl");
+  const OtlpFiles first(folder / "");
+  EXPECT_THAT(message_of(folder / ""), HasSubstr("in use by another nopspan"));
+}
+
+TEST(OtlpFiles, RefuseAMalformedBody) {
+  const TemporaryFolder folder;
+  OtlpFiles files(folder / "");
+  EXPECT_EQ(files.error(), 0);
+  EXPECT_FALSE(files.append({Signal::traces, "\x0a\x7f", {1, 0, 0, 0}}));
+  EXPECT_EQ(files.error(), EBADMSG);
+  EXPECT_EQ(contents_of(folder / "traces.jsonl"), "");
+}
+
+// A limit for the size of files stands for a full disk: the kernel writes a part, then nothing.
+TEST(OtlpFiles, RemoveWhatWasWrittenOfALine) {
+  const TemporaryFolder folder;
+  OtlpFiles files(folder / "");
+  EXPECT_TRUE(files.append(empty_resource()));
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto ignored = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit small{30, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const bool is_written = files.append(empty_resource());
+  ::setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, ignored);
+  EXPECT_FALSE(is_written);
+  EXPECT_EQ(files.error(), EFBIG);
+  EXPECT_EQ(contents_of(folder / "traces.jsonl"), kLine);
+  EXPECT_TRUE(files.append(empty_resource()));
+  EXPECT_EQ(contents_of(folder / "traces.jsonl"), std::string(kLine) + kLine);
+}
+
+}  // namespace

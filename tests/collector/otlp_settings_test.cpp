@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+// Settings of OTLP: variables, options, and what is wrong with them.
+#include "export/otlp_settings.h"
+
+#include "base/failure.h"
+#include "temporary_folder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+
+namespace nopspan::collector {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+using testing::Pair;
+using Variables = std::map<std::string, std::string>;
+
+Environment environment_of(const Variables& variables) {
+  return [&variables](const char* name) -> const char* {
+    const auto found = variables.find(name);
+    return found == variables.end() ? nullptr : found->second.c_str();
+  };
+}
+
+OtlpSettings settings_of(const Variables& variables, const OtlpOptions& options = {}) {
+  return otlp_settings(options, environment_of(variables));
+}
+
+std::string failure_of(const Variables& variables, const OtlpOptions& options = {}) {
+  try {
+    settings_of(variables, options);
+  } catch (const Failure& failure) {
+    EXPECT_EQ(failure.exit_status, Failure::kUsageError);
+    return failure.what();
+  }
+  return "no failure";
+}
+
+std::string url_of(const OtlpSettings& settings, Signal signal) { return settings.of(signal).url; }
+
+TEST(OtlpSettings, HaveTheSpecificationsDefaults) {
+  const OtlpSettings settings = settings_of({});
+  EXPECT_EQ(url_of(settings, Signal::traces), "http://localhost:4318/v1/traces");
+  EXPECT_EQ(url_of(settings, Signal::logs), "http://localhost:4318/v1/logs");
+  EXPECT_EQ(url_of(settings, Signal::metrics), "http://localhost:4318/v1/metrics");
+  const OtlpTarget& target = settings.of(Signal::traces);
+  EXPECT_EQ(target.protocol, OtlpProtocol::http_protobuf);
+  EXPECT_EQ(target.timeout.count(), 10'000);
+  EXPECT_FALSE(target.gzip);
+  EXPECT_THAT(target.headers, ElementsAre());
+  EXPECT_EQ(url_of(settings_of({{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"}}), Signal::logs),
+            "http://localhost:4317/opentelemetry.proto.collector.logs.v1.LogsService/Export");
+}
+
+TEST(OtlpSettings, AppendTheSignalsPathToTheGeneralEndpointOnly) {
+  const OtlpSettings settings = settings_of({{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/mycollector/"},
+                                             {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://example.com/v1/metrics/"},
+                                             {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://collector:4318"}});
+  EXPECT_EQ(url_of(settings, Signal::traces), "http://collector:4318/mycollector/v1/traces");
+  EXPECT_EQ(url_of(settings, Signal::metrics), "https://example.com/v1/metrics/");
+  EXPECT_EQ(url_of(settings, Signal::logs), "http://collector:4318/");
+  EXPECT_EQ(url_of(settings_of({{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1]:9/a?key=1#x"}}), Signal::traces),
+            "http://[::1]:9/a/v1/traces?key=1");
+}
+
+TEST(OtlpSettings, PreferOptionsToVariablesOfASignalToGeneralOnes) {
+  const Variables variables = {
+      {"OTEL_EXPORTER_OTLP_TIMEOUT", "1000"},         {"OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "2000"},
+      {"OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"},     {"OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "none"},
+      {"OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", ""}, {"OTEL_EXPORTER_OTLP_HEADERS", "a=1"},
+      {"OTEL_EXPORTER_OTLP_LOGS_HEADERS", "b=2"}};
+  const OtlpSettings settings = settings_of(variables);
+  EXPECT_EQ(settings.of(Signal::traces).timeout.count(), 1000);
+  EXPECT_EQ(settings.of(Signal::logs).timeout.count(), 2000);
+  EXPECT_FALSE(settings.of(Signal::traces).gzip);
+  EXPECT_TRUE(settings.of(Signal::metrics).gzip) << "an empty variable counts as not set";
+  EXPECT_THAT(settings.of(Signal::traces).headers, ElementsAre(Pair("a", "1")));
+  EXPECT_THAT(settings.of(Signal::logs).headers, ElementsAre(Pair("b", "2")));
+  OtlpOptions options;
+  options.timeout = "3000";
+  options.endpoint = "http://other:1";
+  options.headers = {{"c=%20,=", "d="}};
+  const OtlpSettings overridden = settings_of(variables, options);
+  for (const Signal signal : {Signal::traces, Signal::logs, Signal::metrics}) {
+    EXPECT_EQ(overridden.of(signal).timeout.count(), 3000);
+    EXPECT_THAT(overridden.of(signal).headers, ElementsAre(Pair("c", "%20,="), Pair("d", "")));
+  }
+  EXPECT_EQ(url_of(overridden, Signal::logs), "http://other:1/v1/logs");
+}
+
+TEST(OtlpSettings, ConnectByTheSchemeOfAGrpcTarget) {
+  const auto url = [](const std::string& endpoint, const std::string& insecure) {
+    const Variables variables = {{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"},
+                                 {"OTEL_EXPORTER_OTLP_ENDPOINT", endpoint},
+                                 {"OTEL_EXPORTER_OTLP_INSECURE", insecure}};
+    return url_of(settings_of(variables), Signal::traces);
+  };
+  const std::string path = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+  EXPECT_EQ(url("collector:4317", "true"), "http://collector:4317" + path);
+  EXPECT_EQ(url("collector:4317", "False"), "https://collector:4317" + path);
+  EXPECT_EQ(url("http://collector:4317/", "false"), "http://collector:4317" + path);
+  EXPECT_EQ(url("https://collector", "TRUE"), "https://collector" + path);
+}
+
+TEST(OtlpSettings, SayWhatToDoAboutInvalidValues) {
+  const std::string prefix = "OTEL_EXPORTER_OTLP_";
+  const auto failure = [&](const std::string& name, const std::string& value) {
+    const std::string what = failure_of({{prefix + name, value}});
+    EXPECT_THAT(what, testing::StartsWith(prefix + name + ": "));
+    return what;
+  };
+  EXPECT_THAT(failure("PROTOCOL", "http/xml"), HasSubstr("not http/protobuf, http/json or grpc"));
+  for (const char* const timeout : {"10s", "0", "-1", "1e3", "99999999999999999999"}) {
+    EXPECT_THAT(failure("TRACES_TIMEOUT", timeout), HasSubstr("number of milliseconds"));
+  }
+  EXPECT_THAT(failure("COMPRESSION", "zstd"), HasSubstr("not gzip or none"));
+  EXPECT_THAT(failure("INSECURE", "yes"), HasSubstr("not true or false"));
+  for (const char* const url : {"collector:4318", "ftp://host", "http://", "http://a b", "http:// \n"}) {
+    EXPECT_THAT(failure("ENDPOINT", url), HasSubstr("write http://HOST:PORT")) << url;
+  }
+  EXPECT_THAT(failure("LOGS_CERTIFICATE", "/no/such/file"), HasSubstr("No such file"));
+  EXPECT_THAT(failure("HEADERS", "novalue"), HasSubstr("NAME=VALUE"));
+  EXPECT_THAT(failure("HEADERS", "a=%zz"), HasSubstr("%XX"));
+  EXPECT_THAT(failure("HEADERS", "a b=1"), HasSubstr("not the name of a header"));
+  EXPECT_THAT(failure("HEADERS", "Content-Type=x"), HasSubstr("nopspan itself sets"));
+  EXPECT_THAT(failure_of({{prefix + "PROTOCOL", "grpc"}, {prefix + "ENDPOINT", "http://h/path"}}),
+              HasSubstr("no path"));
+  const TemporaryFolder folder;
+  write_file(folder / "key", "key");
+  EXPECT_THAT(failure("CLIENT_KEY", folder / "key"), HasSubstr("client's certificate too"));
+  EXPECT_THAT(failure("CLIENT_CERTIFICATE", folder / "key"), HasSubstr("client's key too"));
+}
+
+TEST(OtlpSettings, NeverPrintSecrets) {
+  EXPECT_THAT(failure_of({{"OTEL_EXPORTER_OTLP_HEADERS", "authorization=secret%0d%0aX: y"}}), Not(HasSubstr("secret")));
+  EXPECT_THAT(failure_of({{"OTEL_EXPORTER_OTLP_HEADERS", "secret"}}), Not(HasSubstr("secret")));
+  EXPECT_THAT(failure_of({{"OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://user:secret@host/x"}}), Not(HasSubstr("secret")));
+  EXPECT_THAT(failure_of({{"OTEL_EXPORTER_OTLP_ENDPOINT", "user:secret@host/x y"}}), Not(HasSubstr("secret")));
+  EXPECT_EQ(printable_url("https://user:secret@host:1/path?token=secret"), "https://host:1/path");
+}
+
+TEST(OtlpSettings, ReadMembersLikeBaggage) {
+  EXPECT_THAT(*parse_members(" a = 1 ,, b=x%2C%20y%3D,c==,a=2"),
+              ElementsAre(Pair("a", "2"), Pair("b", "x, y="), Pair("c", "=")));
+  EXPECT_THAT(*parse_members(""), ElementsAre());
+  for (const char* const malformed : {"a", "=1", "a=1,b", "a=%", "a=%2", "a=%g0", "%zz=1"}) {
+    EXPECT_FALSE(parse_members(malformed)) << malformed;
+  }
+}
+
+TEST(OtlpSettings, TakeTheServiceNameFromItsOwnVariable) {
+  const auto attributes = [](const Variables& variables) { return resource_attributes(environment_of(variables)); };
+  EXPECT_THAT(attributes({}), ElementsAre());
+  EXPECT_THAT(attributes({{"OTEL_RESOURCE_ATTRIBUTES", "service.name=a,k=v"}}),
+              ElementsAre(Pair("service.name", "a"), Pair("k", "v")));
+  EXPECT_THAT(attributes({{"OTEL_RESOURCE_ATTRIBUTES", "service.name=a,k=v"}, {"OTEL_SERVICE_NAME", "b%20"}}),
+              ElementsAre(Pair("k", "v"), Pair("service.name", "b%20")));
+  EXPECT_THROW(attributes({{"OTEL_RESOURCE_ATTRIBUTES", "k"}}), Failure);
+}
+
+}  // namespace
+}  // namespace nopspan::collector

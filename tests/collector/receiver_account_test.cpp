@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// The account of a receiver: its sums hold, whatever happens.
+#include "export/receiver_account.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <random>
+#include <string>
+
+namespace nopspan::collector {
+namespace {
+
+using Place = ReceiverAccount::Place;
+using testing::HasSubstr;
+
+constexpr ItemCounts kTenSpans = {10, 4, 0, 0}, kSevenLogs = {0, 0, 7, 0};
+
+TEST(ReceiverAccount, FollowsARequestThatIsAccepted) {
+  ReceiverAccount account;
+  account.queue(kTenSpans);
+  EXPECT_EQ(account.totals().signals[kTracesRow].queued, 10U);
+  account.send(kTenSpans, Place::queue, false);
+  EXPECT_EQ(account.totals().signals[kTracesRow].in_flight, 10U);
+  account.accept(kTenSpans);
+  const AccountTotals totals = account.totals();
+  EXPECT_EQ(totals.signals[kTracesRow].accepted, 10U);
+  EXPECT_EQ(totals.signals[kSpanEventsRow].accepted, 4U);
+  EXPECT_EQ(totals.signals[kTracesRow].resent, 0U);
+  EXPECT_EQ(totals.requests, 1U);
+  EXPECT_TRUE(totals.is_balanced());
+}
+
+TEST(ReceiverAccount, DoesNotKnowWhichEventsBelongToRejectedSpans) {
+  ReceiverAccount account;
+  account.queue(kTenSpans);
+  account.send(kTenSpans, Place::queue, false);
+  account.accept(kTenSpans, 3);
+  SignalAccount traces = account.totals().signals[kTracesRow], events = account.totals().signals[kSpanEventsRow];
+  EXPECT_EQ(traces.accepted, 7U);
+  EXPECT_EQ(traces.rejected, 3U);
+  EXPECT_EQ(events.unconfirmed, 4U);
+
+  account.queue(kTenSpans);
+  account.send(kTenSpans, Place::queue, false);
+  account.accept(kTenSpans, 10);
+  events = account.totals().signals[kSpanEventsRow];
+  EXPECT_EQ(events.rejected, 4U);
+  EXPECT_TRUE(account.totals().is_balanced());
+}
+
+TEST(ReceiverAccount, CountsWhatIsSentAgain) {
+  ReceiverAccount account;
+  account.queue(kSevenLogs);
+  account.send(kSevenLogs, Place::queue, false);
+  account.put_back(kSevenLogs, Place::queue);
+  account.send(kSevenLogs, Place::queue, true);
+  account.put_back(kSevenLogs, Place::queue);
+  account.leave_unconfirmed(kSevenLogs, Place::queue);
+  const SignalAccount logs = account.totals().signals[kLogsRow];
+  EXPECT_EQ(logs.resent, 7U);
+  EXPECT_EQ(logs.unconfirmed, 7U);
+  EXPECT_TRUE(logs.is_balanced());
+}
+
+TEST(ReceiverAccount, RecountsEventsThatBecomePartOfTheirSpan) {
+  for (const bool were_found : {false, true}) {
+    ReceiverAccount account;
+    const ItemCounts before = {10, 0, 7, 0}, after = {10, 5, 1, 0};
+    if (were_found) {
+      account.find(before);
+    } else {
+      account.spool(before);
+    }
+    account.recount_spooled(before, after, were_found);
+    const AccountTotals totals = account.totals();
+    EXPECT_EQ(totals.signals[kSpanEventsRow].spooled, 5U);
+    EXPECT_EQ(totals.signals[kLogsRow].spooled, 1U);
+    const SignalAccount& logs = totals.signals[kLogsRow];
+    EXPECT_EQ(logs.dropped[static_cast<std::size_t>(DropReason::not_encodable)], 1U);
+    EXPECT_EQ(totals.total().taken + totals.total().found, 17U);
+    EXPECT_TRUE(totals.is_balanced());
+  }
+}
+
+TEST(ReceiverAccount, StaysBalancedIfACallerMovesTooMuch) {
+  ReceiverAccount account;
+  account.queue(kSevenLogs);
+  account.send({0, 0, 100, 0}, Place::queue, false);
+  account.refuse({0, 0, 200, 0});
+  EXPECT_EQ(account.totals().signals[kLogsRow].refused, 7U);
+  EXPECT_TRUE(account.totals().is_balanced());
+}
+
+TEST(ReceiverAccount, StaysBalancedAfterRandomMoves) {
+  std::mt19937_64 random(7);
+  ReceiverAccount account;
+  const auto any = [&](std::uint64_t most) { return random() % (most + 1); };
+  for (int i = 0; i < 20'000; ++i) {
+    const ItemCounts items = {any(5), any(5), any(5), any(5)};
+    const Place place = any(1) == 0 ? Place::queue : Place::spool;
+    const auto reason = static_cast<DropReason>(any(kDropReasons.size() - 1));
+    switch (any(13)) {
+      case 0:
+        account.queue(items);
+        break;
+      case 1:
+        account.spool(items);
+        break;
+      case 2:
+        account.leave_out(items);
+        break;
+      case 3:
+        account.drop_new(items, reason);
+        break;
+      case 4:
+        account.find(items);
+        break;
+      case 5:
+        account.recount_spooled(items, {any(5), any(5), any(5), any(5)}, any(1) == 0);
+        break;
+      case 6:
+        account.send(items, place, any(1) == 0);
+        break;
+      case 7:
+        account.accept(items, any(20));
+        break;
+      case 8:
+        account.refuse(items);
+        break;
+      case 9:
+        account.put_back(items, place);
+        break;
+      case 10:
+        account.drop(items, place, reason);
+        break;
+      case 11:
+        account.leave_unconfirmed(items, place);
+        break;
+      case 12:
+        account.move_to_spool(items);
+        break;
+      default:
+        account.count_malformed_answer();
+    }
+    ASSERT_TRUE(account.totals().is_balanced()) << "after move " << i;
+  }
+}
+
+TEST(ReceiverAccount, IsPrintedWithEveryCount) {
+  ReceiverAccount account;
+  account.queue(kTenSpans);
+  account.send(kTenSpans, Place::queue, true);
+  account.accept(kTenSpans, 10);
+  account.drop_new({2, 0, 0, 0}, DropReason::spool_full);
+  account.find(kSevenLogs);
+  const auto json = to_json(account.totals());
+  EXPECT_EQ(json["balanced"], true);
+  EXPECT_EQ(json["signals"]["traces"]["rejected"], 10);
+  EXPECT_EQ(json["signals"]["traces"]["dropped"]["spool_full"], 2);
+  EXPECT_EQ(json["signals"]["traces"]["resent"], 10);
+  EXPECT_EQ(json["signals"]["logs"]["found"], 7);
+  const std::string text = to_text(account.totals(), "http://host");
+  EXPECT_THAT(text, HasSubstr("http://host: traces: 12 taken = 10 rejected + 2 dropped (spool full); 10 resent\n"));
+  EXPECT_THAT(text, HasSubstr("http://host: logs: 0 taken + 7 found in the spool = 7 spooled\n"));
+}
+
+}  // namespace
+}  // namespace nopspan::collector

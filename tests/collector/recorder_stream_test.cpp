@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// The ledgers of a recorder's connections add up.
+#include "recording/recorder_stream.h"
+
+#include "base/failure.h"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+ProcessPointer process_started(std::uint32_t pid, std::uint64_t start_ticks) {
+  Process process;
+  process.pid = pid;
+  process.start_ticks = start_ticks;
+  return std::make_shared<const Process>(std::move(process));
+}
+
+Counts counts(std::uint64_t delivered, std::uint64_t dropped) {
+  Counts counts;
+  counts.emitted = delivered + dropped;
+  counts.delivered = delivered;
+  counts.export_dropped = dropped;
+  return counts;
+}
+
+Ledger ledger(std::vector<ProcessLedger> processes, const Counts& others = {}) {
+  Ledger ledger;
+  ledger.processes = std::move(processes);
+  ledger.others = others;
+  ledger.total = others;
+  for (const ProcessLedger& one : ledger.processes) ledger.total += one.counts;
+  return ledger;
+}
+
+TEST(RecorderStream, ReportsInEachConnectionWhatIsNew) {
+  RecorderStream stream("unix:/nowhere");
+  const ProcessPointer a = process_started(1, 10), b = process_started(2, 20), unknown = process_started(3, 0);
+  stream.begin();
+  const Ledger first = ledger({{a, counts(5, 1)}, {unknown, counts(2, 0)}});
+  EXPECT_EQ(stream.less_reported(first).total, first.total);
+  stream.note_ledger(first);
+  // Written after that ledger, and no ledger followed.
+  stream.note_written({{a, 3, ""}});
+  stream.begin();
+  const Ledger second = ledger({{a, counts(8, 4)}, {b, counts(1, 0)}, {unknown, counts(4, 0)}});
+  const Ledger rest = stream.less_reported(second);
+  EXPECT_EQ(rest.total, counts(3, 3));
+  EXPECT_TRUE(rest.total.is_balanced());
+  for (const ProcessLedger& one : rest.processes) {
+    EXPECT_EQ(one.counts, one.process->pid == 1 ? counts(0, 3) : counts(1, 0)) << one.process->pid;
+  }
+}
+
+TEST(RecorderStream, KeepsTheSumIfTheSourceForgetsAProcess) {
+  RecorderStream stream("unix:/nowhere");
+  const ProcessPointer a = process_started(1, 10);
+  stream.note_ledger(ledger({{a, counts(5, 1)}}));
+  stream.begin();
+  const Ledger rest = stream.less_reported(ledger({}, counts(7, 2)));
+  EXPECT_EQ(rest.total, counts(2, 1));
+  EXPECT_TRUE(rest.processes.empty());
+}
+
+TEST(RecorderStream, RefusesPathsThatNoSocketCanHave) {
+  EXPECT_THROW(RecorderStream("unix:"), Failure);
+  EXPECT_THROW(RecorderStream("unix:" + std::string(108, 'x')), Failure);
+  RecorderStream stream("unix:/nowhere/at/all");
+  EXPECT_FALSE(stream.connect());
+  EXPECT_EQ(stream.error(), ENOENT);
+}
+
+}  // namespace
+}  // namespace nopspan::collector

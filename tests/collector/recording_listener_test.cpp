@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// Recordings that programs send to a Unix socket: several at a time, some of them damaged or foreign.
+#include "recording/recording_listener.h"
+
+#include "base/failure.h"
+#include "kept_entry.h"
+#include "recording/recorder.h"
+#include "temporary_folder.h"
+
+#include <gtest/gtest.h>
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <random>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+using namespace nopspan::collector;
+
+namespace {
+
+// Counts its spans in a ledger, as if one process had emitted them.
+class OneProcess : public Source {
+ public:
+  explicit OneProcess(ProcessPointer process) { ledger_.processes.push_back({std::move(process), {}}); }
+  void run(Sink& /*sink*/, Deadline& /*until*/) override {}
+  [[nodiscard]] Ledger ledger() const override { return ledger_; }
+  void count() {
+    Counts& counts = ledger_.processes.front().counts;
+    ++counts.emitted, ++counts.delivered;
+    ledger_.total = counts;
+  }
+
+ private:
+  Ledger ledger_;
+};
+
+// The bytes of a recording with that many spans of one process.
+std::string recording_of(std::uint32_t pid, std::size_t spans, const TemporaryFolder& folder) {
+  const std::string path = folder / ("recording." + std::to_string(pid));
+  const ProcessPointer process = make_process(pid);
+  std::mt19937_64 random(pid);
+  OneProcess source(process);
+  Recorder recorder({path});
+  recorder.set_source(source);
+  for (std::size_t i = 0; i < spans; ++i) {
+    source.count();
+    recorder.on_entry(any_span(random, {process}).entry());
+  }
+  EXPECT_TRUE(recorder.finish());
+  return contents_of(path);
+}
+
+OpenFile connect_to(const std::string& path) {
+  OpenFile file(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.data(), path.size());
+  EXPECT_EQ(connect(file.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  return file;
+}
+
+bool send_all(const OpenFile& file, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t sent = send(file.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent <= 0) return false;
+    bytes.remove_prefix(static_cast<std::size_t>(sent));
+  }
+  return true;
+}
+
+class Counted : public Sink {
+ public:
+  void on_entry(const Entry& /*entry*/) override { ++entries; }
+  void on_tick(std::uint64_t now_unix_ns) override { last_tick = now_unix_ns; }
+  std::atomic<std::uint64_t> entries = 0, last_tick = 0;
+};
+
+// A listener that runs until the end of the scope, or until stop().
+class Running {
+ public:
+  explicit Running(const std::string& path) : listener(path), thread_([this] { listener.run(sink, until_); }) {}
+  ~Running() { stop(); }
+  void stop() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+  }
+  void wait_for_entries(std::uint64_t entries) const {
+    while (sink.entries < entries) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+
+  RecordingListener listener;
+  Counted sink;
+
+ private:
+  std::atomic<bool> stop_ = false;
+  Deadline until_{0, stop_};
+  std::thread thread_;
+};
+
+TEST(RecordingListener, ReadsManyProgramsAtATimeAndAddsUpTheirLedgers) {
+  const TemporaryFolder folder;
+  Running running(folder / "socket");
+  std::vector<std::thread> programs;
+  std::vector<std::string> recordings;
+  for (std::uint32_t pid = 1; pid <= 100; ++pid) recordings.push_back(recording_of(pid, 10 * pid, folder));
+  for (const std::string& recording : recordings) {
+    programs.emplace_back([&] { EXPECT_TRUE(send_all(connect_to(folder / "socket"), recording)); });
+  }
+  for (std::thread& program : programs) program.join();
+  running.wait_for_entries(50'500);
+  running.stop();
+  const Ledger ledger = running.listener.ledger();
+  EXPECT_EQ(running.sink.entries, 50'500U);
+  EXPECT_EQ(ledger.total.delivered, 50'500U);
+  EXPECT_TRUE(ledger.total.is_balanced());
+  EXPECT_EQ(ledger.processes.size(), 100U);
+  EXPECT_EQ(running.listener.remark(), "");
+}
+
+TEST(RecordingListener, ReadsWhatWasSentBeforeItStopped) {
+  const TemporaryFolder folder;
+  const std::string recording = recording_of(7, 1000, folder);
+  Running running(folder / "socket");
+  const OpenFile program = connect_to(folder / "socket");
+  ASSERT_TRUE(send_all(program, recording));
+  while (running.sink.entries == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  running.stop();
+  EXPECT_EQ(running.sink.entries, 1000U);
+  EXPECT_FALSE(send_all(program, recording)) << "the program notices that nobody reads";
+}
+
+TEST(RecordingListener, SurvivesWhatIsNoRecording) {
+  const TemporaryFolder folder;
+  const std::string recording = recording_of(7, 1000, folder);
+  Running running(folder / "socket");
+  const OpenFile silent = connect_to(folder / "socket");
+  EXPECT_TRUE(send_all(connect_to(folder / "socket"), "GET / HTTP/1.1\r\n\r\n"));
+  std::string damaged = recording;
+  damaged[damaged.size() / 2] ^= 1;
+  EXPECT_TRUE(send_all(connect_to(folder / "socket"), damaged));
+  EXPECT_TRUE(send_all(connect_to(folder / "socket"), std::string_view(recording).substr(0, recording.size() / 2)));
+  EXPECT_TRUE(send_all(connect_to(folder / "socket"), recording));
+  running.wait_for_entries(1000);
+  running.stop();
+  const Ledger ledger = running.listener.ledger();
+  EXPECT_TRUE(ledger.total.is_balanced());
+  EXPECT_EQ(ledger.total.delivered, running.sink.entries);
+  EXPECT_EQ(ledger.damage.missing_ends, 1U);
+  EXPECT_NE(running.listener.remark().find("2 connections sent no recording"), std::string::npos)
+      << running.listener.remark();
+}
+
+TEST(RecordingListener, TakesOverADeadSocketOnly) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "socket";
+  {
+    Running running(path);
+    EXPECT_EQ(mode_of(path), 0600U);
+    EXPECT_THROW(RecordingListener second(path), Failure);
+    EXPECT_EQ(access(path.c_str(), F_OK), 0) << "the first one still has it";
+  }
+  write_file(folder / "file", "text");
+  EXPECT_THROW(RecordingListener listener(folder / "file"), Failure);
+  EXPECT_THROW(RecordingListener listener(folder / std::string(200, 'x')), Failure);
+  const pid_t child = fork();
+  if (child == 0) {
+    const RecordingListener listener(path);
+    raise(SIGKILL);
+  }
+  waitpid(child, nullptr, 0);
+  ASSERT_EQ(access(path.c_str(), F_OK), 0);
+  EXPECT_NO_THROW(RecordingListener listener(path));
+}
+
+}  // namespace

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0
+// The spool: nothing that was written is lost, wherever the program was killed.
+#include "export/spool.h"
+
+#include "base/failure.h"
+#include "export/export_queue.h"
+#include "invented_spans.h"
+#include "scripted_transport.h"
+#include "temporary_folder.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+constexpr ItemCounts kOneSpan = {1, 0, 0, 0}, kOneLog = {0, 0, 1, 0};
+
+// Makes one body for each span, whose bytes are the span's id.
+class IdEncoder : public SpoolEncoder {
+ public:
+  void begin() override { bodies_.clear(); }
+  void add(const Entry& entry) override {
+    const Signal signal = signal_of(entry.kind);
+    bodies_.push_back({signal, std::to_string(entry.span_id), signal == Signal::traces ? kOneSpan : kOneLog});
+  }
+  std::vector<ExportBody> finish() override { return std::move(bodies_); }
+
+ private:
+  std::vector<ExportBody> bodies_;
+};
+
+class SpoolTest : public testing::Test {
+ protected:
+  SpoolTest() {
+    options.folder = folder / "spool";
+    options.say = [this](const std::string& message) { said.push_back(message); };
+    queue_options.back_off = {1ms, 2ms};
+  }
+
+  void add(Spool& spool, std::uint64_t id, Kind kind = Kind::span) {
+    Entry entry = invented_span(id, kind);
+    spool.add(entry, kind == Kind::span ? kOneSpan : kOneLog);
+  }
+  // Writes groups of `per_group` spans with the ids from 1.
+  std::uint64_t write_groups(Spool& spool, std::uint64_t groups, std::uint64_t per_group = 1) {
+    std::uint64_t id = 0;
+    for (std::uint64_t group = 0; group < groups; ++group) {
+      for (std::uint64_t i = 0; i < per_group; ++i) add(spool, ++id);
+      EXPECT_TRUE(spool.flush());
+    }
+    return id;
+  }
+
+  Entry invented_span(std::uint64_t id, Kind kind) {
+    Entry entry;
+    entry.kind = kind;
+    entry.name = "span";
+    entry.span_id = id;
+    entry.start_unix_ns = kNoon;
+    entry.process = &process;
+    return entry;
+  }
+  // Sends all that is in the spool. Returns the ids in the order of the requests.
+  std::vector<std::string> send_all(ReceiverAccount& account) {
+    ScriptedTransport transport;
+    IdEncoder encoder;
+    Spool spool(options, account);
+    {
+      ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+      EXPECT_TRUE(queue.finish(60s));
+    }
+    std::vector<std::string> ids;
+    for (const ExportBody& body : transport.posted()) ids.push_back(body.bytes);
+    return ids;
+  }
+  [[nodiscard]] std::vector<std::string> data_files() const {
+    std::vector<std::string> names;
+    for (const std::string& name : names_in(options.folder)) {
+      if (name.ends_with(".nopspan")) names.push_back(name);
+    }
+    return names;
+  }
+
+  const TemporaryFolder folder;
+  const ProcessPointer process = invented_process(1);
+  SpoolOptions options;
+  ExportQueueOptions queue_options;
+  std::vector<std::string> said;
+};
+
+TEST_F(SpoolTest, KeepsGroupsForTheNextRun) {
+  {
+    ReceiverAccount account;
+    Spool spool(options, account);
+    write_groups(spool, 3, 2);
+    add(spool, 7, Kind::event);
+    spool.flush();
+    spool.close(false);
+    EXPECT_EQ(account.totals().signals[kTracesRow].spooled, 6U);
+    EXPECT_EQ(account.totals().signals[kLogsRow].spooled, 1U);
+  }
+  EXPECT_EQ(mode_of(options.folder), 0700U);
+  for (const std::string& name : data_files()) EXPECT_EQ(mode_of(options.folder + "/" + name), 0600U);
+  ReceiverAccount account;
+  EXPECT_THAT(send_all(account), ElementsAre("1", "2", "3", "4", "5", "6", "7"));
+  const AccountTotals totals = account.totals();
+  EXPECT_EQ(totals.signals[kTracesRow].found, 6U);
+  EXPECT_EQ(totals.signals[kTracesRow].accepted, 6U);
+  EXPECT_EQ(totals.signals[kLogsRow].accepted, 1U);
+  EXPECT_EQ(totals.total().resent, 0U);
+  EXPECT_TRUE(totals.is_balanced());
+  EXPECT_THAT(data_files(), IsEmpty());
+  EXPECT_THAT(said, IsEmpty());
+}
+
+TEST_F(SpoolTest, IsSentWhenTheReceiverAcceptsAgain) {
+  ReceiverAccount account;
+  ScriptedTransport transport([](const ExportBody&) { return answer_of(ReceiverAnswer::Kind::retry); });
+  IdEncoder encoder;
+  Spool spool(options, account);
+  ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+  write_groups(spool, 5, 10);
+  queue.notify();
+  transport.wait_for(3);
+  transport.set_reply([](const ExportBody&) { return answer_of(ReceiverAnswer::Kind::accepted); });
+  EXPECT_TRUE(queue.finish(60s)) << "there is one more attempt";
+  EXPECT_EQ(account.totals().signals[kTracesRow].accepted, 50U);
+  EXPECT_EQ(account.totals().signals[kTracesRow].resent, 0U);
+  EXPECT_TRUE(account.totals().is_balanced());
+  EXPECT_EQ(spool.bytes(), 0U);
+}
+
+TEST_F(SpoolTest, DoesNotDelayTheEndIfTheReceiverIsDown) {
+  ReceiverAccount account;
+  ScriptedTransport transport([](const ExportBody&) { return answer_of(ReceiverAnswer::Kind::retry, true); });
+  IdEncoder encoder;
+  {
+    Spool spool(options, account);
+    ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+    write_groups(spool, 5);
+    queue.notify();
+    transport.wait_for(2);
+    EXPECT_FALSE(queue.finish(1h));
+    EXPECT_EQ(account.totals().signals[kTracesRow].spooled, 5U);
+    EXPECT_TRUE(account.totals().is_balanced());
+  }
+  ReceiverAccount next;
+  EXPECT_EQ(send_all(next).size(), 5U);
+  EXPECT_EQ(next.totals().signals[kTracesRow].resent, 1U) << "the first group may have arrived";
+}
+
+TEST_F(SpoolTest, KeepsWhatTheMemoryHoldsAtTheEnd) {
+  ReceiverAccount account;
+  ScriptedTransport transport(
+      [](const ExportBody& body) { return answer_of(ReceiverAnswer::Kind::retry, body.signal == Signal::logs); });
+  IdEncoder encoder;
+  {
+    Spool spool(options, account);
+    ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+    queue.post({Signal::traces, "1", kOneSpan});
+    queue.post({Signal::traces, "2", {1, 3, 0, 0}});
+    queue.post({Signal::logs, "3", kOneLog});
+    queue.post_metrics({{Signal::metrics, "4", {0, 0, 0, 1}}});
+    transport.wait_for(4);
+    EXPECT_FALSE(queue.finish(0s));
+    const SignalAccount total = account.totals().total();
+    EXPECT_EQ(total.spooled, 6U);
+    EXPECT_EQ(total.dropped[static_cast<std::size_t>(DropReason::no_time)], 1U) << "metrics become outdated";
+    EXPECT_TRUE(account.totals().is_balanced());
+  }
+  ReceiverAccount next;
+  EXPECT_THAT(send_all(next), testing::UnorderedElementsAre("1", "2", "3"));
+  EXPECT_EQ(next.totals().total().found, 6U);
+  EXPECT_EQ(next.totals().total().accepted, 6U);
+  EXPECT_EQ(next.totals().total().resent, 1U) << "only the log may have arrived";
+  EXPECT_TRUE(next.totals().is_balanced());
+}
+
+// A copy of the folder after each request is what is left if the program is killed there.
+TEST_F(SpoolTest, SendsAtMostOneGroupAgainAfterACrash) {
+  ReceiverAccount account;
+  std::uint64_t crashes = 0;
+  options.most_bytes = 64U << 10U;  // several files
+  const TemporaryFolder copies;
+  ScriptedTransport transport([&](const ExportBody&) {
+    std::filesystem::copy(options.folder, copies / std::to_string(++crashes), std::filesystem::copy_options::recursive);
+    return answer_of(ReceiverAnswer::Kind::accepted);
+  });
+  IdEncoder encoder;
+  std::uint64_t spans = 0;
+  {
+    Spool spool(options, account);
+    spans = write_groups(spool, 40, 2);
+    EXPECT_GT(data_files().size(), 2U);
+    ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+    EXPECT_TRUE(queue.finish(60s));
+  }
+  ASSERT_EQ(crashes, spans);
+  const std::string original = options.folder;
+  for (std::uint64_t sent = 1; sent <= crashes; ++sent) {
+    ReceiverAccount next;
+    options.folder = copies / std::to_string(sent);
+    const auto ids = send_all(next);
+    std::set<std::string> all(ids.begin(), ids.end());
+    for (std::uint64_t id = 1; id <= sent; ++id) all.insert(std::to_string(id));
+    EXPECT_EQ(all.size(), spans) << "lost after " << sent;
+    const std::uint64_t duplicates = ids.size() + sent - spans;
+    const AccountTotals totals = next.totals();
+    EXPECT_LE(duplicates, totals.signals[kTracesRow].resent);
+    EXPECT_LE(totals.signals[kTracesRow].resent, 2U);
+    EXPECT_EQ(totals.signals[kTracesRow].found, ids.size());
+    EXPECT_TRUE(totals.is_balanced());
+  }
+  options.folder = original;
+}
+
+// A file that was cut anywhere has its whole groups.
+TEST_F(SpoolTest, ReadsTheWholeGroupsOfAFileThatIsCutAnywhere) {
+  std::vector<std::uint64_t> ends;
+  std::string whole;
+  {
+    ReceiverAccount account;
+    Spool spool(options, account);
+    for (std::uint64_t id = 1; id <= 3; ++id) {
+      add(spool, id);
+      add(spool, id, Kind::event);
+      spool.flush();
+      ends.push_back(spool.bytes());
+    }
+    spool.close(false);
+    ASSERT_EQ(data_files().size(), 1U);
+    whole = contents_of(options.folder + "/" + data_files()[0]);
+  }
+  ASSERT_EQ(whole.size(), ends.back());
+  const auto is_near_an_end = [&](std::size_t bytes) {
+    return std::any_of(ends.begin(), ends.end(),
+                       [&](std::uint64_t end) { return bytes + 2 > end && bytes < end + 40; });
+  };
+  for (std::size_t bytes = 0; bytes <= whole.size(); ++bytes) {
+    if (bytes > 60 && bytes % 11 != 0 && !is_near_an_end(bytes)) continue;
+    const TemporaryFolder own;
+    options.folder = own / "spool";
+    ASSERT_EQ(::mkdir(options.folder.c_str(), 0700), 0);
+    write_file(options.folder + "/0000000000000001.nopspan", whole.substr(0, bytes));
+    said.clear();
+    ReceiverAccount account;
+    const std::size_t sent = send_all(account).size();
+    std::size_t groups = 0;
+    for (const std::uint64_t end : ends) groups += bytes >= end ? 1 : 0;
+    EXPECT_EQ(sent, 2 * groups) << bytes;
+    const bool is_exact = bytes == 0 || bytes == ends[0] || bytes == ends[1] || bytes == ends[2];
+    EXPECT_EQ(said.size(), is_exact ? 0U : bytes < 16 ? 2U : 1U) << bytes;
+    EXPECT_TRUE(account.totals().is_balanced());
+    EXPECT_EQ(account.totals().total().found,
+              account.totals().total().accepted + account.totals().total().all_dropped());
+  }
+}
+
+TEST_F(SpoolTest, SetsDamagedAndForeignFilesAside) {
+  {
+    ReceiverAccount account;
+    Spool spool(options, account);
+    write_groups(spool, 3);
+    spool.close(false);
+  }
+  const std::string path = options.folder + "/" + data_files()[0];
+  std::string bytes = contents_of(path);
+  bytes[bytes.size() / 2] ^= 1;  // in the second group
+  write_file(path, bytes);
+  write_file(options.folder + "/0000000000000002.nopspan", "this is a text of somebody else, and no recording");
+  write_file(options.folder + "/notes.txt", "not a file of the spool");
+  ReceiverAccount account;
+  EXPECT_THAT(send_all(account), ElementsAre("1"));
+  EXPECT_THAT(said, Contains(HasSubstr("0000000000000001.nopspan: damaged: ")));
+  EXPECT_THAT(said,
+              Contains(HasSubstr("0000000000000002.nopspan: damaged: renamed to 0000000000000002.nopspan.damaged")));
+  EXPECT_THAT(names_in(options.folder), ElementsAre("0000000000000001.nopspan.damaged",
+                                                    "0000000000000002.nopspan.damaged", "notes.txt", "position"));
+  EXPECT_TRUE(account.totals().is_balanced());
+}
+
+TEST_F(SpoolTest, CountsGroupsThatCanNoLongerBeRead) {
+  ReceiverAccount account;
+  ScriptedTransport transport;
+  IdEncoder encoder;
+  Spool spool(options, account);
+  write_groups(spool, 4);
+  const std::string path = options.folder + "/" + data_files()[0];
+  std::string bytes = contents_of(path);
+  for (std::size_t i = bytes.size() / 2; i < bytes.size(); ++i) bytes[i] ^= 1;
+  write_file(path, bytes);
+  ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+  EXPECT_TRUE(queue.finish(60s));
+  const SignalAccount traces = account.totals().signals[kTracesRow];
+  EXPECT_EQ(traces.accepted, 2U);
+  EXPECT_EQ(traces.dropped[static_cast<std::size_t>(DropReason::disk_error)], 2U);
+  EXPECT_TRUE(traces.is_balanced());
+  EXPECT_EQ(spool.files_set_aside(), 1U);
+}
+
+TEST_F(SpoolTest, IsFullAtItsLimit) {
+  options.most_bytes = 2000;
+  ReceiverAccount account;
+  Spool spool(options, account);
+  std::uint64_t written = 0;
+  for (std::uint64_t id = 1; id <= 100; ++id) {
+    add(spool, id);
+    written += spool.flush() ? 1 : 0;
+  }
+  EXPECT_LE(spool.bytes(), 2000U);
+  const SignalAccount traces = account.totals().signals[kTracesRow];
+  EXPECT_GT(written, 1U);
+  EXPECT_EQ(traces.spooled, written);
+  EXPECT_EQ(traces.dropped[static_cast<std::size_t>(DropReason::spool_full)], 100 - written);
+  EXPECT_TRUE(traces.is_balanced());
+  EXPECT_THAT(said, ElementsAre(HasSubstr("the spool is full (2 KiB)")));
+}
+
+// RLIMIT_FSIZE makes write() fail, as a full disk does.
+TEST_F(SpoolTest, SurvivesADiskThatIsFull) {
+  ReceiverAccount account;
+  Spool spool(options, account);
+  write_groups(spool, 2);
+  const std::uint64_t before = spool.bytes();
+  rlimit old = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old), 0);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  for (std::uint64_t most = before; most < before + 200; most += 20) {
+    const rlimit limit = {most, old.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+    add(spool, 3);
+    EXPECT_FALSE(spool.flush());
+  }
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old), 0);
+  std::signal(SIGXFSZ, handler);
+  add(spool, 4);
+  EXPECT_TRUE(spool.flush());
+  spool.close(false);
+  const SignalAccount traces = account.totals().signals[kTracesRow];
+  EXPECT_EQ(traces.spooled, 3U);
+  EXPECT_EQ(traces.dropped[static_cast<std::size_t>(DropReason::disk_error)], 10U);
+  EXPECT_THAT(said, ElementsAre(HasSubstr("File too large: entries are dropped")));
+  EXPECT_TRUE(traces.is_balanced());
+}
+
+TEST_F(SpoolTest, ReadsEverythingAgainIfItsPositionIsLost) {
+  {
+    ReceiverAccount account;
+    Spool spool(options, account);
+    write_groups(spool, 3);
+    spool.close(false);
+  }
+  write_file(options.folder + "/position", "garbage");
+  ReceiverAccount account;
+  EXPECT_EQ(send_all(account).size(), 3U);
+  EXPECT_EQ(account.totals().signals[kTracesRow].resent, 3U);
+  EXPECT_THAT(said, ElementsAre(HasSubstr("position is not readable")));
+}
+
+TEST_F(SpoolTest, BelongsToOneExporter) {
+  ReceiverAccount account;
+  const auto failure = [&] {
+    try {
+      const Spool second(options, account);
+    } catch (const Failure& failed) {
+      EXPECT_EQ(failed.exit_status, Failure::kUsageError);
+      return std::string(failed.what());
+    }
+    return std::string("no failure");
+  };
+  {
+    const Spool first(options, account);
+    EXPECT_THAT(failure(), HasSubstr("another nopspan export uses it"));
+  }
+  EXPECT_EQ(failure(), "no failure");
+  ASSERT_EQ(::chmod(options.folder.c_str(), 0770), 0);
+  EXPECT_THAT(failure(), HasSubstr("other users can change it"));
+  options.folder = folder / "file";
+  write_file(options.folder, "");
+  EXPECT_THAT(failure(), HasSubstr("Not a directory"));
+  options.folder = folder / "no/such";
+  EXPECT_THAT(failure(), HasSubstr("No such file"));
+}
+
+}  // namespace
+}  // namespace nopspan::collector

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nopspan export of this host: what an OTLP receiver gets is what in-process handlers received. Also the two processes:
+what each may do, and what happens when one of them is killed."""
+
+import collections
+import json
+import os
+import re
+import shutil
+import signal
+import tempfile
+
+import example_service
+import harness
+from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
+from followed import Followed
+from harness import LIBRARY, NOPSPAN, Test
+from otlp_receiver import HttpReceiver, Received
+from waiting import wait_until
+
+STATES = ("left_out", "queued", "spooled", "in_flight", "accepted", "rejected", "refused", "unconfirmed")
+
+
+class Export(Followed):
+    """nopspan export. A context manager: attached on entry and ended by SIGINT on exit."""
+
+    def __init__(self, url, *options):
+        super().__init__([NOPSPAN, "export", "--otlp", url, "--protocol", "http/json", "--binary", LIBRARY, "--json", *options])
+        self.receiver = None
+
+    def wait_until_up(self):
+        self.wait_until_it_says("Exporting to")
+
+        def sees():
+            harness.canary_program("traced")("canary")
+            return any("canary" in body for body in self.receiver.bodies) if self.receiver else self.tracer()
+        self.wait_while_it_runs(sees, "nopspan export to attach")
+
+    def tracer(self):
+        """The pid of the process that traces, or None."""
+        with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as file:
+            children = file.read().split()
+        return int(children[0]) if children else None
+
+    def result(self):
+        return json.loads(self.lines[-1])
+
+
+def status_of(pid):
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
+def value_of(any_value):
+    (kind, value), = any_value.items() if any_value else (("none", None),)
+    if kind == "intValue":
+        return int(value)
+    if kind == "arrayValue":
+        return [value_of(one) for one in value.get("values", [])]
+    return value
+
+
+def attributes_of(message):
+    return {one["key"]: value_of(one["value"]) for one in message.get("attributes", [])}
+
+
+def items_of(bodies, resources, scopes, items):
+    """(attributes of the resource, message) of each item of requests in JSON."""
+    for body in bodies:
+        for resource in json.loads(body).get(resources, []):
+            for scope in resource[scopes]:
+                assert scope["scope"]["name"] == "nopspan" and "attributes" not in scope["scope"], scope["scope"]
+                for item in scope[items]:
+                    yield attributes_of(resource["resource"]), item
+
+
+def name_of(item):
+    return attributes_of(item).get("nopspan.name", item.get("name"))
+
+
+class SameAsHandlers(Test):
+    """One run of the example service with failing requests and retries."""
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        server_log, agent_log = (os.path.join(folder, name) for name in ("server", "agent"))
+        received = Received(keeps=True)
+        with HttpReceiver(received) as http:
+            export = Export(http.url)
+            export.receiver = received
+            with export:
+                with Server(folder, "--fail-rate", "0.3", "--seed", "7", "--events", server_log,
+                            env={**TRACED, "OTEL_SERVICE_NAME": "model"}) as server:
+                    agent = Agent(server.url, "--stream", "--prompts", prompts_file(folder, PROMPTS * 4), "--concurrency", "4",
+                                  "--max-attempts", "12", "--retry-delay-ms", "5", "--events", agent_log, env=TRACED)
+            assert agent.status == 0
+        cls.export, cls.agent, cls.server = export, agent, server
+        cls.lines = lines_of(agent_log) + lines_of(server_log)
+        pids = (agent.pid, server.pid)
+        cls.spans = [(resource, span) for resource, span in items_of(received.bodies, "resourceSpans", "scopeSpans", "spans")
+                     if resource.get("process.pid") in pids]
+        cls.logs = [(resource, log) for resource, log in items_of(received.bodies, "resourceLogs", "scopeLogs", "logRecords")
+                    if resource.get("process.pid") in pids]
+        cls.metrics = [metric for _, metric in items_of(received.bodies, "resourceMetrics", "scopeMetrics", "metrics")]
+
+    def test_the_account_closes(self):
+        receiver, = self.export.result()["receivers"]
+        total = self.export.result()["ledger"]["total"]
+        items = 0
+        for name, row in receiver["signals"].items():
+            self.assertEqual(row["taken"], sum(row[state] for state in STATES) + sum(row["dropped"].values()), name)
+            self.assertEqual(row["taken"], row["accepted"], name)
+            items += row["taken"] if name != "metrics" else 0
+        self.assertTrue(total["balanced"])
+        self.assertEqual(total["lost"], 0)
+        self.assertEqual(total["delivered"], items + receiver["measured"] + receiver["unencodable"])
+
+    def test_spans_are_what_handlers_received(self):
+        handlers = {key: records for key, records in example_service.of_handlers(self.lines).items() if key[2] == "span_stop"}
+        exported = collections.defaultdict(list)
+        for resource, span in self.spans:
+            if name_of(span) != example_service.ITERATION:
+                exported[resource["process.pid"], int(span["spanId"], 16), "span_stop", name_of(span)].append(span)
+        self.assertEqual(set(handlers), set(exported))
+        self.assertGreater(len(handlers), 200)
+        for key, records in handlers.items():
+            self.assertEqual(len(records), len(exported[key]), key)
+            for record in records:
+                wanted = json.loads(record)
+                if key[3] == "engine.step":  # a fact that is 0 may be unknown, and is left out
+                    wanted = {name: value for name, value in wanted.items() if value != 0}
+                self.assertTrue([span for span in exported[key]
+                                 if example_service.canonical({name: attributes_of(span).get(name) for name in wanted})
+                                 == example_service.canonical(wanted)],
+                                (key, wanted, [attributes_of(span) for span in exported[key]]))
+
+    def test_times_are_the_handlers(self):
+        reported = {(line["pid"], int(line["span_id"], 16)): line["measurements"]["duration"] for line in self.lines
+                    if line["event"].endswith((".stop", ".exception")) and "duration" in line["measurements"]}
+        compared = 0
+        for resource, span in self.spans:
+            duration = reported.get((resource["process.pid"], int(span["spanId"], 16)))
+            if duration is not None:
+                self.assertEqual(int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"]), duration)
+                compared += 1
+        self.assertGreater(compared, 200)
+
+    def test_events_are_in_their_spans_and_retries_too(self):
+        summary = self.agent.summary
+        events = collections.Counter(event["name"] for _, span in self.spans for event in span.get("events", []))
+        logs = collections.Counter(log["eventName"] for _, log in self.logs)
+        wanted = collections.Counter(name for (_, _, probe, name), records in example_service.of_handlers(self.lines).items()
+                                     if probe == "event" for _ in records)
+        retries = events.pop("llm.adapter.retry", 0) + events.pop("gen_ai.retry", 0)
+        self.assertEqual(retries, summary["retries"])
+        self.assertEqual(events + logs, wanted)
+        self.assertLess(sum(logs.values()), sum(events.values()))
+
+    def test_a_trace_has_one_root_and_all_parents(self):
+        traces = collections.defaultdict(dict)
+        for _, span in self.spans:
+            if not name_of(span).startswith("engine.step"):
+                traces[span["traceId"]][span["spanId"]] = span.get("parentSpanId", "")
+        chats = 0
+        for spans in traces.values():
+            roots = [span for span, parent in spans.items() if not parent]
+            chats += len(roots)
+            self.assertEqual(len(roots), 1)
+            self.assertLessEqual(set(spans.values()) - {""}, set(spans))
+        self.assertGreaterEqual(chats, self.agent.summary["requests"])
+
+    def test_the_service_is_named_by_its_environment(self):
+        self.assertEqual({resource["service.name"] for resource, _ in self.spans if resource["process.pid"] == self.server.pid},
+                         {"model"})
+        self.assertEqual({resource["service.name"] for resource, _ in self.spans if resource["process.pid"] == self.agent.pid},
+                         {"agent"})
+
+    def test_metrics_count_the_same_spans(self):
+        calls = collections.Counter()
+        for point in [point for metric in self.metrics if metric["name"] == "traces.span.metrics.calls"
+                      for point in metric["sum"]["dataPoints"]]:
+            attributes = attributes_of(point)
+            if attributes["service.name"] in ("model", "agent"):
+                key = (attributes["service.name"], attributes["span.name"], attributes["status.code"],
+                       attributes.get("nopspan.status"))
+                calls[key] = max(calls[key], int(point["asInt"]))
+        counted = collections.Counter()
+        for (service, name, _, _), count in calls.items():
+            counted[service, name] += count
+        self.assertEqual(counted, collections.Counter((resource["service.name"], name_of(span)) for resource, span in self.spans))
+
+
+class TwoProcesses(Test):
+    def setUp(self):
+        self.received = Received(keeps=True)
+        self.http = HttpReceiver(self.received)
+        self.addCleanup(self.http.__exit__)
+        self.export = Export(self.http.url)
+        self.export.receiver = self.received
+
+    def test_each_has_what_the_other_lacks(self):
+        with self.export as export:
+            sender, tracer = status_of(export.pid), status_of(export.tracer())
+            self.assertEqual(tracer["Name"], "nopspan-tracer")
+            for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
+                self.assertEqual(int(sender[kind], 16), 0, kind)
+            self.assertNotEqual(int(tracer["CapEff"], 16), 0)
+            for status in (sender, tracer):
+                self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
+            sockets = [os.readlink(f"/proc/{export.tracer()}/fd/{fd}") for fd in os.listdir(f"/proc/{export.tracer()}/fd")]
+            self.assertFalse([one for one in sockets if one.startswith("socket:") and self.is_of_the_internet(one)])
+
+    @staticmethod
+    def is_of_the_internet(link):
+        inode, lines = re.search(r"\d+", link)[0], []
+        for name in ("tcp", "tcp6", "udp", "udp6"):
+            with open(f"/proc/net/{name}", encoding="ascii") as file:
+                lines += file.readlines()
+        return any(inode in line.split() for line in lines)
+
+    def test_a_tracer_that_is_killed_is_reported_and_what_it_delivered_is_sent(self):
+        with self.export as export:
+            os.kill(export.tracer(), signal.SIGKILL)
+            self.assertEqual(export.end(), 1)
+            self.assertIn("the tracing process was killed (Killed)", "\n".join(export.said))
+            self.assertTrue(export.result()["receivers"][0]["balanced"])
+
+    def test_a_tracer_whose_reader_is_killed_detaches(self):
+        with self.export as export:
+            tracer = export.tracer()
+            export.kill()
+            wait_until(lambda: not os.path.exists(f"/proc/{tracer}"), "the tracing process to end")
+
+    def test_a_signal_of_one_process_ends_both_in_order(self):
+        with self.export as export:
+            tracer = export.tracer()
+            self.assertEqual(export.stop(signal.SIGTERM), 0)
+            self.assertFalse(os.path.exists(f"/proc/{tracer}"))
+            self.assertTrue(export.result()["ledger"]["total"]["balanced"])
+            self.assertNotIn("damage", export.result()["ledger"])
+
+    def test_whole_requests_that_a_filter_wants(self):
+        self.http.__exit__()
+        received = Received(keeps=True)
+        with HttpReceiver(received) as http, tempfile.TemporaryDirectory() as folder:
+            export = Export(http.url, "--errors", "--metric-interval", "100ms")
+            export.receiver = received
+            with export:
+                with Server(folder, "--fail-rate", "0.5", "--seed", "7", env=TRACED) as server:
+                    agent = Agent(server.url, "--prompts", prompts_file(folder, PROMPTS * 4), "--max-attempts", "12",
+                                  "--retry-delay-ms", "5", env=TRACED)
+            self.assertEqual(agent.status, 0)
+        by_trace = collections.defaultdict(list)
+        for _, span in items_of(received.bodies, "resourceSpans", "scopeSpans", "spans"):
+            by_trace[span["traceId"]].append(span)
+        self.assertTrue(by_trace)
+        for spans in by_trace.values():
+            self.assertTrue([span for span in spans if span.get("status", {}).get("code") == 2])
+        row = export.result()["receivers"][0]["signals"]["traces"]
+        self.assertEqual(row["accepted"], sum(map(len, by_trace.values())))
+        self.assertGreater(row["left_out"], 0)
+        self.assertEqual(row["taken"], row["accepted"] + row["left_out"])
+
+
+if __name__ == "__main__":
+    example_service.need()
+    harness.main()

@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nopspan serve, scraped by a real Prometheus while the example services work. What Prometheus stored is what the services
+wrote into their own books. Each expression of the dashboard and of the rules is run, for classic and native histograms."""
+
+import base64
+import collections
+import concurrent.futures
+import contextlib
+import itertools
+import json
+import math
+import os
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import example_service
+import harness
+from collector import Counting
+from engine_clients import FACT_OPTIONS, FOREVER, MODEL, ask_for_facts
+from example_service import PROMPTS, TRACED, Agent, Server, lines_of, of_handlers, prompts_file
+from followed import Followed
+from harness import BUILD, LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Test, wait_until
+from prometheus import Prometheus
+from test_engine_facts import Client
+
+SERVICE = 'chat "under" test'
+CHAT = json.dumps(SERVICE)  # PromQL quotes texts as JSON does
+BEFORE, AFTER = 20, 30  # requests to the server
+FILES = {native: [os.path.join(folder, kind, "nopspan" + what + form + ending)
+                  for kind, what, ending in (("grafana", "", ".json"), ("prometheus", "-rules", ".yml"))]
+         for native, folder, form in ((False, os.path.join(SOURCE, "packaging"), ""), (True, BUILD, "-native"))}
+# Nothing of this happens in the run: no limit is reached, and no request fails inside the server. Only `nopspan export` has
+# metrics of its receivers.
+QUIET = {True: re.compile(r'nopspan_metrics_overflow|gen_ai_server\w+{[^}]*error_type!=""|up{')}
+QUIET[False] = re.compile(QUIET[True].pattern + "|nopspan_export_|instance_receiver:")
+
+
+class Serve(Followed):
+    """nopspan serve, or export --serve. A context manager: attached on entry and ended by SIGINT on exit."""
+
+    def __init__(self, *options, command=("serve",)):
+        super().__init__([NOPSPAN, *command, "127.0.0.1:0", "--binary", LIBRARY, *options])
+
+    def address(self):
+        return re.search(r"http://(\S+)/metrics", "\n".join(self.said))[1]
+
+    def text(self):
+        with urllib.request.urlopen(f"http://{self.address()}/metrics", timeout=PATIENCE_S) as answer:
+            return answer.read().decode()
+
+    def wait_until_up(self):
+        self.wait_until_it_says("Metrics are at")
+
+        def sees():
+            harness.canary_program("traced")("canary")
+            time.sleep(0.3)  # each canary is a process, and only a hundred have a row in the metrics of the ledger
+            return 'span_name="canary"' in self.text()
+        self.wait_while_it_runs(sees, "nopspan serve to attach")
+
+
+def expressions_of_rules(path):
+    """[(name, expression)] of a file of rules. Their layout is that of this project's file."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    after = r"(?= +(?:for|labels|- record|- alert|#)|\n|\Z)"
+    found = re.findall(r"- (?:record|alert): (\S+)\n +expr: (?:>-\n)?((?:.*\n)+?)" + after, text)
+    return [(name, " ".join(expression.split())) for name, expression in found]
+
+
+def panels_of(path):
+    with open(path, encoding="utf-8") as file:
+        return [panel for panel in json.load(file)["panels"] if panel["type"] != "row"]
+
+
+def expressions_of_dashboard(path):
+    """[(panel's title, expression)], with values instead of Grafana's variables."""
+    found = [(panel["title"], target["expr"]) for panel in panels_of(path) for target in panel["targets"]]
+    return [(title, re.sub(r"\$(?:service|instance)", ".*", text).replace("$__rate_interval", "10m")) for title, text in found]
+
+
+class ServedToPrometheus(Test):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        stack = contextlib.ExitStack()
+        cls.addClassCleanup(stack.close)
+        cls.books, events = os.path.join(folder, "books"), os.path.join(folder, "events")
+        export = ("export", "--otlp-file", tempfile.mkdtemp(dir=folder), "--serve")
+        cls.serve = {False: stack.enter_context(Serve("--names", "vllm")),
+                     True: stack.enter_context(Serve("--native-histograms", command=export))}
+        cls.prometheus = {native: stack.enter_context(Prometheus(serve.address(), rules=FILES[native][1:], native=native))
+                          for native, serve in cls.serve.items()}
+        options = (*FACT_OPTIONS, "--books", cls.books, "--events", events)
+        with Server(folder, *options, env={**TRACED, "OTEL_SERVICE_NAME": SERVICE}) as server:
+            # A rate needs two scrapes, so the traffic has two parts.
+            ask_for_facts(server, BEFORE)
+            cls.wait_for_spans(SERVICE, "engine.request", BEFORE)
+            ask_for_facts(server, AFTER)
+            leaving = Client(server, 0, FOREVER, "at the first token")
+            leaving.join()
+            assert leaving.error is None, leaving.error
+            cls.wait_for_spans(SERVICE, "engine.request", BEFORE + AFTER + 1)
+        with tempfile.TemporaryDirectory() as own, Server(own, "--fail-rate", "0.3", "--seed", "7", env=TRACED) as faulty:
+            prompts = prompts_file(own, PROMPTS * 3)
+            cls.agents = []
+            for _ in range(2):
+                cls.agents.append(cls.run_agent(faulty, "agent", "--prompts", prompts, "--max-attempts", "9"))
+                cls.wait_for_spans("agent", "llm.step", sum(agent.summary["steps"] for agent in cls.agents))
+            failing = cls.run_agent(faulty, "failing", "--prompts", prompts, "--max-attempts", "1")
+            assert failing.summary["failed"] > 0, failing.summary
+            cls.wait_for_spans("failing", "llm.chat", failing.summary["requests"])
+        lines = lines_of(cls.books)
+        cls.requests = [line for line in lines if "request" in line]
+        cls.steps = [line for line in lines if "batch_size" in line]
+        cls.handled = [line for line in lines_of(events) if line["pid"] == server.pid]
+        cls.pid = server.pid
+        cls.wait_for_spans(SERVICE, "engine.step", len(cls.steps))
+        # A rate needs two scrapes of the newest series too.
+        for prometheus in cls.prometheus.values():
+            prometheus.wait_until(lambda prometheus=prometheus: prometheus.value(
+                'min(count_over_time(traces_span_metrics_calls_total{service_name="failing"}[1h]))') >= 2, "a second scrape")
+
+    @staticmethod
+    def run_agent(server, service, *options):
+        return Agent(server.url, "--stream", "--retry-delay-ms", "1", *options, env={**TRACED, "OTEL_SERVICE_NAME": service})
+
+    @classmethod
+    def wait_for_spans(cls, service, name, count):
+        of = f"{{service_name={json.dumps(service)},span_name={json.dumps(name)}}}"
+        for prometheus in cls.prometheus.values():
+            prometheus.wait_for(f"sum(traces_span_metrics_calls_total{of})", count)
+
+    def sums(self, by, metric, selector="", native=False):
+        """{value of the label `by`: sum of the series of the server under test}"""
+        found = self.prometheus[native].query(f"sum by ({by}) ({metric}{{service_name={CHAT}{selector}}})")
+        return {labels.get(by, ""): value for labels, value in found}
+
+    def total(self, metric, selector="", native=False):
+        return self.prometheus[native].value(f"sum({metric}{{service_name={CHAT}{selector}}})")
+
+    def test_calls_of_each_name(self):
+        handled = collections.Counter()
+        for (_, _, probe, name), records in of_handlers(self.handled).items():
+            if probe == "span_stop":
+                handled[name] += len(records)
+        self.assertGreater(len(handled), 3)
+        for native in (False, True):
+            self.assertEqual(self.sums("span_name", "traces_span_metrics_calls_total", native=native), dict(handled))
+        cancelled = {line["request"] for line in self.requests if line["cancelled"]}
+        self.assertEqual(self.total("traces_span_metrics_calls_total", ',span_name="engine.request",nopspan_status="cancelled"'),
+                         len(cancelled))
+
+    def test_phases_of_requests(self):
+        phases = ("queue", "prefill", "decode")
+        expected = {phase: sum(line[phase + "_ns"] for line in self.requests) / 1e9 for phase in phases}
+        classic = self.sums("phase", "nopspan_engine_request_phase_seconds_sum")
+        native = self.prometheus[True].query(
+            f"histogram_sum(sum by (phase) (nopspan_engine_request_phase_seconds{{service_name={CHAT}}}))")
+        native = {labels["phase"]: value for labels, value in native}
+        for phase in phases:
+            self.assertAlmostEqual(classic[phase], expected[phase], places=6)
+            self.assertAlmostEqual(native[phase], expected[phase], places=6)
+            buckets = self.sums("le", "nopspan_engine_request_phase_seconds_bucket", f',phase="{phase}"')
+            self.assertGreater(len(buckets), 5)
+            for bound, count in buckets.items():
+                self.assertEqual(count, sum(line[phase + "_ns"] <= float(bound) * 1e9 for line in self.requests), (phase, bound))
+
+    def test_quantiles_of_both_forms(self):
+        times = sorted(line["queue_ns"] / 1e9 for line in self.requests)
+        of = f'{{service_name={CHAT},phase="queue"}}'
+        classic = self.prometheus[False].value(
+            f"histogram_quantile(0.9, sum by (le) (nopspan_engine_request_phase_seconds_bucket{of}))")
+        native = self.prometheus[True].value(f"histogram_quantile(0.9, sum(nopspan_engine_request_phase_seconds{of}))")
+        # Prometheus interpolates in the bucket of this request. A native bucket ends at 2^(1/8) times its begin.
+        time_of_it = times[math.ceil(0.9 * len(times)) - 1]
+        self.assertGreater(native, time_of_it / 1.091)
+        self.assertLess(native, time_of_it * 1.091)
+        bounds = sorted(map(float, self.sums("le", "nopspan_engine_request_phase_seconds_bucket")))
+        lower, upper = next((a, b) for a, b in itertools.pairwise([0, *bounds]) if time_of_it <= b)
+        self.assertTrue(lower <= classic <= upper, (lower, classic, upper))
+
+    def test_steps(self):
+        for of, expected in (("duration_seconds_count", len(self.steps)),
+                             ("members_sum", sum(line["batch_size"] for line in self.steps)),
+                             ("tokens_sum", sum(line["prefill_tokens"] + line["decode_tokens"] for line in self.steps))):
+            self.assertEqual(self.total("nopspan_engine_step_" + of), expected)
+
+    def test_facts(self):
+        for fact in ("drafts", "drafted_tokens", "accepted_tokens", "preemptions", "recomputed_tokens", "prompt_chunks"):
+            self.assertEqual(self.total("nopspan_engine_facts_total", f',span_name="engine.request",fact="{fact}"'),
+                             sum(line[fact] for line in self.requests), fact)
+
+    def test_names_of_vllm(self):
+        model = f',model_name="{MODEL}"'
+        for name, fact in (("prompt_tokens", "input_tokens"), ("generation_tokens", "output_tokens"),
+                           ("prompt_tokens_cached", "cached_tokens"), ("prompt_tokens_recomputed", "recomputed_tokens"),
+                           ("spec_decode_num_drafts", "drafts")):
+            self.assertEqual(self.total(f"vllm:{name}_total", model), sum(line[fact] for line in self.requests), name)
+        reasons = collections.Counter("abort" if line["cancelled"] else line["finish_reason"] for line in self.requests)
+        self.assertEqual(self.sums("finished_reason", "vllm:request_success_total"), dict(reasons))
+        self.assertEqual(self.total("vllm:e2e_request_latency_seconds_count"), len(self.requests))
+        self.assertEqual(self.prometheus[True].query('{__name__=~"vllm:.*"}'), [])
+
+    def test_tokens_of_clients(self):
+        found = {labels["gen_ai_token_type"]: value for labels, value in self.prometheus[False].query(
+            'sum by (gen_ai_token_type) (gen_ai_client_token_usage_sum{service_name="agent"})')}
+        self.assertEqual(found, {"input": sum(agent.summary["prompt_tokens"] for agent in self.agents),
+                                 "output": sum(agent.summary["completion_tokens"] for agent in self.agents)})
+        self.assertEqual(self.prometheus[False].value('sum(nopspan_retries_total{service_name="agent"})'),
+                         sum(agent.summary["retries"] for agent in self.agents))
+
+    def test_the_ledger(self):
+        for prometheus in self.prometheus.values():
+            counts = {name: prometheus.value(f'sum(nopspan_entries_{name}_total{{pid="{self.pid}"}})')
+                      for name in ("emitted", "delivered", "filtered", "lost", "held_by_killed")}
+            self.assertGreater(counts["emitted"], 1000)
+            self.assertEqual(counts, {**dict.fromkeys(counts, 0), "emitted": counts["emitted"], "delivered": counts["emitted"]})
+
+    def test_exemplars_name_requests(self):
+        known = {base64.urlsafe_b64decode(line["request"] + "==").hex() for line in self.requests}
+        found = self.prometheus[False].api("query_exemplars", start=time.time() - 3600, end=time.time() + 60,
+                                           query=f"gen_ai_server_time_to_first_token_seconds_bucket{{service_name={CHAT}}}")
+        traces = {exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]}
+        self.assertTrue(traces)
+        self.assertLessEqual(traces, known)
+
+    def test_promtool_accepts_the_text(self):
+        checked = subprocess.run(["promtool", "check", "metrics"], input=self.serve[True].text(), text=True,
+                                 capture_output=True, check=False)
+        self.assertEqual((checked.returncode, checked.stdout + checked.stderr), (0, ""))
+
+    def check_expression(self, native, name, expression):
+        found = self.prometheus[native].query(expression)
+        if not QUIET[native].search(expression):
+            self.assertTrue(found, f"{name} is empty: {expression}")
+            self.assertTrue(any(value == value for _, value in found), f"{name} is NaN: {expression}")
+
+    def test_expressions_of_the_dashboard(self):
+        for native, (dashboard, _) in FILES.items():
+            expressions = expressions_of_dashboard(dashboard)
+            self.assertGreater(len(expressions), 30)
+            for name, expression in expressions:
+                with self.subTest(name, native=native):
+                    self.check_expression(native, name, expression)
+            self.assertEqual(any("_bucket" in expression for _, expression in expressions), not native)
+            with open(dashboard, encoding="utf-8") as file:
+                variables = json.load(file)["templating"]["list"][1:]
+            for one in variables:
+                metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", one["definition"]).groups()
+                series = self.prometheus[native].api("series", **{"match[]": metric})
+                self.assertTrue(series and all(label in each for each in series), (metric, label))
+
+    def test_expressions_of_the_rules(self):
+        for native, (_, rules) in FILES.items():
+            checked = subprocess.run(["promtool", "check", "rules", rules], text=True, capture_output=True, check=False)
+            self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
+            expressions = expressions_of_rules(rules)
+            count = int(re.search(r"(\d+) rules found", checked.stdout)[1])
+            self.assertEqual(len(expressions), count, expressions)
+            prometheus = self.prometheus[native]
+            # Alerts use what the first group records.
+            for name in [name for name, _ in expressions if ":" in name and not QUIET[native].search(name)]:
+                prometheus.wait_until(lambda name=name: prometheus.query(name), name + " to be recorded")
+            for name, expression in expressions:
+                with self.subTest(name, native=native):
+                    # An alert's condition is false mostly, so only its value is asked for.
+                    self.check_expression(native, name, re.sub(r" (>|==) [\d.]+$", "", expression))
+            states = prometheus.api("rules")["groups"]
+            self.assertEqual([rule["name"] for group in states for rule in group["rules"] if rule["health"] == "err"], [])
+
+
+class Storm(Test):
+    """Clients that scrape without a pause, or do not read the answers, do not keep nopspan serve from its entries."""
+
+    ENTRIES = 30_000
+
+    def test_no_entry_is_lost(self):
+        folder, ends, scrapes = self.temporary_folder(), threading.Event(), []
+        with contextlib.ExitStack() as stack:
+            serve = stack.enter_context(Serve())
+
+            def scrape():
+                while not ends.is_set():
+                    try:
+                        scrapes.append(len(serve.text()))
+                    except urllib.error.HTTPError as error:
+                        assert error.code == 503, error
+            host, port = serve.address().split(":")
+            for _ in range(10):
+                slow = stack.enter_context(socket.socket())
+                slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                slow.connect((host, int(port)))
+                slow.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            with concurrent.futures.ThreadPoolExecutor(8) as storm:
+                running = [storm.submit(scrape) for _ in range(8)]
+                try:
+                    with Counting(folder, pause_us=200) as program:
+                        program.ask("start")
+                        wait_until(lambda: program.entries() >= self.ENTRIES, "the program's work")
+                        program.ask("stop")
+                finally:
+                    ends.set()
+            for each in running:
+                each.result()
+            self.assertGreater(len(scrapes), 8)
+
+            def counts():
+                found = re.findall(rf'nopspan_entries_(\w+)_total{{pid="{program.pid}",[^}}]*}} (\d+)\n', serve.text())
+                return {name: sum(int(value) for other, value in found if other == name) for name, _ in found}
+            wait_until(lambda: counts().get("delivered") == program.entries(), "all entries to be delivered", seen=counts)
+            self.assertEqual(counts()["lost"], 0)
+            self.assertEqual(serve.stop(), 0)
+
+
+class Misused(Test):
+    def run_at(self, *arguments):
+        done = subprocess.run([NOPSPAN, "serve", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              timeout=PATIENCE_S, check=False)
+        self.assertEqual(done.stdout, "")
+        return done.returncode, done.stderr
+
+    def test_an_address_that_cannot_be_used(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            status, said = self.run_at("127.0.0.1:%d" % taken.getsockname()[1])
+        self.assertEqual(status, 1)
+        self.assertRegex(said, "cannot listen on 127.0.0.1:[0-9]+: another program listens there")
+        for address in ("node7:9464", "9464", "127.0.0.1", "unix:/tmp/socket"):
+            status, said = self.run_at(address)
+            self.assertEqual(status, 2, said)
+            self.assertIn("is not an IP address and a port", said)
+
+
+class Dashboard(Test):
+    def test_its_structure(self):
+        for dashboard, _ in FILES.values():
+            with open(dashboard, encoding="utf-8") as file:
+                everything = json.load(file)
+            ids = [panel["id"] for panel in everything["panels"]]
+            self.assertEqual(len(set(ids)), len(ids))
+            source, *variables = everything["templating"]["list"]
+            self.assertEqual((source["type"], source["name"], source["query"]), ("datasource", "datasource", "prometheus"))
+            names = {one["name"] for one in variables}
+            places = set()
+            for panel in panels_of(dashboard):
+                with self.subTest(panel["title"]):
+                    self.assertIn(panel["fieldConfig"]["defaults"]["unit"], ("s", "ops", "percentunit", "short"))
+                    for one in (panel, *panel["targets"]):
+                        self.assertEqual(one["datasource"], {"type": "prometheus", "uid": "${datasource}"})
+                    place = panel["gridPos"]
+                    cells = set(itertools.product(range(place["x"], place["x"] + place["w"]),
+                                                  range(place["y"], place["y"] + place["h"])))
+                    self.assertFalse(places & cells)
+                    places |= cells
+                    self.assertLessEqual(place["x"] + place["w"], 24)
+                    refs = [target["refId"] for target in panel["targets"]]
+                    self.assertEqual(len(set(refs)), len(refs))
+                    for target in panel["targets"]:
+                        used = set(re.findall(r"\$(\w+)", target["expr"]))
+                        self.assertLessEqual(used, names | {"__rate_interval"})
+                        self.assertIn("instance", used)
+                        by = re.search(r"by \(([^)]*)\)", target["expr"])
+                        shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+                        if by and panel["type"] != "heatmap":
+                            self.assertEqual(shown, set(by[1].replace(" ", "").split(",")) - {"le"})
+
+
+if __name__ == "__main__":
+    example_service.need()
+    harness.main("prometheus", "promtool")

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// nopspan::recording, as far as no reader is needed. tests/live/library/test_own_recording.py reads the recordings.
+#include <nopspan/execute.h>
+#include <nopspan/gate.h>
+#include <nopspan/recording.h>
+#include <nopspan/span.h>
+
+#include <gtest/gtest.h>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace {
+
+using nopspan::recording::Options;
+using nopspan::recording::Writer;
+
+class OwnRecording : public testing::Test {
+ protected:
+  void SetUp() override { ASSERT_NE(mkdtemp(folder_), nullptr); }
+  void TearDown() override {
+    std::remove(path().c_str());
+    std::remove(folder_);
+  }
+  [[nodiscard]] std::string path() const { return std::string(folder_) + "/own.rec"; }
+  [[nodiscard]] std::string content() const {
+    std::ifstream file(path(), std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  }
+
+ private:
+  char folder_[32] = "/tmp/nopspan-recording-XXXXXX";
+};
+
+// A number in the last ledger of a recording.
+long in_last_ledger(const std::string& recording, const std::string& key) {
+  const std::size_t ledger = recording.rfind("{\"total\":");
+  const std::size_t at = recording.find("\"" + key + "\":", ledger);
+  return at == std::string::npos ? -1 : std::atol(recording.c_str() + at + key.size() + 3);
+}
+
+void emit(int count) {
+  for (int i = 0; i < count; ++i) {
+    const nopspan::Span span{"own.span"};
+    nopspan::execute("own.event", [](nopspan::Fields& f) { f.set("n", 1); });
+  }
+}
+
+TEST_F(OwnRecording, RaisesTheGateWhileItIsOpen) {
+  const std::uint64_t before = nopspan::detail::gate();
+  Writer writer;
+  EXPECT_FALSE(writer.is_open());
+  EXPECT_TRUE(writer.close());
+  ASSERT_EQ(writer.open(path()), "");
+  EXPECT_TRUE(writer.is_open());
+  EXPECT_TRUE(nopspan::detail::spans_wanted());
+  EXPECT_TRUE(nopspan::detail::points_wanted());
+  EXPECT_TRUE(writer.close());
+  EXPECT_EQ(nopspan::detail::gate(), before);
+}
+
+TEST_F(OwnRecording, HasOneWriterInAProcess) {
+  Writer writer, other;
+  ASSERT_EQ(writer.open(path()), "");
+  EXPECT_EQ(other.open(path() + "2"), "another Writer is open in this process");
+  EXPECT_EQ(writer.open(path() + "2"), "this Writer is open");
+  other = std::move(writer);
+  EXPECT_TRUE(other.is_open());
+  emit(3);
+  EXPECT_TRUE(other.close());
+  EXPECT_EQ(in_last_ledger(content(), "delivered"), 6);
+}
+
+TEST_F(OwnRecording, ReplacesAFileOnlyIfAsked) {
+  { std::ofstream(path()) << "something else"; }
+  Writer writer;
+  EXPECT_EQ(writer.open(path()), path() + ": File exists");
+  EXPECT_EQ(content(), "something else");
+  Options options;
+  options.replace = true;
+  ASSERT_EQ(writer.open(path(), options), "");
+  EXPECT_TRUE(writer.close());
+  EXPECT_EQ(content().substr(0, 7), "NOPSPAN");
+}
+
+TEST_F(OwnRecording, CountsTheEntriesOfManyThreads) {
+  constexpr int kThreads = 8, kSpans = 2000;
+  Writer writer;
+  Options options;
+  options.buffer_bytes = std::size_t{64} << 20U;
+  ASSERT_EQ(writer.open(path(), options), "");
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kThreads; ++i) threads.emplace_back([] { emit(kSpans); });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_TRUE(writer.close());
+  EXPECT_EQ(in_last_ledger(content(), "emitted"), 2 * kThreads * kSpans);
+  EXPECT_EQ(in_last_ledger(content(), "delivered"), 2 * kThreads * kSpans);
+}
+
+// The smallest buffer is often full.
+TEST_F(OwnRecording, BalancesWhenItIsOpenedAndClosedWhileThreadsEmit) {
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      while (!stop) emit(100);
+    });
+    threads.emplace_back([&] {
+      while (!stop) std::thread([] { emit(10); }).join();
+    });
+  }
+  Options options;
+  options.buffer_bytes = 0;
+  options.replace = true;
+  for (int i = 0; i < 8; ++i) {
+    Writer writer;
+    ASSERT_EQ(writer.open(path(), options), "");
+    writer.close();
+    const std::string recording = content();
+    const long lost = in_last_ledger(recording, "lost");
+    EXPECT_EQ(in_last_ledger(recording, "emitted"), in_last_ledger(recording, "delivered") + lost);
+    EXPECT_EQ(in_last_ledger(recording, "malformed"), 0);
+  }
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST_F(OwnRecording, IsNotContinuedByAChild) {
+  Writer writer;
+  ASSERT_EQ(writer.open(path()), "");
+  emit(1);
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool is_quiet = !nopspan::detail::spans_wanted();
+    emit(5);
+    const bool is_closed = writer.close();
+    _exit((is_quiet ? 0 : 1) + (is_closed ? 0 : 2));
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  emit(1);
+  EXPECT_TRUE(writer.close());
+  EXPECT_EQ(in_last_ledger(content(), "emitted"), 4);
+}
+
+}  // namespace
