@@ -144,5 +144,26 @@ say "nopspan record: record to a file, then show it with nopspan top"
 collect nopspan record "$run/spans.rec" --duration 3s
 nopspan top --plain --from "$run/spans.rec"
 
+say "nopspan export: a request as it arrives in an OTLP receiver"
+examples/otlp_receiver.py --port 0 --port-file "$run/receiver" --span execute_tool >"$run/received" 2>&1 &
+receiver=$!
+until [[ -s "$run/receiver" ]]; do
+  kill -0 $receiver 2>/dev/null || { cat "$run/received" >&2; fail "the receiver did not start"; }
+  sleep 0.1
+done
+nopspan export --otlp "http://127.0.0.1:$(cat "$run/receiver")" --protocol http/json --signals traces --name llm.tool \
+  >"$run/exported" 2>&1 &
+exporter=$!
+until grep -q '^trace' "$run/received"; do
+  kill -0 $exporter 2>/dev/null || { cat "$run/exported" >&2; fail "nopspan export ended"; }
+  kill -0 $receiver 2>/dev/null || { cat "$run/received" >&2; fail "the receiver ended"; }
+  ask --stream --requests 8 --concurrency 4 >/dev/null 2>&1 || true
+done
+kill -INT $exporter
+wait $exporter || { cat "$run/exported" >&2; fail "nopspan export failed"; }
+kill $receiver
+awk '/^trace/ { traces++ } traces == 1' "$run/received"
+cat "$run/exported"
+
 say "No tracer is attached any more, and the server still runs"
 ask 'What is 1 + 1?' >/dev/null && echo "It answered a request."
