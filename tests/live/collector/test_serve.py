@@ -232,6 +232,10 @@ class ServedToPrometheus(Test):
         self.assertTrue(traces)
         self.assertLessEqual(traces, known)
 
+    def test_prometheus_takes_every_sample_and_exemplar(self):
+        for prometheus in self.prometheus.values():
+            self.assertEqual([line for line in prometheus.log().splitlines() if re.search("level=(?i:warn|error)", line)], [])
+
     def test_promtool_accepts_the_text(self):
         checked = subprocess.run(["promtool", "check", "metrics"], input=self.serve[True].text(), text=True,
                                  capture_output=True, check=False)
