@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "export/exporter.h"
 
+#include <algorithm>
+#include <cstddef>
+#include <unordered_map>
+
 namespace nopspan::collector {
 
 bool Exporter::needs_traces(const Filter& filter) {
@@ -46,8 +50,19 @@ void Exporter::on_tick(std::uint64_t now_unix_ns) {
   for (const auto& receiver : receivers_) receiver->on_tick(now_unix_ns);
 }
 
+// An event may have arrived after its span. A receiver must get it before the span, otherwise it becomes a log record.
 bool Exporter::on_trace(const AssembledTrace& assembled) {
   assembled.trace.entries(entries_);
+  std::unordered_map<std::uint64_t, std::size_t> places;  // of spans, by id
+  for (const PackedEntry* packed : entries_) {
+    if (packed->is_span()) places.try_emplace(packed->span_id, places.size());
+  }
+  const auto place_of = [&](const PackedEntry* packed) {
+    const auto found = places.find(packed->span_id);
+    return std::pair(found == places.end() ? places.size() : found->second, packed->is_span());
+  };
+  std::stable_sort(entries_.begin(), entries_.end(),
+                   [&](const PackedEntry* a, const PackedEntry* b) { return place_of(a) < place_of(b); });
   for (const PackedEntry* packed : entries_) {
     const Entry entry = assembled.trace.view(*packed);
     staged_ -= items_of(entry);

@@ -49,9 +49,14 @@ OtlpReceiver::OtlpReceiver(OtlpReceiverOptions options, std::unique_ptr<Transpor
       queue_(queue_options(options_), *transport_, account_, spool_.get(), spool_ ? encoder_.get() : nullptr) {}
 
 void OtlpReceiver::add(const Entry& entry) {
-  if (spool_ != nullptr && !is_measured(entry) && !queue_.has_space()) {
-    if (spool_->add(entry, items_of(entry))) queue_.notify();
-    return;
+  if (spool_ != nullptr && !is_measured(entry)) {
+    const bool follows_event = event_of_ != 0 && entry.span_id == event_of_;
+    if (!follows_event) goes_to_spool_ = !queue_.has_space();
+    event_of_ = is_span_event(entry) ? entry.span_id : 0;
+    if (goes_to_spool_) {
+      if (spool_->add(entry, items_of(entry))) queue_.notify();
+      return;
+    }
   }
   while (options_.waits && !queue_.has_space() && !stopping) std::this_thread::sleep_for(kLookForSpace);
   feed_.add(entry);

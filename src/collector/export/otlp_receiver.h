@@ -49,7 +49,8 @@ class OtlpReceiver : public Receiver {
   const std::unique_ptr<SpoolEncoder> encoder_;
   const std::unique_ptr<Spool> spool_;  // null without a folder
   ExportFeed feed_;
-  bool is_finished_ = false;
+  std::uint64_t event_of_ = 0;  // the span of the last entry if that was an event: both go to the same place
+  bool goes_to_spool_ = false, is_finished_ = false;
   ExportQueue queue_;  // the last member, because its thread uses the others
 };
 

@@ -291,8 +291,9 @@ bool Spool::add(const Entry& entry, const ItemCounts& items) {
     (signal_of(entry.kind) == Signal::traces ? traces_ : logs_).add(entry);
   }
   pending_ += items;
-  const bool is_full = steps_.bytes() >= options_.group_bytes ||
-                       steps_.bytes() + logs_.bytes() + traces_.bytes() >= options_.group_bytes;
+  // An event and the span that follows it should be in the same group, otherwise the event becomes a log record.
+  const std::size_t most_bytes = items.span_events > 0 ? 2 * options_.group_bytes : options_.group_bytes;
+  const bool is_full = steps_.bytes() + logs_.bytes() + traces_.bytes() >= most_bytes;
   return is_full && flush();
 }
 
