@@ -90,5 +90,16 @@ TEST_F(ExporterTest, PutsEventsAndTheirSpanIntoTheSameGroupOfTheSpool) {
   EXPECT_GT(totals.requests, 10U);
 }
 
+TEST_F(ExporterTest, CountsSpansThatCannotBeEncodedAsDropped) {
+  Exporter& exporter = export_to({});
+  Entry without_trace = span_of(1, 0), without_id = span_of(0, 0);
+  without_trace.trace_id = TraceId();
+  for (const Entry& entry : {without_trace, without_id, span_of(1, 0)}) exporter.on_entry(entry);
+  const AccountTotals totals = finish();
+  EXPECT_EQ(totals.signals[kTracesRow].taken, 3U);
+  EXPECT_EQ(totals.signals[kTracesRow].accepted, 1U);
+  EXPECT_EQ(totals.signals[kTracesRow].dropped[static_cast<std::size_t>(DropReason::not_encodable)], 2U);
+}
+
 }  // namespace
 }  // namespace nopspan::collector

@@ -189,7 +189,6 @@ nlohmann::ordered_json to_json(Receiver& receiver) {
   nlohmann::ordered_json json = {{"receiver", receiver.name()}};
   json.update(to_json(receiver.account().totals()));
   json["measured"] = counts.measured;
-  json["unencodable"] = counts.unencodable;
   json["late_events"] = counts.late_events;
   json["repaired_texts"] = counts.repaired_texts;
   json["dropped_attributes"] = counts.dropped_attributes;

@@ -47,10 +47,6 @@ void ExportFeed::make_room(ExportEncoder& encoder, std::size_t bytes) {
 }
 
 void ExportFeed::add_span(const Entry& entry) {
-  if (!ExportEncoder::is_encodable(entry)) {
-    ++counts_.unencodable;
-    return;
-  }
   const std::vector<HeldEvent> events = held_.take(entry);
   std::size_t bytes = estimated_bytes(entry, step_links_);
   for (const HeldEvent& event : events) bytes += event.bytes();

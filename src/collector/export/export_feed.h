@@ -22,12 +22,11 @@ class ExportFeed {
   // Limit for a body. A body of only one item may exceed it.
   static constexpr std::size_t kMostBytes = 1'000'000;
 
-  // Each entry is in exactly one of these: entries = items + measured + unencodable + waiting.
+  // Each entry is in exactly one of these: entries = items + measured + waiting.
   struct Counts {
     ItemCounts items;
-    std::uint64_t measured = 0;     // gauges and parts of steps: metrics report them
-    std::uint64_t unencodable = 0;  // spans without an id or trace
-    std::uint64_t waiting = 0;      // events whose span has not arrived yet
+    std::uint64_t measured = 0;  // gauges and parts of steps: metrics report them
+    std::uint64_t waiting = 0;   // events whose span has not arrived yet
     // Beside the sum:
     std::uint64_t late_events = 0;  // of the log records, those whose span did not arrive in time
     std::uint64_t repaired_texts = 0, dropped_attributes = 0;
@@ -35,6 +34,7 @@ class ExportFeed {
 
   ExportFeed(const ExportOptions& options, OnBody on_body);
 
+  // The entry must be encodable.
   void add(const Entry& entry);
   void on_tick(std::uint64_t now_unix_ns);
   // Passes on what is encoded so far.

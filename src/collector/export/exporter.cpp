@@ -24,7 +24,13 @@ Exporter::Exporter(const Filter& filter, const TraceStageOptions& options, Signa
 void Exporter::pass(const Entry& entry) {
   const ItemCounts items = items_of(entry);
   if (!is_measured(entry) && !(items.logs > 0 ? signals_.logs : signals_.traces)) return leave_out(items);
-  for (const auto& receiver : receivers_) receiver->add(entry);
+  for (const auto& receiver : receivers_) {
+    if (ExportEncoder::is_encodable(entry)) {
+      receiver->add(entry);
+    } else {
+      receiver->account().drop_new(items, DropReason::not_encodable);
+    }
+  }
 }
 
 void Exporter::leave_out(const ItemCounts& items) {

@@ -28,7 +28,10 @@ class OtlpReceiver::Encoder : public SpoolEncoder {
     bodies_.clear();
     feed_.emplace(options_, [this](ExportBody body) { bodies_.push_back(std::move(body)); });
   }
-  void add(const Entry& entry) override { feed_->add(entry); }
+  // Spans that cannot be encoded are counted, because no body has them.
+  void add(const Entry& entry) override {
+    if (ExportEncoder::is_encodable(entry)) feed_->add(entry);
+  }
   std::vector<ExportBody> finish() override {
     feed_->finish();
     return std::exchange(bodies_, {});

@@ -26,6 +26,7 @@ inline ItemCounts items_of(const Entry& entry) {
 class Receiver {
  public:
   virtual ~Receiver() = default;
+  // The entry must be encodable.
   virtual void add(const Entry& entry) = 0;
   // Passes on what was added, at least once per second.
   virtual void on_tick(std::uint64_t now_unix_ns) = 0;
