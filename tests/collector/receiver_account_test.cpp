@@ -84,6 +84,14 @@ TEST(ReceiverAccount, RecountsEventsThatBecomePartOfTheirSpan) {
   }
 }
 
+TEST(ReceiverAccount, DoesNotCountReplacedMetricsAsLosses) {
+  ReceiverAccount account;
+  account.drop_new({0, 0, 0, 5}, DropReason::replaced);
+  EXPECT_FALSE(account.totals().has_losses());
+  account.drop_new({0, 0, 0, 1}, DropReason::no_time);
+  EXPECT_TRUE(account.totals().has_losses());
+}
+
 TEST(ReceiverAccount, StaysBalancedIfACallerMovesTooMuch) {
   ReceiverAccount account;
   account.queue(kSevenLogs);

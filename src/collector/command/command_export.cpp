@@ -178,12 +178,6 @@ class AccountMetrics : public Sink {
 
 void say(const std::string& message) { standard_error().write("nopspan: " + printable(message, 1000) + "\n"); }
 
-// Whether items were lost, or may be.
-bool has_losses(const AccountTotals& account) {
-  const SignalAccount total = account.total();
-  return total.rejected + total.refused + total.unconfirmed + total.all_dropped() > 0;
-}
-
 nlohmann::ordered_json to_json(Receiver& receiver) {
   const ExportFeed::Counts counts = receiver.counts();
   nlohmann::ordered_json json = {{"receiver", receiver.name()}};
@@ -273,7 +267,7 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, Sourc
   nlohmann::ordered_json receivers = nlohmann::ordered_json::array();
   for (const auto& receiver : exporter.receivers()) {
     const AccountTotals account = receiver->account().totals();
-    if (has_losses(account)) exit_status = Failure::kFailed;
+    if (account.has_losses()) exit_status = Failure::kFailed;
     if (common.json) {
       receivers.push_back(to_json(*receiver));
     } else {

@@ -57,6 +57,12 @@ SignalAccount AccountTotals::total() const {
   return sum;
 }
 
+bool AccountTotals::has_losses() const {
+  const SignalAccount sum = total();
+  return sum.rejected + sum.refused + sum.unconfirmed + sum.all_dropped() >
+         sum.dropped[static_cast<std::size_t>(DropReason::replaced)];
+}
+
 nlohmann::ordered_json to_json(const AccountTotals& account) {
   nlohmann::ordered_json json;
   json["balanced"] = account.is_balanced();

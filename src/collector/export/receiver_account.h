@@ -69,6 +69,8 @@ struct AccountTotals {
 
   [[nodiscard]] bool is_balanced() const;
   [[nodiscard]] SignalAccount total() const;
+  // Whether items were lost, or may be. Metrics of which a newer snapshot was sent instead are not lost.
+  [[nodiscard]] bool has_losses() const;
 };
 
 // {"balanced": …, "requests": …, "signals": {"traces": {"taken": …, …, "dropped": {"queue_full": …}}}}
