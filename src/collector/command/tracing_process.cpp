@@ -66,10 +66,10 @@ class Stopper {
   std::thread thread_;  // the last member, because it uses the others
 };
 
-// Whether something can be read before the end of the file.
-bool wait_for_data(int pipe) {
+// Whether something can be read before the end of the file, and before it is late.
+bool wait_for_data(int pipe, const std::atomic<bool>& is_late) {
   pollfd data{pipe, POLLIN, 0};
-  while (poll(&data, 1, -1) <= 0) {
+  while (!is_late && poll(&data, 1, static_cast<int>(kLookAtStop.count())) <= 0) {
   }
   return (data.revents & POLLIN) != 0;
 }
@@ -106,7 +106,7 @@ std::unique_ptr<TracingProcess> TracingProcess::start() {
 TracingProcess::~TracingProcess() {
   if (is_child()) return;
   stop_.reset();
-  wait_for_end();
+  wait_for_end(kMostToEnd);
 }
 
 int TracingProcess::trace(const SourceOptions& options) {
@@ -126,15 +126,17 @@ int TracingProcess::trace(const SourceOptions& options) {
 }
 
 void TracingProcess::run(Sink& sink, Deadline& /*until*/) {
+  bool is_late = false;
   {
     const Stopper stopper(stop_);
-    if (wait_for_data(data_.get())) {
+    if (wait_for_data(data_.get(), stopper.is_late())) {
       Deadline latest(0, stopper.is_late());
       recording_.emplace(ChunkReader(std::move(data_), "the tracing process", latest));
       recording_->run(sink, latest);
     }
+    is_late = stopper.is_late();
   }
-  wait_for_end();
+  wait_for_end(is_late ? std::chrono::seconds(0) : kMostToEnd);
   if (!recording_) return report_end();
   try {
     report_end();
@@ -144,16 +146,18 @@ void TracingProcess::run(Sink& sink, Deadline& /*until*/) {
 }
 
 // The pipe is closed, so the process has ended or detaches. It is not killed, because gates would then stay raised.
-void TracingProcess::wait_for_end() {
-  const auto latest = std::chrono::steady_clock::now() + kMostToEnd;
+void TracingProcess::wait_for_end(std::chrono::seconds most) {
+  const auto latest = std::chrono::steady_clock::now() + most;
   while (pid_ > 0) {
     const pid_t ended = waitpid(pid_, &status_, WNOHANG);
-    if (ended == pid_ || (ended < 0 && errno != EINTR) || std::chrono::steady_clock::now() > latest) pid_ = -1;
-    if (ended == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    hangs_ = ended == 0 && std::chrono::steady_clock::now() > latest;
+    if (ended == pid_ || (ended < 0 && errno != EINTR) || hangs_) pid_ = -1;
+    if (pid_ > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
 }
 
 void TracingProcess::report_end() const {
+  if (hangs_) throw Failure("the tracing process does not end, so entries may be missing");
   if (WIFSIGNALED(status_)) {
     const char* const signal = strsignal(WTERMSIG(status_));
     throw Failure(std::string("the tracing process was killed (") + signal + "), so entries may be missing");

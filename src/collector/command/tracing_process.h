@@ -10,6 +10,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -38,7 +39,7 @@ class TracingProcess : public Source {
 
  private:
   TracingProcess() = default;
-  void wait_for_end();
+  void wait_for_end(std::chrono::seconds most);
   void report_end() const;
 
   pid_t pid_ = -1;
@@ -46,6 +47,7 @@ class TracingProcess : public Source {
   OpenFile data_;  // until it is read
   std::optional<Recording> recording_;
   int status_ = 0;  // of waitpid()
+  bool hangs_ = false;
 };
 
 // Runs a command that may use the network, without any capability. Its source is what --from names, or otherwise a

@@ -16,7 +16,7 @@ from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_fi
 from followed import Followed
 from harness import LIBRARY, NOPSPAN, Test
 from otlp_receiver import HttpReceiver, Received
-from waiting import wait_until
+from waiting import PATIENCE_S, wait_until
 
 STATES = ("left_out", "queued", "spooled", "in_flight", "accepted", "rejected", "refused", "unconfirmed")
 
@@ -226,6 +226,19 @@ class TwoProcesses(Test):
             self.assertEqual(export.end(), 1)
             self.assertIn("the tracing process was killed (Killed)", "\n".join(export.said))
             self.assertTrue(export.result()["receivers"][0]["balanced"])
+
+    def test_a_tracer_that_hangs_does_not_hold_the_program(self):
+        export = self.export
+        tracer = export.wait_while_it_runs(export.tracer, "the tracing process")
+        os.kill(tracer, signal.SIGSTOP)
+        try:
+            export.wait_until_it_says("Exporting to")
+            export.process.send_signal(signal.SIGINT)
+            self.assertEqual(export.process.wait(PATIENCE_S), 1)
+        finally:
+            os.kill(tracer, signal.SIGCONT)
+        export.end()
+        self.assertIn("the tracing process does not end", "\n".join(export.said))
 
     def test_a_tracer_whose_reader_is_killed_detaches(self):
         with self.export as export:
