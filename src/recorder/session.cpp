@@ -4,6 +4,7 @@
 #include "base/json_writer.h"
 #include "host/process_facts.h"
 #include "live/fresh_entries.h"
+#include "model/service.h"
 
 #include <nopspan/detail/batch_tap.h>
 #include <nopspan/gate.h>
@@ -61,19 +62,11 @@ std::string library_file() {
   return ::realpath(found.dli_fname, path.data()) != nullptr ? path.data() : found.dli_fname;
 }
 
-// A variable of the environment, as much of it as the collector would read.
-std::string from_environment(const char* variable) {
-  constexpr std::size_t kMost = 4096;
-  const char* const value = std::getenv(variable);
-  return value != nullptr ? std::string(value, ::strnlen(value, kMost)) : "";
-}
-
 collector::ProcessPointer this_process() {
   collector::Process process = collector::process_facts(static_cast<std::uint32_t>(::getpid()));
   process.library = library_file();
   process.library_version = NOPSPAN_VERSION;
-  process.service_name = from_environment("OTEL_SERVICE_NAME");
-  process.resource_attributes = from_environment("OTEL_RESOURCE_ATTRIBUTES");
+  collector::set_own_service(process);
   return std::make_shared<const collector::Process>(std::move(process));
 }
 

@@ -10,6 +10,9 @@
 #include "export/exported_resource.h"
 #include "export/otlp_json.h"
 #include "model/otlp_attributes.h"
+#include "model/service.h"
+#include "recording/otlp_reader.h"
+#include "recording/otlp_spans.h"
 
 #include <nopspan/probes.h>
 #include <nopspan/semconv.h>
@@ -450,8 +453,7 @@ TEST(PodUid, IsInTheCgroupsOfKubernetes) {
 TEST(ExportedResource, NamesTheServiceAsTheProcessDoes) {
   Process process = *invented_process(1);
   const auto attributes_with = [&](const std::string& name, const std::string& attributes) {
-    process.service_name = name;
-    process.resource_attributes = attributes;
+    set_service(process, name, attributes);
     std::uint64_t repaired = 0;
     ExportBody body{Signal::traces, {}, {}};
     std::string resource_spans;
@@ -470,6 +472,34 @@ TEST(ExportedResource, NamesTheServiceAsTheProcessDoes) {
   process.pid = process.namespace_pid = 0;
   EXPECT_FALSE(attributes_of(attributes_with("", "")).contains("process.pid"));
   EXPECT_EQ(attributes_of(attributes_with("\xff", ""))["service.name"], "\xef\xbf\xbd");
+}
+
+// The process of a recording's only span.
+Process recorded(const Process& process) {
+  const ProcessPointer shared = std::make_shared<const Process>(process);
+  Entry entry = chat();
+  entry.process = &shared;
+  OtlpEncoder encoder(Signal::traces);
+  encoder.add(entry);
+  std::string message;
+  encoder.finish(message);
+  Process read;
+  EXPECT_TRUE(OtlpReader().read(Signal::traces, message, [&](const Entry& one) { read = **one.process; }));
+  return read;
+}
+
+TEST(Service, HasTheSameNameInARecording) {
+  Process process = *invented_process(1);
+  EXPECT_EQ(service_of(recorded(process)), "program");
+  set_service(process, "", "team=b,service.name=a%20b");
+  EXPECT_EQ(service_of(process), "a b");
+  EXPECT_EQ(service_of(recorded(process)), "a b");
+  process.service_name.clear();  // as recordings of earlier versions
+  EXPECT_EQ(service_of(recorded(process)), "a b");
+  set_service(process, "shop", "service.name=a");
+  EXPECT_EQ(service_of(recorded(process)), "shop");
+  process = {};
+  EXPECT_EQ(service_of(process), "unknown_service");
 }
 
 // Requests of spans with events, of log records, and of metrics with several points.

@@ -6,12 +6,14 @@
 #include "kept_entry.h"
 #include "metric/metric_text.h"
 #include "model/otlp_attributes.h"
+#include "model/service.h"
 
 #include <nopspan/probes.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -72,6 +74,18 @@ TEST(MetricFeed, CountsSpansByNameKindAndStatus) {
       AllOf(HasSubstr("traces_span_metrics_duration_seconds_bucket{" + labels + R"("STATUS_CODE_UNSET",le="0.002"} 0)"),
             HasSubstr("traces_span_metrics_duration_seconds_bucket{" + labels + R"("STATUS_CODE_UNSET",le="0.004"} 3)"),
             HasSubstr("traces_span_metrics_duration_seconds_sum{" + labels + R"("STATUS_CODE_UNSET"} 0.009)")));
+}
+
+TEST(MetricFeed, NamesTheServiceAsTheEnvironmentDoes) {
+  Fed fed;
+  Process named = *invented_process(1);
+  set_service(named, "", "service.name=shop");
+  const ProcessPointer process = std::make_shared<const Process>(named);
+  Entry event = invented("paid", "");
+  event.kind = Kind::event;
+  event.process = &process;
+  fed.feed.on_entry(event);
+  EXPECT_THAT(fed.text(), HasSubstr(R"(nopspan_events_total{service_name="shop",event_name="paid"} 1)"));
 }
 
 TEST(MetricFeed, CountsEventsAndRetries) {

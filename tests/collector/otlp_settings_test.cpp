@@ -153,13 +153,11 @@ TEST(OtlpSettings, ReadMembersLikeBaggage) {
   }
 }
 
-TEST(OtlpSettings, TakeTheServiceNameFromItsOwnVariable) {
+TEST(OtlpSettings, HaveTheAttributesOfTheResource) {
   const auto attributes = [](const Variables& variables) { return resource_attributes(environment_of(variables)); };
   EXPECT_THAT(attributes({}), ElementsAre());
-  EXPECT_THAT(attributes({{"OTEL_RESOURCE_ATTRIBUTES", "service.name=a,k=v"}}),
-              ElementsAre(Pair("service.name", "a"), Pair("k", "v")));
-  EXPECT_THAT(attributes({{"OTEL_RESOURCE_ATTRIBUTES", "service.name=a,k=v"}, {"OTEL_SERVICE_NAME", "b%20"}}),
-              ElementsAre(Pair("k", "v"), Pair("service.name", "b%20")));
+  EXPECT_THAT(attributes({{"OTEL_RESOURCE_ATTRIBUTES", "service.name=a,k=%20v"}}),
+              ElementsAre(Pair("service.name", "a"), Pair("k", " v")));
   EXPECT_THROW(attributes({{"OTEL_RESOURCE_ATTRIBUTES", "k"}}), Failure);
 }
 

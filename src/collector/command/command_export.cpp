@@ -17,6 +17,7 @@
 #include "metric/metric_otlp.h"
 #include "model/match_watch.h"
 #include "model/run_source.h"
+#include "model/service.h"
 #include "model/tee.h"
 #include "trace/trace_filter.h"
 
@@ -237,6 +238,7 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, Sourc
   self.pid = static_cast<std::uint32_t>(getpid());
   self.comm = "nopspan";
   self.host = host_name();
+  set_own_service(self);
   MetricPosts posts(service, exporter, exported_resource(self, options.content, repaired), options.metric_interval_ns);
   Tee tee;
   tee.add(exporter);

@@ -2,7 +2,7 @@
 // The options for the content of an export.
 #pragma once
 
-#include "export/members.h"
+#include "model/members.h"
 
 #include <nopspan/semconv.h>
 

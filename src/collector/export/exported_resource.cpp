@@ -3,9 +3,10 @@
 
 #include "base/text.h"
 #include "base/utf8.h"
-#include "export/members.h"
+#include "model/members.h"
 #include "model/otlp_attributes.h"
 #include "model/otlp_fields.h"
+#include "model/service.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -94,12 +95,7 @@ std::string exported_resource(const Process& process, const ExportOptions& optio
   ResourceWriter out(repaired);
   const std::string instance = service_instance_id(process, options.boot_id), pod = pod_uid(process.cgroup);
   const std::string& path = process.executable;
-  out.text("service.name", process.service_name);
-  for (const auto& [key, value] : own) {
-    if (key == "service.name") out.text(key, value);
-  }
-  out.text("service.name", process.comm);
-  out.text("service.name", "unknown_service");
+  out.text("service.name", service_of(process));
   out.text("service.instance.id", instance);
   out.text("host.name", process.host);
   if (process.pid != 0) out.integer("process.pid", process.pid);

@@ -267,20 +267,11 @@ std::string printable_url(const std::string& url) {
 }
 
 NamesAndValues resource_attributes(const Environment& environment) {
-  NamesAndValues attributes;
-  if (const char* const text = environment("OTEL_RESOURCE_ATTRIBUTES"); text != nullptr) {
-    auto members = parse_members(text);
-    if (!members) {
-      throw Failure("OTEL_RESOURCE_ATTRIBUTES: write NAME=VALUE,NAME=VALUE, with %XX for special characters",
-                    Failure::kUsageError);
-    }
-    attributes = std::move(*members);
-  }
-  const char* const name = environment("OTEL_SERVICE_NAME");
-  if (name == nullptr || *name == '\0') return attributes;
-  std::erase_if(attributes, [](const auto& one) { return one.first == "service.name"; });
-  attributes.emplace_back("service.name", name);
-  return attributes;
+  const char* const text = environment("OTEL_RESOURCE_ATTRIBUTES");
+  if (text == nullptr) return {};
+  if (auto members = parse_members(text)) return std::move(*members);
+  throw Failure("OTEL_RESOURCE_ATTRIBUTES: write NAME=VALUE,NAME=VALUE, with %XX for special characters",
+                Failure::kUsageError);
 }
 
 }  // namespace nopspan::collector

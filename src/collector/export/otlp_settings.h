@@ -3,7 +3,7 @@
 // override them.
 #pragma once
 
-#include "export/members.h"
+#include "model/members.h"
 #include "model/signal.h"
 
 #include <array>
@@ -56,8 +56,7 @@ bool has_otlp_endpoint(const Environment& environment = process_environment());
 // A URL for messages: without user, password and query.
 std::string printable_url(const std::string& url);
 
-// The attributes of OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME, which overrides service.name. Throws Failure with
-// kUsageError if they are malformed.
+// The attributes of OTEL_RESOURCE_ATTRIBUTES. Throws Failure with kUsageError if they are malformed.
 NamesAndValues resource_attributes(const Environment& environment = process_environment());
 
 }  // namespace nopspan::collector

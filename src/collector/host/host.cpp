@@ -12,6 +12,7 @@
 #include "host/maps.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
+#include "model/service.h"
 
 #include <nopspan/probes.h>
 #include <unistd.h>
@@ -499,8 +500,7 @@ void Host::Scanner::describe(std::uint32_t pid, Known& known) {
     process->library_version =
         copy.gate_address == 0 ? "" : library_version({pid, known.state.start_ticks}, copy.gate_address);
     auto values = environment_of({pid, known.state.start_ticks}, {"OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES"});
-    process->service_name = std::move(values[0]);
-    process->resource_attributes = std::move(values[1]);
+    set_service(*process, std::move(values[0]), std::move(values[1]));
   }
   const auto ended = ended_.find(pid);
   if (!known.process && ended != ended_.end()) known.process = ended->second;  // its exit was reported too early

@@ -4,6 +4,7 @@
 #include "metric/span_metrics.h"
 #include "model/engine_facts.h"
 #include "model/request_times.h"
+#include "model/service.h"
 #include "model/steps.h"
 
 #include <nopspan/probes.h>
@@ -161,7 +162,7 @@ EngineMetrics::EngineMetrics(MetricRegistry& registry, ServerNames names)
 }
 
 void EngineMetrics::add(MetricWriter& writer, const Entry& entry, const GenAiSpan& genai, const Exemplar* exemplar) {
-  labels_ = {service_of(entry), entry.engine, entry.model, {}};
+  labels_ = {service_of(**entry.process), entry.engine, entry.model, {}};
   if (entry.kind == Kind::gauge) {
     add_gauge(writer, entry);
     return;

@@ -5,6 +5,7 @@
 #include "model/otlp_attributes.h"
 #include "model/request_times.h"
 #include "model/row_key.h"
+#include "model/service.h"
 
 #include <nopspan/probes.h>
 
@@ -108,14 +109,10 @@ MetricFamily& common_histogram(MetricRegistry& registry, std::string_view name, 
 
 using CommonLabels = std::array<std::string_view, 8>;
 CommonLabels common_labels(const Entry& entry, const GenAiSpan& span, std::string_view last) {
-  return {service_of(entry),
-          span.text(GenAiSpan::operation),
-          span.text(GenAiSpan::provider),
-          span.text(GenAiSpan::request_model),
-          span.text(GenAiSpan::response_model),
-          span.text(GenAiSpan::server_address),
-          span.text(GenAiSpan::server_port),
-          last};
+  return {service_of(**entry.process),          span.text(GenAiSpan::operation),
+          span.text(GenAiSpan::provider),       span.text(GenAiSpan::request_model),
+          span.text(GenAiSpan::response_model), span.text(GenAiSpan::server_address),
+          span.text(GenAiSpan::server_port),    last};
 }
 
 }  // namespace
@@ -205,7 +202,7 @@ void GenAiMetrics::add(MetricWriter& writer, const Entry& entry, const GenAiSpan
   if (!span.text(GenAiSpan::mcp_method).empty()) {
     if (kind != kClient && kind != kServer) return;
     writer.observe(kind == kServer ? mcp_server_ : mcp_client_, seconds_of(entry.duration_ns),
-                   {service_of(entry), span.text(GenAiSpan::mcp_method), span.text(GenAiSpan::tool_name),
+                   {service_of(**entry.process), span.text(GenAiSpan::mcp_method), span.text(GenAiSpan::tool_name),
                     span.text(GenAiSpan::prompt_name), span.text(GenAiSpan::operation), span.text(GenAiSpan::transport),
                     span.text(GenAiSpan::rpc_status), error_type_of(entry)},
                    exemplar);
@@ -254,7 +251,7 @@ void GenAiMetrics::add_internal(MetricWriter& writer, const Entry& entry, const 
                                 const Exemplar* exemplar) {
   if (execute_tool_ == nullptr) return;
   const double seconds = seconds_of(entry.duration_ns);
-  const std::string_view service = service_of(entry), error = error_type_of(entry);
+  const std::string_view service = service_of(**entry.process), error = error_type_of(entry);
   const std::string_view operation = span.text(GenAiSpan::operation), agent = span.text(GenAiSpan::agent_name);
   if (operation == semconv::operation::execute_tool) {
     writer.observe(*execute_tool_, seconds,

@@ -2,6 +2,7 @@
 #include "metric/span_metrics.h"
 
 #include "model/entry_json.h"
+#include "model/service.h"
 
 #include <nopspan/probes.h>
 #include <nopspan/semconv.h>
@@ -21,12 +22,6 @@ std::string_view kind_text(const Entry& entry) {
 }
 
 }  // namespace
-
-std::string_view service_of(const Entry& entry) {
-  const Process& process = **entry.process;
-  if (!process.service_name.empty()) return process.service_name;
-  return process.comm.empty() ? std::string_view("unknown_service") : std::string_view(process.comm);
-}
 
 std::string_view error_type_of(const Entry& entry) {
   if (!entry.failed()) return {};
@@ -57,7 +52,7 @@ SpanMetrics::SpanMetrics(MetricRegistry& registry)
                                 .is_integer = true})) {}
 
 void SpanMetrics::add(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar) {
-  const std::string_view service = service_of(entry);
+  const std::string_view service = service_of(**entry.process);
   if (entry.kind == Kind::event) {
     writer.add(events_, 1, {service, entry.name});
   } else if (entry.kind == Kind::retry) {

@@ -10,8 +10,6 @@
 
 namespace nopspan::collector {
 
-// The service that a process belongs to, as in the resource of its exported spans.
-std::string_view service_of(const Entry& entry);
 // "" if the entry did not fail.
 std::string_view error_type_of(const Entry& entry);
 

@@ -28,8 +28,8 @@ struct Process {
   std::string library;          // the process's name for the file with the probes
   std::string library_version;  // "" if the library does not report it
   std::string host;
-  // OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES of its environment, unchecked; "" if they are not set.
-  std::string service_name, resource_attributes;
+  std::string service_name;         // that its environment gives it (service.h), unchecked; "" if there is none
+  std::string resource_attributes;  // OTEL_RESOURCE_ATTRIBUTES of its environment, unchecked; "" if it is not set
 };
 using ProcessPointer = std::shared_ptr<const Process>;
 

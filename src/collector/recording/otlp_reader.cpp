@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recording/otlp_reader.h"
 
+#include "model/service.h"
+
 #include <nopspan/probes.h>
 
 #include <algorithm>
@@ -110,6 +112,7 @@ void OtlpReader::read_resource(std::string_view message) {
     }
   });
   if (!has_namespace_pid) process.namespace_pid = process.pid;
+  set_service(process, std::move(process.service_name), std::move(process.resource_attributes));
   if (processes_.size() >= kMostProcesses) processes_.clear();
   process_ = std::make_shared<const Process>(std::move(process));
   processes_.emplace(std::move(bytes), process_);

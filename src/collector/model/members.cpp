@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "export/members.h"
+#include "model/members.h"
 
 #include <algorithm>
 #include <charconv>
