@@ -427,14 +427,33 @@ TEST(RepairedAttribute, RepairsTextsAtAnyDepth) {
   EXPECT_EQ(repaired_attribute("\x0a\x7f"), "");
 }
 
+// The process of a recording's only span.
+Process recorded(const Process& process) {
+  const ProcessPointer shared = std::make_shared<const Process>(process);
+  Entry entry = chat();
+  entry.process = &shared;
+  OtlpEncoder encoder(Signal::traces);
+  encoder.add(entry);
+  std::string message;
+  encoder.finish(message);
+  Process read;
+  EXPECT_TRUE(OtlpReader().read(Signal::traces, message, [&](const Entry& one) { read = **one.process; }));
+  return read;
+}
+
 TEST(ServiceInstanceId, IsThatOfOneProcess) {
-  const ProcessPointer one = invented_process(1, 100), other = invented_process(1, 101);
-  const std::string id = service_instance_id(*one, "boot");
+  const auto id_of = [](std::uint64_t start_ticks, const char* boot_id) {
+    Process process = *invented_process(1, start_ticks);
+    process.boot_id = boot_id;
+    EXPECT_EQ(service_instance_id(recorded(process)), service_instance_id(process));
+    return service_instance_id(process);
+  };
+  const std::string id = id_of(100, "boot");
   EXPECT_THAT(id, testing::MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
-  EXPECT_EQ(id, service_instance_id(*invented_process(1, 100), "boot"));
-  EXPECT_NE(id, service_instance_id(*other, "boot"));
-  EXPECT_NE(id, service_instance_id(*one, "another"));
-  EXPECT_NE(id, service_instance_id(*one, ""));
+  EXPECT_EQ(id, id_of(100, "boot"));
+  EXPECT_NE(id, id_of(101, "boot"));
+  EXPECT_NE(id, id_of(100, "another"));
+  EXPECT_NE(id, id_of(100, ""));
 }
 
 TEST(PodUid, IsInTheCgroupsOfKubernetes) {
@@ -472,20 +491,6 @@ TEST(ExportedResource, NamesTheServiceAsTheProcessDoes) {
   process.pid = process.namespace_pid = 0;
   EXPECT_FALSE(attributes_of(attributes_with("", "")).contains("process.pid"));
   EXPECT_EQ(attributes_of(attributes_with("\xff", ""))["service.name"], "\xef\xbf\xbd");
-}
-
-// The process of a recording's only span.
-Process recorded(const Process& process) {
-  const ProcessPointer shared = std::make_shared<const Process>(process);
-  Entry entry = chat();
-  entry.process = &shared;
-  OtlpEncoder encoder(Signal::traces);
-  encoder.add(entry);
-  std::string message;
-  encoder.finish(message);
-  Process read;
-  EXPECT_TRUE(OtlpReader().read(Signal::traces, message, [&](const Entry& one) { read = **one.process; }));
-  return read;
 }
 
 TEST(Service, HasTheSameNameInARecording) {

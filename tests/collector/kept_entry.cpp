@@ -124,6 +124,7 @@ std::string KeptEntry::difference(const Entry& other) const {
   compare("library", mine.library, theirs.library);
   compare("library_version", mine.library_version, theirs.library_version);
   compare("host", mine.host, theirs.host);
+  compare("boot_id", mine.boot_id, theirs.boot_id);
   compare("service_name", mine.service_name, theirs.service_name);
   compare("resource_attributes", mine.resource_attributes, theirs.resource_attributes);
   return out.str();
@@ -141,6 +142,7 @@ ProcessPointer make_process(std::uint32_t pid, const std::string& comm) {
   process.library = "/usr/lib/libnopspan.so.0.2";
   process.library_version = pid % 5 == 0 ? "" : "1.2.3";
   process.host = "host-1";
+  process.boot_id = pid % 3 == 0 ? "6d5f1a3c-8f2e-4b6a-9c1d-0123456789ab" : "";
   process.service_name = pid % 4 == 0 ? "checkout" : "";
   process.resource_attributes = pid % 4 == 0 ? "deployment.environment.name=test,team=a%2Cb" : "";
   return std::make_shared<const Process>(process);

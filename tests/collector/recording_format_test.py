@@ -106,6 +106,7 @@ class Format(RecordingTest):
         for entry in self.entries:
             self.assertEqual(entry.resource, {
                 "service.name": "server", "host.name": "host-1", "process.pid": 12,
+                "nopspan.boot_id": "6d5f1a3c-8f2e-4b6a-9c1d-0123456789ab",
                 "process.executable.path": "/usr/bin/server", "process.linux.cgroup": "/system.slice/server.service",
                 "container.id": "4f5e6d", "nopspan.start_ticks": 1012, "nopspan.library": "/usr/lib/libnopspan.so.0.2",
                 "nopspan.library_version": "1.2.3", "nopspan.service_name": "checkout",

@@ -31,7 +31,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -190,12 +189,6 @@ nlohmann::ordered_json to_json(Receiver& receiver) {
   return json;
 }
 
-std::string boot_id() {
-  std::string id;
-  std::ifstream("/proc/sys/kernel/random/boot_id") >> id;
-  return id;
-}
-
 // The URL without the path that all receivers have.
 std::string receiver_name(const OtlpTarget& target) {
   std::string url = printable_url(target.url);
@@ -226,7 +219,6 @@ void add_receivers(Exporter& exporter, const ExportCommandOptions& options) {
 
 int export_all(ExportCommandOptions& options, const OutputOptions& common, Source& source) {
   options.content.resource_attributes = resource_attributes();
-  if (options.source.from.empty()) options.content.boot_id = boot_id();
   Exporter exporter(options.source.filter, options.stage, {options.wants("traces"), options.wants("logs")});
   add_receivers(exporter, options);
   options.metrics.feed.is_exemplar = [&exporter](const Entry& entry) { return exporter.surely_exports(entry); };
@@ -238,6 +230,7 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, Sourc
   self.pid = static_cast<std::uint32_t>(getpid());
   self.comm = "nopspan";
   self.host = host_name();
+  self.boot_id = boot_id();
   set_own_service(self);
   MetricPosts posts(service, exporter, exported_resource(self, options.content, repaired), options.metric_interval_ns);
   Tee tee;

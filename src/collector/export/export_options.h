@@ -16,7 +16,6 @@ struct ExportOptions {
   Semconv semconv = Semconv::v1_41;
   // Added to the attributes of each process, unless the process has an attribute of this name itself.
   NamesAndValues resource_attributes;
-  std::string boot_id;                         // of this host, if the entries come from it; "": unknown
   std::size_t step_links = 0;                  // links of a step: those to its first members
   std::uint64_t max_age_ns = 300'000'000'000;  // how long events wait for the end of their span
 };

@@ -78,9 +78,9 @@ std::string pod_uid(std::string_view cgroup) {
   return "";
 }
 
-std::string service_instance_id(const Process& process, std::string_view boot_id) {
+std::string service_instance_id(const Process& process) {
   // The hash of request ids has 128 bits. The text is of no form that it treats specially.
-  const TraceId hash = trace_id_of("service.instance.id " + std::string(boot_id.empty() ? process.host : boot_id) +
+  const TraceId hash = trace_id_of("service.instance.id " + (process.boot_id.empty() ? process.host : process.boot_id) +
                                    " " + std::to_string(process.pid) + " " + std::to_string(process.start_ticks));
   std::string id = hex_text(view_of(hash));
   id[12] = '8';  // RFC 9562: a UUID of version 8 may have any content
@@ -93,7 +93,7 @@ std::string exported_resource(const Process& process, const ExportOptions& optio
   const auto members = parse_members(process.resource_attributes);
   const NamesAndValues own = members.value_or(NamesAndValues());
   ResourceWriter out(repaired);
-  const std::string instance = service_instance_id(process, options.boot_id), pod = pod_uid(process.cgroup);
+  const std::string instance = service_instance_id(process), pod = pod_uid(process.cgroup);
   const std::string& path = process.executable;
   out.text("service.name", service_of(process));
   out.text("service.instance.id", instance);

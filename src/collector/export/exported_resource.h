@@ -17,8 +17,8 @@ namespace nopspan::collector {
 std::string exported_resource(const Process& process, const ExportOptions& options, std::uint64_t& repaired);
 
 // The value of service.instance.id, in the form of a UUID: the same for all entries of one process, and for no other
-// process. `boot_id` is that of the process's host, or "".
-std::string service_instance_id(const Process& process, std::string_view boot_id);
+// process.
+std::string service_instance_id(const Process& process);
 
 // The uid of a Kubernetes pod from the path of a cgroup, as the API shows it. "" if the cgroup is not of a pod.
 std::string pod_uid(std::string_view cgroup);

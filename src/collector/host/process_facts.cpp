@@ -55,6 +55,15 @@ std::string read_small_file(const std::string& path, std::size_t most) {
   return text;
 }
 
+const std::string& boot_id() {
+  static const std::string id = [] {
+    std::string text = read_small_file("/proc/sys/kernel/random/boot_id");
+    while (text.ends_with('\n')) text.pop_back();
+    return text;
+  }();
+  return id;
+}
+
 std::optional<ProcessState> process_state(std::uint32_t pid) {
   const OpenFile file(::open((folder_of(pid) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
   std::array<char, 1024> buffer{};
@@ -130,6 +139,7 @@ Process process_facts(std::uint32_t pid) {
   Process process;
   process.pid = process.namespace_pid = pid;
   process.host = host_name();
+  process.boot_id = boot_id();
   const auto state = process_state(pid);
   if (!state) return process;
   process.start_ticks = state->start_ticks;

@@ -40,6 +40,8 @@ std::string cgroup_of(std::uint32_t pid);
 
 // This host's name; "" if it has none.
 const std::string& host_name();
+// The id that the kernel chose when this host started; "" if it cannot be read.
+const std::string& boot_id();
 
 // The real user. A process cannot hide it by running a set-user-ID program. (The owner of /proc/PID can be hidden: it
 // is root if the process is not dumpable.) kNoUser if the process is gone.

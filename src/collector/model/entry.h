@@ -28,6 +28,7 @@ struct Process {
   std::string library;          // the process's name for the file with the probes
   std::string library_version;  // "" if the library does not report it
   std::string host;
+  std::string boot_id;              // that the kernel of its host chose when it started; "" if unknown
   std::string service_name;         // that its environment gives it (service.h), unchecked; "" if there is none
   std::string resource_attributes;  // OTEL_RESOURCE_ATTRIBUTES of its environment, unchecked; "" if it is not set
 };

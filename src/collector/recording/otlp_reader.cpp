@@ -62,6 +62,7 @@ constexpr ProcessText kProcessTexts[] = {
     {"nopspan.library", &Process::library},
     {"nopspan.library_version", &Process::library_version},
     {"host.name", &Process::host},
+    {"nopspan.boot_id", &Process::boot_id},
     {"nopspan.service_name", &Process::service_name},
     {"nopspan.resource_attributes", &Process::resource_attributes},
 };

@@ -42,6 +42,7 @@ std::string resource_of(const Process& process) {
                         process.comm.empty() ? "unknown_service" : std::string_view(process.comm));
   if (process.comm.empty()) append_text_attribute(out, kResourceAttributes, "nopspan.comm", "");
   append_text_unless_empty(out, "host.name", process.host);
+  append_text_unless_empty(out, "nopspan.boot_id", process.boot_id);
   append_integer_attribute(out, kResourceAttributes, "process.pid", process.pid);
   if (process.namespace_pid != process.pid) {
     append_integer_attribute(out, kResourceAttributes, "process.vpid", process.namespace_pid);

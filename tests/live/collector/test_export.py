@@ -8,13 +8,14 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import tempfile
 
 import example_service
 import harness
 from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
 from followed import Followed
-from harness import LIBRARY, NOPSPAN, Test
+from harness import LIBRARY, NOPSPAN, Program, Test
 from otlp_receiver import HttpReceiver, Received
 from waiting import PATIENCE_S, wait_until
 
@@ -190,6 +191,30 @@ class SameAsHandlers(Test):
         for (service, name, _, _), count in calls.items():
             counted[service, name] += count
         self.assertEqual(counted, collections.Counter((resource["service.name"], name_of(span)) for resource, span in self.spans))
+
+
+class Recordings(Test):
+    def test_a_recording_has_the_same_instances(self):
+        received = Received(keeps=True)
+        with HttpReceiver(received) as http, tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "spans.rec")
+            export = Export(http.url)
+            export.receiver = received
+            # The program outlives both tracers. The start of a process that has ended may be unknown.
+            with Program("traced") as program, Followed([NOPSPAN, "record", path, "--binary", LIBRARY]) as record:
+                record.wait_until_it_says("Recording")
+                with export:
+                    program.ask("canary model")
+            subprocess.run([NOPSPAN, "export", "--from", path, "--otlp-file", folder], check=True, stderr=subprocess.DEVNULL)
+            with open(os.path.join(folder, "traces.jsonl"), encoding="utf-8") as file:
+                recorded = self.instances(file, program.pid)
+        self.assertEqual(len(recorded), 1)
+        self.assertEqual(self.instances(received.bodies, program.pid), recorded)
+
+    @staticmethod
+    def instances(bodies, pid):
+        return {resource["service.instance.id"] for resource, _ in items_of(bodies, "resourceSpans", "scopeSpans", "spans")
+                if resource["process.pid"] == pid}
 
 
 class TwoProcesses(Test):
