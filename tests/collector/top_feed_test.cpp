@@ -291,5 +291,22 @@ TEST(TopFeed, CountsRequestsFromBeforeTheAttachThatStepsHave) {
   EXPECT_EQ(feed.snapshots.back()->early_requests, 0U);
 }
 
+TEST(TopFeed, CountsRequestsFromBeforeTheAttachOverItsLimit) {
+  Feed feed;
+  feed.pass(2);
+  std::vector<nopspan_member> members(TopFeed::kMostEarly + 3);
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    members[i].request = i + 1;
+    members[i].flags = NOPSPAN_MEMBER_OWN_KEY;
+  }
+  Entry part = invented("engine.step", "m");
+  part.kind = Kind::part;
+  part.members = {reinterpret_cast<const char*>(members.data()), members.size() * sizeof(nopspan_member)};
+  feed.feed.on_entry(part);
+  feed.feed.finish();
+  EXPECT_EQ(feed.snapshots.back()->early_requests, TopFeed::kMostEarly);
+  EXPECT_EQ(feed.snapshots.back()->early_dropped, 3U);
+}
+
 }  // namespace
 }  // namespace nopspan::collector

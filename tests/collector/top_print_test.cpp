@@ -142,8 +142,12 @@ TEST(TopPrint, PrintsWhatTheTableLeavesOut) {
   made.table.evicted = 2;
   made.table.total.unplaced = 1;
   made.gauges_dropped = 3;
-  EXPECT_THAT(top_text(made, {}, 0), HasSubstr("2 rows merged into other; out of memory: 1 time missing in quantiles; "
-                                               "3 gauge values over the limit of 256 dropped\n"));
+  made.early_dropped = 4;
+  EXPECT_THAT(top_text(made, {}, 0),
+              HasSubstr("2 rows merged into other; out of memory: 1 time missing in quantiles; "
+                        "3 gauge values over the limit of 256 dropped; 4 members of steps over the limit of "
+                        "65536 requests from before the attach dropped"));
+  EXPECT_EQ(top_json(made, {}, 0)["members_before_attach_dropped"], 4);
 }
 
 TEST(TopPrint, NeverSaysThatADamagedRecordingLostNothing) {

@@ -95,7 +95,11 @@ void TopFeed::note_members(const Entry& entry) {
   for_each_member(entry.members, [&](const nopspan_member& member) {
     if (!has_own_key(member)) return;
     const std::pair key(process, std::uint64_t{member.request});
-    if (early_.size() < kMostEarly || early_.contains(key)) early_[key] = now_ns_ + window_seconds_ * kSecond;
+    if (early_.size() < kMostEarly || early_.contains(key)) {
+      early_[key] = now_ns_ + window_seconds_ * kSecond;
+    } else {
+      ++early_dropped_;
+    }
   });
 }
 
@@ -145,6 +149,7 @@ TopSnapshotPointer TopFeed::snapshot(bool is_last) {
   std::erase_if(processes_, [&](const auto& process) { return process.second < now_ns_; });
   std::erase_if(early_, [&](const auto& request) { return request.second < now_ns_; });
   made->early_requests = early_.size();
+  made->early_dropped = early_dropped_;
   made->host = host_;
   made->processes = processes_.size();
   const Ledger ledger = this->ledger();

@@ -38,10 +38,11 @@ struct TopSnapshot {
   std::size_t processes = 0;  // number of processes with entries in the window
   // Requests in the window that began before the attach. They are known as members of engine steps only.
   std::size_t early_requests = 0;
-  Counts counts;               // the total of the ledger
-  Damage damage;               // of the recording
-  std::uint64_t sequence = 0;  // 1, 2, …
-  bool is_last = false;        // the source has ended
+  std::uint64_t early_dropped = 0;  // members of steps since the beginning that would be further requests of this kind
+  Counts counts;                    // the total of the ledger
+  Damage damage;                    // of the recording
+  std::uint64_t sequence = 0;       // 1, 2, …
+  bool is_last = false;             // the source has ended
 };
 using TopSnapshotPointer = std::shared_ptr<const TopSnapshot>;
 
@@ -64,6 +65,7 @@ struct TopRequest {
 class TopFeed : public Sink {
  public:
   using Publish = std::function<void(TopSnapshotPointer)>;
+  static constexpr std::size_t kMostEarly = 65'536;  // limit of TopSnapshot::early_requests
 
   // The thread that runs the source calls `publish` after each interval and in finish(). If `at_once`, the first
   // snapshot is published at the first tick. `source` must outlive the feed.
@@ -85,7 +87,7 @@ class TopFeed : public Sink {
   [[nodiscard]] bool has_matched() const { return has_matched_; }
 
  private:
-  static constexpr std::size_t kMostProcesses = 4096, kMostEarly = 65'536;
+  static constexpr std::size_t kMostProcesses = 4096;
 
   [[nodiscard]] SpanTable& table();
   void add_table(const Grouping& by, bool all_spans);
@@ -109,7 +111,7 @@ class TopFeed : public Sink {
   std::vector<std::uint64_t> rows_;  // of the current span, one in each table
   GaugeBoard gauges_;
   FactSums facts_;
-  std::uint64_t events_ = 0, sequence_ = 0;
+  std::uint64_t events_ = 0, early_dropped_ = 0, sequence_ = 0;
   std::uint64_t now_ns_ = 0, next_ns_ = 0;  // next_ns_ is 0 before the first tick
   bool at_once_;
   // The time until which each process counts as present. The last process is remembered, because entries arrive in

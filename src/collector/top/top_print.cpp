@@ -154,6 +154,7 @@ Json top_json(const TopSnapshot& snapshot, const TopView& view, std::size_t most
   json["last"] = snapshot.is_last;
   json["processes"] = snapshot.processes;
   json["requests_before_attach"] = snapshot.early_requests;
+  json["members_before_attach_dropped"] = snapshot.early_dropped;
   json["roots_only"] = table.roots_only;
   json["window"] = to_json(table.window, table.window_ns);
   json["total"] = to_json(table.total, table.since_ns);

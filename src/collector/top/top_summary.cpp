@@ -178,6 +178,10 @@ std::string bounds_text(const TopSnapshot& snapshot) {
     parts.push_back(counted(snapshot.facts.dropped(), "number") + " of engine facts over the limit of " +
                     std::to_string(FactSums::kMost) + " sums dropped");
   }
+  if (snapshot.early_dropped != 0) {
+    parts.push_back(counted(snapshot.early_dropped, "member") + " of steps over the limit of " +
+                    std::to_string(TopFeed::kMostEarly) + " requests from before the attach dropped");
+  }
   std::string text;
   for (const std::string& part : parts) text += (text.empty() ? "" : "; ") + part;
   return text;
