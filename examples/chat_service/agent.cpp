@@ -23,6 +23,7 @@
 #include "agent_tools.h"
 #include "chat_client.h"
 #include "event_log.h"
+#include "own_recording.h"
 #include "summary.h"
 
 namespace {
@@ -36,6 +37,7 @@ struct Options {
   std::string prompts_file;
   std::string prices;
   std::string events;
+  example::OwnRecording recording;
   std::string search_root = ".";
   std::int64_t retry_delay_ms = 100;
   std::uint64_t requests = 0;
@@ -90,6 +92,7 @@ void declare_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--prices", options.prices, "file with the prices of models; spans then carry the costs");
   app.add_option("--events", options.events, "write the events that nopspan's handlers receive to this file");
+  options.recording.declare_option(app);
   app.add_flag("--json", options.json, "print one JSON object");
 }
 
@@ -243,6 +246,7 @@ int main(int argc, char** argv) {
     prompts = all_prompts(options);
     example::ChatClient check(options.client);
     if (!options.prices.empty()) read_prices(options.prices);
+    options.recording.open();
     if (!options.events.empty()) events = std::make_unique<example::EventLog>(options.events);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
@@ -264,7 +268,11 @@ int main(int argc, char** argv) {
   Run run(options, std::move(prompts));
   run.run();
   const int failed = run.report();
-  const std::string lost = events != nullptr ? events->close() : std::string();
-  if (!lost.empty()) std::cerr << "agent: " << lost << "\n";
-  return failed == 0 && lost.empty() ? 0 : 1;
+  int status = failed == 0 ? 0 : 1;
+  for (const std::string& lost : {events != nullptr ? events->close() : std::string(), options.recording.close()}) {
+    if (lost.empty()) continue;
+    std::cerr << "agent: " << lost << "\n";
+    status = 1;
+  }
+  return status;
 }

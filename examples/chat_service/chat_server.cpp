@@ -24,6 +24,7 @@
 #include "corpus.h"
 #include "event_log.h"
 #include "language_model.h"
+#include "own_recording.h"
 #include "server_books.h"
 #include "tokenizer.h"
 
@@ -36,6 +37,7 @@ struct Options {
   std::string corpus;
   std::string books;
   std::string events;
+  example::OwnRecording recording;
   std::size_t threads = 32;
   std::int64_t token_delay_us = 200;
   example::EngineOptions engine;
@@ -52,6 +54,7 @@ void declare_options(CLI::App& app, Options& options) {
   app.add_option("--corpus", options.corpus, "text file, or directory of .md and .txt files, to learn from");
   app.add_option("--books", options.books, "write the server's own account of requests and steps to this file");
   app.add_option("--events", options.events, "write the events that nopspan's handlers receive to this file");
+  options.recording.declare_option(app);
   app.add_option("--model", options.service.model, "the model's name")->capture_default_str();
   app.add_option("--threads", options.threads, "connections served at the same time")
       ->check(CLI::Range(1, 4096))
@@ -172,9 +175,10 @@ example::ServerBooks open_books(const Options& options) {
                                        {"prefill_tokens", options.engine.prefill_tokens}}};
 }
 
-// The exit status of a server that ended with `status`. Reports lost lines of its files, which make it a failure.
-int close_files(int status, example::ServerBooks& books, example::EventLog* events) {
-  for (const std::string& error : {books.close(), events != nullptr ? events->close() : std::string()}) {
+// The exit status of a server that ended with `status`. Reports what its files lack, which makes it a failure.
+int close_files(int status, example::ServerBooks& books, example::EventLog* events, example::OwnRecording& recording) {
+  for (const std::string& error :
+       {books.close(), events != nullptr ? events->close() : std::string(), recording.close()}) {
     if (error.empty()) continue;
     std::cerr << "chat_server: " << error << "\n";
     status = 1;
@@ -214,6 +218,7 @@ int main(int argc, char** argv) {
   example::ServerBooks books;
   std::unique_ptr<example::EventLog> events;
   try {
+    options.recording.open();
     books = open_books(options);
     if (!options.events.empty()) events = std::make_unique<example::EventLog>(options.events);
     model.learn(example::tokenize_corpus(load_corpus(options.corpus), tokenizer));
@@ -223,7 +228,7 @@ int main(int argc, char** argv) {
   }
   std::once_flag closed;
   const auto close_once = [&](int status) {
-    std::call_once(closed, [&] { status = close_files(status, books, events.get()); });
+    std::call_once(closed, [&] { status = close_files(status, books, events.get(), options.recording); });
     return status;
   };
   return close_once(serve(options, tokenizer, model, books, close_once, ending_signals));

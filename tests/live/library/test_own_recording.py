@@ -14,7 +14,9 @@ import tempfile
 import threading
 import unittest
 
+import example_service
 import recording
+from example_service import PROMPTS, Agent, Server
 from harness import NOPSPAN, PATIENCE_S, Program, program_path
 from waiting import wait_until
 
@@ -127,6 +129,16 @@ class OwnRecording(unittest.TestCase):
         if lost is not None:
             self.assertEqual(total["lost"], lost, total)
         return total
+
+    def recordings(self, reader):
+        """The recordings of all connections, each in a file."""
+        found = []
+        for i, data in enumerate(reader.received):
+            path = os.path.join(self.folder, "connection%d" % i)
+            with open(path, "wb") as file:
+                file.write(data)
+            found.append(path)
+        return found
 
 
 class Files(OwnRecording):
@@ -346,16 +358,6 @@ class Pipes(OwnRecording):
 
 
 class Sockets(OwnRecording):
-    def recordings(self, reader):
-        """The recordings of all connections, each in a file."""
-        found = []
-        for i, data in enumerate(reader.received):
-            path = os.path.join(self.folder, "connection%d" % i)
-            with open(path, "wb") as file:
-                file.write(data)
-            found.append(path)
-        return found
-
     def test_a_reader_that_comes_late_and_is_restarted(self):
         where = os.path.join(self.folder, "socket")
         program = self.start("unix:" + where)
@@ -412,6 +414,30 @@ class Sockets(OwnRecording):
             copied, = self.recordings(reader)
         self.assertEqual(names(copied), names(self.path))
         self.assertEqual(self.total(copied), self.total(self.path))
+
+
+@unittest.skipUnless(os.path.exists(example_service.SERVER), "the examples are not built (NOPSPAN_EXAMPLES=ON)")
+class ExampleService(OwnRecording):
+    def test_both_programs_record_themselves(self):
+        where = os.path.join(self.folder, "socket")
+        with Reader(where) as reader:
+            with Server(self.folder, "--record", self.path) as server:
+                agent = Agent(server.url, "--record", "unix:" + where, *PROMPTS)
+            self.assertEqual(agent.status, 0)
+            wait_until(lambda: reader.received and bytes(reader.received[0][-32:-28]) == b"NSPF", "the end of the recording")
+            of_agent, = self.recordings(reader)
+        self.total(of_agent)
+        self.total(self.path)
+        asked, answered = names(of_agent), names(self.path)
+        self.assertEqual(asked["llm.chat"], len(PROMPTS))
+        self.assertEqual(asked["llm.step"], answered["engine.request"])
+        self.assertGreater(answered["engine.request"], len(PROMPTS))
+
+    def test_a_recording_that_cannot_be_written_is_reported(self):
+        agent = subprocess.run([example_service.AGENT, "--base-url", "http://127.0.0.1:1", "--record", self.folder, "hello"],
+                               stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE_S)
+        self.assertEqual(agent.returncode, 2)
+        self.assertIn("--record: ", agent.stderr)
 
 
 if __name__ == "__main__":
