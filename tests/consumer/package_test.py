@@ -12,15 +12,18 @@ from surroundings import CMAKE, INSTALLED, LIBDIR, abi, expect, fresh, run, vers
 PROJECT = """\
 cmake_minimum_required(VERSION 3.25)
 project(consumer LANGUAGES CXX)
-find_package(nopspan {wanted} REQUIRED)
+find_package(nopspan {wanted} REQUIRED {components})
 message(STATUS "found ${{nopspan_VERSION}}")
 """
 
 
-def find_package(wanted):
+RECORDING = os.environ["NOPSPAN_RECORDING"] == "1"
+
+
+def find_package(wanted, components=""):
     folder = fresh("package")
     with open(os.path.join(folder, "CMakeLists.txt"), "w", encoding="utf-8") as file:
-        file.write(PROJECT.format(wanted=wanted))
+        file.write(PROJECT.format(wanted=wanted, components=components))
     done = subprocess.run([CMAKE, "-S", folder, "-B", os.path.join(folder, "build"), "-G", "Ninja", f"-DCMAKE_PREFIX_PATH={INSTALLED}"],
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     return done.returncode, done.stdout
@@ -40,7 +43,10 @@ def main():
         code, output = find_package(other)
         expect(code != 0 and "compatible with requested version" in output, f"version {other} is taken: {output}")
 
-    for package in ("nopspan", "nopspan-static", "nopspan-recording", "nopspan-recording-static"):
+    code, output = find_package(f"{major}.{minor}", "COMPONENTS recording")
+    expect((code == 0) == RECORDING, output)
+    recording = ("nopspan-recording", "nopspan-recording-static")
+    for package in ("nopspan", "nopspan-static", *(recording if RECORDING else ())):
         environment = {**os.environ, "PKG_CONFIG_PATH": os.path.join(LIBDIR, "pkgconfig")}
         expect(run(["pkg-config", "--modversion", package], env=environment).strip() == dotted, f"pkg-config {package}")
         run(["pkg-config", "--validate", package], env=environment)
