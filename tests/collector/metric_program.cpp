@@ -32,17 +32,9 @@ int main(int count, char** words) {
     std::cout << server.address() << std::endl;
     for (std::string line; std::getline(std::cin, line);) {
       const MetricServerCounts now = server.counts();
-      std::cout << nlohmann::json{{"connections", now.connections},
-                                  {"displaced", now.displaced},
-                                  {"renders", now.renders},
-                                  {"scrapes", now.scrapes},
-                                  {"other", now.other},
-                                  {"busy", now.busy},
-                                  {"wrong_host", now.wrong_host},
-                                  {"bad_requests", now.bad_requests},
-                                  {"failed", now.failed},
-                                  {"cut", now.cut}}
-                << std::endl;
+      nlohmann::json json;
+      for (const MetricServerCountField& field : kServerCounts) json[field.name] = now.*field.count;
+      std::cout << json << std::endl;
     }
   } catch (const Failure& failure) {
     std::cerr << failure.what() << '\n';

@@ -54,28 +54,16 @@ bool is_regular_file(const std::string& path) {
 }
 
 nlohmann::ordered_json to_json(const MetricServerCounts& counts) {
-  return {{"connections", counts.connections},
-          {"displaced", counts.displaced},
-          {"renders", counts.renders},
-          {"scrapes", counts.scrapes},
-          {"other", counts.other},
-          {"busy", counts.busy},
-          {"wrong_host", counts.wrong_host},
-          {"bad_requests", counts.bad_requests},
-          {"failed", counts.failed},
-          {"cut", counts.cut}};
+  nlohmann::ordered_json json;
+  for (const MetricServerCountField& field : kServerCounts) json[field.name] = counts.*field.count;
+  return json;
 }
 
 std::string to_text(const MetricServerCounts& counts) {
   std::string text = counted(counts.scrapes, "scrape") + " answered";
-  const auto add = [&text](std::uint64_t count, const char* one, const char* what) {
-    if (count > 0) text += ", " + counted(count, one) + what;
-  };
-  add(counts.cut, "answer", " not read by the client");
-  add(counts.busy, "request", " refused while others were slow");
-  add(counts.wrong_host, "request", " for another host refused (use --host)");
-  add(counts.bad_requests, "bad request", "");
-  add(counts.failed, "request", " failed");
+  for (const auto& [name, count, is_answer, one, what] : kServerCounts) {
+    if (one != nullptr && counts.*count > 0) text += ", " + counted(counts.*count, one) + what;
+  }
   return text + "\n";
 }
 

@@ -27,20 +27,6 @@ std::string encoded(const MetricSnapshot& snapshot, MetricFormat format) {
   return prometheus_text(snapshot);
 }
 
-struct ServerCount {
-  const char* kind;
-  std::uint64_t MetricServerCounts::*count;
-};
-constexpr ServerCount kServerCounts[] = {
-    {"scrape", &MetricServerCounts::scrapes},
-    {"other", &MetricServerCounts::other},
-    {"busy", &MetricServerCounts::busy},
-    {"wrong_host", &MetricServerCounts::wrong_host},
-    {"bad_request", &MetricServerCounts::bad_requests},
-    {"failed", &MetricServerCounts::failed},
-    {"cut", &MetricServerCounts::cut},
-};
-
 // An option whose value is one of a few words.
 template <class Value>
 CLI::Option* add_choice(CLI::App& app, const std::string& name, Value& value,
@@ -109,11 +95,18 @@ void MetricsService::update() {
                                              "Requests of clients, by what became of them.",
                                              MetricType::counter,
                                              {"result"}});
+  MetricFamily& displaced =
+      registry_.family({"nopspan.serve.displaced",
+                        "{connection}",
+                        "Connections that were closed while they waited, to make room for others.",
+                        MetricType::counter,
+                        {}});
   const MetricServerCounts counts = server_->counts();
   MetricWriter writer(registry_);
-  for (const auto& [kind, count] : kServerCounts) {
-    writer.total(requests, static_cast<double>(counts.*count), {kind});
+  for (const MetricServerCountField& field : kServerCounts) {
+    if (field.is_answer) writer.total(requests, static_cast<double>(counts.*field.count), {field.name});
   }
+  writer.total(displaced, static_cast<double>(counts.displaced), {});
 }
 
 void MetricsService::serve(const MetricServerOptions& options) {

@@ -3,8 +3,6 @@
 
 #include "base/text.h"
 
-#include <iterator>
-
 namespace nopspan::collector {
 namespace {
 
@@ -21,29 +19,11 @@ constexpr Family kFamilies[] = {
      "Upper bound of the entries that were in the buffers of killed processes; these are not counted as emitted.",
      &Counts::held_by_killed},
 };
-// The reasons have the names of the ledger's JSON.
 constexpr Family kLost = {
     "nopspan.entries.lost",
     "Entries that were lost, by reason. For ring_full, use a larger --buffer or a filter; export_dropped entries were "
     "delivered, but could not be written.",
     nullptr};
-struct LossReason {
-  const char* reason;
-  std::uint64_t Counts::*count;
-};
-constexpr LossReason kLossReasons[] = {
-    {"ring_full", &Counts::ring_full},
-    {"unreadable", &Counts::unreadable},
-    {"too_large", &Counts::too_large},
-    {"malformed", &Counts::malformed},
-    {"missed", &Counts::missed},
-    {"discarded", &Counts::discarded},
-    {"export_dropped", &Counts::export_dropped},
-    {"not_in_file", &Counts::not_in_file},
-};
-// All counts except threads_at_attach, which does not count entries.
-static_assert(sizeof(Counts) == (std::size(kFamilies) + std::size(kLossReasons) + 1) * sizeof(std::uint64_t),
-              "a count is missing");
 constexpr std::size_t kMostComm = 64;
 
 MetricFamily& entries(MetricRegistry& registry, const Family& family, std::vector<std::string> labels) {
@@ -93,7 +73,9 @@ bool LedgerMetrics::has_row(const ProcessPointer& process) const {
 
 void LedgerMetrics::forget(MetricWriter& writer, const Labels& labels) const {
   for (MetricFamily* const family : families_) writer.forget(*family, {labels.first, labels.second});
-  for (const LossReason& loss : kLossReasons) writer.forget(lost_, {labels.first, labels.second, loss.reason});
+  for (const CountField& field : kCountFields) {
+    if (field.loss != nullptr) writer.forget(lost_, {labels.first, labels.second, field.name});
+  }
 }
 
 void LedgerMetrics::write(const Ledger& ledger) {
@@ -118,14 +100,12 @@ void LedgerMetrics::write(const Ledger& ledger) {
     for (std::size_t i = 0; i < families_.size(); ++i) {
       set(*families_[i], counts.*kFamilies[i].count, {labels.first, labels.second});
     }
-    for (const LossReason& loss : kLossReasons) {
-      set(lost_, counts.*loss.count, {labels.first, labels.second, loss.reason});
+    for (const CountField& field : kCountFields) {
+      if (field.loss != nullptr) set(lost_, counts.*field.count, {labels.first, labels.second, field.name});
     }
   }
   set(processes_, ledger.processes.size() + ledger.others_processes, {});
-  set(damage_, ledger.damage.skipped_bytes, {"skipped_bytes"});
-  set(damage_, ledger.damage.broken_chunks, {"broken_chunks"});
-  set(damage_, ledger.damage.missing_ends, {"missing_ends"});
+  for (const auto& [kind, count] : kDamages) set(damage_, ledger.damage.*count, {kind});
   rows_ = std::move(rows);
 }
 

@@ -40,6 +40,14 @@ Counts& Counts::operator-=(const Counts& part) {
   return *this;
 }
 
+std::uint64_t Counts::lost() const {
+  std::uint64_t sum = 0;
+  for (const CountField& field : kCountFields) {
+    if (field.loss != nullptr) sum += this->*field.count;
+  }
+  return sum;
+}
+
 bool Counts::empty() const {
   Counts entries = *this;
   entries.threads_at_attach = 0;

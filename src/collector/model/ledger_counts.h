@@ -33,9 +33,7 @@ struct Counts {
   // begun by then may be missing, and no count includes these.
   std::uint64_t threads_at_attach = 0;
 
-  [[nodiscard]] std::uint64_t lost() const {
-    return ring_full + unreadable + too_large + malformed + missed + discarded + export_dropped + not_in_file;
-  }
+  [[nodiscard]] std::uint64_t lost() const;
   // Whether there are no entries.
   [[nodiscard]] bool empty() const;
   [[nodiscard]] bool is_balanced() const { return emitted == delivered + filtered + lost(); }
@@ -73,23 +71,23 @@ struct Ledger {
   void move_delivered(const ProcessPointer& process, std::uint64_t Counts::*to, std::uint64_t entries);
 };
 
-// The names in JSON.
 struct CountField {
-  const char* name;
+  const char* name;  // in JSON; of a loss, also as reason in metrics
   std::uint64_t Counts::*count;
+  const char* loss = nullptr;  // if it counts lost entries: why, in a few words
 };
 inline constexpr CountField kCountFields[] = {
     {"emitted", &Counts::emitted},
     {"delivered", &Counts::delivered},
     {"filtered", &Counts::filtered},
-    {"ring_full", &Counts::ring_full},
-    {"unreadable", &Counts::unreadable},
-    {"too_large", &Counts::too_large},
-    {"malformed", &Counts::malformed},
-    {"missed", &Counts::missed},
-    {"discarded", &Counts::discarded},
-    {"export_dropped", &Counts::export_dropped},
-    {"not_in_file", &Counts::not_in_file},
+    {"ring_full", &Counts::ring_full, "buffer full"},
+    {"unreadable", &Counts::unreadable, "unreadable"},
+    {"too_large", &Counts::too_large, "too large"},
+    {"malformed", &Counts::malformed, "malformed"},
+    {"missed", &Counts::missed, "missed"},
+    {"discarded", &Counts::discarded, "discarded"},
+    {"export_dropped", &Counts::export_dropped, "not written"},
+    {"not_in_file", &Counts::not_in_file, "not in the file"},
     {"held_by_killed", &Counts::held_by_killed},
     {"threads_at_attach", &Counts::threads_at_attach},
 };

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
@@ -42,6 +43,25 @@ struct MetricServerCounts {
   std::uint64_t failed = 0;        // answers 500, because `render` threw an exception
   std::uint64_t cut = 0;           // answers of all kinds that the client did not read in time, or not at all
 };
+struct MetricServerCountField {
+  const char* name;  // in JSON; of an answer, also as result in metrics
+  std::uint64_t MetricServerCounts::*count;
+  bool is_answer = false;
+  const char *one = nullptr, *what = nullptr;  // for messages: "connection", " closed to make room"
+};
+inline constexpr MetricServerCountField kServerCounts[] = {
+    {"connections", &MetricServerCounts::connections},
+    {"displaced", &MetricServerCounts::displaced, false, "waiting connection", " closed to make room"},
+    {"renders", &MetricServerCounts::renders},
+    {"scrapes", &MetricServerCounts::scrapes, true},
+    {"other", &MetricServerCounts::other, true},
+    {"busy", &MetricServerCounts::busy, true, "request", " refused while others were slow"},
+    {"wrong_host", &MetricServerCounts::wrong_host, true, "request", " for another host refused (use --host)"},
+    {"bad_requests", &MetricServerCounts::bad_requests, true, "bad request", ""},
+    {"failed", &MetricServerCounts::failed, true, "request", " failed"},
+    {"cut", &MetricServerCounts::cut, true, "answer", " not read by the client"},
+};
+static_assert(sizeof(MetricServerCounts) == std::size(kServerCounts) * sizeof(std::uint64_t), "a count is missing");
 
 class MetricServer {
  public:

@@ -5,7 +5,6 @@
 #include "base/saturating.h"
 #include "base/text.h"
 
-#include <array>
 #include <map>
 #include <utility>
 
@@ -137,23 +136,13 @@ std::string traffic_text(const TopSnapshot& snapshot) {
 
 std::string ledger_text(const TopSnapshot& snapshot) {
   const Counts& counts = snapshot.counts;
-  static constexpr std::array<std::pair<std::uint64_t Counts::*, const char*>, 8> kReasons = {{
-      {&Counts::ring_full, "buffer full"},
-      {&Counts::unreadable, "unreadable"},
-      {&Counts::too_large, "too large"},
-      {&Counts::malformed, "malformed"},
-      {&Counts::missed, "missed"},
-      {&Counts::discarded, "discarded"},
-      {&Counts::export_dropped, "not written"},
-      {&Counts::not_in_file, "not in the file"},
-  }};
   std::string text = number_text(static_cast<double>(counts.delivered)) + " delivered, ";
   if (counts.lost() == 0) text += snapshot.damage.empty() ? "none lost" : "losses unknown";
   if (counts.lost() != 0) {
     std::string reasons;
-    for (const auto& [count, reason] : kReasons) {
-      if (counts.*count == 0) continue;
-      reasons += (reasons.empty() ? "" : ", ") + std::to_string(counts.*count) + " " + reason;
+    for (const CountField& field : kCountFields) {
+      if (field.loss == nullptr || counts.*field.count == 0) continue;
+      reasons += (reasons.empty() ? "" : ", ") + std::to_string(counts.*field.count) + " " + field.loss;
     }
     text += std::to_string(counts.lost()) + " lost (" + reasons + ")";
   }

@@ -321,6 +321,8 @@ class Storm(Test):
                 return {name: sum(int(value) for other, value in found if other == name) for name, _ in found}
             wait_until(lambda: counts().get("delivered") == program.entries(), "all entries to be delivered", seen=counts)
             self.assertEqual(counts()["lost"], 0)
+            self.assertRegex(serve.text(), r'\nnopspan_serve_requests_total{result="scrapes"} [1-9]')
+            self.assertRegex(serve.text(), r"\nnopspan_serve_displaced_total \d+\n")
             self.assertEqual(serve.stop(), 0)
 
 
