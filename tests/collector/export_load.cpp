@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a recording of many spans, whose ids are 1, 2, 3, …: export_load FILE SPANS SECONDS
+// Writes a recording of many spans, whose ids are 1, 2, 3, …, and a gauge for each second: export_load FILE SPANS
+// SECONDS
 #include "invented_spans.h"
 
 #include "model/source.h"
@@ -30,12 +31,18 @@ class ManySpans : public Source {
         entry.process = &process_;
         sink.on_entry(entry);
       }
+      Entry gauge;
+      gauge.kind = Kind::gauge;
+      gauge.name = "gauge";
+      gauge.start_unix_ns = kNoon + second * kSecond;
+      gauge.process = &process_;
+      sink.on_entry(gauge);
       sink.on_tick(kNoon + second * kSecond);
     }
   }
   [[nodiscard]] Ledger ledger() const override {
     Ledger ledger;
-    ledger.total.emitted = ledger.total.delivered = spans_;
+    ledger.total.emitted = ledger.total.delivered = spans_ + seconds_;
     ledger.processes.push_back({process_, ledger.total});
     return ledger;
   }

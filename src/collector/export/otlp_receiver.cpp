@@ -61,7 +61,9 @@ void OtlpReceiver::add(const Entry& entry) {
       return;
     }
   }
-  while (options_.waits && !queue_.has_space() && !stopping) std::this_thread::sleep_for(kLookForSpace);
+  // With a spool, only entries come here that have no item or fit into the queue.
+  while (options_.waits && spool_ == nullptr && !queue_.has_space() && !stopping)
+    std::this_thread::sleep_for(kLookForSpace);
   feed_.add(entry);
 }
 
