@@ -1,23 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the exporter passes to a receiver: whole requests, and an account of all items.
+// What the exporter passes to a receiver: whole requests, the steps that serve wanted ones, and an account of all
+// items.
 #include "export/exporter.h"
 
 #include "assembled_traces.h"
 #include "export/otlp_receiver.h"
+#include "export/receiver.h"
 #include "scripted_transport.h"
 #include "temporary_folder.h"
 
+#include <nopspan/probes.h>
+
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 namespace nopspan::collector {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::ElementsAre;
 
 class ExporterTest : public testing::Test {
  protected:
@@ -99,6 +108,67 @@ TEST_F(ExporterTest, CountsSpansThatCannotBeEncodedAsDropped) {
   EXPECT_EQ(totals.signals[kTracesRow].taken, 3U);
   EXPECT_EQ(totals.signals[kTracesRow].accepted, 1U);
   EXPECT_EQ(totals.signals[kTracesRow].dropped[static_cast<std::size_t>(DropReason::not_encodable)], 2U);
+}
+
+class SpanIds : public Receiver {
+ public:
+  explicit SpanIds(std::vector<std::uint64_t>& ids) : ids_(ids) {}
+  void add(const Entry& entry) override { ids_.push_back(entry.span_id); }
+  void on_tick(std::uint64_t /*now_unix_ns*/) override {}
+  void add_metrics(std::vector<ExportBody> /*bodies*/) override {}
+  void finish(std::chrono::nanoseconds /*time*/) override {}
+  [[nodiscard]] const std::string& name() const override { return name_; }
+  [[nodiscard]] ReceiverAccount& account() override { return account_; }
+  [[nodiscard]] ExportFeed::Counts counts() const override { return {}; }
+
+ private:
+  const std::string name_ = "test";
+  ReceiverAccount account_;
+  std::vector<std::uint64_t>& ids_;
+};
+
+Entry root_of(std::uint8_t trace, std::uint64_t id) {
+  Entry entry = span_of(id, 0, "engine.request");
+  entry.trace_id = trace_number(trace);
+  return entry;
+}
+
+// The ids of the spans that are exported, of two requests with the ids 1 and 2, and of the steps 11 to 13.
+std::vector<std::uint64_t> exported(const Filter& filter) {
+  std::vector<std::uint64_t> ids;
+  Exporter exporter(filter, {}, {});
+  exporter.add(std::make_unique<SpanIds>(ids));
+  exporter.on_entry(root_of(1, 1));
+  exporter.on_entry(root_of(2, 2));
+  const nopspan_step facts{};
+  nopspan_member one{}, two{}, own_key{};
+  one.request = 1;
+  two.request = 2;
+  own_key.request = 1;
+  own_key.flags = NOPSPAN_MEMBER_OWN_KEY;
+  std::uint8_t id = 11;
+  for (const nopspan_member* member : {&one, &two, &own_key}) {
+    Entry step = root_of(id, id);
+    step.step = &facts;
+    step.members = std::string_view(reinterpret_cast<const char*>(member), sizeof(*member));
+    exporter.on_entry(step);
+    ++id;
+  }
+  return ids;
+}
+
+TEST(ExporterOfSteps, PassesEverythingWithoutAFilter) { EXPECT_THAT(exported({}), ElementsAre(1, 2, 11, 12, 13)); }
+
+TEST(ExporterOfSteps, PassesTheStepsThatServeTheWantedRequest) {
+  Filter filter;
+  filter.request = "01000000000000000000000000000001";
+  EXPECT_THAT(exported(filter), ElementsAre(1, 11));
+}
+
+TEST(ExporterOfSteps, LeavesStepsOutThatServeNoRequestOfTheSample) {
+  Filter filter;
+  filter.sample_one_in = 4'000'000'000;
+  EXPECT_THAT(exported(filter), ElementsAre());
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "export/exporter.h"
 
+#include "model/steps.h"
+
 #include <algorithm>
 #include <cstddef>
 #include <unordered_map>
@@ -19,6 +21,23 @@ bool Exporter::needs_traces(const Filter& filter) {
 Exporter::Exporter(const Filter& filter, const TraceStageOptions& options, Signals signals)
     : filter_(filter), signals_(signals) {
   if (needs_traces(filter)) stage_.emplace(filter, options, static_cast<TraceSink&>(*this));
+}
+
+// The request may be wanted for --request and --sample. A step with members is wanted if it serves a wanted request.
+// Requests from which nothing has arrived yet are not known.
+bool Exporter::wants_request_of(const Entry& entry) {
+  if (filter_.request.empty() && filter_.sample_one_in <= 1) return true;
+  if (entry.members.empty()) {
+    const bool is_wanted = filter_.may_want_request_of(entry);
+    if (is_wanted) traces_.add(entry);
+    return is_wanted;
+  }
+  bool is_wanted = filter_.may_want(entry.trace_id);
+  for_each_member(entry.members, [&](const nopspan_member& member) {
+    const bool is_span = (member.flags & (NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY)) == 0;
+    is_wanted |= is_span && !traces_.trace_of(member.request).empty();
+  });
+  return is_wanted;
 }
 
 void Exporter::pass(const Entry& entry) {
@@ -40,7 +59,7 @@ void Exporter::leave_out(const ItemCounts& items) {
 void Exporter::on_entry(const Entry& entry) {
   if (is_measured(entry)) {
     pass(entry);
-  } else if (!filter_.may_want_request_of(entry) || !filter_.is_in_scope(entry)) {
+  } else if (!wants_request_of(entry) || !filter_.is_in_scope(entry)) {
     leave_out(items_of(entry));
   } else if (stage_) {
     staged_ += items_of(entry);

@@ -4,6 +4,7 @@
 
 #include "export/export_body.h"
 #include "export/receiver.h"
+#include "export/request_traces.h"
 #include "model/filter.h"
 #include "model/source.h"
 #include "trace/trace_stage.h"
@@ -46,6 +47,7 @@ class Exporter : public Sink, private TraceSink {
  private:
   bool on_trace(const AssembledTrace& trace) override;
   void on_left_out(const AssembledTrace& trace) override;
+  bool wants_request_of(const Entry& entry);
   void pass(const Entry& entry);
   void leave_out(const ItemCounts& items);
 
@@ -54,7 +56,8 @@ class Exporter : public Sink, private TraceSink {
   std::vector<std::unique_ptr<Receiver>> receivers_;
   std::optional<TraceStage> stage_;
   bool has_matched_ = false;
-  ItemCounts staged_;  // that the stage received and has not returned
+  RequestTraces traces_;  // of the requests that the filter wants, for the members of steps
+  ItemCounts staged_;     // that the stage received and has not returned
   std::vector<const PackedEntry*> entries_;
 };
 
