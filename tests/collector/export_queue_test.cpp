@@ -92,6 +92,17 @@ TEST_F(ExportQueueTest, TriesAgainUntilTheReceiverAccepts) {
   EXPECT_THAT(said, Contains("receiver: accepts requests again after 3 failed attempts"));
 }
 
+TEST_F(ExportQueueTest, LeavesOutLogRecordsThatAreNotWanted) {
+  options.logs = false;
+  ExportQueue queue(options, transport, account);
+  EXPECT_TRUE(queue.post(body_of(Signal::logs, 5)));
+  EXPECT_TRUE(queue.post(body_of(Signal::traces, 3)));
+  EXPECT_TRUE(queue.finish(kPatience));
+  EXPECT_EQ(transport.posted().size(), 1U);
+  EXPECT_EQ(signal(kLogsRow).left_out, 5U);
+  EXPECT_EQ(signal(kTracesRow).accepted, 3U);
+}
+
 TEST_F(ExportQueueTest, DropsWhatTheQueueCannotHold) {
   options.capacity_bytes = 10;
   transport.hold(true);

@@ -134,6 +134,24 @@ TEST_F(SpoolTest, KeepsGroupsForTheNextRun) {
   EXPECT_THAT(said, IsEmpty());
 }
 
+TEST_F(SpoolTest, LeavesOutLogRecordsThatAreNotWanted) {
+  ReceiverAccount account;
+  {
+    Spool spool(options, account);
+    write_groups(spool, 1, 2);
+    add(spool, 3, Kind::event);
+    spool.flush();
+    spool.close(false);
+  }
+  queue_options.logs = false;
+  ReceiverAccount later;
+  EXPECT_THAT(send_all(later), ElementsAre("1", "2"));
+  EXPECT_EQ(later.totals().signals[kLogsRow].found, 1U);
+  EXPECT_EQ(later.totals().signals[kLogsRow].left_out, 1U);
+  EXPECT_TRUE(later.totals().is_balanced());
+  EXPECT_THAT(data_files(), IsEmpty());
+}
+
 TEST_F(SpoolTest, IsSentWhenTheReceiverAcceptsAgain) {
   ReceiverAccount account;
   ScriptedTransport transport([](const ExportBody&) { return answer_of(ReceiverAnswer::Kind::retry); });

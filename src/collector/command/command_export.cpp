@@ -300,6 +300,7 @@ int run_export(ExportCommandOptions& options, const OutputOptions& common) {
   if (!options.spool.empty() && !options.to_network) throw Failure("--spool requires --otlp", Failure::kUsageError);
   if (options.to_network) otlp_settings(options.otlp);  // reports what is wrong before anything is attached to
   options.content.semconv = options.metrics.feed.semconv;
+  options.content.logs = options.wants("logs");
   TraceLimits& limits = options.stage.limits;
   limits.set_max_age(options.source.max_age_ns);
   limits.traces = TraceLimits::traces_for(limits.bytes);

@@ -42,6 +42,10 @@ bool ExportQueue::has_space() const {
 }
 
 bool ExportQueue::post(ExportBody body) {
+  if (body.signal == Signal::logs && !options_.logs) {
+    account_.leave_out(body.items);
+    return true;
+  }
   const std::lock_guard lock(mutex_);
   if (ends_ || (options_.refuses && bytes_ >= options_.capacity_bytes)) {
     account_.drop_new(body.items, ends_ ? DropReason::no_time : DropReason::queue_full);
@@ -205,7 +209,13 @@ void ExportQueue::load_spool(std::unique_lock<std::mutex>& lock) {
   account_.recount_spooled(group->items, items, group->was_found);
   group_may_have_arrived_ = group->may_have_arrived;
   Lane& lane = lanes_[kSpoolLane];
-  for (ExportBody& body : bodies) lane.bodies.push_back({std::move(body), group->may_have_arrived, 0, {}});
+  for (ExportBody& body : bodies) {
+    if (body.signal == Signal::logs && !options_.logs) {
+      account_.leave_out_spooled(body.items);
+    } else {
+      lane.bodies.push_back({std::move(body), group->may_have_arrived, 0, {}});
+    }
+  }
   if (lane.bodies.empty()) end_group();
 }
 

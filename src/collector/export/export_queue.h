@@ -38,6 +38,7 @@ struct ExportQueueOptions {
   // Whether a full queue refuses bodies. A caller that asks has_space() before it encodes more may exceed the capacity
   // by what it has encoded already.
   bool refuses = true;
+  bool logs = true;  // without: log records are left out
   BackOffOptions back_off;
   // A body in memory that no attempt delivers for that long is given up; 0: never. Groups in the spool are kept. A
   // receiver's Retry-After is honored up to this time.

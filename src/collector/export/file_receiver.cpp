@@ -10,6 +10,7 @@ FileReceiver::FileReceiver(const std::string& folder, const ExportOptions& optio
     : name_(folder), options_(options), files_(folder), feed_(options_, [this](ExportBody body) { append(body); }) {}
 
 void FileReceiver::append(const ExportBody& body) {
+  if (body.signal == Signal::logs && !options_.logs) return account_.leave_out(body.items);
   account_.queue(body.items);
   account_.send(body.items, ReceiverAccount::Place::queue, false);
   if (files_.append(body)) {

@@ -15,6 +15,7 @@ constexpr std::chrono::milliseconds kLookForSpace{2};
 ExportQueueOptions queue_options(const OtlpReceiverOptions& options) {
   ExportQueueOptions queue = options.queue;
   queue.refuses = !options.waits && !options.spool;
+  queue.logs = options.content.logs;
   return queue;
 }
 

@@ -212,6 +212,11 @@ void ReceiverAccount::put_back(const ItemCounts& items, Place to) {
   move(items, &SignalAccount::in_flight, place_of(to));
 }
 
+void ReceiverAccount::leave_out_spooled(const ItemCounts& items) {
+  const std::lock_guard lock(mutex_);
+  move(items, &SignalAccount::spooled, &SignalAccount::left_out);
+}
+
 void ReceiverAccount::move_to_spool(const ItemCounts& items) {
   const std::lock_guard lock(mutex_);
   move(items, &SignalAccount::queued, &SignalAccount::spooled);

@@ -25,7 +25,7 @@ struct SignalAccount {
   std::uint64_t found = 0;  // in the spool, written by an earlier run
 
   // The states. Every item is in exactly one.
-  std::uint64_t left_out = 0;     // by --sample, --slower-than or --errors
+  std::uint64_t left_out = 0;     // by --sample, --slower-than and other filters, or by --signals
   std::uint64_t queued = 0;       // in memory
   std::uint64_t spooled = 0;      // on disk, and not acknowledged
   std::uint64_t in_flight = 0;    // in a request without an answer
@@ -104,6 +104,9 @@ class ReceiverAccount {
   void accept(const ItemCounts& items, std::uint64_t rejected = 0, bool may_have_arrived = false);
   void refuse(const ItemCounts& items, bool may_have_arrived = false);
   void put_back(const ItemCounts& items, Place to);
+
+  // Items of the spool that are not wanted.
+  void leave_out_spooled(const ItemCounts& items);
 
   // Items in memory are written to the spool.
   void move_to_spool(const ItemCounts& items);
