@@ -397,7 +397,10 @@ class Settings(ExportTest):
                 (("--otlp", "localhost:4318"), {}, "write http://HOST:PORT"),
                 (("--otlp", "http://localhost", "--timeout", "soon"), {}, "--timeout: 'soon' is not a number"),
                 (("--otlp", "http://localhost"), {"OTEL_EXPORTER_OTLP_PROTOCOL": "xml"}, "OTEL_EXPORTER_OTLP_PROTOCOL: 'xml'"),
-                (("--otlp", "http://localhost", "--certificate", "/no/such"), {}, "--certificate: /no/such: No such file")]:
+                (("--otlp", "http://localhost", "--certificate", "/no/such"), {}, "--certificate: /no/such: No such file"),
+                (("--otlp", "http://localhost", "--certificate", "/"), {}, "--certificate: /: Is a directory"),
+                (("--otlp", "http://localhost", "--spool-size", "1G"), {}, "--spool-size requires --spool"),
+                (("--otlp", "http://localhost", "--names", "vllm"), {}, "--names requires --serve")]:
             with self.subTest(options=options):
                 exported = self.export(self.recording(20, 1), *options, status=2, **variables)
                 self.assertIn(message, exported.stderr)
@@ -406,6 +409,19 @@ class Settings(ExportTest):
         with HttpReceiver(Received()) as receiver:
             self.export(self.recording(20, 1), OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=receiver.url + "/custom/v1/traces")
             self.assertEqual(receiver.received.paths, ["/custom/v1/traces"])
+
+    def test_receivers_of_signals_are_named(self):
+        with HttpReceiver(Received()) as receiver:
+            exported = self.export(self.recording(20, 1), "--signals", "traces,logs", "--end-time", "1s",
+                                   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=receiver.url + "/custom")
+        self.assertIn("Exporting to %s/custom (traces) http://localhost:4318 (logs). " % receiver.url, exported.stderr)
+
+    def test_nothing_is_announced_before_the_port_is_taken(self):
+        with HttpReceiver(Received()) as receiver:
+            exported = self.export(self.recording(20, 1), "--otlp", receiver.url, "--serve", receiver.url[len("http://"):],
+                                   status=1)
+        self.assertEqual(exported.stderr.count("\n"), 1, exported.stderr)
+        self.assertTrue(exported.stderr.startswith("nopspan: cannot listen on"), exported.stderr)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,16 @@ TEST(OtlpSettings, HaveTheSpecificationsDefaults) {
             "http://localhost:4317/opentelemetry.proto.collector.logs.v1.LogsService/Export");
 }
 
+TEST(OtlpSettings, NameTheReceiverWithoutThePathThatOtlpAppends) {
+  const OtlpSettings http = settings_of({{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:secret@host:1/base/"},
+                                         {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://logs:1/own"}});
+  EXPECT_EQ(url_of(http, Signal::traces), "http://user:secret@host:1/base/v1/traces");
+  EXPECT_EQ(receiver_url(http.of(Signal::traces), Signal::traces), "http://host:1/base");
+  EXPECT_EQ(receiver_url(http.of(Signal::logs), Signal::logs), "http://logs:1/own");
+  const OtlpSettings grpc = settings_of({{"OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"}});
+  EXPECT_EQ(receiver_url(grpc.of(Signal::metrics), Signal::metrics), "http://localhost:4317");
+}
+
 TEST(OtlpSettings, AppendTheSignalsPathToTheGeneralEndpointOnly) {
   const OtlpSettings settings = settings_of({{"OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/mycollector/"},
                                              {"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "https://example.com/v1/metrics/"},

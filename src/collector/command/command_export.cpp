@@ -55,7 +55,8 @@ constexpr char kExportDescription[] =
     "\n"
     "At the end each receiver has an account in which each item is in one state:\n"
     "accepted, rejected (by the receiver, one by one), refused (with its request),\n"
-    "dropped (never sent), unconfirmed (sent, but not answered: it may be there),\n"
+    "dropped (not sent, or the receiver was too busy until the end), unconfirmed\n"
+    "(sent, but not answered: it may be there),\n"
     "spooled (on disk, for the next run), or left out (by the filters).\n"
     "The exit status is 1 if items were rejected, refused, dropped or unconfirmed.";
 constexpr char kExportExamples[] =
@@ -189,12 +190,26 @@ nlohmann::ordered_json to_json(Receiver& receiver) {
   return json;
 }
 
-// The URL without the path that all receivers have.
-std::string receiver_name(const OtlpTarget& target) {
-  std::string url = printable_url(target.url);
-  constexpr std::string_view kPath = "/v1/traces";
-  if (target.protocol != OtlpProtocol::grpc && url.ends_with(kPath)) url.resize(url.size() - kPath.size());
-  return url;
+constexpr std::pair<const char*, Signal> kSignalNames[] = {
+    {"traces", Signal::traces}, {"logs", Signal::logs}, {"metrics", Signal::metrics}};
+
+// The URLs of the signals that are exported. Equal ones are named once, others with their signals.
+std::string receiver_name(const OtlpSettings& settings, const ExportCommandOptions& options) {
+  std::vector<std::pair<std::string, std::string>> names;  // a URL, and its signals
+  for (const auto& [name, signal] : kSignalNames) {
+    if (!options.wants(name)) continue;
+    const std::string url = receiver_url(settings.of(signal), signal);
+    const auto found = std::find_if(names.begin(), names.end(), [&](const auto& one) { return one.first == url; });
+    if (found == names.end()) {
+      names.emplace_back(url, name);
+    } else {
+      found->second += std::string(",") + name;
+    }
+  }
+  if (names.size() == 1) return names.front().first;
+  std::string text;
+  for (const auto& [url, signals] : names) text += (text.empty() ? "" : " ") + url + " (" + signals + ")";
+  return text;
 }
 
 void add_receivers(Exporter& exporter, const ExportCommandOptions& options) {
@@ -202,7 +217,7 @@ void add_receivers(Exporter& exporter, const ExportCommandOptions& options) {
   if (!options.to_network) return;
   const OtlpSettings settings = otlp_settings(options.otlp);
   OtlpReceiverOptions receiver;
-  receiver.name = receiver_name(settings.of(Signal::traces));
+  receiver.name = receiver_name(settings, options);
   receiver.content = options.content;
   receiver.queue.capacity_bytes = options.queue_bytes;
   receiver.queue.retry_time = std::chrono::nanoseconds(options.retry_ns);
@@ -243,12 +258,12 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, Sourc
   if (options.wants("metrics")) tee.add(posts);
   std::string text;
   for (const auto& receiver : exporter.receivers()) text += (text.empty() ? "" : " and ") + printable(receiver->name());
-  std::cerr << "Exporting to " + text + ".";
+  text = "Exporting to " + text + ".";
   if (options.serves) {
     service.serve(options.metrics.server);
-    std::cerr << " Metrics are at http://" + service.server()->address() + "/metrics.";
+    text += " Metrics are at http://" + service.server()->address() + "/metrics.";
   }
-  std::cerr << " Press Ctrl-C to stop.\n";
+  std::cerr << text + " Press Ctrl-C to stop.\n";
   if (is_live) set_standard_outputs_live();
   MatchWatch watch(tee, options.source.filter, options.source.from, [&exporter] { return exporter.has_matched(); });
   run_source(source, watch, options.source, true);
@@ -348,17 +363,18 @@ void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
   add_bytes_option(app, "--queue", options.queue_bytes, "Memory for requests that wait for the receiver (default: 64M)")
       ->group(kGroup);
   add_duration_option(app, "--retry-time", options.retry_ns,
-                      "Give a request up after this time without an answer (default: 5m)")
+                      "Give a request up after failures for this time; 0: never (default: 5m)")
       ->group(kGroup);
   add_duration_option(app, "--end-time", options.end_ns,
                       "At the end, send what is left for at most this time (default: 10s)")
       ->group(kGroup);
-  app.add_option("--spool", options.spool,
-                 "Keep entries in this folder while the memory is full; what is left is sent by the next run")
-      ->type_name("DIR")
-      ->check(some_text())
+  CLI::Option* const spool =
+      app.add_option("--spool", options.spool,
+                     "Keep entries in this folder while the memory is full; what is left is sent by the next run");
+  spool->type_name("DIR")->check(some_text())->group(kGroup);
+  add_bytes_option(app, "--spool-size", options.spool_bytes, "Size of the spool (default: 1G)")
+      ->needs(spool)
       ->group(kGroup);
-  add_bytes_option(app, "--spool-size", options.spool_bytes, "Size of the spool (default: 1G)")->group(kGroup);
   app.add_option("--otlp-file", options.files,
                  "Append to traces.jsonl, logs.jsonl and metrics.jsonl in this folder, as OTLP in JSON")
       ->type_name("DIR")
@@ -402,6 +418,7 @@ void add_export(CLI::App& app, const OutputOptions& common, Run& run) {
                                            "Also serve metrics for Prometheus on this address (see nopspan serve)");
   serve->type_name("ADDRESS")->check(some_text())->group("Metrics");
   add_metrics_options(*command, options->metrics);
+  for (const char* const name : {"--names", "--host"}) command->get_option(name)->needs(serve);
   add_source_options(*command, options->source);
   command->callback([options, serve, &common, &run] {
     options->serves = serve->count() > 0;

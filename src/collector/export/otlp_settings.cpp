@@ -5,6 +5,7 @@
 #include "base/text.h"
 
 #include <curl/curl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -169,7 +170,12 @@ bool insecure_of(const SettingValue& value) {
 }
 
 std::string file_of(const SettingValue& value) {
-  if (!value || ::access(value.text.c_str(), R_OK) == 0) return value.text;
+  if (!value) return "";
+  struct stat status = {};
+  if (::access(value.text.c_str(), R_OK) == 0 && ::stat(value.text.c_str(), &status) == 0) {
+    if (!S_ISDIR(status.st_mode)) return value.text;
+    errno = EISDIR;
+  }
   throw bad_setting(value, printable(value.text) + ": " + std::strerror(errno) + ": name a readable PEM file");
 }
 
@@ -192,6 +198,12 @@ std::string url_part(const ParsedUrl& url, CURLUPart part) {
   return result;
 }
 
+// The path of the requests, below that of the endpoint.
+std::string path_of(std::size_t signal, OtlpProtocol protocol) {
+  const OtlpSignalNames& names = kOtlpSignals[signal];
+  return std::string("/") + (protocol == OtlpProtocol::grpc ? std::string(names.service) + "/Export" : names.path);
+}
+
 std::string url_of(std::size_t signal, OtlpProtocol protocol, const SettingValue& endpoint, bool insecure) {
   const bool is_grpc = protocol == OtlpProtocol::grpc;
   SettingValue value = endpoint;
@@ -209,9 +221,10 @@ std::string url_of(std::size_t signal, OtlpProtocol protocol, const SettingValue
   std::string path = url_part(url, CURLUPART_PATH);
   if (is_grpc) {
     if (path.size() > 1) throw bad_setting(value, "an endpoint for gRPC has no path: remove " + printable(path));
-    path = std::string("/") + kOtlpSignals[signal].service + "/Export";
+    path = path_of(signal, protocol);
   } else if (value.from != SettingFrom::signal_variable) {
-    path += (path.ends_with('/') ? "" : "/") + std::string(kOtlpSignals[signal].path);
+    if (path.ends_with('/')) path.pop_back();
+    path += path_of(signal, protocol);
   }
   curl_url_set(url.get(), CURLUPART_PATH, path.c_str(), 0);
   curl_url_set(url.get(), CURLUPART_FRAGMENT, nullptr, 0);
@@ -264,6 +277,13 @@ std::string printable_url(const std::string& url) {
     curl_url_set(parsed.get(), part, nullptr, 0);
   }
   return printable(url_part(parsed, CURLUPART_URL));
+}
+
+std::string receiver_url(const OtlpTarget& target, Signal signal) {
+  std::string url = printable_url(target.url);
+  const std::string path = path_of(static_cast<std::size_t>(signal), target.protocol);
+  if (url.ends_with(path)) url.resize(url.size() - path.size());
+  return url;
 }
 
 NamesAndValues resource_attributes(const Environment& environment) {

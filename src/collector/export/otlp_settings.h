@@ -55,6 +55,8 @@ bool has_otlp_endpoint(const Environment& environment = process_environment());
 
 // A URL for messages: without user, password and query.
 std::string printable_url(const std::string& url);
+// The URL without secrets and without the path that OTLP appends to an endpoint.
+std::string receiver_url(const OtlpTarget& target, Signal signal);
 
 // The attributes of OTEL_RESOURCE_ATTRIBUTES. Throws Failure with kUsageError if they are malformed.
 NamesAndValues resource_attributes(const Environment& environment = process_environment());

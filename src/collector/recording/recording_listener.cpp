@@ -38,7 +38,7 @@ void remove_dead(const std::string& path, const sockaddr_un& address) {
 
 OpenFile listen_on(const std::string& path) {
   const std::optional<sockaddr_un> address = unix_address(path);
-  if (!address) throw Failure(path_problem(path), Failure::kUsageError);
+  if (!address) throw Failure(path_problem("unix:" + path), Failure::kUsageError);
   remove_dead(path, *address);
   OpenFile file(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const mode_t before = umask(0177);
