@@ -18,6 +18,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -181,6 +182,16 @@ TEST(RecordingListener, TakesOverADeadSocketOnly) {
   waitpid(child, nullptr, 0);
   ASSERT_EQ(access(path.c_str(), F_OK), 0);
   EXPECT_NO_THROW(RecordingListener listener(path));
+}
+
+TEST(RecordingListener, LeavesTheSocketOfItsSuccessor) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "socket";
+  std::optional<Running> first(path);
+  first->stop();  // its command may still send what it has read
+  const Running second(path);
+  first.reset();
+  EXPECT_EQ(access(path.c_str(), F_OK), 0);
 }
 
 }  // namespace

@@ -36,6 +36,11 @@ void remove_dead(const std::string& path, const sockaddr_un& address) {
   if (errno == ECONNREFUSED) unlink(path.c_str());
 }
 
+std::pair<dev_t, ino_t> inode_of(const std::string& path) {
+  struct stat file {};
+  return lstat(path.c_str(), &file) == 0 ? std::pair(file.st_dev, file.st_ino) : std::pair<dev_t, ino_t>();
+}
+
 OpenFile listen_on(const std::string& path) {
   const std::optional<sockaddr_un> address = unix_address(path);
   if (!address) throw Failure(path_problem("unix:" + path), Failure::kUsageError);
@@ -112,9 +117,15 @@ class RecordingListener::Connection {
 };
 
 RecordingListener::RecordingListener(std::string path, Filter filter)
-    : path_(std::move(path)), filter_(std::move(filter)), socket_(listen_on(path_)) {}
+    : path_(std::move(path)), filter_(std::move(filter)), socket_(listen_on(path_)), inode_(inode_of(path_)) {}
 
-RecordingListener::~RecordingListener() { unlink(path_.c_str()); }
+RecordingListener::~RecordingListener() { stop_listening(); }
+
+// The file is removed while the socket still listens, because another listener may then replace it.
+void RecordingListener::stop_listening() {
+  if (socket_ && inode_of(path_) == inode_) unlink(path_.c_str());
+  socket_.reset();
+}
 
 void RecordingListener::accept_one(Sink& sink) {
   OpenFile file(accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -152,7 +163,7 @@ void RecordingListener::run(Sink& sink, Deadline& until) {
     pollfd ready{connections_.size() < kMostConnections ? socket_.get() : -1, POLLIN, 0};
     if (poll(&ready, 1, until.milliseconds(kTickMilliseconds)) > 0) accept_one(sink);
   }
-  socket_.reset();
+  stop_listening();
   for (const auto& each : connections_) each->stop_sender();
   const auto latest = std::chrono::steady_clock::now() + kMostForRest;
   while (!connections_.empty()) {

@@ -6,12 +6,15 @@
 #include "model/filter.h"
 #include "model/source.h"
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <list>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 
 namespace nopspan::collector {
 
@@ -33,12 +36,14 @@ class RecordingListener : public Source {
  private:
   class Connection;
   void accept_one(Sink& sink);
+  void stop_listening();
   void forget_ended();
 
   const std::string path_;
   const Filter filter_;
   OpenFile socket_;
-  std::mutex mutex_;  // held during the calls of the sink
+  const std::pair<dev_t, ino_t> inode_;  // of the socket at the path
+  std::mutex mutex_;                     // held during the calls of the sink
   std::list<std::unique_ptr<Connection>> connections_;
   LedgerSum ended_;
   std::uint64_t foreign_ = 0;  // connections that sent no recording
