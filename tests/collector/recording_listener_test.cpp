@@ -141,6 +141,21 @@ TEST(RecordingListener, ReadsWhatWasSentBeforeItStopped) {
   EXPECT_FALSE(send_all(program, recording)) << "the program notices that nobody reads";
 }
 
+TEST(RecordingListener, ReadsProgramsThatItHasNotAcceptedWhenItStops) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "socket";
+  RecordingListener listener(path);
+  for (std::uint32_t pid = 1; pid <= 3; ++pid) {
+    EXPECT_TRUE(send_all(connect_to(path), recording_of(pid, 100, folder)));
+  }
+  const std::atomic<bool> stop = true;
+  Deadline until(0, stop);
+  Counted sink;
+  listener.run(sink, until);
+  EXPECT_EQ(sink.entries, 300U);
+  EXPECT_EQ(listener.remark(), "");
+}
+
 TEST(RecordingListener, SurvivesWhatIsNoRecording) {
   const TemporaryFolder folder;
   const std::string recording = recording_of(7, 1000, folder);

@@ -35,7 +35,7 @@ class RecordingListener : public Source {
 
  private:
   class Connection;
-  void accept_one(Sink& sink);
+  bool accept_one(Sink& sink);
   void stop_listening();
   void forget_ended();
 
