@@ -9,6 +9,8 @@
 
 #include <gtest/gtest.h>
 
+#include <malloc.h>
+
 #include <deque>
 #include <map>
 #include <random>
@@ -195,6 +197,28 @@ TEST(OtlpSpans, MendsTextThatIsNotUtf8) {
   EXPECT_EQ(after.front().entry().name, "na?me");
   EXPECT_EQ(after.front().entry().model, "???");
   EXPECT_EQ((**after.front().entry().process).comm, "a?b");
+}
+
+TEST(OtlpReader, KeepsLittleOfHugeResources) {
+  const auto memory = [] { return mallinfo2().uordblks + mallinfo2().hblkhd; };
+  constexpr std::size_t kMiB = 1U << 20U;
+  OtlpReader reader;
+  std::vector<ProcessPointer> processes;
+  const std::size_t before = memory();
+  for (std::uint32_t pid = 1; pid <= 64; ++pid) {
+    Process process = *make_process(pid);
+    process.resource_attributes.assign(kMiB, 'x');
+    const ProcessPointer pointer = std::make_shared<const Process>(std::move(process));
+    Entry entry;
+    entry.process = &pointer;
+    OtlpEncoder encoder(Signal::traces);
+    encoder.add(entry);
+    std::string message;
+    encoder.finish(message);
+    EXPECT_TRUE(reader.read(Signal::traces, message, [&](const Entry& each) { processes.push_back(*each.process); }));
+  }
+  ASSERT_EQ(processes.size(), 64U);
+  EXPECT_LT(memory(), before + 16 * kMiB);
 }
 
 TEST(OtlpReader, TakesAnyBytes) {

@@ -17,7 +17,10 @@ namespace {
 using Wire = protozero::pbf_wire_type;
 using protozero::tag_and_type;
 
-constexpr std::size_t kMostProcesses = 4096;  // limit of remembered processes
+// Limits of remembered processes, and of the bytes of their resources.
+constexpr std::size_t kMostProcesses = 4096, kMostResourceBytes = 8U << 20U;
+// Recorders write at most that much of a path or of a variable of the environment.
+constexpr std::size_t kMostProcessText = 4096;
 // Limits in bytes that exceed what a batch can hold.
 constexpr std::size_t kMostText = 65535, kMostAttributes = 1U << 17U, kMostLinks = 1U << 17U;
 
@@ -100,7 +103,7 @@ void OtlpReader::read_resource(std::string_view message) {
     if (!read_attribute(key_value, attribute)) return;
     if (attribute.type == Attribute::Type::text) {
       for (const auto& [key, text] : kProcessTexts) {
-        if (attribute.key == key) process.*text = attribute.text.substr(0, kMostText);
+        if (attribute.key == key) process.*text = attribute.text.substr(0, kMostProcessText);
       }
     }
     if (attribute.type != Attribute::Type::integer) return;
@@ -114,8 +117,13 @@ void OtlpReader::read_resource(std::string_view message) {
   });
   if (!has_namespace_pid) process.namespace_pid = process.pid;
   set_service(process, std::move(process.service_name), std::move(process.resource_attributes));
-  if (processes_.size() >= kMostProcesses) processes_.clear();
   process_ = std::make_shared<const Process>(std::move(process));
+  if (processes_.size() >= kMostProcesses || bytes.size() > kMostResourceBytes - resource_bytes_) {
+    processes_.clear();
+    resource_bytes_ = 0;
+  }
+  if (bytes.size() > kMostResourceBytes) return;
+  resource_bytes_ += bytes.size();
   processes_.emplace(std::move(bytes), process_);
 }
 

@@ -8,6 +8,7 @@
 #include "recording/otlp_names.h"
 #include "recording/otlp_spans.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -49,6 +50,7 @@ class OtlpReader {
   Signal signal_ = Signal::traces;
   // Processes by the bytes of their resource, because a recording contains each resource many times.
   std::unordered_map<std::string, ProcessPointer> processes_;
+  std::size_t resource_bytes_ = 0;  // of all keys
   ProcessPointer process_;
   std::uint32_t thread_id_ = 0;
   std::uint64_t sequence_id_ = 0, sequence_ = 0;
