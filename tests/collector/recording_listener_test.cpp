@@ -90,7 +90,8 @@ class Counted : public Sink {
 // A listener that runs until the end of the scope, or until stop().
 class Running {
  public:
-  explicit Running(const std::string& path) : listener(path), thread_([this] { listener.run(sink, until_); }) {}
+  explicit Running(const std::string& path, std::uint64_t header_ns = 60 * kSecond)
+      : listener(path, {}, header_ns), thread_([this] { listener.run(sink, until_); }) {}
   ~Running() { stop(); }
   void stop() {
     stop_ = true;
@@ -175,6 +176,15 @@ TEST(RecordingListener, SurvivesWhatIsNoRecording) {
   EXPECT_EQ(ledger.damage.missing_ends, 1U);
   EXPECT_NE(running.listener.remark().find("2 connections sent no recording"), std::string::npos)
       << running.listener.remark();
+}
+
+TEST(RecordingListener, ClosesConnectionsThatSendNothing) {
+  const TemporaryFolder folder;
+  Running running(folder / "socket", kSecond / 10);
+  std::vector<OpenFile> silent;
+  for (std::size_t i = 0; i < RecordingListener::kMostConnections; ++i) silent.push_back(connect_to(folder / "socket"));
+  EXPECT_TRUE(send_all(connect_to(folder / "socket"), recording_of(7, 100, folder)));
+  running.wait_for_entries(100);
 }
 
 TEST(RecordingListener, TakesOverADeadSocketOnly) {

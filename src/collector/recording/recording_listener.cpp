@@ -91,9 +91,11 @@ class RecordingListener::Connection {
  private:
   void read(RecordingListener& owner, OpenFile file, Sink& sink) {
     const Deadline until(0, gives_up_);
+    Deadline header(owner.header_ns_, gives_up_);
+    header.begin();
     WithoutTicks entries(sink);
     try {
-      ChunkReader reader(std::move(file), owner.path_, until);
+      ChunkReader reader(std::move(file), owner.path_, header);
       const std::lock_guard lock(owner.mutex_);
       recording_.emplace(std::move(reader), owner.filter_);
     } catch (const Failure&) {
@@ -116,8 +118,12 @@ class RecordingListener::Connection {
   std::thread thread_;                  // the last member, because it uses the others
 };
 
-RecordingListener::RecordingListener(std::string path, Filter filter)
-    : path_(std::move(path)), filter_(std::move(filter)), socket_(listen_on(path_)), inode_(inode_of(path_)) {}
+RecordingListener::RecordingListener(std::string path, Filter filter, std::uint64_t header_ns)
+    : path_(std::move(path)),
+      filter_(std::move(filter)),
+      header_ns_(header_ns),
+      socket_(listen_on(path_)),
+      inode_(inode_of(path_)) {}
 
 RecordingListener::~RecordingListener() { stop_listening(); }
 

@@ -22,8 +22,9 @@ class RecordingListener : public Source {
  public:
   static constexpr std::size_t kMostConnections = 64;
 
-  // Listens on `path`, with mode 0600. A socket that nobody listens on is replaced. Throws Failure.
-  explicit RecordingListener(std::string path, Filter filter = {});
+  // Listens on `path`, with mode 0600. A socket that nobody listens on is replaced. A connection is closed if it sends
+  // no header within `header_ns`, so that it does not keep programs away. Throws Failure.
+  explicit RecordingListener(std::string path, Filter filter = {}, std::uint64_t header_ns = 5 * kSecond);
   ~RecordingListener() override;
 
   // Reads all connections until the deadline, and then what has been sent by then. Each connection is a recording. Its
@@ -41,6 +42,7 @@ class RecordingListener : public Source {
 
   const std::string path_;
   const Filter filter_;
+  const std::uint64_t header_ns_;
   OpenFile socket_;
   const std::pair<dev_t, ino_t> inode_;  // of the socket at the path
   std::mutex mutex_;                     // held during the calls of the sink
