@@ -71,6 +71,13 @@ TEST(ReceiverAnswer, OfPartialSuccessRejectsAtMostWhatWasSent) {
   }
   EXPECT_EQ(http(200, response(11, "")).rejected, 10U) << "events of spans cannot be rejected";
   EXPECT_TRUE(http(200, response(11, "")).is_malformed);
+  for (const std::string number :
+       {"11", "\"9223372036854775808\"", "18446744073709551615", "\"99999999999999999999\""}) {
+    const ReceiverAnswer absurd =
+        http(200, R"({"partialSuccess":{"rejectedSpans":)" + number + "}}", "application/json");
+    EXPECT_EQ(absurd.rejected, 10U) << number;
+    EXPECT_TRUE(absurd.is_malformed) << number;
+  }
   EXPECT_EQ(http(200, response(-1, "")).rejected, 0U);
   EXPECT_TRUE(http(200, response(-1, "")).is_malformed);
   EXPECT_EQ(http(200, response(0, "a warning")).text, "a warning");
@@ -83,6 +90,7 @@ TEST(ReceiverAnswer, OfSuccessWithGarbageIsMalformedAndAccepted) {
       http(200, "{", "application/json"),
       http(200, "[]", "application/json"),
       http(200, R"({"partialSuccess":{"rejectedSpans":{}}})", "application/json"),
+      http(200, R"({"partialSuccess":{"rejectedSpans":""}})", "application/json"),
       grpc("0", "x"),
       grpc("0", frame("\xff\xff")),
       grpc("0", "")};

@@ -61,15 +61,12 @@ std::optional<PartialSuccess> partial_success_of_json(std::string_view text) {
   for (const auto& [name, value] : partial->items()) {
     if (name == "errorMessage" && value.is_string()) result.message = value;
     if (!name.starts_with("rejected")) continue;
-    if (value.is_number_integer()) {
-      result.rejected = value;
-    } else if (value.is_string()) {
-      const auto& number = value.get_ref<const std::string&>();
-      const char* const end = number.data() + number.size();
-      if (std::from_chars(number.data(), end, result.rejected).ptr != end) return {};
-    } else {
-      return {};
-    }
+    if (!value.is_number_integer() && !value.is_string()) return {};
+    const std::string number = value.is_string() ? value.get<std::string>() : value.dump();
+    const char* const end = number.data() + number.size();
+    const auto [at, error] = std::from_chars(number.data(), end, result.rejected);
+    if (at != end || error == std::errc::invalid_argument) return {};
+    if (error != std::errc()) result.rejected = number.front() == '-' ? INT64_MIN : INT64_MAX;
   }
   return result;
 }
