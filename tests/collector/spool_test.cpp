@@ -396,6 +396,38 @@ TEST_F(SpoolTest, ReadsEverythingAgainIfItsPositionIsLost) {
   EXPECT_THAT(said, ElementsAre(HasSubstr("position is not readable")));
 }
 
+TEST_F(SpoolTest, ReadsEverythingAgainIfItsPositionIsOfAnotherSpool) {
+  for (const std::string position : {"1 5", "1 99999", "3 0", "99999999999999999999999 0", "18446744073709551615 7"}) {
+    {
+      ReceiverAccount account;
+      Spool spool(options, account);
+      write_groups(spool, 3);
+      spool.close(false);
+    }
+    write_file(options.folder + "/position", "nopspan-spool 1 " + position + " 0\n");
+    said.clear();
+    ReceiverAccount account;
+    EXPECT_EQ(send_all(account).size(), 3U) << position;
+    EXPECT_EQ(account.totals().signals[kTracesRow].resent, 3U) << position;
+    EXPECT_THAT(said, ElementsAre(HasSubstr("all files of the spool are sent again")));
+    std::filesystem::remove_all(options.folder);
+  }
+}
+
+TEST_F(SpoolTest, LeavesFilesWithImpossibleNumbersAlone) {
+  ASSERT_TRUE(std::filesystem::create_directory(options.folder));
+  write_file(options.folder + "/18446744073709551615.nopspan", "");
+  {
+    ReceiverAccount account;
+    Spool spool(options, account);
+    write_groups(spool, 3);
+    spool.close(false);
+  }
+  ReceiverAccount account;
+  EXPECT_EQ(send_all(account).size(), 3U);
+  EXPECT_THAT(data_files(), ElementsAre("18446744073709551615.nopspan"));
+}
+
 TEST_F(SpoolTest, BelongsToOneExporter) {
   ReceiverAccount account;
   const auto failure = [&] {

@@ -38,6 +38,8 @@ constexpr std::string_view kSpoolSuffix = ".nopspan";
 constexpr const char* kPositionName = "position";
 constexpr const char* kNewPositionName = "position.new";
 constexpr mode_t kOwnerOnly = S_IRUSR | S_IWUSR;
+// Of a file. No exporter counts that far.
+constexpr std::uint64_t kMostNumber = 999'999'999'999'999;
 
 // The spool is read even after a signal, until the sender's own deadline.
 const std::atomic<bool> kNeverStops = false;
@@ -55,8 +57,8 @@ std::uint64_t number_of_file(std::string_view name) {
   name.remove_suffix(kSpoolSuffix.size());
   std::uint64_t number = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-  return error == std::errc() && name_of_file(number).starts_with(name) && end == name.data() + name.size() ? number
-                                                                                                            : 0;
+  const bool is_valid = error == std::errc() && number <= kMostNumber && end == name.data() + name.size();
+  return is_valid && name_of_file(number).starts_with(name) ? number : 0;
 }
 
 std::string text_of(const SpoolGroupHead& head) {
@@ -167,7 +169,13 @@ void Spool::open_folder() {
       path, errno == EWOULDBLOCK ? "another nopspan export uses it: use another folder" : std::strerror(errno));
 }
 
-// Without a readable position, everything is sent again. That is better than loss.
+// Without a valid position, everything is sent again. That is better than loss.
+void Spool::lose_position(const char* why) {
+  position_ = {};
+  has_lost_position_ = true;
+  options_.say(printable(options_.folder) + "/position " + why + ": all files of the spool are sent again");
+}
+
 void Spool::read_position() {
   const OpenFile file(::openat(folder_.get(), kPositionName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!file && errno == ENOENT) return;
@@ -179,8 +187,25 @@ void Spool::read_position() {
     position_ = {number, offset, attempted != 0};
     return;
   }
-  has_lost_position_ = true;
-  options_.say(printable(options_.folder) + "/position is not readable: all files of the spool are sent again");
+  lose_position("is not readable");
+}
+
+// A position of another spool must not make this one remove what was not sent.
+void Spool::check_position(const std::vector<std::uint64_t>& numbers) {
+  const std::uint64_t last = numbers.empty() ? kMostNumber : numbers.back();
+  if (position_.file > last + 1) return lose_position("is not of these files");
+  if (position_.offset == 0 || !std::binary_search(numbers.begin(), numbers.end(), position_.file)) return;
+  // Each group begins with the header of a recording. The last one may be incomplete.
+  const OpenFile file(
+      ::openat(folder_.get(), name_of_file(position_.file).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  struct stat facts = {};
+  std::array<char, kFileMagic.size()> begin{};
+  const ssize_t bytes = ::pread(file.get(), begin.data(), begin.size(), static_cast<off_t>(position_.offset));
+  const bool is_inside =
+      ::fstat(file.get(), &facts) == 0 && position_.offset <= static_cast<std::uint64_t>(facts.st_size);
+  if (bytes < 0 || !is_inside || !kFileMagic.starts_with({begin.data(), static_cast<std::size_t>(bytes)})) {
+    lose_position("is not of these files");
+  }
 }
 
 // With mutex_. If there is no space for a new file, the old one is overwritten in place: its blocks exist.
@@ -213,6 +238,7 @@ void Spool::scan() {
   }
   ::closedir(listing);
   std::sort(numbers.begin(), numbers.end());
+  check_position(numbers);
   for (const std::uint64_t number : numbers) {
     struct stat facts = {};
     next_file_ = number + 1;

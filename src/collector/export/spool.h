@@ -100,6 +100,8 @@ class Spool {
 
   void open_folder();
   void read_position();
+  void lose_position(const char* why);
+  void check_position(const std::vector<std::uint64_t>& numbers);
   void write_position(Position position);
   void scan();
   void scan_file(std::uint64_t number, std::uint64_t bytes);
