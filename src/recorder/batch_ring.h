@@ -42,6 +42,9 @@ class BatchRing : public detail::BatchTap {
 
   // For the reader. Moves the next record out of the ring. Returns false if there is none.
   bool next(Record& record, std::string& bytes);
+  // The end of what threads have put into the ring, and whether the reader has reached it.
+  [[nodiscard]] std::uint64_t end() const { return reserved_.load(std::memory_order_acquire); }
+  [[nodiscard]] bool has_read(std::uint64_t end) const { return read_.load(std::memory_order_relaxed) >= end; }
   // Waits until a quarter of the ring is full, wake() was called, or `most_ns` are over.
   void wait(std::uint64_t most_ns);
   void wake() noexcept { sem_post(&wake_up_); }

@@ -143,17 +143,18 @@ void Session::run() {
 }
 
 void Session::work() {
+  bool is_behind = false;
   while (!is_ending_) {
-    ring_.wait(kTickEvery);
+    if (!is_behind) ring_.wait(kTickEvery);
     clocks_.sample();
-    receive();
+    is_behind = !receive();
     tick();
   }
 }
 
 void Session::tick() {
   const std::uint64_t now = clocks_.monotonic_now();
-  if (now - fetched_ns_ >= kFetchEvery) {
+  if (now - fetched_ns_ >= kFetchEvery && ring_.has_read(fetched_until_)) {
     account_.close_ended(round_ + 1);
     fetch();
   }
@@ -172,7 +173,7 @@ void Session::tick() {
 void Session::end() {
   fetch();
   const bool is_quiet = detail::detach_batch_tap(kLeaveTap);
-  receive();
+  receive_rest();
   if (is_quiet) fetch();
   if (!target_.is_open()) connect();
   flush();
@@ -185,9 +186,24 @@ void Session::end() {
   target_.close();
 }
 
-void Session::receive() {
+// Returns false if there is more, because the threads write faster than this one reads.
+bool Session::receive() {
+  const std::uint64_t latest = clocks_.monotonic_now() + kTickEvery;
   BatchRing::Record record;
-  while (ring_.next(record, batch_)) read_batch(record, batch_);
+  while (ring_.next(record, batch_)) {
+    read_batch(record, batch_);
+    if (clocks_.monotonic_now() >= latest) return false;
+  }
+  return true;
+}
+
+// After the deadline, batches are counted and not written.
+void Session::receive_rest() {
+  BatchRing::Record record;
+  while (ring_.next(record, batch_)) {
+    if (clocks_.monotonic_now() >= deadline_ns_) batch_.clear();
+    read_batch(record, batch_);
+  }
 }
 
 // Fetches what threads hold, because a thread that does nothing does not flush.
@@ -205,6 +221,7 @@ void Session::fetch() {
   living_.clear();
   detail::for_each_held_batch(read, this);
   // What an ended thread has flushed was in the ring by then, and is read before the next round.
+  fetched_until_ = ring_.end();
   for (auto& [id, thread] : account_.threads()) thread.closing_round = living_.contains(id) ? 0 : round_;
   account_.take_closed();
 }

@@ -51,7 +51,8 @@ class Session {
   void run();
   void work();
   void end();
-  void receive();
+  bool receive();
+  void receive_rest();
   void fetch();
   void read_batch(const BatchRing::Record& record, std::string_view bytes);
   void add(const collector::Entry& entry);
@@ -86,6 +87,7 @@ class Session {
   collector::StepEncoder steps_;
   std::string batch_, message_;
   std::uint64_t round_ = 0;                   // of fetches
+  std::uint64_t fetched_until_ = 0;           // the end of the ring after the last one
   std::unordered_set<std::uint64_t> living_;  // threads that the last one found
   std::uint64_t flushed_ns_ = 0, ledger_ns_ = 0, fetched_ns_ = 0, connect_ns_ = 0;
   std::uint64_t connect_pause_ns_ = 0;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -133,6 +134,31 @@ TEST_F(OwnRecording, BalancesWhenItIsOpenedAndClosedWhileThreadsEmit) {
   }
   stop = true;
   for (std::thread& thread : threads) thread.join();
+}
+
+// The threads fill the buffer faster than it can be written, also during close().
+TEST_F(OwnRecording, HasALedgerAndAnEndIfThreadsNeverPause) {
+  std::atomic<bool> stop{false};
+  Writer writer;
+  Options options;
+  options.close_timeout_ms = 60'000;
+  ASSERT_EQ(writer.open(path(), options), "");
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] {
+      while (!stop) emit(100);
+    });
+  }
+  while (writer.statistics().dropped == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  writer.close();
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  const std::string recording = content();
+  const long lost = in_last_ledger(recording, "lost");
+  EXPECT_GT(lost, 0);
+  EXPECT_EQ(in_last_ledger(recording, "emitted"), in_last_ledger(recording, "delivered") + lost);
+  ASSERT_GT(recording.size(), 32U);
+  EXPECT_EQ(recording.substr(recording.size() - 32, 8), std::string("NSPF\6\0\0\0", 8)) << "a chunk `end`";
 }
 
 TEST_F(OwnRecording, IsNotContinuedByAChild) {
