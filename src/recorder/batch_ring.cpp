@@ -41,10 +41,12 @@ void BatchRing::note_refused_at_end(const nopspan_thread& header, std::uint64_t 
 
 bool BatchRing::put(const Record& record, const unsigned char* bytes, std::size_t keep_free) noexcept {
   const std::size_t size = (kHead + record.bytes + 7) & ~std::size_t{7};
-  std::uint64_t at = reserved_.load(std::memory_order_relaxed);
-  std::uint64_t used = 0;
+  std::uint64_t at = 0, used = 0;
   do {
-    used = at - read_.load(std::memory_order_acquire);
+    // In this order. A thread that is interrupted in between must not see more read than reserved.
+    const std::uint64_t read = read_.load(std::memory_order_acquire);
+    at = reserved_.load(std::memory_order_relaxed);
+    used = at - read;
     if (used + size + keep_free > capacity_) return false;
   } while (!reserved_.compare_exchange_weak(at, at + size, std::memory_order_relaxed));
   copy_in(at + sizeof(std::uint64_t), &record, sizeof(record));
