@@ -179,6 +179,35 @@ TEST(TextOutput, FlushesToAReaderThatIsSlowButReads) {
   EXPECT_EQ(output.lost(), 0U);
 }
 
+TEST(Writing, FillsAPipeThatDoesNotBlockInOneCall) {
+  Pipe pipe;
+  ASSERT_EQ(::fcntl(pipe.writer.get(), F_SETFL, O_NONBLOCK), 0);
+  const std::string begin = "not empty", large(kPipeBytes / 2, 'x');
+  EXPECT_EQ(::write(pipe.writer.get(), begin.data(), begin.size()), static_cast<ssize_t>(begin.size()));
+  Writing writing;
+  EXPECT_EQ(writing.write(pipe.writer.get(), large).bytes, large.size());
+  EXPECT_EQ(writing.progress(), 1U);
+  EXPECT_EQ(pipe.rest(), begin + large);
+}
+
+TEST(Writing, WaitsForTheReaderOfAPipeThatDoesNotBlock) {
+  Pipe pipe;
+  ASSERT_EQ(::fcntl(pipe.writer.get(), F_SETFL, O_NONBLOCK), 0);
+  const std::string large(3 * kPipeBytes, 'x');
+  std::thread writer([&] {
+    Writing writing;
+    EXPECT_EQ(writing.write(pipe.writer.get(), large).bytes, large.size());
+  });
+  std::string read(large.size(), '\0');
+  for (std::size_t bytes = 0; bytes < read.size();) {
+    const ssize_t now = ::read(pipe.reader.get(), read.data() + bytes, read.size() - bytes);
+    ASSERT_GT(now, 0);
+    bytes += static_cast<std::size_t>(now);
+  }
+  writer.join();
+  EXPECT_EQ(read, large);
+}
+
 TEST(TextOutput, WritesALastTextAfterAFlushThatGaveUp) {
   Pipe pipe;
   TextOutput output(pipe.writer.get());

@@ -56,7 +56,7 @@ Writing::Result Writing::write(int fd, std::string_view bytes) {
   struct stat facts = {};
   const bool is_known = ::fstat(fd, &facts) == 0;
   const bool waits = !is_known || !S_ISREG(facts.st_mode);  // poll() does not wait for a disk
-  const bool is_pipe = is_known && S_ISFIFO(facts.st_mode);
+  const bool can_block_in_pipe = is_known && S_ISFIFO(facts.st_mode) && (::fcntl(fd, F_GETFL) & O_NONBLOCK) == 0;
   Result result;
   bytes_ = 0;
   while (result.bytes < bytes.size()) {
@@ -66,7 +66,7 @@ Writing::Result Writing::write(int fd, std::string_view bytes) {
     }
     pollfd file = {fd, POLLOUT, 0};
     if (waits && ::poll(&file, 1, kLookMilliseconds) == 0) continue;
-    const std::string_view piece = bytes.substr(result.bytes, is_pipe ? room_of_pipe(fd) : kLargestWrite);
+    const std::string_view piece = bytes.substr(result.bytes, can_block_in_pipe ? room_of_pipe(fd) : kLargestWrite);
     enter();
     const ssize_t written = ::write(fd, piece.data(), piece.size());
     come_back();

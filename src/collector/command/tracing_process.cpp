@@ -86,6 +86,8 @@ std::unique_ptr<TracingProcess> TracingProcess::start() {
   auto data = make_pipe();
   auto stop = make_pipe();
   fcntl(data[0].get(), F_SETPIPE_SZ, kPipeBytes);  // a smaller pipe works too
+  // So that it can be written in large pieces. No other process shares this end.
+  fcntl(data[1].get(), F_SETFL, O_NONBLOCK);
   std::unique_ptr<TracingProcess> process(new TracingProcess);
   process->pid_ = fork();
   if (process->pid_ < 0) throw Failure(std::string("cannot start a process: ") + std::strerror(errno));

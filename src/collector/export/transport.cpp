@@ -116,7 +116,8 @@ class CurlTransport : public Transport {
   };
 
   void prepare(Handle& handle, const OtlpTarget& target);
-  [[nodiscard]] std::optional<std::string> payload_of(const ExportBody& body, const OtlpTarget& target) const;
+  [[nodiscard]] std::optional<std::string_view> payload_of(const ExportBody& body, const OtlpTarget& target,
+                                                           std::string& made) const;
   [[nodiscard]] std::string gzipped(std::string_view bytes) const;
   std::optional<CURLcode> perform(CURL* easy, const MovableDeadline& until);
   static ReceiverAnswer failed(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes);
@@ -190,18 +191,20 @@ std::string CurlTransport::gzipped(std::string_view bytes) const {
   return out;
 }
 
-// The body of the request in the protocol's form.
-std::optional<std::string> CurlTransport::payload_of(const ExportBody& body, const OtlpTarget& target) const {
+// The body of the request in the protocol's form: `made`, or the body's own bytes if they need no change.
+std::optional<std::string_view> CurlTransport::payload_of(const ExportBody& body, const OtlpTarget& target,
+                                                          std::string& made) const {
+  std::string_view message = body.bytes;
   if (target.protocol == OtlpProtocol::http_json) {
     auto json = otlp_json(body.signal, body.bytes);
-    if (json && target.gzip) json = gzipped(*json);
-    return json;
+    if (!json) return std::nullopt;
+    message = made = std::move(*json);
   }
-  std::string message = target.gzip ? gzipped(body.bytes) : body.bytes;
+  if (target.gzip) message = made = gzipped(message);
   if (target.protocol != OtlpProtocol::grpc) return message;
   std::string frame(1, target.gzip ? '\1' : '\0');
   for (const unsigned shift : {24U, 16U, 8U, 0U}) frame += static_cast<char>(message.size() >> shift & 0xffU);
-  return frame + message;
+  return made = frame.append(message);
 }
 
 // Returns nothing if `until` passed first.
@@ -272,7 +275,8 @@ ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline
   const OtlpTarget& target = settings_.targets[index];
   Handle& handle = handles_[index];
   CURL* const easy = handle.easy.get();
-  const auto payload = payload_of(body, target);
+  std::string made;
+  const auto payload = payload_of(body, target, made);
   if (!payload) {
     ReceiverAnswer answer;
     answer.kind = ReceiverAnswer::Kind::not_encodable;

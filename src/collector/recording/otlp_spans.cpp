@@ -295,6 +295,7 @@ std::string OtlpEncoder::scope_of(const Group& group) const {
 
 std::vector<OtlpEncoder::Share> OtlpEncoder::finish(std::string& out) {
   out.clear();
+  out.reserve(bytes());
   std::stable_sort(runs_.begin(), runs_.end(), [](const Run& a, const Run& b) {
     return a.share != b.share ? a.share < b.share : a.group < b.group;
   });
