@@ -10,6 +10,7 @@
 #include "recording/recorder.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -28,7 +29,7 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr int kPipeBytes = 1 << 20;
+constexpr int kPipeBytes = 1 << 20, kKeptMemory = 32 << 20;
 // How long the other process may take to detach and to write what it has.
 constexpr std::chrono::seconds kMostToEnd{10};
 constexpr std::chrono::milliseconds kLookAtStop{50};
@@ -112,6 +113,9 @@ TracingProcess::~TracingProcess() {
 }
 
 int TracingProcess::trace(const SourceOptions& options) {
+  // The recorder's messages of about 1 MB must not be returned to the kernel, which would clear their pages again.
+  mallopt(M_MMAP_THRESHOLD, kKeptMemory / 2);
+  mallopt(M_TRIM_THRESHOLD, kKeptMemory);
   std::signal(SIGPIPE, SIG_IGN);  // the recorder reports it
   confine_for(options);
   stop_when_closed(stop_.get());
