@@ -177,6 +177,8 @@ $idle_processes processes sleep, and one program emits $idle_rate spans per seco
 | --- | --- | --- |
 | \`nopspan top\` | $(beside_idle top --plain --interval 10)
 | \`nopspan record\` | $(beside_idle record --force /dev/null)
+
 PAGE
+  bench/export.sh
 }
 cat "$scratch/ledgers" >&2 2>/dev/null || true

@@ -21,6 +21,8 @@ WRONG = {
     ("compare.sh", ".", "bench"): '"bench" is not a revision of this repository',
     ("collector.sh", "0"): "usage: ",
     ("collector.sh", "1", "2"): "usage: ",
+    ("export.sh", "0"): "usage: ",
+    ("export.sh", "1", "2", "3"): "usage: ",
     ("steps.sh", "0"): "usage: ",
     ("steps.sh", "1", "2", "3"): "usage: ",
 }
