@@ -116,15 +116,17 @@ TEST(MetricFeed, HasExemplarsOfTracesThatAreExported) {
   EXPECT_THAT(fed.text(), Not(HasSubstr("trace_id=")));
   span.trace_id.bytes[0] = 1;
   span.start_unix_ns = kNoon;
-  span.span_id = 7;
-  fed.feed.on_entry(span);
-  EXPECT_THAT(fed.text(), Not(HasSubstr("trace_id=")));
+  for (const std::uint64_t not_exported : {0, 7}) {
+    span.span_id = not_exported;
+    fed.feed.on_entry(span);
+    EXPECT_THAT(fed.text(), Not(HasSubstr("trace_id=")));
+  }
   span.span_id = 8;
   fed.feed.on_entry(span);
   EXPECT_THAT(
       fed.text(),
       HasSubstr(
-          R"(le="0.002"} 3 # {trace_id="01000000000000000000000000000000",span_id="0000000000000008"} 1e-06 1700000000)"));
+          R"(le="0.002"} 4 # {trace_id="01000000000000000000000000000000",span_id="0000000000000008"} 1e-06 1700000000)"));
 }
 
 Entry chat(const std::string& attributes) {

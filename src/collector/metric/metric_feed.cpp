@@ -17,7 +17,8 @@ MetricFeed::MetricFeed(MetricRegistry& registry, const MetricFeedOptions& option
 void MetricFeed::on_entry(const Entry& entry) {
   if (entry.kind == Kind::part) return;  // its step counts
   std::optional<Exemplar> exemplar;
-  if (entry.kind == Kind::span && !entry.trace_id.empty() && (!is_exemplar_ || is_exemplar_(entry))) {
+  const bool has_ids = !entry.trace_id.empty() && entry.span_id != 0;
+  if (entry.kind == Kind::span && has_ids && (!is_exemplar_ || is_exemplar_(entry))) {
     exemplar = {entry.trace_id, entry.span_id, 0, entry.start_unix_ns + entry.duration_ns};
   }
   const Exemplar* const example = exemplar ? &*exemplar : nullptr;
