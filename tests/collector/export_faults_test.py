@@ -39,6 +39,19 @@ def retry_info(nanos):
     return delimited(3, delimited(1, b"type.googleapis.com/google.rpc.RetryInfo") + delimited(2, value))
 
 
+def make_certificates(folder):
+    """ca.crt, an authority, and KEY and CRT of server and client, whose name is localhost."""
+    def openssl(*arguments):
+        subprocess.run(["openssl", *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder)
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test authority")
+    for name in ("server", "client"):
+        openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", name + ".key", "-out", name + ".csr", "-subj", "/CN=localhost")
+        with open(os.path.join(folder, "names"), "w", encoding="ascii") as names:
+            names.write("subjectAltName=DNS:localhost\n")
+        openssl("x509", "-req", "-in", name + ".csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out",
+                name + ".crt", "-extfile", "names")
+
+
 class Exported:
     def __init__(self, status, stdout, stderr):
         self.status, self.stderr = status, stderr
@@ -292,16 +305,7 @@ class Secure(ExportTest):
 
     def setUp(self):
         super().setUp()
-        def openssl(*arguments):
-            subprocess.run(["openssl", *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                           cwd=self.folder.name)
-        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test authority")
-        for name in ("server", "client"):
-            openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", name + ".key", "-out", name + ".csr", "-subj", "/CN=localhost")
-            with open(self.path("names"), "w", encoding="ascii") as names:
-                names.write("subjectAltName=DNS:localhost\n")
-            openssl("x509", "-req", "-in", name + ".csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out",
-                    name + ".crt", "-extfile", "names")
+        make_certificates(self.folder.name)
 
     def test_a_certificate_is_checked(self):
         with HttpReceiver(Received(), tls=otlp_receiver.tls_context(self.folder.name)) as receiver:

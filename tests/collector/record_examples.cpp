@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a recording of known spans, for tests that read it with other tools: record_examples FILE
+// Writes a recording of known spans, for tests that read it with other tools: record_examples FILE [RANDOM]. With
+// RANDOM, that number of random entries follows.
 #include "kept_entry.h"
 
 #include "model/source.h"
@@ -9,9 +10,12 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <iterator>
 #include <numeric>
+#include <random>
 #include <string>
+#include <vector>
 
 using namespace nopspan::collector;
 
@@ -21,11 +25,11 @@ constexpr std::uint64_t kBegin = 1'790'000'000'000'000'000;
 
 class EightEntries : public Source {
  public:
-  explicit EightEntries(ProcessPointer process) : process_(std::move(process)) {}
+  EightEntries(ProcessPointer process, std::uint64_t random) : process_(std::move(process)), random_(random) {}
   void run(Sink& sink, Deadline& until) override;
   [[nodiscard]] Ledger ledger() const override {
     Ledger ledger;
-    ledger.total = {.emitted = 9, .delivered = 8, .ring_full = 1};
+    ledger.total = {.emitted = 9 + random_, .delivered = 8 + random_, .ring_full = 1};
     ledger.processes.push_back({process_, ledger.total});
     return ledger;
   }
@@ -33,6 +37,7 @@ class EightEntries : public Source {
  private:
   Entry next(Kind kind, const char* name);
   ProcessPointer process_;
+  std::uint64_t random_;
   std::uint64_t sequence_ = 40;
 };
 
@@ -114,13 +119,19 @@ void EightEntries::run(Sink& sink, Deadline& /*until*/) {
   gauge.number = 4096;
   sink.on_entry(gauge);
   sink.on_tick(kBegin + 2'000'000'000);
+
+  std::mt19937_64 random(19);
+  std::vector<nopspan_member> members;
+  for (std::uint64_t i = 0; i < random_; ++i) {
+    sink.on_entry(i % 10 == 0 ? any_step(random, {process_}, members).entry() : any_span(random, {process_}).entry());
+  }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) return std::fprintf(stderr, "usage: %s FILE\n", argv[0]), 2;
-  EightEntries source(make_process(12));
+  if (argc != 2 && argc != 3) return std::fprintf(stderr, "usage: %s FILE [RANDOM]\n", argv[0]), 2;
+  EightEntries source(make_process(12), argc == 3 ? std::strtoull(argv[2], nullptr, 10) : 0);
   RecorderOptions options;
   options.path = argv[1];
   Recorder recorder(options);

@@ -10,7 +10,6 @@ PYTHONPATH=tests/live:tests/support python3 tests/live/library/test_attach.py -v
 """
 
 import collections
-import fcntl
 import json
 import os
 import re
@@ -24,7 +23,7 @@ import unittest
 
 import ability
 from followed import Followed
-from waiting import PATIENCE_S, wait_until
+from waiting import PATIENCE_S, hold_lock, wait_until
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
@@ -385,13 +384,6 @@ class Test(unittest.TestCase):
         self.addCleanup(process.wait, PATIENCE_S)
         self.addCleanup(process.send_signal, signal.SIGINT)
         return process
-
-
-def hold_lock(path):
-    """Takes the machine-wide lock that `path` stands for. This process holds it until it ends."""
-    lock = open(path, "w", encoding="utf-8")  # pylint: disable=consider-using-with
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    return lock
 
 
 def need(*commands):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Waiting in tests: always for a condition, never for a fixed time."""
 
+import fcntl
 import time
 
 # Far longer than anything here takes. It makes a test fail, instead of hang, if a condition never becomes true.
@@ -18,3 +19,10 @@ def wait_until(condition, what, patience_s=PATIENCE_S, seen=lambda: ""):
         if time.monotonic() > deadline:
             raise AssertionError("waited in vain: %s\n%s" % (what, seen()))
         time.sleep(0.01)
+
+
+def hold_lock(path):
+    """Takes the machine-wide lock that `path` stands for. This process holds it until it ends."""
+    lock = open(path, "w", encoding="utf-8")  # pylint: disable=consider-using-with
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock

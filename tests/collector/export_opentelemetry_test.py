@@ -1,0 +1,281 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""nopspan export to an OpenTelemetry Collector: what it got is what the account calls accepted, what --otlp-file wrote,
+and what the recording has.
+
+Runs only with NOPSPAN_LONG=1, because the first run downloads a Debian sid, which has the Collector's Go packages."""
+
+import collections
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import ability  # noqa: E402
+import debian  # noqa: E402
+import otlp_receiver  # noqa: E402
+from export_faults_test import ExportTest, PROGRAM, make_certificates  # noqa: E402
+from waiting import hold_lock, wait_until  # noqa: E402
+
+EXAMPLES = os.environ["NOPSPAN_EXAMPLES"]
+PACKAGES = ["golang-go", "golang-opentelemetry-collector-dev"]
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "opentelemetry_collector", "main.go")
+BUILD = ["GOROOT=/usr/lib/go", "GOPATH=/usr/share/gocode", "GO111MODULE=off", "GOTELEMETRY=off", "CGO_ENABLED=0",
+         "GOCACHE=/nopspan/cache", "go", "build", "-o", "/nopspan/collector", "/nopspan/main.go"]
+PROTOCOLS = ("http/protobuf", "http/json", "grpc")
+# Of each signal: the names of the messages in its JSON, from the outermost to the innermost.
+MESSAGES = {"traces": ("resourceSpans", "scopeSpans", "spans"), "logs": ("resourceLogs", "scopeLogs", "logRecords"),
+            "metrics": ("resourceMetrics", "scopeMetrics", "metrics")}
+SIGNALS = tuple(MESSAGES)
+# Attributes that the facts of a step replace.
+STEP_FACTS = ("nopspan.decode_tokens", "nopspan.prefill_tokens")
+POINTS = ("gauge", "sum", "histogram", "exponentialHistogram")
+
+
+def inside(tree, *command):
+    return ["chroot", tree, "/usr/bin/env", "-i", "PATH=/usr/bin:/bin", "HOME=/nopspan", *command]
+
+
+def build_collector():
+    """The tree of a Debian in which /nopspan/collector is a Collector."""
+    tree = debian.bare("sid", PACKAGES)
+    lock = hold_lock(tree + ".lock")
+    os.makedirs(tree + "/nopspan", exist_ok=True)
+    shutil.copy(SOURCE, tree + "/nopspan/main.go")
+    done = subprocess.run(inside(tree, *BUILD), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
+    return tree, lock
+
+
+class Collector:
+    """A running Collector that appends to files in `folder`, a folder in the tree."""
+
+    def __init__(self, tree, folder, ports=None, tls=False, **refusals):
+        self.folder = folder
+        self.ports = ports or {"http": otlp_receiver.free_port(), "grpc": otlp_receiver.free_port()}
+        self.scheme = "https" if tls else "http"
+        shown = folder.removeprefix(tree)
+        secure = {"tls": {"cert_file": shown + "/server.crt", "key_file": shown + "/server.key"}} if tls else {}
+        protocols = {name: {"endpoint": "127.0.0.1:%d" % port, **secure} for name, port in self.ports.items()}
+        config = {"receivers": {"otlp": {"protocols": protocols}}, "exporters": {"lines": {"folder": shown, **refusals}},
+                  "service": {"telemetry": {"metrics": {"level": "none"}},
+                              "pipelines": {name: {"receivers": ["otlp"], "exporters": ["lines"]} for name in SIGNALS}}}
+        with open(folder + "/said", "wb") as said:
+            self.process = subprocess.Popen(inside(tree, "/nopspan/collector", "--config=yaml:" + json.dumps(config)),
+                                            stdout=said, stderr=said)
+        try:
+            wait_until(self.is_up, "the Collector to start")
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def is_up(self):
+        with open(self.folder + "/said", encoding="utf-8") as said:
+            text = said.read()
+        if self.process.poll() is not None:
+            raise AssertionError("the Collector ended: " + text)
+        return "Everything is ready" in text
+
+    def url(self, protocol):
+        return "%s://localhost:%d" % (self.scheme, self.ports["grpc" if protocol == "grpc" else "http"])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
+def read_lines(folder, signal):
+    """The requests in a file. The last line of a Collector that was killed may be incomplete. JSON has 64-bit integers as
+    texts, so that each number is a double or small."""
+    path = os.path.join(folder, signal + ".jsonl")
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line, parse_int=float) for line in file if line.endswith("\n")]
+
+
+def items(requests, signal):
+    """(resource, scope, item) of each span, log record or metric."""
+    resources, scopes, names = MESSAGES[signal]
+    for request in requests:
+        for resource in request.get(resources, []):
+            for scope in resource[scopes]:
+                for item in scope[names]:
+                    yield resource["resource"], scope["scope"], item
+
+
+def points(requests):
+    """(resource, scope, metric with only this data point) of each data point."""
+    for resource, scope, metric in items(requests, "metrics"):
+        kind, = (kind for kind in POINTS if kind in metric)
+        for point in metric[kind]["dataPoints"]:
+            yield resource, scope, {**metric, kind: {**metric[kind], "dataPoints": [point]}}
+
+
+def without_defaults(value, key=""):
+    """JSON without the fields that have their default, which one encoder writes and another leaves out. A member of a oneof
+    or an optional field is present even if it is 0."""
+    if isinstance(value, dict):
+        fields = {name: without_defaults(inner, name) for name, inner in value.items()}
+        return {name: inner for name, inner in fields.items()
+                if inner not in ("", 0, "0", [], {}, None, False) or name.endswith("Value") or name in
+                ("value", "asInt", "asDouble", "sum", "min", "max")}
+    if isinstance(value, (list, tuple)):
+        return [without_defaults(inner, key) for inner in value]
+    return value
+
+
+def counted(found):
+    return collections.Counter(json.dumps(without_defaults(one), sort_keys=True) for one in found)
+
+
+def attribute(item, key):
+    return next((next(iter(one["value"].values())) for one in item.get("attributes", []) if one["key"] == key), None)
+
+
+class OpenTelemetry(ExportTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.tree, cls.lock = build_collector()
+
+    def setUp(self):
+        super().setUp()
+        self.maxDiff = None
+        folder = tempfile.TemporaryDirectory(dir=self.tree + "/nopspan")
+        self.addCleanup(folder.cleanup)
+        self.inside = folder.name
+
+    def entries(self, recording):
+        shown = subprocess.run([PROGRAM, "replay", "--json", "--spans", recording], stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, text=True, check=True).stdout
+        return [json.loads(line) for line in shown.splitlines()]
+
+    def check_items(self, requests, files, account):
+        """What the Collector got is what is in the files, and is as many items as were accepted."""
+        for signal in SIGNALS:
+            read = points if signal == "metrics" else lambda lines, signal=signal: items(lines, signal)
+            got, wanted = counted(read(requests[signal])), counted(read(files[signal]))
+            # Only the first difference, because each is long.
+            self.assertEqual([*itertools.islice(got - wanted, 1)], [*itertools.islice(wanted - got, 1)], signal)
+            self.assertEqual(sum(got.values()), account["signals"][signal]["accepted"], signal)
+        events = sum(len(span.get("events", [])) for _, _, span in items(requests["traces"], "traces"))
+        self.assertEqual(events, account["signals"]["span_events"]["accepted"])
+
+    def check_recording(self, requests, recording):
+        """Each span has the name, ids, start and attributes of a recorded one."""
+        recorded, found = {}, set()
+        for entry in self.entries(recording):
+            if entry["type"] == "span" and entry.get("span_id") and entry.get("trace_id"):
+                recorded[entry["trace_id"], entry["span_id"], entry["start_unix_ns"], entry["name"]] = entry
+        for _, _, span in items(requests["traces"], "traces"):
+            key = (span["traceId"], span["spanId"], int(span.get("startTimeUnixNano", 0)),
+                   attribute(span, "nopspan.name") or span.get("name", ""))
+            self.assertIn(key, recorded)
+            entry = recorded[key]
+            self.assertEqual(span.get("parentSpanId", ""), entry.get("parent_id", ""))
+            for name, value in entry.get("attributes", {}).items():
+                if "step" not in entry or name not in STEP_FACTS:
+                    self.assertEqual(attribute(span, name), str(value), name)
+            found.add(key)
+        self.assertEqual(found, set(recorded))
+        self.assertGreater(len(found), 100)
+
+    def check_known(self, requests):
+        """Entries of record_examples, as the Collector decoded them."""
+        spans = {span["name"]: span for _, _, span in items(requests["traces"], "traces")
+                 if span["traceId"] in (bytes(range(1, 17)).hex(), bytes(range(0xf0, 0x100)).hex())}
+        chat, tool = spans["chat small-1"], spans["tool"]
+        self.assertEqual((chat["spanId"], chat["parentSpanId"], chat["kind"], chat["traceState"], chat["flags"]),
+                         ("0123456789abcdef", "00000000000000ff", 3, "vendor=1", 0x101))
+        self.assertEqual(int(chat["endTimeUnixNano"]) - int(chat["startTimeUnixNano"]), 345_678_901)
+        for key, value in (("gen_ai.operation.name", "chat"), ("gen_ai.usage.output_tokens", "30"), ("nopspan.tenant", "acme"),
+                           ("gen_ai.response.time_to_first_chunk", 0.045)):
+            self.assertEqual(attribute(chat, key), value)
+        self.assertEqual((attribute(tool, "nopspan.request_id"), attribute(tool, "gen_ai.tool.name")), ("req-17", "search"))
+        self.assertIn("\x1b[2J?", spans)  # repaired by the recorder
+        self.assertEqual(spans["db.query"]["status"]["code"], 2)
+
+    def test_everything_arrives_as_it_was_recorded(self):
+        recording = self.path("examples.rec")
+        subprocess.run([EXAMPLES, recording, "2000"], check=True)
+        for protocol in PROTOCOLS:
+            for compression in ("none", "gzip"):
+                with self.subTest(protocol=protocol, compression=compression), \
+                        tempfile.TemporaryDirectory(dir=self.inside) as folder, tempfile.TemporaryDirectory() as files:
+                    with Collector(self.tree, folder) as collector:
+                        exported = self.export(recording, "--otlp", collector.url(protocol), "--protocol", protocol,
+                                               "--compression", compression, "--signals", ",".join(SIGNALS),
+                                               "--otlp-file", files, "--native-histograms", "--step-links", "3")
+                    requests = {signal: read_lines(folder, signal) for signal in SIGNALS}
+                    self.assertEqual(exported.account["requests"], sum(map(len, requests.values())))
+                    self.assertEqual((exported.account["malformed_answers"], exported.account["warnings"]), (0, 0))
+                    self.check_items(requests, {signal: read_lines(files, signal) for signal in SIGNALS}, exported.account)
+                    self.check_recording(requests, recording)
+                    self.check_known(requests)
+
+    def spans(self, folder=None):
+        return [int(span["spanId"], 16) for _, _, span in items(read_lines(folder or self.inside, "traces"), "traces")]
+
+    def test_a_thousand_requests_cleartext_and_tls(self):
+        make_certificates(self.inside)
+        for protocol in PROTOCOLS:
+            for tls in (False, True):
+                with self.subTest(protocol=protocol, tls=tls), Collector(self.tree, self.inside, tls=tls) as collector:
+                    exported = self.export(self.recording(10_000, 1000), "--otlp", collector.url(protocol), "--protocol",
+                                           protocol, *(["--certificate", self.inside + "/ca.crt"] if tls else []))
+                    self.assertEqual(sorted(self.spans()), list(range(1, 10_001)))
+                    self.assertEqual((exported.traces()["accepted"], exported.traces()["resent"]), (10_000, 0))
+                    self.assertGreaterEqual(exported.account["requests"], 1000)
+                    os.remove(self.inside + "/traces.jsonl")
+
+    def test_a_collector_that_refuses(self):
+        for protocol, failure, refusal in (("http/protobuf", "HTTP 503", "HTTP 500"), ("http/json", "HTTP 503", "HTTP 500"),
+                                           ("grpc", "gRPC UNAVAILABLE", "gRPC INTERNAL")):
+            with self.subTest(protocol=protocol), tempfile.TemporaryDirectory(dir=self.inside) as folder:
+                with Collector(self.tree, folder, temporary=2, permanent=1) as collector:
+                    exported = self.export(self.recording(500, 20), "--otlp", collector.url(protocol), "--protocol", protocol,
+                                           "--end-time", "1m", status=1)
+                self.assertEqual((exported.traces()["refused"], exported.traces()["accepted"]), (25, 475))
+                self.assertEqual(len(self.spans(folder)), 475)
+                self.check_bounds(self.spans(folder), exported.account)
+                self.assertIn(failure + ": not now; trying again", exported.stderr)
+                self.assertIn("refused 25 spans: " + refusal, exported.stderr)
+                self.assertIn("not this", exported.stderr)
+
+    def test_a_collector_that_is_killed_and_restarted(self):
+        spans, kills = 500_000, 3
+        for protocol in PROTOCOLS:
+            with self.subTest(protocol=protocol), tempfile.TemporaryDirectory(dir=self.inside) as folder:
+                ports = {"http": otlp_receiver.free_port(), "grpc": otlp_receiver.free_port()}
+                file = folder + "/traces.jsonl"
+                with Collector(self.tree, folder, ports) as collector:
+                    exporter = self.start(self.recording(spans, 200), "--otlp", collector.url(protocol), "--protocol", protocol,
+                                          "--end-time", "1m")
+                    for _ in range(kills):
+                        before = os.path.getsize(file) if os.path.exists(file) else 0
+                        wait_until(lambda: exporter.poll() is not None or  # pylint: disable=cell-var-from-loop
+                                   os.path.exists(file) and os.path.getsize(file) > before + 5_000_000, "spans in the file")
+                        self.assertIsNone(exporter.poll())
+                        collector.__exit__()
+                        collector.__init__(self.tree, folder, ports)
+                    exported = self.finish(exporter, 0)
+                self.check_bounds(self.spans(folder), exported.account)
+                self.assertEqual(set(self.spans(folder)), set(range(1, spans + 1)))
+
+
+if __name__ == "__main__":
+    if os.environ.get("NOPSPAN_LONG") != "1":
+        print("skipped: a long test; scripts/test.sh --long runs it", file=sys.stderr)
+        sys.exit(77)
+    if os.geteuid() != 0:
+        ability.unable("not root: chroot needs it")
+    ability.need("debootstrap", "openssl")
+    unittest.main()
