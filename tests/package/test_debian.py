@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Debian packages: built, installed by apt on a Debian without any other file of nopspan, used there, removed and
-purged. A real systemd runs the service.
+purged. A real systemd runs the services.
 
 NOPSPAN_LONG=1 NOPSPAN_BUILD_DIR=build/dev python3 tests/package/test_debian.py -v
 """
@@ -21,12 +21,15 @@ WORK = os.path.join(BUILD, "tests", "package")
 sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
 import ability
 from container import Container, wait_until
+from otlp_receiver import OK, Answer, HttpReceiver, Received
 
 PACKAGES = ("libnopspan0.2", "libnopspan-dev", "nopspan")
 # The container's own packages: systemd, and the packages that build a user's program.
 BARE = ["systemd", "g++", "make", "cmake", "pkg-config"]
 RECORDINGS = "/var/lib/nopspan"
 METRICS = "/run/nopspan/nopspan.prom"
+STREAM_METRICS = "/run/nopspan-stream/nopspan.prom"
+RECEIVER = "/etc/default/nopspan-export"
 PROJECT = """\
 cmake_minimum_required(VERSION 3.25)
 project(user LANGUAGES CXX)
@@ -78,22 +81,26 @@ class Packages(unittest.TestCase):
         names = {row["name"]: row["spans"] for row in summary["names"]}
         return summary["ledger"]["total"], names
 
-    def unit(self, name):
-        return self.there.output("systemctl", "show", "--value", "--property", name, "nopspan.service").strip()
+    def unit(self, name, unit="nopspan"):
+        return self.there.output("systemctl", "show", "--value", "--property", name, unit + ".service").strip()
 
-    def metrics_of(self, pid):
+    def metrics_of(self, pid, path=METRICS, name="delivered", label=""):
         """The entries of a process that the service delivered, as another user reads them."""
-        text = self.there.output("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "cat", METRICS)
-        return re.findall(r'(?m)^nopspan_entries_delivered_total{pid="%d",comm="[^"]*"} (\d+)$' % pid, text)
+        status, text = self.there.run("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "cat", path,
+                                      check=False)
+        return re.findall(r'(?m)^nopspan_entries_%s_total{pid="%d",comm="[^"]*"%s} (\d+)$' % (name, pid, label),
+                          text if status == 0 else "")
 
-    def wait_for_recorder(self, times):
+    def said(self, unit):
+        return self.there.output("journalctl", "--quiet", "--output", "cat", "--unit", unit + ".service")
+
+    def wait_for_recorder(self, times, unit="nopspan"):
         """Waits until the service has begun to record this many times since its first start."""
         def begun():
-            said = self.there.output("journalctl", "--quiet", "--output", "cat", "--unit", "nopspan.service")
-            if self.unit("ActiveState") == "failed":
-                raise AssertionError("the service failed: " + said)
-            return said.count("Recording.") >= times
-        wait_until(begun, "nopspan.service to record")
+            if self.unit("ActiveState", unit) == "failed":
+                raise AssertionError("the service failed: " + self.said(unit))
+            return self.said(unit).count("Recording.") >= times
+        wait_until(begun, unit + ".service to record")
 
     def test_1_have_no_errors_for_lintian(self):
         if shutil.which("lintian") is None:
@@ -143,13 +150,14 @@ class Packages(unittest.TestCase):
                 self.assertEqual(self.replayed(path)[1], {"packaged.work": 1000})
 
     def test_4_the_service_is_what_systemd_expects(self):
-        status, said = self.there.run("systemd-analyze", "verify", "--man=no", "nopspan.service", check=False)
-        self.assertEqual((status, said), (0, ""))
-        # The exposure is at most 20 of 100, where an unprotected service has 96. The unit explains the remaining
+        # The exposure is at most 20 of 100, where an unprotected service has 96. The units explain the remaining
         # permissions.
-        status, said = self.there.run("systemd-analyze", "security", "--no-pager", "--threshold=20", "nopspan.service",
-                                      check=False)
-        self.assertEqual(status, 0, said)
+        for unit in ("nopspan", "nopspan-stream", "nopspan-export"):
+            status, said = self.there.run("systemd-analyze", "verify", "--man=no", unit + ".service", check=False)
+            self.assertEqual((status, said), (0, ""))
+            status, said = self.there.run("systemd-analyze", "security", "--no-pager", "--threshold=20",
+                                          unit + ".service", check=False)
+            self.assertEqual(status, 0, said)
         # A child that cannot be killed must not delay the end of the service, or its restart, by systemd's 90 s or more.
         self.assertEqual((self.unit("KillMode"), self.unit("TimeoutStopUSec")), ("mixed", "5s"))
 
@@ -195,7 +203,85 @@ class Packages(unittest.TestCase):
         self.assertIn("nopspan record --keep 2 /srv/chosen.rec", self.unit("ExecStart"))
         self.there.run("systemctl", "revert", "nopspan")
 
-    def test_7_removal_ends_the_service_and_keeps_recordings(self):
+    def test_7_spans_are_exported_over_restarts_and_outages(self):
+        """The container has the host's network, and the receiver is on the host."""
+        answers = {True: OK, False: Answer(503)}
+        accepts, received = True, Received(lambda number, ids: answers[accepts])
+
+        def attempts(before):
+            return sum(map(len, received.requests[before:]))
+
+        with HttpReceiver(received) as receiver, self.there.start("/srv/by-pkg-config") as traced:
+            traced.wait_for_line("ready")
+            with open(self.there.tree + RECEIVER, "w", encoding="ascii") as file:
+                file.write("OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:%d\n" % receiver.port)
+            asked = 0
+
+            def ask(spans):
+                nonlocal asked
+                self.assertEqual(traced.ask(str(spans)), "done")
+                asked += spans
+
+            def lost():
+                return sum(map(int, self.metrics_of(traced.pid, STREAM_METRICS, "lost", ',reason="export_dropped"')))
+
+            def wait_for_all(what):
+                wait_until(lambda: len(received.stored) >= asked, what,
+                           seen=lambda: "%d of %d\n" % (len(received.stored), asked) + self.said("nopspan-export") +
+                           self.said("nopspan-stream"))
+                self.assertEqual((len(received.stored), len(set(received.stored))), (asked, asked))
+
+            self.there.run("systemctl", "start", "nopspan-export", "nopspan-stream")
+            self.wait_for_recorder(1, "nopspan-stream")
+            ask(1000)
+            wait_for_all("spans in the receiver")
+
+            # The reader stops in order: it fetches what the traced program holds, and the exporter sends it.
+            ask(200)
+            self.there.run("systemctl", "restart", "nopspan-stream")
+            wait_for_all("spans of before the reader's restart")
+            self.wait_for_recorder(2, "nopspan-stream")
+
+            # The receiver is down when the exporter is restarted. The spool has what was in memory.
+            accepts, before = False, len(received.requests)
+            ask(300)
+            wait_until(lambda: attempts(before) >= 300, "an attempt to send")
+            self.there.run("systemctl", "restart", "nopspan-export")
+            accepts = True
+            wait_for_all("spans of before the exporter's restart")
+
+            # While the exporter does not run, entries are counted as lost.
+            self.there.run("systemctl", "stop", "nopspan-export")
+            ask(50)
+            wait_until(lambda: lost() == 50, "50 lost entries in the metrics")
+            asked -= 50
+            self.there.run("systemctl", "start", "nopspan-export")
+
+            # The reader connects again. Until then, further spans are lost and counted.
+            def comes_again():
+                ask(1)
+                return len(received.stored) > arrived
+            arrived = len(received.stored)
+            wait_until(comes_again, "a span after the exporter's start")
+
+            # Both stop while the receiver is down, and a later run sends the rest.
+            wait_until(lambda: len(received.stored) + lost() - 50 == asked, "each span to arrive or to be counted",
+                       seen=lambda: "%d arrived, %d lost of %d" % (len(received.stored), lost(), asked))
+            asked = len(received.stored)
+            accepts, before = False, len(received.requests)
+            ask(400)
+            wait_until(lambda: attempts(before) >= 400, "an attempt to send")
+            self.there.run("systemctl", "stop", "nopspan-stream", "nopspan-export")
+            accepts = True
+            self.there.run("systemctl", "start", "nopspan-export")
+            wait_for_all("spans of the spool")
+            self.there.run("systemctl", "stop", "nopspan-export")
+        for unit in ("nopspan-export", "nopspan-stream"):
+            self.assertEqual((self.unit("ActiveState", unit), self.unit("Result", unit), self.unit("NRestarts", unit)),
+                             ("inactive", "success", "0"), self.said(unit))
+        os.remove(self.there.tree + RECEIVER)
+
+    def test_8_removal_ends_the_service_and_keeps_recordings(self):
         self.there.run("systemctl", "enable", "--now", "nopspan")
         self.wait_for_recorder(4)
         self.there.run("apt-get", "-q", "remove", "-y", "nopspan")
@@ -203,7 +289,7 @@ class Packages(unittest.TestCase):
         self.assertEqual(self.unit("LoadState"), "not-found")
         self.assertEqual(len(self.recordings()), 4)
 
-    def test_8_purging_leaves_nothing(self):
+    def test_9_purging_leaves_nothing(self):
         self.there.run("apt-get", "-q", "purge", "-y", *PACKAGES)
         self.there.run("apt-get", "-q", "autoremove", "--purge", "-y")
         self.assertEqual(self.files() - self.files_before, set())
