@@ -219,4 +219,11 @@ TEST(RecordingListener, LeavesTheSocketOfItsSuccessor) {
   EXPECT_EQ(access(path.c_str(), F_OK), 0);
 }
 
+TEST(RecordingListener, LetsTheGroupOfASharedFolderConnect) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(chmod((folder / ".").c_str(), 02770), 0);
+  const RecordingListener listener(folder / "socket");
+  EXPECT_EQ(mode_of(folder / "socket"), 0660U);
+}
+
 }  // namespace

@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <filesystem>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -41,12 +42,20 @@ std::pair<dev_t, ino_t> inode_of(const std::string& path) {
   return lstat(path.c_str(), &file) == 0 ? std::pair(file.st_dev, file.st_ino) : std::pair<dev_t, ino_t>();
 }
 
+// The bits that the socket must not have.
+mode_t mask_for(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  struct stat facts {};
+  const bool is_shared = stat(folder.empty() ? "." : folder.c_str(), &facts) == 0 && (facts.st_mode & S_ISGID) != 0;
+  return is_shared ? 0117 : 0177;
+}
+
 OpenFile listen_on(const std::string& path) {
   const std::optional<sockaddr_un> address = unix_address(path);
   if (!address) throw Failure(path_problem("unix:" + path), Failure::kUsageError);
   remove_dead(path, *address);
   OpenFile file(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const mode_t before = umask(0177);
+  const mode_t before = umask(mask_for(path));
   const bool is_bound = bind(file.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof(*address)) == 0;
   const int error = errno;
   umask(before);

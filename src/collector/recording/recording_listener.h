@@ -22,8 +22,9 @@ class RecordingListener : public Source {
  public:
   static constexpr std::size_t kMostConnections = 64;
 
-  // Listens on `path`, with mode 0600. A socket that nobody listens on is replaced. A connection is closed if it sends
-  // no header within `header_ns`, so that it does not keep programs away. Throws Failure.
+  // Listens on `path`, with mode 0600. In a folder with the setgid bit the mode is 0660, because such a folder is
+  // shared with its group. A socket that nobody listens on is replaced. A connection is closed if it sends no header
+  // within `header_ns`, so that it does not keep programs away. Throws Failure.
   explicit RecordingListener(std::string path, Filter filter = {}, std::uint64_t header_ns = 5 * kSecond);
   ~RecordingListener() override;
 
