@@ -55,7 +55,7 @@ def make_certificates(folder):
 class Exported:
     def __init__(self, status, stdout, stderr):
         self.status, self.stderr = status, stderr
-        self.account = json.loads(stdout)["receivers"][0] if stdout else None
+        self.account = next(iter(json.loads(stdout)["receivers"]), None) if stdout else None
 
     def traces(self):
         return self.account["signals"]["traces"]
@@ -400,6 +400,8 @@ class Settings(ExportTest):
         for options, variables, message in [
                 (("--otlp", "localhost:4318"), {}, "write http://HOST:PORT"),
                 (("--otlp", "http://localhost", "--timeout", "soon"), {}, "--timeout: 'soon' is not a number"),
+                ((), {}, "use --otlp URL, --otlp-file DIR or --serve ADDRESS"),
+                (("--otlp-file", "/", "--spool", "spool"), {}, "--spool requires --otlp"),
                 (("--otlp", "http://localhost"), {"OTEL_EXPORTER_OTLP_PROTOCOL": "xml"}, "OTEL_EXPORTER_OTLP_PROTOCOL: 'xml'"),
                 (("--otlp", "http://localhost", "--certificate", "/no/such"), {}, "--certificate: /no/such: No such file"),
                 (("--otlp", "http://localhost", "--certificate", "/"), {}, "--certificate: /: Is a directory"),
@@ -426,6 +428,11 @@ class Settings(ExportTest):
                                    status=1)
         self.assertEqual(exported.stderr.count("\n"), 1, exported.stderr)
         self.assertTrue(exported.stderr.startswith("nopspan: cannot listen on"), exported.stderr)
+
+    def test_metrics_can_be_served_without_a_receiver(self):
+        exported = self.export(self.recording(20, 1), "--serve", "127.0.0.1:0", "--spool", "unused", OTEL_EXPORTER_OTLP_ENDPOINT="")
+        self.assertIn("No receiver is set, so metrics are served only. Metrics are at http://127.0.0.1:", exported.stderr)
+        self.assertFalse(os.path.exists("unused"))
 
 
 if __name__ == "__main__":

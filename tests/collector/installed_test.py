@@ -147,6 +147,30 @@ class Installed(unittest.TestCase):
                     if gets:
                         self.assertEqual(path.read_text(encoding="utf-8").count("=CAP_SYS_ADMIN\n"), 2)
 
+    def test_the_exporter_serves_and_exports(self):
+        """The unit's command, with the variables of systemd and of /etc/default/nopspan-export."""
+        text = EXPORT_UNIT.read_text(encoding="utf-8")
+        shell = re.search(r"(?m)^ExecStart=/bin/sh -c '(.*)'$", text)[1]
+        defaults = dict(each.split("=", 1) for each in re.search(r"(?m)^Environment=(.*)$", text)[1].split())
+        self.assertEqual(defaults["NOPSPAN_SERVE"], "127.0.0.1:9464")
+        for variables, message in (({}, "No receiver is set, so metrics are served only."),
+                                   ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, "Exporting to http://127.0.0.1:9."),
+                                   ({"NOPSPAN_EXPORT_OPTIONS": "--sample 10 --otlp http://[::1]:9"}, "Exporting to http://[::1]:9.")):
+            with tempfile.TemporaryDirectory() as folder, self.subTest(message=message):
+                environment = {**defaults, "NOPSPAN_SERVE": "127.0.0.1:0", "RUNTIME_DIRECTORY": folder, "STATE_DIRECTORY": folder,
+                               "PATH": f"{STAGE / 'bin'}:/usr/bin", **variables}
+                with subprocess.Popen(["/bin/sh", "-c", shell], env=environment, stderr=subprocess.PIPE, text=True) as process:
+                    said = process.stderr.readline()
+                    process.terminate()
+                    process.communicate(timeout=60)
+                self.assertTrue(said.startswith(f"{message} Metrics are at http://127.0.0.1:"), said)
+
+    def test_the_files_for_containers_are_installed(self):
+        for path in ("kubernetes/nopspan.yaml", "compose/compose.yaml", "container/build-root.sh"):
+            installed, source = STAGE / "share/nopspan" / path, SOURCE / "packaging" / path
+            self.assertEqual(installed.read_bytes(), source.read_bytes())
+            self.assertEqual(os.access(installed, os.X_OK), os.access(source, os.X_OK), path)
+
     def test_the_units_use_options_that_their_commands_have(self):
         for unit, name in ((UNIT, "record"), (STREAM_UNIT, "record"), (EXPORT_UNIT, "export")):
             command = re.search(r"(?m)^ExecStart=.*nopspan (\w+) (.*)$", unit.read_text(encoding="utf-8"))

@@ -258,7 +258,7 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, Sourc
   if (options.wants("metrics")) tee.add(posts);
   std::string text;
   for (const auto& receiver : exporter.receivers()) text += (text.empty() ? "" : " and ") + printable(receiver->name());
-  text = "Exporting to " + text + ".";
+  text = text.empty() ? "No receiver is set, so metrics are served only." : "Exporting to " + text + ".";
   if (options.serves) {
     service.serve(options.metrics.server);
     text += " Metrics are at http://" + service.server()->address() + "/metrics.";
@@ -309,10 +309,11 @@ int run_export(ExportCommandOptions& options, const OutputOptions& common) {
   read_metric_interval(options);
   if (options.metric_interval_ns == 0) options.metric_interval_ns = 60 * kSecond;
   options.to_network = options.otlp.endpoint || (options.files.empty() && has_otlp_endpoint());
-  if (!options.to_network && options.files.empty()) {
-    throw Failure("nothing to export to: use --otlp URL or --otlp-file DIR", Failure::kUsageError);
+  if (!options.to_network && options.files.empty() && !options.serves) {
+    throw Failure("nothing to export to: use --otlp URL, --otlp-file DIR or --serve ADDRESS", Failure::kUsageError);
   }
-  if (!options.spool.empty() && !options.to_network) throw Failure("--spool requires --otlp", Failure::kUsageError);
+  if (!options.spool.empty() && !options.to_network && !options.serves)
+    throw Failure("--spool requires --otlp", Failure::kUsageError);
   if (options.to_network) otlp_settings(options.otlp);  // reports what is wrong before anything is attached to
   options.content.semconv = options.metrics.feed.semconv;
   options.content.logs = options.wants("logs");
@@ -415,7 +416,8 @@ void add_export(CLI::App& app, const OutputOptions& common, Run& run) {
   add_otlp_options(*command, *options);
   add_content_options(*command, *options);
   CLI::Option* serve = command->add_option("--serve", options->metrics.server.address,
-                                           "Also serve metrics for Prometheus on this address (see nopspan serve)");
+                                           "Also serve metrics for Prometheus on this address (see nopspan serve); "
+                                           "without a receiver, only this");
   serve->type_name("ADDRESS")->check(some_text())->group("Metrics");
   add_metrics_options(*command, options->metrics);
   for (const char* const name : {"--names", "--host"}) command->get_option(name)->needs(serve);
