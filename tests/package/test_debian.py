@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import unittest
+import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SOURCE = os.path.dirname(os.path.dirname(HERE))
@@ -20,6 +21,7 @@ BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE,
 WORK = os.path.join(BUILD, "tests", "package")
 sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
 import ability
+import debian
 from container import Container, wait_until
 from otlp_receiver import OK, Answer, HttpReceiver, Received
 
@@ -195,7 +197,43 @@ class Packages(unittest.TestCase):
         modes = {self.there.output("stat", "-c", "%a", path).strip() for path in paths}
         self.assertEqual(modes, {"600"})
 
-    def test_6_the_service_can_have_other_options(self):
+    def test_6_the_services_export_and_serve(self):
+        # The container has the network of this machine.
+        options = "NOPSPAN_SERVE=127.0.0.1:0\nNOPSPAN_EXPORT_OPTIONS=--host packaged --otlp-file /var/lib/nopspan-export\n"
+        with open(self.there.tree + RECEIVER, "w", encoding="ascii") as file:
+            file.write(options)
+        self.there.run("systemctl", "start", "nopspan-export", "nopspan-stream")
+        address = wait_until(lambda: re.search(r"http://127\.0\.0\.1:\d+/metrics", self.said("nopspan-export")), "the server")[0]
+        self.wait_for_recorder(1, "nopspan-stream")
+
+        def served():
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                return re.search(r'(?m)^traces_span_metrics_calls_total\{.*span_name="packaged.work".*\} 1000$', answer.read().decode())
+        with self.there.start("/srv/by-pkg-config") as traced:
+            traced.wait_for_line("ready")
+            self.assertEqual(traced.ask("1000"), "done")
+            wait_until(served, "the metrics of what was traced")
+        self.there.run("systemctl", "stop", "nopspan-stream", "nopspan-export")
+        for unit in ("nopspan-stream", "nopspan-export"):
+            self.assertEqual(self.unit("Result", unit), "success")
+        self.assertRegex(self.said("nopspan-export"), r"traces: 1000 taken = 1000 accepted")
+        os.remove(self.there.tree + RECEIVER)
+
+    def test_7_an_image_root_is_made_of_them(self):
+        root = os.path.join(WORK, "image")
+        subprocess.run(["rm", "-rf", "--one-file-system", root], check=True)
+        build = os.path.join(SOURCE, "packaging", "container", "build-root.sh")
+        packages = [path for path in self.debs if "-dev" not in os.path.basename(path)]
+        subprocess.run([build, root, *packages], check=True, env={**os.environ, "MIRROR": debian.mirror()})
+        size = int(subprocess.run(["du", "-sm", root], check=True, stdout=subprocess.PIPE, text=True).stdout.split()[0])
+        self.assertLess(size, 64)
+        # The containers run there, with the capabilities that the DaemonSet gives them.
+        live = os.path.join(SOURCE, "tests", "live")
+        path = os.pathsep.join([live, os.path.join(live, "collector"), os.path.join(SOURCE, "tests", "support")])
+        subprocess.run([sys.executable, os.path.join(live, "collector", "test_container.py"), "-v"], check=True,
+                       env={**os.environ, "NOPSPAN_IMAGE_ROOT": root, "PYTHONPATH": path})
+
+    def test_7_the_service_can_have_other_options(self):
         self.place("options", "[Service]\nExecStart=\nExecStart=/usr/bin/nopspan record --keep 2 /srv/chosen.rec\n")
         # An editor that writes these options. systemctl starts an editor only on a terminal, which script(1) makes.
         self.there.run("env", "SYSTEMD_EDITOR=cp /srv/options", "script", "--quiet", "--return", "--command",
@@ -232,7 +270,7 @@ class Packages(unittest.TestCase):
                 self.assertEqual((len(received.stored), len(set(received.stored))), (asked, asked))
 
             self.there.run("systemctl", "start", "nopspan-export", "nopspan-stream")
-            self.wait_for_recorder(1, "nopspan-stream")
+            self.wait_for_recorder(2, "nopspan-stream")
             ask(1000)
             wait_for_all("spans in the receiver")
 
@@ -240,7 +278,7 @@ class Packages(unittest.TestCase):
             ask(200)
             self.there.run("systemctl", "restart", "nopspan-stream")
             wait_for_all("spans of before the reader's restart")
-            self.wait_for_recorder(2, "nopspan-stream")
+            self.wait_for_recorder(3, "nopspan-stream")
 
             # The receiver is down when the exporter is restarted. The spool has what was in memory.
             accepts, before = False, len(received.requests)

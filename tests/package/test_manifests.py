@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files for Kubernetes and Compose: all fields are known, have the right type, and required ones are there. The
+definitions are those that Kubernetes and Compose publish, as Debian packages them: the classes of python3-kubernetes, which
+are generated from Kubernetes' OpenAPI, and the JSON schema in docker-compose. No cluster and no Docker is used.
+
+/usr/bin/python3 tests/package/test_manifests.py -v
+"""
+
+import copy
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PACKAGING = os.path.join(os.path.dirname(os.path.dirname(HERE)), "packaging")
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "support"))
+import ability
+
+try:
+    import kubernetes.client
+    import yaml
+except ImportError as missing:
+    kubernetes, yaml = None, missing
+
+KUBERNETES = os.path.join(PACKAGING, "kubernetes", "nopspan.yaml")
+COMPOSE = os.path.join(PACKAGING, "compose", "compose.yaml")
+# Fields that are younger than Debian's package (Kubernetes 1.22).
+NEWER = {"V1Container": {"restartPolicy": "str"}, "V1SecurityContext": {"appArmorProfile": "dict(str, str)"}}
+PLAIN = {"str": str, "int": int, "bool": bool, "object": (str, int)}
+
+
+def problems(value, kind, where=""):
+    """What is wrong with a value that should be of this kind, which is a type as the package's classes write it."""
+    if kind in PLAIN:
+        right = isinstance(value, PLAIN[kind]) and (kind == "bool") == isinstance(value, bool)
+        return [] if right else ["%s is not %s" % (where, kind)]
+    if inner := re.fullmatch(r"list\[(.*)\]", kind):
+        if not isinstance(value, list):
+            return ["%s is not a list" % where]
+        return [each for i, one in enumerate(value) for each in problems(one, inner[1], "%s[%d]" % (where, i))]
+    if not isinstance(value, dict):
+        return ["%s is not a mapping" % where]
+    if inner := re.fullmatch(r"dict\(str, (.*)\)", kind):
+        return [each for name, one in value.items() for each in problems(one, inner[1], "%s.%s" % (where, name))]
+    model = getattr(kubernetes.client, kind)
+    names = {name: attribute for attribute, name in model.attribute_map.items()}
+    kinds = {name: model.openapi_types[attribute] for name, attribute in names.items()} | NEWER.get(kind, {})
+    found = ["%s.%s is unknown" % (where, name) for name in value if name not in kinds]
+    try:
+        model(**{names[name]: one for name, one in value.items() if name in names})
+    except ValueError as error:
+        found.append("%s: %s" % (where, error))
+    return found + [each for name, one in value.items() if name in kinds
+                    for each in problems(one, kinds[name], "%s.%s" % (where, name))]
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return list(yaml.safe_load_all(file))
+
+
+class Kubernetes(unittest.TestCase):
+    def setUp(self):
+        self.namespace, self.daemon_set = read(KUBERNETES)
+        self.pod = self.daemon_set["spec"]["template"]["spec"]
+        (self.exporter,), (self.tracer,) = self.pod["initContainers"], self.pod["containers"]
+
+    def test_the_file_follows_the_definitions(self):
+        self.assertEqual([each["apiVersion"] for each in (self.namespace, self.daemon_set)], ["v1", "apps/v1"])
+        self.assertEqual(problems(self.namespace, "V1Namespace"), [])
+        self.assertEqual(problems(self.daemon_set, "V1DaemonSet"), [])
+
+    def test_the_check_finds_mistakes(self):
+        for path, name, value, problem in (
+                (("spec", "template", "spec"), "hostPid", True, "hostPid is unknown"),
+                (("spec", "template", "spec"), "hostPID", "true", "hostPID is not bool"),
+                (("spec",), "selector", None, "selector"),
+                (("spec", "template", "spec", "containers", 0, "securityContext", "capabilities"), "add", "BPF", "add is not a list"),
+                (("spec", "template", "spec", "containers", 0, "securityContext"), "runAsUser", "0", "runAsUser is not int"),
+                (("spec", "template", "metadata", "annotations"), "prometheus.io/port", 9464, "port is not str")):
+            with self.subTest(name=name):
+                wrong = copy.deepcopy(self.daemon_set)
+                part = wrong
+                for step in path:
+                    part = part[step]
+                part[name] = value
+                if value is None:
+                    del part[name]
+                self.assertRegex("\n".join(problems(wrong, "V1DaemonSet")), problem)
+
+    def test_its_parts_belong_together(self):
+        template, spec = self.daemon_set["spec"]["template"], self.daemon_set["spec"]
+        self.assertEqual(spec["selector"]["matchLabels"], template["metadata"]["labels"])
+        self.assertEqual(self.daemon_set["metadata"]["namespace"], self.namespace["metadata"]["name"])
+        volumes = {each["name"] for each in self.pod["volumes"]}
+        for container in (self.exporter, self.tracer):
+            self.assertLessEqual({each["name"] for each in container["volumeMounts"]}, volumes)
+        port, = self.exporter["ports"]
+        self.assertEqual(template["metadata"]["annotations"]["prometheus.io/port"], str(port["containerPort"]))
+        self.assertIn("0.0.0.0:%d" % port["containerPort"], self.exporter["args"])
+        for probe in ("livenessProbe", "startupProbe"):
+            self.assertEqual(self.exporter[probe]["httpGet"]["port"], port["name"])
+
+    def test_the_tracer_has_the_units_capabilities_and_the_exporter_none(self):
+        with open(os.path.join(PACKAGING, "nopspan-stream.service"), encoding="utf-8") as file:
+            listed = re.search(r"(?m)^CapabilityBoundingSet=(.*)", file.read())[1]
+        self.assertEqual(self.tracer["securityContext"]["capabilities"],
+                         {"drop": ["ALL"], "add": [name.removeprefix("CAP_") for name in listed.split()]})
+        self.assertEqual(self.exporter["securityContext"]["capabilities"], {"drop": ["ALL"]})
+        self.assertTrue(self.exporter["securityContext"]["runAsNonRoot"])
+        for container in (self.exporter, self.tracer):
+            context = container["securityContext"]
+            self.assertEqual((context["allowPrivilegeEscalation"], context["readOnlyRootFilesystem"]), (False, True))
+
+    def test_the_image_has_its_user(self):
+        with open(os.path.join(PACKAGING, "container", "build-root.sh"), encoding="utf-8") as file:
+            user = int(re.search(r"(?m)^readonly user=(\d+)$", file.read())[1])
+        context = self.exporter["securityContext"]
+        self.assertEqual({context["runAsUser"], context["runAsGroup"], self.pod["securityContext"]["fsGroup"]}, {user})
+
+    def test_compose_says_the_same(self):
+        document, = read(COMPOSE)
+        group = str(self.pod["securityContext"]["fsGroup"])
+        for name, container in (("exporter", self.exporter), ("tracer", self.tracer)):
+            service, context = document["services"][name], container["securityContext"]
+            self.assertEqual(service["command"][:len(container["args"])], container["args"])
+            self.assertEqual(service["user"], "%(runAsUser)d:%(runAsGroup)d" % context)
+            self.assertEqual(service["cap_drop"], context["capabilities"]["drop"])
+            self.assertEqual(service.get("cap_add"), context["capabilities"].get("add"))
+            self.assertEqual(service["read_only"], context["readOnlyRootFilesystem"])
+            self.assertIn("no-new-privileges:true", service["security_opt"])
+            self.assertEqual(service["volumes"], ["%(name)s:%(mountPath)s" % each for each in container["volumeMounts"]])
+        tracer = document["services"]["tracer"]
+        self.assertEqual((tracer["pid"], tracer["network_mode"], tracer["group_add"]), ("host", "none", [group]))
+
+
+class Compose(unittest.TestCase):
+    def config(self, text):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "compose.yaml")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            return subprocess.run(["docker-compose", "--file", path, "config", "--quiet"], stdout=subprocess.PIPE,
+                                  stderr=subprocess.STDOUT, text=True, check=False)
+
+    def test_the_file_follows_the_schema(self):
+        with open(COMPOSE, encoding="utf-8") as file:
+            text = file.read()
+        done = self.config(text)
+        self.assertEqual((done.returncode, done.stdout), (0, ""))
+        for right, wrong in (("cap_add: [", "cap_ad: ["), ("read_only: true", "read_only: always"), ("depends_on: [exporter]", "depends_on: [x]")):
+            self.assertIn(right, text)
+            self.assertNotEqual(self.config(text.replace(right, wrong)).returncode, 0, wrong)
+
+
+if __name__ == "__main__":
+    if kubernetes is None:
+        ability.unable("python3-kubernetes or python3-yaml is not installed: %s" % yaml)
+    ability.need("docker-compose")
+    unittest.main()
