@@ -202,18 +202,20 @@ class Packages(unittest.TestCase):
         options = "NOPSPAN_SERVE=127.0.0.1:0\nNOPSPAN_EXPORT_OPTIONS=--host packaged --otlp-file /var/lib/nopspan-export\n"
         with open(self.there.tree + RECEIVER, "w", encoding="ascii") as file:
             file.write(options)
-        self.there.run("systemctl", "start", "nopspan-export", "nopspan-stream")
-        address = wait_until(lambda: re.search(r"http://127\.0\.0\.1:\d+/metrics", self.said("nopspan-export")), "the server")[0]
+        self.there.run("systemctl", "enable", "--now", "nopspan-export", "nopspan-stream")
+        address = wait_until(lambda: re.search(r"http://127\.0\.0\.1:\d+/metrics", self.said("nopspan-export")),
+                             "nopspan-export.service to serve")[0]
         self.wait_for_recorder(1, "nopspan-stream")
 
         def served():
             with urllib.request.urlopen(address, timeout=10) as answer:
-                return re.search(r'(?m)^traces_span_metrics_calls_total\{.*span_name="packaged.work".*\} 1000$', answer.read().decode())
+                return re.search(r'(?m)^traces_span_metrics_calls_total\{.*span_name="packaged.work".*\} 1000$',
+                                 answer.read().decode())
         with self.there.start("/srv/by-pkg-config") as traced:
             traced.wait_for_line("ready")
             self.assertEqual(traced.ask("1000"), "done")
             wait_until(served, "the metrics of what was traced")
-        self.there.run("systemctl", "stop", "nopspan-stream", "nopspan-export")
+        self.there.run("systemctl", "disable", "--now", "nopspan-stream", "nopspan-export")
         for unit in ("nopspan-stream", "nopspan-export"):
             self.assertEqual(self.unit("Result", unit), "success")
         self.assertRegex(self.said("nopspan-export"), r"traces: 1000 taken = 1000 accepted")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files for Kubernetes and Compose: all fields are known, have the right type, and required ones are there. The
-definitions are those that Kubernetes and Compose publish, as Debian packages them: the classes of python3-kubernetes, which
-are generated from Kubernetes' OpenAPI, and the JSON schema in docker-compose. No cluster and no Docker is used.
+definitions are those that Kubernetes and Compose publish, as Debian packages them: the classes of python3-kubernetes,
+which are generated from Kubernetes' OpenAPI, and the JSON schema in docker-compose. Neither a cluster nor Docker is used.
 
 /usr/bin/python3 tests/package/test_manifests.py -v
 """
@@ -29,6 +29,7 @@ KUBERNETES = os.path.join(PACKAGING, "kubernetes", "nopspan.yaml")
 COMPOSE = os.path.join(PACKAGING, "compose", "compose.yaml")
 # Fields that are younger than Debian's package (Kubernetes 1.22).
 NEWER = {"V1Container": {"restartPolicy": "str"}, "V1SecurityContext": {"appArmorProfile": "dict(str, str)"}}
+TRACER = ("spec", "template", "spec", "containers", 0)
 PLAIN = {"str": str, "int": int, "bool": bool, "object": (str, int)}
 
 
@@ -78,8 +79,8 @@ class Kubernetes(unittest.TestCase):
                 (("spec", "template", "spec"), "hostPid", True, "hostPid is unknown"),
                 (("spec", "template", "spec"), "hostPID", "true", "hostPID is not bool"),
                 (("spec",), "selector", None, "selector"),
-                (("spec", "template", "spec", "containers", 0, "securityContext", "capabilities"), "add", "BPF", "add is not a list"),
-                (("spec", "template", "spec", "containers", 0, "securityContext"), "runAsUser", "0", "runAsUser is not int"),
+                ((*TRACER, "securityContext", "capabilities"), "add", "BPF", "add is not a list"),
+                ((*TRACER, "securityContext"), "runAsUser", "0", "runAsUser is not int"),
                 (("spec", "template", "metadata", "annotations"), "prometheus.io/port", 9464, "port is not str")):
             with self.subTest(name=name):
                 wrong = copy.deepcopy(self.daemon_set)
@@ -151,7 +152,8 @@ class Compose(unittest.TestCase):
             text = file.read()
         done = self.config(text)
         self.assertEqual((done.returncode, done.stdout), (0, ""))
-        for right, wrong in (("cap_add: [", "cap_ad: ["), ("read_only: true", "read_only: always"), ("depends_on: [exporter]", "depends_on: [x]")):
+        for right, wrong in (("cap_add: [", "cap_ad: ["), ("read_only: true", "read_only: always"),
+                             ("depends_on: [exporter]", "depends_on: [x]")):
             self.assertIn(right, text)
             self.assertNotEqual(self.config(text.replace(right, wrong)).returncode, 0, wrong)
 

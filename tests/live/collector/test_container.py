@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The root of the container image, and the two containers of packaging/kubernetes/nopspan.yaml. unshare, mount and capsh
-do what a container runtime would do with that file: the users, groups and capabilities, the read-only root, the volumes,
-arguments and variables are read out of it. The tracer has no network at all.
+"""The root of the container image, and the two containers of packaging/kubernetes/nopspan.yaml. unshare, mount and
+capsh do what a container runtime would do with that file: the users, groups and capabilities, the read-only root, the
+volumes, arguments and variables are read out of it. The tracer has no network at all.
 
 NOPSPAN_IMAGE_ROOT names a finished root. tests/package/test_debian.py sets it.
 """
@@ -65,8 +65,8 @@ class Container(Followed):
         self.spec, = (each for each in spec["containers"] + spec["initContainers"] if each["name"] == name)
         context = self.spec["securityContext"]
         assert context["capabilities"]["drop"] == ["ALL"] and context["readOnlyRootFilesystem"], context
-        all_names = subprocess.run(["setpriv", "--list-caps"], check=True, stdout=subprocess.PIPE, text=True).stdout.split()
-        removed = sorted(set(all_names) - (named_capabilities(self.spec) - set(without)))
+        known = subprocess.run(["setpriv", "--list-caps"], check=True, stdout=subprocess.PIPE, text=True).stdout
+        removed = sorted(set(known.split()) - (named_capabilities(self.spec) - set(without)))
         pairs = [path for mount in self.spec["volumeMounts"] for path in (volumes[mount["name"]], mount["mountPath"])]
         environment = {each["name"]: each.get("value", "") for each in self.spec.get("env", [])} | (variables or {})
         environment = {key: re.sub(r"\$\((\w+)\)", lambda named: environment[named[1]], value)
@@ -131,7 +131,8 @@ class TwoContainers(Test):
                     tracer.wait_while_it_runs(arrives, "the tracer to attach")
                     self.check_limits(tracer, exporter)
                     program.ask("span contained 3")
-                    exporter.wait_while_it_runs(lambda: len(self.spans(receiver.received, "contained")) == 3, "the spans to arrive")
+                    exporter.wait_while_it_runs(lambda: len(self.spans(receiver.received, "contained")) == 3,
+                                                "the spans to arrive")
                 for resource in self.spans(receiver.received, "contained"):
                     self.assertEqual((int(resource["process.pid"]), resource["k8s.node.name"]), (program.pid, "node7"))
                 address = re.search(r"Metrics are at (http://\S+)/metrics", "\n".join(exporter.said))[1]

@@ -48,6 +48,7 @@ ELSEWHERE = {
     "cmake --workflow --preset package": "package.debian",
     "systemctl enable --now nopspan": "package.debian",
     "systemctl edit nopspan": "package.debian",
+    "systemctl enable --now nopspan-export nopspan-stream": "package.debian",
     "perf record -e 'sdt_nopspan:*'": "live.perf",
     "nopspan trace --name /order": "live.shop",
     **{command: "live.operating" for command in (
