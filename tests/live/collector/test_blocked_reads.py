@@ -94,7 +94,9 @@ class BlockedReads(CollectorTest):
             self.assertIn(" delivered", said)
 
     def test_a_killed_spawner_ends_the_command_with_its_account_and_a_message(self):
-        with Program("traced_static") as program, Followed([NOPSPAN, "record", "/dev/null", "--force"]) as recorder:
+        # Other programs of this host may run with nopspan.
+        command = [NOPSPAN, "record", "/dev/null", "--force", "--pid"]
+        with Program("traced_static") as program, Followed([*command, str(program.pid)]) as recorder:
             recorder.wait_until_it_says("Recording\\.")
             with open("/proc/%d/task/%d/children" % (recorder.pid, recorder.pid), encoding="utf-8") as file:
                 os.kill(int(file.read()), signal.SIGKILL)
