@@ -188,6 +188,25 @@ TEST_F(SpoolTest, DoesNotDelayTheEndIfTheReceiverIsDown) {
   EXPECT_EQ(next.totals().signals[kTracesRow].resent, 1U) << "the first group may have arrived";
 }
 
+TEST_F(SpoolTest, CountsWhatWasAcceptedOfAnUnfinishedGroupAsResent) {
+  ReceiverAccount account;
+  ScriptedTransport transport([](const ExportBody& body) {
+    return answer_of(body.bytes == "1" ? ReceiverAnswer::Kind::accepted : ReceiverAnswer::Kind::retry);
+  });
+  IdEncoder encoder;
+  {
+    Spool spool(options, account);
+    write_groups(spool, 1, 2);
+    ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+    EXPECT_FALSE(queue.finish(60s));
+    EXPECT_EQ(account.totals().signals[kTracesRow].accepted, 1U);
+  }
+  ReceiverAccount next;
+  EXPECT_THAT(send_all(next), ElementsAre("1", "2")) << "a group is read as a whole";
+  EXPECT_GE(next.totals().signals[kTracesRow].resent, 1U) << "the receiver has the first span twice";
+  EXPECT_TRUE(next.totals().is_balanced());
+}
+
 TEST_F(SpoolTest, KeepsWhatTheMemoryHoldsAtTheEnd) {
   ReceiverAccount account;
   ScriptedTransport transport(

@@ -265,6 +265,8 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
       break;
     case ReceiverAnswer::Kind::accepted:
       account_.accept(items, answer.rejected, waiting.may_have_arrived);
+      // If the rest of the group stays in the spool, the next run sends the whole group.
+      if (is_spool(lane)) group_may_have_arrived_ = true;
       if (answer.rejected > 0) {
         say(Said::rejected, name + ": rejected " + std::to_string(answer.rejected) + " of " + items_text(items) +
                                 (answer.text.empty() ? "" : ": " + answer.text));
