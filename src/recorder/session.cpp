@@ -120,7 +120,6 @@ std::string Session::start(const std::shared_ptr<Session>& self) {
   if (!detail::attach_batch_tap(&ring_, threads == 1)) return "another Writer is open in this process";
   account_.attached(clocks_.monotonic_now(), threads > 0 ? threads - 1 : 0);
   flushed_ns_ = ledger_ns_ = fetched_ns_ = clocks_.monotonic_now();
-  if (target_.is_open()) begin_recording();
   const BlockedSignals blocked;
   try {
     thread_ = std::thread([self] { self->run(); });
@@ -143,6 +142,8 @@ void Session::run() {
 }
 
 void Session::work() {
+  // Here and not in start(): a pipe may be full, or have no reader, which is a signal.
+  if (target_.is_open()) begin_recording();
   bool is_behind = false;
   while (!is_ending_) {
     if (!is_behind) ring_.wait(kTickEvery);

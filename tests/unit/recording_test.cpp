@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -92,6 +93,32 @@ TEST_F(OwnRecording, ReplacesAFileOnlyIfAsked) {
   ASSERT_EQ(writer.open(path(), options), "");
   EXPECT_TRUE(writer.close());
   EXPECT_EQ(content().substr(0, 7), "NOPSPAN");
+}
+
+// SIGPIPE must not end the program.
+TEST_F(OwnRecording, OpensAPipeWithoutAReader) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  close(ends[0]);
+  Writer writer;
+  EXPECT_EQ(writer.open("fd:" + std::to_string(ends[1])), "");
+  close(ends[1]);
+  emit(1);
+  EXPECT_FALSE(writer.close());
+}
+
+// Nobody reads the pipe, so the Writer's thread waits until it is closed. The program does not.
+TEST_F(OwnRecording, OpensAPipeThatIsFull) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_NONBLOCK), 0);
+  const std::string bytes(4096, 'x');
+  while (write(ends[1], bytes.data(), bytes.size()) > 0) {
+  }
+  Writer writer;
+  EXPECT_EQ(writer.open("fd:" + std::to_string(ends[1])), "");
+  EXPECT_FALSE(writer.close());
+  close(ends[0]);
+  close(ends[1]);
 }
 
 TEST_F(OwnRecording, CountsTheEntriesOfManyThreads) {
