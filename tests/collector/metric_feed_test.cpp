@@ -29,7 +29,10 @@ using testing::Not;
 using testing::UnorderedElementsAre;
 
 struct Fed {
-  explicit Fed(const MetricFeedOptions& options = {}) : feed(registry, options) { feed.on_tick(kNoon); }
+  explicit Fed(const MetricFeedOptions& options = {}, const MetricLimits& limits = {})
+      : registry(limits), feed(registry, options) {
+    feed.on_tick(kNoon);
+  }
 
   // The lines of the families whose names begin with this, without comments, and without buckets that are empty.
   std::vector<std::string> lines(const std::string& begin) const {
@@ -429,6 +432,20 @@ TEST(MetricFeed, HasTheNamesOfLlamacpp) {
                                      "llamacpp:tokens_predicted_total" + labels + "} 5",
                                      "llamacpp:tokens_predicted_seconds_total" + labels + "} 1",
                                      "llamacpp:requests_processing" + labels + R"(,process_pid="100"} 3)"}));
+}
+
+// Prometheus refuses everything if one series has a label twice.
+TEST(MetricFeed, HasEachLabelOnceInTheSeriesOther) {
+  Fed fed({.names = ServerNames::vllm}, {.most_series = 1});
+  feed_engine(fed);
+  Entry other = invented("engine.request", "another model");
+  other.has_usage = true;
+  other.usage.input = 7;
+  fed.feed.on_entry(other);
+  const std::string name = "vllm:prompt_tokens_total";
+  EXPECT_THAT(fed.lines(name),
+              UnorderedElementsAre(name + R"({model_name="m",engine="e",service_name="program"} 10)",
+                                   name + R"({model_name="other",engine="other",service_name="other"} 7)"));
 }
 
 TEST(MetricFeed, TakesEveryRandomEntry) {
