@@ -8,6 +8,7 @@ import array
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,6 +63,8 @@ class Exported:
 
 
 class ExportTest(unittest.TestCase):
+    program = [PROGRAM]
+
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory(prefix="nopspan-export-")
         self.addCleanup(self.folder.cleanup)
@@ -79,7 +82,7 @@ class ExportTest(unittest.TestCase):
         return path
 
     def start(self, recording, *options, **variables):
-        command = [PROGRAM, "export", "--json", "--from", recording, "--signals", "traces", *options]
+        command = [*self.program, "export", "--json", "--from", recording, "--signals", "traces", *options]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                 env={**self.environment, **variables})
 
@@ -317,6 +320,22 @@ class Secure(ExportTest):
             exported = self.export(self.recording(100, 5), "--otlp", receiver.url.replace("localhost", "127.0.0.1"),
                                    "--certificate", self.path("ca.crt"), "--end-time", "1s", status=1)
             self.assertEqual(exported.traces()["dropped"]["no_time"], 100)
+
+    @unittest.skipIf(os.geteuid() != 0, "needs root, to replace the system's authorities for one process")
+    def test_a_given_authority_replaces_those_of_the_system(self):
+        os.mkdir(self.path("system"))
+        shutil.copy(self.path("ca.crt"), os.path.join(self.path("system"), "ca.pem"))
+        subprocess.run(["openssl", "rehash", self.path("system")], check=True)
+        shutil.copy(self.path("ca.crt"), os.path.join(self.path("system"), "ca-certificates.crt"))
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", self.path("other.key"), "-out",
+                        self.path("other.crt"), "-subj", "/CN=other authority"], check=True, stderr=subprocess.DEVNULL)
+        self.program = ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" /etc/ssl/certs && shift && exec "$@"', "sh",
+                        self.path("system"), PROGRAM]
+        with HttpReceiver(Received(), tls=otlp_receiver.tls_context(self.folder.name)) as receiver:
+            self.export(self.recording(20, 1), "--otlp", receiver.url)
+            exported = self.export(self.recording(20, 1), "--otlp", receiver.url, "--certificate", self.path("other.crt"),
+                                   "--end-time", "1s", status=1)
+            self.assertEqual(exported.traces()["dropped"]["no_time"], 20)
 
     def test_a_receiver_may_want_a_certificate_of_the_client(self):
         context = otlp_receiver.tls_context(self.folder.name)

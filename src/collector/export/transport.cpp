@@ -168,7 +168,11 @@ void CurlTransport::prepare(Handle& handle, const OtlpTarget& target) {
   curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(easy, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
-  if (!target.certificate.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, target.certificate.c_str());
+  if (!target.certificate.empty()) {
+    curl_easy_setopt(easy, CURLOPT_CAINFO, target.certificate.c_str());
+    curl_easy_setopt(easy, CURLOPT_CAPATH, nullptr);       // libcurl would trust the system's authorities too
+    curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 0L);  // the file may be replaced
+  }
   if (!target.client_certificate.empty()) {
     curl_easy_setopt(easy, CURLOPT_SSLCERT, target.client_certificate.c_str());
     curl_easy_setopt(easy, CURLOPT_SSLKEY, target.client_key.c_str());
