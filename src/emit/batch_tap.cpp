@@ -95,7 +95,8 @@ bool attach_batch_tap(BatchTap* tap, bool no_span_is_open) noexcept {
   return true;
 }
 
-bool detach_batch_tap(std::uint64_t most_ns) noexcept {
+bool detach_batch_tap(const BatchTap* tap, std::uint64_t most_ns) noexcept {
+  if (batch_tap.load(std::memory_order_seq_cst) != tap) return false;
   set_tap_gate(false);
   if (spans_are_unrecorded()) note_gate_down();
   batch_tap.store(nullptr, std::memory_order_seq_cst);

@@ -122,12 +122,28 @@ std::string Session::start(const std::shared_ptr<Session>& self) {
   flushed_ns_ = ledger_ns_ = fetched_ns_ = clocks_.monotonic_now();
   const BlockedSignals blocked;
   try {
-    thread_ = std::thread([self] { self->run(); });
+    thread_ = std::thread([self] {
+      self->run();
+      self->keep_if_in_use(self);
+    });
   } catch (const std::system_error& error) {
-    detail::detach_batch_tap(kLeaveTap);
+    detach();
+    keep_if_in_use(self);
     return std::string("no thread for the recording: ") + error.what();
   }
   return "";
+}
+
+void Session::keep_if_in_use(const std::shared_ptr<Session>& self) noexcept {
+  static std::atomic<Session*> last_kept{nullptr};  // so that detectors of leaks find them
+  if (is_detached_) return;
+  kept_ = self;
+  kept_before_ = last_kept.exchange(this);
+}
+
+bool Session::detach() noexcept {
+  if (detail::detach_batch_tap(&ring_, kLeaveTap)) is_detached_ = true;
+  return is_detached_;
 }
 
 void Session::run() {
@@ -135,7 +151,7 @@ void Session::run() {
     work();
     end();
   } catch (const std::bad_alloc&) {  // the recording ends here; its reader sees that it has no end
-    detail::detach_batch_tap(kLeaveTap);
+    detach();
     target_.close();
   }
   sem_post(&done_);
@@ -173,7 +189,7 @@ void Session::tick() {
 // Threads may write until the gate is down. What they discard then is counted in their headers.
 void Session::end() {
   fetch();
-  const bool is_quiet = detail::detach_batch_tap(kLeaveTap);
+  const bool is_quiet = detach();
   receive_rest();
   if (is_quiet) fetch();
   if (!target_.is_open()) connect();
@@ -381,7 +397,7 @@ bool Session::finish() noexcept {
     thread_.join();
     return is_complete_;
   }
-  detail::detach_batch_tap(kLeaveTap);
+  detach();
   thread_.detach();  // it owns this object too
   return false;
 }

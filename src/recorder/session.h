@@ -49,6 +49,10 @@ class Session {
 
  private:
   void run();
+  // Returns whether no thread of the program uses the ring any more.
+  bool detach() noexcept;
+  // Otherwise this object is never destroyed.
+  void keep_if_in_use(const std::shared_ptr<Session>& self) noexcept;
   void work();
   void end();
   bool receive();
@@ -74,7 +78,9 @@ class Session {
   Target target_;
   std::thread thread_;
   sem_t done_;
-  std::atomic<bool> is_ending_{false};
+  std::atomic<bool> is_ending_{false}, is_detached_{false};
+  std::shared_ptr<Session> kept_;
+  Session* kept_before_ = nullptr;
   std::atomic<std::uint64_t> deadline_ns_{0};  // of the last writes; 0: none
   bool is_complete_ = false;                   // valid when `done_` was posted
 

@@ -13,6 +13,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -119,6 +120,66 @@ TEST_F(OwnRecording, OpensAPipeThatIsFull) {
   EXPECT_FALSE(writer.close());
   close(ends[0]);
   close(ends[1]);
+}
+
+// The thread of the first recording is in a write() that does not return until the terminal is read.
+TEST_F(OwnRecording, IsNotStoppedByAnEarlierOneThatWasStuck) {
+  const int reader = posix_openpt(O_RDWR | O_NOCTTY);
+  ASSERT_GE(reader, 0);
+  ASSERT_EQ(grantpt(reader) + unlockpt(reader), 0);
+  const int terminal = open(ptsname(reader), O_RDWR | O_NOCTTY);  // NOLINT(concurrency-mt-unsafe)
+  ASSERT_GE(terminal, 0);
+  Options options;
+  options.close_timeout_ms = 1;
+  Writer stuck, writer;
+  ASSERT_EQ(stuck.open("fd:" + std::to_string(terminal), options), "");
+  close(terminal);
+  emit(10'000);
+  EXPECT_FALSE(stuck.close());
+  ASSERT_EQ(writer.open(path()), "");
+  std::vector<char> bytes(4096);
+  while (read(reader, bytes.data(), bytes.size()) > 0) {  // until the first recording is closed
+  }
+  close(reader);
+  emit(1);
+  EXPECT_TRUE(writer.close());
+  EXPECT_EQ(in_last_ledger(content(), "delivered"), 2);
+}
+
+std::atomic<bool> is_interrupted{false}, may_go_on{true};
+void wait_in_signal_handler(int /*number*/) {
+  is_interrupted = true;
+  while (!may_go_on) {
+  }
+  is_interrupted = false;
+}
+
+// In some rounds the signal interrupts the thread while it copies a batch for the Writer, and the Writer is destroyed
+// before the copy ends.
+TEST_F(OwnRecording, MayBeClosedWhileASignalHandlerRuns) {
+  struct sigaction handler = {}, before = {};
+  handler.sa_handler = wait_in_signal_handler;
+  ASSERT_EQ(sigaction(SIGUSR1, &handler, &before), 0);
+  std::atomic<bool> stop{false};
+  std::thread thread([&] {
+    while (!stop) emit(1);
+  });
+  Options options;
+  options.replace = true;
+  for (int i = 0; i < 20; ++i) {
+    Writer writer;
+    ASSERT_EQ(writer.open(path(), options), "");
+    while (writer.statistics().emitted == 0) std::this_thread::yield();
+    may_go_on = false;
+    pthread_kill(thread.native_handle(), SIGUSR1);
+    while (!is_interrupted) std::this_thread::yield();
+    writer.close();
+    may_go_on = true;
+    while (is_interrupted) std::this_thread::yield();
+  }
+  stop = true;
+  thread.join();
+  sigaction(SIGUSR1, &before, nullptr);
 }
 
 TEST_F(OwnRecording, CountsTheEntriesOfManyThreads) {

@@ -31,8 +31,8 @@ class BatchTap {
 // this on two threads at a time.
 NOPSPAN_API bool attach_batch_tap(BatchTap* tap, bool no_span_is_open) noexcept;
 // Lowers the gate, and waits until no thread is in take(). Returns false if a thread did not leave it within
-// `most_ns`; the tap must then not be destroyed.
-NOPSPAN_API bool detach_batch_tap(std::uint64_t most_ns) noexcept;
+// `most_ns`, or if this is not the attached tap. Until a call has returned true, the tap must not be destroyed.
+NOPSPAN_API bool detach_batch_tap(const BatchTap* tap, std::uint64_t most_ns) noexcept;
 
 // Calls `each(to, header, bytes)` for each thread that writes batches, with copies of its header and of the entries
 // that it holds. The thread does not take part. If it flushes again and again meanwhile, there are no entries: `first`
