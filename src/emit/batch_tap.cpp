@@ -109,7 +109,7 @@ bool detach_batch_tap(const BatchTap* tap, std::uint64_t most_ns) noexcept {
   return true;
 }
 
-void for_each_held_batch(EachBatch each, void* to) noexcept {
+void for_each_held_batch(EachBatch each, void* to) {
   alignas(8) unsigned char bytes[kBatchBytes];
   header_slabs.for_each_used<nopspan_thread>([&](const nopspan_thread& live, const Slabs::Claim&) {
     nopspan_thread header;

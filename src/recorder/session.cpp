@@ -23,7 +23,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
-#include <system_error>
 #include <utility>
 
 namespace nopspan::recording {
@@ -118,18 +117,18 @@ std::string Session::start(const std::shared_ptr<Session>& self) {
   const std::uint64_t threads = count_threads();
   detail::for_each_held_batch(begin_thread, this);
   if (!detail::attach_batch_tap(&ring_, threads == 1)) return "another Writer is open in this process";
-  account_.attached(clocks_.monotonic_now(), threads > 0 ? threads - 1 : 0);
-  flushed_ns_ = ledger_ns_ = fetched_ns_ = clocks_.monotonic_now();
   const BlockedSignals blocked;
   try {
+    account_.attached(clocks_.monotonic_now(), threads > 0 ? threads - 1 : 0);
+    flushed_ns_ = ledger_ns_ = fetched_ns_ = clocks_.monotonic_now();
     thread_ = std::thread([self] {
       self->run();
       self->keep_if_in_use(self);
     });
-  } catch (const std::system_error& error) {
+  } catch (...) {
     detach();
     keep_if_in_use(self);
-    return std::string("no thread for the recording: ") + error.what();
+    throw;
   }
   return "";
 }

@@ -38,7 +38,7 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // Raises the gate and starts the thread. Returns "" or why not.
+  // Raises the gate and starts the thread. Returns "" or why not. Throws std::bad_alloc and std::system_error.
   std::string start(const std::shared_ptr<Session>& self);
   // Returns whether the recording is complete.
   bool finish() noexcept;

@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cerrno>
 #include <memory>
+#include <string>
+#include <system_error>
 #include <utility>
 
 namespace nopspan::recording {
@@ -50,7 +52,16 @@ std::string Writer::open(Text target, const Options& options) {
   auto session = std::make_shared<Session>(std::move(opened), options);
   Session* none = nullptr;
   if (!current.compare_exchange_strong(none, session.get())) return "another Writer is open in this process";
-  if (std::string error = session->start(session); !error.empty()) {
+  std::string error;
+  try {
+    error = session->start(session);
+  } catch (const std::system_error& failure) {
+    error = std::string("no thread for the recording: ") + failure.what();
+  } catch (...) {
+    current = nullptr;
+    throw;
+  }
+  if (!error.empty()) {
     current = nullptr;
     return error;
   }
@@ -66,6 +77,9 @@ bool Writer::close() noexcept {
   return !has_session() || !current.compare_exchange_strong(mine, nullptr) || session->finish();
 }
 
-Statistics Writer::statistics() const noexcept { return is_open() ? session_->statistics() : Statistics(); }
+// In a child process the lock may be held by a thread that does not exist there.
+Statistics Writer::statistics() const noexcept {
+  return is_open() && !session_->is_in_child() ? session_->statistics() : Statistics();
+}
 
 }  // namespace nopspan::recording

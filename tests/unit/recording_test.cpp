@@ -253,12 +253,14 @@ TEST_F(OwnRecording, IsNotContinuedByAChild) {
   Writer writer;
   ASSERT_EQ(writer.open(path()), "");
   emit(1);
+  while (writer.statistics().bytes == 0) std::this_thread::yield();
   const pid_t child = fork();
   if (child == 0) {
     const bool is_quiet = !nopspan::detail::spans_wanted();
     emit(5);
+    const bool has_counts = writer.statistics().bytes > 0;
     const bool is_closed = writer.close();
-    _exit((is_quiet ? 0 : 1) + (is_closed ? 0 : 2));
+    _exit((is_quiet ? 0 : 1) + (is_closed ? 0 : 2) + (has_counts ? 4 : 0));
   }
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);

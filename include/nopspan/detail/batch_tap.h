@@ -36,9 +36,9 @@ NOPSPAN_API bool detach_batch_tap(const BatchTap* tap, std::uint64_t most_ns) no
 
 // Calls `each(to, header, bytes)` for each thread that writes batches, with copies of its header and of the entries
 // that it holds. The thread does not take part. If it flushes again and again meanwhile, there are no entries: `first`
-// is `next`.
+// is `next`. `each` may throw.
 using EachBatch = void (*)(void* to, const nopspan_thread& header, const unsigned char* bytes);
-NOPSPAN_API void for_each_held_batch(EachBatch each, void* to) noexcept;
+NOPSPAN_API void for_each_held_batch(EachBatch each, void* to);
 
 }  // namespace nopspan::detail
 
