@@ -20,6 +20,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::Contains;
+using testing::ElementsAre;
 using testing::HasSubstr;
 
 constexpr auto kPatience = 60s;  // far longer than any test takes
@@ -141,6 +142,7 @@ TEST_F(ExportQueueTest, EndsWhileTheReceiverHangs) {
   EXPECT_FALSE(queue.finish(kPatience));
   other.join();
   EXPECT_EQ(signal(kTracesRow).unconfirmed, 2U);
+  EXPECT_THAT(said, ElementsAre("receiver: no"));  // there is no next attempt
 }
 
 TEST_F(ExportQueueTest, GivesUpABodyAfterTheRetryTime) {

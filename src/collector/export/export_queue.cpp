@@ -319,7 +319,8 @@ void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answe
       return;
     }
   }
-  say(Said::failing, name + ": " + answer.text + "; trying again");
+  const bool tries_again = lane.not_before < deadline_.get();
+  say(Said::failing, name + ": " + answer.text + (tries_again ? "; trying again" : ""));
   lane.bodies.push_front(std::move(waiting));
 }
 
