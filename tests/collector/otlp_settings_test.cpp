@@ -141,9 +141,11 @@ TEST(OtlpSettings, SayWhatToDoAboutInvalidValues) {
   EXPECT_THAT(failure_of({{prefix + "PROTOCOL", "grpc"}, {prefix + "ENDPOINT", "http://h/path"}}),
               HasSubstr("no path"));
   const TemporaryFolder folder;
-  write_file(folder / "key", "key");
+  write_file(folder / "key", "# a key\n-----BEGIN PRIVATE KEY-----\n");
+  write_file(folder / "text", "text");
   EXPECT_THAT(failure("CLIENT_KEY", folder / "key"), HasSubstr("client's certificate too"));
   EXPECT_THAT(failure("CLIENT_CERTIFICATE", folder / "key"), HasSubstr("client's key too"));
+  EXPECT_THAT(failure("CERTIFICATE", folder / "text"), HasSubstr("name a PEM file"));
 }
 
 TEST(OtlpSettings, NeverPrintSecrets) {

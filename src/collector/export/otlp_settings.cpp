@@ -14,6 +14,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <iterator>
 #include <memory>
 
@@ -169,10 +170,23 @@ bool insecure_of(const SettingValue& value) {
   throw bad_setting(value, "'" + printable(value.text, 40) + "' is not true or false");
 }
 
+// Whether a line of the file begins a certificate or a key.
+bool is_pem(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  while (std::getline(file, line)) {
+    if (line.starts_with("-----BEGIN ")) return true;
+  }
+  return false;
+}
+
 std::string file_of(const SettingValue& value) {
   if (!value) return "";
   struct stat status = {};
   if (::access(value.text.c_str(), R_OK) == 0 && ::stat(value.text.c_str(), &status) == 0) {
+    if (S_ISREG(status.st_mode) && !is_pem(value.text)) {
+      throw bad_setting(value, printable(value.text) + ": no line begins with -----BEGIN: name a PEM file");
+    }
     if (!S_ISDIR(status.st_mode)) return value.text;
     errno = EISDIR;
   }
