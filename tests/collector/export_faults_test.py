@@ -424,7 +424,12 @@ class Settings(ExportTest):
                 (("--otlp", "http://localhost"), {"OTEL_EXPORTER_OTLP_PROTOCOL": "xml"}, "OTEL_EXPORTER_OTLP_PROTOCOL: 'xml'"),
                 (("--otlp", "http://localhost", "--certificate", "/no/such"), {}, "--certificate: /no/such: No such file"),
                 (("--otlp", "http://localhost", "--certificate", "/"), {}, "--certificate: /: Is a directory"),
+                (("--otlp", "http://localhost", "--certificate", __file__), {}, "_test.py: no line begins with -----BEGIN"),
                 (("--otlp", "http://localhost", "--spool-size", "1G"), {}, "--spool-size requires --spool"),
+                (("--otlp", "http://localhost", "--queue", "0"), {}, "--queue: \"0\" is not between 1 and"),
+                (("--otlp-file", "/", "--protocol", "grpc"), {}, "--protocol requires --otlp"),
+                (("--otlp", "http://localhost", "--signals", "spans"), {}, "\"spans\" is not one of traces, logs, metrics"),
+                (("--serve", "127.0.0.1:0", "--host", "node7:9464"), {}, "is not a name: leave out the port"),
                 (("--otlp", "http://localhost", "--names", "vllm"), {}, "--names requires --serve")]:
             with self.subTest(options=options):
                 exported = self.export(self.recording(20, 1), *options, status=2, **variables)

@@ -50,19 +50,21 @@ constexpr char kExportDescription[] =
     "The variables OTEL_EXPORTER_OTLP_* and OTEL_RESOURCE_ATTRIBUTES of the\n"
     "OpenTelemetry specification apply where an option is not given.\n"
     "\n"
-    "--slower-than, --errors, --name, --model, --tenant, --where and --error choose\n"
-    "whole requests when they have ended. Metrics count all requests.\n"
+    "--request, --slower-than, --errors, --name, --model, --tenant, --where and\n"
+    "--error choose whole requests when they have ended. Metrics count all requests.\n"
+    "Only --pid and --cgroup restrict metrics too.\n"
     "\n"
     "At the end each receiver has an account in which each item is in one state:\n"
     "accepted, rejected (by the receiver, one by one), refused (with its request),\n"
     "dropped (not sent, or the receiver was too busy until the end), unconfirmed\n"
-    "(sent, but not answered: it may be there),\n"
-    "spooled (on disk, for the next run), or left out (by the filters).\n"
-    "The exit status is 1 if items were rejected, refused, dropped or unconfirmed.";
+    "(sent, but not answered: it may be there), spooled (on disk, for the next run),\n"
+    "or left out (by the filters). The exit status is 1 if items were rejected,\n"
+    "refused, dropped or unconfirmed. A second Ctrl-C ends at once, without accounts.";
 constexpr char kExportExamples[] =
     "Examples:\n"
     "  nopspan export --otlp http://localhost:4318       everything, over HTTP\n"
     "  nopspan export --otlp https://otlp.example:4317 --protocol grpc\n"
+    "                                                    over gRPC with TLS\n"
     "  nopspan export --otlp http://localhost:4318 --slower-than 2s\n"
     "                                                    spans of slow requests\n"
     "  nopspan export --otlp http://localhost:4318 --spool /var/lib/nopspan/spool\n"
@@ -305,6 +307,21 @@ void read_metric_interval(ExportCommandOptions& options) {
   options.metric_interval_ns = std::stoull(number) * 1'000'000;
 }
 
+// Options of an OTLP receiver without one. With --serve they have no effect instead, because nopspan-export.service
+// always has a spool, and its receiver is optional.
+void check_needs_of_receiver(const ExportCommandOptions& options) {
+  const OtlpOptions& otlp = options.otlp;
+  for (const auto& [name, is_given] :
+       {std::pair("--spool", !options.spool.empty()), std::pair("--protocol", otlp.protocol.has_value()),
+        std::pair("--header", otlp.headers.has_value()), std::pair("--timeout", otlp.timeout.has_value()),
+        std::pair("--compression", otlp.compression.has_value()),
+        std::pair("--certificate", otlp.certificate.has_value()),
+        std::pair("--client-key", otlp.client_key.has_value()),
+        std::pair("--client-certificate", otlp.client_certificate.has_value())}) {
+    if (is_given) throw Failure(std::string(name) + " requires --otlp", Failure::kUsageError);
+  }
+}
+
 int run_export(ExportCommandOptions& options, const OutputOptions& common) {
   read_metric_interval(options);
   if (options.metric_interval_ns == 0) options.metric_interval_ns = 60 * kSecond;
@@ -312,8 +329,7 @@ int run_export(ExportCommandOptions& options, const OutputOptions& common) {
   if (!options.to_network && options.files.empty() && !options.serves) {
     throw Failure("nothing to export to: use --otlp URL, --otlp-file DIR or --serve ADDRESS", Failure::kUsageError);
   }
-  if (!options.spool.empty() && !options.to_network && !options.serves)
-    throw Failure("--spool requires --otlp", Failure::kUsageError);
+  if (!options.to_network && !options.serves) check_needs_of_receiver(options);
   if (options.to_network) otlp_settings(options.otlp);  // reports what is wrong before anything is attached to
   options.content.semconv = options.metrics.feed.semconv;
   options.content.logs = options.wants("logs");
@@ -330,6 +346,16 @@ int run_export(ExportCommandOptions& options, const OutputOptions& common) {
   }
   return run_with_network(source_options,
                           [&](const std::unique_ptr<Source>& source) { return export_all(options, common, *source); });
+}
+
+CLI::Validator signal_name() {
+  return {[](const std::string& name) {
+            for (const auto& [known, signal] : kSignalNames) {
+              if (name == known) return std::string();
+            }
+            return "\"" + printable(name, 40) + "\" is not one of traces, logs, metrics";
+          },
+          ""};
 }
 
 void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
@@ -361,7 +387,11 @@ void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
   app.add_option("--client-certificate", otlp.client_certificate, "Certificate of this client")
       ->type_name("FILE")
       ->group(kGroup);
-  add_bytes_option(app, "--queue", options.queue_bytes, "Memory for requests that wait for the receiver (default: 64M)")
+  SizeRange some_bytes;
+  some_bytes.least = 1;
+  some_bytes.text = "between 1 and 4194304T";
+  add_bytes_option(app, "--queue", options.queue_bytes, "Memory for requests that wait for the receiver (default: 64M)",
+                   some_bytes)
       ->group(kGroup);
   add_duration_option(app, "--retry-time", options.retry_ns,
                       "Give a request up after failures for this time; 0: never (default: 5m)")
@@ -373,7 +403,7 @@ void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
       app.add_option("--spool", options.spool,
                      "Keep entries in this folder while the memory is full; what is left is sent by the next run");
   spool->type_name("DIR")->check(some_text())->group(kGroup);
-  add_bytes_option(app, "--spool-size", options.spool_bytes, "Size of the spool (default: 1G)")
+  add_bytes_option(app, "--spool-size", options.spool_bytes, "Size of the spool (default: 1G)", some_bytes)
       ->needs(spool)
       ->group(kGroup);
   app.add_option("--otlp-file", options.files,
@@ -388,7 +418,7 @@ void add_content_options(CLI::App& app, ExportCommandOptions& options) {
   app.add_option("--signals", options.signals, "What to export (default: traces,logs,metrics)")
       ->type_name("LIST")
       ->delimiter(',')
-      ->check(CLI::IsMember({"traces", "logs", "metrics"}).description(""))
+      ->check(signal_name())
       ->group(kGroup);
   app.add_option("--step-links", options.content.step_links,
                  "Links of an engine's step to the requests that it serves: at most N (default: 0)")

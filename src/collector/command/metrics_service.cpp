@@ -45,6 +45,16 @@ CLI::Option* add_choice(CLI::App& app, const std::string& name, Value& value,
   return app.add_option_function<std::string>(name, set, what)->type_name(words);
 }
 
+// A header Host is compared without its port, so a name with a port would never match.
+CLI::Validator name_of_host() {
+  return {[](const std::string& name) {
+            return name.find_first_of(" \t:/@[]?#") == std::string::npos
+                       ? ""
+                       : "\"" + printable(name, 40) + "\" is not a name: leave out the port, such as node7";
+          },
+          ""};
+}
+
 }  // namespace
 
 void add_metrics_options(CLI::App& app, MetricsOptions& options) {
@@ -71,6 +81,7 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options) {
       ->expected(1)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->check(some_text())
+      ->check(name_of_host())
       ->group(kGroup);
 }
 
