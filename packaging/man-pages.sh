@@ -16,4 +16,6 @@ for command in "$@"; do
   # A list of values may break after each comma.
   sed -i '/^\\fB.*{.*}$/s/,/, /g' "$page"
   printf '.SH "SEE ALSO"\n.BR nopspan (1)\n' >>"$page"
+  # Examples without descriptions are lines, and not a paragraph.
+  sed -i '/^\.SH EXAMPLES/,$ { /^\.IP$/,/^\.[PST]/ { s/^\.IP$/&\n.nf/; s/^\.[PST].*/.fi\n&/ } }' "$page"
 done

@@ -62,6 +62,11 @@ class Installed(unittest.TestCase):
             self.assertRegex(page, rf"(?m)^\.TH {name[:-2].upper()} ")
             self.assertRegex(page, rf"(?m)^\.SH NAME\n{name[:-2]} - \w")
             self.assertRegex(page, r"(?m)^\.SH EXAMPLES\n")
+            # Each example begins a line.
+            printed = subprocess.run(["groff", "-man", "-rLL=200n", "-Kutf8", "-Tascii", "-P-c", PAGES / name], stdout=subprocess.PIPE,
+                                     text=True, check=True).stdout
+            lines = {re.sub("   *.*", "", line.strip()) for line in printed.splitlines()}
+            self.assertLessEqual(set(re.findall(r"(?m)^  (nopspan .*?)(?:   *.*)?$", help_of(*command))), lines, name)
 
     def test_the_man_page_says_what_help_does_not(self):
         page = (PAGES / "nopspan.1").read_text(encoding="utf-8")
