@@ -458,6 +458,11 @@ class Settings(ExportTest):
         self.assertIn("No receiver is set, so metrics are served only. Metrics are at http://127.0.0.1:", exported.stderr)
         self.assertFalse(os.path.exists("unused"))
 
+    def test_a_recording_is_served_for_a_duration(self):
+        done = subprocess.run([PROGRAM, "serve", "127.0.0.1:0", "--from", self.recording(20, 1), "--duration", "100ms"],
+                              stderr=subprocess.PIPE, text=True, check=True, timeout=60)
+        self.assertIn("0 scrapes answered\n", done.stderr)
+
 
 if __name__ == "__main__":
     missing = [name for name in ("openssl",) if not any(os.access(os.path.join(folder, name), os.X_OK)

@@ -75,11 +75,14 @@ int serve(const ServeOptions& options, const OutputOptions& common, std::unique_
   std::cerr << "Metrics are at http://" + service.server()->address() + "/metrics. Press Ctrl-C to stop.\n";
   if (from.empty()) set_standard_outputs_live();
   MatchWatch watch(service, options.source.filter, from);
+  Deadline until(options.source.duration_ns);  // also for a recording that ends before
+  until.begin();
   run_source(source, watch, options.source, true);
   service.update();
   if (is_regular_file(from) && !stopping) {
-    std::cerr << printable(from) + " is read completely, and is served until Ctrl-C.\n";
-    while (!stopping) std::this_thread::sleep_for(kLookAtEnd);
+    std::cerr << printable(from) + " is read completely, and is served until " +
+                     (options.source.duration_ns > 0 ? "--duration is over" : "Ctrl-C") + ".\n";
+    while (!until.is_over()) std::this_thread::sleep_for(kLookAtEnd);
   }
   const MetricServerCounts counts = service.server()->counts();
   const Ledger ledger = source.ledger();
