@@ -70,8 +70,24 @@ std::string Target::create(bool replace) {
     if (!S_ISREG(facts.st_mode)) return path_ + " is not a regular file, so it is not replaced";
     if (::unlink(path_.c_str()) != 0) return failure(path_, errno);
   }
-  file_.reset(::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR));
-  return file_ ? "" : failure(path_, errno);
+  const int file = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
+  return take(file) ? "" : failure(path_, errno);
+}
+
+// Returns false, with errno, if `fd` is not open.
+bool Target::take(int fd) {
+  file_.reset(fd);
+  return fd >= 0 && ::fstat(fd, &opened_) == 0;
+}
+
+bool Target::is_same_file() const {
+  struct stat facts = {};
+  return ::fstat(file_.get(), &facts) == 0 && facts.st_dev == opened_.st_dev && facts.st_ino == opened_.st_ino;
+}
+
+void Target::close() noexcept {
+  if (!is_same_file()) file_.release();
+  file_.reset();
 }
 
 std::string Target::take_descriptor(std::string_view number) {
@@ -80,31 +96,25 @@ std::string Target::take_descriptor(std::string_view number) {
   const std::string name = "fd:" + std::string(number);
   if (number.empty() || parsed.ptr != number.data() + number.size() || fd < 0) return name + ": not a number";
   constexpr int kLeast = 3;  // not one of the standard streams, if they are closed
-  file_.reset(::fcntl(fd, F_DUPFD_CLOEXEC, kLeast));
-  struct stat facts = {};
-  if (!file_ || ::fstat(file_.get(), &facts) != 0) return failure(name, errno);
+  if (!take(::fcntl(fd, F_DUPFD_CLOEXEC, kLeast))) return failure(name, errno);
   const int flags = ::fcntl(file_.get(), F_GETFL);
   if ((flags & O_ACCMODE) == O_RDONLY) return name + ": not open for writing";
-  if (S_ISREG(facts.st_mode)) {
+  if (S_ISREG(opened_.st_mode)) {
     way_ = Way::file;
-    const off_t at = (flags & O_APPEND) != 0 ? facts.st_size : ::lseek(file_.get(), 0, SEEK_CUR);
+    const off_t at = (flags & O_APPEND) != 0 ? opened_.st_size : ::lseek(file_.get(), 0, SEEK_CUR);
     base_ = at > 0 ? static_cast<std::uint64_t>(at) : 0;
   } else {
-    way_ = S_ISSOCK(facts.st_mode) ? Way::given_socket : S_ISFIFO(facts.st_mode) ? Way::pipe : Way::file;
+    way_ = S_ISSOCK(opened_.st_mode) ? Way::given_socket : S_ISFIFO(opened_.st_mode) ? Way::pipe : Way::file;
   }
   return "";
 }
 
 bool Target::connect() {
   connected_ = 0;
-  if (way_ == Way::fifo) {  // fails if nobody has opened it for reading
-    file_.reset(::open(path_.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
-    return is_open();
-  }
+  // Opening a named pipe fails if nobody has opened it for reading.
+  if (way_ == Way::fifo) return take(::open(path_.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
   collector::OpenFile made = collector::connect_to(*collector::unix_address(path_), SOCK_NONBLOCK);
-  if (!made) return false;
-  file_ = std::move(made);
-  return true;
+  return made && take(made.release());
 }
 
 // Returns false at the deadline.
@@ -125,6 +135,10 @@ std::size_t Target::write_some(std::string_view bytes, const std::atomic<std::ui
   while (written < bytes.size()) {
     if (way_ != Way::file && !wait_until_writable(deadline_ns)) {
       error = ECANCELED;
+      break;
+    }
+    if (!is_same_file()) {
+      error = EBADF;
       break;
     }
     const std::string_view part = bytes.substr(written, most);
@@ -166,7 +180,10 @@ bool Target::write(const collector::Chunk& chunk, const std::atomic<std::uint64_
   }
   // An incomplete chunk is removed, so that readers need not search for the next one.
   const auto end = static_cast<off_t>(base_ + connected_);
-  if (written > 0 && (::ftruncate(file_.get(), end) != 0 || ::lseek(file_.get(), end, SEEK_SET) < 0)) close();
+  const bool is_lost = !is_same_file();
+  if (is_lost || (written > 0 && (::ftruncate(file_.get(), end) != 0 || ::lseek(file_.get(), end, SEEK_SET) < 0))) {
+    close();
+  }
   return false;
 }
 

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a recording is written: a file, a pipe or a socket. Only the Writer's thread uses it after open().
+//
+// A program may close descriptors that it did not open, for example to become a daemon. Then another file may get the
+// number of the Writer's descriptor. So the descriptor is used only while it is still the file that was opened.
 #pragma once
 
 #include "base/open_file.h"
 #include "recording/chunk_format.h"
+
+#include <sys/stat.h>
 
 #include <atomic>
 #include <cstddef>
@@ -29,16 +34,18 @@ class Target {
   // (CLOCK_MONOTONIC; 0: none), which another thread may set. If it returns false, nothing of the chunk is in a file.
   // If the reader is gone or has only a part of the chunk, the target is closed.
   bool write(const collector::Chunk& chunk, const std::atomic<std::uint64_t>& deadline_ns);
-  void close() { file_.reset(); }
+  void close() noexcept;
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }  // in all connections
 
   // In a child process after fork(): closes its copy of the descriptor, so that the reader sees the end of the parent.
-  void forget_in_child() noexcept { file_.reset(); }
+  void forget_in_child() noexcept { close(); }
 
  private:
   enum class Way : std::uint8_t { file, fifo, pipe, socket, given_socket };
 
   std::string create(bool replace);
+  bool take(int fd);
+  [[nodiscard]] bool is_same_file() const;
   std::string take_descriptor(std::string_view number);
   std::size_t write_some(std::string_view bytes, const std::atomic<std::uint64_t>& deadline_ns, int& error);
   [[nodiscard]] bool wait_until_writable(const std::atomic<std::uint64_t>& deadline_ns) const;
@@ -46,6 +53,7 @@ class Target {
   Way way_ = Way::file;
   std::string path_;
   collector::OpenFile file_;
+  struct stat opened_ = {};      // what file_ was when it was opened
   std::uint64_t base_ = 0;       // of a file: the offset of its header
   std::uint64_t connected_ = 0;  // bytes of whole chunks in this connection
   std::uint64_t bytes_ = 0;

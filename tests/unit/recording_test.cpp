@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -268,6 +269,50 @@ TEST_F(OwnRecording, IsNotContinuedByAChild) {
   emit(1);
   EXPECT_TRUE(writer.close());
   EXPECT_EQ(in_last_ledger(content(), "emitted"), 4);
+}
+
+// The descriptor of this process that refers to the file at `path`, or -1.
+int descriptor_of(const std::string& path) {
+  struct stat wanted = {}, facts = {};
+  if (stat(path.c_str(), &wanted) != 0) return -1;
+  for (int fd = 0; fd < 1024; ++fd) {
+    if (fstat(fd, &facts) == 0 && facts.st_dev == wanted.st_dev && facts.st_ino == wanted.st_ino) return fd;
+  }
+  return -1;
+}
+
+// A program that closes all descriptors, and then opens a file of its own.
+TEST_F(OwnRecording, DoesNotUseADescriptorThatIsAnotherFileNow) {
+  Writer writer;
+  ASSERT_EQ(writer.open(path()), "");
+  const int number = descriptor_of(path());
+  ASSERT_GE(number, 0);
+  std::FILE* const other = std::tmpfile();
+  ASSERT_NE(other, nullptr);
+  ASSERT_EQ(dup2(fileno(other), number), number);
+  emit(3);
+  EXPECT_FALSE(writer.close());
+  struct stat facts = {};
+  EXPECT_EQ(fstat(number, &facts), 0) << "the other file was closed";
+  EXPECT_EQ(facts.st_size, 0);
+  close(number);
+  std::fclose(other);
+}
+
+TEST_F(OwnRecording, DoesNotCloseADescriptorThatIsAnotherFileInAChild) {
+  Writer writer;
+  ASSERT_EQ(writer.open(path()), "");
+  const int number = descriptor_of(path());
+  std::FILE* const other = std::tmpfile();
+  ASSERT_EQ(dup2(fileno(other), number), number);
+  const pid_t child = fork();
+  if (child == 0) _exit(fcntl(number, F_GETFD) >= 0 ? 0 : 1);
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_FALSE(writer.close());
+  close(number);
+  std::fclose(other);
 }
 
 }  // namespace

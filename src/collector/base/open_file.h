@@ -28,6 +28,8 @@ class OpenFile {
     if (fd_ >= 0) ::close(fd_);
     fd_ = fd;
   }
+  // The descriptor is no longer owned.
+  int release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_ = -1;
