@@ -10,7 +10,9 @@
 #include <libdeflate.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -244,9 +246,17 @@ TEST(MetricServer, DoesNotReadABodyAsTheNextRequest) {
     client.get("/-/healthy", std::string(headers) + "\r\nGET /metrics HTTP/1.1\r\nHost: localhost\r\n");
     EXPECT_THAT(client.rest(), AllOf(StartsWith("HTTP/1.1 200 "), EndsWith("nopspan is healthy.\n")));
   }
-  Client client(server);
-  client.get("/metrics", "Content-Length: 5\r\nExpect: 100-continue\r\n", "POST");
-  EXPECT_THAT(client.rest(), StartsWith("HTTP/1.1 417 "));
+}
+
+TEST(MetricServer, SendsOneAnswerToAClientThatWaitsForAnInterimOne) {
+  const MetricServer server(patient_options(), render_name);
+  for (const auto& [method, status] : {std::pair("POST", "HTTP/1.1 405 "), std::pair("GET", "HTTP/1.1 200 ")}) {
+    Client client(server);
+    client.get("/metrics", "Content-Length: 5\r\nExpect: 100-continue\r\n", method);
+    const std::string answers = client.rest();
+    EXPECT_THAT(answers, StartsWith(status));
+    EXPECT_EQ(answers.rfind("HTTP/1.1"), 0U) << answers;
+  }
 }
 
 TEST(MetricServer, RefusesHostsOfOthers) {
@@ -395,6 +405,22 @@ TEST(MetricServer, MakesRoomForNewConnections) {
   }
   EXPECT_THAT(answer_of(server, "/metrics"), AllOf(StartsWith("HTTP/1.1 200 "), HasSubstr("Connection: close\r\n")));
   EXPECT_GE(server.counts().displaced, 37);
+}
+
+// The limit leaves one descriptor, which the last client takes.
+TEST(MetricServer, MakesRoomIfThereAreNoMoreDescriptors) {
+  const MetricServer server(patient_options(), render_name);
+  const Client silent(server);
+  wait_until_true([&] { return server.counts().connections == 1; });
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int next = dup(STDERR_FILENO);
+  close(next);
+  const rlimit limit = {static_cast<rlim_t>(next) + 1, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_THAT(answer_of(server, "/metrics"), StartsWith("HTTP/1.1 200 "));
+  setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_EQ(server.counts().displaced, 1U);
 }
 
 TEST(MetricServer, KeepsFewTextsForSlowClients) {

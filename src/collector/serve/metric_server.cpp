@@ -140,11 +140,6 @@ MetricServer::Connection::Connection(Listening& owner) : owner_(owner) {
     answer(request, response);
     return HandlerResponse::Handled;
   });
-  // A request with a body gets an answer before the body is sent.
-  set_expect_100_continue_handler([](const httplib::Request&, httplib::Response& response) {
-    response.status = 417;
-    return response.status;
-  });
   set_error_handler(HandlerWithResponse([this](const httplib::Request&, httplib::Response& response) {
     if (response.body.empty()) describe_error(response);
     return HandlerResponse::Handled;
@@ -206,6 +201,8 @@ void MetricServer::Connection::serve_requests(BoundedStream& stream) {
     // Otherwise cpp-httplib would compress, and send parts: several ones of the whole, if Range asks for that.
     accept_encoding_ = header_values(request, "Accept-Encoding");
     request.headers.erase("Accept-Encoding");
+    // Otherwise it would send an answer of its own before the answer. A client that waits for 100 gets the answer.
+    request.headers.erase("Expect");
     request.ranges.clear();
   };
   is_last_ = false;
@@ -283,7 +280,6 @@ void MetricServer::Connection::describe_error(httplib::Response& response) const
   if (response.status == 404) text = "Not found. The metrics are at /metrics.\n";
   if (response.status == 405) text = "Only GET and HEAD are supported.\n";
   if (response.status == 408) text = "The request took too long to arrive.\n";
-  if (response.status == 417) text = "Requests must not have a body.\n";
   if (response.status == 414 || response.status == 431) text = "The request is too large.\n";
   response.set_content(text, kPlainText);
 }
@@ -330,20 +326,19 @@ void MetricServer::Listening::run() {
   };
   while (await(listener.socket.get(), -1)) {
     Connection* const connection = free_connection();
-    if (connection == nullptr) {
-      // Meanwhile the kernel keeps a bounded number of new connections.
-      make_room();
-      if (!await(freed.fd(), kLookMs)) return;
-      freed.clear();
-      continue;
+    if (connection != nullptr) {
+      OpenFile socket(accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      if (socket) {
+        ++accepted;
+        connection->start(std::move(socket));
+        continue;
+      }
+      if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM) continue;
     }
-    OpenFile socket(accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (socket) {
-      ++accepted;
-      connection->start(std::move(socket));
-    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-      if (!await(-1, kLookMs)) return;
-    }
+    // Meanwhile the kernel keeps a bounded number of new connections.
+    make_room();
+    if (!await(freed.fd(), kLookMs)) return;
+    freed.clear();
   }
 }
 
