@@ -401,6 +401,13 @@ TEST_F(SpoolTest, SurvivesADiskThatIsFull) {
   EXPECT_TRUE(traces.is_balanced());
 }
 
+// Its blocks are needed if the disk is full before the first request.
+TEST_F(SpoolTest, HasItsPositionBeforeItHasGroups) {
+  ReceiverAccount account;
+  const Spool spool(options, account);
+  EXPECT_THAT(names_in(options.folder), ElementsAre("position"));
+}
+
 TEST_F(SpoolTest, ReadsEverythingAgainIfItsPositionIsLost) {
   {
     ReceiverAccount account;

@@ -146,6 +146,8 @@ Spool::Spool(SpoolOptions options, ReceiverAccount& account) : options_(std::mov
   open_folder();
   read_position();
   scan();
+  // While there is space. Later it may be overwritten only.
+  if (::faccessat(folder_.get(), kPositionName, F_OK, AT_SYMLINK_NOFOLLOW) != 0) write_position(position_);
 }
 
 Spool::~Spool() = default;
@@ -220,11 +222,13 @@ void Spool::write_position(Position position) {
         ::openat(folder_.get(), name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags, kOwnerOnly));
     return file && ::write(file.get(), text.data(), static_cast<std::size_t>(bytes)) == bytes;
   };
-  bool is_written = write_to(kNewPositionName, O_CREAT | O_TRUNC) &&
-                    ::renameat(folder_.get(), kNewPositionName, folder_.get(), kPositionName) == 0;
-  is_written = is_written || write_to(kPositionName, 0);
-  if (is_written || std::exchange(position_failed_, true)) return;
-  options_.say(printable(options_.folder) + "/position: " + std::strerror(errno) +
+  if (write_to(kNewPositionName, O_CREAT | O_TRUNC) &&
+      ::renameat(folder_.get(), kNewPositionName, folder_.get(), kPositionName) == 0) {
+    return;
+  }
+  const int error = errno;
+  if (write_to(kPositionName, 0) || std::exchange(position_failed_, true)) return;
+  options_.say(printable(options_.folder) + "/position: " + std::strerror(error) +
                "; if this program is killed, the next one sends again what was already sent");
 }
 
