@@ -101,8 +101,8 @@ class Writer {
   NOPSPAN_API bool close() noexcept;
   /// Whether it was opened and not closed.
   [[nodiscard]] bool is_open() const noexcept { return session_ != nullptr; }
-  /// Counts since open(), at most a second old; all 0 if it is not open, or in a child process. After close() they are
-  /// lost.
+  /// Counts since open(), at most a second old, or older while the Writer waits for a reader; all 0 if it is not open,
+  /// or in a child process. After close() they are lost.
   [[nodiscard]] NOPSPAN_API Statistics statistics() const noexcept;
 
  private:

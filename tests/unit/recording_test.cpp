@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -271,22 +272,23 @@ TEST_F(OwnRecording, IsNotContinuedByAChild) {
   EXPECT_EQ(in_last_ledger(content(), "emitted"), 4);
 }
 
-// The descriptor of this process that refers to the file at `path`, or -1.
-int descriptor_of(const std::string& path) {
-  struct stat wanted = {}, facts = {};
-  if (stat(path.c_str(), &wanted) != 0) return -1;
-  for (int fd = 0; fd < 1024; ++fd) {
-    if (fstat(fd, &facts) == 0 && facts.st_dev == wanted.st_dev && facts.st_ino == wanted.st_ino) return fd;
+// The descriptors of this process, of the first 100.
+std::vector<int> descriptors() {
+  std::vector<int> found;
+  for (int fd = 0; fd < 100; ++fd) {
+    if (fcntl(fd, F_GETFD) >= 0) found.push_back(fd);
   }
-  return -1;
+  return found;
 }
 
 // A program that closes all descriptors, and then opens a file of its own.
 TEST_F(OwnRecording, DoesNotUseADescriptorThatIsAnotherFileNow) {
+  const std::vector<int> before = descriptors();
   Writer writer;
   ASSERT_EQ(writer.open(path()), "");
-  const int number = descriptor_of(path());
-  ASSERT_GE(number, 0);
+  const std::vector<int> after = descriptors();
+  ASSERT_EQ(after.size(), before.size() + 1);
+  const int number = *std::mismatch(after.begin(), after.end(), before.begin(), before.end()).first;
   std::FILE* const other = std::tmpfile();
   ASSERT_NE(other, nullptr);
   ASSERT_EQ(dup2(fileno(other), number), number);
@@ -300,9 +302,11 @@ TEST_F(OwnRecording, DoesNotUseADescriptorThatIsAnotherFileNow) {
 }
 
 TEST_F(OwnRecording, DoesNotCloseADescriptorThatIsAnotherFileInAChild) {
+  const std::vector<int> before = descriptors();
   Writer writer;
   ASSERT_EQ(writer.open(path()), "");
-  const int number = descriptor_of(path());
+  const std::vector<int> after = descriptors();
+  const int number = *std::mismatch(after.begin(), after.end(), before.begin(), before.end()).first;
   std::FILE* const other = std::tmpfile();
   ASSERT_EQ(dup2(fileno(other), number), number);
   const pid_t child = fork();

@@ -28,15 +28,17 @@ std::uint64_t distance(std::uint64_t a, std::uint64_t b) {
 
 std::uint64_t monotonic_now() { return read_clock(CLOCK_MONOTONIC); }
 
-ClockMap::ClockMap() : ClockMap(collector::monotonic_now, [] { return read_clock(CLOCK_REALTIME); }) {
+ClockMap::ClockMap() : ClockMap(collector::monotonic_now, [] { return read_clock(CLOCK_REALTIME); }) {}
+
+ClockMap::ClockMap(Clock monotonic, Clock wall) : monotonic_(std::move(monotonic)), wall_(std::move(wall)) { sample(); }
+
+void ClockMap::watch_changes() {
   // This timer never expires. The kernel cancels it whenever the wall clock is set.
   changes_.reset(timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK));
   itimerspec never{};
   never.it_value.tv_sec = std::numeric_limits<time_t>::max();
   timerfd_settime(changes_.get(), TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, nullptr);
 }
-
-ClockMap::ClockMap(Clock monotonic, Clock wall) : monotonic_(std::move(monotonic)), wall_(std::move(wall)) { sample(); }
 
 // The wall clock is read between two readings of the monotonic clock, so its value belongs to a time between them. The
 // narrowest of several tries is used, because a try may be interrupted.

@@ -27,7 +27,10 @@ class ClockMap {
   // Call this about ten times per second, and immediately after a change. Every time is then right within error_ns(),
   // except between a change and the next sample.
   void sample();
-  // Readable when the wall clock was set or the machine has slept. -1 if the kernel cannot report it.
+  // Opens change_fd().
+  void watch_changes();
+  // Readable when the wall clock was set or the machine has slept. -1 if nobody watches, or the kernel cannot report
+  // it.
   [[nodiscard]] int change_fd() const { return changes_.get(); }
   // Whether the wall clock was set since the last call.
   bool has_changed();

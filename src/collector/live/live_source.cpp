@@ -95,7 +95,9 @@ class LiveSource final : public Source {
         programs_(machinery_->programs),
         host_(machinery_->host),
         delivery_(options_.filter, clocks_, host_.attach_times(), settings_.namespace_inode == 0),
-        drain_(host_, delivery_) {}
+        drain_(host_, delivery_) {
+    clocks_.watch_changes();
+  }
   ~LiveSource() override;
 
   void run(Sink& sink, Deadline& until) override;
