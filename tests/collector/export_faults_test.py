@@ -214,6 +214,10 @@ class Http(ExportTest):
         self.assertEqual(received.headers[0]["Authorization"], "Bearer s3cr3t-token")
         self.assertIn("HTTP 401: bad token: ***", exported.stderr)
         self.assertNotRegex(exported.stderr + json.dumps(exported.account), "s3cr3t|passw0rd")
+        exported = self.export(self.recording(20, 1), "--otlp", "http://receiver.invalid", "--end-time", "1s", status=1,
+                               http_proxy="unknown://user:passw0rd@proxy.invalid")
+        self.assertIn("unknown://***@proxy.invalid", exported.stderr)
+        self.assertNotIn("passw0rd", exported.stderr)
 
     def test_a_proxy_is_used_and_may_fail(self):
         with HttpReceiver(Received()) as proxy:

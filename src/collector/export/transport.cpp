@@ -250,14 +250,20 @@ ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcod
   answer.may_have_arrived = pretransfer > 0 && !is_incomplete;
   if (!result) {
     answer.text = "no answer before the end";
+  } else if (*result == CURLE_SEND_FAIL_REWIND) {  // libcurl's text is about sending again
+    answer.text = "the receiver closed the connection";
   } else {
     answer.text = printable(handle.error[0] != '\0' ? handle.error.data() : curl_easy_strerror(*result));
   }
   return answer;
 }
 
-// A receiver may repeat a secret header in its message.
+// A receiver may repeat a secret header in its message, and libcurl the password of a proxy.
 std::string CurlTransport::without_secrets(std::string text, const OtlpTarget& target) {
+  for (std::size_t at = text.find("://"); at != std::string::npos; at = text.find("://", at + 3)) {
+    const std::size_t host = text.find('@', at);
+    if (host < text.find_first_of(" \t", at)) text.replace(at + 3, host - at - 3, "***");
+  }
   constexpr std::size_t kShortest = 4;  // of a word that is hidden
   for (const auto& header : target.headers) {
     std::string_view value = header.second;
