@@ -6,6 +6,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <libdeflate.h>
 #include <protozero/pbf_writer.hpp>
 
 #include <random>
@@ -38,8 +39,18 @@ ReceiverAnswer http(long status, const std::string& body = "", const std::string
   return classify(answer, kSent);
 }
 
-std::string frame(const std::string& message) {
-  return std::string("\0\0\0\0", 4) + static_cast<char>(message.size()) + message;
+std::string frame(const std::string& message, bool is_compressed = false) {
+  std::string head(1, is_compressed ? '\1' : '\0');
+  for (const unsigned shift : {24U, 16U, 8U, 0U}) head += static_cast<char>(message.size() >> shift & 0xffU);
+  return head + message;
+}
+
+std::string gzipped(const std::string& bytes) {
+  libdeflate_compressor* const compressor = libdeflate_alloc_compressor(1);
+  std::string out(libdeflate_gzip_compress_bound(compressor, bytes.size()), '\0');
+  out.resize(libdeflate_gzip_compress(compressor, bytes.data(), bytes.size(), out.data(), out.size()));
+  libdeflate_free_compressor(compressor);
+  return out;
 }
 
 ReceiverAnswer grpc(const std::string& status, const std::string& body = "", const std::string& details = "",
@@ -57,13 +68,15 @@ TEST(ReceiverAnswer, OfSuccessAcceptsEverything) {
   }
   EXPECT_EQ(grpc("0", frame("")).kind, AnswerKind::accepted);
   EXPECT_FALSE(grpc("0", frame("")).is_malformed);
+  EXPECT_FALSE(grpc("0", frame("", true)).is_malformed);
+  EXPECT_FALSE(grpc("0", frame(gzipped(""), true)).is_malformed);
 }
 
 TEST(ReceiverAnswer, OfPartialSuccessRejectsAtMostWhatWasSent) {
   const std::string json = R"({"partialSuccess":{"rejectedSpans":"4","errorMessage":"no \u001b[1m"}})";
   for (const ReceiverAnswer& answer :
        {http(200, response(4, "no \x1b[1m")), http(200, json, "application/json; charset=utf-8"),
-        grpc("0", frame(response(4, "no \x1b[1m")))}) {
+        grpc("0", frame(response(4, "no \x1b[1m"))), grpc("0", frame(gzipped(response(4, "no \x1b[1m")), true))}) {
     EXPECT_EQ(answer.kind, AnswerKind::accepted);
     EXPECT_EQ(answer.rejected, 4U);
     EXPECT_EQ(answer.text, "no \\x1b[1m");
@@ -93,6 +106,8 @@ TEST(ReceiverAnswer, OfSuccessWithGarbageIsMalformedAndAccepted) {
       http(200, R"({"partialSuccess":{"rejectedSpans":""}})", "application/json"),
       grpc("0", "x"),
       grpc("0", frame("\xff\xff")),
+      grpc("0", frame("\xff\xff", true)),
+      grpc("0", frame(gzipped(response(4, std::string(kMostAnswerBytes, 'x'))), true)),
       grpc("0", "")};
   for (const ReceiverAnswer& answer : answers) {
     EXPECT_EQ(answer.kind, AnswerKind::accepted);

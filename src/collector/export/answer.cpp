@@ -4,12 +4,14 @@
 #include "base/text.h"
 #include "export/otlp_settings.h"
 
+#include <libdeflate.h>
 #include <nlohmann/json.hpp>
 #include <protozero/pbf_reader.hpp>
 
 #include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <memory>
 #include <optional>
 #include <string_view>
 
@@ -175,14 +177,32 @@ std::optional<std::chrono::milliseconds> retry_info_of(const std::string& detail
   return {};
 }
 
-// The message of a gRPC answer to a unary call: one frame.
+std::optional<std::string> gunzipped(std::string_view bytes) {
+  const std::unique_ptr<libdeflate_decompressor, decltype(&libdeflate_free_decompressor)> decompressor(
+      libdeflate_alloc_decompressor(), libdeflate_free_decompressor);
+  if (!decompressor) throw std::bad_alloc();
+  std::string out(kMostAnswerBytes, '\0');
+  std::size_t size = 0;
+  if (libdeflate_gzip_decompress(decompressor.get(), bytes.data(), bytes.size(), out.data(), out.size(), &size) !=
+      LIBDEFLATE_SUCCESS) {
+    return {};
+  }
+  out.resize(size);
+  return out;
+}
+
+// The message of a gRPC answer to a unary call: one frame. A server may compress it as the request was, which is gzip.
 std::optional<PartialSuccess> partial_success_of_frame(std::string_view body) {
   constexpr std::size_t kHead = 5;
-  if (body.size() < kHead || body[0] != 0) return {};
+  if (body.size() < kHead || static_cast<unsigned char>(body[0]) > 1) return {};
+  const bool is_compressed = body[0] != 0;
   std::size_t bytes = 0;
   for (std::size_t i = 1; i < kHead; ++i) bytes = bytes << 8U | static_cast<unsigned char>(body[i]);
   if (bytes != body.size() - kHead) return {};
-  return partial_success_of(body.substr(kHead));
+  body.remove_prefix(kHead);
+  if (bytes == 0 || !is_compressed) return partial_success_of(body);
+  const auto message = gunzipped(body);
+  return message ? partial_success_of(*message) : std::nullopt;
 }
 
 constexpr const char* kGrpcCodes[] = {

@@ -5,6 +5,7 @@
 #include "export/export_body.h"
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -27,6 +28,9 @@ struct ReceiverAnswer {
   std::chrono::milliseconds retry_after{0};  // the receiver wants no request before; 0: it did not say
   std::string text;  // for the user, in one line: the receiver's message or the error; "" if there is none
 };
+
+// The transport reads so much of a body. A compressed one may not be longer when it is decompressed.
+constexpr std::size_t kMostAnswerBytes = 64U << 10U;
 
 // The parts of a response. They may be anything.
 struct HttpAnswer {

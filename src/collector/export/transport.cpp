@@ -19,7 +19,7 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr std::size_t kMostAnswerBytes = 64U << 10U, kMostAnswerHeader = 8U << 10U;
+constexpr std::size_t kMostAnswerHeader = 8U << 10U;
 // Most of what level 6 saves, in a third of its time.
 constexpr int kGzipLevel = 1;
 constexpr auto kPollPause = std::chrono::milliseconds(1000);
