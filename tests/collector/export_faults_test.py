@@ -56,7 +56,8 @@ def make_certificates(folder):
 class Exported:
     def __init__(self, status, stdout, stderr):
         self.status, self.stderr = status, stderr
-        self.account = next(iter(json.loads(stdout)["receivers"]), None) if stdout else None
+        # Of the OTLP receiver, which is after the files.
+        self.account = (json.loads(stdout)["receivers"] or [None])[-1] if stdout else None
 
     def traces(self):
         return self.account["signals"]["traces"]
