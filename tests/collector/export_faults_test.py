@@ -16,6 +16,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
+import ability  # noqa: E402
 import otlp_receiver  # noqa: E402
 from otlp_receiver import (CLOSES, OK, STORES_AND_CLOSES, Answer, GrpcReceiver, HttpReceiver, Received,  # noqa: E402
                            partial_success)
@@ -334,7 +335,7 @@ class Secure(ExportTest):
         shutil.copy(self.path("ca.crt"), os.path.join(self.path("system"), "ca-certificates.crt"))
         subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", self.path("other.key"), "-out",
                         self.path("other.crt"), "-subj", "/CN=other authority"], check=True, stderr=subprocess.DEVNULL)
-        self.program = ["unshare", "--mount", "sh", "-c", 'mount --bind "$1" /etc/ssl/certs && shift && exec "$@"', "sh",
+        self.program = [*ability.own_mounts(), "sh", "-c", 'mount --bind "$1" /etc/ssl/certs && shift && exec "$@"', "sh",
                         self.path("system"), PROGRAM]
         with HttpReceiver(Received(), tls=otlp_receiver.tls_context(self.folder.name)) as receiver:
             self.export(self.recording(20, 1), "--otlp", receiver.url)

@@ -22,6 +22,7 @@ import time
 import unittest
 
 import ability
+from ability import own_mounts
 from followed import Followed
 from waiting import PATIENCE_S, hold_lock, wait_until
 
@@ -168,17 +169,6 @@ SEPARATOR = "\x1f"
 def in_chroot():
     """Whether "/" is a plain folder and not a mount. A process that enters other mounts could not find back to it."""
     return len(own_mounts()) > 2
-
-
-def own_mounts(*options):
-    """The beginning of a command that runs the rest in a mount namespace, with these options of unshare(1)."""
-    command = ["unshare", "--mount"]
-    tried = subprocess.run([*command, "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    if tried.returncode == 0:
-        return [*command, *options]
-    # If "/" is not a mount (as in a chroot), its propagation cannot change. /sys may still be shared with the machine
-    # outside, where nothing must be mounted or unmounted.
-    return [*command, "--propagation", "unchanged", *options, "sh", "-c", 'mount --make-rprivate /sys; exec "$@"', "sh"]
 
 
 def with_tracefs(command):

@@ -31,3 +31,14 @@ def need_bpftrace():
                            text=True, check=False)
     if tried.returncode != 0:
         unable("bpftrace cannot trace here: " + tried.stdout.strip())
+
+
+def own_mounts(*options):
+    """The beginning of a command that runs the rest in a mount namespace, with these options of unshare(1)."""
+    command = ["unshare", "--mount"]
+    tried = subprocess.run([*command, "true"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    if tried.returncode == 0:
+        return [*command, *options]
+    # If "/" is not a mount (as in a chroot), its propagation cannot change. /sys may still be shared with the machine
+    # outside, where nothing must be mounted or unmounted.
+    return [*command, "--propagation", "unchanged", *options, "sh", "-c", 'mount --make-rprivate /sys; exec "$@"', "sh"]

@@ -279,8 +279,9 @@ class TwoProcesses(Test):
             self.assertTrue(export.result()["ledger"]["total"]["balanced"])
             self.assertNotIn("damage", export.result()["ledger"])
 
+
+class Filters(Test):
     def test_whole_requests_that_a_filter_wants(self):
-        self.http.__exit__()
         received = Received(keeps=True)
         with HttpReceiver(received) as http, tempfile.TemporaryDirectory() as folder:
             export = Export(http.url, "--errors", "--metric-interval", "100ms")

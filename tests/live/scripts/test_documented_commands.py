@@ -30,9 +30,9 @@ DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/*.md", "probes/README.md", "s
 INLINE = re.compile(r"(\S.* \| )?(sudo )?((nopspan|cmake|ctest|bpftrace|pkg-config|perf|stap|systemctl|xargs|scripts/\S+) [^=]|\./)")
 
 # Inline code that names a command without the arguments that it needs.
-NAMES = {"nopspan export", "nopspan export --otlp URL", "nopspan export --spool", "nopspan export --from unix:PATH",
-         "nopspan record unix:PATH", "nopspan record", "nopspan replay", "nopspan hist --of", "nopspan hist --of X",
-         "cmake --install", "stap -s MB"}
+NAMES = {"nopspan export", "nopspan export --otlp URL", "nopspan export --signals traces", "nopspan export --spool",
+         "nopspan export --from unix:PATH", "nopspan record unix:PATH", "nopspan record", "nopspan replay",
+         "nopspan hist --of", "nopspan hist --of X", "cmake --install", "stap -s MB"}
 
 # Commands that another test runs too.
 ELSEWHERE = {
