@@ -26,10 +26,23 @@ class ByteBuffer {
   }
   void shrink(std::size_t size) { size_ = size; }
 
-  void append(const char* from, std::size_t bytes) {
-    char* const to = extend(bytes);
-    if (bytes > 16) {
+  // Makes room for `most` more bytes, and returns their place. The caller writes there, and calls end_at() with the end
+  // of what it wrote.
+  char* room(std::size_t most) {
+    if (capacity_ - size_ < most) grow(most);
+    return bytes_.get() + size_;
+  }
+  void end_at(const char* end) { size_ = static_cast<std::size_t>(end - bytes_.get()); }
+
+  void append(const char* from, std::size_t bytes) { copy(extend(bytes), from, bytes); }
+  void append(std::string_view bytes) { append(bytes.data(), bytes.size()); }
+
+  // memcpy() for parts that are mostly short. Returns the end of the copy.
+  static char* copy(char* to, const char* from, std::size_t bytes) {
+    if (bytes > 32) {
       std::memcpy(to, from, bytes);
+    } else if (bytes >= 16) {
+      copy_ends<Pair>(to, from, bytes);
     } else if (bytes >= 8) {
       copy_ends<std::uint64_t>(to, from, bytes);
     } else if (bytes >= 4) {
@@ -37,10 +50,13 @@ class ByteBuffer {
     } else {
       for (std::size_t i = 0; i < bytes; ++i) to[i] = from[i];
     }
+    return to + bytes;
   }
-  void append(std::string_view bytes) { append(bytes.data(), bytes.size()); }
 
  private:
+  struct Pair {
+    std::uint64_t words[2];
+  };
   // The first and the last bytes overlap.
   template <class Word>
   static void copy_ends(char* to, const char* from, std::size_t bytes) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The wire format of protobuf: varints, and the fields of a message. For code that must not need protozero, because it
+// The wire format of protobuf: varints, words, and the fields of a message. For code that must not need protozero, because it
 // is in the library nopspan::recording too.
 #pragma once
 
@@ -22,6 +22,12 @@ inline char* put_varint(char* at, std::uint64_t value) {
   for (; value >= 0x80; value >>= 7U) *at++ = static_cast<char>(value | 0x80U);
   *at++ = static_cast<char>(value);
   return at;
+}
+// Writes the bytes of a word, and returns their end. The caller provides the room.
+template <class Word>
+char* put_word(char* at, Word word) {
+  std::memcpy(at, &word, sizeof(word));
+  return at + sizeof(word);
 }
 // Reads a varint from the begin of `left` and removes it. Returns false if there is none of at most ten bytes.
 inline bool take_varint(std::string_view& left, std::uint64_t& value) {

@@ -25,6 +25,7 @@ ExportEncoder::ExportEncoder(Signal signal, const ExportOptions& options)
     : signal_(signal), options_(options), attributes_(options.semconv) {}
 
 std::uint32_t ExportEncoder::share_of(const ProcessPointer& process) {
+  if (!runs_.empty() && shares_[runs_.back().share].process == process) return runs_.back().share;
   const auto [found, is_new] = share_numbers_.try_emplace(process.get(), static_cast<std::uint32_t>(shares_.size()));
   if (!is_new) return found->second;
   Share share{process, {}, {}};

@@ -92,6 +92,18 @@ Known target_of(std::string_view operation) {
   return operation.find("_memory") != std::string_view::npos ? Known::count : Known::request_model;
 }
 
+// Whether the attribute surely has no known key. Nearly all have a short key and then the value.
+bool is_unknown(std::string_view key_value) {
+  if (key_value.size() < 2 || key_value[0] != '\x0a') return false;
+  const std::size_t key_bytes = static_cast<unsigned char>(key_value[1]);
+  std::string_view value = key_value.substr(2);
+  if (key_bytes > 0x7f || key_bytes >= value.size() || value[key_bytes] != '\x12') return false;
+  const std::string_view key = value.substr(0, key_bytes);
+  value.remove_prefix(key_bytes + 1);
+  std::uint64_t value_bytes = 0;
+  return take_varint(value, value_bytes) && value_bytes == value.size() && kKnownIndex.find(key) == kKnown;
+}
+
 }  // namespace
 
 std::string_view ExportedAttributes::valid_text(std::string_view text) {
@@ -110,7 +122,8 @@ void ExportedAttributes::note(std::string_view key_value, const Attribute& attri
   own_.push_back({key_value, key});
   if (key == Known::count) return;
   present_ |= std::uint64_t{1} << static_cast<unsigned>(key);
-  if (attribute.type == Attribute::Type::text) texts_[static_cast<std::size_t>(key)] = attribute.text;
+  const bool is_text = attribute.type == Attribute::Type::text;
+  texts_[static_cast<std::size_t>(key)] = is_text ? attribute.text : std::string_view();
   if (semconv_ != Semconv::v1_41 &&
       semconv::renamed(attribute.key, semconv_, semconv::operation::retrieval) != attribute.key) {
     is_unchanged_ = false;
@@ -123,11 +136,16 @@ void ExportedAttributes::read(const Entry& entry) {
   dropped_ = 0;
   is_unchanged_ = true;
   own_.clear();
-  kept_.clear();
-  texts_.fill({});
+  if (!kept_.empty()) kept_.clear();
+  if (entry.attributes.empty()) return;
   const unsigned field = entry.kind == Kind::span ? kSpanAttributes : kEventAttributes;
   Attribute attribute;
   const bool is_run = for_each_key_value(entry.attributes, field, [&](std::string_view key_value, std::string_view) {
+    // Values of other keys do not matter, so they need not be read twice.
+    if (entry.has_checked_attributes && entry.step == nullptr && is_unknown(key_value)) {
+      own_.push_back({key_value, Known::count});
+      return;
+    }
     if (read_attribute(key_value, attribute)) return note(key_value, attribute);
     is_unchanged_ = false;
     std::string repaired = repaired_attribute(key_value);
@@ -248,12 +266,15 @@ void ExportedAttributes::write_step(ByteBuffer& out, unsigned field) const {
 // them either.
 void ExportedAttributes::write_span_facts(ByteBuffer& out, unsigned field) {
   write_outcome(out, field);
-  for (const auto& [key, number] : kUsageNumbers) {
-    if (entry_->has_usage && entry_->usage.*number != 0) add_number(out, field, key, entry_->usage.*number);
+  if (entry_->has_usage) {
+    for (const auto& [key, number] : kUsageNumbers) {
+      if (entry_->usage.*number != 0) add_number(out, field, key, entry_->usage.*number);
+    }
   }
-  for (const auto& [key, number] : kEngineNumbers) {
-    const std::uint64_t value = entry_->engine_times.*number;
-    if (entry_->has_engine_times && value != 0 && entry_->step == nullptr) add_number(out, field, key, value);
+  if (entry_->has_engine_times && entry_->step == nullptr) {
+    for (const auto& [key, number] : kEngineNumbers) {
+      if (entry_->engine_times.*number != 0) add_number(out, field, key, entry_->engine_times.*number);
+    }
   }
   if (entry_->has_first_token && !has(Known::first_chunk) && !has(Known::ttft_ns) &&
       !has(Known::time_to_first_token_ns)) {
@@ -269,7 +290,18 @@ void ExportedAttributes::write_labels(ByteBuffer& out, unsigned field) {
   add_text(out, field, Known::engine, entry_->engine);
   add_text(out, field, Known::tenant, entry_->tenant);
   add_text(out, field, Known::request_id, entry_->foreign_id);
-  if (entry_->thread_id != 0) add_number(out, field, Known::thread_id, entry_->thread_id);
+  if (entry_->thread_id != 0 && !has(Known::thread_id)) write_thread(out, field);
+}
+
+// Most entries are of the same thread as the one before.
+void ExportedAttributes::write_thread(ByteBuffer& out, unsigned field) {
+  if (thread_ != entry_->thread_id || thread_field_ != field) {
+    thread_ = entry_->thread_id;
+    thread_field_ = field;
+    thread_attribute_.clear();
+    append_integer_attribute(thread_attribute_, field, key_of(Known::thread_id), thread_);
+  }
+  out.append(thread_attribute_.view());
 }
 
 }  // namespace nopspan::collector

@@ -73,7 +73,9 @@ class ExportedAttributes {
   // How many attributes of the entry were dropped because no receiver would accept them.
   [[nodiscard]] std::uint32_t dropped() const { return dropped_; }
   // The value of the process's own attribute if it is a text, otherwise "".
-  [[nodiscard]] std::string_view text(Known key) const { return texts_[static_cast<std::size_t>(key)]; }
+  [[nodiscard]] std::string_view text(Known key) const {
+    return has(key) ? texts_[static_cast<std::size_t>(key)] : std::string_view();
+  }
   // The name of a span in the GenAI conventions. The name that the process gave if the span is not one of theirs.
   [[nodiscard]] std::string_view span_name();
 
@@ -105,6 +107,7 @@ class ExportedAttributes {
   void add_number(ByteBuffer& out, unsigned field, Known key, std::uint64_t value);
   void write_outcome(ByteBuffer& out, unsigned field);
   void write_step(ByteBuffer& out, unsigned field) const;
+  void write_thread(ByteBuffer& out, unsigned field);
 
   Semconv semconv_;
   const Entry* entry_ = nullptr;
@@ -112,9 +115,12 @@ class ExportedAttributes {
   std::uint32_t dropped_ = 0;
   bool is_unchanged_ = true;  // the process's own attributes can be copied as they are
   std::vector<Own> own_;
-  std::array<std::string_view, kKnown> texts_;
+  std::array<std::string_view, kKnown> texts_;  // of those that are present
   std::deque<std::string> kept_;  // repaired texts
   std::string name_;
+  std::uint32_t thread_ = 0;  // for which `thread_attribute_` is, in `thread_field_`
+  unsigned thread_field_ = 0;
+  ByteBuffer thread_attribute_;
 };
 static_assert(kKnown <= 64);
 

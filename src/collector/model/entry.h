@@ -84,6 +84,7 @@ struct Entry {
   std::string_view links;              // struct nopspan_link[]
   const nopspan_step* step = nullptr;  // the facts of an engine's step (steps.h); null for other entries
   std::string_view members;            // struct nopspan_member[], of a step or of a part of its members
+  bool has_checked_attributes = false;  // read_attribute() has accepted each of them (otlp_wire.h)
   bool has_usage = false, has_first_token = false, has_engine_times = false;
   // The collector was still attaching to a file when this began, or attached to one later while it ran. So other parts
   // of the request may not have been received.

@@ -3,13 +3,17 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
+#include <type_traits>
 
 namespace nopspan::collector {
 
-// Has a chain of texts for each length. Most keys of other origin have a length that few texts have, or none.
+// Has a chain of texts for each length. Most keys of other origin have a length that few texts have, or none. Many keys
+// begin in the same way, so their last bytes are compared first. Texts have at least eight bytes.
 template <std::size_t N, std::size_t Longest = 48>
 class KeyIndex {
  public:
@@ -18,24 +22,44 @@ class KeyIndex {
     for (std::size_t i = N; i-- > 0;) {
       next_[i] = first_.at(texts[i].size());
       first_.at(texts[i].size()) = static_cast<std::uint8_t>(i);
+      last_[i] = word_at(texts[i], texts[i].size() - kWord);
     }
   }
 
   // Returns N if the text is not in the list.
   [[nodiscard]] std::size_t find(std::string_view text) const {
-    if (text.size() > Longest) return N;
+    if (text.size() < kWord || text.size() > Longest) return N;
+    const std::uint64_t last = word_at(text, text.size() - kWord);
     for (std::uint8_t i = first_[text.size()]; i != kEnd; i = next_[i]) {
-      // Many keys begin in the same way, so their last bytes are compared first.
-      if ((text.empty() || texts_[i].back() == text.back()) && texts_[i] == text) return i;
+      if (last_[i] == last && begins_equally(texts_[i], text)) return i;
     }
     return N;
   }
 
  private:
   static constexpr std::uint8_t kEnd = 0xff;
+  static constexpr std::size_t kWord = sizeof(std::uint64_t);
   static_assert(N < kEnd);
 
+  static constexpr std::uint64_t word_at(std::string_view text, std::size_t at) {
+    std::uint64_t word = 0;
+    if (std::is_constant_evaluated() || std::endian::native != std::endian::little) {
+      for (std::size_t i = kWord; i-- > 0;) word = word << 8U | static_cast<unsigned char>(text.at(at + i));
+    } else {
+      std::memcpy(&word, text.data() + at, kWord);
+    }
+    return word;
+  }
+  // Both texts have the same length, and the same last bytes.
+  static bool begins_equally(std::string_view one, std::string_view other) {
+    for (std::size_t i = 0; i + kWord < one.size(); i += kWord) {
+      if (word_at(one, i) != word_at(other, i)) return false;
+    }
+    return true;
+  }
+
   std::array<std::string_view, N> texts_;
+  std::array<std::uint64_t, N> last_{};
   std::array<std::uint8_t, Longest + 1> first_{};
   std::array<std::uint8_t, N> next_{};
 };

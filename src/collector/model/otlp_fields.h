@@ -49,9 +49,10 @@ void append_trace_id(Out& out, unsigned field, const TraceId& id) {
 template <class Out>
 void append_link(Out& out, std::string_view trace_id, std::uint64_t span_id) {
   const auto id = bytes_of(span_id);
-  append_length(out, 13, 2 + trace_id.size() + 2 + id.size());
-  append_bytes(out, 1, trace_id);
-  append_bytes(out, 2, {id.data(), id.size()});
+  const std::size_t bytes = 2 + trace_id.size() + 2 + id.size();
+  append_part(out, kMostHead + bytes, [&](char* at) {
+    return put_bytes(put_bytes(put_length(at, 13, bytes), 1, trace_id), 2, {id.data(), id.size()});
+  });
 }
 
 // The flags of a span: it is known whether the parent is remote.

@@ -3,6 +3,7 @@
 // This header and its source need no other library, because the library nopspan::recording is built from them too.
 #pragma once
 
+#include "base/byte_buffer.h"
 #include "base/protobuf.h"
 #include "base/utf8.h"
 
@@ -51,41 +52,57 @@ bool for_each_key_value(std::string_view run, unsigned field, const Each& each) 
 
 // These append the parts of a message to a std::string or a ByteBuffer. In texts, "?" replaces bytes that are not
 // UTF-8.
+// Appends at most `most` bytes, which `put` writes to its argument. It returns their end. With a ByteBuffer nothing is
+// copied twice.
+template <class Out, class Put>
+void append_part(Out& out, std::size_t most, const Put& put) {
+  if constexpr (requires { out.room(most); }) {
+    out.end_at(put(out.room(most)));
+  } else {
+    const std::size_t begin = out.size();
+    out.resize(begin + most);
+    out.resize(static_cast<std::size_t>(put(out.data() + begin) - out.data()));
+  }
+}
+
+// The limit of the length of a tag with a varint.
+inline constexpr std::size_t kMostHead = 20;
+
+inline char* put_tag(char* at, unsigned field, ProtobufType type) {
+  return put_varint(at, field << 3U | static_cast<unsigned>(type));
+}
+inline char* put_length(char* at, unsigned field, std::size_t bytes) {
+  return put_varint(put_tag(at, field, ProtobufType::delimited), bytes);
+}
+inline char* put_bytes(char* at, unsigned field, std::string_view bytes) {
+  return ByteBuffer::copy(put_length(at, field, bytes.size()), bytes.data(), bytes.size());
+}
+
 template <class Out>
 void append_varint(Out& out, unsigned field, std::uint64_t value) {
-  char head[24];
-  char* at = put_varint(head, field << 3U);
-  out.append(head, static_cast<std::size_t>(put_varint(at, value) - head));
+  append_part(out, kMostHead,
+              [&](char* at) { return put_varint(put_tag(at, field, ProtobufType::varint), value); });
 }
 
 template <class Out>
 void append_fixed32(Out& out, unsigned field, std::uint32_t value) {
-  char head[8];
-  char* at = put_varint(head, (field << 3U) | static_cast<unsigned>(ProtobufType::fixed32));
-  std::memcpy(at, &value, sizeof(value));
-  out.append(head, static_cast<std::size_t>(at - head) + sizeof(value));
+  append_part(out, kMostHead, [&](char* at) { return put_word(put_tag(at, field, ProtobufType::fixed32), value); });
 }
 
 template <class Out>
 void append_fixed64(Out& out, unsigned field, std::uint64_t value) {
-  char head[24];
-  char* at = put_varint(head, (field << 3U) | static_cast<unsigned>(ProtobufType::fixed64));
-  std::memcpy(at, &value, sizeof(value));
-  out.append(head, static_cast<std::size_t>(at - head) + sizeof(value));
+  append_part(out, kMostHead, [&](char* at) { return put_word(put_tag(at, field, ProtobufType::fixed64), value); });
 }
 
 // Appends the tag and the length of a field whose `bytes` bytes the caller appends next.
 template <class Out>
 void append_length(Out& out, unsigned field, std::size_t bytes) {
-  char head[24];
-  char* at = put_varint(head, (field << 3U) | static_cast<unsigned>(ProtobufType::delimited));
-  out.append(head, static_cast<std::size_t>(put_varint(at, bytes) - head));
+  append_part(out, kMostHead, [&](char* at) { return put_length(at, field, bytes); });
 }
 
 template <class Out>
 void append_bytes(Out& out, unsigned field, std::string_view bytes) {
-  append_length(out, field, bytes.size());
-  out.append(bytes);
+  append_part(out, kMostHead + bytes.size(), [&](char* at) { return put_bytes(at, field, bytes); });
 }
 
 template <class Out>
@@ -97,20 +114,20 @@ void append_text(Out& out, unsigned field, std::string_view text) {
   }
 }
 
-// Appends a KeyValue up to the value's own bytes: tag, length, key, and the tag and length of the AnyValue.
-template <class Out>
-void append_key(Out& out, unsigned field, std::string_view key, std::size_t value_bytes) {
-  const std::size_t key_value_bytes =
-      1 + varint_bytes(key.size()) + key.size() + 1 + varint_bytes(value_bytes) + value_bytes;
-  append_length(out, field, key_value_bytes);
-  append_bytes(out, 1, key);
-  append_length(out, 2, value_bytes);
+// Appends a KeyValue. `put_value` writes the AnyValue, which has `value_bytes` bytes.
+template <class Out, class PutValue>
+void append_key_value(Out& out, unsigned field, std::string_view key, std::size_t value_bytes,
+                      const PutValue& put_value) {
+  const std::size_t bytes = 1 + varint_bytes(key.size()) + key.size() + 1 + varint_bytes(value_bytes) + value_bytes;
+  append_part(out, kMostHead + bytes, [&](char* at) {
+    return put_value(put_length(put_bytes(put_length(at, field, bytes), 1, key), 2, value_bytes));
+  });
 }
 
 template <class Out>
 void append_delimited_value(Out& out, unsigned field, std::string_view key, unsigned tag, std::string_view bytes) {
-  append_key(out, field, key, 1 + varint_bytes(bytes.size()) + bytes.size());
-  append_bytes(out, tag, bytes);
+  append_key_value(out, field, key, 1 + varint_bytes(bytes.size()) + bytes.size(),
+                   [&](char* at) { return put_bytes(at, tag, bytes); });
 }
 
 template <class Out>
@@ -125,16 +142,14 @@ void append_text_attribute(Out& out, unsigned field, std::string_view key, std::
 template <class Out>
 void append_integer_attribute(Out& out, unsigned field, std::string_view key, std::int64_t value) {
   const auto word = static_cast<std::uint64_t>(value);
-  append_key(out, field, key, 1 + varint_bytes(word));
-  append_varint(out, 3, word);
+  append_key_value(out, field, key, 1 + varint_bytes(word),
+                   [&](char* at) { return put_varint(put_tag(at, 3, ProtobufType::varint), word); });
 }
 
 template <class Out>
 void append_real_attribute(Out& out, unsigned field, std::string_view key, double value) {
-  std::uint64_t word;
-  std::memcpy(&word, &value, sizeof(word));
-  append_key(out, field, key, 1 + sizeof(word));
-  append_fixed64(out, 4, word);
+  append_key_value(out, field, key, 1 + sizeof(value),
+                   [&](char* at) { return put_word(put_tag(at, 4, ProtobufType::fixed64), value); });
 }
 
 template <class Out>

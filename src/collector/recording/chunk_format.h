@@ -2,6 +2,8 @@
 // The bytes around the payloads of a recording (docs/recording.md).
 #pragma once
 
+#include "base/protobuf.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -35,12 +37,6 @@ inline constexpr std::size_t kMostPayload = 16U << 20U;
 
 inline constexpr std::string_view kFileMagic{"NOPSPAN\0", 8};
 inline constexpr std::string_view kChunkMagic = "NSPF";
-
-template <class Word>
-char* put_word(char* at, Word word) {
-  std::memcpy(at, &word, sizeof(word));
-  return at + sizeof(word);
-}
 
 inline void put_file_header(char* at) {
   std::memcpy(at, kFileMagic.data(), kFileMagic.size());

@@ -75,6 +75,7 @@ class NotedAttributes {
   bool note(const Attribute& attribute, bool added);
   // Marks the name as present without storing a value.
   void mark(Name name) { present_ |= std::uint64_t{1} << static_cast<unsigned>(name); }
+  [[nodiscard]] bool empty() const { return present_ == 0; }
   [[nodiscard]] bool has(Name name) const { return (present_ >> static_cast<unsigned>(name) & 1U) != 0; }
   [[nodiscard]] bool has_any(Name first, Name last) const {
     const std::uint64_t upto = (std::uint64_t{2} << static_cast<unsigned>(last)) - 1;

@@ -355,6 +355,10 @@ void OtlpReader::read_point(std::string_view message) {
 }
 
 void OtlpReader::restore_fields() {
+  if (own_.empty() && added_.empty()) {
+    span_.root_id = implied_root_id(span_);
+    return;
+  }
   const auto text = [&](Name ours, Name theirs) {
     return (added_.has(ours) ? added_.text(ours) : own_.text(theirs)).substr(0, kMostText);
   };
@@ -410,6 +414,7 @@ void OtlpReader::finish(Kind kind, const Each& each) {
   restore_outcome();
   restore_fields();
   span_.attributes = attributes_.empty() ? run_ : std::string_view(attributes_);
+  span_.has_checked_attributes = true;
   span_.links = links_;
   if (added_.has(Name::links)) {
     // Copied, because readers may need the links aligned.

@@ -104,9 +104,13 @@ void Recording::end(Sink& sink, const Deadline& until) {
 template <class Read>
 void Recording::read_entries(const Chunk& chunk, Sink& sink, const Read& read) {
   std::uint64_t entries = 0;
+  const Process* process = nullptr;  // of the entry before
+  Tally* known = nullptr;
   const bool is_whole = read([&](const Entry& entry) {
     ++entries;
-    Tally& tally = tally_of(*entry.process);
+    if (known == nullptr || entry.process->get() != process) known = &tally_of(*entry.process);
+    process = entry.process->get();
+    Tally& tally = *known;
     ++(part_ < ledger_part_ ? tally.before : tally.delivered);
     if (is_filtered_ && !(filter_.may_want_request_of(entry) && filter_.is_in_scope(entry))) {
       ++tally.filtered;
