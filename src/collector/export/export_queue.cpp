@@ -93,6 +93,7 @@ bool ExportQueue::finish(std::chrono::nanoseconds time) {
       if (!lane.waits_for_receiver) lane.not_before = {};
     }
     has_spool_failed_ = lanes_[kSpoolLane].waits_for_receiver;
+    said_at_[static_cast<std::size_t>(Said::failing)] = {};  // a user who waits for the end must see why
     has_work_.notify_one();
   }
   transport_.wake();
@@ -319,8 +320,14 @@ void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answe
       return;
     }
   }
-  const bool tries_again = lane.not_before < deadline_.get();
-  say(Said::failing, name + ": " + answer.text + (tries_again ? "; trying again" : ""));
+  const auto end = deadline_.get();
+  std::string text = name + ": " + answer.text;
+  if (lane.not_before < end) text += "; trying again";
+  if (lane.not_before < end && ends_) {
+    const auto left = std::chrono::ceil<std::chrono::seconds>(end - now);
+    text += " for " + std::to_string(left.count()) + " s. Press Ctrl-C to stop now";
+  }
+  say(Said::failing, text);
   lane.bodies.push_front(std::move(waiting));
 }
 
