@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The wire format of protobuf: varints, words, and the fields of a message. For code that must not need protozero, because it
-// is in the library nopspan::recording too.
+// The wire format of protobuf: varints, words, and the fields of a message. For code that must not need protozero,
+// because it is in the library nopspan::recording too.
 #pragma once
 
 #include <cstddef>

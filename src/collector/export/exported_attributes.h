@@ -116,7 +116,7 @@ class ExportedAttributes {
   bool is_unchanged_ = true;  // the process's own attributes can be copied as they are
   std::vector<Own> own_;
   std::array<std::string_view, kKnown> texts_;  // of those that are present
-  std::deque<std::string> kept_;  // repaired texts
+  std::deque<std::string> kept_;                // repaired texts
   std::string name_;
   std::uint32_t thread_ = 0;  // for which `thread_attribute_` is, in `thread_field_`
   unsigned thread_field_ = 0;

@@ -80,8 +80,7 @@ inline char* put_bytes(char* at, unsigned field, std::string_view bytes) {
 
 template <class Out>
 void append_varint(Out& out, unsigned field, std::uint64_t value) {
-  append_part(out, kMostHead,
-              [&](char* at) { return put_varint(put_tag(at, field, ProtobufType::varint), value); });
+  append_part(out, kMostHead, [&](char* at) { return put_varint(put_tag(at, field, ProtobufType::varint), value); });
 }
 
 template <class Out>
