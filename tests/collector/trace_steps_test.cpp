@@ -404,7 +404,7 @@ TEST(TraceSteps, AreBounded) {
   Assembly assembly(limits);
   std::mt19937_64 random(3);  // NOLINT: the same in every run
   const nopspan_step facts = facts_of(512);
-  for (std::uint64_t id = 100; id < 700; ++id) {
+  for (std::uint64_t id = 100; id < 300; ++id) {
     std::vector<std::uint64_t> requests(512);
     for (std::uint64_t& request : requests) request = random();
     const std::string members = members_for(requests, id % 2 == 0);
