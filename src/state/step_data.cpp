@@ -15,7 +15,8 @@ namespace nopspan::detail {
 namespace {
 
 static_assert(sizeof(nopspan_step) == 128 && sizeof(nopspan_member) == 24 && sizeof(StepData) % 8 == 0);
-static_assert(sizeof(engine::Member) == sizeof(nopspan_member) && alignof(engine::Member) == alignof(nopspan_member));
+static_assert(sizeof(engine::Member) == sizeof(nopspan_member));
+static_assert(alignof(engine::Member) == alignof(nopspan_member));
 static_assert(offsetof(engine::Member, request) == offsetof(nopspan_member, request) &&
               offsetof(engine::Member, prefill_tokens) == offsetof(nopspan_member, prefill_tokens) &&
               offsetof(engine::Member, context_tokens) == offsetof(nopspan_member, context_tokens) &&

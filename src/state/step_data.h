@@ -36,16 +36,16 @@ inline bool is_step(const FieldSink& span) noexcept { return (span.flags & NOPSP
 // The member that a link to this context stands for.
 nopspan_member member_of(const Context& linked) noexcept;
 // Appends members, as many as there is memory for, and counts the others.
-void add_members(FieldSink& step, const nopspan_member* members, std::size_t count) noexcept;
+void add_members(FieldSink& span, const nopspan_member* members, std::size_t number) noexcept;
 // Both return false if there is no memory.
-bool set_step_fact(FieldSink& step, StepFact fact, std::uint64_t value) noexcept;
-bool set_batch_size(FieldSink& step, std::uint64_t requests) noexcept;
+bool set_step_fact(FieldSink& span, StepFact fact, std::uint64_t value) noexcept;
+bool set_batch_size(FieldSink& span, std::uint64_t requests) noexcept;
 
 // Called once, at the end of the step: moves the members with prefill to the front, and computes the facts that the
 // application did not give.
-void complete_step(FieldSink& step) noexcept;
+void complete_step(FieldSink& span) noexcept;
 // The facts of a complete step.
-nopspan_step facts_of(const FieldSink& step) noexcept;
+nopspan_step facts_of(const FieldSink& span) noexcept;
 // Null if the step has none.
 inline const nopspan_member* members_of(const FieldSink& step) noexcept {
   return step.step != nullptr ? step.step->members() : nullptr;

@@ -60,7 +60,7 @@ class BatchBuilder {
     step.number = span_id;
     step.members = static_cast<unsigned>(all);
     nopspan_entry& added = entry(NOPSPAN_ENTRY_STEP);
-    added.span_id = added.root_id = added.trace_id[0] = static_cast<unsigned char>(span_id);
+    set_ids(added, span_id);
     added.start_ns = 1000;
     added.duration_ns = 50;
     std::vector<std::uint64_t> words(sizeof(step) / sizeof(std::uint64_t));
@@ -70,7 +70,7 @@ class BatchBuilder {
   // A part of the step, after `before` members.
   BatchBuilder& part(std::uint64_t span_id, const std::vector<nopspan_member>& members, std::uint64_t before) {
     nopspan_entry& added = entry(NOPSPAN_ENTRY_MEMBERS);
-    added.span_id = added.root_id = added.trace_id[0] = static_cast<unsigned char>(span_id);
+    set_ids(added, span_id);
     added.start_ns = 1000;
     added.duration_ns = 50;
     return extra(NOPSPAN_EXTRA_VALUES, {0, before}).with(members);
@@ -85,6 +85,11 @@ class BatchBuilder {
   [[nodiscard]] std::uint64_t count() const { return count_; }
 
  private:
+  static void set_ids(nopspan_entry& entry, std::uint64_t id) {
+    entry.span_id = entry.root_id = id;
+    entry.trace_id[0] = static_cast<char>(id & 0x7fU);
+  }
+
   std::string bytes_;
   std::size_t begin_ = 0;
   std::uint64_t count_ = 0;

@@ -190,7 +190,8 @@ TEST(Host, BoundsTheCopiesOfAProcess) {
   const Child child([&] {
     load(path);
     const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    for (int i = 0; i < 1000; ++i) mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, gate);
+    for (int i = 0; i < 1000; ++i)
+      static_cast<void>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, gate));
   });
   Host host;
   host.scan();
@@ -445,7 +446,7 @@ TEST(Host, RefusesAFileWithoutProbes) {
 // A mapping of a whole file by this process.
 Mapping map_file(const std::string& path) {
   const OpenFile file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  mmap(nullptr, std::filesystem::file_size(path), PROT_READ | PROT_EXEC, MAP_PRIVATE, file.get(), 0);
+  static_cast<void>(mmap(nullptr, std::filesystem::file_size(path), PROT_READ | PROT_EXEC, MAP_PRIVATE, file.get(), 0));
   Mapping found;
   for_each_mapping(own_pid(), [&](const Mapping& mapping) {
     if (mapping.path == path) found = mapping;

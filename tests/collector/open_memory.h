@@ -38,7 +38,7 @@ class OpenMemory {
     for (const char* text : {"", "vllm", "gpt-x", "acme", "shard", "eu"}) {
       nopspan_label label{};
       label.size = static_cast<unsigned>(std::strlen(text));
-      std::strcpy(label.text, text);
+      std::memcpy(label.text, text, label.size + 1);
       labels.push_back(label);
     }
     labels.resize(8);

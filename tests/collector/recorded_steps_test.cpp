@@ -197,7 +197,7 @@ TEST(RecordedSteps, OfAHostileFileAreBounded) {
 TEST(RecordedSteps, OfAHostileFileRepeatNoTextWithoutEnd) {
   const ProcessPointer process = make_process(12);
   const std::string text(60'000, 'x');
-  for (const char head : {0, 1}) {
+  for (const char head : {'\0', '\1'}) {
     StepEncoder encoder;
     const std::vector<KeptEntry> step = step_with({}, 1, process);
     Entry first = step.front().entry();

@@ -51,10 +51,10 @@ char* put_escaped(char* at, char byte) {
     *at++ = byte;
     return at;
   }
-  std::memcpy(at, "\\u00", 4);
-  at[4] = kHex[code >> 4U];
-  at[5] = kHex[code & 15U];
-  return at + 6;
+  for (const char each : std::string_view("\\u00")) *at++ = each;
+  *at++ = kHex[code >> 4U];
+  *at++ = kHex[code & 15U];
+  return at;
 }
 
 char* put_hex(char* at, std::string_view bytes) {

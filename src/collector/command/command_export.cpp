@@ -210,7 +210,11 @@ std::string receiver_name(const OtlpSettings& settings, const ExportCommandOptio
   }
   if (names.size() == 1) return names.front().first;
   std::string text;
-  for (const auto& [url, signals] : names) text += (text.empty() ? "" : " ") + url + " (" + signals + ")";
+  for (const auto& [url, signals] : names) {
+    if (!text.empty()) text += " ";
+    (text += url) += " (";
+    (text += signals) += ")";
+  }
   return text;
 }
 

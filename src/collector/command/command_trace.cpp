@@ -64,7 +64,7 @@ class TracePrinter : public TraceSink {
     if (standard_output().has_failed()) stopping = true;
   }
   [[nodiscard]] bool is_done() const override { return options_.limit > 0 && shown_ >= options_.limit; }
-  void print_end(const Source& source, const TraceStage& stage);
+  void print_end(const Source& source, const TraceStage& stage) const;
   // Call it before the source runs.
   void set_source(const Source& source) { source_ = &source; }
 
@@ -105,7 +105,7 @@ void TracePrinter::print_start() const {
   std::cerr << "Waiting for requests to end. Press Ctrl-C to stop.\n";
 }
 
-void TracePrinter::print_end(const Source& source, const TraceStage& stage) {
+void TracePrinter::print_end(const Source& source, const TraceStage& stage) const {
   standard_output().flush();
   const TraceStage::Counts& stage_counts = stage.counts();
   const std::uint64_t lost = standard_output().lost();

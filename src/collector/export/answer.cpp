@@ -134,7 +134,7 @@ std::optional<std::string> decode_base64(std::string_view text) {
 
 // The delay of a google.rpc.RetryInfo among the details of a google.rpc.Status; nothing if there is none.
 std::optional<std::chrono::milliseconds> retry_info_of(const std::string& details) {
-  constexpr std::int64_t kMostSeconds = 24 * 60 * 60;
+  constexpr std::int64_t kMostSeconds = 86'400;
   const auto bytes = decode_base64(details);
   if (!bytes) return {};
   using protozero::pbf_reader;

@@ -45,7 +45,7 @@ struct GrpcAnswer {
   long http_status = 0;
   bool is_body_cut = false;
 };
-ReceiverAnswer classify(const HttpAnswer& answer, const ExportBody& sent);
-ReceiverAnswer classify(const GrpcAnswer& answer, const ExportBody& sent);
+ReceiverAnswer classify(const HttpAnswer& received, const ExportBody& sent);
+ReceiverAnswer classify(const GrpcAnswer& received, const ExportBody& sent);
 
 }  // namespace nopspan::collector

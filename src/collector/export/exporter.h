@@ -45,8 +45,8 @@ class Exporter : public Sink, private TraceSink {
   [[nodiscard]] const TraceStage* stage() const { return stage_ ? &*stage_ : nullptr; }
 
  private:
-  bool on_trace(const AssembledTrace& trace) override;
-  void on_left_out(const AssembledTrace& trace) override;
+  bool on_trace(const AssembledTrace& assembled) override;
+  void on_left_out(const AssembledTrace& assembled) override;
   bool wants_request_of(const Entry& entry);
   void pass(const Entry& entry);
   void leave_out(const ItemCounts& items);

@@ -6,8 +6,11 @@
 
 namespace nopspan::collector {
 
-FileReceiver::FileReceiver(const std::string& folder, const ExportOptions& options)
-    : name_(folder), options_(options), files_(folder), feed_(options_, [this](ExportBody body) { append(body); }) {}
+FileReceiver::FileReceiver(std::string folder, const ExportOptions& options)
+    : name_(std::move(folder)),
+      options_(options),
+      files_(name_),
+      feed_(options_, [this](const ExportBody& body) { append(body); }) {}
 
 void FileReceiver::append(const ExportBody& body) {
   if (body.signal == Signal::logs && !options_.logs) return account_.leave_out(body.items);

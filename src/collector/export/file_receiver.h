@@ -15,7 +15,7 @@ namespace nopspan::collector {
 class FileReceiver : public Receiver {
  public:
   // Throws Failure if the folder cannot be used.
-  FileReceiver(const std::string& folder, const ExportOptions& options);
+  FileReceiver(std::string folder, const ExportOptions& options);
 
   void add(const Entry& entry) override { feed_.add(entry); }
   void on_tick(std::uint64_t now_unix_ns) override;

@@ -146,7 +146,7 @@ OtlpProtocol protocol_of(const SettingValue& value) {
 }
 
 std::chrono::milliseconds timeout_of(const SettingValue& value) {
-  constexpr std::uint64_t kMost = 24 * 60 * 60 * 1000;
+  constexpr std::uint64_t kMost = 86'400'000;
   if (!value) return OtlpTarget().timeout;
   std::uint64_t number = 0;
   const char* const end = value.text.data() + value.text.size();

@@ -92,7 +92,8 @@ std::size_t on_header(char* from, std::size_t size, std::size_t count, void* exc
 
 class CurlTransport : public Transport {
  public:
-  CurlTransport(OtlpSettings settings, const std::string& version) : settings_(std::move(settings)), agent_(version) {
+  CurlTransport(OtlpSettings settings, std::string version)
+      : settings_(std::move(settings)), agent_(std::move(version)) {
     static const CURLcode initialized = curl_global_init(CURL_GLOBAL_DEFAULT);
     multi_.reset(initialized == CURLE_OK ? curl_multi_init() : nullptr);
     compressor_.reset(libdeflate_alloc_compressor(kGzipLevel));
@@ -150,7 +151,9 @@ void CurlTransport::prepare(Handle& handle, const OtlpTarget& target) {
   }
   if (target.gzip) append_header(handle.headers, is_grpc ? "grpc-encoding: gzip" : "Content-Encoding: gzip");
   for (const auto& [name, value] : target.headers) {
-    append_header(handle.headers, value.empty() ? name + ";" : name + ": " + value);  // libcurl's form of an empty one
+    std::string line = name;
+    line += value.empty() ? ";" : ": ";  // libcurl's form of an empty one
+    append_header(handle.headers, line += value);
   }
   curl_easy_setopt(easy, CURLOPT_URL, target.url.c_str());
   curl_easy_setopt(easy, CURLOPT_POST, 1L);
@@ -321,7 +324,7 @@ ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline
       http.is_body_cut = received.is_body_cut;
       curl_off_t seconds = 0;
       curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &seconds);
-      constexpr curl_off_t kMostSeconds = 24 * 60 * 60;
+      constexpr curl_off_t kMostSeconds = 86'400;
       http.retry_after = std::chrono::seconds(std::clamp<curl_off_t>(seconds, 0, kMostSeconds));
       answer = classify(http, body);
     }

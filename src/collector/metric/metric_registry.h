@@ -122,7 +122,7 @@ class MetricRegistry {
 // The values of a family's labels, in their order. Missing ones at the end, and empty ones, are left out.
 class LabelValues : public std::span<const std::string_view> {
  public:
-  using span::span;
+  using span::span;  // NOLINT: clang-tidy takes it for a constructor
   LabelValues(std::initializer_list<std::string_view> values) : span(values.begin(), values.size()) {}  // NOLINT
 };
 // Labels beyond those of the family, for example those that a process gave to a gauge.

@@ -14,7 +14,7 @@ namespace nopspan::collector {
 namespace {
 
 std::string_view written(std::int64_t value, NumberText& number) {
-  const auto end = std::to_chars(number.data(), number.data() + number.size(), value).ptr;
+  const char* const end = std::to_chars(number.data(), number.data() + number.size(), value).ptr;
   return {number.data(), static_cast<std::size_t>(end - number.data())};
 }
 

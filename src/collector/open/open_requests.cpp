@@ -44,8 +44,8 @@ std::vector<OpenSpan> in_order(std::vector<OpenSpan> spans) {
         span.depth = ordered[next.second].depth + 1;
         ordered[next.second].has_children = true;
       }
-      for (auto child = children[next.first].rbegin(); child != children[next.first].rend(); ++child)
-        waiting.emplace_back(*child, ordered.size());
+      const auto& its = children[next.first];
+      std::for_each(its.rbegin(), its.rend(), [&](std::size_t child) { waiting.emplace_back(child, ordered.size()); });
       ordered.push_back(std::move(span));
     }
   };

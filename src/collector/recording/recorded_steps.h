@@ -30,7 +30,7 @@ class StepReader {
   };
 
   void read_thread(std::string_view message, OtlpReader& processes);
-  void read_entry(std::string_view message, const Each& each);
+  void read_entry(std::string_view left, const Each& each);
   std::size_t read_members(std::string_view& left, Thread& thread);
   void expand(std::size_t bytes);
 

@@ -62,7 +62,7 @@ class StepEncoder {
   };
 
   Thread& thread_of(const Entry& entry);
-  void write_members(Thread& thread, std::string_view members);
+  void write_members(Thread& thread, std::string_view bytes);
 
   std::string out_, entry_;
   std::uint64_t entries_ = 0;

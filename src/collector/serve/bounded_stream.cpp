@@ -12,7 +12,7 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::chrono::milliseconds kLinger{500};
-constexpr std::size_t kMostDiscarded = 256 * 1024;
+constexpr std::size_t kMostDiscarded = 256U << 10U;
 
 }  // namespace
 

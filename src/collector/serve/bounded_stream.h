@@ -13,7 +13,7 @@
 namespace nopspan::collector {
 
 struct StreamLimits {
-  std::size_t request_bytes = 16 * 1024;         // of the request line and the headers
+  std::size_t request_bytes = 16U << 10U;        // of the request line and the headers
   std::chrono::milliseconds request_time{5000};  // from the first byte of a request to its last
   std::chrono::milliseconds answer_time{10'000};
 };
@@ -34,19 +34,19 @@ class BoundedStream : public httplib::Stream {
   // Whether an answer could not be written as a whole.
   [[nodiscard]] bool is_cut() const { return is_cut_; }
 
-  bool is_readable() const override { return at_ < end_ || wait(POLLIN, request_end_); }
-  bool is_writable() const override { return wait(POLLOUT, answer_end_); }
+  [[nodiscard]] bool is_readable() const override { return at_ < end_ || wait(POLLIN, request_end_); }
+  [[nodiscard]] bool is_writable() const override { return wait(POLLOUT, answer_end_); }
   ssize_t read(char* bytes, std::size_t size) override;
   ssize_t write(const char* bytes, std::size_t size) override;
   // cpp-httplib wants both for headers that it adds to a request. Nothing here reads them.
   void get_remote_ip_and_port(std::string&, int&) const override {}
   void get_local_ip_and_port(std::string&, int&) const override {}
-  socket_t socket() const override { return connection_; }
+  [[nodiscard]] socket_t socket() const override { return connection_; }
 
  private:
   using Clock = std::chrono::steady_clock;
   // Returns false if the time is over, or the server stops.
-  bool wait(short events, Clock::time_point until) const;
+  [[nodiscard]] bool wait(short events, Clock::time_point until) const;
   ssize_t receive(Clock::time_point until);  // into the buffer
 
   const int connection_, stop_;

@@ -66,7 +66,7 @@ std::thread thread_without_signals(Run run) {
 // The state that the connections share.
 class MetricServer::Listening {
  public:
-  Listening(const MetricServerOptions& options, Render render);
+  Listening(const MetricServerOptions& given, Render render);
   ~Listening();
 
   [[nodiscard]] bool is_crowded() const { return active * 2 > options.connections; }

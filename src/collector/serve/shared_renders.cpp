@@ -25,7 +25,7 @@ const std::string& Rendered::gzip() const {
   return gzip_;
 }
 
-std::shared_ptr<const Rendered> SharedRenders::result_of(const Latest& latest) const {
+std::shared_ptr<const Rendered> SharedRenders::result_of(const Latest& latest) {
   if (latest.failure) std::rethrow_exception(latest.failure);
   return latest.rendered;
 }

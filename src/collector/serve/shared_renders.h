@@ -59,7 +59,7 @@ class SharedRenders {
     std::uint64_t number = 0;  // of renders that have ended
     bool is_running = false;
   };
-  std::shared_ptr<const Rendered> result_of(const Latest& latest) const;
+  static std::shared_ptr<const Rendered> result_of(const Latest& latest);
   std::shared_ptr<const Rendered> render_counted(MetricFormat format);
 
   const Render render_;

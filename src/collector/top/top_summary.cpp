@@ -222,7 +222,8 @@ std::vector<std::string> fact_lines(const TopSnapshot& snapshot, std::size_t wid
     const std::string text = facts.text();
     if (text.empty()) continue;
     const std::string who = engine.empty() ? "an engine without a name" : printable(engine, kWidestName);
-    for (std::string& line : wrapped(before + who + ": " + text, width, 2, ", ")) lines.push_back(std::move(line));
+    const std::string whole = std::string(before).append(who).append(": ").append(text);
+    for (std::string& line : wrapped(whole, width, 2, ", ")) lines.push_back(std::move(line));
   }
   return lines;
 }

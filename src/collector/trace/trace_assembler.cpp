@@ -204,7 +204,7 @@ void TraceAssembler::restart_grace_of_linked(const Entry& entry) {
   for_each_link(entry.links, [&](const SpanLink& link) {
     const List::iterator* found = find_open(link.trace_id);
     if (found == nullptr || (*found)->list == &expected_) return;
-    const List::iterator open = *found;
+    const auto open = *found;
     if (!open->has_root || entry.start_unix_ns <= open->end_unix_ns) restart_grace(open);
   });
 }

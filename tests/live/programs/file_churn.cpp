@@ -52,7 +52,8 @@ bool map_copy(const std::string& bytes, const std::string& path) {
     if (futimens(file, nullptr) != 0) _exit(1);
     void* at = places + i % kPlaces * kPage;
     if (mmap(at, kPage, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, file, 0) != at) _exit(1);
-    mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);  // so that the memory's size changes
+    static_cast<void>(
+        mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));  // so that the memory's size changes
     usleep(150'000);
     munmap(at, kPage);
   }

@@ -79,8 +79,8 @@ int unending(int count) {
   const auto length = [](std::size_t size) {
     return std::string{static_cast<char>(size % 128 + 128), static_cast<char>(size / 128)};
   };
-  const std::string attributes =
-      "\x4a" + length(kKeyValue) + "\x0a\x01k\x12" + length(kValue) + "\x0a" + length(kText) + std::string(kText, 'x');
+  const std::string attributes = "\x4a" + length(kKeyValue) + "\x0a\x01k\x12" +  // NOLINT: bytes
+                                 length(kValue) + "\x0a" + length(kText) + std::string(kText, 'x');
   for (int i = 0; i < count; ++i) {
     std::string bytes = entries(1, "hostile.unending");
     nopspan_entry entry;
@@ -145,7 +145,8 @@ int steps(int count) {
 // A step without end: it announces 4 billion members, and has this many parts. Each member has a key of its own.
 int endless_step(int parts) {
   nopspan_entry entry{};
-  entry.span_id = entry.root_id = entry.trace_id[0] = 77;
+  entry.span_id = entry.root_id = 77;
+  entry.trace_id[0] = 77;
   entry.kind = NOPSPAN_ENTRY_STEP;
   entry.extras = NOPSPAN_EXTRA_STEP;
   nopspan_step step{};
