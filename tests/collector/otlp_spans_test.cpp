@@ -162,15 +162,20 @@ std::string deep_attribute(int levels) {
   return run;
 }
 
-INSTANTIATE_TEST_SUITE_P(OtlpSpans, HostileAttributes,
-                         testing::Values(std::string("\x4a\x7f rest", 6),                 // longer than the data
-                                         std::string("\x4a\x03\x0a\x01\xff", 5),          // a key that is not UTF-8
-                                         std::string("\x4a\x05\x12\x03\x0a\x01\xc0", 7),  // a value that is not UTF-8
-                                         std::string("\x4a\x02\x12\x7f", 4),              // a value that is too long
-                                         std::string("\x4a\x03\x12\x01\x1b", 5),          // a group
-                                         std::string("\x2a\x04more", 6),                  // another field: the name
-                                         std::string("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 11),
-                                         deep_attribute(60)));
+INSTANTIATE_TEST_SUITE_P(
+    OtlpSpans, HostileAttributes,
+    testing::Values(std::string("\x4a\x7f rest", 6),                 // longer than the data
+                    std::string("\x4a\x03\x0a\x01\xff", 5),          // a key that is not UTF-8
+                    std::string("\x4a\x05\x12\x03\x0a\x01\xc0", 7),  // a value that is not UTF-8
+                    std::string("\x4a\x02\x12\x7f", 4),              // a value that is too long
+                    std::string("\x4a\x03\x12\x01\x1b", 5),          // a group
+                    std::string("\x2a\x04more", 6),                  // another field: the name
+                    // Tags and lengths that are longer than they may be, and a number beyond 64 bits.
+                    std::string("\x4a\x0c\x8a\x80\x80\x80\x80\x00\x01k\x12\x02\x0a\x00", 14),
+                    std::string("\x4a\x0c\x0a\x81\x80\x80\x80\x80\x00k\x12\x02\x0a\x00", 14),
+                    std::string("\xca\x80\x80\x80\x80\x00\x07\x0a\x01k\x12\x02\x0a\x00", 14),
+                    std::string("\x4a\x10\x0a\x01k\x12\x0b\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 18),
+                    std::string("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 11), deep_attribute(60)));
 
 TEST(OtlpSpans, KeepsAsDeepAttributesAsReceiversTake) {
   KeptEntry chat = chat_span(make_process(1));
@@ -197,6 +202,25 @@ TEST(OtlpSpans, MendsTextThatIsNotUtf8) {
   EXPECT_EQ(after.front().entry().name, "na?me");
   EXPECT_EQ(after.front().entry().model, "???");
   EXPECT_EQ((**after.front().entry().process).comm, "a?b");
+}
+
+TEST(OtlpReader, PassesOnAttributesThatOthersRepair) {
+  const std::string good = text_attribute("good", "1"), bad("\x4a\x0b\x0a\x01k\x12\x06\x0a\x04v\xff\xffx", 13);
+  std::string span, long_length("\x4a\x8b\x00", 3);
+  append_bytes(span, 5, "name");
+  span += good + bad + long_length + bad.substr(2);
+  append_fixed64(span, 7, 1000);
+  std::string scope, resource, message;
+  append_bytes(scope, 2, span);
+  append_bytes(resource, 2, scope);
+  append_bytes(message, 1, resource);
+  std::size_t entries = 0;
+  EXPECT_TRUE(OtlpReader().read(Signal::traces, message, [&](const Entry& entry) {
+    ++entries;
+    EXPECT_EQ(entry.attributes, good + bad + bad) << "with lengths that each decoder takes";
+    EXPECT_FALSE(entry.has_checked_attributes);
+  }));
+  EXPECT_EQ(entries, 1U);
 }
 
 TEST(OtlpReader, KeepsLittleOfHugeResources) {

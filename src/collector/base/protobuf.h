@@ -29,12 +29,13 @@ char* put_word(char* at, Word word) {
   std::memcpy(at, &word, sizeof(word));
   return at + sizeof(word);
 }
-// Reads a varint from the begin of `left` and removes it. Returns false if there is none of at most ten bytes.
-inline bool take_varint(std::string_view& left, std::uint64_t& value) {
-  constexpr std::size_t kMostBytes = 10;
+// Reads a varint from the begin of `left` and removes it. Returns false if there is none of at most ten bytes and 64
+// bits. Other decoders refuse longer ones.
+inline bool take_varint(std::string_view& left, std::uint64_t& value, std::size_t most_bytes = 10) {
   value = 0;
-  for (std::size_t i = 0; i < left.size() && i < kMostBytes; ++i) {
+  for (std::size_t i = 0; i < left.size() && i < most_bytes; ++i) {
     const auto byte = static_cast<unsigned char>(left[i]);
+    if (i == 9 && byte > 1) return false;
     value |= std::uint64_t{byte & 0x7fU} << (7 * i);
     if (byte >= 0x80) continue;
     left.remove_prefix(i + 1);
@@ -70,8 +71,9 @@ class ProtobufFields {
  private:
   bool read() {
     constexpr std::uint64_t kMostNumber = (std::uint64_t{1} << 29U) - 1;
+    constexpr std::size_t kMostBytes = 5;  // of a tag or length: decoders refuse longer ones, even of a small number
     std::uint64_t size = 0;
-    if (!take_varint(left_, tag_) || number() == 0 || number() > kMostNumber) return false;
+    if (!take_varint(left_, tag_, kMostBytes) || number() == 0 || number() > kMostNumber) return false;
     switch (type()) {
       case ProtobufType::varint:
         return take_varint(left_, integer_);
@@ -80,7 +82,7 @@ class ProtobufFields {
       case ProtobufType::fixed32:
         return take_word<std::uint32_t>();
       case ProtobufType::delimited:
-        if (!take_varint(left_, size) || size > left_.size()) return false;
+        if (!take_varint(left_, size, kMostBytes) || size > left_.size()) return false;
         bytes_ = left_.substr(0, size);
         left_.remove_prefix(size);
         return true;

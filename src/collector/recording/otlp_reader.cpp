@@ -169,6 +169,8 @@ void OtlpReader::begin() {
   run_ = {};
   attributes_.clear();
   links_.clear();
+  are_checked_ = true;
+  lacks_attributes_ = false;
 }
 
 void OtlpReader::read_either(std::string_view key_value, std::string_view whole) {
@@ -180,12 +182,23 @@ void OtlpReader::read_either(std::string_view key_value, std::string_view whole)
 }
 
 void OtlpReader::read_own(std::string_view key_value, std::string_view whole) {
-  Attribute attribute;
-  if (!read_attribute(key_value, attribute) || attributes_.size() + run_.size() + whole.size() > kMostAttributes)
+  if (attributes_.size() + run_.size() + whole.size() > kMostAttributes) {
+    lacks_attributes_ = true;
     return;
-  own_.note(attribute, false);
+  }
+  Attribute attribute;
+  if (read_attribute(key_value, attribute)) {
+    own_.note(attribute, false);
+  } else {
+    are_checked_ = false;  // who needs valid ones repairs or drops it
+  }
+  const bool is_minimal = whole.size() == 1 + varint_bytes(key_value.size()) + key_value.size();
   if (signal_ != Signal::traces) {
     append_bytes(attributes_, kEventAttributes, key_value);
+  } else if (!is_minimal) {
+    attributes_ += run_;
+    run_ = {};
+    append_bytes(attributes_, kSpanAttributes, key_value);
   } else if (run_.empty() && attributes_.empty()) {
     run_ = whole;
   } else if (attributes_.empty() && run_.data() + run_.size() == whole.data()) {
@@ -414,7 +427,8 @@ void OtlpReader::finish(Kind kind, const Each& each) {
   restore_outcome();
   restore_fields();
   span_.attributes = attributes_.empty() ? run_ : std::string_view(attributes_);
-  span_.has_checked_attributes = true;
+  span_.has_checked_attributes = are_checked_;
+  if (lacks_attributes_) span_.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
   span_.links = links_;
   if (added_.has(Name::links)) {
     // Copied, because readers may need the links aligned.

@@ -64,6 +64,7 @@ class OtlpReader {
   NotedAttributes own_, added_;
   std::string_view run_;    // own attributes, if they are contiguous in the message
   std::string attributes_;  // otherwise their copy
+  bool are_checked_ = true, lacks_attributes_ = false;
   std::string links_;
 };
 
