@@ -42,8 +42,18 @@ HeldEvent HeldEvents::encoded(const Entry& entry) {
   return event;
 }
 
+std::uint64_t HeldEvents::key_of(const Process& process, std::uint64_t span_id) const {
+  // SplitMix64's function.
+  const auto mix = [](std::uint64_t word) {
+    word = (word ^ (word >> 30U)) * 0xbf58476d1ce4e5b9U;
+    word = (word ^ (word >> 27U)) * 0x94d049bb133111ebU;
+    return word ^ (word >> 31U);
+  };
+  return mix(mix(mix(span_id ^ seed_) + process.start_ticks) + process.pid);
+}
+
 HeldEvents::Groups::iterator HeldEvents::find(const Entry& entry) {
-  const auto [begin, end] = by_span_.equal_range(entry.span_id);
+  const auto [begin, end] = by_span_.equal_range(key_of(**entry.process, entry.span_id));
   for (auto at = begin; at != end; ++at) {
     const ProcessPointer& process = at->second->process;
     if (process == *entry.process || is_same_process(*process, **entry.process)) return at->second;
@@ -52,7 +62,7 @@ HeldEvents::Groups::iterator HeldEvents::find(const Entry& entry) {
 }
 
 std::vector<HeldEvent> HeldEvents::remove(Groups::iterator group) {
-  const auto [begin, end] = by_span_.equal_range(group->span_id);
+  const auto [begin, end] = by_span_.equal_range(key_of(*group->process, group->span_id));
   for (auto at = begin; at != end; ++at) {
     if (at->second != group) continue;
     by_span_.erase(at);
@@ -79,7 +89,7 @@ void HeldEvents::add(const Entry& entry) {
   if (group == groups_.end()) {
     group = groups_.insert(groups_.end(),
                            Group{entry.span_id, now_unix_ns_, *entry.process, {}, kNodeBytes + sizeof(Group)});
-    by_span_.emplace(entry.span_id, group);
+    by_span_.emplace(key_of(**entry.process, entry.span_id), group);
     bytes_ += group->bytes;
   }
   group->events.push_back(std::move(event));

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <random>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -41,7 +42,8 @@ class HeldEvents {
   static constexpr std::size_t kMostOfSpan = 128, kMostBytesOfSpan = std::size_t{256} << 10U;
 
   HeldEvents(const ExportOptions& options, OnLog on_log, std::size_t most_bytes = kMostBytes)
-      : attributes_(options.semconv),
+      : seed_(std::uint64_t{std::random_device()()} << 32U | std::random_device()()),
+        attributes_(options.semconv),
         max_age_ns_(options.max_age_ns),
         most_bytes_(most_bytes),
         on_log_(std::move(on_log)) {}
@@ -56,6 +58,8 @@ class HeldEvents {
   void finish();
 
   [[nodiscard]] std::size_t events() const { return events_; }
+  // Whether events of this entry's span wait.
+  [[nodiscard]] bool has_events_of(const Entry& entry) { return !groups_.empty() && find(entry) != groups_.end(); }
   [[nodiscard]] std::uint64_t repaired_texts() const { return attributes_.repaired(); }
   [[nodiscard]] std::uint64_t dropped_attributes() const { return dropped_attributes_; }
 
@@ -68,11 +72,15 @@ class HeldEvents {
   };
   using Groups = std::list<Group>;
 
+  // The key in `by_span_`. Hostile processes could choose span ids and pids that make many keys equal, if it had no
+  // seed.
+  [[nodiscard]] std::uint64_t key_of(const Process& process, std::uint64_t span_id) const;
   Groups::iterator find(const Entry& entry);
   std::vector<HeldEvent> remove(Groups::iterator group);
   void pass_on_oldest();
   HeldEvent encoded(const Entry& entry);
 
+  const std::uint64_t seed_;
   ExportedAttributes attributes_;
   const std::uint64_t max_age_ns_;
   const std::size_t most_bytes_;
