@@ -64,6 +64,15 @@ TEST(Counts, AreAddedFieldByField) {
   EXPECT_TRUE(counts.is_balanced());
 }
 
+TEST(Counts, DoNotWrapAround) {
+  Counts counts, more;
+  counts.emitted = more.emitted = UINT64_MAX - 10;
+  counts.ring_full = more.ring_full = UINT64_MAX - 10;
+  counts += more;
+  EXPECT_EQ(counts.emitted, UINT64_MAX);
+  EXPECT_EQ(counts.lost(), UINT64_MAX);
+}
+
 TEST(CountsAsJson, HaveEveryField) {
   EXPECT_EQ(to_json(every_count_another()).dump(),
             R"({"emitted":3070,"delivered":2,"filtered":4,"ring_full":8,"unreadable":16,"too_large":32,"malformed":64,)"

@@ -30,6 +30,23 @@ bool is_same_process(const Process& a, const Process& b) {
   return &a == &b || (a.pid == b.pid && a.start_ticks == b.start_ticks && a.host == b.host);
 }
 
+ProcessPointer with_short_texts(const ProcessPointer& process) {
+  constexpr std::size_t kMost = 1024, kMostOfText = 100;
+  constexpr std::string Process::*kTexts[] = {
+      &Process::comm,         &Process::executable,         &Process::cgroup, &Process::container,
+      &Process::library,      &Process::library_version,    &Process::host,   &Process::boot_id,
+      &Process::service_name, &Process::resource_attributes};
+  std::size_t bytes = 0;
+  for (const auto text : kTexts) bytes += ((*process).*text).size();
+  if (bytes <= kMost) return process;
+  Process kept = *process;
+  for (const auto text : kTexts) {
+    kept.*text = (kept.*text).substr(0, kMostOfText);
+    (kept.*text).shrink_to_fit();
+  }
+  return std::make_shared<const Process>(std::move(kept));
+}
+
 ProcessPointer with_comm(const ProcessPointer& process, std::string_view comm) {
   auto named = std::make_shared<Process>(*process);
   named->comm = comm;

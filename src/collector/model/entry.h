@@ -40,6 +40,9 @@ bool is_same_process(const Process& a, const Process& b);
 // name, which usually is the comm.
 ProcessPointer with_comm(const ProcessPointer& process, std::string_view comm);
 
+// The process, or a copy with shortened texts if they are long. For what is kept of many processes.
+ProcessPointer with_short_texts(const ProcessPointer& process);
+
 // A part continues the members of a step that was too large for one entry (steps.h). Its ids and times are the
 // step's.
 enum class Kind : std::uint8_t { span, event, retry, gauge, part };

@@ -27,14 +27,18 @@ constexpr Loss kLosses[] = {
     {&Counts::missed,
      "missing in the sequence numbers: the kernel did not run the BPF program, or the process wrote false numbers"},
     {&Counts::discarded, "discarded by the library: it had no memory for them, or no tracer was attached any more"},
-    {&Counts::export_dropped, "delivered, but lost because they could not be written"},
+    {&Counts::export_dropped,
+     "lost because they could not be written (export_dropped): no reader was there, it was too slow, or the disk was "
+     "full"},
     {&Counts::not_in_file, "recorded, but not in the file: it is damaged, or a part of the recording is missing"},
 };
 constexpr std::size_t kMostProcesses = 5;  // in worst_text()
 
 std::uint64_t number_of(const nlohmann::ordered_json& json, const char* name) {
   const auto found = json.is_object() ? json.find(name) : json.end();
-  return found != json.end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
+  // A recording may claim any number. Sums of these must not wrap around.
+  constexpr std::uint64_t kMost = std::uint64_t{1} << 53U;
+  return found != json.end() && found->is_number_unsigned() ? std::min(found->get<std::uint64_t>(), kMost) : 0;
 }
 
 Counts counts_of(const nlohmann::ordered_json& json) {

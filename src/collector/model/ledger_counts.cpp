@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/ledger_counts.h"
 
+#include "base/saturating.h"
+
 #include <algorithm>
 
 namespace nopspan::collector {
@@ -31,7 +33,8 @@ void write_row(JsonWriter& json, const ProcessLedger& row) {
 }  // namespace
 
 Counts& Counts::operator+=(const Counts& other) {
-  for (const CountField& field : kCountFields) this->*field.count += other.*field.count;
+  for (const CountField& field : kCountFields)
+    this->*field.count = saturating_sum(this->*field.count, other.*field.count);
   return *this;
 }
 
@@ -43,7 +46,7 @@ Counts& Counts::operator-=(const Counts& part) {
 std::uint64_t Counts::lost() const {
   std::uint64_t sum = 0;
   for (const CountField& field : kCountFields) {
-    if (field.loss != nullptr) sum += this->*field.count;
+    if (field.loss != nullptr) sum = saturating_sum(sum, this->*field.count);
   }
   return sum;
 }

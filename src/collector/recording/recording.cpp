@@ -104,12 +104,14 @@ void Recording::end(Sink& sink, const Deadline& until) {
 template <class Read>
 void Recording::read_entries(const Chunk& chunk, Sink& sink, const Read& read) {
   std::uint64_t entries = 0;
-  const Process* process = nullptr;  // of the entry before
+  ProcessPointer process;  // of the entry before
   Tally* known = nullptr;
   const bool is_whole = read([&](const Entry& entry) {
     ++entries;
-    if (known == nullptr || entry.process->get() != process) known = &tally_of(*entry.process);
-    process = entry.process->get();
+    if (known == nullptr || *entry.process != process) {
+      known = &tally_of(*entry.process);
+      process = *entry.process;
+    }
     Tally& tally = *known;
     ++(part_ < ledger_part_ ? tally.before : tally.delivered);
     if (is_filtered_ && !(filter_.may_want_request_of(entry) && filter_.is_in_scope(entry))) {
@@ -170,7 +172,7 @@ Recording::Tally& Recording::tally_of(const ProcessPointer& process) {
   const auto found = tallies_.find(key);
   if (found != tallies_.end()) return found->second;
   if (tallies_.size() >= kMostTallies) return tallies_[{}];
-  return tallies_.emplace(key, Tally{process}).first->second;
+  return tallies_.emplace(key, Tally{with_short_texts(process)}).first->second;
 }
 
 // A file may contain several recordings.
@@ -239,12 +241,16 @@ Ledger Recording::since_before() const {
   std::uint64_t before = 0;
   for (const auto& each : tallies_) before += each.second.before;
   std::uint64_t missing = last_.total.delivered - std::min(last_.total.delivered, before);
-  for (const ProcessLedger& one : last_.processes) {
+  for (ProcessLedger& one : now.processes) {
     if (missing == 0) break;
     const auto tally = tallies_.find({one.process->pid, one.process->start_ticks});
     const std::uint64_t read = tally == tallies_.end() ? 0 : tally->second.before;
-    const std::uint64_t lost = std::min(missing, one.counts.delivered - std::min(one.counts.delivered, read));
-    now.move_delivered(one.process, &Counts::not_in_file, lost);
+    const std::uint64_t unread = one.counts.delivered - std::min(one.counts.delivered, read);
+    const std::uint64_t lost = std::min({missing, unread, now.total.delivered});
+    for (Counts* const counts : {&one.counts, &now.total}) {
+      counts->delivered -= lost;
+      counts->not_in_file += lost;
+    }
     missing -= lost;
   }
   now.move_delivered(nullptr, &Counts::not_in_file, missing);
@@ -254,6 +260,11 @@ Ledger Recording::since_before() const {
   others.emitted = others.not_in_file + others.delivered;
   now.others += others;
   now.total += others;
+  std::map<ProcessKey, std::size_t> places;  // of processes in the ledger
+  for (std::size_t i = 0; i < now.processes.size(); ++i) {
+    const Process& process = *now.processes[i].process;
+    places.emplace(ProcessKey(process.pid, process.start_ticks), i);
+  }
   for (const auto& [key, tally] : tallies_) {
     const auto count = [&, &entries = tally](Counts& counts) {
       counts.emitted += entries.delivered;
@@ -261,12 +272,8 @@ Ledger Recording::since_before() const {
       move_to_filtered(counts, entries.filtered);
     };
     count(now.total);
-    const auto found =
-        std::find_if(now.processes.begin(), now.processes.end(), [&, &pid = key](const ProcessLedger& one) {
-          return one.process->pid == pid.first && one.process->start_ticks == pid.second;
-        });
-    if (found != now.processes.end()) {
-      count(found->counts);
+    if (const auto place = places.find(key); place != places.end()) {
+      count(now.processes[place->second].counts);
     } else if (tally.delivered > 0 && tally.process != nullptr) {
       now.processes.push_back({tally.process, {}});
       count(now.processes.back().counts);

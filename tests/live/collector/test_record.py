@@ -292,7 +292,7 @@ class FullDisk(Test):
             self.assertEqual(counts["lost"], asked + 100 - len(entries))
             self.assertTrue(counts["balanced"])
         self.assertGreater(ledger["total"]["export_dropped"], 0)
-        self.assertTrue(any("%d delivered, but lost because they could not be written" % ledger["total"]["export_dropped"] in line
+        self.assertTrue(any("%d lost because they could not be written (export_dropped)" % ledger["total"]["export_dropped"] in line
                             for line in record.said), record.said)
         self.assertEqual(replayed["ledger"], ledger)
         self.assertTrue(replayed["whole"])
