@@ -187,6 +187,24 @@ TEST(RecordingListener, ClosesConnectionsThatSendNothing) {
   running.wait_for_entries(100);
 }
 
+TEST(RecordingListener, ReadsProgramsThatFoundNoRoomWhenItStops) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "socket";
+  RecordingListener listener(path);
+  std::vector<OpenFile> idle;
+  const std::string header = recording_of(1, 1, folder).substr(0, kFileHeaderBytes);
+  for (std::size_t i = 0; i < RecordingListener::kMostConnections; ++i) {
+    idle.push_back(connect_to(path));
+    EXPECT_TRUE(send_all(idle.back(), header));
+  }
+  EXPECT_TRUE(send_all(connect_to(path), recording_of(7, 100, folder)));
+  const std::atomic<bool> stop = true;
+  Deadline until(0, stop);
+  Counted sink;
+  listener.run(sink, until);
+  EXPECT_EQ(sink.entries, 100U);
+}
+
 TEST(RecordingListener, TakesOverADeadSocketOnly) {
   const TemporaryFolder folder;
   const std::string path = folder / "socket";

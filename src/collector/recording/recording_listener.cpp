@@ -134,12 +134,11 @@ RecordingListener::RecordingListener(std::string path, Filter filter, std::uint6
       socket_(listen_on(path_)),
       inode_(inode_of(path_)) {}
 
-RecordingListener::~RecordingListener() { stop_listening(); }
+RecordingListener::~RecordingListener() { hide_socket(); }
 
 // The file is removed while the socket still listens, because another listener may then replace it.
-void RecordingListener::stop_listening() {
-  if (socket_ && inode_of(path_) == inode_) unlink(path_.c_str());
-  socket_.reset();
+void RecordingListener::hide_socket() {
+  if (socket_ && !std::exchange(is_hidden_, true) && inode_of(path_) == inode_) unlink(path_.c_str());
 }
 
 bool RecordingListener::accept_one(Sink& sink) {
@@ -180,20 +179,23 @@ void RecordingListener::run(Sink& sink, Deadline& until) {
     pollfd ready{connections_.size() < kMostConnections ? socket_.get() : -1, POLLIN, 0};
     if (poll(&ready, 1, until.milliseconds(kTickMilliseconds)) > 0) accept_one(sink);
   }
-  // Programs in the kernel's queue have counted as delivered what they have sent.
-  for (pollfd ready{socket_.get(), POLLIN, 0}; connections_.size() < kMostConnections && poll(&ready, 1, 0) > 0;) {
-    if (!accept_one(sink)) break;
-  }
-  stop_listening();
-  for (const auto& each : connections_) each->stop_sender();
+  // Programs in the kernel's queue have counted as delivered what they have sent. They are read when others make room.
+  hide_socket();
+  const auto accept_waiting = [&] {
+    for (pollfd ready{socket_.get(), POLLIN, 0}; connections_.size() < kMostConnections && poll(&ready, 1, 0) > 0;) {
+      if (!accept_one(sink)) break;
+    }
+    for (const auto& each : connections_) each->stop_sender();
+  };
   const auto latest = std::chrono::steady_clock::now() + kMostForRest;
-  while (!connections_.empty()) {
+  for (accept_waiting(); !connections_.empty(); accept_waiting()) {
     if (std::chrono::steady_clock::now() > latest) {
       for (const auto& each : connections_) each->give_up();
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
     tick();
   }
+  socket_.reset();
 }
 
 Ledger RecordingListener::ledger() const {

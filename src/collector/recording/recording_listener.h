@@ -38,7 +38,7 @@ class RecordingListener : public Source {
  private:
   class Connection;
   bool accept_one(Sink& sink);
-  void stop_listening();
+  void hide_socket();
   void forget_ended();
 
   const std::string path_;
@@ -49,6 +49,7 @@ class RecordingListener : public Source {
   std::mutex mutex_;                     // held during the calls of the sink
   std::list<std::unique_ptr<Connection>> connections_;
   LedgerSum ended_;
+  bool is_hidden_ = false;     // the socket has no path any more
   std::uint64_t foreign_ = 0;  // connections that sent no recording
 };
 
