@@ -150,6 +150,19 @@ TEST(MetricRegistry, LeavesRoomForOtherProcesses) {
   EXPECT_EQ(value_of(registry, "calls", "other"), 95);
 }
 
+TEST(MetricRegistry, BoundsTheBytesOfLabels) {
+  MetricRegistry registry({.most_series = 2000});
+  MetricFamily& calls = registry.family(kCallsFamily);
+  const std::string text(250, 'x');
+  for (int i = 0; i < 2000; ++i) {
+    MetricWriter(registry, static_cast<std::uint64_t>(i % 4) + 1).add(calls, 1, {text + std::to_string(i), text});
+  }
+  const std::vector<MetricPoint> points = points_of(registry.snapshot(), "calls");
+  EXPECT_LT(points.size(), 2000U * 160 / 500 + 2);
+  EXPECT_GT(points.size(), 500U);
+  EXPECT_EQ(value_of(registry, "calls", "other"), 2000 - static_cast<double>(points.size() - 1));
+}
+
 TEST(MetricRegistry, ASeriesNamedOtherIsNotThereTwice) {
   MetricRegistry registry({.most_series = 1});
   MetricFamily& calls = registry.family(kCallsFamily);

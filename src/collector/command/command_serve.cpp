@@ -15,6 +15,7 @@
 #include <nlohmann/json.hpp>
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdint>
@@ -50,7 +51,8 @@ struct ServeOptions {
 
 bool is_regular_file(const std::string& path) {
   struct stat facts {};
-  return stat(path.c_str(), &facts) == 0 && S_ISREG(facts.st_mode);
+  const int found = path == "-" ? fstat(STDIN_FILENO, &facts) : stat(path.c_str(), &facts);
+  return found == 0 && S_ISREG(facts.st_mode);
 }
 
 nlohmann::ordered_json to_json(const MetricServerCounts& counts) {
@@ -82,7 +84,10 @@ int serve(const ServeOptions& options, const OutputOptions& common, std::unique_
   if (is_regular_file(from) && !stopping) {
     std::cerr << printable(from) + " is read completely, and is served until " +
                      (options.source.duration_ns > 0 ? "--duration is over" : "Ctrl-C") + ".\n";
-    while (!until.is_over()) std::this_thread::sleep_for(kLookAtEnd);
+    while (!until.is_over()) {
+      std::this_thread::sleep_for(kLookAtEnd);
+      service.update();
+    }
   }
   const MetricServerCounts counts = service.server()->counts();
   const Ledger ledger = source.ledger();

@@ -69,6 +69,7 @@ struct MetricSeries {
   std::uint64_t start_unix_ns = 0, changed_unix_ns = 0;
   std::uint64_t at_unix_ns = 0;  // the time of a value that somebody else measured
   bool has_value = false;        // of a total: it has been set
+  bool is_other = false;         // the series `other`, which the limits do not count
   double value = 0;
   std::uint64_t count = 0;
   std::vector<std::uint64_t> buckets;
@@ -95,8 +96,12 @@ class MetricFamily {
 
   const std::shared_ptr<const MetricDescription> about;
   AllSeries series;
-  std::unordered_map<std::uint64_t, std::size_t> by_owner;  // how many series each process created
-  std::string key;                                          // of the series that is being looked for
+  struct Size {
+    std::size_t series = 0, label_bytes = 0;
+  };
+  Size size;                                         // of all series
+  std::unordered_map<std::uint64_t, Size> by_owner;  // of the series that each process created
+  std::string key;                                   // of the series that is being looked for
 
   // The key is made of what readers see, so that two series never look the same.
   void set_key(LabelValues values, MoreLabels more) {
@@ -131,16 +136,25 @@ class MetricFamily {
     return added;
   }
 
+  [[nodiscard]] bool is_nearly_full(const MetricLimits& limits) const {
+    return size.series >= limits.most_series || size.label_bytes + 4096 >= limits.most_label_bytes();
+  }
+
   AllSeries::iterator erase(AllSeries::iterator one) {
     const auto owner = by_owner.find(one->second.owner);
-    if (owner != by_owner.end() && --owner->second == 0) by_owner.erase(owner);
+    for (Size* const of : {&size, owner == by_owner.end() ? nullptr : &owner->second}) {
+      if (of == nullptr || one->second.is_other) continue;
+      --of->series;
+      of->label_bytes -= one->first.size();
+    }
+    if (owner != by_owner.end() && owner->second.series == 0) by_owner.erase(owner);
     return series.erase(one);
   }
 
   // `is_present(owner)`: whether the process may still run.
   template <class IsPresent>
   void forget(const MetricLimits& limits, std::uint64_t now_unix_ns, const IsPresent& is_present) {
-    const bool is_gauge = about->type == MetricType::gauge, is_full = series.size() >= limits.most_series;
+    const bool is_gauge = about->type == MetricType::gauge, is_full = is_nearly_full(limits);
     std::uint64_t keep = is_gauge ? limits.keep_gauge_ns : limits.keep_ns;
     if (is_full) keep = std::min(keep, kKeepIfFull);
     for (auto one = series.begin(); one != series.end();) {
@@ -246,12 +260,20 @@ MetricSeries* MetricWriter::find_or_add(MetricFamily& family, LabelValues values
   const auto found = family.series.find(family.key);
   if (found != family.series.end()) return &found->second;
   const MetricLimits& limits = registry_.limits_;
-  std::size_t& of_owner = family.by_owner[owner_];
-  if (family.series.size() < limits.most_series && (owner_ == 0 || of_owner < (limits.most_series + 1) / 2)) {
-    ++of_owner;
+  MetricFamily::Size& of_owner = family.by_owner[owner_];
+  const std::size_t bytes = family.key.size();
+  const auto has_room = [&](const MetricFamily::Size& size, std::size_t share) {
+    return size.series < (limits.most_series + share - 1) / share &&
+           size.label_bytes + bytes <= limits.most_label_bytes() / share;
+  };
+  if (has_room(family.size, 1) && (owner_ == 0 || has_room(of_owner, 2))) {
+    for (MetricFamily::Size* const of : {&family.size, &of_owner}) {
+      ++of->series;
+      of->label_bytes += bytes;
+    }
     return &family.add(values, owner_, registry_.now_unix_ns_);
   }
-  if (of_owner == 0) family.by_owner.erase(owner_);
+  if (of_owner.series == 0) family.by_owner.erase(owner_);
   if (&family != registry_.overflow_) {
     add(*registry_.overflow_, static_cast<double>(observations), {family.about->name});
   }
@@ -264,7 +286,10 @@ MetricSeries& MetricWriter::find_or_other(MetricFamily& family, LabelValues valu
   const std::vector<std::string_view> others(family.about->labels.size(), kOther);
   family.set_key(others, {});
   const auto found = family.series.find(family.key);
-  return found != family.series.end() ? found->second : family.add(others, 0, registry_.now_unix_ns_);
+  if (found != family.series.end()) return found->second;
+  MetricSeries& other = family.add(others, 0, registry_.now_unix_ns_);
+  other.is_other = true;
+  return other;
 }
 
 void MetricWriter::add(MetricFamily& family, double amount, LabelValues values) {

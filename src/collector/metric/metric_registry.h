@@ -6,6 +6,7 @@
 #include "metric/native_buckets.h"
 #include "model/entry.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -70,8 +71,10 @@ struct MetricSnapshot {
 };
 
 struct MetricLimits {
-  // The limit of each family, without the series `other`. One process may create half of them.
+  // The limit of each family, without the series `other`. One process may create half of them. The values of all labels
+  // of a family have at most 160 bytes for each of these series, so that a text for a scraper has a bounded size too.
   std::size_t most_series = 2000;
+  [[nodiscard]] std::size_t most_label_bytes() const { return std::max<std::size_t>(most_series * 160, 65536); }
   // A series that has not changed for this long is forgotten. If it returns, it begins at 0 with a new start time,
   // which readers of counters treat as a restart.
   std::uint64_t keep_ns = 3600 * kSecond;

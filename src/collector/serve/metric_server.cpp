@@ -285,7 +285,10 @@ void MetricServer::Connection::describe_error(httplib::Response& response) const
 }
 
 void MetricServer::Connection::count(bool is_cut) {
-  if (is_cut) ++owner_.cut;
+  if (is_cut) {
+    ++owner_.cut;
+    return;
+  }
   if (status_ == 0) return;  // the request's first line did not arrive
   if (status_ < 400) {
     ++(is_scrape_ ? owner_.scrapes : owner_.other);

@@ -34,7 +34,9 @@ std::shared_ptr<const Rendered> SharedRenders::render_counted(MetricFormat forma
   ++renders_;
   std::unique_ptr<const Rendered> rendered = std::make_unique<Rendered>(render_(format));
   ++texts_;
+  bytes_ += rendered->text().size();
   return {rendered.release(), [this](const Rendered* text) {
+            bytes_ -= text->text().size();
             delete text;
             --texts_;
           }};
@@ -49,7 +51,7 @@ std::shared_ptr<const Rendered> SharedRenders::get(MetricFormat format) {
     has_ended_.wait(lock, [&] { return latest.number != before; });
     return result_of(latest);
   }
-  if (texts_ >= kMostTexts) return nullptr;
+  if (texts_ >= kMostTexts || (texts_ > kMetricFormats && bytes_ >= kMostBytes)) return nullptr;
   latest.is_running = true;
   lock.unlock();
 

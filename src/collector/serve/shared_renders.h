@@ -50,7 +50,7 @@ class SharedRenders {
 
  private:
   using Clock = std::chrono::steady_clock;
-  static constexpr std::size_t kMostTexts = 16;
+  static constexpr std::size_t kMostTexts = 16, kMostBytes = 64U << 20U;
 
   struct Latest {
     std::shared_ptr<const Rendered> rendered;
@@ -66,7 +66,7 @@ class SharedRenders {
   const std::chrono::milliseconds reuse_;
   std::mutex mutex_;  // of `latest_`
   std::condition_variable has_ended_;
-  std::atomic<std::size_t> texts_ = 0;  // in memory
+  std::atomic<std::size_t> texts_ = 0, bytes_ = 0;  // in memory
   std::array<Latest, kMetricFormats> latest_;
   std::atomic<std::uint64_t> renders_ = 0;
 };
