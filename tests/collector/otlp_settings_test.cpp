@@ -142,10 +142,13 @@ TEST(OtlpSettings, SayWhatToDoAboutInvalidValues) {
               HasSubstr("no path"));
   const TemporaryFolder folder;
   write_file(folder / "key", "# a key\n-----BEGIN PRIVATE KEY-----\n");
+  write_file(folder / "certificate", "-----BEGIN CERTIFICATE-----\n");
   write_file(folder / "text", "text");
   EXPECT_THAT(failure("CLIENT_KEY", folder / "key"), HasSubstr("client's certificate too"));
-  EXPECT_THAT(failure("CLIENT_CERTIFICATE", folder / "key"), HasSubstr("client's key too"));
-  EXPECT_THAT(failure("CERTIFICATE", folder / "text"), HasSubstr("name a PEM file"));
+  EXPECT_THAT(failure("CLIENT_CERTIFICATE", folder / "certificate"), HasSubstr("client's key too"));
+  for (const char* const name : {"key", "text"}) {
+    EXPECT_THAT(failure("CERTIFICATE", folder / name), HasSubstr("name a PEM file with one"));
+  }
 }
 
 TEST(OtlpSettings, NeverPrintSecrets) {

@@ -18,7 +18,7 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr std::size_t kMostAnswerText = 200;
+constexpr std::size_t kMostRawText = 4096;
 
 // The content of partial_success. `rejected` is negative if the answer says so.
 struct PartialSuccess {
@@ -83,7 +83,7 @@ ReceiverAnswer success(const std::optional<PartialSuccess>& partial, const Expor
     answer.text = "the answer reports success, but its content is not an OTLP response";
     return answer;
   }
-  answer.text = printable(partial->message, kMostAnswerText);
+  answer.text = printable(partial->message, kMostRawText);
   const std::uint64_t most = rejectable_items(sent);
   answer.is_malformed = partial->rejected < 0 || static_cast<std::uint64_t>(partial->rejected) > most;
   if (partial->rejected > 0) answer.rejected = std::min(static_cast<std::uint64_t>(partial->rejected), most);
@@ -222,7 +222,7 @@ enum GrpcCode : unsigned {
 };
 
 std::string answer_text(const std::string& code, const std::string& message) {
-  return printable(message.empty() ? code : code + ": " + message, kMostAnswerText);
+  return printable(message.empty() ? code : code + ": " + message, kMostRawText);
 }
 
 }  // namespace

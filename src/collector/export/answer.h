@@ -45,6 +45,9 @@ struct GrpcAnswer {
   long http_status = 0;
   bool is_body_cut = false;
 };
+// The limit of a message of a receiver when it is printed. The functions below return more of it, because a secret in
+// it can be found only as a whole.
+inline constexpr std::size_t kMostAnswerText = 200;
 ReceiverAnswer classify(const HttpAnswer& received, const ExportBody& sent);
 ReceiverAnswer classify(const GrpcAnswer& received, const ExportBody& sent);
 

@@ -170,22 +170,23 @@ bool insecure_of(const SettingValue& value) {
   throw bad_setting(value, "'" + printable(value.text, 40) + "' is not true or false");
 }
 
-// Whether a line of the file begins a certificate or a key.
-bool is_pem(const std::string& path) {
+// Whether a line of the file begins what is wanted: "CERTIFICATE" or "PRIVATE KEY".
+bool has_pem(const std::string& path, std::string_view what) {
   std::ifstream file(path);
   std::string line;
   while (std::getline(file, line)) {
-    if (line.starts_with("-----BEGIN ")) return true;
+    if (line.starts_with("-----BEGIN ") && line.find(what) != std::string::npos) return true;
   }
   return false;
 }
 
-std::string file_of(const SettingValue& value) {
+std::string file_of(const SettingValue& value, std::string_view what) {
   if (!value) return "";
   struct stat status = {};
   if (::access(value.text.c_str(), R_OK) == 0 && ::stat(value.text.c_str(), &status) == 0) {
-    if (S_ISREG(status.st_mode) && !is_pem(value.text)) {
-      throw bad_setting(value, printable(value.text) + ": no line begins with -----BEGIN: name a PEM file");
+    if (S_ISREG(status.st_mode) && !has_pem(value.text, what)) {
+      throw bad_setting(value, printable(value.text) + ": no line begins with -----BEGIN … " + std::string(what) +
+                                   ": name a PEM file with one");
     }
     if (!S_ISDIR(status.st_mode)) return value.text;
     errno = EISDIR;
@@ -253,10 +254,10 @@ OtlpTarget target_of(std::size_t signal, const OtlpOptions& options, const Envir
   target.headers = headers_of(signal, options, environment);
   target.timeout = timeout_of(find(kTimeout));
   target.gzip = compression_of(find(kCompression));
-  target.certificate = file_of(find(kCertificate));
+  target.certificate = file_of(find(kCertificate), "CERTIFICATE");
   const SettingValue key = find(kClientKey), certificate = find(kClientCertificate);
-  target.client_key = file_of(key);
-  target.client_certificate = file_of(certificate);
+  target.client_key = file_of(key, "PRIVATE KEY");
+  target.client_certificate = file_of(certificate, "CERTIFICATE");
   if (key && !certificate) throw bad_setting(key, "a client's key needs a client's certificate too");
   if (certificate && !key) throw bad_setting(certificate, "a client's certificate needs a client's key too");
   return target;

@@ -19,7 +19,7 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr std::size_t kMostAnswerHeader = 8U << 10U;
+constexpr std::size_t kMostAnswerHeader = 8U << 10U, kMostHeaderBytes = 512U << 10U;
 // Most of what level 6 saves, in a third of its time.
 constexpr int kGzipLevel = 1;
 constexpr auto kPollPause = std::chrono::milliseconds(1000);
@@ -48,6 +48,7 @@ void append_header(HeaderList& list, const std::string& line) {
 // The state of a request, for libcurl's callbacks.
 struct Exchange {
   std::string_view unsent;
+  std::size_t header_bytes = 0;
   GrpcAnswer answer;  // has all fields of an HttpAnswer too, apart from retry_after
 };
 
@@ -70,9 +71,11 @@ std::size_t on_body(char* from, std::size_t size, std::size_t count, void* excha
 
 // libcurl passes the headers of each response line by line, and then the trailers.
 std::size_t on_header(char* from, std::size_t size, std::size_t count, void* exchange) {
-  GrpcAnswer& answer = static_cast<Exchange*>(exchange)->answer;
+  auto& [unsent, header_bytes, answer] = *static_cast<Exchange*>(exchange);
   const std::string_view line(from, size * count);
-  if (line.starts_with("HTTP/")) {  // the response after an interim one
+  header_bytes += line.size();
+  if (header_bytes > kMostHeaderBytes) return 0;  // libcurl bounds the headers, but not the trailers
+  if (line.starts_with("HTTP/")) {                // the response after an interim one
     answer = {};
     return line.size();
   }
@@ -257,6 +260,10 @@ ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcod
     answer.text = "the receiver closed the connection";
   } else {
     answer.text = printable(handle.error[0] != '\0' ? handle.error.data() : curl_easy_strerror(*result));
+    if (*result == CURLE_PEER_FAILED_VERIFICATION) answer.text += ": name its authority with --certificate";
+    if (*result == CURLE_SSL_CONNECT_ERROR && answer.text.find("wrong version") != std::string::npos) {
+      answer.text += ": perhaps the port does not use TLS";
+    }
   }
   return answer;
 }
@@ -264,8 +271,9 @@ ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcod
 // A receiver may repeat a secret header in its message, and libcurl the password of a proxy.
 std::string CurlTransport::without_secrets(std::string text, const OtlpTarget& target) {
   for (std::size_t at = text.find("://"); at != std::string::npos; at = text.find("://", at + 3)) {
-    const std::size_t host = text.find('@', at);
-    if (host < text.find_first_of(" \t", at)) text.replace(at + 3, host - at - 3, "***");
+    const std::size_t end = text.find_first_of(" \t'\"/", at + 3);
+    const std::size_t host = std::string_view(text).substr(0, end).rfind('@');
+    if (host != std::string::npos && host > at) text.replace(at + 3, host - at - 3, "***");
   }
   constexpr std::size_t kShortest = 4;  // of a word that is hidden
   for (const auto& header : target.headers) {
@@ -331,7 +339,7 @@ ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline
   } else {
     answer = failed(handle, result, payload->size());
   }
-  answer.text = without_secrets(std::move(answer.text), target);
+  answer.text = printable(without_secrets(std::move(answer.text), target), kMostAnswerText);
   return answer;
 }
 
