@@ -3,16 +3,20 @@
 """nopspan export with receivers that fail in every way: its account is balanced, and what the receiver has is within the
 bounds of the account."""
 
-import glob
 import array
+import contextlib
+import glob
 import json
 import os
 import random
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
@@ -26,6 +30,8 @@ PROGRAM = os.environ["NOPSPAN_PROGRAM"]
 LOAD = os.environ["NOPSPAN_EXPORT_LOAD"]
 STATES = ("left_out", "queued", "spooled", "in_flight", "accepted", "rejected", "refused", "unconfirmed")
 PATIENCE_S = 120
+# AddressSanitizer needs memory of its own.
+MEMORY_IS_MEASURED = "asan" not in PROGRAM
 
 
 def retry_info(nanos):
@@ -220,6 +226,57 @@ class Http(ExportTest):
                                http_proxy="unknown://user:passw0rd@proxy.invalid")
         self.assertIn("unknown://***@proxy.invalid", exported.stderr)
         self.assertNotIn("passw0rd", exported.stderr)
+
+    def test_secrets_are_not_printed_where_a_message_is_cut(self):
+        for padding in range(150, 200, 10):
+            received = Received(lambda number, ids, size=padding: Answer(401, b"x" * size + b" Bearer s3cr3t-token-0123456789",
+                                                                         content_type="text/plain"))
+            with HttpReceiver(received) as receiver:
+                exported = self.export(self.recording(20, 1), "--otlp", receiver.url, "--header",
+                                       "Authorization=Bearer s3cr3t-token-0123456789", status=1)
+            self.assertNotIn("s3cr", exported.stderr)
+        exported = self.export(self.recording(20, 1), "--otlp", "http://receiver.invalid", "--end-time", "1s", status=1,
+                               http_proxy="unknown://user:p@ss@proxy.invalid")
+        self.assertIn("unknown://***@proxy.invalid", exported.stderr)
+
+    def test_trailers_without_end_are_bounded(self):
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+
+        def answer():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection, contextlib.suppress(OSError):
+                        connection.recv(1 << 16)
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+                        for _ in range(200_000):
+                            connection.sendall(b"x: %s\r\n" % (b"y" * 1000))
+        threading.Thread(target=answer, daemon=True).start()
+        process = self.start(self.recording(20, 1), "--otlp", "http://127.0.0.1:%d" % listening.getsockname()[1],
+                             "--end-time", "3s")
+        most = 0
+        while process.poll() is None:
+            with contextlib.suppress(OSError), open("/proc/%d/status" % process.pid, encoding="ascii") as status:
+                most = max([most] + [int(size) for size in re.findall(r"VmHWM:\s+(\d+)", status.read())])
+        self.finish(process, 1)
+        self.assertLess(most, 200_000 if MEMORY_IS_MEASURED else most + 1)
+
+    def test_a_user_may_end_the_wait_and_keep_the_account(self):
+        url = "http://127.0.0.1:%d" % otlp_receiver.free_port()
+        spool = self.path("kept")
+        process = self.start(self.recording(500, 2), "--otlp", url, "--end-time", "10m", "--spool", spool)
+        for line in process.stderr:
+            if "trying again for at most" in line:
+                break
+        process.send_signal(signal.SIGINT)  # the recording has ended, so this is about the wait
+        self.assertEqual(self.finish(process).traces()["spooled"], 500)
+
+    def test_a_duration_ends_the_wait_for_space(self):
+        url = "http://127.0.0.1:%d" % otlp_receiver.free_port()
+        exported = self.export(self.recording(5000, 20), "--otlp", url, "--queue", "1", "--duration", "1s", "--end-time", "1s",
+                               status=1)
+        self.assertGreater(exported.traces()["dropped"]["no_time"], 0)
 
     def test_a_proxy_is_used_and_may_fail(self):
         with HttpReceiver(Received()) as proxy:

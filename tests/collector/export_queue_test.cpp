@@ -102,7 +102,7 @@ TEST_F(ExportQueueTest, ReportsAtTheEndHowLongItStillTries) {
   queue.post(body_of(Signal::logs, 5));
   transport.wait_for(1);
   EXPECT_TRUE(queue.finish(kPatience));
-  EXPECT_THAT(said, Contains("receiver: no; trying again for 60 s. Press Ctrl-C to stop now"));
+  EXPECT_THAT(said, Contains("receiver: no; trying again for at most 60 s"));
 }
 
 TEST_F(ExportQueueTest, LeavesOutLogRecordsThatAreNotWanted) {
@@ -120,16 +120,46 @@ TEST_F(ExportQueueTest, DropsWhatTheQueueCannotHold) {
   options.capacity_bytes = 10;
   transport.hold(true);
   ExportQueue queue(options, transport, account);
-  EXPECT_TRUE(queue.has_space());
+  EXPECT_TRUE(queue.has_space(Signal::traces));
   EXPECT_TRUE(queue.post(body_of(Signal::traces, 1, std::string(9, 'x'))));
   transport.wait_for(1);
   EXPECT_TRUE(queue.post(body_of(Signal::traces, 1, std::string(9, 'x')))) << "the last one may exceed the capacity";
-  EXPECT_FALSE(queue.has_space());
+  EXPECT_FALSE(queue.has_space(Signal::traces));
   EXPECT_FALSE(queue.post(body_of(Signal::traces, 7)));
   EXPECT_EQ(signal(kTracesRow).dropped[static_cast<std::size_t>(DropReason::queue_full)], 7U);
   transport.hold(false);
   EXPECT_TRUE(queue.finish(kPatience));
   EXPECT_EQ(signal(kTracesRow).accepted, 2U);
+}
+
+TEST_F(ExportQueueTest, HasRoomForASignalIfAnotherOneFails) {
+  options.capacity_bytes = 100;
+  transport.hold(true);
+  ExportQueue queue(options, transport, account);
+  EXPECT_TRUE(queue.post(body_of(Signal::logs, 1, std::string(100, 'x'))));
+  EXPECT_FALSE(queue.has_space(Signal::logs));
+  EXPECT_TRUE(queue.post(body_of(Signal::traces, 1, std::string(25, 'x'))));
+  EXPECT_FALSE(queue.has_space(Signal::traces));
+  EXPECT_TRUE(queue.has_space(Signal::traces, 2));
+  transport.hold(false);
+  EXPECT_TRUE(queue.finish(kPatience));
+  EXPECT_TRUE(queue.has_space(Signal::traces));
+}
+
+TEST_F(ExportQueueTest, DoesNotWaitForAReceiverThatAsksForALongerPause) {
+  transport.set_reply([](const ExportBody&) {
+    ReceiverAnswer answer = answer_of(AnswerKind::retry);
+    answer.retry_after = 1h;
+    return answer;
+  });
+  options.retry_time = 2h;
+  ExportQueue queue(options, transport, account);
+  queue.post(body_of(Signal::traces, 2));
+  transport.wait_for(1);
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_FALSE(queue.finish(10min));
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 5min);
+  EXPECT_THAT(said, Contains(HasSubstr("no: asks to wait for 1h")));
 }
 
 TEST_F(ExportQueueTest, GivesUpAtTheDeadline) {
@@ -145,14 +175,13 @@ TEST_F(ExportQueueTest, GivesUpAtTheDeadline) {
   EXPECT_EQ(signal(kTracesRow).dropped[static_cast<std::size_t>(DropReason::no_time)], 6U);
 }
 
-TEST_F(ExportQueueTest, EndsWhileTheReceiverHangs) {
+TEST_F(ExportQueueTest, EndsWhileTheReceiverHangsIfTheUserHurries) {
+  options.is_hurried = [] { return true; };
   transport.hold(true);
   ExportQueue queue(options, transport, account);
   queue.post(body_of(Signal::traces, 2));
   transport.wait_for(1);
-  std::thread other([&] { queue.hurry(); });
   EXPECT_FALSE(queue.finish(kPatience));
-  other.join();
   EXPECT_EQ(signal(kTracesRow).unconfirmed, 2U);
   EXPECT_THAT(said, ElementsAre("receiver: no"));  // there is no next attempt
 }

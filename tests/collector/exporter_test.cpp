@@ -31,12 +31,12 @@ using testing::ElementsAre;
 class ExporterTest : public testing::Test {
  protected:
   // Exports to a receiver whose answers wait until `release`.
-  Exporter& export_to(OtlpReceiverOptions options, const Filter& filter = {}) {
+  Exporter& export_to(OtlpReceiverOptions options, const Filter& filter = {}, const TraceStageOptions& stage = {}) {
     options.queue.back_off = {1ms, 2ms};
     auto transport = std::make_unique<ScriptedTransport>();
     transport_ = transport.get();
     transport_->hold(true);
-    exporter_ = std::make_unique<Exporter>(filter, TraceStageOptions(), Exporter::Signals());
+    exporter_ = std::make_unique<Exporter>(filter, stage, Exporter::Signals());
     exporter_->add(std::make_unique<OtlpReceiver>(std::move(options), std::move(transport)));
     return *exporter_;
   }
@@ -97,6 +97,55 @@ TEST_F(ExporterTest, PutsEventsAndTheirSpanIntoTheSameGroupOfTheSpool) {
   EXPECT_EQ(totals.signals[kSpanEventsRow].accepted, 200U);
   EXPECT_EQ(totals.signals[kLogsRow].taken, 0U);
   EXPECT_GT(totals.requests, 10U);
+}
+
+// A recorder writes all events of a second before its spans.
+TEST_F(ExporterTest, KeepsEventsInTheSpoolUntilTheirSpansCome) {
+  OtlpReceiverOptions options;
+  options.queue.capacity_bytes = 1;
+  options.spool.emplace();
+  options.spool->folder = folder_ / "spool";
+  options.spool->group_bytes = 10'000;
+  Exporter& exporter = export_to(options);
+  exporter.on_entry(span_of(1000, 0));
+  exporter.on_tick(kBegin);
+  transport_->wait_for(1);  // the queue is full until it is answered
+  for (std::uint64_t id = 1; id <= 300; ++id) exporter.on_entry(event_of(id, "asked"));
+  exporter.on_tick(kBegin + kSecond / 10);
+  for (std::uint64_t id = 1; id <= 300; ++id) exporter.on_entry(span_of(id, 0));
+  exporter.on_tick(kBegin + kSecond / 5);
+  const AccountTotals totals = finish();
+  EXPECT_EQ(totals.signals[kSpanEventsRow].accepted, 300U);
+  EXPECT_EQ(totals.signals[kLogsRow].taken, 0U);
+}
+
+TEST_F(ExporterTest, CountsWhatATraceHasNoRoomForAsLost) {
+  TraceStageOptions stage;
+  stage.limits.entries_per_trace = 10;
+  export_to({}, kRoots, stage);
+  add_request(100);
+  const AccountTotals totals = finish();
+  const SignalAccount all = totals.total();
+  EXPECT_GT(all.dropped[static_cast<std::size_t>(DropReason::request_too_large)], 200U);
+  EXPECT_EQ(all.left_out, 0U);
+  EXPECT_TRUE(totals.has_losses());
+}
+
+TEST_F(ExporterTest, CountsRequestsThatTheMemoryHasNoRoomForAsLost) {
+  TraceStageOptions stage;
+  stage.limits.bytes = 100'000;
+  Exporter& exporter = export_to({}, kRoots, stage);
+  for (std::uint8_t trace = 1; trace <= 20; ++trace) {
+    for (std::uint64_t id = 2; id <= 100; ++id) {
+      Entry entry = span_of(id, 1);
+      entry.trace_id = trace_number(trace);
+      exporter.on_entry(entry);
+    }
+  }
+  exporter.on_tick(kBegin);
+  const AccountTotals totals = finish();
+  EXPECT_GT(totals.total().dropped[static_cast<std::size_t>(DropReason::memory_full)], 500U);
+  EXPECT_TRUE(totals.has_losses());
 }
 
 TEST_F(ExporterTest, CountsSpansThatCannotBeEncodedAsDropped) {

@@ -328,13 +328,65 @@ TEST_F(SpoolTest, SetsDamagedAndForeignFilesAside) {
   write_file(options.folder + "/0000000000000002.nopspan", "this is a text of somebody else, and no recording");
   write_file(options.folder + "/notes.txt", "not a file of the spool");
   ReceiverAccount account;
-  EXPECT_THAT(send_all(account), ElementsAre("1"));
+  EXPECT_THAT(send_all(account), ElementsAre("1", "3")) << "the groups behind the damaged one are read";
+  EXPECT_EQ(account.totals().signals[kTracesRow].dropped[static_cast<std::size_t>(DropReason::disk_error)], 1U);
+  EXPECT_TRUE(account.totals().has_losses());
   EXPECT_THAT(said, Contains(HasSubstr("0000000000000001.nopspan: damaged: ")));
   EXPECT_THAT(said,
               Contains(HasSubstr("0000000000000002.nopspan: damaged: renamed to 0000000000000002.nopspan.damaged")));
   EXPECT_THAT(names_in(options.folder), ElementsAre("0000000000000001.nopspan.damaged",
                                                     "0000000000000002.nopspan.damaged", "notes.txt", "position"));
   EXPECT_TRUE(account.totals().is_balanced());
+}
+
+TEST_F(SpoolTest, ReportsALossIfTheHeadOfAGroupIsDamaged) {
+  {
+    ReceiverAccount account;
+    Spool spool(options, account);
+    write_groups(spool, 3);
+    spool.close(false);
+  }
+  const std::string path = options.folder + "/" + data_files()[0];
+  std::string bytes = contents_of(path);
+  bytes[kFileHeaderBytes + kChunkHeaderBytes + 2] ^= 1;
+  write_file(path, bytes);
+  ReceiverAccount account;
+  EXPECT_THAT(send_all(account), ElementsAre("2", "3"));
+  EXPECT_GT(account.totals().unreadable_bytes, 0U);
+  EXPECT_TRUE(account.totals().has_losses());
+}
+
+TEST_F(SpoolTest, HasABodyThatWasGivenUp) {
+  queue_options.retry_time = 1ns;
+  ReceiverAccount account;
+  ScriptedTransport transport;
+  int attempts = 0;
+  transport.set_reply(
+      [&](const ExportBody&) { return answer_of(++attempts == 1 ? AnswerKind::retry : AnswerKind::accepted); });
+  IdEncoder encoder;
+  Spool spool(options, account);
+  {
+    ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+    queue.post({Signal::traces, "body", {3, 0, 0, 0}});
+    EXPECT_TRUE(queue.finish(60s));
+  }
+  EXPECT_EQ(attempts, 2);
+  EXPECT_EQ(account.totals().signals[kTracesRow].accepted, 3U);
+  EXPECT_FALSE(account.totals().has_losses());
+}
+
+TEST_F(SpoolTest, LeavesOutTheSignalsThatAreNotWanted) {
+  {
+    ReceiverAccount account;
+    Spool spool(options, account);
+    spool.keep({Signal::traces, "spans", {3, 0, 0, 0}}, false);
+    spool.keep({Signal::logs, "logs", {0, 0, 2, 0}}, false);
+    spool.close(false);
+  }
+  queue_options.traces = false;
+  ReceiverAccount account;
+  EXPECT_THAT(send_all(account), ElementsAre("logs"));
+  EXPECT_EQ(account.totals().signals[kTracesRow].left_out, 3U);
 }
 
 TEST_F(SpoolTest, CountsGroupsThatCanNoLongerBeRead) {

@@ -15,6 +15,10 @@ inline std::atomic<bool> stopping = false;
 // Set by these signals only: the user wants the program to end now, even if output is lost.
 inline std::atomic<bool> interrupted = false;
 
+// Set while an exporter sends what is left. The second signal, or the first one if the source has ended by itself, then
+// sets `hurried`: the exporter keeps what is left in its spool, or counts it, and ends.
+inline std::atomic<bool> finishing = false, hurried = false;
+
 // Set while the kernel detaches from files. If the program is killed meanwhile, the gates of traced programs stay
 // raised.
 inline std::atomic<bool> detaching = false;

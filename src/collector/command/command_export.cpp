@@ -219,7 +219,7 @@ std::string receiver_name(const OtlpSettings& settings, const ExportCommandOptio
 }
 
 void add_receivers(Exporter& exporter, const ExportCommandOptions& options) {
-  if (!options.files.empty()) exporter.add(std::make_unique<FileReceiver>(options.files, options.content));
+  if (!options.files.empty()) exporter.add(std::make_unique<FileReceiver>(options.files, options.content, say));
   if (!options.to_network) return;
   const OtlpSettings settings = otlp_settings(options.otlp);
   OtlpReceiverOptions receiver;
@@ -228,11 +228,15 @@ void add_receivers(Exporter& exporter, const ExportCommandOptions& options) {
   receiver.queue.capacity_bytes = options.queue_bytes;
   receiver.queue.retry_time = std::chrono::nanoseconds(options.retry_ns);
   receiver.queue.say = say;
+  receiver.queue.is_hurried = [] { return hurried.load(); };
   if (!options.spool.empty()) {
     receiver.spool.emplace();
     receiver.spool->folder = options.spool;
     receiver.spool->most_bytes = options.spool_bytes;
     receiver.spool->say = say;
+  }
+  if (options.source.duration_ns > 0) {
+    receiver.waits_until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(options.source.duration_ns);
   }
   receiver.waits = !options.source.from.empty() && !options.source.from.starts_with("unix:");
   exporter.add(std::make_unique<OtlpReceiver>(std::move(receiver), make_transport(settings, NOPSPAN_VERSION)));
@@ -275,7 +279,9 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, Sourc
   run_source(source, watch, options.source, true);
   accounts.write();
   if (options.wants("metrics")) posts.post();
+  finishing = true;
   exporter.finish(source, std::chrono::nanoseconds(options.end_ns));
+  finishing = false;
 
   const Ledger ledger = source.ledger();
   std::cerr << remark_text(source);
@@ -336,6 +342,7 @@ int run_export(ExportCommandOptions& options, const OutputOptions& common) {
   if (!options.to_network && !options.serves) check_needs_of_receiver(options);
   if (options.to_network) otlp_settings(options.otlp);  // reports what is wrong before anything is attached to
   options.content.semconv = options.metrics.feed.semconv;
+  options.content.traces = options.wants("traces");
   options.content.logs = options.wants("logs");
   TraceLimits& limits = options.stage.limits;
   limits.set_max_age(options.source.max_age_ns);
@@ -397,8 +404,9 @@ void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
   add_bytes_option(app, "--queue", options.queue_bytes, "Memory for requests that wait for the receiver (default: 64M)",
                    some_bytes)
       ->group(kGroup);
-  add_duration_option(app, "--retry-time", options.retry_ns,
-                      "Give a request up after failures for this time; 0: never (default: 5m)")
+  add_duration_option(
+      app, "--retry-time", options.retry_ns,
+      "Move a request to the spool after failures for this time, or give it up without one; 0: never (default: 5m)")
       ->group(kGroup);
   add_duration_option(app, "--end-time", options.end_ns,
                       "At the end, send what is left for at most this time (default: 10s)")

@@ -13,6 +13,7 @@ namespace nopspan::collector {
 namespace {
 
 constexpr auto kSayEvery = std::chrono::seconds(10);
+constexpr auto kLookIfHurried = std::chrono::milliseconds(50);
 
 constexpr std::size_t lane_of(Signal signal) { return static_cast<std::size_t>(signal); }
 
@@ -36,24 +37,36 @@ ExportQueue::ExportQueue(ExportQueueOptions options, Transport& transport, Recei
 
 ExportQueue::~ExportQueue() { finish(std::chrono::nanoseconds(0)); }
 
-bool ExportQueue::has_space() const {
+bool ExportQueue::has_space(Signal signal, std::size_t times) const {
   const std::lock_guard lock(mutex_);
-  return bytes_ < options_.capacity_bytes;
+  return !is_full(signal, times);
+}
+
+bool ExportQueue::is_full(Signal signal, std::size_t times) const {
+  const std::size_t capacity = options_.capacity_bytes * times;
+  return bytes_ >= capacity && lanes_[lane_of(signal)].bytes >= capacity / 4;
+}
+
+// A body of the signal's lane is not in memory any more.
+void ExportQueue::forget(Signal signal, std::size_t bytes) {
+  bytes_ -= bytes;
+  lanes_[lane_of(signal)].bytes -= bytes;
 }
 
 bool ExportQueue::post(ExportBody body) {
-  if (body.signal == Signal::logs && !options_.logs) {
+  if (!is_wanted(body.signal)) {
     account_.leave_out(body.items);
     return true;
   }
   const std::lock_guard lock(mutex_);
-  if (ends_ || (options_.refuses && bytes_ >= options_.capacity_bytes)) {
+  if (ends_ || (options_.refuses && is_full(body.signal))) {
     account_.drop_new(body.items, ends_ ? DropReason::no_time : DropReason::queue_full);
     return false;
   }
   account_.queue(body.items);
-  bytes_ += body.bytes.size();
   Lane& lane = lanes_[lane_of(body.signal)];
+  bytes_ += body.bytes.size();
+  lane.bytes += body.bytes.size();
   lane.bodies.push_back({std::move(body), false, 0, {}});
   has_work_.notify_one();
   return true;
@@ -74,6 +87,7 @@ void ExportQueue::post_metrics(std::vector<ExportBody> bodies) {
     }
     account_.queue(body.items);
     bytes_ += body.bytes.size();
+    lane.bytes += body.bytes.size();
     lane.bodies.push_back({std::move(body), false, snapshot_, {}});
   }
   has_work_.notify_one();
@@ -97,21 +111,20 @@ bool ExportQueue::finish(std::chrono::nanoseconds time) {
     has_work_.notify_one();
   }
   transport_.wake();
+  {
+    std::unique_lock lock(mutex_);
+    while (!has_ended_.wait_for(lock, kLookIfHurried, [this] { return is_ended_; })) {
+      if (!options_.is_hurried()) continue;
+      deadline_.set(Clock::now());
+      has_work_.notify_one();
+      transport_.wake();
+    }
+  }
   if (thread_.joinable()) thread_.join();
   const SignalAccount total = account_.totals().total();
   return total.queued + total.spooled + total.unconfirmed +
              total.dropped[static_cast<std::size_t>(DropReason::no_time)] ==
          0;
-}
-
-void ExportQueue::hurry() {
-  deadline_.set(Clock::now());
-  {
-    const std::lock_guard lock(mutex_);
-    ends_ = true;
-    has_work_.notify_one();
-  }
-  transport_.wake();
 }
 
 // The thread receives no signals. A signal of the user must interrupt the main thread's poll(), and SIGPIPE would end
@@ -136,6 +149,8 @@ void ExportQueue::run() {
   run_until_end(lock);
   count_rest();
   if (spool_ != nullptr) spool_->close(group_may_have_arrived_);
+  is_ended_ = true;
+  has_ended_.notify_all();
 }
 
 void ExportQueue::run_until_end(std::unique_lock<std::mutex>& lock) {
@@ -150,6 +165,7 @@ void ExportQueue::run_until_end(std::unique_lock<std::mutex>& lock) {
       }
       continue;
     }
+    if (ends_ && next_time(now) >= deadline_.get()) return;  // the receiver asked for a longer pause
     // A far time would overflow in the library's conversion between clocks.
     constexpr auto kLongest = std::chrono::hours(1);
     has_work_.wait_until(lock, std::min({next_time(now), deadline_.get(), now + kLongest}));
@@ -211,7 +227,7 @@ void ExportQueue::load_spool(std::unique_lock<std::mutex>& lock) {
   group_may_have_arrived_ = group->may_have_arrived;
   Lane& lane = lanes_[kSpoolLane];
   for (ExportBody& body : bodies) {
-    if (body.signal == Signal::logs && !options_.logs) {
+    if (!is_wanted(body.signal)) {
       account_.leave_out_spooled(body.items);
     } else {
       lane.bodies.push_back({std::move(body), group->may_have_arrived, 0, {}});
@@ -253,7 +269,10 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
     case ReceiverAnswer::Kind::retry:
       return retry(lane, std::move(waiting), answer);
     case ReceiverAnswer::Kind::too_large:
-      if (split_up(lane, waiting)) return;
+      if (split_up(lane, waiting)) {
+        say(Said::divided, name + ": " + answer.text + ": the request is divided");
+        return;
+      }
       [[fallthrough]];
     case ReceiverAnswer::Kind::refused:
       account_.refuse(items, waiting.may_have_arrived);
@@ -287,7 +306,7 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
   if (is_spool(lane)) {
     has_spool_failed_ = false;
   } else {
-    bytes_ -= waiting.body.bytes.size();
+    forget(waiting.body.signal, waiting.body.bytes.size());
   }
 }
 
@@ -310,22 +329,25 @@ void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answe
   } else {
     const bool is_outdated = waiting.body.signal == Signal::metrics && waiting.snapshot != snapshot_;
     const bool is_over = options_.retry_time.count() > 0 && now - *waiting.first_attempt >= options_.retry_time;
-    if (is_outdated || is_over) {
-      give_up(waiting, is_outdated ? DropReason::replaced : DropReason::no_time);
-      if (is_over) {
-        say(Said::given_up, name + ": gave up " + items_text(waiting.body.items) + " after " +
-                                duration_text(static_cast<std::uint64_t>(options_.retry_time.count())) + ": " +
-                                answer.text);
-      }
+    if (is_outdated) return give_up(waiting, DropReason::replaced);
+    if (is_over) {
+      const std::optional<DropReason> problem = move_to_spool(waiting);
+      if (problem) give_up(waiting, *problem);
+      say(Said::given_up, name + (problem ? ": gave up " : ": moved to the spool: ") + items_text(waiting.body.items) +
+                              " after " + duration_text(static_cast<std::uint64_t>(options_.retry_time.count())) +
+                              ": " + answer.text);
       return;
     }
   }
   const auto end = deadline_.get();
   std::string text = name + ": " + answer.text;
+  if (answer.retry_after.count() > 0) {
+    text += ": asks to wait for " + duration_text(static_cast<std::uint64_t>(retry_after.count()));
+  }
   if (lane.not_before < end) text += "; trying again";
   if (lane.not_before < end && ends_) {
     const auto left = std::chrono::ceil<std::chrono::seconds>(end - now);
-    text += " for " + std::to_string(left.count()) + " s. Press Ctrl-C to stop now";
+    text += " for at most " + std::to_string(left.count()) + " s";
   }
   say(Said::failing, text);
   lane.bodies.push_front(std::move(waiting));
@@ -340,11 +362,14 @@ bool ExportQueue::split_up(Lane& lane, Waiting& waiting) {
   both += second.items;
   if (second.items.total() == 0 || !(both == items)) {
     waiting.body = std::move(first);  // has at least the items' signal
-    if (!is_spool(lane)) bytes_ -= bytes - std::min(bytes, waiting.body.bytes.size());
+    if (!is_spool(lane)) forget(waiting.body.signal, bytes - std::min(bytes, waiting.body.bytes.size()));
     return false;
   }
   account_.put_back(items, place_of(lane));
-  if (!is_spool(lane)) bytes_ += first.bytes.size() + second.bytes.size() - bytes;
+  if (!is_spool(lane)) {
+    bytes_ += first.bytes.size() + second.bytes.size() - bytes;
+    lane.bytes += first.bytes.size() + second.bytes.size() - bytes;
+  }
   Waiting half = waiting;
   half.body = std::move(second);
   lane.bodies.push_front(std::move(half));
@@ -360,23 +385,24 @@ void ExportQueue::give_up(const Waiting& waiting, DropReason reason) {
   } else {
     account_.drop(waiting.body.items, ReceiverAccount::Place::queue, reason);
   }
-  bytes_ -= waiting.body.bytes.size();
+  forget(waiting.body.signal, waiting.body.bytes.size());
+}
+
+// Moves a body in memory to the spool. Returns why it cannot be moved. Metrics never are, because a newer snapshot
+// replaces older ones.
+std::optional<DropReason> ExportQueue::move_to_spool(const Waiting& waiting) {
+  if (spool_ == nullptr || waiting.body.signal == Signal::metrics) return DropReason::no_time;
+  const std::optional<DropReason> problem = spool_->keep(waiting.body, waiting.may_have_arrived);
+  if (problem) return problem;
+  account_.move_to_spool(waiting.body.items);
+  forget(waiting.body.signal, waiting.body.bytes.size());
+  return {};
 }
 
 void ExportQueue::count_rest() {
   for (std::size_t i = 0; i < kSignals; ++i) {
     for (const Waiting& waiting : lanes_[i].bodies) {
-      DropReason reason = DropReason::no_time;
-      if (spool_ != nullptr && waiting.body.signal != Signal::metrics) {
-        const std::optional<DropReason> problem = spool_->keep(waiting.body, waiting.may_have_arrived);
-        if (!problem) {
-          account_.move_to_spool(waiting.body.items);
-          bytes_ -= waiting.body.bytes.size();
-          continue;
-        }
-        reason = *problem;
-      }
-      give_up(waiting, reason);
+      if (const std::optional<DropReason> problem = move_to_spool(waiting)) give_up(waiting, *problem);
     }
     lanes_[i].bodies.clear();
   }

@@ -38,12 +38,15 @@ struct ExportQueueOptions {
   // Whether a full queue refuses bodies. A caller that asks has_space() before it encodes more may exceed the capacity
   // by what it has encoded already.
   bool refuses = true;
-  bool logs = true;  // without: log records are left out
+  // Without them, spans or log records are left out, also those of a spool.
+  bool traces = true, logs = true;
   BackOffOptions back_off;
-  // A body in memory that no attempt delivers for that long is given up; 0: never. Groups in the spool are kept. A
-  // receiver's Retry-After is honored up to this time.
+  // A body in memory that no attempt delivers for that long is moved to the spool, or given up without one; 0: never.
+  // Groups in the spool are kept. A receiver's Retry-After is honored up to this time.
   std::chrono::nanoseconds retry_time = std::chrono::minutes(5);
   std::function<void(const std::string&)> say = [](const std::string& /*message*/) {};  // messages for the user
+  // While finish() waits: whether the user wants it to end now. It then does what it does at the end of its time.
+  std::function<bool()> is_hurried = [] { return false; };
 };
 
 // Bodies of each signal are sent in the order in which they were posted. If a signal's request fails, the other signals
@@ -57,8 +60,10 @@ class ExportQueue {
   ExportQueue(const ExportQueue&) = delete;
   ExportQueue& operator=(const ExportQueue&) = delete;
 
-  // Whether post() would accept a body.
-  [[nodiscard]] bool has_space() const;
+  // Whether post() would accept a body. Each signal has a quarter of the capacity for itself, so that a receiver that
+  // fails for one signal does not keep the others out.
+  // `times`: whether it would if the capacity were that many times as large.
+  [[nodiscard]] bool has_space(Signal signal, std::size_t times = 1) const;
   // Takes a body of new items. If the queue is full, drops and counts it, and returns false. The last body that is
   // accepted may exceed the capacity.
   bool post(ExportBody body);
@@ -72,8 +77,6 @@ class ExportQueue {
   // not accept them, does not wait. Returns whether nothing is left. Bodies that are posted later are dropped. Further
   // calls have no effect.
   bool finish(std::chrono::nanoseconds time);
-  // Ends now, as finish() does at the end of its time. Returns at once. Any thread may call this.
-  void hurry();
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -86,6 +89,7 @@ class ExportQueue {
   struct Lane {
     explicit Lane(const BackOffOptions& options) : back_off(options) {}
     std::deque<Waiting> bodies;
+    std::size_t bytes = 0;  // of the bodies, and of the one in flight
     BackOff back_off;
     Clock::time_point not_before;
     std::uint64_t failures = 0;       // attempts since the last one that succeeded
@@ -94,7 +98,7 @@ class ExportQueue {
   // The lanes are those of the signals, and of the spool.
   static constexpr std::size_t kSpoolLane = kSignals, kLanes = kSignals + 1;
   // Messages that are repeated at most every kSayEvery.
-  enum class Said : std::uint8_t { failing, refused, rejected, warning, malformed, given_up, count };
+  enum class Said : std::uint8_t { failing, refused, rejected, warning, malformed, divided, given_up, count };
 
   std::thread start();
   void run();
@@ -103,6 +107,12 @@ class ExportQueue {
   [[nodiscard]] Clock::time_point next_time(Clock::time_point now) const;
   [[nodiscard]] bool is_spools_turn() const;
   [[nodiscard]] bool is_done() const;
+  [[nodiscard]] bool is_full(Signal signal, std::size_t times = 1) const;
+  [[nodiscard]] bool is_wanted(Signal signal) const {
+    return signal == Signal::traces ? options_.traces : signal != Signal::logs || options_.logs;
+  }
+  void forget(Signal signal, std::size_t bytes);
+  [[nodiscard]] std::optional<DropReason> move_to_spool(const Waiting& waiting);
   void load_spool(std::unique_lock<std::mutex>& lock);
   void attempt(Lane& lane, std::unique_lock<std::mutex>& lock);
   void settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answer);
@@ -125,11 +135,11 @@ class ExportQueue {
   MovableDeadline deadline_;
 
   mutable std::mutex mutex_;
-  std::condition_variable has_work_;
+  std::condition_variable has_work_, has_ended_;
   std::array<Lane, kLanes> lanes_;  // this and all below with mutex_
-  std::size_t bytes_ = 0;           // of the signals' lanes, and of the body in flight
+  std::size_t bytes_ = 0;           // of the signals' lanes
   std::uint64_t snapshot_ = 0;
-  bool ends_ = false, group_may_have_arrived_ = false;
+  bool ends_ = false, is_ended_ = false, group_may_have_arrived_ = false;
   bool began_at_end_ = false;      // the attempt in flight began after finish()
   bool has_spool_failed_ = false;  // the last attempt with a group, since finish() if it was called
   std::array<Clock::time_point, static_cast<std::size_t>(Said::count)> said_at_{};

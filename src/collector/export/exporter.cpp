@@ -56,14 +56,33 @@ void Exporter::leave_out(const ItemCounts& items) {
   for (const auto& receiver : receivers_) receiver->account().leave_out(items);
 }
 
+void Exporter::drop(const ItemCounts& items, DropReason reason) {
+  for (const auto& receiver : receivers_) receiver->account().drop_new(items, reason);
+}
+
+void Exporter::stage(const Entry& entry) {
+  const ItemCounts items = items_of(entry);
+  const std::uint64_t before = stage_->assembler().counts().over_limit;
+  staged_ += items;
+  stage_->on_entry(entry);
+  // Other traces may end during the call, but only this entry can be over a limit.
+  if (stage_->assembler().counts().over_limit != before) over_limit_[std::to_array(entry.trace_id.bytes)] += items;
+}
+
+ItemCounts Exporter::take_over_limit(const TraceId& id) {
+  const auto found = over_limit_.extract(std::to_array(id.bytes));
+  if (found.empty()) return {};
+  staged_ -= found.mapped();
+  return found.mapped();
+}
+
 void Exporter::on_entry(const Entry& entry) {
   if (is_measured(entry)) {
     pass(entry);
   } else if (!wants_request_of(entry) || !filter_.is_in_scope(entry)) {
     leave_out(items_of(entry));
   } else if (stage_) {
-    staged_ += items_of(entry);
-    stage_->on_entry(entry);
+    stage(entry);
   } else {
     has_matched_ = true;
     pass(entry);
@@ -93,6 +112,7 @@ bool Exporter::on_trace(const AssembledTrace& assembled) {
     staged_ -= items_of(entry);
     pass(entry);
   }
+  drop(take_over_limit(assembled.trace.id()), DropReason::request_too_large);
   return true;
 }
 
@@ -101,13 +121,20 @@ void Exporter::on_left_out(const AssembledTrace& assembled) {
   ItemCounts items;
   for (const PackedEntry* packed : entries_) items += items_of(assembled.trace.view(*packed));
   staged_ -= items;
+  items += take_over_limit(assembled.trace.id());
+  // Its other spans may be those for which the request is wanted.
+  if (assembled.end == TraceEnd::evicted) return drop(items, DropReason::memory_full);
   leave_out(items);
 }
 
 void Exporter::finish(const Source& source, std::chrono::nanoseconds time) {
   if (stage_) {
     stage_->finish(source);
-    leave_out(std::exchange(staged_, {}));  // outside requests, in steps, or beyond the limits of a trace
+    for (const auto& one : over_limit_) {  // of the last entry of a trace that had been passed on
+      staged_ -= one.second;
+      drop(one.second, DropReason::request_too_large);
+    }
+    leave_out(std::exchange(staged_, {}));  // outside requests, or in steps
   }
   for (const auto& receiver : receivers_) receiver->finish(time);
 }

@@ -9,8 +9,10 @@
 #include "model/source.h"
 #include "trace/trace_stage.h"
 
+#include <array>
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -50,6 +52,10 @@ class Exporter : public Sink, private TraceSink {
   bool wants_request_of(const Entry& entry);
   void pass(const Entry& entry);
   void leave_out(const ItemCounts& items);
+  void drop(const ItemCounts& items, DropReason reason);
+  void stage(const Entry& entry);
+  // Returns the items of the trace for which it had no room, and forgets them.
+  ItemCounts take_over_limit(const TraceId& id);
 
   const Filter filter_;
   const Signals signals_;
@@ -58,6 +64,8 @@ class Exporter : public Sink, private TraceSink {
   bool has_matched_ = false;
   RequestTraces traces_;  // of the requests that the filter wants, for the members of steps
   ItemCounts staged_;     // that the stage received and has not returned
+  // The part of these for which their trace had no room, by trace. It is only known later whether the trace is wanted.
+  std::map<std::array<unsigned char, sizeof(TraceId::bytes)>, ItemCounts> over_limit_;
   std::vector<const PackedEntry*> entries_;
 };
 

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "export/file_receiver.h"
 
+#include "base/text.h"
+
 #include <chrono>
+#include <cstring>
 #include <utility>
 
 namespace nopspan::collector {
 
-FileReceiver::FileReceiver(std::string folder, const ExportOptions& options)
-    : name_(std::move(folder)),
+FileReceiver::FileReceiver(std::string folder, const ExportOptions& options, Say say)
+    : say_(std::move(say)),
+      name_(std::move(folder)),
       options_(options),
       files_(name_),
       feed_(options_, [this](const ExportBody& body) { append(body); }) {}
@@ -18,7 +22,12 @@ void FileReceiver::append(const ExportBody& body) {
   account_.send(body.items, ReceiverAccount::Place::queue, false);
   if (files_.append(body)) {
     account_.accept(body.items);
+    has_said_ = false;
   } else {
+    if (!std::exchange(has_said_, true)) {
+      say_(printable(name_) + ": " + std::strerror(files_.error()) +
+           ": entries are dropped and counted until the files can be written again");
+    }
     account_.put_back(body.items, ReceiverAccount::Place::queue);
     account_.drop(body.items, ReceiverAccount::Place::queue, DropReason::disk_error);
   }

@@ -7,6 +7,7 @@
 #include "export/otlp_files.h"
 #include "export/receiver.h"
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,9 @@ namespace nopspan::collector {
 
 class FileReceiver : public Receiver {
  public:
-  // Throws Failure if the folder cannot be used.
-  FileReceiver(std::string folder, const ExportOptions& options);
+  using Say = std::function<void(const std::string&)>;
+  // `say` receives messages for the user. Throws Failure if the folder cannot be used.
+  FileReceiver(std::string folder, const ExportOptions& options, Say say);
 
   void add(const Entry& entry) override { feed_.add(entry); }
   void on_tick(std::uint64_t now_unix_ns) override;
@@ -28,6 +30,8 @@ class FileReceiver : public Receiver {
  private:
   void append(const ExportBody& body);
 
+  const Say say_;
+  bool has_said_ = false;  // that lines cannot be written
   const std::string name_;
   const ExportOptions options_;
   OtlpFiles files_;

@@ -52,6 +52,7 @@ OpenFile open_lines(int folder, const std::string& path, const char* name) {
   struct stat facts = {};
   if (::fstat(file.get(), &facts) != 0) refuse_for(path, errno);
   if (!S_ISREG(facts.st_mode)) refuse(path, "is not a file");
+  if (facts.st_nlink > 1) refuse(path, "has another name too (a hard link)");
   if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno == EWOULDBLOCK) refuse(path, "is in use by another nopspan");
     refuse_for(path, errno);

@@ -15,9 +15,13 @@ constexpr std::chrono::milliseconds kLookForSpace{2};
 ExportQueueOptions queue_options(const OtlpReceiverOptions& options) {
   ExportQueueOptions queue = options.queue;
   queue.refuses = !options.waits && !options.spool;
+  queue.traces = options.content.traces;
   queue.logs = options.content.logs;
   return queue;
 }
+
+// The signal whose request has the entry.
+Signal signal_of(const Entry& entry) { return items_of(entry).logs > 0 ? Signal::logs : Signal::traces; }
 
 }  // namespace
 
@@ -29,9 +33,12 @@ class OtlpReceiver::Encoder : public SpoolEncoder {
     bodies_.clear();
     feed_.emplace(options_, [this](ExportBody body) { bodies_.push_back(std::move(body)); });
   }
-  // Spans that cannot be encoded are counted, because no body has them.
+  // Spans that cannot be encoded are counted, because no body has them. It is not known when an entry of a spool was
+  // observed, but surely not before its own time.
   void add(const Entry& entry) override {
-    if (ExportEncoder::is_encodable(entry)) feed_->add(entry);
+    if (!ExportEncoder::is_encodable(entry)) return;
+    feed_->set_now(entry.start_unix_ns);
+    feed_->add(entry);
   }
   std::vector<ExportBody> finish() override {
     feed_->finish();
@@ -54,24 +61,26 @@ OtlpReceiver::OtlpReceiver(OtlpReceiverOptions options, std::unique_ptr<Transpor
 
 void OtlpReceiver::add(const Entry& entry) {
   if (spool_ != nullptr && !is_measured(entry)) {
-    const bool follows_event = event_of_ != 0 && entry.span_id == event_of_;
-    if (!follows_event) goes_to_spool_ = !queue_.has_space();
-    event_of_ = is_span_event(entry) ? entry.span_id : 0;
-    if (goes_to_spool_) {
+    // A span goes where its events are. Otherwise they would become log records. The memory is bounded all the same.
+    const bool is_awaited = spool_->awaits(entry);
+    const bool has_events_here = !is_awaited && feed_.has_events_of(entry) && queue_.has_space(signal_of(entry), 2);
+    if (is_awaited || !(has_events_here || queue_.has_space(signal_of(entry)))) {
       if (spool_->add(entry, items_of(entry))) queue_.notify();
       return;
     }
   }
   // With a spool, only entries come here that have no item or fit into the queue.
-  while (options_.waits && spool_ == nullptr && !queue_.has_space() && !stopping)
+  while (options_.waits && spool_ == nullptr && !queue_.has_space(signal_of(entry)) && !stopping &&
+         std::chrono::steady_clock::now() < options_.waits_until) {
     std::this_thread::sleep_for(kLookForSpace);
+  }
   feed_.add(entry);
 }
 
 void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
   feed_.on_tick(now_unix_ns);
   feed_.flush();
-  if (spool_ != nullptr && spool_->flush()) queue_.notify();
+  if (spool_ != nullptr && spool_->on_tick()) queue_.notify();
 }
 
 void OtlpReceiver::finish(std::chrono::nanoseconds time) {

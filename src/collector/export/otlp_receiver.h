@@ -25,6 +25,7 @@ struct OtlpReceiverOptions {
   std::optional<SpoolOptions> spool;
   // Wait while the queue has no space, because the source is a file, which can wait.
   bool waits = false;
+  std::chrono::steady_clock::time_point waits_until = std::chrono::steady_clock::time_point::max();
 };
 
 class OtlpReceiver : public Receiver {
@@ -49,8 +50,7 @@ class OtlpReceiver : public Receiver {
   const std::unique_ptr<SpoolEncoder> encoder_;
   const std::unique_ptr<Spool> spool_;  // null without a folder
   ExportFeed feed_;
-  std::uint64_t event_of_ = 0;  // the span of the last entry if that was an event: both go to the same place
-  bool goes_to_spool_ = false, is_finished_ = false;
+  bool is_finished_ = false;
   ExportQueue queue_;  // the last member, because its thread uses the others
 };
 

@@ -59,8 +59,8 @@ SignalAccount AccountTotals::total() const {
 
 bool AccountTotals::has_losses() const {
   const SignalAccount sum = total();
-  return sum.rejected + sum.refused + sum.unconfirmed + sum.all_dropped() >
-         sum.dropped[static_cast<std::size_t>(DropReason::replaced)];
+  return unreadable_bytes > 0 || sum.rejected + sum.refused + sum.unconfirmed + sum.all_dropped() >
+                                     sum.dropped[static_cast<std::size_t>(DropReason::replaced)];
 }
 
 nlohmann::ordered_json to_json(const AccountTotals& account) {
@@ -69,6 +69,7 @@ nlohmann::ordered_json to_json(const AccountTotals& account) {
   json["requests"] = account.requests;
   json["malformed_answers"] = account.malformed_answers;
   json["warnings"] = account.warnings;
+  json["unreadable_bytes"] = account.unreadable_bytes;
   for (std::size_t i = 0; i < account.signals.size(); ++i) {
     const SignalAccount& signal = account.signals[i];
     nlohmann::ordered_json& row = json["signals"][kAccountSignals[i]];
@@ -106,6 +107,10 @@ std::string to_text(const AccountTotals& account, const std::string& receiver) {
     text += (signal.is_balanced() ? " = " : " (does not add up) ") + states;
     if (signal.resent > 0) text += "; " + std::to_string(signal.resent) + " resent";
     text += "\n";
+  }
+  if (account.unreadable_bytes > 0) {
+    text += receiver + ": " + counted(account.unreadable_bytes, "byte") +
+            " of the spool cannot be read: the items in them are in no count\n";
   }
   if (account.malformed_answers > 0) {
     text += receiver + ": " + counted(account.malformed_answers, "malformed answer") + "\n";
@@ -159,9 +164,11 @@ void ReceiverAccount::recount_spooled(const ItemCounts& before, const ItemCounts
     SignalAccount& from = totals_.signals[i];
     for (std::size_t j = 0; j < added.size(); ++j) {
       SignalAccount& to = totals_.signals[j];
-      const std::uint64_t most = std::min({missing[i], added[j], from.spooled, from.*origin});
-      move_count(from.spooled, to.spooled, most);
-      move_count(from.*origin, to.*origin, most);
+      const std::uint64_t most = std::min({missing[i], added[j], from.spooled});
+      // What was taken stays taken, because readers of a counter that falls count everything again.
+      move_count(from.spooled, from.moved, most);
+      to.spooled += most;
+      to.*origin += most;
       missing[i] -= most;
       added[j] -= most;
     }
@@ -234,6 +241,11 @@ void ReceiverAccount::drop(const ItemCounts& items, Place from, DropReason reaso
 void ReceiverAccount::leave_unconfirmed(const ItemCounts& items, Place from) {
   const std::lock_guard lock(mutex_);
   move(items, place_of(from), &SignalAccount::unconfirmed);
+}
+
+void ReceiverAccount::count_unreadable(std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  totals_.unreadable_bytes += bytes;
 }
 
 void ReceiverAccount::count_malformed_answer() {

@@ -15,9 +15,18 @@
 namespace nopspan::collector {
 
 // Why an item was dropped before an attempt that may have arrived.
-enum class DropReason : std::uint8_t { queue_full, spool_full, disk_error, not_encodable, no_time, replaced };
-inline constexpr std::array<const char*, 6> kDropReasons = {"queue_full",    "spool_full", "disk_error",
-                                                            "not_encodable", "no_time",    "replaced"};
+enum class DropReason : std::uint8_t {
+  queue_full,
+  spool_full,
+  disk_error,
+  not_encodable,
+  no_time,
+  replaced,
+  memory_full,  // of --memory, before it was known whether the request is wanted
+  request_too_large
+};
+inline constexpr std::array kDropReasons = {"queue_full", "spool_full", "disk_error",  "not_encodable",
+                                            "no_time",    "replaced",   "memory_full", "request_too_large"};
 
 // The counts of one signal: taken + found = the sum of the states.
 struct SignalAccount {
@@ -25,6 +34,7 @@ struct SignalAccount {
   std::uint64_t found = 0;  // in the spool, written by an earlier run
 
   // The states. Every item is in exactly one.
+  std::uint64_t moved = 0;        // an event in the spool became a log record, and is taken or found there
   std::uint64_t left_out = 0;     // by --sample, --slower-than and other filters, or by --signals
   std::uint64_t queued = 0;       // in memory
   std::uint64_t spooled = 0;      // on disk, and not acknowledged
@@ -51,10 +61,15 @@ struct AccountState {
 };
 // The states, without the items that were dropped.
 inline constexpr AccountState kAccountStates[] = {
-    {"left_out", &SignalAccount::left_out},     {"queued", &SignalAccount::queued, true},
-    {"spooled", &SignalAccount::spooled, true}, {"in_flight", &SignalAccount::in_flight, true},
-    {"accepted", &SignalAccount::accepted},     {"rejected", &SignalAccount::rejected},
-    {"refused", &SignalAccount::refused},       {"unconfirmed", &SignalAccount::unconfirmed},
+    {"moved", &SignalAccount::moved},
+    {"left_out", &SignalAccount::left_out},
+    {"queued", &SignalAccount::queued, true},
+    {"spooled", &SignalAccount::spooled, true},
+    {"in_flight", &SignalAccount::in_flight, true},
+    {"accepted", &SignalAccount::accepted},
+    {"rejected", &SignalAccount::rejected},
+    {"refused", &SignalAccount::refused},
+    {"unconfirmed", &SignalAccount::unconfirmed},
 };
 
 // The rows of an account. Events inside spans have their own, because a receiver does not count them.
@@ -66,6 +81,7 @@ struct AccountTotals {
   std::uint64_t requests = 0;                                 // attempts, including those that failed
   std::uint64_t malformed_answers = 0;                        // unreadable, or more items rejected than were sent
   std::uint64_t warnings = 0;                                 // answers that accepted everything and had a message
+  std::uint64_t unreadable_bytes = 0;                         // of the spool, with an unknown number of items
 
   [[nodiscard]] bool is_balanced() const;
   [[nodiscard]] SignalAccount total() const;
@@ -92,8 +108,8 @@ class ReceiverAccount {
   void drop_new(const ItemCounts& items, DropReason reason);
   // Items of an earlier run, in the spool.
   void find(const ItemCounts& items);
-  // Items in the spool were counted as `before`, and their requests have `after`. An event may have become part of its
-  // span. Items that no request has are dropped, because they cannot be encoded.
+  // Items in the spool were counted as `before`, and their requests have `after`. An event may have become a log
+  // record. Items that no request has are dropped, because they cannot be encoded.
   void recount_spooled(const ItemCounts& before, const ItemCounts& after, bool were_found);
 
   // A request begins. `may_have_arrived`: an earlier attempt may have arrived.
@@ -114,6 +130,7 @@ class ReceiverAccount {
   void drop(const ItemCounts& items, Place from, DropReason reason);
   void leave_unconfirmed(const ItemCounts& items, Place from);
 
+  void count_unreadable(std::uint64_t bytes);
   void count_malformed_answer();
   void count_warning();
 

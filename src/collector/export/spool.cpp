@@ -271,7 +271,7 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
   std::uint64_t offset = number == position_.file ? position_.offset : 0;
   ItemCounts found;
   bool is_damaged = offset > bytes;
-  while (!is_damaged && offset < bytes) {
+  while (offset < bytes) {
     const GroupRead read = read_group_at(folder_.get(), name_of_file(number), offset, [](const auto&...) {});
     if (read.result == GroupRead::Result::whole) {
       file.groups.push_back({offset, {read.head->items, true, read.head->may_have_arrived, {}}});
@@ -279,8 +279,10 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
       offset += read.bytes;
       continue;
     }
-    is_damaged = read.result == GroupRead::Result::damaged;
-    std::string lost = counted(bytes - offset, "byte") + " cannot be read";
+    is_damaged = is_damaged || read.result == GroupRead::Result::damaged;
+    const std::uint64_t next = next_group(number, offset + 1).value_or(bytes);
+    std::string lost = counted(next - offset, "byte") + " cannot be read";
+    if (!read.head && is_damaged) account_.count_unreadable(next - offset);
     if (read.head) {
       account_.find(read.head->items);
       account_.drop(read.head->items, ReceiverAccount::Place::spool, DropReason::disk_error);
@@ -288,7 +290,7 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
     }
     options_.say(path_of(number) + ": " +
                  (is_damaged ? "damaged" : "its end is missing, perhaps because the program was killed") + ": " + lost);
-    break;
+    offset = next;
   }
   account_.find(found);
   if (file.groups.empty()) {
@@ -302,6 +304,25 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
   bytes_ += bytes;
   file.is_damaged = is_damaged;
   files_.emplace(number, std::move(file));
+}
+
+// Where the next group may begin, behind a damaged one.
+std::optional<std::uint64_t> Spool::next_group(std::uint64_t number, std::uint64_t from) const {
+  constexpr std::size_t kBlock = 1U << 20U, kBegin = kFileHeaderBytes + kChunkHeaderBytes;
+  const OpenFile file(
+      ::openat(folder_.get(), name_of_file(number).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  std::string block(kBlock + kBegin, '\0');
+  while (file) {
+    const ssize_t got = ::pread(file.get(), block.data(), block.size(), static_cast<off_t>(from));
+    if (got < static_cast<ssize_t>(kBegin)) break;
+    const std::string_view view(block.data(), static_cast<std::size_t>(got));
+    for (std::size_t at = view.find(kFileMagic); at != std::string_view::npos && at + kBegin <= view.size();
+         at = view.find(kFileMagic, at + 1)) {
+      if (begins_recording(view.substr(at))) return from + at;
+    }
+    from += view.size() - kBegin + 1;
+  }
+  return {};
 }
 
 // With mutex_, or in the constructor.
@@ -321,13 +342,25 @@ bool Spool::add(const Entry& entry, const ItemCounts& items) {
     (signal_of(entry.kind) == Signal::traces ? traces_ : logs_).add(entry);
   }
   pending_ += items;
-  // An event and the span that follows it should be in the same group, otherwise the event becomes a log record.
-  const std::size_t most_bytes = items.span_events > 0 ? 2 * options_.group_bytes : options_.group_bytes;
+  // Events and their spans should be in the same group, otherwise the events become log records. A source may deliver
+  // all events of the last second before their spans.
+  constexpr std::size_t kMostGroups = 8;
+  if (items.span_events > 0) awaited_.insert(entry.span_id);
+  if (entry.kind == Kind::span) awaited_.erase(entry.span_id);
+  const std::size_t most_bytes = options_.group_bytes * (awaited_.empty() ? 1 : kMostGroups);
   const bool is_full = steps_.bytes() + logs_.bytes() + traces_.bytes() >= most_bytes;
   return is_full && flush();
 }
 
+bool Spool::on_tick() {
+  constexpr unsigned kMostTicks = 20;
+  if (!awaited_.empty() && ++ticks_awaited_ < kMostTicks) return false;
+  return flush();
+}
+
 bool Spool::flush() {
+  awaited_.clear();
+  ticks_awaited_ = 0;
   if (logs_.entries() + traces_.entries() + steps_.entries() == 0) return false;
   SpoolGroupHead head;
   head.items = std::exchange(pending_, {});

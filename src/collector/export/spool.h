@@ -26,6 +26,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,10 @@ class Spool {
   // Called by the thread of the source. Adds an entry to the group that is not written yet. `items`: what the entry is
   // in a request. Returns whether groups were written.
   bool add(const Entry& entry, const ItemCounts& items);
+  // Whether the entry is an event, or their span, of which the group has events but not the span yet.
+  [[nodiscard]] bool awaits(const Entry& entry) const { return entry.span_id != 0 && awaited_.contains(entry.span_id); }
+  // Writes the group, unless it awaits spans that may still come. Returns whether it was written.
+  bool on_tick();
   // Writes that group. Items that cannot be written are dropped and counted. Returns whether it was written.
   bool flush();
 
@@ -105,6 +110,7 @@ class Spool {
   void write_position(Position position);
   void scan();
   void scan_file(std::uint64_t number, std::uint64_t bytes);
+  [[nodiscard]] std::optional<std::uint64_t> next_group(std::uint64_t number, std::uint64_t from) const;
   void set_aside(std::uint64_t number, const std::string& why);
   void end_use(std::uint64_t number);
   void begin_file();
@@ -121,6 +127,8 @@ class Spool {
   OtlpEncoder logs_{Signal::logs}, traces_{Signal::traces};
   StepEncoder steps_;
   ItemCounts pending_;
+  std::set<std::uint64_t> awaited_;  // the spans of events in that group that are not in it yet
+  unsigned ticks_awaited_ = 0;
 
   // Used by the thread that sends.
   OtlpReader reader_;
