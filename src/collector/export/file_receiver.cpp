@@ -9,10 +9,10 @@
 
 namespace nopspan::collector {
 
-FileReceiver::FileReceiver(std::string folder, const ExportOptions& options, Say say)
+FileReceiver::FileReceiver(std::string folder, ExportOptions options, Say say)
     : say_(std::move(say)),
       name_(std::move(folder)),
-      options_(options),
+      options_(std::move(options)),
       files_(name_),
       feed_(options_, [this](const ExportBody& body) { append(body); }) {}
 

@@ -17,7 +17,7 @@ class FileReceiver : public Receiver {
  public:
   using Say = std::function<void(const std::string&)>;
   // `say` receives messages for the user. Throws Failure if the folder cannot be used.
-  FileReceiver(std::string folder, const ExportOptions& options, Say say);
+  FileReceiver(std::string folder, ExportOptions options, Say say);
 
   void add(const Entry& entry) override { feed_.add(entry); }
   void on_tick(std::uint64_t now_unix_ns) override;
