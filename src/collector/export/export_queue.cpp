@@ -44,13 +44,9 @@ bool ExportQueue::has_space(Signal signal, std::size_t times) const {
 
 bool ExportQueue::is_full(Signal signal, std::size_t times) const {
   const std::size_t capacity = options_.capacity_bytes * times;
-  return bytes_ >= capacity && lanes_[lane_of(signal)].bytes >= capacity / 4;
-}
-
-// A body of the signal's lane is not in memory any more.
-void ExportQueue::forget(Signal signal, std::size_t bytes) {
-  bytes_ -= bytes;
-  lanes_[lane_of(signal)].bytes -= bytes;
+  std::size_t all = 0;
+  for (std::size_t i = 0; i < kSignals; ++i) all += lanes_[i].bytes;
+  return all >= capacity && lanes_[lane_of(signal)].bytes >= capacity / 4;
 }
 
 bool ExportQueue::post(ExportBody body) {
@@ -65,7 +61,6 @@ bool ExportQueue::post(ExportBody body) {
   }
   account_.queue(body.items);
   Lane& lane = lanes_[lane_of(body.signal)];
-  bytes_ += body.bytes.size();
   lane.bytes += body.bytes.size();
   lane.bodies.push_back({std::move(body), false, 0, {}});
   has_work_.notify_one();
@@ -86,7 +81,6 @@ void ExportQueue::post_metrics(std::vector<ExportBody> bodies) {
       continue;
     }
     account_.queue(body.items);
-    bytes_ += body.bytes.size();
     lane.bytes += body.bytes.size();
     lane.bodies.push_back({std::move(body), false, snapshot_, {}});
   }
@@ -306,7 +300,7 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
   if (is_spool(lane)) {
     has_spool_failed_ = false;
   } else {
-    forget(waiting.body.signal, waiting.body.bytes.size());
+    lane.bytes -= waiting.body.bytes.size();
   }
 }
 
@@ -362,14 +356,11 @@ bool ExportQueue::split_up(Lane& lane, Waiting& waiting) {
   both += second.items;
   if (second.items.total() == 0 || !(both == items)) {
     waiting.body = std::move(first);  // has at least the items' signal
-    if (!is_spool(lane)) forget(waiting.body.signal, bytes - std::min(bytes, waiting.body.bytes.size()));
+    if (!is_spool(lane)) lane.bytes -= bytes - std::min(bytes, waiting.body.bytes.size());
     return false;
   }
   account_.put_back(items, place_of(lane));
-  if (!is_spool(lane)) {
-    bytes_ += first.bytes.size() + second.bytes.size() - bytes;
-    lane.bytes += first.bytes.size() + second.bytes.size() - bytes;
-  }
+  if (!is_spool(lane)) lane.bytes += first.bytes.size() + second.bytes.size() - bytes;
   Waiting half = waiting;
   half.body = std::move(second);
   lane.bodies.push_front(std::move(half));
@@ -385,7 +376,7 @@ void ExportQueue::give_up(const Waiting& waiting, DropReason reason) {
   } else {
     account_.drop(waiting.body.items, ReceiverAccount::Place::queue, reason);
   }
-  forget(waiting.body.signal, waiting.body.bytes.size());
+  lanes_[lane_of(waiting.body.signal)].bytes -= waiting.body.bytes.size();
 }
 
 // Moves a body in memory to the spool. Returns why it cannot be moved. Metrics never are, because a newer snapshot
@@ -395,7 +386,7 @@ std::optional<DropReason> ExportQueue::move_to_spool(const Waiting& waiting) {
   const std::optional<DropReason> problem = spool_->keep(waiting.body, waiting.may_have_arrived);
   if (problem) return problem;
   account_.move_to_spool(waiting.body.items);
-  forget(waiting.body.signal, waiting.body.bytes.size());
+  lanes_[lane_of(waiting.body.signal)].bytes -= waiting.body.bytes.size();
   return {};
 }
 

@@ -111,7 +111,6 @@ class ExportQueue {
   [[nodiscard]] bool is_wanted(Signal signal) const {
     return signal == Signal::traces ? options_.traces : signal != Signal::logs || options_.logs;
   }
-  void forget(Signal signal, std::size_t bytes);
   [[nodiscard]] std::optional<DropReason> move_to_spool(const Waiting& waiting);
   void load_spool(std::unique_lock<std::mutex>& lock);
   void attempt(Lane& lane, std::unique_lock<std::mutex>& lock);
@@ -137,7 +136,6 @@ class ExportQueue {
   mutable std::mutex mutex_;
   std::condition_variable has_work_, has_ended_;
   std::array<Lane, kLanes> lanes_;  // this and all below with mutex_
-  std::size_t bytes_ = 0;           // of the signals' lanes
   std::uint64_t snapshot_ = 0;
   bool ends_ = false, is_ended_ = false, group_may_have_arrived_ = false;
   bool began_at_end_ = false;      // the attempt in flight began after finish()

@@ -42,16 +42,6 @@ HeldEvent HeldEvents::encoded(const Entry& entry) {
   return event;
 }
 
-std::uint64_t HeldEvents::key_of(const Process& process, std::uint64_t span_id) const {
-  // SplitMix64's function.
-  const auto mix = [](std::uint64_t word) {
-    word = (word ^ (word >> 30U)) * 0xbf58476d1ce4e5b9U;
-    word = (word ^ (word >> 27U)) * 0x94d049bb133111ebU;
-    return word ^ (word >> 31U);
-  };
-  return mix(mix(mix(span_id ^ seed_) + process.start_ticks) + process.pid);
-}
-
 HeldEvents::Groups::iterator HeldEvents::find(const Entry& entry) {
   const auto [begin, end] = by_span_.equal_range(key_of(**entry.process, entry.span_id));
   for (auto at = begin; at != end; ++at) {

@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <functional>
 #include <list>
-#include <random>
+#include <map>
 #include <string>
-#include <unordered_map>
+#include <tuple>
 #include <vector>
 
 namespace nopspan::collector {
@@ -42,8 +42,7 @@ class HeldEvents {
   static constexpr std::size_t kMostOfSpan = 128, kMostBytesOfSpan = std::size_t{256} << 10U;
 
   HeldEvents(const ExportOptions& options, OnLog on_log, std::size_t most_bytes = kMostBytes)
-      : seed_(std::uint64_t{std::random_device()()} << 32U | std::random_device()()),
-        attributes_(options.semconv),
+      : attributes_(options.semconv),
         max_age_ns_(options.max_age_ns),
         most_bytes_(most_bytes),
         on_log_(std::move(on_log)) {}
@@ -72,21 +71,22 @@ class HeldEvents {
   };
   using Groups = std::list<Group>;
 
-  // The key in `by_span_`. Hostile processes could choose span ids and pids that make many keys equal, if it had no
-  // seed.
-  [[nodiscard]] std::uint64_t key_of(const Process& process, std::uint64_t span_id) const;
+  // A span id, and the pid and start of its process. Hostile processes could choose ids that make many hashes equal.
+  using Key = std::tuple<std::uint64_t, std::uint32_t, std::uint64_t>;
+  static Key key_of(const Process& process, std::uint64_t span_id) {
+    return {span_id, process.pid, process.start_ticks};
+  }
   Groups::iterator find(const Entry& entry);
   std::vector<HeldEvent> remove(Groups::iterator group);
   void pass_on_oldest();
   HeldEvent encoded(const Entry& entry);
 
-  const std::uint64_t seed_;
   ExportedAttributes attributes_;
   const std::uint64_t max_age_ns_;
   const std::size_t most_bytes_;
   const OnLog on_log_;
   Groups groups_;  // the oldest first
-  std::unordered_multimap<std::uint64_t, Groups::iterator> by_span_;
+  std::multimap<Key, Groups::iterator> by_span_;
   std::size_t bytes_ = 0, events_ = 0;
   std::uint64_t now_unix_ns_ = 0, dropped_attributes_ = 0;
   ByteBuffer buffer_;
