@@ -72,6 +72,15 @@ class SpoolTest : public testing::Test {
     return id;
   }
 
+  // The path of a file with groups of one span each, with the ids from 1.
+  std::string written_file(std::uint64_t groups) {
+    ReceiverAccount account;
+    Spool spool(options, account);
+    write_groups(spool, groups);
+    spool.close(false);
+    return options.folder + "/" + data_files()[0];
+  }
+
   Entry invented_span(std::uint64_t id, Kind kind) {
     Entry entry;
     entry.kind = kind;
@@ -315,13 +324,7 @@ TEST_F(SpoolTest, ReadsTheWholeGroupsOfAFileThatIsCutAnywhere) {
 }
 
 TEST_F(SpoolTest, SetsDamagedAndForeignFilesAside) {
-  {
-    ReceiverAccount account;
-    Spool spool(options, account);
-    write_groups(spool, 3);
-    spool.close(false);
-  }
-  const std::string path = options.folder + "/" + data_files()[0];
+  const std::string path = written_file(3);
   std::string bytes = contents_of(path);
   bytes[bytes.size() / 2] ^= 1;  // in the second group
   write_file(path, bytes);
@@ -340,13 +343,7 @@ TEST_F(SpoolTest, SetsDamagedAndForeignFilesAside) {
 }
 
 TEST_F(SpoolTest, ReportsALossIfTheHeadOfAGroupIsDamaged) {
-  {
-    ReceiverAccount account;
-    Spool spool(options, account);
-    write_groups(spool, 3);
-    spool.close(false);
-  }
-  const std::string path = options.folder + "/" + data_files()[0];
+  const std::string path = written_file(3);
   std::string bytes = contents_of(path);
   bytes[kFileHeaderBytes + kChunkHeaderBytes + 2] ^= 1;
   write_file(path, bytes);
@@ -354,6 +351,23 @@ TEST_F(SpoolTest, ReportsALossIfTheHeadOfAGroupIsDamaged) {
   EXPECT_THAT(send_all(account), ElementsAre("2", "3"));
   EXPECT_GT(account.totals().unreadable_bytes, 0U);
   EXPECT_TRUE(account.totals().has_losses());
+}
+
+TEST_F(SpoolTest, TakesNoTextInACutGroupForAGroup) {
+  const std::string text = contents_of(written_file(1)) + "the rest";
+  options.folder = folder / "cut";
+  {
+    ReceiverAccount account;
+    Spool spool(options, account);
+    spool.keep({Signal::traces, text, {1, 0, 0, 0}}, false);
+    spool.close(false);
+  }
+  const std::string path = options.folder + "/" + data_files()[0];
+  const std::string bytes = contents_of(path);
+  write_file(path, bytes.substr(0, bytes.size() - 1));
+  ReceiverAccount account;
+  EXPECT_THAT(send_all(account), IsEmpty());
+  EXPECT_EQ(account.totals().signals[kTracesRow].dropped[static_cast<std::size_t>(DropReason::disk_error)], 1U);
 }
 
 TEST_F(SpoolTest, HasABodyThatWasGivenUp) {

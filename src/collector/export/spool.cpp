@@ -279,17 +279,18 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
       offset += read.bytes;
       continue;
     }
-    is_damaged = is_damaged || read.result == GroupRead::Result::damaged;
-    const std::uint64_t next = next_group(number, offset + 1).value_or(bytes);
+    const bool is_cut = read.result == GroupRead::Result::incomplete;
+    const std::uint64_t next = next_group(number, offset).value_or(bytes);
+    is_damaged = is_damaged || !is_cut;
     std::string lost = counted(next - offset, "byte") + " cannot be read";
-    if (!read.head && is_damaged) account_.count_unreadable(next - offset);
+    if (!read.head && !is_cut) account_.count_unreadable(next - offset);
     if (read.head) {
       account_.find(read.head->items);
       account_.drop(read.head->items, ReceiverAccount::Place::spool, DropReason::disk_error);
       lost += ", among them " + counted(read.head->items.total(), "item") + " of a group, which are counted as dropped";
     }
     options_.say(path_of(number) + ": " +
-                 (is_damaged ? "damaged" : "its end is missing, perhaps because the program was killed") + ": " + lost);
+                 (!is_cut ? "damaged" : "its end is missing, perhaps because the program was killed") + ": " + lost);
     offset = next;
   }
   account_.find(found);
@@ -306,23 +307,28 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
   files_.emplace(number, std::move(file));
 }
 
-// Where the next group may begin, behind a damaged one.
-std::optional<std::uint64_t> Spool::next_group(std::uint64_t number, std::uint64_t from) const {
+// Where the group behind the damaged one at `offset` may begin. If the headers of the damaged one are intact, they say
+// where it ends: its texts, which programs chose, may look like groups.
+std::optional<std::uint64_t> Spool::next_group(std::uint64_t number, std::uint64_t offset) const {
   constexpr std::size_t kBlock = 1U << 20U, kBegin = kFileHeaderBytes + kChunkHeaderBytes;
   const OpenFile file(
       ::openat(folder_.get(), name_of_file(number).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   std::string block(kBlock + kBegin, '\0');
-  while (file) {
-    const ssize_t got = ::pread(file.get(), block.data(), block.size(), static_cast<off_t>(from));
-    if (got < static_cast<ssize_t>(kBegin)) break;
-    const std::string_view view(block.data(), static_cast<std::size_t>(got));
+  const auto read_at = [&](std::uint64_t at, std::size_t bytes) {
+    const ssize_t got = file ? ::pread(file.get(), block.data(), bytes, static_cast<off_t>(at)) : -1;
+    return std::string_view(block.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+  };
+  std::uint64_t from = offset + kFileHeaderBytes;
+  while (const std::size_t bytes = chunk_bytes(read_at(from, kChunkHeaderBytes))) from += bytes;
+  while (true) {
+    const std::string_view view = read_at(from, block.size());
+    if (view.size() < kBegin) return {};
     for (std::size_t at = view.find(kFileMagic); at != std::string_view::npos && at + kBegin <= view.size();
          at = view.find(kFileMagic, at + 1)) {
       if (begins_recording(view.substr(at))) return from + at;
     }
     from += view.size() - kBegin + 1;
   }
-  return {};
 }
 
 // With mutex_, or in the constructor.

@@ -110,7 +110,7 @@ class Spool {
   void write_position(Position position);
   void scan();
   void scan_file(std::uint64_t number, std::uint64_t bytes);
-  [[nodiscard]] std::optional<std::uint64_t> next_group(std::uint64_t number, std::uint64_t from) const;
+  [[nodiscard]] std::optional<std::uint64_t> next_group(std::uint64_t number, std::uint64_t offset) const;
   void set_aside(std::uint64_t number, const std::string& why);
   void end_use(std::uint64_t number);
   void begin_file();

@@ -52,6 +52,11 @@ bool wait_to_read(int fd, const Deadline& until) {
 
 }  // namespace
 
+std::size_t chunk_bytes(std::string_view header) {
+  if (header.size() < kChunkHeaderBytes || !is_chunk_header(header)) return 0;
+  return kChunkHeaderBytes + get<std::uint32_t>(header, 8);
+}
+
 bool begins_recording(std::string_view bytes) {
   return is_file_header(bytes) && is_chunk_header(bytes.substr(kFileHeaderBytes));
 }

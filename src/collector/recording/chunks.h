@@ -16,6 +16,8 @@
 
 namespace nopspan::collector {
 
+// The size of the chunk that has this header. 0 if the header is not valid.
+std::size_t chunk_bytes(std::string_view header);
 // Whether the first kFileHeaderBytes + kChunkHeaderBytes bytes of a file are those of a recording.
 bool begins_recording(std::string_view bytes);
 
