@@ -148,6 +148,10 @@ class Mistakes(unittest.TestCase):
         for pid in ("4294967296", "99999999999999999999"):
             self.assert_usage_error(["ps", pid], f'PID: "{pid}" is not a whole number from 1 to 4294967295')
 
+    def test_an_option_takes_no_argument_that_follows_its_own(self):
+        for option in (["--pid", "1"], ["--where", "a=b"], ["--host", "a.example"]):
+            self.assert_usage_error(["serve", *option, "127.0.0.1:0", "more"], "more", "not expected")
+
     def test_a_pid_without_a_process_is_an_error(self):
         none = "4194305"  # a pid has 22 bits
         path = os.path.join(tempfile.gettempdir(), "nopspan-never-written")

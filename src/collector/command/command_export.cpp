@@ -383,6 +383,7 @@ void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
   app.add_option("--header", otlp.headers, "Send this header with each request; repeat the option for more")
       ->type_name("NAME=VALUE")
       ->expected(1)
+      ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->group(kGroup);
   app.add_option("--timeout", otlp.timeout, "Time for one request in milliseconds (default: 10000)")

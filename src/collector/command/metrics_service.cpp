@@ -79,6 +79,7 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options) {
                  "more. Requests with another Host header are refused, because a web page could make them")
       ->type_name("NAME")
       ->expected(1)
+      ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->check(some_text())
       ->check(name_of_host())

@@ -117,6 +117,7 @@ CLI::Option* add_pid_option(CLI::App& app, std::vector<std::uint32_t>& pids, con
   return app.add_option_function<std::vector<std::string>>("--pid", set_pids, what)
       ->type_name("PID")
       ->expected(1)
+      ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
@@ -136,6 +137,7 @@ CLI::Option* add_where_option(CLI::App& app, std::vector<Filter::Condition>& whe
   return app.add_option_function<std::vector<std::string>>("--where", set_where, what)
       ->type_name("KEY=VALUE")
       ->expected(1)
+      ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
