@@ -191,6 +191,13 @@ class ContextRef {
     const Context& context = *static_cast<const Context*>(object_);
     return (context.head_.bits & Context::kRemote) != 0 ? 0 : context.span_id();
   }
+  // The first eight bytes of the trace id, as a number; 0 if there is none. With `only_remote`, 0 also unless this is a
+  // context whose span is another process's.
+  [[nodiscard]] std::uint64_t trace_key(bool only_remote) const noexcept {
+    if (of_ != Of::context) return only_remote ? 0 : trace_key_of(this->context());
+    const Context& context = *static_cast<const Context*>(object_);
+    return only_remote && (context.head_.bits & Context::kRemote) == 0 ? 0 : trace_key_of(context);
+  }
   /// @endcond
 
  private:
@@ -198,6 +205,11 @@ class ContextRef {
   friend struct detail::ContextAccess;
   enum class Of : std::uint8_t { context, span, async_span };
 
+  static std::uint64_t trace_key_of(const Context& context) noexcept {
+    std::uint64_t key = 0;
+    if ((context.head_.bits & Context::kHasTrace) != 0) __builtin_memcpy(&key, context.head_.trace_id, sizeof(key));
+    return key;
+  }
   constexpr ContextRef(const void* object, Of of) noexcept : object_(object), of_(of) {}
   [[nodiscard]] detail::SpanState* state() const noexcept {
     return static_cast<detail::SpanState*>(const_cast<void*>(object_));

@@ -36,21 +36,33 @@ struct Member {
 
   /// `request` is not a span id, but a key of the engine's own.
   static constexpr std::uint16_t kOwnKey = 1;
-  /// With kOwnKey: the key is the first eight bytes of the request's trace id.
+  /// With kOwnKey: the key is the first eight bytes of the request's trace id, as they are in memory. of() and
+  /// of_trace() set it.
   static constexpr std::uint16_t kTraceKey = 2;
 
-  /// A member without tokens. `request` is the span engine.request, or a context in it. If that span is not recorded,
-  /// for example because the request began before a tracer attached, `own_key` identifies the request instead. It is
-  /// any number that the process gives to this request alone, and that is the same in all steps. If the process has
-  /// several engines, they must not use the same keys.
+  /// A member without tokens. `request` is the span engine.request, or a context in it. If the context is of another
+  /// process (extract()), the member names the request by its trace id, as of_trace() does. If the span is not
+  /// recorded, for example because the request began before a tracer attached, `own_key` identifies the request
+  /// instead. It is any number that the process gives to this request alone, and that is the same in all steps. If the
+  /// process has several engines, they must not use the same keys.
   [[nodiscard]] static Member of(ContextRef request, std::uint64_t own_key) noexcept {
     Member member;
     member.request = request.recorded_id();
-    if (member.request == 0) {
-      member.request = own_key;
-      member.flags = kOwnKey;
-    }
+    if (member.request == 0) member.set_key(request.trace_key(true), own_key);
     return member;
+  }
+  /// The same for a request whose span engine.request is in another process: `request` names it by its trace id. Its
+  /// phases in this process have the same trace id. If the context is empty, `own_key` identifies the request.
+  [[nodiscard]] static Member of_trace(ContextRef request, std::uint64_t own_key) noexcept {
+    Member member;
+    member.set_key(request.trace_key(false), own_key);
+    return member;
+  }
+
+ private:
+  void set_key(std::uint64_t trace_key, std::uint64_t own_key) noexcept {
+    request = trace_key != 0 ? trace_key : own_key;
+    flags = trace_key != 0 ? kOwnKey | kTraceKey : kOwnKey;
   }
 };
 static_assert(sizeof(Member) == 24);

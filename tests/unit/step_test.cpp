@@ -37,8 +37,6 @@ TEST(Member, NamesARecordedSpanByItsIdAndAnyOtherByTheKeyOfTheEngine) {
   EXPECT_EQ(Member::of(unrecorded, 3).flags, Member::kOwnKey);
   EXPECT_EQ(Member::of(Context(), 4).request, 4U);
   EXPECT_EQ(Member::of(Context::make(), 5).request, 5U);
-  const Context remote = Context::from_traceparent("00-0123456789abcdef0123456789abcdef-00000000000000ab-01");
-  EXPECT_EQ(Member::of(remote, 6).request, 6U);
   const SpanRecorder recorder("engine.request");
   EXPECT_EQ(Member::of(unrecorded, 3).request, 3U);
   const AsyncSpan recorded{nopspan::engine::request};
@@ -47,6 +45,21 @@ TEST(Member, NamesARecordedSpanByItsIdAndAnyOtherByTheKeyOfTheEngine) {
   EXPECT_EQ(Member::of(recorded.context(), 3).request, id_of(recorded));
   const Span around{"engine.loop"};
   EXPECT_EQ(Member::of(unrecorded, 3).request, 3U);  // not the span around it
+}
+
+TEST(Member, NamesARequestOfAnotherProcessByItsTrace) {
+  const Context remote = Context::from_traceparent("00-0123456789abcdef0123456789abcdef-00000000000000ab-01");
+  const std::uint64_t key = __builtin_bswap64(0x0123456789abcdef);  // the bytes as they are in memory
+  for (const Member& member : {Member::of(remote, 6), Member::of_trace(remote, 6)}) {
+    EXPECT_EQ(member.request, key);
+    EXPECT_EQ(member.flags, Member::kOwnKey | Member::kTraceKey);
+  }
+  const SpanRecorder recorder("engine.prefill");
+  const AsyncSpan phase{nopspan::engine::prefill, remote};
+  EXPECT_EQ(Member::of(phase, 6).request, id_of(phase)) << "a span of this process";
+  EXPECT_EQ(Member::of_trace(phase, 6).request, key);
+  EXPECT_EQ(Member::of_trace(Context(), 6).request, 6U);
+  EXPECT_EQ(Member::of_trace(Context(), 6).flags, Member::kOwnKey);
 }
 
 TEST(Step, HasItsFactsAndMembersInTheStopEvent) {
