@@ -228,7 +228,7 @@ class ContextRef {
 ///   open, these are no longer current on the thread, and are counted (stats().scopes_left). The same happens to all
 ///   that are open when a thread ends. So a scope whose destructor never ran is removed with the scope around it. A
 ///   destructor does not run if an exception passes through code that was compiled without exceptions, for example.
-/// - If there is no memory, the context does not become current, and this is counted (stats().spans_dropped).
+/// - If there is no memory, the context does not become current, and this is counted (stats().contexts_dropped).
 /// - Never hold one across a co_await. coroutine.h has a scope for coroutines.
 class ContextScope {
  public:

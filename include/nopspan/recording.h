@@ -50,7 +50,8 @@ struct Statistics {
   std::uint64_t emitted = 0;      ///< all of them: the sum of the next three
   std::uint64_t delivered = 0;    ///< written, or about to be written
   std::uint64_t dropped = 0;      ///< lost: the buffer was full, the disk was full, or there was no reader
-  std::uint64_t discarded = 0;    ///< lost: the library had no memory for them
+  std::uint64_t discarded = 0;    ///< lost: the library had no memory for them, reached a limit, or was
+                                  ///< interrupted by a signal handler
   std::uint64_t connections = 0;  ///< recordings that were begun; more than 1 if a reader was replaced
   std::uint64_t bytes = 0;        ///< written
 };

@@ -18,33 +18,30 @@
 
 namespace nopspan {
 
-/// Counts of this copy of the library since the process started. All stay 0 while the program passes only valid input,
-/// uses spans as their headers describe, stays within the limits, and has memory. There are four exceptions, which a
-/// correct program may see too: reentrant, inherited, recursion_dropped and thread_allocations.
+/// Counts of this copy of the library since the process started. In a child process they begin with 0. All stay 0 while
+/// the program passes only valid input, uses spans as their headers describe, stays within the limits, and has memory.
+/// There are four exceptions, which a correct program may see too: reentrant, inherited, recursion_dropped and
+/// thread_allocations.
 struct Stats {
-  std::uint64_t spans_dropped;    ///< spans and events that were not emitted, and ContextScopes that did not become
-                                  ///< current. There was no memory, no pthread key was left, the thread had run its
-                                  ///< last destructors, or a limit was reached:
-                                  ///< 1,048,576 open spans in a process (including the memory that threads keep for
-                                  ///< their next spans), or 65,536 threads that use spans or contexts
-  std::uint64_t reentrant;        ///< spans, events and ContextScopes of signal handlers that interrupted nopspan, and
-                                  ///< of fork handlers that run between those of nopspan. The spans and events were
-                                  ///< not emitted. The scopes did not become current
-  std::uint64_t inherited;        ///< spans that started before fork() and ended in the child; the parent emits them
-  std::uint64_t abandoned;        ///< AsyncSpans destroyed before they ended, and not by an exception: emitted as
-                                  ///< cancelled
-  std::uint64_t wrong_thread;     ///< Spans, ContextScopes and contexts of coroutines that ended on another thread
-                                  ///< than they began on; the spans are emitted
-  std::uint64_t names_invalid;    ///< names that were repaired before they were emitted (see Name), and error types
-                                  ///< that became "_OTHER" (see Span::fail())
-  std::uint64_t names_overflow;   ///< names made at run time, over the limit of Name: emitted as nopspan.overflow
-  std::uint64_t names_unknown;    ///< names under the prefix llm. or agent. that its catalogue does not have: emitted.
-                                  ///< They are counted if the span is recorded, because a disabled span reads no name
-  std::uint64_t truncated;        ///< names, ids, labels and error types over 63 bytes, which were truncated
-  std::uint64_t labels_overflow;  ///< label values over the limit (they become "other"), and label keys over the
-                                  ///< limit (not inherited); see Fields::label()
-  std::uint64_t invalid_ids;      ///< null or empty request ids, for which a new id was made, and malformed
-                                  ///< traceparents, which give an empty context
+  std::uint64_t spans_dropped;   ///< spans and events that were not emitted, because there was no memory, or for the
+                                 ///< reasons of spans_over_limit
+  std::uint64_t reentrant;       ///< spans and events of signal handlers that interrupted nopspan, and of fork handlers
+                                 ///< that run between those of nopspan: not emitted
+  std::uint64_t inherited;       ///< spans that started before fork() and ended in the child; the parent emits them
+  std::uint64_t abandoned;       ///< AsyncSpans destroyed before they ended, and not by an exception: emitted as
+                                 ///< cancelled
+  std::uint64_t wrong_thread;    ///< Spans, ContextScopes and contexts of coroutines that ended on another thread
+                                 ///< than they began on; the spans are emitted
+  std::uint64_t names_invalid;   ///< names that were repaired before they were emitted (see Name), and error types
+                                 ///< that became "_OTHER" (see Span::fail())
+  std::uint64_t names_overflow;  ///< names made at run time, over the limit of Name: emitted as nopspan.overflow
+  std::uint64_t names_unknown;   ///< names under the prefix llm. or agent. that its catalogue does not have: emitted.
+                                 ///< They are counted if the span is recorded, because a disabled span reads no name
+  std::uint64_t truncated;       ///< names, ids, labels and error types over 63 bytes, which were truncated
+  std::uint64_t labels_overflow;     ///< label values over the limit (they become "other"), and label keys over the
+                                     ///< limit (not inherited); see Fields::label()
+  std::uint64_t invalid_ids;         ///< null or empty request ids, for which a new id was made, and malformed
+                                     ///< traceparents, which give an empty context
   std::uint64_t invalid_tracestate;  ///< tracestates, or members of them, that were dropped
   std::uint64_t tracestate_evicted;  ///< tracestates and baggage over the limit of the store, which are no longer
                                      ///< forwarded
@@ -75,8 +72,14 @@ struct Stats {
                                      ///< emitted when they end
   std::uint64_t baggage_dropped;     ///< members of the header `baggage` that were dropped: malformed, a second one
                                      ///< with the key of a label, or over the limits (propagation.h)
-  std::uint64_t members_dropped;  ///< members of engine steps that were dropped, because there was no memory, or over
-                                  ///< the limit; see engine::StepFields::members()
+  std::uint64_t members_dropped;   ///< members of engine steps that were dropped, because there was no memory, or over
+                                   ///< the limit; see engine::StepFields::members()
+  std::uint64_t contexts_dropped;  ///< ContextScopes, and contexts of coroutines, that did not become current, for the
+                                   ///< reasons of spans_dropped and reentrant
+  std::uint64_t spans_over_limit;  ///< those of spans_dropped for which a limit was reached: 1,048,576 open spans in a
+                                   ///< process (including the memory that threads keep for their next spans), 65,536
+                                   ///< threads that use spans or contexts, no pthread key was left, or the thread had
+                                   ///< run its last destructors
 };
 
 /// Reads all counts.

@@ -7,6 +7,12 @@ namespace detail {
 Counters counters;
 std::atomic<unsigned char> content_mode{0};
 
+void reset_counters() noexcept {
+  static_assert(sizeof(Counters) % sizeof(std::atomic<std::uint64_t>) == 0);
+  auto* const each = reinterpret_cast<std::atomic<std::uint64_t>*>(&counters);
+  for (std::size_t i = 0; i < sizeof(Counters) / sizeof(*each); ++i) each[i].store(0, std::memory_order_relaxed);
+}
+
 }  // namespace detail
 
 Stats stats() noexcept {
@@ -40,6 +46,8 @@ Stats stats() noexcept {
   s.thread_allocations = get(c.thread_allocations);
   s.baggage_dropped = get(c.baggage_dropped);
   s.members_dropped = get(c.members_dropped);
+  s.contexts_dropped = get(c.contexts_dropped);
+  s.spans_over_limit = get(c.spans_over_limit);
   return s;
 }
 

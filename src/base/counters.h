@@ -15,13 +15,22 @@ struct Counters {
       names_overflow, names_unknown, truncated, labels_overflow, invalid_ids, invalid_tracestate, tracestate_evicted,
       invalid_utf8, values_clamped, fields_dropped, attributes_dropped, links_dropped, metadata_failures,
       handler_failures, recursion_dropped, facts_untracked, trace_ids_differ, thread_allocations, scopes_left,
-      baggage_dropped, members_dropped;
+      baggage_dropped, members_dropped, contexts_dropped, spans_over_limit;
 };
 extern Counters counters;
 
 inline void count(std::atomic<std::uint64_t>& counter, std::uint64_t by = 1) noexcept {
   counter.fetch_add(by, std::memory_order_relaxed);
 }
+
+// Counts a span or an event that is not emitted. `at_limit`: because a limit was reached, and not for lack of memory.
+inline void count_dropped(bool at_limit) noexcept {
+  count(counters.spans_dropped);
+  if (at_limit) count(counters.spans_over_limit);
+}
+
+// A child process begins with no counts, because a collector adds up those of all processes.
+void reset_counters() noexcept;
 
 // Counts a field as dropped unless it was written.
 inline void count_unless(bool written) noexcept {

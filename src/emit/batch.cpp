@@ -373,7 +373,7 @@ inline BatchBuffer* open_batch(ThreadState* thread, std::size_t bytes, std::uint
   BatchBuffer& batch = thread->batch;
   announce_once(thread);
   if (__builtin_expect(batch.header == nullptr, 0)) {
-    count(counters.spans_dropped);
+    count_dropped(header_slabs.is_full());
     return nullptr;
   }
   if (__builtin_expect(batch.header->buffer == 0, 0) && !make_buffer(*batch.header)) {

@@ -57,6 +57,8 @@ class Slabs {
   [[nodiscard]] T* element(const Claim& claim) const noexcept {
     return reinterpret_cast<T*>(memory(claim.slab)) + __builtin_ctzll(claim.bits);
   }
+  // Whether the table is full and no element was free at the last claim. If a claim fails otherwise, memory is missing.
+  [[nodiscard]] bool is_full() const noexcept { return lowest_.load(std::memory_order_relaxed) == most_; }
   [[nodiscard]] bool is_unused() const noexcept { return count_.load(std::memory_order_relaxed) == 0; }
   [[nodiscard]] bool is_idle() const noexcept;
   // Unmaps all slabs. No element may be in use, and no other thread may use this object meanwhile or afterwards.

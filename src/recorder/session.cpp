@@ -8,6 +8,7 @@
 
 #include <nopspan/detail/batch_tap.h>
 #include <nopspan/gate.h>
+#include <nopspan/stats.h>
 #include <nopspan/version.h>
 
 #include <dlfcn.h>
@@ -75,6 +76,19 @@ std::uint64_t count_threads() {
   return threads;
 }
 
+constexpr std::uint64_t kThisLibrary = 1;  // the account tells copies apart
+
+Counts dropped_so_far() {
+  const Stats stats = nopspan::stats();
+  return collector::counts_of({.spans = stats.spans_dropped,
+                               .spans_over_limit = stats.spans_over_limit,
+                               .reentrant = stats.reentrant,
+                               .fields = stats.fields_dropped,
+                               .attributes = stats.attributes_dropped,
+                               .links = stats.links_dropped,
+                               .members = stats.members_dropped});
+}
+
 // Signals of the program are not for this thread. It inherits the mask from the thread that starts it.
 class BlockedSignals {
  public:
@@ -114,6 +128,7 @@ std::string Session::start(const std::shared_ptr<Session>& self) {
     session.account_.begin_thread(header.sequence_id, header.next, header.discarded, session.clocks_.monotonic_now());
   };
   account_.trust();
+  account_.begin_library(kThisLibrary, dropped_so_far());
   const std::uint64_t threads = count_threads();
   detail::for_each_held_batch(begin_thread, this);
   if (!detail::attach_batch_tap(&ring_, threads == 1)) return "another Writer is open in this process";
@@ -356,7 +371,8 @@ bool Session::write(ChunkKind kind, std::uint64_t entries, std::string_view payl
 }
 
 // Entries are missing in the sequences only because the ring refused them.
-Counts Session::counts() const {
+Counts Session::counts() {
+  account_.library_dropped(kThisLibrary, dropped_so_far(), clocks_.monotonic_now());
   Counts counts = account_.counts();
   const std::uint64_t at_ends = ring_.refused_at_ends();
   counts.emitted += at_ends;
@@ -367,8 +383,9 @@ Counts Session::counts() const {
 
 void Session::publish_statistics() {
   const Counts all = counts();
+  const std::uint64_t by_library = all.discarded + all.no_memory + all.over_limit + all.reentrant;
   const std::lock_guard lock(mutex_);
-  statistics_ = {all.emitted, all.delivered, all.lost() - all.discarded, all.discarded, connections_, target_.bytes()};
+  statistics_ = {all.emitted, all.delivered, all.lost() - by_library, by_library, connections_, target_.bytes()};
 }
 
 Statistics Session::statistics() const {

@@ -68,7 +68,7 @@ class Session {
   void flush_chunk(collector::ChunkKind kind, Encoder& encoder);
   bool write_ledger(const collector::Counts& counts);
   bool write(collector::ChunkKind kind, std::uint64_t entries, std::string_view payload);
-  [[nodiscard]] collector::Counts counts() const;
+  [[nodiscard]] collector::Counts counts();
   void publish_statistics();
   [[nodiscard]] std::uint64_t now_unix() const { return clocks_.to_unix(clocks_.monotonic_now()); }
 

@@ -105,6 +105,7 @@ void after_fork_in_parent() noexcept {
   inside_library() = locals.forking.interrupted;
 }
 void after_fork_in_child() noexcept {
+  if (locals.forking.depth == 1) reset_counters();
   const bool was_outside = !locals.forking.interrupted && locals.forking.depth == 1;
   if (was_outside) {
     forget_scopes_of_other_threads();

@@ -123,6 +123,11 @@ ThreadState* make_state() {
 
 }  // namespace
 
+void LibraryGuard::no_state() noexcept {
+  const bool has_key = end_key.load(std::memory_order_relaxed) != kNoKey;
+  count_dropped(!has_key || locals.rounds == kLastRound || thread_slabs.is_full());
+}
+
 void end_this_thread() noexcept {
   if (locals.state != nullptr) end_state(locals.state);
 }

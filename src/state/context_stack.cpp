@@ -74,14 +74,14 @@ void drop_left() noexcept {
 // interrupted the library.
 __attribute__((noinline)) ScopeFrame* free_scope(ThreadState* thread, const InsideLibrary& inside) noexcept {
   if (inside.is_nested()) {
-    count(counters.reentrant);
+    count(counters.contexts_dropped);
     return nullptr;
   }
   drop_ended_below(thread);
   if (thread->free_scopes != nullptr) return thread->free_scopes;
   const Slabs::Claim place = scope_slabs.claim(1);
   if (place.bits == 0) {
-    count(counters.spans_dropped);
+    count(counters.contexts_dropped);
     return nullptr;
   }
   auto* const block = scope_slabs.element<ScopeBlock>(place);
@@ -201,7 +201,7 @@ void forget_scopes_of_other_threads() noexcept {
 EnteredContext enter_context(const Context& context, void* coroutine) noexcept {
   ThreadState* const thread = any_thread_state();
   if (__builtin_expect(thread == nullptr, 0)) {
-    count(locals.making ? counters.reentrant : counters.spans_dropped);
+    count(counters.contexts_dropped);
     return {};
   }
   const InsideLibrary inside(thread);      // a signal handler must not drop the frame below meanwhile

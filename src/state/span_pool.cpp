@@ -22,7 +22,7 @@ __attribute__((noinline)) Pooled* fill_pool(ThreadState* thread) noexcept {
     claimed = span_slabs.claim(kAtOnce);
   }
   if (claimed.bits == 0) {
-    count(counters.spans_dropped);
+    count_dropped(span_slabs.is_full());
     return nullptr;
   }
   // The others stay untouched, so that a thread with few spans does not touch much memory.

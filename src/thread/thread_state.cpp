@@ -122,7 +122,6 @@ void forget_other_threads(bool reuses) noexcept {
 }
 
 void LibraryGuard::refused() noexcept { count(counters.reentrant); }
-void LibraryGuard::no_memory() noexcept { count(counters.spans_dropped); }
 
 }  // namespace nopspan::detail
 

@@ -222,7 +222,7 @@ class LibraryGuard {
       if (locals.making) {
         refused();
       } else {
-        no_memory();
+        no_state();
       }
       return;
     }
@@ -245,7 +245,7 @@ class LibraryGuard {
 
  private:
   static void refused() noexcept;
-  static void no_memory() noexcept;
+  static void no_state() noexcept;
 
   ThreadState* thread_ = nullptr;
   int kept_errno_ = 0;

@@ -23,7 +23,7 @@ using testing::HasSubstr;
 using testing::Not;
 
 Counts every_count_another() {
-  return {.emitted = 2 + 4 + 8 + 16 + 32 + 64 + 128 + 256 + 512 + 2048,
+  return {.emitted = 2 + 4 + 8 + 16 + 32 + 64 + 128 + 256 + 512 + 2048 + 8192 + 16384 + 32768,
           .delivered = 2,
           .filtered = 4,
           .ring_full = 8,
@@ -32,10 +32,16 @@ Counts every_count_another() {
           .malformed = 64,
           .missed = 128,
           .discarded = 256,
+          .no_memory = 8192,
+          .over_limit = 16384,
+          .reentrant = 32768,
           .export_dropped = 512,
           .not_in_file = 2048,
           .held_by_killed = 1024,
-          .threads_at_attach = 4096};
+          .threads_at_attach = 4096,
+          .attributes_dropped = 1 << 16,
+          .links_dropped = 1 << 17,
+          .members_dropped = 1 << 18};
 }
 
 ProcessLedger process_ledger(std::uint32_t pid, const std::string& comm, const Counts& counts,
@@ -49,7 +55,7 @@ ProcessLedger process_ledger(std::uint32_t pid, const std::string& comm, const C
 
 TEST(Counts, CloseWhenEverythingIsAccountedFor) {
   Counts counts = every_count_another();
-  EXPECT_EQ(counts.lost(), 8U + 16 + 32 + 64 + 128 + 256 + 512 + 2048);
+  EXPECT_EQ(counts.lost(), 8U + 16 + 32 + 64 + 128 + 256 + 512 + 2048 + 8192 + 16384 + 32768);
   EXPECT_TRUE(counts.is_balanced());
   ++counts.emitted;
   EXPECT_FALSE(counts.is_balanced());
@@ -74,11 +80,13 @@ TEST(Counts, DoNotWrapAround) {
 }
 
 TEST(CountsAsJson, HaveEveryField) {
-  EXPECT_EQ(to_json(every_count_another()).dump(),
-            R"({"emitted":3070,"delivered":2,"filtered":4,"ring_full":8,"unreadable":16,"too_large":32,"malformed":64,)"
-            R"("missed":128,"discarded":256,"export_dropped":512,"not_in_file":2048,"held_by_killed":1024,)"
-            R"("threads_at_attach":4096,)"
-            R"("lost":3064,"balanced":true})");
+  EXPECT_EQ(
+      to_json(every_count_another()).dump(),
+      R"({"emitted":60414,"delivered":2,"filtered":4,"ring_full":8,"unreadable":16,"too_large":32,"malformed":64,)"
+      R"("missed":128,"discarded":256,"no_memory":8192,"over_limit":16384,"reentrant":32768,)"
+      R"("export_dropped":512,"not_in_file":2048,"held_by_killed":1024,)"
+      R"("threads_at_attach":4096,"attributes_dropped":65536,"links_dropped":131072,"members_dropped":262144,)"
+      R"("lost":60408,"balanced":true})");
 }
 
 TEST(LedgerAsJson, HasTheTotalAndEachProcess) {
@@ -88,7 +96,7 @@ TEST(LedgerAsJson, HasTheTotalAndEachProcess) {
   ledger.others = {.emitted = 1, .delivered = 1};
   ledger.others_processes = 2;
   const auto json = to_json(ledger);
-  EXPECT_EQ(json["total"]["lost"], 3064);
+  EXPECT_EQ(json["total"]["lost"], 60408);
   EXPECT_EQ(json["processes"].size(), 1U);
   EXPECT_EQ(json["processes"][0]["pid"], 7);
   EXPECT_EQ(json["processes"][0]["comm"], "server");
@@ -182,9 +190,11 @@ TEST(LedgerAsText, TellsEachLossAndItsReason) {
   Ledger ledger;
   ledger.total = every_count_another();
   const std::string text = to_text(ledger);
-  EXPECT_NE(text.find("2 delivered, 4 filtered out, 3064 lost\n"), std::string::npos) << text;
-  for (const char* count : {"\n  8 ", "\n  16 ", "\n  32 ", "\n  64 ", "\n  128 ", "\n  256 ", "\n  512 ", "\n  2048 ",
-                            "at most 1024 more"}) {
+  EXPECT_NE(text.find("2 delivered, 4 filtered out, 60408 lost\n"), std::string::npos) << text;
+  for (const char* count :
+       {"\n  8 ", "\n  16 ", "\n  32 ", "\n  64 ", "\n  128 ", "\n  256 ", "\n  512 ", "\n  2048 ", "\n  8192 ",
+        "\n  16384 ", "\n  32768 ",
+        "\n  65536 attributes, 131072 links, 262144 members of entries dropped by the library", "at most 1024 more"}) {
     EXPECT_NE(text.find(count), std::string::npos) << count << " in " << text;
   }
   EXPECT_EQ(text.find("do not balance"), std::string::npos);
@@ -242,13 +252,17 @@ TEST(LedgerMetrics, HaveEveryCount) {
   const std::string text = Metered().text(ledger);
   const std::string server = R"({pid="7",comm="server"} )", lost = R"({pid="7",comm="server",reason=")";
   for (const std::string& line : std::vector<std::string>{
-           "nopspan_entries_emitted_total" + server + "3070", "nopspan_entries_delivered_total" + server + "2",
+           "nopspan_entries_emitted_total" + server + "60414", "nopspan_entries_delivered_total" + server + "2",
            "nopspan_entries_filtered_total" + server + "4", "nopspan_entries_lost_total" + lost + "ring_full\"} 8",
            "nopspan_entries_lost_total" + lost + "unreadable\"} 16",
            "nopspan_entries_lost_total" + lost + "too_large\"} 32",
            "nopspan_entries_lost_total" + lost + "malformed\"} 64",
            "nopspan_entries_lost_total" + lost + "missed\"} 128",
            "nopspan_entries_lost_total" + lost + "discarded\"} 256",
+           "nopspan_entries_lost_total" + lost + "no_memory\"} 8192",
+           "nopspan_entries_lost_total" + lost + "over_limit\"} 16384",
+           "nopspan_entries_lost_total" + lost + "reentrant\"} 32768",
+           R"(nopspan_parts_dropped_total{pid="7",comm="server",part="link"} 131072)",
            "nopspan_entries_lost_total" + lost + "export_dropped\"} 512",
            "nopspan_entries_lost_total" + lost + "not_in_file\"} 2048",
            "nopspan_entries_held_by_killed_total" + server + "1024", "nopspan_processes_total 3"}) {

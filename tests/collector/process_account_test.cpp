@@ -46,6 +46,10 @@ class Account : public testing::Test {
     EXPECT_EQ(counts.missed, expected.missed);
     EXPECT_EQ(counts.discarded, expected.discarded);
     EXPECT_EQ(counts.held_by_killed, expected.held_by_killed);
+    EXPECT_EQ(counts.no_memory, expected.no_memory);
+    EXPECT_EQ(counts.over_limit, expected.over_limit);
+    EXPECT_EQ(counts.reentrant, expected.reentrant);
+    EXPECT_EQ(counts.attributes_dropped, expected.attributes_dropped);
   }
 };
 
@@ -118,6 +122,35 @@ TEST_F(Account, KnowsWhatTheLibraryDiscardedFromAHitThatTheKernelCouldNotPassOn)
   report_losses(1, {10, 12}, NOPSPAN_REASON_RING_FULL, 2, 6);
   report_losses(1, {15, 15}, NOPSPAN_REASON_RING_FULL, 2, 9);  // the thread has ended
   expect({.emitted = 15, .delivered = 4, .ring_full = 2, .discarded = 9});
+}
+
+TEST_F(Account, CountsWhatTheLibraryCouldNotRecordSinceTheAttach) {
+  arrive(1, {0, 2});
+  account.begin_library(0x1000, {.no_memory = 5, .attributes_dropped = 1});
+  account.library_dropped(0x1000, {.no_memory = 7, .over_limit = 3, .attributes_dropped = 4}, now);
+  account.library_dropped(0x1000, {.no_memory = 8, .over_limit = 3, .attributes_dropped = 4}, now);
+  account.library_dropped(0x2000, {.reentrant = 1}, now);  // a copy that was loaded after the attach
+  expect({.emitted = 9, .delivered = 2, .no_memory = 3, .over_limit = 3, .reentrant = 1, .attributes_dropped = 3});
+}
+
+TEST_F(Account, CountsWhatTheLibraryOfTheNextProgramCouldNotRecord) {
+  account.library_dropped(0x1000, {.no_memory = 7}, now);
+  account.library_dropped(0x1000, {.no_memory = 2}, now);
+  expect({.emitted = 9, .no_memory = 9});
+}
+
+TEST_F(Account, DoesNotCountWhatALibraryDroppedBeforeItWasFirstRead) {
+  account.set_some_unknown();
+  account.library_dropped(0x1000, {.no_memory = 7}, now);
+  account.library_dropped(0x1000, {.no_memory = 8}, now);
+  expect({.emitted = 1, .no_memory = 1});
+}
+
+TEST_F(Account, DoesNotBelieveThatMoreWasDroppedThanAllCpusCanWrite) {
+  account.library_dropped(0x1000, {.no_memory = UINT64_MAX}, now);
+  account.library_dropped(0x1000, {}, now);
+  account.library_dropped(0x1000, {.no_memory = UINT64_MAX}, now);
+  expect({.emitted = account.most_until(now), .no_memory = account.most_until(now)});
 }
 
 TEST_F(Account, DoesNotCountWhatWasThereBefore) {

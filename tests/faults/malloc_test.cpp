@@ -198,7 +198,7 @@ TEST(MallocFaults, AHandlerThatThrowsIsDetachedThoughItsStackTraceDoesNotFit) {
 void expect_that_spans_are_counted_without_memory(bool is_warm) {
   constexpr std::uint64_t kSpans = 50'000;
   const CountingHandler handler({"work"});
-  const Counted dropped(&nopspan::Stats::spans_dropped);
+  const Counted dropped(&nopspan::Stats::spans_dropped), over_limit(&nopspan::Stats::spans_over_limit);
   std::vector<AsyncSpan> spans(kSpans);
   const auto begin_and_end = [&] {
     for (AsyncSpan& span : spans) span = AsyncSpan{"work", Context()};
@@ -223,6 +223,7 @@ void expect_that_spans_are_counted_without_memory(bool is_warm) {
   }
   EXPECT_GT(dropped.times(), 0U);
   EXPECT_EQ(handler.starts + dropped.times(), kSpans);
+  EXPECT_EQ(over_limit.times(), 0U);
   EXPECT_EQ(handler.ends, handler.starts);
   const std::uint64_t emitted = handler.starts;
   step = 4;
@@ -301,7 +302,7 @@ TEST(MallocFaults, FieldsStayInPlaceIfTheKernelHasNoMemory) {
 TEST(MallocFaults, ErrnoIsKeptIfTheKernelHasNoMemory) {
   EXPECT_THAT(in_child([] {
                 const CountingHandler handler({"work"}, "work.event");
-                const Counted dropped(&nopspan::Stats::spans_dropped);
+                const Counted dropped(&nopspan::Stats::contexts_dropped);
                 std::vector<std::optional<ContextScope>> scopes(10'000);
                 const Context context = Context::make();
                 const NoMoreMemory no_more_memory;

@@ -140,11 +140,12 @@ void span_again(void* again) {
 TEST(ThreadFaults, SpansAfterTheLastDestructorsKeepNoMemory) {
   ASSERT_EQ(pthread_key_create(&last_key, span_again), 0);
   const CountingHandler handler({"work"});
-  const Counted dropped(&nopspan::Stats::spans_dropped);
+  const Counted dropped(&nopspan::Stats::spans_dropped), over_limit(&nopspan::Stats::spans_over_limit);
   constexpr std::uint64_t kEnding = 1000;
   for (std::uint64_t i = 0; i < kEnding; ++i) std::thread([] { span_again(&last_key); }).join();
   constexpr std::uint64_t kDropped = 2;  // in rounds 3 and 4
   EXPECT_EQ(dropped.times(), kEnding * kDropped);
+  EXPECT_EQ(over_limit.times(), kEnding * kDropped);
   EXPECT_EQ(handler.starts, kEnding * (1 + PTHREAD_DESTRUCTOR_ITERATIONS - kDropped));
   EXPECT_EQ(handler.ends, handler.starts);
   pthread_key_delete(last_key);

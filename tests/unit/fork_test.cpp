@@ -9,6 +9,7 @@
 #include <nopspan/log.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
+#include <nopspan/stats.h>
 
 #include <unistd.h>
 
@@ -143,6 +144,19 @@ TEST(Fork, LeavesTheFirstTokenOfASpanToTheParentToo) {
 TEST(Fork, KeepsTheContextOfAScope) {
   const nopspan::ContextScope here{Context::with_request_id("order-7")};
   EXPECT_THAT(lines_of_child([](const auto& write) { write(nopspan::request_id()); }), ElementsAre("order-7"));
+}
+
+// A collector adds up the counts of all processes.
+TEST(Fork, GivesTheChildNoCountsOfTheParent) {
+  const auto count_one = [] { const nopspan::ContextScope scope{Context::with_request_id("")}; };
+  count_one();
+  count_one();
+  EXPECT_GE(nopspan::stats().invalid_ids, 2U);
+  EXPECT_THAT(in_child([&] {
+                count_one();
+                EXPECT_EQ(nopspan::stats().invalid_ids, 1U);
+              }),
+              IsEmpty());
 }
 
 TEST(Fork, InsideAHandlerLeavesAWorkingRegistry) {

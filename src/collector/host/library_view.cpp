@@ -32,13 +32,18 @@ struct RawView {
 };
 
 // In the order of include/nopspan/stats.h. A test compares the two.
-constexpr std::array kCounts = {"spans_dropped",      "reentrant",       "inherited",         "abandoned",
-                                "wrong_thread",       "names_invalid",   "names_overflow",    "names_unknown",
-                                "truncated",          "labels_overflow", "invalid_ids",       "invalid_tracestate",
-                                "tracestate_evicted", "invalid_utf8",    "values_clamped",    "fields_dropped",
-                                "attributes_dropped", "links_dropped",   "metadata_failures", "handler_failures",
-                                "recursion_dropped",  "facts_untracked", "trace_ids_differ",  "thread_allocations",
-                                "scopes_left",        "baggage_dropped", "members_dropped"};
+constexpr std::array kCounts = {
+    "spans_dropped",     "reentrant",          "inherited",          "abandoned",          "wrong_thread",
+    "names_invalid",     "names_overflow",     "names_unknown",      "truncated",          "labels_overflow",
+    "invalid_ids",       "invalid_tracestate", "tracestate_evicted", "invalid_utf8",       "values_clamped",
+    "fields_dropped",    "attributes_dropped", "links_dropped",      "metadata_failures",  "handler_failures",
+    "recursion_dropped", "facts_untracked",    "trace_ids_differ",   "thread_allocations", "scopes_left",
+    "baggage_dropped",   "members_dropped",    "contexts_dropped",   "spans_over_limit"};
+static_assert(kCounts.size() == kLibraryCounts);
+
+constexpr std::size_t index_of(std::string_view name) {
+  return static_cast<std::size_t>(std::find(kCounts.begin(), kCounts.end(), name) - kCounts.begin());
+}
 
 void view_threads(std::uint32_t pid, RawView& view) {
   std::uint64_t mark = 0;
@@ -83,6 +88,25 @@ std::vector<std::pair<const char*, unsigned>> GateCounters::by_name() const {
           {"span_handlers", span_handlers},
           {"point_handlers", point_handlers},
           {"points", points}};
+}
+
+LibraryCounts read_counts_here(std::uint32_t pid, const nopspan_gate_page& page) {
+  LibraryCounts counts{};
+  if (page.size < offsetof(nopspan_gate_page, magic)) return counts;
+  const auto count = std::min<std::size_t>(page.stats_count, counts.size());
+  if (!read_memory_here(pid, page.stats, counts.data(), count * sizeof(std::uint64_t))) return {};
+  return counts;
+}
+
+LibraryDrops drops_of(const LibraryCounts& counts) {
+  const auto count = [&counts](const char* name) { return counts[index_of(name)]; };
+  return {.spans = count("spans_dropped"),
+          .spans_over_limit = count("spans_over_limit"),
+          .reentrant = count("reentrant"),
+          .fields = count("fields_dropped"),
+          .attributes = count("attributes_dropped"),
+          .links = count("links_dropped"),
+          .members = count("members_dropped")};
 }
 
 std::optional<LibraryView> view_library(const Target& process, std::uint64_t gate_address) {

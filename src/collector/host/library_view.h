@@ -3,9 +3,12 @@
 #pragma once
 
 #include "host/process_reader.h"
+#include "model/ledger_counts.h"
 
 #include <nopspan/probes.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -34,6 +37,13 @@ struct LibraryView {
   std::uint64_t held_entries = 0;                             // in their buffers, not flushed yet
   std::vector<std::pair<std::string, std::uint64_t>> counts;  // the fields of nopspan::Stats that are not 0
 };
+
+// The counts of nopspan::Stats that the library has at this address. Zero where it has fewer, and where they cannot be
+// read. Call it in the child that reads.
+inline constexpr std::size_t kLibraryCounts = 29;
+using LibraryCounts = std::array<std::uint64_t, kLibraryCounts>;
+LibraryCounts read_counts_here(std::uint32_t pid, const nopspan_gate_page& page);
+LibraryDrops drops_of(const LibraryCounts& counts);
 
 // Empty if the page cannot be read; errno then has the reason. The time is bounded, whatever a hostile process has
 // written into its memory.

@@ -28,6 +28,9 @@ void Drain::begin_round(std::uint64_t max_age_ns, std::uint64_t now_ns) {
 }
 
 void Drain::on_report(HeadersRead&& report) {
+  if (report.dropped != Counts() && !is_closed(report.pid)) {
+    delivery_.account(report.pid).library_dropped(report.gate_address, report.dropped, report.time_ns);
+  }
   headers_.push_back({std::move(report)});
   if (!is_fetching_) fetch_next();
 }

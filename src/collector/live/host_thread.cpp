@@ -244,7 +244,7 @@ HostThread::Copy& HostThread::copy_of(std::uint32_t pid, std::uint64_t gate_addr
   const auto found = headers_.find({pid, gate_address});
   // The pid may have been reused, or the process may have executed another program.
   if (found != headers_.end() && found->second.process == process) return found->second;
-  Copy copy{process, ThreadHeaders({pid, process->start_ticks}, gate_address)};
+  Copy copy{process, ThreadHeaders({pid, process->start_ticks}, gate_address), {}};
   return headers_.insert_or_assign({pid, gate_address}, std::move(copy)).first->second;
 }
 
@@ -266,11 +266,12 @@ void HostThread::begin(std::uint32_t pid, const ProbeFile& file) {
   for (const Host::Copy& copy : std::vector(host_.copies(pid))) {
     if (copy.file.get() != &file) continue;
     describe(pid, false);
-    Begun begun{pid, 0, 0, false, {}};
+    Begun begun{pid, 0, 0, false, {}, copy.gate_address, {}};
     if (copy.gate_address != 0) {
       Copy& known = copy_of(pid, copy.gate_address);
       begun.are_all_known = in_time(pid, [&] {
         const bool is_read = known.headers.read();
+        begun.dropped = known.dropped = known.headers.dropped();
         const auto ids = thread_ids(*known.process);
         begun.running_threads = ids.size();
         for (const ThreadHeaders::Thread& thread : known.headers.threads()) {
@@ -323,13 +324,15 @@ void HostThread::read_headers_of(std::uint32_t pid) {
     if (copy.gate_address == 0 || !attachments_.is_attached(*copy.file, attached_to)) continue;
     if (!is_wanted && !processes_.wants(pid)) break;
     is_wanted = true;
-    HeadersRead report{pid, copy.gate_address, {}, monotonic_now()};
+    HeadersRead report{pid, copy.gate_address, {}, monotonic_now(), {}};
     Copy& known = copy_of(pid, copy.gate_address);
     if (!in_time(pid, [&] { return known.headers.read(); })) continue;
     for (const ThreadHeaders::Thread& thread : known.headers.threads()) {
       if (thread.header.next > thread.header.first || thread.header.discarded != 0) report.threads.push_back(thread);
     }
-    if (!report.threads.empty()) reports_.post(std::move(report));
+    report.dropped = known.headers.dropped();
+    const bool has_dropped = std::exchange(known.dropped, report.dropped) != report.dropped;
+    if (!report.threads.empty() || has_dropped) reports_.post(std::move(report));
   }
 }
 

@@ -48,17 +48,20 @@ struct Begun {
   std::uint64_t running_threads;
   bool are_all_known;
   std::vector<Thread> threads;
+  std::uint64_t gate_address;  // 0: the file has no gate
+  Counts dropped;              // by the copy of the library before that
 };
 // Everything that was found at the start is attached.
 struct Live {
   std::size_t processes;  // that were found
 };
-// The threads of one copy of the library that hold or have discarded entries.
+// The threads of one copy of the library that hold or have discarded entries, and what the copy has dropped so far.
 struct HeadersRead {
   std::uint32_t pid;
   std::uint64_t gate_address;
   std::vector<ThreadHeaders::Thread> threads;
   std::uint64_t time_ns;  // they were read after it
+  Counts dropped;
 };
 // read_headers() is done. `is_whole`: nothing was left for the next round.
 struct RoundRead {
@@ -133,6 +136,7 @@ class HostThread {
   struct Copy {
     ProcessPointer process;
     ThreadHeaders headers;
+    Counts dropped;  // as reported last
   };
   struct Requests {
     std::set<std::uint32_t> looks, answers, moves, exits;

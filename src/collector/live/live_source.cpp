@@ -315,6 +315,7 @@ void LiveSource::handle(const Begun& report) {
   Accounts::Account& account = delivery_.account(report.pid);
   if (!report.are_all_known) account.set_some_unknown();
   account.attached(report.time_ns, report.running_threads);
+  if (report.gate_address != 0) account.begin_library(report.gate_address, report.dropped);
   const std::uint64_t now = clocks_.monotonic_now();
   for (const Begun::Thread& thread : report.threads) {
     if (account.find(thread.header.sequence_id) == nullptr) {

@@ -120,6 +120,23 @@ void ProcessAccount::thread_losses(std::uint64_t id, Sequences sequences, const 
   thread->discarded = std::max(thread->discarded, discarded);
 }
 
+// The counts are in memory that the process can write.
+void ProcessAccount::library_dropped(std::uint64_t gate, const Counts& dropped, std::uint64_t now_ns) {
+  constexpr std::size_t kMostLibraries = 256;
+  if (libraries_.size() >= kMostLibraries && !libraries_.contains(gate)) return;
+  const auto [known, is_new] = libraries_.try_emplace(gate);
+  Counts& before = known->second;
+  if (is_new && !all_are_known_) before = dropped;
+  const std::uint64_t most = is_trusted_ ? UINT64_MAX : most_until(now_ns);
+  for (const auto count : {&Counts::no_memory, &Counts::over_limit, &Counts::reentrant, &Counts::attributes_dropped,
+                           &Counts::links_dropped, &Counts::members_dropped}) {
+    // A count that is lower than before is another program's, in the same process.
+    const std::uint64_t more = dropped.*count - (dropped.*count < before.*count ? 0 : before.*count);
+    dropped_.*count += std::min(more, most - std::min(most, dropped_.*count));
+  }
+  before = dropped;
+}
+
 void ProcessAccount::close(std::unordered_map<std::uint64_t, Thread>::iterator thread) {
   closed_.add(thread->second);
   closed_ids_.insert(thread->first);
@@ -189,6 +206,8 @@ Counts ProcessAccount::counts() const {
   counts.discarded = gaps.discarded;
   counts.held_by_killed = held_by_killed_;
   counts.threads_at_attach = threads_at_attach_;
+  counts += dropped_;
+  counts.emitted += dropped_.lost();
   return counts;
 }
 

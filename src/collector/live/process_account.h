@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <map>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -65,7 +66,10 @@ class ProcessAccount {
 
   [[nodiscard]] const ProcessPointer& process() const { return process_; }
   // Call it when the process has executed another program.
-  void set_process(ProcessPointer process) { process_ = std::move(process); }
+  void set_process(ProcessPointer process) {
+    process_ = std::move(process);
+    libraries_.clear();
+  }
   // Call it when the process has moved to another cgroup.
   void set_moved(const ProcessPointer& process);
   // Believe all numbers, because the process is this one.
@@ -112,6 +116,11 @@ class ProcessAccount {
   void thread_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t discarded,
                      std::uint64_t now_ns);
 
+  // Sets what a copy of the library has dropped since its process began: no_memory to reentrant, and the parts of
+  // entries. The copy is identified by its gate's address. `begin_library()`: this collector has just attached to it.
+  void begin_library(std::uint64_t gate, const Counts& dropped) { libraries_[gate] = dropped; }
+  void library_dropped(std::uint64_t gate, const Counts& dropped, std::uint64_t now_ns);
+
   // Closes the least recently used ledgers of threads beyond `most`.
   void bound_threads(std::size_t most);
   // Closes the ledgers of threads that ended before `round`.
@@ -146,7 +155,9 @@ class ProcessAccount {
   Gaps closed_;
   std::unordered_set<std::uint64_t> closed_ids_;
   Losses losses_{};
-  std::uint64_t claimed_ = 0;  // entries by the sequences of all threads, including closed ones
+  std::map<std::uint64_t, Counts> libraries_;  // what was last read, by the gate's address
+  Counts dropped_;                             // of all copies, since this collector began
+  std::uint64_t claimed_ = 0;                  // entries by the sequences of all threads, including closed ones
   std::uint64_t delivered_ = 0, filtered_ = 0, malformed_ = 0, malformed_of_no_thread_ = 0, held_by_killed_ = 0;
 };
 

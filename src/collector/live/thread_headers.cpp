@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/thread_headers.h"
 
+#include "host/library_view.h"
 #include "host/process_memory.h"
 #include "host/thread_list.h"
 
@@ -27,6 +28,7 @@ struct Found {
   std::uint64_t mark = 0;
   std::uint64_t threads = 0;
   std::uint64_t too_many = 0;
+  LibraryCounts counts{};
 };
 
 bool is_plausible(const nopspan_thread& header) {
@@ -64,6 +66,7 @@ Answer headers_work(std::uint32_t pid, std::string_view request, OpenFile /*file
   Found found;
   nopspan_gate_page page{};
   if (!read_value_here(pid, question.gate_address, page)) return {errno, "", OpenFile()};
+  found.counts = read_counts_here(pid, page);
   const bool has_threads = page.size >= offsetof(nopspan_gate_page, process_mark) + sizeof(page.process_mark);
   if (!has_threads || page.threads == 0) {
     addresses.clear();
@@ -106,6 +109,7 @@ bool ThreadHeaders::read() {
   const char* at = answer.bytes.data() + sizeof(found);
   std::memcpy(addresses_.data(), at, count * sizeof(std::uint64_t));
   at += count * sizeof(std::uint64_t);
+  dropped_ = counts_of(drops_of(found.counts));
   too_many_ = too_many_ || found.too_many != 0;
   for (std::size_t i = 0; i < count; ++i, at += sizeof(nopspan_thread)) {
     nopspan_thread header{};

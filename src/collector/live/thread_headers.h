@@ -3,6 +3,7 @@
 #pragma once
 
 #include "host/process_reader.h"
+#include "model/ledger_counts.h"
 
 #include <nopspan/probes.h>
 
@@ -27,6 +28,8 @@ class ThreadHeaders {
   bool read();
   // The headers in use, as of the last read(). After a fork the parent's headers are in memory too, but not in use.
   [[nodiscard]] const std::vector<Thread>& threads() const { return threads_; }
+  // What the library has dropped since its process began, as of the last read().
+  [[nodiscard]] const Counts& dropped() const { return dropped_; }
   // Whether there were more than 16,384 headers. The others are ignored.
   [[nodiscard]] bool too_many() const { return too_many_; }
 
@@ -41,6 +44,7 @@ class ThreadHeaders {
   std::uint64_t gate_address_;
   std::vector<std::uint64_t> addresses_;  // all addresses: no header is ever removed from the list
   std::vector<Thread> threads_;
+  Counts dropped_;
   bool too_many_ = false;
 };
 

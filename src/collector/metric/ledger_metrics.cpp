@@ -36,6 +36,12 @@ MetricFamily& entries(MetricRegistry& registry, const Family& family, std::vecto
 LedgerMetrics::LedgerMetrics(MetricRegistry& registry)
     : registry_(registry),
       lost_(entries(registry, kLost, {"pid", "comm", "reason"})),
+      parts_(registry.family({.name = "nopspan.parts.dropped",
+                              .unit = "{part}",
+                              .help = "Attributes, links and members of entries that the library dropped: no memory, a "
+                                      "limit, or invalid.",
+                              .labels = {"pid", "comm", "part"},
+                              .is_integer = true})),
       processes_(registry.family({.name = "nopspan.processes",
                                   .unit = "{process}",
                                   .help = "Processes that emitted entries.",
@@ -75,6 +81,7 @@ void LedgerMetrics::forget(MetricWriter& writer, const Labels& labels) const {
   for (MetricFamily* const family : families_) writer.forget(*family, {labels.first, labels.second});
   for (const CountField& field : kCountFields) {
     if (field.loss != nullptr) writer.forget(lost_, {labels.first, labels.second, field.name});
+    if (field.part != nullptr) writer.forget(parts_, {labels.first, labels.second, field.part});
   }
 }
 
@@ -102,6 +109,8 @@ void LedgerMetrics::write(const Ledger& ledger) {
     }
     for (const CountField& field : kCountFields) {
       if (field.loss != nullptr) set(lost_, counts.*field.count, {labels.first, labels.second, field.name});
+      if (field.part == nullptr || counts.*field.count == 0) continue;  // so few processes have these
+      set(parts_, counts.*field.count, {labels.first, labels.second, field.part});
     }
   }
   set(processes_, ledger.processes.size() + ledger.others_processes, {});

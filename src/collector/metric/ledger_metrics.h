@@ -39,6 +39,7 @@ class LedgerMetrics {
   MetricRegistry& registry_;
   std::vector<MetricFamily*> families_;
   MetricFamily& lost_;
+  MetricFamily& parts_;
   MetricFamily& processes_;
   MetricFamily& damage_;
   Rows rows_;  // of the last ledger

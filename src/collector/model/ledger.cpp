@@ -27,6 +27,9 @@ constexpr Loss kLosses[] = {
     {&Counts::missed,
      "missing in the sequence numbers: the kernel did not run the BPF program, or the process wrote false numbers"},
     {&Counts::discarded, "discarded by the library: it had no memory for them, or no tracer was attached any more"},
+    {&Counts::no_memory, "not recorded by the library, because the program had no memory for them"},
+    {&Counts::over_limit, "not recorded by the library, because a limit was reached: see nopspan ps"},
+    {&Counts::reentrant, "not recorded by the library, because a signal handler interrupted it"},
     {&Counts::export_dropped,
      "lost because they could not be written (export_dropped): no reader was there, it was too slow, or the disk was "
      "full"},
@@ -96,6 +99,16 @@ std::string worst_text(const Ledger& ledger) {
   return text + "  without process " + std::to_string(first.process->pid) + ": " +
          std::to_string(without_first(ledger.total.lost(), first.counts.lost())) + " of " +
          counted(without_first(ledger.total.emitted, first.counts.emitted), "entry", "entries") + " lost\n";
+}
+
+// A line about the parts of entries that the library dropped; "" if there are none.
+std::string dropped_parts_text(const Counts& total) {
+  std::string text;
+  for (const CountField& field : kCountFields) {
+    const std::uint64_t count = total.*field.count;
+    if (field.part != nullptr && count > 0) text += (text.empty() ? "  " : ", ") + counted(count, field.part);
+  }
+  return text.empty() ? "" : text + " of entries dropped by the library: see nopspan ps\n";
 }
 
 }  // namespace
@@ -235,6 +248,7 @@ std::string to_text(const Ledger& ledger) {
     text += "  " + counted(total.threads_at_attach, "thread") + (is_one ? " was" : " were") +
             " running at the attach: spans that had begun by then may be missing, and are not counted\n";
   }
+  text += dropped_parts_text(total);
   if (!total.is_balanced()) {
     const std::uint64_t accounted = total.delivered + total.filtered + total.lost();
     text += "  the counts do not balance: " + std::to_string(total.emitted) + " emitted, but " +

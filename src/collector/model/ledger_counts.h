@@ -13,25 +13,29 @@
 
 namespace nopspan::collector {
 
-// Counts of entries (spans, events, retries, gauges). `emitted` is the sum of all others except `held_by_killed` and
-// `threads_at_attach`. The sum is exact unless processes were killed and the kernel does not let their last buffers be
-// read.
+// Counts of entries (spans, events, retries, gauges). `emitted` is the sum of the counts up to `not_in_file`. The sum
+// is exact unless processes were killed and the kernel does not let their last buffers be read.
 struct Counts {
-  std::uint64_t emitted = 0;         // from the sequence numbers that threads give to their entries
-  std::uint64_t delivered = 0;       // delivered to the command
-  std::uint64_t filtered = 0;        // removed by the filter, in the kernel or here
-  std::uint64_t ring_full = 0;       // no room in the ring buffer; a larger --buffer or a filter helps
-  std::uint64_t unreadable = 0;      // the kernel could not read them, because a page was not in memory
-  std::uint64_t too_large = 0;       // batches beyond the largest size class
-  std::uint64_t malformed = 0;       // invalid by the ABI, from a hostile or broken process
-  std::uint64_t missed = 0;          // the kernel did not run the program for a hit
-  std::uint64_t discarded = 0;       // by the library, because no tracer can get them
+  std::uint64_t emitted = 0;     // from the sequence numbers that threads give to their entries
+  std::uint64_t delivered = 0;   // delivered to the command
+  std::uint64_t filtered = 0;    // removed by the filter, in the kernel or here
+  std::uint64_t ring_full = 0;   // no room in the ring buffer; a larger --buffer or a filter helps
+  std::uint64_t unreadable = 0;  // the kernel could not read them, because a page was not in memory
+  std::uint64_t too_large = 0;   // batches beyond the largest size class
+  std::uint64_t malformed = 0;   // invalid by the ABI, from a hostile or broken process
+  std::uint64_t missed = 0;      // the kernel did not run the program for a hit
+  std::uint64_t discarded = 0;   // by the library, because no tracer can get them
+  // Not numbered, because the library could not record them: there was no memory, a limit was reached, or a signal
+  // handler interrupted the library. These three are read from the library's own counts (nopspan::Stats).
+  std::uint64_t no_memory = 0, over_limit = 0, reentrant = 0;
   std::uint64_t export_dropped = 0;  // delivered, and then lost by the command: disk full, receiver down
   std::uint64_t not_in_file = 0;     // delivered to a recorder, but not in its file: damaged, or a part is missing
   std::uint64_t held_by_killed = 0;  // upper bound of further entries in buffers of killed processes; not in `emitted`
   // Threads that ran when the collector attached to a file of their process, not in `emitted`. Spans that they had
   // begun by then may be missing, and no count includes these.
   std::uint64_t threads_at_attach = 0;
+  // Parts of entries that the library dropped: no memory, a limit, or invalid. Not in `emitted`.
+  std::uint64_t attributes_dropped = 0, links_dropped = 0, members_dropped = 0;
 
   [[nodiscard]] std::uint64_t lost() const;
   // Whether there are no entries.
@@ -41,6 +45,14 @@ struct Counts {
   Counts& operator-=(const Counts& part);
   friend bool operator==(const Counts& a, const Counts& b) = default;
 };
+
+// What the library has dropped, from its counts (fields of nopspan::Stats).
+struct LibraryDrops {
+  std::uint64_t spans = 0, spans_over_limit = 0, reentrant = 0;      // entries
+  std::uint64_t fields = 0, attributes = 0, links = 0, members = 0;  // parts of entries
+};
+// The same in the fields of a ledger. All others are 0.
+Counts counts_of(const LibraryDrops& drops);
 
 // The parts of recordings that could not be read. They may have held entries that no count includes.
 struct Damage {
@@ -75,6 +87,7 @@ struct CountField {
   const char* name;  // in JSON; of a loss, also as reason in metrics
   std::uint64_t Counts::*count;
   const char* loss = nullptr;  // if it counts lost entries: why, in a few words
+  const char* part = nullptr;  // if it counts lost parts of entries: their name
 };
 inline constexpr CountField kCountFields[] = {
     {"emitted", &Counts::emitted},
@@ -86,10 +99,16 @@ inline constexpr CountField kCountFields[] = {
     {"malformed", &Counts::malformed, "malformed"},
     {"missed", &Counts::missed, "missed"},
     {"discarded", &Counts::discarded, "discarded"},
+    {"no_memory", &Counts::no_memory, "no memory in the program"},
+    {"over_limit", &Counts::over_limit, "over a limit of the library"},
+    {"reentrant", &Counts::reentrant, "in a signal handler"},
     {"export_dropped", &Counts::export_dropped, "not written"},
     {"not_in_file", &Counts::not_in_file, "not in the file"},
     {"held_by_killed", &Counts::held_by_killed},
     {"threads_at_attach", &Counts::threads_at_attach},
+    {"attributes_dropped", &Counts::attributes_dropped, nullptr, "attribute"},
+    {"links_dropped", &Counts::links_dropped, nullptr, "link"},
+    {"members_dropped", &Counts::members_dropped, nullptr, "member"},
 };
 static_assert(sizeof(Counts) == sizeof(kCountFields) / sizeof(kCountFields[0]) * sizeof(std::uint64_t),
               "a field is missing");

@@ -14,7 +14,8 @@ from followed import Followed
 from harness import LIBRARY, Program, program_path
 from waiting import wait_until
 
-LOSSES = ("ring_full", "unreadable", "too_large", "malformed", "missed", "discarded")
+LOSSES = ("ring_full", "unreadable", "too_large", "malformed", "missed", "discarded", "no_memory", "over_limit",
+          "reentrant")
 
 
 class Collector(Followed):

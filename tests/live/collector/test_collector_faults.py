@@ -91,6 +91,35 @@ class Starved(Faults):
         self.check(100, "--buffer", "4K", standstill=True)
 
 
+class WithoutMemory(Faults):
+    """Spans that the library cannot record have no sequence numbers."""
+
+    def collector(self, *options):
+        return Collector("--count", *options, binary=program_path("starved"))
+
+    def check(self, tracer, program, spans):
+        ledger = tracer.stop()
+        self.assert_balanced(ledger)
+        counts = tracer.counts(program.pid)
+        self.assertEqual((counts["emitted"], counts["no_memory"]), (spans, spans), counts)
+        self.assertEqual(ledger["total"]["lost"], spans)
+
+    def test_they_are_in_the_ledger_of_each_collector_that_was_attached(self):
+        with Program("starved") as program:
+            with self.collector() as first:
+                self.assertEqual(program.ask("limited 7"), "7")
+                with self.collector() as second:
+                    self.assertEqual(program.ask("limited 5"), "12")
+                    self.check(second, program, 5)
+                self.check(first, program, 12)
+
+    def test_so_are_those_of_a_program_that_began_after_the_attach(self):
+        with self.collector() as tracer, Program("starved") as program:
+            program.wait_for_gate(lambda gate: gate, "the gate")
+            self.assertEqual(program.ask("limited 7"), "7")
+            self.check(tracer, program, 7)
+
+
 class KilledPrograms(Faults):
     def killed(self, tracer, seed, **options):
         """A program that is killed at a random point of its work."""

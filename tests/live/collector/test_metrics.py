@@ -20,7 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 print(json.dumps([[s.name, s.labels, s.value, family.type, family.documentation]
                   for family in text_string_to_metric_families(sys.stdin.read()) for s in family.samples]))
 """
-REASONS = ("ring_full", "unreadable", "too_large", "malformed", "missed", "discarded", "export_dropped", "not_in_file")
+REASONS = ("ring_full", "unreadable", "too_large", "malformed", "missed", "discarded", "no_memory", "over_limit",
+           "reentrant", "export_dropped", "not_in_file")
 ATTACHED = {"record": "Recording.", "trace": "Waiting for", "hist": "Counting the"}
 
 

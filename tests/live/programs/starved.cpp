@@ -3,13 +3,18 @@
 //
 // `starved N` makes N spans on one thread, and one span on another. The second thread reuses the first one's header
 // before the kernel sees the first one end. The answer is the number of spans.
+//
+// `limited N` makes N spans on the main thread, in a process that may not map more memory. It had no span before, so
+// the library has no memory for its state. The answer is the library's own count.
 #include "commands.h"
 
 #include <nopspan/probes.h>
 #include <nopspan/span.h>
+#include <nopspan/stats.h>
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <sys/resource.h>
 
 #include <thread>
 
@@ -58,6 +63,15 @@ int starved(int count) {
   return count + 1;
 }
 
+std::string limited(int count) {
+  const rlimit none{4096, RLIM_INFINITY};
+  setrlimit(RLIMIT_AS, &none);
+  make_spans(count);
+  const rlimit all{RLIM_INFINITY, RLIM_INFINITY};
+  setrlimit(RLIMIT_AS, &all);
+  return std::to_string(nopspan::stats().spans_dropped);
+}
+
 }  // namespace
 
 int main() {
@@ -67,6 +81,11 @@ int main() {
     int count = 0;
     a >> count;
     return std::to_string(starved(count));
+  };
+  commands["limited"] = [](std::istringstream& a) {
+    int count = 0;
+    a >> count;
+    return limited(count);
   };
   return serve(commands);
 }
