@@ -124,7 +124,8 @@ class Context {
   /// from_traceparent(), with no recorded span in between, returns the headers that it was made from. A process that
   /// records nothing therefore does not break the trace.
   [[nodiscard]] NOPSPAN_API FixedString<55> traceparent() const noexcept;
-  /// The header `tracestate`; empty if there is none.
+  /// The header `tracestate`; empty if there is none. A request with an id of the application has the value `ot=rv:…`,
+  /// by which the samplers of OpenTelemetry choose the same requests everywhere.
   [[nodiscard]] NOPSPAN_API FixedString<512> tracestate() const noexcept;
 
  private:

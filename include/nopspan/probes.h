@@ -48,6 +48,7 @@
 #define NOPSPAN_FLAG_KIND_SHIFT 12            /* three bits: OTLP's SpanKind, from 0 (unspecified) to 5 (consumer) */
 #define NOPSPAN_FLAG_KIND_MASK 0x7000U
 #define NOPSPAN_FLAG_COUNTER 0x8000U /* of a gauge: the value is the total of a counter */
+/* The library never sets the bits 0xc0000000, because a tracer may use them. */
 
 /* BEGIN struct nopspan_span */
 struct nopspan_span {
@@ -351,6 +352,18 @@ static inline void nopspan_hashed_trace_id(const char* text, unsigned long size,
   for (unsigned long i = 0; i < size; ++i) hash = (hash ^ (unsigned char)text[i]) * ((wide)1 << 88 | 0x13b);
   if (hash == 0) hash = 1;
   for (int i = 15; i >= 0; --i, hash >>= 8) trace_id[i] = (unsigned char)hash;
+}
+
+/* The randomness by which the request of a hashed trace id is sampled, 56 bits. It stands for OpenTelemetry's `rv`,
+ * because the last 7 bytes of a hash, by which other requests are sampled, are nearly equal for similar ids. The halves
+ * of the trace id are little-endian. */
+static inline unsigned long nopspan_hashed_randomness(const unsigned char trace_id[16]) {
+  unsigned long halves[2];
+  __builtin_memcpy(halves, trace_id, sizeof(halves));
+  unsigned long bits = halves[0] ^ halves[1];
+  bits = (bits ^ bits >> 33) * 0xff51afd7ed558ccdUL;
+  bits = (bits ^ bits >> 33) * 0xc4ceb9fe1a85ec53UL;
+  return (bits ^ bits >> 33) >> 8;
 }
 
 /* The kind of an entry. A reader must skip kinds that it does not know. */

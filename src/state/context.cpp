@@ -14,6 +14,7 @@
 #include "thread/thread_state.h"
 
 #include <nopspan/coroutine.h>
+#include <nopspan/probes.h>
 #include <nopspan/propagation.h>
 
 #include <algorithm>
@@ -69,6 +70,11 @@ bool parse_traceparent(std::string_view header, detail::ContextHead& context) no
   context.trace_flags = version == 0 ? flags : flags & kSampledFlag;
   context.bits = detail::ContextAccess::kHasTrace | detail::ContextAccess::kRemote;
   return true;
+}
+
+// Whether an application's id is a trace id in hexadecimal, which is not hashed.
+bool is_hex_id(std::string_view id) noexcept {
+  return id.size() == 2 * kTraceIdBytes && id.find_first_not_of("0123456789abcdefABCDEF") == std::string_view::npos;
 }
 
 }  // namespace
@@ -192,7 +198,19 @@ FixedString<55> Context::traceparent() const noexcept {
 
 FixedString<512> Context::tracestate() const noexcept {
   char text[detail::kMaxTracestateBytes + 1];
-  const std::size_t size = detail::load_tracestate(head_.headers, text);
+  std::size_t size = detail::load_tracestate(head_.headers, text);
+  // Samplers of other processes see only the trace id, and cannot know that it is a hash.
+  if (size == 0 && (head_.bits & kForeign) != 0 && !is_hex_id(foreign_)) {
+    constexpr std::string_view kKey = "ot=rv:";
+    constexpr std::size_t kBytes = 7;  // of randomness
+    unsigned char bytes[kBytes];
+    const unsigned long randomness = nopspan_hashed_randomness(head_.trace_id);
+    for (std::size_t i = 0; i < kBytes; ++i)
+      bytes[i] = static_cast<unsigned char>(randomness >> (8 * (kBytes - 1 - i)));
+    std::memcpy(text, kKey.data(), kKey.size());
+    detail::encode_hex(bytes, kBytes, text + kKey.size());
+    size = kKey.size() + 2 * kBytes;
+  }
   return FixedString<512>(std::string_view(text, size));
 }
 

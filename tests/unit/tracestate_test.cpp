@@ -24,6 +24,17 @@ std::string members(int count) {
   return list;
 }
 
+// The trace id is a hash, whose last bytes are not random.
+TEST(Tracestate, HasTheRandomnessOfAnApplicationsId) {
+  const Context here = Context::with_request_id("order-4711");
+  EXPECT_EQ(here.tracestate(), "ot=rv:fcace3d2510757");
+  const Context there = Context::from_traceparent(here.traceparent(), here.tracestate());
+  EXPECT_EQ(there.tracestate(), here.tracestate());
+  EXPECT_EQ(Context::with_request_id("0AF7651916cd43dd8448eb211c80319c").tracestate(), "") << "not hashed";
+  EXPECT_EQ(Context::with_request_id("4mrze8BI0VniavN7wALnzQ").tracestate(), "") << "an id of this library";
+  EXPECT_EQ(Context::make().tracestate(), "");
+}
+
 TEST(Tracestate, GoesOutAsItCameIn) {
   EXPECT_EQ(passed_on("congo=t61rcWkgMzE"), "congo=t61rcWkgMzE");
   EXPECT_EQ(passed_on("rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"), "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE");
