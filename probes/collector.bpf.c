@@ -248,10 +248,23 @@ static __always_inline int is_in_other_cgroup(void) {
 // No batch of this library has more entries. The verifier follows every iteration of the loop, so it must be short.
 #define MOST_EXAMINED 512
 
-// The same rule as is_sampled() in src/collector/model/filter.h. `folded` is the first eight bytes of a trace id ^ the
-// last eight.
-static __always_inline bool is_in_sample(unsigned long folded, unsigned int one_in) {
-  return (folded * 6364136223846793005UL >> 32) % one_in == 0;
+// A tracestate that has a value "rv" has at least the bytes of "ot=rv:" and 14 digits.
+#define LEAST_RANDOMNESS 20
+#define HEX_ID 32
+
+// The same rule as is_sampled() in src/collector/model/sampling.h, unless a text of the entry may change the
+// randomness. Then the result is true, and the collector decides.
+static __always_inline bool may_be_in_sample(const struct nopspan_entry* entry) {
+  unsigned long halves[2];
+  __builtin_memcpy(halves, entry->trace_id, sizeof(halves));
+  // An entry without a request is in every sample.
+  if (!(halves[0] | halves[1]) || entry->tracestate.length >= LEAST_RANDOMNESS) return true;
+  unsigned long randomness = __builtin_bswap64(halves[1]) << 8 >> 8;
+  if (entry->flags & NOPSPAN_FLAG_FOREIGN_ID) {
+    if (entry->foreign_id.length == HEX_ID) return true;
+    randomness = nopspan_hashed_randomness((const unsigned char*)halves);
+  }
+  return randomness >= settings.sampled_from;
 }
 
 // Returns whether the sample includes no request of the batch. A malformed batch returns 0: it is forwarded, and the
@@ -262,10 +275,7 @@ static __noinline int is_out_of_sample(const struct batch* batch, unsigned long 
     if (i == entries) return at == batch->bytes;
     struct nopspan_entry entry;
     if (bpf_probe_read_user(&entry, sizeof(entry), (const void*)(batch->address + at))) return 0;
-    unsigned long trace_id[2];
-    __builtin_memcpy(trace_id, entry.trace_id, sizeof(trace_id));
-    // The trace id of an entry without a request is all zero, which is in every sample.
-    if (is_in_sample(trace_id[0] ^ trace_id[1], settings.sample_one_in)) return 0;
+    if (may_be_in_sample(&entry)) return 0;
     // A linked span belongs to the requests that it links to, so the batch is not filtered out.
     if (entry.links.length && !entry.parent_id) return 0;
     if (entry.size < sizeof(entry) || entry.size > batch->bytes - at) return 0;
@@ -283,7 +293,7 @@ static __always_inline int is_filtered_out(const struct batch* batch, const stru
                                 (settings.name_bit && !(thread->name_bits & settings.name_bit)) ||
                                 (settings.model_bit && !(thread->model_bits & settings.model_bit))))
     return 1;
-  return settings.sample_one_in > 1 && is_out_of_sample(batch, thread->next - thread->first);
+  return settings.sampled_from && is_out_of_sample(batch, thread->next - thread->first);
 }
 
 // Registers that a batch is filtered out. Returns 0 if it must be forwarded instead, because the collector has fetched

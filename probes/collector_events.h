@@ -85,7 +85,7 @@ struct nopspan_settings {
   unsigned long name_bit;
   unsigned long model_bit;
   unsigned long request_bit;
-  unsigned long sample_one_in;
+  unsigned long sampled_from; /* the least randomness of a request in the sample */
 };
 
 #endif /* NOPSPAN_COLLECTOR_EVENTS_H */

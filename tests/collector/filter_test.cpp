@@ -258,28 +258,6 @@ TEST_F(MatchWatchTest, FailsIfNothingInARecordingMatches) {
   EXPECT_EQ(watch.exit_status(), 0);
 }
 
-TEST(Sample, TakesAboutOneInN) {
-  for (const std::uint32_t one_in : {2U, 10U, 100U}) {
-    std::uint32_t taken = 0;
-    constexpr std::uint32_t kRequests = 100'000;
-    for (std::uint32_t i = 0; i < kRequests; ++i) taken += is_sampled(trace_id_of(std::to_string(i)), one_in) ? 1 : 0;
-    EXPECT_NEAR(taken, 1.0 * kRequests / one_in, 0.1 * kRequests / one_in) << one_in;
-  }
-}
-
-TEST(Sample, TakesAllOfOneInOneAndWhatIsInNoRequest) {
-  EXPECT_TRUE(is_sampled(trace_id_of(kId), 1));
-  EXPECT_TRUE(is_sampled(trace_id_of(kId), 0));
-  EXPECT_TRUE(is_sampled(TraceId(), 1000));
-}
-
-TEST(Sample, IsTheOneThatIsPromised) {
-  // Other hosts and BPF programs rely on this formula: ((low ^ high) * constant >> 32) % N over little-endian halves.
-  const TraceId id = trace_id_of("01000000000000000000000000000000");
-  EXPECT_TRUE(is_sampled(id, 6364136223846793005U >> 32U));
-  EXPECT_FALSE(is_sampled(id, (6364136223846793005U >> 32U) - 1));
-}
-
 TEST(FilterOptions, AreUnderstood) {
   const Filter filter = filter_of(
       {"--request", "a",        "--name",     "llm.chat",      "--model", "m",        "--pid",    "1",  "--pid",
@@ -305,6 +283,8 @@ TEST(FilterOptions, AreUnderstood) {
       "--cgroup /x --slower-than 250ms --errors --error timeout --sample 10");
   for (const char* option : {"--tenant", "--error"}) EXPECT_FALSE(filter_of({option, "x"}).empty());
   EXPECT_FALSE(filter_of({"--where", "a=b"}).empty());
+  EXPECT_FALSE(filter_of({"--sampled-only"}).empty());
+  EXPECT_EQ(to_text(filter_of({"--sample", "2", "--sampled-only"})), "--sample 2 --sampled-only");
 }
 
 TEST(FilterOptions, RefuseTooManyConditions) {

@@ -10,6 +10,7 @@
 #include "model/filtered_source.h"
 #include "model/match_watch.h"
 #include "model/run_source.h"
+#include "model/sampling.h"
 #include "recording/recorder.h"
 
 #include <CLI/CLI.hpp>
@@ -75,6 +76,22 @@ void refuse_same_files(const RecordOptions& options) {
   }
 }
 
+// Writes the threshold of --sample into the spans, so that an export of the recording knows it.
+class MarkingSink : public Sink {
+ public:
+  MarkingSink(Sink& sink, const Filter& filter)
+      : sink_(sink),
+        has_sample_(filter.sample_one_in > 1 || filter.sampled_only),
+        mark_(filter.sample_one_in, filter.sampled_only) {}
+  void on_entry(const Entry& entry) override { sink_.on_entry(has_sample_ ? mark_.marked(entry) : entry); }
+  void on_tick(std::uint64_t now_unix_ns) override { sink_.on_tick(now_unix_ns); }
+
+ private:
+  Sink& sink_;
+  const bool has_sample_;
+  SampleMark mark_;
+};
+
 // `keep`: the number of older files that rotation keeps.
 std::string totals_text(const Recorder::Totals& totals, const std::string& name, unsigned keep) {
   std::string text = totals.entries.text();
@@ -130,7 +147,8 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   MatchWatch watch(recorder, filter, options.source.from);
   Announced announced(watch, "Recording. Press Ctrl-C to stop.\n");
   MeteredSink metered(announced, metrics, [&recorder] { return recorder.ledger(); });
-  run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : watch, options.source, true);
+  MarkingSink marking(options.source.from.empty() ? static_cast<Sink&>(metered) : watch, filter);
+  run_source(*source, marking, options.source, true);
   const bool is_complete = recorder.finish();
   const Ledger ledger = recorder.ledger();
   metrics.write_and_wait(ledger);

@@ -114,6 +114,7 @@ SourceOptions without_span_filters(SourceOptions options) {
   filter.pids = options.filter.pids;
   filter.cgroup = options.filter.cgroup;
   filter.sample_one_in = options.filter.sample_one_in;
+  filter.sampled_only = options.filter.sampled_only;
   options.filter = filter;
   return options;
 }

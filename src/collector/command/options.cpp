@@ -180,9 +180,13 @@ void add_filter_options(CLI::App& app, Filter& filter) {
       ->type_name("TYPE")
       ->check(some_text())
       ->group(kGroup);
-  app.add_option("--sample", filter.sample_one_in, "Only 1 in N requests, the same ones on every host")
+  app.add_option("--sample", filter.sample_one_in,
+                 "Only 1 in N requests, by OpenTelemetry's rule: the same ones on every host")
       ->type_name("N")
       ->check(whole_number(1))
+      ->group(kGroup);
+  app.add_flag("--sampled-only", filter.sampled_only,
+               "Only requests whose traceparent has the sampled flag, and those that began without one")
       ->group(kGroup);
 }
 

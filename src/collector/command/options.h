@@ -19,8 +19,8 @@ class Validator;
 
 namespace nopspan::collector {
 
-// Adds --request, --name, --model, --tenant, --where, --pid, --cgroup, --slower-than, --errors, --error and --sample to
-// a command.
+// Adds --request, --name, --model, --tenant, --where, --pid, --cgroup, --slower-than, --errors, --error, --sample and
+// --sampled-only to a command.
 void add_filter_options(CLI::App& app, Filter& filter);
 // Adds the filter options, and the options that choose and configure the source (--from, --binary, --buffer, …).
 void add_source_options(CLI::App& app, SourceOptions& options);

@@ -15,24 +15,25 @@ bool Exporter::needs_traces(const Filter& filter) {
   rest.pids.clear();
   rest.cgroup.clear();
   rest.sample_one_in = 1;
+  rest.sampled_only = false;
   return !rest.empty();
 }
 
 Exporter::Exporter(const Filter& filter, const TraceStageOptions& options, Signals signals)
-    : filter_(filter), signals_(signals) {
+    : filter_(filter), signals_(signals), mark_(filter.sample_one_in, filter.sampled_only) {
   if (needs_traces(filter)) stage_.emplace(filter, options, static_cast<TraceSink&>(*this));
 }
 
-// The request may be wanted for --request and --sample. A step with members is wanted if it serves a wanted request.
-// Requests from which nothing has arrived yet are not known.
+// The request may be wanted for --request, --sample and --sampled-only. A step with members is wanted if it serves a
+// wanted request. Requests from which nothing has arrived yet are not known.
 bool Exporter::wants_request_of(const Entry& entry) {
-  if (filter_.request.empty() && filter_.sample_one_in <= 1) return true;
+  if (filter_.request.empty() && filter_.sample_one_in <= 1 && !filter_.sampled_only) return true;
   if (entry.members.empty()) {
     const bool is_wanted = filter_.may_want_request_of(entry);
     if (is_wanted) traces_.add(entry);
     return is_wanted;
   }
-  bool is_wanted = filter_.may_want(entry.trace_id);
+  bool is_wanted = filter_.may_want_own_request_of(entry);
   for_each_member(entry.members, [&](const nopspan_member& member) {
     const bool is_span = (member.flags & (NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY)) == 0;
     is_wanted |= is_span && !traces_.trace_of(member.request).empty();
@@ -43,9 +44,10 @@ bool Exporter::wants_request_of(const Entry& entry) {
 void Exporter::pass(const Entry& entry) {
   const ItemCounts items = items_of(entry);
   if (!is_measured(entry) && !(items.logs > 0 ? signals_.logs : signals_.traces)) return leave_out(items);
+  const Entry& marked = mark_.marked(entry);
   for (const auto& receiver : receivers_) {
     if (ExportEncoder::is_encodable(entry)) {
-      receiver->add(entry);
+      receiver->add(marked);
     } else {
       receiver->account().drop_new(items, DropReason::not_encodable);
     }

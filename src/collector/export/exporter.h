@@ -6,6 +6,7 @@
 #include "export/receiver.h"
 #include "export/request_traces.h"
 #include "model/filter.h"
+#include "model/sampling.h"
 #include "model/source.h"
 #include "trace/trace_stage.h"
 
@@ -59,6 +60,7 @@ class Exporter : public Sink, private TraceSink {
 
   const Filter filter_;
   const Signals signals_;
+  SampleMark mark_;
   std::vector<std::unique_ptr<Receiver>> receivers_;
   std::optional<TraceStage> stage_;
   bool has_matched_ = false;

@@ -37,7 +37,7 @@ HistFeed::HistFeed(const Source& source, HistOptions options, Publish publish)
 
 bool HistFeed::is_wanted(const Entry& entry, const Measured& measured) const {
   const Filter& filter = options_.filter;
-  if (!filter.may_want(entry.trace_id)) return false;
+  if (!filter.may_want_own_request_of(entry)) return false;
   if (measured.value < filter.slower_than_ns) return false;
   if (filter.errors && measured.status != kError && measured.status != kException) return false;
   return (filter.name.empty() || measured.name == filter.name) && filter.has_model(entry) && filter.has_tenant(entry) &&

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/batch_reader.h"
 
+#include "model/sampling.h"
+
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
@@ -69,7 +71,7 @@ bool BatchReader::read(const nopspan_entry& raw, std::string_view bytes, Entry& 
   }
   entry.kind = kind_of(raw.kind);
   entry.status = raw.status;
-  entry.flags = raw.flags;
+  entry.flags = raw.flags & ~(kSampledEntry | kPartialEntry);
   std::memcpy(entry.trace_id.bytes, raw.trace_id, sizeof(entry.trace_id.bytes));
   entry.span_id = raw.span_id;
   entry.parent_id = raw.parent_id;

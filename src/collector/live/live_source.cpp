@@ -13,6 +13,7 @@
 #include "live/host_thread.h"
 #include "live/kernel_programs.h"
 #include "live/process_filter.h"
+#include "model/sampling.h"
 
 #include "host/process_facts.h"
 
@@ -59,7 +60,7 @@ nopspan_settings settings_for(const Filter& filter) {
   settings.only_errors = filter.wants_errors() ? 1 : 0;
   settings.name_bit = bit_of(filter.name);
   settings.model_bit = bit_of(filter.model);
-  settings.sample_one_in = filter.sample_one_in;
+  settings.sampled_from = rejection_threshold(filter.sample_one_in);
   const TraceId request = trace_id_of(filter.request);
   if (!request.empty()) settings.request_bit = std::uint64_t{1} << (request.bytes[15] % 64);
   return settings;
@@ -67,7 +68,7 @@ nopspan_settings settings_for(const Filter& filter) {
 
 bool samples_tails(const nopspan_settings& settings) {
   return settings.slower_than_ns != 0 || settings.only_errors != 0 || settings.name_bit != 0 ||
-         settings.model_bit != 0 || settings.request_bit != 0 || settings.sample_one_in > 1;
+         settings.model_bit != 0 || settings.request_bit != 0 || settings.sampled_from != 0;
 }
 
 // What the host's thread uses.

@@ -3,11 +3,11 @@
 
 #include "base/text.h"
 #include "model/labels_and_attributes.h"
+#include "model/sampling.h"
 #include "model/span_links.h"
 #include "model/steps.h"
 
 #include <algorithm>
-#include <cstring>
 #include <string_view>
 
 namespace nopspan::collector {
@@ -34,26 +34,23 @@ bool is_below_cgroup(std::string_view cgroup, std::string_view wanted) {
          (cgroup.size() == wanted.size() || wanted.empty() || cgroup[wanted.size()] == '/');
 }
 
-bool is_sampled(const TraceId& id, std::uint32_t one_in) {
-  if (one_in <= 1 || id.empty()) return true;
-  std::uint64_t halves[2];
-  static_assert(sizeof(halves) == sizeof(id.bytes));
-  std::memcpy(halves, id.bytes, sizeof(halves));
-  return ((halves[0] ^ halves[1]) * 6364136223846793005U >> 32U) % one_in == 0;
-}
-
 bool Filter::empty() const {
   return request.empty() && name.empty() && model.empty() && tenant.empty() && where.empty() && pids.empty() &&
-         cgroup.empty() && slower_than_ns == 0 && !wants_errors() && sample_one_in <= 1;
+         cgroup.empty() && slower_than_ns == 0 && !wants_errors() && sample_one_in <= 1 && !sampled_only;
 }
 
 bool Filter::may_want(const TraceId& id) const {
-  return (request.empty() || id == trace_id_of(request)) && is_sampled(id, sample_one_in);
+  return (request.empty() || id == trace_id_of(request)) && may_be_sampled(id, sample_one_in);
+}
+
+bool Filter::may_want_own_request_of(const Entry& entry) const {
+  return (request.empty() || entry.trace_id == trace_id_of(request)) && is_sampled(entry, sample_one_in) &&
+         (!sampled_only || is_sampled_by_caller(entry));
 }
 
 bool Filter::may_want_request_of(const Entry& entry) const {
   // The members of a step name spans, whose requests are not known here.
-  if (may_want(entry.trace_id) || !entry.members.empty()) return true;
+  if (may_want_own_request_of(entry) || !entry.members.empty()) return true;
   bool is_wanted = false;
   if (is_linked(entry)) {
     for_each_link(entry.links, [&](const SpanLink& link) { is_wanted |= may_want(link.trace_id); });
@@ -77,7 +74,7 @@ bool Filter::selects(const Entry& entry) const {
          has_values(entry);
 }
 
-bool Filter::may_want(const Entry& entry) const { return may_want(entry.trace_id) && is_in_scope(entry); }
+bool Filter::may_want(const Entry& entry) const { return may_want_own_request_of(entry) && is_in_scope(entry); }
 
 bool Filter::is_in_scope(const Entry& entry) const {
   if (pids.empty() && cgroup.empty()) return true;
@@ -107,6 +104,7 @@ std::string to_text(const Filter& filter) {
   if (filter.errors) text += text.empty() ? "--errors" : " --errors";
   add("--error", filter.error_type);
   if (filter.sample_one_in > 1) add("--sample", std::to_string(filter.sample_one_in));
+  if (filter.sampled_only) text += text.empty() ? "--sampled-only" : " --sampled-only";
   return text;
 }
 

@@ -29,13 +29,15 @@ struct Filter {
   std::uint64_t slower_than_ns = 0;  // traces with a root span that took at least this long
   bool errors = false;               // traces with an error or exception
   std::string error_type;            // traces with an error or exception of this type
-  std::uint32_t sample_one_in = 1;   // by a hash of the trace id, so that all hosts choose the same traces
+  std::uint32_t sample_one_in = 1;   // by the trace's random bits (sampling.h), as every host does
+  bool sampled_only = false;         // traces that a caller in another process, if there is one, has sampled
 
   [[nodiscard]] bool empty() const;
-  // Whether this request may be wanted (by request and sample).
+  // Whether a request of which only the trace id is known may be wanted (by request and sample).
   [[nodiscard]] bool may_want(const TraceId& id) const;
-  // The same for the request of a span, or for any request that a linked span links to (span_links.h). A step with
-  // members may be of any request.
+  // Whether the entry's own request may be wanted (also by its sampled flag).
+  [[nodiscard]] bool may_want_own_request_of(const Entry& entry) const;
+  // The same, or any request that a linked span links to (span_links.h). A step with members may be of any request.
   [[nodiscard]] bool may_want_request_of(const Entry& entry) const;
   // Whether the span's process is wanted (by pid and cgroup).
   [[nodiscard]] bool is_in_scope(const Entry& entry) const;
@@ -55,10 +57,6 @@ struct Filter {
   [[nodiscard]] bool selects(const Entry& entry) const;
   [[nodiscard]] bool wants_errors() const { return errors || !error_type.empty(); }
 };
-
-// Whether a sample of one in N includes this request: ((low 8 bytes ^ high 8 bytes) * 6364136223846793005 >> 32) modulo
-// N is 0. Entries without a request are in every sample.
-bool is_sampled(const TraceId& id, std::uint32_t one_in);
 
 // The options of a filter, as on the command line: "--name llm.chat --errors".
 std::string to_text(const Filter& filter);

@@ -16,6 +16,7 @@ static_assert(Filter::kMostConditions <= 16);
 TraceFilter::TraceFilter(const Filter& filter, Scope scope) : filter_(filter), for_source_(filter) {
   by_request_.request = filter.request;
   by_request_.sample_one_in = filter.sample_one_in;
+  by_request_.sampled_only = filter.sampled_only;
   // The source does not apply these.
   for_source_.tenant.clear();
   for_source_.where.clear();

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 
+import consistent_sampling
 import harness
 from cgroup import Cgroup
 from followed import Followed
@@ -204,9 +205,7 @@ class Workload(InAFolder):
     @staticmethod
     def is_sampled(request_id, one_in):
         """Whether --sample takes a request. All commands take the same ones, on every host."""
-        trace_id = trace_id_of(request_id)
-        word = int.from_bytes(trace_id[:8], "little") ^ int.from_bytes(trace_id[8:], "little")
-        return (word * 6364136223846793005 % 2**64 >> 32) % one_in == 0
+        return consistent_sampling.is_sampled(request_id, trace_id_of(request_id), one_in)
 
     def test_counts_one_request(self):
         for request in ("order-4711", "0af7651916cd43dd8448eb211c80319c"):
