@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files for Kubernetes and Compose: all fields are known, have the right type, and required ones are there. The
+"""The files for Kubernetes, Compose and the OpenTelemetry Collector: all fields are known, have the right type, and required ones are there. The
 definitions are those that Kubernetes and Compose publish, as Debian packages them: the classes of python3-kubernetes,
 which are generated from Kubernetes' OpenAPI, and the JSON schema in docker-compose. Neither a cluster nor Docker is used.
+Debian does not package the Collector's components. Their fields are those that their documentation lists.
 
 /usr/bin/python3 tests/package/test_manifests.py -v
 """
@@ -156,6 +157,77 @@ class Compose(unittest.TestCase):
                              ("depends_on: [exporter]", "depends_on: [x]")):
             self.assertIn(right, text)
             self.assertNotEqual(self.config(text.replace(right, wrong)).returncode, 0, wrong)
+
+
+# Of each component that the Collector's files use: the fields and the types of their values.
+OTLP_EXPORTER = {"endpoint": str, "timeout": str, "tls": {"insecure": bool}}
+RECEIVER = {"protocols": {"grpc": {"endpoint": str}, "http": {"endpoint": str}}}
+COMPONENTS = {
+    "receivers": {"otlp": RECEIVER},
+    "processors": {
+        "memory_limiter": {"check_interval": str, "limit_percentage": int, "spike_limit_percentage": int},
+        "tail_sampling": {
+            "decision_wait": str, "num_traces": int, "expected_new_traces_per_sec": int,
+            "decision_cache": {"sampled_cache_size": int, "non_sampled_cache_size": int},
+            "policies": [{"name": str, "type": str, "latency": {"threshold_ms": int},
+                          "status_code": {"status_codes": [str]}, "probabilistic": {"sampling_percentage": (int, float)}}]}},
+    "exporters": {
+        "otlp": OTLP_EXPORTER,
+        "loadbalancing": {"routing_key": str, "protocol": {"otlp": {**OTLP_EXPORTER, "endpoint": None}},
+                          "resolver": {"dns": {"hostname": str, "port": str}, "static": {"hostnames": [str]}}}}}
+
+
+def differences(value, schema, where=""):
+    """What is wrong with a value that should follow the schema. None forbids a field."""
+    kind = {dict: dict, list: list}.get(type(schema), schema)
+    if kind is None or not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+        return [where + " is wrong"]
+    if kind is list:
+        return [each for one in value for each in differences(one, schema[0], where + "[]")]
+    if kind is not dict:
+        return []
+    return [each for name, one in value.items() for each in
+            (differences(one, schema[name], where + "." + name) if name in schema else [where + "." + name + " is unknown"])]
+
+
+class OpenTelemetryCollector(unittest.TestCase):
+    def setUp(self):
+        self.tiers = [read(os.path.join(PACKAGING, "collector", name))[0] for name in ("gateway.yaml", "tail-sampling.yaml")]
+
+    @staticmethod
+    def check(tier):
+        """Each component has known fields and is used in a pipeline, and each component of a pipeline is there."""
+        found = []
+        for part, known in COMPONENTS.items():
+            for name, fields in tier[part].items():
+                found += differences(fields, known.get(name.partition("/")[0]), name)
+            used = {name for pipeline in tier["service"]["pipelines"].values() for name in pipeline[part]}
+            found += ["%s: %s" % (part, name) for name in used ^ set(tier[part])]
+        return found
+
+    def test_the_fields_are_known_and_the_components_are_used(self):
+        for tier in self.tiers:
+            self.assertEqual(self.check(tier), [])
+        for change in (lambda tier: tier["exporters"]["loadbalancing"].update(routing="traceID"),
+                       lambda tier: tier["exporters"]["loadbalancing"]["protocol"]["otlp"].update(endpoint="x"),
+                       lambda tier: tier["exporters"].update({"otlp/other": {}}),
+                       lambda tier: tier["exporters"]["loadbalancing"]["resolver"]["dns"].update(port=4317)):
+            tier = copy.deepcopy(self.tiers[0])
+            change(tier)
+            self.assertEqual(len(self.check(tier)), 1)
+
+    def test_a_policy_has_the_field_of_its_type(self):
+        for policy in self.tiers[1]["processors"]["tail_sampling"]["policies"]:
+            self.assertEqual(set(policy), {"name", "type", policy["type"]})
+
+    def test_the_first_tier_sends_by_trace_to_the_port_of_the_second(self):
+        balancer = self.tiers[0]["exporters"]["loadbalancing"]
+        self.assertEqual(balancer["routing_key"], "traceID")
+        endpoint = self.tiers[1]["receivers"]["otlp"]["protocols"]["grpc"]["endpoint"]
+        self.assertEqual(endpoint.rpartition(":")[2], balancer["resolver"]["dns"]["port"])
+        for signal in ("traces", "logs"):
+            self.assertEqual(self.tiers[0]["service"]["pipelines"][signal]["exporters"], ["loadbalancing"])
+        self.assertEqual(self.tiers[1]["service"]["pipelines"]["traces"]["processors"][-1], "tail_sampling")
 
 
 if __name__ == "__main__":
