@@ -16,6 +16,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -161,8 +163,11 @@ TEST_F(ExporterTest, CountsSpansThatCannotBeEncodedAsDropped) {
 
 class SpanIds : public Receiver {
  public:
-  explicit SpanIds(std::vector<std::uint64_t>& ids) : ids_(ids) {}
-  void add(const Entry& entry) override { ids_.push_back(entry.span_id); }
+  using Write = std::function<void(const Entry&)>;
+  explicit SpanIds(std::vector<std::uint64_t>& ids)
+      : SpanIds([&ids](const Entry& entry) { ids.push_back(entry.span_id); }) {}
+  explicit SpanIds(Write write) : write_(std::move(write)) {}
+  void add(const Entry& entry) override { write_(entry); }
   void on_tick(std::uint64_t /*now_unix_ns*/) override {}
   void add_metrics(std::vector<ExportBody> /*bodies*/) override {}
   void finish(std::chrono::nanoseconds /*time*/) override {}
@@ -173,7 +178,7 @@ class SpanIds : public Receiver {
  private:
   const std::string name_ = "test";
   ReceiverAccount account_;
-  std::vector<std::uint64_t>& ids_;
+  const Write write_;
 };
 
 Entry root_of(std::uint8_t trace, std::uint64_t id) {
@@ -218,6 +223,70 @@ TEST(ExporterOfSteps, LeavesStepsOutThatServeNoRequestOfTheSample) {
   Filter filter;
   filter.sample_one_in = 4'000'000'000;
   EXPECT_THAT(exported(filter), ElementsAre());
+}
+
+// Exports spans of one process, and returns the ids of those that are marked as partial, and the number of all.
+std::pair<std::vector<std::uint64_t>, std::size_t> partial(const Filter& filter, const std::vector<Entry>& spans) {
+  std::vector<std::uint64_t> ids;
+  std::size_t all = 0;
+  Exporter exporter(filter, {}, {});
+  exporter.add(std::make_unique<SpanIds>([&](const Entry& entry) {
+    ++all;
+    if ((entry.flags & kPartialEntry) != 0) ids.push_back(entry.span_id);
+  }));
+  for (const Entry& span : spans) exporter.on_entry(span);
+  for (const std::uint64_t seconds : {0U, 60U, 120U}) exporter.on_tick(kBegin + seconds * kSecond);
+  return {ids, all};
+}
+
+// Host B: the parent of its root span is on host A. The process that calls itself has both sides.
+TEST(ExporterOfParts, MarksWhereAPartOfARequestHasItsParentElsewhere) {
+  Entry served = span_of(2, 1, "served"), again = span_of(4, 3, "served");
+  for (Entry* span : {&served, &again}) {
+    span->root_id = span->span_id;
+    span->flags = NOPSPAN_FLAG_REMOTE_PARENT;
+  }
+  const std::vector<Entry> spans = {span_of(3, 2, "query"), again, served};
+  EXPECT_EQ(partial({.name = "served"}, spans), std::pair(std::vector<std::uint64_t>{2}, std::size_t{3}));
+  EXPECT_EQ(partial({.slower_than_ns = 1}, spans), std::pair(std::vector<std::uint64_t>{2}, std::size_t{3}));
+  EXPECT_EQ(partial({.name = "nobody's"}, spans), std::pair(std::vector<std::uint64_t>(), std::size_t{0}));
+  // Each host decides these in the same way.
+  EXPECT_EQ(partial({}, spans), std::pair(std::vector<std::uint64_t>(), std::size_t{3}));
+  EXPECT_EQ(partial({.request = "01000000000000000000000000000001"}, spans),
+            std::pair(std::vector<std::uint64_t>(), std::size_t{3}));
+}
+
+TEST(ExporterOfParts, DoesNotMarkARequestThatBeganHere) {
+  EXPECT_EQ(partial({.name = "root"}, {span_of(2, 1), span_of(1, 0, "root")}),
+            std::pair(std::vector<std::uint64_t>(), std::size_t{2}));
+}
+
+// The decisions and thresholds of hosts with samples of their own.
+TEST(ExporterOfSamples, KeepsTheRequestsOfALargerSampleAmongThoseOfASmallerOne) {
+  const auto sampled_by = [](const Filter& filter) {
+    std::map<std::uint64_t, std::string> tracestates;  // by span id
+    Exporter exporter(filter, {}, {});
+    exporter.add(std::make_unique<SpanIds>(
+        [&](const Entry& entry) { tracestates.emplace(entry.span_id, std::string(entry.tracestate)); }));
+    for (std::uint64_t id = 1; id <= 255; ++id) {
+      Entry span = span_of(id, 0);
+      span.trace_id.bytes[9] = static_cast<unsigned char>(id);
+      if (id % 2 == 0) span.flags |= NOPSPAN_FLAG_SAMPLED;
+      exporter.on_entry(span);
+    }
+    return tracestates;
+  };
+  const auto half = sampled_by({.sample_one_in = 2}), quarter = sampled_by({.sample_one_in = 4});
+  EXPECT_EQ(half.size(), 128U);
+  EXPECT_EQ(quarter.size(), 64U);
+  for (const auto& [id, tracestate] : quarter) {
+    EXPECT_EQ(half.count(id), 1U);
+    EXPECT_EQ(tracestate, "ot=th:c");
+  }
+  EXPECT_EQ(half.begin()->second, "ot=th:8");
+  EXPECT_EQ(sampled_by({.sample_one_in = 2, .sampled_only = true}).size(), 64U);
+  EXPECT_EQ(sampled_by({.sampled_only = true}).size(), 127U);
+  EXPECT_EQ(sampled_by({}).begin()->second, "");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "export/attribute_repair.h"
 #include "export/message_fields.h"
 #include "model/key_index.h"
+#include "model/sampling.h"
 #include "model/step_facts.h"
 
 #include <nopspan/semconv.h>
@@ -56,6 +57,7 @@ constexpr std::array<std::string_view, kKnown> kKnownKeys = {
     "nopspan.name",
     "nopspan.outcome",
     "nopspan.status",
+    "nopspan.partial",
 };
 static_assert(!kKnownKeys.back().empty());
 constexpr KeyIndex kKnownIndex(kKnownKeys);
@@ -266,6 +268,9 @@ void ExportedAttributes::write_step(ByteBuffer& out, unsigned field) const {
 // them either.
 void ExportedAttributes::write_span_facts(ByteBuffer& out, unsigned field) {
   write_outcome(out, field);
+  if ((entry_->flags & kPartialEntry) != 0 && !has(Known::partial)) {
+    append_bool_attribute(out, field, key_of(Known::partial), true);
+  }
   if (entry_->has_usage) {
     for (const auto& [key, number] : kUsageNumbers) {
       if (entry_->usage.*number != 0) add_number(out, field, key, entry_->usage.*number);

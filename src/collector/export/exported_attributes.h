@@ -60,6 +60,7 @@ enum class Known : std::uint8_t {
   name,
   outcome,
   status,
+  partial,
   count
 };
 inline constexpr auto kKnown = static_cast<std::size_t>(Known::count);

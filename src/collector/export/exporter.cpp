@@ -97,6 +97,8 @@ void Exporter::on_tick(std::uint64_t now_unix_ns) {
 }
 
 // An event may have arrived after its span. A receiver must get it before the span, otherwise it becomes a log record.
+// The filter saw only what this host has of the request. Where a remote parent is missing, another host may have left
+// its part out. If an earlier part of the request was passed on, the parent may be in it.
 bool Exporter::on_trace(const AssembledTrace& assembled) {
   assembled.trace.entries(entries_);
   std::unordered_map<std::uint64_t, std::size_t> places;  // of spans, by id
@@ -109,8 +111,16 @@ bool Exporter::on_trace(const AssembledTrace& assembled) {
   };
   std::stable_sort(entries_.begin(), entries_.end(),
                    [&](const PackedEntry* a, const PackedEntry* b) { return place_of(a) < place_of(b); });
+  std::vector<const PackedEntry*> partial;
+  if (assembled.links.has_root(RootKind::remote) && !assembled.earlier_part_was_shown) {
+    for (const TraceLinks::Node& node : assembled.links.nodes()) {
+      if (node.root == RootKind::remote) partial.push_back(node.entry);
+    }
+    std::sort(partial.begin(), partial.end());
+  }
   for (const PackedEntry* packed : entries_) {
-    const Entry entry = assembled.trace.view(*packed);
+    Entry entry = assembled.trace.view(*packed);
+    if (std::binary_search(partial.begin(), partial.end(), packed)) entry.flags |= kPartialEntry;
     staged_ -= items_of(entry);
     pass(entry);
   }

@@ -146,6 +146,12 @@ void append_integer_attribute(Out& out, unsigned field, std::string_view key, st
 }
 
 template <class Out>
+void append_bool_attribute(Out& out, unsigned field, std::string_view key, bool value) {
+  append_key_value(out, field, key, 2,
+                   [&](char* at) { return put_varint(put_tag(at, 2, ProtobufType::varint), value); });
+}
+
+template <class Out>
 void append_real_attribute(Out& out, unsigned field, std::string_view key, double value) {
   append_key_value(out, field, key, 1 + sizeof(value),
                    [&](char* at) { return put_word(put_tag(at, 4, ProtobufType::fixed64), value); });
