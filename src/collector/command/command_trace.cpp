@@ -201,6 +201,8 @@ constexpr char kTraceDescription[] =
     "--slower-than match such spans too. --slower-than applies to the duration of the\n"
     "request without them.\n"
     "\n"
+    "A trace has only what ran on this host, and filters decide by that.\n"
+    "\n"
     "With --pid or --cgroup a trace has only the spans of these processes. --pid\n"
     "attaches to no other process, not even to those that they fork later. --cgroup\n"
     "attaches to all, and the kernel filters out what the others emit. --with-peers\n"
