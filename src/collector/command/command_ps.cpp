@@ -85,7 +85,8 @@ void add_rows(TextTable& table, const ProcessReport& report) {
                printable(process.comm, 15), place_text(process), version.empty() ? "-" : version,
                probes_text(*copy.copy.file), nop_text(*copy.copy.file), gate_text(copy), tracers_text(copy),
                knows ? bytes_text(copy.view->memory_bytes) : "-", knows ? std::to_string(copy.view->threads) : "-",
-               printable(copy.copy.path, 120) + (copy.copy.is_deleted ? " (deleted)" : "")});
+               printable(copy.copy.path, 120) + (copy.copy.is_deleted ? " (deleted)" : "") +
+                   (copy.copy.has_text ? "" : " (text moved)")});
   }
 }
 
@@ -172,7 +173,8 @@ constexpr char kPsExplained[] =
     "HELD       memory of the process's batch buffers\n"
     "THREADS    threads that have a batch buffer\n"
     "LIBRARY    file that contains the probes. If a process has loaded several copies\n"
-    "           of the library, each copy has a row.\n"
+    "           of the library, each copy has a row. (text moved): its text is not\n"
+    "           mapped from the file, so probes cannot work.\n"
     "\n"
     "Examples:\n"
     "  nopspan ps\n"

@@ -188,6 +188,10 @@ void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks
     if (copy.is_deleted)
       checks.warn("file " + printable(copy.path), "was deleted or replaced; the process still uses the old file",
                   "restart the process. Until then nopspan traces it, but bpftrace with this path does not");
+    if (!copy.has_text)
+      checks.fail("file " + printable(copy.path), "its text is not mapped from the file, so probes cannot work",
+                  "start the program so that it does not move its text to other memory, as programs do for huge pages "
+                  "(node --use-largepages, BOLT -hugify)");
     if (seen.insert(copy.file.get()).second) check_file(*copy.file, printable(copy.path), programs.get(), checks);
     check_view(pid, copy, tracers, checks);
   }

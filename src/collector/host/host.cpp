@@ -406,8 +406,16 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& 
   std::map<Seen, ProbeFilePointer> seen;
   std::vector<std::uint64_t> without_probes;
   std::vector<Mapping> unseen;
+  std::set<std::pair<std::uint64_t, std::uint64_t>> with_text;
   mappings.for_each([&](const Mapping& mapping) {
-    if (!mapping.is_executable) return true;
+    if (mapping.is_executable) with_text.emplace(mapping.device, mapping.inode);
+    return true;
+  });
+  mappings.for_each([&](const Mapping& mapping) {
+    // A program may have moved its text to other memory. Then only its data is mapped from the file.
+    const bool may_be_data =
+        mapping.is_writable && mapping.is_private && !with_text.contains({mapping.device, mapping.inode});
+    if (!mapping.is_executable && !may_be_data) return true;
     const Seen key = seen_key(mapping);
     if (const auto before = known.seen.find(key); before != known.seen.end()) {
       seen.insert(*before);
@@ -427,7 +435,7 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& 
     const KnownFiles::Result& result = results[i];
     is_new = is_new || result.file != nullptr;
     known.is_due = known.is_due || !result.is_known;
-    if (!result.why_not.empty()) {
+    if (!result.why_not.empty() && unseen[i].is_executable) {
       std::string_view name = unseen[i].path;
       take_deleted(name);
       if (known.skipped.size() < kMaximumSkippedOfAProcess)
@@ -463,11 +471,16 @@ void Host::Scanner::find_copies(Known& known, const Mappings& mappings) {
   std::map<std::pair<std::uint64_t, std::uint64_t>, ProbeFilePointer> wanted;
   for (const auto& [seen, file] : known.seen) wanted[{seen.device, seen.inode}] = file;
   known.copies.clear();
+  std::set<const ProbeFile*> with_text;
   std::map<std::pair<std::uint64_t, std::uint64_t>, Copy> without_gate;
   mappings.for_each([&](const Mapping& mapping) {
     const auto found = wanted.find({mapping.device, mapping.inode});
     if (found == wanted.end()) return true;
-    if (known.copies.size() == kMaximumCopies) return false;
+    const Probe* site = found->second->batch_probe();
+    if (mapping.is_executable && (site == nullptr || (mapping.offset <= site->offset &&
+                                                      site->offset - mapping.offset < mapping.end - mapping.start)))
+      with_text.insert(found->second.get());
+    if (known.copies.size() == kMaximumCopies) return true;
     Copy copy;
     copy.file = found->second;
     std::string_view name = mapping.path;
@@ -489,6 +502,7 @@ void Host::Scanner::find_copies(Known& known, const Mappings& mappings) {
   for (auto& [key, copy] : without_gate) {
     if (known.copies.size() < kMaximumCopies) known.copies.push_back(std::move(copy));
   }
+  for (Copy& copy : known.copies) copy.has_text = with_text.contains(copy.file.get());
 }
 
 void Host::Scanner::describe(std::uint32_t pid, Known& known) {

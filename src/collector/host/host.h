@@ -29,6 +29,7 @@ class Host {
   struct Copy {
     ProbeFilePointer file;
     std::string path;                // the process's name for it
+    bool has_text = true;            // the text with the probes is mapped from the file, not moved to other memory
     bool is_deleted = false;         // deleted or replaced: that name no longer leads to it
     std::uint64_t gate_address = 0;  // address of struct nopspan_gate_page in the process; 0 if the file has none
   };

@@ -31,6 +31,7 @@ bool parse(std::string_view line, Mapping& mapping) {
   if (!take(line, 16, mapping.start) || !take(line, 16, mapping.end) || line.size() < 5) return false;
   mapping.is_writable = line[1] == 'w';
   mapping.is_executable = line[2] == 'x';
+  mapping.is_private = line[3] == 'p';
   line.remove_prefix(5);
   if (!take(line, 16, mapping.offset) || !take(line, 16, major) || !take(line, 16, minor)) return false;
   if (!take(line, 10, mapping.inode)) return false;

@@ -15,7 +15,7 @@ namespace nopspan::collector {
 struct Mapping {
   std::uint64_t start = 0, end = 0, offset = 0;
   std::uint64_t device = 0, inode = 0;  // as the kernel's file system has them; stat(2) may report others
-  bool is_writable = false, is_executable = false;
+  bool is_writable = false, is_executable = false, is_private = false;
   std::string_view path;  // as in /proc: a line feed is \012, and a deleted file's path ends with " (deleted)"
 };
 

@@ -43,6 +43,7 @@ ordered_json to_json(const CopyReport& report) {
   const ProbeFile& file = *report.copy.file;
   ordered_json json{{"path", report.copy.path},
                     {"deleted", report.copy.is_deleted},
+                    {"text_mapped", report.copy.has_text},
                     {"device", file.id().device},
                     {"inode", file.id().inode},
                     {"version", report.view ? report.view->version : ""},

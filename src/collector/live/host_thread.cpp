@@ -170,10 +170,15 @@ void HostThread::warn() {
 // A process may still load a plug-in that has probes, so this is not an error.
 void HostThread::warn_of_processes_without_probes() {
   for (const std::uint32_t pid : options_.filter.pids) {
-    if (!host_.copies(pid).empty()) continue;
+    const auto& copies = host_.copies(pid);
+    if (std::any_of(copies.begin(), copies.end(), [](const Host::Copy& copy) { return copy.has_text; })) continue;
     const std::string number = std::to_string(pid);
     std::string text = "nopspan: process ";
-    text.append(number).append(" has no nopspan probes so far; see nopspan doctor ").append(number).append("\n");
+    text.append(number)
+        .append(copies.empty() ? " has no nopspan probes so far" : " has moved its text, so its probes cannot work")
+        .append("; see nopspan doctor ")
+        .append(number)
+        .append("\n");
     std::cerr << text;
   }
 }

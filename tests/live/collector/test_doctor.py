@@ -141,6 +141,18 @@ class Doctor(harness.Test):
             self.assertIn("deleted or replaced", found["warning"]["file " + path])
             self.assertIn("works", found["ok"]["attach to " + path])
 
+    def test_a_program_that_has_moved_its_text(self):
+        path = program_path("traced_static")
+        with Program("traced_static") as program:
+            self.assertEqual(program.ask("move_text"), "moved")
+            self.assertIn("its text is not mapped from the file",
+                          self.doctor(program.pid, status=1)["failed"]["file " + path])
+            printed = [subprocess.run([NOPSPAN, *command.split(), str(program.pid)], check=True, text=True,
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
+                       for command in ("ps", "trace --duration 100ms --pid")]
+        self.assertIn(path + " (text moved)", printed[0])
+        self.assertIn("process %d has moved its text" % program.pid, printed[1])
+
     def test_several_copies_in_one_process(self):
         with Program("traced_static") as program:
             program.ask("load " + program_path("plugin_static.so"))

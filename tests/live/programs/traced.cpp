@@ -15,13 +15,18 @@
 #include <nopspan/span.h>
 #include <nopspan/value.h>
 
+#include <pthread.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <thread>
@@ -95,6 +100,23 @@ void emit_within_a_plain_span() {
   }
   nopspan::AsyncSpan request{nopspan::engine::request, nopspan::Context::current(), [](auto& m) { m.queue_ns(1000); }};
   request.cancel("deadline");
+}
+
+// Moves the text of this program to other memory at the same addresses, as programs do to have it in huge pages.
+std::string move_text() {
+  std::ifstream maps("/proc/self/maps");
+  const auto own = reinterpret_cast<std::uintptr_t>(&emit_points);
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long start = 0, end = 0;
+    std::sscanf(line.c_str(), "%lx-%lx", &start, &end);
+    if (own < start || own >= end) continue;
+    void* text = reinterpret_cast<void*>(start);
+    void* copy = mmap(nullptr, end - start, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    std::memcpy(copy, text, end - start);
+    mprotect(copy, end - start, PROT_READ | PROT_EXEC);
+    return mremap(copy, end - start, end - start, MREMAP_MAYMOVE | MREMAP_FIXED, text) == text ? "moved" : "not moved";
+  }
+  return "not found";
 }
 
 }  // namespace
@@ -241,6 +263,7 @@ int main(int count, char** arguments) {
     execv("/proc/self/exe", arguments);
     return "exec failed";
   };
+  commands["move_text"] = [](std::istringstream&) { return move_text(); };
   // fork: starts a child that does nothing, and answers with its pid. reap: ends the child.
   pid_t child = 0;
   commands["fork"] = [&](std::istringstream&) {
