@@ -304,7 +304,7 @@ class OpenWatch {
     OpenNow before = read_host(host_, options_);
     known_.update(before.processes, since_start());
     for (std::uint64_t lists = 0; !deadline_.is_over();) {
-      attachments_.set(attachment_targets(host_, options_.pids));
+      attachments_.set(attachment_targets(host_, options_.pids, attachments_));
       if (Clock::now() >= next_) {
         next_ = Clock::now() + std::chrono::nanoseconds(options_.interval_ns);
         list();

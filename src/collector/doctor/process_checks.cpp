@@ -160,7 +160,7 @@ void check_view(std::uint32_t pid, const Host::Copy& copy, const Tracers& tracer
 
 void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks& checks) {
   const std::string name = "process " + std::to_string(pid);
-  const std::string folder = "/proc/" + std::to_string(pid);
+  const std::uint32_t thread = thread_to_read(pid);
   const ProcessPointer process = host.process(pid);
   checks.ok(name,
             printable(process->comm) +
@@ -168,9 +168,10 @@ void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks
   if (is_disabled(pid))
     checks.fail(name, "has NOPSPAN_DISABLE=1 in its environment, so it emits nothing",
                 "restart it without NOPSPAN_DISABLE");
-  if (link_of(folder + "/ns/mnt") != link_of("/proc/self/ns/mnt"))
+  if (thread != pid) checks.ok(name, "its main thread has ended, but others run");
+  if (link_of("/proc/" + std::to_string(thread) + "/ns/mnt") != link_of("/proc/self/ns/mnt"))
     checks.ok(name, "is in another mount namespace: its files are opened through its mappings");
-  if (process_status(pid, "Seccomp") == "2")
+  if (process_status(thread, "Seccomp") == "2")
     checks.ok(name,
               "has a seccomp filter, which does not affect tracing: a uprobe on a 1-byte nop makes no system call");
   const auto copies = host.copies(pid);

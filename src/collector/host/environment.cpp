@@ -4,6 +4,7 @@
 #include "host/process_facts.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 
 namespace nopspan::collector {
@@ -25,6 +26,7 @@ void for_each_text(std::string_view texts, const Each& each) {
 Answer environment_work(std::uint32_t pid, std::string_view names, OpenFile /*file*/) {
   const std::string all = read_small_file("/proc/" + std::to_string(pid) + "/environ", kMostEnvironment);
   Answer answer;
+  if (all.empty()) answer.error = ESRCH;  // the thread has ended, unless the environment is empty
   for_each_text(names, [&](std::string_view name) {
     std::string_view value;
     for_each_text(all, [&](std::string_view text) {

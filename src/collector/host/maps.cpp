@@ -50,13 +50,16 @@ Answer maps_work(std::uint32_t pid, std::string_view /*request*/, OpenFile /*fil
   // A path has at most 4095 bytes, and escaping makes it at most four times as long.
   std::vector<char> buffer(std::size_t{64} << 10U);
   std::size_t held = 0;
+  bool is_empty = true;
   while (true) {
     const ssize_t got = ::read(file.get(), buffer.data() + held, buffer.size() - held);
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) {
-      answer.error = got < 0 ? errno : 0;
+      // Every program maps something, so a thread without mappings has ended.
+      answer.error = got < 0 ? errno : is_empty ? ESRCH : 0;
       return answer;
     }
+    is_empty = false;
     held += static_cast<std::size_t>(got);
     std::string_view text(buffer.data(), held);
     for (std::size_t end = 0; (end = text.find('\n')) != std::string_view::npos; text.remove_prefix(end + 1)) {

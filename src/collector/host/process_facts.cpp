@@ -23,12 +23,51 @@ namespace {
 
 std::string folder_of(std::uint32_t pid) { return "/proc/" + std::to_string(pid); }
 
+bool has_ended(const ProcessState& state) { return state.state == 'Z' || state.state == 'X'; }
+
 std::uint32_t last_number(std::string_view text) {
   const std::size_t space = text.find_last_of(" \t");
   if (space != std::string_view::npos) text.remove_prefix(space + 1);
   std::uint32_t number = 0;
   std::from_chars(text.data(), text.data() + text.size(), number);
   return number;
+}
+
+// `id` is that of a process or of a thread.
+std::optional<ProcessState> read_state(std::uint32_t id) {
+  const OpenFile file(::open((folder_of(id) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
+  std::array<char, 1024> buffer{};
+  const ssize_t got = file ? ::read(file.get(), buffer.data(), buffer.size()) : 0;
+  if (got <= 0) return std::nullopt;
+  std::string_view text(buffer.data(), static_cast<std::size_t>(got));
+  // The comm is in parentheses, and may contain parentheses itself.
+  const std::size_t comm_end = text.rfind(") ");
+  if (comm_end == std::string_view::npos) return std::nullopt;
+  ProcessState result;
+  result.thread = id;
+  if (const std::size_t begin = text.find('('); begin < comm_end) {
+    result.comm = text.substr(begin + 1, comm_end - begin - 1);
+  }
+  text.remove_prefix(comm_end + 2);
+  result.state = text.empty() ? '?' : text.front();
+  for (unsigned field = 3; !text.empty(); ++field) {
+    const std::size_t end = std::min(text.find(' '), text.size());
+    std::uint64_t* to = field == 4    ? &result.parent
+                        : field == 22 ? &result.start_ticks
+                        : field == 23 ? &result.memory_bytes
+                        : field == 28 ? &result.stack_start
+                                      : nullptr;
+    if (to != nullptr) std::from_chars(text.data(), text.data() + end, *to);
+    if (field == 28) return result;
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return std::nullopt;
+}
+
+std::string link_of(const std::string& path) {
+  std::array<char, 4096> link{};
+  const ssize_t length = readlink(path.c_str(), link.data(), link.size());
+  return {link.data(), length > 0 ? static_cast<std::size_t>(length) : 0};
 }
 
 }  // namespace
@@ -65,32 +104,25 @@ const std::string& boot_id() {
 }
 
 std::optional<ProcessState> process_state(std::uint32_t pid) {
-  const OpenFile file(::open((folder_of(pid) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
-  std::array<char, 1024> buffer{};
-  const ssize_t got = file ? ::read(file.get(), buffer.data(), buffer.size()) : 0;
-  if (got <= 0) return std::nullopt;
-  std::string_view text(buffer.data(), static_cast<std::size_t>(got));
-  // The comm is in parentheses, and may contain parentheses itself.
-  const std::size_t comm_end = text.rfind(") ");
-  if (comm_end == std::string_view::npos) return std::nullopt;
-  ProcessState result;
-  if (const std::size_t begin = text.find('('); begin < comm_end) {
-    result.comm = text.substr(begin + 1, comm_end - begin - 1);
+  auto state = read_state(pid);
+  if (!state || !has_ended(*state)) return state;
+  std::optional<ProcessState> other;
+  for_each_numeric_entry(folder_of(pid) + "/task", [&](std::uint32_t id) {
+    if (!other && id != pid) other = read_state(id);
+    if (other && has_ended(*other)) other.reset();
+  });
+  if (other) {
+    state->state = other->state;
+    state->thread = other->thread;
+    state->memory_bytes = other->memory_bytes;
+    state->stack_start = other->stack_start;
   }
-  text.remove_prefix(comm_end + 2);
-  result.state = text.empty() ? '?' : text.front();
-  for (unsigned field = 3; !text.empty(); ++field) {
-    const std::size_t end = std::min(text.find(' '), text.size());
-    std::uint64_t* to = field == 4    ? &result.parent
-                        : field == 22 ? &result.start_ticks
-                        : field == 23 ? &result.memory_bytes
-                        : field == 28 ? &result.stack_start
-                                      : nullptr;
-    if (to != nullptr) std::from_chars(text.data(), text.data() + end, *to);
-    if (field == 28) return result;
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return std::nullopt;
+  return state;
+}
+
+std::uint32_t thread_to_read(std::uint32_t pid) {
+  const auto state = process_state(pid);
+  return state ? state->thread : pid;
 }
 
 void require_proc() {
@@ -133,7 +165,9 @@ std::uint32_t user_of(std::uint32_t pid) {
   return users.empty() ? kNoUser : static_cast<std::uint32_t>(std::strtoul(users.c_str(), nullptr, 10));
 }
 
-std::string cgroup_of(std::uint32_t pid) { return cgroup_path(read_small_file(folder_of(pid) + "/cgroup")); }
+std::string cgroup_of(std::uint32_t pid) {
+  return cgroup_path(read_small_file(folder_of(thread_to_read(pid)) + "/cgroup"));
+}
 
 Process process_facts(std::uint32_t pid) {
   Process process;
@@ -147,9 +181,7 @@ Process process_facts(std::uint32_t pid) {
   if (const std::uint32_t inner = last_number(process_status(pid, "NSpid")); inner != 0) process.namespace_pid = inner;
   process.cgroup = cgroup_of(pid);
   process.container = container_id(process.cgroup);
-  std::array<char, 4096> link{};
-  const ssize_t length = readlink((folder_of(pid) + "/exe").c_str(), link.data(), link.size());
-  if (length > 0) process.executable.assign(link.data(), static_cast<std::size_t>(length));
+  process.executable = link_of(folder_of(state->thread) + "/exe");
   return process;
 }
 

@@ -18,13 +18,18 @@ namespace nopspan::collector {
 struct ProcessState {
   std::string comm;
   char state = '?';                // as ps(1) shows it
+  std::uint32_t thread = 0;        // as of thread_to_read()
   std::uint64_t parent = 0;        // pid
   std::uint64_t start_ticks = 0;   // the time of its fork
   std::uint64_t memory_bytes = 0;  // size of its address space; 0 for a kernel thread or a zombie
   std::uint64_t stack_start = 0;   // changes with exec; 0 or 1 without the privilege to read it
 };
-// Empty if the process does not exist.
+// Empty if the process does not exist. If its main thread has ended while others run, `state`, `memory_bytes` and
+// `stack_start` are those of another thread.
 std::optional<ProcessState> process_state(std::uint32_t pid);
+// The thread whose folder in /proc has the files of the process (maps, exe, root, ...), and whose id reads its memory:
+// the main thread, or another one if that has ended. /proc/TID exists for each thread, although /proc does not list it.
+std::uint32_t thread_to_read(std::uint32_t pid);
 // Throws Failure if /proc does not show the processes of this program's pid namespace.
 void require_proc();
 // Throws Failure if one of the pids is the id of a thread, or if it does not exist, because it was mistyped or belongs

@@ -132,9 +132,10 @@ void child_receive(void* bytes, std::size_t size, OpenFile* file = nullptr) {
   }
 }
 
-// The process that was read last. Its pid cannot be reused while the pidfd shows that it runs.
+// The process that was read last. Its pid cannot be reused while the pidfd shows that it runs. `thread` is the one that
+// is read (thread_to_read()).
 struct Last {
-  std::uint32_t pid = 0;
+  std::uint32_t pid = 0, thread = 0;
   std::uint64_t start_ticks = 0;
   OpenFile process;
 
@@ -144,17 +145,22 @@ struct Last {
       const auto state = process_state(wanted.pid);
       if (!process || !state || is_ready(process)) return false;
       pid = wanted.pid;
+      thread = state->thread;
       start_ticks = state->start_ticks;
     }
     return wanted.start_ticks == 0 || wanted.start_ticks == start_ticks;
   }
+  // Returns whether there is another thread to read, because the last one has ended.
+  bool has_other_thread() { return std::exchange(thread, thread_to_read(pid)) != thread; }
 };
 
 Answer work_on(const RequestHead& head, std::string_view request, OpenFile file, Last& last) {
   if (head.pid != 0 && !last.is(head)) return {ESRCH, "", OpenFile()};
   try {
-    Answer answer = head.work(head.pid, request, std::move(file));
-    if (head.pid == 0 || !is_ready(last.process)) return answer;
+    if (head.pid == 0) return head.work(0, request, std::move(file));
+    Answer answer = head.work(last.thread, request, std::move(file));
+    if (answer.error == ESRCH && last.has_other_thread()) answer = head.work(last.thread, request, OpenFile());
+    if (!is_ready(last.process)) return answer;
   } catch (const std::bad_alloc&) {
     return {ENOMEM, "", OpenFile()};
   }
@@ -391,7 +397,8 @@ void start_process_reader() {
 
 Answer read_process(const Target& target, ReaderWork work, std::string_view request, int file) {
   if (program_reader() != nullptr) return program_reader()->run(target, work, request, file);
-  return work(target.pid, request, OpenFile(file < 0 ? -1 : fcntl(file, F_DUPFD_CLOEXEC, 0)));
+  return work(target.pid == 0 ? 0 : thread_to_read(target.pid), request,
+              OpenFile(file < 0 ? -1 : fcntl(file, F_DUPFD_CLOEXEC, 0)));
 }
 
 std::vector<LeftAlone> processes_left_alone() {

@@ -31,8 +31,9 @@ struct Answer {
   OpenFile file;
 };
 
-// What to do in the child. Also called in this process if no child was started. `file` may be empty.
-using ReaderWork = Answer (*)(std::uint32_t pid, std::string_view request, OpenFile file);
+// What to do in the child. Also called in this process if no child was started. `thread` is the process's
+// thread_to_read(). If the work answers ESRCH and another thread can be read, it is called again. `file` may be empty.
+using ReaderWork = Answer (*)(std::uint32_t thread, std::string_view request, OpenFile file);
 
 // Does the work in the child of the program, or directly if start_process_reader() was not called. Not thread-safe.
 Answer read_process(const Target& target, ReaderWork work, std::string_view request = {}, int file = -1);

@@ -2,6 +2,7 @@
 #include "live/attachments.h"
 
 #include "base/text.h"
+#include "host/process_facts.h"
 #include "live/clock_map.h"
 
 #include <algorithm>
@@ -136,7 +137,8 @@ bool Attachments::attach(Attached& attached) {
   return false;
 }
 
-std::vector<Attachments::Target> attachment_targets(Host& host, const std::vector<std::uint32_t>& pids) {
+std::vector<Attachments::Target> attachment_targets(Host& host, const std::vector<std::uint32_t>& pids,
+                                                    const Attachments& attachments) {
   std::vector<Attachments::Target> targets;
   if (pids.empty()) {
     for (const Host::Found& found : host.files()) targets.push_back({found.file, found.path, -1, found.users});
@@ -144,8 +146,14 @@ std::vector<Attachments::Target> attachment_targets(Host& host, const std::vecto
   }
   // Attaches to these processes only, so that no other process's gate is raised.
   for (const std::uint32_t pid : pids) {
-    for (const Host::Copy& copy : host.copies(pid))
-      targets.push_back({copy.file, copy.path, static_cast<int>(pid), {}});
+    // The kernel finds a process by its main thread. If that has ended, only an attach to all processes works. A link
+    // of uprobe_multi that was made before stays, but a perf event has no effect any more.
+    const bool has_main_thread = thread_to_read(pid) == pid;
+    for (const Host::Copy& copy : host.copies(pid)) {
+      const bool is_alone =
+          has_main_thread || (has_uprobe_multi() && attachments.is_attached(*copy.file, static_cast<int>(pid)));
+      targets.push_back({copy.file, copy.path, is_alone ? static_cast<int>(pid) : -1, {}});
+    }
   }
   return targets;
 }

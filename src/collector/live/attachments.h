@@ -69,7 +69,8 @@ class Attachments {
   std::map<Key, Attached> attached_;
 };
 
-// The files to attach to: all of them, or those of some processes.
-std::vector<Attachments::Target> attachment_targets(Host& host, const std::vector<std::uint32_t>& pids);
+// The files to attach to: all of them, or those of some processes. `attachments` are the present ones.
+std::vector<Attachments::Target> attachment_targets(Host& host, const std::vector<std::uint32_t>& pids,
+                                                    const Attachments& attachments);
 
 }  // namespace nopspan::collector

@@ -183,6 +183,14 @@ void HostThread::warn_of_processes_without_probes() {
   }
 }
 
+void HostThread::warn_of_attach_to_all(const std::vector<Attachments::Target>& wanted) {
+  const bool is_for_all = std::any_of(wanted.begin(), wanted.end(), [](const auto& target) { return target.pid < 0; });
+  if (options_.filter.pids.empty() || !is_for_all || std::exchange(has_warned_of_all_, true)) return;
+  std::cerr
+      << "nopspan: the main thread of a process of --pid has ended, so the kernel can only attach to its files in "
+         "all processes. Spans of the others are ignored\n";
+}
+
 void HostThread::count_refused() {
   refused_files_ = host_.refused().files;
   for (const std::uint32_t user : host_.refused().users) {
@@ -223,8 +231,9 @@ void HostThread::describe(std::uint32_t pid, bool answer) {
 // The set of processes that map a file may have changed since the scan that found the file. A scan after the attach
 // finds all processes that mapped it when it was attached.
 bool HostThread::attach() {
-  const std::vector<Attachments::Target> wanted = attachment_targets(host_, options_.filter.pids);
+  const std::vector<Attachments::Target> wanted = attachment_targets(host_, options_.filter.pids, attachments_);
   if (!attachments_.is_due(wanted, monotonic_now())) return false;
+  warn_of_attach_to_all(wanted);
   is_attaching_ = true;
   const std::vector<Attachments::Target> fresh = attachments_.set(wanted);
   if (!fresh.empty()) {
@@ -325,8 +334,9 @@ void HostThread::read_headers_of(std::uint32_t pid) {
   bool is_wanted = false;
   for (const Host::Copy& copy : host_.copies(pid)) {
     // If a file is not attached, its batches may have gone to another tracer.
-    const int attached_to = options_.filter.pids.empty() ? -1 : static_cast<int>(pid);
-    if (copy.gate_address == 0 || !attachments_.is_attached(*copy.file, attached_to)) continue;
+    const bool is_attached =
+        attachments_.is_attached(*copy.file, -1) || attachments_.is_attached(*copy.file, static_cast<int>(pid));
+    if (copy.gate_address == 0 || !is_attached) continue;
     if (!is_wanted && !processes_.wants(pid)) break;
     is_wanted = true;
     HeadersRead report{pid, copy.gate_address, {}, monotonic_now(), {}};

@@ -150,6 +150,7 @@ class HostThread {
   void ask(Change change);
   void warn();
   void warn_of_processes_without_probes();
+  void warn_of_attach_to_all(const std::vector<Attachments::Target>& wanted);
   void count_refused();
   void serve(Requests& requests);
   // Attaches to the files that were found, once. Returns whether it has attached to any.
@@ -192,7 +193,7 @@ class HostThread {
   std::uint32_t begin_at_ = 0;                       // the process with which the next round begins, among the last
   std::map<std::uint32_t, ProcessPointer> described_;
   std::set<std::uint32_t> waited_;  // were not examined in time after an attach
-  bool has_warned_ = false;
+  bool has_warned_ = false, has_warned_of_all_ = false;
   std::set<std::uint32_t> refused_users_;  // whom stderr has named
   bool is_detached_ = false;
   bool is_at_start_ = true;

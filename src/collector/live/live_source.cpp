@@ -203,8 +203,8 @@ bool LiveSource::on_message(const nopspan_message& message, std::string_view byt
     looked_up_ns_ = message.time_ns;
     look_up_cgroup();
   }
-  // A pid of 0 means that the process is in another pid namespace, so nothing can be found out about it.
-  if (message.pid != 0) {
+  // If the main thread of a process of --pid has ended, the programs are attached to its files in all processes.
+  if (message.pid != 0 && machinery_->processes.has_pid(message.pid)) {
     if (const unsigned until = why_hold(message); until != 0) held_.hold(message.pid, until, message.time_ns);
     if (message.kind == NOPSPAN_MESSAGE_EXEC) {
       // Handled by why_hold().

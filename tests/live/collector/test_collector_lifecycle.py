@@ -2,6 +2,7 @@
 """Processes start and end while the collector runs, execute other programs, and load the library late or in another
 version. Each is traced, exactly once."""
 
+import json
 import os
 import shutil
 import signal
@@ -190,6 +191,61 @@ class Files(CollectorTest):
                     time.sleep(pause_s)
                     recorder.stop()
                 self.assertEqual(raised(), 0)
+
+
+class MainThreadEnded(CollectorTest):
+    """main() calls pthread_exit(), and other threads go on."""
+
+    def leave(self, program):
+        self.assertEqual(program.ask("leave"), "left")
+
+        def is_zombie():
+            with open("/proc/%d/stat" % program.pid, encoding="ascii") as file:
+                return file.read().rpartition(") ")[2].startswith("Z")
+        wait_until(is_zombie, "the end of the main thread")
+
+    def check(self, program, tracer, name):
+        """Spans that are flushed, and one that is fetched or read at the thread's end."""
+        program.ask("thread_span %s" % name)
+        program.ask("span %s 2" % name)
+        tracer.wait_for_names(program.pid, {name: 3})
+
+    def test_processes_are_traced_after_that(self):
+        for options in ([], ["--pid"]):
+            with self.subTest(options=options), Program("traced") as before, Program("traced") as program:
+                self.leave(before)
+                options = options and ["--pid", before.pid, "--pid", program.pid]
+                with Collector("--max-age", "200ms", *options) as tracer, Program("traced") as other:
+                    self.check(before, tracer, "gone")
+                    self.check(program, tracer, "first")
+                    self.leave(program)
+                    other.ask("span other")
+                    # It answers at its ticks, so meanwhile it looks at the processes again.
+                    for _ in range(30):
+                        tracer.ledger_now()
+                    self.check(program, tracer, "then")
+                    ledger = tracer.stop()
+                for each, names in ((before, {"gone": 3}), (program, {"first": 3, "then": 3})):
+                    self.assertEqual(tracer.names(each.pid), names)
+                    self.assert_nothing_lost(tracer.counts(each.pid))
+                    self.assertEqual({row["comm"] for row in tracer.entries(each.pid)}, {"traced"})
+                self.assert_balanced(ledger)
+                self.assertEqual(bool(tracer.names(other.pid)), not options)
+
+    def test_commands_find_it(self):
+        with Program("traced", env={"NOPSPAN_KEEP_OPEN": "1", "OTEL_SERVICE_NAME": "left"}) as program:
+            self.leave(program)
+            program.ask("begin asked")
+            pid = str(program.pid)
+
+            def run_on_it(*command):
+                return subprocess.run([NOPSPAN, *command, pid], check=True, stdout=subprocess.PIPE,
+                                      text=True, timeout=harness.PATIENCE_S).stdout
+            process, = json.loads(run_on_it("ps", "--json"))["processes"]
+            self.assertEqual((process["comm"], process["executable"]), ("traced", program_path("traced")))
+            self.assertEqual(process["copies"][0]["path"], LIBRARY)
+            self.assertIn("its main thread has ended", run_on_it("doctor"))
+            self.assertIn("asked", run_on_it("open", "--pid"))
 
 
 class WithoutPrivilege(CollectorTest):

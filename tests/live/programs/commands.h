@@ -20,9 +20,8 @@ inline std::string word(std::istringstream& arguments) {
   return text;
 }
 
-// Executes commands until stdin ends. The very first line of output reports that the program runs, and its pid.
-inline int serve(const Commands& commands) {
-  std::cout << "ready " << getpid() << std::endl;
+// Executes commands until stdin ends. Returns the exit status.
+inline int execute(const Commands& commands) {
   std::string line;
   while (std::getline(std::cin, line)) {
     std::istringstream arguments(line);
@@ -34,4 +33,10 @@ inline int serve(const Commands& commands) {
     std::cout << command->second(arguments) << std::endl;
   }
   return 0;
+}
+
+// The same. The very first line of output reports that the program runs, and its pid.
+inline int serve(const Commands& commands) {
+  std::cout << "ready " << getpid() << std::endl;
+  return execute(commands);
 }

@@ -127,9 +127,10 @@ int main(int count, char** arguments) {
     return 0;
   }
 
-  std::vector<std::unique_ptr<nopspan::Span>> open;
-  std::vector<std::unique_ptr<nopspan::ContextScope>> scopes;
-  Commands commands;
+  // These outlive the main thread.
+  auto& open = *new std::vector<std::unique_ptr<nopspan::Span>>;
+  auto& scopes = *new std::vector<std::unique_ptr<nopspan::ContextScope>>;
+  auto& commands = *new Commands;
   add_plugin_commands(commands);
   commands["gate"] = [](std::istringstream&) { return std::to_string(nopspan::detail::gate()); };
   commands["canary"] = [](std::istringstream& a) {
@@ -263,6 +264,14 @@ int main(int count, char** arguments) {
     execv("/proc/self/exe", arguments);
     return "exec failed";
   };
+  // leave: the main thread ends, and another one executes the next commands.
+  commands["leave"] = [&](std::istringstream&) -> std::string {
+    std::thread([&commands] {
+      std::cout << "left" << std::endl;
+      _exit(execute(commands));
+    }).detach();
+    pthread_exit(nullptr);
+  };
   commands["move_text"] = [](std::istringstream&) { return move_text(); };
   // fork: starts a child that does nothing, and answers with its pid. reap: ends the child.
   pid_t child = 0;
@@ -276,5 +285,8 @@ int main(int count, char** arguments) {
     waitpid(child, nullptr, 0);
     return "reaped";
   };
-  return serve(commands);
+  const int status = serve(commands);
+  scopes.clear();
+  open.clear();
+  return status;
 }
