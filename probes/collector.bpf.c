@@ -156,7 +156,7 @@ static __always_inline void fill(struct nopspan_message* message, unsigned int k
   message->tgid = task->id >> 32;
   message->tid = task->id;
   message->pid = task->pid;
-  message->time_ns = bpf_ktime_get_ns();
+  message->time_ns = bpf_ktime_get_ns() + settings.clock_offset_ns;
   message->cgroup = bpf_get_current_cgroup_id();
   bpf_get_current_comm(message->comm, sizeof(message->comm));
 }

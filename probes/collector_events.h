@@ -25,7 +25,7 @@ struct nopspan_message {
   unsigned int tid;
   unsigned int pid;       /* the process in the collector's pid namespace; 0 if it is not in it */
   unsigned int thread_id; /* this, and `sequence_id` to `capacity`, are from struct nopspan_thread */
-  unsigned long time_ns;  /* CLOCK_MONOTONIC */
+  unsigned long time_ns;  /* the collector's CLOCK_MONOTONIC */
   unsigned long cgroup;
   unsigned long header; /* address of the thread's struct nopspan_thread */
   unsigned long sequence_id;
@@ -78,7 +78,8 @@ struct nopspan_settings {
   unsigned long wake_bytes;       /* fill level of the ring buffer that wakes the collector */
   unsigned long namespace_device; /* the collector's pid namespace; 0 if it is the initial one */
   unsigned long namespace_inode;
-  unsigned long by_cgroup; /* only entries flushed in the cgroup of the map `cgroup`, or below it */
+  unsigned long clock_offset_ns; /* the collector's CLOCK_MONOTONIC minus the kernel's */
+  unsigned long by_cgroup;       /* only entries flushed in the cgroup of the map `cgroup`, or below it */
   /* The conditions below filter out a batch if it alone shows that none of its requests is wanted. */
   unsigned long slower_than_ns;
   unsigned long only_errors;

@@ -67,6 +67,25 @@ TEST_F(Batch, HasTheTimesOfTheProcess) {
   EXPECT_EQ(reader.end_ns(), UINT64_MAX);
 }
 
+TEST_F(Batch, IsOfAProcessWithAnotherClock) {
+  batch.span("span", 1);
+  struct Case {
+    std::int64_t offset_ns;
+    std::uint64_t start_ns, end_ns, start_unix_ns;
+  };
+  // The last one began before the clock of this program.
+  for (const Case& each : {Case{400, 600, 650, kOffset + 600}, Case{-400, 1400, 1450, kOffset + 1400},
+                           Case{3000, 0, 50, kOffset - 2000}}) {
+    BatchReader reader(batch.bytes(), batch.count(), clocks, each.offset_ns);
+    Entry entry;
+    reader.next(entry);
+    EXPECT_EQ(reader.start_ns(), each.start_ns);
+    EXPECT_EQ(reader.end_ns(), each.end_ns);
+    EXPECT_EQ(entry.start_unix_ns, each.start_unix_ns);
+    EXPECT_EQ(entry.duration_ns, 50U);
+  }
+}
+
 TEST_F(Batch, HasNoEntriesWhenEmpty) { EXPECT_THAT(names(0), ElementsAre()); }
 
 TEST_F(Batch, LeavesNothingOfTheEntryBefore) {

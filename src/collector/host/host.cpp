@@ -529,8 +529,8 @@ void Host::Scanner::describe(std::uint32_t pid, Known& known) {
   }
   if (!before || before->start_ticks != process->start_ticks || before->executable != process->executable ||
       before->cgroup != process->cgroup || before->library != process->library ||
-      before->library_version != process->library_version || before->service_name != process->service_name ||
-      before->resource_attributes != process->resource_attributes)
+      before->library_version != process->library_version || before->clock_offset_ns != process->clock_offset_ns ||
+      before->service_name != process->service_name || before->resource_attributes != process->resource_attributes)
     known.process = process;
 }
 

@@ -9,10 +9,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <ctime>
-#include <filesystem>
 #include <set>
 
 namespace nopspan::collector {
@@ -159,32 +157,13 @@ std::uint64_t OpenSpanPacker::newest_time() {
   return newest;
 }
 
-// The monotonic offset of /proc/PID/timens_offsets in ns. It is the one of the namespace for new children.
-std::int64_t monotonic_offset(const std::string& pid) {
-  const std::string text = read_small_file("/proc/" + pid + "/timens_offsets");
-  long long seconds = 0;
-  long long nanoseconds = 0;
-  const std::size_t line = text.find("monotonic");
-  if (line == std::string::npos || std::sscanf(text.c_str() + line, "monotonic %lld %lld", &seconds, &nanoseconds) != 2)
-    return 0;
-  return static_cast<std::int64_t>(seconds) * static_cast<std::int64_t>(kSecond) + nanoseconds;
-}
-
-std::string link_of(const std::string& path) {
-  std::error_code error;
-  return std::filesystem::read_symlink(path, error);
-}
-
 // CLOCK_MONOTONIC in the time namespace of the process. 0 if it is not known.
 std::uint64_t monotonic_time_of(std::uint32_t pid) {
   timespec time{};
   clock_gettime(CLOCK_MONOTONIC, &time);
   const auto own = static_cast<std::int64_t>(time.tv_sec) * static_cast<std::int64_t>(kSecond) + time.tv_nsec;
-  const std::string folder = "/proc/" + std::to_string(pid) + "/ns/";
-  const std::string its = link_of(folder + "time");
-  if (its == link_of("/proc/self/ns/time")) return static_cast<std::uint64_t>(own);
-  if (its.empty() || its != link_of(folder + "time_for_children")) return 0;
-  return static_cast<std::uint64_t>(own + monotonic_offset(std::to_string(pid)) - monotonic_offset("self"));
+  const auto offset = clock_offset(pid);
+  return offset ? static_cast<std::uint64_t>(own + *offset) : 0;
 }
 
 Answer open_spans_work(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {

@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <charconv>
 #include <climits>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -70,6 +71,31 @@ std::string link_of(const std::string& path) {
   return {link.data(), length > 0 ? static_cast<std::size_t>(length) : 0};
 }
 
+// The offset of CLOCK_MONOTONIC in the time namespace of this folder's process to the initial one. The kernel reports
+// the offset of the namespace that the process's new children get. Usually it is the same one. Otherwise another
+// process in the namespace is asked.
+std::optional<std::int64_t> offset_of_namespace(const std::string& folder) {
+  const std::string space = link_of(folder + "/ns/time");
+  std::string asked = folder;
+  const auto is_for_children = [&space](const std::string& other) {
+    return link_of(other + "/ns/time_for_children") == space;
+  };
+  if (!space.empty() && !is_for_children(folder)) {
+    asked.clear();
+    for_each_numeric_entry("/proc", [&](std::uint32_t pid) {
+      const std::string other = folder_of(pid);
+      if (asked.empty() && link_of(other + "/ns/time") == space && is_for_children(other)) asked = other;
+    });
+  }
+  const std::string text = asked.empty() ? "" : read_small_file(asked + "/timens_offsets");
+  long long seconds = 0;
+  long long nanoseconds = 0;
+  const std::size_t line = text.find("monotonic");
+  if (line == std::string::npos || std::sscanf(text.c_str() + line, "monotonic %lld %lld", &seconds, &nanoseconds) != 2)
+    return std::nullopt;
+  return static_cast<std::int64_t>(seconds) * static_cast<std::int64_t>(kSecond) + nanoseconds;
+}
+
 }  // namespace
 
 const std::string& host_name() {
@@ -123,6 +149,15 @@ std::optional<ProcessState> process_state(std::uint32_t pid) {
 std::uint32_t thread_to_read(std::uint32_t pid) {
   const auto state = process_state(pid);
   return state ? state->thread : pid;
+}
+
+std::int64_t own_clock_offset() { return offset_of_namespace("/proc/self").value_or(0); }
+
+std::optional<std::int64_t> clock_offset(std::uint32_t pid) {
+  const std::string folder = folder_of(thread_to_read(pid));
+  if (link_of(folder + "/ns/time") == link_of("/proc/self/ns/time")) return 0;
+  const auto offset = offset_of_namespace(folder);
+  return offset ? std::optional(*offset - own_clock_offset()) : std::nullopt;
 }
 
 void require_proc() {
@@ -182,6 +217,7 @@ Process process_facts(std::uint32_t pid) {
   process.cgroup = cgroup_of(pid);
   process.container = container_id(process.cgroup);
   process.executable = link_of(folder_of(state->thread) + "/exe");
+  process.clock_offset_ns = clock_offset(pid).value_or(0);
   return process;
 }
 

@@ -43,6 +43,12 @@ Process process_facts(std::uint32_t pid);
 // The process's cgroup, as in /proc/PID/cgroup; "" if the process is gone.
 std::string cgroup_of(std::uint32_t pid);
 
+// CLOCK_MONOTONIC of a process minus that of this program. It is not 0 if they are in different time namespaces. Empty
+// if it cannot be found out.
+std::optional<std::int64_t> clock_offset(std::uint32_t pid);
+// CLOCK_MONOTONIC of this program minus that of the kernel. 0 if it cannot be found out.
+std::int64_t own_clock_offset();
+
 // This host's name; "" if it has none.
 const std::string& host_name();
 // The id that the kernel chose when this host started; "" if it cannot be read.

@@ -76,9 +76,11 @@ bool BatchReader::read(const nopspan_entry& raw, std::string_view bytes, Entry& 
   entry.span_id = raw.span_id;
   entry.parent_id = raw.parent_id;
   entry.root_id = raw.root_id;
-  start_ns_ = raw.start_ns;
-  end_ns_ = raw.start_ns + std::min<std::uint64_t>(raw.duration_ns, UINT64_MAX - raw.start_ns);
-  entry.start_unix_ns = clocks_.to_unix(raw.start_ns);
+  // A span may have a given time from before this program's clock began.
+  const auto ahead_ns = static_cast<std::uint64_t>(clock_offset_ns_);  // modulo 2^64
+  start_ns_ = clock_offset_ns_ > 0 && raw.start_ns < ahead_ns ? 0 : raw.start_ns - ahead_ns;
+  end_ns_ = start_ns_ + std::min<std::uint64_t>(raw.duration_ns, UINT64_MAX - start_ns_);
+  entry.start_unix_ns = clocks_.to_unix(start_ns_) - (start_ns_ + ahead_ns - raw.start_ns);
   entry.duration_ns = raw.duration_ns;
   entry.counts_tokens = (raw.extras & NOPSPAN_COUNTS_TOKENS) != 0;
   entry.counts_tool = (raw.extras & NOPSPAN_COUNTS_TOOL) != 0;

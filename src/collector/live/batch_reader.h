@@ -16,9 +16,13 @@ namespace nopspan::collector {
 class BatchReader {
  public:
   // `entries` is the number of entries that the writer reported; bytes after them are ignored. The bytes and the clocks
-  // must outlive the reader and the entries that it returns.
-  BatchReader(std::string_view bytes, std::uint64_t entries, const ClockMap& clocks)
-      : bytes_(bytes), entries_(entries), clocks_(clocks), unshared_left_(bytes.size()) {}
+  // must outlive the reader and the entries that it returns. `clock_offset_ns` is the process's (struct Process).
+  BatchReader(std::string_view bytes, std::uint64_t entries, const ClockMap& clocks, std::int64_t clock_offset_ns = 0)
+      : bytes_(bytes),
+        entries_(entries),
+        clocks_(clocks),
+        clock_offset_ns_(clock_offset_ns),
+        unshared_left_(bytes.size()) {}
 
   enum class Outcome {
     entry,      // `entry` is set, except what is not in an entry: process, thread_id, sequence_id, sequence
@@ -27,7 +31,7 @@ class BatchReader {
     end,        // no further entry can be found
   };
   Outcome next(Entry& entry);
-  // Start and end of the last entry, in the process's time (CLOCK_MONOTONIC).
+  // Start and end of the last entry, in this program's CLOCK_MONOTONIC. 0 for times before its start.
   [[nodiscard]] std::uint64_t start_ns() const { return start_ns_; }
   [[nodiscard]] std::uint64_t end_ns() const { return end_ns_; }
 
@@ -45,6 +49,7 @@ class BatchReader {
   std::string_view bytes_;
   std::uint64_t entries_;
   const ClockMap& clocks_;
+  std::int64_t clock_offset_ns_;
   std::uint64_t index_ = 0;
   std::size_t offset_ = 0;
   std::uint64_t start_ns_ = 0, end_ns_ = 0;

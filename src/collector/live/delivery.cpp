@@ -132,7 +132,7 @@ void Delivery::deliver(ProcessAccount& account, ProcessAccount::Thread& thread, 
                        std::string_view bytes) {
   const std::vector<Sequences>& fresh = thread.ledger.arrive(batch.sequences);
   if (fresh.empty()) return;
-  BatchReader reader(bytes, batch.sequences.count(), clocks_);
+  BatchReader reader(bytes, batch.sequences.count(), clocks_, thread.process->clock_offset_ns);
   Entry entry;
   entry.thread_id = batch.thread_id;
   entry.sequence_id = batch.sequence_id;

@@ -117,7 +117,8 @@ bool Drain::is_due(Delivery::Account& account, const nopspan_thread& header) con
   }
   if (max_age_ns_ == 0) return true;
   if (thread.held_since_ns == 0) thread.held_since_ns = now_ns_;
-  return now_ns_ - thread.held_since_ns >= max_age_ns_ / 4 * 3 || header.written_ns + max_age_ns_ < now_ns_;
+  const std::uint64_t written_ns = header.written_ns - static_cast<std::uint64_t>(account.process()->clock_offset_ns);
+  return now_ns_ - thread.held_since_ns >= max_age_ns_ / 4 * 3 || written_ns + max_age_ns_ < now_ns_;
 }
 
 }  // namespace nopspan::collector

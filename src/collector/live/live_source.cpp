@@ -55,6 +55,7 @@ nopspan_settings settings_for(const Filter& filter) {
   const PidNamespace numbers = pid_namespace();
   settings.namespace_device = numbers.device;
   settings.namespace_inode = numbers.inode;
+  settings.clock_offset_ns = static_cast<std::uint64_t>(own_clock_offset());
   settings.by_cgroup = filter.cgroup.empty() ? 0 : 1;
   settings.slower_than_ns = filter.slower_than_ns;
   settings.only_errors = filter.wants_errors() ? 1 : 0;

@@ -31,6 +31,8 @@ struct Process {
   std::string boot_id;              // that the kernel of its host chose when it started; "" if unknown
   std::string service_name;         // that its environment gives it (service.h), unchecked; "" if there is none
   std::string resource_attributes;  // OTEL_RESOURCE_ATTRIBUTES of its environment, unchecked; "" if it is not set
+  // Its CLOCK_MONOTONIC minus that of this program (time namespaces). Entries have times without it.
+  std::int64_t clock_offset_ns = 0;
 };
 using ProcessPointer = std::shared_ptr<const Process>;
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pid namespaces: a traced program in a namespace of its own, and a collector in one."""
+"""Pid and time namespaces: a traced program in a namespace of its own, and a collector in one."""
 
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import harness
 from collector import Collector, CollectorTest, Counting
@@ -34,11 +35,18 @@ def child_of(pid):
     return child_of(int(children[0])) if children else pid
 
 
-class ConfinedCollector(Collector):
-    """A collector in a pid namespace of its own."""
+def alive(pid):
+    try:
+        return in_proc(pid, "stat").rpartition(") ")[2][0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
-    def __init__(self, *options):
-        Followed.__init__(self, in_namespace(program_path("collect"), *options, "--binary", LIBRARY),
+
+class WrappedCollector(Collector):
+    """A collector that another command runs, in a pid namespace of its own unless the command is given."""
+
+    def __init__(self, *options, command=None):
+        Followed.__init__(self, [*(command or in_namespace()), program_path("collect"), *options, "--binary", LIBRARY],
                           stdin=subprocess.PIPE)
 
     def wait_until_up(self):
@@ -87,7 +95,7 @@ class ProgramInANamespace(CollectorTest):
             self.assertEqual((tracer.names(pid), before.names(pid)), ({"held": 4}, {"held": 4}))
 
     def test_takes_no_room_from_others_if_it_has_no_pid(self):
-        with ConfinedCollector("--buffer", "64K") as tracer, Program("traced") as outside:
+        with WrappedCollector("--buffer", "64K") as tracer, Program("traced") as outside:
             there = ["nsenter", "--target", str(tracer.pid), "--pid", program_path("traced")]
             with Program("traced", command=there) as program:
                 program.ask("span before 1")
@@ -145,6 +153,55 @@ class CollectorInANamespace(CollectorTest):
         self.assert_balanced(ledger)
         counts = tracer.counts(program.pid)
         self.assertEqual((counts["emitted"], counts["missed"]), (entries, 0))
+
+
+def in_time_namespace(offset_s, *command):
+    return ["unshare", "--time", "--monotonic", str(offset_s), "--fork", "--kill-child", *command]
+
+
+class TimeNamespaces(CollectorTest):
+    def setUp(self):
+        if INSIDE in os.environ:
+            self.skipTest("seen from outside")
+        if not os.path.exists("/proc/self/timens_offsets"):
+            self.skipTest("the kernel has no time namespaces")
+
+    def check(self, offset_s, start=Collector):
+        """A program with this offset, of which one span was open at the attach."""
+        command = in_time_namespace(offset_s, program_path("traced")) if offset_s else None
+        with Program("traced", command=command) as program, Program("traced") as tracing:
+            pid = child_of(program.process.pid)
+            with Collector() as keeps_the_gate_up:
+                program.ask("begin early")
+                with start("--max-age", "200ms") as tracer:
+                    program.ask("end")
+                    tracing.ask("span here")
+                    tracer.wait_for_names(pid, {"early": 1})
+                    began = time.time_ns()
+                    program.ask("span late")
+                    program.ask("begin around")
+                    program.ask("span fetched")
+                    tracer.wait_for_names(pid, {"late": 1, "fetched": 1})
+                    ended = time.time_ns()
+                    program.ask("end")
+                    tracer.stop()
+                keeps_the_gate_up.stop()
+        rows = {row["name"]: row for row in tracer.entries(pid)}
+        for name in ("late", "fetched", "around"):
+            self.assertTrue(began - 1000000 <= rows[name]["start_unix_ns"] <= ended, (began, rows[name], ended))
+        self.assertEqual({name: row["before_attach"] for name, row in rows.items()},
+                         {"early": True, "late": False, "fetched": False, "around": False})
+        self.assert_nothing_lost(tracer.counts(pid))
+
+    def test_spans_of_a_process_in_one_have_the_right_time(self):
+        for offset_s in (100000, -1):
+            with self.subTest(offset_s=offset_s):
+                self.check(offset_s)
+
+    def test_spans_have_the_right_time_if_the_collector_is_in_one(self):
+        for offset_s in (0, 100000):
+            with self.subTest(offset_s=offset_s):
+                self.check(offset_s, lambda *options: WrappedCollector(*options, command=in_time_namespace(5000)))
 
 
 if __name__ == "__main__":

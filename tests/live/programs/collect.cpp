@@ -55,6 +55,7 @@ nlohmann::ordered_json json_of(const nc::Entry& entry) {
                               {"root_id", hex(entry.root_id)},
                               {"status", entry.status},
                               {"flags", entry.flags},
+                              {"before_attach", entry.before_attach},
                               {"start_unix_ns", entry.start_unix_ns},
                               {"duration_ns", entry.duration_ns}};
   const auto text = [&json](const char* key, std::string_view value) {
