@@ -82,31 +82,61 @@ struct nopspan_process_losses other_losses = {};
 
 // The ids of the current thread.
 struct task {
-  unsigned long id;
-  unsigned int pid;  // the process in the collector's pid namespace; 0 if it is not in it. Such a process is ignored
+  unsigned long id;    // tgid << 32 | tid
+  unsigned long seen;  // the same in the collector's pid namespace; 0 if it is not in it or below it: then it is ignored
 };
 
-// Returns the pid of this process in the collector's pid namespace, or 0 if it is not in it. `tgid` is its pid in the
-// initial namespace. If the settings have no inode, the initial namespace is the collector's namespace.
-static __always_inline unsigned int pid_in_namespace(unsigned int tgid) {
-  if (!settings.namespace_inode) return tgid;
+// The kernel's limit of nested pid namespaces.
+#define MOST_LEVELS 32
+
+// Reads a pointer of the kernel. Returns 0 if that fails.
+static __always_inline unsigned long pointer_at(unsigned long address) {
+  unsigned long pointer = 0;
+  return bpf_probe_read_kernel(&pointer, sizeof(pointer), (const void*)address) ? 0 : pointer;
+}
+
+// Returns the number in the collector's pid namespace of a task in a namespace below it, or 0. A task has a number in
+// its own namespace and in each one above.
+static __noinline unsigned int number_seen(unsigned long task) {
+  const unsigned long pid = pointer_at(task + settings.layout.thread_pid);
+  unsigned int level = 0;
+  if (bpf_probe_read_kernel(&level, sizeof(level), (const void*)(pid + settings.layout.level))) return 0;
+  for (unsigned int above = 1; above < MOST_LEVELS && above <= level; ++above) {
+    const unsigned long entry = pid + settings.layout.numbers + (unsigned long)(level - above) * settings.layout.number_bytes;
+    unsigned int inode = 0, number = 0;
+    bpf_probe_read_kernel(&inode, sizeof(inode), (const void*)(pointer_at(entry + settings.layout.space) + settings.layout.inode));
+    if (inode != settings.namespace_inode) continue;
+    bpf_probe_read_kernel(&number, sizeof(number), (const void*)(entry + settings.layout.number));
+    return number;
+  }
+  return 0;
+}
+
+// The helper knows only tasks whose own namespace is the collector's. If the settings have no inode, the collector's is
+// the initial namespace.
+static __noinline unsigned long id_seen(unsigned long id) {
+  if (!settings.namespace_inode) return id;
   struct bpf_pidns_info info = {};
-  return bpf_get_ns_current_pid_tgid(settings.namespace_device, settings.namespace_inode, &info, sizeof(info))
-             ? 0
-             : info.tgid;
+  if (!bpf_get_ns_current_pid_tgid(settings.namespace_device, settings.namespace_inode, &info, sizeof(info)))
+    return (unsigned long)info.tgid << 32 | info.pid;
+  if (!settings.layout.numbers) return 0;
+  const unsigned long task = bpf_get_current_task();
+  const unsigned long pid = number_seen(pointer_at(task + settings.layout.group_leader));
+  return pid ? pid << 32 | number_seen(task) : 0;
 }
 
 static __always_inline struct task current_task(void) {
   struct task task = {.id = bpf_get_current_pid_tgid()};
-  task.pid = pid_in_namespace(task.id >> 32);
+  task.seen = id_seen(task.id);
   return task;
 }
 
-static __noinline void count_process_loss(unsigned int tgid, unsigned long reason, unsigned long entries) {
+static __noinline void count_process_loss(const struct task* task, unsigned long reason, unsigned long entries) {
   if (reason >= NOPSPAN_REASONS) return;
+  const unsigned int tgid = task->id >> 32;
   struct nopspan_process_losses* losses = bpf_map_lookup_elem(&process_losses, &tgid);
   if (!losses) {
-    struct nopspan_process_losses none = {};
+    struct nopspan_process_losses none = {.pid = task->seen >> 32};
     bpf_map_update_elem(&process_losses, &tgid, &none, BPF_NOEXIST);
     losses = bpf_map_lookup_elem(&process_losses, &tgid);
     if (!losses) losses = &other_losses;
@@ -126,15 +156,15 @@ static __noinline struct nopspan_thread_losses* losses_of(unsigned int tgid, uns
 
 // Counts the thread's loss before the process's. A reader that reads the process's count first therefore never finds
 // more losses there than of the threads.
-static __noinline void count_loss(unsigned int tgid, const struct nopspan_thread* thread, unsigned long reason) {
+static __noinline void count_loss(const struct task* task, const struct nopspan_thread* thread, unsigned long reason) {
   const unsigned long entries = thread->next - thread->first;
-  struct nopspan_thread_losses* losses = losses_of(tgid, thread->sequence_id, thread->first);
+  struct nopspan_thread_losses* losses = losses_of(task->id >> 32, thread->sequence_id, thread->first);
   if (losses && reason < NOPSPAN_REASONS) {
     losses->discarded = thread->discarded;
     losses->next = thread->next;
     __sync_fetch_and_add(&losses->entries[reason], entries);
   }
-  count_process_loss(tgid, reason, entries);
+  count_process_loss(task, reason, entries);
 }
 
 // Returns the flags for bpf_ringbuf_submit(). They wake a waiting collector if the ring buffer holds `wake_bytes`. If
@@ -155,7 +185,7 @@ static __always_inline void fill(struct nopspan_message* message, unsigned int k
   message->kind = kind;
   message->tgid = task->id >> 32;
   message->tid = task->id;
-  message->pid = task->pid;
+  message->pid = task->seen >> 32;
   message->time_ns = bpf_ktime_get_ns() + settings.clock_offset_ns;
   message->cgroup = bpf_get_current_cgroup_id();
   bpf_get_current_comm(message->comm, sizeof(message->comm));
@@ -327,35 +357,35 @@ int on_batch(struct pt_regs* ctx) {
       .address = PT_REGS_PARM1(ctx),
       .bytes = PT_REGS_PARM2(ctx),
   };
-  if (!batch.task.pid) return 0;
-  const unsigned int tgid = batch.task.id >> 32;
+  if (!batch.task.seen) return 0;
   unsigned long entries = PT_REGS_PARM3(ctx);
   const unsigned long most = entries < NOPSPAN_MOST_ENTRIES ? entries : NOPSPAN_MOST_ENTRIES;
   struct nopspan_thread thread;
   if (bpf_probe_read_user(&thread, sizeof(thread), (const void*)batch.header)) {
-    count_process_loss(tgid, NOPSPAN_REASON_UNREADABLE, most);
+    count_process_loss(&batch.task, NOPSPAN_REASON_UNREADABLE, most);
     return 0;
   }
   if (!batch.bytes) thread.first = thread.next;
   if (thread.magic != NOPSPAN_THREAD_MAGIC || thread.next - thread.first != entries || entries != most) {
-    count_process_loss(tgid, NOPSPAN_REASON_MALFORMED, most);
+    count_process_loss(&batch.task, NOPSPAN_REASON_MALFORMED, most);
     return 0;
   }
-  note_header(batch.task.id, batch.header);
+  note_header(batch.task.seen, batch.header);
   if (batch.bytes &&
       (is_in_other_cgroup() ||
-       (is_filtered_out(&batch, &thread, PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx)) && mark_filtered(tgid, &thread)))) {
-    count_loss(tgid, &thread, NOPSPAN_REASON_FILTERED);
+       (is_filtered_out(&batch, &thread, PT_REGS_PARM4(ctx), PT_REGS_PARM5(ctx)) &&
+        mark_filtered(batch.task.id >> 32, &thread)))) {
+    count_loss(&batch.task, &thread, NOPSPAN_REASON_FILTERED);
     return 0;
   }
   const unsigned long reason = forward(&batch, &thread);
-  if (reason != FORWARDED) count_loss(tgid, &thread, reason);
+  if (reason != FORWARDED) count_loss(&batch.task, &thread, reason);
   return 0;
 }
 
 // Forwards the entries that a thread still holds. `address` is its header's.
-static __noinline void forward_held(unsigned long address, unsigned int kind) {
-  struct batch batch = {.task = current_task(), .kind = kind, .header = address};
+static __noinline void forward_held(const struct task* task, unsigned long address, unsigned int kind) {
+  struct batch batch = {.task = *task, .kind = kind, .header = address};
   struct nopspan_thread thread;
   if (bpf_probe_read_user(&thread, sizeof(thread), (const void*)address)) {
     struct nopspan_message* message = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_message), 0);
@@ -368,10 +398,9 @@ static __noinline void forward_held(unsigned long address, unsigned int kind) {
   }
   if (thread.magic != NOPSPAN_THREAD_MAGIC || thread.next - thread.first > NOPSPAN_MOST_ENTRIES) return;
   if (!thread.mark) thread.first = thread.next;  // the thread has ended its sequence already
-  const unsigned int tgid = batch.task.id >> 32;
   if (thread.next != thread.first) {
     if (is_in_other_cgroup()) {
-      count_loss(tgid, &thread, NOPSPAN_REASON_FILTERED);
+      count_loss(&batch.task, &thread, NOPSPAN_REASON_FILTERED);
       thread.first = thread.next;  // only the end of the thread is reported
     } else {
       batch.address = thread.buffer;
@@ -379,18 +408,18 @@ static __noinline void forward_held(unsigned long address, unsigned int kind) {
     }
   }
   const unsigned long reason = forward(&batch, &thread);
-  if (reason != FORWARDED) count_loss(tgid, &thread, reason);
+  if (reason != FORWARDED) count_loss(&batch.task, &thread, reason);
 }
 
 static __always_inline int forward_all_held(unsigned int kind) {
-  const unsigned long id = bpf_get_current_pid_tgid();
-  const struct nopspan_thread_headers* known = bpf_map_lookup_elem(&threads, &id);
+  const struct task task = current_task();
+  const struct nopspan_thread_headers* known = bpf_map_lookup_elem(&threads, &task.seen);
   if (!known) return 0;
 #pragma unroll
   for (int i = 0; i < NOPSPAN_HEADERS; ++i) {
-    if (known->address[i]) forward_held(known->address[i], kind);
+    if (known->address[i]) forward_held(&task, known->address[i], kind);
   }
-  bpf_map_delete_elem(&threads, &id);
+  bpf_map_delete_elem(&threads, &task.seen);
   return 0;
 }
 
@@ -413,7 +442,7 @@ int on_exec(void* ctx) {
   // The old memory is gone. This call only reports the threads that were not read before: they can no longer be read.
   forward_all_held(NOPSPAN_MESSAGE_LEFT);
   struct task task = current_task();
-  if (!task.pid) return 0;
+  if (!task.seen) return 0;
   struct nopspan_message* message = bpf_ringbuf_reserve(&ring, sizeof(struct nopspan_message), 0);
   if (!message) return 0;
   fill(message, NOPSPAN_MESSAGE_EXEC, &task);

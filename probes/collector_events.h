@@ -23,7 +23,7 @@ struct nopspan_message {
   unsigned int flags;
   unsigned int tgid; /* process and thread in the initial pid namespace */
   unsigned int tid;
-  unsigned int pid;       /* the process in the collector's pid namespace; 0 if it is not in it */
+  unsigned int pid;       /* the process in the collector's pid namespace */
   unsigned int thread_id; /* this, and `sequence_id` to `capacity`, are from struct nopspan_thread */
   unsigned long time_ns;  /* the collector's CLOCK_MONOTONIC */
   unsigned long cgroup;
@@ -47,6 +47,7 @@ struct nopspan_message {
 
 /* Map `process_losses`, by tgid. */
 struct nopspan_process_losses {
+  unsigned long pid; /* in the collector's pid namespace */
   unsigned long entries[NOPSPAN_REASONS];
 };
 
@@ -64,7 +65,8 @@ struct nopspan_thread_losses {
   unsigned long entries[NOPSPAN_REASONS];
 };
 
-/* Map `threads`, by tgid << 32 | tid: the addresses of a thread's headers, one for each copy of the library. */
+/* Map `threads`, by pid << 32 | tid in the collector's pid namespace: the addresses of a thread's headers, one for each
+ * copy of the library. */
 #define NOPSPAN_HEADERS 4
 struct nopspan_thread_headers {
   unsigned long address[NOPSPAN_HEADERS];
@@ -73,11 +75,22 @@ struct nopspan_thread_headers {
 /* No batch has more entries, because 16 bits address its texts, in units of 8 bytes. */
 #define NOPSPAN_MOST_ENTRIES 8192
 
+/* Where this kernel has what the programs read of a task in a pid namespace below the collector's. `numbers` is 0 if it
+ * is not known. */
+struct nopspan_task_layout {
+  unsigned int group_leader, thread_pid; /* in struct task_struct */
+  unsigned int level, numbers;           /* in struct pid */
+  unsigned int number_bytes;             /* the size of struct upid */
+  unsigned int number, space;            /* in struct upid: nr and ns */
+  unsigned int inode;                    /* in struct pid_namespace */
+};
+
 /* Settings: read-only data that is set before the programs are loaded. 0 means no condition. */
 struct nopspan_settings {
   unsigned long wake_bytes;       /* fill level of the ring buffer that wakes the collector */
   unsigned long namespace_device; /* the collector's pid namespace; 0 if it is the initial one */
   unsigned long namespace_inode;
+  struct nopspan_task_layout layout;
   unsigned long clock_offset_ns; /* the collector's CLOCK_MONOTONIC minus the kernel's */
   unsigned long by_cgroup;       /* only entries flushed in the cgroup of the map `cgroup`, or below it */
   /* The conditions below filter out a batch if it alone shows that none of its requests is wanted. */

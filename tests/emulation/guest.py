@@ -24,10 +24,12 @@ SUITES = ("bullseye", "bookworm", "trixie", "sid")
 # may be older.
 SHELL = """
 loaded="/opt/lib/ld-linux-x86-64.so.2 --library-path /opt/lib"
-# begin: starts a program that takes commands (programs/commands.h). $pid is its pid.
+# begin [WRAPPER]: starts a program that takes commands (programs/commands.h). $pid is its pid in its pid namespace, and
+# $program what was started.
 begin() {
   mkfifo in out
-  $loaded /opt/traced <in >out &
+  "$@" $loaded /opt/traced <in >out &
+  program=$!
   exec 3>in 4<out
   read -r -u 4 _ pid
 }

@@ -9,7 +9,7 @@ import json
 
 import guest
 
-RUNS = ("all", "killed", "executing")
+RUNS = ("all", "killed", "executing", "below")
 
 SCRIPT = """
 end_record() {
@@ -57,6 +57,20 @@ send "span kernel.held 300"
 echo "exec /bin/true" >&3
 wait $pid
 end_record executing
+
+# A collector in a pid namespace, and a program in one below it.
+own_pids="unshare --pid --fork --mount-proc --kill-child"
+below() {
+  begin $own_pids
+  pid=$(cat /proc/$program/task/$program/children)
+  record below
+  send "span kernel.held 300"
+  kill -9 $pid
+  wait $program
+  end_record below
+}
+export loaded own_pids
+$own_pids bash -c "$(declare -f); below"
 """
 
 

@@ -117,13 +117,18 @@ bool check_self_probe(Checks& checks) {
 
 void check_own_programs(Checks& checks) {
   try {
-    const KernelPrograms programs(std::uint64_t{1} << 16U, nopspan_settings{},
+    const KernelPrograms programs(std::uint64_t{1} << 16U, settings_of_namespaces(),
                                   [](const nopspan_message&, std::string_view) { return true; });
     checks.ok("nopspan's programs",
               programs.sees_ends() ? "can be loaded, including the one for thread exits" : "can be loaded");
     if (!programs.sees_ends())
       checks.warn("thread exits", "cannot be traced: the entries that a killed thread held are counted but not fetched",
                   "use Linux 6.16 or later, or a kernel with kprobes");
+    if (!programs.sees_below())
+      checks.warn("pid namespaces below",
+                  "processes in them are not traced, because this kernel has no BTF or does not let BPF programs read "
+                  "its memory",
+                  "run nopspan in the pid namespace of the host (docker run --pid=host)");
   } catch (const Failure& failure) {
     std::string what = failure.what();
     what.resize(std::min(what.find('\n'), what.size()));

@@ -28,7 +28,7 @@ constexpr const char* kKeepNotes =
 // Loads the collector's BPF programs. Returns null if they cannot be loaded, which other checks report.
 std::unique_ptr<KernelPrograms> load_programs() {
   try {
-    return std::make_unique<KernelPrograms>(std::uint64_t{1} << 16U, nopspan_settings{},
+    return std::make_unique<KernelPrograms>(std::uint64_t{1} << 16U, settings_of_namespaces(),
                                             [](const nopspan_message&, std::string_view) { return true; });
   } catch (const Failure&) {
     return nullptr;
@@ -184,6 +184,14 @@ void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks
                 "link plug-ins with the shared library. nopspan attaches to all copies, bpftrace to one unless you use "
                 "attach.sh");
   const auto programs = load_programs();
+  if (is_in_namespace_below(pid)) {
+    if (programs != nullptr && !programs->sees_below())
+      checks.fail(name,
+                  "is in a pid namespace below this one, where this kernel does not say which process a batch is of",
+                  "see the check `pid namespaces below`");
+    else
+      checks.ok(name, "is in a pid namespace below this one");
+  }
   std::set<const ProbeFile*> seen;
   for (const Host::Copy& copy : copies) {
     if (copy.is_deleted)

@@ -200,6 +200,11 @@ std::uint32_t user_of(std::uint32_t pid) {
   return users.empty() ? kNoUser : static_cast<std::uint32_t>(std::strtoul(users.c_str(), nullptr, 10));
 }
 
+// The line has the pid in each namespace from this program's on.
+bool is_in_namespace_below(std::uint32_t pid) {
+  return process_status(pid, "NSpid").find_first_of(" \t") != std::string::npos;
+}
+
 std::string cgroup_of(std::uint32_t pid) {
   return cgroup_path(read_small_file(folder_of(thread_to_read(pid)) + "/cgroup"));
 }

@@ -54,6 +54,9 @@ const std::string& host_name();
 // The id that the kernel chose when this host started; "" if it cannot be read.
 const std::string& boot_id();
 
+// Whether its pid namespace is below this program's.
+bool is_in_namespace_below(std::uint32_t pid);
+
 // The real user. A process cannot hide it by running a set-user-ID program. (The owner of /proc/PID can be hidden: it
 // is root if the process is not dumpable.) kNoUser if the process is gone.
 constexpr std::uint32_t kNoUser = UINT32_MAX;

@@ -97,6 +97,7 @@ HostThread::Fetch Drain::next_of(Rest& rest) {
        ++rest.next_thread) {
     const ThreadHeaders::Thread& thread = headers.threads[rest.next_thread];
     delivery_.note_discarded(account, thread.header, now_ns_);
+    if (headers.is_unseen) delivery_.not_fetched(account, thread.header, now_ns_);
     if (!is_due(account, thread.header)) continue;
     bytes += thread.header.bytes;
     part += thread.header.bytes;

@@ -3,6 +3,7 @@
 // the processes that were named and at the watched folders. Then it attaches to new files.
 #include "live/host_thread.h"
 
+#include "base/text.h"
 #include "base/user_range.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
@@ -141,6 +142,7 @@ void HostThread::work() {
       host_.note_exit(pid);
       described_.erase(pid);
       waited_.erase(pid);
+      is_unseen_.erase(pid);
     }
     if (!is_detached_) {
       for (const auto* pids : {&requests.looks, &requests.answers}) {
@@ -197,6 +199,22 @@ void HostThread::count_refused() {
     if (!refused_users_.insert(user).second) continue;
     std::cerr << "nopspan: the programs of user " + std::to_string(user) +
                      " have too many files with probes: some are not traced\n";
+  }
+}
+
+// Such a process is named, and what it emits is counted by its threads' headers.
+void HostThread::note_unseen() {
+  if (programs_.sees_below()) return;
+  for (const std::uint32_t pid : host_.pids()) {
+    if (!processes_.has_pid(pid) || is_unseen_.contains(pid)) continue;
+    const bool is_below = is_in_namespace_below(pid);
+    is_unseen_[pid] = is_below;
+    if (!is_below) continue;
+    ++unseen_processes_;
+    std::cerr << "nopspan: process " + std::to_string(pid) + " (" + printable(host_.process(pid)->comm) +
+                     ") is not traced, because it is in a pid namespace below this one. Run nopspan in the host's pid "
+                     "namespace, or on a kernel with BTF; see nopspan doctor\n";
+    describe(pid, false);
   }
 }
 
@@ -302,6 +320,7 @@ void HostThread::begin(std::uint32_t pid, const ProbeFile& file) {
 
 bool HostThread::read_all_headers() {
   const std::vector<std::uint32_t> pids = host_.pids();
+  note_unseen();
   // A process can map its copies at other addresses again and again.
   std::erase_if(headers_, [&](const auto& entry) {
     if (!std::binary_search(pids.begin(), pids.end(), entry.first.first)) return true;
@@ -339,11 +358,13 @@ void HostThread::read_headers_of(std::uint32_t pid) {
     if (copy.gate_address == 0 || !is_attached) continue;
     if (!is_wanted && !processes_.wants(pid)) break;
     is_wanted = true;
-    HeadersRead report{pid, copy.gate_address, {}, monotonic_now(), {}};
+    const auto seen = is_unseen_.find(pid);
+    HeadersRead report{pid, copy.gate_address, {}, monotonic_now(), {}, seen != is_unseen_.end() && seen->second};
     Copy& known = copy_of(pid, copy.gate_address);
     if (!in_time(pid, [&] { return known.headers.read(); })) continue;
     for (const ThreadHeaders::Thread& thread : known.headers.threads()) {
-      if (thread.header.next > thread.header.first || thread.header.discarded != 0) report.threads.push_back(thread);
+      if (thread.header.next > thread.header.first || thread.header.discarded != 0 || report.is_unseen)
+        report.threads.push_back(thread);
     }
     report.dropped = known.headers.dropped();
     const bool has_dropped = std::exchange(known.dropped, report.dropped) != report.dropped;

@@ -62,6 +62,7 @@ struct HeadersRead {
   std::vector<ThreadHeaders::Thread> threads;
   std::uint64_t time_ns;  // they were read after it
   Counts dropped;
+  bool is_unseen;         // its batches are not received, because this kernel does not say whose they are
 };
 // read_headers() is done. `is_whole`: nothing was left for the next round.
 struct RoundRead {
@@ -103,6 +104,8 @@ class HostThread {
 
   // Files that are not traced, because their users have too many.
   [[nodiscard]] std::size_t refused_files() const { return refused_files_; }
+  // Processes in pid namespaces below that are not traced, because the BPF programs do not find out their pids.
+  [[nodiscard]] std::size_t unseen_processes() const { return unseen_processes_; }
 
   // Requests, from any thread.
 
@@ -152,6 +155,7 @@ class HostThread {
   void warn_of_processes_without_probes();
   void warn_of_attach_to_all(const std::vector<Attachments::Target>& wanted);
   void count_refused();
+  void note_unseen();
   void serve(Requests& requests);
   // Attaches to the files that were found, once. Returns whether it has attached to any.
   bool attach();
@@ -177,7 +181,7 @@ class HostThread {
   const bool tail_sampling_;
   Mailbox<HostReport> reports_;
   std::atomic<bool> is_attaching_ = false;
-  std::atomic<std::size_t> refused_files_ = 0;
+  std::atomic<std::size_t> refused_files_ = 0, unseen_processes_ = 0;
   AttachTimes attach_times_;
 
   WakeUp wake_up_;
@@ -192,7 +196,8 @@ class HostThread {
   bool is_whole_ = true;                             // nothing was left for the next round
   std::uint32_t begin_at_ = 0;                       // the process with which the next round begins, among the last
   std::map<std::uint32_t, ProcessPointer> described_;
-  std::set<std::uint32_t> waited_;  // were not examined in time after an attach
+  std::set<std::uint32_t> waited_;           // were not examined in time after an attach
+  std::map<std::uint32_t, bool> is_unseen_;  // the wanted processes, if programs_ does not see all of them
   bool has_warned_ = false, has_warned_of_all_ = false;
   std::set<std::uint32_t> refused_users_;  // whom stderr has named
   bool is_detached_ = false;

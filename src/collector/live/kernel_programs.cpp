@@ -2,6 +2,8 @@
 #include "live/kernel_programs.h"
 
 #include "base/failure.h"
+#include "host/process_facts.h"
+#include "live/task_layout.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -99,6 +101,15 @@ void for_each(const bpf_map* map, Each each) {
 
 }  // namespace
 
+nopspan_settings settings_of_namespaces() {
+  nopspan_settings settings{};
+  const PidNamespace numbers = pid_namespace();
+  settings.namespace_device = numbers.device;
+  settings.namespace_inode = numbers.inode;
+  settings.clock_offset_ns = static_cast<std::uint64_t>(own_clock_offset());
+  return settings;
+}
+
 void LinkDeleter::operator()(bpf_link* link) const { bpf_link__destroy(link); }
 
 KernelPrograms::KernelPrograms(std::uint64_t buffer_bytes, const nopspan_settings& settings, OnMessage on_message)
@@ -110,6 +121,11 @@ KernelPrograms::KernelPrograms(std::uint64_t buffer_bytes, const nopspan_setting
   bpf_map__set_max_entries(skeleton_->maps.ring, ring_bytes(buffer_bytes));
   skeleton_->rodata->settings = settings;
   skeleton_->rodata->settings.wake_bytes = ring_bytes(buffer_bytes) / 4;
+  if (settings.namespace_inode != 0) {
+    skeleton_->rodata->settings.layout = find_task_layout();
+    sees_below_ = skeleton_->rodata->settings.layout.numbers != 0;
+    said.clear();
+  }
   prepare_for_probes(skeleton_->obj);
   prepare_for_kprobes({skeleton_->progs.on_do_exit, skeleton_->progs.on_begin_new_exec});
   if (const int error = collector__load(skeleton_); error != 0) {
@@ -189,11 +205,12 @@ void KernelPrograms::wait(std::initializer_list<int> fds, int milliseconds) {
   __atomic_store_n(&skeleton_->bss->is_waiting, 0, __ATOMIC_SEQ_CST);
 }
 
-KernelPrograms::ProcessLosses KernelPrograms::process_losses() {
-  ProcessLosses all;
+std::vector<KernelPrograms::ProcessLosses> KernelPrograms::process_losses() {
+  std::vector<ProcessLosses> all;
   for_each<std::uint32_t, nopspan_process_losses>(
-      skeleton_->maps.process_losses,
-      [&](std::uint32_t tgid, const auto& losses) { all.emplace_back(tgid, entries_of(losses.entries)); });
+      skeleton_->maps.process_losses, [&](std::uint32_t tgid, const auto& losses) {
+        all.push_back({tgid, static_cast<std::uint32_t>(losses.pid), entries_of(losses.entries)});
+      });
   return all;
 }
 
@@ -223,8 +240,8 @@ void KernelPrograms::forget_thread(const nopspan_thread_key& key) {
   bpf_map_delete_elem(bpf_map__fd(skeleton_->maps.fetched), &key);
 }
 
-void KernelPrograms::note_thread(std::uint32_t tgid, std::uint32_t tid, std::uint64_t header) {
-  const std::uint64_t id = std::uint64_t{tgid} << 32U | tid;
+void KernelPrograms::note_thread(std::uint32_t pid, std::uint32_t tid, std::uint64_t header) {
+  const std::uint64_t id = std::uint64_t{pid} << 32U | tid;
   const int map = bpf_map__fd(skeleton_->maps.threads);
   nopspan_thread_headers headers{};
   bpf_map_lookup_elem(map, &id, &headers);

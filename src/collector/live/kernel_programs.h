@@ -31,6 +31,9 @@ struct LinkDeleter {
 };
 using Link = std::unique_ptr<bpf_link, LinkDeleter>;
 
+// Settings without conditions: what the BPF programs must know of this program's namespaces.
+nopspan_settings settings_of_namespaces();
+
 class KernelPrograms {
  public:
   // Receives a message and the bytes after it. Returns whether to continue.
@@ -47,6 +50,8 @@ class KernelPrograms {
   ProbeLink attach(const ProbeFile& file, int pid, std::string& why_not);
   // Whether the entries that a killed thread holds are read when it ends.
   [[nodiscard]] bool sees_ends() const { return sees_ends_; }
+  // Whether the programs handle processes in pid namespaces below this program's.
+  [[nodiscard]] bool sees_below() const { return sees_below_; }
 
   // Passes all available messages to on_message, until it returns false. Rethrows its exceptions.
   void consume();
@@ -55,13 +60,16 @@ class KernelPrograms {
   // signal.
   void wait(std::initializer_list<int> fds, int milliseconds);
 
-  using ProcessLosses = std::vector<std::pair<std::uint32_t, Losses>>;
+  struct ProcessLosses {
+    std::uint32_t tgid, pid;  // in the initial namespace, and in this program's
+    Losses losses;
+  };
   struct ThreadLosses {
     nopspan_thread_key key;
     nopspan_thread_losses losses;
   };
   // Entries that could not be forwarded: by process, by thread, and of processes for which the map had no room.
-  ProcessLosses process_losses();
+  std::vector<ProcessLosses> process_losses();
   std::vector<ThreadLosses> thread_losses();
   [[nodiscard]] Losses other_losses() const;
   std::optional<nopspan_thread_losses> losses_of(const nopspan_thread_key& key);
@@ -69,8 +77,9 @@ class KernelPrograms {
   // Forgets the thread's losses and how far it was fetched.
   void forget_thread(const nopspan_thread_key& key);
 
-  // Registers the address of a thread's header, so that the thread's entries are read when it ends.
-  void note_thread(std::uint32_t tgid, std::uint32_t tid, std::uint64_t header);
+  // Registers the address of a thread's header, so that the thread's entries are read when it ends. Both numbers are of
+  // this program's pid namespace.
+  void note_thread(std::uint32_t pid, std::uint32_t tid, std::uint64_t header);
   // Records that all entries of the thread before `next` were fetched. No batch with one of these entries is filtered
   // out afterwards. Returns false if the map is full.
   bool note_fetched(const nopspan_thread_key& key, std::uint64_t next);
@@ -87,7 +96,7 @@ class KernelPrograms {
   OnMessage on_message_;
   std::exception_ptr failure_;
   std::vector<Link> ends_;
-  bool sees_ends_ = false;
+  bool sees_ends_ = false, sees_below_ = true;
 };
 
 }  // namespace nopspan::collector

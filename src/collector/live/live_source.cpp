@@ -51,11 +51,7 @@ constexpr auto kOtherWorkEnds = std::chrono::milliseconds(150);
 std::uint64_t bit_of(const std::string& text) { return text.empty() ? 0 : nopspan_text_bit(text.data(), text.size()); }
 
 nopspan_settings settings_for(const Filter& filter) {
-  nopspan_settings settings{};
-  const PidNamespace numbers = pid_namespace();
-  settings.namespace_device = numbers.device;
-  settings.namespace_inode = numbers.inode;
-  settings.clock_offset_ns = static_cast<std::uint64_t>(own_clock_offset());
+  nopspan_settings settings = settings_of_namespaces();
   settings.by_cgroup = filter.cgroup.empty() ? 0 : 1;
   settings.slower_than_ns = filter.slower_than_ns;
   settings.only_errors = filter.wants_errors() ? 1 : 0;
@@ -150,7 +146,8 @@ class LiveSource final : public Source {
   void look_up_cgroup() {
     machinery_->processes.look_up_cgroup([this](int folder) { return programs_.set_cgroup(folder); });
   }
-  Accounts::Account& account_of(std::uint32_t pid);
+  // `tgid` is 0 if it is not known.
+  Accounts::Account& account_of(std::uint32_t pid, std::uint32_t tgid = 0);
   // Finds processes that have ended, and closes their accounts two rounds later.
   void update_accounts();
   void close_ended_accounts();
@@ -205,7 +202,7 @@ bool LiveSource::on_message(const nopspan_message& message, std::string_view byt
     look_up_cgroup();
   }
   // If the main thread of a process of --pid has ended, the programs are attached to its files in all processes.
-  if (message.pid != 0 && machinery_->processes.has_pid(message.pid)) {
+  if (machinery_->processes.has_pid(message.pid)) {
     if (const unsigned until = why_hold(message); until != 0) held_.hold(message.pid, until, message.time_ns);
     if (message.kind == NOPSPAN_MESSAGE_EXEC) {
       // Handled by why_hold().
@@ -323,13 +320,13 @@ void LiveSource::handle(const Begun& report) {
     if (account.find(thread.header.sequence_id) == nullptr) {
       account.begin_thread(thread.header.sequence_id, thread.header.next, thread.header.discarded, now);
     }
-    if (account.tgid != 0 && thread.tid != 0) programs_.note_thread(account.tgid, thread.tid, thread.address);
+    if (thread.tid != 0) programs_.note_thread(report.pid, thread.tid, thread.address);
   }
 }
 
-Accounts::Account& LiveSource::account_of(std::uint32_t pid) {
+Accounts::Account& LiveSource::account_of(std::uint32_t pid, std::uint32_t tgid) {
   if (delivery_.accounts().find(pid) == nullptr) host_.look(pid, true);
-  return delivery_.account(pid);
+  return delivery_.account(pid, tgid);
 }
 
 void LiveSource::update_accounts() {
@@ -364,12 +361,12 @@ void LiveSource::close_ended_accounts() {
 }
 
 void LiveSource::read_losses() {
-  const bool same_numbers = settings_.namespace_inode == 0;
   Accounts& accounts = delivery_.accounts();
-  for (const auto& [tgid, losses] : programs_.process_losses()) {
+  for (const auto& [tgid, pid, losses] : programs_.process_losses()) {
+    if (!machinery_->processes.has_pid(pid)) continue;
     Accounts::Account* account = accounts.find_tgid(tgid);
-    if (account == nullptr && same_numbers) account = &account_of(tgid);
-    if (account != nullptr) account->process_losses(losses, account->most_until(clocks_.monotonic_now()));
+    if (account == nullptr) account = &account_of(pid, tgid);
+    account->process_losses(losses, account->most_until(clocks_.monotonic_now()));
   }
   for (const auto& [key, losses] : programs_.thread_losses()) {
     Accounts::Account* account = accounts.find_tgid(static_cast<std::uint32_t>(key.tgid));
@@ -402,6 +399,10 @@ std::string LiveSource::remark() const {
   if (const std::size_t files = host_.refused_files(); files > 0) {
     add(std::to_string(files) + (files == 1 ? " file" : " files") +
         " with probes not traced, because the users' programs have too many");
+  }
+  if (const std::size_t unseen = host_.unseen_processes(); unseen > 0) {
+    add(std::to_string(unseen) + (unseen == 1 ? " process" : " processes") +
+        " in pid namespaces below this one not traced: what was emitted is counted as missed");
   }
   if (has_unread_) {
     add("at the end there was no time to read all threads: entries that the others still held are in no count");

@@ -143,6 +143,94 @@ class CollectorInANamespace(CollectorTest):
             document = hist.document()
         self.assertEqual(by_process(document), {program.pid: 5})
 
+    def nested(self):
+        """A program in a namespace below, and its pid here."""
+        program = Program("traced", command=in_namespace(program_path("traced")))
+        pid = child_of(program.process.pid)
+        self.assertNotEqual(program.pid, pid)
+        return program, pid
+
+    def test_traces_what_runs_in_a_namespace_below(self):
+        before, before_pid = self.nested()
+        with before, Collector("--max-age", "200ms") as tracer:
+            after, after_pid = self.nested()
+            with after:
+                for program, pid in ((before, before_pid), (after, after_pid)):
+                    program.ask("begin open")
+                    program.ask("span fetched 3")
+                    tracer.wait_for_names(pid, {"fetched": 3})
+                    program.ask("end")
+                    program.ask("thread_span thread")
+            ledger = tracer.stop()
+        self.assert_balanced(ledger)
+        for program, pid in ((before, before_pid), (after, after_pid)):
+            self.assertEqual(tracer.names(pid), {"fetched": 3, "open": 1, "thread": 1})
+            self.assert_nothing_lost(tracer.counts(pid))
+            self.assertEqual(tracer.counts(pid)["namespace_pid"], program.pid)
+        self.assertEqual(tracer.names(), tracer.names(before_pid) + tracer.names(after_pid))
+
+    def test_traces_only_one_process_below(self):
+        program, pid = self.nested()
+        other, other_pid = self.nested()
+        with program, other, Collector("--pid", pid, binary=None) as tracer:
+            program.ask("span wanted 3")
+            other.ask("span other")
+            tracer.wait_for_names(pid, {"wanted": 3})
+            tracer.stop()
+        self.assertEqual((tracer.names(pid), tracer.names(other_pid)), ({"wanted": 3}, {}))
+
+    def test_reads_threads_from_before_the_attach_that_are_killed(self):
+        for inside in (False, True):
+            with self.subTest(inside=inside):
+                program = self.nested()[0] if inside else Program("traced")
+                pid = child_of(program.process.pid) if inside else program.pid
+                with program:
+                    with Collector() as before:
+                        program.ask("begin open")
+                        with Collector("--max-age", "1h") as tracer:
+                            program.ask("span held 4")
+                            os.kill(pid, 9)
+                            wait_until(lambda: not alive(pid), "its end")
+                            tracer.stop()
+                        before.stop()
+                    program.process.wait()
+                    program.process.wait = lambda *_: 0
+                if SEES_ENDS:
+                    self.assertEqual(tracer.names(pid), {"held": 4})
+
+    def test_counts_losses_of_a_process_of_which_nothing_arrived(self):
+        with Collector("--count", "--buffer", "64K") as tracer, Program("traced") as filler:
+            with standing_still(tracer):
+                for _ in range(2000):
+                    filler.ask("span filler")
+                program, pid = self.nested()
+                with program:
+                    program.ask("thread_span lost")
+                    program.ask("thread_span lost")
+            ledger = tracer.stop()
+        self.assert_balanced(ledger)
+        self.assertEqual((tracer.counts(pid)["emitted"], tracer.counts(pid)["ring_full"]), (2, 2))
+
+    def test_names_and_counts_what_it_cannot_trace_without_btf(self):
+        hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /sys/kernel/btf && exec "$@"', "sh"]
+        program, pid = self.nested()
+        with program, Program("traced") as same:
+            with WrappedCollector(command=hidden) as tracer:
+                tracer.wait_until_it_says(r"process %d \(traced\) is not traced" % pid)
+                program.ask("span below 3")
+                program.ask("thread_span below")
+                same.ask("span beside 2")
+                tracer.wait_for_names(same.pid, {"beside": 2})
+                wait_until(lambda: tracer.ledger_now()["total"]["missed"] >= 3, "its entries to be counted")
+                ledger = tracer.stop()
+            doctor = subprocess.run([*hidden, harness.NOPSPAN, "doctor", str(pid)], stdout=subprocess.PIPE, text=True,
+                                    check=False)
+        self.assert_balanced(ledger)
+        self.assertEqual(tracer.names(), {"beside": 2})
+        self.assertEqual((tracer.counts(pid)["delivered"], tracer.counts(pid)["missed"]), (0, 3))
+        self.assertEqual(doctor.returncode, 1)
+        self.assertIn("is in a pid namespace below this one", doctor.stdout)
+
     def test_counts_what_was_lost(self):
         with Collector("--count", "--buffer", "64K") as tracer:
             with Counting(self.temporary_folder()) as program:
