@@ -63,7 +63,7 @@ unsigned char* buffer_of(const nopspan_thread& header) noexcept {
 
 bool make_buffer(nopspan_thread& header) noexcept {
   if (__atomic_add_fetch(&nopspan_gate.memory_bytes, kBatchBytes, __ATOMIC_RELAXED) <= kMaxBatchesBytes) {
-    const Block block = take_block(kBatchBytes);
+    const Block block = take_slab_block(kBatchBytes);  // stays mapped, because other threads and processes read it
     if (block.bytes != nullptr) {
       header.capacity = kBatchBytes;
       publish(header.buffer, reinterpret_cast<std::uintptr_t>(block.bytes));

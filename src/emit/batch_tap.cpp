@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Why a fetch is safe: the copy of a thread's bytes is used only if `first`, `mark`, `sequence_id` and `buffer` are the
-// same before and after it. A buffer that is given back meanwhile stays mapped, because blocks of its size are in
-// slabs.
+// same before and after it. A buffer that is given back meanwhile stays mapped, because every buffer is a
+// block of a slab.
 #include "emit/batch_tap.h"
 
 #include "emit/batch.h"

@@ -47,18 +47,22 @@ Block map_block(std::size_t bytes) noexcept {
 
 }  // namespace
 
-Block take_block(std::size_t size) noexcept {
-  if (size > SIZE_MAX - sizeof(Header)) return {};
-  const std::size_t bytes = size + sizeof(Header);
+Block take_slab_block(std::size_t size) noexcept {
   for (std::size_t i = 0; i < std::size(sizes); ++i) {
-    if (bytes > sizes[i].bytes) continue;
+    if (size > sizes[i].bytes - sizeof(Header)) continue;
     const Slabs::Claim claim = sizes[i].slabs.claim(1);
     if (claim.bits == 0) break;
     const auto element = static_cast<unsigned>(__builtin_ctzll(claim.bits));
     return block_at(sizes[i].slabs.memory(claim.slab) + element * sizes[i].bytes, sizes[i].bytes,
                     {0, claim.slab, static_cast<std::uint16_t>(element), static_cast<std::uint16_t>(i)});
   }
-  return map_block(bytes);
+  return {};
+}
+
+Block take_block(std::size_t size) noexcept {
+  if (size > SIZE_MAX - sizeof(Header)) return {};
+  const Block block = take_slab_block(size);
+  return block.bytes != nullptr ? block : map_block(size + sizeof(Header));
 }
 
 void give_back_block(unsigned char* bytes) noexcept {

@@ -19,6 +19,8 @@ struct Block {
 };
 
 Block take_block(std::size_t size) noexcept;
+// The same, but never a mapping of its own: the block stays mapped after it was given back, so others may read it.
+Block take_slab_block(std::size_t size) noexcept;
 void give_back_block(unsigned char* bytes) noexcept;  // null is allowed
 
 // Unmaps the slabs of all sizes that have no block in use. No other thread may use blocks meanwhile or afterwards.

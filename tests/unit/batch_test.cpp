@@ -9,6 +9,7 @@
 #include "site_hits.h"
 
 #include "gate/gate.h"
+#include "memory/blocks.h"
 #include "state/span_state.h"
 #include "thread/thread_state.h"
 
@@ -21,11 +22,14 @@
 #include <nopspan/stats.h>
 
 #include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <iterator>
 #include <optional>
 #include <string>
@@ -618,6 +622,30 @@ TEST(Batch, OfAThreadWithoutMemoryIsToldAsDiscardedWhenItEnds) {
   EXPECT_EQ(traced.announcements[1].discarded, 3U);
   EXPECT_EQ(traced.announcements[1].next, 3U);
   EXPECT_NE(traced.announcements[1].mark, 0U);
+}
+
+// Other threads and processes read a buffer while its thread gives it back, so it must stay mapped.
+TEST(Batch, HasABufferInASlabOrNone) {
+  if (kThreadSanitizer || kAddressSanitizer) GTEST_SKIP() << "RLIMIT_AS is below what the sanitizer has mapped";
+  const auto limit_growth = [](std::uint64_t bytes) {
+    std::uint64_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlim_t limit = pages * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)) + bytes;
+    const rlimit both{limit, RLIM_INFINITY};
+    EXPECT_EQ(setrlimit(RLIMIT_AS, &both), 0);
+  };
+  EXPECT_EQ(in_child([&] {
+              const Traced traced([&] {
+                limit_growth(0);
+                while (nopspan::detail::take_block(32U << 10U).bytes != nullptr) continue;
+                limit_growth(512U << 10U);  // enough for a mapping of one buffer, but not for a slab
+                for (int i = 0; i < 3; ++i) const Span span{"work"};
+                EXPECT_NE(nopspan::detail::take_block(32U << 10U).bytes, nullptr);
+              });
+              EXPECT_THAT(traced.batches, IsEmpty());
+              EXPECT_EQ(traced.announcements.back().discarded, 3U);
+            }),
+            "");
 }
 
 TEST(Batch, InAChildOfForkBeginsAnew) {
