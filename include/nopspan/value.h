@@ -29,8 +29,9 @@
 namespace nopspan {
 
 /// A value that owns its contents. A copy copies them. Lists and maps may be nested. Maps keep the order of insertion.
-/// Integers and doubles are different types, and are not converted into each other.
-/// To copy, compare, print or destroy a value, up to 500 bytes of stack are used for each level of nesting.
+/// Integers and doubles are different types, and are not converted into each other. Values may be nested to any depth:
+/// they are copied, compared, printed and destroyed without recursion. To copy, compare or print a nested value takes
+/// memory for the work, and throws std::bad_alloc if there is none.
 class Value {
  public:
   /// The types.
@@ -46,6 +47,24 @@ class Value {
   template <class T, std::enable_if_t<static_cast<bool>(detail::kind_of<T>()), int> = 0>
   Value(const T& value) noexcept(std::is_arithmetic_v<T>) {  // NOLINT(*-explicit-*)
     detail::give(value, Target{*this});
+  }
+  /// Copies the contents.
+  Value(const Value& other) : Value(leaf_of(other)) {
+    if (other.has_items()) copy_items(other);
+  }
+  /// Moves the contents.
+  Value(Value&& other) noexcept = default;
+  /// Copies the contents.
+  Value& operator=(const Value& other) { return *this = Value(other); }
+  /// Moves the contents. `other` may be inside this value.
+  Value& operator=(Value&& other) noexcept {
+    Value taken(std::move(other));
+    swap(taken);
+    return *this;
+  }
+  /// Destroys the contents.
+  ~Value() {
+    if (has_items()) destroy_items();
   }
   /// A list.
   Value(List list) noexcept : type_(Type::list), list_(std::move(list)) {}  // NOLINT(*-explicit-*)
@@ -98,14 +117,28 @@ class Value {
   NOPSPAN_API Value& set(std::string_view key, Value value);
 
   /// Whether type and contents are equal. The order of a map's keys does not matter; 1 and 1.0 differ.
-  NOPSPAN_API friend bool operator==(const Value& a, const Value& b) noexcept;
+  NOPSPAN_API friend bool operator==(const Value& a, const Value& b);
   /// The opposite of ==.
-  friend bool operator!=(const Value& a, const Value& b) noexcept { return !(a == b); }
+  friend bool operator!=(const Value& a, const Value& b) { return !(a == b); }
 
   /// The value as JSON, for messages.
   [[nodiscard]] NOPSPAN_API std::string to_string() const;
 
  private:
+  [[nodiscard]] bool has_items() const noexcept { return !list_.empty() || !map_.empty(); }
+  // A copy without the items.
+  static Value leaf_of(const Value& other);
+  NOPSPAN_API void copy_items(const Value& other);
+  NOPSPAN_API void destroy_items() noexcept;
+  void swap(Value& other) noexcept {
+    std::swap(type_, other.type_);
+    std::swap(integer_, other.integer_);
+    std::swap(real_, other.real_);
+    string_.swap(other.string_);
+    list_.swap(other.list_);
+    map_.swap(other.map_);
+  }
+
   // Where detail::give() passes the value on to.
   struct Target {
     Value& made;
@@ -150,6 +183,15 @@ class Value {
   List list_;
   Map map_;
 };
+
+inline Value Value::leaf_of(const Value& other) {
+  Value leaf;
+  leaf.type_ = other.type_;
+  leaf.integer_ = other.integer_;
+  leaf.real_ = other.real_;
+  leaf.string_ = other.string_;
+  return leaf;
+}
 
 }  // namespace nopspan
 

@@ -4,6 +4,10 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstdint>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 namespace nopspan {
 namespace {
@@ -41,11 +45,9 @@ void write_double(double number, std::string& out) {
   if (written.find_first_of(".e") == std::string_view::npos) out += ".0";  // so that a reader gets a double again
 }
 
-void write(const Value& value, std::string& out) {
+// Writes a value that is not a list or map.
+void write_leaf(const Value& value, std::string& out) {
   switch (value.type()) {
-    case Value::Type::null:
-      out += "null";
-      break;
     case Value::Type::boolean:
       out += value.as_bool() ? "true" : "false";
       break;
@@ -58,31 +60,43 @@ void write(const Value& value, std::string& out) {
     case Value::Type::string:
       write_string(value.as_string(), out);
       break;
-    case Value::Type::list: {
-      out += '[';
-      const char* separator = "";
-      for (const Value& item : value.as_list()) {
-        out += separator;
-        write(item, out);
-        separator = ",";
-      }
-      out += ']';
+    default:
+      out += "null";
       break;
-    }
-    case Value::Type::map: {
-      out += '{';
-      const char* separator = "";
-      for (const auto& [key, item] : value.as_map()) {
-        out += separator;
-        write_string(key, out);
-        out += ':';
-        write(item, out);
-        separator = ",";
-      }
-      out += '}';
-      break;
-    }
   }
+}
+
+// A list or map of which some items are written.
+struct Open {
+  const Value* value;
+  std::size_t written = 0;
+};
+
+bool is_nested(const Value& value) noexcept {
+  return value.type() == Value::Type::list || value.type() == Value::Type::map;
+}
+
+// Writes the next item, or the end. Returns the item if it is a list or map: only its begin is written then.
+const Value* write_next(Open& open, std::string& out) {
+  const Value& value = *open.value;
+  const bool is_map = value.type() == Value::Type::map;
+  if (open.written == (is_map ? value.as_map().size() : value.as_list().size())) {
+    out += is_map ? '}' : ']';
+    return nullptr;
+  }
+  if (open.written > 0) out += ',';
+  if (is_map) {
+    write_string(value.as_map()[open.written].first, out);
+    out += ':';
+  }
+  const Value& item = is_map ? value.as_map()[open.written].second : value.as_list()[open.written];
+  ++open.written;
+  if (!is_nested(item)) {
+    write_leaf(item, out);
+    return &value;
+  }
+  out += item.type() == Value::Type::map ? '{' : '[';
+  return &item;
 }
 
 }  // namespace
@@ -109,42 +123,111 @@ Value& Value::set(std::string_view key, Value value) {
 }
 
 namespace {
-// A map may have been made with the same key twice. As in find(), the first value of each key counts.
-bool same_entries(const Value& a, const Value& b) noexcept {
-  const auto in_a = [&](const auto& entry) { return a.find(entry.first) != nullptr; };
-  const auto same = [&](const auto& entry) {
-    if (a.find(entry.first) != &entry.second) return true;
-    const Value* other = b.find(entry.first);
-    return other != nullptr && *other == entry.second;
-  };
-  return std::all_of(b.as_map().begin(), b.as_map().end(), in_a) &&
-         std::all_of(a.as_map().begin(), a.as_map().end(), same);
+
+using Pairs = std::vector<std::pair<const Value*, const Value*>>;
+
+// Adds the pairs that must be equal for two lists or maps to be equal. Returns false if these are not equal anyway.
+bool add_items(const Value& a, const Value& b, Pairs& pairs) {
+  if (a.as_list().size() != b.as_list().size() || a.as_map().size() != b.as_map().size()) return false;
+  for (std::size_t i = 0; i < a.as_list().size(); ++i) pairs.emplace_back(&a.as_list()[i], &b.as_list()[i]);
+  // A map may have been made with the same key twice. As in find(), the first value of each key counts.
+  for (const auto& entry : b.as_map()) {
+    if (a.find(entry.first) == nullptr) return false;
+  }
+  for (const auto& entry : a.as_map()) {
+    if (a.find(entry.first) != &entry.second) continue;
+    const Value* const other = b.find(entry.first);
+    if (other == nullptr) return false;
+    pairs.emplace_back(&entry.second, other);
+  }
+  return true;
 }
+
+bool is_equal_leaf(const Value& a, const Value& b) noexcept {
+  switch (a.type()) {
+    case Value::Type::boolean:
+      return a.as_bool() == b.as_bool();
+    case Value::Type::integer:
+      return a.as_int() == b.as_int();
+    case Value::Type::real:
+      return a.as_double() == b.as_double();
+    case Value::Type::string:
+      return a.as_string() == b.as_string();
+    default:
+      return true;
+  }
+}
+
 }  // namespace
 
-bool operator==(const Value& a, const Value& b) noexcept {
-  if (a.type_ != b.type_) return false;
-  switch (a.type_) {
-    case Value::Type::null:
-      return true;
-    case Value::Type::boolean:
-    case Value::Type::integer:
-      return a.integer_ == b.integer_;
-    case Value::Type::real:
-      return a.real_ == b.real_;
-    case Value::Type::string:
-      return a.string_ == b.string_;
-    case Value::Type::list:
-      return a.list_ == b.list_;
-    case Value::Type::map:
-      return a.map_.size() == b.map_.size() && same_entries(a, b);
+bool operator==(const Value& a, const Value& b) {
+  if (!is_nested(a)) return a.type() == b.type() && is_equal_leaf(a, b);
+  for (Pairs left{{&a, &b}}; !left.empty();) {
+    const auto [one, other] = left.back();
+    left.pop_back();
+    if (one->type() != other->type()) return false;
+    if (is_nested(*one) ? !add_items(*one, *other, left) : !is_equal_leaf(*one, *other)) return false;
   }
-  return false;
+  return true;
+}
+
+void Value::copy_items(const Value& other) {
+  std::vector<std::pair<const Value*, Value*>> left;
+  const auto copy_one = [&](const Value& item, Value& copy) {
+    if (item.has_items()) left.emplace_back(&item, &copy);
+  };
+  const Value* from = &other;
+  for (Value* to = this;; std::tie(from, to) = left.back(), left.pop_back()) {
+    to->list_.reserve(from->list_.size());  // so that the copies stay where they are
+    to->map_.reserve(from->map_.size());
+    for (const Value& item : from->list_) copy_one(item, to->list_.emplace_back(leaf_of(item)));
+    for (const auto& [key, item] : from->map_) copy_one(item, to->map_.emplace_back(key, leaf_of(item)).second);
+    if (left.empty()) return;
+  }
+}
+
+// Goes down to the last item that has items, and removes items from the last one on. A value with items does not need
+// its number, so `integer_` has the address of the value that contains it. Nothing is allocated.
+void Value::destroy_items() noexcept {
+  const auto remove_last = [](Value& from) {
+    if (!from.list_.empty()) {
+      from.list_.pop_back();
+    } else {
+      from.map_.pop_back();
+    }
+  };
+  for (Value* at = this;;) {
+    while (at->has_items()) {
+      Value& last = at->list_.empty() ? at->map_.back().second : at->list_.back();
+      if (last.has_items()) {
+        last.integer_ = reinterpret_cast<std::intptr_t>(at);
+        at = &last;
+      } else {
+        remove_last(*at);
+      }
+    }
+    if (at == this) return;
+    at = reinterpret_cast<Value*>(at->integer_);  // NOLINT(performance-no-int-to-ptr): it is one
+    remove_last(*at);
+  }
 }
 
 std::string Value::to_string() const {
   std::string out;
-  write(*this, out);
+  if (!is_nested(*this)) {
+    write_leaf(*this, out);
+    return out;
+  }
+  out += type_ == Type::map ? '{' : '[';
+  std::vector<Open> open{{this}};
+  while (!open.empty()) {
+    const Value* const next = write_next(open.back(), out);
+    if (next == nullptr) {
+      open.pop_back();
+    } else if (next != open.back().value) {
+      open.push_back({next});
+    }
+  }
   return out;
 }
 

@@ -2,6 +2,11 @@
 // Value: every shape that metadata can have.
 #include "recorded.h"
 
+#include <nopspan/agent.h>
+#include <nopspan/execute.h>
+#include <nopspan/registry.h>
+#include <nopspan/stats.h>
+#include <nopspan/testing.h>
 #include <nopspan/value.h>
 
 #include <cstdint>
@@ -101,6 +106,53 @@ TEST(Value, CopiesAndMoves) {
   const Value copy = original;
   const Value moved = std::move(original);
   EXPECT_EQ(copy, moved);
+}
+
+TEST(Value, CopiesAndMovesAnItemOfItselfIntoItself) {
+  const Value before = Value::map({{"list", Value::list({1, Value::list({2})})}});
+  Value value = before;
+  value = value.as_map().front().second;
+  EXPECT_EQ(value, Value::list({1, Value::list({2})}));
+  value = std::move(const_cast<Value&>(value.as_list().back()));
+  EXPECT_EQ(value, Value::list({2}));
+}
+
+// A program may make a Value of the arguments of a tool call, so a model or a client chooses how deep it is.
+TEST(Value, MayBeAMillionLevelsDeep) {
+  constexpr int kLevels = 1'000'000;
+  const auto nested = [](int innermost) {
+    Value value(innermost);
+    for (int i = 0; i < kLevels; ++i) {
+      if (i % 2 == 0) {
+        Value::List list(2);
+        list[0] = std::move(value);
+        value = Value(std::move(list));
+      } else {
+        Value::Map map(1);
+        map[0] = {"k", std::move(value)};
+        value = Value(std::move(map));
+      }
+    }
+    return value;
+  };
+  const Value value = nested(7);
+  Value copy = value;
+  EXPECT_TRUE(copy == value);
+  EXPECT_TRUE(nested(8) != value);
+  const std::string text = value.to_string();
+  EXPECT_EQ(text.substr(0, 13), R"({"k":[{"k":[{)");
+  EXPECT_EQ(text.substr(text.size() - 14), ",null]},null]}");
+  copy = Value::list({copy, value});
+  copy = 1;
+  const nopspan::testing::Recorder recorder{"a.b"};
+  const nopspan::Stats before = nopspan::stats();
+  nopspan::execute("a.b", [&](Fields& f) { f.set("deep", value); });
+  EXPECT_EQ(nopspan::stats().fields_dropped, before.fields_dropped + 1);
+  EXPECT_EQ(nopspan::agent::emit("agent.tool.start", Value::map(), Value::map({{"result", value}})), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach(
+                "deep", "a.b", [](const Event&) {}, value),
+            nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::detach("deep"), nopspan::Errc::ok);
 }
 
 }  // namespace
