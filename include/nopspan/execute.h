@@ -18,6 +18,7 @@
 
 #include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/guarded.h>
 #include <nopspan/detail/point.h>
 #include <nopspan/fields.h>
 #include <nopspan/gate.h>
@@ -61,7 +62,9 @@ template <class T>
 inline void gauge(Text engine, Text name, const T& value, std::int64_t maximum = 0) noexcept {
   static_assert(std::is_convertible_v<const T&, std::int64_t> && !std::is_floating_point_v<T>,
                 "the value of a gauge is an integer");
-  if (detail::points_wanted()) detail::emit_gauge(engine, name, static_cast<std::int64_t>(value), maximum);
+  if (detail::points_wanted()) {
+    detail::guarded([&] { detail::emit_gauge(engine, name, static_cast<std::int64_t>(value), maximum); });
+  }
 }
 
 /// The engine, the model and the labels of a gauge or counter. Any other metadata is a label too. Content is not.
@@ -86,10 +89,13 @@ inline void report(Text name, const T& value, bool is_counter, M&& fields) {
   if constexpr (!takes<M, GaugeFields>()) {
     report_wrong_fields<M, GaugeFields>();
   } else if (points_wanted()) {
-    FieldSink* sink = point_begin(Point::event, "engine.stats", ContextRef::current());
-    if (sink == nullptr) return;
-    fill_begun<GaugeFields, point_discard>(sink, fields);
-    gauge_emit(sink, name, static_cast<std::int64_t>(value), is_counter);
+    guarded([&] {
+      const auto number = static_cast<std::int64_t>(value);
+      FieldSink* sink = point_begin(Point::event, "engine.stats", ContextRef::current());
+      if (sink == nullptr) return;
+      fill_begun<GaugeFields, point_discard>(sink, fields);
+      gauge_emit(sink, name, number, is_counter);
+    });
   }
 }
 

@@ -36,6 +36,8 @@ struct FieldAccess;
 ///
 /// - Setters copy their arguments before they return.
 /// - Setting a key again replaces its value.
+/// - Setters do not throw. If a conversion of a value throws (the to_string() of an enum, an iterator of a range), the
+///   field is dropped, and counted (stats().metadata_failures).
 /// - A span has at most 128 keys of at most 255 bytes each, 16 MiB of fields, and 64 levels of lists and maps. A field
 ///   beyond one of these limits is dropped as a whole, and counted (stats().fields_dropped). So is a field with a null
 ///   or empty key.

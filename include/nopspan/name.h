@@ -15,6 +15,7 @@
 #define NOPSPAN_NAME_H
 
 #include <nopspan/config.h>
+#include <nopspan/detail/guarded.h>
 #include <nopspan/text.h>
 
 #include <cstddef>
@@ -42,7 +43,8 @@ struct NameAccess;
 ///
 /// A name that is empty, is longer than 63 bytes, is not UTF-8 or has control characters is repaired before it is
 /// emitted, and counted (stats().names_invalid). "?" replaces each invalid byte. An empty name or a null pointer
-/// becomes "unnamed". The text of a char array ends at its first NUL.
+/// becomes "unnamed", and so does an object whose conversion to Text throws (counted as stats().metadata_failures). The
+/// text of a char array ends at its first NUL.
 class Name {
  public:
   /// From a string literal or another const char array. The table of names is not used.
@@ -56,13 +58,13 @@ class Name {
   /// From const char*, std::string, std::string_view and everything else that converts to Text.
   template <class S, std::enable_if_t<std::is_convertible_v<const S&, Text> && !std::is_array_v<S>, int> = 0>
   constexpr Name(const S& text) noexcept : origin_(Origin::text) {  // NOLINT(*-explicit-*)
-    if constexpr (std::is_convertible_v<const S&, const char*>) {
+    if constexpr (!noexcept(Text(text))) {
+      detail::guarded([&] { refer_to(Text(text)); });
+    } else if constexpr (std::is_convertible_v<const S&, const char*>) {
       data_ = text;  // its length is found when the name is used
       origin_ = Origin::pointer;
     } else {
-      const Text given(text);
-      data_ = given.data();
-      size_ = static_cast<std::uint32_t>(given.size() < UINT32_MAX ? given.size() : UINT32_MAX);
+      refer_to(Text(text));
     }
   }
 
@@ -96,6 +98,10 @@ class Name {
     pointer    // up to the first NUL; size_ is not used
   };
   constexpr Name(const char* data, std::size_t size) noexcept : data_(data), size_(static_cast<std::uint32_t>(size)) {}
+  constexpr void refer_to(Text text) noexcept {
+    data_ = text.data();
+    size_ = static_cast<std::uint32_t>(text.size() < UINT32_MAX ? text.size() : UINT32_MAX);
+  }
 
   const char* data_ = nullptr;
   std::uint32_t size_ = 0;

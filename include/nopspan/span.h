@@ -27,8 +27,9 @@
 /// | ends without an exception | NAME.stop | span_stop |
 /// | ends with an exception | NAME.exception, and no NAME.stop | span_stop, then span_exception |
 ///
-/// Metadata is lazy: a callable that sets fields runs only if a tracer, or a handler of the span, is attached, or if
-/// open spans are kept (keep_open_spans() in stats.h). Instrumentation never throws. If such a callable throws, the
+/// Metadata is lazy: a callable that sets fields runs only if a tracer, or a handler of the span, is attached (of a
+/// catalogue's span, or one that begins a request: any handler), or if open spans are kept (keep_open_spans() in
+/// stats.h). Instrumentation never throws. If such a callable throws, or the conversion of a value or name, the
 /// exception is swallowed and counted (stats().metadata_failures).
 ///
 /// Signal handlers: a span may begin and end in a signal handler, wherever the signal handler interrupts the

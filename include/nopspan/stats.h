@@ -56,7 +56,8 @@ struct Stats {
   std::uint64_t attributes_dropped;  ///< attributes that did not fit into a probe's record
   std::uint64_t links_dropped;       ///< links over the limit of Fields::link(), and those of a step to spans that are
                                      ///< not recorded
-  std::uint64_t metadata_failures;   ///< exceptions thrown by callables that set fields or count tokens
+  std::uint64_t metadata_failures;   ///< exceptions thrown by callables that set fields or count tokens, and by
+                                     ///< conversions of values and names, such as the to_string() of an enum
   std::uint64_t handler_failures;    ///< handlers that threw, and were detached
   std::uint64_t recursion_dropped;   ///< handlers that were not called for an event, because they were running on the
                                      ///< thread already, and events that no handler received, because handlers nested

@@ -35,7 +35,8 @@ class Text {
   template <class S, std::enable_if_t<std::is_convertible_v<const S&, std::string_view> &&
                                           !std::is_convertible_v<const S&, const char*>,
                                       int> = 0>
-  constexpr Text(const S& text) : Text(std::string_view(text)) {}  // NOLINT(*-explicit-*)
+  constexpr Text(const S& text) noexcept(noexcept(std::string_view(text)))  // NOLINT(*-explicit-*)
+      : Text(std::string_view(text)) {}
   /// A view. If its pointer is null, there is no string.
   constexpr Text(std::string_view text) noexcept : data_(text.data()), size_(text.size()) {}  // NOLINT(*-explicit-*)
 

@@ -51,7 +51,7 @@ constexpr std::int64_t clamped(double value) noexcept {
 }
 __extension__ using Int128 = __int128;
 template <class T>
-constexpr std::int64_t clamped_integer(T value) noexcept {
+constexpr std::int64_t clamped_integer(T value) noexcept(!std::is_class_v<T>) {
   if constexpr (sizeof(T) > 8 || (std::is_unsigned_v<T> && sizeof(T) == 8)) {
     if (value > static_cast<T>(INT64_MAX)) return INT64_MAX;
   }
@@ -63,7 +63,7 @@ constexpr std::int64_t clamped_integer(T value) noexcept {
 
 // A duration in units of `unit` ns, rounded towards 0, and clamped to what 64 bits hold.
 template <std::int64_t unit, class D>
-constexpr std::int64_t in_units(const D& duration) noexcept {
+constexpr std::int64_t in_units(const D& duration) {
   constexpr std::int64_t kPerSecond = 1'000'000'000 / unit;
   constexpr std::int64_t kCommon = D::period::den % kPerSecond == 0 ? kPerSecond : 1;  // to divide in 64 bits
   constexpr Int128 num = Int128(D::period::num) * (kPerSecond / kCommon);

@@ -119,7 +119,18 @@ TEST(Cancellation, LeavesAScopeWithStop) {
               IsEmpty());
 }
 
-// Every function that calls a callable for fields.
+// A range whose reading ends the thread.
+template <class Gone>
+struct Leaving {
+  Gone gone;
+  [[nodiscard]] const int* begin() const {
+    gone();
+    return nullptr;
+  }
+  [[nodiscard]] const int* end() const { return nullptr; }
+};
+
+// Every function that calls a callable for fields, or reads what the program passes.
 template <class Leave>
 void expect_balanced_events(Leave leave) {
   const auto runs = [&](auto use, bool ends_spans) {
@@ -153,6 +164,12 @@ void expect_balanced_events(Leave leave) {
       [](auto gone) {
         AsyncSpan span{"work"};
         span.with([&](Fields&) { gone(); });
+      },
+      true);
+  runs(
+      [](auto gone) {
+        Span span{"work"};
+        span.set("list", Leaving<decltype(gone)>{gone});
       },
       true);
   runs([](auto gone) { nopspan::span("work", [&] { return nopspan::result(1, [&](Fields&) { gone(); }); }); }, true);

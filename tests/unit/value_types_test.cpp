@@ -3,6 +3,7 @@
 #include "recorded.h"
 
 #include <nopspan/engine.h>
+#include <nopspan/execute.h>
 #include <nopspan/llm.h>
 #include <nopspan/time.h>
 
@@ -12,6 +13,7 @@
 #include <map>
 #include <new>
 #include <optional>
+#include <ratio>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -225,14 +227,93 @@ TEST(ValueTypes, MayThrowInTheMiddleOfAList) {
   {
     Span span{"work"};
     span.set("before", 1);
-    EXPECT_THROW(span.set("list", std::vector<app::Throwing>{app::Throwing::one}), std::runtime_error);
+    EXPECT_NO_THROW(span.set("list", std::vector<app::Throwing>{app::Throwing::one}));
     span.with([](Fields& f) { f.set("list", std::vector<app::Throwing>{app::Throwing::one}); });
     span.set("after", 2);
   }
-  EXPECT_EQ(failures.times(), 1U);
+  EXPECT_EQ(failures.times(), 2U);
   EXPECT_THAT(recorder.stop(), HasMetadata("before", 1));
   EXPECT_THAT(recorder.stop(), LacksMetadata("list"));
   EXPECT_THAT(recorder.stop(), HasMetadata("after", 2));
+}
+
+// Types whose conversions throw.
+[[noreturn]] void fail_to_convert() { throw std::out_of_range("a value that nobody has tried"); }
+struct ThrowingText {
+  operator std::string_view() const { fail_to_convert(); }  // NOLINT(*-explicit-*)
+};
+struct ThrowingValue {
+  operator Value() const { fail_to_convert(); }  // NOLINT(*-explicit-*)
+};
+struct ThrowingRange {
+  [[nodiscard]] const int* begin() const { fail_to_convert(); }
+  [[nodiscard]] const int* end() const { return nullptr; }
+};
+struct ThrowingOptional {
+  [[nodiscard]] bool has_value() const { fail_to_convert(); }
+  int operator*() const { return 1; }
+};
+struct ThrowingNumber {
+  operator std::int64_t() const { fail_to_convert(); }  // NOLINT(*-explicit-*)
+};
+struct ThrowingDuration {
+  using rep = std::int64_t;
+  using period = std::nano;
+  [[nodiscard]] rep count() const { fail_to_convert(); }
+};
+
+// These conversions run only while somebody looks, so an exception would end programs only then.
+template <class Set>
+void expect_dropped(Set set) {
+  const SpanRecorder recorder("work");
+  const Counted failures(&nopspan::Stats::metadata_failures);
+  {
+    Span span{"work"};
+    EXPECT_NO_THROW(set(span));
+    AsyncSpan other{"other"};
+    EXPECT_NO_THROW(set(other));
+    span.with([&](Fields& f) {
+      set(f);
+      f.set("after", 2);
+    });
+  }
+  EXPECT_EQ(failures.times(), 3U);
+  EXPECT_THAT(recorder.stop(), ::testing::AllOf(LacksMetadata("k"), HasMetadata("after", 2)));
+}
+
+TEST(ValueTypes, DoNotThrowIntoTheProgramThroughASetter) {
+  expect_dropped([](auto& to) { to.set("k", app::Throwing::one); });
+  expect_dropped([](auto& to) { to.content("k", app::Throwing::one); });
+  expect_dropped([](auto& to) { to.set("k", {app::Throwing::one, app::Throwing::one}); });
+  expect_dropped([](auto& to) { to.content("k", {app::Throwing::one}); });
+  expect_dropped([](auto& to) {
+    const app::Throwing row[] = {app::Throwing::one};
+    to.set("k", row, 1);
+  });
+  expect_dropped([](auto& to) { to.set("k", ThrowingText()); });
+  expect_dropped([](auto& to) { to.set("k", ThrowingValue()); });
+  expect_dropped([](auto& to) { to.set("k", ThrowingRange()); });
+  expect_dropped([](auto& to) { to.content("k", std::map<std::string, ThrowingRange>{{"a", {}}}); });
+  expect_dropped([](auto& to) { to.set("k", ThrowingOptional()); });
+  expect_dropped([](auto& to) { to.set("k", std::optional<app::Throwing>(app::Throwing::one)); });
+  expect_dropped([](auto& to) { to.set("k", ThrowingDuration()); });
+  expect_dropped([](auto& to) { to.measure("k", ThrowingDuration()); });
+}
+
+TEST(ValueTypes, DoNotThrowIntoTheProgramAsAGaugeOrAName) {
+  const Recorder recorder{"engine.stats", "unnamed.start", "unnamed"};
+  const Counted failures(&nopspan::Stats::metadata_failures);
+  nopspan::gauge("pool", "waiting", ThrowingNumber());
+  nopspan::gauge("waiting", ThrowingNumber(), [](nopspan::GaugeFields&) {});
+  nopspan::counter("aborted", ThrowingNumber());
+  EXPECT_EQ(recorder.size(), 0U);
+  { const Span span{ThrowingText()}; }
+  {
+    const AsyncSpan span{ThrowingText(), Context(), [](Fields&) {}};
+  }
+  nopspan::execute(ThrowingText());
+  EXPECT_EQ(failures.times(), 6U);
+  EXPECT_THAT(recorder.names(), ElementsAre("unnamed.start", "unnamed.start", "unnamed"));
 }
 
 // A range that makes a span and sets a field while it is read.

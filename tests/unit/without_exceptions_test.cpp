@@ -41,7 +41,7 @@ void spans_emit_start_and_stop() {
   const Recorder recorder(Recorder::span_events({"work"}));
   {
     Span span{"work", [](Fields& f) { f.set("at", "start").measure("depth", 1); }};
-    span.set("at", "stop").with([](Fields& f) { f.measure("rows", 2); });
+    span.set("at", "stop").set("list", std::vector<int>{1, 2}).with([](Fields& f) { f.measure("rows", 2); });
   }
   const auto events = recorder.events();
   EXPECT(events.size() == 2);

@@ -4,6 +4,7 @@
 #define NOPSPAN_DETAIL_FIELD_CALLS_H
 
 #include <nopspan/config.h>
+#include <nopspan/detail/guarded.h>
 #include <nopspan/detail/short_key.h>
 #include <nopspan/detail/value_types.h>
 #include <nopspan/text.h>
@@ -172,7 +173,11 @@ template <class T>
   static_assert(is_value<T>(),
                 "a value is null, a bool, a number, a text, an enum, a std::chrono duration, a nopspan::Value, or an "
                 "optional or a range of these");
-  if constexpr (is_value<T>()) give(value, FieldTarget{sink, key, content});
+  if constexpr (is_value<T>() && may_throw<T>()) {
+    guarded([&]() __attribute__((always_inline)) { give(value, FieldTarget{sink, key, content}); });
+  } else if constexpr (is_value<T>()) {
+    give(value, FieldTarget{sink, key, content});
+  }
 }
 
 // Some values in a row.
@@ -190,7 +195,7 @@ void put_measurement(FieldSink* sink, Text key, const T& number) {
   static_assert(kKind == ValueKind::integer || kKind == ValueKind::real || kKind == ValueKind::duration,
                 "a measurement is an integer, a double or a std::chrono duration");
   if constexpr (is_duration<T>) {
-    measure_int(sink, key, in_units<1>(number));
+    guarded([&] { measure_int(sink, key, in_units<1>(number)); });
   } else if constexpr (std::is_floating_point_v<T>) {
     measure_double(sink, key, static_cast<double>(number));
   } else if constexpr (std::is_unsigned_v<T>) {

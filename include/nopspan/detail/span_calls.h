@@ -5,6 +5,7 @@
 
 #include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/guarded.h>
 #include <nopspan/fields.h>
 #include <nopspan/gate.h>
 #include <nopspan/name.h>
@@ -44,28 +45,15 @@ NOPSPAN_API NOPSPAN_COLD void span_complete(SpanState*, std::int64_t duration_ns
 // A SpanState begins with its FieldSink: part of the ABI.
 inline FieldSink* sink_of(SpanState* span) noexcept { return reinterpret_cast<FieldSink*>(span); }
 
-// Called in catch (...) around an application's callable. Returns true for an exception, which is swallowed and counted
-// (stats().metadata_failures), and false for thread exit and cancellation, which must be rethrown.
-NOPSPAN_API NOPSPAN_COLD bool metadata_threw() noexcept;
-
 // The offset of a byte in a FieldSink that is 0 if nobody gets its fields: part of the ABI.
 inline constexpr std::size_t kTakesFieldsAt = 120;
 
-// Runs a callable that sets fields, unless nobody gets them. Instrumentation does not throw into the application: an
-// exception is counted.
+// Runs a callable that sets fields, unless nobody gets them.
 template <class F, class Fill>
 inline void fill(FieldSink* sink, Fill&& callable) {
   if (reinterpret_cast<const unsigned char*>(sink)[kTakesFieldsAt] == 0) return;
   F fields{sink};
-#if NOPSPAN_EXCEPTIONS
-  try {
-    callable(fields);
-  } catch (...) {
-    if (!metadata_threw()) throw;
-  }
-#else
-  callable(fields);
-#endif
+  guarded([&] { callable(fields); });
 }
 
 // The same for a span or event that has started and is not yet emitted. If the thread exits inside the callable,

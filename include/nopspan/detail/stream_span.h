@@ -5,6 +5,7 @@
 
 #include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/guarded.h>
 #include <nopspan/fields.h>
 #include <nopspan/span.h>
 #include <nopspan/stream_meter.h>
@@ -100,16 +101,9 @@ class StreamSpan {
   }
   template <class Tokens, class Item>
   static std::int64_t tokens_of(Tokens& tokens, const Item& item) {
-#if NOPSPAN_EXCEPTIONS
-    try {
-      return asked(tokens, item);
-    } catch (...) {
-      if (!nopspan::detail::metadata_threw()) throw;
-      return 1;
-    }
-#else
-    return asked(tokens, item);
-#endif
+    std::int64_t count = 1;
+    nopspan::detail::guarded([&] { count = asked(tokens, item); });
+    return count;
   }
 
   StreamMeter meter_;

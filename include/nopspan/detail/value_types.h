@@ -139,6 +139,20 @@ constexpr bool is_value() noexcept {
   }
 }
 
+// Whether give() may call code of the application that throws: a conversion, an iterator, an arithmetic type.
+template <class T>
+constexpr bool may_throw() noexcept {
+  constexpr ValueKind kKind = kind_of<T>();
+  if constexpr (kKind == ValueKind::text) {
+    return !noexcept(Text(std::declval<const T&>()));
+  } else if constexpr (kKind == ValueKind::enumeration) {
+    return has_to_string<T>;
+  } else {
+    return kKind == ValueKind::duration || kKind == ValueKind::optional || kKind == ValueKind::list ||
+           kKind == ValueKind::map || kKind == ValueKind::none;
+  }
+}
+
 // For the overloads that take a list.
 template <class T>
 using if_list = std::enable_if_t<kind_of<T>() == ValueKind::list, int>;

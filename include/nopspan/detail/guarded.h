@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the library calls code of the application that runs only while a tracer or handler is attached: callables that
+// set fields, and conversions of values and names.
+#ifndef NOPSPAN_DETAIL_GUARDED_H
+#define NOPSPAN_DETAIL_GUARDED_H
+
+#include <nopspan/config.h>
+
+namespace nopspan::detail {
+
+// Called in catch (...). Returns true for an exception, which is swallowed and counted (stats().metadata_failures), and
+// false for thread exit and cancellation, which must be rethrown.
+NOPSPAN_API NOPSPAN_COLD bool metadata_threw() noexcept;
+
+// Runs such code. An exception must not reach the application, because without a tracer it would not be thrown.
+template <class Work>
+[[gnu::always_inline]] inline void guarded(Work&& work) {
+#if NOPSPAN_EXCEPTIONS
+  try {
+    work();
+  } catch (...) {
+    if (!metadata_threw()) throw;
+  }
+#else
+  work();
+#endif
+}
+
+}  // namespace nopspan::detail
+
+#endif  // NOPSPAN_DETAIL_GUARDED_H
