@@ -16,8 +16,10 @@
 ///
 /// - One Writer at a time can be open in a process. Each copy of the static library has its own.
 /// - After fork() the child is not recorded, and does not write into the parent's recording. It may open a Writer.
-/// - At exit() an open Writer is closed. If the process ends by a signal, by _exit() or by exec(), the recording has no
-///   end, and the last entries may be missing.
+/// - At exit() an open Writer is closed. If the process ends by a signal, by _exit(), quick_exit() or exec(), the
+///   recording has no end, and the last entries may be missing.
+/// - If main() ends by pthread_exit(), the Writer's thread closes the recording when all other threads have ended, and
+///   ends too, so the process ends as without a Writer. It finds out by /proc.
 ///
 /// Thread safety: one object must not be used by two threads at the same time. Nothing here may be called in a signal
 /// handler. Spans may be in signal handlers, also while a Writer is open.
@@ -52,7 +54,7 @@ struct Statistics {
   std::uint64_t dropped = 0;      ///< lost: the buffer was full, the disk was full, or there was no reader
   std::uint64_t discarded = 0;    ///< lost: the library had no memory for them, reached a limit, or was
                                   ///< interrupted by a signal handler
-  std::uint64_t connections = 0;  ///< recordings that were begun; more than 1 if a reader was replaced
+  std::uint64_t connections = 0;  ///< recordings whose begin was written; more than 1 if a reader was replaced
   std::uint64_t bytes = 0;        ///< written
 };
 

@@ -35,7 +35,8 @@ using collector::Entry;
 using collector::kSecond;
 
 constexpr std::uint64_t kTickEvery = kSecond / 10, kFlushEvery = kSecond / 2, kLedgerEvery = kSecond;
-constexpr std::uint64_t kFetchEvery = kSecond / 2;
+constexpr std::uint64_t kFetchEvery = kSecond / 2, kLookEvery = kSecond / 2;
+constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kFirstPause = kSecond / 10, kLongestPause = 2 * kSecond;
 constexpr std::size_t kChunkBytes = 1U << 20U;
 constexpr std::size_t kMostBuffer = std::size_t{1} << 30U;
@@ -89,10 +90,17 @@ Counts dropped_so_far() {
                                .members = stats.members_dropped});
 }
 
+// Whether only the calling thread is left: the main thread has ended, which stays in the list, and no other one runs.
+// Nothing can change that, except this thread.
+bool is_last_thread() {
+  return collector::read_small_file("/proc/self/status").find("\nState:\tZ") != std::string::npos &&
+         count_threads() == 2;
+}
+
 // Signals of the program are not for this thread. It inherits the mask from the thread that starts it.
 class BlockedSignals {
  public:
-  BlockedSignals() {
+  explicit BlockedSignals(sigset_t& before) : before_(before) {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before_);
@@ -102,7 +110,7 @@ class BlockedSignals {
   BlockedSignals& operator=(const BlockedSignals&) = delete;
 
  private:
-  sigset_t before_{};
+  sigset_t& before_;
 };
 
 }  // namespace
@@ -121,7 +129,7 @@ Session::~Session() { sem_destroy(&done_); }
 
 bool Session::is_in_child() const noexcept { return ::getpid() != pid_; }
 
-std::string Session::start(const std::shared_ptr<Session>& self) {
+std::string Session::start(const std::shared_ptr<Session>& self, void (*when_alone)()) {
   // What threads have written for a tracer so far is not of this recording.
   const auto begin_thread = [](void* to, const nopspan_thread& header, const unsigned char*) {
     auto& session = *static_cast<Session*>(to);
@@ -132,13 +140,15 @@ std::string Session::start(const std::shared_ptr<Session>& self) {
   const std::uint64_t threads = count_threads();
   detail::for_each_held_batch(begin_thread, this);
   if (!detail::attach_batch_tap(&ring_, threads == 1)) return "another Writer is open in this process";
-  const BlockedSignals blocked;
+  const BlockedSignals blocked(mask_);
   try {
     account_.attached(clocks_.monotonic_now(), threads > 0 ? threads - 1 : 0);
-    flushed_ns_ = ledger_ns_ = fetched_ns_ = clocks_.monotonic_now();
-    thread_ = std::thread([self] {
+    flushed_ns_ = ledger_ns_ = fetched_ns_ = looked_ns_ = clocks_.monotonic_now();
+    target_.while_waiting([this] { look_whether_alone(); });
+    thread_ = std::thread([self, when_alone] {
       self->run();
       self->keep_if_in_use(self);
+      if (self->is_alone_) self->leave_alone(when_alone);
     });
   } catch (...) {
     detach();
@@ -180,7 +190,30 @@ void Session::work() {
     clocks_.sample();
     is_behind = !receive();
     tick();
+    look_whether_alone();
   }
+}
+
+// If main() ends by pthread_exit(), the process ends when its last thread does. This thread must not be that one, and
+// from then on it must not block the signals by which the process is ended. Those of its writes stay blocked.
+void Session::look_whether_alone() {
+  const std::uint64_t now = collector::monotonic_now();
+  if (is_ending_ || now - looked_ns_ < kLookEvery) return;
+  looked_ns_ = now;
+  if (!is_last_thread()) return;
+  is_alone_ = true;
+  deadline_ns_ = now + options_.close_timeout_ms * kMillisecond;
+  is_ending_ = true;
+  sigset_t mask = mask_;
+  sigaddset(&mask, SIGPIPE);
+  sigaddset(&mask, SIGXFSZ);
+  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+}
+
+// The C library calls exit() when this thread, the last one, returns.
+void Session::leave_alone(void (*when_alone)()) noexcept {
+  when_alone();
+  thread_.detach();
 }
 
 void Session::tick() {
@@ -316,7 +349,6 @@ void Session::connect() {
 }
 
 bool Session::begin_recording() {
-  ++connections_;
   before_ = reported_;
   std::array<char, 17> id{};
   std::snprintf(id.data(), id.size(), "%016llx", static_cast<unsigned long long>(random_number()));
@@ -329,6 +361,7 @@ bool Session::begin_recording() {
   has_begun_ = true;
   // The empty ledger records the start time.
   has_begun_ = write(ChunkKind::about, 0, about.text()) && write(ChunkKind::ledger, 0, collector::json_text({}));
+  if (has_begun_) ++connections_;
   return has_begun_;
 }
 
@@ -394,7 +427,6 @@ Statistics Session::statistics() const {
 }
 
 bool Session::finish() noexcept {
-  constexpr std::uint64_t kMillisecond = 1'000'000;
   const std::uint64_t now = collector::monotonic_now();
   const std::uint64_t deadline = now + options_.close_timeout_ms * kMillisecond;
   deadline_ns_ = std::max<std::uint64_t>(deadline, 1);

@@ -18,6 +18,7 @@
 #include <nopspan/recording.h>
 
 #include <semaphore.h>
+#include <signal.h>
 #include <sys/types.h>
 
 #include <atomic>
@@ -38,8 +39,9 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  // Raises the gate and starts the thread. Returns "" or why not. Throws std::bad_alloc and std::system_error.
-  std::string start(const std::shared_ptr<Session>& self);
+  // Raises the gate and starts the thread. Returns "" or why not. Throws std::bad_alloc and std::system_error. If all
+  // other threads end, the thread ends the recording, calls `when_alone`, and ends too.
+  std::string start(const std::shared_ptr<Session>& self, void (*when_alone)());
   // Returns whether the recording is complete.
   bool finish() noexcept;
   [[nodiscard]] Statistics statistics() const;
@@ -54,6 +56,8 @@ class Session {
   // Otherwise this object is never destroyed.
   void keep_if_in_use(const std::shared_ptr<Session>& self) noexcept;
   void work();
+  void look_whether_alone();
+  void leave_alone(void (*when_alone)()) noexcept;
   void end();
   bool receive();
   void receive_rest();
@@ -83,6 +87,7 @@ class Session {
   Session* kept_before_ = nullptr;
   std::atomic<std::uint64_t> deadline_ns_{0};  // of the last writes; 0: none
   bool is_complete_ = false;                   // valid when `done_` was posted
+  sigset_t mask_{};                            // the signals that the thread that opened the Writer blocks
 
   // Used by the thread.
   collector::ClockMap clocks_;
@@ -97,6 +102,8 @@ class Session {
   std::unordered_set<std::uint64_t> living_;  // threads that the last one found
   std::uint64_t flushed_ns_ = 0, ledger_ns_ = 0, fetched_ns_ = 0, connect_ns_ = 0;
   std::uint64_t connect_pause_ns_ = 0;
+  std::uint64_t looked_ns_ = 0;  // when it last looked whether it is alone
+  bool is_alone_ = false;        // no other thread is left
   bool has_begun_ = false;       // the recording of this connection has its first chunks
   std::uint64_t unwritten_ = 0;  // entries that were received and could not be written
   collector::Counts reported_;   // in all connections: by their last ledgers, and in chunks after these

@@ -123,6 +123,7 @@ bool Target::wait_until_writable(const std::atomic<std::uint64_t>& deadline_ns) 
   pollfd file = {file_.get(), POLLOUT, 0};
   while (!is_over(deadline_ns.load())) {
     if (::poll(&file, 1, kMilliseconds) > 0) return true;
+    if (while_waiting_) while_waiting_();
   }
   return false;
 }

@@ -13,8 +13,10 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace nopspan::recording {
 
@@ -23,6 +25,8 @@ class Target {
   // Parses what Writer::open() receives, and opens a file or a descriptor. Returns "" or why it cannot.
   std::string open(std::string_view target, bool replace);
 
+  // Sets what is called now and then while a slow reader is waited for.
+  void while_waiting(std::function<void()> look) { while_waiting_ = std::move(look); }
   // Whether there is a file or a reader.
   [[nodiscard]] bool is_open() const { return file_.get() >= 0; }
   // Whether connect() may find a reader later.
@@ -50,6 +54,7 @@ class Target {
   std::size_t write_some(std::string_view bytes, const std::atomic<std::uint64_t>& deadline_ns, int& error);
   [[nodiscard]] bool wait_until_writable(const std::atomic<std::uint64_t>& deadline_ns) const;
 
+  std::function<void()> while_waiting_;
   Way way_ = Way::file;
   std::string path_;
   collector::OpenFile file_;

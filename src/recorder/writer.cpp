@@ -54,7 +54,7 @@ std::string Writer::open(Text target, const Options& options) {
   if (!current.compare_exchange_strong(none, session.get())) return "another Writer is open in this process";
   std::string error;
   try {
-    error = session->start(session);
+    error = session->start(session, [] { current = nullptr; });
   } catch (const std::system_error& failure) {
     error = std::string("no thread for the recording: ") + failure.what();
   } catch (...) {

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,9 +19,11 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -249,6 +252,90 @@ TEST_F(OwnRecording, HasALedgerAndAnEndIfThreadsNeverPause) {
   EXPECT_EQ(in_last_ledger(recording, "emitted"), in_last_ledger(recording, "delivered") + lost);
   ASSERT_GT(recording.size(), 32U);
   EXPECT_EQ(recording.substr(recording.size() - 32, 8), std::string("NSPF\6\0\0\0", 8)) << "a chunk `end`";
+}
+
+// Begins a process whose main thread opens a Writer, starts a thread that emits 10 spans, and ends. Its main thread is
+// one of pthread_create(), because pthread_exit() would end in the catch clauses of GoogleTest.
+pid_t begin_without_main_thread(const std::string& target, const Options& options) {
+  static Writer writer;
+  struct Begin {
+    const std::string& target;
+    const Options& options;
+    pid_t child;
+  } begin{target, options, -1};
+  pthread_t thread;
+  const auto work = [](void* at) -> void* {
+    auto& in = *static_cast<Begin*>(at);
+    in.child = fork();
+    if (in.child != 0) return nullptr;
+    if (!writer.open(in.target, in.options).empty()) _exit(3);
+    std::thread([] { emit(10); }).detach();
+    pthread_exit(nullptr);
+  };
+  EXPECT_EQ(pthread_create(&thread, nullptr, work, &begin), 0);
+  pthread_join(thread, nullptr);
+  return begin.child;
+}
+
+// Returns the status of the child when it has ended, or -1 if it does not.
+template <class Each>
+int wait_for_end(pid_t child, Each each) {
+  int status = -1;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(90);
+  while (waitpid(child, &status, WNOHANG) == 0) {
+    each();
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    if (std::chrono::steady_clock::now() < deadline) continue;
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    return -1;
+  }
+  return status;
+}
+
+TEST_F(OwnRecording, EndsWithTheLastThreadOfTheProgram) {
+  const pid_t child = begin_without_main_thread(path(), {});
+  EXPECT_EQ(wait_for_end(child, [] {}), 0);
+  const std::string recording = content();
+  EXPECT_EQ(in_last_ledger(recording, "delivered"), 20);
+  ASSERT_GT(recording.size(), 32U);
+  EXPECT_EQ(recording.substr(recording.size() - 32, 8), std::string("NSPF\6\0\0\0", 8)) << "a chunk `end`";
+}
+
+// Nobody reads the pipe, so the recording cannot be closed in time.
+TEST_F(OwnRecording, CanBeEndedBySignalWhenTheProgramHasNoOtherThread) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_NONBLOCK), 0);
+  const std::string bytes(4096, 'x');
+  while (write(ends[1], bytes.data(), bytes.size()) > 0) {
+  }
+  Options options;
+  options.close_timeout_ms = 3'600'000;
+  const pid_t child = begin_without_main_thread("fd:" + std::to_string(ends[1]), options);
+  const std::string folder = "/proc/" + std::to_string(child);
+  const int status = wait_for_end(child, [&] {
+    std::ifstream file(folder + "/status");
+    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    if (text.find("State:\tZ") == std::string::npos) return;  // of the main thread
+    std::error_code gone;
+    const std::filesystem::directory_iterator tasks(folder + "/task", gone);
+    if (!gone && std::distance(begin(tasks), end(tasks)) == 2) kill(child, SIGTERM);
+  });
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM) << status;
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST_F(OwnRecording, OfADeviceThatIsFullBeginsNever) {
+  const int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+  ASSERT_GE(full, 0);
+  Writer writer;
+  ASSERT_EQ(writer.open("fd:" + std::to_string(full)), "");
+  close(full);
+  emit(10'000);
+  while (writer.statistics().dropped < 20'000) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(writer.statistics().connections, 0U);
+  EXPECT_FALSE(writer.close());
 }
 
 TEST_F(OwnRecording, IsNotContinuedByAChild) {
