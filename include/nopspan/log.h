@@ -28,9 +28,15 @@ namespace nopspan {
 /// If the program uses spans in signal handlers, the sink must do only what a signal handler may do.
 using LogSink = std::function<void(LogLevel, std::string_view message)>;
 
-/// Replaces the sink. An empty sink restores the default, which writes to stderr: warnings, errors, and the lines of
-/// the default loggers. It writes lines of the form "nopspan: LEVEL: MESSAGE", each with one system call. A thread that
-/// is logging may still use the old sink after this returns, so what the old sink refers to must stay valid.
+/// Replaces the sink. An empty sink restores the default. A thread that is logging may still use the old sink after
+/// this returns, so what the old sink refers to must stay valid. The default depends on where a message arises:
+///
+/// - In a span or event (an unknown name, a handler that is attached to the name of a span, a handler that throws), the
+///   message is not printed, because it would arise only while somebody looks, and stderr may block, end the program by
+///   SIGPIPE, or be a file of the program. It is counted (stats().warnings), and the first 16 are kept: `nopspan ps`
+///   and `nopspan doctor` show them.
+/// - Elsewhere it goes to stderr: warnings about the environment, errors of testing::Recorder, and the lines of the
+///   default loggers. They have the form "nopspan: LEVEL: MESSAGE", and each is written with one system call.
 NOPSPAN_API void set_log_sink(LogSink sink);
 
 }  // namespace nopspan

@@ -209,6 +209,9 @@ struct nopspan_gate_page {
   unsigned long raised_ns;       /* when the library first saw the gate raised, after it was down. 0: it has not seen it
                                   * raised. 1: it was raised when the library was loaded */
   unsigned short label_keys[4];  /* the labels that are the keys of nopspan_open::labels[3] to [5]; 0: not used yet */
+  unsigned long warnings;        /* pointer to struct nopspan_warning[] */
+  unsigned int warnings_count;   /* its elements */
+  unsigned int warning_bytes;    /* distance from one warning to the next */
 };
 /* END struct nopspan_gate_page */
 
@@ -269,6 +272,16 @@ struct nopspan_label {
   char text[64]; /* ends with a NUL */
 };
 /* END struct nopspan_label */
+
+/* A message of the library that the program has no log sink for. The library does not print it, because it arose where
+ * a span begins or ends. Such messages that come when the table is full are only counted (nopspan::Stats::warnings). */
+/* BEGIN struct nopspan_warning */
+struct nopspan_warning {
+  unsigned int size;  /* of the text; 0: there is no such warning yet. It is written last */
+  unsigned int level; /* nopspan::LogLevel: 2 is a warning, 3 an error */
+  char text[504];     /* one line, without a newline or a NUL at its end */
+};
+/* END struct nopspan_warning */
 
 #define NOPSPAN_THREAD_MAGIC 0x314854414e50534eUL /* "NSPNATH1" */
 

@@ -39,8 +39,10 @@ namespace nopspan {
 ///   again on the same thread. If handlers nest more than 16 deep, no handler receives the event. Both are counted
 ///   (stats().recursion_dropped). So k handlers of one event that each emit that event again make k! calls, because
 ///   each is called inside each other.
-/// - It must not end its thread.
-/// - If it throws, it is detached and counted (stats().handler_failures). An error is logged, and the event
+/// - It must return, or throw. It must not end its thread, and must not leave by longjmp(): detach() would wait for
+///   ever, and no handler would be called on that thread again.
+/// - If it throws, it is detached and counted (stats().handler_failures). An error is logged (set_log_sink()), and the
+/// event
 ///   `telemetry.handler.failure` is emitted with the metadata event_name, handler_id, handler_config, kind and reason,
 ///   and stacktrace if stack traces are captured (capture_stacktraces()). The probe `event` fires for it, without
 ///   handler_config, reason and stacktrace, which are content. It belongs to the span of the event that the handler
@@ -58,7 +60,7 @@ using Handler = std::function<void(const Event&)>;
 /// @param id      the name of the handler; copied. An id can be attached only once, even for different events.
 /// @param event   the full name of the event, or a prefix; copied. A span or event of that name need not exist yet. A
 ///                span has no event of its own name: if a span "db.query" starts while a handler is attached to
-///                "db.query", a warning is logged once.
+///                "db.query", a warning is logged once (set_log_sink()).
 /// @param handler the function. It is kept until it is detached, by detach() or because it threw. Detach it before its
 ///                code is unloaded (dlclose()).
 /// @param config  a value for the handler's own use, which Event::config() returns. With it one function can serve

@@ -81,6 +81,8 @@ struct Stats {
                                    ///< process (including the memory that threads keep for their next spans), 65,536
                                    ///< threads that use spans or contexts, no pthread key was left, or the thread had
                                    ///< run its last destructors
+  std::uint64_t warnings;          ///< messages that were not logged, because no log sink is set: see set_log_sink().
+                                   ///< `nopspan ps` and `nopspan doctor` show the first 16
 };
 
 /// Reads all counts.

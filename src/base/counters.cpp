@@ -48,6 +48,7 @@ Stats stats() noexcept {
   s.members_dropped = get(c.members_dropped);
   s.contexts_dropped = get(c.contexts_dropped);
   s.spans_over_limit = get(c.spans_over_limit);
+  s.warnings = get(c.warnings);
   return s;
 }
 

@@ -15,7 +15,7 @@ struct Counters {
       names_overflow, names_unknown, truncated, labels_overflow, invalid_ids, invalid_tracestate, tracestate_evicted,
       invalid_utf8, values_clamped, fields_dropped, attributes_dropped, links_dropped, metadata_failures,
       handler_failures, recursion_dropped, facts_untracked, trace_ids_differ, thread_allocations, scopes_left,
-      baggage_dropped, members_dropped, contexts_dropped, spans_over_limit;
+      baggage_dropped, members_dropped, contexts_dropped, spans_over_limit, warnings;
 };
 extern Counters counters;
 

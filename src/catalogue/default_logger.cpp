@@ -51,8 +51,7 @@ std::string line_of(const Event& event, std::string_view key) {
 Errc attach_logger(std::string_view catalogue, EventNames events, std::string_view key, LogLevel level) noexcept {
   try {
     return attach_many(logger_id(catalogue), events, [key, level](const Event& event) {
-      detail::log_line(
-          level, [&] { return line_of(event, key); }, true);
+      detail::log_line(level, detail::NoSink::print, [&] { return line_of(event, key); });
     });
   } catch (const std::bad_alloc&) {
     return Errc::out_of_memory;

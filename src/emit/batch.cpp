@@ -17,7 +17,7 @@
 #include <cstring>
 #include <string_view>
 
-static_assert(sizeof(nopspan_thread) == 160 && sizeof(nopspan_entry) == 120 && sizeof(nopspan_gate_page) == 128);
+static_assert(sizeof(nopspan_thread) == 160 && sizeof(nopspan_entry) == 120 && sizeof(nopspan_gate_page) == 144);
 
 #if NOPSPAN_HAVE_USDT
 extern "C" __attribute__((visibility("hidden"))) void nopspan_site_batch(const void*, std::uint64_t, std::uint64_t,

@@ -290,7 +290,7 @@ Errc add(std::string_view id, std::vector<std::string> events, Handler handler, 
 void report_failure(const Attachment& attachment, const Event& event, const Caught& caught, const Value& stacktrace) {
   count(counters.handler_failures);
   remove(attachment.id, &attachment);
-  log_line(LogLevel::error, [&] {
+  log_line(LogLevel::error, NoSink::keep, [&] {
     const std::string id = printable(attachment.id, kMaxLogTextBytes, "\"");
     std::string message = "handler \"" + id + "\" of event " + printable(event.name()) + " failed with ";
     message += caught.kind;
@@ -420,7 +420,7 @@ void warn_of_event(const Interned& span) noexcept {
   if (!is_first) return;
   line.add("a handler is attached to \"").add(span.view()).add("\", but this is a span, whose events are ");
   line.add(span.view()).add(".start, .stop and .exception");
-  log(LogLevel::warning, line.view());
+  log(LogLevel::warning, NoSink::keep, line.view());
 }
 
 bool free_registry() noexcept {

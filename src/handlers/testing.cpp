@@ -26,7 +26,7 @@ Recorder::Recorder(const std::vector<std::string>& events) : state_(std::make_sh
     state->events.push_back(std::move(copy));
   });
   if (state_->error == Errc::ok) return;
-  nopspan::detail::log_line(LogLevel::error, [&] {
+  nopspan::detail::log_line(LogLevel::error, nopspan::detail::NoSink::print, [&] {
     return "a nopspan::testing::Recorder records nothing, because " + std::string(describe(state_->error));
   });
 }

@@ -70,7 +70,7 @@ void read_content_mode() noexcept {
   }
   LogLine line;
   line.add(kVariable).add("=").add_printable(value, 32, "");
-  log(LogLevel::warning,
+  log(LogLevel::warning, NoSink::print,
       line.add(" is unknown, so no content is captured; valid: NO_CONTENT, SPAN_ONLY, EVENT_ONLY, SPAN_AND_EVENT")
           .view());
 }
@@ -142,6 +142,9 @@ void fill_page() {
   nopspan_gate.labels = reinterpret_cast<std::uintptr_t>(&label_table);
   nopspan_gate.labels_count = kLabels;
   nopspan_gate.label_bytes = sizeof(nopspan_label);
+  nopspan_gate.warnings = reinterpret_cast<std::uintptr_t>(&warning_table);
+  nopspan_gate.warnings_count = kWarnings;
+  nopspan_gate.warning_bytes = sizeof(nopspan_warning);
   nopspan_gate.process_mark = reinterpret_cast<std::uintptr_t>(process_mark_address());
   nopspan_gate.magic = NOPSPAN_GATE_MAGIC;
   nopspan_gate.size = sizeof(nopspan_gate_page);

@@ -189,7 +189,7 @@ void check_catalogue(const Interned& name) noexcept {
   if (thread != nullptr && thread->busy) return;  // a signal handler that may have interrupted the log
   if (!first_report(text)) return;
   const std::string_view last = text.substr(kPrefixes[static_cast<unsigned>(catalogue)].size());
-  log(LogLevel::warning, unknown_message(last, catalogue).add("; it is emitted anyway").view());
+  log(LogLevel::warning, NoSink::keep, unknown_message(last, catalogue).add("; it is emitted anyway").view());
 }
 
 }  // namespace detail

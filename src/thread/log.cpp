@@ -2,6 +2,7 @@
 #include "thread/log.h"
 
 #include "base/clean_text.h"
+#include "base/counters.h"
 #include "base/exceptions.h"
 #include "base/kept_errno.h"
 #include "base/no_cancellation.h"
@@ -9,6 +10,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -36,6 +39,19 @@ union Forever {
 };
 Forever forever;
 Sink& sink() { return forever.sink; }
+
+void keep(LogLevel level, std::string_view message) noexcept {
+  using detail::kWarnings, detail::warning_table;
+  static std::atomic<std::uint32_t> kept{0};
+  detail::count(detail::counters.warnings);
+  if (kept.load(std::memory_order_relaxed) >= kWarnings) return;
+  const std::uint32_t place = kept.fetch_add(1, std::memory_order_relaxed);
+  if (place >= kWarnings) return;
+  nopspan_warning& warning = warning_table[place];
+  warning.level = static_cast<unsigned>(level);
+  const std::size_t size = message.copy(warning.text, sizeof(warning.text));
+  __atomic_store_n(&warning.size, static_cast<unsigned>(size), __ATOMIC_RELEASE);
+}
 
 constexpr std::string_view kEllipsis = "\u2026";
 
@@ -73,6 +89,8 @@ void set_log_sink(LogSink new_sink) {
 
 namespace detail {
 
+nopspan_warning warning_table[kWarnings];
+
 LogLine& LogLine::add_printable(std::string_view text, std::size_t limit, std::string_view refused) noexcept {
   const bool cut = text.size() > limit;
   const std::size_t end = cut ? limit - kEllipsis.size() : text.size();
@@ -90,7 +108,7 @@ std::string printable(std::string_view text, std::size_t limit, std::string_view
   return std::string(LogLine().add_printable(text, limit, refused).view());
 }
 
-void log(LogLevel level, std::string_view message, bool asked_for) noexcept {
+void log(LogLevel level, NoSink no_sink, std::string_view message) noexcept {
   const NoCancellation no_cancellation;
   std::shared_ptr<const Kept> current;
   {
@@ -105,7 +123,9 @@ void log(LogLevel level, std::string_view message, bool asked_for) noexcept {
     } catch (...) {
       if (is_thread_exit()) std::terminate();  // it must not be swallowed, and it cannot leave a noexcept function
     }
-  } else if (asked_for || level >= LogLevel::warning) {
+  } else if (no_sink == NoSink::keep) {
+    keep(level, message);
+  } else {
     const InsideLibrary inside;
     const KeptErrno kept_errno;
     const auto part = [](std::string_view text) { return iovec{const_cast<char*>(text.data()), text.size()}; };

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// The log: messages to the application's sink, or to stderr if there is none. A text of the application must not be
-// able to forge or break a line.
+// The log: messages to the application's sink. If there is none, they are printed or kept. A text of the application
+// must not be able to forge or break a line.
 #pragma once
 
 #include "thread/thread_state.h"
 
 #include <nopspan/log.h>
+#include <nopspan/probes.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <mutex>
 #include <new>
 #include <string>
@@ -15,8 +17,16 @@
 
 namespace nopspan::detail {
 
-// The default sink drops messages below the level of a warning, unless the application has asked for them.
-void log(LogLevel level, std::string_view message, bool asked_for = false) noexcept;
+// What happens to a message if the application has set no sink.
+enum class NoSink : std::uint8_t {
+  print,  // to stderr. For messages that the application causes itself, whether or not anybody looks
+  keep,   // for tracers, which read `warning_table`. For messages from the path of a span: stderr may block, end the
+          // program by SIGPIPE, or be a file of the application
+};
+void log(LogLevel level, NoSink no_sink, std::string_view message) noexcept;
+
+inline constexpr std::uint32_t kWarnings = 16;
+extern nopspan_warning warning_table[kWarnings];
 
 // The lock of the sink, which fork() takes, so that no other thread holds it when the child is copied.
 std::mutex& log_lock() noexcept;
@@ -49,7 +59,7 @@ std::string printable(std::string_view text, std::size_t limit = kMaxLogTextByte
 // Logs the string that `make()` returns. The string is made and freed inside the library (see InsideLibrary), but the
 // sink is called outside of it, because it is application code. If memory runs out, nothing is logged.
 template <class Make>
-void log_line(LogLevel level, const Make& make, bool asked_for = false) noexcept {
+void log_line(LogLevel level, NoSink no_sink, const Make& make) noexcept {
   std::string line;
   try {
     const InsideLibrary inside;
@@ -57,7 +67,7 @@ void log_line(LogLevel level, const Make& make, bool asked_for = false) noexcept
   } catch (const std::bad_alloc&) {
     return;
   }
-  log(level, line, asked_for);
+  log(level, no_sink, line);
   const InsideLibrary inside;
   line = std::string();
 }

@@ -70,6 +70,17 @@ TEST(LibraryView, HasTheCountsThatAreNotZero) {
   EXPECT_EQ(sum, expected);
 }
 
+TEST(LibraryView, HasTheWarningsForWhichThereIsNoLogSink) {
+  ASSERT_EQ(attach("view.span", "view.span", [](const Event&) {}), Errc::ok);
+  { const Span span{"view.span"}; }
+  { const Span span{"llm.rerank"}; }
+  EXPECT_EQ(detach("view.span"), Errc::ok);
+  EXPECT_THAT(view_own()->warnings,
+              ElementsAre(testing::StartsWith("a handler is attached to \"view.span\", but this is a span"),
+                          "unknown span name \"rerank\"; valid: chat, generate, image, step, stream, tool; it is "
+                          "emitted anyway"));
+}
+
 TEST(LibraryView, IsEmptyForWhatCannotBeRead) {
   EXPECT_FALSE(view_library(static_cast<std::uint32_t>(getpid()), 4096));
   EXPECT_EQ(errno, EFAULT);
@@ -133,6 +144,10 @@ TEST_F(HostileThreads, AreNotFollowedIntoOtherMemory) {
     first.next_thread = wild;
     EXPECT_EQ(view().threads, 1U);
   }
+  page.warnings = UINT64_MAX - 8;
+  page.warnings_count = UINT32_MAX;
+  page.warning_bytes = UINT32_MAX;
+  EXPECT_TRUE(view().warnings.empty());
   page.stats = UINT64_MAX - 8;
   page.stats_count = UINT64_MAX;
   EXPECT_TRUE(view().counts.empty());

@@ -90,10 +90,13 @@ void add_rows(TextTable& table, const ProcessReport& report) {
   }
 }
 
-// The library's counters, which do not fit into a row. They are printed only if any is above 0.
+// The library's warnings and counters, which do not fit into a row. Of the counters, those above 0.
 void print_counts(const ProcessReport& report) {
   for (const CopyReport& copy : report.copies) {
-    if (!copy.view || copy.view->counts.empty()) continue;
+    if (!copy.view) continue;
+    for (const std::string& warning : copy.view->warnings)
+      std::cout << report.process->pid << " warning: " << printable(warning) << "\n";
+    if (copy.view->counts.empty()) continue;
     std::cout << report.process->pid << " counts:";
     for (const auto& [name, count] : copy.view->counts) std::cout << " " << name << " " << count;
     std::cout << "\n";

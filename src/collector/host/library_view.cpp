@@ -23,12 +23,14 @@ std::string version_text(std::uint64_t version) {
 
 constexpr std::size_t kMaximumThreads = 65536;
 constexpr std::size_t kMaximumCounts = 256;
+constexpr std::size_t kMaximumWarnings = 16;
 
 // The result of view_work(), as bytes.
 struct RawView {
   nopspan_gate_page page{};
-  std::uint64_t threads = 0, held_entries = 0;
+  std::uint64_t mark = 0, threads = 0, held_entries = 0;
   std::array<std::uint64_t, kMaximumCounts> counts{};
+  std::array<nopspan_warning, kMaximumWarnings> warnings{};
 };
 
 // In the order of include/nopspan/stats.h. A test compares the two.
@@ -38,7 +40,7 @@ constexpr std::array kCounts = {
     "invalid_ids",       "invalid_tracestate", "tracestate_evicted", "invalid_utf8",       "values_clamped",
     "fields_dropped",    "attributes_dropped", "links_dropped",      "metadata_failures",  "handler_failures",
     "recursion_dropped", "facts_untracked",    "trace_ids_differ",   "thread_allocations", "scopes_left",
-    "baggage_dropped",   "members_dropped",    "contexts_dropped",   "spans_over_limit"};
+    "baggage_dropped",   "members_dropped",    "contexts_dropped",   "spans_over_limit",   "warnings"};
 static_assert(kCounts.size() == kLibraryCounts);
 
 constexpr std::size_t index_of(std::string_view name) {
@@ -46,15 +48,22 @@ constexpr std::size_t index_of(std::string_view name) {
 }
 
 void view_threads(std::uint32_t pid, RawView& view) {
-  std::uint64_t mark = 0;
-  if (!read_value_here(pid, view.page.process_mark, mark)) return;
+  if (!read_value_here(pid, view.page.process_mark, view.mark)) return;
   std::unordered_set<std::uint64_t> seen;
   for_each_thread(pid, view.page.threads, kMaximumThreads, seen, [&](std::uint64_t, const nopspan_thread& thread) {
     // After a fork the list still has the headers of the parent's threads. They have another mark.
-    if (thread.mark != mark || mark == 0) return;
+    if (thread.mark != view.mark || view.mark == 0) return;
     ++view.threads;
     view.held_entries += thread.next - thread.first;
   });
+}
+
+void view_warnings(std::uint32_t pid, RawView& view) {
+  const auto count = std::min<std::size_t>(view.page.warnings_count, kMaximumWarnings);
+  for (std::size_t i = 0; i < count; ++i) {
+    nopspan_warning& warning = view.warnings[i];
+    if (!read_value_here(pid, view.page.warnings + i * view.page.warning_bytes, warning)) warning.size = 0;
+  }
 }
 
 Answer view_work(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {
@@ -66,6 +75,7 @@ Answer view_work(std::uint32_t pid, std::string_view request, OpenFile /*file*/)
     view_threads(pid, view);
     const auto count = std::min<std::size_t>(view.page.stats_count, kMaximumCounts);
     read_memory_here(pid, view.page.stats, view.counts.data(), count * sizeof(std::uint64_t));
+    if (view.page.size > offsetof(nopspan_gate_page, warning_bytes)) view_warnings(pid, view);
   }
   return {0, {reinterpret_cast<const char*>(&view), sizeof(view)}, OpenFile()};
 }
@@ -122,6 +132,7 @@ std::optional<LibraryView> view_library(const Target& process, std::uint64_t gat
   view.version = version_of(raw.page);
   view.is_whole = raw.page.size >= offsetof(nopspan_gate_page, magic);
   if (!view.is_whole) return view;
+  view.is_prepared = raw.mark != 0;
   view.memory_bytes = raw.page.memory_bytes;
   view.threads = raw.threads;
   view.held_entries = raw.held_entries;
@@ -129,6 +140,10 @@ std::optional<LibraryView> view_library(const Target& process, std::uint64_t gat
     if (raw.counts[i] == 0) continue;
     // A newer library may have counters that this version has no name for.
     view.counts.emplace_back(i < kCounts.size() ? kCounts[i] : "count_" + std::to_string(i), raw.counts[i]);
+  }
+  for (const nopspan_warning& warning : raw.warnings) {
+    if (warning.size == 0) continue;
+    view.warnings.emplace_back(warning.text, std::min<std::size_t>(warning.size, sizeof(warning.text)));
   }
   return view;
 }

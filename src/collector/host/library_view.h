@@ -32,15 +32,17 @@ struct LibraryView {
   std::uint64_t abi_version = 0;
   std::string version;                                        // "" if the page has none
   bool is_whole = false;                                      // the page has the fields below
+  bool is_prepared = false;                                   // it has recorded a span, or prepare() was called
   std::uint64_t memory_bytes = 0;                             // held by all threads for batches
   std::uint64_t threads = 0;                                  // live threads that have a header
   std::uint64_t held_entries = 0;                             // in their buffers, not flushed yet
   std::vector<std::pair<std::string, std::uint64_t>> counts;  // the fields of nopspan::Stats that are not 0
+  std::vector<std::string> warnings;                          // of the library, for which there was no log sink
 };
 
 // The counts of nopspan::Stats that the library has at this address. Zero where it has fewer, and where they cannot be
 // read. Call it in the child that reads.
-inline constexpr std::size_t kLibraryCounts = 29;
+inline constexpr std::size_t kLibraryCounts = 30;
 using LibraryCounts = std::array<std::uint64_t, kLibraryCounts>;
 LibraryCounts read_counts_here(std::uint32_t pid, const nopspan_gate_page& page);
 LibraryDrops drops_of(const LibraryCounts& counts);

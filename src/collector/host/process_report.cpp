@@ -75,6 +75,7 @@ ordered_json to_json(const CopyReport& report) {
     ordered_json counts = ordered_json::object();
     for (const auto& [name, count] : report.view->counts) counts[name] = count;
     json["counts"] = std::move(counts);
+    json["warnings"] = report.view->warnings;
   }
   return json;
 }
