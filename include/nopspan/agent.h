@@ -325,7 +325,7 @@ inline nopspan::detail::span_result_t<Fn> tool_span(M&& metadata, Fn&& work) {
   }
 }
 
-/// Makes a new trace id: 16 bytes from getrandom(2), as 32 lower-case hexadecimal digits.
+/// Makes a new trace id: 16 random bytes, as 32 lower-case hexadecimal digits.
 NOPSPAN_API FixedString<32> generate_trace_id() noexcept;
 
 /// Attaches a handler that logs every event of the catalogue as one line with all its measurements, for example

@@ -59,7 +59,7 @@ struct ContextHead {
 /// most 63 bytes.
 using RequestId = FixedString<63>;
 
-/// Makes a new request id: 22 characters for 16 bytes from getrandom(2).
+/// Makes a new request id: 22 characters for 16 random bytes.
 NOPSPAN_API RequestId make_request_id() noexcept;
 
 /// The request id of the thread's current context; empty if there is none. Inside a ContextScope with a request, it is

@@ -76,6 +76,13 @@ void give_back_block(unsigned char* bytes) noexcept {
   }
 }
 
+bool reserve_blocks(std::size_t size, std::size_t blocks) noexcept {
+  for (Size& each : sizes) {
+    if (size <= each.bytes - sizeof(Header)) return each.slabs.reserve(blocks);
+  }
+  return false;
+}
+
 void unmap_blocks() noexcept {
   for (Size& size : sizes) {
     if (size.slabs.is_idle()) size.slabs.unmap();

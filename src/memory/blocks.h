@@ -23,6 +23,9 @@ Block take_block(std::size_t size) noexcept;
 Block take_slab_block(std::size_t size) noexcept;
 void give_back_block(unsigned char* bytes) noexcept;  // null is allowed
 
+// Maps memory for so many blocks of up to `size` bytes, at most 256 KiB less 16; see Slabs::reserve().
+bool reserve_blocks(std::size_t size, std::size_t blocks) noexcept;
+
 // Unmaps the slabs of all sizes that have no block in use. No other thread may use blocks meanwhile or afterwards.
 void unmap_blocks() noexcept;
 

@@ -10,8 +10,11 @@
 namespace nopspan::detail {
 namespace {
 
+std::atomic<bool> maps{true};
+
 // Advises the kernel about a slab. Keeps errno.
 void advise(unsigned char* memory, std::size_t bytes, int advice) noexcept {
+  if (!maps.load(std::memory_order_relaxed)) return;
   const KeptErrno kept_errno;
   syscall(SYS_madvise, memory, bytes, advice);
 }
@@ -27,6 +30,7 @@ std::uint64_t lowest_bits(std::uint64_t bits, unsigned most) noexcept {
 
 // A system call instead of mmap(), because an allocator may replace mmap() by a function that allocates.
 void* map_memory(std::size_t bytes) noexcept {
+  if (!maps.load(std::memory_order_relaxed)) return nullptr;
   const KeptErrno kept_errno;
   const long mapped =
       syscall(SYS_mmap, nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, std::size_t{0});
@@ -34,8 +38,26 @@ void* map_memory(std::size_t bytes) noexcept {
 }
 
 void unmap_memory(void* memory, std::size_t bytes) noexcept {
+  if (!maps.load(std::memory_order_relaxed)) return;
   const KeptErrno kept_errno;
   syscall(SYS_munmap, memory, bytes);
+}
+
+void stop_mapping() noexcept { maps.store(false, std::memory_order_relaxed); }
+
+bool Slabs::reserve(std::size_t elements) noexcept {
+  const auto per_slab = static_cast<std::size_t>(__builtin_popcountll(all_));
+  if (elements > per_slab * most_) return false;
+  const auto slabs = static_cast<std::uint32_t>((elements + per_slab - 1) / per_slab);
+  std::uint32_t kept = kept_.load(std::memory_order_relaxed);
+  while (kept < slabs && !kept_.compare_exchange_weak(kept, slabs, std::memory_order_relaxed)) {
+  }
+  while (count_.load(std::memory_order_acquire) < slabs) {
+    const Claim claimed = claim_new(1);
+    if (claimed.bits == 0) return false;
+    give_back(claimed);
+  }
+  return true;
 }
 
 Slabs::Claim Slabs::claim_in(std::uint32_t slab, unsigned most) noexcept {
@@ -116,7 +138,7 @@ void Slabs::unmap() noexcept {
 
 void Slabs::note_idle(std::uint32_t slab) noexcept {
   constexpr std::size_t kKept = std::size_t{2} << 20U;
-  if (slab * bytes_ < kKept) return;
+  if (slab * bytes_ < kKept || slab < kept_.load(std::memory_order_relaxed)) return;
   const std::uint32_t before = idle_.exchange(slab + 1, std::memory_order_relaxed);
   if (before == 0 || before == slab + 1) return;
   Slab& other = table_[before - 1];

@@ -11,8 +11,8 @@
 //
 // Limits: the size of the table. If a slab becomes idle (all of its elements are free) while another one is idle, the
 // other one's pages are returned to the kernel (MADV_DONTNEED). So a peak does not occupy memory for ever. The first 2
-// MiB are never returned, because they are claimed first and a burst would fault them in again. The elements of a slab
-// that was returned are zero-filled.
+// MiB, and what was reserved, are never returned, because they are claimed first and a burst would fault them in again.
+// The elements of a slab that was returned are zero-filled.
 #pragma once
 
 #include <atomic>
@@ -21,9 +21,12 @@
 
 namespace nopspan::detail {
 
-// Maps memory that is filled with zeroes. Null if the kernel refuses. Keeps errno.
+// Maps memory that is filled with zeroes. Null if the kernel refuses, or after stop_mapping(). Keeps errno.
 void* map_memory(std::size_t bytes) noexcept;
 void unmap_memory(void* memory, std::size_t bytes) noexcept;
+
+// From now on no memory is mapped, unmapped or returned to the kernel, because a sandbox forbids these system calls.
+void stop_mapping() noexcept;
 
 struct Slab {
   std::atomic<unsigned char*> memory;  // null: this place of the table is not used yet
@@ -59,6 +62,10 @@ class Slabs {
   }
   // Whether the table is full and no element was free at the last claim. If a claim fails otherwise, memory is missing.
   [[nodiscard]] bool is_full() const noexcept { return lowest_.load(std::memory_order_relaxed) == most_; }
+  // Maps slabs until all of them together have so many elements, and keeps the pages of these. False if there is not so
+  // much memory.
+  bool reserve(std::size_t elements) noexcept;
+
   [[nodiscard]] bool is_unused() const noexcept { return count_.load(std::memory_order_relaxed) == 0; }
   [[nodiscard]] bool is_idle() const noexcept;
   // Unmaps all slabs. No element may be in use, and no other thread may use this object meanwhile or afterwards.
@@ -94,6 +101,7 @@ class Slabs {
   std::size_t bytes_;
   bool readable_;
   std::uint64_t all_;                     // the bits of all elements of a slab
+  std::atomic<std::uint32_t> kept_{0};    // the slabs that were reserved: their pages are not returned
   std::atomic<std::uint32_t> count_{0};   // the places of the table that are used
   std::atomic<std::uint32_t> lowest_{0};  // a hint: the lowest slab that may have a free element; `most_`: none has
   std::atomic<std::uint32_t> idle_{0};    // the number of the slab that became idle last, plus one

@@ -9,6 +9,7 @@
 #include "memory/slabs.h"
 #include "state/context_stack.h"
 #include "state/span_pool.h"
+#include "thread/random.h"
 #include "thread/thread_state.h"
 
 #include <pthread.h>
@@ -63,8 +64,8 @@ void reset_for_process(ThreadState* thread, std::uint64_t mark) {
   thread->clock = {};
   thread->thread_id = static_cast<std::uint32_t>(syscall(SYS_gettid));
   std::memset(thread->sequence, 0, sizeof(thread->sequence));
-  constexpr std::size_t kEntropy = 32;  // for two ids, because the kernel needs time for each byte
-  system_random(&thread->random, offsetof(decltype(thread->random), entropy) + kEntropy);
+  constexpr std::size_t kEntropy = 48;  // for three ids, because so many bytes are in two blocks
+  process_random(&thread->random, offsetof(decltype(thread->random), entropy) + kEntropy);
   thread->entropy_left = kEntropy;
   thread->process_mark = mark;
   begin_batches(thread);

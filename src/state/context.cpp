@@ -28,7 +28,7 @@ using detail::kTraceIdBytes;
 
 constexpr std::uint8_t kSampledFlag = 1;
 
-// A context of a new request. Its id comes from system_random() if there is no memory for a thread state, and in a
+// A context of a new request. Its id comes from process_random() if there is no memory for a thread state, and in a
 // signal handler that interrupted the library, because that may be using the thread's random bytes.
 Context fresh() noexcept {
   Context context;
@@ -38,7 +38,7 @@ Context fresh() noexcept {
     const detail::InsideLibrary inside(thread);
     detail::make_trace_id(thread, head.trace_id);
   } else {
-    detail::system_random(head.trace_id, kTraceIdBytes);
+    detail::process_random(head.trace_id, kTraceIdBytes);
   }
   head.bits = detail::ContextAccess::kHasTrace;
   head.trace_flags = kSampledFlag;

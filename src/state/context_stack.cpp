@@ -179,6 +179,8 @@ const Frame* find_scope(std::uint64_t span_id) noexcept {
   return frame;
 }
 
+bool reserve_scopes(std::size_t threads) noexcept { return scope_slabs.reserve(threads); }
+
 void unmap_scopes() noexcept {
   if (!has_left_frames.load(std::memory_order_relaxed)) scope_slabs.unmap();
 }

@@ -21,10 +21,7 @@ int hex_value(char c, bool upper_too) {
 
 void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noexcept {
   do {
-    if (thread->entropy_left < kTraceIdBytes) {
-      system_random(thread->random.entropy, sizeof(thread->random.entropy));
-      thread->entropy_left = sizeof(thread->random.entropy);
-    }
+    if (thread->entropy_left < kTraceIdBytes) refill_entropy(thread);
     thread->entropy_left -= kTraceIdBytes;
     std::memcpy(out, thread->random.entropy + thread->entropy_left, kTraceIdBytes);
     std::memset(thread->random.entropy + thread->entropy_left, 0, kTraceIdBytes);

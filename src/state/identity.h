@@ -2,6 +2,7 @@
 // Trace ids, span ids and request ids: how they are generated and encoded.
 #pragma once
 
+#include "thread/random.h"
 #include "thread/thread_state.h"
 
 #include <cstddef>
@@ -13,7 +14,7 @@ namespace nopspan::detail {
 inline constexpr std::size_t kTraceIdBytes = 16;
 inline constexpr std::size_t kRequestIdChars = 22;
 
-// Makes a trace id: 16 bytes of getrandom(2), not all zero. A thread fetches bytes for two ids, then 512 at a time.
+// Makes a trace id: 16 bytes from the thread's generator (thread/random.h), not all zero.
 void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noexcept;
 // Makes a span id: not zero, from the thread's pseudo-random generator.
 inline std::uint64_t make_span_id(ThreadState* thread) noexcept {
@@ -29,7 +30,7 @@ inline std::uint64_t make_span_id(ThreadState* thread) noexcept {
     state[3] = rotate_left(s3, 45);
     const std::uint64_t id = rotate_left(s1 * 5, 7) * 9;
     if (__builtin_expect(id != 0, 1)) return id;
-    if ((state[0] | state[1] | state[2] | state[3]) == 0) system_random(state, sizeof(thread->random.state));
+    if ((state[0] | state[1] | state[2] | state[3]) == 0) process_random(state, sizeof(thread->random.state));
   }
 }
 

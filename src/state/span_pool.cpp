@@ -60,6 +60,7 @@ void free_pool(ThreadState* thread) noexcept {
   thread->claimed = {};
 }
 
+bool reserve_states(std::size_t threads) noexcept { return span_slabs.reserve(threads * (kMaxPooled + kAtOnce)); }
 bool has_states_in_use() noexcept { return !span_slabs.is_idle(); }
 void unmap_states() noexcept { span_slabs.unmap(); }
 

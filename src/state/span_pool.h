@@ -93,6 +93,8 @@ SpanState* allocate(ThreadState* thread) noexcept;
 void release(SpanState* span) noexcept;
 void free_pool(ThreadState* thread) noexcept;
 
+// Maps memory for the states of so many threads, each of which has up to kMaxPooled spans open.
+bool reserve_states(std::size_t threads) noexcept;
 bool has_states_in_use() noexcept;
 void unmap_states() noexcept;
 

@@ -3,13 +3,12 @@
 
 #include "base/counters.h"
 #include "base/kept_errno.h"
-#include "base/no_cancellation.h"
 #include "memory/blocks.h"
+#include "thread/random.h"
 
 #include <nopspan/time.h>
 
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,7 +18,7 @@
 namespace nopspan::detail {
 
 __thread ThreadLocals locals;
-std::atomic<std::atomic<std::uint64_t>*> mark_page{nullptr};
+std::atomic<ProcessPage*> own_page{nullptr};
 
 namespace {
 
@@ -33,11 +32,9 @@ std::uint64_t clock_ns(clockid_t clock) {
   return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
-std::atomic<std::uint64_t> mark_without_page{0};
+ProcessPage without_page;
 
-std::atomic<std::uint64_t>* find_mark() {
-  std::atomic<std::uint64_t>* page = mark_page.load(std::memory_order_acquire);
-  if (page != nullptr) return page;
+ProcessPage* make_page() {
   const KeptErrno kept_errno;
   const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   void* mapped = map_memory(size);
@@ -47,18 +44,12 @@ std::atomic<std::uint64_t>* find_mark() {
     mapped = nullptr;
   }
 #endif
-  // Without a page, the mark is a plain variable, which forget_other_threads() resets.
-  auto* made = mapped != nullptr ? new (mapped) std::atomic<std::uint64_t>(0) : &mark_without_page;
-  if (mark_page.compare_exchange_strong(page, made)) return made;
+  // Without a page, these are plain variables, which forget_other_threads() resets.
+  ProcessPage* made = mapped != nullptr ? new (mapped) ProcessPage : &without_page;
+  ProcessPage* page = nullptr;
+  if (own_page.compare_exchange_strong(page, made)) return made;
   if (mapped != nullptr) unmap_memory(mapped, size);
   return page;
-}
-
-std::uint64_t splitmix(std::uint64_t& state) {
-  std::uint64_t z = (state += 0x9e3779b97f4a7c15U);
-  z = (z ^ (z >> 30U)) * 0xbf58476d1ce4e5b9U;
-  z = (z ^ (z >> 27U)) * 0x94d049bb133111ebU;
-  return z ^ (z >> 31U);
 }
 
 }  // namespace
@@ -69,47 +60,30 @@ Slabs header_slabs(header_table, 64, 64 * sizeof(nopspan_thread), true);
 std::uint64_t monotonic_ns() noexcept { return clock_ns(CLOCK_MONOTONIC); }
 std::uint64_t system_ns() noexcept { return clock_ns(CLOCK_REALTIME); }
 
-void system_random(void* out, std::size_t size) noexcept {
-  auto* at = static_cast<unsigned char*>(out);
-  const KeptErrno kept_errno;
-  const NoCancellation no_cancellation;  // getrandom() is a cancellation point
-  while (size > 0) {
-    const ssize_t got = getrandom(at, size, 0);
-    if (got > 0) {
-      at += got;
-      size -= static_cast<std::size_t>(got);
-    } else if (errno != EINTR) {
-      break;
-    }
-  }
-  if (size > 0) {  // a seccomp filter may refuse getrandom(), but ids must still differ
-    std::uint64_t state = monotonic_ns() ^ reinterpret_cast<std::uintptr_t>(&state) ^ (system_ns() << 20U);
-    for (std::size_t i = 0; i < size; ++i) at[i] = static_cast<unsigned char>(splitmix(state));
-  }
+ProcessPage& process_page() noexcept {
+  ProcessPage* const page = own_page.load(std::memory_order_acquire);
+  return page != nullptr ? *page : *make_page();
 }
 
 std::uint64_t make_process_mark() noexcept {
-  std::atomic<std::uint64_t>* where = mark_page.load(std::memory_order_acquire);
-  if (__builtin_expect(where == nullptr, 0)) where = find_mark();
-  std::uint64_t mark = where->load(std::memory_order_relaxed);
+  ProcessPage& page = process_page();
+  std::uint64_t mark = page.mark.load(std::memory_order_relaxed);
   if (__builtin_expect(mark != 0, 1)) return mark;
   std::uint64_t made = 0;
-  while (made == 0) system_random(&made, sizeof(made));
-  return where->compare_exchange_strong(mark, made) ? made : mark;
+  while (made == 0) process_random(&made, sizeof(made));
+  return page.mark.compare_exchange_strong(mark, made) ? made : mark;
 }
 
-const void* process_mark_address() noexcept {
-  const void* page = mark_page.load(std::memory_order_acquire);
-  return page != nullptr ? page : find_mark();
-}
+const void* process_mark_address() noexcept { return &process_page().mark; }
 
 void unmap_process_mark() noexcept {
-  std::atomic<std::uint64_t>* const page = mark_page.exchange(nullptr);
-  if (page != &mark_without_page) unmap_memory(page, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));
+  ProcessPage* const page = own_page.exchange(nullptr);
+  if (page != &without_page) unmap_memory(page, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));
 }
 
 void forget_other_threads(bool reuses) noexcept {
-  mark_without_page.store(0);
+  without_page.mark.store(0);
+  for (std::atomic<std::uint64_t>& word : without_page.key) word.store(0);
   const ThreadState* const own = locals.state;
   thread_slabs.for_each_used<ThreadState>([=](ThreadState& thread, const Slabs::Claim& place) {
     if (&thread == own) return;

@@ -72,9 +72,6 @@ inline constexpr std::size_t kProbes = 11;
 std::uint64_t monotonic_ns() noexcept;  // CLOCK_MONOTONIC; nopspan::now_ns() for programs
 std::uint64_t system_ns() noexcept;     // CLOCK_REALTIME
 
-// Fills `out` from getrandom(2). If that fails, mixes clocks and an address instead.
-void system_random(void* out, std::size_t size) noexcept;
-
 struct ThisMachine : ProcessorCounter {
   static std::uint64_t clock() noexcept { return monotonic_ns(); }
 };
@@ -98,10 +95,11 @@ struct alignas(64) ThreadState {
 
   std::uint64_t process_mark;  // identifies the process that the fields below belong to
   std::uint64_t sequence[kProbes];
-  // A new thread fills the first bytes by one call of getrandom(2).
+  // A new thread fills the first bytes by one call of process_random().
   struct {
     std::uint64_t sequence_id;
     std::uint64_t state[4];  // xoshiro256**
+    std::uint64_t key[4];    // of the generator of the entropy
     unsigned char entropy[512];
   } random;
   std::size_t entropy_left;
@@ -164,17 +162,22 @@ void for_each_thread(const Each& each) {
   thread_slabs.for_each_used<ThreadState>([&](ThreadState& thread, const Slabs::Claim&) { each(thread); });
 }
 
-// The page that holds the process mark. The kernel gives a child process this page filled with zeroes
-// (MADV_WIPEONFORK). So the library detects fork() without calling getpid(), and a raw clone() without
-// pthread_atfork().
-extern std::atomic<std::atomic<std::uint64_t>*> mark_page;
+// What belongs to this process alone. The kernel gives a child process this page filled with zeroes (MADV_WIPEONFORK).
+// So the library detects fork() without calling getpid(), and a raw clone() without pthread_atfork().
+struct ProcessPage {
+  std::atomic<std::uint64_t> mark{0};   // first, because tracers read it; 0: not made yet
+  std::atomic<std::uint64_t> key[4]{};  // of random.h; 0: not made yet
+  std::atomic<std::uint64_t> uses{0};   // of the key
+};
+extern std::atomic<ProcessPage*> own_page;
+ProcessPage& process_page() noexcept;
 std::uint64_t make_process_mark() noexcept;
 const void* process_mark_address() noexcept;  // the address that process_mark() reads
 
 // A number that differs between this process and its children by fork() or clone().
 inline std::uint64_t process_mark() noexcept {
-  const std::atomic<std::uint64_t>* page = mark_page.load(std::memory_order_acquire);
-  const std::uint64_t mark = page != nullptr ? page->load(std::memory_order_relaxed) : 0;
+  const ProcessPage* page = own_page.load(std::memory_order_acquire);
+  const std::uint64_t mark = page != nullptr ? page->mark.load(std::memory_order_relaxed) : 0;
   return __builtin_expect(mark != 0, 1) ? mark : make_process_mark();
 }
 
@@ -186,10 +189,11 @@ ThreadState* make_thread_state() noexcept;  // in span/thread_life.cpp
 // sequence 0 and new seeds. Null if memory runs out, or in a signal handler that interrupted the making of the state.
 inline ThreadState* thread_state() noexcept {
   ThreadState* thread = locals.state;
-  const std::atomic<std::uint64_t>* page = mark_page.load(std::memory_order_acquire);
+  const ProcessPage* page = own_page.load(std::memory_order_acquire);
   // The mark of a state is not 0.
   return __builtin_expect(
-             thread != nullptr && page != nullptr && thread->process_mark == page->load(std::memory_order_relaxed), 1)
+             thread != nullptr && page != nullptr && thread->process_mark == page->mark.load(std::memory_order_relaxed),
+             1)
              ? thread
              : make_thread_state();
 }

@@ -2,6 +2,7 @@
 // Base64, hexadecimal digits, hashes and random numbers.
 #include "recorded.h"
 
+#include "base/chacha.h"
 #include "state/identity.h"
 #include "thread/thread_state.h"
 
@@ -26,6 +27,19 @@ std::string hex(const unsigned char* bytes, std::size_t size) {
   std::string text(2 * size, ' ');
   encode_hex(bytes, size, text.data());
   return text;
+}
+
+// The example of RFC 8439, section 2.3.2. Its counter has 32 bits, and its nonce has 96.
+TEST(Chacha, IsThatOfRfc8439) {
+  unsigned char bytes[32];
+  for (unsigned i = 0; i < sizeof(bytes); ++i) bytes[i] = static_cast<unsigned char>(i);
+  std::uint64_t key[4];
+  std::memcpy(key, bytes, sizeof(key));
+  unsigned char block[kChachaBlock];
+  chacha_block(key, 0x0900000000000001, 0x4a000000, block);
+  EXPECT_EQ(hex(block, sizeof(block)),
+            "10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4e"
+            "d2826446079faa0914c2d705d98b02a2b5129cd1de164eb9cbd083e8a2503c4e");
 }
 
 TEST(Base64, IsThatOfRfc4648WithoutPadding) {

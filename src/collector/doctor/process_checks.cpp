@@ -127,6 +127,20 @@ void explain_none(Host& host, std::uint32_t pid, const std::string& name, Checks
         "copy, build that with NOPSPAN_USDT=ON");
 }
 
+// The hit of a probe makes no system call, but the library may make some at the first span (docs/developers.md).
+void check_sandbox(std::uint32_t pid, const std::string& path, bool is_prepared, Checks& checks) {
+  if (process_status(pid, "Seccomp") != "2") return;
+  const std::string name = "seccomp filter and " + path;
+  if (is_prepared) {
+    checks.ok(name, "the library has made the system calls of a first span");
+    return;
+  }
+  checks.warn(name,
+              "the library has not made the system calls of a first span: if the filter kills the process for mmap, "
+              "madvise, getrandom or gettid, an attach ends it",
+              "let the filter allow these calls, or call nopspan::prepare() before it is installed");
+}
+
 void check_view(std::uint32_t pid, const Host::Copy& copy, const Tracers& tracers, Checks& checks) {
   const std::string name = "gate of " + printable(copy.path);
   if (copy.gate_address == 0) {
@@ -154,6 +168,10 @@ void check_view(std::uint32_t pid, const Host::Copy& copy, const Tracers& tracer
     checks.ok(name, up.empty() ? "is down: no tracer is attached" : "is raised: " + up);
   }
   if (!view->version.empty()) checks.ok("version of " + printable(copy.path), view->version);
+  check_sandbox(pid, printable(copy.path), view->is_prepared, checks);
+  for (const std::string& warning : view->warnings)
+    checks.warn("warnings of " + printable(copy.path), printable(warning),
+                "change the program, or see nopspan/log.h to have such messages in its own log");
 }
 
 }  // namespace
@@ -171,9 +189,6 @@ void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks
   if (thread != pid) checks.ok(name, "its main thread has ended, but others run");
   if (link_of("/proc/" + std::to_string(thread) + "/ns/mnt") != link_of("/proc/self/ns/mnt"))
     checks.ok(name, "is in another mount namespace: its files are opened through its mappings");
-  if (process_status(thread, "Seccomp") == "2")
-    checks.ok(name,
-              "has a seccomp filter, which does not affect tracing: a uprobe on a 1-byte nop makes no system call");
   const auto copies = host.copies(pid);
   if (copies.empty()) {
     explain_none(host, pid, name, checks);

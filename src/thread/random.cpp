@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "thread/random.h"
+
+#include "base/chacha.h"
+#include "base/kept_errno.h"
+#include "base/no_cancellation.h"
+
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace nopspan::detail {
+namespace {
+
+std::uint64_t splitmix(std::uint64_t& state) {
+  std::uint64_t z = (state += 0x9e3779b97f4a7c15U);
+  z = (z ^ (z >> 30U)) * 0xbf58476d1ce4e5b9U;
+  z = (z ^ (z >> 27U)) * 0x94d049bb133111ebU;
+  return z ^ (z >> 31U);
+}
+
+// Fills `out` from getrandom(2). If that fails, mixes clocks and an address instead.
+void system_random(void* out, std::size_t size) noexcept {
+  auto* at = static_cast<unsigned char*>(out);
+  const KeptErrno kept_errno;
+  const NoCancellation no_cancellation;  // getrandom() is a cancellation point
+  while (size > 0) {
+    const ssize_t got = getrandom(at, size, 0);
+    if (got > 0) {
+      at += got;
+      size -= static_cast<std::size_t>(got);
+    } else if (errno != EINTR) {
+      break;
+    }
+  }
+  if (size > 0) {  // a seccomp filter may refuse getrandom(), but ids must still differ
+    std::uint64_t state = monotonic_ns() ^ reinterpret_cast<std::uintptr_t>(&state) ^ (system_ns() << 20U);
+    for (std::size_t i = 0; i < size; ++i) at[i] = static_cast<unsigned char>(splitmix(state));
+  }
+}
+
+// Copies the process's key, and makes it first if there is none. If several threads make it at once, each word is that
+// of one of them.
+void copy_key(ProcessPage& page, std::uint64_t (&key)[4]) noexcept {
+  const auto load = [&] {
+    bool has_all = true;
+    for (unsigned i = 0; i < 4; ++i) {
+      key[i] = page.key[i].load(std::memory_order_relaxed);
+      has_all = has_all && key[i] != 0;
+    }
+    return has_all;
+  };
+  while (!load()) {
+    std::uint64_t made[4];
+    system_random(made, sizeof(made));
+    for (unsigned i = 0; i < 4; ++i) {
+      std::uint64_t none = 0;
+      page.key[i].compare_exchange_strong(none, made[i], std::memory_order_relaxed);
+    }
+  }
+}
+
+// The counter of the first block: the time in the upper bits, so that it is never the same again.
+std::uint64_t counter_of_now() noexcept {
+  constexpr unsigned kBlockBits = 4;
+  return system_ns() << kBlockBits;
+}
+
+}  // namespace
+
+void process_random(void* out, std::size_t size) noexcept {
+  ProcessPage& page = process_page();
+  std::uint64_t key[4];
+  copy_key(page, key);
+  const std::uint64_t nonce = page.uses.fetch_add(1, std::memory_order_relaxed);
+  std::uint64_t counter = counter_of_now();
+  unsigned char block[kChachaBlock];
+  auto* at = static_cast<unsigned char*>(out);
+  for (std::size_t left = size; left > 0; ++counter) {
+    const std::size_t now = std::min(left, sizeof(block));
+    chacha_block(key, counter, nonce, block);
+    std::memcpy(at, block, now);
+    at += now;
+    left -= now;
+  }
+}
+
+void refill_entropy(ThreadState* thread) noexcept {
+  auto& random = thread->random;
+  static_assert(sizeof(random.entropy) % kChachaBlock == 0 && sizeof(random.entropy) / kChachaBlock <= 16);
+  constexpr std::size_t kLeft = sizeof(random.entropy) - sizeof(random.key);
+  std::uint64_t counter = counter_of_now();
+  for (std::size_t at = 0; at < sizeof(random.entropy); at += kChachaBlock) {
+    chacha_block(random.key, counter++, 0, random.entropy + at);
+  }
+  std::memcpy(random.key, random.entropy + kLeft, sizeof(random.key));
+  std::memset(random.entropy + kLeft, 0, sizeof(random.key));
+  thread->entropy_left = kLeft;
+}
+
+}  // namespace nopspan::detail
