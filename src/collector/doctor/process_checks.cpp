@@ -129,7 +129,7 @@ void explain_none(Host& host, std::uint32_t pid, const std::string& name, Checks
 
 // The hit of a probe makes no system call, but the library may make some at the first span (docs/developers.md).
 void check_sandbox(std::uint32_t pid, const std::string& path, bool is_prepared, Checks& checks) {
-  if (process_status(pid, "Seccomp") != "2") return;
+  if (process_status(thread_to_read(pid), "Seccomp") != "2") return;
   const std::string name = "seccomp filter and " + path;
   if (is_prepared) {
     checks.ok(name, "the library has made the system calls of a first span");

@@ -151,6 +151,7 @@ void HostThread::work() {
       if (Clock::now() >= next_scan) {
         host_.scan_some();
         warn();
+        warn_of_killed();
         next_scan = Clock::now() + kScan;
         for (const auto& [pid, process] : std::map(described_)) describe(pid, false);
       } else {
@@ -161,6 +162,7 @@ void HostThread::work() {
     }
     serve(requests);
   }
+  warn_of_killed();
 }
 
 // Says once what keeps this program from examining the host.
@@ -191,6 +193,14 @@ void HostThread::warn_of_attach_to_all(const std::vector<Attachments::Target>& w
   std::cerr
       << "nopspan: the main thread of a process of --pid has ended, so the kernel can only attach to its files in "
          "all processes. Spans of the others are ignored\n";
+}
+
+void HostThread::warn_of_killed() {
+  for (const auto& [pid, comm] : sandboxed_.take_killed()) {
+    std::cerr << "nopspan: process " + std::to_string(pid) + " (" + printable(comm, 15) +
+                     ") was killed by SIGSYS after the attach: its seccomp filter forbids a system call, perhaps one "
+                     "of its first span; see nopspan::prepare()\n";
+  }
 }
 
 void HostThread::count_refused() {
@@ -241,6 +251,7 @@ void HostThread::serve(Requests& requests) {
 void HostThread::describe(std::uint32_t pid, bool answer) {
   const ProcessPointer process = host_.process(pid);
   const auto [known, is_new] = described_.try_emplace(pid, process);
+  if (is_new) sandboxed_.watch(pid);
   if (!is_new && !answer && known->second == process) return;
   known->second = process;
   reports_.post(Described{pid, process, waited_.contains(pid)});
@@ -253,6 +264,7 @@ bool HostThread::attach() {
   if (!attachments_.is_due(wanted, monotonic_now())) return false;
   warn_of_attach_to_all(wanted);
   is_attaching_ = true;
+  for (const std::uint32_t pid : host_.pids()) sandboxed_.watch(pid);
   const std::vector<Attachments::Target> fresh = attachments_.set(wanted);
   if (!fresh.empty()) {
     host_.scan();

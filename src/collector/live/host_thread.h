@@ -5,6 +5,7 @@
 
 #include "base/wake_up.h"
 #include "host/host.h"
+#include "host/sandboxed.h"
 #include "live/attach_times.h"
 #include "live/attachments.h"
 #include "live/kernel_programs.h"
@@ -156,6 +157,7 @@ class HostThread {
   void warn_of_attach_to_all(const std::vector<Attachments::Target>& wanted);
   void count_refused();
   void note_unseen();
+  void warn_of_killed();
   void serve(Requests& requests);
   // Attaches to the files that were found, once. Returns whether it has attached to any.
   bool attach();
@@ -191,6 +193,7 @@ class HostThread {
   // Only the thread uses these.
   Host host_;
   Attachments attachments_;
+  Sandboxed sandboxed_;
   std::map<CopyKey, Copy> headers_;
   std::map<std::uint32_t, std::uint64_t> spent_ns_;  // by user_range(), in this round
   bool is_whole_ = true;                             // nothing was left for the next round

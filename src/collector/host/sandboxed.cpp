@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/sandboxed.h"
+
+#include "host/process_facts.h"
+
+#include <linux/ioctl.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <csignal>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+// struct pidfd_info of linux/pidfd.h, which Debian 12 does not have.
+struct PidfdInfo {
+  std::uint64_t mask;
+  std::uint64_t cgroup;
+  std::array<std::uint32_t, 11> ids;
+  std::int32_t exit_code;
+};
+static_assert(sizeof(PidfdInfo) == 64);
+constexpr unsigned long kGetInfo = _IOWR(0xFF, 11, PidfdInfo);
+constexpr std::uint64_t kExit = 8;
+
+bool has_ended(int process) {
+  pollfd file{process, POLLIN, 0};
+  return ::poll(&file, 1, 0) > 0;
+}
+
+// The last field of /proc/PID/stat, if the process is a zombie. Its pid is not reused before its parent waits for it.
+int exit_code_of_zombie(std::uint32_t pid) {
+  const auto state = process_state(pid);
+  if (!state || state->state != 'Z') return 0;
+  const std::string text = read_small_file("/proc/" + std::to_string(pid) + "/stat");
+  const std::size_t at = text.rfind(' ');
+  int code = 0;
+  if (at != std::string::npos) std::from_chars(text.data() + at + 1, text.data() + text.size(), code);
+  return code;
+}
+
+// The number of the signal that has ended the process; 0 if it has ended otherwise, or if that cannot be read.
+int signal_that_ended(std::uint32_t pid, int process) {
+  PidfdInfo info{};
+  info.mask = kExit;
+  const bool knows = ::ioctl(process, kGetInfo, &info) == 0 && (info.mask & kExit) != 0;
+  return (knows ? info.exit_code : exit_code_of_zombie(pid)) & 0x7f;
+}
+
+}  // namespace
+
+void Sandboxed::watch(std::uint32_t pid) {
+  if (watched_.contains(pid) || watched_.size() >= kMost || process_status(pid, "Seccomp") != "2") return;
+  OpenFile process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  const auto state = process_state(pid);
+  if (process && state) watched_.insert_or_assign(pid, Watched{state->comm, std::move(process)});
+}
+
+std::vector<Sandboxed::Killed> Sandboxed::take_killed() {
+  std::vector<Killed> killed;
+  std::erase_if(watched_, [&](const auto& entry) {
+    const auto& [pid, watched] = entry;
+    if (!has_ended(watched.process.get())) return false;
+    if (signal_that_ended(pid, watched.process.get()) == SIGSYS) killed.push_back({pid, watched.comm});
+    return true;
+  });
+  return killed;
+}
+
+}  // namespace nopspan::collector

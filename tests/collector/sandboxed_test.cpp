@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// Processes that a seccomp filter kills.
+#include "host/sandboxed.h"
+
+#include "in_child.h"
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <csignal>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+// A process whose filter kills it for getppid(). It calls getppid() or ends when it receives a byte.
+class Child {
+ public:
+  Child() {
+    EXPECT_EQ(pipe(to_child_), 0);
+    EXPECT_EQ(pipe(from_child_), 0);
+    pid_ = fork();
+    if (pid_ != 0) {
+      char ready = 0;
+      EXPECT_EQ(read(from_child_[0], &ready, 1), 1);
+      return;
+    }
+    std::array filter{sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                      sock_filter BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+                      sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+                      sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+    const sock_fprog program{filter.size(), filter.data()};
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) _exit(2);
+    char what = 'r';
+    if (write(from_child_[1], &what, 1) != 1 || read(to_child_[0], &what, 1) != 1) _exit(3);
+    if (what == 'k') syscall(SYS_getppid);
+    _exit(0);
+  }
+  ~Child() {
+    for (const int fd : {to_child_[0], to_child_[1], from_child_[0], from_child_[1]}) close(fd);
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+
+  [[nodiscard]] std::uint32_t pid() const { return static_cast<std::uint32_t>(pid_); }
+  // Waits for its end, but leaves it as a zombie.
+  void send(char what) const {
+    EXPECT_EQ(write(to_child_[1], &what, 1), 1);
+    siginfo_t info{};
+    EXPECT_EQ(waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT), 0);
+  }
+  std::string reap() const { return wait_for(pid_); }
+
+ private:
+  int to_child_[2] = {}, from_child_[2] = {};
+  pid_t pid_ = 0;
+};
+
+TEST(Sandboxed, FindsTheProcessThatItsFilterHasKilled) {
+  Sandboxed sandboxed;
+  const Child killed, ended, running;
+  for (const std::uint32_t pid : {killed.pid(), ended.pid(), running.pid()}) sandboxed.watch(pid);
+  EXPECT_TRUE(sandboxed.take_killed().empty());
+  killed.send('k');
+  ended.send('e');
+  const auto found = sandboxed.take_killed();
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].pid, killed.pid());
+  EXPECT_FALSE(found[0].comm.empty());
+  EXPECT_TRUE(sandboxed.take_killed().empty());
+  EXPECT_EQ(killed.reap(), "killed by signal " + std::to_string(SIGSYS));
+  EXPECT_EQ(ended.reap(), "");
+  running.send('e');
+  EXPECT_EQ(running.reap(), "");
+}
+
+}  // namespace
+}  // namespace nopspan::collector
