@@ -8,6 +8,7 @@
 
 #include <nopspan/context.h>
 #include <nopspan/llm.h>
+#include <nopspan/probes.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 
@@ -75,7 +76,10 @@ class Recorder {
     line.set("duration_ns", event.duration_ns());
     line.set("monotonic_time_ns", event.monotonic_time_ns());
     line.set("link_count", event.link_count());
-    line.set("tracestate", std::string_view(event.context().tracestate()));
+    // A tracer receives only a tracestate that came in a header, not the random bits for an id of the application.
+    const auto tracestate = event.context().tracestate();
+    const bool came = (event.flags() & NOPSPAN_FLAG_FOREIGN_ID) == 0;
+    line.set("tracestate", came ? std::string_view(tracestate) : std::string_view());
     for (const char* key : {"model", "engine", "tenant", "error.type", "kind"}) {
       if (event.metadata(key).exists()) line.set(key, event.metadata(key).copy());
     }
