@@ -3,7 +3,8 @@
 // another program, the entries that it still holds.
 //
 // A batch is read from the process directly into the ring buffer. uprobe programs can be preempted, so no per-CPU
-// scratch buffer is used. Entries that cannot be forwarded are counted, by process and by thread.
+// scratch buffer is used, and every program begins with no_private_stack(). Entries that cannot be forwarded are
+// counted, by process and by thread.
 //
 // Loads on kernels from 5.10 on, without BTF, so it does not use CO-RE. Sizes are 64 bits wide and bounded directly
 // before they are used, so that the verifiers of all these kernels know the bound.
@@ -79,6 +80,21 @@ unsigned long is_waiting = 0;
 unsigned long woken_ns = 0;  // time of the last wake-up
 // The losses of processes for which `process_losses` has no room.
 struct nopspan_process_losses other_losses = {};
+
+// From Linux 6.13 on, a function with more than 48 bytes of stack has a private stack: one per CPU, for all threads.
+// While a thread in a uprobe program is preempted, another thread may run the same program on this CPU, and would
+// overwrite that stack. A program with a tail call has no private stacks, because it might call itself. Therefore each
+// program has one. It is never executed: the verifier knows this and removes it. Unlike bpf_preempt_disable() it needs
+// neither BTF nor Linux 6.10, and costs nothing.
+static __always_inline void no_private_stack(void) {
+  asm volatile(
+      "r0 = 0\n"
+      "if r0 == 0 goto +1\n"
+      "call %[tail_call]"
+      :
+      : [tail_call] "i"(BPF_FUNC_tail_call)
+      : "r0", "r1", "r2", "r3", "r4", "r5");
+}
 
 // The ids of the current thread.
 struct task {
@@ -350,6 +366,7 @@ static __noinline int mark_filtered(unsigned int tgid, const struct nopspan_thre
 
 SEC("uprobe")
 int on_batch(struct pt_regs* ctx) {
+  no_private_stack();
   struct batch batch = {
       .task = current_task(),
       .kind = NOPSPAN_MESSAGE_BATCH,
@@ -412,6 +429,7 @@ static __noinline void forward_held(const struct task* task, unsigned long addre
 }
 
 static __always_inline int forward_all_held(unsigned int kind) {
+  no_private_stack();
   const struct task task = current_task();
   const struct nopspan_thread_headers* known = bpf_map_lookup_elem(&threads, &task.seen);
   if (!known) return 0;

@@ -82,12 +82,12 @@ def with_libraries(programs):
 
 
 class GuestTest(unittest.TestCase):
-    def run_in(self, suite, script):
+    def run_in(self, suite, script, **options):
         """Runs SHELL and a script. Returns the machine.Run, after checking the exit status and the kernel's log."""
         computer = machine.Machine(suite, ["linux-image-amd64"])
         self.addCleanup(computer.close)
         print(suite, computer.release, file=sys.stderr, flush=True)
-        run = computer.boot(SHELL + script, with_libraries(PROGRAMS))
+        run = computer.boot(SHELL + script, with_libraries(PROGRAMS), **options)
         self.assertEqual(run.status, 0, run.output + run.kernel[-2000:])
         self.assertNotRegex(run.kernel, "BUG:|WARNING:|Oops")
         return run

@@ -174,9 +174,10 @@ class Machine:
         finally:
             self._take_away()
 
-    def boot(self, script, files=None, patience_s=SCRIPT_PATIENCE_S):
-        """Boots a copy of the disk with these files ({path there: path here, or bytes}), runs a bash script as root,
-        and powers off. Returns the Run. A script that takes too long is killed, with status 137."""
+    def boot(self, script, files=None, patience_s=SCRIPT_PATIENCE_S, kernel_options=""):
+        """Boots a copy of the disk with these files ({path there: path here, or bytes}) and these options of the
+        kernel, runs a bash script as root, and powers off. Returns the Run. A script that takes too long is killed,
+        with status 137."""
         first = FIRST_PROCESS % (PATH, patience_s)
         files = {**(files or {}), "/script": script.encode(), "/first-process": first.encode()}
         with tempfile.TemporaryDirectory() as folder:
@@ -198,7 +199,7 @@ class Machine:
             console = subprocess.run(
                 ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048", "-kernel",
                  self.kernel, "-initrd", initrd, *disks, "-nographic", "-no-reboot", "-nic", "none", "-append",
-                 "console=ttyS0 root=/dev/vda rw init=/usr/local/sbin/nopspan-start panic=-1 quiet"],
+                 "console=ttyS0 root=/dev/vda rw init=/usr/local/sbin/nopspan-start panic=-1 quiet " + kernel_options],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 timeout=BOOT_PATIENCE_S + patience_s, env={**os.environ, "TMPDIR": folder}, check=False).stdout
             return Run(received, console.decode("utf-8", "replace"))

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/open_file.h"
 #include "base/text.h"
 #include "doctor/checks.h"
+#include "doctor/preemption.h"
 #include "host/process_facts.h"
 #include "host/trace_events.h"
 #include "live/probe_link.h"
 
+#include <bpf/bpf.h>
+#include <linux/bpf.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <array>
+#include <cerrno>
 #include <cstdio>
+#include <optional>
 
 namespace nopspan::collector {
 namespace {
@@ -49,6 +56,54 @@ void check_uprobes(Checks& checks) {
 void check_uprobe_multi(Checks& checks) {
   checks.ok("uprobe links", has_uprobe_multi() ? "supported (uprobe_multi)"
                                                : "not supported or not permitted; perf events are used instead");
+}
+
+// Loads a program with two functions that together need more stack than a thread has for BPF programs. The kernel
+// refuses it, unless each function has a private stack. Returns nothing if this program may not load BPF programs.
+std::optional<bool> gives_private_stacks() {
+  const auto instruction = [](unsigned code, unsigned to, unsigned from, std::int16_t offset, std::int32_t value) {
+    bpf_insn result{};
+    result.code = static_cast<std::uint8_t>(code);
+    result.dst_reg = to & 0xfU;
+    result.src_reg = from & 0xfU;
+    result.off = offset;
+    result.imm = value;
+    return result;
+  };
+  constexpr std::int16_t kStack = -320;  // bytes; a thread has 512
+  const bpf_insn use_stack = instruction(BPF_ST | BPF_DW | BPF_MEM, BPF_REG_10, 0, kStack, 0);
+  const bpf_insn return_0 = instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, 0);
+  const bpf_insn exit = instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+  const bpf_insn call = instruction(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_CALL, 0, 2);  // skips two instructions
+  const std::array program = {use_stack, call, return_0, exit, use_stack, return_0, exit};
+  const OpenFile loaded(
+      bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_stacks", "Dual BSD/GPL", program.data(), program.size(), nullptr));
+  if (loaded) return true;
+  if (errno != EACCES) return std::nullopt;
+  return false;
+}
+
+// nopspan's programs have no private stacks (probes/collector.bpf.c), but those of bpftrace have.
+void check_private_stacks(Checks& checks) {
+  constexpr const char* kName = "private BPF stacks";
+  const std::optional<bool> has = gives_private_stacks();
+  if (!has) return;
+  const PreemptionFacts facts = preemption_facts();
+  const Preemption preemption = preemption_of(facts);
+  if (!*has) {
+    checks.ok(kName, "not used by this kernel");
+  } else if (preemption == Preemption::no) {
+    checks.ok(kName, "used by this kernel, which does not preempt BPF programs");
+  } else if (preemption == Preemption::unknown) {
+    checks.ok(kName, "used by this kernel; whether it preempts BPF programs is not known (docs/security.md)");
+  } else {
+    checks.warn(kName,
+                "used by this kernel, which preempts BPF programs: in bpftrace's programs on probes, threads can "
+                "overwrite each other's data and even crash the kernel; nopspan's own programs are safe",
+                facts.major >= 7
+                    ? "use nopspan's commands instead of bpftrace scripts, or a kernel before 6.13 (docs/security.md)"
+                    : "before you use bpftrace scripts, boot with preempt=none (docs/security.md)");
+  }
 }
 
 // Before Linux 5.11, the memory of BPF programs and maps counts against RLIMIT_MEMLOCK.
@@ -104,6 +159,7 @@ void check_kernel(Checks& checks) {
   check_version(checks);
   check_uprobes(checks);
   check_uprobe_multi(checks);
+  check_private_stacks(checks);
   check_memlock(checks);
   check_settings(checks);
 }

@@ -8,6 +8,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <collector.skel.h>
+#include <linux/bpf.h>
 #include <nopspan/probes.h>
 #include <poll.h>
 #include <sys/utsname.h>
@@ -163,6 +164,13 @@ void KernelPrograms::attach_to_ends() {
   }
   keep(bpf_program__attach(programs.on_exec));
   said.clear();
+}
+
+bool KernelPrograms::has_missed_ends() const {
+  bpf_prog_info info{};
+  std::uint32_t size = sizeof(info);
+  return bpf_obj_get_info_by_fd(bpf_program__fd(skeleton_->progs.on_exit), &info, &size) == 0 &&
+         info.recursion_misses > 0;
 }
 
 ProbeLink KernelPrograms::attach(const ProbeFile& file, int pid, std::string& why_not) {

@@ -351,7 +351,7 @@ void LiveSource::close_ended_accounts() {
   }
   for (const std::uint32_t pid : ended) {
     Accounts::Account& account = *delivery_.accounts().find(pid);
-    if (!programs_.sees_ends()) account.count_held_by_killed();
+    if (!programs_.sees_ends() || programs_.has_missed_ends()) account.count_held_by_killed();
     programs_.forget_process(account.tgid);
     for (const auto& [thread, state] : account.threads()) programs_.forget_thread({account.tgid, thread});
     delivery_.accounts().close(pid);

@@ -104,7 +104,8 @@ class ProcessAccount {
   // Entries of no known thread. They are counted as emitted and as lost.
   void malformed_of_no_thread(std::uint64_t entries) { malformed_of_no_thread_ += entries; }
   void held_by_killed(std::uint64_t at_most) { held_by_killed_ += at_most; }
-  // The process is gone, and this kernel does not let anybody read what its threads held.
+  // The process is gone, and the kernel did not let anybody read what its threads held, unless they are known to have
+  // ended.
   void count_held_by_killed();
 
   // The most entries that all threads together can have written until then, because each takes a CPU some time.

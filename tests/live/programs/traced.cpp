@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
@@ -119,6 +120,22 @@ std::string move_text() {
   return "not found";
 }
 
+// Starts threads that make spans and then call `at_end`. The arguments are their number, and the number of spans of
+// each.
+template <typename AtEnd>
+std::vector<std::thread> start_threads(const std::string& prefix, std::istringstream& arguments, AtEnd at_end) {
+  int count = 0, spans = 0;
+  arguments >> count >> spans;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < count; ++i) {
+    threads.emplace_back([name = nopspan::Name::intern(prefix + std::to_string(i)), spans, at_end] {
+      for (int made = 0; made < spans; ++made) nopspan::Span span{name};
+      at_end();
+    });
+  }
+  return threads;
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -168,6 +185,22 @@ int main(int count, char** arguments) {
     a >> times >> duration_ns;
     const std::uint64_t start_ns = now_ns() - duration_ns;
     for (; times > 0; --times) nopspan::complete(name, {}, start_ns, duration_ns);
+    return "done";
+  };
+  // flood THREADS SPANS: so many threads make so many spans each. The Nth thread's have the name flood.N.
+  commands["flood"] = [](std::istringstream& a) {
+    for (std::thread& thread : start_threads("flood.", a, [] {})) thread.join();
+    return "done";
+  };
+  // hold THREADS SPANS: the same with the name held.N, but the threads do not end.
+  commands["hold"] = [](std::istringstream& a) {
+    static std::atomic<int> holding{0};
+    std::vector<std::thread> threads = start_threads("held.", a, [] {
+      ++holding;
+      while (true) pause();
+    });
+    for (std::thread& thread : threads) thread.detach();
+    while (holding < static_cast<int>(threads.size())) std::this_thread::yield();
     return "done";
   };
   // at NAME START_NS: a span with this start.

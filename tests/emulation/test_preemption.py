@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The collector on a kernel that preempts BPF programs, and that may give them one stack per CPU for all threads. The
+threads of the traced program use names of their own. Every span must be delivered once, under its name, and none may be
+lost without a word when such a program is killed.
+
+NOPSPAN_LONG=1 NOPSPAN_BUILD_DIR=build/dev python3 tests/emulation/test_preemption.py -v
+"""
+
+import json
+
+import guest
+
+THREADS, SPANS, KILLED, HELD = 16, 5000, 20, 100
+SECONDS = 300
+SCRIPT = """
+cat /sys/kernel/debug/sched/preempt >/results/model
+used() {
+  cut -d " " -f 14,15 /proc/$collector/stat
+}
+# Whether the collector has read everything: it used no CPU for a while.
+is_idle() {
+  local before=$(used)
+  sleep 0.2
+  [ "$before" = "$(used)" ]
+}
+measure() {
+  begin
+  collect hist --by name --rows 0 --buffer 256M --binary /opt/traced >/results/$1
+  until_it is_traced
+}
+
+measure flood
+stop_at=$((SECONDS + %d))
+for ((rounds = 0; SECONDS < stop_at; rounds++)); do
+  send "flood %d %d"
+  until_it is_idle
+done
+echo $rounds >/results/rounds
+end
+
+for i in $(seq %d); do
+  measure killed$i
+  send "hold %d %d"
+  kill -9 $pid
+  wait $pid
+  until_it is_idle
+  end
+done
+""" % (SECONDS, THREADS, SPANS, KILLED, THREADS, HELD)
+
+
+class Preemption(guest.GuestTest):
+    def test_damages_and_hides_nothing(self):
+        for model in ("full", "lazy"):
+            with self.subTest(model):
+                run = self.run_in("sid", SCRIPT, patience_s=4 * SECONDS, kernel_options="preempt=" + model)
+                self.assertIn("(%s)" % model, run.result("model"))
+                self.check_flood(json.loads(run.result("flood")), int(run.result("rounds")))
+                for i in range(1, KILLED + 1):
+                    total = json.loads(run.result("killed%d" % i))["ledger"]["total"]
+                    self.assertEqual(total["lost"], 0, total)
+                    self.assertGreaterEqual(total["delivered"] + total["held_by_killed"], THREADS * HELD, total)
+
+    def check_flood(self, measured, rounds):
+        made = rounds * SPANS
+        total = measured["ledger"]["total"]
+        self.assertEqual((total["emitted"], total["delivered"]), (THREADS * made, THREADS * made), total)
+        found = {row["name"]: sum(count for _, count in row["histogram"]["buckets"]) for row in measured["rows"]}
+        self.assertEqual(found, {"flood.%d" % i: made for i in range(THREADS)})
+
+
+if __name__ == "__main__":
+    guest.main()
