@@ -10,30 +10,26 @@ import json
 
 import guest
 
-THREADS, SPANS, KILLED, HELD = 16, 5000, 20, 100
+THREADS, SPANS, KILLED, HELD = 16, 10000, 20, 100
 SECONDS = 300
 SCRIPT = """
 cat /sys/kernel/debug/sched/preempt >/results/model
-used() {
-  cut -d " " -f 14,15 /proc/$collector/stat
-}
-# Whether the collector has read everything: it used no CPU for a while.
-is_idle() {
-  local before=$(used)
-  sleep 0.2
-  [ "$before" = "$(used)" ]
-}
 measure() {
   begin
-  collect hist --by name --rows 0 --buffer 256M --binary /opt/traced >/results/$1
+  collect hist --by name --rows 0 --buffer 256M --metrics metrics --binary /opt/traced >/results/$1
   until_it is_traced
+}
+# knows NUMBER: whether the collector knows of so many entries.
+knows() {
+  [ "$(sed -n "s/^nopspan_entries_emitted_total{.*} //p" metrics)" = "$1" ]
 }
 
 measure flood
 stop_at=$((SECONDS + %d))
-for ((rounds = 0; SECONDS < stop_at; rounds++)); do
+for ((rounds = 0; SECONDS < stop_at; )); do
   send "flood %d %d"
-  until_it is_idle
+  rounds=$((rounds + 1))
+  until_it knows $((rounds * %d))
 done
 echo $rounds >/results/rounds
 end
@@ -43,10 +39,9 @@ for i in $(seq %d); do
   send "hold %d %d"
   kill -9 $pid
   wait $pid
-  until_it is_idle
   end
 done
-""" % (SECONDS, THREADS, SPANS, KILLED, THREADS, HELD)
+""" % (SECONDS, THREADS, SPANS, THREADS * SPANS, KILLED, THREADS, HELD)
 
 
 class Preemption(guest.GuestTest):

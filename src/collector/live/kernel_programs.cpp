@@ -167,10 +167,13 @@ void KernelPrograms::attach_to_ends() {
 }
 
 bool KernelPrograms::has_missed_ends() const {
-  bpf_prog_info info{};
-  std::uint32_t size = sizeof(info);
-  return bpf_obj_get_info_by_fd(bpf_program__fd(skeleton_->progs.on_exit), &info, &size) == 0 &&
-         info.recursion_misses > 0;
+  const auto& programs = skeleton_->progs;
+  return std::ranges::any_of(
+      std::array{programs.on_exit, programs.on_prepare_exec, programs.on_exec}, [](const bpf_program* program) {
+        bpf_prog_info info{};
+        std::uint32_t size = sizeof(info);
+        return bpf_obj_get_info_by_fd(bpf_program__fd(program), &info, &size) == 0 && info.recursion_misses > 0;
+      });
 }
 
 ProbeLink KernelPrograms::attach(const ProbeFile& file, int pid, std::string& why_not) {

@@ -52,8 +52,8 @@ class KernelPrograms {
   [[nodiscard]] bool sees_ends() const { return sees_ends_; }
   // Whether the programs handle processes in pid namespaces below this program's.
   [[nodiscard]] bool sees_below() const { return sees_below_; }
-  // Whether the kernel skipped a program of a thread's end, because another thread was in it on the same CPU. From
-  // Linux 7.0 on, a thread in such a program can be preempted.
+  // Whether the kernel skipped a program for the end of a thread or for an exec, because another thread was in it on
+  // the same CPU. From Linux 7.0 on, a thread in such a program can be preempted.
   [[nodiscard]] bool has_missed_ends() const;
 
   // Passes all available messages to on_message, until it returns false. Rethrows its exceptions.

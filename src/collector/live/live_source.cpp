@@ -151,6 +151,7 @@ class LiveSource final : public Source {
   // Finds processes that have ended, and closes their accounts two rounds later.
   void update_accounts();
   void close_ended_accounts();
+  void count_held(ProcessAccount& account) const;
   [[nodiscard]] bool has_ended(const Accounts::Account& account) const {
     return account.closing_round != 0 && account.closing_round + 2 <= delivery_.round();
   }
@@ -343,6 +344,11 @@ void LiveSource::update_accounts() {
   if (have_ended) close_ended_accounts();
 }
 
+// The process has ended.
+void LiveSource::count_held(ProcessAccount& account) const {
+  if (!programs_.sees_ends() || programs_.has_missed_ends()) account.count_held_by_killed();
+}
+
 void LiveSource::close_ended_accounts() {
   read_losses();
   std::vector<std::uint32_t> ended;
@@ -351,7 +357,7 @@ void LiveSource::close_ended_accounts() {
   }
   for (const std::uint32_t pid : ended) {
     Accounts::Account& account = *delivery_.accounts().find(pid);
-    if (!programs_.sees_ends() || programs_.has_missed_ends()) account.count_held_by_killed();
+    count_held(account);
     programs_.forget_process(account.tgid);
     for (const auto& [thread, state] : account.threads()) programs_.forget_thread({account.tgid, thread});
     delivery_.accounts().close(pid);
@@ -500,6 +506,10 @@ void LiveSource::finish() {
     consume();
   } while (!has_read_until(last));
   read_losses();
+  update_accounts();
+  for (auto& [pid, account] : delivery_.accounts().all()) {
+    if (account.closing_round != 0) count_held(account);
+  }
 }
 
 }  // namespace

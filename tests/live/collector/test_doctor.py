@@ -58,6 +58,8 @@ class Doctor(harness.Test):
                      "perf_event_paranoid", "unprivileged_bpf_disabled", "RLIMIT_MEMLOCK", "seccomp", "deleted files"):
             self.assertIn(name, found["ok"])
         self.assertIn(os.uname().release, found["ok"]["kernel"])
+        # A warning on kernels with private stacks that preempt BPF programs.
+        self.assertIn("private BPF stacks", {**found["ok"], **found["warning"]})
 
     def test_a_program_with_the_shared_library(self):
         with Program("traced") as program:
