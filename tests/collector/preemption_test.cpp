@@ -2,6 +2,7 @@
 // Which kernels preempt BPF programs, and that no BPF program of the collector has a stack that preemption could
 // damage.
 #include "doctor/preemption.h"
+#include "live/kernel_programs.h"
 
 #include <bpf/libbpf.h>
 #include <collector.skel.h>
