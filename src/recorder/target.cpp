@@ -3,6 +3,7 @@
 // (SIGXFSZ) are errors and do not end the program.
 #include "recorder/target.h"
 
+#include "base/file_owner.h"
 #include "base/unix_socket.h"
 #include "recorder/crc32.h"
 
@@ -55,6 +56,7 @@ std::string Target::open(std::string_view target, bool replace) {
   if (path_.empty()) return "the target of a recording must be PATH, file:PATH, fd:N or unix:PATH";
   struct stat facts = {};
   if (::stat(path_.c_str(), &facts) == 0 && S_ISFIFO(facts.st_mode)) {
+    if (collector::is_foreign_pipe(facts)) return path_ + " belongs to another user, who could read the recording";
     way_ = Way::fifo;
     connect();
     return "";
@@ -112,7 +114,12 @@ std::string Target::take_descriptor(std::string_view number) {
 bool Target::connect() {
   connected_ = 0;
   // Opening a named pipe fails if nobody has opened it for reading.
-  if (way_ == Way::fifo) return take(::open(path_.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
+  if (way_ == Way::fifo) {
+    if (!take(::open(path_.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC))) return false;
+    if (S_ISFIFO(opened_.st_mode) && !collector::is_foreign_pipe(opened_)) return true;
+    close();  // another file has taken its place
+    return false;
+  }
   collector::OpenFile made = collector::connect_to(*collector::unix_address(path_), SOCK_NONBLOCK);
   return made && take(made.release());
 }

@@ -17,6 +17,7 @@
 #include <csignal>
 #include <filesystem>
 #include <string>
+#include <utility>
 
 using namespace nopspan::collector;
 using testing::HasSubstr;
@@ -62,8 +63,10 @@ TEST(OtlpFiles, HaveALineForEachBody) {
 TEST(OtlpFiles, RemoveALineWithoutAnEnd) {
   for (const std::string& rest : {std::string("{\"resou"), std::string(10'000, 'x')}) {
     const TemporaryFolder folder;
-    write_file(folder / "traces.jsonl", "{}\n" + rest);
-    write_file(folder / "logs.jsonl", rest);
+    for (const auto& [name, text] : {std::pair("traces.jsonl", "{}\n" + rest), std::pair("logs.jsonl", rest)}) {
+      write_file(folder / name, text);
+      ASSERT_EQ(::chmod((folder / name).c_str(), 0600), 0);
+    }
     OtlpFiles files(folder / "");
     EXPECT_EQ(contents_of(folder / "traces.jsonl"), "{}\n");
     EXPECT_EQ(contents_of(folder / "logs.jsonl"), "");
@@ -82,6 +85,25 @@ TEST(OtlpFiles, RefuseWhatIsNotAFileOfTheirOwn) {
   std::filesystem::remove(folder / "logs.jsonl");
   const OtlpFiles first(folder / "");
   EXPECT_THAT(message_of(folder / ""), HasSubstr("in use by another nopspan"));
+}
+
+TEST(OtlpFiles, RefuseFilesThatOthersCanReadOrChange) {
+  for (const mode_t mode : {0666, 0644, 0604, 0640, 0620, 0602}) {
+    const TemporaryFolder folder;
+    write_file(folder / "metrics.jsonl", "{}\n");
+    ASSERT_EQ(::chmod((folder / "metrics.jsonl").c_str(), mode), 0);
+    EXPECT_THAT(message_of(folder / ""), HasSubstr("run chmod 600 on it")) << mode;
+    EXPECT_EQ(contents_of(folder / "metrics.jsonl"), "{}\n");
+  }
+}
+
+TEST(OtlpFiles, RefuseFilesOfAnotherUser) {
+  const TemporaryFolder folder;
+  write_file(folder / "traces.jsonl", "line without an end");
+  ASSERT_EQ(::chmod((folder / "traces.jsonl").c_str(), 0600), 0);
+  if (!give_to_another_user(folder / "traces.jsonl")) GTEST_SKIP() << "needs root";
+  EXPECT_THAT(message_of(folder / ""), HasSubstr("belongs to another user"));
+  EXPECT_EQ(contents_of(folder / "traces.jsonl"), "line without an end");
 }
 
 TEST(OtlpFiles, RefuseAMalformedBody) {

@@ -159,6 +159,13 @@ TEST_F(RecorderFiles, CanBeAPipeWithoutAReaderUntilASignal) {
   interrupted = false;
 }
 
+TEST_F(RecorderFiles, AreNoPipesOfAnotherUser) {
+  ASSERT_EQ(::mkfifo(at("fifo").c_str(), 0666), 0);
+  if (!give_to_another_user(at("fifo"))) GTEST_SKIP() << "needs root";
+  const OpenFile reader(::open(at("fifo").c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+  expect_usage_error({at("fifo"), true}, "belongs to another user");
+}
+
 TEST_F(RecorderFiles, CanBePipesAndDevices) {
   EXPECT_TRUE(record_to({"/dev/null", true}));
   EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));

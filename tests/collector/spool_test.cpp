@@ -3,6 +3,7 @@
 #include "export/spool.h"
 
 #include "base/failure.h"
+#include "base/stopping.h"
 #include "export/export_queue.h"
 #include "invented_spans.h"
 #include "scripted_transport.h"
@@ -340,6 +341,48 @@ TEST_F(SpoolTest, SetsDamagedAndForeignFilesAside) {
   EXPECT_THAT(names_in(options.folder), ElementsAre("0000000000000001.nopspan.damaged",
                                                     "0000000000000002.nopspan.damaged", "notes.txt", "position"));
   EXPECT_TRUE(account.totals().is_balanced());
+}
+
+// To search 1 TiB would take hours, in which no signal ends the program.
+TEST_F(SpoolTest, SetsAFileOfAbsurdLengthAsideAtOnce) {
+  const std::string path = written_file(3), absurd = options.folder + "/0000000000000002.nopspan";
+  write_file(absurd, contents_of(path));
+  constexpr std::uint64_t kTebibyte = 1ULL << 40U;
+  if (::truncate(absurd.c_str(), kTebibyte) != 0) GTEST_SKIP() << "the file system has no such files";
+  ReceiverAccount account;
+  EXPECT_THAT(send_all(account), ElementsAre("1", "2", "3"));
+  EXPECT_THAT(said,
+              ElementsAre(HasSubstr("0000000000000002.nopspan: is too long for a file of a spool (1 TiB): renamed")));
+  EXPECT_EQ(account.totals().unreadable_bytes, kTebibyte);
+  EXPECT_TRUE(account.totals().has_losses());
+}
+
+TEST_F(SpoolTest, SetsFilesOfAnotherUserAside) {
+  const std::string path = written_file(3), foreign = options.folder + "/0000000000000002.nopspan";
+  write_file(foreign, contents_of(path));
+  if (!give_to_another_user(foreign)) GTEST_SKIP() << "needs root";
+  ReceiverAccount account;
+  EXPECT_THAT(send_all(account), ElementsAre("1", "2", "3"));
+  EXPECT_THAT(said, ElementsAre(HasSubstr("0000000000000002.nopspan: belongs to another user: renamed")));
+}
+
+TEST_F(SpoolTest, IsNotReadAfterASignal) {
+  written_file(1);
+  interrupted = true;
+  ReceiverAccount account;
+  EXPECT_THROW(Spool(options, account), Failure);
+  interrupted = false;
+  EXPECT_THAT(send_all(account), ElementsAre("1"));
+}
+
+// A larger spool has more files, because longer ones count as damaged.
+TEST_F(SpoolTest, HasFilesOfALimitedLength) {
+  options.most_bytes = 1ULL << 50U;
+  ReceiverAccount account;
+  Spool spool(options, account);
+  const ExportBody body{Signal::traces, std::string(15U << 20U, 'x'), kOneSpan};
+  for (int i = 0; i < 6; ++i) EXPECT_FALSE(spool.keep(body, false));
+  EXPECT_EQ(data_files().size(), 2U);
 }
 
 TEST_F(SpoolTest, ReportsALossIfTheHeadOfAGroupIsDamaged) {

@@ -101,6 +101,15 @@ TEST_F(OwnRecording, ReplacesAFileOnlyIfAsked) {
   EXPECT_EQ(content().substr(0, 7), "NOPSPAN");
 }
 
+TEST_F(OwnRecording, RefusesAPipeOfAnotherUser) {
+  constexpr uid_t kNobody = 65534;
+  ASSERT_EQ(mkfifo(path().c_str(), 0666), 0);
+  if (chown(path().c_str(), kNobody, kNobody) != 0) GTEST_SKIP() << "needs root";
+  Writer writer;
+  EXPECT_EQ(writer.open(path()), path() + " belongs to another user, who could read the recording");
+  EXPECT_FALSE(writer.is_open());
+}
+
 // SIGPIPE must not end the program.
 TEST_F(OwnRecording, OpensAPipeWithoutAReader) {
   int ends[2];

@@ -2,6 +2,7 @@
 #include "export/otlp_files.h"
 
 #include "base/failure.h"
+#include "base/file_owner.h"
 #include "base/text.h"
 #include "export/otlp_json.h"
 
@@ -52,6 +53,8 @@ OpenFile open_lines(int folder, const std::string& path, const char* name) {
   struct stat facts = {};
   if (::fstat(file.get(), &facts) != 0) refuse_for(path, errno);
   if (!S_ISREG(facts.st_mode)) refuse(path, "is not a file");
+  if (!is_own(facts)) refuse(path, "belongs to another user, who could read it: use a folder of your own");
+  if (others_have(facts, S_IRWXG | S_IRWXO)) refuse(path, "can be read or changed by other users: run chmod 600 on it");
   if (facts.st_nlink > 1) refuse(path, "has another name too (a hard link)");
   if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno == EWOULDBLOCK) refuse(path, "is in use by another nopspan");

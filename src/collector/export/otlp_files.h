@@ -19,7 +19,7 @@ class OtlpFiles {
  public:
   // Opens the files, or creates them with mode 0600. Removes a line that an earlier run left without its end. Throws
   // Failure (kUsageError) if the folder does not exist, or if one of the files is a symbolic link, something else than
-  // a file, or in use by another nopspan.
+  // a file, accessible to other users, or in use by another nopspan.
   explicit OtlpFiles(const std::string& folder);
 
   // Returns false if the line was not written.

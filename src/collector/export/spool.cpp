@@ -2,6 +2,8 @@
 #include "export/spool.h"
 
 #include "base/failure.h"
+#include "base/file_owner.h"
+#include "base/stopping.h"
 #include "base/text.h"
 
 #include <nlohmann/json.hpp>
@@ -38,6 +40,11 @@ constexpr std::string_view kSpoolSuffix = ".nopspan";
 constexpr const char* kPositionName = "position";
 constexpr const char* kNewPositionName = "position.new";
 constexpr mode_t kOwnerOnly = S_IRUSR | S_IWUSR;
+// A file that has this size gets no further groups. So a file that is longer than this and one group is damaged, and is
+// not searched: it may be sparse, with a length that takes hours to read.
+constexpr std::uint64_t kEnoughForFile = 64U << 20U, kMostChunksOfGroup = 3;
+constexpr std::uint64_t kLongestFile =
+    kEnoughForFile + kFileHeaderBytes + (kMostChunksOfGroup + 1) * (kChunkHeaderBytes + kMostPayload);
 // Of a file. No exporter counts that far.
 constexpr std::uint64_t kMostNumber = 999'999'999'999'999;
 
@@ -74,7 +81,7 @@ std::string text_of(const SpoolGroupHead& head) {
 
 std::optional<SpoolGroupHead> group_head_of(const Chunk& chunk) {
   constexpr std::size_t kMostHead = 1024;
-  constexpr std::uint64_t kMostItems = 1ULL << 32U, kMostChunks = 3;
+  constexpr std::uint64_t kMostItems = 1ULL << 32U;
   if (chunk.kind != ChunkKind::spooled || chunk.payload.size() > kMostHead) return {};
   const auto json = nlohmann::json::parse(chunk.payload, nullptr, false);
   if (!json.is_object()) return {};
@@ -88,7 +95,7 @@ std::optional<SpoolGroupHead> group_head_of(const Chunk& chunk) {
   head.items.spans = number("spans", kMostItems);
   head.items.span_events = number("span_events", kMostItems);
   head.items.logs = number("logs", kMostItems);
-  head.chunks = number("chunks", kMostChunks);
+  head.chunks = number("chunks", kMostChunksOfGroup);
   head.is_body = json.contains("body");
   head.may_have_arrived = json.contains("attempted");
   return is_valid ? std::optional(head) : std::nullopt;
@@ -140,6 +147,14 @@ Failure spool_failure(const std::string& folder, const std::string& what) {
   return Failure("--spool " + printable(folder) + ": " + what, Failure::kUsageError);
 }
 
+// Why a file of the folder is not read. "": it is.
+std::string problem_of(const struct stat& file) {
+  if (!S_ISREG(file.st_mode)) return "is not a regular file";
+  if (!is_own(file)) return "belongs to another user";
+  if (static_cast<std::uint64_t>(file.st_size) <= kLongestFile) return "";
+  return "is too long for a file of a spool (" + bytes_text(static_cast<std::uint64_t>(file.st_size)) + ")";
+}
+
 }  // namespace
 
 Spool::Spool(SpoolOptions options, ReceiverAccount& account) : options_(std::move(options)), account_(account) {
@@ -162,8 +177,8 @@ void Spool::open_folder() {
   folder_ = OpenFile(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   struct stat facts = {};
   if (!folder_ || ::fstat(folder_.get(), &facts) != 0) throw spool_failure(path, std::strerror(errno));
-  if (facts.st_uid != ::geteuid()) throw spool_failure(path, "belongs to another user: use a folder of your own");
-  if ((facts.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+  if (!is_own(facts)) throw spool_failure(path, "belongs to another user: use a folder of your own");
+  if (others_have(facts, S_IWGRP | S_IWOTH)) {
     throw spool_failure(path, "other users can change it: run chmod go-w on it");
   }
   if (::flock(folder_.get(), LOCK_EX | LOCK_NB) == 0) return;
@@ -244,11 +259,13 @@ void Spool::scan() {
   std::sort(numbers.begin(), numbers.end());
   check_position(numbers);
   for (const std::uint64_t number : numbers) {
+    if (interrupted) throw Failure("stopped before all files of " + printable(options_.folder) + " were read");
     struct stat facts = {};
     next_file_ = number + 1;
     if (::fstatat(folder_.get(), name_of_file(number).c_str(), &facts, AT_SYMLINK_NOFOLLOW) != 0) continue;
-    if (!S_ISREG(facts.st_mode)) {
-      set_aside(number, "is not a regular file");
+    if (const std::string why = problem_of(facts); !why.empty()) {
+      if (S_ISREG(facts.st_mode)) account_.count_unreadable(static_cast<std::uint64_t>(facts.st_size));
+      set_aside(number, why);
     } else if (number < position_.file) {
       ::unlinkat(folder_.get(), name_of_file(number).c_str(), 0);  // it has all its answers
     } else {
@@ -430,7 +447,7 @@ std::optional<DropReason> Spool::write_group(SpoolGroupHead head, const std::vec
   bytes_ += bytes;
   said_full_ = said_error_ = false;
   // Several files, so that space becomes free before all is sent.
-  if (file.bytes >= options_.most_bytes / 16) end_file();
+  if (file.bytes >= std::min(options_.most_bytes / 16, kEnoughForFile)) end_file();
   return {};
 }
 

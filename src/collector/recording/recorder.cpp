@@ -2,6 +2,7 @@
 #include "recording/recorder.h"
 
 #include "base/failure.h"
+#include "base/file_owner.h"
 #include "base/stopping.h"
 #include "host/process_facts.h"
 #include "recording/old_recordings.h"
@@ -58,6 +59,11 @@ OpenFile open_special(const std::string& path, bool is_link) {
   while (true) {
     OpenFile file(::open(path.c_str(), flags | O_NONBLOCK));
     const int error = errno;
+    struct stat facts = {};
+    if (!is_link && file && ::fstat(file.get(), &facts) == 0 && is_foreign_pipe(facts)) {
+      throw Failure(path + " belongs to another user, who could read the recording: use - for stdout",
+                    Failure::kUsageError);
+    }
     if (file && ::fcntl(file.get(), F_SETFL, 0) == 0) return file;
     if (error != ENXIO || !std::filesystem::is_fifo(path))
       throw Failure(path + ": " + std::strerror(error), Failure::kUsageError);
