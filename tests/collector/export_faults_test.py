@@ -8,6 +8,7 @@ import contextlib
 import glob
 import json
 import os
+import queue
 import random
 import re
 import shutil
@@ -229,6 +230,32 @@ class Http(ExportTest):
 
     def test_secrets_are_not_printed_where_a_message_is_cut(self):
         for padding in range(150, 200, 10):
+    def test_secrets_are_not_in_the_list_of_processes(self):
+        with open(self.path("headers"), "w", encoding="ascii") as file:
+            file.write("# for the test\nx-file: s3cr3t-file\n")
+        os.chmod(self.path("headers"), 0o600)
+        running, seen = queue.Queue(), []
+
+        def look(_number, _ids):
+            for name in ("cmdline", "environ"):
+                with open("/proc/%d/%s" % (running.queue[0], name), "rb") as file:
+                    seen.append(file.read())
+            return OK
+        received = Received(look)
+        with HttpReceiver(received) as receiver:
+            process = self.start(self.recording(20, 1), "--otlp", receiver.url.replace("http://", "http://user:s3cr3t-url@"),
+                                 "--header", "x-argument=s3cr3t-argument", "--header-file", self.path("headers"),
+                                 OTEL_EXPORTER_OTLP_HEADERS="x=s3cr3t-variable", http_proxy="http://user:s3cr3t-proxy@127.0.0.1:1",
+                                 no_proxy="127.0.0.1")
+            running.put(process.pid)
+            self.finish(process, 0)
+        self.assertEqual((received.headers[0]["X-Argument"], received.headers[0]["X-File"]), ("s3cr3t-argument", "s3cr3t-file"))
+        self.assertTrue(received.headers[0]["Authorization"].startswith("Basic "))
+        self.assertIn(b"--header\0x-argument=***", seen[0])
+        self.assertIn(b"OTEL_EXPORTER_OTLP_HEADERS=***", seen[1])
+        for shown in seen:
+            self.assertNotIn(b"s3cr3t", shown)
+
             received = Received(lambda number, ids, size=padding: Answer(401, b"x" * size + b" Bearer s3cr3t-token-0123456789",
                                                                          content_type="text/plain"))
             with HttpReceiver(received) as receiver:
@@ -494,6 +521,8 @@ class Settings(ExportTest):
                 (("--otlp-file", "/", "--protocol", "grpc"), {}, "--protocol requires --otlp"),
                 (("--otlp", "http://localhost", "--signals", "spans"), {}, "\"spans\" is not one of traces, logs, metrics"),
                 (("--serve", "127.0.0.1:0", "--host", "node7:9464"), {}, "is not a name: leave out the port"),
+                (("--otlp-file", "/", "--header-file", "/x"), {}, "--header-file requires --otlp"),
+                (("--otlp", "http://localhost", "--header-file", "/no/such"), {}, "--header-file: /no/such: No such file"),
                 (("--otlp", "http://localhost", "--names", "vllm"), {}, "--names requires --serve")]:
             with self.subTest(options=options):
                 exported = self.export(self.recording(20, 1), *options, status=2, **variables)

@@ -101,6 +101,11 @@ TEST(OtlpSettings, PreferOptionsToVariablesOfASignalToGeneralOnes) {
     EXPECT_THAT(overridden.of(signal).headers, ElementsAre(Pair("c", "%20,="), Pair("d", "")));
   }
   EXPECT_EQ(url_of(overridden, Signal::logs), "http://other:1/v1/logs");
+  options.file_headers = NamesAndValues{{"e", "f=g"}};
+  EXPECT_THAT(settings_of(variables, options).of(Signal::logs).headers,
+              ElementsAre(Pair("c", "%20,="), Pair("d", ""), Pair("e", "f=g")));
+  options.headers.reset();
+  EXPECT_THAT(settings_of(variables, options).of(Signal::logs).headers, ElementsAre(Pair("e", "f=g")));
 }
 
 TEST(OtlpSettings, ConnectByTheSchemeOfAGrpcTarget) {

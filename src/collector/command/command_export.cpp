@@ -11,6 +11,7 @@
 #include "export/exported_resource.h"
 #include "export/exporter.h"
 #include "export/file_receiver.h"
+#include "export/header_file.h"
 #include "export/otlp_receiver.h"
 #include "export/otlp_settings.h"
 #include "host/process_facts.h"
@@ -81,6 +82,7 @@ struct ExportCommandOptions {
   SourceOptions source;
   bool to_network = false;
   OtlpOptions otlp;
+  std::string header_file;
   std::string files;  // a folder
   std::vector<std::string> signals = {"traces", "logs", "metrics"};
   ExportOptions content;
@@ -326,8 +328,8 @@ void check_needs_of_receiver(const ExportCommandOptions& options) {
   const OtlpOptions& otlp = options.otlp;
   for (const auto& [name, is_given] :
        {std::pair("--spool", !options.spool.empty()), std::pair("--protocol", otlp.protocol.has_value()),
-        std::pair("--header", otlp.headers.has_value()), std::pair("--timeout", otlp.timeout.has_value()),
-        std::pair("--compression", otlp.compression.has_value()),
+        std::pair("--header", otlp.headers.has_value()), std::pair("--header-file", !options.header_file.empty()),
+        std::pair("--timeout", otlp.timeout.has_value()), std::pair("--compression", otlp.compression.has_value()),
         std::pair("--certificate", otlp.certificate.has_value()),
         std::pair("--client-key", otlp.client_key.has_value()),
         std::pair("--client-certificate", otlp.client_certificate.has_value())}) {
@@ -343,6 +345,7 @@ int run_export(ExportCommandOptions& options, const OutputOptions& common) {
     throw Failure("nothing to export to: use --otlp URL, --otlp-file DIR or --serve ADDRESS", Failure::kUsageError);
   }
   if (!options.to_network && !options.serves) check_needs_of_receiver(options);
+  if (!options.header_file.empty()) options.otlp.file_headers = read_header_file(options.header_file);
   if (options.to_network) otlp_settings(options.otlp);  // reports what is wrong before anything is attached to
   options.content.semconv = options.metrics.feed.semconv;
   options.content.traces = options.wants("traces");
@@ -383,11 +386,19 @@ void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
   app.add_option("--protocol", otlp.protocol, "http/protobuf (default), http/json or grpc")
       ->type_name("PROTOCOL")
       ->group(kGroup);
-  app.add_option("--header", otlp.headers, "Send this header with each request; repeat the option for more")
+  app.add_option("--header", otlp.headers,
+                 "Send this header with each request; repeat the option for more. For a secret use --header-file: all "
+                 "users can read command lines until nopspan has hidden the value")
       ->type_name("NAME=VALUE")
       ->expected(1)
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group(kGroup);
+  app.add_option("--header-file", options.header_file,
+                 "Send the headers in this file, which has NAME: VALUE in each line; other users must not be able to "
+                 "read it (chmod 600)")
+      ->type_name("FILE")
+      ->check(some_text())
       ->group(kGroup);
   app.add_option("--timeout", otlp.timeout, "Time for one request in milliseconds (default: 10000)")
       ->type_name("MS")

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "base/text_output.h"
 #include "command/command.h"
+#include "command/secrets.h"
 
 #include <CLI/CLI.hpp>
 
@@ -216,7 +217,7 @@ int finish(int exit_status) {
   return exit_status;
 }
 
-int run_program(int argc, char** argv) {
+int run_program(const std::vector<std::string>& arguments) {
   CLI::App app{kDescription, "nopspan"};
   OutputOptions common;
   Run run;
@@ -228,8 +229,10 @@ int run_program(int argc, char** argv) {
   app.require_subcommand(0, 1);
   add_commands(app, common, no_color, run);
   app.footer(kExamples);  // set last, because commands inherit it when they are added
+  std::vector<const char*> argv;
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
   try {
-    app.parse(argc, argv);
+    app.parse(static_cast<int>(argv.size()), argv.data());
   } catch (const CLI::ParseError& error) {
     return explain(app, error);
   }
@@ -237,6 +240,7 @@ int run_program(int argc, char** argv) {
     std::cerr << app.help();
     return Failure::kUsageError;
   }
+  if (!app.got_subcommand("export")) forget_secret_variables();
   common.color = !no_color && color_allowed();
   return run();
 }
@@ -246,13 +250,16 @@ int run_program(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using nopspan::collector::Failure;
+  // First, so that other users have little time to read secrets.
+  const std::vector<std::string> arguments = nopspan::collector::take_arguments(argc, argv);
+  nopspan::collector::hide_secret_variables();
   std::setlocale(LC_CTYPE, "");  // for wide characters on a terminal; LC_NUMERIC stays "C"
   nopspan::collector::reserve_standard_descriptors();
   nopspan::collector::stop_on_signals();
   nopspan::collector::redirect_streams();
   int exit_status = Failure::kFailed;
   try {
-    exit_status = nopspan::collector::run_program(argc, argv);
+    exit_status = nopspan::collector::run_program(arguments);
     if (nopspan::collector::source_failure) std::rethrow_exception(nopspan::collector::source_failure);
   } catch (const Failure& failure) {
     nopspan::collector::print_error(failure.what());

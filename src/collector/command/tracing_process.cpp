@@ -5,6 +5,7 @@
 #include "base/stopping.h"
 #include "base/text_output.h"
 #include "command/options.h"
+#include "command/secrets.h"
 #include "host/privileges.h"
 #include "model/run_source.h"
 #include "recording/recorder.h"
@@ -93,6 +94,7 @@ std::unique_ptr<TracingProcess> TracingProcess::start() {
   process->pid_ = fork();
   if (process->pid_ < 0) throw Failure(std::string("cannot start a process: ") + std::strerror(errno));
   if (process->is_child()) {
+    forget_secret_variables();
     // Signals of a terminal or of systemd are for the program, which closes the pipe.
     for (const int number : {SIGINT, SIGTERM, SIGHUP}) signal(number, SIG_IGN);
     prctl(PR_SET_NAME, "nopspan-tracer");

@@ -120,15 +120,19 @@ NamesAndValues checked_headers(NamesAndValues headers, const SettingValue& where
 }
 
 NamesAndValues headers_of(std::size_t signal, const OtlpOptions& options, const Environment& environment) {
-  if (options.headers) {
+  if (options.headers || options.file_headers) {
     NamesAndValues headers;
     const SettingValue where = {"", kHeaders.option, SettingFrom::option};
-    for (const std::string& header : *options.headers) {
+    for (const std::string& header : options.headers.value_or(std::vector<std::string>())) {
       const std::size_t equals = header.find('=');
       if (equals == std::string::npos) throw bad_setting(where, "write NAME=VALUE");
       headers.emplace_back(trimmed(std::string_view(header).substr(0, equals)), header.substr(equals + 1));
     }
-    return checked_headers(std::move(headers), where);
+    headers = checked_headers(std::move(headers), where);
+    const NamesAndValues more =
+        checked_headers(options.file_headers.value_or(NamesAndValues()), {"", "--header-file", SettingFrom::option});
+    headers.insert(headers.end(), more.begin(), more.end());
+    return headers;
   }
   const SettingValue value = from_variables(kHeaders, signal, environment);
   if (!value) return {};

@@ -41,6 +41,7 @@ struct OtlpOptions {
   std::optional<std::string> endpoint, protocol, timeout, compression, certificate, client_key, client_certificate,
       insecure;
   std::optional<std::vector<std::string>> headers;  // each "NAME=VALUE", without escapes
+  std::optional<NamesAndValues> file_headers;       // of --header-file (header_file.h), in addition
 };
 
 // Returns the value of a variable, or nullptr.

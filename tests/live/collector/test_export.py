@@ -25,8 +25,9 @@ STATES = ("moved", "left_out", "queued", "spooled", "in_flight", "accepted", "re
 class Export(Followed):
     """nopspan export. A context manager: attached on entry and ended by SIGINT on exit."""
 
-    def __init__(self, url, *options):
-        super().__init__([NOPSPAN, "export", "--otlp", url, "--protocol", "http/json", "--binary", LIBRARY, "--json", *options])
+    def __init__(self, url, *options, **variables):
+        super().__init__([NOPSPAN, "export", "--otlp", url, "--protocol", "http/json", "--binary", LIBRARY, "--json", *options],
+                         env=variables)
         self.receiver = None
 
     def wait_until_up(self):
@@ -39,12 +40,15 @@ class Export(Followed):
 
     def tracer(self):
         """The pid of the process that traces, or None."""
-        with open(f"/proc/{self.pid}/task/{self.pid}/children", encoding="ascii") as file:
-            children = file.read().split()
-        return int(children[0]) if children else None
+        return next(iter(children_of(self.pid)), None)
 
     def result(self):
         return json.loads(self.lines[-1])
+
+
+def children_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
 
 
 def status_of(pid):
@@ -236,6 +240,26 @@ class TwoProcesses(Test):
                 self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"))
             sockets = [os.readlink(f"/proc/{export.tracer()}/fd/{fd}") for fd in os.listdir(f"/proc/{export.tracer()}/fd")]
             self.assertFalse([one for one in sockets if one.startswith("socket:") and self.is_of_the_internet(one)])
+
+    def test_only_the_sender_has_the_secrets(self):
+        self.export = Export(self.http.url, "--header", "x-argument=s3cr3t",
+                             OTEL_EXPORTER_OTLP_HEADERS="x-variable=s3cr3t")
+        self.export.receiver = self.received
+        with self.export as export:
+            # The tracer, and the children of it that read other processes.
+            processes = children = [export.pid]
+            while children := [child for pid in children for child in children_of(pid)]:
+                processes = processes + children
+            self.assertGreaterEqual(len(processes), 4)
+            for pid in processes:
+                for name in ("cmdline", "environ"):
+                    with open(f"/proc/{pid}/{name}", "rb") as file:
+                        shown = file.read()
+                    self.assertNotIn(b"s3cr3t", shown, name)
+            for pid in processes[1:]:
+                with open(f"/proc/{pid}/environ", "rb") as file:
+                    self.assertIn(b"OTEL_EXPORTER_OTLP_HEADERS=***", file.read())
+        self.assertEqual(self.received.headers[0]["x-argument"], "s3cr3t")
 
     @staticmethod
     def is_of_the_internet(link):

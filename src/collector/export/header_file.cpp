@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "export/header_file.h"
+
+#include "base/failure.h"
+#include "base/file_owner.h"
+#include "base/open_file.h"
+#include "base/text.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <string_view>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::size_t kMostBytes = 64U << 10U;
+
+[[noreturn]] void refuse_header_file(const std::string& path, const std::string& reason) {
+  throw Failure("--header-file: " + printable(path) + reason, Failure::kUsageError);
+}
+
+std::string read_private(const std::string& path) {
+  const OpenFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  struct stat facts = {};
+  if (!file || ::fstat(file.get(), &facts) != 0) refuse_header_file(path, std::string(": ") + std::strerror(errno));
+  if (!is_own_or_roots(facts)) refuse_header_file(path, " belongs to another user: use a file of your own");
+  // The group of a file that root has made was chosen by root, for example for a service.
+  const bool is_roots = facts.st_uid == 0;
+  if (others_have(facts, is_roots ? S_IWGRP | S_IRWXO : S_IRWXG | S_IRWXO)) {
+    refuse_header_file(path, std::string(" can be read or changed by other users: run chmod ") +
+                                 (is_roots ? "640" : "600") + " on it");
+  }
+  std::string text(kMostBytes + 1, '\0');
+  std::size_t bytes = 0;
+  while (bytes < text.size()) {
+    const ssize_t got = ::read(file.get(), text.data() + bytes, text.size() - bytes);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) refuse_header_file(path, std::string(": ") + std::strerror(errno));
+    if (got == 0) break;
+    bytes += static_cast<std::size_t>(got);
+  }
+  if (bytes > kMostBytes) refuse_header_file(path, " has more than " + bytes_text(kMostBytes));
+  text.resize(bytes);
+  return text;
+}
+
+}  // namespace
+
+NamesAndValues read_header_file(const std::string& path) {
+  const std::string text = read_private(path);
+  NamesAndValues headers;
+  std::size_t number = 0;
+  for (std::string_view rest = text; !rest.empty();) {
+    ++number;
+    const std::size_t end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    line = trimmed(line);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (line.empty() || line.starts_with('#')) continue;
+    const std::size_t colon = line.find(':');
+    if (colon == std::string_view::npos)
+      refuse_header_file(path, ": line " + std::to_string(number) + ": write NAME: VALUE");
+    headers.emplace_back(trimmed(line.substr(0, colon)), trimmed(line.substr(colon + 1)));
+  }
+  if (headers.empty()) refuse_header_file(path, " contains no header: write NAME: VALUE");
+  return headers;
+}
+
+}  // namespace nopspan::collector
