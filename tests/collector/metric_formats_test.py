@@ -29,7 +29,8 @@ print(json.dumps([[family.name, family.type, family.documentation, family.unit,
                     for s in family.samples]]
                   for family in parsed(sys.stdin.read())]))
 """
-HOSTILE = 'quote " backslash \\ newline \n bad ? end \u00e4'
+# What a terminal would interpret is written as on a terminal.
+HOSTILE = 'quote " backslash \\ newline \\x0a bad \\xff terminal \\x1b]0;t\\x07\\x7f\\xc2\\x9b end \u00e4'
 TRACE = "000102030405060708090a0b0c0d0e0f"
 SPAN = "0102030405060708"
 BEGIN, NOW = 1_700_000_000, 1_700_000_100

@@ -261,7 +261,7 @@ TEST(MetricRegistry, RepairsAndBoundsLabels) {
       {"a.b", "1"}, {"a_b", "2"}, {"name", "3"}, {"empty", ""}, {"bad", "\xff"}};
   MetricWriter(registry).gauge(level, 1, {longest}, more);
   EXPECT_THAT(*points_of(registry.snapshot(), "level").at(0).labels,
-              ElementsAre(Pair("name", std::string(255, 'x')), Pair("a.b", "1"), Pair("bad", "?")));
+              ElementsAre(Pair("name", std::string(255, 'x')), Pair("a.b", "1"), Pair("bad", "\\xff")));
 }
 
 TEST(MetricRegistry, HasNoTwoSeriesThatLookTheSame) {
@@ -272,8 +272,8 @@ TEST(MetricRegistry, HasNoTwoSeriesThatLookTheSame) {
     MetricWriter(registry).gauge(level, 1, {value}, more);
   };
   set("\xff", "a.b", "a_b");
-  set("\xfe", "a_b", "a.b");
-  set("?", "a-b", "name");
+  set("\\xff", "a_b", "a.b");
+  set("\\xff", "a-b", "name");
   EXPECT_THAT(points_of(registry.snapshot(), "level"), SizeIs(1));
 }
 
@@ -300,6 +300,16 @@ TEST(MetricRegistry, IsWrittenAndReadByManyThreads) {
   }
   for (std::thread& writer : writers) writer.join();
   is_done = true;
+TEST(MetricRegistry, AddsUpWhatLooksTheSame) {
+  MetricRegistry registry;
+  MetricFamily& calls = registry.family(kCallsFamily);
+  const std::string_view null("a\0b", 3);
+  for (const std::string_view name : {null, std::string_view("a\\x00b")}) MetricWriter(registry).add(calls, 1, {name});
+  EXPECT_EQ(value_of(registry, "calls", "a\\x00b"), 2);
+  MetricWriter(registry).forget(calls, {null});
+  EXPECT_THAT(points_of(registry.snapshot(), "calls"), SizeIs(0));
+}
+
   reader.join();
   EXPECT_EQ(value_of(registry, "calls", "a"), 4 * kEach);
 }

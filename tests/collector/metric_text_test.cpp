@@ -65,7 +65,7 @@ struct Filled {
 TEST(MetricText, IsThatOfPrometheus) {
   EXPECT_EQ(prometheus_text(Filled().registry.snapshot()), R"(# HELP a_calls_total Calls \\ of\n"it".
 # TYPE a_calls_total counter
-a_calls_total{span_name="a\"b\\c\nd?",status="ok"} 3
+a_calls_total{span_name="a\"b\\c\\x0ad\\xff",status="ok"} 3
 # HELP level_ratio L.
 # TYPE level_ratio gauge
 level_ratio -0.25
@@ -85,7 +85,7 @@ time_seconds_count{model="m"} 2
 TEST(MetricText, IsThatOfOpenMetrics) {
   EXPECT_EQ(openmetrics_text(Filled().registry.snapshot()), R"(# HELP a_calls Calls \\ of\n\"it\".
 # TYPE a_calls counter
-a_calls_total{span_name="a\"b\\c\nd?",status="ok"} 3
+a_calls_total{span_name="a\"b\\c\\x0ad\\xff",status="ok"} 3
 # HELP level_ratio L.
 # TYPE level_ratio gauge
 # UNIT level_ratio ratio

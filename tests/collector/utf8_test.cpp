@@ -11,6 +11,19 @@ namespace {
 
 using std::string_literals::operator""s;
 
+TEST(PrintableAscii, IsDecidedByEachByte) {
+  for (std::size_t size = 0; size <= 17; ++size) {
+    EXPECT_TRUE(is_printable_ascii(std::string(size, '~'))) << size;
+    for (std::size_t at = 0; at < size; ++at) {
+      for (unsigned byte = 0; byte < 256; ++byte) {
+        std::string text(size, ' ');
+        text[at] = static_cast<char>(byte);
+        EXPECT_EQ(is_printable_ascii(text), byte >= 0x20 && byte < 0x7f) << size << " " << at << " " << byte;
+      }
+    }
+  }
+}
+
 // The first and last sequences of each row of table 3-7 of the Unicode Standard.
 TEST(Utf8, IsWhatTheStandardSays) {
   const std::pair<std::string, char32_t> characters[] = {

@@ -3,7 +3,6 @@
 
 #include "base/utf8.h"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -52,8 +51,7 @@ std::string format(const char* pattern, std::uint64_t a, std::uint64_t b) {
 }  // namespace
 
 std::string printable(std::string_view text, std::size_t most) {
-  const auto is_plain = [](char c) { return c >= 0x20 && c < 0x7f; };
-  if (text.size() <= most && std::all_of(text.begin(), text.end(), is_plain)) return std::string(text);
+  if (text.size() <= most && is_printable_ascii(text)) return std::string(text);
   std::string shown;
   std::size_t count = 0;  // characters in `shown`
   std::size_t fits = 0;   // bytes of `shown` that leave room for the ellipsis

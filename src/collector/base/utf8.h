@@ -37,6 +37,21 @@ inline bool is_ascii(std::string_view text) {
   }
   return (bits & kHighBits) == 0;
 }
+// Whether all bytes are printable characters of ASCII.
+inline bool is_printable_ascii(std::string_view text) {
+  constexpr std::uint64_t kOnes = 0x0101010101010101U, kHighBits = 0x80 * kOnes;
+  // The high bit of a byte is set in one of the three terms if the byte is above 0x7f, is 0x7f, or is below a blank.
+  const auto others = [](std::uint64_t word) { return word | (word + kOnes) | ((word - ' ' * kOnes) & ~word); };
+  std::uint64_t bits = 0;
+  while (!text.empty()) {
+    std::uint64_t word = ' ' * kOnes;
+    const std::size_t bytes = text.size() < sizeof(word) ? text.size() : sizeof(word);
+    std::memcpy(&word, text.data(), bytes);
+    bits |= others(word);
+    text.remove_prefix(bytes);
+  }
+  return (bits & kHighBits) == 0;
+}
 // The same as is_utf8(), for text that is not ASCII.
 bool is_other_utf8(std::string_view text);
 inline bool is_utf8(std::string_view text) { return is_ascii(text) || is_other_utf8(text); }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "metric/metric_registry.h"
 
+#include "base/text.h"
 #include "base/utf8.h"
 #include "metric/metric_names.h"
 
@@ -42,9 +43,13 @@ std::string_view cut_value(std::string_view text) {
   return text.substr(0, end);
 }
 
-// UTF-8. The result refers to the text or to `repaired`.
-std::string_view whole_value(std::string_view text, std::string& repaired) {
-  return is_utf8(text) ? text : std::string_view(repaired = repaired_utf8(text));
+// A value that is safe to print, because people read metrics on terminals. It refers to the text or to `shown`. Texts
+// that look the same share a series, as they must in Prometheus.
+std::string_view shown_value(std::string_view text, std::string& shown) {
+  text = cut_value(text);
+  if (is_printable_ascii(text)) return text;
+  shown = printable(text, kMostValueBytes);
+  return cut_value(shown);
 }
 
 void append_to_key(std::string& key, std::string_view text) {
@@ -107,7 +112,7 @@ class MetricFamily {
   void set_key(LabelValues values, MoreLabels more) {
     key = seed_;
     const std::size_t count = std::min(values.size(), about->labels.size());
-    for (std::size_t i = 0; i < count; ++i) append_to_key(key, whole_value(cut_value(values[i]), repaired_));
+    for (std::size_t i = 0; i < count; ++i) append_to_key(key, shown_value(values[i], shown_));
     for (std::size_t i = count; i < about->labels.size(); ++i) append_to_key(key, {});
     own_.clear();
     for (const auto& [name, value] : more.first(std::min(more.size(), kMostMoreLabels))) add_own(name, value);
@@ -116,10 +121,10 @@ class MetricFamily {
   // Of the key that is set.
   [[nodiscard]] std::shared_ptr<const MetricLabels> labels_of(LabelValues values) const {
     auto labels = std::make_shared<MetricLabels>();
-    std::string repaired;
+    std::string shown;
     const std::size_t count = std::min(values.size(), about->labels.size());
     for (std::size_t i = 0; i < count; ++i) {
-      const std::string_view value = whole_value(cut_value(values[i]), repaired);
+      const std::string_view value = shown_value(values[i], shown);
       if (!value.empty() && !about->labels[i].empty()) labels->emplace_back(about->labels[i], value);
     }
     for (const OwnLabel& own : own_) labels->emplace_back(own.name, own.value);
@@ -175,8 +180,8 @@ class MetricFamily {
 
   // Such a label does not replace one of the family, nor one that is the same in Prometheus.
   void add_own(std::string_view name, std::string_view value) {
-    OwnLabel own{std::string(whole_value(cut_value(name), repaired_)), {}, prometheus_label(cut_value(name))};
-    own.value = whole_value(cut_value(value), repaired_);
+    OwnLabel own{std::string(shown_value(name, shown_)), {}, prometheus_label(cut_value(name))};
+    own.value = shown_value(value, shown_);
     const auto is_same = [&](const OwnLabel& other) { return other.translated == own.translated; };
     const auto is_familys = [&](const std::string& label) { return prometheus_label(label) == own.translated; };
     if (own.value.empty() || std::any_of(own_.begin(), own_.end(), is_same) ||
@@ -190,7 +195,7 @@ class MetricFamily {
 
   const std::string& seed_;
   std::vector<OwnLabel> own_;  // of the key
-  std::string repaired_;
+  std::string shown_;
 };
 
 MetricRegistry::MetricRegistry(const MetricLimits& limits, bool native)
