@@ -113,6 +113,7 @@ TEST(OwnHost, IsTheAddressLocalhostOrAGivenName) {
                            "\xff"}) {
     EXPECT_FALSE(is_own_host(host, v4, {"node7", "node7.example.com"})) << host;
   }
+  EXPECT_FALSE(is_own_host(std::string_view("localhost\0.evil", 15), v4, {}));
   const in6_addr v6 = address_of("fe80::1");
   for (const char* host : {"[fe80::1]", "[FE80:0::1]:9464", "[fe80::1%eth0]:9464", "localhost"}) {
     EXPECT_TRUE(is_own_host(host, v6, {})) << host;

@@ -137,7 +137,8 @@ in6_addr local_address(int connection) {
 }
 
 bool is_own_host(std::string_view host, const in6_addr& local, const std::vector<std::string>& names) {
-  std::optional<HostAndPort> parts = host_and_port(host);
+  // No name contains a zero byte, at which a comparison of C strings would end.
+  std::optional<HostAndPort> parts = host.find('\0') == std::string_view::npos ? host_and_port(host) : std::nullopt;
   if (!parts) return false;
   std::string& name = parts->host;
   if (parts->has_brackets) name = name.substr(0, name.find('%'));

@@ -113,6 +113,7 @@ class MetricServer::Connection : private httplib::Server {
  private:
   void run();
   void serve_requests(BoundedStream& stream);
+  void refuse_line(BoundedStream& stream);
   void answer(const httplib::Request& request, httplib::Response& response);
   void answer_with_metrics(const httplib::Request& request, httplib::Response& response);
   void describe_error(httplib::Response& response) const;
@@ -212,10 +213,24 @@ void MetricServer::Connection::serve_requests(BoundedStream& stream) {
     is_scrape_ = false;
     bool is_closed = false;
     const bool is_answered = process_request(stream, false, is_closed, prepare);
+    if (status_ == 0 && stream.is_too_large()) refuse_line(stream);
     count(stream.is_cut());
     if (!is_answered || is_closed || stream.is_cut()) return;
     waiting_since_ = ServeClock::now();
     patience = owner_.options.idle_time;
+  }
+}
+
+// cpp-httplib does not answer a request whose first line does not end.
+void MetricServer::Connection::refuse_line(BoundedStream& stream) {
+  httplib::Response response;
+  response.status = status_ = 414;
+  describe_error(response);
+  const std::string answer =
+      "HTTP/1.1 414 URI Too Long\r\nConnection: close\r\nContent-Type: " + response.get_header_value("Content-Type") +
+      "\r\nContent-Length: " + std::to_string(response.body.size()) + "\r\n\r\n" + response.body;
+  for (std::string_view rest = answer; !rest.empty() && !stream.is_cut();) {
+    rest.remove_prefix(static_cast<std::size_t>(std::max<ssize_t>(stream.write(rest.data(), rest.size()), 0)));
   }
 }
 
