@@ -18,7 +18,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
+import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
 import ability  # noqa: E402
@@ -228,8 +230,6 @@ class Http(ExportTest):
         self.assertIn("unknown://***@proxy.invalid", exported.stderr)
         self.assertNotIn("passw0rd", exported.stderr)
 
-    def test_secrets_are_not_printed_where_a_message_is_cut(self):
-        for padding in range(150, 200, 10):
     def test_secrets_are_not_in_the_list_of_processes(self):
         with open(self.path("headers"), "w", encoding="ascii") as file:
             file.write("# for the test\nx-file: s3cr3t-file\n")
@@ -256,6 +256,8 @@ class Http(ExportTest):
         for shown in seen:
             self.assertNotIn(b"s3cr3t", shown)
 
+    def test_secrets_are_not_printed_where_a_message_is_cut(self):
+        for padding in range(150, 200, 10):
             received = Received(lambda number, ids, size=padding: Answer(401, b"x" * size + b" Bearer s3cr3t-token-0123456789",
                                                                          content_type="text/plain"))
             with HttpReceiver(received) as receiver:
@@ -519,10 +521,10 @@ class Settings(ExportTest):
                 (("--otlp", "http://localhost", "--spool-size", "1G"), {}, "--spool-size requires --spool"),
                 (("--otlp", "http://localhost", "--queue", "0"), {}, "--queue: \"0\" is not between 1 and"),
                 (("--otlp-file", "/", "--protocol", "grpc"), {}, "--protocol requires --otlp"),
-                (("--otlp", "http://localhost", "--signals", "spans"), {}, "\"spans\" is not one of traces, logs, metrics"),
-                (("--serve", "127.0.0.1:0", "--host", "node7:9464"), {}, "is not a name: leave out the port"),
                 (("--otlp-file", "/", "--header-file", "/x"), {}, "--header-file requires --otlp"),
                 (("--otlp", "http://localhost", "--header-file", "/no/such"), {}, "--header-file: /no/such: No such file"),
+                (("--otlp", "http://localhost", "--signals", "spans"), {}, "\"spans\" is not one of traces, logs, metrics"),
+                (("--serve", "127.0.0.1:0", "--host", "node7:9464"), {}, "is not a name: leave out the port"),
                 (("--otlp", "http://localhost", "--names", "vllm"), {}, "--names requires --serve")]:
             with self.subTest(options=options):
                 exported = self.export(self.recording(20, 1), *options, status=2, **variables)
@@ -555,6 +557,64 @@ class Settings(ExportTest):
         done = subprocess.run([PROGRAM, "serve", "127.0.0.1:0", "--from", self.recording(20, 1), "--duration", "100ms"],
                               stderr=subprocess.PIPE, text=True, check=True, timeout=60)
         self.assertIn("0 scrapes answered\n", done.stderr)
+
+
+class Socket(ExportTest):
+    """Programs that write to --from unix:PATH."""
+
+    def setUp(self):
+        super().setUp()
+        self.socket = self.path("socket")
+        self.process = self.start("unix:" + self.socket, "--serve", "127.0.0.1:0", "--metric-interval", "1h")
+        self.said = self.process.stderr.readline()
+        self.address = re.search(r"Metrics are at (http://[^/]+/metrics)", self.said)[1]
+        self.addCleanup(self.end)
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        return self.process.communicate(timeout=PATIENCE_S)
+
+    def metric(self, name):
+        with urllib.request.urlopen(self.address, timeout=PATIENCE_S) as answer:
+            found = re.search("^" + re.escape(name) + r" (\S+)$", answer.read().decode(), re.MULTILINE)
+        return float(found[1]) if found else None
+
+    def connect(self):
+        connection = socket.socket(socket.AF_UNIX)
+        self.addCleanup(connection.close)
+        connection.connect(self.socket)
+        return connection
+
+    def test_metrics_show_whether_a_tracer_is_connected(self):
+        wait_until(lambda: self.metric("nopspan_sources") == 0, "no source")
+        self.assertIsNone(self.metric("nopspan_source_last_entry_timestamp_seconds"))
+        with open(self.recording(20, 1), "rb") as file:
+            recording = file.read()
+        tracer = self.connect()
+        before = time.time()
+        tracer.sendall(recording)
+        wait_until(lambda: self.metric("nopspan_sources") == 1, "the tracer")
+        wait_until(lambda: self.metric("nopspan_source_last_entry_timestamp_seconds"), "an entry")
+        self.assertGreater(self.metric("nopspan_source_last_entry_timestamp_seconds"), before - 1)
+        tracer.close()
+        wait_until(lambda: self.metric("nopspan_sources") == 0, "the tracer to be gone")
+
+    def test_a_program_with_many_connections_does_not_keep_others_away(self):
+        recording = self.recording(20, 1)
+        with open(recording, "rb") as file:
+            begin = file.read(200)
+        for _ in range(100):
+            self.connect().sendall(begin)
+        send = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(open(sys.argv[2], 'rb').read())"
+        subprocess.run([sys.executable, "-c", send, self.socket, recording], check=True, timeout=PATIENCE_S)
+        wait_until(lambda: self.metric("nopspan_source_last_entry_timestamp_seconds"), "the other program's spans")
+        wait_until(lambda: self.metric("nopspan_sources") == 4, "four connections to be left")
+        self.assertEqual(self.metric('nopspan_sources_closed_total{reason="greedy"}'), 96)
+        self.process.send_signal(signal.SIGINT)
+        said = self.end()[1]
+        self.assertEqual(said.count("the process has more than 4"), 1, said)
+        self.assertIn("96 connections closed because", said)
 
 
 if __name__ == "__main__":

@@ -150,6 +150,29 @@ TEST(MetricRegistry, LeavesRoomForOtherProcesses) {
   EXPECT_EQ(value_of(registry, "calls", "other"), 95);
 }
 
+// A stranger who claims many processes has the share of one.
+TEST(MetricRegistry, GivesProcessesOfOneClaimerOneShare) {
+  MetricRegistry registry({.most_series = 10, .keep_gauge_ns = 5 * kSecond});
+  MetricFamily& calls = registry.family(kCallsFamily);
+  MetricFamily& level = registry.family(kLevel);
+  registry.advance(kSecond);
+  for (std::uint64_t process = 1; process <= 100; ++process) {
+    MetricWriter writer(registry, process, 7);
+    writer.add(calls, 1, {"claimed" + std::to_string(process)});
+    if (process <= 2) writer.gauge(level, 1, {std::to_string(process)});
+  }
+  MetricWriter(registry, 101).add(calls, 1, {"two"});
+  EXPECT_EQ(value_of(registry, "calls", "two"), 1);
+  EXPECT_EQ(value_of(registry, "calls", "other"), 95);
+  // The gauge of a process that has ended is forgotten, although its claimer still sends.
+  registry.advance(20 * kSecond);
+  MetricWriter(registry, 2, 7).gauge(level, 1, {"2"});
+  registry.advance(40 * kSecond);
+  MetricWriter(registry, 2, 7).gauge(level, 1, {"2"});
+  registry.advance(41 * kSecond);
+  EXPECT_THAT(points_of(registry.snapshot(), "level"), SizeIs(1));
+}
+
 TEST(MetricRegistry, BoundsTheBytesOfLabels) {
   MetricRegistry registry({.most_series = 2000});
   MetricFamily& calls = registry.family(kCallsFamily);
@@ -277,6 +300,16 @@ TEST(MetricRegistry, HasNoTwoSeriesThatLookTheSame) {
   EXPECT_THAT(points_of(registry.snapshot(), "level"), SizeIs(1));
 }
 
+TEST(MetricRegistry, AddsUpWhatLooksTheSame) {
+  MetricRegistry registry;
+  MetricFamily& calls = registry.family(kCallsFamily);
+  const std::string_view null("a\0b", 3);
+  for (const std::string_view name : {null, std::string_view("a\\x00b")}) MetricWriter(registry).add(calls, 1, {name});
+  EXPECT_EQ(value_of(registry, "calls", "a\\x00b"), 2);
+  MetricWriter(registry).forget(calls, {null});
+  EXPECT_THAT(points_of(registry.snapshot(), "calls"), SizeIs(0));
+}
+
 TEST(MetricRegistry, IsWrittenAndReadByManyThreads) {
   MetricRegistry registry;
   MetricFamily& calls = registry.family(kCallsFamily);
@@ -300,16 +333,6 @@ TEST(MetricRegistry, IsWrittenAndReadByManyThreads) {
   }
   for (std::thread& writer : writers) writer.join();
   is_done = true;
-TEST(MetricRegistry, AddsUpWhatLooksTheSame) {
-  MetricRegistry registry;
-  MetricFamily& calls = registry.family(kCallsFamily);
-  const std::string_view null("a\0b", 3);
-  for (const std::string_view name : {null, std::string_view("a\\x00b")}) MetricWriter(registry).add(calls, 1, {name});
-  EXPECT_EQ(value_of(registry, "calls", "a\\x00b"), 2);
-  MetricWriter(registry).forget(calls, {null});
-  EXPECT_THAT(points_of(registry.snapshot(), "calls"), SizeIs(0));
-}
-
   reader.join();
   EXPECT_EQ(value_of(registry, "calls", "a"), 4 * kEach);
 }

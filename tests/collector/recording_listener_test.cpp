@@ -10,10 +10,12 @@
 #include <gtest/gtest.h>
 
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -83,19 +85,31 @@ bool send_all(const OpenFile& file, std::string_view bytes) {
 class Counted : public Sink {
  public:
   void on_entry(const Entry& /*entry*/) override { ++entries; }
-  void on_tick(std::uint64_t now_unix_ns) override { last_tick = now_unix_ns; }
-  std::atomic<std::uint64_t> entries = 0, last_tick = 0;
+  void on_tick(std::uint64_t /*now_unix_ns*/) override {
+    if (source != nullptr) connected = source.load()->writers()->connected;
+  }
+  std::atomic<const Source*> source = nullptr;
+  std::atomic<std::uint64_t> entries = 0, connected = 0;
 };
+
+// For programs that are all this process, and give way only where a test says so.
+ListenerLimits of_test() { return {.header_ns = 60 * kSecond, .of_process = 1000, .silent_ns = 3600 * kSecond}; }
 
 // A listener that runs until the end of the scope, or until stop().
 class Running {
  public:
-  explicit Running(const std::string& path, std::uint64_t header_ns = 60 * kSecond)
-      : listener(path, {}, header_ns), thread_([this] { listener.run(sink, until_); }) {}
+  explicit Running(const std::string& path, const ListenerLimits& limits = of_test())
+      : listener(path, {}, limits), thread_([this] {
+          sink.source = &listener;
+          listener.run(sink, until_);
+        }) {}
   ~Running() { stop(); }
   void stop() {
     stop_ = true;
     if (thread_.joinable()) thread_.join();
+  }
+  void wait_for_writers(std::uint64_t connected) const {
+    while (sink.connected != connected) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   void wait_for_entries(std::uint64_t entries) const {
     while (sink.entries < entries) std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -180,9 +194,11 @@ TEST(RecordingListener, SurvivesWhatIsNoRecording) {
 
 TEST(RecordingListener, ClosesConnectionsThatSendNothing) {
   const TemporaryFolder folder;
-  Running running(folder / "socket", kSecond / 10);
+  ListenerLimits limits = of_test();
+  limits.header_ns = kSecond / 10;
+  Running running(folder / "socket", limits);
   std::vector<OpenFile> silent;
-  for (std::size_t i = 0; i < RecordingListener::kMostConnections; ++i) silent.push_back(connect_to(folder / "socket"));
+  for (std::size_t i = 0; i < limits.connections; ++i) silent.push_back(connect_to(folder / "socket"));
   EXPECT_TRUE(send_all(connect_to(folder / "socket"), recording_of(7, 100, folder)));
   running.wait_for_entries(100);
 }
@@ -190,10 +206,10 @@ TEST(RecordingListener, ClosesConnectionsThatSendNothing) {
 TEST(RecordingListener, ReadsProgramsThatFoundNoRoomWhenItStops) {
   const TemporaryFolder folder;
   const std::string path = folder / "socket";
-  RecordingListener listener(path);
+  RecordingListener listener(path, {}, of_test());
   std::vector<OpenFile> idle;
   const std::string header = recording_of(1, 1, folder).substr(0, kFileHeaderBytes);
-  for (std::size_t i = 0; i < RecordingListener::kMostConnections; ++i) {
+  for (std::size_t i = 0; i < of_test().connections; ++i) {
     idle.push_back(connect_to(path));
     EXPECT_TRUE(send_all(idle.back(), header));
   }
@@ -203,6 +219,159 @@ TEST(RecordingListener, ReadsProgramsThatFoundNoRoomWhenItStops) {
   Counted sink;
   listener.run(sink, until);
   EXPECT_EQ(sink.entries, 100U);
+}
+
+// The bytes up to the end of the first chunk: a recording that begins, and of which nothing more comes.
+std::string begin_of(const std::string& recording) {
+  return recording.substr(0, kFileHeaderBytes + chunk_bytes(recording.substr(kFileHeaderBytes, kChunkHeaderBytes)));
+}
+
+// Connections that each have sent a chunk, which the listener has read.
+std::vector<OpenFile> silent_connections(const Running& running, const std::string& path, std::size_t connections,
+                                         const std::string& begin) {
+  std::vector<OpenFile> silent;
+  while (silent.size() < connections) {
+    silent.push_back(connect_to(path));
+    EXPECT_TRUE(send_all(silent.back(), begin));
+    running.wait_for_writers(silent.size());
+  }
+  return silent;
+}
+
+// Waits until the listener has closed that many of the connections.
+void wait_until_closed(const std::vector<OpenFile>& files, std::ptrdiff_t closed) {
+  const auto is_closed = [](const OpenFile& file) { return !send_all(file, "x"); };
+  while (std::count_if(files.begin(), files.end(), is_closed) < closed) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+TEST(RecordingListener, ClosesTheConnectionThatWasSilentLongestIfThereIsNoRoom) {
+  const TemporaryFolder folder;
+  const std::string recording = recording_of(7, 100, folder), path = folder / "socket";
+  ListenerLimits limits = of_test();
+  limits.connections = 3;
+  limits.silent_ns = 1;
+  testing::internal::CaptureStderr();
+  Running running(path, limits);
+  const auto silent = silent_connections(running, path, 3, begin_of(recording));
+  EXPECT_TRUE(send_all(silent[0], recording.substr(begin_of(recording).size())));  // it is not the longest any more
+  running.wait_for_entries(100);
+  EXPECT_TRUE(send_all(connect_to(path), recording));
+  running.wait_for_entries(200);
+  wait_until_closed(silent, 1);
+  EXPECT_TRUE(send_all(silent[0], "x"));
+  running.stop();
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(running.listener.writers()->silent, 1U);
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+  EXPECT_NE(said.find("socket: closed a connection of process " + std::to_string(getpid()) + " of user " +
+                      std::to_string(geteuid()) + ": it was silent"),
+            std::string::npos)
+      << said;
+  EXPECT_NE(running.listener.remark().find("1 connection closed to make room"), std::string::npos)
+      << running.listener.remark();
+  EXPECT_TRUE(running.listener.ledger().total.is_balanced());
+}
+
+TEST(RecordingListener, LetsAProgramWaitWhileTheOthersAreNotSilentForLong) {
+  const TemporaryFolder folder;
+  const std::string recording = recording_of(7, 100, folder), path = folder / "socket";
+  ListenerLimits limits = of_test();
+  limits.connections = 2;
+  Running running(path, limits);
+  auto busy = silent_connections(running, path, 2, begin_of(recording));
+  EXPECT_TRUE(send_all(connect_to(path), recording));
+  EXPECT_TRUE(send_all(busy[0], recording.substr(begin_of(recording).size())));
+  running.wait_for_entries(100);
+  EXPECT_EQ(running.sink.entries, 100U) << "the third program still waits";
+  busy[0].reset();
+  running.wait_for_entries(200);
+  running.stop();
+  EXPECT_EQ(running.listener.writers()->silent, 0U);
+}
+
+TEST(RecordingListener, BoundsTheConnectionsOfAProcess) {
+  const TemporaryFolder folder;
+  const std::string recording = recording_of(7, 100, folder), path = folder / "socket";
+  ListenerLimits limits = of_test();
+  limits.of_process = ListenerLimits().of_process;
+  testing::internal::CaptureStderr();
+  Running running(path, limits);
+  const auto silent = silent_connections(running, path, limits.of_process, begin_of(recording));
+  for (std::size_t i = 0; i < 10; ++i) EXPECT_TRUE(send_all(connect_to(path), begin_of(recording)));
+  EXPECT_TRUE(send_all(connect_to(path), recording));
+  running.wait_for_entries(100);
+  wait_until_closed(silent, 4);
+  running.stop();
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_GE(running.listener.writers()->greedy, 1U);
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 1) << said;
+  EXPECT_NE(said.find("the process has more than 4"), std::string::npos) << said;
+}
+
+// A recording that claims spans of many processes.
+std::string recording_of_many(std::uint32_t processes, const TemporaryFolder& folder) {
+  const std::string path = folder / "many";
+  std::mt19937_64 random(processes);
+  OneProcess source(make_process(1));
+  Recorder recorder({path, true});
+  recorder.set_source(source);
+  for (std::uint32_t pid = 1; pid <= processes; ++pid) recorder.on_entry(any_span(random, {make_process(pid)}).entry());
+  EXPECT_TRUE(recorder.finish());
+  return contents_of(path);
+}
+
+TEST(RecordingListener, BoundsTheProcessesThatConnectionsReport) {
+  const TemporaryFolder folder;
+  const std::string recording = recording_of_many(100, folder), path = folder / "socket";
+  ListenerLimits limits = of_test();
+  limits.processes = 10;
+  limits.large = 1;
+  Running running(path, limits);
+  std::vector<OpenFile> programs;
+  for (std::uint64_t i = 1; i <= 3; ++i) {
+    programs.push_back(connect_to(path));
+    EXPECT_TRUE(send_all(programs.back(), recording));
+    running.wait_for_entries(100 * i);
+  }
+  running.stop();
+  const Ledger ledger = running.listener.ledger();
+  EXPECT_EQ(ledger.total.delivered, 300U);
+  EXPECT_TRUE(ledger.total.is_balanced());
+  EXPECT_EQ(ledger.processes.size(), 100U) << "all of the first connection";
+  EXPECT_EQ(ledger.others.delivered, 2U * 90) << "of the other two";
+}
+
+// Processes of another user fill their own places only.
+TEST(RecordingListener, BoundsTheConnectionsOfAnotherUser) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  const TemporaryFolder folder;
+  const std::string recording = recording_of(7, 100, folder), path = folder / "socket";
+  ListenerLimits limits = of_test();
+  limits.of_user = 2;
+  Running running(path, limits);
+  ASSERT_EQ(chmod((folder / ".").c_str(), 0711), 0);
+  ASSERT_EQ(chmod(path.c_str(), 0666), 0);
+  const auto own = silent_connections(running, path, 3, begin_of(recording));
+  const pid_t child = fork();
+  if (child == 0) {
+    constexpr uid_t kNobody = 65534;
+    if (setresuid(kNobody, kNobody, kNobody) != 0) _exit(1);
+    std::vector<OpenFile> files;
+    for (int i = 0; i < 5; ++i) {
+      files.push_back(connect_to(path));
+      if (!send_all(files.back(), begin_of(recording))) _exit(2);
+    }
+    wait_until_closed(files, 3);
+    _exit(0);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  running.wait_for_writers(3);
+  running.stop();
+  EXPECT_EQ(running.listener.writers()->greedy, 3U);
 }
 
 TEST(RecordingListener, TakesOverADeadSocketOnly) {

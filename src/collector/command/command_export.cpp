@@ -253,7 +253,7 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, Sourc
   add_receivers(exporter, options);
   options.metrics.feed.is_exemplar = [&exporter](const Entry& entry) { return exporter.surely_exports(entry); };
   const bool is_live = options.source.from.empty();
-  MetricsService service(options.metrics, [&source] { return source.ledger(); });
+  MetricsService service(options.metrics, source);
   AccountMetrics accounts(service.registry(), exporter);
   std::uint64_t repaired = 0;
   Process self;

@@ -72,7 +72,7 @@ std::string to_text(const MetricServerCounts& counts) {
 int serve(const ServeOptions& options, const OutputOptions& common, std::unique_ptr<Source> unfiltered) {
   const std::string& from = options.source.from;
   FilteredSource source(std::move(unfiltered), options.source.filter);
-  MetricsService service(options.metrics, [&source] { return source.ledger(); });
+  MetricsService service(options.metrics, source);
   service.serve(options.metrics.server);
   std::cerr << "Metrics are at http://" + service.server()->address() + "/metrics. Press Ctrl-C to stop.\n";
   if (from.empty()) set_standard_outputs_live();

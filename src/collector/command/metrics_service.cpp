@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -86,22 +87,57 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options) {
       ->group(kGroup);
 }
 
-MetricsService::MetricsService(const MetricsOptions& options, std::function<Ledger()> ledger)
+MetricsService::MetricsService(const MetricsOptions& options, const Source& source)
     : registry_(options.limits, options.native),
       feed_(registry_, options.feed),
       ledger_metrics_(registry_),
-      ledger_(std::move(ledger)) {}
+      source_(source) {}
 
 void MetricsService::on_tick(std::uint64_t now_unix_ns) {
   feed_.on_tick(now_unix_ns);
+  now_unix_ns_ = now_unix_ns;
   if (now_unix_ns >= updated_unix_ns_ && now_unix_ns - updated_unix_ns_ < kSecond) return;
   updated_unix_ns_ = now_unix_ns;
   update();
 }
 
 void MetricsService::update() {
-  ledger_metrics_.write(ledger_());
-  if (!server_) return;
+  ledger_metrics_.write(source_.ledger());
+  write_source();
+  if (server_) write_server();
+}
+
+// The time is that of the arrival, because clocks of programs may be wrong.
+void MetricsService::write_source() {
+  MetricFamily& last = registry_.family({"nopspan.source.last_entry.timestamp",
+                                         "s",
+                                         "When the last entry arrived, in Unix time.",
+                                         MetricType::gauge,
+                                         {}});
+  MetricFamily& sources = registry_.family({"nopspan.sources",
+                                            "{source}",
+                                            "What delivers entries now: the process that traces this host, or programs "
+                                            "that are connected to the socket.",
+                                            MetricType::gauge,
+                                            {}});
+  MetricFamily& closed = registry_.family({"nopspan.sources.closed",
+                                           "{connection}",
+                                           "Connections to the socket that were closed, by reason.",
+                                           MetricType::counter,
+                                           {"reason"}});
+  const std::optional<Writers> writers = source_.writers();
+  MetricWriter writer(registry_);
+  if (last_entry_unix_ns_ > 0) {
+    writer.gauge(last, static_cast<double>(last_entry_unix_ns_) / static_cast<double>(kSecond), {});
+  }
+  if (!writers) return;
+  writer.gauge(sources, static_cast<double>(writers->connected), {});
+  for (const WriterField& field : kClosedWriters) {
+    writer.total(closed, static_cast<double>((*writers).*field.count), {field.name});
+  }
+}
+
+void MetricsService::write_server() {
   MetricFamily& requests = registry_.family({"nopspan.serve.requests",
                                              "{request}",
                                              "Requests of clients, by what became of them.",

@@ -9,7 +9,6 @@
 #include "serve/metric_server.h"
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -31,12 +30,15 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options);
 
 class MetricsService : public Sink {
  public:
-  // `ledger` is called by on_tick().
-  MetricsService(const MetricsOptions& options, std::function<Ledger()> ledger);
+  // `source` is used by on_tick() and update(), and must outlive this object.
+  MetricsService(const MetricsOptions& options, const Source& source);
 
-  void on_entry(const Entry& entry) override { feed_.on_entry(entry); }
+  void on_entry(const Entry& entry) override {
+    feed_.on_entry(entry);
+    last_entry_unix_ns_ = now_unix_ns_;
+  }
   void on_tick(std::uint64_t now_unix_ns) override;
-  // Writes the ledger and the server's counts as of now.
+  // Writes the ledger, and the counts of the source's writers and of the server, as of now.
   void update();
   // Serves from now on. Throws Failure.
   void serve(const MetricServerOptions& options);
@@ -45,11 +47,15 @@ class MetricsService : public Sink {
   [[nodiscard]] MetricRegistry& registry() { return registry_; }
 
  private:
+  void write_source();
+  void write_server();
+
   MetricRegistry registry_;
   MetricFeed feed_;
   LedgerMetrics ledger_metrics_;
-  const std::function<Ledger()> ledger_;
-  std::uint64_t updated_unix_ns_ = 0;
+  const Source& source_;
+  std::uint64_t now_unix_ns_ = 0, updated_unix_ns_ = 0;
+  std::uint64_t last_entry_unix_ns_ = 0;  // when the last entry arrived; 0: there was none
   std::unique_ptr<MetricServer> server_;  // destroyed first, because it uses the others
 };
 

@@ -35,6 +35,10 @@ class TracingProcess : public Source {
   void run(Sink& sink, Deadline& until) override;
   [[nodiscard]] Ledger ledger() const override { return recording_ ? recording_->ledger() : Ledger(); }
   [[nodiscard]] std::string remark() const override { return recording_ ? recording_->remark() : std::string(); }
+  // One, until its recording ends.
+  [[nodiscard]] std::optional<Writers> writers() const override {
+    return Writers{.connected = pid_ > 0 && !(recording_ && recording_->state().ended) ? 1U : 0U};
+  }
   [[nodiscard]] bool is_cut() const override { return recording_ && recording_->is_cut(); }
 
  private:

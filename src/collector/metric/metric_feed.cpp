@@ -3,6 +3,7 @@
 
 #include "model/row_key.h"
 
+#include <cstdint>
 #include <optional>
 
 namespace nopspan::collector {
@@ -22,7 +23,9 @@ void MetricFeed::on_entry(const Entry& entry) {
     exemplar = {entry.trace_id, entry.span_id, 0, entry.start_unix_ns + entry.duration_ns};
   }
   const Exemplar* const example = exemplar ? &*exemplar : nullptr;
-  MetricWriter writer(registry_, number_of(**entry.process));
+  const Process& process = **entry.process;
+  const std::uint64_t owner = number_of(process);
+  MetricWriter writer(registry_, owner, process.claimed_by != 0 ? process.claimed_by : owner);
   spans_.add(writer, entry, example);
   if (entry.kind == Kind::span) genai_.note(entry);
   if (entry.kind == Kind::span && genai_span_.read(entry)) genai_.add(writer, entry, genai_span_, example);

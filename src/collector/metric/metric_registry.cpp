@@ -70,7 +70,7 @@ bool is_newer(const Exemplar& a, const Exemplar& b) {
 
 struct MetricSeries {
   std::shared_ptr<const MetricLabels> labels;
-  std::uint64_t owner = 0;
+  std::uint64_t owner = 0, claimer = 0;
   std::uint64_t start_unix_ns = 0, changed_unix_ns = 0;
   std::uint64_t at_unix_ns = 0;  // the time of a value that somebody else measured
   bool has_value = false;        // of a total: it has been set
@@ -104,9 +104,9 @@ class MetricFamily {
   struct Size {
     std::size_t series = 0, label_bytes = 0;
   };
-  Size size;                                         // of all series
-  std::unordered_map<std::uint64_t, Size> by_owner;  // of the series that each process created
-  std::string key;                                   // of the series that is being looked for
+  Size size;                                           // of all series
+  std::unordered_map<std::uint64_t, Size> by_claimer;  // of the series that each process created
+  std::string key;                                     // of the series that is being looked for
 
   // The key is made of what readers see, so that two series never look the same.
   void set_key(LabelValues values, MoreLabels more) {
@@ -132,10 +132,11 @@ class MetricFamily {
   }
 
   // Adds a series of the key that is set.
-  MetricSeries& add(LabelValues values, std::uint64_t owner, std::uint64_t now_unix_ns) {
+  MetricSeries& add(LabelValues values, std::uint64_t owner, std::uint64_t claimer, std::uint64_t now_unix_ns) {
     MetricSeries& added = series[key];
     added.labels = labels_of(values);
     added.owner = owner;
+    added.claimer = claimer;
     added.start_unix_ns = added.changed_unix_ns = now_unix_ns;
     if (about->type == MetricType::histogram) added.buckets.resize(about->bounds.size() + 1);
     return added;
@@ -146,13 +147,13 @@ class MetricFamily {
   }
 
   AllSeries::iterator erase(AllSeries::iterator one) {
-    const auto owner = by_owner.find(one->second.owner);
-    for (Size* const of : {&size, owner == by_owner.end() ? nullptr : &owner->second}) {
+    const auto claimer = by_claimer.find(one->second.claimer);
+    for (Size* const of : {&size, claimer == by_claimer.end() ? nullptr : &claimer->second}) {
       if (of == nullptr || one->second.is_other) continue;
       --of->series;
       of->label_bytes -= one->first.size();
     }
-    if (owner != by_owner.end() && owner->second.series == 0) by_owner.erase(owner);
+    if (claimer != by_claimer.end() && claimer->second.series == 0) by_claimer.erase(claimer);
     return series.erase(one);
   }
 
@@ -251,8 +252,8 @@ MetricSnapshot MetricRegistry::copy() const {
   return made;
 }
 
-MetricWriter::MetricWriter(MetricRegistry& registry, std::uint64_t owner)
-    : registry_(registry), lock_(registry.mutex_), owner_(owner) {
+MetricWriter::MetricWriter(MetricRegistry& registry, std::uint64_t owner, std::uint64_t claimer)
+    : registry_(registry), lock_(registry.mutex_), owner_(owner), claimer_(claimer) {
   if (owner == registry.last_owner_ || owner == 0) return;
   registry.last_owner_ = owner;
   auto& seen = registry.seen_unix_ns_;
@@ -265,20 +266,20 @@ MetricSeries* MetricWriter::find_or_add(MetricFamily& family, LabelValues values
   const auto found = family.series.find(family.key);
   if (found != family.series.end()) return &found->second;
   const MetricLimits& limits = registry_.limits_;
-  MetricFamily::Size& of_owner = family.by_owner[owner_];
+  MetricFamily::Size& of_claimer = family.by_claimer[claimer_];
   const std::size_t bytes = family.key.size();
   const auto has_room = [&](const MetricFamily::Size& size, std::size_t share) {
     return size.series < (limits.most_series + share - 1) / share &&
            size.label_bytes + bytes <= limits.most_label_bytes() / share;
   };
-  if (has_room(family.size, 1) && (owner_ == 0 || has_room(of_owner, 2))) {
-    for (MetricFamily::Size* const of : {&family.size, &of_owner}) {
+  if (has_room(family.size, 1) && (owner_ == 0 || has_room(of_claimer, 2))) {
+    for (MetricFamily::Size* const of : {&family.size, &of_claimer}) {
       ++of->series;
       of->label_bytes += bytes;
     }
-    return &family.add(values, owner_, registry_.now_unix_ns_);
+    return &family.add(values, owner_, claimer_, registry_.now_unix_ns_);
   }
-  if (of_owner.series == 0) family.by_owner.erase(owner_);
+  if (of_claimer.series == 0) family.by_claimer.erase(claimer_);
   if (&family != registry_.overflow_) {
     add(*registry_.overflow_, static_cast<double>(observations), {family.about->name});
   }
@@ -292,7 +293,7 @@ MetricSeries& MetricWriter::find_or_other(MetricFamily& family, LabelValues valu
   family.set_key(others, {});
   const auto found = family.series.find(family.key);
   if (found != family.series.end()) return found->second;
-  MetricSeries& other = family.add(others, 0, registry_.now_unix_ns_);
+  MetricSeries& other = family.add(others, 0, 0, registry_.now_unix_ns_);
   other.is_other = true;
   return other;
 }

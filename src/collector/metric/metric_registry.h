@@ -139,7 +139,9 @@ using MoreLabels = std::span<const std::pair<std::string_view, std::string_view>
 class MetricWriter {
  public:
   // `owner` identifies the process whose entry causes the changes (number_of() in row_key.h). 0: nopspan itself.
-  explicit MetricWriter(MetricRegistry& registry, std::uint64_t owner = 0);
+  explicit MetricWriter(MetricRegistry& registry, std::uint64_t owner = 0) : MetricWriter(registry, owner, owner) {}
+  // Processes with the same `claimer` have the share of one process.
+  MetricWriter(MetricRegistry& registry, std::uint64_t owner, std::uint64_t claimer);
 
   // Adds to a counter. Negative amounts and NaN are ignored.
   void add(MetricFamily& family, double amount, LabelValues values);
@@ -165,7 +167,7 @@ class MetricWriter {
 
   MetricRegistry& registry_;
   const std::lock_guard<std::mutex> lock_;
-  const std::uint64_t owner_;
+  const std::uint64_t owner_, claimer_;
 };
 
 }  // namespace nopspan::collector

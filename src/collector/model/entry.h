@@ -33,6 +33,9 @@ struct Process {
   std::string resource_attributes;  // OTEL_RESOURCE_ATTRIBUTES of its environment, unchecked; "" if it is not set
   // Its CLOCK_MONOTONIC minus that of this program (time namespaces). Entries have times without it.
   std::int64_t clock_offset_ns = 0;
+  // The user who claims that this process exists, if it is a stranger (recording_listener.h); 0: nobody. In
+  // metrics, all that a stranger claims has the share of one process.
+  std::uint64_t claimed_by = 0;
 };
 using ProcessPointer = std::shared_ptr<const Process>;
 

@@ -32,6 +32,25 @@ struct ClockState {
   std::uint64_t changes = 0;
 };
 
+// The programs that write to a source, such as those that are connected to a socket.
+struct Writers {
+  std::uint64_t connected = 0;  // now
+  // Connections that were closed. Their programs may connect again.
+  std::uint64_t silent = 0;   // to make room, because they were silent for long
+  std::uint64_t greedy = 0;   // because their process or their user had too many
+  std::uint64_t foreign = 0;  // because they sent no recording
+};
+struct WriterField {
+  const char* name;  // as reason in metrics, and in JSON
+  std::uint64_t Writers::*count;
+  const char* what;  // for messages
+};
+inline constexpr WriterField kClosedWriters[] = {
+    {"silent", &Writers::silent, " closed to make room"},
+    {"greedy", &Writers::greedy, " closed because a process or user had too many"},
+    {"foreign", &Writers::foreign, " sent no recording"},
+};
+
 class Source {
  public:
   virtual ~Source() = default;
@@ -48,6 +67,8 @@ class Source {
   [[nodiscard]] virtual bool is_cut() const { return false; }
   // The number of processes with probes that a live source knows now. Call this as ledger().
   [[nodiscard]] virtual std::size_t processes() const { return 0; }
+  // Empty if this source reads a file. Call this as ledger().
+  [[nodiscard]] virtual std::optional<Writers> writers() const { return {}; }
   // Empty if this source does not convert times itself.
   [[nodiscard]] virtual std::optional<ClockState> clock() const { return {}; }
 };

@@ -179,7 +179,7 @@ bool ChunkReader::next(Chunk& chunk, const Deadline& until) {
       begin_ += kFileHeaderBytes;
       continue;
     }
-    if (!fill(kChunkHeaderBytes, until) || !is_chunk_header(held())) {
+    if (!fill(kChunkHeaderBytes, until) || !is_chunk_header(held()) || get<std::uint32_t>(held(), 8) > most_payload_) {
       search();
       continue;
     }

@@ -56,6 +56,8 @@ class ChunkReader {
   // Reads the next whole chunk. Its payload is valid until the next call. Returns false at the end of the file, and if
   // `until` is over while more must be read.
   bool next(Chunk& chunk, const Deadline& until = Deadline());
+  // Treats chunks with more bytes than this as damage.
+  void set_most_payload(std::size_t bytes) { most_payload_ = bytes; }
 
   struct State {
     std::uint64_t bytes = 0;    // bytes that were read
@@ -82,6 +84,7 @@ class ChunkReader {
   std::string name_;
   std::vector<char> buffer_;
   std::size_t begin_ = 0, end_ = 0;
+  std::size_t most_payload_ = kMostPayload;
   std::size_t taken_ = 0;  // bytes of the chunk that next() returned last
   bool at_end_ = false;
   bool is_skipping_ = false;  // the bytes before the current ones were skipped

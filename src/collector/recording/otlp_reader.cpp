@@ -17,8 +17,7 @@ namespace {
 using Wire = protozero::pbf_wire_type;
 using protozero::tag_and_type;
 
-// Limits of remembered processes, and of the bytes of their resources.
-constexpr std::size_t kMostProcesses = 4096, kMostResourceBytes = 8U << 20U;
+constexpr std::size_t kBytesOfResource = 2048;  // on average of all processes that are remembered
 // Recorders write at most that much of a path or of a variable of the environment.
 constexpr std::size_t kMostProcessText = 4096;
 // Limits in bytes that exceed what a batch can hold.
@@ -117,12 +116,14 @@ void OtlpReader::read_resource(std::string_view message) {
   });
   if (!has_namespace_pid) process.namespace_pid = process.pid;
   set_service(process, std::move(process.service_name), std::move(process.resource_attributes));
+  process.claimed_by = claimed_by_;
   process_ = std::make_shared<const Process>(std::move(process));
-  if (processes_.size() >= kMostProcesses || bytes.size() > kMostResourceBytes - resource_bytes_) {
+  const std::size_t most_bytes = most_processes_ * kBytesOfResource;
+  if (processes_.size() >= most_processes_ || resource_bytes_ + bytes.size() > most_bytes) {
     processes_.clear();
     resource_bytes_ = 0;
   }
-  if (bytes.size() > kMostResourceBytes) return;
+  if (bytes.size() > most_bytes) return;
   resource_bytes_ += bytes.size();
   processes_.emplace(std::move(bytes), process_);
 }

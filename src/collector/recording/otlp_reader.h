@@ -23,6 +23,12 @@ class OtlpReader {
   // Calls `each` with every entry, whose texts are valid during the call. Returns false if `message` is malformed;
   // `each` has then been called for the entries before the error.
   bool read(Signal signal, std::string_view message, const Each& each);
+  // Remembers at most this many processes, whose resources have at most 2 KiB on average. All of them are claimed by
+  // this user (Process::claimed_by).
+  void set_processes(std::size_t most, std::uint64_t claimed_by) {
+    most_processes_ = most;
+    claimed_by_ = claimed_by;
+  }
   // The process of a Resource. Throws protozero::exception if it is malformed.
   const ProcessPointer& process_of(std::string_view resource) {
     read_resource(resource);
@@ -51,6 +57,8 @@ class OtlpReader {
   // Processes by the bytes of their resource, because a recording contains each resource many times.
   std::unordered_map<std::string, ProcessPointer> processes_;
   std::size_t resource_bytes_ = 0;  // of all keys
+  std::size_t most_processes_ = 4096;
+  std::uint64_t claimed_by_ = 0;
   ProcessPointer process_;
   std::uint32_t thread_id_ = 0;
   std::uint64_t sequence_id_ = 0, sequence_ = 0;

@@ -23,7 +23,6 @@ constexpr std::uint64_t kMostTicks = 60;
 constexpr std::size_t kMostJson = 1U << 20U;
 // The time of a file's first chunk is that of the recorder's last tick, which may be this old.
 constexpr std::uint64_t kOldestTick = kSecond;
-constexpr std::size_t kMostTallies = 4096;  // processes whose entries are counted separately
 
 ChunkReader open_file(const std::string& path) {
   if (path == "-") return {OpenFile(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)), "stdin"};
@@ -59,27 +58,18 @@ void move_to_filtered(Counts& counts, std::uint64_t entries) {
   counts.filtered += moved;
 }
 
-void add(Ledger& to, const Ledger& ledger) {
-  for (const ProcessLedger& one : ledger.processes) {
-    if (to.processes.size() < kMostTallies) {
-      to.processes.push_back(one);
-    } else {
-      to.others += one.counts;
-      ++to.others_processes;
-    }
-  }
-  to.others += ledger.others;
-  to.others_processes += ledger.others_processes;
-  to.total += ledger.total;
-  to.damage += ledger.damage;
-}
-
 }  // namespace
 
 Recording::Recording(const std::string& path, Filter filter) : Recording(open_file(path), std::move(filter)) {}
 
-Recording::Recording(ChunkReader reader, Filter filter)
-    : reader_(std::move(reader)), filter_(std::move(filter)), is_filtered_(!filter_.empty()) {}
+Recording::Recording(ChunkReader reader, Filter filter, RecordingLimits limits)
+    : reader_(std::move(reader)),
+      filter_(std::move(filter)),
+      limits_(std::move(limits)),
+      is_filtered_(!filter_.empty()) {
+  reader_.set_most_payload(limits_.chunk);
+  otlp_.set_processes(limits_.processes, limits_.claimed_by);
+}
 
 Recording::~Recording() = default;
 
@@ -167,11 +157,34 @@ void Recording::deliver(const Entry& entry, Sink& sink) const {
   sink.on_entry(marked);
 }
 
+bool Recording::has_room(std::size_t processes) {
+  if (processes < limits_.processes) return true;
+  if (!limits_.more_processes) return false;
+  limits_.processes = std::max(limits_.processes, std::exchange(limits_.more_processes, {})());
+  otlp_.set_processes(limits_.processes, limits_.claimed_by);
+  return processes < limits_.processes;
+}
+
+void Recording::add(Ledger& to, const Ledger& ledger) const {
+  for (const ProcessLedger& one : ledger.processes) {
+    if (to.processes.size() < limits_.processes) {
+      to.processes.push_back(one);
+    } else {
+      to.others += one.counts;
+      ++to.others_processes;
+    }
+  }
+  to.others += ledger.others;
+  to.others_processes += ledger.others_processes;
+  to.total += ledger.total;
+  to.damage += ledger.damage;
+}
+
 Recording::Tally& Recording::tally_of(const ProcessPointer& process) {
   const ProcessKey key(process->pid, process->start_ticks);
   const auto found = tallies_.find(key);
   if (found != tallies_.end()) return found->second;
-  if (tallies_.size() >= kMostTallies) return tallies_[{}];
+  if (!has_room(tallies_.size())) return tallies_[{}];
   return tallies_.emplace(key, Tally{with_short_texts(process)}).first->second;
 }
 
@@ -210,7 +223,10 @@ void Recording::read_ledger(const Chunk& chunk) {
   broken_before_ledger_ = broken_entries();
   if (part_ < ledger_part_) return;  // the parts are not in order
   ledger_part_ = part_;
-  last_ = ledger_of(json);
+  const Ledger ledger = ledger_of(json);
+  static_cast<void>(has_room(ledger.processes.size()));
+  last_ = {};
+  add(last_, ledger);
   for (auto& [key, tally] : tallies_) tally.before += std::exchange(tally.delivered, 0);
 }
 

@@ -10,7 +10,9 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,11 +22,20 @@ namespace nopspan::collector {
 
 struct SourceOptions;
 
+// What a recording may take of this program's memory, if many programs send recordings.
+struct RecordingLimits {
+  std::size_t processes = 4096;      // with counts of their own; the others are counted together
+  std::size_t chunk = kMostPayload;  // bytes
+  std::uint64_t claimed_by = 0;      // Process::claimed_by of all processes
+  // Asked once, when there are more processes. Returns how many there may be then.
+  std::function<std::size_t()> more_processes = {};
+};
+
 class Recording : public Source {
  public:
   // Opens `path` ("-": stdin). Throws Failure with kUsageError if it is not a recording.
   explicit Recording(const std::string& path, Filter filter = {});
-  explicit Recording(ChunkReader reader, Filter filter = {});
+  explicit Recording(ChunkReader reader, Filter filter = {}, RecordingLimits limits = {});
   ~Recording() override;
 
   void run(Sink& sink, Deadline& until) override;
@@ -67,11 +78,14 @@ class Recording : public Source {
   void tick(std::uint64_t now, Sink& sink);
   [[nodiscard]] Ledger since_before() const;
   Tally& tally_of(const ProcessPointer& process);
+  [[nodiscard]] bool has_room(std::size_t processes);
+  void add(Ledger& to, const Ledger& ledger) const;
   [[nodiscard]] std::uint64_t broken_entries() const { return reader_.state().broken_entries + invalid_entries_; }
 
   ChunkReader reader_;
   Chunk chunk_;
   Filter filter_;
+  RecordingLimits limits_;
   OtlpReader otlp_;
   StepReader steps_;
   bool is_filtered_;
