@@ -199,14 +199,10 @@ void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks
                 "link plug-ins with the shared library. nopspan attaches to all copies, bpftrace to one unless you use "
                 "attach.sh");
   const auto programs = load_programs();
-  if (is_in_namespace_below(pid)) {
-    if (programs != nullptr && !programs->sees_below())
-      checks.fail(name,
-                  "is in a pid namespace below this one, where this kernel does not say which process a batch is of",
-                  "see the check `pid namespaces below`");
-    else
-      checks.ok(name, "is in a pid namespace below this one");
-  }
+  if (programs != nullptr && !programs->sees_below() && is_in_namespace_below(pid))
+    checks.fail(name,
+                "is in a pid namespace below this one, where this kernel does not say which process a batch is of",
+                "see the check `pid namespaces below`");
   std::set<const ProbeFile*> seen;
   for (const Host::Copy& copy : copies) {
     if (copy.is_deleted)
