@@ -237,8 +237,9 @@ class Http(ExportTest):
         running, seen = queue.Queue(), []
 
         def look(_number, _ids):
+            pid = running.get()
             for name in ("cmdline", "environ"):
-                with open("/proc/%d/%s" % (running.queue[0], name), "rb") as file:
+                with open("/proc/%d/%s" % (pid, name), "rb") as file:
                     seen.append(file.read())
             return OK
         received = Received(look)
@@ -246,10 +247,10 @@ class Http(ExportTest):
             process = self.start(self.recording(20, 1), "--otlp", receiver.url.replace("http://", "http://user:s3cr3t-url@"),
                                  "--header", "x-argument=s3cr3t-argument", "--header-file", self.path("headers"),
                                  OTEL_EXPORTER_OTLP_HEADERS="x=s3cr3t-variable", http_proxy="http://user:s3cr3t-proxy@127.0.0.1:1",
-                                 no_proxy="127.0.0.1")
+                                 no_proxy="localhost")
             running.put(process.pid)
             self.finish(process, 0)
-        self.assertEqual((received.headers[0]["X-Argument"], received.headers[0]["X-File"]), ("s3cr3t-argument", "s3cr3t-file"))
+        self.assertEqual((received.headers[0]["x-argument"], received.headers[0]["x-file"]), ("s3cr3t-argument", "s3cr3t-file"))
         self.assertTrue(received.headers[0]["Authorization"].startswith("Basic "))
         self.assertIn(b"--header\0x-argument=***", seen[0])
         self.assertIn(b"OTEL_EXPORTER_OTLP_HEADERS=***", seen[1])

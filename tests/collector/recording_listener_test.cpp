@@ -32,10 +32,17 @@ using namespace nopspan::collector;
 
 namespace {
 
-// Counts its spans in a ledger, as if one process had emitted them.
+// Counts its spans in a ledger, as if one process had emitted them, or those that it claims.
 class OneProcess : public Source {
  public:
+  OneProcess() = default;
   explicit OneProcess(ProcessPointer process) { ledger_.processes.push_back({std::move(process), {}}); }
+  // A process that has emitted an entry.
+  void claim(ProcessPointer process) {
+    const Counts one = {.emitted = 1, .delivered = 1};
+    ledger_.processes.push_back({std::move(process), one});
+    ledger_.total += one;
+  }
   void run(Sink& /*sink*/, Deadline& /*until*/) override {}
   [[nodiscard]] Ledger ledger() const override { return ledger_; }
   void count() {
@@ -314,10 +321,13 @@ TEST(RecordingListener, BoundsTheConnectionsOfAProcess) {
 std::string recording_of_many(std::uint32_t processes, const TemporaryFolder& folder) {
   const std::string path = folder / "many";
   std::mt19937_64 random(processes);
-  OneProcess source(make_process(1));
+  OneProcess source;
   Recorder recorder({path, true});
   recorder.set_source(source);
-  for (std::uint32_t pid = 1; pid <= processes; ++pid) recorder.on_entry(any_span(random, {make_process(pid)}).entry());
+  for (std::uint32_t pid = 1; pid <= processes; ++pid) {
+    source.claim(make_process(pid));
+    recorder.on_entry(any_span(random, {make_process(pid)}).entry());
+  }
   EXPECT_TRUE(recorder.finish());
   return contents_of(path);
 }

@@ -43,7 +43,7 @@ TEST(Secrets, OfTheCommandLineAreHidden) {
                                           "--header"};
   Texts arguments(given);
   EXPECT_THAT(take_arguments(arguments.count(), arguments.pointers()), ElementsAreArray(given));
-  EXPECT_THAT(arguments.now(), ElementsAreArray({"nopspan", "export", "--otlp", "https://********@host:4318/p?*****",
+  EXPECT_THAT(arguments.now(), ElementsAreArray({"nopspan", "export", "--otlp", "https://********@host:4318/p?*******",
                                                  "--header", "a=***", "--header=d=***", "--header", "*******",
                                                  "--otlp=****@host", "--headers-are", "x=y", "--header"}));
 }
