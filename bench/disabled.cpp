@@ -4,6 +4,7 @@
 
 #include <nopspan/context.h>
 #include <nopspan/execute.h>
+#include <nopspan/fiber.h>
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
 
@@ -100,5 +101,14 @@ void DisabledContextScope(benchmark::State& state) {
   }
 }
 BENCHMARK(DisabledContextScope)->Apply(bench::several);
+
+void DisabledFiberSwitch(benchmark::State& state) {
+  int value = 0;
+  for (auto _ : state) {
+    const nopspan::FiberSwitch here;
+    work(value);
+  }
+}
+BENCHMARK(DisabledFiberSwitch)->Apply(bench::several);
 
 }  // namespace

@@ -2,6 +2,7 @@
 // The cost of a span with one in-process handler, on one thread and on several.
 #include "minimum.h"
 
+#include <nopspan/fiber.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 
@@ -51,6 +52,14 @@ void OneHandlerFourFields(benchmark::State& state) {
   }
 }
 BENCHMARK(OneHandlerFourFields)->Setup(attach_one)->Teardown(detach_one)->Apply(bench::several);
+
+// Suspends and resumes two scopes. Their number does not matter on one thread.
+void OneHandlerFiberSwitch(benchmark::State& state) {
+  const nopspan::Span request{"bench.request"};
+  const nopspan::Span span{"bench.span"};
+  for (auto _ : state) const nopspan::FiberSwitch here;
+}
+BENCHMARK(OneHandlerFiberSwitch)->Setup(attach_one)->Teardown(detach_one)->Apply(bench::several);
 
 // Spans that run because a handler is attached, but not to their events.
 void UnhandledInARequest(benchmark::State& state) {

@@ -112,6 +112,7 @@ machine.
 | \`AsyncSpan\` | $(ns DisabledAsyncSpan/repeats:9) | $(over DisabledAsyncSpan/repeats:9 EmptyLoop/repeats:9) |
 | \`execute()\` | $(ns DisabledEvent/repeats:9) | $(over DisabledEvent/repeats:9 EmptyLoop/repeats:9) |
 | \`ContextScope\`, which works while nothing is attached | $(ns DisabledContextScope/repeats:9) | $(over DisabledContextScope/repeats:9 EmptyLoop/repeats:9) |
+| \`FiberSwitch\`, while no scope is open | $(ns DisabledFiberSwitch/repeats:9) | $(over DisabledFiberSwitch/repeats:9 EmptyLoop/repeats:9) |
 
 ## One in-process handler of the span's stop event
 
@@ -125,6 +126,7 @@ machine.
 | \`Span\` of another name inside a request, which no handler receives | $(ns UnhandledInARequest/repeats:9) |
 | the same, with four lazy fields, which are skipped | $(ns UnhandledFourFields/repeats:9) |
 | no handler, but \`keep_open_spans(true)\`: \`Span\` inside a request | $(ns KeptOpenInARequest/repeats:9) |
+| \`FiberSwitch\`: two open scopes are suspended and resumed | $(ns OneHandlerFiberSwitch/repeats:9) |
 | the first \`Span\` of a thread, with one handler: median and 99th percentile | $("$build/bench/bench_first" handler | awk '/first/ { printf "%.0f, %.0f", $2 * 1000, $3 * 1000 }') |
 
 ## An \`llm.chat\` with twelve attributes

@@ -401,6 +401,14 @@ NOPSPAN_HOT void start_scope(SpanState* span) noexcept {
   start_any_scope(span);
 }
 
+void mark_abandoned(SpanState& span) noexcept {
+  if (span.status != NOPSPAN_STATUS_OK) return;
+  count(counters.abandoned);
+  span.status = NOPSPAN_STATUS_CANCELLED;
+  span.flags |= NOPSPAN_FLAG_ABANDONED;
+  count_unless(span.fields.put_word("abandoned", Value::Type::boolean, 1, FieldEntry::kOwn));
+}
+
 // Releases a span that is not on this thread's stack. If it is on another one, that thread releases it.
 void release_off_stack(SpanState* span) noexcept {
   span->state.store(OpenSpan::kChanging, std::memory_order_release);  // it is no longer open
@@ -486,13 +494,19 @@ void async_abandon(SpanState* span) noexcept {
   const bool is_here = locals.state != nullptr && locals.state->thread_id == span->thread_id;
   if (is_unwinding(*span, is_here ? span->uncaught : 0)) {
     set_unknown_reason(*span, __builtin_return_address(0));
-  } else if (span->status == NOPSPAN_STATUS_OK) {
-    count(counters.abandoned);
-    span->status = NOPSPAN_STATUS_CANCELLED;
-    span->flags |= NOPSPAN_FLAG_ABANDONED;
-    count_unless(span->fields.put_word("abandoned", Value::Type::boolean, 1, FieldEntry::kOwn));
+  } else {
+    mark_abandoned(*span);
   }
   async_end(span);
+}
+
+void end_suspended(SpanState* span, const Frame* enclosing) noexcept {
+  if (!is_inherited(*span)) {
+    start_late(span);
+    mark_abandoned(*span);
+    emit_end(*span, enclosing);
+  }
+  release(span);
 }
 
 void span_complete(SpanState* span, std::int64_t duration_ns) noexcept {

@@ -17,6 +17,9 @@ namespace nopspan::detail {
 // The NOPSPAN_FLAG_* bits that spans and events inherit from their context.
 std::uint32_t context_flags(const ContextHead& context) noexcept;
 
+// Ends a span whose fiber is destroyed while it is suspended. `enclosing` is the frame below it on the fiber's stack.
+void end_suspended(SpanState* span, const Frame* enclosing) noexcept;
+
 // How a finished span ended.
 struct Outcome {
   std::uint64_t duration_ns;

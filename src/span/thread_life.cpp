@@ -7,10 +7,13 @@
 #include "emit/batch.h"
 #include "memory/blocks.h"
 #include "memory/slabs.h"
+#include "span/span.h"
 #include "state/context_stack.h"
 #include "state/span_pool.h"
 #include "thread/random.h"
 #include "thread/thread_state.h"
+
+#include <nopspan/fiber.h>
 
 #include <pthread.h>
 #include <sys/syscall.h>
@@ -101,7 +104,7 @@ ThreadState* make_state() {
     thread->in_doubt = true;
     thread->doubt_since_ns = 0;
     thread->free_scopes = nullptr;
-    thread->scopes = nullptr;
+    thread->claimed_scopes = {};
     thread->frames_kept = thread->frames_claimed = 0;
     thread->pool = nullptr;
     thread->pooled = 0;
@@ -143,6 +146,13 @@ ThreadState* make_thread_state() noexcept {
   reset_for_process(thread, process_mark());
   thread->busy = was_busy;
   return thread;
+}
+
+void end_frames(SuspendedFrames suspended) noexcept {
+  if (suspended.mark != process_mark()) return;  // in a child after fork(), another thread's frames were given back
+  while (suspended.top != nullptr) {
+    if (SpanState* const span = drop_suspended(suspended.top); span != nullptr) end_suspended(span, suspended.top);
+  }
 }
 
 }  // namespace nopspan::detail

@@ -7,6 +7,7 @@
 #include "state/span_pool.h"
 
 #include <nopspan/context.h>
+#include <nopspan/fiber.h>
 
 #include <sched.h>
 
@@ -14,23 +15,21 @@
 
 namespace nopspan::detail {
 
-// Frames for contexts. A thread has a list of blocks, and a list of the frames in them that are free.
-struct ScopeBlock {
-  static constexpr std::size_t kFrames = 22;
-
-  ScopeBlock* next;
-  Slabs::Claim place;
-  ScopeFrame frames[kFrames];
-};
-
 namespace {
 
-constexpr std::size_t kBlocks = 64;
-Slab scope_table[4096];
+// Frames for contexts. A thread has a list of those that it has used and that are free.
+constexpr unsigned kPerSlab = 64;
+constexpr unsigned kAtOnce = 16;  // frames that a thread claims at once
+Slab scope_table[65536];
 // Never returned to the kernel, because a ContextScope may look at its frame long after its thread has ended.
-Slabs scope_slabs(scope_table, kBlocks, kBlocks * sizeof(ScopeBlock), true);
+Slabs scope_slabs(scope_table, kPerSlab, kPerSlab * sizeof(ScopeFrame), true);
 // True after a frame was taken off its stack before its scope had ended. The scope looks at it when it ends.
 std::atomic<bool> has_left_frames{false};
+
+void give_back(ScopeFrame* frame) noexcept {
+  frame->owner.store(nullptr, std::memory_order_relaxed);
+  scope_slabs.give_back(frame->place);
+}
 
 // Both take the frame that `link` points to off the stack. The thread must be marked as inside the library.
 void drop_scope(ThreadState* thread, Frame*& link) noexcept {
@@ -42,6 +41,10 @@ void drop_scope(ThreadState* thread, Frame*& link) noexcept {
   // Without an atomic operation: if another thread ends the scope now, it does not matter whether kEnded stays.
   frame->word.store(frame->word.load(std::memory_order_relaxed) & ~Frame::kOnStack, std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
+  if (__builtin_expect(frame->next_free == frame, 0)) {  // otherwise this thread would collect those of others
+    give_back(frame);
+    return;
+  }
   frame->next_free = thread->free_scopes;
   std::atomic_signal_fence(std::memory_order_seq_cst);
   thread->free_scopes = frame;
@@ -77,26 +80,26 @@ __attribute__((noinline)) ScopeFrame* free_scope(ThreadState* thread, const Insi
     count(counters.contexts_dropped);
     return nullptr;
   }
-  drop_ended_below(thread);
-  if (thread->free_scopes != nullptr) return thread->free_scopes;
-  const Slabs::Claim place = scope_slabs.claim(1);
-  if (place.bits == 0) {
+  Slabs::Claim& claimed = thread->claimed_scopes;
+  if (claimed.bits == 0) {
+    drop_ended_below(thread);
+    if (thread->free_scopes != nullptr) return thread->free_scopes;
+    claimed = scope_slabs.claim(kAtOnce);
+  }
+  if (claimed.bits == 0) {
     count(counters.contexts_dropped);
     return nullptr;
   }
-  auto* const block = scope_slabs.element<ScopeBlock>(place);
-  block->place = place;
-  for (std::size_t i = 0; i < ScopeBlock::kFrames; ++i) {
-    ScopeFrame& frame = block->frames[i];
-    frame.span = nullptr;
-    frame.context = &frame.head;
-    frame.foreign_id = frame.foreign;
-    frame.owner.store(thread, std::memory_order_relaxed);
-    frame.next_free = i + 1 < ScopeBlock::kFrames ? &frame + 1 : nullptr;
-  }
-  block->next = thread->scopes;
-  thread->scopes = block;
-  return thread->free_scopes = block->frames;
+  const Slabs::Claim place{claimed.slab, claimed.bits & ~(claimed.bits - 1)};
+  claimed.bits &= ~place.bits;
+  auto* const frame = scope_slabs.element<ScopeFrame>(place);
+  frame->span = nullptr;
+  frame->context = &frame->head;
+  frame->foreign_id = frame->foreign;
+  frame->place = place;
+  frame->next_free = nullptr;
+  frame->owner.store(thread, std::memory_order_relaxed);
+  return thread->free_scopes = frame;
 }
 
 }  // namespace
@@ -144,12 +147,22 @@ Frame* find_top() noexcept {
   return top;
 }
 
+namespace {
+
+bool is_below(const Frame* top, const Frame* frame) noexcept {
+  while (top != nullptr && top != frame) top = top->below;
+  return top != nullptr;
+}
+
+}  // namespace
+
 bool leave_frame(Frame* frame) noexcept {
   if (frame->owner.load(std::memory_order_relaxed) != locals.state ||
       (frame->word.load(std::memory_order_relaxed) & Frame::kOnStack) == 0) {
     return false;
   }
-  const InsideLibrary inside;  // a signal handler must not drop frames meanwhile
+  const InsideLibrary inside;                      // a signal handler must not drop frames meanwhile
+  if (!is_below(locals.top, frame)) return false;  // it is on the stack of a suspended fiber
   while (locals.top != frame) drop_left();
   if (frame->span == nullptr) {
     drop_scope(locals.state, locals.top);
@@ -162,12 +175,13 @@ bool leave_frame(Frame* frame) noexcept {
 
 void leave_all(ThreadState* thread) noexcept {
   while (locals.top != nullptr) drop_left();
-  thread->free_scopes = nullptr;
-  while (thread->scopes != nullptr) {
-    ScopeBlock* const block = thread->scopes;
-    thread->scopes = block->next;
-    scope_slabs.give_back(block->place);
+  while (thread->free_scopes != nullptr) {
+    ScopeFrame* const frame = thread->free_scopes;
+    thread->free_scopes = frame->next_free;
+    give_back(frame);
   }
+  if (thread->claimed_scopes.bits != 0) scope_slabs.give_back(thread->claimed_scopes);
+  thread->claimed_scopes = {};
 }
 
 const Frame* find_scope(std::uint64_t span_id) noexcept {
@@ -179,7 +193,22 @@ const Frame* find_scope(std::uint64_t span_id) noexcept {
   return frame;
 }
 
-bool reserve_scopes(std::size_t threads) noexcept { return scope_slabs.reserve(threads); }
+bool reserve_scopes(std::size_t threads) noexcept { return scope_slabs.reserve(threads * kAtOnce); }
+
+namespace {
+
+__attribute__((no_sanitize("thread"), noinline)) std::uint64_t current_headers(const ScopeFrame& frame) noexcept {
+  if ((frame.word.load(std::memory_order_acquire) & Frame::kOnStack) == 0) return 0;
+  return __atomic_load_n(&frame.head.headers, __ATOMIC_RELAXED);
+}
+
+}  // namespace
+
+void each_current_headers(void (*each)(void* to, std::uint64_t handle), void* to) noexcept {
+  scope_slabs.for_each_used<ScopeFrame>([=](const ScopeFrame& frame, const Slabs::Claim&) {
+    if (const std::uint64_t handle = current_headers(frame); handle != 0) each(to, handle);
+  });
+}
 
 void unmap_scopes() noexcept {
   if (!has_left_frames.load(std::memory_order_relaxed)) scope_slabs.unmap();
@@ -187,12 +216,12 @@ void unmap_scopes() noexcept {
 
 void forget_scopes_of_other_threads() noexcept {
   const ThreadState* const own = locals.state;
-  scope_slabs.for_each_used<ScopeBlock>([own](ScopeBlock& block, const Slabs::Claim& place) {
-    if (block.frames[0].owner.load(std::memory_order_relaxed) == own) return;
-    for (ScopeFrame& frame : block.frames) {
-      frame.word.fetch_and(~(Frame::kOnStack | Frame::kLooking), std::memory_order_relaxed);
-    }
-    has_left_frames.store(true, std::memory_order_relaxed);  // some of them may have been on the stack
+  const Slabs::Claim claimed = own != nullptr ? own->claimed_scopes : Slabs::Claim{};
+  scope_slabs.for_each_used<ScopeFrame>([=](ScopeFrame& frame, const Slabs::Claim& place) {
+    if (own != nullptr && frame.owner.load(std::memory_order_relaxed) == own) return;
+    if (claimed.slab == place.slab && (claimed.bits & place.bits) != 0) return;
+    frame.word.fetch_and(~(Frame::kOnStack | Frame::kLooking), std::memory_order_relaxed);
+    has_left_frames.store(true, std::memory_order_relaxed);  // it may have been on the stack
     scope_slabs.give_back(place);
   });
 }
@@ -247,6 +276,59 @@ void leave_context(const EnteredContext& entered) noexcept {
   }
   // A coroutine may be destroyed on any thread after its end.
   if ((word & Frame::kOfCoroutine) == 0) count(counters.wrong_thread);
+}
+
+SuspendedFrames suspend_frames() noexcept {
+  if (locals.top == nullptr) return {};
+  const InsideLibrary inside(locals.state);
+  if (inside.is_nested()) {
+    count(counters.reentrant);
+    return {};
+  }
+  Frame* const top = locals.top;
+  locals.top = nullptr;
+  if (top != nullptr && !has_left_frames.load(std::memory_order_relaxed)) {
+    has_left_frames.store(true, std::memory_order_relaxed);  // its thread may end before the fiber resumes
+  }
+  return {top, process_mark()};
+}
+
+// The frames of other threads were given back in a child after fork(), so a suspended stack from before it is dropped.
+void resume_frames(SuspendedFrames suspended) noexcept {
+  Frame* const top = suspended.top;
+  if (top == nullptr) return;
+  ThreadState* const thread = any_thread_state();
+  if (thread == nullptr || suspended.mark != process_mark()) {
+    count(thread == nullptr ? counters.spans_dropped : counters.inherited);
+    return;
+  }
+  const InsideLibrary inside(thread);
+  if (locals.top != nullptr || top->owner.load(std::memory_order_relaxed) != thread) {
+    Frame* bottom = top;
+    for (Frame* frame = top; frame != nullptr; bottom = frame, frame = frame->below) {
+      if (frame->owner.load(std::memory_order_relaxed) == thread) continue;
+      if (frame->span == nullptr) static_cast<ScopeFrame*>(frame)->next_free = static_cast<ScopeFrame*>(frame);
+      frame->owner.store(thread, std::memory_order_relaxed);
+    }
+    bottom->below = locals.top;
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+  }
+  locals.top = top;
+}
+
+SpanState* drop_suspended(Frame*& top) noexcept {
+  Frame* const frame = top;
+  top = frame->below;
+  const std::uint64_t before = frame->word.fetch_and(~Frame::kOnStack, std::memory_order_acq_rel);
+  const bool has_ended = (before & Frame::kEnded) != 0;
+  SpanState* const span = frame->span;
+  if (span == nullptr) {
+    if (!has_ended) count(counters.scopes_left);
+    give_back(static_cast<ScopeFrame*>(frame));
+    return nullptr;
+  }
+  if (has_ended) release(span);
+  return has_ended ? nullptr : span;
 }
 
 }  // namespace nopspan::detail

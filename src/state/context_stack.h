@@ -9,6 +9,9 @@
 // for more. If a scope ends while others are above it, those are taken off too and counted (scopes_left). The word of a
 // frame decides who releases the state of a span: its owner if it finds kEnded, and the thread that ends the span if it
 // does not find kOnStack.
+//
+// Fibers: a suspended stack is in no thread's list. Its frames keep kOnStack and their owner, so whoever ends one of
+// them meanwhile only marks it, and the thread that resumes the stack takes it off. That thread becomes the owner.
 #pragma once
 
 #include "state/span_state.h"
@@ -57,6 +60,8 @@ inline void push_span(ThreadState* thread, SpanState& span, Frame* top) noexcept
 }
 // Takes the frame off this thread's stack, with all that is above it. False if it is not on this stack.
 bool leave_frame(Frame* frame) noexcept;
+// Takes the top frame off a suspended stack. Returns its span if that has not ended.
+SpanState* drop_suspended(Frame*& top) noexcept;
 // Takes all frames off the stack of a thread that ends, and gives its memory for frames back.
 void leave_all(ThreadState* thread) noexcept;
 // The frame of the span with this id. Null if it is not on this thread's stack.
@@ -66,6 +71,15 @@ const Frame* find_scope(std::uint64_t span_id) noexcept;
 inline const Interned& enclosing_name(const SpanState& event) noexcept {
   const Frame* frame = find_scope(event.context.span_id);
   return frame != nullptr ? frame->span->name : event.name;
+}
+
+// Calls `each(handle)` for the headers (header_store.h) of the contexts in scopes of all threads and suspended fibers,
+// which may change meanwhile. The contexts of spans have the headers of the scope around them.
+void each_current_headers(void (*each)(void* to, std::uint64_t handle), void* to) noexcept;
+template <class Each>
+void for_each_current_headers(const Each& each) noexcept {
+  each_current_headers([](void* to, std::uint64_t handle) { (*static_cast<const Each*>(to))(handle); },
+                       const_cast<Each*>(&each));
 }
 
 // Unmaps the frames of contexts, unless a ContextScope or a coroutine may still look at one. No thread has a state.

@@ -23,7 +23,6 @@ inline constexpr std::size_t kNotedChildren = 32;
 inline constexpr unsigned kMaxNestedDispatches = 16;
 
 struct Pooled;
-struct ScopeBlock;
 
 // One entry of a thread's context stack: an open Span, or a context that the application made current.
 struct Frame {
@@ -45,12 +44,13 @@ struct Frame {
 };
 
 // The frame of a ContextScope or of a coroutine's context. It belongs to the thread and not to the object, because the
-// object may be destroyed by another thread, or never.
-struct ScopeFrame : Frame {
-  ScopeFrame* next_free;
-  void* coroutine;  // only with kOfCoroutine
+// object may be destroyed by another thread, or never. An element of slabs.
+struct alignas(64) ScopeFrame : Frame {
+  ScopeFrame* next_free;  // the frame itself if it came from another thread with a fiber
+  void* coroutine;        // only with kOfCoroutine
   ContextHead head;
   char foreign[64];
+  Slabs::Claim place;
 };
 
 // The sites in sites.S, without the batch site.
@@ -112,12 +112,12 @@ struct alignas(64) ThreadState {
   // The handler that each of the nested dispatches is calling, or null. Only compared, because it may be dangling.
   const Attachment* running[kMaxNestedDispatches];
 
-  std::uint32_t thread_id;  // in the thread's own pid namespace
-  ScopeFrame* free_scopes;  // a list; see context_stack.cpp
-  ScopeBlock* scopes;
-  std::size_t frames_kept;     // in the stack, when drop_ended_below() last looked through it
-  std::size_t frames_claimed;  // since then, about
-  Pooled* pool;                // states of spans that are not in use; see span_pool.h
+  std::uint32_t thread_id;      // in the thread's own pid namespace
+  ScopeFrame* free_scopes;      // a list; see context_stack.cpp
+  Slabs::Claim claimed_scopes;  // further frames, which were not used yet
+  std::size_t frames_kept;      // in the stack, when drop_ended_below() last looked through it
+  std::size_t frames_claimed;   // since then, about
+  Pooled* pool;                 // states of spans that are not in use; see span_pool.h
   std::size_t pooled;
   Slabs::Claim claimed;  // further states, which were not used yet
   BatchBuffer batch;

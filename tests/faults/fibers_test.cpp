@@ -3,12 +3,29 @@
 #include "fault.h"
 
 #include <nopspan/context.h>
+#include <nopspan/fiber.h>
 #include <nopspan/span.h>
+
+#if HAVE_BOOST_CONTEXT
+#include <boost/context/fiber.hpp>
+#endif
 
 #include <sys/mman.h>
 #include <ucontext.h>
 
 #include <thread>
+#include <utility>
+
+#if HAVE_BOOST_CONTEXT
+// The adapter of docs/developers.md.
+using boost::context::detail::fcontext_t;
+using boost::context::detail::transfer_t;
+extern "C" transfer_t __real_jump_fcontext(fcontext_t to, void* data);
+extern "C" transfer_t __wrap_jump_fcontext(fcontext_t to, void* data) {
+  const nopspan::FiberSwitch here;
+  return __real_jump_fcontext(to, data);
+}
+#endif
 
 namespace {
 
@@ -64,5 +81,71 @@ TEST(FiberFaults, ASpanMayMigrate) {
     suspend();
   });
 }
+
+// The same with the adapter: the span stays current in its fiber, and nothing is counted.
+TEST(FiberFaults, ASwitchKeepsTheScopesOfAFiber) {
+  const CountingHandler handler({"work"});
+  const Counted wrong_thread(&nopspan::Stats::wrong_thread);
+  const Counted left(&nopspan::Stats::scopes_left);
+  const nopspan::Span of_the_thread{"work"};
+  migrate([] {
+    {
+      const nopspan::Span span{"work"};
+      const std::uint64_t id = span.context().span_id();
+      {
+        const nopspan::FiberSwitch here;
+        suspend();
+      }
+      EXPECT_EQ(nopspan::Context::current().span_id(), id);
+    }
+    EXPECT_TRUE(nopspan::Context::current().empty());
+    suspend();
+  });
+  EXPECT_EQ(nopspan::Context::current().span_id(), of_the_thread.context().span_id());
+  EXPECT_EQ(wrong_thread.times() + left.times(), 0U);
+}
+
+#if HAVE_BOOST_CONTEXT
+using BoostFiber = boost::context::fiber;
+
+TEST(FiberFaults, FibersOfBoostInterleaveMigrateAndUnwind) {
+  const CountingHandler handler({"work", "inside"});
+  const Counted wrong_thread(&nopspan::Stats::wrong_thread);
+  const Counted left(&nopspan::Stats::scopes_left);
+  const nopspan::Span of_the_thread{"work"};
+  const std::uint64_t id_of_the_thread = of_the_thread.context().span_id();
+  int unwound = 0;
+  const auto work = [&](BoostFiber&& caller) {
+    struct Unwound {
+      int& count;
+      ~Unwound() { ++count; }
+    };
+    const Unwound at_end{unwound};
+    const nopspan::Span span{"work"};
+    const std::uint64_t id = span.context().span_id();
+    EXPECT_EQ(handler.last_parent, 0U);
+    while (true) {
+      caller = std::move(caller).resume();
+      EXPECT_EQ(nopspan::Context::current().span_id(), id);
+      { const nopspan::Span inside{"inside"}; }
+      EXPECT_EQ(handler.last_parent, id);
+    }
+    return std::move(caller);
+  };
+  {
+    BoostFiber first{work};
+    BoostFiber second{work};
+    for (int i = 0; i < 3; ++i) {
+      first = std::move(first).resume();
+      std::thread([&] { second = std::move(second).resume(); }).join();
+      EXPECT_EQ(nopspan::Context::current().span_id(), id_of_the_thread);
+    }
+  }  // they are destroyed while they are suspended
+  EXPECT_EQ(unwound, 2);
+  EXPECT_EQ(nopspan::Context::current().span_id(), id_of_the_thread);
+  EXPECT_EQ(handler.ends + 1, handler.starts);
+  EXPECT_EQ(wrong_thread.times() + left.times(), 0U);
+}
+#endif
 
 }  // namespace
