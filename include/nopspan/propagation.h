@@ -40,6 +40,11 @@
 /// At most 64 members and 8192 bytes are forwarded. Malformed headers and members over the limits are dropped and
 /// counted (stats().invalid_ids, invalid_tracestate, baggage_dropped). At most 16 lines of a header are read.
 ///
+/// `tracestate` and the members that are not labels are in a bounded store. It keeps them while the context is that of
+/// a ContextScope. A context that is in no scope keeps them until 28,672 later requests have come, or fewer if the
+/// headers of a request have more than 104 bytes. Then they are no longer forwarded, and this is counted
+/// (stats().tracestate_evicted).
+///
 /// Thread safety: all functions may be called from any thread at any time. A carrier belongs to the caller. In a signal
 /// handler, a carrier that is a callable may be used. inject() and extract() then need up to 16 KiB of stack.
 #ifndef NOPSPAN_PROPAGATION_H

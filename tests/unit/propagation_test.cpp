@@ -358,13 +358,13 @@ TEST(Baggage, OverTheLimitOfTheStoreIsLostAndCounted) {
                     {"traceparent", kCallersTraceparent}, {"tracestate", "a=1"}, {"baggage", "tenant=acme,key=1"}};
                 const Context oldest_small = extract(small);
                 const Context oldest_large = with_baggage("tenant=acme," + large);
-                for (int i = 0; i < 255; ++i) EXPECT_EQ(forwarded(large), large);
+                for (int i = 0; i < 419; ++i) EXPECT_EQ(forwarded(large), large);
                 EXPECT_EQ(baggage_of(oldest_large), "tenant=acme," + large);
                 EXPECT_EQ(evicted.times(), 0U);
                 EXPECT_EQ(forwarded(large), large);
                 EXPECT_EQ(baggage_of(oldest_large), "tenant=acme");
                 EXPECT_EQ(evicted.times(), 1U);
-                for (int i = 0; i < 2047; ++i) static_cast<void>(extract(small));
+                for (int i = 0; i < 32767; ++i) static_cast<void>(extract(small));
                 EXPECT_EQ(baggage_of(oldest_small), "tenant=acme,key=1");  // large ones do not take its place
                 EXPECT_EQ(oldest_small.tracestate(), "a=1");
                 EXPECT_EQ(evicted.times(), 1U);
