@@ -29,7 +29,7 @@ enum class Growth : unsigned char {
 
 /// Makes what the first spans of a process and of this thread need: the key of the generator of ids, the state of this
 /// thread, and memory for `threads` threads at a time. That is enough for threads that have up to 64 spans open, up to
-/// 22 scopes, and a few spans with more than 768 bytes of fields. It is address space of 400 KiB for each thread, which
+/// 32 scopes, and a few spans with more than 768 bytes of fields. It is address space of 400 KiB for each thread, which
 /// becomes memory when it is used. More memory than that is mapped when it is needed, unless `growth` is none.
 ///
 /// After this, spans of this thread make no system call while that memory is enough. (If the clock of the host cannot

@@ -513,6 +513,13 @@ inline void complete(N&& name, ContextRef parent, Time start, Duration duration)
   complete(std::forward<N>(name), parent, start, duration, [](auto&) {});
 }
 
+/// Ends all spans of this process that are open, as cancelled with this reason. The library calls this at exit() and at
+/// quick_exit(), after the exit handlers and static destructors. Call it just before the process ends in another way,
+/// such as _exit() or abort() in a handler of std::terminate(). Tracers and recordings get these ends. Handlers do not.
+/// The calling thread's scopes end with their fields. AsyncSpans, and scopes of other threads and of suspended fibers,
+/// end without, because other threads may be setting them.
+NOPSPAN_API void end_open_spans(Text reason = "exit") noexcept;
+
 inline ContextRef::ContextRef(const Span& span) noexcept : object_(span.state_), of_(Of::span) {}
 inline ContextRef::ContextRef(const AsyncSpan& span) noexcept : object_(span.state_), of_(Of::async_span) {}
 

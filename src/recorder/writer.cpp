@@ -2,11 +2,13 @@
 #include "recorder/session.h"
 
 #include <nopspan/recording.h>
+#include <nopspan/span.h>
 
 #include <pthread.h>
 
 #include <atomic>
 #include <cerrno>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <system_error>
@@ -33,10 +35,19 @@ bool has_session() {
   return current.load() != nullptr;
 }
 
+// The process is ending: the destructor of a static Writer closes it.
+std::atomic<bool> is_exiting{false};
+
+bool finish(Session& session) noexcept {
+  if (is_exiting) end_open_spans();  // the library itself does so too late
+  return session.finish();
+}
+
 // Called at exit(), for a Writer that nobody closed.
 __attribute__((destructor)) void close_at_exit() {
+  is_exiting = true;
   Session* const session = current.exchange(nullptr);
-  if (session != nullptr && !session->is_in_child()) session->finish();
+  if (session != nullptr && !session->is_in_child()) finish(*session);
 }
 
 }  // namespace
@@ -46,6 +57,9 @@ std::string Writer::open(Text target, const Options& options) {
   if (target.empty()) return "the target of a recording must be PATH, file:PATH, fd:N or unix:PATH";
   if (has_session()) return "another Writer is open in this process";
   static const int handles_fork = pthread_atfork(nullptr, nullptr, after_fork_in_child);
+  // Called before the destructors of what was static before.
+  static const int notes_exit = std::atexit([] { is_exiting = true; });
+  static_cast<void>(notes_exit);  // without memory for it, a static Writer closes without what is open
   if (handles_fork != 0) return "no memory for the recording";
   Target opened;
   if (std::string error = opened.open(target.view(), options.replace); !error.empty()) return error;
@@ -74,7 +88,7 @@ bool Writer::close() noexcept {
   if (session == nullptr) return true;
   Session* mine = session.get();
   // At exit(), close_at_exit() may have closed it before the destructor of a static Writer runs.
-  return !has_session() || !current.compare_exchange_strong(mine, nullptr) || session->finish();
+  return !has_session() || !current.compare_exchange_strong(mine, nullptr) || finish(*session);
 }
 
 // In a child process the lock may be held by a thread that does not exist there.

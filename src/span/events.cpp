@@ -197,7 +197,7 @@ void dispatch_other_retry(const SpanState& retry) noexcept {
 // scope of this thread.
 bool note_first_token(ThreadState* thread, const SpanState& event) noexcept {
   const Frame* frame = find_scope(event.context.span_id);
-  if (frame == nullptr || frame->span->process_mark != process_mark()) return false;  // inherited through fork()
+  if (frame == nullptr || mark_of(*frame->span) != process_mark()) return false;  // inherited through fork()
   const FieldEntry* tokens = event.fields.find("gen_ai.stream.tokens_so_far", false);
   const std::int64_t count = tokens != nullptr && tokens->type == Value::Type::integer ? tokens->as_int() : 1;
   mark_first_token(thread, *frame->span, thread->clock.now(), static_cast<std::uint64_t>(count < 0 ? 0 : count));

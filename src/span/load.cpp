@@ -15,6 +15,7 @@
 #include "thread/log.h"
 #include "thread/thread_state.h"
 
+#include <nopspan/span.h>
 #include <nopspan/stats.h>
 #include <nopspan/version.h>
 
@@ -150,6 +151,21 @@ void fill_page() {
   nopspan_gate.size = sizeof(nopspan_gate_page);
 }
 
+// Called at exit() and at quick_exit(), after the handlers and destructors of the application.
+void end_process() {
+  end_open_spans();
+  end_this_thread();
+}
+
+// False for a copy of the library in a plug-in, which may be unloaded.
+bool stays_mapped() {
+#if defined(NOPSPAN_STATIC)
+  return reinterpret_cast<std::uintptr_t>(&__ehdr_start) + __ehdr_start.e_phoff == getauxval(AT_PHDR);
+#else
+  return true;
+#endif
+}
+
 // This function must stay in the object that defines nopspan_gate_ptr and `unloading`. A program that uses spans refers
 // to the pointer, and the object that makes the states and the key of threads refers to the variable. So the linker
 // takes this object from libnopspan.a, and the constructor and the destructor with it.
@@ -163,14 +179,11 @@ __attribute__((constructor)) void load() {
   // This fails if glibc has no memory for an entry of its list. Nothing can replace the handlers. In a child, the
   // memory of the other threads is then not reused, and a lock that one of them held stays locked.
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+  // Without memory for this, spans that are open at quick_exit() are not reported.
+  if (stays_mapped()) at_quick_exit(end_process);
 }
 
 #if defined(NOPSPAN_STATIC)
-// False for a plug-in, which may be unloaded.
-bool is_in_main_program() {
-  return reinterpret_cast<std::uintptr_t>(&__ehdr_start) + __ehdr_start.e_phoff == getauxval(AT_PHDR);
-}
-
 // Returns the memory of this copy of the library, unless another thread, an open span or a scope may use it. dlclose()
 // unmaps the code too. But at exit() the code stays mapped, and other threads and the destructors of other libraries
 // may still run it. Such threads have a state, or make none while `unloading` is set, and what they can have a pointer
@@ -192,12 +205,17 @@ void unload() {
 
 // Called at exit(), and at dlclose() of a plug-in with a static copy of the library. The destructor of a key does not
 // run for the thread that calls exit(), so its batch is flushed here, and later entries at once. The priority is the
-// last one: the destructors of static objects of the same module run before.
+// last one: the destructors of static objects of the same module run before. A plug-in's copy does not know which of
+// the two it is, so it does not end what is open.
 __attribute__((destructor(101))) void end() {
-  end_this_thread();
 #if defined(NOPSPAN_STATIC)
-  if (!is_in_main_program()) unload();
+  if (!stays_mapped()) {
+    end_this_thread();
+    unload();
+    return;
+  }
 #endif
+  end_process();
 }
 
 }  // namespace

@@ -123,14 +123,7 @@ __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, cons
   span->name_size = static_cast<std::uint32_t>(span->name.size);
   span->process_mark = thread->process_mark;
   span->start_ns = options.start.ns() != 0 ? options.start.ns() : now;
-  if (__builtin_expect(may_be_in_catalogue(span->name.view()), 0)) {
-    span->may_be_known = true;
-    span->catalogue = find_catalogue_span(span->name.view());
-    if (span->catalogue != nullptr) {
-      span->keys = attribute_keys_of(span->catalogue->name);
-      span->begin_numbers();
-    }
-  }
+  if (__builtin_expect(may_be_in_catalogue(span->name.view()), 0)) note_catalogue(*span);
   SpanKind kind = options.kind;
   if (kind == SpanKind::unspecified) kind = span->catalogue != nullptr ? span->catalogue->kind : SpanKind::internal;
   span->flags = (static_cast<std::uint32_t>(kind) << NOPSPAN_FLAG_KIND_SHIFT) & NOPSPAN_FLAG_KIND_MASK;
@@ -184,7 +177,17 @@ __attribute__((noinline)) void apply_result(SpanState& span) noexcept {
   if (type.data() != nullptr) set_status(span, NOPSPAN_STATUS_ERROR, type);
 }
 
-// The general case of report_end().
+}  // namespace
+
+__attribute__((noinline)) void note_catalogue(SpanState& span) noexcept {
+  if (!may_be_in_catalogue(span.name.view())) return;
+  span.may_be_known = true;
+  span.catalogue = find_catalogue_span(span.name.view());
+  if (span.catalogue == nullptr) return;
+  span.keys = attribute_keys_of(span.catalogue->name);
+  span.begin_numbers();
+}
+
 __attribute__((noinline)) void report_any_end(ThreadState* thread, SpanState& span, const Frame* enclosing,
                                               std::uint64_t up) noexcept {
   if ((up & kSpanMask) == 0) note_gate_down();
@@ -213,6 +216,8 @@ __attribute__((noinline)) void report_any_end(ThreadState* thread, SpanState& sp
     discard_batch_if_down(thread);
   }
 }
+
+namespace {
 
 // Reports the end of a span to tracers. `enclosing` is the innermost scope around it on this thread.
 __attribute__((always_inline)) inline void report_end(ThreadState* thread, SpanState& span,
@@ -243,9 +248,10 @@ __attribute__((noinline)) void emit_end(SpanState& span, const Frame* enclosing)
   if (span.handled && span_handlers_up()) dispatch_end(span);
 }
 
-// True (and counted) if the span began before fork(). It belongs to the parent process, which emits it.
+// True (and counted) if the span began before fork(), or was ended by end_open_spans(). It belongs to the parent
+// process, which emits it, or has been emitted.
 bool is_inherited(const SpanState& span) noexcept {
-  if (span.process_mark == process_mark()) return false;
+  if (mark_of(span) == process_mark()) return false;
   count(counters.inherited);
   return true;
 }
@@ -443,7 +449,7 @@ NOPSPAN_HOT void end_scope(SpanState* span) noexcept {
   if (locals.top == &span->frame && here != nullptr && !here->busy && span->started &&
       !is_unwinding(*span, span->uncaught)) {
     bool is_reported = false;
-    if (const LibraryGuard guard; guard && span->process_mark == guard.thread()->process_mark) {
+    if (const LibraryGuard guard; guard && mark_of(*span) == guard.thread()->process_mark) {
       Frame* const below = span->frame.below;
       locals.top = below;
       report_end(guard.thread(), *span, below);
@@ -574,7 +580,7 @@ void span_first_token(SpanState* span, std::uint64_t tokens_so_far) noexcept {
 }
 
 void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t tokens_so_far) noexcept {
-  if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0 || span->process_mark != process_mark()) return;
+  if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0 || mark_of(*span) != process_mark()) return;
   {
     const LibraryGuard guard;
     if (!guard) return;

@@ -17,6 +17,18 @@ namespace nopspan::detail {
 // The NOPSPAN_FLAG_* bits that spans and events inherit from their context.
 std::uint32_t context_flags(const ContextHead& context) noexcept;
 
+// Finds the span's name in the catalogues.
+void note_catalogue(SpanState& span) noexcept;
+
+// Reports the end of a span to tracers: the general case. `enclosing` is the innermost scope around it on this thread,
+// and `up` the gate. Must be called inside a LibraryGuard.
+void report_any_end(ThreadState* thread, SpanState& span, const Frame* enclosing, std::uint64_t up) noexcept;
+
+// The mark of the process that began the span. At the end of the process, another thread may change it.
+inline std::uint64_t mark_of(const SpanState& span) noexcept {
+  return __atomic_load_n(&span.process_mark, __ATOMIC_RELAXED);
+}
+
 // Ends a span whose fiber is destroyed while it is suspended. `enclosing` is the frame below it on the fiber's stack.
 void end_suspended(SpanState* span, const Frame* enclosing) noexcept;
 

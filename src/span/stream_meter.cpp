@@ -40,7 +40,7 @@ void add_tokens(SpanState* span, MeterState& meter, std::int64_t n) noexcept {
 // negative, no state, and a stream from before fork().
 __attribute__((noinline)) void note_unusual(SpanState* span, MeterState* meter, std::int64_t n,
                                             std::uint64_t at_ns) noexcept {
-  if (span->process_mark != process_mark() || n == 0) return;
+  if (mark_of(*span) != process_mark() || n == 0) return;
   if (n < 0) {
     count(counters.values_clamped);
     return;
@@ -120,7 +120,7 @@ MeterState* meter_begin(SpanState* span) noexcept {
     return nullptr;
   }
   auto* const meter = new (memory) MeterState{};
-  meter->process_mark = span->process_mark;
+  meter->process_mark = mark_of(*span);
   return meter;
 }
 
@@ -131,14 +131,14 @@ void meter_token_at(SpanState* span, MeterState* meter, std::int64_t n, std::uin
 }
 
 void meter_opened(SpanState* span) noexcept {
-  if (span->process_mark != process_mark()) return;
+  if (mark_of(*span) != process_mark()) return;
   const std::uint64_t now = thread_ns();
   measure_uint(span, "opened_ns", now > span->start_ns ? now - span->start_ns : 0);
 }
 
 void meter_end(SpanState* span, MeterState* meter) noexcept {
   const InsideLibrary inside;
-  if (span != nullptr && span->process_mark == process_mark()) {
+  if (span != nullptr && mark_of(*span) == process_mark()) {
     measure(*span, "stream_tokens", meter->tokens);
     if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0) {
       measure(*span, "time_to_first_token_ns", span->first_token_ns);

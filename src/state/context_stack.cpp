@@ -193,7 +193,7 @@ const Frame* find_scope(std::uint64_t span_id) noexcept {
   return frame;
 }
 
-bool reserve_scopes(std::size_t threads) noexcept { return scope_slabs.reserve(threads * kAtOnce); }
+bool reserve_scopes(std::size_t threads) noexcept { return scope_slabs.reserve(threads * 2 * kAtOnce); }
 
 namespace {
 

@@ -84,7 +84,7 @@ void for_each_current_headers(const Each& each) noexcept {
 
 // Unmaps the frames of contexts, unless a ContextScope or a coroutine may still look at one. No thread has a state.
 void unmap_scopes() noexcept;
-// Maps memory for so many threads, each of which has up to 22 contexts current.
+// Maps memory for so many threads, each of which has up to 32 contexts current.
 bool reserve_scopes(std::size_t threads) noexcept;
 
 // Called in the child after fork(), outside the library: the stacks of the other threads no longer exist.

@@ -11,9 +11,9 @@ namespace {
 
 constexpr unsigned kPerSlab = 64;
 constexpr unsigned kAtOnce = 16;  // states that a thread claims at once
-Slabs span_slabs(span_table, kPerSlab, kPerSlab * sizeof(SpanState));
-
 }  // namespace
+
+Slabs span_slabs(span_table, kPerSlab, kPerSlab * sizeof(SpanState));
 
 __attribute__((noinline)) Pooled* fill_pool(ThreadState* thread) noexcept {
   Slabs::Claim& claimed = thread->claimed;

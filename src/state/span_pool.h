@@ -95,6 +95,15 @@ void free_pool(ThreadState* thread) noexcept;
 
 // Maps memory for the states of so many threads, each of which has up to kMaxPooled spans open.
 bool reserve_states(std::size_t threads) noexcept;
+extern Slabs span_slabs;
+
+// Calls `each(SpanState&)` for the states that are claimed: those of spans and events, and those in pools. Other
+// threads may be changing them.
+template <class Each>
+void for_each_state(const Each& each) {
+  span_slabs.for_each_used<SpanState>([&](SpanState& span, const Slabs::Claim&) { each(span); });
+}
+
 bool has_states_in_use() noexcept;
 void unmap_states() noexcept;
 

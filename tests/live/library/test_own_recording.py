@@ -232,6 +232,24 @@ class Files(OwnRecording):
         self.assertEqual(names(self.path), {"last.span": 12})
         self.total(self.path)
 
+    def test_what_is_open_at_exit(self):
+        program = self.start()
+        program.ask("leave")
+        program.process.stdin.write("exit\n")
+        program.process.stdin.flush()
+        self.assertEqual(program.process.wait(PATIENCE_S), 0)
+        self.assertEqual(names(self.path), {"left.scope": 1, "left.async": 1, "left.on_thread": 1, "ended": 1})
+        self.assertEqual(self.total(self.path)["delivered"], 4)
+        traced = nopspan("trace", "--from", self.path, "--attributes")
+        self.assertEqual(traced.returncode, 0, traced.stderr)
+        root, *inside = [line for line in traced.stdout.splitlines() if "left.scope" in line or "left.async" in line
+                         or "ended" in line]
+        self.assertRegex(root, "left.scope.*cancelled exit")
+        self.assertRegex("".join(line for line in inside if "left.async" in line), "cancelled exit")
+        self.assertIn("left.on_thread", traced.stdout)
+        self.assertIn("acme", traced.stdout)
+        self.assertRegex(traced.stdout, r"\bn=7")
+
     def test_a_killed_program(self):
         program = self.start()
         program.ask("spans killed.span 12")

@@ -7,6 +7,7 @@
 //   thread NAME COUNT           emits spans on a thread, which stays; `end_thread` ends it
 //   signal NAME COUNT           emits spans in a signal handler, while the thread emits spans itself
 //   fork                        a child emits spans and writes a recording of its own to the given file
+//   leave                       leaves spans open: of this thread, of another one, and an AsyncSpan
 //   statistics, close, exit     exit: calls exit() without close()
 #include "commands.h"
 
@@ -186,6 +187,22 @@ std::string in_signal(std::istringstream& arguments) {
   return std::to_string(outside) + " " + std::to_string(in_signals);
 }
 
+std::string leave_open(std::istringstream&) {
+  static auto* const scope = new nopspan::Span{"left.scope", [](auto& m) { m.tenant("acme"); }};
+  scope->set("n", 7);
+  static auto* const async = new nopspan::AsyncSpan{"left.async", nopspan::Context::current()};
+  async->set("n", 8);
+  std::promise<void> begun;
+  std::thread([&] {
+    const nopspan::Span of_thread{"left.on_thread"};
+    begun.set_value();
+    pause();
+  }).detach();
+  begun.get_future().wait();
+  { const nopspan::Span ended{"ended"}; }
+  return "done";
+}
+
 std::string in_child(std::istringstream& arguments) {
   const std::string file = word(arguments);
   const pid_t child = fork();
@@ -221,6 +238,7 @@ int main() {
   commands["end_thread"] = end_thread;
   commands["signal"] = in_signal;
   commands["fork"] = in_child;
+  commands["leave"] = leave_open;
   commands["exit"] = [](std::istringstream&) -> std::string { std::exit(0); };
   commands["statistics"] = [](std::istringstream&) {
     const nopspan::recording::Statistics s = writer.statistics();
