@@ -37,16 +37,22 @@ ucontext_t fiber;
 void suspend() { swapcontext(&fiber, &scheduler); }
 void resume() { swapcontext(&scheduler, &fiber); }
 
+// The adapter of docs/developers.md.
+void switch_fiber(ucontext_t* from, ucontext_t* to) {
+  const nopspan::FiberSwitch here;
+  swapcontext(from, to);
+}
+
 // Runs `work`, which suspends once, on a fiber that this thread starts and another thread resumes.
-void migrate(void (*work)()) {
+void migrate(void (*work)(), void (*resume_it)() = resume) {
   void* stack = mmap(nullptr, kStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(stack, MAP_FAILED);
   ASSERT_EQ(getcontext(&fiber), 0);
   fiber.uc_stack.ss_sp = stack;
   fiber.uc_stack.ss_size = kStackBytes;
   makecontext(&fiber, work, 0);
-  resume();
-  std::thread(resume).join();
+  resume_it();
+  std::thread(resume_it).join();
   // No access instead of munmap(), so that the next mapping does not get this address.
   ASSERT_EQ(mprotect(stack, kStackBytes, PROT_NONE), 0);
 }
@@ -88,19 +94,17 @@ TEST(FiberFaults, ASwitchKeepsTheScopesOfAFiber) {
   const Counted wrong_thread(&nopspan::Stats::wrong_thread);
   const Counted left(&nopspan::Stats::scopes_left);
   const nopspan::Span of_the_thread{"work"};
-  migrate([] {
+  const auto work = [] {
     {
       const nopspan::Span span{"work"};
       const std::uint64_t id = span.context().span_id();
-      {
-        const nopspan::FiberSwitch here;
-        suspend();
-      }
+      switch_fiber(&fiber, &scheduler);
       EXPECT_EQ(nopspan::Context::current().span_id(), id);
     }
     EXPECT_TRUE(nopspan::Context::current().empty());
-    suspend();
-  });
+    switch_fiber(&fiber, &scheduler);
+  };
+  migrate(work, [] { switch_fiber(&scheduler, &fiber); });
   EXPECT_EQ(nopspan::Context::current().span_id(), of_the_thread.context().span_id());
   EXPECT_EQ(wrong_thread.times() + left.times(), 0U);
 }
