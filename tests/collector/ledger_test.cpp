@@ -118,6 +118,22 @@ TEST(LedgerAsJson, HasTheDamageWhichSumsAddUp) {
   EXPECT_EQ(sum.ledger().damage.skipped_bytes, 2000U);
 }
 
+TEST(LedgerAsJson, HasWhatWasNotAttachedTo) {
+  Ledger ledger;
+  ledger.unattached = {{"/lib/libnopspan.so", 7, "hostile", "its semaphore"}, {"/bin/server", 0, "", "no permission"}};
+  const auto json = to_json(ledger);
+  EXPECT_EQ(json["unattached"][0].dump(),
+            R"({"pid":7,"comm":"hostile","path":"/lib/libnopspan.so","why":"its semaphore"})");
+  EXPECT_EQ(to_json(ledger.unattached), json["unattached"]);
+  EXPECT_EQ(ledger_of(json).unattached, ledger.unattached);
+  LedgerSum sum;
+  sum.add(ledger);
+  sum.add(ledger_of(json));
+  EXPECT_EQ(sum.ledger().unattached, ledger.unattached) << "each is named once";
+  EXPECT_THAT(to_text(ledger), HasSubstr("  not attached to /lib/libnopspan.so in process 7 (hostile): its semaphore\n"
+                                         "  not attached to /bin/server: no permission\n"));
+}
+
 TEST(LedgerSum, HasARowForEachProcessUpToABound) {
   LedgerSum sum(2);
   Ledger ledger;

@@ -51,7 +51,14 @@ LedgerMetrics::LedgerMetrics(MetricRegistry& registry)
                                .help = "Parts of recordings that could not be read: skipped bytes, broken chunks, and "
                                        "recordings without an end.",
                                .labels = {"kind"},
-                               .is_integer = true})) {
+                               .is_integer = true})),
+      unattached_(registry.family({.name = "nopspan.unattached",
+                                   .unit = "",
+                                   .help = "Processes (pid) and files (pid 0) that could not be attached to. What they "
+                                           "emitted is in no count.",
+                                   .type = MetricType::gauge,
+                                   .labels = {"pid", "comm"},
+                                   .is_integer = true})) {
   for (const Family& family : kFamilies) families_.push_back(&entries(registry, family, {"pid", "comm"}));
 }
 
@@ -116,6 +123,17 @@ void LedgerMetrics::write(const Ledger& ledger) {
   set(processes_, ledger.processes.size() + ledger.others_processes, {});
   for (const auto& [kind, count] : kDamages) set(damage_, ledger.damage.*count, {kind});
   rows_ = std::move(rows);
+  write_unattached(writer, ledger.unattached);
+}
+
+void LedgerMetrics::write_unattached(MetricWriter& writer, const std::vector<Unattached>& unattached) {
+  std::set<Labels> labels;
+  for (const Unattached& one : unattached) labels.emplace(std::to_string(one.pid), printable(one.comm, kMostComm));
+  for (const Labels& before : unattached_labels_) {
+    if (!labels.contains(before)) writer.forget(unattached_, {before.first, before.second});
+  }
+  for (const Labels& one : labels) writer.gauge(unattached_, 1, {one.first, one.second});
+  unattached_labels_ = std::move(labels);
 }
 
 }  // namespace nopspan::collector

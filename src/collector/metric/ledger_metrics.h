@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,6 +36,7 @@ class LedgerMetrics {
   void choose_rows(const Ledger& ledger);
   [[nodiscard]] bool has_row(const ProcessPointer& process) const;
   void forget(MetricWriter& writer, const Labels& labels) const;
+  void write_unattached(MetricWriter& writer, const std::vector<Unattached>& unattached);
 
   MetricRegistry& registry_;
   std::vector<MetricFamily*> families_;
@@ -42,7 +44,9 @@ class LedgerMetrics {
   MetricFamily& parts_;
   MetricFamily& processes_;
   MetricFamily& damage_;
-  Rows rows_;  // of the last ledger
+  MetricFamily& unattached_;
+  Rows rows_;                           // of the last ledger
+  std::set<Labels> unattached_labels_;  // likewise
   // Whether each of the ledger's processes has a row. A process without one never gets one later, because the counters
   // of the shared row would decrease.
   std::map<ProcessKey, bool> has_row_;

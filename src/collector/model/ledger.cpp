@@ -62,6 +62,21 @@ ProcessPointer process_of(const nlohmann::ordered_json& json) {
   return std::make_shared<const Process>(std::move(process));
 }
 
+std::vector<Unattached> unattached_of(const nlohmann::ordered_json& json) {
+  std::vector<Unattached> all;
+  if (!json.is_array()) return all;
+  for (const auto& one : json) {
+    if (!one.is_object()) continue;
+    Unattached& read = all.emplace_back();
+    read.pid = static_cast<std::uint32_t>(number_of(one, "pid"));
+    for (const auto& [name, text] : kUnattachedTexts) {
+      const auto found = one.find(name);
+      if (found != one.end() && found->is_string()) read.*text = found->get<std::string>();
+    }
+  }
+  return all;
+}
+
 [[noreturn]] void refuse(const std::string& why) { throw Failure("not a ledger: " + why, Failure::kUsageError); }
 
 const nlohmann::ordered_json& part_of(const nlohmann::ordered_json& json, const char* name) {
@@ -136,7 +151,8 @@ void LedgerSum::add(const Ledger& ledger) {
   }
   others_ += ledger.others;
   others_processes_ += ledger.others_processes;
-  damage_ += ledger.damage;
+  rest_.damage += ledger.damage;
+  rest_.add_unattached(ledger.unattached);
 }
 
 void LedgerSum::keep_listed(const Ledger& ledger) {
@@ -159,14 +175,13 @@ Counts LedgerSum::total() const {
 }
 
 Ledger LedgerSum::ledger() const {
-  Ledger ledger;
+  Ledger ledger = rest_;
   for (const auto& each : processes_) {
     if (each.second.counts != Counts()) ledger.processes.push_back(each.second);
   }
   ledger.others = others_;
   ledger.others_processes = others_processes_;
   ledger.total = total();
-  ledger.damage = damage_;
   return ledger;
 }
 
@@ -186,6 +201,16 @@ nlohmann::ordered_json to_json(const Damage& damage) {
   return json;
 }
 
+nlohmann::ordered_json to_json(const std::vector<Unattached>& unattached) {
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const Unattached& one : unattached) {
+    nlohmann::ordered_json& row = json.emplace_back();
+    row["pid"] = one.pid;
+    for (const auto& [name, text] : kUnattachedTexts) row[name] = one.*text;
+  }
+  return json;
+}
+
 Ledger ledger_of(const nlohmann::ordered_json& json) {
   const auto part = [&](const char* name) {
     const auto found = json.is_object() ? json.find(name) : json.end();
@@ -198,6 +223,7 @@ Ledger ledger_of(const nlohmann::ordered_json& json) {
   ledger.others_processes = number_of(others, "processes");
   const nlohmann::ordered_json damage = part("damage");
   for (const auto& [name, count] : kDamages) ledger.damage.*count = number_of(damage, name);
+  ledger.add_unattached(unattached_of(part("unattached")));
   if (!processes.is_array()) return ledger;
   for (const auto& one : processes) {
     if (one.is_object()) ledger.processes.push_back({process_of(one), counts_of(one)});
@@ -227,6 +253,20 @@ Ledger whole_ledger_of(const nlohmann::ordered_json& json) {
   return ledger;
 }
 
+std::string to_text(const std::vector<Unattached>& unattached) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min(unattached.size(), kMostProcesses); ++i) {
+    const Unattached& one = unattached[i];
+    text += "  not attached to " + printable(one.path) +
+            (one.pid == 0 ? "" : " in process " + std::to_string(one.pid) + " (" + printable(one.comm) + ")") + ": " +
+            printable(one.why) + "\n";
+  }
+  if (unattached.size() > kMostProcesses) {
+    text += "  not attached to in " + std::to_string(unattached.size() - kMostProcesses) + " others\n";
+  }
+  return text;
+}
+
 std::string to_text(const Ledger& ledger) {
   const Counts& total = ledger.total;
   std::string text = counted(total.emitted, "entry", "entries") + " from " +
@@ -240,6 +280,7 @@ std::string to_text(const Ledger& ledger) {
     if (total.*loss.count > 0) text += "  " + std::to_string(total.*loss.count) + " " + loss.why + "\n";
   }
   text += worst_text(ledger);
+  text += to_text(ledger.unattached);
   if (total.held_by_killed > 0) {
     text += "  at most " + std::to_string(total.held_by_killed) + " more were in the buffers of killed processes\n";
   }

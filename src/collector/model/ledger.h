@@ -48,22 +48,27 @@ class LedgerSum {
   std::uint64_t without_start_ = 0;
   Counts others_;
   std::uint64_t others_processes_ = 0;
-  Damage damage_;
+  Ledger rest_;  // its damage and what was not attached to
 };
 
 // {"emitted": …, …, "balanced": true}
 nlohmann::ordered_json to_json(const Counts& counts);
-// {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}, and "damage": {…} if there is any
+// {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}, and "damage": {…} and "unattached": [{"pid": …, …}] if there
+// are any
 nlohmann::ordered_json to_json(const Ledger& ledger);
 // {"skipped_bytes": …, "broken_chunks": …, "missing_ends": …}
 nlohmann::ordered_json to_json(const Damage& damage);
+// [{"pid": …, "comm": …, "path": …, "why": …}]
+nlohmann::ordered_json to_json(const std::vector<Unattached>& unattached);
 // Reads a ledger that to_json() wrote. Missing parts of other JSON stay empty.
 Ledger ledger_of(const nlohmann::ordered_json& json);
 // The same, with checks. Throws Failure with kUsageError if to_json() cannot have written it, or if its processes do
 // not add up to its total.
 Ledger whole_ledger_of(const nlohmann::ordered_json& json);
-// A summary in a few lines, which commands print to stderr when they end: the number of delivered entries, and the
-// losses by reason.
+// The processes and files that were not attached to, one per line, as messages to stderr.
+std::string to_text(const std::vector<Unattached>& unattached);
+// A summary in a few lines, which commands print to stderr when they end: the number of delivered entries, the losses
+// by reason, and what was not attached to.
 std::string to_text(const Ledger& ledger);
 
 }  // namespace nopspan::collector

@@ -73,6 +73,13 @@ Damage& Damage::operator+=(const Damage& other) {
   return *this;
 }
 
+void Ledger::add_unattached(const std::vector<Unattached>& others) {
+  for (const Unattached& one : others) {
+    if (unattached.size() >= kMostUnattached) return;
+    if (std::find(unattached.begin(), unattached.end(), one) == unattached.end()) unattached.push_back(one);
+  }
+}
+
 Counts Ledger::rest() const {
   Counts listed;
   for (const ProcessLedger& one : processes) listed += one.counts;
@@ -130,6 +137,20 @@ std::string json_text(const Ledger& ledger) {
       json.number(ledger.damage.*count);
     }
     json.end_object();
+  }
+  if (!ledger.unattached.empty()) {
+    json.key("unattached");
+    json.begin_array();
+    for (const Unattached& one : ledger.unattached) {
+      json.begin_object();
+      json.number("pid", std::uint64_t{one.pid});
+      for (const auto& [name, text] : kUnattachedTexts) {
+        json.key_text(name);
+        json.text(one.*text);
+      }
+      json.end_object();
+    }
+    json.end_array();
   }
   json.end_object();
   return std::string(json.text());

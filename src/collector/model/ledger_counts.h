@@ -6,6 +6,7 @@
 #include "base/json_writer.h"
 #include "model/entry.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -68,13 +69,26 @@ struct ProcessLedger {
   Counts counts;
 };
 
+// What a collector could not attach to. Entries that its processes emitted are in no count.
+struct Unattached {
+  std::string path;       // of the file
+  std::uint32_t pid = 0;  // the only process that is left out; 0 if no process is attached to
+  std::string comm;       // of the process
+  std::string why;
+  friend bool operator==(const Unattached& a, const Unattached& b) = default;
+};
+
 struct Ledger {
   std::vector<ProcessLedger> processes;  // includes ended processes up to a limit; the rest is in `others`
   Counts others;
   std::uint64_t others_processes = 0;
   Counts total;
   Damage damage;
+  // At most kMostUnattached, because anybody can run processes that cannot be attached to.
+  std::vector<Unattached> unattached;
+  static constexpr std::size_t kMostUnattached = 256;
 
+  void add_unattached(const std::vector<Unattached>& others);
   // The part of the total that no listed process has. This is `others`, or more if the listed processes and `others` do
   // not add up to the total.
   [[nodiscard]] Counts rest() const;
@@ -119,6 +133,9 @@ inline constexpr std::pair<const char*, std::uint64_t Damage::*> kDamages[] = {
     {"missing_ends", &Damage::missing_ends},
 };
 
+inline constexpr std::pair<const char*, std::string Unattached::*> kUnattachedTexts[] = {
+    {"comm", &Unattached::comm}, {"path", &Unattached::path}, {"why", &Unattached::why}};
+
 struct LedgerText {
   const char* name;
   std::string Process::*text;
@@ -130,7 +147,8 @@ inline constexpr LedgerText kLedgerTexts[] = {
 
 // {"emitted": …, …, "balanced": true} without the brackets.
 void write_members(JsonWriter& json, const Counts& counts);
-// {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}, and "damage": {…} if there is any
+// {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}, and "damage": {…} and "unattached": [{"pid": …, …}] if there
+// are any
 std::string json_text(const Ledger& ledger);
 
 }  // namespace nopspan::collector

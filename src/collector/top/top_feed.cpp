@@ -155,6 +155,7 @@ TopSnapshotPointer TopFeed::snapshot(bool is_last) {
   const Ledger ledger = this->ledger();
   made->counts = ledger.total;
   made->damage = ledger.damage;
+  made->unattached = ledger.unattached;
   made->sequence = ++sequence_;
   made->is_last = is_last;
   return made;

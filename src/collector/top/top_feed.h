@@ -41,8 +41,9 @@ struct TopSnapshot {
   std::uint64_t early_dropped = 0;  // members of steps since the beginning that would be further requests of this kind
   Counts counts;                    // the total of the ledger
   Damage damage;                    // of the recording
-  std::uint64_t sequence = 0;       // 1, 2, …
-  bool is_last = false;             // the source has ended
+  std::vector<Unattached> unattached;
+  std::uint64_t sequence = 0;  // 1, 2, …
+  bool is_last = false;        // the source has ended
 };
 using TopSnapshotPointer = std::shared_ptr<const TopSnapshot>;
 

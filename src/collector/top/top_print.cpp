@@ -175,6 +175,7 @@ Json top_json(const TopSnapshot& snapshot, const TopView& view, std::size_t most
   json["engine_facts_dropped"] = snapshot.facts.dropped();
   json["ledger"] = to_json(snapshot.counts);
   if (!snapshot.damage.empty()) json["ledger"]["damage"] = to_json(snapshot.damage);
+  if (!snapshot.unattached.empty()) json["ledger"]["unattached"] = to_json(snapshot.unattached);
   return json;
 }
 
