@@ -529,6 +529,29 @@ TEST(Maps, HaveNamesWithLineFeedsAndBlanks) {
   close(fd);
 }
 
+// However long its names are.
+TEST(Maps, AreAllCounted) {
+  constexpr std::size_t kTimes = 3000;
+  TemporaryFolder folder;
+  std::string path = folder / "";
+  while (path.size() < 2000) std::filesystem::create_directory(path += std::string(200, 'n') + "/");
+  path += "file";
+  write_file(path, std::string(4096, 'x'));
+  const OpenFile file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::vector<void*> mappings;
+  while (mappings.size() < kTimes) mappings.push_back(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, file.get(), 0));
+  struct stat status = {};
+  ASSERT_EQ(fstat(file.get(), &status), 0);
+  const Mappings read(own_pid());
+  EXPECT_EQ(read.error(), EOVERFLOW);
+  std::uint64_t counted = 0;
+  for (const Mappings::Crowd& crowd : read.crowds()) {
+    if (crowd.inode == status.st_ino) counted = crowd.mappings;
+  }
+  EXPECT_EQ(counted, kTimes);
+  for (void* mapping : mappings) munmap(mapping, 4096);
+}
+
 TEST(Maps, OfAProcessThatIsGoneAreAnError) {
   EXPECT_NE(for_each_mapping(0x3fffffff, [](const Mapping&) { return true; }), 0);
 }

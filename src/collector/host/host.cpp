@@ -106,6 +106,8 @@ struct Known {
   std::map<Seen, ProbeFilePointer> seen;      // with probes
   std::vector<std::uint64_t> without_probes;  // hashes of the others that were seen, in order
   std::vector<Host::Copy> copies;
+  std::vector<Mappings::Crowd> crowds;
+  bool is_counted = true;  // false: its mappings could not be read, so it may have any number
   std::vector<Host::Skipped> skipped;
   ProcessPointer process;
 };
@@ -129,6 +131,8 @@ class Host::Scanner {
   KnownFiles files;
   std::map<std::uint32_t, Known> processes;
   std::set<std::uint32_t> with_copies;  // the processes that have copies of the library
+  std::set<std::uint32_t> with_crowds;  // the processes that have Known::crowds
+  std::set<std::uint32_t> uncounted;    // the processes that are not Known::is_counted
   bool is_behind = false;
   bool has_too_many_files = false;  // of this program: the limit of open files was reached in the last scan
 
@@ -333,6 +337,8 @@ void Host::Scanner::end(std::map<std::uint32_t, Known>::iterator ended) {
     }
   }
   with_copies.erase(pid);
+  with_crowds.erase(pid);
+  uncounted.erase(pid);
   remember(ended->second, {});
   processes.erase(ended);
 }
@@ -365,11 +371,16 @@ void Host::Scanner::update(std::uint32_t pid, Known& known, const ProcessState& 
   if (!known.is_settled) known.user = user_of(pid);
   const auto began = Clock::now();
   read_maps(pid, known);
-  if (known.copies.empty()) {
-    with_copies.erase(pid);
-  } else {
-    with_copies.insert(pid);
-  }
+  const auto note = [pid](std::set<std::uint32_t>& pids, bool is_in) {
+    if (is_in) {
+      pids.insert(pid);
+    } else {
+      pids.erase(pid);
+    }
+  };
+  note(with_copies, !known.copies.empty());
+  note(with_crowds, !known.crowds.empty());
+  note(uncounted, !known.is_counted);
   const auto ended = Clock::now();
   budget_.spend(known.user, nanoseconds(ended - began), nanoseconds(ended.time_since_epoch()));
 }
@@ -385,9 +396,12 @@ void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
   } else if (error != 0 && error != ESRCH && error != ENOENT) {
     // Keep the copies that were found before.
     known.is_due = true;
+    if (known.crowds.empty() && known.copies.empty()) known.is_counted = false;
     known.skipped.push_back({pid, "", read_error_text(error)});
     return;
   }
+  known.crowds = mappings.crowds();
+  known.is_counted = true;
   if (find_files(pid, known, mappings)) {
     known.reads_in_vain = 0;
     find_copies(known, mappings);
@@ -594,6 +608,27 @@ void Host::add_file(const std::string& path) { scanner_->files.add(path); }
 std::vector<Host::Found> Host::files() const { return scanner_->files.files(); }
 
 std::vector<std::uint32_t> Host::pids() const { return {scanner_->with_copies.begin(), scanner_->with_copies.end()}; }
+
+std::vector<Host::Mapper> Host::mappers(const ProbeFile& file) {
+  std::map<std::uint32_t, std::uint64_t> found;
+  for (const std::uint32_t pid : scanner_->with_copies) {
+    const auto& copies = scanner_->processes.at(pid).copies;
+    const auto of_file =
+        std::count_if(copies.begin(), copies.end(), [&](const Copy& copy) { return copy.file.get() == &file; });
+    if (of_file > 0) found[pid] = static_cast<std::uint64_t>(of_file);
+  }
+  for (const std::uint32_t pid : scanner_->with_crowds) {
+    for (const Mappings::Crowd& crowd : scanner_->processes.at(pid).crowds) {
+      if (crowd.inode == file.id().inode) found[pid] = crowd.mappings;
+    }
+  }
+  std::vector<Mapper> mappers;
+  for (const auto& [pid, mappings] : found) mappers.push_back({pid, mappings, user(pid), process(pid)->comm});
+  return mappers;
+}
+
+bool Host::has_uncounted() const { return !scanner_->uncounted.empty(); }
+bool Host::has_crowds() const { return !scanner_->with_crowds.empty(); }
 
 const std::vector<Host::Copy>& Host::copies(std::uint32_t pid) {
   static const std::vector<Copy> kNone;

@@ -96,6 +96,21 @@ class Host {
   // The copies of the library in a process, as of the last scan. If the process is not known yet, it is examined now.
   // Empty if it has no copy or is gone.
   const std::vector<Copy>& copies(std::uint32_t pid);
+  // The processes that map a file, as of the last scan, in order of pid. An attach to the file takes time for each
+  // mapping, in whatever process, and all forks on this host wait meanwhile. Of a process with more than
+  // Mappings::kFewMappings of them, all are counted, otherwise only its copies. Files are told apart by their inode
+  // numbers alone, because in another container the same inode may have another device.
+  struct Mapper {
+    std::uint32_t pid = 0;
+    std::uint64_t mappings = 0;
+    std::uint32_t user = 0;
+    std::string comm;
+  };
+  std::vector<Mapper> mappers(const ProbeFile& file);
+  // Whether any process has more than Mappings::kFewMappings mappings of a file.
+  [[nodiscard]] bool has_crowds() const;
+  // Whether there is a process whose mappings could never be read, so that they are not counted.
+  [[nodiscard]] bool has_uncounted() const;
   // The description of a process; never null. If the process is not known yet, it is examined now. If it is gone and
   // was never examined, only the pid and the host are set. The same object is returned as long as the process executes
   // no other program, stays in its cgroup, and has the same library.

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -41,35 +42,49 @@ bool parse(std::string_view line, Mapping& mapping) {
   return true;
 }
 
-// Copies the lines of mapped files. A program may have 65,536 other mappings.
+constexpr std::string_view kCrowd = "crowd ";
+
+// "crowd 1234 32000": the inode and its number of mappings.
+std::string crowds_text(const std::unordered_map<std::uint64_t, std::uint64_t>& mappings) {
+  std::string text;
+  for (const auto& [inode, number] : mappings) {
+    if (number > Mappings::kFewMappings)
+      text.append(kCrowd).append(std::to_string(inode)).append(" ").append(std::to_string(number)).append("\n");
+  }
+  return text;
+}
+
+// Copies the lines of mapped files, after those of crowds_text(). A program may have 65,536 other mappings.
 Answer maps_work(std::uint32_t pid, std::string_view /*request*/, OpenFile /*file*/) {
   constexpr std::size_t kMostText = 4U << 20U;
   const OpenFile file(::open(("/proc/" + std::to_string(pid) + "/maps").c_str(), O_RDONLY | O_CLOEXEC));
-  Answer answer;
   if (!file) return {errno, "", OpenFile()};
   // A path has at most 4095 bytes, and escaping makes it at most four times as long.
   std::vector<char> buffer(std::size_t{64} << 10U);
   std::size_t held = 0;
   bool is_empty = true;
+  std::string lines;
+  std::unordered_map<std::uint64_t, std::uint64_t> mappings;  // by inode
+  bool is_cut = false;
+  const auto answer_with = [&](int error) {
+    return Answer{error == 0 && is_cut ? EOVERFLOW : error, crowds_text(mappings) + lines, OpenFile()};
+  };
   while (true) {
     const ssize_t got = ::read(file.get(), buffer.data() + held, buffer.size() - held);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) {
-      // Every program maps something, so a thread without mappings has ended.
-      answer.error = got < 0 ? errno : is_empty ? ESRCH : 0;
-      return answer;
-    }
+    // Every program maps something, so a thread without mappings has ended.
+    if (got <= 0) return answer_with(got < 0 ? errno : is_empty ? ESRCH : 0);
     is_empty = false;
     held += static_cast<std::size_t>(got);
     std::string_view text(buffer.data(), held);
     for (std::size_t end = 0; (end = text.find('\n')) != std::string_view::npos; text.remove_prefix(end + 1)) {
       Mapping mapping;
-      if (parse(text.substr(0, end), mapping) && mapping.inode != 0) answer.bytes.append(text, 0, end + 1);
+      if (!parse(text.substr(0, end), mapping) || mapping.inode == 0) continue;
+      ++mappings[mapping.inode];
+      if (!is_cut) lines.append(text, 0, end + 1);
     }
-    if (text.size() == buffer.size() || answer.bytes.size() > kMostText) {
-      answer.error = EOVERFLOW;
-      return answer;
-    }
+    if (text.size() == buffer.size()) return answer_with(EOVERFLOW);
+    is_cut = lines.size() > kMostText;
     std::memmove(buffer.data(), text.data(), text.size());
     held = text.size();
   }
@@ -81,6 +96,18 @@ Mappings::Mappings(const Target& process) {
   Answer answer = read_process(process, maps_work);
   error_ = answer.error;
   text_ = std::move(answer.bytes);
+}
+
+std::vector<Mappings::Crowd> Mappings::crowds() const {
+  std::vector<Crowd> crowds;
+  std::string_view text = text_;
+  while (text.starts_with(kCrowd)) {
+    text.remove_prefix(kCrowd.size());
+    Crowd crowd;
+    if (!take(text, 10, crowd.inode) || !take(text, 10, crowd.mappings)) break;
+    crowds.push_back(crowd);
+  }
+  return crowds;
 }
 
 void Mappings::for_each(const std::function<bool(const Mapping&)>& on_mapping) const {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace nopspan::collector {
 
@@ -26,6 +27,13 @@ class Mappings {
   // 0 or an errno value. EACCES: not permitted. ESRCH, ENOENT: the process is gone. ETIMEDOUT, EAGAIN:
   // process_reader.h. EOVERFLOW: the process has more than 4 MiB of text for them, of which the first part was read.
   [[nodiscard]] int error() const { return error_; }
+  // The files of which the process has more than kFewMappings mappings. All its mappings are counted.
+  struct Crowd {
+    std::uint64_t inode = 0;
+    std::uint64_t mappings = 0;
+  };
+  static constexpr std::uint64_t kFewMappings = 16;
+  [[nodiscard]] std::vector<Crowd> crowds() const;
   // Calls `on_mapping` for each of them, until it returns false. `path` is valid as long as this object exists.
   void for_each(const std::function<bool(const Mapping&)>& on_mapping) const;
 
