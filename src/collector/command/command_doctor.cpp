@@ -63,6 +63,7 @@ int run_doctor(const DoctorOptions& options, const OutputOptions& common) {
     host.scan_completely(true);
     check_files(host, checks);
   }
+  check_obstacles(host, options.pid, checks);
   check_left_alone(checks);
   if (common.json) {
     print_json(checks);

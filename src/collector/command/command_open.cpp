@@ -266,10 +266,7 @@ std::string first_messages(std::string text) {
 class OpenWatch {
  public:
   OpenWatch(const OpenOptions& options, const OutputOptions& common)
-      : options_(options),
-        common_(common),
-        deadline_(options.duration_ns),
-        attachments_([](const ProbeFile& file, int pid, std::string& why) { return raise(file, pid, why); }) {}
+      : options_(options), common_(common), deadline_(options.duration_ns), attachments_(raise_gate, raise_gate) {}
 
   // Ends within a second after a signal or the duration. The thread may be left.
   static void run(const std::shared_ptr<OpenWatch>& watch) {
@@ -319,17 +316,7 @@ class OpenWatch {
     detaching = true;
     attachments_.detach_all();
     detaching = false;
-  }
-
-  static ProbeLink raise(const ProbeFile& file, int pid, std::string& why_not) {
-    const Probe* site = file.batch_probe();
-    if (site == nullptr) {
-      why_not = file.why_not_traceable();
-      return {};
-    }
-    ProbeLink link = raise_semaphore(file.attach_path(), site->offset, site->semaphore_offset, pid);
-    if (!link) why_not = why_not_attached(errno);
-    return link;
+    if (attachments_.has_failed(options_.pids)) source_failure = std::make_exception_ptr(Failure(""));
   }
 
   [[nodiscard]] std::uint64_t since_start() const {

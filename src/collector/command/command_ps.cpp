@@ -6,11 +6,13 @@
 #include "command/command.h"
 #include "command/options.h"
 #include "host/host.h"
+#include "host/obstacles.h"
 #include "host/privileges.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 #include "host/process_report.h"
 #include "host/tracers.h"
+#include "model/ledger.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -51,6 +53,7 @@ std::string gate_text(const CopyReport& report) {
   std::string text;
   for (const auto& [name, value] : report.view->gate.by_name())
     if (value != 0) text += (text.empty() ? "" : ",") + std::string(name);
+  if (!report.view->gate.negative().empty()) text += "(negative)";
   return text.empty() ? "down" : text;
 }
 
@@ -128,6 +131,7 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
   for (const std::uint32_t pid : pids)
     if (auto report = report_process(host, tracers, pid); !report.copies.empty()) reports.push_back(std::move(report));
 
+  const auto obstacles = find_obstacles(host);
   const auto skipped = host.skipped();
   const bool is_whole = std::none_of(skipped.begin(), skipped.end(), [](const auto& each) { return each.pid == 0; });
   if (common.json) {
@@ -135,6 +139,7 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
     for (const ProcessReport& report : reports) json["processes"].push_back(to_json(report));
     for (const Host::Skipped& each : skipped)
       json["skipped"].push_back({{"pid", each.pid}, {"path", each.path}, {"reason", each.reason}});
+    json["obstacles"] = to_json(obstacles);
     if (!tracers.incomplete().empty()) json["tracers_incomplete"] = tracers.incomplete();
     std::cout << json.dump(2, ' ', false, ordered_json::error_handler_t::replace) << "\n";
     return is_whole ? 0 : Failure::kFailed;
@@ -155,6 +160,7 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
   if (!reports.empty()) std::cout << table.text();
   for (const ProcessReport& report : reports) print_counts(report);
   print_skipped(host, wanted, tracers);
+  std::cerr << obstacles_text(obstacles);
   if (reports.empty())
     std::cerr << (wanted.empty() ? "nopspan: no process with nopspan probes was found\n"
                                  : "nopspan: no nopspan probes were found in these processes\n");
@@ -171,6 +177,8 @@ constexpr char kPsExplained[] =
     "GATE       parts of the gate that are raised. Tracers raise spans, batch and\n"
     "           points. Handlers in the program raise span_handlers and\n"
     "           point_handlers. down: nothing is attached; spans are disabled.\n"
+    "           (negative): the process has written to its semaphore, so the kernel\n"
+    "           refuses to attach to it.\n"
     "TRACERS    programs that are attached to this file. A ? marks a program that may\n"
     "           be attached: the kernel does not report it.\n"
     "HELD       memory of the process's batch buffers\n"

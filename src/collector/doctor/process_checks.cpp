@@ -6,6 +6,7 @@
 #include "host/host.h"
 #include "host/library_view.h"
 #include "host/maps.h"
+#include "host/obstacles.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 #include "host/tracers.h"
@@ -39,11 +40,11 @@ std::unique_ptr<KernelPrograms> load_programs() {
 void try_attach(const ProbeFile& file, const std::string& path, KernelPrograms* programs, Checks& checks) {
   if (programs == nullptr) return;
   const std::string name = "attach to " + path;
-  std::string why_not;
+  WhyNot why_not;
   if (programs->attach(file, getpid(), why_not)) {
     checks.ok(name, "works");
   } else {
-    checks.fail(name, "fails: " + why_not, "see the check `attach`");
+    checks.fail(name, "fails: " + why_not.text, "see the check `attach`");
   }
 }
 
@@ -248,6 +249,20 @@ void check_files(Host& host, Checks& checks) {
     if (names.size() > 1)
       checks.ok("file " + printable(*names.begin()), "has " + std::to_string(names.size()) + " names, another is " +
                                                          printable(*names.rbegin()) + "; nopspan attaches once");
+  }
+}
+
+void check_obstacles(Host& host, std::uint32_t pid, Checks& checks) {
+  for (const Unattached& one : find_obstacles(host)) {
+    const std::string name = "process " + std::to_string(one.pid) + " and " + printable(one.path);
+    const std::string found = printable(one.comm) + ": " + one.why;
+    if (one.pid == pid) {
+      checks.fail(name, found, "this process cannot be traced: restart it");
+    } else {
+      checks.warn(name, found,
+                  "end the process. Until then nopspan attaches to each other process alone, but bpftrace and perf may "
+                  "fail, or stop all forks on this host");
+    }
   }
 }
 

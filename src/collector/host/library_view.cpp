@@ -119,6 +119,21 @@ LibraryDrops drops_of(const LibraryCounts& counts) {
           .members = count("members_dropped")};
 }
 
+std::string GateCounters::negative() const {
+  constexpr unsigned kNegative = 0x8000;
+  std::string names;
+  for (const auto& [name, value] : by_name()) {
+    if (value >= kNegative) names += (names.empty() ? "" : ", ") + std::string(name);
+  }
+  return names;
+}
+
+std::optional<GateCounters> read_gate(const Target& process, std::uint64_t gate_address) {
+  std::uint64_t word = 0;
+  if (!read_value(process, gate_address, word)) return std::nullopt;
+  return GateCounters::of(word);
+}
+
 std::optional<LibraryView> view_library(const Target& process, std::uint64_t gate_address) {
   const Answer answer =
       read_process(process, view_work, {reinterpret_cast<const char*>(&gate_address), sizeof(gate_address)});

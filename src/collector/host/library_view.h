@@ -25,6 +25,8 @@ struct GateCounters {
 
   static GateCounters of(std::uint64_t word);
   [[nodiscard]] std::vector<std::pair<const char*, unsigned>> by_name() const;
+  // The semaphores that are negative as a signed number, "spans, batch". The kernel then refuses to attach. "" if none.
+  [[nodiscard]] std::string negative() const;
 };
 
 struct LibraryView {
@@ -50,6 +52,9 @@ LibraryDrops drops_of(const LibraryCounts& counts);
 // Empty if the page cannot be read; errno then has the reason. The time is bounded, whatever a hostile process has
 // written into its memory.
 std::optional<LibraryView> view_library(const Target& process, std::uint64_t gate_address);
+
+// LibraryView::gate alone, which is one read.
+std::optional<GateCounters> read_gate(const Target& process, std::uint64_t gate_address);
 
 // LibraryView::version alone, which is one read. "" if it cannot be read.
 std::string library_version(const Target& process, std::uint64_t gate_address);

@@ -2,11 +2,13 @@
 #include "live/attachments.h"
 
 #include "base/text.h"
+#include "host/obstacles.h"
 #include "host/process_facts.h"
 #include "live/clock_map.h"
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <iostream>
 #include <string>
 #include <system_error>
@@ -22,27 +24,59 @@ constexpr std::uint64_t kBurst = 500 * kAttachMillisecond, kParts = 10;
 // Other work of the thread must not wait longer.
 constexpr std::uint64_t kLongestCall = 50 * kAttachMillisecond;
 constexpr std::uint64_t kLongestPause = 30'000 * kAttachMillisecond;
+// To hold a process takes longer than 100 ms beyond this number of mappings.
+constexpr std::uint64_t kMostToHold = 2048;
+constexpr std::size_t kMostHeld = 64;
 
 // The kernel waits for several grace periods before it lets go of a link, some 50 ms. Threads that wait at the same
 // time share these periods.
-void detach(std::vector<ProbeLink> links) {
-  constexpr std::size_t kMostThreads = 64;
+void detach(std::vector<ProbeLink> links, std::size_t most_threads) {
   std::atomic<std::size_t> next = 0;
   const auto work = [&] {
     for (std::size_t i = 0; (i = next++) < links.size();) links[i] = {};
   };
   std::vector<std::thread> threads;
   try {
-    while (threads.size() + 1 < std::min(links.size(), kMostThreads)) threads.emplace_back(work);
+    while (threads.size() + 1 < std::min(links.size(), most_threads)) threads.emplace_back(work);
   } catch (const std::system_error&) {  // no more threads are allowed
   }
   work();
   for (std::thread& thread : threads) thread.join();
 }
 
+// Whether one process among others may have caused the error of an attach to all of them. It may have made its
+// semaphore negative (EINVAL) or its page unusable (EFAULT, EBUSY), its memory limit may be reached (ENOMEM), and later
+// kernels may have further errors. Not among them are the errors that every process would cause.
+bool may_be_of_one(const WhyNot& why_not) {
+  constexpr int kUprobeNotSupported = 524;  // ENOTSUPP: the instruction in the file
+  constexpr int kOfAll[] = {0, EPERM, EACCES, EMFILE, ENFILE, ENOENT, EBADF, ENOTSUP, kUprobeNotSupported};
+  return std::find(std::begin(kOfAll), std::end(kOfAll), why_not.error) == std::end(kOfAll);
+}
+
+std::string process_text(std::uint32_t pid, const std::string& comm) {
+  return "process " + std::to_string(pid) + " (" + printable(comm) + ")";
+}
+
+std::uint64_t sum_of(const std::vector<Host::Mapper>& mappers) {
+  std::uint64_t sum = 0;
+  for (const Host::Mapper& mapper : mappers) sum += mapper.mappings;
+  return sum;
+}
+
+constexpr char kWithoutMainThread[] = "its main thread has ended, so the kernel cannot attach to it alone";
+
+bool is_crowd(const Host::Mapper& mapper) { return mapper.mappings > kMostMappings; }
+
+std::string why_left_out(const Host::Mapper& mapper, std::uint64_t sum) {
+  if (is_crowd(mapper)) return too_many_mappings_text(mapper.mappings);
+  if (sum <= Attachments::kMostAtAll) return "";
+  return "processes map the file " + std::to_string(sum) + " times, so an attach would stop all forks on this host";
+}
+
 }  // namespace
 
-Attachments::Attachments(Attach attach) : attach_(std::move(attach)), budget_(kBurst, kParts) {}
+Attachments::Attachments(Attach attach, Attach hold)
+    : attach_(std::move(attach)), hold_(std::move(hold)), budget_(kBurst, kParts) {}
 
 template <typename Function>
 auto Attachments::charged(const std::optional<uid_t>& user, Function function) {
@@ -53,12 +87,48 @@ auto Attachments::charged(const std::optional<uid_t>& user, Function function) {
   return result;
 }
 
+// A file is attached to together again as soon as no process stands in the way. The links to each process alone are
+// kept until then, so nothing is lost. What both report is delivered once.
+std::vector<Attachments::Target> Attachments::targets_for(const Host::Found& found,
+                                                          const std::vector<Host::Mapper>& mappers, bool has_uncounted,
+                                                          std::uint64_t now_ns) const {
+  const Key key(found.file.get(), -1);
+  Target all{found.file, found.path, -1, found.users, "", "", {}};
+  for (const Host::Mapper& mapper : mappers) {
+    if (is_crowd(mapper)) all.crowds.push_back(mapper);
+  }
+  // A process that maps the file later pays for the change of each new mapping itself.
+  if (is_attached(*found.file, -1)) return {all};
+  const std::uint64_t sum = sum_of(mappers);
+  const auto is_alone = [&](const Host::Mapper& mapper) {
+    return is_attached(*found.file, static_cast<int>(mapper.pid));
+  };
+  bool is_together = all.crowds.empty() && sum <= kMostTogether && !has_uncounted;
+  if (const auto apart = apart_.find(key.first); is_together && apart != apart_.end()) {
+    is_together = now_ns >= apart->second.again_ns && std::all_of(mappers.begin(), mappers.end(), is_alone);
+  }
+  std::vector<Target> targets;
+  if (is_together) targets.push_back(all);
+  for (const Host::Mapper& mapper : mappers) {
+    if (is_together && !is_alone(mapper)) continue;
+    std::string left_out = is_alone(mapper) ? "" : why_left_out(mapper, sum);
+    if (!is_alone(mapper) && left_out.empty() && thread_to_read(mapper.pid) != mapper.pid)
+      left_out = kWithoutMainThread;
+    targets.push_back({found.file, found.path, static_cast<int>(mapper.pid), {mapper.user}, mapper.comm, left_out, {}});
+    if (is_crowd(mapper)) targets.back().crowds.push_back(mapper);
+  }
+  return targets;
+}
+
 bool Attachments::is_due(const std::vector<Target>& targets, std::uint64_t now_ns) const {
   std::set<Key> wanted;
   for (const Target& target : targets) {
     const auto known = attached_.find({target.file.get(), target.pid});
     if (known == attached_.end()) return true;
-    if (!known->second.is_attached && now_ns >= known->second.again_ns) return true;
+    if (!known->second.is_attached && now_ns >= known->second.again_ns && target.left_out.empty()) return true;
+    for (const Host::Mapper& crowd : target.crowds) {
+      if (known->second.is_attached && !held_.contains({target.file.get(), crowd.pid})) return true;
+    }
     wanted.insert(known->first);
   }
   return wanted.size() != attached_.size();
@@ -66,14 +136,22 @@ bool Attachments::is_due(const std::vector<Target>& targets, std::uint64_t now_n
 
 std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& targets) {
   std::set<Key> wanted;
-  for (const Target& target : targets) wanted.emplace(target.file.get(), target.pid);
+  has_crowds_ = false;
+  for (const Target& target : targets) {
+    wanted.emplace(target.file.get(), target.pid);
+    has_crowds_ = has_crowds_ || !target.crowds.empty();
+  }
   std::map<std::optional<uid_t>, std::vector<ProbeLink>> unwanted;
   for (auto& [key, attached] : attached_) {
     if (!wanted.contains(key)) unwanted[attached.user].push_back(std::move(attached.link));
   }
   std::erase_if(attached_, [&](const auto& entry) { return !wanted.contains(entry.first); });
+  std::erase_if(apart_, [&](const auto& entry) {
+    const auto first = wanted.lower_bound({entry.first, -1});
+    return first == wanted.end() || first->first != entry.first;
+  });
   for (auto& entry : unwanted) {
-    charged(entry.first, [&entry] { return detach(std::move(entry.second)), true; });
+    charged(entry.first, [&] { return detach(std::move(entry.second), most_detachers()), true; });
   }
 
   std::vector<Target> fresh;
@@ -83,23 +161,89 @@ std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& tar
     const auto [entry, is_new] = attached_.try_emplace({target.file.get(), target.pid});
     Attached& attached = entry->second;
     if (is_new) attached.target = target;
-    if (!attached.is_attached && monotonic_now() >= attached.again_ns && may_attach(target, attached) &&
-        attach(attached)) {
+    if (attached.is_attached) continue;
+    if (!target.left_out.empty()) {
+      // The number of mappings may change all the time.
+      if (is_new) note_failure(attached, {0, target.left_out});
+    } else if (monotonic_now() >= attached.again_ns && may_attach(target, attached) && attach(attached)) {
       fresh.push_back(target);
     }
   }
+  hold_crowds(targets);
+  note_files();
   return fresh;
+}
+
+void Attachments::hold_crowds(const std::vector<Target>& targets) {
+  std::erase_if(held_, [](const auto& entry) { return has_ended(entry.second.process); });
+  for (const Target& target : targets) {
+    if (!is_attached(*target.file, target.pid)) continue;
+    for (const Host::Mapper& crowd : target.crowds) {
+      if (held_.size() >= kMostHeld) return;
+      const auto [entry, is_new] = held_.try_emplace({target.file.get(), crowd.pid});
+      Held& held = entry->second;
+      if (!is_new) continue;
+      held.process = open_process(crowd.pid);
+      WhyNot why_not;
+      if (held.process && crowd.mappings <= kMostToHold)
+        held.link = hold_(*target.file, static_cast<int>(crowd.pid), why_not);
+      held.text = process_text(crowd.pid, crowd.comm) + " maps " + printable(target.path) + " too many times";
+    }
+  }
+}
+
+// Notes which files are attached to nowhere, although that was tried.
+void Attachments::note_files() {
+  std::map<const ProbeFile*, bool> is_traced;
+  for (const auto& [key, attached] : attached_) {
+    if (attached.is_attached) is_traced[key.first] = true;
+    if (!attached.why_not.empty()) is_traced.try_emplace(key.first, false);
+  }
+  for (const auto& [key, attached] : attached_) {
+    const auto traced = is_traced.find(key.first);
+    if (traced == is_traced.end()) continue;
+    const std::string& path = attached.target.path;
+    if (traced->second) {
+      missed_files_.erase(path);
+      unattached_.erase({path, 0});
+    } else if (missed_files_.size() < Ledger::kMostUnattached) {
+      missed_files_.insert(path);
+    }
+  }
 }
 
 void Attachments::detach_all() {
   std::vector<ProbeLink> links;
   for (auto& [key, attached] : attached_) links.push_back(std::exchange(attached.link, {}));
-  detach(std::move(links));
+  std::vector<LeftLink> left;
+  for (auto& [key, held] : held_) {
+    if (!held.link || has_ended(held.process)) continue;
+    std::cerr << "nopspan: " + held.text + ": to detach from it would stop all forks on this host, so the process " +
+                     "nopspan-keeper stays attached to it until it ends\n";
+    left.push_back({std::move(held.link), std::move(held.process)});
+  }
+  held_.clear();
+  leave_until_ended(std::move(left));
+  detach(std::move(links), most_detachers());
 }
 
 bool Attachments::is_attached(const ProbeFile& file, int pid) const {
   const auto known = attached_.find({&file, pid});
   return known != attached_.end() && known->second.is_attached;
+}
+
+bool Attachments::is_traced(const ProbeFile& file, std::uint32_t pid) const {
+  return is_attached(file, -1) || is_attached(file, static_cast<int>(pid));
+}
+
+bool Attachments::has_alone() const {
+  return std::any_of(attached_.begin(), attached_.end(), [](const auto& entry) { return entry.first.second >= 0; });
+}
+
+std::vector<Unattached> Attachments::unattached() const {
+  std::vector<Unattached> all;
+  for (const auto& [key, one] : unattached_) all.push_back(one);
+  return all;
 }
 
 bool Attachments::may_attach(const Target& target, Attached& attached) {
@@ -119,29 +263,58 @@ bool Attachments::may_attach(const Target& target, Attached& attached) {
 }
 
 bool Attachments::attach(Attached& attached) {
-  std::string why_not;
+  WhyNot why_not;
+  const Target& target = attached.target;
   attached.is_attached = charged(attached.user, [&] {
-    attached.link = attach_(*attached.target.file, attached.target.pid, why_not);
+    attached.link = attach_(*target.file, target.pid, why_not);
     return static_cast<bool>(attached.link);
   });
   if (attached.is_attached) {
     attached.why_not.clear();
+    unattached_.erase({target.path, target.pid < 0 ? 0 : target.pid});
+    if (target.pid < 0) apart_.erase(target.file.get());
     return true;
   }
-  if (why_not != attached.why_not) {
-    std::cerr << "nopspan: cannot attach to " + printable(attached.target.path) + ": " + why_not + "\n";
-  }
-  attached.why_not = why_not;
   attached.again_ns = monotonic_now() + attached.pause_ns;
   attached.pause_ns = std::min(attached.pause_ns * 2, kLongestPause);
+  if (target.pid < 0 && may_be_of_one(why_not)) {
+    const auto [apart, is_new] = apart_.try_emplace(target.file.get());
+    apart->second.again_ns = monotonic_now() + apart->second.pause_ns;
+    apart->second.pause_ns = std::min(apart->second.pause_ns * 2, kLongestPause);
+    if (is_new) {
+      std::cerr << "nopspan: cannot attach to " + printable(target.path) +
+                       " in all processes together: " + why_not.text + ". It is attached to in each process alone\n";
+    }
+  } else if (why_not.error != ESRCH) {  // the process has ended
+    if (why_not.error == EINVAL && target.pid >= 0) {
+      why_not.text += ": it may have made its semaphore negative; see nopspan ps " + std::to_string(target.pid);
+    }
+    note_failure(attached, why_not);
+  }
   return false;
+}
+
+void Attachments::note_failure(Attached& attached, const WhyNot& why_not) {
+  const Target& target = attached.target;
+  if (why_not.text == std::exchange(attached.why_not, why_not.text)) return;
+  const std::uint32_t pid = target.pid < 0 ? 0 : static_cast<std::uint32_t>(target.pid);
+  if (unattached_.size() >= Ledger::kMostUnattached) return;
+  unattached_[{target.path, pid}] = {target.path, pid, target.comm, why_not.text};
+  std::cerr << "nopspan: cannot attach to " + printable(target.path) +
+                   (pid == 0 ? "" : " in " + process_text(pid, target.comm)) + ": " + why_not.text + "\n";
 }
 
 std::vector<Attachments::Target> attachment_targets(Host& host, const std::vector<std::uint32_t>& pids,
                                                     const Attachments& attachments) {
   std::vector<Attachments::Target> targets;
   if (pids.empty()) {
-    for (const Host::Found& found : host.files()) targets.push_back({found.file, found.path, -1, found.users});
+    const std::uint64_t now = monotonic_now();
+    for (const Host::Found& found : host.files()) {
+      const bool needs_mappers = host.has_crowds() || !attachments.is_attached(*found.file, -1);
+      auto of_file = attachments.targets_for(
+          found, needs_mappers ? host.mappers(*found.file) : std::vector<Host::Mapper>(), host.has_uncounted(), now);
+      targets.insert(targets.end(), std::make_move_iterator(of_file.begin()), std::make_move_iterator(of_file.end()));
+    }
     return targets;
   }
   // Attaches to these processes only, so that no other process's gate is raised.
@@ -152,7 +325,15 @@ std::vector<Attachments::Target> attachment_targets(Host& host, const std::vecto
     for (const Host::Copy& copy : host.copies(pid)) {
       const bool is_alone =
           has_main_thread || (has_uprobe_multi() && attachments.is_attached(*copy.file, static_cast<int>(pid)));
-      targets.push_back({copy.file, copy.path, is_alone ? static_cast<int>(pid) : -1, {}});
+      const std::vector<Host::Mapper> mappers = host.mappers(*copy.file);
+      for (const Host::Mapper& mapper : mappers) {
+        if (mapper.pid != pid) continue;
+        std::string left_out = why_left_out(mapper, sum_of(mappers));
+        if (!is_alone && std::any_of(mappers.begin(), mappers.end(), is_crowd)) left_out = kWithoutMainThread;
+        targets.push_back(
+            {copy.file, copy.path, is_alone ? static_cast<int>(pid) : -1, {}, mapper.comm, std::move(left_out), {}});
+        if (is_crowd(mapper)) targets.back().crowds.push_back(mapper);
+      }
     }
   }
   return targets;

@@ -1,12 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attaches to files, and detaches from them.
+//
+// One attach to a file is enough for all processes. But the kernel changes each mapping of each process in one call,
+// during which no process on the host can fork, and it gives up if one of them fails. Anybody can make it fail, by a
+// negative semaphore, or make it take long, by many mappings. Therefore such a file is attached to in each process
+// *alone*, until it can be attached to in all processes *together* again.
 #pragma once
 
+#include "base/open_file.h"
 #include "base/time_budget.h"
 #include "host/host.h"
 #include "host/probe_file.h"
+#include "live/keeper.h"
 #include "live/probe_link.h"
+#include "model/ledger_counts.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -20,17 +29,32 @@ namespace nopspan::collector {
 
 class Attachments {
  public:
+  // If all processes together have more mappings of a file, it is attached to in each process alone. If they have more
+  // than the second number, it is not attached to: the kernel looks at each mapping even then.
+  static constexpr std::uint64_t kMostTogether = 1U << 14U, kMostAtAll = 1U << 17U;
+
   struct Target {
     ProbeFilePointer file;
     std::string path;               // for people
     int pid = -1;                   // -1 for all processes that map the file
     std::set<std::uint32_t> users;  // of processes that map the file: one is charged. If there is none, nobody is
+    std::string comm;               // of the process
+    std::string left_out;           // why it must not be attached to; "" if it may be
+    // The processes with too many mappings of the file.
+    std::vector<Host::Mapper> crowds;
   };
 
   // Attaches to a file, in one process or in all (`pid` -1). If that fails, returns an empty link and sets `why_not`.
-  using Attach = std::function<ProbeLink(const ProbeFile& file, int pid, std::string& why_not)>;
+  using Attach = std::function<ProbeLink(const ProbeFile& file, int pid, WhyNot& why_not)>;
 
-  explicit Attachments(Attach attach);
+  // `hold` attaches to one process only to keep the kernel from changing its mappings back: the kernel does that when
+  // nothing is attached to the process any more, and for many mappings it takes long.
+  Attachments(Attach attach, Attach hold);
+
+  // The targets for a file that is to be attached to in all processes. `mappers` are those that map it.
+  // `has_uncounted`: there may be others, with many mappings.
+  [[nodiscard]] std::vector<Target> targets_for(const Host::Found& found, const std::vector<Host::Mapper>& mappers,
+                                                bool has_uncounted, std::uint64_t now_ns) const;
 
   // Whether a target is not attached yet and may be tried now, or is attached and not among the targets.
   [[nodiscard]] bool is_due(const std::vector<Target>& targets, std::uint64_t now_ns) const;
@@ -40,8 +64,23 @@ class Attachments {
   // detaching take milliseconds, so each user has a budget of time. If all users of a target have used it up, the
   // target is tried again later, and stderr says so once.
   std::vector<Target> set(const std::vector<Target>& targets);
-  // Still true after detach_all().
+  // These are still true after detach_all().
   [[nodiscard]] bool is_attached(const ProbeFile& file, int pid) const;
+  // Whether the file is attached to in this process, alone or with all others.
+  [[nodiscard]] bool is_traced(const ProbeFile& file, std::uint32_t pid) const;
+  // Whether there are targets with a pid. Processes that map their files must then be looked for.
+  [[nodiscard]] bool has_alone() const;
+  // The number of files that could not be attached to in all processes together, and are not attached to so now.
+  [[nodiscard]] std::size_t apart() const { return apart_.size(); }
+  // What could not be attached to since the start, and was not attached to later.
+  [[nodiscard]] std::vector<Unattached> unattached() const;
+  // Whether a file among them is attached to in no process, or a process among them is one of `pids`, which the user
+  // asked for.
+  [[nodiscard]] bool has_failed(const std::vector<std::uint32_t>& pids) const {
+    return !missed_files_.empty() || (!pids.empty() && !unattached_.empty());
+  }
+  // Detaches from everything, except from processes that have too many mappings of a file. Another process stays
+  // attached to these until they end.
   void detach_all();
 
  private:
@@ -55,18 +94,40 @@ class Attachments {
     std::uint64_t pause_ns = 250'000'000;
   };
   using Key = std::pair<const ProbeFile*, int>;
+  // When a file that cannot be attached to in all processes together is tried again.
+  struct Apart {
+    std::uint64_t again_ns = 0;
+    std::uint64_t pause_ns = 1'000'000'000;
+  };
+
+  // A process that is attached to until it ends.
+  struct Held {
+    ProbeLink link;
+    OpenFile process;  // a pidfd
+    std::string text;  // for people
+  };
 
   bool attach(Attached& attached);
+  void note_files();
+  void note_failure(Attached& attached, const WhyNot& why_not);
+  void hold_crowds(const std::vector<Target>& targets);
   // Calls `function` and charges the user with the time.
   template <typename Function>
   auto charged(const std::optional<uid_t>& user, Function function);
   // Chooses the user who is charged. Anybody can map the file of another user, so one with time left is enough.
   bool may_attach(const Target& target, Attached& attached);
+  // So that forks do not wait for one detach after another, few of them may wait for the kernel if each takes long.
+  [[nodiscard]] std::size_t most_detachers() const { return has_crowds_ ? 2 : 64; }
 
-  Attach attach_;
+  Attach attach_, hold_;
   TimeBudget budget_;
   std::set<uid_t> slowed_;  // users of whom stderr has said that they wait
   std::map<Key, Attached> attached_;
+  std::map<const ProbeFile*, Apart> apart_;
+  std::map<Key, Held> held_;
+  bool has_crowds_ = false;
+  std::set<std::string> missed_files_;
+  std::map<std::pair<std::string, std::uint32_t>, Unattached> unattached_;  // by path and pid
 };
 
 // The files to attach to: all of them, or those of some processes. `attachments` are the present ones.

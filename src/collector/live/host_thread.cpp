@@ -44,10 +44,12 @@ HostThread::HostThread(const SourceOptions& options, const ProcessFilter& proces
       processes_(processes),
       programs_(programs),
       tail_sampling_(tail_sampling),
-      attachments_([this](const ProbeFile& file, int pid, std::string& why_not) {
-        attach_times_.begin(monotonic_now());
-        return programs_.attach(file, pid, why_not);
-      }) {
+      attachments_(
+          [this](const ProbeFile& file, int pid, WhyNot& why_not) {
+            attach_times_.begin(monotonic_now());
+            return programs_.attach(file, pid, why_not);
+          },
+          raise_gate) {
   if (!options_.binary.empty()) host_.add_file(options_.binary);
 }
 
@@ -121,7 +123,10 @@ void HostThread::run() {
 
 void HostThread::work() {
   host_.scan();
-  for (const auto until = Clock::now() + kStart; attach() && Clock::now() < until;) {
+  const auto until = Clock::now() + kStart;
+  // The mappings of all processes are counted before the first attach.
+  while (host_.is_behind() && Clock::now() < until) host_.scan_noted();
+  while (attach() && Clock::now() < until) {
   }
   attach_times_.end(monotonic_now(), true);
   is_at_start_ = false;
@@ -149,7 +154,12 @@ void HostThread::work() {
         for (const std::uint32_t pid : *pids) host_.note_pid(pid);
       }
       if (Clock::now() >= next_scan) {
-        host_.scan_some();
+        // The kernel does not attach to new processes then.
+        if (options_.filter.pids.empty() && attachments_.has_alone()) {
+          host_.scan();
+        } else {
+          host_.scan_some();
+        }
         warn();
         warn_of_killed();
         next_scan = Clock::now() + kScan;
@@ -265,7 +275,9 @@ bool HostThread::attach() {
   warn_of_attach_to_all(wanted);
   is_attaching_ = true;
   for (const std::uint32_t pid : host_.pids()) sandboxed_.watch(pid);
+  const std::size_t apart = attachments_.apart();
   const std::vector<Attachments::Target> fresh = attachments_.set(wanted);
+  bool has_begun = false;
   if (!fresh.empty()) {
     host_.scan();
     for (const std::uint32_t pid : host_.waiting()) {
@@ -274,13 +286,31 @@ bool HostThread::attach() {
     }
     for (const std::uint32_t pid : host_.pids()) {
       for (const Attachments::Target& target : fresh) {
-        if (target.pid < 0 || target.pid == static_cast<int>(pid)) begin(pid, *target.file);
+        // A process may have been attached to alone before.
+        const bool is_new = target.pid < 0 ? !attachments_.is_attached(*target.file, static_cast<int>(pid))
+                                           : target.pid == static_cast<int>(pid);
+        if (!is_new) continue;
+        begin(pid, *target.file);
+        has_begun = true;
       }
     }
   }
-  if (!is_at_start_) attach_times_.end(monotonic_now(), !fresh.empty());
+  note_unattached();
+  if (!is_at_start_) attach_times_.end(monotonic_now(), has_begun);
   is_attaching_ = false;
-  return !fresh.empty();
+  // A file that could not be attached to in all processes together is attached to in each alone next.
+  return !fresh.empty() || attachments_.apart() > apart;
+}
+
+void HostThread::note_unattached() {
+  const std::lock_guard lock(mutex_);
+  unattached_ = attachments_.unattached();
+  has_failed_to_attach_ = attachments_.has_failed(options_.filter.pids);
+}
+
+std::vector<Unattached> HostThread::unattached() {
+  const std::lock_guard lock(mutex_);
+  return unattached_;
 }
 
 HostThread::Copy& HostThread::copy_of(std::uint32_t pid, std::uint64_t gate_address) {
@@ -365,9 +395,7 @@ void HostThread::read_headers_of(std::uint32_t pid) {
   bool is_wanted = false;
   for (const Host::Copy& copy : host_.copies(pid)) {
     // If a file is not attached, its batches may have gone to another tracer.
-    const bool is_attached =
-        attachments_.is_attached(*copy.file, -1) || attachments_.is_attached(*copy.file, static_cast<int>(pid));
-    if (copy.gate_address == 0 || !is_attached) continue;
+    if (copy.gate_address == 0 || !attachments_.is_traced(*copy.file, pid)) continue;
     if (!is_wanted && !processes_.wants(pid)) break;
     is_wanted = true;
     const auto seen = is_unseen_.find(pid);

@@ -107,6 +107,10 @@ class HostThread {
   [[nodiscard]] std::size_t refused_files() const { return refused_files_; }
   // Processes in pid namespaces below that are not traced, because the BPF programs do not find out their pids.
   [[nodiscard]] std::size_t unseen_processes() const { return unseen_processes_; }
+  // What could not be attached to so far. From any thread.
+  std::vector<Unattached> unattached();
+  // Whether a file among them is attached to in no process, or a process among them was asked for.
+  [[nodiscard]] bool has_failed_to_attach() const { return has_failed_to_attach_; }
 
   // Requests, from any thread.
 
@@ -158,6 +162,7 @@ class HostThread {
   void count_refused();
   void note_unseen();
   void warn_of_killed();
+  void note_unattached();
   void serve(Requests& requests);
   // Attaches to the files that were found, once. Returns whether it has attached to any.
   bool attach();
@@ -184,11 +189,13 @@ class HostThread {
   Mailbox<HostReport> reports_;
   std::atomic<bool> is_attaching_ = false;
   std::atomic<std::size_t> refused_files_ = 0, unseen_processes_ = 0;
+  std::atomic<bool> has_failed_to_attach_ = false;
   AttachTimes attach_times_;
 
   WakeUp wake_up_;
   std::mutex mutex_;
   Requests requests_;
+  std::vector<Unattached> unattached_;  // under mutex_
 
   // Only the thread uses these.
   Host host_;

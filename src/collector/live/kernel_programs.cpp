@@ -176,10 +176,10 @@ bool KernelPrograms::has_missed_ends() const {
       });
 }
 
-ProbeLink KernelPrograms::attach(const ProbeFile& file, int pid, std::string& why_not) {
+ProbeLink KernelPrograms::attach(const ProbeFile& file, int pid, WhyNot& why_not) {
   const Probe* site = file.batch_probe();
   if (site == nullptr) {
-    why_not = file.why_not_traceable();
+    why_not.text = file.why_not_traceable();
     return {};
   }
   said.clear();

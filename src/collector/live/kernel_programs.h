@@ -47,7 +47,7 @@ class KernelPrograms {
 
   // Attaches to the batch probe of a file; `pid` -1 means all processes. If that fails, returns an empty link and sets
   // `why_not`.
-  ProbeLink attach(const ProbeFile& file, int pid, std::string& why_not);
+  ProbeLink attach(const ProbeFile& file, int pid, WhyNot& why_not);
   // Whether the entries that a killed thread holds are read when it ends.
   [[nodiscard]] bool sees_ends() const { return sees_ends_; }
   // Whether the programs handle processes in pid namespaces below this program's.

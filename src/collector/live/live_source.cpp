@@ -5,6 +5,7 @@
 // tick for the sink every 100 ms.
 #include "live/live_source.h"
 
+#include "base/failure.h"
 #include "host/process_reader.h"
 #include "live/clock_map.h"
 #include "live/delivery.h"
@@ -99,7 +100,11 @@ class LiveSource final : public Source {
   ~LiveSource() override;
 
   void run(Sink& sink, Deadline& until) override;
-  [[nodiscard]] Ledger ledger() const override { return delivery_.accounts().ledger(); }
+  [[nodiscard]] Ledger ledger() const override {
+    Ledger ledger = delivery_.accounts().ledger();
+    ledger.unattached = host_.unattached();
+    return ledger;
+  }
   [[nodiscard]] std::string remark() const override;
   [[nodiscard]] bool is_cut() const override { return has_unread_; }
   [[nodiscard]] std::size_t processes() const override { return found_; }
@@ -492,6 +497,8 @@ void LiveSource::finish() {
   fetch_until(kLastFetch);
   // Reads only the messages up to this time, because the traced programs may write faster than this program reads.
   turn_until(kLastRead, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
+  // The results are printed first. Then this is the exit status.
+  if (host_.has_failed_to_attach()) source_failure = std::make_exception_ptr(Failure(""));
   host_.detach();
   turn_until(kDetach, [this] { return is_detached_; });
   const bool is_in_time = is_detached_;

@@ -100,39 +100,42 @@ void prepare_for_probes(bpf_object* object) {
 
 ProbeLink attach_to_probe(const bpf_program* program, const std::string& path, std::uint64_t offset,
                           std::uint64_t semaphore_offset, int pid) {
-  ProbeLink link;
   if (bpf_program__expected_attach_type(program) == kAttachType) {
-    link.multi_ = create_uprobe_multi(bpf_program__fd(program), path.c_str(), offset, semaphore_offset,
-                                      pid < 0 ? 0 : static_cast<std::uint32_t>(pid));
-    return link;
+    return ProbeLink(create_uprobe_multi(bpf_program__fd(program), path.c_str(), offset, semaphore_offset,
+                                         pid < 0 ? 0 : static_cast<std::uint32_t>(pid)));
   }
   bpf_uprobe_opts options = {};
   options.sz = sizeof(options);
   options.ref_ctr_offset = semaphore_offset;
-  link.event_.reset(bpf_program__attach_uprobe_opts(program, pid, path.c_str(), offset, &options));
-  return link;
+  return ProbeLink(bpf_program__attach_uprobe_opts(program, pid, path.c_str(), offset, &options));
 }
 
-ProbeLink raise_semaphore(const std::string& path, std::uint64_t offset, std::uint64_t semaphore_offset, int pid) {
-  ProbeLink link;
+ProbeLink raise_gate(const ProbeFile& file, int pid, WhyNot& why_not) {
+  const Probe* site = file.batch_probe();
+  if (site == nullptr) {
+    why_not.text = file.why_not_traceable();
+    return {};
+  }
+  OpenFile link;
   if (has_uprobe_multi()) {
     static const OpenFile program = load_empty_program();
-    link.multi_ = create_uprobe_multi(program.get(), path.c_str(), offset, semaphore_offset,
-                                      pid < 0 ? 0 : static_cast<std::uint32_t>(pid));
+    link = create_uprobe_multi(program.get(), file.attach_path().c_str(), site->offset, site->semaphore_offset,
+                               pid < 0 ? 0 : static_cast<std::uint32_t>(pid));
   } else {
-    link.multi_ = open_event(path, offset, semaphore_offset, pid);
+    link = open_event(file.attach_path(), site->offset, site->semaphore_offset, pid);
   }
-  return link;
+  if (!link) why_not = why_not_attached(errno);
+  return ProbeLink(std::move(link));
 }
 
-std::string why_not_attached(int error) {
+WhyNot why_not_attached(int error) {
   std::string why = std::strerror(error);
   if (error == EPERM || error == EACCES) {
     why += has_uprobe_multi() ? ": run nopspan as root, or grant it CAP_BPF and CAP_PERFMON"
                               : ": run nopspan as root, or grant it CAP_PERFMON and, on some kernels, CAP_SYS_ADMIN";
     why += "; see nopspan doctor";
   }
-  return why;
+  return {error, why};
 }
 
 }  // namespace nopspan::collector

@@ -5,10 +5,12 @@
 #pragma once
 
 #include "base/open_file.h"
+#include "host/probe_file.h"
 
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 struct bpf_link;
 struct bpf_object;
@@ -18,19 +20,28 @@ namespace nopspan::collector {
 
 class ProbeLink {
  public:
-  ProbeLink() = default;  // an empty link
-  explicit operator bool() const { return event_ != nullptr || multi_; }
-
- private:
-  friend ProbeLink attach_to_probe(const bpf_program* program, const std::string& path, std::uint64_t offset,
-                                   std::uint64_t semaphore_offset, int pid);
-  friend ProbeLink raise_semaphore(const std::string& path, std::uint64_t offset, std::uint64_t semaphore_offset,
-                                   int pid);
   struct Destroy {
     void operator()(bpf_link* link) const;
   };
+
+  ProbeLink() = default;  // an empty link
+  // A link of the kind uprobe_multi, or a perf event without a program.
+  explicit ProbeLink(OpenFile file) : file_(std::move(file)) {}
+  // A perf event with a program.
+  explicit ProbeLink(bpf_link* event) : event_(event) {}
+  explicit operator bool() const { return event_ != nullptr || file_; }
+  // Only if it was made of an open file.
+  [[nodiscard]] int fd() const { return file_.get(); }
+
+ private:
   std::unique_ptr<bpf_link, Destroy> event_;
-  OpenFile multi_;  // a link of the kind uprobe_multi, or a perf event without a program
+  OpenFile file_;
+};
+
+// Why an attach failed.
+struct WhyNot {
+  int error = 0;     // an errno value; 0 if the file has no probe that can be attached to
+  std::string text;  // for people
 };
 
 // Sets how each program in a section "uprobe" will be attached. Call this after opening the object and before loading
@@ -43,8 +54,9 @@ void prepare_for_probes(bpf_object* object);
 ProbeLink attach_to_probe(const bpf_program* program, const std::string& path, std::uint64_t offset,
                           std::uint64_t semaphore_offset, int pid);
 
-// The same with a program that does nothing: only the semaphore matters.
-ProbeLink raise_semaphore(const std::string& path, std::uint64_t offset, std::uint64_t semaphore_offset, int pid);
+// Attaches a program that does nothing to a file's batch probe, so only the semaphore matters. `pid` -1 means all
+// processes. If that fails, returns an empty link and sets `why_not`.
+ProbeLink raise_gate(const ProbeFile& file, int pid, WhyNot& why_not);
 
 // The link's kind; a program must be loaded for it. This is BPF_TRACE_UPROBE_MULTI of Linux 6.6's <linux/bpf.h>, which
 // the installed headers may lack.
@@ -56,6 +68,6 @@ OpenFile create_uprobe_multi(int program, const char* path, std::uint64_t offset
                              std::uint32_t pid);
 
 // Explains an error of attach_to_probe() to people.
-std::string why_not_attached(int error);
+WhyNot why_not_attached(int error);
 
 }  // namespace nopspan::collector

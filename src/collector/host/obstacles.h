@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finds the processes that stand in the way of an attach to a file in all processes together.
+#pragma once
+
+#include "host/host.h"
+#include "model/ledger_counts.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+
+// A process with more mappings of a file is not attached to.
+constexpr std::uint64_t kMostMappings = 64;
+
+// Why such a process is not attached to, for people.
+std::string too_many_mappings_text(std::uint64_t mappings);
+
+// The processes, as of the last scan, and why the kernel would refuse to attach or would take long.
+std::vector<Unattached> find_obstacles(Host& host);
+// A line for each of them, for stderr.
+std::string obstacles_text(const std::vector<Unattached>& obstacles);
+
+}  // namespace nopspan::collector

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Links that outlive this program. When the last link to a process is closed, the kernel changes all its mappings back
+// in one call. For tens of thousands of mappings that takes many seconds, in which no process on the host can fork.
+// When the process has ended, there is nothing to change.
+#pragma once
+
+#include "base/open_file.h"
+#include "live/probe_link.h"
+
+#include <cstdint>
+#include <vector>
+
+namespace nopspan::collector {
+
+struct LeftLink {
+  ProbeLink link;    // made of an open file
+  OpenFile process;  // a pidfd
+};
+
+// Empty if the process has ended.
+OpenFile open_process(std::uint32_t pid);
+bool has_ended(const OpenFile& process);
+
+// Starts a process, nopspan-keeper, that keeps the links open until their processes have ended. Does nothing if there
+// are none. If it cannot be started, the links are closed.
+void leave_until_ended(std::vector<LeftLink> links);
+
+}  // namespace nopspan::collector

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attachments with a kernel that refuses what a test wants it to refuse. This program is the file with probes.
+#include "live/attachments.h"
+
+#include "host/obstacles.h"
+#include "live/clock_map.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::uint64_t kHour = 3'600'000'000'000;
+
+struct AttachmentsTest : testing::Test {
+  // Attaches to everything that is due.
+  std::vector<int> attach(std::uint64_t later_ns = 0) {
+    std::vector<int> fresh;
+    for (const auto& target :
+         attachments.set(attachments.targets_for(found, mappers, has_uncounted, monotonic_now() + later_ns))) {
+      fresh.push_back(target.pid);
+    }
+    return fresh;
+  }
+  ProbeLink open_link(int pid, WhyNot& why_not) {
+    asked.push_back(pid);
+    if (const auto refused = errors.find(pid); refused != errors.end()) {
+      why_not = why_not_attached(refused->second);
+      return {};
+    }
+    return ProbeLink(OpenFile(open("/dev/null", O_RDONLY | O_CLOEXEC)));
+  }
+  [[nodiscard]] bool is_attached(int pid) const { return attachments.is_attached(*found.file, pid); }
+
+  Host::Found found{ProbeFile::read("/proc/self/exe"), "/file", 0, {}};
+  std::vector<Host::Mapper> mappers = {{10, 1, 0, "ten"}, {11, 1, 0, "eleven"}};
+  bool has_uncounted = false;
+  std::map<int, int> errors;  // by pid; -1 for all together
+  std::vector<int> asked, held;
+  Attachments attachments{[this](const ProbeFile&, int pid, WhyNot& why_not) { return open_link(pid, why_not); },
+                          [this](const ProbeFile&, int pid, WhyNot&) {
+                            held.push_back(pid);
+                            return ProbeLink(OpenFile(open("/dev/null", O_RDONLY | O_CLOEXEC)));
+                          }};
+};
+
+TEST_F(AttachmentsTest, AttachesToAllProcessesTogether) {
+  EXPECT_EQ(attach(), std::vector{-1});
+  EXPECT_EQ(asked, std::vector{-1});
+  EXPECT_TRUE(attachments.is_traced(*found.file, 10));
+  EXPECT_FALSE(attachments.has_alone());
+  EXPECT_TRUE(attachments.unattached().empty());
+}
+
+TEST_F(AttachmentsTest, AttachesToEachProcessAloneIfOneStandsInTheWay) {
+  errors = {{-1, EINVAL}, {11, EINVAL}};
+  EXPECT_EQ(attach(), std::vector<int>());
+  EXPECT_EQ(attachments.apart(), 1U);
+  EXPECT_FALSE(attachments.has_failed({}));
+  EXPECT_EQ(attach(), std::vector{10});
+  mappers.push_back({12, 1, 0, "new"});
+  EXPECT_EQ(attach(), std::vector{12});
+  ASSERT_EQ(attachments.unattached().size(), 1U);
+  const Unattached one = attachments.unattached().front();
+  EXPECT_EQ(std::tuple(one.pid, one.comm, one.path), std::tuple(11U, "eleven", "/file"));
+  EXPECT_NE(one.why.find("negative"), std::string::npos);
+  EXPECT_FALSE(attachments.has_failed({}));
+  EXPECT_TRUE(attachments.has_failed({10, 11}));
+}
+
+TEST_F(AttachmentsTest, AttachesTogetherAgainBeforeItDetachesFromEach) {
+  errors = {{-1, EINVAL}, {11, EINVAL}};
+  attach();
+  attach();
+  attach(kHour);
+  EXPECT_FALSE(is_attached(-1)) << "11 still stands in the way";
+  errors.clear();
+  mappers.pop_back();
+  EXPECT_EQ(attach(), std::vector<int>()) << "there is a pause";
+  EXPECT_EQ(attach(kHour), std::vector{-1});
+  EXPECT_TRUE(is_attached(10));
+  attach();
+  EXPECT_TRUE(is_attached(-1));
+  EXPECT_FALSE(is_attached(10));
+  EXPECT_EQ(attachments.apart(), 0U);
+  EXPECT_EQ(attachments.unattached().size(), 1U) << "what 11 emitted is still in no count";
+}
+
+TEST_F(AttachmentsTest, KeepsTheLinksToEachIfItFailsAgain) {
+  errors = {{-1, EINVAL}};
+  attach();
+  attach();
+  attach(kHour);
+  EXPECT_EQ(asked.back(), -1);
+  EXPECT_TRUE(is_attached(10));
+  EXPECT_TRUE(is_attached(11));
+}
+
+TEST_F(AttachmentsTest, DoesNotAskForAProcessWithManyMappings) {
+  mappers[1].mappings = kMostMappings + 1;
+  EXPECT_EQ(attach(), std::vector{10});
+  EXPECT_EQ(asked, std::vector{10});
+  ASSERT_EQ(attachments.unattached().size(), 1U);
+  EXPECT_EQ(attachments.unattached().front().pid, 11U);
+  // It has unmapped them, so nothing stands in the way.
+  mappers[1].mappings = kMostMappings;
+  EXPECT_EQ(attach(), std::vector{-1});
+  EXPECT_TRUE(is_attached(10));
+}
+
+TEST_F(AttachmentsTest, AttachesToEachAloneUntilAllAreCounted) {
+  has_uncounted = true;
+  EXPECT_EQ(attach(), (std::vector{10, 11}));
+  has_uncounted = false;
+  EXPECT_EQ(attach(), std::vector{-1});
+  EXPECT_EQ(attach(), std::vector<int>());
+  EXPECT_FALSE(is_attached(10));
+}
+
+TEST_F(AttachmentsTest, AttachesToEachAloneIfAllHaveManyMappings) {
+  while (mappers.size() * kMostMappings <= Attachments::kMostTogether) mappers.push_back(mappers.back());
+  for (std::uint32_t i = 0; i < mappers.size(); ++i) mappers[i] = {10 + i, kMostMappings, 0, "many"};
+  EXPECT_GE(attach().size(), 1U);
+  EXPECT_EQ(asked.front(), 10);
+}
+
+TEST_F(AttachmentsTest, DoesNotAskAtAllForTooManyMappings) {
+  mappers.push_back({12, Attachments::kMostAtAll, 0, "most"});
+  EXPECT_EQ(attach(), std::vector<int>());
+  EXPECT_EQ(asked, std::vector<int>());
+  EXPECT_EQ(attachments.unattached().size(), 3U);
+  EXPECT_TRUE(attachments.has_failed({}));
+  mappers.pop_back();
+  EXPECT_EQ(attach(), std::vector{-1});
+  EXPECT_FALSE(attachments.has_failed({}));
+}
+
+TEST_F(AttachmentsTest, DoesNotTryEachProcessWithoutPermission) {
+  errors = {{-1, EPERM}};
+  attach();
+  attach();
+  EXPECT_EQ(asked, std::vector{-1});
+  EXPECT_TRUE(attachments.has_failed({}));
+  ASSERT_EQ(attachments.unattached().size(), 1U);
+  EXPECT_EQ(attachments.unattached().front().pid, 0U);
+}
+
+TEST_F(AttachmentsTest, SaysNothingOfAProcessThatHasEnded) {
+  errors = {{-1, EINVAL}, {11, ESRCH}};
+  attach();
+  attach();
+  EXPECT_TRUE(attachments.unattached().empty());
+}
+
+TEST_F(AttachmentsTest, HoldsAProcessThatMapsTheFileOftenAfterTheAttach) {
+  attach();
+  mappers[1] = {static_cast<std::uint32_t>(getpid()), kMostMappings + 1, 0, "grown"};
+  attach();
+  attach();
+  EXPECT_EQ(held, std::vector{static_cast<int>(getpid())});
+  EXPECT_EQ(asked, std::vector{-1}) << "nothing else changes";
+}
+
+}  // namespace
+}  // namespace nopspan::collector
