@@ -2,6 +2,8 @@
 """Whatever a process does, the collector ends in time, and loses nothing of the processes beside it."""
 
 import contextlib
+import glob
+import json
 import os
 import resource
 import shutil
@@ -12,12 +14,35 @@ import time
 import harness
 from cgroup import Cgroup
 from collector import Collector, CollectorTest, Counting
-from harness import NOPSPAN, PATIENCE_S, Program, program_path
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, program_path
 from hostile import NOBODY, as_user
 from waiting import wait_until
 
 # A second is promised, and the detach from many files may take longer. These machines are slow at times.
 AT_THE_END_S = 4
+
+
+# Seconds without the bound, and some 100 ms with it on an idle machine.
+LONGEST_FORK_MS = 1000
+
+
+def text_of(path):
+    """"" if the process or the file is gone."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def holds(process, pid):
+    """Whether a process (/proc/PID) has a pidfd of another."""
+    return any("Pid:\t%d\n" % pid in text_of(path) for path in glob.glob(process + "/fdinfo/*"))
+
+
+def obstacle():
+    """A process of the user nobody that stands in the way of an attach to the library."""
+    return Program("obstacle", LIBRARY)
 
 
 def slow_file(path, example):
@@ -113,6 +138,90 @@ class Availability(CollectorTest):
                     self.wait_until_seen(tracer, other)
             tracer.stop()
         self.assertIn("the programs of user %d have too many files with probes" % NOBODY, "\n".join(tracer.said))
+
+    @contextlib.contextmanager
+    def measured_forks(self):
+        """No fork beside what happens in the block may take long."""
+        with Program("obstacle") as beside:
+            beside.ask("begin_forks")
+            yield
+            self.assertLess(int(beside.ask("end_forks")), LONGEST_FORK_MS, "milliseconds in a fork")
+
+    def assert_named(self, tracer, program, why):
+        """The collector has named the process, to people and in its ledger."""
+        self.assertRegex("\n".join(tracer.said), "in process %d \\(obstacle\\): .*%s" % (program.pid, why))
+        row, = tracer.ledger()["unattached"]
+        self.assertEqual((row["pid"], row["comm"], row["path"]), (program.pid, "obstacle", LIBRARY))
+        self.assertRegex(row["why"], why)
+
+    def assert_others_name(self, program, why):
+        said = subprocess.run([NOPSPAN, "ps", "--json"], capture_output=True, text=True, timeout=PATIENCE_S)
+        rows = [row for row in json.loads(said.stdout)["obstacles"] if row["pid"] == program.pid]
+        self.assertEqual([(row["comm"], row["path"]) for row in rows], [("obstacle", LIBRARY)], said.stderr)
+        self.assertRegex(rows[0]["why"], why)
+        checks = subprocess.run([NOPSPAN, "doctor", "--json"], capture_output=True, text=True, timeout=PATIENCE_S)
+        found = [check for check in json.loads(checks.stdout)["checks"] if "process %d" % program.pid in check["name"]]
+        self.assertEqual([check["result"] for check in found], ["warning"], checks.stdout)
+        self.assertRegex(found[0]["found"], why)
+
+    def test_a_process_whose_semaphore_is_negative(self):
+        with obstacle() as hostile:
+            hostile.ask("negative")
+            self.assert_others_name(hostile, "semaphore negative")
+            with self.beside_a_victim() as (tracer, victim):
+                wait_until(lambda: victim.entries() > 1000, "the victim to work")
+                # It is attached to although the file is not attached to in all processes together.
+                with Counting(self.temporary_folder(), threads=1, pause_us=500) as later:
+                    later.ask("start")
+                    wait_until(lambda: any(row["pid"] == later.pid and row["delivered"] > 10
+                                           for row in tracer.ledger_now()["processes"]), "a later process to be traced")
+                    later.ask("stop")
+            self.assert_named(tracer, hostile, "semaphore negative")
+
+    def test_a_process_that_maps_the_library_very_often(self):
+        with obstacle() as hostile:
+            self.assertEqual(hostile.ask("map 50000"), "50000")
+            self.assert_others_name(hostile, "maps the file 500.. times")
+            with self.measured_forks(), self.beside_a_victim() as (tracer, victim):
+                wait_until(lambda: victim.entries() > 1000, "the victim to work")
+            self.assert_named(tracer, hostile, "maps the file 500.. times")
+
+    def test_the_end_of_a_process_that_stands_in_the_way(self):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(obstacle()).ask("negative")
+            with self.beside_a_victim() as (_, victim):
+                wait_until(lambda: victim.entries() > 1000, "the victim to work")
+                stack.close()
+
+                # If all are attached to together, the kernel raises the gate when a new process maps the file.
+                def is_together():
+                    with Program("traced") as fresh:
+                        return fresh.gate() != 0
+                wait_until(is_together, "the file to be attached to in all processes together")
+                wait_until(lambda: victim.entries() > 4000, "the victim to go on")
+
+    def test_a_process_that_maps_the_library_often_after_the_attach(self):
+        with obstacle() as hostile:
+            with self.measured_forks(), self.beside_a_victim() as (tracer, victim):
+                hostile.ask("map 100")
+                wait_until(lambda: holds("/proc/%d" % tracer.process.pid, hostile.pid), "the mappings to be counted")
+                hostile.ask("map 4000")
+                wait_until(lambda: victim.entries() > 1000, "the victim to work")
+            self.assertIn("nopspan-keeper", "\n".join(tracer.said))
+            keeper, = (os.path.dirname(path) for path in glob.glob("/proc/[0-9]*/comm")
+                       if text_of(path) == "nopspan-keeper\n" and holds(os.path.dirname(path), hostile.pid))
+        wait_until(lambda: not os.path.exists(keeper), "the keeper to end with the process")
+
+    def test_a_process_that_cannot_be_attached_to(self):
+        with obstacle() as hostile:
+            hostile.ask("negative")
+            done = subprocess.run([NOPSPAN, "record", os.path.join(self.temporary_folder(), "recording"), "--json",
+                                   "--pid", str(hostile.pid), "--duration", "200ms"], stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True, timeout=PATIENCE_S)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        ledger = json.loads(done.stdout.splitlines()[-1])
+        row, = ledger.get("ledger", ledger)["unattached"]
+        self.assertEqual(row["pid"], hostile.pid)
 
     def test_a_limit_of_open_files_that_is_too_low_is_said(self):
         said = ""

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stands in the way of an attach to a file in all processes together: `obstacle FILE` loads the library, becomes the
+// user nobody, and then makes its semaphore negative, or maps the library's code as often as it may.
+//
+// Without FILE it measures how long others keep it from forking.
+#include "commands.h"
+
+#include <nopspan/probes.h>
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace {
+
+constexpr unsigned kNobody = 65534;
+constexpr std::size_t kPage = 4096;
+
+int library = -1;
+nopspan_gate_page* page = nullptr;
+std::uint64_t code_offset = 0, code_bytes = 0;
+std::vector<void*> mappings;
+
+bool load(const char* path) {
+  void* loaded = dlopen(path, RTLD_NOW);
+  if (loaded == nullptr) return false;
+  page = *static_cast<nopspan_gate_page**>(dlsym(loaded, "nopspan_gate_ptr"));
+  mprotect(page, kPage, PROT_READ | PROT_WRITE);
+  library = open(path, O_RDONLY | O_CLOEXEC);
+  FILE* maps = fopen("/proc/self/maps", "r");
+  char line[8192];
+  while (maps != nullptr && fgets(line, sizeof(line), maps) != nullptr) {
+    std::uint64_t start = 0, end = 0, offset = 0;
+    if (sscanf(line, "%lx-%lx r-xp %lx", &start, &end, &offset) != 3) continue;
+    if (std::string(line).find(path) == std::string::npos) continue;
+    code_offset = offset;
+    code_bytes = end - start;
+  }
+  fclose(maps);
+  return library >= 0 && code_bytes != 0 && setgroups(0, nullptr) == 0 && setgid(kNobody) == 0 && setuid(kNobody) == 0;
+}
+
+std::string set_semaphore(std::uint16_t value) {
+  reinterpret_cast<std::uint16_t*>(&page->gate)[1] = value;
+  return std::to_string(value);
+}
+
+std::string map(std::size_t times) {
+  while (times-- > 0) {
+    void* mapped =
+        mmap(nullptr, code_bytes, PROT_READ | PROT_EXEC, MAP_PRIVATE, library, static_cast<off_t>(code_offset));
+    if (mapped == MAP_FAILED) break;
+    mappings.push_back(mapped);
+  }
+  return std::to_string(mappings.size());
+}
+
+std::atomic<bool> is_forking = false;
+std::thread forking;
+std::chrono::steady_clock::duration longest{};
+
+std::string begin_forks() {
+  is_forking = true;
+  forking = std::thread([] {
+    while (is_forking) {
+      const auto began = std::chrono::steady_clock::now();
+      const pid_t child = fork();
+      if (child == 0) _exit(0);
+      longest = std::max(longest, std::chrono::steady_clock::now() - began);
+      waitpid(child, nullptr, 0);
+    }
+  });
+  return "begun";
+}
+
+// The longest fork, in milliseconds.
+std::string end_forks() {
+  is_forking = false;
+  forking.join();
+  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(longest).count());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc > 1 && !load(argv[1])) {
+    perror(argv[1]);
+    return 2;
+  }
+  return serve({{"negative", [](auto&) { return set_semaphore(0x8000); }},
+                {"map", [](auto& arguments) { return map(std::stoul(word(arguments))); }},
+                {"begin_forks", [](auto&) { return begin_forks(); }},
+                {"end_forks", [](auto&) { return end_forks(); }}});
+}
