@@ -87,15 +87,17 @@ TEST_F(Prepared, ProcessHasThreadsThatAskForTheirIdAlone) {
   EXPECT_EQ(in_child([] {
               constexpr int kThreads = 4;
               std::atomic<bool> is_in_sandbox{false};
-              std::atomic<int> done{0};
+              std::atomic<int> running{0}, done{0};
               for (int i = 0; i < kThreads; ++i) {
                 std::thread([&] {
+                  ++running;  // the C library has made its system calls for this thread
                   while (!is_in_sandbox) continue;
                   emit_spans();
                   ++done;
                   while (true) continue;  // its end is not part of the test
                 }).detach();
               }
+              while (running < kThreads) continue;
               EXPECT_TRUE(nopspan::prepare(kThreads + 1));
               const AllRaised gate;
               const std::uint64_t dropped = nopspan::stats().spans_dropped;
