@@ -73,8 +73,8 @@ Damage& Damage::operator+=(const Damage& other) {
   return *this;
 }
 
-void Ledger::add_unattached(const std::vector<Unattached>& others) {
-  for (const Unattached& one : others) {
+void Ledger::add_unattached(const std::vector<Unattached>& more) {
+  for (const Unattached& one : more) {
     if (unattached.size() >= kMostUnattached) return;
     if (std::find(unattached.begin(), unattached.end(), one) == unattached.end()) unattached.push_back(one);
   }

@@ -88,7 +88,7 @@ struct Ledger {
   std::vector<Unattached> unattached;
   static constexpr std::size_t kMostUnattached = 256;
 
-  void add_unattached(const std::vector<Unattached>& others);
+  void add_unattached(const std::vector<Unattached>& more);
   // The part of the total that no listed process has. This is `others`, or more if the listed processes and `others` do
   // not add up to the total.
   [[nodiscard]] Counts rest() const;
