@@ -10,8 +10,8 @@
 // frame decides who releases the state of a span: its owner if it finds kEnded, and the thread that ends the span if it
 // does not find kOnStack.
 //
-// Fibers: a suspended stack is in no thread's list. Its frames keep kOnStack and their owner, so whoever ends one of
-// them meanwhile only marks it, and the thread that resumes the stack takes it off. That thread becomes the owner.
+// Fibers: a suspended stack is in no thread's list. Its frames keep kOnStack and their owner, so a thread that ends one
+// of them meanwhile only marks it, and the thread that resumes the stack takes it off. That thread becomes the owner.
 #pragma once
 
 #include "state/span_state.h"
