@@ -2,15 +2,15 @@
 // The store of the W3C headers that a process forwards: tracestate and baggage. A Context is trivially copyable and has
 // no room for the text, so it holds a handle into the store.
 //
-// The store has two rings of 32,768 slots of 104 bytes. A text is the tracestate and the baggage, in as many slots as it
-// needs. Texts of more than 512 bytes are in the second ring, so that clients that send much take no place from the
+// The store has two rings of 32,768 slots of 104 bytes. A text is the tracestate and the baggage, in as many slots as
+// it needs. Texts of more than 512 bytes are in the second ring, so that clients that send much take no place from the
 // others. A handle is the number of a slot and the slot's generation, so that a handle whose slot was reused is
 // detected: the text is then lost, and counted as evicted. No function waits or allocates.
 //
 // What is kept: the slots of a ring are reused in turn, so requests that have ended need not be known. Before the 4096
 // slots of a segment are reused, a writer looks through the scopes of all threads, and marks the slots that their
-// contexts name. Marked slots are passed over. So entering and leaving a scope costs nothing for this. A context that is
-// in no scope is kept until 28,672 slots or more have been filled after its own. If the scopes name all slots, a new
+// contexts name. Marked slots are passed over. So entering and leaving a scope costs nothing for this. A context that
+// is in no scope is kept until 28,672 slots or more have been filled after its own. If the scopes name all slots, a new
 // text is not stored, and counted as evicted.
 #pragma once
 
