@@ -18,11 +18,11 @@ namespace nopspan::detail {
 namespace {
 
 // Frames for contexts. A thread has a list of those that it has used and that are free.
-constexpr unsigned kPerSlab = 64;
-constexpr unsigned kAtOnce = 16;  // frames that a thread claims at once
+constexpr unsigned kFramesPerSlab = 64;
+constexpr unsigned kFramesAtOnce = 16;  // frames that a thread claims at once
 Slab scope_table[65536];
 // Never returned to the kernel, because a ContextScope may look at its frame long after its thread has ended.
-Slabs scope_slabs(scope_table, kPerSlab, kPerSlab * sizeof(ScopeFrame), true);
+Slabs scope_slabs(scope_table, kFramesPerSlab, kFramesPerSlab * sizeof(ScopeFrame), true);
 // True after a frame was taken off its stack before its scope had ended. The scope looks at it when it ends.
 std::atomic<bool> has_left_frames{false};
 
@@ -84,7 +84,7 @@ __attribute__((noinline)) ScopeFrame* free_scope(ThreadState* thread, const Insi
   if (claimed.bits == 0) {
     drop_ended_below(thread);
     if (thread->free_scopes != nullptr) return thread->free_scopes;
-    claimed = scope_slabs.claim(kAtOnce);
+    claimed = scope_slabs.claim(kFramesAtOnce);
   }
   if (claimed.bits == 0) {
     count(counters.contexts_dropped);
@@ -193,7 +193,7 @@ const Frame* find_scope(std::uint64_t span_id) noexcept {
   return frame;
 }
 
-bool reserve_scopes(std::size_t threads) noexcept { return scope_slabs.reserve(threads * 2 * kAtOnce); }
+bool reserve_scopes(std::size_t threads) noexcept { return scope_slabs.reserve(threads * 2 * kFramesAtOnce); }
 
 namespace {
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <ctime>
 #include <set>
@@ -77,7 +78,7 @@ int OpenSpanPacker::pack(std::uint64_t gate_address, const std::function<std::ui
   constexpr unsigned kFirstAbiVersion = 2;
   if (page_.abi_version < kFirstAbiVersion) return ENOTSUP;
   // The library's constructor has not run yet, so there are no spans.
-  if (page_.magic != NOPSPAN_GATE_MAGIC || page_.size < sizeof(page_)) return ESRCH;
+  if (page_.magic != NOPSPAN_GATE_MAGIC || page_.size < offsetof(nopspan_gate_page, warnings)) return ESRCH;
   if (page_.open_bytes < sizeof(nopspan_open) || page_.open_bytes > kMostDistance) return EBADMSG;
   if (page_.process_mark != 0 && !read_object(read_, page_.process_mark, mark_)) return EBADMSG;
   std::vector<nopspan_slab> slabs(std::min(page_.open_slabs_count, kMostSlabs));

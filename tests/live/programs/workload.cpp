@@ -79,7 +79,7 @@ class Recorder {
     // A tracer receives only a tracestate that came in a header, not the random bits for an id of the application.
     const auto tracestate = event.context().tracestate();
     const bool came = (event.flags() & NOPSPAN_FLAG_FOREIGN_ID) == 0;
-    line.set("tracestate", came ? std::string_view(tracestate) : std::string_view());
+    line.set("tracestate", came ? std::string_view(tracestate) : std::string_view(""));
     for (const char* key : {"model", "engine", "tenant", "error.type", "kind"}) {
       if (event.metadata(key).exists()) line.set(key, event.metadata(key).copy());
     }
