@@ -189,7 +189,7 @@ TEST_F(InterruptedBatch, OfAHandlerThatMakesASpanTellsThatToo) {
                   }),
                   IsEmpty())
           << at;
-      at += 53;
+      at += 53 + at / 32;  // the generator of ids makes the first span of a child long
     } while (*was_interrupted && !HasFailure());
     EXPECT_GT(at, 1000);
   });

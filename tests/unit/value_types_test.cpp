@@ -265,7 +265,7 @@ struct ThrowingDuration {
 // These conversions run only while somebody looks, so an exception would end programs only then.
 template <class Set>
 void expect_dropped(Set set) {
-  const SpanRecorder recorder("work");
+  const SpanRecorder recorder("work"), others("other");
   const Counted failures(&nopspan::Stats::metadata_failures);
   {
     Span span{"work"};

@@ -20,7 +20,8 @@ from example_service import PROMPTS, Agent, Server
 from harness import NOPSPAN, PATIENCE_S, Program, program_path
 from waiting import wait_until
 
-LOSSES = ("ring_full", "unreadable", "too_large", "malformed", "missed", "discarded", "export_dropped", "not_in_file")
+LOSSES = ("ring_full", "unreadable", "too_large", "malformed", "missed", "discarded", "no_memory", "over_limit",
+          "reentrant", "export_dropped", "not_in_file")
 
 
 def nopspan(*words):

@@ -103,11 +103,15 @@ int main() {
     open.pop_back();
     return "ended";
   };
-  commands["leave"] = [](std::istringstream& a) {
+  bool has_left = false;
+  commands["leave"] = [&](std::istringstream& a) {
     // In memory that is never freed, because the process ends first.
     new nopspan::Span{nopspan::Name::intern(word(a))};
     burn_in_b();
+    has_left = true;
     return "left";
   };
-  return serve(commands);
+  const int status = serve(commands);
+  if (has_left) _exit(status);  // exit() would end the span
+  return status;
 }
