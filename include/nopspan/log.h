@@ -32,7 +32,7 @@ using LogSink = std::function<void(LogLevel, std::string_view message)>;
 /// this returns, so what the old sink refers to must stay valid. The default depends on where a message arises:
 ///
 /// - In a span or event (an unknown name, a handler that is attached to the name of a span, a handler that throws), the
-///   message is not printed, because it would arise only while somebody looks, and stderr may block, end the program by
+///   message is not printed, because only traced programs have it, and stderr may block, end the program by
 ///   SIGPIPE, or be a file of the program. It is counted (stats().warnings), and the first 16 are kept: `nopspan ps`
 ///   and `nopspan doctor` show them.
 /// - Elsewhere it goes to stderr: warnings about the environment, errors of testing::Recorder, and the lines of the

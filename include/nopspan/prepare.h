@@ -8,8 +8,8 @@
 /// @endcode
 ///
 /// While a tracer or handler is attached, or open spans are kept, spans need memory and random bytes, for which the
-/// library makes system calls. A seccomp filter that kills the process for one of these ends the program only because
-/// somebody looks. docs/developers.md has the list of system calls.
+/// library makes system calls. If a seccomp filter kills the process for one of these, an attach ends the program.
+/// docs/developers.md has the list of system calls.
 ///
 /// Thread safety: prepare() may be called from any thread at any time, but not in a signal handler.
 #ifndef NOPSPAN_PREPARE_H

@@ -77,7 +77,7 @@ std::uint64_t count_threads() {
   return threads;
 }
 
-constexpr std::uint64_t kThisLibrary = 1;  // the account tells copies apart
+constexpr std::uint64_t kThisLibrary = 1;  // the account identifies copies by a number
 
 Counts dropped_so_far() {
   const Stats stats = nopspan::stats();

@@ -10,7 +10,7 @@ import surroundings
 
 # The headers of spans, events and catalogues. They must not include the registry, directly or indirectly.
 LIGHT = ("agent.h", "config.h", "context.h", "coroutine.h", "engine.h", "errc.h", "execute.h", "fiber.h", "fields.h",
-         "gate.h", "genai_events.h", "genai_spans.h", "llm.h", "log_level.h", "mcp.h", "name.h", "probes.h", "propagation.h", "semconv.h", "span.h",
+         "gate.h", "genai_events.h", "genai_spans.h", "llm.h", "log_level.h", "mcp.h", "name.h", "prepare.h", "probes.h", "propagation.h", "semconv.h", "span.h",
          "step.h", "stream.h", "stream_meter.h", "text.h", "time.h")
 # The headers of libc and the C++ ABI that the library uses. It depends on nothing else.
 SYSTEM = re.compile(r"(cxxabi|dirent|dlfcn|elf|errno|fcntl|poll|pthread|sched|semaphore|signal|strings|time|unistd|unwind|sys/\w+)\.h")

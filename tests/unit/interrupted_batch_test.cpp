@@ -189,7 +189,7 @@ TEST_F(InterruptedBatch, OfAHandlerThatMakesASpanTellsThatToo) {
                   }),
                   IsEmpty())
           << at;
-      at += 53 + at / 32;  // the generator of ids makes the first span of a child long
+      at += 53 + at / 8;  // the generator of ids makes the first span of a child long
     } while (*was_interrupted && !HasFailure());
     EXPECT_GT(at, 1000);
   });
@@ -225,7 +225,7 @@ TEST_F(InterruptedBatch, OfAThreadThatEndsTellsWhatAHandlerMakesThen) {
 TEST_F(InterruptedBatch, OfAThreadWhoseFirstSpanAHandlerForksInIsItsOwnInTheChildToo) {
   const RaisedGate tracer(RaisedGate::batch);
   in_thread([] { warm_up(); });  // leaves its state to the next thread, which then need not allocate
-  for (long at = 1, steps = 1; at <= steps && !HasFailure(); at += 7) {
+  for (long at = 1, steps = 1; at <= steps && !HasFailure(); at += 7 + at / 16) {
     forked = -1;
     in_thread([&] {
       {
@@ -234,7 +234,7 @@ TEST_F(InterruptedBatch, OfAThreadWhoseFirstSpanAHandlerForksInIsItsOwnInTheChil
         });
         make_span();
       }
-      steps = forked < 0 ? 0 : at + 7;
+      steps = forked < 0 ? 0 : at + 7 + at / 16;
       if (forked == 0) {
         bool in_use = false;
         nopspan::detail::for_each_thread(

@@ -262,7 +262,7 @@ struct ThrowingDuration {
   [[nodiscard]] rep count() const { fail_to_convert(); }
 };
 
-// These conversions run only while somebody looks, so an exception would end programs only then.
+// These conversions run only while a tracer or handler is attached, so an exception would end programs only then.
 template <class Set>
 void expect_dropped(Set set) {
   const SpanRecorder recorder("work"), others("other");

@@ -63,8 +63,8 @@ void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks
 // Checks all files with probes that processes of this host map.
 void check_files(Host& host, Checks& checks);
 
-// Reports the processes that stand in the way of an attach to all processes together. `pid`: the one that is checked, or
-// 0.
+// Reports the processes that stand in the way of an attach to all processes together. `pid`: the one that is checked,
+// or 0.
 void check_obstacles(Host& host, std::uint32_t pid, Checks& checks);
 
 // Reports the processes that could not be read because a read of them blocked.

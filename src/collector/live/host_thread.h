@@ -63,7 +63,7 @@ struct HeadersRead {
   std::vector<ThreadHeaders::Thread> threads;
   std::uint64_t time_ns;  // they were read after it
   Counts dropped;
-  bool is_unseen;         // its batches are not received, because this kernel does not say whose they are
+  bool is_unseen;  // its batches are not received, because this kernel does not say whose they are
 };
 // read_headers() is done. `is_whole`: nothing was left for the next round.
 struct RoundRead {
