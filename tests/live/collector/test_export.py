@@ -226,11 +226,14 @@ class TwoProcesses(Test):
         self.received = Received(keeps=True)
         self.http = HttpReceiver(self.received)
         self.addCleanup(self.http.__exit__)
-        self.export = Export(self.http.url)
-        self.export.receiver = self.received
+
+    def export(self, *options, **variables):
+        export = Export(self.http.url, *options, **variables)
+        export.receiver = self.received
+        return export
 
     def test_each_has_what_the_other_lacks(self):
-        with self.export as export:
+        with self.export() as export:
             sender, tracer = status_of(export.pid), status_of(export.tracer())
             self.assertEqual(tracer["Name"], "nopspan-tracer")
             for kind in ("CapEff", "CapPrm", "CapInh", "CapAmb"):
@@ -242,10 +245,8 @@ class TwoProcesses(Test):
             self.assertFalse([one for one in sockets if one.startswith("socket:") and self.is_of_the_internet(one)])
 
     def test_only_the_sender_has_the_secrets(self):
-        self.export = Export(self.http.url, "--header", "x-argument=s3cr3t",
-                             OTEL_EXPORTER_OTLP_HEADERS="x-variable=s3cr3t")
-        self.export.receiver = self.received
-        with self.export as export:
+        secrets = {"OTEL_EXPORTER_OTLP_HEADERS": "x-variable=s3cr3t"}
+        with self.export("--header", "x-argument=s3cr3t", **secrets) as export:
             # The tracer, and the children of it that read other processes.
             processes = children = [export.pid]
             while children := [child for pid in children for child in children_of(pid)]:
@@ -270,14 +271,14 @@ class TwoProcesses(Test):
         return any(inode in line.split() for line in lines)
 
     def test_a_tracer_that_is_killed_is_reported_and_what_it_delivered_is_sent(self):
-        with self.export as export:
+        with self.export() as export:
             os.kill(export.tracer(), signal.SIGKILL)
             self.assertEqual(export.end(), 1)
             self.assertIn("the tracing process was killed (Killed)", "\n".join(export.said))
             self.assertTrue(export.result()["receivers"][0]["balanced"])
 
     def test_a_tracer_that_hangs_does_not_hold_the_program(self):
-        export = self.export
+        export = self.export()
         tracer = export.wait_while_it_runs(export.tracer, "the tracing process")
         os.kill(tracer, signal.SIGSTOP)
         try:
@@ -290,13 +291,13 @@ class TwoProcesses(Test):
         self.assertIn("the tracing process does not end", "\n".join(export.said))
 
     def test_a_tracer_whose_reader_is_killed_detaches(self):
-        with self.export as export:
+        with self.export() as export:
             tracer = export.tracer()
             export.kill()
             wait_until(lambda: not os.path.exists(f"/proc/{tracer}"), "the tracing process to end")
 
     def test_a_signal_of_one_process_ends_both_in_order(self):
-        with self.export as export:
+        with self.export() as export:
             tracer = export.tracer()
             self.assertEqual(export.stop(signal.SIGTERM), 0)
             self.assertFalse(os.path.exists(f"/proc/{tracer}"))
