@@ -132,6 +132,7 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
     if (auto report = report_process(host, tracers, pid); !report.copies.empty()) reports.push_back(std::move(report));
 
   const auto obstacles = find_obstacles(host);
+  const auto twins = find_twins(host);
   const auto skipped = host.skipped();
   const bool is_whole = std::none_of(skipped.begin(), skipped.end(), [](const auto& each) { return each.pid == 0; });
   if (common.json) {
@@ -140,6 +141,7 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
     for (const Host::Skipped& each : skipped)
       json["skipped"].push_back({{"pid", each.pid}, {"path", each.path}, {"reason", each.reason}});
     json["obstacles"] = to_json(obstacles);
+    json["twins"] = to_json(twins);
     if (!tracers.incomplete().empty()) json["tracers_incomplete"] = tracers.incomplete();
     std::cout << json.dump(2, ' ', false, ordered_json::error_handler_t::replace) << "\n";
     return is_whole ? 0 : Failure::kFailed;
@@ -160,7 +162,8 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
   if (!reports.empty()) std::cout << table.text();
   for (const ProcessReport& report : reports) print_counts(report);
   print_skipped(host, wanted, tracers);
-  std::cerr << obstacles_text(obstacles);
+  for (const Unattached& one : obstacles) std::cerr << text_of(one) + ". nopspan attaches to the others alone\n";
+  for (const Unattached& one : twins) std::cerr << text_of(one) + "\n";
   if (reports.empty())
     std::cerr << (wanted.empty() ? "nopspan: no process with nopspan probes was found\n"
                                  : "nopspan: no nopspan probes were found in these processes\n");
@@ -184,8 +187,9 @@ constexpr char kPsExplained[] =
     "HELD       memory of the process's batch buffers\n"
     "THREADS    threads that have a batch buffer\n"
     "LIBRARY    file that contains the probes. If a process has loaded several copies\n"
-    "           of the library, each copy has a row. (text moved): its text is not\n"
-    "           mapped from the file, so probes cannot work.\n"
+    "           of the library, each copy has a row. Of copies of one file\n"
+    "           (dlmopen), the kernel raises one gate only. (text moved): its text\n"
+    "           is not mapped from the file, so probes cannot work.\n"
     "\n"
     "Examples:\n"
     "  nopspan ps\n"

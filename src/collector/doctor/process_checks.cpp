@@ -264,6 +264,12 @@ void check_obstacles(Host& host, std::uint32_t pid, Checks& checks) {
                   "fail, or stop all forks on this host");
     }
   }
+  for (const Unattached& one : find_twins(host)) {
+    if (pid != 0 && pid != one.pid) continue;
+    checks.fail("process " + std::to_string(one.pid) + " and " + printable(one.path),
+                printable(one.comm) + ": " + one.why,
+                "link what is loaded by dlmopen() with the static library, or load it by dlopen()");
+  }
 }
 
 void check_left_alone(Checks& checks) {

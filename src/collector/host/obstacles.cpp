@@ -4,6 +4,9 @@
 #include "base/text.h"
 #include "host/library_view.h"
 
+#include <cstddef>
+#include <map>
+
 namespace nopspan::collector {
 
 std::string too_many_mappings_text(std::uint64_t mappings) {
@@ -32,13 +35,23 @@ std::vector<Unattached> find_obstacles(Host& host) {
   return obstacles;
 }
 
-std::string obstacles_text(const std::vector<Unattached>& obstacles) {
-  std::string text;
-  for (const Unattached& one : obstacles) {
-    text += "nopspan: process " + std::to_string(one.pid) + " (" + printable(one.comm) + ") and " +
-            printable(one.path) + ": " + one.why + ". nopspan attaches to the others alone\n";
+std::vector<Unattached> find_twins(Host& host) {
+  std::vector<Unattached> twins;
+  for (const std::uint32_t pid : host.pids()) {
+    std::map<const ProbeFile*, std::size_t> gates;
+    for (const Host::Copy& copy : host.copies(pid)) {
+      if (copy.gate_address == 0 || ++gates[copy.file.get()] != 2) continue;
+      twins.push_back({copy.path, pid, host.process(pid)->comm,
+                       "it has loaded the file more than once, perhaps by dlmopen(), and the kernel raises the gate of "
+                       "one copy only: spans of the others are not seen"});
+    }
   }
-  return text;
+  return twins;
+}
+
+std::string text_of(const Unattached& one) {
+  return "nopspan: process " + std::to_string(one.pid) + " (" + printable(one.comm) + ") and " + printable(one.path) +
+         ": " + one.why;
 }
 
 }  // namespace nopspan::collector

@@ -19,7 +19,10 @@ std::string too_many_mappings_text(std::uint64_t mappings);
 
 // The processes, as of the last scan, and why the kernel would refuse to attach or would take long.
 std::vector<Unattached> find_obstacles(Host& host);
-// A line for each of them, for stderr.
-std::string obstacles_text(const std::vector<Unattached>& obstacles);
+// The processes that have loaded a file more than once (dlmopen). The kernel changes only one of the gates of such a
+// process, so the spans of the other copies are not seen.
+std::vector<Unattached> find_twins(Host& host);
+// For stderr.
+std::string text_of(const Unattached& one);
 
 }  // namespace nopspan::collector

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "base/user_range.h"
+#include "host/obstacles.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 #include "live/clock_map.h"
@@ -162,6 +163,7 @@ void HostThread::work() {
         }
         warn();
         warn_of_killed();
+        note_unattached();
         next_scan = Clock::now() + kScan;
         for (const auto& [pid, process] : std::map(described_)) describe(pid, false);
       } else {
@@ -302,10 +304,22 @@ bool HostThread::attach() {
   return !fresh.empty() || attachments_.apart() > apart;
 }
 
+void HostThread::note_twins() {
+  for (const Unattached& one : find_twins(host_)) {
+    if (twins_.size() >= Ledger::kMostUnattached || !processes_.wants(one.pid)) continue;
+    if (twins_.try_emplace({one.path, one.pid}, one).second) std::cerr << text_of(one) + "\n";
+  }
+}
+
 void HostThread::note_unattached() {
+  note_twins();
   const std::lock_guard lock(mutex_);
   unattached_ = attachments_.unattached();
-  has_failed_to_attach_ = attachments_.has_failed(options_.filter.pids);
+  for (const auto& [key, one] : twins_) {
+    if (unattached_.size() < Ledger::kMostUnattached) unattached_.push_back(one);
+  }
+  has_failed_to_attach_ =
+      attachments_.has_failed(options_.filter.pids) || (!options_.filter.pids.empty() && !twins_.empty());
 }
 
 std::vector<Unattached> HostThread::unattached() {

@@ -107,7 +107,7 @@ class HostThread {
   [[nodiscard]] std::size_t refused_files() const { return refused_files_; }
   // Processes in pid namespaces below that are not traced, because the BPF programs do not find out their pids.
   [[nodiscard]] std::size_t unseen_processes() const { return unseen_processes_; }
-  // What could not be attached to so far. From any thread.
+  // What could not be attached to so far, and processes of which only one copy of a file can be. From any thread.
   std::vector<Unattached> unattached();
   // Whether a file among them is attached to in no process, or a process among them was asked for.
   [[nodiscard]] bool has_failed_to_attach() const { return has_failed_to_attach_; }
@@ -162,6 +162,7 @@ class HostThread {
   void count_refused();
   void note_unseen();
   void warn_of_killed();
+  void note_twins();
   void note_unattached();
   void serve(Requests& requests);
   // Attaches to the files that were found, once. Returns whether it has attached to any.
@@ -208,6 +209,7 @@ class HostThread {
   std::map<std::uint32_t, ProcessPointer> described_;
   std::set<std::uint32_t> waited_;           // were not examined in time after an attach
   std::map<std::uint32_t, bool> is_unseen_;  // the wanted processes, if programs_ does not see all of them
+  std::map<std::pair<std::string, std::uint32_t>, Unattached> twins_;  // by path and pid
   bool has_warned_ = false, has_warned_of_all_ = false;
   std::set<std::uint32_t> refused_users_;  // whom stderr has named
   bool is_detached_ = false;

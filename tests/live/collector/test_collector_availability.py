@@ -154,14 +154,14 @@ class Availability(CollectorTest):
         self.assertEqual((row["pid"], row["comm"], row["path"]), (program.pid, "obstacle", LIBRARY))
         self.assertRegex(row["why"], why)
 
-    def assert_others_name(self, program, why):
+    def assert_others_name(self, program, why, kind="obstacles", result="warning"):
         said = subprocess.run([NOPSPAN, "ps", "--json"], capture_output=True, text=True, timeout=PATIENCE_S)
-        rows = [row for row in json.loads(said.stdout)["obstacles"] if row["pid"] == program.pid]
-        self.assertEqual([(row["comm"], row["path"]) for row in rows], [("obstacle", LIBRARY)], said.stderr)
+        rows = [row for row in json.loads(said.stdout)[kind] if row["pid"] == program.pid]
+        self.assertEqual([row["path"] for row in rows], [LIBRARY], said.stderr)
         self.assertRegex(rows[0]["why"], why)
         checks = subprocess.run([NOPSPAN, "doctor", "--json"], capture_output=True, text=True, timeout=PATIENCE_S)
         found = [check for check in json.loads(checks.stdout)["checks"] if "process %d" % program.pid in check["name"]]
-        self.assertEqual([check["result"] for check in found], ["warning"], checks.stdout)
+        self.assertEqual([check["result"] for check in found], [result], checks.stdout)
         self.assertRegex(found[0]["found"], why)
 
     def test_a_process_whose_semaphore_is_negative(self):
@@ -222,6 +222,19 @@ class Availability(CollectorTest):
         ledger = json.loads(done.stdout.splitlines()[-1])
         row, = ledger.get("ledger", ledger)["unattached"]
         self.assertEqual(row["pid"], hostile.pid)
+
+    def test_a_process_that_has_loaded_the_library_twice(self):
+        with Program("traced") as program:
+            self.assertEqual(program.ask("load_apart " + program_path("plugin_shared.so")), "loaded")
+            with Collector("--pid", program.pid) as tracer:
+                program.ask("span first")
+                program.ask("plugin_span second")
+                ledger = tracer.stop()
+            self.assertEqual(len(tracer.names(program.pid)), 1, "the kernel raises one gate")
+            self.assertEqual([row["pid"] for row in ledger["unattached"]], [program.pid])
+            self.assertIn("%d (traced) and %s: it has loaded the file more than once" % (program.pid, LIBRARY),
+                          "\n".join(tracer.said))
+            self.assert_others_name(program, "loaded the file more than once", "twins", "failed")
 
     def test_a_limit_of_open_files_that_is_too_low_is_said(self):
         said = ""
