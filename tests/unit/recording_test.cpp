@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan::recording, as far as no reader is needed. tests/live/library/test_own_recording.py reads the recordings.
+#include "sanitizers.h"
+
 #include <nopspan/execute.h>
 #include <nopspan/gate.h>
 #include <nopspan/recording.h>
@@ -303,6 +305,7 @@ int wait_for_end(pid_t child, Each each) {
 }
 
 TEST_F(OwnRecording, EndsWithTheLastThreadOfTheProgram) {
+  if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "sanitizers do not support a fork() in such a thread";
   const pid_t child = begin_without_main_thread(path(), {});
   EXPECT_EQ(wait_for_end(child, [] {}), 0);
   const std::string recording = content();
@@ -313,6 +316,7 @@ TEST_F(OwnRecording, EndsWithTheLastThreadOfTheProgram) {
 
 // Nobody reads the pipe, so the recording cannot be closed in time.
 TEST_F(OwnRecording, CanBeEndedBySignalWhenTheProgramHasNoOtherThread) {
+  if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "sanitizers do not support a fork() in such a thread";
   int ends[2];
   ASSERT_EQ(pipe2(ends, O_NONBLOCK), 0);
   const std::string bytes(4096, 'x');
