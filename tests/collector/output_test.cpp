@@ -162,18 +162,23 @@ TEST(TextOutput, OfARecordingStopsWaitingAtTheDeadline) {
   EXPECT_FALSE(output.close());
 }
 
-TEST(TextOutput, FlushesToAReaderThatIsSlowButReads) {
-  Pipe pipe;
-  TextOutput output(pipe.writer.get());
-  output.set_live();
-  for (std::size_t bytes = 0; bytes < 2 * kPipeBytes; bytes += 64) EXPECT_TRUE(output.write(std::string(64, 'x')));
-  std::thread reader([&] {
+// Reads slowly, but reads.
+std::thread slow_reader(const Pipe& pipe) {
+  return std::thread([&] {
     std::string some(4096, '\0');
     for (std::size_t bytes = 0; bytes < 2 * kPipeBytes;) {
       std::this_thread::sleep_for(Output::kPatience / 8);
       bytes += static_cast<std::size_t>(::read(pipe.reader.get(), some.data(), some.size()));
     }
   });
+}
+
+TEST(TextOutput, FlushesToAReaderThatIsSlowButReads) {
+  Pipe pipe;
+  TextOutput output(pipe.writer.get());
+  output.set_live();
+  for (std::size_t bytes = 0; bytes < 2 * kPipeBytes; bytes += 64) EXPECT_TRUE(output.write(std::string(64, 'x')));
+  std::thread reader = slow_reader(pipe);
   EXPECT_TRUE(output.close());
   reader.join();
   EXPECT_EQ(output.lost(), 0U);
@@ -289,6 +294,20 @@ TEST(Output, SettlesEachBlockOnce) {
   EXPECT_EQ(counted.settled, 5);
   EXPECT_EQ(counted.dropped, 4);
   EXPECT_FALSE(output.post(std::make_unique<CountedBlock>(counted, pipe.writer.get()), 1)) << "it is closed";
+}
+
+TEST(Output, OutlastsASignalWhileItsReaderReads) {
+  Pipe pipe;
+  Counted counted;
+  const std::atomic<bool> interrupted = true;
+  Output output(Output::kCapacity, interrupted);
+  output.set_live();
+  output.outlast_signals();
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(output.post(std::make_unique<CountedBlock>(counted, pipe.writer.get()), 1));
+  std::thread reader = slow_reader(pipe);
+  EXPECT_TRUE(output.close());
+  reader.join();
+  EXPECT_EQ(counted.dropped, 0);
 }
 
 // Counts how often the thread has written everything that there was, so that it must be woken again.

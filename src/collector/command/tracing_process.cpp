@@ -128,6 +128,7 @@ int TracingProcess::trace(const SourceOptions& options) {
   const RecorderPointer recorder(new Recorder(std::move(recorder_options)));
   recorder->set_source(*source);
   recorder->set_live();
+  recorder->outlast_signals();  // the program reads until its own time is over
   set_standard_outputs_live();
   run_source(*source, *recorder, options, true);
   return recorder->finish() ? 0 : Failure::kFailed;

@@ -59,6 +59,7 @@ class Recorder : public Sink {
   void set_source(const Source& source) { source_ = &source; }
   // The source does not wait for the file. Chunks that the queue cannot hold are dropped and counted.
   void set_live() { output_.set_live(); }
+  void outlast_signals() { output_.outlast_signals(); }
 
   void on_entry(const Entry& entry) override;
   void on_tick(std::uint64_t now_unix_ns) override;
