@@ -236,6 +236,19 @@ TEST_F(ExportQueueTest, HalvesABodyThatIsTooLarge) {
   EXPECT_EQ(signal(kTracesRow).resent, 0U);
 }
 
+// The answer of a proxy can be lost if it comes before the whole request was sent.
+TEST_F(ExportQueueTest, HalvesABodyWhoseAnswerMayBeLost) {
+  transport.set_reply([](const ExportBody& body) {
+    ReceiverAnswer answer = answer_of(body.items.spans > 3 ? AnswerKind::retry : AnswerKind::refused);
+    answer.may_be_too_large = body.items.spans > 3;
+    return answer;
+  });
+  ExportQueue queue(options, transport, account);
+  queue.post(real_spans(100));
+  EXPECT_TRUE(queue.finish(kPatience));
+  EXPECT_EQ(signal(kTracesRow).refused, 100U) << "the refusal is known";
+}
+
 TEST_F(ExportQueueTest, RefusesASingleItemThatIsTooLarge) {
   transport.set_reply([](const ExportBody&) { return answer_of(AnswerKind::too_large); });
   ExportQueue queue(options, transport, account);

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <csignal>
 #include <cstdint>
 #include <filesystem>
@@ -24,6 +25,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace nopspan::collector {
@@ -413,8 +415,7 @@ TEST_F(SpoolTest, TakesNoTextInACutGroupForAGroup) {
   EXPECT_EQ(account.totals().signals[kTracesRow].dropped[static_cast<std::size_t>(DropReason::disk_error)], 1U);
 }
 
-TEST_F(SpoolTest, HasABodyThatWasGivenUp) {
-  queue_options.retry_time = 1ns;
+TEST_F(SpoolTest, HasABodyWhoseAttemptFailed) {
   ReceiverAccount account;
   ScriptedTransport transport;
   int attempts = 0;
@@ -430,6 +431,125 @@ TEST_F(SpoolTest, HasABodyThatWasGivenUp) {
   EXPECT_EQ(attempts, 2);
   EXPECT_EQ(account.totals().signals[kTracesRow].accepted, 3U);
   EXPECT_FALSE(account.totals().has_losses());
+}
+
+// A copy of the folder is what is left if the program is killed.
+TEST_F(SpoolTest, HasWhatWaitsFromTheFirstFailedAttemptOn) {
+  const TemporaryFolder copies;
+  ReceiverAccount account;
+  ScriptedTransport transport([](const ExportBody&) { return answer_of(AnswerKind::retry); });
+  IdEncoder encoder;
+  {
+    Spool spool(options, account);
+    ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+    queue.post({Signal::traces, "1", kOneSpan});
+    queue.post({Signal::traces, "2", kOneSpan});
+    transport.wait_for(2);
+    EXPECT_FALSE(queue.wants(Signal::traces));
+    queue.post({Signal::traces, "3", kOneSpan});
+    EXPECT_EQ(queue.in_memory(Signal::traces), ItemCounts());
+    std::filesystem::copy(options.folder, copies / "killed", std::filesystem::copy_options::recursive);
+    transport.set_reply([](const ExportBody&) { return answer_of(AnswerKind::accepted); });
+    EXPECT_TRUE(queue.finish(60s));
+    EXPECT_EQ(account.totals().total().accepted, 3U);
+    EXPECT_FALSE(account.totals().has_losses());
+  }
+  options.folder = copies / "killed";
+  ReceiverAccount next;
+  EXPECT_THAT(send_all(next), ElementsAre("1", "2", "3"));
+  EXPECT_EQ(next.totals().total().missing, 0U);
+}
+
+TEST_F(SpoolTest, NamesWhatAKilledRunHadOnlyInMemory) {
+  const TemporaryFolder copies;
+  ReceiverAccount account;
+  {
+    Spool spool(options, account);
+    spool.note_unsaved({5, 2, 1, 0});
+    add(spool, 1);
+    spool.note_unsaved({3, 2, 0, 0});
+    std::filesystem::copy(options.folder, copies / "killed", std::filesystem::copy_options::recursive);
+    spool.flush();
+    spool.close(false);
+  }
+  EXPECT_THAT(names_in(options.folder), testing::Not(testing::Contains("unsaved")));
+  options.folder = copies / "killed";
+  ReceiverAccount next;
+  {
+    const Spool spool(options, next);
+    EXPECT_THAT(said, ElementsAre(HasSubstr("the last run was killed. 6 items that it had only in memory")));
+    EXPECT_EQ(next.totals().signals[kTracesRow].missing, 4U) << "one was in a group that was not written";
+    EXPECT_EQ(next.totals().signals[kSpanEventsRow].missing, 2U);
+    EXPECT_TRUE(next.totals().is_balanced());
+    EXPECT_TRUE(next.totals().has_losses());
+  }
+  ReceiverAccount last;
+  const Spool spool(options, last);
+  EXPECT_EQ(last.totals().total().missing, 0U) << "each run is named once";
+}
+
+TEST_F(SpoolTest, OfOneSignalDoesNotKeepAnotherOneWaiting) {
+  ReceiverAccount account;
+  ScriptedTransport transport([](const ExportBody& body) {
+    return answer_of(body.signal == Signal::logs ? AnswerKind::retry : AnswerKind::accepted);
+  });
+  IdEncoder encoder;
+  Spool spool(options, account);
+  spool.keep({Signal::logs, "1", kOneLog}, false);  // an event whose span is in another group
+  spool.keep({Signal::traces, "2", kOneSpan}, false);
+  account.find({1, 0, 1, 0});
+  const std::string traces = options.folder;
+  options.folder += "/logs";
+  Spool logs(options, account, &spool);
+  {
+    ExportQueue queue(queue_options, transport, account, &spool, &encoder, &logs);
+    queue.post({Signal::logs, "3", kOneLog});
+    while (account.totals().signals[kTracesRow].accepted == 0) std::this_thread::yield();
+    EXPECT_TRUE(queue.wants(Signal::traces));
+    queue.post({Signal::traces, "4", kOneSpan});
+    EXPECT_FALSE(queue.finish(60s));
+  }
+  EXPECT_EQ(account.totals().signals[kLogsRow].spooled, 2U);
+  EXPECT_TRUE(account.totals().is_balanced());
+  EXPECT_EQ(spool.bytes(), 0U);
+  EXPECT_GT(logs.bytes(), 0U);
+  options.folder = traces;
+}
+
+TEST_F(SpoolTest, LeavesAQuarterOfItsSpaceToTheOneBesideIt) {
+  options.most_bytes = 8000;
+  ReceiverAccount account;
+  Spool spool(options, account);
+  SpoolOptions more = options;
+  more.folder += "/logs";
+  Spool beside(more, account, &spool);
+  const std::string bytes(500, 'x');
+  for (int i = 0; i < 20; ++i) spool.keep({Signal::traces, bytes, kOneSpan}, false);
+  EXPECT_GT(spool.bytes(), 5000U);
+  EXPECT_LE(spool.bytes(), 6000U);
+  for (int i = 0; i < 20; ++i) beside.keep({Signal::logs, bytes, kOneLog}, false);
+  EXPECT_GT(beside.bytes(), 1000U);
+  EXPECT_LE(spool.bytes() + beside.bytes(), 8000U);
+}
+
+TEST_F(SpoolTest, WaitsUntilARefusalIsMended) {
+  ReceiverAccount account;
+  std::atomic<bool> has_token = false;
+  ScriptedTransport transport([&](const ExportBody&) {
+    ReceiverAnswer answer = answer_of(has_token ? AnswerKind::accepted : AnswerKind::refused);
+    answer.may_be_mended = true;
+    return answer;
+  });
+  IdEncoder encoder;
+  Spool spool(options, account);
+  ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+  queue.post({Signal::traces, "1", kOneSpan});
+  queue.post_metrics({{Signal::metrics, "2", {0, 0, 0, 1}}});
+  transport.wait_for(4);
+  EXPECT_EQ(account.totals().signals[kMetricsRow].refused, 1U) << "newer ones follow";
+  has_token = true;
+  EXPECT_TRUE(queue.finish(60s));
+  EXPECT_EQ(account.totals().signals[kTracesRow].accepted, 1U);
 }
 
 TEST_F(SpoolTest, LeavesOutTheSignalsThatAreNotWanted) {
@@ -514,7 +634,7 @@ TEST_F(SpoolTest, SurvivesADiskThatIsFull) {
 TEST_F(SpoolTest, HasItsPositionBeforeItHasGroups) {
   ReceiverAccount account;
   const Spool spool(options, account);
-  EXPECT_THAT(names_in(options.folder), ElementsAre("position"));
+  EXPECT_THAT(names_in(options.folder), ElementsAre("position", "unsaved"));
 }
 
 TEST_F(SpoolTest, ReadsEverythingAgainIfItsPositionIsLost) {

@@ -131,8 +131,10 @@ class MetricPosts : public Sink {
 };
 
 // Counts of an account that are no states.
-constexpr AccountState kOrigins[] = {
-    {"taken", &SignalAccount::taken}, {"found", &SignalAccount::found}, {"resent", &SignalAccount::resent}};
+constexpr AccountState kOrigins[] = {{"taken", &SignalAccount::taken},
+                                     {"found", &SignalAccount::found},
+                                     {"resent", &SignalAccount::resent},
+                                     {"missing", &SignalAccount::missing}};
 
 // Writes the receivers' accounts as metrics.
 class AccountMetrics : public Sink {
@@ -227,6 +229,7 @@ void add_receivers(Exporter& exporter, const ExportCommandOptions& options) {
   if (!options.files.empty()) exporter.add(std::make_unique<FileReceiver>(options.files, options.content, say));
   if (!options.to_network) return;
   const OtlpSettings settings = otlp_settings(options.otlp);
+  for (const std::string& warning : settings.warnings) say(warning);
   OtlpReceiverOptions receiver;
   receiver.name = receiver_name(settings, options);
   receiver.content = options.content;
@@ -248,7 +251,11 @@ void add_receivers(Exporter& exporter, const ExportCommandOptions& options) {
 }
 
 int export_all(ExportCommandOptions& options, const OutputOptions& common, Source& source) {
-  options.content.resource_attributes = resource_attributes();
+  if (auto attributes = resource_attributes()) {
+    options.content.resource_attributes = std::move(*attributes);
+  } else {
+    say("OTEL_RESOURCE_ATTRIBUTES: write NAME=VALUE,NAME=VALUE, with %XX for special characters: ignored");
+  }
   Exporter exporter(options.source.filter, options.stage, {options.wants("traces"), options.wants("logs")});
   add_receivers(exporter, options);
   options.metrics.feed.is_exemplar = [&exporter](const Entry& entry) { return exporter.surely_exports(entry); };

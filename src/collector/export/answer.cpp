@@ -86,6 +86,7 @@ ReceiverAnswer success(const std::optional<PartialSuccess>& partial, const Expor
   answer.text = printable(partial->message, kMostRawText);
   const std::uint64_t most = rejectable_items(sent);
   answer.is_malformed = partial->rejected < 0 || static_cast<std::uint64_t>(partial->rejected) > most;
+  if (answer.is_malformed && answer.text.empty()) answer.text = "an impossible number of rejected items";
   if (partial->rejected > 0) answer.rejected = std::min(static_cast<std::uint64_t>(partial->rejected), most);
   return answer;
 }
@@ -214,11 +215,15 @@ enum GrpcCode : unsigned {
   kGrpcOk = 0,
   kGrpcCancelled = 1,
   kGrpcDeadlineExceeded = 4,
+  kGrpcNotFound = 5,
+  kGrpcPermissionDenied = 7,
   kGrpcResourceExhausted = 8,
   kGrpcAborted = 10,
   kGrpcOutOfRange = 11,
+  kGrpcUnimplemented = 12,
   kGrpcUnavailable = 14,
-  kGrpcDataLoss = 15
+  kGrpcDataLoss = 15,
+  kGrpcUnauthenticated = 16
 };
 
 std::string answer_text(const std::string& code, const std::string& message) {
@@ -251,6 +256,7 @@ ReceiverAnswer classify(const HttpAnswer& received, const ExportBody& sent) {
       break;
     default:
       answer.kind = ReceiverAnswer::Kind::refused;
+      answer.may_be_mended = received.status == 401 || received.status == 403 || received.status == 404;
       if (received.status >= 300 && received.status < 400) {
         answer.text += " (redirects are not followed: use the address that it leads to)";
       }
@@ -311,6 +317,12 @@ ReceiverAnswer classify(const GrpcAnswer& received, const ExportBody& sent) {
     case kGrpcDataLoss:
       answer.kind = ReceiverAnswer::Kind::retry;
       answer.may_have_arrived = true;
+      break;
+    case kGrpcNotFound:
+    case kGrpcPermissionDenied:
+    case kGrpcUnimplemented:
+    case kGrpcUnauthenticated:
+      answer.may_be_mended = true;
       break;
     default:
       break;

@@ -24,6 +24,8 @@ struct ReceiverAnswer {
   std::uint64_t rejected = 0;  // spans, log records or data points; at most as many as were sent
   // Of `retry`: the receiver may have processed the request.
   bool may_have_arrived = false;
+  bool may_be_too_large = false;             // of `retry`: a smaller request may get another answer
+  bool may_be_mended = false;                // of `refused`: the same request may be accepted later
   bool is_malformed = false;                 // part of the answer was unreadable or impossible
   std::chrono::milliseconds retry_after{0};  // the receiver wants no request before; 0: it did not say
   std::string text;  // for the user, in one line: the receiver's message or the error; "" if there is none

@@ -26,13 +26,13 @@ std::string items_text(const ItemCounts& items) {
 }  // namespace
 
 ExportQueue::ExportQueue(ExportQueueOptions options, Transport& transport, ReceiverAccount& account, Spool* spool,
-                         SpoolEncoder* encoder)
+                         SpoolEncoder* encoder, Spool* logs_spool)
     : options_(std::move(options)),
       transport_(transport),
       account_(account),
-      spool_(spool),
       encoder_(encoder),
-      lanes_{Lane(options_.back_off), Lane(options_.back_off), Lane(options_.back_off), Lane(options_.back_off)},
+      lanes_{Lane(options_.back_off), Lane(options_.back_off), Lane(options_.back_off), Lane(options_.back_off, spool),
+             Lane(options_.back_off, logs_spool)},
       thread_(start()) {}
 
 ExportQueue::~ExportQueue() { finish(std::chrono::nanoseconds(0)); }
@@ -49,6 +49,36 @@ bool ExportQueue::is_full(Signal signal, std::size_t times) const {
   return all >= capacity && lanes_[lane_of(signal)].bytes >= capacity / 4;
 }
 
+bool ExportQueue::wants(Signal signal) const {
+  const std::lock_guard lock(mutex_);
+  return !is_full(signal) && !(is_spooling(signal) && spool_lane_of(signal)->spool->can_write());
+}
+
+ItemCounts ExportQueue::in_memory(Signal signal) const {
+  const std::lock_guard lock(mutex_);
+  ItemCounts items;
+  for (const Waiting& waiting : lanes_[lane_of(signal)].bodies) items += waiting.body.items;
+  if (in_flight_ && in_flight_->first == signal) items += in_flight_->second;
+  return items;
+}
+
+const ExportQueue::Lane* ExportQueue::spool_lane_of(Signal signal) const {
+  if (signal == Signal::metrics) return nullptr;
+  const Lane& logs = lanes_[kSignals + 1];
+  const Lane& lane = signal == Signal::logs && is_spool(logs) ? logs : lanes_[kSignals];
+  return is_spool(lane) ? &lane : nullptr;
+}
+
+ExportQueue::Lane* ExportQueue::spool_lane_of(Signal signal) {
+  return const_cast<Lane*>(std::as_const(*this).spool_lane_of(signal));
+}
+
+// Whether the last request of the signal with what its spool has failed.
+bool ExportQueue::is_spooling(Signal signal) const {
+  const Lane* const lane = spool_lane_of(signal);
+  return lane != nullptr && lane->failures > 0;
+}
+
 bool ExportQueue::post(ExportBody body) {
   if (!is_wanted(body.signal)) {
     account_.leave_out(body.items);
@@ -60,9 +90,11 @@ bool ExportQueue::post(ExportBody body) {
     return false;
   }
   account_.queue(body.items);
-  Lane& lane = lanes_[lane_of(body.signal)];
+  const Signal signal = body.signal;
+  Lane& lane = lanes_[lane_of(signal)];
   lane.bytes += body.bytes.size();
   lane.bodies.push_back({std::move(body), false, 0, {}});
+  if (is_spooling(signal)) static_cast<void>(spool_waiting(lane, signal));
   has_work_.notify_one();
   return true;
 }
@@ -99,8 +131,8 @@ bool ExportQueue::finish(std::chrono::nanoseconds time) {
     // One more attempt now, unless the receiver asked for a pause.
     for (Lane& lane : lanes_) {
       if (!lane.waits_for_receiver) lane.not_before = {};
+      lane.has_failed = lane.waits_for_receiver;
     }
-    has_spool_failed_ = lanes_[kSpoolLane].waits_for_receiver;
     said_at_[static_cast<std::size_t>(Said::failing)] = {};  // a user who waits for the end must see why
     has_work_.notify_one();
   }
@@ -142,7 +174,9 @@ void ExportQueue::run() {
   std::unique_lock lock(mutex_);
   run_until_end(lock);
   count_rest();
-  if (spool_ != nullptr) spool_->close(group_may_have_arrived_);
+  for (Lane& lane : lanes_) {
+    if (is_spool(lane)) lane.spool->close(lane.may_have_arrived);
+  }
   is_ended_ = true;
   has_ended_.notify_all();
 }
@@ -153,7 +187,7 @@ void ExportQueue::run_until_end(std::unique_lock<std::mutex>& lock) {
     if (now >= deadline_.get() || (ends_ && is_done())) return;
     if (Lane* const lane = next_lane(now)) {
       if (lane->bodies.empty()) {
-        load_spool(lock);
+        load_spool(*lane, lock);
       } else {
         attempt(*lane, lock);
       }
@@ -166,15 +200,15 @@ void ExportQueue::run_until_end(std::unique_lock<std::mutex>& lock) {
   }
 }
 
-// Whether finish() is done. Groups may stay in the spool if the receiver does not accept them now.
+// Whether finish() is done. Groups may stay in a spool if the receiver does not accept them now.
 bool ExportQueue::is_done() const {
-  for (std::size_t i = 0; i < kSignals; ++i) {
-    if (!lanes_[i].bodies.empty()) return false;
-  }
-  return has_spool_failed_ || (lanes_[kSpoolLane].bodies.empty() && (spool_ == nullptr || spool_->is_empty()));
+  return std::all_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) {
+    if (!is_spool(lane)) return lane.bodies.empty();
+    return lane.has_failed || (lane.bodies.empty() && lane.spool->is_empty());
+  });
 }
 
-// The lane whose body is to be sent now. For an empty lane of the spool, a group is to be loaded.
+// The lane whose body is to be sent now. For an empty lane of a spool, a group is to be loaded.
 ExportQueue::Lane* ExportQueue::next_lane(Clock::time_point now) {
   // Metrics first, because they are few and become outdated.
   constexpr std::array kOrder = {Signal::metrics, Signal::logs, Signal::traces};
@@ -182,31 +216,35 @@ ExportQueue::Lane* ExportQueue::next_lane(Clock::time_point now) {
     Lane& lane = lanes_[lane_of(signal)];
     if (!lane.bodies.empty() && lane.not_before <= now) return &lane;
   }
-  Lane& spooled = lanes_[kSpoolLane];
-  if (!is_spools_turn() || spooled.not_before > now) return nullptr;
-  return spooled.bodies.empty() && spool_->is_empty() ? nullptr : &spooled;
+  for (Lane& lane : lanes_) {
+    if (is_spools_turn(lane) && lane.not_before <= now && !(lane.bodies.empty() && lane.spool->is_empty()))
+      return &lane;
+  }
+  return nullptr;
 }
 
 // When next_lane() may return another lane, if nothing is posted.
 ExportQueue::Clock::time_point ExportQueue::next_time(Clock::time_point now) const {
   auto next = Clock::time_point::max();
-  for (std::size_t i = 0; i < kSignals; ++i) {
-    if (!lanes_[i].bodies.empty()) next = std::min(next, lanes_[i].not_before);
+  for (const Lane& lane : lanes_) {
+    const bool waits = is_spool(lane) ? is_spools_turn(lane) && lane.not_before > now : !lane.bodies.empty();
+    if (waits) next = std::min(next, lane.not_before);
   }
-  const Lane& spooled = lanes_[kSpoolLane];
-  if (is_spools_turn() && spooled.not_before > now) next = std::min(next, spooled.not_before);
   return next;
 }
 
-bool ExportQueue::is_spools_turn() const {
-  return spool_ != nullptr && lanes_[lane_of(Signal::traces)].bodies.empty() &&
-         lanes_[lane_of(Signal::logs)].bodies.empty();
+bool ExportQueue::is_spools_turn(const Lane& lane) const {
+  if (!is_spool(lane)) return false;
+  return std::all_of(lanes_.begin(), lanes_.begin() + kSignals, [&](const Lane& one) {
+    const auto signal = static_cast<Signal>(&one - lanes_.data());
+    return one.bodies.empty() || spool_lane_of(signal) != &lane;
+  });
 }
 
-void ExportQueue::load_spool(std::unique_lock<std::mutex>& lock) {
+void ExportQueue::load_spool(Lane& lane, std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   std::optional<Spool::Group> group =
-      spool_->read([this] { encoder_->begin(); }, [this](const Entry& entry) { encoder_->add(entry); });
+      lane.spool->read([this] { encoder_->begin(); }, [this](const Entry& entry) { encoder_->add(entry); });
   std::vector<ExportBody> bodies;
   if (group && group->body) {
     bodies.push_back(std::move(*group->body));
@@ -218,8 +256,7 @@ void ExportQueue::load_spool(std::unique_lock<std::mutex>& lock) {
   ItemCounts items;
   for (const ExportBody& body : bodies) items += body.items;
   account_.recount_spooled(group->items, items, group->was_found);
-  group_may_have_arrived_ = group->may_have_arrived;
-  Lane& lane = lanes_[kSpoolLane];
+  lane.may_have_arrived = group->may_have_arrived;
   for (ExportBody& body : bodies) {
     if (!is_wanted(body.signal)) {
       account_.leave_out_spooled(body.items);
@@ -227,13 +264,13 @@ void ExportQueue::load_spool(std::unique_lock<std::mutex>& lock) {
       lane.bodies.push_back({std::move(body), group->may_have_arrived, 0, {}});
     }
   }
-  if (lane.bodies.empty()) end_group();
+  if (lane.bodies.empty()) end_group(lane);
 }
 
 // Every body of the spool's group has its answer.
-void ExportQueue::end_group() {
-  spool_->settle();
-  group_may_have_arrived_ = false;
+void ExportQueue::end_group(Lane& lane) {
+  lane.spool->settle();
+  lane.may_have_arrived = false;
 }
 
 // The request is made without the lock.
@@ -243,12 +280,14 @@ void ExportQueue::attempt(Lane& lane, std::unique_lock<std::mutex>& lock) {
   if (!waiting.first_attempt) waiting.first_attempt = Clock::now();
   account_.send(waiting.body.items, place_of(lane), waiting.may_have_arrived);
   began_at_end_ = ends_;
+  if (!is_spool(lane)) in_flight_.emplace(waiting.body.signal, waiting.body.items);
   lock.unlock();
-  if (is_spool(lane)) spool_->begin_sending();
+  if (is_spool(lane)) lane.spool->begin_sending();
   const ReceiverAnswer answer = transport_.post(waiting.body, deadline_);
   lock.lock();
+  in_flight_.reset();
   settle(lane, std::move(waiting), answer);
-  if (is_spool(lane) && lane.bodies.empty()) end_group();
+  if (is_spool(lane) && lane.bodies.empty()) end_group(lane);
 }
 
 void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answer) {
@@ -269,6 +308,9 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
       }
       [[fallthrough]];
     case ReceiverAnswer::Kind::refused:
+      // Somebody may renew a token, or mend an address. A spool waits for it.
+      if (answer.may_be_mended && spool_lane_of(waiting.body.signal) != nullptr)
+        return retry(lane, std::move(waiting), answer);
       account_.refuse(items, waiting.may_have_arrived);
       say(Said::refused, name + ": refused " + items_text(items) + ": " + answer.text);
       break;
@@ -280,7 +322,7 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
     case ReceiverAnswer::Kind::accepted:
       account_.accept(items, answer.rejected, waiting.may_have_arrived);
       // If the rest of the group stays in the spool, the next run sends the whole group.
-      if (is_spool(lane)) group_may_have_arrived_ = true;
+      if (is_spool(lane)) lane.may_have_arrived = true;
       if (answer.rejected > 0) {
         say(Said::rejected, name + ": rejected " + std::to_string(answer.rejected) + " of " + items_text(items) +
                                 (answer.text.empty() ? "" : ": " + answer.text));
@@ -294,42 +336,57 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
       }
       break;
   }
+  end_failures(lane);
+  if (is_spool(lane)) {
+    lane.has_failed = false;
+  } else {
+    lane.bytes -= waiting.body.bytes.size();
+    if (Lane* const spooled = spool_lane_of(waiting.body.signal); spooled != nullptr) end_failures(*spooled);
+  }
+}
+
+void ExportQueue::end_failures(Lane& lane) {
+  if (lane.failures > 0) lane.not_before = {};
   lane.failures = 0;
   lane.back_off.reset();
   lane.waits_for_receiver = false;
-  if (is_spool(lane)) {
-    has_spool_failed_ = false;
-  } else {
-    lane.bytes -= waiting.body.bytes.size();
-  }
 }
 
 void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answer) {
   const auto now = Clock::now();
-  const std::string name = transport_.name(waiting.body.signal);
+  const Signal signal = waiting.body.signal;
+  const std::string name = transport_.name(signal);
+  waiting.may_have_arrived = waiting.may_have_arrived || answer.may_have_arrived;
+  if (is_spool(lane)) lane.may_have_arrived = lane.may_have_arrived || waiting.may_have_arrived;
+  if (answer.may_be_too_large && split_up(lane, waiting)) {
+    return say(Said::divided, name + ": " + answer.text + ": the request is divided");
+  }
+  account_.put_back(waiting.body.items, place_of(lane));
+  // A log record in a group of traces must not keep them waiting.
+  Lane* const spooled = spool_lane_of(signal);
+  if (is_spool(lane) && spooled != &lane && !spooled->spool->keep(waiting.body, waiting.may_have_arrived)) return;
   std::chrono::nanoseconds retry_after = answer.retry_after;
   if (options_.retry_time.count() > 0) retry_after = std::min(retry_after, options_.retry_time);
-  const auto pause = std::max(lane.back_off.next(), retry_after);
   ++lane.failures;
   lane.waits_for_receiver = answer.retry_after.count() > 0;
   // After finish() there is one more attempt at once, also if another one was in flight meanwhile.
   const bool tries_at_once = ends_ && !began_at_end_ && !lane.waits_for_receiver;
-  lane.not_before = tries_at_once ? now : now + pause;
-  account_.put_back(waiting.body.items, place_of(lane));
-  waiting.may_have_arrived = waiting.may_have_arrived || answer.may_have_arrived;
-  if (is_spool(lane)) {
-    group_may_have_arrived_ = group_may_have_arrived_ || waiting.may_have_arrived;
-    has_spool_failed_ = !tries_at_once;
-  } else {
-    const bool is_outdated = waiting.body.signal == Signal::metrics && waiting.snapshot != snapshot_;
-    const bool is_over = options_.retry_time.count() > 0 && now - *waiting.first_attempt >= options_.retry_time;
-    if (is_outdated) return give_up(waiting, DropReason::replaced);
-    if (is_over) {
-      const std::optional<DropReason> problem = move_to_spool(waiting);
-      if (problem) give_up(waiting, *problem);
-      say(Said::given_up, name + (problem ? ": gave up " : ": moved to the spool: ") + items_text(waiting.body.items) +
-                              " after " + duration_text(static_cast<std::uint64_t>(options_.retry_time.count())) +
-                              ": " + answer.text);
+  lane.not_before = tries_at_once ? now : now + std::max(lane.back_off.next(), retry_after);
+  lane.has_failed = !tries_at_once;
+  const auto next = lane.not_before;
+  const bool is_outdated = signal == Signal::metrics && waiting.snapshot != snapshot_;
+  if (is_outdated) return give_up(waiting, DropReason::replaced);
+  lane.bodies.push_front(std::move(waiting));
+  if (!is_spool(lane)) {
+    const DropReason problem = spool_waiting(lane, signal).value_or(DropReason::no_time);
+    const Waiting* const first = lane.bodies.empty() ? nullptr : &lane.bodies.front();
+    if (first != nullptr && options_.retry_time.count() > 0 && first->first_attempt &&
+        now - *first->first_attempt >= options_.retry_time) {
+      say(Said::given_up, name + ": gave up " + items_text(first->body.items) + " after " +
+                              duration_text(static_cast<std::uint64_t>(options_.retry_time.count())) + ": " +
+                              answer.text);
+      give_up(*first, problem);
+      lane.bodies.pop_front();
       return;
     }
   }
@@ -338,13 +395,31 @@ void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answe
   if (answer.retry_after.count() > 0) {
     text += ": asks to wait for " + duration_text(static_cast<std::uint64_t>(retry_after.count()));
   }
-  if (lane.not_before < end) text += "; trying again";
-  if (lane.not_before < end && ends_) {
+  if (next < end) text += "; trying again";
+  if (next < end && ends_) {
     const auto left = std::chrono::ceil<std::chrono::seconds>(end - now);
     text += " for at most " + std::to_string(left.count()) + " s";
   }
   say(Said::failing, text);
-  lane.bodies.push_front(std::move(waiting));
+}
+
+// Moves what waits in memory to the signal's spool, as far as that can be written. Its lane then goes on where this one
+// was. Returns why something is left.
+std::optional<DropReason> ExportQueue::spool_waiting(Lane& lane, Signal signal) {
+  Lane* const spooled = spool_lane_of(signal);
+  if (spooled == nullptr) return DropReason::no_time;
+  if (lane.failures > spooled->failures) {
+    spooled->failures = lane.failures;
+    spooled->not_before = lane.not_before;
+    spooled->back_off = lane.back_off;
+    spooled->waits_for_receiver = lane.waits_for_receiver;
+  }
+  while (!lane.bodies.empty()) {
+    if (const std::optional<DropReason> problem = move_to_spool(lane.bodies.front())) return problem;
+    lane.bodies.pop_front();
+  }
+  end_failures(lane);
+  return {};
 }
 
 // Puts the halves of a body into its place. Returns false if it has only one item.
@@ -382,8 +457,9 @@ void ExportQueue::give_up(const Waiting& waiting, DropReason reason) {
 // Moves a body in memory to the spool. Returns why it cannot be moved. Metrics never are, because a newer snapshot
 // replaces older ones.
 std::optional<DropReason> ExportQueue::move_to_spool(const Waiting& waiting) {
-  if (spool_ == nullptr || waiting.body.signal == Signal::metrics) return DropReason::no_time;
-  const std::optional<DropReason> problem = spool_->keep(waiting.body, waiting.may_have_arrived);
+  Lane* const lane = spool_lane_of(waiting.body.signal);
+  if (lane == nullptr) return DropReason::no_time;
+  const std::optional<DropReason> problem = lane->spool->keep(waiting.body, waiting.may_have_arrived);
   if (problem) return problem;
   account_.move_to_spool(waiting.body.items);
   lanes_[lane_of(waiting.body.signal)].bytes -= waiting.body.bytes.size();

@@ -19,6 +19,7 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -41,8 +42,8 @@ struct ExportQueueOptions {
   // Without them, spans or log records are left out, also those of a spool.
   bool traces = true, logs = true;
   BackOffOptions back_off;
-  // A body in memory that no attempt delivers for that long is moved to the spool, or given up without one; 0: never.
-  // Groups in the spool are kept. A receiver's Retry-After is honored up to this time.
+  // A body in memory that no attempt delivers for that long is given up; 0: never. With a spool, it waits there
+  // instead. A receiver's Retry-After is honored up to this time.
   std::chrono::nanoseconds retry_time = std::chrono::minutes(5);
   std::function<void(const std::string&)> say = [](const std::string& /*message*/) {};  // messages for the user
   // While finish() waits: whether the user wants it to end now. It then does what it does at the end of its time.
@@ -50,12 +51,17 @@ struct ExportQueueOptions {
 };
 
 // Bodies of each signal are sent in the order in which they were posted. If a signal's request fails, the other signals
-// do not wait for its next attempt. The spool's groups are sent while no traces and logs wait in memory.
+// do not wait for its next attempt.
+//
+// With a spool, what waits is on disk as soon as a request has failed: the bodies in memory are moved there, and so are
+// those that are posted until a request of the signal succeeds. A spool's groups are sent while no bodies of its
+// signals wait in memory.
 class ExportQueue {
  public:
-  // All arguments must outlive this object. `spool` and `encoder` may be null, but only both.
+  // All arguments must outlive this object. `spool` and `encoder` may be null, but only both. `logs_spool`: the spool
+  // of log records; null if they share the one of the traces.
   ExportQueue(ExportQueueOptions options, Transport& transport, ReceiverAccount& account, Spool* spool = nullptr,
-              SpoolEncoder* encoder = nullptr);
+              SpoolEncoder* encoder = nullptr, Spool* logs_spool = nullptr);
   ~ExportQueue();
   ExportQueue(const ExportQueue&) = delete;
   ExportQueue& operator=(const ExportQueue&) = delete;
@@ -64,6 +70,10 @@ class ExportQueue {
   // fails for one signal does not keep the others out.
   // `times`: whether it would if the capacity were that many times as large.
   [[nodiscard]] bool has_space(Signal signal, std::size_t times = 1) const;
+  // Whether new entries of the signal should be posted, not written to its spool.
+  [[nodiscard]] bool wants(Signal signal) const;
+  // The items of the signal that are only in memory.
+  [[nodiscard]] ItemCounts in_memory(Signal signal) const;
   // Takes a body of new items. If the queue is full, drops and counts it, and returns false. The last body that is
   // accepted may exceed the capacity.
   bool post(ExportBody body);
@@ -87,16 +97,20 @@ class ExportQueue {
     std::optional<Clock::time_point> first_attempt;
   };
   struct Lane {
-    explicit Lane(const BackOffOptions& options) : back_off(options) {}
+    explicit Lane(const BackOffOptions& options, Spool* from = nullptr) : back_off(options), spool(from) {}
     std::deque<Waiting> bodies;
     std::size_t bytes = 0;  // of the bodies, and of the one in flight
     BackOff back_off;
     Clock::time_point not_before;
     std::uint64_t failures = 0;       // attempts since the last one that succeeded
     bool waits_for_receiver = false;  // the receiver chose not_before
+    // Of a spool's lane:
+    Spool* spool = nullptr;
+    bool may_have_arrived = false;  // its group
+    bool has_failed = false;        // its last attempt, since finish() if it was called
   };
-  // The lanes are those of the signals, and of the spool.
-  static constexpr std::size_t kSpoolLane = kSignals, kLanes = kSignals + 1;
+  // The lanes are those of the signals, and of the spools of traces and of logs.
+  static constexpr std::size_t kSpools = 2, kLanes = kSignals + kSpools;
   // Messages that are repeated at most every kSayEvery.
   enum class Said : std::uint8_t { failing, refused, rejected, warning, malformed, divided, given_up, count };
 
@@ -105,31 +119,35 @@ class ExportQueue {
   void run_until_end(std::unique_lock<std::mutex>& lock);
   [[nodiscard]] Lane* next_lane(Clock::time_point now);
   [[nodiscard]] Clock::time_point next_time(Clock::time_point now) const;
-  [[nodiscard]] bool is_spools_turn() const;
+  [[nodiscard]] bool is_spools_turn(const Lane& lane) const;
   [[nodiscard]] bool is_done() const;
   [[nodiscard]] bool is_full(Signal signal, std::size_t times = 1) const;
   [[nodiscard]] bool is_wanted(Signal signal) const {
     return signal == Signal::traces ? options_.traces : signal != Signal::logs || options_.logs;
   }
+  [[nodiscard]] Lane* spool_lane_of(Signal signal);
+  [[nodiscard]] const Lane* spool_lane_of(Signal signal) const;
+  [[nodiscard]] bool is_spooling(Signal signal) const;
   [[nodiscard]] std::optional<DropReason> move_to_spool(const Waiting& waiting);
-  void load_spool(std::unique_lock<std::mutex>& lock);
+  std::optional<DropReason> spool_waiting(Lane& lane, Signal signal);
+  void load_spool(Lane& lane, std::unique_lock<std::mutex>& lock);
   void attempt(Lane& lane, std::unique_lock<std::mutex>& lock);
   void settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answer);
   void retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answer);
   bool split_up(Lane& lane, Waiting& waiting);
-  void end_group();
+  void end_group(Lane& lane);
+  void end_failures(Lane& lane);
   void give_up(const Waiting& waiting, DropReason reason);
   void count_rest();
   void say(Said what, const std::string& message);
-  [[nodiscard]] bool is_spool(const Lane& lane) const { return &lane == &lanes_[kSpoolLane]; }
-  [[nodiscard]] ReceiverAccount::Place place_of(const Lane& lane) const {
+  [[nodiscard]] static bool is_spool(const Lane& lane) { return lane.spool != nullptr; }
+  [[nodiscard]] static ReceiverAccount::Place place_of(const Lane& lane) {
     return is_spool(lane) ? ReceiverAccount::Place::spool : ReceiverAccount::Place::queue;
   }
 
   const ExportQueueOptions options_;
   Transport& transport_;
   ReceiverAccount& account_;
-  Spool* const spool_;
   SpoolEncoder* const encoder_;
   MovableDeadline deadline_;
 
@@ -137,9 +155,9 @@ class ExportQueue {
   std::condition_variable has_work_, has_ended_;
   std::array<Lane, kLanes> lanes_;  // this and all below with mutex_
   std::uint64_t snapshot_ = 0;
-  bool ends_ = false, is_ended_ = false, group_may_have_arrived_ = false;
-  bool began_at_end_ = false;      // the attempt in flight began after finish()
-  bool has_spool_failed_ = false;  // the last attempt with a group, since finish() if it was called
+  bool ends_ = false, is_ended_ = false;
+  bool began_at_end_ = false;                               // the attempt in flight began after finish()
+  std::optional<std::pair<Signal, ItemCounts>> in_flight_;  // unless it is in a spool
   std::array<Clock::time_point, static_cast<std::size_t>(Said::count)> said_at_{};
 
   std::thread thread_;  // the last member, because it uses the others

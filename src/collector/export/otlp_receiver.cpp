@@ -20,6 +20,11 @@ ExportQueueOptions queue_options(const OtlpReceiverOptions& options) {
   return queue;
 }
 
+SpoolOptions spool_of_logs(SpoolOptions options) {
+  options.folder += "/logs";
+  return options;
+}
+
 // The signal whose request has the entry.
 Signal signal_of(const Entry& entry) { return items_of(entry).logs > 0 ? Signal::logs : Signal::traces; }
 
@@ -56,16 +61,21 @@ OtlpReceiver::OtlpReceiver(OtlpReceiverOptions options, std::unique_ptr<Transpor
       transport_(std::move(transport)),
       encoder_(std::make_unique<Encoder>(options_.content)),
       spool_(options_.spool ? std::make_unique<Spool>(*options_.spool, account_) : nullptr),
+      logs_spool_(options_.spool ? std::make_unique<Spool>(spool_of_logs(*options_.spool), account_, spool_.get())
+                                 : nullptr),
       feed_(options_.content, [this](ExportBody body) { queue_.post(std::move(body)); }),
-      queue_(queue_options(options_), *transport_, account_, spool_.get(), spool_ ? encoder_.get() : nullptr) {}
+      queue_(queue_options(options_), *transport_, account_, spool_.get(), spool_ ? encoder_.get() : nullptr,
+             logs_spool_.get()) {}
 
 void OtlpReceiver::add(const Entry& entry) {
   if (spool_ != nullptr && !is_measured(entry)) {
+    const Signal signal = signal_of(entry);
+    Spool& spool = signal == Signal::logs ? *logs_spool_ : *spool_;
     // A span goes where its events are. Otherwise they would become log records. The memory is bounded all the same.
-    const bool is_awaited = spool_->awaits(entry);
-    const bool has_events_here = !is_awaited && feed_.has_events_of(entry) && queue_.has_space(signal_of(entry), 2);
-    if (is_awaited || !(has_events_here || queue_.has_space(signal_of(entry)))) {
-      if (spool_->add(entry, items_of(entry))) queue_.notify();
+    const bool is_awaited = spool.awaits(entry);
+    const bool has_events_here = !is_awaited && feed_.has_events_of(entry) && queue_.has_space(signal, 2);
+    if (is_awaited || !(has_events_here || queue_.wants(signal))) {
+      if (spool.add(entry, items_of(entry))) queue_.notify();
       return;
     }
   }
@@ -80,13 +90,29 @@ void OtlpReceiver::add(const Entry& entry) {
 void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
   feed_.on_tick(now_unix_ns);
   feed_.flush();
-  if (spool_ != nullptr && spool_->on_tick()) queue_.notify();
+  if (spool_ == nullptr) return;
+  for (Spool* const spool : {spool_.get(), logs_spool_.get()}) {
+    if (spool->on_tick()) queue_.notify();
+  }
+  const auto now = std::chrono::steady_clock::now();
+  if (now - noted_at_ < std::chrono::seconds(1)) return;
+  noted_at_ = now;
+  note_unsaved();
+}
+
+void OtlpReceiver::note_unsaved() {
+  ItemCounts traces = queue_.in_memory(Signal::traces);
+  traces.span_events += feed_.counts().waiting;
+  spool_->note_unsaved(traces);
+  logs_spool_->note_unsaved(queue_.in_memory(Signal::logs));
 }
 
 void OtlpReceiver::finish(std::chrono::nanoseconds time) {
   if (std::exchange(is_finished_, true)) return;
   feed_.finish();
-  if (spool_ != nullptr && spool_->flush()) queue_.notify();
+  for (Spool* const spool : {spool_.get(), logs_spool_.get()}) {
+    if (spool != nullptr && spool->flush()) queue_.notify();
+  }
   queue_.finish(time);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An OTLP receiver: encodes entries, and queues the bodies. Entries for which the queue has no space go to the spool.
+// An OTLP receiver: encodes entries, and queues the bodies. With a spool, the entries that the queue does not want go
+// there: log records to its folder `logs`, so that a receiver that fails for one signal does not keep the others there.
 #pragma once
 
 #include "export/export_feed.h"
@@ -43,13 +44,15 @@ class OtlpReceiver : public Receiver {
 
  private:
   class Encoder;
+  void note_unsaved();
 
   const OtlpReceiverOptions options_;
   const std::unique_ptr<Transport> transport_;
   ReceiverAccount account_;
   const std::unique_ptr<SpoolEncoder> encoder_;
-  const std::unique_ptr<Spool> spool_;  // null without a folder
+  const std::unique_ptr<Spool> spool_, logs_spool_;  // null without a folder
   ExportFeed feed_;
+  std::chrono::steady_clock::time_point noted_at_;
   bool is_finished_ = false;
   ExportQueue queue_;  // the last member, because its thread uses the others
 };

@@ -143,9 +143,9 @@ NamesAndValues headers_of(std::size_t signal, const OtlpOptions& options, const 
 }
 
 OtlpProtocol protocol_of(const SettingValue& value) {
-  if (!value || value.text == "http/protobuf") return OtlpProtocol::http_protobuf;
-  if (value.text == "http/json") return OtlpProtocol::http_json;
-  if (value.text == "grpc") return OtlpProtocol::grpc;
+  if (!value || is_equal_without_case(value.text, "http/protobuf")) return OtlpProtocol::http_protobuf;
+  if (is_equal_without_case(value.text, "http/json")) return OtlpProtocol::http_json;
+  if (is_equal_without_case(value.text, "grpc")) return OtlpProtocol::grpc;
   throw bad_setting(value, "'" + printable(value.text, 40) + "' is not http/protobuf, http/json or grpc");
 }
 
@@ -155,7 +155,8 @@ std::chrono::milliseconds timeout_of(const SettingValue& value) {
   std::uint64_t number = 0;
   const char* const end = value.text.data() + value.text.size();
   const auto [at, error] = std::from_chars(value.text.data(), end, number);
-  if (error != std::errc() || at != end || number == 0 || number > kMost) {
+  const std::uint64_t least = value.from == SettingFrom::option ? 1 : 0;  // of a variable, 0 is no limit
+  if (error != std::errc() || at != end || number < least || number > kMost) {
     throw bad_setting(value, "'" + printable(value.text, 40) + "' is not a number of milliseconds, 1 to " +
                                  std::to_string(kMost) + " (10000 means 10 seconds)");
   }
@@ -163,8 +164,8 @@ std::chrono::milliseconds timeout_of(const SettingValue& value) {
 }
 
 bool compression_of(const SettingValue& value) {
-  if (!value || value.text == "none") return false;
-  if (value.text == "gzip") return true;
+  if (!value || is_equal_without_case(value.text, "none")) return false;
+  if (is_equal_without_case(value.text, "gzip")) return true;
   throw bad_setting(value, "'" + printable(value.text, 40) + "' is not gzip or none");
 }
 
@@ -172,6 +173,20 @@ bool insecure_of(const SettingValue& value) {
   if (!value || is_equal_without_case(value.text, "false")) return false;
   if (is_equal_without_case(value.text, "true")) return true;
   throw bad_setting(value, "'" + printable(value.text, 40) + "' is not true or false");
+}
+
+// A variable with a value that the specification does not know is ignored with a warning, because the same variables
+// may be set for all programs of a host.
+template <class Parse>
+auto from_setting(const SettingValue& value, std::vector<std::string>& warnings, Parse parse) {
+  try {
+    return parse(value);
+  } catch (const Failure& failure) {
+    if (value.from == SettingFrom::option) throw;
+    const std::string warning = std::string(failure.what()) + ": ignored";
+    if (std::find(warnings.begin(), warnings.end(), warning) == warnings.end()) warnings.push_back(warning);
+    return parse(SettingValue());
+  }
 }
 
 // Whether a line of the file begins what is wanted: "CERTIFICATE" or "PRIVATE KEY".
@@ -250,14 +265,15 @@ std::string url_of(std::size_t signal, OtlpProtocol protocol, const SettingValue
   return url_part(url, CURLUPART_URL);
 }
 
-OtlpTarget target_of(std::size_t signal, const OtlpOptions& options, const Environment& environment) {
+OtlpTarget target_of(std::size_t signal, const OtlpOptions& options, const Environment& environment,
+                     std::vector<std::string>& warnings) {
   const auto find = [&](const OtlpSetting& setting) { return find_setting(setting, signal, options, environment); };
   OtlpTarget target;
-  target.protocol = protocol_of(find(kProtocol));
-  target.url = url_of(signal, target.protocol, find(kEndpoint), insecure_of(find(kInsecure)));
+  target.protocol = from_setting(find(kProtocol), warnings, protocol_of);
+  target.url = url_of(signal, target.protocol, find(kEndpoint), from_setting(find(kInsecure), warnings, insecure_of));
   target.headers = headers_of(signal, options, environment);
-  target.timeout = timeout_of(find(kTimeout));
-  target.gzip = compression_of(find(kCompression));
+  target.timeout = from_setting(find(kTimeout), warnings, timeout_of);
+  target.gzip = from_setting(find(kCompression), warnings, compression_of);
   target.certificate = file_of(find(kCertificate), "CERTIFICATE");
   const SettingValue key = find(kClientKey), certificate = find(kClientCertificate);
   target.client_key = file_of(key, "PRIVATE KEY");
@@ -275,7 +291,9 @@ Environment process_environment() {
 
 OtlpSettings otlp_settings(const OtlpOptions& options, const Environment& environment) {
   OtlpSettings settings;
-  for (std::size_t i = 0; i < kSignals; ++i) settings.targets[i] = target_of(i, options, environment);
+  for (std::size_t i = 0; i < kSignals; ++i) {
+    settings.targets[i] = target_of(i, options, environment, settings.warnings);
+  }
   return settings;
 }
 
@@ -305,12 +323,9 @@ std::string receiver_url(const OtlpTarget& target, Signal signal) {
   return url;
 }
 
-NamesAndValues resource_attributes(const Environment& environment) {
+std::optional<NamesAndValues> resource_attributes(const Environment& environment) {
   const char* const text = environment("OTEL_RESOURCE_ATTRIBUTES");
-  if (text == nullptr) return {};
-  if (auto members = parse_members(text)) return std::move(*members);
-  throw Failure("OTEL_RESOURCE_ATTRIBUTES: write NAME=VALUE,NAME=VALUE, with %XX for special characters",
-                Failure::kUsageError);
+  return text == nullptr ? NamesAndValues() : parse_members(text);
 }
 
 }  // namespace nopspan::collector

@@ -24,7 +24,7 @@ struct OtlpTarget {
   std::string url;  // the whole URL of the requests
   OtlpProtocol protocol = OtlpProtocol::http_protobuf;
   NamesAndValues headers;
-  std::chrono::milliseconds timeout{10'000};  // for one request
+  std::chrono::milliseconds timeout{10'000};  // for one request; 0: no limit
   bool gzip = false;
   std::string certificate;         // file of the authorities that may sign the receiver's certificate; "": the system's
   std::string client_key;          // file; "": none
@@ -33,6 +33,7 @@ struct OtlpTarget {
 
 struct OtlpSettings {
   std::array<OtlpTarget, kSignals> targets;  // by Signal
+  std::vector<std::string> warnings;         // variables that are ignored, and why, for the user
   [[nodiscard]] const OtlpTarget& of(Signal signal) const { return targets[static_cast<std::size_t>(signal)]; }
 };
 
@@ -48,7 +49,8 @@ struct OtlpOptions {
 using Environment = std::function<const char*(const char* name)>;
 Environment process_environment();
 
-// Throws Failure with kUsageError if a value is invalid.
+// Throws Failure with kUsageError if a value is invalid. A variable with an unknown protocol, compression, timeout or
+// boolean is ignored with a warning, as the specification wants.
 OtlpSettings otlp_settings(const OtlpOptions& options, const Environment& environment = process_environment());
 
 // Whether any variable of an endpoint is set.
@@ -59,7 +61,7 @@ std::string printable_url(const std::string& url);
 // The URL without secrets and without the path that OTLP appends to an endpoint.
 std::string receiver_url(const OtlpTarget& target, Signal signal);
 
-// The attributes of OTEL_RESOURCE_ATTRIBUTES. Throws Failure with kUsageError if they are malformed.
-NamesAndValues resource_attributes(const Environment& environment = process_environment());
+// The attributes of OTEL_RESOURCE_ATTRIBUTES. Nothing if they are malformed.
+std::optional<NamesAndValues> resource_attributes(const Environment& environment = process_environment());
 
 }  // namespace nopspan::collector

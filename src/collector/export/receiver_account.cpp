@@ -41,6 +41,7 @@ bool SignalAccount::is_balanced() const {
 SignalAccount& SignalAccount::operator+=(const SignalAccount& other) {
   taken += other.taken;
   found += other.found;
+  missing += other.missing;
   resent += other.resent;
   for (const auto& state : kAccountStates) this->*state.count += other.*state.count;
   for (std::size_t i = 0; i < dropped.size(); ++i) dropped[i] += other.dropped[i];
@@ -59,8 +60,8 @@ SignalAccount AccountTotals::total() const {
 
 bool AccountTotals::has_losses() const {
   const SignalAccount sum = total();
-  return unreadable_bytes > 0 || sum.rejected + sum.refused + sum.unconfirmed + sum.all_dropped() >
-                                     sum.dropped[static_cast<std::size_t>(DropReason::replaced)];
+  return unreadable_bytes + sum.missing > 0 || sum.rejected + sum.refused + sum.unconfirmed + sum.all_dropped() >
+                                                   sum.dropped[static_cast<std::size_t>(DropReason::replaced)];
 }
 
 nlohmann::ordered_json to_json(const AccountTotals& account) {
@@ -77,6 +78,7 @@ nlohmann::ordered_json to_json(const AccountTotals& account) {
     row["found"] = signal.found;
     for (const auto& state : kAccountStates) row[state.name] = signal.*state.count;
     for (std::size_t j = 0; j < kDropReasons.size(); ++j) row["dropped"][kDropReasons[j]] = signal.dropped[j];
+    row["missing"] = signal.missing;
     row["resent"] = signal.resent;
     row["balanced"] = signal.is_balanced();
   }
@@ -87,7 +89,7 @@ std::string to_text(const AccountTotals& account, const std::string& receiver) {
   std::string text;
   for (std::size_t i = 0; i < account.signals.size(); ++i) {
     const SignalAccount& signal = account.signals[i];
-    if (signal.taken + signal.found == 0) continue;
+    if (signal.taken + signal.found + signal.missing == 0) continue;
     text += receiver + ": " + kAccountSignals[i] + ": " + std::to_string(signal.taken) + " taken";
     if (signal.found > 0) text += " + " + std::to_string(signal.found) + " found in the spool";
     std::string states;
@@ -104,7 +106,8 @@ std::string to_text(const AccountTotals& account, const std::string& receiver) {
       std::replace(reason.begin(), reason.end(), '_', ' ');
       add(signal.dropped[j], "dropped (" + reason + ")");
     }
-    text += (signal.is_balanced() ? " = " : " (does not add up) ") + states;
+    text += (signal.is_balanced() ? " = " : " (does not add up) ") + (states.empty() ? "0" : states);
+    if (signal.missing > 0) text += "; " + std::to_string(signal.missing) + " of a killed run may be missing";
     if (signal.resent > 0) text += "; " + std::to_string(signal.resent) + " resent";
     text += "\n";
   }
@@ -138,6 +141,12 @@ void ReceiverAccount::move(const ItemCounts& items, Count from, Count to) {
 void ReceiverAccount::queue(const ItemCounts& items) { add(items, &SignalAccount::taken, &SignalAccount::queued); }
 void ReceiverAccount::spool(const ItemCounts& items) { add(items, &SignalAccount::taken, &SignalAccount::spooled); }
 void ReceiverAccount::find(const ItemCounts& items) { add(items, &SignalAccount::found, &SignalAccount::spooled); }
+void ReceiverAccount::miss(const ItemCounts& items) {
+  const std::lock_guard lock(mutex_);
+  const RowCounts rows = rows_of(items);
+  for (std::size_t i = 0; i < rows.size(); ++i) totals_.signals[i].missing += rows[i];
+}
+
 void ReceiverAccount::leave_out(const ItemCounts& items) {
   add(items, &SignalAccount::taken, &SignalAccount::left_out);
 }

@@ -45,7 +45,9 @@ struct SignalAccount {
   std::uint64_t unconfirmed = 0;  // sent, but no answer says what became of it: may be there
   std::array<std::uint64_t, kDropReasons.size()> dropped{};
 
-  // Beside the sum: items in a request whose earlier attempt may have arrived. A receiver has at most that many
+  // Beside the sum: items that an earlier run had only in memory when it was killed. Some may have arrived.
+  std::uint64_t missing = 0;
+  // Items in a request whose earlier attempt may have arrived. A receiver has at most that many
   // duplicates.
   std::uint64_t resent = 0;
 
@@ -108,6 +110,8 @@ class ReceiverAccount {
   void drop_new(const ItemCounts& items, DropReason reason);
   // Items of an earlier run, in the spool.
   void find(const ItemCounts& items);
+  // Items that an earlier run had only in memory when it was killed.
+  void miss(const ItemCounts& items);
   // Items in the spool were counted as `before`, and their requests have `after`. An event may have become a log
   // record. Items that no request has are dropped, because they cannot be encoded.
   void recount_spooled(const ItemCounts& before, const ItemCounts& after, bool were_found);

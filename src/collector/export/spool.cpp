@@ -39,6 +39,8 @@ namespace {
 constexpr std::string_view kSpoolSuffix = ".nopspan";
 constexpr const char* kPositionName = "position";
 constexpr const char* kNewPositionName = "position.new";
+constexpr const char* kUnsavedName = "unsaved";
+constexpr const char* kUnsavedFormat = "nopspan-unsaved 1 %020llu %020llu %020llu\n";  // spans, their events, logs
 constexpr mode_t kOwnerOnly = S_IRUSR | S_IWUSR;
 // A file that has this size gets no further groups. So a file that is longer than this and one group is damaged, and is
 // not searched: it may be sparse, with a length that takes hours to read.
@@ -157,10 +159,13 @@ std::string problem_of(const struct stat& file) {
 
 }  // namespace
 
-Spool::Spool(SpoolOptions options, ReceiverAccount& account) : options_(std::move(options)), account_(account) {
+Spool::Spool(SpoolOptions options, ReceiverAccount& account, Spool* beside)
+    : options_(std::move(options)), account_(account), beside_(beside) {
   open_folder();
   read_position();
   scan();
+  read_unsaved();
+  if (beside != nullptr) beside->beside_ = this;
   // While there is space. Later it may be overwritten only.
   if (::faccessat(folder_.get(), kPositionName, F_OK, AT_SYMLINK_NOFOLLOW) != 0) write_position(position_);
 }
@@ -245,6 +250,39 @@ void Spool::write_position(Position position) {
   if (write_to(kPositionName, 0) || std::exchange(position_failed_, true)) return;
   options_.say(printable(options_.folder) + "/position: " + std::strerror(error) +
                "; if this program is killed, the next one sends again what was already sent");
+}
+
+// The file is then overwritten in place, so that it needs no further space.
+void Spool::read_unsaved() {
+  unsaved_ = OpenFile(
+      ::openat(folder_.get(), kUnsavedName, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, kOwnerOnly));
+  std::array<char, 128> text{};
+  std::array<unsigned long long, 3> counts{};
+  if (unsaved_ && ::pread(unsaved_.get(), text.data(), text.size() - 1, 0) > 0 &&
+      std::sscanf(text.data(), "nopspan-unsaved 1 %llu %llu %llu", &counts[0], &counts[1], &counts[2]) == 3) {
+    noted_.spans = counts[0];
+    noted_.span_events = counts[1];
+    noted_.logs = counts[2];
+    account_.miss(noted_);
+  }
+  if (noted_.total() > 0) {
+    options_.say(printable(options_.folder) + ": the last run was killed. " + counted(noted_.total(), "item") +
+                 " that it had only in memory, and what it received in its last second, may be missing");
+  }
+  noted_.points = 1;  // nobody has written it yet
+  note_unsaved({});
+}
+
+void Spool::note_unsaved(ItemCounts items) {
+  items += pending_;
+  if (items == noted_ || !unsaved_) return;
+  noted_ = items;
+  std::array<char, 128> text{};
+  const int bytes =
+      std::snprintf(text.data(), text.size(), kUnsavedFormat, static_cast<unsigned long long>(items.spans),
+                    static_cast<unsigned long long>(items.span_events), static_cast<unsigned long long>(items.logs));
+  // If it cannot be written, it is wrong by what has changed since.
+  static_cast<void>(::pwrite(unsaved_.get(), text.data(), static_cast<std::size_t>(bytes), 0));
 }
 
 void Spool::scan() {
@@ -376,7 +414,7 @@ bool Spool::add(const Entry& entry, const ItemCounts& items) {
 }
 
 bool Spool::on_tick() {
-  constexpr unsigned kMostTicks = 20;
+  constexpr unsigned kMostTicks = 8;  // less than a second
   if (!awaited_.empty() && ++ticks_awaited_ < kMostTicks) return false;
   return flush();
 }
@@ -426,7 +464,8 @@ std::optional<DropReason> Spool::write_group(SpoolGroupHead head, const std::vec
   std::uint64_t bytes = kFileHeaderBytes + kChunkHeaderBytes + head_text.size();
   for (const Chunk& chunk : chunks) bytes += kChunkHeaderBytes + chunk.payload.size();
   if (is_closed_) return DropReason::no_time;
-  if (bytes_ + bytes > options_.most_bytes) {
+  const std::uint64_t others = beside_ == nullptr ? 0 : std::max(beside_->bytes(), options_.most_bytes / 4);
+  if (bytes_ + others + bytes > options_.most_bytes) {
     if (!std::exchange(said_full_, true)) {
       options_.say(printable(options_.folder) + ": the spool is full (" + bytes_text(options_.most_bytes) +
                    "): entries are dropped and counted until the receiver accepts some");
@@ -589,12 +628,13 @@ void Spool::close(bool may_have_arrived) {
     break;
   }
   write_position(position);
+  ::unlinkat(folder_.get(), kUnsavedName, 0);  // everything is in a group or counted
   if (!files_.empty()) ::fsync(folder_.get());
 }
 
-std::uint64_t Spool::bytes() const {
+bool Spool::can_write() const {
   const std::lock_guard lock(mutex_);
-  return bytes_;
+  return !said_full_ && !said_error_;
 }
 
 std::uint64_t Spool::files_set_aside() const {

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A folder for the entries that the memory queue cannot hold.
+// A folder for what waits for a receiver, and for the entries that the memory queue cannot hold.
 //
 // Files are named NUMBER.nopspan. They contain groups in the format of a recording (recording/chunks.h): a chunk
 // `spooled`, which says how many items and chunks follow, and chunks of logs, steps and traces. A group is sent as a
 // whole. Then the file `position` is replaced, which names the first group that has no answer. If the process is killed
 // at any point, no group that was written is lost, and at most one is sent twice. That one counts as resent.
+//
+// The file `unsaved` has the number of items that were only in memory, as of the last second. close() removes it. If it
+// is there at the start, the last run was killed, and these items may be missing.
 //
 // Only close() waits for the disk (fdatasync of the last file), because a slow disk must not delay the source. So a
 // power failure can lose the groups of the last half minute or so, and send groups again that had an answer.
@@ -18,6 +21,7 @@
 #include "recording/otlp_spans.h"
 #include "recording/recorded_steps.h"
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -44,8 +48,9 @@ struct SpoolOptions {
 class Spool {
  public:
   // Opens the folder, and counts what an earlier run left there as found. Throws Failure with kUsageError if another
-  // exporter uses the folder, or if other users could change it. `account` must outlive this object.
-  Spool(SpoolOptions options, ReceiverAccount& account);
+  // exporter uses the folder, or if other users could change it. `account` must outlive this object. `beside`: another
+  // spool that has the same `most_bytes` together with this one. Each may have a quarter of them in any case.
+  Spool(SpoolOptions options, ReceiverAccount& account, Spool* beside = nullptr);
   ~Spool();
   Spool(const Spool&) = delete;
   Spool& operator=(const Spool&) = delete;
@@ -57,6 +62,8 @@ class Spool {
   [[nodiscard]] bool awaits(const Entry& entry) const { return entry.span_id != 0 && awaited_.contains(entry.span_id); }
   // Writes the group, unless it awaits spans that may still come. Returns whether it was written.
   bool on_tick();
+  // `items` of this spool's signals are only in memory now, besides those of that group. Call it every second.
+  void note_unsaved(ItemCounts items);
   // Writes that group. Items that cannot be written are dropped and counted. Returns whether it was written.
   bool flush();
 
@@ -68,6 +75,8 @@ class Spool {
     std::optional<ExportBody> body;  // of keep(); then there are no entries
   };
   [[nodiscard]] bool is_empty() const;
+  // Whether the last group could be written, if there was one. From any thread.
+  [[nodiscard]] bool can_write() const;
   // Reads the first group, and calls `each` with its entries: logs before steps and spans. Returns nothing if there is
   // none. A group that can no longer be read is dropped, and the next one is read. `begin_group` is called before the
   // entries of each group.
@@ -84,7 +93,7 @@ class Spool {
   void close(bool may_have_arrived);
 
   // Bytes of all files.
-  [[nodiscard]] std::uint64_t bytes() const;
+  [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
   // Files that were renamed to NAME.damaged, because they are not readable as a spool.
   [[nodiscard]] std::uint64_t files_set_aside() const;
 
@@ -108,6 +117,7 @@ class Spool {
   void lose_position(const char* why);
   void check_position(const std::vector<std::uint64_t>& numbers);
   void write_position(Position position);
+  void read_unsaved();
   void scan();
   void scan_file(std::uint64_t number, std::uint64_t bytes);
   [[nodiscard]] std::optional<std::uint64_t> next_group(std::uint64_t number, std::uint64_t offset) const;
@@ -121,7 +131,10 @@ class Spool {
 
   const SpoolOptions options_;
   ReceiverAccount& account_;
-  OpenFile folder_;  // holds the lock
+  const Spool* beside_;  // null if there is none
+  OpenFile folder_;      // holds the lock
+  OpenFile unsaved_;
+  ItemCounts noted_;  // in that file
 
   // Used by the thread of the source.
   OtlpEncoder logs_{Signal::logs}, traces_{Signal::traces};
@@ -134,9 +147,11 @@ class Spool {
   OtlpReader reader_;
   StepReader step_reader_;
 
+  std::atomic<std::uint64_t> bytes_ = 0;  // changed with mutex_
+
   mutable std::mutex mutex_;
   std::map<std::uint64_t, File> files_;  // this and all below with mutex_
-  std::uint64_t bytes_ = 0, next_file_ = 1, set_aside_ = 0;
+  std::uint64_t next_file_ = 1, set_aside_ = 0;
   std::uint64_t writing_ = 0;  // number of the file that is being written; 0: none
   OpenFile file_;
   Position position_;

@@ -49,7 +49,8 @@ void append_header(HeaderList& list, const std::string& line) {
 struct Exchange {
   std::string_view unsent;
   std::size_t header_bytes = 0;
-  GrpcAnswer answer;  // has all fields of an HttpAnswer too, apart from retry_after
+  GrpcAnswer answer;           // has all fields of an HttpAnswer too, apart from retry_after
+  bool asks_for_ages = false;  // Retry-After has more digits than libcurl reads
 };
 
 std::size_t on_read(char* to, std::size_t size, std::size_t count, void* exchange) {
@@ -71,12 +72,13 @@ std::size_t on_body(char* from, std::size_t size, std::size_t count, void* excha
 
 // libcurl passes the headers of each response line by line, and then the trailers.
 std::size_t on_header(char* from, std::size_t size, std::size_t count, void* exchange) {
-  auto& [unsent, header_bytes, answer] = *static_cast<Exchange*>(exchange);
+  auto& [unsent, header_bytes, answer, asks_for_ages] = *static_cast<Exchange*>(exchange);
   const std::string_view line(from, size * count);
   header_bytes += line.size();
   if (header_bytes > kMostHeaderBytes) return 0;  // libcurl bounds the headers, but not the trailers
   if (line.starts_with("HTTP/")) {                // the response after an interim one
     answer = {};
+    asks_for_ages = false;
     return line.size();
   }
   const std::size_t colon = line.find(':');
@@ -88,6 +90,10 @@ std::size_t on_header(char* from, std::size_t size, std::size_t count, void* exc
   value = value.substr(0, value.find_last_not_of(" \t\r\n") + 1);
   if (name == "content-type") answer.content_type = value;
   if (name == "grpc-status") answer.status = value;
+  // libcurl ignores a number that does not fit.
+  constexpr std::size_t kMostDigits = 9;
+  if (name == "retry-after" && value.find_first_not_of("0123456789") == std::string_view::npos)
+    asks_for_ages = value.size() > kMostDigits;
   if (name == "grpc-message") answer.message = value;
   if (name == "grpc-status-details-bin") answer.details = value;
   return line.size();
@@ -124,7 +130,7 @@ class CurlTransport : public Transport {
                                                            std::string& made) const;
   [[nodiscard]] std::string gzipped(std::string_view bytes) const;
   std::optional<CURLcode> perform(CURL* easy, const MovableDeadline& until);
-  static ReceiverAnswer failed(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes);
+  static ReceiverAnswer failed(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes, bool is_grpc);
   [[nodiscard]] static std::string without_secrets(std::string text, const OtlpTarget& target);
 
   const OtlpSettings settings_;
@@ -245,7 +251,8 @@ std::optional<CURLcode> CurlTransport::perform(CURL* easy, const MovableDeadline
 }
 
 // No answer that counts.
-ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes) {
+ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes,
+                                     bool is_grpc) {
   curl_off_t pretransfer = 0, uploaded = 0;
   curl_easy_getinfo(handle.easy.get(), CURLINFO_PRETRANSFER_TIME_T, &pretransfer);
   curl_easy_getinfo(handle.easy.get(), CURLINFO_SIZE_UPLOAD_T, &uploaded);
@@ -263,6 +270,19 @@ ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcod
     if (*result == CURLE_PEER_FAILED_VERIFICATION) answer.text += ": name its authority with --certificate";
     if (*result == CURLE_SSL_CONNECT_ERROR && answer.text.find("wrong version") != std::string::npos) {
       answer.text += ": perhaps the port does not use TLS";
+    }
+    if (is_grpc && (*result == CURLE_HTTP2 || *result == CURLE_HTTP2_STREAM) && uploaded > 0) {
+      // A proxy may answer before it has read a large body. libcurl then loses the answer.
+      constexpr std::size_t kSmall = 16U << 10U;
+      answer.may_be_too_large = bytes > kSmall;
+      answer.text += ": perhaps a proxy refused the request";
+    } else if (is_grpc && uploaded == 0 &&
+               (*result == CURLE_GOT_NOTHING || *result == CURLE_HTTP2 || *result == CURLE_RECV_ERROR ||
+                *result == CURLE_WEIRD_SERVER_REPLY || *result == CURLE_UNSUPPORTED_PROTOCOL)) {
+      answer.text += ": perhaps this port takes HTTP: use --protocol http/protobuf, or the port for gRPC (4317)";
+    } else if (!is_grpc && *result == CURLE_UNSUPPORTED_PROTOCOL) {  // "Received HTTP/0.9 when not allowed"
+      answer.may_have_arrived = false;
+      answer.text += ": perhaps this port takes gRPC: use --protocol grpc, or the port for HTTP (4318)";
     }
   }
   return answer;
@@ -321,7 +341,8 @@ ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline
   const bool is_whole = result && (*result == CURLE_OK || received.is_body_cut);
   const bool is_grpc = target.protocol == OtlpProtocol::grpc;
   ReceiverAnswer answer;
-  if (is_whole || (is_grpc ? !received.status.empty() && received.status != "0" : received.http_status >= 300)) {
+  const bool is_refusal = is_grpc && !received.status.empty() && received.status != "0";
+  if (is_whole || is_refusal || received.http_status >= 300) {
     if (is_grpc) {
       answer = classify(received, body);
     } else {
@@ -333,11 +354,12 @@ ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline
       curl_off_t seconds = 0;
       curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &seconds);
       constexpr curl_off_t kMostSeconds = 86'400;
+      if (exchange.asks_for_ages) seconds = kMostSeconds;
       http.retry_after = std::chrono::seconds(std::clamp<curl_off_t>(seconds, 0, kMostSeconds));
       answer = classify(http, body);
     }
   } else {
-    answer = failed(handle, result, payload->size());
+    answer = failed(handle, result, payload->size(), is_grpc);
   }
   answer.text = printable(without_secrets(std::move(answer.text), target), kMostAnswerText);
   return answer;
