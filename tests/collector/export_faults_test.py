@@ -63,6 +63,30 @@ def make_certificates(folder):
                 name + ".crt", "-extfile", "names")
 
 
+def answer_too_early(listening, status):
+    """Speaks as much HTTP/2 as a proxy that answers each request before it has read it: a request whose body follows is
+    reset after the answer. Ends when `listening` is closed."""
+    def frame(kind, flags, stream, payload=b""):
+        return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+    headers, settings, reset = 1, 4, 3
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listening.accept()
+            with connection, contextlib.suppress(OSError), connection.makefile("rb") as sent:
+                sent.read(24)  # the preface
+                connection.sendall(frame(settings, 0, 0))
+                while head := sent.read(9):
+                    sent.read(int.from_bytes(head[:3], "big"))
+                    kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
+                    if kind == settings and not flags & 1:
+                        connection.sendall(frame(settings, 1, 0))
+                    if kind == headers:
+                        # HPACK: the value of :status as a text
+                        connection.sendall(frame(headers, 5, stream, b"\x08\x03" + str(status).encode()))
+                        if not flags & 1:
+                            connection.sendall(frame(reset, 0, stream, bytes(4)))
+
+
 class Exported:
     def __init__(self, status, stdout, stderr):
         self.status, self.stderr = status, stderr
@@ -382,6 +406,48 @@ class Spool(ExportTest):
         group = max(map(len, received.requests))
         self.assertLessEqual(len(received.stored) - 5000, kills * group)
 
+    def test_an_exporter_that_is_killed_has_saved_what_waits(self):
+        spool = self.path("spool")
+        url = "http://127.0.0.1:%d" % otlp_receiver.free_port()
+        exporter = self.start(self.recording(50_000, 50), "--otlp", url, "--spool", spool, "--end-time", "10m")
+        for line in exporter.stderr:
+            if "trying again for at most" in line:  # the recording has ended
+                break
+        exporter.kill()
+        exporter.communicate()
+        received = Received()
+        with HttpReceiver(received) as receiver:
+            last = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool)
+        self.assertEqual(set(received.stored), set(range(1, 50_001)))
+        self.assertEqual((last.traces()["accepted"], last.traces()["missing"]), (50_000, 0))
+
+    def test_what_a_killed_exporter_had_only_in_memory_is_counted(self):
+        spool = self.path("spool")
+        received = Received(lambda number, ids: Answer(hangs=True))
+        with HttpReceiver(received) as receiver:
+            exporter = self.start(self.recording(1000, 2), "--otlp", receiver.url, "--spool", spool, "--end-time", "10m")
+
+            def is_counted():
+                with contextlib.suppress(FileNotFoundError), open(os.path.join(spool, "unsaved"), encoding="ascii") as file:
+                    return "1000" in file.read()
+            wait_until(is_counted, "the count", PATIENCE_S)
+            exporter.kill()
+            exporter.communicate()
+        with HttpReceiver(Received()) as receiver:
+            last = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool, status=1)
+            self.assertEqual((last.traces()["found"], last.traces()["missing"]), (0, 1000))
+            self.assertIn("the last run was killed. 1000 items that it had only in memory", last.stderr)
+            self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool)
+
+    def test_a_token_that_has_expired_may_be_renewed(self):
+        spool = self.path("spool")
+        received = Received(lambda number, ids: Answer(401) if number < 3 else OK)
+        with HttpReceiver(received) as receiver:
+            exported = self.export(self.recording(100, 1), "--otlp", receiver.url, "--spool", spool)
+            exported = exported if exported.traces()["accepted"] else self.export(
+                self.recording(0, 1), "--otlp", receiver.url, "--spool", spool)
+        self.assertEqual((exported.traces()["accepted"], exported.traces()["refused"]), (100, 0))
+
     def test_a_second_exporter_is_refused(self):
         spool = self.path("spool")
         received = Received(lambda number, ids: Answer(hangs=True))
@@ -508,6 +574,26 @@ class Grpc(ExportTest):
         self.assertEqual(exported.traces()["accepted"], 0)
 
 
+    def test_a_proxy_that_answers_before_it_has_read_the_request(self):
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        threading.Thread(target=answer_too_early, args=(listening, 401), daemon=True).start()
+        exported = self.export(self.recording(3000, 1), "--protocol", "grpc", "--otlp",
+                               "http://127.0.0.1:%d" % listening.getsockname()[1], status=1)
+        self.assertEqual(exported.traces()["refused"], 3000)
+        self.assertIn("refused 3000 spans: HTTP 401", exported.stderr)
+
+    def test_the_port_of_the_other_protocol(self):
+        with GrpcReceiver(Received()) as receiver:
+            exported = self.export(self.recording(20, 1), "--otlp", receiver.url, "--end-time", "1s", status=1)
+        self.assertIn("perhaps this port takes gRPC: use --protocol grpc, or the port for HTTP (4318)", exported.stderr)
+        self.assertEqual(exported.traces()["unconfirmed"], 0)
+        with HttpReceiver(Received()) as receiver:
+            exported = self.export(self.recording(20, 1), "--otlp", receiver.url, "--protocol", "grpc", "--end-time", "1s",
+                                   status=1)
+        self.assertIn("perhaps this port takes HTTP: use --protocol http/protobuf, or the port for gRPC (4317)", exported.stderr)
+
+
 class Settings(ExportTest):
     def test_wrong_settings_end_the_program(self):
         for options, variables, message in [
@@ -515,7 +601,7 @@ class Settings(ExportTest):
                 (("--otlp", "http://localhost", "--timeout", "soon"), {}, "--timeout: 'soon' is not a number"),
                 ((), {}, "use --otlp URL, --otlp-file DIR or --serve ADDRESS"),
                 (("--otlp-file", "/", "--spool", "spool"), {}, "--spool requires --otlp"),
-                (("--otlp", "http://localhost"), {"OTEL_EXPORTER_OTLP_PROTOCOL": "xml"}, "OTEL_EXPORTER_OTLP_PROTOCOL: 'xml'"),
+                (("--otlp", "http://localhost", "--protocol", "xml"), {}, "--protocol: 'xml'"),
                 (("--otlp", "http://localhost", "--certificate", "/no/such"), {}, "--certificate: /no/such: No such file"),
                 (("--otlp", "http://localhost", "--certificate", "/"), {}, "--certificate: /: Is a directory"),
                 (("--otlp", "http://localhost", "--certificate", __file__), {}, "_test.py: no line begins with -----BEGIN"),
@@ -530,6 +616,14 @@ class Settings(ExportTest):
             with self.subTest(options=options):
                 exported = self.export(self.recording(20, 1), *options, status=2, **variables)
                 self.assertIn(message, exported.stderr)
+
+    def test_unknown_values_of_variables_are_ignored_with_a_warning(self):
+        with HttpReceiver(Received()) as receiver:
+            exported = self.export(self.recording(20, 1), "--otlp", receiver.url, OTEL_EXPORTER_OTLP_PROTOCOL="xml",
+                                   OTEL_RESOURCE_ATTRIBUTES="malformed")
+        self.assertEqual(exported.traces()["accepted"], 20)
+        self.assertIn("OTEL_EXPORTER_OTLP_PROTOCOL: 'xml' is not", exported.stderr)
+        self.assertIn("OTEL_RESOURCE_ATTRIBUTES: write NAME=VALUE", exported.stderr)
 
     def test_variables_name_the_receiver(self):
         with HttpReceiver(Received()) as receiver:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The collector of this build on other kernels. It runs with programs/traced on machines with several Debian suites."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -84,10 +85,9 @@ def with_libraries(programs):
 class GuestTest(unittest.TestCase):
     def run_in(self, suite, script, **options):
         """Runs SHELL and a script. Returns the machine.Run, after checking the exit status and the kernel's log."""
-        computer = machine.Machine(suite, ["linux-image-amd64"])
-        self.addCleanup(computer.close)
-        print(suite, computer.release, file=sys.stderr, flush=True)
-        run = computer.boot(SHELL + script, with_libraries(PROGRAMS), **options)
+        with contextlib.closing(machine.Machine(suite, ["linux-image-amd64"])) as computer:
+            print(suite, computer.release, file=sys.stderr, flush=True)
+            run = computer.boot(SHELL + script, with_libraries(PROGRAMS), **options)
         self.assertEqual(run.status, 0, run.output + run.kernel[-2000:])
         self.assertNotRegex(run.kernel, "BUG:|WARNING:|Oops")
         return run

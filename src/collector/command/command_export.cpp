@@ -61,8 +61,10 @@ constexpr char kExportDescription[] =
     "accepted, rejected (by the receiver, one by one), refused (with its request),\n"
     "dropped (not sent, or the receiver was too busy until the end), unconfirmed\n"
     "(sent, but not answered: it may be there), spooled (on disk, for the next run),\n"
-    "or left out (by the filters). The exit status is 1 if items were rejected,\n"
-    "refused, dropped or unconfirmed. A second Ctrl-C ends at once, without accounts.";
+    "or left out (by the filters). If the last run with this --spool was killed, what\n"
+    "it had only in memory is counted as missing. The exit status is 1 if items were\n"
+    "rejected, refused, dropped, unconfirmed or missing. A second Ctrl-C ends at\n"
+    "once, without accounts.";
 constexpr char kExportExamples[] =
     "Examples:\n"
     "  nopspan export --otlp http://localhost:4318       everything, over HTTP\n"
@@ -426,16 +428,16 @@ void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
   add_bytes_option(app, "--queue", options.queue_bytes, "Memory for requests that wait for the receiver (default: 64M)",
                    some_bytes)
       ->group(kGroup);
-  add_duration_option(
-      app, "--retry-time", options.retry_ns,
-      "Move a request to the spool after failures for this time, or give it up without one; 0: never (default: 5m)")
+  add_duration_option(app, "--retry-time", options.retry_ns,
+                      "Without --spool, give up a request after failures for this time; 0: never (default: 5m)")
       ->group(kGroup);
   add_duration_option(app, "--end-time", options.end_ns,
                       "At the end, send what is left for at most this time (default: 10s)")
       ->group(kGroup);
   CLI::Option* const spool =
       app.add_option("--spool", options.spool,
-                     "Keep entries in this folder while the memory is full; what is left is sent by the next run");
+                     "Keep what waits in this folder after a failed request and while the memory is "
+                     "full, also for the next run");
   spool->type_name("DIR")->check(some_text())->group(kGroup);
   add_bytes_option(app, "--spool-size", options.spool_bytes, "Size of the spool (default: 1G)", some_bytes)
       ->needs(spool)

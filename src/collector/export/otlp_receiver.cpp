@@ -113,6 +113,7 @@ void OtlpReceiver::finish(std::chrono::nanoseconds time) {
   for (Spool* const spool : {spool_.get(), logs_spool_.get()}) {
     if (spool != nullptr && spool->flush()) queue_.notify();
   }
+  if (spool_ != nullptr) note_unsaved();
   queue_.finish(time);
 }
 

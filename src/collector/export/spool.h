@@ -62,7 +62,7 @@ class Spool {
   [[nodiscard]] bool awaits(const Entry& entry) const { return entry.span_id != 0 && awaited_.contains(entry.span_id); }
   // Writes the group, unless it awaits spans that may still come. Returns whether it was written.
   bool on_tick();
-  // `items` of this spool's signals are only in memory now, besides those of that group. Call it every second.
+  // `items` of this spool's signals are only in memory now, not counting those of that group. Call it every second.
   void note_unsaved(ItemCounts items);
   // Writes that group. Items that cannot be written are dropped and counted. Returns whether it was written.
   bool flush();

@@ -51,6 +51,14 @@ struct Exchange {
   std::size_t header_bytes = 0;
   GrpcAnswer answer;           // has all fields of an HttpAnswer too, apart from retry_after
   bool asks_for_ages = false;  // Retry-After has more digits than libcurl reads
+
+  // If the status is an error, it counts even if the connection broke afterwards. A success counts with its whole body
+  // only, because the body may reject items.
+  [[nodiscard]] bool has_answer(std::optional<CURLcode> result, OtlpProtocol protocol) const {
+    if (result && (*result == CURLE_OK || answer.is_body_cut)) return true;
+    const bool is_error = protocol == OtlpProtocol::grpc && !answer.status.empty() && answer.status != "0";
+    return is_error || answer.http_status >= 300;
+  }
 };
 
 std::size_t on_read(char* to, std::size_t size, std::size_t count, void* exchange) {
@@ -130,7 +138,12 @@ class CurlTransport : public Transport {
                                                            std::string& made) const;
   [[nodiscard]] std::string gzipped(std::string_view bytes) const;
   std::optional<CURLcode> perform(CURL* easy, const MovableDeadline& until);
-  static ReceiverAnswer failed(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes, bool is_grpc);
+  std::optional<CURLcode> send(Handle& handle, const OtlpTarget& target, std::string_view payload, Exchange& exchange,
+                               const MovableDeadline& until);
+  static ReceiverAnswer answer_of(const Handle& handle, const OtlpTarget& target, Exchange& exchange,
+                                  const ExportBody& body);
+  static ReceiverAnswer failed(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes,
+                               OtlpProtocol protocol);
   [[nodiscard]] static std::string without_secrets(std::string text, const OtlpTarget& target);
 
   const OtlpSettings settings_;
@@ -252,7 +265,8 @@ std::optional<CURLcode> CurlTransport::perform(CURL* easy, const MovableDeadline
 
 // No answer that counts.
 ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes,
-                                     bool is_grpc) {
+                                     OtlpProtocol protocol) {
+  const bool is_grpc = protocol == OtlpProtocol::grpc;
   curl_off_t pretransfer = 0, uploaded = 0;
   curl_easy_getinfo(handle.easy.get(), CURLINFO_PRETRANSFER_TIME_T, &pretransfer);
   curl_easy_getinfo(handle.easy.get(), CURLINFO_SIZE_UPLOAD_T, &uploaded);
@@ -271,14 +285,9 @@ ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcod
     if (*result == CURLE_SSL_CONNECT_ERROR && answer.text.find("wrong version") != std::string::npos) {
       answer.text += ": perhaps the port does not use TLS";
     }
-    if (is_grpc && (*result == CURLE_HTTP2 || *result == CURLE_HTTP2_STREAM) && uploaded > 0) {
-      // A proxy may answer before it has read a large body. libcurl then loses the answer.
-      constexpr std::size_t kSmall = 16U << 10U;
-      answer.may_be_too_large = bytes > kSmall;
+    if (is_grpc && *result == CURLE_HTTP2_STREAM) {
       answer.text += ": perhaps a proxy refused the request";
-    } else if (is_grpc && uploaded == 0 &&
-               (*result == CURLE_GOT_NOTHING || *result == CURLE_HTTP2 || *result == CURLE_RECV_ERROR ||
-                *result == CURLE_WEIRD_SERVER_REPLY || *result == CURLE_UNSUPPORTED_PROTOCOL)) {
+    } else if (is_grpc && (*result == CURLE_GOT_NOTHING || *result == CURLE_HTTP2)) {
       answer.text += ": perhaps this port takes HTTP: use --protocol http/protobuf, or the port for gRPC (4317)";
     } else if (!is_grpc && *result == CURLE_UNSUPPORTED_PROTOCOL) {  // "Received HTTP/0.9 when not allowed"
       answer.may_have_arrived = false;
@@ -311,11 +320,42 @@ std::string CurlTransport::without_secrets(std::string text, const OtlpTarget& t
   return text;
 }
 
+std::optional<CURLcode> CurlTransport::send(Handle& handle, const OtlpTarget& target, std::string_view payload,
+                                            Exchange& exchange, const MovableDeadline& until) {
+  CURL* const easy = handle.easy.get();
+  exchange.unsent = payload;
+  handle.error[0] = '\0';
+  curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(payload.size()));
+  curl_easy_setopt(easy, CURLOPT_READDATA, &exchange);
+  curl_easy_setopt(easy, CURLOPT_WRITEDATA, &exchange);
+  curl_easy_setopt(easy, CURLOPT_HEADERDATA, &exchange);
+  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(target.timeout.count()));
+  const std::optional<CURLcode> result = perform(easy, until);
+  curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &exchange.answer.http_status);
+  return result;
+}
+
+ReceiverAnswer CurlTransport::answer_of(const Handle& handle, const OtlpTarget& target, Exchange& exchange,
+                                        const ExportBody& body) {
+  GrpcAnswer& received = exchange.answer;
+  if (target.protocol == OtlpProtocol::grpc) return classify(received, body);
+  HttpAnswer http;
+  http.status = received.http_status;
+  http.content_type = std::move(received.content_type);
+  http.body = std::move(received.body);
+  http.is_body_cut = received.is_body_cut;
+  curl_off_t seconds = 0;
+  curl_easy_getinfo(handle.easy.get(), CURLINFO_RETRY_AFTER, &seconds);
+  constexpr curl_off_t kMostSeconds = 86'400;
+  if (exchange.asks_for_ages) seconds = kMostSeconds;
+  http.retry_after = std::chrono::seconds(std::clamp<curl_off_t>(seconds, 0, kMostSeconds));
+  return classify(http, body);
+}
+
 ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline& until) {
   const auto index = static_cast<std::size_t>(body.signal);
   const OtlpTarget& target = settings_.targets[index];
   Handle& handle = handles_[index];
-  CURL* const easy = handle.easy.get();
   std::string made;
   const auto payload = payload_of(body, target, made);
   if (!payload) {
@@ -325,41 +365,20 @@ ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline
     return answer;
   }
   Exchange exchange;
-  exchange.unsent = *payload;
-  handle.error[0] = '\0';
-  curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(payload->size()));
-  curl_easy_setopt(easy, CURLOPT_READDATA, &exchange);
-  curl_easy_setopt(easy, CURLOPT_WRITEDATA, &exchange);
-  curl_easy_setopt(easy, CURLOPT_HEADERDATA, &exchange);
-  curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(target.timeout.count()));
-  const std::optional<CURLcode> result = perform(easy, until);
-
-  GrpcAnswer& received = exchange.answer;
-  curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &received.http_status);
-  // If the status is an error, it counts even if the connection broke afterwards. A success counts with its whole body
-  // only, because the body may reject items.
-  const bool is_whole = result && (*result == CURLE_OK || received.is_body_cut);
-  const bool is_grpc = target.protocol == OtlpProtocol::grpc;
+  const std::optional<CURLcode> result = send(handle, target, *payload, exchange, until);
   ReceiverAnswer answer;
-  const bool is_refusal = is_grpc && !received.status.empty() && received.status != "0";
-  if (is_whole || is_refusal || received.http_status >= 300) {
-    if (is_grpc) {
-      answer = classify(received, body);
-    } else {
-      HttpAnswer http;
-      http.status = received.http_status;
-      http.content_type = std::move(received.content_type);
-      http.body = std::move(received.body);
-      http.is_body_cut = received.is_body_cut;
-      curl_off_t seconds = 0;
-      curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &seconds);
-      constexpr curl_off_t kMostSeconds = 86'400;
-      if (exchange.asks_for_ages) seconds = kMostSeconds;
-      http.retry_after = std::chrono::seconds(std::clamp<curl_off_t>(seconds, 0, kMostSeconds));
-      answer = classify(http, body);
-    }
+  if (exchange.has_answer(result, target.protocol)) {
+    answer = answer_of(handle, target, exchange, body);
   } else {
-    answer = failed(handle, result, payload->size(), is_grpc);
+    answer = failed(handle, result, payload->size(), target.protocol);
+    if (target.protocol == OtlpProtocol::grpc && result == CURLE_HTTP2_STREAM) {
+      // A proxy may answer before it has read a large request, and libcurl then loses the answer. A request without a
+      // body cannot be answered too early. Other receivers find it malformed.
+      Exchange empty;
+      send(handle, target, "", empty, until);
+      answer.may_be_too_large = empty.answer.http_status == 200;
+      if (empty.answer.http_status >= 300) answer = answer_of(handle, target, empty, body);
+    }
   }
   answer.text = printable(without_secrets(std::move(answer.text), target), kMostAnswerText);
   return answer;
