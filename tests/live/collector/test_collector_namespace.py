@@ -201,12 +201,13 @@ class CollectorInANamespace(CollectorTest):
     def test_counts_losses_of_a_process_of_which_nothing_arrived(self):
         with Collector("--count", "--buffer", "64K") as tracer, Program("traced") as filler:
             with standing_still(tracer):
-                for _ in range(2000):
-                    filler.ask("span filler")
+                # A batch for each span, so that not even a small one has room afterwards.
+                for _ in range(1000):
+                    filler.ask("thread_span filler")
                 program, pid = self.nested()
                 with program:
-                    program.ask("thread_span lost")
-                    program.ask("thread_span lost")
+                    program.ask("thread_span lost_for_lack_of_room")
+                    program.ask("thread_span lost_for_lack_of_room")
             ledger = tracer.stop()
         self.assert_balanced(ledger)
         self.assertEqual((tracer.counts(pid)["emitted"], tracer.counts(pid)["ring_full"]), (2, 2))
