@@ -224,6 +224,12 @@ class Http(ExportTest):
         self.assertEqual((exported.traces()["accepted"], exported.traces()["resent"]), (500, 500))
         self.check_bounds(received.stored, exported.account)
 
+    def test_a_pause_of_ages_is_waited_for_within_the_limit(self):
+        received = Received(lambda number, ids: OK if number else Answer(503, headers={"Retry-After": "9" * 20}))
+        with HttpReceiver(received) as receiver:
+            exported = self.export(self.recording(20, 1), "--otlp", receiver.url, "--retry-time", "1s")
+        self.assertIn("HTTP 503: asks to wait for 1.00 s; trying again", exported.stderr)
+
     def test_a_kept_connection_that_closes_is_not_resent_by_the_library(self):
         received = Received(lambda number, ids: STORES_AND_CLOSES if number % 4 == 3 else OK)
         with HttpReceiver(received) as receiver:
