@@ -10,9 +10,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace nopspan::collector {
@@ -32,6 +34,7 @@ struct AttachmentsTest : testing::Test {
   }
   ProbeLink open_link(int pid, WhyNot& why_not) {
     asked.push_back(pid);
+    if (slow == pid) std::this_thread::sleep_for(std::chrono::milliseconds(60));
     if (const auto refused = errors.find(pid); refused != errors.end()) {
       why_not = why_not_attached(refused->second);
       return {};
@@ -44,6 +47,7 @@ struct AttachmentsTest : testing::Test {
   std::vector<Host::Mapper> mappers = {{10, 1, 0, "ten"}, {11, 1, 0, "eleven"}};
   bool has_uncounted = false;
   std::map<int, int> errors;  // by pid; -1 for all together
+  int slow = 0;               // attaching to it takes longer than set() may
   std::vector<int> asked, held;
   Attachments attachments{[this](const ProbeFile&, int pid, WhyNot& why_not) { return open_link(pid, why_not); },
                           [this](const ProbeFile&, int pid, WhyNot&) {
@@ -74,6 +78,17 @@ TEST_F(AttachmentsTest, AttachesToEachProcessAloneIfOneStandsInTheWay) {
   EXPECT_NE(one.why.find("negative"), std::string::npos);
   EXPECT_FALSE(attachments.has_failed({}));
   EXPECT_TRUE(attachments.has_failed({10, 11}));
+}
+
+TEST_F(AttachmentsTest, SaysThatAProcessIsLeftToTheNextCall) {
+  errors = {{-1, EINVAL}, {10, EINVAL}};
+  slow = 10;
+  EXPECT_EQ(attach(), std::vector<int>());
+  EXPECT_FALSE(attachments.is_behind());
+  EXPECT_EQ(attach(), std::vector<int>()) << "the refusal took the time";
+  EXPECT_TRUE(attachments.is_behind());
+  EXPECT_EQ(attach(), std::vector{11});
+  EXPECT_FALSE(attachments.is_behind());
 }
 
 TEST_F(AttachmentsTest, AttachesTogetherAgainBeforeItDetachesFromEach) {

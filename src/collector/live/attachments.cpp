@@ -155,9 +155,11 @@ std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& tar
   }
 
   std::vector<Target> fresh;
+  is_behind_ = false;
   const std::uint64_t until = monotonic_now() + kLongestCall;
   for (const Target& target : targets) {
-    if (monotonic_now() >= until) break;
+    is_behind_ = monotonic_now() >= until;
+    if (is_behind_) break;
     const auto [entry, is_new] = attached_.try_emplace({target.file.get(), target.pid});
     Attached& attached = entry->second;
     if (is_new) attached.target = target;

@@ -64,6 +64,8 @@ class Attachments {
   // detaching take milliseconds, so each user has a budget of time. If all users of a target have used it up, the
   // target is tried again later, and stderr says so once.
   std::vector<Target> set(const std::vector<Target>& targets);
+  // Whether the last set() left targets to the next one.
+  [[nodiscard]] bool is_behind() const { return is_behind_; }
   // These are still true after detach_all().
   [[nodiscard]] bool is_attached(const ProbeFile& file, int pid) const;
   // Whether the file is attached to in this process, alone or with all others.
@@ -125,7 +127,7 @@ class Attachments {
   std::map<Key, Attached> attached_;
   std::map<const ProbeFile*, Apart> apart_;
   std::map<Key, Held> held_;
-  bool has_crowds_ = false;
+  bool has_crowds_ = false, is_behind_ = false;
   std::set<std::string> missed_files_;
   std::map<std::pair<std::string, std::uint32_t>, Unattached> unattached_;  // by path and pid
 };

@@ -301,7 +301,7 @@ bool HostThread::attach() {
   if (!is_at_start_) attach_times_.end(monotonic_now(), has_begun);
   is_attaching_ = false;
   // A file that could not be attached to in all processes together is attached to in each alone next.
-  return !fresh.empty() || attachments_.apart() > apart;
+  return !fresh.empty() || attachments_.apart() > apart || attachments_.is_behind();
 }
 
 void HostThread::note_twins() {

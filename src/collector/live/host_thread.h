@@ -165,7 +165,7 @@ class HostThread {
   void note_twins();
   void note_unattached();
   void serve(Requests& requests);
-  // Attaches to the files that were found, once. Returns whether it has attached to any.
+  // Attaches to the files that were found, once. Returns whether there may be more to attach to at once.
   bool attach();
   void begin(std::uint32_t pid, const ProbeFile& file);
   void describe(std::uint32_t pid, bool answer);
