@@ -53,8 +53,13 @@ bool Slabs::reserve(std::size_t elements) noexcept {
   while (kept < slabs && !kept_.compare_exchange_weak(kept, slabs, std::memory_order_relaxed)) {
   }
   while (count_.load(std::memory_order_acquire) < slabs) {
-    const Claim claimed = claim_new(1);
-    if (claimed.bits == 0) return false;
+    unsigned char* const mapped = map_slab();
+    if (mapped == nullptr) return false;
+    const Claim claimed = add(mapped, 1);
+    if (claimed.bits == 0) {
+      unmap_memory(mapped, bytes_);
+      return false;
+    }
     give_back(claimed);
   }
   return true;
@@ -72,10 +77,14 @@ Slabs::Claim Slabs::claim_in(std::uint32_t slab, unsigned most) noexcept {
   return {};
 }
 
-Slabs::Claim Slabs::claim_new(unsigned most) noexcept {
+unsigned char* Slabs::map_slab() const noexcept {
   auto* const mapped = static_cast<unsigned char*>(map_memory(bytes_));
-  if (mapped == nullptr) return {};
-  advise(mapped, bytes_, MADV_NOHUGEPAGE);  // otherwise the first small element may occupy 2 MiB
+  // Otherwise the first small element may occupy 2 MiB.
+  if (mapped != nullptr) advise(mapped, bytes_, MADV_NOHUGEPAGE);
+  return mapped;
+}
+
+Slabs::Claim Slabs::add(unsigned char* mapped, unsigned most) noexcept {
   for (std::uint32_t slab = count_.load(std::memory_order_acquire); slab < most_; ++slab) {
     unsigned char* none = nullptr;
     if (!table_[slab].memory.compare_exchange_strong(none, mapped, std::memory_order_acq_rel)) continue;
@@ -86,8 +95,21 @@ Slabs::Claim Slabs::claim_new(unsigned most) noexcept {
     }
     return {slab, taken};
   }
-  unmap_memory(mapped, bytes_);
   return {};
+}
+
+// A thousand threads that start at the same time may all find no element, and wait for the kernel to map a slab. The
+// first slabs are enough for all of them.
+Slabs::Claim Slabs::claim_new(unsigned most) noexcept {
+  unsigned char* const mapped = map_slab();
+  Claim claimed = search(0, most);
+  if (mapped == nullptr) return claimed;
+  if (claimed.bits == 0) {
+    claimed = add(mapped, most);
+    if (claimed.bits != 0) return claimed;
+  }
+  unmap_memory(mapped, bytes_);
+  return claimed;
 }
 
 Slabs::Claim Slabs::search(std::uint32_t first, unsigned most) noexcept {
@@ -105,9 +127,9 @@ Slabs::Claim Slabs::search(std::uint32_t first, unsigned most) noexcept {
 Slabs::Claim Slabs::claim(unsigned most) noexcept {
   const std::uint32_t first = lowest_.load(std::memory_order_relaxed);
   if (first == most_) return {};
-  const Claim claimed = search(first, most);
-  if (claimed.bits != 0) return claimed;
-  if (count_.load(std::memory_order_relaxed) < most_) return claim_new(most);
+  Claim claimed = search(first, most);
+  if (claimed.bits == 0 && count_.load(std::memory_order_acquire) < most_) claimed = claim_new(most);
+  if (claimed.bits != 0 || count_.load(std::memory_order_acquire) < most_) return claimed;
   lowest_.store(most_, std::memory_order_seq_cst);  // so that the next calls do not search
   return search(0, most);  // finds what was given back just before, by a thread that did not see `most_`
 }

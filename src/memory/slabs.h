@@ -91,6 +91,9 @@ class Slabs {
 
  private:
   Claim claim_in(std::uint32_t slab, unsigned most) noexcept;
+  [[nodiscard]] unsigned char* map_slab() const noexcept;  // null if there is no memory
+  // Puts a mapped slab into the table, and claims elements of it. None if the table is full.
+  Claim add(unsigned char* mapped, unsigned most) noexcept;
   Claim claim_new(unsigned most) noexcept;
   Claim search(std::uint32_t first, unsigned most) noexcept;  // from the slab `first` on, in all slabs
   void note_free(std::uint32_t slab) noexcept;
