@@ -623,6 +623,7 @@ std::vector<Host::Mapper> Host::mappers(const ProbeFile& file) {
     }
   }
   std::vector<Mapper> mappers;
+  mappers.reserve(found.size());
   for (const auto& [pid, mappings] : found) mappers.push_back({pid, mappings, user(pid), process(pid)->comm});
   return mappers;
 }
