@@ -97,7 +97,8 @@ TEST(Slabs, AreEnoughForThreadsThatMapOneAtTheSameTime) {
     slabs = &fresh;
     other = {};
     Slabs::Claim claimed;
-    is_interrupted = run_interrupted(at, [] { other = slabs->claim(1); }, [&] { claimed = slabs->claim(1); });
+    is_interrupted = run_interrupted(
+        at, [] { other = slabs->claim(1); }, [&] { claimed = slabs->claim(1); });
     EXPECT_TRUE(claimed.bits != 0 && (other.bits != 0 || !is_interrupted)) << at;
     if (table[1].memory != nullptr) ++mapped_twice;
     slabs->unmap();
