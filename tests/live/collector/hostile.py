@@ -63,14 +63,18 @@ class Unanswered(Program):
 @contextlib.contextmanager
 def as_user(user, *command):
     """Runs a command as this user. The word FOLDER in it stands for a folder that the user owns. Files in the command are
-    copied, because the user may not be permitted to enter the folder of this build."""
+    copied, because the user may not be permitted to enter the folder of this build. Another process copies them: a fork
+    by another thread would inherit a file that is being written, which cannot be executed then."""
     folder = tempfile.mkdtemp(prefix="nopspan-live-")
     try:
         os.chmod(folder, 0o755)
         work = os.path.join(folder, "work")
         os.mkdir(work)
         os.chown(work, user, user)
-        words = [shutil.copy(word, folder) if os.path.isfile(word) else word.replace("FOLDER", work) for word in command]
+        files = [word for word in command if os.path.isfile(word)]
+        subprocess.run(["cp", *files, folder], check=True)
+        words = [os.path.join(folder, os.path.basename(word)) if word in files else word.replace("FOLDER", work)
+                 for word in command]
         with subprocess.Popen(words, stdin=subprocess.PIPE,
                               stdout=subprocess.PIPE, text=True, user=user, group=user, extra_groups=[]) as process:
             try:
