@@ -212,8 +212,12 @@ struct nopspan_gate_page {
   unsigned long warnings;        /* pointer to struct nopspan_warning[] */
   unsigned int warnings_count;   /* its elements */
   unsigned int warning_bytes;    /* distance from one warning to the next */
+  unsigned long flags;           /* NOPSPAN_GATE_* */
 };
 /* END struct nopspan_gate_page */
+
+/* This process calls no site, because it runs under Valgrind, which would end it at a breakpoint. */
+#define NOPSPAN_GATE_NO_SITES 0x1UL
 
 #define NOPSPAN_GATE_MAGIC 0x455441474e50534eUL /* "NSPNGATE" */
 

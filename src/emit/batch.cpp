@@ -17,7 +17,7 @@
 #include <cstring>
 #include <string_view>
 
-static_assert(sizeof(nopspan_thread) == 160 && sizeof(nopspan_entry) == 120 && sizeof(nopspan_gate_page) == 144);
+static_assert(sizeof(nopspan_thread) == 160 && sizeof(nopspan_entry) == 120 && sizeof(nopspan_gate_page) == 152);
 
 #if NOPSPAN_HAVE_USDT
 extern "C" __attribute__((visibility("hidden"))) void nopspan_site_batch(const void*, std::uint64_t, std::uint64_t,
@@ -110,10 +110,17 @@ void flush(BatchBuffer& batch, std::uint64_t now_ns) noexcept {
   }
   // The compiler must store the entries and the header before the site, because only a BPF program reads them.
   __asm__ volatile("" : : "r"(header.buffer), "r"(&header) : "memory");
-  nopspan_site_batch(buffer_of(header), header.bytes, header.next - header.first, batch.longest_root_ns, batch.errors,
-                     &header);
+  if (calls_sites()) {
+    nopspan_site_batch(buffer_of(header), header.bytes, header.next - header.first, batch.longest_root_ns, batch.errors,
+                       &header);
+  }
   if (__builtin_expect(batch_tap_up(), 0)) pass_to_tap(batch);
   empty(batch);
+}
+
+// Calls the site without entries.
+void show_header(const BatchBuffer& batch) noexcept {
+  if (calls_sites()) nopspan_site_batch(nullptr, 0, 0, 0, 0, batch.header);
 }
 
 void discard(BatchBuffer& batch) noexcept {
@@ -405,7 +412,7 @@ void announce_thread(ThreadState* thread) noexcept {
   if (batch.header->next != batch.header->first) discard(batch);  // entries for an earlier tracer, which has detached
   batch.announced = true;
   batch.flushed_ns = 0;
-  if (is_of_this_process(batch)) nopspan_site_batch(nullptr, 0, 0, 0, 0, batch.header);
+  if (is_of_this_process(batch)) show_header(batch);
 }
 
 namespace {
@@ -622,7 +629,7 @@ void end_batches(ThreadState* thread) noexcept {
     // the count. So the site is called with the header once more.
     const bool has_unreported =
         batch.announced && batch.header->discarded != 0 && batch.header->next == batch.header->first;
-    if (has_unreported) nopspan_site_batch(nullptr, 0, 0, 0, 0, batch.header);
+    if (has_unreported) show_header(batch);
     flush(batch, 0);
   }
   if (is_its_own && batch.header->next != batch.header->first) discard(batch);

@@ -29,8 +29,10 @@ inline constexpr std::uint64_t kBatchUp = kGateBatch | kSpanTapBit;
 // Like gate() in the public header, but without the pointer: the library knows the address of the gate.
 inline std::uint64_t own_gate() noexcept { return __atomic_load_n(&nopspan_gate.gate, __ATOMIC_RELAXED); }
 
-inline bool span_probes_up() noexcept { return (own_gate() & kGateSpans) != 0; }
-inline bool point_probes_up() noexcept { return (own_gate() & kGatePoints) != 0; }
+// False if a tracer's breakpoint in a site would end this process.
+inline bool calls_sites() noexcept { return (nopspan_gate.flags & NOPSPAN_GATE_NO_SITES) == 0; }
+inline bool span_probes_up() noexcept { return (own_gate() & kGateSpans) != 0 && calls_sites(); }
+inline bool point_probes_up() noexcept { return (own_gate() & kGatePoints) != 0 && calls_sites(); }
 inline bool batch_up() noexcept { return (own_gate() & kBatchUp) != 0; }
 inline bool batch_tap_up() noexcept { return (own_gate() & kSpanTapBit) != 0; }
 inline bool span_handlers_up() noexcept { return (own_gate() & kSpanHandlersBit) != 0; }

@@ -131,6 +131,33 @@ void set_gate_bit(std::uint64_t bit, bool on) noexcept {
   }
 }
 
+// Whether Valgrind translates this program. It would end the program at a tracer's breakpoint. The question is a
+// sequence of instructions without an effect: "client requests" in Valgrind's manual.
+bool runs_in_valgrind() noexcept {
+#if defined(__x86_64__) || defined(__aarch64__)
+  constexpr std::uint64_t kRunningOnValgrind = 0x1001;
+  const volatile std::uint64_t question[6] = {kRunningOnValgrind, 0, 0, 0, 0, 0};
+  std::uint64_t answer = 0;
+#if defined(__x86_64__)
+  __asm__ volatile("rolq $3, %%rdi; rolq $13, %%rdi; rolq $61, %%rdi; rolq $51, %%rdi; xchgq %%rbx, %%rbx"
+                   : "+d"(answer)
+                   : "a"(&question[0])
+                   : "cc", "memory");
+#else
+  register std::uint64_t result __asm__("x3") = 0;
+  register const volatile std::uint64_t* asked __asm__("x4") = &question[0];
+  __asm__ volatile("ror x12, x12, #3; ror x12, x12, #13; ror x12, x12, #51; ror x12, x12, #61; orr x10, x10, x10"
+                   : "+r"(result)
+                   : "r"(asked)
+                   : "cc", "memory");
+  answer = result;
+#endif
+  return answer != 0;
+#else
+  return false;
+#endif
+}
+
 // Fills in the page around the gate, which describes this copy of the library to tracers.
 void fill_page() {
   constexpr std::uint64_t kMajor = NOPSPAN_VERSION_MAJOR, kMinor = NOPSPAN_VERSION_MINOR;
@@ -147,6 +174,7 @@ void fill_page() {
   nopspan_gate.warnings_count = kWarnings;
   nopspan_gate.warning_bytes = sizeof(nopspan_warning);
   nopspan_gate.process_mark = reinterpret_cast<std::uintptr_t>(process_mark_address());
+  nopspan_gate.flags = runs_in_valgrind() ? NOPSPAN_GATE_NO_SITES : 0;
   nopspan_gate.magic = NOPSPAN_GATE_MAGIC;
   nopspan_gate.size = sizeof(nopspan_gate_page);
 }

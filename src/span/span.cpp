@@ -209,7 +209,7 @@ __attribute__((noinline)) void report_any_end(ThreadState* thread, SpanState& sp
   if (has_once_probes(span))
     fired =
         fire_once_probes(thread, span, enclosing);  // before span_stop, where tracers drop what they keep for a span
-  if ((up & kGateSpans) != 0) fire_span_end(thread, span);
+  if ((up & kGateSpans) != 0 && calls_sites()) fire_span_end(thread, span);
   if ((up & kBatchUp) != 0) {
     batch_span(thread, span, fired);
   } else {

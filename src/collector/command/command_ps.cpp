@@ -54,7 +54,8 @@ std::string gate_text(const CopyReport& report) {
   for (const auto& [name, value] : report.view->gate.by_name())
     if (value != 0) text += (text.empty() ? "" : ",") + std::string(name);
   if (!report.view->gate.negative().empty()) text += "(negative)";
-  return text.empty() ? "down" : text;
+  if (text.empty()) text = "down";
+  return report.view->calls_sites ? text : text + "(no sites)";
 }
 
 std::string tracers_text(const CopyReport& report) {
@@ -181,7 +182,8 @@ constexpr char kPsExplained[] =
     "           points. Handlers in the program raise span_handlers and\n"
     "           point_handlers. down: nothing is attached; spans are disabled.\n"
     "           (negative): the process has written to its semaphore, so the kernel\n"
-    "           refuses to attach to it.\n"
+    "           refuses to attach to it. (no sites): it runs under Valgrind, which\n"
+    "           would end it at a breakpoint, so it reaches no probe.\n"
     "TRACERS    programs that are attached to this file. A ? marks a program that may\n"
     "           be attached: the kernel does not report it.\n"
     "HELD       memory of the process's batch buffers\n"

@@ -169,6 +169,7 @@ void check_view(std::uint32_t pid, const Host::Copy& copy, const Tracers& tracer
     checks.ok(name, up.empty() ? "is down: no tracer is attached" : "is raised: " + up);
   }
   if (!view->version.empty()) checks.ok("version of " + printable(copy.path), view->version);
+  if (!view->calls_sites) checks.fail("sites of " + printable(copy.path), kCallsNoSites, "run it without Valgrind");
   check_sandbox(pid, printable(copy.path), view->is_prepared, checks);
   for (const std::string& warning : view->warnings)
     checks.warn("warnings of " + printable(copy.path), printable(warning),

@@ -100,6 +100,10 @@ std::vector<std::pair<const char*, unsigned>> GateCounters::by_name() const {
           {"points", points}};
 }
 
+bool calls_sites(const nopspan_gate_page& page) {
+  return page.size < sizeof(page) || (page.flags & NOPSPAN_GATE_NO_SITES) == 0;
+}
+
 LibraryCounts read_counts_here(std::uint32_t pid, const nopspan_gate_page& page) {
   LibraryCounts counts{};
   if (page.size < offsetof(nopspan_gate_page, magic)) return counts;
@@ -147,6 +151,7 @@ std::optional<LibraryView> view_library(const Target& process, std::uint64_t gat
   view.version = version_of(raw.page);
   view.is_whole = raw.page.size >= offsetof(nopspan_gate_page, magic);
   if (!view.is_whole) return view;
+  view.calls_sites = calls_sites(raw.page);
   view.is_prepared = raw.mark != 0;
   view.memory_bytes = raw.page.memory_bytes;
   view.threads = raw.threads;

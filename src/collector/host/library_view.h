@@ -34,6 +34,7 @@ struct LibraryView {
   std::uint64_t abi_version = 0;
   std::string version;                                        // "" if the page has none
   bool is_whole = false;                                      // the page has the fields below
+  bool calls_sites = true;                                    // see NOPSPAN_GATE_NO_SITES
   bool is_prepared = false;                                   // it has recorded a span, or prepare() was called
   std::uint64_t memory_bytes = 0;                             // held by all threads for batches
   std::uint64_t threads = 0;                                  // live threads that have a header
@@ -47,6 +48,8 @@ struct LibraryView {
 inline constexpr std::size_t kLibraryCounts = 30;
 using LibraryCounts = std::array<std::uint64_t, kLibraryCounts>;
 LibraryCounts read_counts_here(std::uint32_t pid, const nopspan_gate_page& page);
+// See NOPSPAN_GATE_NO_SITES.
+bool calls_sites(const nopspan_gate_page& page);
 LibraryDrops drops_of(const LibraryCounts& counts);
 
 // Empty if the page cannot be read; errno then has the reason. The time is bounded, whatever a hostile process has

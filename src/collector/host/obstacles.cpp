@@ -13,6 +13,9 @@ std::string too_many_mappings_text(std::uint64_t mappings) {
   return "it maps the file " + std::to_string(mappings) + " times, so an attach would stop all forks on this host";
 }
 
+const char* const kCallsNoSites =
+    "it runs under Valgrind, which would end it at a breakpoint. So it reaches no probe, and its spans are not seen";
+
 std::vector<Unattached> find_obstacles(Host& host) {
   std::vector<Unattached> obstacles;
   for (const Host::Found& found : host.files()) {

@@ -69,6 +69,7 @@ ordered_json to_json(const CopyReport& report) {
   json["tracers"] = ordered_json::array();
   for (const AttachedTracer& attached : report.attached) json["tracers"].push_back(to_json(attached));
   if (report.view && report.view->is_whole) {
+    json["calls_sites"] = report.view->calls_sites;
     json["memory_bytes"] = report.view->memory_bytes;
     json["threads"] = report.view->threads;
     json["held_entries"] = report.view->held_entries;

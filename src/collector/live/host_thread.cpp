@@ -304,22 +304,26 @@ bool HostThread::attach() {
   return !fresh.empty() || attachments_.apart() > apart || attachments_.is_behind();
 }
 
-void HostThread::note_twins() {
-  for (const Unattached& one : find_twins(host_)) {
-    if (twins_.size() >= Ledger::kMostUnattached || !processes_.wants(one.pid)) continue;
-    if (twins_.try_emplace({one.path, one.pid}, one).second) std::cerr << text_of(one) + "\n";
-  }
+void HostThread::note_partly_seen(const Unattached& one) {
+  if (partly_seen_.size() >= Ledger::kMostUnattached || !processes_.wants(one.pid)) return;
+  if (!partly_seen_.try_emplace({one.path, one.pid}, one).second) return;
+  std::cerr << text_of(one) + "\n";
+  publish_unattached();
 }
 
 void HostThread::note_unattached() {
-  note_twins();
+  for (const Unattached& one : find_twins(host_)) note_partly_seen(one);
+  publish_unattached();
+}
+
+void HostThread::publish_unattached() {
   const std::lock_guard lock(mutex_);
   unattached_ = attachments_.unattached();
-  for (const auto& [key, one] : twins_) {
+  for (const auto& [key, one] : partly_seen_) {
     if (unattached_.size() < Ledger::kMostUnattached) unattached_.push_back(one);
   }
   has_failed_to_attach_ =
-      attachments_.has_failed(options_.filter.pids) || (!options_.filter.pids.empty() && !twins_.empty());
+      attachments_.has_failed(options_.filter.pids) || (!options_.filter.pids.empty() && !partly_seen_.empty());
 }
 
 std::vector<Unattached> HostThread::unattached() {
@@ -416,6 +420,7 @@ void HostThread::read_headers_of(std::uint32_t pid) {
     HeadersRead report{pid, copy.gate_address, {}, monotonic_now(), {}, seen != is_unseen_.end() && seen->second};
     Copy& known = copy_of(pid, copy.gate_address);
     if (!in_time(pid, [&] { return known.headers.read(); })) continue;
+    if (!known.headers.calls_sites()) note_partly_seen({copy.path, pid, known.process->comm, kCallsNoSites});
     for (const ThreadHeaders::Thread& thread : known.headers.threads()) {
       if (thread.header.next > thread.header.first || thread.header.discarded != 0 || report.is_unseen)
         report.threads.push_back(thread);

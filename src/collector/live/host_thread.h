@@ -162,8 +162,9 @@ class HostThread {
   void count_refused();
   void note_unseen();
   void warn_of_killed();
-  void note_twins();
+  void note_partly_seen(const Unattached& one);
   void note_unattached();
+  void publish_unattached();
   void serve(Requests& requests);
   // Attaches to the files that were found, once. Returns whether there may be more to attach to at once.
   bool attach();
@@ -209,7 +210,7 @@ class HostThread {
   std::map<std::uint32_t, ProcessPointer> described_;
   std::set<std::uint32_t> waited_;           // were not examined in time after an attach
   std::map<std::uint32_t, bool> is_unseen_;  // the wanted processes, if programs_ does not see all of them
-  std::map<std::pair<std::string, std::uint32_t>, Unattached> twins_;  // by path and pid
+  std::map<std::pair<std::string, std::uint32_t>, Unattached> partly_seen_;  // by path and pid
   bool has_warned_ = false, has_warned_of_all_ = false;
   std::set<std::uint32_t> refused_users_;  // whom stderr has named
   bool is_detached_ = false;

@@ -28,6 +28,7 @@ struct Found {
   std::uint64_t mark = 0;
   std::uint64_t threads = 0;
   std::uint64_t too_many = 0;
+  std::uint64_t calls_sites = 1;
   LibraryCounts counts{};
 };
 
@@ -67,6 +68,7 @@ Answer headers_work(std::uint32_t pid, std::string_view request, OpenFile /*file
   nopspan_gate_page page{};
   if (!read_value_here(pid, question.gate_address, page)) return {errno, "", OpenFile()};
   found.counts = read_counts_here(pid, page);
+  found.calls_sites = calls_sites(page) ? 1 : 0;
   const bool has_threads = page.size >= offsetof(nopspan_gate_page, process_mark) + sizeof(page.process_mark);
   if (!has_threads || page.threads == 0) {
     addresses.clear();
@@ -110,6 +112,7 @@ bool ThreadHeaders::read() {
   std::memcpy(addresses_.data(), at, count * sizeof(std::uint64_t));
   at += count * sizeof(std::uint64_t);
   dropped_ = counts_of(drops_of(found.counts));
+  calls_sites_ = found.calls_sites != 0;
   too_many_ = too_many_ || found.too_many != 0;
   for (std::size_t i = 0; i < count; ++i, at += sizeof(nopspan_thread)) {
     nopspan_thread header{};

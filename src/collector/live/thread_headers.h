@@ -30,6 +30,8 @@ class ThreadHeaders {
   [[nodiscard]] const std::vector<Thread>& threads() const { return threads_; }
   // What the library has dropped since its process began, as of the last read().
   [[nodiscard]] const Counts& dropped() const { return dropped_; }
+  // Whether the process calls sites; see NOPSPAN_GATE_NO_SITES.
+  [[nodiscard]] bool calls_sites() const { return calls_sites_; }
   // Whether there were more than 16,384 headers. The others are ignored.
   [[nodiscard]] bool too_many() const { return too_many_; }
 
@@ -45,7 +47,7 @@ class ThreadHeaders {
   std::vector<std::uint64_t> addresses_;  // all addresses: no header is ever removed from the list
   std::vector<Thread> threads_;
   Counts dropped_;
-  bool too_many_ = false;
+  bool too_many_ = false, calls_sites_ = true;
 };
 
 }  // namespace nopspan::collector

@@ -236,6 +236,23 @@ class Availability(CollectorTest):
                           "\n".join(tracer.said))
             self.assert_others_name(program, "loaded the file more than once", "twins", "failed")
 
+    def test_a_program_that_valgrind_runs(self):
+        with Program("traced", command=["valgrind", "-q", "--tool=none", program_path("traced")]) as program:
+            with harness.Tracer(harness.PROBES), Collector("--pid", program.pid) as tracer:
+                for command in ("canary some", "step m 4 2 2 0", "gauge e n 1 2", "span first", "flood 2 1000"):
+                    program.ask(command)
+                wait_until(lambda: "Valgrind" in "".join(tracer.said), "the collector to name it")
+                ledger = tracer.stop()
+            why = "runs under Valgrind, which would end it"
+            row, = ledger["unattached"]
+            self.assertEqual(row["pid"], program.pid)
+            self.assertIn(why, row["why"])
+            said = subprocess.run([NOPSPAN, "ps", str(program.pid)], capture_output=True, text=True, timeout=PATIENCE_S)
+            self.assertIn("(no sites)", said.stdout)
+            said = subprocess.run([NOPSPAN, "doctor", str(program.pid)], capture_output=True, text=True,
+                                  timeout=PATIENCE_S)
+            self.assertIn(why, said.stdout)
+
     def test_a_limit_of_open_files_that_is_too_low_is_said(self):
         said = ""
         for limit in range(24, 48, 2):
