@@ -230,6 +230,7 @@ int run_program(const std::vector<std::string>& arguments) {
   add_commands(app, common, no_color, run);
   app.footer(kExamples);  // set last, because commands inherit it when they are added
   std::vector<const char*> argv;
+  argv.reserve(arguments.size());
   for (const std::string& argument : arguments) argv.push_back(argument.c_str());
   try {
     app.parse(static_cast<int>(argv.size()), argv.data());

@@ -135,8 +135,8 @@ class ExportQueue {
   void settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answer);
   void retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answer);
   bool split_up(Lane& lane, Waiting& waiting);
-  void end_group(Lane& lane);
-  void end_failures(Lane& lane);
+  static void end_group(Lane& lane);
+  static void end_failures(Lane& lane);
   void give_up(const Waiting& waiting, DropReason reason);
   void count_rest();
   void say(Said what, const std::string& message);

@@ -259,7 +259,7 @@ void Spool::read_unsaved() {
   std::array<char, 128> text{};
   std::array<unsigned long long, 3> counts{};
   if (unsaved_ && ::pread(unsaved_.get(), text.data(), text.size() - 1, 0) > 0 &&
-      std::sscanf(text.data(), "nopspan-unsaved 1 %llu %llu %llu", &counts[0], &counts[1], &counts[2]) == 3) {
+      std::sscanf(text.data(), "nopspan-unsaved 1 %llu %llu %llu", counts.data(), &counts[1], &counts[2]) == 3) {
     noted_.spans = counts[0];
     noted_.span_events = counts[1];
     noted_.logs = counts[2];

@@ -225,7 +225,7 @@ void Attachments::detach_all() {
     left.push_back({std::move(held.link), std::move(held.process)});
   }
   held_.clear();
-  leave_until_ended(std::move(left));
+  leave_until_ended(left);
   detach(std::move(links), most_detachers());
 }
 

@@ -54,7 +54,7 @@ bool has_ended(const OpenFile& process) {
   return !process || poll(&ended, 1, 0) > 0;
 }
 
-void leave_until_ended(std::vector<LeftLink> links) {
+void leave_until_ended(const std::vector<LeftLink>& links) {
   if (links.empty()) return;
   std::vector<pollfd> processes;
   std::vector<unsigned> kept;
