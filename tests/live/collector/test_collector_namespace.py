@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import ability
 import harness
 from collector import Collector, CollectorTest, Counting
 from followed import Followed
@@ -213,7 +214,7 @@ class CollectorInANamespace(CollectorTest):
         self.assertEqual((tracer.counts(pid)["emitted"], tracer.counts(pid)["ring_full"]), (2, 2))
 
     def test_names_and_counts_what_it_cannot_trace_without_btf(self):
-        hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /sys/kernel/btf && exec "$@"', "sh"]
+        hidden = [*ability.own_mounts(), "sh", "-c", 'mount -t tmpfs none /sys/kernel/btf && exec "$@"', "sh"]
         program, pid = self.nested()
         with program, Program("traced") as same:
             with WrappedCollector(command=hidden) as tracer:
