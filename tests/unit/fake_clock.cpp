@@ -31,7 +31,9 @@ extern "C" int clock_gettime(clockid_t clock_id, timespec* tp) noexcept {
 FakeClock::FakeClock() {
   timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
-  fake_now = static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U;
+  // At least a second ago, because the library repeats a time until a clock that is behind by less than 1 ms reaches
+  // it.
+  fake_now = static_cast<std::uint64_t>(now.tv_sec - 1) * 1'000'000'000U;
   fake_reads = 0;
   faked = true;
 }
