@@ -64,52 +64,90 @@ HandlerTable::Place* HandlerTable::find_place(std::string_view event) noexcept {
   return names != nullptr ? &names->find(EventName(event), hash_of(EventName(event))) : nullptr;
 }
 
-void HandlerTable::append(const Attachment& attachment, std::string_view event) {
-  const bool is_name = !is_prefix(event);
-  const Names* names = names_.load(std::memory_order_relaxed);
-  if (is_name && (names == nullptr || 2 * (names->used + 1) > names->places.size())) rebuild(attachment.since);
-  Place& place = *find_place(event);
-  HandlerList* list = place.load(std::memory_order_relaxed);
-  if (list == nullptr) {
-    list = new HandlerList(is_name ? event : "*", hash_of(EventName(event)), 2);
-    place.store(list, std::memory_order_release);
-    if (is_name) ++names_.load(std::memory_order_relaxed)->used;
+void HandlerTable::reserve(const Attachment& attachment, std::mutex& lock) {
+  const auto reserve = [&](const std::string& event) {
+    const bool is_name = !is_prefix(event);
+    const Names* names = names_.load(std::memory_order_relaxed);
+    if (is_name && (names == nullptr || 2 * (names->used + 1) > names->places.size()))
+      rebuild(attachment.events.size(), attachment.since, lock);
+    Place& place = *find_place(event);
+    HandlerList* list = place.load(std::memory_order_relaxed);
+    if (list == nullptr) {
+      list = new HandlerList(is_name ? event : "*", hash_of(EventName(event)), 2);
+      const std::lock_guard<std::mutex> locked(lock);
+      place.store(list, std::memory_order_release);
+      if (is_name) ++names_.load(std::memory_order_relaxed)->used;
+    }
+    if (list->used.load(std::memory_order_relaxed) + list->reserved == list->slots.size()) {
+      list = resize(place, attachment.since, lock);
+    }
+    ++list->reserved;
+  };
+  std::size_t done = 0;
+  try {
+    for (; done < attachment.events.size(); ++done) reserve(attachment.events[done]);
+  } catch (const std::bad_alloc&) {
+    while (done > 0) --find_place(attachment.events[--done])->load(std::memory_order_relaxed)->reserved;
+    throw;
   }
-  const std::size_t used = list->used.load(std::memory_order_relaxed);
-  if (used == list->slots.size()) list = resize(place, attachment.since);
-  HandlerSlot& slot = list->slots[list->used.load(std::memory_order_relaxed)];
-  slot.attachment = &attachment;
-  if (!is_name) slot.prefix = event.substr(0, event.size() - 1);
-  slot.since = attachment.since;
-  list->used.fetch_add(1, std::memory_order_release);
-  note(*list, slot, true);
 }
 
-void HandlerTable::remove(const Attachment& attachment, std::uint64_t until) noexcept {
-  const auto save_memory = [](const auto& change) {
-    try {
-      change();
-    } catch (const std::bad_alloc&) {  // a later call tries again
-    }
-  };
+void HandlerTable::append(const Attachment& attachment) noexcept {
+  for (const std::string_view event : attachment.events) {
+    HandlerList* const list = find_place(event)->load(std::memory_order_relaxed);
+    HandlerSlot& slot = list->slots[list->used.load(std::memory_order_relaxed)];
+    slot.attachment = &attachment;
+    if (is_prefix(event)) slot.prefix = event.substr(0, event.size() - 1);
+    slot.since = attachment.since;
+    --list->reserved;
+    list->used.fetch_add(1, std::memory_order_release);
+    note(*list, slot, true);
+  }
+}
+
+void HandlerTable::remove(const Attachment& attachment) noexcept {
   for (const std::string& event : attachment.events) {
-    Place* const place = find_place(event);
-    HandlerList* list = place != nullptr ? place->load(std::memory_order_relaxed) : nullptr;
-    if (list == nullptr) continue;
+    HandlerList* const list = find_place(event)->load(std::memory_order_relaxed);
     const std::size_t used = list->used.load(std::memory_order_relaxed);
     const auto end = list->slots.begin() + static_cast<std::ptrdiff_t>(used);
     auto slot = std::lower_bound(list->slots.begin(), end, attachment.since,
                                  [](const HandlerSlot& s, std::uint64_t since) { return s.since < since; });
     for (; slot != end && slot->since == attachment.since; ++slot) {
-      if (slot->attachment != &attachment || slot->until.load(std::memory_order_relaxed) <= until) continue;
-      slot->until.store(until, std::memory_order_relaxed);
+      if (slot->attachment != &attachment || slot->until.load(std::memory_order_relaxed) <= attachment.until) continue;
+      slot->until.store(attachment.until, std::memory_order_relaxed);
       note(*list, *slot, false);
     }
-    const bool is_sparse = used > 8 && 2 * list->live.load(std::memory_order_relaxed) < used;
-    if (is_sparse) save_memory([&] { resize(*place, until); });
   }
-  const Names* names = names_.load(std::memory_order_relaxed);
-  if (names != nullptr && names->used > 2 * live_names_ + 8) save_memory([&] { rebuild(until); });
+}
+
+bool HandlerTable::save_memory(const Attachment& attachment, std::uint64_t next, std::mutex& lock) noexcept {
+  bool has_retired = false;
+  try {
+    for (const std::string& event : attachment.events) {
+      Place* const place = find_place(event);
+      const HandlerList* const list = place->load(std::memory_order_relaxed);
+      const std::size_t used = list->used.load(std::memory_order_relaxed);
+      if (used <= 8 || 2 * list->live.load(std::memory_order_relaxed) >= used) continue;
+      resize(*place, next, lock);
+      has_retired = true;
+    }
+    const Names* names = names_.load(std::memory_order_relaxed);
+    if (names != nullptr && names->used > 2 * live_names_ + 8) {
+      rebuild(0, next, lock);
+      has_retired = true;
+    }
+  } catch (const std::bad_alloc&) {  // a later call tries again
+  }
+  return has_retired;
+}
+
+void HandlerTable::forget_reserved() noexcept {
+  if (HandlerList* const list = prefixes_.load(std::memory_order_relaxed)) list->reserved = 0;
+  Names* const names = names_.load(std::memory_order_relaxed);
+  if (names == nullptr) return;
+  for (const Place& place : names->places) {
+    if (HandlerList* const list = place.load(std::memory_order_relaxed)) list->reserved = 0;
+  }
 }
 
 // Counts a handler that was added to a list, or has ended in it.
@@ -142,10 +180,12 @@ unsigned HandlerTable::suffixes() const noexcept {
 }
 
 // Replaces the list by one with free slots and without the handlers that were detached.
-HandlerList* HandlerTable::resize(Place& place, std::uint64_t next) {
+HandlerList* HandlerTable::resize(Place& place, std::uint64_t next, std::mutex& lock) {
   HandlerList* old = place.load(std::memory_order_relaxed);
   const std::size_t live = old->live.load(std::memory_order_relaxed);
-  auto* made = new HandlerList(old->event, old->hash, 2 * (live + 1));
+  auto* made = new HandlerList(old->event, old->hash, 2 * (live + old->reserved + 1));
+  const std::lock_guard<std::mutex> locked(lock);
+  made->reserved = old->reserved;
   auto at = made->slots.begin();
   made->has_warned.store(old->has_warned.load(std::memory_order_relaxed), std::memory_order_relaxed);
   for (const HandlerSlot& slot : old->slots) {
@@ -162,17 +202,18 @@ HandlerList* HandlerTable::resize(Place& place, std::uint64_t next) {
   return made;
 }
 
-// Replaces the table of names by one with free places and without the names that have no handler.
-void HandlerTable::rebuild(std::uint64_t next) {
+// Replaces the table of names by one with places for so many more, and without the names that have no handler.
+void HandlerTable::rebuild(std::size_t more_names, std::uint64_t next, std::mutex& lock) {
   std::size_t size = 8;
-  while (size < 4 * (live_names_ + 1)) size *= 2;
+  while (size < 4 * (live_names_ + more_names + 1)) size *= 2;
   auto* made = new Names(size);
   Names* old = names_.load(std::memory_order_relaxed);
+  const std::lock_guard<std::mutex> locked(lock);
   const std::size_t places = old == nullptr ? 0 : old->places.size();
   for (std::size_t i = 0; i < places; ++i) {
     HandlerList* list = old->places[i].load(std::memory_order_relaxed);
     if (list == nullptr) continue;
-    if (list->live.load(std::memory_order_relaxed) == 0) {
+    if (list->live.load(std::memory_order_relaxed) == 0 && list->reserved == 0) {
       retire(list, next);
     } else {
       made->find(EventName(list->event), list->hash).store(list, std::memory_order_relaxed);

@@ -18,6 +18,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -65,6 +66,7 @@ struct HandlerList : Replaceable {
   std::vector<HandlerSlot> slots;
   std::atomic<std::size_t> used{0};             // the first slots; the others are free
   std::atomic<std::size_t> live{0};             // used slots of handlers that are attached
+  std::size_t reserved = 0;                     // free slots that reserve() has promised
   mutable std::atomic<bool> has_warned{false};  // warn_of_event() has logged it
 };
 
@@ -88,10 +90,18 @@ class HandlerTable {
 
   // The rest is for the writer.
 
-  // Appends the attachment to the list of one of its events. Throws std::bad_alloc.
-  void append(const Attachment& attachment, std::string_view event);
-  // Ends the attachment in the lists of its events, as far as it is in them.
-  void remove(const Attachment& attachment, std::uint64_t until) noexcept;
+  // Makes room for the attachment in the lists of its events. Takes the lock for each change, and allocates without it.
+  // Throws std::bad_alloc.
+  void reserve(const Attachment& attachment, std::mutex& lock);
+  // Appends the attachment to the lists of its events, after reserve(). The caller holds the lock.
+  void append(const Attachment& attachment) noexcept;
+  // Ends the attachment in the lists of its events, with its `until`. The caller holds the lock.
+  void remove(const Attachment& attachment) noexcept;
+  // Replaces what has become much too large, after remove(), and retires it with the epoch `next`. Takes the lock as
+  // reserve() does. Returns false if there was nothing.
+  bool save_memory(const Attachment& attachment, std::uint64_t next, std::mutex& lock) noexcept;
+  // Called in the child after fork(): the writer that had reserved room does not exist there.
+  void forget_reserved() noexcept;
   // The suffixes of the events that have a handler: kStart, kStop, kException.
   [[nodiscard]] unsigned suffixes() const noexcept;
   // Takes what was retired first, unless that was after the epoch `unread`.
@@ -110,8 +120,8 @@ class HandlerTable {
   };
 
   Place* find_place(std::string_view event) noexcept;
-  HandlerList* resize(Place& place, std::uint64_t next);
-  void rebuild(std::uint64_t next);
+  HandlerList* resize(Place& place, std::uint64_t next, std::mutex& lock);
+  void rebuild(std::size_t more_names, std::uint64_t next, std::mutex& lock);
   void retire(Replaceable* old, std::uint64_t next) noexcept;
   void note(HandlerList& list, const HandlerSlot& slot, bool attached) noexcept;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The registry of handlers. Writers (attach, detach) take a mutex. Readers, which dispatch events, take no lock, and
-// allocate and free nothing.
+// The registry of handlers. Writers (attach, detach) take two mutexes. One is held for the whole change. fork() waits
+// only for the other one, under which nothing is allocated or freed: an allocator may have stopped its other threads
+// until the fork is over. Readers, which dispatch events, take no lock, and allocate and free nothing.
 //
 // How it works: each change of a writer begins a new epoch. A reader stores the current epoch in its thread's
 // `reading`, loads the epoch again as its own, and clears `reading` when it is done. attach() adds a handler to the
@@ -44,10 +45,10 @@
 #include <algorithm>
 #include <atomic>
 #include <list>
+#include <map>
 #include <mutex>
 #include <new>
 #include <string>
-#include <unordered_map>
 #include <utility>
 
 namespace nopspan {
@@ -63,16 +64,20 @@ constexpr std::size_t kMaxWaiting = 65'536;
 std::atomic<std::uint64_t> epoch{1};
 HandlerTable table;
 
-// What only writers use. `writer` guards it, and changes of the table.
+// What only writers use. `lock` guards it, and changes of the table. Members that only writers change may be read under
+// `writer` alone.
 struct Registry {
   using Attachments = std::list<Attachment>;
+  using ById = std::map<std::string_view, Attachments::iterator>;
 
-  std::mutex writer;
-  Attachments attached;  // in order of attachment
-  std::unordered_map<std::string_view, Attachments::iterator> by_id;
-  Attachments waiting;  // detached, in order of `until`
-  Attachments dying;    // detached, and a thread is destroying the captures
-  Attachments lost;     // the same, but that thread does not exist, because this is the child after a fork()
+  std::mutex writer;                                  // taken first
+  std::atomic<const ThreadLocals*> writing{nullptr};  // the thread that has it
+  std::mutex lock;
+  Attachments attached;  // in order of attachment; only writers change it
+  ById by_id;            // the same
+  Attachments waiting;   // detached, in order of `until`
+  Attachments dying;     // detached, and a thread is still detaching them, or is destroying the captures
+  Attachments lost;      // the same, but that thread does not exist, because this is the child after a fork()
 };
 
 // Never destroyed, because spans may still end while the destructors of static objects run.
@@ -81,6 +86,19 @@ Registry& registry() {
   static auto* const instance = new (memory) Registry;
   return *instance;
 }
+
+// Makes this thread the only writer.
+class Writing {
+ public:
+  explicit Writing(Registry& r) noexcept : r_(r), lock_(r.writer) { r_.writing = &locals; }
+  ~Writing() { r_.writing = nullptr; }
+  Writing(const Writing&) = delete;
+  Writing& operator=(const Writing&) = delete;
+
+ private:
+  Registry& r_;
+  std::lock_guard<std::mutex> lock_;
+};
 
 struct Reading {
   bool began;  // false if the thread was reading already
@@ -108,7 +126,7 @@ std::uint64_t oldest_reader() noexcept {
   return oldest;
 }
 
-// Begins an epoch, in which readers see the changes that were made for it. The caller holds `writer`.
+// Begins an epoch, in which readers see the changes that were made for it. The caller holds both mutexes.
 void begin_epoch(const Registry& r, std::uint64_t next) noexcept {
   epoch.store(next, std::memory_order_seq_cst);
   handled_suffixes.store(table.suffixes(), std::memory_order_relaxed);
@@ -157,7 +175,7 @@ bool inside_handler() noexcept {
 bool free_first(Registry& r, std::uint64_t unread) noexcept {
   const InsideLibrary inside;
   std::unique_ptr<Replaceable> first;  // freed after the unlock
-  const std::lock_guard<std::mutex> lock(r.writer);
+  const std::lock_guard<std::mutex> lock(r.lock);
   first = table.take_retired(unread);
   return first != nullptr;
 }
@@ -171,7 +189,7 @@ bool destroy_first(Registry& r, std::uint64_t unread) noexcept {
   Registry::Attachments::iterator first;
   {
     const InsideLibrary inside;
-    const std::lock_guard<std::mutex> lock(r.writer);
+    const std::lock_guard<std::mutex> lock(r.lock);
     first = r.waiting.begin();
     if (first == r.waiting.end() || first->until > unread) return false;
     first->destroyer = &locals;
@@ -186,7 +204,7 @@ bool destroy_first(Registry& r, std::uint64_t unread) noexcept {
   }
   const InsideLibrary inside;
   {
-    const std::lock_guard<std::mutex> lock(r.writer);
+    const std::lock_guard<std::mutex> lock(r.lock);
     destroyed.splice(destroyed.end(), r.dying, first);
   }
   destroyed.clear();
@@ -211,7 +229,7 @@ void destroy_unread(Registry& r) noexcept {
 // is none.
 std::uint64_t last_detached(Registry& r, std::string_view id, std::uint64_t until) noexcept {
   const InsideLibrary inside;
-  const std::lock_guard<std::mutex> lock(r.writer);
+  const std::lock_guard<std::mutex> lock(r.lock);
   const auto is_meant = [&](const Attachment& old) { return old.until <= until && old.id == id; };
   for (const Registry::Attachments* list : {&r.waiting, &r.dying}) {
     const auto found = std::find_if(list->rbegin(), list->rend(), is_meant);
@@ -241,17 +259,26 @@ bool remove(std::string_view id, const Attachment* only = nullptr) noexcept {
   bool is_attached = false;
   {
     const InsideLibrary inside;
-    const std::lock_guard<std::mutex> lock(r.writer);
+    Registry::ById::node_type removed;  // freed after the unlock
+    const Writing writing(r);
     until = epoch.load(std::memory_order_relaxed);
     const auto found = r.by_id.find(id);
     is_attached = found != r.by_id.end() && (only == nullptr || &*found->second == only);
     if (is_attached) {
       const Registry::Attachments::iterator attachment = found->second;
-      attachment->until = ++until;
-      table.remove(*attachment, until);
-      r.by_id.erase(found);
-      r.waiting.splice(r.waiting.end(), r.attached, attachment);
-      begin_epoch(r, until);
+      {
+        const std::lock_guard<std::mutex> lock(r.lock);
+        attachment->until = ++until;
+        attachment->destroyer = &locals;
+        table.remove(*attachment);
+        removed = r.by_id.extract(found);
+        r.dying.splice(r.dying.end(), r.attached, attachment);
+        begin_epoch(r, until);
+      }
+      const bool has_retired = table.save_memory(*attachment, until + 1, r.lock);
+      const std::lock_guard<std::mutex> lock(r.lock);
+      r.waiting.splice(r.waiting.end(), r.dying, attachment);
+      if (has_retired) begin_epoch(r, until + 1);
     }
   }
   if (!inside_handler()) {
@@ -269,18 +296,19 @@ Errc add(std::string_view id, std::vector<std::string> events, Handler handler, 
   const InsideLibrary inside;
   made.push_back({std::string(id), std::move(handler), std::move(config), std::move(events), 0, 0});
   Attachment& attachment = made.front();
-  const std::lock_guard<std::mutex> lock(r.writer);
+  Registry::ById named{{attachment.id, made.begin()}};
+  const Writing writing(r);
   if (r.by_id.count(id) != 0) return Errc::already_exists;
   if (attachment.events.empty()) return Errc::ok;
-  if (r.waiting.size() >= kMaxWaiting) return Errc::out_of_memory;
-  attachment.since = epoch.load(std::memory_order_relaxed) + 1;
-  try {
-    for (const std::string& event : attachment.events) table.append(attachment, event);
-    r.by_id.emplace(attachment.id, made.begin());
-  } catch (const std::bad_alloc&) {
-    table.remove(attachment, attachment.since);  // no reader sees it, because its epoch did not begin
-    return Errc::out_of_memory;
+  {
+    const std::lock_guard<std::mutex> lock(r.lock);
+    if (r.waiting.size() >= kMaxWaiting) return Errc::out_of_memory;
   }
+  attachment.since = epoch.load(std::memory_order_relaxed) + 1;
+  table.reserve(attachment, r.lock);
+  const std::lock_guard<std::mutex> lock(r.lock);
+  table.append(attachment);
+  r.by_id.merge(named);
   if (spans_are_unrecorded()) note_gate_raised();
   r.attached.splice(r.attached.end(), made);
   begin_epoch(r, attachment.since);
@@ -425,18 +453,24 @@ void warn_of_event(const Interned& span) noexcept {
 
 bool free_registry() noexcept {
   Registry& r = registry();
-  const std::unique_lock<std::mutex> lock(r.writer, std::try_to_lock);
+  const std::unique_lock<std::mutex> writer(r.writer, std::try_to_lock);
+  if (!writer.owns_lock()) return false;
+  const std::unique_lock<std::mutex> lock(r.lock, std::try_to_lock);
   if (!lock.owns_lock()) return false;
   if (!r.attached.empty() || !r.waiting.empty() || !r.dying.empty()) return true;
   table.clear();
-  r.by_id = decltype(r.by_id)();  // "= {}" would keep the buckets
   return true;
 }
 
-std::mutex& registry_lock() noexcept { return registry().writer; }
+std::mutex& registry_lock() noexcept { return registry().lock; }
 
-void forget_other_destroyers() noexcept {
+void forget_other_threads_of_registry() noexcept {
   Registry& r = registry();
+  if (r.writing != &locals) {
+    // If a signal handler forked just after this thread took the mutex, it will release a mutex that nobody has.
+    new (&r.writer) std::mutex;
+    if (r.writing.exchange(nullptr) != nullptr) table.forget_reserved();
+  }
   for (auto next = r.dying.begin(); next != r.dying.end();) {
     const auto dying = next++;
     if (dying->destroyer != &locals) r.lost.splice(r.lost.end(), r.dying, dying);
@@ -489,7 +523,7 @@ std::vector<HandlerInfo> list_handlers(Text prefix) {
   std::vector<HandlerInfo> list;
   detail::Registry& r = detail::registry();
   const detail::InsideLibrary inside;
-  const std::lock_guard<std::mutex> lock(r.writer);
+  const detail::Writing writing(r);
   for (const detail::Attachment& attachment : r.attached) {
     for (const std::string& event : attachment.events) {
       if (!detail::under_prefix(event, prefix.view())) continue;

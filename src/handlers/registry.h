@@ -85,10 +85,11 @@ class Dispatch {
   KeptErrno kept_errno_;
 };
 
-// The lock of writers, which fork() takes, so that no other thread holds it when the child is copied.
+// The lock of changes, which fork() takes, so that no other thread is changing anything when the child is copied.
 std::mutex& registry_lock() noexcept;
-// Called in the child after fork(), with the lock: detach() must not wait for what other threads were destroying.
-void forget_other_destroyers() noexcept;
+// Called in the child after fork(), with the lock: writers must not wait for other threads that were writers, or that
+// were destroying handlers.
+void forget_other_threads_of_registry() noexcept;
 
 // Frees the memory of the registry, unless a handler is attached. Called when this code may be about to be unmapped.
 // False if another thread holds the lock. A thread that is in fork() does, and its process may never unlock it, because

@@ -113,7 +113,7 @@ void after_fork_in_child() noexcept {
     reclaim_states_of_other_threads();
   }
   forget_other_threads(was_outside);
-  if (locals.forking.has_registry) forget_other_destroyers();
+  if (locals.forking.has_registry) forget_other_threads_of_registry();
   forget_batch_tap();
   after_fork_in_parent();
 }

@@ -6,6 +6,7 @@
 #include "fault.h"
 #include "raised_gate.h"
 
+#include <nopspan/execute.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
@@ -95,6 +96,73 @@ TEST(MallocFaults, ASignalInsideMallocDoesNotEnterItAgain) {
   }
   EXPECT_EQ(handler.starts, handler.ends);
   EXPECT_GT(handler.starts, 0U);
+}
+
+__thread bool writes = false;
+std::atomic<int> calls_left{0};
+std::atomic<bool> stopped{false}, forked{false};
+
+bool stop_writer(std::size_t) {
+  if (!writes || --calls_left != 0) return true;
+  stopped = true;
+  while (!forked) std::this_thread::yield();
+  return true;
+}
+
+std::atomic<int> handled{0};
+
+// Attaches handlers until lists and tables have grown, and detaches them until they have shrunk.
+void write_registry(const char* name) {
+  std::vector<std::string> ids;
+  for (int i = 0; i < 12; ++i) ids.push_back(name + std::to_string(i));
+  for (const std::string& id : ids)
+    EXPECT_EQ(nopspan::attach_many(id, {"a.*", "b.*", "c.stop", id}, [](const nopspan::Event&) { ++handled; }),
+              nopspan::Errc::ok);
+  for (const std::string& id : ids) EXPECT_EQ(nopspan::detach(id), nopspan::Errc::ok);
+}
+
+// Each handler that is listed gets its event.
+void expect_whole_handlers() {
+  int listed = 0;
+  handled = 0;
+  for (const nopspan::HandlerInfo& info : nopspan::list_handlers()) {
+    if (info.event != info.id) continue;
+    ++listed;
+    nopspan::execute(nopspan::Name(info.event));
+  }
+  EXPECT_EQ(handled, listed);
+}
+
+// As one does that has registered its fork handlers after the library was loaded.
+TEST(MallocFaults, AnAllocatorMayStopWritersOfTheRegistryUntilAForkIsOver) {
+  EXPECT_EQ(in_child([] {
+              const AllocatorHook hook(stop_writer);
+              bool is_stopped = true;
+              for (int call = 1; is_stopped && !HasFailure(); ++call) {
+                calls_left = call;
+                stopped = forked = false;
+                std::atomic<bool> done{false};
+                std::thread writer([&] {
+                  writes = true;
+                  write_registry("a handler of the parent");
+                  writes = false;
+                  done = true;
+                });
+                watch("a writer", [&] { return stopped || done; });
+                is_stopped = stopped;
+                alarm(30);
+                EXPECT_EQ(in_child([] {
+                            expect_whole_handlers();
+                            write_registry("another handler");
+                            expect_whole_handlers();
+                          }),
+                          "")
+                    << "stopped in call " << call;
+                forked = true;
+                writer.join();
+              }
+            }),
+            "");
 }
 
 std::atomic<unsigned> allocations{0};

@@ -11,6 +11,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -26,15 +27,24 @@ using nopspan::detail::EventName;
 using nopspan::detail::HandlerList;
 using nopspan::detail::HandlerTable;
 
+std::mutex lock;
+
 const HandlerList* find(const HandlerTable& table, const std::string& event) { return table.find(EventName(event)); }
 
 TEST(HandlerTable, KeepsOnlyTheNamesThatHaveHandlers) {
   static HandlerTable table;
   std::vector<Attachment> attachments;
   for (std::uint64_t i = 0; i < 1000; ++i) attachments.push_back({"", {}, {}, {"a.b" + std::to_string(i)}, i + 1, 0});
-  for (const Attachment& attachment : attachments) table.append(attachment, attachment.events[0]);
+  for (const Attachment& attachment : attachments) {
+    table.reserve(attachment, lock);
+    table.append(attachment);
+  }
   EXPECT_NE(find(table, "a.b999"), nullptr);
-  for (std::size_t i = 1; i < 1000; ++i) table.remove(attachments[i], 1001);
+  for (std::size_t i = 1; i < 1000; ++i) {
+    attachments[i].until = 1000;
+    table.remove(attachments[i]);
+    table.save_memory(attachments[i], 1001, lock);
+  }
   EXPECT_NE(find(table, "a.b0"), nullptr);
   EXPECT_EQ(find(table, "a.b999"), nullptr);
   std::size_t retired = 0;
@@ -43,13 +53,16 @@ TEST(HandlerTable, KeepsOnlyTheNamesThatHaveHandlers) {
   EXPECT_GT(retired, 950U);
 }
 
-TEST(HandlerTable, EndsAnAttachmentThatWasNotCompleted) {
+TEST(HandlerTable, ShowsNoHandlerForWhichItHasOnlyReservedRoom) {
   static HandlerTable table;
-  const Attachment attachment{"", {}, {}, {"a.stop", "a.stop", "b.start"}, 5, 0};
-  table.append(attachment, "a.stop");
-  table.append(attachment, "a.stop");
-  EXPECT_EQ(table.suffixes(), nopspan::detail::kStop);
-  table.remove(attachment, 5);
+  Attachment first{"", {}, {}, {"a.stop", "a.stop", "a.stop", "b.start"}, 5, 6};
+  table.reserve(first, lock);
+  EXPECT_EQ(find(table, "a.stop"), nullptr);
+  EXPECT_EQ(table.suffixes(), 0U);
+  table.append(first);
+  ASSERT_NE(find(table, "a.stop"), nullptr);
+  EXPECT_EQ(find(table, "a.stop")->live, 3U);
+  table.remove(first);
   EXPECT_EQ(find(table, "a.stop"), nullptr);
   EXPECT_EQ(table.suffixes(), 0U);
 }

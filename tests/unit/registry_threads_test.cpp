@@ -8,6 +8,8 @@
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -276,7 +278,11 @@ TEST(RegistryThreads, AttachIsRefusedWhileTooManyDetachedHandlersWait) {
             Errc::ok);
   nopspan::execute("a.b");
   EXPECT_EQ(attached, 65'536);
-  EXPECT_EQ(nopspan::attach("dynamic", "c.d", [](const Event&) {}), Errc::out_of_memory);
+  const std::size_t before = mallinfo2().uordblks;
+  for (int i = 0; i < 1000; ++i) {
+    EXPECT_EQ(nopspan::attach("dynamic", "c.d", [](const Event&) {}), Errc::out_of_memory);
+  }
+  EXPECT_LT(mallinfo2().uordblks, before + 32 * 1024);
   blocked.release();
   EXPECT_EQ(nopspan::attach("dynamic", "c.d", [](const Event&) {}), Errc::ok);
   EXPECT_EQ(nopspan::detach("dynamic"), Errc::ok);
