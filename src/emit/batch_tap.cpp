@@ -24,19 +24,23 @@ namespace {
 
 std::atomic<BatchTap*> batch_tap{nullptr};
 std::atomic<std::uint64_t> tap_mark{0};  // the process mark of the process that attached it
-std::atomic<unsigned> tap_users{0};      // threads that may be using it
+std::atomic<unsigned> tap_users{0};      // uses that may not be over
 
 // A thread's use of the tap. detach_batch_tap() waits until it is over.
 class TapUse {
  public:
   TapUse() noexcept {
+    ++locals.tap_uses;
     tap_users.fetch_add(1, std::memory_order_seq_cst);
     tap_ = batch_tap.load(std::memory_order_seq_cst);
     if (__builtin_expect(tap_ == nullptr || tap_mark.load(std::memory_order_relaxed) == process_mark(), 1)) return;
     tap_ = nullptr;
     set_tap_gate(false);  // a child by clone(), which calls no fork handlers
   }
-  ~TapUse() { tap_users.fetch_sub(1, std::memory_order_release); }
+  ~TapUse() {
+    tap_users.fetch_sub(1, std::memory_order_release);
+    --locals.tap_uses;
+  }
   TapUse(const TapUse&) = delete;
   TapUse& operator=(const TapUse&) = delete;
 
@@ -136,7 +140,7 @@ void tell_refused_at_end(const BatchBuffer& batch) noexcept {
 void forget_batch_tap() noexcept {
   set_tap_gate(false);
   batch_tap.store(nullptr, std::memory_order_relaxed);
-  tap_users.store(0, std::memory_order_relaxed);
+  tap_users.store(locals.tap_uses, std::memory_order_relaxed);  // of a flush that a signal handler interrupted
 }
 
 }  // namespace nopspan::detail

@@ -8,6 +8,7 @@
 #include "sanitizers.h"
 #include "site_hits.h"
 
+#include "emit/batch_tap.h"
 #include "gate/gate.h"
 #include "memory/blocks.h"
 #include "state/span_state.h"
@@ -932,6 +933,29 @@ TEST(Batch, IsHandedOverByADestructorOfAKeyAndLeavesNoMemoryBehind) {
   EXPECT_THAT(second.names(), ElementsAre("work", "late"));
   EXPECT_EQ(nopspan_gate.memory_bytes, before);
   pthread_key_delete(key);
+}
+
+// Forks while it takes a batch, as a signal handler does that interrupts a flush.
+struct ForkingTap final : nopspan::detail::BatchTap {
+  bool take(const nopspan_thread&, const unsigned char*) noexcept override {
+    if (child < 0) child = fork();
+    return true;
+  }
+  void note_refused_at_end(const nopspan_thread&, std::uint64_t) noexcept override {}
+
+  pid_t child = -1;
+};
+
+TEST(BatchTap, IsNotInUseInAChildThatAFlushHasForked) {
+  ForkingTap tap;
+  ASSERT_TRUE(nopspan::detail::attach_batch_tap(&tap, false));
+  while (tap.child < 0) const nopspan::Span span{"work"};
+  if (tap.child == 0) {
+    const bool is_alone = nopspan::detail::attach_batch_tap(&tap, false) && nopspan::detail::detach_batch_tap(&tap, 1);
+    _exit(is_alone ? 0 : 1);
+  }
+  EXPECT_EQ(wait_for(tap.child), "");
+  EXPECT_TRUE(nopspan::detail::detach_batch_tap(&tap, 1));
 }
 
 }  // namespace
