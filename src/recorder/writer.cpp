@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/no_cancellation.h"
 #include "recorder/session.h"
 
 #include <nopspan/recording.h>
@@ -84,6 +85,7 @@ std::string Writer::open(Text target, const Options& options) {
 }
 
 bool Writer::close() noexcept {
+  const detail::NoCancellation no_cancellation;  // it waits for the thread that writes
   const std::shared_ptr<Session> session = std::exchange(session_, nullptr);
   if (session == nullptr) return true;
   Session* mine = session.get();

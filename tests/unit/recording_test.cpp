@@ -339,6 +339,19 @@ TEST_F(OwnRecording, CanBeEndedBySignalWhenTheProgramHasNoOtherThread) {
   close(ends[1]);
 }
 
+TEST_F(OwnRecording, IsClosedByAThreadThatIsToBeCancelled) {
+  std::atomic<bool> is_complete{false};
+  std::thread thread([&] {
+    Writer writer;
+    EXPECT_EQ(writer.open(path()), "");
+    { const nopspan::Span span{"work"}; }
+    pthread_cancel(pthread_self());
+    is_complete = writer.close();
+  });
+  thread.join();
+  EXPECT_TRUE(is_complete);
+}
+
 TEST_F(OwnRecording, OfADeviceThatIsFullBeginsNever) {
   const int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
   ASSERT_GE(full, 0);
