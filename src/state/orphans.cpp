@@ -70,13 +70,13 @@ bool is_past_doubt(std::uint64_t raised, std::uint64_t now_ns) noexcept {
 }
 
 // True if this thread may be older than the raise. Nothing here may open a file: a server may start a thread for each
-// request, and a sandbox may forbid it. If the kernel's ids have started again with the lowest since the raise, a
-// younger thread may be taken for an older one.
+// request, and a sandbox may forbid it, as any system call. If the kernel's ids have started again with the lowest
+// since the raise, a younger thread may be taken for an older one.
 bool may_be_older(const ThreadState* thread) noexcept {
   const long id = thread->thread_id;
   const long youngest = youngest_then.load(std::memory_order_relaxed);
   // The main thread is older, because the gate was down when the library was loaded.
-  return youngest == 0 || id <= youngest || id == getpid();
+  return youngest == 0 || id <= youngest || id == process_page().pid.load(std::memory_order_relaxed);
 }
 
 // True if this thread may have run before the gate was raised, and its doubt has not ended since.

@@ -71,6 +71,7 @@ std::uint64_t make_process_mark() noexcept {
   if (__builtin_expect(mark != 0, 1)) return mark;
   std::uint64_t made = 0;
   while (made == 0) process_random(&made, sizeof(made));
+  page.pid.store(getpid(), std::memory_order_relaxed);
   return page.mark.compare_exchange_strong(mark, made) ? made : mark;
 }
 

@@ -169,6 +169,7 @@ struct ProcessPage {
   std::atomic<std::uint64_t> mark{0};   // first, because tracers read it; 0: not made yet
   std::atomic<std::uint64_t> key[4]{};  // of random.h; 0: not made yet
   std::atomic<std::uint64_t> uses{0};   // of the key
+  std::atomic<long> pid{0};             // set with the mark: a sandbox may forbid getpid()
 };
 extern std::atomic<ProcessPage*> own_page;
 ProcessPage& process_page() noexcept;

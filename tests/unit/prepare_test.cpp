@@ -7,6 +7,7 @@
 
 #include <nopspan/execute.h>
 #include <nopspan/prepare.h>
+#include <nopspan/registry.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
 #include <nopspan/stream_meter.h>
@@ -104,6 +105,29 @@ TEST_F(Prepared, ProcessHasThreadsThatAskForTheirIdAlone) {
               enter_sandbox({SYS_gettid});
               is_in_sandbox = true;
               while (done < kThreads) continue;
+              leave(dropped);
+            }),
+            "");
+}
+
+TEST_F(Prepared, ProcessMayAttachBeforeItsThreadsBegin) {
+  EXPECT_EQ(in_child([] {
+              const auto attached = nopspan::attach("nobody", "nothing.*", [](const nopspan::Event& /*event*/) {});
+              EXPECT_EQ(attached, nopspan::Errc::ok);
+              EXPECT_TRUE(nopspan::prepare(2));
+              std::atomic<bool> is_running{false}, is_in_sandbox{false}, is_done{false};
+              std::thread([&] {
+                is_running = true;
+                while (!is_in_sandbox) continue;
+                emit_spans();
+                is_done = true;
+                while (true) continue;  // its end is not part of the test
+              }).detach();
+              while (!is_running) continue;
+              const std::uint64_t dropped = nopspan::stats().spans_dropped;
+              enter_sandbox({SYS_gettid});
+              is_in_sandbox = true;
+              while (!is_done) continue;
               leave(dropped);
             }),
             "");
