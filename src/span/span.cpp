@@ -618,4 +618,8 @@ bool metadata_threw() noexcept {
   return true;
 }
 
+void run_guarded(void (*work)(void*), void* object) {
+  guarded([&] { work(object); });
+}
+
 }  // namespace nopspan::detail

@@ -30,6 +30,11 @@ static_assert(NOPSPAN_EXCEPTIONS == 0);
 
 namespace {
 
+// std::stoi is a function of a file with exceptions.
+int number_of(const std::string& text) { return std::stoi(text); }
+enum class Unprintable { item };
+std::string to_string(Unprintable) { return std::to_string(number_of("")); }
+
 using nopspan::AsyncSpan;
 using nopspan::Context;
 using nopspan::Fields;
@@ -146,6 +151,18 @@ void nothing_is_evaluated_when_the_gate_is_down() {
   EXPECT(nopspan::list_handlers().empty());
 }
 
+void exceptions_of_other_files_are_counted() {
+  const Recorder recorder{"work.stop"};
+  const auto failures_before = nopspan::stats().metadata_failures;
+  {
+    Span span{"work"};
+    span.with([](Fields& f) { f.set("number", number_of("x")); });
+    span.set("list", std::vector<Unprintable>{Unprintable::item});
+  }
+  EXPECT(nopspan::stats().metadata_failures == failures_before + 2);
+  EXPECT(recorder.size() == 1);
+}
+
 }  // namespace
 
 int main() {
@@ -157,6 +174,7 @@ int main() {
   agents_emit();
   streams_end();
   contexts_travel();
+  exceptions_of_other_files_are_counted();
   nothing_is_evaluated_when_the_gate_is_down();
   return failures == 0 ? 0 : 1;
 }

@@ -6,11 +6,17 @@
 
 #include <nopspan/config.h>
 
+#include <type_traits>
+
 namespace nopspan::detail {
 
 // Called in catch (...). Returns true for an exception, which is swallowed and counted (stats().metadata_failures), and
 // false for thread exit and cancellation, which must be rethrown.
 NOPSPAN_API NOPSPAN_COLD bool metadata_threw() noexcept;
+
+// Calls `work`, and handles what it throws as guarded() does. For files without exceptions, which cannot catch any. The
+// linker may use their functions in files with exceptions too, because it keeps one function of each name.
+NOPSPAN_API NOPSPAN_COLD void run_guarded(void (*work)(void* object), void* object);
 
 // Runs such code. An exception must not reach the application, because without a tracer it would not be thrown.
 template <class Work>
@@ -22,7 +28,8 @@ template <class Work>
     if (!metadata_threw()) throw;
   }
 #else
-  work();
+  using Object = std::remove_reference_t<Work>;
+  run_guarded([](void* object) { (*static_cast<Object*>(object))(); }, &work);
 #endif
 }
 
