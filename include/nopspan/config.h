@@ -5,6 +5,8 @@
 #ifndef NOPSPAN_CONFIG_H
 #define NOPSPAN_CONFIG_H
 
+#include <cstddef>
+
 #if !defined(__GNUC__)
 #error "nopspan needs gcc or clang"
 #endif
@@ -17,12 +19,25 @@
 
 /// The visibility of what the library defines. The static library (CMake target nopspan::nopspan_static, which defines
 /// NOPSPAN_STATIC) hides all its symbols, so that every copy is complete in itself. The shared library exports what is
-/// declared with NOPSPAN_API, and nothing else.
+/// declared with NOPSPAN_API or NOPSPAN_VISIBLE, and nothing else.
 #if defined(NOPSPAN_STATIC)
-#define NOPSPAN_API __attribute__((visibility("hidden")))
+#define NOPSPAN_VISIBLE __attribute__((visibility("hidden")))
 #else
-#define NOPSPAN_API __attribute__((visibility("default")))
+#define NOPSPAN_VISIBLE __attribute__((visibility("default")))
 #endif
+
+/// The form of std::string in the names of the library. Two forms exist (_GLIBCXX_USE_CXX11_ABI), and libc++ has
+/// another, so a program with another one than the library's must not be linked to it.
+#if defined(_LIBCPP_VERSION)
+#define NOPSPAN_STRING_ABI __attribute__((abi_tag("libcxx")))
+#elif defined(_GLIBCXX_USE_CXX11_ABI) && !_GLIBCXX_USE_CXX11_ABI
+#define NOPSPAN_STRING_ABI __attribute__((abi_tag("old_strings")))
+#else
+#define NOPSPAN_STRING_ABI
+#endif
+
+/// For functions that the library defines.
+#define NOPSPAN_API NOPSPAN_VISIBLE NOPSPAN_STRING_ABI
 
 /// For constants that headers define. With default visibility gcc makes them STB_GNU_UNIQUE, and a plug-in that has one
 /// can never be unloaded.

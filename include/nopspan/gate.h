@@ -15,7 +15,7 @@
 /// The address of the gate. The gate is read through this pointer, because a PIE executable that reads the word
 /// directly gets a copy relocation: the kernel would then raise the library's word while the program reads its own
 /// copy.
-extern "C" NOPSPAN_API const std::uint64_t* const nopspan_gate_ptr;
+extern "C" NOPSPAN_VISIBLE const std::uint64_t* const nopspan_gate_ptr;
 
 namespace nopspan::detail {
 

@@ -175,7 +175,7 @@ class TypeOfClause {
 };
 
 // The symbol of that type. nopspan/detail/span_result.h declares the type.
-extern const TypeOfClause type_of_clause __asm__("_ZTIN7nopspan6detail12ThrowWatcherE") NOPSPAN_API;
+extern const TypeOfClause type_of_clause __asm__("_ZTIN7nopspan6detail12ThrowWatcherE") NOPSPAN_VISIBLE;
 __attribute__((used)) const TypeOfClause type_of_clause{"N7nopspan6detail12ThrowWatcherE"};
 
 }  // namespace detail

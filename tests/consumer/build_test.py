@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 
-from kinds import KINDS
+from kinds import KINDS, link
 from surroundings import HAVE_PROBES, LIBDIR, expect, run
 
 HANDLED = """\
@@ -29,6 +29,10 @@ def main(kind):
         expect(loaded and os.path.samefile(loaded[1], consumer.traced), f"it loads {loaded and loaded[1]}")
         installed = consumer.traced.startswith(LIBDIR + os.sep)
         expect(installed == (kind != "subdirectory"), f"traced by {consumer.traced}")
+
+    if kind == "pkg_config_shared":
+        other = subprocess.run(link("nopspan", os.devnull, "-D_GLIBCXX_USE_CXX11_ABI=0"), stderr=subprocess.PIPE, text=True, check=False)
+        expect(other.returncode != 0 and "[abi:old_strings]" in other.stderr, f"with another std::string: {other.stderr}")
 
     notes = run(["readelf", "-n", consumer.traced])
     expect(("Provider: nopspan" in notes) == HAVE_PROBES, f"probes in {consumer.traced}")

@@ -70,12 +70,17 @@ def pkg_config(package, *arguments):
     return shlex.split(run(["pkg-config", *arguments, package], env=environment))
 
 
+def link(package, program, *options):
+    """The command that builds the program with the flags of pkg-config."""
+    return [CXX, "-std=c++17", *shlex.split(CXX_FLAGS), *shlex.split(WARNINGS), *options, *pkg_config(package, "--cflags"),
+            PROGRAM, "-o", program, *pkg_config(package, "--libs")]
+
+
 def with_pkg_config(package, build):
     program = os.path.join(WORK, package, "program")
     if build:
         fresh(package)
-        run([CXX, "-std=c++17", *shlex.split(CXX_FLAGS), *shlex.split(WARNINGS), *pkg_config(package, "--cflags"), PROGRAM,
-             "-o", program, *pkg_config(package, "--libs")])
+        run(link(package, program))
     return program
 
 

@@ -84,7 +84,7 @@ struct SpanAccess {
 // A clause `catch (const AtThrow&)` before `catch (...)` catches nothing. Its type notes where exceptions are thrown,
 // while capture_stacktraces() is on. No compiler emits this type, because nobody defines the destructor: the library
 // defines its symbol. With -fno-rtti every object emits it, so such a clause then has a type that does nothing.
-class NOPSPAN_API ThrowWatcher {
+class NOPSPAN_VISIBLE ThrowWatcher {
  public:
   virtual ~ThrowWatcher();
 };
