@@ -12,6 +12,7 @@ void plugin_price();             // sets a table of prices
 void plugin_misname();           // makes a span of a name that its catalogue does not have, which is logged
 void plugin_raise();             // raises the gate as a tracer does, until the program ends
 void plugin_work();              // makes spans
+void plugin_templates();         // makes spans by templates of nopspan and std that every plug-in has
 void plugin_begin(void* span);   // begins an AsyncSpan in the memory of the caller
 void plugin_end(void* span);     // ends it
 void plugin_enter(void* scope);  // begins a ContextScope in the memory of the caller

@@ -18,7 +18,7 @@ namespace {
 
 class Plugin {
  public:
-  explicit Plugin(const char* path) : path_(path), handle_(dlopen(path, RTLD_NOW | RTLD_LOCAL)) {
+  explicit Plugin(const char* path, int scope = RTLD_LOCAL) : path_(path), handle_(dlopen(path, RTLD_NOW | scope)) {
     EXPECT_NE(handle_, nullptr) << dlerror();
   }
   // The function of plugin.h with this name.
@@ -82,6 +82,26 @@ TEST(PluginFaults, ASpanMayOutliveThePluginThatBeganIt) {
   FIND(host, plugin_end)(span);
   EXPECT_EQ(FIND(host, plugin_ends)(), 1);
   FIND(host, plugin_detach)();
+}
+
+// The dynamic linker binds a function that both plug-ins define, and that is visible, to the first one.
+TEST(PluginFaults, ACopyUsesNoFunctionOfAnotherCopy) {
+  const auto ends_of = [](const Plugin& plugin) {
+    FIND(plugin, plugin_templates)();
+    return FIND(plugin, plugin_ends)();
+  };
+  const Plugin first(NOPSPAN_PLUGIN_FIRST, RTLD_GLOBAL), second(NOPSPAN_PLUGIN_SECOND, RTLD_GLOBAL);
+  FIND(first, plugin_attach)();
+  const int ends = ends_of(first);
+  EXPECT_GT(ends, 0);
+  EXPECT_EQ(ends_of(second), 0);
+  EXPECT_EQ(FIND(first, plugin_ends)(), 0);
+  FIND(second, plugin_attach)();
+  EXPECT_EQ(ends_of(second), ends);
+  EXPECT_EQ(FIND(first, plugin_ends)(), 0);
+  FIND(first, plugin_detach)();
+  EXPECT_EQ(ends_of(second), ends);
+  FIND(second, plugin_detach)();
 }
 
 TEST(PluginFaults, ACopyInAPluginLeavesNothingBehind) {
