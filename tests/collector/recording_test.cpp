@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -131,6 +132,39 @@ TEST(Recording, TicksWhereItBeganOnceForEachSecondOfItAndAtItsEnd) {
   EXPECT_TRUE(std::is_sorted(ticks.begin(), ticks.end()));
   EXPECT_EQ(ticks.front(), kBegin + kSecond / 10);
   EXPECT_EQ(ticks.back(), kBegin + 11 * kSecond);
+}
+
+// Closes the pipe at the third tick with the same time.
+class ThreeTicks : public KeptEntries {
+ public:
+  explicit ThreeTicks(OpenFile& pipe) : pipe_(pipe) {}
+  void on_tick(std::uint64_t now_unix_ns) override {
+    KeptEntries::on_tick(now_unix_ns);
+    if (std::count(ticks.begin(), ticks.end(), now_unix_ns) == 3) pipe_.reset();
+  }
+
+ private:
+  OpenFile& pipe_;
+};
+
+TEST(Recording, TicksWhileNothingIsWrittenToItsPipe) {
+  const TemporaryFile file;
+  CountingSource source;
+  record({file.path()}, 5, source);
+  std::ifstream written(file.path(), std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(written), {}};
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  OpenFile reader(ends[0]), writer(ends[1]);
+  ASSERT_EQ(write(writer.get(), bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+  ThreeTicks sink(writer);
+  Recording recording(ChunkReader(std::move(reader), "pipe"));
+  Deadline patience(60 * kSecond);
+  recording.run(sink, patience);
+  EXPECT_EQ(sink.spans.size(), 5U);
+  EXPECT_FALSE(writer);
+  EXPECT_TRUE(std::is_sorted(sink.ticks.begin(), sink.ticks.end()));
+  EXPECT_EQ(recording.remark(), "");
 }
 
 TEST(Recording, HasRatesOfTheTimeThatItTook) {

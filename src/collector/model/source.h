@@ -19,9 +19,9 @@ class Sink {
  public:
   virtual ~Sink() = default;
   virtual void on_entry(const Entry& entry) = 0;
-  // Called about ten times per second while the source is live, even if no entries arrive; for a recording, after each
-  // second of it. The first call comes before any entry. `now_unix_ns` follows the source's clock, which may be set
-  // back.
+  // Called about ten times per second while the source is live, even if no entries arrive. For a recording, called
+  // after each second of it, and each second while nothing is written to its pipe, then with the time of its last
+  // chunk. The first call comes before any entry. `now_unix_ns` follows the source's clock, which may be set back.
   virtual void on_tick(std::uint64_t now_unix_ns) = 0;
 };
 

@@ -13,6 +13,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 namespace nopspan::collector {
@@ -39,13 +40,14 @@ bool is_chunk_header(std::string_view bytes) {
 }
 
 // Waits until read() would not block, because of data, the end or an error. Returns false if `until` is over first,
-// which matters for a pipe with a slow writer.
-bool wait_to_read(int fd, const Deadline& until) {
+// which matters for a pipe with a slow writer. Calls `each_second` while it waits.
+bool wait_to_read(int fd, const Deadline& until, const std::function<void()>& each_second) {
   constexpr int kMilliseconds = 100;  // short, because a signal just before poll() does not interrupt it
   pollfd file = {fd, POLLIN, 0};
-  while (!until.is_over()) {
+  for (int waited = 0; !until.is_over();) {
     const int ready = ::poll(&file, 1, until.milliseconds(kMilliseconds));
     if (ready > 0 || (ready < 0 && errno != EINTR)) return true;
+    if (ready == 0 && ++waited % (1000 / kMilliseconds) == 0) each_second();
   }
   return false;
 }
@@ -140,7 +142,7 @@ bool ChunkReader::fill(std::size_t bytes, const Deadline& until) {
       begin_ = 0;
     }
     if (buffer_.size() == end_) buffer_.resize(end_ + kChunk);
-    if (!wait_to_read(file_.get(), until)) {
+    if (!wait_to_read(file_.get(), until, while_silent_)) {
       end_ = begin_;  // not damage: it may be the beginning of a chunk
       at_end_ = true;
       return false;

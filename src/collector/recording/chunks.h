@@ -10,8 +10,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -58,6 +60,8 @@ class ChunkReader {
   bool next(Chunk& chunk, const Deadline& until = Deadline());
   // Treats chunks with more bytes than this as damage.
   void set_most_payload(std::size_t bytes) { most_payload_ = bytes; }
+  // `each_second` is called each second while next() waits for a pipe to which nothing is written.
+  void while_silent(std::function<void()> each_second) { while_silent_ = std::move(each_second); }
 
   struct State {
     std::uint64_t bytes = 0;    // bytes that were read
@@ -82,6 +86,7 @@ class ChunkReader {
 
   OpenFile file_;
   std::string name_;
+  std::function<void()> while_silent_ = [] {};
   std::vector<char> buffer_;
   std::size_t begin_ = 0, end_ = 0;
   std::size_t most_payload_ = kMostPayload;
