@@ -432,18 +432,32 @@ class Spool(ExportTest):
         received = Received(lambda number, ids: Answer(hangs=True))
         with HttpReceiver(received) as receiver:
             exporter = self.start(self.recording(1000, 2), "--otlp", receiver.url, "--spool", spool, "--end-time", "10m")
-
-            def is_counted():
-                with contextlib.suppress(FileNotFoundError), open(os.path.join(spool, "unsaved"), encoding="ascii") as file:
-                    return "1000" in file.read()
-            wait_until(is_counted, "the count", PATIENCE_S)
-            exporter.kill()
-            exporter.communicate()
+            self.kill_when_counted(exporter, spool, 1000)
         with HttpReceiver(Received()) as receiver:
             last = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool, status=1)
             self.assertEqual((last.traces()["found"], last.traces()["missing"]), (0, 1000))
             self.assertIn("the last run was killed. 1000 items that it had only in memory", last.stderr)
             self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool)
+
+    def test_what_waits_is_counted_while_the_writer_of_the_recording_is_silent(self):
+        spool, pipe = self.path("spool"), self.path("pipe")
+        os.mkfifo(pipe)
+        with HttpReceiver(Received(lambda number, ids: Answer(hangs=True))) as receiver:
+            exporter = self.start(pipe, "--otlp", receiver.url, "--timeout", "600000", "--spool", spool)
+            with open(pipe, "wb") as writer, open(self.recording(1000, 2), "rb") as recording:
+                writer.write(recording.read())
+                writer.flush()
+                self.kill_when_counted(exporter, spool, 1000)
+        last = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool, status=1)
+        self.assertEqual(last.traces()["missing"], 1000)
+
+    def kill_when_counted(self, exporter, spool, spans):
+        def is_counted():
+            with contextlib.suppress(FileNotFoundError), open(os.path.join(spool, "unsaved"), encoding="ascii") as file:
+                return "%020d" % spans in file.read()
+        wait_until(is_counted, "the count", PATIENCE_S)
+        exporter.kill()
+        exporter.communicate()
 
     def test_a_token_that_has_expired_may_be_renewed(self):
         spool = self.path("spool")

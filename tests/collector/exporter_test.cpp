@@ -16,6 +16,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -51,6 +52,24 @@ class ExporterTest : public testing::Test {
     EXPECT_TRUE(totals.is_balanced());
     return totals;
   }
+  [[nodiscard]] OtlpReceiverOptions with_spool() const {
+    OtlpReceiverOptions options;
+    options.spool.emplace();
+    options.spool->folder = folder_ / "spool";
+    return options;
+  }
+  // What is in the spool when the exporter is killed now.
+  void kill() { std::filesystem::copy(folder_ / "spool", killed_ / "spool", std::filesystem::copy_options::recursive); }
+  // The account of the next run after kill().
+  [[nodiscard]] SignalAccount next_run() const {
+    ReceiverAccount account;
+    for (const char* folder : {"spool", "spool/logs"}) {
+      SpoolOptions options;
+      options.folder = killed_ / folder;
+      const Spool spool(std::move(options), account);
+    }
+    return account.totals().total();
+  }
   // A request of `spans` spans with two events each, all of which arrive after the spans.
   void add_request(std::uint64_t spans) {
     for (std::uint64_t id = 2; id <= spans; ++id) exporter_->on_entry(span_of(id, 1));
@@ -63,7 +82,7 @@ class ExporterTest : public testing::Test {
     exporter_->on_tick(kBegin + 120 * kSecond);
   }
 
-  const TemporaryFolder folder_;
+  const TemporaryFolder folder_, killed_;
   std::unique_ptr<Exporter> exporter_;
   ScriptedTransport* transport_ = nullptr;
 };
@@ -119,6 +138,47 @@ TEST_F(ExporterTest, KeepsEventsInTheSpoolUntilTheirSpansCome) {
   const AccountTotals totals = finish();
   EXPECT_EQ(totals.signals[kSpanEventsRow].accepted, 300U);
   EXPECT_EQ(totals.signals[kLogsRow].taken, 0U);
+}
+
+TEST_F(ExporterTest, NotesWhatIsLeftInMemoryWhileItSendsTheEnd) {
+  Exporter& exporter = export_to(with_spool());
+  exporter.on_entry(span_of(1, 0));
+  Entry log = event_of(1);
+  log.span_id = 0;
+  exporter.on_entry(log);
+  exporter.on_tick(kBegin);
+  int requests = 0;
+  transport_->set_reply([&](const ExportBody& /*body*/) {
+    if (++requests == 2) kill();
+    return answer_of(AnswerKind::accepted);
+  });
+  finish();
+  EXPECT_EQ(next_run().missing, 1U) << "one of two requests had its answer";
+}
+
+TEST_F(ExporterTest, NotesNothingThatIsInAGroupOfTheSpool) {
+  OtlpReceiverOptions options = with_spool();
+  options.queue.capacity_bytes = 0;
+  Exporter& exporter = export_to(options);
+  exporter.on_entry(event_of(1));
+  exporter.on_tick(kBegin);  // the event waits for its span
+  exporter.on_entry(span_of(1, 0));
+  exporter.on_tick(kBegin + kSecond / 10);
+  transport_->wait_for(1);  // nothing changes until it is answered
+  kill();
+  const SignalAccount next = next_run();
+  EXPECT_EQ(next.found, 2U);
+  EXPECT_EQ(next.missing, 0U);
+  finish();
+}
+
+TEST_F(ExporterTest, NotesEventsThatWaitForTheirSpan) {
+  Exporter& exporter = export_to(with_spool());
+  exporter.on_entry(event_of(1));
+  exporter.on_tick(kBegin);
+  kill();
+  EXPECT_EQ(next_run().missing, 1U);
+  finish();
 }
 
 TEST_F(ExporterTest, CountsWhatATraceHasNoRoomForAsLost) {

@@ -86,6 +86,13 @@ void ExportFeed::finish() {
   flush();
 }
 
+ItemCounts ExportFeed::waiting(Signal signal) const {
+  if (signal == Signal::logs) return logs_.items();
+  ItemCounts items = traces_.items();
+  items.span_events += held_.events();
+  return items;
+}
+
 ExportFeed::Counts ExportFeed::counts() const {
   Counts counts = counts_;
   counts.waiting = held_.events();

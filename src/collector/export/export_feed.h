@@ -47,6 +47,8 @@ class ExportFeed {
   void finish();
 
   [[nodiscard]] Counts counts() const;
+  // The items that were added and not passed on yet.
+  [[nodiscard]] ItemCounts waiting(Signal signal) const;
 
  private:
   void add_span(const Entry& entry);

@@ -25,6 +25,18 @@ std::string items_text(const ItemCounts& items) {
 
 }  // namespace
 
+void ExportQueue::Lane::hold(const ExportBody& body) {
+  if (spool != nullptr) return;
+  bytes += body.bytes.size();
+  items += body.items;
+}
+
+void ExportQueue::Lane::release(const ExportBody& body) {
+  if (spool != nullptr) return;
+  bytes -= body.bytes.size();
+  items -= body.items;
+}
+
 ExportQueue::ExportQueue(ExportQueueOptions options, Transport& transport, ReceiverAccount& account, Spool* spool,
                          SpoolEncoder* encoder, Spool* logs_spool)
     : options_(std::move(options)),
@@ -54,12 +66,25 @@ bool ExportQueue::wants(Signal signal) const {
   return !is_full(signal) && !(is_spooling(signal) && spool_lane_of(signal)->spool->can_write());
 }
 
-ItemCounts ExportQueue::in_memory(Signal signal) const {
+void ExportQueue::note_unsaved(const ItemCounts& traces, const ItemCounts& logs) {
   const std::lock_guard lock(mutex_);
-  ItemCounts items;
-  for (const Waiting& waiting : lanes_[lane_of(signal)].bodies) items += waiting.body.items;
-  if (in_flight_ && in_flight_->first == signal) items += in_flight_->second;
-  return items;
+  outside_[lane_of(Signal::traces)] = traces;
+  outside_[lane_of(Signal::logs)] = logs;
+  note_unsaved();
+}
+
+// With mutex_, after items have moved: if the program is killed before, the number is too large.
+void ExportQueue::note_unsaved() {
+  for (const Lane& lane : lanes_) {
+    if (!is_spool(lane)) continue;
+    ItemCounts items;
+    for (const Signal signal : {Signal::traces, Signal::logs}) {
+      if (spool_lane_of(signal) != &lane) continue;
+      items += lanes_[lane_of(signal)].items;
+      items += outside_[lane_of(signal)];
+    }
+    lane.spool->note_unsaved(items);
+  }
 }
 
 const ExportQueue::Lane* ExportQueue::spool_lane_of(Signal signal) const {
@@ -92,7 +117,7 @@ bool ExportQueue::post(ExportBody body) {
   account_.queue(body.items);
   const Signal signal = body.signal;
   Lane& lane = lanes_[lane_of(signal)];
-  lane.bytes += body.bytes.size();
+  lane.hold(body);
   lane.bodies.push_back({std::move(body), false, 0, {}});
   if (is_spooling(signal)) static_cast<void>(spool_waiting(lane, signal));
   has_work_.notify_one();
@@ -113,7 +138,7 @@ void ExportQueue::post_metrics(std::vector<ExportBody> bodies) {
       continue;
     }
     account_.queue(body.items);
-    lane.bytes += body.bytes.size();
+    lane.hold(body);
     lane.bodies.push_back({std::move(body), false, snapshot_, {}});
   }
   has_work_.notify_one();
@@ -280,13 +305,12 @@ void ExportQueue::attempt(Lane& lane, std::unique_lock<std::mutex>& lock) {
   if (!waiting.first_attempt) waiting.first_attempt = Clock::now();
   account_.send(waiting.body.items, place_of(lane), waiting.may_have_arrived);
   began_at_end_ = ends_;
-  if (!is_spool(lane)) in_flight_.emplace(waiting.body.signal, waiting.body.items);
   lock.unlock();
   if (is_spool(lane)) lane.spool->begin_sending();
   const ReceiverAnswer answer = transport_.post(waiting.body, deadline_);
   lock.lock();
-  in_flight_.reset();
   settle(lane, std::move(waiting), answer);
+  note_unsaved();
   if (is_spool(lane) && lane.bodies.empty()) end_group(lane);
 }
 
@@ -337,10 +361,10 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
       break;
   }
   end_failures(lane);
+  lane.release(waiting.body);
   if (is_spool(lane)) {
     lane.has_failed = false;
   } else {
-    lane.bytes -= waiting.body.bytes.size();
     if (Lane* const spooled = spool_lane_of(waiting.body.signal); spooled != nullptr) end_failures(*spooled);
   }
 }
@@ -425,17 +449,18 @@ std::optional<DropReason> ExportQueue::spool_waiting(Lane& lane, Signal signal) 
 // Puts the halves of a body into its place. Returns false if it has only one item.
 bool ExportQueue::split_up(Lane& lane, Waiting& waiting) {
   const ItemCounts items = waiting.body.items;
-  const std::size_t bytes = waiting.body.bytes.size();
+  lane.release(waiting.body);
   auto [first, second] = split(std::move(waiting.body));
   ItemCounts both = first.items;
   both += second.items;
   if (second.items.total() == 0 || !(both == items)) {
     waiting.body = std::move(first);  // has at least the items' signal
-    if (!is_spool(lane)) lane.bytes -= bytes - std::min(bytes, waiting.body.bytes.size());
+    lane.hold(waiting.body);
     return false;
   }
   account_.put_back(items, place_of(lane));
-  if (!is_spool(lane)) lane.bytes += first.bytes.size() + second.bytes.size() - bytes;
+  lane.hold(first);
+  lane.hold(second);
   Waiting half = waiting;
   half.body = std::move(second);
   lane.bodies.push_front(std::move(half));
@@ -451,7 +476,7 @@ void ExportQueue::give_up(const Waiting& waiting, DropReason reason) {
   } else {
     account_.drop(waiting.body.items, ReceiverAccount::Place::queue, reason);
   }
-  lanes_[lane_of(waiting.body.signal)].bytes -= waiting.body.bytes.size();
+  lanes_[lane_of(waiting.body.signal)].release(waiting.body);
 }
 
 // Moves a body in memory to the spool. Returns why it cannot be moved. Metrics never are, because a newer snapshot
@@ -462,7 +487,8 @@ std::optional<DropReason> ExportQueue::move_to_spool(const Waiting& waiting) {
   const std::optional<DropReason> problem = lane->spool->keep(waiting.body, waiting.may_have_arrived);
   if (problem) return problem;
   account_.move_to_spool(waiting.body.items);
-  lanes_[lane_of(waiting.body.signal)].bytes -= waiting.body.bytes.size();
+  lanes_[lane_of(waiting.body.signal)].release(waiting.body);
+  note_unsaved();
   return {};
 }
 

@@ -19,7 +19,6 @@
 #include <optional>
 #include <string>
 #include <thread>
-#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -72,8 +71,9 @@ class ExportQueue {
   [[nodiscard]] bool has_space(Signal signal, std::size_t times = 1) const;
   // Whether new entries of the signal should be posted, not written to its spool.
   [[nodiscard]] bool wants(Signal signal) const;
-  // The items of the signal that are only in memory.
-  [[nodiscard]] ItemCounts in_memory(Signal signal) const;
+  // Notes in the spools what is only in memory, now and whenever that of this queue has changed. `traces` and `logs`:
+  // what is in memory outside of it.
+  void note_unsaved(const ItemCounts& traces, const ItemCounts& logs);
   // Takes a body of new items. If the queue is full, drops and counts it, and returns false. The last body that is
   // accepted may exceed the capacity.
   bool post(ExportBody body);
@@ -98,8 +98,12 @@ class ExportQueue {
   };
   struct Lane {
     explicit Lane(const BackOffOptions& options, Spool* from = nullptr) : back_off(options), spool(from) {}
+    void hold(const ExportBody& body);
+    void release(const ExportBody& body);
+
     std::deque<Waiting> bodies;
-    std::size_t bytes = 0;  // of the bodies, and of the one in flight
+    std::size_t bytes = 0;  // of the bodies, and of the one in flight; in memory only, so 0 for a spool's lane
+    ItemCounts items;       // of the same
     BackOff back_off;
     Clock::time_point not_before;
     std::uint64_t failures = 0;       // attempts since the last one that succeeded
@@ -128,6 +132,7 @@ class ExportQueue {
   [[nodiscard]] Lane* spool_lane_of(Signal signal);
   [[nodiscard]] const Lane* spool_lane_of(Signal signal) const;
   [[nodiscard]] bool is_spooling(Signal signal) const;
+  void note_unsaved();
   [[nodiscard]] std::optional<DropReason> move_to_spool(const Waiting& waiting);
   std::optional<DropReason> spool_waiting(Lane& lane, Signal signal);
   void load_spool(Lane& lane, std::unique_lock<std::mutex>& lock);
@@ -156,8 +161,8 @@ class ExportQueue {
   std::array<Lane, kLanes> lanes_;  // this and all below with mutex_
   std::uint64_t snapshot_ = 0;
   bool ends_ = false, is_ended_ = false;
-  bool began_at_end_ = false;                               // the attempt in flight began after finish()
-  std::optional<std::pair<Signal, ItemCounts>> in_flight_;  // unless it is in a spool
+  bool began_at_end_ = false;                 // the attempt in flight began after finish()
+  std::array<ItemCounts, kSignals> outside_;  // in memory, but not in this queue
   std::array<Clock::time_point, static_cast<std::size_t>(Said::count)> said_at_{};
 
   std::thread thread_;  // the last member, because it uses the others

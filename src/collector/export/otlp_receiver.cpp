@@ -63,7 +63,11 @@ OtlpReceiver::OtlpReceiver(OtlpReceiverOptions options, std::unique_ptr<Transpor
       spool_(options_.spool ? std::make_unique<Spool>(*options_.spool, account_) : nullptr),
       logs_spool_(options_.spool ? std::make_unique<Spool>(spool_of_logs(*options_.spool), account_, spool_.get())
                                  : nullptr),
-      feed_(options_.content, [this](ExportBody body) { queue_.post(std::move(body)); }),
+      feed_(options_.content,
+            [this](ExportBody body) {
+              queue_.post(std::move(body));
+              has_posted_ = true;
+            }),
       queue_(queue_options(options_), *transport_, account_, spool_.get(), spool_ ? encoder_.get() : nullptr,
              logs_spool_.get()) {}
 
@@ -75,7 +79,7 @@ void OtlpReceiver::add(const Entry& entry) {
     const bool is_awaited = spool.awaits(entry);
     const bool has_events_here = !is_awaited && feed_.has_events_of(entry) && queue_.has_space(signal, 2);
     if (is_awaited || !(has_events_here || queue_.wants(signal))) {
-      if (spool.add(entry, items_of(entry))) queue_.notify();
+      if (spool.add(entry, items_of(entry))) note_group();
       return;
     }
   }
@@ -85,6 +89,7 @@ void OtlpReceiver::add(const Entry& entry) {
     std::this_thread::sleep_for(kLookForSpace);
   }
   feed_.add(entry);
+  if (has_posted_) note_unsaved();
 }
 
 void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
@@ -92,28 +97,33 @@ void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
   feed_.flush();
   if (spool_ == nullptr) return;
   for (Spool* const spool : {spool_.get(), logs_spool_.get()}) {
-    if (spool->on_tick()) queue_.notify();
+    if (spool->on_tick()) note_group();
   }
-  const auto now = std::chrono::steady_clock::now();
-  if (now - noted_at_ < std::chrono::seconds(1)) return;
-  noted_at_ = now;
   note_unsaved();
 }
 
 void OtlpReceiver::note_unsaved() {
-  ItemCounts traces = queue_.in_memory(Signal::traces);
-  traces.span_events += feed_.counts().waiting;
-  spool_->note_unsaved(traces);
-  logs_spool_->note_unsaved(queue_.in_memory(Signal::logs));
+  has_posted_ = false;
+  if (spool_ == nullptr) return;
+  ItemCounts traces = feed_.waiting(Signal::traces), logs = feed_.waiting(Signal::logs);
+  traces += spool_->pending();
+  logs += logs_spool_->pending();
+  queue_.note_unsaved(traces, logs);
+}
+
+// A spool has another group.
+void OtlpReceiver::note_group() {
+  note_unsaved();
+  queue_.notify();
 }
 
 void OtlpReceiver::finish(std::chrono::nanoseconds time) {
   if (std::exchange(is_finished_, true)) return;
   feed_.finish();
   for (Spool* const spool : {spool_.get(), logs_spool_.get()}) {
-    if (spool != nullptr && spool->flush()) queue_.notify();
+    if (spool != nullptr && spool->flush()) note_group();
   }
-  if (spool_ != nullptr) note_unsaved();
+  note_unsaved();
   queue_.finish(time);
 }
 

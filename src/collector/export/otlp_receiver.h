@@ -45,6 +45,7 @@ class OtlpReceiver : public Receiver {
  private:
   class Encoder;
   void note_unsaved();
+  void note_group();
 
   const OtlpReceiverOptions options_;
   const std::unique_ptr<Transport> transport_;
@@ -52,7 +53,7 @@ class OtlpReceiver : public Receiver {
   const std::unique_ptr<SpoolEncoder> encoder_;
   const std::unique_ptr<Spool> spool_, logs_spool_;  // null without a folder
   ExportFeed feed_;
-  std::chrono::steady_clock::time_point noted_at_;
+  bool has_posted_ = false;  // since the last call of note_unsaved()
   bool is_finished_ = false;
   ExportQueue queue_;  // the last member, because its thread uses the others
 };

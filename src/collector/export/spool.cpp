@@ -273,8 +273,7 @@ void Spool::read_unsaved() {
   note_unsaved({});
 }
 
-void Spool::note_unsaved(ItemCounts items) {
-  items += pending_;
+void Spool::note_unsaved(const ItemCounts& items) {
   if (items == noted_ || !unsaved_) return;
   noted_ = items;
   std::array<char, 128> text{};
@@ -406,7 +405,10 @@ bool Spool::add(const Entry& entry, const ItemCounts& items) {
   // Events and their spans should be in the same group, otherwise the events become log records. A source may deliver
   // all events of the last second before their spans.
   constexpr std::size_t kMostGroups = 8;
-  if (items.span_events > 0) awaited_.insert(entry.span_id);
+  if (items.span_events > 0) {
+    if (awaited_.empty()) awaited_since_ = std::chrono::steady_clock::now();
+    awaited_.insert(entry.span_id);
+  }
   if (entry.kind == Kind::span) awaited_.erase(entry.span_id);
   const std::size_t most_bytes = options_.group_bytes * (awaited_.empty() ? 1 : kMostGroups);
   const bool is_full = steps_.bytes() + logs_.bytes() + traces_.bytes() >= most_bytes;
@@ -414,14 +416,13 @@ bool Spool::add(const Entry& entry, const ItemCounts& items) {
 }
 
 bool Spool::on_tick() {
-  constexpr unsigned kMostTicks = 8;  // less than a second
-  if (!awaited_.empty() && ++ticks_awaited_ < kMostTicks) return false;
+  constexpr auto kLongestWait = std::chrono::milliseconds(900);  // so that it ends at the next tick of a recording
+  if (!awaited_.empty() && std::chrono::steady_clock::now() - awaited_since_ < kLongestWait) return false;
   return flush();
 }
 
 bool Spool::flush() {
   awaited_.clear();
-  ticks_awaited_ = 0;
   if (logs_.entries() + traces_.entries() + steps_.entries() == 0) return false;
   SpoolGroupHead head;
   head.items = std::exchange(pending_, {});

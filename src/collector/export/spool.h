@@ -6,8 +6,9 @@
 // whole. Then the file `position` is replaced, which names the first group that has no answer. If the process is killed
 // at any point, no group that was written is lost, and at most one is sent twice. That one counts as resent.
 //
-// The file `unsaved` has the number of items that were only in memory, as of the last second. close() removes it. If it
-// is there at the start, the last run was killed, and these items may be missing.
+// The file `unsaved` has the number of items that are only in memory. It is written each second, and whenever items
+// have left the memory. close() removes it. If it is there at the start, the last run was killed, and these items may
+// be missing. What left the memory just before the kill, a group at most, may be among them.
 //
 // Only close() waits for the disk (fdatasync of the last file), because a slow disk must not delay the source. So a
 // power failure can lose the groups of the last half minute or so, and send groups again that had an answer.
@@ -22,6 +23,7 @@
 #include "recording/recorded_steps.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -62,8 +64,8 @@ class Spool {
   [[nodiscard]] bool awaits(const Entry& entry) const { return entry.span_id != 0 && awaited_.contains(entry.span_id); }
   // Writes the group, unless it awaits spans that may still come. Returns whether it was written.
   bool on_tick();
-  // `items` of this spool's signals are only in memory now, not counting those of that group. Call it every second.
-  void note_unsaved(ItemCounts items);
+  // The items of that group.
+  [[nodiscard]] const ItemCounts& pending() const { return pending_; }
   // Writes that group. Items that cannot be written are dropped and counted. Returns whether it was written.
   bool flush();
 
@@ -88,6 +90,8 @@ class Spool {
   // Writes a body of traces or logs as a group of its own, for the next run. `may_have_arrived`: an attempt may have
   // arrived. Returns why it could not be written. The caller counts the items.
   std::optional<DropReason> keep(const ExportBody& body, bool may_have_arrived);
+  // `items` of this spool's signals are only in memory now. From any thread, but one call at a time.
+  void note_unsaved(const ItemCounts& items);
   // Writes the position and the files to the disk. `may_have_arrived`: of the first group. Further calls have no
   // effect.
   void close(bool may_have_arrived);
@@ -141,7 +145,7 @@ class Spool {
   StepEncoder steps_;
   ItemCounts pending_;
   std::set<std::uint64_t> awaited_;  // the spans of events in that group that are not in it yet
-  unsigned ticks_awaited_ = 0;
+  std::chrono::steady_clock::time_point awaited_since_;
 
   // Used by the thread that sends.
   OtlpReader reader_;
