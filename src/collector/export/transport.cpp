@@ -270,6 +270,10 @@ ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcod
   curl_off_t pretransfer = 0, uploaded = 0;
   curl_easy_getinfo(handle.easy.get(), CURLINFO_PRETRANSFER_TIME_T, &pretransfer);
   curl_easy_getinfo(handle.easy.get(), CURLINFO_SIZE_UPLOAD_T, &uploaded);
+  long connections = 0;  // that were made for this request
+  curl_easy_getinfo(handle.easy.get(), CURLINFO_NUM_CONNECTS, &connections);
+  // A server that does not know HTTP/2 closes a connection at once.
+  const bool is_closed_at_once = connections > 0 && (result == CURLE_SEND_ERROR || result == CURLE_RECV_ERROR);
   const bool is_incomplete = uploaded > 0 && static_cast<std::size_t>(uploaded) < bytes;
   ReceiverAnswer answer;
   answer.kind = ReceiverAnswer::Kind::retry;
@@ -287,7 +291,7 @@ ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcod
     }
     if (is_grpc && *result == CURLE_HTTP2_STREAM) {
       answer.text += ": perhaps a proxy refused the request";
-    } else if (is_grpc && (*result == CURLE_GOT_NOTHING || *result == CURLE_HTTP2)) {
+    } else if (is_grpc && (*result == CURLE_GOT_NOTHING || *result == CURLE_HTTP2 || is_closed_at_once)) {
       answer.text += ": perhaps this port takes HTTP: use --protocol http/protobuf, or the port for gRPC (4317)";
     } else if (!is_grpc && *result == CURLE_UNSUPPORTED_PROTOCOL) {  // "Received HTTP/0.9 when not allowed"
       answer.may_have_arrived = false;
