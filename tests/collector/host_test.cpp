@@ -29,6 +29,7 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <set>
 #include <stdexcept>
@@ -360,6 +361,49 @@ TEST(Host, IsNotFooledByAnInodeNumberThatIsUsedAgain) {
   if (before.st_ino != after.st_ino) GTEST_SKIP() << "this file system gave another number";
   const Child child([&] { load(path); });
   EXPECT_TRUE(is_in(host.scan().appeared, path));
+}
+
+// A program may replace a plug-in between two looks.
+TEST(Host, IsNotFooledByAnInodeNumberThatIsMappedAgainAtTheSameAddress) {
+  TemporaryFolder folder;
+  const std::string plain = folder / "libplain.so", library = folder / "lib.so";
+  std::ofstream(plain) << std::string(4096, 'x');
+  struct stat before {};
+  ASSERT_EQ(stat(plain.c_str(), &before), 0);
+  const auto map_at = [](const std::string& path, void* address) {
+    const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    void* const at =
+        mmap(address, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | (address == nullptr ? 0 : MAP_FIXED), file, 0);
+    close(file);
+    return at;
+  };
+  int go[2], is_replaced[2];
+  ASSERT_EQ(pipe2(go, O_CLOEXEC), 0);
+  ASSERT_EQ(pipe2(is_replaced, O_CLOEXEC), 0);
+  const Child child([&] {
+    void* const address = map_at(plain, nullptr);
+    // On a thread of its own, so that the child reports before it happens.
+    std::thread([&, address] {
+      char byte = 0;
+      if (read(go[0], &byte, 1) != 1) return;
+      unlink(plain.c_str());
+      munmap(address, 4096);
+      copy_library(library);
+      map_at(library, address);
+      static_cast<void>(write(is_replaced[1], "r", 1));
+    }).detach();
+  });
+  Host host;
+  host.scan();
+  ASSERT_EQ(write(go[1], "g", 1), 1);
+  char byte = 0;
+  ASSERT_EQ(read(is_replaced[0], &byte, 1), 1);
+  struct stat after {};
+  ASSERT_EQ(stat(library.c_str(), &after), 0);
+  for (const int end : {go[0], go[1], is_replaced[0], is_replaced[1]}) close(end);
+  if (before.st_ino != after.st_ino) GTEST_SKIP() << "this file system gave another number";
+  host.note_pid(child.pid());
+  EXPECT_TRUE(is_in(host.scan().appeared, library));
 }
 
 TEST(Host, KeepsWhatItKnowsOfAProcessThatEnded) {

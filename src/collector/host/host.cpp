@@ -39,6 +39,9 @@ constexpr auto kLater = std::chrono::milliseconds(900);
 constexpr unsigned kInVain = 8;
 // If the size has not changed, the maps are still read this often, because one mapping may have replaced another.
 constexpr auto kNowAndThen = std::chrono::seconds(20);
+// The identity of a mapped file is looked up again after this time, because a file without probes may have been deleted
+// and its inode number used for another one. Files with probes are held open, so that this cannot happen to them.
+constexpr auto kRecognized = std::chrono::seconds(60);
 
 // scan_some() looks at processes with copies of the library this often, and takes this long for all others.
 constexpr auto kTraced = std::chrono::seconds(1);
@@ -92,13 +95,15 @@ struct Seen {
 
 Seen seen_key(const Mapping& mapping) { return {mapping.device, mapping.inode, mapping.start}; }
 
-std::uint64_t hash_of(const Seen& seen) {
-  return std::hash<std::string_view>()({reinterpret_cast<const char*>(&seen), sizeof(seen)});
+std::uint64_t hash_of(const Mapping& mapping) {
+  const Seen seen = seen_key(mapping);
+  const std::hash<std::string_view> hash;
+  return hash({reinterpret_cast<const char*>(&seen), sizeof(seen)}) ^ hash(mapping.path);
 }
 
 struct Known {
   ProcessState state;
-  Clock::time_point read_at;
+  Clock::time_point read_at, recognized_since;
   std::uint32_t user = kNoUser;               // as of its last change
   bool is_due = true;                         // its maps must be read
   bool is_settled = false;                    // its maps were read at least once after its last change
@@ -417,6 +422,11 @@ void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
 
 // Returns whether anything has changed or is incomplete, so that another read soon is worthwhile.
 bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& mappings) {
+  const auto now = Clock::now();
+  if (now - known.recognized_since >= kRecognized) {
+    remember(known, {});
+    known.recognized_since = now;
+  }
   std::map<Seen, ProbeFilePointer> seen;
   std::vector<std::uint64_t> without_probes;
   std::vector<Mapping> unseen;
@@ -433,7 +443,7 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& 
     const Seen key = seen_key(mapping);
     if (const auto before = known.seen.find(key); before != known.seen.end()) {
       seen.insert(*before);
-    } else if (const std::uint64_t hash = hash_of(key);
+    } else if (const std::uint64_t hash = hash_of(mapping);
                std::binary_search(known.without_probes.begin(), known.without_probes.end(), hash)) {
       without_probes.push_back(hash);
     } else {
@@ -442,7 +452,7 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& 
     return seen.size() + without_probes.size() + unseen.size() < kMaximumFilesOfAProcess;
   });
   bool is_new = false;
-  const auto until = std::min(scan_ends_, Clock::now() + kMostTimeOfAProcess);
+  const auto until = std::min(scan_ends_, now + kMostTimeOfAProcess);
   const auto results =
       unseen.empty() ? std::vector<KnownFiles::Result>() : files.find({pid, known.state.start_ticks}, unseen, until);
   for (std::size_t i = 0; i < results.size(); ++i) {
@@ -457,7 +467,7 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& 
     } else if (result.file) {
       seen.emplace(seen_key(unseen[i]), result.file);
     } else if (result.is_known) {
-      without_probes.push_back(hash_of(seen_key(unseen[i])));
+      without_probes.push_back(hash_of(unseen[i]));
     }
   }
   remember(known, std::move(without_probes));
