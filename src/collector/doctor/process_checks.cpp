@@ -278,7 +278,8 @@ void check_left_alone(Checks& checks) {
     if (process.pid == 0) continue;
     checks.warn(
         "process " + std::to_string(process.pid), printable(process.comm) + ": " + process.why,
-        "find out what it waits for: its memory or its files are on a disk or file server that does not answer");
+        "find out what it waits for: a disk or file server that does not answer, or a tracer that must wait for its "
+        "ended threads");
   }
 }
 

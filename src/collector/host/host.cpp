@@ -152,7 +152,9 @@ class Host::Scanner {
   // The scan had no time for the process, or for some of its files.
   void leave_for_next(std::uint32_t pid);
 
-  void update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point now);
+  // `began`: the time before the state was read.
+  void update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point began);
+  void charge(const Known& known, Clock::time_point since);
   void read_maps(std::uint32_t pid, Known& known);
   bool find_files(std::uint32_t pid, Known& known, const Mappings& mappings);
   void remember(Known& known, std::vector<std::uint64_t> without_probes);
@@ -227,7 +229,6 @@ void Host::Scanner::leave_for_next(std::uint32_t pid) {
 }
 
 void Host::Scanner::scan() {
-  const auto now = Clock::now();
   std::set<std::uint32_t> gone;
   for (const auto& [pid, known] : processes) gone.insert(pid);
   std::vector<std::uint32_t> pids;
@@ -237,16 +238,17 @@ void Host::Scanner::scan() {
   begin_scan();
   noted_.clear();
   in_turn(pids, [&](std::uint32_t pid) {
+    const auto began = Clock::now();
     errno = 0;
     const auto state = process_state(pid);
     if (!state && is_file_limit(errno)) {
       has_too_many_files = true;
       gone.erase(pid);
     }
-    if (!state || state->memory_bytes == 0) return;
+    if (!state || !state->has_memory()) return;
     gone.erase(pid);
     Known& known = processes[pid];
-    update(pid, known, *state, now);
+    update(pid, known, *state, began);
     if (!known.is_settled && is_young(*state)) unsettled_.insert(pid);
   });
   for (const std::uint32_t pid : gone) {
@@ -349,14 +351,15 @@ void Host::Scanner::end(std::map<std::uint32_t, Known>::iterator ended) {
 }
 
 Known* Host::Scanner::look_at(std::uint32_t pid) {
+  const auto began = Clock::now();
   const auto state = process_state(pid);
-  if (!state || state->memory_bytes == 0) return nullptr;
+  if (!state || !state->has_memory()) return nullptr;
   Known& known = processes[pid];
-  update(pid, known, *state, Clock::now());
+  update(pid, known, *state, began);
   return &known;
 }
 
-void Host::Scanner::update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point now) {
+void Host::Scanner::update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point began) {
   const bool is_new = known.state.start_ticks != state.start_ticks || known.state.stack_start != state.stack_start;
   if (is_new) {  // a new process, or another program in the same one
     remember(known, {});
@@ -364,17 +367,16 @@ void Host::Scanner::update(std::uint32_t pid, Known& known, const ProcessState& 
   } else if (known.state.memory_bytes != state.memory_bytes) {
     known.is_settled = false;
   }
-  const auto age = now - known.read_at;
+  const auto age = began - known.read_at;
   const bool is_due = known.is_due || age >= kNowAndThen ||
                       (!known.is_settled && age >= (known.reads_in_vain < kInVain ? kSoon : kLater));
   known.state = state;
-  if (!is_due) return;
+  if (!is_due) return charge(known, began);
   // A program that is still being loaded is read once more.
   known.is_settled = !is_new && !known.is_due;
   known.is_due = false;
-  known.read_at = now;
+  known.read_at = began;
   if (!known.is_settled) known.user = user_of(pid);
-  const auto began = Clock::now();
   read_maps(pid, known);
   const auto note = [pid](std::set<std::uint32_t>& pids, bool is_in) {
     if (is_in) {
@@ -386,8 +388,12 @@ void Host::Scanner::update(std::uint32_t pid, Known& known, const ProcessState& 
   note(with_copies, !known.copies.empty());
   note(with_crowds, !known.crowds.empty());
   note(uncounted, !known.is_counted);
-  const auto ended = Clock::now();
-  budget_.spend(known.user, nanoseconds(ended - began), nanoseconds(ended.time_since_epoch()));
+  charge(known, began);
+}
+
+void Host::Scanner::charge(const Known& known, Clock::time_point since) {
+  const auto now = Clock::now();
+  budget_.spend(known.user, nanoseconds(now - since), nanoseconds(now.time_since_epoch()));
 }
 
 void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {

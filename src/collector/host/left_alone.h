@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The processes that are not read for a while, because a read of them blocked.
+// The processes that are not read for a while, because a read of them blocked, or because they hide their threads.
 #pragma once
 
 #include <chrono>
@@ -18,7 +18,7 @@ struct LeftAlone {
   std::uint32_t user = 0;
   std::string comm;
   std::string why;
-  std::uint64_t times = 0;  // reads that were ended
+  std::uint64_t times = 0;  // reads that were ended or found nothing
   Clock::time_point until;  // it is not read until then
 };
 

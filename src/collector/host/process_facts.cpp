@@ -34,9 +34,10 @@ std::uint32_t last_number(std::string_view text) {
   return number;
 }
 
-// `id` is that of a process or of a thread.
+// `id` is that of a process or of a thread. /proc/ID/stat is not read: the kernel adds up all threads for it.
 std::optional<ProcessState> read_state(std::uint32_t id) {
-  const OpenFile file(::open((folder_of(id) + "/stat").c_str(), O_RDONLY | O_CLOEXEC));
+  const std::string path = folder_of(id) + "/task/" + std::to_string(id) + "/stat";
+  const OpenFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::array<char, 1024> buffer{};
   const ssize_t got = file ? ::read(file.get(), buffer.data(), buffer.size()) : 0;
   if (got <= 0) return std::nullopt;

@@ -23,9 +23,12 @@ struct ProcessState {
   std::uint64_t start_ticks = 0;   // the time of its fork
   std::uint64_t memory_bytes = 0;  // size of its address space; 0 for a kernel thread or a zombie
   std::uint64_t stack_start = 0;   // changes with exec; 0 or 1 without the privilege to read it
+  bool hides_threads = false;      // its main thread and some 30 others have ended, and there are more
+  // Whether it runs a program.
+  [[nodiscard]] bool has_memory() const { return memory_bytes != 0 || hides_threads; }
 };
 // Empty if the process does not exist. If its main thread has ended while others run, `state`, `memory_bytes` and
-// `stack_start` are those of another thread.
+// `stack_start` are those of another thread, unless that is hidden.
 std::optional<ProcessState> process_state(std::uint32_t pid);
 // The thread whose folder in /proc has the files of the process (maps, exe, root, ...), and whose id reads its memory:
 // the main thread, or another one if that has ended. /proc/TID exists for each thread, although /proc does not list it.

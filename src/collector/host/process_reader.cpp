@@ -35,6 +35,7 @@ constexpr int kPauseMilliseconds = 50;
 // the reader were stopped (Ctrl-Z).
 constexpr int kMostPauses = 20;
 constexpr std::uint64_t kMostBytes = 64U << 20U;
+constexpr char kHidden[] = "many of its threads have ended, and none that runs was found";
 // The address space of a reader beyond that of the program. A hostile ELF file makes libelf use 150 MiB.
 constexpr rlim_t kMostMemory = 256U << 20U;
 
@@ -138,20 +139,26 @@ struct Last {
   std::uint32_t pid = 0, thread = 0;
   std::uint64_t start_ticks = 0;
   OpenFile process;
+  bool hides_threads = false;
 
   bool is(const RequestHead& wanted) {
-    if (pid != wanted.pid || !process || is_ready(process)) {
+    if (pid != wanted.pid || hides_threads || !process || is_ready(process)) {
       process.reset(pidfd_open(static_cast<pid_t>(wanted.pid), 0));
       const auto state = process_state(wanted.pid);
       if (!process || !state || is_ready(process)) return false;
       pid = wanted.pid;
       thread = state->thread;
       start_ticks = state->start_ticks;
+      hides_threads = state->hides_threads;
     }
     return wanted.start_ticks == 0 || wanted.start_ticks == start_ticks;
   }
   // Returns whether there is another thread to read, because the last one has ended.
-  bool has_other_thread() { return std::exchange(thread, thread_to_read(pid)) != thread; }
+  bool has_other_thread() {
+    const auto state = process_state(pid);
+    hides_threads = state && state->hides_threads;
+    return state && std::exchange(thread, state->thread) != thread;
+  }
 };
 
 Answer work_on(const RequestHead& head, std::string_view request, OpenFile file, Last& last) {
@@ -160,6 +167,7 @@ Answer work_on(const RequestHead& head, std::string_view request, OpenFile file,
     if (head.pid == 0) return head.work(0, request, std::move(file));
     Answer answer = head.work(last.thread, request, std::move(file));
     if (answer.error == ESRCH && last.has_other_thread()) answer = head.work(last.thread, request, OpenFile());
+    if (last.hides_threads) return {ECHILD, "", OpenFile()};
     if (!is_ready(last.process)) return answer;
   } catch (const std::bad_alloc&) {
     return {ENOMEM, "", OpenFile()};
@@ -334,7 +342,7 @@ ProcessReader::Outcome ProcessReader::exchange(const Target& target, ReaderWork 
   return transfer(false, answer.bytes.data(), answer.bytes.size());
 }
 
-void ProcessReader::give_up(const Target& target, const char* why) {
+LeftAlone ProcessReader::leave_alone(const Target& target, const char* why) {
   LeftAlone process;
   process.pid = target.pid;
   process.why = why;
@@ -346,14 +354,19 @@ void ProcessReader::give_up(const Target& target, const char* why) {
     process.comm = state ? state->comm : "";
     process.user = user_of(target.pid);
   }
+  const std::lock_guard lock(mutex_);
+  left_alone_.add(process, now_());
+  return process;
+}
+
+void ProcessReader::give_up(const Target& target, const char* why) {
+  const LeftAlone process = leave_alone(target, why);
   pidfd_send_signal(reader_.process.get(), SIGKILL, nullptr, 0);
   reader_.socket.reset();
   reader_.target = target.pid;
   reader_.user = process.user;
   reader_.start_ticks = process.start_ticks;
   killed_.push_back(std::exchange(reader_, Reader()));
-  const std::lock_guard lock(mutex_);
-  left_alone_.add(std::move(process), now_());
 }
 
 std::vector<LeftAlone> ProcessReader::left_alone() const {
@@ -372,6 +385,7 @@ Answer ProcessReader::run(const Target& wanted, ReaderWork work, std::string_vie
     if (reader_.pid == 0 && !next_reader()) return {EIO, "", OpenFile()};
     Answer answer;
     const Outcome outcome = exchange(target, work, request, file, answer);
+    if (outcome == Outcome::done && answer.error == ECHILD) leave_alone(target, kHidden);
     if (outcome == Outcome::done) return answer;
     if (outcome == Outcome::blocked) {
       give_up(target, "a read of it blocked for 100 ms");
@@ -407,6 +421,7 @@ std::vector<LeftAlone> processes_left_alone() {
 
 std::string read_error_text(int error) {
   if (error == ETIMEDOUT || error == EAGAIN) return "reads of it blocked, so it is left alone for a while";
+  if (error == ECHILD) return kHidden;
   if (error == EMFILE || error == ENFILE)
     return "too many open files: raise the limit of open files (ulimit -n, or LimitNOFILE= of the unit)";
   return std::strerror(error);

@@ -26,7 +26,8 @@ struct Target {
 };
 
 struct Answer {
-  int error = 0;  // an errno value. ESRCH: the process is gone. ETIMEDOUT: the read blocked. EAGAIN: it is left alone
+  int error = 0;  // an errno value. ESRCH: the process is gone. ETIMEDOUT: the read blocked. ECHILD: none of
+                  // its threads can be read (ProcessState::hides_threads). EAGAIN: it is left alone
   std::string bytes;
   OpenFile file;
 };
@@ -73,6 +74,8 @@ class ProcessReader {
   Outcome transfer(bool is_send, char* bytes, std::size_t size);
   bool wait(short events);
   bool makes_progress();
+  // Returns how it is left alone.
+  LeftAlone leave_alone(const Target& target, const char* why);
   void give_up(const Target& target, const char* why);
 
   std::function<Clock::time_point()> now_;

@@ -401,7 +401,10 @@ std::string left_alone_text() {
             process.comm + " " + std::to_string(process.times) + (process.times == 1 ? " time" : " times");
   }
   if (processes.size() > kMostNamed) text += " and " + std::to_string(processes.size() - kMostNamed) + " others";
-  return text.empty() ? "" : "not read for a while, because a read of their memory or files blocked: " + text;
+  return text.empty() ? ""
+                      : "not read for a while, because a read of their memory or files blocked, or no thread that runs "
+                        "was found: " +
+                            text;
 }
 
 std::string LiveSource::remark() const {

@@ -14,7 +14,7 @@ import time
 import harness
 from cgroup import Cgroup
 from collector import Collector, CollectorTest, Counting
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, program_path
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, program_path, text_of
 from hostile import NOBODY, as_user
 from waiting import wait_until
 
@@ -24,15 +24,6 @@ AT_THE_END_S = 4
 
 # Seconds without the bound, and some 100 ms with it on an idle machine.
 LONGEST_FORK_MS = 1000
-
-
-def text_of(path):
-    """"" if the process or the file is gone."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def holds(process, pid):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stands in the way of an attach to a file in all processes together: `obstacle FILE` loads the library, becomes the
-// user nobody, and then makes its semaphore negative, or maps the library's code as often as it may.
+// user nobody, and then makes its semaphore negative, maps the library's code as often as it may, or hides a child.
 //
 // Without FILE it measures how long others keep it from forking.
 #include "commands.h"
@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <string>
