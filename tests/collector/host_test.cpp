@@ -590,7 +590,7 @@ TEST(Maps, AreAllCounted) {
   EXPECT_EQ(read.error(), EOVERFLOW);
   std::uint64_t counted = 0;
   for (const Mappings::Crowd& crowd : read.crowds()) {
-    if (crowd.inode == status.st_ino) counted = crowd.mappings;
+    if (crowd.id == FileId::of(status)) counted = crowd.mappings;
   }
   EXPECT_EQ(counted, kTimes);
   for (void* mapping : mappings) munmap(mapping, 4096);

@@ -369,5 +369,20 @@ TEST(ProbeFile, IsOneInodeUnderTwoNames) {
   EXPECT_FALSE(file->is_same_inode(*ProbeFile::read(kProbeFile)));
 }
 
+TEST(ProbeFile, IsNotEveryFileWithItsInodeNumber) {
+  const auto file = ProbeFile::read(kProbeFile);
+  FileId other = file->id();
+  EXPECT_TRUE(file->may_be(other));
+  ++other.device;
+  EXPECT_TRUE(file->may_be(other)) << "on an overlay";
+  ++other.changed_ns;
+  EXPECT_FALSE(file->may_be(other));
+  EXPECT_TRUE(file->may_be({other.device, other.inode, 0, 0, 0})) << "not more is known";
+  other.device = file->id().device;
+  EXPECT_TRUE(file->may_be(other)) << "changed meanwhile";
+  ++other.inode;
+  EXPECT_FALSE(file->may_be(other));
+}
+
 }  // namespace
 }  // namespace nopspan::collector

@@ -634,9 +634,10 @@ std::vector<Host::Mapper> Host::mappers(const ProbeFile& file) {
     if (of_file > 0) found[pid] = static_cast<std::uint64_t>(of_file);
   }
   for (const std::uint32_t pid : scanner_->with_crowds) {
-    for (const Mappings::Crowd& crowd : scanner_->processes.at(pid).crowds) {
-      if (crowd.inode == file.id().inode) found[pid] = crowd.mappings;
-    }
+    std::uint64_t mappings = 0;
+    for (const Mappings::Crowd& crowd : scanner_->processes.at(pid).crowds)
+      if (file.may_be(crowd.id)) mappings += crowd.mappings;
+    if (mappings > 0) found[pid] = mappings;
   }
   std::vector<Mapper> mappers;
   mappers.reserve(found.size());

@@ -98,8 +98,8 @@ class Host {
   const std::vector<Copy>& copies(std::uint32_t pid);
   // The processes that map a file, as of the last scan, in order of pid. An attach to the file takes time for each
   // mapping, in whatever process, and all forks on this host wait meanwhile. Of a process with more than
-  // Mappings::kFewMappings of them, all are counted, otherwise only its copies. Files are distinguished by their inode
-  // numbers alone, because in another container the same inode may have another device.
+  // Mappings::kFewMappings of them, all are counted, otherwise only its copies. In another container the same file may
+  // have another device (ProbeFile::may_be).
   struct Mapper {
     std::uint32_t pid = 0;
     std::uint64_t mappings = 0;

@@ -2,13 +2,16 @@
 #include "host/maps.h"
 
 #include "base/open_file.h"
+#include "host/mapped_file.h"
 
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <map>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -44,17 +47,42 @@ bool parse(std::string_view line, Mapping& mapping) {
 
 constexpr std::string_view kCrowd = "crowd ";
 
-// "crowd 1234 32000": the inode and its number of mappings.
-std::string crowds_text(const std::unordered_map<std::uint64_t, std::uint64_t>& mappings) {
-  std::string text;
-  for (const auto& [inode, number] : mappings) {
-    if (number > Mappings::kFewMappings)
-      text.append(kCrowd).append(std::to_string(inode)).append(" ").append(std::to_string(number)).append("\n");
+class Crowds {
+ public:
+  void count(std::uint32_t pid, const Mapping& mapping) {
+    Mappings::Crowd& crowd = crowds_[{mapping.inode, mapping.device}];
+    ++crowd.mappings;
+    // A file may have several devices in one process (overlays), so its number is that of the inode.
+    if (++of_inode_[mapping.inode] > Mappings::kFewMappings && crowd.id.inode == 0) crowd.id = identify(pid, mapping);
   }
-  return text;
-}
+  // "crowd 64768 1234 …  32000": the fields of the id, and the number of mappings.
+  [[nodiscard]] std::string text() const {
+    std::string text;
+    for (const auto& [key, crowd] : crowds_) {
+      if (crowd.id.inode == 0) continue;
+      text += kCrowd;
+      for (const std::uint64_t number :
+           {crowd.id.device, crowd.id.inode, crowd.id.size, static_cast<std::uint64_t>(crowd.id.modified_ns),
+            static_cast<std::uint64_t>(crowd.id.changed_ns), crowd.mappings})
+        text.append(std::to_string(number)).append(" ");
+      text.back() = '\n';
+    }
+    return text;
+  }
 
-// Copies the lines of mapped files, after those of crowds_text(). A program may have 65,536 other mappings.
+ private:
+  static FileId identify(std::uint32_t pid, const Mapping& mapping) {
+    MappedFile file;
+    FileId id{mapping.device, mapping.inode, 0, 0, 0};
+    if (file.find(pid, mapping)) id = file.id();
+    return id;
+  }
+
+  std::map<std::pair<std::uint64_t, std::uint64_t>, Mappings::Crowd> crowds_;  // by inode and device
+  std::unordered_map<std::uint64_t, std::uint64_t> of_inode_;
+};
+
+// Copies the lines of mapped files, after those of Crowds. A program may have 65,536 other mappings.
 Answer maps_work(std::uint32_t pid, std::string_view /*request*/, OpenFile /*file*/) {
   constexpr std::size_t kMostText = 4U << 20U;
   const OpenFile file(::open(("/proc/" + std::to_string(pid) + "/maps").c_str(), O_RDONLY | O_CLOEXEC));
@@ -64,10 +92,10 @@ Answer maps_work(std::uint32_t pid, std::string_view /*request*/, OpenFile /*fil
   std::size_t held = 0;
   bool is_empty = true;
   std::string lines;
-  std::unordered_map<std::uint64_t, std::uint64_t> mappings;  // by inode
+  Crowds crowds;
   bool is_cut = false;
   const auto answer_with = [&](int error) {
-    return Answer{error == 0 && is_cut ? EOVERFLOW : error, crowds_text(mappings) + lines, OpenFile()};
+    return Answer{error == 0 && is_cut ? EOVERFLOW : error, crowds.text() + lines, OpenFile()};
   };
   while (true) {
     const ssize_t got = ::read(file.get(), buffer.data() + held, buffer.size() - held);
@@ -80,7 +108,7 @@ Answer maps_work(std::uint32_t pid, std::string_view /*request*/, OpenFile /*fil
     for (std::size_t end = 0; (end = text.find('\n')) != std::string_view::npos; text.remove_prefix(end + 1)) {
       Mapping mapping;
       if (!parse(text.substr(0, end), mapping) || mapping.inode == 0) continue;
-      ++mappings[mapping.inode];
+      crowds.count(pid, mapping);
       if (!is_cut) lines.append(text, 0, end + 1);
     }
     if (text.size() == buffer.size()) return answer_with(EOVERFLOW);
@@ -103,9 +131,10 @@ std::vector<Mappings::Crowd> Mappings::crowds() const {
   std::string_view text = text_;
   while (text.starts_with(kCrowd)) {
     text.remove_prefix(kCrowd.size());
-    Crowd crowd;
-    if (!take(text, 10, crowd.inode) || !take(text, 10, crowd.mappings)) break;
-    crowds.push_back(crowd);
+    std::array<std::uint64_t, 6> all{};
+    for (std::uint64_t& number : all) take(text, 10, number);
+    crowds.push_back(
+        {{all[0], all[1], all[2], static_cast<std::int64_t>(all[3]), static_cast<std::int64_t>(all[4])}, all[5]});
   }
   return crowds;
 }

@@ -2,6 +2,7 @@
 // Reads /proc/PID/maps.
 #pragma once
 
+#include "host/probe_file.h"
 #include "host/process_reader.h"
 
 #include <cstdint>
@@ -29,7 +30,7 @@ class Mappings {
   [[nodiscard]] int error() const { return error_; }
   // The files of which the process has more than kFewMappings mappings. All its mappings are counted.
   struct Crowd {
-    std::uint64_t inode = 0;
+    FileId id;  // if the file cannot be looked at, only the numbers in /proc/PID/maps
     std::uint64_t mappings = 0;
   };
   static constexpr std::uint64_t kFewMappings = 16;

@@ -350,4 +350,15 @@ bool ProbeFile::is_same_inode(const ProbeFile& other) const {
   return a == b;
 }
 
+bool ProbeFile::may_be(const FileId& other) const {
+  struct stat status {};
+  if (id_.inode != other.inode || fstat(fd(), &status) != 0) return false;
+  FileId mine = FileId::of(status);
+  if (mine.device == other.device) return true;
+  if (other.changed_ns == 0) return true;
+  // Nobody can set the time of a change.
+  mine.device = other.device;
+  return mine == other;
+}
+
 }  // namespace nopspan::collector

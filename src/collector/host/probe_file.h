@@ -110,6 +110,8 @@ class ProbeFile {
   // Whether the kernel sees both files as one inode, which must be attached to only once. In two containers of one
   // image a file has two device numbers, but one inode below the overlay.
   [[nodiscard]] bool is_same_inode(const ProbeFile& other) const;
+  // The same for a file that is not open here. If only its device and inode are known, the inode decides.
+  [[nodiscard]] bool may_be(const FileId& other) const;
 
  private:
   friend class ProbeFileReader;

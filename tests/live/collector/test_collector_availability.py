@@ -177,6 +177,27 @@ class Availability(CollectorTest):
                 wait_until(lambda: victim.entries() > 1000, "the victim to work")
             self.assert_named(tracer, hostile, "maps the file 500.. times")
 
+    def tmpfs_with_the_library(self):
+        """A fresh file system, so the library has the same inode number in each."""
+        folder = self.temporary_folder()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", folder], check=True)
+        self.addCleanup(subprocess.run, ["umount", "--lazy", folder], check=True)
+        return shutil.copy(LIBRARY, os.path.join(folder, harness.SONAME))
+
+    def test_a_process_that_maps_another_file_with_the_same_inode_number(self):
+        ours, theirs = self.tmpfs_with_the_library(), self.tmpfs_with_the_library()
+        self.assertEqual(os.stat(ours).st_ino, os.stat(theirs).st_ino)
+        with Program("obstacle", theirs) as hostile, \
+                Program("traced", env={"LD_LIBRARY_PATH": os.path.dirname(ours)}) as program:
+            self.assertEqual(hostile.ask("map 50000"), "50000")
+            said = subprocess.run([NOPSPAN, "ps", "--json"], capture_output=True, text=True, timeout=PATIENCE_S)
+            paths = [row["path"] for row in json.loads(said.stdout)["obstacles"] if row["pid"] == hostile.pid]
+            self.assertEqual(paths, [theirs])
+            with Collector(binary=ours) as tracer:
+                tracer.wait_until_it_sees(program)
+                ledger = tracer.stop()
+            self.assertNotIn(ours, [row["path"] for row in ledger.get("unattached", [])])
+
     def test_the_end_of_a_process_that_stands_in_the_way(self):
         with contextlib.ExitStack() as stack:
             stack.enter_context(obstacle()).ask("negative")
