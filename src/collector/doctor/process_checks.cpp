@@ -205,6 +205,7 @@ void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks
     checks.fail(name,
                 "is in a pid namespace below this one, where this kernel does not say which process a batch is of",
                 "see the check `pid namespaces below`");
+  if (!tracers.incomplete().empty()) checks.warn("tracers", tracers.incomplete(), "");
   std::set<const ProbeFile*> seen;
   for (const Host::Copy& copy : copies) {
     if (copy.is_deleted)

@@ -66,6 +66,28 @@ std::optional<ProcessState> read_state(std::uint32_t id) {
   return std::nullopt;
 }
 
+// Looks for a thread that has not ended among the first ones only. A program that traces another may leave it with
+// thousands of ended threads.
+void find_running_thread(std::uint32_t pid, ProcessState& state) {
+  const OpenFile folder(::open((folder_of(pid) + "/task").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  alignas(dirent64) std::array<char, 1024> names{};
+  const auto next_names = [&] { return folder ? getdents64(folder.get(), names.data(), names.size()) : 0; };
+  const ssize_t size = next_names();
+  for (ssize_t at = 0; at < size;) {
+    const auto* entry = reinterpret_cast<const dirent64*>(names.data() + at);
+    at += entry->d_reclen;
+    const std::uint32_t id = last_number(entry->d_name);
+    const auto other = id == 0 ? std::nullopt : read_state(id);
+    if (!other || has_ended(*other)) continue;
+    state.state = other->state;
+    state.thread = other->thread;
+    state.memory_bytes = other->memory_bytes;
+    state.stack_start = other->stack_start;
+    return;
+  }
+  state.hides_threads = next_names() > 0;
+}
+
 std::string link_of(const std::string& path) {
   std::array<char, 4096> link{};
   const ssize_t length = readlink(path.c_str(), link.data(), link.size());
@@ -132,18 +154,7 @@ const std::string& boot_id() {
 
 std::optional<ProcessState> process_state(std::uint32_t pid) {
   auto state = read_state(pid);
-  if (!state || !has_ended(*state)) return state;
-  std::optional<ProcessState> other;
-  for_each_numeric_entry(folder_of(pid) + "/task", [&](std::uint32_t id) {
-    if (!other && id != pid) other = read_state(id);
-    if (other && has_ended(*other)) other.reset();
-  });
-  if (other) {
-    state->state = other->state;
-    state->thread = other->thread;
-    state->memory_bytes = other->memory_bytes;
-    state->stack_start = other->stack_start;
-  }
+  if (state && has_ended(*state)) find_running_thread(pid, *state);
   return state;
 }
 
@@ -227,10 +238,12 @@ Process process_facts(std::uint32_t pid) {
   return process;
 }
 
-int for_each_numeric_entry(const std::string& folder, const std::function<void(std::uint32_t)>& on_number) {
+int for_each_numeric_entry(const std::string& folder, const std::function<void(std::uint32_t)>& on_number,
+                           const Deadline* until) {
   const std::unique_ptr<DIR, int (*)(DIR*)> opened(opendir(folder.c_str()), closedir);
   if (!opened) return errno;
-  while (const dirent* entry = readdir(opened.get())) {
+  const dirent* entry = nullptr;
+  while ((until == nullptr || !until->is_over()) && (entry = readdir(opened.get())) != nullptr) {
     const char* end = entry->d_name + std::strlen(entry->d_name);
     std::uint32_t number = 0;
     if (std::from_chars(entry->d_name, end, number).ptr == end) on_number(number);

@@ -2,6 +2,7 @@
 // Reads facts about processes from /proc.
 #pragma once
 
+#include "base/stopping.h"
 #include "model/entry.h"
 
 #include <cstdint>
@@ -70,9 +71,10 @@ std::string process_status(std::uint32_t pid, const std::string& key);
 // The first `most` bytes of a file; "" if it cannot be read.
 std::string read_small_file(const std::string& path, std::size_t most = 65536);
 
-// Calls `on_number` for each entry whose name is a number: pids in /proc, descriptors in /proc/PID/fd. Returns 0 or an
-// errno value.
-int for_each_numeric_entry(const std::string& folder, const std::function<void(std::uint32_t)>& on_number);
+// Calls `on_number` for each entry whose name is a number: pids in /proc, descriptors in /proc/PID/fd. Ends early if
+// `until` is over. Returns 0 or an errno value.
+int for_each_numeric_entry(const std::string& folder, const std::function<void(std::uint32_t)>& on_number,
+                           const Deadline* until = nullptr);
 
 // The threads of a process. Key: the id in the process's own pid namespace. Value: the id in the collector's.
 std::unordered_map<std::uint32_t, std::uint32_t> thread_ids(const Process& process);

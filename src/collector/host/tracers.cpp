@@ -2,6 +2,7 @@
 #include "host/tracers.h"
 
 #include "base/open_file.h"
+#include "base/stopping.h"
 #include "host/process_facts.h"
 #include "host/trace_events.h"
 
@@ -12,6 +13,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <set>
 #include <tuple>
@@ -45,6 +48,30 @@ struct LinkInfo {
 };
 constexpr std::size_t kMaximumOffsets = 4096;
 constexpr std::size_t kMaximumTracers = 16384;
+// The longest time to look at the descriptors of all processes.
+constexpr auto kMostTime = std::chrono::seconds(2);
+
+// Processes with capabilities first, then in order of their number of descriptors: any user can run a thousand programs
+// that have a million descriptors together, and only few processes attach to anything.
+std::vector<std::uint32_t> processes_in_turn() {
+  Deadline until(std::chrono::nanoseconds(kMostTime).count());
+  until.begin();
+  struct stat own {};
+  stat("/proc/self/ns/user", &own);
+  std::vector<std::tuple<bool, std::uint64_t, std::uint32_t>> turn;
+  for_each_numeric_entry("/proc", [&](std::uint32_t pid) {
+    if (until.is_over()) return turn.emplace_back(true, UINT64_MAX, pid), void();
+    struct stat space {};
+    const bool is_here = stat(("/proc/" + std::to_string(pid) + "/ns/user").c_str(), &space) == 0 &&
+                         space.st_ino == own.st_ino;  // in a namespace of their own, users have all capabilities
+    const bool has_any = process_status(pid, "CapEff").find_first_not_of('0') != std::string::npos;
+    turn.emplace_back(!is_here || !has_any, std::strtoull(process_status(pid, "FDSize").c_str(), nullptr, 10), pid);
+  });
+  std::sort(turn.begin(), turn.end());
+  std::vector<std::uint32_t> pids;
+  for (const auto& [is_later, descriptors, pid] : turn) pids.push_back(pid);
+  return pids;
+}
 
 std::string program_name(std::uint32_t id) {
   const OpenFile program(bpf_prog_get_fd_by_id(id));
@@ -67,11 +94,12 @@ std::string comm_of(std::uint32_t pid) {
 class TracerSearch {
  public:
   explicit TracerSearch(Tracers& to) : to_(to) {}
-  void look_at_process(std::uint32_t pid);
+  void look_at_processes();
   void look_at_links();
   void look_at_events();
 
  private:
+  void look_at_process(std::uint32_t pid);
   void look_at_event(std::uint32_t pid, std::uint32_t fd);
   void look_at_link_fd(std::uint32_t pid, std::uint32_t fd);
   void look_at_link(const OpenFile& link);
@@ -80,6 +108,7 @@ class TracerSearch {
   static void identify(Tracer& tracer);
 
   Tracers& to_;
+  Deadline until_{std::chrono::nanoseconds(kMostTime).count()};
   std::map<std::uint32_t, std::uint32_t> holder_of_link_;  // link id to pid
   // Index of tracers by kind, pid, program, name and file.
   std::map<std::tuple<Tracer::Kind, std::uint32_t, std::uint32_t, std::string, std::string>, std::size_t> index_;
@@ -124,15 +153,31 @@ void TracerSearch::add(Tracer::Kind kind, std::uint32_t pid, std::uint32_t progr
     offsets.push_back(offset);
 }
 
+void TracerSearch::look_at_processes() {
+  const std::vector<std::uint32_t> pids = processes_in_turn();
+  until_.begin();
+  std::size_t left_out = 0;
+  for (const std::uint32_t pid : pids) {
+    if (!until_.is_over()) look_at_process(pid);
+    if (until_.is_over()) ++left_out;
+  }
+  if (left_out > 0 && to_.incomplete_.empty())
+    to_.incomplete_ = "the tracers of " + std::to_string(left_out) + (left_out == 1 ? " process" : " processes") +
+                      " may be missing: there was no time to look at all of their open files";
+}
+
 void TracerSearch::look_at_process(std::uint32_t pid) {
   const std::string folder = "/proc/" + std::to_string(pid) + "/fd";
-  const int error = for_each_numeric_entry(folder, [&](std::uint32_t fd) {
-    std::array<char, 64> link{};
-    const ssize_t length = readlink((folder + "/" + std::to_string(fd)).c_str(), link.data(), link.size());
-    const std::string_view kind(link.data(), length > 0 ? static_cast<std::size_t>(length) : 0);
-    if (kind == "anon_inode:[perf_event]") look_at_event(pid, fd);
-    if (kind == "anon_inode:bpf_link") look_at_link_fd(pid, fd);
-  });
+  const int error = for_each_numeric_entry(
+      folder,
+      [&](std::uint32_t fd) {
+        std::array<char, 64> link{};
+        const ssize_t length = readlink((folder + "/" + std::to_string(fd)).c_str(), link.data(), link.size());
+        const std::string_view kind(link.data(), length > 0 ? static_cast<std::size_t>(length) : 0);
+        if (kind == "anon_inode:[perf_event]") look_at_event(pid, fd);
+        if (kind == "anon_inode:bpf_link") look_at_link_fd(pid, fd);
+      },
+      &until_);
   if (error == EACCES && to_.incomplete_.empty())
     to_.incomplete_ = "tracers run by other users are not listed: that needs CAP_SYS_PTRACE";
 }
@@ -223,7 +268,7 @@ void TracerSearch::look_at_events() {
 Tracers Tracers::find() {
   Tracers result;
   TracerSearch search(result);
-  for_each_numeric_entry("/proc", [&](std::uint32_t pid) { search.look_at_process(pid); });
+  search.look_at_processes();
   search.look_at_links();
   search.look_at_events();
   return result;

@@ -41,13 +41,13 @@ struct AttachedTracer {
 class Tracers {
  public:
   // Finds all tracers of this host. It examines every open file of every process, so it is meant for a single call
-  // and not for a loop.
+  // and not for a loop. It takes some seconds at most, and ends when the program must stop.
   static Tracers find();
 
   // The tracers to this file. `path` is the name under which processes know it.
   [[nodiscard]] std::vector<AttachedTracer> of(const ProbeFile& file, const std::string& path) const;
 
-  // The part of the host that could not be examined, and the privilege that it needs; "" if nothing was left out.
+  // The part of the host that was not examined, and why; "" if nothing was left out.
   [[nodiscard]] const std::string& incomplete() const { return incomplete_; }
 
  private:

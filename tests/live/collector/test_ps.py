@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 
 import harness
@@ -287,6 +288,27 @@ class Ps(harness.Test):
         with Program("", command=[path]) as program:
             self.assertNotIn("\x1b", run(program.pid).stdout)
             self.assertEqual(self.process(program.pid)["executable"], path)
+
+    def test_countless_descriptors_end_the_search_for_tracers(self):
+        with Program("obstacle") as crowd, Program("traced") as program, Tracing(program) as tracing:
+            self.assertEqual(crowd.ask("share 19000 800"), "800")
+            done = json.loads(run("--json").stdout)
+            self.assertIn("no time to look at all of their open files", done["tracers_incomplete"])
+            copy, = (process for process in done["processes"] if process["pid"] == program.pid)
+            self.assertIn(tracing.pid, tracers(copy["copies"][0]), "it has capabilities")
+            checked = subprocess.run([NOPSPAN, "doctor", str(program.pid)], stdout=subprocess.PIPE, text=True,
+                                     timeout=harness.PATIENCE_S, check=False)
+            self.assertRegex(checked.stdout, r"(?m)^warning +tracers: .* no time")
+            with subprocess.Popen([NOPSPAN, "ps"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as listing:
+                folder = "/proc/%d/fd" % listing.pid
+
+                def searches():
+                    names = (os.path.join(folder, name) for name in os.listdir(folder))
+                    return any(os.readlink(name).endswith("/fd") for name in names if os.path.islink(name))
+                wait_until(searches, "it to look at descriptors")
+                listing.send_signal(signal.SIGINT)
+                self.assertEqual(listing.wait(harness.PATIENCE_S), 0)
+            tracing.stop()
 
     def test_a_pid_that_does_not_exist_is_a_misuse(self):
         child = subprocess.Popen(["true"])

@@ -2,7 +2,7 @@
 // Stands in the way of an attach to a file in all processes together: `obstacle FILE` loads the library, becomes the
 // user nobody, and then makes its semaphore negative, maps the library's code as often as it may, or hides a child.
 //
-// Without FILE it measures how long others keep it from forking.
+// Without FILE it measures how long others keep it from forking, or starts processes that share many descriptors.
 #include "commands.h"
 
 #include <nopspan/probes.h>
@@ -10,7 +10,12 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -69,6 +74,56 @@ std::string map(std::size_t times) {
   return std::to_string(mappings.size());
 }
 
+// In a child: its main thread and `ended` others have ended, but one runs. This process traces the child and does not
+// wait for threads that have ended. Returns the child's pid.
+std::string hide(int ended) {
+  int begin[2], done[2];
+  prctl(PR_SET_DUMPABLE, 1);  // it has changed its user
+  if (pipe(begin) != 0 || pipe(done) != 0) return "0";
+  const pid_t child = fork();
+  char byte = 0;
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (read(begin[0], &byte, 1) != 1) _exit(1);
+    for (int i = 0; i < ended; ++i) std::thread([] {}).join();
+    std::thread([&] {
+      if (write(done[1], &byte, 1) == 1) pause();
+    }).detach();
+    syscall(SYS_exit, 0);
+  }
+  if (ptrace(PTRACE_SEIZE, child, nullptr, PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL) != 0) return "0";
+  fcntl(done[0], F_SETFL, O_NONBLOCK);
+  if (write(begin[1], &byte, 1) != 1) return "0";
+  while (read(done[0], &byte, 1) != 1) {
+    siginfo_t stopped{};
+    if (waitid(P_ALL, 0, &stopped, WSTOPPED | WNOHANG | __WALL) == 0 && stopped.si_pid != 0)
+      ptrace(PTRACE_CONT, stopped.si_pid, nullptr, nullptr);
+  }
+  return std::to_string(child);
+}
+
+int wait_for_the_end(void* /*nothing*/) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  while (true) pause();
+}
+
+// Opens descriptors, and starts as many processes as it may that share them with this one.
+std::string share(int descriptors, int processes) {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  while (descriptors-- > 0 && dup(0) >= 0) {
+  }
+  constexpr std::size_t kStack = 16384;
+  int started = 0;
+  for (; started < processes; ++started) {
+    auto* stack = static_cast<char*>(mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (clone(wait_for_the_end, stack + kStack, CLONE_VM | CLONE_FILES | SIGCHLD, nullptr) < 0) break;
+  }
+  return std::to_string(started);
+}
+
 std::atomic<bool> is_forking = false;
 std::thread forking;
 std::chrono::steady_clock::duration longest{};
@@ -103,6 +158,12 @@ int main(int argc, char** argv) {
   }
   return serve({{"negative", [](auto&) { return set_semaphore(0x8000); }},
                 {"map", [](auto& arguments) { return map(std::stoul(word(arguments))); }},
+                {"hide", [](auto& arguments) { return hide(std::stoi(word(arguments))); }},
+                {"share",
+                 [](auto& arguments) {
+                   const int descriptors = std::stoi(word(arguments));
+                   return share(descriptors, std::stoi(word(arguments)));
+                 }},
                 {"begin_forks", [](auto&) { return begin_forks(); }},
                 {"end_forks", [](auto&) { return end_forks(); }}});
 }
