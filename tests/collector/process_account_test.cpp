@@ -28,10 +28,10 @@ class Account : public testing::Test {
     losses[reason] = entries;
     account.thread_losses(thread, sequences, losses, discarded, now);
   }
-  void report_process_losses(unsigned reason, std::uint64_t entries) {
+  void report_process_losses(unsigned reason, std::uint64_t entries, std::uint32_t tgid = 1) {
     Losses losses{};
     losses[reason] = entries;
-    account.process_losses(losses, account.most_until(now));
+    account.process_losses(tgid, losses, account.most_until(now));
   }
   void expect(const Counts& expected) {
     const Counts counts = account.counts();
@@ -108,6 +108,16 @@ TEST_F(Account, DoesNotCountTwiceWhatTheKernelSaysOfThreadAndProcess) {
   report_process_losses(NOPSPAN_REASON_RING_FULL, 9);
   report_losses(1, {0, 5}, NOPSPAN_REASON_RING_FULL, 5);
   expect({.emitted = 9, .ring_full = 9});
+}
+
+TEST_F(Account, AddsUpTheLossesOfProcessesWithTheSamePid) {
+  for (int read = 0; read < 2; ++read) {
+    report_process_losses(NOPSPAN_REASON_RING_FULL, 9, 101);
+    report_process_losses(NOPSPAN_REASON_RING_FULL, 7, 102);
+  }
+  report_losses(1, {0, 9}, NOPSPAN_REASON_RING_FULL, 9);
+  report_losses(2, {0, 5}, NOPSPAN_REASON_RING_FULL, 5);
+  expect({.emitted = 16, .ring_full = 16});
 }
 
 TEST_F(Account, KnowsWhatTheLibraryDiscarded) {

@@ -87,7 +87,7 @@ void keep_account(std::string_view steps) {
         break;
       case 3:
         of_process[reason] += sequences.count();
-        account.process_losses(of_process);
+        account.process_losses(1, of_process);
         break;
       case 4:
         if (ProcessAccount::Thread* found = account.find(thread)) found->discarded += byte(2);

@@ -18,15 +18,10 @@ Accounts::Account* Accounts::find_tgid(std::uint32_t tgid) {
 
 void Accounts::set_tgid(std::uint32_t pid, std::uint32_t tgid) {
   Account& account = accounts_.at(pid);
-  if (account.tgid == tgid) return;
-  forget_tgid(account);
-  account.tgid = tgid;
+  if (account.tgid() == tgid) return;
+  std::erase(account.tgids, tgid);
+  account.tgids.push_back(tgid);
   pids_[tgid] = pid;
-}
-
-void Accounts::forget_tgid(const Account& account) {
-  const auto pid = pids_.find(account.tgid);
-  if (pid != pids_.end() && find(pid->second) == &account) pids_.erase(pid);
 }
 
 Accounts::Account& Accounts::add(std::uint32_t pid, ProcessAccount account) {
@@ -38,7 +33,9 @@ void Accounts::close(std::uint32_t pid) {
   if (found == accounts_.end()) return;
   const Counts counts = found->second.counts();
   if (!counts.empty()) ended_.push_back({found->second.process(), counts});
-  forget_tgid(found->second);
+  for (const std::uint32_t tgid : found->second.tgids) {
+    if (find_tgid(tgid) == &found->second) pids_.erase(tgid);
+  }
   accounts_.erase(found);
   if (ended_.size() <= kMostEnded) return;
   others_ += ended_.front().counts;
@@ -70,7 +67,7 @@ Ledger Accounts::ledger() const {
   ledger.others = others_;
   ledger.others_processes = others_processes_;
   ProcessAccount lost(nullptr, 0);
-  lost.process_losses(others_losses_);
+  lost.process_losses(0, others_losses_);
   ledger.others += lost.counts();
   ledger.total = ledger.others;
   for (const ProcessLedger& process : ledger.processes) ledger.total += process.counts;

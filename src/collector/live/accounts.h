@@ -10,6 +10,7 @@
 #include <map>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 namespace nopspan::collector {
 
@@ -18,7 +19,12 @@ class Accounts {
   struct Account : ProcessAccount {
     explicit Account(ProcessAccount account) : ProcessAccount(std::move(account)) {}
 
-    std::uint32_t tgid = 0;           // the kernel programs' number of the process; 0 if not known yet. By set_tgid()
+    // The kernel programs' number of the process; 0 if it is not known yet.
+    [[nodiscard]] std::uint32_t tgid() const { return tgids.empty() ? 0 : tgids.back(); }
+
+    // Set by set_tgid(). There are several if the pid was reused, because processes of a pid namespace can have the
+    // same pid and different numbers in the kernel. All their losses belong to this account.
+    std::vector<std::uint32_t> tgids;
     std::uint64_t closing_round = 0;  // when the process was found to have ended; 0 if it was not
     std::uint64_t cgroup = 0;         // the cgroup of its last message; 0 if there was none
     ProcessPointer successor;         // the process that has the same pid now; null if there is none
@@ -41,8 +47,6 @@ class Accounts {
   [[nodiscard]] Ledger ledger() const;
 
  private:
-  void forget_tgid(const Account& account);
-
   // The number of ended processes with a row of their own. Older ones are added to `others_`.
   static constexpr std::size_t kMostEnded = 1000;
   // The limit for all processes together.

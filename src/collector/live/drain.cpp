@@ -88,7 +88,7 @@ HostThread::Fetch Drain::next_of(Rest& rest) {
   const HeadersRead& headers = rest.headers;
   if (is_closed(headers.pid)) return {};
   Delivery::Account& account = delivery_.account(headers.pid);
-  HostThread::Fetch wanted{headers.pid, account.tgid, headers.gate_address, {}};
+  HostThread::Fetch wanted{headers.pid, account.tgid(), headers.gate_address, {}};
   const std::uint64_t most = max_age_ns_ != 0 ? kMostBytesOfProcess : kMostBytesAtTheEnd;
   std::uint64_t& bytes = bytes_[headers.pid];
   // What a process holds beyond its limit is fetched in the next round.

@@ -155,6 +155,7 @@ class LiveSource final : public Source {
   Accounts::Account& account_of(std::uint32_t pid, std::uint32_t tgid = 0);
   // Finds processes that have ended, and closes their accounts two rounds later.
   void update_accounts();
+  void forget_thread(const Accounts::Account& account, std::uint64_t thread);
   void close_ended_accounts();
   void count_held(ProcessAccount& account) const;
   [[nodiscard]] bool has_ended(const Accounts::Account& account) const {
@@ -338,7 +339,7 @@ Accounts::Account& LiveSource::account_of(std::uint32_t pid, std::uint32_t tgid)
 void LiveSource::update_accounts() {
   bool have_ended = false;
   for (auto& [pid, account] : delivery_.accounts().all()) {
-    for (const std::uint64_t thread : account.take_closed()) programs_.forget_thread({account.tgid, thread});
+    for (const std::uint64_t thread : account.take_closed()) forget_thread(account, thread);
     if (account.closing_round != 0) {
       have_ended |= has_ended(account);
     } else if (account.successor || (kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH)) {
@@ -347,6 +348,10 @@ void LiveSource::update_accounts() {
     }
   }
   if (have_ended) close_ended_accounts();
+}
+
+void LiveSource::forget_thread(const Accounts::Account& account, std::uint64_t thread) {
+  for (const std::uint32_t tgid : account.tgids) programs_.forget_thread({tgid, thread});
 }
 
 // The process has ended.
@@ -363,11 +368,13 @@ void LiveSource::close_ended_accounts() {
   for (const std::uint32_t pid : ended) {
     Accounts::Account& account = *delivery_.accounts().find(pid);
     count_held(account);
-    programs_.forget_process(account.tgid);
-    for (const auto& [thread, state] : account.threads()) programs_.forget_thread({account.tgid, thread});
-    delivery_.accounts().close(pid);
+    for (const std::uint32_t tgid : account.tgids) programs_.forget_process(tgid);
+    for (const auto& [thread, state] : account.threads()) forget_thread(account, thread);
     // If the pid was reused, the first entries of the new process were counted in the old account.
-    if (kill(static_cast<pid_t>(pid), 0) == 0 || errno != ESRCH) account_of(pid).set_some_unknown();
+    const bool is_reused =
+        account.successor || account.tgids.size() > 1 || kill(static_cast<pid_t>(pid), 0) == 0 || errno != ESRCH;
+    delivery_.accounts().close(pid);
+    if (is_reused) account_of(pid).set_some_unknown();
   }
 }
 
@@ -377,7 +384,7 @@ void LiveSource::read_losses() {
     if (!machinery_->processes.has_pid(pid)) continue;
     Accounts::Account* account = accounts.find_tgid(tgid);
     if (account == nullptr) account = &account_of(pid, tgid);
-    account->process_losses(losses, account->most_until(clocks_.monotonic_now()));
+    account->process_losses(tgid, losses, account->most_until(clocks_.monotonic_now()));
   }
   for (const auto& [key, losses] : programs_.thread_losses()) {
     Accounts::Account* account = accounts.find_tgid(static_cast<std::uint32_t>(key.tgid));

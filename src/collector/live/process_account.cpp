@@ -93,9 +93,10 @@ std::uint64_t ProcessAccount::most_until(std::uint64_t time_ns) const {
 }
 
 // The kernel programs count as many entries as the process reports at each hit.
-void ProcessAccount::process_losses(const Losses& losses, std::uint64_t most) {
+void ProcessAccount::process_losses(std::uint32_t tgid, const Losses& losses, std::uint64_t most) {
+  Losses& known = losses_[tgid];
   for (std::size_t reason = 0; reason < NOPSPAN_REASONS; ++reason) {
-    losses_[reason] = std::max(losses_[reason], take(most, losses[reason]));
+    known[reason] = std::max(known[reason], take(most, losses[reason]));
   }
 }
 
@@ -192,7 +193,9 @@ Counts ProcessAccount::counts() const {
     counts.emitted += gaps.explained[reason];
     // Losses that the kernel counted for the process but for no thread, because it could not read the header or the map
     // was full. They may be a gap in a thread's sequence, or all that a thread has emitted.
-    const std::uint64_t of_no_thread = losses_[reason] - std::min(losses_[reason], gaps.counted[reason]);
+    std::uint64_t of_process = 0;
+    for (const auto& [tgid, losses] : losses_) of_process += losses[reason];
+    const std::uint64_t of_no_thread = of_process - std::min(of_process, gaps.counted[reason]);
     lost[reason] += of_no_thread;
     counts.emitted += of_no_thread - take(gaps.unexplained, of_no_thread);
   }

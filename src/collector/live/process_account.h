@@ -110,9 +110,9 @@ class ProcessAccount {
 
   // The most entries that all threads together can have written until then, because each takes a CPU some time.
   [[nodiscard]] std::uint64_t most_until(std::uint64_t time_ns) const;
-  // The current contents of the kernel programs' maps. Set the process's losses first, then its threads'. Of the
-  // process's losses at most `most` are believed.
-  void process_losses(const Losses& losses, std::uint64_t most = UINT64_MAX);
+  // The current contents of the kernel programs' maps. Set the process's losses first, then its threads'. `tgid` is the
+  // process's number there. Of its losses at most `most` are believed.
+  void process_losses(std::uint32_t tgid, const Losses& losses, std::uint64_t most = UINT64_MAX);
   // `discarded` is the library's count, as the thread reported it with the lost batch.
   void thread_losses(std::uint64_t id, Sequences sequences, const Losses& losses, std::uint64_t discarded,
                      std::uint64_t now_ns);
@@ -155,7 +155,7 @@ class ProcessAccount {
   std::unordered_map<std::uint64_t, Thread> threads_;
   Gaps closed_;
   std::unordered_set<std::uint64_t> closed_ids_;
-  Losses losses_{};
+  std::map<std::uint32_t, Losses> losses_;     // of the process, by tgid
   std::map<std::uint64_t, Counts> libraries_;  // what was last read, by the gate's address
   Counts dropped_;                             // of all copies, since this collector began
   std::uint64_t claimed_ = 0;                  // entries by the sequences of all threads, including closed ones
