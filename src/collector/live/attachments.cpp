@@ -6,6 +6,8 @@
 #include "host/process_facts.h"
 #include "live/clock_map.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -176,20 +178,25 @@ std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& tar
   return fresh;
 }
 
+// To hold a process, the kernel looks at all mappings of the file, and forks wait. If that takes too long, or a process
+// has made too many mappings before the first look, the target stays attached instead, and no further process is held.
 void Attachments::hold_crowds(const std::vector<Target>& targets) {
   std::erase_if(held_, [](const auto& entry) { return has_ended(entry.second.process); });
+  const std::uint64_t until = monotonic_now() + kLongestCall;
   for (const Target& target : targets) {
     if (!is_attached(*target.file, target.pid)) continue;
     for (const Host::Mapper& crowd : target.crowds) {
       if (held_.size() >= kMostHeld) return;
-      const auto [entry, is_new] = held_.try_emplace({target.file.get(), crowd.pid});
-      Held& held = entry->second;
-      if (!is_new) continue;
-      held.process = open_process(crowd.pid);
+      const Key key(target.file.get(), crowd.pid);
+      if (held_.contains(key)) continue;
+      const bool stays = std::any_of(held_.begin(), held_.end(), [&](const auto& other) {
+        return other.first.first == target.file.get() && !other.second.link;
+      });
+      Held& held = held_[key];
+      held = {{}, open_process(crowd.pid), crowd.comm, target.path};
       WhyNot why_not;
-      if (held.process && crowd.mappings <= kMostToHold)
+      if (!stays && crowd.mappings <= kMostToHold && monotonic_now() < until && held.process)
         held.link = hold_(*target.file, static_cast<int>(crowd.pid), why_not);
-      held.text = process_text(crowd.pid, crowd.comm) + " maps " + printable(target.path) + " too many times";
     }
   }
 }
@@ -214,18 +221,46 @@ void Attachments::note_files() {
   }
 }
 
-void Attachments::detach_all() {
-  std::vector<ProbeLink> links;
-  for (auto& [key, attached] : attached_) links.push_back(std::exchange(attached.link, {}));
+std::vector<LeftLink> Attachments::left_links(std::string& text) {
   std::vector<LeftLink> left;
-  for (auto& [key, held] : held_) {
-    if (!held.link || has_ended(held.process)) continue;
-    std::cerr << "nopspan: " + held.text + ": to detach from it would stop all forks on this host, so the process " +
-                     "nopspan-keeper stays attached to it until it ends\n";
-    left.push_back({std::move(held.link), std::move(held.process)});
+  for (auto& one : held_) {
+    const Key& key = one.first;
+    Held& held = one.second;
+    if (has_ended(held.process)) continue;
+    const bool is_held = static_cast<bool>(held.link);
+    const std::string process = process_text(static_cast<std::uint32_t>(key.second), held.comm);
+    bool stays = false;
+    const auto leave = [&](ProbeLink link) {
+      if (!link) return;
+      left.push_back({std::move(link), OpenFile(fcntl(held.process.get(), F_DUPFD_CLOEXEC, 0))});
+      stays = true;
+    };
+    if (is_held) {
+      leave(std::move(held.link));
+    } else {
+      // The process may have been attached to alone first, and with all others later.
+      for (const int pid : {key.second, -1}) {
+        const auto target = attached_.find({key.first, pid});
+        if (target != attached_.end()) leave(target->second.link.duplicate());
+      }
+    }
+    text +=
+        "nopspan: " + process + " maps " + printable(held.path) + " too many times: to detach from it " +
+        (stays ? "would stop all forks on this host, so the process nopspan-keeper stays attached to " +
+                     std::string(is_held ? "it" : "all processes that map the file") + " until " + process + " ends\n"
+               : "may stop all forks on this host\n");
   }
   held_.clear();
-  leave_until_ended(left);
+  return left;
+}
+
+void Attachments::detach_all() {
+  std::string text;
+  const bool are_kept = leave_until_ended(left_links(text));
+  std::cerr << text;
+  if (!are_kept) std::cerr << "nopspan: cannot start nopspan-keeper, so to detach may stop all forks on this host\n";
+  std::vector<ProbeLink> links;
+  for (auto& [key, attached] : attached_) links.push_back(std::exchange(attached.link, {}));
   detach(std::move(links), most_detachers());
 }
 

@@ -102,7 +102,7 @@ class Attachments {
     std::uint64_t pause_ns = 1'000'000'000;
   };
 
-  // A process that is attached to until it ends.
+  // A process with too many mappings of a file. If it has no link of its own, the target stays attached until it ends.
   struct Held {
     ProbeLink link;
     OpenFile process;  // a pidfd
@@ -113,6 +113,8 @@ class Attachments {
   void note_files();
   void note_failure(Attached& attached, const WhyNot& why_not);
   void hold_crowds(const std::vector<Target>& targets);
+  // Links that another process has to keep, and what to tell people.
+  std::vector<LeftLink> left_links(std::string& text);
   // Calls `function` and charges the user with the time.
   template <typename Function>
   auto charged(const std::optional<uid_t>& user, Function function);

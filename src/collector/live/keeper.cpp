@@ -54,8 +54,8 @@ bool has_ended(const OpenFile& process) {
   return !process || poll(&ended, 1, 0) > 0;
 }
 
-void leave_until_ended(const std::vector<LeftLink>& links) {
-  if (links.empty()) return;
+bool leave_until_ended(const std::vector<LeftLink>& links) {
+  if (links.empty()) return true;
   std::vector<pollfd> processes;
   std::vector<unsigned> kept;
   for (const LeftLink& link : links) {
@@ -65,15 +65,17 @@ void leave_until_ended(const std::vector<LeftLink>& links) {
   }
   std::sort(kept.begin(), kept.end());
   int closed[2] = {-1, -1};
-  if (pipe2(closed, O_CLOEXEC) != 0) return;
+  if (pipe2(closed, O_CLOEXEC) != 0) return false;
   OpenFile read_end(closed[0]), write_end(closed[1]);
   // Nobody waits for a process whose parent has ended.
   const pid_t child = fork();
   if (child == 0) {
-    if (fork() == 0) keep(links, processes, kept);
-    _exit(0);
+    const pid_t keeper = fork();
+    if (keeper == 0) keep(links, processes, kept);
+    _exit(keeper < 0 ? 1 : 0);
   }
-  while (child > 0 && waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  int status = 1;
+  while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   // The keeper also has descriptors of all other links, and they are detached when nobody has them. It closes the pipe
   // with them.
@@ -81,6 +83,7 @@ void leave_until_ended(const std::vector<LeftLink>& links) {
   char none = 0;
   while (read(read_end.get(), &none, 1) < 0 && errno == EINTR) {
   }
+  return child > 0 && status == 0;
 }
 
 }  // namespace nopspan::collector

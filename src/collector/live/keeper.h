@@ -22,7 +22,7 @@ OpenFile open_process(std::uint32_t pid);
 bool has_ended(const OpenFile& process);
 
 // Starts a process, nopspan-keeper, that keeps the links open until their processes have ended. Does nothing if there
-// are none, or if it cannot be started.
-void leave_until_ended(const std::vector<LeftLink>& links);
+// are none. Returns false if it cannot be started.
+bool leave_until_ended(const std::vector<LeftLink>& links);
 
 }  // namespace nopspan::collector

@@ -5,6 +5,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
 #include <sys/syscall.h>
@@ -87,6 +88,11 @@ bool has_uprobe_multi() {
 }
 
 void ProbeLink::Destroy::operator()(bpf_link* link) const { bpf_link__destroy(link); }
+
+ProbeLink ProbeLink::duplicate() const {
+  const int fd = event_ == nullptr ? file_.get() : bpf_link__fd(event_.get());
+  return ProbeLink(OpenFile(fcntl(fd, F_DUPFD_CLOEXEC, 0)));
+}
 
 void prepare_for_probes(bpf_object* object) {
   if (!has_uprobe_multi()) return;

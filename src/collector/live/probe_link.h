@@ -32,6 +32,8 @@ class ProbeLink {
   explicit operator bool() const { return event_ != nullptr || file_; }
   // Only if it was made of an open file.
   [[nodiscard]] int fd() const { return file_.get(); }
+  // A second descriptor: the program stays attached until both are closed. Empty if there are too many descriptors.
+  [[nodiscard]] ProbeLink duplicate() const;
 
  private:
   std::unique_ptr<bpf_link, Destroy> event_;

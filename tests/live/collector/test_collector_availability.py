@@ -224,6 +224,36 @@ class Availability(CollectorTest):
                        if text_of(path) == "nopspan-keeper\n" and holds(os.path.dirname(path), hostile.pid))
         wait_until(lambda: not os.path.exists(keeper), "the keeper to end with the process")
 
+    def test_a_process_that_maps_the_library_often_between_two_looks(self):
+        with contextlib.ExitStack() as stack, Program("traced") as other:
+            hostile = stack.enter_context(obstacle())
+            with self.measured_forks(), self.beside_a_victim() as (tracer, victim):
+                wait_until(lambda: other.gate() != 0, "the attach")
+                hostile.ask("map 8000")
+                wait_until(lambda: holds("/proc/%d" % tracer.process.pid, hostile.pid), "the mappings to be counted")
+                wait_until(lambda: victim.entries() > 1000, "the victim to work")
+            self.assertIn("to all processes that map the file until process %d" % hostile.pid, "\n".join(tracer.said))
+            self.assertNotEqual(other.gate(), 0)
+            stack.close()
+            wait_until(lambda: other.gate() == 0, "the keeper to end with the process")
+
+    def test_a_process_that_hides_its_threads_behind_ended_ones(self):
+        with obstacle() as hostile:
+            hidden = int(hostile.ask("hide 6000"))
+            why = "many of its threads have ended"
+            said = subprocess.run([NOPSPAN, "ps"], capture_output=True, text=True, timeout=PATIENCE_S)
+            self.assertRegex(said.stderr, r"process %d \(obstacle\): %s" % (hidden, why))
+            checked = subprocess.run([NOPSPAN, "doctor", str(hidden)], capture_output=True, text=True, timeout=PATIENCE_S)
+            self.assertRegex(checked.stdout, r"(?m)^warning +process %d: obstacle: %s" % (hidden, why))
+            copy = shutil.copy(program_path("traced_static"), self.temporary_folder())
+            with self.beside_a_victim() as (tracer, victim):
+                wait_until(lambda: victim.entries() > 1000, "the victim to work")
+                with Program(copy, command=[copy]) as other:
+                    self.wait_until_seen(tracer, other)
+            said = subprocess.run([NOPSPAN, "record", "/dev/null", "--force", "--duration", "1s"],
+                                  stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S)
+            self.assertRegex(said.stderr, r"(?m)^nopspan: not read for a while, .*: %d obstacle" % hidden)
+
     def test_a_process_that_cannot_be_attached_to(self):
         with obstacle() as hostile:
             hostile.ask("negative")
