@@ -61,7 +61,7 @@ TEST_F(AttachmentsTest, AttachesToAllProcessesTogether) {
   EXPECT_EQ(asked, std::vector{-1});
   EXPECT_TRUE(attachments.is_traced(*found.file, 10));
   EXPECT_FALSE(attachments.has_alone());
-  EXPECT_TRUE(attachments.unattached().empty());
+  EXPECT_TRUE(attachments.unattached().unattached.empty());
 }
 
 TEST_F(AttachmentsTest, AttachesToEachProcessAloneIfOneStandsInTheWay) {
@@ -72,8 +72,8 @@ TEST_F(AttachmentsTest, AttachesToEachProcessAloneIfOneStandsInTheWay) {
   EXPECT_EQ(attach(), std::vector{10});
   mappers.push_back({12, 1, 0, "new"});
   EXPECT_EQ(attach(), std::vector{12});
-  ASSERT_EQ(attachments.unattached().size(), 1U);
-  const Unattached one = attachments.unattached().front();
+  ASSERT_EQ(attachments.unattached().unattached.size(), 1U);
+  const Unattached one = attachments.unattached().unattached.front();
   EXPECT_EQ(std::tuple(one.pid, one.comm, one.path), std::tuple(11U, "eleven", "/file"));
   EXPECT_NE(one.why.find("negative"), std::string::npos);
   EXPECT_FALSE(attachments.has_failed({}));
@@ -106,7 +106,7 @@ TEST_F(AttachmentsTest, AttachesTogetherAgainBeforeItDetachesFromEach) {
   EXPECT_TRUE(is_attached(-1));
   EXPECT_FALSE(is_attached(10));
   EXPECT_EQ(attachments.apart(), 0U);
-  EXPECT_EQ(attachments.unattached().size(), 1U) << "what 11 emitted is still in no count";
+  EXPECT_EQ(attachments.unattached().unattached.size(), 1U) << "what 11 emitted is still in no count";
 }
 
 TEST_F(AttachmentsTest, KeepsTheLinksToEachIfItFailsAgain) {
@@ -123,8 +123,8 @@ TEST_F(AttachmentsTest, DoesNotAskForAProcessWithManyMappings) {
   mappers[1].mappings = kMostMappings + 1;
   EXPECT_EQ(attach(), std::vector{10});
   EXPECT_EQ(asked, std::vector{10});
-  ASSERT_EQ(attachments.unattached().size(), 1U);
-  EXPECT_EQ(attachments.unattached().front().pid, 11U);
+  ASSERT_EQ(attachments.unattached().unattached.size(), 1U);
+  EXPECT_EQ(attachments.unattached().unattached.front().pid, 11U);
   // It has unmapped them, so nothing stands in the way.
   mappers[1].mappings = kMostMappings;
   EXPECT_EQ(attach(), std::vector{-1});
@@ -151,7 +151,7 @@ TEST_F(AttachmentsTest, DoesNotAskAtAllForTooManyMappings) {
   mappers.push_back({12, Attachments::kMostAtAll, 0, "most"});
   EXPECT_EQ(attach(), std::vector<int>());
   EXPECT_EQ(asked, std::vector<int>());
-  EXPECT_EQ(attachments.unattached().size(), 3U);
+  EXPECT_EQ(attachments.unattached().unattached.size(), 3U);
   EXPECT_TRUE(attachments.has_failed({}));
   mappers.pop_back();
   EXPECT_EQ(attach(), std::vector{-1});
@@ -164,15 +164,25 @@ TEST_F(AttachmentsTest, DoesNotTryEachProcessWithoutPermission) {
   attach();
   EXPECT_EQ(asked, std::vector{-1});
   EXPECT_TRUE(attachments.has_failed({}));
-  ASSERT_EQ(attachments.unattached().size(), 1U);
-  EXPECT_EQ(attachments.unattached().front().pid, 0U);
+  ASSERT_EQ(attachments.unattached().unattached.size(), 1U);
+  EXPECT_EQ(attachments.unattached().unattached.front().pid, 0U);
+}
+
+TEST_F(AttachmentsTest, CountsTheProcessesThatItDoesNotName) {
+  errors = {{-1, EINVAL}};
+  for (std::uint32_t pid = 12; mappers.size() < Ledger::kMostUnattached + 3; ++pid) mappers.push_back({pid, 1, 0, ""});
+  for (const Host::Mapper& mapper : mappers) errors[static_cast<int>(mapper.pid)] = EINVAL;
+  do attach(kHour);
+  while (attachments.is_behind() || asked.size() <= mappers.size());
+  EXPECT_EQ(attachments.unattached().unattached.size(), Ledger::kMostUnattached);
+  EXPECT_EQ(attachments.unattached().unattached_others, 3U);
 }
 
 TEST_F(AttachmentsTest, SaysNothingOfAProcessThatHasEnded) {
   errors = {{-1, EINVAL}, {11, ESRCH}};
   attach();
   attach();
-  EXPECT_TRUE(attachments.unattached().empty());
+  EXPECT_TRUE(attachments.unattached().unattached.empty());
 }
 
 TEST_F(AttachmentsTest, HoldsAProcessThatMapsTheFileOftenAfterTheAttach) {

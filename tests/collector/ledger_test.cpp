@@ -118,6 +118,22 @@ TEST(LedgerAsJson, HasTheDamageWhichSumsAddUp) {
   EXPECT_EQ(sum.ledger().damage.skipped_bytes, 2000U);
 }
 
+TEST(LedgerAsJson, CountsWhatItDoesNotNameOfWhatWasNotAttachedTo) {
+  Ledger ledger, more;
+  for (std::uint32_t pid = 1; pid <= Ledger::kMostUnattached; ++pid) ledger.unattached.push_back({"/lib", pid, "", ""});
+  EXPECT_FALSE(to_json(ledger).contains("unattached_others"));
+  EXPECT_THAT(to_text(ledger), HasSubstr("  not attached to in 251 others\n"));
+  more.unattached = {{"/lib", 1, "", ""}, {"/lib", 1000, "", ""}, {"/lib", 1001, "", ""}};
+  ledger.add_unattached(more);
+  ledger.add_unattached(more);
+  EXPECT_EQ(ledger.unattached.size(), Ledger::kMostUnattached);
+  EXPECT_EQ(to_json(ledger)["unattached_others"], 2);
+  LedgerSum sum;
+  sum.add(ledger_of(to_json(ledger)));
+  EXPECT_EQ(sum.ledger().unattached_others, 2U);
+  EXPECT_THAT(to_text(ledger), HasSubstr("  not attached to in at least 253 others\n"));
+}
+
 TEST(LedgerAsJson, HasWhatWasNotAttachedTo) {
   Ledger ledger;
   ledger.unattached = {{"/lib/libnopspan.so", 7, "hostile", "its semaphore"}, {"/bin/server", 0, "", "no permission"}};

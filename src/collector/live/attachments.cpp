@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <iostream>
 #include <string>
 #include <system_error>
@@ -147,7 +148,12 @@ std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& tar
   for (auto& [key, attached] : attached_) {
     if (!wanted.contains(key)) unwanted[attached.user].push_back(std::move(attached.link));
   }
-  std::erase_if(attached_, [&](const auto& entry) { return !wanted.contains(entry.first); });
+  std::erase_if(attached_, [&](const auto& entry) {
+    if (wanted.contains(entry.first)) return false;
+    // It may become a target again.
+    if (entry.second.is_unnamed && kill(entry.first.second, 0) == 0) --unnamed_;
+    return true;
+  });
   std::erase_if(apart_, [&](const auto& entry) {
     const auto first = wanted.lower_bound({entry.first, -1});
     return first == wanted.end() || first->first != entry.first;
@@ -277,9 +283,10 @@ bool Attachments::has_alone() const {
   return std::any_of(attached_.begin(), attached_.end(), [](const auto& entry) { return entry.first.second >= 0; });
 }
 
-std::vector<Unattached> Attachments::unattached() const {
-  std::vector<Unattached> all;
-  for (const auto& [key, one] : unattached_) all.push_back(one);
+Ledger Attachments::unattached() const {
+  Ledger all;
+  for (const auto& [key, one] : unattached_) all.unattached.push_back(one);
+  all.unattached_others = unnamed_;
   return all;
 }
 
@@ -308,6 +315,7 @@ bool Attachments::attach(Attached& attached) {
   });
   if (attached.is_attached) {
     attached.why_not.clear();
+    if (std::exchange(attached.is_unnamed, false)) --unnamed_;
     unattached_.erase({target.path, target.pid < 0 ? 0 : target.pid});
     if (target.pid < 0) apart_.erase(target.file.get());
     return true;
@@ -335,7 +343,12 @@ void Attachments::note_failure(Attached& attached, const WhyNot& why_not) {
   const Target& target = attached.target;
   if (why_not.text == std::exchange(attached.why_not, why_not.text)) return;
   const std::uint32_t pid = target.pid < 0 ? 0 : static_cast<std::uint32_t>(target.pid);
-  if (unattached_.size() >= Ledger::kMostUnattached) return;
+  if (unattached_.size() >= Ledger::kMostUnattached && !unattached_.contains({target.path, pid})) {
+    if (!std::exchange(attached.is_unnamed, true) && ++unnamed_ == 1)
+      std::cerr << "nopspan: cannot attach to more processes and files than are named: the others are only counted\n";
+    return;
+  }
+  if (std::exchange(attached.is_unnamed, false)) --unnamed_;
   unattached_[{target.path, pid}] = {target.path, pid, target.comm, why_not.text};
   std::cerr << "nopspan: cannot attach to " + printable(target.path) +
                    (pid == 0 ? "" : " in " + process_text(pid, target.comm)) + ": " + why_not.text + "\n";

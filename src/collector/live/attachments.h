@@ -74,15 +74,15 @@ class Attachments {
   [[nodiscard]] bool has_alone() const;
   // The number of files that could not be attached to in all processes together, and are not attached to so now.
   [[nodiscard]] std::size_t apart() const { return apart_.size(); }
-  // What could not be attached to since the start, and was not attached to later.
-  [[nodiscard]] std::vector<Unattached> unattached() const;
+  // What could not be attached to since the start, and was not attached to later. In a ledger with nothing else.
+  [[nodiscard]] Ledger unattached() const;
   // Whether a file among them is attached to in no process, or a process among them is one of `pids`, which the user
   // asked for.
   [[nodiscard]] bool has_failed(const std::vector<std::uint32_t>& pids) const {
     return !missed_files_.empty() || (!pids.empty() && !unattached_.empty());
   }
   // Detaches from everything, except from processes that have too many mappings of a file. Another process stays
-  // attached to these until they end.
+  // attached to these until they end; to all processes if it could not be attached to these alone in time.
   void detach_all();
 
  private:
@@ -92,6 +92,7 @@ class Attachments {
     bool is_attached = false;
     ProbeLink link;
     std::string why_not;
+    bool is_unnamed = false;  // it is one of unnamed_
     std::uint64_t again_ns = 0;
     std::uint64_t pause_ns = 250'000'000;
   };
@@ -106,7 +107,7 @@ class Attachments {
   struct Held {
     ProbeLink link;
     OpenFile process;  // a pidfd
-    std::string text;  // for people
+    std::string comm, path;
   };
 
   bool attach(Attached& attached);
@@ -132,6 +133,7 @@ class Attachments {
   bool has_crowds_ = false, is_behind_ = false;
   std::set<std::string> missed_files_;
   std::map<std::pair<std::string, std::uint32_t>, Unattached> unattached_;  // by path and pid
+  std::uint64_t unnamed_ = 0;                                               // for which it had no room
 };
 
 // The files to attach to: all of them, or those of some processes. `attachments` are the present ones.

@@ -305,9 +305,10 @@ bool HostThread::attach() {
 }
 
 void HostThread::note_partly_seen(const Unattached& one) {
-  if (partly_seen_.size() >= Ledger::kMostUnattached || !processes_.wants(one.pid)) return;
+  constexpr std::size_t kMostCounted = 4096;
+  if (partly_seen_.size() >= kMostCounted || !processes_.wants(one.pid)) return;
   if (!partly_seen_.try_emplace({one.path, one.pid}, one).second) return;
-  std::cerr << text_of(one) + "\n";
+  if (partly_seen_.size() <= Ledger::kMostUnattached) std::cerr << text_of(one) + "\n";
   publish_unattached();
 }
 
@@ -319,14 +320,14 @@ void HostThread::note_unattached() {
 void HostThread::publish_unattached() {
   const std::lock_guard lock(mutex_);
   unattached_ = attachments_.unattached();
-  for (const auto& [key, one] : partly_seen_) {
-    if (unattached_.size() < Ledger::kMostUnattached) unattached_.push_back(one);
-  }
+  Ledger partly_seen;
+  for (const auto& [key, one] : partly_seen_) partly_seen.unattached.push_back(one);
+  unattached_.add_unattached(partly_seen);
   has_failed_to_attach_ =
       attachments_.has_failed(options_.filter.pids) || (!options_.filter.pids.empty() && !partly_seen_.empty());
 }
 
-std::vector<Unattached> HostThread::unattached() {
+Ledger HostThread::unattached() {
   const std::lock_guard lock(mutex_);
   return unattached_;
 }

@@ -108,7 +108,8 @@ class HostThread {
   // Processes in pid namespaces below that are not traced, because the BPF programs do not find out their pids.
   [[nodiscard]] std::size_t unseen_processes() const { return unseen_processes_; }
   // What could not be attached to so far, and processes of which only one copy of a file can be. From any thread.
-  std::vector<Unattached> unattached();
+  // In a ledger with nothing else.
+  Ledger unattached();
   // Whether a file among them is attached to in no process, or a process among them was asked for.
   [[nodiscard]] bool has_failed_to_attach() const { return has_failed_to_attach_; }
 
@@ -197,7 +198,7 @@ class HostThread {
   WakeUp wake_up_;
   std::mutex mutex_;
   Requests requests_;
-  std::vector<Unattached> unattached_;  // under mutex_
+  Ledger unattached_;  // under mutex_
 
   // Only the thread uses these.
   Host host_;

@@ -102,7 +102,7 @@ class LiveSource final : public Source {
   void run(Sink& sink, Deadline& until) override;
   [[nodiscard]] Ledger ledger() const override {
     Ledger ledger = delivery_.accounts().ledger();
-    ledger.unattached = host_.unattached();
+    ledger.add_unattached(host_.unattached());
     return ledger;
   }
   [[nodiscard]] std::string remark() const override;

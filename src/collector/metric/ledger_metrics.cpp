@@ -52,13 +52,15 @@ LedgerMetrics::LedgerMetrics(MetricRegistry& registry)
                                        "recordings without an end.",
                                .labels = {"kind"},
                                .is_integer = true})),
-      unattached_(registry.family({.name = "nopspan.unattached",
-                                   .unit = "",
-                                   .help = "Processes (pid) and files (pid 0) that could not be attached to. What they "
-                                           "emitted is in no count.",
-                                   .type = MetricType::gauge,
-                                   .labels = {"pid", "comm"},
-                                   .is_integer = true})) {
+      unattached_(
+          registry.family({.name = "nopspan.unattached",
+                           .unit = "",
+                           .help = "Processes (pid) and files (pid 0) that could not be attached to; pid other: "
+                                   "at least so many others. What they "
+                                   "emitted is in no count.",
+                           .type = MetricType::gauge,
+                           .labels = {"pid", "comm"},
+                           .is_integer = true})) {
   for (const Family& family : kFamilies) families_.push_back(&entries(registry, family, {"pid", "comm"}));
 }
 
@@ -123,16 +125,21 @@ void LedgerMetrics::write(const Ledger& ledger) {
   set(processes_, ledger.processes.size() + ledger.others_processes, {});
   for (const auto& [kind, count] : kDamages) set(damage_, ledger.damage.*count, {kind});
   rows_ = std::move(rows);
-  write_unattached(writer, ledger.unattached);
+  write_unattached(writer, ledger);
 }
 
-void LedgerMetrics::write_unattached(MetricWriter& writer, const std::vector<Unattached>& unattached) {
+void LedgerMetrics::write_unattached(MetricWriter& writer, const Ledger& ledger) {
   std::set<Labels> labels;
-  for (const Unattached& one : unattached) labels.emplace(std::to_string(one.pid), printable(one.comm, kMostComm));
+  for (const Unattached& one : ledger.unattached)
+    labels.emplace(std::to_string(one.pid), printable(one.comm, kMostComm));
   for (const Labels& before : unattached_labels_) {
     if (!labels.contains(before)) writer.forget(unattached_, {before.first, before.second});
   }
   for (const Labels& one : labels) writer.gauge(unattached_, 1, {one.first, one.second});
+  if (ledger.unattached_others > 0)
+    writer.gauge(unattached_, static_cast<double>(ledger.unattached_others), {"other", "other"});
+  else
+    writer.forget(unattached_, {"other", "other"});
   unattached_labels_ = std::move(labels);
 }
 

@@ -36,7 +36,7 @@ class LedgerMetrics {
   void choose_rows(const Ledger& ledger);
   [[nodiscard]] bool has_row(const ProcessPointer& process) const;
   void forget(MetricWriter& writer, const Labels& labels) const;
-  void write_unattached(MetricWriter& writer, const std::vector<Unattached>& unattached);
+  void write_unattached(MetricWriter& writer, const Ledger& ledger);
 
   MetricRegistry& registry_;
   std::vector<MetricFamily*> families_;

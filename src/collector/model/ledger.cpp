@@ -152,7 +152,7 @@ void LedgerSum::add(const Ledger& ledger) {
   others_ += ledger.others;
   others_processes_ += ledger.others_processes;
   rest_.damage += ledger.damage;
-  rest_.add_unattached(ledger.unattached);
+  rest_.add_unattached(ledger);
 }
 
 void LedgerSum::keep_listed(const Ledger& ledger) {
@@ -223,7 +223,10 @@ Ledger ledger_of(const nlohmann::ordered_json& json) {
   ledger.others_processes = number_of(others, "processes");
   const nlohmann::ordered_json damage = part("damage");
   for (const auto& [name, count] : kDamages) ledger.damage.*count = number_of(damage, name);
-  ledger.add_unattached(unattached_of(part("unattached")));
+  Ledger unattached;
+  unattached.unattached = unattached_of(part("unattached"));
+  unattached.unattached_others = number_of(json, "unattached_others");
+  ledger.add_unattached(unattached);
   if (!processes.is_array()) return ledger;
   for (const auto& one : processes) {
     if (one.is_object()) ledger.processes.push_back({process_of(one), counts_of(one)});
@@ -253,7 +256,9 @@ Ledger whole_ledger_of(const nlohmann::ordered_json& json) {
   return ledger;
 }
 
-std::string to_text(const std::vector<Unattached>& unattached) {
+// One per line.
+static std::string unattached_text(const Ledger& ledger) {
+  const std::vector<Unattached>& unattached = ledger.unattached;
   std::string text;
   for (std::size_t i = 0; i < std::min(unattached.size(), kMostProcesses); ++i) {
     const Unattached& one = unattached[i];
@@ -261,8 +266,11 @@ std::string to_text(const std::vector<Unattached>& unattached) {
             (one.pid == 0 ? "" : " in process " + std::to_string(one.pid) + " (" + printable(one.comm) + ")") + ": " +
             printable(one.why) + "\n";
   }
-  if (unattached.size() > kMostProcesses) {
-    text += "  not attached to in " + std::to_string(unattached.size() - kMostProcesses) + " others\n";
+  const std::uint64_t others =
+      unattached.size() + ledger.unattached_others - std::min(unattached.size(), kMostProcesses);
+  if (others > 0) {
+    text += std::string("  not attached to in ") + (ledger.unattached_others > 0 ? "at least " : "") +
+            std::to_string(others) + (others == 1 ? " other\n" : " others\n");
   }
   return text;
 }
@@ -280,7 +288,7 @@ std::string to_text(const Ledger& ledger) {
     if (total.*loss.count > 0) text += "  " + std::to_string(total.*loss.count) + " " + loss.why + "\n";
   }
   text += worst_text(ledger);
-  text += to_text(ledger.unattached);
+  text += unattached_text(ledger);
   if (total.held_by_killed > 0) {
     text += "  at most " + std::to_string(total.held_by_killed) + " more were in the buffers of killed processes\n";
   }

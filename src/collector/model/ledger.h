@@ -53,8 +53,8 @@ class LedgerSum {
 
 // {"emitted": …, …, "balanced": true}
 nlohmann::ordered_json to_json(const Counts& counts);
-// {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}, and "damage": {…} and "unattached": [{"pid": …, …}] if there
-// are any
+// {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}, and "damage": {…}, "unattached": [{"pid": …, …}] and
+// "unattached_others": … if there are any
 nlohmann::ordered_json to_json(const Ledger& ledger);
 // {"skipped_bytes": …, "broken_chunks": …, "missing_ends": …}
 nlohmann::ordered_json to_json(const Damage& damage);
@@ -65,8 +65,6 @@ Ledger ledger_of(const nlohmann::ordered_json& json);
 // The same, with checks. Throws Failure with kUsageError if to_json() cannot have written it, or if its processes do
 // not add up to its total.
 Ledger whole_ledger_of(const nlohmann::ordered_json& json);
-// The processes and files that were not attached to, one per line, as messages to stderr.
-std::string to_text(const std::vector<Unattached>& unattached);
 // A summary in a few lines, which commands print to stderr when they end: the number of delivered entries, the losses
 // by reason, and what was not attached to.
 std::string to_text(const Ledger& ledger);

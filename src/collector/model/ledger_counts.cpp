@@ -73,11 +73,17 @@ Damage& Damage::operator+=(const Damage& other) {
   return *this;
 }
 
-void Ledger::add_unattached(const std::vector<Unattached>& more) {
-  for (const Unattached& one : more) {
-    if (unattached.size() >= kMostUnattached) return;
-    if (std::find(unattached.begin(), unattached.end(), one) == unattached.end()) unattached.push_back(one);
+void Ledger::add_unattached(const Ledger& other) {
+  std::uint64_t without_room = 0;
+  for (const Unattached& one : other.unattached) {
+    if (std::find(unattached.begin(), unattached.end(), one) != unattached.end()) continue;
+    if (unattached.size() < kMostUnattached) {
+      unattached.push_back(one);
+    } else {
+      ++without_room;
+    }
   }
+  unattached_others = std::max({unattached_others, other.unattached_others, without_room});
 }
 
 Counts Ledger::rest() const {
@@ -152,6 +158,7 @@ std::string json_text(const Ledger& ledger) {
     }
     json.end_array();
   }
+  if (ledger.unattached_others > 0) json.number("unattached_others", ledger.unattached_others);
   json.end_object();
   return std::string(json.text());
 }

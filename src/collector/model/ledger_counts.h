@@ -87,8 +87,10 @@ struct Ledger {
   // At most kMostUnattached, because anybody can run processes that cannot be attached to.
   std::vector<Unattached> unattached;
   static constexpr std::size_t kMostUnattached = 256;
+  // A lower bound of those that are not in the list: two ledgers may mean the same ones.
+  std::uint64_t unattached_others = 0;
 
-  void add_unattached(const std::vector<Unattached>& more);
+  void add_unattached(const Ledger& other);
   // The part of the total that no listed process has. This is `others`, or more if the listed processes and `others` do
   // not add up to the total.
   [[nodiscard]] Counts rest() const;
@@ -147,8 +149,8 @@ inline constexpr LedgerText kLedgerTexts[] = {
 
 // {"emitted": …, …, "balanced": true} without the brackets.
 void write_members(JsonWriter& json, const Counts& counts);
-// {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}, and "damage": {…} and "unattached": [{"pid": …, …}] if there
-// are any
+// {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}, and "damage": {…}, "unattached": [{"pid": …, …}] and
+// "unattached_others": … if there are any
 std::string json_text(const Ledger& ledger);
 
 }  // namespace nopspan::collector

@@ -66,7 +66,7 @@ Ledger RecorderStream::less_reported(const Ledger& ledger) const {
   rest.of(nullptr) -= reported.others;
   Ledger result = rest.ledger();
   result.damage = ledger.damage;
-  result.unattached = ledger.unattached;
+  result.add_unattached(ledger);
   return result;
 }
 

@@ -182,7 +182,7 @@ void Recording::add(Ledger& to, const Ledger& ledger) const {
   to.others_processes += ledger.others_processes;
   to.total += ledger.total;
   to.damage += ledger.damage;
-  to.add_unattached(ledger.unattached);
+  to.add_unattached(ledger);
 }
 
 Recording::Tally& Recording::tally_of(const ProcessPointer& process) {

@@ -156,6 +156,7 @@ TopSnapshotPointer TopFeed::snapshot(bool is_last) {
   made->counts = ledger.total;
   made->damage = ledger.damage;
   made->unattached = ledger.unattached;
+  made->unattached_others = ledger.unattached_others;
   made->sequence = ++sequence_;
   made->is_last = is_last;
   return made;

@@ -42,8 +42,9 @@ struct TopSnapshot {
   Counts counts;                    // the total of the ledger
   Damage damage;                    // of the recording
   std::vector<Unattached> unattached;
-  std::uint64_t sequence = 0;  // 1, 2, …
-  bool is_last = false;        // the source has ended
+  std::uint64_t unattached_others = 0;  // as in the ledger
+  std::uint64_t sequence = 0;           // 1, 2, …
+  bool is_last = false;                 // the source has ended
 };
 using TopSnapshotPointer = std::shared_ptr<const TopSnapshot>;
 

@@ -176,6 +176,7 @@ Json top_json(const TopSnapshot& snapshot, const TopView& view, std::size_t most
   json["ledger"] = to_json(snapshot.counts);
   if (!snapshot.damage.empty()) json["ledger"]["damage"] = to_json(snapshot.damage);
   if (!snapshot.unattached.empty()) json["ledger"]["unattached"] = to_json(snapshot.unattached);
+  if (snapshot.unattached_others != 0) json["ledger"]["unattached_others"] = snapshot.unattached_others;
   return json;
 }
 

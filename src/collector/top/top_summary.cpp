@@ -149,7 +149,8 @@ std::string ledger_text(const TopSnapshot& snapshot) {
   if (counts.filtered != 0) text += ", " + number_text(static_cast<double>(counts.filtered)) + " filtered out";
   if (counts.held_by_killed != 0)
     text += ", at most " + std::to_string(counts.held_by_killed) + " more held by killed processes";
-  if (!snapshot.unattached.empty()) text += ", " + std::to_string(snapshot.unattached.size()) + " not attached to";
+  if (const std::uint64_t unattached = snapshot.unattached.size() + snapshot.unattached_others; unattached > 0)
+    text += ", " + std::to_string(unattached) + " not attached to";
   return text;
 }
 
