@@ -54,6 +54,15 @@ GATE_SPANS = 0xFFFF
 GATE_POINTS = 0xFFFF << 48
 
 
+def text_of(path):
+    """"" if the process or the file is gone."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
 def program_path(name):
     return os.path.join(PROGRAMS, name)
 

@@ -113,6 +113,7 @@ void HostThread::detach() {
 }
 
 void HostThread::run() {
+  pthread_setname_np(pthread_self(), "nopspan-host");
   try {
     work();
   } catch (...) {
@@ -127,13 +128,14 @@ void HostThread::work() {
   const auto until = Clock::now() + kStart;
   // The mappings of all processes are counted before the first attach.
   while (host_.is_behind() && Clock::now() < until) host_.scan_noted();
-  while (attach() && Clock::now() < until) {
+  bool is_complete = false;
+  while (!(is_complete = !attach()) && Clock::now() < until) {
   }
   attach_times_.end(monotonic_now(), true);
   is_at_start_ = false;
   count_refused();
   warn_of_processes_without_probes();
-  reports_.post(Live{host_.pids().size()});
+  reports_.post(Live{host_.pids().size(), is_complete && !host_.is_behind()});
   Requests requests;
   for (auto next_scan = Clock::now() + kScan; !requests.stops;) {
     std::array<pollfd, 2> files{pollfd{wake_up_.fd(), POLLIN, 0}, pollfd{host_.watch_fd(), POLLIN, 0}};

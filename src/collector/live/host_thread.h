@@ -55,6 +55,7 @@ struct Begun {
 // Everything that was found at the start is attached.
 struct Live {
   std::size_t processes;  // that were found
+  bool is_complete;       // false: there was no time to attach to all of them
 };
 // The threads of one copy of the library that hold or have discarded entries, and what the copy has dropped so far.
 struct HeadersRead {

@@ -43,6 +43,8 @@ constexpr std::uint64_t kLastFetch = 300 * kMillisecond, kLastRead = 550 * kMill
 constexpr std::uint64_t kDetach = 800 * kMillisecond, kEnd = 900 * kMillisecond;
 // A process may keep the host's thread from attaching to everything that it finds at the start.
 constexpr std::uint64_t kLatestLive = 3000 * kMillisecond;
+constexpr char kAttachesLate[] =
+    "attaching took longer than 2 s: what programs emitted before they were attached to is in no count";
 // The account has been printed when the source is destroyed. Many threads detach faster than the end of a process, so a
 // detach may take longer than other work, which the kernel may never finish.
 constexpr auto kDetachEnds = std::chrono::seconds(2);
@@ -118,6 +120,7 @@ class LiveSource final : public Source {
   unsigned why_hold(const nopspan_message& message);
   // From now on messages are delivered, and the duration runs.
   void go_live();
+  void note_late_attach();
   // Waits for messages and reports, and handles them.
   void turn(int milliseconds);
   void consume();
@@ -131,6 +134,8 @@ class LiveSource final : public Source {
   }
   void handle(const Live& report) {
     found_ = report.processes;
+    if (!report.is_complete) note_late_attach();
+    is_attach_reported_ = true;
     go_live();
   }
   void handle(const Detached& report) {
@@ -185,6 +190,8 @@ class LiveSource final : public Source {
   std::uint64_t read_until_ns_ = 0;  // the time of the last message that was read
   bool is_interrupted_ = false;      // consume() stopped before the ring buffer was empty
   bool is_late_ = false;             // reports wait, because the last ones took too long
+  bool is_attach_reported_ = false;
+  bool is_late_to_attach_ = false;  // it was not done when the command went live
   bool is_detached_ = false;
   bool has_unread_ = false;  // at the end, some threads were not read
   std::size_t found_ = 0;    // processes, at the start
@@ -250,6 +257,11 @@ unsigned LiveSource::why_hold(const nopspan_message& message) {
   }
   const bool is_new = (message.flags & NOPSPAN_MESSAGE_GONE) == 0 && account->find(message.sequence_id) == nullptr;
   return is_new ? begun : 0;
+}
+
+void LiveSource::note_late_attach() {
+  if (std::exchange(is_late_to_attach_, true)) return;
+  std::cerr << std::string("nopspan: ") + kAttachesLate + "\n";
 }
 
 void LiveSource::go_live() {
@@ -425,6 +437,7 @@ std::string LiveSource::remark() const {
     add(std::to_string(unseen) + (unseen == 1 ? " process" : " processes") +
         " in pid namespaces below this one not traced: what was emitted is counted as missed");
   }
+  if (is_late_to_attach_) add(kAttachesLate);
   if (has_unread_) {
     add("at the end there was no time to read all threads: entries that the others still held are in no count");
   }
@@ -454,7 +467,10 @@ void LiveSource::run(Sink& sink, Deadline& until) {
   while (!until.is_over()) {
     turn(until.milliseconds(kPollMilliseconds));
     const std::uint64_t now = clocks_.monotonic_now();
-    if (now >= latest_live) go_live();
+    if (now >= latest_live) {
+      if (!is_attach_reported_) note_late_attach();
+      go_live();
+    }
     if (!is_live_) continue;
     const auto is_time = [now](std::uint64_t& next, std::uint64_t pause) {
       if (now < next) return false;

@@ -2,6 +2,8 @@
 """Processes start and end while the collector runs, execute other programs, and load the library late or in another
 version. Each is traced, exactly once."""
 
+import ctypes
+import glob
 import json
 import os
 import shutil
@@ -13,10 +15,16 @@ import harness
 from cgroup import removes
 from collector import Collector, CollectorTest
 from followed import Followed
-from harness import LIBRARY, NOPSPAN, Program, program_path, run, wait_until
+from harness import LIBRARY, NOPSPAN, Program, program_path, run, text_of, wait_until
 from hostile import NOBODY, as_user
 
 SPANS = 100
+PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
+
+
+def ptrace(request, thread):
+    if ctypes.CDLL(None, use_errno=True).ptrace(request, thread, None, None) != 0:
+        raise OSError(ctypes.get_errno(), "ptrace")
 
 
 class Processes(CollectorTest):
@@ -56,6 +64,34 @@ class Processes(CollectorTest):
         self.assert_balanced(ledger)
         rows = [row for row in ledger["processes"] if row["pid"] == pid]
         self.assertEqual(sum(row["emitted"] for row in rows), 401, rows)
+
+    def test_an_attach_that_takes_long_is_said(self):
+        wait_until(self.attaches_long, "the thread to be stopped before it has attached")
+
+    def attaches_long(self):
+        with Program("traced"), subprocess.Popen([NOPSPAN, "record", "/dev/null", "--force"], stdin=subprocess.DEVNULL,
+                                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as tracer:
+            self.addCleanup(tracer.kill)
+            # The thread that attaches is stopped as soon as it is there.
+            thread = None
+            while thread is None:
+                thread = next((int(path.split("/")[4]) for path in glob.glob("/proc/%d/task/*/comm" % tracer.pid)
+                               if text_of(path) == "nopspan-host\n"), None)
+            ptrace(PTRACE_SEIZE, thread)
+            ptrace(PTRACE_INTERRUPT, thread)
+            os.waitpid(thread, 0x40000000)  # __WALL
+            said = []
+            while "Recording. " not in said[-1:]:
+                said.append(tracer.stderr.readline()[:len("Recording. ")])
+                self.assertTrue(said[-1], said)
+            ptrace(PTRACE_DETACH, thread)
+            tracer.send_signal(signal.SIGINT)
+            rest = tracer.stderr.read()
+            self.assertEqual(tracer.wait(harness.PATIENCE_S), 0, rest)
+        why = "attaching took longer than 2 s: what programs emitted before they were attached to is in no count"
+        if "nopspan: at" in said:
+            self.assertIn(why, rest)
+        return "nopspan: at" in said
 
     def test_what_a_process_held_is_delivered_when_it_executes_another_program(self):
         with Collector("--max-age", "1h") as tracer:
