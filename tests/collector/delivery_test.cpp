@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which entries are marked as before the attach.
+// Entries of held messages: which are marked as before the attach, and what is known of their process.
 #include "live/delivery.h"
 
 #include "batch_builder.h"
+#include "host/process_facts.h"
 #include "kept_entry.h"
 
 #include <gtest/gtest.h>
@@ -14,8 +15,8 @@
 namespace nopspan::collector {
 namespace {
 
-// Whether a span from before an attach is marked if its message was held, and `missing` did not happen in time.
-bool is_marked(unsigned missing) {
+// The span of a held message, which ended before an attach, if `missing` did not happen in time.
+KeptEntry released_span(unsigned missing) {
   const Filter filter;
   const ClockMap clocks([] { return std::uint64_t{5000}; }, [] { return std::uint64_t{5000}; });
   AttachTimes times;
@@ -36,12 +37,22 @@ bool is_marked(unsigned missing) {
   message.time_ns = 4000;
   delivery.release({7, missing, {{message, std::string(batch.bytes())}}});
   EXPECT_EQ(kept.spans.size(), 1U);
-  return kept.spans.at(0).entry().before_attach;
+  return kept.spans.at(0);
 }
 
 TEST(Delivery, MarksEntriesOfAProcessWhoseStateAtTheAttachIsNotKnown) {
-  EXPECT_TRUE(is_marked(HeldMessages::begun));
-  EXPECT_FALSE(is_marked(0));
+  EXPECT_TRUE(released_span(HeldMessages::begun).entry().before_attach);
+  EXPECT_FALSE(released_span(0).entry().before_attach);
+}
+
+TEST(Delivery, KnowsTheHostOfAProcessThatWasNotExaminedInTime) {
+  const KeptEntry span = released_span(HeldMessages::described);
+  const Process& process = **span.entry().process;
+  EXPECT_EQ(process.pid, 7U);
+  EXPECT_EQ(process.namespace_pid, 7U);
+  EXPECT_EQ(process.host, host_name());
+  EXPECT_EQ(process.boot_id, boot_id());
+  EXPECT_FALSE(process.boot_id.empty());
 }
 
 }  // namespace

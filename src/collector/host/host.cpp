@@ -574,10 +574,7 @@ ProcessPointer Host::Scanner::process(std::uint32_t pid) {
   }
   if (const auto ended = ended_.find(pid); ended != ended_.end()) return ended->second;
   if (waits) return std::make_shared<Process>(process_facts(pid));
-  auto unknown = std::make_shared<Process>();
-  unknown->pid = pid;
-  unknown->host = host_name();
-  return unknown;
+  return std::make_shared<Process>(unknown_process(pid));
 }
 
 Host::Changes Host::Scanner::changes() {

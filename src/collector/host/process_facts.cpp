@@ -221,11 +221,16 @@ std::string cgroup_of(std::uint32_t pid) {
   return cgroup_path(read_small_file(folder_of(thread_to_read(pid)) + "/cgroup"));
 }
 
-Process process_facts(std::uint32_t pid) {
+Process unknown_process(std::uint32_t pid) {
   Process process;
   process.pid = process.namespace_pid = pid;
   process.host = host_name();
   process.boot_id = boot_id();
+  return process;
+}
+
+Process process_facts(std::uint32_t pid) {
+  Process process = unknown_process(pid);
   const auto state = process_state(pid);
   if (!state) return process;
   process.start_ticks = state->start_ticks;

@@ -40,8 +40,11 @@ void require_proc();
 // to another namespace.
 void require_processes(const std::vector<std::uint32_t>& pids);
 
+// What is known of a process of this host from its pid alone.
+Process unknown_process(std::uint32_t pid);
+
 // Sets everything but `library` and `library_version`. Fields that cannot be read stay empty. If the process is gone,
-// only its pid is set.
+// the result is that of unknown_process().
 Process process_facts(std::uint32_t pid);
 
 // The process's cgroup, as in /proc/PID/cgroup; "" if the process is gone.

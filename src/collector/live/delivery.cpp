@@ -21,10 +21,7 @@ Delivery::Account& Delivery::account(std::uint32_t pid, std::uint32_t tgid) {
   if (same_numbers_) tgid = pid;
   Account* known = accounts_.find(pid);
   if (known == nullptr) {
-    auto process = std::make_shared<Process>();
-    process->pid = process->namespace_pid = pid;
-    process->host = host_name();
-    known = &accounts_.add(pid, ProcessAccount(std::move(process), began_ns_));
+    known = &accounts_.add(pid, ProcessAccount(std::make_shared<Process>(unknown_process(pid)), began_ns_));
   }
   if (tgid != 0) accounts_.set_tgid(pid, tgid);
   return *known;
