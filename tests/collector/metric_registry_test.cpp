@@ -238,18 +238,22 @@ TEST(MetricRegistry, ForgetsSoonerIfItIsFull) {
   registry.advance(1000 * kSecond);
   MetricWriter(registry, 1).add(calls, 1, {"a"});
   MetricWriter(registry, 2).add(calls, 1, {"b"});
-  registry.advance(1400 * kSecond);
+  for (std::uint64_t second = 1050; second <= 1400; second += 50) registry.advance(second * kSecond);
   MetricWriter(registry, 1).add(calls, 1, {"c"});
   EXPECT_EQ(value_of(registry, "calls", "c"), 1);
 }
 
-TEST(MetricRegistry, KeepsEverythingIfTheClockIsSetBack) {
-  MetricRegistry registry;
-  MetricFamily& calls = registry.family(kCallsFamily);
-  registry.advance(1'000'000 * kSecond);
-  MetricWriter(registry).add(calls, 1, {"a"});
-  registry.advance(1000 * kSecond);
-  EXPECT_EQ(value_of(registry, "calls", "a"), 1);
+TEST(MetricRegistry, KeepsEverythingIfTheClockIsSet) {
+  for (const std::uint64_t set_to : {1000U, 1'000'000U, 2'000'000U}) {
+    MetricRegistry registry({.keep_ns = 100 * kSecond});
+    MetricFamily& calls = registry.family(kCallsFamily);
+    registry.advance(1'000'000 * kSecond);
+    MetricWriter(registry).add(calls, 1, {"a"});
+    registry.advance(set_to * kSecond);
+    EXPECT_EQ(value_of(registry, "calls", "a"), 1) << set_to;
+    for (std::uint64_t second = 0; second <= 120; ++second) registry.advance((set_to + second) * kSecond);
+    EXPECT_TRUE(std::isnan(value_of(registry, "calls", "a"))) << "it has the same age after " << set_to;
+  }
 }
 
 TEST(MetricRegistry, ATotalThatFallsBeginsAgain) {

@@ -19,6 +19,8 @@ constexpr std::string_view kOther = "other";
 constexpr std::size_t kMostValueBytes = 256, kMostMoreLabels = 16;
 constexpr std::size_t kMostProcesses = 65536;
 constexpr std::uint64_t kSweepTime = 10 * kSecond;
+// A longer step between two ticks is a change of the clock, or a gap in a recording. It counts as this much time.
+constexpr std::uint64_t kMostStep = 60 * kSecond;
 // A family that is full forgets its series sooner.
 constexpr std::uint64_t kKeepIfFull = 300 * kSecond;
 // A value that is older than the last one by less than this was delivered late. Otherwise the clock was set back.
@@ -71,7 +73,8 @@ bool is_newer(const Exemplar& a, const Exemplar& b) {
 struct MetricSeries {
   std::shared_ptr<const MetricLabels> labels;
   std::uint64_t owner = 0, claimer = 0;
-  std::uint64_t start_unix_ns = 0, changed_unix_ns = 0;
+  std::uint64_t start_unix_ns = 0;
+  std::uint64_t changed_ns = 0;  // on the registry's own clock
   std::uint64_t at_unix_ns = 0;  // the time of a value that somebody else measured
   bool has_value = false;        // of a total: it has been set
   bool is_other = false;         // the series `other`, which the limits do not count
@@ -132,12 +135,14 @@ class MetricFamily {
   }
 
   // Adds a series of the key that is set.
-  MetricSeries& add(LabelValues values, std::uint64_t owner, std::uint64_t claimer, std::uint64_t now_unix_ns) {
+  MetricSeries& add(LabelValues values, std::uint64_t owner, std::uint64_t claimer, std::uint64_t now_unix_ns,
+                    std::uint64_t now_ns) {
     MetricSeries& added = series[key];
     added.labels = labels_of(values);
     added.owner = owner;
     added.claimer = claimer;
-    added.start_unix_ns = added.changed_unix_ns = now_unix_ns;
+    added.start_unix_ns = now_unix_ns;
+    added.changed_ns = now_ns;
     if (about->type == MetricType::histogram) added.buckets.resize(about->bounds.size() + 1);
     return added;
   }
@@ -159,13 +164,12 @@ class MetricFamily {
 
   // `is_present(owner)`: whether the process may still run.
   template <class IsPresent>
-  void forget(const MetricLimits& limits, std::uint64_t now_unix_ns, const IsPresent& is_present) {
+  void forget(const MetricLimits& limits, std::uint64_t now_ns, const IsPresent& is_present) {
     const bool is_gauge = about->type == MetricType::gauge, is_full = is_nearly_full(limits);
     std::uint64_t keep = is_gauge ? limits.keep_gauge_ns : limits.keep_ns;
     if (is_full) keep = std::min(keep, kKeepIfFull);
     for (auto one = series.begin(); one != series.end();) {
-      if (one->second.changed_unix_ns + keep >= now_unix_ns ||
-          (is_gauge && !is_full && is_present(one->second.owner))) {
+      if (one->second.changed_ns + keep >= now_ns || (is_gauge && !is_full && is_present(one->second.owner))) {
         ++one;
         continue;
       }
@@ -221,13 +225,14 @@ MetricFamily& MetricRegistry::family(const MetricDescription& about) {
 
 void MetricRegistry::advance(std::uint64_t now_unix_ns) {
   const std::lock_guard lock(mutex_);
+  if (now_unix_ns > now_unix_ns_) now_ns_ += std::min(now_unix_ns - now_unix_ns_, kMostStep);
   now_unix_ns_ = now_unix_ns;
   last_owner_ = 0;
-  if (now_unix_ns < next_sweep_ns_ && next_sweep_ns_ - now_unix_ns <= kSweepTime) return;
-  next_sweep_ns_ = now_unix_ns + kSweepTime;
-  std::erase_if(seen_unix_ns_, [&](const auto& seen) { return seen.second + limits_.keep_gauge_ns < now_unix_ns; });
-  const auto is_present = [this](std::uint64_t owner) { return seen_unix_ns_.contains(owner); };
-  for (const auto& family : families_) family->forget(limits_, now_unix_ns, is_present);
+  if (now_ns_ < next_sweep_ns_) return;
+  next_sweep_ns_ = now_ns_ + kSweepTime;
+  std::erase_if(seen_ns_, [&](const auto& seen) { return seen.second + limits_.keep_gauge_ns < now_ns_; });
+  const auto is_present = [this](std::uint64_t owner) { return seen_ns_.contains(owner); };
+  for (const auto& family : families_) family->forget(limits_, now_ns_, is_present);
 }
 
 MetricSnapshot MetricRegistry::snapshot() const {
@@ -256,8 +261,8 @@ MetricWriter::MetricWriter(MetricRegistry& registry, std::uint64_t owner, std::u
     : registry_(registry), lock_(registry.mutex_), owner_(owner), claimer_(claimer) {
   if (owner == registry.last_owner_ || owner == 0) return;
   registry.last_owner_ = owner;
-  auto& seen = registry.seen_unix_ns_;
-  if (seen.size() < kMostProcesses || seen.contains(owner)) seen[owner] = registry.now_unix_ns_;
+  auto& seen = registry.seen_ns_;
+  if (seen.size() < kMostProcesses || seen.contains(owner)) seen[owner] = registry.now_ns_;
 }
 
 MetricSeries* MetricWriter::find_or_add(MetricFamily& family, LabelValues values, MoreLabels more,
@@ -277,7 +282,7 @@ MetricSeries* MetricWriter::find_or_add(MetricFamily& family, LabelValues values
       ++of->series;
       of->label_bytes += bytes;
     }
-    return &family.add(values, owner_, claimer_, registry_.now_unix_ns_);
+    return &family.add(values, owner_, claimer_, registry_.now_unix_ns_, registry_.now_ns_);
   }
   if (of_claimer.series == 0) family.by_claimer.erase(claimer_);
   if (&family != registry_.overflow_) {
@@ -293,7 +298,7 @@ MetricSeries& MetricWriter::find_or_other(MetricFamily& family, LabelValues valu
   family.set_key(others, {});
   const auto found = family.series.find(family.key);
   if (found != family.series.end()) return found->second;
-  MetricSeries& other = family.add(others, 0, 0, registry_.now_unix_ns_);
+  MetricSeries& other = family.add(others, 0, 0, registry_.now_unix_ns_, registry_.now_ns_);
   other.is_other = true;
   return other;
 }
@@ -302,13 +307,13 @@ void MetricWriter::add(MetricFamily& family, double amount, LabelValues values) 
   if (!(amount >= 0) || std::isinf(amount)) return;
   MetricSeries& series = find_or_other(family, values, 1);
   series.value += amount;
-  series.changed_unix_ns = registry_.now_unix_ns_;
+  series.changed_ns = registry_.now_ns_;
 }
 
 void MetricWriter::set(MetricFamily& family, double value, std::uint64_t unix_ns, LabelValues values, MoreLabels more) {
   MetricSeries* const series = find_or_add(family, values, more, 1);
   if (series == nullptr) return;
-  series->changed_unix_ns = registry_.now_unix_ns_;
+  series->changed_ns = registry_.now_ns_;
   if (unix_ns < series->at_unix_ns && series->at_unix_ns - unix_ns < kMostLate) return;
   if (series->has_value && value < series->value) series->start_unix_ns = registry_.now_unix_ns_;
   series->has_value = true;
@@ -350,7 +355,7 @@ void MetricWriter::observe(MetricFamily& family, double value, LabelValues value
   series.buckets[bucket] += times;
   series.count += times;
   series.value += value * static_cast<double>(times);
-  series.changed_unix_ns = registry_.now_unix_ns_;
+  series.changed_ns = registry_.now_ns_;
   if (registry_.native_) series.native.add(value, times);
   if (exemplar == nullptr) return;
   if (series.exemplars.empty()) series.exemplars.resize(series.buckets.size());

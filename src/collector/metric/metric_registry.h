@@ -76,7 +76,7 @@ struct MetricLimits {
   std::size_t most_series = 2000;
   [[nodiscard]] std::size_t most_label_bytes() const { return std::max<std::size_t>(most_series * 160, 65536); }
   // A series that has not changed for this long is forgotten. If it returns, it begins at 0 with a new start time,
-  // which readers of counters treat as a restart.
+  // which readers of counters treat as a restart. The age does not follow a clock that is set: see advance().
   std::uint64_t keep_ns = 3600 * kSecond;
   // A gauge is forgotten if its process has not changed any series for this long, because the process has ended. Its
   // value stays until then, as in a program that a scraper reads.
@@ -99,7 +99,8 @@ class MetricRegistry {
   // called while this thread has a MetricWriter.
   MetricFamily& family(const MetricDescription& about);
 
-  // The time in the source's clock: the time of a snapshot, and of the start of new series. Forgets old series.
+  // The time in the source's clock: the time of a snapshot, and of the start of new series. Forgets old series. Call it
+  // every second: of a longer step only one minute counts as time, because the clock may have been set.
   void advance(std::uint64_t now_unix_ns);
 
   // A copy of all numbers, in the order of their labels. The labels are shared and not copied.
@@ -117,9 +118,10 @@ class MetricRegistry {
   std::vector<std::unique_ptr<MetricFamily>> families_;
   std::unordered_map<std::string_view, MetricFamily*> by_name_;
   MetricFamily* overflow_ = nullptr;
-  std::unordered_map<std::uint64_t, std::uint64_t> seen_unix_ns_;  // by process, of those that may have gauges
-  std::uint64_t last_owner_ = 0;                                   // since the last tick
-  std::uint64_t now_unix_ns_ = 0, next_sweep_ns_ = 0;
+  std::unordered_map<std::uint64_t, std::uint64_t> seen_ns_;  // by process, of those that may have gauges
+  std::uint64_t last_owner_ = 0;                              // since the last tick
+  std::uint64_t now_unix_ns_ = 0;
+  std::uint64_t now_ns_ = 0, next_sweep_ns_ = 0;  // on the registry's own clock, which is not set and begins at 0
 };
 
 // The values of a family's labels, in their order. Missing ones at the end, and empty ones, are left out.
