@@ -138,13 +138,29 @@ TEST_P(HostileAttributes, AreLeftOutAndCountedAndNothingElseIs) {
   KeptEntry chat = chat_span(make_process(1));
   Entry entry = chat.entry();
   entry.attributes = attributes;
-  entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
   const auto after = there_and_back(entry);
   ASSERT_EQ(after.size(), 1U);
   const std::string_view kept = after.front().entry().attributes;
   EXPECT_TRUE(kept == good + better || kept == good) << kept;
   entry.attributes = kept;
+  entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
   EXPECT_EQ(KeptEntry(entry).difference(after.front().entry()), "");
+}
+
+TEST(OtlpSpans, MarkEntriesOfEachKindThatLackMalformedAttributes) {
+  for (const Kind kind : {Kind::span, Kind::event, Kind::retry, Kind::gauge}) {
+    const std::string malformed(kind == Kind::span ? "\x4a\x03\x0a\x01\xff" : "\x1a\x03\x0a\x01\xff");
+    const ProcessPointer process = make_process(1);
+    Entry entry;
+    entry.kind = kind;
+    entry.attributes = malformed;
+    entry.process = &process;
+    const auto after = there_and_back(entry);
+    ASSERT_EQ(after.size(), 1U);
+    EXPECT_EQ(after.front().entry().attributes, "");
+    EXPECT_EQ(after.front().entry().flags, NOPSPAN_FLAG_ATTRIBUTES_DROPPED);
+    expect_unchanged(after.front().entry());
+  }
 }
 
 std::string deep_attribute(int levels) {

@@ -152,11 +152,13 @@ void OtlpEncoder::write_event_fields(const Entry& entry, ByteBuffer& out) {
   }
 }
 
-void OtlpEncoder::write_flag_word(const Entry& entry, const OtlpFlags& flags, ByteBuffer& out) {
-  const std::uint64_t word = flag_word(entry);
-  OtlpFlags said = flags;
-  said.attributes_dropped = said.attributes_dropped || dropped_ > 0;
-  if (word != implied_flag_word(entry.kind, said, own_, added_)) add_number(out, Name::flags, word);
+void OtlpEncoder::write_flag_word(const Entry& entry, OtlpFlags flags, ByteBuffer& out) {
+  std::uint64_t word = flag_word(entry);
+  if (dropped_ > 0) {
+    word |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
+    flags.attributes_dropped = signal_ != Signal::metrics;  // OTLP has no number of them for gauges
+  }
+  if (word != implied_flag_word(entry.kind, flags, own_, added_)) add_number(out, Name::flags, word);
 }
 
 // The process's own attributes come first, then a fixed field, then the added attributes, so that a reader can

@@ -57,7 +57,7 @@ class OtlpEncoder {
   void write_own_attributes(const Entry& entry, ByteBuffer& out);
   void write_missing_fields(const Entry& entry, ByteBuffer& out);
   void write_event_fields(const Entry& entry, ByteBuffer& out);
-  void write_flag_word(const Entry& entry, const OtlpFlags& flags, ByteBuffer& out);
+  void write_flag_word(const Entry& entry, OtlpFlags flags, ByteBuffer& out);
   void add_text(ByteBuffer& out, Name name, std::string_view text);
   void add_number(ByteBuffer& out, Name name, std::uint64_t value);
   void add_hex(ByteBuffer& out, Name name, std::uint64_t value);
