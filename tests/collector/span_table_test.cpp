@@ -136,11 +136,24 @@ TEST(SpanTable, SaysHowLongItsWindowIs) {
   EXPECT_EQ(table.numbers().window_ns, 0U);
   table.advance(kNoon + kSecond / 2);
   EXPECT_EQ(table.numbers().window_ns, kSecond / 2);
-  table.advance(kNoon + 10 * kSecond + kSecond / 4);
+  for (std::uint64_t second = 1; second <= 10; ++second) table.advance(kNoon + second * kSecond + kSecond / 4);
   EXPECT_EQ(table.numbers().window_ns, 10 * kSecond + kSecond / 4);
-  table.advance(kNoon + 11 * kSecond + kSecond / 4);
+  table.advance(kNoon + 11 * kSecond + kSecond / 2);
   EXPECT_EQ(table.numbers().window_ns, 10 * kSecond + kSecond / 4);
-  EXPECT_EQ(table.numbers().since_ns, 11 * kSecond + kSecond / 4);
+  EXPECT_EQ(table.numbers().since_ns, 11 * kSecond + kSecond / 2);
+}
+
+TEST(SpanTable, HasTheRateOfASteadyProgramAfterItWasHeldUp) {
+  Table table(kByNameAndModel, 10);
+  std::uint64_t elapsed = 0;
+  for (const std::uint64_t seconds : {1, 1, 4, 1, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 20, 1, 1, 1}) {
+    for (std::uint64_t i = 0; i < 10 * seconds; ++i) table.add(invented("a", "m"));
+    elapsed += seconds * kSecond;
+    table.advance(kNoon + elapsed);
+    const TableNumbers numbers = table.numbers();
+    EXPECT_EQ(numbers.window.spans * kSecond, 10 * numbers.window_ns) << "after " << elapsed / kSecond << " s";
+    EXPECT_EQ(numbers.total.spans * kSecond, 10 * elapsed);
+  }
 }
 
 TEST(SpanTable, ForgetsAllAfterALeapOfTheClock) {

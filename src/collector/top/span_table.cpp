@@ -123,7 +123,8 @@ SpanTable::SpanTable(Grouping by, std::uint64_t window_seconds, std::size_t most
       most_rows_(most_rows),
       ring_size_(window_seconds + 1),
       roots_only_(roots_only),
-      store_(kMostBlocks) {
+      store_(kMostBlocks),
+      begins_ns_(ring_size_) {
   rows_.reserve(most_rows_);
   other_.ring.resize(ring_size_);
   inner_.ring.resize(ring_size_);
@@ -244,6 +245,7 @@ void SpanTable::roll_to(std::uint64_t second) {
     for (auto& [key, row] : rows_) retire(row, row.ring[slot]);
     retire(other_, other_.ring[slot]);
     retire(inner_, inner_.ring[slot]);
+    begins_ns_[slot] = elapsed_ns_;
   }
   second_ = second;
 }
@@ -285,8 +287,7 @@ TableNumbers SpanTable::numbers() const {
   TableNumbers table;
   table.by = by_;
   table.now_unix_ns = last_now_ns_;
-  const std::uint64_t first = second_ + 1 > ring_size_ ? second_ + 1 - ring_size_ : 0;
-  table.window_ns = elapsed_ns_ - first * kSecond;
+  table.window_ns = elapsed_ns_ - begins_ns_[(second_ + 1) % ring_size_];
   table.since_ns = elapsed_ns_;
   table.evicted = evicted_;
   table.rows.reserve(rows_.size());

@@ -73,7 +73,8 @@ struct RowDetail {
 
 class SpanTable {
  public:
-  // The window has the last `window_seconds` whole seconds and the current one. If `roots_only`, rows have the
+  // The window has the last `window_seconds` whole seconds and the current one. It is shorter after a time without
+  // advance(), because the entries that waited leave it together. If `roots_only`, rows have the
   // counts and durations of root spans only, but tokens, first tokens and retries of all spans.
   SpanTable(Grouping by, std::uint64_t window_seconds, std::size_t most_rows, bool roots_only = false);
   ~SpanTable() = default;
@@ -135,6 +136,9 @@ class SpanTable {
   std::uint64_t evicted_ = 0;
 
   std::uint64_t elapsed_ns_ = 0, second_ = 0, last_now_ns_ = 0;
+  // The `elapsed_ns_` at which each slot of the rings became the current one. If the collector was held up, the slot
+  // before has all entries that waited, and the seconds that were skipped have no time.
+  std::vector<std::uint64_t> begins_ns_;
   // Rows that may be evicted. The row that has been idle for the longest time is the last element. Computed in
   // `idle_second_`.
   std::vector<Rows::value_type*> idle_;
