@@ -542,6 +542,53 @@ TEST(TraceSteps, WithNamesForWhichThereIsNoRoomAreCounted) {
   EXPECT_TRUE(assembly.adds_up());
 }
 
+TEST(TraceSteps, WithoutATraceTakeNoMoreMemoryThanOthers) {
+  TraceLimits limits;
+  limits.bytes = 1U << 16U;
+  Assembly assembly(limits);
+  const nopspan_step facts = facts_of(20);
+  const std::string members = members_for(std::vector<std::uint64_t>(20, 1));
+  for (std::uint64_t id = 100; id < 1100; ++id) {
+    Entry step = step_of(id, members, facts);
+    step.trace_id = {};
+    step.parent_id = 7;
+    assembly.add(step);
+    ASSERT_LT(assembly.assembler.bytes(), 2 * limits.bytes);
+  }
+  EXPECT_TRUE(assembly.adds_up());
+}
+
+// The spans of a worker wait for the span above them. When it arrives, they may need more memory than the steps have.
+TEST(TraceSteps, ShareAllSpansThatWaitedUnlessTheStepWasForgottenBefore) {
+  TraceLimits limits;
+  limits.bytes = 1U << 16U;
+  const ProcessPointer worker = process_number(8);
+  const nopspan_step facts = facts_of(20);
+  const std::string members = members_for(std::vector<std::uint64_t>(20, 1));
+  bool is_forgotten = false;
+  for (std::uint64_t others = 0; !is_forgotten; ++others) {
+    Assembly assembly(limits);
+    const Entry step = step_of(100, members, facts);
+    Entry work = inside_of(step, 101, "work");
+    work.flags = NOPSPAN_FLAG_REMOTE_PARENT;
+    work.process = &worker;
+    assembly.add(step);
+    for (std::uint64_t id = 102; id < 152; ++id) {
+      Entry below = inside_of(work, id);
+      below.process = &worker;
+      assembly.add(below);
+    }
+    for (std::uint64_t id = 200; id < 200 + others; ++id) assembly.add(step_of(id, members, facts));
+    assembly.add(work);
+    ASSERT_TRUE(assembly.adds_up());
+    const StepCounts& counts = assembly.assembler.step_counts();
+    is_forgotten = counts.inside.all == 0;
+    ASSERT_EQ(counts.inside.all, is_forgotten ? 0U : 51U * 20U) << others << " other steps";
+    assembly.assembler.finish();
+    ASSERT_EQ(counts.inside.held, 0U);
+  }
+}
+
 // Whatever the order in which the entries of several threads arrive, each member is counted exactly once.
 TEST(TraceSteps, AddUpWhateverTheOrderAndTheLoss) {
   for (unsigned seed = 0; seed < 100; ++seed) {

@@ -103,6 +103,7 @@ void TraceAssembler::add(const Entry& entry) {
   }
   if (entry.trace_id.empty()) {
     ++counts_.outside;
+    steps_.forget_beyond_limit();  // it may be a step that is not a root
     return;
   }
   if (entry.process != nullptr && *entry.process && entry.process->get() != last_process_) {
@@ -272,6 +273,7 @@ bool TraceAssembler::has_room(Open& open, const Entry& entry) const {
 // Evicts traces until memory suffices, in this order: those of which only linked spans are known, those that are
 // probably complete, and those without a new entry for the longest time.
 void TraceAssembler::make_room() {
+  steps_.forget_beyond_limit();
   while (open_ > 1 && (bytes_ + steps_.bytes() > limits_.bytes || open_ > limits_.traces)) {
     if (!expected_.empty()) {
       erase(expected_.begin());

@@ -261,7 +261,10 @@ void TraceSteps::count_bytes(Step& step) {
       sizeof(Step) + 2 * kNodeBytes + step.members.capacity() + step.rows.capacity() * sizeof(Row);
   step_bytes_ += bytes - step.bytes;
   step.bytes = bytes;
-  // The newest stays, because its parts follow.
+}
+
+// The newest stays, because its parts follow.
+void TraceSteps::forget_beyond_limit() {
   while (step_bytes_ > most_bytes_ / 2 && steps_.size() > 1) forget(steps_.begin());
 }
 

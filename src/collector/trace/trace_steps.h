@@ -74,6 +74,8 @@ class TraceSteps {
   // The same for steps that named the trace, because its request has no span in the engine's process.
   std::uint32_t claim(Trace& trace);
   [[nodiscard]] bool has_requests() const { return !owners_.empty(); }
+  // Call it after each entry, but not between is_inside() and add_inside(), because it may forget the step.
+  void forget_beyond_limit();
   // Forgets the steps that arrived before this time. What is inside them is then no longer recognized.
   void forget_before(std::uint64_t time_ns);
   // After the last entry: no request is claimed any more.
@@ -130,7 +132,6 @@ class TraceSteps {
   void join(Step& step, const Row& row, std::string_view members);
   std::uint64_t* join(Request& request, const Row& row, const nopspan_member& member);
   bool add_row(Step& step, const Entry& entry, std::uint32_t marks, bool is_step);
-  // Forgets steps if there is no memory, perhaps this one.
   void count_bytes(Step& step);
   void forget(Steps::iterator step);
   std::uint32_t claim(Request& request, Trace& trace);
