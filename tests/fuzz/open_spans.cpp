@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -29,22 +30,36 @@ void require_end(const char (&text)[N]) {
   require(std::memchr(text, '\0', N) != nullptr, "a text ends");
 }
 
+template <class Byte>
+std::string id_of(const Byte (&trace_id)[16]) {
+  return {reinterpret_cast<const char*>(trace_id), sizeof(trace_id)};
+}
+
 void list(const OpenSpans& open) {
+  struct OpenTrace {
+    std::size_t spans = 0;
+    bool has_step = false;
+  };
+  std::map<std::string, OpenTrace> traces;
   for (const nopspan_open& span : open.spans) {
     require(span.state == NOPSPAN_OPEN, "it is open");
     require_end(span.name);
     require_end(span.foreign_id);
+    OpenTrace& trace = traces[id_of(span.trace_id)];
+    ++trace.spans;
+    trace.has_step |= (span.flags & NOPSPAN_FLAG_STEP) != 0;
   }
   std::vector<OpenProcess> processes(1);
   processes[0].process = std::make_shared<Process>();
   std::vector<OpenSpan> spans;
   add_open_spans(open, 0, processes[0], spans);
-  const std::size_t count = spans.size();
-  require(count == open.spans.size(), "each span is shown");
+  require(spans.size() == open.spans.size(), "each span is added");
   const std::vector<OpenRequest> requests = open_requests(std::move(spans), processes);
-  std::size_t shown = 0;
   for (const OpenRequest& request : requests) {
-    shown += request.spans.size();
+    const auto trace = traces.find(id_of(request.trace_id.bytes));
+    require(trace != traces.end() && trace->second.spans == request.spans.size(),
+            "each span of a trace is in a request");
+    traces.erase(trace);
     for (std::size_t i = 0; i < request.spans.size(); ++i) {
       const OpenSpan& span = request.spans[i];
       require(span.parent == OpenSpan::kNone || span.parent < i, "parents are before their children");
@@ -52,7 +67,8 @@ void list(const OpenSpans& open) {
       require(span.age_ns <= request.age_ns, "no span is older than its request");
     }
   }
-  require(shown == count, "each span is in one request");
+  for (const auto& [id, trace] : traces)
+    require(trace.has_step, "only steps and what is inside them are in no request");
   const std::string text = open_text(requests, processes) + known_text(processes);
   for (const char c : text) require(c == '\n' || static_cast<unsigned char>(c) >= ' ', "a terminal can show it");
 }
