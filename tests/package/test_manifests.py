@@ -160,7 +160,9 @@ class Compose(unittest.TestCase):
 
 
 # Of each component that the Collector's files use: the fields and the types of their values.
-OTLP_EXPORTER = {"endpoint": str, "timeout": str, "tls": {"insecure": bool}}
+OTLP_EXPORTER = {"endpoint": str, "timeout": str, "tls": {"insecure": bool}, "retry_on_failure": {"enabled": bool},
+                 "sending_queue": {"enabled": bool, "sizer": str, "queue_size": int, "block_on_overflow": bool,
+                                   "batch": {"flush_timeout": str, "min_size": int}}}
 RECEIVER = {"protocols": {"grpc": {"endpoint": str}, "http": {"endpoint": str}}}
 COMPONENTS = {
     "receivers": {"otlp": RECEIVER},
