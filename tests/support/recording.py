@@ -58,24 +58,33 @@ def whole_chunks(path):
     return found, bool(found) and found[-1].kind == "end"
 
 
-Entry = collections.namedtuple("Entry", "kind resource scope message")
+Entry = collections.namedtuple("Entry", "kind resource scope message sequence")
+
+
+def own_sequence(message):
+    points = [point for gauge in message.get("gauge", []) for point in gauge.get("data_points", [])]
+    return (points[0] if points else message).attributes.get("nopspan.sequence")
 
 
 def entries(chunk):
-    """The messages of the spans, log records or metrics in a chunk, with the attributes of resource and scope. A step is
-    a span, and its parts are of the kind "parts"."""
+    """The messages of the spans, log records or metrics in a chunk, with the attributes of resource and scope, and with
+    their sequence. A step is a span, and its parts are of the kind "parts". Both are without a sequence."""
     found = []
     if chunk.kind == "steps":
         payload, parts = recorded_steps.as_traces(chunk.payload)
         spans = entries(Chunk("traces", chunk.entries - parts, chunk.time_unix_ns, payload))
-        return spans + [Entry("parts", spans[0].resource, None, Message([]))] * parts if spans else []
+        return spans + [Entry("parts", spans[0].resource, None, Message([]), None)] * parts if spans else []
     inner = {"traces": ("resource_spans", "scope_spans", "spans"), "logs": ("resource_logs", "scope_logs", "log_records"),
              "metrics": ("resource_metrics", "scope_metrics", "metrics")}[chunk.kind]
     data = Message(otlp_attributes.decode_message(MESSAGES[chunk.kind], chunk.payload))
     for resource in data.get(inner[0], []):
         for scope in resource.get(inner[1], []):
+            following = scope.one("scope").attributes.get("nopspan.sequence")
             for message in scope.get(inner[2], []):
-                found.append(Entry(chunk.kind, resource.one("resource").attributes, scope.one("scope"), message))
+                own = own_sequence(message)
+                sequence = following if own is None else own
+                found.append(Entry(chunk.kind, resource.one("resource").attributes, scope.one("scope"), message, sequence))
+                following = None if sequence is None else sequence + 1
     if len(found) != chunk.entries:
         raise ValueError("%d entries in a chunk of %d" % (len(found), chunk.entries))
     return found
