@@ -263,7 +263,8 @@ class TimeNamespaces(CollectorTest):
             pid = child_of(program.process.pid)
             with Collector() as keeps_the_gate_up:
                 program.ask("begin early")
-                with start("--max-age", "200ms") as tracer:
+                # Attaches to other processes would mark spans that run meanwhile.
+                with start("--max-age", "200ms", "--pid", str(pid), "--pid", str(tracing.pid)) as tracer:
                     program.ask("end")
                     tracing.ask("span here")
                     tracer.wait_for_names(pid, {"early": 1})
