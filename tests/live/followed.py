@@ -56,11 +56,14 @@ class Followed:
 
     def wait_while_it_runs(self, condition, what):
         """Like wait_until(), but fails when the process ends."""
+        def output():
+            return "\n".join(line[:500] for line in self.said + self.lines[-20:])
+
         def checked():
             if not self.is_running():
-                raise AssertionError("%s ended: %s" % (self.command_line, "\n".join(self.said + self.lines[-20:])))
+                raise AssertionError("%s ended: %s" % (self.command_line, output()))
             return condition()
-        return wait_until(checked, what)
+        return wait_until(checked, what, seen=output)
 
     def wait_for_line(self, condition, what):
         self.wait_while_it_runs(lambda: any(condition(line) for line in list(self.lines)), what)

@@ -88,8 +88,8 @@ class Books:
 class Trace(Followed):
     """nopspan trace --json."""
 
-    def __init__(self, library):
-        super().__init__([NOPSPAN, "--json", "trace", "--binary", library])
+    def __init__(self, *options):
+        super().__init__([NOPSPAN, "--json", "trace", *options])
 
     def wait_until_up(self):
         self.wait_until_it_says("^Waiting for requests to end")
@@ -107,8 +107,8 @@ class Trace(Followed):
 class Top(Followed):
     """nopspan top --json, with a table every tenth of a second."""
 
-    def __init__(self, library):
-        super().__init__([NOPSPAN, "--json", "top", "--binary", library, "--total", "--interval", "100ms"])
+    def __init__(self, *options):
+        super().__init__([NOPSPAN, "--json", "top", *options, "--total", "--interval", "100ms"])
 
     def wait_until_up(self):
         self.wait_for_line(bool, "a table")
@@ -213,8 +213,8 @@ class EngineLlama(Test):
         """Attached before the engine starts: all numbers are those of the books."""
         requests = RUNS[slots]
         ctx = max(slots * (PROMPT + OUTPUT) // 2, 4 * (PROMPT + OUTPUT))
-        with Trace(self.sid.library) as trace, Record(self.recording, "--binary", self.sid.library), \
-                Top(self.sid.library) as top, \
+        with Trace("--binary", self.sid.library) as trace, Record(self.recording, "--binary", self.sid.library), \
+                Top("--binary", self.sid.library) as top, \
                 Hist("--binary", self.sid.library, "--of", "output-tokens", "--by", "name") as hist:
             status, said = self.run_engine("--slots", slots, "--requests", requests, "--ctx", ctx, *OPTIONS,
                                            "--chunk", 4 * slots, "--books", RUN + "/books")
@@ -256,8 +256,9 @@ class EngineLlama(Test):
         with stopped(engine):
             before = Books(self.sid.books)
             self.assertEqual(before.requests, {})
-            trace, top = Trace(self.sid.library), Top(self.sid.library)
-            record = Record(self.recording, "--binary", self.sid.library)
+            # An attach to another process would mark the requests that run meanwhile.
+            trace, top = Trace("--pid", str(engine.pid)), Top("--pid", str(engine.pid))
+            record = Record(self.recording, "--pid", str(engine.pid))
             for command in (trace, record, top):
                 command.__enter__()
                 self.addCleanup(command.__exit__, None, None, None)
@@ -266,10 +267,10 @@ class EngineLlama(Test):
             found = json.loads(subprocess.run([NOPSPAN, "--json", "open", "--pid", str(engine.pid)], check=True,
                                               stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S).stdout)
             ended = set(Books(self.sid.books).requests)
-            self.assertEqual(top.last()["total"]["requests"], len(ended))
+            early = set(range(1, clients + 1))
+            top.wait_while_it_runs(lambda: top.last()["total"]["requests"] == len(ended - early), "the requests that ended")
         self.assertEqual(engine.wait(5 * PATIENCE_S), 0)
         books = Books(self.sid.books)
-        early = set(range(1, clients + 1))
         if not ended:
             self.assertEqual(found["processes"][0]["early_request_keys"], list(range(1, slots + 1)))
         # All that began after the attach is complete.
