@@ -49,6 +49,8 @@ constexpr std::uint64_t kLongestFile =
     kEnoughForFile + kFileHeaderBytes + (kMostChunksOfGroup + 1) * (kChunkHeaderBytes + kMostPayload);
 // Of a file. No exporter counts that far.
 constexpr std::uint64_t kMostNumber = 999'999'999'999'999;
+// Of items in memory.
+constexpr std::uint64_t kMostUnsaved = 1ULL << 40U;
 
 // The spool is read even after a signal, until the sender's own deadline.
 const std::atomic<bool> kNeverStops = false;
@@ -104,7 +106,7 @@ std::optional<SpoolGroupHead> group_head_of(const Chunk& chunk) {
 }
 
 struct GroupRead {
-  enum class Result { whole, incomplete, damaged } result = Result::damaged;
+  bool is_whole = false;
   std::optional<SpoolGroupHead> head;
   std::uint64_t bytes = 0;  // if it is whole
 };
@@ -121,12 +123,7 @@ GroupRead read_group_at(int folder, const std::string& name, std::uint64_t offse
     ChunkReader reader(std::move(file), name, no_deadline());
     Chunk chunk;
     while (left > 0) {
-      const bool is_there = reader.next(chunk, no_deadline());
-      if (!is_there || reader.state().skipped > 0) {
-        // If whole chunks follow, the file was not just cut.
-        if (!is_there && reader.state().error == 0) read.result = GroupRead::Result::incomplete;
-        return read;
-      }
+      if (!reader.next(chunk, no_deadline()) || reader.state().skipped > 0) return read;
       read.bytes += kChunkHeaderBytes + chunk.payload.size();
       --left;
       if (read.head) {
@@ -138,10 +135,9 @@ GroupRead read_group_at(int folder, const std::string& name, std::uint64_t offse
       left = read.head->chunks;
     }
   } catch (const Failure&) {
-    if (offset > 0) read.result = GroupRead::Result::incomplete;
     return read;
   }
-  read.result = GroupRead::Result::whole;
+  read.is_whole = true;
   return read;
 }
 
@@ -167,7 +163,7 @@ Spool::Spool(SpoolOptions options, ReceiverAccount& account, Spool* beside)
   read_unsaved();
   if (beside != nullptr) beside->beside_ = this;
   // While there is space. Later it may be overwritten only.
-  if (::faccessat(folder_.get(), kPositionName, F_OK, AT_SYMLINK_NOFOLLOW) != 0) write_position(position_);
+  if (::faccessat(folder_.get(), kPositionName, F_OK, AT_SYMLINK_NOFOLLOW) != 0) write_position(0, 0, false);
 }
 
 Spool::~Spool() = default;
@@ -193,8 +189,7 @@ void Spool::open_folder() {
 
 // Without a valid position, everything is sent again. That is better than loss.
 void Spool::lose_position(const char* why) {
-  position_ = {};
-  has_lost_position_ = true;
+  position_ = {0, 0, false, kMostNumber};
   options_.say(printable(options_.folder) + "/position " + why + ": all files of the spool are sent again");
 }
 
@@ -203,10 +198,11 @@ void Spool::read_position() {
   if (!file && errno == ENOENT) return;
   std::array<char, 128> text{};
   unsigned attempted = 0;
-  unsigned long long number = 0, offset = 0;
+  unsigned long long number = 0, offset = 0, until = 0;
   if (file && ::read(file.get(), text.data(), text.size() - 1) > 0 &&
-      std::sscanf(text.data(), "nopspan-spool 1 %llu %llu %u", &number, &offset, &attempted) == 3) {
-    position_ = {number, offset, attempted != 0};
+      std::sscanf(text.data(), "nopspan-spool 1 %llu %llu %u %llu", &number, &offset, &attempted, &until) >= 3 &&
+      number < kMostNumber) {
+    position_ = {number, offset, attempted != 0, until};
     return;
   }
   lose_position("is not readable");
@@ -231,12 +227,13 @@ void Spool::check_position(const std::vector<std::uint64_t>& numbers) {
 }
 
 // With mutex_. If there is no space for a new file, the old one is overwritten in place: its blocks exist.
-void Spool::write_position(Position position) {
-  position_ = position;
+void Spool::write_position(std::uint64_t number, std::uint64_t offset, bool attempted) {
+  position_ = {number, offset, attempted, position_.attempted_until};
   std::array<char, 128> text{};
-  const int bytes = std::snprintf(text.data(), text.size(), "nopspan-spool 1 %020llu %020llu %u\n",
-                                  static_cast<unsigned long long>(position.file),
-                                  static_cast<unsigned long long>(position.offset), position.attempted ? 1U : 0U);
+  const int bytes =
+      std::snprintf(text.data(), text.size(), "nopspan-spool 1 %020llu %020llu %u %020llu\n",
+                    static_cast<unsigned long long>(number), static_cast<unsigned long long>(offset),
+                    attempted ? 1U : 0U, static_cast<unsigned long long>(position_.attempted_until));
   const auto write_to = [&](const char* name, int flags) {
     const OpenFile file(
         ::openat(folder_.get(), name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags, kOwnerOnly));
@@ -254,19 +251,27 @@ void Spool::write_position(Position position) {
 
 // The file is then overwritten in place, so that it needs no further space.
 void Spool::read_unsaved() {
+  const bool was_there = ::faccessat(folder_.get(), kUnsavedName, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
   unsaved_ = OpenFile(
       ::openat(folder_.get(), kUnsavedName, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, kOwnerOnly));
+  const std::string folder = printable(options_.folder);
   std::array<char, 128> text{};
   std::array<unsigned long long, 3> counts{};
-  if (unsaved_ && ::pread(unsaved_.get(), text.data(), text.size() - 1, 0) > 0 &&
-      std::sscanf(text.data(), "nopspan-unsaved 1 %llu %llu %llu", counts.data(), &counts[1], &counts[2]) == 3) {
-    noted_.spans = counts[0];
-    noted_.span_events = counts[1];
-    noted_.logs = counts[2];
-    account_.miss(noted_);
+  const ssize_t got = ::pread(unsaved_.get(), text.data(), text.size() - 1, 0);
+  const bool is_valid =
+      got > 0 &&
+      std::sscanf(text.data(), "nopspan-unsaved 1 %llu %llu %llu", counts.data(), &counts[1], &counts[2]) == 3 &&
+      std::all_of(counts.begin(), counts.end(), [](unsigned long long count) { return count <= kMostUnsaved; });
+  if (is_valid) {
+    missing_ = {counts[0], counts[1], counts[2], 0};
+    account_.miss(missing_);
+  } else if (was_there) {
+    account_.count_unreadable(std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::max<ssize_t>(got, 0))));
+    options_.say(folder + ": the last run was killed, and its file `unsaved` is not readable: nobody knows how many " +
+                 "items that it had only in memory may be missing");
   }
-  if (noted_.total() > 0) {
-    options_.say(printable(options_.folder) + ": the last run was killed. " + counted(noted_.total(), "item") +
+  if (missing_.total() > 0) {
+    options_.say(folder + ": the last run was killed. " + counted(missing_.total(), "item") +
                  " that it had only in memory, and what it received in its last second, may be missing");
   }
   noted_.points = 1;  // nobody has written it yet
@@ -274,14 +279,19 @@ void Spool::read_unsaved() {
 }
 
 void Spool::note_unsaved(const ItemCounts& items) {
-  if (items == noted_ || !unsaved_) return;
+  if (items == noted_) return;
   noted_ = items;
+  ItemCounts sum = items;
+  sum += missing_;
   std::array<char, 128> text{};
   const int bytes =
-      std::snprintf(text.data(), text.size(), kUnsavedFormat, static_cast<unsigned long long>(items.spans),
-                    static_cast<unsigned long long>(items.span_events), static_cast<unsigned long long>(items.logs));
-  // If it cannot be written, it is wrong by what has changed since.
-  static_cast<void>(::pwrite(unsaved_.get(), text.data(), static_cast<std::size_t>(bytes), 0));
+      std::snprintf(text.data(), text.size(), kUnsavedFormat, static_cast<unsigned long long>(sum.spans),
+                    static_cast<unsigned long long>(sum.span_events), static_cast<unsigned long long>(sum.logs));
+  if (::pwrite(unsaved_.get(), text.data(), static_cast<std::size_t>(bytes), 0) == bytes ||
+      std::exchange(note_failed_, true))
+    return;
+  options_.say(printable(options_.folder) + "/unsaved: " + std::strerror(errno) +
+               "; if this program is killed, the next one does not know how many items were lost");
 }
 
 void Spool::scan() {
@@ -314,9 +324,10 @@ void Spool::scan() {
     for (Stored& stored : file.groups) {
       const bool is_at_position = number == position_.file && stored.offset == position_.offset;
       Group& group = stored.group;
-      group.may_have_arrived |= has_lost_position_ || (is_at_position && position_.attempted);
+      group.may_have_arrived |= number < position_.attempted_until || (is_at_position && position_.attempted);
     }
   }
+  position_.attempted_until = std::min(position_.attempted_until, next_file_);
 }
 
 void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
@@ -327,25 +338,26 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
   bool is_damaged = offset > bytes;
   while (offset < bytes) {
     const GroupRead read = read_group_at(folder_.get(), name_of_file(number), offset, [](const auto&...) {});
-    if (read.result == GroupRead::Result::whole) {
+    if (read.is_whole) {
       file.groups.push_back({offset, {read.head->items, true, read.head->may_have_arrived, {}}});
       found += read.head->items;
       offset += read.bytes;
       continue;
     }
-    const bool is_cut = read.result == GroupRead::Result::incomplete;
-    const std::uint64_t next = next_group(number, offset).value_or(bytes);
-    is_damaged = is_damaged || !is_cut;
-    std::string lost = counted(next - offset, "byte") + " cannot be read";
-    if (!read.head && !is_cut) account_.count_unreadable(next - offset);
+    const Rest rest = rest_of(number, offset, bytes, read.head ? 1 + read.head->chunks : 0);
+    is_damaged = is_damaged || !rest.is_cut;
+    std::string lost = counted(rest.next - offset, "byte") + " cannot be read";
+    // The beginning of the last group's header: its items are among those of the file `unsaved`.
+    if (!(read.head ? rest.is_one : rest.is_cut)) account_.count_unreadable(rest.next - offset);
     if (read.head) {
       account_.find(read.head->items);
       account_.drop(read.head->items, ReceiverAccount::Place::spool, DropReason::disk_error);
       lost += ", among them " + counted(read.head->items.total(), "item") + " of a group, which are counted as dropped";
     }
     options_.say(path_of(number) + ": " +
-                 (!is_cut ? "damaged" : "its end is missing, perhaps because the program was killed") + ": " + lost);
-    offset = next;
+                 (!rest.is_cut ? "damaged" : "its end is missing, perhaps because the program was killed") + ": " +
+                 lost);
+    offset = rest.next;
   }
   account_.find(found);
   if (file.groups.empty()) {
@@ -361,9 +373,10 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
   files_.emplace(number, std::move(file));
 }
 
-// Where the group behind the damaged one at `offset` may begin. If the headers of the damaged one are intact, they say
-// where it ends: its texts, which programs chose, may look like groups.
-std::optional<std::uint64_t> Spool::next_group(std::uint64_t number, std::uint64_t offset) const {
+// If the headers of the damaged group are intact, they say where it ends: its texts, which programs chose, may look
+// like groups. A program that is killed while it writes leaves a file that ends in a chunk.
+Spool::Rest Spool::rest_of(std::uint64_t number, std::uint64_t offset, std::uint64_t bytes,
+                           std::uint64_t chunks) const {
   constexpr std::size_t kBlock = 1U << 20U, kBegin = kFileHeaderBytes + kChunkHeaderBytes;
   const OpenFile file(
       ::openat(folder_.get(), name_of_file(number).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
@@ -373,15 +386,24 @@ std::optional<std::uint64_t> Spool::next_group(std::uint64_t number, std::uint64
     return std::string_view(block.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
   };
   std::uint64_t from = offset + kFileHeaderBytes;
-  while (const std::size_t bytes = chunk_bytes(read_at(from, kChunkHeaderBytes))) from += bytes;
+  std::uint64_t whole = 0;  // chunks
+  while (const std::size_t chunk = chunk_bytes(read_at(from, kChunkHeaderBytes))) {
+    from += chunk;
+    if (from <= bytes) ++whole;
+  }
+  // If the first chunk is whole and not readable, the group is damaged.
+  const bool may_be_cut = chunks == 0 ? whole == 0 : whole < chunks;
+  if (may_be_cut && (from == bytes || from + kChunkHeaderBytes > bytes)) return {bytes, true, true};
+  bool is_one = true;
   while (true) {
     const std::string_view view = read_at(from, block.size());
-    if (view.size() < kBegin) return {};
+    if (view.size() < kBegin) return {bytes, false, is_one && view.empty()};
     for (std::size_t at = view.find(kFileMagic); at != std::string_view::npos && at + kBegin <= view.size();
          at = view.find(kFileMagic, at + 1)) {
-      if (begins_recording(view.substr(at))) return from + at;
+      if (begins_recording(view.substr(at))) return {from + at, false, is_one && at == 0};
     }
     from += view.size() - kBegin + 1;
+    is_one = false;
   }
 }
 
@@ -570,7 +592,7 @@ std::optional<Spool::Group> Spool::read(const std::function<void()>& begin_group
             reader_.read(chunk.kind == ChunkKind::logs ? Signal::logs : Signal::traces, chunk.payload, each);
           }
         });
-    if (read.result == GroupRead::Result::whole) return group;
+    if (read.is_whole) return group;
     const std::lock_guard lock(mutex_);
     for (const Stored& lost : files_[number].groups) {
       account_.drop(lost.group.items, ReceiverAccount::Place::spool, DropReason::disk_error);
@@ -591,7 +613,7 @@ void Spool::begin_sending() {
     if (file.groups.empty()) continue;
     const std::uint64_t offset = file.groups.front().offset;
     if (position_.file != number || position_.offset != offset || !position_.attempted) {
-      write_position({number, offset, true});
+      write_position(number, offset, true);
     }
     return;
   }
@@ -605,11 +627,11 @@ void Spool::settle() {
   first->second.groups.pop_front();
   const std::uint64_t number = first->first;
   if (!first->second.groups.empty()) {
-    write_position({number, first->second.groups.front().offset, true});
+    write_position(number, first->second.groups.front().offset, true);
     return;
   }
   // All of the file is settled. If it is still being written, the next group begins a new file.
-  write_position({number + 1, 0, files_.size() > 1});
+  write_position(number + 1, 0, files_.size() > 1);
   if (number == writing_) {
     file_.reset();
     writing_ = 0;
@@ -622,13 +644,14 @@ void Spool::close(bool may_have_arrived) {
   if (std::exchange(is_closed_, true)) return;
   if (file_) ::fdatasync(file_.get());
   end_file();
-  Position position{next_file_, 0, false};
-  for (const auto& [number, file] : files_) {
-    if (file.groups.empty()) continue;
-    position = {number, file.groups.front().offset, may_have_arrived};
-    break;
+  const auto first =
+      std::find_if(files_.begin(), files_.end(), [](const auto& one) { return !one.second.groups.empty(); });
+  if (first == files_.end()) {
+    write_position(next_file_, 0, false);
+  } else {
+    const Stored& group = first->second.groups.front();
+    write_position(first->first, group.offset, may_have_arrived || group.group.may_have_arrived);
   }
-  write_position(position);
   ::unlinkat(folder_.get(), kUnsavedName, 0);  // everything is in a group or counted
   if (!files_.empty()) ::fsync(folder_.get());
 }

@@ -8,7 +8,8 @@
 //
 // The file `unsaved` has the number of items that are only in memory. It is written each second, and whenever items
 // have left the memory. close() removes it. If it is there at the start, the last run was killed, and these items may
-// be missing. What left the memory just before the kill, a group at most, may be among them.
+// be missing. What left the memory just before the kill, a group at most, may be among them. The number stays in the
+// file until a run ends with close(), because the account of a run that is killed itself is lost.
 //
 // Only close() waits for the disk (fdatasync of the last file), because a slow disk must not delay the source. So a
 // power failure can lose the groups of the last half minute or so, and send groups again that had an answer.
@@ -114,17 +115,28 @@ class Spool {
   struct Position {
     std::uint64_t file = 0, offset = 0;
     bool attempted = false;  // the group at this position may have been sent
+    // All groups of files with lower numbers may have been sent, because a position was lost.
+    std::uint64_t attempted_until = 0;
   };
 
   void open_folder();
   void read_position();
   void lose_position(const char* why);
   void check_position(const std::vector<std::uint64_t>& numbers);
-  void write_position(Position position);
+  // It keeps its `attempted_until`.
+  void write_position(std::uint64_t file, std::uint64_t offset, bool attempted);
   void read_unsaved();
   void scan();
   void scan_file(std::uint64_t number, std::uint64_t bytes);
-  [[nodiscard]] std::optional<std::uint64_t> next_group(std::uint64_t number, std::uint64_t offset) const;
+  // What is known of a group that cannot be read.
+  struct Rest {
+    std::uint64_t next = 0;  // where the group behind it may begin, or the end of the file
+    bool is_cut = false;     // the file ends in it
+    bool is_one = false;     // nothing but this group is before `next`
+  };
+  // `chunks`: how many chunks its head announces; 0 if that cannot be read.
+  [[nodiscard]] Rest rest_of(std::uint64_t number, std::uint64_t offset, std::uint64_t bytes,
+                             std::uint64_t chunks) const;
   void set_aside(std::uint64_t number, const std::string& why);
   void end_use(std::uint64_t number);
   void begin_file();
@@ -138,7 +150,7 @@ class Spool {
   const Spool* beside_;  // null if there is none
   OpenFile folder_;      // holds the lock
   OpenFile unsaved_;
-  ItemCounts noted_;  // in that file
+  ItemCounts noted_, missing_;  // in that file, and what earlier runs left there
 
   // Used by the thread of the source.
   OtlpEncoder logs_{Signal::logs}, traces_{Signal::traces};
@@ -159,8 +171,7 @@ class Spool {
   std::uint64_t writing_ = 0;  // number of the file that is being written; 0: none
   OpenFile file_;
   Position position_;
-  bool has_lost_position_ = false, is_closed_ = false, position_failed_ = false, said_full_ = false,
-       said_error_ = false;
+  bool is_closed_ = false, position_failed_ = false, note_failed_ = false, said_full_ = false, said_error_ = false;
 };
 
 }  // namespace nopspan::collector
