@@ -63,8 +63,9 @@ constexpr char kExportDescription[] =
     "(sent, but not answered: it may be there), spooled (on disk, for the next run),\n"
     "or left out (by the filters). If the last run with this --spool was killed, what\n"
     "it had only in memory is counted as missing. The exit status is 1 if items were\n"
-    "rejected, refused, dropped, unconfirmed or missing. A second Ctrl-C ends at\n"
-    "once, without accounts.";
+    "rejected, refused, dropped, unconfirmed or missing. While the command sends\n"
+    "what is left, a second Ctrl-C ends that: what is in memory is spooled or counted.\n"
+    "A third one ends the command at once, without accounts.";
 constexpr char kExportExamples[] =
     "Examples:\n"
     "  nopspan export --otlp http://localhost:4318       everything, over HTTP\n"
@@ -153,7 +154,12 @@ class AccountMetrics : public Sink {
                                   "{item}",
                                   "Items that were not acknowledged yet.",
                                   MetricType::gauge,
-                                  {"receiver", "signal", "state"}})) {}
+                                  {"receiver", "signal", "state"}})),
+        unreadable_(registry.family({"nopspan.export.unreadable",
+                                     "By",
+                                     "Bytes of the spool that cannot be read, with an unknown number of items.",
+                                     MetricType::counter,
+                                     {"receiver"}})) {}
   void on_entry(const Entry& /*entry*/) override {}
   void on_tick(std::uint64_t /*now_unix_ns*/) override { write(); }
   void write() {
@@ -163,6 +169,7 @@ class AccountMetrics : public Sink {
  private:
   void write(const std::string& receiver, const AccountTotals& account) {
     MetricWriter writer(registry_);
+    writer.total(unreadable_, static_cast<double>(account.unreadable_bytes), {receiver});
     for (std::size_t i = 0; i < account.signals.size(); ++i) {
       const SignalAccount& signal = account.signals[i];
       const auto write_one = [&](const AccountState& state) {
@@ -186,6 +193,7 @@ class AccountMetrics : public Sink {
   const Exporter& exporter_;
   MetricFamily& totals_;
   MetricFamily& waiting_;
+  MetricFamily& unreadable_;
 };
 
 void say(const std::string& message) { standard_error().write("nopspan: " + printable(message, 1000) + "\n"); }
@@ -319,14 +327,17 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, Sourc
   return exit_status;
 }
 
-// The interval in milliseconds that the environment asks for.
+// The interval in milliseconds that the environment asks for. As with the variables of OTLP, an invalid one is ignored
+// with a warning.
 void read_metric_interval(ExportCommandOptions& options) {
   constexpr char kVariable[] = "OTEL_METRIC_EXPORT_INTERVAL";
+  constexpr std::uint64_t kMostMilliseconds = 86'400'000;
   const char* const text = std::getenv(kVariable);
   if (options.metric_interval_ns > 0 || text == nullptr || *text == '\0') return;
   std::string number = text;
-  if (const std::string error = whole_number(1)(number); !error.empty()) {
-    throw Failure(std::string(kVariable) + ": " + error, Failure::kUsageError);
+  if (const std::string error = whole_number(1, kMostMilliseconds)(number); !error.empty()) {
+    std::cerr << std::string("nopspan: ") + kVariable + ": " + error + ": ignored\n";
+    return;
   }
   options.metric_interval_ns = std::stoull(number) * 1'000'000;
 }
@@ -399,6 +410,7 @@ void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
                  "Send this header with each request; repeat the option for more. For a secret use --header-file: all "
                  "users can read command lines until nopspan has hidden the value")
       ->type_name("NAME=VALUE")
+      ->check(some_text())
       ->expected(1)
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)

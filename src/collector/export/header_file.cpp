@@ -4,9 +4,11 @@
 #include "base/failure.h"
 #include "base/file_owner.h"
 #include "base/open_file.h"
+#include "base/stopping.h"
 #include "base/text.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -25,7 +27,7 @@ constexpr std::size_t kMostBytes = 64U << 10U;
 }
 
 std::string read_private(const std::string& path) {
-  const OpenFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  const OpenFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
   struct stat facts = {};
   if (!file || ::fstat(file.get(), &facts) != 0) refuse_header_file(path, std::string(": ") + std::strerror(errno));
   if (!is_own_or_roots(facts)) refuse_header_file(path, " belongs to another user: use a file of your own");
@@ -38,8 +40,14 @@ std::string read_private(const std::string& path) {
   std::string text(kMostBytes + 1, '\0');
   std::size_t bytes = 0;
   while (bytes < text.size()) {
+    // The writer of a pipe may be slow. A signal just before poll() does not interrupt it.
+    constexpr int kMilliseconds = 100;
+    pollfd readable = {file.get(), POLLIN, 0};
+    const bool is_ready = ::poll(&readable, 1, kMilliseconds) > 0;
+    if (stopping) throw Failure("stopped before " + printable(path) + " was read");
+    if (!is_ready) continue;
     const ssize_t got = ::read(file.get(), text.data() + bytes, text.size() - bytes);
-    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (got < 0) refuse_header_file(path, std::string(": ") + std::strerror(errno));
     if (got == 0) break;
     bytes += static_cast<std::size_t>(got);
