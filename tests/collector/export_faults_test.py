@@ -63,28 +63,40 @@ def make_certificates(folder):
                 name + ".crt", "-extfile", "names")
 
 
-def answer_too_early(listening, status):
+def answer_too_early(listening, status, reads=False, more_headers=b""):
     """Speaks as much HTTP/2 as a proxy that answers each request before it has read it: a request whose body follows is
-    reset after the answer. Ends when `listening` is closed."""
+    reset after the answer, or if `reads` after its body and without one. Ends when `listening` is closed."""
     def frame(kind, flags, stream, payload=b""):
         return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
-    headers, settings, reset = 1, 4, 3
+    data, headers, reset, settings = 0, 1, 3, 4
     with contextlib.suppress(OSError):
         while True:
             connection, _ = listening.accept()
             with connection, contextlib.suppress(OSError), connection.makefile("rb") as sent:
                 sent.read(24)  # the preface
                 connection.sendall(frame(settings, 0, 0))
+                has_body = set()  # streams
                 while head := sent.read(9):
-                    sent.read(int.from_bytes(head[:3], "big"))
+                    payload = sent.read(int.from_bytes(head[:3], "big"))
                     kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
                     if kind == settings and not flags & 1:
                         connection.sendall(frame(settings, 1, 0))
-                    if kind == headers:
+                    if kind == data and payload:
+                        has_body.add(stream)
+                    ends = kind in (data, headers) and bool(flags & 1)
+                    if (kind == headers and not reads) or (ends and reads and stream not in has_body):
                         # HPACK: the value of :status as a text
-                        connection.sendall(frame(headers, 5, stream, b"\x08\x03" + str(status).encode()))
-                        if not flags & 1:
-                            connection.sendall(frame(reset, 0, stream, bytes(4)))
+                        answer = b"\x08\x03" + str(status).encode() + more_headers
+                        connection.sendall(frame(headers, 5, stream, answer))
+                    if (kind == headers and not ends and not reads) or (ends and reads and stream in has_body):
+                        connection.sendall(frame(reset, 0, stream, bytes(3) + bytes([2 if reads else 0])))
+
+
+def opened_by(pid):
+    folder = "/proc/%d/fd" % pid
+    with contextlib.suppress(OSError):
+        return [os.readlink(os.path.join(folder, name)) for name in os.listdir(folder)]
+    return []
 
 
 class Exported:
@@ -322,6 +334,30 @@ class Http(ExportTest):
         self.finish(process, 1)
         if MEMORY_IS_MEASURED:
             self.assertLess(most, 200_000)
+
+    def test_an_answer_without_a_status_proves_nothing(self):
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+
+        def answer():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection, contextlib.suppress(OSError):
+                        connection.recv(1 << 20)
+                        connection.sendall(b"stored\n")
+        threading.Thread(target=answer, daemon=True).start()
+        exported = self.export(self.recording(20, 1), "--otlp", "http://127.0.0.1:%d" % listening.getsockname()[1],
+                               "--end-time", "1s", status=1)
+        self.assertIn("the answer is not HTTP; trying again", exported.stderr)
+        self.assertEqual(exported.traces()["unconfirmed"], 20)
+
+    def test_a_header_file_that_is_a_pipe_without_a_writer(self):
+        os.mkfifo(self.path("pipe"), 0o600)
+        process = self.start(self.recording(20, 1), "--otlp", "http://localhost", "--header-file", self.path("pipe"))
+        wait_until(lambda: self.path("pipe") in opened_by(process.pid), "it to be opened", PATIENCE_S)
+        process.send_signal(signal.SIGTERM)
+        self.assertIn("stopped before", self.finish(process, status=1).stderr)
 
     def test_a_user_may_end_the_wait_and_keep_the_account(self):
         url = "http://127.0.0.1:%d" % otlp_receiver.free_port()
@@ -595,14 +631,38 @@ class Grpc(ExportTest):
         self.assertEqual(exported.traces()["accepted"], 0)
 
 
-    def test_a_proxy_that_answers_before_it_has_read_the_request(self):
+    def through_proxy(self, spans, *answer):
         listening = socket.create_server(("127.0.0.1", 0))
         self.addCleanup(listening.close)
-        threading.Thread(target=answer_too_early, args=(listening, 401), daemon=True).start()
-        exported = self.export(self.recording(3000, 1), "--protocol", "grpc", "--otlp",
-                               "http://127.0.0.1:%d" % listening.getsockname()[1], status=1)
+        threading.Thread(target=answer_too_early, args=(listening, *answer), daemon=True).start()
+        return self.export(self.recording(spans, 1), "--protocol", "grpc", "--end-time", "1s", "--otlp",
+                           "http://127.0.0.1:%d" % listening.getsockname()[1], status=1)
+
+    def test_a_proxy_that_answers_before_it_has_read_the_request(self):
+        exported = self.through_proxy(3000, 401)
         self.assertEqual(exported.traces()["refused"], 3000)
         self.assertIn("refused 3000 spans: HTTP 401", exported.stderr)
+
+    def test_a_proxy_that_answers_only_requests_without_a_body(self):
+        """What has become of the others is not known, whatever these answers are."""
+        for status in (400, 401, 503):
+            with self.subTest(status):
+                exported = self.through_proxy(20, status, True)
+                self.assertEqual(exported.traces()["unconfirmed"], 20)
+                self.assertIn("HTTP %d" % status, exported.stderr)
+
+    def test_a_proxy_that_asks_to_wait(self):
+        # HPACK: the header retry-after and its value as a text
+        exported = self.through_proxy(20, 503, False, b"\x0f\x26\x0260")
+        self.assertIn("HTTP 503: asks to wait for 1m00s", exported.stderr)
+
+    def test_no_limit_of_time(self):
+        received = Received()
+        with GrpcReceiver(received) as receiver:
+            exported = self.export(self.recording(20, 1), "--protocol", "grpc", "--otlp", receiver.url,
+                                   OTEL_EXPORTER_OTLP_TIMEOUT="0")
+        self.assertEqual(exported.traces()["accepted"], 20)
+        self.assertNotIn("grpc-timeout", received.headers[0])
 
     def test_the_port_of_the_other_protocol(self):
         with GrpcReceiver(Received()) as receiver:
@@ -630,6 +690,7 @@ class Settings(ExportTest):
                 (("--otlp", "http://localhost", "--queue", "0"), {}, "--queue: \"0\" is not between 1 and"),
                 (("--otlp-file", "/", "--protocol", "grpc"), {}, "--protocol requires --otlp"),
                 (("--otlp-file", "/", "--header-file", "/x"), {}, "--header-file requires --otlp"),
+                (("--otlp", "http://localhost", "--header", ""), {}, "--header: the value must not be empty"),
                 (("--otlp", "http://localhost", "--header-file", "/no/such"), {}, "--header-file: /no/such: No such file"),
                 (("--otlp", "http://localhost", "--signals", "spans"), {}, "\"spans\" is not one of traces, logs, metrics"),
                 (("--serve", "127.0.0.1:0", "--host", "node7:9464"), {}, "is not a name: leave out the port"),
@@ -645,6 +706,10 @@ class Settings(ExportTest):
         self.assertEqual(exported.traces()["accepted"], 20)
         self.assertIn("OTEL_EXPORTER_OTLP_PROTOCOL: 'xml' is not", exported.stderr)
         self.assertIn("OTEL_RESOURCE_ATTRIBUTES: write NAME=VALUE", exported.stderr)
+        for interval in ("0", "abc", " 60000", "9223372036854775807"):
+            exported = self.export(self.recording(20, 1), "--otlp-file", self.folder.name,
+                                   OTEL_METRIC_EXPORT_INTERVAL=interval)
+            self.assertIn("OTEL_METRIC_EXPORT_INTERVAL: \"%s\" is not" % interval, exported.stderr)
 
     def test_variables_name_the_receiver(self):
         with HttpReceiver(Received()) as receiver:

@@ -269,6 +269,7 @@ ReceiverAnswer classify(const GrpcAnswer& received, const ExportBody& sent) {
   if (received.http_status != 200) {
     HttpAnswer http;
     http.status = received.http_status;
+    http.retry_after = received.retry_after;
     answer = classify(http, sent);
     if (answer.kind == ReceiverAnswer::Kind::accepted) answer.kind = ReceiverAnswer::Kind::refused;
     return answer;

@@ -22,7 +22,7 @@ struct ReceiverAnswer {
   };
   Kind kind = Kind::retry;
   std::uint64_t rejected = 0;  // spans, log records or data points; at most as many as were sent
-  // Of `retry`: the receiver may have processed the request.
+  // The receiver may have processed the request, although it was not accepted.
   bool may_have_arrived = false;
   bool may_be_too_large = false;             // of `retry`: a smaller request may get another answer
   bool may_be_mended = false;                // of `refused`: the same request may be accepted later
@@ -46,6 +46,7 @@ struct GrpcAnswer {
   std::string content_type, body;
   long http_status = 0;
   bool is_body_cut = false;
+  std::chrono::milliseconds retry_after{0};  // the header of HTTP, which counts only for http_status
 };
 // The limit of a message of a receiver when it is printed. The functions below return more of it, because a secret in
 // it can be found only as a whole.

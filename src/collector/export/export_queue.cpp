@@ -317,6 +317,7 @@ void ExportQueue::attempt(Lane& lane, std::unique_lock<std::mutex>& lock) {
 void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answer) {
   const ItemCounts items = waiting.body.items;
   const std::string name = transport_.name(waiting.body.signal);
+  waiting.may_have_arrived = waiting.may_have_arrived || answer.may_have_arrived;
   if (answer.is_malformed) {
     account_.count_malformed_answer();
     if (answer.kind == ReceiverAnswer::Kind::accepted)
@@ -380,7 +381,6 @@ void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answe
   const auto now = Clock::now();
   const Signal signal = waiting.body.signal;
   const std::string name = transport_.name(signal);
-  waiting.may_have_arrived = waiting.may_have_arrived || answer.may_have_arrived;
   if (is_spool(lane)) lane.may_have_arrived = lane.may_have_arrived || waiting.may_have_arrived;
   if (answer.may_be_too_large && split_up(lane, waiting)) {
     return say(Said::divided, name + ": " + answer.text + ": the request is divided");

@@ -49,15 +49,26 @@ void append_header(HeaderList& list, const std::string& line) {
 struct Exchange {
   std::string_view unsent;
   std::size_t header_bytes = 0;
-  GrpcAnswer answer;           // has all fields of an HttpAnswer too, apart from retry_after
+  GrpcAnswer answer;           // has all fields of an HttpAnswer too
   bool asks_for_ages = false;  // Retry-After has more digits than libcurl reads
 
   // If the status is an error, it counts even if the connection broke afterwards. A success counts with its whole body
   // only, because the body may reject items.
   [[nodiscard]] bool has_answer(std::optional<CURLcode> result, OtlpProtocol protocol) const {
+    if (is_not_http(protocol)) return false;
     if (result && (*result == CURLE_OK || answer.is_body_cut)) return true;
     const bool is_error = protocol == OtlpProtocol::grpc && !answer.status.empty() && answer.status != "0";
     return is_error || answer.http_status >= 300;
+  }
+  // Whether bytes came that are not HTTP/1.1. libcurl takes them for the body of HTTP/0.9.
+  [[nodiscard]] bool is_not_http(OtlpProtocol protocol) const {
+    return protocol != OtlpProtocol::grpc && header_bytes == 0 && !answer.body.empty();
+  }
+  // Whether they begin with a frame SETTINGS of the connection, with which each server of HTTP/2 begins.
+  [[nodiscard]] bool is_http2() const {
+    constexpr std::size_t kHead = 9;
+    return answer.body.size() >= kHead && answer.body[3] == 4 &&
+           answer.body.compare(5, 4, std::string(4, '\0')) == 0;
   }
 };
 
@@ -131,6 +142,7 @@ class CurlTransport : public Transport {
     std::unique_ptr<CURL, FreeEasy> easy;
     HeaderList headers;
     std::array<char, CURL_ERROR_SIZE> error{};
+    bool has_answered = false;  // its receiver speaks the protocol
   };
 
   void prepare(Handle& handle, const OtlpTarget& target);
@@ -143,7 +155,7 @@ class CurlTransport : public Transport {
   static ReceiverAnswer answer_of(const Handle& handle, const OtlpTarget& target, Exchange& exchange,
                                   const ExportBody& body);
   static ReceiverAnswer failed(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes,
-                               OtlpProtocol protocol);
+                               OtlpProtocol protocol, const Exchange& exchange);
   [[nodiscard]] static std::string without_secrets(std::string text, const OtlpTarget& target);
 
   const OtlpSettings settings_;
@@ -168,8 +180,8 @@ void CurlTransport::prepare(Handle& handle, const OtlpTarget& target) {
   append_header(handle.headers, "Accept:");
   if (is_grpc) {
     append_header(handle.headers, "TE: trailers");
-    append_header(handle.headers,
-                  "grpc-timeout: " + std::to_string(std::min<std::int64_t>(target.timeout.count(), 99'999'999)) + "m");
+    const auto timeout = std::min<std::int64_t>(target.timeout.count(), 99'999'999);
+    if (timeout > 0) append_header(handle.headers, "grpc-timeout: " + std::to_string(timeout) + "m");
   }
   if (target.gzip) append_header(handle.headers, is_grpc ? "grpc-encoding: gzip" : "Content-Encoding: gzip");
   for (const auto& [name, value] : target.headers) {
@@ -204,6 +216,7 @@ void CurlTransport::prepare(Handle& handle, const OtlpTarget& target) {
   }
   if (!is_grpc) {
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+    curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 1L);  // to see what other servers answer
     return;
   }
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
@@ -265,7 +278,7 @@ std::optional<CURLcode> CurlTransport::perform(CURL* easy, const MovableDeadline
 
 // No answer that counts.
 ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes,
-                                     OtlpProtocol protocol) {
+                                     OtlpProtocol protocol, const Exchange& exchange) {
   const bool is_grpc = protocol == OtlpProtocol::grpc;
   curl_off_t pretransfer = 0, uploaded = 0;
   curl_easy_getinfo(handle.easy.get(), CURLINFO_PRETRANSFER_TIME_T, &pretransfer);
@@ -273,13 +286,20 @@ ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcod
   long connections = 0;  // that were made for this request
   curl_easy_getinfo(handle.easy.get(), CURLINFO_NUM_CONNECTS, &connections);
   // A server that does not know HTTP/2 closes a connection at once.
-  const bool is_closed_at_once = connections > 0 && (result == CURLE_SEND_ERROR || result == CURLE_RECV_ERROR);
+  const bool is_closed = result == CURLE_GOT_NOTHING || result == CURLE_HTTP2 ||
+                         (connections > 0 && (result == CURLE_SEND_ERROR || result == CURLE_RECV_ERROR));
   const bool is_incomplete = uploaded > 0 && static_cast<std::size_t>(uploaded) < bytes;
   ReceiverAnswer answer;
   answer.kind = ReceiverAnswer::Kind::retry;
   // Without a connection, nothing was sent. A part of a body cannot be processed, because its length is announced.
   answer.may_have_arrived = pretransfer > 0 && !is_incomplete;
-  if (!result) {
+  if (exchange.is_not_http(protocol)) {
+    answer.text = "the answer is not HTTP";
+    if (exchange.is_http2()) {
+      answer.may_have_arrived = false;
+      answer.text += ": perhaps this port takes gRPC: use --protocol grpc, or the port for HTTP (4318)";
+    }
+  } else if (!result) {
     answer.text = "no answer before the end";
   } else if (*result == CURLE_SEND_FAIL_REWIND) {  // libcurl's text is about sending again
     answer.text = "the receiver closed the connection";
@@ -291,11 +311,8 @@ ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcod
     }
     if (is_grpc && *result == CURLE_HTTP2_STREAM) {
       answer.text += ": perhaps a proxy refused the request";
-    } else if (is_grpc && (*result == CURLE_GOT_NOTHING || *result == CURLE_HTTP2 || is_closed_at_once)) {
+    } else if (is_grpc && is_closed && !handle.has_answered) {
       answer.text += ": perhaps this port takes HTTP: use --protocol http/protobuf, or the port for gRPC (4317)";
-    } else if (!is_grpc && *result == CURLE_UNSUPPORTED_PROTOCOL) {  // "Received HTTP/0.9 when not allowed"
-      answer.may_have_arrived = false;
-      answer.text += ": perhaps this port takes gRPC: use --protocol grpc, or the port for HTTP (4318)";
     }
   }
   return answer;
@@ -342,17 +359,18 @@ std::optional<CURLcode> CurlTransport::send(Handle& handle, const OtlpTarget& ta
 ReceiverAnswer CurlTransport::answer_of(const Handle& handle, const OtlpTarget& target, Exchange& exchange,
                                         const ExportBody& body) {
   GrpcAnswer& received = exchange.answer;
+  curl_off_t seconds = 0;
+  curl_easy_getinfo(handle.easy.get(), CURLINFO_RETRY_AFTER, &seconds);
+  constexpr curl_off_t kMostSeconds = 86'400;
+  if (exchange.asks_for_ages) seconds = kMostSeconds;
+  received.retry_after = std::chrono::seconds(std::clamp<curl_off_t>(seconds, 0, kMostSeconds));
   if (target.protocol == OtlpProtocol::grpc) return classify(received, body);
   HttpAnswer http;
   http.status = received.http_status;
   http.content_type = std::move(received.content_type);
   http.body = std::move(received.body);
   http.is_body_cut = received.is_body_cut;
-  curl_off_t seconds = 0;
-  curl_easy_getinfo(handle.easy.get(), CURLINFO_RETRY_AFTER, &seconds);
-  constexpr curl_off_t kMostSeconds = 86'400;
-  if (exchange.asks_for_ages) seconds = kMostSeconds;
-  http.retry_after = std::chrono::seconds(std::clamp<curl_off_t>(seconds, 0, kMostSeconds));
+  http.retry_after = received.retry_after;
   return classify(http, body);
 }
 
@@ -372,16 +390,23 @@ ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline
   const std::optional<CURLcode> result = send(handle, target, *payload, exchange, until);
   ReceiverAnswer answer;
   if (exchange.has_answer(result, target.protocol)) {
+    handle.has_answered = true;
     answer = answer_of(handle, target, exchange, body);
   } else {
-    answer = failed(handle, result, payload->size(), target.protocol);
+    answer = failed(handle, result, payload->size(), target.protocol, exchange);
     if (target.protocol == OtlpProtocol::grpc && result == CURLE_HTTP2_STREAM) {
       // A proxy may answer before it has read a large request, and libcurl then loses the answer. A request without a
       // body cannot be answered too early. Other receivers find it malformed.
       Exchange empty;
       send(handle, target, "", empty, until);
-      answer.may_be_too_large = empty.answer.http_status == 200;
-      if (empty.answer.http_status >= 300) answer = answer_of(handle, target, empty, body);
+      if (empty.answer.http_status >= 300) {
+        // This answer is not about what has become of the first request.
+        const bool may_have_arrived = answer.may_have_arrived;
+        answer = answer_of(handle, target, empty, body);
+        answer.may_have_arrived |= may_have_arrived;
+      } else {
+        answer.may_be_too_large = empty.answer.http_status == 200;
+      }
     }
   }
   answer.text = printable(without_secrets(std::move(answer.text), target), kMostAnswerText);
