@@ -230,10 +230,9 @@ void Spool::check_position(const std::vector<std::uint64_t>& numbers) {
 void Spool::write_position(std::uint64_t number, std::uint64_t offset, bool attempted) {
   position_ = {number, offset, attempted, position_.attempted_until};
   std::array<char, 128> text{};
-  const int bytes =
-      std::snprintf(text.data(), text.size(), "nopspan-spool 1 %020llu %020llu %u %020llu\n",
-                    static_cast<unsigned long long>(number), static_cast<unsigned long long>(offset),
-                    attempted ? 1U : 0U, static_cast<unsigned long long>(position_.attempted_until));
+  const int bytes = std::snprintf(text.data(), text.size(), "nopspan-spool 1 %020llu %020llu %u %020llu\n",
+                                  static_cast<unsigned long long>(number), static_cast<unsigned long long>(offset),
+                                  attempted ? 1U : 0U, static_cast<unsigned long long>(position_.attempted_until));
   const auto write_to = [&](const char* name, int flags) {
     const OpenFile file(
         ::openat(folder_.get(), name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags, kOwnerOnly));

@@ -67,8 +67,7 @@ struct Exchange {
   // Whether they begin with a frame SETTINGS of the connection, with which each server of HTTP/2 begins.
   [[nodiscard]] bool is_http2() const {
     constexpr std::size_t kHead = 9;
-    return answer.body.size() >= kHead && answer.body[3] == 4 &&
-           answer.body.compare(5, 4, std::string(4, '\0')) == 0;
+    return answer.body.size() >= kHead && answer.body[3] == 4 && answer.body.compare(5, 4, std::string(4, '\0')) == 0;
   }
 };
 
