@@ -3,6 +3,7 @@
 
 #include "base/counters.h"
 #include "state/context_stack.h"
+#include "thread/thread_state.h"
 
 #include <algorithm>
 #include <atomic>
@@ -17,6 +18,8 @@ constexpr std::uint64_t kSlots = 32768;  // of a ring
 constexpr std::uint64_t kSegment = 4096;
 constexpr std::size_t kSlotBytes = 104;
 constexpr std::size_t kMostOfFirstRing = 512;
+constexpr std::uint64_t kPause = 32;
+constexpr std::uint64_t kNoSlot = kRings * kSlots;
 
 // A part of a text, protected by a seqlock. A writer makes the generation odd, writes, and makes it even again. A
 // reader copies the words, and uses the copy only if the generation was the same before and after. Words are atomic, so
@@ -36,6 +39,9 @@ Slot slots[kRings * kSlots];
 struct Ring {
   std::atomic<std::uint64_t> tickets;  // each is a slot that was offered to a writer
   std::atomic<std::uint32_t> marked;   // the number of the segment whose slots were marked last, plus one
+  // Each mark is charged with kPause times its duration. This is the time at which all marks so far are paid.
+  std::atomic<std::uint64_t> marked_until_ns;
+  std::atomic<std::uint64_t> mark_ns;  // the duration of the last one, and of looking at its segment
 };
 Ring rings[kRings];
 
@@ -54,6 +60,8 @@ void raise(std::atomic<std::uint32_t>& value, std::uint32_t to) noexcept {
 // Marks the slots of a segment that contexts in scopes name, before they are offered again. If several threads do this
 // at a time, they do the same.
 __attribute__((noinline)) void mark_kept(std::size_t ring, std::uint32_t segment) noexcept {
+  constexpr std::uint64_t kLookNs = 20'000;
+  const std::uint64_t began_ns = monotonic_ns();
   for_each_current_headers([=](std::uint64_t handle) {
     for (handle &= ~kOnlyBaggage; handle != 0;) {
       Slot& slot = slots[handle % std::size(slots)];
@@ -64,6 +72,10 @@ __attribute__((noinline)) void mark_kept(std::size_t ring, std::uint32_t segment
     }
   });
   raise(rings[ring].marked, segment + 1);
+  const std::uint64_t took_ns = monotonic_ns() - began_ns + kLookNs;
+  std::atomic<std::uint64_t>& until_ns = rings[ring].marked_until_ns;
+  until_ns = std::max(until_ns.load(std::memory_order_relaxed), began_ns) + kPause * took_ns;
+  rings[ring].mark_ns.store(took_ns, std::memory_order_relaxed);
 }
 
 // The tracestate and the baggage, one after the other.
@@ -78,15 +90,35 @@ struct HeaderText {
   }
 };
 
-// Stores a part of a text. Returns 0 (counted) if all slots of the ring are kept, or being written.
-std::uint64_t store(const HeaderText& text, std::size_t at, std::uint64_t next, std::size_t ring) noexcept {
+// Whether the slots of this ticket's segment must be marked first.
+bool is_first_of_segment(const Ring& ring, std::uint64_t ticket) noexcept {
+  return ticket >= kSlots && ring.marked.load(std::memory_order_relaxed) <= segment_of(ticket);
+}
+
+bool may_mark(const Ring& ring) noexcept {
+  constexpr std::uint64_t kBurst = kSlots / kSegment;
+  const std::uint64_t burst_ns = kBurst * kPause * ring.mark_ns.load(std::memory_order_relaxed);
+  return ring.marked_until_ns.load(std::memory_order_relaxed) <= monotonic_ns() + burst_ns;
+}
+
+// Takes a slot that no scope names and that no other thread is writing. Returns its number, or that of no slot.
+std::uint64_t take_slot(std::size_t number) noexcept {
+  Ring& ring = rings[number];
   for (std::uint64_t tries = 0; tries < kSlots; ++tries) {
-    const std::uint64_t ticket = rings[ring].tickets.fetch_add(1, std::memory_order_relaxed);
+    if (is_first_of_segment(ring, ring.tickets.load(std::memory_order_relaxed)) && !may_mark(ring)) break;
+    const std::uint64_t ticket = ring.tickets.fetch_add(1, std::memory_order_relaxed);
     const std::uint32_t segment = segment_of(ticket);
-    if (ticket >= kSlots && rings[ring].marked.load(std::memory_order_relaxed) <= segment) mark_kept(ring, segment);
-    const std::uint64_t number = ring * kSlots + ticket % kSlots;
+    if (is_first_of_segment(ring, ticket)) mark_kept(number, segment);
+    const std::uint64_t slot = number * kSlots + ticket % kSlots;
+    if (slots[slot].kept_until.load(std::memory_order_relaxed) <= segment) return slot;
+  }
+  return kNoSlot;
+}
+
+// Stores a part of a text. Returns 0 (counted) if there is no slot for it.
+std::uint64_t store(const HeaderText& text, std::size_t at, std::uint64_t next, std::size_t ring) noexcept {
+  for (std::uint64_t number = 0, tries = 0; tries < kSlots && (number = take_slot(ring)) != kNoSlot; ++tries) {
     Slot& slot = slots[number];
-    if (slot.kept_until.load(std::memory_order_relaxed) > segment) continue;
     std::uint64_t generation = slot.generation.load(std::memory_order_relaxed);
     if ((generation & 1U) != 0) continue;  // another thread is writing, or was when this process was forked
     if (!slot.generation.compare_exchange_strong(generation, generation + 1, std::memory_order_acquire)) continue;

@@ -11,7 +11,9 @@
 // slots of a segment are reused, a writer looks through the scopes of all threads, and marks the slots that their
 // contexts name. Marked slots are passed over. So entering and leaving a scope costs nothing for this. A context that
 // is in no scope is kept until 28,672 slots or more have been filled after its own. If the scopes name all slots, a new
-// text is not stored, and counted as evicted.
+// text is not stored, and counted as evicted. The number of scopes is not bounded, so writers look through them for a
+// 32nd of the time at most, apart from a burst of one ring. If this keeps a writer from the next segment, its text is
+// not stored either.
 #pragma once
 
 #include <cstddef>

@@ -190,7 +190,9 @@ TEST(Tracestate, IsNotForwardedIfTooManyRequestsRun) {
                   ASSERT_EQ(Context::current().tracestate(), "k=" + std::to_string(i));
                   running.pop_back();
                 }
-                EXPECT_EQ(passed_on("newest=2"), "newest=2");
+                std::string newest;
+                while (newest.empty()) newest = passed_on("newest=2");  // until the search for a place is paid
+                EXPECT_EQ(newest, "newest=2");
               }),
               IsEmpty());
 }
