@@ -24,22 +24,25 @@ namespace {
 
 std::atomic<BatchTap*> batch_tap{nullptr};
 std::atomic<std::uint64_t> tap_mark{0};  // the process mark of the process that attached it
-std::atomic<unsigned> tap_users{0};      // uses that may not be over
+// The lower half: uses that may not be over. The upper half: the number of forks. A child forgets the uses of its
+// parent, also those of its own thread: a signal handler may have forked in the middle of one, at any instruction.
+std::atomic<std::uint64_t> tap_users{0};
+constexpr unsigned kForkShift = 32;
 
 // A thread's use of the tap. detach_batch_tap() waits until it is over.
 class TapUse {
  public:
-  TapUse() noexcept {
-    ++locals.tap_uses;
-    tap_users.fetch_add(1, std::memory_order_seq_cst);
+  TapUse() noexcept : forks_(tap_users.fetch_add(1, std::memory_order_seq_cst) >> kForkShift) {
     tap_ = batch_tap.load(std::memory_order_seq_cst);
     if (__builtin_expect(tap_ == nullptr || tap_mark.load(std::memory_order_relaxed) == process_mark(), 1)) return;
     tap_ = nullptr;
     set_tap_gate(false);  // a child by clone(), which calls no fork handlers
   }
   ~TapUse() {
-    tap_users.fetch_sub(1, std::memory_order_release);
-    --locals.tap_uses;
+    std::uint64_t users = tap_users.load(std::memory_order_relaxed);
+    while (users >> kForkShift == forks_ &&
+           !tap_users.compare_exchange_weak(users, users - 1, std::memory_order_release, std::memory_order_relaxed)) {
+    }
   }
   TapUse(const TapUse&) = delete;
   TapUse& operator=(const TapUse&) = delete;
@@ -47,6 +50,7 @@ class TapUse {
   [[nodiscard]] BatchTap* get() const noexcept { return tap_; }
 
  private:
+  const std::uint64_t forks_;
   BatchTap* tap_;
 };
 
@@ -105,7 +109,7 @@ bool detach_batch_tap(const BatchTap* tap, std::uint64_t most_ns) noexcept {
   if (spans_are_unrecorded()) note_gate_down();
   batch_tap.store(nullptr, std::memory_order_seq_cst);
   const std::uint64_t end = monotonic_ns() + most_ns;
-  while (tap_users.load(std::memory_order_seq_cst) != 0) {
+  while (static_cast<std::uint32_t>(tap_users.load(std::memory_order_seq_cst)) != 0) {
     if (monotonic_ns() > end) return false;
     const timespec pause{0, 50'000};
     nanosleep(&pause, nullptr);
@@ -140,7 +144,8 @@ void tell_refused_at_end(const BatchBuffer& batch) noexcept {
 void forget_batch_tap() noexcept {
   set_tap_gate(false);
   batch_tap.store(nullptr, std::memory_order_relaxed);
-  tap_users.store(locals.tap_uses, std::memory_order_relaxed);  // of a flush that a signal handler interrupted
+  const std::uint64_t forks = tap_users.load(std::memory_order_relaxed) >> kForkShift;
+  tap_users.store((forks + 1) << kForkShift, std::memory_order_relaxed);
 }
 
 }  // namespace nopspan::detail

@@ -129,14 +129,13 @@ struct alignas(64) ThreadState {
 struct ThreadLocals {
   Frame* top = nullptr;
   ThreadState* state = nullptr;
-  bool making = false;         // the state is being made: a signal handler must not enter
-  bool has_ended = false;      // the state was released; spans can now come only from later destructors of the thread
-  unsigned char rounds = 0;    // of the destructors of keys at the end of the thread
-  unsigned char tap_uses = 0;  // of the batch tap, by this thread; more than 1 in signal handlers
-  struct {                     // from before fork() until after it
-    unsigned char depth;       // more than 1 if a signal handler forks in the middle of fork()
-    bool interrupted;          // a signal handler forks that interrupted the library
-    bool has_registry;         // it has this lock
+  bool making = false;       // the state is being made: a signal handler must not enter
+  bool has_ended = false;    // the state was released; spans can now come only from later destructors of the thread
+  unsigned char rounds = 0;  // of the destructors of keys at the end of the thread
+  struct {                   // from before fork() until after it
+    unsigned char depth;     // more than 1 if a signal handler forks in the middle of fork()
+    bool interrupted;        // a signal handler forks that interrupted the library
+    bool has_registry;       // it has this lock
     bool has_log;
   } forking{};
 };
