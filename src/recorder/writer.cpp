@@ -54,6 +54,7 @@ __attribute__((destructor)) void close_at_exit() {
 }  // namespace
 
 std::string Writer::open(Text target, const Options& options) {
+  const detail::NoCancellation no_cancellation;  // files are closed by destructors, which must not be left
   if (is_open() && !session_->is_in_child()) return "this Writer is open";
   if (target.empty()) return "the target of a recording must be PATH, file:PATH, fd:N or unix:PATH";
   if (has_session()) return "another Writer is open in this process";

@@ -339,13 +339,13 @@ TEST_F(OwnRecording, CanBeEndedBySignalWhenTheProgramHasNoOtherThread) {
   close(ends[1]);
 }
 
-TEST_F(OwnRecording, IsClosedByAThreadThatIsToBeCancelled) {
+TEST_F(OwnRecording, IsOpenedAndClosedByAThreadThatIsToBeCancelled) {
   std::atomic<bool> is_complete{false};
   std::thread thread([&] {
+    pthread_cancel(pthread_self());
     Writer writer;
     EXPECT_EQ(writer.open(path()), "");
     { const nopspan::Span span{"work"}; }
-    pthread_cancel(pthread_self());
     is_complete = writer.close();
   });
   thread.join();
