@@ -30,7 +30,7 @@ bool is_own_measurement(std::string_view key) noexcept {
 // True if the key may be written now. Counts a key that is not allowed.
 bool accept(FieldSink* sink, Text key, std::uint8_t flags) noexcept {
   const bool measurement = (flags & FieldEntry::kMeasurement) != 0;
-  if (!sink->takes_fields) return false;
+  if (!takes_fields(*sink, counters.fields_dropped)) return false;
   if (key.empty() || (measurement && sink->is_span && is_own_measurement(key.view()))) {
     count(counters.fields_dropped);
     return false;
@@ -353,7 +353,7 @@ bool has_bit(std::uint64_t bits, const KeyWords& key) noexcept { return (bits >>
 
 // True if the key certainly is not content.
 bool is_plain(const FieldSink* sink, Text key, bool content) noexcept {
-  return !content && sink->keys == 0 && !key.empty() && sink->takes_fields;
+  return !content && sink->keys == 0 && !key.empty() && sink->takes_fields == TakesFields::yes;
 }
 
 __attribute__((noinline)) void put_int_carefully(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
@@ -421,7 +421,7 @@ NOPSPAN_HOT void set_text(FieldSink* sink, Text key, Text value, bool content) n
 
 // The setters for a ShortKey. Its words are separate arguments, because arguments of a class would be in memory.
 
-bool is_plain(const FieldSink* sink) noexcept { return sink->keys == 0 && sink->takes_fields; }
+bool is_plain(const FieldSink* sink) noexcept { return sink->keys == 0 && sink->takes_fields == TakesFields::yes; }
 
 // The key as the other setters take it.
 struct LongKey {
@@ -588,18 +588,18 @@ void put_items(FieldSink* sink, Text key, const Item& items, bool content) {
     forget(sink, key.view());
     if (!accept(sink, key, flags)) return;
   }
-  // Ends the field, also if an exception leaves the application's range. Until then nothing else can be set here.
+  // Ends the field, also if an exception leaves the application's range.
   struct Ending {
     FieldSink* sink;
     std::size_t from;
     bool complete = false;
     ~Ending() {
       const InsideLibrary inside;
-      sink->takes_fields = true;
+      sink->takes_fields = TakesFields::yes;
       count_unless(sink->fields.put_items(from, complete));
     }
   } ending{sink, sink->fields.size()};
-  sink->takes_fields = false;
+  sink->takes_fields = TakesFields::converting;
   ending.complete = write_items(sink->fields, key.view(), items, flags, 0);
   const FieldEntry* entry = FieldEntry::at(sink->fields.begin() + ending.from);
   if (ending.complete && leaves_the_process(sink, flags)) note_items(sink, key.view(), Node(entry));
@@ -645,7 +645,7 @@ void put_link(FieldSink* sink, ContextRef linked) noexcept {
   }
   const Context context = linked.context();
   const InsideLibrary inside;
-  if (context.empty() || !sink->takes_fields) return;
+  if (context.empty() || !takes_fields(*sink, counters.links_dropped)) return;
   if (is_step(*sink)) {
     const nopspan_member member = member_of(context);
     add_members(*sink, &member, 1);
@@ -666,7 +666,7 @@ void put_link(FieldSink* sink, ContextRef linked) noexcept {
 
 void put_step(FieldSink* sink, StepFact fact, std::uint64_t value) noexcept {
   const InsideLibrary inside;
-  if (!sink->takes_fields) return;
+  if (!takes_fields(*sink, counters.fields_dropped)) return;
   const bool is_amount = fact >= StepFact::drafted;
   if (is_amount && value > static_cast<std::uint64_t>(INT64_MAX)) {
     count(counters.values_clamped);
@@ -677,7 +677,7 @@ void put_step(FieldSink* sink, StepFact fact, std::uint64_t value) noexcept {
 
 void put_members(FieldSink* sink, const engine::Member* members, std::size_t number) noexcept {
   const InsideLibrary inside;
-  if (!sink->takes_fields || number == 0) return;
+  if (number == 0 || !takes_fields(*sink, counters.members_dropped, number)) return;
   if (is_step(*sink)) {
     add_members(*sink, reinterpret_cast<const nopspan_member*>(members), number);
   } else {

@@ -56,7 +56,7 @@ __attribute__((always_inline)) inline void place(ThreadState* thread, SpanState&
   std::uint8_t bits = ContextAccess::kHasTrace;
   if (is_empty(context)) {
     span.begins_request = true;
-    span.takes_fields = true;  // its metadata may have the id of the request
+    span.takes_fields = TakesFields::yes;  // its metadata may have the id of the request
     make_trace_id(thread, context.trace_id);
     context.trace_flags = 1;
     if ((parent.bits & ContextAccess::kUnrecorded) != 0 ||
@@ -131,11 +131,13 @@ __attribute__((always_inline)) inline SpanState* begin(ThreadState* thread, cons
   if (options.start.ns() != 0) span->flags |= NOPSPAN_FLAG_GIVEN_TIMES;
   const std::uint64_t up = own_gate();
   // Tracers get all fields, and the spans inside a catalogue's span inherit from it.
-  span->takes_fields = span->catalogue != nullptr || (up & (kGateSpans | kBatchUp | kGatePoints | kKeepOpenBit)) != 0;
+  const bool is_traced = (up & (kGateSpans | kBatchUp | kGatePoints | kKeepOpenBit)) != 0;
+  span->takes_fields = span->catalogue != nullptr || is_traced ? TakesFields::yes : TakesFields::no;
   span->handled = false;
   span->keeps_content = captures_content(true);
   if ((up & kSpanHandlersBit) != 0 && (span->catalogue != nullptr || may_be_handled(span->name))) {
-    span->handled = span->takes_fields = span->keeps_content = true;
+    span->takes_fields = TakesFields::yes;
+    span->handled = span->keeps_content = true;
   }
   return span;
 }
@@ -263,7 +265,7 @@ void set_reason(SpanState& span, const Caught& caught, const Stacktrace& stacktr
   span.exception_kind = caught.kind;
   span.error_type[0] = '\0';
   if (!caught.type.empty()) clean(caught.type, span.error_type);
-  if (!span.takes_fields) return;
+  if (!takes_fields(span, counters.fields_dropped)) return;
   // The message is content, so the whole map is content.
   const std::uint8_t flags = FieldEntry::kContent | FieldEntry::kOwn;
   if (shape_of(span) == Shape::compaction) {  // handlers see that it stops, but no exception

@@ -113,7 +113,7 @@ void measure(SpanState& span, std::string_view key, std::uint64_t value) noexcep
 
 MeterState* meter_begin(SpanState* span) noexcept {
   const InsideLibrary inside;
-  if (!span->takes_fields) return nullptr;
+  if (!takes_fields(*span, counters.fields_dropped)) return nullptr;
   unsigned char* const memory = take_block(kMeterBytes).bytes;
   if (memory == nullptr) {
     count(counters.fields_dropped);

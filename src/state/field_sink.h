@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/clean_text.h"
+#include "base/counters.h"
 #include "fields/field_buffer.h"
 #include "state/open_span.h"
 
@@ -90,5 +91,12 @@ struct alignas(64) FieldSink : OpenSpan, Unusual {
   char tool_name[kMaxNameBytes + 1];
   char retry_reason[kMaxNameBytes + 1];
 };
+
+// Whether the fields are stored now. If a list is being read, counts `number` in `dropped`.
+inline bool takes_fields(const FieldSink& sink, std::atomic<std::uint64_t>& dropped,
+                         std::uint64_t number = 1) noexcept {
+  if (sink.takes_fields == TakesFields::converting) count(dropped, number);
+  return sink.takes_fields == TakesFields::yes;
+}
 
 }  // namespace nopspan::detail

@@ -88,7 +88,7 @@ void put_label(FieldSink* sink, Text key, Text value) noexcept {
     return;
   }
   sink->context.labels[place] = intern_label(value.view(), LabelOf::other);
-  if (!sink->takes_fields) return;
+  if (!takes_fields(*sink, counters.fields_dropped)) return;
   // kAdded, because the attribute is made from the context, for this span and for the spans inside it.
   const bool written = value.is_null() ? sink->fields.put_null(name.view(), FieldEntry::kAdded)
                                        : sink->fields.put_string(name.view(), value.view(), FieldEntry::kAdded);

@@ -17,6 +17,13 @@
 
 namespace nopspan::detail {
 
+// Whether a span stores its fields. Setters in headers test whether it is not `no`.
+enum class TakesFields : unsigned char {
+  no,  // nobody gets them: only labels are set
+  yes,
+  converting  // a list is being read from the program's objects: until its end, other fields are dropped and counted
+};
+
 struct Reused {};  // selects constructors that leave what tracers may be reading, and what take_state() or begin() set
 
 struct alignas(64) OpenSpan {
@@ -35,7 +42,8 @@ struct alignas(64) OpenSpan {
   void begin() noexcept {
     start_ns = 0;
     flags = 0;
-    takes_fields = handled = true;
+    takes_fields = TakesFields::yes;
+    handled = true;
   }
 
   std::atomic<std::uint32_t> state;
@@ -50,8 +58,8 @@ struct alignas(64) OpenSpan {
   std::uint32_t flags;  // NOPSPAN_FLAG_*
   std::uint32_t thread_id;
   std::uint64_t reserved;
-  bool takes_fields;  // false if nobody gets the fields: only labels are set
-  bool handled;       // its events may have a handler. If false, handlers that attach later get nothing of the span
+  TakesFields takes_fields;
+  bool handled;  // its events may have a handler. If false, handlers that attach later get nothing of the span
   std::uint16_t reserved_too;
   std::uint32_t name_size;
   char name_text[kMaxNameBytes + 1];  // ends with a NUL

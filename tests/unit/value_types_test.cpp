@@ -330,10 +330,12 @@ struct Busy {
 
 TEST(ValueTypes, MayRunAnyCodeWhileTheyAreRead) {
   const Recorder recorder{"work.stop", "inner.stop"};
+  const Counted dropped(&nopspan::Stats::fields_dropped);
   {
     Span span{"work"};
     span.set("key", Busy{&span}).set("after", 1);
   }
+  EXPECT_EQ(dropped.times(), 1U) << "what was set meanwhile";
   EXPECT_THAT(recorder.names(), ElementsAre("inner.stop", "work.stop"));
   const auto stop = recorder.events().at(1);
   EXPECT_THAT(stop, HasMetadata("key", Value::list({1, 2})));
