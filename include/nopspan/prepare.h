@@ -33,8 +33,11 @@ enum class Growth : unsigned char {
 /// becomes memory when it is used. More memory than that is mapped when it is needed, unless `growth` is none.
 ///
 /// After this, spans of this thread make no system call while that memory is enough. (If the clock of the host cannot
-/// be read without a system call, each span calls clock_gettime.) The first span of any other thread calls gettid.
-/// Call it again in a child process after fork().
+/// be read without a system call, each span calls clock_gettime. If a nopspan::recording::Writer is open, spans call
+/// futex.) The first span of any other thread calls gettid. Call it again in a child process after fork().
+///
+/// A process that may not read the processor's time-stamp counter cannot have spans, because reading any clock ends it
+/// by SIGSEGV: after PR_SET_TSC, and in seccomp's strict mode. Start it with NOPSPAN_DISABLE=1.
 ///
 /// @return false if there was not so much memory. With NOPSPAN_DISABLE=1 it does nothing and returns true.
 NOPSPAN_API bool prepare(std::size_t threads = 1, Growth growth = Growth::allowed) noexcept;

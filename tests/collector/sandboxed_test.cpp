@@ -23,10 +23,11 @@
 namespace nopspan::collector {
 namespace {
 
-// A process whose filter kills it for getppid(). It calls getppid() or ends when it receives a byte.
+// A process whose filter kills it for getppid(), or in strict mode. It calls getppid(), reads the time-stamp counter,
+// or ends when it receives a byte.
 class Child {
  public:
-  Child() {
+  explicit Child(int mode = SECCOMP_MODE_FILTER) {
     EXPECT_EQ(pipe(to_child_), 0);
     EXPECT_EQ(pipe(from_child_), 0);
     pid_ = fork();
@@ -41,11 +42,14 @@ class Child {
                       sock_filter BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
     const sock_fprog program{filter.size(), filter.data()};
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0) _exit(2);
+    if (prctl(PR_SET_SECCOMP, mode, &program) != 0) _exit(2);
     char what = 'r';
     if (write(from_child_[1], &what, 1) != 1 || read(to_child_[0], &what, 1) != 1) _exit(3);
     if (what == 'k') syscall(SYS_getppid);
-    _exit(0);
+#if defined(__x86_64__)
+    if (what == 't') what = static_cast<char>(__builtin_ia32_rdtsc());
+#endif
+    syscall(SYS_exit, 0);  // which strict mode allows
   }
   ~Child() {
     for (const int fd : {to_child_[0], to_child_[1], from_child_[0], from_child_[1]}) close(fd);
@@ -83,6 +87,26 @@ TEST(Sandboxed, FindsTheProcessThatItsFilterHasKilled) {
   EXPECT_EQ(ended.reap(), "");
   running.send('e');
   EXPECT_EQ(running.reap(), "");
+}
+
+TEST(Sandboxed, FindsTheProcessThatStrictModeHasKilled) {
+  Sandboxed sandboxed;
+  const Child killed(SECCOMP_MODE_STRICT), ended(SECCOMP_MODE_STRICT);
+  EXPECT_EQ(seccomp_of(killed.pid()), Seccomp::strict);
+  EXPECT_EQ(seccomp_of(static_cast<std::uint32_t>(getpid())), Seccomp::none);
+  for (const std::uint32_t pid : {killed.pid(), ended.pid()}) sandboxed.watch(pid);
+#if defined(__x86_64__)
+  killed.send('t');
+#else
+  killed.send('k');
+#endif
+  ended.send('e');
+  const auto found = sandboxed.take_killed();
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_EQ(found[0].pid, killed.pid());
+  EXPECT_TRUE(found[0].is_strict);
+  EXPECT_THAT(killed.reap(), testing::StartsWith("killed by signal "));
+  EXPECT_EQ(ended.reap(), "");
 }
 
 }  // namespace

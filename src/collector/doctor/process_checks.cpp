@@ -9,6 +9,7 @@
 #include "host/obstacles.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
+#include "host/sandboxed.h"
 #include "host/tracers.h"
 #include "live/kernel_programs.h"
 
@@ -130,7 +131,13 @@ void explain_none(Host& host, std::uint32_t pid, const std::string& name, Checks
 
 // The hit of a probe makes no system call, but the library may make some at the first span (docs/developers.md).
 void check_sandbox(std::uint32_t pid, const std::string& path, bool is_prepared, Checks& checks) {
-  if (process_status(thread_to_read(pid), "Seccomp") != "2") return;
+  const Seccomp seccomp = seccomp_of(pid);
+  if (seccomp == Seccomp::none) return;
+  if (seccomp == Seccomp::strict) {
+    checks.fail("seccomp's strict mode and " + path, "a span would end the process, because it cannot read the clock",
+                "start the program with NOPSPAN_DISABLE=1, or use a seccomp filter instead");
+    return;
+  }
   const std::string name = "seccomp filter and " + path;
   if (is_prepared) {
     checks.ok(name, "the library has made the system calls of a first span");

@@ -66,18 +66,11 @@ std::optional<ProcessState> read_state(std::uint32_t id) {
   return std::nullopt;
 }
 
-// Looks for a thread that has not ended among the first ones only. A program that traces another may leave it with
-// thousands of ended threads.
+// A program that traces another may leave it with thousands of ended threads.
 void find_running_thread(std::uint32_t pid, ProcessState& state) {
-  const OpenFile folder(::open((folder_of(pid) + "/task").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  alignas(dirent64) std::array<char, 1024> names{};
-  const auto next_names = [&] { return folder ? getdents64(folder.get(), names.data(), names.size()) : 0; };
-  const ssize_t size = next_names();
-  for (ssize_t at = 0; at < size;) {
-    const auto* entry = reinterpret_cast<const dirent64*>(names.data() + at);
-    at += entry->d_reclen;
-    const std::uint32_t id = last_number(entry->d_name);
-    const auto other = id == 0 ? std::nullopt : read_state(id);
+  const FirstThreads threads = first_threads(pid);
+  for (const std::uint32_t id : threads.ids) {
+    const auto other = read_state(id);
     if (!other || has_ended(*other)) continue;
     state.state = other->state;
     state.thread = other->thread;
@@ -85,7 +78,7 @@ void find_running_thread(std::uint32_t pid, ProcessState& state) {
     state.stack_start = other->stack_start;
     return;
   }
-  state.hides_threads = next_names() > 0;
+  state.hides_threads = !threads.are_all;
 }
 
 std::string link_of(const std::string& path) {
@@ -150,6 +143,21 @@ const std::string& boot_id() {
     return text;
   }();
   return id;
+}
+
+FirstThreads first_threads(std::uint32_t pid) {
+  const OpenFile folder(::open((folder_of(pid) + "/task").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  alignas(dirent64) std::array<char, 1024> names{};
+  const auto next_names = [&] { return folder ? getdents64(folder.get(), names.data(), names.size()) : 0; };
+  FirstThreads threads;
+  const ssize_t size = next_names();
+  for (ssize_t at = 0; at < size;) {
+    const auto* entry = reinterpret_cast<const dirent64*>(names.data() + at);
+    at += entry->d_reclen;
+    if (const std::uint32_t id = last_number(entry->d_name); id != 0) threads.ids.push_back(id);
+  }
+  threads.are_all = next_names() <= 0;
+  return threads;
 }
 
 std::optional<ProcessState> process_state(std::uint32_t pid) {

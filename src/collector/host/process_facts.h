@@ -31,6 +31,12 @@ struct ProcessState {
 // Empty if the process does not exist. If its main thread has ended while others run, `state`, `memory_bytes` and
 // `stack_start` are those of another thread, unless that is hidden.
 std::optional<ProcessState> process_state(std::uint32_t pid);
+// The ids of some 30 threads of the process.
+struct FirstThreads {
+  std::vector<std::uint32_t> ids;
+  bool are_all = false;
+};
+FirstThreads first_threads(std::uint32_t pid);
 // The thread whose folder in /proc has the files of the process (maps, exe, root, ...), and whose id reads its memory:
 // the main thread, or another one if that has ended. /proc/TID exists for each thread, although /proc does not list it.
 std::uint32_t thread_to_read(std::uint32_t pid);

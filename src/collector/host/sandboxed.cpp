@@ -54,11 +54,24 @@ int signal_that_ended(std::uint32_t pid, int process) {
 
 }  // namespace
 
+Seccomp seccomp_of(std::uint32_t pid) {
+  Seccomp strictest = Seccomp::none;
+  for (const std::uint32_t thread : first_threads(pid).ids) {
+    const std::string mode = process_status(thread, "Seccomp");
+    if (mode == "1") return Seccomp::strict;
+    if (mode == "2") strictest = Seccomp::filter;
+  }
+  return strictest;
+}
+
 void Sandboxed::watch(std::uint32_t pid) {
-  if (watched_.contains(pid) || watched_.size() >= kMost || process_status(pid, "Seccomp") != "2") return;
+  if (watched_.contains(pid) || watched_.size() >= kMost) return;
+  const Seccomp seccomp = seccomp_of(pid);
+  if (seccomp == Seccomp::none) return;
   OpenFile process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   const auto state = process_state(pid);
-  if (process && state) watched_.insert_or_assign(pid, Watched{state->comm, std::move(process)});
+  if (process && state)
+    watched_.insert_or_assign(pid, Watched{state->comm, seccomp == Seccomp::strict, std::move(process)});
 }
 
 std::vector<Sandboxed::Killed> Sandboxed::take_killed() {
@@ -66,7 +79,9 @@ std::vector<Sandboxed::Killed> Sandboxed::take_killed() {
   std::erase_if(watched_, [&](const auto& entry) {
     const auto& [pid, watched] = entry;
     if (!has_ended(watched.process.get())) return false;
-    if (signal_that_ended(pid, watched.process.get()) == SIGSYS) killed.push_back({pid, watched.comm});
+    const int signal = signal_that_ended(pid, watched.process.get());
+    if (watched.is_strict ? signal == SIGSEGV || signal == SIGKILL : signal == SIGSYS)
+      killed.push_back({pid, watched.comm, watched.is_strict});
     return true;
   });
   return killed;

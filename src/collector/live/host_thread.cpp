@@ -210,10 +210,11 @@ void HostThread::warn_of_attach_to_all(const std::vector<Attachments::Target>& w
 }
 
 void HostThread::warn_of_killed() {
-  for (const auto& [pid, comm] : sandboxed_.take_killed()) {
-    std::cerr << "nopspan: process " + std::to_string(pid) + " (" + printable(comm, 15) +
-                     ") was killed by SIGSYS after the attach: its seccomp filter forbids a system call, perhaps one "
-                     "of its first span; see nopspan::prepare()\n";
+  for (const auto& [pid, comm, is_strict] : sandboxed_.take_killed()) {
+    std::cerr << "nopspan: process " + std::to_string(pid) + " (" + printable(comm, 15) + ") was killed " +
+                     (is_strict ? "after the attach: in seccomp's strict mode a span cannot read the clock\n"
+                                : "by SIGSYS after the attach: its seccomp filter forbids a system call, perhaps one "
+                                  "of its first span; see nopspan::prepare()\n");
   }
 }
 
