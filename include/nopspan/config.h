@@ -36,6 +36,14 @@
 #define NOPSPAN_STRING_ABI
 #endif
 
+/// The form of containers in the names of types and functions that have any: libstdc++'s debug mode (_GLIBCXX_DEBUG)
+/// has another.
+#if defined(_GLIBCXX_DEBUG)
+#define NOPSPAN_CONTAINER_ABI __attribute__((abi_tag("debug_containers")))
+#else
+#define NOPSPAN_CONTAINER_ABI
+#endif
+
 /// For functions that the library defines.
 #define NOPSPAN_API NOPSPAN_VISIBLE NOPSPAN_STRING_ABI
 

@@ -32,6 +32,8 @@
 
 namespace nopspan {
 
+class NOPSPAN_CONTAINER_ABI OwnedEvent;
+
 namespace detail {
 struct EventAttributes;
 }
@@ -229,7 +231,7 @@ class Event {
 
 /// A copy of an event that the program may keep. `owned->name()` reads it. Copying it throws std::bad_alloc if there is
 /// no memory.
-class OwnedEvent {
+class NOPSPAN_CONTAINER_ABI OwnedEvent {
  public:
   /// Copies the event and its attributes. Throws std::bad_alloc if there is no memory.
   NOPSPAN_API explicit OwnedEvent(const Event& event);

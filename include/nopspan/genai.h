@@ -124,9 +124,10 @@ struct Metric {
   Value attributes;            ///< a map
 };
 /// The values that the end of a span records. If the duration is negative, it is unknown, and the list is empty.
-NOPSPAN_API std::vector<Metric> metrics_stop(const Value& metadata, std::int64_t duration_ns);
+NOPSPAN_API NOPSPAN_CONTAINER_ABI std::vector<Metric> metrics_stop(const Value& metadata, std::int64_t duration_ns);
 /// The values that the end of a span records if an exception ended it.
-NOPSPAN_API std::vector<Metric> metrics_exception(const Value& metadata, std::int64_t duration_ns);
+NOPSPAN_API NOPSPAN_CONTAINER_ABI std::vector<Metric> metrics_exception(const Value& metadata,
+                                                                        std::int64_t duration_ns);
 /// The values that `event` records:
 ///
 /// - The stop of a request to a model or another service (a span of kind client with an operation of the conventions):
@@ -137,10 +138,10 @@ NOPSPAN_API std::vector<Metric> metrics_exception(const Value& metadata, std::in
 ///
 /// The list is empty for all other events. A chat that has steps inside records its own values too, so an exporter may
 /// want to leave out llm.chat or llm.step.
-NOPSPAN_API std::vector<Metric> metrics(const Event& event);
+NOPSPAN_API NOPSPAN_CONTAINER_ABI std::vector<Metric> metrics(const Event& event);
 
 /// The prices of models.
-class PriceTable {
+class NOPSPAN_CONTAINER_ABI PriceTable {
  public:
   /// A table without models.
   PriceTable() noexcept = default;

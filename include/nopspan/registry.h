@@ -106,7 +106,7 @@ struct HandlerInfo {
 /// Lists the handlers of all events under a prefix, in the order in which they were attached. The list has one entry
 /// for each event of a handler. A prefix is made of whole segments: "llm.chat" selects llm.chat.stop, but not
 /// llm.chatter. "" selects all. Throws std::bad_alloc if there is no memory for the list.
-NOPSPAN_API std::vector<HandlerInfo> list_handlers(Text prefix = "");
+NOPSPAN_API NOPSPAN_CONTAINER_ABI std::vector<HandlerInfo> list_handlers(Text prefix = "");
 
 }  // namespace nopspan
 

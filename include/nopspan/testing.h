@@ -29,7 +29,7 @@ namespace nopspan::testing {
 
 /// Records every event of the given names from its construction to its destruction. Several recorders may record the
 /// same events at the same time.
-class Recorder {
+class NOPSPAN_CONTAINER_ABI Recorder {
  public:
   /// Records events of these names; see error().
   NOPSPAN_API explicit Recorder(const std::vector<std::string>& events);

@@ -32,7 +32,7 @@ namespace nopspan {
 /// Integers and doubles are different types, and are not converted into each other. Values may be nested to any depth:
 /// they are copied, compared, printed and destroyed without recursion. To copy, compare or print a nested value takes
 /// memory for the work, and throws std::bad_alloc if there is none.
-class Value {
+class NOPSPAN_CONTAINER_ABI Value {
  public:
   /// The types.
   enum class Type : std::uint8_t { null, boolean, integer, real, string, list, map };

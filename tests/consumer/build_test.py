@@ -31,8 +31,9 @@ def main(kind):
         expect(installed == (kind != "subdirectory"), f"traced by {consumer.traced}")
 
     if kind == "pkg_config_shared":
-        other = subprocess.run(link("nopspan", os.devnull, "-D_GLIBCXX_USE_CXX11_ABI=0"), stderr=subprocess.PIPE, text=True, check=False)
-        expect(other.returncode != 0 and "[abi:old_strings]" in other.stderr, f"with another std::string: {other.stderr}")
+        for form, tag in (("-D_GLIBCXX_USE_CXX11_ABI=0", "old_strings"), ("-D_GLIBCXX_DEBUG", "debug_containers")):
+            other = subprocess.run(link("nopspan", os.devnull, form), stderr=subprocess.PIPE, text=True, check=False)
+            expect(other.returncode != 0 and f"[abi:{tag}]" in other.stderr, f"with {form}: {other.stderr}")
 
     notes = run(["readelf", "-n", consumer.traced])
     expect(("Provider: nopspan" in notes) == HAVE_PROBES, f"probes in {consumer.traced}")

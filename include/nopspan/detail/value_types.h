@@ -15,7 +15,7 @@
 
 namespace nopspan {
 
-class Value;
+class NOPSPAN_CONTAINER_ABI Value;
 
 }  // namespace nopspan
 
