@@ -127,7 +127,7 @@ class Host::Scanner {
   void note(std::uint32_t pid);
   void note_exit(std::uint32_t pid);
   void note_moved(std::uint32_t pid);
-  // Null if the process is gone.
+  // Null if the process is gone. scan_some() looks at it again if it may still be loading files.
   Known* look_at(std::uint32_t pid);
   ProcessPointer process(std::uint32_t pid);
   Changes changes();
@@ -162,8 +162,8 @@ class Host::Scanner {
   void describe(std::uint32_t pid, Known& known);
   void end(std::map<std::uint32_t, Known>::iterator ended);
 
-  // Also notices the end of the process. Returns whether it should be looked at again soon.
-  bool look_again(std::uint32_t pid);
+  // Also notices the end of the process.
+  void look_again(std::uint32_t pid);
   void look_at_next_of_all(Clock::time_point now);
 
   std::size_t mappings_ = 0;  // without probes, that are remembered
@@ -263,10 +263,8 @@ void Host::Scanner::scan_noted() {
   end_scan();
 }
 
-bool Host::Scanner::look_again(std::uint32_t pid) {
-  const Known* known = look_at(pid);
-  if (known == nullptr) note_exit(pid);
-  return known != nullptr && !known->is_settled && known->reads_in_vain < kInVain;
+void Host::Scanner::look_again(std::uint32_t pid) {
+  if (look_at(pid) == nullptr) note_exit(pid);
 }
 
 void Host::Scanner::scan_some() {
@@ -278,9 +276,7 @@ void Host::Scanner::scan_some() {
     pids.insert(with_copies.begin(), with_copies.end());
   }
   begin_scan();
-  in_turn(pids, [&](std::uint32_t pid) {
-    if (look_again(pid)) unsettled_.insert(pid);
-  });
+  in_turn(pids, [&](std::uint32_t pid) { look_again(pid); });
   look_at_next_of_all(now);
   end_scan();
 }
@@ -305,8 +301,8 @@ void Host::Scanner::look_at_next_of_all(Clock::time_point now) {
     const std::uint32_t pid = all_[next_of_all_];
     if (must_wait(pid)) {
       left_.insert(pid);
-    } else if (look_again(pid)) {
-      unsettled_.insert(pid);
+    } else {
+      look_again(pid);
     }
   }
 }
@@ -356,6 +352,7 @@ Known* Host::Scanner::look_at(std::uint32_t pid) {
   if (!state || !state->has_memory()) return nullptr;
   Known& known = processes[pid];
   update(pid, known, *state, began);
+  if (!known.is_settled && known.reads_in_vain < kInVain) unsettled_.insert(pid);
   return &known;
 }
 

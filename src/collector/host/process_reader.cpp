@@ -134,7 +134,7 @@ void child_receive(void* bytes, std::size_t size, OpenFile* file = nullptr) {
 }
 
 // The process that was read last. Its pid cannot be reused while the pidfd shows that it runs. `thread` is the one that
-// is read (thread_to_read()).
+// is read (thread_to_read()). If that is not the main thread, it may end at any time, so it is looked for each time.
 struct Last {
   std::uint32_t pid = 0, thread = 0;
   std::uint64_t start_ticks = 0;
@@ -142,7 +142,7 @@ struct Last {
   bool hides_threads = false;
 
   bool is(const RequestHead& wanted) {
-    if (pid != wanted.pid || hides_threads || !process || is_ready(process)) {
+    if (pid != wanted.pid || thread != pid || hides_threads || !process || is_ready(process)) {
       process.reset(pidfd_open(static_cast<pid_t>(wanted.pid), 0));
       const auto state = process_state(wanted.pid);
       if (!process || !state || is_ready(process)) return false;

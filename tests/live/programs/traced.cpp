@@ -294,7 +294,7 @@ int main(int count, char** arguments) {
     return "detached";
   };
   commands["exec"] = [&](std::istringstream&) -> std::string {
-    execv("/proc/self/exe", arguments);
+    execv("/proc/thread-self/exe", arguments);  // the main thread may have ended
     return "exec failed";
   };
   // leave: the main thread ends, and another one executes the next commands.
