@@ -74,7 +74,7 @@ class Child {
 TEST(Sandboxed, FindsTheProcessThatItsFilterHasKilled) {
   Sandboxed sandboxed;
   const Child killed, ended, running;
-  for (const std::uint32_t pid : {killed.pid(), ended.pid(), running.pid()}) sandboxed.watch(pid);
+  for (const std::uint32_t pid : {killed.pid(), ended.pid(), running.pid()}) sandboxed.watch(pid, false);
   EXPECT_TRUE(sandboxed.take_killed().empty());
   killed.send('k');
   ended.send('e');
@@ -92,9 +92,9 @@ TEST(Sandboxed, FindsTheProcessThatItsFilterHasKilled) {
 TEST(Sandboxed, FindsTheProcessThatStrictModeHasKilled) {
   Sandboxed sandboxed;
   const Child killed(SECCOMP_MODE_STRICT), ended(SECCOMP_MODE_STRICT);
-  EXPECT_EQ(seccomp_of(killed.pid()), Seccomp::strict);
-  EXPECT_EQ(seccomp_of(static_cast<std::uint32_t>(getpid())), Seccomp::none);
-  for (const std::uint32_t pid : {killed.pid(), ended.pid()}) sandboxed.watch(pid);
+  EXPECT_EQ(seccomp_of(killed.pid(), true), Seccomp::strict);
+  EXPECT_EQ(seccomp_of(static_cast<std::uint32_t>(getpid()), true), Seccomp::none);
+  for (const std::uint32_t pid : {killed.pid(), ended.pid()}) sandboxed.watch(pid, true);
 #if defined(__x86_64__)
   killed.send('t');
 #else

@@ -131,7 +131,7 @@ void explain_none(Host& host, std::uint32_t pid, const std::string& name, Checks
 
 // The hit of a probe makes no system call, but the library may make some at the first span (docs/developers.md).
 void check_sandbox(std::uint32_t pid, const std::string& path, bool is_prepared, Checks& checks) {
-  const Seccomp seccomp = seccomp_of(pid);
+  const Seccomp seccomp = seccomp_of(pid, true);
   if (seccomp == Seccomp::none) return;
   if (seccomp == Seccomp::strict) {
     checks.fail("seccomp's strict mode and " + path, "a span would end the process, because it cannot read the clock",

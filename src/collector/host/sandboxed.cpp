@@ -54,9 +54,9 @@ int signal_that_ended(std::uint32_t pid, int process) {
 
 }  // namespace
 
-Seccomp seccomp_of(std::uint32_t pid) {
+Seccomp seccomp_of(std::uint32_t pid, bool all_threads) {
   Seccomp strictest = Seccomp::none;
-  for (const std::uint32_t thread : first_threads(pid).ids) {
+  for (const std::uint32_t thread : all_threads ? first_threads(pid).ids : std::vector{thread_to_read(pid)}) {
     const std::string mode = process_status(thread, "Seccomp");
     if (mode == "1") return Seccomp::strict;
     if (mode == "2") strictest = Seccomp::filter;
@@ -64,9 +64,9 @@ Seccomp seccomp_of(std::uint32_t pid) {
   return strictest;
 }
 
-void Sandboxed::watch(std::uint32_t pid) {
+void Sandboxed::watch(std::uint32_t pid, bool all_threads) {
   if (watched_.contains(pid) || watched_.size() >= kMost) return;
-  const Seccomp seccomp = seccomp_of(pid);
+  const Seccomp seccomp = seccomp_of(pid, all_threads);
   if (seccomp == Seccomp::none) return;
   OpenFile process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   const auto state = process_state(pid);

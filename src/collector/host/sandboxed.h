@@ -14,17 +14,18 @@
 
 namespace nopspan::collector {
 
-// The strictest seccomp mode of the first threads of a process. They may differ.
+// The seccomp mode of the main thread, or the strictest one of the first threads of a process. They may differ.
 enum class Seccomp : std::uint8_t { none, filter, strict };
-Seccomp seccomp_of(std::uint32_t pid);
+Seccomp seccomp_of(std::uint32_t pid, bool all_threads);
 
 class Sandboxed {
  public:
   // Those that are watched at the same time. Each takes a descriptor. Further ones are not watched.
   static constexpr std::size_t kMost = 512;
 
-  // Watches the process if one of its first threads is so restricted. Call it before an attach.
-  void watch(std::uint32_t pid);
+  // Watches the process if its main thread is so restricted, or if `all_threads` one of its first ones. Call it before
+  // an attach.
+  void watch(std::uint32_t pid, bool all_threads);
 
   struct Killed {
     std::uint32_t pid;

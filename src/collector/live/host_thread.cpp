@@ -266,7 +266,7 @@ void HostThread::serve(Requests& requests) {
 void HostThread::describe(std::uint32_t pid, bool answer) {
   const ProcessPointer process = host_.process(pid);
   const auto [known, is_new] = described_.try_emplace(pid, process);
-  if (is_new) sandboxed_.watch(pid);
+  if (is_new) sandboxed_.watch(pid, true);
   if (!is_new && !answer && known->second == process) return;
   known->second = process;
   reports_.post(Described{pid, process, waited_.contains(pid)});
@@ -279,7 +279,14 @@ bool HostThread::attach() {
   if (!attachments_.is_due(wanted, monotonic_now())) return false;
   warn_of_attach_to_all(wanted);
   is_attaching_ = true;
-  for (const std::uint32_t pid : host_.pids()) sandboxed_.watch(pid);
+  for (const Attachments::Target& target : wanted) {
+    if (attachments_.is_attached(*target.file, target.pid)) continue;
+    if (target.pid >= 0) {
+      sandboxed_.watch(static_cast<std::uint32_t>(target.pid), true);
+    } else {
+      for (const Host::Mapper& mapper : host_.mappers(*target.file)) sandboxed_.watch(mapper.pid, false);
+    }
+  }
   const std::size_t apart = attachments_.apart();
   const std::vector<Attachments::Target> fresh = attachments_.set(wanted);
   bool has_begun = false;
