@@ -133,6 +133,7 @@ void HostThread::work() {
   }
   attach_times_.end(monotonic_now(), true);
   is_at_start_ = false;
+  is_attaching_ = false;
   count_refused();
   warn_of_processes_without_probes();
   reports_.post(Live{host_.pids().size(), is_complete && !host_.is_behind()});

@@ -191,7 +191,7 @@ class HostThread {
   KernelPrograms& programs_;
   const bool tail_sampling_;
   Mailbox<HostReport> reports_;
-  std::atomic<bool> is_attaching_ = false;
+  std::atomic<bool> is_attaching_ = true;  // to everything that is found at the start
   std::atomic<std::size_t> refused_files_ = 0, unseen_processes_ = 0;
   std::atomic<bool> has_failed_to_attach_ = false;
   AttachTimes attach_times_;

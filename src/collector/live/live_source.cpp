@@ -528,6 +528,8 @@ void LiveSource::finish() {
   host_.detach();
   turn_until(kDetach, [this] { return is_detached_; });
   const bool is_in_time = is_detached_;
+  // An attach has not returned. Nothing was received from its processes.
+  if (!is_in_time && host_.is_attaching()) source_failure = std::make_exception_ptr(Failure(""));
   set_detached();
   if (is_in_time) fetch_until(kEnd);
   turn_until(kEnd, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });

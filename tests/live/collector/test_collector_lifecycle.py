@@ -66,9 +66,20 @@ class Processes(CollectorTest):
         self.assertEqual(sum(row["emitted"] for row in rows), 401, rows)
 
     def test_an_attach_that_takes_long_is_said(self):
-        wait_until(self.attaches_long, "the thread to be stopped before it has attached")
+        why = "attaching took longer than 2 s: what programs emitted before they were attached to is in no count"
 
-    def attaches_long(self):
+        def is_said():
+            said, rest, _ = self.attached_long(returns=True)
+            if "nopspan: at" in said:
+                self.assertIn(why, rest)
+            return "nopspan: at" in said
+        wait_until(is_said, "the thread to be stopped before it has attached")
+
+    def test_an_attach_that_does_not_return_is_an_error(self):
+        wait_until(lambda: self.attached_long(returns=False)[2] == 1, "the thread to be stopped before it has attached")
+
+    def attached_long(self, returns):
+        """Stops the thread that attaches. Returns the first lines of stderr, the rest of it, and the exit status."""
         with Program("traced"), subprocess.Popen([NOPSPAN, "record", "/dev/null", "--force"], stdin=subprocess.DEVNULL,
                                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as tracer:
             self.addCleanup(tracer.kill)
@@ -84,14 +95,15 @@ class Processes(CollectorTest):
             while "Recording. " not in said[-1:]:
                 said.append(tracer.stderr.readline()[:len("Recording. ")])
                 self.assertTrue(said[-1], said)
-            ptrace(PTRACE_DETACH, thread)
+            if returns:
+                ptrace(PTRACE_DETACH, thread)
             tracer.send_signal(signal.SIGINT)
+            if not returns:
+                os.waitpid(thread, 0x40000000)  # the end of the process
             rest = tracer.stderr.read()
-            self.assertEqual(tracer.wait(harness.PATIENCE_S), 0, rest)
-        why = "attaching took longer than 2 s: what programs emitted before they were attached to is in no count"
-        if "nopspan: at" in said:
-            self.assertIn(why, rest)
-        return "nopspan: at" in said
+            status = tracer.wait(harness.PATIENCE_S)
+            self.assertIn(status, (0,) if returns else (0, 1), rest)
+            return said, rest, status
 
     def test_what_a_process_held_is_delivered_when_it_executes_another_program(self):
         with Collector("--max-age", "1h") as tracer:
@@ -260,11 +272,16 @@ class MainThreadEnded(CollectorTest):
                     for _ in range(30):
                         tracer.ledger_now()
                     self.check(program, tracer, "then")
+                    # Another thread than the main one executes a program, which gets the pid.
+                    self.assertEqual(program.ask("exec"), "ready %d" % program.pid)
+                    tracer.wait_until_it_sees(program)
+                    self.check(program, tracer, "replaced")
                     ledger = tracer.stop()
-                for each, names in ((before, {"gone": 3}), (program, {"first": 3, "then": 3})):
-                    self.assertEqual(tracer.names(each.pid), names)
+                for each, names in ((before, {"gone": 3}), (program, {"first": 3, "then": 3, "replaced": 3})):
+                    self.assertEqual(tracer.names_but_canaries(each.pid), names)
                     self.assert_nothing_lost(tracer.counts(each.pid))
-                    self.assertEqual({row["comm"] for row in tracer.entries(each.pid)}, {"traced"})
+                    comms = {row["comm"] for row in tracer.entries(each.pid) if row["name"] != "canary"}
+                    self.assertEqual(comms, {"traced"} if each is before else {"traced", "exe"})
                 self.assert_balanced(ledger)
                 self.assertEqual(bool(tracer.names(other.pid)), not options)
 
