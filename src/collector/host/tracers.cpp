@@ -69,6 +69,7 @@ std::vector<std::uint32_t> processes_in_turn() {
   });
   std::sort(turn.begin(), turn.end());
   std::vector<std::uint32_t> pids;
+  pids.reserve(turn.size());
   for (const auto& [is_later, descriptors, pid] : turn) pids.push_back(pid);
   return pids;
 }
