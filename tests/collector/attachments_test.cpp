@@ -7,10 +7,13 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -131,6 +134,23 @@ TEST_F(AttachmentsTest, DoesNotAskForAProcessWithManyMappings) {
   EXPECT_TRUE(is_attached(10));
 }
 
+TEST_F(AttachmentsTest, DoesNotAskForAProcessWhereTheKernelWouldSearchLong) {
+  mappers[1].mappings = 60;
+  mappers[1].all_mappings = 60'000;
+  EXPECT_EQ(attach(), std::vector{10});
+  ASSERT_EQ(attachments.unattached().unattached.size(), 1U);
+  EXPECT_NE(attachments.unattached().unattached.front().why.find("60 times among 60000 mappings"), std::string::npos);
+}
+
+TEST_F(AttachmentsTest, AttachesToEachAloneIfTheKernelWouldSearchLongInAllTogether) {
+  const Host::Mapper dear{0, 5, 0, "dear", 60'000};
+  for (std::uint32_t pid = 12; mappers.size() < 7; ++pid) (mappers.emplace_back(dear)).pid = pid;
+  EXPECT_EQ(attach(), std::vector{-1});
+  attachments.set({});
+  while (mappers.size() < 12) (mappers.emplace_back(dear)).pid = 10 + static_cast<std::uint32_t>(mappers.size());
+  EXPECT_EQ(attach().size(), 12U) << "each of them is attached to";
+}
+
 TEST_F(AttachmentsTest, AttachesToEachAloneUntilAllAreCounted) {
   has_uncounted = true;
   EXPECT_EQ(attach(), (std::vector{10, 11}));
@@ -183,6 +203,64 @@ TEST_F(AttachmentsTest, SaysNothingOfAProcessThatHasEnded) {
   attach();
   attach();
   EXPECT_TRUE(attachments.unattached().unattached.empty());
+}
+
+TEST_F(AttachmentsTest, AttachesAgainToAProcessThatExecutesAnotherProgram) {
+  errors = {{-1, EINVAL}};
+  mappers[0].program = 1;
+  attach();
+  EXPECT_EQ(attach(), (std::vector{10, 11}));
+  mappers[0].program = 2;
+  EXPECT_EQ(attach(), std::vector{10});
+  mappers[0].program = 0;  // it is not known for a while
+  EXPECT_EQ(attach(), std::vector<int>());
+  mappers[0].program = 2;
+  EXPECT_EQ(attach(), std::vector<int>());
+}
+
+TEST_F(AttachmentsTest, KnowsTwoFilesWithTheSamePath) {
+  const Host::Found other{ProbeFile::read(NOPSPAN_LIBRARY), found.path, 0, {}};
+  const auto attach_to_both = [&] {
+    auto targets = attachments.targets_for(found, mappers, false, monotonic_now() + kHour);
+    const auto of_other = attachments.targets_for(other, {}, false, monotonic_now() + kHour);
+    targets.insert(targets.end(), of_other.begin(), of_other.end());
+    attachments.set(targets);
+  };
+  attach();
+  errors = {{-1, EPERM}};
+  attach_to_both();
+  EXPECT_TRUE(attachments.has_failed({})) << "the other file";
+  attachments.set({});
+  errors.clear();
+  attach();
+  EXPECT_TRUE(attachments.has_failed({}));
+}
+
+TEST_F(AttachmentsTest, HasNotFailedIfAFileWasAttachedToBefore) {
+  attach();
+  attachments.set({});  // nobody maps it any more
+  errors = {{-1, EPERM}};
+  attach();
+  EXPECT_EQ(attachments.unattached().unattached.size(), 1U);
+  EXPECT_FALSE(attachments.has_failed({}));
+}
+
+TEST_F(AttachmentsTest, LooksOnceAtEachOfManyProcessesThatMapTheFileOften) {
+  attach();
+  mappers.clear();
+  for (int i = 0; i < 70; ++i) {
+    const pid_t child = fork();
+    if (child == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      while (true) pause();
+    }
+    mappers.push_back({static_cast<std::uint32_t>(child), kMostMappings + 1, 0, "grown"});
+  }
+  for (int i = 0; i < 3; ++i) attach();
+  EXPECT_EQ(held.size(), 64U);
+  EXPECT_FALSE(attachments.is_due(attachments.targets_for(found, mappers, false, monotonic_now()), monotonic_now()));
+  for (const Host::Mapper& mapper : mappers) kill(static_cast<pid_t>(mapper.pid), SIGKILL);
+  for (const Host::Mapper& mapper : mappers) waitpid(static_cast<pid_t>(mapper.pid), nullptr, 0);
 }
 
 TEST_F(AttachmentsTest, HoldsAProcessThatMapsTheFileOftenAfterTheAttach) {

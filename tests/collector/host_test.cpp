@@ -596,6 +596,31 @@ TEST(Maps, AreAllCounted) {
   for (void* mapping : mappings) munmap(mapping, 4096);
 }
 
+TEST(Maps, TellTheFilesWhoseMappingsAreAmongManyOthers) {
+  constexpr std::size_t kPages = 9000, kFew = 4;
+  TemporaryFolder folder;
+  write_file(folder / "file", std::string(4096, 'x'));
+  const OpenFile file(open((folder / "file").c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat status = {};
+  ASSERT_EQ(fstat(file.get(), &status), 0);
+  const auto counted = [&status] {
+    const Mappings read(own_pid());
+    for (const Mappings::Crowd& crowd : read.crowds()) {
+      if (crowd.id == FileId::of(status)) return std::pair(crowd.mappings, read.all());
+    }
+    return std::pair<std::uint64_t, std::uint64_t>();
+  };
+  std::vector<void*> mappings;
+  while (mappings.size() < kFew) mappings.push_back(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, file.get(), 0));
+  EXPECT_EQ(counted().first, 0U);
+  char* others = static_cast<char*>(mmap(nullptr, kPages * 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  for (std::size_t i = 0; i < kPages; i += 2) mprotect(others + i * 4096, 4096, PROT_READ);
+  EXPECT_EQ(counted().first, kFew);
+  EXPECT_GE(counted().second, kPages + kFew);
+  munmap(others, kPages * 4096);
+  for (void* mapping : mappings) munmap(mapping, 4096);
+}
+
 TEST(Maps, OfAProcessThatIsGoneAreAnError) {
   EXPECT_NE(for_each_mapping(0x3fffffff, [](const Mapping&) { return true; }), 0);
 }

@@ -87,6 +87,13 @@ bool is_young(const ProcessState& state) {
   return state.start_ticks + 2 * ticks >= static_cast<std::uint64_t>(now.tv_sec) * ticks;
 }
 
+// The stack begins elsewhere after each exec.
+std::uint64_t program_of(const ProcessState& state) {
+  if (state.stack_start <= 1) return 0;
+  const std::uint64_t both[] = {state.start_ticks, state.stack_start};
+  return std::hash<std::string_view>()({reinterpret_cast<const char*>(both), sizeof(both)});
+}
+
 // A mapping of a file's code that was examined.
 struct Seen {
   std::uint64_t device, inode, start;
@@ -112,6 +119,7 @@ struct Known {
   std::vector<std::uint64_t> without_probes;  // hashes of the others that were seen, in order
   std::vector<Host::Copy> copies;
   std::vector<Mappings::Crowd> crowds;
+  std::uint64_t all_mappings = 0;
   bool is_counted = true;  // false: its mappings could not be read, so it may have any number
   std::vector<Host::Skipped> skipped;
   ProcessPointer process;
@@ -409,6 +417,7 @@ void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
     return;
   }
   known.crowds = mappings.crowds();
+  known.all_mappings = mappings.all();
   known.is_counted = true;
   if (find_files(pid, known, mappings)) {
     known.reads_in_vain = 0;
@@ -635,7 +644,10 @@ std::vector<Host::Mapper> Host::mappers(const ProbeFile& file) {
   }
   std::vector<Mapper> mappers;
   mappers.reserve(found.size());
-  for (const auto& [pid, mappings] : found) mappers.push_back({pid, mappings, user(pid), process(pid)->comm});
+  for (const auto& [pid, mappings] : found) {
+    const Known& known = scanner_->processes.at(pid);
+    mappers.push_back({pid, mappings, known.user, process(pid)->comm, known.all_mappings, program_of(known.state)});
+  }
   return mappers;
 }
 

@@ -7,11 +7,13 @@
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <map>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -45,25 +47,32 @@ bool parse(std::string_view line, Mapping& mapping) {
   return true;
 }
 
-constexpr std::string_view kCrowd = "crowd ";
+constexpr std::string_view kAll = "all ", kCrowd = "crowd ";
 
 class Crowds {
  public:
+  void count_one() { ++all_; }
   void count(std::uint32_t pid, const Mapping& mapping) {
-    Mappings::Crowd& crowd = crowds_[{mapping.inode, mapping.device}];
-    ++crowd.mappings;
+    File& file = files_[{mapping.inode, mapping.device}];
+    if (file.mappings++ == 0) {
+      file.first = mapping;
+      file.first.path = {};  // is not valid for so long
+    }
     // A file may have several devices in one process (overlays), so its number is that of the inode.
-    if (++of_inode_[mapping.inode] > Mappings::kFewMappings && crowd.id.inode == 0) crowd.id = identify(pid, mapping);
+    if (++of_inode_[mapping.inode] > Mappings::kFewMappings && !file.id) file.id = identify(pid, mapping);
   }
-  // "crowd 64768 1234 …  32000": the fields of the id, and the number of mappings.
-  [[nodiscard]] std::string text() const {
-    std::string text;
-    for (const auto& [key, crowd] : crowds_) {
-      if (crowd.id.inode == 0) continue;
+  // "all 61000", and a line "crowd 64768 1234 … 32000" for each: the fields of the id, and the number of mappings.
+  [[nodiscard]] std::string text(std::uint32_t pid) {
+    std::size_t identified = 0;
+    std::string text(kAll);
+    text.append(std::to_string(all_)).append("\n");
+    for (auto& [key, file] : files_) {
+      if (!file.id && of_inode_[key.first] * all_ < Mappings::kFewSteps) continue;
+      if (!file.id && identified++ < kMostIdentified) file.id = identify(pid, file.first);
+      const FileId id = file.id.value_or(FileId{key.second, key.first, 0, 0, 0});
       text += kCrowd;
-      for (const std::uint64_t number :
-           {crowd.id.device, crowd.id.inode, crowd.id.size, static_cast<std::uint64_t>(crowd.id.modified_ns),
-            static_cast<std::uint64_t>(crowd.id.changed_ns), crowd.mappings})
+      for (const std::uint64_t number : {id.device, id.inode, id.size, static_cast<std::uint64_t>(id.modified_ns),
+                                         static_cast<std::uint64_t>(id.changed_ns), file.mappings})
         text.append(std::to_string(number)).append(" ");
       text.back() = '\n';
     }
@@ -71,6 +80,14 @@ class Crowds {
   }
 
  private:
+  // Of those that have few mappings. Of further ones only the numbers in /proc/PID/maps are known.
+  static constexpr std::size_t kMostIdentified = 256;
+  struct File {
+    std::optional<FileId> id;
+    std::uint64_t mappings = 0;
+    Mapping first;
+  };
+
   static FileId identify(std::uint32_t pid, const Mapping& mapping) {
     MappedFile file;
     FileId id{mapping.device, mapping.inode, 0, 0, 0};
@@ -78,7 +95,8 @@ class Crowds {
     return id;
   }
 
-  std::map<std::pair<std::uint64_t, std::uint64_t>, Mappings::Crowd> crowds_;  // by inode and device
+  std::uint64_t all_ = 0;
+  std::map<std::pair<std::uint64_t, std::uint64_t>, File> files_;  // by inode and device
   std::unordered_map<std::uint64_t, std::uint64_t> of_inode_;
 };
 
@@ -95,7 +113,7 @@ Answer maps_work(std::uint32_t pid, std::string_view /*request*/, OpenFile /*fil
   Crowds crowds;
   bool is_cut = false;
   const auto answer_with = [&](int error) {
-    return Answer{error == 0 && is_cut ? EOVERFLOW : error, crowds.text() + lines, OpenFile()};
+    return Answer{error == 0 && is_cut ? EOVERFLOW : error, crowds.text(pid) + lines, OpenFile()};
   };
   while (true) {
     const ssize_t got = ::read(file.get(), buffer.data() + held, buffer.size() - held);
@@ -107,6 +125,7 @@ Answer maps_work(std::uint32_t pid, std::string_view /*request*/, OpenFile /*fil
     std::string_view text(buffer.data(), held);
     for (std::size_t end = 0; (end = text.find('\n')) != std::string_view::npos; text.remove_prefix(end + 1)) {
       Mapping mapping;
+      crowds.count_one();
       if (!parse(text.substr(0, end), mapping) || mapping.inode == 0) continue;
       crowds.count(pid, mapping);
       if (!is_cut) lines.append(text, 0, end + 1);
@@ -126,9 +145,20 @@ Mappings::Mappings(const Target& process) {
   text_ = std::move(answer.bytes);
 }
 
+std::uint64_t Mappings::all() const {
+  std::string_view text = text_;
+  std::uint64_t all = 0;
+  if (text.starts_with(kAll)) {
+    text.remove_prefix(kAll.size());
+    take(text, 10, all);
+  }
+  return all;
+}
+
 std::vector<Mappings::Crowd> Mappings::crowds() const {
   std::vector<Crowd> crowds;
   std::string_view text = text_;
+  text.remove_prefix(std::min(text.find('\n'), text.size() - 1) + 1);
   while (text.starts_with(kCrowd)) {
     text.remove_prefix(kCrowd.size());
     std::array<std::uint64_t, 6> all{};

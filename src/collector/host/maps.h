@@ -28,12 +28,17 @@ class Mappings {
   // 0 or an errno value. EACCES: not permitted. ESRCH, ENOENT: the process is gone. ETIMEDOUT, EAGAIN:
   // process_reader.h. EOVERFLOW: the process has more than 4 MiB of text for them, of which the first part was read.
   [[nodiscard]] int error() const { return error_; }
-  // The files of which the process has more than kFewMappings mappings. All its mappings are counted.
+  // The number of all mappings, also of those that are of no file.
+  [[nodiscard]] std::uint64_t all() const;
+  // The files of which the process has more than kFewMappings mappings, or to whose mappings an attach would take long
+  // because of all others (kFewSteps). All mappings of the file are counted.
   struct Crowd {
     FileId id;  // if the file cannot be looked at, only the numbers in /proc/PID/maps
     std::uint64_t mappings = 0;
   };
   static constexpr std::uint64_t kFewMappings = 16;
+  // For each mapping of a file, the kernel may look at all mappings of the process.
+  static constexpr std::uint64_t kFewSteps = 32768;
   [[nodiscard]] std::vector<Crowd> crowds() const;
   // Calls `on_mapping` for each of them, until it returns false. `path` is valid as long as this object exists.
   void for_each(const std::function<bool(const Mapping&)>& on_mapping) const;

@@ -9,8 +9,21 @@
 
 namespace nopspan::collector {
 
-std::string too_many_mappings_text(std::uint64_t mappings) {
-  return "it maps the file " + std::to_string(mappings) + " times, so an attach would stop all forks on this host";
+// Measured with Linux 6.18, for mappings that fork has not copied.
+std::uint64_t attach_ns(const Host::Mapper& mapper) {
+  constexpr std::uint64_t kMappingNs = 10'000, kStepNs = 30;
+  return mapper.mappings * (kMappingNs + mapper.all_mappings * kStepNs);
+}
+
+bool is_crowd(const Host::Mapper& mapper) {
+  return mapper.mappings > kMostMappings || attach_ns(mapper) > kMostAttachNs;
+}
+
+std::string crowd_text(const Host::Mapper& mapper) {
+  return "it maps the file " + std::to_string(mapper.mappings) +
+         (mapper.mappings > kMostMappings ? " times"
+                                          : " times among " + std::to_string(mapper.all_mappings) + " mappings") +
+         ", so an attach would stop all forks on this host";
 }
 
 const char* const kCallsNoSites =
@@ -20,8 +33,7 @@ std::vector<Unattached> find_obstacles(Host& host) {
   std::vector<Unattached> obstacles;
   for (const Host::Found& found : host.files()) {
     for (const Host::Mapper& mapper : host.mappers(*found.file)) {
-      if (mapper.mappings <= kMostMappings) continue;
-      obstacles.push_back({found.path, mapper.pid, mapper.comm, too_many_mappings_text(mapper.mappings)});
+      if (is_crowd(mapper)) obstacles.push_back({found.path, mapper.pid, mapper.comm, crowd_text(mapper)});
     }
   }
   for (const std::uint32_t pid : host.pids()) {

@@ -11,11 +11,15 @@
 
 namespace nopspan::collector {
 
-// A process with more mappings of a file is not attached to.
-constexpr std::uint64_t kMostMappings = 64;
+// About how long an attach to the file takes for a process, and how long the detach, while no process can fork: the
+// kernel changes each mapping of the file, and for each one it looks for the gate among all mappings of the process.
+std::uint64_t attach_ns(const Host::Mapper& mapper);
 
+// A process with more mappings of a file, or that takes longer, is not attached to.
+constexpr std::uint64_t kMostMappings = 64, kMostAttachNs = 20'000'000;
+bool is_crowd(const Host::Mapper& mapper);
 // Why such a process is not attached to, for people.
-std::string too_many_mappings_text(std::uint64_t mappings);
+std::string crowd_text(const Host::Mapper& mapper);
 
 // The processes, as of the last scan, and why the kernel would refuse to attach or would take long.
 std::vector<Unattached> find_obstacles(Host& host);

@@ -26,10 +26,13 @@ constexpr std::uint64_t kAttachMillisecond = 1'000'000;
 constexpr std::uint64_t kBurst = 500 * kAttachMillisecond, kParts = 10;
 // Other work of the thread must not wait longer.
 constexpr std::uint64_t kLongestCall = 50 * kAttachMillisecond;
+// People are told of a call that takes longer.
+constexpr std::uint64_t kLongCall = 500 * kAttachMillisecond;
 constexpr std::uint64_t kLongestPause = 30'000 * kAttachMillisecond;
 // To hold a process takes longer than 100 ms beyond this number of mappings.
 constexpr std::uint64_t kMostToHold = 2048;
-constexpr std::size_t kMostHeld = 64;
+constexpr std::size_t kMostHeld = 64, kMostKept = 1024;
+constexpr std::size_t kMostRemembered = 16384;
 
 // The kernel waits for several grace periods before it lets go of a link, some 50 ms. Threads that wait at the same
 // time share these periods.
@@ -68,12 +71,31 @@ std::uint64_t sum_of(const std::vector<Host::Mapper>& mappers) {
 
 constexpr char kWithoutMainThread[] = "its main thread has ended, so the kernel cannot attach to it alone";
 
-bool is_crowd(const Host::Mapper& mapper) { return mapper.mappings > kMostMappings; }
-
 std::string why_left_out(const Host::Mapper& mapper, std::uint64_t sum) {
-  if (is_crowd(mapper)) return too_many_mappings_text(mapper.mappings);
+  if (is_crowd(mapper)) return crowd_text(mapper);
   if (sum <= Attachments::kMostAtAll) return "";
   return "processes map the file " + std::to_string(sum) + " times, so an attach would stop all forks on this host";
+}
+
+// The processes that would keep the kernel in a call for too long: crowds, and the dearest of those that are dear
+// together.
+std::vector<Host::Mapper> crowds_of(const std::vector<Host::Mapper>& mappers) {
+  std::vector<Host::Mapper> dear;
+  std::uint64_t left_ns = 0;
+  for (const Host::Mapper& mapper : mappers) {
+    const std::uint64_t ns = attach_ns(mapper);
+    if (ns <= Attachments::kUsualNs && !is_crowd(mapper)) continue;
+    dear.push_back(mapper);
+    left_ns += ns;
+  }
+  std::sort(dear.begin(), dear.end(), [](const auto& a, const auto& b) { return attach_ns(a) > attach_ns(b); });
+  std::vector<Host::Mapper> crowds;
+  for (const Host::Mapper& mapper : dear) {
+    if (left_ns <= Attachments::kMostDearNs && !is_crowd(mapper)) continue;
+    crowds.push_back(mapper);
+    left_ns -= attach_ns(mapper);
+  }
+  return crowds;
 }
 
 }  // namespace
@@ -96,15 +118,14 @@ std::vector<Attachments::Target> Attachments::targets_for(const Host::Found& fou
                                                           const std::vector<Host::Mapper>& mappers, bool has_uncounted,
                                                           std::uint64_t now_ns) const {
   const Key key(found.file.get(), -1);
-  Target all{found.file, found.path, -1, found.users, "", "", {}};
-  for (const Host::Mapper& mapper : mappers) {
-    if (is_crowd(mapper)) all.crowds.push_back(mapper);
-  }
+  const Target all{found.file, found.path, -1, found.users, "", "", crowds_of(mappers)};
   // A process that maps the file later pays for the change of each new mapping itself.
   if (is_attached(*found.file, -1)) return {all};
   const std::uint64_t sum = sum_of(mappers);
   const auto is_alone = [&](const Host::Mapper& mapper) {
-    return is_attached(*found.file, static_cast<int>(mapper.pid));
+    const auto known = attached_.find({key.first, static_cast<int>(mapper.pid)});
+    return known != attached_.end() && known->second.is_attached &&
+           !is_other_program(known->second.target.program, mapper.program);
   };
   bool is_together = all.crowds.empty() && sum <= kMostTogether && !has_uncounted;
   if (const auto apart = apart_.find(key.first); is_together && apart != apart_.end()) {
@@ -117,7 +138,14 @@ std::vector<Attachments::Target> Attachments::targets_for(const Host::Found& fou
     std::string left_out = is_alone(mapper) ? "" : why_left_out(mapper, sum);
     if (!is_alone(mapper) && left_out.empty() && thread_to_read(mapper.pid) != mapper.pid)
       left_out = kWithoutMainThread;
-    targets.push_back({found.file, found.path, static_cast<int>(mapper.pid), {mapper.user}, mapper.comm, left_out, {}});
+    targets.push_back({found.file,
+                       found.path,
+                       static_cast<int>(mapper.pid),
+                       {mapper.user},
+                       mapper.comm,
+                       left_out,
+                       {},
+                       mapper.program});
     if (is_crowd(mapper)) targets.back().crowds.push_back(mapper);
   }
   return targets;
@@ -127,7 +155,7 @@ bool Attachments::is_due(const std::vector<Target>& targets, std::uint64_t now_n
   std::set<Key> wanted;
   for (const Target& target : targets) {
     const auto known = attached_.find({target.file.get(), target.pid});
-    if (known == attached_.end()) return true;
+    if (known == attached_.end() || is_other_program(known->second.target.program, target.program)) return true;
     if (!known->second.is_attached && now_ns >= known->second.again_ns && target.left_out.empty()) return true;
     for (const Host::Mapper& crowd : target.crowds) {
       if (known->second.is_attached && !held_.contains({target.file.get(), crowd.pid})) return true;
@@ -139,37 +167,41 @@ bool Attachments::is_due(const std::vector<Target>& targets, std::uint64_t now_n
 
 std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& targets) {
   std::set<Key> wanted;
-  has_crowds_ = false;
+  in_crowds_ = 0;
   for (const Target& target : targets) {
     wanted.emplace(target.file.get(), target.pid);
-    has_crowds_ = has_crowds_ || !target.crowds.empty();
+    for (const Host::Mapper& crowd : target.crowds) in_crowds_ += crowd.mappings;
   }
-  std::map<std::optional<uid_t>, std::vector<ProbeLink>> unwanted;
+  LinksOfUsers unwanted;
   for (auto& [key, attached] : attached_) {
     if (!wanted.contains(key)) unwanted[attached.user].push_back(std::move(attached.link));
   }
   std::erase_if(attached_, [&](const auto& entry) {
     if (wanted.contains(entry.first)) return false;
     // It may become a target again.
-    if (entry.second.is_unnamed && kill(entry.first.second, 0) == 0) --unnamed_;
+    if (entry.second.is_unnamed && (kill(entry.first.second, 0) == 0 || errno != ESRCH)) --unnamed_;
     return true;
   });
   std::erase_if(apart_, [&](const auto& entry) {
     const auto first = wanted.lower_bound({entry.first, -1});
     return first == wanted.end() || first->first != entry.first;
   });
-  for (auto& entry : unwanted) {
-    charged(entry.first, [&] { return detach(std::move(entry.second), most_detachers()), true; });
-  }
+  detach_each(unwanted);
 
   std::vector<Target> fresh;
+  LinksOfUsers former;
   is_behind_ = false;
   const std::uint64_t until = monotonic_now() + kLongestCall;
   for (const Target& target : targets) {
     is_behind_ = monotonic_now() >= until;
     if (is_behind_) break;
-    const auto [entry, is_new] = attached_.try_emplace({target.file.get(), target.pid});
+    auto [entry, is_new] = attached_.try_emplace({target.file.get(), target.pid});
     Attached& attached = entry->second;
+    if (!is_new && is_other_program(attached.target.program, target.program)) {
+      former[attached.user].push_back(std::move(attached.link));
+      if (std::exchange(attached, Attached()).is_unnamed) --unnamed_;
+      is_new = true;
+    }
     if (is_new) attached.target = target;
     if (attached.is_attached) continue;
     if (!target.left_out.empty()) {
@@ -179,9 +211,22 @@ std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& tar
       fresh.push_back(target);
     }
   }
+  detach_each(former);
   hold_crowds(targets);
   note_files();
   return fresh;
+}
+
+void Attachments::detach_each(LinksOfUsers& links) {
+  for (auto& entry : links) {
+    charged(entry.first, [&] { return detach(std::move(entry.second), most_detachers()), true; });
+  }
+}
+
+std::size_t Attachments::most_detachers() const {
+  constexpr std::uint64_t kMost = 64, kLockNs = 500;
+  const std::uint64_t call_ns = in_crowds_ * kLockNs;
+  return std::clamp<std::uint64_t>(kLongestCall / 2 / std::max<std::uint64_t>(call_ns, 1), 2, kMost);
 }
 
 // To hold a process, the kernel looks at all mappings of the file, and forks wait. If that takes too long, or a process
@@ -192,7 +237,7 @@ void Attachments::hold_crowds(const std::vector<Target>& targets) {
   for (const Target& target : targets) {
     if (!is_attached(*target.file, target.pid)) continue;
     for (const Host::Mapper& crowd : target.crowds) {
-      if (held_.size() >= kMostHeld) return;
+      if (held_.size() >= kMostKept) return;
       const Key key(target.file.get(), crowd.pid);
       if (held_.contains(key)) continue;
       const bool stays = std::any_of(held_.begin(), held_.end(), [&](const auto& other) {
@@ -201,13 +246,14 @@ void Attachments::hold_crowds(const std::vector<Target>& targets) {
       Held& held = held_[key];
       held = {{}, open_process(crowd.pid), crowd.comm, target.path};
       WhyNot why_not;
-      if (!stays && crowd.mappings <= kMostToHold && monotonic_now() < until && held.process)
+      if (!stays && held_.size() <= kMostHeld && crowd.mappings <= kMostToHold && monotonic_now() < until &&
+          held.process)
         held.link = hold_(*target.file, static_cast<int>(crowd.pid), why_not);
     }
   }
 }
 
-// Notes which files are attached to nowhere, although that was tried.
+// Notes which files were attached to nowhere so far, although that was tried.
 void Attachments::note_files() {
   std::map<const ProbeFile*, bool> is_traced;
   for (const auto& [key, attached] : attached_) {
@@ -217,12 +263,14 @@ void Attachments::note_files() {
   for (const auto& [key, attached] : attached_) {
     const auto traced = is_traced.find(key.first);
     if (traced == is_traced.end()) continue;
-    const std::string& path = attached.target.path;
+    const FileKey file = file_key(attached.target);
     if (traced->second) {
-      missed_files_.erase(path);
-      unattached_.erase({path, 0});
-    } else if (missed_files_.size() < Ledger::kMostUnattached) {
-      missed_files_.insert(path);
+      if (traced_files_.size() >= kMostRemembered) traced_files_.clear();
+      traced_files_.insert(file);
+      missed_files_.erase(file);
+      unattached_.erase({file, 0});
+    } else if (missed_files_.size() < Ledger::kMostUnattached && !traced_files_.contains(file)) {
+      missed_files_.insert(file);
     }
   }
 }
@@ -309,14 +357,19 @@ bool Attachments::may_attach(const Target& target, Attached& attached) {
 bool Attachments::attach(Attached& attached) {
   WhyNot why_not;
   const Target& target = attached.target;
+  const std::uint64_t began = monotonic_now();
   attached.is_attached = charged(attached.user, [&] {
     attached.link = attach_(*target.file, target.pid, why_not);
     return static_cast<bool>(attached.link);
   });
+  if (const std::uint64_t took = monotonic_now() - began; took > kLongCall) {
+    std::cerr << "nopspan: the kernel took " + std::to_string(took / kAttachMillisecond) + " ms to attach to " +
+                     printable(target.path) + ". Forks on this host may have waited as long\n";
+  }
   if (attached.is_attached) {
     attached.why_not.clear();
     if (std::exchange(attached.is_unnamed, false)) --unnamed_;
-    unattached_.erase({target.path, target.pid < 0 ? 0 : target.pid});
+    unattached_.erase({file_key(target), target.pid < 0 ? 0 : target.pid});
     if (target.pid < 0) apart_.erase(target.file.get());
     return true;
   }
@@ -343,13 +396,14 @@ void Attachments::note_failure(Attached& attached, const WhyNot& why_not) {
   const Target& target = attached.target;
   if (why_not.text == std::exchange(attached.why_not, why_not.text)) return;
   const std::uint32_t pid = target.pid < 0 ? 0 : static_cast<std::uint32_t>(target.pid);
-  if (unattached_.size() >= Ledger::kMostUnattached && !unattached_.contains({target.path, pid})) {
+  const auto key = std::pair(file_key(target), pid);
+  if (unattached_.size() >= Ledger::kMostUnattached && !unattached_.contains(key)) {
     if (!std::exchange(attached.is_unnamed, true) && ++unnamed_ == 1)
       std::cerr << "nopspan: cannot attach to more processes and files than are named: the others are only counted\n";
     return;
   }
   if (std::exchange(attached.is_unnamed, false)) --unnamed_;
-  unattached_[{target.path, pid}] = {target.path, pid, target.comm, why_not.text};
+  unattached_[key] = {target.path, pid, target.comm, why_not.text};
   std::cerr << "nopspan: cannot attach to " + printable(target.path) +
                    (pid == 0 ? "" : " in " + process_text(pid, target.comm)) + ": " + why_not.text + "\n";
 }
@@ -379,9 +433,15 @@ std::vector<Attachments::Target> attachment_targets(Host& host, const std::vecto
       for (const Host::Mapper& mapper : mappers) {
         if (mapper.pid != pid) continue;
         std::string left_out = why_left_out(mapper, sum_of(mappers));
-        if (!is_alone && std::any_of(mappers.begin(), mappers.end(), is_crowd)) left_out = kWithoutMainThread;
-        targets.push_back(
-            {copy.file, copy.path, is_alone ? static_cast<int>(pid) : -1, {}, mapper.comm, std::move(left_out), {}});
+        if (!is_alone && !crowds_of(mappers).empty()) left_out = kWithoutMainThread;
+        targets.push_back({copy.file,
+                           copy.path,
+                           is_alone ? static_cast<int>(pid) : -1,
+                           {},
+                           mapper.comm,
+                           std::move(left_out),
+                           {},
+                           is_alone ? mapper.program : 0});
         if (is_crowd(mapper)) targets.back().crowds.push_back(mapper);
       }
     }

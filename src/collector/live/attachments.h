@@ -30,8 +30,10 @@ namespace nopspan::collector {
 class Attachments {
  public:
   // If all processes together have more mappings of a file, it is attached to in each process alone. If they have more
-  // than the second number, it is not attached to: the kernel looks at each mapping even then.
+  // than the second number, it is not attached to: the kernel takes a lock for each mapping even then.
   static constexpr std::uint64_t kMostTogether = 1U << 14U, kMostAtAll = 1U << 17U;
+  // The same for the time of the processes that take longer than usual ones (attach_ns()).
+  static constexpr std::uint64_t kUsualNs = 100'000, kMostDearNs = 50'000'000;
 
   struct Target {
     ProbeFilePointer file;
@@ -42,6 +44,7 @@ class Attachments {
     std::string left_out;           // why it must not be attached to; "" if it may be
     // The processes with too many mappings of the file.
     std::vector<Host::Mapper> crowds;
+    std::uint64_t program = 0;  // of the process: an attach ends with it (Host::program)
   };
 
   // Attaches to a file, in one process or in all (`pid` -1). If that fails, returns an empty link and sets `why_not`.
@@ -97,6 +100,12 @@ class Attachments {
     std::uint64_t pause_ns = 250'000'000;
   };
   using Key = std::pair<const ProbeFile*, int>;
+  // The path and the inode: in two containers, a path may lead to different files.
+  using FileKey = std::pair<std::string, std::uint64_t>;
+  static FileKey file_key(const Target& target) { return {target.path, target.file->id().inode}; }
+  // Whether the process has executed another program since, or another process has its pid. Then a link to it may do
+  // nothing any more.
+  static bool is_other_program(std::uint64_t then, std::uint64_t now) { return then != 0 && now != 0 && then != now; }
   // When a file that cannot be attached to in all processes together is tried again.
   struct Apart {
     std::uint64_t again_ns = 0;
@@ -104,13 +113,17 @@ class Attachments {
   };
 
   // A process with too many mappings of a file. If it has no link of its own, the target stays attached until it ends.
+  // There are at most kMostHeld links, because to make one takes time, and kMostKept processes.
   struct Held {
     ProbeLink link;
     OpenFile process;  // a pidfd
     std::string comm, path;
   };
 
+  using LinksOfUsers = std::map<std::optional<uid_t>, std::vector<ProbeLink>>;
+
   bool attach(Attached& attached);
+  void detach_each(LinksOfUsers& links);
   void note_files();
   void note_failure(Attached& attached, const WhyNot& why_not);
   void hold_crowds(const std::vector<Target>& targets);
@@ -122,7 +135,7 @@ class Attachments {
   // Chooses the user who is charged. Anybody can map the file of another user, so one with time left is enough.
   bool may_attach(const Target& target, Attached& attached);
   // So that forks do not wait for one detach after another, few of them may wait for the kernel if each takes long.
-  [[nodiscard]] std::size_t most_detachers() const { return has_crowds_ ? 2 : 64; }
+  [[nodiscard]] std::size_t most_detachers() const;
 
   Attach attach_, hold_;
   TimeBudget budget_;
@@ -130,10 +143,11 @@ class Attachments {
   std::map<Key, Attached> attached_;
   std::map<const ProbeFile*, Apart> apart_;
   std::map<Key, Held> held_;
-  bool has_crowds_ = false, is_behind_ = false;
-  std::set<std::string> missed_files_;
-  std::map<std::pair<std::string, std::uint32_t>, Unattached> unattached_;  // by path and pid
-  std::uint64_t unnamed_ = 0;                                               // for which it had no room
+  std::uint64_t in_crowds_ = 0;  // mappings of crowds
+  bool is_behind_ = false;
+  std::set<FileKey> traced_files_, missed_files_;
+  std::map<std::pair<FileKey, std::uint32_t>, Unattached> unattached_;  // by file and pid
+  std::uint64_t unnamed_ = 0;                                           // for which it had no room
 };
 
 // The files to attach to: all of them, or those of some processes. `attachments` are the present ones.

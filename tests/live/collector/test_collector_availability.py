@@ -177,6 +177,14 @@ class Availability(CollectorTest):
                 wait_until(lambda: victim.entries() > 1000, "the victim to work")
             self.assert_named(tracer, hostile, "maps the file 500.. times")
 
+    def test_a_process_with_few_mappings_of_the_library_among_many_others(self):
+        with obstacle() as hostile:
+            self.assertEqual((hostile.ask("map 50"), hostile.ask("map_nothing 60000")), ("50", "60000"))
+            self.assert_others_name(hostile, "maps the file 5. times among 60... mappings")
+            with self.measured_forks(), self.beside_a_victim() as (tracer, victim):
+                wait_until(lambda: victim.entries() > 1000, "the victim to work")
+            self.assert_named(tracer, hostile, "maps the file 5. times among")
+
     def tmpfs_with_the_library(self):
         """A fresh file system, so the library has the same inode number in each."""
         folder = self.temporary_folder()

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stands in the way of an attach to a file in all processes together: `obstacle FILE` loads the library, becomes the
-// user nobody, and then makes its semaphore negative, maps the library's code as often as it may, or hides a child.
+// user nobody, and then makes its semaphore negative, maps the library's code or nothing as often as it may, or hides a
+// child.
 //
 // Without FILE it measures how long others keep it from forking, or starts processes that share many descriptors.
 #include "commands.h"
@@ -72,6 +73,16 @@ std::string map(std::size_t times) {
     mappings.push_back(mapped);
   }
   return std::to_string(mappings.size());
+}
+
+// Makes mappings that are of no file.
+std::string map_nothing(std::size_t times) {
+  char* pages =
+      static_cast<char*>(mmap(nullptr, times * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  std::size_t made = 0;
+  for (; made < times && mprotect(pages + made * kPage, kPage, PROT_READ) == 0; made += 2) {
+  }
+  return std::to_string(made);
 }
 
 // In a child: its main thread and `ended` others have ended, but one runs. This process traces the child and does not
@@ -158,6 +169,7 @@ int main(int argc, char** argv) {
   }
   return serve({{"negative", [](auto&) { return set_semaphore(0x8000); }},
                 {"map", [](auto& arguments) { return map(std::stoul(word(arguments))); }},
+                {"map_nothing", [](auto& arguments) { return map_nothing(std::stoul(word(arguments))); }},
                 {"hide", [](auto& arguments) { return hide(std::stoi(word(arguments))); }},
                 {"share",
                  [](auto& arguments) {
