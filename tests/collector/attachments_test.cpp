@@ -143,11 +143,11 @@ TEST_F(AttachmentsTest, DoesNotAskForAProcessWhereTheKernelWouldSearchLong) {
 }
 
 TEST_F(AttachmentsTest, AttachesToEachAloneIfTheKernelWouldSearchLongInAllTogether) {
-  const Host::Mapper dear{0, 5, 0, "dear", 60'000};
-  for (std::uint32_t pid = 12; mappers.size() < 7; ++pid) (mappers.emplace_back(dear)).pid = pid;
+  const Host::Mapper costly{0, 5, 0, "costly", 60'000};
+  for (std::uint32_t pid = 12; mappers.size() < 7; ++pid) (mappers.emplace_back(costly)).pid = pid;
   EXPECT_EQ(attach(), std::vector{-1});
   attachments.set({});
-  while (mappers.size() < 12) (mappers.emplace_back(dear)).pid = 10 + static_cast<std::uint32_t>(mappers.size());
+  while (mappers.size() < 12) (mappers.emplace_back(costly)).pid = 10 + static_cast<std::uint32_t>(mappers.size());
   EXPECT_EQ(attach().size(), 12U) << "each of them is attached to";
 }
 

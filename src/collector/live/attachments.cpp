@@ -26,7 +26,7 @@ constexpr std::uint64_t kAttachMillisecond = 1'000'000;
 constexpr std::uint64_t kBurst = 500 * kAttachMillisecond, kParts = 10;
 // Other work of the thread must not wait longer.
 constexpr std::uint64_t kLongestCall = 50 * kAttachMillisecond;
-// People are told of a call that takes longer.
+// A call that takes longer is reported.
 constexpr std::uint64_t kLongCall = 500 * kAttachMillisecond;
 constexpr std::uint64_t kLongestPause = 30'000 * kAttachMillisecond;
 // To hold a process takes longer than 100 ms beyond this number of mappings.
@@ -77,21 +77,21 @@ std::string why_left_out(const Host::Mapper& mapper, std::uint64_t sum) {
   return "processes map the file " + std::to_string(sum) + " times, so an attach would stop all forks on this host";
 }
 
-// The processes that would keep the kernel in a call for too long: crowds, and the dearest of those that are dear
+// The processes that would keep the kernel in a call for too long: crowds, and the most costly of those that are costly
 // together.
 std::vector<Host::Mapper> crowds_of(const std::vector<Host::Mapper>& mappers) {
-  std::vector<Host::Mapper> dear;
+  std::vector<Host::Mapper> costly;
   std::uint64_t left_ns = 0;
   for (const Host::Mapper& mapper : mappers) {
     const std::uint64_t ns = attach_ns(mapper);
     if (ns <= Attachments::kUsualNs && !is_crowd(mapper)) continue;
-    dear.push_back(mapper);
+    costly.push_back(mapper);
     left_ns += ns;
   }
-  std::sort(dear.begin(), dear.end(), [](const auto& a, const auto& b) { return attach_ns(a) > attach_ns(b); });
+  std::sort(costly.begin(), costly.end(), [](const auto& a, const auto& b) { return attach_ns(a) > attach_ns(b); });
   std::vector<Host::Mapper> crowds;
-  for (const Host::Mapper& mapper : dear) {
-    if (left_ns <= Attachments::kMostDearNs && !is_crowd(mapper)) continue;
+  for (const Host::Mapper& mapper : costly) {
+    if (left_ns <= Attachments::kMostCostlyNs && !is_crowd(mapper)) continue;
     crowds.push_back(mapper);
     left_ns -= attach_ns(mapper);
   }

@@ -33,7 +33,7 @@ class Attachments {
   // than the second number, it is not attached to: the kernel takes a lock for each mapping even then.
   static constexpr std::uint64_t kMostTogether = 1U << 14U, kMostAtAll = 1U << 17U;
   // The same for the time of the processes that take longer than usual ones (attach_ns()).
-  static constexpr std::uint64_t kUsualNs = 100'000, kMostDearNs = 50'000'000;
+  static constexpr std::uint64_t kUsualNs = 100'000, kMostCostlyNs = 50'000'000;
 
   struct Target {
     ProbeFilePointer file;
