@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,7 +43,15 @@ struct AttachmentsTest : testing::Test {
       why_not = why_not_attached(refused->second);
       return {};
     }
-    return ProbeLink(OpenFile(open("/dev/null", O_RDONLY | O_CLOEXEC)));
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0) return {};
+    links[pid] = OpenFile(ends[0]);
+    return ProbeLink(OpenFile(ends[1]));
+  }
+  // Whether anybody has the last link that was made.
+  [[nodiscard]] bool has_link(int pid) const {
+    pollfd end{links.at(pid).get(), 0, 0};
+    return poll(&end, 1, 0) == 0;
   }
   [[nodiscard]] bool is_attached(int pid) const { return attachments.is_attached(*found.file, pid); }
 
@@ -52,6 +61,7 @@ struct AttachmentsTest : testing::Test {
   std::map<int, int> errors;  // by pid; -1 for all together
   int slow = 0;               // attaching to it takes longer than set() may
   std::vector<int> asked, held;
+  std::map<int, OpenFile> links;
   Attachments attachments{[this](const ProbeFile&, int pid, WhyNot& why_not) { return open_link(pid, why_not); },
                           [this](const ProbeFile&, int pid, WhyNot&) {
                             held.push_back(pid);
@@ -216,6 +226,38 @@ TEST_F(AttachmentsTest, AttachesAgainToAProcessThatExecutesAnotherProgram) {
   EXPECT_EQ(attach(), std::vector<int>());
   mappers[0].program = 2;
   EXPECT_EQ(attach(), std::vector<int>());
+}
+
+TEST_F(AttachmentsTest, KeepsTheLinkToAFormerProgramUntilThereIsAnother) {
+  errors = {{-1, EINVAL}};
+  mappers[0].program = 1;
+  attach();
+  attach();
+  mappers[0].program = 2;
+  errors[10] = EINVAL;
+  EXPECT_EQ(attach(), std::vector<int>());
+  EXPECT_TRUE(has_link(10));
+  EXPECT_TRUE(attachments.has_failed({10}));
+  errors.erase(10);
+  EXPECT_EQ(attach(), std::vector<int>()) << "there is a pause";
+  EXPECT_TRUE(is_attached(10));
+  // To close it would stop all forks, so it stays although nothing else is attached to the program.
+  mappers[0].program = 3;
+  mappers[0].mappings = 50'000;
+  attach();
+  EXPECT_TRUE(has_link(10));
+  EXPECT_NE(attachments.unattached().unattached.front().why.find("50000 times"), std::string::npos);
+}
+
+TEST_F(AttachmentsTest, KeepsALinkOnWhichAHeldProcessDepends) {
+  attach();
+  // It has made more mappings than can be held at once.
+  mappers[1] = {static_cast<std::uint32_t>(getpid()), 50'000, 0, "grown"};
+  attach();
+  EXPECT_EQ(held, std::vector<int>());
+  attachments.set({});  // the file is gone, or nobody maps it as far as can be seen
+  EXPECT_FALSE(is_attached(-1));
+  EXPECT_TRUE(has_link(-1));
 }
 
 TEST_F(AttachmentsTest, KnowsTwoFilesWithTheSamePath) {

@@ -64,8 +64,8 @@ constexpr char kExportDescription[] =
     "or left out (by the filters). If the last run with this --spool was killed, what\n"
     "it had only in memory is counted as missing. The exit status is 1 if items were\n"
     "rejected, refused, dropped, unconfirmed or missing. While the command sends\n"
-    "what is left, a second Ctrl-C ends that: what is in memory is spooled or counted.\n"
-    "A third one ends the command at once, without accounts.";
+    "what is left, a second Ctrl-C ends that: what is in memory is spooled or\n"
+    "counted. A third one ends the command at once, without accounts.";
 constexpr char kExportExamples[] =
     "Examples:\n"
     "  nopspan export --otlp http://localhost:4318       everything, over HTTP\n"

@@ -245,6 +245,7 @@ void Host::Scanner::scan() {
   std::sort(pids.begin(), pids.end());
   begin_scan();
   noted_.clear();
+  unsettled_.clear();
   in_turn(pids, [&](std::uint32_t pid) {
     const auto began = Clock::now();
     errno = 0;
@@ -628,9 +629,9 @@ std::vector<Host::Found> Host::files() const { return scanner_->files.files(); }
 
 std::vector<std::uint32_t> Host::pids() const { return {scanner_->with_copies.begin(), scanner_->with_copies.end()}; }
 
-std::vector<Host::Mapper> Host::mappers(const ProbeFile& file) {
+std::vector<Host::Mapper> Host::mappers(const ProbeFile& file, bool only_crowds) {
   std::map<std::uint32_t, std::uint64_t> found;
-  for (const std::uint32_t pid : scanner_->with_copies) {
+  for (const std::uint32_t pid : only_crowds ? std::set<std::uint32_t>() : scanner_->with_copies) {
     const auto& copies = scanner_->processes.at(pid).copies;
     const auto of_file =
         std::count_if(copies.begin(), copies.end(), [&](const Copy& copy) { return copy.file.get() == &file; });

@@ -97,8 +97,8 @@ class Host {
   // Empty if it has no copy or is gone.
   const std::vector<Copy>& copies(std::uint32_t pid);
   // The processes that map a file, as of the last scan, in order of pid. An attach to the file takes time for each
-  // mapping, in whatever process, and all forks on this host wait meanwhile. Of a file in Mappings::crowds(), all
-  // mappings are counted, otherwise only its copies. In another container the same file may have another device
+  // mapping, in whatever process, and all forks on this host wait meanwhile. Of a file in Mappings::crowds(), the
+  // mappings of a page are counted, otherwise its copies. In another container the same file may have another device
   // (ProbeFile::may_be).
   struct Mapper {
     std::uint32_t pid = 0;
@@ -107,9 +107,11 @@ class Host {
     std::string comm;
     std::uint64_t all_mappings = 0;  // of the process
     // A number that changes when the process executes another program, or another process has its pid. 0: not known.
+    // Without randomized addresses, it stays the same after an exec of the same program with the same arguments.
     std::uint64_t program = 0;
   };
-  std::vector<Mapper> mappers(const ProbeFile& file);
+  // `only_crowds`: only those that have Mappings::crowds().
+  std::vector<Mapper> mappers(const ProbeFile& file, bool only_crowds = false);
   // Whether any process has Mappings::crowds().
   [[nodiscard]] bool has_crowds() const;
   // Whether there is a process whose mappings could never be read, so that they are not counted.

@@ -13,8 +13,7 @@
 #include <charconv>
 #include <cstring>
 #include <map>
-#include <optional>
-#include <unordered_map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -52,27 +51,32 @@ constexpr std::string_view kAll = "all ", kCrowd = "crowd ";
 class Crowds {
  public:
   void count_one() { ++all_; }
-  void count(std::uint32_t pid, const Mapping& mapping) {
+  void count(const Mapping& mapping) {
     File& file = files_[{mapping.inode, mapping.device}];
-    if (file.mappings++ == 0) {
+    if (file.mappings.empty()) {
+      file.path = mapping.path;
       file.first = mapping;
-      file.first.path = {};  // is not valid for so long
     }
-    // A file may have several devices in one process (overlays), so its number is that of the inode.
-    if (++of_inode_[mapping.inode] > Mappings::kFewMappings && !file.id) file.id = identify(pid, mapping);
+    file.mappings.emplace_back(mapping.offset, mapping.offset + mapping.end - mapping.start);
   }
   // "all 61000", and a line "crowd 64768 1234 … 32000" for each: the fields of the id, and the number of mappings.
   [[nodiscard]] std::string text(std::uint32_t pid) {
+    // A file may have several devices in one process (overlays), so its number is that of the inode.
+    std::map<std::uint64_t, std::uint64_t> of_inode;
+    for (auto& [key, file] : files_) of_inode[key.first] += file.most = most_of_a_page(file.mappings);
     std::size_t identified = 0;
     std::string text(kAll);
     text.append(std::to_string(all_)).append("\n");
     for (auto& [key, file] : files_) {
-      if (!file.id && of_inode_[key.first] * all_ < Mappings::kFewSteps) continue;
-      if (!file.id && identified++ < kMostIdentified) file.id = identify(pid, file.first);
-      const FileId id = file.id.value_or(FileId{key.second, key.first, 0, 0, 0});
+      const bool has_few = of_inode[key.first] <= Mappings::kFewMappings;
+      if (has_few && of_inode[key.first] * all_ < Mappings::kFewSteps) continue;
+      FileId id{key.second, key.first, 0, 0, 0};
+      file.first.path = file.path;
+      MappedFile mapped;
+      if ((!has_few || identified++ < kMostIdentified) && mapped.find(pid, file.first)) id = mapped.id();
       text += kCrowd;
       for (const std::uint64_t number : {id.device, id.inode, id.size, static_cast<std::uint64_t>(id.modified_ns),
-                                         static_cast<std::uint64_t>(id.changed_ns), file.mappings})
+                                         static_cast<std::uint64_t>(id.changed_ns), file.most})
         text.append(std::to_string(number)).append(" ");
       text.back() = '\n';
     }
@@ -83,21 +87,27 @@ class Crowds {
   // Of those that have few mappings. Of further ones only the numbers in /proc/PID/maps are known.
   static constexpr std::size_t kMostIdentified = 256;
   struct File {
-    std::optional<FileId> id;
-    std::uint64_t mappings = 0;
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> mappings;  // begins and ends in the file
+    std::uint64_t most = 0;                                         // of a page
     Mapping first;
+    std::string path;
   };
 
-  static FileId identify(std::uint32_t pid, const Mapping& mapping) {
-    MappedFile file;
-    FileId id{mapping.device, mapping.inode, 0, 0, 0};
-    if (file.find(pid, mapping)) id = file.id();
-    return id;
+  static std::uint64_t most_of_a_page(const std::vector<std::pair<std::uint64_t, std::uint64_t>>& mappings) {
+    std::vector<std::pair<std::uint64_t, int>> changes;
+    changes.reserve(2 * mappings.size());
+    for (const auto& [begin, end] : mappings) {
+      changes.emplace_back(begin, 1);
+      changes.emplace_back(end, -1);
+    }
+    std::sort(changes.begin(), changes.end());
+    std::int64_t now = 0, most = 0;
+    for (const auto& [offset, change] : changes) most = std::max(most, now += change);
+    return static_cast<std::uint64_t>(most);
   }
 
   std::uint64_t all_ = 0;
   std::map<std::pair<std::uint64_t, std::uint64_t>, File> files_;  // by inode and device
-  std::unordered_map<std::uint64_t, std::uint64_t> of_inode_;
 };
 
 // Copies the lines of mapped files, after those of Crowds. A program may have 65,536 other mappings.
@@ -127,7 +137,7 @@ Answer maps_work(std::uint32_t pid, std::string_view /*request*/, OpenFile /*fil
       Mapping mapping;
       crowds.count_one();
       if (!parse(text.substr(0, end), mapping) || mapping.inode == 0) continue;
-      crowds.count(pid, mapping);
+      crowds.count(mapping);
       if (!is_cut) lines.append(text, 0, end + 1);
     }
     if (text.size() == buffer.size()) return answer_with(EOVERFLOW);

@@ -30,14 +30,14 @@ class Mappings {
   [[nodiscard]] int error() const { return error_; }
   // The number of all mappings, also of those that are of no file.
   [[nodiscard]] std::uint64_t all() const;
-  // The files of which the process has more than kFewMappings mappings, or to whose mappings an attach would take long
-  // because of all others (kFewSteps). All mappings of the file are counted.
+  // The files of which the process maps a page more than kFewMappings times, or to whose mappings an attach would take
+  // long because of all others (kFewSteps).
   struct Crowd {
-    FileId id;  // if the file cannot be looked at, only the numbers in /proc/PID/maps
-    std::uint64_t mappings = 0;
+    FileId id;                   // if the file cannot be looked at, only the numbers in /proc/PID/maps
+    std::uint64_t mappings = 0;  // of the page that has most
   };
   static constexpr std::uint64_t kFewMappings = 16;
-  // For each mapping of a file, the kernel may look at all mappings of the process.
+  // For each mapping of a page, the kernel may look at all mappings of the process.
   static constexpr std::uint64_t kFewSteps = 32768;
   [[nodiscard]] std::vector<Crowd> crowds() const;
   // Calls `on_mapping` for each of them, until it returns false. `path` is valid as long as this object exists.

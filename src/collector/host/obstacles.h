@@ -12,7 +12,7 @@
 namespace nopspan::collector {
 
 // About how long an attach to the file takes for a process, and how long the detach, while no process can fork: the
-// kernel changes each mapping of the file, and for each one it looks for the gate among all mappings of the process.
+// kernel changes each mapping of a page, and for each one it looks for the gate among all mappings of the process.
 std::uint64_t attach_ns(const Host::Mapper& mapper);
 
 // A process with more mappings of a file, or that takes longer, is not attached to.

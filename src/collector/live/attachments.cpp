@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <csignal>
 #include <iostream>
+#include <iterator>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -98,6 +99,13 @@ std::vector<Host::Mapper> crowds_of(const std::vector<Host::Mapper>& mappers) {
   return crowds;
 }
 
+// The held process with fewest mappings.
+template <typename Map>
+auto fewest(Map& held) {
+  return std::min_element(held.begin(), held.end(),
+                          [](const auto& a, const auto& b) { return a.second.mappings < b.second.mappings; });
+}
+
 }  // namespace
 
 Attachments::Attachments(Attach attach, Attach hold)
@@ -118,23 +126,27 @@ std::vector<Attachments::Target> Attachments::targets_for(const Host::Found& fou
                                                           const std::vector<Host::Mapper>& mappers, bool has_uncounted,
                                                           std::uint64_t now_ns) const {
   const Key key(found.file.get(), -1);
-  const Target all{found.file, found.path, -1, found.users, "", "", crowds_of(mappers)};
+  const std::uint64_t sum = sum_of(mappers);
+  Target all{found.file, found.path, -1, found.users, "", "", {}, 0, sum};
+  std::copy_if(mappers.begin(), mappers.end(), std::back_inserter(all.crowds), is_crowd);
   // A process that maps the file later pays for the change of each new mapping itself.
   if (is_attached(*found.file, -1)) return {all};
-  const std::uint64_t sum = sum_of(mappers);
-  const auto is_alone = [&](const Host::Mapper& mapper) {
+  const auto alone = [&](const Host::Mapper& mapper) {
     const auto known = attached_.find({key.first, static_cast<int>(mapper.pid)});
-    return known != attached_.end() && known->second.is_attached &&
-           !is_other_program(known->second.target.program, mapper.program);
+    return known != attached_.end() && known->second.is_attached ? &known->second : nullptr;
   };
-  bool is_together = all.crowds.empty() && sum <= kMostTogether && !has_uncounted;
+  const auto is_alone = [&](const Host::Mapper& mapper) {
+    const Attached* known = alone(mapper);
+    return known != nullptr && !is_other_program(known->target.program, mapper.program);
+  };
+  bool is_together = crowds_of(mappers).empty() && sum <= kMostTogether && !has_uncounted;
   if (const auto apart = apart_.find(key.first); is_together && apart != apart_.end()) {
     is_together = now_ns >= apart->second.again_ns && std::all_of(mappers.begin(), mappers.end(), is_alone);
   }
   std::vector<Target> targets;
   if (is_together) targets.push_back(all);
   for (const Host::Mapper& mapper : mappers) {
-    if (is_together && !is_alone(mapper)) continue;
+    if (is_together && alone(mapper) == nullptr) continue;
     std::string left_out = is_alone(mapper) ? "" : why_left_out(mapper, sum);
     if (!is_alone(mapper) && left_out.empty() && thread_to_read(mapper.pid) != mapper.pid)
       left_out = kWithoutMainThread;
@@ -145,7 +157,8 @@ std::vector<Attachments::Target> Attachments::targets_for(const Host::Found& fou
                        mapper.comm,
                        left_out,
                        {},
-                       mapper.program});
+                       mapper.program,
+                       sum});
     if (is_crowd(mapper)) targets.back().crowds.push_back(mapper);
   }
   return targets;
@@ -155,10 +168,15 @@ bool Attachments::is_due(const std::vector<Target>& targets, std::uint64_t now_n
   std::set<Key> wanted;
   for (const Target& target : targets) {
     const auto known = attached_.find({target.file.get(), target.pid});
-    if (known == attached_.end() || is_other_program(known->second.target.program, target.program)) return true;
-    if (!known->second.is_attached && now_ns >= known->second.again_ns && target.left_out.empty()) return true;
+    if (known == attached_.end()) return true;
+    const Attached& attached = known->second;
+    const bool is_other = is_other_program(attached.target.program, target.program);
+    if (is_other && !target.left_out.empty()) return true;
+    if ((is_other || !attached.is_attached) && now_ns >= attached.again_ns && target.left_out.empty()) return true;
     for (const Host::Mapper& crowd : target.crowds) {
-      if (known->second.is_attached && !held_.contains({target.file.get(), crowd.pid})) return true;
+      const auto held = held_.find({target.file.get(), crowd.pid});
+      if (!attached.is_attached) continue;
+      if (held == held_.end() ? may_hold(crowd) : is_other_program(held->second.program, crowd.program)) return true;
     }
     wanted.insert(known->first);
   }
@@ -167,14 +185,16 @@ bool Attachments::is_due(const std::vector<Target>& targets, std::uint64_t now_n
 
 std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& targets) {
   std::set<Key> wanted;
-  in_crowds_ = 0;
+  most_mappings_ = 0;
   for (const Target& target : targets) {
     wanted.emplace(target.file.get(), target.pid);
-    for (const Host::Mapper& crowd : target.crowds) in_crowds_ += crowd.mappings;
+    most_mappings_ = std::max(most_mappings_, target.mappings);
   }
   LinksOfUsers unwanted;
   for (auto& [key, attached] : attached_) {
-    if (!wanted.contains(key)) unwanted[attached.user].push_back(std::move(attached.link));
+    if (wanted.contains(key)) continue;
+    keep_for_held(key, attached.link);
+    unwanted[attached.user].push_back(std::move(attached.link));
   }
   std::erase_if(attached_, [&](const auto& entry) {
     if (wanted.contains(entry.first)) return false;
@@ -197,18 +217,29 @@ std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& tar
     if (is_behind_) break;
     auto [entry, is_new] = attached_.try_emplace({target.file.get(), target.pid});
     Attached& attached = entry->second;
-    if (!is_new && is_other_program(attached.target.program, target.program)) {
-      former[attached.user].push_back(std::move(attached.link));
-      if (std::exchange(attached, Attached()).is_unnamed) --unnamed_;
-      is_new = true;
-    }
-    if (is_new) attached.target = target;
-    if (attached.is_attached) continue;
+    is_new = is_new || is_other_program(attached.target.program, target.program);
+    if (attached.is_attached && !is_new) continue;
     if (!target.left_out.empty()) {
       // The number of mappings may change all the time.
-      if (is_new) note_failure(attached, {0, target.left_out});
-    } else if (monotonic_now() >= attached.again_ns && may_attach(target, attached) && attach(attached)) {
+      if (is_new) {
+        attached.target = target;
+        note_failure(attached, {0, target.left_out});
+      }
+      continue;
+    }
+    if (!attached.is_attached) attached.target = target;
+    if (monotonic_now() < attached.again_ns || !may_attach(target, attached)) continue;
+    // The link to the former program is closed when there is another one.
+    const Target former_target = std::exchange(attached.target, target);
+    const bool has_former = std::exchange(attached.is_attached, false);
+    ProbeLink former_link = std::move(attached.link);
+    if (attach(attached)) {
       fresh.push_back(target);
+      if (has_former) former[attached.user].push_back(std::move(former_link));
+    } else if (has_former) {
+      attached.target = former_target;
+      attached.is_attached = true;
+      attached.link = std::move(former_link);
     }
   }
   detach_each(former);
@@ -225,7 +256,7 @@ void Attachments::detach_each(LinksOfUsers& links) {
 
 std::size_t Attachments::most_detachers() const {
   constexpr std::uint64_t kMost = 64, kLockNs = 500;
-  const std::uint64_t call_ns = in_crowds_ * kLockNs;
+  const std::uint64_t call_ns = most_mappings_ * kLockNs;
   return std::clamp<std::uint64_t>(kLongestCall / 2 / std::max<std::uint64_t>(call_ns, 1), 2, kMost);
 }
 
@@ -237,19 +268,38 @@ void Attachments::hold_crowds(const std::vector<Target>& targets) {
   for (const Target& target : targets) {
     if (!is_attached(*target.file, target.pid)) continue;
     for (const Host::Mapper& crowd : target.crowds) {
-      if (held_.size() >= kMostKept) return;
       const Key key(target.file.get(), crowd.pid);
-      if (held_.contains(key)) continue;
+      const auto known = held_.find(key);
+      if (known != held_.end() && !is_other_program(known->second.program, crowd.program)) {
+        known->second.mappings = crowd.mappings;
+        continue;
+      }
+      if (known != held_.end()) held_.erase(known);
+      if (!may_hold(crowd)) continue;
+      if (held_.size() >= kMostKept) held_.erase(fewest(held_));
       const bool stays = std::any_of(held_.begin(), held_.end(), [&](const auto& other) {
         return other.first.first == target.file.get() && !other.second.link;
       });
       Held& held = held_[key];
-      held = {{}, open_process(crowd.pid), crowd.comm, target.path};
+      held = {target.file, {}, false, open_process(crowd.pid), crowd.comm, target.path, crowd.mappings, crowd.program};
       WhyNot why_not;
+      // The kernel finds the process by its main thread.
       if (!stays && held_.size() <= kMostHeld && crowd.mappings <= kMostToHold && monotonic_now() < until &&
-          held.process)
+          held.process && thread_to_read(crowd.pid) == crowd.pid)
         held.link = hold_(*target.file, static_cast<int>(crowd.pid), why_not);
     }
+  }
+}
+
+bool Attachments::may_hold(const Host::Mapper& crowd) const {
+  return held_.size() < kMostKept || fewest(held_)->second.mappings < crowd.mappings;
+}
+
+void Attachments::keep_for_held(const Key& key, const ProbeLink& link) {
+  for (auto& [held_key, held] : held_) {
+    if (held.link || held_key.first != key.first || (key.second >= 0 && key.second != held_key.second)) continue;
+    held.link = link.duplicate();
+    held.is_of_all = key.second < 0;
   }
 }
 
@@ -281,17 +331,19 @@ std::vector<LeftLink> Attachments::left_links(std::string& text) {
     const Key& key = one.first;
     Held& held = one.second;
     if (has_ended(held.process)) continue;
-    const bool is_held = static_cast<bool>(held.link);
-    const std::string process = process_text(static_cast<std::uint32_t>(key.second), held.comm);
+    const auto pid = static_cast<std::uint32_t>(key.second);
+    // A link to a process whose main thread has ended holds nothing.
+    const bool is_held = held.link && !held.is_of_all && thread_to_read(pid) == pid;
+    const std::string process = process_text(pid, held.comm);
     bool stays = false;
     const auto leave = [&](ProbeLink link) {
-      if (!link) return;
-      left.push_back({std::move(link), OpenFile(fcntl(held.process.get(), F_DUPFD_CLOEXEC, 0))});
+      OpenFile until(fcntl(held.process.get(), F_DUPFD_CLOEXEC, 0));
+      if (!link || !until) return;
+      left.push_back({std::move(link), std::move(until)});
       stays = true;
     };
-    if (is_held) {
-      leave(std::move(held.link));
-    } else {
+    leave(std::move(held.link));
+    if (!is_held) {
       // The process may have been attached to alone first, and with all others later.
       for (const int pid : {key.second, -1}) {
         const auto target = attached_.find({key.first, pid});
@@ -316,6 +368,11 @@ void Attachments::detach_all() {
   std::vector<ProbeLink> links;
   for (auto& [key, attached] : attached_) links.push_back(std::exchange(attached.link, {}));
   detach(std::move(links), most_detachers());
+}
+
+std::string Attachments::hangs_at() const {
+  const std::lock_guard lock(call_mutex_);
+  return !call_path_.empty() && monotonic_now() - call_began_ns_ > kLongCall ? call_path_ : "";
 }
 
 bool Attachments::is_attached(const ProbeFile& file, int pid) const {
@@ -358,10 +415,17 @@ bool Attachments::attach(Attached& attached) {
   WhyNot why_not;
   const Target& target = attached.target;
   const std::uint64_t began = monotonic_now();
+  const auto note_call = [this](const std::string& path, std::uint64_t began_ns) {
+    const std::lock_guard lock(call_mutex_);
+    call_path_ = path;
+    call_began_ns_ = began_ns;
+  };
+  note_call(target.path, began);
   attached.is_attached = charged(attached.user, [&] {
     attached.link = attach_(*target.file, target.pid, why_not);
     return static_cast<bool>(attached.link);
   });
+  note_call("", 0);
   if (const std::uint64_t took = monotonic_now() - began; took > kLongCall) {
     std::cerr << "nopspan: the kernel took " + std::to_string(took / kAttachMillisecond) + " ms to attach to " +
                      printable(target.path) + ". Forks on this host may have waited as long\n";
@@ -414,9 +478,11 @@ std::vector<Attachments::Target> attachment_targets(Host& host, const std::vecto
   if (pids.empty()) {
     const std::uint64_t now = monotonic_now();
     for (const Host::Found& found : host.files()) {
-      const bool needs_mappers = host.has_crowds() || !attachments.is_attached(*found.file, -1);
+      const bool is_attached = attachments.is_attached(*found.file, -1);
+      const bool needs_mappers = host.has_crowds() || !is_attached;
       auto of_file = attachments.targets_for(
-          found, needs_mappers ? host.mappers(*found.file) : std::vector<Host::Mapper>(), host.has_uncounted(), now);
+          found, needs_mappers ? host.mappers(*found.file, is_attached) : std::vector<Host::Mapper>(),
+          host.has_uncounted(), now);
       targets.insert(targets.end(), std::make_move_iterator(of_file.begin()), std::make_move_iterator(of_file.end()));
     }
     return targets;
@@ -441,7 +507,8 @@ std::vector<Attachments::Target> attachment_targets(Host& host, const std::vecto
                            mapper.comm,
                            std::move(left_out),
                            {},
-                           is_alone ? mapper.program : 0});
+                           is_alone ? mapper.program : 0,
+                           sum_of(mappers)});
         if (is_crowd(mapper)) targets.back().crowds.push_back(mapper);
       }
     }

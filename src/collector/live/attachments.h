@@ -19,9 +19,11 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -42,9 +44,10 @@ class Attachments {
     std::set<std::uint32_t> users;  // of processes that map the file: one is charged. If there is none, nobody is
     std::string comm;               // of the process
     std::string left_out;           // why it must not be attached to; "" if it may be
-    // The processes with too many mappings of the file.
+    // The processes that is_crowd() applies to.
     std::vector<Host::Mapper> crowds;
-    std::uint64_t program = 0;  // of the process: an attach ends with it (Host::program)
+    std::uint64_t program = 0;   // of the process: an attach ends with it (Host::Mapper)
+    std::uint64_t mappings = 0;  // of the file, in all processes together
   };
 
   // Attaches to a file, in one process or in all (`pid` -1). If that fails, returns an empty link and sets `why_not`.
@@ -84,6 +87,8 @@ class Attachments {
   [[nodiscard]] bool has_failed(const std::vector<std::uint32_t>& pids) const {
     return !missed_files_.empty() || (!pids.empty() && !unattached_.empty());
   }
+  // The file to which an attach has not returned for a while, or "". Any thread may call it.
+  [[nodiscard]] std::string hangs_at() const;
   // Detaches from everything, except from processes that have too many mappings of a file. Another process stays
   // attached to these until they end; to all processes if it could not be attached to these alone in time.
   void detach_all();
@@ -100,9 +105,11 @@ class Attachments {
     std::uint64_t pause_ns = 250'000'000;
   };
   using Key = std::pair<const ProbeFile*, int>;
-  // The path and the inode: in two containers, a path may lead to different files.
-  using FileKey = std::pair<std::string, std::uint64_t>;
-  static FileKey file_key(const Target& target) { return {target.path, target.file->id().inode}; }
+  // The path, the device and the inode: in two containers, a path may lead to different files.
+  using FileKey = std::tuple<std::string, std::uint64_t, std::uint64_t>;
+  static FileKey file_key(const Target& target) {
+    return {target.path, target.file->id().device, target.file->id().inode};
+  }
   // Whether the process has executed another program since, or another process has its pid. Then a link to it may do
   // nothing any more.
   static bool is_other_program(std::uint64_t then, std::uint64_t now) { return then != 0 && now != 0 && then != now; }
@@ -113,11 +120,15 @@ class Attachments {
   };
 
   // A process with too many mappings of a file. If it has no link of its own, the target stays attached until it ends.
-  // There are at most kMostHeld links, because to make one takes time, and kMostKept processes.
+  // There are at most kMostHeld links, because to make one takes time, and kMostKept processes: those with most
+  // mappings.
   struct Held {
+    ProbeFilePointer file;
     ProbeLink link;
-    OpenFile process;  // a pidfd
+    bool is_of_all = false;  // the link is not to this process alone: it was the target's
+    OpenFile process;        // a pidfd
     std::string comm, path;
+    std::uint64_t mappings = 0, program = 0;
   };
 
   using LinksOfUsers = std::map<std::optional<uid_t>, std::vector<ProbeLink>>;
@@ -127,6 +138,9 @@ class Attachments {
   void note_files();
   void note_failure(Attached& attached, const WhyNot& why_not);
   void hold_crowds(const std::vector<Target>& targets);
+  [[nodiscard]] bool may_hold(const Host::Mapper& crowd) const;
+  // The link will be closed. If held processes depend on it, they get a duplicate.
+  void keep_for_held(const Key& key, const ProbeLink& link);
   // Links that another process has to keep, and what to tell people.
   std::vector<LeftLink> left_links(std::string& text);
   // Calls `function` and charges the user with the time.
@@ -143,11 +157,14 @@ class Attachments {
   std::map<Key, Attached> attached_;
   std::map<const ProbeFile*, Apart> apart_;
   std::map<Key, Held> held_;
-  std::uint64_t in_crowds_ = 0;  // mappings of crowds
+  std::uint64_t most_mappings_ = 0;  // of a file, in all processes together
   bool is_behind_ = false;
   std::set<FileKey> traced_files_, missed_files_;
   std::map<std::pair<FileKey, std::uint32_t>, Unattached> unattached_;  // by file and pid
   std::uint64_t unnamed_ = 0;                                           // for which it had no room
+  mutable std::mutex call_mutex_;
+  std::string call_path_;  // of the file that an attach is in progress to
+  std::uint64_t call_began_ns_ = 0;
 };
 
 // The files to attach to: all of them, or those of some processes. `attachments` are the present ones.

@@ -133,7 +133,6 @@ void HostThread::work() {
   }
   attach_times_.end(monotonic_now(), true);
   is_at_start_ = false;
-  is_attaching_ = false;
   count_refused();
   warn_of_processes_without_probes();
   reports_.post(Live{host_.pids().size(), is_complete && !host_.is_behind()});
@@ -281,7 +280,7 @@ bool HostThread::attach() {
   warn_of_attach_to_all(wanted);
   is_attaching_ = true;
   for (const Attachments::Target& target : wanted) {
-    if (attachments_.is_attached(*target.file, target.pid)) continue;
+    if (attachments_.is_attached(*target.file, target.pid) || !target.left_out.empty()) continue;
     if (target.pid >= 0) {
       sandboxed_.watch(static_cast<std::uint32_t>(target.pid), true);
     } else {
@@ -339,8 +338,12 @@ void HostThread::publish_unattached() {
 }
 
 Ledger HostThread::unattached() {
+  Ledger all;
+  if (const std::string path = attachments_.hangs_at(); !path.empty())
+    all.unattached.push_back({path, 0, "", "the kernel has not returned from the attach"});
   const std::lock_guard lock(mutex_);
-  return unattached_;
+  all.add_unattached(unattached_);
+  return all;
 }
 
 HostThread::Copy& HostThread::copy_of(std::uint32_t pid, std::uint64_t gate_address) {

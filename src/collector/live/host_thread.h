@@ -112,7 +112,7 @@ class HostThread {
   // In a ledger with nothing else.
   Ledger unattached();
   // Whether a file among them is attached to in no process, or a process among them was asked for.
-  [[nodiscard]] bool has_failed_to_attach() const { return has_failed_to_attach_; }
+  [[nodiscard]] bool has_failed_to_attach() const { return has_failed_to_attach_ || !attachments_.hangs_at().empty(); }
 
   // Requests, from any thread.
 
@@ -191,7 +191,7 @@ class HostThread {
   KernelPrograms& programs_;
   const bool tail_sampling_;
   Mailbox<HostReport> reports_;
-  std::atomic<bool> is_attaching_ = true;  // to everything that is found at the start
+  std::atomic<bool> is_attaching_ = false;
   std::atomic<std::size_t> refused_files_ = 0, unseen_processes_ = 0;
   std::atomic<bool> has_failed_to_attach_ = false;
   AttachTimes attach_times_;

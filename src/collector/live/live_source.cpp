@@ -524,12 +524,15 @@ void LiveSource::finish() {
   // Reads only the messages up to this time, because the traced programs may write faster than this program reads.
   turn_until(kLastRead, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
   // The results are printed first. Then this is the exit status.
-  if (host_.has_failed_to_attach()) source_failure = std::make_exception_ptr(Failure(""));
+  const auto fail = [] {
+    if (!source_failure) source_failure = std::make_exception_ptr(Failure(""));
+  };
+  if (host_.has_failed_to_attach()) fail();
   host_.detach();
   turn_until(kDetach, [this] { return is_detached_; });
   const bool is_in_time = is_detached_;
-  // An attach has not returned. Nothing was received from its processes.
-  if (!is_in_time && host_.is_attaching()) source_failure = std::make_exception_ptr(Failure(""));
+  if (!is_in_time && !is_attach_reported_) note_late_attach();
+  if (!is_in_time && (!is_attach_reported_ || host_.has_failed_to_attach())) fail();
   set_detached();
   if (is_in_time) fetch_until(kEnd);
   turn_until(kEnd, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
