@@ -4,6 +4,8 @@
 #include "host/process_facts.h"
 #include "live/fresh_entries.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -42,6 +44,7 @@ void Delivery::describe(const Described& described) {
 }
 
 void Delivery::on_message(const nopspan_message& message, std::string_view bytes) {
+  if (message.time_ns >= ended_ns_) return;
   Account& account = this->account(message.pid, message.tgid);
   account.cgroup = message.cgroup;
   // The process is gone already, or could not be examined in time.
@@ -52,7 +55,7 @@ void Delivery::on_message(const nopspan_message& message, std::string_view bytes
   ProcessAccount::Thread* thread = nullptr;
   const bool is_held = message.kind != NOPSPAN_MESSAGE_BATCH;
   if ((message.flags & NOPSPAN_MESSAGE_GONE) == 0 &&
-      !(is_held && is_after_the_end(account, message.sequence_id, message.first))) {
+      !(is_held && is_after_the_end(account, message.sequence_id, message.first, message.time_ns))) {
     const Batch batch{message.sequence_id, {message.first, message.next},
                       message.discarded,   message.capacity,
                       message.header,      message.thread_id,
@@ -70,10 +73,19 @@ void Delivery::on_message(const nopspan_message& message, std::string_view bytes
 
 void Delivery::release(const HeldMessages::Released& released) {
   // Without Begun, entries from before the attach are delivered too. Earlier ones of the same requests may be missing.
+  Account& account = this->account(released.pid);
   if ((released.missing & HeldMessages::begun) != 0) {
-    Account& account = this->account(released.pid);
     account.set_some_unknown();
     account.attached(clocks_.monotonic_now(), 0);
+  }
+  // There is no Begun of a process that ended during an attach. Another collector may have received earlier entries.
+  if (!released.messages.empty() && !account.has_begun()) {
+    const std::uint64_t first = released.messages.front().message.time_ns;
+    const auto ticks = static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
+    const std::uint64_t start = account.process()->start_ticks * (kSecond / ticks);
+    const auto state = process_state(released.pid);
+    if ((!state || !state->has_memory()) && attach_times_.overlap(start, first))
+      account.attached(released.messages.back().message.time_ns + 1, 0);
   }
   for (const HeldMessages::Message& one : released.messages) on_message(one.message, one.bytes);
 }
@@ -102,8 +114,9 @@ void Delivery::end_thread(Account& account, const nopspan_message& message, Proc
   }
 }
 
-bool Delivery::is_after_the_end(Account& account, std::uint64_t sequence_id, std::uint64_t first) const {
-  if (!is_detached_) return false;
+bool Delivery::is_after_the_end(Account& account, std::uint64_t sequence_id, std::uint64_t first,
+                                std::uint64_t time_ns) const {
+  if (time_ns < detaching_since_ns_) return false;
   const ProcessAccount::Thread* known = account.find(sequence_id);
   return known == nullptr || first > known->ledger.next();
 }
@@ -153,18 +166,18 @@ void Delivery::fetched(Account& account, const nopspan_thread& header, std::uint
                     address,
                     header.thread_id,
                     now_ns};
-  if (is_after_the_end(account, header.sequence_id, header.first)) return;
+  if (is_after_the_end(account, header.sequence_id, header.first, now_ns)) return;
   if (ProcessAccount::Thread* thread = take(account, batch, bytes)) thread->fetched_next = batch.sequences.next;
 }
 
 void Delivery::not_fetched(Account& account, const nopspan_thread& header, std::uint64_t now_ns) const {
-  if (is_after_the_end(account, header.sequence_id, header.first)) return;
+  if (is_after_the_end(account, header.sequence_id, header.first, now_ns)) return;
   ProcessAccount::Thread* thread = account.arriving(header.sequence_id, {header.first, header.next}, now_ns);
   if (thread != nullptr) thread->ledger.emitted_until(header.next);
 }
 
 void Delivery::note_discarded(Account& account, const nopspan_thread& header, std::uint64_t now_ns) const {
-  if (is_detached_ || header.discarded == 0) return;
+  if (now_ns >= detaching_since_ns_ || header.discarded == 0) return;
   const ProcessAccount::Thread* known = account.find(header.sequence_id);
   if (known != nullptr && header.discarded <= known->discarded) return;
   ProcessAccount::Thread* thread = account.arriving(header.sequence_id, {header.first, header.first}, now_ns);

@@ -26,9 +26,12 @@ class Delivery {
   Delivery(const Filter& filter, const ClockMap& clocks, AttachTimes& attach_times, bool same_numbers);
 
   void set_sink(Sink* sink) { sink_ = sink; }
-  // After the detach, a gap in a thread's sequence may consist of entries that another collector received. Entries
-  // after a gap are no longer accepted.
-  void set_detached() { is_detached_ = true; }
+  // From the detach on, a gap in a thread's sequence may consist of entries that another collector received, or that
+  // were emitted after the end. Entries after a gap are no longer accepted.
+  void set_detaching(std::uint64_t now_ns) { detaching_since_ns_ = now_ns; }
+  void set_detached() { set_detaching(0); }
+  // Messages from this time on are ignored.
+  void set_ended(std::uint64_t now_ns) { ended_ns_ = now_ns; }
   // From now on entries are only counted, as missed, because there is no time left to deliver them.
   void set_counting_only() { is_counting_only_ = true; }
 
@@ -65,8 +68,8 @@ class Delivery {
     std::uint64_t time_ns = 0;
   };
 
-  // Whether entries that a thread holds may follow entries that another collector received.
-  bool is_after_the_end(Account& account, std::uint64_t sequence_id, std::uint64_t first) const;
+  // Whether entries that a thread holds at this time may follow entries that were emitted after the end.
+  bool is_after_the_end(Account& account, std::uint64_t sequence_id, std::uint64_t first, std::uint64_t time_ns) const;
   ProcessAccount::Thread* take(Account& account, const Batch& batch, std::string_view bytes);
   void deliver(ProcessAccount& account, ProcessAccount::Thread& thread, const Batch& batch, std::string_view bytes);
   void deliver_entry(ProcessAccount& account, const Entry& entry);
@@ -77,7 +80,8 @@ class Delivery {
   AttachTimes& attach_times_;
   bool same_numbers_;
   std::uint64_t began_ns_;
-  bool is_detached_ = false, is_counting_only_ = false;
+  std::uint64_t detaching_since_ns_ = UINT64_MAX, ended_ns_ = UINT64_MAX;
+  bool is_counting_only_ = false;
   Sink* sink_ = nullptr;
   Accounts accounts_;
   std::uint64_t round_ = 1;

@@ -111,7 +111,7 @@ HostThread::Fetch Drain::next_of(Rest& rest) {
 bool Drain::is_due(Delivery::Account& account, const nopspan_thread& header) const {
   if (header.next <= header.first || header.next - header.first > NOPSPAN_MOST_ENTRIES || header.bytes == 0)
     return false;
-  ProcessAccount::Thread& thread = account.open(header.sequence_id, header.first);
+  ProcessAccount::Thread& thread = account.open(header.sequence_id, header.first, now_ns_);
   if (header.next <= thread.ledger.next()) {
     thread.held_since_ns = 0;
     return false;

@@ -528,6 +528,7 @@ void LiveSource::finish() {
     if (!source_failure) source_failure = std::make_exception_ptr(Failure(""));
   };
   if (host_.has_failed_to_attach()) fail();
+  delivery_.set_detaching(clocks_.monotonic_now());
   host_.detach();
   turn_until(kDetach, [this] { return is_detached_; });
   const bool is_in_time = is_detached_;
@@ -535,6 +536,9 @@ void LiveSource::finish() {
   if (!is_in_time && (!is_attach_reported_ || host_.has_failed_to_attach())) fail();
   set_detached();
   if (is_in_time) fetch_until(kEnd);
+  // The programs at the end of threads are still attached. What threads held has been fetched, so the rest came later.
+  delivery_.set_ended(clocks_.monotonic_now());
+  turn(0);
   turn_until(kEnd, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
   has_unread_ = drain_.give_up() || !is_in_time;
   // Entries that are still in the ring buffer are only counted.

@@ -82,14 +82,16 @@ class ProcessAccount {
     attached_ns_ = std::max(attached_ns_, time_ns);
     threads_at_attach_ = std::max(threads_at_attach_, threads);
   }
+  [[nodiscard]] bool has_begun() const { return attached_ns_ != 0; }
   [[nodiscard]] bool began_before_attach(std::uint64_t start_ns) const { return start_ns < attached_ns_; }
 
   // Sets a thread's state at the time when this collector began. Entries before `next` are not counted.
   void begin_thread(std::uint64_t id, std::uint64_t next, std::uint64_t discarded, std::uint64_t now_ns);
   // Null if the thread is not known.
   Thread* find(std::uint64_t id);
-  // Returns the thread. An unknown thread is added. It begins at `first` if not all threads are known, otherwise at 0.
-  Thread& open(std::uint64_t id, std::uint64_t first);
+  // Returns the thread. An unknown thread is added. If it may have run before the attach, because not all threads are
+  // known or it was seen at a time before, it begins at `first`, otherwise at 0.
+  Thread& open(std::uint64_t id, std::uint64_t first, std::uint64_t time_ns);
   [[nodiscard]] const std::unordered_map<std::uint64_t, Thread>& threads() const { return threads_; }
   std::unordered_map<std::uint64_t, Thread>& threads() { return threads_; }
 
