@@ -181,6 +181,15 @@ TEST_F(ExporterTest, NotesEventsThatWaitForTheirSpan) {
   finish();
 }
 
+TEST_F(ExporterTest, NotesHowMuchIsInMemoryBetweenTicks) {
+  Exporter& exporter = export_to(with_spool());
+  exporter.on_tick(kBegin);
+  for (std::uint64_t id = 1; id <= 400; ++id) exporter.on_entry(span_of(id, 0));
+  kill();
+  EXPECT_GE(next_run().missing, 256U);
+  finish();
+}
+
 TEST_F(ExporterTest, CountsWhatATraceHasNoRoomForAsLost) {
   TraceStageOptions stage;
   stage.limits.entries_per_trace = 10;

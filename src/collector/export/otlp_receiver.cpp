@@ -72,6 +72,8 @@ OtlpReceiver::OtlpReceiver(OtlpReceiverOptions options, std::unique_ptr<Transpor
              logs_spool_.get()) {}
 
 void OtlpReceiver::add(const Entry& entry) {
+  constexpr unsigned kMostNotNoted = 256;
+  if (spool_ != nullptr && ++not_noted_ > kMostNotNoted) note_unsaved();
   if (spool_ != nullptr && !is_measured(entry)) {
     const Signal signal = signal_of(entry);
     Spool& spool = signal == Signal::logs ? *logs_spool_ : *spool_;
@@ -104,6 +106,7 @@ void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
 
 void OtlpReceiver::note_unsaved() {
   has_posted_ = false;
+  not_noted_ = 0;
   if (spool_ == nullptr) return;
   ItemCounts traces = feed_.waiting(Signal::traces), logs = feed_.waiting(Signal::logs);
   traces += spool_->pending();

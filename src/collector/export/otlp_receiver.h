@@ -54,6 +54,7 @@ class OtlpReceiver : public Receiver {
   const std::unique_ptr<Spool> spool_, logs_spool_;  // null without a folder
   ExportFeed feed_;
   bool has_posted_ = false;  // since the last call of note_unsaved()
+  unsigned not_noted_ = 0;   // entries since then
   bool is_finished_ = false;
   ExportQueue queue_;  // the last member, because its thread uses the others
 };

@@ -269,9 +269,10 @@ void Spool::read_unsaved() {
     options_.say(folder + ": the last run was killed, and its file `unsaved` is not readable: nobody knows how many " +
                  "items that it had only in memory may be missing");
   }
-  if (missing_.total() > 0) {
-    options_.say(folder + ": the last run was killed. " + counted(missing_.total(), "item") +
-                 " that it had only in memory, and what it received in its last second, may be missing");
+  if (is_valid) {
+    const std::string noted =
+        missing_.total() > 0 ? counted(missing_.total(), "item") + " that it had only in memory, and what" : "What";
+    options_.say(folder + ": the last run was killed. " + noted + " it received last may be missing");
   }
   noted_.points = 1;  // nobody has written it yet
   note_unsaved({});

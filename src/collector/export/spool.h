@@ -6,10 +6,10 @@
 // whole. Then the file `position` is replaced, which names the first group that has no answer. If the process is killed
 // at any point, no group that was written is lost, and at most one is sent twice. That one counts as resent.
 //
-// The file `unsaved` has the number of items that are only in memory. It is written each second, and whenever items
-// have left the memory. close() removes it. If it is there at the start, the last run was killed, and these items may
-// be missing. What left the memory just before the kill, a group at most, may be among them. The number stays in the
-// file until a run ends with close(), because the account of a run that is killed itself is lost.
+// The file `unsaved` has the number of items that are only in memory. It is written each second, after 256 entries, and
+// whenever items have left the memory. close() removes it. If it is there at the start, the last run was killed, and
+// these items may be missing. What left the memory just before the kill, a group at most, may be among them. The number
+// stays in the file until a run ends with close(), because the account of a run that is killed itself is lost.
 //
 // Only close() waits for the disk (fdatasync of the last file), because a slow disk must not delay the source. So a
 // power failure can lose the groups of the last half minute or so, and send groups again that had an answer.
