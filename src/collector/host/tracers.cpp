@@ -3,6 +3,7 @@
 
 #include "base/open_file.h"
 #include "base/stopping.h"
+#include "host/maps.h"
 #include "host/process_facts.h"
 #include "host/trace_events.h"
 
@@ -17,6 +18,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <set>
+#include <string_view>
 #include <tuple>
 
 namespace nopspan::collector {
@@ -283,7 +285,11 @@ std::vector<AttachedTracer> Tracers::of(const ProbeFile& file, const std::string
     AttachedTracer attached;
     attached.tracer = &tracer;
     const bool is_it = tracer.inode == status.st_ino && tracer.device == status.st_dev;
-    attached.is_by_name = !is_it && (tracer.file == path);
+    // The kernel adds a mark to the name of a file that was deleted or replaced.
+    std::string_view file_of_tracer = tracer.file, name = path;
+    take_deleted(file_of_tracer);
+    take_deleted(name);
+    attached.is_by_name = !is_it && file_of_tracer == name;
     if (!is_it && !attached.is_by_name) continue;
     for (const Probe& probe : file.probes())
       if (std::find(tracer.offsets.begin(), tracer.offsets.end(), probe.offset) != tracer.offsets.end())

@@ -11,6 +11,7 @@ import subprocess
 import harness
 from contained import Container
 from harness import GATE_SPANS, LIBRARY, NOPSPAN, PROBES, SONAME, Bpftrace, Program, program_path, wait_until
+from test_record import Record
 
 NOBODY = 65534
 GATE_BATCH = 0xFFFF << 16
@@ -184,6 +185,17 @@ class Ps(harness.Test):
             copies = [processes[p.pid]["copies"][0] for p in (one, other)]
             self.assertEqual([copy["path"] for copy in copies], names)
             self.assertEqual(len({(copy["device"], copy["inode"]) for copy in copies}), 1)
+
+    def test_the_tracer_of_a_program_whose_file_was_deleted(self):
+        path = shutil.copy(program_path("traced_static"), self.temporary_folder())
+        with Program("", command=[path]) as program:
+            with Record(os.path.join(os.path.dirname(path), "recording"), "--pid", program.pid) as record:
+                program.wait_for_gate(bool, "the gate to be raised")
+                os.remove(path)
+                copy = self.only_copy(program.pid)
+                self.assertTrue(copy["deleted"])
+                self.assertTrue(tracers(copy)[record.pid]["by_name"])
+                record.stop()
 
     def test_a_program_in_a_container_with_its_own_copy(self):
         root = os.path.join(self.temporary_folder(), "root")
