@@ -168,7 +168,7 @@ std::uint64_t Mappings::all() const {
 std::vector<Mappings::Crowd> Mappings::crowds() const {
   std::vector<Crowd> crowds;
   std::string_view text = text_;
-  text.remove_prefix(std::min(text.find('\n'), text.size() - 1) + 1);
+  if (text.starts_with(kAll)) text.remove_prefix(text.find('\n') + 1);
   while (text.starts_with(kCrowd)) {
     text.remove_prefix(kCrowd.size());
     std::array<std::uint64_t, 6> all{};
