@@ -349,7 +349,7 @@ class Http(ExportTest):
         threading.Thread(target=answer, daemon=True).start()
         exported = self.export(self.recording(20, 1), "--otlp", "http://127.0.0.1:%d" % listening.getsockname()[1],
                                "--end-time", "1s", status=1)
-        self.assertIn("the answer is not HTTP; trying again", exported.stderr)
+        self.assertIn("the answer is not HTTP", exported.stderr)
         self.assertEqual(exported.traces()["unconfirmed"], 20)
 
     def test_a_header_file_that_is_a_pipe_without_a_writer(self):
