@@ -615,7 +615,7 @@ class Grpc(ExportTest):
         received = Received(lambda number, ids: Answer(hangs=True, status="UNAVAILABLE", stores=True) if number == 0 else OK)
         with GrpcReceiver(received) as receiver:
             exported = self.export(self.recording(50, 1), "--otlp", receiver.url, "--protocol", "grpc", "--timeout", "300")
-        self.assertEqual(exported.traces()["resent"], 50)
+        self.assertEqual(exported.traces()["resent"], 50, exported.stderr)
         self.check_bounds(received.stored, exported.account)
 
     def test_a_receiver_that_wants_smaller_requests(self):
