@@ -108,9 +108,9 @@ TEST(LedgerAsJson, HasTheTotalAndEachProcess) {
 
 TEST(LedgerAsJson, HasTheDamageWhichSumsAddUp) {
   Ledger ledger;
-  ledger.damage = {.skipped_bytes = 1000, .broken_chunks = 2, .missing_ends = 1};
+  ledger.damage = {.skipped_bytes = 1000, .broken_chunks = 2, .missing_ends = 1, .repeated_parts = 3};
   const auto json = to_json(ledger);
-  EXPECT_EQ(json["damage"].dump(), R"({"skipped_bytes":1000,"broken_chunks":2,"missing_ends":1})");
+  EXPECT_EQ(json["damage"].dump(), R"({"skipped_bytes":1000,"broken_chunks":2,"missing_ends":1,"repeated_parts":3})");
   EXPECT_EQ(ledger_of(json).damage, ledger.damage);
   LedgerSum sum;
   sum.add(ledger);
@@ -236,7 +236,7 @@ TEST(LedgerAsText, NeverSaysThatADamagedRecordingLostNothing) {
   Ledger ledger;
   ledger.total = {.emitted = 3, .delivered = 3};
   ledger.damage.missing_ends = 1;
-  const std::string more = ", more may be missing: the recording is damaged or has no end\n";
+  const std::string more = ", more may be missing: the recording is damaged, has no end or repeats a part\n";
   EXPECT_EQ(to_text(ledger), "3 entries from 0 processes: 3 delivered" + more);
   ledger.total = {.emitted = 3, .delivered = 1, .not_in_file = 2};
   EXPECT_THAT(to_text(ledger), HasSubstr("1 delivered, 2 lost" + more));

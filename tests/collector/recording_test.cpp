@@ -3,11 +3,13 @@
 #include "recording/recording.h"
 
 #include "base/failure.h"
+#include "base/text.h"
 #include "kept_entry.h"
 #include "recording/recorder.h"
 #include "temporary_file.h"
 #include "top/top_feed.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -28,6 +30,7 @@
 #include <vector>
 
 using namespace nopspan::collector;
+using testing::HasSubstr;
 
 namespace {
 
@@ -71,13 +74,14 @@ Replayed replay(const std::string& path, const Filter& filter = {}) {
 std::string text_of(const Ledger& ledger) { return to_json(ledger).dump(2); }
 
 // Records `count` spans, one hundred per second.
-std::vector<KeptEntry> record(RecorderOptions options, std::size_t count, CountingSource& source) {
+std::vector<KeptEntry> record(RecorderOptions options, std::size_t count, CountingSource& source,
+                              std::uint64_t begin_unix_ns = kBegin) {
   std::mt19937_64 random(count);
   const std::vector<ProcessPointer> processes = {make_process(1), make_process(2), make_process(3)};
   std::vector<KeptEntry> spans;
   Recorder recorder(std::move(options));
   recorder.set_source(source);
-  std::uint64_t now = kBegin;
+  std::uint64_t now = begin_unix_ns;
   for (std::size_t i = 0; i < count; ++i) {
     if (i % 10 == 0) recorder.on_tick(now += kSecond / 10);
     spans.push_back(any_span(random, processes));
@@ -257,7 +261,7 @@ TEST(Recording, TellsWhatItsFilterLeavesOut) {
 }
 
 TEST(Recording, OfTwoHasTheSpansAndLedgersOfBoth) {
-  const TemporaryFile one, two, both;
+  const TemporaryFile one, two, three, both;
   CountingSource source_one, source_two;
   record({one.path()}, 100, source_one);
   record({two.path()}, 200, source_two);
@@ -266,7 +270,12 @@ TEST(Recording, OfTwoHasTheSpansAndLedgersOfBoth) {
   EXPECT_EQ(replayed.sink.spans.size(), 300U);
   EXPECT_EQ(replayed.ledger.total.delivered, 300U);
   EXPECT_EQ(replayed.ledger.processes.size(), 6U);
-  EXPECT_EQ(replayed.remark, "");
+  EXPECT_TRUE(replayed.ledger.damage.empty());
+  EXPECT_THAT(replayed.remark, HasSubstr("overlap in time"));
+  CountingSource source_three;
+  record({three.path()}, 100, source_three, kBegin + 2 * kSecond);
+  both.set_bytes(one.bytes() + three.bytes());
+  EXPECT_EQ(replay(both.path()).remark, "");
 }
 
 void expect_balanced(const Replayed& replayed) {
@@ -356,7 +365,7 @@ TEST(Recording, OfTwoOfWhichTheFirstHasNoEndSaysSo) {
   both.set_bytes(first.substr(0, first.size() - kChunkHeaderBytes) + second);
   const Replayed replayed = replay(both.path());
   EXPECT_EQ(replayed.ledger.damage.missing_ends, 1U);
-  EXPECT_NE(replayed.remark, "");
+  EXPECT_THAT(replayed.remark, HasSubstr("did not close"));
   expect_balanced(replayed);
   // Where the second recording's first chunk is damaged, its ledger is still counted apart.
   std::string broken = first + second;
@@ -557,10 +566,26 @@ TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
   // The newest part alone, and the parts in another order.
   const Replayed newest = replay(file.path());
   EXPECT_EQ(newest.ledger.total.not_in_file, 5000 - newest.sink.spans.size());
-  EXPECT_NE(newest.remark, "");
+  EXPECT_THAT(newest.remark, HasSubstr(counted(files, "part") + " missing"));
   expect_balanced(newest);
   all.set_bytes(file.bytes() + bytes);
   EXPECT_EQ(replay(all.path()).ledger.total, source.ledger().total);
+  EXPECT_THAT(replay(all.path()).remark, HasSubstr("parts are not in order"));
+}
+
+// For example a copy of parts that were renamed meanwhile.
+TEST(Recording, DoesNotSayThatAllIsThereIfAPartIsThereTwice) {
+  const TemporaryFile file, all;
+  CountingSource source;
+  record({file.path(), false, 1'000'000, 1}, 2500, source);
+  std::ifstream in(file.path() + ".1", std::ios::binary);
+  const std::string before{std::istreambuf_iterator<char>(in), {}};
+  ASSERT_FALSE(before.empty());
+  all.set_bytes(before + before + file.bytes());
+  const Replayed replayed = replay(all.path());
+  EXPECT_EQ(replayed.ledger.damage.repeated_parts, 1U);
+  EXPECT_THAT(replayed.remark, HasSubstr("1 part more than once"));
+  EXPECT_EQ(to_text(replayed.ledger).find("none lost"), std::string::npos);
 }
 
 // A request that began in a part that is not read lacks spans.

@@ -56,7 +56,7 @@ nlohmann::ordered_json to_json(const Counts& counts);
 // {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}, and "damage": {…}, "unattached": [{"pid": …, …}] and
 // "unattached_others": … if there are any
 nlohmann::ordered_json to_json(const Ledger& ledger);
-// {"skipped_bytes": …, "broken_chunks": …, "missing_ends": …}
+// {"skipped_bytes": …, "broken_chunks": …, "missing_ends": …, "repeated_parts": …}
 nlohmann::ordered_json to_json(const Damage& damage);
 // [{"pid": …, "comm": …, "path": …, "why": …}]
 nlohmann::ordered_json to_json(const std::vector<Unattached>& unattached);

@@ -58,7 +58,8 @@ Counts counts_of(const LibraryDrops& drops);
 // The parts of recordings that could not be read. They may have held entries that no count includes.
 struct Damage {
   std::uint64_t skipped_bytes = 0, broken_chunks = 0;
-  std::uint64_t missing_ends = 0;  // recordings that were not closed
+  std::uint64_t missing_ends = 0;    // recordings that were not closed, or not read to their end
+  std::uint64_t repeated_parts = 0;  // that were read before, so that their entries count twice
   [[nodiscard]] bool empty() const { return *this == Damage(); }
   Damage& operator+=(const Damage& other);
   friend bool operator==(const Damage& a, const Damage& b) = default;
@@ -133,6 +134,7 @@ inline constexpr std::pair<const char*, std::uint64_t Damage::*> kDamages[] = {
     {"skipped_bytes", &Damage::skipped_bytes},
     {"broken_chunks", &Damage::broken_chunks},
     {"missing_ends", &Damage::missing_ends},
+    {"repeated_parts", &Damage::repeated_parts},
 };
 
 inline constexpr std::pair<const char*, std::string Unattached::*> kUnattachedTexts[] = {

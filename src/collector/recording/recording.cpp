@@ -2,6 +2,8 @@
 #include "recording/recording.h"
 
 #include "base/failure.h"
+#include "base/saturating.h"
+#include "base/text.h"
 #include "model/source_options.h"
 #include "recording/recording_listener.h"
 
@@ -23,6 +25,8 @@ constexpr std::uint64_t kMostTicks = 60;
 constexpr std::size_t kMostJson = 1U << 20U;
 // The time of a file's first chunk is that of the recorder's last tick, which may be this old.
 constexpr std::uint64_t kOldestTick = kSecond;
+// Beyond this number, parts are not checked.
+constexpr std::size_t kMostParts = 65'536;
 
 ChunkReader open_file(const std::string& path) {
   if (path == "-") return {OpenFile(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)), "stdin"};
@@ -84,13 +88,14 @@ void Recording::run(Sink& sink, Deadline& until) {
 }
 
 void Recording::pass(Sink& sink) {
+  end_before_ = end_;
   tick(chunk_.time_unix_ns, sink);
   read_chunk(chunk_, sink);
 }
 
 void Recording::end(Sink& sink, const Deadline& until) {
-  is_stopped_ = until.is_over();
-  if (!is_stopped_ && !reader_.state().ended) ++missing_ends_;
+  is_stopped_ = until.is_over() && !reader_.state().ended;
+  if (!reader_.state().ended) ++missing_ends_;
   if (end_ > 0) sink.on_tick(end_);
 }
 
@@ -195,6 +200,7 @@ Recording::Tally& Recording::tally_of(const ProcessPointer& process) {
 
 // A file may contain several recordings.
 void Recording::begin_recording(const std::string& id) {
+  must_begin_ = end_before_;
   if (!std::exchange(is_closed_, false)) ++missing_ends_;
   add(before_, since_before());
   tallies_.clear();
@@ -215,8 +221,25 @@ void Recording::read_about(const Chunk& chunk) {
   if (const auto id = found->get<std::string>(); id != recording_) begin_recording(id);
   const std::uint64_t before = part_;
   if (const auto part = about.find("part"); part != about.end() && part->is_number_unsigned()) part_ = *part;
+  note_part(part_, before);
   if (part_ != before + 1) begins_unix_ns_ = chunk.time_unix_ns + kOldestTick;
   is_closed_ = false;
+}
+
+void Recording::note_part(std::uint64_t part, std::uint64_t before) {
+  if (part == 0 || parts_read_ >= kMostParts) return;
+  if (!parts_[recording_].insert(part).second) {
+    ++repeated_parts_;
+  } else {
+    ++parts_read_;
+    if (part < before) is_in_order_ = false;
+  }
+}
+
+std::uint64_t Recording::missing_parts() const {
+  std::uint64_t missing = 0;
+  for (const auto& [id, parts] : parts_) missing = saturating_sum(missing, *parts.rbegin() - parts.size());
+  return missing;
 }
 
 void Recording::read_ledger(const Chunk& chunk) {
@@ -237,6 +260,7 @@ void Recording::read_ledger(const Chunk& chunk) {
 
 void Recording::tick(std::uint64_t now, Sink& sink) {
   if (now == 0) return;
+  if (std::exchange(must_begin_, 0) > now + kOldestTick) overlaps_ = true;
   if (now < end_ || end_ == 0) {  // the recorder's clock was set back, or this is the first time
     ticked_ = end_ = now;
     sink.on_tick(now);
@@ -305,7 +329,7 @@ Ledger Recording::since_before() const {
   return now;
 }
 
-std::string Recording::remark() const {
+std::string Recording::missing() const {
   const ChunkReader::State& state = reader_.state();
   std::string text;
   const auto say = [&](const std::string& what) { text += (text.empty() ? reader_.name() + ": " : ", ") + what; };
@@ -315,9 +339,23 @@ std::string Recording::remark() const {
   const Ledger all = ledger();
   if (all.total.not_in_file > 0) say(std::to_string(all.total.not_in_file) + " recorded entries are not in it");
   if (all.damage != damage()) say("it was recorded from a damaged recording");
-  if (is_stopped_ && !state.ended) say("stopped before its end");
-  if (missing_ends_ > 0)
+  if (const std::uint64_t parts = missing_parts(); parts > 0) say(counted(parts, "part") + " missing");
+  if (!is_in_order_) say("parts are not in order: FILE.2 must come before FILE.1, and FILE last");
+  if (repeated_parts_ > 0) say(counted(repeated_parts_, "part") + " more than once, so entries count twice");
+  if (is_stopped_) say("stopped before its end");
+  if (missing_ends_ > (is_stopped_ ? 1U : 0U))
     say("the recorder did not close the file or began another part, so the last entries may be missing");
+  return text;
+}
+
+std::string Recording::remark() const {
+  std::string text = missing();
+  if (overlaps_) {
+    text += (text.empty() ? reader_.name() + ": " : ", ") +
+            std::string(
+                "its recordings overlap in time or are not in order, so a request in several of them may be in pieces: "
+                "send them to one socket (--from unix:PATH)");
+  }
   return text;
 }
 

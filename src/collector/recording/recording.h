@@ -15,6 +15,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -50,12 +51,14 @@ class Recording : public Source {
   [[nodiscard]] Ledger ledger() const override;
 
   // A message about everything that could not be read; "" if all was read.
+  [[nodiscard]] std::string missing() const;
+  // The same, and whether recordings overlap.
   [[nodiscard]] std::string remark() const override;
   [[nodiscard]] bool is_cut() const override { return is_stopped_ || !reader_.state().ended; }
   [[nodiscard]] const ChunkReader::State& state() const { return reader_.state(); }
   // The part of this file that could not be read.
   [[nodiscard]] Damage damage() const {
-    return {reader_.state().skipped, reader_.state().broken + invalid_, missing_ends_};
+    return {reader_.state().skipped, reader_.state().broken + invalid_, missing_ends_, repeated_parts_};
   }
 
  private:
@@ -73,6 +76,8 @@ class Recording : public Source {
   template <class Read>
   void read_entries(const Chunk& chunk, Sink& sink, const Read& read);
   void begin_recording(const std::string& id);
+  void note_part(std::uint64_t part, std::uint64_t before);
+  [[nodiscard]] std::uint64_t missing_parts() const;
   void read_about(const Chunk& chunk);
   void read_ledger(const Chunk& chunk);
   void tick(std::uint64_t now, Sink& sink);
@@ -91,13 +96,20 @@ class Recording : public Source {
   bool is_filtered_;
   bool is_stopped_ = false;  // before the end of the file
   bool is_closed_ = true;    // no recording is being read
-  std::uint64_t end_ = 0, ticked_ = 0, missing_ends_ = 0;
+  bool overlaps_ = false;    // a recording began before the end of the one before
+  bool is_in_order_ = true;  // the parts of each recording
+  std::uint64_t end_ = 0, ticked_ = 0, missing_ends_ = 0, repeated_parts_ = 0;
+  std::uint64_t end_before_ = 0;  // end_ before the chunk that is being read
+  std::uint64_t must_begin_ = 0;  // the end of the recording before, until a chunk's time was compared with it
   std::uint64_t invalid_ = 0, invalid_entries_ = 0;  // chunks with a valid checksum and invalid content
   std::uint64_t broken_before_ledger_ = 0;           // broken_entries() then
   std::uint64_t part_ = 0, ledger_part_ = 0;         // of the recording that is being read, and of the last ledger
   std::uint64_t begins_unix_ns_ = 0;                 // the part before is not here; 0 if it is, or if there is none
   std::string recording_;                            // id of the recording that is being read
-  Ledger before_, last_;                             // of earlier recordings in the same file, and of this one
+  // The parts of each recording that were read, at most kMostParts.
+  std::map<std::string, std::set<std::uint64_t>> parts_;
+  std::size_t parts_read_ = 0;
+  Ledger before_, last_;  // of earlier recordings in the same file, and of this one
   std::map<ProcessKey, Tally> tallies_;
 };
 

@@ -79,7 +79,7 @@ std::string ReplaySummary::text(const Recording& recording, const Ledger& ledger
            "): " + counts_.text();
   }
   out += "\n";
-  if (const std::string remark = recording.remark(); !remark.empty()) out += "INCOMPLETE: " + printable(remark) + "\n";
+  if (const std::string remark = recording.missing(); !remark.empty()) out += "INCOMPLETE: " + printable(remark) + "\n";
   out += to_text(ledger);
   if (counts_.all() == 0) return out;
   out += "\n" + padded_left("entries", 12) + "  process\n";
@@ -105,7 +105,7 @@ nlohmann::ordered_json ReplaySummary::json(const Recording& recording, const Led
   using Json = nlohmann::ordered_json;
   const ChunkReader::State& state = recording.state();
   Json json = {
-      {"bytes", state.bytes},    {"chunks", state.chunks},         {"whole", recording.remark().empty()},
+      {"bytes", state.bytes},    {"chunks", state.chunks},         {"whole", recording.missing().empty()},
       {"ended", state.ended},    {"skipped_bytes", state.skipped}, {"broken_chunks", recording.damage().broken_chunks},
       {"entries", counts_.all()}};
   for (std::size_t i = 0; i < counts_.by_kind.size(); ++i) json[EntryCounts::kMany[i]] = counts_.by_kind[i];
