@@ -161,7 +161,8 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   } else {
     std::cerr << totals_text(recorder.totals(), options.recorder.name(), options.recorder.keep) << to_text(ledger);
   }
-  return is_complete ? watch.exit_status() : Failure::kFailed;
+  const bool is_part = interrupted && !options.source.from.empty() && source->is_cut();  // of what was to be copied
+  return is_complete && !is_part ? watch.exit_status() : Failure::kFailed;
 }
 
 }  // namespace
