@@ -25,8 +25,8 @@ constexpr std::uint64_t kMostTicks = 60;
 constexpr std::size_t kMostJson = 1U << 20U;
 // The time of a file's first chunk is that of the recorder's last tick, which may be this old.
 constexpr std::uint64_t kOldestTick = kSecond;
-// Beyond this number, parts are not checked.
-constexpr std::size_t kMostParts = 65'536;
+// Beyond this number, and in recordings with a longer id, parts are not checked. Recorders write 16 digits.
+constexpr std::size_t kMostParts = 65'536, kLongestId = 64;
 
 ChunkReader open_file(const std::string& path) {
   if (path == "-") return {OpenFile(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)), "stdin"};
@@ -227,7 +227,7 @@ void Recording::read_about(const Chunk& chunk) {
 }
 
 void Recording::note_part(std::uint64_t part, std::uint64_t before) {
-  if (part == 0 || parts_read_ >= kMostParts) return;
+  if (part == 0 || parts_read_ >= kMostParts || recording_.size() > kLongestId) return;
   if (!parts_[recording_].insert(part).second) {
     ++repeated_parts_;
   } else {
