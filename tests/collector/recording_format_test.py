@@ -308,18 +308,19 @@ class Replay(RecordingTest):
             self.assertIn(b"stopped before its end", reader.stderr.read())
 
     def test_a_copy_that_was_stopped_is_known_to_be_a_part(self):
-        copy = os.path.join(self.folder.name, "part.rec")
-        with subprocess.Popen([PROGRAM, "--json", "record", copy, "--from", "-"], stdin=subprocess.PIPE,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as copier:
-            copier.stdin.write(self.data[:-40])
-            copier.stdin.flush()
-            wait_until(lambda: bytes_in(copier.stdin) == 0, "all to be read")
-            copier.send_signal(signal.SIGINT)
-            self.assertEqual(copier.wait(60), 1)
-            self.assertEqual(json.load(copier.stdout)["ledger"]["damage"]["missing_ends"], 1)
-        replayed = run("replay", copy)
-        self.assertIn("INCOMPLETE", replayed.stdout)
-        self.assertNotIn("none lost", replayed.stdout)
+        for data in (self.data[:-40], self.data):  # behind which another recording might follow
+            copy = os.path.join(self.folder.name, f"part of {len(data)}.rec")
+            with subprocess.Popen([PROGRAM, "--json", "record", copy, "--from", "-"], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) as copier:
+                copier.stdin.write(data)
+                copier.stdin.flush()
+                wait_until(lambda pipe=copier.stdin: bytes_in(pipe) == 0, "all to be read")
+                copier.send_signal(signal.SIGINT)
+                self.assertEqual(copier.wait(60), 1)
+                self.assertEqual(json.load(copier.stdout)["ledger"]["damage"]["missing_ends"], 1)
+            replayed = run("replay", copy)
+            self.assertIn("INCOMPLETE", replayed.stdout)
+            self.assertNotIn("none lost", replayed.stdout)
 
     def test_control_c_ends_it_where_nobody_reads(self):
         many = self.file_of(self.data * 50)

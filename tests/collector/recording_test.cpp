@@ -394,10 +394,10 @@ TEST(Recording, TakesAnyBytes) {
 }
 
 // A file with these chunks. Each is valid as a chunk.
-std::string file_of(const std::vector<std::pair<ChunkKind, std::string>>& chunks) {
+std::string file_of(const std::vector<std::pair<ChunkKind, std::string>>& chunks, std::uint64_t unix_ns = kBegin) {
   const TemporaryFile file;
   ChunkWriter writer(file.open(O_CREAT | O_WRONLY));
-  for (const auto& [kind, payload] : chunks) EXPECT_TRUE(writer.write({kind, 7, kBegin, payload}));
+  for (const auto& [kind, payload] : chunks) EXPECT_TRUE(writer.write({kind, 7, unix_ns, payload}));
   return file.bytes();
 }
 
@@ -423,6 +423,45 @@ TEST(Recording, TakesChunksThatHoldAnything) {
             file.path() + ": 7 chunks with invalid content were skipped, 14 recorded entries are not in it");
   EXPECT_EQ(replayed.ledger.total.emitted, 14U);  // the traces and the logs
   EXPECT_EQ(replayed.ledger.total.not_in_file, 14U);
+}
+
+TEST(Recording, SaysWhetherRecordingsOverlap) {
+  const TemporaryFile file;
+  const std::string one = file_of({{ChunkKind::about, R"({"recording": "1", "part": 1})"}}) +
+                          file_of({{ChunkKind::ledger, "{}"}, {ChunkKind::end, ""}}, kBegin + 10 * kSecond);
+  const auto overlap_of = [&](std::uint64_t begin_unix_ns) {
+    const std::string two = file_of({{ChunkKind::about, R"({"recording": "2", "part": 1})"}}, begin_unix_ns) +
+                            file_of({{ChunkKind::ledger, "{}"}, {ChunkKind::end, ""}}, begin_unix_ns + kSecond);
+    file.set_bytes(one + two);
+    return replay(file.path()).remark;
+  };
+  EXPECT_THAT(overlap_of(kBegin + 8 * kSecond - 1), HasSubstr("overlap in time"));
+  EXPECT_EQ(overlap_of(kBegin + 9 * kSecond), "") << "may be the time of a tick before the begin";
+  EXPECT_EQ(overlap_of(kBegin + 20 * kSecond), "");
+}
+
+TEST(Recording, ChecksABoundedNumberOfParts) {
+  const auto part = [](const std::string& id, unsigned number) {
+    return file_of({{ChunkKind::about, R"({"recording": ")" + id + R"(", "part": )" + std::to_string(number) + "}"},
+                    {ChunkKind::end, ""}});
+  };
+  const auto remark_of = [&](const std::string& bytes) {
+    const TemporaryFile file;
+    file.set_bytes(bytes);
+    Recording recording(ChunkReader(file.open(O_RDONLY), "it"), {}, {.parts = 2});
+    KeptEntries sink;
+    Deadline never;
+    recording.run(sink, never);
+    return recording.remark();
+  };
+  EXPECT_EQ(remark_of(part("a", 1) + part("a", 2)), "");
+  EXPECT_EQ(remark_of(part("a", 1) + part("b", 1) + part("a", 1)),
+            "it: parts are not together or not in order: FILE.2 FILE.1 FILE, "
+            "1 part more than once, so entries count twice");
+  EXPECT_EQ(remark_of(part("a", 1) + part("b", 1) + part("c", 1)), "it: not all parts could be checked");
+  EXPECT_EQ(remark_of(part(std::string(65, 'x'), 1)), "it: not all parts could be checked");
+  EXPECT_THAT(remark_of(part("a", 1) + part("b", 1) + part("c", 1) + part("b", 1)), HasSubstr("1 part more than once"));
+  EXPECT_THAT(remark_of(part("a", 2) + part("b", 1) + part("a", 1)), HasSubstr("not in order"));
 }
 
 TEST(Recording, IsNotOpenedWhereThereIsNone) {
@@ -542,6 +581,17 @@ TEST(Recorder, WritesNoEndWithoutItsLastLedger) {
   EXPECT_NE(replayed.remark, "");
 }
 
+// The files of a recording, the oldest first.
+std::vector<std::string> parts_of(const TemporaryFile& file) {
+  std::vector<std::string> parts = {file.bytes()};
+  for (unsigned i = 1; i <= 9; ++i) {
+    std::ifstream in(file.path() + "." + std::to_string(i), std::ios::binary);
+    const std::string part{std::istreambuf_iterator<char>(in), {}};
+    if (!part.empty()) parts.insert(parts.begin(), part);
+  }
+  return parts;
+}
+
 TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
   const TemporaryFile file, all;
   CountingSource source;
@@ -566,25 +616,26 @@ TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
   // The newest part alone, and the parts in another order.
   const Replayed newest = replay(file.path());
   EXPECT_EQ(newest.ledger.total.not_in_file, 5000 - newest.sink.spans.size());
-  EXPECT_THAT(newest.remark, HasSubstr(counted(files, "part") + " missing"));
+  EXPECT_THAT(newest.remark, HasSubstr(counted(files, "part") + " not found"));
   expect_balanced(newest);
   all.set_bytes(file.bytes() + bytes);
   EXPECT_EQ(replay(all.path()).ledger.total, source.ledger().total);
-  EXPECT_THAT(replay(all.path()).remark, HasSubstr("parts are not in order"));
+  EXPECT_THAT(replay(all.path()).remark, HasSubstr("not in order"));
 }
 
 // For example a copy of parts that were renamed meanwhile.
 TEST(Recording, DoesNotSayThatAllIsThereIfAPartIsThereTwice) {
   const TemporaryFile file, all;
   CountingSource source;
-  record({file.path(), false, 1'000'000, 1}, 2500, source);
-  std::ifstream in(file.path() + ".1", std::ios::binary);
-  const std::string before{std::istreambuf_iterator<char>(in), {}};
-  ASSERT_FALSE(before.empty());
-  all.set_bytes(before + before + file.bytes());
+  record({file.path(), false, 1'000'000, 9}, 5000, source);
+  const std::vector<std::string> parts = parts_of(file);
+  ASSERT_GT(parts.size(), 3U);
+  std::string bytes = parts[0] + parts[2];  // without parts[1]
+  for (std::size_t i = 2; i < parts.size(); ++i) bytes += parts[i];
+  all.set_bytes(bytes);
   const Replayed replayed = replay(all.path());
   EXPECT_EQ(replayed.ledger.damage.repeated_parts, 1U);
-  EXPECT_THAT(replayed.remark, HasSubstr("1 part more than once"));
+  EXPECT_THAT(replayed.remark, HasSubstr("1 part not found, 1 part more than once"));
   EXPECT_EQ(to_text(replayed.ledger).find("none lost"), std::string::npos);
 }
 
@@ -609,13 +660,7 @@ TEST(Recorder, BeginsFilesWhoseReaderKnowsWhichSpansBeganBefore) {
     }
     EXPECT_TRUE(recorder.finish());
   }
-  const std::string name = file.path();
-  std::vector<std::string> parts = {file.bytes()};
-  for (unsigned i = 1; i <= 9; ++i) {
-    std::ifstream in(name + "." + std::to_string(i), std::ios::binary);
-    const std::string part{std::istreambuf_iterator<char>(in), {}};
-    if (!part.empty()) parts.insert(parts.begin(), part);
-  }
+  const std::vector<std::string> parts = parts_of(file);
   ASSERT_GT(parts.size(), 3U);
   const auto marked = [&](const std::string& bytes) {
     some.set_bytes(bytes);

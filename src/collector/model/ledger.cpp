@@ -283,8 +283,10 @@ std::string to_text(const Ledger& ledger) {
   if (total.filtered > 0) text += ", " + std::to_string(total.filtered) + " filtered out";
   if (total.lost() > 0) text += ", " + std::to_string(total.lost()) + " lost";
   if (total.lost() == 0 && ledger.damage.empty()) text += ", none lost";
-  text +=
-      ledger.damage.empty() ? "\n" : ", more may be missing: the recording is damaged, has no end or repeats a part\n";
+  if (!ledger.damage.empty()) {
+    text += ", more may be missing: the recording is damaged, has no end, was not read to its end or repeats a part";
+  }
+  text += "\n";
   for (const Loss& loss : kLosses) {
     if (total.*loss.count > 0) text += "  " + std::to_string(total.*loss.count) + " " + loss.why + "\n";
   }

@@ -69,7 +69,7 @@ Counts counts_of(const LibraryDrops& drops) {
 }
 
 Damage& Damage::operator+=(const Damage& other) {
-  for (const auto& [name, count] : kDamages) this->*count += other.*count;
+  for (const auto& [name, count] : kDamages) this->*count = saturating_sum(this->*count, other.*count);
   return *this;
 }
 

@@ -151,6 +151,7 @@ bool ChunkReader::fill(std::size_t bytes, const Deadline& until) {
     if (now < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (now < 0) state_.error = errno;
     at_end_ = now <= 0;
+    state_.at_end = now == 0;
     if (now > 0) {
       end_ += static_cast<std::size_t>(now);
       state_.bytes += static_cast<std::uint64_t>(now);

@@ -72,6 +72,7 @@ class ChunkReader {
     std::uint64_t broken = 0;
     std::uint64_t broken_entries = 0;  // in the chunks whose header is intact
     bool ended = false;                // the last chunk is the recorder's `end` chunk
+    bool at_end = false;               // nothing follows
     int error = 0;                     // errno of the read() that failed; 0: none
     [[nodiscard]] bool is_whole() const { return ended && skipped == 0 && error == 0; }
   };

@@ -25,8 +25,8 @@ constexpr std::uint64_t kMostTicks = 60;
 constexpr std::size_t kMostJson = 1U << 20U;
 // The time of a file's first chunk is that of the recorder's last tick, which may be this old.
 constexpr std::uint64_t kOldestTick = kSecond;
-// Beyond this number, and in recordings with a longer id, parts are not checked. Recorders write 16 digits.
-constexpr std::size_t kMostParts = 65'536, kLongestId = 64;
+// Parts of recordings with longer ids are not checked. Recorders write 16 digits.
+constexpr std::size_t kLongestId = 64;
 
 ChunkReader open_file(const std::string& path) {
   if (path == "-") return {OpenFile(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)), "stdin"};
@@ -94,8 +94,9 @@ void Recording::pass(Sink& sink) {
 }
 
 void Recording::end(Sink& sink, const Deadline& until) {
-  is_stopped_ = until.is_over() && !reader_.state().ended;
-  if (!reader_.state().ended) ++missing_ends_;
+  // Behind the end of a recording, another one may follow.
+  is_stopped_ = until.is_over() && !(reader_.state().ended && reader_.state().at_end);
+  if (is_stopped_ || !reader_.state().ended) ++missing_ends_;
   if (end_ > 0) sink.on_tick(end_);
 }
 
@@ -218,22 +219,31 @@ void Recording::read_about(const Chunk& chunk) {
     return;
   }
   // The next part of the same recording continues the ledger.
-  if (const auto id = found->get<std::string>(); id != recording_) begin_recording(id);
+  if (const auto id = found->get<std::string>(); id != recording_) {
+    begin_recording(id);
+    if (parts_.contains(id)) is_in_order_ = false;
+  }
   const std::uint64_t before = part_;
   if (const auto part = about.find("part"); part != about.end() && part->is_number_unsigned()) part_ = *part;
-  note_part(part_, before);
+  note_part(part_);
   if (part_ != before + 1) begins_unix_ns_ = chunk.time_unix_ns + kOldestTick;
   is_closed_ = false;
 }
 
-void Recording::note_part(std::uint64_t part, std::uint64_t before) {
-  if (part == 0 || parts_read_ >= kMostParts || recording_.size() > kLongestId) return;
-  if (!parts_[recording_].insert(part).second) {
-    ++repeated_parts_;
-  } else {
-    ++parts_read_;
-    if (part < before) is_in_order_ = false;
+void Recording::note_part(std::uint64_t part) {
+  if (part == 0) return;
+  const auto known = parts_.find(recording_);
+  if (known != parts_.end()) {
+    if (part < *known->second.rbegin()) is_in_order_ = false;
+    if (known->second.contains(part)) {
+      ++repeated_parts_;
+      return;
+    }
   }
+  checks_parts_ = checks_parts_ && parts_read_ < limits_.parts && recording_.size() <= kLongestId;
+  if (!checks_parts_) return;
+  ++parts_read_;
+  parts_[recording_].insert(part);
 }
 
 std::uint64_t Recording::missing_parts() const {
@@ -339,24 +349,26 @@ std::string Recording::missing() const {
   const Ledger all = ledger();
   if (all.total.not_in_file > 0) say(std::to_string(all.total.not_in_file) + " recorded entries are not in it");
   if (all.damage != damage()) say("it was recorded from a damaged recording");
-  if (const std::uint64_t parts = missing_parts(); parts > 0) say(counted(parts, "part") + " missing");
-  if (!is_in_order_) say("parts are not in order: FILE.2 must come before FILE.1, and FILE last");
+  if (const std::uint64_t parts = missing_parts(); parts > 0) say(counted(parts, "part") + " not found");
+  if (!is_in_order_) say("parts are not together or not in order: FILE.2 FILE.1 FILE");
   if (repeated_parts_ > 0) say(counted(repeated_parts_, "part") + " more than once, so entries count twice");
+  if (!checks_parts_) say("not all parts could be checked");
   if (is_stopped_) say("stopped before its end");
   if (missing_ends_ > (is_stopped_ ? 1U : 0U))
     say("the recorder did not close the file or began another part, so the last entries may be missing");
   return text;
 }
 
+std::string Recording::overlap() const {
+  return overlaps_
+             ? "recordings overlap in time or are not in order, so a request in several of them may be in pieces: "
+               "send them to one socket (--from unix:PATH)"
+             : "";
+}
+
 std::string Recording::remark() const {
-  std::string text = missing();
-  if (overlaps_) {
-    text += (text.empty() ? reader_.name() + ": " : ", ") +
-            std::string(
-                "its recordings overlap in time or are not in order, so a request in several of them may be in pieces: "
-                "send them to one socket (--from unix:PATH)");
-  }
-  return text;
+  const std::string text = missing(), also = overlap();
+  return text.empty() && !also.empty() ? reader_.name() + ": " + also : text + (also.empty() ? "" : ", ") + also;
 }
 
 std::unique_ptr<Source> open_recording(const SourceOptions& options) {

@@ -27,6 +27,7 @@ struct SourceOptions;
 struct RecordingLimits {
   std::size_t processes = 4096;      // with counts of their own; the others are counted together
   std::size_t chunk = kMostPayload;  // bytes
+  std::size_t parts = 65'536;        // further parts may be repeated without a word
   std::uint64_t claimed_by = 0;      // Process::claimed_by of all processes
   // Asked once, when there are more processes. Returns how many there may be then.
   std::function<std::size_t()> more_processes = {};
@@ -52,7 +53,9 @@ class Recording : public Source {
 
   // A message about everything that could not be read; "" if all was read.
   [[nodiscard]] std::string missing() const;
-  // The same, and whether recordings overlap.
+  // Whether recordings overlap in time; "" if not.
+  [[nodiscard]] std::string overlap() const;
+  // Both.
   [[nodiscard]] std::string remark() const override;
   [[nodiscard]] bool is_cut() const override { return is_stopped_ || !reader_.state().ended; }
   [[nodiscard]] const ChunkReader::State& state() const { return reader_.state(); }
@@ -76,7 +79,7 @@ class Recording : public Source {
   template <class Read>
   void read_entries(const Chunk& chunk, Sink& sink, const Read& read);
   void begin_recording(const std::string& id);
-  void note_part(std::uint64_t part, std::uint64_t before);
+  void note_part(std::uint64_t part);
   [[nodiscard]] std::uint64_t missing_parts() const;
   void read_about(const Chunk& chunk);
   void read_ledger(const Chunk& chunk);
@@ -98,6 +101,7 @@ class Recording : public Source {
   bool is_closed_ = true;    // no recording is being read
   bool overlaps_ = false;    // a recording began before the end of the one before
   bool is_in_order_ = true;  // the parts of each recording
+  bool checks_parts_ = true;
   std::uint64_t end_ = 0, ticked_ = 0, missing_ends_ = 0, repeated_parts_ = 0;
   std::uint64_t end_before_ = 0;  // end_ before the chunk that is being read
   std::uint64_t must_begin_ = 0;  // the end of the recording before, until a chunk's time was compared with it
@@ -106,7 +110,7 @@ class Recording : public Source {
   std::uint64_t part_ = 0, ledger_part_ = 0;         // of the recording that is being read, and of the last ledger
   std::uint64_t begins_unix_ns_ = 0;                 // the part before is not here; 0 if it is, or if there is none
   std::string recording_;                            // id of the recording that is being read
-  // The parts of each recording that were read, at most kMostParts.
+  // The parts of each recording that were read. Recordings are known by their ids.
   std::map<std::string, std::set<std::uint64_t>> parts_;
   std::size_t parts_read_ = 0;
   Ledger before_, last_;  // of earlier recordings in the same file, and of this one

@@ -30,6 +30,7 @@ using Clock = std::chrono::steady_clock;
 constexpr int kTickMilliseconds = 100;
 // Recorders begin a chunk when they have 1 MiB.
 constexpr std::size_t kMostChunk = 2U << 20U;
+constexpr std::size_t kMostParts = 1024;  // of which a connection's reader knows whether they are repeated
 // How long to wait for the thread of a connection that was closed, before the next look.
 constexpr int kRoomMilliseconds = 10;
 // Peers that are named on stderr.
@@ -147,6 +148,7 @@ class RecordingListener::Connection {
     RecordingLimits limits;
     limits.processes = owner.limits_.processes;
     limits.chunk = kMostChunk;
+    limits.parts = kMostParts;
     if (owner.is_stranger(peer_)) {
       limits.claimed_by = (std::uint64_t{1} << 63U) | peer_.uid;
     } else {
@@ -328,6 +330,7 @@ std::string RecordingListener::remark() const {
   };
   for (const WriterField& field : kClosedWriters) say(closed_.*field.count, "connection", field.what);
   say(damage.skipped_bytes, "damaged byte", " skipped");
+  say(damage.repeated_parts, "part", " more than once, so entries count twice");
   say(damage.missing_ends, "recording", " not closed, so the last entries may be missing");
   return text;
 }

@@ -80,6 +80,7 @@ std::string ReplaySummary::text(const Recording& recording, const Ledger& ledger
   }
   out += "\n";
   if (const std::string remark = recording.missing(); !remark.empty()) out += "INCOMPLETE: " + printable(remark) + "\n";
+  if (const std::string overlap = recording.overlap(); !overlap.empty()) out += overlap + "\n";
   out += to_text(ledger);
   if (counts_.all() == 0) return out;
   out += "\n" + padded_left("entries", 12) + "  process\n";
