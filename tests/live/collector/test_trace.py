@@ -362,7 +362,7 @@ class Requests(Test):
             value = (value ^ byte) * ((1 << 88) + 0x13B) & (1 << 128) - 1
         trace_id = value.to_bytes(16, "big")
         forms = (foreign, trace_id.hex(), base64.urlsafe_b64encode(trace_id).decode().rstrip("="))
-        tracers = [Trace("--json", "--request", form) for form in forms]
+        tracers = [Trace("--json", "--incomplete", "--request", form) for form in forms]
         try:
             for tracer in tracers:
                 tracer.__enter__()
