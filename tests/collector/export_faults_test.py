@@ -347,10 +347,11 @@ class Http(ExportTest):
                         connection.recv(1 << 20)
                         connection.sendall(b"stored\n")
         threading.Thread(target=answer, daemon=True).start()
-        exported = self.export(self.recording(20, 1), "--otlp", "http://127.0.0.1:%d" % listening.getsockname()[1],
-                               "--end-time", "1s", status=1)
-        self.assertIn("the answer is not HTTP", exported.stderr)
-        self.assertEqual(exported.traces()["unconfirmed"], 20)
+        process = self.start(self.recording(20, 1), "--otlp", "http://127.0.0.1:%d" % listening.getsockname()[1],
+                             "--end-time", "10m")
+        self.assertTrue(any("the answer is not HTTP; trying again" in line for line in process.stderr))
+        process.send_signal(signal.SIGINT)  # the recording has ended, so this is about the wait
+        self.assertEqual(self.finish(process, status=1).traces()["unconfirmed"], 20)
 
     def test_a_header_file_that_is_a_pipe_without_a_writer(self):
         os.mkfifo(self.path("pipe"), 0o600)
