@@ -27,7 +27,7 @@ struct SourceOptions;
 struct RecordingLimits {
   std::size_t processes = 4096;      // with counts of their own; the others are counted together
   std::size_t chunk = kMostPayload;  // bytes
-  std::size_t parts = 65'536;        // further parts may be repeated without a word
+  std::size_t parts = 65'536;        // that are checked; remark() says if there are more
   std::uint64_t claimed_by = 0;      // Process::claimed_by of all processes
   // Asked once, when there are more processes. Returns how many there may be then.
   std::function<std::size_t()> more_processes = {};
