@@ -367,8 +367,9 @@ std::string Recording::overlap() const {
 }
 
 std::string Recording::remark() const {
-  const std::string text = missing(), also = overlap();
-  return text.empty() && !also.empty() ? reader_.name() + ": " + also : text + (also.empty() ? "" : ", ") + also;
+  std::string text = missing();
+  if (overlaps_) text += (text.empty() ? reader_.name() + ": " : ", ") + overlap();
+  return text;
 }
 
 std::unique_ptr<Source> open_recording(const SourceOptions& options) {
