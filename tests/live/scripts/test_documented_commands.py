@@ -32,6 +32,7 @@ INLINE = re.compile(r"(\S.* \| )?(sudo )?((nopspan|cmake|ctest|bpftrace|pkg-conf
 # Inline code that names a command without the arguments that it needs.
 NAMES = {"nopspan export", "nopspan export --otlp URL", "nopspan export --signals traces", "nopspan export --spool",
          "nopspan export --from unix:PATH", "nopspan record unix:PATH", "nopspan record", "nopspan replay",
+         "nopspan record --from ONE unix:PATH", "nopspan trace --from unix:PATH",
          "nopspan hist --of", "nopspan hist --of X", "cmake --install", "stap -s MB"}
 
 # Commands that another test runs too.
