@@ -22,7 +22,8 @@ struct Released {
 };
 
 // The span of a held message, which ended before an attach, if `missing` did not happen in time.
-Released released_span(unsigned missing, bool has_ended = false) {
+Released released_span(unsigned missing, bool has_ended = false, std::uint64_t first = 10,
+                       std::uint64_t time_ns = 4000) {
   const Filter filter;
   const ClockMap clocks([] { return std::uint64_t{5000}; }, [] { return std::uint64_t{5000}; });
   AttachTimes times;
@@ -38,9 +39,9 @@ Released released_span(unsigned missing, bool has_ended = false) {
   message.kind = NOPSPAN_MESSAGE_BATCH;
   message.pid = message.tgid = has_ended ? 0x3fffffff : static_cast<unsigned>(getpid());
   message.sequence_id = 1;
-  message.first = 10;
-  message.next = 11;
-  message.time_ns = 4000;
+  message.first = first;
+  message.next = first + 1;
+  message.time_ns = time_ns;
   delivery.release({message.pid, missing, {{message, std::string(batch.bytes())}}});
   EXPECT_EQ(kept.spans.size(), 1U);
   return {kept.spans.at(0), delivery.account(message.pid).counts().missed};
@@ -56,6 +57,13 @@ TEST(Delivery, DoesNotKnowWhatAProcessThatEndedDuringAnAttachHadEmittedBefore) {
   const Released ended = released_span(0, true);
   EXPECT_EQ(ended.missed, 0U);
   EXPECT_TRUE(ended.span.entry().before_attach);
+}
+
+TEST(Delivery, KnowsThatAProcessThatEndedSoonAfterItsBeginEmittedNothingBefore) {
+  const Released ended = released_span(0, true, 0);
+  EXPECT_EQ(ended.missed, 0U);
+  EXPECT_FALSE(ended.span.entry().before_attach);
+  EXPECT_TRUE(released_span(0, true, 0, 2500).span.entry().before_attach) << "in the middle of an attach";
 }
 
 // What is missing of a thread whose end shows a gap at time 4000.

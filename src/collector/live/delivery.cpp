@@ -8,9 +8,22 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 #include <utility>
 
 namespace nopspan::collector {
+namespace {
+
+// Whether one of the threads had emitted entries before the first of these messages of it.
+bool has_earlier(const HeldMessages::Released& released) {
+  std::set<std::uint64_t> threads;
+  return std::any_of(released.messages.begin(), released.messages.end(), [&](const HeldMessages::Message& one) {
+    return (one.message.flags & NOPSPAN_MESSAGE_GONE) == 0 && threads.insert(one.message.sequence_id).second &&
+           one.message.first != 0;
+  });
+}
+
+}  // namespace
 
 Delivery::Delivery(const Filter& filter, const ClockMap& clocks, AttachTimes& attach_times, bool same_numbers)
     : filter_(filter),
@@ -82,9 +95,12 @@ void Delivery::release(const HeldMessages::Released& released) {
   if (!released.messages.empty() && !account.has_begun()) {
     const std::uint64_t first = released.messages.front().message.time_ns;
     const auto ticks = static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
-    const std::uint64_t start = account.process()->start_ticks * (kSecond / ticks);
+    // The start of a process that ended before it was examined is not known. Then its threads' sequences tell.
+    const std::uint64_t known_start = account.process()->start_ticks * (kSecond / ticks);
+    const bool may_be_early = known_start != 0 ? attach_times_.overlap(known_start, first)
+                                               : attach_times_.overlap(first, first) || has_earlier(released);
     const auto state = process_state(released.pid);
-    if ((!state || !state->has_memory()) && attach_times_.overlap(start, first))
+    if ((!state || !state->has_memory()) && may_be_early)
       account.attached(released.messages.back().message.time_ns + 1, 0);
   }
   for (const HeldMessages::Message& one : released.messages) on_message(one.message, one.bytes);
