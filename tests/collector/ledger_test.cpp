@@ -150,6 +150,20 @@ TEST(LedgerAsJson, HasWhatWasNotAttachedTo) {
                                          "  not attached to /bin/server: no permission\n"));
 }
 
+TEST(Ledger, MovesWhatArrivedBeforeItsProcessWasExamined) {
+  Ledger ledger;
+  ledger.processes = {process_ledger(7, "other", {.emitted = 5, .delivered = 5}, 100),
+                      process_ledger(8, "this", {.emitted = 10, .delivered = 10}, 200)};
+  ledger.total = {.emitted = 15, .delivered = 15};
+  ledger.move_delivered(process_ledger(8, "", {}).process, &Counts::filtered, 4);
+  EXPECT_EQ(ledger.processes[0].counts.delivered, 5U);
+  EXPECT_EQ(ledger.processes[1].counts.delivered, 6U);
+  EXPECT_EQ(ledger.processes[1].counts.filtered, 4U);
+  EXPECT_EQ(ledger.total.delivered, 11U);
+  ledger.move_delivered(process_ledger(8, "later", {}, 300).process, &Counts::filtered, 4);
+  EXPECT_EQ(ledger.total.delivered, 11U) << "another process with the same pid";
+}
+
 TEST(LedgerSum, HasARowForEachProcessUpToABound) {
   LedgerSum sum(2);
   Ledger ledger;

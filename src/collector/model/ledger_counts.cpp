@@ -8,6 +8,11 @@
 namespace nopspan::collector {
 namespace {
 
+// Whether the start of one of the processes is not known, and all else is equal.
+bool may_be_same(const Process& a, const Process& b) {
+  return (a.start_ticks == 0 || b.start_ticks == 0) && a.pid == b.pid && a.host == b.host;
+}
+
 void write_object(JsonWriter& json, const Counts& counts) {
   json.begin_object();
   write_members(json, counts);
@@ -107,6 +112,11 @@ void Ledger::move_delivered(const ProcessPointer& process, std::uint64_t Counts:
   };
   for (ProcessLedger& one : processes) {
     if (one.process != nullptr && process != nullptr && is_same_process(*one.process, *process)) move(one.counts);
+  }
+  // What arrived before its process was examined has no start.
+  for (ProcessLedger& one : processes) {
+    if (entries == 0) return;
+    if (one.process != nullptr && process != nullptr && may_be_same(*one.process, *process)) move(one.counts);
   }
   move(others);
 }
