@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <cstdint>
 #include <iostream>
 #include <optional>
 #include <utility>
@@ -36,7 +37,7 @@ void Announced::on_tick(std::uint64_t now_unix_ns) {
 
 std::string remark_text(const Source& source) {
   const std::string remark = source.remark();
-  return remark.empty() ? "" : "nopspan: " + printable(remark) + "\n";
+  return remark.empty() ? "" : "nopspan: " + printable(remark, SIZE_MAX) + "\n";
 }
 
 void add_clock(nlohmann::ordered_json& json, const Source& source) {
