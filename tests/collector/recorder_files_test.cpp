@@ -240,6 +240,24 @@ TEST_F(RecorderFiles, OfOthersThatAppearMeanwhileAreNotDeleted) {
   EXPECT_EQ(contents_of(at("b.rec")), "precious");
 }
 
+TEST_F(RecorderFiles, ThatWereDeletedMeanwhileAreNoRecording) {
+  Recorder recorder({at("a.rec")});
+  recorder.set_source(kNoLedger);
+  recorder.on_tick(kFirstTick);
+  recorder.wait_until_written();
+  std::filesystem::rename(at("a.rec"), at("moved"));
+  testing::internal::CaptureStderr();
+  recorder.on_tick(kFirstTick + 2 * kSecond);
+  recorder.wait_until_written();
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "") << "it only has another name";
+  std::filesystem::remove(at("moved"));
+  testing::internal::CaptureStderr();
+  recorder.on_tick(kFirstTick + 4 * kSecond);
+  recorder.wait_until_written();
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("a.rec: the file was deleted"));
+  EXPECT_FALSE(recorder.finish());
+}
+
 TEST_F(RecorderFiles, DoNotGrowBeyondTheirSizeByLedgers) {
   Recorder recorder({at("a.rec"), false, 10'000, 4});
   recorder.set_source(kNoLedger);

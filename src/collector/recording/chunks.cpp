@@ -116,6 +116,11 @@ bool ChunkWriter::sync(Writing& writing) {
   return false;
 }
 
+bool ChunkWriter::is_deleted() const {
+  struct stat facts = {};
+  return ::fstat(file_.get(), &facts) == 0 && facts.st_nlink == 0;
+}
+
 ChunkReader::ChunkReader(OpenFile file, std::string name, const Deadline& until)
     : file_(std::move(file)), name_(std::move(name)) {
   if (fill(kFileHeaderBytes, until) && held().starts_with(kFileMagic)) {

@@ -34,6 +34,8 @@ class ChunkWriter {
   bool write(const Chunk& chunk, Writing& writing);
   bool write(const Chunk& chunk);
   bool sync(Writing& writing);  // writes the file to the disk; false on failure
+  // Whether the file has no name any more.
+  [[nodiscard]] bool is_deleted() const;
   [[nodiscard]] int error() const { return error_; }
   // The bytes of the whole chunks and of the file's header.
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }

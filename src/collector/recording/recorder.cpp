@@ -447,13 +447,20 @@ bool Recorder::write_ledger(Ledger ledger, std::uint64_t time_unix_ns) {
   ledger_bytes_ = text.size();
   if (!write({ChunkKind::ledger, 0, time_unix_ns, text})) return false;
   if (stream_ != nullptr) stream_->note_ledger(of_all_connections);
+  look_for_file();
   return true;
+}
+
+void Recorder::look_for_file() {
+  if (inode_ == std::pair<dev_t, ino_t>() || !writer_->is_deleted() || is_deleted_.exchange(true)) return;
+  complain("the file was deleted while it is written, and what was recorded will be gone");
 }
 
 // Without its ledger, the file must not look complete.
 bool Recorder::write_end(std::uint64_t time_unix_ns) {
   has_end_ = (source_ == nullptr || has_last_ledger_) && write({ChunkKind::end, 0, time_unix_ns, {}});
   if (!has_end_) return false;
+  look_for_file();
   is_synced_ = writer_->sync(output_.writing());
   if (!is_synced_) complain(std::strerror(writer_->error()));
   return is_synced_;
@@ -518,9 +525,9 @@ bool Recorder::finish() {
   if (!is_over && !has_end_) complain("its reader or disk is too slow; the recording has no end");
   if (!is_over && has_end_ && !is_synced_) {
     std::cerr << "nopspan record: " + options_.name() + ": written, but the disk has not confirmed it yet\n";
-    return totals().dropped == 0;
+    return totals().dropped == 0 && !is_deleted_;
   }
-  return is_synced_ && totals().dropped == 0;
+  return is_synced_ && totals().dropped == 0 && !is_deleted_;
 }
 
 Ledger Recorder::ledger() const {

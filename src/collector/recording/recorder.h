@@ -110,6 +110,7 @@ class Recorder : public Sink {
   void post_ledger(bool is_last = false);
   bool write_ledger(Ledger ledger, std::uint64_t time_unix_ns);
   bool write_end(std::uint64_t time_unix_ns);
+  void look_for_file();
   bool write(const Chunk& chunk);
   bool write_to_part(const Chunk& chunk);
   void update_totals();
@@ -147,6 +148,7 @@ class Recorder : public Sink {
   bool is_gone_ = false;  // the pipe has no reader any more
   bool has_last_ledger_ = false;
   std::atomic<bool> has_end_ = false, is_synced_ = false;  // finish() reads them while the thread may still run
+  std::atomic<bool> is_deleted_ = false;                   // the same
   unsigned parts_ = 1;
   std::uint64_t closed_bytes_ = 0;  // size of the earlier parts
   bool part_has_entries_ = false;
