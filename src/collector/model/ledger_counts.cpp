@@ -110,13 +110,11 @@ void Ledger::move_delivered(const ProcessPointer& process, std::uint64_t Counts:
     }
     entries -= moved;
   };
-  for (ProcessLedger& one : processes) {
-    if (one.process != nullptr && process != nullptr && is_same_process(*one.process, *process)) move(one.counts);
-  }
   // What arrived before its process was examined has no start.
-  for (ProcessLedger& one : processes) {
-    if (entries == 0) return;
-    if (one.process != nullptr && process != nullptr && may_be_same(*one.process, *process)) move(one.counts);
+  for (const auto matches : {is_same_process, may_be_same}) {
+    for (ProcessLedger& one : processes) {
+      if (one.process != nullptr && process != nullptr && matches(*one.process, *process)) move(one.counts);
+    }
   }
   move(others);
 }

@@ -460,7 +460,6 @@ void Recorder::look_for_file() {
 bool Recorder::write_end(std::uint64_t time_unix_ns) {
   has_end_ = (source_ == nullptr || has_last_ledger_) && write({ChunkKind::end, 0, time_unix_ns, {}});
   if (!has_end_) return false;
-  look_for_file();
   is_synced_ = writer_->sync(output_.writing());
   if (!is_synced_) complain(std::strerror(writer_->error()));
   return is_synced_;
@@ -523,11 +522,12 @@ bool Recorder::finish() {
   output_.post(std::make_unique<End>(*this), 0);
   const bool is_over = output_.close();
   if (!is_over && !has_end_) complain("its reader or disk is too slow; the recording has no end");
+  const bool has_all = totals().dropped == 0 && !is_deleted_;
   if (!is_over && has_end_ && !is_synced_) {
     std::cerr << "nopspan record: " + options_.name() + ": written, but the disk has not confirmed it yet\n";
-    return totals().dropped == 0 && !is_deleted_;
+    return has_all;
   }
-  return is_synced_ && totals().dropped == 0 && !is_deleted_;
+  return is_synced_ && has_all;
 }
 
 Ledger Recorder::ledger() const {
