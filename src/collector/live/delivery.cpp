@@ -99,9 +99,11 @@ void Delivery::release(const HeldMessages::Released& released) {
     const std::uint64_t known_start = account.process()->start_ticks * (kSecond / ticks);
     const bool may_be_early = known_start != 0 ? attach_times_.overlap(known_start, first)
                                                : attach_times_.overlap(first, first) || has_earlier(released);
-    const auto state = process_state(released.pid);
-    if ((!state || !state->has_memory()) && may_be_early)
-      account.attached(released.messages.back().message.time_ns + 1, 0);
+    const auto has_ended = [&released] {
+      const auto state = process_state(released.pid);
+      return !state || !state->has_memory();
+    };
+    if (may_be_early && has_ended()) account.attached(released.messages.back().message.time_ns + 1, 0);
   }
   for (const HeldMessages::Message& one : released.messages) on_message(one.message, one.bytes);
 }
