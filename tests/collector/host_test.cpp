@@ -17,6 +17,8 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -31,6 +33,8 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <future>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -336,6 +340,94 @@ TEST(Host, DropsAFileThatNobodyCanMapAnyMore) {
   scan_until(host, [&](const Host::Changes& changes) {
     return std::find(changes.gone.begin(), changes.gone.end(), file) != changes.gone.end();
   });
+}
+
+// Opens a file for writing, which may have to wait.
+class Writer {
+ public:
+  explicit Writer(const std::string& path)
+      : opened_(std::async(std::launch::async, [path] { return open(path.c_str(), O_WRONLY | O_CLOEXEC); })) {}
+  [[nodiscard]] bool waits() const { return opened_.wait_for(std::chrono::seconds(0)) != std::future_status::ready; }
+  OpenFile file() { return OpenFile(opened_.get()); }
+
+ private:
+  std::future<int> opened_;
+};
+
+struct LeasedFile : testing::Test {
+  LeasedFile() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGIO);
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    host.begin_leases();
+    host.add_file(path);
+    host.scan();
+  }
+  // Lets the writer in, as a program does that has detached from the file.
+  OpenFile let_in(Writer& writer) {
+    pollfd writers{host.writers_fd(), POLLIN, 0};
+    EXPECT_EQ(poll(&writers, 1, 60'000), 1);
+    EXPECT_TRUE(is_in(host.make_way(), path));
+    EXPECT_FALSE(is_in(host.files(), path));
+    EXPECT_TRUE(writer.waits());
+    host.let_writers_in();
+    return writer.file();
+  }
+
+  [[nodiscard]] ProbeFilePointer file_now() const {
+    for (const Host::Found& found : host.files())
+      if (found.path == path) return found.file;
+    return nullptr;
+  }
+
+  TemporaryFolder folder;
+  const std::string path = copy_library(folder / "libnopspan.so.0.2");
+  Host host;
+};
+
+TEST_F(LeasedFile, MakesWayForAWriter) {
+  const ProbeFilePointer before = file_now();
+  ASSERT_NE(before, nullptr);
+  EXPECT_TRUE(host.make_way().empty());
+  Writer writer(path);
+  {
+    const OpenFile opened = let_in(writer);
+    ASSERT_TRUE(opened);
+    host.scan();
+    EXPECT_FALSE(is_in(host.files(), path)) << "it is still open";
+    EXPECT_FALSE(host.may_be_attached(*before));
+  }
+  host.scan();
+  EXPECT_EQ(file_now(), before) << "nothing was written";
+  EXPECT_TRUE(host.may_be_attached(*before));
+}
+
+TEST_F(LeasedFile, IsForgottenIfItHasOtherContentAfterwards) {
+  Writer writer(path);
+  {
+    const OpenFile opened = let_in(writer);
+    ASSERT_EQ(ftruncate(opened.get(), 100), 0);
+  }
+  host.scan();
+  EXPECT_FALSE(is_in(host.files(), path));
+}
+
+TEST_F(LeasedFile, IsFreeAtTheEnd) {
+  host.end_leases();
+  Writer writer(path);
+  EXPECT_TRUE(writer.file());
+  EXPECT_EQ(host.writers_fd(), -1);
+}
+
+TEST_F(LeasedFile, IsNotAttachedToWhileItIsOpenForWriting) {
+  const std::string other = copy_library(folder / "libnopspan.so.0.3");
+  std::optional<std::ofstream> writer(std::in_place, other, std::ios::in);
+  host.add_file(other);
+  EXPECT_FALSE(is_in(host.files(), other));
+  writer.reset();
+  host.scan();
+  EXPECT_TRUE(is_in(host.files(), other));
 }
 
 TEST(Host, IsNotFooledByAnInodeNumberThatIsUsedAgain) {

@@ -296,12 +296,15 @@ class OpenWatch {
   using Clock = std::chrono::steady_clock;
 
   void work() {
+    host_.begin_leases();
     for (const std::uint32_t pid : options_.pids) host_.note_pid(pid);
     host_.scan_completely(options_.pids.empty());
     OpenNow before = read_host(host_, options_);
     known_.update(before.processes, since_start());
     for (std::uint64_t lists = 0; !deadline_.is_over();) {
+      host_.make_way();
       attachments_.set(attachment_targets(host_, options_.pids, attachments_));
+      host_.let_writers_in();
       if (Clock::now() >= next_) {
         next_ = Clock::now() + std::chrono::nanoseconds(options_.interval_ns);
         list();
@@ -309,13 +312,15 @@ class OpenWatch {
       }
       constexpr int kScanMilliseconds = 250;
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_ - Clock::now()).count();
-      poll(nullptr, 0, deadline_.milliseconds(static_cast<int>(std::clamp<std::int64_t>(left, 0, kScanMilliseconds))));
+      pollfd writers{host_.writers_fd(), POLLIN, 0};
+      poll(&writers, 1, deadline_.milliseconds(static_cast<int>(std::clamp<std::int64_t>(left, 0, kScanMilliseconds))));
       host_.scan();
     }
     stopping = true;
     detaching = true;
     attachments_.detach_all();
     detaching = false;
+    host_.end_leases();
     if (attachments_.has_failed(options_.pids)) source_failure = std::make_exception_ptr(Failure(""));
   }
 

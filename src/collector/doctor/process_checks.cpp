@@ -16,7 +16,6 @@
 #include <nopspan/probes.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <memory>
 #include <set>
@@ -96,12 +95,6 @@ void check_file(const ProbeFile& file, const std::string& printable_path, Kernel
 }
 
 bool is_disabled(std::uint32_t pid) { return environment_of(pid, {"NOPSPAN_DISABLE"}).front() == "1"; }
-
-std::string link_of(const std::string& path) {
-  std::array<char, 64> link{};
-  const ssize_t length = readlink(path.c_str(), link.data(), link.size());
-  return {link.data(), length > 0 ? static_cast<std::size_t>(length) : 0};
-}
 
 // Explains why the process maps no file with probes.
 void explain_none(Host& host, std::uint32_t pid, const std::string& name, Checks& checks) {

@@ -16,6 +16,7 @@ enum class Capability : std::uint8_t {
   fowner = CAP_FOWNER,
   sys_ptrace = CAP_SYS_PTRACE,
   sys_admin = CAP_SYS_ADMIN,
+  lease = CAP_LEASE,
   perfmon = CAP_PERFMON,
   bpf = CAP_BPF,
   checkpoint_restore = CAP_CHECKPOINT_RESTORE,

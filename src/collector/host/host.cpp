@@ -625,6 +625,12 @@ void Host::note_exit(std::uint32_t pid) { scanner_->note_exit(pid); }
 void Host::note_moved(std::uint32_t pid) { scanner_->note_moved(pid); }
 int Host::watch_fd() const { return scanner_->files.watch_fd(); }
 void Host::add_file(const std::string& path) { scanner_->files.add(path); }
+void Host::begin_leases() { scanner_->files.begin_leases(); }
+int Host::writers_fd() const { return scanner_->files.writers_fd(); }
+std::vector<Host::Found> Host::make_way() { return scanner_->files.make_way(); }
+void Host::let_writers_in() { scanner_->files.let_writers_in(); }
+void Host::end_leases() { scanner_->files.end_leases(); }
+bool Host::may_be_attached(const ProbeFile& file) const { return scanner_->files.may_be_attached(file); }
 std::vector<Host::Found> Host::files() const { return scanner_->files.files(); }
 
 std::vector<std::uint32_t> Host::pids() const { return {scanner_->with_copies.begin(), scanner_->with_copies.end()}; }

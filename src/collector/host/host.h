@@ -89,7 +89,19 @@ class Host {
   // probes.
   void add_file(const std::string& path);
 
-  // All files that are known now, in the form of `appeared`.
+  // Leases all files from now on (file_leases.h). SIGIO must be blocked in this thread, and only this thread may call
+  // any function from then on. A file that somebody opens for writing is not among files() until it has been closed.
+  void begin_leases();
+  // Readable when somebody waits for a file. Then call make_way(), detach from the files that it returns, and call
+  // let_writers_in(). After the latter, they may be written to. -1 if no files are leased.
+  [[nodiscard]] int writers_fd() const;
+  std::vector<Found> make_way();
+  void let_writers_in();
+  void end_leases();
+  // False for a file that somebody writes to.
+  [[nodiscard]] bool may_be_attached(const ProbeFile& file) const;
+
+  // All files that may be attached to now, in the form of `appeared`.
   [[nodiscard]] std::vector<Found> files() const;
   // All processes that map a file with probes (or a file that lost its notes), in order of pid.
   [[nodiscard]] std::vector<std::uint32_t> pids() const;

@@ -3,6 +3,7 @@
 
 #include "base/failure.h"
 #include "base/user_range.h"
+#include "host/mounts.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 
@@ -132,21 +133,24 @@ KnownFiles::File* KnownFiles::known(const FileId& id) {
     File& file = files_[i];
     // The file is held open, so no other file can have this inode number.
     if (file.id.device != id.device || file.id.inode != id.inode) continue;
-    if (file.id.size != id.size || file.id.modified_ns != id.modified_ns) {
-      // The file was touched, or overwritten in place. The latter also corrupts the processes that map it.
-      Answer answer = read_process(0, read_again_work, "", file.found.file->fd());
-      // It could not be read. It stays attached, and is read again when a process maps it the next time.
-      if (answer.error != 0) return &file;
-      const auto now = file_of(std::move(answer));
-      if (!now || now->probes() != file.found.file->probes()) {
-        drop(i);
-        return nullptr;
-      }
-    }
-    file.id = id;
-    return &file;
+    if (has_same_probes(file, id)) return &file;
+    drop(i);
+    return nullptr;
   }
   return nullptr;
+}
+
+bool KnownFiles::has_same_probes(File& file, const FileId& id) {
+  if (file.id.size != id.size || file.id.modified_ns != id.modified_ns) {
+    // The file was touched, or overwritten in place. The latter also corrupts the processes that map it.
+    Answer answer = read_process(0, read_again_work, "", file.found.file->fd());
+    // It could not be read. It stays attached, and is read again when a process maps it the next time.
+    if (answer.error != 0) return true;
+    const auto now = file_of(std::move(answer));
+    if (!now || now->probes() != file.found.file->probes()) return false;
+  }
+  file.id = id;
+  return true;
 }
 
 // A user may hold half of the files that other users have left.
@@ -179,6 +183,7 @@ KnownFiles::File* KnownFiles::keep(const ProbeFilePointer& file, const std::stri
   if (user) note_user(kept, *user);
   kept.id = file->id();
   kept.mapped_at = Clock::now();
+  lease(kept);
   // Watch the folder only if the path leads to the same file in this mount namespace. A replacement inside a container
   // is found when a process maps it.
   const auto id = FileId::at(path);
@@ -198,6 +203,7 @@ void KnownFiles::note_user(File& file, std::uint32_t user) {
 void KnownFiles::drop(std::size_t index) {
   File& file = files_[index];
   if (file.is_watched) watch_.forget(file.found.path);
+  if (file.is_leased) given_up_.push_back(file.found.file);
   const auto pending = std::find_if(changes_.appeared.begin(), changes_.appeared.end(),
                                     [&](const Host::Found& found) { return found.file == file.found.file; });
   if (pending != changes_.appeared.end()) {
@@ -316,7 +322,7 @@ bool KnownFiles::may_come_back(File& file, Clock::time_point now) {
   int error = 0;
   const auto id = FileId::at(file.found.path, &error);
   if (error == EAGAIN) return file.may_come_back;
-  file.may_come_back = id && id->inode == file.id.inode && id->device == file.id.device;
+  file.may_come_back = id && id->inode == file.id.inode && id->device == file.id.device && !is_idle(file.id.device);
   return file.may_come_back;
 }
 
@@ -324,16 +330,61 @@ Host::Changes KnownFiles::changes(Clock::time_point now) {
   std::size_t unmapped = 0;
   for (std::size_t i = files_.size(); i-- > 0;) {
     File& file = files_[i];
+    if (file.makes_way) {
+      lease(file);
+      struct stat status {};
+      if (!file.makes_way && fstat(file.found.file->fd(), &status) == 0 && !has_same_probes(file, FileId::of(status))) {
+        drop(i);
+        continue;
+      }
+    }
     if (file.is_added || now - file.mapped_at < kGoneAfter) continue;
     if (!may_come_back(file, now) || ++unmapped > kMaximumUnmapped) drop(i);
   }
   return std::exchange(changes_, {});
 }
 
+// A library may be open for writing for as long as a process maps it, for example one in memory (memfd_create). It is
+// attached to without a lease, unless a writer has come later.
+void KnownFiles::lease(File& file) {
+  const auto result = leases_.take(file.found.file->fd());
+  file.is_leased = result == FileLeases::Result::leased;
+  file.makes_way = result == FileLeases::Result::open_for_writing && (file.makes_way || file.found.pid == 0);
+}
+
+std::vector<Host::Found> KnownFiles::make_way() {
+  std::vector<Host::Found> wanted;
+  if (!leases_.take_signal()) return wanted;
+  for (File& file : files_) {
+    if (!file.is_leased || !FileLeases::is_wanted(file.found.file->fd())) continue;
+    file.is_leased = false;
+    file.makes_way = true;
+    given_up_.push_back(file.found.file);
+    wanted.push_back(file.found);
+  }
+  return wanted;
+}
+
+void KnownFiles::let_writers_in() {
+  for (const ProbeFilePointer& file : std::exchange(given_up_, {})) FileLeases::give_up(file->fd());
+}
+
+void KnownFiles::end_leases() {
+  for (File& file : files_)
+    if (std::exchange(file.is_leased, false)) given_up_.push_back(file.found.file);
+  let_writers_in();
+  leases_ = {};
+}
+
+bool KnownFiles::may_be_attached(const ProbeFile& file) const {
+  return std::none_of(files_.begin(), files_.end(),
+                      [&](const File& known) { return known.makes_way && known.found.file.get() == &file; });
+}
+
 std::vector<Host::Found> KnownFiles::files() const {
   std::vector<Host::Found> result;
   for (const File& file : files_)
-    if (!file.found.file->probes().empty()) result.push_back(file.found);
+    if (!file.found.file->probes().empty() && !file.makes_way) result.push_back(file.found);
   return result;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/file_watch.h"
+#include "host/file_leases.h"
 #include "host/host.h"
 #include "host/mapped_file.h"
 #include "host/probe_file.h"
@@ -40,6 +41,14 @@ class KnownFiles {
   // The files that appeared or disappeared since the last call.
   Host::Changes changes(Clock::time_point now);
 
+  // As in Host.
+  void begin_leases() { leases_.begin(); }
+  [[nodiscard]] int writers_fd() const { return leases_.fd(); }
+  std::vector<Host::Found> make_way();
+  void let_writers_in();
+  void end_leases();
+  [[nodiscard]] bool may_be_attached(const ProbeFile& file) const;
+
   [[nodiscard]] std::vector<Host::Found> files() const;
   [[nodiscard]] const Host::Refused& refused() const { return refused_; }
   [[nodiscard]] int watch_fd() const { return watch_.fd(); }
@@ -54,6 +63,8 @@ class KnownFiles {
     bool is_watched = false;  // its path's folder is watched
     bool may_come_back = true;
     Clock::time_point looked_up_at;  // for may_come_back
+    bool is_leased = false;
+    bool makes_way = false;  // for a program that writes to it
   };
 
   File* known(const FileId& id);
@@ -66,12 +77,18 @@ class KnownFiles {
   // Counts a file that is not held. Returns the reason.
   std::string refuse(const FileId& id, std::uint32_t user);
   static void note_user(File& file, std::uint32_t user);
+  // Makes way for the file's writer if it has one.
+  void lease(File& file);
+  // Reads the file again, whose identity now is `id`. Returns whether it has the same probes as before.
+  static bool has_same_probes(File& file, const FileId& id);
   static bool may_come_back(File& file, Clock::time_point now);
   void drop(std::size_t index);
 
   std::vector<File> files_;
   Host::Changes changes_;
   FileWatch watch_;
+  FileLeases leases_;
+  std::vector<ProbeFilePointer> given_up_;  // leases to give up when these files are detached from
   bool is_behind_ = false;
   Host::Refused refused_;
   std::unordered_set<FileId, FileIdHash> refused_ids_;

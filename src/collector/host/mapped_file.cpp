@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/mapped_file.h"
 
-#include "host/process_facts.h"
+#include "host/mounts.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -12,7 +12,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
+#include <vector>
 
 namespace nopspan::collector {
 namespace {
@@ -28,22 +28,10 @@ FileId id_of(const struct statx& status) {
           ns(status.stx_ctime)};
 }
 
-// The type of the file system on a device, from the mounts that the process sees. "" if it sees none. `options` also
-// receives its source.
-std::string file_system_of(std::uint32_t pid, std::uint64_t device, std::string* options = nullptr) {
-  std::ifstream mounts("/proc/" + std::to_string(pid) + "/mountinfo");
-  const std::string wanted = std::to_string(major(device)) + ":" + std::to_string(minor(device));
-  // "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw"
-  for (std::string line; std::getline(mounts, line);) {
-    const std::size_t second = line.find(' ', line.find(' ') + 1);
-    if (second == std::string::npos || line.compare(second + 1, wanted.size() + 1, wanted + " ") != 0) continue;
-    const std::size_t type = line.find(" - ");
-    if (type == std::string::npos) continue;
-    const std::size_t end = line.find(' ', type + 3);
-    if (options != nullptr && end != std::string::npos) *options = line.substr(end);
-    return line.substr(type + 3, end - type - 3);
-  }
-  return "";
+// The file system on a device, from the mounts that the process sees. Its type is "" if it sees none.
+Mount file_system_of(std::uint32_t pid, std::uint64_t device) {
+  const std::vector<Mount> mounts = mounts_of(pid, device);
+  return mounts.empty() ? Mount() : mounts.front();
 }
 
 bool shares_mounts(std::uint32_t pid) {
@@ -90,7 +78,7 @@ MappedFile::Place MappedFile::by_name(std::uint32_t pid, const Mapping& mapping)
   if (id_.inode != mapping.inode) return Place::forbidden;
   if (id_.device == mapping.device) return Place::found;
   // On these file systems stat(2) reports another device number than the mappings do.
-  const std::string type = file_system_of(pid, id_.device) + "," + file_system_of(pid, mapping.device);
+  const std::string type = file_system_of(pid, id_.device).type + "," + file_system_of(pid, mapping.device).type;
   return type.find("overlay") != std::string::npos || type.find("btrfs") != std::string::npos ? Place::found
                                                                                               : Place::forbidden;
 }
@@ -98,9 +86,9 @@ MappedFile::Place MappedFile::by_name(std::uint32_t pid, const Mapping& mapping)
 bool MappedFile::may_be_touched(std::uint32_t pid, const Mapping& mapping) {
   // File systems on a disk have a non-zero major number.
   if (major(id_.device) != 0 || id_.device == device_of_memory_files()) return true;
-  std::string options;
-  std::string type = file_system_of(pid, id_.device, &options);
-  if (type.empty()) type = file_system_of(pid, mapping.device, &options);
+  Mount mount = file_system_of(pid, id_.device);
+  if (mount.type.empty()) mount = file_system_of(pid, mapping.device);
+  auto& [point, type, options] = mount;
   // Any user can mount an overlay above FUSE in a namespace. FUSE has neither of these attributes, but the file systems
   // of containers have one, and an overlay passes it on. From Linux 6.16 on, an overlay of any user can take a file's
   // attributes from one layer, and its data from another one.

@@ -205,8 +205,12 @@ void report(const char* what, int error) { problem() = std::string(what) + ": " 
 }  // namespace
 
 std::vector<Capability> tracing_capabilities(bool with_sys_admin) {
-  std::vector<Capability> all = {Capability::bpf, Capability::perfmon, Capability::sys_ptrace,
-                                 Capability::dac_read_search, Capability::checkpoint_restore};
+  std::vector<Capability> all = {Capability::bpf,
+                                 Capability::perfmon,
+                                 Capability::sys_ptrace,
+                                 Capability::dac_read_search,
+                                 Capability::checkpoint_restore,
+                                 Capability::lease};
   if (with_sys_admin) all.push_back(Capability::sys_admin);
   return all;
 }

@@ -81,12 +81,6 @@ void find_running_thread(std::uint32_t pid, ProcessState& state) {
   state.hides_threads = !threads.are_all;
 }
 
-std::string link_of(const std::string& path) {
-  std::array<char, 4096> link{};
-  const ssize_t length = readlink(path.c_str(), link.data(), link.size());
-  return {link.data(), length > 0 ? static_cast<std::size_t>(length) : 0};
-}
-
 // The offset of CLOCK_MONOTONIC in the time namespace of this folder's process to the initial one. The kernel reports
 // the offset of the namespace that the process's new children get. Usually it is the same one. Otherwise another
 // process in the namespace is asked.
@@ -113,6 +107,12 @@ std::optional<std::int64_t> offset_of_namespace(const std::string& folder) {
 }
 
 }  // namespace
+
+std::string link_of(const std::string& path) {
+  std::array<char, 4096> link{};
+  const ssize_t length = readlink(path.c_str(), link.data(), link.size());
+  return {link.data(), length > 0 ? static_cast<std::size_t>(length) : 0};
+}
 
 const std::string& host_name() {
   static const std::string name = [] {

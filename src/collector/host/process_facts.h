@@ -77,6 +77,8 @@ std::uint32_t user_of(std::uint32_t pid);
 // The value of a line of /proc/PID/status; "" if there is none.
 std::string process_status(std::uint32_t pid, const std::string& key);
 
+// Where a symbolic link leads; "" if it cannot be read.
+std::string link_of(const std::string& path);
 // The first `most` bytes of a file; "" if it cannot be read.
 std::string read_small_file(const std::string& path, std::size_t most = 65536);
 

@@ -124,6 +124,7 @@ void HostThread::run() {
 }
 
 void HostThread::work() {
+  host_.begin_leases();
   host_.scan();
   const auto until = Clock::now() + kStart;
   // The mappings of all processes are counted before the first attach.
@@ -138,7 +139,8 @@ void HostThread::work() {
   reports_.post(Live{host_.pids().size(), is_complete && !host_.is_behind()});
   Requests requests;
   for (auto next_scan = Clock::now() + kScan; !requests.stops;) {
-    std::array<pollfd, 2> files{pollfd{wake_up_.fd(), POLLIN, 0}, pollfd{host_.watch_fd(), POLLIN, 0}};
+    std::array<pollfd, 3> files{pollfd{wake_up_.fd(), POLLIN, 0}, pollfd{host_.watch_fd(), POLLIN, 0},
+                                pollfd{host_.writers_fd(), POLLIN, 0}};
     // After the detach the thread only serves requests.
     poll(files.data(), is_detached_ ? 1 : files.size(), is_detached_ ? -1 : milliseconds_until(next_scan));
     wake_up_.clear();
@@ -258,6 +260,7 @@ void HostThread::serve(Requests& requests) {
     detaching = true;
     attachments_.detach_all();
     detaching = false;
+    host_.end_leases();
     if (!options_.filter.pids.empty()) host_.scan();
     reports_.post(Detached{processes_.count_forked(host_.pids())});
   }
@@ -275,8 +278,15 @@ void HostThread::describe(std::uint32_t pid, bool answer) {
 // The set of processes that map a file may have changed since the scan that found the file. A scan after the attach
 // finds all processes that mapped it when it was attached.
 bool HostThread::attach() {
+  for (const Host::Found& found : host_.make_way()) {
+    if (host_.mappers(*found.file).empty()) continue;
+    std::cerr << "nopspan: detaching from " + printable(found.path) + " while a program writes to it\n";
+  }
   const std::vector<Attachments::Target> wanted = attachment_targets(host_, options_.filter.pids, attachments_);
-  if (!attachments_.is_due(wanted, monotonic_now())) return false;
+  if (!attachments_.is_due(wanted, monotonic_now())) {
+    host_.let_writers_in();
+    return false;
+  }
   warn_of_attach_to_all(wanted);
   is_attaching_ = true;
   for (const Attachments::Target& target : wanted) {
@@ -289,6 +299,7 @@ bool HostThread::attach() {
   }
   const std::size_t apart = attachments_.apart();
   const std::vector<Attachments::Target> fresh = attachments_.set(wanted);
+  host_.let_writers_in();
   bool has_begun = false;
   if (!fresh.empty()) {
     host_.scan();

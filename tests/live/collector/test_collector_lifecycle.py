@@ -177,6 +177,58 @@ class Files(CollectorTest):
                     tracer.stop()
                 self.assertEqual(tracer.names_but_canaries(program.pid), {"static": 3})
 
+    def program_of_its_own(self, folder):
+        """(path, program): a static program whose file is nobody else's."""
+        path = shutil.copy(program_path("traced_static"), folder)
+        return path, lambda: Program("traced_static", command=[path])
+
+    def test_a_program_that_is_written_over_a_traced_one_is_not_changed(self):
+        path, start = self.program_of_its_own(self.temporary_folder())
+        with open(path, "rb") as file:
+            untraced = file.read().replace(b"nopspan_batch\0", b"another_probe\0")
+        with Collector(binary=None) as tracer:
+            with start() as program:
+                tracer.wait_until_it_sees(program)
+            with open(path, "r+b") as file:
+                file.write(untraced)
+            with start() as program:
+                with open("/proc/%d/maps" % program.pid, encoding="utf-8") as maps:
+                    text = next(line.split() for line in maps if path in line and "r-xp" in line)
+                begin, end = (int(address, 16) for address in text[0].split("-"))
+                with open("/proc/%d/mem" % program.pid, "rb") as memory:
+                    memory.seek(begin)
+                    in_memory = memory.read(end - begin)
+            offset = int(text[2], 16)
+            in_file = untraced[offset:offset + len(in_memory)].ljust(len(in_memory), b"\0")
+            self.assertEqual([at for at, byte in enumerate(in_memory) if byte != in_file[at]], [])
+            tracer.stop()
+
+    def test_a_program_that_was_open_for_writing_is_traced_again(self):
+        path, start = self.program_of_its_own(self.temporary_folder())
+        with Collector(binary=None) as tracer:
+            with start() as program:
+                tracer.wait_until_it_sees(program)
+            with open(path, "r+b"):
+                pass
+            with start() as program:
+                tracer.wait_until_it_sees(program)
+            tracer.stop()
+
+    def test_a_file_system_with_a_program_that_was_traced_can_be_unmounted(self):
+        folder = self.temporary_folder()
+        subprocess.run(["mount", "-t", "tmpfs", "nopspan", folder], check=True)
+        try:
+            _, start = self.program_of_its_own(folder)
+            with Collector(binary=None) as tracer:
+                with start() as program:
+                    tracer.wait_until_it_sees(program)
+                wait_until(lambda: subprocess.run(["umount", folder], stderr=subprocess.DEVNULL).returncode == 0,
+                           "the file system to be free")
+                tracer.stop()
+        finally:
+            if os.path.ismount(folder):
+                subprocess.run(["umount", "--lazy", folder], check=True)
+
     def library_of_its_own(self):
         """(folder, environment): a copy of the library that programs load in place of the build's."""
         folder = self.temporary_folder()

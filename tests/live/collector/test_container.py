@@ -160,7 +160,7 @@ class TwoContainers(Test):
 
     def test_each_capability_is_needed(self):
         self.assertEqual(named_capabilities(self.tracer_spec()),
-                         {"bpf", "perfmon", "sys_ptrace", "dac_read_search", "checkpoint_restore"})
+                         {"bpf", "perfmon", "sys_ptrace", "dac_read_search", "checkpoint_restore", "lease"})
         for missing in ("bpf", "perfmon"):
             with self.subTest(missing=missing):
                 tracer = self.tracer(without=[missing])

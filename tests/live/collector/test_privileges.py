@@ -31,9 +31,9 @@ HAS_UPROBE_MULTI = kernel() >= (6, 6)
 # CAP_PERFMON.
 TRACING = {"bpf", "perfmon", "sys_ptrace"} if HAS_UPROBE_MULTI else {"bpf", "perfmon", "sys_ptrace", "sys_admin"}
 # What root keeps, and what the processes keep that read other processes.
-KEPT = TRACING | {"dac_read_search", "checkpoint_restore"}
+KEPT = TRACING | {"dac_read_search", "checkpoint_restore", "lease"}
 READER = {"sys_ptrace", "dac_read_search", "checkpoint_restore"}
-NUMBERS = {1: "dac_override", 2: "dac_read_search", 3: "fowner", 19: "sys_ptrace", 21: "sys_admin", 38: "perfmon",
+NUMBERS = {1: "dac_override", 2: "dac_read_search", 3: "fowner", 19: "sys_ptrace", 21: "sys_admin", 28: "lease", 38: "perfmon",
            39: "bpf", 40: "checkpoint_restore"}
 
 
@@ -135,7 +135,7 @@ class Privileges(harness.Test):
 
     def test_the_unit_gives_nothing_that_no_function_here_is_tested_with(self):
         self.assertEqual(unit_capabilities() - {"sys_admin"},
-                         {"bpf", "perfmon", "sys_ptrace", "dac_read_search", "checkpoint_restore"})
+                         {"bpf", "perfmon", "sys_ptrace", "dac_read_search", "checkpoint_restore", "lease"})
 
     def test_loading_needs_bpf_and_perfmon(self):
         for missing in ("bpf", "perfmon"):
