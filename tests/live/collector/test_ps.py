@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """nopspan ps lists every process with probes, whichever way it has them, with the state of its gate and its tracers."""
 
+import contextlib
 import json
 import os
 import re
@@ -315,8 +316,11 @@ class Ps(harness.Test):
                 folder = "/proc/%d/fd" % listing.pid
 
                 def searches():
-                    names = (os.path.join(folder, name) for name in os.listdir(folder))
-                    return any(os.readlink(name).endswith("/fd") for name in names if os.path.islink(name))
+                    for name in os.listdir(folder):
+                        with contextlib.suppress(FileNotFoundError):  # it has been closed since
+                            if os.readlink(os.path.join(folder, name)).endswith("/fd"):
+                                return True
+                    return False
                 wait_until(searches, "it to look at descriptors")
                 listing.send_signal(signal.SIGINT)
                 self.assertEqual(listing.wait(harness.PATIENCE_S), 0)
