@@ -141,7 +141,7 @@ KnownFiles::File* KnownFiles::known(const FileId& id) {
 }
 
 bool KnownFiles::has_same_probes(File& file, const FileId& id) {
-  if (file.id.size != id.size || file.id.modified_ns != id.modified_ns) {
+  if (!file.id.has_content_of(id)) {
     // The file was touched, or overwritten in place. The latter also corrupts the processes that map it.
     Answer answer = read_process(0, read_again_work, "", file.found.file->fd());
     // It could not be read. It stays attached, and is read again when a process maps it the next time.
@@ -184,6 +184,9 @@ KnownFiles::File* KnownFiles::keep(const ProbeFilePointer& file, const std::stri
   kept.id = file->id();
   kept.mapped_at = Clock::now();
   lease(kept);
+  // It may have been written to since it was read. Then it is read again.
+  struct stat status {};
+  if (fstat(file->fd(), &status) == 0 && !kept.id.has_content_of(FileId::of(status))) kept.makes_way = true;
   // Watch the folder only if the path leads to the same file in this mount namespace. A replacement inside a container
   // is found when a process maps it.
   const auto id = FileId::at(path);

@@ -28,6 +28,10 @@ struct FileId {
   // then has an errno value.
   static std::optional<FileId> at(const std::string& path, int* error = nullptr);
   friend bool operator==(const FileId&, const FileId&) = default;
+  // Whether both are of a file that was not written to in between.
+  [[nodiscard]] bool has_content_of(const FileId& other) const {
+    return size == other.size && modified_ns == other.modified_ns;
+  }
 };
 void to_json(nlohmann::json& json, const FileId& id);
 // If `json` is damaged, all fields are 0.
