@@ -184,6 +184,8 @@ TEST(TextOutput, FlushesToAReaderThatIsSlowButReads) {
   EXPECT_EQ(output.lost(), 0U);
 }
 
+TEST(Writing, DoesNotWaitForAFileThatIsNotOpen) { EXPECT_EQ(Writing().write(-1, "text").error, EBADF); }
+
 TEST(Writing, FillsAPipeThatDoesNotBlockInOneCall) {
   Pipe pipe;
   ASSERT_EQ(::fcntl(pipe.writer.get(), F_SETFL, O_NONBLOCK), 0);

@@ -2,6 +2,8 @@
 // The exception that ends a command.
 #pragma once
 
+#include <cerrno>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 
@@ -16,7 +18,16 @@ class Failure : public std::runtime_error {
 
   explicit Failure(const std::string& what, int status = kFailed) : std::runtime_error(what), exit_status(status) {}
 
+  // Of a file that the user named, by an errno value. The limit of open files is not the user's mistake.
+  static int status_of(int error) { return error == EMFILE || error == ENFILE ? kFailed : kUsageError; }
+
   int exit_status;
 };
+
+// Describes an errno value. For the limit of open files, it says what to do.
+inline std::string errno_text(int error) {
+  if (error != EMFILE && error != ENFILE) return std::strerror(error);
+  return "too many open files: raise the limit of open files (ulimit -n, or LimitNOFILE= of the unit)";
+}
 
 }  // namespace nopspan::collector

@@ -59,6 +59,10 @@ Writing::Result Writing::write(int fd, std::string_view bytes) {
   const bool can_block_in_pipe = is_known && S_ISFIFO(facts.st_mode) && (::fcntl(fd, F_GETFL) & O_NONBLOCK) == 0;
   Result result;
   bytes_ = 0;
+  if (fd < 0) {  // poll() would wait for it forever
+    result.error = EBADF;
+    return result;
+  }
   while (result.bytes < bytes.size()) {
     if (is_cancelled_) {
       result.error = ECANCELED;

@@ -10,7 +10,6 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <cstring>
 #include <string>
 
 namespace nopspan::collector {
@@ -19,7 +18,7 @@ namespace nopspan::collector {
 class WakeUp {
  public:
   WakeUp() : file_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
-    if (!file_) throw Failure(std::string("eventfd: ") + std::strerror(errno));
+    if (!file_) throw Failure("eventfd: " + errno_text(errno));
   }
   [[nodiscard]] int fd() const { return file_.get(); }
   void wake() const {

@@ -78,7 +78,7 @@ bool wait_for_data(int pipe, const std::atomic<bool>& is_late) {
 
 std::array<OpenFile, 2> make_pipe() {
   std::array<int, 2> ends{-1, -1};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) throw Failure(std::string("cannot make a pipe: ") + std::strerror(errno));
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) throw Failure("cannot make a pipe: " + errno_text(errno));
   return {OpenFile(ends[0]), OpenFile(ends[1])};
 }
 

@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <cstring>
 #include <optional>
 #include <string_view>
 
@@ -23,12 +22,12 @@ namespace {
 
 constexpr const char* kFileNames[kSignals] = {"traces.jsonl", "logs.jsonl", "metrics.jsonl"};  // in the order of Signal
 
-[[noreturn]] void refuse(const std::string& path, const std::string& reason) {
-  throw Failure("--otlp-file: \"" + printable(path) + "\" " + reason, Failure::kUsageError);
+[[noreturn]] void refuse(const std::string& path, const std::string& reason, int status = Failure::kUsageError) {
+  throw Failure("--otlp-file: \"" + printable(path) + "\" " + reason, status);
 }
 
 [[noreturn]] void refuse_for(const std::string& path, int error) {
-  refuse(path, std::string("cannot be opened: ") + std::strerror(error));
+  refuse(path, "cannot be opened: " + errno_text(error), Failure::status_of(error));
 }
 
 // The end of the last whole line in the first `bytes` bytes of a file.

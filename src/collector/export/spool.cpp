@@ -141,8 +141,11 @@ GroupRead read_group_at(int folder, const std::string& name, std::uint64_t offse
   return read;
 }
 
-Failure spool_failure(const std::string& folder, const std::string& what) {
-  return Failure("--spool " + printable(folder) + ": " + what, Failure::kUsageError);
+Failure spool_failure(const std::string& folder, const std::string& what, int status = Failure::kUsageError) {
+  return Failure("--spool " + printable(folder) + ": " + what, status);
+}
+Failure spool_failure(const std::string& folder, int error) {
+  return spool_failure(folder, errno_text(error), Failure::status_of(error));
 }
 
 // Why a file of the folder is not read. "": it is.
@@ -174,10 +177,10 @@ std::string Spool::path_of(std::uint64_t number) const {
 
 void Spool::open_folder() {
   const std::string& path = options_.folder;
-  if (::mkdir(path.c_str(), S_IRWXU) != 0 && errno != EEXIST) throw spool_failure(path, std::strerror(errno));
+  if (::mkdir(path.c_str(), S_IRWXU) != 0 && errno != EEXIST) throw spool_failure(path, errno);
   folder_ = OpenFile(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   struct stat facts = {};
-  if (!folder_ || ::fstat(folder_.get(), &facts) != 0) throw spool_failure(path, std::strerror(errno));
+  if (!folder_ || ::fstat(folder_.get(), &facts) != 0) throw spool_failure(path, errno);
   if (!is_own(facts)) throw spool_failure(path, "belongs to another user: use a folder of your own");
   if (others_have(facts, S_IWGRP | S_IWOTH)) {
     throw spool_failure(path, "other users can change it: run chmod go-w on it");
@@ -196,6 +199,7 @@ void Spool::lose_position(const char* why) {
 void Spool::read_position() {
   const OpenFile file(::openat(folder_.get(), kPositionName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!file && errno == ENOENT) return;
+  if (!file && errno == EMFILE) throw spool_failure(options_.folder, errno);
   std::array<char, 128> text{};
   unsigned attempted = 0;
   unsigned long long number = 0, offset = 0, until = 0;
@@ -295,9 +299,10 @@ void Spool::note_unsaved(const ItemCounts& items) {
 }
 
 void Spool::scan() {
-  const OpenFile copy(::openat(folder_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  DIR* const listing = ::fdopendir(::dup(copy.get()));
-  if (listing == nullptr) throw spool_failure(options_.folder, std::strerror(errno));
+  OpenFile copy(::openat(folder_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  DIR* const listing = copy ? ::fdopendir(copy.get()) : nullptr;
+  if (listing == nullptr) throw spool_failure(options_.folder, errno);
+  copy.release();  // closedir() closes it
   std::vector<std::uint64_t> numbers;
   while (const dirent* const entry = ::readdir(listing)) {
     if (const std::uint64_t number = number_of_file(entry->d_name); number != 0) numbers.push_back(number);

@@ -243,7 +243,7 @@ ProcessReader::ProcessReader(std::function<Clock::time_point()> now) : now_(std:
     }
   }
   if (spawner < 0 || !next_reader())
-    throw Failure(std::string("cannot start the process that reads other processes: ") + std::strerror(errno));
+    throw Failure("cannot start the process that reads other processes: " + errno_text(errno));
 }
 
 bool ProcessReader::next_reader() {
@@ -263,9 +263,11 @@ bool ProcessReader::next_reader() {
   // An answer that came too late for an earlier request is skipped.
   do {
     reader.process.reset();
+    errno = ETIMEDOUT;
     if (!is_ready(spawner_, kMostMilliseconds)) return false;
     check(message(false, spawner_.get(), &birth, sizeof(birth), &reader.process, -1));
   } while (birth.request != births_);
+  errno = birth.pid == UINT32_MAX ? EAGAIN : EMFILE;  // the fork failed, or there was no room for the descriptor
   if (!reader.process) return false;
   reader.pid = birth.pid;
   reader_ = std::move(reader);
@@ -382,7 +384,7 @@ Answer ProcessReader::run(const Target& wanted, ReaderWork work, std::string_vie
   // A reader may have been killed by somebody else since the last request. If two of them end, it is the target's
   // fault.
   for (int attempt = 0; attempt < 2; ++attempt) {
-    if (reader_.pid == 0 && !next_reader()) return {EIO, "", OpenFile()};
+    if (reader_.pid == 0 && !next_reader()) return {errno == EMFILE ? EMFILE : EIO, "", OpenFile()};
     Answer answer;
     const Outcome outcome = exchange(target, work, request, file, answer);
     if (outcome == Outcome::done && answer.error == ECHILD) leave_alone(target, kHidden);
@@ -397,6 +399,13 @@ Answer ProcessReader::run(const Target& wanted, ReaderWork work, std::string_vie
   return {ETIMEDOUT, "", OpenFile()};
 }
 
+void require_descriptors(std::size_t files) {
+  for (std::vector<OpenFile> opened; opened.size() < files;) {
+    opened.emplace_back(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+    if (!opened.back()) throw Failure(errno_text(errno));
+  }
+}
+
 void start_process_reader() {
   if (program_reader() != nullptr) return;
   require_proc();
@@ -406,6 +415,7 @@ void start_process_reader() {
     files.rlim_cur = files.rlim_max;
     setrlimit(RLIMIT_NOFILE, &files);
   }
+  require_descriptors(12);  // for the children, and for the files that they and this program read
   program_reader() = std::make_unique<ProcessReader>();
 }
 
@@ -422,9 +432,7 @@ std::vector<LeftAlone> processes_left_alone() {
 std::string read_error_text(int error) {
   if (error == ETIMEDOUT || error == EAGAIN) return "reads of it blocked, so it is left alone for a while";
   if (error == ECHILD) return kHidden;
-  if (error == EMFILE || error == ENFILE)
-    return "too many open files: raise the limit of open files (ulimit -n, or LimitNOFILE= of the unit)";
-  return std::strerror(error);
+  return errno_text(error);
 }
 
 }  // namespace nopspan::collector

@@ -7,6 +7,7 @@
 #include "base/open_file.h"
 #include "host/left_alone.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -38,6 +39,8 @@ using ReaderWork = Answer (*)(std::uint32_t thread, std::string_view request, Op
 
 // Does the work in the child of the program, or directly if start_process_reader() was not called. Not thread-safe.
 Answer read_process(const Target& target, ReaderWork work, std::string_view request = {}, int file = -1);
+// Throws Failure if this program cannot open so many more files.
+void require_descriptors(std::size_t files);
 // Starts the child. Must be called before the program makes a thread. Later calls have no effect. Throws Failure.
 void start_process_reader();
 // The processes that were left alone since the start. From any thread.

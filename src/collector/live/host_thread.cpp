@@ -344,8 +344,8 @@ void HostThread::publish_unattached() {
   Ledger partly_seen;
   for (const auto& [key, one] : partly_seen_) partly_seen.unattached.push_back(one);
   unattached_.add_unattached(partly_seen);
-  has_failed_to_attach_ =
-      attachments_.has_failed(options_.filter.pids) || (!options_.filter.pids.empty() && !partly_seen_.empty());
+  has_failed_to_attach_ = attachments_.has_failed(options_.filter.pids) ||
+                          (!options_.filter.pids.empty() && (has_warned_ || !partly_seen_.empty()));
 }
 
 Ledger HostThread::unattached() {

@@ -3,6 +3,7 @@
 
 #include "base/failure.h"
 #include "host/process_facts.h"
+#include "host/process_reader.h"
 #include "live/task_layout.h"
 
 #include <bpf/bpf.h>
@@ -115,6 +116,9 @@ void LinkDeleter::operator()(bpf_link* link) const { bpf_link__destroy(link); }
 
 KernelPrograms::KernelPrograms(std::uint64_t buffer_bytes, const nopspan_settings& settings, OnMessage on_message)
     : on_message_(std::move(on_message)) {
+  // For the maps, the programs and their links. libbpf also opens files to find out what the kernel can do. If it
+  // cannot, it takes the kernel for an older one.
+  require_descriptors(24);
   libbpf_set_print(listen_to_libbpf);
   said.clear();
   skeleton_ = collector__open();

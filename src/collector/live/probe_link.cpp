@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/probe_link.h"
 
+#include "base/failure.h"
 #include "host/process_facts.h"
 
 #include <bpf/bpf.h>
@@ -13,7 +14,6 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 #include <string_view>
 
 namespace nopspan::collector {
@@ -35,7 +35,9 @@ OpenFile load_empty_program() {
   bpf_prog_load_opts options = {};
   options.sz = sizeof(options);
   options.expected_attach_type = kAttachType;
-  return OpenFile(bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_empty", "Dual BSD/GPL", instructions, 2, &options));
+  OpenFile program(bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_empty", "Dual BSD/GPL", instructions, 2, &options));
+  if (!program && errno == EMFILE) throw Failure("cannot load a BPF program: " + errno_text(errno));
+  return program;
 }
 
 // Makes two calls that must fail, and checks their errors. First, attaching to a folder fails with EBADF if the kernel
@@ -135,7 +137,7 @@ ProbeLink raise_gate(const ProbeFile& file, int pid, WhyNot& why_not) {
 }
 
 WhyNot why_not_attached(int error) {
-  std::string why = std::strerror(error);
+  std::string why = errno_text(error);
   if (error == EPERM || error == EACCES) {
     why += has_uprobe_multi() ? ": run nopspan as root, or grant it CAP_BPF and CAP_PERFMON"
                               : ": run nopspan as root, or grant it CAP_PERFMON and, on some kernels, CAP_SYS_ADMIN";

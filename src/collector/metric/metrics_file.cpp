@@ -74,7 +74,7 @@ MetricsFile::MetricsFile(std::string path, std::uint64_t buffer_bytes)
                   Failure::kUsageError);
   }
   const int error = replace(path, text({}), output_.writing());
-  if (error != 0) throw Failure("--metrics " + printable(path) + ": " + std::strerror(error), Failure::kUsageError);
+  if (error != 0) throw Failure("--metrics " + printable(path) + ": " + errno_text(error), Failure::status_of(error));
   output_.set_live();
   target_->path = std::move(path);
 }

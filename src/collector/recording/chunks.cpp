@@ -64,6 +64,7 @@ bool begins_recording(std::string_view bytes) {
 }
 
 ChunkWriter::ChunkWriter(OpenFile file) : file_(std::move(file)) {
+  if (!file_) error_ = errno;
   struct stat facts = {};
   if (::fstat(file_.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) return;
   const int flags = ::fcntl(file_.get(), F_GETFL);
@@ -88,6 +89,7 @@ bool ChunkWriter::write(const Chunk& chunk, Writing& writing) {
   put_chunk_header(head.data() + kFileHeaderBytes, chunk, crc_of);
   const std::string_view begin = std::string_view(head.data(), head.size()).substr(bytes_ == 0 ? 0 : kFileHeaderBytes);
   std::size_t written = 0;
+  if (!file_) return false;
   for (const std::string_view part : {begin, chunk.payload}) {
     const Writing::Result result = writing.write(file_.get(), part);
     written += result.bytes;

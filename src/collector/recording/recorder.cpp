@@ -91,7 +91,7 @@ Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), reco
   if (stream_ != nullptr || begin_file()) return;
   const int error = writer_->error();
   const bool is_stopped = error == 0 || error == ECANCELED;
-  throw Failure(options_.name() + ": " + (is_stopped ? "stopped before anything was written" : std::strerror(error)));
+  throw Failure(options_.name() + ": " + (is_stopped ? "stopped before anything was written" : errno_text(error)));
 }
 
 class Recorder::About : public Output::Block {
@@ -160,9 +160,9 @@ Failure Recorder::already_exists() const {
 }
 
 Failure Recorder::cannot_create(int error) const {
-  std::string what = options_.path + ": " + std::strerror(error);
+  std::string what = options_.path + ": " + errno_text(error);
   if (exists(options_.path)) what += " (--force replaces the file by a new one, which its folder must permit)";
-  return Failure(what, Failure::kUsageError);
+  return Failure(what, Failure::status_of(error));
 }
 
 void Recorder::publish(bool may_replace) {

@@ -33,7 +33,7 @@ ChunkReader open_file(const std::string& path) {
   // O_NONBLOCK, so that open() does not wait for the writer of a named pipe. Nothing could stop that wait. ChunkReader
   // waits instead, and can be stopped.
   OpenFile file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
-  if (!file) throw Failure(path + ": " + std::strerror(errno), Failure::kUsageError);
+  if (!file) throw Failure(path + ": " + errno_text(errno), Failure::status_of(errno));
   return {std::move(file), path};
 }
 

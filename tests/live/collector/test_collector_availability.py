@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import struct
 import subprocess
 import time
@@ -314,6 +315,30 @@ class Availability(CollectorTest):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertNotIn("open files", done.stderr)
         self.assertIn("not all processes are examined: too many open files", said)
+
+    def test_a_command_with_too_few_descriptors_ends_and_leaves_no_process(self):
+        folder = self.temporary_folder()
+        with Program("traced_static") as program:
+            for command in (["record", folder + "/spans.rec", "--force"], ["export", "--otlp-file", folder]):
+                for limit in range(8, 48, 2):
+                    with self.subTest(command=command[0], limit=limit):
+                        started = subprocess.Popen(
+                            ["prlimit", f"--nofile={limit}:{limit}", NOPSPAN, *command, "--duration", "300ms", "--pid",
+                             str(program.pid)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.PIPE, text=True, start_new_session=True)
+                        try:
+                            said = started.communicate(timeout=PATIENCE_S)[1]
+                            if started.returncode != 0:
+                                self.assertEqual(started.returncode, 1, said)
+                                self.assertIn("too many open files: raise the limit", said)
+                            # An ended process may wait for its parent.
+                            running = ["pgrep", "--pgroup", str(started.pid), "--runstates", "D,R,S,T"]
+                            wait_until(lambda: subprocess.run(running, stdout=subprocess.DEVNULL).returncode == 1,
+                                       "the processes of the command to end")
+                        finally:
+                            with contextlib.suppress(ProcessLookupError):
+                                os.killpg(started.pid, signal.SIGKILL)
+                            started.wait()
 
 
 if __name__ == "__main__":
