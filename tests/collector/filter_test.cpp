@@ -157,6 +157,28 @@ TEST(SelectedEntries, SatisfyEachConditionThemselves) {
   EXPECT_EQ(selected_by({.error_type = "rate_limit"}), Names{});
 }
 
+// tests/live/collector/test_trace.py compares this with the library.
+TEST(SelectedEntries, AreFoundByATextThatTheLibraryTruncates) {
+  const std::string text(64, 'x'), recorded = std::string(60, 'x') + "…";
+  const Filter filter = filter_of({"--name", text, "--model", text, "--tenant", text, "--error", text});
+  for (const std::string& wanted : {filter.name, filter.model, filter.tenant, filter.error_type}) {
+    EXPECT_EQ(wanted, recorded);
+  }
+  EXPECT_EQ(filter_of({"--name", text.substr(1)}).name, text.substr(1));
+  EXPECT_EQ(filter_of({"--name", std::string(59, 'x') + "äxx"}).name, std::string(59, 'x') + "äxx");
+  EXPECT_EQ(filter_of({"--name", std::string(59, 'x') + "äxxx"}).name, std::string(59, 'x') + "…");
+  Entry entry = invented("llm.chat", "m");
+  const Filter where = filter_of({"--where", "route=" + text});
+  for (const std::string& value : {text, recorded}) {  // of an attribute, and of a label
+    const std::string attributes = text_attribute("route", value);
+    entry.attributes = attributes;
+    EXPECT_TRUE(where.selects(entry)) << value;
+  }
+  const std::string other = text_attribute("route", std::string(60, 'y') + "…");
+  entry.attributes = other;
+  EXPECT_FALSE(where.selects(entry));
+}
+
 TEST(LabelsAndAttributes, AreWrittenAsTheOtherCommandsPrintThem) {
   for (const double value :
        {0.7, 1.0, -0.0, 1e22, 123456789012345680.0, 5e-324, -std::numeric_limits<double>::max(),

@@ -443,16 +443,19 @@ void add_open(CLI::App& app, const OutputOptions& common, Run& run) {
           ->check(some_text());
   constexpr char kFilters[] = "Filters";
   const auto add_text = [&](const char* name, std::string& to, const char* what, const char* type) {
-    open->add_option(name, to, what)->type_name(type)->check(some_text())->group(kFilters);
+    return open->add_option(name, to, what)->type_name(type)->check(some_text())->group(kFilters);
   };
   OpenFilter& filter = options->filter;
   add_duration_option(*open, "--older-than", filter.older_than_ns,
                       "Only requests that began at least this long ago, such as 5s")
       ->group(kFilters);
   add_text("--request", filter.request, "Only the request with this request id, trace id or traceparent", "ID");
-  add_text("--name", filter.name, "Only requests that contain an open span with this name", "NAME");
-  add_text("--model", filter.model, "Only requests that contain an open span with this model", "MODEL");
-  add_text("--tenant", filter.tenant, "Only requests that contain an open span with this tenant", "TENANT");
+  add_text("--name", filter.name, "Only requests that contain an open span with this name", "NAME")
+      ->transform(as_recorded);
+  add_text("--model", filter.model, "Only requests that contain an open span with this model", "MODEL")
+      ->transform(as_recorded);
+  add_text("--tenant", filter.tenant, "Only requests that contain an open span with this tenant", "TENANT")
+      ->transform(as_recorded);
   add_where_option(
       *open, filter.where,
       "Only requests that contain an open span with this label, such as route=/chat; repeat the option for "

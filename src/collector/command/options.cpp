@@ -149,14 +149,17 @@ void add_filter_options(CLI::App& app, Filter& filter) {
       ->group(kGroup);
   app.add_option("--name", filter.name, "Only requests that contain a span with this name")
       ->type_name("NAME")
+      ->transform(as_recorded)
       ->check(some_text())
       ->group(kGroup);
   app.add_option("--model", filter.model, "Only requests that contain a span with this model")
       ->type_name("MODEL")
+      ->transform(as_recorded)
       ->check(some_text())
       ->group(kGroup);
   app.add_option("--tenant", filter.tenant, "Only requests that contain a span of this tenant")
       ->type_name("TENANT")
+      ->transform(as_recorded)
       ->check(some_text())
       ->group(kGroup);
   add_where_option(app, filter.where,
@@ -178,6 +181,7 @@ void add_filter_options(CLI::App& app, Filter& filter) {
   app.add_flag("--errors", filter.errors, "Only requests that contain an error")->group(kGroup);
   app.add_option("--error", filter.error_type, "Only requests that contain an error of this type")
       ->type_name("TYPE")
+      ->transform(as_recorded)
       ->check(some_text())
       ->group(kGroup);
   app.add_option("--sample", filter.sample_one_in,

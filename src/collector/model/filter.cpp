@@ -28,6 +28,18 @@ bool is_in_cgroup(const Process& process, const std::string& wanted) {
 
 }  // namespace
 
+std::string as_recorded(std::string text) {
+  constexpr std::size_t kMost = 63, kKept = 60;
+  if (text.size() <= kMost) return text;
+  std::size_t end = kKept;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80) --end;  // a character is not split
+  return text.substr(0, end) + "…";
+}
+
+bool is_recorded_as(std::string_view text, const std::string& wanted) {
+  return text == wanted || (text.ends_with("…") && text == as_recorded(wanted));
+}
+
 bool is_below_cgroup(std::string_view cgroup, std::string_view wanted) {
   while (wanted.ends_with('/')) wanted.remove_suffix(1);
   return cgroup.starts_with(wanted) &&
@@ -60,7 +72,7 @@ bool Filter::may_want_request_of(const Entry& entry) const {
 
 bool Filter::has_value(const Entry& entry, const Condition& condition) {
   NumberText number;
-  return label_or_attribute(entry, condition.key, number) == condition.value;
+  return is_recorded_as(label_or_attribute(entry, condition.key, number), condition.value);
 }
 
 bool Filter::has_values(const Entry& entry) const {

@@ -58,6 +58,11 @@ struct Filter {
   [[nodiscard]] bool wants_errors() const { return errors || !error_type.empty(); }
 };
 
+// A name, label or error type as the library records it: of more than 63 bytes, it keeps 60 and adds "…".
+std::string as_recorded(std::string text);
+// Whether the text of an entry is the wanted one, or that one as the library records it.
+bool is_recorded_as(std::string_view text, const std::string& wanted);
+
 // The options of a filter, as on the command line: "--name llm.chat --errors".
 std::string to_text(const Filter& filter);
 

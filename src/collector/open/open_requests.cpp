@@ -149,7 +149,7 @@ bool OpenFilter::wants(const OpenRequest& request) const {
   };
   const auto has = [&](const Filter::Condition& one) {
     return std::any_of(request.spans.begin(), request.spans.end(),
-                       [&](const OpenSpan& span) { return label_of(span, one.key) == one.value; });
+                       [&](const OpenSpan& span) { return is_recorded_as(label_of(span, one.key), one.value); });
   };
   return request.age_ns >= older_than_ns && (this->request.empty() || trace_id_of(this->request) == request.trace_id) &&
          any(name, &OpenSpan::name) && any(model, &OpenSpan::model) && any(tenant, &OpenSpan::tenant) &&

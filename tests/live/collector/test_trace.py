@@ -420,6 +420,17 @@ class Requests(Test):
         self.assertEqual((counts["emitted"], counts["balanced"]), (10001, True))
         self.assertGreater(counts["filtered"], 5000)
 
+    def test_a_long_name_finds_the_spans_whose_name_the_library_has_truncated(self):
+        wanted = self.name("ä" * 40)
+        with Trace("--json", "--filter-early", "--name", wanted) as tracer:
+            with Program("traced") as program:
+                program.ask("span " + wanted)
+                program.ask("span " + self.name("other"))
+            tracer.stop()
+        trace, = tracer.traces(program.pid)
+        name, = [span["name"] for span in trace["spans"]]
+        self.assertTrue(name.endswith("ä…") and wanted.startswith(name[:-1]), name)
+
     def test_pid_attaches_to_that_process_alone(self):
         with Program("traced") as one, Program("traced") as other:
             with Trace("--json", "--incomplete", "--pid", one.pid) as tracer:
