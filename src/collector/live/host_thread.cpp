@@ -31,6 +31,7 @@ constexpr auto kScan = std::chrono::milliseconds(250);
 // The time in a round after which the processes of a user wait for the next one, and the time after which they come
 // last in the next one.
 constexpr std::uint64_t kMostOfARound = 250'000'000, kLong = 50'000'000;
+constexpr char kTooManyThreads[] = "it has more than 16384 threads with spans. What the others hold is not read";
 
 int milliseconds_until(Clock::time_point time) {
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(time - Clock::now()).count();
@@ -447,6 +448,7 @@ void HostThread::read_headers_of(std::uint32_t pid) {
     Copy& known = copy_of(pid, copy.gate_address);
     if (!in_time(pid, [&] { return known.headers.read(); })) continue;
     if (!known.headers.calls_sites()) note_partly_seen({copy.path, pid, known.process->comm, kCallsNoSites});
+    if (known.headers.too_many()) note_partly_seen({copy.path, pid, known.process->comm, kTooManyThreads});
     for (const ThreadHeaders::Thread& thread : known.headers.threads()) {
       if (thread.header.next > thread.header.first || thread.header.discarded != 0 || report.is_unseen)
         report.threads.push_back(thread);

@@ -157,6 +157,16 @@ class Hostile(CollectorTest):
         self.assertEqual(tracer.counts(victim.pid)["delivered"], 50)
         self.assert_nothing_lost(tracer.counts(victim.pid))
 
+    def test_a_process_with_more_threads_than_are_read_is_named(self):
+        with Collector("--count", "--max-age", "1h", binary=STATIC) as tracer:
+            with Program("hostile") as program:
+                program.ask("heavy_list 16385")
+                ledger = tracer.stop()
+        self.assert_balanced(ledger)
+        row, = [row for row in ledger["unattached"] if row["pid"] == program.pid]
+        self.assertIn("more than 16384 threads", row["why"])
+        self.assertEqual("\n".join(tracer.said).count("more than 16384 threads"), 1)
+
     def test_what_a_living_thread_has_thrown_away_is_counted(self):
         with Collector("--max-age", "1h", binary=STATIC) as tracer:
             with Program("hostile") as program:
