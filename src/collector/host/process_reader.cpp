@@ -401,7 +401,7 @@ Answer ProcessReader::run(const Target& wanted, ReaderWork work, std::string_vie
 
 void require_descriptors(std::size_t files) {
   for (std::vector<OpenFile> opened; opened.size() < files;) {
-    opened.emplace_back(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+    opened.emplace_back(open("/", O_PATH | O_CLOEXEC));
     if (!opened.back()) throw Failure(errno_text(errno));
   }
 }
