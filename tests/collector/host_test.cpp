@@ -7,6 +7,7 @@
 #include "host/environment.h"
 #include "host/known_files.h"
 #include "host/maps.h"
+#include "host/mounts.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 #include "temporary_folder.h"
@@ -19,7 +20,9 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -360,8 +363,8 @@ struct LeasedFile : testing::Test {
     sigemptyset(&signals);
     sigaddset(&signals, SIGIO);
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    host.begin_leases();
     host.add_file(path);
+    host.begin_leases();
     host.scan();
   }
   // Lets the writer in, as a program does that has detached from the file.
@@ -411,6 +414,56 @@ TEST_F(LeasedFile, IsForgottenIfItHasOtherContentAfterwards) {
   }
   host.scan();
   EXPECT_FALSE(is_in(host.files(), path));
+}
+
+TEST_F(LeasedFile, IsReadAgainIfOnlyTheTimeOfItsChangeShowsThatItWasWrittenTo) {
+  const ProbeFilePointer before = file_now();
+  struct stat status {};
+  ASSERT_EQ(stat(path.c_str(), &status), 0);
+  Writer writer(path);
+  {
+    const OpenFile opened = let_in(writer);
+    std::string text(std::filesystem::file_size(path), '\0');
+    ASSERT_TRUE(std::ifstream(path, std::ios::binary).read(text.data(), static_cast<std::streamsize>(text.size())));
+    const std::size_t name = text.find(std::string("nopspan_batch\0", 14));
+    ASSERT_NE(name, std::string::npos);
+    ASSERT_EQ(pwrite(opened.get(), "another", 7, static_cast<off_t>(name)), 7);
+    const timespec times[] = {status.st_atim, status.st_mtim};
+    ASSERT_EQ(futimens(opened.get(), times), 0);
+  }
+  host.scan();
+  EXPECT_NE(file_now(), before);
+}
+
+TEST_F(LeasedFile, IsFreeForAWriterThatDoesNotWait) {
+  EXPECT_FALSE(OpenFile(open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)));
+  EXPECT_EQ(errno, EWOULDBLOCK);
+  EXPECT_FALSE(host.make_way().empty());
+  host.let_writers_in();
+  host.scan();
+  EXPECT_TRUE(OpenFile(open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)));
+  scan_until(host, [&](const Host::Changes&) { return is_in(host.files(), path); });
+}
+
+TEST(Mounts, HaveNamesWithAnyBytes) {
+  TemporaryFolder folder;
+  const std::string point = folder / "a\v-\vext4\vb \\040\r - c";
+  ASSERT_EQ(mkdir(point.c_str(), 0700), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+        mount("none", point.c_str(), "tmpfs", 0, nullptr) != 0)
+      _exit(77);
+    struct stat status {};
+    if (stat(point.c_str(), &status) != 0) _exit(1);
+    const auto mounts = mounts_of(0, status.st_dev);
+    const bool is_right = mounts.size() == 1 && mounts[0].type == "tmpfs" && mounts[0].point == point;
+    _exit(is_right && is_idle(status.st_dev) ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  if (WEXITSTATUS(status) == 77) GTEST_SKIP() << "needs CAP_SYS_ADMIN";
+  EXPECT_EQ(status, 0);
 }
 
 TEST_F(LeasedFile, IsFreeAtTheEnd) {

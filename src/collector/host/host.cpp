@@ -454,7 +454,7 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& 
         mapping.is_writable && mapping.is_private && !with_text.contains({mapping.device, mapping.inode});
     if (!mapping.is_executable && !may_be_data) return true;
     const Seen key = seen_key(mapping);
-    if (const auto before = known.seen.find(key); before != known.seen.end()) {
+    if (const auto before = known.seen.find(key); before != known.seen.end() && files.is_held(*before->second)) {
       seen.insert(*before);
     } else if (const std::uint64_t hash = hash_of(mapping);
                std::binary_search(known.without_probes.begin(), known.without_probes.end(), hash)) {

@@ -32,6 +32,8 @@ constexpr std::size_t kDescriptorsOfAFile = 4;
 constexpr std::size_t kMaximumUsers = 64;  // that are remembered
 // How often the path of a file that no process maps is looked up.
 constexpr auto kLookUpPause = std::chrono::seconds(1);
+// How long a file is not leased again if nobody was seen to have opened it for writing.
+constexpr auto kWritersPause = std::chrono::seconds(2);
 // The longest time to examine files that appeared in watched folders.
 constexpr auto kMostTimeOfWatched = std::chrono::milliseconds(250);
 
@@ -133,24 +135,26 @@ KnownFiles::File* KnownFiles::known(const FileId& id) {
     File& file = files_[i];
     // The file is held open, so no other file can have this inode number.
     if (file.id.device != id.device || file.id.inode != id.inode) continue;
-    if (has_same_probes(file, id)) return &file;
+    // If it could not be read, it stays attached, and is read again when a process maps it the next time.
+    if (file.makes_way || read_again(file, id) != Again::other_content) return &file;
     drop(i);
     return nullptr;
   }
   return nullptr;
 }
 
-bool KnownFiles::has_same_probes(File& file, const FileId& id) {
-  if (!file.id.has_content_of(id)) {
-    // The file was touched, or overwritten in place. The latter also corrupts the processes that map it.
-    Answer answer = read_process(0, read_again_work, "", file.found.file->fd());
-    // It could not be read. It stays attached, and is read again when a process maps it the next time.
-    if (answer.error != 0) return true;
+KnownFiles::Again KnownFiles::read_again(File& file, const FileId& id) {
+  if (file.id != id) {
+    // The file was touched, or overwritten in place. The latter also corrupts the processes that map it. A file that
+    // blocks is left alone under this name.
+    const std::string name = std::to_string(id.device) + ":" + std::to_string(id.inode) + "/";
+    Answer answer = read_process(0, read_again_work, name, file.found.file->fd());
+    if (answer.error != 0) return Again::not_read;
     const auto now = file_of(std::move(answer));
-    if (!now || now->probes() != file.found.file->probes()) return false;
+    if (!now || now->probes() != file.found.file->probes()) return Again::other_content;
   }
   file.id = id;
-  return true;
+  return Again::same_probes;
 }
 
 // A user may hold half of the files that other users have left.
@@ -183,10 +187,7 @@ KnownFiles::File* KnownFiles::keep(const ProbeFilePointer& file, const std::stri
   if (user) note_user(kept, *user);
   kept.id = file->id();
   kept.mapped_at = Clock::now();
-  lease(kept);
-  // It may have been written to since it was read. Then it is read again.
-  struct stat status {};
-  if (fstat(file->fd(), &status) == 0 && !kept.id.has_content_of(FileId::of(status))) kept.makes_way = true;
+  lease(kept, kept.mapped_at);
   // Watch the folder only if the path leads to the same file in this mount namespace. A replacement inside a container
   // is found when a process maps it.
   const auto id = FileId::at(path);
@@ -305,13 +306,17 @@ void KnownFiles::look_at_watched() {
   const auto until = Clock::now() + kMostTimeOfWatched;
   for (const std::string& path : watch_.appeared()) {
     if (Clock::now() > until) return;
-    const auto id = FileId::at(path);
-    if (!id || known(*id) != nullptr) continue;
-    const auto file = file_of(read_process(0, open_path_work, path));
-    struct stat status {};
-    if (file == nullptr || fstat(file->fd(), &status) != 0) continue;
-    if (keep(file, path, 0, status.st_uid) == nullptr) refuse(*id, status.st_uid);
+    look_at(path);
   }
+}
+
+void KnownFiles::look_at(const std::string& path) {
+  const auto id = FileId::at(path);
+  if (!id || known(*id) != nullptr) return;
+  const auto file = file_of(read_process(0, open_path_work, path));
+  struct stat status {};
+  if (file == nullptr || fstat(file->fd(), &status) != 0) return;
+  if (keep(file, path, 0, status.st_uid) == nullptr) refuse(*id, status.st_uid);
 }
 
 void KnownFiles::note_mapped(const ProbeFilePointer& file, Clock::time_point now) {
@@ -325,21 +330,31 @@ bool KnownFiles::may_come_back(File& file, Clock::time_point now) {
   int error = 0;
   const auto id = FileId::at(file.found.path, &error);
   if (error == EAGAIN) return file.may_come_back;
-  file.may_come_back = id && id->inode == file.id.inode && id->device == file.id.device && !is_idle(file.id.device);
+  file.may_come_back =
+      id && id->inode == file.id.inode && id->device == file.id.device && !is_idle_now(file.id.device, now);
   return file.may_come_back;
+}
+
+// To find out takes time for each mount and each process.
+bool KnownFiles::is_idle_now(std::uint64_t device, Clock::time_point now) {
+  if (now - idle_at_ >= kLookUpPause) {
+    idle_.clear();
+    idle_at_ = now;
+  }
+  const auto [known, is_new] = idle_.try_emplace(device);
+  if (is_new) known->second = is_idle(device);
+  return known->second;
 }
 
 Host::Changes KnownFiles::changes(Clock::time_point now) {
   std::size_t unmapped = 0;
   for (std::size_t i = files_.size(); i-- > 0;) {
     File& file = files_[i];
-    if (file.makes_way) {
-      lease(file);
-      struct stat status {};
-      if (!file.makes_way && fstat(file.found.file->fd(), &status) == 0 && !has_same_probes(file, FileId::of(status))) {
-        drop(i);
-        continue;
-      }
+    if (!file.is_leased && !lease(file, now)) {
+      const std::string path = file.is_watched ? file.found.path : "";
+      drop(i);
+      if (!path.empty()) look_at(path);
+      continue;
     }
     if (file.is_added || now - file.mapped_at < kGoneAfter) continue;
     if (!may_come_back(file, now) || ++unmapped > kMaximumUnmapped) drop(i);
@@ -349,10 +364,23 @@ Host::Changes KnownFiles::changes(Clock::time_point now) {
 
 // A library may be open for writing for as long as a process maps it, for example one in memory (memfd_create). It is
 // attached to without a lease, unless a writer has come later.
-void KnownFiles::lease(File& file) {
-  const auto result = leases_.take(file.found.file->fd());
+bool KnownFiles::lease(File& file, Clock::time_point now) {
+  const int fd = file.found.file->fd();
+  const auto result = leases_.take(fd);
+  if (result == FileLeases::Result::open_for_writing) {
+    file.makes_way = file.makes_way || file.found.pid == 0;
+    file.makes_way_at = {};
+    return true;
+  }
   file.is_leased = result == FileLeases::Result::leased;
-  file.makes_way = result == FileLeases::Result::open_for_writing && (file.makes_way || file.found.pid == 0);
+  if (!file.is_leased && !file.makes_way) return true;
+  const auto id = FileId::of(fd);
+  // The writer may have tried with O_NONBLOCK, and may try again.
+  const bool is_too_early = id == file.id && now - file.makes_way_at < kWritersPause;
+  const Again again = !id ? Again::not_read : is_too_early ? Again::same_probes : read_again(file, *id);
+  file.makes_way = is_too_early || again != Again::same_probes;
+  if (file.makes_way && std::exchange(file.is_leased, false)) FileLeases::give_up(fd);
+  return again != Again::other_content;
 }
 
 std::vector<Host::Found> KnownFiles::make_way() {
@@ -362,6 +390,7 @@ std::vector<Host::Found> KnownFiles::make_way() {
     if (!file.is_leased || !FileLeases::is_wanted(file.found.file->fd())) continue;
     file.is_leased = false;
     file.makes_way = true;
+    file.makes_way_at = Clock::now();
     given_up_.push_back(file.found.file);
     wanted.push_back(file.found);
   }
@@ -377,6 +406,10 @@ void KnownFiles::end_leases() {
     if (std::exchange(file.is_leased, false)) given_up_.push_back(file.found.file);
   let_writers_in();
   leases_ = {};
+}
+
+bool KnownFiles::is_held(const ProbeFile& file) const {
+  return std::any_of(files_.begin(), files_.end(), [&](const File& known) { return known.found.file.get() == &file; });
 }
 
 bool KnownFiles::may_be_attached(const ProbeFile& file) const {

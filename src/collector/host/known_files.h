@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -48,6 +49,7 @@ class KnownFiles {
   void let_writers_in();
   void end_leases();
   [[nodiscard]] bool may_be_attached(const ProbeFile& file) const;
+  [[nodiscard]] bool is_held(const ProbeFile& file) const;
 
   [[nodiscard]] std::vector<Host::Found> files() const;
   [[nodiscard]] const Host::Refused& refused() const { return refused_; }
@@ -64,7 +66,8 @@ class KnownFiles {
     bool may_come_back = true;
     Clock::time_point looked_up_at;  // for may_come_back
     bool is_leased = false;
-    bool makes_way = false;  // for a program that writes to it
+    bool makes_way = false;          // for a program that writes to it
+    Clock::time_point makes_way_at;  // none if that program was seen to have the file open
   };
 
   File* known(const FileId& id);
@@ -77,11 +80,17 @@ class KnownFiles {
   // Counts a file that is not held. Returns the reason.
   std::string refuse(const FileId& id, std::uint32_t user);
   static void note_user(File& file, std::uint32_t user);
-  // Makes way for the file's writer if it has one.
-  void lease(File& file);
-  // Reads the file again, whose identity now is `id`. Returns whether it has the same probes as before.
-  static bool has_same_probes(File& file, const FileId& id);
-  static bool may_come_back(File& file, Clock::time_point now);
+  // Leases the file, or makes way for its writer. Returns false if the file has other content than before. It then
+  // makes way too, and must be dropped or leased again.
+  bool lease(File& file, Clock::time_point now);
+  // Reads the file again, whose identity now is `id`.
+  enum class Again : std::uint8_t { same_probes, other_content, not_read };
+  static Again read_again(File& file, const FileId& id);
+  // Examines the file at this path in a watched folder, unless it is known.
+  void look_at(const std::string& path);
+  bool may_come_back(File& file, Clock::time_point now);
+  // is_idle(), as it was within the last second.
+  bool is_idle_now(std::uint64_t device, Clock::time_point now);
   void drop(std::size_t index);
 
   std::vector<File> files_;
@@ -89,6 +98,8 @@ class KnownFiles {
   FileWatch watch_;
   FileLeases leases_;
   std::vector<ProbeFilePointer> given_up_;  // leases to give up when these files are detached from
+  std::map<std::uint64_t, bool> idle_;      // by device
+  Clock::time_point idle_at_;
   bool is_behind_ = false;
   Host::Refused refused_;
   std::unordered_set<FileId, FileIdHash> refused_ids_;

@@ -22,12 +22,6 @@ bool look(const std::string& path, struct statx& status) {
   return statx(AT_FDCWD, path.c_str(), AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &status) == 0;
 }
 
-FileId id_of(const struct statx& status) {
-  const auto ns = [](const statx_timestamp& time) { return time.tv_sec * 1'000'000'000 + time.tv_nsec; };
-  return {makedev(status.stx_dev_major, status.stx_dev_minor), status.stx_ino, status.stx_size, ns(status.stx_mtime),
-          ns(status.stx_ctime)};
-}
-
 // The file system on a device, from the mounts that the process sees. Its type is "" if it sees none.
 Mount file_system_of(std::uint32_t pid, std::uint64_t device) {
   const std::vector<Mount> mounts = mounts_of(pid, device);
@@ -61,7 +55,7 @@ MappedFile::Place MappedFile::by_mapping(std::uint32_t pid, const Mapping& mappi
   if (!look(path.data(), status)) return errno == EPERM || errno == EACCES ? Place::forbidden : Place::gone;
   if (!S_ISREG(status.stx_mode)) return Place::gone;
   path_ = path.data();
-  id_ = id_of(status);
+  id_ = FileId::of(status);
   has_attributes_ = (status.stx_attributes_mask & (STATX_ATTR_NODUMP | STATX_ATTR_COMPRESSED)) != 0;
   return Place::found;
 }
@@ -72,7 +66,7 @@ MappedFile::Place MappedFile::by_name(std::uint32_t pid, const Mapping& mapping)
   path_ = "/proc/" + std::to_string(pid) + "/root" + unescaped(name);
   struct statx status {};
   if (!look(path_, status)) return errno == EPERM || errno == EACCES || is_deleted ? Place::forbidden : Place::gone;
-  id_ = id_of(status);
+  id_ = FileId::of(status);
   has_attributes_ = (status.stx_attributes_mask & (STATX_ATTR_NODUMP | STATX_ATTR_COMPRESSED)) != 0;
   if (!S_ISREG(status.stx_mode)) return Place::gone;
   if (id_.inode != mapping.inode) return Place::forbidden;

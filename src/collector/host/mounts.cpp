@@ -35,16 +35,23 @@ std::vector<Mount> mounts_of(std::uint32_t pid, std::uint64_t device) {
   std::vector<Mount> mounts;
   // "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw"
   for (std::string line; std::getline(file, line);) {
+    // A name may contain any byte but a blank, which is escaped.
     std::istringstream fields(line);
-    std::string field, of_device;
+    const auto next = [&fields] {
+      std::string field;
+      std::getline(fields, field, ' ');
+      return field;
+    };
+    next();
+    next();
+    if (next() != wanted) continue;
+    next();
     Mount mount;
-    fields >> field >> field >> of_device >> field >> mount.point;
-    if (of_device != wanted) continue;
-    while (fields >> field && field != "-") {
+    mount.point = without_escapes(next());
+    while (fields && next() != "-") {
     }
-    fields >> mount.type;
+    mount.type = next();
     std::getline(fields, mount.options);
-    mount.point = without_escapes(mount.point);
     mounts.push_back(std::move(mount));
   }
   return mounts;

@@ -235,6 +235,18 @@ FileId FileId::of(const struct stat& status) {
           ns(status.st_ctim)};
 }
 
+FileId FileId::of(const struct statx& status) {
+  const auto ns = [](const statx_timestamp& time) { return time.tv_sec * 1'000'000'000 + time.tv_nsec; };
+  return {makedev(status.stx_dev_major, status.stx_dev_minor), status.stx_ino, status.stx_size, ns(status.stx_mtime),
+          ns(status.stx_ctime)};
+}
+
+std::optional<FileId> FileId::of(int fd) {
+  struct statx status {};
+  if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &status) != 0) return std::nullopt;
+  return of(status);
+}
+
 std::optional<FileId> FileId::at(const std::string& path, int* error) {
   const auto work = [](std::uint32_t, std::string_view name, OpenFile) -> Answer {
     struct stat status {};

@@ -14,6 +14,7 @@
 #include <vector>
 
 struct stat;
+struct statx;
 
 namespace nopspan::collector {
 
@@ -24,14 +25,13 @@ struct FileId {
   std::int64_t modified_ns = 0, changed_ns = 0;
 
   static FileId of(const struct stat& status);
+  static FileId of(const struct statx& status);
+  // Of an open file, from what the kernel knows, because a file server may not answer. Empty if that fails.
+  static std::optional<FileId> of(int fd);
   // The regular file at a path, looked up in the child that reads (process_reader.h). Empty if there is none; `error`
   // then has an errno value.
   static std::optional<FileId> at(const std::string& path, int* error = nullptr);
   friend bool operator==(const FileId&, const FileId&) = default;
-  // Whether both are of a file that was not written to in between.
-  [[nodiscard]] bool has_content_of(const FileId& other) const {
-    return size == other.size && modified_ns == other.modified_ns;
-  }
 };
 void to_json(nlohmann::json& json, const FileId& id);
 // If `json` is damaged, all fields are 0.
