@@ -15,7 +15,7 @@ LIGHT = ("agent.h", "config.h", "context.h", "coroutine.h", "engine.h", "errc.h"
 # The headers of libc and the C++ ABI that the library uses. It depends on nothing else.
 SYSTEM = re.compile(r"(cxxabi|dirent|dlfcn|elf|errno|fcntl|poll|pthread|sched|semaphore|signal|strings|time|unistd|unwind|sys/\w+)\.h")
 # Headers of other projects that the library uses. Nothing of them is left at run time.
-BUILD_TIME = {("nlohmann/json.hpp", Path("src/genai/prices.cpp"))}
+BUILD_TIME = {("nlohmann/json.hpp", Path("src/library/genai/prices.cpp"))}
 # Folders whose files may include internal headers, and one program that is the collector's source without a command.
 INSIDE = {("bench", "collector"), ("tests", "collector"), ("tests", "unit"), ("tests", "fuzz"),
           Path("tests/live/programs/collect.cpp")}
@@ -133,7 +133,7 @@ class Arrows(unittest.TestCase):
             seen.add(path)
             for opening, name in includes(path):
                 if opening == '"':
-                    left += [at for at in (Path("src") / name, Path("src/collector") / name) if (surroundings.SOURCE / at).exists()]
+                    left += [at for at in (Path("src") / name, Path("src/library") / name, Path("src/collector") / name) if (surroundings.SOURCE / at).exists()]
                 else:
                     known = name in standard or SYSTEM.fullmatch(name) or name.startswith("nopspan/") or name == "collector_events.h"
                     self.assertTrue(known, f"{path} includes <{name}>")

@@ -50,7 +50,7 @@ class Library:
 
     def mutate(self, mutant, folder):
         """Compiles the mutant and links it. Returns the library or program, or the compiler's message."""
-        path = SOURCE / "src" / mutant.file
+        path = SOURCE / "src/library" / mutant.file
         changed, compiled = folder / path.name, str(folder / "mutant.o")
         changed.write_text(path.read_text(encoding="utf-8").replace(mutant.old, mutant.new), encoding="utf-8")
         target = "nopspan_static" if is_internal(mutant) else "nopspan"
@@ -91,7 +91,7 @@ class Mutants(unittest.TestCase):
         self.assertGreaterEqual(len(MUTANTS), 30)
         for mutant in MUTANTS:
             with self.subTest(mutant.behaviour):
-                text = (SOURCE / "src" / mutant.file).read_text(encoding="utf-8")
+                text = (SOURCE / "src/library" / mutant.file).read_text(encoding="utf-8")
                 self.assertEqual(text.count(mutant.old), 1, f"{mutant.file}: {mutant.old}")
                 self.assertNotEqual(mutant.old, mutant.new)
 

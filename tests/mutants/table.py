@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The mutants of the library: one wrong behaviour each.
 
-`file` is below src/, and `old` occurs in it exactly once. `tests` is a filter of tests in unit_public, "internals:" and a
+`file` is below src/library/, and `old` occurs in it exactly once. `tests` is a filter of tests in unit_public, "internals:" and a
 filter of tests in unit_internals, or "cases". If a change of the library moves a text, change it here too. If a mutant is
 not found, a test is missing."""
 

@@ -50,7 +50,7 @@ class RunningRequest(harness.Test):
                 program.ask("begin parent")
                 program.ask("span child")
                 program.ask("end")
-                # The doubt lasts one second by design (src/state/orphans.h). Here the condition is a time.
+                # The doubt lasts one second by design (src/library/state/orphans.h). Here the condition is a time.
                 time.sleep(1.1)
                 program.ask("span child_name_never_seen_below")
                 program.ask("span root")
