@@ -11,6 +11,7 @@
 #include "command/options.h"
 #include "host/core_file.h"
 #include "host/host.h"
+#include "host/obstacles.h"
 #include "host/open_spans.h"
 #include "host/privileges.h"
 #include "host/process_facts.h"
@@ -302,7 +303,7 @@ class OpenWatch {
     OpenNow before = read_host(host_, options_);
     known_.update(before.processes, since_start());
     for (std::uint64_t lists = 0; !deadline_.is_over();) {
-      host_.make_way();
+      note_writers();
       attachments_.set(attachment_targets(host_, options_.pids, attachments_));
       host_.let_writers_in();
       if (Clock::now() >= next_) {
@@ -321,7 +322,16 @@ class OpenWatch {
     attachments_.detach_all();
     detaching = false;
     host_.end_leases();
-    if (attachments_.has_failed(options_.pids)) source_failure = std::make_exception_ptr(Failure(""));
+    if (attachments_.has_failed(options_.pids) || (!options_.pids.empty() && !written_to_.empty()))
+      source_failure = std::make_exception_ptr(Failure(""));
+  }
+
+  void note_writers() {
+    for (const Unattached& one : make_way(host_)) {
+      if (!options_.pids.empty() && std::count(options_.pids.begin(), options_.pids.end(), one.pid) == 0) continue;
+      if (written_to_.size() < Ledger::kMostUnattached && written_to_.emplace(one.path, one.pid).second)
+        std::cerr << text_of(one) + "\n";
+    }
   }
 
   [[nodiscard]] std::uint64_t since_start() const {
@@ -370,6 +380,8 @@ class OpenWatch {
   // The processes of the last list (pid, start_ticks, library), and its message about what was skipped.
   std::set<std::tuple<std::uint32_t, std::uint64_t, std::string>> seen_;
   std::string skipped_;
+  // The files that a program opened for writing, and the processes that map them.
+  std::set<std::pair<std::string, std::uint32_t>> written_to_;
 };
 
 int run_open(OpenOptions options, const OutputOptions& common) {

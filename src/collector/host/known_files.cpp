@@ -408,13 +408,17 @@ void KnownFiles::end_leases() {
   leases_ = {};
 }
 
-bool KnownFiles::is_held(const ProbeFile& file) const {
-  return std::any_of(files_.begin(), files_.end(), [&](const File& known) { return known.found.file.get() == &file; });
+const KnownFiles::File* KnownFiles::held(const ProbeFile& file) const {
+  const auto found =
+      std::find_if(files_.begin(), files_.end(), [&](const File& known) { return known.found.file.get() == &file; });
+  return found == files_.end() ? nullptr : &*found;
 }
 
+bool KnownFiles::is_held(const ProbeFile& file) const { return held(file) != nullptr; }
+
 bool KnownFiles::may_be_attached(const ProbeFile& file) const {
-  return std::none_of(files_.begin(), files_.end(),
-                      [&](const File& known) { return known.makes_way && known.found.file.get() == &file; });
+  const File* known = held(file);
+  return known == nullptr || !known->makes_way;
 }
 
 std::vector<Host::Found> KnownFiles::files() const {

@@ -71,6 +71,7 @@ class KnownFiles {
   };
 
   File* known(const FileId& id);
+  [[nodiscard]] const File* held(const ProbeFile& file) const;
   bool find_known(const FileId& id, std::uint32_t pid, Result& result);
   void examine(const Target& process, const Mapping& mapping, const FileId& id, Result& result);
   // Null if the user may not hold more files.

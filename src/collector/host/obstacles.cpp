@@ -64,6 +64,16 @@ std::vector<Unattached> find_twins(Host& host) {
   return twins;
 }
 
+std::vector<Unattached> make_way(Host& host) {
+  std::vector<Unattached> processes;
+  for (const Host::Found& found : host.make_way()) {
+    for (const Host::Mapper& mapper : host.mappers(*found.file))
+      processes.push_back({found.path, mapper.pid, mapper.comm,
+                           "a program opened the file for writing, and it is not attached to meanwhile"});
+  }
+  return processes;
+}
+
 std::string text_of(const Unattached& one) {
   return "nopspan: process " + std::to_string(one.pid) + " (" + printable(one.comm) + ") and " + printable(one.path) +
          ": " + one.why;

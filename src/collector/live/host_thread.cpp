@@ -31,7 +31,6 @@ constexpr auto kScan = std::chrono::milliseconds(250);
 // The time in a round after which the processes of a user wait for the next one, and the time after which they come
 // last in the next one.
 constexpr std::uint64_t kMostOfARound = 250'000'000, kLong = 50'000'000;
-constexpr char kWrittenTo[] = "a program opened the file for writing, and it is not attached to meanwhile";
 constexpr char kTooManyThreads[] = "it has more than 16384 threads with spans. What the others hold is not read";
 
 int milliseconds_until(Clock::time_point time) {
@@ -280,9 +279,7 @@ void HostThread::describe(std::uint32_t pid, bool answer) {
 // The set of processes that map a file may have changed since the scan that found the file. A scan after the attach
 // finds all processes that mapped it when it was attached.
 bool HostThread::attach() {
-  for (const Host::Found& found : host_.make_way())
-    for (const Host::Mapper& mapper : host_.mappers(*found.file))
-      note_partly_seen({found.path, mapper.pid, mapper.comm, kWrittenTo});
+  for (const Unattached& one : make_way(host_)) note_partly_seen(one);
   const std::vector<Attachments::Target> wanted = attachment_targets(host_, options_.filter.pids, attachments_);
   if (!attachments_.is_due(wanted, monotonic_now())) {
     host_.let_writers_in();

@@ -15,7 +15,7 @@ import example_service
 import harness
 from example_service import AGENT, SERVER, TRACED
 from followed import Followed
-from harness import NOPSPAN, PATIENCE_S, Program, program_path, wait_until
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, program_path, wait_until
 from opened import Opened
 
 GATE_BATCH = 0xFFFF << 16
@@ -217,6 +217,19 @@ class Programs(harness.Test):
             with Program("", command=[path]) as program:
                 program.wait_for_gate(lambda gate: gate & GATE_BATCH, "the gate to go up")
                 self.assertEqual(watch.stop(), 0)
+
+    def test_watch_names_a_process_whose_library_is_opened_for_writing(self):
+        folder = self.temporary_folder()
+        library = shutil.copy(LIBRARY, os.path.join(folder, "libnopspan.so.0.2"))
+        with Program("traced", env={"LD_LIBRARY_PATH": folder}) as program:
+            with Followed([NOPSPAN, "open", "--watch", "--json", "--interval", "100ms", "--pid", str(program.pid)]) as watch:
+                program.wait_for_gate(lambda gate: gate & GATE_BATCH, "the gate to go up")
+                with open(library, "r+b"):
+                    self.assertEqual(program.gate(), 0)
+                program.wait_for_gate(lambda gate: gate & GATE_BATCH, "the gate to go up again")
+                self.assertEqual(watch.stop(), 1)
+        self.assertIn("nopspan: process %d (traced) and %s: a program opened the file for writing, and it is not attached "
+                      "to meanwhile" % (program.pid, library), watch.said)
 
     def test_bad_input(self):
         child = subprocess.Popen(["true"])
