@@ -287,6 +287,17 @@ TEST_F(AttachmentsTest, HasNotFailedIfAFileWasAttachedToBefore) {
   EXPECT_FALSE(attachments.has_failed({}));
 }
 
+TEST_F(AttachmentsTest, SaysWhenItIsAttachedAfterAFailure) {
+  errors = {{-1, EMFILE}};
+  testing::internal::CaptureStderr();
+  attach();
+  errors.clear();
+  while (attach().empty()) {
+  }
+  EXPECT_TRUE(testing::internal::GetCapturedStderr().ends_with("nopspan: attached to /file now\n"));
+  EXPECT_FALSE(attachments.has_failed({}));
+}
+
 TEST_F(AttachmentsTest, LooksOnceAtEachOfManyProcessesThatMapTheFileOften) {
   attach();
   mappers.clear();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/file_leases.h"
 
+#include "base/failure.h"
+
 #include <fcntl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -15,6 +17,7 @@ void FileLeases::begin() {
   sigemptyset(&signals);
   sigaddset(&signals, SIGIO);
   signal_.reset(signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC));
+  if (!signal_) throw Failure("cannot wait for signals: " + errno_text(errno));
 }
 
 bool FileLeases::take_signal() {

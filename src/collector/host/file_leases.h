@@ -13,7 +13,7 @@ namespace nopspan::collector {
 // One thread uses it, in which SIGIO is blocked.
 class FileLeases {
  public:
-  // Before this call, no file is leased.
+  // Before this call, no file is leased. Throws Failure.
   void begin();
   // Readable when somebody waits for a file. -1 if no files are leased.
   [[nodiscard]] int fd() const { return signal_.get(); }

@@ -91,6 +91,7 @@ class Host {
 
   // Leases all files from now on (file_leases.h). SIGIO must be blocked in this thread, and only this thread may call
   // any function from then on. A file that somebody opens for writing is not among files() until it has been closed.
+  // Throws Failure.
   void begin_leases();
   // Readable when somebody waits for a file. Then call make_way(), detach from the files that it returns, and call
   // let_writers_in(). After the latter, they may be written to. -1 if no files are leased.

@@ -64,6 +64,11 @@ std::string process_text(std::uint32_t pid, const std::string& comm) {
   return "process " + std::to_string(pid) + " (" + printable(comm) + ")";
 }
 
+std::string text_of(const Attachments::Target& target) {
+  const std::string path = printable(target.path);
+  return target.pid < 0 ? path : path + " in " + process_text(static_cast<std::uint32_t>(target.pid), target.comm);
+}
+
 std::uint64_t sum_of(const std::vector<Host::Mapper>& mappers) {
   std::uint64_t sum = 0;
   for (const Host::Mapper& mapper : mappers) sum += mapper.mappings;
@@ -431,7 +436,7 @@ bool Attachments::attach(Attached& attached) {
                      printable(target.path) + ". Forks on this host may have waited as long\n";
   }
   if (attached.is_attached) {
-    attached.why_not.clear();
+    if (!std::exchange(attached.why_not, {}).empty()) std::cerr << "nopspan: attached to " + text_of(target) + " now\n";
     if (std::exchange(attached.is_unnamed, false)) --unnamed_;
     unattached_.erase({file_key(target), target.pid < 0 ? 0 : target.pid});
     if (target.pid < 0) apart_.erase(target.file.get());
@@ -468,8 +473,7 @@ void Attachments::note_failure(Attached& attached, const WhyNot& why_not) {
   }
   if (std::exchange(attached.is_unnamed, false)) --unnamed_;
   unattached_[key] = {target.path, pid, target.comm, why_not.text};
-  std::cerr << "nopspan: cannot attach to " + printable(target.path) +
-                   (pid == 0 ? "" : " in " + process_text(pid, target.comm)) + ": " + why_not.text + "\n";
+  std::cerr << "nopspan: cannot attach to " + text_of(target) + ": " + why_not.text + "\n";
 }
 
 std::vector<Attachments::Target> attachment_targets(Host& host, const std::vector<std::uint32_t>& pids,

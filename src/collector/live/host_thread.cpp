@@ -3,6 +3,7 @@
 // the processes that were named and at the watched folders. Then it attaches to new files.
 #include "live/host_thread.h"
 
+#include "base/failure.h"
 #include "base/text.h"
 #include "base/user_range.h"
 #include "host/obstacles.h"
@@ -127,6 +128,7 @@ void HostThread::run() {
 void HostThread::work() {
   host_.begin_leases();
   host_.scan();
+  if (host_.has_too_many_files()) throw Failure(read_error_text(EMFILE));
   const auto until = Clock::now() + kStart;
   // The mappings of all processes are counted before the first attach.
   while (host_.is_behind() && Clock::now() < until) host_.scan_noted();
@@ -342,8 +344,8 @@ void HostThread::publish_unattached() {
   Ledger partly_seen;
   for (const auto& [key, one] : partly_seen_) partly_seen.unattached.push_back(one);
   unattached_.add_unattached(partly_seen);
-  has_failed_to_attach_ = attachments_.has_failed(options_.filter.pids) ||
-                          (!options_.filter.pids.empty() && (has_warned_ || !partly_seen_.empty()));
+  has_failed_to_attach_ = attachments_.has_failed(options_.filter.pids) || has_warned_ ||
+                          (!options_.filter.pids.empty() && !partly_seen_.empty());
 }
 
 Ledger HostThread::unattached() {

@@ -304,17 +304,27 @@ class Availability(CollectorTest):
                                   timeout=PATIENCE_S)
             self.assertIn(why, said.stdout)
 
-    def test_a_limit_of_open_files_that_is_too_low_is_said(self):
-        said = ""
-        for limit in range(24, 48, 2):
-            done = subprocess.run(["prlimit", f"--nofile={limit}:{limit}", NOPSPAN, "trace", "--duration", "500ms"],
-                                  stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S)
-            if done.returncode != 0:
-                self.assertIn("oo many open files", done.stderr)
-            said += done.stderr
-        self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertNotIn("open files", done.stderr)
-        self.assertIn("not all processes are examined: too many open files", said)
+    def test_with_a_low_limit_of_open_files_a_command_attaches_or_fails(self):
+        path = shutil.copy(program_path("traced_static"), self.temporary_folder())
+        with Program("traced_static", command=[path]) as program:
+            for limit in range(24, 48):
+                with self.subTest(limit=limit):
+                    command = subprocess.Popen(
+                        ["prlimit", f"--nofile={limit}:{limit}", NOPSPAN, "trace", "--duration", "300ms"],
+                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                    is_raised = False
+                    while command.poll() is None:
+                        is_raised = is_raised or program.gate() != 0
+                        time.sleep(0.01)
+                    said = command.stderr.read()
+                    command.stderr.close()
+                    if command.returncode == 0:
+                        self.assertTrue(is_raised, said)
+                        self.assertNotIn("open files", said)
+                    else:
+                        self.assertEqual(command.returncode, 1, said)
+                        self.assertIn("too many open files: raise the limit", said)
+            self.assertEqual(command.returncode, 0, said)
 
     def test_a_command_with_too_few_descriptors_ends_and_leaves_no_process(self):
         folder = self.temporary_folder()
