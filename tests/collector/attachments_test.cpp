@@ -298,6 +298,19 @@ TEST_F(AttachmentsTest, SaysWhenItIsAttachedAfterAFailure) {
   EXPECT_FALSE(attachments.has_failed({}));
 }
 
+// A user makes a file come and go by opening it for writing.
+TEST_F(AttachmentsTest, SaysTheSameOnceIfTheFileComesAndGoes) {
+  errors = {{-1, EINVAL}, {10, EINVAL}};
+  testing::internal::CaptureStderr();
+  for (int i = 0; i < 3; ++i) {
+    attach();
+    attach();
+    attachments.set({});
+  }
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 2) << said;
+}
+
 TEST_F(AttachmentsTest, LooksOnceAtEachOfManyProcessesThatMapTheFileOften) {
   attach();
   mappers.clear();

@@ -436,8 +436,12 @@ bool Attachments::attach(Attached& attached) {
                      printable(target.path) + ". Forks on this host may have waited as long\n";
   }
   if (attached.is_attached) {
-    if (!std::exchange(attached.why_not, {}).empty()) std::cerr << "nopspan: attached to " + text_of(target) + " now\n";
-    if (std::exchange(attached.is_unnamed, false)) --unnamed_;
+    const bool had_failed = !std::exchange(attached.why_not, {}).empty();
+    if (std::exchange(attached.is_unnamed, false)) {
+      --unnamed_;
+    } else if (had_failed) {
+      say("nopspan: attached to " + text_of(target) + " now\n");
+    }
     unattached_.erase({file_key(target), target.pid < 0 ? 0 : target.pid});
     if (target.pid < 0) apart_.erase(target.file.get());
     return true;
@@ -449,8 +453,8 @@ bool Attachments::attach(Attached& attached) {
     apart->second.again_ns = monotonic_now() + apart->second.pause_ns;
     apart->second.pause_ns = std::min(apart->second.pause_ns * 2, kLongestPause);
     if (is_new) {
-      std::cerr << "nopspan: cannot attach to " + printable(target.path) +
-                       " in all processes together: " + why_not.text + ". It is attached to in each process alone\n";
+      say("nopspan: cannot attach to " + printable(target.path) + " in all processes together: " + why_not.text +
+          ". It is attached to in each process alone\n");
     }
   } else if (why_not.error != ESRCH) {  // the process has ended
     if (why_not.error == EINVAL && target.pid >= 0) {
@@ -459,6 +463,17 @@ bool Attachments::attach(Attached& attached) {
     note_failure(attached, why_not);
   }
   return false;
+}
+
+// A user can make it fail and succeed in turn, and make a file come and go.
+void Attachments::say(const std::string& text) {
+  constexpr std::size_t kMostSaid = 4096;
+  const std::uint64_t now = monotonic_now();
+  if (said_.size() >= kMostSaid) said_.clear();
+  const auto [said, is_new] = said_.try_emplace(text, now);
+  if (!is_new && now - said->second < kLongestPause) return;
+  said->second = now;
+  std::cerr << text;
 }
 
 void Attachments::note_failure(Attached& attached, const WhyNot& why_not) {
@@ -473,7 +488,7 @@ void Attachments::note_failure(Attached& attached, const WhyNot& why_not) {
   }
   if (std::exchange(attached.is_unnamed, false)) --unnamed_;
   unattached_[key] = {target.path, pid, target.comm, why_not.text};
-  std::cerr << "nopspan: cannot attach to " + text_of(target) + ": " + why_not.text + "\n";
+  say("nopspan: cannot attach to " + text_of(target) + ": " + why_not.text + "\n");
 }
 
 std::vector<Attachments::Target> attachment_targets(Host& host, const std::vector<std::uint32_t>& pids,

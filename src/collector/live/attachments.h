@@ -137,6 +137,8 @@ class Attachments {
   void detach_each(LinksOfUsers& links);
   void note_files();
   void note_failure(Attached& attached, const WhyNot& why_not);
+  // Writes to stderr, unless it said the same less than 30 s ago.
+  void say(const std::string& text);
   void hold_crowds(const std::vector<Target>& targets);
   [[nodiscard]] bool may_hold(const Host::Mapper& crowd) const;
   // The link will be closed. If held processes depend on it, they get a duplicate.
@@ -162,6 +164,7 @@ class Attachments {
   std::set<FileKey> traced_files_, missed_files_;
   std::map<std::pair<FileKey, std::uint32_t>, Unattached> unattached_;  // by file and pid
   std::uint64_t unnamed_ = 0;                                           // for which it had no room
+  std::map<std::string, std::uint64_t> said_;                           // and when
   mutable std::mutex call_mutex_;
   std::string call_path_;  // of the file that an attach is in progress to
   std::uint64_t call_began_ns_ = 0;
