@@ -660,6 +660,19 @@ class DescriptorLimit {
   rlimit before_{};
 };
 
+TEST(Host, DoesNotTakeALackOfDescriptorsForTheEndOfAProcess) {
+  Host host;
+  host.scan();
+  ASSERT_THAT(host.pids(), testing::Contains(own_pid()));
+  {
+    const DescriptorLimit none(0);
+    host.note_pid(own_pid());
+    host.scan_some();
+  }
+  EXPECT_THAT(host.pids(), testing::Contains(own_pid()));
+  EXPECT_TRUE(host.has_too_many_files());
+}
+
 TEST(KnownFiles, LeaveFilesToOtherUsers) {
   const TemporaryFolder folder;
   std::vector<std::string> paths(20);

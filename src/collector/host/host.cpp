@@ -273,7 +273,8 @@ void Host::Scanner::scan_noted() {
 }
 
 void Host::Scanner::look_again(std::uint32_t pid) {
-  if (look_at(pid) == nullptr) note_exit(pid);
+  errno = 0;
+  if (look_at(pid) == nullptr && !is_file_limit(errno)) note_exit(pid);
 }
 
 void Host::Scanner::scan_some() {
@@ -358,6 +359,7 @@ void Host::Scanner::end(std::map<std::uint32_t, Known>::iterator ended) {
 Known* Host::Scanner::look_at(std::uint32_t pid) {
   const auto began = Clock::now();
   const auto state = process_state(pid);
+  if (!state && is_file_limit(errno)) has_too_many_files = true;
   if (!state || !state->has_memory()) return nullptr;
   Known& known = processes[pid];
   update(pid, known, *state, began);
