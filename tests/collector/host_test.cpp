@@ -371,8 +371,9 @@ struct LeasedFile : testing::Test {
   OpenFile let_in(Writer& writer) {
     pollfd writers{host.writers_fd(), POLLIN, 0};
     EXPECT_EQ(poll(&writers, 1, 60'000), 1);
-    EXPECT_TRUE(is_in(host.make_way(), path));
+    EXPECT_TRUE(host.make_way());
     EXPECT_FALSE(is_in(host.files(), path));
+    EXPECT_TRUE(is_in(host.written_files(), path));
     EXPECT_TRUE(writer.waits());
     host.let_writers_in();
     return writer.file();
@@ -392,7 +393,7 @@ struct LeasedFile : testing::Test {
 TEST_F(LeasedFile, MakesWayForAWriter) {
   const ProbeFilePointer before = file_now();
   ASSERT_NE(before, nullptr);
-  EXPECT_TRUE(host.make_way().empty());
+  EXPECT_FALSE(host.make_way());
   Writer writer(path);
   {
     const OpenFile opened = let_in(writer);
@@ -407,6 +408,7 @@ TEST_F(LeasedFile, MakesWayForAWriter) {
 }
 
 TEST_F(LeasedFile, IsForgottenIfItHasOtherContentAfterwards) {
+  const ProbeFilePointer before = file_now();
   Writer writer(path);
   {
     const OpenFile opened = let_in(writer);
@@ -414,6 +416,7 @@ TEST_F(LeasedFile, IsForgottenIfItHasOtherContentAfterwards) {
   }
   host.scan();
   EXPECT_FALSE(is_in(host.files(), path));
+  EXPECT_FALSE(host.may_be_attached(*before));
 }
 
 TEST_F(LeasedFile, IsReadAgainIfOnlyTheTimeOfItsChangeShowsThatItWasWrittenTo) {
@@ -438,7 +441,7 @@ TEST_F(LeasedFile, IsReadAgainIfOnlyTheTimeOfItsChangeShowsThatItWasWrittenTo) {
 TEST_F(LeasedFile, IsFreeForAWriterThatDoesNotWait) {
   EXPECT_FALSE(OpenFile(open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)));
   EXPECT_EQ(errno, EWOULDBLOCK);
-  EXPECT_FALSE(host.make_way().empty());
+  EXPECT_TRUE(host.make_way());
   host.let_writers_in();
   host.scan();
   EXPECT_TRUE(OpenFile(open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)));

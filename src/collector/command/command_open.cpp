@@ -300,12 +300,14 @@ class OpenWatch {
     host_.begin_leases();
     for (const std::uint32_t pid : options_.pids) host_.note_pid(pid);
     host_.scan_completely(options_.pids.empty());
+    if (host_.has_too_many_files()) throw Failure(read_error_text(EMFILE));
     OpenNow before = read_host(host_, options_);
     known_.update(before.processes, since_start());
     for (std::uint64_t lists = 0; !deadline_.is_over();) {
-      note_writers();
+      host_.make_way();
       attachments_.set(attachment_targets(host_, options_.pids, attachments_));
       host_.let_writers_in();
+      note_writers();
       if (Clock::now() >= next_) {
         next_ = Clock::now() + std::chrono::nanoseconds(options_.interval_ns);
         list();
@@ -316,18 +318,19 @@ class OpenWatch {
       pollfd writers{host_.writers_fd(), POLLIN, 0};
       poll(&writers, 1, deadline_.milliseconds(static_cast<int>(std::clamp<std::int64_t>(left, 0, kScanMilliseconds))));
       host_.scan();
+      was_limited_ = was_limited_ || host_.has_too_many_files();
     }
     stopping = true;
     detaching = true;
     attachments_.detach_all();
     detaching = false;
     host_.end_leases();
-    if (attachments_.has_failed(options_.pids) || (!options_.pids.empty() && !written_to_.empty()))
+    if (attachments_.has_failed(options_.pids) || was_limited_ || (!options_.pids.empty() && !written_to_.empty()))
       source_failure = std::make_exception_ptr(Failure(""));
   }
 
   void note_writers() {
-    for (const Unattached& one : make_way(host_)) {
+    for (const Unattached& one : find_written_to(host_)) {
       if (!options_.pids.empty() && std::count(options_.pids.begin(), options_.pids.end(), one.pid) == 0) continue;
       if (written_to_.size() < Ledger::kMostUnattached && written_to_.emplace(one.path, one.pid).second)
         std::cerr << text_of(one) + "\n";
@@ -377,6 +380,7 @@ class OpenWatch {
   const Clock::time_point began_ = Clock::now();
   Clock::time_point next_;
   KnownTimes known_;
+  bool was_limited_ = false;  // not all processes were examined, because this program has too many open files
   // The processes of the last list (pid, start_ticks, library), and its message about what was skipped.
   std::set<std::tuple<std::uint32_t, std::uint64_t, std::string>> seen_;
   std::string skipped_;

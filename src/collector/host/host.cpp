@@ -590,7 +590,19 @@ Host::Changes Host::Scanner::changes() {
   const auto now = Clock::now();
   for (const std::uint32_t pid : with_copies)
     for (const Copy& copy : processes.at(pid).copies) files.note_mapped(copy.file, now);
-  return files.changes(now);
+  Changes changes = files.changes(now);
+  if (changes.gone.empty()) return changes;
+  // A process that still maps such a file is examined again: the file has other content now.
+  for (const std::uint32_t pid : with_copies) {
+    Known& known = processes.at(pid);
+    const bool is_other = std::any_of(known.copies.begin(), known.copies.end(), [&](const Copy& copy) {
+      return std::count(changes.gone.begin(), changes.gone.end(), copy.file) > 0;
+    });
+    if (!is_other) continue;
+    known.is_due = true;
+    unsettled_.insert(pid);
+  }
+  return changes;
 }
 
 Host::Host() : scanner_(std::make_unique<Scanner>()) {}
@@ -629,11 +641,12 @@ int Host::watch_fd() const { return scanner_->files.watch_fd(); }
 void Host::add_file(const std::string& path) { scanner_->files.add(path); }
 void Host::begin_leases() { scanner_->files.begin_leases(); }
 int Host::writers_fd() const { return scanner_->files.writers_fd(); }
-std::vector<Host::Found> Host::make_way() { return scanner_->files.make_way(); }
+bool Host::make_way() { return scanner_->files.make_way(); }
 void Host::let_writers_in() { scanner_->files.let_writers_in(); }
 void Host::end_leases() { scanner_->files.end_leases(); }
 bool Host::may_be_attached(const ProbeFile& file) const { return scanner_->files.may_be_attached(file); }
 std::vector<Host::Found> Host::files() const { return scanner_->files.files(); }
+std::vector<Host::Found> Host::written_files() const { return scanner_->files.written_files(); }
 
 std::vector<std::uint32_t> Host::pids() const { return {scanner_->with_copies.begin(), scanner_->with_copies.end()}; }
 

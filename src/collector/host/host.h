@@ -93,17 +93,18 @@ class Host {
   // any function from then on. A file that somebody opens for writing is not among files() until it has been closed.
   // Throws Failure.
   void begin_leases();
-  // Readable when somebody waits for a file. Then call make_way(), detach from the files that it returns, and call
-  // let_writers_in(). After the latter, they may be written to. -1 if no files are leased.
+  // Readable when somebody waits for a file. Then call make_way(), detach from what is no longer among files(), and
+  // call let_writers_in(). After the latter, the file may be written to. -1 if no files are leased.
   [[nodiscard]] int writers_fd() const;
-  std::vector<Found> make_way();
+  bool make_way();  // whether somebody waits
   void let_writers_in();
   void end_leases();
-  // False for a file that somebody writes to.
+  // False for a file that somebody writes to, or that has other content now.
   [[nodiscard]] bool may_be_attached(const ProbeFile& file) const;
 
-  // All files that may be attached to now, in the form of `appeared`.
+  // All files that may be attached to now, in the form of `appeared`; and those that somebody writes to.
   [[nodiscard]] std::vector<Found> files() const;
+  [[nodiscard]] std::vector<Found> written_files() const;
   // All processes that map a file with probes (or a file that lost its notes), in order of pid.
   [[nodiscard]] std::vector<std::uint32_t> pids() const;
   // The copies of the library in a process, as of the last scan. If the process is not known yet, it is examined now.

@@ -348,17 +348,18 @@ bool KnownFiles::is_idle_now(std::uint64_t device, Clock::time_point now) {
 
 Host::Changes KnownFiles::changes(Clock::time_point now) {
   std::size_t unmapped = 0;
+  std::vector<std::string> paths;  // of files with other content
   for (std::size_t i = files_.size(); i-- > 0;) {
     File& file = files_[i];
     if (!file.is_leased && !lease(file, now)) {
-      const std::string path = file.is_watched ? file.found.path : "";
+      if (file.is_watched) paths.push_back(file.found.path);
       drop(i);
-      if (!path.empty()) look_at(path);
       continue;
     }
     if (file.is_added || now - file.mapped_at < kGoneAfter) continue;
     if (!may_come_back(file, now) || ++unmapped > kMaximumUnmapped) drop(i);
   }
+  for (const std::string& path : paths) look_at(path);
   return std::exchange(changes_, {});
 }
 
@@ -383,18 +384,16 @@ bool KnownFiles::lease(File& file, Clock::time_point now) {
   return again != Again::other_content;
 }
 
-std::vector<Host::Found> KnownFiles::make_way() {
-  std::vector<Host::Found> wanted;
-  if (!leases_.take_signal()) return wanted;
+bool KnownFiles::make_way() {
+  if (!leases_.take_signal()) return false;
   for (File& file : files_) {
     if (!file.is_leased || !FileLeases::is_wanted(file.found.file->fd())) continue;
     file.is_leased = false;
     file.makes_way = true;
     file.makes_way_at = Clock::now();
     given_up_.push_back(file.found.file);
-    wanted.push_back(file.found);
   }
-  return wanted;
+  return !given_up_.empty();
 }
 
 void KnownFiles::let_writers_in() {
@@ -418,13 +417,13 @@ bool KnownFiles::is_held(const ProbeFile& file) const { return held(file) != nul
 
 bool KnownFiles::may_be_attached(const ProbeFile& file) const {
   const File* known = held(file);
-  return known == nullptr || !known->makes_way;
+  return known != nullptr && !known->makes_way;
 }
 
-std::vector<Host::Found> KnownFiles::files() const {
+std::vector<Host::Found> KnownFiles::files_that(bool make_way) const {
   std::vector<Host::Found> result;
   for (const File& file : files_)
-    if (!file.found.file->probes().empty() && !file.makes_way) result.push_back(file.found);
+    if (!file.found.file->probes().empty() && file.makes_way == make_way) result.push_back(file.found);
   return result;
 }
 

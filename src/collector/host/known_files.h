@@ -45,13 +45,14 @@ class KnownFiles {
   // As in Host.
   void begin_leases() { leases_.begin(); }
   [[nodiscard]] int writers_fd() const { return leases_.fd(); }
-  std::vector<Host::Found> make_way();
+  bool make_way();
   void let_writers_in();
   void end_leases();
   [[nodiscard]] bool may_be_attached(const ProbeFile& file) const;
   [[nodiscard]] bool is_held(const ProbeFile& file) const;
 
-  [[nodiscard]] std::vector<Host::Found> files() const;
+  [[nodiscard]] std::vector<Host::Found> files() const { return files_that(false); }
+  [[nodiscard]] std::vector<Host::Found> written_files() const { return files_that(true); }
   [[nodiscard]] const Host::Refused& refused() const { return refused_; }
   [[nodiscard]] int watch_fd() const { return watch_.fd(); }
 
@@ -72,6 +73,7 @@ class KnownFiles {
 
   File* known(const FileId& id);
   [[nodiscard]] const File* held(const ProbeFile& file) const;
+  [[nodiscard]] std::vector<Host::Found> files_that(bool make_way) const;
   bool find_known(const FileId& id, std::uint32_t pid, Result& result);
   void examine(const Target& process, const Mapping& mapping, const FileId& id, Result& result);
   // Null if the user may not hold more files.

@@ -64,9 +64,9 @@ std::vector<Unattached> find_twins(Host& host) {
   return twins;
 }
 
-std::vector<Unattached> make_way(Host& host) {
+std::vector<Unattached> find_written_to(Host& host) {
   std::vector<Unattached> processes;
-  for (const Host::Found& found : host.make_way()) {
+  for (const Host::Found& found : host.written_files()) {
     for (const Host::Mapper& mapper : host.mappers(*found.file))
       processes.push_back({found.path, mapper.pid, mapper.comm,
                            "a program opened the file for writing, and it is not attached to meanwhile"});

@@ -26,8 +26,8 @@ std::vector<Unattached> find_obstacles(Host& host);
 // The processes that have loaded a file more than once (dlmopen). The kernel changes only one of the gates of such a
 // process, so the spans of the other copies are not seen.
 std::vector<Unattached> find_twins(Host& host);
-// Host::make_way(), with the processes that map these files.
-std::vector<Unattached> make_way(Host& host);
+// The processes that map a file which somebody writes to.
+std::vector<Unattached> find_written_to(Host& host);
 // Why spans of a process that calls no sites are not seen, for people.
 extern const char* const kCallsNoSites;
 // For stderr.

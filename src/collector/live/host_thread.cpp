@@ -281,7 +281,7 @@ void HostThread::describe(std::uint32_t pid, bool answer) {
 // The set of processes that map a file may have changed since the scan that found the file. A scan after the attach
 // finds all processes that mapped it when it was attached.
 bool HostThread::attach() {
-  for (const Unattached& one : make_way(host_)) note_partly_seen(one);
+  host_.make_way();
   const std::vector<Attachments::Target> wanted = attachment_targets(host_, options_.filter.pids, attachments_);
   if (!attachments_.is_due(wanted, monotonic_now())) {
     host_.let_writers_in();
@@ -328,22 +328,25 @@ bool HostThread::attach() {
 void HostThread::note_partly_seen(const Unattached& one) {
   constexpr std::size_t kMostCounted = 4096;
   if (partly_seen_.size() >= kMostCounted || !processes_.wants(one.pid)) return;
-  if (!partly_seen_.try_emplace({one.path, one.pid}, one).second) return;
-  if (partly_seen_.size() <= Ledger::kMostUnattached) std::cerr << text_of(one) + "\n";
-  publish_unattached();
+  if (!partly_seen_.emplace(one.path, one.pid).second) return;
+  if (partly_seen_.size() > Ledger::kMostUnattached) {
+    ++partly_seen_ledger_.unattached_others;
+  } else {
+    partly_seen_ledger_.unattached.push_back(one);
+    std::cerr << text_of(one) + "\n";
+  }
 }
 
 void HostThread::note_unattached() {
   for (const Unattached& one : find_twins(host_)) note_partly_seen(one);
+  for (const Unattached& one : find_written_to(host_)) note_partly_seen(one);
   publish_unattached();
 }
 
 void HostThread::publish_unattached() {
   const std::lock_guard lock(mutex_);
   unattached_ = attachments_.unattached();
-  Ledger partly_seen;
-  for (const auto& [key, one] : partly_seen_) partly_seen.unattached.push_back(one);
-  unattached_.add_unattached(partly_seen);
+  unattached_.add_unattached(partly_seen_ledger_);
   has_failed_to_attach_ = attachments_.has_failed(options_.filter.pids) || has_warned_ ||
                           (!options_.filter.pids.empty() && !partly_seen_.empty());
 }
@@ -432,6 +435,7 @@ bool HostThread::read_all_headers() {
     read_headers_of(pid);
     if (!is_whole_ && begin_at_ == 0) begin_at_ = pid;
   }
+  publish_unattached();
   return is_whole_;
 }
 

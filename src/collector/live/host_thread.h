@@ -212,7 +212,8 @@ class HostThread {
   std::map<std::uint32_t, ProcessPointer> described_;
   std::set<std::uint32_t> waited_;           // were not examined in time after an attach
   std::map<std::uint32_t, bool> is_unseen_;  // the wanted processes, if programs_ does not see all of them
-  std::map<std::pair<std::string, std::uint32_t>, Unattached> partly_seen_;  // by path and pid
+  std::set<std::pair<std::string, std::uint32_t>> partly_seen_;  // paths and pids
+  Ledger partly_seen_ledger_;                                    // with nothing else
   bool has_warned_ = false, has_warned_of_all_ = false;
   std::set<std::uint32_t> refused_users_;  // whom stderr has named
   bool is_detached_ = false;

@@ -3,6 +3,7 @@
 
 import contextlib
 import glob
+import itertools
 import json
 import os
 import resource
@@ -307,10 +308,11 @@ class Availability(CollectorTest):
     def test_with_a_low_limit_of_open_files_a_command_attaches_or_fails(self):
         path = shutil.copy(program_path("traced_static"), self.temporary_folder())
         with Program("traced_static", command=[path]) as program:
-            for limit in range(24, 48):
-                with self.subTest(limit=limit):
+            for limit, words in itertools.product(range(16, 48), (["trace", "--duration", "300ms"],
+                                                                  ["open", "--watch", "--interval", "100ms", "--count", "3"])):
+                with self.subTest(command=words[0], limit=limit):
                     command = subprocess.Popen(
-                        ["prlimit", f"--nofile={limit}:{limit}", NOPSPAN, "trace", "--duration", "300ms"],
+                        ["prlimit", f"--nofile={limit}:{limit}", NOPSPAN, *words],
                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
                     is_raised = False
                     while command.poll() is None:

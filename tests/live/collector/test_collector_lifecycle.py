@@ -214,6 +214,16 @@ class Files(CollectorTest):
                 tracer.wait_until_it_sees(program)
             tracer.stop()
 
+    def test_a_process_that_starts_while_its_library_is_open_for_writing_is_named(self):
+        folder, env = self.library_of_its_own()
+        path = os.path.join(folder, "libnopspan.so.0.2")
+        with Collector(binary=None) as tracer:
+            with Program("traced", env=env) as before:
+                tracer.wait_until_it_sees(before)
+                with open(path, "r+b"), Program("traced", env=env) as program:
+                    tracer.wait_until_it_says("process %d .* a program opened the file for writing" % program.pid)
+            tracer.stop()
+
     def test_a_file_system_with_a_program_that_was_traced_can_be_unmounted(self):
         folder = self.temporary_folder()
         subprocess.run(["mount", "-t", "tmpfs", "nopspan", folder], check=True)
