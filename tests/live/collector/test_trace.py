@@ -409,7 +409,7 @@ class Requests(Test):
             return value >> 58
         wanted = self.name("wanted")
         other = next(name for name in map(self.name, "abcdef") if bit(name) != bit(wanted))
-        with Trace("--json", "--filter-early", "--name", wanted) as tracer:
+        with Trace("--json", "--incomplete", "--filter-early", "--name", wanted) as tracer:
             with Program("traced") as program:
                 program.ask("span %s 10000" % other)
                 program.ask("span " + wanted)
@@ -422,7 +422,7 @@ class Requests(Test):
 
     def test_a_long_name_finds_the_spans_whose_name_the_library_has_truncated(self):
         wanted = self.name("ä" * 40)
-        with Trace("--json", "--filter-early", "--name", wanted) as tracer:
+        with Trace("--json", "--incomplete", "--filter-early", "--name", wanted) as tracer:
             with Program("traced") as program:
                 program.ask("span " + wanted)
                 program.ask("span " + self.name("other"))
