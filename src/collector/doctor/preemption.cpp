@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "doctor/preemption.h"
 
+#include "base/gzip.h"
 #include "host/process_facts.h"
 
-#include <libdeflate.h>
 #include <sys/utsname.h>
 
 #include <cstdlib>
-#include <memory>
 #include <sstream>
 #include <string_view>
 
@@ -43,18 +42,6 @@ Preemption of_config(const std::string& config) {
   return Preemption::unknown;
 }
 
-std::string gunzipped(const std::string& bytes) {
-  const std::unique_ptr<libdeflate_decompressor, decltype(&libdeflate_free_decompressor)> decompressor(
-      libdeflate_alloc_decompressor(), libdeflate_free_decompressor);
-  std::string text(kMostConfig, '\0');
-  std::size_t size = 0;
-  if (decompressor == nullptr || libdeflate_gzip_decompress(decompressor.get(), bytes.data(), bytes.size(), text.data(),
-                                                            text.size(), &size) != LIBDEFLATE_SUCCESS)
-    return "";
-  text.resize(size);
-  return text;
-}
-
 }  // namespace
 
 Preemption preemption_of(const PreemptionFacts& facts) {
@@ -83,7 +70,8 @@ PreemptionFacts preemption_facts() {
   facts.model = read_small_file("/sys/kernel/debug/sched/preempt");
   facts.command_line = read_small_file("/proc/cmdline");
   facts.config = read_small_file("/boot/config-" + std::string(name.release), kMostConfig);
-  if (facts.config.empty()) facts.config = gunzipped(read_small_file("/proc/config.gz", kMostConfig));
+  if (facts.config.empty())
+    facts.config = gunzipped(read_small_file("/proc/config.gz", kMostConfig), kMostConfig).value_or("");
   return facts;
 }
 

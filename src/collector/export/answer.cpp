@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "export/answer.h"
 
+#include "base/gzip.h"
 #include "base/text.h"
 #include "export/otlp_settings.h"
 
-#include <libdeflate.h>
 #include <nlohmann/json.hpp>
 #include <protozero/pbf_reader.hpp>
 
 #include <algorithm>
 #include <cctype>
 #include <charconv>
-#include <memory>
 #include <optional>
 #include <string_view>
 
@@ -178,20 +177,6 @@ std::optional<std::chrono::milliseconds> retry_info_of(const std::string& detail
   return {};
 }
 
-std::optional<std::string> gunzipped(std::string_view bytes) {
-  const std::unique_ptr<libdeflate_decompressor, decltype(&libdeflate_free_decompressor)> decompressor(
-      libdeflate_alloc_decompressor(), libdeflate_free_decompressor);
-  if (!decompressor) throw std::bad_alloc();
-  std::string out(kMostAnswerBytes, '\0');
-  std::size_t size = 0;
-  if (libdeflate_gzip_decompress(decompressor.get(), bytes.data(), bytes.size(), out.data(), out.size(), &size) !=
-      LIBDEFLATE_SUCCESS) {
-    return {};
-  }
-  out.resize(size);
-  return out;
-}
-
 // The message of a gRPC answer to a unary call: one frame. A server may compress it as the request was, which is gzip.
 std::optional<PartialSuccess> partial_success_of_frame(std::string_view body) {
   constexpr std::size_t kHead = 5;
@@ -202,7 +187,7 @@ std::optional<PartialSuccess> partial_success_of_frame(std::string_view body) {
   if (bytes != body.size() - kHead) return {};
   body.remove_prefix(kHead);
   if (bytes == 0 || !is_compressed) return partial_success_of(body);
-  const auto message = gunzipped(body);
+  const auto message = gunzipped(body, kMostAnswerBytes);
   return message ? partial_success_of(*message) : std::nullopt;
 }
 

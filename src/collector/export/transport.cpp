@@ -2,11 +2,11 @@
 #include "export/transport.h"
 
 #include "base/failure.h"
+#include "base/gzip.h"
 #include "base/text.h"
 #include "export/otlp_json.h"
 
 #include <curl/curl.h>
-#include <libdeflate.h>
 
 #include <algorithm>
 #include <array>
@@ -32,9 +32,6 @@ struct FreeMulti {
 };
 struct FreeList {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
-};
-struct FreeCompressor {
-  void operator()(libdeflate_compressor* compressor) const { libdeflate_free_compressor(compressor); }
 };
 using HeaderList = std::unique_ptr<curl_slist, FreeList>;
 
@@ -123,8 +120,7 @@ class CurlTransport : public Transport {
       : settings_(std::move(settings)), agent_(std::move(version)) {
     static const CURLcode initialized = curl_global_init(CURL_GLOBAL_DEFAULT);
     multi_.reset(initialized == CURLE_OK ? curl_multi_init() : nullptr);
-    compressor_.reset(libdeflate_alloc_compressor(kGzipLevel));
-    if (!multi_ || !compressor_) throw Failure("libcurl or libdeflate cannot be initialized");
+    if (!multi_) throw Failure("libcurl cannot be initialized");
     for (std::size_t i = 0; i < kSignals; ++i) {
       prepare(handles_[i], settings_.targets[i]);
       names_[i] = printable_url(settings_.targets[i].url);
@@ -147,7 +143,6 @@ class CurlTransport : public Transport {
   void prepare(Handle& handle, const OtlpTarget& target);
   [[nodiscard]] std::optional<std::string_view> payload_of(const ExportBody& body, const OtlpTarget& target,
                                                            std::string& made) const;
-  [[nodiscard]] std::string gzipped(std::string_view bytes) const;
   std::optional<CURLcode> perform(CURL* easy, const MovableDeadline& until);
   std::optional<CURLcode> send(Handle& handle, const OtlpTarget& target, std::string_view payload, Exchange& exchange,
                                const MovableDeadline& until);
@@ -160,7 +155,6 @@ class CurlTransport : public Transport {
   const OtlpSettings settings_;
   const std::string agent_;
   std::array<std::string, kSignals> names_;
-  std::unique_ptr<libdeflate_compressor, FreeCompressor> compressor_;
   std::unique_ptr<CURLM, FreeMulti> multi_;
   std::array<Handle, kSignals> handles_;  // after multi_, which must outlive them
 };
@@ -226,12 +220,6 @@ void CurlTransport::prepare(Handle& handle, const OtlpTarget& target) {
   curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, can_reuse ? 0L : 1L);
 }
 
-std::string CurlTransport::gzipped(std::string_view bytes) const {
-  std::string out(libdeflate_gzip_compress_bound(compressor_.get(), bytes.size()), '\0');
-  out.resize(libdeflate_gzip_compress(compressor_.get(), bytes.data(), bytes.size(), out.data(), out.size()));
-  return out;
-}
-
 // The body of the request in the protocol's form: `made`, or the body's own bytes if they need no change.
 std::optional<std::string_view> CurlTransport::payload_of(const ExportBody& body, const OtlpTarget& target,
                                                           std::string& made) const {
@@ -241,7 +229,7 @@ std::optional<std::string_view> CurlTransport::payload_of(const ExportBody& body
     if (!json) return std::nullopt;
     message = made = std::move(*json);
   }
-  if (target.gzip) message = made = gzipped(message);
+  if (target.gzip) message = made = gzipped(message, kGzipLevel);
   if (target.protocol != OtlpProtocol::grpc) return message;
   std::string frame(1, target.gzip ? '\1' : '\0');
   for (const unsigned shift : {24U, 16U, 8U, 0U}) frame += static_cast<char>(message.size() >> shift & 0xffU);

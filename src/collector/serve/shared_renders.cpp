@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "serve/shared_renders.h"
 
-#include <libdeflate.h>
+#include "base/gzip.h"
 
 namespace nopspan::collector {
 
@@ -14,13 +14,8 @@ constexpr int kGzipLevel = 3;
 
 const std::string& Rendered::gzip() const {
   std::call_once(once_, [this] {
-    const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> compressor(
-        libdeflate_alloc_compressor(kGzipLevel), libdeflate_free_compressor);
-    if (!compressor) return;
-    std::string bytes(libdeflate_gzip_compress_bound(compressor.get(), text_.size()), '\0');
-    bytes.resize(libdeflate_gzip_compress(compressor.get(), text_.data(), text_.size(), bytes.data(), bytes.size()));
-    bytes.shrink_to_fit();
-    gzip_ = std::move(bytes);
+    gzip_ = gzipped(text_, kGzipLevel);
+    gzip_.shrink_to_fit();
   });
   return gzip_;
 }

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/gzip.h"
+
+#include <libdeflate.h>
+
+#include <memory>
+#include <new>
+
+namespace nopspan::collector {
+
+std::string gzipped(std::string_view bytes, int level) {
+  const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> compressor(
+      libdeflate_alloc_compressor(level), libdeflate_free_compressor);
+  if (!compressor) throw std::bad_alloc();
+  std::string out(libdeflate_gzip_compress_bound(compressor.get(), bytes.size()), '\0');
+  out.resize(libdeflate_gzip_compress(compressor.get(), bytes.data(), bytes.size(), out.data(), out.size()));
+  return out;
+}
+
+std::optional<std::string> gunzipped(std::string_view bytes, std::size_t most) {
+  const std::unique_ptr<libdeflate_decompressor, decltype(&libdeflate_free_decompressor)> decompressor(
+      libdeflate_alloc_decompressor(), libdeflate_free_decompressor);
+  if (!decompressor) throw std::bad_alloc();
+  std::string out(most, '\0');
+  std::size_t size = 0;
+  if (libdeflate_gzip_decompress(decompressor.get(), bytes.data(), bytes.size(), out.data(), out.size(), &size) !=
+      LIBDEFLATE_SUCCESS)
+    return {};
+  out.resize(size);
+  return out;
+}
+
+}  // namespace nopspan::collector
