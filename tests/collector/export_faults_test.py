@@ -31,7 +31,7 @@ from waiting import wait_until  # noqa: E402
 
 PROGRAM = os.environ["NOPSPAN_PROGRAM"]
 LOAD = os.environ["NOPSPAN_EXPORT_LOAD"]
-STATES = ("moved", "left_out", "queued", "spooled", "in_flight", "accepted", "rejected", "refused", "unconfirmed")
+STATES = ("left_out", "queued", "spooled", "in_flight", "accepted", "rejected", "refused", "unconfirmed")
 PATIENCE_S = 120
 # AddressSanitizer needs memory of its own.
 MEMORY_IS_MEASURED = "asan" not in PROGRAM

@@ -64,28 +64,6 @@ TEST(ReceiverAccount, CountsWhatIsSentAgain) {
   EXPECT_TRUE(logs.is_balanced());
 }
 
-TEST(ReceiverAccount, RecountsEventsThatBecomePartOfTheirSpan) {
-  for (const bool were_found : {false, true}) {
-    ReceiverAccount account;
-    const ItemCounts before = {10, 0, 7, 0}, after = {10, 5, 1, 0};
-    if (were_found) {
-      account.find(before);
-    } else {
-      account.spool(before);
-    }
-    account.recount_spooled(before, after, were_found);
-    const AccountTotals totals = account.totals();
-    EXPECT_EQ(totals.signals[kSpanEventsRow].spooled, 5U);
-    EXPECT_EQ(totals.signals[kLogsRow].spooled, 1U);
-    const SignalAccount& logs = totals.signals[kLogsRow];
-    EXPECT_EQ(logs.dropped[static_cast<std::size_t>(DropReason::not_encodable)], 1U);
-    EXPECT_EQ(logs.moved, 5U);
-    EXPECT_EQ(logs.taken + logs.found, 7U) << "a counter that falls looks like a restart";
-    EXPECT_EQ(totals.total().taken + totals.total().found, 17U + 5U);
-    EXPECT_TRUE(totals.is_balanced());
-  }
-}
-
 TEST(ReceiverAccount, DoesNotCountReplacedMetricsAsLosses) {
   ReceiverAccount account;
   account.drop_new({0, 0, 0, 5}, DropReason::replaced);
@@ -111,7 +89,7 @@ TEST(ReceiverAccount, StaysBalancedAfterRandomMoves) {
     const ItemCounts items = {any(5), any(5), any(5), any(5)};
     const Place place = any(1) == 0 ? Place::queue : Place::spool;
     const auto reason = static_cast<DropReason>(any(kDropReasons.size() - 1));
-    switch (any(13)) {
+    switch (any(12)) {
       case 0:
         account.queue(items);
         break;
@@ -128,27 +106,24 @@ TEST(ReceiverAccount, StaysBalancedAfterRandomMoves) {
         account.find(items);
         break;
       case 5:
-        account.recount_spooled(items, {any(5), any(5), any(5), any(5)}, any(1) == 0);
-        break;
-      case 6:
         account.send(items, place, any(1) == 0);
         break;
-      case 7:
+      case 6:
         account.accept(items, any(20));
         break;
-      case 8:
+      case 7:
         account.refuse(items);
         break;
-      case 9:
+      case 8:
         account.put_back(items, place);
         break;
-      case 10:
+      case 9:
         account.drop(items, place, reason);
         break;
-      case 11:
+      case 10:
         account.leave_unconfirmed(items, place);
         break;
-      case 12:
+      case 11:
         account.move_to_spool(items);
         break;
       default:

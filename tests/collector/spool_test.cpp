@@ -5,7 +5,7 @@
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "export/export_queue.h"
-#include "invented_spans.h"
+#include "recording/chunk_format.h"
 #include "scripted_transport.h"
 #include "temporary_folder.h"
 
@@ -22,7 +22,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <memory>
+#include <optional>
+#include <random>
 #include <set>
 #include <string>
 #include <thread>
@@ -39,20 +40,6 @@ using testing::IsEmpty;
 
 constexpr ItemCounts kOneSpan = {1, 0, 0, 0}, kOneLog = {0, 0, 1, 0};
 
-// Makes one body for each span, whose bytes are the span's id.
-class IdEncoder : public SpoolEncoder {
- public:
-  void begin() override { bodies_.clear(); }
-  void add(const Entry& entry) override {
-    const Signal signal = signal_of(entry.kind);
-    bodies_.push_back({signal, std::to_string(entry.span_id), signal == Signal::traces ? kOneSpan : kOneLog});
-  }
-  std::vector<ExportBody> finish() override { return std::move(bodies_); }
-
- private:
-  std::vector<ExportBody> bodies_;
-};
-
 class SpoolTest : public testing::Test {
  protected:
   SpoolTest() {
@@ -61,50 +48,49 @@ class SpoolTest : public testing::Test {
     queue_options.back_off = {1ms, 2ms};
   }
 
-  void add(Spool& spool, std::uint64_t id, Kind kind = Kind::span) {
-    Entry entry = invented_span(id, kind);
-    spool.add(entry, kind == Kind::span ? kOneSpan : kOneLog);
-  }
-  // Writes groups of `per_group` spans with the ids from 1.
-  std::uint64_t write_groups(Spool& spool, std::uint64_t groups, std::uint64_t per_group = 1) {
-    std::uint64_t id = 0;
-    for (std::uint64_t group = 0; group < groups; ++group) {
-      for (std::uint64_t i = 0; i < per_group; ++i) add(spool, ++id);
-      EXPECT_TRUE(spool.flush());
+  // Writes a body whose bytes are a number. Returns whether it could be written.
+  static bool write(Spool& spool, ReceiverAccount& account, std::uint64_t id, Signal signal = Signal::traces) {
+    const ExportBody body{signal, std::to_string(id), signal == Signal::traces ? kOneSpan : kOneLog};
+    const auto problem = spool.keep(body, false);
+    if (problem) {
+      account.drop_new(body.items, *problem);
+    } else {
+      account.spool(body.items);
     }
-    return id;
+    return !problem;
+  }
+  // Writes bodies of spans with the numbers from 1.
+  static void write_bodies(Spool& spool, ReceiverAccount& account, std::uint64_t bodies) {
+    for (std::uint64_t id = 1; id <= bodies; ++id) EXPECT_TRUE(write(spool, account, id));
   }
 
-  // The path of a file with groups of one span each, with the ids from 1.
-  std::string written_file(std::uint64_t groups) {
+  // The path of a file with bodies of one span each, with the numbers from 1.
+  std::string written_file(std::uint64_t bodies) {
     ReceiverAccount account;
     Spool spool(options, account);
-    write_groups(spool, groups);
+    write_bodies(spool, account, bodies);
     spool.close(false);
     return options.folder + "/" + data_files()[0];
   }
 
-  Entry invented_span(std::uint64_t id, Kind kind) {
-    Entry entry;
-    entry.kind = kind;
-    entry.name = "span";
-    entry.span_id = id;
-    entry.start_unix_ns = kNoon;
-    entry.process = &process;
-    return entry;
-  }
-  // Sends all that is in the spool. Returns the ids in the order of the requests.
-  std::vector<std::string> send_all(ReceiverAccount& account) {
+  // Sends all that is in the spool. Returns the numbers in the order of the requests.
+  std::vector<std::string> send_all(ReceiverAccount& account, bool with_logs = false) {
     ScriptedTransport transport;
-    IdEncoder encoder;
     Spool spool(options, account);
+    std::optional<Spool> logs;
+    if (with_logs) logs.emplace(options_of_logs(), account, &spool);
     {
-      ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+      ExportQueue queue(queue_options, transport, account, &spool, logs ? &*logs : nullptr);
       EXPECT_TRUE(queue.finish(60s));
     }
     std::vector<std::string> ids;
     for (const ExportBody& body : transport.posted()) ids.push_back(body.bytes);
     return ids;
+  }
+  [[nodiscard]] SpoolOptions options_of_logs() const {
+    SpoolOptions of_logs = options;
+    of_logs.folder += "/logs";
+    return of_logs;
   }
   [[nodiscard]] std::vector<std::string> data_files() const {
     std::vector<std::string> names;
@@ -115,19 +101,17 @@ class SpoolTest : public testing::Test {
   }
 
   const TemporaryFolder folder;
-  const ProcessPointer process = invented_process(1);
   SpoolOptions options;
   ExportQueueOptions queue_options;
   std::vector<std::string> said;
 };
 
-TEST_F(SpoolTest, KeepsGroupsForTheNextRun) {
+TEST_F(SpoolTest, KeepsBodiesForTheNextRun) {
   {
     ReceiverAccount account;
     Spool spool(options, account);
-    write_groups(spool, 3, 2);
-    add(spool, 7, Kind::event);
-    spool.flush();
+    write_bodies(spool, account, 6);
+    write(spool, account, 7, Signal::logs);
     spool.close(false);
     EXPECT_EQ(account.totals().signals[kTracesRow].spooled, 6U);
     EXPECT_EQ(account.totals().signals[kLogsRow].spooled, 1U);
@@ -146,32 +130,12 @@ TEST_F(SpoolTest, KeepsGroupsForTheNextRun) {
   EXPECT_THAT(said, IsEmpty());
 }
 
-TEST_F(SpoolTest, LeavesOutLogRecordsThatAreNotWanted) {
-  ReceiverAccount account;
-  {
-    Spool spool(options, account);
-    write_groups(spool, 1, 2);
-    add(spool, 3, Kind::event);
-    spool.flush();
-    spool.close(false);
-  }
-  queue_options.logs = false;
-  ReceiverAccount later;
-  EXPECT_THAT(send_all(later), ElementsAre("1", "2"));
-  EXPECT_EQ(later.totals().signals[kLogsRow].found, 1U);
-  EXPECT_EQ(later.totals().signals[kLogsRow].left_out, 1U);
-  EXPECT_TRUE(later.totals().is_balanced());
-  EXPECT_THAT(data_files(), IsEmpty());
-}
-
 TEST_F(SpoolTest, IsSentWhenTheReceiverAcceptsAgain) {
   ReceiverAccount account;
   ScriptedTransport transport([](const ExportBody&) { return answer_of(ReceiverAnswer::Kind::retry); });
-  IdEncoder encoder;
   Spool spool(options, account);
-  ExportQueue queue(queue_options, transport, account, &spool, &encoder);
-  write_groups(spool, 5, 10);
-  queue.notify();
+  ExportQueue queue(queue_options, transport, account, &spool);
+  for (std::uint64_t id = 1; id <= 50; ++id) queue.post({Signal::traces, std::to_string(id), kOneSpan});
   transport.wait_for(3);
   transport.set_reply([](const ExportBody&) { return answer_of(ReceiverAnswer::Kind::accepted); });
   EXPECT_TRUE(queue.finish(60s)) << "there is one more attempt";
@@ -184,12 +148,10 @@ TEST_F(SpoolTest, IsSentWhenTheReceiverAcceptsAgain) {
 TEST_F(SpoolTest, DoesNotDelayTheEndIfTheReceiverIsDown) {
   ReceiverAccount account;
   ScriptedTransport transport([](const ExportBody&) { return answer_of(ReceiverAnswer::Kind::retry, true); });
-  IdEncoder encoder;
   {
     Spool spool(options, account);
-    ExportQueue queue(queue_options, transport, account, &spool, &encoder);
-    write_groups(spool, 5);
-    queue.notify();
+    ExportQueue queue(queue_options, transport, account, &spool);
+    for (std::uint64_t id = 1; id <= 5; ++id) queue.post({Signal::traces, std::to_string(id), kOneSpan});
     transport.wait_for(2);
     EXPECT_FALSE(queue.finish(1h));
     EXPECT_EQ(account.totals().signals[kTracesRow].spooled, 5U);
@@ -197,25 +159,32 @@ TEST_F(SpoolTest, DoesNotDelayTheEndIfTheReceiverIsDown) {
   }
   ReceiverAccount next;
   EXPECT_EQ(send_all(next).size(), 5U);
-  EXPECT_EQ(next.totals().signals[kTracesRow].resent, 1U) << "the first group may have arrived";
+  EXPECT_EQ(next.totals().signals[kTracesRow].resent, 1U) << "the first body may have arrived";
 }
 
-TEST_F(SpoolTest, CountsWhatWasAcceptedOfAnUnfinishedGroupAsResent) {
-  ReceiverAccount account;
+TEST_F(SpoolTest, CountsWhatWasAcceptedOfADividedBodyAsResent) {
+  // A request with two spans, whose names are a and b.
+  const std::string spans(
+      "\x0a\x0c\x12\x0a\x12\x03\x2a\x01"
+      "a\x12\x03\x2a\x01"
+      "b");
   ScriptedTransport transport([](const ExportBody& body) {
-    return answer_of(body.bytes == "1" ? ReceiverAnswer::Kind::accepted : ReceiverAnswer::Kind::retry);
+    if (body.items.spans == 2) return answer_of(AnswerKind::too_large);
+    return answer_of(body.bytes.ends_with("a") ? AnswerKind::accepted : AnswerKind::retry);
   });
-  IdEncoder encoder;
   {
+    ReceiverAccount account;
     Spool spool(options, account);
-    write_groups(spool, 1, 2);
-    ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+    spool.keep({Signal::traces, spans, {2, 0, 0, 0}}, false);
+    account.spool({2, 0, 0, 0});
+    ExportQueue queue(queue_options, transport, account, &spool);
     EXPECT_FALSE(queue.finish(60s));
     EXPECT_EQ(account.totals().signals[kTracesRow].accepted, 1U);
+    EXPECT_EQ(account.totals().signals[kTracesRow].spooled, 1U);
   }
   ReceiverAccount next;
-  EXPECT_THAT(send_all(next), ElementsAre("1", "2")) << "a group is read as a whole";
-  EXPECT_GE(next.totals().signals[kTracesRow].resent, 1U) << "the receiver has the first span twice";
+  EXPECT_THAT(send_all(next), ElementsAre(spans)) << "a body is read as a whole";
+  EXPECT_EQ(next.totals().signals[kTracesRow].resent, 2U) << "the receiver has the first span twice";
   EXPECT_TRUE(next.totals().is_balanced());
 }
 
@@ -223,10 +192,9 @@ TEST_F(SpoolTest, KeepsWhatTheMemoryHoldsAtTheEnd) {
   ReceiverAccount account;
   ScriptedTransport transport(
       [](const ExportBody& body) { return answer_of(ReceiverAnswer::Kind::retry, body.signal == Signal::logs); });
-  IdEncoder encoder;
   {
-    Spool spool(options, account);
-    ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+    Spool spool(options, account), logs(options_of_logs(), account, &spool);
+    ExportQueue queue(queue_options, transport, account, &spool, &logs);
     queue.post({Signal::traces, "1", kOneSpan});
     queue.post({Signal::traces, "2", {1, 3, 0, 0}});
     queue.post({Signal::logs, "3", kOneLog});
@@ -239,7 +207,7 @@ TEST_F(SpoolTest, KeepsWhatTheMemoryHoldsAtTheEnd) {
     EXPECT_TRUE(account.totals().is_balanced());
   }
   ReceiverAccount next;
-  EXPECT_THAT(send_all(next), testing::UnorderedElementsAre("1", "2", "3"));
+  EXPECT_THAT(send_all(next, true), testing::UnorderedElementsAre("1", "2", "3"));
   EXPECT_EQ(next.totals().total().found, 6U);
   EXPECT_EQ(next.totals().total().accepted, 6U);
   EXPECT_EQ(next.totals().total().resent, 1U) << "only the log may have arrived";
@@ -247,22 +215,21 @@ TEST_F(SpoolTest, KeepsWhatTheMemoryHoldsAtTheEnd) {
 }
 
 // A copy of the folder after each request is what is left if the program is killed there.
-TEST_F(SpoolTest, SendsAtMostOneGroupAgainAfterACrash) {
+TEST_F(SpoolTest, SendsAtMostOneBodyAgainAfterACrash) {
   ReceiverAccount account;
   std::uint64_t crashes = 0;
-  options.most_bytes = 64U << 10U;  // several files
+  options.most_bytes = 32U << 10U;  // several files
   const TemporaryFolder copies;
   ScriptedTransport transport([&](const ExportBody&) {
     std::filesystem::copy(options.folder, copies / std::to_string(++crashes), std::filesystem::copy_options::recursive);
     return answer_of(ReceiverAnswer::Kind::accepted);
   });
-  IdEncoder encoder;
-  std::uint64_t spans = 0;
+  const std::uint64_t spans = 80;
   {
     Spool spool(options, account);
-    spans = write_groups(spool, 40, 2);
+    write_bodies(spool, account, spans);
     EXPECT_GT(data_files().size(), 2U);
-    ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+    ExportQueue queue(queue_options, transport, account, &spool);
     EXPECT_TRUE(queue.finish(60s));
   }
   ASSERT_EQ(crashes, spans);
@@ -277,24 +244,21 @@ TEST_F(SpoolTest, SendsAtMostOneGroupAgainAfterACrash) {
     const std::uint64_t duplicates = ids.size() + sent - spans;
     const AccountTotals totals = next.totals();
     EXPECT_LE(duplicates, totals.signals[kTracesRow].resent);
-    EXPECT_LE(totals.signals[kTracesRow].resent, 2U);
+    EXPECT_LE(totals.signals[kTracesRow].resent, 1U);
     EXPECT_EQ(totals.signals[kTracesRow].found, ids.size());
     EXPECT_TRUE(totals.is_balanced());
   }
   options.folder = original;
 }
 
-// A file that was cut anywhere has its whole groups.
-TEST_F(SpoolTest, ReadsTheWholeGroupsOfAFileThatIsCutAnywhere) {
+TEST_F(SpoolTest, ReadsTheWholeBodiesOfAFileThatIsCutAnywhere) {
   std::vector<std::uint64_t> ends;
   std::string whole;
   {
     ReceiverAccount account;
     Spool spool(options, account);
     for (std::uint64_t id = 1; id <= 3; ++id) {
-      add(spool, id);
-      add(spool, id, Kind::event);
-      spool.flush();
+      write(spool, account, id);
       ends.push_back(spool.bytes());
     }
     spool.close(false);
@@ -315,9 +279,9 @@ TEST_F(SpoolTest, ReadsTheWholeGroupsOfAFileThatIsCutAnywhere) {
     said.clear();
     ReceiverAccount account;
     const std::size_t sent = send_all(account).size();
-    std::size_t groups = 0;
-    for (const std::uint64_t end : ends) groups += bytes >= end ? 1 : 0;
-    EXPECT_EQ(sent, 2 * groups) << bytes;
+    std::size_t bodies = 0;
+    for (const std::uint64_t end : ends) bodies += bytes >= end ? 1 : 0;
+    EXPECT_EQ(sent, bodies) << bytes;
     const bool is_exact = bytes == 0 || bytes == ends[0] || bytes == ends[1] || bytes == ends[2];
     EXPECT_EQ(said.size(), is_exact ? 0U : 1U) << bytes;
     EXPECT_TRUE(account.totals().is_balanced());
@@ -329,12 +293,12 @@ TEST_F(SpoolTest, ReadsTheWholeGroupsOfAFileThatIsCutAnywhere) {
 TEST_F(SpoolTest, SetsDamagedAndForeignFilesAside) {
   const std::string path = written_file(3);
   std::string bytes = contents_of(path);
-  bytes[bytes.size() / 2] ^= 1;  // in the second group
+  bytes[bytes.size() / 3 * 2 - 1] ^= 1;  // the end of the second body
   write_file(path, bytes);
   write_file(options.folder + "/0000000000000002.nopspan", "this is a text of somebody else, and no recording");
   write_file(options.folder + "/notes.txt", "not a file of the spool");
   ReceiverAccount account;
-  EXPECT_THAT(send_all(account), ElementsAre("1", "3")) << "the groups behind the damaged one are read";
+  EXPECT_THAT(send_all(account), ElementsAre("1", "3")) << "the bodies behind the damaged one are read";
   EXPECT_EQ(account.totals().signals[kTracesRow].dropped[static_cast<std::size_t>(DropReason::disk_error)], 1U);
   EXPECT_TRUE(account.totals().has_losses());
   EXPECT_THAT(said, Contains(HasSubstr("0000000000000001.nopspan: damaged: ")));
@@ -382,12 +346,14 @@ TEST_F(SpoolTest, HasFilesOfALimitedLength) {
   options.most_bytes = 1ULL << 50U;
   ReceiverAccount account;
   Spool spool(options, account);
-  const ExportBody body{Signal::traces, std::string(15U << 20U, 'x'), kOneSpan};
+  ExportBody body{Signal::traces, std::string(15U << 20U, '\0'), kOneSpan};
+  std::mt19937 random;
+  std::generate(body.bytes.begin(), body.bytes.end(), [&] { return static_cast<char>(random()); });
   for (int i = 0; i < 6; ++i) EXPECT_FALSE(spool.keep(body, false));
   EXPECT_EQ(data_files().size(), 2U);
 }
 
-TEST_F(SpoolTest, ReportsALossIfTheHeadOfAGroupIsDamaged) {
+TEST_F(SpoolTest, ReportsALossIfTheHeadOfABodyIsDamaged) {
   const std::string path = written_file(3);
   std::string bytes = contents_of(path);
   bytes[kFileHeaderBytes + kChunkHeaderBytes + 2] ^= 1;
@@ -421,10 +387,9 @@ TEST_F(SpoolTest, HasABodyWhoseAttemptFailed) {
   int attempts = 0;
   transport.set_reply(
       [&](const ExportBody&) { return answer_of(++attempts == 1 ? AnswerKind::retry : AnswerKind::accepted); });
-  IdEncoder encoder;
   Spool spool(options, account);
   {
-    ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+    ExportQueue queue(queue_options, transport, account, &spool);
     queue.post({Signal::traces, "body", {3, 0, 0, 0}});
     EXPECT_TRUE(queue.finish(60s));
   }
@@ -438,14 +403,12 @@ TEST_F(SpoolTest, HasWhatWaitsFromTheFirstFailedAttemptOn) {
   const TemporaryFolder copies;
   ReceiverAccount account;
   ScriptedTransport transport([](const ExportBody&) { return answer_of(AnswerKind::retry); });
-  IdEncoder encoder;
   {
     Spool spool(options, account);
-    ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+    ExportQueue queue(queue_options, transport, account, &spool);
     queue.post({Signal::traces, "1", kOneSpan});
     queue.post({Signal::traces, "2", kOneSpan});
     transport.wait_for(2);
-    EXPECT_FALSE(queue.wants(Signal::traces));
     queue.post({Signal::traces, "3", kOneSpan});
     std::filesystem::copy(options.folder, copies / "killed", std::filesystem::copy_options::recursive);
     transport.set_reply([](const ExportBody&) { return answer_of(AnswerKind::accepted); });
@@ -459,27 +422,14 @@ TEST_F(SpoolTest, HasWhatWaitsFromTheFirstFailedAttemptOn) {
   EXPECT_EQ(next.totals().total().missing, 0U);
 }
 
-// A recording ticks once per second.
-TEST_F(SpoolTest, WritesAnEventWithoutItsSpanAfterASecond) {
-  ReceiverAccount account;
-  Spool spool(options, account);
-  spool.add(invented_span(1, Kind::event), {0, 1, 0, 0});
-  std::this_thread::sleep_for(1s);
-  EXPECT_TRUE(spool.on_tick());
-}
-
 TEST_F(SpoolTest, NamesWhatAKilledRunHadOnlyInMemory) {
   const TemporaryFolder copies;
   ReceiverAccount account;
   {
     Spool spool(options, account);
     spool.note_unsaved({5, 2, 1, 0});
-    add(spool, 1);
-    ItemCounts items = {3, 2, 0, 0};
-    items += spool.pending();
-    spool.note_unsaved(items);
+    spool.note_unsaved({4, 2, 0, 0});
     std::filesystem::copy(options.folder, copies / "killed", std::filesystem::copy_options::recursive);
-    spool.flush();
     spool.close(false);
   }
   EXPECT_THAT(names_in(options.folder), testing::Not(testing::Contains("unsaved")));
@@ -488,7 +438,7 @@ TEST_F(SpoolTest, NamesWhatAKilledRunHadOnlyInMemory) {
   {
     const Spool spool(options, next);
     EXPECT_THAT(said, ElementsAre(HasSubstr("the last run was killed. 6 items that it had only in memory")));
-    EXPECT_EQ(next.totals().signals[kTracesRow].missing, 4U) << "one was in a group that was not written";
+    EXPECT_EQ(next.totals().signals[kTracesRow].missing, 4U);
     EXPECT_EQ(next.totals().signals[kSpanEventsRow].missing, 2U);
     EXPECT_TRUE(next.totals().is_balanced());
     EXPECT_TRUE(next.totals().has_losses());
@@ -522,11 +472,11 @@ TEST_F(SpoolTest, ReportsAKilledRunWhoseNoteIsNotReadable) {
   }
 }
 
-// After a power failure, the end of a file may have zeros. Only what may be one group that was cut is not counted.
+// After a power failure, the end of a file may have zeros. Only what may be one body that was cut is not counted.
 TEST_F(SpoolTest, CountsAFileThatEndsInZeros) {
   const std::string whole = contents_of(written_file(3));
-  const std::size_t group = whole.size() / 3;
-  for (std::size_t begin = 0; begin < whole.size(); begin += begin % group < 64 ? 1 : 7) {
+  const std::size_t body = whole.size() / 3;
+  for (std::size_t begin = 0; begin < whole.size(); begin += begin % body < 64 ? 1 : 7) {
     const TemporaryFolder own;
     options.folder = own / "spool";
     ASSERT_EQ(::mkdir(options.folder.c_str(), 0700), 0);
@@ -534,14 +484,14 @@ TEST_F(SpoolTest, CountsAFileThatEndsInZeros) {
     const std::string bytes = whole.substr(0, begin) + std::string(whole.size() - begin, '\0');
     if (bytes == whole) break;  // it ends in a zero
     write_file(path, bytes);
-    std::size_t groups = 0;
-    while (bytes.starts_with(whole.substr(0, (groups + 1) * group))) ++groups;
+    std::size_t bodies = 0;
+    while (bytes.starts_with(whole.substr(0, (bodies + 1) * body))) ++bodies;
     ReceiverAccount account;
-    EXPECT_EQ(send_all(account).size(), groups) << begin;
+    EXPECT_EQ(send_all(account).size(), bodies) << begin;
     EXPECT_TRUE(account.totals().has_losses()) << begin;
     EXPECT_THAT(names_in(options.folder), Contains("0000000000000001.nopspan.damaged")) << begin;
-    if (groups < 2) {
-      EXPECT_GE(account.totals().unreadable_bytes, whole.size() - begin - group) << begin;
+    if (bodies < 2) {
+      EXPECT_GE(account.totals().unreadable_bytes, whole.size() - begin - body) << begin;
     }
   }
 }
@@ -551,41 +501,31 @@ TEST_F(SpoolTest, OfOneSignalDoesNotKeepAnotherOneWaiting) {
   ScriptedTransport transport([](const ExportBody& body) {
     return answer_of(body.signal == Signal::logs ? AnswerKind::retry : AnswerKind::accepted);
   });
-  IdEncoder encoder;
   Spool spool(options, account);
-  spool.keep({Signal::logs, "1", kOneLog}, false);  // an event whose span is in another group
-  spool.keep({Signal::traces, "2", kOneSpan}, false);
-  account.find({1, 0, 1, 0});
-  const std::string traces = options.folder;
-  options.folder += "/logs";
-  Spool logs(options, account, &spool);
+  write(spool, account, 2);
+  Spool logs(options_of_logs(), account, &spool);
   {
-    ExportQueue queue(queue_options, transport, account, &spool, &encoder, &logs);
+    ExportQueue queue(queue_options, transport, account, &spool, &logs);
     queue.post({Signal::logs, "3", kOneLog});
     while (account.totals().signals[kTracesRow].accepted == 0) std::this_thread::yield();
-    EXPECT_TRUE(queue.wants(Signal::traces));
     queue.post({Signal::traces, "4", kOneSpan});
     EXPECT_FALSE(queue.finish(60s));
   }
-  EXPECT_EQ(account.totals().signals[kLogsRow].spooled, 2U);
+  EXPECT_EQ(account.totals().signals[kLogsRow].spooled, 1U);
   EXPECT_TRUE(account.totals().is_balanced());
   EXPECT_EQ(spool.bytes(), 0U);
   EXPECT_GT(logs.bytes(), 0U);
-  options.folder = traces;
 }
 
 TEST_F(SpoolTest, LeavesAQuarterOfItsSpaceToTheOneBesideIt) {
   options.most_bytes = 8000;
   ReceiverAccount account;
   Spool spool(options, account);
-  SpoolOptions more = options;
-  more.folder += "/logs";
-  Spool beside(more, account, &spool);
-  const std::string bytes(500, 'x');
-  for (int i = 0; i < 20; ++i) spool.keep({Signal::traces, bytes, kOneSpan}, false);
+  Spool beside(options_of_logs(), account, &spool);
+  for (int i = 0; i < 60; ++i) spool.keep({Signal::traces, "body", kOneSpan}, false);
   EXPECT_GT(spool.bytes(), 5000U);
   EXPECT_LE(spool.bytes(), 6000U);
-  for (int i = 0; i < 20; ++i) beside.keep({Signal::logs, bytes, kOneLog}, false);
+  for (int i = 0; i < 60; ++i) beside.keep({Signal::logs, "body", kOneLog}, false);
   EXPECT_GT(beside.bytes(), 1000U);
   EXPECT_LE(spool.bytes() + beside.bytes(), 8000U);
 }
@@ -598,9 +538,8 @@ TEST_F(SpoolTest, WaitsUntilARefusalIsMended) {
     answer.may_be_mended = true;
     return answer;
   });
-  IdEncoder encoder;
   Spool spool(options, account);
-  ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+  ExportQueue queue(queue_options, transport, account, &spool);
   queue.post({Signal::traces, "1", kOneSpan});
   queue.post_metrics({{Signal::metrics, "2", {0, 0, 0, 1}}});
   transport.wait_for(4);
@@ -624,17 +563,16 @@ TEST_F(SpoolTest, LeavesOutTheSignalsThatAreNotWanted) {
   EXPECT_EQ(account.totals().signals[kTracesRow].left_out, 3U);
 }
 
-TEST_F(SpoolTest, CountsGroupsThatCanNoLongerBeRead) {
+TEST_F(SpoolTest, CountsBodiesThatCanNoLongerBeRead) {
   ReceiverAccount account;
   ScriptedTransport transport;
-  IdEncoder encoder;
   Spool spool(options, account);
-  write_groups(spool, 4);
+  write_bodies(spool, account, 4);
   const std::string path = options.folder + "/" + data_files()[0];
   std::string bytes = contents_of(path);
   for (std::size_t i = bytes.size() / 2; i < bytes.size(); ++i) bytes[i] ^= 1;
   write_file(path, bytes);
-  ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+  ExportQueue queue(queue_options, transport, account, &spool);
   EXPECT_TRUE(queue.finish(60s));
   const SignalAccount traces = account.totals().signals[kTracesRow];
   EXPECT_EQ(traces.accepted, 2U);
@@ -648,10 +586,7 @@ TEST_F(SpoolTest, IsFullAtItsLimit) {
   ReceiverAccount account;
   Spool spool(options, account);
   std::uint64_t written = 0;
-  for (std::uint64_t id = 1; id <= 100; ++id) {
-    add(spool, id);
-    written += spool.flush() ? 1 : 0;
-  }
+  for (std::uint64_t id = 1; id <= 100; ++id) written += write(spool, account, id) ? 1 : 0;
   EXPECT_LE(spool.bytes(), 2000U);
   const SignalAccount traces = account.totals().signals[kTracesRow];
   EXPECT_GT(written, 1U);
@@ -665,31 +600,30 @@ TEST_F(SpoolTest, IsFullAtItsLimit) {
 TEST_F(SpoolTest, SurvivesADiskThatIsFull) {
   ReceiverAccount account;
   Spool spool(options, account);
-  write_groups(spool, 2);
+  write_bodies(spool, account, 2);
   const std::uint64_t before = spool.bytes();
   rlimit old = {};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old), 0);
   const auto handler = std::signal(SIGXFSZ, SIG_IGN);
-  for (std::uint64_t most = before; most < before + 200; most += 20) {
+  std::uint64_t attempts = 0;
+  for (std::uint64_t most = before; most < before + before / 2; most += 20, ++attempts) {
     const rlimit limit = {most, old.rlim_max};
     ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
-    add(spool, 3);
-    EXPECT_FALSE(spool.flush());
+    EXPECT_FALSE(write(spool, account, 3));
   }
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old), 0);
   std::signal(SIGXFSZ, handler);
-  add(spool, 4);
-  EXPECT_TRUE(spool.flush());
+  EXPECT_TRUE(write(spool, account, 4));
   spool.close(false);
   const SignalAccount traces = account.totals().signals[kTracesRow];
   EXPECT_EQ(traces.spooled, 3U);
-  EXPECT_EQ(traces.dropped[static_cast<std::size_t>(DropReason::disk_error)], 10U);
+  EXPECT_EQ(traces.dropped[static_cast<std::size_t>(DropReason::disk_error)], attempts);
   EXPECT_THAT(said, ElementsAre(HasSubstr("File too large: entries are dropped")));
   EXPECT_TRUE(traces.is_balanced());
 }
 
 // Its blocks are needed if the disk is full before the first request.
-TEST_F(SpoolTest, HasItsPositionBeforeItHasGroups) {
+TEST_F(SpoolTest, HasItsPositionBeforeItHasBodies) {
   ReceiverAccount account;
   const Spool spool(options, account);
   EXPECT_THAT(names_in(options.folder), ElementsAre("position", "unsaved"));
@@ -699,7 +633,7 @@ TEST_F(SpoolTest, ReadsEverythingAgainIfItsPositionIsLost) {
   {
     ReceiverAccount account;
     Spool spool(options, account);
-    write_groups(spool, 3);
+    write_bodies(spool, account, 3);
     spool.close(false);
   }
   write_file(options.folder + "/position", "garbage");
@@ -714,14 +648,13 @@ TEST_F(SpoolTest, RemembersWhatMayHaveArrivedWhileRunsSendNothing) {
   const TemporaryFolder copies;
   {
     ReceiverAccount account;
-    IdEncoder encoder;
     ScriptedTransport transport([&](const ExportBody&) {
       using std::filesystem::copy_options;
       std::filesystem::copy(options.folder, copies / "killed", copy_options::recursive | copy_options::skip_existing);
       return answer_of(ReceiverAnswer::Kind::accepted);
     });
     Spool spool(options, account);
-    ExportQueue queue(queue_options, transport, account, &spool, &encoder);
+    ExportQueue queue(queue_options, transport, account, &spool);
     EXPECT_TRUE(queue.finish(60s));
   }
   options.folder = copies / "killed";
@@ -749,7 +682,7 @@ TEST_F(SpoolTest, ReadsEverythingAgainIfItsPositionIsOfAnotherSpool) {
     {
       ReceiverAccount account;
       Spool spool(options, account);
-      write_groups(spool, 3);
+      write_bodies(spool, account, 3);
       spool.close(false);
     }
     write_file(options.folder + "/position", "nopspan-spool 1 " + position + " 0\n");
@@ -768,7 +701,7 @@ TEST_F(SpoolTest, LeavesFilesWithImpossibleNumbersAlone) {
   {
     ReceiverAccount account;
     Spool spool(options, account);
-    write_groups(spool, 3);
+    write_bodies(spool, account, 3);
     spool.close(false);
   }
   ReceiverAccount account;

@@ -36,11 +36,7 @@ class ExportFeed {
 
   // The entry must be encodable.
   void add(const Entry& entry);
-  // Whether events of the entry's span wait for it.
-  [[nodiscard]] bool has_events_of(const Entry& entry) { return held_.has_events_of(entry); }
   void on_tick(std::uint64_t now_unix_ns);
-  // The time at which log records are observed, without a tick.
-  void set_now(std::uint64_t now_unix_ns) { logs_.set_now(now_unix_ns); }
   // Passes on what is encoded so far.
   void flush();
   // Passes on everything, also the events that wait for their span.

@@ -37,33 +37,27 @@ void ExportQueue::Lane::release(const ExportBody& body) {
   items -= body.items;
 }
 
-ExportQueue::ExportQueue(ExportQueueOptions options, Transport& transport, ReceiverAccount& account, Spool* spool,
-                         SpoolEncoder* encoder, Spool* logs_spool)
+ExportQueue::ExportQueue(ExportQueueOptions options, Transport& transport, ReceiverAccount& account, Spool* traces,
+                         Spool* logs)
     : options_(std::move(options)),
       transport_(transport),
       account_(account),
-      encoder_(encoder),
-      lanes_{Lane(options_.back_off), Lane(options_.back_off), Lane(options_.back_off), Lane(options_.back_off, spool),
-             Lane(options_.back_off, logs_spool)},
+      lanes_{Lane(options_.back_off), Lane(options_.back_off), Lane(options_.back_off), Lane(options_.back_off, traces),
+             Lane(options_.back_off, logs)},
       thread_(start()) {}
 
 ExportQueue::~ExportQueue() { finish(std::chrono::nanoseconds(0)); }
 
-bool ExportQueue::has_space(Signal signal, std::size_t times) const {
+bool ExportQueue::has_space(Signal signal) const {
   const std::lock_guard lock(mutex_);
-  return !is_full(signal, times);
+  return !is_full(signal);
 }
 
-bool ExportQueue::is_full(Signal signal, std::size_t times) const {
-  const std::size_t capacity = options_.capacity_bytes * times;
+bool ExportQueue::is_full(Signal signal) const {
+  const std::size_t capacity = options_.capacity_bytes;
   std::size_t all = 0;
   for (std::size_t i = 0; i < kSignals; ++i) all += lanes_[i].bytes;
   return all >= capacity && lanes_[lane_of(signal)].bytes >= capacity / 4;
-}
-
-bool ExportQueue::wants(Signal signal) const {
-  const std::lock_guard lock(mutex_);
-  return !is_full(signal) && !(is_spooling(signal) && spool_lane_of(signal)->spool->can_write());
 }
 
 void ExportQueue::note_unsaved(const ItemCounts& traces, const ItemCounts& logs) {
@@ -77,20 +71,16 @@ void ExportQueue::note_unsaved(const ItemCounts& traces, const ItemCounts& logs)
 void ExportQueue::note_unsaved() {
   for (const Lane& lane : lanes_) {
     if (!is_spool(lane)) continue;
-    ItemCounts items;
-    for (const Signal signal : {Signal::traces, Signal::logs}) {
-      if (spool_lane_of(signal) != &lane) continue;
-      items += lanes_[lane_of(signal)].items;
-      items += outside_[lane_of(signal)];
-    }
+    const std::size_t memory = lane_of(&lane == &lanes_[kSignals] ? Signal::traces : Signal::logs);
+    ItemCounts items = lanes_[memory].items;
+    items += outside_[memory];
     lane.spool->note_unsaved(items);
   }
 }
 
 const ExportQueue::Lane* ExportQueue::spool_lane_of(Signal signal) const {
   if (signal == Signal::metrics) return nullptr;
-  const Lane& logs = lanes_[kSignals + 1];
-  const Lane& lane = signal == Signal::logs && is_spool(logs) ? logs : lanes_[kSignals];
+  const Lane& lane = lanes_[kSignals + (signal == Signal::logs ? 1 : 0)];
   return is_spool(lane) ? &lane : nullptr;
 }
 
@@ -109,16 +99,29 @@ bool ExportQueue::post(ExportBody body) {
     account_.leave_out(body.items);
     return true;
   }
-  const std::lock_guard lock(mutex_);
-  if (ends_ || (options_.refuses && is_full(body.signal))) {
-    account_.drop_new(body.items, ends_ ? DropReason::no_time : DropReason::queue_full);
-    return false;
+  const Signal signal = body.signal;
+  std::unique_lock lock(mutex_);
+  std::string packed;
+  if (spool_lane_of(signal) != nullptr && (is_full(signal) || is_spooling(signal))) {
+    lock.unlock();
+    packed = Spool::packed(body);
+    lock.lock();
+  }
+  const auto drop = [&](DropReason reason) { return account_.drop_new(body.items, reason), false; };
+  if (ends_) return drop(DropReason::no_time);
+  if (is_full(signal)) {
+    if (Lane* const spooled = spool_lane_of(signal); spooled != nullptr) {
+      if (const auto problem = spooled->spool->keep(body, false, std::move(packed))) return drop(*problem);
+      account_.spool(body.items);
+      has_work_.notify_one();
+      return true;
+    }
+    if (options_.refuses) return drop(DropReason::queue_full);
   }
   account_.queue(body.items);
-  const Signal signal = body.signal;
   Lane& lane = lanes_[lane_of(signal)];
   lane.hold(body);
-  lane.bodies.push_back({std::move(body), false, 0, {}});
+  lane.bodies.push_back({std::move(body), false, 0, {}, std::move(packed)});
   if (is_spooling(signal)) static_cast<void>(spool_waiting(lane, signal));
   has_work_.notify_one();
   return true;
@@ -139,13 +142,8 @@ void ExportQueue::post_metrics(std::vector<ExportBody> bodies) {
     }
     account_.queue(body.items);
     lane.hold(body);
-    lane.bodies.push_back({std::move(body), false, snapshot_, {}});
+    lane.bodies.push_back({std::move(body), false, snapshot_, {}, {}});
   }
-  has_work_.notify_one();
-}
-
-void ExportQueue::notify() {
-  const std::lock_guard lock(mutex_);
   has_work_.notify_one();
 }
 
@@ -225,7 +223,7 @@ void ExportQueue::run_until_end(std::unique_lock<std::mutex>& lock) {
   }
 }
 
-// Whether finish() is done. Groups may stay in a spool if the receiver does not accept them now.
+// Whether finish() is done. Bodies may stay in a spool if the receiver does not accept them now.
 bool ExportQueue::is_done() const {
   return std::all_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) {
     if (!is_spool(lane)) return lane.bodies.empty();
@@ -233,7 +231,7 @@ bool ExportQueue::is_done() const {
   });
 }
 
-// The lane whose body is to be sent now. For an empty lane of a spool, a group is to be loaded.
+// The lane whose body is to be sent now. For an empty lane of a spool, one is to be loaded.
 ExportQueue::Lane* ExportQueue::next_lane(Clock::time_point now) {
   // Metrics first, because they are few and become outdated.
   constexpr std::array kOrder = {Signal::metrics, Signal::logs, Signal::traces};
@@ -268,32 +266,20 @@ bool ExportQueue::is_spools_turn(const Lane& lane) const {
 
 void ExportQueue::load_spool(Lane& lane, std::unique_lock<std::mutex>& lock) {
   lock.unlock();
-  std::optional<Spool::Group> group =
-      lane.spool->read([this] { encoder_->begin(); }, [this](const Entry& entry) { encoder_->add(entry); });
-  std::vector<ExportBody> bodies;
-  if (group && group->body) {
-    bodies.push_back(std::move(*group->body));
-  } else if (group) {
-    bodies = encoder_->finish();
-  }
+  std::optional<Spool::Kept> kept = lane.spool->read();
   lock.lock();
-  if (!group) return;
-  ItemCounts items;
-  for (const ExportBody& body : bodies) items += body.items;
-  account_.recount_spooled(group->items, items, group->was_found);
-  lane.may_have_arrived = group->may_have_arrived;
-  for (ExportBody& body : bodies) {
-    if (!is_wanted(body.signal)) {
-      account_.leave_out_spooled(body.items);
-    } else {
-      lane.bodies.push_back({std::move(body), group->may_have_arrived, 0, {}});
-    }
+  if (!kept) return;
+  lane.may_have_arrived = kept->may_have_arrived;
+  if (is_wanted(kept->body.signal)) {
+    lane.bodies.push_back({std::move(kept->body), kept->may_have_arrived, 0, {}, {}});
+  } else {
+    account_.leave_out_spooled(kept->body.items);
+    settle_spooled(lane);
   }
-  if (lane.bodies.empty()) end_group(lane);
 }
 
-// Every body of the spool's group has its answer.
-void ExportQueue::end_group(Lane& lane) {
+// The spool's body, or every part of it, has its answer.
+void ExportQueue::settle_spooled(Lane& lane) {
   lane.spool->settle();
   lane.may_have_arrived = false;
 }
@@ -311,7 +297,7 @@ void ExportQueue::attempt(Lane& lane, std::unique_lock<std::mutex>& lock) {
   lock.lock();
   settle(lane, std::move(waiting), answer);
   note_unsaved();
-  if (is_spool(lane) && lane.bodies.empty()) end_group(lane);
+  if (is_spool(lane) && lane.bodies.empty()) settle_spooled(lane);
 }
 
 void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answer) {
@@ -346,7 +332,7 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
       break;
     case ReceiverAnswer::Kind::accepted:
       account_.accept(items, answer.rejected, waiting.may_have_arrived);
-      // If the rest of the group stays in the spool, the next run sends the whole group.
+      // If a part of the body stays in the spool, the next run sends the whole body.
       if (is_spool(lane)) lane.may_have_arrived = true;
       if (answer.rejected > 0) {
         say(Said::rejected, name + ": rejected " + std::to_string(answer.rejected) + " of " + items_text(items) +
@@ -386,9 +372,6 @@ void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answe
     return say(Said::divided, name + ": " + answer.text + ": the request is divided");
   }
   account_.put_back(waiting.body.items, place_of(lane));
-  // A log record in a group of traces must not keep them waiting.
-  Lane* const spooled = spool_lane_of(signal);
-  if (is_spool(lane) && spooled != &lane && !spooled->spool->keep(waiting.body, waiting.may_have_arrived)) return;
   std::chrono::nanoseconds retry_after = answer.retry_after;
   if (options_.retry_time.count() > 0) retry_after = std::min(retry_after, options_.retry_time);
   ++lane.failures;
@@ -484,7 +467,7 @@ void ExportQueue::give_up(const Waiting& waiting, DropReason reason) {
 std::optional<DropReason> ExportQueue::move_to_spool(const Waiting& waiting) {
   Lane* const lane = spool_lane_of(waiting.body.signal);
   if (lane == nullptr) return DropReason::no_time;
-  const std::optional<DropReason> problem = lane->spool->keep(waiting.body, waiting.may_have_arrived);
+  const std::optional<DropReason> problem = lane->spool->keep(waiting.body, waiting.may_have_arrived, waiting.packed);
   if (problem) return problem;
   account_.move_to_spool(waiting.body.items);
   lanes_[lane_of(waiting.body.signal)].release(waiting.body);

@@ -23,20 +23,10 @@
 
 namespace nopspan::collector {
 
-// Makes requests of a spool's entries. The queue calls it on its own thread.
-class SpoolEncoder {
- public:
-  virtual ~SpoolEncoder() = default;
-  virtual void begin() = 0;
-  virtual void add(const Entry& entry) = 0;
-  // The bodies of the entries since begin().
-  virtual std::vector<ExportBody> finish() = 0;
-};
-
 struct ExportQueueOptions {
   std::size_t capacity_bytes = 64U << 20U;  // of the bodies in memory
-  // Whether a full queue refuses bodies. A caller that asks has_space() before it encodes more may exceed the capacity
-  // by what it has encoded already.
+  // Whether a full queue refuses bodies, if there is no spool. A caller that asks has_space() before it encodes more
+  // may exceed the capacity by what it has encoded already.
   bool refuses = true;
   // Without them, spans or log records are left out, also those of a spool.
   bool traces = true, logs = true;
@@ -49,41 +39,35 @@ struct ExportQueueOptions {
   std::function<bool()> is_hurried = [] { return false; };
 };
 
-// Bodies of each signal are sent in the order in which they were posted. If a signal's request fails, the other signals
+// Bodies of each signal are sent in the order in which they were posted, except those that a full queue could not hold.
+// If a signal's request fails, the other signals
 // do not wait for its next attempt.
 //
 // With a spool, what waits is on disk as soon as a request has failed: the bodies in memory are moved there, and so are
-// those that are posted until a request of the signal succeeds. A spool's groups are sent while no bodies of its
-// signals wait in memory.
+// those that are posted until a request of the signal succeeds. What a full queue cannot hold is on disk too. A spool's
+// bodies are sent while none of its signal wait in memory.
 class ExportQueue {
  public:
-  // All arguments must outlive this object. `spool` and `encoder` may be null, but only both. `logs_spool`: the spool
-  // of log records; null if they share the one of the traces.
-  ExportQueue(ExportQueueOptions options, Transport& transport, ReceiverAccount& account, Spool* spool = nullptr,
-              SpoolEncoder* encoder = nullptr, Spool* logs_spool = nullptr);
+  // All arguments must outlive this object. The spools may be null.
+  ExportQueue(ExportQueueOptions options, Transport& transport, ReceiverAccount& account, Spool* traces = nullptr,
+              Spool* logs = nullptr);
   ~ExportQueue();
   ExportQueue(const ExportQueue&) = delete;
   ExportQueue& operator=(const ExportQueue&) = delete;
 
-  // Whether post() would accept a body. Each signal has a quarter of the capacity for itself, so that a receiver that
-  // fails for one signal does not keep the others out.
-  // `times`: whether it would if the capacity were that many times as large.
-  [[nodiscard]] bool has_space(Signal signal, std::size_t times = 1) const;
-  // Whether new entries of the signal should be posted, not written to its spool.
-  [[nodiscard]] bool wants(Signal signal) const;
+  // Whether there is room for a body in memory. Each signal has a quarter of the capacity for itself, so that a
+  // receiver that fails for one signal does not keep the others out.
+  [[nodiscard]] bool has_space(Signal signal) const;
   // Notes in the spools what is only in memory, now and whenever that of this queue has changed. `traces` and `logs`:
   // what is in memory outside of it.
   void note_unsaved(const ItemCounts& traces, const ItemCounts& logs);
-  // Takes a body of new items. If the queue is full, drops and counts it, and returns false. The last body that is
-  // accepted may exceed the capacity.
+  // Takes a body of new items. If the queue and the spool are full, drops and counts it, and returns false. The last
+  // body that is accepted may exceed the capacity.
   bool post(ExportBody body);
   // Takes the bodies of a snapshot of metrics. Bodies of older snapshots that still wait are dropped and counted.
   void post_metrics(std::vector<ExportBody> bodies);
-  // The spool has another group.
-  void notify();
-
   // Sends what is left, at most for `time`. Then moves the bodies in memory to the spool for the next run, or counts
-  // them as dropped or unconfirmed. Groups in the spool stay there. If only such groups are left and the receiver does
+  // them as dropped or unconfirmed. Bodies in the spool stay there. If only such bodies are left and the receiver does
   // not accept them, does not wait. Returns whether nothing is left. Bodies that are posted later are dropped. Further
   // calls have no effect.
   bool finish(std::chrono::nanoseconds time);
@@ -95,6 +79,7 @@ class ExportQueue {
     bool may_have_arrived = false;  // an earlier attempt may have arrived
     std::uint64_t snapshot = 0;     // of metrics
     std::optional<Clock::time_point> first_attempt;
+    std::string packed;  // for the spool; "" if it was not compressed yet
   };
   struct Lane {
     explicit Lane(const BackOffOptions& options, Spool* from = nullptr) : back_off(options), spool(from) {}
@@ -110,7 +95,7 @@ class ExportQueue {
     bool waits_for_receiver = false;  // the receiver chose not_before
     // Of a spool's lane:
     Spool* spool = nullptr;
-    bool may_have_arrived = false;  // its group
+    bool may_have_arrived = false;  // the body that was loaded, or a part of it
     bool has_failed = false;        // its last attempt, since finish() if it was called
   };
   // The lanes are those of the signals, and of the spools of traces and of logs.
@@ -125,7 +110,7 @@ class ExportQueue {
   [[nodiscard]] Clock::time_point next_time(Clock::time_point now) const;
   [[nodiscard]] bool is_spools_turn(const Lane& lane) const;
   [[nodiscard]] bool is_done() const;
-  [[nodiscard]] bool is_full(Signal signal, std::size_t times = 1) const;
+  [[nodiscard]] bool is_full(Signal signal) const;
   [[nodiscard]] bool is_wanted(Signal signal) const {
     return signal == Signal::traces ? options_.traces : signal != Signal::logs || options_.logs;
   }
@@ -140,7 +125,7 @@ class ExportQueue {
   void settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answer);
   void retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answer);
   bool split_up(Lane& lane, Waiting& waiting);
-  static void end_group(Lane& lane);
+  static void settle_spooled(Lane& lane);
   static void end_failures(Lane& lane);
   void give_up(const Waiting& waiting, DropReason reason);
   void count_rest();
@@ -153,7 +138,6 @@ class ExportQueue {
   const ExportQueueOptions options_;
   Transport& transport_;
   ReceiverAccount& account_;
-  SpoolEncoder* const encoder_;
   MovableDeadline deadline_;
 
   mutable std::mutex mutex_;

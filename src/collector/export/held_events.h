@@ -57,8 +57,6 @@ class HeldEvents {
   void finish();
 
   [[nodiscard]] std::size_t events() const { return events_; }
-  // Whether events of this entry's span wait.
-  [[nodiscard]] bool has_events_of(const Entry& entry) { return !groups_.empty() && find(entry) != groups_.end(); }
   [[nodiscard]] std::uint64_t repaired_texts() const { return attributes_.repaired(); }
   [[nodiscard]] std::uint64_t dropped_attributes() const { return dropped_attributes_; }
 

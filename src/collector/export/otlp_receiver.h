@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// An OTLP receiver: encodes entries, and queues the bodies. With a spool, the entries that the queue does not want go
-// there: log records to its folder `logs`, so that a receiver that fails for one signal does not keep the others there.
+// An OTLP receiver: encodes entries, and queues the bodies. The spool has a folder for traces, and in it a folder
+// `logs`, so that a receiver that fails for one signal does not keep the other one there.
 #pragma once
 
 #include "export/export_feed.h"
@@ -43,14 +43,11 @@ class OtlpReceiver : public Receiver {
   [[nodiscard]] ExportFeed::Counts counts() const override { return feed_.counts(); }
 
  private:
-  class Encoder;
   void note_unsaved();
-  void note_group();
 
   const OtlpReceiverOptions options_;
   const std::unique_ptr<Transport> transport_;
   ReceiverAccount account_;
-  const std::unique_ptr<SpoolEncoder> encoder_;
   const std::unique_ptr<Spool> spool_, logs_spool_;  // null without a folder
   ExportFeed feed_;
   bool has_posted_ = false;  // since the last call of note_unsaved()

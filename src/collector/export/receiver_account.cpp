@@ -160,35 +160,6 @@ void ReceiverAccount::drop_new(const ItemCounts& items, DropReason reason) {
   }
 }
 
-void ReceiverAccount::recount_spooled(const ItemCounts& before, const ItemCounts& after, bool were_found) {
-  const std::lock_guard lock(mutex_);
-  const Count origin = were_found ? &SignalAccount::found : &SignalAccount::taken;
-  const RowCounts old_rows = rows_of(before), new_rows = rows_of(after);
-  RowCounts missing{}, added{};
-  for (std::size_t i = 0; i < old_rows.size(); ++i) {
-    if (old_rows[i] > new_rows[i]) missing[i] = old_rows[i] - new_rows[i];
-    if (new_rows[i] > old_rows[i]) added[i] = new_rows[i] - old_rows[i];
-  }
-  for (std::size_t i = 0; i < missing.size(); ++i) {
-    SignalAccount& from = totals_.signals[i];
-    for (std::size_t j = 0; j < added.size(); ++j) {
-      SignalAccount& to = totals_.signals[j];
-      const std::uint64_t most = std::min({missing[i], added[j], from.spooled});
-      // What was taken stays taken, because readers of a counter that falls count everything again.
-      move_count(from.spooled, from.moved, most);
-      to.spooled += most;
-      to.*origin += most;
-      missing[i] -= most;
-      added[j] -= most;
-    }
-    move_count(from.spooled, from.dropped[static_cast<std::size_t>(DropReason::not_encodable)], missing[i]);
-  }
-  for (std::size_t j = 0; j < added.size(); ++j) {
-    totals_.signals[j].*origin += added[j];
-    totals_.signals[j].spooled += added[j];
-  }
-}
-
 void ReceiverAccount::send(const ItemCounts& items, Place from, bool may_have_arrived) {
   const std::lock_guard lock(mutex_);
   ++totals_.requests;

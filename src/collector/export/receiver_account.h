@@ -34,7 +34,6 @@ struct SignalAccount {
   std::uint64_t found = 0;  // in the spool, written by an earlier run
 
   // The states. Every item is in exactly one.
-  std::uint64_t moved = 0;        // an event in the spool became a log record, and is taken or found there
   std::uint64_t left_out = 0;     // by --sample, --slower-than and other filters, or by --signals
   std::uint64_t queued = 0;       // in memory
   std::uint64_t spooled = 0;      // on disk, and not acknowledged
@@ -63,15 +62,10 @@ struct AccountState {
 };
 // The states, without the items that were dropped.
 inline constexpr AccountState kAccountStates[] = {
-    {"moved", &SignalAccount::moved},
-    {"left_out", &SignalAccount::left_out},
-    {"queued", &SignalAccount::queued, true},
-    {"spooled", &SignalAccount::spooled, true},
-    {"in_flight", &SignalAccount::in_flight, true},
-    {"accepted", &SignalAccount::accepted},
-    {"rejected", &SignalAccount::rejected},
-    {"refused", &SignalAccount::refused},
-    {"unconfirmed", &SignalAccount::unconfirmed},
+    {"left_out", &SignalAccount::left_out},     {"queued", &SignalAccount::queued, true},
+    {"spooled", &SignalAccount::spooled, true}, {"in_flight", &SignalAccount::in_flight, true},
+    {"accepted", &SignalAccount::accepted},     {"rejected", &SignalAccount::rejected},
+    {"refused", &SignalAccount::refused},       {"unconfirmed", &SignalAccount::unconfirmed},
 };
 
 // The rows of an account. Events inside spans have their own, because a receiver does not count them.
@@ -112,9 +106,6 @@ class ReceiverAccount {
   void find(const ItemCounts& items);
   // Items that an earlier run had only in memory when it was killed.
   void miss(const ItemCounts& items);
-  // Items in the spool were counted as `before`, and their requests have `after`. An event may have become a log
-  // record. Items that no request has are dropped, because they cannot be encoded.
-  void recount_spooled(const ItemCounts& before, const ItemCounts& after, bool were_found);
 
   // A request begins. `may_have_arrived`: an earlier attempt may have arrived.
   void send(const ItemCounts& items, Place from, bool may_have_arrived);

@@ -3,8 +3,10 @@
 
 #include "base/failure.h"
 #include "base/file_owner.h"
+#include "base/gzip.h"
 #include "base/stopping.h"
 #include "base/text.h"
+#include "recording/chunks.h"
 
 #include <nlohmann/json.hpp>
 
@@ -26,14 +28,6 @@
 
 namespace nopspan::collector {
 
-// The payload of the chunk before the chunks of a group.
-struct SpoolGroupHead {
-  ItemCounts items;
-  std::uint64_t chunks = 0;
-  bool is_body = false;           // the only chunk is a body that was encoded already
-  bool may_have_arrived = false;  // an attempt with this body may have arrived
-};
-
 namespace {
 
 constexpr std::string_view kSpoolSuffix = ".nopspan";
@@ -42,11 +36,13 @@ constexpr const char* kNewPositionName = "position.new";
 constexpr const char* kUnsavedName = "unsaved";
 constexpr const char* kUnsavedFormat = "nopspan-unsaved 1 %020llu %020llu %020llu\n";  // spans, their events, logs
 constexpr mode_t kOwnerOnly = S_IRUSR | S_IWUSR;
-// A file that has this size gets no further groups. So a file that is longer than this and one group is damaged, and is
+constexpr std::uint64_t kChunksOfBody = 2;
+// A file that has this size gets no further bodies. So a file that is longer than this and one body is damaged, and is
 // not searched: it may be sparse, with a length that takes hours to read.
-constexpr std::uint64_t kEnoughForFile = 64U << 20U, kMostChunksOfGroup = 3;
+constexpr std::uint64_t kEnoughForFile = 64U << 20U;
 constexpr std::uint64_t kLongestFile =
-    kEnoughForFile + kFileHeaderBytes + (kMostChunksOfGroup + 1) * (kChunkHeaderBytes + kMostPayload);
+    kEnoughForFile + kFileHeaderBytes + kChunksOfBody * (kChunkHeaderBytes + kMostPayload);
+constexpr int kSpoolGzipLevel = 1;
 // Of a file. No exporter counts that far.
 constexpr std::uint64_t kMostNumber = 999'999'999'999'999;
 // Of items in memory.
@@ -72,18 +68,24 @@ std::uint64_t number_of_file(std::string_view name) {
   return is_valid && name_of_file(number).starts_with(name) ? number : 0;
 }
 
-std::string text_of(const SpoolGroupHead& head) {
+// The payload of the chunk before that of the body.
+struct Head {
+  ItemCounts items;
+  std::uint64_t bytes = 0;        // of the body, decompressed
+  bool may_have_arrived = false;  // an attempt with this body may have arrived
+};
+
+std::string text_of(const Head& head) {
   nlohmann::ordered_json json;
   json["spans"] = head.items.spans;
   json["span_events"] = head.items.span_events;
   json["logs"] = head.items.logs;
-  json["chunks"] = head.chunks;
-  if (head.is_body) json["body"] = true;
+  json["bytes"] = head.bytes;
   if (head.may_have_arrived) json["attempted"] = true;
   return json.dump();
 }
 
-std::optional<SpoolGroupHead> group_head_of(const Chunk& chunk) {
+std::optional<Head> head_of(const Chunk& chunk) {
   constexpr std::size_t kMostHead = 1024;
   constexpr std::uint64_t kMostItems = 1ULL << 32U;
   if (chunk.kind != ChunkKind::spooled || chunk.payload.size() > kMostHead) return {};
@@ -95,51 +97,56 @@ std::optional<SpoolGroupHead> group_head_of(const Chunk& chunk) {
     is_valid = is_valid && found != json.end() && found->is_number_unsigned() && found->get<std::uint64_t>() <= most;
     return is_valid ? found->get<std::uint64_t>() : 0;
   };
-  SpoolGroupHead head;
+  Head head;
   head.items.spans = number("spans", kMostItems);
   head.items.span_events = number("span_events", kMostItems);
   head.items.logs = number("logs", kMostItems);
-  head.chunks = number("chunks", kMostChunksOfGroup);
-  head.is_body = json.contains("body");
+  head.bytes = number("bytes", kMostPayload);
   head.may_have_arrived = json.contains("attempted");
   return is_valid ? std::optional(head) : std::nullopt;
 }
 
-struct GroupRead {
+struct BodyRead {
   bool is_whole = false;
-  std::optional<SpoolGroupHead> head;
-  std::uint64_t bytes = 0;  // if it is whole
+  std::optional<Head> head;
+  std::uint64_t bytes = 0;  // in the file, if it is whole
+  std::string compressed;
 };
 
-// Reads the group at `offset`. `each` is called with its chunks.
-template <class Each>
-GroupRead read_group_at(int folder, const std::string& name, std::uint64_t offset, const Each& each) {
-  GroupRead read;
-  OpenFile file(::openat(folder, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (!file || ::lseek(file.get(), static_cast<off_t>(offset), SEEK_SET) < 0) return read;
-  std::uint64_t left = 1;
-  read.bytes = kFileHeaderBytes;
-  try {
-    ChunkReader reader(std::move(file), name, no_deadline());
-    Chunk chunk;
-    while (left > 0) {
-      if (!reader.next(chunk, no_deadline()) || reader.state().skipped > 0) return read;
-      read.bytes += kChunkHeaderBytes + chunk.payload.size();
-      --left;
-      if (read.head) {
-        each(*read.head, chunk);
-        continue;
-      }
-      read.head = group_head_of(chunk);
-      if (!read.head) return read;
-      left = read.head->chunks;
+// Reads the bodies of a file, from an offset on.
+class BodyReader {
+ public:
+  BodyReader(int folder, const std::string& name, std::uint64_t offset) {
+    OpenFile file(::openat(folder, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    if (!file || ::lseek(file.get(), static_cast<off_t>(offset), SEEK_SET) < 0) return;
+    try {
+      chunks_.emplace(std::move(file), name, no_deadline());
+    } catch (const Failure&) {  // it is no file of a spool
     }
-  } catch (const Failure&) {
+  }
+
+  // After a body that is not whole, nothing more can be read.
+  BodyRead next() {
+    BodyRead read;
+    Chunk chunk;
+    if (!next(chunk)) return read;
+    read.head = head_of(chunk);
+    read.bytes = kFileHeaderBytes + kChunkHeaderBytes + chunk.payload.size();
+    if (!read.head || !next(chunk)) return read;
+    read.bytes += kChunkHeaderBytes + chunk.payload.size();
+    read.compressed = chunk.payload;
+    read.is_whole = true;
     return read;
   }
-  read.is_whole = true;
-  return read;
-}
+
+ private:
+  bool next(Chunk& chunk) {
+    return chunks_ && chunks_->next(chunk, no_deadline()) && chunks_->state().skipped == 0 &&
+           chunk.kind == ChunkKind::spooled;
+  }
+
+  std::optional<ChunkReader> chunks_;
+};
 
 Failure spool_failure(const std::string& folder, const std::string& what, int status = Failure::kUsageError) {
   return Failure("--spool " + printable(folder) + ": " + what, status);
@@ -217,7 +224,7 @@ void Spool::check_position(const std::vector<std::uint64_t>& numbers) {
   const std::uint64_t last = numbers.empty() ? kMostNumber : numbers.back();
   if (position_.file > last + 1) return lose_position("is not of these files");
   if (position_.offset == 0 || !std::binary_search(numbers.begin(), numbers.end(), position_.file)) return;
-  // Each group begins with the header of a recording. The last one may be incomplete.
+  // Each body begins with the header of a recording. The last one may be incomplete.
   const OpenFile file(
       ::openat(folder_.get(), name_of_file(position_.file).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   struct stat facts = {};
@@ -326,10 +333,9 @@ void Spool::scan() {
   }
   next_file_ = std::max({next_file_, position_.file, std::uint64_t{1}});
   for (auto& [number, file] : files_) {
-    for (Stored& stored : file.groups) {
+    for (Stored& stored : file.bodies) {
       const bool is_at_position = number == position_.file && stored.offset == position_.offset;
-      Group& group = stored.group;
-      group.may_have_arrived |= number < position_.attempted_until || (is_at_position && position_.attempted);
+      stored.may_have_arrived |= number < position_.attempted_until || (is_at_position && position_.attempted);
     }
   }
   position_.attempted_until = std::min(position_.attempted_until, next_file_);
@@ -342,22 +348,24 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
   ItemCounts found;
   bool is_damaged = offset > bytes;
   while (offset < bytes) {
-    const GroupRead read = read_group_at(folder_.get(), name_of_file(number), offset, [](const auto&...) {});
-    if (read.is_whole) {
-      file.groups.push_back({offset, {read.head->items, true, read.head->may_have_arrived, {}}});
+    BodyReader reader(folder_.get(), name_of_file(number), offset);
+    BodyRead read;
+    for (read = reader.next(); read.is_whole; read = reader.next()) {
+      file.bodies.push_back({offset, read.head->items, read.head->may_have_arrived});
       found += read.head->items;
       offset += read.bytes;
-      continue;
     }
-    const Rest rest = rest_of(number, offset, bytes, read.head ? 1 + read.head->chunks : 0);
+    if (offset >= bytes) break;
+    const Rest rest = rest_of(number, offset, bytes, read.head.has_value());
     is_damaged = is_damaged || !rest.is_cut;
     std::string lost = counted(rest.next - offset, "byte") + " cannot be read";
-    // The beginning of the last group's header: its items are among those of the file `unsaved`.
+    // The beginning of the last body's head: its items are among those of the file `unsaved`.
     if (!(read.head ? rest.is_one : rest.is_cut)) account_.count_unreadable(rest.next - offset);
     if (read.head) {
       account_.find(read.head->items);
       account_.drop(read.head->items, ReceiverAccount::Place::spool, DropReason::disk_error);
-      lost += ", among them " + counted(read.head->items.total(), "item") + " of a group, which are counted as dropped";
+      lost +=
+          ", among them " + counted(read.head->items.total(), "item") + " of a request, which are counted as dropped";
     }
     options_.say(path_of(number) + ": " +
                  (!rest.is_cut ? "damaged" : "its end is missing, perhaps because the program was killed") + ": " +
@@ -365,7 +373,7 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
     offset = rest.next;
   }
   account_.find(found);
-  if (file.groups.empty()) {
+  if (file.bodies.empty()) {
     if (is_damaged) {
       set_aside(number, "damaged");
     } else {
@@ -378,10 +386,9 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
   files_.emplace(number, std::move(file));
 }
 
-// If the headers of the damaged group are intact, they say where it ends: its texts, which programs chose, may look
-// like groups. A program that is killed while it writes leaves a file that ends in a chunk.
-Spool::Rest Spool::rest_of(std::uint64_t number, std::uint64_t offset, std::uint64_t bytes,
-                           std::uint64_t chunks) const {
+// If the headers of the damaged body's chunks are intact, they say where it ends. A program that is killed while it
+// writes leaves a file that ends in a chunk.
+Spool::Rest Spool::rest_of(std::uint64_t number, std::uint64_t offset, std::uint64_t bytes, bool has_head) const {
   constexpr std::size_t kBlock = 1U << 20U, kBegin = kFileHeaderBytes + kChunkHeaderBytes;
   const OpenFile file(
       ::openat(folder_.get(), name_of_file(number).c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
@@ -396,8 +403,8 @@ Spool::Rest Spool::rest_of(std::uint64_t number, std::uint64_t offset, std::uint
     from += chunk;
     if (from <= bytes) ++whole;
   }
-  // If the first chunk is whole and not readable, the group is damaged.
-  const bool may_be_cut = chunks == 0 ? whole == 0 : whole < chunks;
+  // If the first chunk is whole and not readable, the body is damaged.
+  const bool may_be_cut = whole < (has_head ? kChunksOfBody : 1);
   if (may_be_cut && (from == bytes || from + kChunkHeaderBytes > bytes)) return {bytes, true, true};
   bool is_one = true;
   while (true) {
@@ -422,86 +429,33 @@ void Spool::set_aside(std::uint64_t number, const std::string& why) {
       (is_renamed ? "renamed to " + name + ".damaged" : std::string("cannot be renamed: ") + std::strerror(errno)));
 }
 
-bool Spool::add(const Entry& entry, const ItemCounts& items) {
-  if (is_recorded_step(entry)) {
-    steps_.add(entry);
-  } else {
-    (signal_of(entry.kind) == Signal::traces ? traces_ : logs_).add(entry);
-  }
-  pending_ += items;
-  // Events and their spans should be in the same group, otherwise the events become log records. A source may deliver
-  // all events of the last second before their spans.
-  constexpr std::size_t kMostGroups = 8;
-  if (items.span_events > 0) {
-    if (awaited_.empty()) awaited_since_ = std::chrono::steady_clock::now();
-    awaited_.insert(entry.span_id);
-  }
-  if (entry.kind == Kind::span) awaited_.erase(entry.span_id);
-  const std::size_t most_bytes = options_.group_bytes * (awaited_.empty() ? 1 : kMostGroups);
-  const bool is_full = steps_.bytes() + logs_.bytes() + traces_.bytes() >= most_bytes;
-  return is_full && flush();
-}
+std::string Spool::packed(const ExportBody& body) { return gzipped(body.bytes, kSpoolGzipLevel); }
 
-bool Spool::on_tick() {
-  constexpr auto kLongestWait = std::chrono::milliseconds(900);  // so that it ends at the next tick of a recording
-  if (!awaited_.empty() && std::chrono::steady_clock::now() - awaited_since_ < kLongestWait) return false;
-  return flush();
-}
-
-bool Spool::flush() {
-  awaited_.clear();
-  if (logs_.entries() + traces_.entries() + steps_.entries() == 0) return false;
-  SpoolGroupHead head;
-  head.items = std::exchange(pending_, {});
-  std::array<std::string, 3> messages;
-  std::vector<Chunk> chunks;
-  const auto finish = [&](ChunkKind kind, auto& encoder) {
-    if (encoder.entries() == 0) return;
-    const auto entries = static_cast<std::uint32_t>(encoder.entries());
-    std::string& message = messages[chunks.size()];
-    static_cast<void>(encoder.finish(message));
-    chunks.push_back({kind, entries, 0, message});
-  };
-  finish(ChunkKind::logs, logs_);
-  finish(ChunkKind::steps, steps_);
-  finish(ChunkKind::traces, traces_);
-  const std::lock_guard lock(mutex_);
-  const std::optional<DropReason> problem = write_group(head, chunks);
-  if (problem) {
-    account_.drop_new(head.items, *problem);
-  } else {
-    account_.spool(head.items);
-  }
-  return !problem;
-}
-
-std::optional<DropReason> Spool::keep(const ExportBody& body, bool may_have_arrived) {
-  SpoolGroupHead head;
-  head.items = body.items;
-  head.is_body = true;
-  head.may_have_arrived = may_have_arrived;
-  const ChunkKind kind = body.signal == Signal::traces ? ChunkKind::traces : ChunkKind::logs;
-  const std::lock_guard lock(mutex_);
-  return write_group(head, {{kind, static_cast<std::uint32_t>(rejectable_items(body)), 0, body.bytes}});
-}
-
-// With mutex_. Writes a group at the end of the current file.
-std::optional<DropReason> Spool::write_group(SpoolGroupHead head, const std::vector<Chunk>& chunks) {
-  head.chunks = chunks.size();
-  const std::string head_text = text_of(head);
-  std::uint64_t bytes = kFileHeaderBytes + kChunkHeaderBytes + head_text.size();
-  for (const Chunk& chunk : chunks) bytes += kChunkHeaderBytes + chunk.payload.size();
-  if (is_closed_) return DropReason::no_time;
+// With mutex_.
+bool Spool::has_room(std::uint64_t bytes) {
   const std::uint64_t others = beside_ == nullptr ? 0 : std::max(beside_->bytes(), options_.most_bytes / 4);
-  if (bytes_ + others + bytes > options_.most_bytes) {
-    if (!std::exchange(said_full_, true)) {
-      options_.say(printable(options_.folder) + ": the spool is full (" + bytes_text(options_.most_bytes) +
-                   "): entries are dropped and counted until the receiver accepts some");
-    }
-    return DropReason::spool_full;
+  if (bytes_ + others + bytes <= options_.most_bytes) return true;
+  if (!std::exchange(said_full_, true)) {
+    options_.say(printable(options_.folder) + ": the spool is full (" + bytes_text(options_.most_bytes) +
+                 "): entries are dropped and counted until the receiver accepts some");
   }
+  return false;
+}
+
+std::optional<DropReason> Spool::keep(const ExportBody& body, bool may_have_arrived, std::string packed_body) {
+  const std::string head = text_of({body.items, body.bytes.size(), may_have_arrived});
+  const std::uint64_t overhead = kFileHeaderBytes + kChunksOfBody * kChunkHeaderBytes + head.size();
+  {
+    const std::lock_guard lock(mutex_);
+    if (!has_room(overhead)) return DropReason::spool_full;  // before the work
+  }
+  const std::string compressed = packed_body.empty() ? packed(body) : std::move(packed_body);
+  const std::uint64_t bytes = overhead + compressed.size();
+  const std::lock_guard lock(mutex_);
+  if (is_closed_) return DropReason::no_time;
+  if (!has_room(bytes)) return DropReason::spool_full;
   if (!file_) begin_file();
-  if (const int error = file_ ? write_chunks(head_text, chunks) : errno; error != 0) {
+  if (const int error = file_ ? write(head, compressed) : errno; error != 0) {
     if (!std::exchange(said_error_, true)) {
       options_.say(printable(options_.folder) + ": " + std::strerror(error) +
                    ": entries are dropped and counted until the spool can be written again");
@@ -509,7 +463,7 @@ std::optional<DropReason> Spool::write_group(SpoolGroupHead head, const std::vec
     return DropReason::disk_error;
   }
   File& file = files_[writing_];
-  file.groups.push_back({file.bytes, {head.items, false, head.may_have_arrived, {}}});
+  file.bodies.push_back({file.bytes, body.items, may_have_arrived});
   file.bytes += bytes;
   bytes_ += bytes;
   said_full_ = said_error_ = false;
@@ -518,14 +472,11 @@ std::optional<DropReason> Spool::write_group(SpoolGroupHead head, const std::vec
   return {};
 }
 
-// With mutex_. Returns 0 or an errno value.
-int Spool::write_chunks(const std::string& head, const std::vector<Chunk>& chunks) {
+// With mutex_. Writes a body at the end of the current file. Returns 0 or an errno value.
+int Spool::write(const std::string& head, const std::string& bytes) {
   ChunkWriter writer{OpenFile(::fcntl(file_.get(), F_DUPFD_CLOEXEC, 3))};
-  const bool is_written =
-      writer.write({ChunkKind::spooled, 0, 0, head}) &&
-      std::all_of(chunks.begin(), chunks.end(), [&](const Chunk& chunk) { return writer.write(chunk); });
-  if (is_written) return 0;
-  // Cut the file to whole groups. If that fails too, the next group begins a new file.
+  if (writer.write({ChunkKind::spooled, 0, 0, head}) && writer.write({ChunkKind::spooled, 0, 0, bytes})) return 0;
+  // Cut the file to whole bodies. If that fails too, the next body begins a new file.
   const auto end = static_cast<off_t>(files_[writing_].bytes);
   if (::ftruncate(file_.get(), end) != 0 || ::lseek(file_.get(), end, SEEK_SET) < 0) end_file();
   return writer.error();
@@ -545,10 +496,10 @@ void Spool::end_file() {
   file_.reset();
   const std::uint64_t number = std::exchange(writing_, 0);
   const auto found = files_.find(number);
-  if (found != files_.end() && found->second.groups.empty()) end_use(number);
+  if (found != files_.end() && found->second.bodies.empty()) end_use(number);
 }
 
-// With mutex_. All groups of the file are settled.
+// With mutex_. All bodies of the file are settled.
 void Spool::end_use(std::uint64_t number) {
   const auto found = files_.find(number);
   if (found == files_.end()) return;
@@ -562,80 +513,67 @@ void Spool::end_use(std::uint64_t number) {
   }
 }
 
-bool Spool::is_empty() const {
-  const std::lock_guard lock(mutex_);
-  return std::all_of(files_.begin(), files_.end(), [](const auto& one) { return one.second.groups.empty(); });
+// With mutex_.
+std::map<std::uint64_t, Spool::File>::iterator Spool::first() {
+  return std::find_if(files_.begin(), files_.end(), [](const auto& one) { return !one.second.bodies.empty(); });
 }
 
-std::optional<Spool::Group> Spool::read(const std::function<void()>& begin_group,
-                                        const std::function<void(const Entry&)>& each) {
+bool Spool::is_empty() const {
+  const std::lock_guard lock(mutex_);
+  return std::all_of(files_.begin(), files_.end(), [](const auto& one) { return one.second.bodies.empty(); });
+}
+
+std::optional<Spool::Kept> Spool::read() {
   while (true) {
-    std::uint64_t number = 0, offset = 0;
-    Group group;
+    std::uint64_t number = 0;
+    Stored stored;
     {
       const std::lock_guard lock(mutex_);
-      const auto first =
-          std::find_if(files_.begin(), files_.end(), [](const auto& one) { return !one.second.groups.empty(); });
-      if (first == files_.end()) return {};
-      number = first->first;
-      offset = first->second.groups.front().offset;
-      group = first->second.groups.front().group;
+      const auto file = first();
+      if (file == files_.end()) return {};
+      number = file->first;
+      stored = file->second.bodies.front();
     }
-    begin_group();
-    const GroupRead read =
-        read_group_at(folder_.get(), name_of_file(number), offset, [&](const SpoolGroupHead& head, const Chunk& chunk) {
-          if (head.is_body) {
-            const Signal signal = chunk.kind == ChunkKind::logs ? Signal::logs : Signal::traces;
-            group.body = ExportBody{signal, std::string(chunk.payload), head.items};
-            return;
-          }
-          // If a message is malformed in spite of its checksum, the rest of its entries is missing. The caller counts
-          // them.
-          if (chunk.kind == ChunkKind::steps) {
-            step_reader_.read(chunk.payload, reader_, each);
-          } else if (chunk.kind == ChunkKind::logs || chunk.kind == ChunkKind::traces) {
-            reader_.read(chunk.kind == ChunkKind::logs ? Signal::logs : Signal::traces, chunk.payload, each);
-          }
-        });
-    if (read.is_whole) return group;
+    const BodyRead read = BodyReader(folder_.get(), name_of_file(number), stored.offset).next();
+    if (read.is_whole) {
+      const Signal signal = stored.items.logs > 0 ? Signal::logs : Signal::traces;
+      auto bytes = gunzipped(read.compressed, read.head->bytes);
+      if (bytes) return Kept{{signal, *std::move(bytes), stored.items}, stored.may_have_arrived};
+    }
     const std::lock_guard lock(mutex_);
-    for (const Stored& lost : files_[number].groups) {
-      account_.drop(lost.group.items, ReceiverAccount::Place::spool, DropReason::disk_error);
+    for (const Stored& lost : files_[number].bodies) {
+      account_.drop(lost.items, ReceiverAccount::Place::spool, DropReason::disk_error);
     }
     if (number == writing_) {
       file_.reset();
       writing_ = 0;
     }
     files_[number].is_damaged = true;
-    options_.say(path_of(number) + ": can no longer be read: its groups are counted as dropped");
+    options_.say(path_of(number) + ": can no longer be read: what it has is counted as dropped");
     end_use(number);
   }
 }
 
 void Spool::begin_sending() {
   const std::lock_guard lock(mutex_);
-  for (const auto& [number, file] : files_) {
-    if (file.groups.empty()) continue;
-    const std::uint64_t offset = file.groups.front().offset;
-    if (position_.file != number || position_.offset != offset || !position_.attempted) {
-      write_position(number, offset, true);
-    }
-    return;
-  }
+  const auto file = first();
+  if (file == files_.end()) return;
+  const std::uint64_t offset = file->second.bodies.front().offset;
+  if (position_.file != file->first || position_.offset != offset || !position_.attempted)
+    write_position(file->first, offset, true);
 }
 
 void Spool::settle() {
   const std::lock_guard lock(mutex_);
-  const auto first =
-      std::find_if(files_.begin(), files_.end(), [](const auto& one) { return !one.second.groups.empty(); });
-  if (first == files_.end()) return;
-  first->second.groups.pop_front();
-  const std::uint64_t number = first->first;
-  if (!first->second.groups.empty()) {
-    write_position(number, first->second.groups.front().offset, true);
+  const auto file = first();
+  if (file == files_.end()) return;
+  file->second.bodies.pop_front();
+  const std::uint64_t number = file->first;
+  if (!file->second.bodies.empty()) {
+    write_position(number, file->second.bodies.front().offset, true);
     return;
   }
-  // All of the file is settled. If it is still being written, the next group begins a new file.
+  // All of the file is settled. If it is still being written, the next body begins a new file.
   write_position(number + 1, 0, files_.size() > 1);
   if (number == writing_) {
     file_.reset();
@@ -649,21 +587,15 @@ void Spool::close(bool may_have_arrived) {
   if (std::exchange(is_closed_, true)) return;
   if (file_) ::fdatasync(file_.get());
   end_file();
-  const auto first =
-      std::find_if(files_.begin(), files_.end(), [](const auto& one) { return !one.second.groups.empty(); });
-  if (first == files_.end()) {
+  const auto file = first();
+  if (file == files_.end()) {
     write_position(next_file_, 0, false);
   } else {
-    const Stored& group = first->second.groups.front();
-    write_position(first->first, group.offset, may_have_arrived || group.group.may_have_arrived);
+    const Stored& body = file->second.bodies.front();
+    write_position(file->first, body.offset, may_have_arrived || body.may_have_arrived);
   }
-  ::unlinkat(folder_.get(), kUnsavedName, 0);  // everything is in a group or counted
+  ::unlinkat(folder_.get(), kUnsavedName, 0);  // everything is in a body or counted
   if (!files_.empty()) ::fsync(folder_.get());
-}
-
-bool Spool::can_write() const {
-  const std::lock_guard lock(mutex_);
-  return !said_full_ && !said_error_;
 }
 
 std::uint64_t Spool::files_set_aside() const {

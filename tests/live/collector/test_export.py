@@ -19,7 +19,7 @@ from harness import LIBRARY, NOPSPAN, Program, Test
 from otlp_receiver import HttpReceiver, Received
 from waiting import PATIENCE_S, wait_until
 
-STATES = ("moved", "left_out", "queued", "spooled", "in_flight", "accepted", "rejected", "refused", "unconfirmed")
+STATES = ("left_out", "queued", "spooled", "in_flight", "accepted", "rejected", "refused", "unconfirmed")
 
 
 class Export(Followed):
