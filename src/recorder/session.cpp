@@ -3,8 +3,8 @@
 
 #include "base/json_writer.h"
 #include "host/process_facts.h"
-#include "live/fresh_entries.h"
 #include "model/service.h"
+#include "reader/fresh_entries.h"
 
 #include <nopspan/detail/batch_tap.h>
 #include <nopspan/gate.h>
@@ -287,7 +287,7 @@ void Session::fetch() {
   // What an ended thread has flushed was in the ring by then, and is read before the next round.
   fetched_until_ = ring_.end();
   for (auto& [id, thread] : account_.threads()) thread.closing_round = living_.contains(id) ? 0 : round_;
-  account_.take_closed();
+  account_.forget_closed();
 }
 
 void Session::read_batch(const BatchRing::Record& record, std::string_view bytes) {

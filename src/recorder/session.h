@@ -7,13 +7,13 @@
 // report, so that the ledgers of all connections add up.
 #pragma once
 
-#include "live/clock_map.h"
-#include "live/process_account.h"
 #include "model/ledger_counts.h"
+#include "reader/process_account.h"
 #include "recorder/batch_ring.h"
 #include "recorder/target.h"
 #include "recording/otlp_spans.h"
 #include "recording/step_encoder.h"
+#include "stream/clock_map.h"
 
 #include <nopspan/recording.h>
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which spans ran while the collector attached to a file.
-#include "live/attach_times.h"
+#include "reader/attach_times.h"
+
+#include "live/attach_log.h"
 
 #include <gtest/gtest.h>
 
@@ -76,12 +78,16 @@ TEST(AttachTimes, AreBounded) {
   EXPECT_TRUE(times.overlap(1500, 1501));
 }
 
-TEST(AttachTimes, AreSeenByTheOtherThreadAtOnce) {
+TEST(AttachLog, IsSeenByTheOtherThreadAtOnce) {
+  AttachLog log;
+  EXPECT_FALSE(log.has_changed());
+  std::thread([&] { log.begin(200); }).join();
+  ASSERT_TRUE(log.has_changed());
   AttachTimes times;
   times.end(100, true);
-  EXPECT_FALSE(times.overlap(150, 300));
-  std::thread([&] { times.begin(200); }).join();
+  for (const AttachChange& change : log.take()) times.add(change);
   EXPECT_TRUE(times.overlap(150, 300));
+  EXPECT_FALSE(log.has_changed());
 }
 
 }  // namespace

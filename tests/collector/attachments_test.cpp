@@ -3,7 +3,7 @@
 #include "live/attachments.h"
 
 #include "host/obstacles.h"
-#include "live/clock_map.h"
+#include "stream/clock_map.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

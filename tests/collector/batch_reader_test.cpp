@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading of batches: valid ones, damaged ones, and random bytes.
-#include "live/batch_reader.h"
+#include "reader/batch_reader.h"
 
 #include "batch_builder.h"
 #include "model/steps.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Conversion of monotonic times to Unix times.
-#include "live/clock_map.h"
+#include "stream/clock_map.h"
 
 #include "model/entry.h"
 

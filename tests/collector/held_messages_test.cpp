@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "live/held_messages.h"
+#include "reader/held_messages.h"
 
 #include <gtest/gtest.h>
 

@@ -3,10 +3,10 @@
 // selects: a batch (the next byte is its number of entries), or steps of an account.
 #include "require.h"
 
-#include "live/batch_reader.h"
 #include "live/early_requests.h"
-#include "live/process_account.h"
 #include "model/steps.h"
+#include "reader/batch_reader.h"
+#include "reader/process_account.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -25,12 +25,13 @@ LIBRARY_ROOMS = {"base": "", "gate": "", "memory": "base", "thread": "base memor
                  "emit": "base gate memory thread state genai", "handlers": "base gate memory thread fields state genai",
                  "span": "base gate memory thread fields state genai emit handlers",
                  "catalogue": "base thread state span"}
-COLLECTOR_ROOMS = {"base": "", "model": "base", "host": "base model", "live": "base model host", "recording": "base model host",
+COLLECTOR_ROOMS = {"base": "", "model": "base", "host": "base model", "stream": "base model",
+         "reader": "base model stream", "live": "base model host stream reader", "recording": "base model host",
          "trace": "base model", "metric": "base model", "top": "base model metric", "hist": "base model", "open": "base model host",
          "doctor": "base host live", "export": "base model recording trace", "serve": "base",
          "command": "base model host live recording trace top hist open metric doctor export serve"}
 # The library nopspan::recording is built from its own room and from files of these rooms of the collector.
-RECORDER_ROOMS = {"recorder", "base", "model", "host", "live", "recording"}
+RECORDER_ROOMS = {"recorder", "base", "model", "host", "stream", "reader", "recording"}
 HANDLERS = {"recording.h", "registry.h", "event.h", "value.h", "log.h", "testing.h", "testing_gmock.h", "genai.h"}
 
 

@@ -4,7 +4,7 @@
 #include "base/text.h"
 #include "host/obstacles.h"
 #include "host/process_facts.h"
-#include "live/clock_map.h"
+#include "stream/clock_map.h"
 
 #include <fcntl.h>
 

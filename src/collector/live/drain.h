@@ -3,8 +3,9 @@
 // thread that emits nothing more does not flush.
 #pragma once
 
-#include "live/delivery.h"
 #include "live/host_thread.h"
+#include "live/traced_processes.h"
+#include "stream/messages.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -13,11 +14,12 @@
 
 namespace nopspan::collector {
 
-// Decides what is fetched, and delivers it. The host's thread does the reading. Pass its reports to this object after
-// all batches that were flushed before them have been delivered.
+// Decides what is fetched, and passes it on. The host's thread does the reading. Pass its reports to this object after
+// all batches that were flushed before them have been passed on.
 class Drain {
  public:
-  Drain(HostThread& host, Delivery& delivery) : host_(host), delivery_(delivery) {}
+  Drain(HostThread& host, TracedProcesses& processes, MessageSink& reader)
+      : host_(host), processes_(processes), reader_(reader) {}
 
   // Begins a round. A round fetches everything that threads have held for longer than `max_age_ns` (0 means
   // everything).
@@ -48,10 +50,11 @@ class Drain {
   // The next threads of a copy from which something must be fetched.
   HostThread::Fetch next_of(Rest& rest);
   [[nodiscard]] bool is_closed(std::uint32_t pid) const;
-  bool is_due(Delivery::Account& account, const nopspan_thread& header) const;
+  bool is_due(TracedProcess& process, const nopspan_thread& header) const;
 
   HostThread& host_;
-  Delivery& delivery_;
+  TracedProcesses& processes_;
+  MessageSink& reader_;
   bool is_reading_ = false, is_fetching_ = false, is_whole_ = true;
   std::uint64_t max_age_ns_ = 0, now_ns_ = 0;
   std::deque<Rest> headers_;

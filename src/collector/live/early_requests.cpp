@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/early_requests.h"
 
-#include "live/batch_reader.h"
 #include "live/thread_headers.h"
 #include "model/steps.h"
+#include "reader/batch_reader.h"
 
 #include <algorithm>
 #include <string>
@@ -34,7 +34,7 @@ void EarlyRequests::read(const Target& process, std::uint64_t gate_address) {
 }
 
 void EarlyRequests::add(std::string_view bytes, std::uint64_t entries) {
-  static const ClockMap clocks([] { return std::uint64_t{0}; }, [] { return std::uint64_t{0}; });
+  static const ClockSamples clocks{ClockSample()};
   BatchReader reader(bytes, entries, clocks);
   Last* last = nullptr;
   Last parts;  // of a step whose beginning was in an earlier batch. A step in this batch is a later one.

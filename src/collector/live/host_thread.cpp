@@ -9,7 +9,7 @@
 #include "host/obstacles.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
-#include "live/clock_map.h"
+#include "stream/clock_map.h"
 
 #include <poll.h>
 #include <pthread.h>
@@ -49,7 +49,7 @@ HostThread::HostThread(const SourceOptions& options, const ProcessFilter& proces
       tail_sampling_(tail_sampling),
       attachments_(
           [this](const ProbeFile& file, int pid, WhyNot& why_not) {
-            attach_times_.begin(monotonic_now());
+            attach_log_.begin(monotonic_now());
             return programs_.attach(file, pid, why_not);
           },
           raise_gate) {
@@ -135,7 +135,7 @@ void HostThread::work() {
   bool is_complete = false;
   while (!(is_complete = !attach()) && Clock::now() < until) {
   }
-  attach_times_.end(monotonic_now(), true);
+  attach_log_.end(monotonic_now(), true);
   is_at_start_ = false;
   count_refused();
   warn_of_processes_without_probes();
@@ -319,7 +319,7 @@ bool HostThread::attach() {
     }
   }
   note_unattached();
-  if (!is_at_start_) attach_times_.end(monotonic_now(), has_begun);
+  if (!is_at_start_) attach_log_.end(monotonic_now(), has_begun);
   is_attaching_ = false;
   // A file that could not be attached to in all processes together is attached to in each alone next.
   return !fresh.empty() || attachments_.apart() > apart || attachments_.is_behind();
@@ -387,7 +387,10 @@ void HostThread::begin(std::uint32_t pid, const ProbeFile& file) {
   for (const Host::Copy& copy : std::vector(host_.copies(pid))) {
     if (copy.file.get() != &file) continue;
     describe(pid, false);
-    Begun begun{pid, 0, 0, false, {}, copy.gate_address, {}};
+    BegunThreads report;
+    Begun& begun = report.begun;
+    begun.pid = pid;
+    begun.gate_address = copy.gate_address;
     if (copy.gate_address != 0) {
       Copy& known = copy_of(pid, copy.gate_address);
       begun.are_all_known = in_time(pid, [&] {
@@ -395,15 +398,16 @@ void HostThread::begin(std::uint32_t pid, const ProbeFile& file) {
         begun.dropped = known.dropped = known.headers.dropped();
         const auto ids = thread_ids(*known.process);
         begun.running_threads = ids.size();
-        for (const ThreadHeaders::Thread& thread : known.headers.threads()) {
-          const auto id = ids.find(thread.header.thread_id);
-          begun.threads.push_back({thread.header, thread.address, id == ids.end() ? 0 : id->second});
+        for (const auto& [address, header] : known.headers.threads()) {
+          const auto id = ids.find(header.thread_id);
+          begun.threads.push_back({header.sequence_id, header.next, header.discarded});
+          report.threads.push_back({address, id == ids.end() ? 0 : id->second});
         }
         return is_read && !known.headers.too_many();
       });
     }
     begun.time_ns = monotonic_now();
-    reports_.post(std::move(begun));
+    reports_.post(std::move(report));
   }
 }
 

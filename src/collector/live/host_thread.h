@@ -6,7 +6,7 @@
 #include "base/wake_up.h"
 #include "host/host.h"
 #include "host/sandboxed.h"
-#include "live/attach_times.h"
+#include "live/attach_log.h"
 #include "live/attachments.h"
 #include "live/kernel_programs.h"
 #include "live/mailbox.h"
@@ -31,26 +31,14 @@ namespace nopspan::collector {
 
 // The host's thread reports these to the thread that reads the ring buffer.
 
-// A process for the first time, or again because something has changed or look() asked for it.
-struct Described {
-  std::uint32_t pid;
-  ProcessPointer process;
-  bool has_begun;  // perhaps before the attach, and no Begun says where
-};
-// The collector has attached to a file of a process. These threads had entries before that, which are not counted.
-struct Begun {
+// A Begun, with what the kernel programs must know of its threads.
+struct BegunThreads {
   struct Thread {
-    nopspan_thread header;
     std::uint64_t address;
     std::uint32_t tid;  // in the collector's pid namespace; 0 if it is not known
   };
-  std::uint32_t pid;
-  std::uint64_t time_ns;  // before it, entries of the process may not have been received
-  std::uint64_t running_threads;
-  bool are_all_known;
-  std::vector<Thread> threads;
-  std::uint64_t gate_address;  // 0: the file has no gate
-  Counts dropped;              // by the copy of the library before that
+  Begun begun;
+  std::vector<Thread> threads;  // in the same order
 };
 // Everything that was found at the start is attached.
 struct Live {
@@ -88,7 +76,7 @@ struct Detached {
 struct HostFailed {
   std::exception_ptr why;
 };
-using HostReport = std::variant<Described, Begun, Live, HeadersRead, RoundRead, Fetched, Detached, HostFailed>;
+using HostReport = std::variant<Described, BegunThreads, Live, HeadersRead, RoundRead, Fetched, Detached, HostFailed>;
 
 class HostThread {
  public:
@@ -102,7 +90,7 @@ class HostThread {
   [[nodiscard]] Mailbox<HostReport>& reports() { return reports_; }
   // Whether it is attaching to a file: entries of threads may arrive whose Begun follows.
   [[nodiscard]] bool is_attaching() const { return is_attaching_; }
-  [[nodiscard]] AttachTimes& attach_times() { return attach_times_; }
+  [[nodiscard]] AttachLog& attach_log() { return attach_log_; }
 
   // Files that are not traced, because their users have too many.
   [[nodiscard]] std::size_t refused_files() const { return refused_files_; }
@@ -194,7 +182,7 @@ class HostThread {
   std::atomic<bool> is_attaching_ = false;
   std::atomic<std::size_t> refused_files_ = 0, unseen_processes_ = 0;
   std::atomic<bool> has_failed_to_attach_ = false;
-  AttachTimes attach_times_;
+  AttachLog attach_log_;
 
   WakeUp wake_up_;
   std::mutex mutex_;

@@ -220,25 +220,19 @@ void KernelPrograms::wait(std::initializer_list<int> fds, int milliseconds) {
   __atomic_store_n(&skeleton_->bss->is_waiting, 0, __ATOMIC_SEQ_CST);
 }
 
-std::vector<KernelPrograms::ProcessLosses> KernelPrograms::process_losses() {
-  std::vector<ProcessLosses> all;
+AllLosses KernelPrograms::losses() {
+  AllLosses all;
   for_each<std::uint32_t, nopspan_process_losses>(
       skeleton_->maps.process_losses, [&](std::uint32_t tgid, const auto& losses) {
-        all.push_back({tgid, static_cast<std::uint32_t>(losses.pid), entries_of(losses.entries)});
+        all.processes.push_back({tgid, static_cast<std::uint32_t>(losses.pid), entries_of(losses.entries)});
       });
-  return all;
-}
-
-std::vector<KernelPrograms::ThreadLosses> KernelPrograms::thread_losses() {
-  std::vector<ThreadLosses> all;
   for_each<nopspan_thread_key, nopspan_thread_losses>(skeleton_->maps.thread_losses,
                                                       [&](const auto& key, const auto& losses) {
-                                                        all.push_back({key, losses});
+                                                        all.threads.push_back({key, losses});
                                                       });
+  all.others = entries_of(skeleton_->bss->other_losses.entries);
   return all;
 }
-
-Losses KernelPrograms::other_losses() const { return entries_of(skeleton_->bss->other_losses.entries); }
 
 std::optional<nopspan_thread_losses> KernelPrograms::losses_of(const nopspan_thread_key& key) {
   nopspan_thread_losses losses{};

@@ -4,7 +4,7 @@
 
 #include "host/probe_file.h"
 #include "live/probe_link.h"
-#include "live/process_account.h"
+#include "stream/messages.h"
 
 #include <collector_events.h>
 
@@ -63,18 +63,8 @@ class KernelPrograms {
   // signal.
   void wait(std::initializer_list<int> fds, int milliseconds);
 
-  struct ProcessLosses {
-    std::uint32_t tgid, pid;  // in the initial namespace, and in this program's
-    Losses losses;
-  };
-  struct ThreadLosses {
-    nopspan_thread_key key;
-    nopspan_thread_losses losses;
-  };
-  // Entries that could not be forwarded: by process, by thread, and of processes for which the map had no room.
-  std::vector<ProcessLosses> process_losses();
-  std::vector<ThreadLosses> thread_losses();
-  [[nodiscard]] Losses other_losses() const;
+  // Entries that could not be forwarded.
+  AllLosses losses();
   std::optional<nopspan_thread_losses> losses_of(const nopspan_thread_key& key);
   void forget_process(std::uint32_t tgid);
   // Forgets the thread's losses and how far it was fetched.

@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // The live source's loop. It runs on the thread that reads the ring buffer, which touches nothing that a traced process
-// controls: host_thread.h does. Each turn waits up to 50 ms for messages and reports, reads messages for at most 20 ms,
-// and does the work that is due: a round every 250 ms, a fetch from threads every max_age_ns / 4 (20 ms to 1 s), and a
-// tick for the sink every 100 ms.
+// controls: host_thread.h does. What it learns it passes on to the reader. Nothing comes back. Each turn waits up
+// to 50 ms for messages and reports, reads messages for at most 20 ms, and does the work that is due: a round every 250
+// ms, a fetch from threads every max_age_ns / 4 (20 ms to 1 s), and a tick for the sink every 100 ms.
 #include "live/live_source.h"
 
 #include "base/failure.h"
+#include "host/process_facts.h"
 #include "host/process_reader.h"
-#include "live/clock_map.h"
-#include "live/delivery.h"
 #include "live/drain.h"
-#include "live/held_messages.h"
 #include "live/host_thread.h"
 #include "live/kernel_programs.h"
 #include "live/process_filter.h"
+#include "live/traced_processes.h"
 #include "model/sampling.h"
-
-#include "host/process_facts.h"
+#include "reader/reader.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <deque>
+#include <iostream>
+#include <set>
 #include <string>
 #include <utility>
 #include <variant>
@@ -95,15 +95,15 @@ class LiveSource final : public Source {
         options_(machinery_->options),
         programs_(machinery_->programs),
         host_(machinery_->host),
-        delivery_(options_.filter, clocks_, host_.attach_times(), settings_.namespace_inode == 0),
-        drain_(host_, delivery_) {
+        reader_(options_.filter, unknown_process(0), clocks_.sample(), sees_same_numbers()),
+        drain_(host_, processes_, reader_) {
     clocks_.watch_changes();
   }
   ~LiveSource() override;
 
   void run(Sink& sink, Deadline& until) override;
   [[nodiscard]] Ledger ledger() const override {
-    Ledger ledger = delivery_.accounts().ledger();
+    Ledger ledger = reader_.ledger();
     ledger.add_unattached(host_.unattached());
     return ledger;
   }
@@ -111,22 +111,28 @@ class LiveSource final : public Source {
   [[nodiscard]] bool is_cut() const override { return has_unread_; }
   [[nodiscard]] std::size_t processes() const override { return found_; }
   [[nodiscard]] std::optional<ClockState> clock() const override {
-    return ClockState{clocks_.error_ns(), clocks_.steps()};
+    return ClockState{reader_.clocks().error_ns(), reader_.clocks().steps()};
   }
 
  private:
   bool on_message(const nopspan_message& message, std::string_view bytes);
-  // The reasons why the message must wait (HeldMessages::Until). 0 if it can be delivered.
-  unsigned why_hold(const nopspan_message& message);
-  // From now on messages are delivered, and the duration runs.
+  void pass(const nopspan_message& message, std::string_view bytes);
+  [[nodiscard]] bool sees_same_numbers() const { return settings_.namespace_inode == 0; }
   void go_live();
+  void sample_clock() { reader_.on_clock(clocks_.sample()); }
+  void mark(Mark mark) { reader_.on_mark(mark, clocks_.monotonic_now()); }
+  // These pass on what the host's thread has begun, before the messages that follow from it.
+  void note_attach_times();
+  void note_attach();
+  // Every Begun so far was passed on.
+  void end_attaching();
   void note_late_attach();
   // Waits for messages and reports, and handles them.
   void turn(int milliseconds);
   void consume();
   void handle_reports();
   void handle(Described&& report);
-  void handle(const Begun& report);
+  void handle(const BegunThreads& report);
   void handle(const HostFailed& report) const {
     if (!is_live_) std::rethrow_exception(report.why);
     source_failure = report.why;
@@ -142,12 +148,10 @@ class LiveSource final : public Source {
     forked_ = report.forked;
     set_detached();
   }
-  // From then on, what is fetched is only counted if it follows without a gap: it may have been written after the
-  // detach. So this must be known before the next report, and messages must be held no longer.
   void set_detached() {
     if (std::exchange(is_detached_, true)) return;
-    for (const HeldMessages::Released& released : held_.take_due(UINT64_MAX)) delivery_.release(released);
-    delivery_.set_detached();
+    note_attach_times();
+    mark(Mark::detached);
   }
   // Whether all messages that kernel programs made before `time_ns` have been read. The ring buffer may be far behind.
   [[nodiscard]] bool has_read_until(std::uint64_t time_ns) const {
@@ -156,15 +160,17 @@ class LiveSource final : public Source {
   void look_up_cgroup() {
     machinery_->processes.look_up_cgroup([this](int folder) { return programs_.set_cgroup(folder); });
   }
-  // `tgid` is 0 if it is not known.
-  Accounts::Account& account_of(std::uint32_t pid, std::uint32_t tgid = 0);
-  // Finds processes that have ended, and closes their accounts two rounds later.
-  void update_accounts();
-  void forget_thread(const Accounts::Account& account, std::uint64_t thread);
-  void close_ended_accounts();
-  void count_held(ProcessAccount& account) const;
-  [[nodiscard]] bool has_ended(const Accounts::Account& account) const {
-    return account.closing_round != 0 && account.closing_round + 2 <= delivery_.round();
+  // `tgid` is 0 if it is not known. A process that was not described yet will be.
+  TracedProcess& process_of(std::uint32_t pid, std::uint32_t tgid = 0);
+  void end_round();
+  // Finds processes that have ended, and closes them two rounds later.
+  void update_processes();
+  void close_ended();
+  void forget_thread(const TracedProcess& process, std::uint64_t sequence_id);
+  // Whether nobody may have read what the threads of a killed process held.
+  [[nodiscard]] bool loses_held() const { return !programs_.sees_ends() || programs_.has_missed_ends(); }
+  [[nodiscard]] bool is_over(const TracedProcess& process) const {
+    return process.closing_round != 0 && process.closing_round + 2 <= round_;
   }
   void read_losses();
   void finish();
@@ -175,12 +181,14 @@ class LiveSource final : public Source {
   const SourceOptions& options_;
   KernelPrograms& programs_;
   HostThread& host_;
-  Delivery delivery_;
+  TracedProcesses processes_;
+  Reader reader_;
   Drain drain_;
-  HeldMessages held_;
-  Sink* sink_ = nullptr;
-  Deadline* until_ = nullptr;
   bool is_live_ = false;
+  // It was passed on that a Begun may follow. From then on, these processes have emitted something.
+  bool is_attaching_ = true;
+  std::set<std::uint32_t> active_;
+  std::uint64_t round_ = 1;
   // Reports that wait until the messages that were made before them have been read.
   std::deque<std::variant<HeadersRead, RoundRead, Fetched>> later_;
   std::uint64_t slice_ends_ns_ = 0;
@@ -216,18 +224,7 @@ bool LiveSource::on_message(const nopspan_message& message, std::string_view byt
     look_up_cgroup();
   }
   // If the main thread of a process of --pid has ended, the programs are attached to its files in all processes.
-  if (machinery_->processes.has_pid(message.pid)) {
-    if (const unsigned until = why_hold(message); until != 0) held_.hold(message.pid, until, message.time_ns);
-    if (message.kind == NOPSPAN_MESSAGE_EXEC) {
-      // Handled by why_hold().
-    } else if (!held_.holds(message.pid)) {
-      delivery_.on_message(message, bytes);
-    } else if (!held_.add(message, bytes)) {
-      go_live();
-      delivery_.release(held_.take(message.pid));
-      delivery_.on_message(message, bytes);
-    }
-  }
+  if (machinery_->processes.has_pid(message.pid)) pass(message, bytes);
   read_until_ns_ = message.time_ns;
   // A message may be a batch of hundreds of entries, so the clock is read every eight messages.
   if (++messages_ % 8 != 0 || clocks_.monotonic_now() < slice_ends_ns_) return true;
@@ -235,28 +232,45 @@ bool LiveSource::on_message(const nopspan_message& message, std::string_view byt
   return false;
 }
 
-unsigned LiveSource::why_hold(const nopspan_message& message) {
+void LiveSource::pass(const nopspan_message& message, std::string_view bytes) {
+  note_attach();
   const std::uint32_t pid = message.pid;
-  Accounts::Account* account = delivery_.accounts().find(pid);
+  TracedProcess* process = processes_.find(pid);
   if (message.kind == NOPSPAN_MESSAGE_EXEC) {
-    host_.look(pid, account != nullptr);
-    return account != nullptr ? unsigned{HeldMessages::described} : 0;
+    host_.look(pid, process != nullptr);
+  } else {
+    if (process != nullptr && process->cgroup != message.cgroup) host_.note_moved(pid);
+    process = &process_of(pid, message.tgid);
+    const bool is_new = !process->threads.contains(message.sequence_id);
+    if (is_attaching_ && is_new && !process->has_begun) active_.insert(pid);
+    process->note(message, round_);
   }
-  if (held_.holds(pid) || is_detached_) return 0;
+  reader_.on_batch(message, bytes);
+}
+
+void LiveSource::note_attach_times() {
+  if (!host_.attach_log().has_changed()) return;
+  for (const AttachChange& change : host_.attach_log().take()) reader_.on_attach(change);
+}
+
+void LiveSource::note_attach() {
+  note_attach_times();
   // Begun may follow. It is reported before is_attaching() becomes false.
-  const unsigned begun = host_.is_attaching() || !host_.reports().empty() ? unsigned{HeldMessages::begun} : 0;
-  const unsigned live = is_live_ ? 0U : unsigned{HeldMessages::live} | HeldMessages::begun;
-  if (account == nullptr) {
-    host_.look(pid, true);
-    return live | begun | HeldMessages::described;
+  if (is_attaching_ || (!host_.is_attaching() && host_.reports().empty())) return;
+  is_attaching_ = true;
+  mark(Mark::attaching);
+}
+
+// There is no Begun of a process that ended during an attach.
+void LiveSource::end_attaching() {
+  if (!std::exchange(is_attaching_, false)) return;
+  for (const std::uint32_t pid : std::exchange(active_, {})) {
+    const TracedProcess* process = processes_.find(pid);
+    if (process == nullptr || process->has_begun) continue;
+    const auto state = process_state(pid);
+    if (!state || !state->has_memory()) reader_.on_gone(pid);
   }
-  if (live != 0) return live;
-  if (account->cgroup != message.cgroup) {
-    host_.note_moved(pid);
-    return HeldMessages::described;
-  }
-  const bool is_new = (message.flags & NOPSPAN_MESSAGE_GONE) == 0 && account->find(message.sequence_id) == nullptr;
-  return is_new ? begun : 0;
+  mark(Mark::settled);
 }
 
 void LiveSource::note_late_attach() {
@@ -266,15 +280,15 @@ void LiveSource::note_late_attach() {
 
 void LiveSource::go_live() {
   if (std::exchange(is_live_, true)) return;
-  until_->begin();
-  // The first tick comes before any span: the sink needs the current time, and a span may have any time.
-  sink_->on_tick(clocks_.to_unix(clocks_.monotonic_now()));
-  held_.happened(HeldMessages::live);
+  note_attach_times();
+  // The reader holds what has come so far until it is settled.
+  if (!std::exchange(is_attaching_, true)) mark(Mark::attaching);
+  mark(Mark::live);
 }
 
 void LiveSource::turn(int milliseconds) {
   if (!is_interrupted_ && !is_late_) programs_.wait({host_.reports().fd(), clocks_.change_fd()}, milliseconds);
-  if (clocks_.has_changed()) clocks_.sample();
+  if (clocks_.has_changed()) sample_clock();
   handle_reports();
   consume();
   is_late_ = false;
@@ -314,99 +328,116 @@ void LiveSource::handle_reports() {
         },
         std::move(report));
   }
-  if (!is_attaching) held_.happened(HeldMessages::begun);
-  if (!is_live_) return;
-  for (const HeldMessages::Released& released : held_.take_due(clocks_.monotonic_now())) delivery_.release(released);
+  note_attach_times();
+  if (!is_attaching) end_attaching();
+  mark(Mark::time);
 }
 
 void LiveSource::handle(Described&& report) {
-  delivery_.describe(report);
-  if (report.has_begun) {
-    Accounts::Account& account = delivery_.account(report.pid);
-    account.set_some_unknown();
-    account.attached(clocks_.monotonic_now(), 0);
+  TracedProcess& process = processes_.open(report.pid, sees_same_numbers() ? report.pid : 0);
+  const ProcessPointer before = process.process;
+  const bool is_new = before == nullptr;
+  const auto& now = report.process;
+  if (before && now->start_ticks != 0 && before->start_ticks != 0 && before->start_ticks != now->start_ticks) {
+    process.has_successor = true;
+  } else if (!before || now->start_ticks != 0) {
+    process.process = now;
   }
-  held_.happened(report.pid, HeldMessages::described);
+  if (is_new) {
+    // A description of an ended process may be from before its end.
+    const auto state = process_state(report.pid);
+    if (!state || !state->has_memory()) reader_.on_gone(report.pid);
+  }
+  process.has_begun = process.has_begun || report.has_begun;
+  reader_.on_process(report);
 }
 
-void LiveSource::handle(const Begun& report) {
-  Accounts::Account& account = delivery_.account(report.pid);
-  if (!report.are_all_known) account.set_some_unknown();
-  account.attached(report.time_ns, report.running_threads);
-  if (report.gate_address != 0) account.begin_library(report.gate_address, report.dropped);
-  const std::uint64_t now = clocks_.monotonic_now();
-  for (const Begun::Thread& thread : report.threads) {
-    if (account.find(thread.header.sequence_id) == nullptr) {
-      account.begin_thread(thread.header.sequence_id, thread.header.next, thread.header.discarded, now);
+void LiveSource::handle(const BegunThreads& report) {
+  const std::uint32_t pid = report.begun.pid;
+  TracedProcess& process = processes_.open(pid, sees_same_numbers() ? pid : 0);
+  process.has_begun = true;
+  for (std::size_t i = 0; i < report.threads.size(); ++i) {
+    const Begun::Thread& thread = report.begun.threads[i];
+    if (TracedThread* known = process.open(thread.sequence_id); known != nullptr && known->seen_ns == 0) {
+      known->next = std::max(known->next, thread.next);
+      known->seen_ns = report.begun.time_ns;
     }
-    if (thread.tid != 0) programs_.note_thread(report.pid, thread.tid, thread.address);
+    if (report.threads[i].tid != 0) programs_.note_thread(pid, report.threads[i].tid, report.threads[i].address);
+  }
+  reader_.on_begun(report.begun);
+}
+
+TracedProcess& LiveSource::process_of(std::uint32_t pid, std::uint32_t tgid) {
+  if (processes_.find(pid) == nullptr) host_.look(pid, true);
+  return processes_.open(pid, sees_same_numbers() ? pid : tgid);
+}
+
+void LiveSource::end_round() {
+  ++round_;
+  // What follows is in the same order in the reader, so that no message is about a thread that it has closed.
+  std::vector<TracedProcesses::Forgotten> forgotten = processes_.take_ended(round_ - 1);
+  mark(Mark::round);
+  for (TracedProcesses::Forgotten& one : processes_.take_excess()) {
+    reader_.on_forgotten({one.pid, one.threads});
+    forgotten.push_back(std::move(one));
+  }
+  for (const auto& [pid, threads] : forgotten) {
+    for (const std::uint64_t thread : threads) forget_thread(*processes_.find(pid), thread);
   }
 }
 
-Accounts::Account& LiveSource::account_of(std::uint32_t pid, std::uint32_t tgid) {
-  if (delivery_.accounts().find(pid) == nullptr) host_.look(pid, true);
-  return delivery_.account(pid, tgid);
-}
-
-void LiveSource::update_accounts() {
+void LiveSource::update_processes() {
   bool have_ended = false;
-  for (auto& [pid, account] : delivery_.accounts().all()) {
-    for (const std::uint64_t thread : account.take_closed()) forget_thread(account, thread);
-    if (account.closing_round != 0) {
-      have_ended |= has_ended(account);
-    } else if (account.successor || (kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH)) {
-      account.closing_round = delivery_.round();
-      if (!account.successor) host_.note_exit(pid);
+  for (auto& [pid, process] : processes_.all()) {
+    if (process.closing_round != 0) {
+      have_ended |= is_over(process);
+    } else if (process.has_successor || (kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH)) {
+      process.closing_round = round_;
+      reader_.on_gone(pid);
+      if (!process.has_successor) host_.note_exit(pid);
     }
   }
-  if (have_ended) close_ended_accounts();
+  if (have_ended) close_ended();
 }
 
-void LiveSource::forget_thread(const Accounts::Account& account, std::uint64_t thread) {
-  for (const std::uint32_t tgid : account.tgids) programs_.forget_thread({tgid, thread});
+void LiveSource::forget_thread(const TracedProcess& process, std::uint64_t sequence_id) {
+  for (const std::uint32_t tgid : process.tgids) programs_.forget_thread({tgid, sequence_id});
 }
 
-// The process has ended.
-void LiveSource::count_held(ProcessAccount& account) const {
-  if (!programs_.sees_ends() || programs_.has_missed_ends()) account.count_held_by_killed();
-}
-
-void LiveSource::close_ended_accounts() {
+void LiveSource::close_ended() {
   read_losses();
   std::vector<std::uint32_t> ended;
-  for (const auto& [pid, account] : delivery_.accounts().all()) {
-    if (has_ended(account) && !held_.holds(pid)) ended.push_back(pid);
+  for (const auto& [pid, process] : processes_.all()) {
+    if (is_over(process)) ended.push_back(pid);
   }
   for (const std::uint32_t pid : ended) {
-    Accounts::Account& account = *delivery_.accounts().find(pid);
-    count_held(account);
-    for (const std::uint32_t tgid : account.tgids) programs_.forget_process(tgid);
-    for (const auto& [thread, state] : account.threads()) forget_thread(account, thread);
-    // If the pid was reused, the first entries of the new process were counted in the old account.
+    const TracedProcess& process = *processes_.find(pid);
+    for (const std::uint32_t tgid : process.tgids) programs_.forget_process(tgid);
+    for (const auto& [thread, state] : process.threads) forget_thread(process, thread);
     const bool is_reused =
-        account.successor || account.tgids.size() > 1 || kill(static_cast<pid_t>(pid), 0) == 0 || errno != ESRCH;
-    delivery_.accounts().close(pid);
-    if (is_reused) account_of(pid).set_some_unknown();
+        process.has_successor || process.tgids.size() > 1 || kill(static_cast<pid_t>(pid), 0) == 0 || errno != ESRCH;
+    processes_.close(pid);
+    reader_.on_closed({pid, loses_held(), is_reused});
+    if (is_reused) process_of(pid);
   }
 }
 
 void LiveSource::read_losses() {
-  Accounts& accounts = delivery_.accounts();
-  for (const auto& [tgid, pid, losses] : programs_.process_losses()) {
-    if (!machinery_->processes.has_pid(pid)) continue;
-    Accounts::Account* account = accounts.find_tgid(tgid);
-    if (account == nullptr) account = &account_of(pid, tgid);
-    account->process_losses(tgid, losses, account->most_until(clocks_.monotonic_now()));
+  AllLosses all = programs_.losses();
+  all.time_ns = clocks_.monotonic_now();
+  std::erase_if(all.processes, [&](const ProcessLosses& one) {
+    if (processes_.pid_of(one.tgid)) return false;
+    if (!machinery_->processes.has_pid(one.pid)) return true;
+    process_of(one.pid, one.tgid);
+    return false;
+  });
+  for (const auto& [key, losses] : all.threads) {
+    const auto pid = processes_.pid_of(static_cast<std::uint32_t>(key.tgid));
+    if (!pid) continue;
+    if (TracedThread* thread = processes_.find(*pid)->open(key.sequence_id))
+      thread->next = thread->flushed_next = std::max<std::uint64_t>(thread->next, losses.next);
   }
-  for (const auto& [key, losses] : programs_.thread_losses()) {
-    Accounts::Account* account = accounts.find_tgid(static_cast<std::uint32_t>(key.tgid));
-    if (account == nullptr) continue;
-    Losses entries{};
-    std::copy(std::begin(losses.entries), std::end(losses.entries), entries.begin());
-    account->thread_losses(key.sequence_id, {losses.first, losses.next}, entries, losses.discarded,
-                           clocks_.monotonic_now());
-  }
-  accounts.set_others(programs_.other_losses());
+  reader_.on_losses(all);
 }
 
 // Names the processes that were not read for a time, and how often a read of each blocked.
@@ -445,18 +476,20 @@ std::string LiveSource::remark() const {
     add("--pid does not trace processes that the given ones fork: " + std::to_string(forked_) + " of these still " +
         (forked_ == 1 ? "runs" : "run"));
   }
-  if (clocks_.steps() > 0) {
+  if (const std::uint64_t steps = reader_.clocks().steps(); steps > 0) {
     add("the wall clock was set, or the machine was suspended, " +
-        (clocks_.steps() == 1 ? "once" : std::to_string(clocks_.steps()) + " times") +
+        (steps == 1 ? "once" : std::to_string(steps) + " times") +
         ": spans from before a change keep the time of the old clock");
   }
   return text;
 }
 
 void LiveSource::run(Sink& sink, Deadline& until) {
-  sink_ = &sink;
-  until_ = &until;
-  delivery_.set_sink(&sink);
+  // The reader goes live by itself if it can hold no more.
+  reader_.set_sink(&sink, [this, &until] {
+    is_live_ = true;
+    until.begin();
+  });
   look_up_cgroup();
   host_.start();
   const std::uint64_t latest_live = clocks_.monotonic_now() + kLatestLive;
@@ -483,8 +516,8 @@ void LiveSource::run(Sink& sink, Deadline& until) {
       // Accounts and ledgers of threads are closed only when no more messages of them can arrive.
       if (has_read_until(round_began)) {
         round_began = now;
-        delivery_.next_round();
-        update_accounts();
+        end_round();
+        update_processes();
       }
     }
     // A fetch ahead of the ring buffer leaves a gap that later messages must fill. So no fetch begins until all
@@ -494,12 +527,12 @@ void LiveSource::run(Sink& sink, Deadline& until) {
       drain_.begin_round(options_.max_age_ns, now);
     }
     if (is_time(next_tick, kTick)) {
-      clocks_.sample();
-      sink.on_tick(clocks_.to_unix(now));
+      sample_clock();
+      reader_.on_mark(Mark::tick, now);
     }
   }
   finish();
-  sink.on_tick(clocks_.to_unix(clocks_.monotonic_now()));
+  mark(Mark::tick);
 }
 
 // Entries that threads hold now are fetched while the programs are still attached, so that none is missed between the
@@ -528,7 +561,7 @@ void LiveSource::finish() {
     if (!source_failure) source_failure = std::make_exception_ptr(Failure(""));
   };
   if (host_.has_failed_to_attach()) fail();
-  delivery_.set_detaching(clocks_.monotonic_now());
+  mark(Mark::detach_begins);
   host_.detach();
   turn_until(kDetach, [this] { return is_detached_; });
   const bool is_in_time = is_detached_;
@@ -537,21 +570,19 @@ void LiveSource::finish() {
   set_detached();
   if (is_in_time) fetch_until(kEnd);
   // The programs at the end of threads are still attached. What threads held has been fetched, so the rest came later.
-  delivery_.set_ended(clocks_.monotonic_now());
+  mark(Mark::ended);
   turn(0);
   turn_until(kEnd, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
   has_unread_ = drain_.give_up() || !is_in_time;
   // Entries that are still in the ring buffer are only counted.
-  delivery_.set_counting_only();
+  mark(Mark::counting_only);
   const std::uint64_t last = clocks_.monotonic_now();
   do {
     consume();
   } while (!has_read_until(last));
   read_losses();
-  update_accounts();
-  for (auto& [pid, account] : delivery_.accounts().all()) {
-    if (account.closing_round != 0) count_held(account);
-  }
+  update_processes();
+  mark(loses_held() ? Mark::last_lost_held : Mark::last);
 }
 
 }  // namespace

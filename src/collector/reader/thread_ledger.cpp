@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "live/thread_ledger.h"
+#include "reader/thread_ledger.h"
 
 #include <algorithm>
 

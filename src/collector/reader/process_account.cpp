@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "live/process_account.h"
+#include "reader/process_account.h"
 
 #include <nopspan/probes.h>
 
@@ -175,13 +175,21 @@ void ProcessAccount::bound_threads(std::size_t most) {
   };
   const auto kept = all.end() - static_cast<std::ptrdiff_t>(most);
   std::nth_element(all.begin(), kept, all.end(), sooner);
-  for (auto thread = all.begin(); thread != kept; ++thread) {
-    // If the thread appears again, its earlier entries are no longer known.
-    if ((*thread)->second.closing_round == 0) {
-      all_are_known_ = false;
-      has_forgotten_ = true;
-    }
-    close(*thread);
+  std::for_each(all.begin(), kept, [this](Iterator thread) { forget(thread); });
+}
+
+// If the thread appears again, its earlier entries are no longer known.
+void ProcessAccount::forget(std::unordered_map<std::uint64_t, Thread>::iterator thread) {
+  if (thread->second.closing_round == 0) {
+    all_are_known_ = false;
+    has_forgotten_ = true;
+  }
+  close(thread);
+}
+
+void ProcessAccount::forget_threads(const std::vector<std::uint64_t>& ids) {
+  for (const std::uint64_t id : ids) {
+    if (const auto thread = threads_.find(id); thread != threads_.end()) forget(thread);
   }
 }
 

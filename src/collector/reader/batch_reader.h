@@ -2,8 +2,8 @@
 // Decodes the bytes of a batch into entries. The bytes come from another process and may have any content.
 #pragma once
 
-#include "live/clock_map.h"
 #include "model/entry.h"
+#include "stream/clock_map.h"
 
 #include <nopspan/probes.h>
 
@@ -17,7 +17,8 @@ class BatchReader {
  public:
   // `entries` is the number of entries that the writer reported; bytes after them are ignored. The bytes and the clocks
   // must outlive the reader and the entries that it returns. `clock_offset_ns` is the process's (struct Process).
-  BatchReader(std::string_view bytes, std::uint64_t entries, const ClockMap& clocks, std::int64_t clock_offset_ns = 0)
+  BatchReader(std::string_view bytes, std::uint64_t entries, const ClockSamples& clocks,
+              std::int64_t clock_offset_ns = 0)
       : bytes_(bytes),
         entries_(entries),
         clocks_(clocks),
@@ -48,7 +49,7 @@ class BatchReader {
 
   std::string_view bytes_;
   std::uint64_t entries_;
-  const ClockMap& clocks_;
+  const ClockSamples& clocks_;
   std::int64_t clock_offset_ns_;
   std::uint64_t index_ = 0;
   std::size_t offset_ = 0;

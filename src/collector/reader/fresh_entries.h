@@ -2,9 +2,9 @@
 // Reads from a batch the entries that have not arrived before.
 #pragma once
 
-#include "live/batch_reader.h"
-#include "live/thread_ledger.h"
 #include "model/entry.h"
+#include "reader/batch_reader.h"
+#include "reader/thread_ledger.h"
 
 #include <cstdint>
 #include <vector>

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The times in which the collector attached to files. What a process emits before its file is attached is not received.
-// So a request that ran meanwhile may lack spans. The host's thread writes the times, and the thread that reads the
-// ring buffer reads them. All times are of CLOCK_MONOTONIC, so that changes of the wall clock do not matter.
+// The times in which the tracer attached to files. What a process emits before its file is attached is not received.
+// So a request that ran meanwhile may lack spans. All times are of CLOCK_MONOTONIC, so that changes of the wall clock
+// do not matter.
 #pragma once
 
-#include <atomic>
+#include "stream/messages.h"
+
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 #include <vector>
 
 namespace nopspan::collector {
@@ -18,15 +18,17 @@ class AttachTimes {
   // overlaps spans whose given times are before the start of the collector.
   AttachTimes();
 
-  // An attach begins. Call it before the kernel is asked for it. Does nothing if an attach is in progress.
+  // An attach begins. Does nothing if one is in progress.
   void begin(std::uint64_t now_ns);
   // The attach has ended: everything that the processes emit from now on is received. If nothing was attached, the
   // attach is forgotten. Does nothing if no attach is in progress.
   void end(std::uint64_t now_ns, bool has_attached);
+  void add(const AttachChange& change) {
+    change.begins ? begin(change.time_ns) : end(change.time_ns, change.has_attached);
+  }
 
-  // Whether an attach was in progress in this time, or is in progress and began before `end_ns`. Only the thread that
-  // reads the ring buffer may call it.
-  bool overlap(std::uint64_t start_ns, std::uint64_t end_ns);
+  // Whether an attach was in progress in this time, or is in progress and began before `end_ns`.
+  [[nodiscard]] bool overlap(std::uint64_t start_ns, std::uint64_t end_ns) const;
 
  private:
   // If there are more, the oldest ones count as one.
@@ -36,12 +38,7 @@ class AttachTimes {
     std::uint64_t began_ns, ended_ns;
   };
 
-  std::mutex mutex_;
   std::vector<Interval> intervals_;  // in order. If an attach is in progress, it is the last one
-  std::atomic<std::uint64_t> version_ = 1;
-  // Used by the thread that reads the ring buffer.
-  std::vector<Interval> known_;
-  std::uint64_t known_version_ = 0;
 };
 
 }  // namespace nopspan::collector

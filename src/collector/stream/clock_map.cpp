@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "live/clock_map.h"
+#include "stream/clock_map.h"
 
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -24,13 +24,33 @@ std::uint64_t distance(std::uint64_t a, std::uint64_t b) {
   return std::min(difference, 0 - difference);
 }
 
+// The wall clock is read between two readings of the monotonic clock, so its value belongs to a time between them. The
+// narrowest of several tries is used, because a try may be interrupted.
+ClockSample measured(const ClockMap::Clock& monotonic, const ClockMap::Clock& wall) {
+  constexpr int kTries = 4;
+  std::uint64_t width = UINT64_MAX;
+  ClockSample best;
+  std::uint64_t before = monotonic();
+  for (int i = 0; i < kTries; ++i) {
+    const std::uint64_t wall_ns = wall();
+    const std::uint64_t after = monotonic();
+    if (after - before < width) {
+      width = after - before;
+      best = {before, wall_ns - (before + width / 2), (width + 1) / 2};
+    }
+    before = after;
+  }
+  return best;
+}
+
 }  // namespace
 
 std::uint64_t monotonic_now() { return read_clock(CLOCK_MONOTONIC); }
 
 ClockMap::ClockMap() : ClockMap(collector::monotonic_now, [] { return read_clock(CLOCK_REALTIME); }) {}
 
-ClockMap::ClockMap(Clock monotonic, Clock wall) : monotonic_(std::move(monotonic)), wall_(std::move(wall)) { sample(); }
+ClockMap::ClockMap(Clock monotonic, Clock wall)
+    : ClockSamples(measured(monotonic, wall)), monotonic_(std::move(monotonic)), wall_(std::move(wall)) {}
 
 void ClockMap::watch_changes() {
   // This timer never expires. The kernel cancels it whenever the wall clock is set.
@@ -40,33 +60,23 @@ void ClockMap::watch_changes() {
   timerfd_settime(changes_.get(), TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, nullptr);
 }
 
-// The wall clock is read between two readings of the monotonic clock, so its value belongs to a time between them. The
-// narrowest of several tries is used, because a try may be interrupted.
-void ClockMap::sample() {
-  constexpr int kTries = 4;
-  std::uint64_t width = UINT64_MAX;
-  Sample best{};
-  std::uint64_t before = monotonic_();
-  for (int i = 0; i < kTries; ++i) {
-    const std::uint64_t wall = wall_();
-    const std::uint64_t after = monotonic_();
-    if (after - before < width) {
-      width = after - before;
-      best = {before, wall - (before + width / 2)};
-    }
-    before = after;
-  }
-  const std::uint64_t error_ns = (width + 1) / 2;
-  worst_error_ns_ = std::max(worst_error_ns_, error_ns);
+ClockSample ClockMap::sample() {
+  const ClockSample sample = measured(monotonic_, wall_);
+  add(sample);
+  return sample;
+}
+
+void ClockSamples::add(const ClockSample& sample) {
+  worst_error_ns_ = std::max(worst_error_ns_, sample.error_ns);
   if (!samples_.empty()) {
-    const std::uint64_t change = distance(best.offset_ns, samples_.back().offset_ns);
-    if (change <= std::max(kTolerance, error_ns)) return;
+    const std::uint64_t change = distance(sample.offset_ns, samples_.back().offset_ns);
+    if (change <= std::max(kTolerance, sample.error_ns)) return;
     if (change > 1'000'000) ++steps_;
   }
   // Removes the older half in one step. A slewed clock adds a sample every few seconds at most, so that half is hours
   // old.
   if (samples_.size() >= kMostSamples) samples_.erase(samples_.begin(), samples_.begin() + kMostSamples / 2);
-  samples_.push_back(best);
+  samples_.push_back({sample.monotonic_ns, sample.offset_ns});
 }
 
 bool ClockMap::has_changed() {
@@ -74,7 +84,7 @@ bool ClockMap::has_changed() {
   return changes_ && read(changes_.get(), &times, sizeof(times)) < 0 && errno == ECANCELED;
 }
 
-std::uint64_t ClockMap::offset_at(std::uint64_t monotonic_ns) const {
+std::uint64_t ClockSamples::offset_at(std::uint64_t monotonic_ns) const {
   const auto later =
       std::upper_bound(samples_.begin(), samples_.end(), monotonic_ns,
                        [](std::uint64_t time, const Sample& sample) { return time < sample.monotonic_ns; });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "live/accounts.h"
+#include "reader/accounts.h"
 
 #include <algorithm>
 #include <utility>

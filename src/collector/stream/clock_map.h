@@ -3,7 +3,9 @@
 #pragma once
 
 #include "base/open_file.h"
+#include "stream/messages.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <vector>
@@ -13,27 +15,15 @@ namespace nopspan::collector {
 // The time of CLOCK_MONOTONIC in ns.
 std::uint64_t monotonic_now();
 
-// Samples the offset between the two clocks. The offset changes when the wall clock is set or stepped, slowly while it
-// is slewed, and after a suspend, during which CLOCK_MONOTONIC stands still. Each time is therefore converted with the
-// offset that was measured at that time.
-class ClockMap {
+// The offset between the two clocks changes when the wall clock is set or stepped, slowly while it is slewed, and after
+// a suspend, during which CLOCK_MONOTONIC stands still. Each time is therefore converted with the offset that was
+// measured at that time.
+class ClockSamples {
  public:
-  // Returns ns. Tests pass clocks of their own.
-  using Clock = std::function<std::uint64_t()>;
+  explicit ClockSamples(const ClockSample& first) { add(first); }
 
-  ClockMap();
-  ClockMap(Clock monotonic, Clock wall);
-
-  // Call this about ten times per second, and immediately after a change. Every time is then right within error_ns(),
-  // except between a change and the next sample.
-  void sample();
-  // Opens change_fd().
-  void watch_changes();
-  // Readable when the wall clock was set or the machine has slept. -1 if nobody watches, or the kernel cannot report
-  // it.
-  [[nodiscard]] int change_fd() const { return changes_.get(); }
-  // Whether the wall clock was set since the last call.
-  bool has_changed();
+  // In order of time.
+  void add(const ClockSample& sample);
   // Times before the first sample use the first offset, times after the last sample use the last one.
   [[nodiscard]] std::uint64_t to_unix(std::uint64_t monotonic_ns) const {
     return monotonic_ns +
@@ -42,7 +32,6 @@ class ClockMap {
   // The largest error of a converted time: half the width of the widest sample, plus changes that are too small to be
   // recorded.
   [[nodiscard]] std::uint64_t error_ns() const { return worst_error_ns_ + kTolerance; }
-  [[nodiscard]] std::uint64_t monotonic_now() const { return monotonic_(); }
   // How many times the offset changed by more than 1 ms.
   [[nodiscard]] std::uint64_t steps() const { return steps_; }
 
@@ -57,11 +46,35 @@ class ClockMap {
   };
   [[nodiscard]] std::uint64_t offset_at(std::uint64_t monotonic_ns) const;
 
-  Clock monotonic_, wall_;
-  OpenFile changes_;
   std::vector<Sample> samples_;  // never empty
   std::uint64_t worst_error_ns_ = 0;
   std::uint64_t steps_ = 0;
+};
+
+// Samples the offset, and converts by it.
+class ClockMap : public ClockSamples {
+ public:
+  // Returns ns. Tests pass clocks of their own.
+  using Clock = std::function<std::uint64_t()>;
+
+  ClockMap();
+  ClockMap(Clock monotonic, Clock wall);
+
+  // Call this about ten times per second, and immediately after a change. Every time is then right within error_ns(),
+  // except between a change and the next sample.
+  ClockSample sample();
+  // Opens change_fd().
+  void watch_changes();
+  // Readable when the wall clock was set or the machine has slept. -1 if nobody watches, or the kernel cannot report
+  // it.
+  [[nodiscard]] int change_fd() const { return changes_.get(); }
+  // Whether the wall clock was set since the last call.
+  bool has_changed();
+  [[nodiscard]] std::uint64_t monotonic_now() const { return monotonic_(); }
+
+ private:
+  Clock monotonic_, wall_;
+  OpenFile changes_;
 };
 
 }  // namespace nopspan::collector

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "live/batch_reader.h"
+#include "reader/batch_reader.h"
 
 #include "model/sampling.h"
 

@@ -2,8 +2,8 @@
 // Keeps the accounts of all processes, including ended ones, and makes the ledger from them.
 #pragma once
 
-#include "live/process_account.h"
 #include "model/ledger.h"
+#include "reader/process_account.h"
 
 #include <cstdint>
 #include <deque>
@@ -25,9 +25,9 @@ class Accounts {
     // Set by set_tgid(). There are several if the pid was reused, because processes of a pid namespace can have the
     // same pid and different numbers in the kernel. All their losses belong to this account.
     std::vector<std::uint32_t> tgids;
-    std::uint64_t closing_round = 0;  // when the process was found to have ended; 0 if it was not
-    std::uint64_t cgroup = 0;         // the cgroup of its last message; 0 if there was none
-    ProcessPointer successor;         // the process that has the same pid now; null if there is none
+    bool is_gone = false;      // the process was found to have ended
+    std::uint64_t cgroup = 0;  // the cgroup of its last message; 0 if there was none
+    ProcessPointer successor;  // the process that has the same pid now; null if there is none
   };
 
   // Finds an account by the pid in the collector's namespace. Null if there is none.
@@ -49,8 +49,8 @@ class Accounts {
  private:
   // The number of ended processes with a row of their own. Older ones are added to `others_`.
   static constexpr std::size_t kMostEnded = 1000;
-  // The limit for all processes together.
-  static constexpr std::size_t kMostThreads = 65536;
+  // The limit for all processes together. A tracer reports which threads it forgets beyond a lower limit.
+  static constexpr std::size_t kMostThreads = 98304;
 
   std::map<std::uint32_t, Account> accounts_;
   std::unordered_map<std::uint32_t, std::uint32_t> pids_;  // by tgid

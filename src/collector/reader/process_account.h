@@ -2,9 +2,10 @@
 // Accounts for the entries of one process, from what arrived of its threads and from the kernel programs' counts.
 #pragma once
 
-#include "live/thread_ledger.h"
 #include "model/entry.h"
 #include "model/ledger_counts.h"
+#include "reader/thread_ledger.h"
+#include "stream/messages.h"
 
 #include <collector_events.h>
 
@@ -15,11 +16,9 @@
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
+#include <vector>
 
 namespace nopspan::collector {
-
-// Entries that kernel programs could not forward, by NOPSPAN_REASON_*.
-using Losses = std::array<std::uint64_t, NOPSPAN_REASONS>;
 
 class ProcessAccount {
  public:
@@ -126,11 +125,12 @@ class ProcessAccount {
 
   // Closes the least recently used ledgers of threads beyond `most`.
   void bound_threads(std::size_t most);
+  // Closes the ledgers of these threads. If they appear again, their earlier entries are no longer known.
+  void forget_threads(const std::vector<std::uint64_t>& ids);
   // Closes the ledgers of threads that ended before `round`.
   void close_ended(std::uint64_t round);
-  // The sequence_ids of ledgers that were closed since the last call. They can be deleted from the kernel programs'
-  // maps.
-  std::unordered_set<std::uint64_t> take_closed() { return std::exchange(closed_ids_, {}); }
+  // The kernel programs' counts of the threads whose ledgers are closed are no longer reported.
+  void forget_closed() { closed_ids_.clear(); }
 
   [[nodiscard]] Counts counts() const;
 
@@ -146,6 +146,7 @@ class ProcessAccount {
   };
 
   void close(std::unordered_map<std::uint64_t, Thread>::iterator thread);
+  void forget(std::unordered_map<std::uint64_t, Thread>::iterator thread);
 
   ProcessPointer process_;
   std::uint64_t since_ns_;

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+// The messages by which a reader knows processes. Most are batches: messages of kernel programs (collector_events.h)
+// with their bytes. All times are of the tracer's CLOCK_MONOTONIC.
+#pragma once
+
+#include "model/entry.h"
+#include "model/ledger_counts.h"
+
+#include <collector_events.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nopspan::collector {
+
+// The wall clock minus CLOCK_MONOTONIC, modulo 2^64, as measured at a time.
+struct ClockSample {
+  std::uint64_t monotonic_ns = 0, offset_ns = 0, error_ns = 0;
+};
+
+// An attach to a file begins or ends. Several at once are one.
+struct AttachChange {
+  std::uint64_t time_ns = 0;
+  bool begins = false;
+  bool has_attached = false;  // at its end: to something
+};
+
+// A process for the first time, or again because something has changed.
+struct Described {
+  std::uint32_t pid = 0;
+  ProcessPointer process;
+  bool has_begun = false;  // perhaps before the attach, and no Begun says where
+};
+
+// The tracer has attached to a file of a process. What its threads had emitted before that is not counted.
+struct Begun {
+  struct Thread {
+    std::uint64_t sequence_id = 0, next = 0, discarded = 0;  // of its header
+  };
+  std::uint32_t pid = 0;
+  std::uint64_t time_ns = 0;  // before it, entries of the process may not have been received
+  std::uint64_t running_threads = 0;
+  bool are_all_known = false;
+  std::vector<Thread> threads;
+  std::uint64_t gate_address = 0;  // 0: the file has no gate
+  Counts dropped;                  // by the copy of the library before that
+};
+
+// What a thread held at a time, of which no batch has come.
+struct Held {
+  enum class What : std::uint32_t {
+    fetched = 1,
+    not_fetched = 2,  // there was no time
+    discarded = 3,    // only how many entries it has discarded, because it had no buffer. No probe hit reports them
+  };
+  What what = What::fetched;
+  std::uint32_t pid = 0;
+  nopspan_thread header{};
+  std::uint64_t address = 0;  // of the header
+  std::uint64_t time_ns = 0;
+  std::string_view bytes;  // if they were fetched
+};
+
+// What a copy of the library has dropped so far.
+struct LibraryDropped {
+  std::uint32_t pid = 0;
+  std::uint64_t gate_address = 0;
+  Counts dropped;
+  std::uint64_t time_ns = 0;
+};
+
+// Entries that kernel programs could not forward, by NOPSPAN_REASON_*.
+using Losses = std::array<std::uint64_t, NOPSPAN_REASONS>;
+struct ProcessLosses {
+  std::uint32_t tgid = 0, pid = 0;  // in the initial namespace, and in the tracer's
+  Losses losses{};
+};
+struct ThreadLosses {
+  nopspan_thread_key key{};
+  nopspan_thread_losses losses{};
+};
+// All of them so far.
+struct AllLosses {
+  std::vector<ProcessLosses> processes;
+  std::vector<ThreadLosses> threads;
+  Losses others{};  // of processes for which the kernel programs had no room
+  std::uint64_t time_ns = 0;
+};
+
+// A process is gone, and no more messages of it follow.
+struct Closed {
+  std::uint32_t pid = 0;
+  bool lost_held = false;  // nobody may have read what its threads held
+  bool is_reused = false;  // another process may have its pid now
+};
+
+// Threads that the tracer does not know any more, to bound its memory. If they go on, it does not know where they were.
+struct ForgottenThreads {
+  std::uint32_t pid = 0;
+  std::vector<std::uint64_t> sequence_ids;
+};
+
+// What happened at a time.
+enum class Mark : std::uint32_t {
+  attaching = 1,  // a Begun may follow, because of an attach that is running
+  settled,        // none follows. Those before were passed on, and so was the end of processes that ended meanwhile
+  live,           // everything that was found at the start is attached
+  time,           // messages that have waited long enough are released
+  tick,           // the same, and the command gets a tick
+  round,          // a round has ended: what was emitted before the last round was passed on
+  // The end. From the detach on, a gap in a thread's sequence may consist of entries that another tracer received, or
+  // that were emitted after the end. Entries after a gap are no longer accepted.
+  detach_begins,
+  detached,
+  ended,          // messages from this time on are ignored
+  counting_only,  // entries are only counted, as missed, because there is no time left to deliver them
+  last,
+  last_lost_held,  // the same, and nobody may have read what the threads of ended processes held
+};
+
+// Receives the messages, in the order in which they were made.
+class MessageSink {
+ public:
+  virtual ~MessageSink() = default;
+  virtual void on_batch(const nopspan_message& message, std::string_view bytes) = 0;
+  virtual void on_clock(const ClockSample& sample) = 0;
+  virtual void on_attach(const AttachChange& change) = 0;
+  virtual void on_process(const Described& described) = 0;
+  virtual void on_begun(const Begun& begun) = 0;
+  virtual void on_held(const Held& held) = 0;
+  virtual void on_dropped(const LibraryDropped& dropped) = 0;
+  virtual void on_losses(const AllLosses& losses) = 0;
+  virtual void on_gone(std::uint32_t pid) = 0;  // the process has ended
+  virtual void on_closed(const Closed& closed) = 0;
+  virtual void on_forgotten(const ForgottenThreads& forgotten) = 0;
+  virtual void on_mark(Mark mark, std::uint64_t time_ns) = 0;
+};
+
+}  // namespace nopspan::collector
