@@ -160,8 +160,15 @@ class LiveSource final : public Source {
   void look_up_cgroup() {
     machinery_->processes.look_up_cgroup([this](int folder) { return programs_.set_cgroup(folder); });
   }
-  // `tgid` is 0 if it is not known. A process that was not described yet will be.
+  // `tgid` is 0 if it is not known. process_of() also asks for a description of a process that is new.
+  TracedProcess& open(std::uint32_t pid, std::uint32_t tgid = 0) {
+    return processes_.open(pid, sees_same_numbers() ? pid : tgid);
+  }
   TracedProcess& process_of(std::uint32_t pid, std::uint32_t tgid = 0);
+  void note_if_gone(std::uint32_t pid) {
+    const auto state = process_state(pid);
+    if (!state || !state->has_memory()) reader_.on_gone(pid);
+  }
   void end_round();
   // Finds processes that have ended, and closes them two rounds later.
   void update_processes();
@@ -266,9 +273,7 @@ void LiveSource::end_attaching() {
   if (!std::exchange(is_attaching_, false)) return;
   for (const std::uint32_t pid : std::exchange(active_, {})) {
     const TracedProcess* process = processes_.find(pid);
-    if (process == nullptr || process->has_begun) continue;
-    const auto state = process_state(pid);
-    if (!state || !state->has_memory()) reader_.on_gone(pid);
+    if (process != nullptr && !process->has_begun) note_if_gone(pid);
   }
   mark(Mark::settled);
 }
@@ -334,7 +339,7 @@ void LiveSource::handle_reports() {
 }
 
 void LiveSource::handle(Described&& report) {
-  TracedProcess& process = processes_.open(report.pid, sees_same_numbers() ? report.pid : 0);
+  TracedProcess& process = open(report.pid);
   const ProcessPointer before = process.process;
   const bool is_new = before == nullptr;
   const auto& now = report.process;
@@ -343,18 +348,14 @@ void LiveSource::handle(Described&& report) {
   } else if (!before || now->start_ticks != 0) {
     process.process = now;
   }
-  if (is_new) {
-    // A description of an ended process may be from before its end.
-    const auto state = process_state(report.pid);
-    if (!state || !state->has_memory()) reader_.on_gone(report.pid);
-  }
+  if (is_new) note_if_gone(report.pid);  // the description of an ended process may be from before its end
   process.has_begun = process.has_begun || report.has_begun;
   reader_.on_process(report);
 }
 
 void LiveSource::handle(const BegunThreads& report) {
   const std::uint32_t pid = report.begun.pid;
-  TracedProcess& process = processes_.open(pid, sees_same_numbers() ? pid : 0);
+  TracedProcess& process = open(pid);
   process.has_begun = true;
   for (std::size_t i = 0; i < report.threads.size(); ++i) {
     const Begun::Thread& thread = report.begun.threads[i];
@@ -369,16 +370,16 @@ void LiveSource::handle(const BegunThreads& report) {
 
 TracedProcess& LiveSource::process_of(std::uint32_t pid, std::uint32_t tgid) {
   if (processes_.find(pid) == nullptr) host_.look(pid, true);
-  return processes_.open(pid, sees_same_numbers() ? pid : tgid);
+  return open(pid, tgid);
 }
 
 void LiveSource::end_round() {
   ++round_;
   // What follows is in the same order in the reader, so that no message is about a thread that it has closed.
-  std::vector<TracedProcesses::Forgotten> forgotten = processes_.take_ended(round_ - 1);
+  std::vector<ForgottenThreads> forgotten = processes_.take_ended(round_ - 1);
   mark(Mark::round);
-  for (TracedProcesses::Forgotten& one : processes_.take_excess()) {
-    reader_.on_forgotten({one.pid, one.threads});
+  for (ForgottenThreads& one : processes_.take_excess()) {
+    reader_.on_forgotten(one);
     forgotten.push_back(std::move(one));
   }
   for (const auto& [pid, threads] : forgotten) {

@@ -89,21 +89,21 @@ void TracedProcesses::close(std::uint32_t pid) {
   processes_.erase(found);
 }
 
-std::vector<TracedProcesses::Forgotten> TracedProcesses::take_ended(std::uint64_t round) {
-  std::vector<Forgotten> ended;
+std::vector<ForgottenThreads> TracedProcesses::take_ended(std::uint64_t round) {
+  std::vector<ForgottenThreads> ended;
   for (auto& [pid, process] : processes_) {
-    Forgotten one{pid, {}};
+    ForgottenThreads one{pid, {}};
     for (const auto& [id, thread] : process.threads) {
-      if (thread.closing_round != 0 && thread.closing_round < round) one.threads.push_back(id);
+      if (thread.closing_round != 0 && thread.closing_round < round) one.sequence_ids.push_back(id);
     }
-    for (const std::uint64_t id : one.threads) process.threads.erase(id);
-    if (!one.threads.empty()) ended.push_back(std::move(one));
+    for (const std::uint64_t id : one.sequence_ids) process.threads.erase(id);
+    if (!one.sequence_ids.empty()) ended.push_back(std::move(one));
   }
   return ended;
 }
 
-std::vector<TracedProcesses::Forgotten> TracedProcesses::take_excess() {
-  std::vector<Forgotten> excess;
+std::vector<ForgottenThreads> TracedProcesses::take_excess() {
+  std::vector<ForgottenThreads> excess;
   std::size_t threads = 0;
   for (auto& [pid, process] : processes_) {
     if (process.threads.size() > kMostOfProcess) excess.push_back({pid, take_least(process, kMostOfProcess / 4 * 3)});
@@ -113,7 +113,7 @@ std::vector<TracedProcesses::Forgotten> TracedProcesses::take_excess() {
   while (threads > kMostThreads) {
     auto& [pid, largest] = *std::max_element(processes_.begin(), processes_.end(), has_fewer);
     excess.push_back({pid, take_least(largest, largest.threads.size() / 2)});
-    threads -= excess.back().threads.size();
+    threads -= excess.back().sequence_ids.size();
   }
   return excess;
 }

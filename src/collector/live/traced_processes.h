@@ -4,6 +4,7 @@
 #pragma once
 
 #include "model/entry.h"
+#include "stream/messages.h"
 
 #include <collector_events.h>
 #include <nopspan/probes.h>
@@ -63,15 +64,11 @@ class TracedProcesses {
   [[nodiscard]] std::map<std::uint32_t, TracedProcess>& all() { return processes_; }
   void close(std::uint32_t pid);
 
-  struct Forgotten {
-    std::uint32_t pid = 0;
-    std::vector<std::uint64_t> threads;
-  };
   // Removes the threads that ended before `round`.
-  std::vector<Forgotten> take_ended(std::uint64_t round);
+  std::vector<ForgottenThreads> take_ended(std::uint64_t round);
   // Removes threads beyond the limits: those that have ended first, then those that hold no fetched entries, then the
   // others. Among these, those of which nothing was passed on for longest.
-  std::vector<Forgotten> take_excess();
+  std::vector<ForgottenThreads> take_excess();
 
  private:
   std::map<std::uint32_t, TracedProcess> processes_;
