@@ -22,6 +22,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -175,6 +176,23 @@ TEST_F(ExporterTest, NotesEventsThatWaitForTheirSpan) {
   exporter.on_tick(kBegin);
   kill();
   EXPECT_EQ(next_run().missing, 1U);
+  finish();
+}
+
+TEST_F(ExporterTest, HasEventsOfOpenSpansInTheSpoolWhileTheReceiverFails) {
+  Exporter& exporter = export_to(with_spool());
+  transport_->set_reply([](const ExportBody&) { return answer_of(AnswerKind::retry); });
+  transport_->hold(false);
+  exporter.on_entry(span_of(1, 0));
+  exporter.on_tick(kBegin);
+  transport_->wait_for(2);  // the first one has failed
+  exporter.on_entry(event_of(2));
+  exporter.on_tick(kBegin + kSecond);
+  const ReceiverAccount& account = exporter.receivers().front()->account();
+  while (account.totals().signals[kLogsRow].spooled == 0) std::this_thread::yield();
+  kill();
+  EXPECT_EQ(next_run().found, 2U);
+  transport_->set_reply([](const ExportBody&) { return answer_of(AnswerKind::accepted); });
   finish();
 }
 

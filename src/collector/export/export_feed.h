@@ -36,7 +36,8 @@ class ExportFeed {
 
   // The entry must be encodable.
   void add(const Entry& entry);
-  void on_tick(std::uint64_t now_unix_ns);
+  // Events that have waited for their span for `most_age_ns` become log records (HeldEvents::on_tick()).
+  void on_tick(std::uint64_t now_unix_ns, std::uint64_t most_age_ns = UINT64_MAX);
   // Passes on what is encoded so far.
   void flush();
   // Passes on everything, also the events that wait for their span.

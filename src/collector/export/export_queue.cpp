@@ -53,6 +53,11 @@ bool ExportQueue::has_space(Signal signal) const {
   return !is_full(signal);
 }
 
+bool ExportQueue::is_spooling() const {
+  const std::lock_guard lock(mutex_);
+  return is_spooling(Signal::traces);
+}
+
 bool ExportQueue::is_full(Signal signal) const {
   const std::size_t capacity = options_.capacity_bytes;
   std::size_t all = 0;
@@ -69,12 +74,12 @@ void ExportQueue::note_unsaved(const ItemCounts& traces, const ItemCounts& logs)
 
 // With mutex_, after items have moved: if the program is killed before, the number is too large.
 void ExportQueue::note_unsaved() {
-  for (const Lane& lane : lanes_) {
-    if (!is_spool(lane)) continue;
-    const std::size_t memory = lane_of(&lane == &lanes_[kSignals] ? Signal::traces : Signal::logs);
-    ItemCounts items = lanes_[memory].items;
-    items += outside_[memory];
-    lane.spool->note_unsaved(items);
+  for (const Signal signal : {Signal::traces, Signal::logs}) {
+    const Lane* const spooled = spool_lane_of(signal);
+    if (spooled == nullptr) continue;
+    ItemCounts items = lanes_[lane_of(signal)].items;
+    items += outside_[lane_of(signal)];
+    spooled->spool->note_unsaved(items);
   }
 }
 

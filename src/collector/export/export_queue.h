@@ -58,6 +58,8 @@ class ExportQueue {
   // Whether there is room for a body in memory. Each signal has a quarter of the capacity for itself, so that a
   // receiver that fails for one signal does not keep the others out.
   [[nodiscard]] bool has_space(Signal signal) const;
+  // Whether spans go to a spool, because their last request has failed.
+  [[nodiscard]] bool is_spooling() const;
   // Notes in the spools what is only in memory, now and whenever that of this queue has changed. `traces` and `logs`:
   // what is in memory outside of it.
   void note_unsaved(const ItemCounts& traces, const ItemCounts& logs);

@@ -6,6 +6,7 @@
 
 #include <nopspan/probes.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace nopspan::collector {
@@ -95,12 +96,13 @@ std::vector<HeldEvent> HeldEvents::take(const Entry& span) {
   return group == groups_.end() ? std::vector<HeldEvent>() : remove(group);
 }
 
-void HeldEvents::on_tick(std::uint64_t now_unix_ns) {
+void HeldEvents::on_tick(std::uint64_t now_unix_ns, std::uint64_t most_age_ns) {
   if (now_unix_ns < now_unix_ns_) {  // the clock was set back: waiting begins again
     for (Group& group : groups_) group.since_unix_ns = now_unix_ns;
   }
   now_unix_ns_ = now_unix_ns;
-  while (!groups_.empty() && now_unix_ns_ - groups_.front().since_unix_ns >= max_age_ns_) pass_on_oldest();
+  const std::uint64_t age_ns = std::min(max_age_ns_, most_age_ns);
+  while (!groups_.empty() && now_unix_ns_ - groups_.front().since_unix_ns >= age_ns) pass_on_oldest();
 }
 
 void HeldEvents::finish() {

@@ -51,8 +51,9 @@ class HeldEvents {
   void add(const Entry& entry);
   // Returns the events of the span, and forgets them.
   std::vector<HeldEvent> take(const Entry& span);
-  // Passes on the events that have waited too long. The source's clock may be set back.
-  void on_tick(std::uint64_t now_unix_ns);
+  // Passes on the events that have waited too long: for max_age_ns of the options, or for `most_age_ns` if that is
+  // less. The source's clock may be set back.
+  void on_tick(std::uint64_t now_unix_ns, std::uint64_t most_age_ns = UINT64_MAX);
   // Passes on all events.
   void finish();
 
