@@ -40,6 +40,35 @@ using testing::IsEmpty;
 
 constexpr ItemCounts kOneSpan = {1, 0, 0, 0}, kOneLog = {0, 0, 1, 0};
 
+// A request with two spans, whose names are a and b.
+ExportBody two_spans() {
+  return {Signal::traces,
+          "\x0a\x0c\x12\x0a\x12\x03\x2a\x01"
+          "a\x12\x03\x2a\x01"
+          "b",
+          {2, 0, 0, 0}};
+}
+
+// While it exists, no file can become longer than this, as if the disk were full.
+class FullDisk {
+ public:
+  explicit FullDisk(std::uint64_t most_bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &before_), 0);
+    const rlimit limit = {most_bytes, before_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  }
+  ~FullDisk() {
+    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &before_), 0);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FullDisk(const FullDisk&) = delete;
+  FullDisk& operator=(const FullDisk&) = delete;
+
+ private:
+  rlimit before_ = {};
+  void (*handler_)(int);
+};
+
 class SpoolTest : public testing::Test {
  protected:
   SpoolTest() {
@@ -163,11 +192,7 @@ TEST_F(SpoolTest, DoesNotDelayTheEndIfTheReceiverIsDown) {
 }
 
 TEST_F(SpoolTest, CountsWhatWasAcceptedOfADividedBodyAsResent) {
-  // A request with two spans, whose names are a and b.
-  const std::string spans(
-      "\x0a\x0c\x12\x0a\x12\x03\x2a\x01"
-      "a\x12\x03\x2a\x01"
-      "b");
+  const std::string spans = two_spans().bytes;
   ScriptedTransport transport([](const ExportBody& body) {
     if (body.items.spans == 2) return answer_of(AnswerKind::too_large);
     return answer_of(body.bytes.ends_with("a") ? AnswerKind::accepted : AnswerKind::retry);
@@ -422,6 +447,54 @@ TEST_F(SpoolTest, HasWhatWaitsFromTheFirstFailedAttemptOn) {
   EXPECT_EQ(next.totals().total().missing, 0U);
 }
 
+// The request that fails first is one of the spool.
+TEST_F(SpoolTest, HasWhatWaitsWhenOneOfItsOwnRequestsFails) {
+  written_file(1);
+  ReceiverAccount account;
+  ScriptedTransport transport([](const ExportBody&) { return answer_of(AnswerKind::retry); });
+  transport.hold(true);
+  Spool spool(options, account);
+  queue_options.back_off = {1h, 1h};
+  ExportQueue queue(queue_options, transport, account, &spool);
+  transport.wait_for(1);
+  queue.post({Signal::traces, "2", kOneSpan});
+  transport.hold(false);
+  while (account.totals().total().spooled < 2) std::this_thread::yield();
+  EXPECT_EQ(transport.posted().size(), 1U) << "what waits in memory is on disk before it is sent";
+  transport.set_reply([](const ExportBody&) { return answer_of(AnswerKind::accepted); });
+  EXPECT_TRUE(queue.finish(60s));
+  EXPECT_EQ(account.totals().total().accepted, 2U);
+}
+
+TEST_F(SpoolTest, HasTheHalvesOfARequestForWhichTheDiskWasFull) {
+  ReceiverAccount account;
+  ScriptedTransport transport([](const ExportBody&) { return answer_of(AnswerKind::retry); });
+  {
+    Spool spool(options, account);
+    ExportQueue queue(queue_options, transport, account, &spool);
+    queue.post({Signal::traces, "1", kOneSpan});
+    while (account.totals().total().spooled == 0) std::this_thread::yield();
+    {
+      const FullDisk full(spool.bytes());
+      transport.set_reply([](const ExportBody& body) {
+        return answer_of(body.items.spans == 2 ? AnswerKind::too_large : AnswerKind::retry);
+      });
+      queue.post(two_spans());
+      const auto was_divided = [&] {
+        const std::vector<ExportBody> posted = transport.posted();
+        return std::any_of(posted.begin(), posted.end(), [](const auto& body) { return body.bytes.ends_with("a"); });
+      };
+      while (!was_divided()) std::this_thread::yield();
+    }
+    while (account.totals().total().spooled < 3) std::this_thread::yield();
+    EXPECT_FALSE(queue.finish(60s));
+    spool.close(false);
+  }
+  ReceiverAccount next;
+  EXPECT_EQ(send_all(next).size(), 3U);
+  EXPECT_FALSE(next.totals().has_losses());
+}
+
 TEST_F(SpoolTest, NamesWhatAKilledRunHadOnlyInMemory) {
   const TemporaryFolder copies;
   ReceiverAccount account;
@@ -581,6 +654,48 @@ TEST_F(SpoolTest, CountsBodiesThatCanNoLongerBeRead) {
   EXPECT_EQ(spool.files_set_aside(), 1U);
 }
 
+TEST_F(SpoolTest, ReadsWhatIsBehindADamagedBody) {
+  ReceiverAccount account;
+  ScriptedTransport transport;
+  Spool spool(options, account);
+  write_bodies(spool, account, 4);
+  const std::string path = options.folder + "/" + data_files()[0];
+  std::string bytes = contents_of(path);
+  bytes[bytes.size() * 3 / 8] ^= 1;  // in the second one
+  write_file(path, bytes);
+  ExportQueue queue(queue_options, transport, account, &spool);
+  EXPECT_TRUE(queue.finish(60s));
+  EXPECT_EQ(transport.posted().size(), 3U);
+  const SignalAccount traces = account.totals().signals[kTracesRow];
+  EXPECT_EQ(traces.dropped[static_cast<std::size_t>(DropReason::disk_error)], 1U);
+  EXPECT_TRUE(traces.is_balanced());
+  EXPECT_EQ(spool.files_set_aside(), 1U);
+}
+
+TEST_F(SpoolTest, DropsNothingWhileThereAreTooManyOpenFiles) {
+  ReceiverAccount account;
+  ScriptedTransport transport;
+  Spool spool(options, account);
+  write_bodies(spool, account, 3);
+  rlimit before = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none = {0, before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  EXPECT_FALSE(spool.read().has_value());
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  ExportQueue queue(queue_options, transport, account, &spool);
+  EXPECT_TRUE(queue.finish(60s));
+  EXPECT_EQ(account.totals().total().accepted, 3U);
+}
+
+TEST_F(SpoolTest, RefusesABodyThatItWouldNotRead) {
+  ReceiverAccount account;
+  Spool spool(options, account);
+  const ExportBody body{Signal::traces, std::string(kMostPayload + 1, 'x'), kOneSpan};
+  EXPECT_EQ(spool.keep(body, false), DropReason::disk_error);
+  EXPECT_TRUE(spool.is_empty());
+}
+
 TEST_F(SpoolTest, IsFullAtItsLimit) {
   options.most_bytes = 2000;
   ReceiverAccount account;
@@ -596,23 +711,16 @@ TEST_F(SpoolTest, IsFullAtItsLimit) {
   EXPECT_THAT(said, ElementsAre(HasSubstr("the spool is full (2 KiB)")));
 }
 
-// RLIMIT_FSIZE makes write() fail, as a full disk does.
 TEST_F(SpoolTest, SurvivesADiskThatIsFull) {
   ReceiverAccount account;
   Spool spool(options, account);
   write_bodies(spool, account, 2);
   const std::uint64_t before = spool.bytes();
-  rlimit old = {};
-  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &old), 0);
-  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
   std::uint64_t attempts = 0;
   for (std::uint64_t most = before; most < before + before / 2; most += 20, ++attempts) {
-    const rlimit limit = {most, old.rlim_max};
-    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+    const FullDisk full(most);
     EXPECT_FALSE(write(spool, account, 3));
   }
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &old), 0);
-  std::signal(SIGXFSZ, handler);
   EXPECT_TRUE(write(spool, account, 4));
   spool.close(false);
   const SignalAccount traces = account.totals().signals[kTracesRow];

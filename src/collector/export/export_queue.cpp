@@ -14,6 +14,7 @@ namespace {
 
 constexpr auto kSayEvery = std::chrono::seconds(10);
 constexpr auto kLookIfHurried = std::chrono::milliseconds(50);
+constexpr auto kReadAgain = std::chrono::seconds(1);  // a spool, after too many files were open
 
 constexpr std::size_t lane_of(Signal signal) { return static_cast<std::size_t>(signal); }
 
@@ -128,6 +129,8 @@ bool ExportQueue::post(ExportBody body) {
   lane.hold(body);
   lane.bodies.push_back({std::move(body), false, 0, {}, std::move(packed)});
   if (is_spooling(signal)) static_cast<void>(spool_waiting(lane, signal));
+  // If it is still in memory, it may be divided before it is written, and the capacity does not count this.
+  if (!lane.bodies.empty()) lane.bodies.back().packed = std::string();
   has_work_.notify_one();
   return true;
 }
@@ -273,7 +276,10 @@ void ExportQueue::load_spool(Lane& lane, std::unique_lock<std::mutex>& lock) {
   lock.unlock();
   std::optional<Spool::Kept> kept = lane.spool->read();
   lock.lock();
-  if (!kept) return;
+  if (!kept) {
+    if (!lane.spool->is_empty()) lane.not_before = Clock::now() + kReadAgain;
+    return;
+  }
   lane.may_have_arrived = kept->may_have_arrived;
   if (is_wanted(kept->body.signal)) {
     lane.bodies.push_back({std::move(kept->body), kept->may_have_arrived, 0, {}, {}});
@@ -389,7 +395,9 @@ void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answe
   const bool is_outdated = signal == Signal::metrics && waiting.snapshot != snapshot_;
   if (is_outdated) return give_up(waiting, DropReason::replaced);
   lane.bodies.push_front(std::move(waiting));
-  if (!is_spool(lane)) {
+  if (is_spool(lane)) {
+    static_cast<void>(spool_waiting(lanes_[lane_of(signal)], signal));
+  } else {
     const DropReason problem = spool_waiting(lane, signal).value_or(DropReason::no_time);
     const Waiting* const first = lane.bodies.empty() ? nullptr : &lane.bodies.front();
     if (first != nullptr && options_.retry_time.count() > 0 && first->first_attempt &&

@@ -81,7 +81,7 @@ class ExportQueue {
     bool may_have_arrived = false;  // an earlier attempt may have arrived
     std::uint64_t snapshot = 0;     // of metrics
     std::optional<Clock::time_point> first_attempt;
-    std::string packed;  // for the spool; "" if it was not compressed yet
+    std::string packed;  // for the spool, during post(); "" if it was not compressed
   };
   struct Lane {
     explicit Lane(const BackOffOptions& options, Spool* from = nullptr) : back_off(options), spool(from) {}

@@ -118,12 +118,16 @@ class BodyReader {
  public:
   BodyReader(int folder, const std::string& name, std::uint64_t offset) {
     OpenFile file(::openat(folder, name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+    if (!file) error_ = errno;
     if (!file || ::lseek(file.get(), static_cast<off_t>(offset), SEEK_SET) < 0) return;
     try {
       chunks_.emplace(std::move(file), name, no_deadline());
     } catch (const Failure&) {  // it is no file of a spool
     }
   }
+
+  // Whether the file could not be opened, but perhaps can be later.
+  [[nodiscard]] bool lacks_descriptors() const { return error_ == EMFILE || error_ == ENFILE || error_ == ENOMEM; }
 
   // After a body that is not whole, nothing more can be read.
   BodyRead next() {
@@ -146,6 +150,7 @@ class BodyReader {
   }
 
   std::optional<ChunkReader> chunks_;
+  int error_ = 0;
 };
 
 Failure spool_failure(const std::string& folder, const std::string& what, int status = Failure::kUsageError) {
@@ -443,6 +448,7 @@ bool Spool::has_room(std::uint64_t bytes) {
 }
 
 std::optional<DropReason> Spool::keep(const ExportBody& body, bool may_have_arrived, std::string packed_body) {
+  if (body.bytes.size() > kMostPayload) return DropReason::disk_error;  // read() would refuse it
   const std::string head = text_of({body.items, body.bytes.size(), may_have_arrived});
   const std::uint64_t overhead = kFileHeaderBytes + kChunksOfBody * kChunkHeaderBytes + head.size();
   {
@@ -534,23 +540,25 @@ std::optional<Spool::Kept> Spool::read() {
       number = file->first;
       stored = file->second.bodies.front();
     }
-    const BodyRead read = BodyReader(folder_.get(), name_of_file(number), stored.offset).next();
+    BodyReader reader(folder_.get(), name_of_file(number), stored.offset);
+    if (reader.lacks_descriptors()) return {};
+    const BodyRead read = reader.next();
     if (read.is_whole) {
       const Signal signal = stored.items.logs > 0 ? Signal::logs : Signal::traces;
       auto bytes = gunzipped(read.compressed, read.head->bytes);
       if (bytes) return Kept{{signal, *std::move(bytes), stored.items}, stored.may_have_arrived};
     }
     const std::lock_guard lock(mutex_);
-    for (const Stored& lost : files_[number].bodies) {
-      account_.drop(lost.items, ReceiverAccount::Place::spool, DropReason::disk_error);
-    }
+    File& file = files_[number];
+    account_.drop(stored.items, ReceiverAccount::Place::spool, DropReason::disk_error);
+    file.bodies.pop_front();
+    if (!std::exchange(file.is_damaged, true))
+      options_.say(path_of(number) + ": can no longer be read as a whole: what is missing is counted as dropped");
     if (number == writing_) {
       file_.reset();
       writing_ = 0;
     }
-    files_[number].is_damaged = true;
-    options_.say(path_of(number) + ": can no longer be read: what it has is counted as dropped");
-    end_use(number);
+    if (file.bodies.empty()) end_use(number);
   }
 }
 

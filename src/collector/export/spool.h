@@ -62,8 +62,8 @@ class Spool {
     bool may_have_arrived = false;  // an earlier run may have sent it
   };
   [[nodiscard]] bool is_empty() const;
-  // Reads the first body. Returns nothing if there is none. A body that can no longer be read is dropped, and the next
-  // one is read.
+  // Reads the first body. Returns nothing if there is none, or if no file can be opened now (too many open files). A
+  // body that can no longer be read is dropped, and the next one is read.
   std::optional<Kept> read();
   // The first body is about to be sent.
   void begin_sending();
