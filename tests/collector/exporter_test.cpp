@@ -187,13 +187,38 @@ TEST_F(ExporterTest, HasEventsOfOpenSpansInTheSpoolWhileTheReceiverFails) {
   exporter.on_tick(kBegin);
   transport_->wait_for(2);  // the first one has failed
   exporter.on_entry(event_of(2));
-  exporter.on_tick(kBegin + kSecond);
   const ReceiverAccount& account = exporter.receivers().front()->account();
-  while (account.totals().signals[kLogsRow].spooled == 0) std::this_thread::yield();
+  // The source's clock stands still, as that of a recording whose writer is silent.
+  while (account.totals().signals[kLogsRow].spooled == 0) {
+    exporter.on_tick(kBegin);
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
   kill();
   EXPECT_EQ(next_run().found, 2U);
   transport_->set_reply([](const ExportBody&) { return answer_of(AnswerKind::accepted); });
   finish();
+}
+
+// A log record that nobody wants would only be left out.
+TEST_F(ExporterTest, KeepsEventsOfOpenSpansInMemoryIfLogRecordsAreNotWanted) {
+  OtlpReceiverOptions options = with_spool();
+  options.content.logs = false;
+  Exporter& exporter = export_to(options);
+  exporter.on_tick(kBegin);
+  exporter.on_entry(event_of(2));
+  transport_->set_reply([](const ExportBody&) { return answer_of(AnswerKind::retry); });
+  transport_->hold(false);
+  exporter.on_entry(span_of(1, 0));
+  exporter.on_tick(kBegin);
+  transport_->wait_for(2);  // the first one has failed
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  exporter.on_tick(kBegin + kSecond);
+  exporter.on_entry(span_of(2, 0));
+  exporter.on_tick(kBegin + kSecond);
+  transport_->set_reply([](const ExportBody&) { return answer_of(AnswerKind::accepted); });
+  const AccountTotals totals = finish();
+  EXPECT_EQ(totals.signals[kSpanEventsRow].accepted, 1U);
+  EXPECT_EQ(totals.signals[kLogsRow].left_out, 0U);
 }
 
 TEST_F(ExporterTest, NotesHowMuchIsInMemoryBetweenTicks) {

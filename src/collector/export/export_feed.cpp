@@ -71,9 +71,9 @@ void ExportFeed::add(const Entry& entry) {
   }
 }
 
-void ExportFeed::on_tick(std::uint64_t now_unix_ns, std::uint64_t most_age_ns) {
+void ExportFeed::on_tick(std::uint64_t now_unix_ns, std::chrono::nanoseconds longest_wait) {
   logs_.set_now(now_unix_ns);
-  held_.on_tick(now_unix_ns, most_age_ns);
+  held_.on_tick(now_unix_ns, longest_wait);
 }
 
 void ExportFeed::flush() {

@@ -7,6 +7,7 @@
 #include "export/held_events.h"
 #include "model/entry.h"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -36,8 +37,8 @@ class ExportFeed {
 
   // The entry must be encodable.
   void add(const Entry& entry);
-  // Events that have waited for their span for `most_age_ns` become log records (HeldEvents::on_tick()).
-  void on_tick(std::uint64_t now_unix_ns, std::uint64_t most_age_ns = UINT64_MAX);
+  // Events that have waited for their span for `longest_wait` become log records (HeldEvents::on_tick()).
+  void on_tick(std::uint64_t now_unix_ns, std::chrono::nanoseconds longest_wait = std::chrono::nanoseconds::max());
   // Passes on what is encoded so far.
   void flush();
   // Passes on everything, also the events that wait for their span.

@@ -79,7 +79,7 @@ void HeldEvents::add(const Entry& entry) {
   }
   if (group == groups_.end()) {
     group = groups_.insert(groups_.end(),
-                           Group{entry.span_id, now_unix_ns_, *entry.process, {}, kNodeBytes + sizeof(Group)});
+                           Group{entry.span_id, now_unix_ns_, now_, *entry.process, {}, kNodeBytes + sizeof(Group)});
     by_span_.emplace(key_of(**entry.process, entry.span_id), group);
     bytes_ += group->bytes;
   }
@@ -96,13 +96,16 @@ std::vector<HeldEvent> HeldEvents::take(const Entry& span) {
   return group == groups_.end() ? std::vector<HeldEvent>() : remove(group);
 }
 
-void HeldEvents::on_tick(std::uint64_t now_unix_ns, std::uint64_t most_age_ns) {
+void HeldEvents::on_tick(std::uint64_t now_unix_ns, std::chrono::nanoseconds longest_wait) {
   if (now_unix_ns < now_unix_ns_) {  // the clock was set back: waiting begins again
     for (Group& group : groups_) group.since_unix_ns = now_unix_ns;
   }
   now_unix_ns_ = now_unix_ns;
-  const std::uint64_t age_ns = std::min(max_age_ns_, most_age_ns);
-  while (!groups_.empty() && now_unix_ns_ - groups_.front().since_unix_ns >= age_ns) pass_on_oldest();
+  now_ = Clock::now();
+  const auto is_old = [&](const Group& group) {
+    return now_unix_ns_ - group.since_unix_ns >= max_age_ns_ || now_ - group.since >= longest_wait;
+  };
+  while (!groups_.empty() && is_old(groups_.front())) pass_on_oldest();
 }
 
 void HeldEvents::finish() {

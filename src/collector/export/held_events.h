@@ -5,6 +5,7 @@
 #include "export/exported_attributes.h"
 #include "model/entry.h"
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -51,9 +52,9 @@ class HeldEvents {
   void add(const Entry& entry);
   // Returns the events of the span, and forgets them.
   std::vector<HeldEvent> take(const Entry& span);
-  // Passes on the events that have waited too long: for max_age_ns of the options, or for `most_age_ns` if that is
-  // less. The source's clock may be set back.
-  void on_tick(std::uint64_t now_unix_ns, std::uint64_t most_age_ns = UINT64_MAX);
+  // Passes on the events that have waited too long: for max_age_ns of the options by the source's clock, which may be
+  // set back and stands still while a recording's writer is silent, or for `longest_wait` by this program's clock.
+  void on_tick(std::uint64_t now_unix_ns, std::chrono::nanoseconds longest_wait = std::chrono::nanoseconds::max());
   // Passes on all events.
   void finish();
 
@@ -62,8 +63,10 @@ class HeldEvents {
   [[nodiscard]] std::uint64_t dropped_attributes() const { return dropped_attributes_; }
 
  private:
+  using Clock = std::chrono::steady_clock;
   struct Group {  // the events of one span
     std::uint64_t span_id, since_unix_ns;
+    Clock::time_point since;
     ProcessPointer process;
     std::vector<HeldEvent> events;
     std::size_t bytes = 0;
@@ -88,6 +91,7 @@ class HeldEvents {
   std::multimap<Key, Groups::iterator> by_span_;
   std::size_t bytes_ = 0, events_ = 0;
   std::uint64_t now_unix_ns_ = 0, dropped_attributes_ = 0;
+  Clock::time_point now_ = Clock::now();  // of the last tick
   ByteBuffer buffer_;
 };
 

@@ -10,7 +10,7 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::chrono::milliseconds kLookForSpace{2};
-constexpr std::uint64_t kLongestWait = 900'000'000;  // ns, so that it ends at the next tick of a recording
+constexpr std::chrono::milliseconds kLongestWait{900};  // so that it ends at the next tick of a recording
 
 // If entries can wait, those that are encoded already must not be dropped.
 ExportQueueOptions queue_options(const OtlpReceiverOptions& options) {
@@ -56,8 +56,10 @@ void OtlpReceiver::add(const Entry& entry) {
 }
 
 void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
-  // What waits for the receiver must be on disk soon, also events whose span has not ended.
-  feed_.on_tick(now_unix_ns, queue_.is_spooling() ? kLongestWait : UINT64_MAX);
+  // What waits for the receiver must be on disk soon, also events whose span has not ended. They become log records, so
+  // they stay if these are not wanted.
+  const bool hurries = options_.content.logs && queue_.is_spooling();
+  feed_.on_tick(now_unix_ns, hurries ? kLongestWait : std::chrono::nanoseconds::max());
   feed_.flush();
   note_unsaved();
 }
