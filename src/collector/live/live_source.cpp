@@ -167,6 +167,7 @@ class LiveSource final : public Source {
   TracedProcess& process_of(std::uint32_t pid, std::uint32_t tgid = 0);
   void note_if_gone(std::uint32_t pid) {
     const auto state = process_state(pid);
+    if (!state && (errno == EMFILE || errno == ENFILE)) return;  // it is not known
     if (!state || !state->has_memory()) reader_.on_gone(pid);
   }
   void end_round();
@@ -435,8 +436,10 @@ void LiveSource::read_losses() {
   for (const auto& [key, losses] : all.threads) {
     const auto pid = processes_.pid_of(static_cast<std::uint32_t>(key.tgid));
     if (!pid) continue;
-    if (TracedThread* thread = processes_.find(*pid)->open(key.sequence_id))
-      thread->next = thread->flushed_next = std::max<std::uint64_t>(thread->next, losses.next);
+    if (TracedThread* thread = processes_.find(*pid)->open(key.sequence_id)) {
+      thread->next = std::max<std::uint64_t>(thread->next, losses.next);
+      thread->flushed_next = std::max<std::uint64_t>(thread->flushed_next, losses.next);
+    }
   }
   reader_.on_losses(all);
 }

@@ -22,10 +22,10 @@ namespace nopspan::collector {
 
 class ProcessAccount {
  public:
-  // The most threads that are kept per process; beyond it the least recently used ledgers are closed. The limit is well
-  // above the number of threads that are examined, because ledgers with fetched entries must stay: these entries arrive
-  // again.
-  static constexpr std::size_t kMostThreads = 32768;
+  // The most threads that are kept per process; beyond it the least recently used ledgers are closed. The limit is
+  // above that of the tracer (TracedProcesses), which says what it forgets, and well above the number of threads that
+  // are examined, because ledgers with fetched entries must stay: these entries arrive again.
+  static constexpr std::size_t kMostThreads = 49152;
 
   struct Thread {
     ThreadLedger ledger;
