@@ -102,6 +102,14 @@ class SpoolTest : public testing::Test {
     return options.folder + "/" + data_files()[0];
   }
 
+  // Changes the bytes of the first file between two eighths of it.
+  void damage_file(std::size_t first, std::size_t last) const {
+    const std::string path = options.folder + "/" + data_files()[0];
+    std::string bytes = contents_of(path);
+    for (std::size_t i = bytes.size() * first / 8; i < bytes.size() * last / 8; ++i) bytes[i] ^= 1;
+    write_file(path, bytes);
+  }
+
   // Sends all that is in the spool. Returns the numbers in the order of the requests.
   std::vector<std::string> send_all(ReceiverAccount& account, bool with_logs = false) {
     ScriptedTransport transport;
@@ -641,10 +649,7 @@ TEST_F(SpoolTest, CountsBodiesThatCanNoLongerBeRead) {
   ScriptedTransport transport;
   Spool spool(options, account);
   write_bodies(spool, account, 4);
-  const std::string path = options.folder + "/" + data_files()[0];
-  std::string bytes = contents_of(path);
-  for (std::size_t i = bytes.size() / 2; i < bytes.size(); ++i) bytes[i] ^= 1;
-  write_file(path, bytes);
+  damage_file(4, 8);
   ExportQueue queue(queue_options, transport, account, &spool);
   EXPECT_TRUE(queue.finish(60s));
   const SignalAccount traces = account.totals().signals[kTracesRow];
@@ -659,10 +664,7 @@ TEST_F(SpoolTest, ReadsWhatIsBehindADamagedBody) {
   ScriptedTransport transport;
   Spool spool(options, account);
   write_bodies(spool, account, 4);
-  const std::string path = options.folder + "/" + data_files()[0];
-  std::string bytes = contents_of(path);
-  bytes[bytes.size() * 3 / 8] ^= 1;  // in the second one
-  write_file(path, bytes);
+  damage_file(3, 4);  // the second one
   ExportQueue queue(queue_options, transport, account, &spool);
   EXPECT_TRUE(queue.finish(60s));
   EXPECT_EQ(transport.posted().size(), 3U);
@@ -694,6 +696,7 @@ TEST_F(SpoolTest, RefusesABodyThatItWouldNotRead) {
   const ExportBody body{Signal::traces, std::string(kMostPayload + 1, 'x'), kOneSpan};
   EXPECT_EQ(spool.keep(body, false), DropReason::disk_error);
   EXPECT_TRUE(spool.is_empty());
+  EXPECT_THAT(said, ElementsAre(HasSubstr("File too large")));
 }
 
 TEST_F(SpoolTest, IsFullAtItsLimit) {

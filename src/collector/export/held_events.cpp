@@ -6,7 +6,6 @@
 
 #include <nopspan/probes.h>
 
-#include <algorithm>
 #include <utility>
 
 namespace nopspan::collector {

@@ -448,7 +448,6 @@ bool Spool::has_room(std::uint64_t bytes) {
 }
 
 std::optional<DropReason> Spool::keep(const ExportBody& body, bool may_have_arrived, std::string packed_body) {
-  if (body.bytes.size() > kMostPayload) return DropReason::disk_error;  // read() would refuse it
   const std::string head = text_of({body.items, body.bytes.size(), may_have_arrived});
   const std::uint64_t overhead = kFileHeaderBytes + kChunksOfBody * kChunkHeaderBytes + head.size();
   {
@@ -460,8 +459,9 @@ std::optional<DropReason> Spool::keep(const ExportBody& body, bool may_have_arri
   const std::lock_guard lock(mutex_);
   if (is_closed_) return DropReason::no_time;
   if (!has_room(bytes)) return DropReason::spool_full;
-  if (!file_) begin_file();
-  if (const int error = file_ ? write(head, compressed) : errno; error != 0) {
+  const bool is_too_large = body.bytes.size() > kMostPayload;  // read() would refuse it
+  if (!is_too_large && !file_) begin_file();
+  if (const int error = is_too_large ? EFBIG : file_ ? write(head, compressed) : errno; error != 0) {
     if (!std::exchange(said_error_, true)) {
       options_.say(printable(options_.folder) + ": " + std::strerror(error) +
                    ": entries are dropped and counted until the spool can be written again");
