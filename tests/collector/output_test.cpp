@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -230,6 +231,27 @@ TEST(TextOutput, WritesALastTextAfterAFlushThatGaveUp) {
   EXPECT_FALSE(output.close()) << "because of the text that was dropped";
   EXPECT_EQ(output.lost(), 1U);
   EXPECT_EQ(read + pipe.rest(), large + "the end");
+}
+
+TEST(TextOutput, IsWrittenByAForkedProcessAfterARest) {
+  Pipe pipe;
+  TextOutput output(pipe.writer.get());
+  output.rest();
+  EXPECT_TRUE(output.write("before\n"));
+  output.rest();
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    alarm(60);  // close() would wait forever for a thread that was not copied
+    _exit(output.write("in the child\n") && output.close() ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  EXPECT_TRUE(output.write("after\n"));
+  EXPECT_TRUE(output.close());
+  EXPECT_EQ(output.lost(), 0);
+  EXPECT_EQ(pipe.rest(), "before\nin the child\nafter\n");
 }
 
 TEST(TextOutput, ReportsWhyNothingIsWritten) {

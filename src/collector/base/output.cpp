@@ -252,4 +252,13 @@ bool Output::close() {
   return all_written_;
 }
 
+void Output::rest() {
+  if (is_closed_ || !thread_.joinable()) return;
+  close();
+  const std::lock_guard lock(state_->mutex);
+  if (!state_->has_ended || state_->is_abandoned) return;
+  state_->ends = state_->has_ended = false;
+  is_closed_ = false;
+}
+
 }  // namespace nopspan::collector

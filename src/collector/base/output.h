@@ -110,6 +110,9 @@ class Output {
   // call that does not return, `leaves_threads` is set. Returns false if blocks were dropped. Further calls have no
   // effect.
   bool close();
+  // Like close(), but the next block starts the thread again: for what must have no other thread, such as a fork. If
+  // the thread does not end, the output stays closed.
+  void rest();
   // The Writing that write() of the blocks receives.
   [[nodiscard]] Writing& writing() const { return state_->writing; }
 

@@ -95,6 +95,11 @@ bool TextOutput::close() {
   return output_.close();
 }
 
+void TextOutput::rest() {
+  const std::lock_guard lock(mutex_);
+  output_.rest();
+}
+
 TextOutput& standard_output() {
   static auto* const output = new TextOutput(STDOUT_FILENO);
   return *output;
@@ -174,6 +179,12 @@ std::string output_dropped_text() {
 void set_standard_outputs_live() {
   standard_output().set_live();
   standard_error().set_live();
+}
+
+void rest_standard_outputs() {
+  std::cout.flush();
+  standard_output().rest();
+  standard_error().rest();
 }
 
 void redirect_streams() {

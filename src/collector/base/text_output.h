@@ -30,6 +30,7 @@ class TextOutput {
   bool write(std::string_view text);
   bool flush();
   bool close();
+  void rest();
 
   [[nodiscard]] bool has_failed() const { return state_->error != 0; }
   // errno of the first write that failed; 0 if none did.
@@ -63,6 +64,10 @@ std::string output_dropped_text();
 
 // Calls set_live() for both. A live source waits for neither the data nor the messages.
 void set_standard_outputs_live();
+
+// Writes what both have, and ends their threads until they have more: before a fork, which copies no thread, and before
+// capabilities are given up, which other threads would keep.
+void rest_standard_outputs();
 
 // Makes std::cout and std::cerr write to standard_output() and standard_error(). std::flush then waits until the text
 // is written, unless the output is live.

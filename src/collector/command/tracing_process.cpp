@@ -91,6 +91,7 @@ std::unique_ptr<TracingProcess> TracingProcess::start() {
   // So that it can be written in large pieces. No other process shares this end.
   fcntl(data[1].get(), F_SETFL, O_NONBLOCK);
   std::unique_ptr<TracingProcess> process(new TracingProcess);
+  rest_standard_outputs();
   process->pid_ = fork();
   if (process->pid_ < 0) throw Failure(std::string("cannot start a process: ") + std::strerror(errno));
   if (process->is_child()) {

@@ -2,6 +2,7 @@
 #include "host/privileges.h"
 
 #include "base/new_file.h"
+#include "base/text_output.h"
 #include "host/process_facts.h"
 
 #include <fcntl.h>
@@ -217,6 +218,7 @@ std::vector<Capability> tracing_capabilities(bool with_sys_admin) {
 
 void confine(const Needs& needs) {
   if (!inherited().seccomp.empty()) return;
+  rest_standard_outputs();
   const auto own = static_cast<std::uint32_t>(getpid());
   inherited() = {process_status(own, "Seccomp"), process_status(own, "NoNewPrivs")};
   Kept kept(needs.capabilities);

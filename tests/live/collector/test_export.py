@@ -262,6 +262,13 @@ class TwoProcesses(Test):
                     self.assertIn(b"OTEL_EXPORTER_OTLP_HEADERS=***", file.read())
         self.assertEqual(self.received.headers[0]["x-argument"], "s3cr3t")
 
+    def test_a_warning_before_the_start_leaves_no_thread_with_capabilities(self):
+        with self.export(OTEL_METRIC_EXPORT_INTERVAL="often") as export:
+            self.assertIn("OTEL_METRIC_EXPORT_INTERVAL", "\n".join(export.said))
+            for thread in os.listdir(f"/proc/{export.pid}/task"):
+                self.assertEqual(int(status_of(f"{export.pid}/task/{thread}")["CapEff"], 16), 0)
+        self.assertEqual(export.process.returncode, 0)
+
     @staticmethod
     def is_of_the_internet(link):
         inode, lines = re.search(r"\d+", link)[0], []
