@@ -19,14 +19,19 @@ class Failure : public std::runtime_error {
   explicit Failure(const std::string& what, int status = kFailed) : std::runtime_error(what), exit_status(status) {}
 
   // Of a file that the user named, by an errno value. The limit of open files is not the user's mistake.
-  static int status_of(int error) { return error == EMFILE || error == ENFILE ? kFailed : kUsageError; }
+  static int status_of(int error);
 
   int exit_status;
 };
 
+// Whether an errno value says that no more files can be opened, by this process or on this host.
+inline bool is_file_limit(int error) { return error == EMFILE || error == ENFILE; }
+
+inline int Failure::status_of(int error) { return is_file_limit(error) ? kFailed : kUsageError; }
+
 // Describes an errno value. For the limit of open files, it says what to do.
 inline std::string errno_text(int error) {
-  if (error != EMFILE && error != ENFILE) return std::strerror(error);
+  if (!is_file_limit(error)) return std::strerror(error);
   return "too many open files: raise the limit of open files (ulimit -n, or LimitNOFILE= of the unit)";
 }
 

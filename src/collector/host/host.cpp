@@ -2,6 +2,7 @@
 // Host::Scanner reads /proc and keeps what is known of each process. KnownFiles has the files.
 #include "host/host.h"
 
+#include "base/failure.h"
 #include "base/stopping.h"
 #include "base/time_budget.h"
 #include "host/capabilities.h"
@@ -76,8 +77,6 @@ const char* why_forbidden() {
 std::uint64_t nanoseconds(Clock::duration time) {
   return static_cast<std::uint64_t>(time / std::chrono::nanoseconds(1));
 }
-
-bool is_file_limit(int error) { return error == EMFILE || error == ENFILE; }
 
 // Whether the process may still be loading its program.
 bool is_young(const ProcessState& state) {

@@ -167,7 +167,7 @@ class LiveSource final : public Source {
   TracedProcess& process_of(std::uint32_t pid, std::uint32_t tgid = 0);
   void note_if_gone(std::uint32_t pid) {
     const auto state = process_state(pid);
-    if (!state && (errno == EMFILE || errno == ENFILE)) return;  // it is not known
+    if (!state && is_file_limit(errno)) return;  // it is not known
     if (!state || !state->has_memory()) reader_.on_gone(pid);
   }
   void end_round();

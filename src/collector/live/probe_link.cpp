@@ -36,7 +36,7 @@ OpenFile load_empty_program() {
   options.sz = sizeof(options);
   options.expected_attach_type = kAttachType;
   OpenFile program(bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_empty", "Dual BSD/GPL", instructions, 2, &options));
-  if (!program && errno == EMFILE) throw Failure("cannot load a BPF program: " + errno_text(errno));
+  if (!program && is_file_limit(errno)) throw Failure("cannot load a BPF program: " + errno_text(errno));
   return program;
 }
 
