@@ -472,8 +472,8 @@ class Spool(ExportTest):
             self.kill_when_counted(exporter, spool, 1000)
         with HttpReceiver(Received()) as receiver:
             last = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool, status=1)
-            self.assertEqual((last.traces()["found"], last.traces()["missing"]), (0, 1000))
-            self.assertIn("the last run was killed. 1000 items that it had only in memory", last.stderr)
+            self.assertEqual(last.traces()["found"] + last.traces()["missing"], 1000)
+            self.assertIn("the last run was killed or failed. %d items that" % last.traces()["missing"], last.stderr)
             self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool)
 
     def test_what_waits_is_counted_while_the_writer_of_the_recording_is_silent(self):
@@ -486,13 +486,31 @@ class Spool(ExportTest):
                 writer.flush()
                 self.kill_when_counted(exporter, spool, 1000)
         last = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool, status=1)
-        self.assertEqual(last.traces()["missing"], 1000)
+        self.assertEqual(last.traces()["found"] + last.traces()["missing"], 1000)
+
+    def test_a_run_that_cannot_begin_leaves_the_count_to_the_next_one(self):
+        spool = self.path("spool")
+        with HttpReceiver(Received(lambda number, ids: Answer(hangs=True))) as receiver:
+            exporter = self.start(self.recording(1000, 2), "--otlp", receiver.url, "--spool", spool, "--end-time", "10m")
+            self.kill_when_counted(exporter, spool, 1000)
+        with HttpReceiver(Received()) as receiver, socket.create_server(("127.0.0.1", 0)) as taken:
+            address = "127.0.0.1:%d" % taken.getsockname()[1]
+            failed = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool, "--serve", address, status=1)
+            self.assertIn("cannot listen", failed.stderr)
+            last = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool, status=1)
+        self.assertGreater(last.traces()["missing"], 0)
+        self.assertEqual(last.traces()["found"] + last.traces()["missing"], 1000)
 
     def kill_when_counted(self, exporter, spool, spans):
+        """Kills it when so many spans are in a body on disk or counted."""
+        def counts_in(name):
+            with open(os.path.join(spool, name), "rb") as file:
+                return re.findall(rb'^nopspan-unsaved 1 (\d+)' if name == "unsaved" else rb'"spans":(\d+)', file.read())
+
         def is_counted():
-            with contextlib.suppress(FileNotFoundError), open(os.path.join(spool, "unsaved"), encoding="ascii") as file:
-                return "%020d" % spans in file.read()
-        wait_until(is_counted, "the count", PATIENCE_S)
+            names = [name for name in os.listdir(spool) if name == "unsaved" or name.endswith(".nopspan")]
+            return sum(int(count) for name in names for count in counts_in(name)) == spans
+        wait_until(lambda: os.path.exists(os.path.join(spool, "unsaved")) and is_counted(), "the count", PATIENCE_S)
         exporter.kill()
         exporter.communicate()
 

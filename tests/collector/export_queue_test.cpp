@@ -299,6 +299,21 @@ TEST_F(ExportQueueTest, WaitsAsLongAsTheReceiverWants) {
   EXPECT_EQ(transport.posted().size(), 1U);
 }
 
+// An interval that is shorter than the time without an answer.
+TEST_F(ExportQueueTest, SaysWhyNoMetricsArrive) {
+  transport.hold(true);
+  ExportQueue queue(options, transport, account);
+  queue.post_metrics({body_of(Signal::metrics, 1, "first")});
+  transport.wait_for(1);
+  queue.post_metrics({body_of(Signal::metrics, 1, "second")});
+  transport.set_reply([](const ExportBody& body) {
+    return answer_of(body.bytes == "first" ? AnswerKind::retry : AnswerKind::accepted);
+  });
+  transport.hold(false);
+  EXPECT_TRUE(queue.finish(kPatience));
+  EXPECT_THAT(said, Contains(StartsWith("receiver: no")));
+}
+
 TEST_F(ExportQueueTest, ReplacesMetricsThatWait) {
   transport.hold(true);
   ExportQueue queue(options, transport, account);

@@ -120,6 +120,8 @@ class SpoolTest : public testing::Test {
       ExportQueue queue(queue_options, transport, account, &spool, logs ? &*logs : nullptr);
       EXPECT_TRUE(queue.finish(60s));
     }
+    spool.note_reported();
+    if (logs) logs->note_reported();
     std::vector<std::string> ids;
     for (const ExportBody& body : transport.posted()) ids.push_back(body.bytes);
     return ids;
@@ -309,6 +311,7 @@ TEST_F(SpoolTest, ReadsTheWholeBodiesOfAFileThatIsCutAnywhere) {
     options.folder = own / "spool";
     ASSERT_EQ(::mkdir(options.folder.c_str(), 0700), 0);
     write_file(options.folder + "/0000000000000001.nopspan", whole.substr(0, bytes));
+    write_file(options.folder + "/unsaved", "nopspan-unsaved 1 0 0 0\n");
     said.clear();
     ReceiverAccount account;
     const std::size_t sent = send_all(account).size();
@@ -316,7 +319,7 @@ TEST_F(SpoolTest, ReadsTheWholeBodiesOfAFileThatIsCutAnywhere) {
     for (const std::uint64_t end : ends) bodies += bytes >= end ? 1 : 0;
     EXPECT_EQ(sent, bodies) << bytes;
     const bool is_exact = bytes == 0 || bytes == ends[0] || bytes == ends[1] || bytes == ends[2];
-    EXPECT_EQ(said.size(), is_exact ? 0U : 1U) << bytes;
+    EXPECT_EQ(said.size(), is_exact ? 1U : 2U) << bytes;  // one of them is about the kill
     EXPECT_TRUE(account.totals().is_balanced());
     EXPECT_EQ(account.totals().total().found,
               account.totals().total().accepted + account.totals().total().all_dropped());
@@ -512,19 +515,20 @@ TEST_F(SpoolTest, NamesWhatAKilledRunHadOnlyInMemory) {
     spool.note_unsaved({4, 2, 0, 0});
     std::filesystem::copy(options.folder, copies / "killed", std::filesystem::copy_options::recursive);
     spool.close(false);
+    spool.note_reported();
   }
   EXPECT_THAT(names_in(options.folder), testing::Not(testing::Contains("unsaved")));
   options.folder = copies / "killed";
   ReceiverAccount next;
   {
     const Spool spool(options, next);
-    EXPECT_THAT(said, ElementsAre(HasSubstr("the last run was killed. 6 items that it had only in memory")));
+    EXPECT_THAT(said, ElementsAre(HasSubstr("the last run was killed or failed. 6 items that it had")));
     EXPECT_EQ(next.totals().signals[kTracesRow].missing, 4U);
     EXPECT_EQ(next.totals().signals[kSpanEventsRow].missing, 2U);
     EXPECT_TRUE(next.totals().is_balanced());
     EXPECT_TRUE(next.totals().has_losses());
   }
-  // The account of a run that is killed itself, or cannot begin, is lost.
+  // The account of a run that is killed itself, or fails, is lost.
   for (const std::uint64_t missing : {6, 8, 0}) {
     said.clear();
     ReceiverAccount again;
@@ -532,8 +536,149 @@ TEST_F(SpoolTest, NamesWhatAKilledRunHadOnlyInMemory) {
     EXPECT_EQ(again.totals().total().missing, missing);
     EXPECT_EQ(said.size(), missing > 0 ? 1U : 0U);
     if (missing == 6) spool.note_unsaved({1, 1, 0, 0});
-    if (missing == 8) spool.close(false);
+    if (missing == 8) spool.note_reported();
   }
+}
+
+TEST_F(SpoolTest, NamesWhatARunThatFailedHadLost) {
+  {
+    ReceiverAccount account;
+    ScriptedTransport transport([](const ExportBody&) { return answer_of(AnswerKind::refused); });
+    Spool spool(options, account);
+    Spool logs(options_of_logs(), account, &spool);
+    ExportQueue queue(queue_options, transport, account, &spool, &logs);
+    queue.post({Signal::traces, "1", {3, 2, 0, 0}});
+    queue.post({Signal::logs, "2", kOneLog});
+    queue.note_unsaved({4, 0, 0, 0}, {});
+    while (account.totals().total().refused < 3 + 2 + 1) std::this_thread::yield();
+  }
+  for (const bool is_reported : {false, true}) {
+    ReceiverAccount next;
+    Spool spool(options, next);
+    Spool logs(options_of_logs(), next, &spool);
+    EXPECT_EQ(next.totals().signals[kTracesRow].missing, 3U + 4U);
+    EXPECT_EQ(next.totals().signals[kSpanEventsRow].missing, 2U);
+    EXPECT_EQ(next.totals().signals[kLogsRow].missing, 1U);
+    spool.close(false);
+    if (!is_reported) continue;
+    spool.note_reported();
+    logs.note_reported();
+  }
+  ReceiverAccount last;
+  const Spool spool(options, last);
+  EXPECT_FALSE(last.totals().has_losses());
+}
+
+TEST_F(SpoolTest, IsNotUsedIfItCannotCountWhatItLoses) {
+  ASSERT_EQ(::mkdir(options.folder.c_str(), 0700), 0);
+  ASSERT_EQ(::mkdir((options.folder + "/unsaved").c_str(), 0700), 0);
+  try {
+    ReceiverAccount account;
+    const Spool spool(options, account);
+    ADD_FAILURE() << "no exception";
+  } catch (const Failure& failure) {
+    EXPECT_THAT(failure.what(), HasSubstr("/unsaved: Is a directory"));
+    EXPECT_EQ(failure.exit_status, Failure::kUsageError);
+  }
+}
+
+TEST_F(SpoolTest, CountsWhatWasInFilesThatWereRemoved) {
+  for (const bool with_folder : {false, true}) {
+    ReceiverAccount account;
+    Spool spool(options, account);
+    write_bodies(spool, account, 3);
+    std::filesystem::remove_all(with_folder ? options.folder : options.folder + "/" + data_files().front());
+    EXPECT_EQ(write(spool, account, 4), !with_folder);
+    EXPECT_EQ(account.totals().total().all_dropped(), with_folder ? 4U : 3U) << "at the next body";
+    if (!with_folder) std::filesystem::remove(options.folder + "/" + data_files().front());
+    spool.close(false);
+    EXPECT_EQ(account.totals().total().all_dropped(), 4U) << "at the end";
+    EXPECT_EQ(account.totals().total().spooled, 0U);
+    EXPECT_EQ(spool.bytes(), 0U);
+    EXPECT_THAT(said, Contains(HasSubstr("files were removed: 3 items")));
+    said.clear();
+    spool.note_reported();
+  }
+}
+
+TEST_F(SpoolTest, CountsAFileThatWasEmptiedAfterAnOrderlyEnd) {
+  std::filesystem::resize_file(written_file(3), 0);
+  ReceiverAccount account;
+  EXPECT_THAT(send_all(account), IsEmpty());
+  EXPECT_TRUE(account.totals().has_losses());
+  EXPECT_THAT(said, ElementsAre(HasSubstr("is empty")));
+}
+
+// The file that a program was about to write when it was killed.
+TEST_F(SpoolTest, DoesNotCountAnEmptyFileOfAKilledRun) {
+  const TemporaryFolder copies;
+  {
+    ReceiverAccount account;
+    const Spool spool(options, account);
+    std::filesystem::copy(options.folder, copies / "killed");
+  }
+  options.folder = copies / "killed";
+  write_file(options.folder + "/0000000000000001.nopspan", "");
+  ReceiverAccount account;
+  EXPECT_THAT(send_all(account), IsEmpty());
+  EXPECT_FALSE(account.totals().has_losses());
+}
+
+TEST_F(SpoolTest, HasWhatWaitsWhileARequestHasNoAnswer) {
+  ReceiverAccount account;
+  ScriptedTransport transport;
+  transport.hold(true);
+  Spool spool(options, account);
+  Spool logs(options_of_logs(), account, &spool);
+  ExportQueue queue(queue_options, transport, account, &spool, &logs);
+  queue.post_metrics({{Signal::metrics, "0", {0, 0, 0, 1}}});
+  transport.wait_for(1);
+  queue.post({Signal::traces, "1", kOneSpan});
+  queue.post({Signal::logs, "2", kOneLog});
+  while (account.totals().total().spooled < 2) {
+    queue.note_unsaved({}, {});
+    std::this_thread::sleep_for(10ms);
+  }
+  queue.post({Signal::traces, "3", kOneSpan});
+  EXPECT_EQ(account.totals().total().spooled, 3U);
+  EXPECT_EQ(transport.posted().size(), 1U);
+  transport.hold(false);
+  EXPECT_TRUE(queue.finish(60s));
+  EXPECT_EQ(account.totals().total().accepted, 4U);
+}
+
+TEST_F(SpoolTest, MakesASourceWaitWhileItIsFullAndTheReceiverAccepts) {
+  queue_options.capacity_bytes = 1;
+  queue_options.refuses = false;
+  options.most_bytes = 1000;
+  ReceiverAccount account;
+  ScriptedTransport transport;
+  transport.hold(true);
+  Spool spool(options, account);
+  ExportQueue queue(queue_options, transport, account, &spool);
+  queue.post({Signal::traces, "0", kOneSpan});
+  transport.wait_for(1);
+  std::uint64_t posted = 1;
+  for (; queue.has_space(Signal::traces); ++posted) queue.post({Signal::traces, "body", kOneSpan});
+  EXPECT_GT(account.totals().total().spooled, 0U);
+  EXPECT_EQ(account.totals().total().all_dropped(), 0U);
+  transport.hold(false);
+  while (!queue.has_space(Signal::traces)) std::this_thread::yield();
+  EXPECT_TRUE(queue.finish(60s));
+  EXPECT_EQ(account.totals().total().accepted, posted);
+}
+
+TEST_F(SpoolTest, DoesNotWaitForMetricsIfItsBodiesStay) {
+  ReceiverAccount account;
+  ScriptedTransport transport([](const ExportBody&) { return answer_of(AnswerKind::retry); });
+  queue_options.back_off = {1h, 1h};
+  Spool spool(options, account);
+  ExportQueue queue(queue_options, transport, account, &spool);
+  queue.post({Signal::traces, "1", kOneSpan});
+  queue.post_metrics({{Signal::metrics, "2", {0, 0, 0, 1}}});
+  EXPECT_FALSE(queue.finish(1h));
+  EXPECT_EQ(account.totals().total().spooled, 1U);
+  EXPECT_EQ(account.totals().signals[kMetricsRow].all_dropped(), 1U);
 }
 
 TEST_F(SpoolTest, ReportsAKilledRunWhoseNoteIsNotReadable) {
@@ -630,18 +775,24 @@ TEST_F(SpoolTest, WaitsUntilARefusalIsMended) {
   EXPECT_EQ(account.totals().signals[kTracesRow].accepted, 1U);
 }
 
-TEST_F(SpoolTest, LeavesOutTheSignalsThatAreNotWanted) {
-  {
-    ReceiverAccount account;
-    Spool spool(options, account);
-    spool.keep({Signal::traces, "spans", {3, 0, 0, 0}}, false);
-    spool.keep({Signal::logs, "logs", {0, 0, 2, 0}}, false);
-    spool.close(false);
-  }
+TEST_F(SpoolTest, KeepsTheSignalsThatAreNotWanted) {
+  written_file(3);
   queue_options.traces = false;
   ReceiverAccount account;
-  EXPECT_THAT(send_all(account), ElementsAre("logs"));
-  EXPECT_EQ(account.totals().signals[kTracesRow].left_out, 3U);
+  ScriptedTransport transport;
+  {
+    Spool spool(options, account);
+    Spool logs(options_of_logs(), account, &spool);
+    EXPECT_TRUE(write(logs, account, 4, Signal::logs));
+    ExportQueue queue(queue_options, transport, account, &spool, &logs);
+    queue.finish(60s);
+  }
+  EXPECT_EQ(account.totals().signals[kLogsRow].accepted, 1U);
+  EXPECT_EQ(account.totals().signals[kTracesRow].spooled, 3U);
+  EXPECT_EQ(transport.posted().size(), 1U);
+  queue_options.traces = true;
+  ReceiverAccount next;
+  EXPECT_THAT(send_all(next), ElementsAre("1", "2", "3"));
 }
 
 TEST_F(SpoolTest, CountsBodiesThatCanNoLongerBeRead) {

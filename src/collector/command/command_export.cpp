@@ -61,11 +61,12 @@ constexpr char kExportDescription[] =
     "accepted, rejected (by the receiver, one by one), refused (with its request),\n"
     "dropped (not sent, or the receiver was too busy until the end), unconfirmed\n"
     "(sent, but not answered: it may be there), spooled (on disk, for the next run),\n"
-    "or left out (by the filters). If the last run with this --spool was killed, what\n"
-    "it had only in memory is counted as missing. The exit status is 1 if items were\n"
-    "rejected, refused, dropped, unconfirmed or missing. While the command sends\n"
-    "what is left, a second Ctrl-C ends that: what is in memory is spooled or\n"
-    "counted. A third one ends the command at once, without accounts.";
+    "or left out (by the filters). If the last run with this --spool was killed or\n"
+    "failed, what it had only in memory or had lost counts as missing. The exit\n"
+    "status is 1 if items were rejected, refused, dropped, unconfirmed or missing.\n"
+    "While the command sends what is left, a second Ctrl-C ends that: what is in\n"
+    "memory is spooled or counted. A third one ends the command at once, without\n"
+    "accounts.";
 constexpr char kExportExamples[] =
     "Examples:\n"
     "  nopspan export --otlp http://localhost:4318       everything, over HTTP\n"
@@ -324,6 +325,7 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, Sourc
   } else {
     std::cerr << to_text(ledger);
   }
+  for (const auto& receiver : exporter.receivers()) receiver->note_reported();
   return exit_status;
 }
 

@@ -14,6 +14,8 @@ namespace {
 
 constexpr auto kSayEvery = std::chrono::seconds(10);
 constexpr auto kLookIfHurried = std::chrono::milliseconds(50);
+// A request without an answer for that long lets the spools take what waits.
+constexpr auto kSlow = std::chrono::seconds(1);
 constexpr auto kReadAgain = std::chrono::seconds(1);  // a spool, after too many files were open
 
 constexpr std::size_t lane_of(Signal signal) { return static_cast<std::size_t>(signal); }
@@ -51,7 +53,8 @@ ExportQueue::~ExportQueue() { finish(std::chrono::nanoseconds(0)); }
 
 bool ExportQueue::has_space(Signal signal) const {
   const std::lock_guard lock(mutex_);
-  return !is_full(signal);
+  const Lane* const spooled = spool_lane_of(signal);
+  return !is_full(signal) || (spooled != nullptr && (is_spooling(signal) || !spooled->spool->is_full()));
 }
 
 bool ExportQueue::is_spooling() const {
@@ -70,16 +73,32 @@ void ExportQueue::note_unsaved(const ItemCounts& traces, const ItemCounts& logs)
   const std::lock_guard lock(mutex_);
   outside_[lane_of(Signal::traces)] = traces;
   outside_[lane_of(Signal::logs)] = logs;
+  spool_if_slow();
   note_unsaved();
+}
+
+// With mutex_.
+void ExportQueue::spool_if_slow() {
+  if (!is_slow()) return;
+  for (const Signal signal : {Signal::traces, Signal::logs}) {
+    static_cast<void>(spool_waiting(lanes_[lane_of(signal)], signal));
+  }
 }
 
 // With mutex_, after items have moved: if the program is killed before, the number is too large.
 void ExportQueue::note_unsaved() {
+  const auto& accounts = account_.totals().signals;
   for (const Signal signal : {Signal::traces, Signal::logs}) {
     const Lane* const spooled = spool_lane_of(signal);
     if (spooled == nullptr) continue;
     ItemCounts items = lanes_[lane_of(signal)].items;
     items += outside_[lane_of(signal)];
+    if (signal == Signal::logs) {
+      items.logs += accounts[kLogsRow].lost();
+    } else {
+      items.spans += accounts[kTracesRow].lost();
+      items.span_events += accounts[kSpanEventsRow].lost();
+    }
     spooled->spool->note_unsaved(items);
   }
 }
@@ -94,10 +113,14 @@ ExportQueue::Lane* ExportQueue::spool_lane_of(Signal signal) {
   return const_cast<Lane*>(std::as_const(*this).spool_lane_of(signal));
 }
 
-// Whether the last request of the signal with what its spool has failed.
+bool ExportQueue::is_slow() const {
+  return sending_since_ != Clock::time_point() && Clock::now() - sending_since_ >= kSlow;
+}
+
+// Whether the last request of the signal has failed, or one has no answer yet.
 bool ExportQueue::is_spooling(Signal signal) const {
   const Lane* const lane = spool_lane_of(signal);
-  return lane != nullptr && lane->failures > 0;
+  return lane != nullptr && (lane->failures > 0 || is_slow());
 }
 
 bool ExportQueue::post(ExportBody body) {
@@ -117,12 +140,16 @@ bool ExportQueue::post(ExportBody body) {
   if (ends_) return drop(DropReason::no_time);
   if (is_full(signal)) {
     if (Lane* const spooled = spool_lane_of(signal); spooled != nullptr) {
-      if (const auto problem = spooled->spool->keep(body, false, std::move(packed))) return drop(*problem);
-      account_.spool(body.items);
-      has_work_.notify_one();
-      return true;
-    }
-    if (options_.refuses) return drop(DropReason::queue_full);
+      const auto problem = spooled->spool->keep(body, false, std::move(packed));
+      if (!problem) {
+        account_.spool(body.items);
+        has_work_.notify_one();
+        return true;
+      }
+      // A source that waits has asked has_space().
+      if (options_.refuses || is_spooling(signal) || *problem != DropReason::spool_full) return drop(*problem);
+    } else if (options_.refuses)
+      return drop(DropReason::queue_full);
   }
   account_.queue(body.items);
   Lane& lane = lanes_[lane_of(signal)];
@@ -171,6 +198,7 @@ bool ExportQueue::finish(std::chrono::nanoseconds time) {
   {
     std::unique_lock lock(mutex_);
     while (!has_ended_.wait_for(lock, kLookIfHurried, [this] { return is_ended_; })) {
+      spool_if_slow();
       if (!options_.is_hurried()) continue;
       deadline_.set(Clock::now());
       has_work_.notify_one();
@@ -205,6 +233,7 @@ void ExportQueue::run() {
   std::unique_lock lock(mutex_);
   run_until_end(lock);
   count_rest();
+  note_unsaved();
   for (Lane& lane : lanes_) {
     if (is_spool(lane)) lane.spool->close(lane.may_have_arrived);
   }
@@ -231,12 +260,21 @@ void ExportQueue::run_until_end(std::unique_lock<std::mutex>& lock) {
   }
 }
 
-// Whether finish() is done. Bodies may stay in a spool if the receiver does not accept them now.
+// Whether finish() is done. Bodies may stay in a spool if the receiver does not accept them now. Metrics then have been
+// tried once.
 bool ExportQueue::is_done() const {
-  return std::all_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) {
-    if (!is_spool(lane)) return lane.bodies.empty();
-    return lane.has_failed || (lane.bodies.empty() && lane.spool->is_empty());
+  const bool stay =
+      std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) { return is_spool(lane) && lane.has_failed; });
+  return std::all_of(lanes_.begin(), lanes_.end(), [&](const Lane& lane) {
+    if (!is_spool(lane)) {
+      return lane.bodies.empty() || (stay && lane.has_failed && &lane == &lanes_[lane_of(Signal::metrics)]);
+    }
+    return lane.has_failed || !is_wanted(signal_of(lane)) || (lane.bodies.empty() && lane.spool->is_empty());
   });
+}
+
+Signal ExportQueue::signal_of(const Lane& lane) const {
+  return &lane == spool_lane_of(Signal::logs) ? Signal::logs : Signal::traces;
 }
 
 // The lane whose body is to be sent now. For an empty lane of a spool, one is to be loaded.
@@ -265,7 +303,7 @@ ExportQueue::Clock::time_point ExportQueue::next_time(Clock::time_point now) con
 }
 
 bool ExportQueue::is_spools_turn(const Lane& lane) const {
-  if (!is_spool(lane)) return false;
+  if (!is_spool(lane) || !is_wanted(signal_of(lane))) return false;
   return std::all_of(lanes_.begin(), lanes_.begin() + kSignals, [&](const Lane& one) {
     const auto signal = static_cast<Signal>(&one - lanes_.data());
     return one.bodies.empty() || spool_lane_of(signal) != &lane;
@@ -281,12 +319,7 @@ void ExportQueue::load_spool(Lane& lane, std::unique_lock<std::mutex>& lock) {
     return;
   }
   lane.may_have_arrived = kept->may_have_arrived;
-  if (is_wanted(kept->body.signal)) {
-    lane.bodies.push_back({std::move(kept->body), kept->may_have_arrived, 0, {}, {}});
-  } else {
-    account_.leave_out_spooled(kept->body.items);
-    settle_spooled(lane);
-  }
+  lane.bodies.push_back({std::move(kept->body), kept->may_have_arrived, 0, {}, {}});
 }
 
 // The spool's body, or every part of it, has its answer.
@@ -302,10 +335,12 @@ void ExportQueue::attempt(Lane& lane, std::unique_lock<std::mutex>& lock) {
   if (!waiting.first_attempt) waiting.first_attempt = Clock::now();
   account_.send(waiting.body.items, place_of(lane), waiting.may_have_arrived);
   began_at_end_ = ends_;
+  sending_since_ = Clock::now();
   lock.unlock();
   if (is_spool(lane)) lane.spool->begin_sending();
   const ReceiverAnswer answer = transport_.post(waiting.body, deadline_);
   lock.lock();
+  sending_since_ = {};
   settle(lane, std::move(waiting), answer);
   note_unsaved();
   if (is_spool(lane) && lane.bodies.empty()) settle_spooled(lane);
@@ -393,7 +428,10 @@ void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answe
   lane.has_failed = !tries_at_once;
   const auto next = lane.not_before;
   const bool is_outdated = signal == Signal::metrics && waiting.snapshot != snapshot_;
-  if (is_outdated) return give_up(waiting, DropReason::replaced);
+  if (is_outdated) {
+    say(Said::failing, name + ": " + answer.text);
+    return give_up(waiting, DropReason::replaced);
+  }
   lane.bodies.push_front(std::move(waiting));
   if (is_spool(lane)) {
     static_cast<void>(spool_waiting(lanes_[lane_of(signal)], signal));

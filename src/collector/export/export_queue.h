@@ -28,7 +28,7 @@ struct ExportQueueOptions {
   // Whether a full queue refuses bodies, if there is no spool. A caller that asks has_space() before it encodes more
   // may exceed the capacity by what it has encoded already.
   bool refuses = true;
-  // Without them, spans or log records are left out, also those of a spool.
+  // Without them, new spans or log records are left out, and those of a spool stay there.
   bool traces = true, logs = true;
   BackOffOptions back_off;
   // A body in memory that no attempt delivers for that long is given up; 0: never. With a spool, it waits there
@@ -39,13 +39,14 @@ struct ExportQueueOptions {
   std::function<bool()> is_hurried = [] { return false; };
 };
 
-// Bodies of each signal are sent in the order in which they were posted, except those that a full queue could not hold.
-// If a signal's request fails, the other signals
-// do not wait for its next attempt.
+// Bodies of each signal are sent in the order in which they were posted, except those that a full queue could not hold,
+// and those that wait while a request has no answer. If a signal's request fails, the other signals do not wait for its
+// next attempt.
 //
-// With a spool, what waits is on disk as soon as a request has failed: the bodies in memory are moved there, and so are
-// those that are posted until a request of the signal succeeds. What a full queue cannot hold is on disk too. A spool's
-// bodies are sent while none of its signal wait in memory.
+// With a spool, what waits is on disk as soon as a request has failed, or has no answer after a second: the bodies in
+// memory are moved there, and so are those that are posted until a request of the signal succeeds, or any request has
+// its answer. What a full queue cannot hold is on disk too. A spool's bodies are sent while none of its signal wait in
+// memory. Those of a signal that is not wanted stay there.
 class ExportQueue {
  public:
   // All arguments must outlive this object. The spools may be null.
@@ -55,13 +56,14 @@ class ExportQueue {
   ExportQueue(const ExportQueue&) = delete;
   ExportQueue& operator=(const ExportQueue&) = delete;
 
-  // Whether there is room for a body in memory. Each signal has a quarter of the capacity for itself, so that a
-  // receiver that fails for one signal does not keep the others out.
+  // Whether there is room for a body, in memory or in the spool. Each signal has a quarter of the capacity for itself,
+  // so that a receiver that fails for one signal does not keep the others out. What fails does not wait for room in a
+  // spool.
   [[nodiscard]] bool has_space(Signal signal) const;
-  // Whether spans go to a spool, because their last request has failed.
+  // Whether spans go to a spool, because their last request has failed, or because the receiver is slow to answer.
   [[nodiscard]] bool is_spooling() const;
-  // Notes in the spools what is only in memory, now and whenever that of this queue has changed. `traces` and `logs`:
-  // what is in memory outside of it.
+  // Notes in the spools what is only in memory or was lost, now and whenever that of this queue has changed. `traces`
+  // and `logs`: what is in memory outside of it. If the receiver is slow to answer, moves what waits to the spools.
   void note_unsaved(const ItemCounts& traces, const ItemCounts& logs);
   // Takes a body of new items. If the queue and the spool are full, drops and counts it, and returns false. The last
   // body that is accepted may exceed the capacity.
@@ -69,9 +71,9 @@ class ExportQueue {
   // Takes the bodies of a snapshot of metrics. Bodies of older snapshots that still wait are dropped and counted.
   void post_metrics(std::vector<ExportBody> bodies);
   // Sends what is left, at most for `time`. Then moves the bodies in memory to the spool for the next run, or counts
-  // them as dropped or unconfirmed. Bodies in the spool stay there. If only such bodies are left and the receiver does
-  // not accept them, does not wait. Returns whether nothing is left. Bodies that are posted later are dropped. Further
-  // calls have no effect.
+  // them as dropped or unconfirmed. Bodies in the spool stay there. If only such bodies and metrics are left and the
+  // receiver does not accept them, does not wait. Returns whether nothing is left. Bodies that are posted later are
+  // dropped. Further calls have no effect.
   bool finish(std::chrono::nanoseconds time);
 
  private:
@@ -112,13 +114,16 @@ class ExportQueue {
   [[nodiscard]] Clock::time_point next_time(Clock::time_point now) const;
   [[nodiscard]] bool is_spools_turn(const Lane& lane) const;
   [[nodiscard]] bool is_done() const;
+  [[nodiscard]] bool is_slow() const;
   [[nodiscard]] bool is_full(Signal signal) const;
   [[nodiscard]] bool is_wanted(Signal signal) const {
     return signal == Signal::traces ? options_.traces : signal != Signal::logs || options_.logs;
   }
+  [[nodiscard]] Signal signal_of(const Lane& lane) const;  // of a spool's lane
   [[nodiscard]] Lane* spool_lane_of(Signal signal);
   [[nodiscard]] const Lane* spool_lane_of(Signal signal) const;
   [[nodiscard]] bool is_spooling(Signal signal) const;
+  void spool_if_slow();
   void note_unsaved();
   [[nodiscard]] std::optional<DropReason> move_to_spool(const Waiting& waiting);
   std::optional<DropReason> spool_waiting(Lane& lane, Signal signal);
@@ -148,6 +153,7 @@ class ExportQueue {
   std::uint64_t snapshot_ = 0;
   bool ends_ = false, is_ended_ = false;
   bool began_at_end_ = false;                 // the attempt in flight began after finish()
+  Clock::time_point sending_since_;           // the begin of the attempt in flight
   std::array<ItemCounts, kSignals> outside_;  // in memory, but not in this queue
   std::array<Clock::time_point, static_cast<std::size_t>(Said::count)> said_at_{};
 

@@ -47,7 +47,7 @@ OtlpReceiver::OtlpReceiver(OtlpReceiverOptions options, std::unique_ptr<Transpor
 void OtlpReceiver::add(const Entry& entry) {
   constexpr unsigned kMostNotNoted = 256;
   if (spool_ != nullptr && ++not_noted_ > kMostNotNoted) note_unsaved();
-  while (options_.waits && spool_ == nullptr && !queue_.has_space(signal_of(entry)) && !stopping &&
+  while (options_.waits && !queue_.has_space(signal_of(entry)) && !stopping &&
          std::chrono::steady_clock::now() < options_.waits_until) {
     std::this_thread::sleep_for(kLookForSpace);
   }
@@ -75,6 +75,12 @@ void OtlpReceiver::finish(std::chrono::nanoseconds time) {
   feed_.finish();
   note_unsaved();
   queue_.finish(time);
+}
+
+void OtlpReceiver::note_reported() {
+  for (Spool* const spool : {spool_.get(), logs_spool_.get()}) {
+    if (spool != nullptr) spool->note_reported();
+  }
 }
 
 }  // namespace nopspan::collector

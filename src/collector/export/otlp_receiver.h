@@ -38,6 +38,7 @@ class OtlpReceiver : public Receiver {
   void on_tick(std::uint64_t now_unix_ns) override;
   void add_metrics(std::vector<ExportBody> bodies) override { queue_.post_metrics(std::move(bodies)); }
   void finish(std::chrono::nanoseconds time) override;
+  void note_reported() override;
   [[nodiscard]] const std::string& name() const override { return options_.name; }
   [[nodiscard]] ReceiverAccount& account() override { return account_; }
   [[nodiscard]] ExportFeed::Counts counts() const override { return feed_.counts(); }

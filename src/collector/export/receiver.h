@@ -34,6 +34,8 @@ class Receiver {
   virtual void add_metrics(std::vector<ExportBody> bodies) = 0;
   // Ends at most after `time`.
   virtual void finish(std::chrono::nanoseconds time) = 0;
+  // The user has the account.
+  virtual void note_reported() {}
 
   [[nodiscard]] virtual const std::string& name() const = 0;
   [[nodiscard]] virtual ReceiverAccount& account() = 0;

@@ -32,6 +32,10 @@ std::uint64_t SignalAccount::all_dropped() const {
   return std::accumulate(dropped.begin(), dropped.end(), std::uint64_t{0});
 }
 
+std::uint64_t SignalAccount::lost() const {
+  return rejected + refused + unconfirmed + all_dropped() - dropped[static_cast<std::size_t>(DropReason::replaced)];
+}
+
 bool SignalAccount::is_balanced() const {
   std::uint64_t sum = all_dropped();
   for (const auto& state : kAccountStates) sum += this->*state.count;
@@ -60,8 +64,7 @@ SignalAccount AccountTotals::total() const {
 
 bool AccountTotals::has_losses() const {
   const SignalAccount sum = total();
-  return unreadable_bytes + sum.missing > 0 || sum.rejected + sum.refused + sum.unconfirmed + sum.all_dropped() >
-                                                   sum.dropped[static_cast<std::size_t>(DropReason::replaced)];
+  return unreadable_bytes + sum.missing + sum.lost() > 0;
 }
 
 nlohmann::ordered_json to_json(const AccountTotals& account) {
@@ -107,7 +110,7 @@ std::string to_text(const AccountTotals& account, const std::string& receiver) {
       add(signal.dropped[j], "dropped (" + reason + ")");
     }
     text += (signal.is_balanced() ? " = " : " (does not add up) ") + (states.empty() ? "0" : states);
-    if (signal.missing > 0) text += "; " + std::to_string(signal.missing) + " of a killed run may be missing";
+    if (signal.missing > 0) text += "; " + std::to_string(signal.missing) + " of earlier runs may be missing";
     if (signal.resent > 0) text += "; " + std::to_string(signal.resent) + " resent";
     text += "\n";
   }
@@ -197,11 +200,6 @@ void ReceiverAccount::refuse(const ItemCounts& items, bool may_have_arrived) {
 void ReceiverAccount::put_back(const ItemCounts& items, Place to) {
   const std::lock_guard lock(mutex_);
   move(items, &SignalAccount::in_flight, place_of(to));
-}
-
-void ReceiverAccount::leave_out_spooled(const ItemCounts& items) {
-  const std::lock_guard lock(mutex_);
-  move(items, &SignalAccount::spooled, &SignalAccount::left_out);
 }
 
 void ReceiverAccount::move_to_spool(const ItemCounts& items) {

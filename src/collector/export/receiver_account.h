@@ -44,13 +44,16 @@ struct SignalAccount {
   std::uint64_t unconfirmed = 0;  // sent, but no answer says what became of it: may be there
   std::array<std::uint64_t, kDropReasons.size()> dropped{};
 
-  // Beside the sum: items that an earlier run had only in memory when it was killed. Some may have arrived.
+  // Beside the sum: items that earlier runs had only in memory or had lost, and that no account has named, because they
+  // were killed or failed. Some may have arrived.
   std::uint64_t missing = 0;
   // Items in a request whose earlier attempt may have arrived. A receiver has at most that many
   // duplicates.
   std::uint64_t resent = 0;
 
   [[nodiscard]] std::uint64_t all_dropped() const;
+  // Items that did not arrive, or may not have. Metrics of which a newer snapshot was sent instead are not lost.
+  [[nodiscard]] std::uint64_t lost() const;
   [[nodiscard]] bool is_balanced() const;
   SignalAccount& operator+=(const SignalAccount& other);
 };
@@ -81,7 +84,7 @@ struct AccountTotals {
 
   [[nodiscard]] bool is_balanced() const;
   [[nodiscard]] SignalAccount total() const;
-  // Whether items were lost, or may be. Metrics of which a newer snapshot was sent instead are not lost.
+  // Whether items were lost, or may be.
   [[nodiscard]] bool has_losses() const;
 };
 
@@ -104,7 +107,7 @@ class ReceiverAccount {
   void drop_new(const ItemCounts& items, DropReason reason);
   // Items of an earlier run, in the spool.
   void find(const ItemCounts& items);
-  // Items that an earlier run had only in memory when it was killed.
+  // Items that earlier runs had only in memory or had lost.
   void miss(const ItemCounts& items);
 
   // A request begins. `may_have_arrived`: an earlier attempt may have arrived.
@@ -115,9 +118,6 @@ class ReceiverAccount {
   void accept(const ItemCounts& items, std::uint64_t rejected = 0, bool may_have_arrived = false);
   void refuse(const ItemCounts& items, bool may_have_arrived = false);
   void put_back(const ItemCounts& items, Place to);
-
-  // Items of the spool that are not wanted.
-  void leave_out_spooled(const ItemCounts& items);
 
   // Items in memory are written to the spool.
   void move_to_spool(const ItemCounts& items);

@@ -127,7 +127,7 @@ class BodyReader {
   }
 
   // Whether the file could not be opened, but perhaps can be later.
-  [[nodiscard]] bool lacks_descriptors() const { return error_ == EMFILE || error_ == ENFILE || error_ == ENOMEM; }
+  [[nodiscard]] bool lacks_descriptors() const { return is_file_limit(error_) || error_ == ENOMEM; }
 
   // After a body that is not whole, nothing more can be read.
   BodyRead next() {
@@ -174,6 +174,7 @@ Spool::Spool(SpoolOptions options, ReceiverAccount& account, Spool* beside)
     : options_(std::move(options)), account_(account), beside_(beside) {
   open_folder();
   read_position();
+  was_ended_ = ::faccessat(folder_.get(), kUnsavedName, F_OK, AT_SYMLINK_NOFOLLOW) != 0;
   scan();
   read_unsaved();
   if (beside != nullptr) beside->beside_ = this;
@@ -181,7 +182,9 @@ Spool::Spool(SpoolOptions options, ReceiverAccount& account, Spool* beside)
   if (::faccessat(folder_.get(), kPositionName, F_OK, AT_SYMLINK_NOFOLLOW) != 0) write_position(0, 0, false);
 }
 
-Spool::~Spool() = default;
+Spool::~Spool() {
+  if (is_reported_ || noted_.total() + missing_.total() == 0) ::unlinkat(folder_.get(), kUnsavedName, 0);
+}
 
 std::string Spool::path_of(std::uint64_t number) const {
   return printable(options_.folder + "/" + name_of_file(number));
@@ -211,7 +214,7 @@ void Spool::lose_position(const char* why) {
 void Spool::read_position() {
   const OpenFile file(::openat(folder_.get(), kPositionName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (!file && errno == ENOENT) return;
-  if (!file && errno == EMFILE) throw spool_failure(options_.folder, errno);
+  if (!file && is_file_limit(errno)) throw spool_failure(options_.folder, errno);
   std::array<char, 128> text{};
   unsigned attempted = 0;
   unsigned long long number = 0, offset = 0, until = 0;
@@ -227,7 +230,9 @@ void Spool::read_position() {
 // A position of another spool must not make this one remove what was not sent.
 void Spool::check_position(const std::vector<std::uint64_t>& numbers) {
   const std::uint64_t last = numbers.empty() ? kMostNumber : numbers.back();
-  if (position_.file > last + 1) return lose_position("is not of these files");
+  // A file whose bodies have their answers is removed at once, so at most one is left.
+  const auto answered = std::lower_bound(numbers.begin(), numbers.end(), position_.file) - numbers.begin();
+  if (position_.file > last + 1 || answered > 1) return lose_position("is not of these files");
   if (position_.offset == 0 || !std::binary_search(numbers.begin(), numbers.end(), position_.file)) return;
   // Each body begins with the header of a recording. The last one may be incomplete.
   const OpenFile file(
@@ -261,14 +266,19 @@ void Spool::write_position(std::uint64_t number, std::uint64_t offset, bool atte
   const int error = errno;
   if (write_to(kPositionName, 0) || std::exchange(position_failed_, true)) return;
   options_.say(printable(options_.folder) + "/position: " + std::strerror(error) +
-               "; if this program is killed, the next one sends again what was already sent");
+               "; the next run may send again what was already sent");
 }
 
 // The file is then overwritten in place, so that it needs no further space.
-void Spool::read_unsaved() {
-  const bool was_there = ::faccessat(folder_.get(), kUnsavedName, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+void Spool::open_unsaved() {
+  if (unsaved_) return;
   unsaved_ = OpenFile(
       ::openat(folder_.get(), kUnsavedName, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, kOwnerOnly));
+}
+
+void Spool::read_unsaved() {
+  open_unsaved();
+  if (!unsaved_ && errno != ENOSPC && errno != EDQUOT) throw spool_failure(options_.folder + "/" + kUnsavedName, errno);
   const std::string folder = printable(options_.folder);
   std::array<char, 128> text{};
   std::array<unsigned long long, 3> counts{};
@@ -280,15 +290,16 @@ void Spool::read_unsaved() {
   if (is_valid) {
     missing_ = {counts[0], counts[1], counts[2], 0};
     account_.miss(missing_);
-  } else if (was_there) {
+  } else if (!was_ended_) {
     account_.count_unreadable(std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::max<ssize_t>(got, 0))));
-    options_.say(folder + ": the last run was killed, and its file `unsaved` is not readable: nobody knows how many " +
-                 "items that it had only in memory may be missing");
+    options_.say(folder + ": the last run was killed or failed, and its file `unsaved` is not readable: nobody knows " +
+                 "how many items that it had only in memory or had lost may be missing");
   }
   if (is_valid) {
     const std::string noted =
-        missing_.total() > 0 ? counted(missing_.total(), "item") + " that it had only in memory, and what" : "What";
-    options_.say(folder + ": the last run was killed. " + noted + " it received last may be missing");
+        missing_.total() > 0 ? counted(missing_.total(), "item") + " that it had only in memory or had lost, and what"
+                             : "What";
+    options_.say(folder + ": the last run was killed or failed. " + noted + " it received last may be missing");
   }
   noted_.points = 1;  // nobody has written it yet
   note_unsaved({});
@@ -303,9 +314,10 @@ void Spool::note_unsaved(const ItemCounts& items) {
   const int bytes =
       std::snprintf(text.data(), text.size(), kUnsavedFormat, static_cast<unsigned long long>(sum.spans),
                     static_cast<unsigned long long>(sum.span_events), static_cast<unsigned long long>(sum.logs));
-  if (::pwrite(unsaved_.get(), text.data(), static_cast<std::size_t>(bytes), 0) == bytes ||
-      std::exchange(note_failed_, true))
-    return;
+  open_unsaved();
+  if (unsaved_ && ::pwrite(unsaved_.get(), text.data(), static_cast<std::size_t>(bytes), 0) == bytes) return;
+  noted_.points = 1;  // the next call tries again
+  if (std::exchange(note_failed_, true)) return;
   options_.say(printable(options_.folder) + "/unsaved: " + std::strerror(errno) +
                "; if this program is killed, the next one does not know how many items were lost");
 }
@@ -352,7 +364,12 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
   std::uint64_t offset = number == position_.file ? position_.offset : 0;
   ItemCounts found;
   bool is_damaged = offset > bytes;
+  if (bytes == 0 && was_ended_) {
+    account_.count_unreadable(1);
+    options_.say(path_of(number) + ": is empty: nobody knows how many items were in it");
+  }
   while (offset < bytes) {
+    if (interrupted) throw Failure("stopped before all of " + path_of(number) + " was read");
     BodyReader reader(folder_.get(), name_of_file(number), offset);
     BodyRead read;
     for (read = reader.next(); read.is_whole; read = reader.next()) {
@@ -364,8 +381,8 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
     const Rest rest = rest_of(number, offset, bytes, read.head.has_value());
     is_damaged = is_damaged || !rest.is_cut;
     std::string lost = counted(rest.next - offset, "byte") + " cannot be read";
-    // The beginning of the last body's head: its items are among those of the file `unsaved`.
-    if (!(read.head ? rest.is_one : rest.is_cut)) account_.count_unreadable(rest.next - offset);
+    // The beginning of the last body's head: its items are among those of the file `unsaved`, if the run was killed.
+    if (!(read.head ? rest.is_one : rest.is_cut && !was_ended_)) account_.count_unreadable(rest.next - offset);
     if (read.head) {
       account_.find(read.head->items);
       account_.drop(read.head->items, ReceiverAccount::Place::spool, DropReason::disk_error);
@@ -440,7 +457,7 @@ std::string Spool::packed(const ExportBody& body) { return gzipped(body.bytes, k
 bool Spool::has_room(std::uint64_t bytes) {
   const std::uint64_t others = beside_ == nullptr ? 0 : std::max(beside_->bytes(), options_.most_bytes / 4);
   if (bytes_ + others + bytes <= options_.most_bytes) return true;
-  if (!std::exchange(said_full_, true)) {
+  if (!is_full_.exchange(true)) {
     options_.say(printable(options_.folder) + ": the spool is full (" + bytes_text(options_.most_bytes) +
                  "): entries are dropped and counted until the receiver accepts some");
   }
@@ -459,12 +476,15 @@ std::optional<DropReason> Spool::keep(const ExportBody& body, bool may_have_arri
   const std::lock_guard lock(mutex_);
   if (is_closed_) return DropReason::no_time;
   if (!has_room(bytes)) return DropReason::spool_full;
+  struct stat facts = {};
+  if (file_ && ::fstat(file_.get(), &facts) == 0 && facts.st_nlink == 0) drop_removed();
   const bool is_too_large = body.bytes.size() > kMostPayload;  // read() would refuse it
   if (!is_too_large && !file_) begin_file();
   if (const int error = is_too_large ? EFBIG : file_ ? write(head, compressed) : errno; error != 0) {
     if (!std::exchange(said_error_, true)) {
+      const char* const end = error == ENOENT ? "nopspan is started again" : "the spool can be written again";
       options_.say(printable(options_.folder) + ": " + std::strerror(error) +
-                   ": entries are dropped and counted until the spool can be written again");
+                   ": entries are dropped and counted until " + end);
     }
     return DropReason::disk_error;
   }
@@ -472,7 +492,7 @@ std::optional<DropReason> Spool::keep(const ExportBody& body, bool may_have_arri
   file.bodies.push_back({file.bytes, body.items, may_have_arrived});
   file.bytes += bytes;
   bytes_ += bytes;
-  said_full_ = said_error_ = false;
+  is_full_ = said_error_ = false;
   // Several files, so that space becomes free before all is sent.
   if (file.bytes >= std::min(options_.most_bytes / 16, kEnoughForFile)) end_file();
   return {};
@@ -490,6 +510,10 @@ int Spool::write(const std::string& head, const std::string& bytes) {
 
 // With mutex_.
 void Spool::begin_file() {
+  if (next_file_ > kMostNumber) {
+    errno = EOVERFLOW;
+    return;
+  }
   file_ = OpenFile(::openat(folder_.get(), name_of_file(next_file_).c_str(),
                             O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, kOwnerOnly));
   if (!file_) return;
@@ -503,6 +527,33 @@ void Spool::end_file() {
   const std::uint64_t number = std::exchange(writing_, 0);
   const auto found = files_.find(number);
   if (found != files_.end() && found->second.bodies.empty()) end_use(number);
+}
+
+// With mutex_. Somebody may have removed files, or the folder.
+void Spool::drop_removed() {
+  ItemCounts lost;
+  for (auto one = files_.begin(); one != files_.end();) {
+    struct stat facts = {};
+    const auto& [number, file] = *one;
+    if (::fstatat(folder_.get(), name_of_file(number).c_str(), &facts, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT) {
+      ++one;
+      continue;
+    }
+    for (const Stored& stored : file.bodies) {
+      account_.drop(stored.items, ReceiverAccount::Place::spool, DropReason::disk_error);
+      lost += stored.items;
+    }
+    bytes_ -= file.bytes;
+    if (number == writing_) {
+      file_.reset();
+      writing_ = 0;
+    }
+    one = files_.erase(one);
+  }
+  if (lost.total() > 0) {
+    options_.say(printable(options_.folder) + ": files were removed: " + counted(lost.total(), "item") +
+                 " in them are lost, and counted as dropped");
+  }
 }
 
 // With mutex_. All bodies of the file are settled.
@@ -595,6 +646,7 @@ void Spool::close(bool may_have_arrived) {
   if (std::exchange(is_closed_, true)) return;
   if (file_) ::fdatasync(file_.get());
   end_file();
+  drop_removed();
   const auto file = first();
   if (file == files_.end()) {
     write_position(next_file_, 0, false);
@@ -602,7 +654,6 @@ void Spool::close(bool may_have_arrived) {
     const Stored& body = file->second.bodies.front();
     write_position(file->first, body.offset, may_have_arrived || body.may_have_arrived);
   }
-  ::unlinkat(folder_.get(), kUnsavedName, 0);  // everything is in a body or counted
   if (!files_.empty()) ::fsync(folder_.get());
 }
 

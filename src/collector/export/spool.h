@@ -7,10 +7,11 @@
 // answer to a body, the file `position` is replaced, which names the first body that has none. If the process is killed
 // at any point, no body that was written is lost, and at most one is sent twice. That one counts as resent.
 //
-// The file `unsaved` has the number of items that are only in memory. It is written each second, after 256 entries, and
-// whenever items have left the memory. close() removes it. If it is there at the start, the last run was killed, and
+// The file `unsaved` has the number of items that are only in memory or were lost. It is written each second, after 256
+// entries, and whenever items have left the memory. If it is there at the start, the last run was killed or failed, and
 // these items may be missing. What left the memory just before the kill, a body at most, may be among them. The number
-// stays in the file until a run ends with close(), because the account of a run that is killed itself is lost.
+// stays in the file until a run calls note_reported(), because nobody sees the account of a run that is killed or
+// fails.
 //
 // Only close() waits for the disk (fdatasync of the last file), because a slow disk must not delay the source. So a
 // power failure can lose the bodies of the last half minute or so, and send bodies again that had an answer.
@@ -44,6 +45,7 @@ class Spool {
   // exporter uses the folder, or if other users could change it. `account` must outlive this object. `beside`: another
   // spool that has the same `most_bytes` together with this one. Each may have a quarter of them in any case.
   Spool(SpoolOptions options, ReceiverAccount& account, Spool* beside = nullptr);
+  // If nothing is missing or lost, or the account was reported, the next run need not know that there was this one.
   ~Spool();
   Spool(const Spool&) = delete;
   Spool& operator=(const Spool&) = delete;
@@ -53,8 +55,13 @@ class Spool {
   std::optional<DropReason> keep(const ExportBody& body, bool may_have_arrived, std::string packed_body = {});
   // The same body, compressed. It takes milliseconds, and may be given to keep().
   static std::string packed(const ExportBody& body);
-  // `items` of this spool's signal are only in memory now. From any thread, but one call at a time.
+  // `items` of this spool's signal are only in memory now, or were lost by this run. From any thread, but one call at a
+  // time.
   void note_unsaved(const ItemCounts& items);
+  // The user has the account, with what is missing and what was lost. After close().
+  void note_reported() { is_reported_ = true; }
+  // Whether the last body did not fit. From any thread.
+  [[nodiscard]] bool is_full() const { return is_full_; }
 
   // The functions below are called by the thread that sends.
   struct Kept {
@@ -101,6 +108,7 @@ class Spool {
   void check_position(const std::vector<std::uint64_t>& numbers);
   // It keeps its `attempted_until`.
   void write_position(std::uint64_t file, std::uint64_t offset, bool attempted);
+  void open_unsaved();
   void read_unsaved();
   void scan();
   void scan_file(std::uint64_t number, std::uint64_t bytes);
@@ -114,6 +122,7 @@ class Spool {
   void set_aside(std::uint64_t number, const std::string& why);
   void end_use(std::uint64_t number);
   void begin_file();
+  void drop_removed();
   void end_file();
   bool has_room(std::uint64_t bytes);
   int write(const std::string& head, const std::string& bytes);
@@ -126,8 +135,11 @@ class Spool {
   OpenFile folder_;      // holds the lock
   OpenFile unsaved_;
   ItemCounts noted_, missing_;  // in that file, and what earlier runs left there
+  bool was_ended_ = false;      // the last run removed that file
+  bool is_reported_ = false;
 
   std::atomic<std::uint64_t> bytes_ = 0;  // changed with mutex_
+  std::atomic<bool> is_full_ = false;
 
   mutable std::mutex mutex_;
   std::map<std::uint64_t, File> files_;  // this and all below with mutex_
@@ -135,7 +147,7 @@ class Spool {
   std::uint64_t writing_ = 0;  // number of the file that is being written; 0: none
   OpenFile file_;
   Position position_;
-  bool is_closed_ = false, position_failed_ = false, note_failed_ = false, said_full_ = false, said_error_ = false;
+  bool is_closed_ = false, position_failed_ = false, note_failed_ = false, said_error_ = false;
 };
 
 }  // namespace nopspan::collector
