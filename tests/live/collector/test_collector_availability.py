@@ -239,7 +239,11 @@ class Availability(CollectorTest):
             hostile = stack.enter_context(obstacle())
             with self.measured_forks(), self.beside_a_victim() as (tracer, victim):
                 wait_until(lambda: other.gate() != 0, "the attach")
-                hostile.ask("map 8000")
+                os.kill(tracer.process.pid, signal.SIGSTOP)  # it must not see a part of the mappings
+                try:
+                    hostile.ask("map 8000")
+                finally:
+                    os.kill(tracer.process.pid, signal.SIGCONT)
                 wait_until(lambda: holds("/proc/%d" % tracer.process.pid, hostile.pid), "the mappings to be counted")
                 wait_until(lambda: victim.entries() > 1000, "the victim to work")
             self.assertIn("to all processes that map the file until process %d" % hostile.pid, "\n".join(tracer.said))
