@@ -468,7 +468,8 @@ class Spool(ExportTest):
         spool = self.path("spool")
         received = Received(lambda number, ids: Answer(hangs=True))
         with HttpReceiver(received) as receiver:
-            exporter = self.start(self.recording(1000, 2), "--otlp", receiver.url, "--spool", spool, "--end-time", "10m")
+            exporter = self.start(self.recording(1000, 2), "--otlp", receiver.url, "--spool", spool, "--end-time", "10m",
+                                  "--timeout", "600000")
             self.kill_when_counted(exporter, spool, 1000)
         with HttpReceiver(Received()) as receiver:
             last = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool, status=1)
@@ -491,12 +492,15 @@ class Spool(ExportTest):
     def test_a_run_that_cannot_begin_leaves_the_count_to_the_next_one(self):
         spool = self.path("spool")
         with HttpReceiver(Received(lambda number, ids: Answer(hangs=True))) as receiver:
-            exporter = self.start(self.recording(1000, 2), "--otlp", receiver.url, "--spool", spool, "--end-time", "10m")
+            exporter = self.start(self.recording(1000, 2), "--otlp", receiver.url, "--spool", spool, "--end-time", "10m",
+                                  "--timeout", "600000")
             self.kill_when_counted(exporter, spool, 1000)
-        with HttpReceiver(Received()) as receiver, socket.create_server(("127.0.0.1", 0)) as taken:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
             address = "127.0.0.1:%d" % taken.getsockname()[1]
-            failed = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool, "--serve", address, status=1)
+            failed = self.export(self.recording(0, 1), "--otlp", "http://127.0.0.1:1", "--spool", spool, "--serve", address,
+                                 status=1)
             self.assertIn("cannot listen", failed.stderr)
+        with HttpReceiver(Received()) as receiver:
             last = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool, status=1)
         self.assertGreater(last.traces()["missing"], 0)
         self.assertEqual(last.traces()["found"] + last.traces()["missing"], 1000)

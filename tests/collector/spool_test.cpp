@@ -311,7 +311,7 @@ TEST_F(SpoolTest, ReadsTheWholeBodiesOfAFileThatIsCutAnywhere) {
     options.folder = own / "spool";
     ASSERT_EQ(::mkdir(options.folder.c_str(), 0700), 0);
     write_file(options.folder + "/0000000000000001.nopspan", whole.substr(0, bytes));
-    write_file(options.folder + "/unsaved", "nopspan-unsaved 1 0 0 0\n");
+    write_file(options.folder + "/unsaved", "nopspan-unsaved 1 0 0 0 0\n");
     said.clear();
     ReceiverAccount account;
     const std::size_t sent = send_all(account).size();
@@ -601,6 +601,31 @@ TEST_F(SpoolTest, CountsWhatWasInFilesThatWereRemoved) {
   }
 }
 
+TEST_F(SpoolTest, SendsWhatCameAfterItsFilesWereRemovedDuringARequest) {
+  written_file(2);
+  ReceiverAccount account;
+  ScriptedTransport transport;
+  transport.hold(true);
+  Spool spool(options, account);
+  {
+    ExportQueue queue(queue_options, transport, account, &spool);
+    transport.wait_for(1);
+    EXPECT_TRUE(write(spool, account, 3));
+    for (const std::string& name : data_files()) std::filesystem::remove(options.folder + "/" + name);
+    EXPECT_TRUE(write(spool, account, 4));
+    EXPECT_TRUE(write(spool, account, 5));
+    transport.hold(false);
+    EXPECT_TRUE(queue.finish(60s));
+  }
+  std::vector<std::string> ids;
+  for (const ExportBody& body : transport.posted()) ids.push_back(body.bytes);
+  EXPECT_THAT(ids, ElementsAre("1", "4", "5"));
+  EXPECT_EQ(account.totals().total().accepted, 3U);
+  EXPECT_EQ(account.totals().total().all_dropped(), 2U);
+  EXPECT_TRUE(account.totals().is_balanced());
+  EXPECT_EQ(spool.bytes(), 0U);
+}
+
 TEST_F(SpoolTest, CountsAFileThatWasEmptiedAfterAnOrderlyEnd) {
   std::filesystem::resize_file(written_file(3), 0);
   ReceiverAccount account;
@@ -671,7 +696,6 @@ TEST_F(SpoolTest, MakesASourceWaitWhileItIsFullAndTheReceiverAccepts) {
 TEST_F(SpoolTest, DoesNotWaitForMetricsIfItsBodiesStay) {
   ReceiverAccount account;
   ScriptedTransport transport([](const ExportBody&) { return answer_of(AnswerKind::retry); });
-  queue_options.back_off = {1h, 1h};
   Spool spool(options, account);
   ExportQueue queue(queue_options, transport, account, &spool);
   queue.post({Signal::traces, "1", kOneSpan});
@@ -682,20 +706,64 @@ TEST_F(SpoolTest, DoesNotWaitForMetricsIfItsBodiesStay) {
 }
 
 TEST_F(SpoolTest, ReportsAKilledRunWhoseNoteIsNotReadable) {
-  for (const char* const text : {"", "garbage", "nopspan-unsaved 1 18446744073709551615 1 0\n"}) {
+  for (const char* const text : {"", "garbage", "nopspan-unsaved 1 18446744073709551615 1 0 0\n"}) {
     {
       ReceiverAccount account;
       const Spool spool(options, account);
       EXPECT_FALSE(account.totals().has_losses());
     }
     write_file(options.folder + "/unsaved", text);
-    said.clear();
-    ReceiverAccount account;
-    Spool spool(options, account);
-    EXPECT_THAT(said, ElementsAre(HasSubstr("nobody knows how many items"))) << text;
-    EXPECT_TRUE(account.totals().has_losses());
-    spool.close(false);
+    for (const char* const expected : {"nobody knows how many items", "the last run was killed or failed"}) {
+      said.clear();
+      ReceiverAccount account;
+      Spool spool(options, account);
+      EXPECT_THAT(said, ElementsAre(HasSubstr(expected))) << text;
+      EXPECT_TRUE(account.totals().has_losses()) << "also if the first run fails";
+      spool.close(false);
+      if (std::string_view(expected).starts_with("the last")) spool.note_reported();
+    }
   }
+}
+
+// What is behind the whole bodies was counted by the run that found it.
+TEST_F(SpoolTest, CountsTheCutEndOfAFileOnce) {
+  const std::string path = written_file(3);
+  for (const std::size_t cut : {8, 200}) {
+    std::filesystem::resize_file(path, std::filesystem::file_size(path) - cut);
+    for (const bool is_first : {true, false}) {
+      ReceiverAccount account;
+      Spool spool(options, account);
+      EXPECT_EQ(account.totals().has_losses(), is_first) << cut;
+      spool.close(false);
+      spool.note_reported();
+    }
+  }
+}
+
+TEST_F(SpoolTest, CountsADamagedBodyOnceIfTheRunIsKilled) {
+  const std::string path = written_file(4);
+  std::string bytes = contents_of(path);
+  bytes[bytes.size() * 3 / 4 - 1] ^= 1;  // the last one of the third body
+  write_file(path, bytes);
+  const TemporaryFolder copies;
+  for (const char* const name : {"first", "second", "third"}) {
+    ReceiverAccount account;
+    const Spool spool(options, account);
+    EXPECT_EQ(account.totals().total().all_dropped(), 1U);
+    EXPECT_EQ(account.totals().total().missing, 0U);
+    std::filesystem::copy(options.folder, copies / name, std::filesystem::copy_options::recursive);
+    options.folder = copies / name;
+  }
+}
+
+TEST_F(SpoolTest, SendsEverythingIfThePositionIsBehindSeveralFiles) {
+  options.most_bytes = 8000;  // for several files
+  const std::string path = written_file(6);
+  ASSERT_GE(data_files().size(), 2U);
+  write_file(options.folder + "/position", "nopspan-spool 1 " + std::to_string(data_files().size() + 1) + " 0 0 0\n");
+  ReceiverAccount account;
+  EXPECT_EQ(send_all(account).size(), 6U);
+  EXPECT_THAT(said, Contains(HasSubstr("is not of these files")));
 }
 
 // After a power failure, the end of a file may have zeros. Only what may be one body that was cut is not counted.

@@ -325,7 +325,11 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, Sourc
   } else {
     std::cerr << to_text(ledger);
   }
-  for (const auto& receiver : exporter.receivers()) receiver->note_reported();
+  TextOutput& reported = common.json ? standard_output() : standard_error();
+  std::cout.flush();
+  if (reported.flush() && reported.lost() == 0) {
+    for (const auto& receiver : exporter.receivers()) receiver->note_reported();
+  }
   return exit_status;
 }
 

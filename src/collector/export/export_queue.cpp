@@ -54,12 +54,13 @@ ExportQueue::~ExportQueue() { finish(std::chrono::nanoseconds(0)); }
 bool ExportQueue::has_space(Signal signal) const {
   const std::lock_guard lock(mutex_);
   const Lane* const spooled = spool_lane_of(signal);
-  return !is_full(signal) || (spooled != nullptr && (is_spooling(signal) || !spooled->spool->is_full()));
+  return !is_full(signal) || (spooled != nullptr && (spooled->failures > 0 || !spooled->spool->is_full()));
 }
 
 bool ExportQueue::is_spooling() const {
   const std::lock_guard lock(mutex_);
-  return is_spooling(Signal::traces);
+  const Lane* const lane = spool_lane_of(Signal::traces);
+  return lane != nullptr && lane->failures > 0;
 }
 
 bool ExportQueue::is_full(Signal signal) const {
@@ -79,9 +80,10 @@ void ExportQueue::note_unsaved(const ItemCounts& traces, const ItemCounts& logs)
 
 // With mutex_.
 void ExportQueue::spool_if_slow() {
-  if (!is_slow()) return;
+  if (!is_slow() || Clock::now() < spool_again_) return;
   for (const Signal signal : {Signal::traces, Signal::logs}) {
-    static_cast<void>(spool_waiting(lanes_[lane_of(signal)], signal));
+    // With a full disk, each try compresses a body.
+    if (spool_waiting(lanes_[lane_of(signal)], signal)) spool_again_ = Clock::now() + kSlow;
   }
 }
 
@@ -141,13 +143,14 @@ bool ExportQueue::post(ExportBody body) {
   if (is_full(signal)) {
     if (Lane* const spooled = spool_lane_of(signal); spooled != nullptr) {
       const auto problem = spooled->spool->keep(body, false, std::move(packed));
+      packed.clear();
       if (!problem) {
         account_.spool(body.items);
         has_work_.notify_one();
         return true;
       }
       // A source that waits has asked has_space().
-      if (options_.refuses || is_spooling(signal) || *problem != DropReason::spool_full) return drop(*problem);
+      if (options_.refuses || spooled->failures > 0 || *problem != DropReason::spool_full) return drop(*problem);
     } else if (options_.refuses)
       return drop(DropReason::queue_full);
   }
@@ -237,6 +240,7 @@ void ExportQueue::run() {
   for (Lane& lane : lanes_) {
     if (is_spool(lane)) lane.spool->close(lane.may_have_arrived);
   }
+  note_unsaved();  // with what close() has found
   is_ended_ = true;
   has_ended_.notify_all();
 }

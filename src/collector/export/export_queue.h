@@ -25,8 +25,8 @@ namespace nopspan::collector {
 
 struct ExportQueueOptions {
   std::size_t capacity_bytes = 64U << 20U;  // of the bodies in memory
-  // Whether a full queue refuses bodies, if there is no spool. A caller that asks has_space() before it encodes more
-  // may exceed the capacity by what it has encoded already.
+  // Whether a full queue refuses bodies, if they do not go to a spool. A caller that asks has_space() before it encodes
+  // more may exceed the capacity by what it has encoded already.
   bool refuses = true;
   // Without them, new spans or log records are left out, and those of a spool stay there.
   bool traces = true, logs = true;
@@ -60,7 +60,7 @@ class ExportQueue {
   // so that a receiver that fails for one signal does not keep the others out. What fails does not wait for room in a
   // spool.
   [[nodiscard]] bool has_space(Signal signal) const;
-  // Whether spans go to a spool, because their last request has failed, or because the receiver is slow to answer.
+  // Whether spans go to a spool because their last request has failed.
   [[nodiscard]] bool is_spooling() const;
   // Notes in the spools what is only in memory or was lost, now and whenever that of this queue has changed. `traces`
   // and `logs`: what is in memory outside of it. If the receiver is slow to answer, moves what waits to the spools.
@@ -97,10 +97,10 @@ class ExportQueue {
     Clock::time_point not_before;
     std::uint64_t failures = 0;       // attempts since the last one that succeeded
     bool waits_for_receiver = false;  // the receiver chose not_before
+    bool has_failed = false;          // its last attempt, since finish() if it was called
     // Of a spool's lane:
     Spool* spool = nullptr;
     bool may_have_arrived = false;  // the body that was loaded, or a part of it
-    bool has_failed = false;        // its last attempt, since finish() if it was called
   };
   // The lanes are those of the signals, and of the spools of traces and of logs.
   static constexpr std::size_t kSpools = 2, kLanes = kSignals + kSpools;
@@ -154,6 +154,7 @@ class ExportQueue {
   bool ends_ = false, is_ended_ = false;
   bool began_at_end_ = false;                 // the attempt in flight began after finish()
   Clock::time_point sending_since_;           // the begin of the attempt in flight
+  Clock::time_point spool_again_;             // after a spool could not take what waits for a slow request
   std::array<ItemCounts, kSignals> outside_;  // in memory, but not in this queue
   std::array<Clock::time_point, static_cast<std::size_t>(Said::count)> said_at_{};
 

@@ -34,7 +34,8 @@ constexpr std::string_view kSpoolSuffix = ".nopspan";
 constexpr const char* kPositionName = "position";
 constexpr const char* kNewPositionName = "position.new";
 constexpr const char* kUnsavedName = "unsaved";
-constexpr const char* kUnsavedFormat = "nopspan-unsaved 1 %020llu %020llu %020llu\n";  // spans, their events, logs
+// Spans, their events, log records, bytes that cannot be read.
+constexpr const char* kUnsavedFormat = "nopspan-unsaved 1 %020llu %020llu %020llu %020llu\n";
 constexpr mode_t kOwnerOnly = S_IRUSR | S_IWUSR;
 constexpr std::uint64_t kChunksOfBody = 2;
 // A file that has this size gets no further bodies. So a file that is longer than this and one body is damaged, and is
@@ -45,7 +46,7 @@ constexpr std::uint64_t kLongestFile =
 constexpr int kSpoolGzipLevel = 1;
 // Of a file. No exporter counts that far.
 constexpr std::uint64_t kMostNumber = 999'999'999'999'999;
-// Of items in memory.
+// Of each number in the file `unsaved`.
 constexpr std::uint64_t kMostUnsaved = 1ULL << 40U;
 
 // The spool is read even after a signal, until the sender's own deadline.
@@ -175,15 +176,16 @@ Spool::Spool(SpoolOptions options, ReceiverAccount& account, Spool* beside)
   open_folder();
   read_position();
   was_ended_ = ::faccessat(folder_.get(), kUnsavedName, F_OK, AT_SYMLINK_NOFOLLOW) != 0;
-  scan();
+  const ItemCounts lost = scan();
   read_unsaved();
+  note_unsaved(lost);
   if (beside != nullptr) beside->beside_ = this;
   // While there is space. Later it may be overwritten only.
   if (::faccessat(folder_.get(), kPositionName, F_OK, AT_SYMLINK_NOFOLLOW) != 0) write_position(0, 0, false);
 }
 
 Spool::~Spool() {
-  if (is_reported_ || noted_.total() + missing_.total() == 0) ::unlinkat(folder_.get(), kUnsavedName, 0);
+  if (is_reported_ || noted_ == Unsaved{}) ::unlinkat(folder_.get(), kUnsavedName, 0);
 }
 
 std::string Spool::path_of(std::uint64_t number) const {
@@ -281,48 +283,69 @@ void Spool::read_unsaved() {
   if (!unsaved_ && errno != ENOSPC && errno != EDQUOT) throw spool_failure(options_.folder + "/" + kUnsavedName, errno);
   const std::string folder = printable(options_.folder);
   std::array<char, 128> text{};
-  std::array<unsigned long long, 3> counts{};
+  std::array<unsigned long long, 4> counts{};
   const ssize_t got = ::pread(unsaved_.get(), text.data(), text.size() - 1, 0);
   const bool is_valid =
       got > 0 &&
-      std::sscanf(text.data(), "nopspan-unsaved 1 %llu %llu %llu", counts.data(), &counts[1], &counts[2]) == 3 &&
+      std::sscanf(text.data(), "nopspan-unsaved 1 %llu %llu %llu %llu", counts.data(), &counts[1], &counts[2],
+                  &counts[3]) == 4 &&
       std::all_of(counts.begin(), counts.end(), [](unsigned long long count) { return count <= kMostUnsaved; });
   if (is_valid) {
-    missing_ = {counts[0], counts[1], counts[2], 0};
-    account_.miss(missing_);
+    earlier_ = {{counts[0], counts[1], counts[2], 0}, counts[3]};
+    account_.miss(earlier_.items);
+    account_.count_unreadable(earlier_.unreadable_bytes);
   } else if (!was_ended_) {
-    account_.count_unreadable(std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::max<ssize_t>(got, 0))));
+    count_unreadable(std::max<std::uint64_t>(1, static_cast<std::uint64_t>(std::max<ssize_t>(got, 0))));
     options_.say(folder + ": the last run was killed or failed, and its file `unsaved` is not readable: nobody knows " +
                  "how many items that it had only in memory or had lost may be missing");
   }
   if (is_valid) {
-    const std::string noted =
-        missing_.total() > 0 ? counted(missing_.total(), "item") + " that it had only in memory or had lost, and what"
-                             : "What";
+    const std::string noted = earlier_.items.total() > 0 ? counted(earlier_.items.total(), "item") +
+                                                               " that it had only in memory or had lost, and what"
+                                                         : "What";
     options_.say(folder + ": the last run was killed or failed. " + noted + " it received last may be missing");
   }
-  noted_.points = 1;  // nobody has written it yet
-  note_unsaved({});
+}
+
+// From any thread.
+void Spool::count_unreadable(std::uint64_t bytes) {
+  unreadable_bytes_ += bytes;
+  account_.count_unreadable(bytes);
 }
 
 void Spool::note_unsaved(const ItemCounts& items) {
-  if (items == noted_) return;
-  noted_ = items;
-  ItemCounts sum = items;
-  sum += missing_;
-  std::array<char, 128> text{};
-  const int bytes =
-      std::snprintf(text.data(), text.size(), kUnsavedFormat, static_cast<unsigned long long>(sum.spans),
-                    static_cast<unsigned long long>(sum.span_events), static_cast<unsigned long long>(sum.logs));
+  const auto subtract = [](std::uint64_t& count, std::uint64_t part) { count -= std::min(count, part); };
+  Unsaved now = earlier_;
+  now.items += items;
+  now.unreadable_bytes += unreadable_bytes_;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [number, file] : files_) {
+      subtract(now.items.spans, file.lost.items.spans);
+      subtract(now.items.span_events, file.lost.items.span_events);
+      subtract(now.items.logs, file.lost.items.logs);
+      subtract(now.unreadable_bytes, file.lost.unreadable_bytes);
+    }
+  }
+  if (noted_ == now) return;
+  std::array<char, 160> text{};
+  const int bytes = std::snprintf(
+      text.data(), text.size(), kUnsavedFormat, static_cast<unsigned long long>(now.items.spans),
+      static_cast<unsigned long long>(now.items.span_events), static_cast<unsigned long long>(now.items.logs),
+      static_cast<unsigned long long>(now.unreadable_bytes));
   open_unsaved();
-  if (unsaved_ && ::pwrite(unsaved_.get(), text.data(), static_cast<std::size_t>(bytes), 0) == bytes) return;
-  noted_.points = 1;  // the next call tries again
+  if (unsaved_ && ::pwrite(unsaved_.get(), text.data(), static_cast<std::size_t>(bytes), 0) == bytes) {
+    noted_ = now;
+    return;
+  }
+  const int error = errno;
+  noted_.reset();  // the next call tries again
   if (std::exchange(note_failed_, true)) return;
-  options_.say(printable(options_.folder) + "/unsaved: " + std::strerror(errno) +
+  options_.say(printable(options_.folder) + "/unsaved: " + std::strerror(error) +
                "; if this program is killed, the next one does not know how many items were lost");
 }
 
-void Spool::scan() {
+ItemCounts Spool::scan() {
   OpenFile copy(::openat(folder_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   DIR* const listing = copy ? ::fdopendir(copy.get()) : nullptr;
   if (listing == nullptr) throw spool_failure(options_.folder, errno);
@@ -334,18 +357,19 @@ void Spool::scan() {
   ::closedir(listing);
   std::sort(numbers.begin(), numbers.end());
   check_position(numbers);
+  ItemCounts lost;
   for (const std::uint64_t number : numbers) {
     if (interrupted) throw Failure("stopped before all files of " + printable(options_.folder) + " were read");
     struct stat facts = {};
     next_file_ = number + 1;
     if (::fstatat(folder_.get(), name_of_file(number).c_str(), &facts, AT_SYMLINK_NOFOLLOW) != 0) continue;
     if (const std::string why = problem_of(facts); !why.empty()) {
-      if (S_ISREG(facts.st_mode)) account_.count_unreadable(static_cast<std::uint64_t>(facts.st_size));
+      if (S_ISREG(facts.st_mode)) count_unreadable(static_cast<std::uint64_t>(facts.st_size));
       set_aside(number, why);
     } else if (number < position_.file) {
       ::unlinkat(folder_.get(), name_of_file(number).c_str(), 0);  // it has all its answers
     } else {
-      scan_file(number, static_cast<std::uint64_t>(facts.st_size));
+      lost += scan_file(number, static_cast<std::uint64_t>(facts.st_size));
     }
   }
   next_file_ = std::max({next_file_, position_.file, std::uint64_t{1}});
@@ -356,16 +380,17 @@ void Spool::scan() {
     }
   }
   position_.attempted_until = std::min(position_.attempted_until, next_file_);
+  return lost;
 }
 
-void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
+ItemCounts Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
   File file;
   file.bytes = bytes;
   std::uint64_t offset = number == position_.file ? position_.offset : 0;
-  ItemCounts found;
+  ItemCounts found, dropped;
   bool is_damaged = offset > bytes;
   if (bytes == 0 && was_ended_) {
-    account_.count_unreadable(1);
+    count_unreadable(1);
     options_.say(path_of(number) + ": is empty: nobody knows how many items were in it");
   }
   while (offset < bytes) {
@@ -382,8 +407,13 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
     is_damaged = is_damaged || !rest.is_cut;
     std::string lost = counted(rest.next - offset, "byte") + " cannot be read";
     // The beginning of the last body's head: its items are among those of the file `unsaved`, if the run was killed.
-    if (!(read.head ? rest.is_one : rest.is_cut && !was_ended_)) account_.count_unreadable(rest.next - offset);
+    if (!(read.head ? rest.is_one : rest.is_cut && !was_ended_)) {
+      count_unreadable(rest.next - offset);
+      if (!rest.is_cut) file.lost.unreadable_bytes += rest.next - offset;
+    }
     if (read.head) {
+      dropped += read.head->items;
+      if (!rest.is_cut) file.lost.items += read.head->items;
       account_.find(read.head->items);
       account_.drop(read.head->items, ReceiverAccount::Place::spool, DropReason::disk_error);
       lost +=
@@ -392,6 +422,7 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
     options_.say(path_of(number) + ": " +
                  (!rest.is_cut ? "damaged" : "its end is missing, perhaps because the program was killed") + ": " +
                  lost);
+    if (rest.is_cut) file.bytes = offset;
     offset = rest.next;
   }
   account_.find(found);
@@ -401,11 +432,21 @@ void Spool::scan_file(std::uint64_t number, std::uint64_t bytes) {
     } else {
       ::unlinkat(folder_.get(), name_of_file(number).c_str(), 0);
     }
-    return;
+    return dropped;
   }
-  bytes_ += bytes;
+  if (file.bytes < bytes) cut_file(number, file.bytes);
+  bytes_ += file.bytes;
   file.is_damaged = is_damaged;
   files_.emplace(number, std::move(file));
+  return dropped;
+}
+
+// What is behind was counted. The next run must not count it again.
+void Spool::cut_file(std::uint64_t number, std::uint64_t bytes) const {
+  const OpenFile file(
+      ::openat(folder_.get(), name_of_file(number).c_str(), O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (!file || ::ftruncate(file.get(), static_cast<off_t>(bytes)) != 0)
+    options_.say(path_of(number) + ": cannot be cut: " + std::strerror(errno));
 }
 
 // If the headers of the damaged body's chunks are intact, they say where it ends. A program that is killed while it
@@ -459,7 +500,7 @@ bool Spool::has_room(std::uint64_t bytes) {
   if (bytes_ + others + bytes <= options_.most_bytes) return true;
   if (!is_full_.exchange(true)) {
     options_.say(printable(options_.folder) + ": the spool is full (" + bytes_text(options_.most_bytes) +
-                 "): entries are dropped and counted until the receiver accepts some");
+                 "): what does not fit is dropped and counted, or waits if it is read from a file");
   }
   return false;
 }
@@ -532,22 +573,30 @@ void Spool::end_file() {
 // With mutex_. Somebody may have removed files, or the folder.
 void Spool::drop_removed() {
   ItemCounts lost;
+  is_full_ = false;
   for (auto one = files_.begin(); one != files_.end();) {
     struct stat facts = {};
-    const auto& [number, file] = *one;
+    auto& [number, file] = *one;
     if (::fstatat(folder_.get(), name_of_file(number).c_str(), &facts, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT) {
       ++one;
       continue;
     }
-    for (const Stored& stored : file.bodies) {
-      account_.drop(stored.items, ReceiverAccount::Place::spool, DropReason::disk_error);
-      lost += stored.items;
+    const bool is_loaded = number == loaded_;  // the first body, which is sent from memory
+    while (file.bodies.size() > (is_loaded ? 1U : 0U)) {
+      account_.drop(file.bodies.back().items, ReceiverAccount::Place::spool, DropReason::disk_error);
+      lost += file.bodies.back().items;
+      file.bodies.pop_back();
     }
-    bytes_ -= file.bytes;
+    file.lost = {};
     if (number == writing_) {
       file_.reset();
       writing_ = 0;
     }
+    if (is_loaded) {
+      ++one;
+      continue;
+    }
+    bytes_ -= file.bytes;
     one = files_.erase(one);
   }
   if (lost.total() > 0) {
@@ -561,6 +610,7 @@ void Spool::end_use(std::uint64_t number) {
   const auto found = files_.find(number);
   if (found == files_.end()) return;
   const bool is_damaged = found->second.is_damaged;
+  is_full_ = false;
   bytes_ -= found->second.bytes;
   files_.erase(found);
   if (is_damaged) {
@@ -587,12 +637,17 @@ std::optional<Spool::Kept> Spool::read() {
     {
       const std::lock_guard lock(mutex_);
       const auto file = first();
+      loaded_ = file == files_.end() ? 0 : file->first;
       if (file == files_.end()) return {};
       number = file->first;
       stored = file->second.bodies.front();
     }
     BodyReader reader(folder_.get(), name_of_file(number), stored.offset);
-    if (reader.lacks_descriptors()) return {};
+    if (reader.lacks_descriptors()) {
+      const std::lock_guard lock(mutex_);
+      loaded_ = 0;
+      return {};
+    }
     const BodyRead read = reader.next();
     if (read.is_whole) {
       const Signal signal = stored.items.logs > 0 ? Signal::logs : Signal::traces;
@@ -600,8 +655,10 @@ std::optional<Spool::Kept> Spool::read() {
       if (bytes) return Kept{{signal, *std::move(bytes), stored.items}, stored.may_have_arrived};
     }
     const std::lock_guard lock(mutex_);
-    File& file = files_[number];
+    loaded_ = 0;
+    File& file = files_[number];  // drop_removed() has kept it
     account_.drop(stored.items, ReceiverAccount::Place::spool, DropReason::disk_error);
+    file.lost.items += stored.items;
     file.bodies.pop_front();
     if (!std::exchange(file.is_damaged, true))
       options_.say(path_of(number) + ": can no longer be read as a whole: what is missing is counted as dropped");
@@ -627,6 +684,7 @@ void Spool::settle() {
   const auto file = first();
   if (file == files_.end()) return;
   file->second.bodies.pop_front();
+  loaded_ = 0;
   const std::uint64_t number = file->first;
   if (!file->second.bodies.empty()) {
     write_position(number, file->second.bodies.front().offset, true);
@@ -646,6 +704,7 @@ void Spool::close(bool may_have_arrived) {
   if (std::exchange(is_closed_, true)) return;
   if (file_) ::fdatasync(file_.get());
   end_file();
+  loaded_ = 0;
   drop_removed();
   const auto file = first();
   if (file == files_.end()) {

@@ -7,11 +7,11 @@
 // answer to a body, the file `position` is replaced, which names the first body that has none. If the process is killed
 // at any point, no body that was written is lost, and at most one is sent twice. That one counts as resent.
 //
-// The file `unsaved` has the number of items that are only in memory or were lost. It is written each second, after 256
-// entries, and whenever items have left the memory. If it is there at the start, the last run was killed or failed, and
-// these items may be missing. What left the memory just before the kill, a body at most, may be among them. The number
-// stays in the file until a run calls note_reported(), because nobody sees the account of a run that is killed or
-// fails.
+// The file `unsaved` has the number of items that are only in memory or were lost, and of bytes that cannot be read,
+// but without those that the next run finds in the files again. It is written each second, after 256 entries, and
+// whenever items have left the memory. If it is there at the start, the last run was killed or failed, and these items
+// may be missing. What left the memory just before the kill, a body at most, may be among them. The number stays in the
+// file until a run calls note_reported(), because nobody sees the account of a run that is killed or fails.
 //
 // Only close() waits for the disk (fdatasync of the last file), because a slow disk must not delay the source. So a
 // power failure can lose the bodies of the last half minute or so, and send bodies again that had an answer.
@@ -85,6 +85,11 @@ class Spool {
   [[nodiscard]] std::uint64_t files_set_aside() const;
 
  private:
+  struct Unsaved {
+    ItemCounts items;
+    std::uint64_t unreadable_bytes = 0;
+    friend bool operator==(const Unsaved& a, const Unsaved& b) = default;
+  };
   struct Stored {
     std::uint64_t offset = 0;
     ItemCounts items;
@@ -94,6 +99,7 @@ class Spool {
     std::uint64_t bytes = 0;
     std::deque<Stored> bodies;  // without an answer
     bool is_damaged = false;    // behind these bodies
+    Unsaved lost;               // in the rest of the file, where the next run finds it again
   };
   struct Position {
     std::uint64_t file = 0, offset = 0;
@@ -110,8 +116,10 @@ class Spool {
   void write_position(std::uint64_t file, std::uint64_t offset, bool attempted);
   void open_unsaved();
   void read_unsaved();
-  void scan();
-  void scan_file(std::uint64_t number, std::uint64_t bytes);
+  void count_unreadable(std::uint64_t bytes);
+  // Both return the items that were dropped.
+  ItemCounts scan();
+  ItemCounts scan_file(std::uint64_t number, std::uint64_t bytes);
   // What is known of a body that cannot be read.
   struct Rest {
     std::uint64_t next = 0;  // where the one behind it may begin, or the end of the file
@@ -123,6 +131,7 @@ class Spool {
   void end_use(std::uint64_t number);
   void begin_file();
   void drop_removed();
+  void cut_file(std::uint64_t number, std::uint64_t bytes) const;
   void end_file();
   bool has_room(std::uint64_t bytes);
   int write(const std::string& head, const std::string& bytes);
@@ -134,17 +143,20 @@ class Spool {
   const Spool* beside_;  // null if there is none
   OpenFile folder_;      // holds the lock
   OpenFile unsaved_;
-  ItemCounts noted_, missing_;  // in that file, and what earlier runs left there
-  bool was_ended_ = false;      // the last run removed that file
+  std::optional<Unsaved> noted_;  // in that file; nothing if it is not known
+  Unsaved earlier_;               // what earlier runs left there
+  bool was_ended_ = false;        // the last run removed that file
   bool is_reported_ = false;
 
   std::atomic<std::uint64_t> bytes_ = 0;  // changed with mutex_
   std::atomic<bool> is_full_ = false;
+  std::atomic<std::uint64_t> unreadable_bytes_ = 0;  // found by this run
 
   mutable std::mutex mutex_;
   std::map<std::uint64_t, File> files_;  // this and all below with mutex_
   std::uint64_t next_file_ = 1, set_aside_ = 0;
   std::uint64_t writing_ = 0;  // number of the file that is being written; 0: none
+  std::uint64_t loaded_ = 0;   // number of the file whose first body read() has returned, until settle(); 0: none
   OpenFile file_;
   Position position_;
   bool is_closed_ = false, position_failed_ = false, note_failed_ = false, said_error_ = false;
