@@ -54,13 +54,12 @@ ExportQueue::~ExportQueue() { finish(std::chrono::nanoseconds(0)); }
 bool ExportQueue::has_space(Signal signal) const {
   const std::lock_guard lock(mutex_);
   const Lane* const spooled = spool_lane_of(signal);
-  return !is_full(signal) || (spooled != nullptr && (spooled->failures > 0 || !spooled->spool->is_full()));
+  return !is_full(signal) || (spooled != nullptr && (is_failing(signal) || !spooled->spool->is_full()));
 }
 
-bool ExportQueue::is_spooling() const {
+bool ExportQueue::is_failing() const {
   const std::lock_guard lock(mutex_);
-  const Lane* const lane = spool_lane_of(Signal::traces);
-  return lane != nullptr && lane->failures > 0;
+  return is_failing(Signal::traces);
 }
 
 bool ExportQueue::is_full(Signal signal) const {
@@ -119,10 +118,15 @@ bool ExportQueue::is_slow() const {
   return sending_since_ != Clock::time_point() && Clock::now() - sending_since_ >= kSlow;
 }
 
-// Whether the last request of the signal has failed, or one has no answer yet.
-bool ExportQueue::is_spooling(Signal signal) const {
+// Whether the last request of a signal with a spool has failed.
+bool ExportQueue::is_failing(Signal signal) const {
   const Lane* const lane = spool_lane_of(signal);
-  return lane != nullptr && (lane->failures > 0 || is_slow());
+  return lane != nullptr && lane->failures > 0;
+}
+
+// Whether what the signal has goes to its spool.
+bool ExportQueue::is_spooling(Signal signal) const {
+  return is_failing(signal) || (spool_lane_of(signal) != nullptr && is_slow());
 }
 
 bool ExportQueue::post(ExportBody body) {
@@ -150,9 +154,10 @@ bool ExportQueue::post(ExportBody body) {
         return true;
       }
       // A source that waits has asked has_space().
-      if (options_.refuses || spooled->failures > 0 || *problem != DropReason::spool_full) return drop(*problem);
-    } else if (options_.refuses)
+      if (options_.refuses || is_failing(signal) || *problem != DropReason::spool_full) return drop(*problem);
+    } else if (options_.refuses) {
       return drop(DropReason::queue_full);
+    }
   }
   account_.queue(body.items);
   Lane& lane = lanes_[lane_of(signal)];
@@ -236,11 +241,10 @@ void ExportQueue::run() {
   std::unique_lock lock(mutex_);
   run_until_end(lock);
   count_rest();
-  note_unsaved();
   for (Lane& lane : lanes_) {
     if (is_spool(lane)) lane.spool->close(lane.may_have_arrived);
   }
-  note_unsaved();  // with what close() has found
+  note_unsaved();
   is_ended_ = true;
   has_ended_.notify_all();
 }

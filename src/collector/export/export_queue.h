@@ -61,7 +61,7 @@ class ExportQueue {
   // spool.
   [[nodiscard]] bool has_space(Signal signal) const;
   // Whether spans go to a spool because their last request has failed.
-  [[nodiscard]] bool is_spooling() const;
+  [[nodiscard]] bool is_failing() const;
   // Notes in the spools what is only in memory or was lost, now and whenever that of this queue has changed. `traces`
   // and `logs`: what is in memory outside of it. If the receiver is slow to answer, moves what waits to the spools.
   void note_unsaved(const ItemCounts& traces, const ItemCounts& logs);
@@ -122,6 +122,7 @@ class ExportQueue {
   [[nodiscard]] Signal signal_of(const Lane& lane) const;  // of a spool's lane
   [[nodiscard]] Lane* spool_lane_of(Signal signal);
   [[nodiscard]] const Lane* spool_lane_of(Signal signal) const;
+  [[nodiscard]] bool is_failing(Signal signal) const;
   [[nodiscard]] bool is_spooling(Signal signal) const;
   void spool_if_slow();
   void note_unsaved();

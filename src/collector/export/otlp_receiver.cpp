@@ -58,7 +58,7 @@ void OtlpReceiver::add(const Entry& entry) {
 void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
   // What waits for the receiver must be on disk soon, also events whose span has not ended. They become log records, so
   // they stay if these are not wanted.
-  const bool hurries = options_.content.logs && queue_.is_spooling();
+  const bool hurries = options_.content.logs && queue_.is_failing();
   feed_.on_tick(now_unix_ns, hurries ? kLongestWait : std::chrono::nanoseconds::max());
   feed_.flush();
   note_unsaved();
