@@ -124,8 +124,8 @@ stats_of() {
 }
 
 # sustained FIELDS SPANS_PER_TRACE RATE COMMAND...: runs the collector's COMMAND while a program emits at this rate.
-# Prints the rate that the program reached, the collector's CPU time per span in ns and in percent of a core, its memory
-# in MiB, and how many entries were delivered and lost. COMMAND writes to /dev/null.
+# Prints the rate that the program reached, the collector's CPU time per span in ns and in percent of a core, the memory
+# of its two processes in MiB, and how many entries were delivered and lost. COMMAND writes to /dev/null.
 sustained() (
   trap end_jobs EXIT
   local fields=$1 size=$2 rate=$3
@@ -142,7 +142,8 @@ sustained() (
   reached=$(<"$scratch/reached")
   sleep 2 # the collector fetches what idle threads hold within a second
   ticks=$(($(ticks_of "$tracer") - before))
-  memory=$(awk '/VmHWM/ { print int($2 / 1024) }' "/proc/$tracer/status")
+  memory=$(cat "/proc/$tracer/status" "/proc/$(pgrep --parent "$tracer")/status" |
+    awk '/VmHWM/ { kib += $2 } END { print int(kib / 1024) }')
   stop
   awk -v reached="$reached" -v ticks="$ticks" -v spans="$((rate * seconds))" -v memory="$memory" '
     /^nopspan_entries_delivered_total/ { delivered += $NF }

@@ -2,6 +2,8 @@
 // Reading of batches: valid ones, damaged ones, and random bytes.
 #include "reader/batch_reader.h"
 
+#include "stream/batch_entries.h"
+
 #include "batch_builder.h"
 #include "model/steps.h"
 
@@ -285,9 +287,9 @@ TEST_F(Batch, ReadsNoMoreEntriesThanItIsTold) {
   batch.span("one", 1).span("two", 2);
   EXPECT_THAT(names(1), ElementsAre("one"));
   EXPECT_THAT(names(1000), ElementsAre("one", "two"));
-  EXPECT_EQ(BatchReader::whole_entries(batch.bytes(), 1), 1);
-  EXPECT_EQ(BatchReader::whole_entries(batch.bytes(), 1000), 2);
-  EXPECT_EQ(BatchReader::whole_entries(batch.bytes().substr(0, batch.bytes().size() - 1), 1000), 1);
+  EXPECT_EQ(whole_entries(batch.bytes(), 1), 1);
+  EXPECT_EQ(whole_entries(batch.bytes(), 1000), 2);
+  EXPECT_EQ(whole_entries(batch.bytes().substr(0, batch.bytes().size() - 1), 1000), 1);
 }
 
 // A defect of one entry must not affect the others.

@@ -252,6 +252,10 @@ TEST(LedgerAsText, NeverSaysThatADamagedRecordingLostNothing) {
   ledger.damage.missing_ends = 1;
   const std::string more =
       ", more may be missing: the recording is damaged, has no end, was not read to its end or repeats a part\n";
+  EXPECT_EQ(
+      to_text(ledger),
+      "3 entries from 0 processes: 3 delivered, more may be missing: there is no end, or it was not read to its end\n");
+  ledger.damage.broken_chunks = 1;
   EXPECT_EQ(to_text(ledger), "3 entries from 0 processes: 3 delivered" + more);
   ledger.total = {.emitted = 3, .delivered = 1, .not_in_file = 2};
   EXPECT_THAT(to_text(ledger), HasSubstr("1 delivered, 2 lost" + more));

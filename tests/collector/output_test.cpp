@@ -322,20 +322,6 @@ TEST(Output, SettlesEachBlockOnce) {
   EXPECT_FALSE(output.post(std::make_unique<CountedBlock>(counted, pipe.writer.get()), 1)) << "it is closed";
 }
 
-TEST(Output, OutlastsASignalWhileItsReaderReads) {
-  Pipe pipe;
-  Counted counted;
-  const std::atomic<bool> interrupted = true;
-  Output output(Output::kCapacity, interrupted);
-  output.set_live();
-  output.outlast_signals();
-  for (int i = 0; i < 2; ++i) EXPECT_TRUE(output.post(std::make_unique<CountedBlock>(counted, pipe.writer.get()), 1));
-  std::thread reader = slow_reader(pipe);
-  EXPECT_TRUE(output.close());
-  reader.join();
-  EXPECT_EQ(counted.dropped, 0);
-}
-
 // Counts how often the thread has written everything that there was, so that it must be woken again.
 class SmallBlock : public Output::Block {
  public:

@@ -20,6 +20,12 @@ struct Released {
 };
 
 constexpr ClockSample kClock{5000, 0, 0};
+const Filter kNoFilter;
+
+void start(Reader& reader, KeptEntries& kept) {
+  reader.set_sink(&kept, [] {});
+  reader.on_start({unknown_process(0), kClock, true});
+}
 
 Described described(std::uint32_t pid, bool has_ended) {
   Process process = unknown_process(pid);
@@ -30,10 +36,9 @@ Described described(std::uint32_t pid, bool has_ended) {
 // The span of a held message, which ended before an attach, if `missing` did not happen in time.
 Released released_span(unsigned missing, bool has_ended = false, std::uint64_t first = 10,
                        std::uint64_t time_ns = 4000) {
-  const Filter filter;
-  Reader reader(filter, unknown_process(0), kClock, true);
+  Reader reader(kNoFilter);
   KeptEntries kept;
-  reader.set_sink(&kept, [] {});
+  start(reader, kept);
   reader.on_mark(Mark::live, kClock.monotonic_ns);
   reader.on_attach({100, false, true});
   reader.on_attach({2000, true, false});
@@ -77,10 +82,9 @@ TEST(Reader, KnowsThatAProcessThatEndedSoonAfterItsBeginEmittedNothingBefore) {
 
 // What is missing of a thread whose end shows a gap at time 4000.
 std::uint64_t missing_at_the_end(std::uint64_t detaching_since_ns) {
-  const Filter filter;
-  Reader reader(filter, unknown_process(0), kClock, true);
+  Reader reader(kNoFilter);
   KeptEntries kept;
-  reader.set_sink(&kept, [] {});
+  start(reader, kept);
   reader.on_mark(Mark::live, kClock.monotonic_ns);
   reader.on_attach({100, false, true});
   reader.on_process(described(7, false));
@@ -106,7 +110,7 @@ std::uint64_t missing_at_the_end(std::uint64_t detaching_since_ns) {
 // What is missing of a process whose first message, with the sequence 10, waited until everything was attached.
 struct Early : testing::Test {
   Early() {
-    reader.set_sink(&kept, [] {});
+    start(reader, kept);
     BatchBuilder batch;
     batch.span("early", 1);
     nopspan_message message{};
@@ -118,8 +122,7 @@ struct Early : testing::Test {
     message.time_ns = kClock.monotonic_ns;
     reader.on_batch(message, batch.bytes());
   }
-  const Filter filter;
-  Reader reader{filter, unknown_process(0), kClock, true};
+  Reader reader{kNoFilter};
   KeptEntries kept;
 };
 
@@ -141,6 +144,16 @@ TEST_F(Early, IsOfAProcessThatEndedDuringTheAttach) {
   reader.on_mark(Mark::settled, kClock.monotonic_ns);
   EXPECT_EQ(kept.spans.size(), 1U);
   EXPECT_EQ(reader.account(7).counts().missed, 0U);
+}
+
+TEST_F(Early, IsPassedOnIfTheTracerIsKilled) {
+  reader.on_process(described(7, false));
+  reader.abandon();
+  EXPECT_TRUE(kept.spans.empty()) << "the command is not live";
+  reader.on_mark(Mark::live, kClock.monotonic_ns);
+  EXPECT_TRUE(kept.spans.empty());
+  reader.abandon();
+  EXPECT_EQ(kept.spans.size(), 1U);
 }
 
 TEST(Reader, CountsNothingAsMissedThatWasEmittedAfterTheDetachBegan) {

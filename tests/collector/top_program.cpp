@@ -170,7 +170,7 @@ int run(int argc, char** argv) {
   add_source_options(app, options.source);
   CLI11_PARSE(app, argc, argv);
   common.color = color;
-  run_top(options, common, [] { return std::make_unique<Invention>(); });
+  run_top(options, common, std::make_unique<Invention>());
   return 0;
 }
 

@@ -7,6 +7,7 @@
 #include "model/steps.h"
 #include "reader/batch_reader.h"
 #include "reader/process_account.h"
+#include "stream/batch_entries.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -41,7 +42,7 @@ void check_texts(const Entry& entry, std::string_view bytes) {
 }
 
 void read_batch(std::string_view bytes, std::uint64_t entries) {
-  const std::uint64_t whole = BatchReader::whole_entries(bytes, entries);
+  const std::uint64_t whole = whole_entries(bytes, entries);
   BatchReader reader(bytes, entries, clocks());
   Entry entry;
   std::uint64_t read = 0;

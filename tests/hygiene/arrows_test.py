@@ -29,7 +29,7 @@ COLLECTOR_ROOMS = {"base": "", "model": "base", "host": "base model", "stream": 
          "reader": "base model stream", "live": "base model host stream reader", "recording": "base model host",
          "trace": "base model", "metric": "base model", "top": "base model metric", "hist": "base model", "open": "base model host",
          "doctor": "base host live", "export": "base model recording trace", "serve": "base",
-         "command": "base model host live recording trace top hist open metric doctor export serve"}
+         "command": "base model host stream reader live recording trace top hist open metric doctor export serve"}
 # The library nopspan::recording is built from its own room and from files of these rooms of the collector.
 RECORDER_ROOMS = {"recorder", "base", "model", "host", "stream", "reader", "recording"}
 HANDLERS = {"recording.h", "registry.h", "event.h", "value.h", "log.h", "testing.h", "testing_gmock.h", "genai.h"}

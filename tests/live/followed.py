@@ -11,6 +11,11 @@ import threading
 from waiting import PATIENCE_S, wait_until
 
 
+def children_of(pid):
+    with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
+
+
 class Followed:
     """Runs a command until SIGINT. `lines` (stdout) and `said` (stderr) grow while it runs. A context manager: the
     command is running (and attached) on entry and has ended on exit."""
@@ -33,6 +38,10 @@ class Followed:
     def _read(self, stream, lines):
         for line in stream:
             lines.append(line.decode("utf-8", self.decoding_errors).rstrip("\n"))
+
+    def tracer(self):
+        """The pid of the process that traces, or None."""
+        return next(iter(children_of(self.pid)), None)
 
     def __enter__(self):
         try:

@@ -25,6 +25,11 @@ class ByteBuffer {
     return bytes_.get() + std::exchange(size_, size_ + bytes);
   }
   void shrink(std::size_t size) { size_ = size; }
+  void remove_front(std::size_t bytes) {
+    if (bytes == 0) return;
+    size_ -= bytes;
+    std::memmove(bytes_.get(), bytes_.get() + bytes, size_);
+  }
 
   // Makes room for `most` more bytes, and returns their place. The caller writes there, and calls end_at() with the end
   // of what it wrote.

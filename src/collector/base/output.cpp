@@ -192,7 +192,7 @@ bool Output::wait_until_written(std::unique_lock<std::mutex>& lock, std::chrono:
     }
     if (interrupted_ && interrupted_at_ == Clock::time_point()) interrupted_at_ = now;
     const auto is_over = [&](Clock::time_point since) { return now >= std::max(since + kPatience, began + at_least); };
-    if ((interrupted_ && !outlasts_signals_ && is_over(interrupted_at_)) || (hurries_ && is_over(progressed_at_))) {
+    if ((interrupted_ && is_over(interrupted_at_)) || (hurries_ && is_over(progressed_at_))) {
       state_->is_awaited = false;
       return false;
     }

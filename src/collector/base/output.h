@@ -92,9 +92,6 @@ class Output {
   void set_deadline(const Deadline* until) { until_ = until; }
   // flush() and close() stop waiting as for a live source.
   void hurry() { hurries_ = true; }
-  // After a signal, flush() and close() of a live source wait as long as something is written, because the reader ends
-  // in time by itself.
-  void outlast_signals() { outlasts_signals_ = true; }
 
   // Queues a block. `bytes` is its size. An empty queue accepts a block of any size. So does a full one after a signal
   // or the deadline, if the source is not live: the source ends soon. Returns false if the block was refused; it is not
@@ -145,7 +142,7 @@ class Output {
   const std::atomic<bool>& interrupted_;
   const std::shared_ptr<State> state_ = std::make_shared<State>();
   std::thread thread_;
-  bool refuses_ = false, hurries_ = false, outlasts_signals_ = false, is_closed_ = false, all_written_ = true;
+  bool refuses_ = false, hurries_ = false, is_closed_ = false, all_written_ = true;
   const Deadline* until_ = nullptr;
   std::uint64_t seen_progress_ = 0;
   Clock::time_point progressed_at_, interrupted_at_;

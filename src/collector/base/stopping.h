@@ -10,7 +10,8 @@
 
 namespace nopspan::collector {
 
-// Set by SIGINT, SIGTERM and SIGHUP, and by a command that has what the user asked for.
+// Set by SIGINT, SIGTERM and SIGHUP, and by a command that has what the user asked for. In the tracing process, set
+// when the command asks it to end.
 inline std::atomic<bool> stopping = false;
 // Set by these signals only: the user wants the program to end now, even if output is lost.
 inline std::atomic<bool> interrupted = false;
@@ -19,11 +20,12 @@ inline std::atomic<bool> interrupted = false;
 // sets `hurried`: the exporter keeps what is left in its spool, or counts it, and ends.
 inline std::atomic<bool> finishing = false, hurried = false;
 
-// Set while the kernel detaches from files. If the program is killed meanwhile, the gates of traced programs stay
-// raised.
+// Set while the kernel detaches from files, or another process is asked to do so and to pass on the rest. If this
+// program is killed meanwhile, the gates of traced programs may stay raised, and the rest is lost.
 inline std::atomic<bool> detaching = false;
 
-// Why the source stopped early. main() reports it when the command has printed its results.
+// Why the source stopped early. main() reports it when the command has printed its results. The tracing process passes
+// it on to the command.
 inline std::exception_ptr source_failure;
 
 // Set if a thread is left that the kernel does not let go of. The program must then end with _exit(), because the

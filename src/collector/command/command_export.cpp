@@ -387,8 +387,8 @@ int run_export(ExportCommandOptions& options, const OutputOptions& common) {
   } else if (Exporter::needs_traces(options.source.filter)) {
     source_options.filter = TraceFilter(options.source.filter, {}).for_source();
   }
-  return run_with_network(source_options,
-                          [&](const std::unique_ptr<Source>& source) { return export_all(options, common, *source); });
+  return run_with_source(source_options, {{}, {}, {}, true},
+                         [&](const std::unique_ptr<Source>& source) { return export_all(options, common, *source); });
 }
 
 CLI::Validator signal_name() {

@@ -6,6 +6,7 @@
 #include "base/text_output.h"
 #include "command/command.h"
 #include "command/options.h"
+#include "command/tracing_process.h"
 #include "hist/hist_feed.h"
 #include "hist/hist_table.h"
 #include "hist/hist_view.h"
@@ -141,6 +142,23 @@ int run_merge(const OutputOptions& common, const HistCommandOptions& options) {
   return 0;
 }
 
+int measure(const OutputOptions& common, const HistCommandOptions& options, Source& source) {
+  const HistOptions& hist = options.hist;
+  MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
+  HistPrinter output(common, options);
+  if (options.source.from.empty()) set_standard_outputs_live();
+  HistFeed feed(source, hist, [&output](const HistTable& table) { output.show(table); });
+  MatchWatch watch(feed, hist.filter, options.source.from, [&feed] { return feed.has_rows(); });
+  Announced announced(watch, std::string("Counting the ") + hist.of->of + ". Press Ctrl-C to stop.\n");
+  WhileTheyRun while_they_run(announced, hist.filter.pids);
+  MeteredSink metered(while_they_run, metrics, [&feed] { return feed.ledger(); });
+  run_source(source, options.source.from.empty() ? static_cast<Sink&>(metered) : watch, options.source, true);
+  metrics.write_and_wait(feed.ledger());
+  output.finish(feed.table());
+  std::cerr << remark_text(source);
+  return watch.exit_status();
+}
+
 int run(const OutputOptions& common, HistCommandOptions& options) {
   if (!options.merge.empty()) return run_merge(common, options);
   HistOptions& hist = options.hist;
@@ -165,22 +183,9 @@ int run(const OutputOptions& common, HistCommandOptions& options) {
     throw Failure("--interval must be at least 100ms", Failure::kUsageError);
   }
   options.source.filter = filter_for_source(hist);
-  confine_for(options.source);
-  MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
-  const std::unique_ptr<Source> source = open_source(options.source);
-  HistPrinter output(common, options);
-  if (options.source.from.empty()) set_standard_outputs_live();
   if (options.source.from.empty()) hist.host = host_name();
-  HistFeed feed(*source, hist, [&output](const HistTable& table) { output.show(table); });
-  MatchWatch watch(feed, hist.filter, options.source.from, [&feed] { return feed.has_rows(); });
-  Announced announced(watch, std::string("Counting the ") + hist.of->of + ". Press Ctrl-C to stop.\n");
-  WhileTheyRun while_they_run(announced, hist.filter.pids);
-  MeteredSink metered(while_they_run, metrics, [&feed] { return feed.ledger(); });
-  run_source(*source, options.source.from.empty() ? static_cast<Sink&>(metered) : watch, options.source, true);
-  metrics.write_and_wait(feed.ledger());
-  output.finish(feed.table());
-  std::cerr << remark_text(*source);
-  return watch.exit_status();
+  return run_with_source(options.source, {{}, {}, {options.source.metrics}},
+                         [&](const std::unique_ptr<Source>& source) { return measure(common, options, *source); });
 }
 
 }  // namespace

@@ -6,12 +6,14 @@
 #include "base/text_output.h"
 #include "command/command.h"
 #include "command/options.h"
+#include "command/tracing_process.h"
 #include "metric/metrics_file.h"
 #include "model/filtered_source.h"
 #include "model/match_watch.h"
 #include "model/run_source.h"
 #include "model/sampling.h"
 #include "recording/recorder.h"
+#include "recording/recorder_stream.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -119,24 +121,14 @@ nlohmann::ordered_json to_json(const Recorder::Totals& totals, const std::string
   return json;
 }
 
-int run_record(const RecordOptions& options, const OutputOptions& common) {
-  // write() fails with EPIPE instead, and the failure is reported like any other.
-  std::signal(SIGPIPE, SIG_IGN);
-  refuse_same_files(options);
-  if (options.recorder.path == "-" && !options.recorder.force && isatty(STDOUT_FILENO) == 1) {
-    // A terminal would execute escape sequences that are in names and attributes.
-    throw Failure("stdout is a terminal: redirect it to a file or a pipe, or use --force", Failure::kUsageError);
-  }
-  std::vector<std::string> files = options.recorder.older_files();
-  files.push_back(options.recorder.path);
-  confine_for(options.source, std::move(files));
+int record(const RecordOptions& options, const OutputOptions& common, std::unique_ptr<Source> unfiltered) {
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
   const Filter& filter = options.source.filter;
   Filter of_entries;
   of_entries.tenant = filter.tenant;
   of_entries.where = filter.where;
   of_entries.error_type = filter.error_type;
-  const auto source = std::make_unique<FilteredSource>(open_source(options.source), std::move(of_entries));
+  const auto source = std::make_unique<FilteredSource>(std::move(unfiltered), std::move(of_entries));
   const RecorderPointer owner(new Recorder(options.recorder));
   Recorder& recorder = *owner;
   recorder.set_source(*source);
@@ -163,6 +155,22 @@ int run_record(const RecordOptions& options, const OutputOptions& common) {
   }
   const bool is_part = interrupted && !options.source.from.empty() && source->is_cut();  // of what was to be copied
   return is_complete && !is_part ? watch.exit_status() : Failure::kFailed;
+}
+
+int run_record(const RecordOptions& options, const OutputOptions& common) {
+  // write() fails with EPIPE instead, and the failure is reported like any other.
+  std::signal(SIGPIPE, SIG_IGN);
+  refuse_same_files(options);
+  if (options.recorder.path == "-" && !options.recorder.force && isatty(STDOUT_FILENO) == 1) {
+    // A terminal would execute escape sequences that are in names and attributes.
+    throw Failure("stdout is a terminal: redirect it to a file or a pipe, or use --force", Failure::kUsageError);
+  }
+  std::vector<std::string> files = options.recorder.older_files();
+  const std::string& path = options.recorder.path;
+  files.push_back(path.starts_with(RecorderStream::kPrefix) ? path.substr(RecorderStream::kPrefix.size()) : path);
+  files.push_back(options.source.metrics);
+  return run_with_source(options.source, {{}, {}, std::move(files)},
+                         [&](std::unique_ptr<Source> source) { return record(options, common, std::move(source)); });
 }
 
 }  // namespace

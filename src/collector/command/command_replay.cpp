@@ -4,6 +4,7 @@
 #include "base/stopping.h"
 #include "command/command.h"
 #include "command/options.h"
+#include "host/privileges.h"
 #include "model/entry_json.h"
 #include "model/filtered_source.h"
 #include "model/match_watch.h"
@@ -56,7 +57,7 @@ class SpanPrinter : public Sink {
 };
 
 int run_replay(const ReplayOptions& options, const OutputOptions& common) {
-  confine_for(options.source);
+  confine({{}, {options.source.from}, {}});
   const Filter& filter = options.source.filter;
   auto opened = std::make_unique<Recording>(options.source.from, filter);
   const Recording& recording = *opened;

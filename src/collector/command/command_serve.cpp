@@ -116,8 +116,9 @@ void add_serve(CLI::App& app, const OutputOptions& common, Run& run) {
   describe_span_filters(*command);
   command->callback([options, &common, &run] {
     run = [options, &common] {
-      return run_with_network(
-          options->source, [&](std::unique_ptr<Source> source) { return serve(*options, common, std::move(source)); });
+      return run_with_source(options->source, {{}, {}, {}, true}, [&](std::unique_ptr<Source> source) {
+        return serve(*options, common, std::move(source));
+      });
     };
   });
 }

@@ -6,6 +6,7 @@
 #include "base/text_output.h"
 #include "command/command.h"
 #include "command/options.h"
+#include "command/tracing_process.h"
 #include "metric/metrics_file.h"
 #include "model/match_watch.h"
 #include "model/run_source.h"
@@ -89,20 +90,19 @@ class Printer {
   std::uint64_t printed_ = 0;
 };
 
-int print_top(const TopOptions& options, bool json, const OpenSource& open) {
+int print_top(const TopOptions& options, bool json, Source& source) {
   MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
-  const std::unique_ptr<Source> source = open();
   if (options.source.from.empty()) set_standard_outputs_live();
   Printer printer(options, json);
-  TopFeed feed(*source, options.source.filter, options.window_ns / kSecond, options.most_rows, options.request, false,
+  TopFeed feed(source, options.source.filter, options.window_ns / kSecond, options.most_rows, options.request, false,
                [&](const TopSnapshotPointer& snapshot) { printer.print(*snapshot); });
   MatchWatch watch(feed, options.source.filter, options.source.from, [&feed] { return feed.has_matched(); });
   MeteredSink metered(watch, metrics, [&feed] { return feed.ledger(); });
-  run_source(*source, metered, options.source, true);
+  run_source(source, metered, options.source, true);
   feed.finish();
   metrics.write_and_wait(feed.ledger());
   standard_output().flush();
-  std::cerr << output_dropped_text() + remark_text(*source) + to_text(feed.ledger());
+  std::cerr << output_dropped_text() + remark_text(source) + to_text(feed.ledger());
   return watch.exit_status();
 }
 
@@ -140,6 +140,7 @@ void add_top_options(CLI::App& app, TopOptions& options) {
   app.add_flag("--total", options.view.total, "Show totals since the start instead of the window")->group(kGroup);
   add_duration_option(app, "--interval", options.request.interval_ns,
                       "Update at this interval, at least 100ms (default: 2s)")
+      ->check(some_time(kLeastInterval, "must be at least 100ms"))
       ->group(kGroup);
   add_duration_option(app, "--window", options.window_ns, "Length of the window, 1s to 60s (default: 10s)")
       ->check(whole_seconds(1, 60))
@@ -162,17 +163,16 @@ void add_top_options(CLI::App& app, TopOptions& options) {
       ->group(kGroup);
 }
 
-int run_top(TopOptions options, const OutputOptions& common, const OpenSource& open) {
+int run_top(TopOptions options, const OutputOptions& common, std::unique_ptr<Source> source) {
   const bool is_recording = !options.source.from.empty();
   std::uint64_t& interval = options.request.interval_ns;
   if (interval == 0) interval = is_recording ? kWholeRecording : kInterval;
-  if (interval < kLeastInterval) throw Failure("--interval must be at least 100ms", Failure::kUsageError);
   if (is_recording) options.view.total = true;
   const bool prints = options.plain || common.json || options.count != 0 || options.shown_rows != 0;
   if (prints || !has_screen()) {
-    return print_top(options, common.json, open);
+    return print_top(options, common.json, *source);
   }
-  show_top(std::move(options), common.color, open);
+  show_top(std::move(options), common.color, std::move(source));
   return 0;
 }
 
@@ -185,8 +185,10 @@ void add_top(CLI::App& app, const OutputOptions& common, Run& run) {
   describe_span_filters(*command);
   command->callback([options, &common, &run] {
     run = [options, &common] {
-      confine_for(options->source);
-      return run_top(*options, common, [options] { return open_source(without_span_filters(options->source)); });
+      const SourceOptions source_options = without_span_filters(options->source);
+      return run_with_source(source_options, {{}, {}, {source_options.metrics}}, [&](std::unique_ptr<Source> source) {
+        return run_top(*options, common, std::move(source));
+      });
     };
   });
 }

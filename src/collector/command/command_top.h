@@ -3,7 +3,10 @@
 #pragma once
 
 #include "command/command.h"
+#include "model/source.h"
 #include "top/top_options.h"
+
+#include <memory>
 
 namespace CLI {
 class App;
@@ -15,6 +18,6 @@ void add_top_options(CLI::App& app, TopOptions& options);
 
 // Shows a screen if stdin and stdout are a terminal that supports one. Otherwise, or if plain text, JSON, --count or
 // --rows was requested, prints tables.
-int run_top(TopOptions options, const OutputOptions& common, const OpenSource& open);
+int run_top(TopOptions options, const OutputOptions& common, std::unique_ptr<Source> source);
 
 }  // namespace nopspan::collector

@@ -7,11 +7,13 @@
 #include "base/text_output.h"
 #include "command/command.h"
 #include "command/options.h"
+#include "command/tracing_process.h"
 #include "host/cgroup.h"
 #include "host/process_facts.h"
 #include "metric/metrics_file.h"
 #include "model/match_watch.h"
 #include "model/run_source.h"
+#include "trace/trace_filter.h"
 #include "trace/trace_stage.h"
 #include "trace/trace_tree.h"
 
@@ -162,6 +164,23 @@ void TracePrinter::print_end(const Source& source, const TraceStage& stage) cons
   std::cerr << to_text(ledger);
 }
 
+int show_traces(const TraceOptions& options, const SourceOptions& source_options, const OutputOptions& common,
+                Source& source) {
+  TracePrinter printer(options, common);
+  TraceStage stage(options.source.filter, options.stage, printer);
+  MetricsFile metrics(source_options.metrics, source_options.buffer_bytes);
+  printer.set_source(source);
+  if (source_options.from.empty()) set_standard_outputs_live();
+  MatchWatch watch(stage, options.source.filter, source_options.from, [&stage] { return stage.has_matched(); });
+  MeteredSink metered(watch, metrics, [&source] { return source.ledger(); });
+  run_source(source, metered, source_options, true);
+  stage.finish(source);
+  metrics.write_and_wait(source.ledger());
+  printer.print_end(source, stage);
+  std::cerr << remark_text(source);
+  return watch.exit_status();
+}
+
 int run_trace(TraceOptions& options, const OutputOptions& common) {
   options.stage.limits.set_max_age(options.source.max_age_ns);
   options.stage.limits.traces = TraceLimits::traces_for(options.stage.limits.bytes);
@@ -175,23 +194,11 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
     require_processes(filter.pids);
     require_cgroup(filter.cgroup);
   }
-  TracePrinter printer(options, common);
-  TraceStage stage(filter, options.stage, printer);
   SourceOptions source_options = options.source;
-  source_options.filter = stage.filter_for_source();
-  confine_for(source_options);
-  MetricsFile metrics(source_options.metrics, source_options.buffer_bytes);
-  const std::unique_ptr<Source> source = open_source(source_options);
-  printer.set_source(*source);
-  if (source_options.from.empty()) set_standard_outputs_live();
-  MatchWatch watch(stage, filter, source_options.from, [&stage] { return stage.has_matched(); });
-  MeteredSink metered(watch, metrics, [&source] { return source->ledger(); });
-  run_source(*source, metered, source_options, true);
-  stage.finish(*source);
-  metrics.write_and_wait(source->ledger());
-  printer.print_end(*source, stage);
-  std::cerr << remark_text(*source);
-  return watch.exit_status();
+  source_options.filter = TraceFilter(filter, options.stage.scope).for_source();
+  return run_with_source(
+      source_options, {{}, {}, {source_options.metrics}},
+      [&](const std::unique_ptr<Source>& source) { return show_traces(options, source_options, common, *source); });
 }
 
 constexpr char kTraceDescription[] =

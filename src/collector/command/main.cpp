@@ -7,6 +7,7 @@
 #include "base/text_output.h"
 #include "command/command.h"
 #include "command/secrets.h"
+#include "command/tracing_process.h"
 
 #include <CLI/CLI.hpp>
 
@@ -192,7 +193,7 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
 // would execute an escape sequence.
 void print_error(std::string_view what) {
   constexpr std::size_t kLongest = 10'000;  // bytes per line; libbpf's log has many lines
-  if (what.empty()) return;                 // another process has printed it
+  if (what.empty()) return;                 // it was printed before
   std::cerr << "nopspan: ";
   for (std::size_t end = 0; end != std::string_view::npos; what.remove_prefix(std::min(end + 1, what.size()))) {
     end = what.find('\n');
@@ -268,10 +269,7 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     nopspan::collector::print_error(error.what());
   }
-  if (nopspan::collector::detaching) {
-    std::cerr << "nopspan: the kernel has not detached in time. Gates of traced programs may stay raised until nopspan "
-                 "traces these again\n";
-  }
+  std::cerr << nopspan::collector::late_detach_text();
   exit_status = nopspan::collector::finish(exit_status);
   if (nopspan::collector::leaves_threads) _exit(exit_status);
   return exit_status;

@@ -4,17 +4,11 @@
 #include "base/failure.h"
 #include "base/text.h"
 #include "host/cgroup.h"
-#include "host/privileges.h"
-#include "host/process_facts.h"
-#include "live/live_source.h"
-#include "live/probe_link.h"
-#include "recording/recording.h"
 
 #include <CLI/CLI.hpp>
 
 #include <charconv>
 #include <cmath>
-#include <iostream>
 #include <map>
 
 namespace nopspan::collector {
@@ -38,10 +32,10 @@ CLI::Validator some_text() {
   return {[](const std::string& text) { return text.empty() ? "the value must not be empty" : ""; }, ""};
 }
 
-CLI::Validator some_time() {
+CLI::Validator some_time(std::uint64_t least_ns, const std::string& refusal) {
   // This check runs after the conversion of units, so the text is a number of nanoseconds. Less than one would be
   // rounded to 0.
-  return {[](const std::string& ns) { return std::stod(ns) >= 1 ? "" : "must be greater than 0"; }, ""};
+  return {[=](const std::string& ns) { return std::stod(ns) >= static_cast<double>(least_ns) ? "" : refusal; }, ""};
 }
 
 // Converts a number with a unit, and checks the converted number. The messages are written here, because those of CLI11
@@ -253,25 +247,6 @@ void add_source_options(CLI::App& app, SourceOptions& options) {
           ->check(some_text());
   for (CLI::Option* option : {from, binary, buffer, max_age, duration, metrics}) option->group(kGroup);
   for (CLI::Option* option : {binary, buffer, max_age, metrics}) from->excludes(option);
-}
-
-void confine_for(const SourceOptions& options, std::vector<std::string> files) {
-  files.push_back(options.metrics);
-  if (!options.from.empty()) return confine({{}, {options.from}, std::move(files)});
-  confine({tracing_capabilities(!has_uprobe_multi()), {}, std::move(files)});
-}
-
-std::unique_ptr<Source> open_source(const SourceOptions& options) {
-  if (!options.from.empty()) return open_recording(options);
-  require_processes(options.filter.pids);
-  require_cgroup(options.filter.cgroup);
-  auto source = open_live_source(options);
-  if (!confinement_problem().empty()) std::cerr << "nopspan: " << confinement_problem() << "\n";
-  if (!has_capability(Capability::sys_ptrace)) {
-    std::cerr << "nopspan: without " << to_string(Capability::sys_ptrace)
-              << ", only the processes of this user are traced; see nopspan doctor\n";
-  }
-  return source;
 }
 
 }  // namespace nopspan::collector

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Options that several commands share, and the source that these options choose.
+// Options that several commands share.
 #pragma once
 
 #include "model/row_key.h"
-#include "model/source.h"
 #include "model/source_options.h"
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -24,11 +22,6 @@ namespace nopspan::collector {
 void add_filter_options(CLI::App& app, Filter& filter);
 // Adds the filter options, and the options that choose and configure the source (--from, --binary, --buffer, …).
 void add_source_options(CLI::App& app, SourceOptions& options);
-// Gives up the privileges that a command with this source does not need (host/privileges.h). `files` are files that it
-// writes in addition to --metrics. Must be called first, because children and threads inherit the result.
-void confine_for(const SourceOptions& options, std::vector<std::string> files = {});
-// Opens the recording that --from names, or otherwise a live source of this host's processes. Throws Failure.
-std::unique_ptr<Source> open_source(const SourceOptions& options);
 // Changes the filters' help for a command that applies them to single spans instead of requests.
 void describe_span_filters(CLI::App& app);
 // The same for --tenant, --where and --error only.
@@ -46,7 +39,7 @@ CLI::Option* add_grouping_option(CLI::App& app, Grouping& by);
 // text, for example from an unset shell variable. some_time() refuses 0, because 0 means that the option was not given.
 CLI::Validator whole_number(std::uint64_t least, std::uint64_t most = UINT32_MAX);
 CLI::Validator some_text();
-CLI::Validator some_time();
+CLI::Validator some_time(std::uint64_t least_ns = 1, const std::string& refusal = "must be greater than 0");
 // For a time (add_duration_option) that must be a number of seconds.
 CLI::Validator whole_seconds(std::uint64_t least, std::uint64_t most);
 

@@ -4,26 +4,31 @@
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/text_output.h"
-#include "command/options.h"
 #include "command/secrets.h"
-#include "host/privileges.h"
-#include "model/run_source.h"
-#include "recording/recorder.h"
+#include "host/cgroup.h"
+#include "host/process_facts.h"
+#include "live/probe_link.h"
+#include "live/tracer.h"
+#include "recording/recording.h"
+#include "stream/message_codec.h"
+#include "stream/message_pipe.h"
 
 #include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <iostream>
 #include <thread>
 #include <utility>
 
@@ -31,49 +36,86 @@ namespace nopspan::collector {
 namespace {
 
 constexpr int kPipeBytes = 1 << 20, kKeptMemory = 32 << 20;
-// How long the other process may take to detach and to write what it has.
-constexpr std::chrono::seconds kMostToEnd{10};
-constexpr std::chrono::milliseconds kLookAtStop{50};
+constexpr std::size_t kPiece = std::size_t{256} << 10U;
+constexpr int kLookMilliseconds = 50;
+// How long the other process may take to pass on what it has, to detach, and to end. systemd kills the command after 5
+// s.
+constexpr std::chrono::milliseconds kMostToEnd{4000};
+constexpr std::chrono::milliseconds kMostToExit{500};
+
+// ---- The process that traces
+
+// Waits until the command is ready. False if it ends instead.
+bool is_asked_to_begin(int control) {
+  char byte = 0;
+  ssize_t bytes = 0;
+  while ((bytes = read(control, &byte, 1)) < 0 && errno == EINTR) {
+  }
+  return bytes == 1;
+}
 
 // Stops this program when the other end of the pipe is closed, which the end of the other process does too.
-void stop_when_closed(int pipe) {
-  std::thread([pipe] {
-    pollfd end{pipe, POLLIN, 0};
+void stop_when_closed(int control) {
+  std::thread([control] {
+    pollfd end{control, POLLIN, 0};
     while (poll(&end, 1, -1) <= 0) {
     }
     stopping = true;
   }).detach();
 }
 
-// Closes the pipe when `stopping` is set. Its other end may then take kMostToEnd.
-class Stopper {
- public:
-  explicit Stopper(OpenFile& pipe) : thread_([this, &pipe] { run(pipe); }) {}
-  ~Stopper() {
-    has_ended_ = true;
-    thread_.join();
+std::unique_ptr<LiveTracer> open_tracer(const SourceOptions& options, MessagePipe& pipe) {
+  confine({tracing_capabilities(!has_uprobe_multi()), {}, {}});
+  require_processes(options.filter.pids);
+  require_cgroup(options.filter.cgroup);
+  auto tracer = open_live_tracer(options, pipe);
+  if (!confinement_problem().empty()) std::cerr << "nopspan: the tracing process: " << confinement_problem() << "\n";
+  if (!has_capability(Capability::sys_ptrace)) {
+    std::cerr << "nopspan: without " << to_string(Capability::sys_ptrace)
+              << ", only the processes of this user are traced; see nopspan doctor\n";
   }
-  [[nodiscard]] const std::atomic<bool>& is_late() const { return is_late_; }
+  pipe.flush();
+  return tracer;
+}
 
- private:
-  void run(OpenFile& pipe) {
-    while (!stopping && !has_ended_) std::this_thread::sleep_for(kLookAtStop);
-    pipe.reset();
-    const auto latest = std::chrono::steady_clock::now() + kMostToEnd;
-    while (!has_ended_ && std::chrono::steady_clock::now() < latest) std::this_thread::sleep_for(kLookAtStop);
-    is_late_ = true;
+int trace(const SourceOptions& options, OpenFile messages, const OpenFile& control) {
+  // Memory of about 1 MB must not be returned to the kernel, which would clear its pages again.
+  mallopt(M_MMAP_THRESHOLD, kKeptMemory / 2);
+  mallopt(M_TRIM_THRESHOLD, kKeptMemory);
+  MessagePipe pipe(std::move(messages));
+  std::unique_ptr<LiveTracer> tracer;
+  TracerEnd end;
+  try {
+    tracer = open_tracer(options, pipe);
+    if (is_asked_to_begin(control.get())) {
+      stop_when_closed(control.get());
+      tracer->run();
+    }
+    if (source_failure) std::rethrow_exception(std::exchange(source_failure, nullptr));
+  } catch (const Failure& failure) {
+    end = {failure.exit_status, failure.what()};
+  } catch (const std::exception& error) {
+    end = {Failure::kFailed, error.what()};
   }
+  pipe.end(end, kMostToEnd);
+  // The command prints its results meanwhile.
+  tracer.reset();
+  const std::string text = pipe.take_texts() + late_detach_text();
+  static_cast<void>(write(STDERR_FILENO, text.data(), text.size()));
+  if (leaves_threads) _exit(end.status);  // they use what is here
+  return end.status;
+}
 
-  std::atomic<bool> has_ended_ = false, is_late_ = false;
-  std::thread thread_;  // the last member, because it uses the others
-};
-
-// Whether something can be read before the end of the file, and before it is late.
-bool wait_for_data(int pipe, const std::atomic<bool>& is_late) {
-  pollfd data{pipe, POLLIN, 0};
-  while (!is_late && poll(&data, 1, static_cast<int>(kLookAtStop.count())) <= 0) {
-  }
-  return (data.revents & POLLIN) != 0;
+[[noreturn]] void be_tracer(const SourceOptions& options, OpenFile messages, const OpenFile& control,
+                            const OpenFile& nothing) {
+  // The threads that write for the other process are not in this one.
+  restore_streams();
+  forget_secret_variables();
+  // Signals of a terminal or of systemd are for the other process, which closes the pipe.
+  for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) signal(number, SIG_IGN);
+  prctl(PR_SET_NAME, "nopspan-tracer");
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO}) static_cast<void>(dup2(nothing.get(), fd));
+  std::exit(trace(options, std::move(messages), control));  // NOLINT(concurrency-mt-unsafe): see leaves_threads
 }
 
 std::array<OpenFile, 2> make_pipe() {
@@ -82,112 +124,151 @@ std::array<OpenFile, 2> make_pipe() {
   return {OpenFile(ends[0]), OpenFile(ends[1])};
 }
 
+// Unlike a pipe, it can be written to without SIGPIPE.
+std::array<OpenFile, 2> make_socket_pair() {
+  std::array<int, 2> ends{-1, -1};
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
+    throw Failure("cannot make a pair of sockets: " + errno_text(errno));
+  return {OpenFile(ends[0]), OpenFile(ends[1])};
+}
+
+// Does not return in the new process.
+std::unique_ptr<TracingProcess> start_tracer(const SourceOptions& options) {
+  auto [messages, to_messages] = make_pipe();
+  auto [controlled, control] = make_socket_pair();
+  const OpenFile nothing(open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!nothing) throw Failure("/dev/null: " + errno_text(errno));
+  fcntl(messages.get(), F_SETPIPE_SZ, kPipeBytes);  // a smaller pipe works too
+  fcntl(to_messages.get(), F_SETFL, O_NONBLOCK);
+  rest_standard_outputs();
+  const pid_t pid = fork();
+  if (pid < 0) throw Failure("cannot start a process: " + errno_text(errno));
+  if (pid == 0) {
+    messages.reset();
+    control.reset();
+    be_tracer(options, std::move(to_messages), controlled, nothing);
+  }
+  return std::make_unique<TracingProcess>(pid, std::move(messages), std::move(control), options.filter);
+}
+
+void confine_command(const Needs& needs) {
+  confine(needs);
+  if (!confinement_problem().empty()) std::cerr << "nopspan: " << confinement_problem() << "\n";
+}
+
 }  // namespace
 
-std::unique_ptr<TracingProcess> TracingProcess::start() {
-  auto data = make_pipe();
-  auto stop = make_pipe();
-  fcntl(data[0].get(), F_SETPIPE_SZ, kPipeBytes);  // a smaller pipe works too
-  // So that it can be written in large pieces. No other process shares this end.
-  fcntl(data[1].get(), F_SETFL, O_NONBLOCK);
-  std::unique_ptr<TracingProcess> process(new TracingProcess);
-  rest_standard_outputs();
-  process->pid_ = fork();
-  if (process->pid_ < 0) throw Failure(std::string("cannot start a process: ") + std::strerror(errno));
-  if (process->is_child()) {
-    forget_secret_variables();
-    // Signals of a terminal or of systemd are for the program, which closes the pipe.
-    for (const int number : {SIGINT, SIGTERM, SIGHUP}) signal(number, SIG_IGN);
-    prctl(PR_SET_NAME, "nopspan-tracer");
-    if (dup2(data[1].get(), STDOUT_FILENO) < 0)
-      throw Failure(std::string("cannot use a pipe: ") + std::strerror(errno));
-    process->stop_ = std::move(stop[0]);
-  } else {
-    process->stop_ = std::move(stop[1]);
-    process->data_ = std::move(data[0]);
-  }
-  return process;
+std::string late_detach_text() {
+  return detaching ? "nopspan: the kernel has not detached in time. Gates of traced programs may stay raised until "
+                     "nopspan traces these again\n"
+                   : "";
 }
 
-TracingProcess::~TracingProcess() {
-  if (is_child()) return;
-  stop_.reset();
-  wait_for_end(kMostToEnd);
-}
-
-int TracingProcess::trace(const SourceOptions& options) {
-  // The recorder's messages of about 1 MB must not be returned to the kernel, which would clear their pages again.
-  mallopt(M_MMAP_THRESHOLD, kKeptMemory / 2);
-  mallopt(M_TRIM_THRESHOLD, kKeptMemory);
-  std::signal(SIGPIPE, SIG_IGN);  // the recorder reports it
-  confine_for(options);
-  stop_when_closed(stop_.get());
-  const std::unique_ptr<Source> source = open_source(options);
-  RecorderOptions recorder_options;
-  recorder_options.path = "-";
-  recorder_options.title = "nopspan: the tracing process";
-  const RecorderPointer recorder(new Recorder(std::move(recorder_options)));
-  recorder->set_source(*source);
-  recorder->set_live();
-  recorder->outlast_signals();  // the program reads until its own time is over
-  set_standard_outputs_live();
-  run_source(*source, *recorder, options, true);
-  return recorder->finish() ? 0 : Failure::kFailed;
-}
-
-void TracingProcess::run(Sink& sink, Deadline& /*until*/) {
-  bool is_late = false;
-  {
-    const Stopper stopper(stop_);
-    if (wait_for_data(data_.get(), stopper.is_late())) {
-      Deadline latest(0, stopper.is_late());
-      recording_.emplace(ChunkReader(std::move(data_), "the tracing process", latest));
-      recording_->run(sink, latest);
-    }
-    is_late = stopper.is_late();
-  }
-  wait_for_end(is_late ? std::chrono::seconds(0) : kMostToEnd);
-  if (!recording_) return report_end();
-  try {
-    report_end();
-  } catch (const Failure&) {
-    source_failure = std::current_exception();
-  }
-}
-
-// The pipe is closed, so the process has ended or detaches. It is not killed, because gates would then stay raised.
-void TracingProcess::wait_for_end(std::chrono::seconds most) {
-  const auto latest = std::chrono::steady_clock::now() + most;
-  while (pid_ > 0) {
-    const pid_t ended = waitpid(pid_, &status_, WNOHANG);
-    hangs_ = ended == 0 && std::chrono::steady_clock::now() > latest;
-    if (ended == pid_ || (ended < 0 && errno != EINTR) || hangs_) pid_ = -1;
-    if (pid_ > 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
-}
-
-void TracingProcess::report_end() const {
-  if (hangs_) throw Failure("the tracing process does not end, so entries may be missing");
-  if (WIFSIGNALED(status_)) {
-    const char* const signal = strsignal(WTERMSIG(status_));
-    throw Failure(std::string("the tracing process was killed (") + signal + "), so entries may be missing");
-  }
-  if (WEXITSTATUS(status_) != 0) throw Failure("", WEXITSTATUS(status_));  // it has printed why
-}
-
-int run_with_network(const SourceOptions& options, const std::function<int(std::unique_ptr<Source>)>& command) {
-  std::unique_ptr<Source> source;
-  if (options.from.empty()) {
-    auto process = TracingProcess::start();
-    if (process->is_child()) return process->trace(options);
-    source = std::move(process);
-  } else {
-    source = open_recording(options);  // before the capabilities are given up that the file may need
-  }
-  Needs needs;
-  needs.network = true;
-  confine(needs);
+int run_with_source(const SourceOptions& options, const Needs& needs,
+                    const std::function<int(std::unique_ptr<Source>)>& command) {
+  if (!options.from.empty()) return command(open_recording(options, [&needs] { confine_command(needs); }));
+  auto source = start_tracer(options);
+  confine_command(needs);
+  source->wait_for_start();
   return command(std::move(source));
+}
+
+// ---- The command
+
+TracingProcess::TracingProcess(pid_t pid, OpenFile messages, OpenFile control, const Filter& filter)
+    : pid_(pid), messages_(std::move(messages)), control_(std::move(control)), reader_(filter) {}
+
+// The process is not killed, because gates would then stay raised if the kernel is slow.
+TracingProcess::~TracingProcess() {
+  stop();
+  std::cout.flush();  // the user need not wait for the results
+  for (buffer_.clear(); messages_ && !is_late(); buffer_.clear()) read(kLookMilliseconds, 0);
+  while (!has_ended() && !is_late()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  if (reader_.end() && has_ended() && WIFSIGNALED(status_) && !source_failure)
+    source_failure = std::make_exception_ptr(Failure("the tracing process " + how_killed() + " at its end"));
+  detaching = false;
+}
+
+void TracingProcess::wait_for_start() {
+  while (!reader_.has_started() && !reader_.end() && messages_ && !stopping) read(kLookMilliseconds, 1);
+  if (reader_.has_started() || stopping) return;
+  throw reader_.end() ? Failure(reader_.end()->message, reader_.end()->status) : Failure(why_ended());
+}
+
+void TracingProcess::stop() {
+  if (!control_) return;
+  detaching = has_begun_;
+  control_.reset();
+  latest_ = Clock::now() + kMostToEnd;
+}
+
+void TracingProcess::run(Sink& sink, Deadline& until) {
+  reader_.set_sink(&sink, [&until] { until.begin(); });
+  has_begun_ = !until.is_over();
+  if (has_begun_) send(control_.get(), "", 1, MSG_NOSIGNAL);
+  bool is_over = false;
+  while (!reader_.end() && messages_ && !is_over) {
+    if (until.is_over()) stop();
+    // What it has written is read even if this process was stopped for long.
+    const bool late = is_late();
+    const int milliseconds = late ? 0 : latest_ ? kLookMilliseconds : until.milliseconds(kLookMilliseconds);
+    is_over = !read(milliseconds, SIZE_MAX) && late;
+  }
+  has_run_ = true;
+  if (lacks_end()) reader_.abandon();
+  const auto& end = reader_.end();
+  if (end ? end->status == 0 : !has_begun_) return;  // if it has not begun, nothing is missing
+  const Failure failure(end ? end->message : why_ended(), end ? end->status : Failure::kFailed);
+  if (!reader_.is_live()) throw failure;
+  source_failure = std::make_exception_ptr(failure);
+}
+
+Ledger TracingProcess::ledger() const {
+  Ledger ledger = reader_.ledger();
+  if (lacks_end()) ledger.damage.missing_ends = 1;
+  return ledger;
+}
+
+std::string TracingProcess::remark() const {
+  std::string text = reader_.state().remark;
+  if (const std::uint64_t steps = reader_.clocks().steps(); steps > 0) {
+    text += std::string(text.empty() ? "" : "; ") + "the wall clock was set, or the machine was suspended, " +
+            (steps == 1 ? "once" : std::to_string(steps) + " times") +
+            ": spans from before a change keep the time of the old clock";
+  }
+  return text;
+}
+
+bool TracingProcess::read(int milliseconds, std::size_t most_messages) {
+  pollfd readable{messages_.get(), POLLIN, 0};
+  if (poll(&readable, 1, milliseconds) <= 0) return false;
+  const std::size_t before = buffer_.size();
+  const ssize_t bytes = ::read(messages_.get(), buffer_.extend(kPiece), kPiece);
+  buffer_.shrink(before + static_cast<std::size_t>(std::max<ssize_t>(bytes, 0)));
+  if (bytes == 0 || (bytes < 0 && errno != EINTR)) messages_.reset();
+  buffer_.remove_front(read_messages(buffer_.view(), reader_, most_messages));
+  return true;
+}
+
+bool TracingProcess::has_ended() {
+  if (pid_ > 0) {
+    const pid_t ended = waitpid(pid_, &status_, WNOHANG);
+    if (ended == pid_ || (ended < 0 && errno != EINTR)) pid_ = -1;
+  }
+  return pid_ < 0;
+}
+
+// It has closed the pipe before its last message, or hangs.
+std::string TracingProcess::why_ended() {
+  if (messages_) return "the tracing process does not end, so entries may be missing";
+  const auto latest = Clock::now() + kMostToExit;
+  while (!has_ended() && Clock::now() < latest) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  return "the tracing process " + (has_ended() && WIFSIGNALED(status_) ? how_killed() : "has ended") +
+         ", so entries may be missing";
+}
+
+std::string TracingProcess::how_killed() const {
+  return std::string("was killed (") + strsignal(WTERMSIG(status_)) + ")";
 }
 
 }  // namespace nopspan::collector

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A source in a process of its own. The process that reads the kernel's ring buffer has capabilities and no network.
-// It writes a recording into a pipe, and this process, which may talk to others, needs no capability to read it.
+// Runs a command, and beside it, if it is a live one, the process that traces. That one has capabilities, reads the
+// kernel's ring buffer and copies what it reads into a pipe. The command has none, and decodes what programs wrote.
 #pragma once
 
+#include "base/byte_buffer.h"
 #include "base/open_file.h"
+#include "host/privileges.h"
 #include "model/source.h"
 #include "model/source_options.h"
-#include "recording/recording.h"
+#include "reader/reader.h"
 
 #include <sys/types.h>
 
@@ -18,44 +20,61 @@
 
 namespace nopspan::collector {
 
+// Runs a command that needs no privileges but `needs`. Its source is what --from names, or otherwise this host's
+// processes. Must be called before the program makes a thread. Throws Failure.
+int run_with_source(const SourceOptions& options, const Needs& needs,
+                    const std::function<int(std::unique_ptr<Source>)>& command);
+
+// For stderr at the end of a program: that the kernel has not detached yet; "" if it has.
+std::string late_detach_text();
+
+// The source of a command whose other process traces.
 class TracingProcess : public Source {
  public:
-  // Starts the process. It must be called before this program makes a thread. Throws Failure.
-  static std::unique_ptr<TracingProcess> start();
+  // `messages` is read. A byte that is written to `control` asks the process to attach, and its end asks it to detach.
+  // The filter must outlive the object.
+  TracingProcess(pid_t pid, OpenFile messages, OpenFile control, const Filter& filter);
   ~TracingProcess() override;
 
-  // Whether this is the new process. It must then return the result of trace() as its exit status.
-  [[nodiscard]] bool is_child() const { return pid_ == 0; }
-  // Traces this host until the other process ends or stops it, and writes the recording. Throws Failure.
-  int trace(const SourceOptions& options);
+  // Waits until the process is ready to attach, or `stopping` is set. Throws Failure if it cannot.
+  void wait_for_start();
 
-  // Ends after the other process has ended. When `stopping` is set, it is asked to end, and what it still delivers is
-  // read. If it fails, it prints why. Then this throws a Failure without a text if nothing was delivered, or sets
-  // source_failure.
+  // Ends after the other process has passed on its last message. It is asked to end at the deadline, and what it still
+  // delivers is read. If it fails before it is live, this throws a Failure, and later it sets source_failure.
   void run(Sink& sink, Deadline& until) override;
-  [[nodiscard]] Ledger ledger() const override { return recording_ ? recording_->ledger() : Ledger(); }
-  [[nodiscard]] std::string remark() const override { return recording_ ? recording_->remark() : std::string(); }
-  // One, until its recording ends.
+  [[nodiscard]] Ledger ledger() const override;
+  [[nodiscard]] std::string remark() const override;
+  // One, until it ends.
   [[nodiscard]] std::optional<Writers> writers() const override {
-    return Writers{.connected = pid_ > 0 && !(recording_ && recording_->state().ended) ? 1U : 0U};
+    return Writers{.connected = messages_ && !reader_.end() ? 1U : 0U};
   }
-  [[nodiscard]] bool is_cut() const override { return recording_ && recording_->is_cut(); }
+  [[nodiscard]] bool is_cut() const override { return lacks_end() || reader_.state().is_cut; }
+  [[nodiscard]] std::size_t processes() const override { return reader_.state().processes; }
+  [[nodiscard]] std::optional<ClockState> clock() const override {
+    return ClockState{reader_.clocks().error_ns(), reader_.clocks().steps()};
+  }
 
  private:
-  TracingProcess() = default;
-  void wait_for_end(std::chrono::seconds most);
-  void report_end() const;
+  using Clock = std::chrono::steady_clock;
 
-  pid_t pid_ = -1;
-  OpenFile stop_;  // a pipe. The program closes its end to stop the other process.
-  OpenFile data_;  // until it is read
-  std::optional<Recording> recording_;
-  int status_ = 0;  // of waitpid()
-  bool hangs_ = false;
+  void stop();
+  // Waits until the process has written something, and passes on at most so many messages.
+  bool read(int milliseconds, std::size_t most_messages);  // false if there was nothing
+  [[nodiscard]] bool is_late() const { return latest_ && Clock::now() >= *latest_; }
+  // The process has not passed on its last message, and will not do so.
+  [[nodiscard]] bool lacks_end() const { return has_run_ && has_begun_ && !reader_.end(); }
+  [[nodiscard]] bool has_ended();
+  [[nodiscard]] std::string why_ended();
+  [[nodiscard]] std::string how_killed() const;
+
+  pid_t pid_;  // -1 when its exit status is known
+  int status_ = 0;
+  OpenFile messages_, control_;
+  std::optional<Clock::time_point> latest_;  // when it must have ended, if it was asked to
+  ByteBuffer buffer_;                        // what was read and not passed on yet
+  Reader reader_;
+  bool has_begun_ = false;  // it was asked to attach
+  bool has_run_ = false;
 };
-
-// Runs a command that may use the network, without any capability. Its source is what --from names, or otherwise a
-// TracingProcess. Must be called before the program makes a thread.
-int run_with_network(const SourceOptions& options, const std::function<int(std::unique_ptr<Source>)>& command);
 
 }  // namespace nopspan::collector

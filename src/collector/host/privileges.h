@@ -23,8 +23,8 @@ struct Needs {
 };
 
 // Keeps the capabilities that are needed, and forbids system calls that nopspan does not use. Later calls have no
-// effect. Must be called before the program makes a child or a thread other than those of stdout and stderr, because
-// they inherit the result.
+// effect. Must be called before the program makes a thread other than those of stdout and stderr. Children inherit the
+// result.
 void confine(const Needs& needs);
 // For the children that read other processes (process_reader.h). The first limits the capabilities of all of them, the
 // second permits a reader the few system calls that it uses.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/drain.h"
 
-#include "reader/batch_reader.h"
+#include "stream/batch_entries.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -43,7 +43,7 @@ void Drain::on_report(const Fetched& report) {
     for (const Fetched::Thread& one : report.threads) {
       reader_.on_held({Held::What::fetched, report.pid, one.header, one.address, now_ns_, one.bytes});
       // The header may have been read while the thread was adding its last entry.
-      const std::uint64_t entries = BatchReader::whole_entries(one.bytes, one.header.next - one.header.first);
+      const std::uint64_t entries = whole_entries(one.bytes, one.header.next - one.header.first);
       if (TracedThread* thread = process.open(one.header.sequence_id)) {
         thread->fetched_next = one.header.first + entries;
         thread->next = std::max(thread->next, thread->fetched_next);
@@ -108,7 +108,7 @@ HostThread::Fetch Drain::next_of(Rest& rest) {
        ++rest.next_thread) {
     const ThreadHeaders::Thread& thread = headers.threads[rest.next_thread];
     Held held{Held::What::discarded, headers.pid, thread.header, thread.address, now_ns_, {}};
-    reader_.on_held(held);
+    if (thread.header.discarded != 0) reader_.on_held(held);
     if (headers.is_unseen) {
       held.what = Held::What::not_fetched;
       reader_.on_held(held);

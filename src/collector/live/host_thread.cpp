@@ -29,6 +29,7 @@ using Clock = std::chrono::steady_clock;
 // New files are attached to until there are none, for at most this time, before the collector counts as live.
 constexpr auto kStart = std::chrono::seconds(2);
 constexpr auto kScan = std::chrono::milliseconds(250);
+constexpr std::size_t kMostReports = 1024;
 // The time in a round after which the processes of a user wait for the next one, and the time after which they come
 // last in the next one.
 constexpr std::uint64_t kMostOfARound = 250'000'000, kLong = 50'000'000;
@@ -57,7 +58,7 @@ HostThread::HostThread(const SourceOptions& options, const ProcessFilter& proces
 }
 
 void HostThread::start() {
-  // Signals are for the thread that reads the ring buffer, whose wait they end.
+  // The signal by which the kernel reports a writer of a leased file is read from a descriptor.
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -144,8 +145,9 @@ void HostThread::work() {
   for (auto next_scan = Clock::now() + kScan; !requests.stops;) {
     std::array<pollfd, 3> files{pollfd{wake_up_.fd(), POLLIN, 0}, pollfd{host_.watch_fd(), POLLIN, 0},
                                 pollfd{host_.writers_fd(), POLLIN, 0}};
-    // After the detach the thread only serves requests.
-    poll(files.data(), is_detached_ ? 1 : files.size(), is_detached_ ? -1 : milliseconds_until(next_scan));
+    // After the detach the thread only serves requests, and also while a command that is stopped takes no reports.
+    const bool only_serves = is_detached_ || reports_.size() >= kMostReports;
+    poll(files.data(), only_serves ? 1 : files.size(), is_detached_ ? -1 : milliseconds_until(next_scan));
     wake_up_.clear();
     {
       const std::lock_guard lock(mutex_);
@@ -161,6 +163,10 @@ void HostThread::work() {
       for (const auto* pids : {&requests.looks, &requests.answers}) {
         for (const std::uint32_t pid : *pids) host_.note_pid(pid);
       }
+    }
+    if (only_serves) {
+      next_scan = std::max(next_scan, Clock::now() + kScan / 4);
+    } else {
       if (Clock::now() >= next_scan) {
         // The kernel does not attach to new processes then.
         if (options_.filter.pids.empty() && attachments_.has_alone()) {
@@ -181,7 +187,6 @@ void HostThread::work() {
     }
     serve(requests);
   }
-  warn_of_killed();
 }
 
 // Says once what keeps this program from examining the host.
@@ -265,6 +270,7 @@ void HostThread::serve(Requests& requests) {
     detaching = false;
     host_.end_leases();
     if (!options_.filter.pids.empty()) host_.scan();
+    warn_of_killed();
     reports_.post(Detached{processes_.count_forked(host_.pids())});
   }
 }

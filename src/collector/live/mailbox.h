@@ -4,6 +4,7 @@
 
 #include "base/wake_up.h"
 
+#include <cstddef>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -29,6 +30,10 @@ class Mailbox {
   [[nodiscard]] bool empty() const {
     const std::lock_guard lock(mutex_);
     return waiting_.empty();
+  }
+  [[nodiscard]] std::size_t size() const {
+    const std::lock_guard lock(mutex_);
+    return waiting_.size();
   }
   [[nodiscard]] int fd() const { return wake_up_.fd(); }
 

@@ -283,7 +283,11 @@ std::string to_text(const Ledger& ledger) {
   if (total.filtered > 0) text += ", " + std::to_string(total.filtered) + " filtered out";
   if (total.lost() > 0) text += ", " + std::to_string(total.lost()) + " lost";
   if (total.lost() == 0 && ledger.damage.empty()) text += ", none lost";
-  if (!ledger.damage.empty()) {
+  Damage only_ends;
+  only_ends.missing_ends = ledger.damage.missing_ends;
+  if (!ledger.damage.empty() && ledger.damage == only_ends) {
+    text += ", more may be missing: there is no end, or it was not read to its end";
+  } else if (!ledger.damage.empty()) {
     text += ", more may be missing: the recording is damaged, has no end, was not read to its end or repeats a part";
   }
   text += "\n";

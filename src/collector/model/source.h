@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The interfaces between the origin of entries (Source) and a command (Sink). A source is this host's processes
-// (live_source.h) or a file (recording.h).
+// (command/tracing_process.h) or a file (recording.h).
 #pragma once
 
 #include "base/stopping.h"

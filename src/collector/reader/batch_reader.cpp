@@ -2,6 +2,7 @@
 #include "reader/batch_reader.h"
 
 #include "model/sampling.h"
+#include "stream/batch_entries.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -11,23 +12,11 @@
 namespace nopspan::collector {
 namespace {
 
-// The fixed part of an entry that every version of the library writes.
-constexpr std::size_t kFixed = sizeof(nopspan_entry);
 // The library writes at most 63 bytes for a name, label or id, and 512 for a tracestate. A text beyond the limits below
 // makes its entry malformed.
 constexpr std::size_t kMostLabel = 255;
 constexpr std::size_t kMostTracestate = 2048;
 constexpr std::size_t kMostAttributes = 64U << 10U;
-
-// The size of the entry at the start of `bytes`. 0 if there is none: with an invalid size, the start of the next entry
-// is unknown.
-std::size_t entry_size(std::string_view bytes) {
-  if (bytes.size() < kFixed) return 0;
-  unsigned size = 0;
-  static_assert(sizeof(size) == sizeof(nopspan_entry::size) && offsetof(nopspan_entry, size) == 0);
-  std::memcpy(&size, bytes.data(), sizeof(size));
-  return size % 8 == 0 && size >= kFixed && size <= bytes.size() ? size : 0;
-}
 
 // Reads an extra. Returns false if the entry has no room for it.
 template <class Extra>
@@ -45,12 +34,6 @@ Kind kind_of(unsigned char raw) {
 
 }  // namespace
 
-std::uint64_t BatchReader::whole_entries(std::string_view bytes, std::uint64_t entries) {
-  std::uint64_t count = 0;
-  for (std::size_t size = 0; count < entries && (size = entry_size(bytes)) != 0; ++count) bytes.remove_prefix(size);
-  return count;
-}
-
 BatchReader::Outcome BatchReader::next(Entry& entry) {
   const std::size_t size = index_ < entries_ ? entry_size(bytes_.substr(offset_)) : 0;
   if (size == 0) return Outcome::end;
@@ -65,7 +48,7 @@ BatchReader::Outcome BatchReader::next(Entry& entry) {
 }
 
 bool BatchReader::read(const nopspan_entry& raw, std::string_view bytes, Entry& entry) {
-  if (raw.fixed_size % 8 != 0 || raw.fixed_size < kFixed || raw.fixed_size > raw.size ||
+  if (raw.fixed_size % 8 != 0 || raw.fixed_size < kFixedEntry || raw.fixed_size > raw.size ||
       raw.status > NOPSPAN_STATUS_EXCEPTION) {
     return false;
   }

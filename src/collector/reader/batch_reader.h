@@ -36,9 +36,6 @@ class BatchReader {
   [[nodiscard]] std::uint64_t start_ns() const { return start_ns_; }
   [[nodiscard]] std::uint64_t end_ns() const { return end_ns_; }
 
-  // The number of entries that are completely in the bytes, at most `entries`.
-  static std::uint64_t whole_entries(std::string_view bytes, std::uint64_t entries);
-
  private:
   [[nodiscard]] bool read(const nopspan_entry& raw, std::string_view bytes, Entry& entry);
   [[nodiscard]] bool read_extras(const nopspan_entry& raw, std::string_view bytes, Entry& entry);

@@ -2,11 +2,13 @@
 #include "reader/reader.h"
 
 #include "reader/fresh_entries.h"
+#include "stream/batch_entries.h"
 
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <iostream>
 #include <set>
 #include <utility>
 
@@ -24,13 +26,26 @@ bool has_earlier(const HeldMessages::Released& released) {
 
 }  // namespace
 
-Reader::Reader(const Filter& filter, const Process& unknown, const ClockSample& clock, bool same_numbers)
-    : filter_(filter),
-      unknown_(unknown),
-      same_numbers_(same_numbers),
-      began_ns_(clock.monotonic_ns),
-      clocks_(clock),
-      now_ns_(clock.monotonic_ns) {}
+void Reader::on_start(const TracerStart& start) {
+  start_ = start;
+  has_started_ = true;
+  clocks_ = ClockSamples(start.clock);
+  now_ns_ = start.clock.monotonic_ns;
+}
+
+void Reader::on_text(std::string_view text) { std::cerr << text; }
+
+void Reader::abandon() {
+  if (!is_live_) return;
+  on_mark(Mark::detached, now_ns_);
+  on_mark(Mark::tick, now_ns_);
+}
+
+Ledger Reader::ledger() const {
+  Ledger ledger = accounts_.ledger();
+  ledger.add_unattached(state_.unattached);
+  return ledger;
+}
 
 void Reader::set_sink(Sink* sink, std::function<void()> on_live) {
   sink_ = sink;
@@ -38,12 +53,13 @@ void Reader::set_sink(Sink* sink, std::function<void()> on_live) {
 }
 
 Reader::Account& Reader::account(std::uint32_t pid, std::uint32_t tgid) {
-  if (same_numbers_) tgid = pid;
+  if (start_.same_numbers) tgid = pid;
   Account* known = accounts_.find(pid);
   if (known == nullptr) {
-    Process process = unknown_;
+    Process process = start_.unknown;
     process.pid = process.namespace_pid = pid;
-    known = &accounts_.add(pid, ProcessAccount(std::make_shared<const Process>(std::move(process)), began_ns_));
+    known = &accounts_.add(
+        pid, ProcessAccount(std::make_shared<const Process>(std::move(process)), start_.clock.monotonic_ns));
   }
   if (tgid != 0) accounts_.set_tgid(pid, tgid);
   return *known;
@@ -94,7 +110,7 @@ void Reader::on_mark(Mark mark, std::uint64_t time_ns) {
       return go_live();
     case Mark::tick:
       release_due();
-      sink_->on_tick(clocks_.to_unix(time_ns));
+      if (is_live_) sink_->on_tick(clocks_.to_unix(time_ns));
       break;
     case Mark::round:
       end_round();
@@ -315,7 +331,7 @@ void Reader::deliver(ProcessAccount& account, ProcessAccount::Thread& thread, co
 void Reader::on_held(const Held& held) {
   const nopspan_thread& header = held.header;
   const bool is_discarded = held.what == Held::What::discarded;
-  if (is_discarded && (held.time_ns >= detaching_since_ns_ || header.discarded == 0)) return;
+  if (is_discarded && held.time_ns >= detaching_since_ns_) return;
   Account& account = this->account(held.pid);
   if (is_discarded) return take_discarded(account, held);
   if (is_after_the_end(account, header.sequence_id, header.first, held.time_ns)) return;
@@ -327,7 +343,7 @@ void Reader::on_held(const Held& held) {
 void Reader::take_fetched(Account& account, const Held& held) {
   const nopspan_thread& header = held.header;
   // The header may have been read while the thread was adding its last entry.
-  const std::uint64_t whole = BatchReader::whole_entries(held.bytes, header.next - header.first);
+  const std::uint64_t whole = whole_entries(held.bytes, header.next - header.first);
   const Batch batch{header.sequence_id, {header.first, header.first + whole},
                     header.discarded,   header.capacity,
                     held.address,       header.thread_id,

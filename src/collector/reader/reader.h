@@ -18,6 +18,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string_view>
 
 namespace nopspan::collector {
@@ -26,12 +27,12 @@ class Reader : public MessageSink {
  public:
   using Account = Accounts::Account;
 
-  // `unknown`: what is known of a process that was not described (host and boot). `same_numbers`: the kernel programs
-  // see the same pids as the tracer. `clock`: the first sample. The filter must outlive the reader.
-  Reader(const Filter& filter, const Process& unknown, const ClockSample& clock, bool same_numbers);
+  // The filter must outlive the reader.
+  explicit Reader(const Filter& filter) : filter_(filter) {}
   // `on_live` is called before the first tick, which comes before all entries.
   void set_sink(Sink* sink, std::function<void()> on_live);
 
+  void on_start(const TracerStart& start) override;
   void on_batch(const nopspan_message& message, std::string_view bytes) override;
   void on_clock(const ClockSample& sample) override { clocks_.add(sample); }
   void on_attach(const AttachChange& change) override { attach_times_.add(change); }
@@ -44,9 +45,19 @@ class Reader : public MessageSink {
   void on_closed(const Closed& closed) override;
   void on_forgotten(const ForgottenThreads& forgotten) override;
   void on_mark(Mark mark, std::uint64_t time_ns) override;
+  void on_state(const TracerState& state) override { state_ = state; }
+  void on_text(std::string_view text) override;
+  void on_end(const TracerEnd& end) override { end_ = end; }
+  // No more messages come, although the last one has not come: passes on what has waited for others.
+  void abandon();
 
-  [[nodiscard]] Ledger ledger() const { return accounts_.ledger(); }
+  [[nodiscard]] Ledger ledger() const;
   [[nodiscard]] const ClockSamples& clocks() const { return clocks_; }
+  [[nodiscard]] const TracerState& state() const { return state_; }
+  // Empty until the tracer has ended.
+  [[nodiscard]] const std::optional<TracerEnd>& end() const { return end_; }
+  [[nodiscard]] bool has_started() const { return has_started_; }
+  [[nodiscard]] bool is_live() const { return is_live_; }
   // The account of a process. It is created on first use. `tgid` is 0 if it is not known.
   Account& account(std::uint32_t pid, std::uint32_t tgid = 0);
 
@@ -76,16 +87,17 @@ class Reader : public MessageSink {
   void go_live();
 
   const Filter& filter_;
-  const Process unknown_;
-  const bool same_numbers_;
-  const std::uint64_t began_ns_;
-  ClockSamples clocks_;
+  TracerStart start_;
+  bool has_started_ = false;
+  TracerState state_;
+  std::optional<TracerEnd> end_;
+  ClockSamples clocks_{ClockSample()};
   AttachTimes attach_times_;
   HeldMessages held_;
   Accounts accounts_;
   Sink* sink_ = nullptr;
   std::function<void()> on_live_;
-  std::uint64_t now_ns_, round_ = 1;
+  std::uint64_t now_ns_ = 0, round_ = 1;
   std::uint64_t detaching_since_ns_ = UINT64_MAX, ended_ns_ = UINT64_MAX;
   bool is_attaching_ = true, is_live_ = false, is_detached_ = false, is_counting_only_ = false;
 };

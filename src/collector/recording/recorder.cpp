@@ -391,7 +391,7 @@ void Recorder::disconnect() {
 }
 
 void Recorder::complain(const std::string& what) {
-  if (!complained_.exchange(true)) std::cerr << options_.message_name() + ": " + what + "\n" << std::flush;
+  if (!complained_.exchange(true)) std::cerr << "nopspan record: " + options_.name() + ": " + what + "\n" << std::flush;
 }
 
 bool Recorder::write_about(std::uint64_t time_unix_ns) {

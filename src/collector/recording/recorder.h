@@ -37,12 +37,9 @@ struct RecorderOptions {
   // Recordings in the folder are deleted (old_recordings.h), so that all together have at most this size. At least
   // twice max_bytes; 0: no limit
   std::uint64_t keep_total = 0;
-  std::string title;  // begins the messages, if another command than `record` uses the recorder
 
   // Returns `path` if `i` is 0, otherwise an older file: the larger `i`, the older.
   [[nodiscard]] std::string file(unsigned i) const;
-  // Begins the messages: "nopspan record: spans.rec".
-  [[nodiscard]] std::string message_name() const { return title.empty() ? "nopspan record: " + name() : title; }
   // `path` for messages.
   [[nodiscard]] std::string name() const { return path == "-" ? "stdout" : printable(path); }
   // The existing files that rotation renames or deletes.
@@ -59,7 +56,6 @@ class Recorder : public Sink {
   void set_source(const Source& source) { source_ = &source; }
   // The source does not wait for the file. Chunks that the queue cannot hold are dropped and counted.
   void set_live() { output_.set_live(); }
-  void outlast_signals() { output_.outlast_signals(); }
 
   void on_entry(const Entry& entry) override;
   void on_tick(std::uint64_t now_unix_ns) override;

@@ -28,14 +28,16 @@ constexpr std::uint64_t kOldestTick = kSecond;
 // Parts of recordings with longer ids are not checked. Recorders write 16 digits.
 constexpr std::size_t kLongestId = 64;
 
-ChunkReader open_file(const std::string& path) {
-  if (path == "-") return {OpenFile(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)), "stdin"};
+OpenFile open_file(const std::string& path) {
+  if (path == "-") return OpenFile(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
   // O_NONBLOCK, so that open() does not wait for the writer of a named pipe. Nothing could stop that wait. ChunkReader
   // waits instead, and can be stopped.
   OpenFile file(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
   if (!file) throw Failure(path + ": " + errno_text(errno), Failure::status_of(errno));
-  return {std::move(file), path};
+  return file;
 }
+
+std::string name_of(const std::string& path) { return path == "-" ? "stdin" : path; }
 
 // Refuses JSON that is deeply nested, because a parser needs much time for it. Recorders never write such JSON.
 bool is_flat(std::string_view json) {
@@ -64,7 +66,8 @@ void move_to_filtered(Counts& counts, std::uint64_t entries) {
 
 }  // namespace
 
-Recording::Recording(const std::string& path, Filter filter) : Recording(open_file(path), std::move(filter)) {}
+Recording::Recording(const std::string& path, Filter filter)
+    : Recording(ChunkReader(open_file(path), name_of(path)), std::move(filter)) {}
 
 Recording::Recording(ChunkReader reader, Filter filter, RecordingLimits limits)
     : reader_(std::move(reader)),
@@ -372,12 +375,16 @@ std::string Recording::remark() const {
   return text;
 }
 
-std::unique_ptr<Source> open_recording(const SourceOptions& options) {
+std::unique_ptr<Source> open_recording(const SourceOptions& options, const std::function<void()>& is_open) {
   constexpr std::string_view kSocket = "unix:";
   if (options.from.starts_with(kSocket)) {
-    return std::make_unique<RecordingListener>(options.from.substr(kSocket.size()), options.filter);
+    auto listener = std::make_unique<RecordingListener>(options.from.substr(kSocket.size()), options.filter);
+    is_open();
+    return listener;
   }
-  return std::make_unique<Recording>(options.from, options.filter);
+  OpenFile file = open_file(options.from);
+  is_open();
+  return std::make_unique<Recording>(ChunkReader(std::move(file), name_of(options.from)), options.filter);
 }
 
 }  // namespace nopspan::collector

@@ -117,7 +117,8 @@ class Recording : public Source {
   std::map<ProcessKey, Tally> tallies_;
 };
 
-// Opens the recording, or the socket to which recordings are sent, for open_source() (command/options.h).
-std::unique_ptr<Source> open_recording(const SourceOptions& options);
+// Opens the recording, or the socket to which recordings are sent, that --from names. Nothing is read before `is_open`
+// returns, so that it can give up what only opening needed. Throws Failure.
+std::unique_ptr<Source> open_recording(const SourceOptions& options, const std::function<void()>& is_open);
 
 }  // namespace nopspan::collector

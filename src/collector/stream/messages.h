@@ -122,10 +122,38 @@ enum class Mark : std::uint32_t {
   last_lost_held,  // the same, and nobody may have read what the threads of ended processes held
 };
 
+// What a reader must know before the first message.
+struct TracerStart {
+  Process unknown;            // what is known of a process that was not described: host and boot
+  ClockSample clock;          // the first sample
+  bool same_numbers = false;  // the kernel programs see the same pids as the tracer
+};
+
+// What is no part of an entry or of a count. The last one is valid.
+struct TracerState {
+  std::uint64_t processes = 0;  // with probes, that the tracer found at the start
+  bool is_cut = false;          // at the end, some threads were not read
+  std::string remark;           // in one line; "" if there is none
+  Ledger unattached;            // what could not be attached to; nothing else is in it
+
+  friend bool operator==(const TracerState& a, const TracerState& b) {
+    return a.processes == b.processes && a.is_cut == b.is_cut && a.remark == b.remark &&
+           a.unattached.unattached == b.unattached.unattached &&
+           a.unattached.unattached_others == b.unattached.unattached_others;
+  }
+};
+
+// The tracer ends. Nothing follows.
+struct TracerEnd {
+  int status = 0;       // an exit status; 0: all went well
+  std::string message;  // why not, for the user; "" if there is nothing to say
+};
+
 // Receives the messages, in the order in which they were made.
 class MessageSink {
  public:
   virtual ~MessageSink() = default;
+  virtual void on_start(const TracerStart& start) = 0;  // the first one
   virtual void on_batch(const nopspan_message& message, std::string_view bytes) = 0;
   virtual void on_clock(const ClockSample& sample) = 0;
   virtual void on_attach(const AttachChange& change) = 0;
@@ -138,6 +166,9 @@ class MessageSink {
   virtual void on_closed(const Closed& closed) = 0;
   virtual void on_forgotten(const ForgottenThreads& forgotten) = 0;
   virtual void on_mark(Mark mark, std::uint64_t time_ns) = 0;
+  virtual void on_state(const TracerState& state) = 0;
+  virtual void on_text(std::string_view text) = 0;  // for the user: lines as they are printed to stderr
+  virtual void on_end(const TracerEnd& end) = 0;    // the last one
 };
 
 }  // namespace nopspan::collector

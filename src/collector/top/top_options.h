@@ -2,15 +2,12 @@
 // The options of `nopspan top`.
 #pragma once
 
-#include "model/source.h"
 #include "model/source_options.h"
 #include "top/top_feed.h"
 #include "top/top_table.h"
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <memory>
 
 namespace nopspan::collector {
 
@@ -24,7 +21,5 @@ struct TopOptions {
   std::uint64_t count = 0;                 // number of tables to print; 0: no limit
   bool plain = false;
 };
-
-using OpenSource = std::function<std::unique_ptr<Source>()>;
 
 }  // namespace nopspan::collector

@@ -14,10 +14,10 @@
 
 namespace nopspan::collector {
 
-TopRunner::TopRunner(const TopOptions& options, const OpenSource& open)
+TopRunner::TopRunner(const TopOptions& options, std::unique_ptr<Source> source)
     : options_(options),
       metrics_(options.source.metrics, options.source.buffer_bytes),
-      source_(open()),
+      source_(std::move(source)),
       feed_(*source_, options.source.filter, options.window_ns / kSecond, options.most_rows, options.request, true,
             [this](TopSnapshotPointer snapshot) { publish(std::move(snapshot)); }) {
   // The thread that runs the source blocks all signals, so the thread that draws receives them and can restore the

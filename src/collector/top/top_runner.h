@@ -18,8 +18,8 @@ namespace nopspan::collector {
 
 class TopRunner {
  public:
-  // Opens the source on the calling thread, and starts the thread. Throws Failure.
-  TopRunner(const TopOptions& options, const OpenSource& open);
+  // Starts the thread. Throws Failure.
+  TopRunner(const TopOptions& options, std::unique_ptr<Source> source);
   ~TopRunner();
   TopRunner(const TopRunner&) = delete;
   TopRunner& operator=(const TopRunner&) = delete;

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,7 +16,7 @@
 namespace nopspan::collector {
 
 // Runs until q or a signal, then prints the ledger to stderr.
-void show_top(TopOptions options, bool color, const OpenSource& open);
+void show_top(TopOptions options, bool color, std::unique_ptr<Source> source);
 
 // The state of the screen, and the effect of each key.
 class TopScreen {

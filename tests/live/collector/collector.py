@@ -55,9 +55,6 @@ class Collector(Followed):
     def ledger_now(self):
         return self._asked("ledger")
 
-    def rss(self):
-        return self._asked("rss")
-
     def entries(self, pid=None, kind=None):
         """The entries that the command has received so far: dictionaries, in order."""
         rows = (json.loads(line) for line in list(self.lines) if line.startswith('{"kind"'))

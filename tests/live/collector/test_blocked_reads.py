@@ -9,7 +9,7 @@ import subprocess
 import ability
 import harness
 from collector import Collector, CollectorTest
-from followed import Followed
+from followed import Followed, children_of
 from harness import NOPSPAN, PATIENCE_S, Program, program_path
 from hostile import Unanswered
 
@@ -98,8 +98,7 @@ class BlockedReads(CollectorTest):
         command = [NOPSPAN, "record", "/dev/null", "--force", "--pid"]
         with Program("traced_static") as program, Followed([*command, str(program.pid)]) as recorder:
             recorder.wait_until_it_says("Recording\\.")
-            with open("/proc/%d/task/%d/children" % (recorder.pid, recorder.pid), encoding="utf-8") as file:
-                os.kill(int(file.read()), signal.SIGKILL)
+            os.kill(*children_of(recorder.tracer()), signal.SIGKILL)
             program.ask("span last")
             self.assertEqual(recorder.end(), 1)
             said = " ".join(recorder.said)

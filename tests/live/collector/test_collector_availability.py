@@ -123,7 +123,7 @@ class Availability(CollectorTest):
         copy = shutil.copy(program_path("traced_static"), self.temporary_folder())
         hostile = (program_path("file_churn"), "FOLDER", program_path("sites_1.so"), "300")
         with Collector("--count") as tracer:
-            resource.prlimit(tracer.process.pid, resource.RLIMIT_NOFILE, (240, 240))
+            resource.prlimit(tracer.tracer(), resource.RLIMIT_NOFILE, (240, 240))
             with as_user(NOBODY, *hostile) as hog:
                 self.assertEqual(hog.stdout.readline(), "ready\n")
                 wait_until(lambda: any("too many" in line for line in tracer.said), "files to be refused")
@@ -226,7 +226,7 @@ class Availability(CollectorTest):
         with obstacle() as hostile:
             with self.measured_forks(), self.beside_a_victim() as (tracer, victim):
                 hostile.ask("map 100")
-                wait_until(lambda: holds("/proc/%d" % tracer.process.pid, hostile.pid), "the mappings to be counted")
+                wait_until(lambda: holds("/proc/%d" % tracer.tracer(), hostile.pid), "the mappings to be counted")
                 hostile.ask("map 4000")
                 wait_until(lambda: victim.entries() > 1000, "the victim to work")
             self.assertIn("nopspan-keeper", "\n".join(tracer.said))
@@ -239,12 +239,12 @@ class Availability(CollectorTest):
             hostile = stack.enter_context(obstacle())
             with self.measured_forks(), self.beside_a_victim() as (tracer, victim):
                 wait_until(lambda: other.gate() != 0, "the attach")
-                os.kill(tracer.process.pid, signal.SIGSTOP)  # it must not see a part of the mappings
+                os.kill(tracer.tracer(), signal.SIGSTOP)  # it must not see a part of the mappings
                 try:
                     hostile.ask("map 8000")
                 finally:
-                    os.kill(tracer.process.pid, signal.SIGCONT)
-                wait_until(lambda: holds("/proc/%d" % tracer.process.pid, hostile.pid), "the mappings to be counted")
+                    os.kill(tracer.tracer(), signal.SIGCONT)
+                wait_until(lambda: holds("/proc/%d" % tracer.tracer(), hostile.pid), "the mappings to be counted")
                 wait_until(lambda: victim.entries() > 1000, "the victim to work")
             self.assertIn("to all processes that map the file until process %d" % hostile.pid, "\n".join(tracer.said))
             self.assertNotEqual(other.gate(), 0)

@@ -163,7 +163,7 @@ class CgroupOption(CollectorTest):
                 tracer = self.collector()
                 with Program("traced") as program:
                     self.group.put(program.pid)
-                    with standing_still(tracer):
+                    with standing_still(tracer.tracer()):
                         for _ in range(30):
                             program.ask("thread_span cgroup.early")
                         self.group.take_out(program.pid)
@@ -182,7 +182,7 @@ class CgroupOption(CollectorTest):
             with self.subTest(options):
                 tracer = self.collector(*options)
                 with Program("traced") as program:
-                    with standing_still(tracer):
+                    with standing_still(tracer.tracer()):
                         for _ in range(30):
                             program.ask("thread_span cgroup.outside")
                     program.ask("span cgroup.outside 3000")

@@ -44,10 +44,10 @@ class Overload(Faults):
             with Counting(self.temporary_folder(), pause_us=100) as program:
                 program.ask("start")
                 wait_until(lambda: program.entries() > 1000, "spans before")
-                os.kill(tracer.pid, signal.SIGSTOP)
+                os.kill(tracer.tracer(), signal.SIGSTOP)
                 stopped_at = program.entries()
                 wait_until(lambda: program.entries() > stopped_at + 20_000, "spans while it stands still")
-                os.kill(tracer.pid, signal.SIGCONT)
+                os.kill(tracer.tracer(), signal.SIGCONT)
                 resumed_at = program.entries()
                 wait_until(lambda: program.entries() > resumed_at + 1000, "spans after")
                 entries = int(program.ask("stop"))
@@ -75,10 +75,10 @@ class Starved(Faults):
         with Collector("--count", "--max-age", "1h", *options, binary=program_path("starved")) as tracer:
             with Program("starved") as program:
                 if standstill:
-                    os.kill(tracer.pid, signal.SIGSTOP)
+                    os.kill(tracer.tracer(), signal.SIGSTOP)
                 entries = sum(int(program.ask("starved 7")) for _ in range(times))
                 if standstill:
-                    os.kill(tracer.pid, signal.SIGCONT)
+                    os.kill(tracer.tracer(), signal.SIGCONT)
             ledger = tracer.stop()
         self.assert_balanced(ledger)
         counts = tracer.counts(program.pid)

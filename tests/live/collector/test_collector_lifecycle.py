@@ -14,7 +14,7 @@ import time
 import harness
 from cgroup import removes
 from collector import Collector, CollectorTest
-from followed import Followed
+from followed import Followed, children_of
 from harness import LIBRARY, NOPSPAN, Program, program_path, run, text_of, wait_until
 from hostile import NOBODY, as_user
 
@@ -84,9 +84,10 @@ class Processes(CollectorTest):
                                                  stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as tracer:
             self.addCleanup(tracer.kill)
             # The thread that attaches is stopped as soon as it is there.
+            process, = wait_until(lambda: children_of(tracer.pid), "the tracing process")
             thread = None
             while thread is None:
-                thread = next((int(path.split("/")[4]) for path in glob.glob("/proc/%d/task/*/comm" % tracer.pid)
+                thread = next((int(path.split("/")[4]) for path in glob.glob("/proc/%d/task/*/comm" % process)
                                if text_of(path) == "nopspan-host\n"), None)
             ptrace(PTRACE_SEIZE, thread)
             ptrace(PTRACE_INTERRUPT, thread)
@@ -299,8 +300,59 @@ class Files(CollectorTest):
                     recorder.wait_while_it_runs(lambda: raised() == copies, "the gates to be raised")
                     recorder.process.send_signal(signal.SIGINT)
                     time.sleep(pause_s)
-                    recorder.stop()
+                    self.assertEqual(recorder.stop(), 0)
+                    self.assertIn(" delivered", "\n".join(recorder.said))
                 self.assertEqual(raised(), 0)
+
+    def test_a_second_signal_while_the_tracer_ends_loses_no_result(self):
+        with Program("traced") as program:
+            with Followed([NOPSPAN, "record", "/dev/null", "--force", "--json", "--pid", str(program.pid)]) as recorder:
+                program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
+                recorder.process.send_signal(signal.SIGINT)
+                wait_until(lambda: recorder.lines, "the result")
+                recorder.process.send_signal(signal.SIGINT)
+                self.assertEqual(recorder.end(), 0, recorder.said)
+            self.assertTrue(json.loads(recorder.lines[-1])["ledger"]["total"]["balanced"])
+
+
+class TwoProcesses(CollectorTest):
+    COMMANDS = (["record", "/dev/null", "--force"], ["trace", "--incomplete"], ["hist"], ["top", "--plain"])
+
+    def test_a_tracer_that_is_killed_is_a_counted_end(self):
+        for command in self.COMMANDS:
+            with self.subTest(command), Program("traced") as program:
+                with Followed([NOPSPAN, *command, "--pid", str(program.pid), "--max-age", "50ms"]) as followed:
+                    program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
+                    for _ in range(3):
+                        program.ask("thread_span seen")
+                    time.sleep(0.5)
+                    os.kill(followed.tracer(), signal.SIGKILL)
+                    self.assertEqual(followed.end(), 1)
+                    program.wait_for_gate(lambda gate: gate == 0, "the gate to fall")
+                said = "\n".join(followed.said)
+                self.assertIn("the tracing process was killed (Killed)", said)
+                self.assertIn(" 3 delivered", said)
+                self.assertIn("there is no end", said)
+
+    def test_a_tracer_whose_command_is_killed_detaches(self):
+        for command in self.COMMANDS:
+            with self.subTest(command), Program("traced") as program:
+                with Followed([NOPSPAN, *command, "--pid", str(program.pid)]) as followed:
+                    program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
+                    followed.kill()
+                program.wait_for_gate(lambda gate: gate == 0, "the gate to fall")
+
+    def test_a_signal_before_the_start_attaches_to_nothing(self):
+        for command in self.COMMANDS:
+            with self.subTest(command), Program("traced") as program:
+                with Followed([NOPSPAN, *command, "--pid", str(program.pid)]) as followed:
+                    tracer = wait_until(followed.tracer, "the tracing process")
+                    os.kill(tracer, signal.SIGSTOP)
+                    followed.process.send_signal(signal.SIGINT)
+                    os.kill(tracer, signal.SIGCONT)
+                    program.ask("span unseen 5")
+                    self.assertEqual(followed.end(), 0, followed.said)
+                self.assertIn("\n0 entries from 0 processes", "\n" + "\n".join(followed.said))
 
 
 class MainThreadEnded(CollectorTest):

@@ -100,7 +100,7 @@ class ProgramInANamespace(CollectorTest):
             there = ["nsenter", "--target", str(tracer.pid), "--pid", program_path("traced")]
             with Program("traced", command=there) as program:
                 program.ask("span before 1")
-                with standing_still(tracer):
+                with standing_still(tracer.tracer()):
                     for _ in range(200):
                         outside.ask("thread_span outside")
                     for _ in range(5):
@@ -201,7 +201,7 @@ class CollectorInANamespace(CollectorTest):
 
     def test_counts_losses_of_a_process_of_which_nothing_arrived(self):
         with Collector("--count", "--buffer", "64K") as tracer, Program("traced") as filler:
-            with standing_still(tracer):
+            with standing_still(tracer.tracer()):
                 # A batch for each span, so that not even a small one has room afterwards.
                 for _ in range(1000):
                     filler.ask("thread_span filler")

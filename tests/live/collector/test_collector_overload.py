@@ -23,14 +23,14 @@ def state_of(pid):
 
 
 @contextlib.contextmanager
-def standing_still(tracer):
-    os.kill(tracer.pid, signal.SIGSTOP)
+def standing_still(pid):
+    os.kill(pid, signal.SIGSTOP)
     try:
-        wait_until(lambda: state_of(tracer.pid) == "T", "the collector to stand still")
+        wait_until(lambda: state_of(pid) == "T", "process %d to stand still" % pid)
         yield
-        assert state_of(tracer.pid) == "T"
+        assert state_of(pid) == "T"
     finally:
-        os.kill(tracer.pid, signal.SIGCONT)
+        os.kill(pid, signal.SIGCONT)
 
 
 class OverloadTest(CollectorTest):
@@ -86,11 +86,16 @@ class Duration(OverloadTest):
 
 class StandingStill(OverloadTest):
     def test_programs_do_their_work_meanwhile(self):
+        for which in (Collector.tracer, lambda command: command.pid):
+            with self.subTest(which):
+                self.check(which)
+
+    def check(self, which):
         with Collector("--brief", "--buffer", "256K") as tracer:
             with Program("traced") as program:
                 program.ask("span before 10")
                 made = 10
-                with standing_still(tracer):
+                with standing_still(which(tracer)):
                     # The program answers when it has made all of them.
                     end = time.monotonic() + STANDSTILL_S
                     while made < 20_000 or time.monotonic() < end:
@@ -119,7 +124,7 @@ class FarBehind(OverloadTest):
     def check_one_that_is_gone(self, end):
         program = Counting(self.temporary_folder(), threads=2)
         with self.collector(program) as tracer:
-            with standing_still(tracer):
+            with standing_still(tracer.tracer()):
                 program.ask("start")
                 wait_until(lambda: program.entries() > 100_000, "many spans")
                 end(program)
@@ -147,7 +152,7 @@ class FarBehind(OverloadTest):
         with Program("traced") as program, Counting(self.temporary_folder()) as other:
             with self.collector(program, other) as tracer:
                 program.ask("begin open")
-                with standing_still(tracer):
+                with standing_still(tracer.tracer()):
                     other.ask("start")
                     wait_until(lambda: other.entries() > 200_000, "many spans")
                     others = int(other.ask("stop"))

@@ -15,7 +15,7 @@ import tempfile
 import example_service
 import harness
 from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
-from followed import Followed
+from followed import Followed, children_of
 from harness import LIBRARY, NOPSPAN, Program, Test
 from otlp_receiver import HttpReceiver, Received
 from waiting import PATIENCE_S, wait_until
@@ -39,17 +39,8 @@ class Export(Followed):
             return any("canary" in body for body in self.receiver.bodies) if self.receiver else self.tracer()
         self.wait_while_it_runs(sees, "nopspan export to attach")
 
-    def tracer(self):
-        """The pid of the process that traces, or None."""
-        return next(iter(children_of(self.pid)), None)
-
     def result(self):
         return json.loads(self.lines[-1])
-
-
-def children_of(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-        return [int(child) for child in file.read().split()]
 
 
 def status_of(pid):
@@ -287,16 +278,15 @@ class TwoProcesses(Test):
             self.assertTrue(export.result()["receivers"][0]["balanced"])
 
     def test_a_tracer_that_hangs_does_not_hold_the_program(self):
-        export = self.export()
-        tracer = export.wait_while_it_runs(export.tracer, "the tracing process")
-        os.kill(tracer, signal.SIGSTOP)
-        try:
-            export.wait_until_it_says("Exporting to")
-            export.process.send_signal(signal.SIGINT)
-            self.assertEqual(export.process.wait(PATIENCE_S), 1)
-        finally:
-            os.kill(tracer, signal.SIGCONT)
-        export.end()
+        with self.export() as export:
+            tracer = export.tracer()
+            os.kill(tracer, signal.SIGSTOP)
+            try:
+                export.process.send_signal(signal.SIGINT)
+                self.assertEqual(export.process.wait(PATIENCE_S), 1)
+            finally:
+                os.kill(tracer, signal.SIGCONT)
+            export.end()
         self.assertIn("the tracing process does not end", "\n".join(export.said))
 
     def test_a_tracer_whose_reader_is_killed_detaches(self):

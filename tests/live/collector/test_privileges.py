@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import unittest
@@ -197,7 +198,8 @@ class Privileges(harness.Test):
         with self.traced() as program, Followed([NOPSPAN, "trace", "--pid", str(program.pid)]) as tracer:
             def listed(capabilities):
                 return self.run_nopspan(capabilities, "ps", str(program.pid))
-            wait_until(lambda: "nopspan(%d)" % tracer.pid in listed(KEPT | {"sys_admin"})[1], "ps to list the tracer")
+            name = "nopspan-tracer(%d)" % tracer.wait_while_it_runs(tracer.tracer, "the tracing process")
+            wait_until(lambda: name in listed(KEPT | {"sys_admin"})[1], "ps to list the tracer")
             errors = listed(KEPT - {"sys_admin"})[2]
             self.assertEqual(tracer.stop(), 0)
         self.assertIn("CAP_SYS_ADMIN", errors)
@@ -227,9 +229,11 @@ class Privileges(harness.Test):
                     wait_until(lambda: "nopspan-reader" in family(process.pid), "the reader to start")
                     wait_until(lambda: family(process.pid)["nopspan-reader"]["Seccomp_filters"] == "2",
                                "the reader to limit itself")
+                    # open --watch is one process.
+                    kept = {"nopspan": KEPT if command[0] == "open" else set(), "nopspan-tracer": KEPT}
                     for name, status in family(process.pid).items():
                         for key in ("CapEff", "CapPrm"):
-                            self.assertEqual(capability_names(status[key]), KEPT if name == "nopspan" else READER, name)
+                            self.assertEqual(capability_names(status[key]), kept.get(name, READER), name)
                         for key in ("CapInh", "CapBnd", "CapAmb"):
                             self.assertEqual(capability_names(status[key]), set(), name)
                         self.assertEqual((status["NoNewPrivs"], status["Seccomp"]), ("1", "2"), name)
@@ -256,7 +260,8 @@ class Privileges(harness.Test):
             with Followed([NOPSPAN, "record", path, "--pid", str(program.pid), "--max-size", "64K", "--metrics", metrics,
                            "--max-age", "100ms"]) as recorder:
                 recorder.wait_until_it_says("Recording\\.")
-                self.assertEqual(capability_names(status_of(recorder.pid)["CapEff"]), KEPT | {"dac_override"})
+                self.assertEqual(capability_names(status_of(recorder.pid)["CapEff"]), {"dac_override"})
+                self.assertEqual(capability_names(status_of(recorder.tracer())["CapEff"]), KEPT)
 
                 def rotated():
                     program.ask("span recorded 500")
@@ -268,6 +273,25 @@ class Privileges(harness.Test):
         # Also a recording that nobody else may read.
         os.chown(path, int(NOBODY), int(NOBODY))
         self.assertEqual(subprocess.run([NOPSPAN, "replay", path], stdout=subprocess.DEVNULL).returncode, 0)
+
+    def test_root_sends_to_a_socket_in_a_folder_of_another_user(self):
+        home = os.path.join(self.folder, "home")
+        os.mkdir(home, 0o700)
+        address = os.path.join(home, "socket")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(address)
+            listener.listen()
+            for path in (home, address):
+                os.chown(path, int(NOBODY), int(NOBODY))
+            with Followed([NOPSPAN, "record", "unix:" + address]) as recorder:
+                recorder.wait_until_it_says("Recording\\.")
+                listener.settimeout(PATIENCE_S)
+                with listener.accept()[0] as sent:
+                    self.assertNotEqual(sent.recv(1), b"")
+                    recorder.process.send_signal(signal.SIGINT)
+                    while sent.recv(1 << 16):
+                        pass
+                self.assertEqual(recorder.end(), 0)
 
     def test_a_recording_needs_no_capability(self):
         path = os.path.join(self.folder, "spans.rec")

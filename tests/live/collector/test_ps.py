@@ -195,7 +195,7 @@ class Ps(harness.Test):
                 os.remove(path)
                 copy = self.only_copy(program.pid)
                 self.assertTrue(copy["deleted"])
-                self.assertTrue(tracers(copy)[record.pid]["by_name"])
+                self.assertTrue(tracers(copy)[record.tracer()]["by_name"])
                 record.stop()
 
     def test_a_program_in_a_container_with_its_own_copy(self):

@@ -5,11 +5,11 @@
 //   collect [--count | --brief] [--slow US] [options of the source, as all commands have them]
 //
 // --count prints no spans. --brief prints only process, sequence_id and sequence of each: "=PID SEQUENCE_ID SEQUENCE".
-// --slow makes the command take this many microseconds for each. Lines on stdin are requests: "ledger" prints the
-// current ledger, and "rss" the memory in use.
+// --slow makes the command take this many microseconds for each. A line "ledger" on stdin prints the current ledger.
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "command/options.h"
+#include "command/tracing_process.h"
 #include "model/ledger.h"
 #include "model/run_source.h"
 
@@ -22,8 +22,8 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <fstream>
 #include <iostream>
+#include <memory>
 #include <string>
 
 namespace nc = nopspan::collector;
@@ -110,20 +110,11 @@ class Printer : public nc::Sink {
         break;
       }
       if (line == "ledger") std::cout << line_of({{"ledger", nc::to_json(source_.ledger())}}) << '\n';
-      if (line == "rss") std::cout << line_of({{"rss", rss()}}) << '\n';
     }
     std::cout.flush();
   }
 
  private:
-  static std::uint64_t rss() {
-    std::ifstream status("/proc/self/status");
-    for (std::string line; std::getline(status, line);) {
-      if (line.rfind("VmRSS:", 0) == 0) return std::stoull(line.substr(6)) * 1024;
-    }
-    return 0;
-  }
-
   const nc::Source& source_;
   bool count_only_;
   bool brief_;
@@ -145,13 +136,14 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   for (const int number : {SIGINT, SIGTERM}) std::signal(number, [](int) { nc::stopping = true; });
   try {
-    const auto source = nc::open_source(options);
-    Printer printer(*source, count_only, brief, std::chrono::microseconds(slow));
-    nc::run_source(*source, printer, options, true);
-    std::cout << line_of({{"ledger", nc::to_json(source->ledger())}}) << std::endl;
+    return nc::run_with_source(options, {}, [&](const std::unique_ptr<nc::Source>& source) {
+      Printer printer(*source, count_only, brief, std::chrono::microseconds(slow));
+      nc::run_source(*source, printer, options, true);
+      std::cout << line_of({{"ledger", nc::to_json(source->ledger())}}) << std::endl;
+      return source->ledger().damage.empty() ? 0 : nc::Failure::kFailed;
+    });
   } catch (const nc::Failure& failure) {
     std::cerr << "collect: " << failure.what() << '\n';
     return failure.exit_status;
   }
-  return 0;
 }

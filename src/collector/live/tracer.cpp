@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The live source's loop. It runs on the thread that reads the ring buffer, which touches nothing that a traced process
+// The tracer's loop. It runs on the thread that reads the ring buffer, which touches nothing that a traced process
 // controls: host_thread.h does. What it learns it passes on to the reader. Nothing comes back. Each turn waits up
 // to 50 ms for messages and reports, reads messages for at most 20 ms, and does the work that is due: a round every 250
-// ms, a fetch from threads every max_age_ns / 4 (20 ms to 1 s), and a tick for the sink every 100 ms.
-#include "live/live_source.h"
+// ms, a fetch from threads every max_age_ns / 4 (20 ms to 1 s), and a tick for the reader every 100 ms.
+#include "live/tracer.h"
 
 #include "base/failure.h"
 #include "host/process_facts.h"
@@ -14,7 +14,7 @@
 #include "live/process_filter.h"
 #include "live/traced_processes.h"
 #include "model/sampling.h"
-#include "reader/reader.h"
+#include "stream/clock_map.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -36,6 +36,8 @@ constexpr std::uint64_t kTick = 100 * kMillisecond;
 constexpr std::uint64_t kRound = 250 * kMillisecond;
 constexpr std::uint64_t kLookUp = 2 * kMillisecond;
 constexpr int kPollMilliseconds = 50;
+// How long the loop waits at once for a reader that is behind.
+constexpr int kFullMilliseconds = 10;
 // The longest time that is spent on a ring buffer that never becomes empty, before other work is done.
 constexpr std::uint64_t kSlice = 20 * kMillisecond;
 // The times after which the steps at the end are given up, so that a command ends within a second.
@@ -45,8 +47,8 @@ constexpr std::uint64_t kDetach = 800 * kMillisecond, kEnd = 900 * kMillisecond;
 constexpr std::uint64_t kLatestLive = 3000 * kMillisecond;
 constexpr char kAttachesLate[] =
     "attaching took longer than 2 s: what programs emitted before they were attached to is in no count";
-// The account has been printed when the source is destroyed. Many threads detach faster than the end of a process, so a
-// detach may take longer than other work, which the kernel may never finish.
+// The command prints the account while the tracer is destroyed. Many threads detach faster than the end of a process,
+// so a detach may take longer than other work, which the kernel may never finish.
 constexpr auto kDetachEnds = std::chrono::seconds(2);
 constexpr auto kOtherWorkEnds = std::chrono::milliseconds(150);
 
@@ -85,9 +87,9 @@ struct Machinery {
   HostThread host;
 };
 
-class LiveSource final : public Source {
+class HostTracer final : public LiveTracer {
  public:
-  explicit LiveSource(const SourceOptions& options)
+  HostTracer(const SourceOptions& options, MessagePipe& pipe)
       : settings_(settings_for(options.filter)),
         machinery_(std::make_unique<Machinery>(
             options, settings_,
@@ -95,24 +97,15 @@ class LiveSource final : public Source {
         options_(machinery_->options),
         programs_(machinery_->programs),
         host_(machinery_->host),
-        reader_(options_.filter, unknown_process(0), clocks_.sample(), sees_same_numbers()),
+        pipe_(pipe),
+        reader_(pipe.messages()),
         drain_(host_, processes_, reader_) {
     clocks_.watch_changes();
+    reader_.on_start({unknown_process(0), clocks_.sample(), sees_same_numbers()});
   }
-  ~LiveSource() override;
+  ~HostTracer() override;
 
-  void run(Sink& sink, Deadline& until) override;
-  [[nodiscard]] Ledger ledger() const override {
-    Ledger ledger = reader_.ledger();
-    ledger.add_unattached(host_.unattached());
-    return ledger;
-  }
-  [[nodiscard]] std::string remark() const override;
-  [[nodiscard]] bool is_cut() const override { return has_unread_; }
-  [[nodiscard]] std::size_t processes() const override { return found_; }
-  [[nodiscard]] std::optional<ClockState> clock() const override {
-    return ClockState{reader_.clocks().error_ns(), reader_.clocks().steps()};
-  }
+  void run() override;
 
  private:
   bool on_message(const nopspan_message& message, std::string_view bytes);
@@ -142,6 +135,7 @@ class LiveSource final : public Source {
     found_ = report.processes;
     if (!report.is_complete) note_late_attach();
     is_attach_reported_ = true;
+    pass_state();
     go_live();
   }
   void handle(const Detached& report) {
@@ -153,6 +147,9 @@ class LiveSource final : public Source {
     note_attach_times();
     mark(Mark::detached);
   }
+  // Passes on what has changed of it.
+  void pass_state();
+  [[nodiscard]] std::string remark() const;
   // Whether all messages that kernel programs made before `time_ns` have been read. The ring buffer may be far behind.
   [[nodiscard]] bool has_read_until(std::uint64_t time_ns) const {
     return !is_interrupted_ || read_until_ns_ >= time_ns;
@@ -190,7 +187,8 @@ class LiveSource final : public Source {
   KernelPrograms& programs_;
   HostThread& host_;
   TracedProcesses processes_;
-  Reader reader_;
+  MessagePipe& pipe_;
+  MessageSink& reader_;
   Drain drain_;
   bool is_live_ = false;
   // It was passed on that a Begun may follow. From then on, these processes have emitted something.
@@ -209,12 +207,14 @@ class LiveSource final : public Source {
   bool is_attach_reported_ = false;
   bool is_late_to_attach_ = false;  // it was not done when the command went live
   bool is_detached_ = false;
+  bool is_finishing_ = false, is_counting_only_ = false;
   bool has_unread_ = false;  // at the end, some threads were not read
+  TracerState state_;        // as it was passed on last
   std::size_t found_ = 0;    // processes, at the start
   std::size_t forked_ = 0;   // processes that those of --pid forked and that still run at the end
 };
 
-LiveSource::~LiveSource() {
+HostTracer::~HostTracer() {
   // If the kernel does not let go of the thread, the thread and what it uses stay until the process ends.
   const std::chrono::nanoseconds patience = detaching ? kDetachEnds : kOtherWorkEnds;
   if (!host_.stop(std::chrono::steady_clock::now() + patience)) {
@@ -223,7 +223,7 @@ LiveSource::~LiveSource() {
   }
 }
 
-bool LiveSource::on_message(const nopspan_message& message, std::string_view bytes) {
+bool HostTracer::on_message(const nopspan_message& message, std::string_view bytes) {
   // Until the new cgroup of a restarted service is looked up, the kernel programs filter its batches out. They announce
   // a new program or thread wherever it is. Programs in other cgroups must not be able to cause a look-up per message.
   if (message.bytes == 0 && message.cgroup != announced_in_ && message.time_ns - looked_up_ns_ >= kLookUp) {
@@ -232,15 +232,16 @@ bool LiveSource::on_message(const nopspan_message& message, std::string_view byt
     look_up_cgroup();
   }
   // If the main thread of a process of --pid has ended, the programs are attached to its files in all processes.
-  if (machinery_->processes.has_pid(message.pid)) pass(message, bytes);
+  if (machinery_->processes.has_pid(message.pid)) pass(message, is_counting_only_ ? std::string_view() : bytes);
   read_until_ns_ = message.time_ns;
   // A message may be a batch of hundreds of entries, so the clock is read every eight messages.
-  if (++messages_ % 8 != 0 || clocks_.monotonic_now() < slice_ends_ns_) return true;
+  const bool has_room = is_counting_only_ || pipe_.has_room();
+  if (has_room && (++messages_ % 8 != 0 || clocks_.monotonic_now() < slice_ends_ns_)) return true;
   is_interrupted_ = true;
   return false;
 }
 
-void LiveSource::pass(const nopspan_message& message, std::string_view bytes) {
+void HostTracer::pass(const nopspan_message& message, std::string_view bytes) {
   note_attach();
   const std::uint32_t pid = message.pid;
   TracedProcess* process = processes_.find(pid);
@@ -256,12 +257,12 @@ void LiveSource::pass(const nopspan_message& message, std::string_view bytes) {
   reader_.on_batch(message, bytes);
 }
 
-void LiveSource::note_attach_times() {
+void HostTracer::note_attach_times() {
   if (!host_.attach_log().has_changed()) return;
   for (const AttachChange& change : host_.attach_log().take()) reader_.on_attach(change);
 }
 
-void LiveSource::note_attach() {
+void HostTracer::note_attach() {
   note_attach_times();
   // Begun may follow. It is reported before is_attaching() becomes false.
   if (is_attaching_ || (!host_.is_attaching() && host_.reports().empty())) return;
@@ -270,7 +271,7 @@ void LiveSource::note_attach() {
 }
 
 // There is no Begun of a process that ended during an attach.
-void LiveSource::end_attaching() {
+void HostTracer::end_attaching() {
   if (!std::exchange(is_attaching_, false)) return;
   for (const std::uint32_t pid : std::exchange(active_, {})) {
     const TracedProcess* process = processes_.find(pid);
@@ -279,28 +280,36 @@ void LiveSource::end_attaching() {
   mark(Mark::settled);
 }
 
-void LiveSource::note_late_attach() {
+void HostTracer::note_late_attach() {
   if (std::exchange(is_late_to_attach_, true)) return;
   std::cerr << std::string("nopspan: ") + kAttachesLate + "\n";
 }
 
-void LiveSource::go_live() {
+void HostTracer::go_live() {
   if (std::exchange(is_live_, true)) return;
   note_attach_times();
   // The reader holds what has come so far until it is settled.
   if (!std::exchange(is_attaching_, true)) mark(Mark::attaching);
+  pipe_.flush();  // what was said so far comes first
   mark(Mark::live);
 }
 
-void LiveSource::turn(int milliseconds) {
-  if (!is_interrupted_ && !is_late_) programs_.wait({host_.reports().fd(), clocks_.change_fd()}, milliseconds);
+void HostTracer::turn(int milliseconds) {
+  if (!pipe_.has_room()) {
+    is_interrupted_ = true;  // nothing is read
+    pipe_.wait(std::min(milliseconds, kFullMilliseconds));
+    pipe_.flush();
+    if (!is_finishing_) return;
+  } else if (!is_interrupted_ && !is_late_) {
+    programs_.wait({host_.reports().fd(), clocks_.change_fd()}, milliseconds);
+  }
   if (clocks_.has_changed()) sample_clock();
   handle_reports();
   consume();
   is_late_ = false;
   const std::uint64_t until = clocks_.monotonic_now() + kSlice;
   while (!later_.empty()) {
-    is_late_ = clocks_.monotonic_now() >= until;
+    is_late_ = clocks_.monotonic_now() >= until || !pipe_.has_room();
     if (is_late_) break;
     const auto* headers = std::get_if<HeadersRead>(&later_.front());
     const auto* fetched = std::get_if<Fetched>(&later_.front());
@@ -310,15 +319,16 @@ void LiveSource::turn(int milliseconds) {
     later_.pop_front();
     std::visit([this](auto&& one) { drain_.on_report(std::forward<decltype(one)>(one)); }, std::move(report));
   }
+  pipe_.flush();
 }
 
-void LiveSource::consume() {
+void HostTracer::consume() {
   slice_ends_ns_ = clocks_.monotonic_now() + kSlice;
   is_interrupted_ = false;
   programs_.consume();
 }
 
-void LiveSource::handle_reports() {
+void HostTracer::handle_reports() {
   // If this is false, every Begun so far is among the reports.
   const bool is_attaching = host_.is_attaching();
   for (HostReport& report : host_.reports().take()) {
@@ -339,7 +349,7 @@ void LiveSource::handle_reports() {
   mark(Mark::time);
 }
 
-void LiveSource::handle(Described&& report) {
+void HostTracer::handle(Described&& report) {
   TracedProcess& process = open(report.pid);
   const ProcessPointer before = process.process;
   const bool is_new = before == nullptr;
@@ -354,7 +364,7 @@ void LiveSource::handle(Described&& report) {
   reader_.on_process(report);
 }
 
-void LiveSource::handle(const BegunThreads& report) {
+void HostTracer::handle(const BegunThreads& report) {
   const std::uint32_t pid = report.begun.pid;
   TracedProcess& process = open(pid);
   process.has_begun = true;
@@ -369,12 +379,12 @@ void LiveSource::handle(const BegunThreads& report) {
   reader_.on_begun(report.begun);
 }
 
-TracedProcess& LiveSource::process_of(std::uint32_t pid, std::uint32_t tgid) {
+TracedProcess& HostTracer::process_of(std::uint32_t pid, std::uint32_t tgid) {
   if (processes_.find(pid) == nullptr) host_.look(pid, true);
   return open(pid, tgid);
 }
 
-void LiveSource::end_round() {
+void HostTracer::end_round() {
   ++round_;
   // What follows is in the same order in the reader, so that no message is about a thread that it has closed.
   std::vector<ForgottenThreads> forgotten = processes_.take_ended(round_ - 1);
@@ -388,7 +398,7 @@ void LiveSource::end_round() {
   }
 }
 
-void LiveSource::update_processes() {
+void HostTracer::update_processes() {
   bool have_ended = false;
   for (auto& [pid, process] : processes_.all()) {
     if (process.closing_round != 0) {
@@ -402,11 +412,11 @@ void LiveSource::update_processes() {
   if (have_ended) close_ended();
 }
 
-void LiveSource::forget_thread(const TracedProcess& process, std::uint64_t sequence_id) {
+void HostTracer::forget_thread(const TracedProcess& process, std::uint64_t sequence_id) {
   for (const std::uint32_t tgid : process.tgids) programs_.forget_thread({tgid, sequence_id});
 }
 
-void LiveSource::close_ended() {
+void HostTracer::close_ended() {
   read_losses();
   std::vector<std::uint32_t> ended;
   for (const auto& [pid, process] : processes_.all()) {
@@ -424,7 +434,7 @@ void LiveSource::close_ended() {
   }
 }
 
-void LiveSource::read_losses() {
+void HostTracer::read_losses() {
   AllLosses all = programs_.losses();
   all.time_ns = clocks_.monotonic_now();
   std::erase_if(all.processes, [&](const ProcessLosses& one) {
@@ -461,7 +471,7 @@ std::string left_alone_text() {
                             text;
 }
 
-std::string LiveSource::remark() const {
+std::string HostTracer::remark() const {
   std::string text = left_alone_text();
   const auto add = [&text](const std::string& remark) { text += (text.empty() ? "" : "; ") + remark; };
   if (const std::size_t files = host_.refused_files(); files > 0) {
@@ -480,20 +490,17 @@ std::string LiveSource::remark() const {
     add("--pid does not trace processes that the given ones fork: " + std::to_string(forked_) + " of these still " +
         (forked_ == 1 ? "runs" : "run"));
   }
-  if (const std::uint64_t steps = reader_.clocks().steps(); steps > 0) {
-    add("the wall clock was set, or the machine was suspended, " +
-        (steps == 1 ? "once" : std::to_string(steps) + " times") +
-        ": spans from before a change keep the time of the old clock");
-  }
   return text;
 }
 
-void LiveSource::run(Sink& sink, Deadline& until) {
-  // The reader goes live by itself if it can hold no more.
-  reader_.set_sink(&sink, [this, &until] {
-    is_live_ = true;
-    until.begin();
-  });
+void HostTracer::pass_state() {
+  TracerState now{found_, has_unread_, remark(), host_.unattached()};
+  if (now == state_) return;
+  reader_.on_state(now);
+  state_ = std::move(now);
+}
+
+void HostTracer::run() {
   look_up_cgroup();
   host_.start();
   const std::uint64_t latest_live = clocks_.monotonic_now() + kLatestLive;
@@ -501,22 +508,29 @@ void LiveSource::run(Sink& sink, Deadline& until) {
   std::uint64_t round_began = 0, drained = 0;
   const std::uint64_t drain_pause =
       std::clamp<std::uint64_t>(options_.max_age_ns / 4, 20 * kMillisecond, 1000 * kMillisecond);
-  while (!until.is_over()) {
-    turn(until.milliseconds(kPollMilliseconds));
+  while (!stopping && pipe_.is_read()) {
+    turn(kPollMilliseconds);
+    if (!pipe_.has_room()) continue;
     const std::uint64_t now = clocks_.monotonic_now();
     if (now >= latest_live) {
       if (!is_attach_reported_) note_late_attach();
       go_live();
     }
-    if (!is_live_) continue;
     const auto is_time = [now](std::uint64_t& next, std::uint64_t pause) {
       if (now < next) return false;
       next = now + pause;
       return true;
     };
+    // Also before, because the reader goes live by itself if it can hold no more.
+    if (is_time(next_tick, kTick)) {
+      sample_clock();
+      reader_.on_mark(Mark::tick, now);
+    }
+    if (!is_live_) continue;
     if (is_time(next_round, kRound)) {
       look_up_cgroup();
       read_losses();
+      pass_state();
       // Accounts and ledgers of threads are closed only when no more messages of them can arrive.
       if (has_read_until(round_began)) {
         round_began = now;
@@ -530,20 +544,18 @@ void LiveSource::run(Sink& sink, Deadline& until) {
       drained = now;
       drain_.begin_round(options_.max_age_ns, now);
     }
-    if (is_time(next_tick, kTick)) {
-      sample_clock();
-      reader_.on_mark(Mark::tick, now);
-    }
   }
   finish();
+  pass_state();
   mark(Mark::tick);
 }
 
 // Entries that threads hold now are fetched while the programs are still attached, so that none is missed between the
 // fetch and the detach. Entries that are written until the programs are detached are fetched afterwards, if they follow
 // without a gap. Another collector may have received the entries in a gap.
-void LiveSource::finish() {
+void HostTracer::finish() {
   go_live();
+  is_finishing_ = true;
   const std::uint64_t began = clocks_.monotonic_now();
   const auto turn_until = [this, began](std::uint64_t end, const auto& is_done) {
     for (std::uint64_t now = 0; !is_done() && (now = clocks_.monotonic_now()) < began + end;) {
@@ -557,7 +569,7 @@ void LiveSource::finish() {
     drain_.begin_round(0, clocks_.monotonic_now());
     turn_until(end, is_done);
   };
-  fetch_until(kLastFetch);
+  if (pipe_.is_read()) fetch_until(kLastFetch);
   // Reads only the messages up to this time, because the traced programs may write faster than this program reads.
   turn_until(kLastRead, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
   // The results are printed first. Then this is the exit status.
@@ -578,11 +590,13 @@ void LiveSource::finish() {
   turn(0);
   turn_until(kEnd, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
   has_unread_ = drain_.give_up() || !is_in_time;
-  // Entries that are still in the ring buffer are only counted.
+  // Entries that are still in the ring buffer are only counted. Without their bytes, all of its messages are kept.
+  is_counting_only_ = true;
   mark(Mark::counting_only);
   const std::uint64_t last = clocks_.monotonic_now();
   do {
     consume();
+    pipe_.flush();
   } while (!has_read_until(last));
   read_losses();
   update_processes();
@@ -591,9 +605,9 @@ void LiveSource::finish() {
 
 }  // namespace
 
-std::unique_ptr<Source> open_live_source(const SourceOptions& options) {
+std::unique_ptr<LiveTracer> open_live_tracer(const SourceOptions& options, MessagePipe& pipe) {
   start_process_reader();
-  return std::make_unique<LiveSource>(options);
+  return std::make_unique<HostTracer>(options, pipe);
 }
 
 }  // namespace nopspan::collector
