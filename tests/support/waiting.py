@@ -8,7 +8,7 @@ import time
 PATIENCE_S = 60
 
 
-def wait_until(condition, what, patience_s=PATIENCE_S, seen=lambda: ""):
+def wait_until(condition, what, patience_s=PATIENCE_S, seen=lambda: "", pause_s=0.01):
     """Returns condition()'s first true value. If there is none in time, fails with a description of the current
     state."""
     deadline = time.monotonic() + patience_s
@@ -18,7 +18,7 @@ def wait_until(condition, what, patience_s=PATIENCE_S, seen=lambda: ""):
             return value
         if time.monotonic() > deadline:
             raise AssertionError("waited in vain: %s\n%s" % (what, seen()))
-        time.sleep(0.01)
+        time.sleep(pause_s)
 
 
 def hold_lock(path):

@@ -2,6 +2,7 @@
 #include "host/known_files.h"
 
 #include "base/failure.h"
+#include "base/stopping.h"
 #include "base/user_range.h"
 #include "host/mounts.h"
 #include "host/process_facts.h"
@@ -16,7 +17,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 namespace nopspan::collector {
@@ -24,6 +27,9 @@ namespace {
 
 // Long enough that a program which is started again and again is attached to only once.
 constexpr auto kGoneAfter = std::chrono::seconds(2);
+// How often a file that is named on the command line is read again.
+constexpr int kMoreTries = 2;
+constexpr auto kMoreThanLeftAlone = std::chrono::milliseconds(50);
 // The limit of files that no process maps now, but that a process may map again under their name.
 constexpr std::size_t kMaximumUnmapped = 256;
 constexpr std::size_t kGeneration = 8192;
@@ -289,8 +295,14 @@ void KnownFiles::examine(const Target& process, const Mapping& mapping, const Fi
 }
 
 void KnownFiles::add(const std::string& path) {
+  Answer answer = read_process(0, open_path_work, path);
+  // The disk may only be slow. The path is left alone for 1 s, and then for 2 s.
+  for (int tries = 1; has_blocked(answer) && tries <= kMoreTries && !stopping; ++tries) {
+    std::this_thread::sleep_for(std::chrono::seconds(tries) + kMoreThanLeftAlone);
+    answer = read_process(0, open_path_work, path);
+  }
   std::string why_not;
-  const ProbeFilePointer file = file_of(read_process(0, open_path_work, path), &why_not);
+  const ProbeFilePointer file = file_of(std::move(answer), &why_not);
   if (!file) throw Failure("cannot attach to " + path + ": " + why_not, Failure::kUsageError);
   if (file->notes_are_missing())
     throw Failure("cannot attach to " + path + ": the notes that describe its probes were stripped. Strip it with " +

@@ -45,6 +45,8 @@ void require_descriptors(std::size_t files);
 void start_process_reader();
 // The processes that were left alone since the start. From any thread.
 std::vector<LeftAlone> processes_left_alone();
+// Whether a read blocked, so that the process, or the folder of the path, is left alone.
+inline bool has_blocked(const Answer& answer) { return answer.error == ETIMEDOUT || answer.error == EAGAIN; }
 // Describes an Answer's error for people.
 std::string read_error_text(int error);
 

@@ -12,6 +12,7 @@ from collector import Collector, CollectorTest
 from followed import Followed, children_of
 from harness import NOPSPAN, PATIENCE_S, Program, program_path
 from hostile import Unanswered
+from waiting import wait_until
 
 VICTIM = program_path("traced_static")
 WHY = "a read of it blocked"
@@ -104,6 +105,19 @@ class BlockedReads(CollectorTest):
             said = " ".join(recorder.said)
             self.assertIn("(nopspan-spawner) was killed", said)
             self.assertRegex(said, r"\b1 entry from 1 process: 1 delivered, none lost")
+
+    def test_a_file_that_is_named_is_read_again_if_the_disk_is_slow(self):
+        def is_read_again():
+            command = [NOPSPAN, "record", "/dev/null", "--force", "--binary", program_path("traced_static")]
+            with Followed(command) as recorder:
+                tracer = wait_until(recorder.tracer, "the tracing process")
+                spawner, = wait_until(lambda: children_of(tracer), "the process that starts readers")
+                reader, = wait_until(lambda: children_of(spawner), "a reader", pause_s=0)
+                os.kill(reader, signal.SIGSTOP)  # the recorder kills it
+                recorder.wait_until_it_says("Recording\\.")
+                self.assertEqual(recorder.stop(), 0)
+            return any("files" in line for line in recorder.said if "not read for a while" in line)
+        wait_until(is_read_again, "a reader to be stopped before it has read the file")
 
     def test_too_few_descriptors_are_reported(self):
         for limit in (8, 12):
