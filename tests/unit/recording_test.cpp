@@ -385,6 +385,11 @@ TEST_F(OwnRecording, IsNotContinuedByAChild) {
   EXPECT_EQ(in_last_ledger(content(), "emitted"), 4);
 }
 
+// Until then the thread of the recording may be between its look at the file and its write.
+void wait_for_begin(const Writer& writer) {
+  while (writer.statistics().connections == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
 // The descriptors of this process, of the first 100.
 std::vector<int> descriptors() {
   std::vector<int> found;
@@ -399,6 +404,7 @@ TEST_F(OwnRecording, DoesNotUseADescriptorThatIsAnotherFileNow) {
   const std::vector<int> before = descriptors();
   Writer writer;
   ASSERT_EQ(writer.open(path()), "");
+  wait_for_begin(writer);
   const std::vector<int> after = descriptors();
   ASSERT_EQ(after.size(), before.size() + 1);
   const int number = *std::mismatch(after.begin(), after.end(), before.begin(), before.end()).first;
@@ -418,6 +424,7 @@ TEST_F(OwnRecording, DoesNotCloseADescriptorThatIsAnotherFileInAChild) {
   const std::vector<int> before = descriptors();
   Writer writer;
   ASSERT_EQ(writer.open(path()), "");
+  wait_for_begin(writer);
   const std::vector<int> after = descriptors();
   const int number = *std::mismatch(after.begin(), after.end(), before.begin(), before.end()).first;
   std::FILE* const other = std::tmpfile();
