@@ -99,7 +99,7 @@ EXAMPLES = {
     "tools.bt": Example(),
     "inflight.bt": Example(0, "", 1, choose=repeated(r"\d\d:\d\d:\d\d \d+ requests open", lambda block: int(block[0].split()[1]))),
     "queue.bt": Example(),
-    "engine-steps.bt": Example(),
+    "engine-steps.bt": Example(by_chance=r"@without_tokens"),
     "engine.bt": Example(),
     "cancelled.bt": Example(),
     "gauges.bt": Example(),
