@@ -291,23 +291,26 @@ static __always_inline int is_in_other_cgroup(void) {
   return settings.by_cgroup && bpf_current_task_under_cgroup(&cgroup, 0) != 1;
 }
 
-// No batch of this library has more entries. The verifier follows every iteration of the loop, so it must be short.
+// Of a batch with more requests, the collector decides. The verifier follows every iteration of the loop, so it must be
+// short.
 #define MOST_EXAMINED 512
 
 // A tracestate that has a value "rv" has at least the bytes of "ot=rv:" and 14 digits.
 #define LEAST_RANDOMNESS 20
 #define HEX_ID 32
 
-// The same rule as is_sampled() in src/collector/model/sampling.h, unless a text of the entry may change the
+// The same rule as is_sampled() in src/collector/model/sampling.h, unless a text of the request may change the
 // randomness. Then the result is true, and the collector decides.
-static __always_inline bool may_be_in_sample(const struct nopspan_entry* entry) {
+static __always_inline bool may_be_in_sample(const struct nopspan_request* request) {
   unsigned long halves[2];
-  __builtin_memcpy(halves, entry->trace_id, sizeof(halves));
-  // An entry without a request is in every sample.
-  if (!(halves[0] | halves[1]) || entry->tracestate.length >= LEAST_RANDOMNESS) return true;
+  __builtin_memcpy(halves, request->trace_id, sizeof(halves));
+  // An entry without a request is in every sample, and one with links or members belongs to other requests.
+  if (!(halves[0] | halves[1]) || request->tracestate.length >= LEAST_RANDOMNESS ||
+      (request->flags & NOPSPAN_REQUEST_OF_OTHERS))
+    return true;
   unsigned long randomness = __builtin_bswap64(halves[1]) << 8 >> 8;
-  if (entry->flags & NOPSPAN_FLAG_FOREIGN_ID) {
-    if (entry->foreign_id.length == HEX_ID) return true;
+  if (request->flags & NOPSPAN_REQUEST_FOREIGN_ID) {
+    if (request->foreign_id.length == HEX_ID) return true;
     randomness = nopspan_hashed_randomness((const unsigned char*)halves);
   }
   return randomness >= settings.sampled_from;
@@ -315,17 +318,15 @@ static __always_inline bool may_be_in_sample(const struct nopspan_entry* entry) 
 
 // Returns whether the sample includes no request of the batch. A malformed batch returns 0: it is forwarded, and the
 // collector counts its entries as malformed.
-static __noinline int is_out_of_sample(const struct batch* batch, unsigned long entries) {
-  unsigned long at = 0;
+static __noinline int is_out_of_sample(const struct batch* batch, unsigned long requests) {
   for (unsigned long i = 0; i < MOST_EXAMINED; ++i) {
-    if (i == entries) return at == batch->bytes;
-    struct nopspan_entry entry;
-    if (bpf_probe_read_user(&entry, sizeof(entry), (const void*)(batch->address + at))) return 0;
-    if (may_be_in_sample(&entry)) return 0;
-    // A linked span belongs to the requests that it links to, so the batch is not filtered out.
-    if (entry.links.length && !entry.parent_id) return 0;
-    if (entry.size < sizeof(entry) || entry.size > batch->bytes - at) return 0;
-    at += entry.size;
+    if (!requests) return i > 0;
+    const unsigned long at = (requests - 1) * 8;
+    struct nopspan_request request;
+    if (batch->bytes < sizeof(request) || at > batch->bytes - sizeof(request)) return 0;
+    if (bpf_probe_read_user(&request, sizeof(request), (const void*)(batch->address + at))) return 0;
+    if (request.kind != NOPSPAN_SHARED_REQUEST || may_be_in_sample(&request)) return 0;
+    requests = request.previous;
   }
   return 0;
 }
@@ -339,7 +340,7 @@ static __always_inline int is_filtered_out(const struct batch* batch, const stru
                                 (settings.name_bit && !(thread->name_bits & settings.name_bit)) ||
                                 (settings.model_bit && !(thread->model_bits & settings.model_bit))))
     return 1;
-  return settings.sampled_from && is_out_of_sample(batch, thread->next - thread->first);
+  return settings.sampled_from && is_out_of_sample(batch, thread->requests);
 }
 
 // Registers that a batch is filtered out. Returns 0 if it must be forwarded instead, because the collector has fetched

@@ -177,11 +177,11 @@ struct nopspan_step_record {
  * While this probe is attached, each thread writes its ended spans and its events as entries into its own buffer, and
  * calls the site once for many of them. The arguments:
  *
- *   arg0 address of the first entry             arg3 duration of the longest root span among them, ns
+ *   arg0 address of the first record            arg3 duration of the longest root span among them, ns
  *   arg1 bytes                                  arg4 number of entries with status 1 or 3
  *   arg2 number of entries                      arg5 address of the thread's header, struct nopspan_thread
  *
- * An entry holds no pointer: a text is at an offset from arg0. A hit with arg1 0 only announces a thread's header.
+ * A record holds no pointer: a text is at an offset from arg0. A hit with arg1 0 only announces a thread's header.
  *
  * The same bytes can be fetched from outside without a hit (process_vm_readv). The gate's page leads to the headers of
  * all threads. If `first`, `mark` and `buffer` of a header are the same before and after the copy, the copy is valid.
@@ -294,21 +294,21 @@ struct nopspan_warning {
 /* BEGIN struct nopspan_thread */
 struct nopspan_thread {
   unsigned long magic;
-  unsigned int size;         /* offset at which `reserved` begins */
-  unsigned int thread_id;    /* in the thread's own pid namespace */
-  unsigned long next_thread; /* pointer to the next struct nopspan_thread; 0: this is the last */
-  unsigned long mark;        /* *process_mark when sequence_id was set; 0: not in use */
-  unsigned long sequence_id; /* random; identifies one thread, whose entries are numbered from 0 */
-  unsigned long first;       /* sequence of the first entry in the buffer; changes whenever the buffer is emptied */
-  unsigned long next;        /* sequence of the next entry; the buffer has next - first entries */
-  unsigned long bytes;       /* of these entries */
-  unsigned long buffer;      /* pointer; 0: none yet */
-  unsigned long capacity;    /* of the buffer, bytes */
-  unsigned long discarded;   /* entries of this thread that no tracer can get: no tracer was left, or no memory */
-  unsigned long written_ns;  /* when the last entry was written (CLOCK_MONOTONIC) */
-  unsigned int open_entries; /* entries in the buffer whose root span is not in it or began elsewhere; also STEP and
-                              * MEMBERS entries, and spans with links and no parent, which belong to other requests */
-  unsigned int reserved_1;
+  unsigned int size;          /* offset at which `reserved` begins */
+  unsigned int thread_id;     /* in the thread's own pid namespace */
+  unsigned long next_thread;  /* pointer to the next struct nopspan_thread; 0: this is the last */
+  unsigned long mark;         /* *process_mark when sequence_id was set; 0: not in use */
+  unsigned long sequence_id;  /* random; identifies one thread, whose entries are numbered from 0 */
+  unsigned long first;        /* sequence of the first entry in the buffer; changes whenever the buffer is emptied */
+  unsigned long next;         /* sequence of the next entry; the buffer has next - first entries */
+  unsigned long bytes;        /* of these entries */
+  unsigned long buffer;       /* pointer; 0: none yet */
+  unsigned long capacity;     /* of the buffer, bytes */
+  unsigned long discarded;    /* entries of this thread that no tracer can get: no tracer was left, or no memory */
+  unsigned long written_ns;   /* when the last entry was written (CLOCK_MONOTONIC) */
+  unsigned int open_entries;  /* entries in the buffer whose root span is not in it or began elsewhere; also STEP and
+                               * MEMBERS entries, and spans with links and no parent, which belong to other requests */
+  unsigned int requests;      /* place + 1 of the last struct nopspan_request in the buffer; 0: none */
   unsigned long name_bits;    /* nopspan_text_bit() of each name in the buffer */
   unsigned long model_bits;   /* nopspan_text_bit() of each model in the buffer */
   unsigned long request_bits; /* 1 << (last byte of the trace id % 64) of each entry, and of the requests linked to; all
@@ -383,26 +383,22 @@ static inline unsigned long nopspan_hashed_randomness(const unsigned char trace_
   return (bits ^ bits >> 33) >> 8;
 }
 
-/* The kind of an entry. A reader must skip kinds that it does not know. */
-#define NOPSPAN_ENTRY_SPAN 0    /* an ended span: like span_stop, and like the probes that NOPSPAN_COUNTS_* name */
-#define NOPSPAN_ENTRY_EVENT 1   /* like `event`; start_ns is its time */
-#define NOPSPAN_ENTRY_RETRY 2   /* like `retry`; value is delay_ns, number the attempt, error_type the reason */
-#define NOPSPAN_ENTRY_GAUGE 3   /* like `gauge`; name is the gauge's, engine the instance's, number the maximum */
-#define NOPSPAN_ENTRY_STEP 4    /* an ended engine.step: like span_stop and `engine_step`; has its first members */
-#define NOPSPAN_ENTRY_MEMBERS 5 /* further members of the step that was written before; span_id is the step's */
+/* A batch consists of records. The first three members of each are the same: its size in bytes, its kind, and a byte of
+ * which the use depends on the kind. The next record begins at the next multiple of 8 bytes. A reader must skip kinds
+ * that it does not know. Kinds below 0x80 are entries, which the thread numbers. The others hold what several entries
+ * share. A `place` is the distance of a record from the first byte of the batch, in units of 8 bytes. */
+#define NOPSPAN_ENTRY_SPAN 0        /* an ended span: like span_stop, and like the probes that NOPSPAN_COUNTS_* name */
+#define NOPSPAN_ENTRY_EVENT 1       /* like `event`; its start is its time */
+#define NOPSPAN_ENTRY_RETRY 2       /* like `retry`; value is delay_ns, number the attempt, error_type the reason */
+#define NOPSPAN_ENTRY_GAUGE 3       /* like `gauge`; name is the gauge's, engine the instance's, number the maximum */
+#define NOPSPAN_ENTRY_STEP 4        /* an ended engine.step: like span_stop and `engine_step`; has its first members */
+#define NOPSPAN_ENTRY_MEMBERS 5     /* further members of the step that was written before; span_id is the step's */
+#define NOPSPAN_SHARED_REQUEST 0x80 /* struct nopspan_request */
+#define NOPSPAN_SHARED_FORM 0x81    /* struct nopspan_form */
+#define NOPSPAN_NOT_AN_ENTRY 0x80
 
-/* Bits of `extras`: optional parts. They follow the fixed part in this order, and consist of unsigned longs. */
-#define NOPSPAN_EXTRA_USAGE 0x1U       /* input, output, cached, reasoning tokens */
-#define NOPSPAN_EXTRA_FIRST_TOKEN 0x2U /* first_token_ns */
-#define NOPSPAN_EXTRA_ENGINE 0x4U      /* arrival, queue, prefill, decode ns; prefill, decode tokens; preemptions */
-#define NOPSPAN_EXTRA_VALUES 0x8U      /* value, number; of MEMBERS: 0, the number of the step's members before these */
-#define NOPSPAN_EXTRA_STEP 0x10U       /* struct nopspan_step */
-/* Bits of `extras` that add no part: */
-#define NOPSPAN_COUNTS_TOKENS 0x10000U /* the innermost span with these tokens: the probe `tokens` fires for it */
-#define NOPSPAN_COUNTS_TOOL 0x20000U   /* the same for the probe `tool_call`; `text` is the tool's name */
-
-/* A text of an entry. It is at 8 * offset bytes from the first byte of the batch and has no NUL at its end. If length
- * is 0, there is no text. */
+/* A text in a batch. It is at 8 * offset bytes from the first byte of the batch and has no NUL at its end. If length is
+ * 0, there is no text. */
 /* BEGIN struct nopspan_text */
 struct nopspan_text {
   unsigned short offset;
@@ -410,33 +406,74 @@ struct nopspan_text {
 };
 /* END struct nopspan_text */
 
-/* BEGIN struct nopspan_entry */
-struct nopspan_entry {
-  unsigned int size; /* of the whole entry with its texts, a multiple of 8; the next entry begins there */
+/* What the entries of one request in this process have in common. */
+/* BEGIN struct nopspan_request */
+struct nopspan_request {
+  unsigned short size;
   unsigned char kind;
-  unsigned char status;
-  unsigned short fixed_size; /* size of this struct in the writer's version; the extras follow */
-  unsigned int flags;        /* NOPSPAN_FLAG_* */
-  unsigned int extras;
+  unsigned char flags;     /* NOPSPAN_REQUEST_* */
+  unsigned short previous; /* place + 1 of the request that was written before; 0: this is the first */
+  unsigned short reserved;
   char trace_id[16]; /* all zero if there is no request */
-  unsigned long span_id;
-  unsigned long parent_id;
   unsigned long root_id;
-  unsigned long start_ns;
-  unsigned long duration_ns;
+  unsigned long start_ns;         /* the times of its entries are relative to it */
+  struct nopspan_text foreign_id; /* with FOREIGN_ID: the id as the application supplied it */
+  struct nopspan_text tracestate;
+};
+/* END struct nopspan_request */
+
+#define NOPSPAN_REQUEST_FOREIGN_ID 0x1U /* as NOPSPAN_FLAG_FOREIGN_ID */
+#define NOPSPAN_REQUEST_OF_OTHERS 0x2U  /* an entry of it belongs to other requests too, by its links or members */
+
+/* What entries of the same form have in common. Which parts follow the fixed part of an entry: */
+/* BEGIN struct nopspan_form */
+struct nopspan_form {
+  unsigned short size;
+  unsigned char kind;
+  unsigned char entry_kind; /* of the entries: NOPSPAN_ENTRY_* */
+  unsigned int flags;       /* NOPSPAN_FLAG_* */
+  unsigned int parts;       /* NOPSPAN_PART_* and NOPSPAN_COUNTS_* */
   struct nopspan_text name;
   struct nopspan_text engine;
   struct nopspan_text model;
   struct nopspan_text tenant;
-  struct nopspan_text exception_kind;
-  struct nopspan_text error_type;
-  struct nopspan_text foreign_id; /* with FOREIGN_ID: the id as the application supplied it */
-  struct nopspan_text tracestate;
-  struct nopspan_text text;       /* a span's tool name; for a retry or event, the name of its span */
-  struct nopspan_text attributes; /* as in struct nopspan_span */
-  struct nopspan_text links;      /* struct nopspan_link[]; of STEP and MEMBERS: struct nopspan_member[] */
   unsigned int reserved;
 };
+/* END struct nopspan_form */
+
+/* Parts, in this order. The first ones consist of unsigned longs. */
+#define NOPSPAN_PART_TIMES 0x1U       /* start, duration ns; those of the fixed part are 0 */
+#define NOPSPAN_PART_USAGE 0x2U       /* input, output, cached, reasoning tokens */
+#define NOPSPAN_PART_FIRST_TOKEN 0x4U /* first_token_ns */
+#define NOPSPAN_PART_ENGINE 0x8U      /* arrival, queue, prefill, decode ns; prefill, decode tokens; preemptions */
+#define NOPSPAN_PART_VALUES 0x10U     /* value, number; of MEMBERS: 0, the number of the step's members before these */
+#define NOPSPAN_PART_STEP 0x20U       /* struct nopspan_step */
+/* One struct nopspan_text for each of these bits; all of them together are padded to a multiple of 8 bytes: */
+#define NOPSPAN_PART_EXCEPTION_KIND 0x100U
+#define NOPSPAN_PART_ERROR_TYPE 0x200U
+#define NOPSPAN_PART_TEXT 0x400U        /* a span's tool name; for a retry or event, the name of its span */
+#define NOPSPAN_PART_LINKS 0x800U       /* struct nopspan_link[]; of STEP and MEMBERS: struct nopspan_member[] */
+#define NOPSPAN_PART_ATTRIBUTES 0x1000U /* as in struct nopspan_span */
+/* If an entry has none of these texts, the rest of it, up to `size`, are its attributes. */
+#define NOPSPAN_PART_TEXTS 0x1f00U
+/* Bits that add no part: */
+#define NOPSPAN_COUNTS_TOKENS 0x10000U /* the innermost span with these tokens: the probe `tokens` fires for it */
+#define NOPSPAN_COUNTS_TOOL 0x20000U   /* the same for the probe `tool_call`; the text is the tool's name */
+
+/* BEGIN struct nopspan_entry */
+struct nopspan_entry {
+  unsigned short size; /* of the whole entry with its parts and texts */
+  unsigned char kind;
+  unsigned char status;   /* NOPSPAN_STATUS_*, and NOPSPAN_ENTRY_ATTRIBUTES_DROPPED */
+  unsigned short form;    /* the place of its struct nopspan_form */
+  unsigned short request; /* the place of its struct nopspan_request */
+  unsigned long span_id;
+  unsigned long parent_id;
+  int start_ns; /* from start_ns of the request */
+  unsigned int duration_ns;
+};
 /* END struct nopspan_entry */
+
+#define NOPSPAN_ENTRY_ATTRIBUTES_DROPPED 0x80U /* as NOPSPAN_FLAG_ATTRIBUTES_DROPPED, of this entry */
 
 #endif /* NOPSPAN_PROBES_H */

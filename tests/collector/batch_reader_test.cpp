@@ -59,7 +59,7 @@ TEST_F(Batch, ReadsEntriesInOrder) {
 
 TEST_F(Batch, HasTheTimesOfTheProcess) {
   batch.span("short", 1);
-  batch.span("endless", 2).last().duration_ns = UINT64_MAX;
+  batch.span("endless", 2).part(NOPSPAN_PART_TIMES, {1000, UINT64_MAX});
   BatchReader reader(batch.bytes(), batch.count(), clocks);
   Entry entry;
   reader.next(entry);
@@ -92,10 +92,10 @@ TEST_F(Batch, HasNoEntriesWhenEmpty) { EXPECT_THAT(names(0), ElementsAre()); }
 
 TEST_F(Batch, LeavesNothingOfTheEntryBefore) {
   batch.entry();
-  batch.extra(NOPSPAN_EXTRA_USAGE, {11, 12, 13, 14})
-      .extra(NOPSPAN_EXTRA_FIRST_TOKEN, {21})
-      .extra(NOPSPAN_EXTRA_ENGINE, {31, 32, 33, 34, 35, 36, 37})
-      .extra(NOPSPAN_EXTRA_VALUES, {41, 42});
+  batch.part(NOPSPAN_PART_USAGE, {11, 12, 13, 14})
+      .part(NOPSPAN_PART_FIRST_TOKEN, {21})
+      .part(NOPSPAN_PART_ENGINE, {31, 32, 33, 34, 35, 36, 37})
+      .part(NOPSPAN_PART_VALUES, {41, 42});
   batch.span("next", 1);
   copy = batch.bytes();
   BatchReader reader(copy, 2, clocks);
@@ -114,32 +114,34 @@ TEST_F(Batch, LeavesNothingOfTheEntryBefore) {
 TEST_F(Batch, ReadsAllOfASpan) {
   nopspan_entry& written = batch.entry();
   written.status = NOPSPAN_STATUS_EXCEPTION;
-  written.flags = NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_FOREIGN_ID;
-  written.extras = NOPSPAN_COUNTS_TOKENS;
-  written.trace_id[15] = 9;
+  written.status |= NOPSPAN_ENTRY_ATTRIBUTES_DROPPED;
   written.span_id = 1;
   written.parent_id = 2;
-  written.root_id = 3;
-  written.start_ns = 1000;
+  written.start_ns = -500;
   written.duration_ns = 70;
-  batch.extra(NOPSPAN_EXTRA_USAGE, {11, 12, 13, 14})
-      .extra(NOPSPAN_EXTRA_FIRST_TOKEN, {21})
-      .extra(NOPSPAN_EXTRA_ENGINE, {31, 32, 33, 34, 35, 36, 37})
-      .text(&nopspan_entry::name, "llm.chat")
-      .text(&nopspan_entry::engine, "llama.cpp")
-      .text(&nopspan_entry::model, "tiny")
-      .text(&nopspan_entry::tenant, "acme")
-      .text(&nopspan_entry::exception_kind, "error")
-      .text(&nopspan_entry::error_type, "std::runtime_error")
-      .text(&nopspan_entry::foreign_id, "order-4711")
-      .text(&nopspan_entry::tracestate, "a=b")
-      .text(&nopspan_entry::text, "calculator")
-      .text(&nopspan_entry::attributes, "attributes")
-      .text(&nopspan_entry::links, std::string(48, 'x'));
+  batch.form().flags = NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_FOREIGN_ID;
+  batch.request().trace_id[15] = 9;
+  batch.request().root_id = 3;
+  batch.request().start_ns = 1500;
+  batch.part(NOPSPAN_COUNTS_TOKENS, {})
+      .part(NOPSPAN_PART_USAGE, {11, 12, 13, 14})
+      .part(NOPSPAN_PART_FIRST_TOKEN, {21})
+      .part(NOPSPAN_PART_ENGINE, {31, 32, 33, 34, 35, 36, 37})
+      .text(&nopspan_form::name, "llm.chat")
+      .text(&nopspan_form::engine, "llama.cpp")
+      .text(&nopspan_form::model, "tiny")
+      .text(&nopspan_form::tenant, "acme")
+      .text(&nopspan_request::foreign_id, "order-4711")
+      .text(&nopspan_request::tracestate, "a=b")
+      .text(NOPSPAN_PART_EXCEPTION_KIND, "error")
+      .text(NOPSPAN_PART_ERROR_TYPE, "std::runtime_error")
+      .text(NOPSPAN_PART_TEXT, "calculator")
+      .text(NOPSPAN_PART_LINKS, std::string(48, 'x'))
+      .text(NOPSPAN_PART_ATTRIBUTES, "attributes");
   const Entry entry = only();
   EXPECT_EQ(entry.kind, Kind::span);
   EXPECT_EQ(entry.status, kException);
-  EXPECT_EQ(entry.flags, NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_FOREIGN_ID);
+  EXPECT_EQ(entry.flags, NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_FOREIGN_ID | NOPSPAN_FLAG_ATTRIBUTES_DROPPED);
   EXPECT_EQ(entry.trace_id.bytes[15], 9);
   EXPECT_EQ(entry.span_id, 1);
   EXPECT_EQ(entry.parent_id, 2);
@@ -169,7 +171,7 @@ TEST_F(Batch, ReadsAllOfASpan) {
 
 TEST_F(Batch, ReadsAGauge) {
   batch.entry(NOPSPAN_ENTRY_GAUGE);
-  batch.extra(NOPSPAN_EXTRA_VALUES, {static_cast<std::uint64_t>(-5), 4096});
+  batch.part(NOPSPAN_PART_VALUES, {static_cast<std::uint64_t>(-5), 4096});
   const Entry entry = only();
   EXPECT_EQ(entry.kind, Kind::gauge);
   EXPECT_EQ(entry.value, -5);
@@ -178,7 +180,7 @@ TEST_F(Batch, ReadsAGauge) {
 
 TEST_F(Batch, ReadsAStepAndTheRestOfItsMembers) {
   const nopspan_member first{4711, 512, 30'000, 1, 4, 3, 0}, second{4712, 0, 7, 1, 0, 0, NOPSPAN_MEMBER_OWN_KEY};
-  batch.step(9, {first, second}, 3).part(9, {second}, 2).span("after", 1);
+  batch.step(9, {first, second}, 3).members(9, {second}, 2).span("after", 1);
   copy = batch.bytes();
   BatchReader reader(copy, batch.count(), clocks);
   Entry entry;
@@ -215,21 +217,20 @@ TEST_F(Batch, TakesAStepOfALibraryBeforeForOne) {
 }
 
 // A defect of the second of three steps must not affect the others.
-using SpoilStep = void (*)(nopspan_entry& entry, nopspan_step& step);
+using SpoilStep = void (*)(BatchBuilder& batch, nopspan_step& step);
 TEST_F(Batch, LeavesAMalformedStepOut) {
   const SpoilStep spoils[] = {
-      [](nopspan_entry& entry, nopspan_step&) { entry.extras = 0; },
-      [](nopspan_entry& entry, nopspan_step&) { entry.links.length -= 8; },
-      [](nopspan_entry& entry, nopspan_step&) { entry.fixed_size = static_cast<unsigned short>(entry.size - 8); },
-      [](nopspan_entry&, nopspan_step& step) { step.members = 1; },
-      [](nopspan_entry&, nopspan_step& step) { step.members_with_prefill = 3; },
+      [](BatchBuilder& batch, nopspan_step&) { batch.xor_parts() = NOPSPAN_PART_STEP; },
+      [](BatchBuilder& batch, nopspan_step&) { batch.text(NOPSPAN_PART_LINKS, std::string(40, 'x')); },
+      [](BatchBuilder& batch, nopspan_step&) { batch.words().resize(64); },
+      [](BatchBuilder&, nopspan_step& step) { step.members = 1; },
+      [](BatchBuilder&, nopspan_step& step) { step.members_with_prefill = 3; },
   };
   const std::vector<nopspan_member> members(2);
   for (const SpoilStep spoil : spoils) {
     batch = {};
     batch.step(1, members, 2).step(2, members, 2);
-    nopspan_entry& entry = batch.last();
-    spoil(entry, *reinterpret_cast<nopspan_step*>(&entry + 1));
+    spoil(batch, *reinterpret_cast<nopspan_step*>(batch.words().data()));
     batch.step(3, members, 2);
     EXPECT_THAT(names(), ElementsAre("engine.step", "?", "engine.step"));
   }
@@ -237,7 +238,7 @@ TEST_F(Batch, LeavesAMalformedStepOut) {
 
 TEST_F(Batch, ReadsAStepOfAKindThatItDoesNotKnow) {
   batch.step(1, {}, 0);
-  reinterpret_cast<nopspan_step*>(&batch.last() + 1)->kind = 99;
+  reinterpret_cast<nopspan_step*>(batch.words().data())->kind = 99;
   copy = batch.bytes();
   BatchReader reader(copy, 1, clocks);
   Entry entry;
@@ -247,7 +248,7 @@ TEST_F(Batch, ReadsAStepOfAKindThatItDoesNotKnow) {
 
 TEST_F(Batch, KeepsNothingOfTheEntryBefore) {
   batch.entry(NOPSPAN_ENTRY_RETRY);
-  batch.extra(NOPSPAN_EXTRA_VALUES, {1, 2}).text(&nopspan_entry::error_type, "busy");
+  batch.part(NOPSPAN_PART_VALUES, {1, 2}).text(NOPSPAN_PART_ERROR_TYPE, "busy");
   batch.span("plain", 1);
   copy = batch.bytes();
   BatchReader reader(copy, 2, clocks);
@@ -262,23 +263,33 @@ TEST_F(Batch, KeepsNothingOfTheEntryBefore) {
 
 TEST_F(Batch, SharesATextOfAnEntryBefore) {
   batch.span("shared", 1);
-  const nopspan_text where = batch.last().name;
-  batch.entry().name = where;
+  const nopspan_text where = batch.written_form().name;
+  batch.entry();
+  batch.form().name = where;
   EXPECT_THAT(names(), ElementsAre("shared", "shared"));
 }
 
-TEST_F(Batch, ReadsALaterVersionsLongerEntry) {
-  batch.entry();
-  batch.extra(0, {77});  // a field that this version does not know
-  batch.last().fixed_size += 8;
-  batch.extra(NOPSPAN_EXTRA_FIRST_TOKEN, {5}).extra(0x8000, {6}).text(&nopspan_entry::name, "later");
-  EXPECT_EQ(only().first_token_ns, 5);
-  EXPECT_EQ(only().name, "later");
+TEST_F(Batch, SharesTheFormAndTheRequestOfAnEntryBefore) {
+  batch.span("shared", 1);
+  const std::size_t before = batch.entry_at() / 8;
+  batch.entry().form = static_cast<unsigned short>(before - (sizeof(nopspan_form) + 8) / 8);
+  EXPECT_THAT(names(), ElementsAre("shared", "shared"));
+}
+
+TEST_F(Batch, SkipsWhatALaterVersionAdds) {
+  batch.span("before", 1);
+  batch.span("with a part", 2).part(0x40, {6});
+  batch.span("after", 3).part(0x4'0000, {});
+  EXPECT_THAT(names(), ElementsAre("before", "unknown", "after"));
+  const unsigned char shared[16] = {12, 0, 0xff, 0};
+  batch.raw().append(reinterpret_cast<const char*>(shared), sizeof(shared));
+  batch.span("last", 4);
+  EXPECT_THAT(names(), ElementsAre("before", "unknown", "after", "last"));
 }
 
 TEST_F(Batch, SkipsAKindThatItDoesNotKnow) {
   batch.span("before", 1);
-  batch.entry(200);
+  batch.entry(100);
   batch.span("after", 2);
   EXPECT_THAT(names(), ElementsAre("before", "unknown", "after"));
 }
@@ -293,7 +304,7 @@ TEST_F(Batch, ReadsNoMoreEntriesThanItIsTold) {
 }
 
 // A defect of one entry must not affect the others.
-using Spoil = void (*)(nopspan_entry& entry);
+using Spoil = void (*)(BatchBuilder& batch);
 struct Spoiled {
   const char* what;
   Spoil spoil;
@@ -301,41 +312,49 @@ struct Spoiled {
 class OneMalformedEntry : public Batch, public testing::WithParamInterface<Spoiled> {};
 TEST_P(OneMalformedEntry, IsLeftOut) {
   batch.span("before", 1).span("middle", 2);
-  GetParam().spoil(batch.last());
+  GetParam().spoil(batch);
   batch.span("after", 3);
   EXPECT_THAT(names(), ElementsAre("before", "?", "after"));
 }
 INSTANTIATE_TEST_SUITE_P(
     Batch, OneMalformedEntry,
-    testing::Values(Spoiled{"a fixed part that is too short", [](nopspan_entry& e) { e.fixed_size = 112; }},
-                    Spoiled{"a fixed part of an odd size", [](nopspan_entry& e) { e.fixed_size = 121; }},
-                    Spoiled{"a fixed part beyond its end", [](nopspan_entry& e) { e.fixed_size = 65528; }},
-                    Spoiled{"no such status", [](nopspan_entry& e) { e.status = 4; }},
-                    Spoiled{"usage without room", [](nopspan_entry& e) { e.extras = NOPSPAN_EXTRA_USAGE; }},
-                    Spoiled{"a time without room",
-                            [](nopspan_entry& e) { e.extras = NOPSPAN_EXTRA_FIRST_TOKEN, e.fixed_size = 128; }},
-                    Spoiled{"engine times without room", [](nopspan_entry& e) { e.extras = NOPSPAN_EXTRA_ENGINE; }},
-                    Spoiled{"values without room", [](nopspan_entry& e) { e.extras = NOPSPAN_EXTRA_VALUES; }},
-                    Spoiled{"a text beyond the end",
-                            [](nopspan_entry& e) {
-                              e.model = {65535, 1};
-                            }},
-                    Spoiled{"a text over the end",
-                            [](nopspan_entry& e) {
-                              e.model = {40, 200};
-                            }},
-                    Spoiled{"a name without end",
-                            [](nopspan_entry& e) {
-                              e.name = {0, 300};
-                            }},
-                    Spoiled{"attributes beyond the end",
-                            [](nopspan_entry& e) {
-                              e.attributes = {0, 65535};
-                            }},
-                    Spoiled{"half a link",
-                            [](nopspan_entry& e) {
-                              e.links = {0, 36};
-                            }}),
+    testing::Values(
+        Spoiled{"a fixed part that is too short",
+                [](BatchBuilder& b) {
+                  b.last().size = 24;
+                  b.raw().resize(b.entry_at() + 24);
+                }},
+        Spoiled{"no such status", [](BatchBuilder& b) { b.last().status = 4; }},
+        Spoiled{"a form beyond the end", [](BatchBuilder& b) { b.last().form = 65535; }},
+        Spoiled{"a request for its form", [](BatchBuilder& b) { b.last().form = b.last().request = 1; }},
+        Spoiled{"a form of another kind", [](BatchBuilder& b) { b.form().entry_kind = NOPSPAN_ENTRY_EVENT; }},
+        Spoiled{"usage without room", [](BatchBuilder& b) { b.xor_parts() = NOPSPAN_PART_USAGE; }},
+        Spoiled{"a time without room", [](BatchBuilder& b) { b.xor_parts() = NOPSPAN_PART_FIRST_TOKEN; }},
+        Spoiled{"times without room", [](BatchBuilder& b) { b.xor_parts() = NOPSPAN_PART_TIMES; }},
+        Spoiled{"engine times without room", [](BatchBuilder& b) { b.xor_parts() = NOPSPAN_PART_ENGINE; }},
+        Spoiled{"values without room", [](BatchBuilder& b) { b.xor_parts() = NOPSPAN_PART_VALUES; }},
+        Spoiled{"a text without room", [](BatchBuilder& b) { b.xor_parts() = NOPSPAN_PART_TEXT; }},
+        Spoiled{"a text beyond the end",
+                [](BatchBuilder& b) {
+                  b.form().model = {65535, 1};
+                }},
+        Spoiled{"a text over the end",
+                [](BatchBuilder& b) {
+                  b.form().model = {40, 200};
+                }},
+        Spoiled{"a tracestate beyond the end",
+                [](BatchBuilder& b) {
+                  b.request().tracestate = {65535, 1};
+                }},
+        Spoiled{"a name without end", [](BatchBuilder& b) { b.text(&nopspan_form::name, std::string(300, 'n')); }},
+        Spoiled{"attributes beyond the end",
+                [](BatchBuilder& b) {
+                  b.text_at(NOPSPAN_PART_ATTRIBUTES, {0, 65535});
+                }},
+        Spoiled{"half a link",
+                [](BatchBuilder& b) {
+                  b.text_at(NOPSPAN_PART_LINKS, {0, 36});
+                }}),
     [](const auto& entry) {
       std::string name = entry.param.what;
       for (char& c : name) c = c == ' ' ? '_' : c;
@@ -346,26 +365,28 @@ INSTANTIATE_TEST_SUITE_P(
 class MalformedSize : public Batch, public testing::WithParamInterface<unsigned> {};
 TEST_P(MalformedSize, EndsTheBatch) {
   batch.span("before", 1).span("middle", 2);
-  batch.last().size = GetParam();
+  batch.last().size = static_cast<unsigned short>(GetParam());
   EXPECT_THAT(names(), ElementsAre("before"));
 }
-INSTANTIATE_TEST_SUITE_P(Batch, MalformedSize,
-                         testing::Values(0, 8, 112, 121, 127, 136, 4096, 0xFFFFFFF8, 0xFFFFFFFF, 0x80000000));
+INSTANTIATE_TEST_SUITE_P(Batch, MalformedSize, testing::Values(1, 7, 4096, 0x7FFF, 0xFFFF));
 
 TEST_F(Batch, IsCutAnywhere) {
   batch.span("one", 1).span("two", 2);
   const std::string whole(batch.bytes());
   for (std::size_t size = 0; size < whole.size(); ++size) {
     batch.raw() = whole.substr(0, size);
-    EXPECT_LE(names().size(), size / sizeof(nopspan_entry));
+    EXPECT_LE(names().size(), size / 8);
   }
 }
 
 TEST_F(Batch, GivesNoMoreBytesOfAttributesOutThanItHas) {
   batch.entry();
-  batch.text(&nopspan_entry::attributes, std::string(8000, 'a'));
-  const nopspan_text where = batch.last().attributes;
-  for (int i = 0; i < 100; ++i) batch.entry().attributes = where;
+  batch.text(NOPSPAN_PART_ATTRIBUTES, std::string(8000, 'a'));
+  const nopspan_text where = batch.written(NOPSPAN_PART_ATTRIBUTES);
+  for (int i = 0; i < 100; ++i) {
+    batch.entry();
+    batch.text_at(NOPSPAN_PART_ATTRIBUTES, where);
+  }
   copy = batch.bytes();
   BatchReader reader(copy, batch.count(), clocks);
   std::size_t given = 0;
@@ -380,8 +401,8 @@ TEST_F(Batch, GivesNoMoreBytesOfAttributesOutThanItHas) {
 TEST_F(Batch, SurvivesAnyBytes) {
   std::mt19937_64 random(7);  // NOLINT: the same in every run
   batch.span("one", 1).span("two", 2).span("three", 3);
-  batch.extra(NOPSPAN_EXTRA_USAGE, {1, 2, 3, 4});
-  batch.step(4, std::vector<nopspan_member>(3), 5).part(4, std::vector<nopspan_member>(2), 3);
+  batch.part(NOPSPAN_PART_USAGE, {1, 2, 3, 4});
+  batch.step(4, std::vector<nopspan_member>(3), 5).members(4, std::vector<nopspan_member>(2), 3);
   const std::string whole(batch.bytes());
   for (int round = 0; round < 20'000; ++round) {
     std::string& bytes = batch.raw() = whole;

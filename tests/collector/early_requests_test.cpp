@@ -26,8 +26,8 @@ TEST(EarlyRequests, AreThoseOfTheLastStepWithItsParts) {
   const nopspan_member recorded{4711, 0, 0, 1, 0, 0, 0};
   const nopspan_member by_trace{4712, 0, 0, 1, 0, 0, NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY};
   BatchBuilder batch;
-  batch.step(1, with_keys({1, 2, 3}), 3).step(2, with_keys({2, 3}), 5).part(2, with_keys({5}), 2);
-  batch.part(2, {recorded, by_trace}, 3).part(1, with_keys({6}), 9);
+  batch.step(1, with_keys({1, 2, 3}), 3).step(2, with_keys({2, 3}), 5).members(2, with_keys({5}), 2);
+  batch.members(2, {recorded, by_trace}, 3).members(1, with_keys({6}), 9);
   EarlyRequests requests;
   EXPECT_THAT(requests.keys(), IsEmpty());
   requests.add(batch.bytes(), batch.count());
@@ -37,7 +37,7 @@ TEST(EarlyRequests, AreThoseOfTheLastStepWithItsParts) {
 TEST(EarlyRequests, OfAStepThatIsLargerThanTheBufferAreThoseOfItsLastParts) {
   // The library has flushed the step and its first part, and has written the others after that.
   BatchBuilder tail;
-  tail.part(1, with_keys({5, 6}), 4).part(1, with_keys({7}), 6);
+  tail.members(1, with_keys({5, 6}), 4).members(1, with_keys({7}), 6);
   EarlyRequests requests;
   requests.add(tail.bytes(), tail.count());
   EXPECT_THAT(requests.keys(), ElementsAre(5, 6, 7));
@@ -45,10 +45,10 @@ TEST(EarlyRequests, OfAStepThatIsLargerThanTheBufferAreThoseOfItsLastParts) {
 
   // The next step is in the same buffer, and has not been written completely.
   BatchBuilder next;
-  next.part(1, with_keys({5, 6}), 4)
-      .part(1, with_keys({7}), 6)
+  next.members(1, with_keys({5, 6}), 4)
+      .members(1, with_keys({7}), 6)
       .step(2, with_keys({7, 8}), 5)
-      .part(2, with_keys({9}), 2);
+      .members(2, with_keys({9}), 2);
   EarlyRequests later;
   later.add(next.bytes(), next.count());
   EXPECT_THAT(later.keys(), ElementsAre(7, 8, 9));
@@ -62,7 +62,7 @@ TEST(EarlyRequests, OfManyStepsAreAllThere) {
     for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = id + i;
     BatchBuilder batch;
     batch.step(id, with_keys(keys), 500);
-    batch.last().start_ns = id;
+    batch.request().start_ns = id;
     requests.add(batch.bytes(), batch.count());
   }
   EXPECT_EQ(requests.keys().size(), 500U) << "only those of the last step count";
@@ -76,7 +76,7 @@ TEST(EarlyRequests, OfAnyBytesAreBounded) {
     std::vector<unsigned long> keys(100);
     for (unsigned long& key : keys) key = random();
     BatchBuilder batch;
-    batch.step(1, with_keys(keys), 100).part(1, with_keys(keys), 100);
+    batch.step(1, with_keys(keys), 100).members(1, with_keys(keys), 100);
     std::string bytes(batch.bytes());
     for (int i = 0; i < 4; ++i) bytes[random() % bytes.size()] = static_cast<char>(random());
     requests.add(bytes, batch.count());

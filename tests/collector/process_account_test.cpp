@@ -361,9 +361,9 @@ TEST_F(Account, BelievesAllThreadsThatHeldEntriesWhenItBegan) {
 
 TEST_F(Account, SaysWhatKilledThreadsMayHaveHeld) {
   arrive(1, {0, 2});
-  account.find(1)->capacity = 1200;
+  account.find(1)->capacity = 10 * sizeof(nopspan_entry);
   arrive(2, {0, 2});
-  account.find(2)->capacity = 1200;
+  account.find(2)->capacity = 10 * sizeof(nopspan_entry);
   account.find(2)->closing_round = 1;
   account.count_held_by_killed();
   expect({.emitted = 4, .delivered = 4, .held_by_killed = 10});

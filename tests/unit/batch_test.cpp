@@ -45,6 +45,9 @@ namespace engine = nopspan::engine;
 
 struct Entry {
   nopspan_entry fixed;
+  nopspan_form form;
+  nopspan_request request;
+  std::uint64_t start_ns, duration_ns;
   std::vector<std::uint64_t> extras;
   std::string name, engine, model, tenant, exception_kind, error_type, foreign_id, tracestate, text, attributes, links;
   nopspan_step step{};
@@ -68,37 +71,70 @@ struct Batch {
 thread_local std::vector<Batch>* received = nullptr;
 thread_local std::vector<nopspan_thread>* announced = nullptr;
 
+template <class Record>
+Record record_at(const char* batch, std::size_t at) {
+  Record record;
+  std::memcpy(&record, batch + at, sizeof(record));
+  return record;
+}
+
 Entry read_entry(const char* batch, std::size_t bytes, std::size_t at) {
   Entry entry;
-  std::memcpy(&entry.fixed, batch + at, sizeof(entry.fixed));
-  const nopspan_entry& fixed = entry.fixed;
-  EXPECT_EQ(fixed.size % 8, 0U);
-  EXPECT_LE(at + fixed.size, bytes);
-  EXPECT_EQ(fixed.fixed_size, sizeof(nopspan_entry));
+  entry.fixed = record_at<nopspan_entry>(batch, at);
+  const std::size_t end = at + entry.fixed.size;
+  EXPECT_LE(end, bytes);
+  EXPECT_LT(entry.fixed.form * std::size_t{8}, at);
+  EXPECT_LT(entry.fixed.request * std::size_t{8}, at);
+  const nopspan_form& form = entry.form = record_at<nopspan_form>(batch, entry.fixed.form * std::size_t{8});
+  const nopspan_request& request = entry.request =
+      record_at<nopspan_request>(batch, entry.fixed.request * std::size_t{8});
+  EXPECT_EQ(form.kind, NOPSPAN_SHARED_FORM);
+  EXPECT_EQ(form.entry_kind, entry.fixed.kind);
+  EXPECT_EQ(request.kind, NOPSPAN_SHARED_REQUEST);
+  EXPECT_EQ((request.flags & NOPSPAN_REQUEST_FOREIGN_ID) != 0, (form.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0);
   const auto text = [&](const nopspan_text& where) {
-    EXPECT_LE(std::size_t{where.offset} * 8 + where.length, at + fixed.size);  // within the entry
+    EXPECT_LE(std::size_t{where.offset} * 8 + where.length, end);  // not behind the entry
     return std::string(batch + std::size_t{where.offset} * 8, where.length);
   };
-  std::size_t words = 0;
-  if ((fixed.extras & NOPSPAN_EXTRA_USAGE) != 0) words += 4;
-  if ((fixed.extras & NOPSPAN_EXTRA_FIRST_TOKEN) != 0) words += 1;
-  if ((fixed.extras & NOPSPAN_EXTRA_ENGINE) != 0) words += 7;
-  if ((fixed.extras & NOPSPAN_EXTRA_VALUES) != 0) words += 2;
-  entry.extras.resize(words);
-  const char* const extras = batch + at + fixed.fixed_size;
-  if (words > 0) std::memcpy(entry.extras.data(), extras, words * 8);
-  if ((fixed.extras & NOPSPAN_EXTRA_STEP) != 0) std::memcpy(&entry.step, extras + words * 8, sizeof(entry.step));
-  entry.name = text(fixed.name);
-  entry.engine = text(fixed.engine);
-  entry.model = text(fixed.model);
-  entry.tenant = text(fixed.tenant);
-  entry.exception_kind = text(fixed.exception_kind);
-  entry.error_type = text(fixed.error_type);
-  entry.foreign_id = text(fixed.foreign_id);
-  entry.tracestate = text(fixed.tracestate);
-  entry.text = text(fixed.text);
-  entry.attributes = text(fixed.attributes);
-  entry.links = text(fixed.links);
+  std::size_t next = at + sizeof(nopspan_entry);
+  const auto words = [&](std::uint32_t bit, std::size_t count) {
+    std::vector<std::uint64_t> all((form.parts & bit) != 0 ? count : 0);
+    if (!all.empty()) std::memcpy(all.data(), batch + next, all.size() * 8);
+    next += all.size() * 8;
+    return all;
+  };
+  const std::vector<std::uint64_t> times = words(NOPSPAN_PART_TIMES, 2);
+  entry.start_ns =
+      times.empty() ? request.start_ns + static_cast<std::uint64_t>(std::int64_t{entry.fixed.start_ns}) : times[0];
+  entry.duration_ns = times.empty() ? entry.fixed.duration_ns : times[1];
+  for (const auto& [bit, count] : {std::pair{NOPSPAN_PART_USAGE, 4U}, std::pair{NOPSPAN_PART_FIRST_TOKEN, 1U},
+                                   std::pair{NOPSPAN_PART_ENGINE, 7U}, std::pair{NOPSPAN_PART_VALUES, 2U}}) {
+    const std::vector<std::uint64_t> part = words(bit, count);
+    entry.extras.insert(entry.extras.end(), part.begin(), part.end());
+  }
+  if ((form.parts & NOPSPAN_PART_STEP) != 0) {
+    std::memcpy(&entry.step, batch + next, sizeof(entry.step));
+    next += sizeof(entry.step);
+  }
+  const auto own = [&](std::uint32_t bit) {
+    if ((form.parts & bit) == 0) return std::string();
+    const auto where = record_at<nopspan_text>(batch, next);
+    next += sizeof(where);
+    return text(where);
+  };
+  entry.name = text(form.name);
+  entry.engine = text(form.engine);
+  entry.model = text(form.model);
+  entry.tenant = text(form.tenant);
+  entry.foreign_id = text(request.foreign_id);
+  entry.tracestate = text(request.tracestate);
+  entry.exception_kind = own(NOPSPAN_PART_EXCEPTION_KIND);
+  entry.error_type = own(NOPSPAN_PART_ERROR_TYPE);
+  entry.text = own(NOPSPAN_PART_TEXT);
+  entry.links = own(NOPSPAN_PART_LINKS);
+  entry.attributes = own(NOPSPAN_PART_ATTRIBUTES);
+  EXPECT_LE(next, end);
+  if ((form.parts & NOPSPAN_PART_TEXTS) == 0) entry.attributes.assign(batch + next, end - next);
   return entry;
 }
 
@@ -126,9 +162,21 @@ extern "C" void __wrap_nopspan_site_batch(const void* entries, std::uint64_t byt
   EXPECT_EQ(thread.buffer, reinterpret_cast<std::uintptr_t>(entries));
   EXPECT_EQ(thread.bytes, bytes);
   EXPECT_EQ(thread.next - thread.first, count);
-  for (std::size_t at = 0; at < bytes; at += batch.entries.back().fixed.size) {
-    batch.entries.push_back(read_entry(begin, bytes, at));
+  std::vector<std::uint64_t> requests;
+  for (std::size_t at = 0; at < bytes;) {
+    const auto record = record_at<nopspan_entry>(begin, at);
+    if (record.kind < NOPSPAN_NOT_AN_ENTRY) batch.entries.push_back(read_entry(begin, bytes, at));
+    if (record.kind == NOPSPAN_SHARED_REQUEST) requests.push_back(at / 8);
+    at += (record.size + 7U) / 8 * 8;
   }
+  // The header leads to all requests, the last one first.
+  for (std::uint64_t next = thread.requests; next != 0;) {
+    ASSERT_FALSE(requests.empty());
+    EXPECT_EQ(next - 1, requests.back());
+    next = record_at<nopspan_request>(begin, requests.back() * 8).previous;
+    requests.pop_back();
+  }
+  EXPECT_THAT(requests, IsEmpty());
   EXPECT_EQ(batch.entries.size(), count);
   received->push_back(std::move(batch));
 }
@@ -185,25 +233,26 @@ TEST(Batch, HandsOverARequestWhenItsOutermostSpanEnds) {
   ASSERT_THAT(traced.batches, SizeIs(1));
   const Batch& batch = traced.batches[0];
   ASSERT_THAT(traced.names(), ElementsAre("inner", "inner", "request"));
-  const nopspan_entry& request = batch.entries[2].fixed;
+  const Entry& request = batch.entries[2];
 
-  EXPECT_EQ(request.span_id, context.span_id());
-  EXPECT_EQ(request.root_id, context.span_id());
-  EXPECT_EQ(request.parent_id, 0U);
+  EXPECT_EQ(request.fixed.span_id, context.span_id());
+  EXPECT_EQ(request.request.root_id, context.span_id());
+  EXPECT_EQ(request.fixed.parent_id, 0U);
   EXPECT_EQ(batch.longest_root_ns, request.duration_ns);
   EXPECT_EQ(batch.header.open_entries, 0U);
   EXPECT_EQ(batch.errors, 0U);
   for (int i = 0; i < 2; ++i) {
-    const nopspan_entry& inner = batch.entries[static_cast<std::size_t>(i)].fixed;
-    EXPECT_EQ(inner.parent_id, request.span_id);
-    EXPECT_EQ(inner.root_id, request.span_id);
+    const Entry& inner = batch.entries[static_cast<std::size_t>(i)];
+    EXPECT_EQ(inner.fixed.parent_id, request.fixed.span_id);
+    EXPECT_EQ(inner.request.root_id, request.fixed.span_id);
     EXPECT_GE(inner.start_ns, request.start_ns);
     EXPECT_LE(inner.duration_ns, request.duration_ns);
   }
   EXPECT_THAT(batch.entries[0].attributes, ::testing::HasSubstr("rows"));
   EXPECT_THAT(batch.entries[1].attributes, IsEmpty());
-  // The batch contains the name only once.
-  EXPECT_EQ(batch.entries[0].fixed.name.offset, batch.entries[1].fixed.name.offset);
+  // The batch contains the form and the request only once.
+  EXPECT_EQ(batch.entries[0].fixed.form, batch.entries[1].fixed.form);
+  EXPECT_EQ(batch.entries[0].fixed.request, batch.entries[2].fixed.request);
 }
 
 TEST(Batch, FindsANameByItsText) {
@@ -218,7 +267,7 @@ TEST(Batch, FindsANameByItsText) {
   });
   EXPECT_THAT(traced.names(), ElementsAre("db.query", "db.update", "db.query", "request"));
   const std::vector<Entry>& entries = traced.batches.at(0).entries;
-  EXPECT_EQ(entries[0].fixed.name.offset, entries[2].fixed.name.offset);
+  EXPECT_EQ(entries[0].fixed.form, entries[2].fixed.form);
 }
 
 TEST(Batch, HasAnEventWhoseCallableEndsTheSpanAroundIt) {
@@ -364,7 +413,7 @@ TEST(StepInABatch, HasItsFactsAndMembers) {
   });
   const Entry& entry = traced.batches.at(0).entries.at(0);
   ASSERT_EQ(entry.fixed.kind, NOPSPAN_ENTRY_STEP);
-  EXPECT_NE(entry.fixed.flags & NOPSPAN_FLAG_STEP, 0U);
+  EXPECT_NE(entry.form.flags & NOPSPAN_FLAG_STEP, 0U);
   EXPECT_EQ(entry.name, "engine.step");
   EXPECT_EQ(entry.model, "m");
   const nopspan_step& step = entry.step;
@@ -693,8 +742,9 @@ TEST(Batch, SaysWhatTheRecordSays) {
   EXPECT_EQ(entry.tracestate, "vendor=value");
   EXPECT_EQ(entry.fixed.status, NOPSPAN_STATUS_ERROR);
   EXPECT_EQ(entry.fixed.parent_id, 0xb7ad6b7169203331U);
-  EXPECT_NE(entry.fixed.flags & NOPSPAN_FLAG_REMOTE_PARENT, 0U);
-  EXPECT_EQ(entry.fixed.extras, NOPSPAN_EXTRA_USAGE | NOPSPAN_EXTRA_FIRST_TOKEN | NOPSPAN_COUNTS_TOKENS);
+  EXPECT_NE(entry.form.flags & NOPSPAN_FLAG_REMOTE_PARENT, 0U);
+  EXPECT_EQ(entry.form.parts, NOPSPAN_PART_USAGE | NOPSPAN_PART_FIRST_TOKEN | NOPSPAN_COUNTS_TOKENS |
+                                  NOPSPAN_PART_ERROR_TYPE | NOPSPAN_PART_LINKS | NOPSPAN_PART_ATTRIBUTES);
   ASSERT_THAT(entry.extras, SizeIs(5));
   EXPECT_EQ(entry.extras[0], 3U);
   EXPECT_EQ(entry.extras[1], 4U);
@@ -718,8 +768,8 @@ TEST(Batch, TellsTokensAndToolsOfTheInnermostSpanOnly) {
   });
   ASSERT_THAT(traced.names(), ElementsAre("inner", "outer"));
   constexpr unsigned kBoth = NOPSPAN_COUNTS_TOKENS | NOPSPAN_COUNTS_TOOL;
-  EXPECT_EQ(traced.batches[0].entries[0].fixed.extras & kBoth, kBoth);
-  EXPECT_EQ(traced.batches[0].entries[1].fixed.extras & kBoth, 0U);
+  EXPECT_EQ(traced.batches[0].entries[0].form.parts & kBoth, kBoth);
+  EXPECT_EQ(traced.batches[0].entries[1].form.parts & kBoth, 0U);
   EXPECT_EQ(traced.batches[0].entries[0].text, "find");
 }
 
@@ -814,7 +864,7 @@ TEST(Batch, HasTheLabelsOfGaugesAndTheFlagOfCounters) {
     EXPECT_EQ(entries[i].name, name);
     EXPECT_EQ(entries[i].engine, "e");
     EXPECT_THAT(entries[i].extras, ElementsAre(value, maximum));
-    EXPECT_EQ((entries[i].fixed.flags & NOPSPAN_FLAG_COUNTER) != 0, is_counter);
+    EXPECT_EQ((entries[i].form.flags & NOPSPAN_FLAG_COUNTER) != 0, is_counter);
   };
   using ::testing::HasSubstr;
   using ::testing::Not;

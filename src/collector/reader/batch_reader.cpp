@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 namespace nopspan::collector {
@@ -18,12 +19,18 @@ constexpr std::size_t kMostLabel = 255;
 constexpr std::size_t kMostTracestate = 2048;
 constexpr std::size_t kMostAttributes = 64U << 10U;
 
-// Reads an extra. Returns false if the entry has no room for it.
-template <class Extra>
-bool take_extra(std::string_view& left, Extra& extra) {
-  if (left.size() < sizeof(extra)) return false;
-  std::memcpy(&extra, left.data(), sizeof(extra));
-  left.remove_prefix(sizeof(extra));
+constexpr std::uint32_t kKnownParts = NOPSPAN_PART_TIMES | NOPSPAN_PART_USAGE | NOPSPAN_PART_FIRST_TOKEN |
+                                      NOPSPAN_PART_ENGINE | NOPSPAN_PART_VALUES | NOPSPAN_PART_STEP |
+                                      NOPSPAN_PART_TEXTS;
+// Bits that add no part are above these.
+constexpr std::uint32_t kPartBits = 0xffff;
+
+// Reads what stands at the front. Returns false if there is too little.
+template <class Part>
+bool take(std::string_view& left, Part& part) {
+  if (left.size() < sizeof(part)) return false;
+  std::memcpy(&part, left.data(), sizeof(part));
+  left.remove_prefix(sizeof(part));
   return true;
 }
 
@@ -35,46 +42,66 @@ Kind kind_of(unsigned char raw) {
 }  // namespace
 
 BatchReader::Outcome BatchReader::next(Entry& entry) {
-  const std::size_t size = index_ < entries_ ? entry_size(bytes_.substr(offset_)) : 0;
-  if (size == 0) return Outcome::end;
+  std::string_view record;
+  do {
+    record = index_ < entries_ ? record_at(bytes_.substr(offset_)) : std::string_view();
+    if (record.empty()) return Outcome::end;
+    offset_ += padded_size(record, bytes_.size() - offset_);
+  } while (!is_entry(record));
+  ++index_;
+  if (kind_of_record(record) > NOPSPAN_ENTRY_MEMBERS) return Outcome::unknown;
   // Copied, so that the bytes need not be aligned. In the ring buffer and in a string they are.
   nopspan_entry raw;
-  std::memcpy(&raw, bytes_.data() + offset_, sizeof(raw));
-  const std::string_view bytes = bytes_.substr(offset_, size);
-  offset_ += size;
-  ++index_;
-  if (raw.kind > NOPSPAN_ENTRY_MEMBERS) return Outcome::unknown;
-  return read(raw, bytes, entry) ? Outcome::entry : Outcome::malformed;
+  nopspan_form form;
+  nopspan_request request;
+  std::string_view left = record;
+  if (!take(left, raw) || !take_shared(raw.form, NOPSPAN_SHARED_FORM, form) ||
+      !take_shared(raw.request, NOPSPAN_SHARED_REQUEST, request))
+    return Outcome::malformed;
+  if ((form.parts & kPartBits & ~kKnownParts) != 0) return Outcome::unknown;
+  const bool is_whole = form.entry_kind == raw.kind && read_times(raw, form, request, left, entry) &&
+                        read_parts(form, left, entry) && read_texts(form, request, left, entry) &&
+                        read_members(raw, entry);
+  return is_whole ? Outcome::entry : Outcome::malformed;
 }
 
-bool BatchReader::read(const nopspan_entry& raw, std::string_view bytes, Entry& entry) {
-  if (raw.fixed_size % 8 != 0 || raw.fixed_size < kFixedEntry || raw.fixed_size > raw.size ||
-      raw.status > NOPSPAN_STATUS_EXCEPTION) {
-    return false;
-  }
+template <class Record>
+bool BatchReader::take_shared(unsigned short place, unsigned char kind, Record& record) const {
+  const std::size_t offset = std::size_t{place} * 8;
+  if (offset > bytes_.size()) return false;
+  std::string_view left = bytes_.substr(offset);
+  return take(left, record) && record.kind == kind;
+}
+
+bool BatchReader::read_times(const nopspan_entry& raw, const nopspan_form& form, const nopspan_request& request,
+                             std::string_view& left, Entry& entry) {
+  const auto status = static_cast<unsigned char>(raw.status & ~NOPSPAN_ENTRY_ATTRIBUTES_DROPPED);
+  if (status > NOPSPAN_STATUS_EXCEPTION) return false;
   entry.kind = kind_of(raw.kind);
-  entry.status = raw.status;
-  entry.flags = raw.flags & ~(kSampledEntry | kPartialEntry);
-  std::memcpy(entry.trace_id.bytes, raw.trace_id, sizeof(entry.trace_id.bytes));
+  entry.status = status;
+  entry.flags = form.flags & ~(kSampledEntry | kPartialEntry);
+  if ((raw.status & NOPSPAN_ENTRY_ATTRIBUTES_DROPPED) != 0) entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
+  std::memcpy(entry.trace_id.bytes, request.trace_id, sizeof(entry.trace_id.bytes));
   entry.span_id = raw.span_id;
   entry.parent_id = raw.parent_id;
-  entry.root_id = raw.root_id;
+  entry.root_id = request.root_id;
+  std::uint64_t times[2] = {request.start_ns + static_cast<std::uint64_t>(std::int64_t{raw.start_ns}), raw.duration_ns};
+  if ((form.parts & NOPSPAN_PART_TIMES) != 0 && !take(left, times)) return false;
   // A span may have a given time from before this program's clock began.
   const auto ahead_ns = static_cast<std::uint64_t>(clock_offset_ns_);  // modulo 2^64
-  start_ns_ = clock_offset_ns_ > 0 && raw.start_ns < ahead_ns ? 0 : raw.start_ns - ahead_ns;
-  end_ns_ = start_ns_ + std::min<std::uint64_t>(raw.duration_ns, UINT64_MAX - start_ns_);
-  entry.start_unix_ns = clocks_.to_unix(start_ns_) - (start_ns_ + ahead_ns - raw.start_ns);
-  entry.duration_ns = raw.duration_ns;
-  entry.counts_tokens = (raw.extras & NOPSPAN_COUNTS_TOKENS) != 0;
-  entry.counts_tool = (raw.extras & NOPSPAN_COUNTS_TOOL) != 0;
-  return read_extras(raw, bytes, entry) && read_texts(raw, entry) && read_members(raw, entry);
+  start_ns_ = clock_offset_ns_ > 0 && times[0] < ahead_ns ? 0 : times[0] - ahead_ns;
+  end_ns_ = start_ns_ + std::min<std::uint64_t>(times[1], UINT64_MAX - start_ns_);
+  entry.start_unix_ns = clocks_.to_unix(start_ns_) - (start_ns_ + ahead_ns - times[0]);
+  entry.duration_ns = times[1];
+  return true;
 }
 
-bool BatchReader::read_extras(const nopspan_entry& raw, std::string_view bytes, Entry& entry) {
-  std::string_view left = bytes.substr(raw.fixed_size);
-  entry.has_usage = (raw.extras & NOPSPAN_EXTRA_USAGE) != 0;
-  entry.has_first_token = (raw.extras & NOPSPAN_EXTRA_FIRST_TOKEN) != 0;
-  entry.has_engine_times = (raw.extras & NOPSPAN_EXTRA_ENGINE) != 0;
+bool BatchReader::read_parts(const nopspan_form& form, std::string_view& left, Entry& entry) {
+  entry.counts_tokens = (form.parts & NOPSPAN_COUNTS_TOKENS) != 0;
+  entry.counts_tool = (form.parts & NOPSPAN_COUNTS_TOOL) != 0;
+  entry.has_usage = (form.parts & NOPSPAN_PART_USAGE) != 0;
+  entry.has_first_token = (form.parts & NOPSPAN_PART_FIRST_TOKEN) != 0;
+  entry.has_engine_times = (form.parts & NOPSPAN_PART_ENGINE) != 0;
   entry.usage = {};
   entry.first_token_ns = 0;
   entry.engine_times = {};
@@ -83,37 +110,49 @@ bool BatchReader::read_extras(const nopspan_entry& raw, std::string_view bytes, 
   entry.step = nullptr;
   if (entry.has_usage) {
     std::uint64_t words[4];
-    if (!take_extra(left, words)) return false;
+    if (!take(left, words)) return false;
     entry.usage = {words[0], words[1], words[2], words[3]};
   }
-  if (entry.has_first_token) {
-    std::uint64_t words[1];
-    if (!take_extra(left, words)) return false;
-    entry.first_token_ns = words[0];
-  }
+  if (entry.has_first_token && !take(left, entry.first_token_ns)) return false;
   if (entry.has_engine_times) {
     std::uint64_t words[7];
-    if (!take_extra(left, words)) return false;
+    if (!take(left, words)) return false;
     entry.engine_times = {words[0], words[1], words[2], words[3], words[4], words[5], words[6]};
   }
-  if ((raw.extras & NOPSPAN_EXTRA_VALUES) != 0) {
+  if ((form.parts & NOPSPAN_PART_VALUES) != 0) {
     std::uint64_t words[2];
-    if (!take_extra(left, words)) return false;
+    if (!take(left, words)) return false;
     entry.value = static_cast<std::int64_t>(words[0]);
     entry.number = words[1];
   }
-  if (raw.kind != NOPSPAN_ENTRY_STEP) return true;
+  const bool has_step = (form.parts & NOPSPAN_PART_STEP) != 0;
+  if (has_step && !take(left, step_)) return false;
+  if (form.entry_kind != NOPSPAN_ENTRY_STEP) return true;
   entry.step = &step_;
-  return (raw.extras & NOPSPAN_EXTRA_STEP) != 0 && take_extra(left, step_);
+  return has_step;
 }
 
-bool BatchReader::read_texts(const nopspan_entry& raw, Entry& entry) {
-  return text(raw.name, kMostLabel, entry.name) && text(raw.engine, kMostLabel, entry.engine) &&
-         text(raw.model, kMostLabel, entry.model) && text(raw.tenant, kMostLabel, entry.tenant) &&
-         text(raw.exception_kind, kMostLabel, entry.exception_kind) &&
-         text(raw.error_type, kMostLabel, entry.error_type) && text(raw.foreign_id, kMostLabel, entry.foreign_id) &&
-         text(raw.tracestate, kMostTracestate, entry.tracestate) && text(raw.text, kMostLabel, entry.text) &&
-         unshared(raw.attributes, entry.attributes) && unshared(raw.links, entry.links);
+bool BatchReader::read_texts(const nopspan_form& form, const nopspan_request& request, std::string_view left,
+                             Entry& entry) {
+  nopspan_text places[5] = {};
+  const std::uint32_t parts = form.parts & NOPSPAN_PART_TEXTS;
+  bool is_whole = true;
+  for (std::size_t i = 0; i < std::size(places); ++i) {
+    if ((parts & (std::uint32_t{NOPSPAN_PART_EXCEPTION_KIND} << i)) != 0) is_whole = is_whole && take(left, places[i]);
+  }
+  const auto [exception_kind, error_type, own, links, attributes] = places;
+  entry.attributes = {};
+  if (parts == 0) {
+    if (left.size() > unshared_left_) return false;
+    unshared_left_ -= left.size();
+    entry.attributes = left;
+  }
+  return is_whole && text(form.name, kMostLabel, entry.name) && text(form.engine, kMostLabel, entry.engine) &&
+         text(form.model, kMostLabel, entry.model) && text(form.tenant, kMostLabel, entry.tenant) &&
+         text(exception_kind, kMostLabel, entry.exception_kind) && text(error_type, kMostLabel, entry.error_type) &&
+         text(request.foreign_id, kMostLabel, entry.foreign_id) &&
+         text(request.tracestate, kMostTracestate, entry.tracestate) && text(own, kMostLabel, entry.text) &&
+         unshared(links, entry.links) && (parts == 0 || unshared(attributes, entry.attributes));
 }
 
 // The members of a step are in the field that has the links of other spans.

@@ -37,10 +37,15 @@ class BatchReader {
   [[nodiscard]] std::uint64_t end_ns() const { return end_ns_; }
 
  private:
-  [[nodiscard]] bool read(const nopspan_entry& raw, std::string_view bytes, Entry& entry);
-  [[nodiscard]] bool read_extras(const nopspan_entry& raw, std::string_view bytes, Entry& entry);
+  template <class Record>
+  [[nodiscard]] bool take_shared(unsigned short place, unsigned char kind, Record& record) const;
+  // These read what `left` begins with, and remove it.
+  [[nodiscard]] bool read_times(const nopspan_entry& raw, const nopspan_form& form, const nopspan_request& request,
+                                std::string_view& left, Entry& entry);
+  [[nodiscard]] bool read_parts(const nopspan_form& form, std::string_view& left, Entry& entry);
+  [[nodiscard]] bool read_texts(const nopspan_form& form, const nopspan_request& request, std::string_view left,
+                                Entry& entry);
   [[nodiscard]] bool read_members(const nopspan_entry& raw, Entry& entry);
-  [[nodiscard]] bool read_texts(const nopspan_entry& raw, Entry& entry);
   [[nodiscard]] bool text(nopspan_text where, std::size_t most, std::string_view& to) const;
   [[nodiscard]] bool unshared(nopspan_text where, std::string_view& to);
 

@@ -4,6 +4,7 @@
 
 #include <nopspan/probes.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -11,23 +12,33 @@
 
 namespace nopspan::collector {
 
-// The fixed part of an entry that every version of the library writes.
-inline constexpr std::size_t kFixedEntry = sizeof(nopspan_entry);
-
-// The size of the entry at the start of `bytes`. 0 if there is none: with an invalid size, the start of the next entry
-// is unknown.
-inline std::size_t entry_size(std::string_view bytes) {
-  if (bytes.size() < kFixedEntry) return 0;
-  unsigned size = 0;
-  static_assert(sizeof(size) == sizeof(nopspan_entry::size) && offsetof(nopspan_entry, size) == 0);
+// The record at the start of `bytes`, without the padding behind it. Empty if there is none: with an invalid size, the
+// start of the next record is unknown.
+inline std::string_view record_at(std::string_view bytes) {
+  unsigned short size = 0;
+  static_assert(offsetof(nopspan_entry, size) == 0 && offsetof(nopspan_entry, kind) == sizeof(size));
+  if (bytes.size() < 8) return {};
   std::memcpy(&size, bytes.data(), sizeof(size));
-  return size % 8 == 0 && size >= kFixedEntry && size <= bytes.size() ? size : 0;
+  return size >= 8 && size <= bytes.size() ? bytes.substr(0, size) : std::string_view();
+}
+inline unsigned char kind_of_record(std::string_view record) {
+  return static_cast<unsigned char>(record[sizeof(nopspan_entry::size)]);
+}
+inline bool is_entry(std::string_view record) { return kind_of_record(record) < NOPSPAN_NOT_AN_ENTRY; }
+// How far the next record is.
+inline std::size_t padded_size(std::string_view record, std::size_t most) {
+  return std::min((record.size() + 7) / 8 * 8, most);
 }
 
 // The number of entries that are completely in the bytes, at most `entries`.
 inline std::uint64_t whole_entries(std::string_view bytes, std::uint64_t entries) {
   std::uint64_t count = 0;
-  for (std::size_t size = 0; count < entries && (size = entry_size(bytes)) != 0; ++count) bytes.remove_prefix(size);
+  while (count < entries) {
+    const std::string_view record = record_at(bytes);
+    if (record.empty()) break;
+    if (is_entry(record)) ++count;
+    bytes.remove_prefix(padded_size(record, bytes.size()));
+  }
   return count;
 }
 

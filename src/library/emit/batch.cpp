@@ -17,7 +17,8 @@
 #include <cstring>
 #include <string_view>
 
-static_assert(sizeof(nopspan_thread) == 160 && sizeof(nopspan_entry) == 120 && sizeof(nopspan_gate_page) == 152);
+static_assert(sizeof(nopspan_thread) == 160 && sizeof(nopspan_gate_page) == 152 && sizeof(nopspan_entry) == 32 &&
+              sizeof(nopspan_request) == 48 && sizeof(nopspan_form) == 32);
 
 #if NOPSPAN_HAVE_USDT
 extern "C" __attribute__((visibility("hidden"))) void nopspan_site_batch(const void*, std::uint64_t, std::uint64_t,
@@ -35,11 +36,12 @@ namespace {
 constexpr std::uint64_t kRootWaitNs = 1'000'000;
 constexpr std::uint64_t kWaitNs = 100'000'000;
 
-// Upper bounds of the size of an entry without attributes: the fixed part and its extras, ten texts of 63 bytes, the
-// padding of the attributes, and what is written behind the last part, because it is copied in blocks. Few entries have
-// a tracestate or links too.
-constexpr std::size_t kUsualEntryBytes =
-    sizeof(nopspan_entry) + std::size_t{16} * 8 + std::size_t{10} * 64 + 8 + FieldEntry::kBehindWire + 8;
+// Upper bounds of the size of an entry without attributes, and of what it shares with others if it is the first one:
+// the fixed parts, 16 words of other parts, five texts' places, ten texts of 63 bytes, the padding of the attributes,
+// and what is written behind the last part, because it is copied in blocks. Few entries have a tracestate or links too.
+constexpr std::size_t kUsualEntryBytes = sizeof(nopspan_request) + sizeof(nopspan_form) + sizeof(nopspan_entry) +
+                                         std::size_t{16} * 8 + 24 + std::size_t{10} * 64 + 8 + FieldEntry::kBehindWire +
+                                         8;
 constexpr std::size_t kMostEntryBytes = kUsualEntryBytes + kMaxTracestateBytes + 8 + kMaxLinks * sizeof(nopspan_link);
 static_assert((kMostEntryBytes + kMaxAttributesBytes) * 2 < kBatchBytes);
 // What the entry of a step, or one of further members, has beside that.
@@ -48,7 +50,7 @@ constexpr std::size_t kMostStepBytes = sizeof(nopspan_step) + kMostMemberBytes;
 static_assert(kMostEntryBytes + kMaxAttributesBytes + kMostStepBytes < kBatchBytes);
 static_assert(kBatchBytes / 8 <= UINT16_MAX);
 
-// The same for a span without labels and other parts that few have, whose name is in the batch.
+// The same for a span without other parts, whose form and request are in the batch.
 constexpr std::size_t kPlainEntryBytes = sizeof(nopspan_entry) + 2 * FieldEntry::kBehindWire + 8;
 
 // Writes a field that another process, or the kernel, may read at the same time.
@@ -89,7 +91,7 @@ void empty(BatchBuffer& batch) noexcept {
   publish(header.bytes, 0);
   publish(header.first, header.next);
   __atomic_thread_fence(__ATOMIC_RELEASE);  // a reader that sees the next entry also sees the new `first`
-  header.open_entries = 0;
+  header.open_entries = header.requests = 0;
   header.name_bits = header.model_bits = header.request_bits = 0;
   ++batch.batch;
   batch.errors = batch.awaiting = batch.root_elsewhere = 0;
@@ -162,31 +164,105 @@ __attribute__((noinline)) void write_text(BatchBuffer::WrittenText& written, con
              {static_cast<unsigned short>(offset / 8), static_cast<unsigned short>(text.size)}};
 }
 
-// Appends one entry to the batch. Parts that few entries have are written by functions that are not inlined. They take
-// the writer by value and return it, so that it stays in registers.
+std::uint64_t bit_of_request(const unsigned char (&trace_id)[16]) noexcept {
+  return std::uint64_t{1} << (trace_id[15] % 64U);
+}
+
+// What the entries of a form have in common.
+struct Form {
+  unsigned char kind;
+  std::uint32_t flags, parts;
+  Interned name, engine, model, tenant;  // the size of an absent one is 0, and its hash too
+};
+
+// For a span that has only a name, parts, and the other hashes are 0.
+std::uint64_t hash_of_form(std::uint64_t name, std::uint32_t flags, std::uint64_t others = 0) noexcept {
+  return (name ^ (std::uint64_t{flags} << 32U)) * 0x9e3779b97f4a7c15U + others;
+}
+
+std::uint64_t hash_of(const Form& wanted) noexcept {
+  return hash_of_form(wanted.name.hash, wanted.flags,
+                      wanted.parts * std::uint64_t{0xff51afd7ed558ccd} +
+                          wanted.kind * std::uint64_t{0xc4ceb9fe1a85ec53} + wanted.engine.hash * 3 +
+                          wanted.model.hash * 5 + wanted.tenant.hash * 7);
+}
+
+constexpr std::size_t place_of_form(std::uint64_t hash) noexcept {
+  static_assert(BatchBuffer::kWrittenForms == 32);
+  return hash >> 59U;
+}
+
+// Appends one entry to the batch, after the records that it shares with later ones if they are not in the batch yet.
+// Parts that few entries have are written by functions that are not inlined. They take the writer by value and return
+// it, so that it stays in registers.
 class EntryWriter {
  public:
   explicit EntryWriter(BatchBuffer& batch) noexcept
-      : batch_(&batch),
-        begin_(buffer_of(*batch.header)),
-        entry_(new (begin_ + batch.header->bytes) nopspan_entry),
-        at_(reinterpret_cast<unsigned char*>(entry_ + 1)) {}
+      : batch_(&batch), begin_(buffer_of(*batch.header)), at_(begin_ + batch.header->bytes) {}
 
-  [[nodiscard]] nopspan_entry& entry() const noexcept { return *entry_; }
+  // Begins a record that entries share. end() ends it. Both come before begin().
+  template <class Record>
+  Record& shared(unsigned char kind) noexcept {
+    auto* const record = new (at_) Record{};
+    record->kind = kind;
+    at_ += sizeof(Record);
+    return *record;
+  }
+  template <class Record>
+  void end(Record& record) noexcept {
+    record.size = static_cast<unsigned short>(at_ - reinterpret_cast<unsigned char*>(&record));
+  }
+  template <class Record>
+  [[nodiscard]] unsigned short place_of(const Record& record) const noexcept {
+    return static_cast<unsigned short>(
+        static_cast<std::size_t>(reinterpret_cast<const unsigned char*>(&record) - begin_) / 8);
+  }
+  template <class Record>
+  [[nodiscard]] Record& at_place(unsigned short place) const noexcept {
+    return *reinterpret_cast<Record*>(begin_ + std::size_t{place} * 8);
+  }
 
-  // Adds an optional part. Call it in the order of the NOPSPAN_EXTRA_* bits, before any text is written.
+  // Begins the entry.
+  void begin(unsigned char kind, unsigned char status, unsigned short form, unsigned short request,
+             const ContextHead& context, std::uint32_t parts) noexcept {
+    entry_ = new (at_) nopspan_entry{};
+    entry_->kind = kind;
+    entry_->status = status;
+    entry_->form = form;
+    entry_->request = request;
+    entry_->span_id = context.span_id;
+    entry_->parent_id = context.parent_id;
+    at_ += sizeof(nopspan_entry);
+    texts_ = parts & NOPSPAN_PART_TEXTS;
+  }
+  // Either these two, or extra(start, duration) for the part TIMES.
+  void times(std::uint64_t start_after_request_ns, std::uint64_t duration_ns) noexcept {
+    entry_->start_ns = static_cast<int>(start_after_request_ns);
+    entry_->duration_ns = static_cast<unsigned>(duration_ns);
+  }
+
+  // Adds a part of words. Call it in the order of the NOPSPAN_PART_* bits.
   template <class... Words>
-  void extra(std::uint32_t bit, Words... words) noexcept {
-    entry_->extras |= bit;
+  void extra(Words... words) noexcept {
     const std::uint64_t all[] = {words...};
     std::memcpy(at_, all, sizeof(all));
     at_ += sizeof(all);
   }
-
-  void extra(std::uint32_t bit, const nopspan_step& step) noexcept {
-    entry_->extras |= bit;
+  void extra(const nopspan_step& step) noexcept {
     std::memcpy(at_, &step, sizeof(step));
     at_ += sizeof(step);
+  }
+  // After the parts of words: the places of the texts.
+  void begin_texts() noexcept {
+    if (texts_ == 0) return;
+    places_ = at_;
+    std::memset(at_, 0, 24);
+    at_ += padded(sizeof(nopspan_text) * static_cast<std::size_t>(__builtin_popcount(texts_)));
+  }
+  // Sets the place of the text that this bit stands for.
+  void set(std::uint32_t bit, nopspan_text where) noexcept {
+    std::memcpy(places_ + sizeof(where) * static_cast<std::size_t>(__builtin_popcount(texts_ & (bit - 1))), &where,
+                sizeof(where));
   }
 
   nopspan_text text(const char* text, std::size_t size) noexcept {
@@ -200,8 +276,7 @@ class EntryWriter {
   nopspan_text text_once(const Interned& text, unsigned long* bits = nullptr) noexcept {
     if (text.size == 0) return {};
     BatchBuffer::WrittenText& written = batch_->written_texts[text.hash % BatchBuffer::kWrittenTexts];
-    if (written.batch == batch_->batch && written.hash == text.hash && written.where.length == text.size &&
-        is_same(begin_ + std::size_t{written.where.offset} * 8, text.text, text.size)) {
+    if (written.batch == batch_->batch && written.hash == text.hash && is(written.where, text)) {
       if (bits != nullptr) *bits |= written.bit;
       return written.where;
     }
@@ -210,10 +285,36 @@ class EntryWriter {
     if (bits != nullptr) *bits |= written.bit;
     return written.where;
   }
+  // Whether the text in the batch is this one.
+  [[nodiscard]] bool is(nopspan_text where, const Interned& text) const noexcept {
+    return where.length == text.size &&
+           (text.size == 0 || is_same(begin_ + std::size_t{where.offset} * 8, text.text, text.size));
+  }
 
-  // For texts that another function writes: it writes to room(), at most as many bytes as kMaxEntryBytes allows for.
-  // Then written() adds the `size` bytes that it wrote.
+  // For what another function writes: it writes to room(), at most as many bytes as kMaxEntryBytes allows for.
   [[nodiscard]] unsigned char* room() const noexcept { return at_; }
+  // Adds the attributes, whose `size` bytes were written to room(). They are the last part.
+  void attributes(std::size_t size, bool were_dropped) noexcept {
+    if (were_dropped) entry_->status |= NOPSPAN_ENTRY_ATTRIBUTES_DROPPED;
+    if ((texts_ & NOPSPAN_PART_ATTRIBUTES) != 0) {
+      set(NOPSPAN_PART_ATTRIBUTES, written(size));
+    } else {
+      at_ += size;
+    }
+  }
+
+  // Publishes the entry to readers.
+  void finish(std::uint64_t now_ns) noexcept {
+    nopspan_thread& header = *batch_->header;
+    end(*entry_);
+    std::memset(at_, 0, 8);  // the padding
+    header.written_ns = now_ns;
+    publish(header.bytes, padded(static_cast<std::size_t>(at_ - begin_)));
+    publish(header.next, header.next + 1);
+  }
+
+ private:
+  static std::size_t padded(std::size_t size) { return (size + 7) & ~std::size_t{7}; }
   nopspan_text written(std::size_t size) noexcept {
     const nopspan_text where{static_cast<unsigned short>(static_cast<std::size_t>(at_ - begin_) / 8),
                              static_cast<unsigned short>(size)};
@@ -222,119 +323,205 @@ class EntryWriter {
     return where;
   }
 
-  // Publishes the entry to readers.
-  void finish(std::uint64_t now_ns) noexcept {
-    nopspan_thread& header = *batch_->header;
-    entry_->size = static_cast<unsigned>(at_ - reinterpret_cast<unsigned char*>(entry_));
-    header.written_ns = now_ns;
-    publish(header.bytes, static_cast<std::uint64_t>(at_ - begin_));
-    publish(header.next, header.next + 1);
-  }
-
- private:
-  static std::size_t padded(std::size_t size) { return (size + 7) & ~std::size_t{7}; }
-
   BatchBuffer* batch_;
   unsigned char* begin_;
-  nopspan_entry* entry_;
   unsigned char* at_;
+  nopspan_entry* entry_ = nullptr;
+  unsigned char* places_ = nullptr;
+  std::uint32_t texts_ = 0;  // the bits of the entry's texts
 };
 
-// Writes the fixed fields that spans and events share, and clears the texts.
-inline void write_place(EntryWriter& out, const SpanState& state) noexcept {
-  const ContextHead& context = state.context;
-  nopspan_entry& entry = out.entry();
-  entry.status = static_cast<unsigned char>(state.status);
-  entry.fixed_size = sizeof(nopspan_entry);
-  entry.flags = state.flags;
-  std::memcpy(entry.trace_id, context.trace_id, sizeof(entry.trace_id));
-  entry.span_id = context.span_id;
-  entry.parent_id = context.parent_id;
-  entry.root_id = context.root_id;
-  static_assert(offsetof(nopspan_entry, reserved) + sizeof(entry.reserved) == sizeof(entry));
-  std::memset(&entry.name, 0, sizeof(entry) - offsetof(nopspan_entry, name));
+bool is_of_request(const BatchBuffer::WrittenRequest& written, const BatchBuffer& batch, const ContextHead& context,
+                   std::uint32_t flags) noexcept {
+  std::uint64_t trace_id[2];
+  static_assert(sizeof(trace_id) == sizeof(context.trace_id));
+  std::memcpy(trace_id, context.trace_id, sizeof(trace_id));
+  return written.batch == batch.batch && written.root_id == context.root_id && written.trace_id[0] == trace_id[0] &&
+         written.trace_id[1] == trace_id[1] && written.is_foreign == ((flags & NOPSPAN_FLAG_FOREIGN_ID) != 0);
 }
 
-__attribute__((noinline)) EntryWriter write_labels(EntryWriter out, BatchBuffer& batch,
-                                                   const ContextHead& context) noexcept {
-  nopspan_entry& entry = out.entry();
-  const auto label_text = [&](ContextAccess::Label which, unsigned long* bits) {
-    const std::uint16_t number = context.labels[which];
-    return number == kNoLabel ? nopspan_text{} : out.text_once(label(number), bits);
-  };
-  entry.engine = label_text(ContextAccess::engine, nullptr);
-  entry.model = label_text(ContextAccess::model, &batch.header->model_bits);
-  entry.tenant = label_text(ContextAccess::tenant, nullptr);
+__attribute__((noinline)) EntryWriter write_request(EntryWriter out, BatchBuffer& batch, const SpanState& state,
+                                                    BatchBuffer::WrittenRequest& written,
+                                                    std::uint64_t start_ns) noexcept {
+  const ContextHead& context = state.context;
+  char tracestate[kMaxTracestateBytes + 1] = "";
+  if (has_tracestate(context.headers)) load_tracestate(context.headers, tracestate);
+  const std::size_t size = std::strlen(tracestate);
+  // A request's tracestate may change.
+  if (is_of_request(written, batch, context, state.flags) && size != 0 &&
+      out.is(out.at_place<nopspan_request>(written.place).tracestate, {tracestate, size, 0})) {
+    return out;
+  }
+  nopspan_thread& header = *batch.header;
+  auto& request = out.shared<nopspan_request>(NOPSPAN_SHARED_REQUEST);
+  request.previous = static_cast<unsigned short>(header.requests);
+  std::memcpy(request.trace_id, context.trace_id, sizeof(request.trace_id));
+  request.root_id = context.root_id;
+  request.start_ns = start_ns;
+  written.is_foreign = (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0;
+  if (written.is_foreign) {
+    request.flags = NOPSPAN_REQUEST_FOREIGN_ID;
+    const char* id = visible_id(state);
+    request.foreign_id = out.text(id, std::strlen(id));
+  }
+  request.tracestate = out.text(tracestate, size);
+  out.end(request);
+  std::memcpy(written.trace_id, context.trace_id, sizeof(written.trace_id));
+  written.root_id = context.root_id;
+  written.start_ns = start_ns;
+  written.batch = batch.batch;
+  written.place = out.place_of(request);
+  written.has_tracestate = size != 0;
+  header.requests = written.place + 1U;
+  header.request_bits |= bit_of_request(context.trace_id);
   return out;
 }
 
-// True if the entry needs write_more(), which few do.
+// The request of an entry that begins at this time.
+inline const BatchBuffer::WrittenRequest& request_of(EntryWriter& out, BatchBuffer& batch, const SpanState& state,
+                                                     std::uint64_t start_ns) noexcept {
+  const ContextHead& context = state.context;
+  BatchBuffer::WrittenRequest& written = batch.written_requests[context.root_id % BatchBuffer::kWrittenRequests];
+  if (!is_of_request(written, batch, context, state.flags) || written.has_tracestate || has_tracestate(context.headers))
+    out = write_request(out, batch, state, written, start_ns);
+  return written;
+}
+
+__attribute__((noinline)) EntryWriter write_form(EntryWriter out, BatchBuffer& batch, const Form& wanted,
+                                                 std::uint64_t hash) noexcept {
+  nopspan_thread& header = *batch.header;
+  auto& form = out.shared<nopspan_form>(NOPSPAN_SHARED_FORM);
+  form.entry_kind = wanted.kind;
+  form.flags = wanted.flags;
+  form.parts = wanted.parts;
+  const bool is_point =
+      wanted.kind == NOPSPAN_ENTRY_EVENT || wanted.kind == NOPSPAN_ENTRY_RETRY || wanted.kind == NOPSPAN_ENTRY_GAUGE;
+  form.name = out.text_once(wanted.name, is_point ? nullptr : &header.name_bits);
+  form.engine = out.text_once(wanted.engine);
+  form.model = out.text_once(wanted.model, &header.model_bits);
+  form.tenant = out.text_once(wanted.tenant);
+  out.end(form);
+  batch.written_forms[place_of_form(hash)] = {hash, batch.batch, out.place_of(form)};
+  return out;
+}
+
+inline unsigned short form_of(EntryWriter& out, BatchBuffer& batch, const Form& wanted) noexcept {
+  const std::uint64_t hash = hash_of(wanted);
+  const BatchBuffer::WrittenForm& written = batch.written_forms[place_of_form(hash)];
+  const auto is_it = [&](const nopspan_form& form) {
+    return form.entry_kind == wanted.kind && form.flags == wanted.flags && form.parts == wanted.parts &&
+           out.is(form.name, wanted.name) && out.is(form.engine, wanted.engine) && out.is(form.model, wanted.model) &&
+           out.is(form.tenant, wanted.tenant);
+  };
+  if (written.batch != batch.batch || written.hash != hash || !is_it(out.at_place<nopspan_form>(written.place)))
+    out = write_form(out, batch, wanted, hash);
+  return written.place;
+}
+
+Interned label_of(const ContextHead& context, ContextAccess::Label which) noexcept {
+  const std::uint16_t number = context.labels[which];
+  return number == kNoLabel ? Interned{} : Interned{label(number)};
+}
+
+void add_labels(Form& wanted, const ContextHead& context) noexcept {
+  if (!has_labels(context)) return;
+  wanted.engine = label_of(context, ContextAccess::engine);
+  wanted.model = label_of(context, ContextAccess::model);
+  wanted.tenant = label_of(context, ContextAccess::tenant);
+}
+
+// Whether an entry has no part TIMES.
+inline bool are_near(std::uint64_t start_after_request_ns, std::uint64_t duration_ns) noexcept {
+  constexpr std::uint64_t kHalf = std::uint64_t{1} << 31U;
+  return (start_after_request_ns + kHalf) >> 32U == 0 && duration_ns >> 32U == 0;
+}
+
+// Begins an entry of this wanted, with its times and without other parts.
+inline void begin_entry(EntryWriter& out, BatchBuffer& batch, Form& wanted, const SpanState& state,
+                        std::uint32_t status, std::uint64_t start_ns, std::uint64_t duration_ns) noexcept {
+  const BatchBuffer::WrittenRequest& request = request_of(out, batch, state, start_ns);
+  const std::uint64_t start = start_ns - request.start_ns;
+  const bool is_near = are_near(start, duration_ns);
+  if (!is_near) wanted.parts |= NOPSPAN_PART_TIMES;
+  const unsigned short form = form_of(out, batch, wanted);
+  out.begin(wanted.kind, static_cast<unsigned char>(status), form, request.place, state.context, wanted.parts);
+  if (is_near) {
+    out.times(start, duration_ns);
+  } else {
+    out.extra(start_ns, duration_ns);
+  }
+}
+
+// The entry of these kinds belongs to other requests too.
+void note_others(BatchBuffer& batch, const ContextHead& context) noexcept {
+  const BatchBuffer::WrittenRequest& written = batch.written_requests[context.root_id % BatchBuffer::kWrittenRequests];
+  reinterpret_cast<nopspan_request*>(buffer_of(*batch.header) + std::size_t{written.place} * 8)->flags |=
+      NOPSPAN_REQUEST_OF_OTHERS;
+}
+
+// True if the entry may have texts of its own, or a tracestate. Few have.
 bool has_more(const SpanState& state) noexcept {
   return state.status != NOPSPAN_STATUS_OK || (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0 || state.link_count > 0 ||
          has_tracestate(state.context.headers);
 }
 
-__attribute__((noinline)) EntryWriter write_more(EntryWriter out, const SpanState& state) noexcept {
-  const ContextHead& context = state.context;
-  nopspan_entry& entry = out.entry();
+// The bits of the texts of a failure and of links.
+std::uint32_t more_parts(const SpanState& state) noexcept {
+  std::uint32_t parts = 0;
   if (state.status != NOPSPAN_STATUS_OK) {
-    entry.exception_kind = out.text_once(hashed(state.exception_kind));
-    entry.error_type = out.text(state.error_type, std::strlen(state.error_type));
+    if (!std::string_view(state.exception_kind).empty()) parts |= NOPSPAN_PART_EXCEPTION_KIND;
+    if (state.error_type[0] != '\0') parts |= NOPSPAN_PART_ERROR_TYPE;
   }
-  if ((state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0) {
-    const char* id = visible_id(state);
-    entry.foreign_id = out.text(id, std::strlen(id));
-  }
-  if (has_tracestate(context.headers)) {
-    char* room = reinterpret_cast<char*>(out.room());
-    room[0] = '\0';
-    load_tracestate(context.headers, *reinterpret_cast<char(*)[kMaxTracestateBytes + 1]>(room));
-    entry.tracestate = out.written(std::strlen(room));
-  }
+  if (state.link_count > 0) parts |= NOPSPAN_PART_LINKS;
+  return parts;
+}
+
+__attribute__((noinline)) EntryWriter write_more(EntryWriter out, const SpanState& state,
+                                                 std::uint32_t parts) noexcept {
+  if ((parts & NOPSPAN_PART_EXCEPTION_KIND) != 0)
+    out.set(NOPSPAN_PART_EXCEPTION_KIND, out.text_once(hashed(state.exception_kind)));
+  if (state.status != NOPSPAN_STATUS_OK && (parts & NOPSPAN_PART_ERROR_TYPE) != 0)
+    out.set(NOPSPAN_PART_ERROR_TYPE, out.text(state.error_type, std::strlen(state.error_type)));
   if (state.link_count > 0) {
-    entry.links = out.text(reinterpret_cast<const char*>(state.links), state.link_count * sizeof(nopspan_link));
+    out.set(NOPSPAN_PART_LINKS,
+            out.text(reinterpret_cast<const char*>(state.links), state.link_count * sizeof(nopspan_link)));
   }
   return out;
 }
 
-template <class Encode>
-inline void write_encoded(EntryWriter& out, const Encode& encode) noexcept {
-  nopspan_entry& entry = out.entry();
-  const EncodedAttributes encoded = encode(out.room());
-  if (encoded.dropped > 0) entry.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
-  entry.attributes = out.written(encoded.size);
-}
-
 inline void write_attributes(EntryWriter& out, const SpanState& state, bool at_end) noexcept {
   if (!may_have_attributes(state)) return;
-  write_encoded(out, [&](unsigned char* room) {
-    return encode_attributes(state, at_end, state.is_span ? kSpanAttributesField : kEventAttributesField,
-                             captures_content(state.is_span), room);
-  });
+  const EncodedAttributes encoded =
+      encode_attributes(state, at_end, state.is_span ? kSpanAttributesField : kEventAttributesField,
+                        captures_content(state.is_span), out.room());
+  out.attributes(encoded.size, encoded.dropped > 0);
 }
 
 // Updates the header's open_entries and request_bits for a new entry. The batch counts two kinds of entries whose root
 // span is not in it: `awaiting` for the latest root, which may still end in this batch, and `root_elsewhere` for
 // earlier ones. Because only the latest root is tracked, entries of an earlier one stay open even if it ends in this
 // batch.
-inline void note_root(BatchBuffer& batch, const nopspan_entry& entry) noexcept {
-  batch.header->request_bits |= std::uint64_t{1} << (static_cast<unsigned char>(entry.trace_id[15]) % 64U);
-  if (entry.root_id == 0) return;
-  constexpr std::uint32_t kBelow = NOPSPAN_FLAG_REMOTE_PARENT | NOPSPAN_FLAG_ORPHAN;
-  const bool is_root =
-      entry.kind == NOPSPAN_ENTRY_SPAN && entry.span_id == entry.root_id && (entry.flags & kBelow) == 0;
-  if (entry.root_id != batch.awaited_root) {
+inline void note_root(BatchBuffer& batch, const ContextHead& context, bool is_root,
+                      std::uint64_t duration_ns) noexcept {
+  if (context.root_id == 0) return;
+  if (context.root_id != batch.awaited_root) {
     batch.root_elsewhere += batch.awaiting;
-    batch.awaited_root = entry.root_id;
+    batch.awaited_root = context.root_id;
     batch.awaiting = 0;
   }
   if (is_root) {
     batch.awaiting = 0;
-    if (entry.duration_ns > batch.longest_root_ns) batch.longest_root_ns = entry.duration_ns;
+    if (duration_ns > batch.longest_root_ns) batch.longest_root_ns = duration_ns;
   } else {
     ++batch.awaiting;
   }
   batch.header->open_entries = batch.root_elsewhere + batch.awaiting;
+}
+
+// Whether the entry of a span is its request's root, and everything of the request in this process is known.
+inline bool is_whole_root(const SpanState& span) noexcept {
+  constexpr std::uint32_t kBelow = NOPSPAN_FLAG_REMOTE_PARENT | NOPSPAN_FLAG_ORPHAN;
+  return span.context.span_id == span.context.root_id && (span.flags & kBelow) == 0;
 }
 
 // For a span that links to several requests (for example a step of an engine): it belongs to each of them, and they are
@@ -343,18 +530,21 @@ __attribute__((noinline)) void note_linked_requests(BatchBuffer& batch, const Sp
   for (std::uint32_t i = 0; i < span.link_count; ++i) {
     batch.header->request_bits |= std::uint64_t{1} << (static_cast<unsigned char>(span.links[i].trace_id[15]) % 64U);
   }
+  note_others(batch, span.context);
   if ((span.flags & NOPSPAN_FLAG_ORPHAN) == 0) batch.header->open_entries = ++batch.root_elsewhere + batch.awaiting;
 }
 
 // For a STEP or MEMBERS entry. A step with members belongs to requests that may still be open, and a step without a
 // parent belongs to no request of this batch.
-inline void note_step(BatchBuffer& batch, const nopspan_entry& entry) noexcept {
-  if (entry.parent_id != 0 && entry.links.length == 0) {
-    note_root(batch, entry);
+inline void note_step(BatchBuffer& batch, const ContextHead& context, bool has_members) noexcept {
+  if (context.parent_id != 0 && !has_members) {
+    note_root(batch, context, false, 0);
     return;
   }
-  const std::uint64_t own = std::uint64_t{1} << (static_cast<unsigned char>(entry.trace_id[15]) % 64U);
-  batch.header->request_bits |= entry.links.length > 0 ? ~std::uint64_t{0} : own;
+  if (has_members) {
+    batch.header->request_bits = ~std::uint64_t{0};
+    note_others(batch, context);
+  }
   batch.header->open_entries = ++batch.root_elsewhere + batch.awaiting;
 }
 
@@ -452,51 +642,47 @@ __attribute__((hot)) bool batch_usual_span(ThreadState* thread, const SpanState&
   // Without a buffer, the capacity is 0. Fields in wire form are shorter as attributes, by more than a block of 16.
   if (__builtin_expect(offset + kPlainEntryBytes + fields_size > header.capacity, 0)) return false;
   if (__builtin_expect(fields_size > kMaxAttributesBytes - FieldEntry::kMostWire, 0)) return false;
-  const BatchBuffer::WrittenText& name = batch.written_texts[span.name.hash % BatchBuffer::kWrittenTexts];
+  const BatchBuffer::WrittenRequest& request = batch.written_requests[context.root_id % BatchBuffer::kWrittenRequests];
+  if (__builtin_expect(!is_of_request(request, batch, context, span.flags) || request.has_tracestate, 0)) return false;
+  const std::uint64_t start = span.start_ns - request.start_ns;
+  if (__builtin_expect(!are_near(start, span.duration_ns), 0)) return false;
+  const std::uint64_t hash = hash_of_form(span.name.hash, span.flags);
+  const BatchBuffer::WrittenForm& written = batch.written_forms[place_of_form(hash)];
   unsigned char* const begin = buffer_of(header);
-  if (__builtin_expect(name.batch != batch.batch || name.hash != span.name.hash ||
-                           name.where.length != span.name.size ||
-                           !is_same(begin + std::size_t{name.where.offset} * 8, span.name.text, span.name.size),
+  const auto& form = *reinterpret_cast<const nopspan_form*>(begin + std::size_t{written.place} * 8);
+  if (__builtin_expect(written.batch != batch.batch || written.hash != hash || form.flags != span.flags ||
+                           form.parts != 0 || form.entry_kind != NOPSPAN_ENTRY_SPAN ||
+                           (form.engine.length | form.model.length | form.tenant.length) != 0 ||
+                           form.name.length != span.name.size ||
+                           !is_same(begin + std::size_t{form.name.offset} * 8, span.name.text, span.name.size),
                        0)) {
     return false;
   }
   auto& entry = *new (begin + offset) nopspan_entry;
   auto* const after = reinterpret_cast<unsigned char*>(&entry + 1);
   std::size_t size = sizeof(entry);
-  nopspan_text attributes{};
   if (fields_size != 0) {
     unsigned char* const end = copy_wire(span.fields, after);
     if (__builtin_expect(end == nullptr, 0)) return false;
-    const auto attributes_size = static_cast<std::size_t>(end - after);
     std::memset(end, 0, 8);  // the padding
-    attributes = {static_cast<unsigned short>((offset + sizeof(entry)) / 8),
-                  static_cast<unsigned short>(attributes_size)};
-    size += (attributes_size + 7) & ~std::size_t{7};
+    size += static_cast<std::size_t>(end - after);
   }
-  entry.size = static_cast<unsigned>(size);
+  const std::uint64_t span_id = context.span_id;
+  entry.size = static_cast<unsigned short>(size);
   entry.kind = NOPSPAN_ENTRY_SPAN;
   entry.status = NOPSPAN_STATUS_OK;
-  entry.fixed_size = sizeof(nopspan_entry);
-  entry.flags = span.flags;
-  entry.extras = 0;
-  std::memcpy(entry.trace_id, context.trace_id, sizeof(entry.trace_id));
-  const std::uint64_t span_id = context.span_id;
-  const std::uint64_t root_id = context.root_id;
+  entry.form = written.place;
+  entry.request = request.place;
   entry.span_id = span_id;
   entry.parent_id = context.parent_id;
-  entry.root_id = root_id;
-  entry.start_ns = span.start_ns;
-  entry.duration_ns = span.duration_ns;
-  std::memset(&entry.name, 0, sizeof(entry) - offsetof(nopspan_entry, name));
-  entry.name = name.where;
-  entry.attributes = attributes;
-  header.name_bits |= name.bit;
-  note_root(batch, entry);
+  entry.start_ns = static_cast<int>(start);
+  entry.duration_ns = static_cast<unsigned>(span.duration_ns);
+  note_root(batch, context, is_whole_root(span), span.duration_ns);
   const std::uint64_t now = span.end_ns;
   header.written_ns = now;
-  publish(header.bytes, offset + size);
+  publish(header.bytes, offset + ((size + 7) & ~std::size_t{7}));
   publish(header.next, header.next + 1);
-  if (now - batch.flushed_ns >= kRootWaitNs) flush_if_due(batch, now, span_id == root_id);
+  if (now - batch.flushed_ns >= kRootWaitNs) flush_if_due(batch, now, span_id == context.root_id);
   return true;
 }
 
@@ -507,8 +693,9 @@ std::uint32_t write_members(EntryWriter& out, const SpanState& step, std::uint32
   if (step.step == nullptr) return 0;
   const std::uint32_t left = step.step->facts.members - first;
   const std::uint32_t count = std::min<std::uint32_t>(left, NOPSPAN_MEMBERS_PER_ENTRY);
+  if (count == 0) return first;
   const nopspan_member* const members = step.step->members() + first;
-  out.entry().links = out.text(reinterpret_cast<const char*>(members), count * sizeof(nopspan_member));
+  out.set(NOPSPAN_PART_LINKS, out.text(reinterpret_cast<const char*>(members), count * sizeof(nopspan_member)));
   return first + count;
 }
 
@@ -520,18 +707,14 @@ __attribute__((noinline)) void batch_further_members(ThreadState* thread, const 
     BatchBuffer* const batch = open_batch(thread, kUsualEntryBytes + kMostMemberBytes, now);
     if (batch == nullptr) return;
     EntryWriter out(*batch);
-    nopspan_entry& entry = out.entry();
-    entry.kind = NOPSPAN_ENTRY_MEMBERS;
-    entry.extras = 0;
-    write_place(out, step);
-    entry.status = NOPSPAN_STATUS_OK;  // so that a failed step counts once
-    entry.start_ns = step.start_ns;
-    entry.duration_ns = step.duration_ns;
-    out.extra(NOPSPAN_EXTRA_VALUES, std::uint64_t{0}, std::uint64_t{before});
-    entry.name = out.text_once(step.name, &batch->header->name_bits);
-    if (has_labels(step.context)) out = write_labels(out, *batch, step.context);
+    Form wanted{NOPSPAN_ENTRY_MEMBERS, step.flags, NOPSPAN_PART_VALUES | NOPSPAN_PART_LINKS, step.name, {}, {}, {}};
+    add_labels(wanted, step.context);
+    // Without the step's status, so that a failed step counts once.
+    begin_entry(out, *batch, wanted, step, NOPSPAN_STATUS_OK, step.start_ns, step.duration_ns);
+    out.extra(std::uint64_t{0}, std::uint64_t{before});
+    out.begin_texts();
     first = write_members(out, step, before);
-    note_step(*batch, entry);
+    note_step(*batch, step.context, true);
     out.finish(now);
   }
 }
@@ -546,36 +729,46 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
   // A step stays in the buffer until the next one ends, so that its members can be read from outside at any time.
   if (__builtin_expect(of_step, 0)) flush_if_due(*batch, now, true);
   EntryWriter out(*batch);
-  nopspan_entry& entry = out.entry();
-  entry.kind = of_step ? NOPSPAN_ENTRY_STEP : NOPSPAN_ENTRY_SPAN;
-  entry.extras = (fired.tokens ? NOPSPAN_COUNTS_TOKENS : 0U) | (fired.tool_call ? NOPSPAN_COUNTS_TOOL : 0U);
-  write_place(out, span);
-  entry.start_ns = span.start_ns;
-  entry.duration_ns = span.duration_ns;
-  if ((span.flags & NOPSPAN_FLAG_HAS_USAGE) != 0) {
-    out.extra(NOPSPAN_EXTRA_USAGE, span.input_tokens, span.output_tokens, span.cached_tokens, span.reasoning_tokens);
-  }
-  if ((span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0) out.extra(NOPSPAN_EXTRA_FIRST_TOKEN, span.first_token_ns);
+  const bool has_usage = (span.flags & NOPSPAN_FLAG_HAS_USAGE) != 0;
+  const bool has_first_token = (span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0;
+  const bool has_tool = span.has_tool && span.tool_name[0] != '\0';
+  const bool has_members = of_step && span.step != nullptr && span.step->facts.members > 0;
+  Form wanted{static_cast<unsigned char>(of_step ? NOPSPAN_ENTRY_STEP : NOPSPAN_ENTRY_SPAN),
+              span.flags,
+              0,
+              span.name,
+              {},
+              {},
+              {}};
+  wanted.parts = (fired.tokens ? NOPSPAN_COUNTS_TOKENS : 0U) | (fired.tool_call ? NOPSPAN_COUNTS_TOOL : 0U) |
+                 (has_usage ? NOPSPAN_PART_USAGE : 0U) | (has_first_token ? NOPSPAN_PART_FIRST_TOKEN : 0U) |
+                 (span.has_engine_times ? NOPSPAN_PART_ENGINE : 0U) | (of_step ? NOPSPAN_PART_STEP : 0U) |
+                 (has_tool ? NOPSPAN_PART_TEXT : 0U) | (has_members ? NOPSPAN_PART_LINKS : 0U) | more_parts(span);
+  if ((wanted.parts & NOPSPAN_PART_TEXTS) != 0 && may_have_attributes(span)) wanted.parts |= NOPSPAN_PART_ATTRIBUTES;
+  add_labels(wanted, span.context);
+  begin_entry(out, *batch, wanted, span, span.status, span.start_ns, span.duration_ns);
+  if (has_usage) out.extra(span.input_tokens, span.output_tokens, span.cached_tokens, span.reasoning_tokens);
+  if (has_first_token) out.extra(span.first_token_ns);
   if (span.has_engine_times) {
     const EngineTimes& t = span.engine;
-    out.extra(NOPSPAN_EXTRA_ENGINE, t.arrival_ns != 0 ? t.arrival_ns : span.start_ns, t.queue_ns, t.prefill_ns,
-              t.decode_ns, t.prefill_tokens, t.decode_tokens, t.preemptions);
+    out.extra(t.arrival_ns != 0 ? t.arrival_ns : span.start_ns, t.queue_ns, t.prefill_ns, t.decode_ns, t.prefill_tokens,
+              t.decode_tokens, t.preemptions);
   }
-  if (__builtin_expect(of_step, 0)) out.extra(NOPSPAN_EXTRA_STEP, facts_of(span));
-  entry.name = out.text_once(span.name, &batch->header->name_bits);
-  if (has_labels(span.context)) out = write_labels(out, *batch, span.context);
-  if (span.has_tool) entry.text = out.text(span.tool_name, std::strlen(span.tool_name));
-  if (__builtin_expect(has_more(span), 0)) out = write_more(out, span);
+  if (__builtin_expect(of_step, 0)) out.extra(facts_of(span));
+  out.begin_texts();
+  if (has_tool) out.set(NOPSPAN_PART_TEXT, out.text(span.tool_name, std::strlen(span.tool_name)));
+  if (__builtin_expect(has_more(span), 0)) out = write_more(out, span, wanted.parts);
   if (has_failed(span)) ++batch->errors;
+  // The members are an upper bound of the room, so they come before the attributes, which are copied in blocks.
+  const std::uint32_t written = of_step ? write_members(out, span, 0) : 0;
   write_attributes(out, span, true);
-  const bool is_root = entry.span_id == entry.root_id && !of_step;
+  const bool is_root = span.context.span_id == span.context.root_id && !of_step;
   if (__builtin_expect(of_step, 0)) {
-    const std::uint32_t written = write_members(out, span, 0);
-    note_step(*batch, entry);
+    note_step(*batch, span.context, has_members);
     out.finish(now);
     batch_further_members(thread, span, written, now);
   } else {
-    note_root(*batch, entry);
+    note_root(*batch, span.context, is_whole_root(span), span.duration_ns);
     if (__builtin_expect(span.link_count > 0, 0) && span.context.parent_id == 0) note_linked_requests(*batch, span);
     out.finish(now);
   }
@@ -586,29 +779,30 @@ void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& 
   BatchBuffer* batch = open_batch(thread, most_bytes(event), point.time_ns);
   if (batch == nullptr) return;
   EntryWriter out(*batch);
-  nopspan_entry& entry = out.entry();
-  entry.kind = point.kind;
-  entry.extras = 0;
-  write_place(out, event);
-  entry.start_ns = point.time_ns;
-  entry.duration_ns = 0;
-  if (point.kind != NOPSPAN_ENTRY_EVENT) out.extra(NOPSPAN_EXTRA_VALUES, point.value, point.number);
-  entry.name = out.text_once(point.name != nullptr ? hashed(point.name) : event.name);
-  if (has_labels(event.context)) out = write_labels(out, *batch, event.context);
-  if (point.engine != nullptr) entry.engine = out.text(point.engine, std::strlen(point.engine));
-  entry.error_type = out.text(event.retry_reason, std::strlen(event.retry_reason));
-  entry.text = out.text_once(enclosing_name(event));
-  if (has_more(event)) out = write_more(out, event);
-  if (point.kind == NOPSPAN_ENTRY_GAUGE) {
-    if (may_have_attributes(event) || !point.label.key.empty()) {
-      write_encoded(out, [&](unsigned char* room) {
-        return encode_gauge_labels(event, point.label, kEventAttributesField, room);
-      });
-    }
-  } else {
+  const bool is_gauge = point.kind == NOPSPAN_ENTRY_GAUGE;
+  const bool has_attributes = may_have_attributes(event) || (is_gauge && !point.label.key.empty());
+  const Interned around = enclosing_name(event);
+  Form wanted{point.kind, event.flags, 0, point.name != nullptr ? hashed(point.name) : event.name, {}, {}, {}};
+  wanted.parts = (point.kind != NOPSPAN_ENTRY_EVENT ? NOPSPAN_PART_VALUES : 0U) |
+                 (event.retry_reason[0] != '\0' ? NOPSPAN_PART_ERROR_TYPE : 0U) |
+                 (around.size > 0 ? NOPSPAN_PART_TEXT : 0U) | more_parts(event);
+  if ((wanted.parts & NOPSPAN_PART_TEXTS) != 0 && has_attributes) wanted.parts |= NOPSPAN_PART_ATTRIBUTES;
+  add_labels(wanted, event.context);
+  if (point.engine != nullptr) wanted.engine = hashed(point.engine);
+  begin_entry(out, *batch, wanted, event, event.status, point.time_ns, 0);
+  if (point.kind != NOPSPAN_ENTRY_EVENT) out.extra(point.value, point.number);
+  out.begin_texts();
+  if (event.retry_reason[0] != '\0')
+    out.set(NOPSPAN_PART_ERROR_TYPE, out.text(event.retry_reason, std::strlen(event.retry_reason)));
+  if (around.size > 0) out.set(NOPSPAN_PART_TEXT, out.text_once(around));
+  if (has_more(event)) out = write_more(out, event, wanted.parts);
+  if (!is_gauge) {
     write_attributes(out, event, false);
+  } else if (has_attributes) {
+    const EncodedAttributes encoded = encode_gauge_labels(event, point.label, kEventAttributesField, out.room());
+    out.attributes(encoded.size, encoded.dropped > 0);
   }
-  note_root(*batch, entry);
+  note_root(*batch, event.context, false, 0);
   out.finish(point.time_ns);
   flush_if_due(*batch, point.time_ns, false);
 }

@@ -21,6 +21,23 @@ struct BatchBuffer {
     nopspan_text where;
   };
   static constexpr std::size_t kWrittenTexts = 32;
+  // A form that the buffer already contains.
+  struct WrittenForm {
+    std::uint64_t hash;
+    std::uint32_t batch;
+    unsigned short place;
+  };
+  static constexpr std::size_t kWrittenForms = 32;
+  // A request that the buffer already contains.
+  struct WrittenRequest {
+    std::uint64_t trace_id[2];
+    std::uint64_t root_id;
+    std::uint64_t start_ns;
+    std::uint32_t batch;
+    unsigned short place;
+    bool is_foreign, has_tracestate;
+  };
+  static constexpr std::size_t kWrittenRequests = 8;
 
   nopspan_thread* header;  // an element of header_slabs; null until a tracer wants batches
   Slabs::Claim header_place;
@@ -35,6 +52,8 @@ struct BatchBuffer {
   std::uint64_t longest_root_ns;  // the longest duration of its root spans
   std::uint64_t flushed_ns;       // the time of the last flush
   WrittenText written_texts[kWrittenTexts];
+  WrittenForm written_forms[kWrittenForms];
+  WrittenRequest written_requests[kWrittenRequests];
 };
 
 }  // namespace nopspan::detail

@@ -3,6 +3,7 @@
 // page of the gate, as every static program has, and uses nothing else of the library.
 //
 // Takes commands (commands.h). Each answers with the number of entries that it claimed to flush.
+#include "batch_builder.h"
 #include "commands.h"
 
 #include <nopspan/probes.h>
@@ -24,6 +25,8 @@ extern __attribute__((visibility("hidden"))) nopspan_gate_page nopspan_gate;
 }
 
 namespace {
+
+using nopspan::collector::BatchBuilder;
 
 std::mt19937_64 chance(11);  // NOLINT: the same in every run
 
@@ -47,19 +50,9 @@ nopspan_thread header_of(std::uint64_t sequence_id, std::uint64_t first, std::ui
 
 // Valid entries with one name.
 std::string entries(int count, const std::string& name) {
-  std::string bytes;
-  for (int i = 0; i < count; ++i) {
-    nopspan_entry entry{};
-    entry.fixed_size = sizeof(entry);
-    entry.span_id = entry.root_id = chance();
-    const std::size_t text = bytes.size() + sizeof(entry);
-    entry.name = {static_cast<unsigned short>(text / 8), static_cast<unsigned short>(name.size())};
-    entry.size = static_cast<unsigned>(sizeof(entry) + (name.size() + 7) / 8 * 8);
-    bytes.append(reinterpret_cast<const char*>(&entry), sizeof(entry));
-    bytes += name;
-    bytes.resize((bytes.size() + 7) / 8 * 8);
-  }
-  return bytes;
+  BatchBuilder batch;
+  for (int i = 0; i < count; ++i) batch.span(name, chance());
+  return batch.raw();
 }
 
 // A valid thread.
@@ -82,38 +75,13 @@ int unending(int count) {
   const std::string attributes = "\x4a" + length(kKeyValue) + "\x0a\x01k\x12" +  // NOLINT: bytes
                                  length(kValue) + "\x0a" + length(kText) + std::string(kText, 'x');
   for (int i = 0; i < count; ++i) {
-    std::string bytes = entries(1, "hostile.unending");
-    nopspan_entry entry;
-    std::memcpy(&entry, bytes.data(), sizeof(entry));
-    for (char& byte : entry.trace_id) byte = static_cast<char>(chance());
-    entry.parent_id = entry.root_id = chance();
-    entry.attributes = {static_cast<unsigned short>(bytes.size() / 8), static_cast<unsigned short>(attributes.size())};
-    bytes += attributes;
-    bytes.resize((bytes.size() + 7) / 8 * 8);
-    entry.size = static_cast<unsigned>(bytes.size());
-    std::memcpy(bytes.data(), &entry, sizeof(entry));
-    pass_good(1, bytes);
+    BatchBuilder batch;
+    batch.span("hostile.unending", chance()).attributes(attributes);
+    for (char& byte : batch.request().trace_id) byte = static_cast<char>(chance());
+    batch.last().parent_id = batch.request().root_id = chance();
+    pass_good(1, batch.raw());
   }
   return count;
-}
-
-template <class T>
-std::string bytes_of(const T* values, std::size_t count) {
-  return {reinterpret_cast<const char*>(values), count * sizeof(T)};
-}
-
-// Passes an entry with a name, extras and members. `entry` has the other fields.
-int pass_members(nopspan_entry entry, const std::string& name, const std::string& extras,
-                 const std::vector<nopspan_member>& members) {
-  const std::string list = bytes_of(members.data(), members.size());
-  const std::size_t name_at = sizeof(entry) + extras.size(), list_at = name_at + (name.size() + 7) / 8 * 8;
-  entry.fixed_size = sizeof(entry);
-  entry.name = {static_cast<unsigned short>(name_at / 8), static_cast<unsigned short>(name.size())};
-  entry.links = {static_cast<unsigned short>(list_at / 8), static_cast<unsigned short>(list.size())};
-  entry.size = static_cast<unsigned>(list_at + list.size());
-  std::string bytes = bytes_of(&entry, 1) + extras + name;
-  bytes.resize(list_at);
-  return pass_good(1, bytes + list);
 }
 
 constexpr int kMembers = 500;
@@ -127,43 +95,38 @@ int steps(int count) {
       member.context_tokens = ~0U;
       member.flags = static_cast<unsigned short>(chance());
     }
-    nopspan_entry entry{};
-    entry.span_id = entry.root_id = chance();
-    entry.kind = i % 4 == 3 ? NOPSPAN_ENTRY_MEMBERS : NOPSPAN_ENTRY_STEP;
-    entry.extras = NOPSPAN_EXTRA_STEP;
-    for (char& byte : entry.trace_id) byte = static_cast<char>(chance());
-    nopspan_step step{};
+    BatchBuilder batch;
+    batch.step(chance(), members, i % 3 == 0 ? ~0U : kMembers);
+    for (char& byte : batch.request().trace_id) byte = static_cast<char>(chance());
+    if (i % 4 == 3) batch.last().kind = batch.form().entry_kind = NOPSPAN_ENTRY_MEMBERS;
+    if (i % 2 != 0) batch.text(&nopspan_form::name, "hostile.step");
+    auto& step = *reinterpret_cast<nopspan_step*>(batch.words().data());
     step.kind = ~0U;
     step.instance = step.number = step.device_ns = ~0UL;
-    step.members = i % 3 == 0 ? ~0U : kMembers;
     step.dropped = ~0U;
-    pass_members(entry, i % 2 == 0 ? "engine.step" : "hostile.step", bytes_of(&step, 1), members);
+    pass_good(1, batch.raw());
   }
   return count;
 }
 
 // A step without end: it announces 4 billion members, and has this many parts. Each member has a key of its own.
 int endless_step(int parts) {
-  nopspan_entry entry{};
-  entry.span_id = entry.root_id = 77;
-  entry.trace_id[0] = 77;
-  entry.kind = NOPSPAN_ENTRY_STEP;
-  entry.extras = NOPSPAN_EXTRA_STEP;
-  nopspan_step step{};
-  step.members = ~0U;
+  BatchBuilder begin;
+  begin.step(77, {}, ~0U);
+  auto& step = *reinterpret_cast<nopspan_step*>(begin.words().data());
   step.prefill_tokens = step.decode_tokens = ~0UL;
-  pass_members(entry, "engine.step", bytes_of(&step, 1), {});
-  entry.kind = NOPSPAN_ENTRY_MEMBERS;
-  entry.extras = NOPSPAN_EXTRA_VALUES;
+  pass_good(1, begin.raw());
   std::vector<nopspan_member> members(kMembers);
   std::uint64_t before = 0;
   for (int i = 0; i < parts; ++i) {
-    const std::uint64_t values[] = {0, before};
+    const std::uint64_t first = before;
     for (nopspan_member& member : members) {
       member.request = ++before;
       member.flags = NOPSPAN_MEMBER_OWN_KEY;
     }
-    pass_members(entry, "engine.step", bytes_of(values, 2), members);
+    BatchBuilder part;
+    part.members(77, members, first).text(&nopspan_form::name, "engine.step");
+    pass_good(1, part.raw());
   }
   return parts + 1;
 }
@@ -186,7 +149,7 @@ int wrong_sizes() {
     header.next += 3;
   };
   for (const std::uint64_t size :
-       {1UL, 7UL, 119UL, 120UL, 131072UL, 131073UL, 1UL << 20U, 1UL << 32U, 1UL << 63U, ~0UL}) {
+       {1UL, 7UL, 31UL, 32UL, 131072UL, 131073UL, 1UL << 20U, 1UL << 32U, 1UL << 63U, ~0UL}) {
     hit_batch(size, 3);
   }
   for (const std::uint64_t count : {0UL, 1UL, 4UL, 8193UL, 1UL << 40U, ~0UL}) hit_batch(bytes.size(), count);
@@ -242,31 +205,24 @@ int strange_numbers() {
   int count = 0;
   for (const Numbers& numbers : {Numbers{"hostile.long", ~0UL, 0}, Numbers{"hostile.long", ~0UL - 1, 0},
                                  Numbers{"hostile.zero", 0, 0}, Numbers{"hostile.status", 7, 255}}) {
-    std::string bytes = entries(1, numbers.name);
-    auto& entry = *reinterpret_cast<nopspan_entry*>(bytes.data());
-    entry.duration_ns = numbers.duration_ns;
-    entry.status = numbers.status;
-    count += pass_good(1, bytes);
+    BatchBuilder batch;
+    batch.span(numbers.name, chance()).part(NOPSPAN_PART_TIMES, {1000, numbers.duration_ns});
+    batch.last().status = numbers.status;
+    count += pass_good(1, batch.raw());
   }
   return count;
 }
 
 // A thousand entries whose attributes are the same bytes.
 int amplified() {
-  std::string bytes(8192, 'a');
-  const int count = 200;
-  const std::size_t begin = 0;
-  bytes = entries(count, "hostile.amplified");
-  const auto where = static_cast<unsigned short>(bytes.size() / 8);
-  bytes += std::string(8192, 'a');
-  for (std::size_t at = begin, i = 0; i < count; ++i) {
-    auto& entry = *reinterpret_cast<nopspan_entry*>(bytes.data() + at);
-    entry.attributes = {where, 8192};
-    at += entry.size;
-  }
-  const nopspan_thread header = header_of(30, 0, count);
-  pass(bytes.data(), bytes.size(), count, &header);
-  return count;
+  constexpr int kCount = 200;
+  BatchBuilder batch;
+  batch.span("hostile.amplified", chance()).text(NOPSPAN_PART_ATTRIBUTES, std::string(8192, 'a'));
+  const nopspan_text where = batch.written(NOPSPAN_PART_ATTRIBUTES);
+  for (int i = 1; i < kCount; ++i) batch.span("hostile.amplified", chance()).text_at(NOPSPAN_PART_ATTRIBUTES, where);
+  const nopspan_thread header = header_of(30, 0, kCount);
+  pass(batch.raw().data(), batch.raw().size(), kCount, &header);
+  return kCount;
 }
 
 // Entries on a page that is not in memory.
@@ -299,16 +255,23 @@ int list_without_end() {
   return 0;
 }
 // Threads that all claim to hold the same 512 KiB, which are valid entries.
-std::vector<nopspan_entry> held;
+std::string held;
 int heavy_list(int threads) {
-  held.assign((512U << 10U) / sizeof(nopspan_entry), nopspan_entry{});
-  for (nopspan_entry& entry : held) entry.size = entry.fixed_size = sizeof(entry);
-  listed.assign(threads, header_of(70, 0, held.size()));
+  constexpr std::size_t kBytes = 512U << 10U;
+  BatchBuilder batch;
+  batch.entry();
+  batch.attributes(std::string(32, '\0'));  // so that it has no more entries than a batch may have
+  const std::string one(batch.bytes());
+  // The places of the form and the request are those at the front.
+  const std::string_view entry = std::string_view(one).substr(batch.entry_at());
+  held = one;
+  while (held.size() + entry.size() <= kBytes) held += entry;
+  listed.assign(threads, header_of(70, 0, 1 + (held.size() - one.size()) / entry.size()));
   for (std::size_t i = 0; i < listed.size(); ++i) {
     nopspan_thread& header = listed[i];
     header.sequence_id = 1000 + i;
     header.buffer = reinterpret_cast<std::uintptr_t>(held.data());
-    header.bytes = held.size() * sizeof(nopspan_entry);
+    header.bytes = held.size();
     header.written_ns = ~0UL >> 1U;  // far in the future, so not due yet
     header.next_thread = i + 1 < listed.size() ? reinterpret_cast<std::uintptr_t>(&listed[i + 1]) : 0;
   }
