@@ -72,7 +72,7 @@ struct nopspan_thread_headers {
   unsigned long address[NOPSPAN_HEADERS];
 };
 
-/* No batch has more entries, because 16 bits address its texts, in units of 8 bytes. */
+/* No batch has more entries. The library's batches have at most an eighth of that. */
 #define NOPSPAN_MOST_ENTRIES 8192
 
 /* Where this kernel has what the programs read of a task in a pid namespace below the collector's. `numbers` is 0 if it

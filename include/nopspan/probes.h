@@ -15,7 +15,8 @@
  *
  * 64-bit little-endian only. Times are CLOCK_MONOTONIC in ns. A record is always complete and zero-filled, so a read of
  * sizeof(struct) bytes is valid whatever version wrote it. New fields are taken from the front of `reserved`. `size` is
- * where the writer's `reserved` starts: a field that ends at or before it may be used.
+ * where the writer's `reserved` starts: a field that ends at or before it may be used. The records in a batch have
+ * rules of their own.
  */
 #ifndef NOPSPAN_PROBES_H
 #define NOPSPAN_PROBES_H
@@ -423,7 +424,9 @@ struct nopspan_request {
 /* END struct nopspan_request */
 
 #define NOPSPAN_REQUEST_FOREIGN_ID 0x1U /* as NOPSPAN_FLAG_FOREIGN_ID */
-#define NOPSPAN_REQUEST_OF_OTHERS 0x2U  /* an entry of it belongs to other requests too, by its links or members */
+#define NOPSPAN_REQUEST_OF_OTHERS                                                       \
+  0x2U /* an entry of it belongs to other requests too: it has members, or links and no \
+        * parent */
 
 /* What entries of the same form have in common. Which parts follow the fixed part of an entry: */
 /* BEGIN struct nopspan_form */
@@ -442,12 +445,13 @@ struct nopspan_form {
 /* END struct nopspan_form */
 
 /* Parts, in this order. The first ones consist of unsigned longs. */
-#define NOPSPAN_PART_TIMES 0x1U       /* start, duration ns; those of the fixed part are 0 */
+#define NOPSPAN_PART_TIMES 0x1U       /* start (CLOCK_MONOTONIC), duration ns; those of the fixed part are 0 */
 #define NOPSPAN_PART_USAGE 0x2U       /* input, output, cached, reasoning tokens */
 #define NOPSPAN_PART_FIRST_TOKEN 0x4U /* first_token_ns */
-#define NOPSPAN_PART_ENGINE 0x8U      /* arrival, queue, prefill, decode ns; prefill, decode tokens; preemptions */
-#define NOPSPAN_PART_VALUES 0x10U     /* value, number; of MEMBERS: 0, the number of the step's members before these */
-#define NOPSPAN_PART_STEP 0x20U       /* struct nopspan_step */
+/* arrival (CLOCK_MONOTONIC), queue, prefill, decode ns; prefill, decode tokens; preemptions: */
+#define NOPSPAN_PART_ENGINE 0x8U
+#define NOPSPAN_PART_VALUES 0x10U /* value, number; of MEMBERS: 0, the number of the step's members before these */
+#define NOPSPAN_PART_STEP 0x20U   /* struct nopspan_step */
 /* One struct nopspan_text for each of these bits; all of them together are padded to a multiple of 8 bytes: */
 #define NOPSPAN_PART_EXCEPTION_KIND 0x100U
 #define NOPSPAN_PART_ERROR_TYPE 0x200U

@@ -753,6 +753,39 @@ TEST(Batch, SaysWhatTheRecordSays) {
   EXPECT_EQ(traced.batches[0].header.open_entries, 1U);  // its root span belongs to another process
 }
 
+TEST(Batch, HasTimesThatAreFarFromThatOfTheRequest) {
+  const Traced traced([] {
+    const FakeClock clock;
+    const Span outer{"outer"};
+    { const Span first{"first"}; }
+    FakeClock::advance(5'000'000'000);
+    { const Span last{"last"}; }
+  });
+  ASSERT_THAT(traced.names(), ElementsAre("first", "last", "outer"));
+  const std::vector<Entry>& entries = traced.batches.at(0).entries;
+  EXPECT_EQ(entries[0].form.parts & NOPSPAN_PART_TIMES, 0U);
+  EXPECT_EQ(entries[1].start_ns, entries[0].start_ns + 5'000'000'000);
+  EXPECT_EQ(entries[1].duration_ns, 0U);
+  EXPECT_EQ(entries[2].start_ns, entries[0].start_ns);
+  EXPECT_EQ(entries[2].duration_ns, 5'000'000'000U);
+}
+
+TEST(Batch, HasTheTracestateOfEachEntry) {
+  const char* const states[] = {"a=1", "a=2", "", "a=2", "a=2"};
+  const Traced traced([&] {
+    for (const char* state : states) {
+      const ContextScope scope{
+          Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", state)};
+      nopspan::execute("event", [](Fields&) {});
+    }
+  });
+  std::vector<Entry> entries;
+  for (const Batch& batch : traced.batches) entries.insert(entries.end(), batch.entries.begin(), batch.entries.end());
+  ASSERT_THAT(entries, SizeIs(5));
+  for (std::size_t i = 0; i < entries.size(); ++i) EXPECT_EQ(entries[i].tracestate, states[i]) << i;
+  EXPECT_EQ(entries[4].fixed.request, entries[3].fixed.request);
+}
+
 TEST(Batch, KeepsAForeignIdVisible) {
   const Traced traced([] {
     const ContextScope scope{Context::with_request_id("order 17")};

@@ -44,10 +44,14 @@ constexpr std::size_t kUsualEntryBytes = sizeof(nopspan_request) + sizeof(nopspa
                                          8;
 constexpr std::size_t kMostEntryBytes = kUsualEntryBytes + kMaxTracestateBytes + 8 + kMaxLinks * sizeof(nopspan_link);
 static_assert((kMostEntryBytes + kMaxAttributesBytes) * 2 < kBatchBytes);
-// What the entry of a step, or one of further members, has beside that.
+// What the entry of a step has in addition, and one of further members.
 constexpr std::size_t kMostMemberBytes = NOPSPAN_MEMBERS_PER_ENTRY * sizeof(nopspan_member);
 constexpr std::size_t kMostStepBytes = sizeof(nopspan_step) + kMostMemberBytes;
 static_assert(kMostEntryBytes + kMaxAttributesBytes + kMostStepBytes < kBatchBytes);
+// The entry of further members, which has no attributes and no other links.
+constexpr std::size_t kMostMembersEntryBytes = kUsualEntryBytes + kMaxTracestateBytes + 8 + kMostMemberBytes;
+// Readers take no more entries (NOPSPAN_MOST_ENTRIES).
+static_assert(kBatchBytes / sizeof(nopspan_entry) <= 8192);
 static_assert(kBatchBytes / 8 <= UINT16_MAX);
 
 // The same for a span without other parts, whose form and request are in the batch.
@@ -93,7 +97,7 @@ void empty(BatchBuffer& batch) noexcept {
   __atomic_thread_fence(__ATOMIC_RELEASE);  // a reader that sees the next entry also sees the new `first`
   header.open_entries = header.requests = 0;
   header.name_bits = header.model_bits = header.request_bits = 0;
-  ++batch.batch;
+  if (++batch.batch == 0) batch.batch = 1;  // 0 is that of tables that nothing was written to
   batch.errors = batch.awaiting = batch.root_elsewhere = 0;
   batch.awaited_root = batch.longest_root_ns = 0;
 }
@@ -291,7 +295,7 @@ class EntryWriter {
            (text.size == 0 || is_same(begin_ + std::size_t{where.offset} * 8, text.text, text.size));
   }
 
-  // For what another function writes: it writes to room(), at most as many bytes as kMaxEntryBytes allows for.
+  // For what another function writes: it writes to room(), at most as many bytes as open_batch() has made room for.
   [[nodiscard]] unsigned char* room() const noexcept { return at_; }
   // Adds the attributes, whose `size` bytes were written to room(). They are the last part.
   void attributes(std::size_t size, bool were_dropped) noexcept {
@@ -344,11 +348,10 @@ __attribute__((noinline)) EntryWriter write_request(EntryWriter out, BatchBuffer
                                                     BatchBuffer::WrittenRequest& written,
                                                     std::uint64_t start_ns) noexcept {
   const ContextHead& context = state.context;
-  char tracestate[kMaxTracestateBytes + 1] = "";
-  if (has_tracestate(context.headers)) load_tracestate(context.headers, tracestate);
-  const std::size_t size = std::strlen(tracestate);
-  // A request's tracestate may change.
-  if (is_of_request(written, batch, context, state.flags) && size != 0 &&
+  char tracestate[kMaxTracestateBytes + 1];  // NOLINT: it has `size` bytes
+  const std::size_t size = has_tracestate(context.headers) ? load_tracestate(context.headers, tracestate) : 0;
+  // A request's tracestate may change, and one that was given up is empty.
+  if (is_of_request(written, batch, context, state.flags) &&
       out.is(out.at_place<nopspan_request>(written.place).tracestate, {tracestate, size, 0})) {
     return out;
   }
@@ -436,7 +439,7 @@ inline bool are_near(std::uint64_t start_after_request_ns, std::uint64_t duratio
   return (start_after_request_ns + kHalf) >> 32U == 0 && duration_ns >> 32U == 0;
 }
 
-// Begins an entry of this wanted, with its times and without other parts.
+// Begins an entry of this form, with its times and without other parts.
 inline void begin_entry(EntryWriter& out, BatchBuffer& batch, Form& wanted, const SpanState& state,
                         std::uint32_t status, std::uint64_t start_ns, std::uint64_t duration_ns) noexcept {
   const BatchBuffer::WrittenRequest& request = request_of(out, batch, state, start_ns);
@@ -704,7 +707,7 @@ __attribute__((noinline)) void batch_further_members(ThreadState* thread, const 
                                                      std::uint64_t now) noexcept {
   while (step.step != nullptr && first < step.step->facts.members) {
     const std::uint32_t before = first;
-    BatchBuffer* const batch = open_batch(thread, kUsualEntryBytes + kMostMemberBytes, now);
+    BatchBuffer* const batch = open_batch(thread, kMostMembersEntryBytes, now);
     if (batch == nullptr) return;
     EntryWriter out(*batch);
     Form wanted{NOPSPAN_ENTRY_MEMBERS, step.flags, NOPSPAN_PART_VALUES | NOPSPAN_PART_LINKS, step.name, {}, {}, {}};

@@ -37,7 +37,7 @@ struct BatchBuffer {
     unsigned short place;
     bool is_foreign, has_tracestate;
   };
-  static constexpr std::size_t kWrittenRequests = 8;
+  static constexpr std::size_t kWrittenRequests = 32;
 
   nopspan_thread* header;  // an element of header_slabs; null until a tracer wants batches
   Slabs::Claim header_place;
