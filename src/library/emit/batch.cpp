@@ -54,8 +54,9 @@ constexpr std::size_t kMostMembersEntryBytes = kUsualEntryBytes + kMaxTracestate
 static_assert(kBatchBytes / sizeof(nopspan_entry) <= 8192);
 static_assert(kBatchBytes / 8 <= UINT16_MAX);
 
-// The same for a span without other parts, whose form and request are in the batch.
-constexpr std::size_t kPlainEntryBytes = sizeof(nopspan_entry) + 2 * FieldEntry::kBehindWire + 8;
+// The same for a span without other parts, whose form is in the batch.
+constexpr std::size_t kPlainEntryBytes =
+    sizeof(nopspan_request) + sizeof(nopspan_entry) + 2 * FieldEntry::kBehindWire + 8;
 
 // Writes a field that another process, or the kernel, may read at the same time.
 template <class T>
@@ -344,6 +345,31 @@ bool is_of_request(const BatchBuffer::WrittenRequest& written, const BatchBuffer
          written.trace_id[1] == trace_id[1] && written.is_foreign == ((flags & NOPSPAN_FLAG_FOREIGN_ID) != 0);
 }
 
+// Sets what each request has.
+inline void begin_request(nopspan_request& request, const nopspan_thread& header, const ContextHead& context,
+                          std::uint64_t start_ns) noexcept {
+  request = {};
+  request.size = sizeof(request);
+  request.kind = NOPSPAN_SHARED_REQUEST;
+  request.previous = static_cast<unsigned short>(header.requests);
+  std::memcpy(request.trace_id, context.trace_id, sizeof(request.trace_id));
+  request.root_id = context.root_id;
+  request.start_ns = start_ns;
+}
+
+// A request without texts is at this place.
+inline void note_request(BatchBuffer::WrittenRequest& written, const BatchBuffer& batch, const ContextHead& context,
+                         std::uint64_t start_ns, unsigned short place) noexcept {
+  std::memcpy(written.trace_id, context.trace_id, sizeof(written.trace_id));
+  written.root_id = context.root_id;
+  written.start_ns = start_ns;
+  written.batch = batch.batch;
+  written.place = place;
+  written.is_foreign = written.has_tracestate = false;
+  batch.header->requests = place + 1U;
+  batch.header->request_bits |= bit_of_request(context.trace_id);
+}
+
 __attribute__((noinline)) EntryWriter write_request(EntryWriter out, BatchBuffer& batch, const SpanState& state,
                                                     BatchBuffer::WrittenRequest& written,
                                                     std::uint64_t start_ns) noexcept {
@@ -355,28 +381,19 @@ __attribute__((noinline)) EntryWriter write_request(EntryWriter out, BatchBuffer
       out.is(out.at_place<nopspan_request>(written.place).tracestate, {tracestate, size, 0})) {
     return out;
   }
-  nopspan_thread& header = *batch.header;
   auto& request = out.shared<nopspan_request>(NOPSPAN_SHARED_REQUEST);
-  request.previous = static_cast<unsigned short>(header.requests);
-  std::memcpy(request.trace_id, context.trace_id, sizeof(request.trace_id));
-  request.root_id = context.root_id;
-  request.start_ns = start_ns;
-  written.is_foreign = (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0;
-  if (written.is_foreign) {
+  begin_request(request, *batch.header, context, start_ns);
+  const bool is_foreign = (state.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0;
+  if (is_foreign) {
     request.flags = NOPSPAN_REQUEST_FOREIGN_ID;
     const char* id = visible_id(state);
     request.foreign_id = out.text(id, std::strlen(id));
   }
   request.tracestate = out.text(tracestate, size);
   out.end(request);
-  std::memcpy(written.trace_id, context.trace_id, sizeof(written.trace_id));
-  written.root_id = context.root_id;
-  written.start_ns = start_ns;
-  written.batch = batch.batch;
-  written.place = out.place_of(request);
+  note_request(written, batch, context, start_ns, out.place_of(request));
+  written.is_foreign = is_foreign;
   written.has_tracestate = size != 0;
-  header.requests = written.place + 1U;
-  header.request_bits |= bit_of_request(context.trace_id);
   return out;
 }
 
@@ -645,9 +662,11 @@ __attribute__((hot)) bool batch_usual_span(ThreadState* thread, const SpanState&
   // Without a buffer, the capacity is 0. Fields in wire form are shorter as attributes, by more than a block of 16.
   if (__builtin_expect(offset + kPlainEntryBytes + fields_size > header.capacity, 0)) return false;
   if (__builtin_expect(fields_size > kMaxAttributesBytes - FieldEntry::kMostWire, 0)) return false;
-  const BatchBuffer::WrittenRequest& request = batch.written_requests[context.root_id % BatchBuffer::kWrittenRequests];
-  if (__builtin_expect(!is_of_request(request, batch, context, span.flags) || request.has_tracestate, 0)) return false;
-  const std::uint64_t start = span.start_ns - request.start_ns;
+  BatchBuffer::WrittenRequest& request = batch.written_requests[context.root_id % BatchBuffer::kWrittenRequests];
+  const bool is_known = is_of_request(request, batch, context, span.flags);
+  if (__builtin_expect(is_known ? request.has_tracestate : (span.flags & NOPSPAN_FLAG_FOREIGN_ID) != 0, 0))
+    return false;
+  const std::uint64_t start = is_known ? span.start_ns - request.start_ns : 0;
   if (__builtin_expect(!are_near(start, span.duration_ns), 0)) return false;
   const std::uint64_t hash = hash_of_form(span.name.hash, span.flags);
   const BatchBuffer::WrittenForm& written = batch.written_forms[place_of_form(hash)];
@@ -661,7 +680,11 @@ __attribute__((hot)) bool batch_usual_span(ThreadState* thread, const SpanState&
                        0)) {
     return false;
   }
-  auto& entry = *new (begin + offset) nopspan_entry;
+  // Until the end, nothing refers to what is written here.
+  const auto new_place = static_cast<unsigned short>(offset / 8);
+  if (!is_known) begin_request(*new (begin + offset) nopspan_request, header, context, span.start_ns);
+  const std::size_t entry_at = offset + (is_known ? 0 : sizeof(nopspan_request));
+  auto& entry = *new (begin + entry_at) nopspan_entry;
   auto* const after = reinterpret_cast<unsigned char*>(&entry + 1);
   std::size_t size = sizeof(entry);
   if (fields_size != 0) {
@@ -675,15 +698,16 @@ __attribute__((hot)) bool batch_usual_span(ThreadState* thread, const SpanState&
   entry.kind = NOPSPAN_ENTRY_SPAN;
   entry.status = NOPSPAN_STATUS_OK;
   entry.form = written.place;
-  entry.request = request.place;
+  entry.request = is_known ? request.place : new_place;
   entry.span_id = span_id;
   entry.parent_id = context.parent_id;
   entry.start_ns = static_cast<int>(start);
   entry.duration_ns = static_cast<unsigned>(span.duration_ns);
+  if (!is_known) note_request(request, batch, context, span.start_ns, new_place);
   note_root(batch, context, is_whole_root(span), span.duration_ns);
   const std::uint64_t now = span.end_ns;
   header.written_ns = now;
-  publish(header.bytes, offset + ((size + 7) & ~std::size_t{7}));
+  publish(header.bytes, entry_at + ((size + 7) & ~std::size_t{7}));
   publish(header.next, header.next + 1);
   if (now - batch.flushed_ns >= kRootWaitNs) flush_if_due(batch, now, span_id == context.root_id);
   return true;
