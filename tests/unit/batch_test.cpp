@@ -35,6 +35,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -768,6 +769,29 @@ TEST(Batch, HasTimesThatAreFarFromThatOfTheRequest) {
   EXPECT_EQ(entries[1].duration_ns, 0U);
   EXPECT_EQ(entries[2].start_ns, entries[0].start_ns);
   EXPECT_EQ(entries[2].duration_ns, 5'000'000'000U);
+}
+
+// Otherwise a BPF program could drop the batch, because the request that is named is not in the sample.
+TEST(Batch, SaysWhichRequestsHaveEntriesThatBelongToOthers) {
+  const Traced traced([] {
+    const FakeClock clock;
+    { const Span plain{"plain"}; }
+    {
+      const Span linked{"linked", [](Fields& f) {
+                          f.link(Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-00000000000000aa-01"));
+                        }};
+    }
+    const engine::Member member{};
+    {
+      const Span step{engine::step, [&](auto& m) { m.members(&member, 1); }};
+    }
+  });
+  std::map<std::string, bool> others;
+  for (const Batch& batch : traced.batches) {
+    for (const Entry& entry : batch.entries)
+      others[entry.name] = (entry.request.flags & NOPSPAN_REQUEST_OF_OTHERS) != 0;
+  }
+  EXPECT_EQ(others, (std::map<std::string, bool>{{"engine.step", true}, {"linked", true}, {"plain", false}}));
 }
 
 TEST(Batch, HasTheTracestateOfEachEntry) {
