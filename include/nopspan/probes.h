@@ -394,6 +394,7 @@ static inline unsigned long nopspan_hashed_randomness(const unsigned char trace_
 #define NOPSPAN_ENTRY_GAUGE 3       /* like `gauge`; name is the gauge's, engine the instance's, number the maximum */
 #define NOPSPAN_ENTRY_STEP 4        /* an ended engine.step: like span_stop and `engine_step`; has its first members */
 #define NOPSPAN_ENTRY_MEMBERS 5     /* further members of the step that was written before; span_id is the step's */
+#define NOPSPAN_ENTRY_LEFT_OUT 0x7f /* only in recordings: an entry that was filtered out; it has 8 bytes */
 #define NOPSPAN_SHARED_REQUEST 0x80 /* struct nopspan_request */
 #define NOPSPAN_SHARED_FORM 0x81    /* struct nopspan_form */
 #define NOPSPAN_NOT_AN_ENTRY 0x80

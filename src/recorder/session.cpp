@@ -1,17 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recorder/session.h"
 
-#include "base/json_writer.h"
-#include "host/process_facts.h"
-#include "model/service.h"
-#include "reader/fresh_entries.h"
-
 #include <nopspan/detail/batch_tap.h>
 #include <nopspan/gate.h>
-#include <nopspan/stats.h>
-#include <nopspan/version.h>
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/random.h>
@@ -21,8 +13,8 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <new>
 #include <utility>
 
@@ -30,16 +22,16 @@ namespace nopspan::recording {
 namespace {
 
 using collector::ChunkKind;
-using collector::Counts;
-using collector::Entry;
-using collector::kSecond;
+using collector::RecordedBatch;
+using collector::RecordedClock;
 
+constexpr std::uint64_t kSecond = 1'000'000'000, kMillisecond = 1'000'000;
 constexpr std::uint64_t kTickEvery = kSecond / 10, kFlushEvery = kSecond / 2, kLedgerEvery = kSecond;
 constexpr std::uint64_t kFetchEvery = kSecond / 2, kLookEvery = kSecond / 2;
-constexpr std::uint64_t kMillisecond = 1'000'000;
 constexpr std::uint64_t kFirstPause = kSecond / 10, kLongestPause = 2 * kSecond;
 constexpr std::size_t kChunkBytes = 1U << 20U;
 constexpr std::size_t kMostBuffer = std::size_t{1} << 30U;
+constexpr std::size_t kMostClocks = 1024;
 // A thread may be in the tap for the time of a copy. If the system stopped it there, nobody waits longer than this.
 constexpr std::uint64_t kLeaveTap = kSecond / 5;
 
@@ -49,52 +41,17 @@ std::size_t buffer_size(std::size_t wanted) {
   return size;
 }
 
+std::uint64_t now_of(clockid_t clock) {
+  timespec now{};
+  clock_gettime(clock, &now);
+  return static_cast<std::uint64_t>(now.tv_sec) * kSecond + static_cast<std::uint64_t>(now.tv_nsec);
+}
+std::uint64_t monotonic_now() { return now_of(CLOCK_MONOTONIC); }
+
 std::uint64_t random_number() {
   std::uint64_t number = 0;
-  if (::getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number)) number = collector::monotonic_now();
+  if (::getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number)) number = monotonic_now();
   return number;
-}
-
-// The file with the probes, as /proc/PID/maps has it.
-std::string library_file() {
-  Dl_info found{};
-  if (::dladdr(nopspan_gate_ptr, &found) == 0 || found.dli_fname == nullptr) return "";
-  std::array<char, 4096> path{};
-  return ::realpath(found.dli_fname, path.data()) != nullptr ? path.data() : found.dli_fname;
-}
-
-collector::ProcessPointer this_process() {
-  collector::Process process = collector::process_facts(static_cast<std::uint32_t>(::getpid()));
-  process.library = library_file();
-  process.library_version = NOPSPAN_VERSION;
-  collector::set_own_service(process);
-  return std::make_shared<const collector::Process>(std::move(process));
-}
-
-std::uint64_t count_threads() {
-  std::uint64_t threads = 0;
-  collector::for_each_numeric_entry("/proc/self/task", [&](std::uint32_t) { ++threads; });
-  return threads;
-}
-
-constexpr std::uint64_t kThisLibrary = 1;  // the account identifies copies by a number
-
-Counts dropped_so_far() {
-  const Stats stats = nopspan::stats();
-  return collector::counts_of({.spans = stats.spans_dropped,
-                               .spans_over_limit = stats.spans_over_limit,
-                               .reentrant = stats.reentrant,
-                               .fields = stats.fields_dropped,
-                               .attributes = stats.attributes_dropped,
-                               .links = stats.links_dropped,
-                               .members = stats.members_dropped});
-}
-
-// Whether only the calling thread is left: the main thread has ended, which stays in the list, and no other one runs.
-// Nothing can change that, except this thread.
-bool is_last_thread() {
-  return collector::read_small_file("/proc/self/status").find("\nState:\tZ") != std::string::npos &&
-         count_threads() == 2;
 }
 
 // Signals of the program are not for this thread. It inherits the mask from the thread that starts it.
@@ -120,9 +77,9 @@ Session::Session(Target target, const Options& options)
       pid_(::getpid()),
       ring_(buffer_size(options.buffer_bytes)),
       target_(std::move(target)),
-      process_(this_process()),
-      account_(process_, clocks_.monotonic_now()) {
+      process_(OwnProcess::read()) {
   sem_init(&done_, 0, 0);
+  sample_clock();
 }
 
 Session::~Session() { sem_destroy(&done_); }
@@ -133,17 +90,16 @@ std::string Session::start(const std::shared_ptr<Session>& self, void (*when_alo
   // What threads have written for a tracer so far is not of this recording.
   const auto begin_thread = [](void* to, const nopspan_thread& header, const unsigned char*) {
     auto& session = *static_cast<Session*>(to);
-    session.account_.begin_thread(header.sequence_id, header.next, header.discarded, session.clocks_.monotonic_now());
+    session.account_.begin_thread(header.sequence_id, header.next, header.discarded);
   };
-  account_.trust();
-  account_.begin_library(kThisLibrary, dropped_so_far());
   const std::uint64_t threads = count_threads();
+  account_.begin(threads > 0 ? threads - 1 : 0);
   detail::for_each_held_batch(begin_thread, this);
   if (!detail::attach_batch_tap(&ring_, threads == 1)) return "another Writer is open in this process";
   const BlockedSignals blocked(mask_);
   try {
-    account_.attached(clocks_.monotonic_now(), threads > 0 ? threads - 1 : 0);
-    flushed_ns_ = ledger_ns_ = fetched_ns_ = looked_ns_ = clocks_.monotonic_now();
+    // Threads that ran then may have begun spans whose children are not in the recording.
+    process_.numbers.attached_ns = flushed_ns_ = ledger_ns_ = fetched_ns_ = looked_ns_ = monotonic_now();
     target_.while_waiting([this] { look_whether_alone(); });
     thread_ = std::thread([self, when_alone] {
       self->run();
@@ -187,7 +143,7 @@ void Session::work() {
   bool is_behind = false;
   while (!is_ending_) {
     if (!is_behind) ring_.wait(kTickEvery);
-    clocks_.sample();
+    sample_clock();
     is_behind = !receive();
     tick();
     look_whether_alone();
@@ -197,7 +153,7 @@ void Session::work() {
 // If main() ends by pthread_exit(), the process ends when its last thread does. This thread must not be that one, and
 // from then on it must not block the signals by which the process is ended. Those of its writes stay blocked.
 void Session::look_whether_alone() {
-  const std::uint64_t now = collector::monotonic_now();
+  const std::uint64_t now = monotonic_now();
   if (is_ending_ || now - looked_ns_ < kLookEvery) return;
   looked_ns_ = now;
   if (!is_last_thread()) return;
@@ -217,11 +173,8 @@ void Session::leave_alone(void (*when_alone)()) noexcept {
 }
 
 void Session::tick() {
-  const std::uint64_t now = clocks_.monotonic_now();
-  if (now - fetched_ns_ >= kFetchEvery && ring_.has_read(fetched_until_)) {
-    account_.close_ended(round_ + 1);
-    fetch();
-  }
+  const std::uint64_t now = monotonic_now();
+  if (now - fetched_ns_ >= kFetchEvery && ring_.has_read(fetched_until_)) fetch();
   if (!target_.is_open()) connect();
   const bool writes_ledger = now - ledger_ns_ >= kLedgerEvery;
   if (writes_ledger || now - flushed_ns_ >= kFlushEvery) flush();
@@ -252,11 +205,11 @@ void Session::end() {
 
 // Returns false if there is more, because the threads write faster than this one reads.
 bool Session::receive() {
-  const std::uint64_t latest = clocks_.monotonic_now() + kTickEvery;
+  const std::uint64_t latest = monotonic_now() + kTickEvery;
   BatchRing::Record record;
   while (ring_.next(record, batch_)) {
     read_batch(record, batch_);
-    if (clocks_.monotonic_now() >= latest) return false;
+    if (monotonic_now() >= latest) return false;
   }
   return true;
 }
@@ -265,15 +218,14 @@ bool Session::receive() {
 void Session::receive_rest() {
   BatchRing::Record record;
   while (ring_.next(record, batch_)) {
-    if (clocks_.monotonic_now() >= deadline_ns_) batch_.clear();
+    if (monotonic_now() >= deadline_ns_) batch_.clear();
     read_batch(record, batch_);
   }
 }
 
 // Fetches what threads hold, because a thread that does nothing does not flush.
 void Session::fetch() {
-  fetched_ns_ = clocks_.monotonic_now();
-  ++round_;
+  fetched_ns_ = monotonic_now();
   const auto read = [](void* to, const nopspan_thread& header, const unsigned char* bytes) {
     const BatchRing::Record record{
         header.sequence_id, header.first,      header.next,      header.discarded,
@@ -286,57 +238,57 @@ void Session::fetch() {
   detail::for_each_held_batch(read, this);
   // What an ended thread has flushed was in the ring by then, and is read before the next round.
   fetched_until_ = ring_.end();
-  for (auto& [id, thread] : account_.threads()) thread.closing_round = living_.contains(id) ? 0 : round_;
-  account_.forget_closed();
+  account_.note_living(living_);
 }
 
 void Session::read_batch(const BatchRing::Record& record, std::string_view bytes) {
-  const collector::Sequences sequences{record.first, record.next};
-  collector::ProcessAccount::Thread* const thread = account_.arriving(record.sequence_id, sequences, record.time_ns);
-  if (thread == nullptr) return;
-  thread->capacity = record.capacity;
-  thread->note_discarded(record.first, record.discarded);
-  if (bytes.empty()) {
-    thread->ledger.emitted_until(record.next);
-    return;
+  if (bytes.empty()) return account_.emitted_until(record.sequence_id, record.next, record.discarded);
+  for (const Sequences& fresh : account_.arrive(record.sequence_id, {record.first, record.next}, record.discarded)) {
+    const std::uint64_t entries = fresh.next - fresh.first;
+    if (!target_.is_open()) {
+      unwritten_ += entries;
+      continue;
+    }
+    if (chunk_.empty()) process_.add_to(chunk_);
+    RecordedBatch batch;
+    batch.thread_id = record.thread_id;
+    batch.sequence_id = record.sequence_id;
+    batch.first = record.first;
+    batch.entries = static_cast<std::uint32_t>(fresh.next - record.first);
+    batch.skipped = static_cast<std::uint32_t>(fresh.first - record.first);
+    chunk_.add(batch, bytes);
+    entries_ += entries;
+    if (chunk_.bytes() >= kChunkBytes) flush();
   }
-  const std::vector<collector::Sequences>& fresh = thread->ledger.arrive(sequences);
-  if (fresh.empty()) return;
-  collector::BatchReader reader(bytes, sequences.count(), clocks_);
-  Entry entry;
-  entry.thread_id = record.thread_id;
-  entry.sequence_id = record.sequence_id;
-  entry.process = &thread->process;
-  const std::uint64_t malformed = collector::read_fresh(reader, sequences, fresh, entry, [&] {
-    entry.before_attach = account_.began_before_attach(reader.start_ns());
-    account_.delivered(1);
-    add(entry);
-  });
-  account_.malformed(malformed);
 }
 
-void Session::add(const Entry& entry) {
-  if (!target_.is_open()) {
-    ++unwritten_;
-    return;
+// The wall clock is read between two readings of the monotonic clock. The narrowest of several tries is used, because a
+// try may be interrupted. Changes of less than 5 us are not recorded.
+void Session::sample_clock() {
+  constexpr int kTries = 4;
+  constexpr std::uint64_t kTolerance = 5'000;
+  std::uint64_t width = UINT64_MAX, before = monotonic_now();
+  RecordedClock best;
+  for (int i = 0; i < kTries; ++i) {
+    const std::uint64_t wall = now_of(CLOCK_REALTIME), after = monotonic_now();
+    if (after - before < width) {
+      width = after - before;
+      best = {before, wall - (before + width / 2)};
+    }
+    before = after;
   }
-  if (collector::is_recorded_step(entry)) {
-    steps_.add(entry);
-    if (steps_.bytes() >= kChunkBytes) flush();
-    return;
+  if (!clocks_.empty()) {
+    const std::uint64_t change = best.offset_ns - clocks_.back().offset_ns;
+    if (std::min(change, 0 - change) <= std::max(kTolerance, width)) return;
   }
-  const collector::Signal signal = collector::signal_of(entry.kind);
-  collector::OtlpEncoder& encoder = signal == collector::Signal::traces ? traces_
-                                    : signal == collector::Signal::logs ? logs_
-                                                                        : metrics_;
-  encoder.add(entry);
-  if (encoder.bytes() >= kChunkBytes) flush();
+  if (clocks_.size() >= kMostClocks) clocks_.erase(clocks_.begin(), clocks_.begin() + kMostClocks / 2);
+  clocks_.push_back(best);
 }
 
 // The pause grows, and differs between processes, because many may wait for one reader.
 void Session::connect() {
   if (!target_.reconnects()) return;
-  const std::uint64_t now = clocks_.monotonic_now();
+  const std::uint64_t now = monotonic_now();
   if (now < connect_ns_ && !is_ending_) return;
   has_begun_ = false;
   if (target_.connect()) {
@@ -352,36 +304,26 @@ bool Session::begin_recording() {
   before_ = reported_;
   std::array<char, 17> id{};
   std::snprintf(id.data(), id.size(), "%016llx", static_cast<unsigned long long>(random_number()));
-  collector::JsonWriter about;
-  about.begin_object();
-  about.text("recording", id.data());
-  about.number("part", std::uint64_t{1});
-  about.text("host", process_->host);
-  about.end_object();
+  std::string about = "{\"recording\":\"";
+  about += id.data();
+  about += "\",\"part\":1,";
+  append_json_text(about, "host", process_.host);
+  about.back() = '}';
   has_begun_ = true;
   // The empty ledger records the start time.
-  has_begun_ = write(ChunkKind::about, 0, about.text()) && write(ChunkKind::ledger, 0, collector::json_text({}));
+  has_begun_ = write(ChunkKind::about, 0, about) && write(ChunkKind::ledger, 0, ledger_text({}, {}, process_));
   if (has_begun_) ++connections_;
   return has_begun_;
 }
 
-// In this order, because a reader that assembles traces should already have a span's events and steps when the span
-// arrives.
 void Session::flush() {
-  flushed_ns_ = clocks_.monotonic_now();
+  flushed_ns_ = monotonic_now();
   if (!has_begun_ && target_.is_open()) begin_recording();
-  flush_chunk(ChunkKind::logs, logs_);
-  flush_chunk(ChunkKind::steps, steps_);
-  flush_chunk(ChunkKind::traces, traces_);
-  flush_chunk(ChunkKind::metrics, metrics_);
-}
-
-template <class Encoder>
-void Session::flush_chunk(ChunkKind kind, Encoder& encoder) {
-  const std::uint64_t entries = encoder.entries();
-  if (entries == 0) return;
-  encoder.finish(message_);
-  if (!write(kind, entries, message_)) {
+  if (chunk_.empty()) return;
+  for (const RecordedClock& clock : clocks_) chunk_.add(clock);
+  const std::string payload = chunk_.take();
+  const std::uint64_t entries = std::exchange(entries_, 0);
+  if (!write(ChunkKind::batches, entries, payload)) {
     unwritten_ += entries;
     return;
   }
@@ -390,44 +332,39 @@ void Session::flush_chunk(ChunkKind kind, Encoder& encoder) {
 }
 
 bool Session::write_ledger(const Counts& counts) {
-  collector::Ledger ledger;
-  ledger.total = counts;
-  ledger.total -= before_;
-  ledger.processes.push_back({process_, ledger.total});
-  if (!write(ChunkKind::ledger, 0, collector::json_text(ledger))) return false;
+  if (!write(ChunkKind::ledger, 0, ledger_text(counts, before_, process_))) return false;
   reported_ = counts;
   return true;
 }
 
 bool Session::write(ChunkKind kind, std::uint64_t entries, std::string_view payload) {
-  return has_begun_ && target_.write({kind, static_cast<std::uint32_t>(entries), now_unix(), payload}, deadline_ns_);
+  return has_begun_ &&
+         target_.write({kind, static_cast<std::uint32_t>(entries), now_of(CLOCK_REALTIME), payload}, deadline_ns_);
 }
 
-// Entries are missing in the sequences only because the ring refused them.
-Counts Session::counts() {
-  account_.library_dropped(kThisLibrary, dropped_so_far(), clocks_.monotonic_now());
+Counts Session::counts() const {
   Counts counts = account_.counts();
   const std::uint64_t at_ends = ring_.refused_at_ends();
   counts.emitted += at_ends;
-  counts.export_dropped += std::exchange(counts.missed, 0) + at_ends + unwritten_;
+  counts.export_dropped += at_ends + unwritten_;
   counts.delivered -= unwritten_;
   return counts;
 }
 
 void Session::publish_statistics() {
   const Counts all = counts();
-  const std::uint64_t by_library = all.discarded + all.no_memory + all.over_limit + all.reentrant;
-  const std::lock_guard lock(mutex_);
-  statistics_ = {all.emitted, all.delivered, all.lost() - by_library, by_library, connections_, target_.bytes()};
+  const std::lock_guard<std::mutex> lock(mutex_);
+  statistics_ = {all.emitted,  all.delivered,  all.export_dropped, all.lost() - all.export_dropped,
+                 connections_, target_.bytes()};
 }
 
 Statistics Session::statistics() const {
-  const std::lock_guard lock(mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   return statistics_;
 }
 
 bool Session::finish() noexcept {
-  const std::uint64_t now = collector::monotonic_now();
+  const std::uint64_t now = monotonic_now();
   const std::uint64_t deadline = now + options_.close_timeout_ms * kMillisecond;
   deadline_ns_ = std::max<std::uint64_t>(deadline, 1);
   is_ending_ = true;

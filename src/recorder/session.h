@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Writer that is open: its thread receives batches, encodes their entries and writes chunks. It is built from the
-// collector's own source, so that a recording of `nopspan record` has the same bytes.
+// A Writer that is open: its thread receives batches and writes them into chunks, as they are.
 //
 // The ledger: `delivered` are the entries in chunks that were written. Entries that were refused by the ring, or that
 // could not be written, are `export_dropped`. The ledger of a connection begins with what earlier connections did not
 // report, so that the ledgers of all connections add up.
 #pragma once
 
-#include "model/ledger_counts.h"
-#include "reader/process_account.h"
+#include "recorder/account.h"
 #include "recorder/batch_ring.h"
+#include "recorder/own_process.h"
 #include "recorder/target.h"
-#include "recording/otlp_spans.h"
-#include "recording/step_encoder.h"
-#include "stream/clock_map.h"
+#include "recording/batch_chunk.h"
 
 #include <nopspan/recording.h>
 
@@ -63,18 +60,15 @@ class Session {
   void receive_rest();
   void fetch();
   void read_batch(const BatchRing::Record& record, std::string_view bytes);
-  void add(const collector::Entry& entry);
+  void sample_clock();
   void tick();
   void connect();
   bool begin_recording();
   void flush();
-  template <class Encoder>
-  void flush_chunk(collector::ChunkKind kind, Encoder& encoder);
-  bool write_ledger(const collector::Counts& counts);
+  bool write_ledger(const Counts& counts);
   bool write(collector::ChunkKind kind, std::uint64_t entries, std::string_view payload);
-  [[nodiscard]] collector::Counts counts();
+  [[nodiscard]] Counts counts() const;
   void publish_statistics();
-  [[nodiscard]] std::uint64_t now_unix() const { return clocks_.to_unix(clocks_.monotonic_now()); }
 
   const Options options_;
   const pid_t pid_;
@@ -90,14 +84,12 @@ class Session {
   sigset_t mask_{};                            // the signals that the thread that opened the Writer blocks
 
   // Used by the thread.
-  collector::ClockMap clocks_;
-  collector::ProcessPointer process_;
-  collector::ProcessAccount account_;
-  collector::OtlpEncoder traces_{collector::Signal::traces}, logs_{collector::Signal::logs},
-      metrics_{collector::Signal::metrics};
-  collector::StepEncoder steps_;
-  std::string batch_, message_;
-  std::uint64_t round_ = 0;                   // of fetches
+  std::vector<collector::RecordedClock> clocks_;  // the last ones
+  OwnProcess process_;
+  Account account_;
+  collector::BatchChunk chunk_;
+  std::uint64_t entries_ = 0;  // in the chunk
+  std::string batch_;
   std::uint64_t fetched_until_ = 0;           // the end of the ring after the last one
   std::unordered_set<std::uint64_t> living_;  // threads that the last one found
   std::uint64_t flushed_ns_ = 0, ledger_ns_ = 0, fetched_ns_ = 0, connect_ns_ = 0;
@@ -106,8 +98,8 @@ class Session {
   bool is_alone_ = false;        // no other thread is left
   bool has_begun_ = false;       // the recording of this connection has its first chunks
   std::uint64_t unwritten_ = 0;  // entries that were received and could not be written
-  collector::Counts reported_;   // in all connections: by their last ledgers, and in chunks after these
-  collector::Counts before_;     // `reported_` when this connection began
+  Counts reported_;              // in all connections: by their last ledgers, and in chunks after these
+  Counts before_;                // `reported_` when this connection began
   std::uint64_t connections_ = 0;
 
   mutable std::mutex mutex_;

@@ -209,8 +209,8 @@ TEST(Chunks, AreNotLookedForInAFileThatIsNoRecording) {
   EXPECT_EQ(why_not("%PDF-1.7 and so on, for many bytes"), "file: not a recording of nopspan record");
   EXPECT_EQ(why_not("NOPSPAN"), "file: not a recording of nopspan record");
   std::string later = file_of(kChunks);
-  later[8] = 2;
-  EXPECT_EQ(why_not(later), "file: the recording has format version 2, but this nopspan reads only version 1");
+  later[8] = 3;
+  EXPECT_EQ(why_not(later), "file: the recording has format version 3, but this nopspan reads only versions up to 2");
   EXPECT_THROW(ChunkReader(OpenFile(::open("/", O_RDONLY)), "/"), Failure);
 }
 

@@ -3,8 +3,8 @@
 #include "export/export_queue.h"
 
 #include "export/back_off.h"
+#include "export/export_feed.h"
 #include "invented_spans.h"
-#include "recording/otlp_spans.h"
 #include "scripted_transport.h"
 
 #include <gmock/gmock.h>
@@ -14,6 +14,7 @@
 #include <random>
 #include <string>
 #include <thread>
+#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -34,18 +35,15 @@ ExportBody body_of(Signal signal, std::uint64_t items, const std::string& bytes 
 
 // A body that can be split.
 ExportBody real_spans(std::uint64_t count) {
-  OtlpEncoder encoder(Signal::traces);
-  const ProcessPointer process = invented_process(1);
+  ExportBody made;
+  ExportFeed feed({}, [&made](ExportBody body) { made = std::move(body); });
   for (std::uint64_t i = 0; i < count; ++i) {
-    Entry entry;
-    entry.name = "span";
+    Entry entry = invented("span", "");
     entry.span_id = i + 1;
-    entry.process = &process;
-    encoder.add(entry);
+    feed.add(entry);
   }
-  ExportBody body{Signal::traces, {}, {count, 0, 0, 0}};
-  encoder.finish(body.bytes);
-  return body;
+  feed.finish();
+  return made;
 }
 
 class ExportQueueTest : public testing::Test {

@@ -11,8 +11,8 @@
 #include "export/otlp_json.h"
 #include "model/otlp_attributes.h"
 #include "model/service.h"
-#include "recording/otlp_reader.h"
-#include "recording/otlp_spans.h"
+#include "recording/entry_encoder.h"
+#include "recording/recorded_batches.h"
 
 #include <nopspan/probes.h>
 #include <nopspan/semconv.h>
@@ -411,6 +411,51 @@ TEST(Export, RepairsTextsAndCountsThem) {
   EXPECT_EQ(bodies.feed.counts().dropped_attributes, 1U);
 }
 
+// What an attribute must not be. A receiver would refuse the whole request, with the spans of all other processes in
+// it.
+std::string deep_attribute(int levels) {
+  std::string value, key_value, run;
+  for (int i = 0; i < levels; ++i) {
+    std::string outer;
+    append_bytes(outer, 1, value);
+    value.clear();
+    append_bytes(value, 5, outer);
+  }
+  append_bytes(key_value, 1, "deep");
+  append_bytes(key_value, 2, value);
+  append_bytes(run, kSpanAttributes, key_value);
+  return run;
+}
+
+class HostileAttributes : public testing::TestWithParam<std::string> {};
+
+TEST_P(HostileAttributes, AreLeftOutAndCountedAndNothingElseIs) {
+  Entry entry = chat();
+  const std::string attributes = text_attribute("good", "1") + GetParam() + text_attribute("better", "2");
+  entry.attributes = attributes;
+  json span = span_of(entry);
+  json kept = attributes_of(span);
+  EXPECT_EQ(kept.value("good", ""), "1") << kept;
+  EXPECT_EQ(span.value("droppedAttributesCount", 0), 1);
+  // If it is no attribute, nothing can be read behind it.
+  kept.erase("better");
+  entry.attributes = {};
+  json expected = attributes_of(span_of(entry));
+  expected["good"] = "1";
+  EXPECT_EQ(kept, expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Export, HostileAttributes,
+    testing::Values(std::string("\x4a\x7f rest", 6),         // longer than the data
+                    std::string("\x4a\x02\x12\x7f", 4),      // a value that is too long
+                    std::string("\x4a\x03\x12\x01\x1b", 5),  // a group
+                    std::string("\x2a\x04more", 6),          // another field: the name
+                    // A tag that is longer than it may be, and numbers beyond 64 bits.
+                    std::string("\xca\x80\x80\x80\x80\x00\x07\x0a\x01k\x12\x02\x0a\x00", 14),
+                    std::string("\x4a\x10\x0a\x01k\x12\x0b\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 18),
+                    std::string("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 11), deep_attribute(60)));
+
 TEST(RepairedAttribute, RepairsTextsAtAnyDepth) {
   std::string text, list, value, key_value;
   append_bytes(text, 1, "\xff");
@@ -432,12 +477,12 @@ Process recorded(const Process& process) {
   const ProcessPointer shared = std::make_shared<const Process>(process);
   Entry entry = chat();
   entry.process = &shared;
-  OtlpEncoder encoder(Signal::traces);
+  EntryEncoder encoder;
   encoder.add(entry);
-  std::string message;
-  encoder.finish(message);
+  std::string payload;
+  encoder.finish(payload);
   Process read;
-  EXPECT_TRUE(OtlpReader().read(Signal::traces, message, [&](const Entry& one) { read = **one.process; }));
+  EXPECT_TRUE(RecordedBatches().read(payload, [&](const Entry& one) { read = **one.process; }));
   return read;
 }
 

@@ -297,10 +297,10 @@ TEST_F(RecorderFiles, MayBlockTheThreadThatDeletesThem) {
   old_recording("1.rec", 100);
   // It fits beside the first file, but must be deleted when that file is full.
   const std::uint64_t bytes = std::filesystem::file_size(at("1.rec"));
-  ASSERT_TRUE(50'000 < bytes && bytes < 110'000) << bytes;
+  ASSERT_TRUE(15'000 < bytes && bytes < 33'000) << bytes;
   // Never destroyed, because the thread stays.
   static auto& errors = *new BlockedErrors;
-  static auto& recorder = *new Recorder({.path = at("2.rec"), .max_bytes = 100'000, .keep_total = 220'000});
+  static auto& recorder = *new Recorder({.path = at("2.rec"), .max_bytes = 30'000, .keep_total = 66'000});
   recorder.set_source(kNoLedger);
   recorder.set_live();
   add_entries(recorder, 3000);

@@ -47,7 +47,7 @@ TEST(RecorderStream, ReportsInEachConnectionWhatIsNew) {
   EXPECT_EQ(stream.less_reported(first).total, first.total);
   stream.note_ledger(first);
   // Written after that ledger, and no ledger followed.
-  stream.note_written({{a, 3, ""}});
+  stream.note_written({{a, 3}});
   stream.begin();
   const Ledger second = ledger({{a, counts(8, 4)}, {b, counts(1, 0)}, {unknown, counts(4, 0)}});
   const Ledger rest = stream.less_reported(second);

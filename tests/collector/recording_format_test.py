@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Checks recordings against their documented format with protoc, and checks how `nopspan replay` reports them.
+"""Checks recordings against their documented format, and checks how `nopspan replay` reports them.
 
 By hand: NOPSPAN_PROGRAM=build/dev/nopspan NOPSPAN_EXAMPLES=build/dev/tests/collector/record_examples \
     python3 tests/collector/recording_format_test.py -v
@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 import ability  # pylint: disable=wrong-import-position
+import otlp_attributes  # pylint: disable=wrong-import-position
 import recording  # pylint: disable=wrong-import-position
 from waiting import wait_until  # pylint: disable=wrong-import-position
 
@@ -76,16 +78,19 @@ class Format(RecordingTest):
         self.entries = recording.all_entries(self.path)
         self.by_name = {}
         for entry in self.entries:
-            name = (entry.message.one("name") or entry.message.one("event_name"))
-            self.by_name.setdefault(name, []).append(entry)
+            self.by_name.setdefault(entry.fields["name"].decode("utf-8", "surrogateescape"), []).append(entry)
 
     def one(self, name):
         entry, = self.by_name[name]
         return entry
 
+    def attributes(self, entry):
+        found, = otlp_attributes.decode([entry.fields["attributes"]], entry.kind != "span")
+        return found
+
     def test_chunks_come_in_their_order(self):
         kinds = [chunk.kind for chunk in recording.chunks(self.data)]
-        self.assertEqual(kinds, ["about", "ledger", "logs", "traces", "metrics", "ledger", "ledger", "end"])
+        self.assertEqual(kinds, ["about", "ledger", "batches_gzip", "ledger", "ledger", "end"])
 
     def test_the_first_chunk_describes_the_recording(self):
         about = json.loads(next(iter(recording.chunks(self.data))).payload)
@@ -101,80 +106,95 @@ class Format(RecordingTest):
     def test_all_entries_are_in_it(self):
         self.assertEqual(len(self.entries), 8)
         self.assertEqual([len(self.by_name[name]) for name in ("db.query", "llm.chat", "kv_cache.used")], [2, 1, 1])
+        self.assertEqual([entry.sequence for entry in self.entries if entry.kind == "span"], [42, 43, 50, 51, 52])
 
-    def test_a_process_is_a_resource_and_a_thread_a_scope(self):
+    def test_an_entry_has_its_process_and_thread(self):
         for entry in self.entries:
-            self.assertEqual(entry.resource, {
-                "service.name": "server", "host.name": "host-1", "process.pid": 12,
-                "nopspan.boot_id": "6d5f1a3c-8f2e-4b6a-9c1d-0123456789ab",
-                "process.executable.path": "/usr/bin/server", "process.linux.cgroup": "/system.slice/server.service",
-                "container.id": "4f5e6d", "nopspan.start_ticks": 1012, "nopspan.library": "/usr/lib/libnopspan.so.0.2",
-                "nopspan.library_version": "1.2.3", "nopspan.service_name": "checkout",
-                "nopspan.resource_attributes": "deployment.environment.name=test,team=a%2Cb"})
-            self.assertEqual((entry.scope.one("name"), entry.scope.one("version")), ("nopspan", "1.2.3"))
-            self.assertEqual((entry.scope.attributes["thread.id"], entry.scope.attributes["nopspan.sequence_id"]), (77, -16))
+            self.assertEqual(entry.process, {
+                "pid": 12, "namespace_pid": 12, "start_ticks": 1012, "clock_offset_ns": 0, "attached_ns": 0,
+                "comm": "server", "executable": "/usr/bin/server", "cgroup": "/system.slice/server.service",
+                "container": "4f5e6d", "library": "/usr/lib/libnopspan.so.0.2", "library_version": "1.2.3",
+                "host": "host-1", "boot_id": "6d5f1a3c-8f2e-4b6a-9c1d-0123456789ab", "service_name": "checkout",
+                "resource_attributes": "deployment.environment.name=test,team=a%2Cb"})
+            self.assertEqual((entry.thread_id, entry.sequence_id), (77, 2**64 - 16))
 
-    def test_a_chat_is_a_span_with_its_own_attributes_and_what_they_do_not_say(self):
-        span = self.one("llm.chat").message
-        self.assertEqual(as_bytes(span.one("trace_id")), bytes(range(0xf0, 0x100)))
-        self.assertEqual(as_bytes(span.one("span_id")).hex(), "0123456789abcdef")
-        self.assertEqual(as_bytes(span.one("parent_span_id")).hex(), "00000000000000ff")
-        self.assertEqual(span.one("trace_state"), "vendor=1")
-        self.assertEqual(span.one("kind"), "SPAN_KIND_CLIENT")
-        self.assertEqual(int(span.one("start_time_unix_nano")), 1_790_000_000_123_456_789)
-        self.assertEqual(int(span.one("end_time_unix_nano")), 1_790_000_000_123_456_789 + 345_678_901)
-        self.assertEqual(int(span.one("flags")), 0x101)
-        self.assertNotIn("status", span)
-        self.assertEqual(span.attributes, {
+    def test_a_chat(self):
+        entry = self.one("llm.chat")
+        fields = entry.fields
+        self.assertEqual((fields["trace_id"], fields["span_id"]), (bytes(range(0xf0, 0x100)).hex(), 0x0123456789abcdef))
+        self.assertEqual((fields["parent_id"], fields["root_id"]), (0xff, 0x8877665544332211))
+        self.assertEqual((fields["tracestate"], fields["status"], fields["flags"] & 0x7040), (b"vendor=1", 0, 0x3040))
+        self.assertEqual((fields["start_ns"], fields["duration_ns"]), (1_790_000_000_123_456_789, 345_678_901))
+        self.assertEqual((fields["engine"], fields["model"], fields["tenant"]), (b"llama.cpp", b"small-1", b"acme"))
+        self.assertEqual((fields["usage"], fields["first_token_ns"]), ((12, 30, 0, 0), (45_000_000,)))
+        self.assertEqual(self.attributes(entry), {
             "gen_ai.operation.name": "chat", "gen_ai.request.model": "small-1", "nopspan.engine": "llama.cpp",
-            "gen_ai.usage.input_tokens": 12, "gen_ai.usage.output_tokens": 30, "nopspan.tenant": "acme",
-            "nopspan.first_token_ns": 45_000_000, "nopspan.root_id": "8877665544332211"})
-        links = [(as_bytes(link.one("trace_id")).hex(), as_bytes(link.one("span_id")).hex()) for link in span["links"]]
-        self.assertEqual(links, [("5a" * 16, "%016x" % 99), ("00" * 16, "fedcba9876543210")])
+            "gen_ai.usage.input_tokens": 12, "gen_ai.usage.output_tokens": 30})
+        self.assertEqual([(trace.hex(), span) for trace, span in struct.iter_unpack("<16sQ", fields["links"])],
+                         [("5a" * 16, 99), ("00" * 16, 0xfedcba9876543210)])
 
     def test_a_span_that_has_nothing_adds_nothing(self):
-        span = self.by_name["db.query"][0].message
-        self.assertEqual(span.attributes, {})
-        self.assertEqual(as_bytes(span.one("trace_id")), TRACE)
-        self.assertEqual(int(span.one("end_time_unix_nano")) - int(span.one("start_time_unix_nano")), 1000)
+        fields = self.by_name["db.query"][0].fields
+        self.assertEqual((fields["attributes"], fields["trace_id"], fields["duration_ns"]), (b"", TRACE.hex(), 1000))
+        self.assertNotIn("links", fields)
 
-    def test_an_exception_is_an_error_and_no_key_is_there_twice(self):
-        span = self.by_name["db.query"][1].message
-        self.assertEqual(span.one("status").one("code"), "STATUS_CODE_ERROR")
-        self.assertEqual(span.attributes, {
-            "nopspan.exception_kind": "the application's own", "nopspan.recorded.exception_kind": "error",
-            "error.type": "std::runtime_error", "nopspan.outcome": "exception", "nopspan.sequence": 50})
+    def test_an_exception(self):
+        fields = self.by_name["db.query"][1].fields
+        self.assertEqual((fields["status"], fields["exception_kind"], fields["error_type"]), (3, b"error", b"std::runtime_error"))
 
-    def test_a_cancelled_span_is_not_an_error(self):
-        span = self.one("tool").message
-        self.assertNotIn("status", span)
-        self.assertEqual(int(span.one("flags")), 0x300)
-        self.assertEqual(as_bytes(span.one("parent_span_id")).hex(), "33" * 8)
-        self.assertEqual(span.attributes, {
-            "nopspan.outcome": "cancelled", "nopspan.reason": "deadline", "nopspan.request_id": "req-17",
-            "nopspan.text": "search", "nopspan.flags": 4 | 2 | 16 << 32})
+    def test_a_cancelled_span(self):
+        fields = self.one("tool").fields
+        self.assertEqual((fields["status"], fields["parent_id"], fields["error_type"]), (2, 0x3333333333333333, b"deadline"))
+        self.assertEqual((fields["foreign_id"], fields["text"], fields["flags"]), (b"req-17", b"search", 4 | 2))
+        self.assertTrue(fields["counts_tool"])
 
-    def test_attributes_that_receivers_refuse_are_dropped_and_counted(self):
-        span = self.one("\x1b[2J?").message
-        self.assertEqual(span.attributes["good"], "1")
-        self.assertEqual(span.one("dropped_attributes_count"), "1")
+    def test_texts_are_as_the_process_wrote_them(self):
+        entry, = [entry for name, (entry, *_) in self.by_name.items() if name.startswith("\x1b[2J")]
+        self.assertIn(b"good", entry.fields["attributes"])
 
-    def test_an_event_is_a_log_record(self):
-        record = self.one("gen_ai.prompt.sent").message
-        self.assertEqual(as_bytes(record.one("trace_id")), TRACE)
-        self.assertEqual(as_bytes(record.one("span_id")).hex(), "11" * 8)
-        self.assertEqual(int(record.one("time_unix_nano")), BEGIN + 40)
-        self.assertEqual(record.attributes, {"prompt": "größe", "turn": -3, "nopspan.text": "llm.chat"})
+    def test_an_event(self):
+        entry = self.one("gen_ai.prompt.sent")
+        self.assertEqual((entry.kind, entry.fields["trace_id"], entry.fields["span_id"]), ("event", TRACE.hex(), 0x1111111111111111))
+        self.assertEqual((entry.fields["start_ns"], entry.fields["text"]), (BEGIN + 40, b"llm.chat"))
+        self.assertEqual(self.attributes(entry), {"prompt": "größe", "turn": -3})
 
-    def test_a_retry_is_a_log_record_that_says_so(self):
-        record = self.one("llm.adapter.retry").message
-        self.assertEqual(record.attributes, {"nopspan.kind": "retry", "nopspan.delay_ns": 500_000_000,
-                                             "nopspan.attempt": 2, "nopspan.reason": "rate_limit"})
+    def test_a_retry(self):
+        entry = self.one("llm.adapter.retry")
+        self.assertEqual((entry.kind, entry.fields["values"], entry.fields["error_type"]), ("retry", (500_000_000, 2), b"rate_limit"))
 
-    def test_a_gauge_is_a_metric(self):
-        point = self.one("kv_cache.used").message.one("gauge").one("data_points")
-        self.assertEqual(int(point.one("as_int")), -17)
-        self.assertEqual(point.attributes, {"nopspan.engine": "llama.cpp", "nopspan.maximum": 4096})
+    def test_a_gauge(self):
+        entry = self.one("kv_cache.used")
+        self.assertEqual((entry.kind, entry.fields["values"], entry.fields["engine"]), ("gauge", (-17, 4096), b"llama.cpp"))
+
+    def test_the_example_reads_it(self):
+        example = Path(__file__).resolve().parent.parent.parent / "examples" / "read_recording.py"
+        self.assertLessEqual(len(example.read_text(encoding="utf-8").splitlines()), 70)
+        done = subprocess.run([sys.executable, example, self.path], stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+        lines = [line.split(maxsplit=7) for line in done.stdout.splitlines()]
+        self.assertEqual([line[0] for line in lines], [entry.kind for entry in self.entries])
+        for line, entry in zip(lines, self.entries):
+            self.assertEqual(line[1:4], [str(entry.fields["start_ns"]), str(entry.fields["duration_ns"]), entry.fields["trace_id"]])
+
+
+class Format1(unittest.TestCase):
+    """Recordings that a nopspan before format 2 wrote, and what it printed of them."""
+
+    def test_they_are_read_as_before(self):
+        folder = Path(__file__).resolve().parent / "format1"
+        for path in sorted(folder.glob("*.rec")):
+            done = run("replay", "--spans", str(path), text=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(done.stdout.splitlines(), path.with_suffix(".jsonl").read_bytes().splitlines(), path)
+
+    def test_they_can_be_copied_to_the_present_format(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for path in sorted((Path(__file__).resolve().parent / "format1").glob("*.rec")):
+                copy = os.path.join(folder, path.name)
+                self.assertEqual(run("record", copy, "--from", str(path)).returncode, 0)
+                entries = recording.all_entries(copy)
+                self.assertEqual(len(entries), len(path.with_suffix(".jsonl").read_bytes().splitlines()))
+                self.assertEqual(sorted(run("replay", "--spans", copy).stdout.splitlines()),
+                                 sorted(run("replay", "--spans", str(path)).stdout.splitlines()))
 
 
 class Replay(RecordingTest):
@@ -182,7 +202,7 @@ class Replay(RecordingTest):
         done = run("replay", self.path)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         for words in ("5 spans, 1 event, 1 retry, 1 gauge", "9 entries from 1 process: 8 delivered, 1 lost", "12 server",
-                      "\\x1b[2J?"):
+                      "\\x1b[2J\\xff"):
             self.assertIn(words, done.stdout)
         self.assertNotIn("\x1b", done.stdout)
 
@@ -254,7 +274,7 @@ class Replay(RecordingTest):
         self.assertEqual(traces(cut, "--incomplete")[0], {"unfinished"})
 
     def test_every_command_counts_what_is_damaged(self):
-        at = self.data.index(b"llm.chat")  # in the logs
+        at = self.data.index(b"NSPF" + struct.pack("<I", 10)) + 40  # in the chunk of all entries
         damaged = self.file_of(self.data[:at] + bytes(8) + self.data[at + 8:])
         copy = os.path.join(self.folder.name, "copy of damaged.rec")
         for path in (damaged, copy):
@@ -265,17 +285,17 @@ class Replay(RecordingTest):
                 done = run(*words)
                 self.assertEqual(done.returncode, 0, done.stderr)
                 self.assertNotIn("none lost", done.stdout + done.stderr)
-                self.assertIn("3 lost, more may be missing", done.stdout + done.stderr)
-                self.assertIn("2 recorded entries are not in it", done.stdout + done.stderr)
+                self.assertIn("9 lost, more may be missing", done.stdout + done.stderr)
+                self.assertIn("8 recorded entries are not in it", done.stdout + done.stderr)
                 reported = json.loads(run("--json", *words).stdout.splitlines()[-1] if words[0] == "trace"
                                       else run("--json", *words).stdout)["ledger"]
-                self.assertEqual(reported.get("total", reported)["not_in_file"], 2)
+                self.assertEqual(reported.get("total", reported)["not_in_file"], 8)
                 self.assertEqual(reported["damage"]["broken_chunks"], 1)
                 self.assertGreater(reported["damage"]["skipped_bytes"], 100)
 
     def test_it_refuses_what_is_no_recording(self):
         for data, words in ((b"", "the file is empty"), (b"#!/bin/sh\nexit 0\n", "not a recording of nopspan record"),
-                            (self.data[:8] + b"\2" + self.data[9:], "the recording has format version 2")):
+                            (self.data[:8] + b"\3" + self.data[9:], "the recording has format version 3")):
             done = run("replay", self.file_of(data))
             self.assertEqual((done.returncode, done.stdout), (2, ""))
             self.assertIn(words, done.stderr)

@@ -595,12 +595,12 @@ std::vector<std::string> parts_of(const TemporaryFile& file) {
 TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
   const TemporaryFile file, all;
   CountingSource source;
-  const auto spans = record({file.path(), false, 1'000'000, 9}, 5000, source);
+  const auto spans = record({file.path(), false, 200'000, 9}, 5000, source);
   const std::vector<std::string> parts = parts_of(file);
   const std::size_t files = parts.size() - 1;  // before the newest
   std::string bytes;
   for (std::size_t i = 0; i < files; ++i) {
-    EXPECT_LT(parts[i].size(), 1'010'000U);  // ledgers included
+    EXPECT_LT(parts[i].size(), 210'000U);  // ledgers included
     bytes += parts[i];
     all.set_bytes(parts[i]);
     EXPECT_NE(replay(all.path()).remark, "") << "a part is not the whole recording";
@@ -625,7 +625,7 @@ TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
 TEST(Recording, DoesNotSayThatAllIsThereIfAPartIsThereTwice) {
   const TemporaryFile file, all;
   CountingSource source;
-  record({file.path(), false, 1'000'000, 9}, 5000, source);
+  record({file.path(), false, 200'000, 9}, 5000, source);
   const std::vector<std::string> parts = parts_of(file);
   ASSERT_GT(parts.size(), 3U);
   std::string bytes = parts[0] + parts[2];  // without parts[1]
@@ -647,7 +647,7 @@ TEST(Recorder, BeginsFilesWhoseReaderKnowsWhichSpansBeganBefore) {
     const KeptEntry kept = chat_span(make_process(1));
     Entry entry = kept.entry();
     entry.duration_ns = kLong;
-    Recorder recorder({file.path(), false, 400'000, 9});
+    Recorder recorder({file.path(), false, 60'000, 9});
     recorder.set_source(source);
     for (std::size_t i = 0; i < kSpans; ++i) {
       const std::uint64_t now = kBegin + i * kEvery;

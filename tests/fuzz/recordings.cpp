@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The contents of a recording, which may be anything. The first byte of an input selects: an OTLP message (traces, logs
-// or metrics), chunks, or steps.
+// The contents of a recording, which may be anything. The first byte of an input selects: a chunk of batches, the same
+// as it is compressed, the bytes of a file, or a message of format 1.
 #include "require.h"
 
 #include "../collector/kept_entry.h"
 
-#include "base/utf8.h"
+#include "format1/otlp_reader.h"
+#include "format1/recorded_steps.h"
 #include "model/steps.h"
 #include "recording/chunks.h"
-#include "recording/otlp_reader.h"
-#include "recording/otlp_spans.h"
-#include "recording/recorded_steps.h"
+#include "recording/entry_encoder.h"
+#include "recording/recorded_batches.h"
+#include "recording/step_differences.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -25,79 +26,60 @@ namespace {
 
 using namespace nopspan::collector;  // NOLINT: the whole file tests this namespace
 
-std::deque<KeptEntry> spans_of(Signal signal, std::string_view message, bool must_be_whole) {
-  OtlpReader reader;
-  std::deque<KeptEntry> spans;
-  const bool is_whole = reader.read(signal, message, [&](const Entry& entry) {
-    require(entry.process != nullptr && *entry.process != nullptr, "an entry is of a process");
-    require(signal_of(entry.kind) == signal, "an entry is of its message's kind");
-    spans.emplace_back(entry);
-  });
-  require(is_whole || !must_be_whole, "what was written can be read");
-  return spans;
-}
+constexpr std::size_t kMostKept = 200;
 
-// Whether a writer changes it, because it has text that is not UTF-8 or malformed attributes.
-bool is_repaired(const Entry& entry) {
-  if (!entry.has_checked_attributes) return true;
-  for (const std::string_view text : {entry.name, entry.engine, entry.model, entry.tenant, entry.exception_kind,
-                                      entry.error_type, entry.foreign_id, entry.tracestate, entry.text}) {
-    if (!is_utf8(text)) return true;
-  }
-  return false;
-}
-
-KeptEntry written_and_read(Signal signal, const Entry& entry) {
-  OtlpEncoder encoder(signal);
-  encoder.add(entry);
-  std::string message;
-  encoder.finish(message);
-  const auto after = spans_of(signal, message, true);
-  require(after.size() == 1, "one entry is one");
-  return KeptEntry(after.front().entry());
-}
-
-// Writes what was read and reads it again. The result must be the same, unless it was repaired. Then it must be the
-// same from then on.
-void read_message(Signal signal, std::string_view message) {
-  for (const KeptEntry& read : spans_of(signal, message, false)) {
-    const KeptEntry before = is_repaired(read.entry()) ? written_and_read(signal, read.entry()) : read;
-    const std::string difference = before.difference(written_and_read(signal, before.entry()).entry());
-    require(difference.empty(), difference.c_str());
-  }
-}
-
-std::deque<KeptEntry> steps_of(std::string_view message, bool must_be_whole) {
-  constexpr std::size_t kMostKept = 200;
-  OtlpReader processes;
-  StepReader reader;
+std::deque<KeptEntry> entries_of(std::string_view payload, bool must_be_whole) {
+  RecordedBatches reader;
   std::deque<KeptEntry> entries;
-  const bool is_whole = reader.read(message, processes, [&](const Entry& entry) {
-    require(is_recorded_step(entry), "an entry is a step or a part");
-    require(entry.kind == Kind::part || members_of(entry) <= entry.step->members, "a step has all of its members");
+  const bool is_whole = reader.read(payload, [&](const Entry& entry) {
+    require(entry.process != nullptr && *entry.process != nullptr, "an entry is of a process");
     if (entries.size() < kMostKept) entries.emplace_back(entry);
   });
   require(is_whole || !must_be_whole, "what was written can be read");
   return entries;
 }
 
-void read_steps(std::string_view message) {
-  const std::deque<KeptEntry> before = steps_of(message, false);
-  StepEncoder encoder;
+// Writes what was read and reads it again. The result must be the same.
+void read_batches(std::string_view payload) {
+  const std::deque<KeptEntry> before = entries_of(payload, false);
+  EntryEncoder encoder;
   for (const KeptEntry& entry : before) encoder.add(entry.entry());
-  std::string again;
-  encoder.finish(again);
-  const std::deque<KeptEntry> after = steps_of(again, true);
+  std::string written;
+  encoder.finish(written);
+  const std::string shortened = [&] {
+    std::string copy = written;
+    shorten_steps(copy);
+    return copy;
+  }();
+  std::string restored = shortened;
+  restore_steps(restored);
+  require(restored == written, "steps are restored");
+  const std::deque<KeptEntry> after = entries_of(written, true);
   require(after.size() == before.size(), "each entry is written once");
   for (std::size_t i = 0; i < before.size(); ++i) {
-    const Process& process = **before[i].entry().process;
-    // In a resource, bytes that are not UTF-8 are replaced.
-    if (!is_utf8(process.comm + process.executable + process.cgroup + process.container + process.library +
-                 process.library_version + process.host)) {
-      continue;
-    }
     const std::string difference = before[i].difference(after[i].entry());
     require(difference.empty(), difference.c_str());
+  }
+}
+
+void read_compressed(std::string_view payload) {
+  std::string restored(payload);
+  restore_steps(restored);
+  require(restored.size() == payload.size(), "nothing is added");
+  read_batches(restored);
+}
+
+void read_format1(unsigned which, std::string_view message) {
+  OtlpReader reader;
+  const auto check = [&](const Entry& entry) {
+    require(entry.process != nullptr && *entry.process != nullptr, "an entry is of a process");
+    require(entry.kind == Kind::part || entry.step == nullptr || members_of(entry) <= entry.step->members,
+            "a step has all of its members");
+  };
+  if (which < kSignals) {
+    static_cast<void>(reader.read(static_cast<Signal>(which), message, check));
+  } else {
+    static_cast<void>(StepReader().read(message, reader, check));
   }
 }
 
@@ -120,21 +102,18 @@ void read_chunks(std::string_view bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
-  switch (data[0] % 5) {
+  switch (const unsigned which = data[0] % 7) {
     case 0:
-      read_message(Signal::traces, rest);
+      read_batches(rest);
       break;
     case 1:
-      read_message(Signal::logs, rest);
+      read_compressed(rest);
       break;
     case 2:
-      read_message(Signal::metrics, rest);
-      break;
-    case 3:
       read_chunks(rest);
       break;
     default:
-      read_steps(rest);
+      read_format1(which - 3, rest);
   }
   return 0;
 }

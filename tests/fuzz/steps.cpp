@@ -7,8 +7,8 @@
 #include "../collector/kept_entry.h"
 
 #include "model/steps.h"
-#include "recording/otlp_reader.h"
-#include "recording/recorded_steps.h"
+#include "recording/entry_encoder.h"
+#include "recording/recorded_batches.h"
 #include "trace/trace_assembler.h"
 
 #include <algorithm>
@@ -109,7 +109,7 @@ class Claims {
         entry.step = &facts;
         entry.parent_id = a / 32 == 6 ? c % 32 : 0;
     }
-    if (is_recorded_step(entry)) {
+    if (entry.kind == Kind::part || entry.step != nullptr) {
       entry.members = {reinterpret_cast<const char*>(members.data()), members.size() * sizeof(nopspan_member)};
       encoder_.add(recorded_.emplace_back(entry).entry());
     }
@@ -119,10 +119,9 @@ class Claims {
   void check_recording() {
     std::string message;
     encoder_.finish(message);
-    OtlpReader processes;
-    StepReader reader;
+    RecordedBatches reader;
     std::size_t read = 0;
-    const bool is_whole = reader.read(message, processes, [&](const Entry& entry) {
+    const bool is_whole = reader.read(message, [&](const Entry& entry) {
       require(read < recorded_.size(), "each entry is written once");
       const std::string difference = recorded_[read++].difference(entry);
       require(difference.empty(), difference.c_str());
@@ -132,7 +131,7 @@ class Claims {
 
   std::uint64_t sequence_ = 0;
   TraceAssembler assembler_{small_limits(), {}, [](const AssembledTrace& /*trace*/) { return true; }};
-  StepEncoder encoder_;
+  EntryEncoder encoder_;
   std::deque<KeptEntry> recorded_;
 };
 

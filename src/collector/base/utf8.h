@@ -15,7 +15,23 @@ struct Utf8Character {
   std::size_t bytes = 0;  // its length; 0 if the text does not begin with a valid character
 };
 // Decodes the first character of `text`, which must not be empty.
-Utf8Character first_character(std::string_view text);
+// Follows table 3-7 (well-formed UTF-8) of the Unicode Standard: no surrogates, nothing above U+10FFFF, no overlong
+// forms.
+inline Utf8Character first_character(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(0);
+  if (lead < 0x80) return {lead, 1};
+  const std::size_t bytes = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+  if (lead < 0xc2 || lead > 0xf4 || text.size() < bytes) return {};
+  char32_t code = lead & (0xffU >> (bytes + 1));
+  for (std::size_t i = 1; i < bytes; ++i) {
+    if ((byte(i) & 0xc0U) != 0x80U) return {};
+    code = (code << 6U) | (byte(i) & 0x3fU);
+  }
+  const bool is_too_long = (bytes == 3 && code < 0x800) || (bytes == 4 && code < 0x10000);
+  if (is_too_long || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) return {};
+  return {code, bytes};
+}
 
 // Reads whole words, because nearly all text is short and ASCII.
 inline bool is_ascii(std::string_view text) {

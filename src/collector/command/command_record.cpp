@@ -85,6 +85,7 @@ class MarkingSink : public Sink {
       : sink_(sink),
         has_sample_(filter.sample_one_in > 1 || filter.sampled_only),
         mark_(filter.sample_one_in, filter.sampled_only) {}
+  [[nodiscard]] BatchSink* batches() override { return has_sample_ ? nullptr : sink_.batches(); }
   void on_entry(const Entry& entry) override { sink_.on_entry(has_sample_ ? mark_.marked(entry) : entry); }
   void on_tick(std::uint64_t now_unix_ns) override { sink_.on_tick(now_unix_ns); }
 

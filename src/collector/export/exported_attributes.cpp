@@ -94,18 +94,6 @@ Known target_of(std::string_view operation) {
   return operation.find("_memory") != std::string_view::npos ? Known::count : Known::request_model;
 }
 
-// Whether the attribute surely has no known key. Nearly all have a short key and then the value.
-bool is_unknown(std::string_view key_value) {
-  if (key_value.size() < 2 || key_value[0] != '\x0a') return false;
-  const std::size_t key_bytes = static_cast<unsigned char>(key_value[1]);
-  std::string_view value = key_value.substr(2);
-  if (key_bytes > 0x7f || key_bytes >= value.size() || value[key_bytes] != '\x12') return false;
-  const std::string_view key = value.substr(0, key_bytes);
-  value.remove_prefix(key_bytes + 1);
-  std::uint64_t value_bytes = 0;
-  return take_varint(value, value_bytes) && value_bytes == value.size() && kKnownIndex.find(key) == kKnown;
-}
-
 }  // namespace
 
 std::string_view ExportedAttributes::valid_text(std::string_view text) {
@@ -143,11 +131,6 @@ void ExportedAttributes::read(const Entry& entry) {
   const unsigned field = entry.kind == Kind::span ? kSpanAttributes : kEventAttributes;
   Attribute attribute;
   const bool is_run = for_each_key_value(entry.attributes, field, [&](std::string_view key_value, std::string_view) {
-    // Values of other keys do not matter, so they need not be read twice.
-    if (entry.has_checked_attributes && entry.step == nullptr && is_unknown(key_value)) {
-      own_.push_back({key_value, Known::count});
-      return;
-    }
     if (read_attribute(key_value, attribute)) return note(key_value, attribute);
     is_unchanged_ = false;
     std::string repaired = repaired_attribute(key_value);

@@ -57,6 +57,7 @@ class MeteredSink : public Sink {
  public:
   MeteredSink(Sink& sink, MetricsFile& file, std::function<Ledger()> ledger)
       : sink_(sink), file_(file), ledger_(std::move(ledger)) {}
+  [[nodiscard]] BatchSink* batches() override { return sink_.batches(); }
   void on_entry(const Entry& entry) override { sink_.on_entry(entry); }
   void on_tick(std::uint64_t now_unix_ns) override {
     sink_.on_tick(now_unix_ns);

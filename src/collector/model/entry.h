@@ -39,6 +39,12 @@ struct Process {
 };
 using ProcessPointer = std::shared_ptr<const Process>;
 
+// In the order in which messages and recordings have them.
+inline constexpr std::string Process::*kProcessTexts[] = {
+    &Process::comm,         &Process::executable,         &Process::cgroup, &Process::container,
+    &Process::library,      &Process::library_version,    &Process::host,   &Process::boot_id,
+    &Process::service_name, &Process::resource_attributes};
+
 // Whether both are the same process: same pid, start and host.
 bool is_same_process(const Process& a, const Process& b);
 // A copy with another comm. For a process that ended before it was examined, the kernel programs report the thread's
@@ -87,12 +93,11 @@ struct Entry {
   std::string_view exception_kind, error_type;  // for a retry its reason
   std::string_view foreign_id;                  // the request's id from the application, else ""
   std::string_view tracestate;
-  std::string_view text;                // a tool's name; for an event or retry the name of the span that it is in
-  std::string_view attributes;          // OTLP KeyValues: field 9 of a Span; for events and retries field 3 of an Event
-  std::string_view links;               // struct nopspan_link[]
-  const nopspan_step* step = nullptr;   // the facts of an engine's step (steps.h); null for other entries
-  std::string_view members;             // struct nopspan_member[], of a step or of a part of its members
-  bool has_checked_attributes = false;  // read_attribute() has accepted each of them (otlp_wire.h)
+  std::string_view text;               // a tool's name; for an event or retry the name of the span that it is in
+  std::string_view attributes;         // OTLP KeyValues: field 9 of a Span; for events and retries field 3 of an Event
+  std::string_view links;              // struct nopspan_link[]
+  const nopspan_step* step = nullptr;  // the facts of an engine's step (steps.h); null for other entries
+  std::string_view members;            // struct nopspan_member[], of a step or of a part of its members
   bool has_usage = false, has_first_token = false, has_engine_times = false;
   // The collector was still attaching to a file when this began, or attached to one later while it ran. So other parts
   // of the request may not have been received.

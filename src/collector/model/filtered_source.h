@@ -45,6 +45,7 @@ class FilteredSource : public Source, private Sink {
   [[nodiscard]] std::optional<ClockState> clock() const override { return source_->clock(); }
 
  private:
+  [[nodiscard]] BatchSink* batches() override { return filter_.empty() ? sink_->batches() : nullptr; }
   void on_entry(const Entry& entry) override;
   void on_tick(std::uint64_t now_unix_ns) override;
 

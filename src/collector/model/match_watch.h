@@ -20,6 +20,7 @@ class MatchWatch : public Sink {
   MatchWatch(Sink& sink, Filter filter, std::string from, std::function<bool()> has_matched = nullptr)
       : sink_(sink), filter_(std::move(filter)), from_(std::move(from)), has_matched_(std::move(has_matched)) {}
 
+  [[nodiscard]] BatchSink* batches() override { return filter_.empty() ? sink_.batches() : nullptr; }
   void on_entry(const Entry& entry) override {
     has_entries_ = true;
     sink_.on_entry(entry);

@@ -19,6 +19,7 @@ void run_source(Source& source, Sink& sink, const SourceOptions& options, bool q
 class Announced : public Sink {
  public:
   Announced(Sink& sink, std::string text) : sink_(sink), text_(std::move(text)) {}
+  [[nodiscard]] BatchSink* batches() override { return sink_.batches(); }
   void on_entry(const Entry& entry) override { sink_.on_entry(entry); }
   void on_tick(std::uint64_t now_unix_ns) override;
 

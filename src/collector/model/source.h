@@ -5,19 +5,46 @@
 
 #include "base/stopping.h"
 #include "model/entry.h"
+#include "model/entry_counts.h"
 #include "model/ledger.h"
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 namespace nopspan::collector {
+
+class ClockSamples;
+
+// Entries of one thread, as its process wrote them (<nopspan/probes.h>). BatchReader can read each of them. None has
+// flags that are not in the bytes, such as Entry::before_attach.
+struct EntryBatch {
+  const ProcessPointer* process = nullptr;
+  std::uint32_t thread_id = 0;
+  std::uint64_t sequence_id = 0;
+  std::uint64_t first = 0;    // the sequence of the first entry in the bytes
+  std::uint32_t entries = 0;  // in the bytes
+  std::uint32_t skipped = 0;  // of these, the first ones, which are not in the batch
+  std::string_view bytes;
+  const ClockSamples* clocks = nullptr;
+  EntryCounts counts;
+};
+
+// Receives batches instead of their entries.
+class BatchSink {
+ public:
+  virtual ~BatchSink() = default;
+  virtual void on_batch(const EntryBatch& batch) = 0;
+};
 
 // Receives the entries. All calls come from the thread that runs the source.
 class Sink {
  public:
   virtual ~Sink() = default;
+  // Not null if a source may pass batches there that contain nothing but what on_entry() would receive.
+  [[nodiscard]] virtual BatchSink* batches() { return nullptr; }
   virtual void on_entry(const Entry& entry) = 0;
   // Called about ten times per second while the source is live, even if no entries arrive. For a recording, called
   // after each second of it, and each second while nothing is written to its pipe, then with the time of its last

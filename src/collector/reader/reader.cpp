@@ -49,6 +49,7 @@ Ledger Reader::ledger() const {
 
 void Reader::set_sink(Sink* sink, std::function<void()> on_live) {
   sink_ = sink;
+  batches_ = sink->batches();
   on_live_ = std::move(on_live);
 }
 
@@ -314,18 +315,44 @@ ProcessAccount::Thread* Reader::take(Account& account, const Batch& batch, std::
 void Reader::deliver(ProcessAccount& account, ProcessAccount::Thread& thread, const Batch& batch,
                      std::string_view bytes) {
   const std::vector<Sequences>& fresh = thread.ledger.arrive(batch.sequences);
-  if (fresh.empty()) return;
+  if (fresh.empty() || (batches_ != nullptr && pass_whole(account, thread, batch, bytes, fresh))) return;
   BatchReader reader(bytes, batch.sequences.count(), clocks_, thread.process->clock_offset_ns);
   Entry entry;
   entry.thread_id = batch.thread_id;
   entry.sequence_id = batch.sequence_id;
   entry.process = &thread.process;
   const std::uint64_t malformed = read_fresh(reader, batch.sequences, fresh, entry, [&] {
-    entry.before_attach =
-        account.began_before_attach(reader.start_ns()) || attach_times_.overlap(reader.start_ns(), reader.end_ns());
+    entry.before_attach = is_before_attach(account, reader);
     deliver_entry(account, entry);
   });
   account.malformed(malformed);
+}
+
+bool Reader::is_before_attach(const ProcessAccount& account, const BatchReader& reader) const {
+  return account.began_before_attach(reader.start_ns()) || attach_times_.overlap(reader.start_ns(), reader.end_ns());
+}
+
+// Returns false if single entries must be passed on instead.
+bool Reader::pass_whole(ProcessAccount& account, const ProcessAccount::Thread& thread, const Batch& batch,
+                        std::string_view bytes, const std::vector<Sequences>& fresh) {
+  // What a thread held may have been fetched before.
+  if (fresh.size() != 1 || fresh[0].next != batch.sequences.next) return false;
+  BatchReader reader(bytes, batch.sequences.count(), clocks_, thread.process->clock_offset_ns);
+  Entry entry;
+  entry.process = &thread.process;
+  EntryCounts counts;
+  bool wants_all = true;
+  const std::uint64_t malformed = read_fresh(reader, batch.sequences, fresh, entry, [&] {
+    wants_all = wants_all && filter_.may_want_request_of(entry) && !is_before_attach(account, reader);
+    ++counts[entry.kind];
+  });
+  if (malformed > 0 || !wants_all) return false;
+  const std::uint64_t entries = fresh[0].count();
+  account.delivered(entries);
+  batches_->on_batch({&thread.process, batch.thread_id, batch.sequence_id, batch.sequences.first,
+                      static_cast<std::uint32_t>(batch.sequences.count()),
+                      static_cast<std::uint32_t>(batch.sequences.count() - entries), bytes, &clocks_, counts});
+  return true;
 }
 
 void Reader::on_held(const Held& held) {

@@ -9,6 +9,7 @@
 #include "model/source.h"
 #include "reader/accounts.h"
 #include "reader/attach_times.h"
+#include "reader/batch_reader.h"
 #include "reader/held_messages.h"
 #include "stream/clock_map.h"
 #include "stream/messages.h"
@@ -20,6 +21,7 @@
 #include <functional>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 namespace nopspan::collector {
 
@@ -79,6 +81,9 @@ class Reader : public MessageSink {
   bool is_after_the_end(Account& account, std::uint64_t sequence_id, std::uint64_t first, std::uint64_t time_ns) const;
   ProcessAccount::Thread* take(Account& account, const Batch& batch, std::string_view bytes);
   void deliver(ProcessAccount& account, ProcessAccount::Thread& thread, const Batch& batch, std::string_view bytes);
+  bool pass_whole(ProcessAccount& account, const ProcessAccount::Thread& thread, const Batch& batch,
+                  std::string_view bytes, const std::vector<Sequences>& fresh);
+  [[nodiscard]] bool is_before_attach(const ProcessAccount& account, const BatchReader& reader) const;
   void deliver_entry(ProcessAccount& account, const Entry& entry);
   void end_thread(Account& account, const nopspan_message& message, ProcessAccount::Thread* thread) const;
   void take_fetched(Account& account, const Held& held);
@@ -96,6 +101,7 @@ class Reader : public MessageSink {
   HeldMessages held_;
   Accounts accounts_;
   Sink* sink_ = nullptr;
+  BatchSink* batches_ = nullptr;  // where whole batches go; null: nowhere
   std::function<void()> on_live_;
   std::uint64_t now_ns_ = 0, round_ = 1;
   std::uint64_t detaching_since_ns_ = UINT64_MAX, ended_ns_ = UINT64_MAX;

@@ -30,8 +30,10 @@ Word get(std::string_view bytes, std::size_t offset) {
   return word;
 }
 
+bool is_known(std::uint32_t version) { return version >= 1 && version <= kFormatVersion; }
+
 bool is_file_header(std::string_view bytes) {
-  return bytes.starts_with(kFileMagic) && get<std::uint32_t>(bytes, kFileMagic.size()) == kFormatVersion;
+  return bytes.starts_with(kFileMagic) && is_known(get<std::uint32_t>(bytes, kFileMagic.size()));
 }
 
 bool is_chunk_header(std::string_view bytes) {
@@ -127,9 +129,9 @@ ChunkReader::ChunkReader(OpenFile file, std::string name, const Deadline& until)
     : file_(std::move(file)), name_(std::move(name)) {
   if (fill(kFileHeaderBytes, until) && held().starts_with(kFileMagic)) {
     const auto version = get<std::uint32_t>(held(), kFileMagic.size());
-    if (version == kFormatVersion) return;
+    if (is_known(version)) return;
     throw Failure(name_ + ": the recording has format version " + std::to_string(version) +
-                      ", but this nopspan reads only version " + std::to_string(kFormatVersion),
+                      ", but this nopspan reads only versions up to " + std::to_string(kFormatVersion),
                   Failure::kUsageError);
   }
   if (until.is_over()) throw Failure(name_ + ": stopped before anything was read");

@@ -3,9 +3,11 @@
 
 #include "base/failure.h"
 #include "base/file_owner.h"
+#include "base/gzip.h"
 #include "base/stopping.h"
 #include "host/process_facts.h"
 #include "recording/old_recordings.h"
+#include "recording/step_differences.h"
 
 #include <nlohmann/json.hpp>
 
@@ -29,6 +31,8 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::uint64_t kFlushEvery = kSecond / 2, kLedgerEvery = kSecond;
+// If there are more, they are not compressed, because that would take more processor time than all else.
+constexpr std::uint64_t kCompressedBytesPerSecond = 4U << 20U;
 // A ledger over kLargeLedger bytes is written less often. A ledger over kMostLedger bytes is written without its
 // processes.
 constexpr std::size_t kLargeLedger = 64U << 10U, kMostLedger = 1U << 20U;
@@ -70,11 +74,6 @@ OpenFile open_special(const std::string& path, bool is_link) {
     if (interrupted) throw Failure(path + ": stopped before it had a reader");
     ::poll(nullptr, 0, kPauseMilliseconds);
   }
-}
-
-ChunkKind chunk_kind(Signal signal) {
-  if (signal == Signal::traces) return ChunkKind::traces;
-  return signal == Signal::logs ? ChunkKind::logs : ChunkKind::metrics;
 }
 
 }  // namespace
@@ -202,16 +201,16 @@ void Recorder::on_entry(const Entry& entry) {
     begin();
     now_ = flushed_at_ = ledger_at_ = entry.start_unix_ns + entry.duration_ns;
   }
-  if (is_recorded_step(entry)) {
-    steps_.add(entry);
-    ++pending_steps_[entry.kind];
-    if (steps_.bytes() >= chunk_bytes_) flush();
-    return;
-  }
-  const auto signal = static_cast<std::size_t>(signal_of(entry.kind));
-  encoders_[signal].add(entry);
-  ++pending_[signal][entry.kind];
-  if (encoders_[signal].bytes() >= chunk_bytes_) flush();
+  encoder_.add(entry);
+  ++pending_[entry.kind];
+  if (encoder_.bytes() >= chunk_bytes_) flush();
+}
+
+// A live source has passed on its first tick.
+void Recorder::on_batch(const EntryBatch& batch) {
+  encoder_.add(batch);
+  pending_ += batch.counts;
+  if (encoder_.bytes() >= chunk_bytes_) flush();
 }
 
 void Recorder::on_tick(std::uint64_t now_unix_ns) {
@@ -231,28 +230,23 @@ void Recorder::on_tick(std::uint64_t now_unix_ns) {
   post_ledger();
 }
 
-// Logs and steps come before spans, so that a reader that assembles traces already has a span's events and steps when
-// the span arrives.
-void Recorder::flush() {
-  flush_signal(Signal::logs);
-  flush_chunk(ChunkKind::steps, steps_, pending_steps_);
-  flush_signal(Signal::traces);
-  flush_signal(Signal::metrics);
-  flushed_at_ = now_;
-}
-
 class Recorder::EntryChunk : public Output::Block {
  public:
-  EntryChunk(Recorder& recorder, ChunkKind kind, std::uint64_t time_unix_ns, const EntryCounts& counts,
-             std::string message, std::vector<OtlpEncoder::Share> shares)
+  EntryChunk(Recorder& recorder, std::uint64_t time_unix_ns, const EntryCounts& counts, std::string message,
+             std::vector<EntryShare> shares, bool compresses)
       : recorder_(recorder),
-        kind_(kind),
         time_unix_ns_(time_unix_ns),
         counts_(counts),
         message_(std::move(message)),
-        shares_(std::move(shares)) {}
+        shares_(std::move(shares)),
+        compresses_(compresses) {}
 
   bool write(Writing& /*writing*/) override {
+    if (std::exchange(compresses_, false)) {
+      shorten_steps(message_);
+      message_ = gzipped(message_, kFastGzip);
+      kind_ = ChunkKind::batches_gzip;
+    }
     recorder_.make_room(message_.size(), time_unix_ns_);
     if (!recorder_.write({kind_, static_cast<std::uint32_t>(counts_.all()), time_unix_ns_, message_})) {
       return false;
@@ -272,13 +266,34 @@ class Recorder::EntryChunk : public Output::Block {
   }
 
  private:
+  static constexpr int kFastGzip = 1;
+
   Recorder& recorder_;
-  const ChunkKind kind_;
   const std::uint64_t time_unix_ns_;
   const EntryCounts counts_;
-  const std::string message_;
-  const std::vector<OtlpEncoder::Share> shares_;
+  std::string message_;
+  const std::vector<EntryShare> shares_;
+  bool compresses_;  // not done yet
+  ChunkKind kind_ = ChunkKind::batches;
 };
+
+void Recorder::flush() {
+  const std::uint64_t elapsed = now_ - std::exchange(flushed_at_, now_);
+  if (encoder_.entries() == 0) return;
+  const bool compresses = encoder_.bytes() * kSecond / kCompressedBytesPerSecond <= elapsed;
+  std::string message;
+  auto shares = encoder_.finish(message);
+  const EntryCounts counts = std::exchange(pending_, {});
+  const std::size_t bytes = message.size();
+  auto chunk = std::make_unique<EntryChunk>(*this, now_, counts, std::move(message), shares, compresses);
+  if (output_.post(std::move(chunk), bytes)) return;
+  add(refused_, shares);
+  {
+    const std::lock_guard lock(mutex_);
+    totals_.dropped += counts.all();
+  }
+  complain("its reader or disk is too slow; still recording, entries that cannot be written are counted as lost");
+}
 
 // A ledger as of one moment. Its JSON is made when it is written, because it counts the chunks before it that could not
 // be written.
@@ -313,29 +328,7 @@ class Recorder::End : public Output::Block {
   Recorder& recorder_;
 };
 
-void Recorder::flush_signal(Signal signal) {
-  const auto index = static_cast<std::size_t>(signal);
-  flush_chunk(chunk_kind(signal), encoders_[index], pending_[index]);
-}
-
-template <class Encoder>
-void Recorder::flush_chunk(ChunkKind kind, Encoder& encoder, EntryCounts& pending) {
-  if (encoder.entries() == 0) return;
-  std::string message;
-  auto shares = encoder.finish(message);
-  const EntryCounts counts = std::exchange(pending, {});
-  const std::size_t bytes = message.size();
-  auto chunk = std::make_unique<EntryChunk>(*this, kind, now_, counts, std::move(message), shares);
-  if (output_.post(std::move(chunk), bytes)) return;
-  add(refused_, shares);
-  {
-    const std::lock_guard lock(mutex_);
-    totals_.dropped += counts.all();
-  }
-  complain("its reader or disk is too slow; still recording, entries that cannot be written are counted as lost");
-}
-
-void Recorder::add(DroppedEntries& to, const std::vector<OtlpEncoder::Share>& shares) {
+void Recorder::add(DroppedEntries& to, const std::vector<EntryShare>& shares) {
   for (const auto& share : shares) {
     const Process* key = share.process.get();
     if (to.size() >= kMostDropped && !to.contains(key)) key = nullptr;

@@ -11,13 +11,11 @@
 #include "model/entry_counts.h"
 #include "model/source.h"
 #include "recording/chunks.h"
-#include "recording/otlp_spans.h"
-#include "recording/recorded_steps.h"
+#include "recording/entry_encoder.h"
 #include "recording/recorder_stream.h"
 
 #include <sys/types.h>
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -46,7 +44,7 @@ struct RecorderOptions {
   [[nodiscard]] std::vector<std::string> older_files() const;
 };
 
-class Recorder : public Sink {
+class Recorder : public Sink, private BatchSink {
  public:
   // Creates the file. It appears at its path with the first tick or entry, or in finish(), which may throw Failure too.
   // Until then an existing file is left untouched. Throws Failure.
@@ -57,6 +55,7 @@ class Recorder : public Sink {
   // The source does not wait for the file. Chunks that the queue cannot hold are dropped and counted.
   void set_live() { output_.set_live(); }
 
+  [[nodiscard]] BatchSink* batches() override { return this; }
   void on_entry(const Entry& entry) override;
   void on_tick(std::uint64_t now_unix_ns) override;
   // Waits until all chunks so far are written (Output::flush).
@@ -88,6 +87,7 @@ class Recorder : public Sink {
   // Entries of the processes that are in no chunk of the file.
   using DroppedEntries = std::unordered_map<const Process*, Dropped>;
 
+  void on_batch(const EntryBatch& batch) override;
   void open(bool may_replace);
   bool connect(std::uint64_t time_unix_ns);
   void disconnect();
@@ -99,9 +99,6 @@ class Recorder : public Sink {
   void keep_total(std::uint64_t bytes);
   bool begin_file();
   void flush();
-  template <class Encoder>
-  void flush_chunk(ChunkKind kind, Encoder& encoder, EntryCounts& pending);
-  void flush_signal(Signal signal);
   bool write_about(std::uint64_t time_unix_ns);
   void post_ledger(bool is_last = false);
   bool write_ledger(Ledger ledger, std::uint64_t time_unix_ns);
@@ -114,7 +111,7 @@ class Recorder : public Sink {
   void rotate(std::uint64_t time_unix_ns);
   [[nodiscard]] unsigned free_older_file() const;
   void complain(const std::string& what);
-  static void add(DroppedEntries& to, const std::vector<OtlpEncoder::Share>& shares);
+  static void add(DroppedEntries& to, const std::vector<EntryShare>& shares);
   static void move(Ledger& ledger, const DroppedEntries& dropped);
 
   RecorderOptions options_;
@@ -125,11 +122,8 @@ class Recorder : public Sink {
 
   // Used by the thread that runs the source.
   const Source* source_ = nullptr;
-  std::array<OtlpEncoder, kSignals> encoders_ = {OtlpEncoder(Signal::traces), OtlpEncoder(Signal::logs),
-                                                 OtlpEncoder(Signal::metrics)};
-  StepEncoder steps_;
-  std::array<EntryCounts, kSignals> pending_;
-  EntryCounts pending_steps_;
+  EntryEncoder encoder_;
+  EntryCounts pending_;  // what it has
   static constexpr std::size_t kChunkBytes = 1U << 20U;
   std::size_t chunk_bytes_ = kChunkBytes;  // a chunk is written when it has this size
   std::uint64_t flushed_at_ = 0, ledger_at_ = 0;

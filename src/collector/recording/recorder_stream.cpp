@@ -42,8 +42,8 @@ OpenFile RecorderStream::connect() {
   return {};
 }
 
-void RecorderStream::note_written(const std::vector<OtlpEncoder::Share>& shares) {
-  for (const OtlpEncoder::Share& share : shares) {
+void RecorderStream::note_written(const std::vector<EntryShare>& shares) {
+  for (const EntryShare& share : shares) {
     Counts& counts = reported_.of(share.process->start_ticks != 0 ? share.process : nullptr);
     counts.emitted += share.entries;
     counts.delivered += share.entries;

@@ -5,7 +5,7 @@
 
 #include "base/open_file.h"
 #include "model/ledger.h"
-#include "recording/otlp_spans.h"
+#include "recording/entry_encoder.h"
 
 #include <chrono>
 #include <string>
@@ -29,7 +29,7 @@ class RecorderStream {
   // A connection begins.
   void begin() { before_ = reported_; }
   // Entries were written to it.
-  void note_written(const std::vector<OtlpEncoder::Share>& shares);
+  void note_written(const std::vector<EntryShare>& shares);
   // A ledger was written to it: less_reported(ledger).
   void note_ledger(const Ledger& ledger);
   // The part of the recorder's ledger that earlier connections did not report.

@@ -75,10 +75,15 @@ Recording::Recording(ChunkReader reader, Filter filter, RecordingLimits limits)
       limits_(std::move(limits)),
       is_filtered_(!filter_.empty()) {
   reader_.set_most_payload(limits_.chunk);
-  otlp_.set_processes(limits_.processes, limits_.claimed_by);
+  set_processes();
 }
 
 Recording::~Recording() = default;
+
+void Recording::set_processes() {
+  batches_.set_processes(limits_.processes, limits_.claimed_by);
+  otlp_.set_processes(limits_.processes, limits_.claimed_by);
+}
 
 void Recording::run(Sink& sink, Deadline& until) {
   until.begin();
@@ -144,6 +149,10 @@ void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
       return read_signal(Signal::metrics, chunk, sink);
     case ChunkKind::steps:
       return read_entries(chunk, sink, [&](const auto& each) { return steps_.read(chunk.payload, otlp_, each); });
+    case ChunkKind::batches:
+      return read_entries(chunk, sink, [&](const auto& each) { return batches_.read(chunk.payload, each); });
+    case ChunkKind::batches_gzip:
+      return read_entries(chunk, sink, [&](const auto& each) { return batches_.read_gzip(chunk.payload, each); });
     case ChunkKind::ledger:
       return read_ledger(chunk);
     case ChunkKind::end:
@@ -174,7 +183,7 @@ bool Recording::has_room(std::size_t processes) {
   if (processes < limits_.processes) return true;
   if (!limits_.more_processes) return false;
   limits_.processes = std::max(limits_.processes, std::exchange(limits_.more_processes, {})());
-  otlp_.set_processes(limits_.processes, limits_.claimed_by);
+  set_processes();
   return processes < limits_.processes;
 }
 

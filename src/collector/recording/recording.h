@@ -2,11 +2,12 @@
 // A source that reads a file of `nopspan record`.
 #pragma once
 
+#include "format1/otlp_reader.h"
+#include "format1/recorded_steps.h"
 #include "model/filter.h"
 #include "model/source.h"
 #include "recording/chunks.h"
-#include "recording/otlp_reader.h"
-#include "recording/recorded_steps.h"
+#include "recording/recorded_batches.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -73,6 +74,7 @@ class Recording : public Source {
     std::uint64_t filtered = 0;
   };
 
+  void set_processes();
   void read_chunk(const Chunk& chunk, Sink& sink);
   void deliver(const Entry& entry, Sink& sink) const;
   void read_signal(Signal signal, const Chunk& chunk, Sink& sink);
@@ -94,6 +96,7 @@ class Recording : public Source {
   Chunk chunk_;
   Filter filter_;
   RecordingLimits limits_;
+  RecordedBatches batches_;
   OtlpReader otlp_;
   StepReader steps_;
   bool is_filtered_;

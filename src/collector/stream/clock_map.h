@@ -5,6 +5,7 @@
 #include "base/open_file.h"
 #include "stream/messages.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -28,6 +29,12 @@ class ClockSamples {
   [[nodiscard]] std::uint64_t to_unix(std::uint64_t monotonic_ns) const {
     return monotonic_ns +
            (monotonic_ns >= samples_.back().monotonic_ns ? samples_.back().offset_ns : offset_at(monotonic_ns));
+  }
+  // Calls each(monotonic_ns, offset_ns) for the last ones, at most `most`, in order of time.
+  template <class Each>
+  void for_each_of_last(std::size_t most, const Each& each) const {
+    for (std::size_t i = samples_.size() - std::min(most, samples_.size()); i < samples_.size(); ++i)
+      each(samples_[i].monotonic_ns, samples_[i].offset_ns);
   }
   // The largest error of a converted time: half the width of the widest sample, plus changes that are too small to be
   // recorded.

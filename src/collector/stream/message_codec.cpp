@@ -40,11 +40,6 @@ constexpr std::size_t kMostMessageBytes = std::size_t{1} << 30U;
 
 constexpr std::size_t padded(std::size_t bytes) { return (bytes + kWord - 1) / kWord * kWord; }
 
-constexpr std::string Process::*kProcessTexts[] = {
-    &Process::comm,         &Process::executable,         &Process::cgroup, &Process::container,
-    &Process::library,      &Process::library_version,    &Process::host,   &Process::boot_id,
-    &Process::service_name, &Process::resource_attributes};
-
 // A message that is being written.
 class MessageOut {
  public:

@@ -13,16 +13,12 @@ import threading
 
 import example_service
 import harness
+import otlp_attributes
 import recording
 from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
 from followed import Followed
 from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, Test
 from waiting import wait_until
-
-# The attributes that a recorder adds to a process's own ones (docs/recording.md).
-ADDED = {"nopspan." + name for name in (
-    "model", "engine", "tenant", "text", "reason", "flags", "outcome", "exception_kind", "root_id", "parent_id",
-    "first_token_ns", "kind", "delay_ns", "attempt", "maximum", "sequence", "request_id")} | {"error.type"}
 
 
 def nopspan(*words):
@@ -45,29 +41,34 @@ class Record(Followed):
 
 
 def name_of(entry):
-    return entry.message.one("event_name") or entry.message.one("name") or ""
+    return entry.fields["name"].decode()
 
 
 def of_process(entries, pid):
-    return [entry for entry in entries if entry.resource["process.pid"] == pid]
+    return [entry for entry in entries if entry.process["pid"] == pid]
 
 
-def names(entries, pid, kind="traces"):
-    return collections.Counter(name_of(entry) for entry in of_process(entries, pid) if entry.kind == kind)
+def names(entries, pid, *kinds):
+    return collections.Counter(name_of(entry) for entry in of_process(entries, pid) if entry.kind in (kinds or ("span", "step")))
 
 
 def entries_so_far(path):
-    return [entry for chunk in recording.whole_chunks(path)[0] if chunk.kind in recording.MESSAGES
+    return [entry for chunk in recording.whole_chunks(path)[0] if chunk.kind in recording.WITH_ENTRIES
             for entry in recording.entries(chunk)]
+
+
+def with_attributes(entries):
+    """[(entry, {key: value})]"""
+    found = []
+    for of_events in (False, True):
+        some = [entry for entry in entries if (entry.kind in ("event", "retry", "gauge")) == of_events]
+        found += zip(some, otlp_attributes.decode([entry.fields.get("attributes", b"") for entry in some], of_events))
+    return found
 
 
 def row_of(ledger, pid):
     row, = [row for row in ledger["processes"] if row["pid"] == pid]
     return row
-
-
-def span_id(entry):
-    return int.from_bytes((entry.message.one("span_id") or "").encode("utf-8", "surrogateescape"), "big")
 
 
 class SameAsHandlers(Test):
@@ -101,43 +102,37 @@ class SameAsHandlers(Test):
         self.assertEqual((mine["llm.chat"], mine["llm.step"], mine["llm.tool"]),
                          (summary["requests"], summary["steps"], summary["tool_calls"]))
         self.assertEqual(served["engine.request"], summary["steps"] + summary["retries"])
-        self.assertEqual(names(self.all, self.agent.pid, "logs")["llm.adapter.retry"], summary["retries"])
+        self.assertEqual(names(self.all, self.agent.pid, "retry")["llm.adapter.retry"], summary["retries"])
 
     def test_attributes_are_what_handlers_saw(self):
         handlers = example_service.of_handlers(self.lines)
         recorded = collections.defaultdict(list)
-        for entry in self.entries:
+        for entry, attributes in with_attributes(self.entries):
             name, probe = name_of(entry), "span_stop"
-            if entry.kind == "metrics" or name == example_service.ITERATION:
+            if entry.kind in ("gauge", "members") or name == example_service.ITERATION:
                 continue
-            if entry.kind == "logs":
-                is_retry = entry.message.attributes.get("nopspan.kind") == "retry"
-                name, probe = ("llm.step", "retry") if is_retry else (name, "event")
-            key = (entry.resource["process.pid"], span_id(entry), probe, name)
-            recorded[key].append(entry.message.attributes)
+            if entry.kind in ("event", "retry"):
+                name, probe = ("llm.step", "retry") if entry.kind == "retry" else (name, "event")
+            key = (entry.process["pid"], entry.fields["span_id"], probe, name)
+            recorded[key].append(attributes)
         self.assertEqual(set(handlers), set(recorded))
         self.assertGreater(len(handlers), 200)
         for key, texts in handlers.items():
             self.assertEqual(len(texts), len(recorded[key]), key)
             for text in texts:
                 attributes = json.loads(text)
-                # All attributes that the handler received. Other attributes must be the recorder's own.
-                same = [found for found in recorded[key]
-                        if example_service.canonical({name: found.get(name) for name in attributes}) == text
-                        and set(found) - set(attributes) <= ADDED]
+                same = [found for found in recorded[key] if example_service.canonical(found) == text]
                 self.assertTrue(same, (key, attributes, recorded[key]))
 
     def test_times_are_the_handlers(self):
         reported = {(line["pid"], int(line["span_id"], 16)): line["measurements"]["duration"] for line in self.lines
                 if line["event"].endswith((".stop", ".exception")) and "duration" in line["measurements"]}
-        spans = [entry for entry in self.entries if entry.kind == "traces" and name_of(entry) != example_service.ITERATION]
+        spans = [entry for entry in self.entries if entry.kind == "span" and name_of(entry) != example_service.ITERATION]
         self.assertGreater(len(reported), 100)
         for entry in spans:
-            message = entry.message
-            duration = int(message.one("end_time_unix_nano")) - int(message.one("start_time_unix_nano"))
-            key = (entry.resource["process.pid"], span_id(entry))
+            key = (entry.process["pid"], entry.fields["span_id"])
             if key in reported:
-                self.assertEqual(duration, reported[key], name_of(entry))
+                self.assertEqual(entry.fields["duration_ns"], reported[key], name_of(entry))
 
     def test_replay_has_the_same(self):
         lines = [json.loads(line) for line in nopspan("replay", self.path, "--spans").stdout.splitlines()]
@@ -396,7 +391,7 @@ class Rotation(Test):
             with open(each, "rb") as part:
                 chunks = list(recording.chunks(part.read()))
             self.assertEqual(chunks[-1].kind == "end", each == path, "only the last part has an end")
-            entries += [entry for chunk in chunks if chunk.kind in recording.MESSAGES for entry in recording.entries(chunk)]
+            entries += [entry for chunk in chunks if chunk.kind in recording.WITH_ENTRIES for entry in recording.entries(chunk)]
         self.assertEqual(names(entries, program.pid)["many"], asked)
         together = os.path.join(folder, "together")
         with open(together, "wb") as out:

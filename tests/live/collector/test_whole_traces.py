@@ -57,7 +57,7 @@ class Service(Test):
             try:
                 with Trace("--json", "--slower-than", "100ms", "--limit", 1) as tracer:
                     tracer.end()  # there is load
-                with Record(cls.recording, "--binary", LIBRARY, "--max-size", "250k", "--keep", 1000):
+                with Record(cls.recording, "--binary", LIBRARY, "--max-size", "50k", "--keep", 1000):
                     repeat()
             finally:
                 over.set()

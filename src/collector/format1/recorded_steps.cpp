@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "recording/recorded_steps.h"
-
-#include "recording/step_format.h"
+#include "format1/recorded_steps.h"
 
 #include <algorithm>
 #include <array>
@@ -13,6 +11,8 @@
 namespace nopspan::collector {
 namespace {
 
+// The limit of the bytes of texts and members that a message describes, and of its threads.
+constexpr std::size_t kMostExpanded = std::size_t{128} << 20U, kMostThreads = 16'384;
 // The limit of members of an entry. A batch has no room for more.
 constexpr std::size_t kMostMembers = 65'535 / sizeof(nopspan_member);
 
@@ -57,6 +57,34 @@ std::string_view take(std::string_view& left, std::uint64_t bytes) {
 
 }  // namespace
 
+void StepThread::begin_step() {
+  before.swap(members);
+  members.clear();
+  next = 0;
+}
+
+StepNumbers StepThread::expected(bool is_part) const {
+  StepNumbers expected{};
+  if (is_part) {
+    for (const std::size_t i :
+         {kTraceId, StepNumber(kTraceId + 1), kSpanId, kParentId, kRootId, kStart, kDuration, kFlagWord}) {
+      expected[i] = numbers[i];
+    }
+    expected[kNumber] = members.size();
+  } else {
+    expected = numbers;
+    expected[kStart] += expected[kDuration];
+    ++expected[kStepNumber];
+  }
+  expected[kSequence] = sequence;
+  return expected;
+}
+
+std::string_view StepThread::expected_text(std::size_t i, bool is_part) const {
+  constexpr std::size_t kOfParts = 4;  // a part has the name, engine, model and tenant of its step
+  return is_part && i >= kOfParts ? std::string_view() : std::string_view(texts[i]);
+}
+
 bool StepReader::read(std::string_view message, OtlpReader& processes, const Each& each) {
   threads_.clear();
   expanded_ = 0;
@@ -81,7 +109,7 @@ bool StepReader::read(std::string_view message, OtlpReader& processes, const Eac
 }
 
 void StepReader::read_thread(std::string_view message, OtlpReader& processes) {
-  if (threads_.size() >= StepEncoder::kMostThreads) refuse_steps();
+  if (threads_.size() >= kMostThreads) refuse_steps();
   Thread& thread = threads_.emplace_back();
   thread.process = std::make_shared<const Process>();
   protozero::pbf_reader reader(message.data(), message.size());
@@ -104,7 +132,7 @@ void StepReader::read_thread(std::string_view message, OtlpReader& processes) {
 
 void StepReader::expand(std::size_t bytes) {
   expanded_ += bytes;
-  if (expanded_ > StepEncoder::kMostExpanded) refuse_steps();
+  if (expanded_ > kMostExpanded) refuse_steps();
 }
 
 void StepReader::read_entry(std::string_view left, const Each& each) {

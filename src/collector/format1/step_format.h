@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the encoder and the reader of steps share: the order of the numbers and texts.
+// The order of the numbers and texts of steps.
 #pragma once
 
 #include "model/entry.h"
-#include "recording/step_encoder.h"
 
 #include <nopspan/probes.h>
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <iterator>
 #include <string_view>
 
 namespace nopspan::collector {
+
+// The numbers of an entry, in the order in which the format has them.
+inline constexpr std::size_t kStepNumbers = 39, kStepTexts = 10;
+using StepNumbers = std::array<std::uint64_t, kStepNumbers>;
 
 // Fields of the message, and of a thread.
 inline constexpr unsigned kThreadField = 1, kEntryField = 2;

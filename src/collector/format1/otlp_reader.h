@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decodes OTLP messages to entries: the reverse of otlp_spans.h. The bytes may be anything: reading ends at the first
-// error.
+// Decodes the OTLP messages of a recording of format 1. The bytes may be anything: reading ends at the first error.
+//
+// Such recordings were written by nopspan 0.1, and by builds of 0.2 before its release. Nothing writes them any more,
+// and version 0.3 will not read them. Then this folder can be deleted, and what includes it in recording/recording.cpp.
 #pragma once
 
+#include "format1/otlp_names.h"
 #include "model/entry.h"
 #include "model/otlp_attributes.h"
-#include "recording/otlp_names.h"
-#include "recording/otlp_spans.h"
+#include "model/signal.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -72,7 +74,7 @@ class OtlpReader {
   NotedAttributes own_, added_;
   std::string_view run_;    // own attributes, if they are contiguous in the message
   std::string attributes_;  // otherwise their copy
-  bool are_checked_ = true, lacks_attributes_ = false;
+  bool lacks_attributes_ = false;
   std::string links_;
 };
 

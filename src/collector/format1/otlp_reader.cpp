@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "recording/otlp_reader.h"
+#include "format1/otlp_reader.h"
 
 #include "model/service.h"
 
@@ -55,7 +55,7 @@ struct ProcessText {
   std::string_view key;
   std::string Process::*text;
 };
-constexpr ProcessText kProcessTexts[] = {
+constexpr ProcessText kResourceTexts[] = {
     {"service.name", &Process::comm},
     {"nopspan.comm", &Process::comm},
     {"process.executable.path", &Process::executable},
@@ -101,7 +101,7 @@ void OtlpReader::read_resource(std::string_view message) {
   for_each_message(message, kResourceAttributes, [&](std::string_view key_value) {
     if (!read_attribute(key_value, attribute)) return;
     if (attribute.type == Attribute::Type::text) {
-      for (const auto& [key, text] : kProcessTexts) {
+      for (const auto& [key, text] : kResourceTexts) {
         if (attribute.key == key) process.*text = attribute.text.substr(0, kMostProcessText);
       }
     }
@@ -170,7 +170,6 @@ void OtlpReader::begin() {
   run_ = {};
   attributes_.clear();
   links_.clear();
-  are_checked_ = true;
   lacks_attributes_ = false;
 }
 
@@ -188,11 +187,7 @@ void OtlpReader::read_own(std::string_view key_value, std::string_view whole) {
     return;
   }
   Attribute attribute;
-  if (read_attribute(key_value, attribute)) {
-    own_.note(attribute, false);
-  } else {
-    are_checked_ = false;  // who needs valid ones repairs or drops it
-  }
+  if (read_attribute(key_value, attribute)) own_.note(attribute, false);
   const bool is_minimal = whole.size() == 1 + varint_bytes(key_value.size()) + key_value.size();
   if (signal_ != Signal::traces) {
     append_bytes(attributes_, kEventAttributes, key_value);
@@ -428,7 +423,6 @@ void OtlpReader::finish(Kind kind, const Each& each) {
   restore_outcome();
   restore_fields();
   span_.attributes = attributes_.empty() ? run_ : std::string_view(attributes_);
-  span_.has_checked_attributes = are_checked_;
   if (lacks_attributes_) span_.flags |= NOPSPAN_FLAG_ATTRIBUTES_DROPPED;
   span_.links = links_;
   if (added_.has(Name::links)) {

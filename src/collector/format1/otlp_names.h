@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The attribute names of a span's fields for which OTLP has no field of its own.
 //
-// A process writes some of these attributes itself, under the names of the GenAI conventions or of the library. The
-// recorder adds the other fields under "nopspan." names. If the process uses such a name for something else, the
-// recorder adds the field as "nopspan.recorded.…". No name therefore occurs twice. A reader restores each field from
-// the added attribute, or else from the process's own.
+// A process wrote some of these attributes itself, under the names of the GenAI conventions or of the library. The
+// recorder added the other fields under "nopspan." names, or as "nopspan.recorded.…" if the process used such a name
+// for something else. Each field is restored from the added attribute, or else from the process's own.
 #pragma once
 
 #include "model/entry.h"
@@ -120,8 +119,7 @@ inline constexpr NumberField<EngineTimes> kEngineFields[] = {
     {Name::preemptions, &EngineTimes::preemptions},
 };
 
-// A span's flags and its six bools as one word, which is the value of "nopspan.flags".
-std::uint64_t flag_word(const Entry& entry);
+// Sets a span's flags and its six bools from one word, which is the value of "nopspan.flags".
 void set_flag_word(Entry& entry, std::uint64_t word);
 
 // The flags that OTLP's own fields imply.

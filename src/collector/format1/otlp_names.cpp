@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "recording/otlp_names.h"
+#include "format1/otlp_names.h"
 
 #include "model/key_index.h"
 
@@ -78,13 +78,6 @@ bool NotedAttributes::note(const Attribute& attribute, bool added) {
   attributes_[static_cast<std::size_t>(name)] = attribute;
   mark(name);
   return true;
-}
-
-std::uint64_t flag_word(const Entry& entry) {
-  const unsigned bools = (entry.has_usage ? kHasUsage : 0) | (entry.has_first_token ? kHasFirstToken : 0) |
-                         (entry.has_engine_times ? kHasEngineTimes : 0) | (entry.counts_tokens ? kCountsTokens : 0) |
-                         (entry.counts_tool ? kCountsTool : 0) | (entry.before_attach ? kBeforeAttach : 0);
-  return entry.flags | std::uint64_t{bools} << kBools;
 }
 
 void set_flag_word(Entry& entry, std::uint64_t word) {

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recording/recorded_batches.h"
+
+#include "base/gzip.h"
+#include "model/sampling.h"
+#include "model/service.h"
+#include "reader/batch_reader.h"
+#include "recording/batch_chunk.h"
+#include "recording/chunk_format.h"
+#include "recording/step_differences.h"
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+#include <memory>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::size_t kBytesOfProcess = 2048;  // on average of all processes that are remembered
+// Recorders write at most that much of a path or of a variable of the environment.
+constexpr std::size_t kMostProcessText = 4096;
+
+const ClockSamples& wall_clock() {
+  static const ClockSamples none{ClockSample()};
+  return none;
+}
+
+}  // namespace
+
+bool RecordedBatches::read(std::string_view payload, const Each& each) {
+  // Entries refer to structs in the payload, and these must be aligned.
+  if (reinterpret_cast<std::uintptr_t>(payload.data()) % alignof(std::uint64_t) != 0) {
+    aligned_.resize(payload.size() / sizeof(std::uint64_t) + 1);
+    std::memcpy(aligned_.data(), payload.data(), payload.size());
+    payload = {reinterpret_cast<const char*>(aligned_.data()), payload.size()};
+  }
+  processes_.clear();
+  attached_ns_.clear();
+  clocks_.reset();
+  bool is_whole = true;  // an entry that is malformed affects no other one
+  const bool has_ended = for_each_recorded(payload, [&](RecordedKind kind, std::string_view message) {
+    switch (kind) {
+      case RecordedKind::clock: {
+        RecordedClock clock;
+        if (!take_recorded(message, clock)) return false;
+        const ClockSample sample{clock.monotonic_ns, clock.offset_ns, 0};
+        if (clocks_) {
+          clocks_->add(sample);
+        } else {
+          clocks_.emplace(sample);
+        }
+        return true;
+      }
+      case RecordedKind::process:
+        return read_process(message);
+      case RecordedKind::batch:
+        is_whole = read_batch(message, each) && is_whole;
+        return true;
+    }
+    return true;  // a later recorder may write other kinds
+  });
+  return has_ended && is_whole;
+}
+
+bool RecordedBatches::read_gzip(std::string_view payload, const Each& each) {
+  auto plain = gunzipped(payload, kMostPayload);
+  if (!plain) return false;
+  restore_steps(*plain);
+  return read(*plain, each);
+}
+
+bool RecordedBatches::read_process(std::string_view message) {
+  std::string bytes(message);
+  RecordedProcess recorded;
+  if (!take_recorded(message, recorded)) return false;
+  attached_ns_.push_back(recorded.attached_ns);
+  const auto known = known_.find(bytes);
+  if (known != known_.end()) {
+    processes_.push_back(known->second);
+    return true;
+  }
+  Process process;
+  process.pid = recorded.pid;
+  process.namespace_pid = recorded.namespace_pid;
+  process.start_ticks = recorded.start_ticks;
+  process.clock_offset_ns = recorded.clock_offset_ns;
+  process.claimed_by = claimed_by_;
+  for (const auto text : kProcessTexts) {
+    const std::size_t end = message.find('\0');
+    if (end == std::string_view::npos) return false;
+    process.*text = message.substr(0, std::min(end, kMostProcessText));
+    message.remove_prefix(end + 1);
+  }
+  set_service(process, std::move(process.service_name), std::move(process.resource_attributes));
+  processes_.push_back(std::make_shared<const Process>(std::move(process)));
+  const std::size_t most_bytes = most_processes_ * kBytesOfProcess;
+  if (known_.size() >= most_processes_ || known_bytes_ + bytes.size() > most_bytes) {
+    known_.clear();
+    known_bytes_ = 0;
+  }
+  if (bytes.size() > most_bytes) return true;
+  known_bytes_ += bytes.size();
+  known_.emplace(std::move(bytes), processes_.back());
+  return true;
+}
+
+bool RecordedBatches::read_batch(std::string_view message, const Each& each) {
+  RecordedBatch batch;
+  if (!take_recorded(message, batch) || batch.process >= processes_.size() || batch.bytes > message.size())
+    return false;
+  const bool has_unix_times = (batch.flags & kRecordedUnixTimes) != 0;
+  if (!has_unix_times && !clocks_) return false;
+  const ProcessPointer& process = processes_[batch.process];
+  BatchReader reader(message.substr(0, batch.bytes), batch.entries, has_unix_times ? wall_clock() : *clocks_,
+                     has_unix_times ? 0 : process->clock_offset_ns);
+  Entry entry;
+  entry.process = &process;
+  entry.thread_id = batch.thread_id;
+  entry.sequence_id = batch.sequence_id;
+  const bool is_before_attach = (batch.flags & kRecordedBeforeAttach) != 0;
+  std::uint64_t index = 0;
+  bool is_whole = true;
+  for (BatchReader::Outcome outcome; (outcome = reader.next(entry)) != BatchReader::Outcome::end; ++index) {
+    if (index < batch.skipped) continue;
+    if (outcome == BatchReader::Outcome::malformed) is_whole = false;
+    if (outcome != BatchReader::Outcome::entry) continue;
+    entry.sequence = batch.first + index;
+    entry.before_attach = is_before_attach || (!has_unix_times && reader.start_ns() < attached_ns_[batch.process]);
+    if ((batch.flags & kRecordedSampled) != 0) entry.flags |= kSampledEntry;
+    each(entry);
+  }
+  return is_whole && index == batch.entries;
+}
+
+}  // namespace nopspan::collector

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Accounts for the entries of this process, from the sequence numbers that its threads give them. Each entry counts
+// once, although what a thread holds is fetched before the thread flushes it.
+#pragma once
+
+#include <nopspan/stats.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+namespace nopspan::recording {
+
+struct OwnProcess;
+
+// Of entries [first, next).
+struct Sequences {
+  std::uint64_t first = 0, next = 0;
+};
+
+// `emitted` is the sum of the others up to `reentrant`.
+struct Counts {
+  std::uint64_t emitted = 0, delivered = 0, export_dropped = 0, discarded = 0;
+  std::uint64_t no_memory = 0, over_limit = 0, reentrant = 0;
+  std::uint64_t threads_at_attach = 0;
+  std::uint64_t attributes_dropped = 0, links_dropped = 0, members_dropped = 0;
+
+  [[nodiscard]] std::uint64_t lost() const { return export_dropped + discarded + no_memory + over_limit + reentrant; }
+};
+
+// Appends "key":"text", of a JSON object.
+void append_json_text(std::string& json, const char* key, std::string_view text);
+// The ledger as JSON, with the counts less those of `before`.
+std::string ledger_text(const Counts& counts, const Counts& before, const OwnProcess& process);
+
+class Account {
+ public:
+  // The recording begins. `threads` run, and what the library has dropped so far is not of it.
+  void begin(std::uint64_t threads);
+  // A thread has emitted so much for others, before that.
+  void begin_thread(std::uint64_t sequence_id, std::uint64_t next, std::uint64_t discarded);
+
+  // Entries of a thread have arrived. Returns those that had not arrived before.
+  const std::vector<Sequences>& arrive(std::uint64_t sequence_id, Sequences sequences, std::uint64_t discarded);
+  // The thread has emitted entries before this one, whether or not they arrive.
+  void emitted_until(std::uint64_t sequence_id, std::uint64_t next, std::uint64_t discarded);
+
+  // All threads that are not `living` have ended. Forgets those that had ended at the last call, of which nothing
+  // arrives any more.
+  void note_living(const std::unordered_set<std::uint64_t>& living);
+
+  [[nodiscard]] Counts counts() const;
+
+ private:
+  struct Thread {
+    std::uint64_t base = 0, next = 0;  // of the recording's entries so far
+    std::uint64_t arrived = 0;
+    std::uint64_t discarded_base = 0, discarded = 0;
+    std::vector<Sequences> missing;
+    bool has_ended = false;
+  };
+  Thread& advance(std::uint64_t sequence_id, Sequences sequences, std::uint64_t discarded);
+  static void add(Counts& counts, const Thread& thread);
+
+  std::unordered_map<std::uint64_t, Thread> threads_;
+  std::vector<Sequences> fresh_;
+  Counts ended_;
+  std::uint64_t threads_at_attach_ = 0;
+  Stats before_{};
+};
+
+}  // namespace nopspan::recording
