@@ -205,8 +205,8 @@ TEST(Host, BoundsTheCopiesOfAProcess) {
   host.scan();
   EXPECT_EQ(host.copies(child.pid()).size(), 64U);
   const auto skipped = host.skipped();
-  EXPECT_TRUE(std::any_of(skipped.begin(), skipped.end(), [&](const Host::Skipped& each) {
-    return each.pid == child.pid() && each.reason.find("too many copies") != std::string::npos;
+  EXPECT_TRUE(std::any_of(skipped.begin(), skipped.end(), [&](const Unattached& each) {
+    return each.pid == child.pid() && each.why.find("too many copies") != std::string::npos;
   }));
 }
 

@@ -73,6 +73,13 @@ class Lines : public MessageSink {
     line("state", state.processes, state.is_cut, state.remark, state.unattached.unattached_others);
     for (const Unattached& one : state.unattached.unattached) line(" ", one.path, one.pid, one.comm, one.why);
   }
+  void on_open(const PackedOpenSpans& open) override {
+    line("open", open.pid, open.user, open.library, open.error, std::string(open.bytes));
+  }
+  void on_open_read(const OpenSpansRead& read) override {
+    line("open_read", read.time_unix_ns, read.time_ns);
+    for (const Unattached& one : read.skipped) line(" ", one.path, one.pid, one.comm, one.why);
+  }
   void on_text(std::string_view text) override { line("text", std::string(text)); }
   void on_end(const TracerEnd& end) override { line("end", end.status, end.message); }
 
@@ -148,6 +155,8 @@ void send_one_of_each(MessageSink& to) {
   TracerState state{150, true, "remark", {}};
   state.unattached.unattached = {{"path", 151, "comm", "why"}};
   state.unattached.unattached_others = 152;
+  to.on_open({160, 161, "library", 162, "open spans"});
+  to.on_open_read({163, UINT64_MAX, {{"path", 164, "comm", "why"}}});
   to.on_state(state);
   to.on_text("nopspan: a line\n");
   to.on_end({2, "message"});

@@ -3,8 +3,8 @@
 // selects: a batch (the next byte is its number of entries), or steps of an account.
 #include "require.h"
 
-#include "live/early_requests.h"
 #include "model/steps.h"
+#include "open/early_requests.h"
 #include "reader/batch_reader.h"
 #include "reader/process_account.h"
 #include "stream/batch_entries.h"

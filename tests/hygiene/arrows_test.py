@@ -26,9 +26,9 @@ LIBRARY_ROOMS = {"base": "", "gate": "", "memory": "base", "thread": "base memor
                  "span": "base gate memory thread fields state genai emit handlers",
                  "catalogue": "base thread state span"}
 COLLECTOR_ROOMS = {"base": "", "model": "base", "host": "base model", "stream": "base model",
-         "reader": "base model stream", "live": "base model host stream reader", "format1": "base model",
+         "reader": "base model stream", "live": "base model host stream", "format1": "base model",
          "recording": "base model host stream reader format1",
-         "trace": "base model", "metric": "base model", "top": "base model metric", "hist": "base model", "open": "base model host",
+         "trace": "base model", "metric": "base model", "top": "base model metric", "hist": "base model", "open": "base model host stream reader",
          "doctor": "base host live", "export": "base model recording trace", "serve": "base",
          "command": "base model host stream reader live recording trace top hist open metric doctor export serve"}
 # The library nopspan::recording is built from its own room, with headers of these rooms of the collector.

@@ -56,6 +56,22 @@ class Symbols(unittest.TestCase):
         self.assertEqual([row[4] for row in visible if not re.search(r"\b(std|__gnu_cxx)::", row[4])], [])
         self.assertTrue([row for row in defined(symbols(STATIC)) if row[2] == "HIDDEN" and "nopspan::attach(" in row[4]])
 
+    @unittest.skipUnless("NOPSPAN_COLLECTOR" in os.environ, "the collector is not built")
+    def test_what_traces_decodes_no_entry(self):
+        """It has the capabilities, and entries are what hostile programs write. Only its command decodes them."""
+        listing = subprocess.run(["nm", "--print-file-name", "--demangle", os.environ["NOPSPAN_COLLECTOR"]],
+                                 stdout=subprocess.PIPE, text=True, check=True).stdout
+        # Each room is one object.
+        decoders = {}
+        decoding = (r":unity_folder_(\w+)_cxx\.cxx\.o:.* nopspan::collector::"
+                    r"(BatchReader|RecordedBatches|EarlyRequests|Reader|unpack_open_spans|read_messages)\b")
+        for room, name in re.findall(decoding, listing):
+            decoders.setdefault(name, set()).add(room)
+        self.assertTrue({"reader", "recording", "open"} <= decoders["BatchReader"], decoders)
+        self.assertEqual({name for name, rooms in decoders.items() if "live" in rooms}, set())
+        self.assertEqual({name for name, rooms in decoders.items() if "stream" in rooms}, {"read_messages"})
+        self.assertEqual({name for name, rooms in decoders.items() if "host" in rooms}, {"unpack_open_spans"})
 
-surroundings.need("readelf", "c++filt")
+
+surroundings.need("readelf", "c++filt", "nm")
 surroundings.main()

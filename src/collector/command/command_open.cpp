@@ -6,43 +6,34 @@
 #include "base/terminal.h"
 #include "base/text.h"
 #include "base/text_output.h"
-#include "base/user_range.h"
 #include "command/command.h"
 #include "command/options.h"
+#include "command/tracing_process.h"
 #include "host/core_file.h"
-#include "host/host.h"
-#include "host/obstacles.h"
-#include "host/open_spans.h"
 #include "host/privileges.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 #include "host/process_report.h"
-#include "live/attachments.h"
-#include "live/early_requests.h"
+#include "live/open_tracer.h"
 #include "live/probe_link.h"
 #include "open/open_list.h"
+#include "open/open_reading.h"
 #include "open/open_requests.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
-#include <csignal>
 #include <cstddef>
-#include <future>
 #include <iostream>
-#include <map>
 #include <memory>
 #include <set>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -53,9 +44,6 @@ namespace {
 using nlohmann::ordered_json;
 
 constexpr std::uint64_t kOpenInterval = 2 * kSecond, kLeastOpenInterval = kSecond / 10;
-// The longest time to read the open spans of all processes. Processes of users who have used up their time wait until
-// those of other users have been read.
-constexpr auto kMostTimeOfAList = std::chrono::seconds(10), kMostTimeOfAUser = std::chrono::seconds(2);
 
 struct OpenOptions {
   OpenFilter filter;
@@ -65,62 +53,14 @@ struct OpenOptions {
   std::uint64_t interval_ns = 0, count = 0, duration_ns = 0;
 };
 
-// What was read at one time.
-struct OpenNow {
-  std::uint64_t time_unix_ns = 0;  // 0: of a core file
-  std::vector<OpenProcess> processes;
-  std::vector<OpenRequest> requests;
-  std::size_t unwanted = 0;  // requests that the filters exclude
-  std::vector<Host::Skipped> skipped;
-};
-
-std::string why_no_spans(int error) {
-  if (error == EPERM || error == EACCES) return "reading its memory needs CAP_SYS_PTRACE";
-  if (error == ENOTSUP) return "its library is too old: open spans can be read since nopspan 0.2";
-  if (error == EBADMSG || error == EFAULT) return "its memory is damaged";
-  return read_error_text(error);
-}
-
-// Collects the spans of one process after the other.
-class OpenReading {
- public:
-  void add(const ProcessPointer& process, std::uint32_t user, const std::string& library, int error, OpenSpans& open,
-           const EarlyRequests& early = {}) {
-    if (error == ESRCH) return;
-    if (error != 0) {
-      now_.skipped.push_back({process->pid, library, why_no_spans(error)});
-      return;
-    }
-    OpenProcess copy;
-    copy.process = process;
-    copy.library = library;
-    copy.early = early.keys();
-    copy.early_unread = early.unread();
-    limit_.apply(user, open);
-    add_open_spans(open, now_.processes.size(), copy, spans_);
-    now_.processes.push_back(std::move(copy));
-  }
-  void skip(Host::Skipped skipped) { now_.skipped.push_back(std::move(skipped)); }
-  OpenNow finish(const OpenFilter& filter) {
-    now_.requests = open_requests(std::move(spans_), now_.processes);
-    now_.unwanted = std::erase_if(now_.requests, [&](const OpenRequest& request) { return !filter.wants(request); });
-    return std::move(now_);
-  }
-
- private:
-  OpenNow now_;
-  std::vector<OpenSpan> spans_;
-  OpenSpanLimit limit_;
-};
-
-OpenNow read_core(const OpenOptions& options) {
+void read_core(const OpenOptions& options, OpenReading& reading) {
   const CoreFile core(options.core);
   if (core.is_truncated())
     std::cerr << "nopspan: " << printable(options.core) << " is truncated: open spans may be missing\n";
   auto process = std::make_shared<Process>();
   process->pid = core.pid();
   process->comm = core.comm();
-  OpenReading reading;
+  OpenSpansRead read;
   OpenSpans open;
   for (const std::uint64_t gate : core.gates()) {
     const int error = core.read_open_spans(gate, open);
@@ -128,70 +68,10 @@ OpenNow read_core(const OpenOptions& options) {
       reading.add(process, 0, "", error, open);
     } else {  // without the pid, which a process of this host may have
       const bool is_cut = error == EBADMSG && core.is_truncated();
-      reading.skip({0, options.core, is_cut ? "it ends before its open spans" : why_no_spans(error)});
+      read.skipped.push_back({options.core, 0, "", is_cut ? "it ends before its open spans" : why_no_spans(error)});
     }
   }
-  return reading.finish(options.filter);
-}
-
-// A copy of the library whose open spans are to be read.
-struct ToRead {
-  ProcessPointer process;
-  std::uint32_t user;
-  std::string path;
-  std::uint64_t gate_address;
-};
-
-std::vector<ToRead> copies_to_read(Host& host, const OpenOptions& options, OpenReading& reading) {
-  std::vector<ToRead> copies;
-  for (const std::uint32_t pid : host.pids()) {
-    if (!options.pids.empty() && std::count(options.pids.begin(), options.pids.end(), pid) == 0) continue;
-    const ProcessPointer process = host.process(pid);
-    for (const Host::Copy& copy : host.copies(pid)) {
-      if (!copy.file->has_gate()) reading.skip({pid, copy.path, "it has no gate, so its open spans cannot be found"});
-      if (copy.gate_address != 0) copies.push_back({process, host.user(pid), copy.path, copy.gate_address});
-    }
-  }
-  return copies;
-}
-
-OpenNow read_host(Host& host, const OpenOptions& options) {
-  using ListClock = std::chrono::steady_clock;
-  OpenReading reading;
-  std::vector<ToRead> copies = copies_to_read(host, options, reading);
-  const auto until = ListClock::now() + kMostTimeOfAList;
-  std::map<std::uint32_t, ListClock::duration> spent;  // by user
-  for (const bool is_last : {false, true}) {
-    std::vector<ToRead> waiting;
-    for (ToRead& copy : copies) {
-      auto& of_user = spent[user_range(copy.user)];
-      const auto began = ListClock::now();
-      if (stopping || began >= until || (!is_last && of_user >= kMostTimeOfAUser)) {
-        waiting.push_back(std::move(copy));
-        continue;
-      }
-      OpenSpans open;
-      const int error = read_open_spans({copy.process->pid, copy.process->start_ticks}, copy.gate_address, open);
-      EarlyRequests early;
-      if (error == 0 && open.is_raised && options.filter.wants_early()) {
-        early.read({copy.process->pid, copy.process->start_ticks}, copy.gate_address);
-      }
-      reading.add(copy.process, copy.user, copy.path, error, open, early);
-      of_user += ListClock::now() - began;
-    }
-    copies = std::move(waiting);
-  }
-  if (!copies.empty())
-    reading.skip({0, "", "there was no time to read " + counted(copies.size(), "copy", "copies") + " of the library"});
-  OpenNow now = reading.finish(options.filter);
-  now.time_unix_ns = static_cast<std::uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
-          .count());
-  for (Host::Skipped& each : host.skipped()) {
-    if (each.pid == 0 || options.pids.empty() || std::count(options.pids.begin(), options.pids.end(), each.pid) > 0)
-      now.skipped.push_back(std::move(each));
-  }
-  return now;
+  reading.finish(read);
 }
 
 std::string json_text(const OpenNow& now, int indent) {
@@ -200,8 +80,8 @@ std::string json_text(const OpenNow& now, int indent) {
   for (const char* key : {"requests", "processes", "skipped"}) json[key] = ordered_json::array();
   for (const OpenRequest& request : now.requests) json["requests"].push_back(to_json(request, now.processes));
   for (const OpenProcess& process : now.processes) json["processes"].push_back(to_json(process));
-  for (const Host::Skipped& each : now.skipped)
-    json["skipped"].push_back({{"pid", each.pid}, {"path", each.path}, {"reason", each.reason}});
+  for (const Unattached& each : now.skipped)
+    json["skipped"].push_back({{"pid", each.pid}, {"path", each.path}, {"reason", each.why}});
   return json.dump(indent, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
@@ -217,13 +97,13 @@ bool knows_all(const OpenNow& now) {
   });
 }
 
-int list_once(Host& host, const OpenNow& now, const OutputOptions& common) {
+int list_once(const OpenNow& now, const OutputOptions& common) {
   if (common.json) {
     std::cout << json_text(now, 2);
   } else {
     const std::string text = open_text(now.requests, now.processes);
     std::cout << text << std::flush;
-    std::cerr << skipped_text(host, now.skipped) << known_text(now.processes);
+    std::cerr << skipped_text(now.skipped) << known_text(now.processes);
     if (now.processes.empty()) {
       std::cerr << "nopspan: no process whose open spans can be read was found\n";
     } else if (text.empty() && now.unwanted > 0) {
@@ -262,93 +142,29 @@ std::string first_messages(std::string text) {
   return text;
 }
 
-// Raises the gates of all processes, and lists at each interval. The work has a thread of its own, because the kernel
-// may not return from an attach or a detach in time.
+// The lists of --watch.
 class OpenWatch {
  public:
-  OpenWatch(const OpenOptions& options, const OutputOptions& common)
-      : options_(options), common_(common), deadline_(options.duration_ns), attachments_(raise_gate, raise_gate) {}
+  explicit OpenWatch(const OutputOptions& common) : common_(common) {}
 
-  // Ends within a second after a signal or the duration. The thread may be left.
-  static void run(const std::shared_ptr<OpenWatch>& watch) {
-    set_standard_outputs_live();
-    watch->deadline_.begin();
-    std::packaged_task<void()> task([watch] { watch->work(); });
-    std::future<void> ended = task.get_future();
-    // Signals are for this thread.
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    std::thread thread(std::move(task));
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    constexpr std::chrono::milliseconds kLook{20}, kPatience{700};
-    std::chrono::milliseconds waited{0};
-    while (ended.wait_for(kLook) != std::future_status::ready) {
-      if (!watch->deadline_.is_over() || (waited += kLook) < kPatience) continue;
-      leaves_threads = true;
-      thread.detach();
+  void list(OpenNow now) {
+    if (!has_begun_) {  // this one is from before the attach
+      has_begun_ = true;
+      began_ns_ = now.time_ns;
+      known_.update(now.processes, 1);
       return;
     }
-    thread.join();
-    ended.get();
+    known_.update(now.processes, now.time_ns - began_ns_ + 1);
+    if (common_.json) {
+      standard_output().write(json_text(now, -1));
+    } else {
+      print(now);
+    }
+    if (standard_output().has_failed()) stopping = true;
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
-  void work() {
-    host_.begin_leases();
-    for (const std::uint32_t pid : options_.pids) host_.note_pid(pid);
-    host_.scan_completely(options_.pids.empty());
-    if (host_.has_too_many_files()) throw Failure(read_error_text(EMFILE));
-    OpenNow before = read_host(host_, options_);
-    known_.update(before.processes, since_start());
-    for (std::uint64_t lists = 0; !deadline_.is_over();) {
-      host_.make_way();
-      attachments_.set(attachment_targets(host_, options_.pids, attachments_));
-      host_.let_writers_in();
-      note_writers();
-      if (Clock::now() >= next_) {
-        next_ = Clock::now() + std::chrono::nanoseconds(options_.interval_ns);
-        list();
-        if (++lists == options_.count || standard_output().has_failed()) break;
-      }
-      constexpr int kScanMilliseconds = 250;
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(next_ - Clock::now()).count();
-      pollfd writers{host_.writers_fd(), POLLIN, 0};
-      poll(&writers, 1, deadline_.milliseconds(static_cast<int>(std::clamp<std::int64_t>(left, 0, kScanMilliseconds))));
-      host_.scan();
-      was_limited_ = was_limited_ || host_.has_too_many_files();
-    }
-    stopping = true;
-    detaching = true;
-    attachments_.detach_all();
-    detaching = false;
-    host_.end_leases();
-    if (attachments_.has_failed(options_.pids) || was_limited_ || (!options_.pids.empty() && !written_to_.empty()))
-      source_failure = std::make_exception_ptr(Failure(""));
-  }
-
-  void note_writers() {
-    for (const Unattached& one : find_written_to(host_)) {
-      if (!options_.pids.empty() && std::count(options_.pids.begin(), options_.pids.end(), one.pid) == 0) continue;
-      if (written_to_.size() < Ledger::kMostUnattached && written_to_.emplace(one.path, one.pid).second)
-        std::cerr << text_of(one) + "\n";
-    }
-  }
-
-  [[nodiscard]] std::uint64_t since_start() const {
-    return static_cast<std::uint64_t>(std::chrono::nanoseconds(Clock::now() - began_).count()) + 1;
-  }
-
-  void list() {
-    OpenNow now = read_host(host_, options_);
-    if (stopping) return;  // it may lack processes
-    known_.update(now.processes, since_start());
-    if (common_.json) {
-      standard_output().write(json_text(now, -1));
-      return;
-    }
+  void print(const OpenNow& now) {
     std::string text = time_text(now.time_unix_ns) + "  " + counted(now.requests.size(), "request") + " in flight\n";
     text += open_text(now.requests, now.processes);
     // A message that was shown before is not repeated, unless the screen is cleared.
@@ -359,7 +175,7 @@ class OpenWatch {
       if (is_screen_ || !seen_.contains(*place)) known += known_text({process});
     }
     seen_ = std::move(seen);
-    std::string skipped = skipped_text(host_, now.skipped);
+    std::string skipped = skipped_text(now.skipped);
     if (is_screen_) {
       known = first_messages(skipped + known);
       const auto below = static_cast<std::size_t>(std::count(known.begin(), known.end(), '\n'));
@@ -371,48 +187,52 @@ class OpenWatch {
     skipped_ = std::move(skipped);
   }
 
-  const OpenOptions options_;
   const OutputOptions common_;
-  Deadline deadline_;
-  Host host_;
-  Attachments attachments_;
   const bool is_screen_ = has_screen();
-  const Clock::time_point began_ = Clock::now();
-  Clock::time_point next_;
+  bool has_begun_ = false;
+  std::uint64_t began_ns_ = 0;
   KnownTimes known_;
-  bool was_limited_ = false;  // not all processes were examined, because this program has too many open files
   // The processes of the last list (pid, start_ticks, library), and its message about what was skipped.
   std::set<std::tuple<std::uint32_t, std::uint64_t, std::string>> seen_;
   std::string skipped_;
-  // The files that a program opened for writing, and the processes that map them.
-  std::set<std::pair<std::string, std::uint32_t>> written_to_;
 };
 
 int run_open(OpenOptions options, const OutputOptions& common) {
   if (options.interval_ns == 0) options.interval_ns = kOpenInterval;
   if (options.interval_ns < kLeastOpenInterval)
     throw Failure("--interval must be at least 100ms", Failure::kUsageError);
+  int status = Failure::kFailed;
+  const auto print_once = [&](const OpenNow& now) { status = list_once(now, common); };
   if (!options.core.empty()) {
     confine({{}, {options.core}, {}});
     start_process_reader();
-    Host host;
-    return list_once(host, read_core(options), common);
+    OpenReading reading(options.filter, print_once);
+    read_core(options, reading);
+    return status;
   }
-  require_processes(options.pids);
-  confine({options.watch ? tracing_capabilities(!has_uprobe_multi())
-                         : std::vector<Capability>{Capability::sys_ptrace, Capability::dac_read_search,
-                                                   Capability::checkpoint_restore},
-           {},
-           {}});
-  start_process_reader();
-  if (options.watch) {
-    OpenWatch::run(std::make_shared<OpenWatch>(options, common));
-    return 0;
-  }
-  Host host;
-  for (const std::uint32_t pid : options.pids) host.note_pid(pid);
-  host.scan_completely(options.pids.empty());
-  return list_once(host, read_host(host, options), common);
+  const OpenTracerOptions what{options.pids, options.filter.wants_early(), options.watch, options.interval_ns,
+                               options.count};
+  const auto process =
+      start_tracing(options.watch ? tracing_capabilities(!has_uprobe_multi())
+                                  : std::vector<Capability>{Capability::sys_ptrace, Capability::dac_read_search,
+                                                            Capability::checkpoint_restore},
+                    [&](MessagePipe& pipe) {
+                      require_processes(options.pids);
+                      return open_open_tracer(what, pipe);
+                    },
+                    {});
+  OpenWatch watch(common);
+  OpenReading reading(options.filter,
+                      [&](OpenNow now) { options.watch ? watch.list(std::move(now)) : print_once(now); });
+  process->wait_for_start(reading);
+  if (options.watch) set_standard_outputs_live();
+  Deadline until(options.duration_ns);
+  until.begin();
+  process->run(reading, until);
+  const auto& end = reading.end();
+  if (end && end->status == 0) return options.watch ? 0 : status;
+  if (end || process->has_begun()) throw process->failure(end);
+  return 0;
 }
 
 constexpr char kOpenExplained[] =

@@ -109,10 +109,10 @@ void print_counts(const ProcessReport& report) {
 
 // Prints to stderr what could not be examined, and why.
 void print_skipped(Host& host, const std::set<std::uint32_t>& wanted, const Tracers& tracers) {
-  std::vector<Host::Skipped> skipped = host.skipped();
+  std::vector<Unattached> skipped = host.skipped();
   std::erase_if(skipped,
                 [&](const auto& each) { return each.pid != 0 && !wanted.empty() && !wanted.contains(each.pid); });
-  std::cerr << skipped_text(host, skipped);
+  std::cerr << skipped_text(skipped);
   if (!tracers.incomplete().empty()) std::cerr << "nopspan: " << tracers.incomplete() << "\n";
 }
 
@@ -139,8 +139,8 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
   if (common.json) {
     ordered_json json{{"processes", ordered_json::array()}, {"skipped", ordered_json::array()}};
     for (const ProcessReport& report : reports) json["processes"].push_back(to_json(report));
-    for (const Host::Skipped& each : skipped)
-      json["skipped"].push_back({{"pid", each.pid}, {"path", each.path}, {"reason", each.reason}});
+    for (const Unattached& each : skipped)
+      json["skipped"].push_back({{"pid", each.pid}, {"path", each.path}, {"reason", each.why}});
     json["obstacles"] = to_json(obstacles);
     json["twins"] = to_json(twins);
     if (!tracers.incomplete().empty()) json["tracers_incomplete"] = tracers.incomplete();

@@ -9,6 +9,7 @@
 #include "host/process_facts.h"
 #include "live/probe_link.h"
 #include "live/tracer.h"
+#include "reader/reader.h"
 #include "recording/recording.h"
 #include "stream/message_codec.h"
 #include "stream/message_pipe.h"
@@ -37,7 +38,6 @@ namespace {
 
 constexpr int kPipeBytes = 1 << 20, kKeptMemory = 32 << 20;
 constexpr std::size_t kPiece = std::size_t{256} << 10U;
-constexpr int kLookMilliseconds = 50;
 // How long the other process may take to pass on what it has, to detach, and to end. systemd kills the command after 5
 // s.
 constexpr std::chrono::milliseconds kMostToEnd{4000};
@@ -64,21 +64,19 @@ void stop_when_closed(int control) {
   }).detach();
 }
 
-std::unique_ptr<LiveTracer> open_tracer(const SourceOptions& options, MessagePipe& pipe) {
-  confine({tracing_capabilities(!has_uprobe_multi()), {}, {}});
+std::unique_ptr<LiveTracer> open_host_tracer(const SourceOptions& options, MessagePipe& pipe) {
   require_processes(options.filter.pids);
   require_cgroup(options.filter.cgroup);
   auto tracer = open_live_tracer(options, pipe);
-  if (!confinement_problem().empty()) std::cerr << "nopspan: the tracing process: " << confinement_problem() << "\n";
   if (!has_capability(Capability::sys_ptrace)) {
     std::cerr << "nopspan: without " << to_string(Capability::sys_ptrace)
               << ", only the processes of this user are traced; see nopspan doctor\n";
   }
-  pipe.flush();
   return tracer;
 }
 
-int trace(const SourceOptions& options, OpenFile messages, const OpenFile& control) {
+int trace(const std::vector<Capability>& capabilities, const MakeTracer& make_tracer, OpenFile messages,
+          const OpenFile& control) {
   // Memory of about 1 MB must not be returned to the kernel, which would clear its pages again.
   mallopt(M_MMAP_THRESHOLD, kKeptMemory / 2);
   mallopt(M_TRIM_THRESHOLD, kKeptMemory);
@@ -86,7 +84,10 @@ int trace(const SourceOptions& options, OpenFile messages, const OpenFile& contr
   std::unique_ptr<LiveTracer> tracer;
   TracerEnd end;
   try {
-    tracer = open_tracer(options, pipe);
+    confine({capabilities, {}, {}});
+    if (!confinement_problem().empty()) std::cerr << "nopspan: the tracing process: " << confinement_problem() << "\n";
+    tracer = make_tracer(pipe);
+    pipe.flush();
     if (is_asked_to_begin(control.get())) {
       stop_when_closed(control.get());
       tracer->run();
@@ -106,8 +107,8 @@ int trace(const SourceOptions& options, OpenFile messages, const OpenFile& contr
   return end.status;
 }
 
-[[noreturn]] void be_tracer(const SourceOptions& options, OpenFile messages, const OpenFile& control,
-                            const OpenFile& nothing) {
+[[noreturn]] void be_tracer(const std::vector<Capability>& capabilities, const MakeTracer& make_tracer,
+                            OpenFile messages, const OpenFile& control, const OpenFile& nothing) {
   // The threads that write for the other process are not in this one.
   restore_streams();
   forget_secret_variables();
@@ -115,7 +116,8 @@ int trace(const SourceOptions& options, OpenFile messages, const OpenFile& contr
   for (const int number : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) signal(number, SIG_IGN);
   prctl(PR_SET_NAME, "nopspan-tracer");
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO}) static_cast<void>(dup2(nothing.get(), fd));
-  std::exit(trace(options, std::move(messages), control));  // NOLINT(concurrency-mt-unsafe): see leaves_threads
+  std::exit(trace(capabilities, make_tracer, std::move(messages),
+                  control));  // NOLINT(concurrency-mt-unsafe): see leaves_threads
 }
 
 std::array<OpenFile, 2> make_pipe() {
@@ -133,7 +135,8 @@ std::array<OpenFile, 2> make_socket_pair() {
 }
 
 // Does not return in the new process.
-std::unique_ptr<TracingProcess> start_tracer(const SourceOptions& options) {
+std::unique_ptr<TracingProcess> start_tracer(const std::vector<Capability>& capabilities,
+                                             const MakeTracer& make_tracer) {
   auto [messages, to_messages] = make_pipe();
   auto [controlled, control] = make_socket_pair();
   const OpenFile nothing(open("/dev/null", O_RDWR | O_CLOEXEC));
@@ -146,14 +149,73 @@ std::unique_ptr<TracingProcess> start_tracer(const SourceOptions& options) {
   if (pid == 0) {
     messages.reset();
     control.reset();
-    be_tracer(options, std::move(to_messages), controlled, nothing);
+    be_tracer(capabilities, make_tracer, std::move(to_messages), controlled, nothing);
   }
-  return std::make_unique<TracingProcess>(pid, std::move(messages), std::move(control), options.filter);
+  return std::make_unique<TracingProcess>(pid, std::move(messages), std::move(control));
 }
 
 void confine_command(const Needs& needs) {
   confine(needs);
   if (!confinement_problem().empty()) std::cerr << "nopspan: " << confinement_problem() << "\n";
+}
+
+// The source of a command whose other process traces. The filter must outlive the object.
+class LiveSource : public Source {
+ public:
+  LiveSource(std::unique_ptr<TracingProcess> process, const Filter& filter)
+      : process_(std::move(process)), reader_(filter) {
+    process_->wait_for_start(reader_);
+  }
+
+  // If the process fails before it is live, this throws a Failure, and later it sets source_failure.
+  void run(Sink& sink, Deadline& until) override;
+  [[nodiscard]] Ledger ledger() const override;
+  [[nodiscard]] std::string remark() const override;
+  // One, until it ends.
+  [[nodiscard]] std::optional<Writers> writers() const override {
+    return Writers{.connected = process_->is_open() && !reader_.end() ? 1U : 0U};
+  }
+  [[nodiscard]] bool is_cut() const override { return lacks_end() || reader_.state().is_cut; }
+  [[nodiscard]] std::size_t processes() const override { return reader_.state().processes; }
+  [[nodiscard]] std::optional<ClockState> clock() const override {
+    return ClockState{reader_.clocks().error_ns(), reader_.clocks().steps()};
+  }
+
+ private:
+  // The process has not passed on its last message, and will not do so.
+  [[nodiscard]] bool lacks_end() const { return has_run_ && process_->has_begun() && !reader_.end(); }
+
+  std::unique_ptr<TracingProcess> process_;
+  Reader reader_;
+  bool has_run_ = false;
+};
+
+void LiveSource::run(Sink& sink, Deadline& until) {
+  reader_.set_sink(&sink, [&until] { until.begin(); });
+  process_->run(reader_, until);
+  has_run_ = true;
+  if (lacks_end()) reader_.abandon();
+  const auto& end = reader_.end();
+  if (end ? end->status == 0 : !process_->has_begun()) return;  // if it has not begun, nothing is missing
+  const Failure failure = process_->failure(end);
+  if (!reader_.is_live()) throw failure;
+  source_failure = std::make_exception_ptr(failure);
+}
+
+Ledger LiveSource::ledger() const {
+  Ledger ledger = reader_.ledger();
+  if (lacks_end()) ledger.damage.missing_ends = 1;
+  return ledger;
+}
+
+std::string LiveSource::remark() const {
+  std::string text = reader_.state().remark;
+  if (const std::uint64_t steps = reader_.clocks().steps(); steps > 0) {
+    text += std::string(text.empty() ? "" : "; ") + "the wall clock was set, or the machine was suspended, " +
+            (steps == 1 ? "once" : std::to_string(steps) + " times") +
+            ": spans from before a change keep the time of the old clock";
+  }
+  return text;
 }
 
 }  // namespace
@@ -164,35 +226,41 @@ std::string late_detach_text() {
                    : "";
 }
 
+std::unique_ptr<TracingProcess> start_tracing(std::vector<Capability> capabilities, const MakeTracer& make_tracer,
+                                              const Needs& needs) {
+  auto process = start_tracer(capabilities, make_tracer);
+  confine_command(needs);
+  return process;
+}
+
 int run_with_source(const SourceOptions& options, const Needs& needs,
                     const std::function<int(std::unique_ptr<Source>)>& command) {
   if (!options.from.empty()) return command(open_recording(options, [&needs] { confine_command(needs); }));
-  auto source = start_tracer(options);
-  confine_command(needs);
-  source->wait_for_start();
-  return command(std::move(source));
+  const auto make_tracer = [&options](MessagePipe& pipe) { return open_host_tracer(options, pipe); };
+  auto process = start_tracing(tracing_capabilities(!has_uprobe_multi()), make_tracer, needs);
+  return command(std::make_unique<LiveSource>(std::move(process), options.filter));
 }
 
 // ---- The command
 
-TracingProcess::TracingProcess(pid_t pid, OpenFile messages, OpenFile control, const Filter& filter)
-    : pid_(pid), messages_(std::move(messages)), control_(std::move(control)), reader_(filter) {}
+TracingProcess::TracingProcess(pid_t pid, OpenFile messages, OpenFile control)
+    : pid_(pid), messages_(std::move(messages)), control_(std::move(control)) {}
 
 // The process is not killed, because gates would then stay raised if the kernel is slow.
 TracingProcess::~TracingProcess() {
   stop();
   std::cout.flush();  // the user need not wait for the results
-  for (buffer_.clear(); messages_ && !is_late(); buffer_.clear()) read(kLookMilliseconds, 0);
+  MessageSink nothing;
+  for (buffer_.clear(); messages_ && !is_late(); buffer_.clear()) read(kLookMilliseconds, nothing, 0);
   while (!has_ended() && !is_late()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  if (reader_.end() && has_ended() && WIFSIGNALED(status_) && !source_failure)
+  if (has_last_ && has_ended() && WIFSIGNALED(status_) && !source_failure)
     source_failure = std::make_exception_ptr(Failure("the tracing process " + how_killed() + " at its end"));
   detaching = false;
 }
 
-void TracingProcess::wait_for_start() {
-  while (!reader_.has_started() && !reader_.end() && messages_ && !stopping) read(kLookMilliseconds, 1);
-  if (reader_.has_started() || stopping) return;
-  throw reader_.end() ? Failure(reader_.end()->message, reader_.end()->status) : Failure(why_ended());
+void TracingProcess::begin(const Deadline& until) {
+  has_begun_ = !until.is_over();
+  if (has_begun_) send(control_.get(), "", 1, MSG_NOSIGNAL);
 }
 
 void TracingProcess::stop() {
@@ -202,51 +270,14 @@ void TracingProcess::stop() {
   latest_ = Clock::now() + kMostToEnd;
 }
 
-void TracingProcess::run(Sink& sink, Deadline& until) {
-  reader_.set_sink(&sink, [&until] { until.begin(); });
-  has_begun_ = !until.is_over();
-  if (has_begun_) send(control_.get(), "", 1, MSG_NOSIGNAL);
-  bool is_over = false;
-  while (!reader_.end() && messages_ && !is_over) {
-    if (until.is_over()) stop();
-    // What it has written is read even if this process was stopped for long.
-    const bool late = is_late();
-    const int milliseconds = late ? 0 : latest_ ? kLookMilliseconds : until.milliseconds(kLookMilliseconds);
-    is_over = !read(milliseconds, SIZE_MAX) && late;
-  }
-  has_run_ = true;
-  if (lacks_end()) reader_.abandon();
-  const auto& end = reader_.end();
-  if (end ? end->status == 0 : !has_begun_) return;  // if it has not begun, nothing is missing
-  const Failure failure(end ? end->message : why_ended(), end ? end->status : Failure::kFailed);
-  if (!reader_.is_live()) throw failure;
-  source_failure = std::make_exception_ptr(failure);
-}
-
-Ledger TracingProcess::ledger() const {
-  Ledger ledger = reader_.ledger();
-  if (lacks_end()) ledger.damage.missing_ends = 1;
-  return ledger;
-}
-
-std::string TracingProcess::remark() const {
-  std::string text = reader_.state().remark;
-  if (const std::uint64_t steps = reader_.clocks().steps(); steps > 0) {
-    text += std::string(text.empty() ? "" : "; ") + "the wall clock was set, or the machine was suspended, " +
-            (steps == 1 ? "once" : std::to_string(steps) + " times") +
-            ": spans from before a change keep the time of the old clock";
-  }
-  return text;
-}
-
-bool TracingProcess::read(int milliseconds, std::size_t most_messages) {
+bool TracingProcess::read(int milliseconds, MessageSink& sink, std::size_t most_messages) {
   pollfd readable{messages_.get(), POLLIN, 0};
   if (poll(&readable, 1, milliseconds) <= 0) return false;
   const std::size_t before = buffer_.size();
   const ssize_t bytes = ::read(messages_.get(), buffer_.extend(kPiece), kPiece);
   buffer_.shrink(before + static_cast<std::size_t>(std::max<ssize_t>(bytes, 0)));
   if (bytes == 0 || (bytes < 0 && errno != EINTR)) messages_.reset();
-  buffer_.remove_front(read_messages(buffer_.view(), reader_, most_messages));
+  buffer_.remove_front(read_messages(buffer_.view(), sink, most_messages));
   return true;
 }
 
@@ -256,6 +287,10 @@ bool TracingProcess::has_ended() {
     if (ended == pid_ || (ended < 0 && errno != EINTR)) pid_ = -1;
   }
   return pid_ < 0;
+}
+
+Failure TracingProcess::failure(const std::optional<TracerEnd>& end) {
+  return end ? Failure(end->message, end->status) : Failure(why_ended());
 }
 
 // It has closed the pipe before its last message, or hangs.

@@ -4,19 +4,26 @@
 #pragma once
 
 #include "base/byte_buffer.h"
+#include "base/failure.h"
 #include "base/open_file.h"
+#include "base/stopping.h"
 #include "host/privileges.h"
+#include "live/tracer.h"
 #include "model/source.h"
 #include "model/source_options.h"
-#include "reader/reader.h"
+#include "stream/message_pipe.h"
+#include "stream/messages.h"
 
 #include <sys/types.h>
 
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace nopspan::collector {
 
@@ -28,41 +35,52 @@ int run_with_source(const SourceOptions& options, const Needs& needs,
 // For stderr at the end of a program: that the kernel has not detached yet; "" if it has.
 std::string late_detach_text();
 
-// The source of a command whose other process traces.
-class TracingProcess : public Source {
+// The process that traces, as the command has it.
+class TracingProcess {
  public:
   // `messages` is read. A byte that is written to `control` asks the process to attach, and its end asks it to detach.
-  // The filter must outlive the object.
-  TracingProcess(pid_t pid, OpenFile messages, OpenFile control, const Filter& filter);
-  ~TracingProcess() override;
+  TracingProcess(pid_t pid, OpenFile messages, OpenFile control);
+  // Asks it to end, and waits for that, but not for ever. Sets source_failure if it was killed after its last message.
+  ~TracingProcess();
+  TracingProcess(const TracingProcess&) = delete;
+  TracingProcess& operator=(const TracingProcess&) = delete;
 
-  // Waits until the process is ready to attach, or `stopping` is set. Throws Failure if it cannot.
-  void wait_for_start();
-
-  // Ends after the other process has passed on its last message. It is asked to end at the deadline, and what it still
-  // delivers is read. If it fails before it is live, this throws a Failure, and later it sets source_failure.
-  void run(Sink& sink, Deadline& until) override;
-  [[nodiscard]] Ledger ledger() const override;
-  [[nodiscard]] std::string remark() const override;
-  // One, until it ends.
-  [[nodiscard]] std::optional<Writers> writers() const override {
-    return Writers{.connected = messages_ && !reader_.end() ? 1U : 0U};
+  // Waits until the process is ready to attach, or `stopping` is set. Throws Failure if it cannot. A `Sink` is a
+  // MessageSink with has_started() and end(), which has what on_end() received.
+  template <class Sink>
+  void wait_for_start(Sink& sink) {
+    while (!sink.has_started() && !sink.end() && messages_ && !stopping) read(kLookMilliseconds, sink, 1);
+    if (!sink.has_started() && !stopping) throw failure(sink.end());
   }
-  [[nodiscard]] bool is_cut() const override { return lacks_end() || reader_.state().is_cut; }
-  [[nodiscard]] std::size_t processes() const override { return reader_.state().processes; }
-  [[nodiscard]] std::optional<ClockState> clock() const override {
-    return ClockState{reader_.clocks().error_ns(), reader_.clocks().steps()};
+  // Asks it to attach, and passes on its messages up to the last one. It is asked to end at the deadline, and what it
+  // still delivers is read.
+  template <class Sink>
+  void run(Sink& sink, const Deadline& until) {
+    begin(until);
+    bool is_over = false;
+    while (!sink.end() && messages_ && !is_over) {
+      if (until.is_over()) stop();
+      // What it has written is read even if this process was stopped for long.
+      const bool late = is_late();
+      const int milliseconds = late ? 0 : latest_ ? kLookMilliseconds : until.milliseconds(kLookMilliseconds);
+      is_over = !read(milliseconds, sink, SIZE_MAX) && late;
+    }
+    has_last_ = sink.end().has_value();
   }
+  [[nodiscard]] bool has_begun() const { return has_begun_; }
+  [[nodiscard]] bool is_open() const { return static_cast<bool>(messages_); }
+  // What its last message says, or why there is none.
+  Failure failure(const std::optional<TracerEnd>& end);
 
  private:
   using Clock = std::chrono::steady_clock;
+  static constexpr int kLookMilliseconds = 50;
 
+  void begin(const Deadline& until);
   void stop();
   // Waits until the process has written something, and passes on at most so many messages.
-  bool read(int milliseconds, std::size_t most_messages);  // false if there was nothing
+  bool read(int milliseconds, MessageSink& sink, std::size_t most_messages);  // false if there was nothing
   [[nodiscard]] bool is_late() const { return latest_ && Clock::now() >= *latest_; }
-  // The process has not passed on its last message, and will not do so.
-  [[nodiscard]] bool lacks_end() const { return has_run_ && has_begun_ && !reader_.end(); }
   [[nodiscard]] bool has_ended();
   [[nodiscard]] std::string why_ended();
   [[nodiscard]] std::string how_killed() const;
@@ -72,9 +90,15 @@ class TracingProcess : public Source {
   OpenFile messages_, control_;
   std::optional<Clock::time_point> latest_;  // when it must have ended, if it was asked to
   ByteBuffer buffer_;                        // what was read and not passed on yet
-  Reader reader_;
-  bool has_begun_ = false;  // it was asked to attach
-  bool has_run_ = false;
+  bool has_begun_ = false;                   // it was asked to attach
+  bool has_last_ = false;                    // it has passed on its last message
 };
+
+// Makes what traces, in the process that does.
+using MakeTracer = std::function<std::unique_ptr<LiveTracer>(MessagePipe&)>;
+// Starts the process, and gives up what this one does not need. The process keeps the capabilities. Must be called
+// before the program makes a thread. Throws Failure.
+std::unique_ptr<TracingProcess> start_tracing(std::vector<Capability> capabilities, const MakeTracer& make_tracer,
+                                              const Needs& needs);
 
 }  // namespace nopspan::collector

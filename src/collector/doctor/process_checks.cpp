@@ -99,12 +99,12 @@ bool is_disabled(std::uint32_t pid) { return environment_of(pid, {"NOPSPAN_DISAB
 // Explains why the process maps no file with probes.
 void explain_none(Host& host, std::uint32_t pid, const std::string& name, Checks& checks) {
   bool is_explained = false;
-  for (const Host::Skipped& skipped : host.skipped()) {
+  for (const Unattached& skipped : host.skipped()) {
     if (skipped.pid != pid) continue;
     is_explained = true;
     checks.fail(name,
                 (skipped.path.empty() ? "could not be examined" : printable(skipped.path) + " could not be examined"),
-                skipped.reason);
+                skipped.why);
   }
   std::set<std::string> seen;
   for_each_mapping(pid, [&](const Mapping& mapping) {

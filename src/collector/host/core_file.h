@@ -24,7 +24,7 @@ class CoreFile {
   [[nodiscard]] bool is_truncated() const { return is_truncated_; }
   // The addresses of struct nopspan_gate_page, one for each copy of the library. At most 64.
   [[nodiscard]] const std::vector<std::uint64_t>& gates() const { return gates_; }
-  // 0 or an errno value, as read_open_spans().
+  // 0 or an errno value, as unpack_open_spans().
   int read_open_spans(std::uint64_t gate_address, OpenSpans& open) const;
 
  private:

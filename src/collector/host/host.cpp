@@ -120,7 +120,7 @@ struct Known {
   std::vector<Mappings::Crowd> crowds;
   std::uint64_t all_mappings = 0;
   bool is_counted = true;  // false: its mappings could not be read, so it may have any number
-  std::vector<Host::Skipped> skipped;
+  std::vector<Unattached> skipped;
   ProcessPointer process;
 };
 
@@ -408,14 +408,14 @@ void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
   const Mappings mappings({pid, known.state.start_ticks});
   const int error = mappings.error();
   if (error == EACCES || error == EPERM) {
-    known.skipped.push_back({pid, "", why_forbidden()});
+    known.skipped.push_back({"", pid, known.state.comm, why_forbidden()});
   } else if (error == EOVERFLOW) {
-    known.skipped.push_back({pid, "", "it maps too many files, so some were not examined"});
+    known.skipped.push_back({"", pid, known.state.comm, "it maps too many files, so some were not examined"});
   } else if (error != 0 && error != ESRCH && error != ENOENT) {
     // Keep the copies that were found before.
     known.is_due = true;
     if (known.crowds.empty() && known.copies.empty()) known.is_counted = false;
-    known.skipped.push_back({pid, "", read_error_text(error)});
+    known.skipped.push_back({"", pid, known.state.comm, read_error_text(error)});
     return;
   }
   known.crowds = mappings.crowds();
@@ -430,7 +430,8 @@ void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
     if (known.process && !known.copies.empty() && known.process->library_version.empty()) describe(pid, known);
   }
   if (known.copies.size() == kMaximumCopies) {
-    known.skipped.push_back({pid, "", "it maps too many copies of the library, so some were not examined"});
+    known.skipped.push_back(
+        {"", pid, known.state.comm, "it maps too many copies of the library, so some were not examined"});
   }
 }
 
@@ -477,7 +478,7 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& 
       std::string_view name = unseen[i].path;
       take_deleted(name);
       if (known.skipped.size() < kMaximumSkippedOfAProcess)
-        known.skipped.push_back({pid, unescaped(name), result.why_not});
+        known.skipped.push_back({unescaped(name), pid, known.state.comm, result.why_not});
     } else if (result.file) {
       seen.emplace(seen_key(unseen[i]), result.file);
     } else if (result.is_known) {
@@ -695,15 +696,15 @@ bool Host::is_behind() const { return scanner_->is_behind; }
 const std::set<std::uint32_t>& Host::waiting() const { return scanner_->noted(); }
 bool Host::has_too_many_files() const { return scanner_->has_too_many_files; }
 
-std::vector<Host::Skipped> Host::skipped() const {
-  std::vector<Skipped> all;
-  if (scanner_->has_too_many_files) all.push_back({0, "", read_error_text(EMFILE)});
+std::vector<Unattached> Host::skipped() const {
+  std::vector<Unattached> all;
+  if (scanner_->has_too_many_files) all.push_back({"", 0, "", read_error_text(EMFILE)});
   if (scanner_->is_behind)
-    all.push_back({0, "", "there was no time for " + std::to_string(scanner_->noted().size()) + " of them"});
+    all.push_back({"", 0, "", "there was no time for " + std::to_string(scanner_->noted().size()) + " of them"});
   std::set<std::uint32_t> left_alone;
   for (const LeftAlone& process : processes_left_alone()) {
     if (process.pid == 0 || process.until <= Clock::now() || !left_alone.insert(process.pid).second) continue;
-    all.push_back({process.pid, "", process.why + ", so it is not read for a while"});
+    all.push_back({"", process.pid, process.comm, process.why + ", so it is not read for a while"});
   }
   for (const auto& [pid, known] : scanner_->processes)
     if (!left_alone.contains(pid)) all.insert(all.end(), known.skipped.begin(), known.skipped.end());

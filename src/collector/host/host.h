@@ -4,6 +4,7 @@
 
 #include "host/probe_file.h"
 #include "model/entry.h"
+#include "model/ledger_counts.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -32,11 +33,6 @@ class Host {
     bool has_text = true;            // the text with the probes is mapped from the file, not moved to other memory
     bool is_deleted = false;         // deleted or replaced: that name no longer leads to it
     std::uint64_t gate_address = 0;  // address of struct nopspan_gate_page in the process; 0 if the file has none
-  };
-  struct Skipped {
-    std::uint32_t pid = 0;
-    std::string path;    // "" if the whole process was skipped
-    std::string reason;  // for people: what failed, and which privilege it needs
   };
   // Each file with probes is held open. So that no user can take all descriptors, a user's programs may have half of
   // the files that those of others leave.
@@ -143,7 +139,7 @@ class Host {
   // Whether the last scan did not examine all processes, because this program has too many open files.
   [[nodiscard]] bool has_too_many_files() const;
   // Processes and files that could not be examined, and why, as of the last scan.
-  [[nodiscard]] std::vector<Skipped> skipped() const;
+  [[nodiscard]] std::vector<Unattached> skipped() const;
   [[nodiscard]] const Refused& refused() const;
 
  private:

@@ -228,8 +228,8 @@ int unpack_open_spans(const Answer& answer, OpenSpans& open) {
   return 0;
 }
 
-int read_open_spans(const Target& process, std::uint64_t gate_address, OpenSpans& open) {
-  return unpack_open_spans(read_process(process, open_spans_work, as_bytes(gate_address)), open);
+Answer read_packed_open_spans(const Target& process, std::uint64_t gate_address) {
+  return read_process(process, open_spans_work, as_bytes(gate_address));
 }
 
 }  // namespace nopspan::collector

@@ -31,16 +31,17 @@ struct OpenSpans {
   std::uint64_t unread = 0;                     // spans that may be open, but could not be read or were too many
 };
 
-// 0 or an errno value: of process_reader.h (ESRCH also if the library is still being loaded), or ENOTSUP if the library
-// is too old, or EBADMSG if the memory is damaged.
-int read_open_spans(const Target& process, std::uint64_t gate_address, OpenSpans& open);
+// For unpack_open_spans(). The error is of process_reader.h (ESRCH also if the library is still being loaded), or
+// ENOTSUP if the library is too old, or EBADMSG if the memory is damaged.
+Answer read_packed_open_spans(const Target& process, std::uint64_t gate_address);
 
 // Reads ranges of a memory one after the other into `to`, which has room for all. Returns false if one of them cannot
 // be read completely.
 using ReadRanges = std::function<bool(std::span<const MemoryRange> ranges, void* to)>;
-// The two steps of read_open_spans(), for a memory of any kind. The first runs in the child that reads, so its answer
-// may be wrong. `now` returns the process's CLOCK_MONOTONIC, or 0: then the newest time in the memory is taken.
+// The same for a memory of any kind. `now` returns the process's CLOCK_MONOTONIC, or 0: then the newest time in the
+// memory is taken.
 Answer pack_open_spans(const ReadRanges& read, std::uint64_t gate_address, const std::function<std::uint64_t()>& now);
+// Returns 0, or an errno value. The child that reads may have been taken over, so the bytes may be anything.
 int unpack_open_spans(const Answer& answer, OpenSpans& open);
 
 }  // namespace nopspan::collector

@@ -107,20 +107,19 @@ ordered_json to_json(const ProcessReport& report) {
   return json;
 }
 
-std::string skipped_text(Host& host, const std::vector<Host::Skipped>& skipped) {
-  std::map<std::string, std::vector<const Host::Skipped*>> by_reason;
-  for (const Host::Skipped& each : skipped) by_reason[each.reason].push_back(&each);
+std::string skipped_text(const std::vector<Unattached>& skipped) {
+  std::map<std::string, std::vector<const Unattached*>> by_reason;
+  for (const Unattached& each : skipped) by_reason[each.why].push_back(&each);
   std::string text;
   for (const auto& [reason, all] : by_reason) {
-    const Host::Skipped& first = *all.front();
+    const Unattached& first = *all.front();
     if (first.pid == 0) {
       const std::string what = first.path.empty() ? "not all processes were examined" : printable(first.path);
       text.append("nopspan: ").append(what).append(": ").append(reason).append("\n");
       continue;
     }
-    text += "nopspan: not examined: process " + std::to_string(first.pid) + " (" +
-            printable(host.process(first.pid)->comm) + ")" + (first.path.empty() ? "" : ", " + printable(first.path)) +
-            ": " + reason;
+    text += "nopspan: not examined: process " + std::to_string(first.pid) + " (" + printable(first.comm) + ")" +
+            (first.path.empty() ? "" : ", " + printable(first.path)) + ": " + reason;
     if (all.size() > 1) text += " (and " + std::to_string(all.size() - 1) + " more)";
     text += "\n";
   }

@@ -33,6 +33,6 @@ ProcessReport report_process(Host& host, const Tracers& tracers, std::uint32_t p
 nlohmann::ordered_json to_json(const ProcessReport& report);
 
 // Messages about what could not be examined, and why. Processes with the same reason are counted in one line.
-std::string skipped_text(Host& host, const std::vector<Host::Skipped>& skipped);
+std::string skipped_text(const std::vector<Unattached>& skipped);
 
 }  // namespace nopspan::collector

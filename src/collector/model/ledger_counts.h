@@ -70,11 +70,11 @@ struct ProcessLedger {
   Counts counts;
 };
 
-// What a collector could not attach to. Entries that its processes emitted are in no count.
+// What a collector could not attach to, or could not examine. Entries that its processes emitted are in no count.
 struct Unattached {
-  std::string path;       // of the file
+  std::string path;       // of the file; "" if the whole process is left out
   std::uint32_t pid = 0;  // the only process that is left out; 0 if no process is attached to
-  std::string comm;       // of the process
+  std::string comm;       // of the process; may be ""
   std::string why;
   friend bool operator==(const Unattached& a, const Unattached& b) = default;
 };

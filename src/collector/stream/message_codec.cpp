@@ -29,6 +29,8 @@ enum class MessageKind : std::uint64_t {
   forgotten,
   mark,
   state,
+  open,
+  open_read,
   text,
   end,
 };
@@ -216,20 +218,48 @@ void read_forgotten(MessageIn& in, MessageSink& to) {
   to.on_forgotten(forgotten);
 }
 
+void write(MessageOut& out, const std::vector<Unattached>& all) {
+  out.number(all.size());
+  for (const Unattached& one : all) out.number(one.pid).text(one.path).text(one.comm).text(one.why);
+}
+
+std::vector<Unattached> read_unattached(MessageIn& in) {
+  std::vector<Unattached> all(in.count(4 * kWord));
+  for (Unattached& one : all) {
+    one.pid = in.number_as<std::uint32_t>();
+    one.path = in.text();
+    one.comm = in.text();
+    one.why = in.text();
+  }
+  return all;
+}
+
 void read_state(MessageIn& in, MessageSink& to) {
   TracerState state;
   state.processes = in.number();
   state.is_cut = in.flag();
   state.remark = in.text();
   state.unattached.unattached_others = in.number();
-  state.unattached.unattached.resize(in.count(4 * kWord));
-  for (Unattached& one : state.unattached.unattached) {
-    one.pid = in.number_as<std::uint32_t>();
-    one.path = in.text();
-    one.comm = in.text();
-    one.why = in.text();
-  }
+  state.unattached.unattached = read_unattached(in);
   to.on_state(state);
+}
+
+void read_open(MessageIn& in, MessageSink& to) {
+  PackedOpenSpans open;
+  open.pid = in.number_as<std::uint32_t>();
+  open.user = in.number_as<std::uint32_t>();
+  open.library = in.text();
+  open.error = in.number_as<int>();
+  open.bytes = in.text();
+  to.on_open(open);
+}
+
+void read_open_read(MessageIn& in, MessageSink& to) {
+  OpenSpansRead read;
+  read.time_unix_ns = in.number();
+  read.time_ns = in.number();
+  read.skipped = read_unattached(in);
+  to.on_open_read(read);
 }
 
 void read_end(MessageIn& in, MessageSink& to) {
@@ -273,6 +303,10 @@ void read_message(MessageKind kind, MessageIn& in, MessageSink& to) {
     }
     case MessageKind::state:
       return read_state(in, to);
+    case MessageKind::open:
+      return read_open(in, to);
+    case MessageKind::open_read:
+      return read_open_read(in, to);
     case MessageKind::text:
       return to.on_text(in.text());
     case MessageKind::end:
@@ -350,9 +384,20 @@ void MessageWriter::on_mark(Mark mark, std::uint64_t time_ns) {
 void MessageWriter::on_state(const TracerState& state) {
   MessageOut out(out_, MessageKind::state);
   out.number(state.processes).number(state.is_cut).text(state.remark);
-  out.number(state.unattached.unattached_others).number(state.unattached.unattached.size());
-  for (const Unattached& one : state.unattached.unattached)
-    out.number(one.pid).text(one.path).text(one.comm).text(one.why);
+  out.number(state.unattached.unattached_others);
+  write(out, state.unattached.unattached);
+}
+
+void MessageWriter::on_open(const PackedOpenSpans& open) {
+  MessageOut out(out_, MessageKind::open);
+  out.number(open.pid).number(open.user).text(open.library).number(static_cast<std::uint64_t>(open.error));
+  out.text(open.bytes);
+}
+
+void MessageWriter::on_open_read(const OpenSpansRead& read) {
+  MessageOut out(out_, MessageKind::open_read);
+  out.number(read.time_unix_ns).number(read.time_ns);
+  write(out, read.skipped);
 }
 
 void MessageWriter::on_text(std::string_view text) { MessageOut(out_, MessageKind::text).text(text); }

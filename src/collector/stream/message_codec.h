@@ -34,6 +34,8 @@ class MessageWriter final : public MessageSink {
   void on_forgotten(const ForgottenThreads& forgotten) override;
   void on_mark(Mark mark, std::uint64_t time_ns) override;
   void on_state(const TracerState& state) override;
+  void on_open(const PackedOpenSpans& open) override;
+  void on_open_read(const OpenSpansRead& read) override;
   void on_text(std::string_view text) override;
   void on_end(const TracerEnd& end) override;
 

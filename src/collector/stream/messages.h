@@ -149,26 +149,42 @@ struct TracerEnd {
   std::string message;  // why not, for the user; "" if there is nothing to say
 };
 
-// Receives the messages, in the order in which they were made.
+// The open spans of a copy of the library, as they were in its process's memory.
+struct PackedOpenSpans {
+  std::uint32_t pid = 0, user = 0;
+  std::string library;     // its path
+  int error = 0;           // an errno value: why nothing could be read
+  std::string_view bytes;  // for unpack_open_spans() (host/open_spans.h)
+};
+
+// The open spans of all processes were read.
+struct OpenSpansRead {
+  std::uint64_t time_unix_ns = 0, time_ns = 0;
+  std::vector<Unattached> skipped;  // what was not read; pid 0: not of one process
+};
+
+// Receives the messages, in the order in which they were made. It may ignore some.
 class MessageSink {
  public:
   virtual ~MessageSink() = default;
-  virtual void on_start(const TracerStart& start) = 0;  // the first one
-  virtual void on_batch(const nopspan_message& message, std::string_view bytes) = 0;
-  virtual void on_clock(const ClockSample& sample) = 0;
-  virtual void on_attach(const AttachChange& change) = 0;
-  virtual void on_process(const Described& described) = 0;
-  virtual void on_begun(const Begun& begun) = 0;
-  virtual void on_held(const Held& held) = 0;
-  virtual void on_dropped(const LibraryDropped& dropped) = 0;
-  virtual void on_losses(const AllLosses& losses) = 0;
-  virtual void on_gone(std::uint32_t pid) = 0;  // the process has ended
-  virtual void on_closed(const Closed& closed) = 0;
-  virtual void on_forgotten(const ForgottenThreads& forgotten) = 0;
-  virtual void on_mark(Mark mark, std::uint64_t time_ns) = 0;
-  virtual void on_state(const TracerState& state) = 0;
-  virtual void on_text(std::string_view text) = 0;  // for the user: lines as they are printed to stderr
-  virtual void on_end(const TracerEnd& end) = 0;    // the last one
+  virtual void on_start(const TracerStart& /*start*/) {}  // the first one
+  virtual void on_batch(const nopspan_message& /*message*/, std::string_view /*bytes*/) {}
+  virtual void on_clock(const ClockSample& /*sample*/) {}
+  virtual void on_attach(const AttachChange& /*change*/) {}
+  virtual void on_process(const Described& /*described*/) {}
+  virtual void on_begun(const Begun& /*begun*/) {}
+  virtual void on_held(const Held& /*held*/) {}
+  virtual void on_dropped(const LibraryDropped& /*dropped*/) {}
+  virtual void on_losses(const AllLosses& /*losses*/) {}
+  virtual void on_gone(std::uint32_t /*pid*/) {}  // the process has ended
+  virtual void on_closed(const Closed& /*closed*/) {}
+  virtual void on_forgotten(const ForgottenThreads& /*forgotten*/) {}
+  virtual void on_mark(Mark /*mark*/, std::uint64_t /*time_ns*/) {}
+  virtual void on_state(const TracerState& /*state*/) {}
+  virtual void on_open(const PackedOpenSpans& /*open*/) {}  // of a process that was described; what it held came before
+  virtual void on_open_read(const OpenSpansRead& /*read*/) {}
+  virtual void on_text(std::string_view /*text*/) {}  // for the user: lines as they are printed to stderr
+  virtual void on_end(const TracerEnd& /*end*/) {}    // the last one
 };
 
 }  // namespace nopspan::collector

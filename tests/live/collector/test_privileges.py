@@ -229,8 +229,7 @@ class Privileges(harness.Test):
                     wait_until(lambda: "nopspan-reader" in family(process.pid), "the reader to start")
                     wait_until(lambda: family(process.pid)["nopspan-reader"]["Seccomp_filters"] == "2",
                                "the reader to limit itself")
-                    # open --watch is one process.
-                    kept = {"nopspan": KEPT if command[0] == "open" else set(), "nopspan-tracer": KEPT}
+                    kept = {"nopspan": set(), "nopspan-tracer": KEPT}
                     for name, status in family(process.pid).items():
                         for key in ("CapEff", "CapPrm"):
                             self.assertEqual(capability_names(status[key]), kept.get(name, READER), name)

@@ -1,37 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "live/early_requests.h"
+#include "open/early_requests.h"
 
-#include "live/thread_headers.h"
 #include "model/steps.h"
 #include "reader/batch_reader.h"
 
 #include <algorithm>
-#include <string>
 #include <utility>
 
 namespace nopspan::collector {
-
-void EarlyRequests::read(const Target& process, std::uint64_t gate_address) {
-  ThreadHeaders headers(process, gate_address);
-  std::string bytes;
-  std::size_t read = 0;
-  std::set<std::uint64_t> again;  // threads that flushed after their headers had been read
-  for (int tries = 1; tries <= kMostTries && headers.read(); ++tries) {
-    const std::set<std::uint64_t> wanted = std::exchange(again, {});
-    for (const ThreadHeaders::Thread& thread : headers.threads()) {
-      if (thread.header.bytes == 0 || (tries > 1 && !wanted.contains(thread.address))) continue;
-      read += thread.header.bytes;
-      if (read <= kMostBytes && headers.fetch(thread, bytes)) {
-        add(bytes, thread.header.next - thread.header.first);
-      } else if (read > kMostBytes || tries == kMostTries) {
-        unread_ += thread.header.bytes / sizeof(nopspan_member);
-      } else {
-        again.insert(thread.address);
-      }
-    }
-    if (again.empty()) return;
-  }
-}
 
 void EarlyRequests::add(std::string_view bytes, std::uint64_t entries) {
   static const ClockSamples clocks{ClockSample()};

@@ -3,9 +3,11 @@
 // own in its steps.
 #pragma once
 
-#include "host/process_reader.h"
 #include "model/entry.h"
 
+#include <nopspan/probes.h>
+
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -16,11 +18,11 @@ namespace nopspan::collector {
 
 class EarlyRequests {
  public:
-  // Reads the steps that the threads of a copy of the library hold. The memory may have any content; the work and the
-  // memory used are bounded.
-  void read(const Target& process, std::uint64_t gate_address);
-  // Adds the steps of a batch.
+  // Adds the steps of a batch that a thread of a copy of the library holds. It may be anything; the work and the memory
+  // used are bounded.
   void add(std::string_view bytes, std::uint64_t entries);
+  // So many bytes of batches could not be read.
+  void add_unread(std::uint64_t bytes) { unread_ += bytes / sizeof(nopspan_member); }
   // The keys of the requests in the last step of each engine.
   [[nodiscard]] std::vector<std::uint64_t> keys() const;
   // Members of these steps that were not read. Each may be another such request. A step may be too large for the buffer
@@ -28,8 +30,7 @@ class EarlyRequests {
   [[nodiscard]] std::uint64_t unread() const;
 
  private:
-  static constexpr std::size_t kMostEngines = 1024, kMostKeys = 65'536, kMostBytes = std::size_t{16} << 20U;
-  static constexpr int kMostTries = 4;
+  static constexpr std::size_t kMostEngines = 1024, kMostKeys = 65'536;
   struct Last {
     std::uint64_t start_ns = 0, span_id = 0;
     std::uint64_t members = 0, read = 0;
