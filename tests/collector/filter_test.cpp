@@ -2,12 +2,12 @@
 // Filters: which requests a command selects.
 #include "model/filter.h"
 
+#include "command/match_watch.h"
 #include "command/options.h"
 #include "invented_spans.h"
 #include "kept_entry.h"
 #include "model/filtered_source.h"
 #include "model/labels_and_attributes.h"
-#include "model/match_watch.h"
 #include "model/otlp_attributes.h"
 #include "model/source_options.h"
 #include "parsed_json.h"

@@ -146,6 +146,10 @@ std::string time_text(std::uint64_t unix_ns) {
   return last.text + std::string(fraction, sizeof(fraction));
 }
 
+std::string remark_text(const std::string& remark) {
+  return remark.empty() ? "" : "nopspan: " + printable(remark, SIZE_MAX) + "\n";
+}
+
 std::string hex_text(std::string_view bytes) {
   std::string text;
   text.reserve(2 * bytes.size());

@@ -23,6 +23,9 @@ std::string bytes_text(std::uint64_t bytes);
 // "12:00:03.123", in local time.
 std::string time_text(std::uint64_t unix_ns);
 
+// A remark as a line for stderr; "" if there is none.
+std::string remark_text(const std::string& remark);
+
 std::string hex_text(std::string_view bytes);
 
 // "1 span", "3 spans"; or "1 entry", "3 entries", if `many` is given.

@@ -5,8 +5,10 @@
 #include "base/text.h"
 #include "base/text_output.h"
 #include "command/command.h"
+#include "command/command_run.h"
 #include "command/metrics_service.h"
 #include "command/options.h"
+#include "command/tee.h"
 #include "command/tracing_process.h"
 #include "export/exported_resource.h"
 #include "export/exporter.h"
@@ -16,10 +18,7 @@
 #include "export/otlp_settings.h"
 #include "host/process_facts.h"
 #include "metric/metric_otlp.h"
-#include "model/match_watch.h"
-#include "model/run_source.h"
 #include "model/service.h"
-#include "model/tee.h"
 #include "trace/trace_filter.h"
 
 #include <CLI/CLI.hpp>
@@ -298,8 +297,9 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, Sourc
   }
   std::cerr << text + " Press Ctrl-C to stop.\n";
   if (is_live) set_standard_outputs_live();
-  MatchWatch watch(tee, options.source.filter, options.source.from, [&exporter] { return exporter.has_matched(); });
-  run_source(source, watch, options.source, true);
+  CommandRun run(options.source, options.source.filter);
+  run.run(
+      source, tee, [&source] { return source.ledger(); }, [&exporter] { return exporter.has_matched(); });
   accounts.write();
   if (options.wants("metrics")) posts.post();
   finishing = true;
@@ -307,8 +307,8 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, Sourc
   finishing = false;
 
   const Ledger ledger = source.ledger();
-  std::cerr << remark_text(source);
-  int exit_status = watch.exit_status();
+  std::cerr << remark_text(source.remark());
+  int exit_status = run.exit_status();
   nlohmann::ordered_json receivers = nlohmann::ordered_json::array();
   for (const auto& receiver : exporter.receivers()) {
     const AccountTotals account = receiver->account().totals();

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "base/text_output.h"
 #include "command/command.h"
+#include "command/command_run.h"
 #include "command/options.h"
 #include "command/tracing_process.h"
 #include "hist/hist_feed.h"
@@ -12,9 +13,6 @@
 #include "hist/hist_view.h"
 #include "host/privileges.h"
 #include "host/process_facts.h"
-#include "metric/metrics_file.h"
-#include "model/match_watch.h"
-#include "model/run_source.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -144,19 +142,19 @@ int run_merge(const OutputOptions& common, const HistCommandOptions& options) {
 
 int measure(const OutputOptions& common, const HistCommandOptions& options, Source& source) {
   const HistOptions& hist = options.hist;
-  MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
+  CommandRun run(options.source, hist.filter);
   HistPrinter output(common, options);
   if (options.source.from.empty()) set_standard_outputs_live();
   HistFeed feed(source, hist, [&output](const HistTable& table) { output.show(table); });
-  MatchWatch watch(feed, hist.filter, options.source.from, [&feed] { return feed.has_rows(); });
-  Announced announced(watch, std::string("Counting the ") + hist.of->of + ". Press Ctrl-C to stop.\n");
-  WhileTheyRun while_they_run(announced, hist.filter.pids);
-  MeteredSink metered(while_they_run, metrics, [&feed] { return feed.ledger(); });
-  run_source(source, options.source.from.empty() ? static_cast<Sink&>(metered) : watch, options.source, true);
-  metrics.write_and_wait(feed.ledger());
+  WhileTheyRun while_they_run(feed, hist.filter.pids);
+  run.announce(std::string("Counting the ") + hist.of->of + ". Press Ctrl-C to stop.\n");
+  Sink& sink = options.source.from.empty() ? static_cast<Sink&>(while_they_run) : feed;
+  run.run(
+      source, sink, [&feed] { return feed.ledger(); }, [&feed] { return feed.has_rows(); });
+  run.finish();
   output.finish(feed.table());
-  std::cerr << remark_text(source);
-  return watch.exit_status();
+  std::cerr << remark_text(source.remark());
+  return run.exit_status();
 }
 
 int run(const OutputOptions& common, HistCommandOptions& options) {

@@ -5,12 +5,10 @@
 #include "base/text.h"
 #include "base/text_output.h"
 #include "command/command.h"
+#include "command/command_run.h"
 #include "command/options.h"
 #include "command/tracing_process.h"
-#include "metric/metrics_file.h"
 #include "model/filtered_source.h"
-#include "model/match_watch.h"
-#include "model/run_source.h"
 #include "model/sampling.h"
 #include "recording/recorder.h"
 #include "recording/recorder_stream.h"
@@ -123,8 +121,8 @@ nlohmann::ordered_json to_json(const Recorder::Totals& totals, const std::string
 }
 
 int record(const RecordOptions& options, const OutputOptions& common, std::unique_ptr<Source> unfiltered) {
-  MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
   const Filter& filter = options.source.filter;
+  CommandRun run(options.source, filter);
   Filter of_entries;
   of_entries.tenant = filter.tenant;
   of_entries.where = filter.where;
@@ -137,16 +135,14 @@ int record(const RecordOptions& options, const OutputOptions& common, std::uniqu
     recorder.set_live();
     set_standard_outputs_live();
   }
-  MatchWatch watch(recorder, filter, options.source.from);
-  Announced announced(watch, "Recording. Press Ctrl-C to stop.\n");
-  MeteredSink metered(announced, metrics, [&recorder] { return recorder.ledger(); });
-  MarkingSink marking(options.source.from.empty() ? static_cast<Sink&>(metered) : watch, filter);
-  run_source(*source, marking, options.source, true);
+  MarkingSink marking(recorder, filter);
+  run.announce("Recording. Press Ctrl-C to stop.\n");
+  run.run(*source, marking, [&recorder] { return recorder.ledger(); });
   const bool is_complete = recorder.finish();
   const Ledger ledger = recorder.ledger();
-  metrics.write_and_wait(ledger);
+  run.finish();
   const std::string& path = options.recorder.path;
-  std::cerr << remark_text(*source);
+  std::cerr << remark_text(source->remark());
   if (common.json) {
     (path == "-" ? std::cerr : std::cout) << to_json(recorder.totals(), path, *source, ledger)
                                                  .dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace)
@@ -155,7 +151,7 @@ int record(const RecordOptions& options, const OutputOptions& common, std::uniqu
     std::cerr << totals_text(recorder.totals(), options.recorder.name(), options.recorder.keep) << to_text(ledger);
   }
   const bool is_part = interrupted && !options.source.from.empty() && source->is_cut();  // of what was to be copied
-  return is_complete && !is_part ? watch.exit_status() : Failure::kFailed;
+  return is_complete && !is_part ? run.exit_status() : Failure::kFailed;
 }
 
 int run_record(const RecordOptions& options, const OutputOptions& common) {

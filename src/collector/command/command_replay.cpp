@@ -3,12 +3,11 @@
 #include "base/json_writer.h"
 #include "base/stopping.h"
 #include "command/command.h"
+#include "command/command_run.h"
 #include "command/options.h"
 #include "host/privileges.h"
 #include "model/entry_json.h"
 #include "model/filtered_source.h"
-#include "model/match_watch.h"
-#include "model/run_source.h"
 #include "recording/recording.h"
 #include "recording/replay_summary.h"
 
@@ -64,15 +63,18 @@ int run_replay(const ReplayOptions& options, const OutputOptions& common) {
   FilteredSource source(std::move(opened), filter);
   SpanPrinter printer;
   ReplaySummary summary;
-  MatchWatch watch(options.spans ? static_cast<Sink&>(printer) : summary, filter, options.source.from);
-  run_source(source, watch, options.source, !options.spans);
-  if (!options.spans && common.json) {
+  CommandRun run(options.source, filter);
+  run.run(source, options.spans ? static_cast<Sink&>(printer) : summary, [&source] { return source.ledger(); });
+  if (options.spans) {
+    std::cout.flush();
+    std::cerr << remark_text(source.remark()) << to_text(source.ledger());
+  } else if (common.json) {
     const auto json = summary.json(recording, source.ledger());
     std::cout << json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
-  } else if (!options.spans) {
+  } else {
     std::cout << summary.text(recording, source.ledger());
   }
-  return watch.exit_status();
+  return run.exit_status();
 }
 
 }  // namespace

@@ -4,12 +4,11 @@
 #include "base/text.h"
 #include "base/text_output.h"
 #include "command/command.h"
+#include "command/command_run.h"
 #include "command/metrics_service.h"
 #include "command/options.h"
 #include "command/tracing_process.h"
 #include "model/filtered_source.h"
-#include "model/match_watch.h"
-#include "model/run_source.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -76,10 +75,10 @@ int serve(const ServeOptions& options, const OutputOptions& common, std::unique_
   service.serve(options.metrics.server);
   std::cerr << "Metrics are at http://" + service.server()->address() + "/metrics. Press Ctrl-C to stop.\n";
   if (from.empty()) set_standard_outputs_live();
-  MatchWatch watch(service, options.source.filter, from);
+  CommandRun run(options.source, options.source.filter);
   Deadline until(options.source.duration_ns);  // also for a recording that ends before
   until.begin();
-  run_source(source, watch, options.source, true);
+  run.run(source, service, [&source] { return source.ledger(); });
   service.update();
   if (is_regular_file(from) && !stopping) {
     std::cerr << printable(from) + " is read completely, and is served until " +
@@ -91,14 +90,14 @@ int serve(const ServeOptions& options, const OutputOptions& common, std::unique_
   }
   const MetricServerCounts counts = service.server()->counts();
   const Ledger ledger = source.ledger();
-  std::cerr << remark_text(source);
+  std::cerr << remark_text(source.remark());
   if (common.json) {
     nlohmann::ordered_json json = {{"requests", to_json(counts)}, {"ledger", to_json(ledger)}};
     std::cout << json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
   } else {
     std::cerr << to_text(counts) << to_text(ledger);
   }
-  return watch.exit_status();
+  return run.exit_status();
 }
 
 }  // namespace

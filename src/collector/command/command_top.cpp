@@ -5,11 +5,9 @@
 #include "base/stopping.h"
 #include "base/text_output.h"
 #include "command/command.h"
+#include "command/command_run.h"
 #include "command/options.h"
 #include "command/tracing_process.h"
-#include "metric/metrics_file.h"
-#include "model/match_watch.h"
-#include "model/run_source.h"
 #include "top/top_print.h"
 #include "top/top_screen.h"
 
@@ -91,19 +89,18 @@ class Printer {
 };
 
 int print_top(const TopOptions& options, bool json, Source& source) {
-  MetricsFile metrics(options.source.metrics, options.source.buffer_bytes);
+  CommandRun run(options.source, options.source.filter);
   if (options.source.from.empty()) set_standard_outputs_live();
   Printer printer(options, json);
   TopFeed feed(source, options.source.filter, options.window_ns / kSecond, options.most_rows, options.request, false,
                [&](const TopSnapshotPointer& snapshot) { printer.print(*snapshot); });
-  MatchWatch watch(feed, options.source.filter, options.source.from, [&feed] { return feed.has_matched(); });
-  MeteredSink metered(watch, metrics, [&feed] { return feed.ledger(); });
-  run_source(source, metered, options.source, true);
+  run.run(
+      source, feed, [&feed] { return feed.ledger(); }, [&feed] { return feed.has_matched(); });
   feed.finish();
-  metrics.write_and_wait(feed.ledger());
+  run.finish();
   standard_output().flush();
-  std::cerr << output_dropped_text() + remark_text(source) + to_text(feed.ledger());
-  return watch.exit_status();
+  std::cerr << output_dropped_text() + remark_text(source.remark()) + to_text(feed.ledger());
+  return run.exit_status();
 }
 
 // The kernel drops batches for the other filters. A batch may have a span between a client's and a server's that report
@@ -172,7 +169,11 @@ int run_top(TopOptions options, const OutputOptions& common, std::unique_ptr<Sou
   if (prints || !has_screen()) {
     return print_top(options, common.json, *source);
   }
-  show_top(std::move(options), common.color, std::move(source));
+  CommandRun run(options.source, {});
+  show_top(options, common.color, std::move(source), [&run](Source& of, TopFeed& feed) {
+    run.run(of, feed, [&feed] { return feed.ledger(); });
+    run.finish();
+  });
   return 0;
 }
 

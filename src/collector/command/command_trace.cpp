@@ -6,13 +6,11 @@
 #include "base/text.h"
 #include "base/text_output.h"
 #include "command/command.h"
+#include "command/command_run.h"
 #include "command/options.h"
 #include "command/tracing_process.h"
 #include "host/cgroup.h"
 #include "host/process_facts.h"
-#include "metric/metrics_file.h"
-#include "model/match_watch.h"
-#include "model/run_source.h"
 #include "trace/trace_filter.h"
 #include "trace/trace_stage.h"
 #include "trace/trace_tree.h"
@@ -168,17 +166,16 @@ int show_traces(const TraceOptions& options, const SourceOptions& source_options
                 Source& source) {
   TracePrinter printer(options, common);
   TraceStage stage(options.source.filter, options.stage, printer);
-  MetricsFile metrics(source_options.metrics, source_options.buffer_bytes);
+  CommandRun run(source_options, options.source.filter);
   printer.set_source(source);
   if (source_options.from.empty()) set_standard_outputs_live();
-  MatchWatch watch(stage, options.source.filter, source_options.from, [&stage] { return stage.has_matched(); });
-  MeteredSink metered(watch, metrics, [&source] { return source.ledger(); });
-  run_source(source, metered, source_options, true);
+  run.run(
+      source, stage, [&source] { return source.ledger(); }, [&stage] { return stage.has_matched(); });
   stage.finish(source);
-  metrics.write_and_wait(source.ledger());
+  run.finish();
   printer.print_end(source, stage);
-  std::cerr << remark_text(source);
-  return watch.exit_status();
+  std::cerr << remark_text(source.remark());
+  return run.exit_status();
 }
 
 int run_trace(TraceOptions& options, const OutputOptions& common) {

@@ -2,7 +2,7 @@
 // Options that several commands share.
 #pragma once
 
-#include "model/row_key.h"
+#include "facts/row_key.h"
 #include "model/source_options.h"
 
 #include <cstdint>

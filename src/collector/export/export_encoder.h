@@ -7,9 +7,9 @@
 #include "export/export_options.h"
 #include "export/exported_attributes.h"
 #include "export/held_events.h"
+#include "export/otlp_fields.h"
 #include "export/request_traces.h"
 #include "model/entry.h"
-#include "model/otlp_fields.h"
 
 #include <cstddef>
 #include <cstdint>

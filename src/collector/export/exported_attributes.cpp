@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "export/exported_attributes.h"
 
+#include "base/key_index.h"
 #include "base/utf8.h"
 #include "export/attribute_repair.h"
 #include "export/message_fields.h"
-#include "model/key_index.h"
 #include "model/sampling.h"
 #include "model/step_facts.h"
 

@@ -3,9 +3,9 @@
 
 #include "base/text.h"
 #include "base/utf8.h"
+#include "export/otlp_fields.h"
 #include "model/members.h"
 #include "model/otlp_attributes.h"
-#include "model/otlp_fields.h"
 #include "model/service.h"
 
 #include <algorithm>

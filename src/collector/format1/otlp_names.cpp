@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format1/otlp_names.h"
 
-#include "model/key_index.h"
+#include "base/key_index.h"
 
 #include <nopspan/probes.h>
 

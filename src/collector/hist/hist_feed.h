@@ -2,13 +2,13 @@
 // Counts a source's entries in the histograms of `nopspan hist`.
 #pragma once
 
+#include "facts/row_key.h"
+#include "facts/row_shares.h"
+#include "facts/stream_gaps.h"
 #include "hist/hist_table.h"
 #include "model/filter.h"
 #include "model/filtered_source.h"
-#include "model/row_key.h"
-#include "model/row_shares.h"
 #include "model/source.h"
-#include "model/stream_gaps.h"
 
 #include <cstddef>
 #include <cstdint>

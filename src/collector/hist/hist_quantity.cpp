@@ -2,8 +2,8 @@
 #include "hist/hist_quantity.h"
 
 #include "base/saturating.h"
+#include "facts/request_times.h"
 #include "model/otlp_attributes.h"
-#include "model/request_times.h"
 #include "model/step_facts.h"
 
 #include <nopspan/probes.h>

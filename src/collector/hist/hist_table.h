@@ -3,9 +3,9 @@
 #pragma once
 
 #include "base/log_linear.h"
+#include "facts/row_key.h"
 #include "hist/hist_quantity.h"
 #include "model/ledger.h"
-#include "model/row_key.h"
 
 #include <nlohmann/json_fwd.hpp>
 

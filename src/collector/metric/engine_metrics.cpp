@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "metric/engine_metrics.h"
 
+#include "facts/engine_facts.h"
+#include "facts/request_times.h"
 #include "metric/span_metrics.h"
-#include "model/engine_facts.h"
-#include "model/request_times.h"
 #include "model/service.h"
 #include "model/steps.h"
 

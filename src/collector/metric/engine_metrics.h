@@ -2,11 +2,11 @@
 // The metrics of inference engines: requests, steps, gauges and counters, and sums of facts.
 #pragma once
 
+#include "facts/stream_gaps.h"
 #include "metric/genai_metrics.h"
 #include "metric/metric_registry.h"
 #include "metric/server_names.h"
 #include "model/entry.h"
-#include "model/stream_gaps.h"
 
 #include <string>
 #include <string_view>

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "metric/genai_metrics.h"
 
+#include "facts/request_times.h"
+#include "facts/row_key.h"
 #include "metric/span_metrics.h"
 #include "model/otlp_attributes.h"
-#include "model/request_times.h"
-#include "model/row_key.h"
 #include "model/service.h"
 
 #include <nopspan/probes.h>

@@ -2,10 +2,10 @@
 // The metrics of OpenTelemetry's GenAI and MCP conventions.
 #pragma once
 
+#include "facts/stream_gaps.h"
 #include "metric/metric_registry.h"
 #include "model/entry.h"
 #include "model/labels_and_attributes.h"
-#include "model/stream_gaps.h"
 
 #include <nopspan/semconv.h>
 

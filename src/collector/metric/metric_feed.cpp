@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "metric/metric_feed.h"
 
-#include "model/row_key.h"
+#include "facts/row_key.h"
 
 #include <cstdint>
 #include <optional>

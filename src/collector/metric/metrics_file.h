@@ -52,22 +52,4 @@ class MetricsFile {
   Output output_{1};  // at most one text waits
 };
 
-// Writes the ledger to the file while a source runs.
-class MeteredSink : public Sink {
- public:
-  MeteredSink(Sink& sink, MetricsFile& file, std::function<Ledger()> ledger)
-      : sink_(sink), file_(file), ledger_(std::move(ledger)) {}
-  [[nodiscard]] BatchSink* batches() override { return sink_.batches(); }
-  void on_entry(const Entry& entry) override { sink_.on_entry(entry); }
-  void on_tick(std::uint64_t now_unix_ns) override {
-    sink_.on_tick(now_unix_ns);
-    file_.write_if_due(ledger_);
-  }
-
- private:
-  Sink& sink_;
-  MetricsFile& file_;
-  std::function<Ledger()> ledger_;
-};
-
 }  // namespace nopspan::collector

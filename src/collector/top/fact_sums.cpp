@@ -2,7 +2,7 @@
 #include "top/fact_sums.h"
 
 #include "base/saturating.h"
-#include "model/engine_facts.h"
+#include "facts/engine_facts.h"
 
 #include <algorithm>
 #include <tuple>

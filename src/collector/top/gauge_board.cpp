@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "top/gauge_board.h"
 
+#include "facts/row_key.h"
 #include "model/labels_and_attributes.h"
 #include "model/otlp_attributes.h"
-#include "model/row_key.h"
 
 #include <nopspan/probes.h>
 

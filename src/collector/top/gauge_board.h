@@ -2,8 +2,8 @@
 // The last value of each gauge and counter that inference engines reported.
 #pragma once
 
+#include "facts/row_shares.h"
 #include "model/entry.h"
-#include "model/row_shares.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -4,9 +4,9 @@
 
 #include "base/log_linear.h"
 #include "base/slice_histogram.h"
+#include "facts/row_key.h"
+#include "facts/row_shares.h"
 #include "model/entry.h"
-#include "model/row_key.h"
-#include "model/row_shares.h"
 
 #include <cstddef>
 #include <cstdint>

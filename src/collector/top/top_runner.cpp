@@ -3,8 +3,8 @@
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/terminal.h"
+#include "base/text.h"
 #include "base/text_output.h"
-#include "model/run_source.h"
 
 #include <unistd.h>
 
@@ -14,9 +14,8 @@
 
 namespace nopspan::collector {
 
-TopRunner::TopRunner(const TopOptions& options, std::unique_ptr<Source> source)
-    : options_(options),
-      metrics_(options.source.metrics, options.source.buffer_bytes),
+TopRunner::TopRunner(const TopOptions& options, std::unique_ptr<Source> source, ReadSource read)
+    : read_(std::move(read)),
       source_(std::move(source)),
       feed_(*source_, options.source.filter, options.window_ns / kSecond, options.most_rows, options.request, true,
             [this](TopSnapshotPointer snapshot) { publish(std::move(snapshot)); }) {
@@ -38,9 +37,7 @@ TopRunner::~TopRunner() {
 
 void TopRunner::run() {
   try {
-    MeteredSink metered(feed_, metrics_, [this] { return feed_.ledger(); });
-    run_source(*source_, metered, options_.source, true);
-    metrics_.write_and_wait(feed_.ledger());
+    read_(*source_, feed_);
     answer_until_stopped();
     return;
   } catch (...) {
@@ -75,7 +72,7 @@ void TopRunner::wait_until_asked(std::unique_lock<std::mutex>& lock) {
 // After Ctrl-S, or if the connection hangs, write() to the terminal blocks. ncurses calls it again after a signal.
 void TopRunner::leave() {
   standard_error().set_live();
-  if (!failure_) standard_error().write(remark_text(*source_) + to_text(feed_.ledger()));
+  if (!failure_) standard_error().write(remark_text(source_->remark()) + to_text(feed_.ledger()));
   standard_error().close();
   Terminal::restore_modes();
   _exit(Failure::kFailed);
@@ -116,7 +113,7 @@ std::string TopRunner::stop() {
   }
   if (thread_.joinable()) thread_.join();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
-  return remark_text(*source_) + to_text(feed_.ledger());
+  return remark_text(source_->remark()) + to_text(feed_.ledger());
 }
 
 }  // namespace nopspan::collector

@@ -3,12 +3,12 @@
 #pragma once
 
 #include "base/wake_up.h"
-#include "metric/metrics_file.h"
 #include "top/top_feed.h"
 #include "top/top_options.h"
 
 #include <condition_variable>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -18,8 +18,10 @@ namespace nopspan::collector {
 
 class TopRunner {
  public:
-  // Starts the thread. Throws Failure.
-  TopRunner(const TopOptions& options, std::unique_ptr<Source> source);
+  // What the thread does: passes the source's entries to the feed.
+  using ReadSource = std::function<void(Source&, TopFeed&)>;
+  // Starts the thread.
+  TopRunner(const TopOptions& options, std::unique_ptr<Source> source, ReadSource read);
   ~TopRunner();
   TopRunner(const TopRunner&) = delete;
   TopRunner& operator=(const TopRunner&) = delete;
@@ -44,8 +46,7 @@ class TopRunner {
   [[noreturn]] void leave();
   void publish(TopSnapshotPointer snapshot);
 
-  const TopOptions& options_;
-  MetricsFile metrics_;
+  const ReadSource read_;
   WakeUp wake_up_;
   const std::unique_ptr<Source> source_;
   TopFeed feed_;

@@ -66,12 +66,12 @@ void remove_character(std::string& text) {
 
 }  // namespace
 
-void show_top(TopOptions options, bool color, std::unique_ptr<Source> source) {
+void show_top(TopOptions options, bool color, std::unique_ptr<Source> source, TopRunner::ReadSource read) {
   restore_streams();  // Terminal redirects stderr
   for (const char* by : {"name,model", "name", "model", "tenant", "process", "engine"}) {
     if (const Grouping one = parse_grouping(by); one != options.request.by) options.request.others.push_back(one);
   }
-  TopRunner runner(options, std::move(source));
+  TopRunner runner(options, std::move(source), std::move(read));
   {
     Terminal terminal(color);
     TopScreen screen(terminal, runner, options);

@@ -16,7 +16,7 @@
 namespace nopspan::collector {
 
 // Runs until q or a signal, then prints the ledger to stderr.
-void show_top(TopOptions options, bool color, std::unique_ptr<Source> source);
+void show_top(TopOptions options, bool color, std::unique_ptr<Source> source, TopRunner::ReadSource read);
 
 // The state of the screen, and the effect of each key.
 class TopScreen {

@@ -6,8 +6,8 @@
 
 #include "base/json_writer.h"
 #include "model/entry.h"
-#include "model/remote_parents.h"
 #include "model/span_links.h"
+#include "trace/remote_parents.h"
 #include "trace/trace.h"
 #include "trace/trace_ids.h"
 #include "trace/trace_links.h"

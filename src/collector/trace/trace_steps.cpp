@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trace/trace_steps.h"
 
-#include "model/row_key.h"
+#include "facts/row_key.h"
 #include "model/steps.h"
 
 #include <algorithm>

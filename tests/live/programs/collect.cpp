@@ -8,10 +8,10 @@
 // --slow makes the command take this many microseconds for each. A line "ledger" on stdin prints the current ledger.
 #include "base/failure.h"
 #include "base/stopping.h"
+#include "command/command_run.h"
 #include "command/options.h"
 #include "command/tracing_process.h"
 #include "model/ledger.h"
-#include "model/run_source.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -138,7 +138,7 @@ int main(int argc, char** argv) {
   try {
     return nc::run_with_source(options, {}, [&](const std::unique_ptr<nc::Source>& source) {
       Printer printer(*source, count_only, brief, std::chrono::microseconds(slow));
-      nc::run_source(*source, printer, options, true);
+      nc::CommandRun(options, {}).run(*source, printer, [&source] { return source->ledger(); });
       std::cout << line_of({{"ledger", nc::to_json(source->ledger())}}) << std::endl;
       return source->ledger().damage.empty() ? 0 : nc::Failure::kFailed;
     });

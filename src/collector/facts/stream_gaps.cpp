@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "model/stream_gaps.h"
+#include "facts/stream_gaps.h"
 
 #include "model/otlp_attributes.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "model/match_watch.h"
+#include "command/match_watch.h"
 
 #include "base/failure.h"
 #include "base/stopping.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "model/remote_parents.h"
+#include "trace/remote_parents.h"
 
 namespace nopspan::collector {
 

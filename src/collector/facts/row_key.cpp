@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "model/row_key.h"
+#include "facts/row_key.h"
 
 #include "base/failure.h"
 #include "base/text.h"
