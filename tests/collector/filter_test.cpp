@@ -280,6 +280,30 @@ TEST_F(MatchWatchTest, FailsIfNothingInARecordingMatches) {
   EXPECT_EQ(watch.exit_status(), 0);
 }
 
+TEST(FilterOptions, KnowTimes) {
+  setenv("TZ", "UTC-1", 1);  // one hour ahead of UTC. NOLINT: no other thread runs
+  tzset();
+  const auto since = [](const std::string& text) {
+    return options_of({"--from", "x.rec", "--since", text}).filter.since_unix_ns;
+  };
+  constexpr std::uint64_t kTime = 1'790'000'000 * kSecond;  // 2026-09-21T14:13:20Z
+  EXPECT_EQ(since("2026-09-21T14:13:20Z"), kTime);
+  EXPECT_EQ(since("2026-09-21 15:13:20.25"), kTime + kSecond / 4);
+  EXPECT_EQ(since("2026-09-21T15:13"), kTime - 20 * kSecond);
+  const auto now = static_cast<std::uint64_t>(::time(nullptr)) * kSecond;
+  EXPECT_NEAR(static_cast<double>(now - since("10m")), 600e9, 5e9);
+  EXPECT_LE(since("15:00"), now);
+  EXPECT_GT(since("15:00"), now - 86'401 * kSecond);
+  for (const char* wrong : {"", "x", "10", "2026-09-21", "2026-09-21T14:13:20ZZ", "25:00", "-1m", "1790000000000d"}) {
+    EXPECT_THROW(since(wrong), CLI::ValidationError) << wrong;
+  }
+  EXPECT_THROW(options_of({"--since", "10m"}), CLI::RequiresError);
+  const Filter both =
+      options_of({"--from", "x.rec", "--since", "2026-09-21T14:13:20Z", "--until", "2026-09-21T14:13:21Z"}).filter;
+  EXPECT_FALSE(both.empty());
+  EXPECT_EQ(to_text(both), "--since 2026-09-21 15:13:20.000 --until 2026-09-21 15:13:21.000");
+}
+
 TEST(FilterOptions, AreUnderstood) {
   const Filter filter = filter_of(
       {"--request", "a",        "--name",     "llm.chat",      "--model", "m",        "--pid",    "1",  "--pid",

@@ -126,6 +126,68 @@ TEST(Recording, GivesBackAllSpansEachThreadInItsOrderAndTheLedger) {
   EXPECT_EQ(text_of(replayed.ledger), text_of(source.ledger()));
 }
 
+// 10 s of spans that take 1 ms, one hundred per second.
+TEST(Recording, SkipsToATimeWithoutReadingWhatIsBefore) {
+  constexpr std::uint64_t kSince = kBegin + 6 * kSecond, kUntil = kBegin + 8 * kSecond, kEvery = kSecond / 100;
+  const TemporaryFile file;
+  CountingSource source;
+  {
+    const KeptEntry kept = chat_span(make_process(1));
+    Entry entry = kept.entry();
+    entry.duration_ns = kSecond / 1000;
+    Recorder recorder({file.path()});
+    recorder.set_source(source);
+    for (std::uint64_t i = 0; i < 1000; ++i) {
+      if (i % 10 == 0) recorder.on_tick(kBegin + i * kEvery);
+      entry.sequence = i;
+      entry.start_unix_ns = kBegin + i * kEvery;
+      source.count(entry);
+      recorder.on_entry(entry);
+    }
+    EXPECT_TRUE(recorder.finish());
+  }
+  std::string bytes = file.bytes();
+  Filter filter;
+  filter.since_unix_ns = kSince;
+  filter.until_unix_ns = kUntil;
+  const auto check = [&] {
+    file.set_bytes(bytes);
+    Recording recording(file.path(), filter);
+    KeptEntries read;
+    Deadline none;
+    recording.run(read, none);
+    EXPECT_EQ(recording.remark(), "");
+    EXPECT_EQ(recording.state().bytes, bytes.size());
+    ASSERT_EQ(read.spans.size(), 200U);
+    for (const KeptEntry& one : read.spans) {
+      EXPECT_GE(one.entry().start_unix_ns, kSince);
+      EXPECT_LT(one.entry().start_unix_ns, kUntil);
+      EXPECT_FALSE(one.entry().before_attach);
+    }
+    const Ledger ledger = recording.ledger();
+    EXPECT_TRUE(ledger.total.is_balanced());
+    EXPECT_EQ(ledger.total, (Counts{.emitted = 1000, .delivered = 200, .filtered = 800}));
+    ASSERT_EQ(ledger.processes.size(), 1U);
+    EXPECT_EQ(ledger.processes[0].counts, ledger.total);
+  };
+  check();
+  // A chunk that is not read may have any content.
+  const std::size_t first = bytes.find(std::string("NSPF\x0a\0\0\0", 8));
+  ASSERT_LT(first, bytes.size());
+  bytes[first + kChunkHeaderBytes + 4] ^= 1;
+  check();
+  // What was running then lacks what was before.
+  filter.since_unix_ns += kSecond / 2000;
+  const auto marked = [&] {
+    Recording recording(file.path(), filter);
+    KeptEntries read;
+    Deadline none;
+    recording.run(read, none);
+    return read.spans.front().entry().before_attach;
+  };
+  EXPECT_TRUE(marked());
+}
+
 TEST(Recording, TicksWhereItBeganOnceForEachSecondOfItAndAtItsEnd) {
   const TemporaryFile file;
   CountingSource source;

@@ -146,6 +146,14 @@ std::string time_text(std::uint64_t unix_ns) {
   return last.text + std::string(fraction, sizeof(fraction));
 }
 
+std::string date_text(std::uint64_t unix_ns) {
+  const auto seconds = static_cast<std::time_t>(unix_ns / 1'000'000'000);
+  std::tm local = {};
+  char date[64] = "";
+  if (localtime_r(&seconds, &local) != nullptr) std::strftime(date, sizeof(date), "%Y-%m-%d ", &local);
+  return date + time_text(unix_ns);
+}
+
 std::string remark_text(const std::string& remark) {
   return remark.empty() ? "" : "nopspan: " + printable(remark, SIZE_MAX) + "\n";
 }

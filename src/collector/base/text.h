@@ -22,6 +22,8 @@ std::string number_text(double value);
 std::string bytes_text(std::uint64_t bytes);
 // "12:00:03.123", in local time.
 std::string time_text(std::uint64_t unix_ns);
+// "2026-11-27 12:00:03.123", in local time.
+std::string date_text(std::uint64_t unix_ns);
 
 // A remark as a line for stderr; "" if there is none.
 std::string remark_text(const std::string& remark);

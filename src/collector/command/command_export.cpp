@@ -384,6 +384,8 @@ int run_export(ExportCommandOptions& options, const OutputOptions& common) {
     source_options.filter = {};
     source_options.filter.pids = options.source.filter.pids;
     source_options.filter.cgroup = options.source.filter.cgroup;
+    source_options.filter.since_unix_ns = options.source.filter.since_unix_ns;
+    source_options.filter.until_unix_ns = options.source.filter.until_unix_ns;
   } else if (Exporter::needs_traces(options.source.filter)) {
     source_options.filter = TraceFilter(options.source.filter, {}).for_source();
   }

@@ -86,6 +86,7 @@ void add_replay(CLI::App& app, const OutputOptions& common, Run& run) {
   command->add_option("FILE", options->source.from, "Recording to read; - is stdin")->required()->check(some_text());
   command->add_flag("--spans", options->spans, "Print each span, event, retry and gauge as one line of JSON");
   add_filter_options(*command, options->source.filter);
+  add_time_options(*command, options->source.filter);
   describe_span_filters(*command);
   command->callback([options, &common, &run] { run = [options, &common] { return run_replay(*options, common); }; });
 }

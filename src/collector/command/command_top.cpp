@@ -112,6 +112,8 @@ SourceOptions without_span_filters(SourceOptions options) {
   filter.cgroup = options.filter.cgroup;
   filter.sample_one_in = options.filter.sample_one_in;
   filter.sampled_only = options.filter.sampled_only;
+  filter.since_unix_ns = options.filter.since_unix_ns;
+  filter.until_unix_ns = options.filter.until_unix_ns;
   options.filter = filter;
   return options;
 }

@@ -9,7 +9,10 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstdint>
+#include <ctime>
 #include <map>
+#include <optional>
 
 namespace nopspan::collector {
 
@@ -220,12 +223,72 @@ CLI::Option* add_grouping_option(CLI::App& app, Grouping& by) {
       ->type_name("WHAT");
 }
 
+namespace {
+
+// A date and a time of day, or a time of day of the last 24 hours, in local time or with Z; or how long ago.
+std::optional<std::uint64_t> read_time(const std::string& text) {
+  const std::time_t now = std::time(nullptr);
+  for (const char* const format : {"%Y-%m-%dT%T", "%Y-%m-%d %T", "%Y-%m-%dT%R", "%Y-%m-%d %R", "%T", "%R"}) {
+    const bool has_date = format[1] == 'Y';
+    const bool is_utc = text.ends_with('Z');
+    std::tm time = {};
+    if ((is_utc ? gmtime_r(&now, &time) : localtime_r(&now, &time)) == nullptr) return std::nullopt;
+    time.tm_sec = 0;
+    time.tm_isdst = -1;
+    const char* rest = strptime(text.c_str(), format, &time);
+    if (rest == nullptr) continue;
+    double fraction = 0;
+    const char* const end = text.c_str() + text.size() - (is_utc ? 1 : 0);
+    if (*rest == '.') rest = std::from_chars(rest, end, fraction).ptr;
+    if (rest != end) continue;
+    std::time_t seconds = is_utc ? timegm(&time) : std::mktime(&time);
+    if (!has_date && seconds > now) seconds -= 86'400;
+    if (seconds < 0) return std::nullopt;
+    return static_cast<std::uint64_t>(seconds) * kSecond + static_cast<std::uint64_t>(fraction * kSecond);
+  }
+  std::string ago = text;
+  if (to_nanoseconds(ago).empty() && text.find_first_not_of("0123456789.") != std::string::npos) {
+    const double ns = std::stod(ago), most = static_cast<double>(now) * kSecond;
+    if (ns >= 0 && ns <= most) return static_cast<std::uint64_t>(now) * kSecond - static_cast<std::uint64_t>(ns);
+  }
+  return std::nullopt;
+}
+
+CLI::Option* add_time_option(CLI::App& app, const std::string& name, std::uint64_t& unix_ns, const std::string& what) {
+  const auto set = [&unix_ns, name](const std::string& text) {
+    const auto time = read_time(text);
+    if (!time) {
+      throw CLI::ValidationError(
+          name,
+          "\"" + printable(text, 40) +
+              "\" is not a time: use a date and a time of day, such as 2026-11-27T14:05:00, with Z for UTC; a time "
+              "of day in the last 24 hours, such as 14:05; or how long ago, such as 10m");
+    }
+    unix_ns = *time;
+  };
+  return app.add_option_function<std::string>(name, set, what)->type_name("TIME");
+}
+
+}  // namespace
+
+void add_time_options(CLI::App& app, Filter& filter, CLI::Option* needed) {
+  CLI::Option* const since = add_time_option(
+      app, "--since", filter.since_unix_ns,
+      "Only what ended after this time, such as 14:05, 2026-11-27T14:05:00Z or 10m (ago). Earlier chunks are not read");
+  CLI::Option* const until = add_time_option(app, "--until", filter.until_unix_ns, "Only what began before this time");
+  for (CLI::Option* const option : {since, until}) {
+    option->group("Filters");
+    if (needed != nullptr) option->needs(needed);
+  }
+}
+
 void add_source_options(CLI::App& app, SourceOptions& options) {
   constexpr char kGroup[] = "Source";
   add_filter_options(app, options.filter);
   CLI::Option* from = app.add_option("--from", options.from, "Read this recording instead of tracing this host")
                           ->type_name("FILE")
                           ->check(some_text());
+  add_time_options(app, options.filter, from);
   CLI::Option* binary = app.add_option("--binary", options.binary,
                                        "Also attach to this program or library, even if no process uses it yet")
                             ->type_name("FILE")

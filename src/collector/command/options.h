@@ -20,6 +20,8 @@ namespace nopspan::collector {
 // Adds --request, --name, --model, --tenant, --where, --pid, --cgroup, --slower-than, --errors, --error, --sample and
 // --sampled-only to a command.
 void add_filter_options(CLI::App& app, Filter& filter);
+// Adds --since and --until, which need the other option, if one is given.
+void add_time_options(CLI::App& app, Filter& filter, CLI::Option* needed = nullptr);
 // Adds the filter options, and the options that choose and configure the source (--from, --binary, --buffer, …).
 void add_source_options(CLI::App& app, SourceOptions& options);
 // Changes the filters' help for a command that applies them to single spans instead of requests.

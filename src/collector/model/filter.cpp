@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/filter.h"
 
+#include "base/saturating.h"
 #include "base/text.h"
 #include "model/labels_and_attributes.h"
 #include "model/sampling.h"
@@ -48,7 +49,8 @@ bool is_below_cgroup(std::string_view cgroup, std::string_view wanted) {
 
 bool Filter::empty() const {
   return request.empty() && name.empty() && model.empty() && tenant.empty() && where.empty() && pids.empty() &&
-         cgroup.empty() && slower_than_ns == 0 && !wants_errors() && sample_one_in <= 1 && !sampled_only;
+         cgroup.empty() && slower_than_ns == 0 && !wants_errors() && sample_one_in <= 1 && !sampled_only &&
+         since_unix_ns == 0 && until_unix_ns == UINT64_MAX;
 }
 
 bool Filter::may_want(const TraceId& id) const {
@@ -89,6 +91,8 @@ bool Filter::selects(const Entry& entry) const {
 bool Filter::may_want(const Entry& entry) const { return may_want_own_request_of(entry) && is_in_scope(entry); }
 
 bool Filter::is_in_scope(const Entry& entry) const {
+  if (entry.start_unix_ns >= until_unix_ns) return false;
+  if (since_unix_ns > 0 && saturating_sum(entry.start_unix_ns, entry.duration_ns) < since_unix_ns) return false;
   if (pids.empty() && cgroup.empty()) return true;
   if (entry.process == nullptr || *entry.process == nullptr) return false;
   const Process& process = **entry.process;
@@ -117,6 +121,8 @@ std::string to_text(const Filter& filter) {
   add("--error", filter.error_type);
   if (filter.sample_one_in > 1) add("--sample", std::to_string(filter.sample_one_in));
   if (filter.sampled_only) text += text.empty() ? "--sampled-only" : " --sampled-only";
+  if (filter.since_unix_ns > 0) add("--since", date_text(filter.since_unix_ns));
+  if (filter.until_unix_ns != UINT64_MAX) add("--until", date_text(filter.until_unix_ns));
   return text;
 }
 

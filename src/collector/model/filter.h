@@ -31,6 +31,8 @@ struct Filter {
   std::string error_type;            // traces with an error or exception of this type
   std::uint32_t sample_one_in = 1;   // by the trace's random bits (sampling.h), as every host does
   bool sampled_only = false;         // traces that a caller in another process, if there is one, has sampled
+  // Entries that had not ended before the first time, and had begun before the second one.
+  std::uint64_t since_unix_ns = 0, until_unix_ns = UINT64_MAX;
 
   [[nodiscard]] bool empty() const;
   // Whether a request of which only the trace id is known may be wanted (by request and sample).
@@ -39,7 +41,7 @@ struct Filter {
   [[nodiscard]] bool may_want_own_request_of(const Entry& entry) const;
   // The same, or any request that a linked span links to (span_links.h). A step with members may be of any request.
   [[nodiscard]] bool may_want_request_of(const Entry& entry) const;
-  // Whether the span's process is wanted (by pid and cgroup).
+  // Whether the entry's time and process are wanted (by pid and cgroup).
   [[nodiscard]] bool is_in_scope(const Entry& entry) const;
   // Whether a span's request may be wanted, as far as this span alone shows (by request, pid, cgroup and sample).
   [[nodiscard]] bool may_want(const Entry& entry) const;

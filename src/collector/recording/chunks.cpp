@@ -184,6 +184,25 @@ void ChunkReader::search() {
   skip(1 + (at == std::string_view::npos ? after.size() : at), false);
 }
 
+// Returns false if the bytes must be read, because the file is a pipe or may end before.
+bool ChunkReader::pass_over(std::size_t bytes) {
+  if (held().size() < bytes) {
+    const std::size_t rest = bytes - held().size();
+    struct stat facts = {};
+    const off_t at = ::lseek(file_.get(), 0, SEEK_CUR);
+    if (at < 0 || ::fstat(file_.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) return false;
+    if (facts.st_size - at < static_cast<off_t>(rest)) return false;
+    if (::lseek(file_.get(), static_cast<off_t>(rest), SEEK_CUR) < 0) return false;
+    state_.bytes += rest;
+    begin_ = end_;
+  } else {
+    begin_ += bytes;
+  }
+  is_skipping_ = false;
+  state_.ended = false;
+  return true;
+}
+
 bool ChunkReader::next(Chunk& chunk, const Deadline& until) {
   begin_ += std::exchange(taken_, 0);
   while (fill(1, until)) {
@@ -197,6 +216,12 @@ bool ChunkReader::next(Chunk& chunk, const Deadline& until) {
     }
     const std::size_t bytes = kChunkHeaderBytes + get<std::uint32_t>(held(), 8);
     chunk.entries = get<std::uint32_t>(held(), 12);
+    chunk.time_unix_ns = get<std::uint64_t>(held(), 16);
+    if (chunk.entries > 0 && chunk.time_unix_ns < since_unix_ns_ && pass_over(bytes)) {
+      state_.early_entries += chunk.entries;
+      ++state_.chunks;
+      continue;
+    }
     if (!fill(bytes, until)) {
       if (!held().empty()) state_.broken_entries += chunk.entries;
       search();
@@ -211,7 +236,6 @@ bool ChunkReader::next(Chunk& chunk, const Deadline& until) {
       continue;
     }
     chunk.kind = static_cast<ChunkKind>(get<std::uint32_t>(held(), 4));
-    chunk.time_unix_ns = get<std::uint64_t>(held(), 16);
     taken_ = bytes;
     is_skipping_ = false;
     ++state_.chunks;

@@ -60,6 +60,8 @@ class ChunkReader {
   // Reads the next whole chunk. Its payload is valid until the next call. Returns false at the end of the file, and if
   // `until` is over while more must be read.
   bool next(Chunk& chunk, const Deadline& until = Deadline());
+  // Skips chunks of entries that were written before this time. In a file, nothing but their headers is read.
+  void skip_before(std::uint64_t time_unix_ns) { since_unix_ns_ = time_unix_ns; }
   // Treats chunks with more bytes than this as damage.
   void set_most_payload(std::size_t bytes) { most_payload_ = bytes; }
   // `each_second` is called each second while next() waits for a pipe to which nothing is written.
@@ -73,6 +75,7 @@ class ChunkReader {
     // as one chunk.
     std::uint64_t broken = 0;
     std::uint64_t broken_entries = 0;  // in the chunks whose header is intact
+    std::uint64_t early_entries = 0;   // in chunks that were skipped because of their time
     bool ended = false;                // the last chunk is the recorder's `end` chunk
     bool at_end = false;               // nothing follows
     int error = 0;                     // errno of the read() that failed; 0: none
@@ -85,6 +88,7 @@ class ChunkReader {
   [[nodiscard]] std::string_view held() const { return {buffer_.data() + begin_, end_ - begin_}; }
   bool fill(std::size_t bytes, const Deadline& until);
   void skip(std::size_t bytes, bool begins_chunk);
+  bool pass_over(std::size_t bytes);
   void search();
 
   OpenFile file_;
@@ -93,6 +97,7 @@ class ChunkReader {
   std::vector<char> buffer_;
   std::size_t begin_ = 0, end_ = 0;
   std::size_t most_payload_ = kMostPayload;
+  std::uint64_t since_unix_ns_ = 0;
   std::size_t taken_ = 0;  // bytes of the chunk that next() returned last
   bool at_end_ = false;
   bool is_skipping_ = false;  // the bytes before the current ones were skipped

@@ -75,6 +75,7 @@ Recording::Recording(ChunkReader reader, Filter filter, RecordingLimits limits)
       limits_(std::move(limits)),
       is_filtered_(!filter_.empty()) {
   reader_.set_most_payload(limits_.chunk);
+  reader_.skip_before(filter_.since_unix_ns - std::min(filter_.since_unix_ns, kOldestTick));
   set_processes();
 }
 
@@ -168,9 +169,9 @@ void Recording::read_signal(Signal signal, const Chunk& chunk, Sink& sink) {
   read_entries(chunk, sink, [&](const auto& each) { return otlp_.read(signal, chunk.payload, each); });
 }
 
-// A request that began in a part that is not here lacks what that part has of it.
+// A request that began in a part that is not here, or before --since, lacks what was before.
 void Recording::deliver(const Entry& entry, Sink& sink) const {
-  if (entry.before_attach || entry.start_unix_ns >= begins_unix_ns_) {
+  if (entry.before_attach || entry.start_unix_ns >= std::max(begins_unix_ns_, filter_.since_unix_ns)) {
     sink.on_entry(entry);
     return;
   }
@@ -220,6 +221,7 @@ void Recording::begin_recording(const std::string& id) {
   last_ = {};
   part_ = ledger_part_ = begins_unix_ns_ = 0;
   broken_before_ledger_ = broken_entries();
+  early_at_begin_ = early_at_ledger_ = reader_.state().early_entries;
   recording_ = id;
 }
 
@@ -271,6 +273,7 @@ void Recording::read_ledger(const Chunk& chunk) {
     return;
   }
   broken_before_ledger_ = broken_entries();
+  early_at_ledger_ = reader_.state().early_entries;
   if (part_ < ledger_part_) return;  // the parts are not in order
   ledger_part_ = part_;
   const Ledger ledger = ledger_of(json);
@@ -307,24 +310,30 @@ Ledger Recording::since_before() const {
   Ledger now = last_;
   std::uint64_t before = 0;
   for (const auto& each : tallies_) before += each.second.before;
-  std::uint64_t missing = last_.total.delivered - std::min(last_.total.delivered, before);
-  for (ProcessLedger& one : now.processes) {
-    if (missing == 0) break;
-    const auto tally = tallies_.find({one.process->pid, one.process->start_ticks});
-    const std::uint64_t read = tally == tallies_.end() ? 0 : tally->second.before;
-    const std::uint64_t unread = one.counts.delivered - std::min(one.counts.delivered, read);
-    const std::uint64_t lost = std::min({missing, unread, now.total.delivered});
-    for (Counts* const counts : {&one.counts, &now.total}) {
-      counts->delivered -= lost;
-      counts->not_in_file += lost;
+  std::uint64_t unread = last_.total.delivered - std::min(last_.total.delivered, before);
+  // Of whose entries they are is not known.
+  std::uint64_t early = std::min(unread, early_at_ledger_ - early_at_begin_);
+  std::uint64_t missing = unread - early;
+  for (const auto& [left, to] : {std::pair(&early, &Counts::filtered), std::pair(&missing, &Counts::not_in_file)}) {
+    for (ProcessLedger& one : now.processes) {
+      if (*left == 0) break;
+      const auto tally = tallies_.find({one.process->pid, one.process->start_ticks});
+      const std::uint64_t read = tally == tallies_.end() ? 0 : tally->second.before;
+      const std::uint64_t of_process = one.counts.delivered - std::min(one.counts.delivered, read);
+      const std::uint64_t moved = std::min({*left, of_process, now.total.delivered});
+      for (Counts* const counts : {&one.counts, &now.total}) {
+        counts->delivered -= moved;
+        counts->*to += moved;
+      }
+      *left -= moved;
     }
-    missing -= lost;
+    now.move_delivered(nullptr, to, *left);
   }
-  now.move_delivered(nullptr, &Counts::not_in_file, missing);
   Counts others;  // entries that the ledger does not count
   others.not_in_file = broken_entries() - broken_before_ledger_;
   others.delivered = before - std::min(last_.total.delivered, before);
-  others.emitted = others.not_in_file + others.delivered;
+  others.filtered = reader_.state().early_entries - early_at_ledger_;
+  others.emitted = others.not_in_file + others.delivered + others.filtered;
   now.others += others;
   now.total += others;
   std::map<ProcessKey, std::size_t> places;  // of processes in the ledger

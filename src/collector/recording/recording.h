@@ -108,11 +108,12 @@ class Recording : public Source {
   std::uint64_t end_ = 0, ticked_ = 0, missing_ends_ = 0, repeated_parts_ = 0;
   std::uint64_t end_before_ = 0;  // end_ before the chunk that is being read
   std::uint64_t must_begin_ = 0;  // the end of the recording before, until a chunk's time was compared with it
-  std::uint64_t invalid_ = 0, invalid_entries_ = 0;  // chunks with a valid checksum and invalid content
-  std::uint64_t broken_before_ledger_ = 0;           // broken_entries() then
-  std::uint64_t part_ = 0, ledger_part_ = 0;         // of the recording that is being read, and of the last ledger
-  std::uint64_t begins_unix_ns_ = 0;                 // the part before is not here; 0 if it is, or if there is none
-  std::string recording_;                            // id of the recording that is being read
+  std::uint64_t invalid_ = 0, invalid_entries_ = 0;         // chunks with a valid checksum and invalid content
+  std::uint64_t broken_before_ledger_ = 0;                  // broken_entries() then
+  std::uint64_t early_at_begin_ = 0, early_at_ledger_ = 0;  // early_entries then
+  std::uint64_t part_ = 0, ledger_part_ = 0;  // of the recording that is being read, and of the last ledger
+  std::uint64_t begins_unix_ns_ = 0;          // the part before is not here; 0 if it is, or if there is none
+  std::string recording_;                     // id of the recording that is being read
   // The parts of each recording that were read. Recordings are known by their ids.
   std::map<std::string, std::set<std::uint64_t>> parts_;
   std::size_t parts_read_ = 0;

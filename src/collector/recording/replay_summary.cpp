@@ -19,15 +19,6 @@ namespace {
 constexpr std::size_t kMostNames = 4096, kMostListed = 4096;
 constexpr std::size_t kMostRows = 20;  // rows of a printed table
 
-// The date and the time of day, local.
-std::string dated_text(std::uint64_t unix_ns) {
-  const auto seconds = static_cast<std::time_t>(unix_ns / 1'000'000'000);
-  std::tm local = {};
-  char date[64] = "";
-  if (localtime_r(&seconds, &local) != nullptr) std::strftime(date, sizeof(date), "%Y-%m-%d ", &local);
-  return date + time_text(unix_ns);
-}
-
 std::string rest_text(std::size_t rows) {
   return rows > kMostRows ? "  … and " + std::to_string(rows - kMostRows) + " more; --json shows all\n" : "";
 }
@@ -75,7 +66,7 @@ std::string ReplaySummary::text(const Recording& recording, const Ledger& ledger
   std::string out = bytes_text(state.bytes) + " in " + std::to_string(state.chunks) + " chunks";
   if (counts_.all() > 0) {
     if (ledger.total.filtered == 0) out += ", " + std::to_string(state.bytes / counts_.all()) + " bytes per entry";
-    out += "\n" + dated_text(first_ns_) + " to " + dated_text(last_ns_) + " (" + duration_text(last_ns_ - first_ns_) +
+    out += "\n" + date_text(first_ns_) + " to " + date_text(last_ns_) + " (" + duration_text(last_ns_ - first_ns_) +
            "): " + counts_.text();
   }
   out += "\n";
