@@ -221,6 +221,7 @@ int run_open(OpenOptions options, const OutputOptions& common) {
                       return open_open_tracer(what, pipe);
                     },
                     {});
+  if (!options.watch) process->attaches_to_nothing();
   OpenWatch watch(common);
   OpenReading reading(options.filter,
                       [&](OpenNow now) { options.watch ? watch.list(std::move(now)) : print_once(now); });
@@ -230,9 +231,9 @@ int run_open(OpenOptions options, const OutputOptions& common) {
   until.begin();
   process->run(reading, until);
   const auto& end = reading.end();
-  if (end && end->status == 0) return options.watch ? 0 : status;
-  if (end || process->has_begun()) throw process->failure(end);
-  return 0;
+  if (process->has_begun() && (!end || end->status != 0)) throw process->failure(end);
+  if (!process->has_begun() && !options.watch) throw Failure("stopped before anything was read");
+  return options.watch ? 0 : status;
 }
 
 constexpr char kOpenExplained[] =

@@ -265,7 +265,7 @@ void TracingProcess::begin(const Deadline& until) {
 
 void TracingProcess::stop() {
   if (!control_) return;
-  detaching = has_begun_;
+  detaching = has_begun_ && attaches_;
   control_.reset();
   latest_ = Clock::now() + kMostToEnd;
 }

@@ -38,8 +38,10 @@ std::string late_detach_text();
 // The process that traces, as the command has it.
 class TracingProcess {
  public:
-  // `messages` is read. A byte that is written to `control` asks the process to attach, and its end asks it to detach.
+  // `messages` is read. A byte that is written to `control` asks the process to begin, and its end asks it to end.
   TracingProcess(pid_t pid, OpenFile messages, OpenFile control);
+  // It has nothing to detach from.
+  void attaches_to_nothing() { attaches_ = false; }
   // Asks it to end, and waits for that, but not for ever. Sets source_failure if it was killed after its last message.
   ~TracingProcess();
   TracingProcess(const TracingProcess&) = delete;
@@ -52,7 +54,7 @@ class TracingProcess {
     while (!sink.has_started() && !sink.end() && messages_ && !stopping) read(kLookMilliseconds, sink, 1);
     if (!sink.has_started() && !stopping) throw failure(sink.end());
   }
-  // Asks it to attach, and passes on its messages up to the last one. It is asked to end at the deadline, and what it
+  // Asks it to begin, and passes on its messages up to the last one. It is asked to end at the deadline, and what it
   // still delivers is read.
   template <class Sink>
   void run(Sink& sink, const Deadline& until) {
@@ -90,8 +92,9 @@ class TracingProcess {
   OpenFile messages_, control_;
   std::optional<Clock::time_point> latest_;  // when it must have ended, if it was asked to
   ByteBuffer buffer_;                        // what was read and not passed on yet
-  bool has_begun_ = false;                   // it was asked to attach
-  bool has_last_ = false;                    // it has passed on its last message
+  bool has_begun_ = false;                   // it was asked to begin
+  bool attaches_ = true;
+  bool has_last_ = false;  // it has passed on its last message
 };
 
 // Makes what traces, in the process that does.

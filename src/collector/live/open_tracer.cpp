@@ -64,6 +64,11 @@ class OpenTracer {
 
   void read_once();
   void watch();
+  // Passes on what has waited for room, and texts for the user.
+  void flush() {
+    const std::lock_guard lock(mutex_);
+    if (pipe_ != nullptr) pipe_->flush();
+  }
   // The thread that runs watch() passes on nothing more.
   void abandon() {
     const std::lock_guard lock(mutex_);
@@ -80,6 +85,10 @@ class OpenTracer {
     if (pipe_ == nullptr) return;
     message(pipe_->messages());
     pipe_->flush();
+  }
+  bool has_room() {
+    const std::lock_guard lock(mutex_);
+    return pipe_ != nullptr && pipe_->is_read() && pipe_->has_room();
   }
   bool wait_for_room(Clock::time_point until);
   std::vector<ToRead> copies_to_read(std::vector<Unattached>& skipped);
@@ -100,17 +109,16 @@ class OpenTracer {
 
 // False if there is none in time.
 bool OpenTracer::wait_for_room(Clock::time_point until) {
-  constexpr int kLookMilliseconds = 10;
-  while (!stopping && Clock::now() < until) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (pipe_ == nullptr || !pipe_->is_read()) return false;
-      pipe_->flush();
-      if (pipe_->has_room()) return true;
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(kLookMilliseconds));
+  constexpr auto kLook = std::chrono::milliseconds(10);
+  // Meanwhile nobody is attached to, and who wants to write to a file waits.
+  constexpr auto kMostWait = std::chrono::milliseconds(200);
+  if (options_.watch) until = std::min(until, Clock::now() + kMostWait);
+  while (!stopping && !has_room()) {
+    if (Clock::now() >= until) return false;
+    std::this_thread::sleep_for(kLook);
+    flush();
   }
-  return false;
+  return !stopping && Clock::now() < until;
 }
 
 std::vector<ToRead> OpenTracer::copies_to_read(std::vector<Unattached>& skipped) {
@@ -132,11 +140,14 @@ void OpenTracer::read_all() {
   std::vector<ToRead> copies = copies_to_read(done.skipped);
   const auto until = Clock::now() + kMostTimeOfAll;
   std::map<std::uint32_t, Clock::duration> spent;  // by user
+  bool has_time = true;
   for (const bool is_last : {false, true}) {
     std::vector<ToRead> waiting;
     for (ToRead& copy : copies) {
       auto& of_user = spent[user_range(copy.user)];
-      if ((!is_last && of_user >= kMostTimeOfAUser) || !wait_for_room(until)) {
+      const bool may_wait = !is_last && of_user >= kMostTimeOfAUser;
+      has_time = has_time && (may_wait || wait_for_room(until));
+      if (may_wait || !has_time) {
         waiting.push_back(std::move(copy));
         continue;
       }
@@ -211,7 +222,7 @@ void OpenTracer::watch() {
     attachments_.set(attachment_targets(host_, options_.pids, attachments_));
     host_.let_writers_in();
     note_writers();
-    if (Clock::now() >= next) {
+    if (Clock::now() >= next && has_room()) {  // otherwise the command does not read
       next = Clock::now() + std::chrono::nanoseconds(options_.interval_ns);
       read_all();
       if (++readings == options_.count) break;
@@ -219,7 +230,7 @@ void OpenTracer::watch() {
     constexpr int kScanMilliseconds = 250;
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now()).count();
     pollfd writers{host_.writers_fd(), POLLIN, 0};
-    poll(&writers, 1, static_cast<int>(std::clamp<std::int64_t>(left, 0, kScanMilliseconds)));
+    poll(&writers, 1, static_cast<int>(std::clamp<std::int64_t>(left, 1, kScanMilliseconds)));
     host_.scan();
     was_limited_ = was_limited_ || host_.has_too_many_files();
   }
@@ -274,6 +285,7 @@ void LiveOpenTracer::watch() {
   constexpr std::chrono::milliseconds kLook{20}, kPatience{700};
   std::chrono::milliseconds waited{0};
   while (ended.wait_for(kLook) != std::future_status::ready) {
+    tracer_->flush();
     if (!stopping || (waited += kLook) < kPatience) continue;
     tracer_->abandon();
     leaves_threads = true;

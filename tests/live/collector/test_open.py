@@ -172,6 +172,14 @@ class Programs(harness.Test):
             seen += 1
         self.assertGreater(seen, 10)
 
+    def test_a_long_list_does_not_wait_for_the_next_one(self):
+        with Opened("many") as opened:
+            with Followed([NOPSPAN, "open", "--watch", "--json", "--interval", "1h", "--pid",
+                           str(opened.process.pid)]) as watch:
+                watch.wait_while_it_runs(lambda: watch.lines, "the first list")
+                self.assertEqual(len(json.loads(watch.lines[0])["requests"]), 10000)
+                self.assertEqual(watch.stop(), 0)
+
     def test_watch_raises_the_gate(self):
         with Program("traced") as program:
             done = run("--pid", program.pid)
@@ -222,14 +230,14 @@ class Programs(harness.Test):
         folder = self.temporary_folder()
         library = shutil.copy(LIBRARY, os.path.join(folder, "libnopspan.so.0.2"))
         with Program("traced", env={"LD_LIBRARY_PATH": folder}) as program:
-            with Followed([NOPSPAN, "open", "--watch", "--json", "--interval", "100ms", "--pid", str(program.pid)]) as watch:
+            with Followed([NOPSPAN, "open", "--watch", "--json", "--interval", "1h", "--pid", str(program.pid)]) as watch:
                 program.wait_for_gate(lambda gate: gate & GATE_BATCH, "the gate to go up")
                 with open(library, "r+b"):
                     self.assertEqual(program.gate(), 0)
+                    wait_until(lambda: "nopspan: process %d (traced) and %s: a program opened the file for writing, and it is "
+                               "not attached to meanwhile" % (program.pid, library) in watch.said, "the reason")
                 program.wait_for_gate(lambda gate: gate & GATE_BATCH, "the gate to go up again")
                 self.assertEqual(watch.stop(), 1)
-        self.assertIn("nopspan: process %d (traced) and %s: a program opened the file for writing, and it is not attached "
-                      "to meanwhile" % (program.pid, library), watch.said)
 
     def test_bad_input(self):
         child = subprocess.Popen(["true"])

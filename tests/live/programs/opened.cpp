@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opens spans with nobody listening, so that a reader can find them: `opened hold|storm|fork`. Each waits for the end
-// of standard input. `hold` prints what a reader must find. `storm` makes and ends spans whose name, start, labels and
-// tokens belong together. `fork` does what `hold` does, and prints the pid of a child that has one span of its own.
+// Opens spans with nobody listening, so that a reader can find them: `opened hold|storm|fork|many`. Each waits for the
+// end of standard input. `hold` prints what a reader must find. `storm` makes and ends spans whose name, start, labels
+// and tokens belong together. `fork` does what `hold` does, and prints the pid of a child that has one span of its own.
+// The spans of `many` take more than a pipe has room for.
 #include <nopspan/context.h>
 #include <nopspan/fields.h>
 #include <nopspan/span.h>
@@ -93,12 +94,23 @@ void storm() {
   for (std::thread& thread : threads) thread.join();
 }
 
+void many() {
+  constexpr int kSpans = 10'000;
+  std::vector<nopspan::AsyncSpan> spans;
+  for (int i = 0; i < kSpans; ++i) spans.emplace_back("held.many");
+  std::puts("ready");
+  std::fflush(stdout);
+  wait_for_end();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   nopspan::keep_open_spans(true);
   if (argc > 1 && std::strcmp(argv[1], "storm") == 0) {
     storm();
+  } else if (argc > 1 && std::strcmp(argv[1], "many") == 0) {
+    many();
   } else {
     hold(argc > 1 && std::strcmp(argv[1], "fork") == 0);
   }
