@@ -24,13 +24,22 @@ def chunks(data):
         yield kind, payload
 
 
-def entries(batch, count):
-    """(kind, start, duration, trace id, span id, parent id, name) of each entry."""
-    at = 0
+def whole_batch(pieces):
+    """The batch of which these are pieces, and where the last one is in it."""
+    batch, at, place = b"", 0, 0
+    while at < len(pieces):
+        place, size = struct.unpack_from("<II", pieces, at)
+        batch = batch.ljust(place, b"\0") + pieces[at + 8:at + 8 + size]
+        at += 8 + (size + 7) // 8 * 8
+    return batch, place
+
+
+def entries(batch, at, count):
+    """(kind, start, duration, trace id, span id, parent id, name) of each entry whose kind is known."""
     while count > 0:
         size, kind, _, form, request, span, parent, start, duration = struct.unpack_from("<HBBHHQQiI", batch + bytes(32), at)
-        if kind < 0x80:
-            count -= 1
+        count -= 1 if kind < 0x80 else 0
+        if kind in KINDS:
             trace, _, begin = struct.unpack_from("<16sQQ", batch, 8 * request + 8)
             parts, name, length = struct.unpack_from("<IHH", batch, 8 * form + 8)
             start, duration = struct.unpack_from("<QQ", batch, at + 32) if parts & 1 else (begin + start, duration)
@@ -48,14 +57,14 @@ def print_batches(payload):
         elif message == 2:
             processes.append((*struct.unpack_from("<IIQq", fields), fields[32:].split(b"\0")[0].decode(errors="replace")))
         elif message == 3:
-            process, _, _, _, count, skipped, flags, length = struct.unpack_from("<IIQQIIII", fields)
+            process, _, _, _, count, flags, length = struct.unpack_from("<IIQQIII", fields)
             pid, _, _, ahead, comm = processes[process]
-            for kind, start, duration, trace, span, parent, name in list(entries(fields[40:40 + length], count))[skipped:]:
+            batch = whole_batch(fields[40:40 + length]) if flags & 8 else (fields[40:40 + length], 0)
+            for kind, start, duration, trace, span, parent, name in entries(*batch, count):
                 if not flags & 1:  # not the time of the wall clock
                     start += [offset for since, offset in clocks if since <= start - ahead or since == clocks[0][0]][-1] - ahead
-                if kind in KINDS:
-                    print(KINDS[kind], start % 2**64, duration, trace.hex(), "%016x %016x" % (span, parent), pid, comm,
-                          name.decode(errors="replace"))
+                print(KINDS[kind], start % 2**64, duration, trace.hex(), "%016x %016x" % (span, parent), pid, comm,
+                      name.decode(errors="replace"))
 
 
 with open(sys.argv[1], "rb") as file:

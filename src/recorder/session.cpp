@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recorder/session.h"
 
+#include "stream/batch_entries.h"
+
 #include <nopspan/detail/batch_tap.h>
 #include <nopspan/gate.h>
 
@@ -69,6 +71,42 @@ class BlockedSignals {
  private:
   sigset_t& before_;
 };
+
+void append_piece(std::string& to, std::string_view batch, std::size_t begin, std::size_t end) {
+  if (begin == end) return;
+  const collector::RecordedPiece piece{static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(end - begin)};
+  to.append(reinterpret_cast<const char*>(&piece), sizeof(piece));
+  to.append(batch.substr(begin, end - begin));
+  to.resize((to.size() + 7) / 8 * 8);
+}
+
+// Without the first entries of a batch, which an earlier chunk has, but with what they share with the others.
+std::string pieces_of(std::string_view batch, std::uint64_t skipped, std::uint64_t entries) {
+  std::string pieces;
+  std::size_t at = 0, begin = 0;
+  const auto pass = [&] {  // the record at `at`, which is whole
+    const std::string_view left = batch.substr(at);
+    const std::string_view record = collector::record_at(left);
+    at += collector::padded_size(record, left.size());
+    return record;
+  };
+  while (skipped > 0) {
+    const std::size_t end = at;
+    const std::string_view record = pass();
+    if (record.empty()) return pieces;
+    if (!collector::is_entry(record)) continue;
+    --skipped;
+    append_piece(pieces, batch, begin, end);
+    begin = at;
+  }
+  while (entries > 0) {
+    const std::string_view record = pass();
+    if (record.empty()) break;
+    if (collector::is_entry(record)) --entries;
+  }
+  append_piece(pieces, batch, begin, at);
+  return pieces;
+}
 
 }  // namespace
 
@@ -174,7 +212,10 @@ void Session::leave_alone(void (*when_alone)()) noexcept {
 
 void Session::tick() {
   const std::uint64_t now = monotonic_now();
-  if (now - fetched_ns_ >= kFetchEvery && ring_.has_read(fetched_until_)) fetch();
+  if (now - fetched_ns_ >= kFetchEvery && ring_.has_read(fetched_until_)) {
+    fetch();
+    account_.note_living(living_);
+  }
   if (!target_.is_open()) connect();
   const bool writes_ledger = now - ledger_ns_ >= kLedgerEvery;
   if (writes_ledger || now - flushed_ns_ >= kFlushEvery) flush();
@@ -238,7 +279,6 @@ void Session::fetch() {
   detail::for_each_held_batch(read, this);
   // What an ended thread has flushed was in the ring by then, and is read before the next round.
   fetched_until_ = ring_.end();
-  account_.note_living(living_);
 }
 
 void Session::read_batch(const BatchRing::Record& record, std::string_view bytes) {
@@ -253,10 +293,14 @@ void Session::read_batch(const BatchRing::Record& record, std::string_view bytes
     RecordedBatch batch;
     batch.thread_id = record.thread_id;
     batch.sequence_id = record.sequence_id;
-    batch.first = record.first;
-    batch.entries = static_cast<std::uint32_t>(fresh.next - record.first);
-    batch.skipped = static_cast<std::uint32_t>(fresh.first - record.first);
-    chunk_.add(batch, bytes);
+    batch.first = fresh.first;
+    batch.entries = static_cast<std::uint32_t>(entries);
+    if (fresh.first == record.first) {
+      chunk_.add(batch, bytes);
+    } else {
+      batch.flags = collector::kRecordedPieces;
+      chunk_.add(batch, pieces_of(bytes, fresh.first - record.first, entries));
+    }
     entries_ += entries;
     if (chunk_.bytes() >= kChunkBytes) flush();
   }

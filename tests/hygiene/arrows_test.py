@@ -35,7 +35,7 @@ def rooms_of(folder):
 
 LIBRARY_ROOMS, COLLECTOR_ROOMS = rooms_of("src/library/"), rooms_of("src/collector/")
 # The library nopspan::recording is built from its own room, with headers of these rooms of the collector.
-RECORDER_ROOMS = {"recorder", "base", "recording"}
+RECORDER_ROOMS = {"recorder", "base", "recording", "stream"}
 HANDLERS = {"recording.h", "registry.h", "event.h", "value.h", "log.h", "testing.h", "testing_gmock.h", "genai.h"}
 
 

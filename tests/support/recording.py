@@ -93,9 +93,18 @@ class Steps:
         return self.now[-1]
 
 
-def records(batch, count):
+def whole_batch(pieces):
+    """The batch of which these are pieces, and where the last one is in it."""
+    batch, at, place = b"", 0, 0
+    while at < len(pieces):
+        place, size = struct.unpack_from("<II", pieces, at)
+        batch = batch.ljust(place, b"\0") + pieces[at + 8:at + 8 + size]
+        at += 8 + (size + 7) // 8 * 8
+    return batch, place
+
+
+def records(batch, count, at):
     """(kind, whole bytes of the record) of each entry."""
-    at = 0
     while count > 0:
         size, kind = struct.unpack_from("<HB", batch, at)
         if kind < 0x80:
@@ -152,10 +161,10 @@ def entries(chunk):
             texts = [text.decode("utf-8", "surrogateescape") for text in message[32:].split(b"\0")]
             processes.append({**dict(zip(names, struct.unpack_from("<IIQqQ", message))), **dict(zip(PROCESS_TEXTS, texts))})
         elif kind == 3:
-            process, thread_id, sequence_id, first, count, skipped, flags, length = struct.unpack_from("<IIQQIIII", message)
-            batch = message[40:40 + length]
+            process, thread_id, sequence_id, first, count, flags, length = struct.unpack_from("<IIQQIII", message)
+            batch, begin = whole_batch(message[40:40 + length]) if flags & 8 else (message[40:40 + length], 0)
             steps = threads.setdefault((process, sequence_id), Steps())
-            for i, (entry_kind, record) in enumerate(records(batch, count)):
+            for i, (entry_kind, record) in enumerate(records(batch, count, begin)):
                 if entry_kind == LEFT_OUT:
                     continue
                 fields = fields_of(batch, record)
@@ -170,9 +179,8 @@ def entries(chunk):
                     start = fields["start_ns"] - processes[process]["clock_offset_ns"]
                     offset = [offset for since, offset in clocks if since <= start or since == clocks[0][0]][-1]
                     fields["start_ns"] = (start + offset) % 2**64
-                if i >= skipped:
-                    found.append(Entry(ENTRY_KINDS[entry_kind], processes[process], thread_id, sequence_id, first + i, before,
-                                       fields))
+                found.append(Entry(ENTRY_KINDS[entry_kind], processes[process], thread_id, sequence_id, first + i, before,
+                                   fields))
     if len(found) != chunk.entries:
         raise ValueError("%d entries in a chunk of %d" % (len(found), chunk.entries))
     return found

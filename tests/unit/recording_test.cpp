@@ -239,6 +239,66 @@ TEST_F(OwnRecording, BalancesWhenItIsOpenedAndClosedWhileThreadsEmit) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// While a root span is open, its thread does not flush what ends inside. It is fetched again and again.
+TEST_F(OwnRecording, DoesNotRepeatWhatAThreadHolds) {
+  Writer writer;
+  ASSERT_EQ(writer.open(path()), "");
+  const auto arrive = [&writer](std::uint64_t entries) {
+    while (writer.statistics().delivered < entries) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  };
+  {
+    const nopspan::Span root{"own.root"};
+    emit(100);
+    arrive(200);
+    for (std::uint64_t i = 1; i <= 3; ++i) {
+      emit(1);
+      arrive(200 + 2 * i);
+    }
+  }
+  EXPECT_TRUE(writer.close());
+  const std::string recording = content();
+  EXPECT_EQ(in_last_ledger(recording, "delivered"), 207);
+  // Each chunk has what its entries share, but not the entries before them.
+  std::size_t batches = 0;
+  for (std::size_t at = 0; (at = recording.find(std::string("NSPF\x09\0\0\0", 8), at)) != std::string::npos; ++at) {
+    batches += static_cast<unsigned char>(recording[at + 8]) + 256U * static_cast<unsigned char>(recording[at + 9]);
+  }
+  EXPECT_GT(batches, 207 * 32U);
+  EXPECT_LT(batches, 207 * 64U + 5 * 1024U);
+}
+
+// The Writer's thread is behind: what they flushed is still in its buffer when it looks for them for the last time.
+TEST_F(OwnRecording, CountsThreadsThatEndedBeforeItCloses) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  Writer writer;
+  Options options;
+  options.close_timeout_ms = 60'000;
+  ASSERT_EQ(writer.open("fd:" + std::to_string(ends[1]), options), "");
+  close(ends[1]);
+  constexpr int kThreads = 8, kRounds = 100, kSpans = 50;
+  for (int round = 0; round < kRounds; ++round) {
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kThreads; ++i) threads.emplace_back([] { emit(kSpans); });
+    for (std::thread& thread : threads) thread.join();
+  }
+  std::string recording;
+  std::thread reader([&recording, from = ends[0]] {
+    char bytes[4096];
+    for (ssize_t got = 0; (got = read(from, bytes, sizeof(bytes))) > 0;) {
+      recording.append(bytes, static_cast<std::size_t>(got));
+      std::this_thread::sleep_for(std::chrono::microseconds(100));
+    }
+  });
+  const bool is_complete = writer.close();
+  reader.join();
+  close(ends[0]);
+  EXPECT_EQ(in_last_ledger(recording, "emitted"), long{kThreads} * kRounds * kSpans * 2);
+  EXPECT_EQ(in_last_ledger(recording, "delivered") + in_last_ledger(recording, "lost"),
+            in_last_ledger(recording, "emitted"));
+  EXPECT_EQ(is_complete, in_last_ledger(recording, "lost") == 0);
+}
+
 // The threads fill the buffer faster than it can be written, also during close().
 TEST_F(OwnRecording, HasALedgerAndAnEndIfThreadsNeverPause) {
   std::atomic<bool> stop{false};

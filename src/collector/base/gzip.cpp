@@ -3,6 +3,8 @@
 
 #include <libdeflate.h>
 
+#include <cstdint>
+#include <cstring>
 #include <memory>
 #include <new>
 
@@ -21,7 +23,12 @@ std::optional<std::string> gunzipped(std::string_view bytes, std::size_t most) {
   const std::unique_ptr<libdeflate_decompressor, decltype(&libdeflate_free_decompressor)> decompressor(
       libdeflate_alloc_decompressor(), libdeflate_free_decompressor);
   if (!decompressor) throw std::bad_alloc();
-  std::string out(most, '\0');
+  // The end has the size, modulo 2^32. If it is wrong, the result is not the right one.
+  std::uint32_t plain = 0;
+  if (bytes.size() < sizeof(plain)) return {};
+  std::memcpy(&plain, bytes.data() + bytes.size() - sizeof(plain), sizeof(plain));
+  if (plain > most) return {};
+  std::string out(plain, '\0');
   std::size_t size = 0;
   if (libdeflate_gzip_decompress(decompressor.get(), bytes.data(), bytes.size(), out.data(), out.size(), &size) !=
       LIBDEFLATE_SUCCESS)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parts of OTLP messages that a recording and an export have in common.
+// Parts of OTLP messages.
 #pragma once
 
 #include "base/byte_buffer.h"

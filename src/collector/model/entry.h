@@ -78,6 +78,8 @@ struct EngineTimes {
   std::uint64_t prefill_tokens = 0, decode_tokens = 0, preemptions = 0;
 };
 
+inline constexpr std::size_t kMostTracestate = 2048;  // bytes
+
 // A view: its texts and bytes are valid only during the call that receives it. Texts are as the process wrote them, at
 // most a few KiB. Pass a text through printable() (text.h) before printing it.
 struct Entry {

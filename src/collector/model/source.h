@@ -24,9 +24,8 @@ struct EntryBatch {
   const ProcessPointer* process = nullptr;
   std::uint32_t thread_id = 0;
   std::uint64_t sequence_id = 0;
-  std::uint64_t first = 0;    // the sequence of the first entry in the bytes
-  std::uint32_t entries = 0;  // in the bytes
-  std::uint32_t skipped = 0;  // of these, the first ones, which are not in the batch
+  std::uint64_t first = 0;  // the sequence of the first entry
+  std::uint32_t entries = 0;
   std::string_view bytes;
   const ClockSamples* clocks = nullptr;
   EntryCounts counts;

@@ -13,10 +13,9 @@
 namespace nopspan::collector {
 namespace {
 
-// The library writes at most 63 bytes for a name, label or id, and 512 for a tracestate. A text beyond the limits below
-// makes its entry malformed.
+// The library writes at most 63 bytes for a name, label or id, and 512 for a tracestate, to which --sample adds. A text
+// beyond the limits below makes its entry malformed.
 constexpr std::size_t kMostLabel = 255;
-constexpr std::size_t kMostTracestate = 512;  // that of W3C
 constexpr std::size_t kMostAttributes = 64U << 10U;
 
 constexpr std::uint32_t kKnownParts = NOPSPAN_PART_TIMES | NOPSPAN_PART_USAGE | NOPSPAN_PART_FIRST_TOKEN |

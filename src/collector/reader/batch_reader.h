@@ -25,6 +25,12 @@ class BatchReader {
         clock_offset_ns_(clock_offset_ns),
         unshared_left_(bytes.size()) {}
 
+  // The first entry is there. Of the bytes, only so many come from the process.
+  void begin_at(std::size_t offset, std::size_t bytes_of_process) {
+    offset_ = offset;
+    unshared_left_ = bytes_of_process;
+  }
+
   enum class Outcome {
     entry,      // `entry` is set, except what is not in an entry: process, thread_id, sequence_id, sequence
     malformed,  // the entry is invalid; the next one may be valid

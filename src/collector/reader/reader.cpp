@@ -335,8 +335,9 @@ bool Reader::is_before_attach(const ProcessAccount& account, const BatchReader& 
 // Returns false if single entries must be passed on instead.
 bool Reader::pass_whole(ProcessAccount& account, const ProcessAccount::Thread& thread, const Batch& batch,
                         std::string_view bytes, const std::vector<Sequences>& fresh) {
-  // What a thread held may have been fetched before.
-  if (fresh.size() != 1 || fresh[0].next != batch.sequences.next) return false;
+  // A part of it may have been fetched before.
+  if (fresh.size() != 1 || fresh[0].first != batch.sequences.first || fresh[0].next != batch.sequences.next)
+    return false;
   BatchReader reader(bytes, batch.sequences.count(), clocks_, thread.process->clock_offset_ns);
   Entry entry;
   entry.process = &thread.process;
@@ -350,8 +351,7 @@ bool Reader::pass_whole(ProcessAccount& account, const ProcessAccount::Thread& t
   const std::uint64_t entries = fresh[0].count();
   account.delivered(entries);
   batches_->on_batch({&thread.process, batch.thread_id, batch.sequence_id, batch.sequences.first,
-                      static_cast<std::uint32_t>(batch.sequences.count()),
-                      static_cast<std::uint32_t>(batch.sequences.count() - entries), bytes, &clocks_, counts});
+                      static_cast<std::uint32_t>(entries), bytes, &clocks_, counts});
   return true;
 }
 

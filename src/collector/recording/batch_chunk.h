@@ -40,15 +40,23 @@ struct RecordedBatch {
   std::uint32_t process = 0;
   std::uint32_t thread_id = 0;
   std::uint64_t sequence_id = 0;
-  std::uint64_t first = 0;    // the sequence of the first entry in the bytes
-  std::uint32_t entries = 0;  // in the bytes
-  std::uint32_t skipped = 0;  // of these, the first ones, which an earlier batch contains
+  std::uint64_t first = 0;    // the sequence of the first entry
+  std::uint32_t entries = 0;  // number of entries
   std::uint32_t flags = 0;    // kRecorded*
   std::uint32_t bytes = 0;
+  std::uint32_t reserved = 0;
 };
 inline constexpr std::uint32_t kRecordedUnixTimes = 1;     // times are those of the wall clock
 inline constexpr std::uint32_t kRecordedBeforeAttach = 2;  // Entry::before_attach
 inline constexpr std::uint32_t kRecordedSampled = 4;       // kSampledEntry (model/sampling.h)
+// The bytes are pieces of the batch: the records that its entries share, and last the entries. What was between them is
+// left out, and reads as 0.
+inline constexpr std::uint32_t kRecordedPieces = 8;
+
+// Its bytes follow, with padding to a multiple of 8.
+struct RecordedPiece {
+  std::uint32_t place = 0, bytes = 0;  // in the batch, a multiple of 8
+};
 
 // Reads what stands at the front, and removes it. Returns false if there is too little.
 template <class Struct>

@@ -13,7 +13,7 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr std::size_t kMostLabel = 255, kMostTracestate = 2048;
+constexpr std::size_t kMostLabel = 255;
 // Of the attributes, and of the links or members, of an entry, whose size has 16 bits. No library writes more.
 constexpr std::size_t kMostAttributes = 32U << 10U, kMostLinks = (16U << 10U) / 24 * 24;
 constexpr std::size_t kMostRequests = 16;  // that are looked for in a batch
@@ -243,11 +243,10 @@ void EntryEncoder::add(const EntryBatch& batch) {
   recorded.sequence_id = batch.sequence_id;
   recorded.first = batch.first;
   recorded.entries = batch.entries;
-  recorded.skipped = batch.skipped;
   chunk_.add(recorded, batch.bytes);
   clocks_ = batch.clocks;
-  shares_[recorded.process].entries += batch.entries - batch.skipped;
-  entries_ += batch.entries - batch.skipped;
+  shares_[recorded.process].entries += batch.entries;
+  entries_ += batch.entries;
 }
 
 void EntryEncoder::end_packed() {

@@ -2,11 +2,11 @@
 #include "recording/recorded_batches.h"
 
 #include "base/gzip.h"
+#include "host/cgroup.h"
 #include "model/sampling.h"
 #include "model/service.h"
 #include "reader/batch_reader.h"
 #include "recording/batch_chunk.h"
-#include "recording/chunk_format.h"
 #include "recording/step_differences.h"
 
 #include <algorithm>
@@ -36,8 +36,6 @@ bool RecordedBatches::read(std::string_view payload, const Each& each) {
     std::memcpy(aligned_.data(), payload.data(), payload.size());
     payload = {reinterpret_cast<const char*>(aligned_.data()), payload.size()};
   }
-  processes_.clear();
-  attached_ns_.clear();
   clocks_.reset();
   bool is_whole = true;  // an entry that is malformed affects no other one
   const bool has_ended = for_each_recorded(payload, [&](RecordedKind kind, std::string_view message) {
@@ -61,11 +59,13 @@ bool RecordedBatches::read(std::string_view payload, const Each& each) {
     }
     return true;  // a later recorder may write other kinds
   });
+  processes_ = {};
+  attached_ns_ = {};
   return has_ended && is_whole;
 }
 
-bool RecordedBatches::read_gzip(std::string_view payload, const Each& each) {
-  auto plain = gunzipped(payload, kMostPayload);
+bool RecordedBatches::read_gzip(std::string_view payload, std::size_t most, const Each& each) {
+  auto plain = gunzipped(payload, most);
   if (!plain) return false;
   restore_steps(*plain);
   return read(*plain, each);
@@ -75,7 +75,8 @@ bool RecordedBatches::read_process(std::string_view message) {
   std::string bytes(message);
   RecordedProcess recorded;
   if (!take_recorded(message, recorded)) return false;
-  attached_ns_.push_back(recorded.attached_ns);
+  const std::uint64_t ahead_ns = static_cast<std::uint64_t>(recorded.clock_offset_ns);  // modulo 2^64
+  attached_ns_.push_back(recorded.attached_ns == 0 ? 0 : recorded.attached_ns - ahead_ns);
   const auto known = known_.find(bytes);
   if (known != known_.end()) {
     processes_.push_back(known->second);
@@ -93,6 +94,7 @@ bool RecordedBatches::read_process(std::string_view message) {
     process.*text = message.substr(0, std::min(end, kMostProcessText));
     message.remove_prefix(end + 1);
   }
+  if (process.container.empty()) process.container = container_id(process.cgroup);
   set_service(process, std::move(process.service_name), std::move(process.resource_attributes));
   processes_.push_back(std::make_shared<const Process>(std::move(process)));
   const std::size_t most_bytes = most_processes_ * kBytesOfProcess;
@@ -113,8 +115,15 @@ bool RecordedBatches::read_batch(std::string_view message, const Each& each) {
   const bool has_unix_times = (batch.flags & kRecordedUnixTimes) != 0;
   if (!has_unix_times && !clocks_) return false;
   const ProcessPointer& process = processes_[batch.process];
-  BatchReader reader(message.substr(0, batch.bytes), batch.entries, has_unix_times ? wall_clock() : *clocks_,
+  std::string_view bytes = message.substr(0, batch.bytes);
+  const bool has_pieces = (batch.flags & kRecordedPieces) != 0;
+  if (has_pieces) {
+    if (!restore_pieces(bytes)) return false;
+    bytes = {reinterpret_cast<const char*>(whole_.data()), whole_bytes_};
+  }
+  BatchReader reader(bytes, batch.entries, has_unix_times ? wall_clock() : *clocks_,
                      has_unix_times ? 0 : process->clock_offset_ns);
+  if (has_pieces) reader.begin_at(entries_at_, piece_bytes_);
   Entry entry;
   entry.process = &process;
   entry.thread_id = batch.thread_id;
@@ -123,7 +132,6 @@ bool RecordedBatches::read_batch(std::string_view message, const Each& each) {
   std::uint64_t index = 0;
   bool is_whole = true;
   for (BatchReader::Outcome outcome; (outcome = reader.next(entry)) != BatchReader::Outcome::end; ++index) {
-    if (index < batch.skipped) continue;
     if (outcome == BatchReader::Outcome::malformed) is_whole = false;
     if (outcome != BatchReader::Outcome::entry) continue;
     entry.sequence = batch.first + index;
@@ -132,6 +140,29 @@ bool RecordedBatches::read_batch(std::string_view message, const Each& each) {
     each(entry);
   }
   return is_whole && index == batch.entries;
+}
+
+// The pieces of the batch before are removed first.
+bool RecordedBatches::restore_pieces(std::string_view bytes) {
+  constexpr std::size_t kMostBytes = std::size_t{1} << 20U;  // an entry can name places up to 512 KiB
+  const auto words = [](std::size_t size) { return (size + sizeof(std::uint64_t) - 1) / sizeof(std::uint64_t); };
+  for (const auto& [place, size] : pieces_) std::fill_n(whole_.begin() + place / 8, words(size), 0);
+  pieces_.clear();
+  whole_bytes_ = piece_bytes_ = 0;
+  while (!bytes.empty()) {
+    RecordedPiece piece;
+    if (!take_recorded(bytes, piece) || piece.place % 8 != 0 || piece.place < whole_bytes_ ||
+        piece.bytes > bytes.size() || std::size_t{piece.place} + piece.bytes > kMostBytes)
+      return false;
+    entries_at_ = piece.place;
+    whole_bytes_ = std::size_t{piece.place} + piece.bytes;
+    piece_bytes_ += piece.bytes;
+    if (whole_.size() < words(whole_bytes_)) whole_.resize(words(whole_bytes_));
+    std::memcpy(whole_.data() + piece.place / 8, bytes.data(), piece.bytes);
+    pieces_.emplace_back(piece.place, piece.bytes);
+    bytes.remove_prefix(std::min<std::size_t>(words(piece.bytes) * 8, bytes.size()));
+  }
+  return !pieces_.empty();
 }
 
 }  // namespace nopspan::collector

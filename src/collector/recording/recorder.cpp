@@ -31,7 +31,8 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::uint64_t kFlushEvery = kSecond / 2, kLedgerEvery = kSecond;
-// If there are more, they are not compressed, because that would take more processor time than all else.
+// If there are more while they are recorded, they are not compressed, because that would take more processor time than
+// all else.
 constexpr std::uint64_t kCompressedBytesPerSecond = 4U << 20U;
 // A ledger over kLargeLedger bytes is written less often. A ledger over kMostLedger bytes is written without its
 // processes.
@@ -280,7 +281,7 @@ class Recorder::EntryChunk : public Output::Block {
 void Recorder::flush() {
   const std::uint64_t elapsed = now_ - std::exchange(flushed_at_, now_);
   if (encoder_.entries() == 0) return;
-  const bool compresses = encoder_.bytes() * kSecond / kCompressedBytesPerSecond <= elapsed;
+  const bool compresses = !is_live_ || encoder_.bytes() * kSecond / kCompressedBytesPerSecond <= elapsed;
   std::string message;
   auto shares = encoder_.finish(message);
   const EntryCounts counts = std::exchange(pending_, {});

@@ -53,7 +53,10 @@ class Recorder : public Sink, private BatchSink {
   // Sets the source whose ledger is written with the entries. `source` must outlive finish().
   void set_source(const Source& source) { source_ = &source; }
   // The source does not wait for the file. Chunks that the queue cannot hold are dropped and counted.
-  void set_live() { output_.set_live(); }
+  void set_live() {
+    output_.set_live();
+    is_live_ = true;
+  }
 
   [[nodiscard]] BatchSink* batches() override { return this; }
   void on_entry(const Entry& entry) override;
@@ -124,6 +127,7 @@ class Recorder : public Sink, private BatchSink {
   const Source* source_ = nullptr;
   EntryEncoder encoder_;
   EntryCounts pending_;  // what it has
+  bool is_live_ = false;
   static constexpr std::size_t kChunkBytes = 1U << 20U;
   std::size_t chunk_bytes_ = kChunkBytes;  // a chunk is written when it has this size
   std::uint64_t flushed_at_ = 0, ledger_at_ = 0;

@@ -153,7 +153,8 @@ void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
     case ChunkKind::batches:
       return read_entries(chunk, sink, [&](const auto& each) { return batches_.read(chunk.payload, each); });
     case ChunkKind::batches_gzip:
-      return read_entries(chunk, sink, [&](const auto& each) { return batches_.read_gzip(chunk.payload, each); });
+      return read_entries(chunk, sink,
+                          [&](const auto& each) { return batches_.read_gzip(chunk.payload, limits_.chunk, each); });
     case ChunkKind::ledger:
       return read_ledger(chunk);
     case ChunkKind::end:

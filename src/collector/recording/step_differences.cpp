@@ -6,12 +6,12 @@
 
 #include <nopspan/probes.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <map>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -54,20 +54,24 @@ class Steps {
   nopspan_member take_base(std::uint64_t request) {
     if (next_ < before_.size() && before_[next_].request == request) return before_[next_++];
     if (places_.empty()) {
-      for (std::size_t i = 0; i < before_.size(); ++i) places_.try_emplace(before_[i].request, i);
+      for (std::size_t i = 0; i < before_.size(); ++i) places_.emplace_back(before_[i].request, i);
+      std::sort(places_.begin(), places_.end());
     }
-    const auto found = places_.find(request);
-    if (found == places_.end()) return {};
+    const auto found = std::lower_bound(places_.begin(), places_.end(), std::pair(request, std::size_t{0}));
+    if (found == places_.end() || found->first != request) return {};
     next_ = found->second + 1;
     return before_[found->second];
   }
 
   std::vector<nopspan_member> before_, now_;
-  std::unordered_map<std::uint64_t, std::size_t> places_;  // in `before_`, by request; empty until it is needed
+  // Requests and their places in `before_`, in order; empty until it is needed. Not a hash table, because hostile
+  // processes choose the requests.
+  std::vector<std::pair<std::uint64_t, std::size_t>> places_;
   std::size_t next_ = 0;
 };
 
-// Where the members of this entry are in its batch. Empty if it has none.
+// Where the members of this entry are in its batch. Empty if it has none in its own record. Those in other records
+// could be changed twice, or be what the next entry is read with.
 std::string_view members_of(std::string_view record, std::string_view batch) {
   nopspan_entry entry;
   nopspan_form form;
@@ -85,23 +89,22 @@ std::string_view members_of(std::string_view record, std::string_view batch) {
   nopspan_text where;
   if (offset > left.size()) return {};
   left.remove_prefix(offset);
-  if (!take_recorded(left, where) || std::size_t{where.offset} * 8 + where.length > batch.size()) return {};
-  return batch.substr(std::size_t{where.offset} * 8, where.length);
+  if (!take_recorded(left, where)) return {};
+  const auto behind = static_cast<std::size_t>(left.data() - batch.data());
+  const std::size_t at = std::size_t{where.offset} * 8;
+  const bool is_inside = at >= behind && at + where.length <= behind + left.size();
+  return is_inside ? batch.substr(at, where.length) : std::string_view();
 }
 
 void change_steps(std::string& payload, Way way) {
-  // A hostile process can make what is written differ from what is restored, but only of its own batches. So each batch
-  // has limits of its own, and each process threads of its own.
   std::map<std::pair<std::uint32_t, std::uint64_t>, Steps> threads;
-  const auto change_entry = [&](std::string_view record, std::string_view batch, const RecordedBatch& of,
-                                std::size_t& bytes_left) {
+  const auto change_entry = [&](std::string_view record, std::string_view batch, const RecordedBatch& of) {
     const unsigned char kind = kind_of_record(record);
     if (kind != NOPSPAN_ENTRY_STEP && kind != NOPSPAN_ENTRY_MEMBERS) return;
     Steps& steps = threads[{of.process, of.sequence_id}];
     if (kind == NOPSPAN_ENTRY_STEP) steps.begin_step();
     const std::string_view members = members_of(record, batch);
-    if (members.size() > bytes_left) return;
-    bytes_left -= members.size();
+    if (members.empty()) return;
     char* at = payload.data() + (members.data() - payload.data());
     for (std::size_t i = 0; i < members.size() / sizeof(nopspan_member); ++i, at += sizeof(nopspan_member)) {
       nopspan_member member;
@@ -113,13 +116,12 @@ void change_steps(std::string& payload, Way way) {
   for_each_recorded(payload, [&](RecordedKind kind, std::string_view message) {
     RecordedBatch batch;
     if (kind != RecordedKind::batch || !take_recorded(message, batch)) return true;
+    if ((batch.flags & kRecordedPieces) != 0) return true;
     const std::string_view bytes = message.substr(0, batch.bytes);
-    // Members of different entries are at different places. Without this limit, many entries could name the same ones.
-    std::size_t bytes_left = bytes.size();
     for (std::string_view left = bytes;;) {
       const std::string_view record = record_at(left);
       if (record.empty()) return true;
-      change_entry(record, bytes, batch, bytes_left);
+      change_entry(record, bytes, batch);
       left.remove_prefix(padded_size(record, left.size()));
     }
   });
