@@ -24,15 +24,6 @@ constexpr std::uint32_t kKnownParts = NOPSPAN_PART_TIMES | NOPSPAN_PART_USAGE | 
 // Bits that add no part are above these.
 constexpr std::uint32_t kPartBits = 0xffff;
 
-// Reads what stands at the front. Returns false if there is too little.
-template <class Part>
-bool take(std::string_view& left, Part& part) {
-  if (left.size() < sizeof(part)) return false;
-  std::memcpy(&part, left.data(), sizeof(part));
-  left.remove_prefix(sizeof(part));
-  return true;
-}
-
 Kind kind_of(unsigned char raw) {
   if (raw == NOPSPAN_ENTRY_STEP) return Kind::span;
   return raw == NOPSPAN_ENTRY_MEMBERS ? Kind::part : static_cast<Kind>(raw);
@@ -54,7 +45,7 @@ BatchReader::Outcome BatchReader::next(Entry& entry) {
   nopspan_form form;
   nopspan_request request;
   std::string_view left = record;
-  if (!take(left, raw) || !take_shared(raw.form, NOPSPAN_SHARED_FORM, form) ||
+  if (!take_front(left, raw) || !take_shared(raw.form, NOPSPAN_SHARED_FORM, form) ||
       !take_shared(raw.request, NOPSPAN_SHARED_REQUEST, request))
     return Outcome::malformed;
   if ((form.parts & kPartBits & ~kKnownParts) != 0) return Outcome::unknown;
@@ -69,7 +60,7 @@ bool BatchReader::take_shared(unsigned short place, unsigned char kind, Record& 
   const std::size_t offset = std::size_t{place} * 8;
   if (offset > bytes_.size()) return false;
   std::string_view left = bytes_.substr(offset);
-  return take(left, record) && record.kind == kind;
+  return take_front(left, record) && record.kind == kind;
 }
 
 bool BatchReader::read_times(const nopspan_entry& raw, const nopspan_form& form, const nopspan_request& request,
@@ -85,7 +76,7 @@ bool BatchReader::read_times(const nopspan_entry& raw, const nopspan_form& form,
   entry.parent_id = raw.parent_id;
   entry.root_id = request.root_id;
   std::uint64_t times[2] = {request.start_ns + static_cast<std::uint64_t>(std::int64_t{raw.start_ns}), raw.duration_ns};
-  if ((form.parts & NOPSPAN_PART_TIMES) != 0 && !take(left, times)) return false;
+  if ((form.parts & NOPSPAN_PART_TIMES) != 0 && !take_front(left, times)) return false;
   // A span may have a given time from before this program's clock began.
   const auto ahead_ns = static_cast<std::uint64_t>(clock_offset_ns_);  // modulo 2^64
   start_ns_ = clock_offset_ns_ > 0 && times[0] < ahead_ns ? 0 : times[0] - ahead_ns;
@@ -109,23 +100,23 @@ bool BatchReader::read_parts(const nopspan_form& form, std::string_view& left, E
   entry.step = nullptr;
   if (entry.has_usage) {
     std::uint64_t words[4];
-    if (!take(left, words)) return false;
+    if (!take_front(left, words)) return false;
     entry.usage = {words[0], words[1], words[2], words[3]};
   }
-  if (entry.has_first_token && !take(left, entry.first_token_ns)) return false;
+  if (entry.has_first_token && !take_front(left, entry.first_token_ns)) return false;
   if (entry.has_engine_times) {
     std::uint64_t words[7];
-    if (!take(left, words)) return false;
+    if (!take_front(left, words)) return false;
     entry.engine_times = {words[0], words[1], words[2], words[3], words[4], words[5], words[6]};
   }
   if ((form.parts & NOPSPAN_PART_VALUES) != 0) {
     std::uint64_t words[2];
-    if (!take(left, words)) return false;
+    if (!take_front(left, words)) return false;
     entry.value = static_cast<std::int64_t>(words[0]);
     entry.number = words[1];
   }
   const bool has_step = (form.parts & NOPSPAN_PART_STEP) != 0;
-  if (has_step && !take(left, step_)) return false;
+  if (has_step && !take_front(left, step_)) return false;
   if (form.entry_kind != NOPSPAN_ENTRY_STEP) return true;
   entry.step = &step_;
   return has_step;
@@ -137,7 +128,8 @@ bool BatchReader::read_texts(const nopspan_form& form, const nopspan_request& re
   const std::uint32_t parts = form.parts & NOPSPAN_PART_TEXTS;
   bool is_whole = true;
   for (std::size_t i = 0; i < std::size(places); ++i) {
-    if ((parts & (std::uint32_t{NOPSPAN_PART_EXCEPTION_KIND} << i)) != 0) is_whole = is_whole && take(left, places[i]);
+    if ((parts & (std::uint32_t{NOPSPAN_PART_EXCEPTION_KIND} << i)) != 0)
+      is_whole = is_whole && take_front(left, places[i]);
   }
   const auto [exception_kind, error_type, own, links, attributes] = places;
   entry.attributes = {};

@@ -3,9 +3,10 @@
 // the library nopspan::recording writes such chunks too.
 #pragma once
 
+#include "stream/batch_entries.h"
+
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -58,15 +59,6 @@ struct RecordedPiece {
   std::uint32_t place = 0, bytes = 0;  // in the batch, a multiple of 8
 };
 
-// Reads what stands at the front, and removes it. Returns false if there is too little.
-template <class Struct>
-bool take_recorded(std::string_view& left, Struct& value) {
-  if (left.size() < sizeof(value)) return false;
-  std::memcpy(&value, left.data(), sizeof(value));
-  left.remove_prefix(sizeof(value));
-  return true;
-}
-
 // Calls each(kind, message) with the bytes behind the head of each message, while it returns true. Returns false if it
 // has returned false, or if the rest is no message.
 template <class Each>
@@ -74,8 +66,7 @@ bool for_each_recorded(std::string_view payload, const Each& each) {
   while (!payload.empty()) {
     RecordedHead head;
     std::string_view message = payload;
-    if (!take_recorded(message, head) || head.bytes % 8 != 0 || head.bytes < sizeof(head) ||
-        head.bytes > payload.size())
+    if (!take_front(message, head) || head.bytes % 8 != 0 || head.bytes < sizeof(head) || head.bytes > payload.size())
       return false;
     if (!each(static_cast<RecordedKind>(head.kind), message.substr(0, head.bytes - sizeof(head)))) return false;
     payload.remove_prefix(head.bytes);

@@ -42,7 +42,7 @@ bool RecordedBatches::read(std::string_view payload, const Each& each) {
     switch (kind) {
       case RecordedKind::clock: {
         RecordedClock clock;
-        if (!take_recorded(message, clock)) return false;
+        if (!take_front(message, clock)) return false;
         const ClockSample sample{clock.monotonic_ns, clock.offset_ns, 0};
         if (clocks_) {
           clocks_->add(sample);
@@ -74,7 +74,7 @@ bool RecordedBatches::read_gzip(std::string_view payload, std::size_t most, cons
 bool RecordedBatches::read_process(std::string_view message) {
   std::string bytes(message);
   RecordedProcess recorded;
-  if (!take_recorded(message, recorded)) return false;
+  if (!take_front(message, recorded)) return false;
   const std::uint64_t ahead_ns = static_cast<std::uint64_t>(recorded.clock_offset_ns);  // modulo 2^64
   attached_ns_.push_back(recorded.attached_ns == 0 ? 0 : recorded.attached_ns - ahead_ns);
   const auto known = known_.find(bytes);
@@ -110,8 +110,7 @@ bool RecordedBatches::read_process(std::string_view message) {
 
 bool RecordedBatches::read_batch(std::string_view message, const Each& each) {
   RecordedBatch batch;
-  if (!take_recorded(message, batch) || batch.process >= processes_.size() || batch.bytes > message.size())
-    return false;
+  if (!take_front(message, batch) || batch.process >= processes_.size() || batch.bytes > message.size()) return false;
   const bool has_unix_times = (batch.flags & kRecordedUnixTimes) != 0;
   if (!has_unix_times && !clocks_) return false;
   const ProcessPointer& process = processes_[batch.process];
@@ -151,8 +150,8 @@ bool RecordedBatches::restore_pieces(std::string_view bytes) {
   whole_bytes_ = piece_bytes_ = 0;
   while (!bytes.empty()) {
     RecordedPiece piece;
-    if (!take_recorded(bytes, piece) || piece.place % 8 != 0 || piece.place < whole_bytes_ ||
-        piece.bytes > bytes.size() || std::size_t{piece.place} + piece.bytes > kMostBytes)
+    if (!take_front(bytes, piece) || piece.place % 8 != 0 || piece.place < whole_bytes_ || piece.bytes > bytes.size() ||
+        std::size_t{piece.place} + piece.bytes > kMostBytes)
       return false;
     entries_at_ = piece.place;
     whole_bytes_ = std::size_t{piece.place} + piece.bytes;

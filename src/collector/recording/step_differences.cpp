@@ -76,9 +76,9 @@ std::string_view members_of(std::string_view record, std::string_view batch) {
   nopspan_entry entry;
   nopspan_form form;
   std::string_view left = record, shared;
-  if (!take_recorded(left, entry) || std::size_t{entry.form} * 8 > batch.size()) return {};
+  if (!take_front(left, entry) || std::size_t{entry.form} * 8 > batch.size()) return {};
   shared = batch.substr(std::size_t{entry.form} * 8);
-  if (!take_recorded(shared, form) || (form.parts & NOPSPAN_PART_LINKS) == 0) return {};
+  if (!take_front(shared, form) || (form.parts & NOPSPAN_PART_LINKS) == 0) return {};
   constexpr std::pair<unsigned, std::size_t> kParts[] = {
       {NOPSPAN_PART_TIMES, 16},  {NOPSPAN_PART_USAGE, 32},  {NOPSPAN_PART_FIRST_TOKEN, 8},
       {NOPSPAN_PART_ENGINE, 56}, {NOPSPAN_PART_VALUES, 16}, {NOPSPAN_PART_STEP, sizeof(nopspan_step)}};
@@ -89,7 +89,7 @@ std::string_view members_of(std::string_view record, std::string_view batch) {
   nopspan_text where;
   if (offset > left.size()) return {};
   left.remove_prefix(offset);
-  if (!take_recorded(left, where)) return {};
+  if (!take_front(left, where)) return {};
   const auto behind = static_cast<std::size_t>(left.data() - batch.data());
   const std::size_t at = std::size_t{where.offset} * 8;
   const bool is_inside = at >= behind && at + where.length <= behind + left.size();
@@ -115,7 +115,7 @@ void change_steps(std::string& payload, Way way) {
   };
   for_each_recorded(payload, [&](RecordedKind kind, std::string_view message) {
     RecordedBatch batch;
-    if (kind != RecordedKind::batch || !take_recorded(message, batch)) return true;
+    if (kind != RecordedKind::batch || !take_front(message, batch)) return true;
     if ((batch.flags & kRecordedPieces) != 0) return true;
     const std::string_view bytes = message.substr(0, batch.bytes);
     for (std::string_view left = bytes;;) {

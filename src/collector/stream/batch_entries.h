@@ -12,6 +12,15 @@
 
 namespace nopspan::collector {
 
+// Reads what stands at the front, and removes it. Returns false if there is too little.
+template <class Struct>
+bool take_front(std::string_view& left, Struct& value) {
+  if (left.size() < sizeof(value)) return false;
+  std::memcpy(&value, left.data(), sizeof(value));
+  left.remove_prefix(sizeof(value));
+  return true;
+}
+
 // The record at the start of `bytes`, without the padding behind it. Empty if there is none: with an invalid size, the
 // start of the next record is unknown.
 inline std::string_view record_at(std::string_view bytes) {
