@@ -257,6 +257,7 @@ class DocumentedCommands(Test):
             self.run_all([command for command in commands if not READS.search(command)], folder, load, stand_ins)
             for number in ("1", "2"):
                 shutil.copy(os.path.join(folder, "FILE"), os.path.join(folder, "FILE." + number))
+            os.mkdir(os.path.join(folder, "DIR"))
             copies = [path for path in glob.glob(os.path.join(folder, "destination", "**"), recursive=True) if os.path.isfile(path)]
             os.makedirs(os.path.join(folder, "build", "release"), exist_ok=True)
             with open(os.path.join(folder, "build", "release", "install_manifest.txt"), "w", encoding="utf-8") as file:
