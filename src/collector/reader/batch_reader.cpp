@@ -42,29 +42,48 @@ BatchReader::Outcome BatchReader::next(Entry& entry) {
   if (kind_of_record(record) > NOPSPAN_ENTRY_MEMBERS) return Outcome::unknown;
   // Copied, so that the bytes need not be aligned. In the ring buffer and in a string they are.
   nopspan_entry raw;
-  nopspan_form form;
-  nopspan_request request;
   std::string_view left = record;
-  if (!take_front(left, raw) || !take_shared(raw.form, NOPSPAN_SHARED_FORM, form) ||
-      !take_shared(raw.request, NOPSPAN_SHARED_REQUEST, request))
-    return Outcome::malformed;
-  if ((form.parts & kPartBits & ~kKnownParts) != 0) return Outcome::unknown;
-  const bool is_whole = form.entry_kind == raw.kind && read_times(raw, form, request, left, entry) &&
-                        read_parts(form, left, entry) && read_texts(form, request, left, entry) &&
+  if (!take_front(left, raw) || !find_form(raw.form) || !find_request(raw.request)) return Outcome::malformed;
+  if ((form_.record.parts & kPartBits & ~kKnownParts) != 0) return Outcome::unknown;
+  const bool is_whole = form_.is_whole && request_.is_whole && form_.record.entry_kind == raw.kind &&
+                        read_times(raw, left, entry) && read_parts(left, entry) && read_texts(left, entry) &&
                         read_members(raw, entry);
   return is_whole ? Outcome::entry : Outcome::malformed;
 }
 
+// Returns false if there is no such record.
 template <class Record>
-bool BatchReader::take_shared(unsigned short place, unsigned char kind, Record& record) const {
+bool BatchReader::find(unsigned short place, unsigned char kind, Shared<Record>& shared) const {
+  shared.place = Shared<Record>::kNone;
   const std::size_t offset = std::size_t{place} * 8;
   if (offset > bytes_.size()) return false;
   std::string_view left = bytes_.substr(offset);
-  return take_front(left, record) && record.kind == kind;
+  if (!take_front(left, shared.record) || shared.record.kind != kind) return false;
+  shared.place = place;
+  return true;
 }
 
-bool BatchReader::read_times(const nopspan_entry& raw, const nopspan_form& form, const nopspan_request& request,
-                             std::string_view& left, Entry& entry) {
+bool BatchReader::find_form(unsigned short place) {
+  if (place == form_.place) return true;
+  if (!find(place, NOPSPAN_SHARED_FORM, form_)) return false;
+  const nopspan_form& form = form_.record;
+  form_.is_whole = text(form.name, kMostLabel, form_.texts[0]) && text(form.engine, kMostLabel, form_.texts[1]) &&
+                   text(form.model, kMostLabel, form_.texts[2]) && text(form.tenant, kMostLabel, form_.texts[3]);
+  return true;
+}
+
+bool BatchReader::find_request(unsigned short place) {
+  if (place == request_.place) return true;
+  if (!find(place, NOPSPAN_SHARED_REQUEST, request_)) return false;
+  const nopspan_request& request = request_.record;
+  request_.is_whole = text(request.foreign_id, kMostLabel, request_.texts[0]) &&
+                      text(request.tracestate, kMostTracestate, request_.texts[1]);
+  return true;
+}
+
+bool BatchReader::read_times(const nopspan_entry& raw, std::string_view& left, Entry& entry) {
+  const nopspan_form& form = form_.record;
+  const nopspan_request& request = request_.record;
   const auto status = static_cast<unsigned char>(raw.status & ~NOPSPAN_ENTRY_ATTRIBUTES_DROPPED);
   if (status > NOPSPAN_STATUS_EXCEPTION) return false;
   entry.kind = kind_of(raw.kind);
@@ -86,7 +105,8 @@ bool BatchReader::read_times(const nopspan_entry& raw, const nopspan_form& form,
   return true;
 }
 
-bool BatchReader::read_parts(const nopspan_form& form, std::string_view& left, Entry& entry) {
+bool BatchReader::read_parts(std::string_view& left, Entry& entry) {
+  const nopspan_form& form = form_.record;
   entry.counts_tokens = (form.parts & NOPSPAN_COUNTS_TOKENS) != 0;
   entry.counts_tool = (form.parts & NOPSPAN_COUNTS_TOOL) != 0;
   entry.has_usage = (form.parts & NOPSPAN_PART_USAGE) != 0;
@@ -122,10 +142,9 @@ bool BatchReader::read_parts(const nopspan_form& form, std::string_view& left, E
   return has_step;
 }
 
-bool BatchReader::read_texts(const nopspan_form& form, const nopspan_request& request, std::string_view left,
-                             Entry& entry) {
+bool BatchReader::read_texts(std::string_view left, Entry& entry) {
   nopspan_text places[5] = {};
-  const std::uint32_t parts = form.parts & NOPSPAN_PART_TEXTS;
+  const std::uint32_t parts = form_.record.parts & NOPSPAN_PART_TEXTS;
   bool is_whole = true;
   for (std::size_t i = 0; i < std::size(places); ++i) {
     if ((parts & (std::uint32_t{NOPSPAN_PART_EXCEPTION_KIND} << i)) != 0)
@@ -138,11 +157,14 @@ bool BatchReader::read_texts(const nopspan_form& form, const nopspan_request& re
     unshared_left_ -= left.size();
     entry.attributes = left;
   }
-  return is_whole && text(form.name, kMostLabel, entry.name) && text(form.engine, kMostLabel, entry.engine) &&
-         text(form.model, kMostLabel, entry.model) && text(form.tenant, kMostLabel, entry.tenant) &&
-         text(exception_kind, kMostLabel, entry.exception_kind) && text(error_type, kMostLabel, entry.error_type) &&
-         text(request.foreign_id, kMostLabel, entry.foreign_id) &&
-         text(request.tracestate, kMostTracestate, entry.tracestate) && text(own, kMostLabel, entry.text) &&
+  entry.name = form_.texts[0];
+  entry.engine = form_.texts[1];
+  entry.model = form_.texts[2];
+  entry.tenant = form_.texts[3];
+  entry.foreign_id = request_.texts[0];
+  entry.tracestate = request_.texts[1];
+  return is_whole && text(exception_kind, kMostLabel, entry.exception_kind) &&
+         text(error_type, kMostLabel, entry.error_type) && text(own, kMostLabel, entry.text) &&
          unshared(links, entry.links) && (parts == 0 || unshared(attributes, entry.attributes));
 }
 

@@ -43,14 +43,23 @@ class BatchReader {
   [[nodiscard]] std::uint64_t end_ns() const { return end_ns_; }
 
  private:
+  // A record that entries share, and its texts. Most entries have the same one as the entry before.
   template <class Record>
-  [[nodiscard]] bool take_shared(unsigned short place, unsigned char kind, Record& record) const;
+  struct Shared {
+    static constexpr std::uint32_t kNone = UINT32_MAX;
+    std::uint32_t place = kNone;
+    Record record;
+    std::string_view texts[4];
+    bool is_whole = false;  // the texts are there
+  };
+  template <class Record>
+  [[nodiscard]] bool find(unsigned short place, unsigned char kind, Shared<Record>& shared) const;
+  [[nodiscard]] bool find_form(unsigned short place);
+  [[nodiscard]] bool find_request(unsigned short place);
   // These read what `left` begins with, and remove it.
-  [[nodiscard]] bool read_times(const nopspan_entry& raw, const nopspan_form& form, const nopspan_request& request,
-                                std::string_view& left, Entry& entry);
-  [[nodiscard]] bool read_parts(const nopspan_form& form, std::string_view& left, Entry& entry);
-  [[nodiscard]] bool read_texts(const nopspan_form& form, const nopspan_request& request, std::string_view left,
-                                Entry& entry);
+  [[nodiscard]] bool read_times(const nopspan_entry& raw, std::string_view& left, Entry& entry);
+  [[nodiscard]] bool read_parts(std::string_view& left, Entry& entry);
+  [[nodiscard]] bool read_texts(std::string_view left, Entry& entry);
   [[nodiscard]] bool read_members(const nopspan_entry& raw, Entry& entry);
   [[nodiscard]] bool text(nopspan_text where, std::size_t most, std::string_view& to) const;
   [[nodiscard]] bool unshared(nopspan_text where, std::string_view& to);
@@ -62,7 +71,9 @@ class BatchReader {
   std::uint64_t index_ = 0;
   std::size_t offset_ = 0;
   std::uint64_t start_ns_ = 0, end_ns_ = 0;
-  nopspan_step step_{};  // of the last entry
+  Shared<nopspan_form> form_;  // this and what follows are of the last entry
+  Shared<nopspan_request> request_;
+  nopspan_step step_{};
   // The bytes left for attributes, links and members. Entries never share these, so together they cannot be longer than
   // the batch. Without this limit, a thousand entries that point at the same bytes would expand to a thousand times
   // their size.
