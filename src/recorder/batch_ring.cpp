@@ -56,18 +56,19 @@ bool BatchRing::put(const Record& record, const unsigned char* bytes, std::size_
   return true;
 }
 
-bool BatchRing::next(Record& record, std::string& bytes) {
-  const std::uint64_t at = read_.load(std::memory_order_relaxed);
-  const std::uint64_t size = size_at(at).load(std::memory_order_acquire);
-  if (size == 0) return false;
-  copy_out(at + sizeof(std::uint64_t), &record, sizeof(record));
-  bytes.resize(record.bytes);
-  copy_out(at + kHead, bytes.data(), bytes.size());
+std::string_view BatchRing::bytes_at(std::uint64_t at, std::size_t bytes) {
+  const std::size_t place = at % capacity_;
+  if (bytes <= capacity_ - place) return {reinterpret_cast<const char*>(memory_) + place, bytes};
+  joined_.resize(bytes);
+  copy_out(at, joined_.data(), bytes);
+  return joined_;
+}
+
+void BatchRing::remove(std::uint64_t at, std::uint64_t size) noexcept {
   const std::size_t place = at % capacity_, first = std::min<std::size_t>(size, capacity_ - place);
   std::memset(memory_ + place, 0, first);
   std::memset(memory_, 0, size - first);
   read_.store(at + size, std::memory_order_release);
-  return true;
 }
 
 void BatchRing::wait(std::uint64_t most_ns) {

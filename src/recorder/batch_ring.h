@@ -3,7 +3,7 @@
 //
 // How it works: a ring of bytes. A thread reserves room by one compare-and-swap, copies its batch there, and then
 // publishes it by storing its size. The reader reads records in the order of their places, and clears the bytes of each
-// record before it returns them. A size that is not 0 is therefore always a published one.
+// record before threads may write there again. A size that is not 0 is therefore always a published one.
 //
 // Why it is safe: nothing waits and nothing is allocated, so a signal handler may interrupt a thread anywhere and flush
 // a batch itself. The reader then waits for the interrupted thread.
@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace nopspan::recording {
 
@@ -40,8 +41,19 @@ class BatchRing : public detail::BatchTap {
   bool take(const nopspan_thread& header, const unsigned char* bytes) noexcept override;
   void note_refused_at_end(const nopspan_thread& header, std::uint64_t entries) noexcept override;
 
-  // For the reader. Moves the next record out of the ring. Returns false if there is none.
-  bool next(Record& record, std::string& bytes);
+  // For the reader. Calls use(record, bytes) with the next record, which is then removed. Returns false if there is
+  // none.
+  template <class Use>
+  bool next(const Use& use) {
+    const std::uint64_t at = read_.load(std::memory_order_relaxed);
+    const std::uint64_t size = size_at(at).load(std::memory_order_acquire);
+    if (size == 0) return false;
+    Record record;
+    copy_out(at + sizeof(std::uint64_t), &record, sizeof(record));
+    use(record, bytes_at(at + kHead, record.bytes));
+    remove(at, size);
+    return true;
+  }
   // The end of what threads have put into the ring, and whether the reader has reached it.
   [[nodiscard]] std::uint64_t end() const { return reserved_.load(std::memory_order_acquire); }
   [[nodiscard]] bool has_read(std::uint64_t end) const { return read_.load(std::memory_order_relaxed) >= end; }
@@ -60,10 +72,13 @@ class BatchRing : public detail::BatchTap {
   bool put(const Record& record, const unsigned char* bytes, std::size_t keep_free) noexcept;
   void copy_in(std::uint64_t at, const void* from, std::size_t bytes) noexcept;
   void copy_out(std::uint64_t at, void* to, std::size_t bytes) const noexcept;
+  [[nodiscard]] std::string_view bytes_at(std::uint64_t at, std::size_t bytes);
+  void remove(std::uint64_t at, std::uint64_t size) noexcept;
   [[nodiscard]] std::atomic<std::uint64_t>& size_at(std::uint64_t at) const noexcept;
 
   std::size_t capacity_;
   unsigned char* memory_;
+  std::string joined_;  // the bytes of a record that begins at the end of the memory and continues at its start
   alignas(64) std::atomic<std::uint64_t> reserved_{0};  // bytes since the beginning; the place is the rest by capacity_
   alignas(64) std::atomic<std::uint64_t> read_{0};
   std::atomic<std::uint64_t> refused_at_ends_{0};

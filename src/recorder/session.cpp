@@ -247,9 +247,7 @@ void Session::end() {
 // Returns false if there is more, because the threads write faster than this one reads.
 bool Session::receive() {
   const std::uint64_t latest = monotonic_now() + kTickEvery;
-  BatchRing::Record record;
-  while (ring_.next(record, batch_)) {
-    read_batch(record, batch_);
+  while (ring_.next([this](const BatchRing::Record& record, std::string_view bytes) { read_batch(record, bytes); })) {
     if (monotonic_now() >= latest) return false;
   }
   return true;
@@ -257,10 +255,10 @@ bool Session::receive() {
 
 // After the deadline, batches are counted and not written.
 void Session::receive_rest() {
-  BatchRing::Record record;
-  while (ring_.next(record, batch_)) {
-    if (monotonic_now() >= deadline_ns_) batch_.clear();
-    read_batch(record, batch_);
+  const auto read = [this](const BatchRing::Record& record, std::string_view bytes) {
+    read_batch(record, monotonic_now() >= deadline_ns_ ? std::string_view() : bytes);
+  };
+  while (ring_.next(read)) {
   }
 }
 
@@ -289,7 +287,10 @@ void Session::read_batch(const BatchRing::Record& record, std::string_view bytes
       unwritten_ += entries;
       continue;
     }
-    if (chunk_.empty()) process_.add_to(chunk_);
+    if (chunk_.empty()) {
+      for (const RecordedClock& clock : clocks_) chunk_.add(clock);
+      process_.add_to(chunk_);
+    }
     RecordedBatch batch;
     batch.thread_id = record.thread_id;
     batch.sequence_id = record.sequence_id;
@@ -327,6 +328,7 @@ void Session::sample_clock() {
   }
   if (clocks_.size() >= kMostClocks) clocks_.erase(clocks_.begin(), clocks_.begin() + kMostClocks / 2);
   clocks_.push_back(best);
+  if (!chunk_.empty()) chunk_.add(best);
 }
 
 // The pause grows, and differs between processes, because many may wait for one reader.
@@ -364,10 +366,10 @@ void Session::flush() {
   flushed_ns_ = monotonic_now();
   if (!has_begun_ && target_.is_open()) begin_recording();
   if (chunk_.empty()) return;
-  for (const RecordedClock& clock : clocks_) chunk_.add(clock);
-  const std::string payload = chunk_.take();
   const std::uint64_t entries = std::exchange(entries_, 0);
-  if (!write(ChunkKind::batches, entries, payload)) {
+  const bool is_written = write(ChunkKind::batches, entries, chunk_.payload());
+  chunk_.clear();
+  if (!is_written) {
     unwritten_ += entries;
     return;
   }

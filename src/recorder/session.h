@@ -88,8 +88,7 @@ class Session {
   OwnProcess process_;
   Account account_;
   collector::BatchChunk chunk_;
-  std::uint64_t entries_ = 0;  // in the chunk
-  std::string batch_;
+  std::uint64_t entries_ = 0;                 // in the chunk
   std::uint64_t fetched_until_ = 0;           // the end of the ring after the last one
   std::unordered_set<std::uint64_t> living_;  // threads that the last one found
   std::uint64_t flushed_ns_ = 0, ledger_ns_ = 0, fetched_ns_ = 0, connect_ns_ = 0;

@@ -238,7 +238,7 @@ class Pieces : public WholeBatch {
     recorded.entries = entries;
     recorded.flags = kRecordedPieces;
     chunk.add(recorded, all);
-    return chunk.take();
+    return std::string(chunk.payload());
   }
   bool read(const std::string& payload) {
     names.clear();

@@ -10,7 +10,6 @@
 #include <initializer_list>
 #include <string>
 #include <string_view>
-#include <utility>
 
 namespace nopspan::collector {
 
@@ -77,45 +76,47 @@ bool for_each_recorded(std::string_view payload, const Each& each) {
 // Collects messages for one chunk.
 class BatchChunk {
  public:
-  [[nodiscard]] std::size_t bytes() const { return clocks_.size() + messages_.size(); }
+  [[nodiscard]] std::size_t bytes() const { return messages_.size(); }
   [[nodiscard]] bool empty() const { return messages_.empty(); }
+  [[nodiscard]] std::string_view payload() const { return messages_; }
 
-  // In order of time. All of them come before the other messages.
-  void add(const RecordedClock& clock) { append(clocks_, RecordedKind::clock, clock, {}); }
+  // In order of time, and before the batches whose times it converts.
+  void add(const RecordedClock& clock) { append(RecordedKind::clock, clock, {}); }
   void add(const RecordedProcess& process, std::initializer_list<std::string_view> texts) {
     std::string all;
     for (const std::string_view text : texts) {
       all += text.substr(0, text.find('\0'));
       all += '\0';
     }
-    append(messages_, RecordedKind::process, process, all);
+    append(RecordedKind::process, process, all);
   }
   void add(RecordedBatch batch, std::string_view bytes) {
     batch.bytes = static_cast<std::uint32_t>(bytes.size());
-    append(messages_, RecordedKind::batch, batch, bytes);
+    append(RecordedKind::batch, batch, bytes);
   }
 
-  // Returns the payload, and begins a new one.
-  std::string take() {
-    clocks_ += messages_;
+  // Begins a new payload.
+  void clear() { messages_.clear(); }
+  // The same. `payload` becomes the current one, and the memory that it had is used for the new one.
+  void take(std::string& payload) {
+    payload.swap(messages_);
     messages_.clear();
-    return std::exchange(clocks_, {});
   }
 
  private:
   template <class Message>
-  static void append(std::string& to, RecordedKind kind, const Message& message, std::string_view bytes) {
+  void append(RecordedKind kind, const Message& message, std::string_view bytes) {
     static_assert(sizeof(message) % 8 == 0);
     const std::size_t size = (sizeof(RecordedHead) + sizeof(message) + bytes.size() + 7) / 8 * 8;
     const RecordedHead head{static_cast<std::uint32_t>(kind), static_cast<std::uint32_t>(size)};
-    const std::size_t end = to.size() + size;
-    to.append(reinterpret_cast<const char*>(&head), sizeof(head));
-    to.append(reinterpret_cast<const char*>(&message), sizeof(message));
-    to.append(bytes);
-    to.resize(end);
+    const std::size_t end = messages_.size() + size;
+    messages_.append(reinterpret_cast<const char*>(&head), sizeof(head));
+    messages_.append(reinterpret_cast<const char*>(&message), sizeof(message));
+    messages_.append(bytes);
+    messages_.resize(end);
   }
 
-  std::string clocks_, messages_;
+  std::string messages_;
 };
 
 }  // namespace nopspan::collector

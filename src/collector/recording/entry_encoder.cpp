@@ -18,7 +18,7 @@ constexpr std::size_t kMostLabel = 255;
 constexpr std::size_t kMostAttributes = 32U << 10U, kMostLinks = (16U << 10U) / 24 * 24;
 constexpr std::size_t kMostRequests = 16;  // that are looked for in a batch
 constexpr std::uint64_t kMostLeftOut = 8;  // entries that are missing between two of a batch
-constexpr std::size_t kMostClocks = 1024;
+constexpr std::uint64_t kMostClocks = 1024;
 constexpr std::uint32_t kLibraryFlags = ~(kSampledEntry | kPartialEntry);
 
 template <class Struct>
@@ -237,6 +237,7 @@ void EntryEncoder::add(const Entry& entry) {
 
 void EntryEncoder::add(const EntryBatch& batch) {
   end_packed();
+  if (clocks_ != batch.clocks->count()) add_clocks(*batch.clocks);
   RecordedBatch recorded;
   recorded.process = number_of(*batch.process);
   recorded.thread_id = batch.thread_id;
@@ -244,9 +245,15 @@ void EntryEncoder::add(const EntryBatch& batch) {
   recorded.first = batch.first;
   recorded.entries = batch.entries;
   chunk_.add(recorded, batch.bytes);
-  clocks_ = batch.clocks;
   shares_[recorded.process].entries += batch.entries;
   entries_ += batch.entries;
+}
+
+void EntryEncoder::add_clocks(const ClockSamples& clocks) {
+  const std::uint64_t fresh = clocks.count() - std::exchange(clocks_, clocks.count());
+  clocks.for_each_of_last(std::min(fresh, kMostClocks), [this](std::uint64_t monotonic_ns, std::uint64_t offset_ns) {
+    chunk_.add(RecordedClock{monotonic_ns, offset_ns});
+  });
 }
 
 void EntryEncoder::end_packed() {
@@ -257,14 +264,8 @@ void EntryEncoder::end_packed() {
 
 std::vector<EntryShare> EntryEncoder::finish(std::string& out) {
   end_packed();
-  if (clocks_ != nullptr) {
-    clocks_->for_each_of_last(kMostClocks, [this](std::uint64_t monotonic_ns, std::uint64_t offset_ns) {
-      chunk_.add(RecordedClock{monotonic_ns, offset_ns});
-    });
-  }
-  out = chunk_.take();
-  clocks_ = nullptr;
-  entries_ = 0;
+  chunk_.take(out);
+  clocks_ = entries_ = 0;
   numbers_.clear();
   return std::exchange(shares_, {});
 }

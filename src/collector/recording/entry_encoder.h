@@ -63,18 +63,20 @@ class EntryEncoder {
   void add(const EntryBatch& batch);
   [[nodiscard]] std::uint64_t entries() const { return entries_; }
   [[nodiscard]] std::size_t bytes() const { return chunk_.bytes() + packer_.bytes(); }
-  // Replaces `out` with the payload and begins a new one. Returns how many entries it contains of each process.
+  // Replaces `out` with the payload and begins a new one, in the memory that `out` had. Returns how many entries the
+  // payload contains of each process.
   std::vector<EntryShare> finish(std::string& out);
 
  private:
   std::uint32_t number_of(const ProcessPointer& process);
+  void add_clocks(const ClockSamples& clocks);
   void end_packed();
 
   BatchChunk chunk_;
   EntryPacker packer_;
   RecordedBatch packed_;  // what `packer_` has
   std::uint64_t next_ = 0;
-  const ClockSamples* clocks_ = nullptr;
+  std::uint64_t clocks_ = 0;  // how many of the clock's samples the chunk has or leaves out
   std::uint64_t entries_ = 0;
   std::vector<EntryShare> shares_;
   std::unordered_map<const Process*, std::uint32_t> numbers_;

@@ -283,6 +283,7 @@ void Recorder::flush() {
   if (encoder_.entries() == 0) return;
   const bool compresses = !is_live_ || encoder_.bytes() * kSecond / kCompressedBytesPerSecond <= elapsed;
   std::string message;
+  message.reserve(encoder_.bytes());  // for the next one
   auto shares = encoder_.finish(message);
   const EntryCounts counts = std::exchange(pending_, {});
   const std::size_t bytes = message.size();

@@ -77,6 +77,7 @@ void ClockSamples::add(const ClockSample& sample) {
   // old.
   if (samples_.size() >= kMostSamples) samples_.erase(samples_.begin(), samples_.begin() + kMostSamples / 2);
   samples_.push_back({sample.monotonic_ns, sample.offset_ns});
+  ++count_;
 }
 
 bool ClockMap::has_changed() {

@@ -30,10 +30,12 @@ class ClockSamples {
     return monotonic_ns +
            (monotonic_ns >= samples_.back().monotonic_ns ? samples_.back().offset_ns : offset_at(monotonic_ns));
   }
+  // How many samples there have been.
+  [[nodiscard]] std::uint64_t count() const { return count_; }
   // Calls each(monotonic_ns, offset_ns) for the last ones, at most `most`, in order of time.
   template <class Each>
-  void for_each_of_last(std::size_t most, const Each& each) const {
-    for (std::size_t i = samples_.size() - std::min(most, samples_.size()); i < samples_.size(); ++i)
+  void for_each_of_last(std::uint64_t most, const Each& each) const {
+    for (std::size_t i = samples_.size() - std::min<std::uint64_t>(most, samples_.size()); i < samples_.size(); ++i)
       each(samples_[i].monotonic_ns, samples_[i].offset_ns);
   }
   // The largest error of a converted time: half the width of the widest sample, plus changes that are too small to be
@@ -54,8 +56,8 @@ class ClockSamples {
   [[nodiscard]] std::uint64_t offset_at(std::uint64_t monotonic_ns) const;
 
   std::vector<Sample> samples_;  // never empty
+  std::uint64_t count_ = 0, steps_ = 0;
   std::uint64_t worst_error_ns_ = 0;
-  std::uint64_t steps_ = 0;
 };
 
 // Samples the offset, and converts by it.
