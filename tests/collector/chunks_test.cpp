@@ -3,9 +3,11 @@
 #include "recording/chunks.h"
 
 #include "base/failure.h"
+#include "recorder/crc32.h"
 #include "temporary_file.h"
 
 #include <gtest/gtest.h>
+#include <libdeflate.h>
 
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -79,6 +81,19 @@ TEST(Chunks, AreReadAsTheyWereWritten) {
   const Found found = read(file_of(kChunks));
   EXPECT_EQ(found.chunks, kChunks);
   EXPECT_TRUE(found.state.is_whole());
+}
+
+TEST(Chunks, HaveTheSameChecksumIfAProgramRecordsItself) {
+  std::string bytes(300, '\0');
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * i * 7 + i);
+  for (std::size_t begin = 0; begin < 16; ++begin) {
+    for (std::size_t size = 0; size <= bytes.size() - begin; ++size) {
+      const std::string_view part = std::string_view(bytes).substr(begin, size);
+      const std::uint32_t expected = libdeflate_crc32(0, part.data(), part.size());
+      ASSERT_EQ(nopspan::recording::crc32_of(part), expected) << begin << " " << size;
+      ASSERT_EQ(~nopspan::recording::crc32_by_table(~std::uint32_t{0}, part), expected) << begin << " " << size;
+    }
+  }
 }
 
 TEST(Chunks, OfAFileThatWasCutAnywhereAreReadUpToTheLastWholeOne) {

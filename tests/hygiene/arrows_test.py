@@ -12,8 +12,8 @@ import surroundings
 LIGHT = ("agent.h", "config.h", "context.h", "coroutine.h", "engine.h", "errc.h", "execute.h", "fiber.h", "fields.h",
          "gate.h", "genai_events.h", "genai_spans.h", "llm.h", "log_level.h", "mcp.h", "name.h", "prepare.h", "probes.h", "propagation.h", "semconv.h", "span.h",
          "step.h", "stream.h", "stream_meter.h", "text.h", "time.h")
-# The headers of libc and the C++ ABI that the library uses. It depends on nothing else.
-SYSTEM = re.compile(r"(cxxabi|dirent|dlfcn|elf|errno|fcntl|poll|pthread|sched|semaphore|signal|strings|time|unistd|unwind|sys/\w+)\.h")
+# The headers of libc, the C++ ABI and the processor that the library uses. It depends on nothing else.
+SYSTEM = re.compile(r"(cxxabi|dirent|dlfcn|elf|errno|fcntl|poll|pthread|sched|semaphore|signal|strings|time|unistd|unwind|wmmintrin|sys/\w+)\.h")
 # Headers of other projects that the library uses. Nothing of them is left at run time.
 BUILD_TIME = {("nlohmann/json.hpp", Path("src/library/genai/prices.cpp"))}
 # Folders whose files may include internal headers, and one program that is the collector's source without a command.
