@@ -269,6 +269,24 @@ TEST_F(MatchWatchTest, SaysNothingIfSomethingMatchedOrThereIsNoFilter) {
   EXPECT_EQ(said(traces, 6), "");
 }
 
+TEST_F(MatchWatchTest, PassesWholeBatchesOnToASinkThatTakesThem) {
+  struct Batches : Sink, BatchSink {
+    BatchSink* batches() override { return this; }
+    void on_batch(const EntryBatch& batch) override { entries += batch.entries; }
+    void on_entry(const Entry& /*entry*/) override {}
+    void on_tick(std::uint64_t /*now_unix_ns*/) override {}
+    std::uint64_t entries = 0;
+  } sink;
+  MatchWatch watch(sink, {.pids = {4711}}, "");
+  EntryBatch batch;
+  batch.entries = 2;
+  static_cast<Sink&>(watch).batches()->on_batch(batch);
+  EXPECT_EQ(sink.entries, 2U);
+  EXPECT_EQ(said(watch, 6), "") << "something has matched";
+  MatchWatch none(*this, {}, "");
+  EXPECT_EQ(static_cast<Sink&>(none).batches(), nullptr);
+}
+
 TEST_F(MatchWatchTest, FailsIfNothingInARecordingMatches) {
   bool has_matched = false;
   MatchWatch watch(*this, {.tenant = "zzz"}, "x.rec", [&] { return has_matched; });

@@ -13,14 +13,17 @@
 namespace nopspan::collector {
 
 // Passes everything on to `sink`. If the source is live and nothing has matched for 5 s, writes so to stderr, once.
-class MatchWatch : public Sink {
+class MatchWatch : public Sink, private BatchSink {
  public:
   // Without `has_matched`, every entry that arrives has matched. `filter` is what the user asked for. `sink` must
   // outlive this object.
   MatchWatch(Sink& sink, Filter filter, std::string from, std::function<bool()> has_matched = nullptr)
       : sink_(sink), filter_(std::move(filter)), from_(std::move(from)), has_matched_(std::move(has_matched)) {}
 
-  [[nodiscard]] BatchSink* batches() override { return filter_.empty() ? sink_.batches() : nullptr; }
+  [[nodiscard]] BatchSink* batches() override {
+    batches_ = sink_.batches();
+    return batches_ != nullptr ? this : nullptr;
+  }
   void on_entry(const Entry& entry) override {
     has_entries_ = true;
     sink_.on_entry(entry);
@@ -35,7 +38,13 @@ class MatchWatch : public Sink {
     return !filter_.empty() && !(has_matched_ ? has_matched_() : has_entries_);
   }
 
+  void on_batch(const EntryBatch& batch) override {
+    has_entries_ = true;
+    batches_->on_batch(batch);
+  }
+
   Sink& sink_;
+  BatchSink* batches_ = nullptr;  // of the sink
   const Filter filter_;
   const std::string from_;  // the recording; empty if the source is live
   const std::function<bool()> has_matched_;
