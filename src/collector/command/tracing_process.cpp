@@ -15,7 +15,6 @@
 #include "stream/message_pipe.h"
 
 #include <fcntl.h>
-#include <malloc.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -36,7 +35,7 @@
 namespace nopspan::collector {
 namespace {
 
-constexpr int kPipeBytes = 1 << 20, kKeptMemory = 32 << 20;
+constexpr int kPipeBytes = 1 << 20;
 constexpr std::size_t kPiece = std::size_t{256} << 10U;
 // How long the other process may take to pass on what it has, to detach, and to end. systemd kills the command after 5
 // s.
@@ -77,9 +76,6 @@ std::unique_ptr<LiveTracer> open_host_tracer(const SourceOptions& options, Messa
 
 int trace(const std::vector<Capability>& capabilities, const MakeTracer& make_tracer, OpenFile messages,
           const OpenFile& control) {
-  // Memory of about 1 MB must not be returned to the kernel, which would clear its pages again.
-  mallopt(M_MMAP_THRESHOLD, kKeptMemory / 2);
-  mallopt(M_TRIM_THRESHOLD, kKeptMemory);
   MessagePipe pipe(std::move(messages));
   std::unique_ptr<LiveTracer> tracer;
   TracerEnd end;
