@@ -10,6 +10,7 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::chrono::milliseconds kLookForSpace{2};
+constexpr std::uint64_t kFlushEvery = kSecond / 2;  // each request costs a receiver more than its spans
 constexpr std::chrono::milliseconds kLongestWait{900};  // so that it ends at the next tick of a recording
 
 // If entries can wait, those that are encoded already must not be dropped.
@@ -60,7 +61,11 @@ void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
   // they stay if these are not wanted.
   const bool hurries = options_.content.logs && queue_.is_failing();
   feed_.on_tick(now_unix_ns, hurries ? kLongestWait : std::chrono::nanoseconds::max());
-  feed_.flush();
+  const bool was_set_back = now_unix_ns < flushed_at_;
+  if (was_set_back || now_unix_ns - flushed_at_ >= kFlushEvery || queue_.is_failing()) {
+    flushed_at_ = now_unix_ns;
+    feed_.flush();
+  }
   note_unsaved();
 }
 
