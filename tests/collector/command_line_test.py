@@ -129,11 +129,6 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["open", "--watch", "--interval", "99ms"], "--interval must be at least 100ms")
         self.assert_usage_error(["open", "core", "--watch"], "excludes")
         self.assert_usage_error(["open", "core", "--pid", "1"], "excludes")
-        self.assert_usage_error(["hist", "--merge", "/"], "/: Is a directory")
-        self.assert_usage_error(["hist", "--merge", "-"], "nopspan: stdin: it is not valid JSON")
-        for option, value in (("--of", "ttft"), ("--by", "tenant"), ("--interval", "1s"), ("--rows-max", "9"), ("--name", "x"),
-                              ("--from", "x"), ("--buffer", "1M")):
-            self.assert_usage_error(["hist", "--merge", "x", option, value], option, "excludes", "--merge")
         self.assert_usage_error(["record", "x", "--from", "y", "--duration", "1s"], "--from excludes --duration")
 
     def test_a_number_is_whole_and_not_negative(self):
@@ -219,7 +214,6 @@ class Mistakes(unittest.TestCase):
     def test_an_empty_value_is_not_taken_for_none(self):
         for option in ("--request", "--name", "--model", "--tenant", "--error", "--cgroup", "--from", "--binary", "--metrics"):
             self.assert_usage_error(["trace", option, ""], f"{option}: the value must not be empty")
-        self.assert_usage_error(["hist", "--merge", ""], "--merge: the value must not be empty")
         for command in ("record", "replay", "open"):
             self.assert_usage_error([command, ""], "FILE: the value must not be empty")
         for command, option in (("trace", "--duration"), ("hist", "--interval")):
@@ -262,7 +256,7 @@ class Mistakes(unittest.TestCase):
     def test_what_was_typed_is_printed_as_plain_text(self):
         self.assert_usage_error(["trace", "--x\x1b[31m"], r"--x\x1b[31m")
         self.assert_usage_error(["trace", "--slower-than", "\x1b]0;x\x07"], r"\x1b]0;x\x07")
-        for words in (["replay"], ["open"], ["trace", "--from"], ["trace", "--binary"], ["hist", "--merge"]):
+        for words in (["replay"], ["open"], ["trace", "--from"], ["trace", "--binary"]):
             self.assert_usage_error([*words, "/\x1b[31m"], r"/\x1b[31m: No such file or directory")
 
     def test_no_command_gets_the_help(self):

@@ -245,9 +245,7 @@ TEST_F(HistFeedTest, CountsTokensAndRequestsOfSteps) {
     ASSERT_EQ(feed.table().rows.size(), 1U) << of;
     EXPECT_EQ(feed.table().rows.begin()->second.times.maximum(), value) << of;
     EXPECT_EQ(feed.table().rows.begin()->second.times.count(), 1U) << of;
-    const nlohmann::ordered_json json = to_json(feed.table());
-    EXPECT_EQ(json["rows"][0]["histogram"]["unit"], find_quantity(of)->unit);
-    EXPECT_EQ(to_json(hist_table_from_json(json)), json);
+    EXPECT_EQ(to_json(feed.table())["rows"][0]["histogram"]["unit"], find_quantity(of)->unit);
   }
   facts.prefill_tokens = UINT64_MAX;
   HistFeed feed(source_, options_of("step-tokens"), {});
@@ -276,8 +274,6 @@ TEST_F(HistFeedTest, CountsTheGapsOfSpans) {
     EXPECT_EQ(row.times.maximum(), most) << of;
     EXPECT_EQ(row.errors, 0U);
     EXPECT_EQ(table.malformed, 0U);
-    const nlohmann::ordered_json json = to_json(table);
-    EXPECT_EQ(to_json(hist_table_from_json(json)), json);
   }
 }
 
@@ -318,10 +314,8 @@ TEST_F(HistFeedTest, CountsMalformedListsOfGapsAndNothingInThem) {
   }
   EXPECT_TRUE(feed.table().rows.empty());
   EXPECT_EQ(feed.table().malformed, std::size(malformed));
-  HistTable table = hist_table_from_json(to_json(feed.table()));
-  table.merge(feed.table());
-  EXPECT_EQ(table.malformed, 2 * std::size(malformed));
-  EXPECT_NE(ledger_text(table).find("20 spans had a malformed list of gaps"), std::string::npos);
+  EXPECT_EQ(to_json(feed.table())["malformed"], std::size(malformed));
+  EXPECT_NE(ledger_text(feed.table()).find("10 spans had a malformed list of gaps"), std::string::npos);
 }
 
 TEST_F(HistFeedTest, CountsStepsThatAcceptedNoDraft) {

@@ -199,7 +199,6 @@ TEST(LedgerSum, AddsUpIfAProcessHasThreadsAndNoEntry) {
   ledger.processes.push_back(process_ledger(2, "busy", {.emitted = 1, .delivered = 1, .threads_at_attach = 4}));
   sum.add(ledger);
   EXPECT_EQ(sum.ledger().total.threads_at_attach, 7U);
-  EXPECT_NO_THROW(whole_ledger_of(to_json(sum.ledger()))) << "hist --merge reads it";
 }
 
 TEST(Ledger, TellsWhatOfTheTotalNoProcessHas) {

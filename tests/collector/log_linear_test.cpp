@@ -2,8 +2,6 @@
 // The histogram with log-linear buckets: errors, extremes, merging and JSON.
 #include "base/log_linear.h"
 
-#include "base/failure.h"
-
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
@@ -161,51 +159,6 @@ TEST(LogLinear, KeepsASumThatDoesNotFitAtItsGreatest) {
   LogLinear histogram;
   histogram.add(UINT64_MAX / 2, 3);
   EXPECT_EQ(histogram.sum(), UINT64_MAX);
-}
-
-TEST(LogLinear, SurvivesJson) {
-  const LogLinear histogram = histogram_of(values_of_all_sizes(5000, 5));
-  const std::string text = to_json(histogram).dump();
-  EXPECT_EQ(to_json(log_linear_from_json(Json::parse(text))).dump(), text);
-  EXPECT_EQ(log_linear_from_json(to_json(LogLinear{})).count(), 0U);
-}
-
-TEST(LogLinear, RefusesJsonThatIsNoHistogram) {
-  const Json good = to_json(histogram_of({70, 70, 1'000'000}));
-  ASSERT_EQ(log_linear_from_json(good).count(), 3U);
-  const std::vector<Json> replacements = {
-      {{"unit", "us"}},
-      {{"unit", 3}},
-      {{"sub_bits", 6}},
-      {{"sub_bits", "5"}},
-      {{"buckets", 7}},
-      {{"buckets", {7}}},
-      {{"buckets", {{70, 2, 1}}}},
-      {{"buckets", {{70, -2}, {999424, 1}}}},
-      {{"buckets", {{71, 2}, {999424, 1}}}},           // not the bound of a bucket
-      {{"buckets", {{999424, 1}, {70, 2}}}},           // descending
-      {{"buckets", {{70, 1}, {70, 2}}}},               // twice
-      {{"buckets", {{70, 3}, {999424, 0}}}},           // empty
-      {{"buckets", {{70, UINT64_MAX}, {999424, 4}}}},  // 3 if the sum overflows
-      {{"count", 4}},
-      {{"count", 3.5}},
-      {{"sum", -1}},
-      {{"min", 1}},
-      {{"max", 1}},
-      {{"min", 2'000'000}},
-      {{"count", 0}, {"buckets", Json::array()}},  // empty, but with a sum
-  };
-  for (const Json& replacement : replacements) {
-    Json bad = good;
-    bad.update(replacement);
-    EXPECT_THROW(log_linear_from_json(bad), Failure) << bad;
-  }
-  for (const auto& [key, value] : good.items()) {
-    Json bad = good;
-    bad.erase(key);
-    EXPECT_THROW(log_linear_from_json(bad), Failure) << bad;
-  }
-  for (const char* text : {"[]", "null", "3", "\"x\""}) EXPECT_THROW(log_linear_from_json(Json::parse(text)), Failure);
 }
 
 }  // namespace

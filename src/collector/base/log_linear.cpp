@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/log_linear.h"
 
-#include "base/failure.h"
 #include "base/saturating.h"
 
 #include <nlohmann/json.hpp>
@@ -18,31 +17,6 @@ constexpr std::size_t kInOctave = std::size_t{1} << LogLinear::kSubBits;
 std::uint64_t saturating_product(std::uint64_t a, std::uint64_t b) {
   std::uint64_t product;
   return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
-}
-
-[[noreturn]] void refuse(const std::string& why) { throw Failure("not a histogram: " + why, Failure::kUsageError); }
-
-std::uint64_t unsigned_at(const nlohmann::ordered_json& json, const char* key) {
-  const auto found = json.find(key);
-  if (found == json.end() || !found->is_number_unsigned()) {
-    refuse(std::string("\"") + key + "\" must be a number of at least 0");
-  }
-  return found->get<std::uint64_t>();
-}
-
-// [lower bound, count]
-void add_json_bucket(LogLinear& histogram, const nlohmann::ordered_json& pair, std::size_t& least) {
-  if (!pair.is_array() || pair.size() != 2 || !pair[0].is_number_unsigned() || !pair[1].is_number_unsigned()) {
-    refuse("\"buckets\" must be a list of [lower bound, count]");
-  }
-  const auto lower = pair[0].get<std::uint64_t>();
-  const auto times = pair[1].get<std::uint64_t>();
-  const std::size_t bucket = LogLinear::bucket_of(lower);
-  if (LogLinear::lower_bound_of(bucket) != lower) refuse(std::to_string(lower) + " is not the lower bound of a bucket");
-  if (bucket < least) refuse("buckets must ascend");
-  if (times == 0 || times > UINT64_MAX - histogram.count()) refuse("a bucket's count is out of range");
-  histogram.add_bucket(bucket, times);
-  least = bucket + 1;
 }
 
 }  // namespace
@@ -131,36 +105,6 @@ nlohmann::ordered_json to_json(const LogLinear& histogram, const char* unit) {
           {"sum", histogram.sum()},
           {"min", none ? 0 : histogram.minimum()},
           {"max", histogram.maximum()}};
-}
-
-LogLinear log_linear_from_json(const nlohmann::ordered_json& json, const char* unit) {
-  if (!json.is_object()) refuse("it must be an object");
-  const auto found = json.find("unit");
-  if (found == json.end() || *found != unit) {
-    refuse(std::string(R"("unit" must be ")") + unit + '"');
-  }
-  if (unsigned_at(json, "sub_bits") != LogLinear::kSubBits) {
-    refuse("\"sub_bits\" must be " + std::to_string(LogLinear::kSubBits));
-  }
-  const auto buckets = json.find("buckets");
-  if (buckets == json.end() || !buckets->is_array()) refuse("\"buckets\" must be a list of [lower bound, count]");
-  LogLinear histogram;
-  std::size_t least = 0;
-  for (const auto& pair : *buckets) add_json_bucket(histogram, pair, least);
-  if (histogram.count() != unsigned_at(json, "count")) refuse("\"count\" is not the sum of the buckets");
-
-  const std::uint64_t sum = unsigned_at(json, "sum"), minimum = unsigned_at(json, "min"),
-                      maximum = unsigned_at(json, "max");
-  if (histogram.count() == 0) {
-    if (sum != 0 || minimum != 0 || maximum != 0) refuse(R"(it has no times, but "sum", "min" or "max" is not 0)");
-    return histogram;
-  }
-  if (minimum > maximum || LogLinear::bucket_of(maximum) != least - 1 ||
-      LogLinear::bucket_of(minimum) != LogLinear::bucket_of(buckets->front()[0].get<std::uint64_t>())) {
-    refuse(R"("min" and "max" must be in the first and the last bucket)");
-  }
-  histogram.add_totals(sum, minimum, maximum);
-  return histogram;
 }
 
 }  // namespace nopspan::collector

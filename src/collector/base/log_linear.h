@@ -70,7 +70,5 @@ class LogLinear {
 // "max": …}. The buckets are the non-empty ones in ascending order. To merge two of these objects, add the counts of
 // equal bounds, the counts and the sums, and use the smaller min and the larger max. An empty histogram has zeros.
 nlohmann::ordered_json to_json(const LogLinear& histogram, const char* unit = "ns");
-// Throws Failure with kUsageError if `json` is not such an object of this unit.
-LogLinear log_linear_from_json(const nlohmann::ordered_json& json, const char* unit = "ns");
 
 }  // namespace nopspan::collector

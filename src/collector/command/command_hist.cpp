@@ -34,7 +34,7 @@ constexpr std::uint64_t kHistLeastInterval = 100'000'000;  // 100 ms, the live s
 constexpr char kHistDescription[] =
     "Counts durations, other times and numbers of spans and events in histograms, by\n"
     "name and model. The error of quantiles is at most 1.6 %, for gaps see\n"
-    "docs/engine.md. Histograms of several hosts can be merged.";
+    "docs/engine.md.";
 constexpr char kHistExamples[] =
     "Each time is counted when its span ends. The ledger, the account of all entries\n"
     "that is printed at the end, counts entries that belong to no histogram as\n"
@@ -66,15 +66,12 @@ constexpr char kHistExamples[] =
     "  nopspan hist --of attr:db.rows                  an attribute of your own spans\n"
     "                                                  and events\n"
     "  nopspan hist --from spans.rec                   spans of a recording\n"
-    "  nopspan hist --json >host1.json                 run this on each host, then\n"
-    "  nopspan hist --merge host1.json host2.json      merge the results\n"
     "\n"
     "In JSON, a histogram is {\"unit\": \"ns\", \"sub_bits\": 5, \"buckets\": [[lower bound,\n"
     "count], ...], \"count\", \"sum\", \"min\", \"max\"}. Other units are \"tokens\",\n"
     "\"requests\", \"bytes\", \"blocks\", \"percent\" and \"1\". To merge two histograms, add\n"
     "the counts of buckets with the same bound. With --interval, each line is a\n"
-    "document that covers the time since the start. --merge adds up the ledgers of\n"
-    "processes with the same host, pid and start time.\n"
+    "document that covers the time since the start.\n"
     "\n"
     "If a number is negative, it is not counted. Fractions are rounded.";
 
@@ -83,7 +80,6 @@ struct HistCommandOptions {
   HistOptions hist;
   std::string of = "duration";
   std::size_t shown_rows = 20;
-  std::vector<std::string> merge;
 };
 
 class HistPrinter {
@@ -134,12 +130,6 @@ class WhileTheyRun : public Sink {
   const std::vector<std::uint32_t>& pids_;
 };
 
-int run_merge(const OutputOptions& common, const HistCommandOptions& options) {
-  confine({{}, options.merge, {}});
-  HistPrinter(common, options).finish(merged(options.merge));
-  return 0;
-}
-
 int measure(const OutputOptions& common, const HistCommandOptions& options, Source& source) {
   const HistOptions& hist = options.hist;
   CommandRun run(options.source, hist.filter);
@@ -158,7 +148,6 @@ int measure(const OutputOptions& common, const HistCommandOptions& options, Sour
 }
 
 int run(const OutputOptions& common, HistCommandOptions& options) {
-  if (!options.merge.empty()) return run_merge(common, options);
   HistOptions& hist = options.hist;
   hist.of = find_quantity(options.of);
   if (hist.of == nullptr) {
@@ -215,18 +204,10 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
                    "Keep at most N rows; count the rest in the row other (default: 512)")
       ->type_name("N")
       ->check(whole_number(1, 65536));
-  CLI::Option* merge = command->add_option(
-      "--merge", options->merge, "Merge these outputs of nopspan hist --json and show the result; - is stdin");
-  merge->type_name("FILE...")->check(some_text());
 
   add_source_options(*command, options->source);
   describe_span_filters(*command);
   command->get_option("--slower-than")->description("Only times of at least this long, such as 500ms");
-  // The merged files have all that the other options choose.
-  for (CLI::Option* option : command->get_options({})) {
-    const std::string name = option->get_name();
-    if (name != "--merge" && name != "--rows" && name != "--help") merge->excludes(option);
-  }
   command->callback(
       [&common, &run_chosen, options] { run_chosen = [&common, options] { return run(common, *options); }; });
 }

@@ -10,7 +10,7 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::chrono::milliseconds kLookForSpace{2};
-constexpr std::uint64_t kFlushEvery = kSecond / 2;  // each request costs a receiver more than its spans
+constexpr std::uint64_t kFlushEvery = kSecond / 2;      // each request costs a receiver more than its spans
 constexpr std::chrono::milliseconds kLongestWait{900};  // so that it ends at the next tick of a recording
 
 // If entries can wait, those that are encoded already must not be dropped.

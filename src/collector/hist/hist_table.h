@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rows of `nopspan hist`, from a source or from the JSON of other hosts.
+// The rows of `nopspan hist`.
 #pragma once
 
 #include "base/log_linear.h"
@@ -39,8 +39,6 @@ class HistTable {
 
   // Does nothing if the name is empty or already there.
   void add_host(const std::string& host);
-  // Throws Failure with kUsageError if `by` or `of` differ.
-  void merge(const HistTable& table);
   // The rows, the most frequent first.
   [[nodiscard]] std::vector<const std::pair<const Key, HistRow>*> sorted() const;
 };
@@ -50,12 +48,5 @@ class HistTable {
 //  "other": {… the same without a key …}, "malformed": …, "ledger": {…}}; log_linear.h describes a histogram,
 //  ledger.h the ledger.
 nlohmann::ordered_json to_json(const HistTable& table);
-// Throws Failure with kUsageError if `json` was not made by to_json().
-HistTable hist_table_from_json(const nlohmann::ordered_json& json);
-
-// Reads files with the output of `nopspan hist --json` ("-": standard input) and merges their tables. If a file has
-// several documents (--interval), only the last counts, because it covers everything since the beginning. Throws
-// Failure.
-HistTable merged(const std::vector<std::string>& files);
 
 }  // namespace nopspan::collector

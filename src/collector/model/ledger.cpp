@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/ledger.h"
 
-#include "base/failure.h"
 #include "base/json_writer.h"
 #include "base/text.h"
 
@@ -75,22 +74,6 @@ std::vector<Unattached> unattached_of(const nlohmann::ordered_json& json) {
     }
   }
   return all;
-}
-
-[[noreturn]] void refuse(const std::string& why) { throw Failure("not a ledger: " + why, Failure::kUsageError); }
-
-const nlohmann::ordered_json& part_of(const nlohmann::ordered_json& json, const char* name) {
-  const auto found = json.is_object() ? json.find(name) : json.end();
-  if (found == json.end()) refuse(std::string("it has no \"") + name + "\"");
-  return *found;
-}
-
-void require_numbers(const nlohmann::ordered_json& json) {
-  for (const CountField& field : kCountFields) {
-    if (!part_of(json, field.name).is_number_unsigned()) {
-      refuse(std::string("\"") + field.name + "\" must be a number of at least 0");
-    }
-  }
 }
 
 // A line with the processes that lost most; "" if none lost entries, or if there is only one process.
@@ -230,28 +213,6 @@ Ledger ledger_of(const nlohmann::ordered_json& json) {
   if (!processes.is_array()) return ledger;
   for (const auto& one : processes) {
     if (one.is_object()) ledger.processes.push_back({process_of(one), counts_of(one)});
-  }
-  return ledger;
-}
-
-Ledger whole_ledger_of(const nlohmann::ordered_json& json) {
-  const nlohmann::ordered_json& others = part_of(json, "others");
-  require_numbers(part_of(json, "total"));
-  require_numbers(others);
-  if (!part_of(others, "processes").is_number_unsigned()) refuse("\"processes\" must be a number of at least 0");
-  const nlohmann::ordered_json& processes = part_of(json, "processes");
-  if (!processes.is_array()) refuse("\"processes\" must be a list");
-  for (const auto& one : processes) {
-    require_numbers(one);
-    if (!part_of(one, "pid").is_number_unsigned()) refuse("\"pid\" must be a number of at least 0");
-  }
-  Ledger ledger = ledger_of(json);
-  LedgerSum sum;
-  sum.add(ledger);
-  const Counts listed = sum.total();
-  for (const CountField& field : kCountFields) {
-    if (listed.*field.count == ledger.total.*field.count) continue;
-    refuse(std::string("the \"") + field.name + "\" of its processes do not add up to the total");
   }
   return ledger;
 }

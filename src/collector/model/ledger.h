@@ -62,9 +62,6 @@ nlohmann::ordered_json to_json(const Damage& damage);
 nlohmann::ordered_json to_json(const std::vector<Unattached>& unattached);
 // Reads a ledger that to_json() wrote. Missing parts of other JSON stay empty.
 Ledger ledger_of(const nlohmann::ordered_json& json);
-// The same, with checks. Throws Failure with kUsageError if to_json() cannot have written it, or if its processes do
-// not add up to its total.
-Ledger whole_ledger_of(const nlohmann::ordered_json& json);
 // A summary in a few lines, which commands print to stderr when they end: the number of delivered entries, the losses
 // by reason, and what was not attached to.
 std::string to_text(const Ledger& ledger);

@@ -390,16 +390,10 @@ class All:
 
     def test_gaps_between_tokens(self):
         self.assertGreater(max(tokens for line in self.requests for _, tokens in line["gaps"]), 1)
-        merged = os.path.join(os.path.dirname(self.recording), "hist.json")
         for of in GAPS:
             text = output_of("hist", "--from", self.recording, "--of", of, "--by", "name,engine", "--name", "engine.request")
             self.check_gaps(json.loads(text), of)
             self.check_gaps(self.readers[of].document(), of)
-            with open(merged, "w", encoding="utf-8") as file:
-                file.write(text)
-            document = json.loads(output_of("hist", "--merge", merged, merged))
-            self.assertEqual(document["rows"][0]["histogram"]["count"],
-                             2 * json.loads(text)["rows"][0]["histogram"]["count"])
 
     def test_facts_as_text(self):
         done = subprocess.run([NOPSPAN, "top", "--from", self.recording], stdout=subprocess.PIPE, text=True,

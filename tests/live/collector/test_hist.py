@@ -117,10 +117,10 @@ class Hist(Followed):
         return document
 
 
-def ended(*arguments, stdin=None, wrapper=()):
+def ended(*arguments, wrapper=()):
     """Runs a command that ends by itself. Returns its exit status, stdout and stderr."""
-    run = subprocess.run([*wrapper, NOPSPAN, "hist", *map(str, arguments)], input=stdin, stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False)
+    run = subprocess.run([*wrapper, NOPSPAN, "hist", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         text=True, timeout=PATIENCE_S, check=False)
     return run.returncode, run.stdout, run.stderr
 
 
@@ -517,7 +517,9 @@ class Hostile(InAFolder):
         rows = counts_in(document)
         self.assertEqual(rows["\x1b[2J\x1b[31mred", ""], 1)
         self.assertEqual(sum(rows.values()), 5 + 10)
-        shown = ended("--merge", self.path("strange", json.dumps(document)))[1]
+        with Program("hostile") as hostile, Hist("--pid", hostile.pid, json_output=False) as hist:
+            hostile.ask("escapes")
+            shown = hist.stop()
         self.assertIn("\\x1b[2J", shown)
         self.assertNotRegex(shown, "[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
 
@@ -530,59 +532,6 @@ class Hostile(InAFolder):
         self.assertEqual(rows["hostile.zero", ""]["histogram"], histogram_of([0]))
         self.assertNotIn(("hostile.status", ""), rows)
         self.assertEqual(total_of(document)["malformed"], 1)
-
-
-class Merge(InAFolder):
-    def test_of_two_hosts_is_what_one_would_have_seen(self):
-        with Program("traced") as first, Program("traced") as second:
-            pids = (first.pid, second.pid)
-            collectors = [Hist("--pid", pid) for pid in (*pids, "%d,%d" % pids)]
-            try:
-                for collector in collectors:
-                    collector.wait_until_it_says("^Counting ")
-                for program in (first, second):
-                    program.ask("points")
-                    program.ask("span hist.both 300")
-                second.ask("span hist.second 20")
-                *apart, together = [collector.document() for collector in collectors]
-            finally:
-                for collector in collectors:
-                    collector.kill()
-        files = [self.path("%d.json" % i, json.dumps(document)) for i, document in enumerate(apart)]
-        code, printed, said = ended("--json", "--merge", *files)
-        self.assertEqual(code, 0, said)
-        merged = json.loads(printed)
-        self.assertEqual(rows_in(merged), rows_in(together))
-        self.assertEqual(merged["ledger"], together["ledger"])
-
-        # The result of a merge can be merged again, here with nothing.
-        code, again, said = ended("--json", "--merge", "-", stdin=printed)
-        self.assertEqual((code, json.loads(again)), (0, merged), said)
-        # The last document of --interval includes the others.
-        lines = self.path("lines", "".join(json.dumps(d) + "\n" for d in (apart[0], merged)))
-        self.assertEqual(rows_in(json.loads(ended("--json", "--merge", lines)[1])), rows_in(together))
-        self.assertIn("hist.both", ended("--merge", *files)[1])
-
-    def test_refuses_what_is_no_histogram(self):
-        with Program("traced") as program, Hist("--pid", program.pid) as hist:
-            program.ask("span hist.one 3")
-            document = hist.document()
-        text = json.dumps(document)
-        good = self.path("good", text)
-        by_name = dict(document, by=["name"])
-        bad_count = json.loads(text)
-        bad_count["rows"][0]["histogram"]["count"] = 4
-        cases = {"nothing": "", "no json": "hello", "cut": text[:len(text) // 2], "an array": "[]", "a number": "7",
-                 "other keys": json.dumps(by_name), "a wrong count": json.dumps(bad_count),
-                 "deep": "[" * 100000, "no rows": json.dumps({k: v for k, v in document.items() if k != "rows"})}
-        for what, contents in cases.items():
-            with self.subTest(what):
-                bad = self.path("bad", contents)
-                code, printed, said = ended("--json", "--merge", good, bad)
-                self.assertEqual((code, printed), (2, ""), said)
-                self.assertIn(bad, said)
-        self.assertEqual(ended("--merge", self.path("missing"))[0], 2)
-        self.assertEqual(ended("--merge", good, "--name", "x")[0], 2)
 
 
 class Misuse(InAFolder):
