@@ -138,6 +138,26 @@ TEST_F(ExporterTest, KeepsEventsUntilTheirSpansCome) {
   EXPECT_EQ(totals.signals[kLogsRow].taken, 0U);
 }
 
+TEST_F(ExporterTest, SendsEveryHalfSecondAndWhatIsThereWhenTheClockStandsStill) {
+  Exporter& exporter = export_to({});
+  transport_->hold(false);
+  exporter.on_tick(kBegin);
+  exporter.on_entry(span_of(1, 0));
+  for (std::uint64_t tick = 1; tick <= 4; ++tick) exporter.on_tick(kBegin + tick * kSecond / 10);
+  exporter.on_entry(span_of(2, 0));
+  exporter.on_tick(kBegin + kSecond / 2);
+  transport_->wait_for(1);
+  exporter.on_entry(span_of(3, 0));
+  exporter.on_tick(kBegin + kSecond * 6 / 10);
+  exporter.on_tick(kBegin + kSecond * 6 / 10);  // of a recording whose pipe is silent
+  transport_->wait_for(2);
+  exporter.on_entry(span_of(4, 0));
+  exporter.on_tick(kBegin - 60 * kSecond);  // the clock was set back
+  transport_->wait_for(3);
+  EXPECT_EQ(transport_->posted().size(), 3U);
+  EXPECT_EQ(transport_->posted()[0].items.spans, 2U);
+}
+
 TEST_F(ExporterTest, NotesWhatIsLeftInMemoryWhileItSendsTheEnd) {
   Exporter& exporter = export_to(with_spool());
   exporter.on_entry(span_of(1, 0));
@@ -161,7 +181,7 @@ TEST_F(ExporterTest, NotesNothingThatIsInTheSpool) {
   exporter.on_entry(event_of(1));
   exporter.on_tick(kBegin);  // the event waits for its span
   exporter.on_entry(span_of(1, 0));
-  exporter.on_tick(kBegin + kSecond / 10);
+  exporter.on_tick(kBegin + kSecond / 2);
   transport_->wait_for(1);  // nothing changes until it is answered
   kill();
   const SignalAccount next = next_run();

@@ -61,8 +61,9 @@ void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
   // they stay if these are not wanted.
   const bool hurries = options_.content.logs && queue_.is_failing();
   feed_.on_tick(now_unix_ns, hurries ? kLongestWait : std::chrono::nanoseconds::max());
-  const bool was_set_back = now_unix_ns < flushed_at_;
-  if (was_set_back || now_unix_ns - flushed_at_ >= kFlushEvery || queue_.is_failing()) {
+  // The clock of a recording stands still while its pipe is silent.
+  const bool has_passed = now_unix_ns > std::exchange(ticked_at_, now_unix_ns);
+  if (!has_passed || now_unix_ns - flushed_at_ >= kFlushEvery || queue_.is_failing()) {
     flushed_at_ = now_unix_ns;
     feed_.flush();
   }

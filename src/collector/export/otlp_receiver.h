@@ -51,7 +51,7 @@ class OtlpReceiver : public Receiver {
   ReceiverAccount account_;
   const std::unique_ptr<Spool> spool_, logs_spool_;  // null without a folder
   ExportFeed feed_;
-  std::uint64_t flushed_at_ = 0;
+  std::uint64_t ticked_at_ = 0, flushed_at_ = 0;
   bool has_posted_ = false;  // since the last call of note_unsaved()
   unsigned not_noted_ = 0;   // entries since then
   bool is_finished_ = false;
