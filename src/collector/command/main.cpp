@@ -12,7 +12,6 @@
 #include <CLI/CLI.hpp>
 
 #include <fcntl.h>
-#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -248,14 +247,6 @@ int run_program(const std::vector<std::string>& arguments) {
   return run();
 }
 
-// Messages, chunks and requests have about 1 MB. Their memory must not be returned to the kernel, which would clear its
-// pages each time. That takes longer than filling them.
-void keep_memory() {
-  constexpr int kKept = 32 << 20;
-  mallopt(M_MMAP_THRESHOLD, kKept / 2);
-  mallopt(M_TRIM_THRESHOLD, kKept);
-}
-
 }  // namespace
 }  // namespace nopspan::collector
 
@@ -263,7 +254,6 @@ int main(int argc, char** argv) {
   using nopspan::collector::Failure;
   // First, so that other users have little time to read secrets.
   const std::vector<std::string> arguments = nopspan::collector::take_arguments(argc, argv);
-  nopspan::collector::keep_memory();
   nopspan::collector::hide_secret_variables();
   std::setlocale(LC_CTYPE, "");  // for wide characters on a terminal; LC_NUMERIC stays "C"
   nopspan::collector::reserve_standard_descriptors();
