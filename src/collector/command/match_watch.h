@@ -20,8 +20,9 @@ class MatchWatch : public Sink, private BatchSink {
   MatchWatch(Sink& sink, Filter filter, std::string from, std::function<bool()> has_matched = nullptr)
       : sink_(sink), filter_(std::move(filter)), from_(std::move(from)), has_matched_(std::move(has_matched)) {}
 
+  // A batch has entries of several requests.
   [[nodiscard]] BatchSink* batches() override {
-    batches_ = sink_.batches();
+    batches_ = filter_.request.empty() ? sink_.batches() : nullptr;
     return batches_ != nullptr ? this : nullptr;
   }
   void on_entry(const Entry& entry) override {
