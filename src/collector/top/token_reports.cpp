@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "top/token_reports.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <random>
 #include <utility>
 
@@ -18,6 +21,17 @@ std::uint64_t random_seed() {
 }  // namespace
 
 TokenReports::TokenReports(TakeBack take_back) : take_back_(std::move(take_back)), seed_(random_seed()) {}
+
+// In huge pages if the system has some. The places of spans are random, so that with usual pages the processor would
+// look up the page of almost every one.
+std::unique_ptr<TokenReports::Set[], TokenReports::FreeSets> TokenReports::make_sets() {
+  constexpr std::size_t kBytes = kSets * sizeof(Set), kHugePage = std::size_t{2} << 20U;
+  std::unique_ptr<Set[], FreeSets> sets(static_cast<Set*>(std::aligned_alloc(kHugePage, kBytes)));
+  if (!sets) throw std::bad_alloc();
+  static_cast<void>(::madvise(sets.get(), kBytes, MADV_HUGEPAGE));
+  std::uninitialized_value_construct_n(sets.get(), kSets);
+  return sets;
+}
 
 // An even number. It depends on a random seed, because hostile processes could choose ids with equal hashes.
 std::uint64_t TokenReports::key_of(const Entry& span, std::uint64_t id) const {

@@ -7,8 +7,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -66,6 +68,11 @@ class TokenReports {
   };
 
   [[nodiscard]] std::uint64_t key_of(const Entry& span, std::uint64_t id) const;
+  static constexpr std::size_t kSets = std::size_t{1} << kSetBits;
+  struct FreeSets {
+    void operator()(Set* sets) const { std::free(sets); }
+  };
+  static std::unique_ptr<Set[], FreeSets> make_sets();
   [[nodiscard]] Set& set_of(std::uint64_t span) { return sets_[span >> (64 - kSetBits)]; }
   [[nodiscard]] Link* find(std::uint64_t span);
   void settle(Waiting& added);
@@ -78,7 +85,7 @@ class TokenReports {
   const std::uint64_t seed_;
   std::array<Waiting, 16> waiting_;
   std::size_t waiting_count_ = 0;
-  std::vector<Set> sets_ = std::vector<Set>(std::size_t{1} << kSetBits);
+  const std::unique_ptr<Set[], FreeSets> sets_ = make_sets();
   // Spans that have tokens inside, but are in no set. Most of them have not arrived yet.
   std::unordered_set<std::uint64_t> expected_;
   std::deque<std::uint64_t> expected_order_;
