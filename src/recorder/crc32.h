@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// zlib's crc32(), without a library. On x86, processors multiply polynomials. Elsewhere it reads eight bytes at a time
-// (slicing-by-8).
+// zlib's crc32(), without a library. x86-64 processors that can multiply polynomials do so. Others read eight bytes at
+// a time (slicing-by-8).
 #pragma once
 
 #include <array>

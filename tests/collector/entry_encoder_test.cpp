@@ -163,8 +163,7 @@ TEST(EntryEncoder, SaysWhoseEntriesThereAre) {
 // A whole batch, as a thread wrote it.
 class WholeBatch : public testing::Test {
  protected:
-  std::string written() {
-    EntryEncoder encoder;
+  void add_to(EntryEncoder& encoder) {
     EntryBatch whole;
     whole.process = &process;
     whole.thread_id = 7;
@@ -174,6 +173,10 @@ class WholeBatch : public testing::Test {
     whole.bytes = batch.bytes();
     whole.clocks = &clocks;
     encoder.add(whole);
+  }
+  std::string written() {
+    EntryEncoder encoder;
+    add_to(encoder);
     EXPECT_EQ(encoder.entries(), batch.count());
     std::string payload;
     encoder.finish(payload);
@@ -201,6 +204,36 @@ TEST_F(WholeBatch, HasItsEntriesWithTheTimeOfTheWallClock) {
   EXPECT_EQ((**entries[0].entry().process).comm, process->comm);
   EXPECT_EQ(entries[1].entry().start_unix_ns, 2'001'000U);
   EXPECT_EQ(entries[1].entry().sequence, 101U);
+}
+
+TEST_F(WholeBatch, HasTheClockThatWasSetSinceTheOneBefore) {
+  EntryEncoder encoder;
+  Entry single;
+  single.process = &process;
+  single.start_unix_ns = 7;
+  encoder.add(single);
+  batch.span("one", 1);
+  batch.request().start_ns = 600;
+  add_to(encoder);
+  for (std::uint64_t i = 1; i <= 1100; ++i) {  // a chunk keeps the last 1,024
+    clocks.add({.monotonic_ns = 600 + i, .offset_ns = 1'000'000 * (1 + i)});
+  }
+  batch = BatchBuilder();
+  batch.span("two", 2);
+  batch.request().start_ns = 5000;
+  add_to(encoder);
+  std::string payload;
+  for (int chunk = 0; chunk < 2; ++chunk) {
+    encoder.finish(payload);
+    const auto entries = read_back(payload);
+    ASSERT_EQ(entries.size(), chunk == 0 ? 3U : 1U);
+    EXPECT_EQ(entries.back().entry().start_unix_ns, 1'101'005'000U);
+    if (chunk == 0) {
+      EXPECT_EQ(entries[0].entry().start_unix_ns, 7U);
+      EXPECT_EQ(entries[1].entry().start_unix_ns, 1'000'600U);
+      add_to(encoder);
+    }
+  }
 }
 
 TEST_F(WholeBatch, OfATimeNamespaceHasTheTimeOfTheWallClock) {

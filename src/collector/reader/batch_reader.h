@@ -71,7 +71,8 @@ class BatchReader {
   std::uint64_t index_ = 0;
   std::size_t offset_ = 0;
   std::uint64_t start_ns_ = 0, end_ns_ = 0;
-  Shared<nopspan_form> form_;  // this and what follows are of the last entry
+  // Of the last entry that was read.
+  Shared<nopspan_form> form_;
   Shared<nopspan_request> request_;
   nopspan_step step_{};
   // The bytes left for attributes, links and members. Entries never share these, so together they cannot be longer than
