@@ -17,20 +17,14 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-HistTable table_by(const std::string& by, const char* of = "duration") {
+HistTable table_by(const std::string& by) {
   HistTable table;
   table.by = parse_grouping(by);
-  table.of = find_quantity(of);
+  table.of = find_quantity("duration");
   table.hosts = {"host1"};
   table.began_unix_ns = 1000;
   table.ended_unix_ns = 2000;
   return table;
-}
-
-ProcessPointer process(std::uint32_t pid, std::uint64_t start_ticks, const std::string& host = "host1") {
-  auto process = std::make_shared<Process>(*invented_process(pid, start_ticks));
-  process->host = host;
-  return process;
 }
 
 HistTable some_table() {
@@ -39,8 +33,8 @@ HistTable some_table() {
   table.rows[{"llm.chat", "tiny"}].add({7000, kError, ""});
   table.rows[{"llm.tool", ""}].add({300, kCancelled, ""});
   table.other.add({20, kException, ""});
-  table.ledger.of(process(7, 100)) = {.emitted = 5, .delivered = 3, .filtered = 2};
-  table.ledger.of(process(8, 200)) = {.emitted = 4, .delivered = 1, .filtered = 2, .missed = 1};
+  table.ledger.of(invented_process(7, 100)) = {.emitted = 5, .delivered = 3, .filtered = 2};
+  table.ledger.of(invented_process(8, 200)) = {.emitted = 4, .delivered = 1, .filtered = 2, .missed = 1};
   return table;
 }
 

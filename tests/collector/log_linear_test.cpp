@@ -136,16 +136,6 @@ TEST(LogLinear, AddsManyAtOnceAsOneByOne) {
   EXPECT_EQ(to_json(at_once), to_json(histogram_of({5000, 5000, 5000})));
 }
 
-TEST(LogLinear, IsMadeOfBucketsAndTotals) {
-  const std::vector<std::uint64_t> values = values_of_all_sizes(500, 4, 40);
-  const LogLinear histogram = histogram_of(values);
-  LogLinear copy;
-  for (std::size_t i = 0; i < LogLinear::kBuckets; ++i) copy.add_bucket(i, histogram.in_bucket(i));
-  copy.add_totals(histogram.sum(), histogram.minimum(), histogram.maximum());
-  copy.add_bucket(LogLinear::kBuckets, 1);  // there is no such bucket
-  EXPECT_EQ(to_json(copy), to_json(histogram));
-}
-
 TEST(LogLinear, IsEmptyAfterClear) {
   LogLinear histogram = histogram_of({1, 2, 3'000'000});
   histogram.clear();

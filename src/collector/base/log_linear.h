@@ -37,10 +37,8 @@ class LogLinear {
   }
 
   void add(std::uint64_t value, std::uint64_t times = 1);
-  // For callers that have only bucket counts: add_bucket() adds the values, and add_totals() adds the sum and the
-  // extremes. Without add_totals(), quantiles are within their error, but sum(), minimum() and maximum() are wrong.
+  // Adds values of which only the bucket is known. sum(), minimum() and maximum() do not have them.
   void add_bucket(std::size_t bucket, std::uint64_t times);
-  void add_totals(std::uint64_t sum, std::uint64_t minimum, std::uint64_t maximum);
   void merge(const LogLinear& other);
   void clear();
 
@@ -62,6 +60,8 @@ class LogLinear {
   [[nodiscard]] const Octave* octave(std::size_t index) const { return octaves_[index].get(); }
 
  private:
+  void add_totals(std::uint64_t sum, std::uint64_t minimum, std::uint64_t maximum);
+
   std::array<std::unique_ptr<Octave>, (kBuckets >> kSubBits)> octaves_;
   std::uint64_t count_ = 0, sum_ = 0, maximum_ = 0, minimum_ = UINT64_MAX;
 };

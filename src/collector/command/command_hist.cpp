@@ -11,7 +11,6 @@
 #include "hist/hist_feed.h"
 #include "hist/hist_table.h"
 #include "hist/hist_view.h"
-#include "host/privileges.h"
 #include "host/process_facts.h"
 
 #include <CLI/CLI.hpp>

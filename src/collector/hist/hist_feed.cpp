@@ -8,7 +8,7 @@
 namespace nopspan::collector {
 namespace {
 
-// "chat_server 1234 on host": pids of several hosts may be the same when their documents are merged.
+// "chat_server 1234 on host": a recording may have several hosts, with the same pids.
 HistTable::Key key_of(const RowKeyView& view, const Grouping& by, const Process& process) {
   HistTable::Key key;
   for (std::size_t i = 0; i < by.size(); ++i) {
