@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "listing.h"
 
+#include <regex>
 #include <set>
 
 #include "values.h"
@@ -10,6 +11,7 @@ namespace cases {
 void check_listing(const Json& expect) {
   only_keys(expect, "the expectation of a list", {"length", "distinct", "equals", "matches"});
   if (expect.empty()) throw Inexpressible("an expectation of nothing");
+  if (expect.contains("matches")) required_string(expect, "the expectation of a list", "matches");
   for (const Json& name : optional(expect, "equals")) dotted_name(name);
 }
 
@@ -25,8 +27,8 @@ Mismatches compare_listing(const Json& expect, const std::vector<std::string>& l
     comparison.add("equals", expected, Json(list));
   }
   if (expect.contains("matches")) {
-    const Json each = {{"$matches", expect["matches"]}};
-    for (const std::string& text : list) comparison.add("matches", each, text);
+    const std::regex pattern(expect["matches"].get<std::string>());
+    for (const std::string& text : list) comparison.add("matches of " + text, true, std::regex_search(text, pattern));
   }
   Bindings bindings;
   return comparison.mismatches(bindings);

@@ -47,49 +47,16 @@ TEST(Matcher, TakesAMapInAnyOrderAndNoOtherKeys) {
   EXPECT_FALSE(matches(R"({"a":1,"b":null})", R"({"a":1})"));
 }
 
-TEST(Matcher, KnowsTypes) {
+TEST(Matcher, KnowsIntegersListsAndNumbers) {
   EXPECT_TRUE(matches(R"({"$type":"int"})", "-1"));
   EXPECT_FALSE(matches(R"({"$type":"int"})", "1.0"));
-  EXPECT_TRUE(matches(R"({"$type":"double"})", "1.0"));
-  EXPECT_FALSE(matches(R"({"$type":"double"})", "1"));
-  EXPECT_TRUE(matches(R"({"$type":"string"})", R"("x")"));
-  EXPECT_FALSE(matches(R"({"$type":"string"})", "null"));
-  EXPECT_TRUE(matches(R"({"$type":"string[]"})", R"(["x"])"));
-  EXPECT_FALSE(matches(R"({"$type":"string[]"})", R"(["x",1])"));
-  EXPECT_FALSE(matches(R"({"$type":"bool"})", "0"));
-}
-
-TEST(Matcher, ComparesNumbers) {
+  EXPECT_TRUE(matches(R"({"$list":"any"})", R"([1,"x"])"));
+  EXPECT_FALSE(matches(R"({"$list":"any"})", "{}"));
   EXPECT_TRUE(matches(R"({"$ge":0})", "0"));
   EXPECT_FALSE(matches(R"({"$ge":0})", "-1"));
   EXPECT_FALSE(matches(R"({"$ge":0})", R"("1")"));
-  EXPECT_TRUE(matches(R"({"$ge_ms":2})", "2000000"));
-  EXPECT_FALSE(matches(R"({"$ge_ms":2})", "1999999"));
-  EXPECT_TRUE(matches(R"({"$near_zero":true})", "999999999"));
-  EXPECT_FALSE(matches(R"({"$near_zero":true})", "1000000001"));
-  EXPECT_FALSE(matches(R"({"$near_zero":true})", "0.1"));
-}
-
-TEST(Matcher, TakesAnythingThatIsThere) {
   EXPECT_TRUE(matches(R"({"a":{"$any":true}})", R"({"a":null})"));
   EXPECT_FALSE(matches(R"({"a":{"$any":true}})", "{}"));
-  EXPECT_TRUE(matches(R"({"$any":"string"})", R"("x")"));
-  EXPECT_FALSE(matches(R"({"$any":"string"})", "1"));
-  EXPECT_TRUE(matches(R"({"$list":"any"})", R"([1,"x"])"));
-  EXPECT_FALSE(matches(R"({"$list":"any"})", "{}"));
-  EXPECT_FALSE(matches(R"({"$list":"int"})", R"([1,"x"])"));
-}
-
-TEST(Matcher, SearchesARegularExpression) {
-  EXPECT_TRUE(matches(R"({"$matches":"^[0-9]+$"})", R"("12")"));
-  EXPECT_FALSE(matches(R"({"$matches":"^[0-9]+$"})", R"("12x")"));
-  EXPECT_FALSE(matches(R"({"$matches":"1"})", "1"));
-}
-
-TEST(Matcher, Negates) {
-  EXPECT_TRUE(matches(R"({"$not":"x"})", R"("y")"));
-  EXPECT_FALSE(matches(R"({"$not":"x"})", R"("x")"));
-  EXPECT_FALSE(matches(R"({"$not":{"$type":"int"}})", "1"));
 }
 
 TEST(Matcher, NeedsAllOfSeveral) {
@@ -101,19 +68,13 @@ TEST(Matcher, NeedsAllOfSeveral) {
 TEST(Matcher, ComparesWithACapture) {
   EXPECT_TRUE(matches(R"([{"$bind":"x"},{"$same":"x"}])", R"(["a","a"])"));
   EXPECT_FALSE(matches(R"([{"$bind":"x"},{"$same":"x"}])", R"(["a","b"])"));
-  EXPECT_TRUE(matches(R"([{"$bind":"x"},{"$differs":"x"}])", R"(["a","b"])"));
-  EXPECT_FALSE(matches(R"([{"$bind":"x"},{"$differs":"x"}])", R"(["a","a"])"));
-  EXPECT_TRUE(matches(R"([{"$bind":"x"},{"$ge_bound":"x"}])", "[2,2]"));
-  EXPECT_FALSE(matches(R"([{"$bind":"x"},{"$ge_bound":"x"}])", "[2,1]"));
 }
 
-TEST(Matcher, EvaluatesAnExpressionOfCapturesMadeLater) {
+TEST(Matcher, SubtractsCapturesMadeLater) {
   EXPECT_TRUE(matches(R"([{"$expr":"t1 - t0","$ge":0},{"$bind":"t0"},{"$bind":"t1"}])", "[3,4,7]"));
   EXPECT_FALSE(matches(R"([{"$expr":"t1 - t0"},{"$bind":"t0"},{"$bind":"t1"}])", "[4,4,7]"));
-  EXPECT_TRUE(matches(R"([{"$expr":"-(x + 2) * 3 - 1"},{"$bind":"x"}])", "[-13,2]"));
-  EXPECT_FALSE(matches(R"([{"$expr":"x"},{"$bind":"x"}])", "[2.0,2]"));
-  EXPECT_FALSE(matches(R"([{"$expr":"x"},{"$bind":"x"}])", "[2,2.0]"));
-  EXPECT_FALSE(matches(R"([{"$expr":"x"},{"$bind":"x"}])", "[2]"));
+  EXPECT_FALSE(matches(R"([{"$expr":"t1 - t0"},{"$bind":"t0"},{"$bind":"t1"}])", "[3,4.0,7]"));
+  EXPECT_FALSE(matches(R"([{"$expr":"t1 - t0"},{"$bind":"t0"},{"$bind":"t1"}])", "[3,4]"));
 }
 
 TEST(Matcher, KeepsCapturesForTheNextComparison) {
@@ -148,10 +109,9 @@ TEST(Matcher, SaysWhereItDiffers) {
 }
 
 TEST(Matcher, RefusesWhatItDoesNotKnow) {
-  for (const char* unknown :
-       {R"({"$frobnicate":1})", R"({"$type":"complex"})", R"({"$type":"int","a":1})", R"({"$same":"nowhere"})",
-        R"({"$expr":"1 +"})", R"({"$expr":"1 / 2"})", R"({"$expr":"nowhere"})", R"({"$any":false})",
-        R"({"$near_zero":1})", R"({"$matches":"("})", R"([{"$bind":"x"},{"$bind":"x"}])"}) {
+  for (const char* unknown : {R"({"$frobnicate":1})", R"({"$type":"complex"})", R"({"$type":"int","a":1})",
+                              R"({"$same":"nowhere"})", R"({"$expr":"t1"})", R"({"$expr":"a - b"})",
+                              R"({"$any":false})", R"({"$list":"int"})", R"([{"$bind":"x"},{"$bind":"x"}])"}) {
     EXPECT_THROW(matches(unknown, "[1,2]"), Inexpressible) << unknown;
   }
 }
