@@ -60,6 +60,20 @@ class Tree(unittest.TestCase):
         named = [match[0] for pattern in (MACHINE_PATHS, TEMPORARY_PATHS, REGISTRIES) for match in pattern.finditer(log)]
         self.assertEqual(named + [host for host in configured_hosts() if host in log], [])
 
+    def test_the_commits_are_as_contributing_asks(self):
+        """Those since this test exists."""
+        log = surroundings.git("log", "--no-merges", "--since=2026-11-28T02:00:00Z", "--format=%h%x00%s%x00%b%x01")
+        wrong = []
+        for commit in filter(None, (text.strip() for text in log.split("\x01"))):
+            name, subject, body = commit.split("\0")
+            if not body:
+                wrong.append(f"{name}: the body gives the reason")
+            wrong += [f"{name}: over 72 columns: {line}" for line in (subject, *body.splitlines()) if len(line) > 72]
+        self.assertEqual(wrong, [])
+
+    def test_no_byte_code_is_in_git(self):
+        self.assertEqual([str(path) for path in surroundings.tree() if path.suffix == ".pyc" or "__pycache__" in path.parts], [])
+
     def test_the_version_stands_in_one_place(self):
         header = surroundings.read("include/nopspan/version.h")
         version = ".".join(re.search(rf"NOPSPAN_VERSION_{part} (\d+)", header)[1] for part in ("MAJOR", "MINOR", "PATCH"))
