@@ -210,21 +210,23 @@ void Session::leave_alone(void (*when_alone)()) noexcept {
   thread_.detach();
 }
 
+// What was flushed before the last fetch, and is still in the ring, would count as lost.
 void Session::tick() {
   const std::uint64_t now = monotonic_now();
-  if (now - fetched_ns_ >= kFetchEvery && ring_.has_read(fetched_until_)) {
-    fetch();
-    account_.note_living(living_);
-  }
   if (!target_.is_open()) connect();
-  const bool writes_ledger = now - ledger_ns_ >= kLedgerEvery;
+  const bool knows_all = ring_.has_read(fetched_until_);
+  const bool writes_ledger = knows_all && now - ledger_ns_ >= kLedgerEvery;
   if (writes_ledger || now - flushed_ns_ >= kFlushEvery) flush();
   if (writes_ledger) {
     ledger_ns_ = now;
     if (!has_begun_ && target_.is_open()) begin_recording();
     write_ledger(counts());
   }
+  if (!knows_all) return;
   publish_statistics();
+  if (now - fetched_ns_ < kFetchEvery) return;
+  fetch();
+  account_.note_living(living_);
 }
 
 // Threads may write until the gate is down. What they discard then is counted in their headers.
