@@ -202,11 +202,12 @@ TEST(RecordingListener, SurvivesWhatIsNoRecording) {
 TEST(RecordingListener, ClosesConnectionsThatSendNothing) {
   const TemporaryFolder folder;
   ListenerLimits limits = of_test();
-  limits.header_ns = kSecond / 10;
+  limits.header_ns = kSecond / 2;
+  const std::string recording = recording_of(7, 100, folder);
   Running running(folder / "socket", limits);
   std::vector<OpenFile> silent;
   for (std::size_t i = 0; i < limits.connections; ++i) silent.push_back(connect_to(folder / "socket"));
-  EXPECT_TRUE(send_all(connect_to(folder / "socket"), recording_of(7, 100, folder)));
+  EXPECT_TRUE(send_all(connect_to(folder / "socket"), recording)) << "slow: it had no half second";
   running.wait_for_entries(100);
 }
 
