@@ -18,7 +18,6 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <ctime>
 #include <iostream>
 #include <utility>
 

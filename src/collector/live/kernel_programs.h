@@ -14,9 +14,7 @@
 #include <initializer_list>
 #include <memory>
 #include <optional>
-#include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 struct bpf_link;

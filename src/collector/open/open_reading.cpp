@@ -6,7 +6,6 @@
 
 #include <cerrno>
 #include <iostream>
-#include <memory>
 #include <utility>
 
 namespace nopspan::collector {

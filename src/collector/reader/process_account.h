@@ -10,7 +10,6 @@
 #include <collector_events.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <map>
 #include <unordered_map>

@@ -6,7 +6,6 @@
 
 #include <cerrno>
 #include <iostream>
-#include <string_view>
 #include <utility>
 
 namespace nopspan::collector {

@@ -9,7 +9,6 @@
 #include <collector_events.h>
 
 #include <array>
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
