@@ -78,7 +78,7 @@ ProcessAccount::Thread* ProcessAccount::arriving(std::uint64_t id, Sequences seq
   const bool is_too_late = are_too_many(added, latest - thread.seen_ns) || claimed_ + added > most_until(latest);
   const bool is_too_early = thread.begins_at_first_arrival && sequences.first < base &&
                             are_too_many(base - sequences.first, latest - since_ns_);
-  if (!is_trusted_ && (is_too_late || is_too_early)) {
+  if (is_too_late || is_too_early) {
     malformed_of_no_thread(std::min<std::uint64_t>(sequences.count(), NOPSPAN_MOST_ENTRIES));
     return nullptr;
   }
@@ -130,7 +130,7 @@ void ProcessAccount::library_dropped(std::uint64_t gate, const Counts& dropped, 
   const auto [known, is_new] = libraries_.try_emplace(gate);
   Counts& before = known->second;
   if (is_new && !all_are_known_) before = dropped;
-  const std::uint64_t most = is_trusted_ ? UINT64_MAX : most_until(now_ns);
+  const std::uint64_t most = most_until(now_ns);
   for (const auto count : {&Counts::no_memory, &Counts::over_limit, &Counts::reentrant, &Counts::attributes_dropped,
                            &Counts::links_dropped, &Counts::members_dropped}) {
     // A count that is lower than before is another program's, in the same process.

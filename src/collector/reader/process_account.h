@@ -70,8 +70,6 @@ class ProcessAccount {
   }
   // Call it when the process has moved to another cgroup.
   void set_moved(const ProcessPointer& process);
-  // Believe all numbers, because the process is this one.
-  void trust() { is_trusted_ = true; }
   // Some threads could not be examined. From now on an unknown thread begins where it is first seen.
   void set_some_unknown() { all_are_known_ = false; }
 
@@ -151,7 +149,6 @@ class ProcessAccount {
   std::uint64_t since_ns_;
   std::uint64_t threads_at_attach_ = 0;
   std::uint64_t attached_ns_ = 0;  // to the last of its files; 0 if all were attached when it mapped them
-  bool is_trusted_ = false;
   bool all_are_known_ = true;
   bool has_forgotten_ = false;  // ledgers of live threads were closed
   std::unordered_map<std::uint64_t, Thread> threads_;
