@@ -31,14 +31,12 @@ class ProcessAccount {
     ProcessPointer process;  // as of the thread's beginning, because the process may execute another program
     std::uint32_t tid = 0;   // in the initial pid namespace; 0 if not known
     std::uint64_t header = 0;
-    std::uint64_t capacity = 0;        // of its buffer, in bytes
-    std::uint64_t discarded_base = 0;  // by the library, before this collector attached
-    std::uint64_t discarded = 0;       // by the library, in total
-    std::uint64_t seen_ns = 0;         // when something of it last arrived
-    std::uint64_t fetched_next = 0;    // all entries before this one that the thread held were fetched
-    std::uint64_t flushed_next = 0;    // all entries before this one were flushed
-    // Since when the thread is known to hold entries that have not arrived; 0 if it holds none.
-    std::uint64_t held_since_ns = 0;
+    std::uint64_t capacity = 0;            // of its buffer, in bytes
+    std::uint64_t discarded_base = 0;      // by the library, before this collector attached
+    std::uint64_t discarded = 0;           // by the library, in total
+    std::uint64_t seen_ns = 0;             // when something of it last arrived
+    std::uint64_t fetched_next = 0;        // all entries before this one that the thread held were fetched
+    std::uint64_t flushed_next = 0;        // all entries before this one were flushed
     std::uint64_t closing_round = 0;       // the round in which its thread ended; 0 if it lives
     bool begins_at_first_arrival = false;  // its position when this collector began is not known
     Losses losses{};                       // as last read

@@ -301,7 +301,6 @@ ProcessAccount::Thread* Reader::take(Account& account, const Batch& batch, std::
   thread->header = batch.header;
   thread->capacity = batch.capacity;
   thread->note_discarded(batch.sequences.first, batch.discarded);
-  thread->held_since_ns = 0;
   // A message has no bytes in two cases: it announces a header, or the thread was stopped after it flushed and before
   // it updated its header.
   if (bytes.empty() || is_counting_only_) {
