@@ -36,7 +36,7 @@ void from_json(const nlohmann::json& json, FileId& id) {
   }
 }
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Probe, provider, name, address, offset, semaphore_address, semaphore_offset,
-                                   arguments, nop, has_landing)
+                                   arguments, nop)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProbeFile::Gate, address, offset, section_size, is_page_aligned, is_alone,
                                    abi_version)
 
@@ -79,25 +79,19 @@ std::optional<Note> parse_note(std::string_view description) {
   return Note{words[0], words[1], words[2], *provider, *name, arguments.value_or("")};
 }
 
-// Determines the nop at a site, and whether a landing instruction is directly before it.
-void look_at_site(const ElfFile& elf, Probe& probe) {
-  constexpr std::size_t kBefore = 4;
-  std::array<unsigned char, kBefore + 5> bytes{};
-  const bool has_before = probe.offset >= kBefore;
-  unsigned char* site = bytes.data() + kBefore;
-  if (has_before ? !elf.read(probe.offset - kBefore, bytes.data(), bytes.size()) : !elf.read(probe.offset, site, 5))
-    return;
-  const auto is = [](const unsigned char* at, std::initializer_list<unsigned char> what) {
-    return std::equal(what.begin(), what.end(), at);
+NopKind nop_at(const ElfFile& elf, std::uint64_t offset) {
+  std::array<unsigned char, 5> site{};
+  if (!elf.read(offset, site.data(), site.size())) return NopKind::other;
+  const auto is = [&site](std::initializer_list<unsigned char> what) {
+    return std::equal(what.begin(), what.end(), site.begin());
   };
 #if defined(__aarch64__)
-  if (is(site, {0x1f, 0x20, 0x03, 0xd5})) probe.nop = NopKind::one_byte;  // aarch64 has only one nop
-  probe.has_landing = has_before && is(bytes.data(), {0x5f, 0x24, 0x03, 0xd5});
+  if (is({0x1f, 0x20, 0x03, 0xd5})) return NopKind::one_byte;  // aarch64 has only one nop
 #else
-  if (is(site, {0x90})) probe.nop = NopKind::one_byte;
-  if (is(site, {0x0f, 0x1f, 0x44, 0x00, 0x00})) probe.nop = NopKind::five_byte;
-  probe.has_landing = has_before && is(bytes.data(), {0xf3, 0x0f, 0x1e, 0xfa});
+  if (is({0x90})) return NopKind::one_byte;
+  if (is({0x0f, 0x1f, 0x44, 0x00, 0x00})) return NopKind::five_byte;
 #endif
+  return NopKind::other;
 }
 
 }  // namespace
@@ -154,7 +148,7 @@ void ProbeFileReader::add_site(const Note& note, std::uint64_t shift) {
     probe.semaphore_address = note.semaphore + shift;
     probe.semaphore_offset = *semaphore;
   }
-  look_at_site(elf_, probe);
+  probe.nop = nop_at(elf_, probe.offset);
   to_.probes_.push_back(std::move(probe));
 }
 

@@ -57,7 +57,6 @@ struct Probe {
   std::uint64_t semaphore_offset = 0;   // ref_ctr_offset
   std::string arguments;                // "8@%rdi 8@%rsi …"
   NopKind nop = NopKind::other;
-  bool has_landing = false;  // endbr64 (x86-64) or bti c (aarch64) is directly before it
 
   friend bool operator==(const Probe&, const Probe&) = default;
 };
