@@ -35,8 +35,7 @@ void from_json(const nlohmann::json& json, FileId& id) {
     id = FileId();
   }
 }
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Probe, provider, name, address, offset, semaphore_address, semaphore_offset,
-                                   arguments, nop)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Probe, provider, name, offset, semaphore_address, semaphore_offset, nop)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProbeFile::Gate, address, offset, section_size, is_page_aligned, is_alone,
                                    abi_version)
 
@@ -56,7 +55,7 @@ constexpr std::uint64_t kGatePage = 4096;
 // One note in the format of sys/sdt.h.
 struct Note {
   std::uint64_t address, base, semaphore;
-  std::string_view provider, name, arguments;
+  std::string_view provider, name;
 };
 
 std::optional<std::string_view> take_string(std::string_view& text) {
@@ -75,8 +74,7 @@ std::optional<Note> parse_note(std::string_view description) {
   const auto provider = take_string(description);
   const auto name = take_string(description);
   if (!provider || !name) return std::nullopt;
-  const auto arguments = take_string(description);
-  return Note{words[0], words[1], words[2], *provider, *name, arguments.value_or("")};
+  return Note{words[0], words[1], words[2], *provider, *name};
 }
 
 NopKind nop_at(const ElfFile& elf, std::uint64_t offset) {
@@ -139,8 +137,6 @@ void ProbeFileReader::add_site(const Note& note, std::uint64_t shift) {
   if (!offset) return;  // the kernel would reject it
   probe.provider = note.provider;
   probe.name = note.name.substr(0, 63);
-  probe.arguments = note.arguments.substr(0, 255);
-  probe.address = note.address + shift;
   probe.offset = *offset;
   if (note.semaphore != 0) {
     const auto semaphore = elf_.offset_of(note.semaphore + shift, ElfFile::Use::data);
