@@ -147,7 +147,6 @@ std::optional<LibraryView> view_library(const Target& process, std::uint64_t gat
   std::memcpy(&raw, answer.bytes.data(), sizeof(raw));
   LibraryView view;
   view.gate = GateCounters::of(raw.page.gate);
-  view.abi_version = raw.page.abi_version;
   view.version = version_of(raw.page);
   view.is_whole = raw.page.size >= offsetof(nopspan_gate_page, magic);
   if (!view.is_whole) return view;

@@ -31,7 +31,6 @@ struct GateCounters {
 
 struct LibraryView {
   GateCounters gate;
-  std::uint64_t abi_version = 0;
   std::string version;                                        // "" if the page has none
   bool is_whole = false;                                      // the page has the fields below
   bool calls_sites = true;                                    // see NOPSPAN_GATE_NO_SITES
