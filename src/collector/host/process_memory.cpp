@@ -3,7 +3,6 @@
 
 #include <sys/uio.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -12,16 +11,6 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::size_t kMostRanges = 512;
-
-Answer memory_work(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {
-  MemoryRange range{};
-  std::memcpy(&range, request.data(), sizeof(range));
-  Answer answer;
-  answer.bytes.resize(range.size);
-  answer.bytes.resize(read_memory_here(pid, range.address, answer.bytes.data(), range.size));
-  if (answer.bytes.empty()) answer.error = errno;
-  return answer;
-}
 
 Answer ranges_work(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {
   std::array<MemoryRange, kMostRanges> ranges{};
@@ -36,34 +25,7 @@ Answer ranges_work(std::uint32_t pid, std::string_view request, OpenFile /*file*
   return answer;
 }
 
-template <typename T>
-std::string_view bytes_of(std::span<const T> values) {
-  return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
-}
-
 }  // namespace
-
-std::size_t read_memory_here(std::uint32_t pid, std::uint64_t address, void* to, std::size_t size) {
-  // process_vm_readv(2) stops at the first piece that it cannot read completely, so the pieces end at page boundaries.
-  constexpr std::uint64_t kPage = 4096;
-  constexpr std::size_t kPieces = 64;
-  auto* bytes = static_cast<char*>(to);
-  std::size_t done = 0;
-  while (done < size) {
-    std::array<MemoryRange, kPieces> pieces{};
-    std::size_t count = 0;
-    std::size_t wanted = 0;
-    for (; count < kPieces && done + wanted < size; ++count) {
-      const std::uint64_t at = address + done + wanted;
-      pieces[count] = {at, std::min<std::uint64_t>(kPage - at % kPage, size - done - wanted)};
-      wanted += pieces[count].size;
-    }
-    const std::size_t got = read_ranges_here(pid, {pieces.data(), count}, bytes + done, wanted);
-    done += got;
-    if (got < wanted) return done;
-  }
-  return done;
-}
 
 std::size_t read_ranges_here(std::uint32_t pid, std::span<const MemoryRange> ranges, void* to, std::size_t size) {
   std::array<iovec, kMostRanges> remote{};
@@ -77,17 +39,14 @@ std::size_t read_ranges_here(std::uint32_t pid, std::span<const MemoryRange> ran
   return got < 0 ? 0 : static_cast<std::size_t>(got);
 }
 
-std::size_t read_memory(const Target& process, std::uint64_t address, void* to, std::size_t size) {
+bool read_memory_here(std::uint32_t pid, std::uint64_t address, void* to, std::size_t size) {
   const MemoryRange range{address, size};
-  const Answer answer = read_process(process, memory_work, bytes_of(std::span(&range, 1)));
-  errno = answer.error;
-  const std::size_t got = std::min(size, answer.bytes.size());
-  std::memcpy(to, answer.bytes.data(), got);
-  return got;
+  return read_ranges_here(pid, {&range, 1}, to, size) == size;
 }
 
 bool read_ranges(const Target& process, std::span<const MemoryRange> ranges, std::string& bytes) {
-  return take_ranges(read_process(process, ranges_work, bytes_of(ranges)), ranges, bytes);
+  const std::string_view request(reinterpret_cast<const char*>(ranges.data()), ranges.size_bytes());
+  return take_ranges(read_process(process, ranges_work, request), ranges, bytes);
 }
 
 bool take_ranges(Answer answer, std::span<const MemoryRange> ranges, std::string& bytes) {
