@@ -2,14 +2,12 @@
 #include "host/library_view.h"
 
 #include "host/process_memory.h"
-#include "host/thread_list.h"
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <unordered_set>
 
 namespace nopspan::collector {
 namespace {
@@ -110,6 +108,18 @@ LibraryCounts read_counts_here(std::uint32_t pid, const nopspan_gate_page& page)
   const auto count = std::min<std::size_t>(page.stats_count, counts.size());
   if (!read_memory_here(pid, page.stats, counts.data(), count * sizeof(std::uint64_t))) return {};
   return counts;
+}
+
+bool for_each_thread(std::uint32_t pid, std::uint64_t first, std::size_t most, std::unordered_set<std::uint64_t>& seen,
+                     const std::function<void(std::uint64_t address, const nopspan_thread& header)>& on_header) {
+  nopspan_thread header{};
+  for (std::uint64_t at = first; at != 0 && !seen.contains(at); at = header.next_thread) {
+    if (seen.size() == most) return false;
+    if (!read_value_here(pid, at, header) || header.magic != NOPSPAN_THREAD_MAGIC) return true;
+    seen.insert(at);
+    on_header(at, header);
+  }
+  return true;
 }
 
 LibraryDrops drops_of(const LibraryCounts& counts) {

@@ -10,8 +10,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -50,6 +52,12 @@ LibraryCounts read_counts_here(std::uint32_t pid, const nopspan_gate_page& page)
 // See NOPSPAN_GATE_NO_SITES.
 bool calls_sites(const nopspan_gate_page& page);
 LibraryDrops drops_of(const LibraryCounts& counts);
+
+// Reads the list of threads' headers in the child that reads. Calls `on_header` for each header from `first` on, and
+// adds its address to `seen`. Ends at an address that is in `seen` or cannot be read, so a list that contains itself
+// ends. Also ends when `seen` has `most` addresses. Returns false then.
+bool for_each_thread(std::uint32_t pid, std::uint64_t first, std::size_t most, std::unordered_set<std::uint64_t>& seen,
+                     const std::function<void(std::uint64_t address, const nopspan_thread& header)>& on_header);
 
 // Empty if the page cannot be read; errno then has the reason. The time is bounded, whatever a hostile process has
 // written into its memory.

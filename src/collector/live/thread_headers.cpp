@@ -3,7 +3,6 @@
 
 #include "host/library_view.h"
 #include "host/process_memory.h"
-#include "host/thread_list.h"
 
 #include <algorithm>
 #include <array>
