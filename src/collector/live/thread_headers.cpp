@@ -18,11 +18,8 @@ namespace {
 constexpr std::uint64_t kMostBytes = 512U << 10U;
 constexpr std::size_t kMostThreads = 16384;
 
-// The request is a Question and the addresses of the known headers. The answer is a Found, all addresses, and the
+// The request is the gate's address and those of the known headers. The answer is a Found, all addresses, and the
 // headers in the same order. Known headers come first.
-struct Question {
-  std::uint64_t gate_address;
-};
 struct Found {
   std::uint64_t mark = 0;
   std::uint64_t threads = 0;
@@ -58,14 +55,14 @@ void read_headers_here(std::uint32_t pid, const std::vector<std::uint64_t>& addr
 
 // Runs in the child that reads.
 Answer headers_work(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {
-  Question question{};
-  std::memcpy(&question, request.data(), sizeof(question));
-  request.remove_prefix(sizeof(question));
+  std::uint64_t gate_address = 0;
+  std::memcpy(&gate_address, request.data(), sizeof(gate_address));
+  request.remove_prefix(sizeof(gate_address));
   std::vector<std::uint64_t> addresses(request.size() / sizeof(std::uint64_t));
   std::memcpy(addresses.data(), request.data(), request.size());
   Found found;
   nopspan_gate_page page{};
-  if (!read_value_here(pid, question.gate_address, page)) return {errno, "", OpenFile()};
+  if (!read_value_here(pid, gate_address, page)) return {errno, "", OpenFile()};
   found.counts = read_counts_here(pid, page);
   found.calls_sites = calls_sites(page) ? 1 : 0;
   const bool has_threads = page.size >= offsetof(nopspan_gate_page, process_mark) + sizeof(page.process_mark);
@@ -94,8 +91,7 @@ Answer headers_work(std::uint32_t pid, std::string_view request, OpenFile /*file
 bool ThreadHeaders::read() {
   threads_.clear();
   std::string request;
-  const Question question{gate_address_};
-  append_bytes(request, &question, 1);
+  append_bytes(request, &gate_address_, 1);
   append_bytes(request, addresses_.data(), addresses_.size());
   const Answer answer = read_process(process_, headers_work, request);
   errno = answer.error;
