@@ -3,11 +3,10 @@
 
 #include "base/failure.h"
 #include "base/text.h"
+#include "host/mounts.h"
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <system_error>
 #include <vector>
 
@@ -41,30 +40,11 @@ std::string_view id_in(std::string_view part) {
   return last.size() == 64 && all(last, is_hex) ? last : std::string_view();
 }
 
-// Replaces the escapes of /proc/self/mounts, such as \040 for a blank. unescaped() of host/maps.h replaces only \012,
-// because /proc/PID/maps has no other escapes.
-std::string mount_unescaped(const std::string& text) {
-  std::string plain;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size()) {
-      plain += static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8));
-      i += 3;
-    } else {
-      plain += text[i];
-    }
-  }
-  return plain;
-}
-
 // The mount points of hierarchies of a type ("cgroup" or "cgroup2").
 std::vector<std::string> mount_points(const std::string& type) {
   std::vector<std::string> found;
-  std::ifstream mounts("/proc/self/mounts");
-  for (std::string line; std::getline(mounts, line);) {
-    std::istringstream words(line);
-    std::string device, point, this_type;
-    if (words >> device >> point >> this_type && this_type == type) found.push_back(mount_unescaped(point));
-  }
+  for (const Mount& mount : mounts_of(0))
+    if (mount.type == type) found.push_back(mount.point);
   return found;
 }
 

@@ -29,9 +29,9 @@ std::string without_escapes(const std::string& text) {
 
 }  // namespace
 
-std::vector<Mount> mounts_of(std::uint32_t pid, std::uint64_t device) {
+std::vector<Mount> mounts_of(std::uint32_t pid, std::optional<std::uint64_t> device) {
   std::ifstream file("/proc/" + (pid == 0 ? "self" : std::to_string(pid)) + "/mountinfo");
-  const std::string wanted = std::to_string(major(device)) + ":" + std::to_string(minor(device));
+  const std::string wanted = device ? std::to_string(major(*device)) + ":" + std::to_string(minor(*device)) : "";
   std::vector<Mount> mounts;
   // "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw"
   for (std::string line; std::getline(file, line);) {
@@ -44,7 +44,7 @@ std::vector<Mount> mounts_of(std::uint32_t pid, std::uint64_t device) {
     };
     next();
     next();
-    if (next() != wanted) continue;
+    if (const std::string number = next(); device && number != wanted) continue;
     next();
     Mount mount;
     mount.point = without_escapes(next());
