@@ -181,10 +181,7 @@ std::optional<std::int64_t> clock_offset(std::uint32_t pid) {
 }
 
 void require_proc() {
-  std::array<char, 32> link{};
-  const ssize_t length = readlink("/proc/self", link.data(), link.size());
-  if (std::string_view(link.data(), length > 0 ? static_cast<std::size_t>(length) : 0) == std::to_string(getpid()))
-    return;
+  if (link_of("/proc/self") == std::to_string(getpid())) return;
   throw Failure(
       "/proc is not mounted, or belongs to another pid namespace, so no process can be found: mount -t proc "
       "proc /proc");

@@ -174,9 +174,7 @@ void TracerSearch::look_at_process(std::uint32_t pid) {
   const int error = for_each_numeric_entry(
       folder,
       [&](std::uint32_t fd) {
-        std::array<char, 64> link{};
-        const ssize_t length = readlink((folder + "/" + std::to_string(fd)).c_str(), link.data(), link.size());
-        const std::string_view kind(link.data(), length > 0 ? static_cast<std::size_t>(length) : 0);
+        const std::string kind = link_of(folder + "/" + std::to_string(fd));
         if (kind == "anon_inode:[perf_event]") look_at_event(pid, fd);
         if (kind == "anon_inode:bpf_link") look_at_link_fd(pid, fd);
       },
