@@ -5,6 +5,7 @@
 #include "doctor/preemption.h"
 #include "host/process_facts.h"
 #include "host/trace_events.h"
+#include "live/kernel_programs.h"
 #include "live/probe_link.h"
 
 #include <bpf/bpf.h>
@@ -15,7 +16,6 @@
 
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <optional>
 
 namespace nopspan::collector {
@@ -30,11 +30,8 @@ std::string setting(const std::string& path) {
 void check_version(Checks& checks) {
   utsname name{};
   uname(&name);
-  unsigned major = 0;
-  unsigned minor = 0;
   const std::string found = std::string(name.release) + ", " + name.machine;
-  const bool is_known = std::sscanf(name.release, "%u.%u", &major, &minor) == 2;
-  if (is_known && (major < 5 || (major == 5 && minor < 10))) {
+  if (is_kernel_before(5, 10)) {
     checks.warn("kernel", found,
                 "upgrade: nopspan is tested with Linux 5.10 and later, and needs the ring buffer of 5.8");
   } else {
@@ -114,12 +111,7 @@ void check_memlock(Checks& checks) {
   const std::string found = limit.rlim_cur == RLIM_INFINITY ? "no limit" : bytes_text(limit.rlim_cur);
   const bool can_raise = setrlimit(RLIMIT_MEMLOCK, &none) == 0;
   if (can_raise) setrlimit(RLIMIT_MEMLOCK, &limit);
-  utsname name{};
-  uname(&name);
-  unsigned major = 0;
-  unsigned minor = 0;
-  const bool counts =
-      std::sscanf(name.release, "%u.%u", &major, &minor) == 2 && (major < 5 || (major == 5 && minor < 11));
+  const bool counts = is_kernel_before(5, 11);
   if (counts && !can_raise && limit.rlim_cur != RLIM_INFINITY) {
     checks.warn("RLIMIT_MEMLOCK", found + ", and this program may not raise it",
                 "grant CAP_SYS_RESOURCE, or set LimitMEMLOCK=infinity in the systemd unit");

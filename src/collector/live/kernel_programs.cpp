@@ -55,13 +55,6 @@ std::uint32_t ring_bytes(std::uint64_t wanted) {
   return static_cast<std::uint32_t>(std::bit_ceil(std::clamp<std::uint64_t>(wanted, page, 1U << 30U)));
 }
 
-bool is_before(unsigned major, unsigned minor) {
-  utsname name{};
-  unsigned have_major = 0, have_minor = 0;
-  if (uname(&name) != 0 || std::sscanf(name.release, "%u.%u", &have_major, &have_minor) != 2) return false;
-  return have_major != major ? have_major < major : have_minor < minor;
-}
-
 // A kprobe by a perf event needs CAP_SYS_ADMIN on Debian's kernels, but a kprobe_multi link does not. Every kernel that
 // has uprobe_multi has it. On others, the program keeps CAP_SYS_ADMIN.
 void prepare_for_kprobes(std::initializer_list<bpf_program*> programs) {
@@ -102,6 +95,13 @@ void for_each(const bpf_map* map, Each each) {
 }
 
 }  // namespace
+
+bool is_kernel_before(unsigned major, unsigned minor) {
+  utsname name{};
+  unsigned have_major = 0, have_minor = 0;
+  if (uname(&name) != 0 || std::sscanf(name.release, "%u.%u", &have_major, &have_minor) != 2) return false;
+  return have_major != major ? have_major < major : have_minor < minor;
+}
 
 nopspan_settings settings_of_namespaces() {
   nopspan_settings settings{};
@@ -159,7 +159,7 @@ void KernelPrograms::attach_to_ends() {
     return link != nullptr;
   };
   const auto& programs = skeleton_->progs;
-  const bool has_late_exit = is_before(6, 16);
+  const bool has_late_exit = is_kernel_before(6, 16);
   const bool kprobe_works = has_late_exit && keep(attach_to_function(programs.on_do_exit, "do_exit"));
   const bool tracepoint_works = keep(bpf_program__attach(programs.on_exit));
   sees_ends_ = has_late_exit ? kprobe_works : tracepoint_works;

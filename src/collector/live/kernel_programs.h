@@ -29,6 +29,9 @@ struct LinkDeleter {
 };
 using Link = std::unique_ptr<bpf_link, LinkDeleter>;
 
+// Whether the kernel's version is before this one. False if it has no such number.
+bool is_kernel_before(unsigned major, unsigned minor);
+
 // Settings without conditions: what the BPF programs must know of this program's namespaces.
 nopspan_settings settings_of_namespaces();
 
