@@ -112,8 +112,6 @@ nopspan_settings settings_of_namespaces() {
   return settings;
 }
 
-void LinkDeleter::operator()(bpf_link* link) const { bpf_link__destroy(link); }
-
 KernelPrograms::KernelPrograms(std::uint64_t buffer_bytes, const nopspan_settings& settings, OnMessage on_message)
     : on_message_(std::move(on_message)) {
   // For the maps, the programs and their links. libbpf also opens files to find out what the kernel can do. If it

@@ -12,22 +12,14 @@
 #include <exception>
 #include <functional>
 #include <initializer_list>
-#include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
 
-struct bpf_link;
-struct bpf_program;
 struct collector;
 struct ring_buffer;
 
 namespace nopspan::collector {
-
-struct LinkDeleter {
-  void operator()(bpf_link* link) const;
-};
-using Link = std::unique_ptr<bpf_link, LinkDeleter>;
 
 // Whether the kernel's version is before this one. False if it has no such number.
 bool is_kernel_before(unsigned major, unsigned minor);
@@ -89,7 +81,7 @@ class KernelPrograms {
   ring_buffer* ring_ = nullptr;
   OnMessage on_message_;
   std::exception_ptr failure_;
-  std::vector<Link> ends_;
+  std::vector<ProbeLink> ends_;
   bool sees_ends_ = false, sees_below_ = true;
 };
 

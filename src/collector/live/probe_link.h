@@ -27,7 +27,7 @@ class ProbeLink {
   ProbeLink() = default;  // an empty link
   // A link of the kind uprobe_multi, or a perf event without a program.
   explicit ProbeLink(OpenFile file) : file_(std::move(file)) {}
-  // A perf event with a program.
+  // What libbpf has attached in another way: a perf event with a program, or a program of a tracepoint or kprobe.
   explicit ProbeLink(bpf_link* event) : event_(event) {}
   explicit operator bool() const { return event_ != nullptr || file_; }
   // Only if it was made of an open file.
