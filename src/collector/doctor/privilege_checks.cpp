@@ -38,7 +38,8 @@ std::string missing(const std::vector<Capability>& wanted) {
 
 // The advice for an operation that needs the capabilities `wanted` and that the kernel refused with `error`.
 std::string advice(int error, const std::vector<Capability>& wanted) {
-  if (error == ENOSYS) return "use a kernel that supports this, or a container whose seccomp filter permits it";
+  if (error == ENOSYS || error == ENOTSUP)
+    return "use a kernel that supports this, or a container whose seccomp filter permits it";
   if (error != EPERM && error != EACCES) return "";
   if (is_in_user_namespace())
     return "run nopspan on the host as root: capabilities in a user namespace do not permit this";
@@ -88,7 +89,7 @@ bool check_self_probe(Checks& checks) {
   const SelfProbe probe = try_self_probe();
   const auto refused = [&probe](const char* what) { return std::string(what) + ": " + std::strerror(probe.error); };
   using Step = SelfProbe::Step;
-  if (probe.refused == Step::map || probe.refused == Step::program) {
+  if (probe.refused == Step::load) {
     checks.fail("BPF program", refused("cannot be loaded"),
                 advice(probe.error, {Capability::bpf, Capability::perfmon}));
     return false;

@@ -3,19 +3,16 @@
 
 #include "base/open_file.h"
 #include "host/maps.h"
-#include "host/process_facts.h"
 #include "live/probe_link.h"
 
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <optional>
 
 // Written in assembler like the library's sites, so that the compiler does not inline, clone or change it.
@@ -80,34 +77,12 @@ OpenFile load_program(int map, std::uint32_t expected_attach_type) {
 
 std::uint64_t semaphore_offset() { return own_offset_of(reinterpret_cast<std::uint64_t>(&semaphore)).value_or(0); }
 
-OpenFile open_uprobe() {
-  const std::string type = read_small_file("/sys/bus/event_source/devices/uprobe/type", 16);
-  if (type.empty()) {
-    errno = ENOSYS;
-    return OpenFile();
-  }
-  perf_event_attr attributes{};
-  attributes.size = sizeof(attributes);
-  attributes.type = static_cast<std::uint32_t>(std::strtoul(type.c_str(), nullptr, 10));
-  attributes.uprobe_path = reinterpret_cast<std::uint64_t>(kOwnFile);
-  attributes.probe_offset = site_offset();
-  attributes.config = semaphore_offset() << 32U;
-  // pid -1 means all processes, as in the collector's attach. The CPU does not matter, because the program runs on
-  // every CPU.
-  return OpenFile(static_cast<int>(syscall(SYS_perf_event_open, &attributes, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)));
-}
-
-// Returns the link or the perf event. On failure, `refused` is the step that failed.
-OpenFile attach(int program, SelfProbe::Step& refused) {
-  if (has_uprobe_multi()) {
-    refused = SelfProbe::Step::attach;
-    return create_uprobe_multi(program, kOwnFile, site_offset(), semaphore_offset(), 0);
-  }
-  refused = SelfProbe::Step::event;
-  OpenFile event = open_uprobe();
-  if (!event) return event;
-  refused = SelfProbe::Step::attach;
-  if (ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, program) != 0 || ioctl(event.get(), PERF_EVENT_IOC_ENABLE, 0) != 0) {
+// Attaches in all processes, as the collector does. Returns the link or the perf event.
+OpenFile attach(int program) {
+  if (has_uprobe_multi()) return create_uprobe_multi(program, kOwnFile, site_offset(), semaphore_offset(), 0);
+  OpenFile event = open_uprobe_event(kOwnFile, site_offset(), semaphore_offset(), -1);
+  if (event &&
+      (ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, program) != 0 || ioctl(event.get(), PERF_EVENT_IOC_ENABLE, 0) != 0)) {
     const int error = errno;
     event.reset();
     errno = error;
@@ -124,13 +99,12 @@ SelfProbe probe_once() {
   };
   const OpenFile map(
       bpf_map_create(BPF_MAP_TYPE_ARRAY, "nopspan_doctor", sizeof(std::uint32_t), sizeof(std::uint64_t), 1, nullptr));
-  if (!map) return refuse(SelfProbe::Step::map);
+  if (!map) return refuse(SelfProbe::Step::load);
   const OpenFile program = load_program(map.get(), has_uprobe_multi() ? kUprobeMulti : 0);
-  if (!program) return refuse(SelfProbe::Step::program);
+  if (!program) return refuse(SelfProbe::Step::load);
   {
-    SelfProbe::Step step = SelfProbe::Step::none;
-    const OpenFile link = attach(program.get(), step);
-    if (!link) return refuse(step);
+    const OpenFile link = attach(program.get());
+    if (!link) return refuse(SelfProbe::Step::attach);
     result.semaphore_rose = semaphore != 0;
     nopspan_doctor_site();
     const std::uint32_t key = 0;

@@ -8,7 +8,7 @@ namespace nopspan::collector {
 
 struct SelfProbe {
   // The step that the kernel refused, and its errno; `none` and 0 if all steps succeeded.
-  enum class Step : std::uint8_t { map, program, event, attach, none };
+  enum class Step : std::uint8_t { load, attach, none };
   Step refused = Step::none;
   int error = 0;
   std::uint64_t hits = 0;       // counted by the BPF program; 1 is right

@@ -51,8 +51,22 @@ bool try_uprobe_multi() {
   return !create_uprobe_multi(program.get(), "/", 0, 0, UINT32_MAX) && errno == EINVAL;
 }
 
-// Opens a perf event that only counts hits.
-OpenFile open_event(const std::string& path, std::uint64_t offset, std::uint64_t semaphore_offset, int pid) {
+}  // namespace
+
+OpenFile create_uprobe_multi(int program, const char* path, std::uint64_t offset, std::uint64_t semaphore_offset,
+                             std::uint32_t pid) {
+  CreateUprobeMulti create = {};
+  create.program = static_cast<std::uint32_t>(program);
+  create.attach_type = kUprobeMulti;
+  create.path = reinterpret_cast<std::uintptr_t>(path);
+  create.offsets = reinterpret_cast<std::uintptr_t>(&offset);
+  create.semaphore_offsets = semaphore_offset == 0 ? 0 : reinterpret_cast<std::uintptr_t>(&semaphore_offset);
+  create.count = 1;
+  create.pid = pid;
+  return OpenFile(static_cast<int>(syscall(SYS_bpf, BPF_LINK_CREATE, &create, sizeof(create))));
+}
+
+OpenFile open_uprobe_event(const std::string& path, std::uint64_t offset, std::uint64_t semaphore_offset, int pid) {
   perf_event_attr event = {};
   event.size = sizeof(event);
   event.type = static_cast<std::uint32_t>(
@@ -67,21 +81,6 @@ OpenFile open_event(const std::string& path, std::uint64_t offset, std::uint64_t
   // An event of one CPU raises the semaphore for all.
   return OpenFile(
       static_cast<int>(syscall(SYS_perf_event_open, &event, pid, pid < 0 ? 0 : -1, -1, PERF_FLAG_FD_CLOEXEC)));
-}
-
-}  // namespace
-
-OpenFile create_uprobe_multi(int program, const char* path, std::uint64_t offset, std::uint64_t semaphore_offset,
-                             std::uint32_t pid) {
-  CreateUprobeMulti create = {};
-  create.program = static_cast<std::uint32_t>(program);
-  create.attach_type = kUprobeMulti;
-  create.path = reinterpret_cast<std::uintptr_t>(path);
-  create.offsets = reinterpret_cast<std::uintptr_t>(&offset);
-  create.semaphore_offsets = semaphore_offset == 0 ? 0 : reinterpret_cast<std::uintptr_t>(&semaphore_offset);
-  create.count = 1;
-  create.pid = pid;
-  return OpenFile(static_cast<int>(syscall(SYS_bpf, BPF_LINK_CREATE, &create, sizeof(create))));
 }
 
 bool has_uprobe_multi() {
@@ -130,7 +129,7 @@ ProbeLink raise_gate(const ProbeFile& file, int pid, WhyNot& why_not) {
     link = create_uprobe_multi(program.get(), file.attach_path().c_str(), site->offset, site->semaphore_offset,
                                pid < 0 ? 0 : static_cast<std::uint32_t>(pid));
   } else {
-    link = open_event(file.attach_path(), site->offset, site->semaphore_offset, pid);
+    link = open_uprobe_event(file.attach_path(), site->offset, site->semaphore_offset, pid);
   }
   if (!link) why_not = why_not_attached(errno);
   return ProbeLink(std::move(link));

@@ -68,6 +68,8 @@ bool has_uprobe_multi();
 // Like attach_to_probe(), for a program's descriptor. `pid` 0 means all processes.
 OpenFile create_uprobe_multi(int program, const char* path, std::uint64_t offset, std::uint64_t semaphore_offset,
                              std::uint32_t pid);
+// The same for kernels without this kind of link: a perf event, which has no program yet. `pid` -1 means all processes.
+OpenFile open_uprobe_event(const std::string& path, std::uint64_t offset, std::uint64_t semaphore_offset, int pid);
 
 // Explains an error of attach_to_probe() to people.
 WhyNot why_not_attached(int error);
