@@ -58,21 +58,13 @@ void check_uprobe_multi(Checks& checks) {
 // Loads a program with two functions that together need more stack than a thread has for BPF programs. The kernel
 // refuses it, unless each function has a private stack. Returns nothing if this program may not load BPF programs.
 std::optional<bool> gives_private_stacks() {
-  const auto instruction = [](unsigned code, unsigned to, unsigned from, std::int16_t offset, std::int32_t value) {
-    bpf_insn result{};
-    result.code = static_cast<std::uint8_t>(code);
-    result.dst_reg = to & 0xfU;
-    result.src_reg = from & 0xfU;
-    result.off = offset;
-    result.imm = value;
-    return result;
-  };
   constexpr std::int16_t kStack = -320;  // bytes; a thread has 512
-  const bpf_insn use_stack = instruction(BPF_ST | BPF_DW | BPF_MEM, BPF_REG_10, 0, kStack, 0);
-  const bpf_insn return_0 = instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, 0);
-  const bpf_insn exit = instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
-  const bpf_insn call = instruction(BPF_JMP | BPF_CALL, 0, BPF_PSEUDO_CALL, 0, 2);  // skips two instructions
-  const std::array program = {use_stack, call, return_0, exit, use_stack, return_0, exit};
+  const bpf_insn use_stack{
+      .code = BPF_ST | BPF_DW | BPF_MEM, .dst_reg = BPF_REG_10, .src_reg = 0, .off = kStack, .imm = 0};
+  const bpf_insn return_0{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .src_reg = 0, .off = 0, .imm = 0};
+  const bpf_insn exit{.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0};
+  const bpf_insn skip_two{.code = BPF_JMP | BPF_CALL, .dst_reg = 0, .src_reg = BPF_PSEUDO_CALL, .off = 0, .imm = 2};
+  const std::array program = {use_stack, skip_two, return_0, exit, use_stack, return_0, exit};
   const OpenFile loaded(
       bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_stacks", "Dual BSD/GPL", program.data(), program.size(), nullptr));
   if (loaded) return true;

@@ -11,8 +11,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
+#include <iterator>
 #include <optional>
 
 // Written in assembler like the library's sites, so that the compiler does not inline, clone or change it.
@@ -51,28 +51,19 @@ std::uint64_t site_offset() { return own_offset_of(reinterpret_cast<std::uint64_
 
 // Loads a BPF program that adds 1 to the value in the map.
 OpenFile load_program(int map, std::uint32_t expected_attach_type) {
-  const auto instruction = [](std::uint8_t code, std::uint8_t to, std::uint8_t from, std::int32_t value) {
-    bpf_insn result{};
-    result.code = code;
-    result.dst_reg = to & 0xfU;
-    result.src_reg = from & 0xfU;
-    result.imm = value;
-    return result;
-  };
-  const std::array program = {
+  const bpf_insn program[] = {
       // NOLINTNEXTLINE(misc-redundant-expression): named constants that are 0
-      instruction(BPF_LD | BPF_DW | BPF_IMM, BPF_REG_1, BPF_PSEUDO_MAP_VALUE, map),
-      instruction(0, 0, 0, 0),
-      instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_2, 0, 1),
-      instruction(BPF_STX | BPF_DW | BPF_ATOMIC, BPF_REG_1, BPF_REG_2, BPF_ADD),
-      instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0),
-      instruction(BPF_JMP | BPF_EXIT, 0, 0, 0),
-  };
+      {.code = BPF_LD | BPF_DW | BPF_IMM, .dst_reg = BPF_REG_1, .src_reg = BPF_PSEUDO_MAP_VALUE, .off = 0, .imm = map},
+      {},
+      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_2, .src_reg = 0, .off = 0, .imm = 1},
+      {.code = BPF_STX | BPF_DW | BPF_ATOMIC, .dst_reg = BPF_REG_1, .src_reg = BPF_REG_2, .off = 0, .imm = BPF_ADD},
+      {.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .src_reg = 0, .off = 0, .imm = 0},
+      {.code = BPF_JMP | BPF_EXIT, .dst_reg = 0, .src_reg = 0, .off = 0, .imm = 0}};
   bpf_prog_load_opts options{};  // LIBBPF_OPTS is not standard C++
   options.sz = sizeof options;
   options.expected_attach_type = static_cast<bpf_attach_type>(expected_attach_type);
   return OpenFile(
-      bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_doctor", "Dual BSD/GPL", program.data(), program.size(), &options));
+      bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_doctor", "Dual BSD/GPL", program, std::size(program), &options));
 }
 
 std::uint64_t semaphore_offset() { return own_offset_of(reinterpret_cast<std::uint64_t>(&semaphore)).value_or(0); }
