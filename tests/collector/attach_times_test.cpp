@@ -2,12 +2,9 @@
 // Which spans ran while the collector attached to a file.
 #include "reader/attach_times.h"
 
-#include "live/attach_log.h"
-
 #include <gtest/gtest.h>
 
 #include <cstdint>
-#include <thread>
 
 namespace nopspan::collector {
 namespace {
@@ -76,18 +73,6 @@ TEST(AttachTimes, AreBounded) {
   EXPECT_FALSE(times.overlap(1000 * kMany - 100, 1000 * kMany - 1));
   // What is too long ago to be known counts as overlapped.
   EXPECT_TRUE(times.overlap(1500, 1501));
-}
-
-TEST(AttachLog, IsSeenByTheOtherThreadAtOnce) {
-  AttachLog log;
-  EXPECT_FALSE(log.has_changed());
-  std::thread([&] { log.begin(200); }).join();
-  ASSERT_TRUE(log.has_changed());
-  AttachTimes times;
-  times.end(100, true);
-  for (const AttachChange& change : log.take()) times.add(change);
-  EXPECT_TRUE(times.overlap(150, 300));
-  EXPECT_FALSE(log.has_changed());
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ HostThread::HostThread(const SourceOptions& options, const ProcessFilter& proces
       tail_sampling_(tail_sampling),
       attachments_(
           [this](const ProbeFile& file, int pid, WhyNot& why_not) {
-            attach_log_.begin(monotonic_now());
+            attach_changes_.post({monotonic_now(), true, false});
             return programs_.attach(file, pid, why_not);
           },
           raise_gate) {
@@ -135,7 +135,7 @@ void HostThread::work() {
   bool is_complete = false;
   while (!(is_complete = !attach()) && Clock::now() < until) {
   }
-  attach_log_.end(monotonic_now(), true);
+  attach_changes_.post({monotonic_now(), false, true});
   is_at_start_ = false;
   count_refused();
   warn_of_processes_without_probes();
@@ -324,7 +324,7 @@ bool HostThread::attach() {
     }
   }
   note_unattached();
-  if (!is_at_start_) attach_log_.end(monotonic_now(), has_begun);
+  if (!is_at_start_) attach_changes_.post({monotonic_now(), false, has_begun});
   is_attaching_ = false;
   // A file that could not be attached to in all processes together is attached to in each alone next.
   return !fresh.empty() || attachments_.apart() > apart || attachments_.is_behind();

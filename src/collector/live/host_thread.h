@@ -6,13 +6,13 @@
 #include "base/wake_up.h"
 #include "host/host.h"
 #include "host/sandboxed.h"
-#include "live/attach_log.h"
 #include "live/attachments.h"
 #include "live/kernel_programs.h"
 #include "live/mailbox.h"
 #include "live/process_filter.h"
 #include "live/thread_headers.h"
 #include "model/source_options.h"
+#include "stream/messages.h"
 
 #include <atomic>
 #include <chrono>
@@ -90,7 +90,8 @@ class HostThread {
   [[nodiscard]] Mailbox<HostReport>& reports() { return reports_; }
   // Whether it is attaching to a file: entries of threads may arrive whose Begun follows.
   [[nodiscard]] bool is_attaching() const { return is_attaching_; }
-  [[nodiscard]] AttachLog& attach_log() { return attach_log_; }
+  // A change is there before the kernel is asked for the attach. So what a process emits because of it is read later.
+  [[nodiscard]] Mailbox<AttachChange>& attach_changes() { return attach_changes_; }
 
   // Files that are not traced, because their users have too many.
   [[nodiscard]] std::size_t refused_files() const { return refused_files_; }
@@ -182,7 +183,7 @@ class HostThread {
   std::atomic<bool> is_attaching_ = false;
   std::atomic<std::size_t> refused_files_ = 0, unseen_processes_ = 0;
   std::atomic<bool> has_failed_to_attach_ = false;
-  AttachLog attach_log_;
+  Mailbox<AttachChange> attach_changes_;
 
   WakeUp wake_up_;
   std::mutex mutex_;

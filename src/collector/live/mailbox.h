@@ -4,6 +4,7 @@
 
 #include "base/wake_up.h"
 
+#include <atomic>
 #include <cstddef>
 #include <mutex>
 #include <utility>
@@ -18,6 +19,7 @@ class Mailbox {
     {
       const std::lock_guard lock(mutex_);
       waiting_.push_back(std::move(object));
+      size_ = waiting_.size();
     }
     wake_up_.wake();
   }
@@ -25,22 +27,18 @@ class Mailbox {
   std::vector<T> take() {
     wake_up_.clear();
     const std::lock_guard lock(mutex_);
+    size_ = 0;
     return std::exchange(waiting_, {});
   }
-  [[nodiscard]] bool empty() const {
-    const std::lock_guard lock(mutex_);
-    return waiting_.empty();
-  }
-  [[nodiscard]] std::size_t size() const {
-    const std::lock_guard lock(mutex_);
-    return waiting_.size();
-  }
+  [[nodiscard]] bool empty() const { return size_ == 0; }
+  [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] int fd() const { return wake_up_.fd(); }
 
  private:
   WakeUp wake_up_;
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
   std::vector<T> waiting_;
+  std::atomic<std::size_t> size_ = 0;  // of waiting_
 };
 
 }  // namespace nopspan::collector

@@ -258,8 +258,8 @@ void HostTracer::pass(const nopspan_message& message, std::string_view bytes) {
 }
 
 void HostTracer::note_attach_times() {
-  if (!host_.attach_log().has_changed()) return;
-  for (const AttachChange& change : host_.attach_log().take()) reader_.on_attach(change);
+  if (host_.attach_changes().empty()) return;
+  for (const AttachChange& change : host_.attach_changes().take()) reader_.on_attach(change);
 }
 
 void HostTracer::note_attach() {
