@@ -23,7 +23,7 @@ constexpr std::uint64_t kOffset = 1'000'000;  // of the wall clock from the mono
 
 class Batch : public testing::Test {
  protected:
-  ClockMap clocks{[] { return std::uint64_t{5}; }, [] { return kOffset + 5; }};
+  ClockSamples clocks{{.monotonic_ns = 5, .offset_ns = kOffset}};
   BatchBuilder batch;
   std::string copy;
 

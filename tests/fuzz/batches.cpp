@@ -19,9 +19,9 @@ namespace {
 
 using namespace nopspan::collector;  // NOLINT: the whole file tests this namespace
 
-const ClockMap& clocks() {
-  static const ClockMap map([] { return std::uint64_t{1}; }, [] { return std::uint64_t{2}; });
-  return map;
+const ClockSamples& clocks() {
+  static const ClockSamples samples{{.monotonic_ns = 1, .offset_ns = 1}};
+  return samples;
 }
 
 bool is_inside(std::string_view text, std::string_view bytes) {

@@ -100,8 +100,7 @@ class HostTracer final : public LiveTracer {
         pipe_(pipe),
         reader_(pipe.messages()),
         drain_(host_, processes_, reader_) {
-    clocks_.watch_changes();
-    reader_.on_start({unknown_process(0), clocks_.sample(), sees_same_numbers()});
+    reader_.on_start({unknown_process(0), wall_clock_.sample(), sees_same_numbers()});
   }
   ~HostTracer() override;
 
@@ -112,8 +111,8 @@ class HostTracer final : public LiveTracer {
   void pass(const nopspan_message& message, std::string_view bytes);
   [[nodiscard]] bool sees_same_numbers() const { return settings_.namespace_inode == 0; }
   void go_live();
-  void sample_clock() { reader_.on_clock(clocks_.sample()); }
-  void mark(Mark mark) { reader_.on_mark(mark, clocks_.monotonic_now()); }
+  void sample_clock() { reader_.on_clock(wall_clock_.sample()); }
+  void mark(Mark mark) { reader_.on_mark(mark, monotonic_now()); }
   // These pass on what the host's thread has begun, before the messages that follow from it.
   void note_attach_times();
   void note_attach();
@@ -181,7 +180,7 @@ class HostTracer final : public LiveTracer {
   void finish();
 
   nopspan_settings settings_;
-  ClockMap clocks_;
+  WallClock wall_clock_;
   std::unique_ptr<Machinery> machinery_;
   const SourceOptions& options_;
   KernelPrograms& programs_;
@@ -236,7 +235,7 @@ bool HostTracer::on_message(const nopspan_message& message, std::string_view byt
   read_until_ns_ = message.time_ns;
   // A message may be a batch of hundreds of entries, so the clock is read every eight messages.
   const bool has_room = is_counting_only_ || pipe_.has_room();
-  if (has_room && (++messages_ % 8 != 0 || clocks_.monotonic_now() < slice_ends_ns_)) return true;
+  if (has_room && (++messages_ % 8 != 0 || monotonic_now() < slice_ends_ns_)) return true;
   is_interrupted_ = true;
   return false;
 }
@@ -301,15 +300,15 @@ void HostTracer::turn(int milliseconds) {
     pipe_.flush();
     if (!is_finishing_) return;
   } else if (!is_interrupted_ && !is_late_) {
-    programs_.wait({host_.reports().fd(), clocks_.change_fd()}, milliseconds);
+    programs_.wait({host_.reports().fd(), wall_clock_.change_fd()}, milliseconds);
   }
-  if (clocks_.has_changed()) sample_clock();
+  if (wall_clock_.has_changed()) sample_clock();
   handle_reports();
   consume();
   is_late_ = false;
-  const std::uint64_t until = clocks_.monotonic_now() + kSlice;
+  const std::uint64_t until = monotonic_now() + kSlice;
   while (!later_.empty()) {
-    is_late_ = clocks_.monotonic_now() >= until || !pipe_.has_room();
+    is_late_ = monotonic_now() >= until || !pipe_.has_room();
     if (is_late_) break;
     const auto* headers = std::get_if<HeadersRead>(&later_.front());
     const auto* fetched = std::get_if<Fetched>(&later_.front());
@@ -323,7 +322,7 @@ void HostTracer::turn(int milliseconds) {
 }
 
 void HostTracer::consume() {
-  slice_ends_ns_ = clocks_.monotonic_now() + kSlice;
+  slice_ends_ns_ = monotonic_now() + kSlice;
   is_interrupted_ = false;
   programs_.consume();
 }
@@ -436,7 +435,7 @@ void HostTracer::close_ended() {
 
 void HostTracer::read_losses() {
   AllLosses all = programs_.losses();
-  all.time_ns = clocks_.monotonic_now();
+  all.time_ns = monotonic_now();
   std::erase_if(all.processes, [&](const ProcessLosses& one) {
     if (processes_.pid_of(one.tgid)) return false;
     if (!machinery_->processes.has_pid(one.pid)) return true;
@@ -503,7 +502,7 @@ void HostTracer::pass_state() {
 void HostTracer::run() {
   look_up_cgroup();
   host_.start();
-  const std::uint64_t latest_live = clocks_.monotonic_now() + kLatestLive;
+  const std::uint64_t latest_live = monotonic_now() + kLatestLive;
   std::uint64_t next_tick = 0, next_round = 0, next_drain = 0;
   std::uint64_t round_began = 0, drained = 0;
   const std::uint64_t drain_pause =
@@ -511,7 +510,7 @@ void HostTracer::run() {
   while (!stopping && pipe_.is_read()) {
     turn(kPollMilliseconds);
     if (!pipe_.has_room()) continue;
-    const std::uint64_t now = clocks_.monotonic_now();
+    const std::uint64_t now = monotonic_now();
     if (now >= latest_live) {
       if (!is_attach_reported_) note_late_attach();
       go_live();
@@ -556,9 +555,9 @@ void HostTracer::run() {
 void HostTracer::finish() {
   go_live();
   is_finishing_ = true;
-  const std::uint64_t began = clocks_.monotonic_now();
+  const std::uint64_t began = monotonic_now();
   const auto turn_until = [this, began](std::uint64_t end, const auto& is_done) {
-    for (std::uint64_t now = 0; !is_done() && (now = clocks_.monotonic_now()) < began + end;) {
+    for (std::uint64_t now = 0; !is_done() && (now = monotonic_now()) < began + end;) {
       turn(static_cast<int>(std::min<std::uint64_t>((began + end - now) / kMillisecond + 1, kPollMilliseconds)));
     }
   };
@@ -566,12 +565,12 @@ void HostTracer::finish() {
     const auto is_done = [this] { return !drain_.is_busy(); };
     turn_until(end, is_done);  // the round that is running
     if (drain_.is_busy()) return;
-    drain_.begin_round(0, clocks_.monotonic_now());
+    drain_.begin_round(0, monotonic_now());
     turn_until(end, is_done);
   };
   if (pipe_.is_read()) fetch_until(kLastFetch);
   // Reads only the messages up to this time, because the traced programs may write faster than this program reads.
-  turn_until(kLastRead, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
+  turn_until(kLastRead, [this, until = monotonic_now()] { return has_read_until(until); });
   // The results are printed first. Then this is the exit status.
   const auto fail = [] {
     if (!source_failure) source_failure = std::make_exception_ptr(Failure(""));
@@ -588,12 +587,12 @@ void HostTracer::finish() {
   // The programs at the end of threads are still attached. What threads held has been fetched, so the rest came later.
   mark(Mark::ended);
   turn(0);
-  turn_until(kEnd, [this, until = clocks_.monotonic_now()] { return has_read_until(until); });
+  turn_until(kEnd, [this, until = monotonic_now()] { return has_read_until(until); });
   has_unread_ = drain_.give_up() || !is_in_time;
   // Entries that are still in the ring buffer are only counted. Without their bytes, all of its messages are kept.
   is_counting_only_ = true;
   mark(Mark::counting_only);
-  const std::uint64_t last = clocks_.monotonic_now();
+  const std::uint64_t last = monotonic_now();
   do {
     consume();
     pipe_.flush();

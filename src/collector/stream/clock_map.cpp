@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <ctime>
 #include <limits>
-#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -24,35 +23,11 @@ std::uint64_t distance(std::uint64_t a, std::uint64_t b) {
   return std::min(difference, 0 - difference);
 }
 
-// The wall clock is read between two readings of the monotonic clock, so its value belongs to a time between them. The
-// narrowest of several tries is used, because a try may be interrupted.
-ClockSample measured(const ClockMap::Clock& monotonic, const ClockMap::Clock& wall) {
-  constexpr int kTries = 4;
-  std::uint64_t width = UINT64_MAX;
-  ClockSample best;
-  std::uint64_t before = monotonic();
-  for (int i = 0; i < kTries; ++i) {
-    const std::uint64_t wall_ns = wall();
-    const std::uint64_t after = monotonic();
-    if (after - before < width) {
-      width = after - before;
-      best = {before, wall_ns - (before + width / 2), (width + 1) / 2};
-    }
-    before = after;
-  }
-  return best;
-}
-
 }  // namespace
 
 std::uint64_t monotonic_now() { return read_clock(CLOCK_MONOTONIC); }
 
-ClockMap::ClockMap() : ClockMap(collector::monotonic_now, [] { return read_clock(CLOCK_REALTIME); }) {}
-
-ClockMap::ClockMap(Clock monotonic, Clock wall)
-    : ClockSamples(measured(monotonic, wall)), monotonic_(std::move(monotonic)), wall_(std::move(wall)) {}
-
-void ClockMap::watch_changes() {
+WallClock::WallClock() : WallClock(monotonic_now, [] { return read_clock(CLOCK_REALTIME); }) {
   // This timer never expires. The kernel cancels it whenever the wall clock is set.
   changes_.reset(timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK));
   itimerspec never{};
@@ -60,10 +35,23 @@ void ClockMap::watch_changes() {
   timerfd_settime(changes_.get(), TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, nullptr);
 }
 
-ClockSample ClockMap::sample() {
-  const ClockSample sample = measured(monotonic_, wall_);
-  add(sample);
-  return sample;
+// The wall clock is read between two readings of the monotonic clock, so its value belongs to a time between them. The
+// narrowest of several tries is used, because a try may be interrupted.
+ClockSample WallClock::sample() const {
+  constexpr int kTries = 4;
+  std::uint64_t width = UINT64_MAX;
+  ClockSample best;
+  std::uint64_t before = monotonic_();
+  for (int i = 0; i < kTries; ++i) {
+    const std::uint64_t wall_ns = wall_();
+    const std::uint64_t after = monotonic_();
+    if (after - before < width) {
+      width = after - before;
+      best = {before, wall_ns - (before + width / 2), (width + 1) / 2};
+    }
+    before = after;
+  }
+  return best;
 }
 
 void ClockSamples::add(const ClockSample& sample) {
@@ -80,7 +68,7 @@ void ClockSamples::add(const ClockSample& sample) {
   ++count_;
 }
 
-bool ClockMap::has_changed() {
+bool WallClock::has_changed() {
   std::uint64_t times = 0;
   return changes_ && read(changes_.get(), &times, sizeof(times)) < 0 && errno == ECANCELED;
 }

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -60,26 +61,22 @@ class ClockSamples {
   std::uint64_t worst_error_ns_ = 0;
 };
 
-// Samples the offset, and converts by it.
-class ClockMap : public ClockSamples {
+// Samples the offset.
+class WallClock {
  public:
   // Returns ns. Tests pass clocks of their own.
   using Clock = std::function<std::uint64_t()>;
 
-  ClockMap();
-  ClockMap(Clock monotonic, Clock wall);
+  WallClock();
+  WallClock(Clock monotonic, Clock wall) : monotonic_(std::move(monotonic)), wall_(std::move(wall)) {}
 
-  // Call this about ten times per second, and immediately after a change. Every time is then right within error_ns(),
-  // except between a change and the next sample.
-  ClockSample sample();
-  // Opens change_fd().
-  void watch_changes();
-  // Readable when the wall clock was set or the machine has slept. -1 if nobody watches, or the kernel cannot report
-  // it.
+  // Call this about ten times per second, and immediately after a change. Every time is then right within
+  // ClockSamples::error_ns(), except between a change and the next sample.
+  [[nodiscard]] ClockSample sample() const;
+  // Readable when the wall clock was set or the machine has slept. -1 if the kernel cannot report it.
   [[nodiscard]] int change_fd() const { return changes_.get(); }
   // Whether the wall clock was set since the last call.
   bool has_changed();
-  [[nodiscard]] std::uint64_t monotonic_now() const { return monotonic_(); }
 
  private:
   Clock monotonic_, wall_;
