@@ -55,7 +55,7 @@ struct AttachmentsTest : testing::Test {
   }
   [[nodiscard]] bool is_attached(int pid) const { return attachments.is_attached(*found.file, pid); }
 
-  Host::Found found{ProbeFile::read("/proc/self/exe"), "/file", 0, {}};
+  Host::Found found{ProbeFile::read(open_regular("/proc/self/exe")), "/file", 0, {}};
   std::vector<Host::Mapper> mappers = {{10, 1, 0, "ten"}, {11, 1, 0, "eleven"}};
   bool has_uncounted = false;
   std::map<int, int> errors;  // by pid; -1 for all together
@@ -261,7 +261,7 @@ TEST_F(AttachmentsTest, KeepsALinkOnWhichAHeldProcessDepends) {
 }
 
 TEST_F(AttachmentsTest, KnowsTwoFilesWithTheSamePath) {
-  const Host::Found other{ProbeFile::read(NOPSPAN_LIBRARY), found.path, 0, {}};
+  const Host::Found other{ProbeFile::read(open_regular(NOPSPAN_LIBRARY)), found.path, 0, {}};
   const auto attach_to_both = [&] {
     auto targets = attachments.targets_for(found, mappers, false, monotonic_now() + kHour);
     const auto of_other = attachments.targets_for(other, {}, false, monotonic_now() + kHour);

@@ -194,7 +194,7 @@ TEST(Host, FindsALibraryThatAKnownProcessLoads) {
 TEST(Host, BoundsTheCopiesOfAProcess) {
   const TemporaryFolder folder;
   const std::string path = copy_library(folder / "lib.so");
-  const auto gate = static_cast<off_t>(ProbeFile::read(path)->gate().offset / 4096 * 4096);
+  const auto gate = static_cast<off_t>(ProbeFile::read(open_regular(path))->gate().offset / 4096 * 4096);
   const Child child([&] {
     load(path);
     const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -269,7 +269,7 @@ TEST(Host, FindsTheSameThroughTheChildThatReads) {
   const Host::Copy* copy = copy_of(host, child.pid(), path);
   ASSERT_NE(copy, nullptr);
   EXPECT_NE(copy->gate_address, 0U);
-  EXPECT_EQ(copy->file->probes(), ProbeFile::read(path)->probes());
+  EXPECT_EQ(copy->file->probes(), ProbeFile::read(open_regular(path))->probes());
   EXPECT_EQ(contents_of(copy->file->attach_path()), contents_of(kLibrary));
   EXPECT_EQ(host.process(child.pid())->library_version, kVersion);
   copy_library(folder / "new");

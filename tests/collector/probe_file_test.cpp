@@ -71,7 +71,7 @@ class Copy {
   }
   ProbeFilePointer read(std::string* why_not = nullptr) {
     write_file(path, contents);
-    return ProbeFile::read(path, why_not);
+    return ProbeFile::read(open_regular(path), why_not);
   }
   std::string why_not() {
     std::string why;
@@ -92,7 +92,7 @@ void strip(const std::string& tool, const std::string& path) {
 }
 
 TEST(ProbeFile, HasEachProbeOfTheSharedLibraryOnce) {
-  const auto file = ProbeFile::read(kProbeFile);
+  const auto file = ProbeFile::read(open_regular(kProbeFile));
   ASSERT_NE(file, nullptr);
   EXPECT_EQ(file->probes().size(), 12U);
   EXPECT_EQ(names_in(*file), (std::set<std::string>{"nopspan:span_start", "nopspan:span_stop", "nopspan:span_exception",
@@ -104,7 +104,7 @@ TEST(ProbeFile, HasEachProbeOfTheSharedLibraryOnce) {
 }
 
 TEST(ProbeFile, TellsWhereASiteAndItsSemaphoreAreInTheFile) {
-  const auto file = ProbeFile::read(kProbeFile);
+  const auto file = ProbeFile::read(open_regular(kProbeFile));
   ASSERT_NE(file, nullptr);
   const std::string bytes = contents_of(kProbeFile);
   for (const Probe& probe : file->probes()) {
@@ -122,7 +122,7 @@ TEST(ProbeFile, TellsWhereASiteAndItsSemaphoreAreInTheFile) {
 TEST(ProbeFile, FindsTheGateAloneInItsPage) {
   for (const std::string& path : {kProbeFile, kProgram}) {
     SCOPED_TRACE(path);
-    const auto file = ProbeFile::read(path);
+    const auto file = ProbeFile::read(open_regular(path));
     ASSERT_NE(file, nullptr);
     EXPECT_TRUE(file->has_gate());
     EXPECT_TRUE(file->gate().is_page_aligned);
@@ -143,7 +143,7 @@ TEST(ProbeFile, SaysWhenTheGateIsNotAlone) {
 
 TEST(ProbeFile, ReadsAProgramWithTheStaticLibrary) {
   const nopspan::Span span{"test.static"};
-  const auto file = ProbeFile::read(kProgram);
+  const auto file = ProbeFile::read(open_regular(kProgram));
   ASSERT_NE(file, nullptr);
   EXPECT_EQ(file->probes().size(), 12U);
 }
@@ -152,7 +152,7 @@ TEST(ProbeFile, IsTheSameAfterGnuStrip) {
   Copy copy;
   copy.read();
   strip("strip", copy.path);
-  const auto file = ProbeFile::read(copy.path);
+  const auto file = ProbeFile::read(open_regular(copy.path));
   ASSERT_NE(file, nullptr);
   EXPECT_EQ(file->probes().size(), 12U);
 }
@@ -163,7 +163,7 @@ TEST(ProbeFile, SaysThatTheNotesAreMissingAfterLlvmStrip) {
     copy.contents = contents_of(path);
     copy.read();
     strip(NOPSPAN_LLVM_STRIP, copy.path);
-    const auto file = ProbeFile::read(copy.path);
+    const auto file = ProbeFile::read(open_regular(copy.path));
     ASSERT_NE(file, nullptr) << path;
     EXPECT_TRUE(file->notes_are_missing());
     EXPECT_TRUE(file->has_gate());
@@ -172,7 +172,7 @@ TEST(ProbeFile, SaysThatTheNotesAreMissingAfterLlvmStrip) {
 }
 
 TEST(ProbeFile, IsTheSameAfterItWasPacked) {
-  const auto file = ProbeFile::read(kProbeFile);
+  const auto file = ProbeFile::read(open_regular(kProbeFile));
   const auto open_again = [] { return OpenFile(open(kProbeFile.c_str(), O_RDONLY | O_CLOEXEC)); };
   const std::string packed = file->packed();
   const auto same = ProbeFile::unpacked(packed, open_again());
@@ -194,13 +194,11 @@ TEST(ProbeFile, IsNullWithAReasonForWhatHasNoProbes) {
   write_file(folder / "text", "nopspan");
   write_file(folder / "empty", "");
   const std::pair<std::string, const char*> cases[] = {
-      {"/proc/self/nothing", "No such file"}, {"/", "not a regular file"},
-      {"/dev/zero", "not a regular file"},    {fifo, "not a regular file"},
-      {folder / "text", "not an ELF file"},   {folder / "empty", "not an ELF file"},
-      {"/bin/sh", "no nopspan probes"}};
+      {"/", "not a regular file"},          {"/dev/zero", "not a regular file"},   {fifo, "not a regular file"},
+      {folder / "text", "not an ELF file"}, {folder / "empty", "not an ELF file"}, {"/bin/sh", "no nopspan probes"}};
   for (const auto& [path, expected] : cases) {
     std::string why_not;
-    EXPECT_EQ(ProbeFile::read(path, &why_not), nullptr) << path;
+    EXPECT_EQ(ProbeFile::read(open_regular(path), &why_not), nullptr) << path;
     EXPECT_THAT(why_not, HasSubstr(expected)) << path;
   }
 }
@@ -211,13 +209,13 @@ TEST(ProbeFile, OpensOnlyRegularFiles) {
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
   const OpenFile watch(inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
   ASSERT_GE(inotify_add_watch(watch.get(), fifo.c_str(), IN_OPEN), 0);
-  EXPECT_EQ(ProbeFile::read(fifo), nullptr);
+  EXPECT_EQ(ProbeFile::read(open_regular(fifo)), nullptr);
   char event[256];
   EXPECT_EQ(read(watch.get(), event, sizeof(event)), -1) << "opening a device may have an effect";
 }
 
 TEST(ProbeFile, IsOpenedOnlyIfItIsTheWantedFile) {
-  const FileId id = ProbeFile::read(kProbeFile)->id();
+  const FileId id = ProbeFile::read(open_regular(kProbeFile))->id();
   EXPECT_TRUE(open_regular(kProbeFile, &id));
   EXPECT_FALSE(open_regular("/bin/sh", &id));
   EXPECT_EQ(errno, ENOENT);
@@ -238,7 +236,7 @@ TEST(ProbeFile, RefusesOtherMachinesAndKindsOfFiles) {
 }
 
 TEST(ProbeFile, SeesThroughPrelink) {
-  const auto original = ProbeFile::read(kProbeFile);
+  const auto original = ProbeFile::read(open_regular(kProbeFile));
   Copy copy;
   // As if everything had been linked one page higher, and prelink had moved it down.
   copy.for_each_note([](std::uint64_t* words) {
@@ -344,7 +342,7 @@ TEST(ProbeFile, ReadsNoMoreThanIsReasonableOfAHugeFile) {
   copy.section(".symtab").sh_size = std::uint64_t{1} << 39U;
   copy.read();
   ASSERT_EQ(truncate(copy.path.c_str(), off_t{1} << 40U), 0);  // a sparse file
-  const auto file = ProbeFile::read(copy.path);
+  const auto file = ProbeFile::read(open_regular(copy.path));
   ASSERT_NE(file, nullptr);
   EXPECT_TRUE(file->notes_are_missing());
 }
@@ -362,12 +360,12 @@ TEST(ProbeFile, IsOneInodeUnderTwoNames) {
   const auto file = copy.read();
   const std::string second = copy.path + ".2";
   ASSERT_EQ(link(copy.path.c_str(), second.c_str()), 0);
-  EXPECT_TRUE(file->is_same_inode(*ProbeFile::read(second)));
-  EXPECT_FALSE(file->is_same_inode(*ProbeFile::read(kProbeFile)));
+  EXPECT_TRUE(file->is_same_inode(*ProbeFile::read(open_regular(second))));
+  EXPECT_FALSE(file->is_same_inode(*ProbeFile::read(open_regular(kProbeFile))));
 }
 
 TEST(ProbeFile, IsNotEveryFileWithItsInodeNumber) {
-  const auto file = ProbeFile::read(kProbeFile);
+  const auto file = ProbeFile::read(open_regular(kProbeFile));
   FileId other = file->id();
   EXPECT_TRUE(file->may_be(other));
   ++other.device;

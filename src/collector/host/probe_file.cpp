@@ -289,15 +289,6 @@ ProbeFilePointer ProbeFile::read(OpenFile file, std::string* why_not) {
   return ProbeFileReader::read(std::move(file), why_not != nullptr ? *why_not : ignored);
 }
 
-ProbeFilePointer ProbeFile::read(const std::string& path, std::string* why_not) {
-  OpenFile file = open_regular(path);
-  if (!file) {
-    if (why_not != nullptr) *why_not = std::strerror(errno);
-    return nullptr;
-  }
-  return read(std::move(file), why_not);
-}
-
 void ProbeFile::set_file(OpenFile file) {
   attach_path_ = "/proc/self/fd/" + std::to_string(file.get());
   file_ = std::move(file);

@@ -72,7 +72,6 @@ class ProbeFile {
   // Reads an open file. Null if it does not contain nopspan or is not a 64-bit little-endian ELF file for this machine;
   // `why_not` then has the reason. Safe with files that are damaged, hostile, or change while they are read.
   static std::shared_ptr<const ProbeFile> read(OpenFile file, std::string* why_not = nullptr);
-  static std::shared_ptr<const ProbeFile> read(const std::string& path, std::string* why_not = nullptr);
 
   // A description of everything but the open file, and the object that it describes. Null if it is damaged.
   [[nodiscard]] std::string packed() const;
