@@ -2,12 +2,13 @@
 #include "host/process_facts.h"
 
 #include "base/failure.h"
-#include "base/open_file.h"
 #include "host/cgroup.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include <array>
 #include <cerrno>
@@ -169,6 +170,15 @@ std::optional<ProcessState> process_state(std::uint32_t pid) {
 std::uint32_t thread_to_read(std::uint32_t pid) {
   const auto state = process_state(pid);
   return state ? state->thread : pid;
+}
+
+OpenFile open_process(std::uint32_t pid) {
+  return OpenFile(static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0U)));
+}
+
+bool has_ended(const OpenFile& process) {
+  pollfd ended{process.get(), POLLIN, 0};
+  return !process || poll(&ended, 1, 0) > 0;
 }
 
 std::int64_t own_clock_offset() { return offset_of_namespace("/proc/self").value_or(0); }

@@ -2,6 +2,7 @@
 // Reads facts about processes from /proc.
 #pragma once
 
+#include "base/open_file.h"
 #include "base/stopping.h"
 #include "model/entry.h"
 
@@ -40,6 +41,9 @@ FirstThreads first_threads(std::uint32_t pid);
 // The thread whose folder in /proc has the files of the process (maps, exe, root, ...), and whose id reads its memory:
 // the main thread, or another one if that has ended. /proc/TID exists for each thread, although /proc does not list it.
 std::uint32_t thread_to_read(std::uint32_t pid);
+// A pidfd. Empty if the process has ended.
+OpenFile open_process(std::uint32_t pid);
+bool has_ended(const OpenFile& process);
 // Throws Failure if /proc does not show the processes of this program's pid namespace.
 void require_proc();
 // Throws Failure if one of the pids is the id of a thread, or if it does not exist, because it was mistyped or belongs

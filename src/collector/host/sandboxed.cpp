@@ -4,10 +4,7 @@
 #include "host/process_facts.h"
 
 #include <linux/ioctl.h>
-#include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <array>
 #include <charconv>
@@ -27,11 +24,6 @@ struct PidfdInfo {
 static_assert(sizeof(PidfdInfo) == 64);
 constexpr unsigned long kGetInfo = _IOWR(0xFF, 11, PidfdInfo);
 constexpr std::uint64_t kExit = 8;
-
-bool has_ended(int process) {
-  pollfd file{process, POLLIN, 0};
-  return ::poll(&file, 1, 0) > 0;
-}
 
 // The last field of /proc/PID/stat, if the process is a zombie. Its pid is not reused before its parent waits for it.
 int exit_code_of_zombie(std::uint32_t pid) {
@@ -68,7 +60,7 @@ void Sandboxed::watch(std::uint32_t pid, bool all_threads) {
   if (watched_.contains(pid) || watched_.size() >= kMost) return;
   const Seccomp seccomp = seccomp_of(pid, all_threads);
   if (seccomp == Seccomp::none) return;
-  OpenFile process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  OpenFile process = open_process(pid);
   const auto state = process_state(pid);
   if (process && state)
     watched_.insert_or_assign(pid, Watched{state->comm, seccomp == Seccomp::strict, std::move(process)});
@@ -78,7 +70,7 @@ std::vector<Sandboxed::Killed> Sandboxed::take_killed() {
   std::vector<Killed> killed;
   std::erase_if(watched_, [&](const auto& entry) {
     const auto& [pid, watched] = entry;
-    if (!has_ended(watched.process.get())) return false;
+    if (!has_ended(watched.process)) return false;
     const int signal = signal_that_ended(pid, watched.process.get());
     if (watched.is_strict ? signal == SIGSEGV || signal == SIGKILL : signal == SIGSYS)
       killed.push_back({pid, watched.comm, watched.is_strict});

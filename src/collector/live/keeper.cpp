@@ -45,15 +45,6 @@ void close_others(const std::vector<unsigned>& kept) {
 
 }  // namespace
 
-OpenFile open_process(std::uint32_t pid) {
-  return OpenFile(static_cast<int>(syscall(SYS_pidfd_open, static_cast<pid_t>(pid), 0U)));
-}
-
-bool has_ended(const OpenFile& process) {
-  pollfd ended{process.get(), POLLIN, 0};
-  return !process || poll(&ended, 1, 0) > 0;
-}
-
 bool leave_until_ended(const std::vector<LeftLink>& links) {
   if (links.empty()) return true;
   std::vector<pollfd> processes;

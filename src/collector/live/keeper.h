@@ -7,7 +7,6 @@
 #include "base/open_file.h"
 #include "live/probe_link.h"
 
-#include <cstdint>
 #include <vector>
 
 namespace nopspan::collector {
@@ -16,10 +15,6 @@ struct LeftLink {
   ProbeLink link;    // made of an open file
   OpenFile process;  // a pidfd
 };
-
-// Empty if the process has ended.
-OpenFile open_process(std::uint32_t pid);
-bool has_ended(const OpenFile& process);
 
 // Starts a process, nopspan-keeper, that keeps the links open until their processes have ended. Does nothing if there
 // are none. Returns false if it cannot be started.
