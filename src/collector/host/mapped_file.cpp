@@ -99,13 +99,13 @@ bool MappedFile::may_be_touched(std::uint32_t pid, const Mapping& mapping) {
 bool MappedFile::find(std::uint32_t pid, const Mapping& mapping) {
   why_not_.clear();
   std::string_view name = mapping.path;
-  is_deleted_ = take_deleted(name);
+  const bool is_deleted = take_deleted(name);
   Place place = by_mapping(pid, mapping);
   if (place == Place::forbidden) {
     place = by_name(pid, mapping);
     if (place == Place::forbidden)
-      why_not_ = is_deleted_ ? "it was deleted or replaced: opening it needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE"
-                             : "opening it needs CAP_SYS_PTRACE and CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE";
+      why_not_ = is_deleted ? "it was deleted or replaced: opening it needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE"
+                            : "opening it needs CAP_SYS_PTRACE and CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE";
   }
   return place == Place::found;
 }

@@ -21,7 +21,6 @@ class MappedFile {
   // if the mapping or the process is gone or the file is not a regular file.
   bool find(std::uint32_t pid, const Mapping& mapping);
   [[nodiscard]] const FileId& id() const { return id_; }
-  [[nodiscard]] bool is_deleted() const { return is_deleted_; }
   [[nodiscard]] const std::string& why_not() const { return why_not_; }
 
   // Opens the file that find() found. Empty if that is not possible; why_not() then has the reason, or "" if the file
@@ -36,7 +35,6 @@ class MappedFile {
 
   std::string path_;
   FileId id_;
-  bool is_deleted_ = false;
   bool has_attributes_ = false;  // the file system has attributes that FUSE does not have
   std::string why_not_;
 };
