@@ -33,10 +33,6 @@ constexpr std::uint64_t kCorePage = 4096;  // the gate is at the beginning of a 
 // A request takes this long at most, because the child is killed after a second.
 constexpr std::chrono::milliseconds kLongestRequest{200};
 
-struct EndElf {
-  void operator()(Elf* elf) const { elf_end(elf); }
-};
-
 // The memory in a core file.
 class CoreMemory {
  public:
@@ -243,7 +239,7 @@ CoreFile::CoreFile(const std::string& path) {
   const auto refuse = [&path](const std::string& why) { throw Failure(path + ": " + why, Failure::kUsageError); };
   const auto check = [&refuse](const Answer& answer) {
     if (answer.error == ENOEXEC) refuse(answer.bytes);
-    if (answer.error == EAGAIN || answer.error == ETIMEDOUT) refuse("reading it blocked, or crashed the reader");
+    if (has_blocked(answer)) refuse("reading it blocked, or crashed the reader");
     if (answer.error != 0) refuse(std::strerror(answer.error));
   };
   Answer opened = read_process(0, open_core_work, path);

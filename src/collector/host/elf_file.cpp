@@ -42,7 +42,7 @@ bool is_ours(const Elf64_Ehdr& header, std::string& why_not) {
 
 }  // namespace
 
-void ElfFile::End::operator()(Elf* elf) const { elf_end(elf); }
+void EndElf::operator()(Elf* elf) const { elf_end(elf); }
 
 std::optional<ElfFile> ElfFile::open(int fd, std::uint64_t size, std::string& why_not) {
   ElfFile file;

@@ -21,6 +21,10 @@ inline constexpr unsigned kElfMachine = 183;
 inline constexpr unsigned kElfMachine = 62;
 #endif
 
+struct EndElf {
+  void operator()(Elf* elf) const;
+};
+
 // A program or shared library: 64-bit, little-endian, for this machine. It is read with pread(2) and never mapped,
 // because a file that is truncated while it is mapped would kill the collector with SIGBUS.
 class ElfFile {
@@ -54,9 +58,6 @@ class ElfFile {
     std::uint64_t address, offset, size;
     bool is_code, is_data;
   };
-  struct End {
-    void operator()(Elf* elf) const;
-  };
 
   ElfFile() = default;
   [[nodiscard]] std::string read_bytes(std::uint64_t offset, std::uint64_t size) const;
@@ -66,7 +67,7 @@ class ElfFile {
   int fd_ = -1;
   std::uint64_t size_ = 0;
   mutable std::uint64_t read_ = 0;  // bytes of sections read so far
-  std::unique_ptr<Elf, End> elf_;
+  std::unique_ptr<Elf, EndElf> elf_;
   std::vector<Section> sections_;
   std::vector<Segment> segments_;
 };
