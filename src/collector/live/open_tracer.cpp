@@ -13,6 +13,7 @@
 #include "live/attachments.h"
 #include "live/probe_link.h"
 #include "live/thread_headers.h"
+#include "stream/clock_map.h"
 
 #include <poll.h>
 
@@ -40,12 +41,6 @@ constexpr auto kMostTimeOfAll = std::chrono::seconds(10), kMostTimeOfAUser = std
 // Of what the threads of a copy of the library hold.
 constexpr std::size_t kMostHeldBytes = std::size_t{16} << 20U;
 constexpr int kMostTries = 4;
-
-std::uint64_t time_of(clockid_t clock) {
-  timespec time{};
-  clock_gettime(clock, &time);
-  return static_cast<std::uint64_t>(time.tv_sec) * kSecond + static_cast<std::uint64_t>(time.tv_nsec);
-}
 
 // A copy of the library whose open spans are to be read.
 struct ToRead {
@@ -164,8 +159,8 @@ void OpenTracer::read_all() {
   for (Unattached& each : host_.skipped())
     if (each.pid == 0 || wants(each.pid)) done.skipped.push_back(std::move(each));
   if (options_.watch && stopping) return;  // it may lack processes
-  done.time_unix_ns = time_of(CLOCK_REALTIME);
-  done.time_ns = time_of(CLOCK_MONOTONIC);
+  done.time_unix_ns = unix_now();
+  done.time_ns = monotonic_now();
   pass([&](MessageSink& to) { to.on_open_read(done); });
 }
 

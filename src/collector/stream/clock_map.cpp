@@ -26,8 +26,9 @@ std::uint64_t distance(std::uint64_t a, std::uint64_t b) {
 }  // namespace
 
 std::uint64_t monotonic_now() { return read_clock(CLOCK_MONOTONIC); }
+std::uint64_t unix_now() { return read_clock(CLOCK_REALTIME); }
 
-WallClock::WallClock() : WallClock(monotonic_now, [] { return read_clock(CLOCK_REALTIME); }) {
+WallClock::WallClock() : WallClock(monotonic_now, unix_now) {
   // This timer never expires. The kernel cancels it whenever the wall clock is set.
   changes_.reset(timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK));
   itimerspec never{};

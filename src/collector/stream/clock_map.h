@@ -14,8 +14,9 @@
 
 namespace nopspan::collector {
 
-// The time of CLOCK_MONOTONIC in ns.
+// The time of CLOCK_MONOTONIC in ns, and that of the wall clock since 1970.
 std::uint64_t monotonic_now();
+std::uint64_t unix_now();
 
 // The offset between the two clocks changes when the wall clock is set or stepped, slowly while it is slewed, and after
 // a suspend, during which CLOCK_MONOTONIC stands still. Each time is therefore converted with the offset that was
