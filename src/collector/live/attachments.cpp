@@ -104,6 +104,15 @@ std::vector<Host::Mapper> crowds_of(const std::vector<Host::Mapper>& mappers) {
   return crowds;
 }
 
+// A target in one process. `mappings` are those of the file in all processes together.
+Attachments::Target target_of(const ProbeFilePointer& file, const std::string& path, const Host::Mapper& mapper,
+                              std::string left_out, std::uint64_t mappings) {
+  std::vector<Host::Mapper> crowds;
+  if (is_crowd(mapper)) crowds.push_back(mapper);
+  const int pid = static_cast<int>(mapper.pid);
+  return {file, path, pid, {}, mapper.comm, std::move(left_out), std::move(crowds), mapper.program, mappings};
+}
+
 // The held process with fewest mappings.
 template <typename Map>
 auto fewest(Map& held) {
@@ -155,16 +164,8 @@ std::vector<Attachments::Target> Attachments::targets_for(const Host::Found& fou
     std::string left_out = is_alone(mapper) ? "" : why_left_out(mapper, sum);
     if (!is_alone(mapper) && left_out.empty() && thread_to_read(mapper.pid) != mapper.pid)
       left_out = kWithoutMainThread;
-    targets.push_back({found.file,
-                       found.path,
-                       static_cast<int>(mapper.pid),
-                       {mapper.user},
-                       mapper.comm,
-                       left_out,
-                       {},
-                       mapper.program,
-                       sum});
-    if (is_crowd(mapper)) targets.back().crowds.push_back(mapper);
+    targets.push_back(target_of(found.file, found.path, mapper, std::move(left_out), sum));
+    targets.back().users = {mapper.user};
   }
   return targets;
 }
@@ -520,16 +521,10 @@ std::vector<Attachments::Target> attachment_targets(Host& host, const std::vecto
         if (mapper.pid != pid) continue;
         std::string left_out = why_left_out(mapper, sum_of(mappers));
         if (!is_alone && !crowds_of(mappers).empty()) left_out = kWithoutMainThread;
-        targets.push_back({copy.file,
-                           copy.path,
-                           is_alone ? static_cast<int>(pid) : -1,
-                           {},
-                           mapper.comm,
-                           std::move(left_out),
-                           {},
-                           is_alone ? mapper.program : 0,
-                           sum_of(mappers)});
-        if (is_crowd(mapper)) targets.back().crowds.push_back(mapper);
+        targets.push_back(target_of(copy.file, copy.path, mapper, std::move(left_out), sum_of(mappers)));
+        if (is_alone) continue;
+        targets.back().pid = -1;
+        targets.back().program = 0;
       }
     }
   }
