@@ -28,25 +28,17 @@ const std::vector<Sequences>& ThreadLedger::arrive(Sequences sequences) {
 }
 
 void ThreadLedger::insert(Sequences sequences) {
-  std::vector<Sequences> merged;
+  const auto begin = std::find_if(ranges_.begin(), ranges_.end(),
+                                  [&](const Sequences& range) { return range.next >= sequences.first; });
+  auto end = begin;
   std::uint64_t from = sequences.first;
-  for (const Sequences& range : ranges_) {
-    if (range.next < sequences.first || range.first > sequences.next) continue;
-    if (from < range.first) new_.push_back({from, range.first});
-    from = std::max(from, range.next);
+  for (; end != ranges_.end() && end->first <= sequences.next; ++end) {
+    if (from < end->first) new_.push_back({from, end->first});
+    from = std::max(from, end->next);
   }
   if (from < sequences.next) new_.push_back({from, sequences.next});
-  for (const Sequences& range : ranges_) {
-    if (range.next < sequences.first || range.first > sequences.next) {
-      merged.push_back(range);
-    } else {
-      sequences = {std::min(sequences.first, range.first), std::max(sequences.next, range.next)};
-    }
-  }
-  merged.insert(std::upper_bound(merged.begin(), merged.end(), sequences,
-                                 [](const Sequences& a, const Sequences& b) { return a.first < b.first; }),
-                sequences);
-  ranges_ = std::move(merged);
+  if (begin != end) sequences = {std::min(sequences.first, begin->first), std::max(sequences.next, from)};
+  ranges_.insert(ranges_.erase(begin, end), sequences);
 }
 
 void ThreadLedger::close_oldest_gap() {
