@@ -95,7 +95,8 @@ TEST_F(Batch, LeavesNothingOfTheEntryBefore) {
   batch.part(NOPSPAN_PART_USAGE, {11, 12, 13, 14})
       .part(NOPSPAN_PART_FIRST_TOKEN, {21})
       .part(NOPSPAN_PART_ENGINE, {31, 32, 33, 34, 35, 36, 37})
-      .part(NOPSPAN_PART_VALUES, {41, 42});
+      .part(NOPSPAN_PART_VALUES, {41, 42})
+      .text(NOPSPAN_PART_ERROR_TYPE, "busy");
   batch.span("next", 1);
   copy = batch.bytes();
   BatchReader reader(copy, 2, clocks);
@@ -109,6 +110,8 @@ TEST_F(Batch, LeavesNothingOfTheEntryBefore) {
   EXPECT_EQ(entry.engine_times.arrival_ns + entry.engine_times.preemptions, 0U);
   EXPECT_EQ(entry.value, 0);
   EXPECT_EQ(entry.number, 0U);
+  EXPECT_EQ(entry.error_type, "");
+  EXPECT_FALSE(entry.has_usage);
 }
 
 TEST_F(Batch, ReadsAllOfASpan) {
@@ -244,21 +247,6 @@ TEST_F(Batch, ReadsAStepOfAKindThatItDoesNotKnow) {
   Entry entry;
   ASSERT_EQ(reader.next(entry), Outcome::entry);
   EXPECT_EQ(entry.step->kind, unsigned{NOPSPAN_STEP_UNKNOWN});
-}
-
-TEST_F(Batch, KeepsNothingOfTheEntryBefore) {
-  batch.entry(NOPSPAN_ENTRY_RETRY);
-  batch.part(NOPSPAN_PART_VALUES, {1, 2}).text(NOPSPAN_PART_ERROR_TYPE, "busy");
-  batch.span("plain", 1);
-  copy = batch.bytes();
-  BatchReader reader(copy, 2, clocks);
-  Entry entry;
-  reader.next(entry);
-  reader.next(entry);
-  EXPECT_EQ(entry.error_type, "");
-  EXPECT_EQ(entry.value, 0);
-  EXPECT_EQ(entry.number, 0);
-  EXPECT_FALSE(entry.has_usage);
 }
 
 TEST_F(Batch, SharesATextOfAnEntryBefore) {
