@@ -71,12 +71,6 @@ bpf_link* attach_to_function(const bpf_program* program, const char* function) {
   return bpf_program__attach_kprobe_multi_opts(program, nullptr, &options);
 }
 
-Losses entries_of(const unsigned long (&entries)[NOPSPAN_REASONS]) {
-  Losses losses{};
-  std::copy(std::begin(entries), std::end(entries), losses.begin());
-  return losses;
-}
-
 // Visits all elements of a hash map in batches.
 template <typename Key, typename Value, typename Each>
 void for_each(const bpf_map* map, Each each) {
@@ -222,13 +216,13 @@ AllLosses KernelPrograms::losses() {
   AllLosses all;
   for_each<std::uint32_t, nopspan_process_losses>(
       skeleton_->maps.process_losses, [&](std::uint32_t tgid, const auto& losses) {
-        all.processes.push_back({tgid, static_cast<std::uint32_t>(losses.pid), entries_of(losses.entries)});
+        all.processes.push_back({tgid, static_cast<std::uint32_t>(losses.pid), std::to_array(losses.entries)});
       });
   for_each<nopspan_thread_key, nopspan_thread_losses>(skeleton_->maps.thread_losses,
                                                       [&](const auto& key, const auto& losses) {
                                                         all.threads.push_back({key, losses});
                                                       });
-  all.others = entries_of(skeleton_->bss->other_losses.entries);
+  all.others = std::to_array(skeleton_->bss->other_losses.entries);
   return all;
 }
 

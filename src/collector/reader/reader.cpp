@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <iostream>
 #include <set>
@@ -214,9 +215,8 @@ void Reader::on_losses(const AllLosses& losses) {
   for (const auto& [key, one] : losses.threads) {
     Account* account = accounts_.find_tgid(static_cast<std::uint32_t>(key.tgid));
     if (account == nullptr) continue;
-    Losses entries{};
-    std::copy(std::begin(one.entries), std::end(one.entries), entries.begin());
-    account->thread_losses(key.sequence_id, {one.first, one.next}, entries, one.discarded, losses.time_ns);
+    account->thread_losses(key.sequence_id, {one.first, one.next}, std::to_array(one.entries), one.discarded,
+                           losses.time_ns);
   }
   accounts_.set_others(losses.others);
 }
