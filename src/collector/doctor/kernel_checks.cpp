@@ -4,7 +4,7 @@
 #include "doctor/checks.h"
 #include "doctor/preemption.h"
 #include "host/process_facts.h"
-#include "host/trace_events.h"
+#include "host/tracers.h"
 #include "live/kernel_programs.h"
 #include "live/probe_link.h"
 

@@ -5,11 +5,11 @@
 #include "base/stopping.h"
 #include "host/maps.h"
 #include "host/process_facts.h"
-#include "host/trace_events.h"
 
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -17,6 +17,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <set>
 #include <string_view>
 #include <tuple>
@@ -91,6 +92,12 @@ std::string comm_of(std::uint32_t pid) {
 }
 
 }  // namespace
+
+std::string tracefs() {
+  for (const char* folder : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"})
+    if (access((std::string(folder) + "/uprobe_events").c_str(), R_OK) == 0) return folder;
+  return "";
+}
 
 // One search. It examines the descriptors that processes hold, then the links that it did not find there, then the
 // events of tracefs.
@@ -256,13 +263,30 @@ void TracerSearch::look_at_links() {
   if (errno == EPERM) to_.incomplete_ = "tracers are not listed: that needs CAP_SYS_ADMIN";
 }
 
+// Events at a place in a file, written to tracefs' uprobe_events by `perf probe` or by hand.
 void TracerSearch::look_at_events() {
-  for (const TraceEvent& event : uprobe_events()) {
-    const std::string name = event.group + ":" + event.name;
-    if (event.is_enabled) add(Tracer::Kind::event, 0, 0, name, event.file, event.offset);
+  const std::string folder = tracefs();
+  if (folder.empty()) return;
+  std::ifstream events(folder + "/uprobe_events");
+  // "p:sdt_nopspan/span_stop /usr/lib/libnopspan.so.0.2:0x0000000000049bd0(0x5f000) arg1=%di:u64"
+  for (std::string line; std::getline(events, line);) {
+    const std::size_t slash = line.find('/');
+    const std::size_t space = line.find(' ');
+    if (line.size() < 2 || line[1] != ':' || slash == std::string::npos || space == std::string::npos || slash > space)
+      continue;
+    const std::size_t offset = line.find(":0x", space);
+    if (offset == std::string::npos) continue;
+    const std::string group = line.substr(2, slash - 2), event = line.substr(slash + 1, space - slash - 1);
+    const std::string name = group + ":" + event, file = line.substr(space + 1, offset - space - 1);
+    const std::uint64_t place = std::strtoull(line.c_str() + offset + 1, nullptr, 16);
+    // perf enables its own events without tracefs.
+    std::ifstream enabled(folder + "/events/" + group + "/" + event + "/enable");
+    if (enabled.get() == '1') {
+      add(Tracer::Kind::event, 0, 0, name, file, place);
+      continue;
+    }
     // perf uses such an event without a visible sign. Each process with perf events of its own may be the one.
-    if (!event.is_enabled)
-      for (const auto& [pid, comm] : to_.others_) add(Tracer::Kind::perhaps, pid, 0, name, event.file, event.offset);
+    for (const auto& [pid, comm] : to_.others_) add(Tracer::Kind::perhaps, pid, 0, name, file, place);
   }
 }
 

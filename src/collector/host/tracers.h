@@ -38,6 +38,9 @@ struct AttachedTracer {
   bool is_by_name = false;          // matched by name only: that name leads to another file now, or to none
 };
 
+// The mount point of tracefs; "" if it is not mounted or not readable.
+std::string tracefs();
+
 class Tracers {
  public:
   // Finds all tracers of this host. It examines every open file of every process, so it is meant for a single call
