@@ -8,7 +8,6 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -46,7 +45,10 @@ bool parse(std::string_view line, Mapping& mapping) {
   return true;
 }
 
-constexpr std::string_view kAll = "all ", kCrowd = "crowd ";
+// The beginning of an answer. The crowds follow, and then the lines of the mapped files.
+struct MapsHead {
+  std::uint64_t all, crowds;
+};
 
 class Crowds {
  public:
@@ -59,28 +61,24 @@ class Crowds {
     }
     file.mappings.emplace_back(mapping.offset, mapping.offset + mapping.end - mapping.start);
   }
-  // "all 61000", and a line "crowd 64768 1234 … 32000" for each: the fields of the id, and the number of mappings.
-  [[nodiscard]] std::string text(std::uint32_t pid) {
+  [[nodiscard]] std::string packed(std::uint32_t pid) {
     // A file may have several devices in one process (overlays), so its number is that of the inode.
     std::map<std::uint64_t, std::uint64_t> of_inode;
     for (auto& [key, file] : files_) of_inode[key.first] += file.most = most_of_a_page(file.mappings);
     std::size_t identified = 0;
-    std::string text(kAll);
-    text.append(std::to_string(all_)).append("\n");
+    std::vector<Mappings::Crowd> crowds;
     for (auto& [key, file] : files_) {
       const bool has_few = of_inode[key.first] <= Mappings::kFewMappings;
       if (has_few && of_inode[key.first] * all_ < Mappings::kFewSteps) continue;
-      FileId id{key.second, key.first, 0, 0, 0};
+      Mappings::Crowd crowd{{key.second, key.first, 0, 0, 0}, file.most};
       file.first.path = file.path;
       MappedFile mapped;
-      if ((!has_few || identified++ < kMostIdentified) && mapped.find(pid, file.first)) id = mapped.id();
-      text += kCrowd;
-      for (const std::uint64_t number : {id.device, id.inode, id.size, static_cast<std::uint64_t>(id.modified_ns),
-                                         static_cast<std::uint64_t>(id.changed_ns), file.most})
-        text.append(std::to_string(number)).append(" ");
-      text.back() = '\n';
+      if ((!has_few || identified++ < kMostIdentified) && mapped.find(pid, file.first)) crowd.id = mapped.id();
+      crowds.push_back(crowd);
     }
-    return text;
+    const MapsHead head{all_, crowds.size()};
+    std::string bytes(reinterpret_cast<const char*>(&head), sizeof(head));
+    return bytes.append(reinterpret_cast<const char*>(crowds.data()), crowds.size() * sizeof(Mappings::Crowd));
   }
 
  private:
@@ -110,7 +108,7 @@ class Crowds {
   std::map<std::pair<std::uint64_t, std::uint64_t>, File> files_;  // by inode and device
 };
 
-// Copies the lines of mapped files, after those of Crowds. A program may have 65,536 other mappings.
+// Copies the lines of mapped files, after the Crowds. A program may have 65,536 other mappings.
 Answer maps_work(std::uint32_t pid, std::string_view /*request*/, OpenFile /*file*/) {
   constexpr std::size_t kMostText = 4U << 20U;
   const OpenFile file(::open(("/proc/" + std::to_string(pid) + "/maps").c_str(), O_RDONLY | O_CLOEXEC));
@@ -123,7 +121,7 @@ Answer maps_work(std::uint32_t pid, std::string_view /*request*/, OpenFile /*fil
   Crowds crowds;
   bool is_cut = false;
   const auto answer_with = [&](int error) {
-    return Answer{error == 0 && is_cut ? EOVERFLOW : error, crowds.text(pid) + lines, OpenFile()};
+    return Answer{error == 0 && is_cut ? EOVERFLOW : error, crowds.packed(pid) + lines, OpenFile()};
   };
   while (true) {
     const ssize_t got = ::read(file.get(), buffer.data() + held, buffer.size() - held);
@@ -149,34 +147,19 @@ Answer maps_work(std::uint32_t pid, std::string_view /*request*/, OpenFile /*fil
 
 }  // namespace
 
+// The child that reads may have been taken over, so the numbers may be anything.
 Mappings::Mappings(const Target& process) {
   Answer answer = read_process(process, maps_work);
   error_ = answer.error;
+  MapsHead head{};
+  if (answer.bytes.size() < sizeof(head)) return;
+  std::memcpy(&head, answer.bytes.data(), sizeof(head));
+  if (head.crowds > (answer.bytes.size() - sizeof(head)) / sizeof(Crowd)) return;
+  all_ = head.all;
+  crowds_.resize(head.crowds);
+  if (!crowds_.empty()) std::memcpy(crowds_.data(), answer.bytes.data() + sizeof(head), head.crowds * sizeof(Crowd));
   text_ = std::move(answer.bytes);
-}
-
-std::uint64_t Mappings::all() const {
-  std::string_view text = text_;
-  std::uint64_t all = 0;
-  if (text.starts_with(kAll)) {
-    text.remove_prefix(kAll.size());
-    take(text, 10, all);
-  }
-  return all;
-}
-
-std::vector<Mappings::Crowd> Mappings::crowds() const {
-  std::vector<Crowd> crowds;
-  std::string_view text = text_;
-  if (text.starts_with(kAll)) text.remove_prefix(text.find('\n') + 1);
-  while (text.starts_with(kCrowd)) {
-    text.remove_prefix(kCrowd.size());
-    std::array<std::uint64_t, 6> all{};
-    for (std::uint64_t& number : all) take(text, 10, number);
-    crowds.push_back(
-        {{all[0], all[1], all[2], static_cast<std::int64_t>(all[3]), static_cast<std::int64_t>(all[4])}, all[5]});
-  }
-  return crowds;
+  text_.erase(0, sizeof(head) + head.crowds * sizeof(Crowd));
 }
 
 void Mappings::for_each(const std::function<bool(const Mapping&)>& on_mapping) const {

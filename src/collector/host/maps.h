@@ -29,7 +29,7 @@ class Mappings {
   // process_reader.h. EOVERFLOW: the process has more than 4 MiB of text for them, of which the first part was read.
   [[nodiscard]] int error() const { return error_; }
   // The number of all mappings, also of those that are of no file.
-  [[nodiscard]] std::uint64_t all() const;
+  [[nodiscard]] std::uint64_t all() const { return all_; }
   // The files of which the process maps a page more than kFewMappings times, or to whose mappings an attach would take
   // long because of all others (kFewSteps).
   struct Crowd {
@@ -39,12 +39,14 @@ class Mappings {
   static constexpr std::uint64_t kFewMappings = 16;
   // For each mapping of a page, the kernel may look at all mappings of the process.
   static constexpr std::uint64_t kFewSteps = 32768;
-  [[nodiscard]] std::vector<Crowd> crowds() const;
+  [[nodiscard]] const std::vector<Crowd>& crowds() const { return crowds_; }
   // Calls `on_mapping` for each of them, until it returns false. `path` is valid as long as this object exists.
   void for_each(const std::function<bool(const Mapping&)>& on_mapping) const;
 
  private:
   int error_;
+  std::uint64_t all_ = 0;
+  std::vector<Crowd> crowds_;
   std::string text_;
 };
 
