@@ -64,10 +64,10 @@ void stop_when_closed(int control) {
   }).detach();
 }
 
-std::unique_ptr<LiveTracer> open_host_tracer(const SourceOptions& options, MessagePipe& pipe) {
+LiveTracer open_host_tracer(const SourceOptions& options, MessagePipe& pipe) {
   require_processes(options.filter.pids);
   require_cgroup(options.filter.cgroup);
-  auto tracer = open_live_tracer(options, pipe);
+  LiveTracer tracer = open_live_tracer(options, pipe);
   if (!has_capability(Capability::sys_ptrace)) {
     std::cerr << "nopspan: without " << to_string(Capability::sys_ptrace)
               << ", only the processes of this user are traced; see nopspan doctor\n";
@@ -78,7 +78,7 @@ std::unique_ptr<LiveTracer> open_host_tracer(const SourceOptions& options, Messa
 int trace(const std::vector<Capability>& capabilities, const MakeTracer& make_tracer, OpenFile messages,
           const OpenFile& control) {
   MessagePipe pipe(std::move(messages));
-  std::unique_ptr<LiveTracer> tracer;
+  LiveTracer tracer;
   TracerEnd end;
   try {
     confine({capabilities, {}, {}});
@@ -87,7 +87,7 @@ int trace(const std::vector<Capability>& capabilities, const MakeTracer& make_tr
     pipe.flush();
     if (is_asked_to_begin(control.get())) {
       stop_when_closed(control.get());
-      tracer->run();
+      tracer();
     }
     if (source_failure) std::rethrow_exception(std::exchange(source_failure, nullptr));
   } catch (const Failure& failure) {
@@ -97,7 +97,7 @@ int trace(const std::vector<Capability>& capabilities, const MakeTracer& make_tr
   }
   pipe.end(end, kMostToEnd);
   // The command prints its results meanwhile.
-  tracer.reset();
+  tracer = nullptr;
   const std::string text = pipe.take_texts() + late_detach_text();
   static_cast<void>(write(STDERR_FILENO, text.data(), text.size()));
   if (leaves_threads) _exit(end.status);  // they use what is here

@@ -98,7 +98,7 @@ class TracingProcess {
 };
 
 // Makes what traces, in the process that does.
-using MakeTracer = std::function<std::unique_ptr<LiveTracer>(MessagePipe&)>;
+using MakeTracer = std::function<LiveTracer(MessagePipe&)>;
 // Starts the process, and gives up what this one does not need. The process keeps the capabilities. Must be called
 // before the program makes a thread. Throws Failure.
 std::unique_ptr<TracingProcess> start_tracing(std::vector<Capability> capabilities, const MakeTracer& make_tracer,

@@ -24,6 +24,7 @@
 #include <future>
 #include <iostream>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <string>
@@ -246,30 +247,10 @@ void OpenTracer::note_writers() {
   }
 }
 
-class LiveOpenTracer final : public LiveTracer {
- public:
-  LiveOpenTracer(const OpenTracerOptions& options, MessagePipe& pipe)
-      : watches_(options.watch), tracer_(std::make_shared<OpenTracer>(options, pipe)) {}
-
-  void run() override {
-    if (watches_) {
-      watch();
-    } else {
-      tracer_->read_once();
-    }
-  }
-
- private:
-  void watch();
-
-  const bool watches_;
-  std::shared_ptr<OpenTracer> tracer_;
-};
-
 // The work has a thread of its own, because the kernel may not return from an attach or a detach in time. It ends
 // within a second after `stopping` is set, or the thread is left.
-void LiveOpenTracer::watch() {
-  std::packaged_task<void()> task([tracer = tracer_] { tracer->watch(); });
+void watch_on_a_thread(const std::shared_ptr<OpenTracer>& tracer) {
+  std::packaged_task<void()> task([tracer] { tracer->watch(); });
   std::future<void> ended = task.get_future();
   // The kernel reports by SIGIO that somebody waits for a file, and the thread polls for that.
   sigset_t all, before;
@@ -280,9 +261,9 @@ void LiveOpenTracer::watch() {
   constexpr std::chrono::milliseconds kLook{20}, kPatience{700};
   std::chrono::milliseconds waited{0};
   while (ended.wait_for(kLook) != std::future_status::ready) {
-    tracer_->flush();
+    tracer->flush();
     if (!stopping || (waited += kLook) < kPatience) continue;
-    tracer_->abandon();
+    tracer->abandon();
     leaves_threads = true;
     thread.detach();
     return;
@@ -293,9 +274,11 @@ void LiveOpenTracer::watch() {
 
 }  // namespace
 
-std::unique_ptr<LiveTracer> open_open_tracer(const OpenTracerOptions& options, MessagePipe& pipe) {
+LiveTracer open_open_tracer(const OpenTracerOptions& options, MessagePipe& pipe) {
   start_process_reader();
-  return std::make_unique<LiveOpenTracer>(options, pipe);
+  const auto tracer = std::make_shared<OpenTracer>(options, pipe);
+  if (options.watch) return [tracer] { watch_on_a_thread(tracer); };
+  return [tracer] { tracer->read_once(); };
 }
 
 }  // namespace nopspan::collector

@@ -6,7 +6,6 @@
 #include "stream/message_pipe.h"
 
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 namespace nopspan::collector {
@@ -21,6 +20,6 @@ struct OpenTracerOptions {
 
 // Throws Failure. With `watch`, the first reading is from before the attach, and is not counted. `pipe` must outlive
 // the tracer.
-std::unique_ptr<LiveTracer> open_open_tracer(const OpenTracerOptions& options, MessagePipe& pipe);
+LiveTracer open_open_tracer(const OpenTracerOptions& options, MessagePipe& pipe);
 
 }  // namespace nopspan::collector

@@ -87,7 +87,7 @@ struct Machinery {
   HostThread host;
 };
 
-class HostTracer final : public LiveTracer {
+class HostTracer {
  public:
   HostTracer(const SourceOptions& options, MessagePipe& pipe)
       : settings_(settings_for(options.filter)),
@@ -102,9 +102,9 @@ class HostTracer final : public LiveTracer {
         drain_(host_, processes_, reader_) {
     reader_.on_start({unknown_process(0), wall_clock_.sample(), sees_same_numbers()});
   }
-  ~HostTracer() override;
+  ~HostTracer();
 
-  void run() override;
+  void run();
 
  private:
   bool on_message(const nopspan_message& message, std::string_view bytes);
@@ -604,9 +604,9 @@ void HostTracer::finish() {
 
 }  // namespace
 
-std::unique_ptr<LiveTracer> open_live_tracer(const SourceOptions& options, MessagePipe& pipe) {
+LiveTracer open_live_tracer(const SourceOptions& options, MessagePipe& pipe) {
   start_process_reader();
-  return std::make_unique<HostTracer>(options, pipe);
+  return [tracer = std::make_shared<HostTracer>(options, pipe)] { tracer->run(); };
 }
 
 }  // namespace nopspan::collector

@@ -5,19 +5,15 @@
 #include "model/source_options.h"
 #include "stream/message_pipe.h"
 
-#include <memory>
+#include <functional>
 
 namespace nopspan::collector {
 
-class LiveTracer {
- public:
-  virtual ~LiveTracer() = default;
-  // Traces until `stopping` is set, and passes on what there is then. Sets source_failure if not everything went well.
-  virtual void run() = 0;
-};
+// Traces until `stopping` is set, and passes on what there is then. Sets source_failure if not everything went well.
+using LiveTracer = std::function<void()>;
 
 // Traces the current and future processes of this host. Throws Failure if the kernel does not permit it. `pipe` must
 // outlive the tracer.
-std::unique_ptr<LiveTracer> open_live_tracer(const SourceOptions& options, MessagePipe& pipe);
+LiveTracer open_live_tracer(const SourceOptions& options, MessagePipe& pipe);
 
 }  // namespace nopspan::collector
