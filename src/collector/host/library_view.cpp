@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/library_view.h"
 
+#include "base/saturating.h"
 #include "host/process_memory.h"
 
 #include <algorithm>
@@ -122,15 +123,16 @@ bool for_each_thread(std::uint32_t pid, std::uint64_t first, std::size_t most, s
   return true;
 }
 
-LibraryDrops drops_of(const LibraryCounts& counts) {
+Counts drops_of(const LibraryCounts& counts) {
   const auto count = [&counts](const char* name) { return counts[index_of(name)]; };
-  return {.spans = count("spans_dropped"),
-          .spans_over_limit = count("spans_over_limit"),
-          .reentrant = count("reentrant"),
-          .fields = count("fields_dropped"),
-          .attributes = count("attributes_dropped"),
-          .links = count("links_dropped"),
-          .members = count("members_dropped")};
+  Counts drops;
+  drops.over_limit = std::min(count("spans_dropped"), count("spans_over_limit"));
+  drops.no_memory = count("spans_dropped") - drops.over_limit;
+  drops.reentrant = count("reentrant");
+  drops.attributes_dropped = saturating_sum(count("fields_dropped"), count("attributes_dropped"));
+  drops.links_dropped = count("links_dropped");
+  drops.members_dropped = count("members_dropped");
+  return drops;
 }
 
 std::string GateCounters::negative() const {

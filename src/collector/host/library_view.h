@@ -51,7 +51,8 @@ using LibraryCounts = std::array<std::uint64_t, kLibraryCounts>;
 LibraryCounts read_counts_here(std::uint32_t pid, const nopspan_gate_page& page);
 // See NOPSPAN_GATE_NO_SITES.
 bool calls_sites(const nopspan_gate_page& page);
-LibraryDrops drops_of(const LibraryCounts& counts);
+// What the library has dropped of them, as a ledger counts it.
+Counts drops_of(const LibraryCounts& counts);
 
 // Reads the list of threads' headers in the child that reads. Calls `on_header` for each header from `first` on, and
 // adds its address to `seen`. Ends at an address that is in `seen` or cannot be read, so a list that contains itself

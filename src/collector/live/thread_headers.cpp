@@ -106,7 +106,7 @@ bool ThreadHeaders::read() {
   const char* at = answer.bytes.data() + sizeof(found);
   std::memcpy(addresses_.data(), at, count * sizeof(std::uint64_t));
   at += count * sizeof(std::uint64_t);
-  dropped_ = counts_of(drops_of(found.counts));
+  dropped_ = drops_of(found.counts);
   calls_sites_ = found.calls_sites != 0;
   too_many_ = too_many_ || found.too_many != 0;
   for (std::size_t i = 0; i < count; ++i, at += sizeof(nopspan_thread)) {

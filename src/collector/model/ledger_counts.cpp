@@ -62,17 +62,6 @@ bool Counts::empty() const {
   return entries == Counts();
 }
 
-Counts counts_of(const LibraryDrops& drops) {
-  Counts counts;
-  counts.over_limit = std::min(drops.spans, drops.spans_over_limit);
-  counts.no_memory = drops.spans - counts.over_limit;
-  counts.reentrant = drops.reentrant;
-  counts.attributes_dropped = saturating_sum(drops.fields, drops.attributes);
-  counts.links_dropped = drops.links;
-  counts.members_dropped = drops.members;
-  return counts;
-}
-
 Damage& Damage::operator+=(const Damage& other) {
   for (const auto& [name, count] : kDamages) this->*count = saturating_sum(this->*count, other.*count);
   return *this;

@@ -47,14 +47,6 @@ struct Counts {
   friend bool operator==(const Counts& a, const Counts& b) = default;
 };
 
-// What the library has dropped, from its counts (fields of nopspan::Stats).
-struct LibraryDrops {
-  std::uint64_t spans = 0, spans_over_limit = 0, reentrant = 0;      // entries
-  std::uint64_t fields = 0, attributes = 0, links = 0, members = 0;  // parts of entries
-};
-// The same in the fields of a ledger. All others are 0.
-Counts counts_of(const LibraryDrops& drops);
-
 // The parts of recordings that could not be read. They may have held entries that no count includes.
 struct Damage {
   std::uint64_t skipped_bytes = 0, broken_chunks = 0;
