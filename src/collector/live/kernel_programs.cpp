@@ -55,11 +55,14 @@ std::uint32_t ring_bytes(std::uint64_t wanted) {
   return static_cast<std::uint32_t>(std::bit_ceil(std::clamp<std::uint64_t>(wanted, page, 1U << 30U)));
 }
 
-// A kprobe by a perf event needs CAP_SYS_ADMIN on Debian's kernels, but a kprobe_multi link does not. Every kernel that
-// has uprobe_multi has it. On others, the program keeps CAP_SYS_ADMIN.
-void prepare_for_kprobes(std::initializer_list<bpf_program*> programs) {
+// Sets how programs will be attached, after they were opened and before they are loaded. A kprobe by a perf event needs
+// CAP_SYS_ADMIN on Debian's kernels, but a kprobe_multi link does not. Every kernel that has uprobe_multi has it. On
+// others, the program keeps CAP_SYS_ADMIN.
+void prepare_for_attach(const ::collector& skeleton) {
   if (!has_uprobe_multi()) return;
-  for (bpf_program* program : programs) bpf_program__set_expected_attach_type(program, BPF_TRACE_KPROBE_MULTI);
+  bpf_program__set_expected_attach_type(skeleton.progs.on_batch, static_cast<bpf_attach_type>(kUprobeMulti));
+  for (bpf_program* program : {skeleton.progs.on_do_exit, skeleton.progs.on_begin_new_exec})
+    bpf_program__set_expected_attach_type(program, BPF_TRACE_KPROBE_MULTI);
 }
 
 bpf_link* attach_to_function(const bpf_program* program, const char* function) {
@@ -123,8 +126,7 @@ KernelPrograms::KernelPrograms(std::uint64_t buffer_bytes, const nopspan_setting
     sees_below_ = skeleton_->rodata->settings.layout.numbers != 0;
     said.clear();
   }
-  prepare_for_probes(skeleton_->obj);
-  prepare_for_kprobes({skeleton_->progs.on_do_exit, skeleton_->progs.on_begin_new_exec});
+  prepare_for_attach(*skeleton_);
   if (const int error = collector__load(skeleton_); error != 0) {
     collector__destroy(skeleton_);
     fail("cannot load the BPF programs", -error);

@@ -14,7 +14,6 @@
 
 #include <cerrno>
 #include <cstdlib>
-#include <string_view>
 
 namespace nopspan::collector {
 namespace {
@@ -93,16 +92,6 @@ void ProbeLink::Destroy::operator()(bpf_link* link) const { bpf_link__destroy(li
 ProbeLink ProbeLink::duplicate() const {
   const int fd = event_ == nullptr ? file_.get() : bpf_link__fd(event_.get());
   return ProbeLink(OpenFile(fcntl(fd, F_DUPFD_CLOEXEC, 0)));
-}
-
-void prepare_for_probes(bpf_object* object) {
-  if (!has_uprobe_multi()) return;
-  for (bpf_program* program = bpf_object__next_program(object, nullptr); program != nullptr;
-       program = bpf_object__next_program(object, program)) {
-    if (std::string_view(bpf_program__section_name(program)) == "uprobe") {
-      bpf_program__set_expected_attach_type(program, kAttachType);
-    }
-  }
 }
 
 ProbeLink attach_to_probe(const bpf_program* program, const std::string& path, std::uint64_t offset,

@@ -13,7 +13,6 @@
 #include <utility>
 
 struct bpf_link;
-struct bpf_object;
 struct bpf_program;
 
 namespace nopspan::collector {
@@ -45,10 +44,6 @@ struct WhyNot {
   int error = 0;     // an errno value; 0 if the file has no probe that can be attached to
   std::string text;  // for people
 };
-
-// Sets how each program in a section "uprobe" will be attached. Call this after opening the object and before loading
-// it.
-void prepare_for_probes(bpf_object* object);
 
 // Attaches to the instruction at an offset in a file, in one process or in all (`pid` -1). The semaphore at
 // `semaphore_offset` (0: none) is raised while the program is attached. If the kernel refuses, the link is empty and
