@@ -175,16 +175,8 @@ bool KernelPrograms::has_missed_ends() const {
 }
 
 ProbeLink KernelPrograms::attach(const ProbeFile& file, int pid, WhyNot& why_not) {
-  const Probe* site = file.batch_probe();
-  if (site == nullptr) {
-    why_not.text = file.why_not_traceable();
-    return {};
-  }
   said.clear();
-  ProbeLink link =
-      attach_to_probe(skeleton_->progs.on_batch, file.attach_path(), site->offset, site->semaphore_offset, pid);
-  if (!link) why_not = why_not_attached(errno);
-  return link;
+  return attach_to_probe(skeleton_->progs.on_batch, file, pid, why_not);
 }
 
 int KernelPrograms::on_sample(void* self, void* data, std::size_t size) {

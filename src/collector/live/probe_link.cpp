@@ -39,6 +39,11 @@ OpenFile load_empty_program() {
   return program;
 }
 
+int empty_program() {
+  static const OpenFile program = load_empty_program();
+  return program.get();
+}
+
 // Makes two calls that must fail, and checks their errors. First, attaching to a folder fails with EBADF if the kernel
 // knows this kind of link. Second, a negative pid fails with EINVAL, before the file is examined, on kernels that
 // handle pids correctly. Kernels before Linux 6.10 (and before the fixes in stable series) take the pid for a thread's
@@ -94,34 +99,28 @@ ProbeLink ProbeLink::duplicate() const {
   return ProbeLink(OpenFile(fcntl(fd, F_DUPFD_CLOEXEC, 0)));
 }
 
-ProbeLink attach_to_probe(const bpf_program* program, const std::string& path, std::uint64_t offset,
-                          std::uint64_t semaphore_offset, int pid) {
-  if (bpf_program__expected_attach_type(program) == kAttachType) {
-    return ProbeLink(create_uprobe_multi(bpf_program__fd(program), path.c_str(), offset, semaphore_offset,
-                                         pid < 0 ? 0 : static_cast<std::uint32_t>(pid)));
-  }
-  bpf_uprobe_opts options = {};
-  options.sz = sizeof(options);
-  options.ref_ctr_offset = semaphore_offset;
-  return ProbeLink(bpf_program__attach_uprobe_opts(program, pid, path.c_str(), offset, &options));
-}
-
-ProbeLink raise_gate(const ProbeFile& file, int pid, WhyNot& why_not) {
+ProbeLink attach_to_probe(const bpf_program* program, const ProbeFile& file, int pid, WhyNot& why_not) {
   const Probe* site = file.batch_probe();
   if (site == nullptr) {
     why_not.text = file.why_not_traceable();
     return {};
   }
-  OpenFile link;
+  const char* path = file.attach_path().c_str();
+  ProbeLink link;
   if (has_uprobe_multi()) {
-    static const OpenFile program = load_empty_program();
-    link = create_uprobe_multi(program.get(), file.attach_path().c_str(), site->offset, site->semaphore_offset,
-                               pid < 0 ? 0 : static_cast<std::uint32_t>(pid));
+    const int fd = program == nullptr ? empty_program() : bpf_program__fd(program);
+    link = ProbeLink(create_uprobe_multi(fd, path, site->offset, site->semaphore_offset,
+                                         pid < 0 ? 0 : static_cast<std::uint32_t>(pid)));
+  } else if (program == nullptr) {
+    link = ProbeLink(open_uprobe_event(path, site->offset, site->semaphore_offset, pid));
   } else {
-    link = open_uprobe_event(file.attach_path(), site->offset, site->semaphore_offset, pid);
+    bpf_uprobe_opts options = {};
+    options.sz = sizeof(options);
+    options.ref_ctr_offset = site->semaphore_offset;
+    link = ProbeLink(bpf_program__attach_uprobe_opts(program, pid, path, site->offset, &options));
   }
   if (!link) why_not = why_not_attached(errno);
-  return ProbeLink(std::move(link));
+  return link;
 }
 
 WhyNot why_not_attached(int error) {

@@ -45,22 +45,21 @@ struct WhyNot {
   std::string text;  // for people
 };
 
-// Attaches to the instruction at an offset in a file, in one process or in all (`pid` -1). The semaphore at
-// `semaphore_offset` (0: none) is raised while the program is attached. If the kernel refuses, the link is empty and
-// errno has the reason.
-ProbeLink attach_to_probe(const bpf_program* program, const std::string& path, std::uint64_t offset,
-                          std::uint64_t semaphore_offset, int pid);
-
-// Attaches a program that does nothing to a file's batch probe, so only the semaphore matters. `pid` -1 means all
-// processes. If that fails, returns an empty link and sets `why_not`.
-ProbeLink raise_gate(const ProbeFile& file, int pid, WhyNot& why_not);
+// Attaches a program to a file's batch probe, in one process or in all (`pid` -1). The gate's part for it is raised as
+// long as the program is attached. If that fails, returns an empty link and sets `why_not`. Without a program (nullptr)
+// nothing happens at the probe, so only the gate matters.
+ProbeLink attach_to_probe(const bpf_program* program, const ProbeFile& file, int pid, WhyNot& why_not);
+inline ProbeLink raise_gate(const ProbeFile& file, int pid, WhyNot& why_not) {
+  return attach_to_probe(nullptr, file, pid, why_not);
+}
 
 // The link's kind; a program must be loaded for it. This is BPF_TRACE_UPROBE_MULTI of Linux 6.6's <linux/bpf.h>, which
 // the installed headers may lack.
 inline constexpr std::uint32_t kUprobeMulti = 48;
 // Whether the kernel supports this kind and lets this program use it.
 bool has_uprobe_multi();
-// Like attach_to_probe(), for a program's descriptor. `pid` 0 means all processes.
+// Such a link, for a program's descriptor. `semaphore_offset` 0 means none, and `pid` 0 all processes. If the kernel
+// refuses, it is empty and errno has the reason.
 OpenFile create_uprobe_multi(int program, const char* path, std::uint64_t offset, std::uint64_t semaphore_offset,
                              std::uint32_t pid);
 // The same for kernels without this kind of link: a perf event, which has no program yet. `pid` -1 means all processes.
