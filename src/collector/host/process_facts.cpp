@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <array>
@@ -278,14 +277,6 @@ std::unordered_map<std::uint32_t, std::uint32_t> thread_ids(const Process& proce
     ids.emplace(same ? id : last_number(process_status(id, "NSpid")), id);
   });
   return ids;
-}
-
-PidNamespace pid_namespace() {
-  // The initial namespace has this inode on every machine.
-  constexpr ino_t kFirst = 0xEFFFFFFC;
-  struct stat space {};
-  if (stat("/proc/self/ns/pid", &space) != 0 || space.st_ino == kFirst) return {};
-  return {space.st_dev, space.st_ino};
 }
 
 }  // namespace nopspan::collector

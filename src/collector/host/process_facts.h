@@ -94,12 +94,4 @@ int for_each_numeric_entry(const std::string& folder, const std::function<void(s
 // The threads of a process. Key: the id in the process's own pid namespace. Value: the id in the collector's.
 std::unordered_map<std::uint32_t, std::uint32_t> thread_ids(const Process& process);
 
-// The pid namespace of this program. The BPF programs use the two numbers to ask for a process's pid in it
-// (probes/collector.bpf.c).
-struct PidNamespace {
-  std::uint64_t device = 0;
-  std::uint64_t inode = 0;  // 0 if it is the initial namespace, which has the kernel's own numbers
-};
-PidNamespace pid_namespace();
-
 }  // namespace nopspan::collector

@@ -12,6 +12,7 @@
 #include <linux/bpf.h>
 #include <nopspan/probes.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -102,9 +103,13 @@ bool is_kernel_before(unsigned major, unsigned minor) {
 
 nopspan_settings settings_of_namespaces() {
   nopspan_settings settings{};
-  const PidNamespace numbers = pid_namespace();
-  settings.namespace_device = numbers.device;
-  settings.namespace_inode = numbers.inode;
+  // The initial pid namespace has this inode on every machine. Its numbers are the kernel's own.
+  constexpr ino_t kFirst = 0xEFFFFFFC;
+  struct stat space {};
+  if (stat("/proc/self/ns/pid", &space) == 0 && space.st_ino != kFirst) {
+    settings.namespace_device = space.st_dev;
+    settings.namespace_inode = space.st_ino;
+  }
   settings.clock_offset_ns = static_cast<std::uint64_t>(own_clock_offset());
   return settings;
 }
