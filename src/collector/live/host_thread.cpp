@@ -200,13 +200,9 @@ void HostThread::warn_of_processes_without_probes() {
     const auto& copies = host_.copies(pid);
     if (std::any_of(copies.begin(), copies.end(), [](const Host::Copy& copy) { return copy.has_text; })) continue;
     const std::string number = std::to_string(pid);
-    std::string text = "nopspan: process ";
-    text.append(number)
-        .append(copies.empty() ? " has no nopspan probes so far" : " has moved its text, so its probes cannot work")
-        .append("; see nopspan doctor ")
-        .append(number)
-        .append("\n");
-    std::cerr << text;
+    const char* what =
+        copies.empty() ? " has no nopspan probes so far" : " has moved its text, so its probes cannot work";
+    std::cerr << "nopspan: process " + number + what + "; see nopspan doctor " + number + "\n";
   }
 }
 
