@@ -178,17 +178,11 @@ int for_each_mapping(const Target& process, const std::function<bool(const Mappi
 
 std::string unescaped(std::string_view path) {
   std::string result;
-  result.reserve(path.size());
-  while (!path.empty()) {
-    if (path.starts_with("\\012")) {
-      result += '\n';
-      path.remove_prefix(4);
-    } else {
-      result += path.front();
-      path.remove_prefix(1);
-    }
+  for (std::size_t end = 0; (end = path.find("\\012")) != std::string_view::npos; path.remove_prefix(end + 4)) {
+    result += path.substr(0, end);
+    result += '\n';
   }
-  return result;
+  return result.append(path);
 }
 
 bool take_deleted(std::string_view& path) {

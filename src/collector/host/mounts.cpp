@@ -9,22 +9,20 @@
 #include <algorithm>
 #include <fstream>
 #include <sstream>
+#include <string_view>
 
 namespace nopspan::collector {
 namespace {
 
 // In these files, blanks, line feeds and backslashes are octal numbers: "\040".
-std::string without_escapes(const std::string& text) {
+std::string without_escapes(std::string_view text) {
   std::string result;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '\\' || text.size() - i < 4) {
-      result += text[i];
-      continue;
-    }
-    result += static_cast<char>(std::stoi(text.substr(i + 1, 3), nullptr, 8));
-    i += 3;
+  for (std::size_t at = 0; (at = text.find('\\')) != std::string_view::npos && text.size() - at >= 4;
+       text.remove_prefix(at + 4)) {
+    result += text.substr(0, at);
+    result += static_cast<char>(std::stoi(std::string(text.substr(at + 1, 3)), nullptr, 8));
   }
-  return result;
+  return result.append(text);
 }
 
 }  // namespace
