@@ -7,7 +7,6 @@
 #include "host/probe_file.h"
 
 #include <gelf.h>
-#include <libelf.h>
 #include <sys/procfs.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -117,19 +116,13 @@ std::optional<prpsinfo_t> CoreMemory::process_info() const {
     if (notes.p_filesz > kMostNotes) continue;
     Elf_Data* data =
         elf_getdata_rawchunk(elf_.get(), static_cast<std::int64_t>(notes.p_offset), notes.p_filesz, ELF_T_NHDR);
-    if (data == nullptr || data->d_buf == nullptr) continue;
-    const auto* bytes = static_cast<const char*>(data->d_buf);
-    GElf_Nhdr note;
-    std::size_t name_at = 0;
-    std::size_t description_at = 0;
-    for (std::size_t at = 0, next = 0; (next = gelf_getnote(data, at, &note, &name_at, &description_at)) > at;
-         at = next) {
-      prpsinfo_t info{};
-      if (note.n_type != NT_PRPSINFO || note.n_descsz < sizeof(info)) continue;
-      std::memcpy(&info, bytes + description_at, sizeof(info));
-      info.pr_fname[sizeof(info.pr_fname) - 1] = '\0';
-      return info;
-    }
+    std::optional<prpsinfo_t> info;
+    for_each_note(data, [&info](std::string_view /*name*/, std::uint32_t type, std::string_view description) {
+      if (info || type != NT_PRPSINFO || description.size() < sizeof(*info)) return;
+      std::memcpy(&info.emplace(), description.data(), sizeof(*info));
+      info->pr_fname[sizeof(info->pr_fname) - 1] = '\0';
+    });
+    if (info) return info;
   }
   return std::nullopt;
 }

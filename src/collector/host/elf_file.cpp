@@ -2,7 +2,6 @@
 #include "host/elf_file.h"
 
 #include <gelf.h>
-#include <libelf.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,8 +14,6 @@ namespace {
 // hostile file could make the collector read without end, because several section headers may name the same bytes.
 constexpr std::uint64_t kMaximumRead = 128U << 20U;
 constexpr std::size_t kMaximumName = 63;
-
-static_assert(kElfMachine == EM_AARCH64 || kElfMachine == EM_X86_64);
 
 // Runs before libelf sees the file, because libelf allocates as much memory as the headers ask for.
 bool is_ours(const Elf64_Ehdr& header, std::string& why_not) {
@@ -42,7 +39,19 @@ bool is_ours(const Elf64_Ehdr& header, std::string& why_not) {
 
 }  // namespace
 
-void EndElf::operator()(Elf* elf) const { elf_end(elf); }
+void for_each_note(Elf_Data* data, const OnNote& on_note) {
+  if (data == nullptr || data->d_buf == nullptr) return;
+  const auto* bytes = static_cast<const char*>(data->d_buf);
+  GElf_Nhdr note;
+  std::size_t name_at = 0;
+  std::size_t description_at = 0;
+  for (std::size_t at = 0, next = 0; (next = gelf_getnote(data, at, &note, &name_at, &description_at)) > at;
+       at = next) {
+    // n_namesz includes the NUL.
+    const std::string_view name(bytes + name_at, note.n_namesz == 0 ? 0 : note.n_namesz - 1);
+    on_note(name, note.n_type, {bytes + description_at, note.n_descsz});
+  }
+}
 
 std::optional<ElfFile> ElfFile::open(int fd, std::uint64_t size, std::string& why_not) {
   ElfFile file;
@@ -130,18 +139,7 @@ void ElfFile::for_each_note(const Section& section, const OnNote& on_note) const
   if (section.type != SHT_NOTE || section.size > kMaximumRead - read_) return;
   read_ += section.size;
   Elf_Scn* handle = elf_getscn(elf_.get(), section.index);
-  Elf_Data* data = handle == nullptr ? nullptr : elf_getdata(handle, nullptr);
-  if (data == nullptr || data->d_buf == nullptr) return;
-  const auto* bytes = static_cast<const char*>(data->d_buf);
-  GElf_Nhdr note;
-  std::size_t name_at = 0;
-  std::size_t description_at = 0;
-  for (std::size_t at = 0, next = 0; (next = gelf_getnote(data, at, &note, &name_at, &description_at)) > at;
-       at = next) {
-    // n_namesz includes the NUL.
-    const std::string_view name(bytes + name_at, note.n_namesz == 0 ? 0 : note.n_namesz - 1);
-    on_note(name, note.n_type, {bytes + description_at, note.n_descsz});
-  }
+  collector::for_each_note(handle == nullptr ? nullptr : elf_getdata(handle, nullptr), on_note);
 }
 
 std::optional<std::uint64_t> ElfFile::symbol(std::string_view name) const {

@@ -2,6 +2,8 @@
 // The parts of ELF files that a reader of probes needs. The file may have any content, even hostile content.
 #pragma once
 
+#include <libelf.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -10,20 +12,22 @@
 #include <string_view>
 #include <vector>
 
-struct Elf;
-
 namespace nopspan::collector {
 
-// The machine of this program, as ELF names it (EM_*).
+// The machine of this program, as ELF names it.
 #if defined(__aarch64__)
-inline constexpr unsigned kElfMachine = 183;
+inline constexpr unsigned kElfMachine = EM_AARCH64;
 #else
-inline constexpr unsigned kElfMachine = 62;
+inline constexpr unsigned kElfMachine = EM_X86_64;
 #endif
 
 struct EndElf {
-  void operator()(Elf* elf) const;
+  void operator()(Elf* elf) const { elf_end(elf); }
 };
+
+using OnNote = std::function<void(std::string_view name, std::uint32_t type, std::string_view description)>;
+// For the notes in the data of a section or segment, which may be null.
+void for_each_note(Elf_Data* data, const OnNote& on_note);
 
 // A program or shared library: 64-bit, little-endian, for this machine. It is read with pread(2) and never mapped,
 // because a file that is truncated while it is mapped would kill the collector with SIGBUS.
@@ -48,7 +52,6 @@ class ElfFile {
   // Returns whether all bytes could be read.
   [[nodiscard]] bool read(std::uint64_t offset, void* to, std::size_t size) const;
 
-  using OnNote = std::function<void(std::string_view name, std::uint32_t type, std::string_view description)>;
   void for_each_note(const Section& section, const OnNote& on_note) const;
   // The value of a symbol that the file defines, in either symbol table. Empty if there is none.
   [[nodiscard]] std::optional<std::uint64_t> symbol(std::string_view name) const;
