@@ -123,6 +123,9 @@ class HostTracer {
   void turn(int milliseconds);
   void consume();
   void handle_reports();
+  void handle(HeadersRead&& report) { later_.emplace_back(std::move(report)); }
+  void handle(const RoundRead& report) { later_.emplace_back(report); }
+  void handle(Fetched&& report) { later_.emplace_back(std::move(report)); }
   void handle(Described&& report);
   void handle(const BegunThreads& report);
   void handle(const HostFailed& report) const {
@@ -330,19 +333,8 @@ void HostTracer::consume() {
 void HostTracer::handle_reports() {
   // If this is false, every Begun so far is among the reports.
   const bool is_attaching = host_.is_attaching();
-  for (HostReport& report : host_.reports().take()) {
-    std::visit(
-        [this](auto&& one) {
-          using Report = std::decay_t<decltype(one)>;
-          if constexpr (std::is_same_v<Report, HeadersRead> || std::is_same_v<Report, RoundRead> ||
-                        std::is_same_v<Report, Fetched>) {
-            later_.emplace_back(std::forward<decltype(one)>(one));
-          } else {
-            handle(std::forward<decltype(one)>(one));
-          }
-        },
-        std::move(report));
-  }
+  for (HostReport& report : host_.reports().take())
+    std::visit([this](auto&& one) { handle(std::forward<decltype(one)>(one)); }, std::move(report));
   note_attach_times();
   if (!is_attaching) end_attaching();
   mark(Mark::time);
