@@ -56,11 +56,10 @@ int run_doctor(const DoctorOptions& options, const OutputOptions& common) {
   check_privileges(checks);
   Host host;
   if (options.pid != 0) {
-    host.note_pid(options.pid);
-    host.scan_completely(false);
+    host.scan_completely({options.pid});
     check_process(host, Tracers::find(), options.pid, checks);
   } else {
-    host.scan_completely(true);
+    host.scan_completely({});
     check_files(host, checks);
   }
   check_obstacles(host, options.pid, checks);

@@ -124,8 +124,7 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
   start_process_reader();
   Host host;
   const std::set<std::uint32_t> wanted(options.pids.begin(), options.pids.end());
-  for (const std::uint32_t pid : wanted) host.note_pid(pid);
-  host.scan_completely(wanted.empty());
+  host.scan_completely(options.pids);
   const auto pids = host.pids();
   const Tracers tracers = pids.empty() ? Tracers() : Tracers::find();
   std::vector<ProcessReport> reports;

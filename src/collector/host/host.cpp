@@ -623,10 +623,11 @@ Host::Changes Host::scan_noted() {
   return scanner_->changes();
 }
 
-void Host::scan_completely(bool all) {
+void Host::scan_completely(const std::vector<std::uint32_t>& pids) {
   Deadline until(10'000'000'000);
   until.begin();
-  if (all) {
+  for (const std::uint32_t pid : pids) note_pid(pid);
+  if (pids.empty()) {
     scan();
   } else {
     scan_noted();

@@ -65,9 +65,9 @@ class Host {
   // Examines only the processes that note_pid() named, and the watched folders.
   Changes scan_noted();
 
-  // Examines all processes, or those that note_pid() named. Goes on until no file is left, but at most for 10 s,
-  // because programs that map new files again and again would keep it busy forever.
-  void scan_completely(bool all);
+  // Examines these processes, or all if there are none. Goes on until no file is left, but at most for 10 s, because
+  // programs that map new files again and again would keep it busy forever.
+  void scan_completely(const std::vector<std::uint32_t>& pids);
 
   // Call it when the process has executed a program or mapped a file. Its maps are read at the next scan.
   void note_pid(std::uint32_t pid);

@@ -201,15 +201,13 @@ void OpenTracer::read_held(const ToRead& copy) {
 }
 
 void OpenTracer::read_once() {
-  for (const std::uint32_t pid : options_.pids) host_.note_pid(pid);
-  host_.scan_completely(options_.pids.empty());
+  host_.scan_completely(options_.pids);
   read_all();
 }
 
 void OpenTracer::watch() {
   host_.begin_leases();
-  for (const std::uint32_t pid : options_.pids) host_.note_pid(pid);
-  host_.scan_completely(options_.pids.empty());
+  host_.scan_completely(options_.pids);
   if (host_.has_too_many_files()) throw Failure(read_error_text(EMFILE));
   read_all();
   Clock::time_point next;
