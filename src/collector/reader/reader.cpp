@@ -290,15 +290,6 @@ void Reader::release(const HeldMessages::Released& released) {
   for (const HeldMessages::Message& one : released.messages) deliver(one.message, one.bytes);
 }
 
-void Reader::deliver_entry(ProcessAccount& account, const Entry& entry) {
-  if (filter_.may_want_request_of(entry)) {
-    account.delivered(1);
-    sink_->on_entry(entry);
-  } else {
-    account.filtered(1);
-  }
-}
-
 void Reader::end_thread(Account& account, const nopspan_message& message, ProcessAccount::Thread* thread) const {
   if (thread != nullptr) {
     // A header may be reused by another thread before its former owner has ended completely.
@@ -348,7 +339,9 @@ void Reader::deliver(ProcessAccount& account, ProcessAccount::Thread& thread, co
   entry.process = &thread.process;
   const std::uint64_t malformed = read_fresh(reader, batch.sequences, fresh, entry, [&] {
     entry.before_attach = is_before_attach(account, reader);
-    deliver_entry(account, entry);
+    if (!filter_.may_want_request_of(entry)) return account.filtered(1);
+    account.delivered(1);
+    sink_->on_entry(entry);
   });
   account.malformed(malformed);
 }

@@ -84,7 +84,6 @@ class Reader : public MessageSink {
   bool pass_whole(ProcessAccount& account, const ProcessAccount::Thread& thread, const Batch& batch,
                   std::string_view bytes, const std::vector<Sequences>& fresh);
   [[nodiscard]] bool is_before_attach(const ProcessAccount& account, const BatchReader& reader) const;
-  void deliver_entry(ProcessAccount& account, const Entry& entry);
   void end_thread(Account& account, const nopspan_message& message, ProcessAccount::Thread* thread) const;
   void take_fetched(Account& account, const Held& held);
   static void take_discarded(Account& account, const Held& held);
