@@ -8,9 +8,6 @@
 
 namespace nopspan::collector {
 
-inline constexpr const char* kPrometheusProtobuf =
-    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
-
 // Messages io.prometheus.client.MetricFamily, each after its length. Histograms are native if the registry has native
 // ones, with the classic buckets beside them. Prometheus 2.42 then stores only the native one.
 std::string prometheus_protobuf(const MetricSnapshot& snapshot);

@@ -8,9 +8,6 @@
 
 namespace nopspan::collector {
 
-inline constexpr const char* kPrometheusText = "text/plain; version=0.0.4; charset=utf-8";
-inline constexpr const char* kOpenMetricsText = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 // Prometheus' text format 0.0.4. It cannot carry exemplars.
 std::string prometheus_text(const MetricSnapshot& snapshot);
 // OpenMetrics 1.0.0, with exemplars.
