@@ -157,7 +157,6 @@ TopSnapshotPointer TopFeed::snapshot(bool is_last) {
   made->damage = ledger.damage;
   made->unattached = ledger.unattached;
   made->unattached_others = ledger.unattached_others;
-  made->sequence = ++sequence_;
   made->is_last = is_last;
   return made;
 }

@@ -43,7 +43,6 @@ struct TopSnapshot {
   Damage damage;                    // of the recording
   std::vector<Unattached> unattached;
   std::uint64_t unattached_others = 0;  // as in the ledger
-  std::uint64_t sequence = 0;           // 1, 2, …
   bool is_last = false;                 // the source has ended
 };
 using TopSnapshotPointer = std::shared_ptr<const TopSnapshot>;
@@ -113,7 +112,7 @@ class TopFeed : public Sink {
   std::vector<std::uint64_t> rows_;  // of the current span, one in each table
   GaugeBoard gauges_;
   FactSums facts_;
-  std::uint64_t events_ = 0, early_dropped_ = 0, sequence_ = 0;
+  std::uint64_t events_ = 0, early_dropped_ = 0;
   std::uint64_t now_ns_ = 0, next_ns_ = 0;  // next_ns_ is 0 before the first tick
   bool at_once_;
   // The time until which each process counts as present. The last process is remembered, because entries arrive in
