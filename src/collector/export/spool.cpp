@@ -485,7 +485,6 @@ Spool::Rest Spool::rest_of(std::uint64_t number, std::uint64_t offset, std::uint
 // With mutex_, or in the constructor.
 void Spool::set_aside(std::uint64_t number, const std::string& why) {
   const std::string name = name_of_file(number);
-  ++set_aside_;
   const bool is_renamed = ::renameat(folder_.get(), name.c_str(), folder_.get(), (name + ".damaged").c_str()) == 0;
   options_.say(
       path_of(number) + ": " + why + ": " +
@@ -714,11 +713,6 @@ void Spool::close(bool may_have_arrived) {
     write_position(file->first, body.offset, may_have_arrived || body.may_have_arrived);
   }
   if (!files_.empty()) ::fsync(folder_.get());
-}
-
-std::uint64_t Spool::files_set_aside() const {
-  const std::lock_guard lock(mutex_);
-  return set_aside_;
 }
 
 }  // namespace nopspan::collector

@@ -81,8 +81,6 @@ class Spool {
 
   // Bytes of all files.
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
-  // Files that were renamed to NAME.damaged, because they are not readable as a spool.
-  [[nodiscard]] std::uint64_t files_set_aside() const;
 
  private:
   struct Unsaved {
@@ -154,7 +152,7 @@ class Spool {
 
   mutable std::mutex mutex_;
   std::map<std::uint64_t, File> files_;  // this and all below with mutex_
-  std::uint64_t next_file_ = 1, set_aside_ = 0;
+  std::uint64_t next_file_ = 1;
   std::uint64_t writing_ = 0;  // number of the file that is being written; 0: none
   std::uint64_t loaded_ = 0;   // number of the file whose first body read() has returned, until settle(); 0: none
   OpenFile file_;
