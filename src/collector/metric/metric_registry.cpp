@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <optional>
 #include <random>
 
@@ -31,11 +30,6 @@ std::string random_seed_text() {
   const std::uint32_t seed[] = {random(), random()};
   return {reinterpret_cast<const char*>(seed), sizeof(seed)};
 }
-
-struct KeyHash {
-  using is_transparent = void;
-  std::size_t operator()(std::string_view key) const { return std::hash<std::string_view>()(key); }
-};
 
 // At most kMostValueBytes, without a part of a character at the end.
 std::string_view cut_value(std::string_view text) {
@@ -97,7 +91,7 @@ struct MetricSeries {
 class MetricFamily {
  public:
   // By the values of the labels, each after its length.
-  using AllSeries = std::unordered_map<std::string, MetricSeries, KeyHash, std::equal_to<>>;
+  using AllSeries = std::unordered_map<std::string, MetricSeries>;
 
   MetricFamily(const MetricDescription& is, const std::string& seed)
       : about(std::make_shared<MetricDescription>(is)), seed_(seed) {}
