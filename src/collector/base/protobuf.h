@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The wire format of protobuf: varints, words, and the fields of a message. For code that must not need protozero,
-// because it is in the library nopspan::recording too.
+// The wire format of protobuf: varints, words, and the fields of a message. It needs no other library, because
+// nopspan::recording is built with it too.
 #pragma once
 
 #include <cstddef>
@@ -52,6 +52,7 @@ class ProtobufFields {
   // Reads a field. Returns false at the end of the message, and at the first field that is invalid.
   bool next() {
     if (left_.empty() || !is_valid_) return false;
+    begin_ = left_.data();
     is_valid_ = read();
     return is_valid_;
   }
@@ -66,7 +67,8 @@ class ProtobufFields {
   }
   [[nodiscard]] std::string_view bytes() const { return bytes_; }   // of a delimited field
   [[nodiscard]] std::uint64_t integer() const { return integer_; }  // of another field
-  [[nodiscard]] const char* end() const { return left_.data(); }    // the place after it
+  // With its tag and its length.
+  [[nodiscard]] std::string_view whole() const { return {begin_, static_cast<std::size_t>(left_.data() - begin_)}; }
 
  private:
   bool read() {
@@ -100,6 +102,7 @@ class ProtobufFields {
   }
 
   std::string_view left_, bytes_;
+  const char* begin_ = nullptr;
   std::uint64_t tag_ = 0, integer_ = 0;
   bool is_valid_ = true;
 };

@@ -2,11 +2,11 @@
 #include "export/answer.h"
 
 #include "base/gzip.h"
+#include "base/protobuf.h"
 #include "base/text.h"
 #include "export/otlp_settings.h"
 
 #include <nlohmann/json.hpp>
-#include <protozero/pbf_reader.hpp>
 
 #include <algorithm>
 #include <cctype>
@@ -28,28 +28,17 @@ struct PartialSuccess {
 // Returns nothing if the message is malformed. Export…ServiceResponse is the same for all signals.
 std::optional<PartialSuccess> partial_success_of(std::string_view message) {
   PartialSuccess result;
-  try {
-    protozero::pbf_reader response(message.data(), message.size());
-    while (response.next()) {
-      if (response.tag_and_type() != protozero::tag_and_type(1, protozero::pbf_wire_type::length_delimited)) {
-        response.skip();
-        continue;
-      }
-      protozero::pbf_reader partial = response.get_message();
-      while (partial.next()) {
-        if (partial.tag_and_type() == protozero::tag_and_type(1, protozero::pbf_wire_type::varint)) {
-          result.rejected = partial.get_int64();
-        } else if (partial.tag_and_type() == protozero::tag_and_type(2, protozero::pbf_wire_type::length_delimited)) {
-          result.message = partial.get_string();
-        } else {
-          partial.skip();
-        }
-      }
+  ProtobufFields response(message);
+  while (response.next()) {
+    if (!response.is(1, ProtobufType::delimited)) continue;
+    ProtobufFields partial(response.bytes());
+    while (partial.next()) {
+      if (partial.is(1, ProtobufType::varint)) result.rejected = static_cast<std::int64_t>(partial.integer());
+      if (partial.is(2, ProtobufType::delimited)) result.message = partial.bytes();
     }
-  } catch (const protozero::exception&) {
-    return {};
+    if (!partial.is_valid()) return {};
   }
-  return result;
+  return response.is_valid() ? std::optional(result) : std::nullopt;
 }
 
 std::optional<PartialSuccess> partial_success_of_json(std::string_view text) {
@@ -105,12 +94,11 @@ std::string error_text(const HttpAnswer& answer) {
   if (answer.content_type.empty() || !is_protobuf(answer.content_type)) {
     return answer.body.substr(0, answer.body.find_first_of("\r\n"));
   }
-  try {
-    protozero::pbf_reader status(answer.body);
-    return status.next(2, protozero::pbf_wire_type::length_delimited) ? status.get_string() : "";
-  } catch (const protozero::exception&) {
-    return "";
+  ProtobufFields status(answer.body);
+  while (status.next()) {
+    if (status.is(2, ProtobufType::delimited)) return std::string(status.bytes());
   }
+  return "";
 }
 
 std::optional<std::string> decode_base64(std::string_view text) {
@@ -137,42 +125,31 @@ std::optional<std::chrono::milliseconds> retry_info_of(const std::string& detail
   constexpr std::int64_t kMostSeconds = 86'400;
   const auto bytes = decode_base64(details);
   if (!bytes) return {};
-  using protozero::pbf_reader;
-  constexpr auto kMessage = protozero::pbf_wire_type::length_delimited;
-  try {
-    pbf_reader status(*bytes);
-    while (status.next(3, kMessage)) {
-      pbf_reader any = status.get_message();
-      std::string type, value;
-      while (any.next()) {
-        if (any.tag_and_type() == protozero::tag_and_type(1, kMessage)) {
-          type = any.get_string();
-        } else if (any.tag_and_type() == protozero::tag_and_type(2, kMessage)) {
-          value = any.get_string();
-        } else {
-          any.skip();
-        }
-      }
-      if (!type.ends_with("/google.rpc.RetryInfo")) continue;
-      std::int64_t seconds = 0, nanos = 0;
-      pbf_reader info(value);
-      while (info.next(1, kMessage)) {
-        pbf_reader duration = info.get_message();
-        while (duration.next()) {
-          if (duration.tag_and_type() == protozero::tag_and_type(1, protozero::pbf_wire_type::varint)) {
-            seconds = duration.get_int64();
-          } else if (duration.tag_and_type() == protozero::tag_and_type(2, protozero::pbf_wire_type::varint)) {
-            nanos = duration.get_int32();
-          } else {
-            duration.skip();
-          }
-        }
-      }
-      return std::chrono::seconds(std::clamp<std::int64_t>(seconds, 0, kMostSeconds)) +
-             std::chrono::milliseconds(std::clamp<std::int64_t>(nanos, 0, 999'999'999) / 1'000'000);
+  ProtobufFields status(*bytes);
+  while (status.next()) {
+    if (!status.is(3, ProtobufType::delimited)) continue;
+    ProtobufFields any(status.bytes());
+    std::string_view type, value;
+    while (any.next()) {
+      if (any.is(1, ProtobufType::delimited)) type = any.bytes();
+      if (any.is(2, ProtobufType::delimited)) value = any.bytes();
     }
-  } catch (const protozero::exception&) {
-    return {};
+    if (!any.is_valid()) return {};
+    if (!type.ends_with("/google.rpc.RetryInfo")) continue;
+    std::int64_t seconds = 0, nanos = 0;
+    ProtobufFields info(value);
+    while (info.next()) {
+      if (!info.is(1, ProtobufType::delimited)) continue;
+      ProtobufFields duration(info.bytes());
+      while (duration.next()) {
+        if (duration.is(1, ProtobufType::varint)) seconds = static_cast<std::int64_t>(duration.integer());
+        if (duration.is(2, ProtobufType::varint)) nanos = static_cast<std::int32_t>(duration.integer());
+      }
+      if (!duration.is_valid()) return {};
+    }
+    if (!info.is_valid()) return {};
+    return std::chrono::seconds(std::clamp<std::int64_t>(seconds, 0, kMostSeconds)) +
+           std::chrono::milliseconds(std::clamp<std::int64_t>(nanos, 0, 999'999'999) / 1'000'000);
   }
   return {};
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "export/export_body.h"
 
-#include "export/message_fields.h"
+#include "model/otlp_wire.h"
 
 #include <cstddef>
 #include <optional>
@@ -14,7 +14,7 @@ namespace {
 // At each level of a request, the fields that contain what is counted: resources, scopes and items. A metric is not an
 // item, but contains some: data points, in the message of its kind.
 constexpr unsigned kSpanEvents = 11;
-constexpr std::uint64_t bit(unsigned field) { return std::uint64_t{1} << field; }
+constexpr std::uint64_t bit(std::uint64_t field) { return std::uint64_t{1} << field; }
 constexpr std::uint64_t kToItems[] = {bit(1), bit(2), bit(2)};
 constexpr std::uint64_t kToPoints[] = {bit(1), bit(2), bit(2), bit(5) | bit(7) | bit(9) | bit(10) | bit(11), bit(1)};
 
@@ -29,34 +29,40 @@ class ItemRange {
 
   [[nodiscard]] const ItemCounts& items() const { return items_; }
 
-  void copy(std::string_view message, std::string& out, std::size_t level = 0) {
-    for_each_field(message, [&](std::uint32_t field, std::string_view bytes, std::string_view whole) {
-      if (field == 0 || field >= 64 || (levels_[level] & bit(field)) == 0) {
-        out += whole;
+  // Returns false if the request is malformed.
+  bool copy(std::string_view message, std::string& out, std::size_t level = 0) {
+    ProtobufFields fields(message);
+    while (fields.next()) {
+      const std::uint64_t field = fields.number();
+      if (fields.type() != ProtobufType::delimited || field >= 64 || (levels_[level] & bit(field)) == 0) {
+        out += fields.whole();
       } else if (level + 1 == levels_.size()) {
         if (at_ >= first_ && at_ < last_) {
-          out += whole;
-          count(bytes);
+          out += fields.whole();
+          if (!count(fields.bytes())) return false;
         }
         ++at_;
       } else {
         const std::uint64_t before = items_.total();
         std::string inner;
-        copy(bytes, inner, level + 1);
-        if (items_.total() != before) append_bytes(out, field, inner);
+        if (!copy(fields.bytes(), inner, level + 1)) return false;
+        if (items_.total() != before) append_bytes(out, static_cast<unsigned>(field), inner);
       }
-    });
+    }
+    return fields.is_valid();
   }
 
  private:
-  void count(std::string_view item) {
+  bool count(std::string_view item) {
     if (signal_ == Signal::logs) ++items_.logs;
     if (signal_ == Signal::metrics) ++items_.points;
-    if (signal_ != Signal::traces) return;
+    if (signal_ != Signal::traces) return true;
     ++items_.spans;
-    for_each_field(item, [&](std::uint32_t field, std::string_view, std::string_view) {
-      if (field == kSpanEvents) ++items_.span_events;
-    });
+    ProtobufFields fields(item);
+    while (fields.next()) {
+      if (fields.is(kSpanEvents, ProtobufType::delimited)) ++items_.span_events;
+    }
+    return fields.is_valid();
   }
 
   std::span<const std::uint64_t> levels_;
@@ -68,11 +74,7 @@ class ItemRange {
 std::optional<ExportBody> part_of(const ExportBody& body, std::uint64_t first, std::uint64_t last) {
   ItemRange range(body.signal, first, last);
   ExportBody part{body.signal, {}, {}};
-  try {
-    range.copy(body.bytes, part.bytes);
-  } catch (const protozero::exception&) {
-    return std::nullopt;
-  }
+  if (!range.copy(body.bytes, part.bytes)) return std::nullopt;
   part.items = range.items();
   return part;
 }

@@ -2,10 +2,8 @@
 #include "export/export_encoder.h"
 
 #include "base/saturating.h"
-#include "base/utf8.h"
 #include "export/exported_resource.h"
 #include "export/log_events.h"
-#include "export/message_fields.h"
 #include "model/span_links.h"
 #include "model/steps.h"
 
@@ -151,16 +149,14 @@ void ExportEncoder::add(const Entry& entry, std::span<const HeldEvent> events) {
 void ExportEncoder::add(const HeldEvent& event) {
   const std::size_t begin = begin_item(event.process);
   std::string_view name;
-  for_each_field(event.event, [&](std::uint32_t field, std::string_view bytes, std::string_view whole) {
-    // The fields of Span.Event, and those of LogRecord that they become.
-    if (field == 2) name = bytes;
-    if (field == kEventAttributes) append_bytes(buffer_, kLogAttributes, bytes);
-    if (field != 0) return;
-    constexpr char kTime = 1U << 3U | 1U, kDropped = 7U << 3U;
-    const std::size_t at = buffer_.size();
-    buffer_.append(whole);
-    if (whole.front() != kTime) *buffer_.at(at) = kDropped;
-  });
+  // The fields of Span.Event, and those of LogRecord that they become.
+  ProtobufFields fields(event.event);
+  while (fields.next()) {
+    if (fields.is(1, ProtobufType::fixed64)) append_fixed64(buffer_, 1, fields.integer());
+    if (fields.is(2, ProtobufType::delimited)) name = fields.bytes();
+    if (fields.is(kEventAttributes, ProtobufType::delimited)) append_bytes(buffer_, kLogAttributes, fields.bytes());
+    if (fields.is(4, ProtobufType::varint)) append_varint(buffer_, 7, fields.integer());
+  }
   write_severity(name, event.is_retry);
   buffer_.append(event.labels);
   write_log_context(event.trace_id, event.span_id, event.is_sampled);

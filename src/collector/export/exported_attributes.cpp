@@ -4,7 +4,6 @@
 #include "base/key_index.h"
 #include "base/utf8.h"
 #include "export/attribute_repair.h"
-#include "export/message_fields.h"
 #include "model/sampling.h"
 #include "model/step_facts.h"
 
@@ -176,9 +175,10 @@ void ExportedAttributes::write_renamed(ByteBuffer& out, unsigned field, std::str
   }
   std::string renamed;
   append_bytes(renamed, 1, key);
-  for_each_field(key_value, [&](std::uint32_t number, std::string_view, std::string_view whole) {
-    if (number != 1) renamed += whole;
-  });
+  ProtobufFields fields(key_value);
+  while (fields.next()) {
+    if (fields.number() != 1) renamed += fields.whole();
+  }
   append_bytes(out, field, renamed);
 }
 

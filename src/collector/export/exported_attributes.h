@@ -7,7 +7,7 @@
 #include "base/byte_buffer.h"
 #include "export/export_options.h"
 #include "model/entry.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <array>
 #include <cstddef>

@@ -5,7 +5,7 @@
 #include "base/utf8.h"
 #include "export/otlp_fields.h"
 #include "model/members.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 #include "model/service.h"
 
 #include <algorithm>

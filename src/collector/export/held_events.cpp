@@ -2,7 +2,7 @@
 #include "export/held_events.h"
 
 #include "export/log_events.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <nopspan/probes.h>
 

@@ -2,18 +2,18 @@
 #include "export/otlp_json.h"
 
 #include "base/json_writer.h"
+#include "base/protobuf.h"
 #include "base/utf8.h"
 #include "export/otlp_messages.h"
-#include "model/otlp_attributes.h"
 
-#include <protozero/pbf_reader.hpp>
-
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <vector>
 
 namespace nopspan::collector {
@@ -23,9 +23,9 @@ using otlp::Field;
 using otlp::Form;
 using otlp::Label;
 using otlp::Type;
-using Wire = protozero::pbf_wire_type;
+using Wire = ProtobufType;
 
-struct MalformedMessage : protozero::exception {};
+struct MalformedMessage : std::exception {};
 
 Wire wire_of(Type type) {
   switch (type) {
@@ -39,7 +39,7 @@ Wire wire_of(Type type) {
     case Type::bytes:
     case Type::id:
     case Type::message:
-      return Wire::length_delimited;
+      return Wire::delimited;
     default:
       return Wire::varint;
   }
@@ -69,9 +69,9 @@ class JsonTranscoder {
  private:
   static constexpr unsigned kMostNested = 100;  // as in protobuf's own decoders
   struct Found {
-    const Field* field;  // null if it is written already, or if another member of the oneof follows
-    std::uint64_t number = 0;
-    std::string_view bytes = {};
+    const Field* field;           // null if it is written already, or if another member of the oneof follows
+    std::uint64_t number = 0;     // unless it is delimited
+    std::string_view bytes = {};  // if it is
   };
 
   void collect(Form form, std::string_view message);
@@ -84,23 +84,18 @@ class JsonTranscoder {
   std::vector<Found> found_;  // a stack: the fields of a message follow those of the message that it is in
 };
 
-const Field* field_of(Form form, std::uint32_t number) {
+const Field* field_of(Form form, std::uint64_t number) {
   for (const Field& field : otlp::kForms[static_cast<std::size_t>(form)]) {
     if (field.number == number) return &field;
   }
   return nullptr;
 }
 
-std::uint64_t number_in(protozero::pbf_reader& reader, Wire wire) {
-  if (wire == Wire::varint) return reader.get_uint64();
-  return wire == Wire::fixed32 ? reader.get_fixed32() : reader.get_fixed64();
-}
-
 void JsonTranscoder::collect_packed(const Field& field, std::string_view numbers) {
   if (wire_of(field.type) == Wire::varint) {
-    const char* at = numbers.data();
-    const char* const end = at + numbers.size();
-    while (at < end) found_.push_back({&field, protozero::decode_varint(&at, end)});
+    while (!numbers.empty()) {
+      if (!take_varint(numbers, found_.emplace_back(Found{&field}).number)) throw MalformedMessage();
+    }
     return;
   }
   if (numbers.size() % sizeof(std::uint64_t) != 0) throw MalformedMessage();
@@ -113,17 +108,12 @@ void JsonTranscoder::collect_packed(const Field& field, std::string_view numbers
 void JsonTranscoder::collect(Form form, std::string_view message) {
   std::size_t oneof = found_.size();  // the first field that may be of the oneof's member that was seen last
   const Field* member = nullptr;
-  protozero::pbf_reader reader(message.data(), message.size());
-  while (reader.next()) {
-    const Field* const field = field_of(form, reader.tag());
-    const Wire wire = reader.wire_type();
-    if (field != nullptr && field->label == Label::repeated && wire == Wire::length_delimited &&
-        wire_of(field->type) != wire) {
-      collect_packed(*field, view_of(reader));
-      continue;
-    }
-    if (field == nullptr || wire != wire_of(field->type)) {
-      reader.skip();
+  ProtobufFields fields(message);
+  while (fields.next()) {
+    const Field* const field = field_of(form, fields.number());
+    if (field == nullptr) continue;
+    if (fields.type() != wire_of(field->type)) {
+      if (field->label == Label::repeated && fields.type() == Wire::delimited) collect_packed(*field, fields.bytes());
       continue;
     }
     if (field->label == Label::oneof && field != member) {
@@ -132,13 +122,10 @@ void JsonTranscoder::collect(Form form, std::string_view message) {
       }
       member = field;
     }
-    if (wire == Wire::length_delimited) {
-      found_.push_back({field, 0, view_of(reader)});
-      if (field->type == Type::text && !is_utf8(found_.back().bytes)) throw MalformedMessage();
-    } else {
-      found_.push_back({field, number_in(reader, wire)});
-    }
+    if (field->type == Type::text && !is_utf8(fields.bytes())) throw MalformedMessage();
+    found_.push_back({field, fields.integer(), fields.bytes()});
   }
+  if (!fields.is_valid()) throw MalformedMessage();
 }
 
 void JsonTranscoder::write_number(const Found& value) {
@@ -156,8 +143,10 @@ void JsonTranscoder::write_number(const Found& value) {
     case Type::uint32:
     case Type::fixed32:
       return json_.number(std::uint64_t{static_cast<std::uint32_t>(value.number)});
-    case Type::sint32:
-      return json_.number(std::int64_t{protozero::decode_zigzag32(static_cast<std::uint32_t>(value.number))});
+    case Type::sint32: {  // 0, -1, 1, -2, … have the codes 0, 1, 2, 3, …
+      const auto code = static_cast<std::uint32_t>(value.number);
+      return json_.number(std::int64_t{static_cast<std::int32_t>(code >> 1U ^ (0U - (code & 1U)))});
+    }
     case Type::int64:
     case Type::sfixed64:
       return json_.text(written(static_cast<std::int64_t>(value.number)));
@@ -240,7 +229,7 @@ std::optional<std::string> otlp_json(Signal signal, std::string_view request) {
   JsonTranscoder transcoder;
   try {
     transcoder.write(kForms[static_cast<std::size_t>(signal)], request);
-  } catch (const protozero::exception&) {
+  } catch (const MalformedMessage&) {
     return std::nullopt;
   }
   return std::string(transcoder.text());

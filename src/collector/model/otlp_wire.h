@@ -40,12 +40,9 @@ bool read_value(std::string_view any_value, Attribute& value);
 template <class Each>
 bool for_each_key_value(std::string_view run, unsigned field, const Each& each) {
   ProtobufFields fields(run);
-  const char* begin = run.data();
   while (fields.next()) {
     if (fields.number() != field || fields.type() != ProtobufType::delimited) return false;
-    const char* const end = fields.end();
-    each(fields.bytes(), std::string_view(begin, static_cast<std::size_t>(end - begin)));
-    begin = end;
+    each(fields.bytes(), fields.whole());
   }
   return fields.is_valid();
 }
