@@ -6,7 +6,7 @@
 #include "metric/metric_protobuf.h"
 #include "metric/metric_registry.h"
 #include "metric/metric_text.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <nopspan/probes.h>
 

@@ -3,7 +3,7 @@
 //
 // The span is that of docs/overhead.md: a name, ids and four attributes. The threads take turns with batches of 16.
 #include "recording/recording.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 #include "recording/recorder.h"
 
 #include <nopspan/probes.h>

@@ -2,7 +2,7 @@
 // Decoding of attributes: bytes that a library writes, and arbitrary bytes.
 #include "model/entry_json.h"
 
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 #include "parsed_json.h"
 
 #include <gmock/gmock.h>

@@ -6,7 +6,7 @@
 
 #include "export/export_feed.h"
 #include "export/otlp_json.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <nopspan/probes.h>
 

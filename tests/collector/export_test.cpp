@@ -9,7 +9,7 @@
 #include "export/export_feed.h"
 #include "export/exported_resource.h"
 #include "export/otlp_json.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 #include "model/service.h"
 #include "recording/entry_encoder.h"
 #include "recording/recorded_batches.h"

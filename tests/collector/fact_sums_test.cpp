@@ -4,7 +4,7 @@
 
 #include "invented_spans.h"
 #include "kept_entry.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <gtest/gtest.h>
 

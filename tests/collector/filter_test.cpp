@@ -8,7 +8,7 @@
 #include "kept_entry.h"
 #include "model/filtered_source.h"
 #include "model/labels_and_attributes.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 #include "model/source_options.h"
 #include "parsed_json.h"
 

@@ -3,7 +3,7 @@
 #include "top/gauge_board.h"
 
 #include "invented_spans.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <nopspan/probes.h>
 

@@ -5,7 +5,7 @@
 #include "hist/hist_view.h"
 #include "invented_spans.h"
 #include "kept_entry.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <nopspan/probes.h>
 #include <nlohmann/json.hpp>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of histograms: grouping, JSON, and its limits.
 #include "hist/hist_table.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include "invented_spans.h"
 

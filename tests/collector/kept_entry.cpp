@@ -2,7 +2,7 @@
 #include "kept_entry.h"
 
 #include "base/text.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <nopspan/probes.h>
 

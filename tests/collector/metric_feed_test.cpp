@@ -5,7 +5,7 @@
 #include "invented_spans.h"
 #include "kept_entry.h"
 #include "metric/metric_text.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 #include "model/service.h"
 
 #include <nopspan/probes.h>

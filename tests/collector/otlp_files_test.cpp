@@ -3,7 +3,7 @@
 #include "export/otlp_files.h"
 
 #include "base/failure.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 #include "temporary_folder.h"
 
 #include <gmock/gmock.h>

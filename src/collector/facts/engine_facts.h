@@ -3,7 +3,7 @@
 #pragma once
 
 #include "model/entry.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 #include "model/step_facts.h"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "facts/stream_gaps.h"
 
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <string_view>
 

@@ -7,8 +7,10 @@
 
 #include "format1/otlp_names.h"
 #include "model/entry.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 #include "model/signal.h"
+
+#include <protozero/pbf_reader.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +20,12 @@
 #include <unordered_map>
 
 namespace nopspan::collector {
+
+// The bytes of a field that is a message, a string or bytes.
+inline std::string_view view_of(protozero::pbf_reader& reader) {
+  const protozero::data_view view = reader.get_view();
+  return {view.data(), view.size()};
+}
 
 class OtlpReader {
  public:

@@ -3,7 +3,7 @@
 
 #include "base/saturating.h"
 #include "facts/request_times.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 #include "model/step_facts.h"
 
 #include <nopspan/probes.h>

@@ -4,7 +4,7 @@
 #include "facts/request_times.h"
 #include "facts/row_key.h"
 #include "metric/span_metrics.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 #include "model/service.h"
 
 #include <nopspan/probes.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "metric/metric_otlp.h"
 
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <protozero/pbf_writer.hpp>
 

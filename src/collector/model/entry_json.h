@@ -4,7 +4,7 @@
 
 #include "base/json_writer.h"
 #include "model/entry.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -31,7 +31,7 @@ std::string id_text(std::uint64_t id);
 std::string id_text(const TraceId& id);
 
 // Attributes as JSON. Probes carry them as protobuf bytes of OTLP: `bytes` is a sequence of fields with the number
-// `field`, each a KeyValue (otlp_attributes.h). Writes an object.
+// `field`, each a KeyValue (otlp_wire.h). Writes an object.
 // - Strings, booleans and numbers stay what they are, lists become arrays, and maps become objects.
 // - An empty value becomes null, and bytes become hexadecimal digits.
 // - Numbers that JSON does not have become strings, as in protobuf's JSON: "NaN", "Infinity", "-Infinity".

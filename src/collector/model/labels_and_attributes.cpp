@@ -2,7 +2,7 @@
 #include "model/labels_and_attributes.h"
 
 #include "model/entry_json.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <nlohmann/json.hpp>
 

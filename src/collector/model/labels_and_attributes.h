@@ -3,7 +3,7 @@
 #pragma once
 
 #include "model/entry.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <array>
 #include <string_view>

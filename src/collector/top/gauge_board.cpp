@@ -3,7 +3,7 @@
 
 #include "facts/row_key.h"
 #include "model/labels_and_attributes.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 
 #include <nopspan/probes.h>
 

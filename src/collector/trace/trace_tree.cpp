@@ -6,7 +6,7 @@
 #include "base/text.h"
 #include "model/entry_json.h"
 #include "model/labels_and_attributes.h"
-#include "model/otlp_attributes.h"
+#include "model/otlp_wire.h"
 #include "trace/trace_fold.h"
 
 #include <nopspan/probes.h>
