@@ -55,7 +55,7 @@ std::string gzipped(const std::string& bytes) {
 
 ReceiverAnswer grpc(const std::string& status, const std::string& body = "", const std::string& details = "",
                     const std::string& message = "") {
-  return classify(GrpcAnswer{status, message, details, "application/grpc", body, 200, false}, kSent);
+  return classify(GrpcAnswer{status, message, details, {200, "application/grpc", body}}, kSent);
 }
 
 TEST(ReceiverAnswer, OfSuccessAcceptsEverything) {
@@ -179,13 +179,13 @@ TEST(ReceiverAnswer, WithoutAGrpcStatusDoesNotCount) {
   EXPECT_EQ(answer.kind, AnswerKind::retry);
   EXPECT_TRUE(answer.may_have_arrived);
   EXPECT_TRUE(answer.is_malformed);
-  answer = classify(GrpcAnswer{"", "", "", "text/html", "", 200, false}, kSent);
+  answer = classify(GrpcAnswer{"", "", "", {200, "text/html"}}, kSent);
   EXPECT_EQ(answer.kind, AnswerKind::refused);
-  answer = classify(GrpcAnswer{"", "", "", "text/html", "", 503, false}, kSent);
+  answer = classify(GrpcAnswer{"", "", "", {503, "text/html"}}, kSent);
   EXPECT_EQ(answer.kind, AnswerKind::retry);
-  answer = classify(GrpcAnswer{"", "", "", "", "", 404, false}, kSent);
+  answer = classify(GrpcAnswer{"", "", "", {404, ""}}, kSent);
   EXPECT_EQ(answer.kind, AnswerKind::refused);
-  answer = classify(GrpcAnswer{"", "", "", "", "", 204, false}, kSent);
+  answer = classify(GrpcAnswer{"", "", "", {204, ""}}, kSent);
   EXPECT_EQ(answer.kind, AnswerKind::refused);
 }
 

@@ -228,16 +228,16 @@ ReceiverAnswer classify(const HttpAnswer& received, const ExportBody& sent) {
 
 ReceiverAnswer classify(const GrpcAnswer& received, const ExportBody& sent) {
   ReceiverAnswer answer;
-  if (received.http_status != 200) {
+  if (received.http.status != 200) {
     HttpAnswer http;
-    http.status = received.http_status;
-    http.retry_after = received.retry_after;
+    http.status = received.http.status;
+    http.retry_after = received.http.retry_after;
     answer = classify(http, sent);
     if (answer.kind == ReceiverAnswer::Kind::accepted) answer.kind = ReceiverAnswer::Kind::refused;
     return answer;
   }
   if (received.status.empty()) {
-    const bool is_grpc = received.content_type.starts_with("application/grpc");
+    const bool is_grpc = received.http.content_type.starts_with("application/grpc");
     answer.kind = is_grpc ? ReceiverAnswer::Kind::retry : ReceiverAnswer::Kind::refused;
     answer.may_have_arrived = is_grpc;
     answer.is_malformed = true;
@@ -254,7 +254,7 @@ ReceiverAnswer classify(const GrpcAnswer& received, const ExportBody& sent) {
     return answer;
   }
   if (code == kGrpcOk) {
-    return success(received.is_body_cut ? std::nullopt : partial_success_of_frame(received.body), sent);
+    return success(received.http.is_body_cut ? std::nullopt : partial_success_of_frame(received.http.body), sent);
   }
   const std::string message = percent_decoded(received.message).value_or(received.message);
   answer.text = answer_text(std::string("gRPC ") + kGrpcCodes[code], message);

@@ -43,10 +43,7 @@ struct HttpAnswer {
 };
 struct GrpcAnswer {
   std::string status, message, details;  // the headers grpc-status, grpc-message, grpc-status-details-bin
-  std::string content_type, body;
-  long http_status = 0;
-  bool is_body_cut = false;
-  std::chrono::milliseconds retry_after{0};  // the header of HTTP, which counts only for http_status
+  HttpAnswer http;                       // Retry-After counts only with a status other than 200
 };
 // The limit of a message of a receiver when it is printed. The functions below return more of it, because a secret in
 // it can be found only as a whole.

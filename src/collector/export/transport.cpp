@@ -46,25 +46,26 @@ void append_header(HeaderList& list, const std::string& line) {
 struct Exchange {
   std::string_view unsent;
   std::size_t header_bytes = 0;
-  GrpcAnswer answer;           // has all fields of an HttpAnswer too
+  GrpcAnswer answer;           // of a receiver without gRPC only `http` is used
   bool asks_for_ages = false;  // Retry-After has more digits than libcurl reads
 
   // If the status is an error, it counts even if the connection broke afterwards. A success counts with its whole body
   // only, because the body may reject items.
   [[nodiscard]] bool has_answer(std::optional<CURLcode> result, OtlpProtocol protocol) const {
     if (is_not_http(protocol)) return false;
-    if (result && (*result == CURLE_OK || answer.is_body_cut)) return true;
+    if (result && (*result == CURLE_OK || answer.http.is_body_cut)) return true;
     const bool is_error = protocol == OtlpProtocol::grpc && !answer.status.empty() && answer.status != "0";
-    return is_error || answer.http_status >= 300;
+    return is_error || answer.http.status >= 300;
   }
   // Whether bytes came that are not HTTP/1.1. libcurl takes them for the body of HTTP/0.9.
   [[nodiscard]] bool is_not_http(OtlpProtocol protocol) const {
-    return protocol != OtlpProtocol::grpc && header_bytes == 0 && !answer.body.empty();
+    return protocol != OtlpProtocol::grpc && header_bytes == 0 && !answer.http.body.empty();
   }
   // Whether they begin with a frame SETTINGS of the connection, with which each server of HTTP/2 begins.
   [[nodiscard]] bool is_http2() const {
     constexpr std::size_t kHead = 9;
-    return answer.body.size() >= kHead && answer.body[3] == 4 && answer.body.compare(5, 4, std::string(4, '\0')) == 0;
+    const std::string& body = answer.http.body;
+    return body.size() >= kHead && body[3] == 4 && body.compare(5, 4, std::string(4, '\0')) == 0;
   }
 };
 
@@ -77,7 +78,7 @@ std::size_t on_read(char* to, std::size_t size, std::size_t count, void* exchang
 }
 
 std::size_t on_body(char* from, std::size_t size, std::size_t count, void* exchange) {
-  GrpcAnswer& answer = static_cast<Exchange*>(exchange)->answer;
+  HttpAnswer& answer = static_cast<Exchange*>(exchange)->answer.http;
   const std::size_t bytes = size * count;
   const std::size_t fits = std::min(bytes, kMostAnswerBytes - answer.body.size());
   answer.body.append(from, fits);
@@ -103,7 +104,7 @@ std::size_t on_header(char* from, std::size_t size, std::size_t count, void* exc
   std::string_view value = line.substr(colon + 1);
   value.remove_prefix(std::min(value.find_first_not_of(" \t"), value.size()));
   value = value.substr(0, value.find_last_not_of(" \t\r\n") + 1);
-  if (name == "content-type") answer.content_type = value;
+  if (name == "content-type") answer.http.content_type = value;
   if (name == "grpc-status") answer.status = value;
   // libcurl ignores a number that does not fit.
   constexpr std::size_t kMostDigits = 9;
@@ -339,26 +340,19 @@ std::optional<CURLcode> CurlTransport::send(Handle& handle, const OtlpTarget& ta
   curl_easy_setopt(easy, CURLOPT_HEADERDATA, &exchange);
   curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, static_cast<long>(target.timeout.count()));
   const std::optional<CURLcode> result = perform(easy, until);
-  curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &exchange.answer.http_status);
+  curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &exchange.answer.http.status);
   return result;
 }
 
 ReceiverAnswer CurlTransport::answer_of(const Handle& handle, const OtlpTarget& target, Exchange& exchange,
                                         const ExportBody& body) {
-  GrpcAnswer& received = exchange.answer;
+  HttpAnswer& received = exchange.answer.http;
   curl_off_t seconds = 0;
   curl_easy_getinfo(handle.easy.get(), CURLINFO_RETRY_AFTER, &seconds);
   constexpr curl_off_t kMostSeconds = 86'400;
   if (exchange.asks_for_ages) seconds = kMostSeconds;
   received.retry_after = std::chrono::seconds(std::clamp<curl_off_t>(seconds, 0, kMostSeconds));
-  if (target.protocol == OtlpProtocol::grpc) return classify(received, body);
-  HttpAnswer http;
-  http.status = received.http_status;
-  http.content_type = std::move(received.content_type);
-  http.body = std::move(received.body);
-  http.is_body_cut = received.is_body_cut;
-  http.retry_after = received.retry_after;
-  return classify(http, body);
+  return target.protocol == OtlpProtocol::grpc ? classify(exchange.answer, body) : classify(received, body);
 }
 
 ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline& until) {
@@ -386,13 +380,13 @@ ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline
       // body cannot be answered too early. Other receivers find it malformed.
       Exchange empty;
       send(handle, target, "", empty, until);
-      if (empty.answer.http_status >= 300) {
+      if (empty.answer.http.status >= 300) {
         // This answer is not about what has become of the first request.
         const bool may_have_arrived = answer.may_have_arrived;
         answer = answer_of(handle, target, empty, body);
         answer.may_have_arrived |= may_have_arrived;
       } else {
-        answer.may_be_too_large = empty.answer.http_status == 200;
+        answer.may_be_too_large = empty.answer.http.status == 200;
       }
     }
   }
