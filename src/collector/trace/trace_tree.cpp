@@ -191,11 +191,6 @@ void Tree::add_header() {
 void Tree::add_processes() {
   constexpr std::size_t kShown = 6;
   const auto& processes = trace_.processes();
-  if (processes.size() == 1) {
-    line_.add("  ");
-    add_process("", *processes[0]);
-    return;
-  }
   std::vector<bool> shown(processes.size());
   std::size_t count = 0;
   for (std::uint32_t node = links_.first_root(); node != TraceLinks::kNone; node = links_.next_before_children(node)) {
