@@ -104,17 +104,15 @@ std::string_view Trace::text(std::uint32_t number) const {
   return (number & kOwnText) != 0 ? std::string_view(own_texts_[number & ~kOwnText]) : texts_->text(number);
 }
 
-std::uint32_t Trace::process_number(const ProcessPointer* process) {
-  static const ProcessPointer unknown = std::make_shared<const Process>();
-  const ProcessPointer& known = process != nullptr && *process != nullptr ? *process : unknown;
+std::uint32_t Trace::process_number(const ProcessPointer& process) {
   const auto found = std::find_if(processes_.begin(), processes_.end(),
-                                  [&](const ProcessPointer& other) { return is_same_process(*other, *known); });
+                                  [&](const ProcessPointer& other) { return is_same_process(*other, *process); });
   if (found != processes_.end()) return static_cast<std::uint32_t>(found - processes_.begin());
   // Such a trace is hostile, and the search above is linear. Processes beyond the limit are shown as one unknown
   // process.
   constexpr std::size_t kMaxProcesses = 1024;
   if (processes_.size() > kMaxProcesses) return kMaxProcesses;
-  processes_.push_back(processes_.size() == kMaxProcesses ? unknown : known);
+  processes_.push_back(processes_.size() == kMaxProcesses ? std::make_shared<const Process>() : process);
   bytes_ += 2 * sizeof(ProcessPointer);
   return static_cast<std::uint32_t>(processes_.size() - 1);
 }
@@ -128,7 +126,7 @@ void Trace::add(const Entry& entry) {
   packed.duration_ns = entry.duration_ns;
   packed.flags = entry.flags;
   packed.thread_id = entry.thread_id;
-  packed.process = process_number(entry.process);
+  packed.process = process_number(*entry.process);
   packed.name = keep(entry.name);
   packed.engine = keep(entry.engine);
   packed.model = keep(entry.model);
@@ -194,7 +192,7 @@ bool Trace::add_linked(std::uint64_t linked_id, const Entry& entry, std::uint32_
     linked = linked_.back().get();
     linked->linked_id = linked_id;
     linked->name = keep(entry.name);
-    linked->process = process_number(entry.process);
+    linked->process = process_number(*entry.process);
     bytes_ += sizeof(LinkedSpans) + 2 * sizeof(void*);
   }
   bytes_ += linked->add({entry.trace_id, entry.span_id, entry.start_unix_ns, entry.duration_ns, requests, entry.status},
@@ -202,7 +200,7 @@ bool Trace::add_linked(std::uint64_t linked_id, const Entry& entry, std::uint32_
   return true;
 }
 
-bool Trace::adopt(std::unique_ptr<LinkedSpans> linked, const ProcessPointer* process) {
+bool Trace::adopt(std::unique_ptr<LinkedSpans> linked, const ProcessPointer& process) {
   if (linked_.size() >= kMostLinked) return false;
   linked->process = process_number(process);
   bytes_ += sizeof(LinkedSpans) + 2 * sizeof(void*);

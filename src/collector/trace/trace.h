@@ -54,7 +54,7 @@ class Trace {
   // false if the trace has too many sums.
   bool add_linked(std::uint64_t linked_id, const Entry& entry, std::uint32_t requests, std::size_t most_kept);
   // Adds a sum whose name is a number of the texts. Returns false as add_linked().
-  bool adopt(std::unique_ptr<LinkedSpans> linked, const ProcessPointer* process);
+  bool adopt(std::unique_ptr<LinkedSpans> linked, const ProcessPointer& process);
   [[nodiscard]] const std::vector<std::unique_ptr<LinkedSpans>>& linked() const { return linked_; }
   // Whether a sum exists for such a span. If so, adding it needs hardly any memory.
   [[nodiscard]] bool knows_linked(std::uint64_t linked_id, const Entry& entry) const;
@@ -79,7 +79,7 @@ class Trace {
 
   std::uint64_t* allocate(std::size_t words);
   std::uint32_t keep(std::string_view text);
-  std::uint32_t process_number(const ProcessPointer* process);
+  std::uint32_t process_number(const ProcessPointer& process);
   [[nodiscard]] LinkedSpans* find_linked(std::uint64_t linked_id, const Entry& entry) const;
 
   TraceId id_;

@@ -106,7 +106,7 @@ void TraceAssembler::add(const Entry& entry) {
     steps_.forget_beyond_limit();  // it may be a step that is not a root
     return;
   }
-  if (entry.process != nullptr && *entry.process && entry.process->get() != last_process_) {
+  if (entry.process->get() != last_process_) {
     last_process_ = entry.process->get();
     remote_parents_.saw(*last_process_);
   }

@@ -17,11 +17,6 @@ constexpr std::size_t kMostSums = 16;      // of one request
 constexpr std::size_t kNodeBytes = 128;    // an estimate of the nodes of a list and a map, and malloc's overhead
 constexpr std::string_view kRequestName = "engine.request";
 
-const Process& process_of(const Entry& entry) {
-  static const Process unknown;
-  return entry.process != nullptr && *entry.process ? **entry.process : unknown;
-}
-
 StepCounts::Members& counts_of(StepCounts& counts, bool is_step) { return is_step ? counts.members : counts.inside; }
 
 void add_over_limit(StepCounts::Members& counts, std::uint64_t members) {
@@ -40,7 +35,7 @@ std::size_t TraceSteps::KeyHash::operator()(const Key& key) const {
 }
 
 bool TraceSteps::add_step(const Entry& entry, std::uint32_t marks, std::uint64_t now_ns) {
-  const Key key{number_of(process_of(entry)), entry.span_id};
+  const Key key{number_of(**entry.process), entry.span_id};
   if (by_span_.contains(key)) return false;
   ++counts_.all;
   Step& step = steps_.emplace_back();
@@ -60,7 +55,7 @@ bool TraceSteps::add_step(const Entry& entry, std::uint32_t marks, std::uint64_t
 }
 
 void TraceSteps::add_part(const Entry& entry) {
-  const auto found = by_span_.find({number_of(process_of(entry)), entry.span_id});
+  const auto found = by_span_.find({number_of(**entry.process), entry.span_id});
   const std::uint64_t members = members_of(entry);
   if (found == by_span_.end() || entry.number < found->second->next || entry.number > found->second->announced ||
       members > found->second->announced - entry.number) {
@@ -91,13 +86,13 @@ bool TraceSteps::is_inside(const Entry& entry) {
   const auto* const root = steps_.empty() ? nullptr : roots_.find(entry.trace_id);
   if (root == nullptr) return false;
   const Step& step = **root;
-  const std::uint64_t process = number_of(process_of(entry));
+  const std::uint64_t process = number_of(**entry.process);
   if (process == step.key.process) return true;
   const bool is_span = entry.kind == Kind::span;
   const bool is_remote = is_span && (entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
   return std::any_of(step.rows.begin(), step.rows.end(), [&](const Row& row) {
     return row.span.span_id == (is_span ? entry.parent_id : entry.span_id) &&
-           (is_remote || (row.process != nullptr && number_of(*row.process) == process));
+           (is_remote || number_of(*row.process) == process);
   });
 }
 
@@ -120,7 +115,7 @@ bool TraceSteps::add_row(Step& step, const Entry& entry, std::uint32_t marks, bo
       entry.trace_id, entry.span_id, entry.start_unix_ns, entry.duration_ns, static_cast<std::uint32_t>(step.announced),
       entry.status};
   if (entry.step != nullptr) span.number = entry.step->number, span.instance = entry.step->instance;
-  step.rows.push_back({name, marks, span, entry.process == nullptr ? nullptr : *entry.process, is_step});
+  step.rows.push_back({name, marks, span, *entry.process, is_step});
   return true;
 }
 
@@ -247,7 +242,7 @@ std::uint32_t TraceSteps::claim(Request& request, Trace& trace) {
     StepCounts::Members& counts = counts_of(counts_, sum->is_of_steps);
     const std::uint64_t members = sum->members;
     counts.held -= members;
-    (trace.adopt(std::move(sum), &process) ? counts.joined : counts.over_limit) += members;
+    (trace.adopt(std::move(sum), process) ? counts.joined : counts.over_limit) += members;
   }
   request.sums.clear();
   request.sums.shrink_to_fit();
