@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/log_linear.h"
+#include "base/saturating.h"
 #include "model/entry.h"
 
 #include <nopspan/probes.h>
@@ -23,9 +24,7 @@ struct LinkedSpan {
   std::uint64_t number = 0, instance = 0;  // of a step and its engine
 
   [[nodiscard]] bool failed() const { return status == kError || status == kException; }
-  [[nodiscard]] std::uint64_t end_unix_ns() const {
-    return duration_ns > UINT64_MAX - start_unix_ns ? UINT64_MAX : start_unix_ns + duration_ns;
-  }
+  [[nodiscard]] std::uint64_t end_unix_ns() const { return saturating_sum(start_unix_ns, duration_ns); }
 };
 
 // The tokens that steps computed for one of their members.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/interned_texts.h"
+#include "base/saturating.h"
 #include "model/entry.h"
 #include "trace/linked_spans.h"
 
@@ -30,10 +31,7 @@ struct PackedEntry {
   [[nodiscard]] bool is_span() const { return kind == Kind::span; }
   [[nodiscard]] bool failed() const { return is_span() && (status == kError || status == kException); }
   [[nodiscard]] bool has(std::uint32_t flag) const { return (flags & flag) != 0; }
-  // Saturates instead of overflowing, whatever duration a process reports.
-  [[nodiscard]] std::uint64_t end_unix_ns() const {
-    return duration_ns > UINT64_MAX - start_unix_ns ? UINT64_MAX : start_unix_ns + duration_ns;
-  }
+  [[nodiscard]] std::uint64_t end_unix_ns() const { return saturating_sum(start_unix_ns, duration_ns); }
 };
 
 class Trace {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trace/trace_assembler.h"
 
+#include "base/saturating.h"
 #include "model/steps.h"
 
 #include <nopspan/probes.h>
@@ -73,9 +74,6 @@ bool is_root(const Entry& entry) {
 bool has_remote_parent(const Entry& entry) {
   return entry.kind == Kind::span && entry.parent_id != 0 && (entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0;
 }
-std::uint64_t end_unix_ns(const Entry& entry) {
-  return entry.start_unix_ns + std::min(entry.duration_ns, UINT64_MAX - entry.start_unix_ns);
-}
 bool is_orphan(const Entry& entry) {
   return entry.kind == Kind::span && (entry.flags & NOPSPAN_FLAG_ORPHAN) != 0 && !is_step(entry);
 }
@@ -122,7 +120,7 @@ void TraceAssembler::add(const Entry& entry) {
       ++open->spans;
       open->linked_spans += is_linked(entry) ? 1 : 0;
       open->has_step |= is_step(entry) && is_linked(entry);
-      open->end_unix_ns = std::max(open->end_unix_ns, end_unix_ns(entry));
+      open->end_unix_ns = std::max(open->end_unix_ns, saturating_sum(entry.start_unix_ns, entry.duration_ns));
     }
     if (open->trace.bytes() + entry.attributes.size() <= limits_.bytes_per_trace) {
       open->trace.add(entry);

@@ -105,7 +105,7 @@ std::vector<TreeItem> TraceFold::items(std::uint32_t first, bool all) const {
       TreeItem& folded = items[group.item];
       ++folded.count;
       folded.inside += one.inside;
-      folded.sum_ns += std::min(one.sum_ns, UINT64_MAX - folded.sum_ns);
+      folded.sum_ns = saturating_sum(folded.sum_ns, one.sum_ns);
       folded.longest_ns = std::max(folded.longest_ns, one.longest_ns);
       folded.end_unix_ns = std::max(folded.end_unix_ns, one.end_unix_ns);
     }
