@@ -315,11 +315,22 @@ std::vector<std::string> TopScreen::detail_lines(std::size_t room) const {
 
 bool TopScreen::type(std::uint32_t key) {
   if (key == Terminal::other) return true;
-  if (is_filtering_) return type_filter(key);
-  return mode_ == Mode::table ? type_table(key) : type_panel(key);
+  if (is_filtering_) {
+    type_filter(key);
+  } else if (key == 'w') {
+    view_.total = !view_.total;
+  } else if (key == 'p') {
+    paused_ = !paused_;
+    if (!paused_) show(newest_);
+  } else if (mode_ != Mode::table) {
+    type_panel(key);
+  } else {
+    return type_table(key);
+  }
+  return true;
 }
 
-bool TopScreen::type_filter(std::uint32_t key) {
+void TopScreen::type_filter(std::uint32_t key) {
   switch (key) {
     case Terminal::escape:
       view_.filter.clear();
@@ -338,10 +349,9 @@ bool TopScreen::type_filter(std::uint32_t key) {
       if (key >= 0x20 && key < 0x110000 && view_.filter.size() < kMostFilterBytes) append_character(view_.filter, key);
   }
   selected_ = 0;
-  return true;
 }
 
-bool TopScreen::type_panel(std::uint32_t key) {
+void TopScreen::type_panel(std::uint32_t key) {
   const auto move = [&](std::ptrdiff_t by) {
     const auto to = static_cast<std::ptrdiff_t>(scrolled_) + by;
     scrolled_ =
@@ -350,24 +360,13 @@ bool TopScreen::type_panel(std::uint32_t key) {
   const auto page = static_cast<std::ptrdiff_t>(page_);
   switch (key) {
     case Terminal::up:
-      move(-1);
-      return true;
+      return move(-1);
     case Terminal::down:
-      move(1);
-      return true;
+      return move(1);
     case Terminal::page_up:
-      move(-page);
-      return true;
+      return move(-page);
     case Terminal::page_down:
-      move(page);
-      return true;
-    case 'w':
-      view_.total = !view_.total;
-      return true;
-    case 'p':
-      paused_ = !paused_;
-      if (!paused_) show(newest_);
-      return true;
+      return move(page);
     default:
       break;
   }
@@ -377,7 +376,6 @@ bool TopScreen::type_panel(std::uint32_t key) {
     runner_.ask(request_);
   }
   mode_ = Mode::table;
-  return true;
 }
 
 bool TopScreen::type_scroll(std::uint32_t key) {
@@ -428,15 +426,8 @@ bool TopScreen::type_table(std::uint32_t key) {
     case Terminal::escape:
       view_.filter.clear();
       break;
-    case 'p':
-      paused_ = !paused_;
-      if (!paused_) show(newest_);
-      break;
     case 't':
       group_by_next();
-      break;
-    case 'w':
-      view_.total = !view_.total;
       break;
     case 'i':
       view_.hide_idle = !view_.hide_idle;

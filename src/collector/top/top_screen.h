@@ -44,8 +44,8 @@ class TopScreen {
                   std::size_t indent = 2);
   [[nodiscard]] std::vector<std::string> detail_lines(std::size_t room) const;
 
-  bool type_filter(std::uint32_t key);
-  bool type_panel(std::uint32_t key);
+  void type_filter(std::uint32_t key);
+  void type_panel(std::uint32_t key);
   bool type_table(std::uint32_t key);
   bool type_scroll(std::uint32_t key);
   void sort_by_neighbour(int step);
