@@ -16,7 +16,7 @@ constexpr std::size_t kMostDiscarded = 256U << 10U;
 
 }  // namespace
 
-BoundedStream::BoundedStream(int connection, int stop, const StreamLimits& limits)
+BoundedStream::BoundedStream(int connection, int stop, const MetricServerOptions& limits)
     : connection_(connection), stop_(stop), limits_(limits) {}
 
 bool BoundedStream::wait(short events, Clock::time_point until) const {

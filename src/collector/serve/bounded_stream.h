@@ -2,6 +2,8 @@
 // A connection for cpp-httplib that ends a request which is too long, or takes too long to arrive or to answer.
 #pragma once
 
+#include "serve/metric_server.h"
+
 #include <httplib.h>
 #include <poll.h>
 
@@ -12,16 +14,10 @@
 
 namespace nopspan::collector {
 
-struct StreamLimits {
-  std::size_t request_bytes = 16U << 10U;        // of the request line and the headers
-  std::chrono::milliseconds request_time{5000};  // from the first byte of a request to its last
-  std::chrono::milliseconds answer_time{10'000};
-};
-
 class BoundedStream : public httplib::Stream {
  public:
-  // `connection` must not block. All waiting ends as soon as `stop` is readable.
-  BoundedStream(int connection, int stop, const StreamLimits& limits);
+  // `connection` must not block. All waiting ends as soon as `stop` is readable. `limits` must outlive this object.
+  BoundedStream(int connection, int stop, const MetricServerOptions& limits);
 
   // Waits for the first byte of the next request, and starts its limits. Returns false if it does not arrive in time.
   bool await_request(std::chrono::milliseconds patience);
@@ -50,7 +46,7 @@ class BoundedStream : public httplib::Stream {
   ssize_t receive(Clock::time_point until);  // into the buffer
 
   const int connection_, stop_;
-  const StreamLimits limits_;
+  const MetricServerOptions& limits_;
   std::array<char, 4096> buffer_ = {};
   std::size_t at_ = 0, end_ = 0;  // of what is unread in the buffer
   std::size_t request_bytes_ = 0;

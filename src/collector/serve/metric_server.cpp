@@ -178,8 +178,7 @@ void MetricServer::Connection::end() {
 }
 
 void MetricServer::Connection::run() {
-  BoundedStream stream(socket_.get(), owner_.stop.fd(),
-                       {owner_.options.request_bytes, owner_.options.request_time, owner_.options.answer_time});
+  BoundedStream stream(socket_.get(), owner_.stop.fd(), owner_.options);
   stream_ = &stream;
   local_ = local_address(socket_.get());
   try {
