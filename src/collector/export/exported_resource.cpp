@@ -9,18 +9,13 @@
 #include "model/service.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstddef>
 
 namespace nopspan::collector {
 namespace {
 
 constexpr std::size_t kUuidBytes = 36;
-
-int hex_digit(char digit) {
-  if (digit >= '0' && digit <= '9') return digit - '0';
-  const char lower = static_cast<char>(digit | 0x20);
-  return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
 
 // A uid with "-", or with "_", as systemd's names of slices have it. "" if the text is something else.
 std::string uid_in(std::string_view text) {
@@ -30,7 +25,7 @@ std::string uid_in(std::string_view text) {
     if (i == 8 || i == 13 || i == 18 || i == 23) {
       if (uid[i] != '-' && uid[i] != '_') return "";
       uid[i] = '-';
-    } else if (hex_digit(uid[i]) < 0) {
+    } else if (std::isxdigit(static_cast<unsigned char>(uid[i])) == 0) {
       return "";
     }
   }
@@ -84,7 +79,7 @@ std::string service_instance_id(const Process& process) {
                                    " " + std::to_string(process.pid) + " " + std::to_string(process.start_ticks));
   std::string id = hex_text(view_of(hash));
   id[12] = '8';  // RFC 9562: a UUID of version 8 may have any content
-  id[16] = "89ab"[hex_digit(id[16]) & 3];
+  id[16] = "89ab"[hash.bytes[8] >> 4U & 3U];
   for (const std::size_t at : {8, 13, 18, 23}) id.insert(at, 1, '-');
   return id;
 }
