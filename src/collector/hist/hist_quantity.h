@@ -4,7 +4,6 @@
 
 #include "model/entry.h"
 
-#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <vector>

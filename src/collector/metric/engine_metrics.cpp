@@ -3,7 +3,6 @@
 
 #include "facts/engine_facts.h"
 #include "facts/request_times.h"
-#include "metric/span_metrics.h"
 #include "model/service.h"
 #include "model/steps.h"
 

@@ -4,10 +4,8 @@
 
 #include "metric/metric_registry.h"
 
-#include <cstddef>
 #include <cstdint>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace nopspan::collector {

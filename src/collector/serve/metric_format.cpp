@@ -5,7 +5,6 @@
 
 #include <charconv>
 #include <optional>
-#include <string>
 #include <system_error>
 
 namespace nopspan::collector {

@@ -8,7 +8,6 @@
 #include "top/top_summary.h"
 
 #include <algorithm>
-#include <cwchar>
 #include <iterator>
 #include <string_view>
 

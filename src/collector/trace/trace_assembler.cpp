@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <iterator>
 #include <random>
+#include <unordered_set>
 #include <utility>
 
 namespace nopspan::collector {

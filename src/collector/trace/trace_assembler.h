@@ -21,8 +21,6 @@
 #include <deque>
 #include <functional>
 #include <list>
-#include <memory>
-#include <unordered_set>
 
 namespace nopspan::collector {
 
