@@ -31,10 +31,7 @@ class TraceLinks {
     RootKind root = RootKind::none;
   };
 
-  TraceLinks() = default;
-  // `trace` must outlive this object and must not change.
-  explicit TraceLinks(const Trace& trace) { build(trace); }
-  // Replaces what was built before. Its memory is used again.
+  // Replaces what was built before. `trace` must outlive it, and must not change. Memory is used again.
   void build(const Trace& trace);
 
   [[nodiscard]] const std::vector<Node>& nodes() const { return nodes_; }
