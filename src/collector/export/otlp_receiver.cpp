@@ -77,7 +77,6 @@ void OtlpReceiver::note_unsaved() {
 }
 
 void OtlpReceiver::finish(std::chrono::nanoseconds time) {
-  if (std::exchange(is_finished_, true)) return;
   feed_.finish();
   note_unsaved();
   queue_.finish(time);

@@ -54,8 +54,7 @@ class OtlpReceiver : public Receiver {
   std::uint64_t ticked_at_ = 0, flushed_at_ = 0;
   bool has_posted_ = false;  // since the last call of note_unsaved()
   unsigned not_noted_ = 0;   // entries since then
-  bool is_finished_ = false;
-  ExportQueue queue_;  // the last member, because its thread uses the others
+  ExportQueue queue_;        // the last member, because its thread uses the others
 };
 
 }  // namespace nopspan::collector
