@@ -156,6 +156,7 @@ TEST_F(ExportQueueTest, DoesNotWaitForAReceiverThatAsksForALongerPause) {
   const auto began = std::chrono::steady_clock::now();
   EXPECT_FALSE(queue.finish(10min));
   EXPECT_LT(std::chrono::steady_clock::now() - began, 5min);
+  EXPECT_EQ(transport.posted().size(), 1U) << "it does not want another attempt before";
   EXPECT_THAT(said, Contains(HasSubstr("no: asks to wait for 1h")));
 }
 
@@ -282,19 +283,6 @@ TEST_F(ExportQueueTest, DoesNotLetOneSignalWaitForAnother) {
   // The end does not wait for an hour.
   EXPECT_TRUE(queue.finish(kPatience));
   EXPECT_EQ(signal(kTracesRow).accepted, 1U);
-}
-
-TEST_F(ExportQueueTest, WaitsAsLongAsTheReceiverWants) {
-  transport.set_reply([](const ExportBody&) {
-    ReceiverAnswer answer = answer_of(AnswerKind::retry);
-    answer.retry_after = 3'600'000ms;
-    return answer;
-  });
-  ExportQueue queue(options, transport, account);
-  queue.post(body_of(Signal::traces, 1));
-  transport.wait_for(1);
-  EXPECT_FALSE(queue.finish(20ms));
-  EXPECT_EQ(transport.posted().size(), 1U);
 }
 
 // An interval that is shorter than the time without an answer.
