@@ -27,6 +27,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 namespace nopspan::collector {
@@ -415,23 +416,6 @@ TEST_F(SpoolTest, TakesNoTextInACutGroupForAGroup) {
   ReceiverAccount account;
   EXPECT_THAT(send_all(account), IsEmpty());
   EXPECT_EQ(account.totals().signals[kTracesRow].dropped[static_cast<std::size_t>(DropReason::disk_error)], 1U);
-}
-
-TEST_F(SpoolTest, HasABodyWhoseAttemptFailed) {
-  ReceiverAccount account;
-  ScriptedTransport transport;
-  int attempts = 0;
-  transport.set_reply(
-      [&](const ExportBody&) { return answer_of(++attempts == 1 ? AnswerKind::retry : AnswerKind::accepted); });
-  Spool spool(options, account);
-  {
-    ExportQueue queue(queue_options, transport, account, &spool);
-    queue.post({Signal::traces, "body", {3, 0, 0, 0}});
-    EXPECT_TRUE(queue.finish(60s));
-  }
-  EXPECT_EQ(attempts, 2);
-  EXPECT_EQ(account.totals().signals[kTracesRow].accepted, 3U);
-  EXPECT_FALSE(account.totals().has_losses());
 }
 
 // A copy of the folder is what is left if the program is killed.
@@ -863,34 +847,24 @@ TEST_F(SpoolTest, KeepsTheSignalsThatAreNotWanted) {
   EXPECT_THAT(send_all(next), ElementsAre("1", "2", "3"));
 }
 
-TEST_F(SpoolTest, CountsBodiesThatCanNoLongerBeRead) {
-  ReceiverAccount account;
-  ScriptedTransport transport;
-  Spool spool(options, account);
-  write_bodies(spool, account, 4);
-  damage_file(4, 8);
-  ExportQueue queue(queue_options, transport, account, &spool);
-  EXPECT_TRUE(queue.finish(60s));
-  const SignalAccount traces = account.totals().signals[kTracesRow];
-  EXPECT_EQ(traces.accepted, 2U);
-  EXPECT_EQ(traces.dropped[static_cast<std::size_t>(DropReason::disk_error)], 2U);
-  EXPECT_TRUE(traces.is_balanced());
-  EXPECT_THAT(names_in(options.folder), Contains("0000000000000001.nopspan.damaged"));
-}
-
-TEST_F(SpoolTest, ReadsWhatIsBehindADamagedBody) {
-  ReceiverAccount account;
-  ScriptedTransport transport;
-  Spool spool(options, account);
-  write_bodies(spool, account, 4);
-  damage_file(3, 4);  // the second one
-  ExportQueue queue(queue_options, transport, account, &spool);
-  EXPECT_TRUE(queue.finish(60s));
-  EXPECT_EQ(transport.posted().size(), 3U);
-  const SignalAccount traces = account.totals().signals[kTracesRow];
-  EXPECT_EQ(traces.dropped[static_cast<std::size_t>(DropReason::disk_error)], 1U);
-  EXPECT_TRUE(traces.is_balanced());
-  EXPECT_THAT(names_in(options.folder), Contains("0000000000000001.nopspan.damaged"));
+TEST_F(SpoolTest, DropsOnlyTheBodiesThatCanNoLongerBeRead) {
+  // The last two, and only the second one.
+  for (const auto& [first, last, dropped] : {std::tuple(4U, 8U, 2U), std::tuple(3U, 4U, 1U)}) {
+    options.folder = folder / std::to_string(dropped);
+    ReceiverAccount account;
+    ScriptedTransport transport;
+    Spool spool(options, account);
+    write_bodies(spool, account, 4);
+    damage_file(first, last);
+    ExportQueue queue(queue_options, transport, account, &spool);
+    EXPECT_TRUE(queue.finish(60s));
+    EXPECT_EQ(transport.posted().size(), 4 - dropped);
+    const SignalAccount traces = account.totals().signals[kTracesRow];
+    EXPECT_EQ(traces.accepted, 4 - dropped);
+    EXPECT_EQ(traces.dropped[static_cast<std::size_t>(DropReason::disk_error)], dropped);
+    EXPECT_TRUE(traces.is_balanced());
+    EXPECT_THAT(names_in(options.folder), Contains("0000000000000001.nopspan.damaged"));
+  }
 }
 
 TEST_F(SpoolTest, DropsNothingWhileThereAreTooManyOpenFiles) {
@@ -959,20 +933,6 @@ TEST_F(SpoolTest, HasItsPositionBeforeItHasBodies) {
   EXPECT_THAT(names_in(options.folder), ElementsAre("position", "unsaved"));
 }
 
-TEST_F(SpoolTest, ReadsEverythingAgainIfItsPositionIsLost) {
-  {
-    ReceiverAccount account;
-    Spool spool(options, account);
-    write_bodies(spool, account, 3);
-    spool.close(false);
-  }
-  write_file(options.folder + "/position", "garbage");
-  ReceiverAccount account;
-  EXPECT_EQ(send_all(account).size(), 3U);
-  EXPECT_EQ(account.totals().signals[kTracesRow].resent, 3U);
-  EXPECT_THAT(said, ElementsAre(HasSubstr("position is not readable")));
-}
-
 TEST_F(SpoolTest, RemembersWhatMayHaveArrivedWhileRunsSendNothing) {
   const std::string path = written_file(3);
   const TemporaryFolder copies;
@@ -1007,14 +967,10 @@ TEST_F(SpoolTest, RemembersWhatMayHaveArrivedWhileRunsSendNothing) {
   EXPECT_EQ(last.totals().signals[kTracesRow].resent, 3U);
 }
 
-TEST_F(SpoolTest, ReadsEverythingAgainIfItsPositionIsOfAnotherSpool) {
-  for (const std::string position : {"1 5", "1 99999", "3 0", "99999999999999999999999 0", "18446744073709551615 7"}) {
-    {
-      ReceiverAccount account;
-      Spool spool(options, account);
-      write_bodies(spool, account, 3);
-      spool.close(false);
-    }
+TEST_F(SpoolTest, ReadsEverythingAgainIfItsPositionIsLostOrOfAnotherSpool) {
+  for (const std::string position :
+       {"garbage", "1 5", "1 99999", "3 0", "99999999999999999999999 0", "18446744073709551615 7"}) {
+    written_file(3);
     write_file(options.folder + "/position", "nopspan-spool 1 " + position + " 0\n");
     said.clear();
     ReceiverAccount account;
@@ -1028,12 +984,7 @@ TEST_F(SpoolTest, ReadsEverythingAgainIfItsPositionIsOfAnotherSpool) {
 TEST_F(SpoolTest, LeavesFilesWithImpossibleNumbersAlone) {
   ASSERT_TRUE(std::filesystem::create_directory(options.folder));
   write_file(options.folder + "/18446744073709551615.nopspan", "");
-  {
-    ReceiverAccount account;
-    Spool spool(options, account);
-    write_bodies(spool, account, 3);
-    spool.close(false);
-  }
+  written_file(3);
   ReceiverAccount account;
   EXPECT_EQ(send_all(account).size(), 3U);
   EXPECT_THAT(data_files(), ElementsAre("18446744073709551615.nopspan"));
