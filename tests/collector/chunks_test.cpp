@@ -3,6 +3,7 @@
 #include "recording/chunks.h"
 
 #include "base/failure.h"
+#include "full_disk.h"
 #include "recorder/crc32.h"
 #include "temporary_file.h"
 
@@ -10,13 +11,11 @@
 #include <libdeflate.h>
 
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <random>
 #include <string>
@@ -229,27 +228,9 @@ TEST(Chunks, AreNotLookedForInAFileThatIsNoRecording) {
   EXPECT_THROW(ChunkReader(OpenFile(::open("/", O_RDONLY)), "/"), Failure);
 }
 
-// Limits the size of files, which has the effect of a full disk.
-class FullDisk {
- public:
-  explicit FullDisk(rlim_t most) {
-    std::signal(SIGXFSZ, SIG_IGN);
-    set(most);
-  }
-  ~FullDisk() { set(RLIM_INFINITY); }
-  FullDisk(const FullDisk&) = delete;
-  FullDisk& operator=(const FullDisk&) = delete;
-  static void set(rlim_t most) {
-    rlimit limit = {};
-    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
-    limit.rlim_cur = std::min(most, limit.rlim_max);
-    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
-  }
-};
-
 TEST(Chunks, AreWholeOrNotThereOnAFullDisk) {
   const std::string payload(1000, 'p');
-  for (rlim_t most = 20; most < 3000; most += 61) {
+  for (std::uint64_t most = 20; most < 3000; most += 61) {
     const TemporaryFile file;
     ChunkWriter writer(file.open(O_CREAT | O_WRONLY));
     std::size_t written = 0;
@@ -272,7 +253,7 @@ TEST(Chunks, AreAppendedToWhatIsInTheFileAlready) {
   const std::string before = file_of(kChunks);
   file.set_bytes(before);
   {
-    const FullDisk full(static_cast<rlim_t>(before.size() + 100));
+    const FullDisk full(before.size() + 100);
     ChunkWriter writer(file.open(O_APPEND | O_WRONLY));
     EXPECT_FALSE(writer.write({ChunkKind::traces, 1, 1, std::string(1000, 'p')}));
     EXPECT_TRUE(writer.write({ChunkKind::end, 0, 2, {}}));

@@ -3,18 +3,17 @@
 #include "export/otlp_files.h"
 
 #include "base/failure.h"
+#include "full_disk.h"
 #include "model/otlp_wire.h"
 #include "temporary_folder.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <csignal>
 #include <filesystem>
 #include <string>
 #include <utility>
@@ -115,20 +114,15 @@ TEST(OtlpFiles, RefuseAMalformedBody) {
   EXPECT_EQ(contents_of(folder / "traces.jsonl"), "");
 }
 
-// A limit for the size of files stands for a full disk: the kernel writes a part, then nothing.
+// The kernel writes a part, then nothing.
 TEST(OtlpFiles, RemoveWhatWasWrittenOfALine) {
   const TemporaryFolder folder;
   OtlpFiles files(folder / "");
   EXPECT_TRUE(files.append(empty_resource()));
-  rlimit before{};
-  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
-  const auto ignored = std::signal(SIGXFSZ, SIG_IGN);
-  const rlimit small{30, before.rlim_max};
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
-  const bool is_written = files.append(empty_resource());
-  ::setrlimit(RLIMIT_FSIZE, &before);
-  std::signal(SIGXFSZ, ignored);
-  EXPECT_FALSE(is_written);
+  {
+    const FullDisk full(30);
+    EXPECT_FALSE(files.append(empty_resource()));
+  }
   EXPECT_EQ(files.error(), EFBIG);
   EXPECT_EQ(contents_of(folder / "traces.jsonl"), kLine);
   EXPECT_TRUE(files.append(empty_resource()));

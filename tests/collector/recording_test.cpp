@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "base/text.h"
+#include "full_disk.h"
 #include "kept_entry.h"
 #include "recording/recorder.h"
 #include "temporary_file.h"
@@ -13,16 +14,15 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <csignal>
 #include <cstring>
 #include <deque>
 #include <fstream>
 #include <iterator>
 #include <map>
+#include <optional>
 #include <random>
 #include <string>
 #include <tuple>
@@ -533,15 +533,7 @@ TEST(Recording, IsNotOpenedWhereThereIsNone) {
   EXPECT_THROW(Recording(file.path()), Failure);
 }
 
-void limit_files_to(rlim_t bytes) {
-  rlimit limit = {};
-  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &limit), 0);
-  limit.rlim_cur = std::min(bytes, limit.rlim_max);
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
-}
-
 TEST(Recorder, CountsWhatItCouldNotWriteAndGoesOnWhenThereIsRoomAgain) {
-  std::signal(SIGXFSZ, SIG_IGN);
   const TemporaryFile file;
   const std::vector<ProcessPointer> processes = {make_process(1), make_process(2)};
   CountingSource source;
@@ -561,12 +553,12 @@ TEST(Recorder, CountsWhatItCouldNotWriteAndGoesOnWhenThereIsRoomAgain) {
   recorder.on_tick(now += kSecond);
   recorder.wait_until_written();
   testing::internal::CaptureStderr();
-  limit_files_to(static_cast<rlim_t>(file.bytes().size()) + 5000);
+  std::optional<FullDisk> full(std::in_place, file.bytes().size() + 5000);
   record_second();
   record_second();
   recorder.on_tick(now += kSecond);
   recorder.wait_until_written();
-  limit_files_to(RLIM_INFINITY);
+  full.reset();
   record_second();
   EXPECT_FALSE(recorder.finish());
   const std::string said = testing::internal::GetCapturedStderr();
@@ -625,7 +617,6 @@ TEST(Recorder, OfALiveSourceCountsWhatNobodyReads) {
 }
 
 TEST(Recorder, WritesNoEndWithoutItsLastLedger) {
-  std::signal(SIGXFSZ, SIG_IGN);
   const TemporaryFile file;
   CountingSource source;
   Recorder recorder({file.path()});
@@ -633,10 +624,11 @@ TEST(Recorder, WritesNoEndWithoutItsLastLedger) {
   recorder.on_tick(kBegin);
   recorder.wait_until_written();
   testing::internal::CaptureStderr();
-  limit_files_to(static_cast<rlim_t>(file.bytes().size() + kChunkHeaderBytes));
   source.lose(3);
-  EXPECT_FALSE(recorder.finish());
-  limit_files_to(RLIM_INFINITY);
+  {
+    const FullDisk full(file.bytes().size() + kChunkHeaderBytes);
+    EXPECT_FALSE(recorder.finish());
+  }
   EXPECT_NE(testing::internal::GetCapturedStderr(), "");
   const Replayed replayed = replay(file.path());
   EXPECT_EQ(replayed.ledger.damage.missing_ends, 1U);

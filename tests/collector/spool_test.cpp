@@ -5,6 +5,7 @@
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "export/export_queue.h"
+#include "full_disk.h"
 #include "recording/chunk_format.h"
 #include "scripted_transport.h"
 #include "temporary_folder.h"
@@ -18,7 +19,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <csignal>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -49,26 +49,6 @@ ExportBody two_spans() {
           "b",
           {2, 0, 0, 0}};
 }
-
-// While it exists, no file can become longer than this, as if the disk were full.
-class FullDisk {
- public:
-  explicit FullDisk(std::uint64_t most_bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
-    EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &before_), 0);
-    const rlimit limit = {most_bytes, before_.rlim_max};
-    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
-  }
-  ~FullDisk() {
-    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &before_), 0);
-    std::signal(SIGXFSZ, handler_);
-  }
-  FullDisk(const FullDisk&) = delete;
-  FullDisk& operator=(const FullDisk&) = delete;
-
- private:
-  rlimit before_ = {};
-  void (*handler_)(int);
-};
 
 class SpoolTest : public testing::Test {
  protected:
