@@ -111,61 +111,49 @@ TEST(GaugeBoard, TellsLabelsApartAndSortsThem) {
   EXPECT_EQ(readings[2].value, 2);
 }
 
+// Returns what the board then has of the only counter.
+GaugeReading add_counter(GaugeBoard& board, std::int64_t value, std::uint64_t second) {
+  Entry entry = gauge("e", "aborted", value);
+  entry.flags = NOPSPAN_FLAG_COUNTER;
+  entry.start_unix_ns = second * kSecond;
+  board.add(entry, 100 * kSecond);  // a recording is read within a moment
+  return board.readings()[0];
+}
+
 TEST(GaugeBoard, HasTheIncreaseOfCountersAlsoAcrossARestart) {
   GaugeBoard board;
-  const auto add = [&](std::int64_t value, std::uint64_t second) {
-    Entry entry = gauge("e", "aborted", value);
-    entry.flags = NOPSPAN_FLAG_COUNTER;
-    entry.start_unix_ns = second * kSecond;
-    board.add(entry, 100 * kSecond);  // a recording is read within a moment
-    return board.readings()[0];
-  };
-  EXPECT_EQ(add(1000, 1).increase, 0U);
-  EXPECT_EQ(add(1000, 1).per_second(), 0);
-  EXPECT_EQ(add(1020, 3).increase, 20U);
-  EXPECT_DOUBLE_EQ(add(1040, 5).per_second(), 10);
-  const GaugeReading restarted = add(6, 6);
+  EXPECT_EQ(add_counter(board, 1000, 1).increase, 0U);
+  EXPECT_EQ(add_counter(board, 1000, 1).per_second(), 0);
+  EXPECT_EQ(add_counter(board, 1020, 3).increase, 20U);
+  EXPECT_DOUBLE_EQ(add_counter(board, 1040, 5).per_second(), 10);
+  const GaugeReading restarted = add_counter(board, 6, 6);
   EXPECT_EQ(restarted.increase, 46U);
   EXPECT_EQ(restarted.restarts, 1U);
   EXPECT_EQ(restarted.value, 6);
   EXPECT_TRUE(restarted.is_counter);
-  for (std::uint64_t second = 7; second < 60; ++second) add(static_cast<std::int64_t>(second), second);
-  EXPECT_DOUBLE_EQ(add(60, 60).per_second(), 1);  // what was long ago does not count
+  for (std::uint64_t second = 7; second < 60; ++second) add_counter(board, static_cast<std::int64_t>(second), second);
+  EXPECT_DOUBLE_EQ(add_counter(board, 60, 60).per_second(), 1);  // what was long ago does not count
 }
 
 TEST(GaugeBoard, IgnoresAValueThatArrivesLate) {
   GaugeBoard board;
-  const auto add = [&](std::int64_t value, std::uint64_t second) {
-    Entry entry = gauge("e", "aborted", value);
-    entry.flags = NOPSPAN_FLAG_COUNTER;
-    entry.start_unix_ns = second * kSecond;
-    board.add(entry, 100 * kSecond);
-    return board.readings()[0];
-  };
-  add(1000, 50);
-  add(1020, 52);
-  const GaugeReading late = add(1010, 51);
+  add_counter(board, 1000, 50);
+  add_counter(board, 1020, 52);
+  const GaugeReading late = add_counter(board, 1010, 51);
   EXPECT_EQ(late.value, 1020);
   EXPECT_EQ(late.restarts, 0U);
   EXPECT_EQ(late.increase, 20U);
-  EXPECT_EQ(add(1030, 20).value, 1030) << "the clock was set back";
+  EXPECT_EQ(add_counter(board, 1030, 20).value, 1030) << "the clock was set back";
 }
 
 TEST(GaugeBoard, DoesNotBelieveACounter) {
   GaugeBoard board;
-  const auto add = [&](std::int64_t value, std::uint64_t now) {
-    Entry entry = gauge("e", "aborted", value);
-    entry.flags = NOPSPAN_FLAG_COUNTER;
-    entry.start_unix_ns = now * 20 * kSecond;
-    board.add(entry, now);
-    return board.readings()[0];
-  };
-  add(0, 100);
+  add_counter(board, 0, 2000);
   for (int i = 0; i < 8; ++i) {
-    EXPECT_GE(add(INT64_MAX, 99).per_second(), 0);
-    EXPECT_GE(add(0, 98).per_second(), 0);
+    EXPECT_GE(add_counter(board, INT64_MAX, 1980).per_second(), 0);
+    EXPECT_GE(add_counter(board, 0, 1960).per_second(), 0);
   }
-  EXPECT_FALSE(add(INT64_MIN, 97).is_counter);
+  EXPECT_FALSE(add_counter(board, INT64_MIN, 1940).is_counter);
 }
 
 }  // namespace
