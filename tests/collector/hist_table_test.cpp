@@ -21,9 +21,6 @@ HistTable table_by(const std::string& by) {
   HistTable table;
   table.by = parse_grouping(by);
   table.of = find_quantity("duration");
-  table.hosts = {"host1"};
-  table.began_unix_ns = 1000;
-  table.ended_unix_ns = 2000;
   return table;
 }
 
@@ -44,12 +41,6 @@ TEST(HistTable, CountsErrorsAndCancelledSpans) {
   EXPECT_EQ(chat.times.count(), 2U);
   EXPECT_EQ(chat.errors, 1U);
   EXPECT_EQ(table.rows.at({"llm.tool", ""}).cancelled, 1U);
-}
-
-TEST(HistTable, PutsWhatFindsNoRowIntoOther) {
-  const HistTable table = some_table();
-  EXPECT_EQ(table.rows.size(), 2U);
-  EXPECT_EQ(table.other.times.count(), 1U);
   EXPECT_EQ(table.other.errors, 1U);
 }
 
