@@ -100,10 +100,8 @@ TEST_F(ExporterTest, PassesTheEventsOfARequestBeforeTheirSpans) {
 }
 
 TEST_F(ExporterTest, PutsEventsAndTheirSpanIntoTheSameBodyOfTheSpool) {
-  OtlpReceiverOptions options;
+  OtlpReceiverOptions options = with_spool();
   options.queue.capacity_bytes = 1;
-  options.spool.emplace();
-  options.spool->folder = folder_ / "spool";
   Exporter& exporter = export_to(options, kRoots);
   Entry first = span_of(1000, 0, "root");
   first.trace_id = trace_number(2);
@@ -121,10 +119,8 @@ TEST_F(ExporterTest, PutsEventsAndTheirSpanIntoTheSameBodyOfTheSpool) {
 
 // A recorder writes all events of a second before its spans.
 TEST_F(ExporterTest, KeepsEventsUntilTheirSpansCome) {
-  OtlpReceiverOptions options;
+  OtlpReceiverOptions options = with_spool();
   options.queue.capacity_bytes = 1;
-  options.spool.emplace();
-  options.spool->folder = folder_ / "spool";
   Exporter& exporter = export_to(options);
   exporter.on_entry(span_of(1000, 0));
   exporter.on_tick(kBegin);
