@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Traces as JSON.
 #include "assembled_traces.h"
-#include "base/text.h"
+#include "kept_entry.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
-#include <protozero/pbf_writer.hpp>
 
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -23,18 +21,6 @@ Json encoded(const std::vector<Entry>& spans) {
   for (const Entry& entry : spans) assembly.add(entry);
   assembly.assembler.finish();
   return assembly.seen.size() == 1 ? assembly.seen[0].json : Json("not one trace");
-}
-
-std::string attribute(const std::string& key, std::int64_t number, unsigned field) {
-  std::string bytes;
-  protozero::pbf_writer message(bytes);
-  protozero::pbf_writer key_value(message, field);
-  key_value.add_string(1, key);
-  protozero::pbf_writer value(key_value, 2);
-  value.add_int64(3, number);
-  value.commit();
-  key_value.commit();
-  return bytes;
 }
 
 TEST(TraceJson, HasTheTraceAndItsIds) {
@@ -77,7 +63,7 @@ TEST(TraceJson, HasAllThatASpanTells) {
   entry.usage = {.input = 1, .output = 2, .cached = 3, .reasoning = 4};
   entry.first_token_ns = 5;
   entry.engine_times = {6, 7, 8, 9, 10, 11, 12};
-  const std::string attributes = attribute("shard", -4, 9);
+  const std::string attributes = integer_attribute("shard", -4);
   entry.attributes = attributes;
   nopspan_link link{};
   link.trace_id[0] = 1;
@@ -117,7 +103,7 @@ TEST(TraceJson, PutsEachSpanBehindItsParent) {
 
 TEST(TraceJson, KeepsEventsWithTheirSpan) {
   Entry event = event_of(1, "app.cache_hit");
-  const std::string attributes = attribute("shard", 4, 3);
+  const std::string attributes = integer_attribute("shard", 4, true);
   event.attributes = attributes;
   Entry retry = event_of(1, "llm.adapter.retry");
   retry.kind = Kind::retry;
