@@ -63,7 +63,7 @@ std::string base64_of(std::string_view bytes) {
 // the values of a repeated field together, so the fields of a message are collected before they are written.
 class JsonTranscoder {
  public:
-  void write(Form form, std::string_view message, unsigned depth = 0);
+  void write(const Form& form, std::string_view message, unsigned depth = 0);
   [[nodiscard]] std::string_view text() const { return json_.text(); }
 
  private:
@@ -74,7 +74,7 @@ class JsonTranscoder {
     std::string_view bytes = {};  // if it is
   };
 
-  void collect(Form form, std::string_view message);
+  void collect(const Form& form, std::string_view message);
   void collect_packed(const Field& field, std::string_view numbers);
   void write_field(std::size_t at, unsigned depth);
   void write_value(const Found& value, unsigned depth);
@@ -84,8 +84,8 @@ class JsonTranscoder {
   std::vector<Found> found_;  // a stack: the fields of a message follow those of the message that it is in
 };
 
-const Field* field_of(Form form, std::uint64_t number) {
-  for (const Field& field : otlp::kForms[static_cast<std::size_t>(form)]) {
+const Field* field_of(const Form& form, std::uint64_t number) {
+  for (const Field& field : form) {
     if (field.number == number) return &field;
   }
   return nullptr;
@@ -105,7 +105,7 @@ void JsonTranscoder::collect_packed(const Field& field, std::string_view numbers
   }
 }
 
-void JsonTranscoder::collect(Form form, std::string_view message) {
+void JsonTranscoder::collect(const Form& form, std::string_view message) {
   std::size_t oneof = found_.size();  // the first field that may be of the oneof's member that was seen last
   const Field* member = nullptr;
   ProtobufFields fields(message);
@@ -165,7 +165,7 @@ void JsonTranscoder::write_number(const Found& value) {
 void JsonTranscoder::write_value(const Found& value, unsigned depth) {
   switch (value.field->type) {
     case Type::message:
-      return write(value.field->form, value.bytes, depth + 1);
+      return write(*value.field->form, value.bytes, depth + 1);
     case Type::text:
       return json_.text(value.bytes);
     case Type::id:
@@ -209,7 +209,7 @@ void JsonTranscoder::write_field(std::size_t at, unsigned depth) {
   write_value(last, depth);
 }
 
-void JsonTranscoder::write(Form form, std::string_view message, unsigned depth) {
+void JsonTranscoder::write(const Form& form, std::string_view message, unsigned depth) {
   if (depth >= kMostNested) throw MalformedMessage();
   const std::size_t begin = found_.size();
   collect(form, message);
@@ -225,10 +225,10 @@ void JsonTranscoder::write(Form form, std::string_view message, unsigned depth) 
 }  // namespace
 
 std::optional<std::string> otlp_json(Signal signal, std::string_view request) {
-  constexpr Form kForms[kSignals] = {Form::traces, Form::logs, Form::metrics};
+  constexpr const Form* kForms[kSignals] = {&otlp::kTraces, &otlp::kLogs, &otlp::kMetrics};
   JsonTranscoder transcoder;
   try {
-    transcoder.write(kForms[static_cast<std::size_t>(signal)], request);
+    transcoder.write(*kForms[static_cast<std::size_t>(signal)], request);
   } catch (const MalformedMessage&) {
     return std::nullopt;
   }
