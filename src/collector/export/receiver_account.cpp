@@ -96,18 +96,13 @@ std::string to_text(const AccountTotals& account, const std::string& receiver) {
     text += receiver + ": " + kAccountSignals[i] + ": " + std::to_string(signal.taken) + " taken";
     if (signal.found > 0) text += " + " + std::to_string(signal.found) + " found in the spool";
     std::string states;
-    const auto add = [&](std::uint64_t count, const std::string& name) {
+    const auto add = [&](std::uint64_t count, std::string name) {
+      std::replace(name.begin(), name.end(), '_', ' ');
       if (count > 0) states += (states.empty() ? "" : " + ") + std::to_string(count) + " " + name;
     };
-    for (const auto& state : kAccountStates) {
-      std::string name = state.name;
-      std::replace(name.begin(), name.end(), '_', ' ');
-      add(signal.*state.count, name);
-    }
+    for (const auto& state : kAccountStates) add(signal.*state.count, state.name);
     for (std::size_t j = 0; j < kDropReasons.size(); ++j) {
-      std::string reason = kDropReasons[j];
-      std::replace(reason.begin(), reason.end(), '_', ' ');
-      add(signal.dropped[j], "dropped (" + reason + ")");
+      add(signal.dropped[j], std::string("dropped (") + kDropReasons[j] + ")");
     }
     text += (signal.is_balanced() ? " = " : " (does not add up) ") + (states.empty() ? "0" : states);
     if (signal.missing > 0) text += "; " + std::to_string(signal.missing) + " of earlier runs may be missing";
