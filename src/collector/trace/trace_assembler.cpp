@@ -62,6 +62,11 @@ constexpr std::size_t kWantedBytes = 48;
 constexpr std::size_t kMostSpare = 16, kMostSpareBytes = 4096;
 constexpr std::size_t kManyNodes = 1024;
 
+// Of delivered traces, by TraceEnd.
+constexpr std::uint64_t TraceCounts::*kCountOf[] = {&TraceCounts::finished, &TraceCounts::late_parts,
+                                                    &TraceCounts::evicted, &TraceCounts::partial,
+                                                    &TraceCounts::unfinished};
+
 // The hash of trace ids has a random seed, because hostile processes could choose ids with equal hashes.
 std::uint64_t random_seed() {
   std::random_device random;
@@ -361,23 +366,7 @@ void TraceAssembler::deliver(List::iterator open, TraceEnd end, const TraceLinks
     return;
   }
   if (end == TraceEnd::finished && open->before_attach) end = TraceEnd::partial;
-  switch (end) {
-    case TraceEnd::finished:
-      ++counts_.finished;
-      break;
-    case TraceEnd::late:
-      ++counts_.late_parts;
-      break;
-    case TraceEnd::evicted:
-      ++counts_.evicted;
-      break;
-    case TraceEnd::partial:
-      ++counts_.partial;
-      break;
-    case TraceEnd::unfinished:
-      ++counts_.unfinished;
-      break;
-  }
+  ++(counts_.*kCountOf[static_cast<std::size_t>(end)]);
   counts_.assembled += links.nodes().size();
   counts_.links.held -= open->links;
   counts_.links.joined += open->links;
