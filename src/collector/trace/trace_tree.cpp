@@ -36,6 +36,19 @@ struct Drawing {
 constexpr Drawing kUtf8 = {"├─ ", "└─ ", "│  ", "   ", "⋯ ", "█", "▎", "◆", "•", "▕", "▏", "×", "→"};
 constexpr Drawing kAscii = {"|- ", "`- ", "|  ", "   ", "~ ", "#", "|", "*", ".", "[", "]", "x", "->"};
 
+// By TraceEnd.
+constexpr std::array<std::string_view, 5> kEndTexts = {"", "  late part of a trace that was shown before",
+                                                       "  incomplete: evicted, use a larger --memory",
+                                                       "  incomplete: began before the attach", "  incomplete"};
+// By RootKind.
+constexpr std::array<std::pair<std::string_view, Style>, 6> kRootTexts = {
+    {{"", Style::plain},
+     {"", Style::plain},
+     {"  (parent in an untraced process)", Style::dim},
+     {"  (may have a parent that began before the attach)", Style::dim},
+     {"  (parent missing)", Style::yellow},
+     {"  (its own ancestor)", Style::yellow}}};
+
 // The attributes that are shown in a span's line, by their names in OpenTelemetry's conventions, new and old.
 struct ShownAttributes {
   explicit ShownAttributes(std::string_view attributes);
@@ -168,22 +181,7 @@ void Tree::add_header() {
     line_.add(counted(failed, "error"), Style::red);
   }
   add_processes();
-  switch (assembled_.end) {
-    case TraceEnd::finished:
-      break;
-    case TraceEnd::late:
-      line_.add("  late part of a trace that was shown before", Style::yellow);
-      break;
-    case TraceEnd::evicted:
-      line_.add("  incomplete: evicted, use a larger --memory", Style::yellow);
-      break;
-    case TraceEnd::partial:
-      line_.add("  incomplete: began before the attach", Style::yellow);
-      break;
-    case TraceEnd::unfinished:
-      line_.add("  incomplete", Style::yellow);
-      break;
-  }
+  line_.add(kEndTexts[static_cast<std::size_t>(assembled_.end)], Style::yellow);
   line_.end();
 }
 
@@ -406,23 +404,8 @@ void Tree::add_place(const TraceLinks::Node& node, const Entry& entry) {
 }
 
 void Tree::add_root(RootKind root) {
-  switch (root) {
-    case RootKind::none:
-    case RootKind::request:
-      break;
-    case RootKind::remote:
-      line_.add("  (parent in an untraced process)", Style::dim);
-      break;
-    case RootKind::orphan:
-      line_.add("  (may have a parent that began before the attach)", Style::dim);
-      break;
-    case RootKind::missing:
-      line_.add("  (parent missing)", Style::yellow);
-      break;
-    case RootKind::cycle:
-      line_.add("  (its own ancestor)", Style::yellow);
-      break;
-  }
+  const auto& [text, style] = kRootTexts[static_cast<std::size_t>(root)];
+  line_.add(text, style);
 }
 
 // Comes last, so that a narrow terminal has everything else.
