@@ -49,32 +49,11 @@ constexpr std::array<std::pair<std::string_view, Style>, 6> kRootTexts = {
      {"  (parent missing)", Style::yellow},
      {"  (its own ancestor)", Style::yellow}}};
 
-// The attributes that are shown in a span's line, by their names in OpenTelemetry's conventions, new and old.
-struct ShownAttributes {
-  explicit ShownAttributes(std::string_view attributes);
-  std::string http_status, db;
-};
-
-ShownAttributes::ShownAttributes(std::string_view attributes) {
-  using Names = std::array<std::string_view, 2>;
-  constexpr std::array<Names, 4> kShown = {{{"http.response.status_code", "http.status_code"},
-                                            {"db.system.name", "db.system"},
-                                            {"db.operation.name", "db.operation"},
-                                            {"db.collection.name", "db.table"}}};
-  Entry entry;
-  entry.attributes = attributes;
-  const auto text_of = [&entry](const Names& names) {
-    NumberText number;
-    std::string_view text = label_or_attribute(entry, names[0], number);
-    if (text.empty()) text = label_or_attribute(entry, names[1], number);
-    return printable(text, kMostOfAName);
-  };
-  if (attributes.find("http.") != std::string_view::npos) http_status = text_of(kShown[0]);
-  if (attributes.find("db.") == std::string_view::npos) return;
-  for (std::size_t i = 1; i < kShown.size(); ++i) {
-    if (const std::string text = text_of(kShown[i]); !text.empty()) db += " " + text;
-  }
-}
+// Attributes that are shown in a span's line, by their names in OpenTelemetry's conventions, new and old.
+using ShownNames = std::array<std::string_view, 2>;
+constexpr ShownNames kHttpStatus = {"http.response.status_code", "http.status_code"};
+constexpr std::array<ShownNames, 3> kDatabase = {
+    {{"db.system.name", "db.system"}, {"db.operation.name", "db.operation"}, {"db.collection.name", "db.table"}}};
 
 // Draws one trace.
 class Tree {
@@ -410,9 +389,17 @@ void Tree::add_root(RootKind root) {
 
 // Comes last, so that a narrow terminal has everything else.
 void Tree::add_causes(const Entry& entry) {
-  const ShownAttributes shown(entry.attributes);
-  if (!shown.http_status.empty()) line_.add({"  http ", shown.http_status});
-  if (!shown.db.empty()) line_.add({"  db", shown.db});
+  const auto text_of = [&](std::string_view before, const ShownNames& names) {
+    NumberText number;
+    std::string_view text = label_or_attribute(entry, names[0], number);
+    if (text.empty()) text = label_or_attribute(entry, names[1], number);
+    return text.empty() ? "" : std::string(before) + printable(text, kMostOfAName);
+  };
+  if (entry.attributes.find("http.") != std::string_view::npos) line_.add(text_of("  http ", kHttpStatus));
+  if (entry.attributes.find("db.") == std::string_view::npos) return;
+  std::string database;
+  for (const ShownNames& names : kDatabase) database += text_of(" ", names);
+  if (!database.empty()) line_.add({"  db", database});
 }
 
 void Tree::add_attributes(const TraceLinks::Node& node, const std::vector<Level>& levels) {
