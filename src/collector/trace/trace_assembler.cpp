@@ -214,7 +214,7 @@ void TraceAssembler::restart_grace_of_linked(const Entry& entry) {
   });
 }
 
-TraceAssembler::List::iterator TraceAssembler::begin(List& list, const TraceId& id) {
+TraceAssembler::List::iterator TraceAssembler::begin(List& list, const TraceId& id, Known& known) {
   if (spare_.empty()) {
     list.emplace_back(id, texts_);
   } else {
@@ -223,18 +223,18 @@ TraceAssembler::List::iterator TraceAssembler::begin(List& list, const TraceId& 
   }
   list.back().list = &list;
   ++open_;
-  return std::prev(list.end());
+  known.is_open = true;
+  return known.open = std::prev(list.end());
 }
 
 TraceAssembler::List::iterator TraceAssembler::find_or_begin(const TraceId& id) {
   Known& known = known_.insert(id);
   if (known.is_open) return known.open;
-  known.open = begin(active_, id);
-  known.is_open = true;
-  known.open->late = known.is_remembered;
-  known.open->earlier_part_was_shown = known.is_remembered && known.was_shown;
-  known.open->before_attach = known.is_remembered && known.before_attach;
-  return known.open;
+  const auto open = begin(active_, id, known);
+  open->late = known.is_remembered;
+  open->earlier_part_was_shown = known.is_remembered && known.was_shown;
+  open->before_attach = known.is_remembered && known.before_attach;
+  return open;
 }
 
 TraceAssembler::List::iterator* TraceAssembler::find_open(const TraceId& id) {
@@ -434,8 +434,9 @@ std::uint64_t* TraceAssembler::join_link(const SpanLink& link, const Entry& entr
   const bool is_open = known != nullptr && known->is_open;
   if (!is_open && known != nullptr) return &counts.late;
   if (!has_room && (!is_open || !known->open->trace.knows_linked(link.span_id, entry))) return &counts.over_limit;
-  const auto open = is_open ? known->open : begin_expected(link.trace_id);
+  const auto open = is_open ? known->open : begin(expected_, link.trace_id, known_.insert(link.trace_id));
   if (open->list == &expected_) {
+    open->fresh = false;
     open->quiet_since_ns = clock_ns_;
     expected_.splice(expected_.end(), expected_, open);
   }
@@ -445,15 +446,6 @@ std::uint64_t* TraceAssembler::join_link(const SpanLink& link, const Entry& entr
   ++open->links;
   open->marks |= marks;
   return &counts.held;
-}
-
-TraceAssembler::List::iterator TraceAssembler::begin_expected(const TraceId& id) {
-  const auto open = begin(expected_, id);
-  open->fresh = false;
-  Known& known = known_.insert(id);
-  known.open = open;
-  known.is_open = true;
-  return open;
 }
 
 // Makes room for a linked span. Evicts only traces of which nothing but linked spans has arrived, because the others

@@ -146,8 +146,8 @@ class TraceAssembler {
     bool is_remembered = false, was_shown = false, before_attach = false;
   };
 
-  // Adds an open trace to a list.
-  List::iterator begin(List& list, const TraceId& id);
+  // Adds an open trace to a list, and to what is known of its id.
+  List::iterator begin(List& list, const TraceId& id, Known& known);
   List::iterator find_or_begin(const TraceId& id);
   // Null if the trace is not open.
   List::iterator* find_open(const TraceId& id);
@@ -169,7 +169,6 @@ class TraceAssembler {
   void restart_grace_of_linked(const Entry& entry);
   void join_linked_spans(const Open& open, const TraceLinks& links);
   std::uint64_t* join_link(const SpanLink& link, const Entry& entry, std::uint32_t requests, std::uint32_t marks);
-  List::iterator begin_expected(const TraceId& id);
   bool make_room_for_linked();
   void learn_parents(const Open& open, const TraceLinks& links);
   void remember(const TraceId& id, bool was_shown, bool before_attach);
