@@ -25,6 +25,13 @@ std::vector<std::string> engine_labels(std::initializer_list<const char*> more =
   return labels;
 }
 
+// A gauge or counter of whole numbers.
+MetricFamily& engine_numbers(MetricRegistry& registry, MetricType type, const char* name, const char* unit,
+                             const char* help, std::initializer_list<const char*> more) {
+  return registry.family(
+      {.name = name, .unit = unit, .help = help, .type = type, .labels = engine_labels(more), .is_integer = true});
+}
+
 MetricFamily& engine_histogram(MetricRegistry& registry, const char* name, const char* unit, const char* help,
                                std::vector<double> bounds, std::initializer_list<const char*> more = {}) {
   return registry.family({.name = name,
@@ -96,33 +103,18 @@ constexpr std::pair<std::string_view, std::string_view> kCachedFacts[] = {
 }  // namespace
 
 EngineMetrics::EngineMetrics(MetricRegistry& registry, ServerNames names)
-    : gauge_(registry.family({.name = "nopspan.reported.value",
-                              .unit = "",
-                              .help = "Other gauges that programs report, by name.",
-                              .type = MetricType::gauge,
-                              .labels = engine_labels({"process.pid", "gauge"}),
-                              .is_integer = true})),
-      maximum_(registry.family({.name = "nopspan.reported.maximum",
-                                .unit = "",
-                                .help = "The greatest value that a gauge may have.",
-                                .type = MetricType::gauge,
-                                .labels = engine_labels({"process.pid", "gauge"}),
-                                .is_integer = true})),
-      counter_(registry.family({.name = "nopspan.reported",
-                                .unit = "",
-                                .help = "Counters that programs report, by name.",
-                                .labels = engine_labels({"process.pid", "counter"}),
-                                .is_integer = true})),
-      facts_(registry.family({.name = "nopspan.engine.facts",
-                              .unit = "",
-                              .help = "Amounts (tokens, blocks, bytes, drafts), by the engine's span or event.",
-                              .labels = engine_labels({"span.name", "fact"}),
-                              .is_integer = true})),
-      texts_(registry.family({.name = "nopspan.engine.reasons",
-                              .unit = "",
-                              .help = "Spans and events of engines by reason, mode, tier or direction.",
-                              .labels = engine_labels({"span.name", "fact", "value"}),
-                              .is_integer = true})),
+    : gauge_(engine_numbers(registry, MetricType::gauge, "nopspan.reported.value", "",
+                            "Other gauges that programs report, by name.", {"process.pid", "gauge"})),
+      maximum_(engine_numbers(registry, MetricType::gauge, "nopspan.reported.maximum", "",
+                              "The greatest value that a gauge may have.", {"process.pid", "gauge"})),
+      counter_(engine_numbers(registry, MetricType::counter, "nopspan.reported", "",
+                              "Counters that programs report, by name.", {"process.pid", "counter"})),
+      facts_(engine_numbers(registry, MetricType::counter, "nopspan.engine.facts", "",
+                            "Amounts (tokens, blocks, bytes, drafts), by the engine's span or event.",
+                            {"span.name", "fact"})),
+      texts_(engine_numbers(registry, MetricType::counter, "nopspan.engine.reasons", "",
+                            "Spans and events of engines by reason, mode, tier or direction.",
+                            {"span.name", "fact", "value"})),
       phases_(engine_histogram(
           registry, "nopspan.engine.request.phase", "s",
           "Times that requests spent in each phase: admission, queue, prefill, decode.",
@@ -151,12 +143,8 @@ EngineMetrics::EngineMetrics(MetricRegistry& registry, ServerNames names)
                                   .is_integer = true})),
       server_(registry, names) {
   for (const KnownGauge& known : kKnownGauges) {
-    known_gauges_.emplace_back(known.name, &registry.family({.name = known.family,
-                                                             .unit = known.unit,
-                                                             .help = known.help,
-                                                             .type = MetricType::gauge,
-                                                             .labels = engine_labels({"process.pid"}),
-                                                             .is_integer = true}));
+    known_gauges_.emplace_back(known.name, &engine_numbers(registry, MetricType::gauge, known.family, known.unit,
+                                                           known.help, {"process.pid"}));
   }
 }
 
