@@ -164,12 +164,6 @@ void EngineMetrics::add(MetricWriter& writer, const Entry& entry, const GenAiSpa
   }
 }
 
-MetricFamily* EngineMetrics::gauge_family(std::string_view name) const {
-  const auto found =
-      std::find_if(known_gauges_.begin(), known_gauges_.end(), [&](const auto& known) { return known.first == name; });
-  return found == known_gauges_.end() ? nullptr : found->second;
-}
-
 void EngineMetrics::add_gauge(MetricWriter& writer, const Entry& entry) {
   pid_ = std::to_string((*entry.process)->pid);
   labels_.pid = pid_;
@@ -193,8 +187,10 @@ void EngineMetrics::add_gauge(MetricWriter& writer, const Entry& entry) {
     writer.total_at(counter_, value, entry.start_unix_ns, labels, own_views_);
     return;
   }
-  MetricFamily* const known = gauge_family(entry.name);
-  writer.gauge_at(known == nullptr ? gauge_ : *known, value, entry.start_unix_ns, labels, own_views_);
+  const auto known = std::find_if(known_gauges_.begin(), known_gauges_.end(),
+                                  [&](const auto& one) { return one.first == entry.name; });
+  writer.gauge_at(known == known_gauges_.end() ? gauge_ : *known->second, value, entry.start_unix_ns, labels,
+                  own_views_);
   if (entry.number != 0) {
     writer.gauge_at(maximum_, static_cast<double>(entry.number), entry.start_unix_ns, labels, own_views_);
   }

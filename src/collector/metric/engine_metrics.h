@@ -26,7 +26,6 @@ class EngineMetrics {
   void add_facts(MetricWriter& writer, const Entry& entry);
   void add_request(MetricWriter& writer, const Entry& entry, const GenAiSpan& genai, const Exemplar* exemplar);
   void add_step(MetricWriter& writer, const Entry& entry);
-  [[nodiscard]] MetricFamily* gauge_family(std::string_view name) const;
 
   // With the names that processes use.
   std::vector<std::pair<std::string_view, MetricFamily*>> known_gauges_;
