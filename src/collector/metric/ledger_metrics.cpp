@@ -47,14 +47,12 @@ LedgerMetrics::LedgerMetrics(MetricRegistry& registry)
                                   .help = "Processes that emitted entries.",
                                   .is_integer = true})),
       damage_(registry.family({.name = "nopspan.recording.damage",
-                               .unit = "",
                                .help = "Parts of recordings that could not be read: skipped bytes, broken chunks, and "
                                        "recordings without an end.",
                                .labels = {"kind"},
                                .is_integer = true})),
       unattached_(
           registry.family({.name = "nopspan.unattached",
-                           .unit = "",
                            .help = "Processes (pid) and files (pid 0) that could not be attached to; pid other: "
                                    "at least so many others. What they "
                                    "emitted is in no count.",

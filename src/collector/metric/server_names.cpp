@@ -174,7 +174,6 @@ ServerMetrics::ServerMetrics(MetricRegistry& registry, ServerNames names) {
     std::vector<std::string> labels = {has_model_ ? "model_name" : "", has_model_ ? "engine" : "", "service_name",
                                        metric.type == kGauge ? "process_pid" : "", metric.by};
     MetricFamily& family = registry.family({.name = metric.name,
-                                            .unit = "",
                                             .help = metric.help,
                                             .type = metric.type,
                                             .labels = std::move(labels),
