@@ -129,7 +129,7 @@ void ExportedAttributes::read(const Entry& entry) {
   if (entry.attributes.empty()) return;
   const unsigned field = entry.kind == Kind::span ? kSpanAttributes : kEventAttributes;
   Attribute attribute;
-  const bool is_run = for_each_key_value(entry.attributes, field, [&](std::string_view key_value, std::string_view) {
+  const bool is_run = for_each_key_value(entry.attributes, field, [&](std::string_view key_value) {
     if (read_attribute(key_value, attribute)) return note(key_value, attribute);
     is_unchanged_ = false;
     std::string repaired = repaired_attribute(key_value);

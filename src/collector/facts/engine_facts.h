@@ -29,22 +29,21 @@ inline bool is_counted_text(std::string_view key) {
 template <class OnNumber, class OnText>
 void for_each_engine_fact(const Entry& entry, const OnNumber& on_number, const OnText& on_text) {
   if (entry.step != nullptr) for_each_step_fact(*entry.step, on_number);
-  for_each_key_value(entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes,
-                     [&](std::string_view key_value, std::string_view) {
-                       Attribute attribute;
-                       if (!read_attribute(key_value, attribute)) return;
-                       if (attribute.type == Attribute::Type::text && is_counted_text(attribute.key)) {
-                         on_text(attribute.key, attribute.text);
-                         return;
-                       }
-                       const bool is_time_of_day =
-                           attribute.key == "nopspan.arrival_ns" || attribute.key == "nopspan.opened_ns";
-                       if (attribute.type != Attribute::Type::integer || attribute.integer < 0 || is_time_of_day ||
-                           (entry.step != nullptr && is_step_fact(attribute.key))) {
-                         return;
-                       }
-                       on_number(attribute.key, static_cast<std::uint64_t>(attribute.integer));
-                     });
+  for_each_key_value(
+      entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes, [&](std::string_view key_value) {
+        Attribute attribute;
+        if (!read_attribute(key_value, attribute)) return;
+        if (attribute.type == Attribute::Type::text && is_counted_text(attribute.key)) {
+          on_text(attribute.key, attribute.text);
+          return;
+        }
+        const bool is_time_of_day = attribute.key == "nopspan.arrival_ns" || attribute.key == "nopspan.opened_ns";
+        if (attribute.type != Attribute::Type::integer || attribute.integer < 0 || is_time_of_day ||
+            (entry.step != nullptr && is_step_fact(attribute.key))) {
+          return;
+        }
+        on_number(attribute.key, static_cast<std::uint64_t>(attribute.integer));
+      });
 }
 
 }  // namespace nopspan::collector

@@ -13,7 +13,7 @@ bool read_pairs(const Attribute& list, Gaps& gaps) {
   constexpr unsigned kItems = 1;
   bool is_valid = list.type == Attribute::Type::list, has_value = false;
   std::uint64_t value = 0;
-  const bool is_whole = is_valid && for_each_key_value(list.text, kItems, [&](std::string_view item, std::string_view) {
+  const bool is_whole = is_valid && for_each_key_value(list.text, kItems, [&](std::string_view item) {
                           Attribute number;
                           is_valid = is_valid && read_value(item, number) && number.type == Attribute::Type::integer &&
                                      number.integer >= 0;
@@ -39,7 +39,7 @@ bool read_gaps(const Entry& entry, GapsOf of, Gaps& gaps) {
   // The two keys of nopspan's own spans have this prefix. Spans of an application's own names do not have it.
   constexpr std::string_view kPrefix = "nopspan.";
   Attribute by_gap, by_token;
-  for_each_key_value(entry.attributes, kSpanAttributes, [&](std::string_view key_value, std::string_view) {
+  for_each_key_value(entry.attributes, kSpanAttributes, [&](std::string_view key_value) {
     Attribute attribute;
     if (key_value.find("gaps_ns") == std::string_view::npos || !read_attribute(key_value, attribute)) return;
     if (attribute.key.starts_with(kPrefix)) attribute.key.remove_prefix(kPrefix.size());

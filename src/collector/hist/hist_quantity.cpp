@@ -39,7 +39,7 @@ bool number_of_attribute(const Entry& entry, std::string_view key, std::uint64_t
   }
   bool is_found = false, is_number = false;
   for_each_key_value(entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes,
-                     [&](std::string_view key_value, std::string_view) {
+                     [&](std::string_view key_value) {
                        if (is_found || key_value.find(key) == std::string_view::npos) return;
                        Attribute attribute;
                        if (!read_attribute(key_value, attribute) || attribute.key != key) return;

@@ -170,7 +170,7 @@ void EngineMetrics::add_gauge(MetricWriter& writer, const Entry& entry) {
   own_labels_.clear();
   own_views_.clear();
   std::string_view reason, tier;
-  for_each_key_value(entry.attributes, kEventAttributes, [&](std::string_view key_value, std::string_view) {
+  for_each_key_value(entry.attributes, kEventAttributes, [&](std::string_view key_value) {
     Attribute attribute;
     NumberText number;
     if (!read_attribute(key_value, attribute)) return;

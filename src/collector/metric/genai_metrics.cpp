@@ -52,7 +52,7 @@ double seconds_of(std::uint64_t ns) { return static_cast<double>(ns) / static_ca
 
 std::string_view first_text(std::string_view list) {
   std::string_view first;
-  for_each_key_value(list, 1, [&](std::string_view item, std::string_view) {
+  for_each_key_value(list, 1, [&](std::string_view item) {
     Attribute text;
     if (first.empty() && read_value(item, text) && text.type == Attribute::Type::text) first = text.text;
   });
@@ -123,7 +123,7 @@ bool GenAiSpan::read(const Entry& entry) {
   finish_reason_ = {};
   const auto has = [&](std::string_view key) { return entry.attributes.find(key) != std::string_view::npos; };
   if (!has(semconv::gen_ai_operation_name) && !has(semconv::mcp_method_name)) return false;
-  for_each_key_value(entry.attributes, kSpanAttributes, [&](std::string_view key_value, std::string_view) {
+  for_each_key_value(entry.attributes, kSpanAttributes, [&](std::string_view key_value) {
     Attribute attribute;
     if (!read_attribute(key_value, attribute)) return;
     for (const auto& [key, which] : kTexts) {

@@ -213,7 +213,7 @@ void write_id(JsonWriter& json, const TraceId& id) {
 void for_each_attribute(std::string_view bytes, unsigned field, bool& malformed,
                         const std::function<void(const Attribute&)>& each) {
   Keys keys;
-  const bool whole = for_each_key_value(bytes, field, [&](std::string_view key_value, std::string_view) {
+  const bool whole = for_each_key_value(bytes, field, [&](std::string_view key_value) {
     Attribute attribute;
     if (!read_attribute(key_value, attribute)) {
       malformed = true;
@@ -243,7 +243,7 @@ void write_value(JsonWriter& json, const Attribute& attribute) {
       return json.hex(attribute.text);
     case Attribute::Type::list: {
       json.begin_array();
-      for_each_key_value(attribute.text, kItems, [&](std::string_view item, std::string_view) {
+      for_each_key_value(attribute.text, kItems, [&](std::string_view item) {
         Attribute value;
         if (read_value(item, value)) write_value(json, value);
       });

@@ -49,7 +49,7 @@ std::string_view label_or_attribute(const Entry& entry, std::string_view key, Nu
   std::string_view found;
   bool is_found = false;
   for_each_key_value(entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes,
-                     [&](std::string_view key_value, std::string_view) {
+                     [&](std::string_view key_value) {
                        // A search for the key is much faster than reading the attribute.
                        if (is_found || key_value.find(key) == std::string_view::npos) return;
                        Attribute attribute;

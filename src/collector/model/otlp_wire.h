@@ -35,14 +35,14 @@ bool read_attribute(std::string_view key_value, Attribute& attribute);
 // Reads an AnyValue, so everything except the key.
 bool read_value(std::string_view any_value, Attribute& value);
 
-// Calls `each(key_value, whole)` for each field with the number `field`; `whole` includes tag and length. Returns false
-// at the first field that is something else. The fields before it have been passed to `each`.
+// Calls `each(key_value)` for each field with the number `field`. Returns false at the first field that is something
+// else. The fields before it have been passed to `each`.
 template <class Each>
 bool for_each_key_value(std::string_view run, unsigned field, const Each& each) {
   ProtobufFields fields(run);
   while (fields.next()) {
     if (fields.number() != field || fields.type() != ProtobufType::delimited) return false;
-    each(fields.bytes(), fields.whole());
+    each(fields.bytes());
   }
   return fields.is_valid();
 }

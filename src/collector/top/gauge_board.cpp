@@ -29,7 +29,7 @@ std::string cut(std::string_view text) { return std::string(text.substr(0, kMost
 // Lists, maps and bytes are no labels.
 std::vector<GaugeReading::Label> labels_of(const Entry& gauge) {
   std::vector<GaugeReading::Label> labels;
-  for_each_key_value(gauge.attributes, kEventAttributes, [&](std::string_view key_value, std::string_view) {
+  for_each_key_value(gauge.attributes, kEventAttributes, [&](std::string_view key_value) {
     Attribute attribute;
     NumberText number;
     if (labels.size() == kMostLabels || !read_attribute(key_value, attribute)) return;
