@@ -3,7 +3,7 @@
 
 #include "base/saturating.h"
 #include "facts/request_times.h"
-#include "model/otlp_wire.h"
+#include "model/labels_and_attributes.h"
 #include "model/step_facts.h"
 
 #include <nopspan/probes.h>
@@ -37,23 +37,16 @@ bool number_of_attribute(const Entry& entry, std::string_view key, std::uint64_t
     });
     return is_known;
   }
-  bool is_found = false, is_number = false;
-  for_each_key_value(entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes,
-                     [&](std::string_view key_value) {
-                       if (is_found || key_value.find(key) == std::string_view::npos) return;
-                       Attribute attribute;
-                       if (!read_attribute(key_value, attribute) || attribute.key != key) return;
-                       is_found = true;
-                       const double real = key.starts_with(kLatency) ? attribute.real * 1e9 : attribute.real;
-                       if (attribute.type == Attribute::Type::integer && attribute.integer >= 0) {
-                         number = static_cast<std::uint64_t>(attribute.integer);
-                         is_number = true;
-                       } else if (attribute.type == Attribute::Type::real && real >= 0 && real < 0x1p63) {
-                         number = static_cast<std::uint64_t>(std::llround(real));
-                         is_number = true;
-                       }
-                     });
-  return is_number;
+  Attribute attribute;
+  if (!find_attribute(entry, key, attribute)) return false;
+  if (attribute.type == Attribute::Type::integer && attribute.integer >= 0) {
+    number = static_cast<std::uint64_t>(attribute.integer);
+    return true;
+  }
+  const double real = key.starts_with(kLatency) ? attribute.real * 1e9 : attribute.real;
+  if (attribute.type != Attribute::Type::real || !(real >= 0 && real < 0x1p63)) return false;
+  number = static_cast<std::uint64_t>(std::llround(real));
+  return true;
 }
 
 bool percentage(std::uint64_t part, std::uint64_t whole, std::uint64_t& percent) {

@@ -42,22 +42,23 @@ std::string_view scalar_text(const Attribute& attribute, NumberText& number) {
   }
 }
 
-std::string_view label_or_attribute(const Entry& entry, std::string_view key, NumberText& number) {
-  if (key == "model" && !entry.model.empty()) return entry.model;
-  if (key == "tenant" && !entry.tenant.empty()) return entry.tenant;
-  if (key == "engine" && !entry.engine.empty()) return entry.engine;
-  std::string_view found;
+bool find_attribute(const Entry& entry, std::string_view key, Attribute& found) {
   bool is_found = false;
   for_each_key_value(entry.attributes, entry.kind == Kind::span ? kSpanAttributes : kEventAttributes,
                      [&](std::string_view key_value) {
                        // A search for the key is much faster than reading the attribute.
                        if (is_found || key_value.find(key) == std::string_view::npos) return;
-                       Attribute attribute;
-                       if (!read_attribute(key_value, attribute) || attribute.key != key) return;
-                       found = scalar_text(attribute, number);
-                       is_found = true;
+                       is_found = read_attribute(key_value, found) && found.key == key;
                      });
-  return found;
+  return is_found;
+}
+
+std::string_view label_or_attribute(const Entry& entry, std::string_view key, NumberText& number) {
+  if (key == "model" && !entry.model.empty()) return entry.model;
+  if (key == "tenant" && !entry.tenant.empty()) return entry.tenant;
+  if (key == "engine" && !entry.engine.empty()) return entry.engine;
+  Attribute attribute;
+  return find_attribute(entry, key, attribute) ? scalar_text(attribute, number) : std::string_view();
 }
 
 }  // namespace nopspan::collector

@@ -17,9 +17,12 @@ using NumberText = std::array<char, 32>;
 // `number`.
 std::string_view scalar_text(const Attribute& attribute, NumberText& number);
 
-// The labels model, tenant and engine are fields of the entry, all other labels are attributes. If a key is repeated,
-// the first one counts, as in JSON (entry_json.h). "" if the entry does not have the key, or if the value is a list, a
-// map or bytes. The result refers to the entry or to `number`.
+// If a key is repeated, the first one counts, as in JSON (entry_json.h). `found` refers to the entry. Returns false if
+// the entry does not have the key.
+bool find_attribute(const Entry& entry, std::string_view key, Attribute& found);
+
+// The labels model, tenant and engine are fields of the entry, all other labels are attributes. "" if the entry does
+// not have the key, or if the value is a list, a map or bytes. The result refers to the entry or to `number`.
 std::string_view label_or_attribute(const Entry& entry, std::string_view key, NumberText& number);
 
 }  // namespace nopspan::collector
