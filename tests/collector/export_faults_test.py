@@ -63,33 +63,30 @@ def make_certificates(folder):
                 name + ".crt", "-extfile", "names")
 
 
-def answer_too_early(listening, status, reads=False, more_headers=b""):
+def answer_too_early(connection, status, reads=False, more_headers=b""):
     """Speaks as much HTTP/2 as a proxy that answers each request before it has read it: a request whose body follows is
-    reset after the answer, or if `reads` after its body and without one. Ends when `listening` is closed."""
+    reset after the answer, or if `reads` after its body and without one."""
     def frame(kind, flags, stream, payload=b""):
         return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
     data, headers, reset, settings = 0, 1, 3, 4
-    with contextlib.suppress(OSError):
-        while True:
-            connection, _ = listening.accept()
-            with connection, contextlib.suppress(OSError), connection.makefile("rb") as sent:
-                sent.read(24)  # the preface
-                connection.sendall(frame(settings, 0, 0))
-                has_body = set()  # streams
-                while head := sent.read(9):
-                    payload = sent.read(int.from_bytes(head[:3], "big"))
-                    kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
-                    if kind == settings and not flags & 1:
-                        connection.sendall(frame(settings, 1, 0))
-                    if kind == data and payload:
-                        has_body.add(stream)
-                    ends = kind in (data, headers) and bool(flags & 1)
-                    if (kind == headers and not reads) or (ends and reads and stream not in has_body):
-                        # HPACK: the value of :status as a text
-                        answer = b"\x08\x03" + str(status).encode() + more_headers
-                        connection.sendall(frame(headers, 5, stream, answer))
-                    if (kind == headers and not ends and not reads) or (ends and reads and stream in has_body):
-                        connection.sendall(frame(reset, 0, stream, bytes(3) + bytes([2 if reads else 0])))
+    with connection.makefile("rb") as sent:
+        sent.read(24)  # the preface
+        connection.sendall(frame(settings, 0, 0))
+        has_body = set()  # streams
+        while head := sent.read(9):
+            payload = sent.read(int.from_bytes(head[:3], "big"))
+            kind, flags, stream = head[3], head[4], int.from_bytes(head[5:], "big")
+            if kind == settings and not flags & 1:
+                connection.sendall(frame(settings, 1, 0))
+            if kind == data and payload:
+                has_body.add(stream)
+            ends = kind in (data, headers) and bool(flags & 1)
+            if (kind == headers and not reads) or (ends and reads and stream not in has_body):
+                # HPACK: the value of :status as a text
+                answer = b"\x08\x03" + str(status).encode() + more_headers
+                connection.sendall(frame(headers, 5, stream, answer))
+            if (kind == headers and not ends and not reads) or (ends and reads and stream in has_body):
+                connection.sendall(frame(reset, 0, stream, bytes(3) + bytes([2 if reads else 0])))
 
 
 def opened_by(pid):
@@ -144,6 +141,20 @@ class ExportTest(unittest.TestCase):
 
     def export(self, recording, *options, status=0, **variables):
         return self.finish(self.start(recording, *options, **variables), status)
+
+    def listen(self, speak):
+        """The URL of a server that calls `speak` with each connection."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+
+        def accept():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection, contextlib.suppress(OSError):
+                        speak(connection)
+        threading.Thread(target=accept, daemon=True).start()
+        return "http://127.0.0.1:%d" % listening.getsockname()[1]
 
     def check_sums(self, account):
         self.assertTrue(account["balanced"])
@@ -312,21 +323,12 @@ class Http(ExportTest):
         self.assertIn("unknown://***@proxy.invalid", exported.stderr)
 
     def test_trailers_without_end_are_bounded(self):
-        listening = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(listening.close)
-
-        def answer():
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = listening.accept()
-                    with connection, contextlib.suppress(OSError):
-                        connection.recv(1 << 16)
-                        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
-                        for _ in range(200_000):
-                            connection.sendall(b"x: %s\r\n" % (b"y" * 1000))
-        threading.Thread(target=answer, daemon=True).start()
-        process = self.start(self.recording(20, 1), "--otlp", "http://127.0.0.1:%d" % listening.getsockname()[1],
-                             "--end-time", "3s")
+        def answer(connection):
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+            for _ in range(200_000):
+                connection.sendall(b"x: %s\r\n" % (b"y" * 1000))
+        process = self.start(self.recording(20, 1), "--otlp", self.listen(answer), "--end-time", "3s")
         most = 0
         while process.poll() is None:
             with contextlib.suppress(OSError), open("/proc/%d/status" % process.pid, encoding="ascii") as status:
@@ -336,19 +338,10 @@ class Http(ExportTest):
             self.assertLess(most, 200_000)
 
     def test_an_answer_without_a_status_proves_nothing(self):
-        listening = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(listening.close)
-
-        def answer():
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = listening.accept()
-                    with connection, contextlib.suppress(OSError):
-                        connection.recv(1 << 20)
-                        connection.sendall(b"stored\n")
-        threading.Thread(target=answer, daemon=True).start()
-        process = self.start(self.recording(20, 1), "--otlp", "http://127.0.0.1:%d" % listening.getsockname()[1],
-                             "--end-time", "10m")
+        def answer(connection):
+            connection.recv(1 << 20)
+            connection.sendall(b"stored\n")
+        process = self.start(self.recording(20, 1), "--otlp", self.listen(answer), "--end-time", "10m")
         self.assertTrue(any("the answer is not HTTP; trying again" in line for line in process.stderr))
         process.send_signal(signal.SIGINT)  # the recording has ended, so this is about the wait
         self.assertEqual(self.finish(process, status=1).traces()["unconfirmed"], 20)
@@ -655,11 +648,8 @@ class Grpc(ExportTest):
 
 
     def through_proxy(self, spans, *answer):
-        listening = socket.create_server(("127.0.0.1", 0))
-        self.addCleanup(listening.close)
-        threading.Thread(target=answer_too_early, args=(listening, *answer), daemon=True).start()
-        return self.export(self.recording(spans, 1), "--protocol", "grpc", "--end-time", "1s", "--otlp",
-                           "http://127.0.0.1:%d" % listening.getsockname()[1], status=1)
+        url = self.listen(lambda connection: answer_too_early(connection, *answer))
+        return self.export(self.recording(spans, 1), "--protocol", "grpc", "--end-time", "1s", "--otlp", url, status=1)
 
     def test_a_proxy_that_answers_before_it_has_read_the_request(self):
         exported = self.through_proxy(3000, 401)
