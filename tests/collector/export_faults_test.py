@@ -278,10 +278,6 @@ class Http(ExportTest):
         self.assertEqual(received.headers[0]["Authorization"], "Bearer s3cr3t-token")
         self.assertIn("HTTP 401: bad token: ***", exported.stderr)
         self.assertNotRegex(exported.stderr + json.dumps(exported.account), "s3cr3t|passw0rd")
-        exported = self.export(self.recording(20, 1), "--otlp", "http://receiver.invalid", "--end-time", "1s", status=1,
-                               http_proxy="unknown://user:passw0rd@proxy.invalid")
-        self.assertIn("unknown://***@proxy.invalid", exported.stderr)
-        self.assertNotIn("passw0rd", exported.stderr)
 
     def test_secrets_are_not_in_the_list_of_processes(self):
         with open(self.path("headers"), "w", encoding="ascii") as file:
@@ -319,8 +315,9 @@ class Http(ExportTest):
                                        "Authorization=Bearer s3cr3t-token-0123456789", status=1)
             self.assertNotIn("s3cr", exported.stderr)
         exported = self.export(self.recording(20, 1), "--otlp", "http://receiver.invalid", "--end-time", "1s", status=1,
-                               http_proxy="unknown://user:p@ss@proxy.invalid")
+                               http_proxy="unknown://user:p@ssw0rd@proxy.invalid")
         self.assertIn("unknown://***@proxy.invalid", exported.stderr)
+        self.assertNotIn("ssw0rd", exported.stderr)
 
     def test_trailers_without_end_are_bounded(self):
         def answer(connection):
