@@ -34,5 +34,7 @@ std::string hex_text(std::string_view bytes);
 std::string counted(std::uint64_t count, const std::string& one, const std::string& many = "");
 // Puts blanks before a text of fewer than `width` bytes.
 std::string padded_left(const std::string& text, std::size_t width);
+// Whether two words are the same, in letters of either case.
+bool is_same_word(std::string_view a, std::string_view b);
 
 }  // namespace nopspan::collector

@@ -80,11 +80,6 @@ SettingValue find_setting(const OtlpSetting& setting, std::size_t signal, const 
   return from_variables(setting, signal, environment);
 }
 
-bool is_equal_without_case(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
-}
-
 // A name of a header: a token of RFC 9110.
 bool is_header_name(std::string_view name) {
   const auto is_allowed = [](unsigned char c) {
@@ -102,9 +97,8 @@ bool is_header_value(std::string_view value) {
 bool is_own_header(std::string_view name) {
   constexpr std::string_view kOwn[] = {"content-type", "content-length", "content-encoding", "transfer-encoding",
                                        "te",           "expect",         "connection",       "user-agent"};
-  return std::any_of(std::begin(kOwn), std::end(kOwn),
-                     [&](std::string_view own) { return is_equal_without_case(name, own); }) ||
-         (name.size() >= 5 && is_equal_without_case(name.substr(0, 5), "grpc-"));
+  return std::any_of(std::begin(kOwn), std::end(kOwn), [&](std::string_view own) { return is_same_word(name, own); }) ||
+         (name.size() >= 5 && is_same_word(name.substr(0, 5), "grpc-"));
 }
 
 // No message contains a header's value, because it may be a secret.
@@ -143,9 +137,9 @@ NamesAndValues headers_of(std::size_t signal, const OtlpOptions& options, const 
 }
 
 OtlpProtocol protocol_of(const SettingValue& value) {
-  if (!value || is_equal_without_case(value.text, "http/protobuf")) return OtlpProtocol::http_protobuf;
-  if (is_equal_without_case(value.text, "http/json")) return OtlpProtocol::http_json;
-  if (is_equal_without_case(value.text, "grpc")) return OtlpProtocol::grpc;
+  if (!value || is_same_word(value.text, "http/protobuf")) return OtlpProtocol::http_protobuf;
+  if (is_same_word(value.text, "http/json")) return OtlpProtocol::http_json;
+  if (is_same_word(value.text, "grpc")) return OtlpProtocol::grpc;
   throw bad_setting(value, "'" + printable(value.text, 40) + "' is not http/protobuf, http/json or grpc");
 }
 
@@ -164,14 +158,14 @@ std::chrono::milliseconds timeout_of(const SettingValue& value) {
 }
 
 bool compression_of(const SettingValue& value) {
-  if (!value || is_equal_without_case(value.text, "none")) return false;
-  if (is_equal_without_case(value.text, "gzip")) return true;
+  if (!value || is_same_word(value.text, "none")) return false;
+  if (is_same_word(value.text, "gzip")) return true;
   throw bad_setting(value, "'" + printable(value.text, 40) + "' is not gzip or none");
 }
 
 bool insecure_of(const SettingValue& value) {
-  if (!value || is_equal_without_case(value.text, "false")) return false;
-  if (is_equal_without_case(value.text, "true")) return true;
+  if (!value || is_same_word(value.text, "false")) return false;
+  if (is_same_word(value.text, "true")) return true;
   throw bad_setting(value, "'" + printable(value.text, 40) + "' is not true or false");
 }
 

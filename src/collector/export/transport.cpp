@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cstring>
 #include <optional>
 #include <string_view>
@@ -99,19 +98,18 @@ std::size_t on_header(char* from, std::size_t size, std::size_t count, void* exc
   }
   const std::size_t colon = line.find(':');
   if (colon == std::string_view::npos || line.size() > kMostAnswerHeader) return line.size();
-  std::string name(line.substr(0, colon));
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  const auto is_named = [&](std::string_view name) { return is_same_word(line.substr(0, colon), name); };
   std::string_view value = line.substr(colon + 1);
   value.remove_prefix(std::min(value.find_first_not_of(" \t"), value.size()));
   value = value.substr(0, value.find_last_not_of(" \t\r\n") + 1);
-  if (name == "content-type") answer.http.content_type = value;
-  if (name == "grpc-status") answer.status = value;
+  if (is_named("content-type")) answer.http.content_type = value;
+  if (is_named("grpc-status")) answer.status = value;
   // libcurl ignores a number that does not fit.
   constexpr std::size_t kMostDigits = 9;
-  if (name == "retry-after" && value.find_first_not_of("0123456789") == std::string_view::npos)
+  if (is_named("retry-after") && value.find_first_not_of("0123456789") == std::string_view::npos)
     asks_for_ages = value.size() > kMostDigits;
-  if (name == "grpc-message") answer.message = value;
-  if (name == "grpc-status-details-bin") answer.details = value;
+  if (is_named("grpc-message")) answer.message = value;
+  if (is_named("grpc-status-details-bin")) answer.details = value;
   return line.size();
 }
 

@@ -6,7 +6,6 @@
 
 #include <arpa/inet.h>
 #include <netdb.h>
-#include <strings.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -64,7 +63,7 @@ AddressList numeric_address(const HostAndPort& parts) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE;
   addrinfo* found = nullptr;
-  const char* host = strcasecmp(parts.host.c_str(), "localhost") == 0 ? "127.0.0.1" : parts.host.c_str();
+  const char* host = is_same_word(parts.host, "localhost") ? "127.0.0.1" : parts.host.c_str();
   if (parts.host.empty() || parts.port.empty() || getaddrinfo(host, parts.port.c_str(), &hints, &found) != 0) {
     found = nullptr;
   }
@@ -148,7 +147,7 @@ bool is_own_host(std::string_view host, const in6_addr& local, const std::vector
   }
   if (parts->has_brackets) return false;
   if (name.ends_with('.')) name.pop_back();
-  const auto is_name = [&](const std::string& known) { return strcasecmp(known.c_str(), name.c_str()) == 0; };
+  const auto is_name = [&](const std::string& known) { return is_same_word(known, name); };
   return is_name("localhost") || std::any_of(names.begin(), names.end(), is_name);
 }
 

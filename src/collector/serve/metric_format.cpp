@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "serve/metric_format.h"
 
-#include <strings.h>
+#include "base/text.h"
 
 #include <charconv>
 #include <optional>
@@ -10,10 +10,6 @@
 namespace nopspan::collector {
 
 namespace {
-
-bool is_word(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && strncasecmp(a.data(), b.data(), a.size()) == 0;
-}
 
 // Removes and returns the part of `list` before the next separator, without blanks around it.
 std::string_view next_part(std::string_view& list, char separator) {
@@ -40,15 +36,15 @@ AcceptedType accepted_type(std::string_view element) {
     const std::string_view key = next_part(value, '=');
     value = next_part(value, '\0');
     if (value.size() >= 2 && value.front() == '"' && value.back() == '"') value = value.substr(1, value.size() - 2);
-    if (is_word(key, "q")) {
+    if (is_same_word(key, "q")) {
       const auto parsed = std::from_chars(value.data(), value.data() + value.size(), type.q);
       // The comparison is false for NaN.
       if (parsed.ec != std::errc() || !(type.q >= 0 && type.q <= 1)) type.q = 0;
-    } else if (is_word(key, "version")) {
+    } else if (is_same_word(key, "version")) {
       type.version = value;
-    } else if (is_word(key, "encoding")) {
+    } else if (is_same_word(key, "encoding")) {
       type.encoding = value;
-    } else if (is_word(key, "proto")) {
+    } else if (is_same_word(key, "proto")) {
       type.proto = value;
     }
   }
@@ -56,15 +52,15 @@ AcceptedType accepted_type(std::string_view element) {
 }
 
 std::optional<MetricFormat> format_of(const AcceptedType& type) {
-  if (is_word(type.name, "application/vnd.google.protobuf")) {
-    if (is_word(type.proto, "io.prometheus.client.MetricFamily") && is_word(type.encoding, "delimited")) {
+  if (is_same_word(type.name, "application/vnd.google.protobuf")) {
+    if (is_same_word(type.proto, "io.prometheus.client.MetricFamily") && is_same_word(type.encoding, "delimited")) {
       return MetricFormat::protobuf;
     }
-  } else if (is_word(type.name, "application/openmetrics-text")) {
+  } else if (is_same_word(type.name, "application/openmetrics-text")) {
     if (type.version.empty() || type.version == "1.0.0") return MetricFormat::openmetrics;
-  } else if (is_word(type.name, "text/plain")) {
+  } else if (is_same_word(type.name, "text/plain")) {
     if (type.version.empty() || type.version == "0.0.4") return MetricFormat::text;
-  } else if (type.name == "*/*" || is_word(type.name, "text/*")) {
+  } else if (type.name == "*/*" || is_same_word(type.name, "text/*")) {
     return MetricFormat::text;
   }
   return std::nullopt;
@@ -101,7 +97,7 @@ MetricFormat format_for(std::string_view accept) {
 bool accepts_gzip(std::string_view accept_encoding) {
   while (!accept_encoding.empty()) {
     const AcceptedType coding = accepted_type(next_part(accept_encoding, ','));
-    if (is_word(coding.name, "gzip")) return coding.q > 0;
+    if (is_same_word(coding.name, "gzip")) return coding.q > 0;
   }
   return false;
 }
