@@ -62,7 +62,7 @@ TEST(TopFeed, TellsTheNumbersAfterEachInterval) {
   EXPECT_EQ(feed.snapshots[0]->table.now_unix_ns, kNoon + 2 * kSecond);
   EXPECT_EQ(feed.snapshots[4]->table.now_unix_ns, kNoon + 10 * kSecond);
   EXPECT_EQ(feed.snapshots[4]->table.total.spans, 5U);
-  EXPECT_EQ(feed.snapshots[4]->counts.delivered, 7U);
+  EXPECT_EQ(feed.snapshots[4]->ledger.total.delivered, 7U);
   EXPECT_FALSE(feed.snapshots[4]->is_last);
 }
 
@@ -131,8 +131,8 @@ TEST(TopFeed, CountsWhatTheFilterRemovesAsFiltered) {
   EXPECT_TRUE(feed.feed.has_matched());
   EXPECT_EQ(feed.snapshots[0]->table.total.spans, 2U);
   EXPECT_THAT(feed.snapshots[0]->gauges, SizeIs(1));
-  EXPECT_EQ(feed.snapshots[0]->counts.delivered, 5U);
-  EXPECT_EQ(feed.snapshots[0]->counts.filtered, 2U);
+  EXPECT_EQ(feed.snapshots[0]->ledger.total.delivered, 5U);
+  EXPECT_EQ(feed.snapshots[0]->ledger.total.filtered, 2U);
 }
 
 // Two clients call a server: each call is a span of the client and a span of the server, with the same tokens. The

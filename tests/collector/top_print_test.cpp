@@ -52,9 +52,9 @@ TopSnapshot snapshot(std::size_t rows = 10) {
   made.host = "host";
   made.processes = 2;
   made.events = 3;
-  made.counts.emitted = 20;
-  made.counts.delivered = 15;
-  made.counts.ring_full = 5;
+  made.ledger.total.emitted = 20;
+  made.ledger.total.delivered = 15;
+  made.ledger.total.ring_full = 5;
   made.gauges.push_back({invented_process(100), "engine", "running", "", 3, 8, kNoon + 9 * kSecond});
   return made;
 }
@@ -119,7 +119,7 @@ TEST(TopPrint, PrintsTheFirstRowsAndHowManyMoreThereAre) {
 
 TEST(TopPrint, FitsATerminalAndPrintsHowManyColumnsDoNot) {
   TopSnapshot made = snapshot();
-  made.damage.skipped_bytes = 1;
+  made.ledger.damage.skipped_bytes = 1;
   for (int i = 0; i < 20; ++i) {
     made.gauges.push_back({made.gauges[0].process, "engine", "gauge-" + std::to_string(i), "", i, 100, kNoon});
   }
@@ -152,12 +152,12 @@ TEST(TopPrint, PrintsWhatTheTableLeavesOut) {
 
 TEST(TopPrint, NeverSaysThatADamagedRecordingLostNothing) {
   TopSnapshot made = snapshot();
-  made.counts = {.emitted = 20, .delivered = 20};
+  made.ledger.total = {.emitted = 20, .delivered = 20};
   EXPECT_FALSE(top_json(made, {}, 0)["ledger"].contains("damage"));
-  made.damage.skipped_bytes = 1000;
+  made.ledger.damage.skipped_bytes = 1000;
   EXPECT_EQ(table_lines(top_text(made, {}, 0))[1], "20 delivered, losses unknown");
   EXPECT_EQ(top_json(made, {}, 0)["ledger"]["damage"]["skipped_bytes"], 1000);
-  made.counts = {.emitted = 20, .delivered = 15, .not_in_file = 5};
+  made.ledger.total = {.emitted = 20, .delivered = 15, .not_in_file = 5};
   EXPECT_EQ(table_lines(top_text(made, {}, 0))[1], "15 delivered, 5 lost (5 not in the file)");
 }
 

@@ -151,11 +151,8 @@ TopSnapshotPointer TopFeed::snapshot(bool is_last) {
   made->early_dropped = early_dropped_;
   made->host = host_;
   made->processes = processes_.size();
-  const Ledger ledger = this->ledger();
-  made->counts = ledger.total;
-  made->damage = ledger.damage;
-  made->unattached = ledger.unattached;
-  made->unattached_others = ledger.unattached_others;
+  made->ledger = ledger();
+  made->ledger.processes.clear();
   made->is_last = is_last;
   return made;
 }

@@ -39,11 +39,8 @@ struct TopSnapshot {
   // Requests in the window that began before the attach. They are known as members of engine steps only.
   std::size_t early_requests = 0;
   std::uint64_t early_dropped = 0;  // members of steps since the beginning that would be further requests of this kind
-  Counts counts;                    // the total of the ledger
-  Damage damage;                    // of the recording
-  std::vector<Unattached> unattached;
-  std::uint64_t unattached_others = 0;  // as in the ledger
-  bool is_last = false;                 // the source has ended
+  Ledger ledger;                    // without the processes
+  bool is_last = false;             // the source has ended
 };
 using TopSnapshotPointer = std::shared_ptr<const TopSnapshot>;
 

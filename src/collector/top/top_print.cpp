@@ -173,10 +173,11 @@ Json top_json(const TopSnapshot& snapshot, const TopView& view, std::size_t most
   json["engine_facts"] = Json::array();
   for (const FactSums::Row& row : snapshot.facts.rows()) json["engine_facts"].push_back(to_json(row));
   json["engine_facts_dropped"] = snapshot.facts.dropped();
-  json["ledger"] = to_json(snapshot.counts);
-  if (!snapshot.damage.empty()) json["ledger"]["damage"] = to_json(snapshot.damage);
-  if (!snapshot.unattached.empty()) json["ledger"]["unattached"] = to_json(snapshot.unattached);
-  if (snapshot.unattached_others != 0) json["ledger"]["unattached_others"] = snapshot.unattached_others;
+  const Ledger& ledger = snapshot.ledger;
+  json["ledger"] = to_json(ledger.total);
+  if (!ledger.damage.empty()) json["ledger"]["damage"] = to_json(ledger.damage);
+  if (!ledger.unattached.empty()) json["ledger"]["unattached"] = to_json(ledger.unattached);
+  if (ledger.unattached_others != 0) json["ledger"]["unattached_others"] = ledger.unattached_others;
   return json;
 }
 

@@ -155,8 +155,8 @@ std::size_t TopScreen::draw_head(std::size_t lines) {
     return lines;
   }
   const TopSnapshot& snapshot = *shown_;
-  const bool loses = snapshot.counts.lost() != 0;
-  if (lines == 1 && loses) title += "LOST " + std::to_string(snapshot.counts.lost()) + "  ";
+  const bool loses = snapshot.ledger.total.lost() != 0;
+  if (lines == 1 && loses) title += "LOST " + std::to_string(snapshot.ledger.total.lost()) + "  ";
   if (lines < 3 && !view_.filter.empty()) title += "/" + printable(view_.filter, 20) + "  ";
   const std::string time = time_text(snapshot.table.now_unix_ns).substr(0, 8);
   const std::string host = snapshot.host.empty() ? "" : printable(snapshot.host, 40) + "  ";

@@ -135,9 +135,10 @@ std::string traffic_text(const TopSnapshot& snapshot) {
 }
 
 std::string ledger_text(const TopSnapshot& snapshot) {
-  const Counts& counts = snapshot.counts;
+  const Ledger& ledger = snapshot.ledger;
+  const Counts& counts = ledger.total;
   std::string text = number_text(static_cast<double>(counts.delivered)) + " delivered, ";
-  if (counts.lost() == 0) text += snapshot.damage.empty() ? "none lost" : "losses unknown";
+  if (counts.lost() == 0) text += ledger.damage.empty() ? "none lost" : "losses unknown";
   if (counts.lost() != 0) {
     std::string reasons;
     for (const CountField& field : kCountFields) {
@@ -149,7 +150,7 @@ std::string ledger_text(const TopSnapshot& snapshot) {
   if (counts.filtered != 0) text += ", " + number_text(static_cast<double>(counts.filtered)) + " filtered out";
   if (counts.held_by_killed != 0)
     text += ", at most " + std::to_string(counts.held_by_killed) + " more held by killed processes";
-  if (const std::uint64_t unattached = snapshot.unattached.size() + snapshot.unattached_others; unattached > 0)
+  if (const std::uint64_t unattached = ledger.unattached.size() + ledger.unattached_others; unattached > 0)
     text += ", " + std::to_string(unattached) + " not attached to";
   return text;
 }
