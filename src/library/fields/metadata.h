@@ -170,18 +170,9 @@ enum class Key : std::uint8_t {
   provider_meta,        // response_payload.provider_meta
   dimensions,           // response_summary.dimensions
   time_to_first_chunk,  // streaming.time_to_first_chunk, ns
-  // Only live spans have the following ones. They are the catalogues' own.
-  engine,
-  tool_name,
-  tool_call_id,
-  tool_type,
-  tool_description,
-  tool_arguments,
-  tool_result,
-  agent_name,
-  trace_id,
+  engine,               // only a live span has it
 };
-inline constexpr std::size_t kKeys = static_cast<std::size_t>(Key::trace_id) + 1;
+inline constexpr std::size_t kKeys = static_cast<std::size_t>(Key::engine) + 1;
 
 // The nodes of one span or event, by key.
 class Metadata {
