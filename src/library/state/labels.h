@@ -23,9 +23,8 @@ inline constexpr std::size_t kNone = ContextHead::kLabels;
 // The index of the label with this key. If `add`, a new key takes the next free place. kNone (counted if `add`) if no
 // label has the key.
 std::size_t find_label(std::string_view key, bool add) noexcept;
-// The labels that travel to other processes: tenant and the extra ones.
-inline constexpr std::size_t kFirstTravelling = ContextAccess::tenant;
-std::string_view travelling_key(std::size_t label) noexcept;  // empty if the key is not taken yet
+// The key of a label that travels to other processes: tenant or an extra one. Empty if the key is not taken yet.
+std::string_view travelling_key(std::size_t label) noexcept;
 
 // The i-th key, or an empty text if it is not taken yet. It lives as long as the program.
 Interned extra_label_key(std::size_t i) noexcept;
