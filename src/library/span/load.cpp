@@ -173,7 +173,7 @@ void fill_page() {
   nopspan_gate.warnings = reinterpret_cast<std::uintptr_t>(&warning_table);
   nopspan_gate.warnings_count = kWarnings;
   nopspan_gate.warning_bytes = sizeof(nopspan_warning);
-  nopspan_gate.process_mark = reinterpret_cast<std::uintptr_t>(process_mark_address());
+  nopspan_gate.process_mark = reinterpret_cast<std::uintptr_t>(&process_page().mark);
   nopspan_gate.flags = runs_in_valgrind() ? NOPSPAN_GATE_NO_SITES : 0;
   nopspan_gate.magic = NOPSPAN_GATE_MAGIC;
   nopspan_gate.size = sizeof(nopspan_gate_page);

@@ -75,8 +75,6 @@ std::uint64_t make_process_mark() noexcept {
   return page.mark.compare_exchange_strong(mark, made) ? made : mark;
 }
 
-const void* process_mark_address() noexcept { return &process_page().mark; }
-
 void unmap_process_mark() noexcept {
   ProcessPage* const page = own_page.exchange(nullptr);
   if (page != &without_page) unmap_memory(page, static_cast<std::size_t>(sysconf(_SC_PAGESIZE)));

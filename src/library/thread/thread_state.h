@@ -173,7 +173,6 @@ struct ProcessPage {
 extern std::atomic<ProcessPage*> own_page;
 ProcessPage& process_page() noexcept;
 std::uint64_t make_process_mark() noexcept;
-const void* process_mark_address() noexcept;  // the address that process_mark() reads
 
 // A number that differs between this process and its children by fork() or clone().
 inline std::uint64_t process_mark() noexcept {
