@@ -110,63 +110,44 @@ detail::LogLine unknown_message(std::string_view last, Catalogue catalogue) noex
   return message;
 }
 
+// The events of a span.
+#define NOPSPAN_EVENTS_OF(span) span ".start", span ".stop", span ".exception"
 // Not generated from kSpans, because these are in the order of the documents.
-constexpr std::string_view kLlmEvents[] = {"llm.generate.start", "llm.generate.stop", "llm.generate.exception",  //
-                                           "llm.stream.start",   "llm.stream.stop",   "llm.stream.exception",    //
-                                           "llm.step.start",     "llm.step.stop",     "llm.step.exception",      //
-                                           "llm.chat.start",     "llm.chat.stop",     "llm.chat.exception",      //
-                                           "llm.tool.start",     "llm.tool.stop",     "llm.tool.exception",      //
-                                           "llm.image.start",    "llm.image.stop",    "llm.image.exception",     //
+constexpr std::string_view kLlmEvents[] = {NOPSPAN_EVENTS_OF("llm.generate"),
+                                           NOPSPAN_EVENTS_OF("llm.stream"),
+                                           NOPSPAN_EVENTS_OF("llm.step"),
+                                           NOPSPAN_EVENTS_OF("llm.chat"),
+                                           NOPSPAN_EVENTS_OF("llm.tool"),
+                                           NOPSPAN_EVENTS_OF("llm.image"),
                                            "llm.adapter.retry"};
-constexpr std::string_view kEngineEvents[] = {
-    "engine.request.start",  "engine.request.stop",  "engine.request.exception",   //
-    "engine.queue.start",    "engine.queue.stop",    "engine.queue.exception",     //
-    "engine.prefill.start",  "engine.prefill.stop",  "engine.prefill.exception",   //
-    "engine.decode.start",   "engine.decode.stop",   "engine.decode.exception",    //
-    "engine.step.start",     "engine.step.stop",     "engine.step.exception",      //
-    "engine.load.start",     "engine.load.stop",     "engine.load.exception",      //
-    "engine.transfer.start", "engine.transfer.stop", "engine.transfer.exception",  //
-    "engine.device.start",   "engine.device.stop",   "engine.device.exception",    //
-    "engine.preempted",      "engine.swapped",       "engine.evicted",
-    "engine.prefix_cache",   "engine.rejected",      "engine.stats"};
-constexpr std::string_view kGenAiEvents[] = {"gen_ai.retrieval.start",
-                                             "gen_ai.retrieval.stop",
-                                             "gen_ai.retrieval.exception",  //
-                                             "gen_ai.create_memory_store.start",
-                                             "gen_ai.create_memory_store.stop",
-                                             "gen_ai.create_memory_store.exception",  //
-                                             "gen_ai.delete_memory_store.start",
-                                             "gen_ai.delete_memory_store.stop",
-                                             "gen_ai.delete_memory_store.exception",  //
-                                             "gen_ai.create_memory.start",
-                                             "gen_ai.create_memory.stop",
-                                             "gen_ai.create_memory.exception",  //
-                                             "gen_ai.update_memory.start",
-                                             "gen_ai.update_memory.stop",
-                                             "gen_ai.update_memory.exception",  //
-                                             "gen_ai.upsert_memory.start",
-                                             "gen_ai.upsert_memory.stop",
-                                             "gen_ai.upsert_memory.exception",  //
-                                             "gen_ai.delete_memory.start",
-                                             "gen_ai.delete_memory.stop",
-                                             "gen_ai.delete_memory.exception",  //
-                                             "gen_ai.search_memory.start",
-                                             "gen_ai.search_memory.stop",
-                                             "gen_ai.search_memory.exception",  //
-                                             "gen_ai.create_agent.start",
-                                             "gen_ai.create_agent.stop",
-                                             "gen_ai.create_agent.exception",  //
-                                             "gen_ai.invoke_agent.start",
-                                             "gen_ai.invoke_agent.stop",
-                                             "gen_ai.invoke_agent.exception",  //
-                                             "gen_ai.plan.start",
-                                             "gen_ai.plan.stop",
-                                             "gen_ai.plan.exception",  //
-                                             "gen_ai.invoke_workflow.start",
-                                             "gen_ai.invoke_workflow.stop",
-                                             "gen_ai.invoke_workflow.exception"};
-constexpr std::string_view kMcpEvents[] = {"mcp.client.start", "mcp.client.stop", "mcp.client.exception",
-                                           "mcp.server.start", "mcp.server.stop", "mcp.server.exception"};
+constexpr std::string_view kEngineEvents[] = {NOPSPAN_EVENTS_OF("engine.request"),
+                                              NOPSPAN_EVENTS_OF("engine.queue"),
+                                              NOPSPAN_EVENTS_OF("engine.prefill"),
+                                              NOPSPAN_EVENTS_OF("engine.decode"),
+                                              NOPSPAN_EVENTS_OF("engine.step"),
+                                              NOPSPAN_EVENTS_OF("engine.load"),
+                                              NOPSPAN_EVENTS_OF("engine.transfer"),
+                                              NOPSPAN_EVENTS_OF("engine.device"),
+                                              "engine.preempted",
+                                              "engine.swapped",
+                                              "engine.evicted",
+                                              "engine.prefix_cache",
+                                              "engine.rejected",
+                                              "engine.stats"};
+constexpr std::string_view kGenAiEvents[] = {NOPSPAN_EVENTS_OF("gen_ai.retrieval"),
+                                             NOPSPAN_EVENTS_OF("gen_ai.create_memory_store"),
+                                             NOPSPAN_EVENTS_OF("gen_ai.delete_memory_store"),
+                                             NOPSPAN_EVENTS_OF("gen_ai.create_memory"),
+                                             NOPSPAN_EVENTS_OF("gen_ai.update_memory"),
+                                             NOPSPAN_EVENTS_OF("gen_ai.upsert_memory"),
+                                             NOPSPAN_EVENTS_OF("gen_ai.delete_memory"),
+                                             NOPSPAN_EVENTS_OF("gen_ai.search_memory"),
+                                             NOPSPAN_EVENTS_OF("gen_ai.create_agent"),
+                                             NOPSPAN_EVENTS_OF("gen_ai.invoke_agent"),
+                                             NOPSPAN_EVENTS_OF("gen_ai.plan"),
+                                             NOPSPAN_EVENTS_OF("gen_ai.invoke_workflow")};
+constexpr std::string_view kMcpEvents[] = {NOPSPAN_EVENTS_OF("mcp.client"), NOPSPAN_EVENTS_OF("mcp.server")};
+#undef NOPSPAN_EVENTS_OF
 
 }  // namespace
 
