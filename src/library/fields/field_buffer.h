@@ -236,7 +236,7 @@ class FieldBuffer {
   void add_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags = 0) noexcept;
   void add_string(std::string_view key, std::string_view value, std::uint8_t flags = 0) noexcept;
 
-  // add_word() for an integer measurement.
+  // add_word() for an integer measurement. Inline, so that the compiler knows the key.
   __attribute__((always_inline)) void add_measured(std::string_view key, std::uint64_t word) noexcept {
     const std::size_t key_size = padded(key.size() + 1);
     const std::size_t size = sizeof(FieldEntry) + key_size + sizeof(word);

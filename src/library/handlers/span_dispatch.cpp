@@ -12,12 +12,6 @@
 namespace nopspan::detail {
 namespace {
 
-// Inline, so that the compiler knows the key.
-__attribute__((always_inline)) inline void add_measurement(FieldBuffer& fields, std::string_view key,
-                                                           std::uint64_t value) noexcept {
-  fields.add_measured(key, value);
-}
-
 // An iteration's start has an event name of its own: agent.operator.iteration_start.
 EventName event_name_of(const SpanState& span, std::string_view suffix) noexcept {
   if (shape_of(span) != Shape::iteration) return {span.name, suffix};
@@ -97,8 +91,8 @@ void run(Dispatch& dispatch, SpanState& state, bool at_end) {
 void dispatch_start(SpanState& span) {
   if (!is_handled(kStart)) return;
   dispatch_span(span, ".start", false, [&](FieldBuffer& fields) {
-    add_measurement(fields, "system_time", system_time_at(span.start_ns));
-    if (shape_of(span) == Shape::standard) add_measurement(fields, "monotonic_time", span.start_ns);
+    fields.add_measured("system_time", system_time_at(span.start_ns));
+    if (shape_of(span) == Shape::standard) fields.add_measured("monotonic_time", span.start_ns);
   });
 }
 
@@ -110,11 +104,11 @@ void dispatch_end(SpanState& span) {
   dispatch_span(span, exception ? ".exception" : ".stop", true, [&](FieldBuffer& fields) {
     if (span.stop_only) return;
     if (shape == Shape::compaction) {
-      add_measurement(fields, "system_time", system_time_at(span.end_ns));
+      fields.add_measured("system_time", system_time_at(span.end_ns));
       return;
     }
-    add_measurement(fields, "duration", span.duration_ns);
-    if (shape == Shape::standard) add_measurement(fields, "monotonic_time", span.end_ns);
+    fields.add_measured("duration", span.duration_ns);
+    if (shape == Shape::standard) fields.add_measured("monotonic_time", span.end_ns);
   });
 }
 
