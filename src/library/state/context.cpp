@@ -140,11 +140,11 @@ Context Context::with_request_id(Text id) noexcept {
   Context context;
   context.head_.bits = kHasTrace;
   context.head_.trace_flags = kSampledFlag;
-  if (detail::decode_request_id(id.view(), context.head_.trace_id)) return context;
+  if (nopspan_trace_id(id.data(), id.size(), context.head_.trace_id) != 0) return context;
   context.head_.bits |= kForeign;
   if (!detail::decode_hex(id.view(), context.head_.trace_id, kTraceIdBytes, true) ||
       detail::all_zero(context.head_.trace_id, kTraceIdBytes)) {
-    detail::hash_request_id(id.view(), context.head_.trace_id);
+    nopspan_hashed_trace_id(id.data(), id.size(), context.head_.trace_id);
   }
   static_assert(sizeof(context.foreign_) == kMaxNameBytes + 1);
   detail::clean(id.view(), context.foreign_);

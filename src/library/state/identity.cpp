@@ -30,10 +30,6 @@ void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noe
 
 void encode_request_id(const unsigned char (&id)[kTraceIdBytes], char* out) noexcept { nopspan_request_id(id, out); }
 
-bool decode_request_id(std::string_view text, unsigned char (&out)[kTraceIdBytes]) noexcept {
-  return nopspan_trace_id(text.data(), text.size(), out) != 0;
-}
-
 void encode_hex(const unsigned char* bytes, std::size_t size, char* out) noexcept {
   for (std::size_t i = 0; i < size; ++i) {
     *out++ = kHexDigits[bytes[i] >> 4U];
@@ -50,10 +46,6 @@ bool decode_hex(std::string_view text, unsigned char* out, std::size_t size, boo
     out[i] = static_cast<unsigned char>((high << 4) | low);
   }
   return true;
-}
-
-void hash_request_id(std::string_view text, unsigned char (&out)[kTraceIdBytes]) noexcept {
-  nopspan_hashed_trace_id(text.data(), text.size(), out);
 }
 
 bool all_zero(const unsigned char* bytes, std::size_t size) noexcept {

@@ -36,15 +36,10 @@ inline std::uint64_t make_span_id(ThreadState* thread) noexcept {
 
 // Encodes a trace id as a request id: 22 characters of URL-safe Base64, without padding and without a NUL.
 void encode_request_id(const unsigned char (&id)[kTraceIdBytes], char* out) noexcept;
-// Decodes a request id. False unless encode_request_id() could have written `text` for an id that is not all zero.
-bool decode_request_id(std::string_view text, unsigned char (&out)[kTraceIdBytes]) noexcept;
 
 void encode_hex(const unsigned char* bytes, std::size_t size, char* out) noexcept;
 // False unless `text` has exactly 2 * size hexadecimal digits. Digits in upper case are accepted only if `upper_too`.
 bool decode_hex(std::string_view text, unsigned char* out, std::size_t size, bool upper_too) noexcept;
-
-// The trace id for a request id that is not in the canonical form: its 128-bit FNV-1a hash, big-endian, never all zero.
-void hash_request_id(std::string_view text, unsigned char (&out)[kTraceIdBytes]) noexcept;
 
 bool all_zero(const unsigned char* bytes, std::size_t size) noexcept;
 
