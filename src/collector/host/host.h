@@ -4,7 +4,7 @@
 
 #include "host/probe_file.h"
 #include "model/entry.h"
-#include "model/ledger_counts.h"
+#include "model/ledger.h"
 
 #include <cstddef>
 #include <cstdint>

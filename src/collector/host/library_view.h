@@ -3,7 +3,7 @@
 #pragma once
 
 #include "host/process_reader.h"
-#include "model/ledger_counts.h"
+#include "model/ledger.h"
 
 #include <nopspan/probes.h>
 

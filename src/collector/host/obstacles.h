@@ -3,7 +3,7 @@
 #pragma once
 
 #include "host/host.h"
-#include "model/ledger_counts.h"
+#include "model/ledger.h"
 
 #include <cstdint>
 #include <string>

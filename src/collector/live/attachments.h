@@ -13,7 +13,7 @@
 #include "host/probe_file.h"
 #include "live/keeper.h"
 #include "live/probe_link.h"
-#include "model/ledger_counts.h"
+#include "model/ledger.h"
 
 #include <cstddef>
 #include <cstdint>

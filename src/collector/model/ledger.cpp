@@ -2,6 +2,7 @@
 #include "model/ledger.h"
 
 #include "base/json_writer.h"
+#include "base/saturating.h"
 #include "base/text.h"
 
 #include <nlohmann/json.hpp>
@@ -34,6 +35,11 @@ constexpr Loss kLosses[] = {
      "full"},
     {&Counts::not_in_file, "recorded, but not in the file: it is damaged, or a part of the recording is missing"},
 };
+constexpr std::pair<const char*, std::string Process::*> kLedgerTexts[] = {{"comm", &Process::comm},
+                                                                           {"cgroup", &Process::cgroup},
+                                                                           {"container", &Process::container},
+                                                                           {"library", &Process::library},
+                                                                           {"host", &Process::host}};
 constexpr std::size_t kMostProcesses = 5;  // in worst_text()
 
 std::uint64_t number_of(const nlohmann::ordered_json& json, const char* name) {
@@ -54,9 +60,9 @@ ProcessPointer process_of(const nlohmann::ordered_json& json) {
   process.pid = static_cast<std::uint32_t>(number_of(json, "pid"));
   process.namespace_pid = static_cast<std::uint32_t>(number_of(json, "namespace_pid"));
   process.start_ticks = number_of(json, "start_ticks");
-  for (const LedgerText& text : kLedgerTexts) {
-    const auto found = json.find(text.name);
-    if (found != json.end() && found->is_string()) process.*text.text = found->get<std::string>();
+  for (const auto& [name, text] : kLedgerTexts) {
+    const auto found = json.find(name);
+    if (found != json.end() && found->is_string()) process.*text = found->get<std::string>();
   }
   return std::make_shared<const Process>(std::move(process));
 }
@@ -109,7 +115,146 @@ std::string dropped_parts_text(const Counts& total) {
   return text.empty() ? "" : text + " of entries dropped by the library: see nopspan ps\n";
 }
 
+// {"emitted": …, …, "balanced": true} without the brackets.
+void write_members(JsonWriter& json, const Counts& counts) {
+  for (const CountField& field : kCountFields) {
+    json.key_text(field.name);
+    json.number(counts.*field.count);
+  }
+  json.number("lost", counts.lost());
+  json.key("balanced");
+  json.literal(counts.is_balanced() ? "true" : "false");
+}
+
+void write_row(JsonWriter& json, const ProcessLedger& row) {
+  json.begin_object();
+  if (row.process != nullptr) {
+    const Process& process = *row.process;
+    json.number("pid", std::uint64_t{process.pid});
+    json.number("namespace_pid", std::uint64_t{process.namespace_pid});
+    json.number("start_ticks", process.start_ticks);
+    for (const auto& [name, text] : kLedgerTexts) {
+      json.key_text(name);
+      json.text(process.*text);
+    }
+  }
+  write_members(json, row.counts);
+  json.end_object();
+}
+
+void write_json(JsonWriter& json, const Counts& counts) {
+  json.begin_object();
+  write_members(json, counts);
+  json.end_object();
+}
+
+void write_json(JsonWriter& json, const Damage& damage) {
+  json.begin_object();
+  for (const auto& [name, count] : kDamages) {
+    json.key_text(name);
+    json.number(damage.*count);
+  }
+  json.end_object();
+}
+
+void write_json(JsonWriter& json, const std::vector<Unattached>& unattached) {
+  json.begin_array();
+  for (const Unattached& one : unattached) {
+    json.begin_object();
+    json.number("pid", std::uint64_t{one.pid});
+    for (const auto& [name, text] : kUnattachedTexts) {
+      json.key_text(name);
+      json.text(one.*text);
+    }
+    json.end_object();
+  }
+  json.end_array();
+}
+
+template <class Part>
+nlohmann::ordered_json parsed(const Part& part) {
+  JsonWriter json;
+  write_json(json, part);
+  return nlohmann::ordered_json::parse(json.text());
+}
+
+// Whether the start of one of the processes is not known, and all else is equal.
+bool may_be_same(const Process& a, const Process& b) {
+  return (a.start_ticks == 0 || b.start_ticks == 0) && a.pid == b.pid && a.host == b.host;
+}
+
 }  // namespace
+
+Counts& Counts::operator+=(const Counts& other) {
+  for (const CountField& field : kCountFields)
+    this->*field.count = saturating_sum(this->*field.count, other.*field.count);
+  return *this;
+}
+
+Counts& Counts::operator-=(const Counts& part) {
+  for (const CountField& field : kCountFields) this->*field.count -= part.*field.count;
+  return *this;
+}
+
+std::uint64_t Counts::lost() const {
+  std::uint64_t sum = 0;
+  for (const CountField& field : kCountFields) {
+    if (field.loss != nullptr) sum = saturating_sum(sum, this->*field.count);
+  }
+  return sum;
+}
+
+bool Counts::empty() const {
+  Counts entries = *this;
+  entries.threads_at_attach = 0;
+  return entries == Counts();
+}
+
+Damage& Damage::operator+=(const Damage& other) {
+  for (const auto& [name, count] : kDamages) this->*count = saturating_sum(this->*count, other.*count);
+  return *this;
+}
+
+void Ledger::add_unattached(const Ledger& other) {
+  std::uint64_t without_room = 0;
+  for (const Unattached& one : other.unattached) {
+    if (std::find(unattached.begin(), unattached.end(), one) != unattached.end()) continue;
+    if (unattached.size() < kMostUnattached) {
+      unattached.push_back(one);
+    } else {
+      ++without_room;
+    }
+  }
+  unattached_others = std::max({unattached_others, other.unattached_others, without_room});
+}
+
+Counts Ledger::rest() const {
+  Counts listed;
+  for (const ProcessLedger& one : processes) listed += one.counts;
+  Counts rest;
+  for (const CountField& field : kCountFields) {
+    rest.*field.count = total.*field.count - std::min(total.*field.count, listed.*field.count);
+  }
+  return rest;
+}
+
+void Ledger::move_delivered(const ProcessPointer& process, std::uint64_t Counts::*to, std::uint64_t entries) {
+  const auto move = [&](Counts& counts) {
+    const std::uint64_t moved = std::min({entries, counts.delivered, total.delivered});
+    for (Counts* const each : {&counts, &total}) {
+      each->delivered -= moved;
+      each->*to += moved;
+    }
+    entries -= moved;
+  };
+  // What arrived before its process was examined has no start.
+  for (const auto matches : {is_same_process, may_be_same}) {
+    for (ProcessLedger& one : processes) {
+      if (one.process != nullptr && process != nullptr && matches(*one.process, *process)) move(one.counts);
+    }
+  }
+  move(others);
+}
 
 ProcessLedger* LedgerSum::find_or_add(const ProcessPointer& process, std::uint64_t number) {
   if (process == nullptr) return nullptr;
@@ -168,31 +313,37 @@ Ledger LedgerSum::ledger() const {
   return ledger;
 }
 
-nlohmann::ordered_json to_json(const Counts& counts) {
+std::string json_text(const Ledger& ledger) {
   JsonWriter json;
   json.begin_object();
-  write_members(json, counts);
+  json.key("total");
+  write_json(json, ledger.total);
+  json.key("processes");
+  json.begin_array();
+  for (const ProcessLedger& one : ledger.processes) write_row(json, one);
+  json.end_array();
+  json.key("others");
+  json.begin_object();
+  json.number("processes", ledger.others_processes);
+  write_members(json, ledger.others);
   json.end_object();
-  return nlohmann::ordered_json::parse(json.text());
-}
-
-nlohmann::ordered_json to_json(const Ledger& ledger) { return nlohmann::ordered_json::parse(json_text(ledger)); }
-
-nlohmann::ordered_json to_json(const Damage& damage) {
-  nlohmann::ordered_json json;
-  for (const auto& [name, count] : kDamages) json[name] = damage.*count;
-  return json;
-}
-
-nlohmann::ordered_json to_json(const std::vector<Unattached>& unattached) {
-  nlohmann::ordered_json json = nlohmann::ordered_json::array();
-  for (const Unattached& one : unattached) {
-    nlohmann::ordered_json& row = json.emplace_back();
-    row["pid"] = one.pid;
-    for (const auto& [name, text] : kUnattachedTexts) row[name] = one.*text;
+  if (!ledger.damage.empty()) {
+    json.key("damage");
+    write_json(json, ledger.damage);
   }
-  return json;
+  if (!ledger.unattached.empty()) {
+    json.key("unattached");
+    write_json(json, ledger.unattached);
+  }
+  if (ledger.unattached_others > 0) json.number("unattached_others", ledger.unattached_others);
+  json.end_object();
+  return std::string(json.text());
 }
+
+nlohmann::ordered_json to_json(const Counts& counts) { return parsed(counts); }
+nlohmann::ordered_json to_json(const Ledger& ledger) { return nlohmann::ordered_json::parse(json_text(ledger)); }
+nlohmann::ordered_json to_json(const Damage& damage) { return parsed(damage); }
+nlohmann::ordered_json to_json(const std::vector<Unattached>& unattached) { return parsed(unattached); }
 
 Ledger ledger_of(const nlohmann::ordered_json& json) {
   const auto part = [&](const char* name) {

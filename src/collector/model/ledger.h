@@ -3,7 +3,6 @@
 #pragma once
 
 #include "model/entry.h"
-#include "model/ledger_counts.h"
 
 #include <nlohmann/json_fwd.hpp>
 
@@ -12,9 +11,128 @@
 #include <map>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
+
+// Counts of entries (spans, events, retries, gauges). `emitted` is the sum of the counts up to `not_in_file`. The sum
+// is exact unless processes were killed and the kernel does not let their last buffers be read.
+struct Counts {
+  std::uint64_t emitted = 0;     // from the sequence numbers that threads give to their entries
+  std::uint64_t delivered = 0;   // delivered to the command
+  std::uint64_t filtered = 0;    // removed by the filter, in the kernel or here
+  std::uint64_t ring_full = 0;   // no room in the ring buffer; a larger --buffer or a filter helps
+  std::uint64_t unreadable = 0;  // the kernel could not read them, because a page was not in memory
+  std::uint64_t too_large = 0;   // batches beyond the largest size class
+  std::uint64_t malformed = 0;   // invalid by the ABI, from a hostile or broken process
+  std::uint64_t missed = 0;      // the kernel did not run the program for a hit
+  std::uint64_t discarded = 0;   // by the library, because no tracer can get them
+  // Not numbered, because the library could not record them: there was no memory, a limit was reached, or a signal
+  // handler interrupted the library. These three are read from the library's own counts (nopspan::Stats).
+  std::uint64_t no_memory = 0, over_limit = 0, reentrant = 0;
+  std::uint64_t export_dropped = 0;  // delivered, and then lost by the command: disk full, receiver down
+  std::uint64_t not_in_file = 0;     // delivered to a recorder, but not in its file: damaged, or a part is missing
+  std::uint64_t held_by_killed = 0;  // upper bound of further entries in buffers of killed processes; not in `emitted`
+  // Threads that ran when the collector attached to a file of their process, not in `emitted`. Spans that they had
+  // begun by then may be missing, and no count includes these.
+  std::uint64_t threads_at_attach = 0;
+  // Parts of entries that the library dropped: no memory, a limit, or invalid. Not in `emitted`.
+  std::uint64_t attributes_dropped = 0, links_dropped = 0, members_dropped = 0;
+
+  [[nodiscard]] std::uint64_t lost() const;
+  // Whether there are no entries.
+  [[nodiscard]] bool empty() const;
+  [[nodiscard]] bool is_balanced() const { return emitted == delivered + filtered + lost(); }
+  Counts& operator+=(const Counts& other);
+  Counts& operator-=(const Counts& part);
+  friend bool operator==(const Counts& a, const Counts& b) = default;
+};
+
+// The parts of recordings that could not be read. They may have held entries that no count includes.
+struct Damage {
+  std::uint64_t skipped_bytes = 0, broken_chunks = 0;
+  std::uint64_t missing_ends = 0;    // recordings that were not closed, or not read to their end
+  std::uint64_t repeated_parts = 0;  // that were read before, so that their entries count twice
+  [[nodiscard]] bool empty() const { return *this == Damage(); }
+  Damage& operator+=(const Damage& other);
+  friend bool operator==(const Damage& a, const Damage& b) = default;
+};
+
+struct ProcessLedger {
+  ProcessPointer process;
+  Counts counts;
+};
+
+// What a collector could not attach to, or could not examine. Entries that its processes emitted are in no count.
+struct Unattached {
+  std::string path;       // of the file; "" if the whole process is left out
+  std::uint32_t pid = 0;  // the only process that is left out; 0 if no process is attached to
+  std::string comm;       // of the process; may be ""
+  std::string why;
+  friend bool operator==(const Unattached& a, const Unattached& b) = default;
+};
+
+struct Ledger {
+  std::vector<ProcessLedger> processes;  // includes ended processes up to a limit; the rest is in `others`
+  Counts others;
+  std::uint64_t others_processes = 0;
+  Counts total;
+  Damage damage;
+  // At most kMostUnattached, because anybody can run processes that cannot be attached to.
+  std::vector<Unattached> unattached;
+  static constexpr std::size_t kMostUnattached = 256;
+  // A lower bound of those that are not in the list: two ledgers may mean the same ones.
+  std::uint64_t unattached_others = 0;
+
+  void add_unattached(const Ledger& other);
+  // The part of the total that no listed process has. This is `others`, or more if the listed processes and `others` do
+  // not add up to the total.
+  [[nodiscard]] Counts rest() const;
+  // Moves delivered entries to another count, in the total too. For a process that is not in the list, `others` is
+  // changed.
+  void move_delivered(const ProcessPointer& process, std::uint64_t Counts::*to, std::uint64_t entries);
+};
+
+struct CountField {
+  const char* name;  // in JSON; of a loss, also as reason in metrics
+  std::uint64_t Counts::*count;
+  const char* loss = nullptr;  // if it counts lost entries: why, in a few words
+  const char* part = nullptr;  // if it counts lost parts of entries: their name
+};
+inline constexpr CountField kCountFields[] = {
+    {"emitted", &Counts::emitted},
+    {"delivered", &Counts::delivered},
+    {"filtered", &Counts::filtered},
+    {"ring_full", &Counts::ring_full, "buffer full"},
+    {"unreadable", &Counts::unreadable, "unreadable"},
+    {"too_large", &Counts::too_large, "too large"},
+    {"malformed", &Counts::malformed, "malformed"},
+    {"missed", &Counts::missed, "missed"},
+    {"discarded", &Counts::discarded, "discarded"},
+    {"no_memory", &Counts::no_memory, "no memory in the program"},
+    {"over_limit", &Counts::over_limit, "over a limit of the library"},
+    {"reentrant", &Counts::reentrant, "in a signal handler"},
+    {"export_dropped", &Counts::export_dropped, "not written"},
+    {"not_in_file", &Counts::not_in_file, "not in the file"},
+    {"held_by_killed", &Counts::held_by_killed},
+    {"threads_at_attach", &Counts::threads_at_attach},
+    {"attributes_dropped", &Counts::attributes_dropped, nullptr, "attribute"},
+    {"links_dropped", &Counts::links_dropped, nullptr, "link"},
+    {"members_dropped", &Counts::members_dropped, nullptr, "member"},
+};
+static_assert(sizeof(Counts) == sizeof(kCountFields) / sizeof(kCountFields[0]) * sizeof(std::uint64_t),
+              "a field is missing");
+
+inline constexpr std::pair<const char*, std::uint64_t Damage::*> kDamages[] = {
+    {"skipped_bytes", &Damage::skipped_bytes},
+    {"broken_chunks", &Damage::broken_chunks},
+    {"missing_ends", &Damage::missing_ends},
+    {"repeated_parts", &Damage::repeated_parts},
+};
+
+inline constexpr std::pair<const char*, std::string Unattached::*> kUnattachedTexts[] = {
+    {"comm", &Unattached::comm}, {"path", &Unattached::path}, {"why", &Unattached::why}};
 
 // Adds up ledgers, process by process. The same pid, start and host mean the same process.
 class LedgerSum {
@@ -56,6 +174,7 @@ nlohmann::ordered_json to_json(const Counts& counts);
 // {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}, and "damage": {…}, "unattached": [{"pid": …, …}] and
 // "unattached_others": … if there are any
 nlohmann::ordered_json to_json(const Ledger& ledger);
+std::string json_text(const Ledger& ledger);  // the same as text
 // {"skipped_bytes": …, "broken_chunks": …, "missing_ends": …, "repeated_parts": …}
 nlohmann::ordered_json to_json(const Damage& damage);
 // [{"pid": …, "comm": …, "path": …, "why": …}]

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "model/entry.h"
-#include "model/ledger_counts.h"
+#include "model/ledger.h"
 #include "reader/thread_ledger.h"
 #include "stream/messages.h"
 

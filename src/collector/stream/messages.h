@@ -4,7 +4,7 @@
 #pragma once
 
 #include "model/entry.h"
-#include "model/ledger_counts.h"
+#include "model/ledger.h"
 
 #include <collector_events.h>
 
