@@ -660,7 +660,7 @@ TEST(OtlpJson, WritesBytesAsBase64) {
   for (const auto& [bytes, text] : std::vector<std::pair<std::string, std::string>>{
            {"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"\xff\xfe\xfd\xfc", "//79/A=="}}) {
     std::string span;
-    append_bytes_attribute(span, kSpanAttributes, "k", bytes);
+    append_delimited_value(span, kSpanAttributes, "k", 7, bytes);
     EXPECT_EQ(json_with(span), R"({"attributes":[{"key":"k","value":{"bytesValue":")" + text + R"("}}]})");
   }
 }

@@ -154,9 +154,4 @@ void append_real_attribute(Out& out, unsigned field, std::string_view key, doubl
                    [&](char* at) { return put_word(put_tag(at, 4, ProtobufType::fixed64), value); });
 }
 
-template <class Out>
-void append_bytes_attribute(Out& out, unsigned field, std::string_view key, std::string_view bytes) {
-  append_delimited_value(out, field, key, 7, bytes);
-}
-
 }  // namespace nopspan::collector
