@@ -32,15 +32,11 @@ bool is_same_process(const Process& a, const Process& b) {
 
 ProcessPointer with_short_texts(const ProcessPointer& process) {
   constexpr std::size_t kMost = 1024, kMostOfText = 100;
-  constexpr std::string Process::*kTexts[] = {
-      &Process::comm,         &Process::executable,         &Process::cgroup, &Process::container,
-      &Process::library,      &Process::library_version,    &Process::host,   &Process::boot_id,
-      &Process::service_name, &Process::resource_attributes};
   std::size_t bytes = 0;
-  for (const auto text : kTexts) bytes += ((*process).*text).size();
+  for (const auto text : kProcessTexts) bytes += ((*process).*text).size();
   if (bytes <= kMost) return process;
   Process kept = *process;
-  for (const auto text : kTexts) {
+  for (const auto text : kProcessTexts) {
     kept.*text = (kept.*text).substr(0, kMostOfText);
     (kept.*text).shrink_to_fit();
   }
