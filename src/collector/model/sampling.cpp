@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/sampling.h"
 
+#include "model/members.h"
 #include "model/span_links.h"
 #include "model/steps.h"
 
@@ -28,12 +29,6 @@ std::string_view take_before(std::string_view& rest, char separator) {
   return part;
 }
 
-std::string_view without_spaces(std::string_view text) {
-  const std::size_t begin = std::min(text.find_first_not_of(" \t"), text.size());
-  text.remove_prefix(begin);
-  return text.substr(0, text.find_last_not_of(" \t") + 1);
-}
-
 // Calls on_member(text) for each list member of a tracestate that has a key, and on_ot(key, value) for each value in
 // the first member "ot".
 template <class OnMember, class OnOt>
@@ -42,7 +37,7 @@ void for_each_member_of(std::string_view tracestate, const OnMember& on_member, 
   constexpr std::string_view kValueChars = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ._-";
   bool has_ot = false;
   while (!tracestate.empty()) {
-    const std::string_view member = without_spaces(take_before(tracestate, ','));
+    const std::string_view member = trimmed(take_before(tracestate, ','));
     std::string_view values = member;
     const std::string_view key = take_before(values, '=');
     if (key.size() == member.size() || key.empty()) continue;
