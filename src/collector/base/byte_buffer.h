@@ -15,6 +15,7 @@ namespace nopspan::collector {
 class ByteBuffer {
  public:
   [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] std::size_t capacity() const { return capacity_; }
   [[nodiscard]] std::string_view view() const { return {bytes_.get(), size_}; }
   [[nodiscard]] char* at(std::size_t offset) { return bytes_.get() + offset; }
   void clear() { size_ = 0; }

@@ -3,14 +3,11 @@
 
 #include "base/utf8.h"
 
-#include <algorithm>
 #include <charconv>
-#include <string>
 
 namespace nopspan::collector {
 namespace {
 
-constexpr std::size_t kFirstBytes = 4096, kMostKept = 1U << 20U;
 constexpr char kHex[] = "0123456789abcdef";
 
 constexpr std::uint64_t kEach = 0x0101010101010101U, kHighBits = 0x80 * kEach;
@@ -69,28 +66,15 @@ char* put_hex(char* at, std::string_view bytes) {
 }  // namespace
 
 void JsonWriter::clear() {
-  if (static_cast<std::size_t>(end_ - begin_.get()) > kMostKept) {
-    begin_.reset();
-    end_ = nullptr;
-  }
-  at_ = begin_.get();
+  constexpr std::size_t kMostKept = 1U << 20U;
+  if (bytes_.capacity() > kMostKept) bytes_ = {};
+  bytes_.clear();
   needs_comma_ = false;
-}
-
-void JsonWriter::grow(std::size_t bytes) {
-  const std::size_t used = text().size(), capacity = static_cast<std::size_t>(end_ - begin_.get());
-  const std::size_t larger = std::max({kFirstBytes, 2 * capacity, used + bytes});
-  auto grown = std::make_unique_for_overwrite<char[]>(larger);
-  if (used > 0) std::memcpy(grown.get(), begin_.get(), used);
-  begin_ = std::move(grown);
-  at_ = begin_.get() + used;
-  end_ = begin_.get() + larger;
 }
 
 void JsonWriter::key_text(std::string_view text) {
   this->text(text);
-  *room(1) = ':';
-  ++at_;
+  *bytes_.extend(1) = ':';
   needs_comma_ = false;
 }
 
@@ -148,8 +132,7 @@ void JsonWriter::literal(std::string_view literal) {
 }
 
 void JsonWriter::end_document() {
-  *room(1) = '\n';
-  ++at_;
+  *bytes_.extend(1) = '\n';
   needs_comma_ = false;
 }
 

@@ -2,10 +2,11 @@
 // Writes JSON without a tree of values in memory, for commands that print hundreds of thousands of objects per second.
 #pragma once
 
+#include "base/byte_buffer.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 #include <string_view>
 
 namespace nopspan::collector {
@@ -19,7 +20,7 @@ class JsonWriter {
   JsonWriter& operator=(const JsonWriter&) = delete;
 
   // The text so far. Valid until the next call.
-  [[nodiscard]] std::string_view text() const { return {begin_.get(), static_cast<std::size_t>(at_ - begin_.get())}; }
+  [[nodiscard]] std::string_view text() const { return bytes_.view(); }
   void clear();
 
   void begin_object() { begin('{'); }
@@ -36,8 +37,7 @@ class JsonWriter {
     at += N - 1;
     *at++ = '"';
     *at++ = ':';
-    at_ = at;
-    needs_comma_ = false;
+    end_key(at);
   }
   // Any text.
   void key_text(std::string_view text);
@@ -74,37 +74,32 @@ class JsonWriter {
   }
 
  private:
-  // Returns the place for `bytes` bytes.
-  char* room(std::size_t bytes) {
-    if (static_cast<std::size_t>(end_ - at_) < bytes) grow(bytes);
-    return at_;
-  }
   // Writes the comma before the next key or value, which has at most `bytes` bytes. Returns its place.
   char* separate(std::size_t bytes) {
-    char* at = room(bytes + 1);
+    char* at = bytes_.room(bytes + 1);
     *at = ',';
     return at + (needs_comma_ ? 1 : 0);
   }
   void begin(char bracket) {
     char* at = separate(1);
     *at = bracket;
-    at_ = at + 1;
-    needs_comma_ = false;
+    end_key(at + 1);
   }
   void end(char bracket) {
-    *room(1) = bracket;
-    ++at_;
+    *bytes_.extend(1) = bracket;
     needs_comma_ = true;
   }
-  void grow(std::size_t bytes);
-  void end_value(char* at) {
-    at_ = at;
+  // The next key or value has no comma before it.
+  void end_key(const char* at) {
+    bytes_.end_at(at);
+    needs_comma_ = false;
+  }
+  void end_value(const char* at) {
+    bytes_.end_at(at);
     needs_comma_ = true;
   }
 
-  std::unique_ptr<char[]> begin_;
-  char* at_ = nullptr;
-  char* end_ = nullptr;
+  ByteBuffer bytes_;
   bool needs_comma_ = false;
 };
 
