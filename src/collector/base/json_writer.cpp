@@ -54,15 +54,6 @@ char* put_escaped(char* at, char byte) {
   return at;
 }
 
-char* put_hex(char* at, std::string_view bytes) {
-  for (const char c : bytes) {
-    const auto byte = static_cast<unsigned char>(c);
-    *at++ = kHex[byte >> 4U];
-    *at++ = kHex[byte & 15U];
-  }
-  return at;
-}
-
 }  // namespace
 
 void JsonWriter::clear() {
@@ -120,7 +111,11 @@ void JsonWriter::id(std::uint64_t id) {
 void JsonWriter::hex(std::string_view bytes) {
   char* at = separate(2 * bytes.size() + 2);
   *at++ = '"';
-  at = put_hex(at, bytes);
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    *at++ = kHex[byte >> 4U];
+    *at++ = kHex[byte & 15U];
+  }
   *at++ = '"';
   end_value(at);
 }
