@@ -334,7 +334,7 @@ void Recorder::add(DroppedEntries& to, const std::vector<EntryShare>& shares) {
   for (const auto& share : shares) {
     const Process* key = share.process.get();
     if (to.size() >= kMostDropped && !to.contains(key)) key = nullptr;
-    Dropped& dropped = to[key];
+    EntryShare& dropped = to[key];
     if (key != nullptr) dropped.process = share.process;
     dropped.entries += share.entries;
   }

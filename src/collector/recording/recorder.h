@@ -83,12 +83,8 @@ class Recorder : public Sink, private BatchSink {
   class EntryChunk;
   class LedgerChunk;
   class End;
-  struct Dropped {
-    ProcessPointer process;
-    std::uint64_t entries = 0;
-  };
   // Entries of the processes that are in no chunk of the file.
-  using DroppedEntries = std::unordered_map<const Process*, Dropped>;
+  using DroppedEntries = std::unordered_map<const Process*, EntryShare>;
 
   void on_batch(const EntryBatch& batch) override;
   void open(bool may_replace);
