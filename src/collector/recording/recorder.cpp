@@ -24,6 +24,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <utility>
 
@@ -77,6 +78,20 @@ OpenFile open_special(const std::string& path, bool is_link) {
   }
 }
 
+// A block without entries.
+class Work : public Output::Block {
+ public:
+  explicit Work(
+      std::function<bool()> write, std::function<void(bool)> settle = [](bool /*is_written*/) {})
+      : write_(std::move(write)), settle_(std::move(settle)) {}
+  bool write(Writing& /*writing*/) override { return write_(); }
+  void settle(bool is_written) override { settle_(is_written); }
+
+ private:
+  const std::function<bool()> write_;
+  const std::function<void(bool)> settle_;
+};
+
 }  // namespace
 
 Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), recording_(random_id()) {
@@ -94,21 +109,11 @@ Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), reco
   throw Failure(options_.name() + ": " + (is_stopped ? "stopped before anything was written" : errno_text(error)));
 }
 
-class Recorder::About : public Output::Block {
- public:
-  About(Recorder& recorder, bool& is_written) : recorder_(recorder), is_written_(is_written) {}
-  bool write(Writing& /*writing*/) override { return recorder_.write_about(recorder_.now_); }
-  void settle(bool is_written) override { is_written_ = is_written; }
-
- private:
-  Recorder& recorder_;
-  bool& is_written_;
-};
-
 // Nothing else is written if this fails.
 bool Recorder::begin_file() {
   bool is_written = false;
-  output_.post(std::make_unique<About>(*this, is_written), 0);
+  const auto note = [&is_written](bool is) { is_written = is; };
+  output_.post(std::make_unique<Work>([this] { return write_about(now_); }, note), 0);
   if (!output_.flush()) output_.close();
   return is_written;
 }
@@ -297,39 +302,6 @@ void Recorder::flush() {
   complain("its reader or disk is too slow; still recording, entries that cannot be written are counted as lost");
 }
 
-// A ledger as of one moment. Its JSON is made when it is written, because it counts the chunks before it that could not
-// be written.
-class Recorder::LedgerChunk : public Output::Block {
- public:
-  LedgerChunk(Recorder& recorder, Ledger ledger, std::uint64_t time_unix_ns, bool is_last)
-      : recorder_(recorder), ledger_(std::move(ledger)), time_unix_ns_(time_unix_ns), is_last_(is_last) {}
-  bool write(Writing& /*writing*/) override {
-    // A full file gets no more ledgers, and ledgers alone begin no new file: they must not displace entries.
-    const std::uint64_t most = recorder_.options_.max_bytes;
-    const std::uint64_t needed = kChunkHeaderBytes + recorder_.ledger_bytes_;
-    if (!is_last_ && most > 0 && recorder_.writer_->bytes() + needed > most) return false;
-    recorder_.has_last_ledger_ = recorder_.write_ledger(std::move(ledger_), time_unix_ns_);
-    return recorder_.has_last_ledger_;
-  }
-  void settle(bool /*is_written*/) override {}
-
- private:
-  Recorder& recorder_;
-  Ledger ledger_;
-  const std::uint64_t time_unix_ns_;
-  const bool is_last_;
-};
-
-class Recorder::End : public Output::Block {
- public:
-  explicit End(Recorder& recorder) : recorder_(recorder) {}
-  bool write(Writing& /*writing*/) override { return recorder_.write_end(recorder_.now_); }
-  void settle(bool /*is_written*/) override {}
-
- private:
-  Recorder& recorder_;
-};
-
 void Recorder::add(DroppedEntries& to, const std::vector<EntryShare>& shares) {
   for (const auto& share : shares) {
     const Process* key = share.process.get();
@@ -410,7 +382,8 @@ void Recorder::update_totals() {
   totals_.bytes = closed_bytes_ + writer_->bytes();
 }
 
-// A ledger that does not fit into the queue is omitted. The next one contains its counts.
+// The ledger as of now. Its JSON is made when it is written, because it counts the chunks before it that could not be
+// written. A ledger that does not fit into the queue is omitted. The next one contains its counts.
 void Recorder::post_ledger(bool is_last) {
   constexpr std::size_t kRow = 512;  // estimated
   ledger_at_ = now_;
@@ -418,7 +391,14 @@ void Recorder::post_ledger(bool is_last) {
   Ledger ledger = source_->ledger();
   move(ledger, refused_);
   const std::size_t bytes = kRow * (1 + ledger.processes.size());
-  output_.post(std::make_unique<LedgerChunk>(*this, std::move(ledger), now_, is_last), bytes);
+  auto write_it = [this, ledger = std::move(ledger), time_unix_ns = now_.load(), is_last]() mutable {
+    // A full file gets no more ledgers, and ledgers alone begin no new file: they must not displace entries.
+    const std::uint64_t most = options_.max_bytes, needed = kChunkHeaderBytes + ledger_bytes_;
+    if (!is_last && most > 0 && writer_->bytes() + needed > most) return false;
+    has_last_ledger_ = write_ledger(std::move(ledger), time_unix_ns);
+    return has_last_ledger_;
+  };
+  output_.post(std::make_unique<Work>(std::move(write_it)), bytes);
 }
 
 bool Recorder::write_ledger(Ledger ledger, std::uint64_t time_unix_ns) {
@@ -514,7 +494,7 @@ bool Recorder::finish() {
   flush();
   output_.flush();
   post_ledger(true);
-  output_.post(std::make_unique<End>(*this), 0);
+  output_.post(std::make_unique<Work>([this] { return write_end(now_); }), 0);
   const bool is_over = output_.close();
   if (!is_over && !has_end_) complain("its reader or disk is too slow; the recording has no end");
   const bool has_all = totals().dropped == 0 && !is_deleted_;

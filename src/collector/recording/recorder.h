@@ -79,10 +79,7 @@ class Recorder : public Sink, private BatchSink {
   [[nodiscard]] Totals totals() const;
 
  private:
-  class About;
   class EntryChunk;
-  class LedgerChunk;
-  class End;
   // Entries of the processes that are in no chunk of the file.
   using DroppedEntries = std::unordered_map<const Process*, EntryShare>;
 
