@@ -10,14 +10,6 @@
 #include <new>
 
 namespace nopspan::recording {
-namespace {
-
-BatchRing::Record record_of(const nopspan_thread& header, std::uint64_t bytes) {
-  return {header.sequence_id, header.first,      header.next,      header.discarded,
-          header.capacity,    header.written_ns, header.thread_id, static_cast<std::uint32_t>(bytes)};
-}
-
-}  // namespace
 
 BatchRing::BatchRing(std::size_t bytes) : capacity_(bytes) {
   void* const memory = ::mmap(nullptr, capacity_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -32,11 +24,11 @@ BatchRing::~BatchRing() {
 }
 
 bool BatchRing::take(const nopspan_thread& header, const unsigned char* bytes) noexcept {
-  return put(record_of(header, header.bytes), bytes, kForNotes);
+  return put(Record::of(header, header.bytes), bytes, kForNotes);
 }
 
 void BatchRing::note_refused_at_end(const nopspan_thread& header, std::uint64_t entries) noexcept {
-  if (!put(record_of(header, 0), nullptr, 0)) refused_at_ends_.fetch_add(entries, std::memory_order_relaxed);
+  if (!put(Record::of(header, 0), nullptr, 0)) refused_at_ends_.fetch_add(entries, std::memory_order_relaxed);
 }
 
 bool BatchRing::put(const Record& record, const unsigned char* bytes, std::size_t keep_free) noexcept {

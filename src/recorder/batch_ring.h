@@ -24,8 +24,13 @@ namespace nopspan::recording {
 class BatchRing : public detail::BatchTap {
  public:
   struct Record {
-    // The facts of a thread's header.
-    std::uint64_t sequence_id, first, next, discarded, capacity, time_ns;
+    // The facts of a thread's header. `batch_bytes` may be fewer than the header says.
+    static Record of(const nopspan_thread& header, std::uint64_t batch_bytes) {
+      return {header.sequence_id, header.first,     header.next,
+              header.discarded,   header.thread_id, static_cast<std::uint32_t>(batch_bytes)};
+    }
+
+    std::uint64_t sequence_id, first, next, discarded;
     std::uint32_t thread_id;
     std::uint32_t bytes;  // of the batch that follows; 0: a thread has ended, and its last entries were refused
   };

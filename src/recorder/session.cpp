@@ -268,11 +268,9 @@ void Session::receive_rest() {
 void Session::fetch() {
   fetched_ns_ = monotonic_now();
   const auto read = [](void* to, const nopspan_thread& header, const unsigned char* bytes) {
-    const BatchRing::Record record{
-        header.sequence_id, header.first,      header.next,      header.discarded,
-        header.capacity,    header.written_ns, header.thread_id, static_cast<std::uint32_t>(header.bytes)};
     auto& session = *static_cast<Session*>(to);
-    session.read_batch(record, {reinterpret_cast<const char*>(bytes), header.bytes});
+    session.read_batch(BatchRing::Record::of(header, header.bytes),
+                       {reinterpret_cast<const char*>(bytes), header.bytes});
     session.living_.insert(header.sequence_id);
   };
   living_.clear();
