@@ -44,7 +44,8 @@ class Session {
   [[nodiscard]] Statistics statistics() const;
   // Whether this is a child of the process that started it.
   [[nodiscard]] bool is_in_child() const noexcept;
-  void forget_in_child() noexcept { target_.forget_in_child(); }
+  // In a child process after fork(): closes its copy of the descriptor, so that the reader sees the end of the parent.
+  void forget_in_child() noexcept { target_.close(); }
 
  private:
   void run();

@@ -41,9 +41,6 @@ class Target {
   void close() noexcept;
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }  // in all connections
 
-  // In a child process after fork(): closes its copy of the descriptor, so that the reader sees the end of the parent.
-  void forget_in_child() noexcept { close(); }
-
  private:
   enum class Way : std::uint8_t { file, fifo, pipe, socket, given_socket };
 

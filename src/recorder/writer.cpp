@@ -22,8 +22,7 @@ namespace {
 // the child after fork(), where no other thread uses the Writer.
 std::atomic<Session*> current{nullptr};
 
-// The descriptor is closed, so that a reader sees the end of the parent. The rest of the session stays as a copy that
-// nobody uses: its thread does not exist here.
+// The rest of the session stays as a copy that nobody uses: its thread does not exist here.
 void after_fork_in_child() {
   Session* const session = current.exchange(nullptr);
   if (session != nullptr) session->forget_in_child();
