@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recorder/session.h"
 
+#include "base/clocks.h"
 #include "stream/batch_entries.h"
 
 #include <nopspan/detail/batch_tap.h>
@@ -24,6 +25,7 @@ namespace nopspan::recording {
 namespace {
 
 using collector::ChunkKind;
+using collector::monotonic_now;
 using collector::RecordedBatch;
 using collector::RecordedClock;
 
@@ -42,13 +44,6 @@ std::size_t buffer_size(std::size_t wanted) {
   while (size < wanted && size < kMostBuffer) size *= 2;
   return size;
 }
-
-std::uint64_t now_of(clockid_t clock) {
-  timespec now{};
-  clock_gettime(clock, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * kSecond + static_cast<std::uint64_t>(now.tv_nsec);
-}
-std::uint64_t monotonic_now() { return now_of(CLOCK_MONOTONIC); }
 
 std::uint64_t random_number() {
   std::uint64_t number = 0;
@@ -307,28 +302,17 @@ void Session::read_batch(const BatchRing::Record& record, std::string_view bytes
   }
 }
 
-// The wall clock is read between two readings of the monotonic clock. The narrowest of several tries is used, because a
-// try may be interrupted. Changes of less than 5 us are not recorded.
+// Changes of less than 5 us are not recorded.
 void Session::sample_clock() {
-  constexpr int kTries = 4;
   constexpr std::uint64_t kTolerance = 5'000;
-  std::uint64_t width = UINT64_MAX, before = monotonic_now();
-  RecordedClock best;
-  for (int i = 0; i < kTries; ++i) {
-    const std::uint64_t wall = now_of(CLOCK_REALTIME), after = monotonic_now();
-    if (after - before < width) {
-      width = after - before;
-      best = {before, wall - (before + width / 2)};
-    }
-    before = after;
-  }
+  const collector::ClockSample sample = collector::sampled_clock(&monotonic_now, &collector::unix_now);
   if (!clocks_.empty()) {
-    const std::uint64_t change = best.offset_ns - clocks_.back().offset_ns;
-    if (std::min(change, 0 - change) <= std::max(kTolerance, width)) return;
+    const std::uint64_t change = collector::clock_change(sample.offset_ns, clocks_.back().offset_ns);
+    if (change <= std::max(kTolerance, 2 * sample.error_ns)) return;
   }
   if (clocks_.size() >= kMostClocks) clocks_.erase(clocks_.begin(), clocks_.begin() + kMostClocks / 2);
-  clocks_.push_back(best);
-  if (!chunk_.empty()) chunk_.add(best);
+  clocks_.push_back({sample.monotonic_ns, sample.offset_ns});
+  if (!chunk_.empty()) chunk_.add(clocks_.back());
 }
 
 // The pause grows, and differs between processes, because many may wait for one reader.
@@ -385,7 +369,7 @@ bool Session::write_ledger(const Counts& counts) {
 
 bool Session::write(ChunkKind kind, std::uint64_t entries, std::string_view payload) {
   return has_begun_ &&
-         target_.write({kind, static_cast<std::uint32_t>(entries), now_of(CLOCK_REALTIME), payload}, deadline_ns_);
+         target_.write({kind, static_cast<std::uint32_t>(entries), collector::unix_now(), payload}, deadline_ns_);
 }
 
 Counts Session::counts() const {

@@ -3,6 +3,7 @@
 // (SIGXFSZ) are errors and do not end the program.
 #include "recorder/target.h"
 
+#include "base/clocks.h"
 #include "base/file_owner.h"
 #include "base/unix_socket.h"
 #include "recorder/crc32.h"
@@ -19,7 +20,6 @@
 #include <charconv>
 #include <climits>
 #include <cstring>
-#include <ctime>
 
 namespace nopspan::recording {
 namespace {
@@ -30,13 +30,7 @@ bool take_prefix(std::string_view& text, std::string_view prefix) {
   return true;
 }
 
-bool is_over(std::uint64_t deadline_ns) {
-  if (deadline_ns == 0) return false;
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec) >=
-         deadline_ns;
-}
+bool is_over(std::uint64_t deadline_ns) { return deadline_ns != 0 && collector::monotonic_now() >= deadline_ns; }
 
 std::string failure(const std::string& path, int error) { return path + ": " + std::strerror(error); }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/open_spans.h"
 
+#include "base/clocks.h"
 #include "host/process_facts.h"
 #include "model/entry.h"
 
@@ -11,7 +12,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <ctime>
 #include <set>
 
 namespace nopspan::collector {
@@ -160,11 +160,9 @@ std::uint64_t OpenSpanPacker::newest_time() {
 
 // CLOCK_MONOTONIC in the time namespace of the process. 0 if it is not known.
 std::uint64_t monotonic_time_of(std::uint32_t pid) {
-  timespec time{};
-  clock_gettime(CLOCK_MONOTONIC, &time);
-  const auto own = static_cast<std::int64_t>(time.tv_sec) * static_cast<std::int64_t>(kSecond) + time.tv_nsec;
+  const std::uint64_t own = monotonic_now();
   const auto offset = clock_offset(pid);
-  return offset ? static_cast<std::uint64_t>(own + *offset) : 0;
+  return offset ? own + static_cast<std::uint64_t>(*offset) : 0;
 }
 
 Answer open_spans_work(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "live/open_tracer.h"
 
+#include "base/clocks.h"
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/text.h"

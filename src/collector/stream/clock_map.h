@@ -2,6 +2,7 @@
 // Converts the CLOCK_MONOTONIC times that processes report to wall-clock time.
 #pragma once
 
+#include "base/clocks.h"
 #include "base/open_file.h"
 #include "stream/messages.h"
 
@@ -13,10 +14,6 @@
 #include <vector>
 
 namespace nopspan::collector {
-
-// The time of CLOCK_MONOTONIC in ns, and that of the wall clock since 1970.
-std::uint64_t monotonic_now();
-std::uint64_t unix_now();
 
 // The offset between the two clocks changes when the wall clock is set or stepped, slowly while it is slewed, and after
 // a suspend, during which CLOCK_MONOTONIC stands still. Each time is therefore converted with the offset that was
@@ -73,7 +70,7 @@ class WallClock {
 
   // Call this about ten times per second, and immediately after a change. Every time is then right within
   // ClockSamples::error_ns(), except between a change and the next sample.
-  [[nodiscard]] ClockSample sample() const;
+  [[nodiscard]] ClockSample sample() const { return sampled_clock(monotonic_, wall_); }
   // Readable when the wall clock was set or the machine has slept. -1 if the kernel cannot report it.
   [[nodiscard]] int change_fd() const { return changes_.get(); }
   // Whether the wall clock was set since the last call.

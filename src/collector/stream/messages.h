@@ -3,6 +3,7 @@
 // with their bytes. All times are of the tracer's CLOCK_MONOTONIC.
 #pragma once
 
+#include "base/clocks.h"
 #include "model/entry.h"
 #include "model/ledger.h"
 
@@ -15,11 +16,6 @@
 #include <vector>
 
 namespace nopspan::collector {
-
-// The wall clock minus CLOCK_MONOTONIC, modulo 2^64, as measured at a time.
-struct ClockSample {
-  std::uint64_t monotonic_ns = 0, offset_ns = 0, error_ns = 0;
-};
 
 // An attach to a file begins or ends. Several at once are one.
 struct AttachChange {
