@@ -404,16 +404,13 @@ CLI::Validator signal_name() {
 }
 
 void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
-  constexpr char kGroup[] = "Receiver";
+  const OptionGroup group(app, "Receiver");
   OtlpOptions& otlp = options.otlp;
   app.add_option("--otlp", otlp.endpoint,
                  "Send to this OTLP receiver: http://HOST:PORT or https://HOST:PORT, with a path if it has one")
       ->type_name("URL")
-      ->check(some_text())
-      ->group(kGroup);
-  app.add_option("--protocol", otlp.protocol, "http/protobuf (default), http/json or grpc")
-      ->type_name("PROTOCOL")
-      ->group(kGroup);
+      ->check(some_text());
+  app.add_option("--protocol", otlp.protocol, "http/protobuf (default), http/json or grpc")->type_name("PROTOCOL");
   app.add_option("--header", otlp.headers,
                  "Send this header with each request; repeat the option for more. For a secret use --header-file: all "
                  "users can read command lines until nopspan has hidden the value")
@@ -421,76 +418,57 @@ void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
       ->check(some_text())
       ->expected(1)
       ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->group(kGroup);
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   app.add_option("--header-file", options.header_file,
                  "Send the headers in this file, which has NAME: VALUE in each line; other users must not be able to "
                  "read it (chmod 600)")
       ->type_name("FILE")
-      ->check(some_text())
-      ->group(kGroup);
-  app.add_option("--timeout", otlp.timeout, "Time for one request in milliseconds (default: 10000)")
-      ->type_name("MS")
-      ->group(kGroup);
-  app.add_option("--compression", otlp.compression, "gzip or none (default)")->type_name("NAME")->group(kGroup);
+      ->check(some_text());
+  app.add_option("--timeout", otlp.timeout, "Time for one request in milliseconds (default: 10000)")->type_name("MS");
+  app.add_option("--compression", otlp.compression, "gzip or none (default)")->type_name("NAME");
   app.add_option("--certificate", otlp.certificate, "Trust the authorities in this file instead of the system's")
-      ->type_name("FILE")
-      ->group(kGroup);
-  app.add_option("--client-key", otlp.client_key, "Key of this client, for receivers that check it")
-      ->type_name("FILE")
-      ->group(kGroup);
-  app.add_option("--client-certificate", otlp.client_certificate, "Certificate of this client")
-      ->type_name("FILE")
-      ->group(kGroup);
+      ->type_name("FILE");
+  app.add_option("--client-key", otlp.client_key, "Key of this client, for receivers that check it")->type_name("FILE");
+  app.add_option("--client-certificate", otlp.client_certificate, "Certificate of this client")->type_name("FILE");
   SizeRange some_bytes;
   some_bytes.least = 1;
   some_bytes.text = "between 1 and 4194304T";
   add_bytes_option(app, "--queue", options.queue_bytes, "Memory for requests that wait for the receiver (default: 64M)",
-                   some_bytes)
-      ->group(kGroup);
+                   some_bytes);
   add_duration_option(app, "--retry-time", options.retry_ns,
-                      "Without --spool, give up a request after failures for this time; 0: never (default: 5m)")
-      ->group(kGroup);
+                      "Without --spool, give up a request after failures for this time; 0: never (default: 5m)");
   add_duration_option(app, "--end-time", options.end_ns,
-                      "At the end, send what is left for at most this time (default: 10s)")
-      ->group(kGroup);
+                      "At the end, send what is left for at most this time (default: 10s)");
   CLI::Option* const spool =
       app.add_option("--spool", options.spool,
                      "Keep what waits in this folder after a failed request and while the memory is "
                      "full, also for the next run");
-  spool->type_name("DIR")->check(some_text())->group(kGroup);
+  spool->type_name("DIR")->check(some_text());
   add_bytes_option(app, "--spool-size", options.spool_bytes, "Size of the spool (default: 1G)", some_bytes)
-      ->needs(spool)
-      ->group(kGroup);
+      ->needs(spool);
   app.add_option("--otlp-file", options.files,
                  "Append to traces.jsonl, logs.jsonl and metrics.jsonl in this folder, as OTLP in JSON")
       ->type_name("DIR")
-      ->check(some_text())
-      ->group(kGroup);
+      ->check(some_text());
 }
 
 void add_content_options(CLI::App& app, ExportCommandOptions& options) {
-  constexpr char kGroup[] = "Content";
+  const OptionGroup group(app, "Content");
   app.add_option("--signals", options.signals, "What to export (default: traces,logs,metrics)")
       ->type_name("LIST")
       ->delimiter(',')
-      ->check(signal_name())
-      ->group(kGroup);
+      ->check(signal_name());
   app.add_option("--step-links", options.content.step_links,
                  "Links of an engine's step to the requests that it serves: at most N (default: 0)")
       ->type_name("N")
-      ->check(whole_number(0, 65536))
-      ->group(kGroup);
+      ->check(whole_number(0, 65536));
   add_duration_option(app, "--metric-interval", options.metric_interval_ns,
                       "Time between two exports of metrics (default: OTEL_METRIC_EXPORT_INTERVAL, or 60s)")
-      ->check(some_time())
-      ->group(kGroup);
+      ->check(some_time());
   app.add_flag("--incomplete", options.stage.incomplete,
-               "With filters of whole requests: also requests that have not ended, or that began before the attach")
-      ->group(kGroup);
+               "With filters of whole requests: also requests that have not ended, or that began before the attach");
   add_bytes_option(app, "--memory", options.stage.limits.bytes,
-                   "With filters of whole requests: memory for those that have not ended (default: 64M)")
-      ->group(kGroup);
+                   "With filters of whole requests: memory for those that have not ended (default: 64M)");
 }
 
 }  // namespace

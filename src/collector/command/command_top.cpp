@@ -121,11 +121,11 @@ SourceOptions without_span_filters(SourceOptions options) {
 }  // namespace
 
 void add_top_options(CLI::App& app, TopOptions& options) {
-  constexpr char kGroup[] = "Table";
-  add_grouping_option(app, options.request.by)->group(kGroup);
-  app.add_flag("--all-spans", options.request.all_spans,
-               "Count inner spans too if rows are grouped without name, tool and error; the default is root spans only")
-      ->group(kGroup);
+  const OptionGroup group(app, "Table");
+  add_grouping_option(app, options.request.by);
+  app.add_flag(
+      "--all-spans", options.request.all_spans,
+      "Count inner spans too if rows are grouped without name, tool and error; the default is root spans only");
   app.add_option("--sort", options.view.sort,
                  "Sort by this column: " + column_ids() + ", or a key of --by (default: spans)")
       ->type_name("COLUMN")
@@ -133,33 +133,26 @@ void add_top_options(CLI::App& app, TopOptions& options) {
         const Grouping& by = options.request.by;  // CLI11 reads --by first, because it was added first
         const bool is_key = std::find(by.begin(), by.end(), Dimension(id)) != by.end();
         return is_key || is_column(id) ? "" : "there is no column " + id + "; the columns are " + column_ids();
-      })
-      ->group(kGroup);
-  app.add_flag("--reverse", options.view.reverse, "Reverse the order of the rows")->group(kGroup);
-  app.add_flag("--total", options.view.total, "Show totals since the start instead of the window")->group(kGroup);
+      });
+  app.add_flag("--reverse", options.view.reverse, "Reverse the order of the rows");
+  app.add_flag("--total", options.view.total, "Show totals since the start instead of the window");
   add_duration_option(app, "--interval", options.request.interval_ns,
                       "Update at this interval, at least 100ms (default: 2s)")
-      ->check(some_time(kLeastInterval, "must be at least 100ms"))
-      ->group(kGroup);
+      ->check(some_time(kLeastInterval, "must be at least 100ms"));
   add_duration_option(app, "--window", options.window_ns, "Length of the window, 1s to 60s (default: 10s)")
-      ->check(whole_seconds(1, 60))
-      ->group(kGroup);
+      ->check(whole_seconds(1, 60));
   app.add_option("--rows-max", options.most_rows,
                  "Keep at most N rows; count the rest in the row other (default: 1000)")
       ->type_name("N")
-      ->check(whole_number(1, 10000))
-      ->group(kGroup);
+      ->check(whole_number(1, 10000));
   app.add_flag("--plain", options.plain,
-               "Print a table at each interval instead of using the screen; this is the default without a terminal")
-      ->group(kGroup);
+               "Print a table at each interval instead of using the screen; this is the default without a terminal");
   app.add_option("--rows", options.shown_rows, "Print only the first N rows; implies --plain, unless --json is used")
       ->type_name("N")
-      ->check(whole_number(1))
-      ->group(kGroup);
+      ->check(whole_number(1));
   app.add_option("--count", options.count, "Stop after N tables; implies --plain, unless --json is used")
       ->type_name("N")
-      ->check(whole_number(1))
-      ->group(kGroup);
+      ->check(whole_number(1));
 }
 
 int run_top(TopOptions options, const OutputOptions& common, std::unique_ptr<Source> source) {

@@ -227,44 +227,32 @@ constexpr char kTraceExamples[] =
 void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
   CLI::App* command = app.add_subcommand("trace", "Show each request as a tree of spans when it ends");
   auto options = std::make_shared<TraceOptions>();
-  constexpr char kGroup[] = "Traces";
+  const OptionGroup group(*command, "Traces");
   command->add_option("--limit", options->limit, "Stop after N traces (default: 0, no limit)")
       ->type_name("N")
-      ->check(whole_number(0))
-      ->group(kGroup);
-  command
-      ->add_flag("--all-spans", options->all_spans,
-                 "Show every span: do not fold steps, linked spans, or siblings with the same name")
-      ->group(kGroup);
-  command
-      ->add_flag("--attributes", options->attributes,
-                 "Show all attributes, each in a line of its own (default: in the span's line, its tool, error type, "
-                 "HTTP status, and database)")
-      ->group(kGroup);
-  command
-      ->add_flag("--incomplete", options->stage.incomplete,
-                 "Also show requests that have not ended, or that began before the attach")
-      ->group(kGroup);
-  command->add_flag("--ascii", options->ascii, "Draw trees with ASCII characters")->group(kGroup);
-  command
-      ->add_flag(
-          "--with-peers", options->stage.scope.with_peers,
-          "With --pid or --cgroup: attach to all processes, and show the whole requests that have a span in these")
-      ->group(kGroup);
-  command
-      ->add_flag("--filter-early", options->stage.scope.early,
-                 "With --name, --model, --errors or --error: let the kernel filter out batches without such a span: "
-                 "less overhead, but a trace may lack spans of other threads and processes")
-      ->group(kGroup);
+      ->check(whole_number(0));
+  command->add_flag("--all-spans", options->all_spans,
+                    "Show every span: do not fold steps, linked spans, or siblings with the same name");
+  command->add_flag(
+      "--attributes", options->attributes,
+      "Show all attributes, each in a line of its own (default: in the span's line, its tool, error type, "
+      "HTTP status, and database)");
+  command->add_flag("--incomplete", options->stage.incomplete,
+                    "Also show requests that have not ended, or that began before the attach");
+  command->add_flag("--ascii", options->ascii, "Draw trees with ASCII characters");
+  command->add_flag(
+      "--with-peers", options->stage.scope.with_peers,
+      "With --pid or --cgroup: attach to all processes, and show the whole requests that have a span in these");
+  command->add_flag("--filter-early", options->stage.scope.early,
+                    "With --name, --model, --errors or --error: let the kernel filter out batches without such a span: "
+                    "less overhead, but a trace may lack spans of other threads and processes");
   command
       ->add_option("--max-spans", options->stage.limits.entries_per_trace,
                    "Keep at most N spans and events per trace (default: 10000)")
       ->type_name("N")
-      ->check(whole_number(1, 10'000'000))
-      ->group(kGroup);
+      ->check(whole_number(1, 10'000'000));
   add_bytes_option(*command, "--memory", options->stage.limits.bytes,
-                   "Memory for traces that have not ended (default: 64M)")
-      ->group(kGroup);
+                   "Memory for traces that have not ended (default: 64M)");
   add_source_options(*command, options->source);
   command->footer(std::string(kTraceDescription) + "\n\n" + kTraceExamples);
   command->callback([options, &common, &run] { run = [options, &common] { return run_trace(*options, common); }; });

@@ -59,22 +59,18 @@ CLI::Validator name_of_host() {
 }  // namespace
 
 void add_metrics_options(CLI::App& app, MetricsOptions& options) {
-  constexpr char kGroup[] = "Metrics";
+  const OptionGroup group(app, "Metrics");
   add_choice(app, "--names", options.feed.names,
              {{"vllm", ServerNames::vllm}, {"sglang", ServerNames::sglang}, {"llamacpp", ServerNames::llamacpp}},
-             "Also serve the metrics of an inference server under its own names, so that its dashboards work")
-      ->group(kGroup);
+             "Also serve the metrics of an inference server under its own names, so that its dashboards work");
   add_choice(app, "--semconv", options.feed.semconv, {{"v1.41", Semconv::v1_41}, {"next", Semconv::next}},
-             "Names of the GenAI conventions: of v1.41 (default), or those to which they change")
-      ->group(kGroup);
+             "Names of the GenAI conventions: of v1.41 (default), or those to which they change");
   app.add_flag("--native-histograms", options.native,
-               "Add native histograms. A Prometheus that is configured for them then stores only these")
-      ->group(kGroup);
+               "Add native histograms. A Prometheus that is configured for them then stores only these");
   app.add_option("--max-series", options.limits.most_series,
                  "Series of a metric; further ones are added up as \"other\" (default: 2000)")
       ->type_name("N")
-      ->check(whole_number(1, 1'000'000))
-      ->group(kGroup);
+      ->check(whole_number(1, 1'000'000));
   app.add_option("--host", options.server.hosts,
                  "A name by which clients reach this server, beside localhost and its address; repeat the option for "
                  "more. Requests with another Host header are refused, because a web page could make them")
@@ -83,8 +79,7 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options) {
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->check(some_text())
-      ->check(name_of_host())
-      ->group(kGroup);
+      ->check(name_of_host());
 }
 
 MetricsService::MetricsService(const MetricsOptions& options, const Source& source)

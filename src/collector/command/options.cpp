@@ -16,6 +16,11 @@
 
 namespace nopspan::collector {
 
+OptionGroup::OptionGroup(CLI::App& app, const char* name) : app_(app), before_(app.option_defaults()->get_group()) {
+  app_.option_defaults()->group(name);
+}
+OptionGroup::~OptionGroup() { app_.option_defaults()->group(before_); }
+
 CLI::Validator whole_number(std::uint64_t least, std::uint64_t most) {
   const std::string range = "a whole number from " + std::to_string(least) + " to " + std::to_string(most);
   std::string wanted = least > 0 ? "a positive whole number" : "a whole number";
@@ -139,56 +144,45 @@ CLI::Option* add_where_option(CLI::App& app, std::vector<Filter::Condition>& whe
 }
 
 void add_filter_options(CLI::App& app, Filter& filter) {
-  constexpr char kGroup[] = "Filters";
+  const OptionGroup group(app, "Filters");
   app.add_option("--request", filter.request, "Only the request with this request id, trace id or traceparent")
       ->type_name("ID")
-      ->check(some_text())
-      ->group(kGroup);
+      ->check(some_text());
   app.add_option("--name", filter.name, "Only requests that contain a span with this name")
       ->type_name("NAME")
       ->transform(as_recorded)
-      ->check(some_text())
-      ->group(kGroup);
+      ->check(some_text());
   app.add_option("--model", filter.model, "Only requests that contain a span with this model")
       ->type_name("MODEL")
       ->transform(as_recorded)
-      ->check(some_text())
-      ->group(kGroup);
+      ->check(some_text());
   app.add_option("--tenant", filter.tenant, "Only requests that contain a span of this tenant")
       ->type_name("TENANT")
       ->transform(as_recorded)
-      ->check(some_text())
-      ->group(kGroup);
+      ->check(some_text());
   add_where_option(app, filter.where,
                    "Only requests that contain a span with this label or attribute, such as route=/chat; repeat the "
-                   "option for more conditions")
-      ->group(kGroup);
+                   "option for more conditions");
   add_pid_option(app, filter.pids,
-                 "Only these processes, not those that they fork later; repeat the option, or write 1,2,3")
-      ->group(kGroup);
+                 "Only these processes, not those that they fork later; repeat the option, or write 1,2,3");
   app.add_option("--cgroup", filter.cgroup,
                  "Only processes in or below this cgroup: a path, or the beginning of a container id")
       ->type_name("CGROUP")
       ->transform(cgroup_named)
-      ->check(some_text())
-      ->group(kGroup);
+      ->check(some_text());
   add_duration_option(app, "--slower-than", filter.slower_than_ns,
-                      "Only requests that took at least this long, such as 500ms")
-      ->group(kGroup);
-  app.add_flag("--errors", filter.errors, "Only requests that contain an error")->group(kGroup);
+                      "Only requests that took at least this long, such as 500ms");
+  app.add_flag("--errors", filter.errors, "Only requests that contain an error");
   app.add_option("--error", filter.error_type, "Only requests that contain an error of this type")
       ->type_name("TYPE")
       ->transform(as_recorded)
-      ->check(some_text())
-      ->group(kGroup);
+      ->check(some_text());
   app.add_option("--sample", filter.sample_one_in,
                  "Only 1 in N requests, by OpenTelemetry's rule: the same ones on every host")
       ->type_name("N")
-      ->check(whole_number(1))
-      ->group(kGroup);
+      ->check(whole_number(1));
   app.add_flag("--sampled-only", filter.sampled_only,
-               "Only requests whose traceparent has the sampled flag, and those that began without one")
-      ->group(kGroup);
+               "Only requests whose traceparent has the sampled flag, and those that began without one");
 }
 
 void describe_span_filters(CLI::App& app) {
@@ -272,18 +266,17 @@ CLI::Option* add_time_option(CLI::App& app, const std::string& name, std::uint64
 }  // namespace
 
 void add_time_options(CLI::App& app, Filter& filter, CLI::Option* needed) {
+  const OptionGroup group(app, "Filters");
   CLI::Option* const since = add_time_option(
       app, "--since", filter.since_unix_ns,
       "Only what ended after this time, such as 14:05, 2026-11-27T14:05:00Z or 10m (ago). Earlier chunks are not read");
   CLI::Option* const until = add_time_option(app, "--until", filter.until_unix_ns, "Only what began before this time");
-  for (CLI::Option* const option : {since, until}) {
-    option->group("Filters");
-    if (needed != nullptr) option->needs(needed);
-  }
+  if (needed == nullptr) return;
+  for (CLI::Option* const option : {since, until}) option->needs(needed);
 }
 
 void add_source_options(CLI::App& app, SourceOptions& options) {
-  constexpr char kGroup[] = "Source";
+  const OptionGroup group(app, "Source");
   add_filter_options(app, options.filter);
   CLI::Option* from = app.add_option("--from", options.from, "Read this recording instead of tracing this host")
                           ->type_name("FILE")
@@ -299,16 +292,14 @@ void add_source_options(CLI::App& app, SourceOptions& options) {
                                          {4096, std::uint64_t{1} << 30U, "between 4K and 1G"});
   CLI::Option* max_age = add_duration_option(app, "--max-age", options.max_age_ns,
                                              "Fetch entries that an idle thread has held for this long (default: 1s)");
-  CLI::Option* duration =
-      add_duration_option(app, "--duration", options.duration_ns, "Stop after this time (default: run until Ctrl-C)")
-          ->check(some_time());
+  add_duration_option(app, "--duration", options.duration_ns, "Stop after this time (default: run until Ctrl-C)")
+      ->check(some_time());
   CLI::Option* metrics =
       app.add_option("--metrics", options.metrics,
                      "Write the counts of delivered, filtered and lost entries to this file every 10 s, as Prometheus "
                      "metrics; a symbolic link is refused")
           ->type_name("FILE")
           ->check(some_text());
-  for (CLI::Option* option : {from, binary, buffer, max_age, duration, metrics}) option->group(kGroup);
   for (CLI::Option* option : {binary, buffer, max_age, metrics}) from->excludes(option);
 }
 

@@ -17,6 +17,19 @@ class Validator;
 
 namespace nopspan::collector {
 
+// While it exists, the help of the command lists options that are added under this heading.
+class OptionGroup {
+ public:
+  OptionGroup(CLI::App& app, const char* name);
+  ~OptionGroup();
+  OptionGroup(const OptionGroup&) = delete;
+  OptionGroup& operator=(const OptionGroup&) = delete;
+
+ private:
+  CLI::App& app_;
+  const std::string before_;
+};
+
 // Adds --request, --name, --model, --tenant, --where, --pid, --cgroup, --slower-than, --errors, --error, --sample and
 // --sampled-only to a command.
 void add_filter_options(CLI::App& app, Filter& filter);
