@@ -419,11 +419,9 @@ void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
       ->expected(1)
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-  app.add_option("--header-file", options.header_file,
-                 "Send the headers in this file, which has NAME: VALUE in each line; other users must not be able to "
-                 "read it (chmod 600)")
-      ->type_name("FILE")
-      ->check(some_text());
+  add_text_option(app, "--header-file", options.header_file, "FILE",
+                  "Send the headers in this file, which has NAME: VALUE in each line; other users must not be able to "
+                  "read it (chmod 600)");
   app.add_option("--timeout", otlp.timeout, "Time for one request in milliseconds (default: 10000)")->type_name("MS");
   app.add_option("--compression", otlp.compression, "gzip or none (default)")->type_name("NAME");
   app.add_option("--certificate", otlp.certificate, "Trust the authorities in this file instead of the system's")
@@ -440,16 +438,13 @@ void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
   add_duration_option(app, "--end-time", options.end_ns,
                       "At the end, send what is left for at most this time (default: 10s)");
   CLI::Option* const spool =
-      app.add_option("--spool", options.spool,
-                     "Keep what waits in this folder after a failed request and while the memory is "
-                     "full, also for the next run");
-  spool->type_name("DIR")->check(some_text());
+      add_text_option(app, "--spool", options.spool, "DIR",
+                      "Keep what waits in this folder after a failed request and while the memory is "
+                      "full, also for the next run");
   add_bytes_option(app, "--spool-size", options.spool_bytes, "Size of the spool (default: 1G)", some_bytes)
       ->needs(spool);
-  app.add_option("--otlp-file", options.files,
-                 "Append to traces.jsonl, logs.jsonl and metrics.jsonl in this folder, as OTLP in JSON")
-      ->type_name("DIR")
-      ->check(some_text());
+  add_text_option(app, "--otlp-file", options.files, "DIR",
+                  "Append to traces.jsonl, logs.jsonl and metrics.jsonl in this folder, as OTLP in JSON");
 }
 
 void add_content_options(CLI::App& app, ExportCommandOptions& options) {
@@ -479,10 +474,10 @@ void add_export(CLI::App& app, const OutputOptions& common, Run& run) {
   command->footer(std::string(kExportDescription) + "\n\n" + kExportExamples);
   add_otlp_options(*command, *options);
   add_content_options(*command, *options);
-  CLI::Option* serve = command->add_option("--serve", options->metrics.server.address,
-                                           "Also serve metrics for Prometheus on this address (see nopspan serve); "
-                                           "without a receiver, only this");
-  serve->type_name("ADDRESS")->check(some_text())->group("Metrics");
+  CLI::Option* serve = add_text_option(*command, "--serve", options->metrics.server.address, "ADDRESS",
+                                       "Also serve metrics for Prometheus on this address (see nopspan serve); "
+                                       "without a receiver, only this");
+  serve->group("Metrics");
   add_metrics_options(*command, options->metrics);
   for (const char* const name : {"--names", "--host"}) command->get_option(name)->needs(serve);
   add_source_options(*command, options->source);

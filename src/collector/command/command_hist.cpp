@@ -183,13 +183,9 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
   std::string names;
   for (const Quantity& quantity : quantities()) names += (names.empty() ? "" : ",") + std::string(quantity.name);
 
-  command
-      ->add_option(
-          "--of", options->of,
-          "Quantity to measure (default: duration), a fact of docs/engine.md, or attr:KEY for the number of an "
-          "attribute")
-      ->type_name("{" + names + "}")  // as the completions of shells read it
-      ->check(some_text());
+  add_text_option(*command, "--of", options->of, "{" + names + "}",  // as the completions of shells read it
+                  "Quantity to measure (default: duration), a fact of docs/engine.md, or attr:KEY for the number of an "
+                  "attribute");
   add_grouping_option(*command, options->hist.by);
   add_duration_option(*command, "--interval", options->hist.interval_ns,
                       "Print the histograms at this interval, at least 100ms (default: only at the end)")

@@ -268,39 +268,36 @@ constexpr char kOpenExplained[] =
     "Without root, CAP_SYS_PTRACE is needed for processes of other users. --watch\n"
     "needs the same capabilities as nopspan top; see nopspan doctor.";
 
+void add_open_filters(CLI::App& app, OpenOptions& options) {
+  const OptionGroup group(app, "Filters");
+  OpenFilter& filter = options.filter;
+  add_duration_option(app, "--older-than", filter.older_than_ns,
+                      "Only requests that began at least this long ago, such as 5s");
+  add_text_option(app, "--request", filter.request, "ID",
+                  "Only the request with this request id, trace id or traceparent");
+  add_text_option(app, "--name", filter.name, "NAME", "Only requests that contain an open span with this name")
+      ->transform(as_recorded);
+  add_text_option(app, "--model", filter.model, "MODEL", "Only requests that contain an open span with this model")
+      ->transform(as_recorded);
+  add_text_option(app, "--tenant", filter.tenant, "TENANT", "Only requests that contain an open span with this tenant")
+      ->transform(as_recorded);
+  add_where_option(
+      app, filter.where,
+      "Only requests that contain an open span with this label, such as route=/chat; repeat the option for "
+      "more conditions");
+  add_pid_option(app, options.pids, "Only these processes; repeat the option, or write 1,2,3");
+}
+
 }  // namespace
 
 void add_open(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<OpenOptions>();
   CLI::App* open = app.add_subcommand("open", "List the requests in flight, and where they are now");
   open->footer(kOpenExplained);
-  CLI::Option* core =
-      open->add_option("FILE", options->core, "Read this core file instead of the processes of this host")
-          ->type_name("FILE")
-          ->check(some_text());
-  constexpr char kFilters[] = "Filters";
-  const auto add_text = [&](const char* name, std::string& to, const char* what, const char* type) {
-    return open->add_option(name, to, what)->type_name(type)->check(some_text())->group(kFilters);
-  };
-  OpenFilter& filter = options->filter;
-  add_duration_option(*open, "--older-than", filter.older_than_ns,
-                      "Only requests that began at least this long ago, such as 5s")
-      ->group(kFilters);
-  add_text("--request", filter.request, "Only the request with this request id, trace id or traceparent", "ID");
-  add_text("--name", filter.name, "Only requests that contain an open span with this name", "NAME")
-      ->transform(as_recorded);
-  add_text("--model", filter.model, "Only requests that contain an open span with this model", "MODEL")
-      ->transform(as_recorded);
-  add_text("--tenant", filter.tenant, "Only requests that contain an open span with this tenant", "TENANT")
-      ->transform(as_recorded);
-  add_where_option(
-      *open, filter.where,
-      "Only requests that contain an open span with this label, such as route=/chat; repeat the option for "
-      "more conditions")
-      ->group(kFilters);
-  add_pid_option(*open, options->pids, "Only these processes; repeat the option, or write 1,2,3")
-      ->group(kFilters)
-      ->excludes(core);
+  CLI::Option* core = add_text_option(*open, "FILE", options->core, "FILE",
+                                      "Read this core file instead of the processes of this host");
+  add_open_filters(*open, *options);
+  open->get_option("--pid")->excludes(core);
   CLI::Option* watch =
       open->add_flag("--watch", options->watch, "Attach to all programs, and list again at each interval")
           ->excludes(core);

@@ -88,6 +88,11 @@ CLI::Validator whole_seconds(std::uint64_t least, std::uint64_t most) {
   return {check, ""};
 }
 
+CLI::Option* add_text_option(CLI::App& app, const std::string& name, std::string& text, const std::string& type,
+                             const std::string& what) {
+  return app.add_option(name, text, what)->type_name(type)->check(some_text());
+}
+
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what) {
   const auto set = [&ns](double value) { ns = static_cast<std::uint64_t>(std::llround(value)); };
   return app.add_option_function<double>(name, set, what)
@@ -145,38 +150,27 @@ CLI::Option* add_where_option(CLI::App& app, std::vector<Filter::Condition>& whe
 
 void add_filter_options(CLI::App& app, Filter& filter) {
   const OptionGroup group(app, "Filters");
-  app.add_option("--request", filter.request, "Only the request with this request id, trace id or traceparent")
-      ->type_name("ID")
-      ->check(some_text());
-  app.add_option("--name", filter.name, "Only requests that contain a span with this name")
-      ->type_name("NAME")
-      ->transform(as_recorded)
-      ->check(some_text());
-  app.add_option("--model", filter.model, "Only requests that contain a span with this model")
-      ->type_name("MODEL")
-      ->transform(as_recorded)
-      ->check(some_text());
-  app.add_option("--tenant", filter.tenant, "Only requests that contain a span of this tenant")
-      ->type_name("TENANT")
-      ->transform(as_recorded)
-      ->check(some_text());
+  add_text_option(app, "--request", filter.request, "ID",
+                  "Only the request with this request id, trace id or traceparent");
+  add_text_option(app, "--name", filter.name, "NAME", "Only requests that contain a span with this name")
+      ->transform(as_recorded);
+  add_text_option(app, "--model", filter.model, "MODEL", "Only requests that contain a span with this model")
+      ->transform(as_recorded);
+  add_text_option(app, "--tenant", filter.tenant, "TENANT", "Only requests that contain a span of this tenant")
+      ->transform(as_recorded);
   add_where_option(app, filter.where,
                    "Only requests that contain a span with this label or attribute, such as route=/chat; repeat the "
                    "option for more conditions");
   add_pid_option(app, filter.pids,
                  "Only these processes, not those that they fork later; repeat the option, or write 1,2,3");
-  app.add_option("--cgroup", filter.cgroup,
-                 "Only processes in or below this cgroup: a path, or the beginning of a container id")
-      ->type_name("CGROUP")
-      ->transform(cgroup_named)
-      ->check(some_text());
+  add_text_option(app, "--cgroup", filter.cgroup, "CGROUP",
+                  "Only processes in or below this cgroup: a path, or the beginning of a container id")
+      ->transform(cgroup_named);
   add_duration_option(app, "--slower-than", filter.slower_than_ns,
                       "Only requests that took at least this long, such as 500ms");
   app.add_flag("--errors", filter.errors, "Only requests that contain an error");
-  app.add_option("--error", filter.error_type, "Only requests that contain an error of this type")
-      ->type_name("TYPE")
-      ->transform(as_recorded)
-      ->check(some_text());
+  add_text_option(app, "--error", filter.error_type, "TYPE", "Only requests that contain an error of this type")
+      ->transform(as_recorded);
   app.add_option("--sample", filter.sample_one_in,
                  "Only 1 in N requests, by OpenTelemetry's rule: the same ones on every host")
       ->type_name("N")
@@ -278,14 +272,11 @@ void add_time_options(CLI::App& app, Filter& filter, CLI::Option* needed) {
 void add_source_options(CLI::App& app, SourceOptions& options) {
   const OptionGroup group(app, "Source");
   add_filter_options(app, options.filter);
-  CLI::Option* from = app.add_option("--from", options.from, "Read this recording instead of tracing this host")
-                          ->type_name("FILE")
-                          ->check(some_text());
+  CLI::Option* from =
+      add_text_option(app, "--from", options.from, "FILE", "Read this recording instead of tracing this host");
   add_time_options(app, options.filter, from);
-  CLI::Option* binary = app.add_option("--binary", options.binary,
-                                       "Also attach to this program or library, even if no process uses it yet")
-                            ->type_name("FILE")
-                            ->check(some_text());
+  CLI::Option* binary = add_text_option(app, "--binary", options.binary, "FILE",
+                                        "Also attach to this program or library, even if no process uses it yet");
   CLI::Option* buffer = add_bytes_option(app, "--buffer", options.buffer_bytes,
                                          "Size of the kernel's ring buffer; increase it if entries are lost "
                                          "(4K to 1G, rounded up to a power of 2; default: 16M)",
@@ -295,11 +286,9 @@ void add_source_options(CLI::App& app, SourceOptions& options) {
   add_duration_option(app, "--duration", options.duration_ns, "Stop after this time (default: run until Ctrl-C)")
       ->check(some_time());
   CLI::Option* metrics =
-      app.add_option("--metrics", options.metrics,
-                     "Write the counts of delivered, filtered and lost entries to this file every 10 s, as Prometheus "
-                     "metrics; a symbolic link is refused")
-          ->type_name("FILE")
-          ->check(some_text());
+      add_text_option(app, "--metrics", options.metrics, "FILE",
+                      "Write the counts of delivered, filtered and lost entries to this file every 10 s, as Prometheus "
+                      "metrics; a symbolic link is refused");
   for (CLI::Option* option : {binary, buffer, max_age, metrics}) from->excludes(option);
 }
 

@@ -58,6 +58,10 @@ CLI::Validator some_time(std::uint64_t least_ns = 1, const std::string& refusal 
 // For a time (add_duration_option) that must be a number of seconds.
 CLI::Validator whole_seconds(std::uint64_t least, std::uint64_t most);
 
+// Adds an option whose value is a text that is not empty. The help calls the value `type`.
+CLI::Option* add_text_option(CLI::App& app, const std::string& name, std::string& text, const std::string& type,
+                             const std::string& what);
+
 // The first adds an option whose value is a time, such as 250ms, 1.5s, 2m or 7 (seconds). The second adds an
 // option whose value is a size, such as 64M, 1GiB or 4096 (bytes). Units of sizes are powers of 1024.
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what);
