@@ -411,14 +411,12 @@ void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
       ->type_name("URL")
       ->check(some_text());
   app.add_option("--protocol", otlp.protocol, "http/protobuf (default), http/json or grpc")->type_name("PROTOCOL");
-  app.add_option("--header", otlp.headers,
-                 "Send this header with each request; repeat the option for more. For a secret use --header-file: all "
-                 "users can read command lines until nopspan has hidden the value")
+  repeatable(
+      app.add_option("--header", otlp.headers,
+                     "Send this header with each request; repeat the option for more. For a secret use --header-file: "
+                     "all users can read command lines until nopspan has hidden the value"))
       ->type_name("NAME=VALUE")
-      ->check(some_text())
-      ->expected(1)
-      ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      ->check(some_text());
   add_text_option(app, "--header-file", options.header_file, "FILE",
                   "Send the headers in this file, which has NAME: VALUE in each line; other users must not be able to "
                   "read it (chmod 600)");

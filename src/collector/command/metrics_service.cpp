@@ -71,13 +71,11 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options) {
                  "Series of a metric; further ones are added up as \"other\" (default: 2000)")
       ->type_name("N")
       ->check(whole_number(1, 1'000'000));
-  app.add_option("--host", options.server.hosts,
-                 "A name by which clients reach this server, beside localhost and its address; repeat the option for "
-                 "more. Requests with another Host header are refused, because a web page could make them")
+  repeatable(
+      app.add_option("--host", options.server.hosts,
+                     "A name by which clients reach this server, beside localhost and its address; repeat the option "
+                     "for more. Requests with another Host header are refused, because a web page could make them"))
       ->type_name("NAME")
-      ->expected(1)
-      ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->check(some_text())
       ->check(name_of_host());
 }

@@ -111,6 +111,10 @@ CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint6
       ->type_name("SIZE");
 }
 
+CLI::Option* repeatable(CLI::Option* option) {
+  return option->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
 CLI::Option* add_pid_option(CLI::App& app, std::vector<std::uint32_t>& pids, const std::string& what) {
   // CLI11's own delimiter would skip an empty pid, or read the next word as one.
   const auto set_pids = [&pids](const std::vector<std::string>& lists) {
@@ -121,11 +125,7 @@ CLI::Option* add_pid_option(CLI::App& app, std::vector<std::uint32_t>& pids, con
       }
     }
   };
-  return app.add_option_function<std::vector<std::string>>("--pid", set_pids, what)
-      ->type_name("PID")
-      ->expected(1)
-      ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  return repeatable(app.add_option_function<std::vector<std::string>>("--pid", set_pids, what))->type_name("PID");
 }
 
 CLI::Option* add_where_option(CLI::App& app, std::vector<Filter::Condition>& where, const std::string& what) {
@@ -141,11 +141,8 @@ CLI::Option* add_where_option(CLI::App& app, std::vector<Filter::Condition>& whe
       throw CLI::ValidationError("--where", "at most " + std::to_string(Filter::kMostConditions) + " are possible");
     }
   };
-  return app.add_option_function<std::vector<std::string>>("--where", set_where, what)
-      ->type_name("KEY=VALUE")
-      ->expected(1)
-      ->allow_extra_args(false)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  return repeatable(app.add_option_function<std::vector<std::string>>("--where", set_where, what))
+      ->type_name("KEY=VALUE");
 }
 
 void add_filter_options(CLI::App& app, Filter& filter) {

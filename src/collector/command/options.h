@@ -42,6 +42,8 @@ void describe_span_filters(CLI::App& app);
 // The same for --tenant, --where and --error only.
 void describe_entry_filters(CLI::App& app);
 
+// The option may be given several times, each with one value.
+CLI::Option* repeatable(CLI::Option* option);
 // Adds --pid, whose value is a list.
 CLI::Option* add_pid_option(CLI::App& app, std::vector<std::uint32_t>& pids, const std::string& what);
 // Adds --where, which may be repeated.
