@@ -8,7 +8,6 @@
 #include "command/command_run.h"
 #include "command/metrics_service.h"
 #include "command/options.h"
-#include "command/tee.h"
 #include "command/tracing_process.h"
 #include "export/exported_resource.h"
 #include "export/exporter.h"
@@ -19,6 +18,7 @@
 #include "host/process_facts.h"
 #include "metric/metric_otlp.h"
 #include "model/service.h"
+#include "model/source.h"
 #include "trace/trace_filter.h"
 
 #include <CLI/CLI.hpp>
@@ -101,6 +101,23 @@ struct ExportCommandOptions {
   [[nodiscard]] bool wants(const char* signal) const {
     return std::find(signals.begin(), signals.end(), signal) != signals.end();
   }
+};
+
+// Passes everything on to several sinks, so that one attach serves them all.
+class Tee : public Sink {
+ public:
+  // `sink` must outlive this object.
+  void add(Sink& sink) { sinks_.push_back(&sink); }
+
+  void on_entry(const Entry& entry) override {
+    for (Sink* sink : sinks_) sink->on_entry(entry);
+  }
+  void on_tick(std::uint64_t now_unix_ns) override {
+    for (Sink* sink : sinks_) sink->on_tick(now_unix_ns);
+  }
+
+ private:
+  std::vector<Sink*> sinks_;
 };
 
 // Posts a snapshot of the metrics at each interval.
