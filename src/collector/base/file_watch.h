@@ -33,7 +33,6 @@ class FileWatch {
   // watched.
   bool watch(const std::string& path, const Add& add);
   void forget(const std::string& path);
-  [[nodiscard]] std::size_t size() const { return folders_.size(); }
 
   // The paths of the matching files that were written or renamed since the last call. If there are more than about a
   // thousand, the next call returns the others.

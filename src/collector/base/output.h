@@ -87,7 +87,6 @@ class Output {
   Output& operator=(const Output&) = delete;
 
   void set_live() { refuses_ = hurries_ = true; }
-  [[nodiscard]] bool is_live() const { return refuses_; }
   // post() does not wait after `until` has expired. nullptr: no deadline.
   void set_deadline(const Deadline* until) { until_ = until; }
   // flush() and close() stop waiting as for a live source.
