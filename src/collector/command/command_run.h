@@ -15,7 +15,7 @@
 
 namespace nopspan::collector {
 
-class CommandRun {
+class CommandRun : private Sink {
  public:
   // `asked` is what the user asked for. The filter in the options may let more through. Throws Failure if the file of
   // --metrics cannot be written. The options must outlive this object.
@@ -32,6 +32,11 @@ class CommandRun {
   [[nodiscard]] int exit_status() const { return watch_ ? watch_->exit_status() : 0; }
 
  private:
+  // It stands before the other sinks. The first tick of a live source comes when it is live.
+  [[nodiscard]] BatchSink* batches() override { return watch_->batches(); }
+  void on_entry(const Entry& entry) override { watch_->on_entry(entry); }
+  void on_tick(std::uint64_t now_unix_ns) override;
+
   const SourceOptions& options_;
   const Filter asked_;
   std::string announcement_;
