@@ -3,8 +3,6 @@
 
 #include "base/utf8.h"
 
-#include <charconv>
-
 namespace nopspan::collector {
 namespace {
 
@@ -88,16 +86,6 @@ void JsonWriter::text(std::string_view text) {
   for (const char byte : text) at = put_escaped(at, byte);
   *at++ = '"';
   end_value(at);
-}
-
-void JsonWriter::number(std::uint64_t number) {
-  char* const at = separate(20);
-  end_value(std::to_chars(at, at + 20, number).ptr);
-}
-
-void JsonWriter::number(std::int64_t number) {
-  char* const at = separate(20);
-  end_value(std::to_chars(at, at + 20, number).ptr);
 }
 
 void JsonWriter::id(std::uint64_t id) {

@@ -4,6 +4,7 @@
 
 #include "base/byte_buffer.h"
 
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -43,8 +44,11 @@ class JsonWriter {
   void key_text(std::string_view text);
 
   void text(std::string_view text);
-  void number(std::uint64_t number);
-  void number(std::int64_t number);
+  template <class Integer>
+  void number(Integer value) {
+    char* const at = separate(20);
+    end_value(std::to_chars(at, at + 20, value).ptr);
+  }
   // 16 hexadecimal digits.
   void id(std::uint64_t id);
   // Two hexadecimal digits for each byte.
