@@ -239,38 +239,35 @@ const PriceTable::Price* PriceTable::find(std::string_view model) const noexcept
 
 // Adds the costs of the tokens in the metadata. False if the table has no prices for the model.
 struct detail::PriceAccess {
-  static bool add_costs(const PriceTable& table, core::Metadata& metadata, std::string_view model) noexcept;
-};
+  static bool add_costs(const PriceTable& table, core::Metadata& metadata, std::string_view model) noexcept {
+    const PriceTable::Price* found = table.find(model);
+    if (found == nullptr) return false;
+    const PriceTable::Price& price = *found;
+    Total total;
 
-bool detail::PriceAccess::add_costs(const PriceTable& table, core::Metadata& metadata,
-                                    std::string_view model) noexcept {
-  const PriceTable::Price* found = table.find(model);
-  if (found == nullptr) return false;
-  const PriceTable::Price& price = *found;
-  Total total;
+    const std::int64_t input = count_of(metadata, Key::input_tokens);
+    double input_cost = kUnknown;
+    if (input >= 0 && price.input >= 0) {
+      const std::int64_t cached = part_of(input, count_of(metadata, Key::cache_read_input_tokens));
+      const std::int64_t written = part_of(input - cached, count_of(metadata, Key::cache_creation_input_tokens));
+      input_cost = cost(input - cached - written, price.input) + cost(cached, price.cached_input) +
+                   cost(written, price.cache_creation);
+    }
+    total.add(metadata[Key::input_cost], input, input_cost);
 
-  const std::int64_t input = count_of(metadata, Key::input_tokens);
-  double input_cost = kUnknown;
-  if (input >= 0 && price.input >= 0) {
-    const std::int64_t cached = part_of(input, count_of(metadata, Key::cache_read_input_tokens));
-    const std::int64_t written = part_of(input - cached, count_of(metadata, Key::cache_creation_input_tokens));
-    input_cost = cost(input - cached - written, price.input) + cost(cached, price.cached_input) +
-                 cost(written, price.cache_creation);
+    const std::int64_t output = count_of(metadata, Key::output_tokens);
+    const std::int64_t reasoned = count_of(metadata, Key::reasoning_tokens);
+    const bool is_priced = price.reasoning >= 0 || !metadata[Key::reasoning_cost].is_null();
+    const bool apart = output >= 0 && reasoned >= 0 && is_priced;
+    const std::int64_t reasoning = apart ? part_of(output, reasoned) : 0;
+    total.add(metadata[Key::output_cost], output,
+              output >= 0 && price.output >= 0 ? cost(output - reasoning, price.output) : kUnknown);
+    total.add(metadata[Key::reasoning_cost], reasoning,
+              apart && price.reasoning >= 0 ? cost(reasoning, price.reasoning) : kUnknown);
+    total.put(metadata[Key::total_cost]);
+    return true;
   }
-  total.add(metadata[Key::input_cost], input, input_cost);
-
-  const std::int64_t output = count_of(metadata, Key::output_tokens);
-  const std::int64_t reasoned = count_of(metadata, Key::reasoning_tokens);
-  const bool is_priced = price.reasoning >= 0 || !metadata[Key::reasoning_cost].is_null();
-  const bool apart = output >= 0 && reasoned >= 0 && is_priced;
-  const std::int64_t reasoning = apart ? part_of(output, reasoned) : 0;
-  total.add(metadata[Key::output_cost], output,
-            output >= 0 && price.output >= 0 ? cost(output - reasoning, price.output) : kUnknown);
-  total.add(metadata[Key::reasoning_cost], reasoning,
-            apart && price.reasoning >= 0 ? cost(reasoning, price.reasoning) : kUnknown);
-  total.put(metadata[Key::total_cost]);
-  return true;
-}
+};
 
 Value PriceTable::with_costs(const Value& usage, Text model) const {
   if (usage.type() != Value::Type::map) return usage;
