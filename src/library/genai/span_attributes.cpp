@@ -52,7 +52,7 @@ class FieldOutput {
     if (value.entry() != nullptr) {
       entry(key, *value.entry());
     } else if (value.value() != nullptr) {
-      put_value(key, *value.value());
+      count_unless(fields_.put_value(key, *value.value(), kFlags));
     } else if (value.type() == Value::Type::string) {
       text(key, value.as_string());
     } else if (value.is_integer()) {
@@ -69,9 +69,6 @@ class FieldOutput {
 
  private:
   static constexpr std::uint8_t kFlags = FieldEntry::kOwn;
-  void put_value(std::string_view key, const Value& value) noexcept {
-    count_unless(fields_.put_value(key, value, kFlags));
-  }
 
   FieldBuffer& fields_;
 };
