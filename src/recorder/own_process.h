@@ -4,11 +4,8 @@
 
 #include "recording/batch_chunk.h"
 
-#include <array>
-#include <cstddef>
 #include <cstdint>
 #include <string>
-#include <string_view>
 
 namespace nopspan::recording {
 

@@ -5,7 +5,6 @@
 #include "stream/batch_entries.h"
 
 #include <nopspan/detail/batch_tap.h>
-#include <nopspan/gate.h>
 
 #include <pthread.h>
 #include <signal.h>
@@ -16,7 +15,6 @@
 #include <array>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <ctime>
 #include <new>
 #include <utility>

@@ -10,7 +10,6 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <string>
 
 namespace nopspan::collector {
 

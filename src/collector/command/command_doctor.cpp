@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan doctor: reports why an attach would fail, and what to do about it.
 #include "base/failure.h"
-#include "base/text.h"
 #include "command/command.h"
 #include "command/options.h"
 #include "doctor/checks.h"

@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdint>
 #include <iostream>
 #include <memory>
 #include <string>

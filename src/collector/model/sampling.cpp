@@ -11,7 +11,6 @@
 #include <bit>
 #include <charconv>
 #include <cstddef>
-#include <cstring>
 #include <utility>
 
 namespace nopspan::collector {

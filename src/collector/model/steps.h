@@ -8,7 +8,6 @@
 #include <nopspan/probes.h>
 
 #include <cstddef>
-#include <cstdint>
 #include <cstring>
 #include <string_view>
 

@@ -9,8 +9,6 @@
 #include "recording/chunks.h"
 #include "recording/recorded_batches.h"
 
-#include <nlohmann/json_fwd.hpp>
-
 #include <cstddef>
 #include <cstdint>
 #include <functional>

@@ -10,12 +10,9 @@
 
 #include <nopspan/value.h>
 
-#include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <new>
 #include <string_view>
-#include <utility>
 
 namespace nopspan::agent {
 namespace {

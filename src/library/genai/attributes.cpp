@@ -4,7 +4,6 @@
 #include "genai/attributes.h"
 
 #include "base/clean_text.h"
-#include "base/copy_bytes.h"
 #include "base/counters.h"
 
 #include <cstring>

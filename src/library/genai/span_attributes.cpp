@@ -18,7 +18,6 @@
 #include <cstring>
 #include <iterator>
 #include <string_view>
-#include <utility>
 
 namespace nopspan::detail {
 namespace {

@@ -9,7 +9,6 @@
 #include "state/span_state.h"
 
 #include <cstddef>
-#include <cstdint>
 #include <string_view>
 
 namespace nopspan::detail {

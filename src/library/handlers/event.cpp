@@ -4,10 +4,7 @@
 
 #include "fields/field_buffer.h"
 #include "genai/span_attributes.h"
-#include "handlers/event_access.h"
 #include "state/span_state.h"
-
-#include <cstring>
 
 namespace nopspan {
 

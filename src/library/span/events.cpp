@@ -17,8 +17,6 @@
 #include <nopspan/genai_events.h>
 #include <nopspan/llm.h>
 
-#include <cstring>
-
 namespace nopspan::detail {
 namespace {
 

@@ -6,7 +6,6 @@
 #include "thread/thread_state.h"
 
 #include <nopspan/context.h>
-#include <nopspan/gate.h>
 
 #include <cstring>
 #include <string_view>

@@ -9,8 +9,6 @@
 #include "state/span_pool.h"
 #include "thread/thread_state.h"
 
-#include <nopspan/probes.h>
-
 namespace nopspan {
 namespace {
 

@@ -25,8 +25,6 @@
 
 #include <nopspan/span.h>
 
-#include <cstdlib>
-#include <cstring>
 #include <exception>
 #include <new>
 

@@ -8,7 +8,6 @@
 
 #include <nopspan/span.h>
 
-#include <cstddef>
 #include <cstdint>
 #include <string_view>
 

@@ -13,11 +13,9 @@
 #include <nopspan/probes.h>
 #include <nopspan/span.h>
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <string_view>
 
 namespace nopspan::detail {
 
