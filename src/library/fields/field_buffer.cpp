@@ -151,21 +151,15 @@ bool FieldBuffer::has_room(std::string_view key, std::size_t payload) const noex
   return fits;
 }
 
-void FieldBuffer::add_null(std::string_view key, std::uint8_t flags) noexcept {
+void FieldBuffer::add_null(std::string_view key) noexcept {
   if (!has_room(key, 0)) return;
-  append(key, Value::Type::null, 0, flags | FieldEntry::kAdded);
+  append(key, Value::Type::null, 0, FieldEntry::kAdded);
   keys_seen_ |= key_bit(key);
 }
 
-void FieldBuffer::add_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
-  if (!has_room(key, sizeof(word))) return;
-  append_word(key, type, word, flags | FieldEntry::kAdded);
-  keys_seen_ |= key_bit(key);
-}
-
-void FieldBuffer::add_string(std::string_view key, std::string_view value, std::uint8_t flags) noexcept {
+void FieldBuffer::add_string(std::string_view key, std::string_view value) noexcept {
   if (!has_room(key, string_payload(value.size()))) return;
-  append_string(key, value, flags | FieldEntry::kAdded);
+  append_string(key, value, FieldEntry::kAdded);
   keys_seen_ |= key_bit(key);
 }
 

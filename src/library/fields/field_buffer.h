@@ -232,18 +232,14 @@ class FieldBuffer {
   // Add a field for handlers (FieldEntry::kAdded), which is not counted against kMaxKeys. The key must be new: there is
   // no search for an older entry. The entries never move, because handlers may have views of them. So reserve() must
   // have made room. Otherwise the field is dropped and counted.
-  void add_null(std::string_view key, std::uint8_t flags = 0) noexcept;
-  void add_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags = 0) noexcept;
-  void add_string(std::string_view key, std::string_view value, std::uint8_t flags = 0) noexcept;
+  void add_null(std::string_view key) noexcept;
+  void add_string(std::string_view key, std::string_view value) noexcept;
 
-  // add_word() for an integer measurement. Inline, so that the compiler knows the key.
+  // The same for an integer measurement. Inline, so that the compiler knows the key.
   __attribute__((always_inline)) void add_measured(std::string_view key, std::uint64_t word) noexcept {
     const std::size_t key_size = padded(key.size() + 1);
     const std::size_t size = sizeof(FieldEntry) + key_size + sizeof(word);
-    if (__builtin_expect(size > capacity_ - size_, 0)) {
-      add_word(key, Value::Type::integer, word, FieldEntry::kMeasurement);
-      return;
-    }
+    if (__builtin_expect(size > capacity_ - size_, 0) && !has_room(key, sizeof(word))) return;
     unsigned char* const at = data_ + size_;
     new (at) FieldEntry{static_cast<std::uint32_t>(size), static_cast<std::uint16_t>(key.size()), Value::Type::integer,
                         FieldEntry::kMeasurement | FieldEntry::kAdded};
