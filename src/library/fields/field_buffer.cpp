@@ -182,11 +182,7 @@ bool FieldBuffer::append_string(std::string_view key, std::string_view value, st
 
 bool FieldBuffer::put_value(std::string_view key, const Value& value, std::uint8_t flags) noexcept {
   const std::size_t from = size_;
-  if (!append_value(key, value, flags, 0)) {
-    size_ = from;
-    return false;
-  }
-  return replace_older(from);
+  return put_items(from, append_value(key, value, flags, 0));
 }
 
 bool FieldBuffer::put_texts(std::string_view key, const Text* values, std::size_t count, std::uint8_t flags) noexcept {
@@ -196,12 +192,8 @@ bool FieldBuffer::put_texts(std::string_view key, const Text* values, std::size_
     written =
         values[i].is_null() ? append({}, Value::Type::null, 0, 0) != nullptr : append_string({}, values[i].view(), 0);
   }
-  if (!written) {
-    size_ = from;
-    return false;
-  }
-  close_items(from);
-  return replace_older(from);
+  if (written) close_items(from);
+  return put_items(from, written);
 }
 
 bool FieldBuffer::add_item(std::string_view key, const Item& item, unsigned depth) noexcept {
