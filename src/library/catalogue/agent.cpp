@@ -11,7 +11,6 @@
 #include <nopspan/value.h>
 
 #include <cstdint>
-#include <cstring>
 #include <string_view>
 
 namespace nopspan::agent {
@@ -68,9 +67,8 @@ bool is_time(std::string_view key) noexcept {
 
 void put_time(FieldSink& sink, std::string_view key, const Value& time) noexcept {
   const nopspan::detail::InsideLibrary inside;
-  auto word = static_cast<std::uint64_t>(time.as_int());
-  const double real = time.as_double();
-  if (time.type() == Value::Type::real) std::memcpy(&word, &real, sizeof(word));
+  const std::uint64_t word = time.type() == Value::Type::real ? nopspan::detail::real_word(time.as_double())
+                                                              : static_cast<std::uint64_t>(time.as_int());
   nopspan::detail::count_unless(
       sink.fields.put_word(key, time.type(), word, FieldEntry::kMeasurement | FieldEntry::kAdded));
 }

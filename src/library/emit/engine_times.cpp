@@ -3,7 +3,6 @@
 
 #include "base/counters.h"
 
-#include <cstring>
 #include <string_view>
 
 namespace nopspan::detail {
@@ -21,9 +20,7 @@ void measure(SpanState& span, std::string_view key, std::uint64_t value) noexcep
 }
 
 void measure_real(SpanState& span, std::string_view key, double value) noexcept {
-  std::uint64_t word;
-  std::memcpy(&word, &value, sizeof(word));
-  add(span, key, Value::Type::real, word, FieldEntry::kMeasurement);
+  add(span, key, Value::Type::real, real_word(value), FieldEntry::kMeasurement);
 }
 
 std::uint64_t arrival(const SpanState& span) noexcept {

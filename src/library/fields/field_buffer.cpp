@@ -130,14 +130,13 @@ bool FieldBuffer::put_null(std::string_view key, std::uint8_t flags) noexcept {
 
 bool FieldBuffer::put_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
   const std::size_t from = size_;
-  return append_word(key, type, word, flags) != nullptr && replace_older(from);
+  return append_word(key, type, word, flags) && replace_older(from);
 }
 
-FieldEntry* FieldBuffer::append_word(std::string_view key, Value::Type type, std::uint64_t word,
-                                     std::uint8_t flags) noexcept {
-  FieldEntry* entry = append(key, type, sizeof(word), flags);
+bool FieldBuffer::append_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
+  const FieldEntry* entry = append(key, type, sizeof(word), flags);
   if (entry != nullptr) std::memcpy(const_cast<unsigned char*>(entry->payload()), &word, sizeof(word));
-  return entry;
+  return entry != nullptr;
 }
 
 bool FieldBuffer::put_derived(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t sort) noexcept {
@@ -199,18 +198,14 @@ bool FieldBuffer::put_texts(std::string_view key, const Text* values, std::size_
 bool FieldBuffer::add_item(std::string_view key, const Item& item, unsigned depth) noexcept {
   switch (item.type) {
     case Item::Type::boolean:
-      return append_word(key, Value::Type::boolean, item.word, 0) != nullptr;
+      return append_word(key, Value::Type::boolean, item.word, 0);
     case Item::Type::integer:
-      return append_word(key, Value::Type::integer, item.word, 0) != nullptr;
+      return append_word(key, Value::Type::integer, item.word, 0);
     case Item::Type::natural:
       if (item.word > static_cast<std::uint64_t>(INT64_MAX)) count(counters.values_clamped);
-      return append_word(key, Value::Type::integer, static_cast<std::uint64_t>(clamped_integer(item.word)), 0) !=
-             nullptr;
-    case Item::Type::real: {
-      std::uint64_t word;
-      std::memcpy(&word, &item.real, sizeof(word));
-      return append_word(key, Value::Type::real, word, 0) != nullptr;
-    }
+      return append_word(key, Value::Type::integer, static_cast<std::uint64_t>(clamped_integer(item.word)), 0);
+    case Item::Type::real:
+      return append_word(key, Value::Type::real, real_word(item.real), 0);
     case Item::Type::text:
       if (!item.text.is_null()) return append_string(key, item.text.view(), 0);
       break;
@@ -262,16 +257,11 @@ bool FieldBuffer::append_value(std::string_view key, const Value& value, std::ui
     case Value::Type::string:
       return append_string(key, value.as_string(), flags);
     case Value::Type::boolean:
+      return append_word(key, Value::Type::boolean, value.as_bool() ? 1 : 0, flags);
     case Value::Type::integer:
-    case Value::Type::real: {
-      const FieldEntry* entry = append(key, value.type(), 8, flags);
-      if (entry == nullptr) return false;
-      const std::int64_t integer = value.type() == Value::Type::boolean ? (value.as_bool() ? 1 : 0) : value.as_int();
-      const double real = value.as_double();
-      std::memcpy(const_cast<unsigned char*>(entry->payload()),
-                  value.type() == Value::Type::real ? static_cast<const void*>(&real) : &integer, 8);
-      return true;
-    }
+      return append_word(key, Value::Type::integer, static_cast<std::uint64_t>(value.as_int()), flags);
+    case Value::Type::real:
+      return append_word(key, Value::Type::real, real_word(value.as_double()), flags);
     case Value::Type::list:
     case Value::Type::map:
       break;

@@ -102,6 +102,13 @@ struct FieldEntry {
 };
 static_assert(sizeof(FieldEntry) == 8);
 
+// What FieldEntry::as_double() turns back into the number.
+inline std::uint64_t real_word(double real) noexcept {
+  std::uint64_t word;
+  std::memcpy(&word, &real, sizeof(word));
+  return word;
+}
+
 Value copy_value(const FieldEntry& entry);
 
 // The bit of a key in keys_seen_: a hash of its first and last bytes.
@@ -364,7 +371,7 @@ class FieldBuffer {
   // False (and counted) if an entry with `payload` bytes does not fit without moving the others.
   [[nodiscard]] bool has_room(std::string_view key, std::size_t payload) const noexcept;
   void erase_some_measurements(bool added_only) noexcept;
-  FieldEntry* append_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept;
+  bool append_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept;
   // The entry at `from` is complete. It replaces an older entry of the same key. False if there are too many keys.
   bool replace_older(std::size_t from) noexcept;
 

@@ -185,11 +185,9 @@ void AttributeEncoder::integer(std::string_view key, std::int64_t value) noexcep
 }
 
 void AttributeEncoder::real(std::string_view key, double value) noexcept {
-  std::uint64_t word;
-  std::memcpy(&word, &value, sizeof(word));
   write(key, 9, [&](Writer& out) {
     out.tag(kDouble, kFixed64);
-    out.word(word);
+    out.word(real_word(value));
   });
 }
 

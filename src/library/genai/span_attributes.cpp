@@ -15,7 +15,6 @@
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <iterator>
 #include <string_view>
 
@@ -34,9 +33,7 @@ class FieldOutput {
     count_unless(fields_.put_word(key, Value::Type::integer, static_cast<std::uint64_t>(value), kFlags));
   }
   void real(std::string_view key, double value) noexcept {
-    std::uint64_t word;
-    std::memcpy(&word, &value, sizeof(word));
-    count_unless(fields_.put_word(key, Value::Type::real, word, kFlags));
+    count_unless(fields_.put_word(key, Value::Type::real, real_word(value), kFlags));
   }
   void boolean(std::string_view key, bool value) noexcept {
     count_unless(fields_.put_word(key, Value::Type::boolean, value ? 1 : 0, kFlags));

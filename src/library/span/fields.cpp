@@ -276,9 +276,7 @@ void note_real(FieldSink* sink, std::string_view key, double value, bool measure
 void put_real(FieldSink* sink, Text key, double value, std::uint8_t flags) noexcept {
   if (!accept(sink, key, flags)) return;
   if (leaves_the_process(sink, flags)) note_real(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
-  std::uint64_t word;
-  std::memcpy(&word, &value, sizeof(word));
-  count_unless(sink->fields.put_word(key.view(), Value::Type::real, word, flags));
+  count_unless(sink->fields.put_word(key.view(), Value::Type::real, real_word(value), flags));
 }
 
 std::int64_t clamp(std::uint64_t value) noexcept {
