@@ -64,7 +64,6 @@ std::size_t value_size(const FieldEntry& entry) {
     case Value::Type::null:
       return 0;
     case Value::Type::boolean:
-      return 2;
     case Value::Type::integer:
       return 1 + varint_size(entry.word());
     case Value::Type::real:
@@ -94,11 +93,8 @@ void write_value(Writer& out, const FieldEntry& entry) {
     case Value::Type::null:
       return;
     case Value::Type::boolean:
-      out.tag(kBool, kVarint);
-      out.varint(entry.word());
-      return;
     case Value::Type::integer:
-      out.tag(kInt, kVarint);
+      out.tag(entry.type == Value::Type::boolean ? kBool : kInt, kVarint);
       out.varint(entry.word());
       return;
     case Value::Type::real:
