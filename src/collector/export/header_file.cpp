@@ -11,7 +11,6 @@
 #include <poll.h>
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -65,11 +64,9 @@ NamesAndValues read_header_file(const std::string& path) {
   std::size_t number = 0;
   for (std::string_view rest = text; !rest.empty();) {
     ++number;
-    const std::size_t end = std::min(rest.find('\n'), rest.size());
-    std::string_view line = rest.substr(0, end);
+    std::string_view line = take_before(rest, '\n');
     if (line.ends_with('\r')) line.remove_suffix(1);
     line = trimmed(line);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
     if (line.empty() || line.starts_with('#')) continue;
     const std::size_t colon = line.find(':');
     if (colon == std::string_view::npos)

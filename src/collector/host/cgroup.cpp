@@ -4,6 +4,7 @@
 #include "base/failure.h"
 #include "base/text.h"
 #include "host/mounts.h"
+#include "model/members.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -14,13 +15,6 @@ namespace nopspan::collector {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string_view take_line(std::string_view& text, char separator) {
-  const std::size_t end = std::min(text.find(separator), text.size());
-  const std::string_view line = text.substr(0, end);
-  text.remove_prefix(std::min(end + 1, text.size()));
-  return line;
-}
 
 bool is_hex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -85,7 +79,7 @@ bool is_of_version_1(const std::string& wanted) {
 
 std::string cgroup_path(std::string_view text) {
   while (!text.empty()) {
-    const std::string_view line = take_line(text, '\n');
+    const std::string_view line = take_before(text, '\n');
     if (line.starts_with("0::")) return std::string(line.substr(3));
   }
   return "";
@@ -95,7 +89,7 @@ std::string container_id(std::string_view cgroup) {
   std::string_view found;
   std::string_view previous;
   while (!cgroup.empty()) {
-    const std::string_view part = take_line(cgroup, '/');
+    const std::string_view part = take_before(cgroup, '/');
     // If containers are nested, the innermost one counts. It comes last in the path.
     if (const std::string_view id = id_in(part); !id.empty()) found = id;
     if (previous == "lxc" || previous == "lxc.payload") found = part;

@@ -2,8 +2,8 @@
 #include "host/environment.h"
 
 #include "host/process_facts.h"
+#include "model/members.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 
@@ -15,11 +15,7 @@ constexpr std::size_t kMostEnvironment = std::size_t{8} << 20U, kMostValue = 409
 // Calls `each` for the texts of which each has a zero at its end.
 template <class Each>
 void for_each_text(std::string_view texts, const Each& each) {
-  while (!texts.empty()) {
-    const std::size_t end = std::min(texts.find('\0'), texts.size());
-    each(texts.substr(0, end));
-    texts.remove_prefix(std::min(end + 1, texts.size()));
-  }
+  while (!texts.empty()) each(take_before(texts, '\0'));
 }
 
 // The request has the names. The answer has the values.

@@ -15,6 +15,13 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
 }
 
+std::string_view take_before(std::string_view& rest, char separator) {
+  const std::size_t end = std::min(rest.find(separator), rest.size());
+  const std::string_view part = rest.substr(0, end);
+  rest.remove_prefix(std::min(end + 1, rest.size()));
+  return part;
+}
+
 std::optional<std::string> percent_decoded(std::string_view text) {
   std::string decoded;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -35,9 +42,7 @@ std::optional<std::string> percent_decoded(std::string_view text) {
 std::optional<NamesAndValues> parse_members(std::string_view text) {
   NamesAndValues members;
   while (!text.empty()) {
-    const std::size_t comma = std::min(text.find(','), text.size());
-    const std::string_view member = trimmed(text.substr(0, comma));
-    text.remove_prefix(std::min(comma + 1, text.size()));
+    const std::string_view member = trimmed(take_before(text, ','));
     if (member.empty()) continue;
     const std::size_t equals = member.find('=');
     if (equals == std::string_view::npos) return {};

@@ -20,14 +20,6 @@ constexpr unsigned kDigits = 14;  // of 56 bits, in hexadecimal
 constexpr std::uint64_t kRange = std::uint64_t{1} << 56U;
 constexpr std::string_view kHexDigits = "0123456789abcdefABCDEF";
 
-// Takes the text before the separator from `rest`, which loses both.
-std::string_view take_before(std::string_view& rest, char separator) {
-  const std::size_t end = std::min(rest.find(separator), rest.size());
-  const std::string_view part = rest.substr(0, end);
-  rest.remove_prefix(std::min(end + 1, rest.size()));
-  return part;
-}
-
 // Calls on_member(text) for each list member of a tracestate that has a key, and on_ot(key, value) for each value in
 // the first member "ot".
 template <class OnMember, class OnOt>
