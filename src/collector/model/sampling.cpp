@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/sampling.h"
 
+#include "model/entry_json.h"
 #include "model/members.h"
 #include "model/span_links.h"
 #include "model/steps.h"
@@ -58,11 +59,7 @@ std::optional<std::uint64_t> read_digits(std::string_view text, std::size_t leas
   return number << 4 * (kDigits - text.size());
 }
 
-std::string digits_of(std::uint64_t number) {
-  std::string text(kDigits, '0');
-  for (unsigned i = 0; i < kDigits; ++i) text[i] = kHexDigits[number >> 4 * (kDigits - 1 - i) & 15U];
-  return text;
-}
+std::string digits_of(std::uint64_t number) { return id_text(number).substr(16 - kDigits); }
 
 // An id of another form is hashed, except one of 32 hexadecimal digits.
 bool has_hashed_id(const Entry& entry) {
