@@ -54,10 +54,6 @@ class Node {
   [[nodiscard]] bool is_number() const noexcept { return is_integer() || type() == Value::Type::real; }
   [[nodiscard]] bool is_list() const noexcept { return type() == Value::Type::list; }
   [[nodiscard]] bool is_map() const noexcept { return type() == Value::Type::map; }
-  // True if the value is content, which leaves the process only under capture_content(true).
-  [[nodiscard]] bool is_content() const noexcept {
-    return kind_ == Kind::entry && (entry()->flags & FieldEntry::kContent) != 0;
-  }
 
   // The value, if it has that type. Otherwise false, 0 or "". as_double() accepts an integer too.
   [[nodiscard]] bool as_bool() const noexcept {
