@@ -136,14 +136,6 @@ TEST(LogLinear, AddsManyAtOnceAsOneByOne) {
   EXPECT_EQ(to_json(at_once), to_json(histogram_of({5000, 5000, 5000})));
 }
 
-TEST(LogLinear, IsEmptyAfterClear) {
-  LogLinear histogram = histogram_of({1, 2, 3'000'000});
-  histogram.clear();
-  EXPECT_EQ(to_json(histogram), to_json(LogLinear{}));
-  histogram.add(5);
-  EXPECT_EQ(histogram.minimum(), 5U);
-}
-
 TEST(LogLinear, KeepsASumThatDoesNotFitAtItsGreatest) {
   EXPECT_EQ(histogram_of({UINT64_MAX, 1}).sum(), UINT64_MAX);
   LogLinear histogram;

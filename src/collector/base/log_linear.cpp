@@ -48,14 +48,6 @@ void LogLinear::merge(const LogLinear& other) {
   add_totals(other.sum_, other.minimum_, other.maximum_);
 }
 
-void LogLinear::clear() {
-  for (std::unique_ptr<Octave>& octave : octaves_) {
-    if (octave) octave->fill(0);
-  }
-  count_ = sum_ = maximum_ = 0;
-  minimum_ = UINT64_MAX;
-}
-
 // Uses integers, because 0.9 is not exact as a double and 0.9 * 10 could exceed 9. Splitting `count` by 100 avoids an
 // overflow.
 std::uint64_t LogLinear::rank_of(std::uint64_t count, unsigned percent) {

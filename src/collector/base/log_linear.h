@@ -40,7 +40,6 @@ class LogLinear {
   // Adds values of which only the bucket is known. sum(), minimum() and maximum() do not have them.
   void add_bucket(std::size_t bucket, std::uint64_t times);
   void merge(const LogLinear& other);
-  void clear();
 
   [[nodiscard]] std::uint64_t count() const { return count_; }
   [[nodiscard]] std::uint64_t sum() const { return sum_; }  // saturates at UINT64_MAX
