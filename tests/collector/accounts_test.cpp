@@ -50,5 +50,24 @@ TEST(Accounts, AreFoundByTheKernelsNumber) {
   EXPECT_EQ(accounts.find_tgid(1), accounts.find(2));
 }
 
+TEST(Accounts, AddProcessesThatEndedLongAgoToTheOthers) {
+  constexpr std::uint32_t kMost = 1000, kMore = 30;
+  Accounts accounts;
+  for (std::uint32_t pid = 1; pid <= kMost + kMore; ++pid) {
+    add_process(accounts, pid, 0);
+    Accounts::Account& entries = *accounts.find(pid);
+    entries.trust();
+    entries.delivered(entries.arriving(1, {0, 1}, 0)->ledger.arrive({0, 1}).size());
+    accounts.close(pid);
+  }
+  const Ledger ledger = accounts.ledger();
+  ASSERT_EQ(ledger.processes.size(), kMost);
+  EXPECT_EQ(ledger.processes.front().process->pid, kMore + 1);
+  EXPECT_EQ(ledger.others_processes, kMore);
+  EXPECT_EQ(ledger.others.delivered, kMore);
+  EXPECT_EQ(ledger.total.delivered, kMost + kMore);
+  EXPECT_TRUE(ledger.total.is_balanced());
+}
+
 }  // namespace
 }  // namespace nopspan::collector

@@ -58,6 +58,17 @@ TEST(HistTable, HasTheLedgerInItsJson) {
   EXPECT_EQ(json["ledger"]["processes"].size(), 2U);
 }
 
+TEST(HistTable, HasEachHistogramInItsJson) {
+  HistTable table = some_table();
+  table.rows[{"llm.chat", "tiny"}].add({63, kOk, ""});
+  const Json row = to_json(table)["rows"][0];
+  EXPECT_EQ(row["name"], "llm.chat");
+  EXPECT_EQ(row["model"], "tiny");
+  EXPECT_EQ(row["errors"], 1);
+  EXPECT_EQ(row["histogram"], Json::parse(R"({"unit": "ns", "sub_bits": 5, "buckets": [[63, 1], [4992, 1], [6912, 1]],
+                                              "count": 3, "sum": 12063, "min": 63, "max": 7000})"));
+}
+
 TEST(HistTable, WritesNamesThatAreNoUtf8) {
   HistTable table = table_by("name");
   table.rows[{"\xff\x1b[2J"}].add({1, kOk, ""});

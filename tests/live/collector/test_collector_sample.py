@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """--sample takes the same requests on every host. Entries that the kernel filters take no room in the buffer."""
 
+import base64
+import re
+
+import consistent_sampling
 import harness
-import test_hist
 from collector import Collector, CollectorTest, Counting
 from waiting import wait_until
 from harness import Program
@@ -10,8 +13,22 @@ from harness import Program
 NOBODY = 1_000_000_000  # one request in this many
 
 
+def trace_id_of(request_id):
+    """The 16 bytes of an id in any of its forms (probes/README.md)."""
+    if re.fullmatch("[A-Za-z0-9_-]{21}[AQgw]", request_id):
+        return base64.urlsafe_b64decode(request_id + "==")
+    if re.fullmatch("[0-9a-fA-F]{32}", request_id):
+        return bytes.fromhex(request_id)
+    value = 0x6c62272e07bb014262b821756295c58d
+    for byte in request_id.encode():
+        value = (value ^ byte) * (2**88 + 0x13b) % 2**128
+    return value.to_bytes(16, "big")
+
+
 def is_sampled(row, one_in):
-    return not row["request_id"] or test_hist.Workload.is_sampled(row["request_id"], one_in)
+    """Whether --sample takes it. All commands take the same requests, on every host."""
+    request_id = row["request_id"]
+    return not request_id or consistent_sampling.is_sampled(request_id, trace_id_of(request_id), one_in)
 
 
 class Sample(CollectorTest):
