@@ -15,7 +15,6 @@ import subprocess
 import tempfile
 import termios
 import threading
-import time
 import unicodedata
 
 import example_service
@@ -73,9 +72,7 @@ class ChatService(Test):
 
     FILTERS = {"all": (), "name": ("--name", "llm.tool"), "model": ("--model", "no-such-model"), "errors": ("--errors",),
                "slow": ("--slower-than", "60ms"), "sample": ("--sample", "2"),
-               "both": ("--errors", "--name", "llm.tool"), "each": ("--all-spans",), "step": ("--name", "engine.step"),
-               "early name": ("--filter-early", "--name", "llm.tool"), "early model": ("--filter-early", "--model", "none"),
-               "early errors": ("--filter-early", "--errors"), "error": ("--error", "server_error"),
+               "both": ("--errors", "--name", "llm.tool"), "each": ("--all-spans",), "error": ("--error", "server_error"),
                "where": ("--where", "gen_ai.tool.name=calculator")}
 
     @classmethod
@@ -147,97 +144,15 @@ class ChatService(Test):
             self.assertEqual([span["name"] for span in trace["spans"] if "root" in span], ["llm.chat"])
             self.assertEqual(base64.urlsafe_b64decode(request_id + "==").hex(), trace["trace_id"])
 
-    def test_the_engines_steps_are_shown_within_the_requests_that_share_them(self):
-        durations = {event["span_id"]: event["measurements"]["duration"] for event in self.events
-                     if event["event"] == "engine.step.stop"}
-        self.assertEqual(set(self.shown["all"]), set(self.shown["each"]))
-        self.assertGreaterEqual(set(self.shown["all"]), set(self.ids))
-        shown = collections.defaultdict(list)
-        for trace in self.shown["each"].values():
-            names = {span["span_id"]: span["name"] for span in trace["spans"]}
-            self.assertNotIn("engine.step", names.values())
-            for steps in trace.get("linked", ()):
-                self.assertEqual((steps["name"], names[steps["span_id"]]), ("engine.step", "engine.request"))
-                self.assertEqual(len(steps["spans"]), steps["count"])
-                self.assertEqual(steps["sum_ns"], sum(span["duration_ns"] for span in steps["spans"]))
-                self.assertEqual(steps["max_ns"], max(span["duration_ns"] for span in steps["spans"]))
-                for span in steps["spans"]:
-                    self.assertEqual(span["duration_ns"], durations[span["span_id"]])
-                    shown[span["span_id"]].append(span["requests"])
-        self.assertEqual(set(shown), set(durations))
-        for requests in shown.values():
-            self.assertEqual(requests, [len(requests)] * len(requests))
-        for request_id, trace in self.shown["all"].items():
-            self.assertEqual(shared_of(trace), shared_of(self.shown["each"][request_id]))
-
-    def test_requests_are_found_by_the_steps_that_they_share(self):
-        self.assertEqual(set(self.shown["step"]),
-                         {request_id for request_id, trace in self.shown["all"].items() if "linked" in trace})
+    def test_all_spans_shows_each_step(self):
+        steps = [linked for trace in self.shown["each"].values() for linked in trace.get("linked", ())]
+        self.assertGreater(len(steps), 0)
+        for linked in steps:
+            self.assertEqual((linked["name"], len(linked["spans"])), ("engine.step", linked["count"]))
 
     def test_slow_requests_have_all_their_steps(self):
         for request_id in set(self.shown["slow"]) & set(self.ids):
             self.assertEqual(shared_of(self.shown["slow"][request_id]), shared_of(self.shown["all"][request_id]))
-
-    def test_what_is_filtered_early_is_counted_to_the_entry(self):
-        def rows(name):
-            return {row["pid"]: row for row in self.tracers[name].last()["ledger"]["processes"]
-                    if row["pid"] in (self.agent.pid, self.server_pid)}
-        everything = rows("all")
-        for name in ("early name", "early model", "early errors"):
-            for pid, row in rows(name).items():
-                self.assertEqual(row["malformed"], 0, name)
-                self.assertEqual(row["emitted"], everything[pid]["emitted"], name)
-                self.assertEqual(row["delivered"] + row["filtered"] + row["lost"], row["emitted"], name)
-        self.assertGreater(sum(row["filtered"] for row in rows("early model").values()), 0)
-
-    def test_spans_come_behind_their_parents(self):
-        for trace in self.shown["all"].values():
-            seen = {None}
-            for span in trace["spans"]:
-                self.assertIn(span.get("parent_id"), seen)
-                seen.add(span["span_id"])
-
-    def test_events_and_retries_are_with_their_span(self):
-        said = collections.Counter()
-        for event in self.events:
-            name = event["event"]
-            if event["request_id"] not in self.ids or name.rpartition(".")[2] in ("start", "stop", "iteration_start"):
-                continue
-            if name not in ("gen_ai.retry", "gen_ai.stream.first_token"):  # the same retry, and a time of its span
-                said[event["span_id"], name] += 1
-        shown = collections.Counter()
-        for request_id in self.ids:
-            for span in self.shown["all"][request_id]["spans"]:
-                for event in span.get("events", ()):
-                    name = "llm.adapter.retry" if event["type"] == "retry" else event["name"]
-                    shown[span["span_id"], name] += 1
-        self.assertEqual(shown, said)
-        retries = sum(count for (_, name), count in shown.items() if name == "llm.adapter.retry")
-        self.assertEqual(retries, self.agent.summary["retries"])
-        self.assertGreater(retries, 0)
-
-    def test_attributes_are_those_that_handlers_saw(self):
-        ended = {event["span_id"]: event for event in self.events if event["event"].endswith(".stop")}
-        compared = 0
-        for request_id in self.ids:
-            for span in self.shown["all"][request_id]["spans"]:
-                if span["span_id"] not in ended:
-                    continue
-                event = ended[span["span_id"]]
-                seen = {key: value for key, value in event["attributes"].items() if key not in event["content"]}
-                self.assertEqual(span.get("attributes", {}), seen, span["name"])
-                compared += len(seen)
-        self.assertGreater(compared, 100)
-
-    def test_tokens_are_those_that_handlers_saw(self):
-        for request_id in self.ids:
-            for span in self.shown["all"][request_id]["spans"]:
-                if span["name"] == "llm.step":
-                    usage = span["usage"]
-                    self.assertEqual((usage["input"], usage["output"]),
-                                     (span["attributes"]["gen_ai.usage.input_tokens"],
-                                      span["attributes"]["gen_ai.usage.output_tokens"]))
-                    self.assertGreater(span["first_token_ns"], 0)
 
     def test_name_shows_traces_that_have_such_a_span(self):
         self.assert_shown("name", lambda spans: any(span.name == "llm.tool" for span in spans.values()))
@@ -355,31 +270,6 @@ class Requests(Test):
     def name(self, what):
         return "trace_test.%d.%s" % (os.getpid(), what)
 
-    def test_a_request_is_found_by_every_form_of_its_id(self):
-        foreign = "order-%d" % os.getpid()
-        value = 0x6C62272E07BB014262B821756295C58D
-        for byte in foreign.encode():
-            value = (value ^ byte) * ((1 << 88) + 0x13B) & (1 << 128) - 1
-        trace_id = value.to_bytes(16, "big")
-        forms = (foreign, trace_id.hex(), base64.urlsafe_b64encode(trace_id).decode().rstrip("="))
-        tracers = [Trace("--json", "--incomplete", "--request", form) for form in forms]
-        try:
-            for tracer in tracers:
-                tracer.__enter__()
-            with Program("traced") as program:
-                program.ask("span " + self.name("other"))
-                program.ask("attach " + foreign)
-                program.ask("span " + self.name("wanted"))
-                program.ask("detach")
-        finally:
-            for tracer in tracers:
-                tracer.__exit__()
-        for tracer in tracers:
-            trace, = tracer.traces(program.pid)
-            self.assertEqual((trace["request_id"], trace["trace_id"]), (foreign, trace_id.hex()))
-            self.assertEqual([span["name"] for span in trace["spans"]], [self.name("wanted")])
-            self.assertEqual(tracer.last()["traces"]["shown"], 1)
-
     def test_a_trace_is_shown_while_it_runs_and_limit_ends_it(self):
         with Trace("--json", "--limit", 1, "--name", self.name("inner")) as tracer:
             with Program("traced") as program:
@@ -389,36 +279,6 @@ class Requests(Test):
         trace, = tracer.traces(program.pid)
         self.assertEqual([span["name"] for span in trace["spans"]], [self.name("outer")] + [self.name("inner")] * 3)
         self.assertEqual({span["parent_id"] for span in trace["spans"][1:]}, {trace["spans"][0]["span_id"]})
-
-    def test_slower_than_leaves_out_what_is_fast(self):
-        with Trace("--json", "--slower-than", "900ms") as tracer:
-            with Program("traced") as program:
-                program.ask("span " + self.name("fast"))
-                program.ask("begin " + self.name("slow"))
-                program.ask("span " + self.name("inner"))
-                time.sleep(1)  # it lasts at least this long
-                program.ask("end")
-        trace, = tracer.traces(program.pid)
-        self.assertEqual([span["name"] for span in trace["spans"]], [self.name("slow"), self.name("inner")])
-
-    def test_filter_early_lets_the_kernel_decide(self):
-        def bit(name):  # a bit of a batch's name_bits
-            value = 0xCBF29CE484222325
-            for byte in name.encode():
-                value = (value ^ byte) * 0x100000001B3 & (1 << 64) - 1
-            return value >> 58
-        wanted = self.name("wanted")
-        other = next(name for name in map(self.name, "abcdef") if bit(name) != bit(wanted))
-        with Trace("--json", "--incomplete", "--filter-early", "--name", wanted) as tracer:
-            with Program("traced") as program:
-                program.ask("span %s 10000" % other)
-                program.ask("span " + wanted)
-            tracer.stop()
-        trace, = tracer.traces(program.pid)
-        self.assertEqual([span["name"] for span in trace["spans"]], [wanted])
-        counts, = [row for row in tracer.last()["ledger"]["processes"] if row["pid"] == program.pid]
-        self.assertEqual((counts["emitted"], counts["balanced"]), (10001, True))
-        self.assertGreater(counts["filtered"], 5000)
 
     def test_a_long_name_finds_the_spans_whose_name_the_library_has_truncated(self):
         wanted = self.name("ä" * 40)
@@ -467,26 +327,6 @@ class Requests(Test):
                 tracer.stop()
         said = [line for line in tracer.said if "has no nopspan probes" in line]
         self.assertEqual(said, ["nopspan: process %d has no nopspan probes so far; see nopspan doctor %d" % (without.pid, without.pid)])
-
-    def check_incomplete(self, *options):
-        """The spans inside one that has not ended when the collector ends."""
-        with Trace("--json", "--name", self.name("inner"), *options) as tracer:
-            with Program("traced") as program:
-                program.ask("begin " + self.name("outer"))
-                program.ask("span " + self.name("inner"))
-                tracer.stop()
-                program.ask("end")
-        return tracer.traces(program.pid), tracer.last()
-
-    def test_what_has_not_ended_is_counted(self):
-        traces, end = self.check_incomplete()
-        self.assertEqual(traces, [])
-        self.assertEqual(end["traces"]["incomplete_not_shown"], 1)
-
-    def test_what_has_not_ended_is_shown_when_asked(self):
-        (trace,), end = self.check_incomplete("--incomplete")
-        self.assertEqual((trace["end"], end["traces"]["incomplete_not_shown"]), ("unfinished", 0))
-        self.assertEqual([(span["name"], span["root"]) for span in trace["spans"]], [(self.name("inner"), "missing")])
 
     def text_of(self, *options, columns=None, env=None):
         """The output for a trace with a failed span, many siblings and a retry. With `columns`, the output is a
@@ -554,11 +394,6 @@ class Requests(Test):
         self.assertTrue(text.isascii(), text)
         self.assertIn("`- 23 x " + self.name("many"), text)
 
-    def test_a_filter_that_matches_nothing_is_mentioned_once(self):
-        with Trace("--request", "no-such-request") as unknown:
-            unknown.wait_until_it_says("^nopspan: nothing has matched --request no-such-request for 5 s$")
-        self.assertEqual(sum("nothing has matched" in line for line in unknown.said), 1)
-
     def test_a_request_that_has_not_ended_is_a_match(self):
         with Program("traced") as program, Trace("--pid", program.pid) as known:
             program.ask("begin slow")
@@ -567,12 +402,6 @@ class Requests(Test):
                 unknown.wait_until_it_says("nothing has matched")
             program.ask("end")
         self.assertFalse([line for line in known.said if "nothing has matched" in line])
-
-    def test_a_wrong_option_is_a_misuse(self):
-        done = subprocess.run([NOPSPAN, "trace", "--slower-than", "soon"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              text=True, check=False)
-        self.assertEqual((done.returncode, done.stdout), (2, ""))
-        self.assertIn("soon", done.stderr)
 
 
 if __name__ == "__main__":
