@@ -272,12 +272,6 @@ class All:
                 self.assertEqual(count, len(self.steps))
                 for fact in OF_STEPS:
                     self.assertEqual(sums["nopspan." + fact], sum(line[fact] for line in self.steps), fact)
-        for of, facts in (*((fact, [fact]) for fact in OF_STEPS), ("batch-size", ["batch_size"]),
-                          ("step-tokens", ["prefill_tokens", "decode_tokens"]), ("step-prefill", ["prefill_tokens"]),
-                          ("step-decode", ["decode_tokens"])):
-            values = [sum(line[fact] for fact in facts) for line in self.steps]
-            found = self.hist(of, "engine.step")
-            self.assertEqual((found["sum"], found["max"]), (sum(values), max(values)), of)
         self.assertEqual(self.readers["hist"].rows()["engine.step"], self.hist("decode_tokens", "engine.step"))
 
     def test_steps_in_engine_steps_bt(self):
@@ -355,25 +349,6 @@ class All:
             self.assertEqual(facts["engine.queue"][0],
                              self.CLIENTS + sum(line["preemptions"] for line in self.requests))
 
-    def test_distributions(self):
-        for fact in FACTS:
-            found = self.hist(fact, "engine.request")
-            values = [line[fact] for line in self.requests if fact not in ("drafts", "drafted_tokens", "accepted_tokens")
-                      or line["drafts"] > 0]
-            self.assertEqual((found["count"], found["sum"], found["min"], found["max"]),
-                             (len(values), sum(values), min(values), max(values)), fact)
-        found = self.hist("tokens", "engine.preempted")
-        self.assertEqual((found["unit"], found["sum"]), ("tokens", sum(line["tokens"] for line in self.of("preempted"))))
-        shares = [line for line in self.requests if line["drafted_tokens"] > 0]
-        found = self.hist("acceptance", "engine.request")
-        self.assertEqual((found["unit"], found["count"]), ("percent", len(shares)))
-        found = self.hist("output-tokens", "engine.request")
-        self.assertEqual(found["sum"], sum(line["output_tokens"] for line in self.requests))
-        found = self.hist("cache-hits", "engine.request")
-        self.assertEqual(found["count"], self.CLIENTS)
-        self.assertEqual(self.hist("tpot", "engine.request")["count"],
-                         sum(line["output_tokens"] > 1 for line in self.requests))
-
     def check_gaps(self, document, of):
         """Compares a document of nopspan hist with the gaps in the books."""
         gaps = [gap for line in self.requests for gap in line["gaps"]]
@@ -394,13 +369,6 @@ class All:
             text = output_of("hist", "--from", self.recording, "--of", of, "--by", "name,engine", "--name", "engine.request")
             self.check_gaps(json.loads(text), of)
             self.check_gaps(self.readers[of].document(), of)
-
-    def test_facts_as_text(self):
-        done = subprocess.run([NOPSPAN, "top", "--from", self.recording], stdout=subprocess.PIPE, text=True,
-                              timeout=PATIENCE_S, check=True)
-        (line,) = {line for line in done.stdout.splitlines() if line.startswith("facts of example: ")}
-        for fact in ("drafted tokens (", "cache hits ", " preempted (", " evicted (", " tokens recomputed"):
-            self.assertIn(fact, line)
 
     def test_reasons(self):
         for document in self.tops.values():
@@ -427,12 +395,6 @@ class All:
             self.assertEqual([end[fact] for end in ends["engine.step.stop"]], [line[fact] for line in self.steps], fact)
         for event in ("preempted", "evicted", "prefix_cache"):
             self.assertEqual(len(ends["engine." + event]), len(self.of(event)), event)
-
-    def test_a_quantity_that_does_not_exist_is_refused(self):
-        done = subprocess.run([NOPSPAN, "hist", "--from", self.recording, "--of", "luck"], stderr=subprocess.PIPE, text=True,
-                              timeout=PATIENCE_S, check=False)
-        self.assertEqual(done.returncode, 2)
-        self.assertIn("--of luck: there is no such quantity", done.stderr)
 
 
 class Slots8(All, Run):
