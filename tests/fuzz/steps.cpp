@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What several processes may claim about the steps of an engine, in traces and in a recording. Each four bytes of an
-// input are an entry, or time that passes. There are few ids, so that entries refer to each other.
+// What several processes may claim about the steps of an engine. Each four bytes of an input are an entry, or time that
+// passes. There are few ids, so that entries refer to each other.
 #include "require.h"
 
 #include "../collector/adds_up.h"
 #include "../collector/kept_entry.h"
 
 #include "model/steps.h"
-#include "recording/entry_encoder.h"
-#include "recording/recorded_batches.h"
 #include "trace/trace_assembler.h"
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <iterator>
 #include <string>
 #include <string_view>
@@ -58,7 +55,6 @@ class Claims {
     require(adds_up(assembler_), "everything is counted exactly once");
     const StepCounts& counts = assembler_.step_counts();
     require(assembler_.counts().held + counts.members.held + counts.inside.held == 0, "nothing is left at the end");
-    check_recording();
   }
 
  private:
@@ -111,28 +107,12 @@ class Claims {
     }
     if (entry.kind == Kind::part || entry.step != nullptr) {
       entry.members = {reinterpret_cast<const char*>(members.data()), members.size() * sizeof(nopspan_member)};
-      encoder_.add(recorded_.emplace_back(entry).entry());
     }
     assembler_.add(entry);
   }
 
-  void check_recording() {
-    std::string message;
-    encoder_.finish(message);
-    RecordedBatches reader;
-    std::size_t read = 0;
-    const bool is_whole = reader.read(message, [&](const Entry& entry) {
-      require(read < recorded_.size(), "each entry is written once");
-      const std::string difference = recorded_[read++].difference(entry);
-      require(difference.empty(), difference.c_str());
-    });
-    require(is_whole && read == recorded_.size(), "what was written can be read");
-  }
-
   std::uint64_t sequence_ = 0;
   TraceAssembler assembler_{small_limits(), {}, [](const AssembledTrace& /*trace*/) { return true; }};
-  EntryEncoder encoder_;
-  std::deque<KeptEntry> recorded_;
 };
 
 }  // namespace
