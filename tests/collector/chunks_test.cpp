@@ -17,7 +17,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <random>
 #include <string>
 #include <thread>
 #include <tuple>
@@ -190,22 +189,6 @@ TEST(Chunks, AsLargeAsTheyMayBeAreReadAndLargerOnesAreNotWritten) {
   ASSERT_EQ(found.chunks.size(), 2U);
   EXPECT_EQ(found.chunks[0].payload, most);
   EXPECT_TRUE(found.state.is_whole());
-}
-
-TEST(Chunks, OfAnyBytesAreNone) {
-  std::mt19937_64 random(4);
-  const std::string whole = file_of(kChunks);
-  for (int i = 0; i < 2000; ++i) {
-    std::string bytes = whole.substr(0, kFileHeaderBytes);
-    for (std::uint64_t pieces = random() % 20; pieces > 0; --pieces) {
-      const std::size_t at = random() % whole.size();
-      bytes += random() % 2 == 0 ? whole.substr(at, random() % 100)
-                                 : std::string(random() % 50, static_cast<char>(random()));
-    }
-    for (const KeptChunk& chunk : read(bytes).chunks) {
-      EXPECT_NE(std::find(kChunks.begin(), kChunks.end(), chunk), kChunks.end());
-    }
-  }
 }
 
 std::string why_not(const std::string& bytes) {

@@ -508,31 +508,4 @@ TEST(RecordedBatches, KeepLittleOfHugeProcesses) {
   EXPECT_LT(memory(), before + 16 * kMiB);
 }
 
-TEST(RecordedBatches, TakeAnyBytes) {
-  std::mt19937_64 random(3);  // NOLINT: the same in every run
-  const std::vector<ProcessPointer> processes = {make_process(1), make_process(2)};
-  std::vector<nopspan_member> members(20);
-  EntryEncoder encoder;
-  for (int i = 0; i < 40; ++i) {
-    encoder.add(any_span(random, processes).entry());
-    encoder.add(any_step(random, processes, members).entry());
-  }
-  std::string payload;
-  encoder.finish(payload);
-  RecordedBatches reader;
-  std::uint64_t seen = 0;
-  const auto each = [&](const Entry& entry) { seen += entry.name.size() + (**entry.process).pid; };
-  for (int i = 0; i < 5000; ++i) {
-    std::string broken = payload;
-    for (std::uint64_t flips = random() % 4 + 1; flips > 0; --flips)
-      broken[random() % broken.size()] = static_cast<char>(random());
-    static_cast<void>(reader.read(broken, each));
-    restore_steps(broken);
-    static_cast<void>(reader.read(broken, each));
-    static_cast<void>(reader.read(std::string_view(payload).substr(0, random() % payload.size()), each));
-    static_cast<void>(reader.read_gzip(broken, 1U << 20U, each));
-  }
-  EXPECT_GT(seen, 0U);
-}
-
 }  // namespace
