@@ -2,6 +2,7 @@
 // The files of a recorder: what it replaces, renames and deletes, and what it never touches.
 #include "base/failure.h"
 #include "base/stopping.h"
+#include "full_disk.h"
 #include "kept_entry.h"
 #include "recording/old_recordings.h"
 #include "recording/recorder.h"
@@ -33,6 +34,7 @@ namespace {
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 using testing::UnorderedElementsAre;
 
 constexpr std::uint64_t kFirstTick = 1'790'000'000 * kSecond;
@@ -150,6 +152,14 @@ TEST_F(RecorderFiles, AreNotReplacedIfSomebodyWasFaster) {
   write_file(at("a.rec"), "precious");
   EXPECT_THROW(recorder.on_tick(kFirstTick), Failure);
   EXPECT_EQ(contents_of(at("a.rec")), "precious");
+}
+
+TEST_F(RecorderFiles, AreNotLeftOnADiskThatIsFullFromTheBeginning) {
+  {
+    const FullDisk full(0);
+    EXPECT_THROW(Recorder({at("a.rec")}), Failure);
+  }
+  EXPECT_THAT(names(), IsEmpty());
 }
 
 TEST_F(RecorderFiles, CanBeAPipeWithoutAReaderUntilASignal) {
