@@ -192,17 +192,6 @@ class Files(OwnRecording):
         self.assertEqual(names(self.path), {"held.span": 15})
         self.total(self.path)
 
-    def test_threads_that_end(self):
-        program = self.start()
-        for _ in range(50):
-            program.ask("thread short.span 7")
-            program.ask("end_thread")
-        self.wait_for(program, lambda s: s["delivered"] == 350, "the entries of ended threads")
-        program.ask("thread short.span 7")
-        program.ask("end_thread")
-        self.assertEqual(program.ask("close"), "complete")
-        self.assertEqual(self.total(self.path)["emitted"], 357)
-
     def test_spans_in_signal_handlers(self):
         program = self.start()
         outside, inside = map(int, program.ask("signal 100").split())
@@ -211,19 +200,6 @@ class Files(OwnRecording):
         total = self.total(self.path, lost=None)
         self.assertEqual(total["emitted"] - total["reentrant"], inside + outside)
         self.assertEqual(total["delivered"], in_chunks(self.path))
-
-    def test_not_while_closed(self):
-        program = self.start()
-        program.ask("spans first.span 3")
-        program.ask("close")
-        program.ask("spans unrecorded.span 3")
-        second = os.path.join(self.folder, "second.rec")
-        self.assertEqual(program.ask("open " + second), "")
-        self.assertIn("open", program.ask("open " + second + "x"))
-        program.ask("spans second.span 4")
-        self.assertEqual(program.ask("close"), "complete")
-        self.assertEqual(names(self.path), {"first.span": 3})
-        self.assertEqual(names(second), {"second.span": 4})
 
     def test_exit_closes_it(self):
         program = self.start()
@@ -309,13 +285,6 @@ class Files(OwnRecording):
 
 
 class Pipes(OwnRecording):
-    def test_a_descriptor(self):
-        command = ["sh", "-c", 'exec "$0" 5> "$1"', program_path("recorded"), self.path]
-        program = self.start("fd:5", command=command)
-        program.ask("spans piped.span 100")
-        self.assertEqual(program.ask("close"), "complete")
-        self.assertEqual(names(self.path), {"piped.span": 100})
-
     def test_a_pipe_to_a_command(self):
         command = ["sh", "-c", '{ "$0" 5>&1 >&6 | "$1" trace --from - --json > "$2"; } 6>&1', program_path("recorded"),
                    NOPSPAN, self.path]
@@ -347,16 +316,6 @@ class Pipes(OwnRecording):
         total = self.total(self.path, lost=None)
         self.assertEqual(total["delivered"], 5)
         self.assertIn(total["export_dropped"], (5, 10))
-
-    def test_a_reader_that_does_not_read(self):
-        """Spans do not wait. What has no room is dropped and counted, and close() ends in bounded time."""
-        read_end, write_end = os.pipe()
-        self.addCleanup(os.close, read_end)
-        command = ["sh", "-c", 'exec "$0" 5> "/proc/$1/fd/$2"', program_path("recorded"), str(os.getpid()), str(write_end)]
-        program = self.start("fd:5", 300000, command=command)
-        os.close(write_end)
-        program.ask("spans unread.span 200000")
-        self.assertEqual(program.ask("close"), "incomplete")
 
     def test_a_slow_reader_gets_a_ledger_that_balances(self):
         read_end, write_end = os.pipe()
