@@ -150,17 +150,6 @@ class Filters(CollectorTest):
         self.assertTrue({"llm.chat", "llm.step", "llm.tool"} <= set(tracer.names(program.pid)))
         self.assert_nothing_lost(tracer.counts(program.pid))
 
-    def test_of_a_pid_alone_the_gate_is_raised(self):
-        with Program("traced") as one, Program("traced") as other:
-            with Collector("--pid", one.pid, binary=None) as tracer:
-                tracer.wait_until_it_sees(one)
-                self.assertEqual(other.gate(), 0)
-                one.ask("span wanted")
-                other.ask("span unwanted")
-                tracer.stop()
-        self.assertEqual(tracer.names_but_canaries(None), {"wanted": 1})
-        self.assertEqual([row["pid"] for row in tracer.ledger()["processes"]], [one.pid])
-
     def test_what_was_fetched_in_part_is_not_filtered_as_a_whole(self):
         # This request lasts longer than --max-age, so it is fetched in part. The filter would drop it when it ends.
         with Collector("--errors", "--max-age", "200ms") as tracer:

@@ -26,38 +26,6 @@ class Faults(CollectorTest):
 
 
 class Overload(Faults):
-    def test_the_ledger_closes_to_the_entry(self):
-        with Collector("--count", "--buffer", "64K") as tracer:
-            with Counting(self.temporary_folder(), threads=3) as program:
-                program.ask("start")
-                wait_until(lambda: program.entries() > 300_000, "many spans")
-                entries = int(program.ask("stop"))
-            ledger = tracer.stop()
-        counts = tracer.counts(program.pid)
-        self.assert_balanced(ledger)
-        self.assertEqual(counts["emitted"], entries)
-        self.assertGreater(counts["ring_full"], 0)
-        self.assertEqual(counts["ring_full"] + counts["delivered"], entries, counts)
-
-    def test_a_collector_that_stands_still_counts_what_went_by(self):
-        with Collector("--count", "--buffer", "256K") as tracer:
-            with Counting(self.temporary_folder(), pause_us=100) as program:
-                program.ask("start")
-                wait_until(lambda: program.entries() > 1000, "spans before")
-                os.kill(tracer.tracer(), signal.SIGSTOP)
-                stopped_at = program.entries()
-                wait_until(lambda: program.entries() > stopped_at + 20_000, "spans while it stands still")
-                os.kill(tracer.tracer(), signal.SIGCONT)
-                resumed_at = program.entries()
-                wait_until(lambda: program.entries() > resumed_at + 1000, "spans after")
-                entries = int(program.ask("stop"))
-            ledger = tracer.stop()
-        counts = tracer.counts(program.pid)
-        self.assert_balanced(ledger)
-        self.assertEqual(counts["emitted"], entries)
-        self.assertEqual(counts["missed"], 0)
-        self.assertGreater(counts["ring_full"], 0)
-
     def test_the_ledger_closes_while_it_runs_too(self):
         with Collector("--count", "--buffer", "64K") as tracer:
             with Counting(self.temporary_folder()) as program:

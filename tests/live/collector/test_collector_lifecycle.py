@@ -12,7 +12,6 @@ import subprocess
 import time
 
 import harness
-from cgroup import removes
 from collector import Collector, CollectorTest
 from followed import Followed, children_of
 from harness import LIBRARY, NOPSPAN, Program, program_path, run, text_of, wait_until
@@ -117,42 +116,6 @@ class Processes(CollectorTest):
         self.assertEqual(tracer.names(program.pid), {"inside": 3, "after_exec": 1})
         self.assert_balanced(ledger)
         self.assert_nothing_lost(tracer.counts(program.pid))
-
-
-class Cgroups(CollectorTest):
-    def test_a_process_that_is_moved_into_the_wanted_one_is_seen_and_silences_no_other(self):
-        with open("/proc/self/mounts", encoding="utf-8") as mounts:
-            points = [line.split()[1] for line in mounts if line.split()[2] == "cgroup2"]
-        if not points:
-            self.skipTest("no cgroup2")
-        folder = os.path.join(points[0], "nopspan-collector-%d" % os.getpid())
-        try:
-            os.mkdir(folder)
-        except OSError as error:
-            self.skipTest("no cgroup can be made: %s" % error)
-
-        def move(program):
-            with open(os.path.join(folder, "cgroup.procs"), "w", encoding="ascii") as file:
-                file.write(str(program.pid))
-        try:
-            with Collector("--cgroup", os.path.basename(folder), "--max-age", "1h") as tracer:
-                with Program("traced") as moved, Program("traced") as other:
-                    move(other)
-                    moved.ask("span outside")
-                    other.ask("span before")
-                    tracer.wait_for_names(other.pid, {"before": 1})
-                    move(moved)
-                    moved.ask("span inside")
-                    tracer.wait_for_names(moved.pid, {"inside": 1})
-                    for _ in range(20):
-                        other.ask("span after")
-                ledger = tracer.stop()
-            self.assertEqual(tracer.names(moved.pid), {"inside": 1})
-            self.assertEqual(tracer.names(other.pid), {"before": 1, "after": 20})
-            self.assert_balanced(ledger)
-            self.assert_nothing_lost(tracer.counts(other.pid))
-        finally:
-            wait_until(lambda: removes(folder), "the cgroup to be empty")
 
 
 class Files(CollectorTest):
