@@ -3,6 +3,7 @@
 #include "metric/metrics_file.h"
 
 #include "base/failure.h"
+#include "full_disk.h"
 #include "temporary_folder.h"
 
 #include <gmock/gmock.h>
@@ -129,6 +130,20 @@ TEST(MetricsFile, ComplainsOnceAndCountsWhatFails) {
   file.write_and_wait(delivered(3));
   EXPECT_THAT(contents_of(path), HasSubstr("\nnopspan_metrics_failed_writes_total 2\n"));
   EXPECT_THAT(contents_of(path), HasSubstr("} 3\n"));
+}
+
+TEST(MetricsFile, KeepsTheTextBeforeOnAFullDisk) {
+  const TemporaryFolder folder;
+  MetricsFile file(folder / "metrics.prom", 0);
+  file.write_and_wait(delivered(5));
+  testing::internal::CaptureStderr();
+  {
+    const FullDisk full(500);
+    file.write_and_wait(delivered(6));
+  }
+  EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("File too large"));
+  EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("} 5\n"));
+  EXPECT_THAT(names_in(folder / ""), testing::ElementsAre("metrics.prom"));
 }
 
 }  // namespace
