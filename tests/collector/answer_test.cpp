@@ -129,6 +129,7 @@ TEST(ReceiverAnswer, IsRetriedForTheSpecificationsHttpCodesOnly) {
       EXPECT_EQ(answer.kind, is_retried ? AnswerKind::retry : AnswerKind::refused) << status;
     }
     EXPECT_EQ(answer.may_have_arrived, status == 502 || status == 504) << status;
+    EXPECT_EQ(answer.may_be_mended, status == 401 || status == 403 || status == 404) << status;
     EXPECT_EQ(answer.retry_after, is_retried ? milliseconds(3000) : milliseconds(0));
   }
   EXPECT_THAT(http(302).text, HasSubstr("redirects are not followed"));
@@ -154,6 +155,7 @@ TEST(ReceiverAnswer, IsRetriedForTheSpecificationsGrpcCodesOnly) {
     const bool is_retried = code == 1 || code == 4 || code == 10 || code == 11 || code == 14 || code == 15;
     EXPECT_EQ(answer.kind, is_retried ? AnswerKind::retry : AnswerKind::refused) << code;
     EXPECT_EQ(answer.may_have_arrived, is_retried && code != 14) << code;
+    EXPECT_EQ(answer.may_be_mended, code == 5 || code == 7 || code == 12 || code == 16) << code;
     EXPECT_FALSE(answer.is_malformed);
   }
   for (const char* const status : {"17", "-1", "x", "0x1", "99999999999999999999"}) {

@@ -5,7 +5,6 @@ bounds of the account."""
 
 import array
 import contextlib
-import glob
 import json
 import os
 import queue
@@ -212,18 +211,6 @@ class Http(ExportTest):
         self.assertIn("refused 25 spans: HTTP 400", exported.stderr)
         self.assertIn("rejected 3 of 25 spans: not these", exported.stderr)
 
-    def test_a_receiver_that_wants_smaller_requests(self):
-        received = Received(lambda number, ids: OK if len(ids) <= 7 else Answer(413))
-        with HttpReceiver(received) as receiver:
-            exported = self.export(self.recording(500, 2), "--otlp", receiver.url)
-        self.assertEqual(sorted(received.stored), list(range(1, 501)))
-        self.assertEqual(exported.traces()["accepted"], 500)
-        self.assertEqual(exported.traces()["resent"], 0)
-        received = Received(lambda number, ids: Answer(413))
-        with HttpReceiver(received) as receiver:
-            exported = self.export(self.recording(20, 1), "--otlp", receiver.url, status=1)
-        self.assertEqual(exported.traces()["refused"], 20)
-
     def test_a_receiver_that_is_down(self):
         url = "http://127.0.0.1:%d" % otlp_receiver.free_port()
         exported = self.export(self.recording(500, 2), "--otlp", url, "--end-time", "1s", status=1)
@@ -409,16 +396,6 @@ class Spool(ExportTest):
         exported = self.export(self.recording(spans, 50), "--otlp", url, "--queue", "1K", "--spool", spool, "--end-time", "1s")
         self.assertEqual(exported.traces()["spooled"], spans)
 
-    def test_a_later_run_sends_what_is_in_the_spool(self):
-        spool = self.path("spool")
-        self.fill(5000, spool)
-        received = Received()
-        with HttpReceiver(received) as receiver:
-            second = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool)
-        self.assertEqual((second.traces()["found"], second.traces()["accepted"], second.traces()["resent"]), (5000, 5000, 0))
-        self.assertEqual(sorted(received.stored), list(range(1, 5001)))
-        self.assertEqual(glob.glob(os.path.join(spool, "*.nopspan")), [])
-
     def test_an_exporter_that_is_killed_loses_nothing_of_its_spool(self):
         spool = self.path("spool")
         self.fill(5000, spool)
@@ -438,34 +415,6 @@ class Spool(ExportTest):
         self.assertEqual(last.traces()["found"], last.traces()["accepted"])
         group = max(map(len, received.requests))
         self.assertLessEqual(len(received.stored) - 5000, kills * group)
-
-    def test_an_exporter_that_is_killed_has_saved_what_waits(self):
-        spool = self.path("spool")
-        url = "http://127.0.0.1:%d" % otlp_receiver.free_port()
-        exporter = self.start(self.recording(50_000, 50), "--otlp", url, "--spool", spool, "--end-time", "10m")
-        for line in exporter.stderr:
-            if "trying again for at most" in line:  # the recording has ended
-                break
-        exporter.kill()
-        exporter.communicate()
-        received = Received()
-        with HttpReceiver(received) as receiver:
-            last = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool)
-        self.assertEqual(set(received.stored), set(range(1, 50_001)))
-        self.assertEqual((last.traces()["accepted"], last.traces()["missing"]), (50_000, 0))
-
-    def test_what_a_killed_exporter_had_only_in_memory_is_counted(self):
-        spool = self.path("spool")
-        received = Received(lambda number, ids: Answer(hangs=True))
-        with HttpReceiver(received) as receiver:
-            exporter = self.start(self.recording(1000, 2), "--otlp", receiver.url, "--spool", spool, "--end-time", "10m",
-                                  "--timeout", "600000")
-            self.kill_when_counted(exporter, spool, 1000)
-        with HttpReceiver(Received()) as receiver:
-            last = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool, status=1)
-            self.assertEqual(last.traces()["found"] + last.traces()["missing"], 1000)
-            self.assertIn("the last run was killed or failed. %d items that" % last.traces()["missing"], last.stderr)
-            self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool)
 
     def test_what_waits_is_counted_while_the_writer_of_the_recording_is_silent(self):
         spool, pipe = self.path("spool"), self.path("pipe")
@@ -507,30 +456,6 @@ class Spool(ExportTest):
         wait_until(lambda: os.path.exists(os.path.join(spool, "unsaved")) and is_counted(), "the count", PATIENCE_S)
         exporter.kill()
         exporter.communicate()
-
-    def test_a_token_that_has_expired_may_be_renewed(self):
-        spool = self.path("spool")
-        received = Received(lambda number, ids: Answer(401) if number < 3 else OK)
-        with HttpReceiver(received) as receiver:
-            exported = self.export(self.recording(100, 1), "--otlp", receiver.url, "--spool", spool)
-            # A run that ends makes one attempt or more.
-            while exported.traces()["accepted"] == 0 and len(received.requests) <= 3:
-                exported = self.export(self.recording(0, 1), "--otlp", receiver.url, "--spool", spool)
-        self.assertEqual((exported.traces()["accepted"], exported.traces()["refused"]), (100, 0))
-
-    def test_a_second_exporter_is_refused(self):
-        spool = self.path("spool")
-        received = Received(lambda number, ids: Answer(hangs=True))
-        with HttpReceiver(received) as receiver:
-            first = self.start(self.recording(20, 1), "--otlp", receiver.url, "--spool", spool, "--end-time", "1m")
-            wait_until(lambda: received.requests, "a request")
-            second = self.export(self.recording(20, 1), "--otlp", receiver.url, "--spool", spool, status=2)
-            self.assertIn("another nopspan export uses it", second.stderr)
-            first.kill()
-            first.communicate()
-        os.chmod(spool, 0o777)
-        refused = self.export(self.recording(20, 1), "--otlp", "http://localhost:1", "--spool", spool, status=2)
-        self.assertIn("other users can change it", refused.stderr)
 
 
 class Secure(ExportTest):
@@ -720,11 +645,6 @@ class Settings(ExportTest):
             exported = self.export(self.recording(20, 1), "--otlp-file", self.folder.name,
                                    OTEL_METRIC_EXPORT_INTERVAL=interval)
             self.assertIn("OTEL_METRIC_EXPORT_INTERVAL: \"%s\" is not" % interval, exported.stderr)
-
-    def test_variables_name_the_receiver(self):
-        with HttpReceiver(Received()) as receiver:
-            self.export(self.recording(20, 1), OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=receiver.url + "/custom/v1/traces")
-            self.assertEqual(receiver.received.paths, ["/custom/v1/traces"])
 
     def test_receivers_of_signals_are_named(self):
         with HttpReceiver(Received()) as receiver:
