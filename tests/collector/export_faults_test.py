@@ -367,7 +367,7 @@ class Http(ExportTest):
 
     def test_a_receiver_that_is_killed_and_restarted(self):
         store, port = self.path("store"), otlp_receiver.free_port()
-        spans = 10_000_000 if os.environ.get("NOPSPAN_LONG") == "1" else 2_000_000
+        spans = 10_000_000 if os.environ.get("NOPSPAN_LONG") == "1" else 400_000
         exporter = self.start(self.recording(spans, 200), "--otlp", "http://127.0.0.1:%d" % port, "--end-time", "5m")
         choose = random.Random(1)
         runs = 0

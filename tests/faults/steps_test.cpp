@@ -343,7 +343,7 @@ TEST(StepFaults, ASignalMayMakeARequestIdWhileAChildMakesItsFirst) {
     signals_id.copy(shared, signals_id.size());
     return interrupted;
   };
-  interrupt_in_children(is_long ? 1 : 3, make_both, [&] {
+  interrupt_in_children(is_long ? 1 : 23, make_both, [&] {
     ids.insert(shared);
     ++expected;
   });
