@@ -9,7 +9,7 @@ demo=(cmake ninja-build g++ pkg-config binutils systemtap-sdt-dev bpftrace procp
       libbpf-dev libelf-dev libdeflate-dev libcurl4-openssl-dev libprotozero-dev libncurses-dev libcap-ng-dev libseccomp-dev bpftool clang llvm python3)
 test=("${demo[@]}" lld tmux libclang-rt-14-dev clang-format clang-tidy g++-aarch64-linux-gnu libc6-dev-arm64-cross
       libboost-context-dev libgtest-dev libgmock-dev libbenchmark-dev linux-perf shellcheck file util-linux iproute2 gdb valgrind
-      protobuf-compiler prometheus python3-prometheus-client python3-grpcio python3-protobuf python3-yaml python3-kubernetes
+      protobuf-compiler prometheus python3-prometheus-client python3-grpcio python3-yaml python3-kubernetes
       docker-compose libcap2-bin openssl systemtap help2man groff-base zsh fish doxygen zstd curl)
 long=("${test[@]}" qemu-system-x86 debootstrap e2fsprogs systemd-container lintian)
 # Node.js from elsewhere has its own npm, and Debian's cannot be installed beside it.
