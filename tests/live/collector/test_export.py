@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nopspan export of this host: what an OTLP receiver gets is what in-process handlers received. Also the two processes:
-what each may do, and what happens when one of them is killed."""
+"""nopspan export of this host: an OTLP receiver gets whole traces of all spans, and each item is in the account. Also the
+two processes: what each may do, and what happens when one of them is killed."""
 
 import collections
 import contextlib
@@ -14,7 +14,7 @@ import tempfile
 
 import example_service
 import harness
-from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
+from example_service import PROMPTS, TRACED, Agent, Server, prompts_file
 from followed import Followed, children_of
 from harness import LIBRARY, NOPSPAN, Program, Test
 from otlp_receiver import HttpReceiver, Received
@@ -75,31 +75,27 @@ def name_of(item):
     return attributes_of(item).get("nopspan.name", item.get("name"))
 
 
-class SameAsHandlers(Test):
+class Service(Test):
     """One run of the example service with failing requests and retries."""
 
     @classmethod
     def setUpClass(cls):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        server_log, agent_log = (os.path.join(folder, name) for name in ("server", "agent"))
         received = Received(keeps=True)
         with HttpReceiver(received) as http:
             export = Export(http.url)
             export.receiver = received
             with export:
-                with Server(folder, "--fail-rate", "0.3", "--seed", "7", "--events", server_log,
+                with Server(folder, "--fail-rate", "0.3", "--seed", "7",
                             env={**TRACED, "OTEL_SERVICE_NAME": "model"}) as server:
                     agent = Agent(server.url, "--stream", "--prompts", prompts_file(folder, PROMPTS * 4), "--concurrency", "4",
-                                  "--max-attempts", "12", "--retry-delay-ms", "5", "--events", agent_log, env=TRACED)
+                                  "--max-attempts", "12", "--retry-delay-ms", "5", env=TRACED)
             assert agent.status == 0
         cls.export, cls.agent, cls.server = export, agent, server
-        cls.lines = lines_of(agent_log) + lines_of(server_log)
         pids = (agent.pid, server.pid)
         cls.spans = [(resource, span) for resource, span in items_of(received.bodies, "resourceSpans", "scopeSpans", "spans")
                      if resource.get("process.pid") in pids]
-        cls.logs = [(resource, log) for resource, log in items_of(received.bodies, "resourceLogs", "scopeLogs", "logRecords")
-                    if resource.get("process.pid") in pids]
         cls.metrics = [metric for _, metric in items_of(received.bodies, "resourceMetrics", "scopeMetrics", "metrics")]
 
     def test_the_account_closes(self):
@@ -113,47 +109,7 @@ class SameAsHandlers(Test):
         self.assertTrue(total["balanced"])
         self.assertEqual(total["lost"], 0)
         self.assertEqual(total["delivered"], items + receiver["measured"])
-
-    def test_spans_are_what_handlers_received(self):
-        handlers = {key: records for key, records in example_service.of_handlers(self.lines).items() if key[2] == "span_stop"}
-        exported = collections.defaultdict(list)
-        for resource, span in self.spans:
-            if name_of(span) != example_service.ITERATION:
-                exported[resource["process.pid"], int(span["spanId"], 16), "span_stop", name_of(span)].append(span)
-        self.assertEqual(set(handlers), set(exported))
-        self.assertGreater(len(handlers), 200)
-        for key, records in handlers.items():
-            self.assertEqual(len(records), len(exported[key]), key)
-            for record in records:
-                wanted = json.loads(record)
-                if key[3] == "engine.step":  # a fact that is 0 may be unknown, and is left out
-                    wanted = {name: value for name, value in wanted.items() if value != 0}
-                self.assertTrue([span for span in exported[key]
-                                 if example_service.canonical({name: attributes_of(span).get(name) for name in wanted})
-                                 == example_service.canonical(wanted)],
-                                (key, wanted, [attributes_of(span) for span in exported[key]]))
-
-    def test_times_are_the_handlers(self):
-        reported = {(line["pid"], int(line["span_id"], 16)): line["measurements"]["duration"] for line in self.lines
-                    if line["event"].endswith((".stop", ".exception")) and "duration" in line["measurements"]}
-        compared = 0
-        for resource, span in self.spans:
-            duration = reported.get((resource["process.pid"], int(span["spanId"], 16)))
-            if duration is not None:
-                self.assertEqual(int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"]), duration)
-                compared += 1
-        self.assertGreater(compared, 200)
-
-    def test_events_are_in_their_spans_and_retries_too(self):
-        summary = self.agent.summary
-        events = collections.Counter(event["name"] for _, span in self.spans for event in span.get("events", []))
-        logs = collections.Counter(log["eventName"] for _, log in self.logs)
-        wanted = collections.Counter(name for (_, _, probe, name), records in example_service.of_handlers(self.lines).items()
-                                     if probe == "event" for _ in records)
-        retries = events.pop("llm.adapter.retry", 0) + events.pop("gen_ai.retry", 0)
-        self.assertEqual(retries, summary["retries"])
-        self.assertEqual(events + logs, wanted)
-        self.assertLess(sum(logs.values()), sum(events.values()))
+        self.assertGreater(receiver["signals"]["span_events"]["accepted"], self.agent.summary["retries"])
 
     def test_a_trace_has_one_root_and_all_parents(self):
         traces = collections.defaultdict(dict)
