@@ -1,22 +1,18 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The listener for metrics, scraped by a real Prometheus. A small program serves files that the test writes."""
-import concurrent.futures
 import contextlib
 import gzip
-import http.server
 import json
 import os
 import re
 import resource
 import socket
-import struct
 import subprocess
 import tempfile
 import threading
 import time
 import unittest
-import urllib.error
 import urllib.request
 
 import ability
@@ -26,16 +22,6 @@ import waiting
 PROGRAM = os.environ.get("NOPSPAN_METRIC_PROGRAM", "build/dev/tests/collector/metric_program")
 TRACE_ID = "aabbccddeeff00112233445566778899"
 
-TEXT = """# HELP chat_requests_total Requests.
-# TYPE chat_requests_total counter
-chat_requests_total{model="a \\"b\\" \\\\c\\nd"} 12
-# HELP chat_duration_seconds Time of requests.
-# TYPE chat_duration_seconds histogram
-chat_duration_seconds_bucket{le="0.25"} 12
-chat_duration_seconds_bucket{le="+Inf"} 17
-chat_duration_seconds_sum 6.5
-chat_duration_seconds_count 17
-"""
 OPENMETRICS = """# HELP chat_requests Requests.
 # TYPE chat_requests counter
 chat_requests_total{model="a \\"b\\" \\\\c\\nd"} 12
@@ -48,47 +34,6 @@ chat_duration_seconds_sum 6.5
 chat_duration_seconds_count 17
 # EOF
 """ % TRACE_ID
-
-
-def varint(number):
-    encoded = b""
-    while number > 127:
-        encoded += bytes([number & 127 | 128])
-        number >>= 7
-    return encoded + bytes([number])
-
-
-def field(number, value):
-    """A field of a protobuf message: text, bytes, a message, a number or a double."""
-    if isinstance(value, float):
-        return varint(number << 3 | 1) + struct.pack("<d", value)
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    if isinstance(value, str):
-        value = value.encode()
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def label(name, value):
-    return field(1, name) + field(2, value)
-
-
-def delimited(family):
-    return varint(len(family)) + family
-
-
-def native_protobuf():
-    """The same metrics. The histogram is native: 12 values in the bucket (0.25, 2^-(15/8)], 5 in (1, 2^(1/8)]."""
-    def zigzag(number):
-        return number << 1 if number >= 0 else (-number << 1) - 1
-    exemplar = field(1, label("trace_id", TRACE_ID)) + field(2, 0.2)
-    bucket = field(3, field(1, 12) + field(2, 0.25) + field(3, exemplar))
-    spans = field(12, field(1, zigzag(-15)) + field(2, 1)) + field(12, field(1, zigzag(15)) + field(2, 1))
-    histogram = (field(1, 17) + field(2, 6.5) + bucket + field(5, zigzag(3)) + field(6, 1e-30) + field(7, 0) + spans
-                 + field(13, zigzag(12)) + field(13, zigzag(-7)))
-    counter = field(1, "chat_requests_total") + field(3, 0) + field(4, field(1, label("model", 'a "b" \\c\nd'))
-                                                                    + field(3, field(1, 12.0)))
-    return delimited(counter) + delimited(field(1, "chat_duration_seconds") + field(3, 4) + field(4, field(7, histogram)))
 
 
 class Server:
@@ -137,32 +82,6 @@ class Server:
             return next(int(line.split()[1]) for line in file if line.startswith("VmHWM:")) * 1024
 
 
-class OnlyText:
-    """Forwards scrapes, with an Accept header that knows the text format only, as Prometheus 1.x and others send it."""
-
-    def __init__(self, server):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                body = server.get("text/plain;version=0.0.4")
-                self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return f"127.0.0.1:{self.server.server_port}"
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.server.server_close()
-
-
 class Scraped(unittest.TestCase):
     def check_counter(self, scraper):
         scraper.wait_until_up()
@@ -180,13 +99,6 @@ class Scraped(unittest.TestCase):
         found = scraper.api("query_exemplars", query=expression, start=time.time() - 600, end=time.time() + 60)
         return [(one["labels"]["trace_id"], float(one["value"])) for series in found for one in series["exemplars"]]
 
-    def test_text(self):
-        checked = subprocess.run(["promtool", "check", "metrics"], input=TEXT, text=True, capture_output=True, check=False)
-        self.assertEqual(checked.returncode, 0, checked.stderr)
-        with Server(text=TEXT) as server, OnlyText(server) as target, prometheus.Prometheus(target) as scraper:
-            self.check_counter(scraper)
-            self.check_classic_histogram(scraper)
-
     def test_openmetrics(self):
         with Server(openmetrics=OPENMETRICS) as server, prometheus.Prometheus(server.address) as scraper:
             self.check_counter(scraper)
@@ -196,14 +108,6 @@ class Scraped(unittest.TestCase):
             scraper.wait_for("chat_requests_total", 40)
             # A kept connection: Prometheus opened one, and its first scrapes may have been before the server was ready.
             self.assertLess(server.counts()["connections"], server.counts()["scrapes"])
-
-    def test_protobuf_with_a_native_histogram(self):
-        with Server(protobuf=native_protobuf()) as server, prometheus.Prometheus(server.address, native=True) as scraper:
-            self.check_counter(scraper)
-            scraper.wait_for("histogram_count(chat_duration_seconds)", 17)
-            self.assertEqual(scraper.value("histogram_sum(chat_duration_seconds)"), 6.5)
-            self.assertAlmostEqual(scraper.value("histogram_quantile(0.5, chat_duration_seconds)"), 0.27, delta=0.02)
-            self.assertEqual(scraper.query("chat_duration_seconds_bucket"), [])
 
     def test_each_address_by_which_the_server_is_reached(self):
         try:
@@ -266,22 +170,6 @@ class Bounded(unittest.TestCase):
     def check_served(self, server):
         self.assertEqual(server.get("application/openmetrics-text").decode(), OPENMETRICS)
 
-    def test_a_storm_of_scrapes_of_a_large_text(self):
-        large = "# TYPE a counter\n" + "".join(f'a_total{{number="{i}"}} {i}\n' for i in range(100_000)) + "# EOF\n"
-        with Server(openmetrics=large) as server, concurrent.futures.ThreadPoolExecutor(16) as clients:
-            def scrape(_):
-                try:
-                    return server.get("application/openmetrics-text").decode() == large
-                except urllib.error.HTTPError as error:
-                    return error.code == 503
-            self.assertTrue(all(clients.map(scrape, range(200))))
-            counts = server.counts()
-            self.assertEqual(counts["scrapes"] + counts["busy"], 200)
-            # 16 texts, compressed too, and each render holds a copy.
-            with open(PROGRAM, "rb") as file:
-                is_sanitized = b"__asan_init" in file.read()  # memory that was freed is kept for a while
-            self.assertLess(server.memory(), 16 * 3 * len(large) * (8 if is_sanitized else 1))
-
 
 class Misused(unittest.TestCase):
     def run_at(self, address):
@@ -289,7 +177,7 @@ class Misused(unittest.TestCase):
                               text=True, timeout=waiting.PATIENCE_S, check=False)
 
     def test_an_address_that_cannot_be_used(self):
-        with Server(text=TEXT) as server:
+        with Server(openmetrics=OPENMETRICS) as server:
             done = self.run_at(server.address)
             self.assertEqual((done.returncode, done.stdout), (1, ""))
             self.assertIn("another program listens there", done.stderr)

@@ -236,11 +236,6 @@ class ServedToPrometheus(Test):
         for prometheus in self.prometheus.values():
             self.assertEqual([line for line in prometheus.log().splitlines() if re.search("level=(?i:warn|error)", line)], [])
 
-    def test_promtool_accepts_the_text(self):
-        checked = subprocess.run(["promtool", "check", "metrics"], input=self.serve[True].text(), text=True,
-                                 capture_output=True, check=False)
-        self.assertEqual((checked.returncode, checked.stdout + checked.stderr), (0, ""))
-
     def check_expression(self, native, name, expression):
         found = self.prometheus[native].query(expression)
         if not QUIET[native].search(expression):
@@ -325,24 +320,6 @@ class Storm(Test):
             self.assertRegex(serve.text(), r'\nnopspan_serve_requests_total{result="scrapes"} [1-9]')
             self.assertRegex(serve.text(), r"\nnopspan_serve_displaced_total \d+\n")
             self.assertEqual(serve.stop(), 0)
-
-
-class Misused(Test):
-    def run_at(self, *arguments):
-        done = subprocess.run([NOPSPAN, "serve", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=PATIENCE_S, check=False)
-        self.assertEqual(done.stdout, "")
-        return done.returncode, done.stderr
-
-    def test_an_address_that_cannot_be_used(self):
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            status, said = self.run_at("127.0.0.1:%d" % taken.getsockname()[1])
-        self.assertEqual(status, 1)
-        self.assertRegex(said, "cannot listen on 127.0.0.1:[0-9]+: another program listens there")
-        for address in ("node7:9464", "9464", "127.0.0.1", "unix:/tmp/socket"):
-            status, said = self.run_at(address)
-            self.assertEqual(status, 2, said)
-            self.assertIn("is not an IP address and a port", said)
 
 
 class Dashboard(Test):
