@@ -27,7 +27,7 @@
 #include <set>
 #include <string>
 #include <thread>
-#include <tuple>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -827,10 +827,13 @@ TEST_F(SpoolTest, KeepsTheSignalsThatAreNotWanted) {
   EXPECT_THAT(send_all(next), ElementsAre("1", "2", "3"));
 }
 
-TEST_F(SpoolTest, DropsOnlyTheBodiesThatCanNoLongerBeRead) {
-  // The last two, and only the second one.
-  for (const auto& [first, last, dropped] : {std::tuple(4U, 8U, 2U), std::tuple(3U, 4U, 1U)}) {
-    options.folder = folder / std::to_string(dropped);
+TEST_F(SpoolTest, ReadsWhatIsBeforeAndBehindDamageAndCountsTheRest) {
+  struct Case {
+    std::size_t first, last;  // eighths of the file
+    std::uint64_t damaged;
+  };
+  for (const auto& [first, last, damaged] : {Case{4, 8, 2}, Case{3, 4, 1}}) {
+    options.folder = folder / std::to_string(damaged);
     ReceiverAccount account;
     ScriptedTransport transport;
     Spool spool(options, account);
@@ -838,10 +841,10 @@ TEST_F(SpoolTest, DropsOnlyTheBodiesThatCanNoLongerBeRead) {
     damage_file(first, last);
     ExportQueue queue(queue_options, transport, account, &spool);
     EXPECT_TRUE(queue.finish(60s));
-    EXPECT_EQ(transport.posted().size(), 4 - dropped);
+    EXPECT_EQ(transport.posted().size(), 4 - damaged);
     const SignalAccount traces = account.totals().signals[kTracesRow];
-    EXPECT_EQ(traces.accepted, 4 - dropped);
-    EXPECT_EQ(traces.dropped[static_cast<std::size_t>(DropReason::disk_error)], dropped);
+    EXPECT_EQ(traces.accepted, 4 - damaged);
+    EXPECT_EQ(traces.dropped[static_cast<std::size_t>(DropReason::disk_error)], damaged);
     EXPECT_TRUE(traces.is_balanced());
     EXPECT_THAT(names_in(options.folder), Contains("0000000000000001.nopspan.damaged"));
   }
@@ -948,15 +951,21 @@ TEST_F(SpoolTest, RemembersWhatMayHaveArrivedWhileRunsSendNothing) {
 }
 
 TEST_F(SpoolTest, ReadsEverythingAgainIfItsPositionIsLostOrOfAnotherSpool) {
-  for (const std::string position :
-       {"garbage", "1 5", "1 99999", "3 0", "99999999999999999999999 0", "18446744073709551615 7"}) {
+  const std::string begin = "nopspan-spool 1 ", again = "all files of the spool are sent again";
+  const std::pair<std::string, std::string> cases[] = {{"garbage", "position is not readable"},
+                                                       {begin + "1 5 0\n", again},
+                                                       {begin + "1 99999 0\n", again},
+                                                       {begin + "3 0 0\n", again},
+                                                       {begin + "99999999999999999999999 0 0\n", again},
+                                                       {begin + "18446744073709551615 7 0\n", again}};
+  for (const auto& [position, words] : cases) {
     written_file(3);
-    write_file(options.folder + "/position", "nopspan-spool 1 " + position + " 0\n");
+    write_file(options.folder + "/position", position);
     said.clear();
     ReceiverAccount account;
     EXPECT_EQ(send_all(account).size(), 3U) << position;
     EXPECT_EQ(account.totals().signals[kTracesRow].resent, 3U) << position;
-    EXPECT_THAT(said, ElementsAre(HasSubstr("all files of the spool are sent again")));
+    EXPECT_THAT(said, ElementsAre(HasSubstr(words)));
     std::filesystem::remove_all(options.folder);
   }
 }
