@@ -421,28 +421,6 @@ TEST(TraceSteps, AreBounded) {
   EXPECT_GT(assembly.assembler.step_counts().before_attach, 1000U);
 }
 
-TEST(TraceSteps, OfAProcessWithManyRequestsDoNotDisplaceThoseOfOthers) {
-  TraceLimits limits;
-  limits.bytes = 1U << 20U;
-  Assembly assembly(limits);
-  const nopspan_step facts = facts_of(1), many = facts_of(512);
-  const std::string members = members_for({1});
-  assembly.add(step_of(100, members, facts));
-  const ProcessPointer hostile = process_number(66);
-  for (std::uint64_t id = 200; id < 300; ++id) {
-    std::vector<std::uint64_t> requests(512);
-    std::iota(requests.begin(), requests.end(), id * 1000);
-    const std::string theirs = members_for(requests);
-    Entry step = step_of(id, theirs, many);
-    step.process = &hostile;
-    assembly.add(step);
-  }
-  assembly.add(request_of(1));
-  assembly.assembler.finish();
-  ASSERT_THAT(assembly.seen, SizeIs(1));
-  EXPECT_THAT(assembly.seen[0].linked, ElementsAre(Pair("engine.step", Pair(1, 1))));
-}
-
 // What the steps of a process claim to have is not believed.
 TEST(TraceSteps, WithPartsWithoutEndAreBounded) {
   TraceLimits limits;
@@ -494,31 +472,38 @@ TEST(TraceSteps, OfRequestsThatGrowAreBounded) {
   EXPECT_THAT(assembly.seen[0].linked, ElementsAre(Pair("engine.step", Pair(1, 1)))) << "the other process makes room";
 }
 
-TEST(TraceSteps, ThatNameTracesDisplaceOnlyThoseOfTheirProcess) {
-  TraceLimits limits;
-  limits.bytes = 1U << 20U;
-  Assembly assembly(limits);
-  const nopspan_step facts = facts_of(1), many = facts_of(512);
-  std::vector<nopspan_member> traces(512);
-  const auto bytes_of = [&](std::size_t count) {
-    return std::string(reinterpret_cast<const char*>(traces.data()), count * sizeof(nopspan_member));
-  };
-  for (nopspan_member& member : traces) member.flags = NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY;
-  std::memcpy(&traces[0].request, trace_number(1).bytes, sizeof(traces[0].request));
-  const std::string honest = bytes_of(1);
-  assembly.add(step_of(100, honest, facts));
-  const ProcessPointer hostile = process_number(66);
-  for (std::uint64_t id = 200; id < 300; ++id) {
-    for (std::size_t i = 0; i < traces.size(); ++i) traces[i].request = id * 1000 + i;
-    const std::string theirs = bytes_of(traces.size());
-    Entry step = step_of(id, theirs, many);
-    step.process = &hostile;
-    assembly.add(step);
+// Members name spans or traces.
+TEST(TraceSteps, OfAProcessWithManyRequestsDoNotDisplaceThoseOfOthers) {
+  for (const bool have_trace_keys : {false, true}) {
+    TraceLimits limits;
+    limits.bytes = 1U << 20U;
+    Assembly assembly(limits);
+    const nopspan_step facts = facts_of(1), many = facts_of(512);
+    std::vector<nopspan_member> members(512);
+    const auto bytes_of = [&](std::size_t count) {
+      return std::string(reinterpret_cast<const char*>(members.data()), count * sizeof(nopspan_member));
+    };
+    for (nopspan_member& member : members) {
+      member.decode_tokens = 1;
+      member.flags = have_trace_keys ? NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY : 0;
+    }
+    members[0].request = 1;
+    if (have_trace_keys) std::memcpy(&members[0].request, trace_number(1).bytes, sizeof(members[0].request));
+    const std::string honest = bytes_of(1);
+    assembly.add(step_of(100, honest, facts));
+    const ProcessPointer hostile = process_number(66);
+    for (std::uint64_t id = 200; id < 300; ++id) {
+      for (std::size_t i = 0; i < members.size(); ++i) members[i].request = id * 1000 + i;
+      const std::string theirs = bytes_of(members.size());
+      Entry step = step_of(id, theirs, many);
+      step.process = &hostile;
+      assembly.add(step);
+    }
+    assembly.add(request_of(1));
+    assembly.assembler.finish();
+    ASSERT_THAT(assembly.seen, SizeIs(1));
+    EXPECT_THAT(assembly.seen[0].linked, ElementsAre(Pair("engine.step", Pair(have_trace_keys ? 0 : 1, 1))));
   }
-  assembly.add(request_of(1));
-  assembly.assembler.finish();
-  ASSERT_THAT(assembly.seen, SizeIs(1));
-  EXPECT_THAT(assembly.seen[0].linked, ElementsAre(Pair("engine.step", Pair(0, 1))));
 }
 
 TEST(TraceSteps, WithNamesForWhichThereIsNoRoomAreCounted) {
