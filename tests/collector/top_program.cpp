@@ -4,7 +4,7 @@
 //
 //   span NAME MODEL COUNT DURATION_NS [error | cancelled | root]   "\xNN" in a word is that byte, "" is no text
 //   chat NAME MODEL COUNT INPUT OUTPUT FIRST_TOKEN_NS       spans with tokens
-//   retry NAME MODEL; gauge ENGINE NAME VALUE MAXIMUM; rows COUNT
+//   gauge ENGINE NAME VALUE MAXIMUM; rows COUNT
 //   lose COUNT; say TEXT; pass SECONDS; fail WORD; end
 #include "base/failure.h"
 #include "base/stopping.h"
@@ -108,12 +108,6 @@ class Invention : public Source {
       entry.has_usage = entry.counts_tokens = entry.has_first_token = true;
       words >> entry.usage.input >> entry.usage.output >> entry.first_token_ns;
       give(entry, count);
-    } else if (what == "retry") {
-      words >> name >> model;
-      Entry entry = invented("llm.adapter.retry", model);
-      entry.kind = Kind::retry;
-      entry.text = name;
-      give(entry);
     } else if (what == "gauge") {
       words >> model >> name;
       Entry entry = invented(name, "");
