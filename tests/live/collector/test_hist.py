@@ -172,14 +172,12 @@ class Recording(Test):
 class Misuse(Test):
     def test_errors_name_the_mistake(self):
         plain = shutil.which("true")
-        cases = [(2, "--by", ("--by", "errors")), (2, "--by", ("--by", "name,name")), (2, "--of", ("--of", "luck")),
-                 (2, "--errors", ("--of", "retry", "--errors")), (2, "--interval", ("--interval", "99ms")),
-                 (2, "no process 4194305", ("--pid", 4194305)), (2, "nosuch", ("--cgroup", "nosuch")),
-                 (2, plain, ("--binary", plain)), (2, "nowhere", ("--binary", "/nowhere"))]
-        for status, word, arguments in cases:
+        cases = [("--of", ("--of", "luck")), ("--errors", ("--of", "retry", "--errors")), ("--interval", ("--interval", "99ms")),
+                 (plain, ("--binary", plain)), ("nowhere", ("--binary", "/nowhere"))]
+        for word, arguments in cases:
             with self.subTest(arguments):
                 code, printed, said = ended(*arguments)
-                self.assertEqual((code, printed), (status, ""), said)
+                self.assertEqual((code, printed), (2, ""), said)
                 self.assertIn(word, said)
 
     def test_of_a_user_without_rights_names_the_capability(self):
