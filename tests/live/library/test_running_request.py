@@ -29,21 +29,6 @@ class RunningRequest(harness.Test):
         for event in tracer.events("span_start"):
             self.assertEqual(event.flags, self.one(tracer, event.name).flags)
 
-    def test_with_an_attached_context_it_takes_its_id(self):
-        with Program("traced") as program:
-            visible = program.ask("attach order-4711")
-            program.ask("begin running")
-            with Tracer() as tracer:
-                program.ask("span inside")
-                program.ask("end")
-                program.ask("span second_root")
-                tracer.stop()
-            program.ask("detach")
-        inside, second = self.one(tracer, "inside"), self.one(tracer, "second_root")
-        self.assertEqual((visible, inside.id, second.id), ("order-4711",) * 3)
-        self.assertEqual(inside.request_id, second.request_id)
-        self.assertFalse(inside.flags & FLAG_ORPHAN, "its request is known")
-
     def test_roots_are_roots_again(self):
         with Program("traced") as program:
             with Tracer() as tracer:
