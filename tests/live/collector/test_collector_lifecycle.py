@@ -241,13 +241,6 @@ class Files(CollectorTest):
             self.assert_nothing_twice(tracer.entries(program.pid))
             self.assertEqual(len({row["span_id"] for row in tracer.entries(program.pid)}), len(tracer.entries(program.pid)))
 
-    def test_the_gates_fall_when_it_ends(self):
-        with Program("traced") as program:
-            with Collector() as tracer:
-                program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
-                tracer.stop()
-            self.assertEqual(program.gate(), 0)
-
     def test_a_second_signal_during_the_detach_leaves_no_gate_raised(self):
         copies = 100
         with as_user(NOBODY, program_path("file_churn"), "FOLDER", program_path("sites_1.so"), str(copies)) as program:
