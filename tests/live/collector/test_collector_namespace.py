@@ -14,7 +14,6 @@ from followed import Followed
 from harness import LIBRARY, Program, program_path, wait_until
 from test_collector_faults import SEES_ENDS
 from test_collector_overload import standing_still
-from test_hist import Hist, by_process
 
 INSIDE = "NOPSPAN_IN_PID_NAMESPACE"
 
@@ -84,7 +83,7 @@ class ProgramInANamespace(CollectorTest):
             pid = child_of(program.process.pid)
             with Collector() as before:
                 program.ask("begin open")
-                with Collector("--max-age", "1h") as tracer:
+                with Collector("--max-age", "1h", "--pid", pid) as tracer:
                     program.ask("span held 4")
                     os.kill(pid, 9)
                     wait_until(lambda: not os.path.exists("/proc/%d" % pid), "its end")
@@ -110,15 +109,6 @@ class ProgramInANamespace(CollectorTest):
         self.assertEqual(tracer.names(program.pid), {"before": 1, "inside": 5})
         self.assertEqual((ledger["total"]["emitted"], ledger["total"]["lost"]), (6, 0))
 
-    def test_is_reported_by_that_pid_with_histograms(self):
-        with Program("traced", command=in_namespace(program_path("traced"))) as program:
-            pid = child_of(program.process.pid)
-            with Hist("--pid", pid) as hist:
-                program.ask("span hist.inside 5")
-                document = hist.document()
-        self.assertEqual(by_process(document), {pid: 5})
-        self.assertEqual(document["ledger"]["processes"][0]["namespace_pid"], program.pid)
-
 
 class CollectorInANamespace(CollectorTest):
     """Runs this file again in a pid namespace."""
@@ -137,12 +127,6 @@ class CollectorInANamespace(CollectorTest):
         self.assert_balanced(ledger)
         self.assertEqual(tracer.counts(program.pid)["delivered"], entries)
         self.assert_nothing_lost(tracer.counts(program.pid))
-
-    def test_accounts_for_histograms_by_its_pids(self):
-        with Program("traced") as program, Hist("--pid", program.pid) as hist:
-            program.ask("span hist.inside 5")
-            document = hist.document()
-        self.assertEqual(by_process(document), {program.pid: 5})
 
     def nested(self):
         """A program in a namespace below, and its pid here."""
@@ -232,17 +216,6 @@ class CollectorInANamespace(CollectorTest):
         self.assertEqual((tracer.counts(pid)["delivered"], tracer.counts(pid)["missed"]), (0, 3))
         self.assertEqual(doctor.returncode, 1)
         self.assertIn("is in a pid namespace below this one", doctor.stdout)
-
-    def test_counts_what_was_lost(self):
-        with Collector("--count", "--buffer", "64K") as tracer:
-            with Counting(self.temporary_folder()) as program:
-                program.ask("start")
-                wait_until(lambda: program.entries() > 200_000, "many spans")
-                entries = int(program.ask("stop"))
-            ledger = tracer.stop()
-        self.assert_balanced(ledger)
-        counts = tracer.counts(program.pid)
-        self.assertEqual((counts["emitted"], counts["missed"]), (entries, 0))
 
 
 def in_time_namespace(offset_s, *command):
