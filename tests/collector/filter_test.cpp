@@ -124,6 +124,8 @@ std::vector<std::string> selected_by(const Filter& filter) {
   entries[0].status = kException;
   entries[0].error_type = "timeout";
   entries[0].duration_ns = 5000;
+  entries[1].status = kCancelled;
+  entries[1].error_type = "deadline";
   entries[2].kind = Kind::retry;
   entries[2].text = "llm.chat";  // its span
   entries[2].error_type = "timeout";
@@ -155,6 +157,8 @@ TEST(SelectedEntries, SatisfyEachConditionThemselves) {
   EXPECT_EQ(selected_by({.errors = true}), Names{"llm.chat"});
   EXPECT_EQ(selected_by({.error_type = "timeout"}), Names{"llm.chat"});
   EXPECT_EQ(selected_by({.error_type = "rate_limit"}), Names{});
+  EXPECT_EQ(selected_by({.error_type = "deadline"}), Names{}) << "of a span that was cancelled";
+  EXPECT_EQ(selected_by({.slower_than_ns = 5001, .errors = true}), Names{});
 }
 
 // tests/live/collector/test_trace.py compares this with the library.
