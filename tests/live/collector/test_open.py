@@ -137,10 +137,6 @@ class Programs(harness.Test):
             self.assertEqual(places_of(request), ["held.chat", "held.child"])
             self.assertEqual([span["name"] for span in requests_of("--pid", child)["order-7"]["spans"]], ["held.child"])
 
-    def test_a_stopped_program(self):
-        with Opened("hold") as opened, stopped(opened.process):
-            self.assertEqual(list(requests_of("--pid", opened.process.pid)), ["order-7"])
-
     def test_a_program_in_another_time_namespace(self):
         days = 1000
         with Opened("hold", prefix=["unshare", "--time", "--monotonic", str(days * 86400), "--fork"]) as opened:
