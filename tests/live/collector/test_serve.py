@@ -187,17 +187,6 @@ class ServedToPrometheus(Test):
         lower, upper = next((a, b) for a, b in itertools.pairwise([0, *bounds]) if time_of_it <= b)
         self.assertTrue(lower <= classic <= upper, (lower, classic, upper))
 
-    def test_steps(self):
-        for of, expected in (("duration_seconds_count", len(self.steps)),
-                             ("members_sum", sum(line["batch_size"] for line in self.steps)),
-                             ("tokens_sum", sum(line["prefill_tokens"] + line["decode_tokens"] for line in self.steps))):
-            self.assertEqual(self.total("nopspan_engine_step_" + of), expected)
-
-    def test_facts(self):
-        for fact in ("drafts", "drafted_tokens", "accepted_tokens", "preemptions", "recomputed_tokens", "prompt_chunks"):
-            self.assertEqual(self.total("nopspan_engine_facts_total", f',span_name="engine.request",fact="{fact}"'),
-                             sum(line[fact] for line in self.requests), fact)
-
     def test_names_of_vllm(self):
         model = f',model_name="{MODEL}"'
         for name, fact in (("prompt_tokens", "input_tokens"), ("generation_tokens", "output_tokens"),
@@ -208,14 +197,6 @@ class ServedToPrometheus(Test):
         self.assertEqual(self.sums("finished_reason", "vllm:request_success_total"), dict(reasons))
         self.assertEqual(self.total("vllm:e2e_request_latency_seconds_count"), len(self.requests))
         self.assertEqual(self.prometheus[True].query('{__name__=~"vllm:.*"}'), [])
-
-    def test_tokens_of_clients(self):
-        found = {labels["gen_ai_token_type"]: value for labels, value in self.prometheus[False].query(
-            'sum by (gen_ai_token_type) (gen_ai_client_token_usage_sum{service_name="agent"})')}
-        self.assertEqual(found, {"input": sum(agent.summary["prompt_tokens"] for agent in self.agents),
-                                 "output": sum(agent.summary["completion_tokens"] for agent in self.agents)})
-        self.assertEqual(self.prometheus[False].value('sum(nopspan_retries_total{service_name="agent"})'),
-                         sum(agent.summary["retries"] for agent in self.agents))
 
     def test_the_ledger(self):
         for prometheus in self.prometheus.values():
