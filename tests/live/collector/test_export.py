@@ -18,7 +18,7 @@ from example_service import PROMPTS, TRACED, Agent, Server, prompts_file
 from followed import Followed, children_of
 from harness import LIBRARY, NOPSPAN, Program, Test
 from otlp_receiver import HttpReceiver, Received
-from waiting import PATIENCE_S, wait_until
+from waiting import PATIENCE_S
 
 STATES = ("left_out", "queued", "spooled", "in_flight", "accepted", "rejected", "refused", "unconfirmed")
 
@@ -244,12 +244,6 @@ class TwoProcesses(Test):
                 os.kill(tracer, signal.SIGCONT)
             export.end()
         self.assertIn("the tracing process does not end", "\n".join(export.said))
-
-    def test_a_tracer_whose_reader_is_killed_detaches(self):
-        with self.export() as export:
-            tracer = export.tracer()
-            export.kill()
-            wait_until(lambda: not os.path.exists(f"/proc/{tracer}"), "the tracing process to end")
 
     def test_a_signal_of_one_process_ends_both_in_order(self):
         with self.export() as export:
