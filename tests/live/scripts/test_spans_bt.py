@@ -34,16 +34,29 @@ class SpansBt(Test):
             counted = {name: n for name, n in script.totals()[table].items() if name in names}
             self.assertEqual(counted, handled, table)
 
-    def test_counts_per_name_of_the_whole_host(self):
+    def test_counts_and_slowest_requests_of_the_whole_host(self):
         with installed.SpansScript() as script:
             with Program("workload") as program:
                 ends = self.run_workload(program)
             script.stop()
         self.check_counts(script, ends)
+        roots = collections.defaultdict(int)
+        for end in filter(is_root, ends):
+            key = end["request_id"], program.pid, end["name"]
+            roots[key] = max(roots[key], end["duration_ns"] // 1000)
+        listed = {}
+        for key, us in script.totals()["total_slowest_us"].items():
+            request_id, pid, name = key.split(", ")
+            if int(pid) == program.pid and not name.endswith("…"):
+                listed[request_id, int(pid), name] = us
+        self.assertTrue(listed)
+        self.assertEqual(listed, {key: roots[key] for key in listed})
+        self.assertEqual(max(listed.values()), max(roots.values()))
 
     def test_counts_of_one_process_add_up(self):
-        with Program("workload") as program:
+        with Program("workload") as program, Program("traced") as other:
             with installed.SpansScript(program.pid, "", 1, canary=canary_in(program)) as script:
+                other.ask("span other 7")
                 ends = self.run_workload(program)
                 lines = script.stop()
         self.check_counts(script, ends)
@@ -61,34 +74,6 @@ class SpansBt(Test):
         self.assertLessEqual(totals["requests"], roots + 80 + totals["total"]["canary"])
         # The third argument checks the sequence numbers for losses. None was lost, and none was counted twice.
         self.assertFalse([line for line in lines if line.startswith(("@lost", "@counted_twice"))])
-
-    def test_slowest_requests_by_their_ids(self):
-        with installed.SpansScript() as script:
-            with Program("workload") as program:
-                ends = self.run_workload(program)
-            script.stop()
-        roots = collections.defaultdict(int)
-        for end in filter(is_root, ends):
-            key = end["request_id"], program.pid, end["name"]
-            roots[key] = max(roots[key], end["duration_ns"] // 1000)
-        listed = {}
-        for key, us in script.totals()["total_slowest_us"].items():
-            request_id, pid, name = key.split(", ")
-            if int(pid) == program.pid and not name.endswith("…"):
-                listed[request_id, int(pid), name] = us
-        self.assertTrue(listed)
-        self.assertEqual(listed, {key: roots[key] for key in listed})
-        self.assertEqual(max(listed.values()), max(roots.values()))
-
-    def test_one_process(self):
-        with Program("traced") as program, Program("traced") as other:
-            with installed.SpansScript(str(program.pid), canary=canary_in(program)) as script:
-                program.ask("span wanted 7")
-                other.ask("span other 7")
-                script.stop()
-        total = script.totals()["total"]
-        del total["canary"]
-        self.assertEqual(total, {"wanted": 7})
 
     def test_one_tenant(self):
         """The check for losses covers all tenants, because the numbers of other tenants would otherwise look like
