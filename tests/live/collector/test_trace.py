@@ -70,10 +70,8 @@ def shared_of(trace):
 class ChatService(Test):
     """One run of both programs, under collectors with different filters and with a record by handlers."""
 
-    FILTERS = {"all": (), "name": ("--name", "llm.tool"), "model": ("--model", "no-such-model"), "errors": ("--errors",),
-               "slow": ("--slower-than", "60ms"), "sample": ("--sample", "2"),
-               "both": ("--errors", "--name", "llm.tool"), "each": ("--all-spans",), "error": ("--error", "server_error"),
-               "where": ("--where", "gen_ai.tool.name=calculator")}
+    FILTERS = {"all": (), "name": ("--name", "llm.tool"), "errors": ("--errors",), "slow": ("--slower-than", "60ms"),
+               "sample": ("--sample", "2"), "each": ("--all-spans",)}
 
     @classmethod
     def setUpClass(cls):
@@ -160,28 +158,14 @@ class ChatService(Test):
     def test_errors_shows_traces_in_which_anything_failed(self):
         self.assert_shown("errors", self.has_failed)
 
-    def test_error_and_where_show_traces_that_have_such_a_span(self):
-        for name, key, value in (("error", "error.type", "server_error"), ("where", "gen_ai.tool.name", "calculator")):
-            ids = {event["request_id"] for event in self.events
-                   if event["event"].endswith(".stop") and event["attributes"].get(key) == value} & set(self.ids)
-            self.assertTrue(ids and ids != set(self.ids), "the filter decides nothing here")
-            self.assertEqual(set(self.shown[name]) & set(self.ids), ids)
-
     def test_slower_than_shows_traces_whose_root_span_took_as_long(self):
         def is_slow(spans):
             return any(span.parent_id is None and span.duration_ns >= 60_000_000 for span in spans.values())
         self.assert_shown("slow", is_slow, some_are=False)  # depends on the speed of this machine
 
-    def test_all_filters_must_be_satisfied(self):
-        self.assert_shown("both", lambda spans: self.has_failed(spans) and
-                          any(span.name == "llm.tool" for span in spans.values()))
-
     @staticmethod
     def has_failed(spans):
         return any(span.status in ("error", "exception") for span in spans.values())
-
-    def test_model_shows_nothing_where_no_span_has_it(self):
-        self.assertEqual(self.shown["model"], {})
 
     def test_sample_shows_whole_traces(self):
         for request_id in set(self.ids) & set(self.shown["sample"]):
