@@ -359,18 +359,13 @@ class Requests(Test):
         self.assertTrue(any(line.startswith("1 trace") for line in said), said)
         self.assertTrue(any("delivered" in line for line in said), "the ledger: %s" % said)
 
-    def test_all_spans_folds_nothing(self):
-        text, _ = self.text_of("--all-spans")
-        self.assertEqual(len(re.findall(r"─ %s\b" % re.escape(self.name("many")), text)), 23)
-
     def test_a_terminal_has_colors_and_lines_of_its_width(self):
-        for columns in (60, 100):
-            text, _ = self.text_of(columns=columns)
-            self.assertIn("\x1b[31mllm.tool\x1b[0m", text)
-            plain = re.sub(r"\x1b\[\d*m", "", text)
-            widths = [sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line) for line in plain.split("\n")]
-            self.assertLessEqual(max(widths), columns)
-            self.assertGreater(max(widths), columns - 20)
+        text, _ = self.text_of("--all-spans", columns=100)
+        self.assertIn("\x1b[31mllm.tool\x1b[0m", text)
+        plain = re.sub(r"\x1b\[\d*m", "", text)
+        widths = [sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in line) for line in plain.split("\n")]
+        self.assertTrue(80 < max(widths) <= 100, widths)
+        self.assertEqual(len(re.findall(r"─ %s\b" % re.escape(self.name("many")), plain)), 23)
 
     def test_no_color_and_ascii_locales_are_respected(self):
         text, _ = self.text_of(columns=100, env={"NO_COLOR": "1", "LC_ALL": "C"})
