@@ -110,6 +110,8 @@ class Mistakes(unittest.TestCase):
             self.assert_usage_error(["trace", "--buffer", size], '--buffer: "%s" is not between 4K and 1G' % size)
         for time in ("0", "1500ms", "61", "2m"):
             self.assert_usage_error(["top", "--window", time], "--window: must be a whole number of seconds from 1s to 60s")
+        self.assert_usage_error(["top", "--interval", "1ms"], "--interval: must be at least 100ms")
+        self.assert_usage_error(["top", "--rows-max", "0"], '--rows-max: "0" is not')
         self.assert_usage_error(["trace", "--pid", "0"], '--pid: "0" is not a positive whole number')
         self.assert_usage_error(["trace", "--pid"], "--pid needs a value")
         self.assert_usage_error(["trace", "--with-peers"], "--with-peers requires --pid or --cgroup")
@@ -132,12 +134,12 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["record", "x", "--from", "y", "--duration", "1s"], "--from excludes --duration")
 
     def test_a_number_is_whole_and_not_negative(self):
-        for command, option in (("trace", "--limit"), ("trace", "--max-spans"), ("trace", "--sample"), ("top", "--rows"),
-                                ("top", "--count"), ("hist", "--rows"), ("hist", "--rows-max"), ("ps", None), ("open", "--pid"),
-                                ("doctor", None)):
-            for wrong in ("-1", "1.5", "1x", "0x1", "one", "99999999999"):
-                words = [command, f"{option}={wrong}"] if option else [command, "--", wrong]
-                self.assert_usage_error(words, f'{option or "PID"}: "{wrong}" is not a ', "whole number")
+        for wrong in ("-1", "1.5", "1x", "0x1", "one", "99999999999"):
+            self.assert_usage_error(["trace", f"--limit={wrong}"], f'--limit: "{wrong}" is not a ', "whole number")
+        for command, option in (("trace", "--max-spans"), ("trace", "--sample"), ("top", "--rows"), ("top", "--count"),
+                                ("hist", "--rows"), ("hist", "--rows-max"), ("ps", None), ("open", "--pid"), ("doctor", None)):
+            words = [command, f"{option}=-1"] if option else [command, "--", "-1"]
+            self.assert_usage_error(words, f'{option or "PID"}: "-1" is not a ', "whole number")
 
     def test_a_number_that_is_too_large_is_shown_with_the_limit(self):
         for pid in ("4294967296", "99999999999999999999"):

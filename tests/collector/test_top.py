@@ -593,16 +593,6 @@ class PipedTest(unittest.TestCase):
         top.tell_last("pass 2")
         self.assertIn(top.process.wait(tmux.PATIENCE_S), (0, -signal.SIGPIPE))
 
-    def test_refuses_what_it_does_not_understand(self):
-        for arguments, word in ((["--by", "errors"], "errors"), (["--sort", "p95"], "p95"), (["--window", "0"], "window"),
-                                (["--rows-max", "0"], "rows-max"), (["--interval", "1ms"], "interval"),
-                                (["--interval", "soon"], "interval")):
-            done = subprocess.run([os.path.abspath(PROGRAM), *arguments], stdin=subprocess.DEVNULL, check=False,
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=tmux.PATIENCE_S)
-            self.assertNotEqual(done.returncode, 0)
-            self.assertIn(word, done.stderr)
-            self.assertEqual(done.stdout, "")
-
 
 class PlainTest(unittest.TestCase):
 
