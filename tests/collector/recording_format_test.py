@@ -363,10 +363,6 @@ class Replay(RecordingTest):
         self.assertTrue(all(json.loads(line) for line in lines if line))
         self.assertIn(b"stopped before its end", reported)
 
-    def test_one_late_part_is_singular(self):
-        done = run("trace", "--from", self.file_of(self.data + self.data))
-        self.assertIn(", 1 late part; ", done.stderr)
-
     def test_one_trace_that_cannot_be_written_is_counted(self):
         with open("/dev/full", "wb") as full:
             done = subprocess.run([PROGRAM, "trace", "--from", self.path], stdout=full, stderr=subprocess.PIPE, text=True,
