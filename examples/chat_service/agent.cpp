@@ -13,7 +13,6 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -22,7 +21,6 @@
 #include "agent_loop.h"
 #include "agent_tools.h"
 #include "chat_client.h"
-#include "event_log.h"
 #include "own_recording.h"
 #include "summary.h"
 
@@ -36,7 +34,6 @@ struct Options {
   std::vector<std::string> prompts;
   std::string prompts_file;
   std::string prices;
-  std::string events;
   example::OwnRecording recording;
   std::string search_root = ".";
   std::int64_t retry_delay_ms = 100;
@@ -91,7 +88,6 @@ void declare_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(0, 60000))
       ->capture_default_str();
   app.add_option("--prices", options.prices, "file with the prices of models; spans then carry the costs");
-  app.add_option("--events", options.events, "write the events that nopspan's handlers receive to this file");
   options.recording.declare_option(app);
   app.add_flag("--json", options.json, "print one JSON object");
 }
@@ -240,14 +236,12 @@ int main(int argc, char** argv) {
   CLI::App app("An agent that answers prompts with an OpenAI-compatible server, traced by nopspan.", "agent");
   declare_options(app, options);
   std::vector<std::string> prompts;
-  std::unique_ptr<example::EventLog> events;
   try {
     app.parse(argc, argv);
     prompts = all_prompts(options);
     example::ChatClient check(options.client);
     if (!options.prices.empty()) read_prices(options.prices);
     options.recording.open();
-    if (!options.events.empty()) events = std::make_unique<example::EventLog>(options.events);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   } catch (const std::exception& error) {
@@ -268,11 +262,7 @@ int main(int argc, char** argv) {
   Run run(options, std::move(prompts));
   run.run();
   const int failed = run.report();
-  int status = failed == 0 ? 0 : 1;
-  for (const std::string& lost : {events != nullptr ? events->close() : std::string(), options.recording.close()}) {
-    if (lost.empty()) continue;
-    std::cerr << "agent: " << lost << "\n";
-    status = 1;
-  }
-  return status;
+  const std::string lost = options.recording.close();
+  if (!lost.empty()) std::cerr << "agent: " << lost << "\n";
+  return failed == 0 && lost.empty() ? 0 : 1;
 }

@@ -14,7 +14,6 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
-#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -22,7 +21,6 @@
 #include "batch_engine.h"
 #include "chat_service.h"
 #include "corpus.h"
-#include "event_log.h"
 #include "language_model.h"
 #include "own_recording.h"
 #include "server_books.h"
@@ -36,7 +34,6 @@ struct Options {
   std::string port_file;
   std::string corpus;
   std::string books;
-  std::string events;
   example::OwnRecording recording;
   std::size_t threads = 32;
   std::int64_t token_delay_us = 200;
@@ -53,7 +50,6 @@ void declare_options(CLI::App& app, Options& options) {
   app.add_option("--port-file", options.port_file, "write the port to this file once the server listens");
   app.add_option("--corpus", options.corpus, "text file, or directory of .md and .txt files, to learn from");
   app.add_option("--books", options.books, "write the server's own account of requests and steps to this file");
-  app.add_option("--events", options.events, "write the events that nopspan's handlers receive to this file");
   options.recording.declare_option(app);
   app.add_option("--model", options.service.model, "the model's name")->capture_default_str();
   app.add_option("--threads", options.threads, "connections served at the same time")
@@ -176,9 +172,8 @@ example::ServerBooks open_books(const Options& options) {
 }
 
 // The exit status of a server that ended with `status`. Reports what its files lack, which makes it a failure.
-int close_files(int status, example::ServerBooks& books, example::EventLog* events, example::OwnRecording& recording) {
-  for (const std::string& error :
-       {books.close(), events != nullptr ? events->close() : std::string(), recording.close()}) {
+int close_files(int status, example::ServerBooks& books, example::OwnRecording& recording) {
+  for (const std::string& error : {books.close(), recording.close()}) {
     if (error.empty()) continue;
     std::cerr << "chat_server: " << error << "\n";
     status = 1;
@@ -216,11 +211,9 @@ int main(int argc, char** argv) {
   example::Tokenizer tokenizer;
   example::LanguageModel model;
   example::ServerBooks books;
-  std::unique_ptr<example::EventLog> events;
   try {
     options.recording.open();
     books = open_books(options);
-    if (!options.events.empty()) events = std::make_unique<example::EventLog>(options.events);
     model.learn(example::tokenize_corpus(load_corpus(options.corpus), tokenizer));
   } catch (const std::exception& error) {
     std::cerr << "chat_server: " << error.what() << "\n";
@@ -228,7 +221,7 @@ int main(int argc, char** argv) {
   }
   std::once_flag closed;
   const auto close_once = [&](int status) {
-    std::call_once(closed, [&] { status = close_files(status, books, events.get(), options.recording); });
+    std::call_once(closed, [&] { status = close_files(status, books, options.recording); });
     return status;
   };
   return close_once(serve(options, tokenizer, model, books, close_once, ending_signals));

@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import harness
-from harness import BUILD, LIBRARY, PATIENCE_S, SOURCE, wait_until
+from harness import BUILD, LIBRARY, PATIENCE_S, SOURCE, program_path, wait_until
 
 SERVER = os.path.join(BUILD, "examples", "chat_service", "chat_server")
 AGENT = os.path.join(BUILD, "examples", "chat_service", "agent")
@@ -33,6 +33,13 @@ def prompts_file(folder, prompts):
     with open(path, "w", encoding="utf-8") as file:
         file.write("\n".join(prompts) + "\n")
     return path
+
+
+def with_events(path, env=None):
+    """The environment `env`, in which a handler writes the events of a program to a file (programs/event_log.cpp)."""
+    if path is None:
+        return env
+    return {**(env or os.environ), "LD_PRELOAD": program_path("event_log.so"), "EVENT_LOG": path}
 
 
 def need():
@@ -72,12 +79,13 @@ def of_handlers(lines):
 
 
 class Server:
-    """The chat server. A context manager: the server listens on entry and has ended on exit."""
+    """The chat server, whose events are written to the file `events`. A context manager: the server listens on entry
+    and has ended on exit."""
 
-    def __init__(self, folder, *options, env=None):
+    def __init__(self, folder, *options, events=None, env=None):
         port_file = os.path.join(folder, "port")
         self.process = subprocess.Popen([SERVER, "--port-file", port_file, *options], stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL, env=env)
+                                        stderr=subprocess.DEVNULL, env=with_events(events, env))
         self.pid = self.process.pid
         wait_until(lambda: self.process.poll() is not None or os.path.exists(port_file) and os.path.getsize(port_file),
                    "the server to listen")
@@ -96,12 +104,13 @@ class Server:
 
 
 class Agent:
-    """Runs the agent. Returns its exit status, and the object that --json prints."""
+    """Runs the agent, whose events are written to the file `events`. Has its exit status, and the object that --json
+    prints."""
 
-    def __init__(self, url, *arguments, env=None):
+    def __init__(self, url, *arguments, events=None, env=None):
         process = subprocess.Popen(
             [AGENT, "--base-url", url, "--json", "--search-root", os.path.join(SOURCE, "examples"), *arguments],
-            stdout=subprocess.PIPE, text=True, env=env)
+            stdout=subprocess.PIPE, text=True, env=with_events(events, env))
         output = process.communicate(timeout=2 * PATIENCE_S)[0]
         self.pid, self.status = process.pid, process.returncode
         self.summary = json.loads(output)

@@ -214,8 +214,8 @@ class All:
         # The room is enough for a few of the slots, so that requests are preempted.
         options += ("--slots", str(cls.SLOTS), "--threads", str(cls.CLIENTS + 8), "--context", "1024",
                     "--kv-tokens", str(128 * cls.SLOTS), "--prefill-tokens", str(6 * cls.SLOTS), "--draft-tokens", "4",
-                    "--token-delay-us", str(cls.TOKEN_DELAY_US), "--events", events)
-        with contextlib.ExitStack() as stack, Server(folder, *options, env=TRACED) as cls.server:
+                    "--token-delay-us", str(cls.TOKEN_DELAY_US))
+        with contextlib.ExitStack() as stack, Server(folder, *options, events=events, env=TRACED) as cls.server:
             # Of the server only: other programs on this machine may have engines, and a reader that attaches to one
             # meanwhile does not show the requests in flight, because parts of them may be missing.
             cls.readers = readers(cls.recording, "--pid", str(cls.server.pid))

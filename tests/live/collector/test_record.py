@@ -79,9 +79,9 @@ class SameAsHandlers(Test):
         cls.path = os.path.join(folder, "service.rec")
         server_log, agent_log = (os.path.join(folder, name) for name in ("server", "agent"))
         with Record(cls.path, "--binary", LIBRARY):
-            with Server(folder, "--fail-rate", "0.3", "--seed", "7", "--events", server_log, env=TRACED) as server:
+            with Server(folder, "--fail-rate", "0.3", "--seed", "7", events=server_log, env=TRACED) as server:
                 agent = Agent(server.url, "--stream", "--prompts", prompts_file(folder, PROMPTS * 4), "--concurrency", "4",
-                              "--max-attempts", "12", "--retry-delay-ms", "5", "--events", agent_log, env=TRACED)
+                              "--max-attempts", "12", "--retry-delay-ms", "5", events=agent_log, env=TRACED)
         assert agent.status == 0
         cls.agent, cls.server = agent, server
         cls.lines = lines_of(agent_log) + lines_of(server_log)

@@ -98,8 +98,8 @@ class ServedToPrometheus(Test):
                      True: stack.enter_context(Serve("--native-histograms", command=export))}
         cls.prometheus = {native: stack.enter_context(Prometheus(serve.address(), rules=FILES[native][1:], native=native))
                           for native, serve in cls.serve.items()}
-        options = (*FACT_OPTIONS, "--books", cls.books, "--events", events)
-        with Server(folder, *options, env={**TRACED, "OTEL_SERVICE_NAME": SERVICE}) as server:
+        with Server(folder, *FACT_OPTIONS, "--books", cls.books, events=events,
+                    env={**TRACED, "OTEL_SERVICE_NAME": SERVICE}) as server:
             # A rate needs two scrapes, so the traffic has two parts.
             ask_for_facts(server, BEFORE)
             cls.wait_for_spans(SERVICE, "engine.request", BEFORE)

@@ -83,12 +83,12 @@ class ChatService(Test):
         try:
             for tracer in tracers.values():
                 tracer.__enter__()
-            with Server(folder, "--fail-rate", "0.2", "--seed", "7", "--events", logs[0],
+            with Server(folder, "--fail-rate", "0.2", "--seed", "7", events=logs[0],
                         env=example_service.TRACED) as server:
                 tracers["pid"] = Trace("--json", "--pid", server.pid).__enter__()
                 tracers["peers"] = Trace("--json", "--with-peers", "--pid", server.pid).__enter__()
                 agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "2", "--max-attempts", "12",
-                              "--retry-delay-ms", "5", "--events", logs[1], env=example_service.TRACED)
+                              "--retry-delay-ms", "5", events=logs[1], env=example_service.TRACED)
         finally:
             for tracer in tracers.values():
                 tracer.__exit__()

@@ -43,15 +43,15 @@ class Service(Test):
         def work(url):
             while not over.is_set():
                 logs.append(os.path.join(cls.folder, "agent.%d.jsonl" % len(logs)))
-                Agent(url, "--prompts", prompts, "--requests", "32", "--concurrency", "4", "--ignore-eos", "--events",
-                      logs[-1], env=TRACED)
+                Agent(url, "--prompts", prompts, "--requests", "32", "--concurrency", "4", "--ignore-eos",
+                      events=logs[-1], env=TRACED)
 
         def repeat():
             for _ in range(REPETITIONS):
                 with Trace("--json", "--slower-than", "100ms", "--limit", 1, "--max-age", "100ms") as tracer:
                     code = tracer.end()
                 cls.tracers.append((code, tracer))
-        with Collector(), Server(cls.folder, "--events", logs[0], "--token-delay-us", "1500", env=TRACED) as server:
+        with Collector(), Server(cls.folder, "--token-delay-us", "1500", events=logs[0], env=TRACED) as server:
             load = threading.Thread(target=work, args=(server.url,))
             load.start()
             try:

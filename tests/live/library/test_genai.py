@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The example service according to bpftrace, to its handlers (--events), and to the agent's own counts. All three must
+"""The example service according to bpftrace, to its handlers, and to the agent's own counts. All three must
 agree."""
 
 import collections
@@ -38,10 +38,10 @@ class Service(Test):
         prompts = prompts_file(folder, PROMPTS * 4)
         server_log, agent_log = (os.path.join(folder, name) for name in ("server", "agent"))
         with Tracer(PROBES, details=True, attributes=True) as cls.tracer:
-            with Server(folder, "--fail-rate", "0.3", "--seed", "7", "--events", server_log, env=TRACED) as server:
+            with Server(folder, "--fail-rate", "0.3", "--seed", "7", events=server_log, env=TRACED) as server:
                 agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "4",
                               "--max-attempts", "12", "--retry-delay-ms", "5", "--prices", PRICES, "--organization", "acme", "--route", "chat",
-                              "--events", agent_log, env=TRACED)
+                              events=agent_log, env=TRACED)
             cls.tracer.stop()
         cls.agent, cls.server = agent, server
         cls.agent_lines, cls.server_lines = lines_of(agent_log), lines_of(server_log)

@@ -93,7 +93,7 @@ class AgentsBt(Test):
                     assert program.ask("run %s %s" % (record, tenant)) == "done"
                 with Server(folder, "--fail-rate", "0.3", "--seed", "7") as server:
                     agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "4",
-                                  "--max-attempts", "2", "--retry-delay-ms", "5", "--events", log)
+                                  "--max-attempts", "2", "--retry-delay-ms", "5", events=log)
                 tracer.stop()
                 wide.ask("rows %d" % ROWS)
                 for script in scripts.values():

@@ -11,7 +11,7 @@ import tempfile
 import bpftrace_output
 import example_service
 import installed
-from example_service import AGENT, Server, lines_of
+from example_service import AGENT, Server, lines_of, with_events
 from harness import PATIENCE_S, SOURCE, Program, Test, wait_until
 
 # More than the script can hold.
@@ -146,12 +146,12 @@ class Service(Test):
         with Inflight() as script, Inflight(0, "acme") as tenant, Inflight(0, "other") as other:
             # One request has the slot. A step processes one token of its prompt, so no request ends while the test
             # runs.
-            with Server(folder, "--token-delay-us", "1000000", "--prefill-tokens", "1", "--slots", "1", "--events",
-                        files[0]) as server:
+            with Server(folder, "--token-delay-us", "1000000", "--prefill-tokens", "1", "--slots", "1",
+                        events=files[0]) as server:
                 agent = subprocess.Popen(
                     [AGENT, "--base-url", server.url, "--json", "--requests", "5", "--concurrency", "5",
-                     "--max-attempts", "1", "--organization", "acme", "--search-root", os.path.join(SOURCE, "examples"),
-                     "--events", files[1]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                     "--max-attempts", "1", "--organization", "acme", "--search-root", os.path.join(SOURCE, "examples")],
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=with_events(files[1]))
                 cls.pids = {agent.pid, server.pid}
 
                 def all_there(of):

@@ -77,9 +77,9 @@ class LatencyTopErrors(Test):
         def agent(name, requests, concurrency, *options):
             return Agent(server.url, "--stream", "--prompts", prompts, "--requests", str(requests),
                          "--concurrency", str(concurrency), "--max-tokens", "20", "--max-attempts", "2",
-                         "--retry-delay-ms", "3", "--events", events(name), *options)
+                         "--retry-delay-ms", "3", *options, events=events(name))
         faults = ("--fail-rate", "0.3", "--cut-rate", "0.1", "--seed", "7")
-        with Server(folder, *faults, "--events", events("server")) as server:
+        with Server(folder, *faults, events=events("server")) as server:
             cls.server_pid = server.pid
             cls.scripts = {
                 "latency": installed.Script("latency.bt", "llm.step"),

@@ -85,7 +85,7 @@ class EngineScripts(harness.Test):
             with contextlib.ExitStack() as servers:
                 server, other = [servers.enter_context(
                     Server(folder, *OPTIONS, "--books", os.path.join(folder, "books"),
-                           "--events", os.path.join(folder, "events"))) for folder in folders]
+                           events=os.path.join(folder, "events"))) for folder in folders]
                 # All attach at the same time.
                 scripts = {name: Script(*words) for name, words in {
                     "queue": ("queue.bt",), "queue of one": ("queue.bt", server.pid, TENANT),

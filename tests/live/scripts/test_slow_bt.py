@@ -105,12 +105,12 @@ def run_service(folder):
     with open(prompts, "w", encoding="utf-8") as file:
         file.write("What is 6 * (3 + 4)?\nExplain spans to me.\nWhat is 1 / 0?\n")
     files = [os.path.join(folder, name) for name in ("server", *FAST[:1], *SLOW[:1])]
-    options = ("--fail-rate", "0.2", "--seed", "7", "--token-delay-us", "3000", "--events", files[0])
-    with Server(folder, *options) as server:
+    options = ("--fail-rate", "0.2", "--seed", "7", "--token-delay-us", "3000")
+    with Server(folder, *options, events=files[0]) as server:
         for (tenant, tokens), file in zip((FAST, SLOW), files[1:]):
             agent = Agent(server.url, "--stream", "--prompts", prompts, "--requests", "9", "--concurrency", "3",
                           "--organization", tenant, "--max-tokens", tokens, "--ignore-eos", "--max-attempts", "12",
-                          "--retry-delay-ms", "5", "--events", file)
+                          "--retry-delay-ms", "5", events=file)
             if agent.status != 0:
                 raise AssertionError("the agent ended with %d" % agent.status)
     return server.pid, files

@@ -70,7 +70,7 @@ class Groups(collections.defaultdict):
 
 
 class Handlers:
-    """The values that the handlers of some processes received (--events), by the keys of the scripts' maps."""
+    """The values that the handlers of some processes received, by the keys of the scripts' maps."""
 
     def __init__(self, files):
         """files: [(path, tenant of the whole process or None)]."""
@@ -130,10 +130,10 @@ class ExampleService(Test):
         files = {tenant: os.path.join(folder, tenant) for tenant in ("acme", "globex", "server")}
         with attached({script: (script,) for script in SCRIPTS}) as scripts:
             with Server(folder, "--fail-rate", "0.3", "--cut-rate", "0.1", "--seed", "7", "--token-delay-us", "300",
-                        "--events", files["server"]) as server:
+                        events=files["server"]) as server:
                 cls.agents = [Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "4", "--seed", seed,
                                     "--max-attempts", "12", "--retry-delay-ms", "5", "--organization", tenant,
-                                    "--events", files[tenant]) for tenant, seed in (("acme", "1"), ("globex", "2"))]
+                                    events=files[tenant]) for tenant, seed in (("acme", "1"), ("globex", "2"))]
             stop(scripts)
         cls.seen = Handlers([(files["acme"], "acme"), (files["globex"], "globex"), (files["server"], None)])
         cls.lines = {name: script.lines for name, script in scripts.items()}
