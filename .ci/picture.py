@@ -49,7 +49,7 @@ def record(build, folder):
         while command.poll() is None:
             if port.exists() and port.read_text():
                 subprocess.run([examples / "agent", "--base-url", f"http://127.0.0.1:{port.read_text().strip()}",
-                                "What is 6 * (3 + 4)?"], stdout=subprocess.DEVNULL, check=True)
+                                "What is 6 * 7?"], stdout=subprocess.DEVNULL, check=True)
         return command.stdout.read()
     finally:
         command.kill()

@@ -103,7 +103,7 @@ detach() {
 say "bpftrace scripts/trace.bt: one request through both programs"
 attach trace.bt "$run/trace" 'tool_call\|tool call'
 before=$(wc -l <"$run/trace")
-ask --stream 'What is 6 * (3 + 4)?'
+ask --stream 'What is 6 * 7?'
 request=''
 until request=$(tail -n +$((before + 1)) "$run/trace" | awk '/- llm.chat / { print $3 }' | tail -1) && [[ -n "$request" ]]; do
   kill -0 $tracer 2>/dev/null || fail "bpftrace ended"

@@ -19,7 +19,6 @@
 #include <vector>
 
 #include "agent_loop.h"
-#include "agent_tools.h"
 #include "chat_client.h"
 #include "own_recording.h"
 #include "summary.h"
@@ -35,7 +34,6 @@ struct Options {
   std::string prompts_file;
   std::string prices;
   example::OwnRecording recording;
-  std::string search_root = ".";
   std::int64_t retry_delay_ms = 100;
   std::uint64_t requests = 0;
   std::size_t concurrency = 1;
@@ -67,7 +65,7 @@ void declare_options(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_flag("--stream", options.loop.stream, "read answers as a stream");
   app.add_flag("!--no-tools", options.loop.tools, "offer no tools to the model");
-  app.add_option("--search-root", options.search_root, "directory that file_search searches")
+  app.add_option("--search-root", options.loop.search_root, "directory that file_search searches")
       ->check(CLI::ExistingDirectory)
       ->capture_default_str();
   app.add_option("--max-steps", options.loop.max_steps, "model calls per prompt at most")
@@ -121,18 +119,7 @@ constexpr std::array<const char*, 8> kTopics = {"spans",   "probes",     "reques
 constexpr std::array<const char*, 6> kSearched = {"span", "probe", "request_id", "license", "retry", "no such text"};
 
 std::string calculation(std::uint64_t n) {
-  const std::string a = std::to_string(n % 97 + 2);
-  const std::string b = std::to_string(n % 13 + 1);
-  switch (n / 4 % 4) {
-    case 0:
-      return a + " * (" + b + " + 7)";
-    case 1:
-      return "(" + a + " - " + b + ") / 4";
-    case 2:
-      return a + " * -" + b + " + 1.5";
-    default:
-      return n % 32 == 13 ? a + " / (" + b + " - " + b + ")" : a + " / " + b;  // some divide by zero
-  }
+  return std::to_string(n) + " / " + std::to_string(n % 32 == 13 ? 0 : n % 13 + 1);  // some divide by zero
 }
 
 // The n-th prompt of a load: questions for the model alone, for the calculator (some of which fail), for the file
@@ -158,8 +145,7 @@ class Run {
   Run(const Options& options, std::vector<std::string> prompts)
       : options_(options),
         prompts_(std::move(prompts)),
-        count_(options.requests > 0 ? options.requests : prompts_.size()),
-        tools_(options.search_root) {
+        count_(options.requests > 0 ? options.requests : prompts_.size()) {
     if (options.requests == 0) outcomes_.resize(count_);
   }
 
@@ -195,7 +181,7 @@ class Run {
     example::ChatClient client(options_.client);
     example::LoopOptions loop_options = options_.loop;
     loop_options.seed += worker << 32;  // seeds the random delays; the model's seed comes from the prompt's number
-    example::AgentLoop loop(client, tools_, loop_options);
+    example::AgentLoop loop(client, loop_options);
     for (std::uint64_t n = next_++; n < count_; n = next_++) {
       if (options_.rate > 0.0) {
         std::this_thread::sleep_until(start_ +
@@ -216,7 +202,6 @@ class Run {
   const Options& options_;
   const std::vector<std::string> prompts_;
   const std::uint64_t count_;
-  const example::AgentTools tools_;
   const Clock::time_point start_ = Clock::now();
   std::atomic<std::uint64_t> next_{0};
   std::mutex mutex_;

@@ -9,6 +9,8 @@
 #include <exception>
 #include <thread>
 
+#include "agent_tools.h"
+
 namespace example {
 namespace {
 
@@ -192,9 +194,9 @@ void AgentLoop::use_tool(const ToolCall& call, Json& messages, Outcome& outcome)
                        fields.engine(kEngine).model(options_.model).tool_call_id(call.id).tool_name(call.name);
                        fields.tool_type("function").arguments(call.arguments);
                      }};
-  const ToolResult result = tools_.run(call);
+  const ToolResult result = run_tool(call, options_.search_root);
   span.with<llm::ToolFields>([&](llm::ToolFields& fields) { fields.result(result.text); });
-  if (!result.ok) {
+  if (!result.error_type.empty()) {
     ++outcome.tool_errors;
     span.fail(result.error_type, result.text);
   }
@@ -208,7 +210,7 @@ Json AgentLoop::first_body(const std::string& prompt, std::uint64_t number) cons
             {"max_tokens", options_.max_tokens},
             {"temperature", options_.temperature},
             {"seed", static_cast<std::int64_t>((options_.seed + number) & 0x7FFFFFFFU)}};
-  if (options_.tools) body["tools"] = AgentTools::definitions();
+  if (options_.tools) body["tools"] = tool_definitions();
   if (options_.ignore_eos) body["ignore_eos"] = true;
   if (options_.stream) {
     body["stream"] = true;

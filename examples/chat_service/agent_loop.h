@@ -10,7 +10,6 @@
 #include <stdexcept>
 #include <string>
 
-#include "agent_tools.h"
 #include "chat_client.h"
 #include "http_retry.h"
 #include "openai_protocol.h"
@@ -28,6 +27,7 @@ struct LoopOptions {
   double temperature = 0.8;
   std::uint64_t seed = 0;
   bool ignore_eos = false;
+  std::string search_root = ".";  // for the tool file_search
   RetryPolicy retry;
 };
 
@@ -61,8 +61,8 @@ class StepFailed : public std::runtime_error {
 // model.
 class AgentLoop {
  public:
-  AgentLoop(ChatClient& client, const AgentTools& tools, const LoopOptions& options)
-      : client_(client), tools_(tools), options_(options), random_(options.seed) {}
+  AgentLoop(ChatClient& client, const LoopOptions& options)
+      : client_(client), options_(options), random_(options.seed) {}
 
   // `number` makes the seeds of prompts differ.
   Outcome answer(const std::string& prompt, std::uint64_t number);
@@ -79,7 +79,6 @@ class AgentLoop {
   Json first_body(const std::string& prompt, std::uint64_t number) const;
 
   ChatClient& client_;
-  const AgentTools& tools_;
   const LoopOptions options_;
   std::mt19937_64 random_;
   double started_ms_ = 0.0;

@@ -10,27 +10,16 @@
 namespace example {
 
 struct ToolResult {
-  bool ok = true;
   std::string text;        // for the model. If the tool failed: "error: " and the reason
-  std::string error_type;  // set if the tool failed
+  std::string error_type;  // "" if the tool did not fail
 };
 
-// The agent's tools: a calculator, and a search through files. Thread-safe.
-class AgentTools {
- public:
-  explicit AgentTools(std::filesystem::path search_root) : search_root_(std::move(search_root)) {}
+// The agent's tools in the notation of the protocol: `calculator`, which knows one operation of two numbers, and
+// `file_search`, which finds a text in files.
+Json tool_definitions();
 
-  // The tools in the notation of the protocol.
-  static Json definitions();
-
-  // Runs a tool. Errors are part of the result, because the model must see them.
-  ToolResult run(const ToolCall& call) const;
-
- private:
-  std::string file_search(const std::string& query) const;
-
-  const std::filesystem::path search_root_;
-};
+// Runs a tool. Errors are part of the result, because the model must see them.
+ToolResult run_tool(const ToolCall& call, const std::filesystem::path& search_root);
 
 }  // namespace example
 

@@ -32,5 +32,5 @@ done
 url=http://127.0.0.1:$(cat "$directory/port")
 
 "$agent" --base-url "$url" --search-root "$root" --max-attempts 12 \
-  'What is 6 * (3 + 4)?' 'Find "traceparent" in the files.' 'Explain spans to me.'
+  'What is 6 * 7?' 'Find "traceparent" in the files.' 'Explain spans to me.'
 "$agent" --base-url "$url" --search-root "$root" --max-attempts 12 --stream --requests 40 --concurrency 8

@@ -19,7 +19,7 @@ UNTRACED = {name: value for name, value in os.environ.items() if name != "LD_LIB
 
 
 # Prompts that make the agent call each of its tools, no tool, and a tool that fails.
-PROMPTS = ["What is 6 * (3 + 4)?", 'Find "traceparent" in the files.', "Explain spans to me.", "What is 1 / 0?"]
+PROMPTS = ["What is 6 * 7?", 'Find "traceparent" in the files.', "Explain spans to me.", "What is 1 / 0?"]
 
 # Handlers receive its start only, as an event. For probes it is a span.
 ITERATION = "agent.operator.iteration"

@@ -15,7 +15,7 @@ from bpftrace_output import histogram
 from example_service import Agent, Server, lines_of, prompts_file
 from harness import SOURCE, Program, Test
 
-PROMPTS = ["What is 6 * (3 + 4)?", "What is 1 / 0?", "Explain spans to me.", "What is 1 / 0?"]
+PROMPTS = ["What is 6 * 7?", "What is 1 / 0?", "Explain spans to me.", "What is 1 / 0?"]
 TENANT = "acme"
 MODEL, NO_MODEL = "nopspan-ngram", "no-such-model"
 # Handlers receive only the start of this span.

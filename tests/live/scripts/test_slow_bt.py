@@ -103,7 +103,7 @@ def sequence(spans):
 def run_service(folder):
     prompts = os.path.join(folder, "prompts")
     with open(prompts, "w", encoding="utf-8") as file:
-        file.write("What is 6 * (3 + 4)?\nExplain spans to me.\nWhat is 1 / 0?\n")
+        file.write("What is 6 * 7?\nExplain spans to me.\nWhat is 1 / 0?\n")
     files = [os.path.join(folder, name) for name in ("server", *FAST[:1], *SLOW[:1])]
     options = ("--fail-rate", "0.2", "--seed", "7", "--token-delay-us", "3000")
     with Server(folder, *options, events=files[0]) as server:
