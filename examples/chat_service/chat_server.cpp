@@ -173,12 +173,10 @@ example::ServerBooks open_books(const Options& options) {
 
 // The exit status of a server that ended with `status`. Reports what its files lack, which makes it a failure.
 int close_files(int status, example::ServerBooks& books, example::OwnRecording& recording) {
-  for (const std::string& error : {books.close(), recording.close()}) {
-    if (error.empty()) continue;
-    std::cerr << "chat_server: " << error << "\n";
-    status = 1;
-  }
-  return status;
+  const std::string error = recording.close() ? books.close() : "entries are missing in the recording";
+  if (error.empty()) return status;
+  std::cerr << "chat_server: " << error << "\n";
+  return 1;
 }
 
 }  // namespace
