@@ -103,7 +103,7 @@ detach() {
 say "bpftrace scripts/trace.bt: one request through both programs"
 attach trace.bt "$run/trace" 'tool_call\|tool call'
 before=$(wc -l <"$run/trace")
-ask --stream 'What is 6 * 7?'
+ask 'What is 6 * 7?'
 request=''
 until request=$(tail -n +$((before + 1)) "$run/trace" | awk '/- llm.chat / { print $3 }' | tail -1) && [[ -n "$request" ]]; do
   kill -0 $tracer 2>/dev/null || fail "bpftrace ended"
@@ -118,9 +118,9 @@ attach spans.bt "$run/spans" 'llm.chat'
 if [[ $keep == 1 ]]; then
   echo "Running. Press Ctrl-C to stop."
   tail -n +1 -f "$run/spans" &
-  while ask --stream --requests 40 --concurrency 8 >/dev/null 2>&1 || true; do :; done
+  while ask --requests 40 --concurrency 8 >/dev/null 2>&1 || true; do :; done
 fi
-ask --stream --requests 120 --concurrency 8
+ask --requests 120 --concurrency 8
 detach
 awk '/^Totals/ { on = 1 } on' "$run/spans" | cat -s
 
@@ -128,7 +128,7 @@ awk '/^Totals/ { on = 1 } on' "$run/spans" | cat -s
 collect() {
   "$@" >"$run/collected" 2>"$run/collected.err" &
   local collector=$!
-  while kill -0 $collector 2>/dev/null; do ask --stream --requests 8 --concurrency 4 >/dev/null 2>&1 || true; done
+  while kill -0 $collector 2>/dev/null; do ask --requests 8 --concurrency 4 >/dev/null 2>&1 || true; done
   wait $collector || { cat "$run/collected" "$run/collected.err" >&2; fail "$* failed"; }
   cat "$run/collected" "$run/collected.err"
 }
@@ -157,7 +157,7 @@ exporter=$!
 until grep -q '^trace' "$run/received"; do
   kill -0 $exporter 2>/dev/null || { cat "$run/exported" >&2; fail "nopspan export ended"; }
   kill -0 $receiver 2>/dev/null || { cat "$run/received" >&2; fail "the receiver ended"; }
-  ask --stream --requests 8 --concurrency 4 >/dev/null 2>&1 || true
+  ask --requests 8 --concurrency 4 >/dev/null 2>&1 || true
 done
 kill -INT $exporter
 wait $exporter || { cat "$run/exported" >&2; fail "nopspan export failed"; }

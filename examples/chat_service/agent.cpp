@@ -3,104 +3,62 @@
 #include <nopspan/genai.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
-#include <cstdlib>
 #include <exception>
 #include <fstream>
+#include <iomanip>
 #include <iostream>
 #include <iterator>
-#include <mutex>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "agent_loop.h"
-#include "chat_client.h"
 #include "own_recording.h"
-#include "summary.h"
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
 struct Options {
-  example::ClientOptions client;
-  example::LoopOptions loop;
+  example::AgentOptions agent;
   std::vector<std::string> prompts;
-  std::string prompts_file;
+  std::size_t requests = 0;
+  std::size_t concurrency = 1;
   std::string prices;
   example::OwnRecording recording;
-  std::int64_t retry_delay_ms = 100;
-  std::uint64_t requests = 0;
-  std::size_t concurrency = 1;
-  double rate = 0.0;
   bool json = false;
 };
 
 // Declares the options for the command-line parser.
 void declare_options(CLI::App& app, Options& options) {
   app.add_option("prompts", options.prompts, "the prompts");
-  app.add_option("--prompts", options.prompts_file, "file with one prompt per line");
+  app.option_defaults()->always_capture_default();
   app.add_option("--requests", options.requests, "number of requests; repeats the prompts, or a built-in set")
-      ->check(CLI::Range(1, 1000000000));
-  app.add_option("--concurrency", options.concurrency, "prompts at the same time")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
-  app.add_option("--rate", options.rate, "prompts per second at most; 0: no limit")
-      ->check(CLI::Range(0.0, 1e6))
-      ->capture_default_str();
-  app.add_option("--base-url", options.client.base_url, "the server, http://host:port or http://host:port/v1")
-      ->required();
-  app.add_option("--api-key", options.client.api_key, "key for the server")->envname("OPENAI_API_KEY");
-  app.add_option("--organization", options.client.organization, "sent to the server; the spans' label tenant");
-  app.add_option("--route", options.client.route, "sent to the server; the spans' label route");
-  app.add_option("--model", options.loop.model, "model (default: the server's first one)");
-  app.add_option("--timeout", options.client.timeout_s,
-                 "seconds to wait for a connection and for each piece of an answer")
-      ->check(CLI::Range(1, 3600))
-      ->capture_default_str();
-  app.add_flag("--stream", options.loop.stream, "read answers as a stream");
-  app.add_flag("!--no-tools", options.loop.tools, "offer no tools to the model");
-  app.add_option("--search-root", options.loop.search_root, "directory that file_search searches")
-      ->check(CLI::ExistingDirectory)
-      ->capture_default_str();
-  app.add_option("--max-steps", options.loop.max_steps, "model calls per prompt at most")
-      ->check(CLI::Range(1, 100))
-      ->capture_default_str();
-  app.add_option("--max-tokens", options.loop.max_tokens, "tokens per answer at most")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
-  app.add_option("--temperature", options.loop.temperature, "randomness of the answers; 0: always the likeliest word")
-      ->check(CLI::Range(0.0, 2.0))
-      ->capture_default_str();
-  app.add_option("--seed", options.loop.seed, "seed of the answers and of the retries' delays")->capture_default_str();
-  app.add_flag("--ignore-eos", options.loop.ignore_eos, "answers of exactly --max-tokens, if the server supports it");
-  app.add_option("--max-attempts", options.loop.retry.attempts, "attempts per model call at most")
-      ->check(CLI::Range(1, 100))
-      ->capture_default_str();
-  app.add_option("--retry-delay-ms", options.retry_delay_ms, "delay before the second attempt; doubles each time")
-      ->check(CLI::Range(0, 60000))
-      ->capture_default_str();
+      ->check(CLI::Range(1, 1000000));
+  app.add_option("--concurrency", options.concurrency, "prompts at the same time")->check(CLI::Range(1, 1024));
+  app.add_option("--base-url", options.agent.base_url, "the server, http://host:port")->required();
+  app.add_option("--organization", options.agent.organization, "sent to the server; the spans' label tenant");
+  app.add_option("--route", options.agent.route, "sent to the server; the spans' label route");
+  app.add_option("--model", options.agent.model, "the model");
+  app.add_option("--search-root", options.agent.search_root, "directory that file_search searches")
+      ->check(CLI::ExistingDirectory);
+  app.add_option("--max-tokens", options.agent.max_tokens, "tokens per answer at most")->check(CLI::Range(1, 100000));
+  app.add_option("--seed", options.agent.seed, "seed of the answers and of the retries' delays");
+  app.add_flag("--ignore-eos", options.agent.ignore_eos, "answers of exactly --max-tokens");
+  app.add_option("--max-attempts", options.agent.max_attempts, "attempts per model call at most")
+      ->check(CLI::Range(1, 100));
+  app.add_option("--retry-delay-ms", options.agent.retry_delay_ms, "delay before the second attempt; doubles each time")
+      ->check(CLI::Range(0, 60000));
   app.add_option("--prices", options.prices, "file with the prices of models; spans then carry the costs");
   options.recording.declare_option(app);
   app.add_flag("--json", options.json, "print one JSON object");
-}
-
-// Throws std::runtime_error.
-std::vector<std::string> all_prompts(const Options& options) {
-  std::vector<std::string> prompts = options.prompts;
-  if (options.prompts_file.empty()) return prompts;
-  std::ifstream file(options.prompts_file);
-  if (!file) throw std::runtime_error("cannot read " + options.prompts_file);
-  for (std::string line; std::getline(file, line);) {
-    if (!line.empty()) prompts.push_back(line);
-  }
-  if (prompts.empty()) throw std::runtime_error("no prompt in " + options.prompts_file);
-  return prompts;
 }
 
 // Throws std::runtime_error.
@@ -114,104 +72,93 @@ void read_prices(const std::string& path) {
   nopspan::genai::set_prices(prices);
 }
 
-constexpr std::array<const char*, 8> kTopics = {"spans",   "probes",     "request ids", "token counts",
-                                                "retries", "semaphores", "collectors",  "histograms"};
-constexpr std::array<const char*, 6> kSearched = {"span", "probe", "request_id", "license", "retry", "no such text"};
-
-std::string calculation(std::uint64_t n) {
-  return std::to_string(n) + " / " + std::to_string(n % 32 == 13 ? 0 : n % 13 + 1);  // some divide by zero
-}
-
-// The n-th prompt of a load: questions for the model alone, for the calculator (some of which fail), for the file
-// search, or for both tools. The same n gives the same prompt.
-std::string load_prompt(std::uint64_t n) {
+// The n-th prompt of a load: for the model alone, for the calculator (some of which fail), for the file search, or for
+// both tools. The same n gives the same prompt.
+std::string load_prompt(std::size_t n) {
+  constexpr std::array<const char*, 4> kTopics = {"span", "probe", "retry", "no such text"};
   const std::string topic = kTopics[n / 4 % kTopics.size()];
-  const std::string searched = kSearched[n / 4 % kSearched.size()];
+  const std::string quotient = std::to_string(n) + " / " + std::to_string(n % 32 == 13 ? 0 : n % 13 + 1);
   switch (n % 4) {
     case 0:
       return "Explain " + topic + " to me in a few sentences.";
     case 1:
-      return "What is " + calculation(n) + "?";
+      return "What is " + quotient + "?";
     case 2:
-      return "Search the files for \"" + searched + "\".";
+      return "Search the files for \"" + topic + "\".";
     default:
-      return "Compute " + calculation(n) + " and then find \"" + searched + "\" in the files.";
+      return "Compute " + quotient + " and then find \"" + topic + "\" in the files.";
   }
 }
 
-// Sends all prompts from several threads, and collects the outcomes.
-class Run {
- public:
-  Run(const Options& options, std::vector<std::string> prompts)
-      : options_(options),
-        prompts_(std::move(prompts)),
-        count_(options.requests > 0 ? options.requests : prompts_.size()) {
-    if (options.requests == 0) outcomes_.resize(count_);
+// The prompts of the command line, or of a load.
+std::vector<std::string> all_prompts(const Options& options) {
+  if (options.requests == 0) return options.prompts;
+  std::vector<std::string> prompts;
+  for (std::size_t n = 0; n < options.requests; ++n) {
+    prompts.push_back(options.prompts.empty() ? load_prompt(n) : options.prompts[n % options.prompts.size()]);
   }
+  return prompts;
+}
 
-  void run() {
-    std::vector<std::thread> threads;
-    for (std::uint64_t i = 0; i < std::min<std::uint64_t>(options_.concurrency, count_); ++i) {
-      threads.emplace_back([this, i] { work(i); });
-    }
-    for (std::thread& thread : threads) thread.join();
+// Sends all prompts from several threads. Returns their outcomes.
+std::vector<example::Outcome> answers(const Options& options, const std::vector<std::string>& prompts) {
+  std::vector<example::Outcome> outcomes(prompts.size());
+  std::atomic<std::size_t> next{0};
+  std::vector<std::thread> threads;
+  for (std::size_t worker = 0; worker < std::min(options.concurrency, prompts.size()); ++worker) {
+    threads.emplace_back([&, worker] {
+      example::AgentLoop loop(options.agent, worker);
+      for (std::size_t n = next++; n < prompts.size(); n = next++) outcomes[n] = loop.answer(prompts[n], n);
+    });
   }
+  for (std::thread& thread : threads) thread.join();
+  return outcomes;
+}
 
-  // Prints the summary, and the answers unless this is a load. Returns the number of failed prompts.
-  [[nodiscard]] int report() const {
-    const double seconds = std::chrono::duration<double>(Clock::now() - start_).count();
-    if (options_.json) {
-      example::Json json = summary_.json(seconds);
-      json["answers"] = example::Json::array();
-      for (std::size_t i = 0; i < outcomes_.size(); ++i) {
-        json["answers"].push_back(example::outcome_json(prompts_[i], outcomes_[i]));
-      }
-      std::cout << example::to_text(json) << "\n";
-      return summary_.failed();
-    }
-    for (std::size_t i = 0; i < outcomes_.size(); ++i) {
-      std::cout << "> " << prompts_[i] << "\n" << outcomes_[i].answer << "\n\n";
-    }
-    std::cout << summary_.text(seconds);
-    return summary_.failed();
+void print_json(const std::vector<example::Outcome>& outcomes, const example::Outcome& sum, std::ptrdiff_t failed) {
+  example::Json json{{"requests", outcomes.size()},
+                     {"failed", failed},
+                     {"steps", sum.steps},
+                     {"retries", sum.retries},
+                     {"tool_calls", sum.tool_calls},
+                     {"tool_errors", sum.tool_errors},
+                     {"prompt_tokens", sum.usage.prompt_tokens},
+                     {"cached_tokens", sum.usage.cached_tokens},
+                     {"completion_tokens", sum.usage.completion_tokens},
+                     {"answers", example::Json::array()}};
+  for (const example::Outcome& outcome : outcomes) {
+    json["answers"].push_back(example::Json{{"request_id", outcome.request_id}, {"answer", outcome.answer}});
   }
+  std::cout << example::to_text(json) << "\n";
+}
 
- private:
-  void work(std::uint64_t worker) {
-    example::ChatClient client(options_.client);
-    example::LoopOptions loop_options = options_.loop;
-    loop_options.seed += worker << 32;  // seeds the random delays; the model's seed comes from the prompt's number
-    example::AgentLoop loop(client, loop_options);
-    for (std::uint64_t n = next_++; n < count_; n = next_++) {
-      if (options_.rate > 0.0) {
-        std::this_thread::sleep_until(start_ +
-                                      std::chrono::duration_cast<Clock::duration>(
-                                          std::chrono::duration<double>(static_cast<double>(n) / options_.rate)));
-      }
-      finished(n, loop.answer(prompts_.empty() ? load_prompt(n) : prompts_[n % prompts_.size()], n));
-    }
+void print_text(const Options& options, const std::vector<std::string>& prompts,
+                const std::vector<example::Outcome>& outcomes, const example::Outcome& sum, double seconds) {
+  for (std::size_t n = 0; options.requests == 0 && n < outcomes.size(); ++n) {
+    std::cout << "> " << prompts[n] << "\n" << outcomes[n].answer << "\n\n";
   }
+  std::cout << std::fixed << std::setprecision(2) << outcomes.size() << " prompts in " << seconds << " s, " << sum.steps
+            << " model calls, " << sum.retries << " retries, " << sum.tool_calls << " tool calls of which "
+            << sum.tool_errors << " failed, " << sum.usage.prompt_tokens << " tokens in ("
+            << sum.usage.cached_tokens << " cached), " << sum.usage.completion_tokens << " tokens out\n";
+}
 
-  void finished(std::uint64_t n, example::Outcome outcome) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    summary_.add(outcome);
-    if (!outcome.ok) std::cerr << "agent: prompt " << n + 1 << " failed: " << outcome.error << "\n";
-    if (!outcomes_.empty()) outcomes_[n] = std::move(outcome);
+int run(const Options& options, const std::vector<std::string>& prompts) {
+  const Clock::time_point start = Clock::now();
+  const std::vector<example::Outcome> outcomes = answers(options, prompts);
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  example::Outcome sum;
+  for (const example::Outcome& outcome : outcomes) {
+    sum.add(outcome);
+    if (!outcome.ok) std::cerr << "agent: a prompt failed: " << outcome.error << "\n";
   }
-
-  const Options& options_;
-  const std::vector<std::string> prompts_;
-  const std::uint64_t count_;
-  const Clock::time_point start_ = Clock::now();
-  std::atomic<std::uint64_t> next_{0};
-  std::mutex mutex_;
-  example::Summary summary_;
-  std::vector<example::Outcome> outcomes_;
-};
-
-int misused(const std::string& what) {
-  std::cerr << "agent: " << what << "\n";
-  return 2;
+  const auto failed = std::count_if(outcomes.begin(), outcomes.end(), [](const auto& outcome) { return !outcome.ok; });
+  if (options.json) {
+    print_json(outcomes, sum, failed);
+  } else {
+    print_text(options, prompts, outcomes, sum, seconds);
+  }
+  return failed == 0 ? 0 : 1;
 }
 
 }  // namespace
@@ -224,30 +171,19 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     prompts = all_prompts(options);
-    example::ChatClient check(options.client);
+    if (prompts.empty()) throw std::runtime_error("nothing to ask: give a prompt or --requests");
+    const example::ChatClient check(options.agent.base_url, {});
     if (!options.prices.empty()) read_prices(options.prices);
     options.recording.open();
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   } catch (const std::exception& error) {
-    return misused(error.what());
-  }
-  if (prompts.empty() && options.requests == 0)
-    return misused("nothing to ask: give a prompt, --prompts or --requests");
-  options.loop.tenant = options.client.organization;
-  options.loop.route = options.client.route;
-  options.loop.retry.first_delay = std::chrono::milliseconds(options.retry_delay_ms);
-  std::signal(SIGPIPE, SIG_IGN);  // a server may close a connection while the agent writes to it
-  try {
-    if (options.loop.model.empty()) options.loop.model = example::ChatClient(options.client).first_model();
-  } catch (const std::exception& error) {
     std::cerr << "agent: " << error.what() << "\n";
-    return 1;
+    return 2;
   }
-  Run run(options, std::move(prompts));
-  run.run();
-  const int failed = run.report();
-  if (options.recording.close()) return failed == 0 ? 0 : 1;
+  std::signal(SIGPIPE, SIG_IGN);  // a server may close a connection while the agent writes to it
+  const int status = run(options, prompts);
+  if (options.recording.close()) return status;
   std::cerr << "agent: entries are missing in the recording\n";
   return 1;
 }

@@ -5,8 +5,10 @@
 #include <nopspan/context.h>
 #include <nopspan/genai_events.h>
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
+#include <stdexcept>
 #include <thread>
 
 #include "agent_tools.h"
@@ -22,21 +24,34 @@ constexpr const char* kEngine = "openai";
 constexpr const char* kOperator = "example";  // the agent's name in the agent catalogue
 constexpr const char* kSystemPrompt =
     "You are a helpful agent. Use the calculator for arithmetic and file_search to find a text in files.";
+constexpr double kTemperature = 0.8;
+constexpr int kMostSteps = 6;
+constexpr int kLongestDelayMs = 30000;
 
-double now_ms() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+httplib::Headers headers_of(const AgentOptions& options) {
+  httplib::Headers headers;
+  if (!options.organization.empty()) headers.emplace("OpenAI-Organization", options.organization);
+  if (!options.route.empty()) headers.emplace("X-Route", options.route);
+  return headers;
 }
 
-void add(const Usage& more, Usage& usage) {
-  usage.prompt_tokens += more.prompt_tokens;
-  usage.completion_tokens += more.completion_tokens;
-  usage.cached_tokens += more.cached_tokens;
-}
-
-Json assistant_json(const Message& message) {
-  Json json{{"role", "assistant"}, {"content", message.content}, {"tool_calls", Json::array()}};
-  for (const ToolCall& call : message.tool_calls) json["tool_calls"].push_back(tool_call_json(call));
+Json assistant_json(const ChatReply& reply) {
+  Json json{{"role", "assistant"}, {"content", reply.content}, {"tool_calls", Json::array()}};
+  for (const ToolCall& call : reply.tool_calls) json["tool_calls"].push_back(tool_call_json(call));
   return json;
+}
+
+// Whether another attempt may succeed.
+bool may_retry(const AttemptFailed& failure) {
+  return failure.status() == 0 || failure.status() == 408 || failure.status() == 429 || failure.status() >= 500;
+}
+
+// How long to wait after the attempt-th attempt (counted from 1) has failed. The delay doubles with each attempt. A
+// random part of up to one half is subtracted, so that clients do not return at the same time.
+int retry_delay_ms(int first_ms, int attempt, std::mt19937_64& random) {
+  const std::int64_t longest =
+      std::min<std::int64_t>(std::int64_t{first_ms} << std::min(attempt - 1, 20), kLongestDelayMs);
+  return static_cast<int>(std::uniform_int_distribution<std::int64_t>(longest / 2, longest)(random));
 }
 
 void report_prompt(const Json& body) {
@@ -53,7 +68,7 @@ void report_response(const ChatReply& reply) {
         .total_tokens(reply.usage.prompt_tokens + reply.usage.completion_tokens)
         .finish_reasons({reply.finish_reason});
   });
-  for (const ToolCall& call : reply.message.tool_calls) {
+  for (const ToolCall& call : reply.tool_calls) {
     genai::tool_call([&](genai::ToolCallFields& event) {
       event.tool_name(call.name).tool_call_id(call.id).arguments(call.arguments);
     });
@@ -67,7 +82,7 @@ void set_response(llm::StepFields& fields, const ChatReply& reply) {
       .input_tokens(static_cast<std::int64_t>(reply.usage.prompt_tokens))
       .output_tokens(static_cast<std::int64_t>(reply.usage.completion_tokens))
       .cached_tokens(static_cast<std::int64_t>(reply.usage.cached_tokens))
-      .step_result(reply.message.content);
+      .step_result(reply.content);
 }
 
 // The fields that every event of the agent catalogue has.
@@ -79,15 +94,27 @@ F& of_operator(F& fields) {
 
 }  // namespace
 
+void Outcome::add(const Outcome& other) {
+  steps += other.steps;
+  retries += other.retries;
+  tool_calls += other.tool_calls;
+  tool_errors += other.tool_errors;
+  usage += other.usage;
+}
+
+AgentLoop::AgentLoop(const AgentOptions& options, std::uint64_t worker)
+    : options_(options),
+      client_(options.base_url, headers_of(options)),
+      random_(options.seed + (worker << 32U)) {}
+
 Outcome AgentLoop::answer(const std::string& prompt, std::uint64_t number) {
   Outcome outcome;
-  started_ms_ = now_ms();
   try {
     nopspan::span(
         llm::chat,
         [&](llm::ChatFields& fields) {
           fields.engine(kEngine).model(options_.model);
-          if (!options_.tenant.empty()) fields.tenant(options_.tenant);
+          if (!options_.organization.empty()) fields.tenant(options_.organization);
           if (!options_.route.empty()) fields.label("route", options_.route);
         },
         [&](nopspan::Span& span) {
@@ -100,7 +127,6 @@ Outcome AgentLoop::answer(const std::string& prompt, std::uint64_t number) {
   } catch (const std::exception& error) {
     outcome.error = error.what();
   }
-  outcome.duration_ms = now_ms() - started_ms_;
   return outcome;
 }
 
@@ -121,9 +147,7 @@ void AgentLoop::chat(const std::string& prompt, std::uint64_t number, Outcome& o
 
 void AgentLoop::run(Json& body, Outcome& outcome) {
   for (bool goes_on = true; goes_on;) {
-    if (outcome.steps >= options_.max_steps) {
-      throw StepFailed("no answer after " + std::to_string(outcome.steps) + " steps");
-    }
+    if (outcome.steps == kMostSteps) throw std::runtime_error("no answer after many steps");
     ++outcome.steps;
     goes_on = nopspan::span(
         agent::operator_iteration,
@@ -137,10 +161,10 @@ void AgentLoop::set_request(llm::StepFields& fields, const Json& body) const {
   fields.engine(kEngine)
       .model(options_.model)
       .server(client_.host(), client_.port())
-      .temperature(options_.temperature)
+      .temperature(body["temperature"].get<double>())
       .max_tokens(options_.max_tokens)
       .seed(body["seed"].get<std::int64_t>())
-      .stream(options_.stream);
+      .stream(true);
 }
 
 bool AgentLoop::step(Json& body, Outcome& outcome) {
@@ -150,41 +174,39 @@ bool AgentLoop::step(Json& body, Outcome& outcome) {
         const ChatReply reply = ask(body, span, outcome);
         report_response(reply);
         span.with<llm::StepFields>([&](llm::StepFields& fields) { set_response(fields, reply); });
-        add(reply.usage, outcome.usage);
-        if (reply.message.tool_calls.empty()) {
-          outcome.answer = reply.message.content;
+        outcome.usage += reply.usage;
+        if (reply.tool_calls.empty()) {
+          outcome.answer = reply.content;
           return false;
         }
-        agent::operators::think([&](auto& event) { of_operator(event).thought(reply.message.content); });
-        body["messages"].push_back(assistant_json(reply.message));
-        for (const ToolCall& call : reply.message.tool_calls) use_tool(call, body["messages"], outcome);
+        agent::operators::think([&](auto& event) { of_operator(event).thought(reply.content); });
+        body["messages"].push_back(assistant_json(reply));
+        for (const ToolCall& call : reply.tool_calls) use_tool(call, body["messages"], outcome);
         return true;
       });
 }
 
-// Calls the model until it answers. Throws StepFailed if another attempt makes no sense.
+// Calls the model until it answers. Throws AttemptFailed if another attempt makes no sense.
 ChatReply AgentLoop::ask(const Json& body, nopspan::Span& span, Outcome& outcome) {
-  const auto on_first_token = [&] {
-    span.first_token();
-    if (outcome.first_token_ms < 0.0) outcome.first_token_ms = now_ms() - started_ms_;
-  };
-  for (int number = 1;; ++number) {
+  for (int attempt = 1;; ++attempt) {
     report_prompt(body);
-    Attempt attempt = client_.attempt(body, on_first_token);
-    if (attempt.ok) return std::move(attempt.reply);
-    const HttpFailure& failure = attempt.failure;
-    if (!may_retry(failure) || number >= options_.retry.attempts) {
-      agent::operators::llm_error(
-          [&](auto& event) { of_operator(event).reason(failure.message).retry_count(number - 1).will_retry(false); });
-      throw StepFailed(failure.message);
+    try {
+      return client_.attempt(body, [&] { span.first_token(); });
+    } catch (const AttemptFailed& failure) {
+      if (!may_retry(failure) || attempt == options_.max_attempts) {
+        agent::operators::llm_error([&](auto& event) {
+          of_operator(event).reason(failure.what()).retry_count(attempt - 1).will_retry(false);
+        });
+        throw;
+      }
+      const int delay_ms = retry_delay_ms(options_.retry_delay_ms, attempt, random_);
+      llm::retry([&](llm::RetryFields& fields) {
+        fields.attempt(attempt).delay_ms(delay_ms).reason(failure.status() == 429 ? "rate_limit" : "provider_error");
+        if (failure.status() != 0) fields.status_code(failure.status());
+      });
+      ++outcome.retries;
+      std::this_thread::sleep_for(std::chrono::milliseconds(delay_ms));
     }
-    const std::chrono::milliseconds delay = retry_delay(options_.retry, number, failure, random_);
-    llm::retry([&](llm::RetryFields& fields) {
-      fields.attempt(number).delay_ms(delay.count()).reason(failure.reason);
-      if (failure.status != 0) fields.status_code(failure.status);
-    });
-    ++outcome.retries;
-    std::this_thread::sleep_for(delay);
   }
 }
 
@@ -204,19 +226,16 @@ void AgentLoop::use_tool(const ToolCall& call, Json& messages, Outcome& outcome)
 }
 
 Json AgentLoop::first_body(const std::string& prompt, std::uint64_t number) const {
-  Json body{{"model", options_.model},
-            {"messages",
-             Json::array({{{"role", "system"}, {"content", kSystemPrompt}}, {{"role", "user"}, {"content", prompt}}})},
-            {"max_tokens", options_.max_tokens},
-            {"temperature", options_.temperature},
-            {"seed", static_cast<std::int64_t>((options_.seed + number) & 0x7FFFFFFFU)}};
-  if (options_.tools) body["tools"] = tool_definitions();
-  if (options_.ignore_eos) body["ignore_eos"] = true;
-  if (options_.stream) {
-    body["stream"] = true;
-    body["stream_options"] = Json{{"include_usage", true}};
-  }
-  return body;
+  return Json{{"model", options_.model},
+              {"messages", Json::array({{{"role", "system"}, {"content", kSystemPrompt}},
+                                        {{"role", "user"}, {"content", prompt}}})},
+              {"tools", tool_definitions()},
+              {"max_tokens", options_.max_tokens},
+              {"temperature", kTemperature},
+              {"seed", static_cast<std::int64_t>((options_.seed + number) & 0x7FFFFFFFU)},
+              {"ignore_eos", options_.ignore_eos},
+              {"stream", true},
+              {"stream_options", {{"include_usage", true}}}};
 }
 
 }  // namespace example

@@ -7,31 +7,27 @@
 
 #include <cstdint>
 #include <random>
-#include <stdexcept>
 #include <string>
 
 #include "chat_client.h"
-#include "http_retry.h"
 #include "openai_protocol.h"
 
 namespace example {
 
-struct LoopOptions {
-  std::string model;
-  std::string tenant;  // a label of the spans
-  std::string route;
-  bool stream = false;
-  bool tools = true;
-  int max_steps = 6;
+struct AgentOptions {
+  std::string base_url;      // of the server: http://host:port
+  std::string organization;  // sent to the server; the label `tenant` of the spans
+  std::string route;         // sent to the server; the label `route` of the spans
+  std::string model = "nopspan-ngram";
+  std::string search_root = ".";  // for the tool file_search
   int max_tokens = 128;
-  double temperature = 0.8;
   std::uint64_t seed = 0;
   bool ignore_eos = false;
-  std::string search_root = ".";  // for the tool file_search
-  RetryPolicy retry;
+  int max_attempts = 6;      // of one model call
+  int retry_delay_ms = 100;  // before the second attempt
 };
 
-// The outcome of one prompt.
+// The outcome of one prompt, or the sum of several.
 struct Outcome {
   bool ok = false;
   std::string answer;
@@ -41,15 +37,10 @@ struct Outcome {
   int retries = 0;
   int tool_calls = 0;
   int tool_errors = 0;
-  Usage usage;  // the sum over all steps
-  double duration_ms = 0.0;
-  double first_token_ms = -1.0;  // of the first step, if it was a stream
-};
+  Usage usage;
 
-// A model call failed for good.
-class StepFailed : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
+  // Adds the numbers of another outcome.
+  void add(const Outcome& other);
 };
 
 // Answers prompts: asks the model, runs the tools that it calls, sends it the results, and repeats until it answers.
@@ -61,27 +52,26 @@ class StepFailed : public std::runtime_error {
 // model.
 class AgentLoop {
  public:
-  AgentLoop(ChatClient& client, const LoopOptions& options)
-      : client_(client), options_(options), random_(options.seed) {}
+  // `worker` makes the random delays of several instances differ.
+  AgentLoop(const AgentOptions& options, std::uint64_t worker);
 
   // `number` makes the seeds of prompts differ.
   Outcome answer(const std::string& prompt, std::uint64_t number);
 
  private:
   void chat(const std::string& prompt, std::uint64_t number, Outcome& outcome);
-  // Asks the model and runs the tools that it calls, until it answers. Throws StepFailed.
+  // Asks the model and runs the tools that it calls, until it answers.
   void run(Json& body, Outcome& outcome);
-  // Makes one step. Returns true if the model called tools, whose results are now in `messages`.
+  // Makes one step. Returns true if the model called tools, whose results are now in the messages.
   bool step(Json& body, Outcome& outcome);
   void set_request(nopspan::llm::StepFields& fields, const Json& body) const;
   ChatReply ask(const Json& body, nopspan::Span& span, Outcome& outcome);
   void use_tool(const ToolCall& call, Json& messages, Outcome& outcome);
   Json first_body(const std::string& prompt, std::uint64_t number) const;
 
-  ChatClient& client_;
-  const LoopOptions options_;
+  const AgentOptions options_;
+  ChatClient client_;
   std::mt19937_64 random_;
-  double started_ms_ = 0.0;
 };
 
 }  // namespace example

@@ -1,155 +1,146 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "chat_client.h"
 
-#include <nopspan/context.h>
+#include <nopspan/propagation.h>
 
-#include <chrono>
-#include <cstdlib>
+#include <regex>
+#include <string_view>
 #include <utility>
-
-#include "chat_reply_reader.h"
 
 namespace example {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+constexpr int kTimeoutS = 60;  // for each piece of an answer
+constexpr std::size_t kMostToolCalls = 64;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-// "http://host:port/v1/" is a server, "http://host:port", and a prefix of paths, "/v1".
-struct BaseUrl {
-  std::string server;
-  std::string prefix;
-  std::string host;
-  int port;
-};
-
-BaseUrl split_base_url(const std::string& url) {
-  std::size_t host = std::string::npos;
-  for (const char* scheme : {"http://", "https://"}) {
-    if (url.rfind(scheme, 0) == 0) host = std::string(scheme).size();
-  }
-  if (host == std::string::npos || host == url.size() || url[host] == '/') {
-    throw std::invalid_argument("not a base URL (http://host:port): " + url);
-  }
-  const std::size_t path = std::min(url.find('/', host), url.size());
-  BaseUrl base{url.substr(0, path), url.substr(path), url.substr(host, path - host), host == 8 ? 443 : 80};
-  const std::size_t colon = base.host.rfind(':');
-  if (colon != std::string::npos && base.host.back() != ']') {  // the colons of an IPv6 address are inside brackets
-    base.port = std::atoi(base.host.c_str() + colon + 1);
-    base.host.resize(colon);
-  }
-  while (!base.prefix.empty() && base.prefix.back() == '/') base.prefix.pop_back();
-  if (base.prefix.empty()) base.prefix = "/v1";
-  return base;
+// The member of an object, or null.
+const Json& member(const Json& object, const char* key) {
+  static const Json null;
+  const auto found = object.find(key);
+  return found != object.end() ? *found : null;
 }
+
+std::string text_of(const Json& object, const char* key) {
+  const Json& value = member(object, key);
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
+std::size_t count_of(const Json& object, const char* key) {
+  const Json& value = member(object, key);
+  return value.is_number_unsigned() ? value.get<std::size_t>() : 0;
+}
+
+// The JSON in a text, or null.
+Json parse(const std::string& text) {
+  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  return json.is_discarded() ? Json() : json;
+}
+
+// Assembles a reply from the server-sent events of a stream, whatever the pieces in which they arrive.
+class StreamedReply {
+ public:
+  explicit StreamedReply(const std::function<void()>& on_first_token) : on_first_token_(on_first_token) {}
+
+  void feed(std::string_view bytes) {
+    for (char c : bytes) {
+      if (c != '\n') {
+        line_ += c;
+        continue;
+      }
+      if (line_.compare(0, 6, "data: ") == 0) read_event(line_.substr(6));
+      line_.clear();
+    }
+  }
+
+  bool is_complete() const { return complete_; }
+  ChatReply take() { return std::move(reply_); }
+
+ private:
+  void read_event(const std::string& data) {
+    if (data == "[DONE]") complete_ = true;
+    const Json json = parse(data);
+    if (reply_.id.empty()) {
+      reply_.id = text_of(json, "id");
+      reply_.model = text_of(json, "model");
+    }
+    if (const Json& usage = member(json, "usage"); usage.is_object()) {
+      reply_.usage = {count_of(usage, "prompt_tokens"), count_of(usage, "completion_tokens"),
+                      count_of(member(usage, "prompt_tokens_details"), "cached_tokens")};
+    }
+    for (const Json& choice : member(json, "choices")) {
+      read_delta(member(choice, "delta"));
+      if (const std::string reason = text_of(choice, "finish_reason"); !reason.empty()) reply_.finish_reason = reason;
+    }
+  }
+
+  void read_delta(const Json& delta) {
+    reply_.content += text_of(delta, "content");
+    for (const Json& call : member(delta, "tool_calls")) read_tool_call(call);
+    const bool has_token = !reply_.content.empty() || !reply_.tool_calls.empty();
+    if (has_token && !std::exchange(has_token_, true)) on_first_token_();
+  }
+
+  // A call may arrive in pieces: the id and the name in the first one, and the arguments in several.
+  void read_tool_call(const Json& delta) {
+    const std::size_t index = count_of(delta, "index");
+    if (index >= kMostToolCalls) return;
+    if (reply_.tool_calls.size() <= index) reply_.tool_calls.resize(index + 1);
+    ToolCall& call = reply_.tool_calls[index];
+    const Json& function = member(delta, "function");
+    call.id += text_of(delta, "id");
+    call.name += text_of(function, "name");
+    call.arguments += text_of(function, "arguments");
+  }
+
+  const std::function<void()>& on_first_token_;
+  std::string line_;
+  ChatReply reply_;
+  bool has_token_ = false;
+  bool complete_ = false;
+};
 
 }  // namespace
 
-ChatClient::ChatClient(const ClientOptions& options)
-    : options_(options),
-      path_prefix_(split_base_url(options.base_url).prefix),
-      host_(split_base_url(options.base_url).host),
-      port_(split_base_url(options.base_url).port),
-      http_(split_base_url(options.base_url).server) {
-  if (!http_.is_valid()) throw std::invalid_argument("not a base URL (http://host:port): " + options.base_url);
+ChatClient::ChatClient(const std::string& base_url, httplib::Headers headers)
+    : address_(address_of(base_url)), headers_(std::move(headers)), http_(address_.host, address_.port) {
   http_.set_keep_alive(true);
   http_.set_tcp_nodelay(true);
-  http_.set_connection_timeout(options.timeout_s);
-  http_.set_read_timeout(options.timeout_s);
-  http_.set_write_timeout(options.timeout_s);
+  http_.set_read_timeout(kTimeoutS);
 }
 
-httplib::Headers ChatClient::headers() const {
-  httplib::Headers headers;
-  if (!options_.api_key.empty()) headers.emplace("Authorization", "Bearer " + options_.api_key);
-  if (!options_.organization.empty()) headers.emplace("OpenAI-Organization", options_.organization);
-  if (!options_.route.empty()) headers.emplace("X-Route", options_.route);
-  const nopspan::Context context = nopspan::Context::current();
-  if (!context.empty()) {
-    headers.emplace("traceparent", context.traceparent());
-    const auto state = context.tracestate();
-    if (!state.empty()) headers.emplace("tracestate", state);
+ChatClient::Address ChatClient::address_of(const std::string& base_url) {
+  std::smatch found;
+  if (!std::regex_match(base_url, found, std::regex("http://([^/:]+):([0-9]{1,5})"))) {
+    throw std::invalid_argument("not a base URL (http://host:port): " + base_url);
   }
-  return headers;
+  return {found[1], std::stoi(found[2])};
 }
 
-Attempt ChatClient::attempt(const Json& body, const std::function<void()>& on_first_token) {
+ChatReply ChatClient::attempt(const Json& body, const std::function<void()>& on_first_token) {
   httplib::Request request;
   request.method = "POST";
-  request.path = path_prefix_ + "/chat/completions";
-  request.headers = headers();
+  request.path = "/v1/chat/completions";
+  request.headers = headers_;
   request.set_header("Content-Type", "application/json");
+  nopspan::inject(request.headers);
   request.body = to_text(body);
-
-  StreamedReply streamed(on_first_token);
-  std::string received;  // a complete answer, or the body of an error
-  std::string bad_reply;
-  bool as_stream = body.value("stream", false);
-  request.response_handler = [&](const httplib::Response& response) {
-    as_stream = as_stream && response.status == 200;
+  StreamedReply reply(on_first_token);
+  std::string received;
+  request.content_receiver = [&](const char* data, std::size_t size, std::uint64_t, std::uint64_t) {
+    reply.feed({data, size});
+    received.append(data, size);
     return true;
   };
-  request.content_receiver = [&](const char* data, std::size_t size, std::uint64_t, std::uint64_t) {
-    try {
-      if (as_stream)
-        streamed.feed({data, size});
-      else
-        received.append(data, size);
-    } catch (const BadReply& error) {
-      bad_reply = error.what();
-    }
-    return bad_reply.empty();
-  };
 
-  const Clock::time_point start = Clock::now();
   const httplib::Result result = http_.send(request);
-  Attempt attempt;
-  attempt.failure = failure_of(result, received, seconds_since(start));
-  if (!bad_reply.empty()) attempt.failure.message = bad_reply;
-  if (!result || result->status != 200) return attempt;
-  try {
-    attempt.reply = as_stream ? streamed.finish() : read_reply(received);
-    attempt.ok = true;
-  } catch (const BadReply& error) {
-    attempt.failure = HttpFailure{};
-    attempt.failure.message = error.what();
+  if (!result) throw AttemptFailed(0, "HTTP: " + httplib::to_string(result.error()));
+  if (result->status != 200) {
+    const Json error = parse(received);
+    throw AttemptFailed(result->status, "HTTP status " + std::to_string(result->status) + ": " +
+                                            text_of(member(error, "error"), "message"));
   }
-  return attempt;
-}
-
-HttpFailure ChatClient::failure_of(const httplib::Result& result, const std::string& body, double elapsed_s) const {
-  HttpFailure failure;
-  if (!result) {
-    const bool timed_out = result.error() == httplib::Error::ConnectionTimeout ||
-                           (result.error() == httplib::Error::Read && elapsed_s >= options_.timeout_s);
-    if (timed_out) failure.reason = "timeout";
-    failure.message = "HTTP: " + httplib::to_string(result.error());
-    return failure;
-  }
-  failure.status = result->status;
-  if (failure.status == 429) failure.reason = "rate_limit";
-  if (failure.status == 408 || failure.status == 504) failure.reason = "timeout";
-  failure.message = "HTTP status " + std::to_string(failure.status) + ": " + read_error_message(body);
-  failure.retry_after = parse_retry_after(result->get_header_value("Retry-After"));
-  if (result->has_header("retry-after-ms")) {
-    failure.retry_after = parse_retry_after(result->get_header_value("retry-after-ms")) / 1000;
-  }
-  return failure;
-}
-
-std::string ChatClient::first_model() {
-  const httplib::Result result = http_.Get(path_prefix_ + "/models", headers());
-  if (!result)
-    throw std::runtime_error("cannot reach " + options_.base_url + ": " + httplib::to_string(result.error()));
-  const Json json = Json::parse(result->body, nullptr, /*allow_exceptions=*/false);
-  if (result->status == 200 && json.is_object() && json.contains("data") && json["data"].is_array()) {
-    for (const Json& model : json["data"]) {
-      if (model.is_object() && model.contains("id") && model["id"].is_string()) return model["id"].get<std::string>();
-    }
-  }
-  throw std::runtime_error(options_.base_url + " names no model (HTTP status " + std::to_string(result->status) +
-                           "); give --model");
+  if (!reply.is_complete()) throw AttemptFailed(0, "the stream broke off");
+  return reply.take();
 }
 
 }  // namespace example

@@ -9,59 +9,54 @@
 #include <string>
 #include <vector>
 
-#include "http_retry.h"
 #include "openai_protocol.h"
 
 namespace example {
 
-struct ClientOptions {
-  std::string base_url;  // "http://host:port" or "http://host:port/v1"
-  std::string api_key;
-  std::string organization;
-  std::string route;  // sent as X-Route, which becomes a label of the server's spans
-  int timeout_s = 60;
-};
-
 struct ChatReply {
   std::string id;
   std::string model;
-  Message message;
+  std::string content;
+  std::vector<ToolCall> tool_calls;
   std::string finish_reason;
   Usage usage;
 };
 
-// The outcome of one attempt: a reply, or a failure.
-struct Attempt {
-  bool ok = false;
-  ChatReply reply;
-  HttpFailure failure;
+// An attempt at a model call failed.
+class AttemptFailed : public std::runtime_error {
+ public:
+  AttemptFailed(int status, const std::string& what) : std::runtime_error(what), status_(status) {}
+
+  // The HTTP status, or 0 if there was no answer, or not a complete one.
+  int status() const { return status_; }
+
+ private:
+  int status_;
 };
 
 // A connection to an OpenAI-compatible server. Sends the current span's `traceparent`. Use one instance per thread.
 class ChatClient {
  public:
-  // Throws std::invalid_argument if the base URL is invalid.
-  explicit ChatClient(const ClientOptions& options);
+  // `base_url` is http://host:port. Sends `headers` with each request. Throws std::invalid_argument.
+  ChatClient(const std::string& base_url, httplib::Headers headers);
 
-  // Makes one attempt at a chat completion. It is streamed if body["stream"] is true. When the first piece of a
-  // streamed answer arrives, calls `on_first_token`.
-  Attempt attempt(const Json& body, const std::function<void()>& on_first_token);
+  // Makes one attempt at a chat completion, whose answer is a stream. Calls `on_first_token` when its first piece
+  // arrives. Throws AttemptFailed.
+  ChatReply attempt(const Json& body, const std::function<void()>& on_first_token);
 
   // The server's address.
-  const std::string& host() const { return host_; }
-  int port() const { return port_; }
-
-  // The first model that the server offers. Throws std::runtime_error.
-  std::string first_model();
+  const std::string& host() const { return address_.host; }
+  int port() const { return address_.port; }
 
  private:
-  httplib::Headers headers() const;
-  HttpFailure failure_of(const httplib::Result& result, const std::string& body, double elapsed_s) const;
+  struct Address {
+    std::string host;
+    int port;
+  };
+  static Address address_of(const std::string& base_url);
 
-  const ClientOptions options_;
-  std::string path_prefix_;  // "/v1"
-  std::string host_;
-  int port_ = 0;
+  const Address address_;
+  const httplib::Headers headers_;
   httplib::Client http_;
 };
 

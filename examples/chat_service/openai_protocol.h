@@ -75,6 +75,13 @@ struct Usage {
   std::size_t prompt_tokens = 0;
   std::size_t completion_tokens = 0;
   std::size_t cached_tokens = 0;  // prompt tokens found in the cache
+
+  Usage& operator+=(const Usage& other) {
+    prompt_tokens += other.prompt_tokens;
+    completion_tokens += other.completion_tokens;
+    cached_tokens += other.cached_tokens;
+    return *this;
+  }
 };
 
 // The fields that all chunks of an answer share.

@@ -33,4 +33,4 @@ url=http://127.0.0.1:$(cat "$directory/port")
 
 "$agent" --base-url "$url" --search-root "$root" --max-attempts 12 \
   'What is 6 * 7?' 'Find "traceparent" in the files.' 'Explain spans to me.'
-"$agent" --base-url "$url" --search-root "$root" --max-attempts 12 --stream --requests 40 --concurrency 8
+"$agent" --base-url "$url" --search-root "$root" --max-attempts 12 --requests 40 --concurrency 8

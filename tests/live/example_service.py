@@ -27,14 +27,6 @@ ITERATION = "agent.operator.iteration"
 HANDLERS_ONLY = {ITERATION + "_start", "gen_ai.retry", "gen_ai.stream.first_token", "engine.stats"}
 
 
-def prompts_file(folder, prompts):
-    """The path of a file for the agent's --prompts."""
-    path = os.path.join(folder, "prompts")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("\n".join(prompts) + "\n")
-    return path
-
-
 def with_events(path, env=None):
     """The environment `env`, in which a handler writes the events of a program to a file (programs/event_log.cpp)."""
     if path is None:

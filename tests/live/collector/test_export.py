@@ -14,7 +14,7 @@ import tempfile
 
 import example_service
 import harness
-from example_service import PROMPTS, TRACED, Agent, Server, prompts_file
+from example_service import PROMPTS, TRACED, Agent, Server
 from followed import Followed, children_of
 from harness import LIBRARY, NOPSPAN, Program, Test
 from otlp_receiver import HttpReceiver, Received
@@ -89,7 +89,7 @@ class Service(Test):
             with export:
                 with Server(folder, "--fail-rate", "0.3", "--seed", "7",
                             env={**TRACED, "OTEL_SERVICE_NAME": "model"}) as server:
-                    agent = Agent(server.url, "--stream", "--prompts", prompts_file(folder, PROMPTS * 4), "--concurrency", "4",
+                    agent = Agent(server.url, *PROMPTS * 4, "--concurrency", "4",
                                   "--max-attempts", "12", "--retry-delay-ms", "5", env=TRACED)
             assert agent.status == 0
         cls.export, cls.agent, cls.server = export, agent, server
@@ -249,7 +249,7 @@ class Filters(Test):
             export.receiver = received
             with export:
                 with Server(folder, "--fail-rate", "0.5", "--seed", "7", env=TRACED) as server:
-                    agent = Agent(server.url, "--prompts", prompts_file(folder, PROMPTS * 4), "--max-attempts", "12",
+                    agent = Agent(server.url, *PROMPTS * 4, "--max-attempts", "12",
                                   "--retry-delay-ms", "5", env=TRACED)
             self.assertEqual(agent.status, 0)
         by_trace = collections.defaultdict(list)

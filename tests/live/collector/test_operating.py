@@ -104,8 +104,8 @@ class Operating(Test):
         self.assertIn("Recording.", service.stderr.readline())
         answers = {}
         with Server(folder, "--slots", "4", "--token-delay-us", "5000", "--fail-rate", "0.1", "--seed", "7") as server:
-            with Load(server.url, "--stream", "--organization", "acme", "--concurrency", str(CONCURRENCY - 2)), \
-                 Load(server.url, "--stream", "--organization", "globex", "--concurrency", "2"):
+            with Load(server.url, "--organization", "acme", "--concurrency", str(CONCURRENCY - 2)), \
+                 Load(server.url, "--organization", "globex", "--concurrency", "2"):
                 for question, match in documented.items():
                     if question != STUCK:
                         answers[question] = self.answer(match[2])

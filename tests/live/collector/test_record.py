@@ -13,7 +13,7 @@ import example_service
 import harness
 import otlp_attributes
 import recording
-from example_service import PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
+from example_service import PROMPTS, TRACED, Agent, Server, lines_of
 from followed import Followed
 from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, Test
 from waiting import wait_until
@@ -80,7 +80,7 @@ class SameAsHandlers(Test):
         server_log, agent_log = (os.path.join(folder, name) for name in ("server", "agent"))
         with Record(cls.path, "--binary", LIBRARY):
             with Server(folder, "--fail-rate", "0.3", "--seed", "7", events=server_log, env=TRACED) as server:
-                agent = Agent(server.url, "--stream", "--prompts", prompts_file(folder, PROMPTS * 4), "--concurrency", "4",
+                agent = Agent(server.url, *PROMPTS * 4, "--concurrency", "4",
                               "--max-attempts", "12", "--retry-delay-ms", "5", events=agent_log, env=TRACED)
         assert agent.status == 0
         cls.agent, cls.server = agent, server

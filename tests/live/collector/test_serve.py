@@ -24,7 +24,7 @@ import example_service
 import harness
 from collector import Counting
 from engine_clients import FACT_OPTIONS, FOREVER, MODEL, ask_for_facts
-from example_service import PROMPTS, TRACED, Agent, Server, lines_of, of_handlers, prompts_file
+from example_service import PROMPTS, TRACED, Agent, Server, lines_of, of_handlers
 from followed import Followed
 from harness import BUILD, LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Test, wait_until
 from prometheus import Prometheus
@@ -109,12 +109,11 @@ class ServedToPrometheus(Test):
             assert leaving.error is None, leaving.error
             cls.wait_for_spans(SERVICE, "engine.request", BEFORE + AFTER + 1)
         with tempfile.TemporaryDirectory() as own, Server(own, "--fail-rate", "0.3", "--seed", "7", env=TRACED) as faulty:
-            prompts = prompts_file(own, PROMPTS * 3)
             cls.agents = []
             for _ in range(2):
-                cls.agents.append(cls.run_agent(faulty, "agent", "--prompts", prompts, "--max-attempts", "9"))
+                cls.agents.append(cls.run_agent(faulty, "agent", *PROMPTS * 3, "--max-attempts", "9"))
                 cls.wait_for_spans("agent", "llm.step", sum(agent.summary["steps"] for agent in cls.agents))
-            failing = cls.run_agent(faulty, "failing", "--prompts", prompts, "--max-attempts", "1")
+            failing = cls.run_agent(faulty, "failing", *PROMPTS * 3, "--max-attempts", "1")
             assert failing.summary["failed"] > 0, failing.summary
             cls.wait_for_spans("failing", "llm.chat", failing.summary["requests"])
         lines = lines_of(cls.books)
@@ -130,7 +129,7 @@ class ServedToPrometheus(Test):
 
     @staticmethod
     def run_agent(server, service, *options):
-        return Agent(server.url, "--stream", "--retry-delay-ms", "1", *options, env={**TRACED, "OTEL_SERVICE_NAME": service})
+        return Agent(server.url, "--retry-delay-ms", "1", *options, env={**TRACED, "OTEL_SERVICE_NAME": service})
 
     @classmethod
     def wait_for_spans(cls, service, name, count):

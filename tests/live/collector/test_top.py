@@ -13,7 +13,7 @@ import tempfile
 import example_service
 import harness
 import tmux
-from example_service import PROMPTS, TRACED, Agent, Server, prompts_file
+from example_service import PROMPTS, TRACED, Agent, Server
 from followed import Followed
 from harness import LIBRARY, NOPSPAN, PATIENCE_S, Test
 from test_record import Record
@@ -77,7 +77,7 @@ class TheSameNumbers(Test):
         live, recorder, cls.trace = Json(), Record(cls.recording, "--binary", LIBRARY), Trace("--json")
         with live, recorder, cls.trace, plain:
             with Server(folder, "--fail-rate", "0.3", "--seed", "7", env=TRACED) as server:
-                agent = Agent(server.url, "--stream", "--prompts", prompts_file(folder, PROMPTS * 4), "--concurrency",
+                agent = Agent(server.url, *PROMPTS * 4, "--concurrency",
                               "2", "--max-attempts", "12", "--retry-delay-ms", "5", env=TRACED)
         assert agent.status == 0
         cls.pids = {"chat_server %d" % server.pid: server.pid, "agent %d" % agent.pid: agent.pid}

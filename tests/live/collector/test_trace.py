@@ -20,7 +20,7 @@ import unicodedata
 import example_service
 import harness
 from collector import Counting
-from example_service import PROMPTS, Agent, Server, lines_of, prompts_file
+from example_service import PROMPTS, Agent, Server, lines_of
 from followed import Followed
 from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, Test, wait_until
 
@@ -77,7 +77,6 @@ class ChatService(Test):
     def setUpClass(cls):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        prompts = prompts_file(folder, PROMPTS * 3)
         logs = [os.path.join(folder, name) for name in ("server.jsonl", "agent.jsonl")]
         tracers = {name: Trace("--json", *options) for name, options in cls.FILTERS.items()}
         try:
@@ -87,7 +86,7 @@ class ChatService(Test):
                         env=example_service.TRACED) as server:
                 tracers["pid"] = Trace("--json", "--pid", server.pid).__enter__()
                 tracers["peers"] = Trace("--json", "--with-peers", "--pid", server.pid).__enter__()
-                agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "2", "--max-attempts", "12",
+                agent = Agent(server.url, *PROMPTS * 3, "--concurrency", "2", "--max-attempts", "12",
                               "--retry-delay-ms", "5", events=logs[1], env=example_service.TRACED)
         finally:
             for tracer in tracers.values():

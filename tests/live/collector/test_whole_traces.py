@@ -13,7 +13,7 @@ import threading
 import example_service
 import harness
 from collector import Collector
-from example_service import ITERATION, PROMPTS, TRACED, Agent, Server, lines_of, prompts_file
+from example_service import ITERATION, PROMPTS, TRACED, Agent, Server, lines_of
 from harness import LIBRARY, LONG, Program, Test, wait_until
 from test_record import Record, nopspan
 from test_trace import Trace, spans_of
@@ -35,7 +35,6 @@ class Service(Test):
     def setUpClass(cls):
         cls.folder = tempfile.mkdtemp(prefix="nopspan-live-")
         cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
-        prompts = prompts_file(cls.folder, PROMPTS)
         logs = [os.path.join(cls.folder, "server.jsonl")]
         cls.recording = os.path.join(cls.folder, "spans.rec")
         cls.tracers, over = [], threading.Event()
@@ -43,7 +42,7 @@ class Service(Test):
         def work(url):
             while not over.is_set():
                 logs.append(os.path.join(cls.folder, "agent.%d.jsonl" % len(logs)))
-                Agent(url, "--prompts", prompts, "--requests", "32", "--concurrency", "4", "--ignore-eos",
+                Agent(url, *PROMPTS, "--requests", "32", "--concurrency", "4", "--ignore-eos",
                       events=logs[-1], env=TRACED)
 
         def repeat():

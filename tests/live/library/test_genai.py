@@ -10,7 +10,7 @@ import tempfile
 import example_service
 import harness
 import otlp_attributes
-from example_service import ITERATION, PROMPTS, TRACED, Agent, Server, canonical, lines_of, of_handlers, prompts_file
+from example_service import ITERATION, PROMPTS, TRACED, Agent, Server, canonical, lines_of, of_handlers
 from harness import SOURCE, Test, Tracer
 
 PRICES = os.path.join(SOURCE, "examples", "chat_service", "prices.json")
@@ -35,11 +35,10 @@ class Service(Test):
     def setUpClass(cls):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        prompts = prompts_file(folder, PROMPTS * 4)
         server_log, agent_log = (os.path.join(folder, name) for name in ("server", "agent"))
         with Tracer(PROBES, details=True, attributes=True) as cls.tracer:
             with Server(folder, "--fail-rate", "0.3", "--seed", "7", events=server_log, env=TRACED) as server:
-                agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "4",
+                agent = Agent(server.url, *PROMPTS * 4, "--concurrency", "4",
                               "--max-attempts", "12", "--retry-delay-ms", "5", "--prices", PRICES, "--organization", "acme", "--route", "chat",
                               events=agent_log, env=TRACED)
             cls.tracer.stop()

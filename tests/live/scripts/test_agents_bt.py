@@ -9,7 +9,7 @@ import tempfile
 import example_service
 import installed
 from bpftrace_output import histogram
-from example_service import PROMPTS, Agent, Server, lines_of, prompts_file
+from example_service import PROMPTS, Agent, Server, lines_of
 from harness import SONAME, Program, Test, Tracer
 
 CALLS = ("agent.llm", "agent.tool", "agent.compaction")
@@ -82,7 +82,7 @@ class AgentsBt(Test):
     def setUpClass(cls):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        prompts, log = prompts_file(folder, PROMPTS * 6), os.path.join(folder, "log")
+        log = os.path.join(folder, "log")
         records = {tenant: os.path.join(folder, tenant) for tenant in ("acme", "other")}
         with Program("agents") as program, Program("agents") as wide:
             scripts = {"all": AgentsScript(), "pid": AgentsScript(program.pid), "tenant": AgentsScript(0, "acme"),
@@ -92,7 +92,7 @@ class AgentsBt(Test):
                 for tenant, record in records.items():
                     assert program.ask("run %s %s" % (record, tenant)) == "done"
                 with Server(folder, "--fail-rate", "0.3", "--seed", "7") as server:
-                    agent = Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "4",
+                    agent = Agent(server.url, *PROMPTS * 6, "--concurrency", "4",
                                   "--max-attempts", "2", "--retry-delay-ms", "5", events=log)
                 tracer.stop()
                 wide.ask("rows %d" % ROWS)

@@ -140,7 +140,7 @@ class Load(threading.Thread):
 
     def run(self):
         while not self.stopped:
-            Agent(self.url, "--stream", "--ignore-eos", "--organization", "acme", "--concurrency", "2", *example_service.PROMPTS[2:3] * 2)
+            Agent(self.url, "--ignore-eos", "--organization", "acme", "--concurrency", "2", *example_service.PROMPTS[2:3] * 2)
             self.rounds += 1
 
     def __enter__(self):

@@ -235,7 +235,7 @@ class Examples(Test):
             with Server(folder, "--fail-rate", "0.1", "--cut-rate", "0.05", "--seed", "7", "--token-delay-us",
                         "1000") as server:
                 for organization in ("acme", "globex"):
-                    Agent(server.url, "--organization", organization, "--requests", "40", "--concurrency", "4", "--stream",
+                    Agent(server.url, "--organization", organization, "--requests", "40", "--concurrency", "4",
                           "--max-attempts", "12")
             cls.parts = {name: EXAMPLES[name].part(script.stop()) for name, script in scripts.items()}
 

@@ -12,7 +12,7 @@ import example_service
 import harness
 import installed
 from bpftrace_output import histogram
-from example_service import Agent, Server, lines_of, prompts_file
+from example_service import Agent, Server, lines_of
 from harness import SOURCE, Program, Test
 
 PROMPTS = ["What is 6 * 7?", "What is 1 / 0?", "Explain spans to me.", "What is 1 / 0?"]
@@ -69,13 +69,12 @@ class LatencyTopErrors(Test):
     def setUpClass(cls):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        prompts = prompts_file(folder, PROMPTS)
 
         def events(name):
             return os.path.join(folder, name + ".jsonl")
 
         def agent(name, requests, concurrency, *options):
-            return Agent(server.url, "--stream", "--prompts", prompts, "--requests", str(requests),
+            return Agent(server.url, *PROMPTS, "--requests", str(requests),
                          "--concurrency", str(concurrency), "--max-tokens", "20", "--max-attempts", "2",
                          "--retry-delay-ms", "3", *options, events=events(name))
         faults = ("--fail-rate", "0.3", "--cut-rate", "0.1", "--seed", "7")

@@ -101,14 +101,12 @@ def sequence(spans):
 
 
 def run_service(folder):
-    prompts = os.path.join(folder, "prompts")
-    with open(prompts, "w", encoding="utf-8") as file:
-        file.write("What is 6 * 7?\nExplain spans to me.\nWhat is 1 / 0?\n")
+    prompts = ("What is 6 * 7?", "Explain spans to me.", "What is 1 / 0?")
     files = [os.path.join(folder, name) for name in ("server", *FAST[:1], *SLOW[:1])]
     options = ("--fail-rate", "0.2", "--seed", "7", "--token-delay-us", "3000")
     with Server(folder, *options, events=files[0]) as server:
         for (tenant, tokens), file in zip((FAST, SLOW), files[1:]):
-            agent = Agent(server.url, "--stream", "--prompts", prompts, "--requests", "9", "--concurrency", "3",
+            agent = Agent(server.url, *prompts, "--requests", "9", "--concurrency", "3",
                           "--organization", tenant, "--max-tokens", tokens, "--ignore-eos", "--max-attempts", "12",
                           "--retry-delay-ms", "5", events=file)
             if agent.status != 0:

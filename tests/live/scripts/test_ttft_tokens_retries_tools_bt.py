@@ -13,7 +13,7 @@ import tempfile
 import example_service
 import installed
 from bpftrace_output import histogram
-from example_service import PROMPTS, Agent, Server, lines_of, prompts_file
+from example_service import PROMPTS, Agent, Server, lines_of
 from harness import Program, Test
 
 SCRIPTS = ("ttft.bt", "tokens.bt", "retries.bt", "tools.bt")
@@ -126,12 +126,11 @@ class ExampleService(Test):
     def setUpClass(cls):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        prompts = prompts_file(folder, PROMPTS * 4)
         files = {tenant: os.path.join(folder, tenant) for tenant in ("acme", "globex", "server")}
         with attached({script: (script,) for script in SCRIPTS}) as scripts:
             with Server(folder, "--fail-rate", "0.3", "--cut-rate", "0.1", "--seed", "7", "--token-delay-us", "300",
                         events=files["server"]) as server:
-                cls.agents = [Agent(server.url, "--stream", "--prompts", prompts, "--concurrency", "4", "--seed", seed,
+                cls.agents = [Agent(server.url, *PROMPTS * 4, "--concurrency", "4", "--seed", seed,
                                     "--max-attempts", "12", "--retry-delay-ms", "5", "--organization", tenant,
                                     events=files[tenant]) for tenant, seed in (("acme", "1"), ("globex", "2"))]
             stop(scripts)
