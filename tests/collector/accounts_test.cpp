@@ -56,7 +56,6 @@ TEST(Accounts, AddProcessesThatEndedLongAgoToTheOthers) {
   for (std::uint32_t pid = 1; pid <= kMost + kMore; ++pid) {
     add_process(accounts, pid, 0);
     Accounts::Account& entries = *accounts.find(pid);
-    entries.trust();
     entries.delivered(entries.arriving(1, {0, 1}, 0)->ledger.arrive({0, 1}).size());
     accounts.close(pid);
   }
