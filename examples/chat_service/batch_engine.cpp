@@ -28,7 +28,6 @@ std::int64_t number(std::size_t count) { return static_cast<std::int64_t>(count)
 Generation::Generation(GenerationRequest request, const nopspan::Context& context)
     : request_(std::move(request)),
       context_(context),
-      filter_(request_.stop),
       random_(request_.seed),
       text_(request_.prompt) {}
 
@@ -68,10 +67,8 @@ const char* Generation::cancelled() {
   return cancelled_;
 }
 
-BatchEngine::BatchEngine(const LanguageModel& model, const Tokenizer& tokenizer, const EngineOptions& options,
-                         ServerBooks& books)
+BatchEngine::BatchEngine(const LanguageModel& model, const EngineOptions& options, ServerBooks& books)
     : model_(model),
-      tokenizer_(tokenizer),
       options_(options),
       books_(books),
       labels_(nopspan::Context().with_label("engine", kEngineName).with_label("model", options.model)),
@@ -159,7 +156,7 @@ BatchEngine::Slot& BatchEngine::best_free_slot(const std::vector<Token>& prompt)
   std::size_t longest = 0;
   for (Slot& slot : slots_) {
     if (slot.generation != nullptr) continue;
-    const std::size_t length = common_prefix(slot.sequence.tokens(), prompt);
+    const std::size_t length = common_prefix(slot.sequence, prompt);
     if (best == nullptr || length > longest) {
       best = &slot;
       longest = length;
@@ -171,8 +168,8 @@ BatchEngine::Slot& BatchEngine::best_free_slot(const std::vector<Token>& prompt)
 void BatchEngine::occupy(Slot& slot, std::shared_ptr<Generation> generation) {
   const std::vector<Token>& text = generation->text_;
   // The last token is always processed again, because the next one is computed from it.
-  const std::size_t cached = std::min(common_prefix(slot.sequence.tokens(), text), text.size() - 1);
-  slot.sequence.truncate(cached);
+  const std::size_t cached = std::min(common_prefix(slot.sequence, text), text.size() - 1);
+  slot.sequence.resize(cached);
   slot.prompt_done = slot.cached = cached;
   slot.processed = slot.again = slot.decoded = 0;
   slot.decodes = false;
@@ -238,7 +235,7 @@ bool BatchEngine::forget_idle_sequence() {
     event.lifetime_ns(now - oldest->occupied).idle_ns(now - oldest->released);
   });
   books_.add_event("evicted", Json{{"tokens", tokens}});
-  oldest->sequence.truncate(0);
+  oldest->sequence.resize(0);
   return true;
 }
 
@@ -259,7 +256,7 @@ void BatchEngine::preempt_latest() {
   const nopspan::ContextScope scope{labels_};
   generation.phase_ = nopspan::AsyncSpan{engine::queue, generation.context_,
                                          [](engine::QueueFields& fields) { fields.reason("preempted"); }};
-  latest->sequence.truncate(0);
+  latest->sequence.resize(0);
   latest->decodes = false;
   --occupied_;
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -350,7 +347,7 @@ std::size_t BatchEngine::prefill(Slot& slot, std::size_t budget) {
   generation.prefill_tokens_ += count - again;
   generation.computed_ = std::max(generation.computed_, end);
   ++generation.facts_.prompt_chunks;
-  while (slot.prompt_done < end) slot.sequence.append(generation.text_[slot.prompt_done++]);
+  while (slot.prompt_done < end) slot.sequence.push_back(generation.text_[slot.prompt_done++]);
   return count;
 }
 
@@ -358,16 +355,13 @@ std::size_t BatchEngine::prefill(Slot& slot, std::size_t budget) {
 std::vector<Token> BatchEngine::draft(Slot& slot) const {
   const Generation& generation = *slot.generation;
   std::vector<Token> tokens;
-  const std::size_t size = slot.sequence.size();
   if (generation.completion_tokens_ == 0 || generation.completion_tokens_ < generation.request_.given.size()) return {};
   LanguageModel::Random unused;
   while (tokens.size() < options_.draft_tokens) {
-    const Token token = model_.next(slot.sequence, 0, unused);
-    if (token == kEnd) break;
+    const Token token = model_.next(tokens.empty() ? slot.sequence.back() : tokens.back(), 0, unused);
+    if (token.empty()) break;
     tokens.push_back(token);
-    slot.sequence.append(token);
   }
-  slot.sequence.truncate(size);
   return tokens;
 }
 
@@ -386,19 +380,19 @@ void BatchEngine::decode(Slot& slot, StepWork& work) {
   for (std::size_t i = 0;; ++i) {
     const bool given = generation->completion_tokens_ < request.given.size();
     const Token token = given ? request.given[generation->completion_tokens_]
-                              : model_.next(slot.sequence, request.temperature, generation->random_);
+                              : model_.next(slot.sequence.back(), request.temperature, generation->random_);
     const bool is_right = i < guessed.size() && token == guessed[i];
     if (is_right) {
       ++facts.accepted_tokens;
       ++facts.accepted_by_position[i];
       ++work.accepted;
     }
-    if (token == kEnd && !given && !request.ignore_end) {
+    if (token.empty() && !given && !request.ignore_end) {
       release(slot, Finish::kStop);
       return;
     }
     ++work.decoded;
-    if (!generate(slot, token, given, !guessed.empty())) return;
+    if (!generate(slot, token, !guessed.empty())) return;
     if (!is_right) {
       report_tokens(*generation);
       return;
@@ -420,10 +414,10 @@ void BatchEngine::report_tokens(Generation& generation) {
 
 // Adds a token to the answer. Returns false if it is the last one. If the step may generate more tokens for the
 // request, it is reported with them.
-bool BatchEngine::generate(Slot& slot, Token token, bool given, bool may_be_more) {
+bool BatchEngine::generate(Slot& slot, const Token& token, bool may_be_more) {
   Generation& generation = *slot.generation;
   const GenerationRequest& request = generation.request_;
-  slot.sequence.append(token);
+  slot.sequence.push_back(token);
   generation.text_.push_back(token);
   generation.computed_ = slot.prompt_done = slot.sequence.size();
   if (generation.completion_tokens_ == 0) generation.times_.first_token = Clock::now();
@@ -439,10 +433,9 @@ bool BatchEngine::generate(Slot& slot, Token token, bool given, bool may_be_more
     generation.phase_ = nopspan::AsyncSpan{engine::decode, generation.context_};
   }
   ++generation.completion_tokens_;
-  const bool paragraph = token == kEnd && !given;
-  generation.deliver(generation.filter_.add(paragraph ? "\n\n" : tokenizer_.text(token)));
+  generation.deliver(token.empty() ? "\n\n" : token);
   const bool all_given = generation.completion_tokens_ == request.given.size();
-  if (generation.filter_.stopped() || (request.only_given && all_given)) {
+  if (request.only_given && all_given) {
     release(slot, Finish::kStop);
     return false;
   }
@@ -477,7 +470,6 @@ void BatchEngine::release(Slot& slot, Finish finish, const char* cancelled_why) 
   Generation& generation = *slot.generation;
   report_tokens(generation);
   end_phase(slot, cancelled_why);
-  if (finish != Finish::kCancelled) generation.deliver(generation.filter_.finish());
   generation.end(finish);
   slot.generation.reset();
   slot.decodes = false;

@@ -19,8 +19,6 @@
 
 #include "language_model.h"
 #include "server_books.h"
-#include "stop_filter.h"
-#include "tokenizer.h"
 
 namespace example {
 
@@ -46,7 +44,6 @@ struct GenerationRequest {
   std::size_t max_tokens = 128;
   double temperature = 0.8;
   std::uint64_t seed = 0;
-  std::vector<std::string> stop;
   bool ignore_end = false;  // generate max_tokens tokens, even if the model ends the text
 };
 
@@ -103,7 +100,6 @@ class Generation {
   const nopspan::Context context_;
   nopspan::StreamMeter meter_;
   nopspan::AsyncSpan phase_;  // engine.queue, then engine.prefill, then engine.decode
-  StopFilter filter_;
   LanguageModel::Random random_;
   std::size_t cached_tokens_ = 0;
   std::size_t prefill_tokens_ = 0;  // prompt tokens that were processed, without those found in the cache
@@ -137,7 +133,7 @@ class Generation {
 class BatchEngine {
  public:
   // `books` must outlive the engine.
-  BatchEngine(const LanguageModel& model, const Tokenizer& tokenizer, const EngineOptions& options, ServerBooks& books);
+  BatchEngine(const LanguageModel& model, const EngineOptions& options, ServerBooks& books);
   ~BatchEngine() { stop(); }
   BatchEngine(const BatchEngine&) = delete;
   BatchEngine& operator=(const BatchEngine&) = delete;
@@ -151,7 +147,7 @@ class BatchEngine {
 
  private:
   struct Slot {
-    Sequence sequence;
+    std::vector<Token> sequence;  // the tokens in the KV cache. Kept while the slot is free
     std::shared_ptr<Generation> generation;  // null if the slot is free
     std::size_t prompt_done = 0;             // how many tokens of the request's text are in `sequence`
     bool decodes = false;                    // the text is in `sequence`, and the phase is engine.decode
@@ -180,13 +176,12 @@ class BatchEngine {
   std::vector<Token> draft(Slot& slot) const;
   void decode(Slot& slot, StepWork& work);
   static void report_tokens(Generation& generation);
-  bool generate(Slot& slot, Token token, bool given, bool may_be_more);
+  bool generate(Slot& slot, const Token& token, bool may_be_more);
   static void end_phase(Slot& slot, const char* cancelled_why);
   void release(Slot& slot, Finish finish, const char* cancelled_why = nullptr);
   void report();
 
   const LanguageModel& model_;
-  const Tokenizer& tokenizer_;
   const EngineOptions options_;
   ServerBooks& books_;
   const nopspan::Context labels_;

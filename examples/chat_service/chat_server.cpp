@@ -10,7 +10,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <exception>
-#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -20,11 +19,9 @@
 
 #include "batch_engine.h"
 #include "chat_service.h"
-#include "corpus.h"
 #include "language_model.h"
 #include "own_recording.h"
 #include "server_books.h"
-#include "tokenizer.h"
 
 namespace {
 
@@ -32,7 +29,6 @@ struct Options {
   std::string host = "127.0.0.1";
   int port = 0;
   std::string port_file;
-  std::string corpus;
   std::string books;
   example::OwnRecording recording;
   std::size_t threads = 32;
@@ -48,7 +44,6 @@ void declare_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(0, 65535))
       ->capture_default_str();
   app.add_option("--port-file", options.port_file, "write the port to this file once the server listens");
-  app.add_option("--corpus", options.corpus, "text file, or directory of .md and .txt files, to learn from");
   app.add_option("--books", options.books, "write the server's own account of requests and steps to this file");
   options.recording.declare_option(app);
   app.add_option("--model", options.service.model, "the model's name")->capture_default_str();
@@ -118,20 +113,11 @@ class HttpServer : public httplib::Server {
   void widen_backlog() { ::listen(svr_sock_, 1024); }
 };
 
-// The corpus that --corpus names. By default the project's documentation, or at least that of the examples.
-std::string load_corpus(const std::string& path) {
-  if (!path.empty()) return example::read_corpus(path);
-  const std::filesystem::path sources = EXAMPLES_SOURCE_DIR;
-  std::string corpus = example::read_project_docs(sources.parent_path().parent_path());
-  if (corpus.empty()) corpus = example::read_project_docs(sources);
-  return corpus;
-}
-
 constexpr std::chrono::seconds kShutdownPatience{10};
 
 // Serves until SIGINT or SIGTERM. Both must be blocked in the calling thread, and so in the threads that it starts.
-int serve(const Options& options, const example::Tokenizer& tokenizer, const example::LanguageModel& model,
-          example::ServerBooks& books, const std::function<int(int)>& close_files, const sigset_t& ending_signals) {
+int serve(const Options& options, example::ServerBooks& books, const std::function<int(int)>& close_files,
+          const sigset_t& ending_signals) {
   HttpServer server(options.threads);
   const int port = server.bind(options.host, options.port);
   if (port < 0) {
@@ -143,8 +129,9 @@ int serve(const Options& options, const example::Tokenizer& tokenizer, const exa
     std::cerr << "chat_server: cannot write " << options.port_file << "\n";
     return 1;
   }
-  example::BatchEngine engine(model, tokenizer, options.engine, books);
-  example::ChatService service(tokenizer, engine, options.service, books);
+  const example::LanguageModel model;
+  example::BatchEngine engine(model, options.engine, books);
+  example::ChatService service(engine, options.service, books);
   service.serve_on(server);
   std::thread listening([&server] { server.listen_after_bind(); });
   std::cout << "listening on http://" << options.host << ":" << port << std::endl;
@@ -206,13 +193,10 @@ int main(int argc, char** argv) {
   sigaddset(&ending_signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &ending_signals, nullptr);
 
-  example::Tokenizer tokenizer;
-  example::LanguageModel model;
   example::ServerBooks books;
   try {
     options.recording.open();
     books = open_books(options);
-    model.learn(example::tokenize_corpus(load_corpus(options.corpus), tokenizer));
   } catch (const std::exception& error) {
     std::cerr << "chat_server: " << error.what() << "\n";
     return 2;
@@ -222,5 +206,5 @@ int main(int argc, char** argv) {
     std::call_once(closed, [&] { status = close_files(status, books, options.recording); });
     return status;
   };
-  return close_once(serve(options, tokenizer, model, books, close_once, ending_signals));
+  return close_once(serve(options, books, close_once, ending_signals));
 }

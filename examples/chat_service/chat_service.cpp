@@ -65,39 +65,32 @@ httplib::ContentProviderWithoutLength provider(std::shared_ptr<Answer> answer, b
   };
 }
 
-Token role_token(const std::string& role) {
-  if (role == "user") return kUser;
-  if (role == "assistant") return kAssistant;
-  if (role == "tool") return kTool;
-  return kSystem;
-}
-
-void append(Token role, const std::string& text, const Tokenizer& tokenizer, std::vector<Token>& tokens) {
-  tokens.push_back(role);
-  const std::vector<Token> encoded = tokenizer.encode(text);
+void append(const std::string& role, const std::string& text, std::vector<Token>& tokens) {
+  tokens.push_back("<" + role + ">");
+  const std::vector<Token> encoded = tokens_of(text);
   tokens.insert(tokens.end(), encoded.begin(), encoded.end());
 }
 
 // A conversation in the model's tokens: the tools, each message after the token of its role, and the token of the
 // assistant, who speaks next. The tokens of a conversation are a prefix of those of its continuation.
-std::vector<Token> prompt_tokens(const ChatRequest& request, const Tokenizer& tokenizer) {
+std::vector<Token> prompt_tokens(const ChatRequest& request) {
   std::vector<Token> tokens;
   for (const ToolDefinition& tool : request.tools) {
-    append(kSystem, tool.name + "(" + tool.argument + "): " + tool.description, tokenizer, tokens);
+    append("tool", tool.name + "(" + tool.argument + "): " + tool.description, tokens);
   }
   for (const Message& message : request.messages) {
     std::string text = message.content;
     for (const ToolCall& call : message.tool_calls) text += call.name + call.arguments;
-    append(role_token(message.role), text, tokenizer, tokens);
+    append(message.role, text, tokens);
   }
-  tokens.push_back(kAssistant);
+  tokens.emplace_back("<assistant>");
   return tokens;
 }
 
 }  // namespace
 
-ChatService::ChatService(const Tokenizer& tokenizer, BatchEngine& engine, ServiceOptions options, ServerBooks& books)
-    : tokenizer_(tokenizer), engine_(engine), options_(std::move(options)), books_(books), faults_(options_.faults) {}
+ChatService::ChatService(BatchEngine& engine, ServiceOptions options, ServerBooks& books)
+    : engine_(engine), options_(std::move(options)), books_(books), faults_(options_.faults) {}
 
 void ChatService::serve_on(httplib::Server& server) {
   // Reads the body itself, because the library limits a body with the content type of a form to 8 KiB, and curl sends
@@ -201,15 +194,14 @@ std::shared_ptr<Generation> ChatService::start(const ChatRequest& request, const
     throw ApiError(404, "invalid_request_error", "model_not_found", "no such model: " + request.model);
   }
   GenerationRequest generation;
-  generation.prompt = example::prompt_tokens(request, tokenizer_);
+  generation.prompt = example::prompt_tokens(request);
   if (calls.empty()) {
     const std::string beginning = answer_from_tool_results(request);
-    generation.given = tokenizer_.encode(beginning);
-    if (!beginning.empty()) generation.given.push_back(kEnd);
+    generation.given = tokens_of(beginning);
   } else {
     std::string arguments;
     for (const ToolCall& call : calls) arguments += call.arguments;
-    generation.given = tokenizer_.encode(arguments);
+    generation.given = tokens_of(arguments);
     generation.only_given = true;
   }
   prompt_tokens = generation.prompt.size();
@@ -222,7 +214,6 @@ std::shared_ptr<Generation> ChatService::start(const ChatRequest& request, const
   generation.max_tokens = request.max_tokens;
   generation.temperature = request.temperature;
   generation.seed = request.has_seed ? request.seed : mix(options_.seed + mix(ids_));
-  if (calls.empty()) generation.stop = request.stop;
   generation.ignore_end = request.ignore_eos;
 
   auto started = std::make_shared<Generation>(std::move(generation), span.context());

@@ -18,7 +18,6 @@
 #include "fault_plan.h"
 #include "openai_protocol.h"
 #include "server_books.h"
-#include "tokenizer.h"
 
 namespace example {
 
@@ -37,7 +36,7 @@ struct ServiceOptions {
 class ChatService {
  public:
   // The arguments must outlive the service.
-  ChatService(const Tokenizer& tokenizer, BatchEngine& engine, ServiceOptions options, ServerBooks& books);
+  ChatService(BatchEngine& engine, ServiceOptions options, ServerBooks& books);
 
   // Adds the paths of the protocol to a server.
   void serve_on(httplib::Server& server);
@@ -56,7 +55,6 @@ class ChatService {
                                     nopspan::AsyncSpan& span, std::size_t& prompt_tokens);
   std::string new_id(const char* prefix);
 
-  const Tokenizer& tokenizer_;
   BatchEngine& engine_;
   const ServiceOptions options_;
   ServerBooks& books_;

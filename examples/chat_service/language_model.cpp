@@ -2,135 +2,77 @@
 #include "language_model.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
-#include <random>
-#include <utility>
+#include <cstddef>
+#include <iterator>
 
 namespace example {
 namespace {
 
-constexpr double kDiscount = 0.35;         // subtracted from each count, and given to the shorter contexts
-constexpr double kPromptPreference = 3.0;  // how much likelier a word becomes if the conversation contains it
+// What the model knows. Each line is a text.
+constexpr std::string_view kTexts =
+    "A span is a piece of work with a name, a start and an end. A span may have a parent, and the spans with the same "
+    "request id are a request. A request may run in several processes, and each process reports the spans that ended "
+    "in it. The parent of a span is the span that is current on the thread, or the span of the client that sent the "
+    "request. When a span ends, the tracer gets its duration, its status and the fields that the program has set.\n"
+    "A probe is a place in the program at which a tracer may look. While no tracer is attached, a probe costs one load "
+    "and one branch. The tracer raises the gate when it attaches, and the program then reports each span at its end. A "
+    "program that is not traced does not notice the probe, and a program that is traced does not wait for the tracer.\n"
+    "The engine works on many requests at the same time. Each step of the engine gives each request in a slot one "
+    "token, and a long prompt takes several steps. A request waits in the queue until a slot is free. The time to the "
+    "first token is the time in the queue and the time of the prompt. The time of a token is the time of a step, so "
+    "that a large batch makes each request slow and all requests together fast.\n"
+    "A retry is an attempt at the same call after an attempt that failed. The client waits before each retry, and the "
+    "time that it waits is part of the span. A span that failed has a type of error, and the spans around it may "
+    "still end well, because the client tried again. The error that matters is the one of the innermost span.\n"
+    "A histogram shows how the durations of the spans with the same name differ. The median is the duration that half "
+    "of the spans do not reach. The slowest spans are those that a user notices, so the tracer shows the request of "
+    "each of them. A collector counts the spans that a program reported and the spans that it received, and the two "
+    "numbers must be the same.\n"
+    "A label is a field that the spans inside a span inherit, for example the tenant of a request. The tenant says "
+    "who sent the request, and the model says what answers it. The labels of a client travel to the server in a "
+    "header of the request, so that the spans of the server have the same tenant.\n";
 
-double sharpen(double weight, double temperature) {
-  return temperature == 1.0 ? weight : std::pow(weight, 1.0 / temperature);
+bool is_of_word(char c) {
+  const auto byte = static_cast<unsigned char>(c);
+  return byte >= 0x80 || c == '_' || std::isalnum(byte) != 0;
 }
 
 }  // namespace
 
-void Sequence::append(Token token) {
-  tokens_.push_back(token);
-  ++occurrences_[token];
-}
-
-void Sequence::truncate(std::size_t size) {
-  while (tokens_.size() > size) {
-    const auto found = occurrences_.find(tokens_.back());
-    if (--found->second == 0) occurrences_.erase(found);
-    tokens_.pop_back();
-  }
-}
-
-void LanguageModel::learn(const std::vector<Token>& tokens) {
-  for (std::size_t size = 0; size <= kLongestContext; ++size) learn_contexts(tokens, size);
-}
-
-void LanguageModel::learn_contexts(const std::vector<Token>& tokens, std::size_t size) {
-  std::vector<std::pair<std::uint64_t, Token>> seen;  // the hash of a context, and the token after it
-  seen.reserve(tokens.size());
-  Context context{{kEnd}, 1};  // the context of the first token
-  for (Token token : tokens) {
-    if (context.size >= size) seen.emplace_back(hash(context, size), token);
-    if (token == kEnd) {
-      context = Context{{kEnd}, 1};
+std::vector<Token> tokens_of(std::string_view text) {
+  std::vector<Token> tokens;
+  for (char c : text) {
+    const bool continues = !tokens.empty() && (tokens.back() == " " || is_of_word(tokens.back().back()));
+    if (continues && is_of_word(c)) {
+      tokens.back() += c;
     } else {
-      context.last = {token, context.last[0], context.last[1]};
-      context.size = std::min(context.size + 1, kLongestContext);
+      tokens.emplace_back(1, c);
     }
   }
-  std::sort(seen.begin(), seen.end());
-  for (auto first = seen.begin(); first != seen.end();) {
-    Range range{followers_.size(), 0};
-    auto last = first;
-    for (; last != seen.end() && last->first == first->first; ++last) {
-      if (followers_.size() == range.begin || followers_.back().token != last->second) {
-        followers_.push_back({last->second, 0});
-      }
-      ++followers_.back().count;
-    }
-    range.end = followers_.size();
-    if (size == 0)
-      any_ = range;
-    else
-      contexts_.emplace(first->first, range);
-    first = last;
+  return tokens;
+}
+
+LanguageModel::LanguageModel() {
+  Token last;  // before a text is the end of the one before
+  for (Token& token : tokens_of(kTexts)) {
+    if (token == "\n") token.clear();
+    ++followers_[last][token];
+    last = token;
   }
 }
 
-LanguageModel::Context LanguageModel::context_of(const Sequence& sequence) {
-  Context context{{}, 0};
-  const std::vector<Token>& tokens = sequence.tokens();
-  for (std::size_t i = tokens.size(); i > 0 && context.size < kLongestContext; --i) {
-    const bool boundary = is_special(tokens[i - 1]);
-    context.last[context.size++] = boundary ? kEnd : tokens[i - 1];
-    if (boundary) break;
-  }
-  return context;
-}
-
-std::uint64_t LanguageModel::hash(const Context& context, std::size_t size) {
-  std::uint64_t h = size;
-  for (std::size_t i = 0; i < size; ++i) {
-    h = (h ^ context.last[i]) * 0x9E3779B97F4A7C15U;
-    h ^= h >> 29;
-  }
-  return h;
-}
-
-Token LanguageModel::next(const Sequence& sequence, double temperature, Random& random) const {
-  const Context context = context_of(sequence);
-  Token token = kEnd;
-  for (std::size_t size = context.size; size > 0; --size) {
-    const auto found = contexts_.find(hash(context, size));
-    if (found == contexts_.end()) continue;
-    // The first token of a text is drawn only from the first tokens of the corpus's texts.
-    const bool beginning = size == 1 && context.last[0] == kEnd;
-    if (draw(found->second, !beginning, &sequence, temperature, random, token)) return token;
-  }
-  draw(any_, false, nullptr, temperature, random, token);
-  return token;
-}
-
-bool LanguageModel::draw(Range range, bool may_back_off, const Sequence* prefer, double temperature, Random& random,
-                         Token& token) const {
-  const auto weight_of = [&](const Follower& follower) {
-    const bool preferred = prefer != nullptr && !is_special(follower.token) && prefer->contains(follower.token);
-    return (follower.count - kDiscount) * (preferred ? kPromptPreference : 1.0);
-  };
-  const Follower* const first = followers_.data() + range.begin;
-  const Follower* const last = followers_.data() + range.end;
-  if (first == last) return false;
-  if (temperature <= 0.0) {
-    const auto lighter = [&](const Follower& a, const Follower& b) { return weight_of(a) < weight_of(b); };
-    token = std::max_element(first, last, lighter)->token;
-    return true;
-  }
-  double total = 0.0;
-  for (const Follower* follower = first; follower != last; ++follower) {
-    total += sharpen(weight_of(*follower), temperature);
-  }
-  const double shorter = may_back_off ? sharpen(kDiscount * static_cast<double>(last - first), temperature) : 0.0;
-  double point = std::uniform_real_distribution<>()(random) * (total + shorter);
-  for (const Follower* follower = first; follower != last; ++follower) {
-    point -= sharpen(weight_of(*follower), temperature);
-    if (point < 0.0) {
-      token = follower->token;
-      return true;
-    }
-  }
-  if (may_back_off) return false;
-  token = (last - 1)->token;  // only after a rounding error of the sum
-  return true;
+Token LanguageModel::next(const Token& last, double temperature, Random& random) const {
+  const auto known = followers_.find(last);
+  const std::map<Token, int>& followers = known != followers_.end() ? known->second : followers_.at("");
+  const auto rarer = [](const auto& a, const auto& b) { return a.second < b.second; };
+  if (temperature <= 0.0) return std::max_element(followers.begin(), followers.end(), rarer)->first;
+  std::vector<double> weights;
+  weights.reserve(followers.size());
+  for (const auto& [token, count] : followers) weights.push_back(std::pow(count, 1.0 / temperature));
+  std::discrete_distribution<std::ptrdiff_t> draw(weights.begin(), weights.end());
+  return std::next(followers.begin(), draw(random))->first;
 }
 
 }  // namespace example

@@ -11,7 +11,6 @@ namespace {
 using RequestJson = nlohmann::json;
 
 constexpr std::size_t kMostTokens = 1U << 20;
-constexpr std::size_t kMostStopStrings = 16;
 
 const RequestJson* find(const RequestJson& object, const char* key) {
   const auto found = object.find(key);
@@ -138,24 +137,6 @@ std::string parse_tool_choice(const RequestJson& choice, const std::vector<ToolD
   throw bad_request("tool_choice names a function that is not in tools: " + name);
 }
 
-std::vector<std::string> parse_stop(const RequestJson& stop) {
-  std::vector<std::string> strings;
-  if (stop.is_string()) {
-    strings.push_back(stop.get<std::string>());
-  } else if (stop.is_array() && stop.size() <= kMostStopStrings) {
-    for (const RequestJson& one : stop) {
-      if (!one.is_string()) throw bad_request("stop must be a string or a list of strings");
-      strings.push_back(one.get<std::string>());
-    }
-  } else {
-    throw bad_request("stop must be a string or a list of up to 16 strings");
-  }
-  for (const std::string& one : strings) {
-    if (one.empty()) throw bad_request("stop must not have an empty string");
-  }
-  return strings;
-}
-
 Json head_json(const AnswerHead& head, const char* object) {
   return Json{{"id", head.id}, {"object", object}, {"created", head.created}, {"model", head.model}};
 }
@@ -195,7 +176,6 @@ ChatRequest parse_chat_request(const std::string& body) {
   if (const RequestJson* tools = find(json, "tools")) request.tools = parse_tools(*tools);
   if (const RequestJson* choice = find(json, "tool_choice"))
     request.tool_choice = parse_tool_choice(*choice, request.tools);
-  if (const RequestJson* stop = find(json, "stop")) request.stop = parse_stop(*stop);
   if (count_field(json, "n", 1, 1, 128) != 1) throw bad_request("n: only one answer a request is supported");
   request.max_tokens = count_field(json, "max_tokens", request.max_tokens, 1, kMostTokens);
   request.max_tokens = count_field(json, "max_completion_tokens", request.max_tokens, 1, kMostTokens);

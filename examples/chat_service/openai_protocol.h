@@ -58,7 +58,6 @@ struct ChatRequest {
   std::vector<Message> messages;
   std::vector<ToolDefinition> tools;
   std::string tool_choice = "auto";  // none, auto, required, or the name of a tool
-  std::vector<std::string> stop;
   std::size_t max_tokens = 128;
   double temperature = 0.8;
   std::uint64_t seed = 0;

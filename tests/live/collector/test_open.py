@@ -65,7 +65,7 @@ def stopped(process):
 
 class Service(harness.Test):
     def start_agent(self, url, tenant):
-        agent = subprocess.Popen([AGENT, "--base-url", url, "--json", "--organization", tenant, "Explain spans to me."],
+        agent = subprocess.Popen([AGENT, "--base-url", url, "--json", "--organization", tenant, "--ignore-eos", "Explain spans to me."],
                                  stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=KEPT)
         self.addCleanup(agent.stdout.close)
         self.addCleanup(agent.kill)
