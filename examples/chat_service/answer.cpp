@@ -14,13 +14,7 @@ namespace {
 constexpr std::chrono::milliseconds kLookInterval{10};
 constexpr int kClientClosed = 499;  // nginx logs this status; no client receives it
 
-std::int64_t ns_between(GenerationTimes::Clock::time_point from, GenerationTimes::Clock::time_point to) {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(to - from).count();
-}
-
-std::int64_t ns(GenerationTimes::Clock::time_point time) {
-  return ns_between(GenerationTimes::Clock::time_point(), time);
-}
+std::int64_t ns(std::chrono::steady_clock::duration time) { return std::chrono::nanoseconds(time).count(); }
 
 std::int64_t signed_count(std::size_t count) { return static_cast<std::int64_t>(count); }
 
@@ -36,10 +30,10 @@ Json call_delta(std::size_t index, Json call) {
 std::string Answer::whole() {
   Message message;
   std::string text;
-  while (next_piece(text, kClientClosed)) message.content += text;
+  while (next_piece(text)) message.content += text;
   if (abandoned_) throw ApiError(kClientClosed, "client_closed", "", "the client hung up");
   if (cancelled()) {
-    abandon("shutdown", shutting_down().status());
+    abandon("shutdown");
     throw shutting_down();
   }
   if (!calls_.empty()) {
@@ -52,12 +46,12 @@ std::string Answer::whole() {
 }
 
 // Waits for the next piece of text. Returns false at the end. Cancels the request if the client hangs up.
-bool Answer::next_piece(std::string& text, int status_if_gone) {
+bool Answer::next_piece(std::string& text) {
   for (;;) {
     const Piece piece = generation_->next(text, kLookInterval);
     if (piece == Piece::kEnd) return false;
     if (caller_.watch.gone()) {
-      abandon("client_closed", status_if_gone);
+      abandon("client_closed");
       return false;
     }
     if (piece == Piece::kText) return true;
@@ -73,7 +67,7 @@ std::string Answer::next_events(bool include_usage) {
   }
   if (state_ == State::kRunning) {
     std::string text;
-    if (next_piece(text, 200)) {
+    if (next_piece(text)) {
       return calls_.empty() ? delta_event(head_, Json{{"content", text}}) : tool_call_events(text);
     }
     if (abandoned_) return {};
@@ -111,7 +105,7 @@ std::string Answer::last_events(bool include_usage) const {
   return events + kDoneEvent;
 }
 
-void Answer::abandon(const char* reason, int status) {
+void Answer::abandon(const char* reason) {
   if (state_ == State::kDone) return;
   if (state_ == State::kAllSaid && !cancelled()) {
     finish(nullptr);
@@ -119,7 +113,7 @@ void Answer::abandon(const char* reason, int status) {
   }
   generation_->cancel(reason);
   abandoned_ = true;
-  finish(reason, status);
+  finish(reason);
 }
 
 const char* Answer::finish_reason() const {
@@ -127,54 +121,36 @@ const char* Answer::finish_reason() const {
   return generation_->finish() == Finish::kLength ? "length" : "stop";
 }
 
-Usage Answer::usage() const { return {prompt_tokens_, generation_->completion_tokens(), generation_->cached_tokens()}; }
-
-RequestEntry Answer::entry(const char* cancelled_why, int status) const {
-  const GenerationTimes& times = generation_->times();
-  RequestEntry entry;
-  entry.request_id = caller_.request_id;
-  entry.number = generation_->number();
-  entry.arrival_ns = ns(caller_.arrival);
-  entry.queue_ns = ns_between(times.submitted, times.admitted);
-  entry.prefill_ns = ns_between(times.admitted, times.first_token);
-  entry.decode_ns = ns_between(times.first_token, times.ended);
-  if (generation_->completion_tokens() > 0) {
-    entry.ttft_ns = ns_between(caller_.arrival, times.first_token);
-    entry.ttft_latest_ns = ns_between(caller_.arrival, times.first_token_reported);
-  }
-  entry.input_tokens = prompt_tokens_;
-  entry.output_tokens = generation_->completion_tokens();
-  entry.cached_tokens = generation_->cached_tokens();
-  entry.prefill_tokens = generation_->prefill_tokens();
-  entry.max_tokens = generation_->max_tokens();
-  entry.facts = generation_->facts();
-  entry.finish_reason = cancelled_why != nullptr ? "cancelled" : finish_reason();
-  entry.cancelled = cancelled_why != nullptr;
-  entry.status = status;
-  return entry;
+Usage Answer::usage() const {
+  const GenerationFacts& facts = generation_->facts();
+  return {prompt_tokens_, facts.completion_tokens, facts.cached_tokens};
 }
 
-void Answer::finish(const char* cancelled_why, int status) {
+void Answer::finish(const char* cancelled_why) {
   if (state_ == State::kDone) return;
   state_ = State::kDone;
-  const RequestEntry ended = entry(cancelled_why, status);
+  const GenerationFacts& facts = generation_->facts();
+  const std::int64_t queue_ns = ns(facts.admitted - facts.submitted);
+  const std::int64_t prefill_ns = ns(facts.first_token - facts.admitted);
+  const std::int64_t decode_ns = ns(facts.ended - facts.first_token);
+  const std::size_t max_tokens = generation_->request().max_tokens;
+  const char* reason = cancelled_why != nullptr ? "cancelled" : finish_reason();
   nopspan::StreamMeter& meter = generation_->meter();
   meter.span().with<nopspan::engine::RequestFields>([&](nopspan::engine::RequestFields& fields) {
-    fields.input_tokens(signed_count(ended.input_tokens))
-        .output_tokens(signed_count(ended.output_tokens))
-        .cached_tokens(signed_count(ended.cached_tokens))
-        .finish_reason(ended.finish_reason)
-        .queue_ns(ended.queue_ns)
-        .prefill_ns(ended.prefill_ns)
-        .decode_ns(ended.decode_ns)
-        .prefill_tokens(signed_count(ended.prefill_tokens))
-        .max_tokens(signed_count(ended.max_tokens))
+    fields.input_tokens(signed_count(prompt_tokens_))
+        .output_tokens(signed_count(facts.completion_tokens))
+        .cached_tokens(signed_count(facts.cached_tokens))
+        .finish_reason(reason)
+        .queue_ns(queue_ns)
+        .prefill_ns(prefill_ns)
+        .decode_ns(decode_ns)
+        .prefill_tokens(signed_count(facts.prefill_tokens))
+        .max_tokens(signed_count(max_tokens))
         .n(1)
-        .preemptions(signed_count(ended.facts.preemptions))
-        .recomputed_tokens(signed_count(ended.facts.recomputed_tokens))
-        .prompt_chunks(signed_count(ended.facts.prompt_chunks));
-    if (ended.output_tokens > 0) fields.decode_tokens(signed_count(ended.output_tokens) - 1);
-    const GenerationFacts& facts = ended.facts;
+        .preemptions(signed_count(facts.preemptions))
+        .recomputed_tokens(signed_count(facts.recomputed_tokens))
+        .prompt_chunks(signed_count(facts.prompt_chunks));
+    if (facts.completion_tokens > 0) fields.decode_tokens(signed_count(facts.completion_tokens) - 1);
     if (facts.drafts == 0) return;
     fields.drafts(signed_count(facts.drafts))
         .drafted_tokens(signed_count(facts.drafted_tokens))
@@ -186,7 +162,33 @@ void Answer::finish(const char* cancelled_why, int status) {
   } else {
     meter.end();
   }
-  books_.add(ended);
+  if (!books_) return;
+  Json line{{"request", caller_.request_id},
+            {"number", facts.number},
+            {"arrival_ns", ns(caller_.arrival.time_since_epoch())},
+            {"queue_ns", queue_ns},
+            {"prefill_ns", prefill_ns},
+            {"decode_ns", decode_ns},
+            {"input_tokens", prompt_tokens_},
+            {"output_tokens", facts.completion_tokens},
+            {"cached_tokens", facts.cached_tokens},
+            {"prefill_tokens", facts.prefill_tokens},
+            {"drafts", facts.drafts},
+            {"drafted_tokens", facts.drafted_tokens},
+            {"accepted_tokens", facts.accepted_tokens},
+            {"accepted_by_position", facts.accepted_by_position},
+            {"preemptions", facts.preemptions},
+            {"recomputed_tokens", facts.recomputed_tokens},
+            {"prompt_chunks", facts.prompt_chunks},
+            {"gaps", facts.gaps},
+            {"finish_reason", reason},
+            {"cancelled", cancelled_why != nullptr}};
+  if (facts.completion_tokens > 0) {
+    // nopspan reads the clock between these two readings.
+    line["ttft_ns"] = ns(facts.first_token - caller_.arrival);
+    line["ttft_latest_ns"] = ns(facts.first_token_reported - caller_.arrival);
+  }
+  books_(line);
 }
 
 }  // namespace example

@@ -11,14 +11,13 @@
 #include "batch_engine.h"
 #include "client_watch.h"
 #include "openai_protocol.h"
-#include "server_books.h"
 
 namespace example {
 
 // The client that an answer is for.
 struct Caller {
   std::string request_id;
-  GenerationTimes::Clock::time_point arrival;
+  GenerationFacts::Clock::time_point arrival;
   ClientWatch watch;
 };
 
@@ -28,7 +27,7 @@ struct Caller {
 class Answer {
  public:
   Answer(AnswerHead head, std::vector<ToolCall> calls, std::size_t prompt_tokens,
-         std::shared_ptr<Generation> generation, Caller caller, ServerBooks& books)
+         std::shared_ptr<Generation> generation, Caller caller, const Books& books)
       : head_(std::move(head)),
         calls_(std::move(calls)),
         prompt_tokens_(prompt_tokens),
@@ -46,7 +45,7 @@ class Answer {
   std::string next_events(bool include_usage);
 
   // Cancels the generation, because the client is gone or the server ends the stream early.
-  void abandon(const char* reason, int status = 200);
+  void abandon(const char* reason);
 
   // Whether the answer was abandoned before its end.
   bool abandoned() const { return abandoned_; }
@@ -54,21 +53,20 @@ class Answer {
  private:
   enum class State { kNew, kRunning, kAllSaid, kDone };
 
-  bool next_piece(std::string& text, int status_if_gone);
+  bool next_piece(std::string& text);
   std::string last_events(bool include_usage) const;
   std::string tool_call_events(std::string_view text);
   bool cancelled() const { return generation_->finish() == Finish::kCancelled; }
   const char* finish_reason() const;
   Usage usage() const;
-  void finish(const char* cancelled_why, int status = 200);
-  RequestEntry entry(const char* cancelled_why, int status) const;
+  void finish(const char* cancelled_why);
 
   const AnswerHead head_;
   const std::vector<ToolCall> calls_;
   const std::size_t prompt_tokens_;
   const std::shared_ptr<Generation> generation_;
   const Caller caller_;
-  ServerBooks& books_;
+  const Books& books_;
   State state_ = State::kNew;
   bool abandoned_ = false;
   std::size_t call_ = 0;        // the call whose arguments are generated next

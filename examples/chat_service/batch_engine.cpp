@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "batch_engine.h"
 
-#include <nopspan/engine.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -10,7 +8,7 @@ namespace example {
 namespace {
 
 namespace engine = nopspan::engine;
-using Clock = GenerationTimes::Clock;
+using Clock = GenerationFacts::Clock;
 
 constexpr std::chrono::milliseconds kReportInterval{100};
 
@@ -55,9 +53,9 @@ void Generation::deliver(const std::string& text) {
 void Generation::end(Finish finish) {
   const std::lock_guard<std::mutex> lock(mutex_);
   finish_ = finish;
-  times_.ended = Clock::now();
-  if (times_.admitted == Clock::time_point()) times_.admitted = times_.ended;
-  if (completion_tokens_ == 0) times_.first_token = times_.ended;
+  facts_.ended = Clock::now();
+  if (facts_.admitted == Clock::time_point()) facts_.admitted = facts_.ended;
+  if (facts_.completion_tokens == 0) facts_.first_token = facts_.ended;
   ended_ = true;
   changed_.notify_one();
 }
@@ -67,23 +65,22 @@ const char* Generation::cancelled() {
   return cancelled_;
 }
 
-BatchEngine::BatchEngine(const LanguageModel& model, const EngineOptions& options, ServerBooks& books)
+BatchEngine::BatchEngine(const LanguageModel& model, const EngineOptions& options)
     : model_(model),
       options_(options),
-      books_(books),
       labels_(nopspan::Context().with_label("engine", kEngineName).with_label("model", options.model)),
       slots_(options.slots),
       thread_([this] { run(); }) {}
 
 bool BatchEngine::submit(const std::shared_ptr<Generation>& generation, nopspan::AsyncSpan& span) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  if (stopping_ || waiting_.size() >= options_.waiting) {
+  if (stopping_ || waiting_.size() >= 256 + 4 * options_.slots) {
     engine::rejected(generation->context_, [](auto& event) { event.engine(kEngineName).reason("queue_full"); });
     return false;
   }
   generation->meter_ = nopspan::StreamMeter{std::move(span)};
-  generation->number_ = ++requests_;
-  generation->times_.submitted = Clock::now();
+  generation->facts_.number = ++requests_;
+  generation->facts_.submitted = Clock::now();
   generation->phase_ = nopspan::AsyncSpan{engine::queue, generation->context_,
                                           [](engine::QueueFields& fields) { fields.reason("capacity"); }};
   waiting_.push_back(generation);
@@ -177,13 +174,15 @@ void BatchEngine::occupy(Slot& slot, std::shared_ptr<Generation> generation) {
   slot.occupied = Clock::now();
   generation->computed_ = std::max(generation->computed_, cached);
   if (generation->facts_.preemptions == 0) {
-    generation->cached_tokens_ = cached;
-    generation->times_.admitted = slot.occupied;
+    generation->facts_.cached_tokens = cached;
+    generation->facts_.admitted = slot.occupied;
   }
   engine::prefix_cache(generation->context_, [&](engine::PrefixCacheFields& event) {
     event.engine(kEngineName).local(number(text.size()), number(cached));
   });
-  books_.add_event("prefix_cache", Json{{"queried_tokens", text.size()}, {"hit_tokens", cached}});
+  if (options_.books) {
+    options_.books({{"event", "prefix_cache"}, {"queried_tokens", text.size()}, {"hit_tokens", cached}});
+  }
   generation->phase_.end();
   const nopspan::ContextScope scope{labels_};  // for a request that began before a tracer attached
   generation->phase_ = nopspan::AsyncSpan{engine::prefill, generation->context_};
@@ -234,7 +233,7 @@ bool BatchEngine::forget_idle_sequence() {
     event.engine(kEngineName).tier("device").blocks(number(tokens)).tokens(number(tokens));
     event.lifetime_ns(now - oldest->occupied).idle_ns(now - oldest->released);
   });
-  books_.add_event("evicted", Json{{"tokens", tokens}});
+  if (options_.books) options_.books({{"event", "evicted"}, {"tokens", tokens}});
   oldest->sequence.resize(0);
   return true;
 }
@@ -251,7 +250,7 @@ void BatchEngine::preempt_latest() {
   engine::preempted(generation.context_, [&](engine::PreemptedFields& event) {
     event.engine(kEngineName).reason("no_blocks").mode("recompute").blocks(number(tokens)).tokens(number(tokens));
   });
-  books_.add_event("preempted", Json{{"tokens", tokens}});
+  if (options_.books) options_.books({{"event", "preempted"}, {"tokens", tokens}});
   ++generation.facts_.preemptions;
   const nopspan::ContextScope scope{labels_};
   generation.phase_ = nopspan::AsyncSpan{engine::queue, generation.context_,
@@ -266,51 +265,47 @@ void BatchEngine::preempt_latest() {
 
 void BatchEngine::step() {
   make_room();
-  StepWork work;
-  ServerBooks::Step entry;
-  std::size_t prefill_budget = options_.prefill_tokens;
   report();
+  std::size_t budget = options_.prefill_tokens;
   nopspan::Span span{engine::step, [](engine::StepFields& fields) { fields.engine(kEngineName); }};
   std::vector<engine::Member> members;
+  std::vector<std::uint64_t> numbers;  // of their requests
   for (Slot& slot : slots_) {
     if (slot.generation == nullptr) continue;
-    ++work.batch;
     slot.member = members.size();
-    engine::Member member = engine::Member::of(slot.generation->context_, slot.generation->number_);
+    engine::Member member = engine::Member::of(slot.generation->context_, slot.generation->facts_.number);
     member.context_tokens = static_cast<std::uint32_t>(slot.sequence.size());
-    const std::size_t prefilled = prefill(slot, prefill_budget);
+    const std::size_t prefilled = prefill(slot, budget);
     member.prefill_tokens = static_cast<std::uint32_t>(prefilled);
-    prefill_budget -= prefilled;
+    budget -= prefilled;
     members.push_back(member);
-    entry.members.push_back({slot.generation->number_, prefilled, 0, 0, 0});
+    numbers.push_back(slot.generation->facts_.number);
   }
   std::this_thread::sleep_for(options_.step_delay);
+  std::size_t decoded = 0;
   for (Slot& slot : slots_) {
     if (slot.generation == nullptr || slot.prompt_done != slot.generation->text_.size()) continue;
-    const StepWork before = work;
-    decode(slot, work);
-    ServerBooks::Member& done = entry.members[slot.member];
-    done.decode_tokens = work.decoded - before.decoded;
-    done.drafted_tokens = work.drafted - before.drafted;
-    done.accepted_tokens = work.accepted - before.accepted;
-    engine::Member& member = members[slot.member];
-    member.decode_tokens = static_cast<std::uint16_t>(done.decode_tokens);
-    member.drafted_tokens = static_cast<std::uint16_t>(done.drafted_tokens);
-    member.accepted_tokens = static_cast<std::uint16_t>(done.accepted_tokens);
+    decode(slot, members[slot.member]);
+    decoded += members[slot.member].decode_tokens;
   }
-  work.prefilled = options_.prefill_tokens - prefill_budget;
   ++steps_;
   span.with<engine::StepFields>([&](engine::StepFields& fields) {
-    fields.batch_size(number(work.batch)).prefill_tokens(number(work.prefilled)).decode_tokens(number(work.decoded));
-    fields.budget_tokens(number(options_.prefill_tokens)).number(steps_).members(members.data(), members.size());
+    fields.batch_size(number(members.size())).prefill_tokens(number(options_.prefill_tokens - budget));
+    fields.decode_tokens(number(decoded)).budget_tokens(number(options_.prefill_tokens)).number(steps_);
+    fields.members(members.data(), members.size());
   });
-  entry.number = steps_;
-  entry.batch_size = work.batch;
-  entry.prefill_tokens = work.prefilled;
-  entry.decode_tokens = work.decoded;
-  entry.drafted_tokens = work.drafted;
-  entry.accepted_tokens = work.accepted;
-  books_.add_step(entry);
+  if (options_.books) note_step(numbers, members);
+}
+
+void BatchEngine::note_step(const std::vector<std::uint64_t>& numbers,
+                            const std::vector<engine::Member>& members) const {
+  Json list = Json::array();
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    const engine::Member& member = members[i];
+    list.push_back({numbers[i], member.prefill_tokens, member.decode_tokens, member.drafted_tokens,
+                    member.accepted_tokens});
+  }
+  options_.books({{"step", steps_}, {"batch_size", members.size()}, {"members", std::move(list)}});
 }
 
 // Emits the engine's gauges, at most ten times a second.
@@ -337,25 +332,26 @@ void BatchEngine::report() {
 // Processes up to `budget` tokens of the slot's prompt. Returns how many it processed.
 std::size_t BatchEngine::prefill(Slot& slot, std::size_t budget) {
   Generation& generation = *slot.generation;
+  GenerationFacts& facts = generation.facts_;
   const std::size_t count = std::min(budget, generation.text_.size() - slot.prompt_done);
   if (count == 0) return 0;
   const std::size_t end = slot.prompt_done + count;
   const std::size_t again = std::min(end, std::max(generation.computed_, slot.prompt_done)) - slot.prompt_done;
   slot.processed += count;
   slot.again += again;
-  generation.facts_.recomputed_tokens += again;
-  generation.prefill_tokens_ += count - again;
+  facts.recomputed_tokens += again;
+  facts.prefill_tokens += count - again;
+  ++facts.prompt_chunks;
   generation.computed_ = std::max(generation.computed_, end);
-  ++generation.facts_.prompt_chunks;
   while (slot.prompt_done < end) slot.sequence.push_back(generation.text_[slot.prompt_done++]);
   return count;
 }
 
 // Guesses the next tokens of a request that has at least one: the likeliest ones.
-std::vector<Token> BatchEngine::draft(Slot& slot) const {
-  const Generation& generation = *slot.generation;
+std::vector<Token> BatchEngine::draft(const Slot& slot) const {
   std::vector<Token> tokens;
-  if (generation.completion_tokens_ == 0 || generation.completion_tokens_ < generation.request_.given.size()) return {};
+  const std::size_t made = slot.generation->facts_.completion_tokens;
+  if (made == 0 || made < slot.generation->request_.given.size()) return {};
   LanguageModel::Random unused;
   while (tokens.size() < options_.draft_tokens) {
     const Token token = model_.next(tokens.empty() ? slot.sequence.back() : tokens.back(), 0, unused);
@@ -366,7 +362,7 @@ std::vector<Token> BatchEngine::draft(Slot& slot) const {
 }
 
 // Generates the slot's next token, and those after it that were guessed.
-void BatchEngine::decode(Slot& slot, StepWork& work) {
+void BatchEngine::decode(Slot& slot, engine::Member& member) {
   const std::shared_ptr<Generation> generation = slot.generation;  // because the slot may lose it below
   const GenerationRequest& request = generation->request_;
   GenerationFacts& facts = generation->facts_;
@@ -375,23 +371,23 @@ void BatchEngine::decode(Slot& slot, StepWork& work) {
     ++facts.drafts;
     facts.drafted_tokens += guessed.size();
     facts.accepted_by_position.resize(options_.draft_tokens);
-    work.drafted += guessed.size();
+    member.drafted_tokens = static_cast<std::uint16_t>(guessed.size());
   }
   for (std::size_t i = 0;; ++i) {
-    const bool given = generation->completion_tokens_ < request.given.size();
-    const Token token = given ? request.given[generation->completion_tokens_]
+    const bool given = facts.completion_tokens < request.given.size();
+    const Token token = given ? request.given[facts.completion_tokens]
                               : model_.next(slot.sequence.back(), request.temperature, generation->random_);
     const bool is_right = i < guessed.size() && token == guessed[i];
     if (is_right) {
       ++facts.accepted_tokens;
       ++facts.accepted_by_position[i];
-      ++work.accepted;
+      ++member.accepted_tokens;
     }
     if (token.empty() && !given && !request.ignore_end) {
       release(slot, Finish::kStop);
       return;
     }
-    ++work.decoded;
+    ++member.decode_tokens;
     if (!generate(slot, token, !guessed.empty())) return;
     if (!is_right) {
       report_tokens(*generation);
@@ -406,8 +402,7 @@ void BatchEngine::report_tokens(Generation& generation) {
   const std::size_t tokens = std::exchange(generation.unreported_, 0);
   const Clock::time_point now = Clock::now(), last = std::exchange(generation.reported_at_, now);
   if (last != Clock::time_point()) {
-    const std::chrono::nanoseconds gap = now - last;
-    generation.facts_.gaps.emplace_back(gap.count(), tokens);
+    generation.facts_.gaps.emplace_back(std::chrono::nanoseconds(now - last).count(), tokens);
   }
   generation.meter_.token(number(tokens), now);
 }
@@ -416,14 +411,14 @@ void BatchEngine::report_tokens(Generation& generation) {
 // request, it is reported with them.
 bool BatchEngine::generate(Slot& slot, const Token& token, bool may_be_more) {
   Generation& generation = *slot.generation;
-  const GenerationRequest& request = generation.request_;
+  GenerationFacts& facts = generation.facts_;
   slot.sequence.push_back(token);
   generation.text_.push_back(token);
   generation.computed_ = slot.prompt_done = slot.sequence.size();
-  if (generation.completion_tokens_ == 0) generation.times_.first_token = Clock::now();
+  if (facts.completion_tokens == 0) facts.first_token = Clock::now();
   ++generation.unreported_;
   if (!may_be_more) report_tokens(generation);
-  if (generation.completion_tokens_ == 0) generation.times_.first_token_reported = Clock::now();
+  if (facts.completion_tokens == 0) facts.first_token_reported = Clock::now();
   if (slot.decodes) {
     ++slot.decoded;
   } else {
@@ -432,19 +427,13 @@ bool BatchEngine::generate(Slot& slot, const Token& token, bool may_be_more) {
     const nopspan::ContextScope scope{labels_};
     generation.phase_ = nopspan::AsyncSpan{engine::decode, generation.context_};
   }
-  ++generation.completion_tokens_;
+  ++facts.completion_tokens;
   generation.deliver(token.empty() ? "\n\n" : token);
-  const bool all_given = generation.completion_tokens_ == request.given.size();
-  if (request.only_given && all_given) {
-    release(slot, Finish::kStop);
-    return false;
+  if (slot.sequence.size() < options_.context_tokens && facts.completion_tokens < generation.request_.max_tokens) {
+    return true;
   }
-  if (slot.sequence.size() >= options_.context_tokens ||
-      (!request.only_given && generation.completion_tokens_ >= request.max_tokens)) {
-    release(slot, Finish::kLength);
-    return false;
-  }
-  return true;
+  release(slot, Finish::kLength);
+  return false;
 }
 
 // Ends the span of prefill or decode. The first token belongs to prefill.

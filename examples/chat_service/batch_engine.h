@@ -3,6 +3,7 @@
 #define EXAMPLES_BATCH_ENGINE_H
 
 #include <nopspan/context.h>
+#include <nopspan/engine.h>
 #include <nopspan/span.h>
 #include <nopspan/stream_meter.h>
 
@@ -11,36 +12,41 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "language_model.h"
-#include "server_books.h"
+#include "openai_protocol.h"
 
 namespace example {
 
 // The label `engine` of the spans and gauges.
 constexpr const char* kEngineName = "example";
 
+// Receives the server's own account of its work, which does not use nopspan: one object for each request that ended, for
+// each step, and for each event of the cache. Null: nobody does.
+using Books = std::function<void(const Json&)>;
+
 struct EngineOptions {
   std::string model;                          // the label `model` of the phases
   std::size_t slots = 8;                      // requests in one batch
-  std::size_t waiting = 256;                  // requests that may wait for a slot. More are refused
   std::size_t context_tokens = 8192;          // prompt and answer of one request
   std::size_t prefill_tokens = 512;           // prompt tokens that one step processes, for all requests together
   std::chrono::microseconds step_delay{200};  // how long a large model's step would take
   std::size_t draft_tokens = 0;               // that are guessed for a request and verified in one step. 0: none
   std::size_t kv_tokens = 0;                  // room for the sequences of all slots together. 0: as much as they need
+  Books books;
 };
 
 struct GenerationRequest {
   std::vector<Token> prompt;
   // The beginning of the answer, which the model does not generate: a tool call, or the words before a tool's result.
   std::vector<Token> given;
-  bool only_given = false;
   std::size_t max_tokens = 128;
   double temperature = 0.8;
   std::uint64_t seed = 0;
@@ -49,14 +55,22 @@ struct GenerationRequest {
 
 enum class Finish { kStop, kLength, kCancelled };
 
-// When a request entered each phase. For a phase that it never reached: when it ended.
-struct GenerationTimes {
+// What the engine did for a request.
+struct GenerationFacts {
   using Clock = std::chrono::steady_clock;  // CLOCK_MONOTONIC
-  Clock::time_point submitted;
-  Clock::time_point admitted;
-  Clock::time_point first_token;
+  // When the request entered each phase. For a phase that it never reached: when it ended.
+  Clock::time_point submitted, admitted, first_token, ended;
   Clock::time_point first_token_reported;  // when the request's span had recorded it
-  Clock::time_point ended;
+  std::uint64_t number = 0;                // the engine's own: identifies the request in all steps
+  std::size_t cached_tokens = 0, completion_tokens = 0;
+  std::size_t prefill_tokens = 0;  // prompt tokens that were processed, without those found in the cache
+  std::size_t drafts = 0, drafted_tokens = 0, accepted_tokens = 0;
+  std::vector<std::size_t> accepted_by_position;  // empty without drafts
+  std::size_t preemptions = 0;
+  std::size_t recomputed_tokens = 0;  // that were processed again after a preemption
+  std::size_t prompt_chunks = 0;      // steps that processed a part of the prompt
+  // The times between tokens, in nanoseconds, and the number of tokens that each of these gaps brought.
+  std::vector<std::pair<std::int64_t, std::size_t>> gaps;
 };
 
 // Why next() returned.
@@ -77,13 +91,8 @@ class Generation {
 
   // Valid after next() has returned kEnd.
   Finish finish() const { return finish_; }
-  std::size_t max_tokens() const { return request_.max_tokens; }
-  std::uint64_t number() const { return number_; }
   const GenerationFacts& facts() const { return facts_; }
-  std::size_t cached_tokens() const { return cached_tokens_; }
-  std::size_t prefill_tokens() const { return prefill_tokens_; }
-  std::size_t completion_tokens() const { return completion_tokens_; }
-  const GenerationTimes& times() const { return times_; }
+  const GenerationRequest& request() const { return request_; }
 
   // The request's span. It belongs to the engine until next() has returned kEnd.
   nopspan::StreamMeter& meter() { return meter_; }
@@ -101,16 +110,11 @@ class Generation {
   nopspan::StreamMeter meter_;
   nopspan::AsyncSpan phase_;  // engine.queue, then engine.prefill, then engine.decode
   LanguageModel::Random random_;
-  std::size_t cached_tokens_ = 0;
-  std::size_t prefill_tokens_ = 0;  // prompt tokens that were processed, without those found in the cache
-  std::size_t completion_tokens_ = 0;
   std::size_t unreported_ = 0;                      // tokens of the current step that the meter does not have yet
-  GenerationTimes::Clock::time_point reported_at_;  // the last time when it got tokens
+  GenerationFacts::Clock::time_point reported_at_;  // the last time when it got tokens
   std::vector<Token> text_;                         // the prompt and the answer so far
   std::size_t computed_ = 0;                        // how many of these tokens were in a sequence at some time
-  std::uint64_t number_ = 0;                        // the engine's own: identifies the request in all steps
   GenerationFacts facts_;
-  GenerationTimes times_;
 
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -132,8 +136,7 @@ class Generation {
 // processed again.
 class BatchEngine {
  public:
-  // `books` must outlive the engine.
-  BatchEngine(const LanguageModel& model, const EngineOptions& options, ServerBooks& books);
+  BatchEngine(const LanguageModel& model, const EngineOptions& options);
   ~BatchEngine() { stop(); }
   BatchEngine(const BatchEngine&) = delete;
   BatchEngine& operator=(const BatchEngine&) = delete;
@@ -154,11 +157,7 @@ class BatchEngine {
     std::size_t cached = 0, processed = 0, again = 0, decoded = 0;  // tokens of this phase
     std::size_t member = 0;                                         // index in the members of the current step
     std::uint64_t order = 0;                                        // counts the requests that got a slot
-    GenerationTimes::Clock::time_point occupied, released;
-  };
-  // What a step did.
-  struct StepWork {
-    std::size_t batch = 0, prefilled = 0, decoded = 0, drafted = 0, accepted = 0;
+    GenerationFacts::Clock::time_point occupied, released;
   };
 
   void run();
@@ -173,23 +172,23 @@ class BatchEngine {
   void preempt_latest();
   void step();
   static std::size_t prefill(Slot& slot, std::size_t budget);
-  std::vector<Token> draft(Slot& slot) const;
-  void decode(Slot& slot, StepWork& work);
+  std::vector<Token> draft(const Slot& slot) const;
+  void decode(Slot& slot, nopspan::engine::Member& member);
   static void report_tokens(Generation& generation);
   bool generate(Slot& slot, const Token& token, bool may_be_more);
   static void end_phase(Slot& slot, const char* cancelled_why);
   void release(Slot& slot, Finish finish, const char* cancelled_why = nullptr);
   void report();
+  void note_step(const std::vector<std::uint64_t>& numbers, const std::vector<nopspan::engine::Member>& members) const;
 
   const LanguageModel& model_;
   const EngineOptions options_;
-  ServerBooks& books_;
   const nopspan::Context labels_;
   std::vector<Slot> slots_;   // used by the engine's thread only
   std::size_t occupied_ = 0;  // used by the engine's thread only
   std::uint64_t orders_ = 0;  // used by the engine's thread only
   std::uint64_t steps_ = 0;   // used by the engine's thread only
-  GenerationTimes::Clock::time_point reported_;
+  GenerationFacts::Clock::time_point reported_;
 
   std::mutex mutex_;
   std::condition_variable submitted_;

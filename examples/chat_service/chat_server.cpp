@@ -5,15 +5,14 @@
 #include <sys/socket.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <exception>
 #include <fstream>
-#include <functional>
 #include <iostream>
+#include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -21,7 +20,6 @@
 #include "chat_service.h"
 #include "language_model.h"
 #include "own_recording.h"
-#include "server_books.h"
 
 namespace {
 
@@ -113,11 +111,8 @@ class HttpServer : public httplib::Server {
   void widen_backlog() { ::listen(svr_sock_, 1024); }
 };
 
-constexpr std::chrono::seconds kShutdownPatience{10};
-
 // Serves until SIGINT or SIGTERM. Both must be blocked in the calling thread, and so in the threads that it starts.
-int serve(const Options& options, example::ServerBooks& books, const std::function<int(int)>& close_files,
-          const sigset_t& ending_signals) {
+int serve(const Options& options, const sigset_t& ending_signals) {
   HttpServer server(options.threads);
   const int port = server.bind(options.host, options.port);
   if (port < 0) {
@@ -130,8 +125,8 @@ int serve(const Options& options, example::ServerBooks& books, const std::functi
     return 1;
   }
   const example::LanguageModel model;
-  example::BatchEngine engine(model, options.engine, books);
-  example::ChatService service(engine, options.service, books);
+  example::BatchEngine engine(model, options.engine);
+  example::ChatService service(engine, options.service);
   service.serve_on(server);
   std::thread listening([&server] { server.listen_after_bind(); });
   std::cout << "listening on http://" << options.host << ":" << port << std::endl;
@@ -141,29 +136,20 @@ int serve(const Options& options, example::ServerBooks& books, const std::functi
   engine.stop();                                           // first, so that no thread waits for an answer
   while (!server.is_running()) std::this_thread::yield();  // before that, stop() has no effect
   server.stop();
-  // The join below waits for clients, which may take as long as they like to send a request. After this time the
-  // process exits anyway.
-  std::thread([close_files] {
-    std::this_thread::sleep_for(kShutdownPatience);
-    std::_Exit(close_files(0));
-  }).detach();
   listening.join();
   return 0;
 }
 
-example::ServerBooks open_books(const Options& options) {
-  if (options.books.empty()) return {};
-  return {options.books, example::Json{{"slots", options.engine.slots},
-                                       {"context_tokens", options.engine.context_tokens},
-                                       {"prefill_tokens", options.engine.prefill_tokens}}};
-}
-
-// The exit status of a server that ended with `status`. Reports what its files lack, which makes it a failure.
-int close_files(int status, example::ServerBooks& books, example::OwnRecording& recording) {
-  const std::string error = recording.close() ? books.close() : "entries are missing in the recording";
-  if (error.empty()) return status;
-  std::cerr << "chat_server: " << error << "\n";
-  return 1;
+// The books of a server: a file with an object in each line. Throws std::runtime_error.
+example::Books books_in(const std::string& path) {
+  if (path.empty()) return nullptr;
+  const auto file = std::make_shared<std::ofstream>(path);
+  if (!*file) throw std::runtime_error("cannot write " + path);
+  const auto mutex = std::make_shared<std::mutex>();
+  return [file, mutex](const example::Json& line) {
+    const std::lock_guard<std::mutex> lock(*mutex);
+    *file << example::to_text(line) << '\n';
+  };
 }
 
 }  // namespace
@@ -183,7 +169,6 @@ int main(int argc, char** argv) {
   }
   options.engine.model = options.service.model;
   options.engine.step_delay = std::chrono::microseconds(options.token_delay_us);
-  options.engine.waiting = std::max<std::size_t>(options.engine.waiting, 4 * options.engine.slots);
   options.service.context_tokens = options.engine.context_tokens;
   options.service.faults.seed = options.service.seed;
 
@@ -193,18 +178,15 @@ int main(int argc, char** argv) {
   sigaddset(&ending_signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &ending_signals, nullptr);
 
-  example::ServerBooks books;
   try {
     options.recording.open();
-    books = open_books(options);
+    options.engine.books = options.service.books = books_in(options.books);
   } catch (const std::exception& error) {
     std::cerr << "chat_server: " << error.what() << "\n";
     return 2;
   }
-  std::once_flag closed;
-  const auto close_once = [&](int status) {
-    std::call_once(closed, [&] { status = close_files(status, books, options.recording); });
-    return status;
-  };
-  return close_once(serve(options, books, close_once, ending_signals));
+  const int status = serve(options, ending_signals);
+  if (options.recording.close()) return status;
+  std::cerr << "chat_server: entries are missing in the recording\n";
+  return 1;
 }

@@ -89,8 +89,8 @@ std::vector<Token> prompt_tokens(const ChatRequest& request) {
 
 }  // namespace
 
-ChatService::ChatService(BatchEngine& engine, ServiceOptions options, ServerBooks& books)
-    : engine_(engine), options_(std::move(options)), books_(books), faults_(options_.faults) {}
+ChatService::ChatService(BatchEngine& engine, ServiceOptions options)
+    : engine_(engine), options_(std::move(options)), faults_(options_.faults) {}
 
 void ChatService::serve_on(httplib::Server& server) {
   // Reads the body itself, because the library limits a body with the content type of a form to 8 KiB, and curl sends
@@ -160,7 +160,7 @@ void ChatService::chat_completions(const httplib::Request& http, const std::stri
     std::size_t prompt_tokens = 0;
     auto generation = start(request, calls, span, prompt_tokens);
     answer = std::make_shared<Answer>(AnswerHead{new_id("chatcmpl-"), options_.model, std::time(nullptr)},
-                                      std::move(calls), prompt_tokens, std::move(generation), caller, books_);
+                                      std::move(calls), prompt_tokens, std::move(generation), caller, options_.books);
     if (request.stream) {
       response.set_header("Cache-Control", "no-cache");
       response.set_chunked_content_provider("text/event-stream",
@@ -169,23 +169,16 @@ void ChatService::chat_completions(const httplib::Request& http, const std::stri
       response.set_content(answer->whole(), kJsonType);
     }
   } catch (const ApiError& error) {
-    if (answer == nullptr) return refuse(error, fault, caller, span, response);
+    if (answer == nullptr) return refuse(error, fault, span, response);
     write_error(response, error, {});
   }
 }
 
-// Writes a request that never reached the engine into the books.
-void ChatService::refuse(const ApiError& error, const Fault& fault, const Caller& caller, nopspan::AsyncSpan& span,
+void ChatService::refuse(const ApiError& error, const Fault& fault, nopspan::AsyncSpan& span,
                          httplib::Response& response) {
   write_error(response, error, fault.retry_after);
   span.set("http.response.status_code", error.status());
   span.fail(error.type(), error.what());
-  RequestEntry entry;
-  entry.request_id = caller.request_id;
-  entry.arrival_ns = std::chrono::nanoseconds(caller.arrival.time_since_epoch()).count();
-  entry.finish_reason = "error";
-  entry.status = error.status();
-  books_.add(entry);
 }
 
 std::shared_ptr<Generation> ChatService::start(const ChatRequest& request, const std::vector<ToolCall>& calls,
@@ -202,16 +195,15 @@ std::shared_ptr<Generation> ChatService::start(const ChatRequest& request, const
     std::string arguments;
     for (const ToolCall& call : calls) arguments += call.arguments;
     generation.given = tokens_of(arguments);
-    generation.only_given = true;
   }
   prompt_tokens = generation.prompt.size();
-  const std::size_t least = prompt_tokens + (generation.only_given ? generation.given.size() : 1);
+  const std::size_t least = prompt_tokens + (calls.empty() ? 1 : generation.given.size());
   if (least > options_.context_tokens) {
     throw ApiError(400, "invalid_request_error", "context_length_exceeded",
                    "the prompt has " + std::to_string(prompt_tokens) + " tokens, which is too much for a context of " +
                        std::to_string(options_.context_tokens));
   }
-  generation.max_tokens = request.max_tokens;
+  generation.max_tokens = calls.empty() ? request.max_tokens : generation.given.size();
   generation.temperature = request.temperature;
   generation.seed = request.has_seed ? request.seed : mix(options_.seed + mix(ids_));
   generation.ignore_end = request.ignore_eos;

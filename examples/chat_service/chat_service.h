@@ -17,7 +17,6 @@
 #include "batch_engine.h"
 #include "fault_plan.h"
 #include "openai_protocol.h"
-#include "server_books.h"
 
 namespace example {
 
@@ -28,6 +27,7 @@ struct ServiceOptions {
   std::size_t context_tokens = 8192;
   std::uint64_t seed = 0;
   FaultOptions faults;
+  Books books;
 };
 
 // The HTTP side of the chat server. It reads requests, lets the engine generate, and writes answers as a whole or as a
@@ -36,20 +36,19 @@ struct ServiceOptions {
 class ChatService {
  public:
   // The arguments must outlive the service.
-  ChatService(BatchEngine& engine, ServiceOptions options, ServerBooks& books);
+  ChatService(BatchEngine& engine, ServiceOptions options);
 
   // Adds the paths of the protocol to a server.
   void serve_on(httplib::Server& server);
 
  private:
-  using Clock = GenerationTimes::Clock;
+  using Clock = GenerationFacts::Clock;
 
   void chat_completions(const httplib::Request& http, const std::string& body, Clock::time_point arrival,
                         httplib::Response& response);
   nopspan::AsyncSpan begin_span(const httplib::Request& http, const nopspan::Context& parent,
                                 Clock::time_point arrival) const;
-  void refuse(const ApiError& error, const Fault& fault, const Caller& caller, nopspan::AsyncSpan& span,
-              httplib::Response& response);
+  static void refuse(const ApiError& error, const Fault& fault, nopspan::AsyncSpan& span, httplib::Response& response);
   // Validates and queues the request. Takes the span on success. Otherwise throws ApiError.
   std::shared_ptr<Generation> start(const ChatRequest& request, const std::vector<ToolCall>& calls,
                                     nopspan::AsyncSpan& span, std::size_t& prompt_tokens);
@@ -57,7 +56,6 @@ class ChatService {
 
   BatchEngine& engine_;
   const ServiceOptions options_;
-  ServerBooks& books_;
   const std::time_t started_ = std::time(nullptr);
   FaultPlan faults_;
   std::atomic<std::uint64_t> ids_{0};

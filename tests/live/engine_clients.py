@@ -13,7 +13,8 @@ import harness
 from harness import PATIENCE_S, SEPARATOR
 
 SLOTS = 4
-OPTIONS = ("--slots", str(SLOTS), "--threads", "64", "--context", "16384", "--prefill-tokens", "32",
+CONTEXT = 16384
+OPTIONS = ("--slots", str(SLOTS), "--threads", "64", "--context", str(CONTEXT), "--prefill-tokens", "32",
            "--token-delay-us", "5000")
 
 CANCELLED = 2

@@ -44,6 +44,13 @@ def lines_of(path):
         return [json.loads(line) for line in file]
 
 
+def steps_of(books):
+    """The engine's steps in the lines of a server's books, with the sums of their members' tokens."""
+    names = ("prefill_tokens", "decode_tokens", "drafted_tokens", "accepted_tokens")
+    return [{**line, **{name: sum(member[1 + at] for member in line["members"]) for at, name in enumerate(names)}}
+            for line in books if "step" in line]
+
+
 def canonical(attributes):
     """A text that is equal for equal values only: 1 and 1.0 differ."""
     return json.dumps(attributes, sort_keys=True, ensure_ascii=False)

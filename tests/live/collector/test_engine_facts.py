@@ -22,7 +22,7 @@ import example_service
 import harness
 from bpftrace_output import histogram
 from engine_clients import CANCELLED, FOREVER, MODEL, fact_body
-from example_service import TRACED, Server, lines_of
+from example_service import TRACED, Server, lines_of, steps_of
 from followed import Followed
 from harness import LIBRARY, LONG, NOPSPAN, PATIENCE_S, Test, wait_until
 from project_script import Script
@@ -155,7 +155,7 @@ class Run(Test):
         cls.run_engine(folder, (*cls.OPTIONS, "--books", books), events)
         lines = lines_of(books)
         cls.requests = [line for line in lines if "request" in line]
-        cls.steps = [line for line in lines if "batch_size" in line]
+        cls.steps = steps_of(lines)
         cls.happened = [line for line in lines if "event" in line]
         cls.maps = {name: cls.readers[name].maps() for name in SCRIPTS}
         cls.tops = {"live": cls.readers["top"].last(), "recording": objects_of("top", "--from", cls.recording, *OF_TOP)[-1]}

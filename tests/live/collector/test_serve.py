@@ -24,7 +24,7 @@ import example_service
 import harness
 from collector import Counting
 from engine_clients import FACT_OPTIONS, FOREVER, MODEL, ask_for_facts
-from example_service import PROMPTS, TRACED, Agent, Server, lines_of, of_handlers
+from example_service import PROMPTS, TRACED, Agent, Server, lines_of, of_handlers, steps_of
 from followed import Followed
 from harness import BUILD, LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Test, wait_until
 from prometheus import Prometheus
@@ -118,7 +118,7 @@ class ServedToPrometheus(Test):
             cls.wait_for_spans("failing", "llm.chat", failing.summary["requests"])
         lines = lines_of(cls.books)
         cls.requests = [line for line in lines if "request" in line]
-        cls.steps = [line for line in lines if "batch_size" in line]
+        cls.steps = steps_of(lines)
         cls.handled = [line for line in lines_of(events) if line["pid"] == server.pid]
         cls.pid = server.pid
         cls.wait_for_spans(SERVICE, "engine.step", len(cls.steps))

@@ -15,7 +15,7 @@ import installed
 from bpftrace_output import histogram
 from engine_clients import (CANCELLED, CLIENTS, FACT_OPTIONS, HANG_UP, MODEL, OPTIONS, SLOTS, Client, Watch,
                             ask_for_facts, run_clients)
-from example_service import Server, lines_of
+from example_service import Server, lines_of, steps_of
 from installed import Script
 
 PHASES = ("queue", "prefill", "decode")
@@ -57,7 +57,7 @@ class Run:
         self.pid = pid
         books = lines_of(os.path.join(folder, "books"))
         self.books = {line["request"]: line for line in books if "request" in line}
-        self.book_steps = [line for line in books if "batch_size" in line]
+        self.book_steps = steps_of(books)
         self.events = lines_of(os.path.join(folder, "events"))
         self.requests = self.named("engine.request.stop")
         self.steps = self.named("engine.step.stop")
