@@ -71,8 +71,8 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-say "Starting the chat server (some of its responses are 429 or 503, so the agent has to retry)"
-$build/examples/chat_service/chat_server --port-file "$run/port" --token-delay-us 500 --fail-rate 0.1 --rate-limit 40 --seed 7 \
+say "Starting the chat server (some of its responses are 500, 502 or 503, so the agent has to retry)"
+$build/examples/chat_service/chat_server --port-file "$run/port" --token-delay-us 500 --fail-rate 0.1 --seed 7 \
   >"$run/server.out" 2>&1 &
 server=$!
 until [[ -s "$run/port" ]]; do

@@ -3,9 +3,9 @@
 
 #include <nopspan/engine.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <utility>
 
 namespace example {
 namespace {
@@ -13,123 +13,105 @@ namespace {
 // How soon the server notices that a client hung up.
 constexpr std::chrono::milliseconds kLookInterval{10};
 constexpr int kClientClosed = 499;  // nginx logs this status; no client receives it
+constexpr int kEventsBeforeCut = 2;
 
 std::int64_t ns(std::chrono::steady_clock::duration time) { return std::chrono::nanoseconds(time).count(); }
 
 std::int64_t signed_count(std::size_t count) { return static_cast<std::int64_t>(count); }
 
-ApiError shutting_down() { return {503, "server_error", "shutting_down", "the server is shutting down"}; }
-
-Json call_delta(std::size_t index, Json call) {
-  call["index"] = index;
-  return Json{{"tool_calls", Json::array({call})}};
-}
-
 }  // namespace
 
-std::string Answer::whole() {
-  Message message;
-  std::string text;
-  while (next_piece(text)) message.content += text;
-  if (abandoned_) throw ApiError(kClientClosed, "client_closed", "", "the client hung up");
-  if (cancelled()) {
-    abandon("shutdown");
-    throw shutting_down();
-  }
-  if (!calls_.empty()) {
-    message.content.clear();  // it contained the arguments of the calls
-    message.tool_calls = calls_;
-  }
-  std::string json = chat_completion(head_, message, finish_reason(), usage());
-  finish(nullptr);
-  return json;
-}
-
-// Waits for the next piece of text. Returns false at the end. Cancels the request if the client hangs up.
-bool Answer::next_piece(std::string& text) {
+bool Answer::next(std::string& text) {
   for (;;) {
     const Piece piece = generation_->next(text, kLookInterval);
-    if (piece == Piece::kEnd) return false;
-    if (caller_.watch.gone()) {
-      abandon("client_closed");
-      return false;
+    if (piece == Piece::kEnd && generation_->finish() != Finish::kCancelled) return false;
+    if (piece == Piece::kEnd) {
+      end("shutdown");
+      throw ApiError(503, "server_error", "the server is shutting down");
+    }
+    if (head_.watch.gone()) {
+      end("client_closed");
+      throw ApiError(kClientClosed, "client_closed", "the client hung up");
     }
     if (piece == Piece::kText) return true;
   }
 }
 
-std::string Answer::next_events(bool include_usage) {
-  if (state_ == State::kNew) {
-    state_ = State::kRunning;
-    Json role{{"role", "assistant"}, {"content", ""}};
-    if (!calls_.empty()) role["content"] = nullptr;
-    return delta_event(head_, role);
-  }
-  if (state_ == State::kRunning) {
+std::string Answer::whole() {
+  std::string content, text;
+  while (next(text)) content += text;
+  Json message{{"role", "assistant"}, {"content", content}};
+  if (!head_.calls.empty()) message = {{"role", "assistant"}, {"content", nullptr}, {"tool_calls", head_.calls}};
+  Json whole = envelope("chat.completion", {{"index", 0}, {"message", message}, {"finish_reason", finish_reason()}});
+  whole["usage"] = usage();
+  end(nullptr);
+  return to_text(whole);
+}
+
+bool Answer::stream(httplib::DataSink& sink) {
+  int written = 0;
+  const auto write = [&](const std::string& events) {
+    const bool cuts = head_.cut && written++ == kEventsBeforeCut;
+    if (!cuts && sink.write(events.data(), events.size())) return true;
+    end(cuts ? "cut" : "client_closed");
+    return false;
+  };
+  if (!write(event({{"role", "assistant"}, {"content", ""}}))) return false;
+  try {
     std::string text;
-    if (next_piece(text)) {
-      return calls_.empty() ? delta_event(head_, Json{{"content", text}}) : tool_call_events(text);
+    for (bool is_first = true; next(text); is_first = false) {
+      // The model's text is the arguments of the calls, which are written as a whole.
+      if (!head_.calls.empty() && !is_first) continue;
+      const Json delta = head_.calls.empty() ? Json{{"content", text}} : Json{{"tool_calls", head_.calls}};
+      if (!write(event(delta))) return false;
     }
-    if (abandoned_) return {};
-    state_ = State::kAllSaid;
-    return last_events(include_usage);
+  } catch (const ApiError&) {
+    return false;
   }
-  finish(cancelled() ? "shutdown" : nullptr);
-  return {};
+  std::string last = event(Json::object(), finish_reason());
+  if (head_.include_usage) {
+    Json chunk = envelope("chat.completion.chunk", nullptr);
+    chunk["usage"] = usage();
+    last += "data: " + to_text(chunk) + "\n\n";
+  }
+  if (!write(last + "data: [DONE]\n\n")) return false;
+  end(nullptr);  // first, so that the span ends before that of the client
+  sink.done();
+  return true;
 }
 
-// The model generates the arguments of all calls as one text. This divides the text among the calls.
-std::string Answer::tool_call_events(std::string_view text) {
-  std::string events;
-  while (!text.empty() && call_ < calls_.size()) {
-    const ToolCall& call = calls_[call_];
-    if (call_bytes_ == 0) {
-      events += delta_event(head_, call_delta(call_, tool_call_json({call.id, call.name, ""})));
-    }
-    const std::string piece(text.substr(0, call.arguments.size() - call_bytes_));
-    events += delta_event(head_, call_delta(call_, Json{{"function", {{"arguments", piece}}}}));
-    text.remove_prefix(piece.size());
-    call_bytes_ += piece.size();
-    if (call_bytes_ == call.arguments.size()) {
-      ++call_;
-      call_bytes_ = 0;
-    }
-  }
-  return events;
+// An object of the protocol with a choice, or without one.
+Json Answer::envelope(const char* object, const Json& choice) const {
+  Json json{{"id", head_.id}, {"object", object}, {"created", created_}, {"model", head_.model}};
+  json["choices"] = choice.is_null() ? Json::array() : Json::array({choice});
+  return json;
 }
 
-std::string Answer::last_events(bool include_usage) const {
-  if (cancelled()) return error_event(shutting_down()) + kDoneEvent;
-  std::string events = delta_event(head_, Json::object(), finish_reason());
-  if (include_usage) events += usage_event(head_, usage());
-  return events + kDoneEvent;
-}
-
-void Answer::abandon(const char* reason) {
-  if (state_ == State::kDone) return;
-  if (state_ == State::kAllSaid && !cancelled()) {
-    finish(nullptr);
-    return;
-  }
-  generation_->cancel(reason);
-  abandoned_ = true;
-  finish(reason);
+std::string Answer::event(const Json& delta, const char* finish_reason) const {
+  Json choice{{"index", 0}, {"delta", delta}, {"finish_reason", nullptr}};
+  if (finish_reason != nullptr) choice["finish_reason"] = finish_reason;
+  return "data: " + to_text(envelope("chat.completion.chunk", choice)) + "\n\n";
 }
 
 const char* Answer::finish_reason() const {
-  if (!calls_.empty()) return "tool_calls";
+  if (!head_.calls.empty()) return "tool_calls";
   return generation_->finish() == Finish::kLength ? "length" : "stop";
 }
 
-Usage Answer::usage() const {
+Json Answer::usage() const {
   const GenerationFacts& facts = generation_->facts();
-  return {prompt_tokens_, facts.completion_tokens, facts.cached_tokens};
+  const std::size_t prompt_tokens = generation_->request().prompt.size();
+  return {{"prompt_tokens", prompt_tokens},
+          {"completion_tokens", facts.completion_tokens},
+          {"total_tokens", prompt_tokens + facts.completion_tokens},
+          {"prompt_tokens_details", {{"cached_tokens", facts.cached_tokens}}}};
 }
 
-void Answer::finish(const char* cancelled_why) {
-  if (state_ == State::kDone) return;
-  state_ = State::kDone;
+void Answer::end(const char* cancelled_why) {
+  if (std::exchange(ended_, true)) return;
+  if (cancelled_why != nullptr) generation_->cancel(cancelled_why);
   const GenerationFacts& facts = generation_->facts();
+  const std::size_t prompt_tokens = generation_->request().prompt.size();
   const std::int64_t queue_ns = ns(facts.admitted - facts.submitted);
   const std::int64_t prefill_ns = ns(facts.first_token - facts.admitted);
   const std::int64_t decode_ns = ns(facts.ended - facts.first_token);
@@ -137,7 +119,7 @@ void Answer::finish(const char* cancelled_why) {
   const char* reason = cancelled_why != nullptr ? "cancelled" : finish_reason();
   nopspan::StreamMeter& meter = generation_->meter();
   meter.span().with<nopspan::engine::RequestFields>([&](nopspan::engine::RequestFields& fields) {
-    fields.input_tokens(signed_count(prompt_tokens_))
+    fields.input_tokens(signed_count(prompt_tokens))
         .output_tokens(signed_count(facts.completion_tokens))
         .cached_tokens(signed_count(facts.cached_tokens))
         .finish_reason(reason)
@@ -163,13 +145,13 @@ void Answer::finish(const char* cancelled_why) {
     meter.end();
   }
   if (!books_) return;
-  Json line{{"request", caller_.request_id},
+  Json line{{"request", head_.request_id},
             {"number", facts.number},
-            {"arrival_ns", ns(caller_.arrival.time_since_epoch())},
+            {"arrival_ns", ns(head_.arrival.time_since_epoch())},
             {"queue_ns", queue_ns},
             {"prefill_ns", prefill_ns},
             {"decode_ns", decode_ns},
-            {"input_tokens", prompt_tokens_},
+            {"input_tokens", prompt_tokens},
             {"output_tokens", facts.completion_tokens},
             {"cached_tokens", facts.cached_tokens},
             {"prefill_tokens", facts.prefill_tokens},
@@ -185,8 +167,8 @@ void Answer::finish(const char* cancelled_why) {
             {"cancelled", cancelled_why != nullptr}};
   if (facts.completion_tokens > 0) {
     // nopspan reads the clock between these two readings.
-    line["ttft_ns"] = ns(facts.first_token - caller_.arrival);
-    line["ttft_latest_ns"] = ns(facts.first_token_reported - caller_.arrival);
+    line["ttft_ns"] = ns(facts.first_token - head_.arrival);
+    line["ttft_latest_ns"] = ns(facts.first_token_reported - head_.arrival);
   }
   books_(line);
 }

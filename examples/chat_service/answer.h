@@ -2,11 +2,12 @@
 #ifndef EXAMPLES_ANSWER_H
 #define EXAMPLES_ANSWER_H
 
-#include <cstddef>
+#include <httplib.h>
+
+#include <ctime>
 #include <memory>
 #include <string>
-#include <string_view>
-#include <vector>
+#include <utility>
 
 #include "batch_engine.h"
 #include "client_watch.h"
@@ -14,63 +15,49 @@
 
 namespace example {
 
-// The client that an answer is for.
-struct Caller {
+// What an answer is about, and who waits for it.
+struct AnswerHead {
+  std::string id;
+  std::string model;
   std::string request_id;
   GenerationFacts::Clock::time_point arrival;
   ClientWatch watch;
+  Json calls;                  // the tool calls of the answer, in the notation of the protocol
+  bool include_usage = false;  // at the end of a stream
+  bool cut = false;            // break a stream off in the middle
 };
 
-// One answer while it is generated: its head, its tool calls (if any), and the engine's generation. It ends the
-// request's span and writes the request into the books, either when the answer has been read to its end or when it is
-// abandoned before.
+// One answer while it is generated. It ends the request's span and writes the request into the books, either when the
+// answer has been written or when nobody waits for it any more.
 class Answer {
  public:
-  Answer(AnswerHead head, std::vector<ToolCall> calls, std::size_t prompt_tokens,
-         std::shared_ptr<Generation> generation, Caller caller, const Books& books)
-      : head_(std::move(head)),
-        calls_(std::move(calls)),
-        prompt_tokens_(prompt_tokens),
-        generation_(std::move(generation)),
-        caller_(std::move(caller)),
-        books_(books) {}
-  ~Answer() { abandon("closed"); }
+  Answer(AnswerHead head, std::shared_ptr<Generation> generation, const Books& books)
+      : head_(std::move(head)), generation_(std::move(generation)), books_(books) {}
+  ~Answer() { end("client_closed"); }
   Answer(const Answer&) = delete;
   Answer& operator=(const Answer&) = delete;
 
-  // The whole answer as JSON text. Throws ApiError if the client hung up or the server is shutting down.
+  // The whole answer as JSON text. Throws ApiError if the client hangs up or the server shuts down.
   std::string whole();
 
-  // The next events of the streamed answer. Empty after the last event, or if the client hung up.
-  std::string next_events(bool include_usage);
-
-  // Cancels the generation, because the client is gone or the server ends the stream early.
-  void abandon(const char* reason);
-
-  // Whether the answer was abandoned before its end.
-  bool abandoned() const { return abandoned_; }
+  // Writes the answer as server-sent events. Returns false if the stream breaks off.
+  bool stream(httplib::DataSink& sink);
 
  private:
-  enum class State { kNew, kRunning, kAllSaid, kDone };
-
-  bool next_piece(std::string& text);
-  std::string last_events(bool include_usage) const;
-  std::string tool_call_events(std::string_view text);
-  bool cancelled() const { return generation_->finish() == Finish::kCancelled; }
+  // Waits for the next piece of text. Returns false at the end. Throws ApiError as whole() does.
+  bool next(std::string& text);
+  Json envelope(const char* object, const Json& choice) const;
+  std::string event(const Json& delta, const char* finish_reason = nullptr) const;
   const char* finish_reason() const;
-  Usage usage() const;
-  void finish(const char* cancelled_why);
+  Json usage() const;
+  // Ends the request, if it has not ended: as cancelled if there is a reason why.
+  void end(const char* cancelled_why);
 
   const AnswerHead head_;
-  const std::vector<ToolCall> calls_;
-  const std::size_t prompt_tokens_;
+  const std::time_t created_ = std::time(nullptr);
   const std::shared_ptr<Generation> generation_;
-  const Caller caller_;
   const Books& books_;
-  State state_ = State::kNew;
-  bool abandoned_ = false;
-  std::size_t call_ = 0;        // the call whose arguments are generated next
-  std::size_t call_bytes_ = 0;  // how many bytes of them have been generated
+  bool ended_ = false;
 };
 
 }  // namespace example

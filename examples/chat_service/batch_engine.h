@@ -28,8 +28,8 @@ namespace example {
 // The label `engine` of the spans and gauges.
 constexpr const char* kEngineName = "example";
 
-// Receives the server's own account of its work, which does not use nopspan: one object for each request that ended, for
-// each step, and for each event of the cache. Null: nobody does.
+// Receives the server's own account of its work, which does not use nopspan: one object for each request that ended,
+// for each step, and for each event of the cache. Null: nobody does.
 using Books = std::function<void(const Json&)>;
 
 struct EngineOptions {

@@ -11,19 +11,6 @@ namespace example {
 namespace {
 
 constexpr int kTimeoutS = 60;  // for each piece of an answer
-constexpr std::size_t kMostToolCalls = 64;
-
-// The member of an object, or null.
-const Json& member(const Json& object, const char* key) {
-  static const Json null;
-  const auto found = object.find(key);
-  return found != object.end() ? *found : null;
-}
-
-std::string text_of(const Json& object, const char* key) {
-  const Json& value = member(object, key);
-  return value.is_string() ? value.get<std::string>() : std::string();
-}
 
 std::size_t count_of(const Json& object, const char* key) {
   const Json& value = member(object, key);
@@ -75,21 +62,12 @@ class StreamedReply {
 
   void read_delta(const Json& delta) {
     reply_.content += text_of(delta, "content");
-    for (const Json& call : member(delta, "tool_calls")) read_tool_call(call);
+    for (const Json& call : member(delta, "tool_calls")) {  // which this server sends as a whole
+      const Json& function = member(call, "function");
+      reply_.tool_calls.push_back({text_of(call, "id"), text_of(function, "name"), text_of(function, "arguments")});
+    }
     const bool has_token = !reply_.content.empty() || !reply_.tool_calls.empty();
     if (has_token && !std::exchange(has_token_, true)) on_first_token_();
-  }
-
-  // A call may arrive in pieces: the id and the name in the first one, and the arguments in several.
-  void read_tool_call(const Json& delta) {
-    const std::size_t index = count_of(delta, "index");
-    if (index >= kMostToolCalls) return;
-    if (reply_.tool_calls.size() <= index) reply_.tool_calls.resize(index + 1);
-    ToolCall& call = reply_.tool_calls[index];
-    const Json& function = member(delta, "function");
-    call.id += text_of(delta, "id");
-    call.name += text_of(function, "name");
-    call.arguments += text_of(function, "arguments");
   }
 
   const std::function<void()>& on_first_token_;

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <exception>
 #include <fstream>
 #include <iostream>
@@ -23,8 +24,10 @@
 
 namespace {
 
+constexpr const char* kHost = "127.0.0.1";
+constexpr std::size_t kLargestBodyBytes = std::size_t{4} << 20;
+
 struct Options {
-  std::string host = "127.0.0.1";
   int port = 0;
   std::string port_file;
   std::string books;
@@ -37,53 +40,33 @@ struct Options {
 
 // Declares the options for the command-line parser.
 void declare_options(CLI::App& app, Options& options) {
-  app.add_option("--host", options.host, "address to listen on")->capture_default_str();
-  app.add_option("--port", options.port, "port; 0 takes a free one")
-      ->check(CLI::Range(0, 65535))
-      ->capture_default_str();
+  app.option_defaults()->always_capture_default();
+  app.add_option("--port", options.port, "port; 0 takes a free one")->check(CLI::Range(0, 65535));
   app.add_option("--port-file", options.port_file, "write the port to this file once the server listens");
   app.add_option("--books", options.books, "write the server's own account of requests and steps to this file");
   options.recording.declare_option(app);
-  app.add_option("--model", options.service.model, "the model's name")->capture_default_str();
-  app.add_option("--threads", options.threads, "connections served at the same time")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
-  app.add_option("--slots", options.engine.slots, "requests in one batch")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
+  app.add_option("--threads", options.threads, "connections served at the same time")->check(CLI::Range(1, 4096));
+  app.add_option("--slots", options.engine.slots, "requests in one batch")->check(CLI::Range(1, 4096));
   app.add_option("--context", options.engine.context_tokens, "tokens of prompt and answer of one request")
-      ->check(CLI::Range(64, 1 << 20))
-      ->capture_default_str();
+      ->check(CLI::Range(64, 1 << 20));
   app.add_option("--prefill-tokens", options.engine.prefill_tokens,
                  "prompt tokens that one step of the engine processes at most")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
+      ->check(CLI::Range(1, 1 << 20));
   app.add_option("--token-delay-us", options.token_delay_us,
-                 "time of one step of the engine, which gives every request "
-                 "in the batch a token")
-      ->check(CLI::Range(0, 10000000))
-      ->capture_default_str();
+                 "time of one step of the engine, which gives every request in the batch a token")
+      ->check(CLI::Range(0, 10000000));
   app.add_option("--draft-tokens", options.engine.draft_tokens,
                  "tokens that are guessed for a request and verified in one step; 0: none")
-      ->check(CLI::Range(0, 64))
-      ->capture_default_str();
+      ->check(CLI::Range(0, 64));
   app.add_option("--kv-tokens", options.engine.kv_tokens,
-                 "room for the tokens of all slots together, at least --context; "
-                 "without room, requests are preempted; 0: no limit")
-      ->check(CLI::Range(0, 1 << 24))
-      ->capture_default_str();
-  app.add_option("--seed", options.service.seed, "seed of the faults, and of requests without a seed")
-      ->capture_default_str();
-  app.add_option("--fail-rate", options.service.faults.fail_rate, "fraction of requests that get a 500, 502 or 503")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  app.add_option("--cut-rate", options.service.faults.cut_rate, "fraction of streams that are cut off in the middle")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str();
-  app.add_option("--rate-limit", options.service.faults.rate_limit,
-                 "requests per second; others get a 429; 0: no limit")
-      ->check(CLI::Range(0.0, 1e9))
-      ->capture_default_str();
+                 "room for the tokens of all slots together, at least --context; without room, requests are "
+                 "preempted; 0: no limit")
+      ->check(CLI::Range(0, 1 << 24));
+  app.add_option("--seed", options.service.seed, "seed of the failures, and of requests without a seed");
+  app.add_option("--fail-rate", options.service.fail_rate, "fraction of requests that get a 500, 502 or 503")
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--cut-rate", options.service.cut_rate, "fraction of streams that are cut off in the middle")
+      ->check(CLI::Range(0.0, 1.0));
 }
 
 class HttpServer : public httplib::Server {
@@ -98,47 +81,17 @@ class HttpServer : public httplib::Server {
     set_tcp_nodelay(true);
     set_keep_alive_max_count(1U << 30);
     set_keep_alive_timeout(1);  // in seconds. An idle connection occupies a thread and delays the shutdown
-    set_payload_max_length(example::kLargestBodyBytes);
+    set_payload_max_length(kLargestBodyBytes);
   }
 
   // Returns the port, or -1 on failure.
-  int bind(const std::string& host, int port) {
-    if (port == 0) return bind_to_any_port(host);
-    return bind_to_port(host, port) ? port : -1;
+  int bind(int port) {
+    const int bound = port == 0 ? bind_to_any_port(kHost) : bind_to_port(kHost, port) ? port : -1;
+    // The library listens with a backlog of 5. In a burst of clients, some would wait a second for their connections.
+    if (bound >= 0) ::listen(svr_sock_, 1024);
+    return bound;
   }
-
-  // The library listens with a backlog of 5. In a burst of clients, some would wait a second for their connections.
-  void widen_backlog() { ::listen(svr_sock_, 1024); }
 };
-
-// Serves until SIGINT or SIGTERM. Both must be blocked in the calling thread, and so in the threads that it starts.
-int serve(const Options& options, const sigset_t& ending_signals) {
-  HttpServer server(options.threads);
-  const int port = server.bind(options.host, options.port);
-  if (port < 0) {
-    std::cerr << "chat_server: cannot listen on " << options.host << ":" << options.port << "\n";
-    return 1;
-  }
-  server.widen_backlog();
-  if (!options.port_file.empty() && !(std::ofstream(options.port_file) << port << "\n")) {
-    std::cerr << "chat_server: cannot write " << options.port_file << "\n";
-    return 1;
-  }
-  const example::LanguageModel model;
-  example::BatchEngine engine(model, options.engine);
-  example::ChatService service(engine, options.service);
-  service.serve_on(server);
-  std::thread listening([&server] { server.listen_after_bind(); });
-  std::cout << "listening on http://" << options.host << ":" << port << std::endl;
-
-  int signal = 0;
-  sigwait(&ending_signals, &signal);
-  engine.stop();                                           // first, so that no thread waits for an answer
-  while (!server.is_running()) std::this_thread::yield();  // before that, stop() has no effect
-  server.stop();
-  listening.join();
-  return 0;
-}
 
 // The books of a server: a file with an object in each line. Throws std::runtime_error.
 example::Books books_in(const std::string& path) {
@@ -150,6 +103,34 @@ example::Books books_in(const std::string& path) {
     const std::lock_guard<std::mutex> lock(*mutex);
     *file << example::to_text(line) << '\n';
   };
+}
+
+// Serves until SIGINT or SIGTERM. Both must be blocked in the calling thread, and so in the threads that it starts.
+int serve(const Options& options, const sigset_t& ending_signals) {
+  HttpServer server(options.threads);
+  const int port = server.bind(options.port);
+  if (port < 0) {
+    std::cerr << "chat_server: cannot listen on " << kHost << ":" << options.port << "\n";
+    return 1;
+  }
+  if (!options.port_file.empty() && !(std::ofstream(options.port_file) << port << "\n")) {
+    std::cerr << "chat_server: cannot write " << options.port_file << "\n";
+    return 1;
+  }
+  const example::LanguageModel model;
+  example::BatchEngine engine(model, options.engine);
+  example::ChatService service(engine, options.service);
+  service.serve_on(server);
+  std::thread listening([&server] { server.listen_after_bind(); });
+  std::cout << "listening on http://" << kHost << ":" << port << std::endl;
+
+  int signal = 0;
+  sigwait(&ending_signals, &signal);
+  engine.stop();                                           // first, so that no thread waits for an answer
+  while (!server.is_running()) std::this_thread::yield();  // before that, stop() has no effect
+  server.stop();
+  listening.join();
+  return 0;
 }
 
 }  // namespace
@@ -170,7 +151,6 @@ int main(int argc, char** argv) {
   options.engine.model = options.service.model;
   options.engine.step_delay = std::chrono::microseconds(options.token_delay_us);
   options.service.context_tokens = options.engine.context_tokens;
-  options.service.faults.seed = options.service.seed;
 
   sigset_t ending_signals;
   sigemptyset(&ending_signals);

@@ -2,13 +2,13 @@
 #include "chat_service.h"
 
 #include <nopspan/engine.h>
+#include <nopspan/propagation.h>
 
-#include <algorithm>
 #include <chrono>
-#include <cstdio>
+#include <random>
+#include <regex>
 #include <utility>
-
-#include "tool_intent.h"
+#include <vector>
 
 namespace example {
 namespace {
@@ -16,117 +16,47 @@ namespace {
 constexpr const char* kJsonType = "application/json";
 constexpr const char* kTenantHeader = "OpenAI-Organization";
 constexpr const char* kRouteHeader = "X-Route";
-constexpr std::size_t kCutStreamAfterEvents = 4;
-
-// Spreads a counter over 64 bits, with the constants of splitmix64.
-std::uint64_t mix(std::uint64_t value) {
-  value += 0x9E3779B97F4A7C15U;
-  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9U;
-  value = (value ^ (value >> 27)) * 0x94D049BB133111EBU;
-  return value ^ (value >> 31);
-}
-
-ApiError error_of(const Fault& fault) {
-  if (fault.status == 429) return {429, "rate_limit_error", "rate_limit_exceeded", "too many requests a second"};
-  return {fault.status, "server_error", "simulated", "a failure that --fail-rate asked for"};
-}
-
-void write_error(httplib::Response& response, const ApiError& error, std::chrono::milliseconds retry_after) {
-  response.status = error.status();
-  response.set_content(error.body(), kJsonType);
-  if (retry_after.count() <= 0) return;
-  // Retry-After can only express whole seconds. Clients that look for retry-after-ms get the exact time.
-  response.set_header("Retry-After", std::to_string((retry_after.count() + 999) / 1000));
-  response.set_header("retry-after-ms", std::to_string(retry_after.count()));
-}
-
-nopspan::Context incoming_context(const httplib::Request& http) {
-  if (!http.has_header("traceparent")) return {};
-  return nopspan::Context::from_traceparent(http.get_header_value("traceparent"), http.get_header_value("tracestate"));
-}
-
-// Writes an answer to a chunked response, event by event.
-httplib::ContentProviderWithoutLength provider(std::shared_ptr<Answer> answer, bool include_usage, bool cut) {
-  return [answer = std::move(answer), include_usage, cut, events_left = kCutStreamAfterEvents](
-             std::size_t, httplib::DataSink& sink) mutable {
-    if (cut && events_left-- == 0) {
-      answer->abandon("cut");
-      return false;
-    }
-    const std::string events = answer->next_events(include_usage);
-    if (answer->abandoned()) return false;
-    if (events.empty()) {
-      sink.done();
-      return true;
-    }
-    if (sink.write(events.data(), events.size())) return true;
-    answer->abandon("client_closed");
-    return false;
-  };
-}
 
 void append(const std::string& role, const std::string& text, std::vector<Token>& tokens) {
   tokens.push_back("<" + role + ">");
-  const std::vector<Token> encoded = tokens_of(text);
-  tokens.insert(tokens.end(), encoded.begin(), encoded.end());
+  for (Token& token : tokens_of(text)) tokens.push_back(std::move(token));
 }
 
 // A conversation in the model's tokens: the tools, each message after the token of its role, and the token of the
-// assistant, who speaks next. The tokens of a conversation are a prefix of those of its continuation.
-std::vector<Token> prompt_tokens(const ChatRequest& request) {
+// assistant, who speaks next. So a conversation and its continuation begin with the same tokens.
+std::vector<Token> prompt_of(const ChatRequest& request) {
   std::vector<Token> tokens;
-  for (const ToolDefinition& tool : request.tools) {
-    append("tool", tool.name + "(" + tool.argument + "): " + tool.description, tokens);
-  }
-  for (const Message& message : request.messages) {
-    std::string text = message.content;
-    for (const ToolCall& call : message.tool_calls) text += call.name + call.arguments;
-    append(message.role, text, tokens);
+  if (!request.tools.empty()) append("tools", to_text(request.tools), tokens);
+  for (const Json& message : request.messages) {
+    const Json& calls = member(message, "tool_calls");
+    append(text_of(message, "role"), text_of(message, "content") + (calls.is_null() ? "" : to_text(calls)), tokens);
   }
   tokens.emplace_back("<assistant>");
   return tokens;
 }
 
+// The beginning of an answer, which the model does not generate: the arguments of the tool calls, or the first line of
+// each result of a tool.
+std::string given_text(const ChatRequest& request, const Json& calls) {
+  std::string text;
+  for (const Json& call : calls) text += text_of(call["function"], "arguments");
+  auto first = request.messages.end();
+  while (first != request.messages.begin() && text_of(*(first - 1), "role") == "tool") --first;
+  for (; first != request.messages.end(); ++first) {
+    const std::string result = text_of(*first, "content");
+    text += "The tool says: " + result.substr(0, result.find('\n')) + "\n";
+  }
+  return text;
+}
+
 }  // namespace
 
-ChatService::ChatService(BatchEngine& engine, ServiceOptions options)
-    : engine_(engine), options_(std::move(options)), faults_(options_.faults) {}
-
 void ChatService::serve_on(httplib::Server& server) {
-  // Reads the body itself, because the library limits a body with the content type of a form to 8 KiB, and curl sends
-  // that content type by default.
-  server.Post("/v1/chat/completions",
-              [this](const httplib::Request& http, httplib::Response& response, const httplib::ContentReader& read) {
-                const Clock::time_point arrival = Clock::now();
-                if (http.is_multipart_form_data())
-                  return write_error(response, bad_request("the body is not JSON"), {});
-                std::string body;
-                const bool complete = read([&body](const char* data, std::size_t size) {
-                  if (body.size() + size > kLargestBodyBytes) return false;
-                  body.append(data, size);
-                  return true;
-                });
-                if (complete) return chat_completions(http, body, arrival, response);
-                write_error(response, {413, "invalid_request_error", "", "the body is too large or broke off"}, {});
-              });
-  server.Get("/v1/chat/completions", [](const httplib::Request&, httplib::Response& response) {
-    response.set_header("Allow", "POST");
-    write_error(response, {405, "invalid_request_error", "method_not_allowed", "POST only"}, {});
-  });
-  server.Get("/v1/models", [this](const httplib::Request&, httplib::Response& response) {
-    response.set_content(model_list(options_.model, started_), kJsonType);
+  server.Post("/v1/chat/completions", [this](const httplib::Request& http, httplib::Response& response) {
+    chat_completions(http, response);
   });
   server.Get("/healthz",
              [](const httplib::Request&, httplib::Response& response) { response.set_content("ok\n", "text/plain"); });
-  server.set_error_handler([](const httplib::Request& http, httplib::Response& response) {
-    if (!response.body.empty()) return;
-    const std::string message = response.status == 404 ? "no such path: " + http.method + " " + http.path
-                                                       : "HTTP error " + std::to_string(response.status);
-    write_error(response, {response.status, "invalid_request_error", "", message}, {});
-  });
-  server.set_exception_handler([](const httplib::Request&, httplib::Response& response, const std::exception_ptr&) {
-    write_error(response, {500, "server_error", "", "internal error"}, {});
-  });
 }
 
 nopspan::AsyncSpan ChatService::begin_span(const httplib::Request& http, const nopspan::Context& parent,
@@ -142,84 +72,86 @@ nopspan::AsyncSpan ChatService::begin_span(const httplib::Request& http, const n
                             }};
 }
 
-void ChatService::chat_completions(const httplib::Request& http, const std::string& body, Clock::time_point arrival,
-                                   httplib::Response& response) {
-  const nopspan::Context parent = incoming_context(http);
+void ChatService::chat_completions(const httplib::Request& http, httplib::Response& response) {
+  const Clock::time_point arrival = Clock::now();
+  const nopspan::Context parent = nopspan::extract(http.headers);
   nopspan::AsyncSpan span = begin_span(http, parent, arrival);
   const nopspan::Context context = span.context_or(parent);
-  const Caller caller{context.empty() ? new_id("req-") : std::string(context.request_id()), arrival, ClientWatch(http)};
-  response.set_header("x-request-id", caller.request_id);
-
-  const Fault fault = faults_.next();
-  std::shared_ptr<Answer> answer;
+  const std::string request_id = context.empty() ? new_id("req-") : std::string(context.request_id());
+  response.set_header("x-request-id", request_id);
   try {
-    if (fault.status != 0) throw error_of(fault);
-    const ChatRequest request = parse_chat_request(body);
-    std::vector<ToolCall> calls = intended_tool_calls(request);
-    for (ToolCall& call : calls) call.id = new_id("call_");
-    std::size_t prompt_tokens = 0;
-    auto generation = start(request, calls, span, prompt_tokens);
-    answer = std::make_shared<Answer>(AnswerHead{new_id("chatcmpl-"), options_.model, std::time(nullptr)},
-                                      std::move(calls), prompt_tokens, std::move(generation), caller, options_.books);
+    const Fault fault = next_fault();
+    if (fault.status != 0) throw ApiError(fault.status, "server_error", "a failure that --fail-rate asked for");
+    const ChatRequest request = parse_chat_request(http.body);
+    AnswerHead head{new_id("chatcmpl-"), options_.model, request_id, arrival, ClientWatch(http), tool_calls(request),
+                    request.include_usage, fault.cut_stream};
+    const std::shared_ptr<Answer> answer = start(request, std::move(head), span);
     if (request.stream) {
-      response.set_header("Cache-Control", "no-cache");
-      response.set_chunked_content_provider("text/event-stream",
-                                            provider(std::move(answer), request.include_usage, fault.cut_stream));
+      response.set_chunked_content_provider(
+          "text/event-stream", [answer](std::size_t, httplib::DataSink& sink) { return answer->stream(sink); });
     } else {
       response.set_content(answer->whole(), kJsonType);
     }
   } catch (const ApiError& error) {
-    if (answer == nullptr) return refuse(error, fault, span, response);
-    write_error(response, error, {});
+    response.status = error.status();
+    response.set_content(error.body(), kJsonType);
+    span.set("http.response.status_code", error.status());  // does nothing if the engine has taken the span
+    span.fail(error.type(), error.what());
   }
 }
 
-void ChatService::refuse(const ApiError& error, const Fault& fault, nopspan::AsyncSpan& span,
-                         httplib::Response& response) {
-  write_error(response, error, fault.retry_after);
-  span.set("http.response.status_code", error.status());
-  span.fail(error.type(), error.what());
+std::shared_ptr<Answer> ChatService::start(const ChatRequest& request, AnswerHead head, nopspan::AsyncSpan& span) {
+  if (request.model != options_.model) throw ApiError(404, "invalid_request_error", "no such model: " + request.model);
+  GenerationRequest wanted;
+  wanted.prompt = prompt_of(request);
+  wanted.given = tokens_of(given_text(request, head.calls));
+  wanted.max_tokens = head.calls.empty() ? request.max_tokens : wanted.given.size();
+  wanted.temperature = request.temperature;
+  wanted.seed = request.seed.value_or(options_.seed + requests_);
+  wanted.ignore_end = request.ignore_eos;
+  if (wanted.prompt.size() + wanted.given.size() >= options_.context_tokens) {
+    throw ApiError(400, "invalid_request_error", "the prompt has more tokens than --context allows");
+  }
+  auto generation = std::make_shared<Generation>(std::move(wanted), span.context());
+  if (!engine_.submit(generation, span)) {
+    throw ApiError(503, "server_error", "too many requests wait for the engine");
+  }
+  return std::make_shared<Answer>(std::move(head), std::move(generation), options_.books);
 }
 
-std::shared_ptr<Generation> ChatService::start(const ChatRequest& request, const std::vector<ToolCall>& calls,
-                                               nopspan::AsyncSpan& span, std::size_t& prompt_tokens) {
-  if (request.model != options_.model) {
-    throw ApiError(404, "invalid_request_error", "model_not_found", "no such model: " + request.model);
-  }
-  GenerationRequest generation;
-  generation.prompt = example::prompt_tokens(request);
-  if (calls.empty()) {
-    const std::string beginning = answer_from_tool_results(request);
-    generation.given = tokens_of(beginning);
-  } else {
-    std::string arguments;
-    for (const ToolCall& call : calls) arguments += call.arguments;
-    generation.given = tokens_of(arguments);
-  }
-  prompt_tokens = generation.prompt.size();
-  const std::size_t least = prompt_tokens + (calls.empty() ? 1 : generation.given.size());
-  if (least > options_.context_tokens) {
-    throw ApiError(400, "invalid_request_error", "context_length_exceeded",
-                   "the prompt has " + std::to_string(prompt_tokens) + " tokens, which is too much for a context of " +
-                       std::to_string(options_.context_tokens));
-  }
-  generation.max_tokens = calls.empty() ? request.max_tokens : generation.given.size();
-  generation.temperature = request.temperature;
-  generation.seed = request.has_seed ? request.seed : mix(options_.seed + mix(ids_));
-  generation.ignore_end = request.ignore_eos;
-
-  auto started = std::make_shared<Generation>(std::move(generation), span.context());
-  if (!engine_.submit(started, span)) {
-    throw ApiError(503, "server_error", "overloaded", "too many requests wait for the engine");
-  }
-  return started;
+// The tool calls that a prompt asks for. Rules decide this instead of the model, so that tests can predict it: an
+// operation of two numbers calls `calculator`, and a text in quotes calls `file_search`.
+Json ChatService::tool_calls(const ChatRequest& request) {
+  static const std::regex kOperation("[0-9]+ [-+*/] [0-9]+");
+  static const std::regex kQuoted("\"([^\"]+)\"");
+  Json calls = Json::array();
+  const Json& last = request.messages.back();
+  if (request.tools.empty() || text_of(last, "role") != "user") return calls;
+  const std::string prompt = text_of(last, "content");
+  const auto call = [&](const char* tool, const char* argument, const std::string& value) {
+    Json json = tool_call_json({new_id("call_"), tool, to_text(Json{{argument, value}})});
+    json["index"] = calls.size();  // for streams
+    calls.push_back(std::move(json));
+  };
+  std::smatch found;
+  if (std::regex_search(prompt, found, kOperation)) call("calculator", "expression", found[0]);
+  if (std::regex_search(prompt, found, kQuoted)) call("file_search", "query", found[1]);
+  return calls;
 }
 
-std::string ChatService::new_id(const char* prefix) {
-  char digits[17];
-  std::snprintf(digits, sizeof digits, "%016llx",
-                static_cast<unsigned long long>(mix(static_cast<std::uint64_t>(started_) + mix(++ids_))));
-  return std::string(prefix) + digits;
+// Decides whether a request fails, so that clients have something to retry. Only the seed and n decide this for the
+// n-th request.
+ChatService::Fault ChatService::next_fault() {
+  const std::uint64_t n = requests_++;
+  std::seed_seq seed{options_.seed >> 32U, options_.seed & 0xFFFFFFFFU, n >> 32U, n & 0xFFFFFFFFU};
+  std::mt19937_64 random(seed);
+  std::uniform_real_distribution<> uniform;
+  const bool fails = uniform(random) < options_.fail_rate;
+  const double kind = uniform(random);
+  Fault fault;
+  fault.cut_stream = uniform(random) < options_.cut_rate;
+  if (fails) fault.status = kind < 1.0 / 3 ? 500 : kind < 2.0 / 3 ? 502 : 503;
+  return fault;
 }
 
 }  // namespace example

@@ -9,24 +9,22 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <ctime>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "answer.h"
 #include "batch_engine.h"
-#include "fault_plan.h"
 #include "openai_protocol.h"
 
 namespace example {
 
-constexpr std::size_t kLargestBodyBytes = std::size_t{4} << 20;
-
 struct ServiceOptions {
   std::string model = "nopspan-ngram";
   std::size_t context_tokens = 8192;
-  std::uint64_t seed = 0;
-  FaultOptions faults;
+  std::uint64_t seed = 0;  // of the simulated failures, and of requests without a seed
+  double fail_rate = 0.0;  // the fraction of requests that get a 500, 502 or 503
+  double cut_rate = 0.0;   // the fraction of streams that are cut off in the middle
   Books books;
 };
 
@@ -35,8 +33,8 @@ struct ServiceOptions {
 // trace of the client's `traceparent`.
 class ChatService {
  public:
-  // The arguments must outlive the service.
-  ChatService(BatchEngine& engine, ServiceOptions options);
+  // The engine must outlive the service.
+  ChatService(BatchEngine& engine, ServiceOptions options) : engine_(engine), options_(std::move(options)) {}
 
   // Adds the paths of the protocol to a server.
   void serve_on(httplib::Server& server);
@@ -44,20 +42,24 @@ class ChatService {
  private:
   using Clock = GenerationFacts::Clock;
 
-  void chat_completions(const httplib::Request& http, const std::string& body, Clock::time_point arrival,
-                        httplib::Response& response);
+  // A simulated failure.
+  struct Fault {
+    int status = 0;  // 500, 502 or 503. 0: none
+    bool cut_stream = false;
+  };
+
+  void chat_completions(const httplib::Request& http, httplib::Response& response);
   nopspan::AsyncSpan begin_span(const httplib::Request& http, const nopspan::Context& parent,
                                 Clock::time_point arrival) const;
-  static void refuse(const ApiError& error, const Fault& fault, nopspan::AsyncSpan& span, httplib::Response& response);
-  // Validates and queues the request. Takes the span on success. Otherwise throws ApiError.
-  std::shared_ptr<Generation> start(const ChatRequest& request, const std::vector<ToolCall>& calls,
-                                    nopspan::AsyncSpan& span, std::size_t& prompt_tokens);
-  std::string new_id(const char* prefix);
+  // Queues the request. Takes the span on success. Throws ApiError.
+  std::shared_ptr<Answer> start(const ChatRequest& request, AnswerHead head, nopspan::AsyncSpan& span);
+  Json tool_calls(const ChatRequest& request);
+  Fault next_fault();
+  std::string new_id(const char* prefix) { return prefix + std::to_string(++ids_); }
 
   BatchEngine& engine_;
   const ServiceOptions options_;
-  const std::time_t started_ = std::time(nullptr);
-  FaultPlan faults_;
+  std::atomic<std::uint64_t> requests_{0};
   std::atomic<std::uint64_t> ids_{0};
 };
 

@@ -67,7 +67,7 @@ Token LanguageModel::next(const Token& last, double temperature, Random& random)
   const auto known = followers_.find(last);
   const std::map<Token, int>& followers = known != followers_.end() ? known->second : followers_.at("");
   const auto rarer = [](const auto& a, const auto& b) { return a.second < b.second; };
-  if (temperature <= 0.0) return std::max_element(followers.begin(), followers.end(), rarer)->first;
+  if (temperature < 0.01) return std::max_element(followers.begin(), followers.end(), rarer)->first;
   std::vector<double> weights;
   weights.reserve(followers.size());
   for (const auto& [token, count] : followers) weights.push_back(std::pow(count, 1.0 / temperature));

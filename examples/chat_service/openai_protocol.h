@@ -4,35 +4,30 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <ctime>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <stdexcept>
 #include <string>
-#include <vector>
+#include <utility>
 
 namespace example {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
-// An error in the notation of the protocol: an HTTP status, and a JSON object with a message, a type and a code.
+// An error in the notation of the protocol: an HTTP status, and a JSON object with a message and a type.
 class ApiError : public std::runtime_error {
  public:
-  ApiError(int status, std::string type, std::string code, const std::string& message)
-      : std::runtime_error(message), status_(status), type_(std::move(type)), code_(std::move(code)) {}
+  ApiError(int status, std::string type, const std::string& message)
+      : std::runtime_error(message), status_(status), type_(std::move(type)) {}
 
   int status() const { return status_; }
   const std::string& type() const { return type_; }
-  const std::string& code() const { return code_; }
   std::string body() const;
 
  private:
   int status_;
   std::string type_;
-  std::string code_;
 };
-
-// A 400: the client must change the request.
-ApiError bad_request(const std::string& message);
 
 struct ToolCall {
   std::string id;
@@ -40,35 +35,7 @@ struct ToolCall {
   std::string arguments;  // a JSON object as text, as in the protocol
 };
 
-struct Message {
-  std::string role;
-  std::string content;
-  std::vector<ToolCall> tool_calls;  // in a message of the assistant
-  std::string tool_call_id;          // in a message of a tool
-};
-
-struct ToolDefinition {
-  std::string name;
-  std::string description;
-  std::string argument;  // the name of its first parameter
-};
-
-struct ChatRequest {
-  std::string model;
-  std::vector<Message> messages;
-  std::vector<ToolDefinition> tools;
-  std::string tool_choice = "auto";  // none, auto, required, or the name of a tool
-  std::size_t max_tokens = 128;
-  double temperature = 0.8;
-  std::uint64_t seed = 0;
-  bool has_seed = false;
-  bool stream = false;
-  bool include_usage = false;
-  bool ignore_eos = false;  // an extension of vLLM and llama.cpp: answers have exactly max_tokens tokens
-};
-
-// Throws ApiError.
-ChatRequest parse_chat_request(const std::string& body);
+Json tool_call_json(const ToolCall& call);
 
 struct Usage {
   std::size_t prompt_tokens = 0;
@@ -83,24 +50,26 @@ struct Usage {
   }
 };
 
-// The fields that all chunks of an answer share.
-struct AnswerHead {
-  std::string id;
+struct ChatRequest {
   std::string model;
-  std::time_t created;
+  Json messages;  // a list of objects, each with a role
+  Json tools;     // a list of objects, each with the name of a function
+  std::size_t max_tokens = 128;
+  double temperature = 0.8;
+  std::optional<std::uint64_t> seed;
+  bool stream = false;
+  bool include_usage = false;
+  bool ignore_eos = false;  // an extension of vLLM and llama.cpp: answers have exactly max_tokens tokens
 };
 
-std::string chat_completion(const AnswerHead& head, const Message& message, const std::string& finish_reason,
-                            const Usage& usage);
+// Throws ApiError.
+ChatRequest parse_chat_request(const std::string& body);
 
-// Formats server-sent events. `delta` is the protocol's: {"role": …}, {"content": …}, {"tool_calls": …} or empty.
-std::string delta_event(const AnswerHead& head, const Json& delta, const char* finish_reason = nullptr);
-std::string usage_event(const AnswerHead& head, const Usage& usage);
-std::string error_event(const ApiError& error);
-constexpr const char* kDoneEvent = "data: [DONE]\n\n";
+// The member of an object, or null if there is none.
+const Json& member(const Json& object, const char* key);
 
-Json tool_call_json(const ToolCall& call);
-std::string model_list(const std::string& model, std::time_t created);
+// The same as a text. "" if it is none.
+std::string text_of(const Json& object, const char* key);
 
 // JSON text. Bytes that are not UTF-8 become U+FFFD.
 std::string to_text(const Json& json);
