@@ -33,7 +33,7 @@ constexpr const char* kEngineName = "example";
 using Books = std::function<void(const Json&)>;
 
 struct EngineOptions {
-  std::string model;                          // the label `model` of the phases
+  std::string model = "nopspan-ngram";        // the label `model` of the spans
   std::size_t slots = 8;                      // requests in one batch
   std::size_t context_tokens = 8192;          // prompt and answer of one request
   std::size_t prefill_tokens = 512;           // prompt tokens that one step processes, for all requests together
@@ -148,9 +148,11 @@ class BatchEngine {
   // Cancels all requests and stops the engine's thread.
   void stop();
 
+  const EngineOptions& options() const { return options_; }
+
  private:
   struct Slot {
-    std::vector<Token> sequence;  // the tokens in the KV cache. Kept while the slot is free
+    std::vector<Token> sequence;             // the tokens in the KV cache. Kept while the slot is free
     std::shared_ptr<Generation> generation;  // null if the slot is free
     std::size_t prompt_done = 0;             // how many tokens of the request's text are in `sequence`
     bool decodes = false;                    // the text is in `sequence`, and the phase is engine.decode

@@ -148,9 +148,7 @@ int main(int argc, char** argv) {
     std::cerr << "chat_server: --kv-tokens must be at least --context\n";
     return 2;
   }
-  options.engine.model = options.service.model;
   options.engine.step_delay = std::chrono::microseconds(options.token_delay_us);
-  options.service.context_tokens = options.engine.context_tokens;
 
   sigset_t ending_signals;
   sigemptyset(&ending_signals);
@@ -160,7 +158,7 @@ int main(int argc, char** argv) {
 
   try {
     options.recording.open();
-    options.engine.books = options.service.books = books_in(options.books);
+    options.engine.books = books_in(options.books);
   } catch (const std::exception& error) {
     std::cerr << "chat_server: " << error.what() << "\n";
     return 2;

@@ -64,7 +64,7 @@ nopspan::AsyncSpan ChatService::begin_span(const httplib::Request& http, const n
   const auto arrival_ns = std::chrono::nanoseconds(arrival.time_since_epoch()).count();
   const nopspan::SpanOptions options{nopspan::SpanKind::server, static_cast<std::uint64_t>(arrival_ns)};
   return nopspan::AsyncSpan{nopspan::engine::request, parent, options, [&](nopspan::engine::RequestFields& fields) {
-                              fields.engine(kEngineName).model(options_.model).arrival_ns(arrival_ns);
+                              fields.engine(kEngineName).model(engine_.options().model).arrival_ns(arrival_ns);
                               const std::string tenant = http.get_header_value(kTenantHeader);
                               const std::string route = http.get_header_value(kRouteHeader);
                               if (!tenant.empty()) fields.tenant(tenant);
@@ -83,8 +83,8 @@ void ChatService::chat_completions(const httplib::Request& http, httplib::Respon
     const Fault fault = next_fault();
     if (fault.status != 0) throw ApiError(fault.status, "server_error", "a failure that --fail-rate asked for");
     const ChatRequest request = parse_chat_request(http.body);
-    AnswerHead head{new_id("chatcmpl-"), options_.model, request_id, arrival, ClientWatch(http), tool_calls(request),
-                    request.include_usage, fault.cut_stream};
+    AnswerHead head{new_id("chatcmpl-"), request.model,         request_id,           arrival,
+                    ClientWatch(http),   tool_calls(request), request.include_usage, fault.cut_stream};
     const std::shared_ptr<Answer> answer = start(request, std::move(head), span);
     if (request.stream) {
       response.set_chunked_content_provider(
@@ -101,7 +101,9 @@ void ChatService::chat_completions(const httplib::Request& http, httplib::Respon
 }
 
 std::shared_ptr<Answer> ChatService::start(const ChatRequest& request, AnswerHead head, nopspan::AsyncSpan& span) {
-  if (request.model != options_.model) throw ApiError(404, "invalid_request_error", "no such model: " + request.model);
+  if (request.model != engine_.options().model) {
+    throw ApiError(404, "invalid_request_error", "no such model: " + request.model);
+  }
   GenerationRequest wanted;
   wanted.prompt = prompt_of(request);
   wanted.given = tokens_of(given_text(request, head.calls));
@@ -109,14 +111,14 @@ std::shared_ptr<Answer> ChatService::start(const ChatRequest& request, AnswerHea
   wanted.temperature = request.temperature;
   wanted.seed = request.seed.value_or(options_.seed + requests_);
   wanted.ignore_end = request.ignore_eos;
-  if (wanted.prompt.size() + wanted.given.size() >= options_.context_tokens) {
+  if (wanted.prompt.size() + wanted.given.size() >= engine_.options().context_tokens) {
     throw ApiError(400, "invalid_request_error", "the prompt has more tokens than --context allows");
   }
   auto generation = std::make_shared<Generation>(std::move(wanted), span.context());
   if (!engine_.submit(generation, span)) {
     throw ApiError(503, "server_error", "too many requests wait for the engine");
   }
-  return std::make_shared<Answer>(std::move(head), std::move(generation), options_.books);
+  return std::make_shared<Answer>(std::move(head), std::move(generation), engine_.options().books);
 }
 
 // The tool calls that a prompt asks for. Rules decide this instead of the model, so that tests can predict it: an

@@ -7,10 +7,8 @@
 #include <nopspan/span.h>
 
 #include <atomic>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "answer.h"
@@ -20,12 +18,9 @@
 namespace example {
 
 struct ServiceOptions {
-  std::string model = "nopspan-ngram";
-  std::size_t context_tokens = 8192;
   std::uint64_t seed = 0;  // of the simulated failures, and of requests without a seed
   double fail_rate = 0.0;  // the fraction of requests that get a 500, 502 or 503
   double cut_rate = 0.0;   // the fraction of streams that are cut off in the middle
-  Books books;
 };
 
 // The HTTP side of the chat server. It reads requests, lets the engine generate, and writes answers as a whole or as a
@@ -34,7 +29,7 @@ struct ServiceOptions {
 class ChatService {
  public:
   // The engine must outlive the service.
-  ChatService(BatchEngine& engine, ServiceOptions options) : engine_(engine), options_(std::move(options)) {}
+  ChatService(BatchEngine& engine, const ServiceOptions& options) : engine_(engine), options_(options) {}
 
   // Adds the paths of the protocol to a server.
   void serve_on(httplib::Server& server);
