@@ -139,8 +139,8 @@ void print_text(const Options& options, const std::vector<std::string>& prompts,
   }
   std::cout << std::fixed << std::setprecision(2) << outcomes.size() << " prompts in " << seconds << " s, " << sum.steps
             << " model calls, " << sum.retries << " retries, " << sum.tool_calls << " tool calls of which "
-            << sum.tool_errors << " failed, " << sum.usage.prompt_tokens << " tokens in ("
-            << sum.usage.cached_tokens << " cached), " << sum.usage.completion_tokens << " tokens out\n";
+            << sum.tool_errors << " failed, " << sum.usage.prompt_tokens << " tokens in (" << sum.usage.cached_tokens
+            << " cached), " << sum.usage.completion_tokens << " tokens out\n";
 }
 
 int run(const Options& options, const std::vector<std::string>& prompts) {

@@ -103,9 +103,7 @@ void Outcome::add(const Outcome& other) {
 }
 
 AgentLoop::AgentLoop(const AgentOptions& options, std::uint64_t worker)
-    : options_(options),
-      client_(options.base_url, headers_of(options)),
-      random_(options.seed + (worker << 32U)) {}
+    : options_(options), client_(options.base_url, headers_of(options)), random_(options.seed + (worker << 32U)) {}
 
 Outcome AgentLoop::answer(const std::string& prompt, std::uint64_t number) {
   Outcome outcome;
@@ -194,9 +192,8 @@ ChatReply AgentLoop::ask(const Json& body, nopspan::Span& span, Outcome& outcome
       return client_.attempt(body, [&] { span.first_token(); });
     } catch (const AttemptFailed& failure) {
       if (!may_retry(failure) || attempt == options_.max_attempts) {
-        agent::operators::llm_error([&](auto& event) {
-          of_operator(event).reason(failure.what()).retry_count(attempt - 1).will_retry(false);
-        });
+        agent::operators::llm_error(
+            [&](auto& event) { of_operator(event).reason(failure.what()).retry_count(attempt - 1).will_retry(false); });
         throw;
       }
       const int delay_ms = retry_delay_ms(options_.retry_delay_ms, attempt, random_);

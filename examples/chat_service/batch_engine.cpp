@@ -24,10 +24,7 @@ std::int64_t number(std::size_t count) { return static_cast<std::int64_t>(count)
 }  // namespace
 
 Generation::Generation(GenerationRequest request, const nopspan::Context& context)
-    : request_(std::move(request)),
-      context_(context),
-      random_(request_.seed),
-      text_(request_.prompt) {}
+    : request_(std::move(request)), context_(context), random_(request_.seed), text_(request_.prompt) {}
 
 Piece Generation::next(std::string& text, std::chrono::milliseconds patience) {
   std::unique_lock<std::mutex> lock(mutex_);
@@ -302,8 +299,8 @@ void BatchEngine::note_step(const std::vector<std::uint64_t>& numbers,
   Json list = Json::array();
   for (std::size_t i = 0; i < members.size(); ++i) {
     const engine::Member& member = members[i];
-    list.push_back({numbers[i], member.prefill_tokens, member.decode_tokens, member.drafted_tokens,
-                    member.accepted_tokens});
+    list.push_back(
+        {numbers[i], member.prefill_tokens, member.decode_tokens, member.drafted_tokens, member.accepted_tokens});
   }
   options_.books({{"step", steps_}, {"batch_size", members.size()}, {"members", std::move(list)}});
 }

@@ -52,9 +52,8 @@ std::string given_text(const ChatRequest& request, const Json& calls) {
 }  // namespace
 
 void ChatService::serve_on(httplib::Server& server) {
-  server.Post("/v1/chat/completions", [this](const httplib::Request& http, httplib::Response& response) {
-    chat_completions(http, response);
-  });
+  server.Post("/v1/chat/completions",
+              [this](const httplib::Request& http, httplib::Response& response) { chat_completions(http, response); });
   server.Get("/healthz",
              [](const httplib::Request&, httplib::Response& response) { response.set_content("ok\n", "text/plain"); });
 }
@@ -83,8 +82,8 @@ void ChatService::chat_completions(const httplib::Request& http, httplib::Respon
     const Fault fault = next_fault();
     if (fault.status != 0) throw ApiError(fault.status, "server_error", "a failure that --fail-rate asked for");
     const ChatRequest request = parse_chat_request(http.body);
-    AnswerHead head{new_id("chatcmpl-"), request.model,         request_id,           arrival,
-                    ClientWatch(http),   tool_calls(request), request.include_usage, fault.cut_stream};
+    AnswerHead head{new_id("chatcmpl-"), request.model,         request_id,      arrival, ClientWatch(http),
+                    tool_calls(request), request.include_usage, fault.cut_stream};
     const std::shared_ptr<Answer> answer = start(request, std::move(head), span);
     if (request.stream) {
       response.set_chunked_content_provider(
