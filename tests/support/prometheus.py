@@ -125,4 +125,12 @@ class Prometheus:
 
     def wait_for(self, expression, value):
         """Waits until an expression has exactly one value, which is `value`."""
-        self.wait_until(lambda: [found for _, found in self.query(expression)] == [value], f"{expression} == {value}")
+        found = []
+
+        def is_so():
+            found[:] = self.query(expression)
+            return [one for _, one in found] == [value]
+        try:
+            self.wait_until(is_so, f"{expression} == {value}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\nthe last value: {found}") from error
