@@ -21,7 +21,7 @@ from harness import LONG, NOPSPAN, PATIENCE_S, SOURCE, Test, wait_until
 from test_hist import Hist
 from test_open import stopped
 from test_record import Record
-from test_steps import lines, replayed
+from test_steps import lines
 
 PACKAGES = ["g++", "cmake", "ninja-build", "pkg-config", "systemtap-sdt-dev", "nlohmann-json3-dev", "libcli11-dev",
             "libllama-dev"]
@@ -201,7 +201,7 @@ class EngineLlama(Test):
         self.assertEqual({number: tuple(attribute(entry, fact) for fact in STEP_FACTS[:3])
                           for number, entry in steps.items()},
                          {number: tuple(step[fact] for fact in STEP_FACTS[:3]) for number, step in books.steps.items()})
-        found = self.hist_of(json.loads(replayed("hist", "--from", self.recording, "--of", "acceptance", "--by", "name")))
+        found = self.hist_of(*lines("hist", "--from", self.recording, "--of", "acceptance", "--by", "name"))
         self.assertEqual(found["engine.request"]["count"],
                          sum(line["drafted_tokens"] > 0 for line in books.requests.values()))
 
