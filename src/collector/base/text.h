@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Formats values for people.
+// Formats values for people, and takes texts apart.
 #pragma once
 
 #include <cstddef>
@@ -34,6 +34,10 @@ std::string hex_text(std::string_view bytes);
 std::string counted(std::uint64_t count, const std::string& one, const std::string& many = "");
 // Puts blanks before a text of fewer than `width` bytes.
 std::string padded_left(const std::string& text, std::size_t width);
+// Without blanks and tabs at both ends.
+std::string_view trimmed(std::string_view text);
+// Takes the text before the separator from `rest`, which loses both.
+std::string_view take_before(std::string_view& rest, char separator);
 // Whether two words are the same, in letters of either case.
 bool is_same_word(std::string_view a, std::string_view b);
 

@@ -4,7 +4,6 @@
 #include "base/failure.h"
 #include "base/text.h"
 #include "host/mounts.h"
-#include "model/members.h"
 
 #include <algorithm>
 #include <filesystem>

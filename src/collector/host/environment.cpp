@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/environment.h"
 
+#include "base/text.h"
 #include "host/process_facts.h"
-#include "model/members.h"
 
 #include <cerrno>
 #include <cstddef>

@@ -2,6 +2,7 @@
 #include "host/process_facts.h"
 
 #include "base/failure.h"
+#include "base/text.h"
 #include "host/cgroup.h"
 
 #include <dirent.h>
@@ -53,15 +54,14 @@ std::optional<ProcessState> read_state(std::uint32_t id) {
   text.remove_prefix(comm_end + 2);
   result.state = text.empty() ? '?' : text.front();
   for (unsigned field = 3; !text.empty(); ++field) {
-    const std::size_t end = std::min(text.find(' '), text.size());
+    const std::string_view word = take_before(text, ' ');
     std::uint64_t* to = field == 4    ? &result.parent
                         : field == 22 ? &result.start_ticks
                         : field == 23 ? &result.memory_bytes
                         : field == 28 ? &result.stack_start
                                       : nullptr;
-    if (to != nullptr) std::from_chars(text.data(), text.data() + end, *to);
+    if (to != nullptr) std::from_chars(word.data(), word.data() + word.size(), *to);
     if (field == 28) return result;
-    text.remove_prefix(std::min(end + 1, text.size()));
   }
   return std::nullopt;
 }

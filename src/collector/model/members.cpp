@@ -1,26 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/members.h"
 
+#include "base/text.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cstddef>
 #include <system_error>
 
 namespace nopspan::collector {
-
-std::string_view trimmed(std::string_view text) {
-  constexpr std::string_view kBlanks = " \t";
-  const std::size_t begin = text.find_first_not_of(kBlanks);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
-}
-
-std::string_view take_before(std::string_view& rest, char separator) {
-  const std::size_t end = std::min(rest.find(separator), rest.size());
-  const std::string_view part = rest.substr(0, end);
-  rest.remove_prefix(std::min(end + 1, rest.size()));
-  return part;
-}
 
 std::optional<std::string> percent_decoded(std::string_view text) {
   std::string decoded;

@@ -12,10 +12,6 @@ namespace nopspan::collector {
 
 using NamesAndValues = std::vector<std::pair<std::string, std::string>>;
 
-std::string_view trimmed(std::string_view text);
-// Takes the text before the separator from `rest`, which loses both.
-std::string_view take_before(std::string_view& rest, char separator);
-
 // Replaces %XX by bytes. Returns nothing if two hexadecimal digits do not follow a %.
 std::optional<std::string> percent_decoded(std::string_view text);
 

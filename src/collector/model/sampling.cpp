@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/sampling.h"
 
+#include "base/text.h"
 #include "model/entry_json.h"
-#include "model/members.h"
 #include "model/span_links.h"
 #include "model/steps.h"
 
