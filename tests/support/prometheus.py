@@ -70,12 +70,12 @@ class Prometheus:
     def seen(self):
         return "\n".join(self.log().splitlines()[-20:])
 
-    def wait_until(self, condition, what):
+    def wait_until(self, condition, what, found=lambda: ""):
         def unless_ended():
             if self.process.poll() is not None:
                 raise AssertionError("Prometheus has ended:\n" + self.seen())
             return condition()
-        return waiting.wait_until(unless_ended, what, seen=self.seen)
+        return waiting.wait_until(unless_ended, what, seen=lambda: f"{found()}\n{self.seen()}")
 
     def listening(self):
         found = re.search(r'msg="?Listening on"? address=(127\.0\.0\.1:[1-9]\d*)', self.log())
@@ -125,12 +125,5 @@ class Prometheus:
 
     def wait_for(self, expression, value):
         """Waits until an expression has exactly one value, which is `value`."""
-        found = []
-
-        def is_so():
-            found[:] = self.query(expression)
-            return [one for _, one in found] == [value]
-        try:
-            self.wait_until(is_so, f"{expression} == {value}")
-        except AssertionError as error:
-            raise AssertionError(f"{error}\nthe last value: {found}") from error
+        self.wait_until(lambda: [found for _, found in self.query(expression)] == [value], f"{expression} == {value}",
+                        found=lambda: f"now: {self.query(expression)}")
