@@ -2,7 +2,6 @@
 // Prints how many allocations a chat span with twelve attributes makes: `bench_allocations handler|attributes|probe`.
 #include "chat.h"
 
-#include <nopspan/gate.h>
 #include <nopspan/registry.h>
 
 #include <cstdint>

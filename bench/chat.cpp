@@ -4,7 +4,6 @@
 #include "chat.h"
 #include "minimum.h"
 
-#include <nopspan/gate.h>
 #include <nopspan/registry.h>
 
 #include <benchmark/benchmark.h>

@@ -11,7 +11,6 @@
 #include "clock.h"
 #include "sample_span.h"
 
-#include <nopspan/gate.h>
 #include <nopspan/probes.h>
 
 #include <unistd.h>

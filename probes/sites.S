@@ -32,7 +32,7 @@
 // The gate word, alone in its page. lld maps the page at the boundary of RELRO and .data twice, so if the gate were in
 // that page, an attach before the program starts would raise the wrong copy. The section must be named .probes, because
 // bpftrace 0.17 and perf find the semaphore's file offset by that name. The layout is compiled into programs
-// (include/nopspan/gate.h) and cannot change.
+// (include/nopspan/detail/gate.h) and cannot change.
         .section .probes,"aw",@progbits
         .balign GATE_PAGE
         .globl  nopspan_gate

@@ -44,8 +44,8 @@
 #ifndef NOPSPAN_AGENT_H
 #define NOPSPAN_AGENT_H
 
-#include <nopspan/config.h>
 #include <nopspan/detail/agent_keys.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/errc.h>
 #include <nopspan/fields.h>
 #include <nopspan/log_level.h>

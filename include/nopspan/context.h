@@ -21,7 +21,7 @@
 #ifndef NOPSPAN_CONTEXT_H
 #define NOPSPAN_CONTEXT_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/text.h>
 
 #include <cstddef>

@@ -51,9 +51,9 @@
 #ifndef NOPSPAN_COROUTINE_H
 #define NOPSPAN_COROUTINE_H
 
-#include <nopspan/config.h>
 #include <nopspan/context.h>
 #include <nopspan/detail/awaiter.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/detail/span_result.h>
 #include <nopspan/span.h>
 

@@ -27,7 +27,7 @@
 #ifndef NOPSPAN_ENGINE_H
 #define NOPSPAN_ENGINE_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/detail/named_event.h>
 #include <nopspan/execute.h>
 #include <nopspan/fields.h>

@@ -12,7 +12,7 @@
 #ifndef NOPSPAN_ERRC_H
 #define NOPSPAN_ERRC_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 
 #include <cstdint>
 

@@ -17,8 +17,8 @@
 #ifndef NOPSPAN_EVENT_H
 #define NOPSPAN_EVENT_H
 
-#include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/step.h>
 #include <nopspan/text.h>
 #include <nopspan/value.h>

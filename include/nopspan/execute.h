@@ -16,12 +16,12 @@
 #ifndef NOPSPAN_EXECUTE_H
 #define NOPSPAN_EXECUTE_H
 
-#include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/config.h>
+#include <nopspan/detail/gate.h>
 #include <nopspan/detail/guarded.h>
 #include <nopspan/detail/point.h>
 #include <nopspan/fields.h>
-#include <nopspan/gate.h>
 #include <nopspan/name.h>
 #include <nopspan/text.h>
 

@@ -28,7 +28,7 @@
 #ifndef NOPSPAN_FIBER_H
 #define NOPSPAN_FIBER_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 
 #include <cstdint>
 #include <utility>

@@ -15,8 +15,8 @@
 #ifndef NOPSPAN_FIELDS_H
 #define NOPSPAN_FIELDS_H
 
-#include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/detail/field_calls.h>
 #include <nopspan/text.h>
 

@@ -48,7 +48,7 @@
 #ifndef NOPSPAN_GENAI_H
 #define NOPSPAN_GENAI_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/genai_events.h>
 #include <nopspan/semconv.h>
 #include <nopspan/text.h>

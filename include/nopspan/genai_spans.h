@@ -18,7 +18,7 @@
 #ifndef NOPSPAN_GENAI_SPANS_H
 #define NOPSPAN_GENAI_SPANS_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/detail/named_event.h>
 #include <nopspan/fields.h>
 #include <nopspan/name.h>

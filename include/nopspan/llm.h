@@ -22,7 +22,7 @@
 #ifndef NOPSPAN_LLM_H
 #define NOPSPAN_LLM_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/detail/value_types.h>
 #include <nopspan/errc.h>
 #include <nopspan/execute.h>

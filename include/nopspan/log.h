@@ -13,7 +13,7 @@
 #ifndef NOPSPAN_LOG_H
 #define NOPSPAN_LOG_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/log_level.h>
 
 #include <functional>

@@ -10,7 +10,7 @@
 #ifndef NOPSPAN_LOG_LEVEL_H
 #define NOPSPAN_LOG_LEVEL_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 
 #include <cstdint>
 

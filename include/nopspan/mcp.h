@@ -30,8 +30,8 @@
 #ifndef NOPSPAN_MCP_H
 #define NOPSPAN_MCP_H
 
-#include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/fields.h>
 #include <nopspan/name.h>
 #include <nopspan/propagation.h>

@@ -14,7 +14,7 @@
 #ifndef NOPSPAN_NAME_H
 #define NOPSPAN_NAME_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/detail/guarded.h>
 #include <nopspan/text.h>
 

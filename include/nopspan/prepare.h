@@ -15,7 +15,7 @@
 #ifndef NOPSPAN_PREPARE_H
 #define NOPSPAN_PREPARE_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 
 #include <cstddef>
 

@@ -50,8 +50,8 @@
 #ifndef NOPSPAN_PROPAGATION_H
 #define NOPSPAN_PROPAGATION_H
 
-#include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/text.h>
 
 #include <cstddef>

@@ -26,7 +26,7 @@
 #ifndef NOPSPAN_RECORDING_H
 #define NOPSPAN_RECORDING_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/text.h>
 
 #include <cstddef>

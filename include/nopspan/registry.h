@@ -19,7 +19,7 @@
 #ifndef NOPSPAN_REGISTRY_H
 #define NOPSPAN_REGISTRY_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/errc.h>
 #include <nopspan/event.h>
 #include <nopspan/text.h>

@@ -11,7 +11,7 @@
 #ifndef NOPSPAN_SEMCONV_H
 #define NOPSPAN_SEMCONV_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 
 #include <string_view>
 

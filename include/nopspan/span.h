@@ -49,13 +49,13 @@
 #ifndef NOPSPAN_SPAN_H
 #define NOPSPAN_SPAN_H
 
-#include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/config.h>
+#include <nopspan/detail/gate.h>
 #include <nopspan/detail/point.h>
 #include <nopspan/detail/span_calls.h>
 #include <nopspan/detail/span_result.h>
 #include <nopspan/fields.h>
-#include <nopspan/gate.h>
 #include <nopspan/name.h>
 #include <nopspan/text.h>
 #include <nopspan/time.h>

@@ -12,7 +12,7 @@
 #ifndef NOPSPAN_STATS_H
 #define NOPSPAN_STATS_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 
 #include <cstdint>
 

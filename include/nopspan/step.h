@@ -15,8 +15,8 @@
 #ifndef NOPSPAN_STEP_H
 #define NOPSPAN_STEP_H
 
-#include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/config.h>
 
 #include <cstdint>
 

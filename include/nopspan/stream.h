@@ -84,7 +84,7 @@
 #ifndef NOPSPAN_STREAM_H
 #define NOPSPAN_STREAM_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/detail/stream_span.h>
 #include <nopspan/span.h>
 #include <nopspan/text.h>

@@ -17,7 +17,7 @@
 #ifndef NOPSPAN_STREAM_METER_H
 #define NOPSPAN_STREAM_METER_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/span.h>
 #include <nopspan/text.h>
 #include <nopspan/time.h>

@@ -12,7 +12,7 @@
 #ifndef NOPSPAN_TESTING_H
 #define NOPSPAN_TESTING_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/event.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>

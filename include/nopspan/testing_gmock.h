@@ -30,7 +30,7 @@
 #ifndef NOPSPAN_TESTING_GMOCK_H
 #define NOPSPAN_TESTING_GMOCK_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/errc.h>
 #include <nopspan/event.h>
 #include <nopspan/testing.h>

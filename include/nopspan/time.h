@@ -14,7 +14,7 @@
 #ifndef NOPSPAN_TIME_H
 #define NOPSPAN_TIME_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 
 #include <cstdint>
 #include <type_traits>

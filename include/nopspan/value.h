@@ -12,7 +12,7 @@
 #ifndef NOPSPAN_VALUE_H
 #define NOPSPAN_VALUE_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/detail/value_types.h>
 #include <nopspan/text.h>
 

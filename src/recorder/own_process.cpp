@@ -3,7 +3,7 @@
 
 #include "base/open_file.h"
 
-#include <nopspan/gate.h>
+#include <nopspan/detail/gate.h>
 
 #include <dirent.h>
 #include <dlfcn.h>

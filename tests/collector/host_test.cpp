@@ -12,7 +12,7 @@
 #include "host/process_reader.h"
 #include "temporary_folder.h"
 
-#include <nopspan/gate.h>
+#include <nopspan/detail/gate.h>
 #include <nopspan/span.h>
 #include <nopspan/version.h>
 

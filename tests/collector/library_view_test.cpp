@@ -4,7 +4,7 @@
 
 #include "temporary_folder.h"
 
-#include <nopspan/gate.h>
+#include <nopspan/detail/gate.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>

@@ -2,7 +2,7 @@
 // Raises counters in the gate, as the kernel does when a tracer attaches.
 #pragma once
 
-#include <nopspan/gate.h>
+#include <nopspan/detail/gate.h>
 
 #include <cstdint>
 

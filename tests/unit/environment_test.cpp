@@ -7,8 +7,8 @@
 #include "thread/stacktrace.h"
 
 #include <nopspan/context.h>
+#include <nopspan/detail/gate.h>
 #include <nopspan/execute.h>
-#include <nopspan/gate.h>
 #include <nopspan/llm.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>

@@ -3,7 +3,7 @@
 #include "recorded.h"
 
 #include <nopspan/agent.h>
-#include <nopspan/gate.h>
+#include <nopspan/detail/gate.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
 

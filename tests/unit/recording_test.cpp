@@ -2,8 +2,8 @@
 // nopspan::recording, as far as no reader is needed. tests/live/library/test_own_recording.py reads the recordings.
 #include "sanitizers.h"
 
+#include <nopspan/detail/gate.h>
 #include <nopspan/execute.h>
-#include <nopspan/gate.h>
 #include <nopspan/recording.h>
 #include <nopspan/span.h>
 

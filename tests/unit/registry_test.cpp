@@ -2,8 +2,8 @@
 // attach(), attach_many(), detach() and list_handlers().
 #include "recorded.h"
 
+#include <nopspan/detail/gate.h>
 #include <nopspan/execute.h>
-#include <nopspan/gate.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 

@@ -3,7 +3,7 @@
 #ifndef NOPSPAN_DETAIL_AGENT_KEYS_H
 #define NOPSPAN_DETAIL_AGENT_KEYS_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/detail/named_event.h>
 #include <nopspan/fields.h>
 #include <nopspan/text.h>

@@ -6,7 +6,7 @@
 #ifndef NOPSPAN_DETAIL_BATCH_TAP_H
 #define NOPSPAN_DETAIL_BATCH_TAP_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/probes.h>
 
 #include <cstdint>

@@ -3,7 +3,7 @@
 #ifndef NOPSPAN_DETAIL_FIELD_CALLS_H
 #define NOPSPAN_DETAIL_FIELD_CALLS_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/detail/guarded.h>
 #include <nopspan/detail/short_key.h>
 #include <nopspan/detail/value_types.h>

@@ -4,7 +4,7 @@
 #ifndef NOPSPAN_DETAIL_GUARDED_H
 #define NOPSPAN_DETAIL_GUARDED_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 
 #include <type_traits>
 

@@ -3,10 +3,10 @@
 #ifndef NOPSPAN_DETAIL_NAMED_EVENT_H
 #define NOPSPAN_DETAIL_NAMED_EVENT_H
 
-#include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/config.h>
+#include <nopspan/detail/gate.h>
 #include <nopspan/detail/point.h>
-#include <nopspan/gate.h>
 #include <nopspan/name.h>
 #include <nopspan/span.h>
 

@@ -3,11 +3,11 @@
 #ifndef NOPSPAN_DETAIL_POINT_H
 #define NOPSPAN_DETAIL_POINT_H
 
-#include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/config.h>
+#include <nopspan/detail/gate.h>
 #include <nopspan/detail/span_calls.h>
 #include <nopspan/fields.h>
-#include <nopspan/gate.h>
 #include <nopspan/name.h>
 #include <nopspan/text.h>
 

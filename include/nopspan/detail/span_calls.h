@@ -3,11 +3,11 @@
 #ifndef NOPSPAN_DETAIL_SPAN_CALLS_H
 #define NOPSPAN_DETAIL_SPAN_CALLS_H
 
-#include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/config.h>
+#include <nopspan/detail/gate.h>
 #include <nopspan/detail/guarded.h>
 #include <nopspan/fields.h>
-#include <nopspan/gate.h>
 #include <nopspan/name.h>
 #include <nopspan/text.h>
 

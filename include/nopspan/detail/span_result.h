@@ -3,7 +3,7 @@
 #ifndef NOPSPAN_DETAIL_SPAN_RESULT_H
 #define NOPSPAN_DETAIL_SPAN_RESULT_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/detail/span_calls.h>
 
 #include <type_traits>

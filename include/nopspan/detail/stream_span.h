@@ -3,8 +3,8 @@
 #ifndef NOPSPAN_DETAIL_STREAM_SPAN_H
 #define NOPSPAN_DETAIL_STREAM_SPAN_H
 
-#include <nopspan/config.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/detail/guarded.h>
 #include <nopspan/fields.h>
 #include <nopspan/span.h>

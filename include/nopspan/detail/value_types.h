@@ -4,7 +4,7 @@
 #ifndef NOPSPAN_DETAIL_VALUE_TYPES_H
 #define NOPSPAN_DETAIL_VALUE_TYPES_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/text.h>
 #include <nopspan/time.h>
 

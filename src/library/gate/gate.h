@@ -3,7 +3,7 @@
 // spans or point events, or while open spans are kept.
 #pragma once
 
-#include <nopspan/gate.h>
+#include <nopspan/detail/gate.h>
 #include <nopspan/probes.h>
 
 #include <cstdint>

@@ -5,7 +5,7 @@
 #include "base/exceptions.h"
 #include "thread/thread_state.h"
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 #include <nopspan/stats.h>
 
 #include <cxxabi.h>

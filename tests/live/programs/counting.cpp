@@ -8,8 +8,8 @@
 // with the total number of entries.
 #include "commands.h"
 
+#include <nopspan/detail/gate.h>
 #include <nopspan/execute.h>
-#include <nopspan/gate.h>
 #include <nopspan/span.h>
 
 #include <fcntl.h>

@@ -3,7 +3,7 @@
 // has harmed them.
 #include "commands.h"
 
-#include <nopspan/gate.h>
+#include <nopspan/detail/gate.h>
 #include <nopspan/span.h>
 
 #include <atomic>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A plug-in that uses spans. It is built with the shared library, and again with its own static copy.
-#include <nopspan/gate.h>
+#include <nopspan/detail/gate.h>
 #include <nopspan/span.h>
 
 extern "C" __attribute__((visibility("default"))) void plugin_span(const char* name) {

@@ -8,9 +8,9 @@
 
 #include <nopspan/agent.h>
 #include <nopspan/context.h>
+#include <nopspan/detail/gate.h>
 #include <nopspan/engine.h>
 #include <nopspan/execute.h>
-#include <nopspan/gate.h>
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
 #include <nopspan/value.h>

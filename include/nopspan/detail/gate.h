@@ -1,20 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/// @file
-/// The gate: one word that is zero while no tracer or handler is attached and no open spans are kept
-/// (keep_open_spans()). A disabled span loads only this word. The inline functions of the other headers use it.
-/// Programs do not include this header themselves.
-///
-/// Thread safety: the word may be read from any thread at any time.
-#ifndef NOPSPAN_GATE_H
-#define NOPSPAN_GATE_H
+// The gate: one word that is zero while no tracer or handler is attached and no open spans are kept
+// (keep_open_spans()). A disabled span loads only this word. It may be read from any thread at any time.
+#ifndef NOPSPAN_DETAIL_GATE_H
+#define NOPSPAN_DETAIL_GATE_H
 
-#include <nopspan/config.h>
+#include <nopspan/detail/config.h>
 
 #include <cstdint>
 
-/// The address of the gate. The gate is read through this pointer, because a PIE executable that reads the word
-/// directly gets a copy relocation: the kernel would then raise the library's word while the program reads its own
-/// copy.
+// The address of the gate. The gate is read through this pointer, because a PIE executable that reads the word
+// directly gets a copy relocation: the kernel would then raise the library's word while the program reads its own
+// copy.
 extern "C" NOPSPAN_VISIBLE const std::uint64_t* const nopspan_gate_ptr;
 
 namespace nopspan::detail {
@@ -52,4 +48,4 @@ inline bool points_wanted() noexcept { return __builtin_expect((gate() & kPointM
 
 }  // namespace nopspan::detail
 
-#endif  // NOPSPAN_GATE_H
+#endif  // NOPSPAN_DETAIL_GATE_H
