@@ -7,7 +7,7 @@
 #include "clock.h"
 #include "sample_span.h"
 
-#include <nopspan/name.h>
+#include <nopspan/span.h>
 
 #include <algorithm>
 #include <chrono>

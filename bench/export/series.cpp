@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes a recording with spans of many names, so that `nopspan serve --from` has many series: `bench_series FILE
 // NAMES`.
-#include <nopspan/name.h>
 #include <nopspan/recording.h>
 #include <nopspan/span.h>
 

@@ -4,7 +4,7 @@
 #include "../chat.h"
 #include "paced.h"
 
-#include <nopspan/name.h>
+#include <nopspan/span.h>
 
 int main(int argc, char** argv) {
   const bench::Load load = bench::load_of(argc, argv);

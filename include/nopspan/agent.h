@@ -46,13 +46,9 @@
 
 #include <nopspan/detail/agent_keys.h>
 #include <nopspan/detail/config.h>
-#include <nopspan/errc.h>
 #include <nopspan/fields.h>
-#include <nopspan/log_level.h>
-#include <nopspan/name.h>
 #include <nopspan/span.h>
-#include <nopspan/text.h>
-#include <nopspan/time.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

@@ -22,7 +22,7 @@
 #define NOPSPAN_CONTEXT_H
 
 #include <nopspan/detail/config.h>
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

@@ -31,12 +31,10 @@
 #include <nopspan/detail/named_event.h>
 #include <nopspan/execute.h>
 #include <nopspan/fields.h>
-#include <nopspan/name.h>
 #include <nopspan/span.h>
 #include <nopspan/step.h>
 #include <nopspan/stream_meter.h>
-#include <nopspan/text.h>
-#include <nopspan/time.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

@@ -20,7 +20,7 @@
 #include <nopspan/context.h>
 #include <nopspan/detail/config.h>
 #include <nopspan/step.h>
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 #include <nopspan/value.h>
 
 #include <cstddef>

@@ -22,8 +22,7 @@
 #include <nopspan/detail/guarded.h>
 #include <nopspan/detail/point.h>
 #include <nopspan/fields.h>
-#include <nopspan/name.h>
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 
 #include <cstdint>
 #include <type_traits>

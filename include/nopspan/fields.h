@@ -18,7 +18,7 @@
 #include <nopspan/context.h>
 #include <nopspan/detail/config.h>
 #include <nopspan/detail/field_calls.h>
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

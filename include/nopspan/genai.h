@@ -51,7 +51,7 @@
 #include <nopspan/detail/config.h>
 #include <nopspan/genai_events.h>
 #include <nopspan/semconv.h>
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 #include <nopspan/value.h>
 
 #include <cstdint>

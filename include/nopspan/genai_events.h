@@ -21,10 +21,8 @@
 #include <nopspan/detail/config.h>
 #include <nopspan/detail/named_event.h>
 #include <nopspan/fields.h>
-#include <nopspan/name.h>
 #include <nopspan/span.h>
-#include <nopspan/text.h>
-#include <nopspan/time.h>
+#include <nopspan/types.h>
 
 #include <cstdint>
 #include <initializer_list>

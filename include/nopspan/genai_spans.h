@@ -21,9 +21,8 @@
 #include <nopspan/detail/config.h>
 #include <nopspan/detail/named_event.h>
 #include <nopspan/fields.h>
-#include <nopspan/name.h>
 #include <nopspan/span.h>
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 
 #include <cstdint>
 

@@ -24,15 +24,11 @@
 
 #include <nopspan/detail/config.h>
 #include <nopspan/detail/value_types.h>
-#include <nopspan/errc.h>
 #include <nopspan/execute.h>
 #include <nopspan/fields.h>
-#include <nopspan/log_level.h>
-#include <nopspan/name.h>
 #include <nopspan/span.h>
 #include <nopspan/stream.h>
-#include <nopspan/text.h>
-#include <nopspan/time.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

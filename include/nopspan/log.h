@@ -14,7 +14,7 @@
 #define NOPSPAN_LOG_H
 
 #include <nopspan/detail/config.h>
-#include <nopspan/log_level.h>
+#include <nopspan/types.h>
 
 #include <functional>
 #include <string_view>

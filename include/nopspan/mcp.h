@@ -33,10 +33,9 @@
 #include <nopspan/context.h>
 #include <nopspan/detail/config.h>
 #include <nopspan/fields.h>
-#include <nopspan/name.h>
 #include <nopspan/propagation.h>
 #include <nopspan/span.h>
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

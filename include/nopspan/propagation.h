@@ -52,7 +52,7 @@
 
 #include <nopspan/context.h>
 #include <nopspan/detail/config.h>
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <string_view>

@@ -27,7 +27,7 @@
 #define NOPSPAN_RECORDING_H
 
 #include <nopspan/detail/config.h>
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

@@ -20,9 +20,8 @@
 #define NOPSPAN_REGISTRY_H
 
 #include <nopspan/detail/config.h>
-#include <nopspan/errc.h>
 #include <nopspan/event.h>
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 #include <nopspan/value.h>
 
 #include <cstdint>

@@ -56,9 +56,7 @@
 #include <nopspan/detail/span_calls.h>
 #include <nopspan/detail/span_result.h>
 #include <nopspan/fields.h>
-#include <nopspan/name.h>
-#include <nopspan/text.h>
-#include <nopspan/time.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

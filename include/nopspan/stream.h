@@ -87,7 +87,7 @@
 #include <nopspan/detail/config.h>
 #include <nopspan/detail/stream_span.h>
 #include <nopspan/span.h>
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 
 #include <type_traits>
 #include <utility>

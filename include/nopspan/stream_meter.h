@@ -19,8 +19,7 @@
 
 #include <nopspan/detail/config.h>
 #include <nopspan/span.h>
-#include <nopspan/text.h>
-#include <nopspan/time.h>
+#include <nopspan/types.h>
 
 #include <cstdint>
 #include <utility>

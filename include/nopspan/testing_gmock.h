@@ -31,9 +31,9 @@
 #define NOPSPAN_TESTING_GMOCK_H
 
 #include <nopspan/detail/config.h>
-#include <nopspan/errc.h>
 #include <nopspan/event.h>
 #include <nopspan/testing.h>
+#include <nopspan/types.h>
 #include <nopspan/value.h>
 
 #include <gmock/gmock.h>

@@ -14,7 +14,7 @@
 
 #include <nopspan/detail/config.h>
 #include <nopspan/detail/value_types.h>
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

@@ -4,7 +4,7 @@
 #define NOPSPAN_TESTS_CASES_DELIVERY_H
 
 #include <nopspan/event.h>
-#include <nopspan/log_level.h>
+#include <nopspan/types.h>
 
 #include <string>
 #include <string_view>

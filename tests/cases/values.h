@@ -3,8 +3,8 @@
 #ifndef NOPSPAN_TESTS_CASES_VALUES_H
 #define NOPSPAN_TESTS_CASES_VALUES_H
 
-#include <nopspan/errc.h>
 #include <nopspan/fields.h>
+#include <nopspan/types.h>
 #include <nopspan/value.h>
 
 #include <string>

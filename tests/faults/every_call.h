@@ -7,10 +7,10 @@
 #include <nopspan/execute.h>
 #include <nopspan/genai_events.h>
 #include <nopspan/llm.h>
-#include <nopspan/name.h>
 #include <nopspan/propagation.h>
 #include <nopspan/span.h>
 #include <nopspan/stream_meter.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <string_view>

@@ -6,8 +6,8 @@
 #include <nopspan/engine.h>
 #include <nopspan/execute.h>
 #include <nopspan/llm.h>
-#include <nopspan/name.h>
 #include <nopspan/registry.h>
+#include <nopspan/types.h>
 
 #include <list>
 #include <set>

@@ -5,8 +5,8 @@
 
 #include <nopspan/execute.h>
 #include <nopspan/llm.h>
-#include <nopspan/name.h>
 #include <nopspan/span.h>
+#include <nopspan/types.h>
 
 #include <sys/mman.h>
 

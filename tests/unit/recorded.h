@@ -7,10 +7,10 @@
 
 #include "counted.h"
 
-#include <nopspan/errc.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
 #include <nopspan/testing_gmock.h>
+#include <nopspan/types.h>
 #include <nopspan/value.h>
 
 #include <algorithm>

@@ -5,7 +5,7 @@
 #include <nopspan/engine.h>
 #include <nopspan/execute.h>
 #include <nopspan/llm.h>
-#include <nopspan/time.h>
+#include <nopspan/types.h>
 
 #include <array>
 #include <chrono>

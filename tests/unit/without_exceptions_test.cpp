@@ -11,11 +11,11 @@
 #include <nopspan/fields.h>
 #include <nopspan/llm.h>
 #include <nopspan/log.h>
-#include <nopspan/name.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
 #include <nopspan/testing.h>
+#include <nopspan/types.h>
 #include <nopspan/value.h>
 #include <nopspan/version.h>
 

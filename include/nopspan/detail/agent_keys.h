@@ -6,8 +6,7 @@
 #include <nopspan/detail/config.h>
 #include <nopspan/detail/named_event.h>
 #include <nopspan/fields.h>
-#include <nopspan/text.h>
-#include <nopspan/time.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

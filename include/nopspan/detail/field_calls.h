@@ -7,8 +7,7 @@
 #include <nopspan/detail/guarded.h>
 #include <nopspan/detail/short_key.h>
 #include <nopspan/detail/value_types.h>
-#include <nopspan/text.h>
-#include <nopspan/time.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

@@ -7,8 +7,8 @@
 #include <nopspan/detail/config.h>
 #include <nopspan/detail/gate.h>
 #include <nopspan/detail/point.h>
-#include <nopspan/name.h>
 #include <nopspan/span.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <string_view>

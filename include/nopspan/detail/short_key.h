@@ -4,7 +4,7 @@
 #ifndef NOPSPAN_DETAIL_SHORT_KEY_H
 #define NOPSPAN_DETAIL_SHORT_KEY_H
 
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

@@ -8,8 +8,7 @@
 #include <nopspan/detail/gate.h>
 #include <nopspan/detail/guarded.h>
 #include <nopspan/fields.h>
-#include <nopspan/name.h>
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

@@ -9,7 +9,7 @@
 #include <nopspan/fields.h>
 #include <nopspan/span.h>
 #include <nopspan/stream_meter.h>
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 
 #include <cstdint>
 #include <string_view>

@@ -5,8 +5,7 @@
 #define NOPSPAN_DETAIL_VALUE_TYPES_H
 
 #include <nopspan/detail/config.h>
-#include <nopspan/text.h>
-#include <nopspan/time.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

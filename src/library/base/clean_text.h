@@ -3,7 +3,7 @@
 // characters.
 #pragma once
 
-#include <nopspan/name.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

@@ -4,8 +4,8 @@
 
 #include <nopspan/agent.h>
 #include <nopspan/llm.h>
-#include <nopspan/name.h>
 #include <nopspan/registry.h>
+#include <nopspan/types.h>
 
 #include <new>
 #include <string>

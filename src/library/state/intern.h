@@ -6,8 +6,8 @@
 #include "base/clean_text.h"
 #include "base/hash.h"
 
-#include <nopspan/name.h>
 #include <nopspan/probes.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 #include <cstdint>

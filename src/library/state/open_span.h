@@ -8,8 +8,8 @@
 
 #include <nopspan/context.h>
 #include <nopspan/detail/span_calls.h>
-#include <nopspan/name.h>
 #include <nopspan/probes.h>
+#include <nopspan/types.h>
 
 #include <atomic>
 #include <cstddef>

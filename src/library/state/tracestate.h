@@ -4,7 +4,7 @@
 
 #include "state/header_store.h"
 
-#include <nopspan/text.h>
+#include <nopspan/types.h>
 
 #include <cstddef>
 

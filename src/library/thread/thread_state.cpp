@@ -6,7 +6,7 @@
 #include "memory/blocks.h"
 #include "thread/random.h"
 
-#include <nopspan/time.h>
+#include <nopspan/types.h>
 
 #include <sys/mman.h>
 #include <time.h>

@@ -8,8 +8,8 @@
 #include "canary.h"
 #include "commands.h"
 
-#include <nopspan/name.h>
 #include <nopspan/span.h>
+#include <nopspan/types.h>
 
 #include <poll.h>
 #include <sys/resource.h>
