@@ -15,10 +15,8 @@
 #include <nopspan/context.h>
 #include <nopspan/engine.h>
 #include <nopspan/span.h>
-#include <nopspan/stream_meter.h>
 
-#if __has_include(<nopspan/step.h>)
-#include <nopspan/step.h>
+#if __has_include(<nopspan/propagation.h>)  // 0.1.0 has no members
 #define BENCH_HAVE_MEMBERS 1
 #endif
 

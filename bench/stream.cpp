@@ -5,7 +5,7 @@
 #include <nopspan/llm.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
-#include <nopspan/stream_meter.h>
+#include <nopspan/stream.h>
 
 #include <benchmark/benchmark.h>
 

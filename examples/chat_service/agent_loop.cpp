@@ -3,7 +3,7 @@
 
 #include <nopspan/agent.h>
 #include <nopspan/context.h>
-#include <nopspan/genai_events.h>
+#include <nopspan/genai_spans.h>
 
 #include <algorithm>
 #include <chrono>

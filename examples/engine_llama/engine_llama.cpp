@@ -8,7 +8,7 @@
 #include <nopspan/context.h>
 #include <nopspan/engine.h>
 #include <nopspan/span.h>
-#include <nopspan/stream_meter.h>
+#include <nopspan/stream.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>

@@ -49,10 +49,10 @@
 #define NOPSPAN_GENAI_H
 
 #include <nopspan/detail/config.h>
-#include <nopspan/genai_events.h>
+#include <nopspan/event.h>
+#include <nopspan/genai_spans.h>
 #include <nopspan/semconv.h>
 #include <nopspan/types.h>
-#include <nopspan/value.h>
 
 #include <cstdint>
 #include <string>

@@ -22,7 +22,6 @@
 #include <nopspan/detail/config.h>
 #include <nopspan/event.h>
 #include <nopspan/types.h>
-#include <nopspan/value.h>
 
 #include <cstdint>
 #include <functional>

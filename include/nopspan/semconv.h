@@ -285,7 +285,7 @@ NOPSPAN_CONSTANT double server_time_to_first_token_boundaries[] = {0.001, 0.005,
 /// @}
 }  // namespace metric
 
-/// Names of events. Those of genai_events.h are not part of the conventions.
+/// Names of events. Most of those of genai_spans.h are not part of the conventions.
 namespace event {
 /// @{
 /// The name of an event.

@@ -34,7 +34,6 @@
 #include <nopspan/event.h>
 #include <nopspan/testing.h>
 #include <nopspan/types.h>
-#include <nopspan/value.h>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // agent_catalogue.json: the events of the agent catalogue, each emitted with generated values.
 #include <nopspan/agent.h>
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 #include <string>
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // agent_scenarios.json: tool_span, emit_tool_*, the default logger, event names and trace ids of the agent catalogue.
 #include <nopspan/agent.h>
+#include <nopspan/event.h>
 #include <nopspan/log.h>
 #include <nopspan/registry.h>
-#include <nopspan/value.h>
 
 #include <algorithm>
 #include <chrono>

@@ -3,7 +3,7 @@
 #ifndef NOPSPAN_TESTS_CASES_ATTRIBUTES_H
 #define NOPSPAN_TESTS_CASES_ATTRIBUTES_H
 
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 #include <string>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // genai_events.json: the GenAI span events that handlers receive. The typed setters emit them inside a span.
 #include <nopspan/event.h>
-#include <nopspan/genai_events.h>
+#include <nopspan/genai_spans.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 

@@ -3,9 +3,9 @@
 #ifndef NOPSPAN_TESTS_CASES_VALUES_H
 #define NOPSPAN_TESTS_CASES_VALUES_H
 
+#include <nopspan/event.h>
 #include <nopspan/fields.h>
 #include <nopspan/types.h>
-#include <nopspan/value.h>
 
 #include <string>
 

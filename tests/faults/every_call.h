@@ -5,11 +5,11 @@
 
 #include <nopspan/context.h>
 #include <nopspan/execute.h>
-#include <nopspan/genai_events.h>
+#include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
 #include <nopspan/propagation.h>
 #include <nopspan/span.h>
-#include <nopspan/stream_meter.h>
+#include <nopspan/stream.h>
 #include <nopspan/types.h>
 
 #include <cstddef>

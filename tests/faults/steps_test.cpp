@@ -6,7 +6,7 @@
 
 #include <nopspan/context.h>
 #include <nopspan/span.h>
-#include <nopspan/stream_meter.h>
+#include <nopspan/stream.h>
 
 #include <pthread.h>
 #include <signal.h>

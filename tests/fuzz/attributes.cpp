@@ -11,9 +11,9 @@
 #include "state/intern.h"
 #include "state/span_state.h"
 
+#include <nopspan/event.h>
 #include <nopspan/fields.h>
 #include <nopspan/stats.h>
-#include <nopspan/value.h>
 
 #include <algorithm>
 #include <array>

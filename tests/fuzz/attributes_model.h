@@ -4,7 +4,7 @@
 
 #include "utf8_model.h"
 
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 #include <algorithm>
 #include <cstddef>

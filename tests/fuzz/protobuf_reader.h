@@ -7,7 +7,7 @@
 #include "require.h"
 #include "utf8_model.h"
 
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 #include <cstddef>
 #include <cstdint>

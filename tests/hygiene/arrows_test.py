@@ -9,9 +9,8 @@ from pathlib import Path
 import surroundings
 
 # The headers of spans, events and catalogues. They must not include the registry, directly or indirectly.
-LIGHT = ("agent.h", "context.h", "coroutine.h", "engine.h", "execute.h", "fiber.h", "fields.h", "genai_events.h",
-         "genai_spans.h", "llm.h", "mcp.h", "prepare.h", "probes.h", "propagation.h", "semconv.h", "span.h", "step.h",
-         "stream.h", "stream_meter.h", "types.h")
+LIGHT = ("agent.h", "context.h", "coroutine.h", "engine.h", "execute.h", "fiber.h", "fields.h", "genai_spans.h", "llm.h",
+         "mcp.h", "prepare.h", "probes.h", "propagation.h", "semconv.h", "span.h", "stream.h", "types.h")
 # The headers of libc, the C++ ABI and the processor that the library uses. It depends on nothing else.
 SYSTEM = re.compile(r"(cxxabi|dirent|dlfcn|elf|errno|fcntl|poll|pthread|sched|semaphore|signal|strings|time|unistd|unwind|wmmintrin|sys/\w+)\.h")
 # Headers of other projects that the library uses. Nothing of them is left at run time.
@@ -36,7 +35,7 @@ def rooms_of(folder):
 LIBRARY_ROOMS, COLLECTOR_ROOMS = rooms_of("src/library/"), rooms_of("src/collector/")
 # The library nopspan::recording is built from its own room, with headers of these rooms of the collector.
 RECORDER_ROOMS = {"recorder", "base", "recording", "stream"}
-HANDLERS = {"recording.h", "registry.h", "event.h", "value.h", "log.h", "testing.h", "testing_gmock.h", "genai.h"}
+HANDLERS = {"recording.h", "registry.h", "event.h", "log.h", "testing.h", "testing_gmock.h", "genai.h"}
 
 
 def includes(path):

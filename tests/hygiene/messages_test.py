@@ -16,7 +16,7 @@ VALUE = "a value is null, a bool, a number, a text, an enum, a std::chrono durat
 WORK = "the work of a span is a callable that takes nothing, or the span"
 REQUIRED = "this event has a required field: pass a callable that sets it"
 # Only the headers that a statement needs, because each is compiled alone.
-HEADERS = {"llm::": "<nopspan/llm.h>", "genai::": "<nopspan/genai_events.h>", "execute": "<nopspan/execute.h>", "gauge": "<nopspan/execute.h>", "engine::": "<nopspan/engine.h>", "event": "<nopspan/event.h>", "chrono::": "<chrono>",
+HEADERS = {"llm::": "<nopspan/llm.h>", "genai::": "<nopspan/genai_spans.h>", "execute": "<nopspan/execute.h>", "gauge": "<nopspan/execute.h>", "engine::": "<nopspan/engine.h>", "event": "<nopspan/event.h>", "chrono::": "<chrono>",
            "vector": "<vector>", "detach": "<nopspan/registry.h>", "HasMetadata": "<nopspan/testing_gmock.h>",
            "std::string": "<string>", "inject": "<nopspan/propagation.h>", "extract": "<nopspan/propagation.h>"}
 PROGRAM = """\

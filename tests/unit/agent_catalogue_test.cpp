@@ -8,7 +8,7 @@
 #include "thread/thread_state.h"
 
 #include <nopspan/agent.h>
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 #include <fstream>
 #include <iterator>

@@ -8,8 +8,8 @@
 #include "thread/thread_state.h"
 
 #include <nopspan/agent.h>
+#include <nopspan/event.h>
 #include <nopspan/stats.h>
-#include <nopspan/value.h>
 
 #include <cstring>
 #include <string>

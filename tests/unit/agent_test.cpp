@@ -3,9 +3,9 @@
 #include "recorded.h"
 
 #include <nopspan/agent.h>
+#include <nopspan/event.h>
 #include <nopspan/registry.h>
 #include <nopspan/stats.h>
-#include <nopspan/value.h>
 
 #include <cstdint>
 #include <map>

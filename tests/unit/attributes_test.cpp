@@ -9,8 +9,8 @@
 #include "state/field_sink.h"
 #include "state/intern.h"
 
+#include <nopspan/event.h>
 #include <nopspan/fields.h>
-#include <nopspan/value.h>
 
 #include <cstdint>
 #include <cstring>

@@ -19,7 +19,7 @@
 
 #include <nopspan/engine.h>
 #include <nopspan/execute.h>
-#include <nopspan/genai_events.h>
+#include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
 #include <nopspan/probes.h>
 #include <nopspan/span.h>

@@ -3,10 +3,10 @@
 #include "recorded.h"
 
 #include <nopspan/agent.h>
+#include <nopspan/event.h>
 #include <nopspan/llm.h>
 #include <nopspan/log.h>
 #include <nopspan/registry.h>
-#include <nopspan/value.h>
 
 #include <string>
 #include <utility>

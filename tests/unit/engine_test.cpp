@@ -7,8 +7,8 @@
 #include "state/catalogue.h"
 
 #include <nopspan/engine.h>
+#include <nopspan/event.h>
 #include <nopspan/span.h>
-#include <nopspan/value.h>
 
 #include <nopspan/probes.h>
 

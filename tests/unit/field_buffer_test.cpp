@@ -4,7 +4,7 @@
 
 #include "fields/field_buffer.h"
 
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 #include <algorithm>
 #include <cstdint>

@@ -4,7 +4,7 @@
 
 #include <nopspan/execute.h>
 #include <nopspan/genai.h>
-#include <nopspan/genai_events.h>
+#include <nopspan/genai_spans.h>
 #include <nopspan/span.h>
 
 #include <cmath>

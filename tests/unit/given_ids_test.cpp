@@ -5,10 +5,10 @@
 
 #include <nopspan/agent.h>
 #include <nopspan/context.h>
+#include <nopspan/event.h>
 #include <nopspan/execute.h>
 #include <nopspan/llm.h>
 #include <nopspan/stats.h>
-#include <nopspan/value.h>
 
 #include <string>
 #include <string_view>

@@ -10,7 +10,7 @@
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
-#include <nopspan/stream_meter.h>
+#include <nopspan/stream.h>
 
 #include <linux/audit.h>
 #include <linux/filter.h>

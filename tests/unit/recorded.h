@@ -7,11 +7,11 @@
 
 #include "counted.h"
 
+#include <nopspan/event.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
 #include <nopspan/testing_gmock.h>
 #include <nopspan/types.h>
-#include <nopspan/value.h>
 
 #include <algorithm>
 #include <chrono>

@@ -7,7 +7,7 @@
 #include <nopspan/probes.h>
 
 #include <nopspan/agent.h>
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 #include <cstdint>
 #include <optional>

@@ -11,7 +11,7 @@
 #include "span/gap_histogram.h"
 
 #include <nopspan/engine.h>
-#include <nopspan/stream_meter.h>
+#include <nopspan/stream.h>
 
 #include <nopspan/probes.h>
 

@@ -2,10 +2,10 @@
 // Value: every shape that metadata can have.
 #include "recorded.h"
 
+#include <nopspan/event.h>
 #include <nopspan/execute.h>
 #include <nopspan/stats.h>
 #include <nopspan/testing.h>
-#include <nopspan/value.h>
 
 #include <cstdint>
 #include <limits>

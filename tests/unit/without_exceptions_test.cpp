@@ -16,7 +16,6 @@
 #include <nopspan/stats.h>
 #include <nopspan/testing.h>
 #include <nopspan/types.h>
-#include <nopspan/value.h>
 #include <nopspan/version.h>
 
 #include <memory>

@@ -2,7 +2,7 @@
 // Describes the exception that a catch (...) has caught.
 #pragma once
 
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 #include <cstddef>
 #include <string>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 #include <algorithm>
 #include <charconv>

@@ -8,7 +8,7 @@
 #include "state/field_sink.h"
 #include "thread/thread_state.h"
 
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 #include <cstdint>
 #include <string_view>

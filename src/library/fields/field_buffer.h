@@ -16,7 +16,7 @@
 
 #include <nopspan/detail/field_calls.h>
 #include <nopspan/detail/short_key.h>
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 #include <cstddef>
 #include <cstdint>

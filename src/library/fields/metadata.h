@@ -6,7 +6,7 @@
 
 #include "fields/field_buffer.h"
 
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 #include <cstddef>
 #include <cstdint>

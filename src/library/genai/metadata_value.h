@@ -4,7 +4,7 @@
 
 #include "fields/metadata.h"
 
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 namespace nopspan::detail {
 

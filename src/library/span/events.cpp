@@ -14,7 +14,7 @@
 #include "thread/thread_state.h"
 
 #include <nopspan/execute.h>
-#include <nopspan/genai_events.h>
+#include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
 
 namespace nopspan::detail {

@@ -14,7 +14,7 @@
 #include "state/labels.h"
 #include "state/step_data.h"
 
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 #include <cstdint>
 #include <string_view>

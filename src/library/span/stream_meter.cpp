@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Measures a stream of tokens: the time to the first token, and the gaps between tokens.
-#include <nopspan/stream_meter.h>
+#include <nopspan/stream.h>
 
 #include "base/counters.h"
 #include "gate/gate.h"

@@ -5,7 +5,7 @@
 #include "memory/blocks.h"
 #include "state/context_access.h"
 
-#include <nopspan/step.h>
+#include <nopspan/engine.h>
 
 #include <algorithm>
 #include <cstring>

@@ -8,7 +8,7 @@
 // block then catches the exception.
 #pragma once
 
-#include <nopspan/value.h>
+#include <nopspan/event.h>
 
 #include <atomic>
 #include <cstdint>

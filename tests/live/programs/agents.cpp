@@ -8,9 +8,9 @@
 #include "commands.h"
 
 #include <nopspan/agent.h>
+#include <nopspan/event.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
-#include <nopspan/value.h>
 
 #include <time.h>
 

@@ -6,14 +6,13 @@
 
 #include <nopspan/agent.h>
 #include <nopspan/engine.h>
+#include <nopspan/event.h>
 #include <nopspan/execute.h>
-#include <nopspan/genai_events.h>
 #include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
 #include <nopspan/mcp.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
-#include <nopspan/value.h>
 
 #include <mutex>
 #include <set>

@@ -3,10 +3,10 @@
 // as a line of JSON. `content` lists the attributes that are content, which handlers receive.
 #include <nopspan/agent.h>
 #include <nopspan/engine.h>
-#include <nopspan/genai_events.h>
+#include <nopspan/event.h>
+#include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
 #include <nopspan/registry.h>
-#include <nopspan/value.h>
 #include <unistd.h>
 
 #include <cstdint>

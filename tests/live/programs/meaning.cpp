@@ -13,13 +13,13 @@
 
 #include <nopspan/agent.h>
 #include <nopspan/context.h>
+#include <nopspan/event.h>
 #include <nopspan/execute.h>
-#include <nopspan/genai_events.h>
+#include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
 #include <nopspan/log.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
-#include <nopspan/value.h>
 
 #include <cstdint>
 #include <cstdio>

@@ -7,7 +7,7 @@
 #include <nopspan/fields.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
-#include <nopspan/stream_meter.h>
+#include <nopspan/stream.h>
 
 #include <sys/types.h>
 #include <unistd.h>

@@ -10,10 +10,10 @@
 #include <nopspan/context.h>
 #include <nopspan/detail/gate.h>
 #include <nopspan/engine.h>
+#include <nopspan/event.h>
 #include <nopspan/execute.h>
 #include <nopspan/llm.h>
 #include <nopspan/span.h>
-#include <nopspan/value.h>
 
 #include <pthread.h>
 #include <sys/mman.h>
