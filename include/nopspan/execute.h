@@ -5,8 +5,9 @@
 ///
 /// @code
 /// nopspan::execute("cache.hit", [](nopspan::Fields& f) { f.set("shard", 4).measure("age_ms", 12); });
-/// nopspan::gauge("llama.cpp", "slots_busy", 3, 8);
-/// nopspan::gauge("waiting", 2, [](nopspan::GaugeFields& g) { g.engine("llama.cpp").label("reason", "slots"); });
+/// nopspan::gauge("waiting", 2);
+/// nopspan::gauge("waiting", 3, [](nopspan::GaugeFields& g) { g.engine("llama.cpp").label("reason", "slots"); });
+/// nopspan::gauge("slots_busy", 3, [](nopspan::GaugeFields& g) { g.engine("llama.cpp").maximum(8); });
 /// nopspan::counter("requests_aborted", 17, [](nopspan::GaugeFields& g) { g.engine("llama.cpp").model("m"); });
 /// @endcode
 ///
@@ -54,18 +55,6 @@ inline void execute(ContextRef span, N&& name) {
   execute(span, std::forward<N>(name), [](Fields&) {});
 }
 
-/// Reports the value of a gauge of an engine or instance. The probe `gauge` fires. Handlers receive the event
-/// `engine.stats` with a measurement whose key is `name`, and with the metadata engine, gauge and maximum. A `maximum`
-/// of 0 means that there is none. The value is an integer, and may be negative: probes receive it as a signed integer.
-template <class T>
-inline void gauge(Text engine, Text name, const T& value, std::int64_t maximum = 0) noexcept {
-  static_assert(std::is_convertible_v<const T&, std::int64_t> && !std::is_floating_point_v<T>,
-                "the value of a gauge is an integer");
-  if (detail::points_wanted()) {
-    detail::guarded([&] { detail::emit_gauge(engine, name, static_cast<std::int64_t>(value), maximum); });
-  }
-}
-
 /// The engine, the model and the labels of a gauge or counter. Any other metadata is a label too. Content is not.
 class GaugeFields : public BuilderOf<GaugeFields> {
  public:
@@ -100,11 +89,19 @@ inline void report(Text name, const T& value, bool is_counter, M&& fields) {
 
 }  // namespace detail
 
-/// Reports the value of a gauge with labels, which `fields(GaugeFields&)` sets. Without engine() and model() it has
-/// those of the thread's current span. A name may itself have one label: "waiting{reason=slots}".
-template <class T, class M, std::enable_if_t<detail::is_reading<T> && !detail::is_reading<std::decay_t<M>>, int> = 0>
+/// Reports the value of a gauge: an integer, which may be negative. `fields(GaugeFields&)` sets its engine, model,
+/// labels and maximum. Without engine() and model() it has those of the thread's current span. A name may itself have
+/// one label: "waiting{reason=slots}". The probe `gauge` fires, and receives the value as a signed integer. Handlers
+/// receive the event `engine.stats` with a measurement whose key is `name`, and with the metadata engine, gauge and
+/// maximum.
+template <class T, class M>
 inline void gauge(Text name, const T& value, M&& fields) {
   detail::report(name, value, false, fields);
+}
+/// @overload
+template <class T>
+inline void gauge(Text name, const T& value) {
+  gauge(name, value, [](GaugeFields&) {});
 }
 
 /// Reports the total of a counter: a number that grows as long as the program runs, such as the requests that were

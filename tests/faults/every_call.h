@@ -88,7 +88,7 @@ inline constexpr Call every_call[] = {
     {"events",
      [](unsigned) {
        nopspan::execute("work.event", [](nopspan::Fields& f) { f.set("key", "value").set("large", large_text); });
-       nopspan::gauge("engine", "waiting", 1);
+       nopspan::gauge("waiting", 1);
        nopspan::counter("total", 1, [](nopspan::GaugeFields& g) { g.engine("engine").label("reason", "slots"); });
      }},
     {"a request id, a failure and a retry in the metadata",

@@ -79,7 +79,7 @@ ERRORS = {
     "nopspan::genai::tool_call();": REQUIRED,
     "nopspan::genai::tool_call(span);": REQUIRED,
     "nopspan::genai::retry(span.context());": REQUIRED,
-    'nopspan::gauge("pool", "load", 0.73);': "the value of a gauge is an integer",
+    'nopspan::gauge("load", 0.73);': "the value of a gauge or counter is an integer",
     'nopspan::engine::stats([](auto& s) { s.gauge("load", 0.73); });': "the value of a gauge or counter is an integer",
     "nopspan::Span s{nopspan::llm::chat, [](auto& m) { m.temprature(1); }};":
         r"class nopspan::llm::ChatFields.* has no member named .temprature|no member named 'temprature' in 'nopspan::llm::ChatFields'",

@@ -42,7 +42,7 @@ int main(int argc, char** argv) {
   }
   nopspan::AsyncSpan{"work"}.end();
   nopspan::complete("work", Context(), 1, 1);
-  nopspan::gauge("e", "g", 1);
+  nopspan::gauge("g", 1);
   EXPECT(nopspan::span("work", [] { return 7; }) == 7);
   EXPECT(calls == (disabled ? 0 : 10));
   EXPECT(evaluated == (disabled ? 0 : 3));

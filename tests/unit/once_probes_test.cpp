@@ -73,7 +73,7 @@ TEST(Probes, OfOtherEventsDoNotMakePlainSpansRun) {
   const Fired fired;
   llm::retry([](auto& r) { r.attempt(2); });
   nopspan::execute("cache.hit");
-  nopspan::gauge("e", "running", 1);
+  nopspan::gauge("running", 1);
   EXPECT_EQ(fired[Probe::retry], 1U);
   EXPECT_EQ(fired[Probe::event], 1U);
   EXPECT_EQ(fired[Probe::gauge], 1U);

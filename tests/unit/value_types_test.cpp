@@ -303,7 +303,7 @@ TEST(ValueTypes, DoNotThrowIntoTheProgramThroughASetter) {
 TEST(ValueTypes, DoNotThrowIntoTheProgramAsAGaugeOrAName) {
   const Recorder recorder{"engine.stats", "unnamed.start", "unnamed"};
   const Counted failures(&nopspan::Stats::metadata_failures);
-  nopspan::gauge("pool", "waiting", ThrowingNumber());
+  nopspan::gauge("waiting", ThrowingNumber());
   nopspan::gauge("waiting", ThrowingNumber(), [](nopspan::GaugeFields&) {});
   nopspan::counter("aborted", ThrowingNumber());
   EXPECT_EQ(recorder.size(), 0U);

@@ -89,7 +89,7 @@ void events_are_emitted() {
   const Recorder recorder{"cache.hit", "llm.adapter.retry", "engine.stats"};
   nopspan::execute("cache.hit", [](Fields& f) { f.set("map", Value::map({{"a", 1}})); });
   nopspan::llm::retry([](auto& r) { r.attempt(2).delay_ms(5); });
-  nopspan::gauge("e", "running", 3);
+  nopspan::gauge("running", 3);
   EXPECT(recorder.size() == 3);
   EXPECT(recorder.events()[0]->metadata("map").find("a").as_int() == 1);
 }

@@ -27,7 +27,6 @@ enum class Point : std::uint8_t {
 NOPSPAN_API NOPSPAN_COLD FieldSink* point_begin(Point point, Name name, ContextRef span) noexcept;
 NOPSPAN_API NOPSPAN_COLD void point_emit(FieldSink*) noexcept;
 NOPSPAN_API NOPSPAN_COLD void point_discard(FieldSink*) noexcept;
-NOPSPAN_API NOPSPAN_COLD void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum) noexcept;
 // For an event that point_begin() began: probe `gauge`.
 NOPSPAN_API NOPSPAN_COLD void gauge_emit(FieldSink*, Text name, std::int64_t value, bool is_counter) noexcept;
 

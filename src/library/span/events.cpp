@@ -256,11 +256,11 @@ void point_emit(FieldSink* sink) noexcept {
   release(event);
 }
 
-namespace {
-
-// Reports an event engine.stats with one gauge, and ends it. `engine` is null if it is the event's label.
-void emit_reading(SpanState* event, const char* engine, Text name, std::int64_t value, std::int64_t maximum,
-                  bool is_counter) noexcept {
+void gauge_emit(FieldSink* sink, Text name, std::int64_t value, bool is_counter) noexcept {
+  auto* event = static_cast<SpanState*>(sink);
+  apply_given_ids(*event);
+  const FieldEntry* const given = event->fields.find("maximum", false);
+  std::int64_t maximum = given != nullptr && given->type == Value::Type::integer ? given->as_int() : 0;
   if (maximum < 0) {
     count(counters.values_clamped);
     maximum = 0;
@@ -269,17 +269,16 @@ void emit_reading(SpanState* event, const char* engine, Text name, std::int64_t 
   const GaugeLabel label_in_name = split_label(bare);
   char name_text[kMaxNameBytes + 1];
   clean(bare, name_text);
-  const char* const engine_text = engine != nullptr ? engine : label(event->context.labels[ContextAccess::engine]).text;
   {
     const LibraryGuard guard;
     if (guard) {
-      report_reading(guard.thread(), *event, {engine_text, name_text, value, maximum, is_counter, label_in_name});
+      const char* const engine = label(event->context.labels[ContextAccess::engine]).text;
+      report_reading(guard.thread(), *event, {engine, name_text, value, maximum, is_counter, label_in_name});
       discard_batch_if_down(guard.thread());
     }
   }
   if (point_handlers_up()) {
     dispatch_point(*event, [&](FieldBuffer& fields) {
-      if (engine != nullptr) count_unless(fields.put_string("engine", engine, 0));
       count_unless(fields.put_string("gauge", name_text, 0));
       if (!label_in_name.key.empty()) count_unless(fields.put_string(label_in_name.key, label_in_name.value, 0));
       if (is_counter) count_unless(fields.put_word("counter", Value::Type::boolean, 1, 0));
@@ -290,24 +289,6 @@ void emit_reading(SpanState* event, const char* engine, Text name, std::int64_t 
     });
   }
   release(event);
-}
-
-}  // namespace
-
-void emit_gauge(Text engine, Text name, std::int64_t value, std::int64_t maximum) noexcept {
-  SpanState* event = begin_point("engine.stats", nullptr);
-  if (event == nullptr) return;
-  char engine_text[kMaxNameBytes + 1];
-  clean(engine.view(), engine_text);
-  emit_reading(event, engine_text, name, value, maximum, false);
-}
-
-void gauge_emit(FieldSink* sink, Text name, std::int64_t value, bool is_counter) noexcept {
-  auto* event = static_cast<SpanState*>(sink);
-  apply_given_ids(*event);
-  const FieldEntry* const maximum = event->fields.find("maximum", false);
-  const bool has_maximum = maximum != nullptr && maximum->type == Value::Type::integer;
-  emit_reading(event, nullptr, name, value, has_maximum ? maximum->as_int() : 0, is_counter);
 }
 
 void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexcept {

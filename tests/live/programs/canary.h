@@ -22,7 +22,7 @@ inline void emit_each(const std::string& id) {
         [](nopspan::Span& span) {
           span.first_token();
           nopspan::execute("canary.event");
-          nopspan::gauge("canary", "canary.gauge", 1);
+          nopspan::gauge("canary.gauge", 1, [](auto& g) { g.engine("canary"); });
           nopspan::llm::retry([](auto& r) { r.attempt(1); });
           throw std::runtime_error("canary");
         });

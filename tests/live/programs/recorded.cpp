@@ -52,7 +52,7 @@ void emit_model_calls() {
   nopspan::Span tool{nopspan::llm::tool, [](auto& m) { m.tool_name("calculator").tool_call_id("call-1"); }};
   tool.fail("division_by_zero");
   nopspan::execute("app.cache_hit", [](nopspan::Fields& f) { f.set("shard", 4); });
-  nopspan::gauge("engine-0", "kv_cache_used", 123, 4096);
+  nopspan::gauge("kv_cache_used", 123, [](auto& g) { g.engine("engine-0").maximum(4096); });
   nopspan::gauge("waiting", 2, [](auto& g) { g.engine("engine-0").label("reason", "slots"); });
   nopspan::counter("aborted", 7);
 }

@@ -57,8 +57,8 @@ void emit_points() {
     tool.fail("division_by_zero");
   }
   nopspan::execute("app.cache_hit", [](nopspan::Fields& f) { f.set("shard", 4); });
-  nopspan::gauge("engine-0", "kv_cache_used", 123, 4096);
-  nopspan::gauge("engine-0", "drift", -5);
+  nopspan::gauge("kv_cache_used", 123, [](auto& g) { g.engine("engine-0").maximum(4096); });
+  nopspan::gauge("drift", -5, [](auto& g) { g.engine("engine-0"); });
   nopspan::AsyncSpan request{
       nopspan::engine::request, nopspan::Context::current(), {nopspan::SpanKind::server}, [](auto& m) {
         m.queue_ns(1000).prefill_ns(2000).decode_ns(3000).preemptions(4);
@@ -227,7 +227,7 @@ int main(int count, char** arguments) {
     const std::string name = word(a);
     std::int64_t value = 0, maximum = 0;
     a >> value >> maximum;
-    nopspan::gauge(engine, name, value, maximum);
+    nopspan::gauge(name, value, [&](auto& g) { g.engine(engine).maximum(maximum); });
     return "done";
   };
   // cancel MODEL PREFILL_NS PREFILL_TOKENS REASON: a cancelled request to an inference server.
