@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
-/// Counters of everything that nopspan dropped, truncated or repaired. Nothing is lost without a count.
+/// Counters of everything that nopspan dropped, truncated or repaired, and switches for the whole process. Nothing is
+/// lost without a count.
 ///
 /// @code
 /// const nopspan::Stats counts = nopspan::stats();
@@ -14,6 +15,7 @@
 
 #include <nopspan/detail/config.h>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace nopspan {
@@ -126,6 +128,33 @@ NOPSPAN_API void capture_stacktraces(bool on) noexcept;
 /// - At the start of the process this is off, unless the environment has NOPSPAN_KEEP_OPEN=1. With NOPSPAN_DISABLE=1 it
 ///   stays off.
 NOPSPAN_API void keep_open_spans(bool on) noexcept;
+
+/// Whether the library may map more memory than prepare() has mapped.
+enum class Growth : unsigned char {
+  allowed,  ///< the filter allows mmap, madvise and munmap
+  none      ///< no system call for memory from now on: what has no memory is dropped, and counted (stats())
+};
+
+/// For programs that enter a sandbox: call it before the seccomp filter is installed. While a tracer or handler is
+/// attached, or open spans are kept, spans need memory and random bytes, for which the library makes system calls. If
+/// the filter kills the process for one of these, an attach ends the program. docs/developers.md lists the calls.
+///
+/// Makes what the first spans of a process and of this thread need: the key of the generator of ids, the state of this
+/// thread, and memory for `threads` threads at a time. That is enough for threads that have up to 64 spans open, up to
+/// 32 scopes, and a few spans with more than 768 bytes of fields. It is address space of 400 KiB for each thread, which
+/// becomes memory when it is used. More memory than that is mapped when it is needed, unless `growth` is none.
+///
+/// After this, spans of this thread make no system call while that memory is enough. (If the clock of the host cannot
+/// be read without a system call, each span calls clock_gettime. If a nopspan::recording::Writer is open, spans call
+/// futex.) The first span of any other thread calls gettid. Call it again in a child process after fork().
+///
+/// A process that may not read the processor's time-stamp counter cannot have spans, because reading any clock ends it
+/// by SIGSEGV: after PR_SET_TSC, and in seccomp's strict mode. Start it with NOPSPAN_DISABLE=1.
+///
+/// It must not be called in a signal handler.
+///
+/// @return false if there was not so much memory. With NOPSPAN_DISABLE=1 it does nothing and returns true.
+NOPSPAN_API bool prepare(std::size_t threads = 1, Growth growth = Growth::allowed) noexcept;
 
 }  // namespace nopspan
 

@@ -10,7 +10,7 @@ import surroundings
 
 # The headers of spans, events and catalogues. They must not include the registry, directly or indirectly.
 LIGHT = ("agent.h", "context.h", "coroutine.h", "engine.h", "execute.h", "fiber.h", "fields.h", "genai_spans.h", "llm.h",
-         "mcp.h", "prepare.h", "probes.h", "propagation.h", "semconv.h", "span.h", "stream.h", "types.h")
+         "mcp.h", "probes.h", "propagation.h", "semconv.h", "span.h", "stream.h", "types.h")
 # The headers of libc, the C++ ABI and the processor that the library uses. It depends on nothing else.
 SYSTEM = re.compile(r"(cxxabi|dirent|dlfcn|elf|errno|fcntl|poll|pthread|sched|semaphore|signal|strings|time|unistd|unwind|wmmintrin|sys/\w+)\.h")
 # Headers of other projects that the library uses. Nothing of them is left at run time.

@@ -21,20 +21,32 @@ def public_headers():
     return sorted(str(path.relative_to(INCLUDE)) for path in Path(INCLUDE, "nopspan").rglob("*.h"))
 
 
+def table():
+    """{header: its smallest example} of the table in docs/developers.md."""
+    return dict(re.findall(r"^\| `(nopspan/\w+\.h)` \| .* \| `(.+)` \|$", surroundings.read(Path("docs/developers.md")), re.M))
+
+
 def including(header):
     return f"#include <{header}>\n"
 
 
+def in_function(header, body):
+    if body.startswith("#include"):
+        return body
+    standard = "<coroutine>" if header == "nopspan/coroutine.h" else "<cstdio>"
+    return f"#include {standard}\n#include <string>\n{including(header)}void example() {{\n{body}}}\n"
+
+
 def examples():
-    """[(file:line, text)] of the blocks between @code and @endcode. A block that begins with an #include is a file.
-    Other blocks are bodies of functions."""
+    """[(file:line, text)] of the blocks between @code and @endcode, and of the table of headers. A block that begins with
+    an #include is a file. Other blocks are bodies of functions."""
     for header in public_headers():
         text = Path(INCLUDE, header).read_text(encoding="utf-8")
         for match in re.finditer(r"^ */// @code\n(.*?)^ */// @endcode$", text, re.M | re.S):
             body = re.sub(r"^ */// ?", "", match[1], flags=re.M)
-            if not body.startswith("#include"):
-                body = f"#include <cstdio>\n#include <string>\n{including(header)}void example() {{\n{body}}}\n"
-            yield f"{header}:{text.count(chr(10), 0, match.start()) + 1}", body
+            yield f"{header}:{text.count(chr(10), 0, match.start()) + 1}", in_function(header, body)
+    for header, example in table().items():
+        yield f"docs/developers.md: {header}", in_function(header, example + "\n")
 
 
 class Headers(unittest.TestCase):
@@ -46,6 +58,9 @@ class Headers(unittest.TestCase):
     def test_all_of_include_is_installed(self):
         in_tree = {str(path.relative_to("include")) for path in surroundings.files(".h") if path.parts[0] == "include"}
         self.assertEqual(set(public_headers()), in_tree)
+
+    def test_developers_md_lists_each(self):
+        self.assertEqual(sorted(table()), [header for header in public_headers() if "/detail/" not in header])
 
     def test_each_row_of_a_table_is_one_line(self):
         broken = [f"{header}:{number}" for header in public_headers()

@@ -6,7 +6,6 @@
 #include "sanitizers.h"
 
 #include <nopspan/execute.h>
-#include <nopspan/prepare.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>

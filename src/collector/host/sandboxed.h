@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Processes with a seccomp filter, or in seccomp's strict mode. The first span of a process makes system calls that the
-// filter may forbid, and strict mode forbids to read the clock (see nopspan/prepare.h). So a process may be killed
+// filter may forbid, and strict mode forbids to read the clock (see nopspan/stats.h). So a process may be killed
 // because it is traced. This class finds these processes.
 #pragma once
 

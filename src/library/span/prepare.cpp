@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <nopspan/prepare.h>
+#include <nopspan/stats.h>
 
 #include "emit/batch.h"
 #include "genai/attributes.h"
