@@ -2,27 +2,27 @@
 #include "base/counters.h"
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace nopspan {
 namespace detail {
 
-Counters counters;
+Stats counters;
 std::atomic<unsigned char> content_mode{0};
 
 namespace {
 
 constexpr std::size_t kCounters = sizeof(Stats) / sizeof(std::uint64_t);
-static_assert(sizeof(Counters) == sizeof(Stats) && offsetof(Counters, warnings) == offsetof(Stats, warnings));
+static_assert(std::is_trivially_copyable_v<Stats> && alignof(Stats) == alignof(std::uint64_t));
 
-std::atomic<std::uint64_t>& counter_at(std::size_t i) noexcept {
-  return reinterpret_cast<std::atomic<std::uint64_t>*>(&counters)[i];
-}
+std::uint64_t* counter_at(std::size_t i) noexcept { return reinterpret_cast<std::uint64_t*>(&counters) + i; }
 
 }  // namespace
 
 void reset_counters() noexcept {
-  for (std::size_t i = 0; i < kCounters; ++i) counter_at(i).store(0, std::memory_order_relaxed);
+  for (std::size_t i = 0; i < kCounters; ++i) __atomic_store_n(counter_at(i), 0, __ATOMIC_RELAXED);
 }
 
 }  // namespace detail
@@ -30,7 +30,7 @@ void reset_counters() noexcept {
 Stats stats() noexcept {
   std::uint64_t counts[detail::kCounters];
   for (std::size_t i = 0; i < detail::kCounters; ++i) {
-    counts[i] = detail::counter_at(i).load(std::memory_order_relaxed);
+    counts[i] = __atomic_load_n(detail::counter_at(i), __ATOMIC_RELAXED);
   }
   Stats all;
   std::memcpy(&all, counts, sizeof(all));

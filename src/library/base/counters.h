@@ -9,18 +9,12 @@
 
 namespace nopspan::detail {
 
-// One atomic for each field of Stats, in the same order. Tracers read them by that order: nopspan_gate_page::stats.
-struct Counters {
-  std::atomic<std::uint64_t> spans_dropped, reentrant, inherited, abandoned, wrong_thread, names_invalid,
-      names_overflow, names_unknown, truncated, labels_overflow, invalid_ids, invalid_tracestate, tracestate_evicted,
-      invalid_utf8, values_clamped, fields_dropped, attributes_dropped, links_dropped, metadata_failures,
-      handler_failures, recursion_dropped, facts_untracked, trace_ids_differ, thread_allocations, scopes_left,
-      baggage_dropped, members_dropped, contexts_dropped, spans_over_limit, warnings;
-};
-extern Counters counters;
+// What stats() returns. All accesses are atomic. Tracers read them by the order of their fields:
+// nopspan_gate_page::stats.
+extern Stats counters;
 
-inline void count(std::atomic<std::uint64_t>& counter, std::uint64_t by = 1) noexcept {
-  counter.fetch_add(by, std::memory_order_relaxed);
+inline void count(std::uint64_t& counter, std::uint64_t by = 1) noexcept {
+  __atomic_fetch_add(&counter, by, __ATOMIC_RELAXED);
 }
 
 // Counts a span or an event that is not emitted. `at_limit`: because a limit was reached, and not for lack of memory.

@@ -93,8 +93,7 @@ struct alignas(64) FieldSink : OpenSpan, Unusual {
 };
 
 // Whether the fields are stored now. If a list is being read, counts `number` in `dropped`.
-inline bool takes_fields(const FieldSink& sink, std::atomic<std::uint64_t>& dropped,
-                         std::uint64_t number = 1) noexcept {
+inline bool takes_fields(const FieldSink& sink, std::uint64_t& dropped, std::uint64_t number = 1) noexcept {
   if (sink.takes_fields == TakesFields::converting) count(dropped, number);
   return sink.takes_fields == TakesFields::yes;
 }
