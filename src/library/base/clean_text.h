@@ -41,4 +41,12 @@ std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcep
 // may be a message, which is content.
 bool is_type_name(std::string_view text) noexcept;
 
+// The text without blanks and tabs at its ends, the white space of HTTP headers.
+inline std::string_view trim(std::string_view text) noexcept {
+  const auto is_blank = [](char c) { return c == ' ' || c == '\t'; };
+  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
+  return text;
+}
+
 }  // namespace nopspan::detail

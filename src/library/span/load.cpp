@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Initializes the library when it is loaded, and keeps its locks usable across fork().
 #include "base/counters.h"
+#include "emit/batch.h"
 #include "emit/batch_tap.h"
 #include "gate/gate.h"
+#include "genai/attributes.h"
 #include "genai/genai_mapping.h"
 #include "handlers/registry.h"
 #include "memory/blocks.h"
@@ -26,6 +28,7 @@
 #include <time.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <mutex>
@@ -246,6 +249,16 @@ __attribute__((destructor(101))) void end() {
   end_process();
 }
 
+// Maps the memory of prepare().
+bool reserve_memory(std::size_t threads) noexcept {
+  constexpr std::size_t kSmall = std::size_t{2} << 10U;  // links, the fields of most spans, a StreamMeter
+  constexpr std::size_t kSmallBlocks = 16;
+  constexpr std::size_t kMostThreads = 65536;
+  return threads <= kMostThreads && thread_slabs.reserve(threads) && header_slabs.reserve(threads) &&
+         reserve_states(threads) && reserve_scopes(threads) && reserve_blocks(kSmall, threads * kSmallBlocks) &&
+         reserve_blocks(kMaxAttributesBytes, threads * 2) && reserve_blocks(kBatchBytes, threads);
+}
+
 }  // namespace
 
 void set_handler_gate(bool any_handler) noexcept {
@@ -267,6 +280,13 @@ void keep_open_spans(bool on) noexcept {
   if (on && detail::spans_are_unrecorded()) detail::note_gate_raised();
   detail::set_gate_bit(detail::kKeepOpenBit, on);
   if (detail::spans_are_unrecorded()) detail::note_gate_down();
+}
+
+bool prepare(std::size_t threads, Growth growth) noexcept {
+  if (detail::disabled) return true;
+  const bool has_memory = detail::reserve_memory(threads) && detail::thread_state() != nullptr;
+  if (growth == Growth::none) detail::stop_mapping();
+  return has_memory;
 }
 
 }  // namespace nopspan

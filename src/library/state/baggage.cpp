@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "state/baggage.h"
 
+#include "base/clean_text.h"
 #include "base/counters.h"
-#include "base/trim.h"
 #include "state/header_store.h"
 #include "state/identity.h"
 #include "state/labels.h"

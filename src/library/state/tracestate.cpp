@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "state/tracestate.h"
 
+#include "base/clean_text.h"
 #include "base/counters.h"
-#include "base/trim.h"
 
 #include <algorithm>
 #include <array>
