@@ -150,8 +150,8 @@ class FieldSetters {
 
   /// Links the span to another one, for example that of the message that it processes. A span has at most 128 links.
   /// More are dropped and counted (stats().links_dropped). An empty context is ignored. A link of an engine's step
-  /// becomes a member of it; see nopspan/engine.h. So a step may have more of them. If a step is linked to a span that is
-  /// not recorded, the link is dropped and counted, because nothing identifies the request. Use a Member instead.
+  /// becomes a member of it; see nopspan/engine.h. So a step may have more of them. If a step is linked to a span that
+  /// is not recorded, the link is dropped and counted, because nothing identifies the request. Use a Member instead.
   Self& link(ContextRef context) {
     if (detail::FieldSink* sink = taking()) detail::put_link(sink, context);
     return self();

@@ -5,7 +5,7 @@
 ///
 /// @code
 /// std::string table = "db.orders";
-/// nopspan::Name orders{table};             // refers to the string, which must live until a span of this name has begun
+/// nopspan::Name orders{table};             // refers to the string until a span of this name has begun
 /// nopspan::FixedString<63> id{"order-7"};  // no allocation
 /// nopspan::Time now = nopspan::now_ns();   // or std::chrono::steady_clock::now()
 /// nopspan::Duration wait = 1'500;          // ns; or std::chrono::microseconds(1) + std::chrono::nanoseconds(500)
