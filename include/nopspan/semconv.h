@@ -318,6 +318,18 @@ constexpr std::string_view renamed(std::string_view key, Semconv version, std::s
   return key;
 }
 
+/// The attribute that names what an operation is done with: gen_ai.tool.name for execute_tool. The name of a span is
+/// its operation and the value of this attribute. Empty if the conventions name the span by its operation alone.
+constexpr std::string_view target_key(std::string_view operation) noexcept {
+  if (operation == operation::execute_tool) return gen_ai_tool_name;
+  if (operation == operation::invoke_agent || operation == operation::create_agent || operation == operation::plan) {
+    return gen_ai_agent_name;
+  }
+  if (operation == operation::invoke_workflow) return gen_ai_workflow_name;
+  if (operation == operation::retrieval) return gen_ai_data_source_id;
+  return operation.find("_memory") != std::string_view::npos ? std::string_view() : gen_ai_request_model;
+}
+
 }  // namespace semconv
 
 }  // namespace nopspan

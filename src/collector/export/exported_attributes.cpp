@@ -81,18 +81,6 @@ constexpr KnownNumber<EngineTimes> kEngineNumbers[] = {
     {Known::preemptions, &EngineTimes::preemptions},
 };
 
-// The attribute that names what the operation is done with. Known::count if the conventions name only the operation.
-Known target_of(std::string_view operation) {
-  namespace names = semconv::operation;
-  if (operation == names::execute_tool) return Known::tool_name;
-  if (operation == names::invoke_agent || operation == names::create_agent || operation == names::plan) {
-    return Known::agent_name;
-  }
-  if (operation == names::invoke_workflow) return Known::workflow_name;
-  if (operation == names::retrieval) return Known::data_source;
-  return operation.find("_memory") != std::string_view::npos ? Known::count : Known::request_model;
-}
-
 }  // namespace
 
 std::string_view ExportedAttributes::valid_text(std::string_view text) {
@@ -154,7 +142,7 @@ std::string_view ExportedAttributes::span_name() {
   }
   const std::string_view operation = text(Known::operation);
   if (operation.empty()) return entry_->name;
-  const Known key = target_of(operation);
+  const auto key = static_cast<Known>(kKnownIndex.find(semconv::target_key(operation)));
   std::string_view target = key == Known::count ? std::string_view() : text(key);
   if (target.empty() && key == Known::request_model) target = entry_->model;
   if (target.empty() && key == Known::tool_name) target = entry_->text;

@@ -24,19 +24,6 @@ SpanKind kind_of(const Event& event) noexcept {
   return static_cast<SpanKind>((event.flags() & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT);
 }
 
-// The attribute that names what the operation is done with. Empty if the conventions name only the operation.
-std::string_view target_key(std::string_view operation) noexcept {
-  namespace names = semconv::operation;
-  if (operation == names::execute_tool) return semconv::gen_ai_tool_name;
-  if (operation == names::invoke_agent || operation == names::create_agent || operation == names::plan) {
-    return semconv::gen_ai_agent_name;
-  }
-  if (operation == names::invoke_workflow) return semconv::gen_ai_workflow_name;
-  if (operation == names::retrieval) return semconv::gen_ai_data_source_id;
-  if (operation.find("_memory") != std::string_view::npos) return {};
-  return semconv::gen_ai_request_model;
-}
-
 // "tools/call weather" or "initialize".
 std::string mcp_span_name(std::string_view method, const FieldsView& attributes) {
   std::string name(method);
@@ -164,7 +151,7 @@ std::string span_name(const Event& event) {
   if (!method.empty()) return mcp_span_name(method, attributes);
   const std::string_view operation = attributes.find(semconv::gen_ai_operation_name).as_string();
   if (operation.empty()) return std::string(own_name(event.name()));
-  const std::string_view key = target_key(operation);
+  const std::string_view key = semconv::target_key(operation);
   return span_name(operation, key.empty() ? std::string_view() : attributes.find(key).as_string());
 }
 
