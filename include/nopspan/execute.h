@@ -21,7 +21,7 @@
 #include <nopspan/detail/config.h>
 #include <nopspan/detail/gate.h>
 #include <nopspan/detail/guarded.h>
-#include <nopspan/detail/point.h>
+#include <nopspan/detail/span_calls.h>
 #include <nopspan/fields.h>
 #include <nopspan/types.h>
 

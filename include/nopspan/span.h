@@ -52,7 +52,6 @@
 #include <nopspan/context.h>
 #include <nopspan/detail/config.h>
 #include <nopspan/detail/gate.h>
-#include <nopspan/detail/point.h>
 #include <nopspan/detail/span_calls.h>
 #include <nopspan/detail/span_result.h>
 #include <nopspan/fields.h>

@@ -6,7 +6,7 @@
 #include <nopspan/context.h>
 #include <nopspan/detail/config.h>
 #include <nopspan/detail/gate.h>
-#include <nopspan/detail/point.h>
+#include <nopspan/detail/span_calls.h>
 #include <nopspan/span.h>
 #include <nopspan/types.h>
 
