@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/ledger.h"
 
-#include "base/json_writer.h"
 #include "base/saturating.h"
 #include "base/text.h"
 
@@ -114,67 +113,15 @@ std::string dropped_parts_text(const Counts& total) {
   return text.empty() ? "" : text + " of entries dropped by the library: see nopspan ps\n";
 }
 
-// {"emitted": …, …, "balanced": true} without the brackets.
-void write_members(JsonWriter& json, const Counts& counts) {
-  for (const CountField& field : kCountFields) {
-    json.key_text(field.name);
-    json.number(counts.*field.count);
-  }
-  json.number("lost", counts.lost());
-  json.key("balanced");
-  json.literal(counts.is_balanced() ? "true" : "false");
-}
-
-void write_row(JsonWriter& json, const ProcessLedger& row) {
-  json.begin_object();
+nlohmann::ordered_json row_json(const ProcessLedger& row) {
+  nlohmann::ordered_json json;
   if (row.process != nullptr) {
     const Process& process = *row.process;
-    json.number("pid", std::uint64_t{process.pid});
-    json.number("namespace_pid", std::uint64_t{process.namespace_pid});
-    json.number("start_ticks", process.start_ticks);
-    for (const auto& [name, text] : kLedgerTexts) {
-      json.key_text(name);
-      json.text(process.*text);
-    }
+    json = {{"pid", process.pid}, {"namespace_pid", process.namespace_pid}, {"start_ticks", process.start_ticks}};
+    for (const auto& [name, text] : kLedgerTexts) json[name] = process.*text;
   }
-  write_members(json, row.counts);
-  json.end_object();
-}
-
-void write_json(JsonWriter& json, const Counts& counts) {
-  json.begin_object();
-  write_members(json, counts);
-  json.end_object();
-}
-
-void write_json(JsonWriter& json, const Damage& damage) {
-  json.begin_object();
-  for (const auto& [name, count] : kDamages) {
-    json.key_text(name);
-    json.number(damage.*count);
-  }
-  json.end_object();
-}
-
-void write_json(JsonWriter& json, const std::vector<Unattached>& unattached) {
-  json.begin_array();
-  for (const Unattached& one : unattached) {
-    json.begin_object();
-    json.number("pid", std::uint64_t{one.pid});
-    for (const auto& [name, text] : kUnattachedTexts) {
-      json.key_text(name);
-      json.text(one.*text);
-    }
-    json.end_object();
-  }
-  json.end_array();
-}
-
-template <class Part>
-nlohmann::ordered_json parsed(const Part& part) {
-  JsonWriter json;
-  write_json(json, part);
-  return nlohmann::ordered_json::parse(json.text());
+  json.update(to_json(row.counts));
+  return json;
 }
 
 // Whether the start of one of the processes is not known, and all else is equal.
@@ -312,37 +259,43 @@ Ledger LedgerSum::ledger() const {
   return ledger;
 }
 
-std::string json_text(const Ledger& ledger) {
-  JsonWriter json;
-  json.begin_object();
-  json.key("total");
-  write_json(json, ledger.total);
-  json.key("processes");
-  json.begin_array();
-  for (const ProcessLedger& one : ledger.processes) write_row(json, one);
-  json.end_array();
-  json.key("others");
-  json.begin_object();
-  json.number("processes", ledger.others_processes);
-  write_members(json, ledger.others);
-  json.end_object();
-  if (!ledger.damage.empty()) {
-    json.key("damage");
-    write_json(json, ledger.damage);
-  }
-  if (!ledger.unattached.empty()) {
-    json.key("unattached");
-    write_json(json, ledger.unattached);
-  }
-  if (ledger.unattached_others > 0) json.number("unattached_others", ledger.unattached_others);
-  json.end_object();
-  return std::string(json.text());
+nlohmann::ordered_json to_json(const Counts& counts) {
+  nlohmann::ordered_json json;
+  for (const CountField& field : kCountFields) json[field.name] = counts.*field.count;
+  json["lost"] = counts.lost();
+  json["balanced"] = counts.is_balanced();
+  return json;
 }
 
-nlohmann::ordered_json to_json(const Counts& counts) { return parsed(counts); }
-nlohmann::ordered_json to_json(const Ledger& ledger) { return nlohmann::ordered_json::parse(json_text(ledger)); }
-nlohmann::ordered_json to_json(const Damage& damage) { return parsed(damage); }
-nlohmann::ordered_json to_json(const std::vector<Unattached>& unattached) { return parsed(unattached); }
+nlohmann::ordered_json to_json(const Damage& damage) {
+  nlohmann::ordered_json json;
+  for (const auto& [name, count] : kDamages) json[name] = damage.*count;
+  return json;
+}
+
+nlohmann::ordered_json to_json(const std::vector<Unattached>& unattached) {
+  auto json = nlohmann::ordered_json::array();
+  for (const Unattached& one : unattached) {
+    auto& added = json.emplace_back(nlohmann::ordered_json{{"pid", one.pid}});
+    for (const auto& [name, text] : kUnattachedTexts) added[name] = one.*text;
+  }
+  return json;
+}
+
+nlohmann::ordered_json to_json(const Ledger& ledger) {
+  nlohmann::ordered_json json = {{"total", to_json(ledger.total)}, {"processes", nlohmann::ordered_json::array()}};
+  for (const ProcessLedger& one : ledger.processes) json["processes"].push_back(row_json(one));
+  json["others"]["processes"] = ledger.others_processes;
+  json["others"].update(to_json(ledger.others));
+  if (!ledger.damage.empty()) json["damage"] = to_json(ledger.damage);
+  if (!ledger.unattached.empty()) json["unattached"] = to_json(ledger.unattached);
+  if (ledger.unattached_others > 0) json["unattached_others"] = ledger.unattached_others;
+  return json;
+}
+
+std::string json_text(const Ledger& ledger) {
+  return to_json(ledger).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
 
 Ledger ledger_of(const nlohmann::ordered_json& json) {
   const auto part = [&](const char* name) {

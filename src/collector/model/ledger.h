@@ -174,7 +174,8 @@ nlohmann::ordered_json to_json(const Counts& counts);
 // {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}, and "damage": {…}, "unattached": [{"pid": …, …}] and
 // "unattached_others": … if there are any
 nlohmann::ordered_json to_json(const Ledger& ledger);
-std::string json_text(const Ledger& ledger);  // the same as text
+// The same as text, in which U+FFFD replaces bytes that are not UTF-8.
+std::string json_text(const Ledger& ledger);
 // {"skipped_bytes": …, "broken_chunks": …, "missing_ends": …, "repeated_parts": …}
 nlohmann::ordered_json to_json(const Damage& damage);
 // [{"pid": …, "comm": …, "path": …, "why": …}]
