@@ -45,20 +45,16 @@ void append_json_text(std::string& json, const char* key, std::string_view text)
   json += "\"";
   json += key;
   json += "\":\"";
-  while (!text.empty()) {
-    // Paths are bytes, and JSON is UTF-8.
-    const collector::Utf8Character first = collector::first_character(text);
-    const std::size_t bytes = first.bytes == 0 ? 1 : first.bytes;
+  // Paths are bytes, and JSON is UTF-8.
+  for (const char byte : collector::replaced_utf8(text)) {
+    const auto code = static_cast<unsigned char>(byte);
     char escaped[8];
-    if (first.bytes == 0) {
-      json += '?';
-    } else if (first.code < ' ' || first.code == '"' || first.code == '\\') {
-      std::snprintf(escaped, sizeof(escaped), "\\u%04x", static_cast<unsigned>(first.code));
+    if (code < ' ' || byte == '"' || byte == '\\') {
+      std::snprintf(escaped, sizeof(escaped), "\\u%04x", unsigned{code});
       json += escaped;
     } else {
-      json += text.substr(0, bytes);
+      json += byte;
     }
-    text.remove_prefix(bytes);
   }
   json += "\",";
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads and writes OTLP attributes: a sequence of protobuf KeyValues, each with the tag of the field that it is in.
-// This header and its source need no other library, because the library nopspan::recording is built from them too.
 #pragma once
 
 #include "base/byte_buffer.h"
@@ -47,7 +46,7 @@ bool for_each_key_value(std::string_view run, unsigned field, const Each& each) 
   return fields.is_valid();
 }
 
-// These append the parts of a message to a std::string or a ByteBuffer. In texts, "?" replaces bytes that are not
+// These append the parts of a message to a std::string or a ByteBuffer. In texts, U+FFFD replaces bytes that are not
 // UTF-8.
 // Appends at most `most` bytes, which `put` writes to its argument. It returns their end. With a ByteBuffer nothing is
 // copied twice.
@@ -106,7 +105,7 @@ void append_text(Out& out, unsigned field, std::string_view text) {
   if (is_utf8(text)) {
     append_bytes(out, field, text);
   } else {
-    append_bytes(out, field, repaired_utf8(text));
+    append_bytes(out, field, replaced_utf8(text));
   }
 }
 
@@ -131,7 +130,7 @@ void append_text_attribute(Out& out, unsigned field, std::string_view key, std::
   if (is_utf8(text)) {
     append_delimited_value(out, field, key, 1, text);
   } else {
-    append_delimited_value(out, field, key, 1, repaired_utf8(text));
+    append_delimited_value(out, field, key, 1, replaced_utf8(text));
   }
 }
 
