@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cwchar>
+#include <utility>
 
 namespace nopspan::collector {
 
@@ -94,6 +95,32 @@ std::string ascii_only(std::string_view text) {
     shown += character.bytes.size() == 1 ? character.bytes : std::string_view("?");
   }
   return shown;
+}
+
+TextTable::TextTable(std::vector<Column> columns) : columns_(std::move(columns)) {
+  std::vector<std::string> headings;
+  for (const Column& column : columns_) headings.push_back(column.heading);
+  rows_.push_back(std::move(headings));
+}
+
+void TextTable::add(std::vector<std::string> row) {
+  row.resize(columns_.size());
+  rows_.push_back(std::move(row));
+}
+
+std::string TextTable::text() const {
+  std::vector<std::size_t> widths(columns_.size());
+  for (const auto& row : rows_)
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], cells_of(row[i]));
+  std::string text;
+  for (const auto& row : rows_) {
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const bool is_last = i + 1 == row.size(), is_left = columns_[i].align == Align::left;
+      text += is_last && is_left ? row[i] : fit(row[i], widths[i], columns_[i].align);
+      text += is_last ? "\n" : "  ";
+    }
+  }
+  return text;
 }
 
 }  // namespace nopspan::collector

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Measures texts in the cells of a terminal. All functions take UTF-8 as printable() returns it, and use the locale's
-// LC_CTYPE for the width of a character.
+// Measures texts in the cells of a terminal, and aligns them. All functions take UTF-8 as printable() returns it, and
+// use the locale's LC_CTYPE for the width of a character.
 #pragma once
 
 #include <cstddef>
@@ -25,5 +25,22 @@ std::vector<std::string> wrapped(std::string_view text, std::size_t width, std::
 
 // Replaces each character beyond ASCII with "?", for terminals without UTF-8.
 std::string ascii_only(std::string_view text);
+
+// A table with aligned columns. Each column is as wide as its widest text.
+class TextTable {
+ public:
+  struct Column {
+    std::string heading;
+    Align align = Align::left;
+  };
+
+  explicit TextTable(std::vector<Column> columns);
+  void add(std::vector<std::string> row);
+  [[nodiscard]] std::string text() const;
+
+ private:
+  std::vector<Column> columns_;
+  std::vector<std::vector<std::string>> rows_;
+};
 
 }  // namespace nopspan::collector

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan ps: lists the processes that have probes, and the tracers that are attached to them.
+#include "base/cells.h"
 #include "base/failure.h"
 #include "base/text.h"
-#include "base/text_table.h"
 #include "command/command.h"
 #include "command/options.h"
 #include "host/host.h"
@@ -146,8 +146,8 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
     std::cout << json.dump(2, ' ', false, ordered_json::error_handler_t::replace) << "\n";
     return is_whole ? 0 : Failure::kFailed;
   }
-  TextTable table({{"PID", TextTable::Align::right},
-                   {"NSPID", TextTable::Align::right},
+  TextTable table({{"PID", Align::right},
+                   {"NSPID", Align::right},
                    {"COMMAND"},
                    {"CONTAINER"},
                    {"VERSION"},
@@ -155,8 +155,8 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
                    {"NOP"},
                    {"GATE"},
                    {"TRACERS"},
-                   {"HELD", TextTable::Align::right},
-                   {"THREADS", TextTable::Align::right},
+                   {"HELD", Align::right},
+                   {"THREADS", Align::right},
                    {"LIBRARY"}});
   for (const ProcessReport& report : reports) add_rows(table, report);
   if (!reports.empty()) std::cout << table.text();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "open/open_list.h"
 
+#include "base/cells.h"
 #include "base/text.h"
-#include "base/text_table.h"
 #include "model/entry_json.h"
 
 #include <nlohmann/json.hpp>
@@ -60,14 +60,13 @@ const char* known_name(OpenProcess::Known known) {
 }  // namespace
 
 std::string open_text(const std::vector<OpenRequest>& requests, const std::vector<OpenProcess>& processes) {
-  using TextAlign = TextTable::Align;
-  TextTable table({{"AGE", TextAlign::right},
+  TextTable table({{"AGE", Align::right},
                    {"REQUEST"},
                    {"TENANT"},
                    {"MODEL"},
-                   {"TOKENS", TextAlign::right},
+                   {"TOKENS", Align::right},
                    {"PROCESS"},
-                   {"IN LAST", TextAlign::right},
+                   {"IN LAST", Align::right},
                    {"OPEN SPANS"}});
   for (const OpenRequest& request : requests) {
     std::size_t places = 0;
