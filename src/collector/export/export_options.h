@@ -2,7 +2,7 @@
 // The options for the content of an export.
 #pragma once
 
-#include "model/members.h"
+#include "model/service.h"
 
 #include <nopspan/semconv.h>
 

@@ -4,7 +4,6 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "export/otlp_fields.h"
-#include "model/members.h"
 #include "model/otlp_wire.h"
 #include "model/service.h"
 

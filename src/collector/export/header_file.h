@@ -2,7 +2,7 @@
 // --header-file: headers with secrets, which are then neither on the command line nor in the environment.
 #pragma once
 
-#include "model/members.h"
+#include "model/service.h"
 
 #include <string>
 

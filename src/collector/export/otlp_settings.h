@@ -3,7 +3,7 @@
 // override them.
 #pragma once
 
-#include "model/members.h"
+#include "model/service.h"
 #include "model/signal.h"
 
 #include <array>
