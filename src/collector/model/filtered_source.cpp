@@ -23,10 +23,7 @@ Ledger FilteredCounts::ledger(const Source& source) const {
   const Ledger filtered = filtered_.ledger();
   if (filtered.total.filtered == 0) return ledger;
   ledger.others = ledger.rest();
-  for (const ProcessLedger& one : filtered.processes) {
-    ledger.move_delivered(one.process, &Counts::filtered, one.counts.filtered);
-  }
-  ledger.move_delivered(nullptr, &Counts::filtered, filtered.others.filtered);
+  ledger.move_delivered(filtered, &Counts::filtered);
   return ledger;
 }
 

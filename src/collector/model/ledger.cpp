@@ -202,6 +202,11 @@ void Ledger::move_delivered(const ProcessPointer& process, std::uint64_t Counts:
   move(others);
 }
 
+void Ledger::move_delivered(const Ledger& moved, std::uint64_t Counts::*to) {
+  for (const ProcessLedger& one : moved.processes) move_delivered(one.process, to, one.counts.*to);
+  move_delivered(nullptr, to, moved.others.*to);
+}
+
 ProcessLedger* LedgerSum::find_or_add(const ProcessPointer& process, std::uint64_t number) {
   if (process == nullptr) return nullptr;
   const Key key(process->host, process->pid, process->start_ticks, number);

@@ -92,6 +92,8 @@ struct Ledger {
   // Moves delivered entries to another count, in the total too. For a process that is not in the list, `others` is
   // changed.
   void move_delivered(const ProcessPointer& process, std::uint64_t Counts::*to, std::uint64_t entries);
+  // The same for what `moved` counts there, process by process.
+  void move_delivered(const Ledger& moved, std::uint64_t Counts::*to);
 };
 
 struct CountField {

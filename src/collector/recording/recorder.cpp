@@ -39,7 +39,6 @@ constexpr std::uint64_t kCompressedBytesPerSecond = 4U << 20U;
 // processes.
 constexpr std::size_t kLargeLedger = 64U << 10U, kMostLedger = 1U << 20U;
 constexpr std::uint64_t kLargeLedgerEvery = 10 * kSecond;
-constexpr std::size_t kMostDropped = 4096;  // processes whose dropped entries are counted apart
 
 std::string random_id() {
   std::uint64_t id = 0;
@@ -266,8 +265,7 @@ class Recorder::EntryChunk : public Output::Block {
     if (is_written) {
       recorder_.totals_.entries += counts_;
     } else {
-      recorder_.totals_.dropped += counts_.all();
-      add(recorder_.dropped_, shares_);
+      recorder_.count_dropped(recorder_.dropped_, shares_);
     }
   }
 
@@ -294,27 +292,18 @@ void Recorder::flush() {
   const std::size_t bytes = message.size();
   auto chunk = std::make_unique<EntryChunk>(*this, now_, counts, std::move(message), shares, compresses);
   if (output_.post(std::move(chunk), bytes)) return;
-  add(refused_, shares);
   {
     const std::lock_guard lock(mutex_);
-    totals_.dropped += counts.all();
+    count_dropped(refused_, shares);
   }
   complain("its reader or disk is too slow; still recording, entries that cannot be written are counted as lost");
 }
 
-void Recorder::add(DroppedEntries& to, const std::vector<EntryShare>& shares) {
-  for (const auto& share : shares) {
-    const Process* key = share.process.get();
-    if (to.size() >= kMostDropped && !to.contains(key)) key = nullptr;
-    EntryShare& dropped = to[key];
-    if (key != nullptr) dropped.process = share.process;
-    dropped.entries += share.entries;
-  }
-}
-
-void Recorder::move(Ledger& ledger, const DroppedEntries& dropped) {
-  for (const auto& each : dropped) {
-    ledger.move_delivered(each.second.process, &Counts::export_dropped, each.second.entries);
+// Call it with mutex_.
+void Recorder::count_dropped(LedgerSum& dropped, const std::vector<EntryShare>& shares) {
+  for (const EntryShare& share : shares) {
+    dropped.of(share.process).export_dropped += share.entries;
+    totals_.dropped += share.entries;
   }
 }
 
@@ -389,7 +378,7 @@ void Recorder::post_ledger(bool is_last) {
   ledger_at_ = now_;
   if (source_ == nullptr) return;
   Ledger ledger = source_->ledger();
-  move(ledger, refused_);
+  ledger.move_delivered(refused_.ledger(), &Counts::export_dropped);
   const std::size_t bytes = kRow * (1 + ledger.processes.size());
   auto write_it = [this, ledger = std::move(ledger), time_unix_ns = now_.load(), is_last]() mutable {
     // A full file gets no more ledgers, and ledgers alone begin no new file: they must not displace entries.
@@ -404,7 +393,7 @@ void Recorder::post_ledger(bool is_last) {
 bool Recorder::write_ledger(Ledger ledger, std::uint64_t time_unix_ns) {
   {
     const std::lock_guard lock(mutex_);
-    move(ledger, dropped_);
+    ledger.move_delivered(dropped_.ledger(), &Counts::export_dropped);
   }
   Ledger of_all_connections;
   if (stream_ != nullptr) {
@@ -507,9 +496,9 @@ bool Recorder::finish() {
 
 Ledger Recorder::ledger() const {
   Ledger ledger = source_->ledger();
-  move(ledger, refused_);
+  ledger.move_delivered(refused_.ledger(), &Counts::export_dropped);
   const std::lock_guard lock(mutex_);
-  move(ledger, dropped_);
+  ledger.move_delivered(dropped_.ledger(), &Counts::export_dropped);
   return ledger;
 }
 

@@ -9,6 +9,7 @@
 #include "base/stopping.h"
 #include "base/text.h"
 #include "model/entry_counts.h"
+#include "model/ledger.h"
 #include "model/source.h"
 #include "recording/chunks.h"
 #include "recording/entry_encoder.h"
@@ -21,7 +22,6 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -80,8 +80,7 @@ class Recorder : public Sink, private BatchSink {
 
  private:
   class EntryChunk;
-  // Entries of the processes that are in no chunk of the file.
-  using DroppedEntries = std::unordered_map<const Process*, EntryShare>;
+  static constexpr std::size_t kMostDropped = 4096;  // processes whose dropped entries are counted apart
 
   void on_batch(const EntryBatch& batch) override;
   void open(bool may_replace);
@@ -107,8 +106,7 @@ class Recorder : public Sink, private BatchSink {
   void rotate(std::uint64_t time_unix_ns);
   [[nodiscard]] unsigned free_older_file() const;
   void complain(const std::string& what);
-  static void add(DroppedEntries& to, const std::vector<EntryShare>& shares);
-  static void move(Ledger& ledger, const DroppedEntries& dropped);
+  void count_dropped(LedgerSum& dropped, const std::vector<EntryShare>& shares);
 
   RecorderOptions options_;
   std::string recording_;  // random id that all parts of the recording share
@@ -124,7 +122,7 @@ class Recorder : public Sink, private BatchSink {
   static constexpr std::size_t kChunkBytes = 1U << 20U;
   std::size_t chunk_bytes_ = kChunkBytes;  // a chunk is written when it has this size
   std::uint64_t flushed_at_ = 0, ledger_at_ = 0;
-  DroppedEntries refused_;  // by the queue
+  LedgerSum refused_{kMostDropped};  // by the queue
 
   // Used by the thread of `output_`, and by open() in the constructor.
   std::unique_ptr<RecorderStream> stream_;  // null for a file
@@ -141,8 +139,8 @@ class Recorder : public Sink, private BatchSink {
   bool part_has_entries_ = false;
 
   mutable std::mutex mutex_;
-  Totals totals_;           // with mutex_
-  DroppedEntries dropped_;  // with mutex_; could not be written
+  Totals totals_;                    // with mutex_
+  LedgerSum dropped_{kMostDropped};  // with mutex_; could not be written
 
   Output output_;  // the last member, because its thread uses the others
 };
