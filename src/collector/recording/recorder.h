@@ -8,7 +8,6 @@
 #include "base/output.h"
 #include "base/stopping.h"
 #include "base/text.h"
-#include "model/entry_counts.h"
 #include "model/ledger.h"
 #include "model/source.h"
 #include "recording/chunks.h"

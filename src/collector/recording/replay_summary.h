@@ -2,7 +2,6 @@
 // A sink that counts a recording's entries by name and process, for `nopspan replay`.
 #pragma once
 
-#include "model/entry_counts.h"
 #include "model/source.h"
 #include "recording/recording.h"
 
