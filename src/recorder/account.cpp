@@ -83,47 +83,23 @@ void Account::begin(std::uint64_t threads) {
 
 void Account::begin_thread(std::uint64_t sequence_id, std::uint64_t next, std::uint64_t discarded) {
   Thread& thread = threads_[sequence_id];
-  thread.base = thread.next = next;
+  thread.ledger = collector::ThreadLedger(next);
   thread.discarded_base = thread.discarded = discarded;
 }
 
-Account::Thread& Account::advance(std::uint64_t sequence_id, Sequences sequences, std::uint64_t discarded) {
+Account::Thread& Account::find(std::uint64_t sequence_id, std::uint64_t discarded) {
   Thread& thread = threads_[sequence_id];
   thread.discarded = std::max(thread.discarded, discarded);
-  // What comes later may fill the gap: the ring contains batches from before the entries that were fetched.
-  if (sequences.first > thread.next) thread.missing.push_back({thread.next, sequences.first});
-  // Most gaps stay, because the ring has refused what is in them.
-  constexpr std::size_t kMostGaps = 64;
-  if (thread.missing.size() > kMostGaps) thread.missing.erase(thread.missing.begin());
   return thread;
 }
 
-const std::vector<Sequences>& Account::arrive(std::uint64_t sequence_id, Sequences sequences, std::uint64_t discarded) {
-  Thread& thread = advance(sequence_id, sequences, discarded);
-  fresh_.clear();
-  std::vector<Sequences> still_missing;
-  for (const Sequences& gap : thread.missing) {
-    const Sequences found{std::max(gap.first, sequences.first), std::min(gap.next, sequences.next)};
-    if (found.first >= found.next) {
-      still_missing.push_back(gap);
-      continue;
-    }
-    fresh_.push_back(found);
-    if (gap.first < found.first) still_missing.push_back({gap.first, found.first});
-    if (found.next < gap.next) still_missing.push_back({found.next, gap.next});
-  }
-  if (!fresh_.empty()) thread.missing = std::move(still_missing);
-  if (sequences.next > thread.next) {
-    fresh_.push_back({std::max(thread.next, sequences.first), sequences.next});
-    thread.next = sequences.next;
-  }
-  for (const Sequences& one : fresh_) thread.arrived += one.next - one.first;
-  return fresh_;
+const std::vector<collector::Sequences>& Account::arrive(std::uint64_t sequence_id, collector::Sequences sequences,
+                                                         std::uint64_t discarded) {
+  return find(sequence_id, discarded).ledger.arrive(sequences);
 }
 
 void Account::emitted_until(std::uint64_t sequence_id, std::uint64_t next, std::uint64_t discarded) {
-  Thread& thread = advance(sequence_id, {next, next}, discarded);
-  thread.next = std::max(thread.next, next);
+  find(sequence_id, discarded).ledger.emitted_until(next);
 }
 
 void Account::note_living(const std::unordered_set<std::uint64_t>& living) {
@@ -140,11 +116,10 @@ void Account::note_living(const std::unordered_set<std::uint64_t>& living) {
 }
 
 void Account::add(Counts& counts, const Thread& thread) {
-  const std::uint64_t emitted = thread.next - thread.base;
-  const std::uint64_t missing = emitted - thread.arrived;
+  const std::uint64_t emitted = thread.ledger.next() - thread.ledger.base(), missing = thread.ledger.missing();
   const std::uint64_t discarded = std::min(missing, thread.discarded - thread.discarded_base);
   counts.emitted += emitted;
-  counts.delivered += thread.arrived;
+  counts.delivered += emitted - missing;
   counts.discarded += discarded;
   counts.export_dropped += missing - discarded;  // the ring refused them
 }

@@ -3,6 +3,8 @@
 // once, although what a thread holds is fetched before the thread flushes it.
 #pragma once
 
+#include "stream/thread_ledger.h"
+
 #include <nopspan/stats.h>
 
 #include <cstdint>
@@ -15,11 +17,6 @@
 namespace nopspan::recording {
 
 struct OwnProcess;
-
-// Of entries [first, next).
-struct Sequences {
-  std::uint64_t first = 0, next = 0;
-};
 
 // `emitted` is the sum of the others up to `reentrant`.
 struct Counts {
@@ -44,7 +41,8 @@ class Account {
   void begin_thread(std::uint64_t sequence_id, std::uint64_t next, std::uint64_t discarded);
 
   // Entries of a thread have arrived. Returns those that had not arrived before.
-  const std::vector<Sequences>& arrive(std::uint64_t sequence_id, Sequences sequences, std::uint64_t discarded);
+  const std::vector<collector::Sequences>& arrive(std::uint64_t sequence_id, collector::Sequences sequences,
+                                                  std::uint64_t discarded);
   // The thread has emitted entries before this one, whether or not they arrive.
   void emitted_until(std::uint64_t sequence_id, std::uint64_t next, std::uint64_t discarded);
 
@@ -56,17 +54,14 @@ class Account {
 
  private:
   struct Thread {
-    std::uint64_t base = 0, next = 0;  // of the recording's entries so far
-    std::uint64_t arrived = 0;
+    collector::ThreadLedger ledger;
     std::uint64_t discarded_base = 0, discarded = 0;
-    std::vector<Sequences> missing;
     bool has_ended = false;
   };
-  Thread& advance(std::uint64_t sequence_id, Sequences sequences, std::uint64_t discarded);
+  Thread& find(std::uint64_t sequence_id, std::uint64_t discarded);
   static void add(Counts& counts, const Thread& thread);
 
   std::unordered_map<std::uint64_t, Thread> threads_;
-  std::vector<Sequences> fresh_;
   Counts ended_;
   std::uint64_t threads_at_attach_ = 0;
   Stats before_{};

@@ -274,8 +274,9 @@ void Session::fetch() {
 
 void Session::read_batch(const BatchRing::Record& record, std::string_view bytes) {
   if (bytes.empty()) return account_.emitted_until(record.sequence_id, record.next, record.discarded);
-  for (const Sequences& fresh : account_.arrive(record.sequence_id, {record.first, record.next}, record.discarded)) {
-    const std::uint64_t entries = fresh.next - fresh.first;
+  for (const collector::Sequences& fresh :
+       account_.arrive(record.sequence_id, {record.first, record.next}, record.discarded)) {
+    const std::uint64_t entries = fresh.count();
     if (!target_.is_open()) {
       unwritten_ += entries;
       continue;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sequences of one thread: which entries are new, and which are missing.
-#include "reader/thread_ledger.h"
+#include "stream/thread_ledger.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -4,8 +4,8 @@
 
 #include "model/entry.h"
 #include "model/ledger.h"
-#include "reader/thread_ledger.h"
 #include "stream/messages.h"
+#include "stream/thread_ledger.h"
 
 #include <collector_events.h>
 
