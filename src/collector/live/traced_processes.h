@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the tracer must know of processes and their threads: which have ended, and how far their entries were passed on.
-// What became of the entries is the reader's business (reader/accounts.h).
+// What became of the entries is the reader's business (reader/process_account.h).
 #pragma once
 
 #include "model/entry.h"

@@ -7,10 +7,10 @@
 
 #include "model/filter.h"
 #include "model/source.h"
-#include "reader/accounts.h"
 #include "reader/attach_times.h"
 #include "reader/batch_reader.h"
 #include "reader/held_messages.h"
+#include "reader/process_account.h"
 #include "stream/clock_map.h"
 #include "stream/messages.h"
 
