@@ -157,13 +157,6 @@ TEST(Chunks, AreFoundBehindBytesThatAreNone) {
   }
 }
 
-TEST(Chunks, OfFilesOneAfterTheOtherAreRead) {
-  const std::string whole = file_of(kChunks);
-  const Found found = read(whole + whole);
-  EXPECT_EQ(found.chunks.size(), 2 * kChunks.size());
-  EXPECT_TRUE(found.state.is_whole());
-}
-
 TEST(Chunks, OfHugeLengthTakeNoMemoryAndNoTime) {
   std::string bytes = file_of({}) + std::string("NOPSPAN\0\x01\0\0\0\0\0\0\0", 16);
   const std::string chunk = file_of({{ChunkKind::traces, 1, 1, ""}}).substr(kFileHeaderBytes);

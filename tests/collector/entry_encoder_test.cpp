@@ -20,11 +20,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <deque>
-#include <map>
 #include <random>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <vector>
 
 using namespace nopspan::collector;
@@ -53,8 +51,6 @@ void expect_unchanged(const Entry& entry) {
   EXPECT_EQ(before.difference(after.front().entry()), "");
 }
 
-TEST(EntryEncoder, KeepsAChat) { expect_unchanged(chat_span(make_process(12)).entry()); }
-
 TEST(EntryEncoder, KeepsAnEntryThatHasNothing) {
   const ProcessPointer process = std::make_shared<const Process>();
   Entry entry;
@@ -72,34 +68,6 @@ TEST(EntryEncoder, KeepsAnyEntryOfAnyKind) {
   for (int i = 0; i < 10'000 && !testing::Test::HasFailure(); ++i) {
     expect_unchanged(any_span(random, processes).entry());
     expect_unchanged(any_step(random, processes, members).entry());
-  }
-}
-
-TEST(EntryEncoder, KeepsManyEntriesOfManyProcessesAndThreadsEachThreadInItsOrder) {
-  std::mt19937_64 random(2);  // NOLINT: the same in every run
-  std::vector<ProcessPointer> processes;
-  for (std::uint32_t pid = 1; pid <= 20; ++pid) processes.push_back(make_process(pid));
-  EntryEncoder encoder;
-  using ThreadKey = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t>;
-  std::map<ThreadKey, std::deque<KeptEntry>> before, after;
-  const auto thread_of = [](const Entry& entry) {
-    return ThreadKey((**entry.process).pid, entry.sequence_id, entry.thread_id);
-  };
-  std::string payload;
-  for (int round = 0; round < 3; ++round) {  // the encoder is reused
-    for (int i = 0; i < 2000; ++i) {
-      const KeptEntry kept = any_span(random, processes);
-      encoder.add(kept.entry());
-      before[thread_of(kept.entry())].push_back(kept);
-    }
-    encoder.finish(payload);
-    for (const KeptEntry& entry : read_back(payload)) after[thread_of(entry.entry())].push_back(entry);
-  }
-  ASSERT_EQ(before.size(), after.size());
-  for (const auto& [thread, entries] : before) {
-    const auto& found = after[thread];
-    ASSERT_EQ(entries.size(), found.size());
-    for (std::size_t i = 0; i < entries.size(); ++i) ASSERT_EQ(entries[i].difference(found[i].entry()), "");
   }
 }
 
@@ -138,26 +106,6 @@ TEST(EntryEncoder, SaysThatAttributesDoNotFit) {
   ASSERT_EQ(after.size(), 1U);
   EXPECT_EQ(after.front().entry().attributes, "");
   EXPECT_EQ(after.front().entry().flags, NOPSPAN_FLAG_ATTRIBUTES_DROPPED);
-}
-
-TEST(EntryEncoder, SaysWhoseEntriesThereAre) {
-  const ProcessPointer one = make_process(1), two = make_process(2);
-  EntryEncoder encoder;
-  Entry entry;
-  entry.process = &one;
-  encoder.add(entry);
-  encoder.add(entry);
-  entry.process = &two;
-  encoder.add(entry);
-  EXPECT_EQ(encoder.entries(), 3U);
-  std::string payload;
-  const auto shares = encoder.finish(payload);
-  ASSERT_EQ(shares.size(), 2U);
-  EXPECT_EQ(shares[0].process, one);
-  EXPECT_EQ(shares[0].entries, 2U);
-  EXPECT_EQ(shares[1].process, two);
-  EXPECT_EQ(shares[1].entries, 1U);
-  EXPECT_EQ(encoder.entries(), 0U);
 }
 
 // A whole batch, as a thread wrote it.

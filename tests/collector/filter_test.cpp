@@ -6,7 +6,6 @@
 #include "command/options.h"
 #include "invented_spans.h"
 #include "kept_entry.h"
-#include "model/filtered_source.h"
 #include "model/labels_and_attributes.h"
 #include "model/otlp_wire.h"
 #include "model/source_options.h"
@@ -207,38 +206,6 @@ TEST(LabelsAndAttributes, AreThoseThatTheOtherCommandsPrintIfAKeyIsRepeated) {
   entry.attributes = attributes;
   NumberText number;
   EXPECT_EQ(label_or_attribute(entry, "route", number), "/first");
-}
-
-TEST(FilteredSource, CountsWhatItRemovesAsFiltered) {
-  class TwoEntries : public Source {
-   public:
-    void run(Sink& sink, Deadline& /*until*/) override {
-      sink.on_tick(kNoon);
-      sink.on_entry(invented("llm.chat", "m"));
-      sink.on_entry(invented("db.query", "m"));
-    }
-    [[nodiscard]] Ledger ledger() const override {
-      Ledger ledger;
-      ledger.processes.push_back({*invented("", "").process, {.emitted = 2, .delivered = 2}});
-      ledger.total = ledger.processes[0].counts;
-      return ledger;
-    }
-  };
-  class Names : public Sink {
-   public:
-    void on_entry(const Entry& entry) override { names.emplace_back(entry.name); }
-    void on_tick(std::uint64_t now_unix_ns) override { now = now_unix_ns; }
-    std::vector<std::string> names;
-    std::uint64_t now = 0;
-  } sink;
-  FilteredSource source(std::make_unique<TwoEntries>(), {.name = "db.query"});
-  Deadline never;
-  source.run(sink, never);
-  EXPECT_EQ(sink.names, std::vector<std::string>{"db.query"});
-  EXPECT_EQ(sink.now, kNoon);
-  const Counts counts = {.emitted = 2, .delivered = 1, .filtered = 1};
-  EXPECT_EQ(source.ledger().total, counts);
-  EXPECT_EQ(source.ledger().processes.at(0).counts, counts);
 }
 
 // ---- Filters that match nothing

@@ -143,22 +143,5 @@ TEST(TimeText, IsLocalTime) {
   EXPECT_EQ(time_text(1'700'000'003'999'999'999), "22:13:23.999") << "truncated, so that it is never in the future";
 }
 
-TEST(HexText, IsLowerCase) {
-  EXPECT_EQ(hex_text(std::string_view("\x00\xab\xff", 3)), "00abff");
-  EXPECT_EQ(hex_text(""), "");
-}
-
-TEST(Counted, HasThePluralForAllNumbersButOne) {
-  EXPECT_EQ(counted(0, "span"), "0 spans");
-  EXPECT_EQ(counted(1, "span"), "1 span");
-  EXPECT_EQ(counted(1, "entry", "entries"), "1 entry");
-  EXPECT_EQ(counted(2, "entry", "entries"), "2 entries");
-}
-
-TEST(PaddedLeft, NeverCutsAText) {
-  EXPECT_EQ(padded_left("12", 4), "  12");
-  EXPECT_EQ(padded_left("12345", 4), "12345");
-}
-
 }  // namespace
 }  // namespace nopspan::collector
