@@ -19,34 +19,19 @@ bool needs_escapes(std::uint64_t word) {
 }
 
 char* put_escaped(char* at, char byte) {
-  const auto put = [&at](char escape) {
-    *at++ = '\\';
-    *at++ = escape;
-    return at;
-  };
-  switch (byte) {
-    case '"':
-    case '\\':
-      return put(byte);
-    case '\b':
-      return put('b');
-    case '\f':
-      return put('f');
-    case '\n':
-      return put('n');
-    case '\r':
-      return put('r');
-    case '\t':
-      return put('t');
-    default:
-      break;
-  }
+  constexpr std::string_view kControls = "\b\f\n\r\t", kLetters = "bfnrt";
   const auto code = static_cast<unsigned char>(byte);
-  if (code >= 0x20) {
+  const bool is_control = code < 0x20;
+  if (is_control || byte == '"' || byte == '\\') *at++ = '\\';
+  if (!is_control) {
     *at++ = byte;
     return at;
   }
-  for (const char each : std::string_view("\\u00")) *at++ = each;
+  if (const std::size_t place = kControls.find(byte); place != std::string_view::npos) {
+    *at++ = kLetters[place];
+    return at;
+  }
+  for (const char each : std::string_view("u00")) *at++ = each;
   *at++ = kHex[code >> 4U];
   *at++ = kHex[code & 15U];
   return at;

@@ -6,28 +6,12 @@
 namespace nopspan::collector {
 namespace {
 
-std::string_view sequence_of(Style style) {
-  switch (style) {
-    case Style::plain:
-      return {};
-    case Style::bold:
-      return "\x1b[1m";
-    case Style::dim:
-      return "\x1b[2m";
-    case Style::red:
-      return "\x1b[31m";
-    case Style::yellow:
-      return "\x1b[33m";
-    case Style::cyan:
-      return "\x1b[36m";
-  }
-  return {};
-}
+constexpr std::string_view kSequences[] = {"", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[36m"};  // by Style
 
 }  // namespace
 
 std::string_view StyledLine::sequence_for(Style style) const {
-  return color_ ? sequence_of(style) : std::string_view();
+  return color_ ? kSequences[static_cast<std::size_t>(style)] : std::string_view();
 }
 
 void StyledLine::add(std::string_view text, Style style) {

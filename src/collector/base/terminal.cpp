@@ -21,6 +21,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <iostream>
+#include <utility>
 
 namespace nopspan::collector {
 
@@ -121,28 +122,21 @@ void Terminal::release_stderr() {
 }
 
 int Terminal::attributes_of(Style style) const {
-  const auto pair = [this](Pair number, int without) {
-    return color_ ? static_cast<int>(COLOR_PAIR(number)) : without;
+  struct Look {
+    short pair;  // of colors; 0: none
+    int without;
   };
-  switch (style) {
-    case Style::plain:
-      break;
-    case Style::strong:
-      return A_BOLD;
-    case Style::header:
-      return pair(kHeader, A_REVERSE);
-    case Style::sorted:
-      return pair(kSorted, A_REVERSE | A_BOLD);
-    case Style::selected:
-      return pair(kSelected, A_BOLD | A_UNDERLINE);
-    case Style::good:
-      return pair(kGood, A_NORMAL);
-    case Style::bad:
-      return pair(kBad, A_BOLD);
-    case Style::faint:
-      return A_DIM;
-  }
-  return A_NORMAL;
+  // By Style.
+  static constexpr Look kLooks[] = {{0, A_NORMAL},
+                                    {0, A_BOLD},
+                                    {kHeader, A_REVERSE},
+                                    {kSorted, A_REVERSE | A_BOLD},
+                                    {kSelected, A_BOLD | A_UNDERLINE},
+                                    {kGood, A_NORMAL},
+                                    {kBad, A_BOLD},
+                                    {0, A_DIM}};
+  const Look& look = kLooks[static_cast<std::size_t>(style)];
+  return color_ && look.pair != 0 ? static_cast<int>(COLOR_PAIR(look.pair)) : look.without;
 }
 
 void Terminal::begin() {
@@ -187,30 +181,13 @@ std::uint32_t Terminal::key() {
     }
     return static_cast<std::uint32_t>(typed);
   }
-  switch (typed) {
-    case KEY_UP:
-      return up;
-    case KEY_DOWN:
-      return down;
-    case KEY_LEFT:
-      return left;
-    case KEY_RIGHT:
-      return right;
-    case KEY_PPAGE:
-      return page_up;
-    case KEY_NPAGE:
-      return page_down;
-    case KEY_HOME:
-      return to_home;
-    case KEY_END:
-      return to_end;
-    case KEY_ENTER:
-      return enter;
-    case KEY_BACKSPACE:
-      return erase;
-    default:
-      return other;
+  static constexpr std::pair<wint_t, Key> kKeys[] = {
+      {KEY_UP, up},           {KEY_DOWN, down},    {KEY_LEFT, left},  {KEY_RIGHT, right}, {KEY_PPAGE, page_up},
+      {KEY_NPAGE, page_down}, {KEY_HOME, to_home}, {KEY_END, to_end}, {KEY_ENTER, enter}, {KEY_BACKSPACE, erase}};
+  for (const auto& [code, key] : kKeys) {
+    if (typed == code) return key;
   }
+  return other;
 }
 
 bool Terminal::wait(int fd, int milliseconds) {

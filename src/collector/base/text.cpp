@@ -66,15 +66,8 @@ std::string printable(std::string_view text, std::size_t most) {
       shown.resize(fits);
       return most == 0 ? shown : shown.append(kEllipsis);
     }
-    for (std::size_t i = 0; i < size; ++i) {
-      const auto byte = static_cast<unsigned char>(text[i]);
-      if (plain) {
-        shown += text[i];
-      } else {
-        shown.append("\\x") += kHexDigits[byte >> 4U];
-        shown += kHexDigits[byte & 15U];
-      }
-    }
+    if (plain) shown += text.substr(0, size);
+    for (std::size_t i = 0; i < size && !plain; ++i) shown += "\\x" + hex_text(text.substr(i, 1));
     count += width;
     if (count < most) fits = shown.size();
     text.remove_prefix(size);

@@ -27,19 +27,10 @@ void append_struct(std::string& to, const Struct& value) {
 }
 
 unsigned char kind_of(const Entry& entry) {
-  switch (entry.kind) {
-    case Kind::span:
-      return entry.step != nullptr ? NOPSPAN_ENTRY_STEP : NOPSPAN_ENTRY_SPAN;
-    case Kind::event:
-      return NOPSPAN_ENTRY_EVENT;
-    case Kind::retry:
-      return NOPSPAN_ENTRY_RETRY;
-    case Kind::gauge:
-      return NOPSPAN_ENTRY_GAUGE;
-    case Kind::part:
-      break;
-  }
-  return NOPSPAN_ENTRY_MEMBERS;
+  constexpr unsigned char kKinds[] = {NOPSPAN_ENTRY_SPAN, NOPSPAN_ENTRY_EVENT, NOPSPAN_ENTRY_RETRY, NOPSPAN_ENTRY_GAUGE,
+                                      NOPSPAN_ENTRY_MEMBERS};  // by Kind
+  if (entry.kind == Kind::span && entry.step != nullptr) return NOPSPAN_ENTRY_STEP;
+  return kKinds[static_cast<std::size_t>(entry.kind)];
 }
 
 std::string_view links_of(const Entry& entry) {
