@@ -6,6 +6,7 @@
 
 #include <nopspan/probes.h>
 
+#include <algorithm>
 #include <cstring>
 #include <iterator>
 #include <numeric>
@@ -115,17 +116,17 @@ std::string KeptEntry::difference(const Entry& other) const {
   compare("pid", mine.pid, theirs.pid);
   compare("namespace_pid", mine.namespace_pid, theirs.namespace_pid);
   compare("start_ticks", mine.start_ticks, theirs.start_ticks);
-  compare("comm", mine.comm, theirs.comm);
-  compare("executable", mine.executable, theirs.executable);
-  compare("cgroup", mine.cgroup, theirs.cgroup);
-  compare("container", mine.container, theirs.container);
-  compare("library", mine.library, theirs.library);
-  compare("library_version", mine.library_version, theirs.library_version);
-  compare("host", mine.host, theirs.host);
-  compare("boot_id", mine.boot_id, theirs.boot_id);
-  compare("service_name", mine.service_name, theirs.service_name);
-  compare("resource_attributes", mine.resource_attributes, theirs.resource_attributes);
+  for (const auto text : kProcessTexts) compare("a text of the process", mine.*text, theirs.*text);
   return out.str();
+}
+
+void LedgerSource::count(const ProcessPointer& process) {
+  const Counts one{.emitted = 1, .delivered = 1};
+  auto row = std::find_if(now.processes.begin(), now.processes.end(),
+                          [&](const ProcessLedger& known) { return known.process == process; });
+  if (row == now.processes.end()) row = now.processes.insert(row, {process, {}});
+  row->counts += one;
+  now.total += one;
 }
 
 ProcessPointer make_process(std::uint32_t pid, const std::string& comm) {

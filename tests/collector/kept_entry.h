@@ -40,6 +40,17 @@ class KeptEntries : public nopspan::collector::Sink {
   std::vector<std::uint64_t> ticks;
 };
 
+// A source with a ledger only. The tests pass the entries on themselves.
+class LedgerSource : public nopspan::collector::Source {
+ public:
+  void run(nopspan::collector::Sink& /*sink*/, nopspan::collector::Deadline& /*until*/) override {}
+  [[nodiscard]] nopspan::collector::Ledger ledger() const override { return now; }
+  // The process has emitted an entry, which was delivered.
+  void count(const nopspan::collector::ProcessPointer& process);
+
+  nopspan::collector::Ledger now;
+};
+
 nopspan::collector::ProcessPointer make_process(std::uint32_t pid, const std::string& comm = "server");
 
 // A KeyValue of OTLP: field 9 of a span, or field 3 of an event.

@@ -39,13 +39,7 @@ using testing::UnorderedElementsAre;
 
 constexpr std::uint64_t kFirstTick = 1'790'000'000 * kSecond;
 
-class NoLedger : public Source {
- public:
-  void run(Sink& /*sink*/, Deadline& /*until*/) override {}
-  [[nodiscard]] Ledger ledger() const override { return {}; }
-};
-
-const NoLedger kNoLedger;
+const LedgerSource kNoLedger;
 
 // Adds `count` entries, one hundred per second.
 void add_entries(Recorder& recorder, std::size_t count) {

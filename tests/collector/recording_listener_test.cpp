@@ -32,39 +32,16 @@ using namespace nopspan::collector;
 
 namespace {
 
-// Counts its spans in a ledger, as if one process had emitted them, or those that it claims.
-class OneProcess : public Source {
- public:
-  OneProcess() = default;
-  explicit OneProcess(ProcessPointer process) { ledger_.processes.push_back({std::move(process), {}}); }
-  // A process that has emitted an entry.
-  void claim(ProcessPointer process) {
-    const Counts one = {.emitted = 1, .delivered = 1};
-    ledger_.processes.push_back({std::move(process), one});
-    ledger_.total += one;
-  }
-  void run(Sink& /*sink*/, Deadline& /*until*/) override {}
-  [[nodiscard]] Ledger ledger() const override { return ledger_; }
-  void count() {
-    Counts& counts = ledger_.processes.front().counts;
-    ++counts.emitted, ++counts.delivered;
-    ledger_.total = counts;
-  }
-
- private:
-  Ledger ledger_;
-};
-
 // The bytes of a recording with that many spans of one process.
 std::string recording_of(std::uint32_t pid, std::size_t spans, const TemporaryFolder& folder) {
   const std::string path = folder / ("recording." + std::to_string(pid));
   const ProcessPointer process = make_process(pid);
   std::mt19937_64 random(pid);
-  OneProcess source(process);
+  LedgerSource source;
   Recorder recorder({path});
   recorder.set_source(source);
   for (std::size_t i = 0; i < spans; ++i) {
-    source.count();
+    source.count(process);
     recorder.on_entry(any_span(random, {process}).entry());
   }
   EXPECT_TRUE(recorder.finish());
@@ -322,11 +299,11 @@ TEST(RecordingListener, BoundsTheConnectionsOfAProcess) {
 std::string recording_of_many(std::uint32_t processes, const TemporaryFolder& folder) {
   const std::string path = folder / "many";
   std::mt19937_64 random(processes);
-  OneProcess source;
+  LedgerSource source;
   Recorder recorder({path, true});
   recorder.set_source(source);
   for (std::uint32_t pid = 1; pid <= processes; ++pid) {
-    source.claim(make_process(pid));
+    source.count(make_process(pid));
     recorder.on_entry(any_span(random, {make_process(pid)}).entry());
   }
   EXPECT_TRUE(recorder.finish());

@@ -35,25 +35,6 @@ namespace {
 
 constexpr std::uint64_t kBegin = 1'790'000'000 * kSecond;
 
-// Counts its spans in a ledger.
-class CountingSource : public Source {
- public:
-  void run(Sink& /*sink*/, Deadline& /*until*/) override {}
-  [[nodiscard]] Ledger ledger() const override { return ledger_; }
-  void count(const Entry& entry) {
-    auto found = std::find_if(ledger_.processes.begin(), ledger_.processes.end(),
-                              [&](const ProcessLedger& one) { return one.process == *entry.process; });
-    if (found == ledger_.processes.end()) found = ledger_.processes.insert(found, {*entry.process, {}});
-    Counts& counts = found->counts;
-    ++counts.emitted, ++counts.delivered;
-    ++ledger_.total.emitted, ++ledger_.total.delivered;
-  }
-  void lose(std::uint64_t entries) { ledger_.total.emitted += entries, ledger_.total.ring_full += entries; }
-
- private:
-  Ledger ledger_;
-};
-
 struct Replayed {
   KeptEntries sink;
   Ledger ledger;
@@ -73,7 +54,7 @@ Replayed replay(const std::string& path, const Filter& filter = {}) {
 std::string text_of(const Ledger& ledger) { return to_json(ledger).dump(2); }
 
 // Records `count` spans, one hundred per second.
-std::vector<KeptEntry> record(RecorderOptions options, std::size_t count, CountingSource& source,
+std::vector<KeptEntry> record(RecorderOptions options, std::size_t count, LedgerSource& source,
                               std::uint64_t begin_unix_ns = kBegin) {
   std::mt19937_64 random(count);
   const std::vector<ProcessPointer> processes = {make_process(1), make_process(2), make_process(3)};
@@ -84,7 +65,7 @@ std::vector<KeptEntry> record(RecorderOptions options, std::size_t count, Counti
   for (std::size_t i = 0; i < count; ++i) {
     if (i % 10 == 0) recorder.on_tick(now += kSecond / 10);
     spans.push_back(any_span(random, processes));
-    source.count(spans.back().entry());
+    source.count(*spans.back().entry().process);
     recorder.on_entry(spans.back().entry());
   }
   recorder.on_tick(now + kSecond);
@@ -113,8 +94,8 @@ void expect_same(const std::vector<KeptEntry>& before, const std::deque<KeptEntr
 
 TEST(Recording, GivesBackAllSpansEachThreadInItsOrderAndTheLedger) {
   const TemporaryFile file;
-  CountingSource source;
-  source.lose(3);
+  LedgerSource source;
+  source.now.total += {.emitted = 3, .ring_full = 3};
   const auto spans = record({file.path()}, 5000, source);
   const Replayed replayed = replay(file.path());
   EXPECT_EQ(replayed.remark, "");
@@ -129,7 +110,7 @@ TEST(Recording, GivesBackAllSpansEachThreadInItsOrderAndTheLedger) {
 TEST(Recording, SkipsToATimeWithoutReadingWhatIsBefore) {
   constexpr std::uint64_t kSince = kBegin + 6 * kSecond, kUntil = kBegin + 8 * kSecond, kEvery = kSecond / 100;
   const TemporaryFile file;
-  CountingSource source;
+  LedgerSource source;
   {
     const KeptEntry kept = chat_span(make_process(1));
     Entry entry = kept.entry();
@@ -140,7 +121,7 @@ TEST(Recording, SkipsToATimeWithoutReadingWhatIsBefore) {
       if (i % 10 == 0) recorder.on_tick(kBegin + i * kEvery);
       entry.sequence = i;
       entry.start_unix_ns = kBegin + i * kEvery;
-      source.count(entry);
+      source.count(*entry.process);
       recorder.on_entry(entry);
     }
     EXPECT_TRUE(recorder.finish());
@@ -189,7 +170,7 @@ TEST(Recording, SkipsToATimeWithoutReadingWhatIsBefore) {
 
 TEST(Recording, TicksWhereItBeganOnceForEachSecondOfItAndAtItsEnd) {
   const TemporaryFile file;
-  CountingSource source;
+  LedgerSource source;
   record({file.path()}, 1000, source);  // ten seconds, and the tick at the end
   const auto ticks = replay(file.path()).sink.ticks;
   ASSERT_GE(ticks.size(), 10U);
@@ -214,7 +195,7 @@ class ThreeTicks : public KeptEntries {
 
 TEST(Recording, TicksWhileNothingIsWrittenToItsPipe) {
   const TemporaryFile file;
-  CountingSource source;
+  LedgerSource source;
   record({file.path()}, 5, source);
   std::ifstream written(file.path(), std::ios::binary);
   const std::string bytes{std::istreambuf_iterator<char>(written), {}};
@@ -234,7 +215,7 @@ TEST(Recording, TicksWhileNothingIsWrittenToItsPipe) {
 
 TEST(Recording, HasRatesOfTheTimeThatItTook) {
   const TemporaryFile file;
-  CountingSource source;
+  LedgerSource source;
   record({file.path()}, 500, source);
   Recording recording(file.path());
   TopSnapshotPointer last;
@@ -248,7 +229,7 @@ TEST(Recording, HasRatesOfTheTimeThatItTook) {
 
 TEST(Recording, GoesOnWhenTheClockIsSetBack) {
   const TemporaryFile file;
-  CountingSource source;
+  LedgerSource source;
   Recorder recorder({file.path()});
   recorder.set_source(source);
   const KeptEntry entry = chat_span(make_process(1));
@@ -267,7 +248,7 @@ TEST(Recording, GoesOnWhenTheClockIsSetBack) {
 
 TEST(Recording, TicksAFewTimesForAYearInWhichNothingCame) {
   const TemporaryFile file;
-  CountingSource source;
+  LedgerSource source;
   {
     Recorder recorder({file.path()});
     recorder.set_source(source);
@@ -286,7 +267,7 @@ TEST(Recording, TicksAFewTimesForAYearInWhichNothingCame) {
 
 TEST(Recording, ThatWasCutAnywhereGivesWhatIsWholeAndALedgerOfIt) {
   const TemporaryFile file, part;
-  CountingSource source;
+  LedgerSource source;
   record({file.path()}, 100, source);
   const std::string whole = file.bytes();
   std::size_t before = 0;
@@ -307,7 +288,7 @@ TEST(Recording, ThatWasCutAnywhereGivesWhatIsWholeAndALedgerOfIt) {
 
 TEST(Recording, TellsWhatItsFilterLeavesOut) {
   const TemporaryFile file;
-  CountingSource source;
+  LedgerSource source;
   const auto spans = record({file.path()}, 1000, source);
   Filter filter;
   filter.pids = {2};
@@ -323,7 +304,7 @@ TEST(Recording, TellsWhatItsFilterLeavesOut) {
 
 TEST(Recording, OfTwoHasTheSpansAndLedgersOfBoth) {
   const TemporaryFile one, two, three, both;
-  CountingSource source_one, source_two;
+  LedgerSource source_one, source_two;
   record({one.path()}, 100, source_one);
   record({two.path()}, 200, source_two);
   both.set_bytes(one.bytes() + two.bytes());
@@ -333,7 +314,7 @@ TEST(Recording, OfTwoHasTheSpansAndLedgersOfBoth) {
   EXPECT_EQ(replayed.ledger.processes.size(), 6U);
   EXPECT_TRUE(replayed.ledger.damage.empty());
   EXPECT_THAT(replayed.remark, HasSubstr("overlap in time"));
-  CountingSource source_three;
+  LedgerSource source_three;
   record({three.path()}, 100, source_three, kBegin + 2 * kSecond);
   both.set_bytes(one.bytes() + three.bytes());
   EXPECT_EQ(replay(both.path()).remark, "");
@@ -363,7 +344,7 @@ std::vector<std::size_t> chunks_in(const std::string& bytes) {
 
 TEST(Recording, CountsTheEntriesThatDamageInItsMiddleDestroyed) {
   const TemporaryFile file, damaged, copy;
-  CountingSource source;
+  LedgerSource source;
   record({file.path()}, 1000, source);
   const std::string whole = file.bytes();
   const std::vector<std::size_t> chunks = chunks_in(whole);
@@ -400,7 +381,7 @@ TEST(Recording, CountsTheEntriesThatDamageInItsMiddleDestroyed) {
 
 TEST(Recording, CountsDestroyedEntriesAfterItsLastLedgerByTheHeadersOfTheirChunks) {
   const TemporaryFile file;
-  CountingSource source;
+  LedgerSource source;
   record({file.path()}, 1000, source);
   std::string bytes = file.bytes();
   const std::vector<std::size_t> chunks = chunks_in(bytes);
@@ -419,7 +400,7 @@ TEST(Recording, CountsDestroyedEntriesAfterItsLastLedgerByTheHeadersOfTheirChunk
 
 TEST(Recording, OfTwoOfWhichTheFirstHasNoEndSaysSo) {
   const TemporaryFile one, two, both;
-  CountingSource source_one, source_two;
+  LedgerSource source_one, source_two;
   record({one.path()}, 100, source_one);
   record({two.path()}, 200, source_two);
   const std::string first = one.bytes(), second = two.bytes();
@@ -437,7 +418,7 @@ TEST(Recording, OfTwoOfWhichTheFirstHasNoEndSaysSo) {
 
 TEST(Recording, TakesAnyBytes) {
   const TemporaryFile file, broken;
-  CountingSource source;
+  LedgerSource source;
   record({file.path()}, 60, source);
   const std::string whole = file.bytes();
   std::mt19937_64 random(5);
@@ -530,7 +511,7 @@ TEST(Recording, ChecksABoundedNumberOfParts) {
 TEST(Recorder, CountsWhatItCouldNotWriteAndGoesOnWhenThereIsRoomAgain) {
   const TemporaryFile file;
   const std::vector<ProcessPointer> processes = {make_process(1), make_process(2)};
-  CountingSource source;
+  LedgerSource source;
   Recorder recorder({file.path()});
   recorder.set_source(source);
   std::mt19937_64 random(6);
@@ -539,7 +520,7 @@ TEST(Recorder, CountsWhatItCouldNotWriteAndGoesOnWhenThereIsRoomAgain) {
     recorder.on_tick(now += kSecond);
     for (int i = 0; i < 100; ++i) {
       const KeptEntry entry = any_span(random, processes);
-      source.count(entry.entry());
+      source.count(*entry.entry().process);
       recorder.on_entry(entry.entry());
     }
   };
@@ -582,7 +563,7 @@ TEST(Recorder, OfALiveSourceCountsWhatNobodyReads) {
   int ends[2];
   ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
   const OpenFile reader(ends[0]), pipe(ends[1]);
-  CountingSource source;
+  LedgerSource source;
   testing::internal::CaptureStderr();
   Recorder recorder({"/proc/self/fd/" + std::to_string(pipe.get()), true});
   recorder.set_source(source);
@@ -594,7 +575,7 @@ TEST(Recorder, OfALiveSourceCountsWhatNobodyReads) {
   while (recorder.ledger().total.export_dropped == 0) {
     for (int i = 0; i < 1000; ++i, ++entries) {
       const KeptEntry entry = any_span(random, processes);
-      source.count(entry.entry());
+      source.count(*entry.entry().process);
       recorder.on_entry(entry.entry());
     }
   }
@@ -612,13 +593,13 @@ TEST(Recorder, OfALiveSourceCountsWhatNobodyReads) {
 
 TEST(Recorder, WritesNoEndWithoutItsLastLedger) {
   const TemporaryFile file;
-  CountingSource source;
+  LedgerSource source;
   Recorder recorder({file.path()});
   recorder.set_source(source);
   recorder.on_tick(kBegin);
   recorder.wait_until_written();
   testing::internal::CaptureStderr();
-  source.lose(3);
+  source.now.total += {.emitted = 3, .ring_full = 3};
   {
     const FullDisk full(file.bytes().size() + kChunkHeaderBytes);
     EXPECT_FALSE(recorder.finish());
@@ -642,7 +623,7 @@ std::vector<std::string> parts_of(const TemporaryFile& file) {
 
 TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
   const TemporaryFile file, all;
-  CountingSource source;
+  LedgerSource source;
   const auto spans = record({file.path(), false, 200'000, 9}, 5000, source);
   const std::vector<std::string> parts = parts_of(file);
   const std::size_t files = parts.size() - 1;  // before the newest
@@ -672,7 +653,7 @@ TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
 // A request that began in a part that is not read lacks spans.
 TEST(Recorder, BeginsFilesWhoseReaderKnowsWhichSpansBeganBefore) {
   const TemporaryFile file, some;
-  CountingSource source;
+  LedgerSource source;
   constexpr std::size_t kSpans = 8000;
   constexpr std::uint64_t kEvery = 10'000'000, kLong = 5 * kSecond;
   {
