@@ -5,7 +5,9 @@
 
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <memory>
+#include <tuple>
 #include <type_traits>
 #include <vector>
 
@@ -44,6 +46,11 @@ template <class Field>
 constexpr bool is_number = std::is_arithmetic_v<Field> || std::is_enum_v<Field>;
 template <class Field>
 constexpr bool is_text = std::is_convertible_v<const Field&, std::string_view>;
+// Whether each_field() below says what is in it. Others are written as they are in memory.
+template <class Io, class Field>
+concept HasFields = requires(Io& io, Field& field) {
+  each_field(io, field);
+};
 
 // A message that is being written.
 class MessageOut {
@@ -71,10 +78,11 @@ class MessageOut {
       const std::string_view text = field;
       put(text.size());
       put_bytes(text);
-    } else if constexpr (std::is_trivially_copyable_v<Field>) {
-      put_bytes({reinterpret_cast<const char*>(&field), sizeof(field)});
-    } else {
+    } else if constexpr (HasFields<MessageOut, const Field>) {
       each_field(*this, field);
+    } else {
+      static_assert(std::is_trivially_copyable_v<Field>);
+      put_bytes({reinterpret_cast<const char*>(&field), sizeof(field)});
     }
   }
   template <class Element>
@@ -120,10 +128,11 @@ class MessageIn {
       field = static_cast<Field>(number);
     } else if constexpr (is_text<Field>) {
       field = take_bytes(next<std::uint64_t>());
-    } else if constexpr (std::is_trivially_copyable_v<Field>) {
-      std::memcpy(&field, take_bytes(sizeof(field)).data(), sizeof(field));
-    } else {
+    } else if constexpr (HasFields<MessageIn, Field>) {
       each_field(*this, field);
+    } else {
+      static_assert(std::is_trivially_copyable_v<Field>);
+      std::memcpy(&field, take_bytes(sizeof(field)).data(), sizeof(field));
     }
   }
   // Each element has bytes of its own. So if the length is wrong, the list ends with the message.
@@ -176,100 +185,62 @@ void each_field(auto& io, Is<PackedOpenSpans> auto& open) {
 void each_field(auto& io, Is<OpenSpansRead> auto& read) { io(read.time_unix_ns, read.time_ns, read.skipped); }
 void each_field(auto& io, Is<TracerEnd> auto& end) { io(end.status, end.message); }
 
-template <class Message>
-void write_message(ByteBuffer& out, MessageKind kind, const Message& message) {
-  MessageOut fields(out, kind);
-  each_field(fields, message);
+// Reads the arguments of a function of the sink, and calls it.
+template <class... Arguments>
+void pass_to(MessageSink& to, MessageIn& in, void (MessageSink::*on)(Arguments...)) {
+  const std::tuple<std::remove_cvref_t<Arguments>...> fields{in.next<std::remove_cvref_t<Arguments>>()...};
+  std::apply([&](const auto&... each) { (to.*on)(each...); }, fields);
+}
+template <auto kFunction>
+void pass_on(MessageSink& to, MessageIn& in) {
+  pass_to(to, in, kFunction);
 }
 
-template <class Message>
-Message fields_of(MessageIn& in) {
-  Message message;
-  each_field(in, message);
-  return message;
-}
-
-void read_message(MessageKind kind, MessageIn& in, MessageSink& to) {
-  switch (kind) {
-    case MessageKind::start:
-      return to.on_start(fields_of<TracerStart>(in));
-    case MessageKind::batch: {
-      const auto message = in.next<nopspan_message>();
-      return to.on_batch(message, in.next<std::string_view>());
-    }
-    case MessageKind::clock:
-      return to.on_clock(in.next<ClockSample>());
-    case MessageKind::attach:
-      return to.on_attach(fields_of<AttachChange>(in));
-    case MessageKind::process:
-      return to.on_process(fields_of<Described>(in));
-    case MessageKind::begun:
-      return to.on_begun(fields_of<Begun>(in));
-    case MessageKind::held:
-      return to.on_held(fields_of<Held>(in));
-    case MessageKind::dropped:
-      return to.on_dropped(fields_of<LibraryDropped>(in));
-    case MessageKind::losses:
-      return to.on_losses(fields_of<AllLosses>(in));
-    case MessageKind::gone:
-      return to.on_gone(in.next<std::uint32_t>());
-    case MessageKind::closed:
-      return to.on_closed(fields_of<Closed>(in));
-    case MessageKind::forgotten:
-      return to.on_forgotten(fields_of<ForgottenThreads>(in));
-    case MessageKind::mark: {
-      const auto mark = in.next<Mark>();
-      return to.on_mark(mark, in.next<std::uint64_t>());
-    }
-    case MessageKind::state:
-      return to.on_state(fields_of<TracerState>(in));
-    case MessageKind::open:
-      return to.on_open(fields_of<PackedOpenSpans>(in));
-    case MessageKind::open_read:
-      return to.on_open_read(fields_of<OpenSpansRead>(in));
-    case MessageKind::text:
-      return to.on_text(in.next<std::string_view>());
-    case MessageKind::end:
-      return to.on_end(fields_of<TracerEnd>(in));
-  }
-  MessageIn::fail();
-}
+// By MessageKind, of which the first is 1.
+constexpr void (*kPassOn[])(MessageSink& to, MessageIn& in) = {
+    pass_on<&MessageSink::on_start>,     pass_on<&MessageSink::on_batch>,   pass_on<&MessageSink::on_clock>,
+    pass_on<&MessageSink::on_attach>,    pass_on<&MessageSink::on_process>, pass_on<&MessageSink::on_begun>,
+    pass_on<&MessageSink::on_held>,      pass_on<&MessageSink::on_dropped>, pass_on<&MessageSink::on_losses>,
+    pass_on<&MessageSink::on_gone>,      pass_on<&MessageSink::on_closed>,  pass_on<&MessageSink::on_forgotten>,
+    pass_on<&MessageSink::on_mark>,      pass_on<&MessageSink::on_state>,   pass_on<&MessageSink::on_open>,
+    pass_on<&MessageSink::on_open_read>, pass_on<&MessageSink::on_text>,    pass_on<&MessageSink::on_end>};
+static_assert(std::size(kPassOn) == static_cast<std::size_t>(MessageKind::end));
 
 }  // namespace
 
-void MessageWriter::on_start(const TracerStart& start) { write_message(out_, MessageKind::start, start); }
+void MessageWriter::on_start(const TracerStart& start) { MessageOut(out_, MessageKind::start)(start); }
 void MessageWriter::on_batch(const nopspan_message& message, std::string_view bytes) {
   MessageOut(out_, MessageKind::batch)(message, bytes);
 }
 void MessageWriter::on_clock(const ClockSample& sample) { MessageOut(out_, MessageKind::clock)(sample); }
-void MessageWriter::on_attach(const AttachChange& change) { write_message(out_, MessageKind::attach, change); }
-void MessageWriter::on_process(const Described& described) { write_message(out_, MessageKind::process, described); }
-void MessageWriter::on_begun(const Begun& begun) { write_message(out_, MessageKind::begun, begun); }
-void MessageWriter::on_held(const Held& held) { write_message(out_, MessageKind::held, held); }
-void MessageWriter::on_dropped(const LibraryDropped& dropped) { write_message(out_, MessageKind::dropped, dropped); }
-void MessageWriter::on_losses(const AllLosses& losses) { write_message(out_, MessageKind::losses, losses); }
+void MessageWriter::on_attach(const AttachChange& change) { MessageOut(out_, MessageKind::attach)(change); }
+void MessageWriter::on_process(const Described& described) { MessageOut(out_, MessageKind::process)(described); }
+void MessageWriter::on_begun(const Begun& begun) { MessageOut(out_, MessageKind::begun)(begun); }
+void MessageWriter::on_held(const Held& held) { MessageOut(out_, MessageKind::held)(held); }
+void MessageWriter::on_dropped(const LibraryDropped& dropped) { MessageOut(out_, MessageKind::dropped)(dropped); }
+void MessageWriter::on_losses(const AllLosses& losses) { MessageOut(out_, MessageKind::losses)(losses); }
 void MessageWriter::on_gone(std::uint32_t pid) { MessageOut(out_, MessageKind::gone)(pid); }
-void MessageWriter::on_closed(const Closed& closed) { write_message(out_, MessageKind::closed, closed); }
+void MessageWriter::on_closed(const Closed& closed) { MessageOut(out_, MessageKind::closed)(closed); }
 void MessageWriter::on_forgotten(const ForgottenThreads& forgotten) {
-  write_message(out_, MessageKind::forgotten, forgotten);
+  MessageOut(out_, MessageKind::forgotten)(forgotten);
 }
 void MessageWriter::on_mark(Mark mark, std::uint64_t time_ns) { MessageOut(out_, MessageKind::mark)(mark, time_ns); }
-void MessageWriter::on_state(const TracerState& state) { write_message(out_, MessageKind::state, state); }
-void MessageWriter::on_open(const PackedOpenSpans& open) { write_message(out_, MessageKind::open, open); }
-void MessageWriter::on_open_read(const OpenSpansRead& read) { write_message(out_, MessageKind::open_read, read); }
+void MessageWriter::on_state(const TracerState& state) { MessageOut(out_, MessageKind::state)(state); }
+void MessageWriter::on_open(const PackedOpenSpans& open) { MessageOut(out_, MessageKind::open)(open); }
+void MessageWriter::on_open_read(const OpenSpansRead& read) { MessageOut(out_, MessageKind::open_read)(read); }
 void MessageWriter::on_text(std::string_view text) { MessageOut(out_, MessageKind::text)(text); }
-void MessageWriter::on_end(const TracerEnd& end) { write_message(out_, MessageKind::end, end); }
+void MessageWriter::on_end(const TracerEnd& end) { MessageOut(out_, MessageKind::end)(end); }
 
 std::size_t read_messages(std::string_view bytes, MessageSink& to, std::size_t most) {
   std::size_t read = 0;
   for (; most > 0 && bytes.size() - read >= kMessageHead; --most) {
     MessageIn head(bytes.substr(read, kMessageHead));
-    const auto kind = head.next<MessageKind>();
-    const auto size = head.next<std::uint64_t>();
+    const auto kind = head.next<std::uint64_t>(), size = head.next<std::uint64_t>();
     if (size < kMessageHead || size > kMostMessageBytes || size % kWord != 0) MessageIn::fail();
     if (size > bytes.size() - read) break;
     MessageIn fields(bytes.substr(read + kMessageHead, size - kMessageHead));
-    read_message(kind, fields, to);
+    if (kind == 0 || kind > std::size(kPassOn)) MessageIn::fail();
+    kPassOn[kind - 1](to, fields);
     read += size;
   }
   return read;
