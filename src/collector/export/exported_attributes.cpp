@@ -5,7 +5,7 @@
 #include "base/utf8.h"
 #include "export/attribute_repair.h"
 #include "model/sampling.h"
-#include "model/step_facts.h"
+#include "model/steps.h"
 
 #include <nopspan/semconv.h>
 

@@ -4,7 +4,7 @@
 
 #include "model/entry.h"
 #include "model/otlp_wire.h"
-#include "model/step_facts.h"
+#include "model/steps.h"
 
 #include <algorithm>
 #include <cstdint>

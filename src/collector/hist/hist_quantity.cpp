@@ -4,7 +4,7 @@
 #include "base/saturating.h"
 #include "facts/request_times.h"
 #include "model/labels_and_attributes.h"
-#include "model/step_facts.h"
+#include "model/steps.h"
 
 #include <nopspan/probes.h>
 

@@ -3,23 +3,20 @@
 
 #include <nopspan/probes.h>
 
+#include <charconv>
+#include <cstddef>
+#include <system_error>
+#include <utility>
+
 namespace nopspan::collector {
 namespace {
-
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 bool read_hex(std::string_view text, TraceId& id) {
   if (text.size() != 2 * sizeof(id.bytes)) return false;
   for (std::size_t i = 0; i < sizeof(id.bytes); ++i) {
-    const int high = hex_value(text[2 * i]);
-    const int low = hex_value(text[2 * i + 1]);
-    if (high < 0 || low < 0) return false;
-    id.bytes[i] = static_cast<unsigned char>((high << 4) | low);
+    const char* const digits = text.data() + 2 * i;
+    const auto [end, error] = std::from_chars(digits, digits + 2, id.bytes[i], 16);
+    if (error != std::errc() || end != digits + 2) return false;
   }
   return !id.empty();
 }

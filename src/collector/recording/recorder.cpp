@@ -6,6 +6,7 @@
 #include "base/gzip.h"
 #include "base/stopping.h"
 #include "host/process_facts.h"
+#include "model/entry_json.h"
 #include "recording/old_recordings.h"
 #include "recording/step_differences.h"
 
@@ -43,9 +44,7 @@ constexpr std::uint64_t kLargeLedgerEvery = 10 * kSecond;
 std::string random_id() {
   std::uint64_t id = 0;
   if (::getrandom(&id, sizeof(id), 0) != sizeof(id)) id = static_cast<std::uint64_t>(::getpid());
-  std::array<char, 17> text{};
-  std::snprintf(text.data(), text.size(), "%016llx", static_cast<unsigned long long>(id));
-  return text.data();
+  return id_text(id);
 }
 
 bool exists(const std::string& path) { return kind_of_file(path) != FileKind::none; }

@@ -79,8 +79,6 @@ Recording::Recording(ChunkReader reader, Filter filter, RecordingLimits limits)
   set_processes();
 }
 
-Recording::~Recording() = default;
-
 void Recording::set_processes() {
   batches_.set_processes(limits_.processes, limits_.claimed_by);
   otlp_.set_processes(limits_.processes, limits_.claimed_by);

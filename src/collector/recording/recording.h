@@ -37,7 +37,6 @@ class Recording : public Source {
   // Opens `path` ("-": stdin). Throws Failure with kUsageError if it is not a recording.
   explicit Recording(const std::string& path, Filter filter = {});
   explicit Recording(ChunkReader reader, Filter filter = {}, RecordingLimits limits = {});
-  ~Recording() override;
 
   void run(Sink& sink, Deadline& until) override;
   // The two parts of run(), for a thread that waits for data without the lock of the sink. The first waits for the next
