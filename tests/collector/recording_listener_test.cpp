@@ -3,6 +3,7 @@
 #include "recording/recording_listener.h"
 
 #include "base/failure.h"
+#include "base/unix_socket.h"
 #include "kept_entry.h"
 #include "recording/recorder.h"
 #include "temporary_folder.h"
@@ -11,7 +12,6 @@
 
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,7 +19,6 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
-#include <cstring>
 #include <optional>
 #include <random>
 #include <string>
@@ -49,11 +48,8 @@ std::string recording_of(std::uint32_t pid, std::size_t spans, const TemporaryFo
 }
 
 OpenFile connect_to(const std::string& path) {
-  OpenFile file(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.data(), path.size());
-  EXPECT_EQ(connect(file.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  OpenFile file = nopspan::collector::connect_to(*unix_address(path), 0);
+  EXPECT_TRUE(file);
   return file;
 }
 
