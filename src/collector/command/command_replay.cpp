@@ -2,22 +2,29 @@
 // nopspan replay: summarizes a recording, or prints its entries as JSON.
 #include "base/json_writer.h"
 #include "base/stopping.h"
+#include "base/text.h"
 #include "command/command.h"
 #include "command/command_run.h"
 #include "command/options.h"
 #include "host/privileges.h"
 #include "model/entry_json.h"
 #include "model/filtered_source.h"
+#include "model/source.h"
 #include "recording/recording.h"
-#include "recording/replay_summary.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace nopspan::collector {
 namespace {
@@ -54,6 +61,144 @@ class SpanPrinter : public Sink {
  private:
   JsonWriter json_;
 };
+
+// Counts a recording's entries by name and process.
+class ReplaySummary : public Sink {
+ public:
+  void on_entry(const Entry& entry) override;
+  void on_tick(std::uint64_t /*now_unix_ns*/) override {}
+
+  // Valid after the recording has run. `ledger` counts what the command has removed as filtered.
+  [[nodiscard]] std::string text(const Recording& recording, const Ledger& ledger) const;
+  [[nodiscard]] nlohmann::ordered_json json(const Recording& recording, const Ledger& ledger) const;
+
+ private:
+  struct NameCount {
+    std::uint64_t spans = 0, errors = 0, others = 0;  // others: events, retries, gauges
+    [[nodiscard]] std::uint64_t all() const { return spans + others; }
+  };
+  struct ProcessCount {
+    ProcessPointer process;
+    std::uint64_t entries = 0;
+  };
+
+  [[nodiscard]] std::vector<std::pair<std::string, NameCount>> names() const;
+  [[nodiscard]] std::vector<ProcessCount> processes() const;
+
+  EntryCounts counts_;
+  std::uint64_t first_ns_ = UINT64_MAX, last_ns_ = 0;
+  std::map<std::string, NameCount, std::less<>> names_;
+  std::map<std::pair<std::uint32_t, std::uint64_t>, ProcessCount> processes_;
+  NameCount other_names_;
+  std::uint64_t other_processes_ = 0;  // entries of processes beyond the limit
+};
+
+// Names and processes beyond these limits are counted together.
+constexpr std::size_t kMostNames = 4096, kMostListed = 4096;
+constexpr std::size_t kMostRows = 20;  // rows of a printed table
+
+std::string rest_text(std::size_t rows) {
+  return rows > kMostRows ? "  … and " + std::to_string(rows - kMostRows) + " more; --json shows all\n" : "";
+}
+
+void ReplaySummary::on_entry(const Entry& entry) {
+  ++counts_[entry.kind];
+  first_ns_ = std::min(first_ns_, entry.start_unix_ns);
+  last_ns_ = std::max(last_ns_, entry.start_unix_ns + entry.duration_ns);
+  auto name = names_.find(entry.name);
+  if (name == names_.end() && names_.size() < kMostNames) name = names_.emplace(entry.name, NameCount{}).first;
+  NameCount& count = name == names_.end() ? other_names_ : name->second;
+  ++(entry.kind == Kind::span ? count.spans : count.others);
+  if (entry.failed()) ++count.errors;
+  const ProcessPointer& process = *entry.process;
+  const std::pair key(process->pid, process->start_ticks);
+  auto found = processes_.find(key);
+  if (found == processes_.end()) {
+    if (processes_.size() >= kMostListed) {
+      ++other_processes_;
+      return;
+    }
+    found = processes_.emplace(key, ProcessCount{process, 0}).first;
+  }
+  ++found->second.entries;
+}
+
+std::vector<std::pair<std::string, ReplaySummary::NameCount>> ReplaySummary::names() const {
+  std::vector<std::pair<std::string, NameCount>> sorted(names_.begin(), names_.end());
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto& a, const auto& b) { return a.second.all() > b.second.all(); });
+  return sorted;
+}
+
+std::vector<ReplaySummary::ProcessCount> ReplaySummary::processes() const {
+  std::vector<ProcessCount> sorted;
+  for (const auto& each : processes_) sorted.push_back(each.second);
+  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.entries > b.entries; });
+  return sorted;
+}
+
+std::string ReplaySummary::text(const Recording& recording, const Ledger& ledger) const {
+  const ChunkReader::State& state = recording.state();
+  std::string out = bytes_text(state.bytes) + " in " + std::to_string(state.chunks) + " chunks";
+  if (counts_.all() > 0) {
+    if (ledger.total.filtered == 0) out += ", " + std::to_string(state.bytes / counts_.all()) + " bytes per entry";
+    out += "\n" + date_text(first_ns_) + " to " + date_text(last_ns_) + " (" + duration_text(last_ns_ - first_ns_) +
+           "): " + counts_.text();
+  }
+  out += "\n";
+  if (const std::string remark = recording.missing(); !remark.empty()) out += "INCOMPLETE: " + printable(remark) + "\n";
+  if (const std::string overlap = recording.overlap(); !overlap.empty()) out += overlap + "\n";
+  out += to_text(ledger);
+  if (counts_.all() == 0) return out;
+  out += "\n" + padded_left("entries", 12) + "  process\n";
+  const auto all_processes = processes();
+  for (std::size_t i = 0; i < std::min(all_processes.size(), kMostRows); ++i) {
+    const Process& process = *all_processes[i].process;
+    out += padded_left(std::to_string(all_processes[i].entries), 12) + "  " + std::to_string(process.pid) + " " +
+           printable(process.comm, 32) + (process.container.empty() ? "" : " " + printable(process.container, 12)) +
+           "\n";
+  }
+  out += rest_text(all_processes.size()) + "\n" + padded_left("spans", 12) + padded_left("errors", 10) +
+         padded_left("other", 10) + "  name\n";
+  const auto all_names = names();
+  for (std::size_t i = 0; i < std::min(all_names.size(), kMostRows); ++i) {
+    const auto& [name, count] = all_names[i];
+    out += padded_left(std::to_string(count.spans), 12) + padded_left(std::to_string(count.errors), 10) +
+           padded_left(std::to_string(count.others), 10) + "  " + printable(name, 64) + "\n";
+  }
+  return out + rest_text(all_names.size());
+}
+
+nlohmann::ordered_json ReplaySummary::json(const Recording& recording, const Ledger& ledger) const {
+  using Json = nlohmann::ordered_json;
+  const ChunkReader::State& state = recording.state();
+  Json json = {
+      {"bytes", state.bytes},    {"chunks", state.chunks},         {"whole", recording.missing().empty()},
+      {"ended", state.ended},    {"skipped_bytes", state.skipped}, {"broken_chunks", recording.damage().broken_chunks},
+      {"entries", counts_.all()}};
+  for (std::size_t i = 0; i < counts_.by_kind.size(); ++i) json[EntryCounts::kMany[i]] = counts_.by_kind[i];
+  if (counts_.all() > 0) {
+    json["begin_unix_ns"] = first_ns_;
+    json["end_unix_ns"] = last_ns_;
+  }
+  Json& processes_json = json["processes"] = Json::array();
+  for (const ProcessCount& count : processes()) {
+    const Process& process = *count.process;
+    processes_json.push_back({{"pid", process.pid},
+                              {"comm", process.comm},
+                              {"container", process.container},
+                              {"host", process.host},
+                              {"entries", count.entries}});
+  }
+  Json& names_json = json["names"] = Json::array();
+  for (const auto& [name, count] : names()) {
+    names_json.push_back({{"name", name}, {"spans", count.spans}, {"errors", count.errors}, {"others", count.others}});
+  }
+  if (other_names_.all() > 0) json["entries_of_other_names"] = other_names_.all();
+  if (other_processes_ > 0) json["entries_of_other_processes"] = other_processes_;
+  json["ledger"] = to_json(ledger);
+  return json;
+}
 
 int run_replay(const ReplayOptions& options, const OutputOptions& common) {
   confine({{}, {options.source.from}, {}});
