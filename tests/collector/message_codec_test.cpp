@@ -91,11 +91,11 @@ class Lines : public MessageSink {
     return std::to_string(number);
   }
   static std::string text(const Process& process) {
-    return std::to_string(process.pid) + "/" + std::to_string(process.namespace_pid) + "/" +
-           std::to_string(process.start_ticks) + "/" + process.comm + "/" + process.executable + "/" + process.cgroup +
-           "/" + process.container + "/" + process.library + "/" + process.library_version + "/" + process.host + "/" +
-           process.boot_id + "/" + process.service_name + "/" + process.resource_attributes + "/" +
-           std::to_string(process.clock_offset_ns) + "/" + std::to_string(process.claimed_by);
+    std::string all = std::to_string(process.pid) + "/" + std::to_string(process.namespace_pid) + "/" +
+                      std::to_string(process.start_ticks) + "/" + std::to_string(process.clock_offset_ns) + "/" +
+                      std::to_string(process.claimed_by);
+    for (const auto text : kProcessTexts) all += "/" + process.*text;
+    return all;
   }
   template <class... Parts>
   void line(const Parts&... parts) {
