@@ -36,7 +36,7 @@ struct AttachmentsTest : testing::Test {
     }
     return fresh;
   }
-  ProbeLink open_link(int pid, WhyNot& why_not) {
+  OpenFile open_link(int pid, WhyNot& why_not) {
     asked.push_back(pid);
     if (slow == pid) std::this_thread::sleep_for(std::chrono::milliseconds(60));
     if (const auto refused = errors.find(pid); refused != errors.end()) {
@@ -46,7 +46,7 @@ struct AttachmentsTest : testing::Test {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) return {};
     links[pid] = OpenFile(ends[0]);
-    return ProbeLink(OpenFile(ends[1]));
+    return OpenFile(ends[1]);
   }
   // Whether anybody has the last link that was made.
   [[nodiscard]] bool has_link(int pid) const {
@@ -65,7 +65,7 @@ struct AttachmentsTest : testing::Test {
   Attachments attachments{[this](const ProbeFile&, int pid, WhyNot& why_not) { return open_link(pid, why_not); },
                           [this](const ProbeFile&, int pid, WhyNot&) {
                             held.push_back(pid);
-                            return ProbeLink(OpenFile(open("/dev/null", O_RDONLY | O_CLOEXEC)));
+                            return OpenFile(open("/dev/null", O_RDONLY | O_CLOEXEC));
                           }};
 };
 

@@ -2,6 +2,7 @@
 // An owned file descriptor.
 #pragma once
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <utility>
@@ -28,6 +29,8 @@ class OpenFile {
     if (fd_ >= 0) ::close(fd_);
     fd_ = fd;
   }
+  // A second descriptor of the same file. Empty if there are too many descriptors.
+  [[nodiscard]] OpenFile duplicate() const { return OpenFile(::fcntl(fd_, F_DUPFD_CLOEXEC, 0)); }
   // The descriptor is no longer owned.
   int release() { return std::exchange(fd_, -1); }
 

@@ -7,8 +7,6 @@
 
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
-#include <linux/perf_event.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -68,19 +66,6 @@ OpenFile load_program(int map, std::uint32_t expected_attach_type) {
 
 std::uint64_t semaphore_offset() { return own_offset_of(reinterpret_cast<std::uint64_t>(&semaphore)).value_or(0); }
 
-// Attaches in all processes, as the collector does. Returns the link or the perf event.
-OpenFile attach(int program) {
-  if (has_uprobe_multi()) return create_uprobe_multi(program, kOwnFile, site_offset(), semaphore_offset(), 0);
-  OpenFile event = open_uprobe_event(kOwnFile, site_offset(), semaphore_offset(), -1);
-  if (event &&
-      (ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, program) != 0 || ioctl(event.get(), PERF_EVENT_IOC_ENABLE, 0) != 0)) {
-    const int error = errno;
-    event.reset();
-    errno = error;
-  }
-  return event;
-}
-
 SelfProbe probe_once() {
   SelfProbe result;
   const auto refuse = [&result](SelfProbe::Step step) {
@@ -94,7 +79,7 @@ SelfProbe probe_once() {
   const OpenFile program = load_program(map.get(), has_uprobe_multi() ? kUprobeMulti : 0);
   if (!program) return refuse(SelfProbe::Step::load);
   {
-    const OpenFile link = attach(program.get());
+    const OpenFile link = attach_uprobe(program.get(), kOwnFile, site_offset(), semaphore_offset(), -1);
     if (!link) return refuse(SelfProbe::Step::attach);
     result.semaphore_rose = semaphore != 0;
     nopspan_doctor_site();

@@ -6,8 +6,6 @@
 #include "host/process_facts.h"
 #include "stream/clock_map.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -37,7 +35,7 @@ constexpr std::size_t kMostRemembered = 16384;
 
 // The kernel waits for several grace periods before it lets go of a link, some 50 ms. Threads that wait at the same
 // time share these periods.
-void detach(std::vector<ProbeLink> links, std::size_t most_threads) {
+void detach(std::vector<OpenFile> links, std::size_t most_threads) {
   std::atomic<std::size_t> next = 0;
   const auto work = [&] {
     for (std::size_t i = 0; (i = next++) < links.size();) links[i] = {};
@@ -238,7 +236,7 @@ std::vector<Attachments::Target> Attachments::set(const std::vector<Target>& tar
     // The link to the former program is closed when there is another one.
     const Target former_target = std::exchange(attached.target, target);
     const bool has_former = std::exchange(attached.is_attached, false);
-    ProbeLink former_link = std::move(attached.link);
+    OpenFile former_link = std::move(attached.link);
     if (attach(attached)) {
       fresh.push_back(target);
       if (has_former) former[attached.user].push_back(std::move(former_link));
@@ -301,7 +299,7 @@ bool Attachments::may_hold(const Host::Mapper& crowd) const {
   return held_.size() < kMostKept || fewest(held_)->second.mappings < crowd.mappings;
 }
 
-void Attachments::keep_for_held(const Key& key, const ProbeLink& link) {
+void Attachments::keep_for_held(const Key& key, const OpenFile& link) {
   for (auto& [held_key, held] : held_) {
     if (held.link || held_key.first != key.first || (key.second >= 0 && key.second != held_key.second)) continue;
     held.link = link.duplicate();
@@ -342,8 +340,8 @@ std::vector<LeftLink> Attachments::left_links(std::string& text) {
     const bool is_held = held.link && !held.is_of_all && thread_to_read(pid) == pid;
     const std::string process = process_text(pid, held.comm);
     bool stays = false;
-    const auto leave = [&](ProbeLink link) {
-      OpenFile until(fcntl(held.process.get(), F_DUPFD_CLOEXEC, 0));
+    const auto leave = [&](OpenFile link) {
+      OpenFile until = held.process.duplicate();
       if (!link || !until) return;
       left.push_back({std::move(link), std::move(until)});
       stays = true;
@@ -371,7 +369,7 @@ void Attachments::detach_all() {
   const bool are_kept = leave_until_ended(left_links(text));
   std::cerr << text;
   if (!are_kept) std::cerr << "nopspan: cannot start nopspan-keeper, so to detach may stop all forks on this host\n";
-  std::vector<ProbeLink> links;
+  std::vector<OpenFile> links;
   for (auto& [key, attached] : attached_) links.push_back(std::exchange(attached.link, {}));
   detach(std::move(links), most_detachers());
 }

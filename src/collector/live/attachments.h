@@ -51,7 +51,7 @@ class Attachments {
   };
 
   // Attaches to a file, in one process or in all (`pid` -1). If that fails, returns an empty link and sets `why_not`.
-  using Attach = std::function<ProbeLink(const ProbeFile& file, int pid, WhyNot& why_not)>;
+  using Attach = std::function<OpenFile(const ProbeFile& file, int pid, WhyNot& why_not)>;
 
   // `hold` attaches to one process only to keep the kernel from changing its mappings back: the kernel does that when
   // nothing is attached to the process any more, and for many mappings it takes long.
@@ -98,7 +98,7 @@ class Attachments {
     Target target;
     std::optional<uid_t> user;  // none if nobody is charged
     bool is_attached = false;
-    ProbeLink link;
+    OpenFile link;
     std::string why_not;
     bool is_unnamed = false;  // it is one of unnamed_
     std::uint64_t again_ns = 0;
@@ -124,14 +124,14 @@ class Attachments {
   // mappings.
   struct Held {
     ProbeFilePointer file;
-    ProbeLink link;
+    OpenFile link;
     bool is_of_all = false;  // the link is not to this process alone: it was the target's
     OpenFile process;        // a pidfd
     std::string comm, path;
     std::uint64_t mappings = 0, program = 0;
   };
 
-  using LinksOfUsers = std::map<std::optional<uid_t>, std::vector<ProbeLink>>;
+  using LinksOfUsers = std::map<std::optional<uid_t>, std::vector<OpenFile>>;
 
   bool attach(Attached& attached);
   void detach_each(LinksOfUsers& links);
@@ -142,7 +142,7 @@ class Attachments {
   void hold_crowds(const std::vector<Target>& targets);
   [[nodiscard]] bool may_hold(const Host::Mapper& crowd) const;
   // The link will be closed. If held processes depend on it, they get a duplicate.
-  void keep_for_held(const Key& key, const ProbeLink& link);
+  void keep_for_held(const Key& key, const OpenFile& link);
   // Links that another process has to keep, and what to tell people.
   std::vector<LeftLink> left_links(std::string& text);
   // Calls `function` and charges the user with the time.

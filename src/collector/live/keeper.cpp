@@ -35,7 +35,7 @@ void close_others(const std::vector<unsigned>& kept) {
     if (poll(processes.data(), processes.size(), -1) < 0 && errno != EINTR) break;
     for (std::size_t i = 0; i < processes.size(); ++i) {
       if (processes[i].fd < 0 || processes[i].revents == 0) continue;
-      close(links[i].link.fd());
+      close(links[i].link.get());
       processes[i].fd = -1;
       --left;
     }
@@ -51,7 +51,7 @@ bool leave_until_ended(const std::vector<LeftLink>& links) {
   std::vector<unsigned> kept;
   for (const LeftLink& link : links) {
     processes.push_back({link.process.get(), POLLIN, 0});
-    kept.push_back(static_cast<unsigned>(link.link.fd()));
+    kept.push_back(static_cast<unsigned>(link.link.get()));
     kept.push_back(static_cast<unsigned>(link.process.get()));
   }
   std::sort(kept.begin(), kept.end());

@@ -5,14 +5,13 @@
 #pragma once
 
 #include "base/open_file.h"
-#include "live/probe_link.h"
 
 #include <vector>
 
 namespace nopspan::collector {
 
 struct LeftLink {
-  ProbeLink link;    // made of an open file
+  OpenFile link;     // probe_link.h
   OpenFile process;  // a pidfd
 };
 

@@ -151,6 +151,8 @@ KernelPrograms::~KernelPrograms() {
   collector__destroy(skeleton_);
 }
 
+void KernelPrograms::Destroy::operator()(bpf_link* link) const { bpf_link__destroy(link); }
+
 // On kernels whose tracepoint comes too late or does not exist, a kprobe is needed. Not every kernel supports kprobes.
 void KernelPrograms::attach_to_ends() {
   const auto keep = [this](bpf_link* link) {
@@ -179,9 +181,8 @@ bool KernelPrograms::has_missed_ends() const {
       });
 }
 
-ProbeLink KernelPrograms::attach(const ProbeFile& file, int pid, WhyNot& why_not) {
-  said.clear();
-  return attach_to_probe(skeleton_->progs.on_batch, file, pid, why_not);
+OpenFile KernelPrograms::attach(const ProbeFile& file, int pid, WhyNot& why_not) {
+  return attach_to_probe(bpf_program__fd(skeleton_->progs.on_batch), file, pid, why_not);
 }
 
 int KernelPrograms::on_sample(void* self, void* data, std::size_t size) {

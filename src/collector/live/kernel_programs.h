@@ -2,6 +2,7 @@
 // Loads the BPF programs of probes/collector.bpf.c, attaches them, and reads their messages and maps.
 #pragma once
 
+#include "base/open_file.h"
 #include "host/probe_file.h"
 #include "live/probe_link.h"
 #include "stream/messages.h"
@@ -12,10 +13,12 @@
 #include <exception>
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <string_view>
 #include <vector>
 
+struct bpf_link;
 struct collector;
 struct ring_buffer;
 
@@ -40,7 +43,7 @@ class KernelPrograms {
 
   // Attaches to the batch probe of a file; `pid` -1 means all processes. If that fails, returns an empty link and sets
   // `why_not`.
-  ProbeLink attach(const ProbeFile& file, int pid, WhyNot& why_not);
+  OpenFile attach(const ProbeFile& file, int pid, WhyNot& why_not);
   // Whether the entries that a killed thread holds are read when it ends.
   [[nodiscard]] bool sees_ends() const { return sees_ends_; }
   // Whether the programs handle processes in pid namespaces below this program's.
@@ -81,7 +84,10 @@ class KernelPrograms {
   ring_buffer* ring_ = nullptr;
   OnMessage on_message_;
   std::exception_ptr failure_;
-  std::vector<ProbeLink> ends_;
+  struct Destroy {
+    void operator()(bpf_link* link) const;
+  };
+  std::vector<std::unique_ptr<bpf_link, Destroy>> ends_;
   bool sees_ends_ = false, sees_below_ = true;
 };
 

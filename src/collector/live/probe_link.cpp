@@ -5,10 +5,9 @@
 #include "host/process_facts.h"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-#include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/perf_event.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -44,19 +43,6 @@ int empty_program() {
   return program.get();
 }
 
-// Makes two calls that must fail, and checks their errors. First, attaching to a folder fails with EBADF if the kernel
-// knows this kind of link. Second, a negative pid fails with EINVAL, before the file is examined, on kernels that
-// handle pids correctly. Kernels before Linux 6.10 (and before the fixes in stable series) take the pid for a thread's
-// id and miss the process's other threads. libbpf uses the same check.
-bool try_uprobe_multi() {
-  const OpenFile program = load_empty_program();
-  if (!program) return false;
-  if (create_uprobe_multi(program.get(), "/", 0, 0, 0) || errno != EBADF) return false;
-  return !create_uprobe_multi(program.get(), "/", 0, 0, UINT32_MAX) && errno == EINVAL;
-}
-
-}  // namespace
-
 OpenFile create_uprobe_multi(int program, const char* path, std::uint64_t offset, std::uint64_t semaphore_offset,
                              std::uint32_t pid) {
   CreateUprobeMulti create = {};
@@ -70,55 +56,61 @@ OpenFile create_uprobe_multi(int program, const char* path, std::uint64_t offset
   return OpenFile(static_cast<int>(syscall(SYS_bpf, BPF_LINK_CREATE, &create, sizeof(create))));
 }
 
-OpenFile open_uprobe_event(const std::string& path, std::uint64_t offset, std::uint64_t semaphore_offset, int pid) {
-  perf_event_attr event = {};
-  event.size = sizeof(event);
-  event.type = static_cast<std::uint32_t>(
+// Makes two calls that must fail, and checks their errors. First, attaching to a folder fails with EBADF if the kernel
+// knows this kind of link. Second, a negative pid fails with EINVAL, before the file is examined, on kernels that
+// handle pids correctly. Kernels before Linux 6.10 (and before the fixes in stable series) take the pid for a thread's
+// id and miss the process's other threads. libbpf uses the same check.
+bool try_uprobe_multi() {
+  const OpenFile program = load_empty_program();
+  if (!program) return false;
+  if (create_uprobe_multi(program.get(), "/", 0, 0, 0) || errno != EBADF) return false;
+  return !create_uprobe_multi(program.get(), "/", 0, 0, UINT32_MAX) && errno == EINVAL;
+}
+
+// For kernels without this kind of link.
+OpenFile create_event(int program, const char* path, std::uint64_t offset, std::uint64_t semaphore_offset, int pid) {
+  perf_event_attr attributes = {};
+  attributes.size = sizeof(attributes);
+  attributes.type = static_cast<std::uint32_t>(
       std::strtoul(read_small_file("/sys/bus/event_source/devices/uprobe/type").c_str(), nullptr, 10));
-  if (event.type == 0 || semaphore_offset > UINT32_MAX) {
+  if (attributes.type == 0 || semaphore_offset > UINT32_MAX) {
     errno = ENOTSUP;
     return {};
   }
-  event.config = semaphore_offset << 32U;  // config:32-63 in /sys/bus/event_source/devices/uprobe/format
-  event.uprobe_path = reinterpret_cast<std::uintptr_t>(path.c_str());
-  event.probe_offset = offset;
+  attributes.config = semaphore_offset << 32U;  // config:32-63 in /sys/bus/event_source/devices/uprobe/format
+  attributes.uprobe_path = reinterpret_cast<std::uintptr_t>(path);
+  attributes.probe_offset = offset;
   // An event of one CPU raises the semaphore for all.
-  return OpenFile(
-      static_cast<int>(syscall(SYS_perf_event_open, &event, pid, pid < 0 ? 0 : -1, -1, PERF_FLAG_FD_CLOEXEC)));
+  OpenFile event(
+      static_cast<int>(syscall(SYS_perf_event_open, &attributes, pid, pid < 0 ? 0 : -1, -1, PERF_FLAG_FD_CLOEXEC)));
+  if (event && program >= 0 && ioctl(event.get(), PERF_EVENT_IOC_SET_BPF, program) != 0) {
+    const int error = errno;
+    event.reset();
+    errno = error;
+  }
+  return event;
 }
+
+}  // namespace
 
 bool has_uprobe_multi() {
   static const bool has = try_uprobe_multi();
   return has;
 }
 
-void ProbeLink::Destroy::operator()(bpf_link* link) const { bpf_link__destroy(link); }
-
-ProbeLink ProbeLink::duplicate() const {
-  const int fd = event_ == nullptr ? file_.get() : bpf_link__fd(event_.get());
-  return ProbeLink(OpenFile(fcntl(fd, F_DUPFD_CLOEXEC, 0)));
+OpenFile attach_uprobe(int program, const char* path, std::uint64_t offset, std::uint64_t semaphore_offset, int pid) {
+  if (!has_uprobe_multi()) return create_event(program, path, offset, semaphore_offset, pid);
+  return create_uprobe_multi(program < 0 ? empty_program() : program, path, offset, semaphore_offset,
+                             pid < 0 ? 0 : static_cast<std::uint32_t>(pid));
 }
 
-ProbeLink attach_to_probe(const bpf_program* program, const ProbeFile& file, int pid, WhyNot& why_not) {
+OpenFile attach_to_probe(int program, const ProbeFile& file, int pid, WhyNot& why_not) {
   const Probe* site = file.batch_probe();
   if (site == nullptr) {
     why_not.text = file.why_not_traceable();
     return {};
   }
-  const char* path = file.attach_path().c_str();
-  ProbeLink link;
-  if (has_uprobe_multi()) {
-    const int fd = program == nullptr ? empty_program() : bpf_program__fd(program);
-    link = ProbeLink(create_uprobe_multi(fd, path, site->offset, site->semaphore_offset,
-                                         pid < 0 ? 0 : static_cast<std::uint32_t>(pid)));
-  } else if (program == nullptr) {
-    link = ProbeLink(open_uprobe_event(path, site->offset, site->semaphore_offset, pid));
-  } else {
-    bpf_uprobe_opts options = {};
-    options.sz = sizeof(options);
-    options.ref_ctr_offset = site->semaphore_offset;
-    link = ProbeLink(bpf_program__attach_uprobe_opts(program, pid, path, site->offset, &options));
-  }
+  OpenFile link = attach_uprobe(program, file.attach_path().c_str(), site->offset, site->semaphore_offset, pid);
   if (!link) why_not = why_not_attached(errno);
   return link;
 }
