@@ -71,10 +71,18 @@ bool is_in(const std::vector<Host::Found>& files, const std::string& path) {
   return std::any_of(files.begin(), files.end(), [&](const Host::Found& found) { return found.path == path; });
 }
 
+// The files that are or were at a path, in the order in which they were found.
+std::vector<ProbeFilePointer> files_at(const Host& host, const std::string& path) {
+  std::vector<ProbeFilePointer> files;
+  for (const Host::Found& found : host.files())
+    if (found.path == path) files.push_back(found.file);
+  return files;
+}
+
 // Scans until a condition is true.
-void scan_until(Host& host, const std::function<bool(const Host::Changes&)>& is_so) {
+void scan_until(Host& host, const std::function<bool()>& is_so) {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-  while (!is_so(host.scan())) {
+  while (host.scan_completely(), !is_so()) {
     ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "waited in vain";
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
@@ -131,19 +139,18 @@ TEST(Host, FindsThisProgramAndItsGate) {
   const nopspan::Span span{"test.host"};
   Host host;
   const auto program = std::filesystem::read_symlink("/proc/self/exe").string();
-  EXPECT_TRUE(is_in(host.scan().appeared, program));
+  host.scan_completely();
   const Host::Copy* copy = copy_of(host, own_pid(), program);
   ASSERT_NE(copy, nullptr);
   EXPECT_EQ(copy->gate_address, reinterpret_cast<std::uint64_t>(nopspan_gate_ptr));
   EXPECT_FALSE(copy->is_deleted);
   EXPECT_THAT(host.pids(), testing::Contains(own_pid()));
-  EXPECT_FALSE(is_in(host.scan().appeared, program)) << "a file appears once";
   EXPECT_TRUE(is_in(host.files(), program));
 }
 
 TEST(Host, DescribesAProcess) {
   Host host;
-  host.scan();
+  host.scan_completely();
   const ProcessPointer process = host.process(own_pid());
   EXPECT_EQ(process->pid, own_pid());
   EXPECT_EQ(process->library_version, kVersion);
@@ -157,11 +164,12 @@ TEST(Host, DescribesAProcess) {
 TEST(Host, FindsALibraryThatIsLoadedLater) {
   TemporaryFolder folder;
   Host host;
-  host.scan();
+  host.scan_completely();
   const std::string path = copy_library(folder / "libnopspan.so.0.2");
   const Child child([&] { load(path); });
   ASSERT_TRUE(child.is_ready());
-  EXPECT_TRUE(is_in(host.scan().appeared, path));
+  host.scan_completely();
+  EXPECT_TRUE(is_in(host.files(), path));
   EXPECT_NE(copy_of(host, child.pid(), path), nullptr);
   EXPECT_EQ(host.copies(child.pid()).size(), 2U) << "the program's own, and the library's";
 }
@@ -179,11 +187,10 @@ TEST(Host, FindsALibraryThatAKnownProcessLoads) {
     }).detach();
   });
   Host host;
-  host.scan();
+  host.scan_completely();
   ASSERT_EQ(copy_of(host, child.pid(), path), nullptr);
   ASSERT_EQ(write(go[1], "g", 1), 1);
-  scan_until(host, [&](const Host::Changes& changes) { return is_in(changes.appeared, path); });
-  scan_until(host, [&](const Host::Changes&) {
+  scan_until(host, [&] {
     const Host::Copy* copy = copy_of(host, child.pid(), path);
     return copy != nullptr && copy->gate_address != 0;
   });
@@ -202,7 +209,7 @@ TEST(Host, BoundsTheCopiesOfAProcess) {
       static_cast<void>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, gate));
   });
   Host host;
-  host.scan();
+  host.scan_completely();
   EXPECT_EQ(host.copies(child.pid()).size(), 64U);
   const auto skipped = host.skipped();
   EXPECT_TRUE(std::any_of(skipped.begin(), skipped.end(), [&](const Unattached& each) {
@@ -216,7 +223,8 @@ TEST(Host, LooksAtOnceAtAProcessThatItIsToldOf) {
   Host host;
   const Child child([&] { load(path); });
   host.note_pid(child.pid());
-  EXPECT_TRUE(is_in(host.scan_noted().appeared, path));
+  host.scan_noted();
+  EXPECT_TRUE(is_in(host.files(), path));
   EXPECT_EQ(host.pids(), std::vector<std::uint32_t>{child.pid()});
 }
 
@@ -226,11 +234,11 @@ TEST(Host, FindsAFileThatWasDeleted) {
   const Child child([&] { load(path); });
   ASSERT_EQ(unlink(path.c_str()), 0);
   Host host;
-  const auto changes = host.scan();
+  host.scan_completely();
   const Host::Copy* copy = copy_of(host, child.pid(), path);
   if (copy == nullptr) GTEST_SKIP() << "needs CAP_CHECKPOINT_RESTORE";
   EXPECT_TRUE(copy->is_deleted);
-  EXPECT_TRUE(is_in(changes.appeared, path));
+  EXPECT_TRUE(is_in(host.files(), path));
   EXPECT_EQ(contents_of(copy->file->attach_path()), contents_of(kLibrary));
 }
 
@@ -265,7 +273,7 @@ TEST(Host, FindsTheSameThroughTheChildThatReads) {
   const std::string path = copy_library(folder / "libnopspan.so.0.2");
   const Child child([&] { load(path); });
   Host host;
-  EXPECT_TRUE(is_in(host.scan().appeared, path));
+  host.scan_completely();
   const Host::Copy* copy = copy_of(host, child.pid(), path);
   ASSERT_NE(copy, nullptr);
   EXPECT_NE(copy->gate_address, 0U);
@@ -274,7 +282,8 @@ TEST(Host, FindsTheSameThroughTheChildThatReads) {
   EXPECT_EQ(host.process(child.pid())->library_version, kVersion);
   copy_library(folder / "new");
   ASSERT_EQ(rename((folder / "new").c_str(), path.c_str()), 0);
-  EXPECT_TRUE(is_in(host.scan_noted().appeared, path)) << "its folder is watched";
+  host.scan_noted();
+  EXPECT_EQ(files_at(host, path).size(), 2U) << "its folder is watched";
 }
 
 TEST(Host, AttachesOnceToAFileUnderTwoNames) {
@@ -285,8 +294,8 @@ TEST(Host, AttachesOnceToAFileUnderTwoNames) {
   const Child one([&] { load(path); });
   const Child other([&] { load(second); });
   Host host;
-  const auto changes = host.scan();
-  EXPECT_NE(is_in(changes.appeared, path), is_in(changes.appeared, second));
+  host.scan_completely();
+  EXPECT_NE(is_in(host.files(), path), is_in(host.files(), second));
   EXPECT_EQ(copy_of(host, one.pid(), path)->file, copy_of(host, other.pid(), second)->file);
 }
 
@@ -304,7 +313,7 @@ TEST(Host, KnowsAllRealUsersOfAFile) {
   ASSERT_TRUE(one.is_ready() && other.is_ready());
   Host host;
   std::set<std::uint32_t> users;
-  scan_until(host, [&](const Host::Changes&) {  // on a busy machine, a process may be left for the next scan
+  scan_until(host, [&] {
     for (const Host::Found& each : host.files()) {
       if (each.path == path) users = each.users;
     }
@@ -318,16 +327,14 @@ TEST(Host, SeesALibraryThatReplacesAKnownOneBeforeAnybodyMapsIt) {
   const std::string path = copy_library(folder / "libnopspan.so.0.2");
   const Child child([&] { load(path); });
   Host host;
-  host.scan();
+  host.scan_completely();
   const ProbeFilePointer old = copy_of(host, child.pid(), path)->file;
   copy_library(folder / "new");
-  EXPECT_FALSE(is_in(host.scan_noted().appeared, path));
+  host.scan_noted();
+  EXPECT_EQ(files_at(host, path).size(), 1U);
   ASSERT_EQ(rename((folder / "new").c_str(), path.c_str()), 0);
-  ASSERT_TRUE(is_in(host.scan_noted().appeared, path));
-  host.scan();
-  std::vector<ProbeFilePointer> files;
-  for (const Host::Found& found : host.files())
-    if (found.path == path) files.push_back(found.file);
+  host.scan_noted();
+  const std::vector<ProbeFilePointer> files = files_at(host, path);
   ASSERT_EQ(files.size(), 2U) << "a process still maps the old one";
   EXPECT_EQ(files[0], old);
   EXPECT_FALSE(files[1]->is_same_inode(*old));
@@ -338,13 +345,12 @@ TEST(Host, DropsAFileThatNobodyCanMapAnyMore) {
   const std::string path = copy_library(folder / "libnopspan.so.0.2");
   Child child([&] { load(path); });
   Host host;
-  host.scan();
+  host.scan_completely();
   const ProbeFilePointer file = copy_of(host, child.pid(), path)->file;
   ASSERT_EQ(unlink(path.c_str()), 0);
   child.end();
-  scan_until(host, [&](const Host::Changes& changes) {
-    return std::find(changes.gone.begin(), changes.gone.end(), file) != changes.gone.end();
-  });
+  EXPECT_TRUE(host.may_be_attached(*file));
+  scan_until(host, [&] { return !host.may_be_attached(*file); });
 }
 
 // Opens a file for writing, which may have to wait.
@@ -367,7 +373,7 @@ struct LeasedFile : testing::Test {
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     host.add_file(path);
     host.begin_leases();
-    host.scan();
+    host.scan_completely();
   }
   // Lets the writer in, as a program does that has detached from the file.
   OpenFile let_in(Writer& writer) {
@@ -382,9 +388,8 @@ struct LeasedFile : testing::Test {
   }
 
   [[nodiscard]] ProbeFilePointer file_now() const {
-    for (const Host::Found& found : host.files())
-      if (found.path == path) return found.file;
-    return nullptr;
+    const auto files = files_at(host, path);
+    return files.empty() ? nullptr : files.front();
   }
 
   TemporaryFolder folder;
@@ -400,11 +405,11 @@ TEST_F(LeasedFile, MakesWayForAWriter) {
   {
     const OpenFile opened = let_in(writer);
     ASSERT_TRUE(opened);
-    host.scan();
+    host.scan_completely();
     EXPECT_FALSE(is_in(host.files(), path)) << "it is still open";
     EXPECT_FALSE(host.may_be_attached(*before));
   }
-  host.scan();
+  host.scan_completely();
   EXPECT_EQ(file_now(), before) << "nothing was written";
   EXPECT_TRUE(host.may_be_attached(*before));
 }
@@ -416,7 +421,7 @@ TEST_F(LeasedFile, IsForgottenIfItHasOtherContentAfterwards) {
     const OpenFile opened = let_in(writer);
     ASSERT_EQ(ftruncate(opened.get(), 100), 0);
   }
-  host.scan();
+  host.scan_completely();
   EXPECT_FALSE(is_in(host.files(), path));
   EXPECT_FALSE(host.may_be_attached(*before));
 }
@@ -436,7 +441,7 @@ TEST_F(LeasedFile, IsReadAgainIfOnlyTheTimeOfItsChangeShowsThatItWasWrittenTo) {
     const timespec times[] = {status.st_atim, status.st_mtim};
     ASSERT_EQ(futimens(opened.get(), times), 0);
   }
-  host.scan();
+  host.scan_completely();
   EXPECT_NE(file_now(), before);
 }
 
@@ -445,9 +450,9 @@ TEST_F(LeasedFile, IsFreeForAWriterThatDoesNotWait) {
   EXPECT_EQ(errno, EWOULDBLOCK);
   EXPECT_TRUE(host.make_way());
   host.let_writers_in();
-  host.scan();
+  host.scan_completely();
   EXPECT_TRUE(OpenFile(open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)));
-  scan_until(host, [&](const Host::Changes&) { return is_in(host.files(), path); });
+  scan_until(host, [&] { return is_in(host.files(), path); });
 }
 
 TEST(Mounts, HaveNamesWithAnyBytes) {
@@ -484,7 +489,7 @@ TEST_F(LeasedFile, IsNotAttachedToWhileItIsOpenForWriting) {
   host.add_file(other);
   EXPECT_FALSE(is_in(host.files(), other));
   writer.reset();
-  host.scan();
+  host.scan_completely();
   EXPECT_TRUE(is_in(host.files(), other));
 }
 
@@ -502,7 +507,7 @@ TEST(Host, IsNotFooledByAnInodeNumberThatIsUsedAgain) {
       const int fd = open(path.c_str(), O_RDONLY);
       if (mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0) == MAP_FAILED) _exit(1);
     });
-    host.scan();
+    host.scan_completely();
     ASSERT_EQ(unlink(path.c_str()), 0);
   }
   const std::string path = copy_library(folder / "libplain.so");
@@ -510,7 +515,8 @@ TEST(Host, IsNotFooledByAnInodeNumberThatIsUsedAgain) {
   ASSERT_EQ(stat(path.c_str(), &after), 0);
   if (before.st_ino != after.st_ino) GTEST_SKIP() << "this file system gave another number";
   const Child child([&] { load(path); });
-  EXPECT_TRUE(is_in(host.scan().appeared, path));
+  host.scan_completely();
+  EXPECT_TRUE(is_in(host.files(), path));
 }
 
 // A program may replace a plug-in between two looks.
@@ -544,7 +550,7 @@ TEST(Host, IsNotFooledByAnInodeNumberThatIsMappedAgainAtTheSameAddress) {
     }).detach();
   });
   Host host;
-  host.scan();
+  host.scan_completely();
   ASSERT_EQ(write(go[1], "g", 1), 1);
   char byte = 0;
   ASSERT_EQ(read(is_replaced[0], &byte, 1), 1);
@@ -553,18 +559,19 @@ TEST(Host, IsNotFooledByAnInodeNumberThatIsMappedAgainAtTheSameAddress) {
   for (const int end : {go[0], go[1], is_replaced[0], is_replaced[1]}) close(end);
   if (before.st_ino != after.st_ino) GTEST_SKIP() << "this file system gave another number";
   host.note_pid(child.pid());
-  EXPECT_TRUE(is_in(host.scan().appeared, library));
+  host.scan_completely();
+  EXPECT_TRUE(is_in(host.files(), library));
 }
 
 TEST(Host, KeepsWhatItKnowsOfAProcessThatEnded) {
   Host host;
   Child child;
   const std::uint32_t pid = child.pid();
-  host.scan();
+  host.scan_completely();
   const ProcessPointer process = host.process(pid);
   EXPECT_EQ(process->pid, pid);
   child.end();
-  host.scan();
+  host.scan_completely();
   EXPECT_EQ(host.process(pid), process);
   EXPECT_TRUE(host.copies(pid).empty());
 }
@@ -593,12 +600,12 @@ TEST(Host, ForgetsTheProgramThatAnExecReplaced) {
   }
   char byte = 0;
   ASSERT_EQ(read(answer[0], &byte, 1), 1);
-  host.scan();
+  host.scan_completely();
   EXPECT_EQ(host.copies(static_cast<std::uint32_t>(pid)).size(), 1U);
   const ProcessPointer before = host.process(static_cast<std::uint32_t>(pid));
   ASSERT_EQ(write(question[1], "ec", 2), 2);
   ASSERT_EQ(read(answer[0], &byte, 1), 1);  // cat is running
-  host.scan();
+  host.scan_completely();
   EXPECT_TRUE(host.copies(static_cast<std::uint32_t>(pid)).empty());
   EXPECT_EQ(host.process(static_cast<std::uint32_t>(pid))->comm, "cat");
   EXPECT_NE(before->comm, "cat");
@@ -612,11 +619,11 @@ TEST(Host, TakesAFileThatNobodyMapsYet) {
   const std::string path = copy_library(folder / "libnopspan.so.0.2");
   Host host;
   host.add_file(path);
-  const auto changes = host.scan();
-  ASSERT_TRUE(is_in(changes.appeared, path));
+  EXPECT_EQ(files_at(host, path).size(), 1U);
   copy_library(folder / "new");
   ASSERT_EQ(rename((folder / "new").c_str(), path.c_str()), 0);
-  EXPECT_TRUE(is_in(host.scan_noted().appeared, path));
+  host.scan_noted();
+  EXPECT_EQ(files_at(host, path).size(), 2U);
 }
 
 TEST(Host, RefusesAFileWithoutProbes) {
@@ -667,7 +674,7 @@ class DescriptorLimit {
 
 TEST(Host, DoesNotTakeALackOfDescriptorsForTheEndOfAProcess) {
   Host host;
-  host.scan();
+  host.scan_completely();
   ASSERT_THAT(host.pids(), testing::Contains(own_pid()));
   {
     const DescriptorLimit none(0);
@@ -707,13 +714,13 @@ TEST(KnownFiles, KeepAFileThatCannotBeReadAgain) {
   const auto find = [&] { return files.find(own_pid(), mappings, KnownFiles::Clock::time_point::max())[0].file; };
   const ProbeFilePointer file = find();
   ASSERT_NE(file, nullptr);
-  files.changes(KnownFiles::Clock::now());
+  files.update(KnownFiles::Clock::now());
   std::filesystem::last_write_time(path, std::filesystem::file_time_type{});
   {
     const DescriptorLimit limit(3);  // poll(2) still works
     EXPECT_EQ(find(), file);
   }
-  EXPECT_THAT(files.changes(KnownFiles::Clock::now()).gone, testing::IsEmpty());
+  EXPECT_FALSE(files.update(KnownFiles::Clock::now()));
   EXPECT_EQ(find(), file);
 }
 

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host::Scanner reads /proc and keeps what is known of each process. KnownFiles has the files.
 #include "host/host.h"
 
 #include "base/failure.h"
@@ -93,120 +92,53 @@ std::uint64_t program_of(const ProcessState& state) {
   return std::hash<std::string_view>()({reinterpret_cast<const char*>(both), sizeof(both)});
 }
 
-// A mapping of a file's code that was examined.
-struct Seen {
-  std::uint64_t device, inode, start;
-  friend auto operator<=>(const Seen&, const Seen&) = default;  // NOLINT(modernize-use-nullptr): there is none
-};
-
-Seen seen_key(const Mapping& mapping) { return {mapping.device, mapping.inode, mapping.start}; }
-
 std::uint64_t hash_of(const Mapping& mapping) {
-  const Seen seen = seen_key(mapping);
+  const std::uint64_t place[] = {mapping.device, mapping.inode, mapping.start};
   const std::hash<std::string_view> hash;
-  return hash({reinterpret_cast<const char*>(&seen), sizeof(seen)}) ^ hash(mapping.path);
+  return hash({reinterpret_cast<const char*>(place), sizeof(place)}) ^ hash(mapping.path);
 }
-
-struct Known {
-  ProcessState state;
-  Clock::time_point read_at, recognized_since;
-  std::uint32_t user = kNoUser;               // as of its last change
-  bool is_due = true;                         // its maps must be read
-  bool is_settled = false;                    // its maps were read at least once after its last change
-  unsigned reads_in_vain = 0;                 // successive reads that showed nothing new
-  std::map<Seen, ProbeFilePointer> seen;      // with probes
-  std::vector<std::uint64_t> without_probes;  // hashes of the others that were seen, in order
-  std::vector<Host::Copy> copies;
-  std::vector<Mappings::Crowd> crowds;
-  std::uint64_t all_mappings = 0;
-  bool is_counted = true;  // false: its mappings could not be read, so it may have any number
-  std::vector<Unattached> skipped;
-  ProcessPointer process;
-};
 
 }  // namespace
 
-class Host::Scanner {
- public:
-  void scan();
-  void scan_noted();
-  void scan_some();
-  void note(std::uint32_t pid);
-  void note_exit(std::uint32_t pid);
-  void note_moved(std::uint32_t pid);
-  // Null if the process is gone. scan_some() looks at it again if it may still be loading files.
-  Known* look_at(std::uint32_t pid);
-  ProcessPointer process(std::uint32_t pid);
-  Changes changes();
-  [[nodiscard]] const std::set<std::uint32_t>& noted() const { return noted_; }
+Host::Host() : budget_(nanoseconds(kBurst), kParts) {}
 
-  KnownFiles files;
-  std::map<std::uint32_t, Known> processes;
-  std::set<std::uint32_t> with_copies;  // the processes that have copies of the library
-  std::set<std::uint32_t> with_crowds;  // the processes that have Known::crowds
-  std::set<std::uint32_t> uncounted;    // the processes that are not Known::is_counted
-  bool is_behind = false;
-  bool has_too_many_files = false;  // of this program: the limit of open files was reached in the last scan
-
- private:
-  void begin_scan();
-  void end_scan();
-  // Calls `look` for the pids in ascending order, beginning with the first one that the last scan had no time for.
-  template <typename Pids, typename Look>
-  void in_turn(const Pids& pids, Look look);
-  // Whether the process must wait, because its user has used up the budget.
-  bool must_wait(std::uint32_t pid);
-  // The scan had no time for the process, or for some of its files.
-  void leave_for_next(std::uint32_t pid);
-
-  // `began`: the time before the state was read.
-  void update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point began);
-  void charge(const Known& known, Clock::time_point since);
-  void read_maps(std::uint32_t pid, Known& known);
-  bool find_files(std::uint32_t pid, Known& known, const Mappings& mappings);
-  void remember(Known& known, std::vector<std::uint64_t> without_probes);
-  static void find_copies(Known& known, const Mappings& mappings);
-  void describe(std::uint32_t pid, Known& known);
-  void end(std::map<std::uint32_t, Known>::iterator ended);
-
-  // Also notices the end of the process.
-  void look_again(std::uint32_t pid);
-  void look_at_next_of_all(Clock::time_point now);
-
-  std::size_t mappings_ = 0;  // without probes, that are remembered
-  TimeBudget budget_{nanoseconds(kBurst), kParts};
-  Clock::time_point scan_ends_ = Clock::time_point::max(), budgets_count_ = Clock::time_point::max();
-  // For scan_some().
-  std::set<std::uint32_t> unsettled_;
-  std::vector<std::uint32_t> all_;  // the processes of this round through all
-  std::size_t next_of_all_ = 0;     // the first one that was not looked at
-  Clock::time_point round_began_, traced_looked_at_;
-  std::uint32_t begin_at_ = 0;  // the first process that the last scan had no time for
-  std::set<std::uint32_t> noted_, left_;
-  std::unordered_map<std::uint32_t, ProcessPointer> ended_;
-  std::deque<std::uint32_t> ended_order_;
-};
-
-void Host::Scanner::begin_scan() {
+void Host::begin_scan() {
   const auto now = Clock::now();
   scan_ends_ = now + kMostTimeOfAScan;
   budgets_count_ = now + kAtOnce;
-  is_behind = false;
+  is_behind_ = false;
 }
 
-void Host::Scanner::end_scan() {
+void Host::end_scan() {
   scan_ends_ = Clock::time_point::max();
   noted_.merge(std::exchange(left_, {}));
-  files.look_at_watched();
+  files_.look_at_watched();
+  update_files();
+}
+
+void Host::update_files() {
+  const auto now = Clock::now();
+  for (const std::uint32_t pid : with_copies_)
+    for (const Copy& copy : processes_.at(pid).copies) files_.note_mapped(copy.file, now);
+  if (!files_.update(now)) return;
+  // A process that still maps such a file is examined again: the file has other content now.
+  for (const std::uint32_t pid : with_copies_) {
+    Known& known = processes_.at(pid);
+    if (std::all_of(known.copies.begin(), known.copies.end(),
+                    [&](const Copy& copy) { return files_.is_held(*copy.file); }))
+      continue;
+    known.is_due = true;
+    unsettled_.insert(pid);
+  }
 }
 
 template <typename Pids, typename Look>
-void Host::Scanner::in_turn(const Pids& pids, Look look) {
+void Host::in_turn(const Pids& pids, Look look) {
   std::vector<std::uint32_t> turn(pids.begin(), pids.end()), waiting;
   std::rotate(turn.begin(), std::lower_bound(turn.begin(), turn.end(), begin_at_), turn.end());
   const auto visit = [&](std::uint32_t pid) {
     look(pid);
-    if (files.take_is_behind()) leave_for_next(pid);
+    if (files_.take_is_behind()) leave_for_next(pid);
   };
   for (const std::uint32_t pid : turn) {
     if (must_wait(pid)) {
@@ -225,22 +157,22 @@ void Host::Scanner::in_turn(const Pids& pids, Look look) {
   }
 }
 
-bool Host::Scanner::must_wait(std::uint32_t pid) {
+bool Host::must_wait(std::uint32_t pid) {
   const auto now = Clock::now();
   return now >= budgets_count_ && !budget_.has_any(user_of(pid), nanoseconds(now.time_since_epoch()));
 }
 
-void Host::Scanner::leave_for_next(std::uint32_t pid) {
+void Host::leave_for_next(std::uint32_t pid) {
   left_.insert(pid);
-  if (!std::exchange(is_behind, true)) begin_at_ = pid;
+  if (!std::exchange(is_behind_, true)) begin_at_ = pid;
 }
 
-void Host::Scanner::scan() {
+void Host::scan() {
   std::set<std::uint32_t> gone;
-  for (const auto& [pid, known] : processes) gone.insert(pid);
+  for (const auto& [pid, known] : processes_) gone.insert(pid);
   std::vector<std::uint32_t> pids;
-  has_too_many_files = is_file_limit(for_each_numeric_entry("/proc", [&](std::uint32_t pid) { pids.push_back(pid); }));
-  if (has_too_many_files) return;
+  has_too_many_files_ = is_file_limit(for_each_numeric_entry("/proc", [&](std::uint32_t pid) { pids.push_back(pid); }));
+  if (has_too_many_files_) return update_files();
   std::sort(pids.begin(), pids.end());
   begin_scan();
   noted_.clear();
@@ -250,39 +182,39 @@ void Host::Scanner::scan() {
     errno = 0;
     const auto state = process_state(pid);
     if (!state && is_file_limit(errno)) {
-      has_too_many_files = true;
+      has_too_many_files_ = true;
       gone.erase(pid);
     }
     if (!state || !state->has_memory()) return;
     gone.erase(pid);
-    Known& known = processes[pid];
+    Known& known = processes_[pid];
     update(pid, known, *state, began);
     if (!known.is_settled && is_young(*state)) unsettled_.insert(pid);
   });
   for (const std::uint32_t pid : gone) {
-    if (!left_.contains(pid)) end(processes.find(pid));
+    if (!left_.contains(pid)) end(processes_.find(pid));
   }
   end_scan();
 }
 
-void Host::Scanner::scan_noted() {
+void Host::scan_noted() {
   begin_scan();
   in_turn(std::exchange(noted_, {}), [&](std::uint32_t pid) { look_at(pid); });
   end_scan();
 }
 
-void Host::Scanner::look_again(std::uint32_t pid) {
+void Host::look_again(std::uint32_t pid) {
   errno = 0;
   if (look_at(pid) == nullptr && !is_file_limit(errno)) note_exit(pid);
 }
 
-void Host::Scanner::scan_some() {
+void Host::scan_some() {
   const auto now = Clock::now();
   std::set<std::uint32_t> pids = std::exchange(unsettled_, {});
   pids.merge(std::exchange(noted_, {}));
   if (now - traced_looked_at_ >= kTraced) {
     traced_looked_at_ = now;
-    pids.insert(with_copies.begin(), with_copies.end());
+    pids.insert(with_copies_.begin(), with_copies_.end());
   }
   begin_scan();
   in_turn(pids, [&](std::uint32_t pid) { look_again(pid); });
@@ -290,17 +222,17 @@ void Host::Scanner::scan_some() {
   end_scan();
 }
 
-// Looks at a part of all processes. Call it every kSoon: then a round through all of them takes kRound.
-void Host::Scanner::look_at_next_of_all(Clock::time_point now) {
+// Looks at a part of all processes_. Call it every kSoon: then a round through all of them takes kRound.
+void Host::look_at_next_of_all(Clock::time_point now) {
   if (next_of_all_ == all_.size() && now - round_began_ >= kRound) {
     all_.clear();
     next_of_all_ = 0;
-    has_too_many_files =
+    has_too_many_files_ =
         is_file_limit(for_each_numeric_entry("/proc", [&](std::uint32_t pid) { all_.push_back(pid); }));
-    if (has_too_many_files) return;
+    if (has_too_many_files_) return;
     round_began_ = now;
     std::set<std::uint32_t> gone;
-    for (const auto& [pid, known] : processes) gone.insert(pid);
+    for (const auto& [pid, known] : processes_) gone.insert(pid);
     for (const std::uint32_t pid : all_) gone.erase(pid);
     for (const std::uint32_t pid : gone) note_exit(pid);
   }
@@ -316,20 +248,20 @@ void Host::Scanner::look_at_next_of_all(Clock::time_point now) {
   }
 }
 
-void Host::Scanner::note(std::uint32_t pid) {
+void Host::note_pid(std::uint32_t pid) {
   noted_.insert(pid);
-  if (const auto found = processes.find(pid); found != processes.end()) found->second.is_due = true;
+  if (const auto found = processes_.find(pid); found != processes_.end()) found->second.is_due = true;
 }
 
-void Host::Scanner::note_exit(std::uint32_t pid) {
-  if (const auto found = processes.find(pid); found != processes.end()) end(found);
+void Host::note_exit(std::uint32_t pid) {
+  if (const auto found = processes_.find(pid); found != processes_.end()) end(found);
 }
 
-void Host::Scanner::note_moved(std::uint32_t pid) {
-  const auto found = processes.find(pid);
+void Host::note_moved(std::uint32_t pid) {
+  const auto found = processes_.find(pid);
   const auto state = process_state(pid);
   // If the process is gone, its last description is kept.
-  if (found == processes.end() || !state || state->start_ticks != found->second.state.start_ticks) return;
+  if (found == processes_.end() || !state || state->start_ticks != found->second.state.start_ticks) return;
   const std::string cgroup = cgroup_of(pid);
   auto& process = found->second.process;
   if (!process || process->cgroup == cgroup) return;
@@ -339,7 +271,7 @@ void Host::Scanner::note_moved(std::uint32_t pid) {
   process = moved;
 }
 
-void Host::Scanner::end(std::map<std::uint32_t, Known>::iterator ended) {
+void Host::end(std::map<std::uint32_t, Known>::iterator ended) {
   const std::uint32_t pid = ended->first;
   if (ended->second.process) {
     if (ended_.insert_or_assign(pid, ended->second.process).second) ended_order_.push_back(pid);
@@ -348,25 +280,25 @@ void Host::Scanner::end(std::map<std::uint32_t, Known>::iterator ended) {
       ended_order_.pop_front();
     }
   }
-  with_copies.erase(pid);
-  with_crowds.erase(pid);
-  uncounted.erase(pid);
+  with_copies_.erase(pid);
+  with_crowds_.erase(pid);
+  uncounted_.erase(pid);
   remember(ended->second, {});
-  processes.erase(ended);
+  processes_.erase(ended);
 }
 
-Known* Host::Scanner::look_at(std::uint32_t pid) {
+Host::Known* Host::look_at(std::uint32_t pid) {
   const auto began = Clock::now();
   const auto state = process_state(pid);
-  if (!state && is_file_limit(errno)) has_too_many_files = true;
+  if (!state && is_file_limit(errno)) has_too_many_files_ = true;
   if (!state || !state->has_memory()) return nullptr;
-  Known& known = processes[pid];
+  Known& known = processes_[pid];
   update(pid, known, *state, began);
   if (!known.is_settled && known.reads_in_vain < kInVain) unsettled_.insert(pid);
   return &known;
 }
 
-void Host::Scanner::update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point began) {
+void Host::update(std::uint32_t pid, Known& known, const ProcessState& state, Clock::time_point began) {
   const bool is_new = known.state.start_ticks != state.start_ticks || known.state.stack_start != state.stack_start;
   if (is_new) {  // a new process, or another program in the same one
     remember(known, {});
@@ -392,18 +324,18 @@ void Host::Scanner::update(std::uint32_t pid, Known& known, const ProcessState& 
       pids.erase(pid);
     }
   };
-  note(with_copies, !known.copies.empty());
-  note(with_crowds, !known.crowds.empty());
-  note(uncounted, !known.is_counted);
+  note(with_copies_, !known.copies.empty());
+  note(with_crowds_, !known.crowds.empty());
+  note(uncounted_, !known.is_counted);
   charge(known, began);
 }
 
-void Host::Scanner::charge(const Known& known, Clock::time_point since) {
+void Host::charge(const Known& known, Clock::time_point since) {
   const auto now = Clock::now();
   budget_.spend(known.user, nanoseconds(now - since), nanoseconds(now.time_since_epoch()));
 }
 
-void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
+void Host::read_maps(std::uint32_t pid, Known& known) {
   known.skipped.clear();
   const Mappings mappings({pid, known.state.start_ticks});
   const int error = mappings.error();
@@ -436,7 +368,7 @@ void Host::Scanner::read_maps(std::uint32_t pid, Known& known) {
 }
 
 // Returns whether anything has changed or is incomplete, so that another read soon is worthwhile.
-bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& mappings) {
+bool Host::find_files(std::uint32_t pid, Known& known, const Mappings& mappings) {
   const auto now = Clock::now();
   if (now - known.recognized_since >= kRecognized) {
     remember(known, {});
@@ -456,7 +388,7 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& 
         mapping.is_writable && mapping.is_private && !with_text.contains({mapping.device, mapping.inode});
     if (!mapping.is_executable && !may_be_data) return true;
     const Seen key = seen_key(mapping);
-    if (const auto before = known.seen.find(key); before != known.seen.end() && files.is_held(*before->second)) {
+    if (const auto before = known.seen.find(key); before != known.seen.end() && files_.is_held(*before->second)) {
       seen.insert(*before);
     } else if (const std::uint64_t hash = hash_of(mapping);
                std::binary_search(known.without_probes.begin(), known.without_probes.end(), hash)) {
@@ -469,7 +401,7 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& 
   bool is_new = false;
   const auto until = std::min(scan_ends_, now + kMostTimeOfAProcess);
   const auto results =
-      unseen.empty() ? std::vector<KnownFiles::Result>() : files.find({pid, known.state.start_ticks}, unseen, until);
+      unseen.empty() ? std::vector<KnownFiles::Result>() : files_.find({pid, known.state.start_ticks}, unseen, until);
   for (std::size_t i = 0; i < results.size(); ++i) {
     const KnownFiles::Result& result = results[i];
     is_new = is_new || result.file != nullptr;
@@ -495,7 +427,7 @@ bool Host::Scanner::find_files(std::uint32_t pid, Known& known, const Mappings& 
   return is_new || is_less || is_incomplete;
 }
 
-void Host::Scanner::remember(Known& known, std::vector<std::uint64_t> without_probes) {
+void Host::remember(Known& known, std::vector<std::uint64_t> without_probes) {
   mappings_ -= known.without_probes.size();
   if (without_probes.size() > kUsualMappings && mappings_ + without_probes.size() > kMaximumMappings)
     without_probes.clear();
@@ -505,7 +437,7 @@ void Host::Scanner::remember(Known& known, std::vector<std::uint64_t> without_pr
   known.without_probes = std::move(without_probes);
 }
 
-void Host::Scanner::find_copies(Known& known, const Mappings& mappings) {
+void Host::find_copies(Known& known, const Mappings& mappings) {
   // Keyed by device and inode as /proc/PID/maps has them.
   std::map<std::pair<std::uint64_t, std::uint64_t>, ProbeFilePointer> wanted;
   for (const auto& [seen, file] : known.seen) wanted[{seen.device, seen.inode}] = file;
@@ -544,7 +476,7 @@ void Host::Scanner::find_copies(Known& known, const Mappings& mappings) {
   for (Copy& copy : known.copies) copy.has_text = with_text.contains(copy.file.get());
 }
 
-void Host::Scanner::describe(std::uint32_t pid, Known& known) {
+void Host::describe(std::uint32_t pid, Known& known) {
   auto process = std::make_shared<Process>(process_facts(pid));
   if (!known.copies.empty()) {
     const Copy& copy = known.copies.front();
@@ -573,10 +505,10 @@ void Host::Scanner::describe(std::uint32_t pid, Known& known) {
     known.process = process;
 }
 
-ProcessPointer Host::Scanner::process(std::uint32_t pid) {
-  auto found = processes.find(pid);
-  const bool waits = found == processes.end() && must_wait(pid);
-  Known* known = found != processes.end() ? &found->second : waits ? nullptr : look_at(pid);
+ProcessPointer Host::process(std::uint32_t pid) {
+  auto found = processes_.find(pid);
+  const bool waits = found == processes_.end() && must_wait(pid);
+  Known* known = found != processes_.end() ? &found->second : waits ? nullptr : look_at(pid);
   if (known != nullptr) {
     if (!known->process) describe(pid, *known);
     return known->process;
@@ -584,43 +516,6 @@ ProcessPointer Host::Scanner::process(std::uint32_t pid) {
   if (const auto ended = ended_.find(pid); ended != ended_.end()) return ended->second;
   if (waits) return std::make_shared<Process>(process_facts(pid));
   return std::make_shared<Process>(unknown_process(pid));
-}
-
-Host::Changes Host::Scanner::changes() {
-  const auto now = Clock::now();
-  for (const std::uint32_t pid : with_copies)
-    for (const Copy& copy : processes.at(pid).copies) files.note_mapped(copy.file, now);
-  Changes changes = files.changes(now);
-  if (changes.gone.empty()) return changes;
-  // A process that still maps such a file is examined again: the file has other content now.
-  for (const std::uint32_t pid : with_copies) {
-    Known& known = processes.at(pid);
-    const bool is_other = std::any_of(known.copies.begin(), known.copies.end(), [&](const Copy& copy) {
-      return std::count(changes.gone.begin(), changes.gone.end(), copy.file) > 0;
-    });
-    if (!is_other) continue;
-    known.is_due = true;
-    unsettled_.insert(pid);
-  }
-  return changes;
-}
-
-Host::Host() : scanner_(std::make_unique<Scanner>()) {}
-Host::~Host() = default;
-
-Host::Changes Host::scan() {
-  scanner_->scan();
-  return scanner_->changes();
-}
-
-Host::Changes Host::scan_some() {
-  scanner_->scan_some();
-  return scanner_->changes();
-}
-
-Host::Changes Host::scan_noted() {
-  scanner_->scan_noted();
-  return scanner_->changes();
 }
 
 void Host::scan_completely(const std::vector<std::uint32_t>& pids) {
@@ -635,79 +530,51 @@ void Host::scan_completely(const std::vector<std::uint32_t>& pids) {
   while (is_behind() && !until.is_over()) scan_noted();
 }
 
-void Host::note_pid(std::uint32_t pid) { scanner_->note(pid); }
-void Host::note_exit(std::uint32_t pid) { scanner_->note_exit(pid); }
-void Host::note_moved(std::uint32_t pid) { scanner_->note_moved(pid); }
-int Host::watch_fd() const { return scanner_->files.watch_fd(); }
-void Host::add_file(const std::string& path) { scanner_->files.add(path); }
-void Host::begin_leases() { scanner_->files.begin_leases(); }
-int Host::writers_fd() const { return scanner_->files.writers_fd(); }
-bool Host::make_way() { return scanner_->files.make_way(); }
-void Host::let_writers_in() { scanner_->files.let_writers_in(); }
-void Host::end_leases() { scanner_->files.end_leases(); }
-bool Host::may_be_attached(const ProbeFile& file) const { return scanner_->files.may_be_attached(file); }
-std::vector<Host::Found> Host::files() const { return scanner_->files.files(); }
-std::vector<Host::Found> Host::written_files() const { return scanner_->files.written_files(); }
-
-std::vector<std::uint32_t> Host::pids() const { return {scanner_->with_copies.begin(), scanner_->with_copies.end()}; }
-
 std::vector<Host::Mapper> Host::mappers(const ProbeFile& file, bool only_crowds) {
   std::map<std::uint32_t, std::uint64_t> found;
-  for (const std::uint32_t pid : only_crowds ? std::set<std::uint32_t>() : scanner_->with_copies) {
-    const auto& copies = scanner_->processes.at(pid).copies;
+  for (const std::uint32_t pid : only_crowds ? std::set<std::uint32_t>() : with_copies_) {
+    const auto& copies = processes_.at(pid).copies;
     const auto of_file =
         std::count_if(copies.begin(), copies.end(), [&](const Copy& copy) { return copy.file.get() == &file; });
     if (of_file > 0) found[pid] = static_cast<std::uint64_t>(of_file);
   }
-  for (const std::uint32_t pid : scanner_->with_crowds) {
+  for (const std::uint32_t pid : with_crowds_) {
     std::uint64_t mappings = 0;
-    for (const Mappings::Crowd& crowd : scanner_->processes.at(pid).crowds)
+    for (const Mappings::Crowd& crowd : processes_.at(pid).crowds)
       if (file.may_be(crowd.id)) mappings += crowd.mappings;
     if (mappings > 0) found[pid] = mappings;
   }
   std::vector<Mapper> mappers;
   mappers.reserve(found.size());
   for (const auto& [pid, mappings] : found) {
-    const Known& known = scanner_->processes.at(pid);
+    const Known& known = processes_.at(pid);
     mappers.push_back({pid, mappings, known.user, process(pid)->comm, known.all_mappings, program_of(known.state)});
   }
   return mappers;
 }
 
-bool Host::has_uncounted() const { return !scanner_->uncounted.empty(); }
-bool Host::has_crowds() const { return !scanner_->with_crowds.empty(); }
-
 const std::vector<Host::Copy>& Host::copies(std::uint32_t pid) {
   static const std::vector<Copy> kNone;
-  const auto found = scanner_->processes.find(pid);
-  const Known* known = found != scanner_->processes.end() ? &found->second : scanner_->look_at(pid);
+  const auto found = processes_.find(pid);
+  const Known* known = found != processes_.end() ? &found->second : look_at(pid);
   return known == nullptr ? kNone : known->copies;
 }
 
-ProcessPointer Host::process(std::uint32_t pid) { return scanner_->process(pid); }
-
-const Host::Refused& Host::refused() const { return scanner_->files.refused(); }
-
 std::uint32_t Host::user(std::uint32_t pid) const {
-  const auto found = scanner_->processes.find(pid);
-  return found != scanner_->processes.end() ? found->second.user : user_of(pid);
+  const auto found = processes_.find(pid);
+  return found != processes_.end() ? found->second.user : user_of(pid);
 }
-
-bool Host::is_behind() const { return scanner_->is_behind; }
-const std::set<std::uint32_t>& Host::waiting() const { return scanner_->noted(); }
-bool Host::has_too_many_files() const { return scanner_->has_too_many_files; }
 
 std::vector<Unattached> Host::skipped() const {
   std::vector<Unattached> all;
-  if (scanner_->has_too_many_files) all.push_back({"", 0, "", read_error_text(EMFILE)});
-  if (scanner_->is_behind)
-    all.push_back({"", 0, "", "there was no time for " + std::to_string(scanner_->noted().size()) + " of them"});
+  if (has_too_many_files_) all.push_back({"", 0, "", read_error_text(EMFILE)});
+  if (is_behind_) all.push_back({"", 0, "", "there was no time for " + std::to_string(noted_.size()) + " of them"});
   std::set<std::uint32_t> left_alone;
   for (const LeftAlone& process : processes_left_alone()) {
     if (process.pid == 0 || process.until <= Clock::now() || !left_alone.insert(process.pid).second) continue;
     all.push_back({"", process.pid, process.comm, process.why + ", so it is not read for a while"});
   }
-  for (const auto& [pid, known] : scanner_->processes)
+  for (const auto& [pid, known] : processes_)
     if (!left_alone.contains(pid)) all.insert(all.end(), known.skipped.begin(), known.skipped.end());
   return all;
 }

@@ -4,6 +4,7 @@
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/user_range.h"
+#include "host/mapped_file.h"
 #include "host/mounts.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
@@ -202,7 +203,6 @@ KnownFiles::File* KnownFiles::keep(const ProbeFilePointer& file, const std::stri
                       const Answer answer = read_process(0, watch_work, folder, inotify);
                       return answer.error == 0 ? std::atoi(answer.bytes.c_str()) : -1;
                     });
-  if (!file->probes().empty()) changes_.appeared.push_back(kept.found);
   return &kept;
 }
 
@@ -214,13 +214,7 @@ void KnownFiles::drop(std::size_t index) {
   File& file = files_[index];
   if (file.is_watched) watch_.forget(file.found.path);
   if (file.is_leased) given_up_.push_back(file.found.file);
-  const auto pending = std::find_if(changes_.appeared.begin(), changes_.appeared.end(),
-                                    [&](const Host::Found& found) { return found.file == file.found.file; });
-  if (pending != changes_.appeared.end()) {
-    changes_.appeared.erase(pending);
-  } else if (!file.found.file->probes().empty()) {
-    changes_.gone.push_back(file.found.file);
-  }
+  has_dropped_ = true;
   files_.erase(files_.begin() + static_cast<std::ptrdiff_t>(index));
 }
 
@@ -358,7 +352,7 @@ bool KnownFiles::is_idle_now(std::uint64_t device, Clock::time_point now) {
   return known->second;
 }
 
-Host::Changes KnownFiles::changes(Clock::time_point now) {
+bool KnownFiles::update(Clock::time_point now) {
   std::size_t unmapped = 0;
   std::vector<std::string> paths;  // of files with other content
   for (std::size_t i = files_.size(); i-- > 0;) {
@@ -372,7 +366,7 @@ Host::Changes KnownFiles::changes(Clock::time_point now) {
     if (!may_come_back(file, now) || ++unmapped > kMaximumUnmapped) drop(i);
   }
   for (const std::string& path : paths) look_at(path);
-  return std::exchange(changes_, {});
+  return std::exchange(has_dropped_, false);
 }
 
 // A library may be open for writing for as long as a process maps it, for example one in memory (memfd_create). It is
@@ -432,8 +426,8 @@ bool KnownFiles::may_be_attached(const ProbeFile& file) const {
   return known != nullptr && !known->makes_way;
 }
 
-std::vector<Host::Found> KnownFiles::files_that(bool make_way) const {
-  std::vector<Host::Found> result;
+std::vector<KnownFiles::Found> KnownFiles::files_that(bool make_way) const {
+  std::vector<Found> result;
   for (const File& file : files_)
     if (!file.found.file->probes().empty() && file.makes_way == make_way) result.push_back(file.found);
   return result;

@@ -4,14 +4,15 @@
 
 #include "base/file_watch.h"
 #include "host/file_leases.h"
-#include "host/host.h"
-#include "host/mapped_file.h"
+#include "host/maps.h"
 #include "host/probe_file.h"
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -24,6 +25,19 @@ class KnownFiles {
  public:
   using Clock = std::chrono::steady_clock;
 
+  struct Found {
+    ProbeFilePointer file;
+    std::string path;       // the name that the first process seen with it uses, or the given name
+    std::uint32_t pid = 0;  // that process; 0 if none maps the file yet
+    // The users of the processes seen with it. Of a file in a watched folder, also its owner.
+    std::set<std::uint32_t> users;
+  };
+  // Each file with probes is held open. So that no user can take all descriptors, a user's programs may have half of
+  // the files that those of others leave.
+  struct Refused {
+    std::size_t files = 0;  // that were not held, since the start
+    std::set<std::uint32_t> users;
+  };
   struct Result {
     bool is_known = false;  // false: the process could not be read, or `until` was reached; try again later
     ProbeFilePointer file;  // null if it has no probes or cannot be examined
@@ -33,14 +47,15 @@ class KnownFiles {
   std::vector<Result> find(const Target& process, const std::vector<Mapping>& mappings, Clock::time_point until);
   // Whether `until` was reached since the last call.
   bool take_is_behind() { return std::exchange(is_behind_, false); }
-  // Adds a file by its name. It is kept even if no process maps it. Throws Failure.
+  // As Host::add_file().
   void add(const std::string& path);
   // Examines the files that appeared in watched folders.
   void look_at_watched();
   // Records that a process still maps the file.
   void note_mapped(const ProbeFilePointer& file, Clock::time_point now);
-  // The files that appeared or disappeared since the last call.
-  Host::Changes changes(Clock::time_point now);
+  // Drops the files that no process has mapped for a while and whose former name no longer leads to them, and those
+  // that have other content now. Returns whether there were any since the last call.
+  bool update(Clock::time_point now);
 
   // As in Host.
   void begin_leases() { leases_.begin(); }
@@ -51,14 +66,14 @@ class KnownFiles {
   [[nodiscard]] bool may_be_attached(const ProbeFile& file) const;
   [[nodiscard]] bool is_held(const ProbeFile& file) const;
 
-  [[nodiscard]] std::vector<Host::Found> files() const { return files_that(false); }
-  [[nodiscard]] std::vector<Host::Found> written_files() const { return files_that(true); }
-  [[nodiscard]] const Host::Refused& refused() const { return refused_; }
+  [[nodiscard]] std::vector<Found> files() const { return files_that(false); }
+  [[nodiscard]] std::vector<Found> written_files() const { return files_that(true); }
+  [[nodiscard]] const Refused& refused() const { return refused_; }
   [[nodiscard]] int watch_fd() const { return watch_.fd(); }
 
  private:
   struct File {
-    Host::Found found;
+    Found found;
     FileId id;                           // its identity when last seen
     std::optional<std::uint32_t> payer;  // the user who first mapped it, or who owns it in a watched folder
     Clock::time_point mapped_at;
@@ -73,7 +88,7 @@ class KnownFiles {
 
   File* known(const FileId& id);
   [[nodiscard]] const File* held(const ProbeFile& file) const;
-  [[nodiscard]] std::vector<Host::Found> files_that(bool make_way) const;
+  [[nodiscard]] std::vector<Found> files_that(bool make_way) const;
   bool find_known(const FileId& id, std::uint32_t pid, Result& result);
   void examine(const Target& process, const Mapping& mapping, const FileId& id, Result& result);
   // Null if the user may not hold more files.
@@ -97,14 +112,14 @@ class KnownFiles {
   void drop(std::size_t index);
 
   std::vector<File> files_;
-  Host::Changes changes_;
+  bool has_dropped_ = false;  // since the last update()
   FileWatch watch_;
   FileLeases leases_;
   std::vector<ProbeFilePointer> given_up_;  // leases to give up when these files are detached from
   std::map<std::uint64_t, bool> idle_;      // by device
   Clock::time_point idle_at_;
   bool is_behind_ = false;
-  Host::Refused refused_;
+  Refused refused_;
   std::unordered_set<FileId, FileIdHash> refused_ids_;
   // Files without probes, with the reason why not. Two generations: a file that is not looked up during one generation
   // is forgotten.
