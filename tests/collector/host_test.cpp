@@ -4,11 +4,11 @@
 
 #include "base/failure.h"
 #include "host/cgroup.h"
-#include "host/environment.h"
 #include "host/known_files.h"
 #include "host/maps.h"
 #include "host/mounts.h"
 #include "host/process_facts.h"
+#include "host/process_memory.h"
 #include "host/process_reader.h"
 #include "temporary_folder.h"
 

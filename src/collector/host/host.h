@@ -69,7 +69,7 @@ class Host {
   // it under this name. Throws Failure if it cannot be opened or has no probes.
   void add_file(const std::string& path) { files_.add(path); }
 
-  // Leases all files from now on (file_leases.h). SIGIO must be blocked in this thread, and only this thread may call
+  // Leases all files from now on (known_files.h). SIGIO must be blocked in this thread, and only this thread may call
   // any function from then on. A file that somebody opens for writing is not among files() until it has been closed.
   // Throws Failure.
   void begin_leases() { files_.begin_leases(); }

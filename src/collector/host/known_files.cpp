@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <nlohmann/json.hpp>
@@ -19,6 +20,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstring>
 #include <thread>
 #include <utility>
@@ -134,6 +136,8 @@ ProbeFilePointer file_of(Answer answer, std::string* why_not = nullptr) {
   if (why_not != nullptr && !is_read) *why_not = answer.error == 0 ? answer.bytes : read_error_text(answer.error);
   return is_read ? ProbeFile::unpacked(answer.bytes, std::move(answer.file)) : nullptr;
 }
+
+void give_up_lease(int file) { fcntl(file, F_SETLEASE, F_UNLCK); }
 
 }  // namespace
 
@@ -373,27 +377,39 @@ bool KnownFiles::update(Clock::time_point now) {
 // attached to without a lease, unless a writer has come later.
 bool KnownFiles::lease(File& file, Clock::time_point now) {
   const int fd = file.found.file->fd();
-  const auto result = leases_.take(fd);
-  if (result == FileLeases::Result::open_for_writing) {
+  const f_owner_ex owner{F_OWNER_TID, gettid()};
+  errno = 0;
+  // It fails too if the file system has no leases, or if the file has another owner and CAP_LEASE is missing.
+  file.is_leased = lease_signal_ && fcntl(fd, F_SETOWN_EX, &owner) == 0 && fcntl(fd, F_SETLEASE, F_RDLCK) == 0;
+  if (errno == EAGAIN) {  // some program has it open for writing
     file.makes_way = file.makes_way || file.found.pid == 0;
     file.makes_way_at = {};
     return true;
   }
-  file.is_leased = result == FileLeases::Result::leased;
   if (!file.is_leased && !file.makes_way) return true;
   const auto id = FileId::of(fd);
   // The writer may have tried with O_NONBLOCK, and may try again.
   const bool is_too_early = id == file.id && now - file.makes_way_at < kWritersPause;
   const Again again = !id ? Again::not_read : is_too_early ? Again::same_probes : read_again(file, *id);
   file.makes_way = is_too_early || again != Again::same_probes;
-  if (file.makes_way && std::exchange(file.is_leased, false)) FileLeases::give_up(fd);
+  if (file.makes_way && std::exchange(file.is_leased, false)) give_up_lease(fd);
   return again != Again::other_content;
 }
 
+void KnownFiles::begin_leases() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGIO);
+  lease_signal_.reset(signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC));
+  if (!lease_signal_) throw Failure("cannot wait for signals: " + errno_text(errno));
+}
+
 bool KnownFiles::make_way() {
-  if (!leases_.take_signal()) return false;
+  signalfd_siginfo signal{};
+  if (!lease_signal_ || read(lease_signal_.get(), &signal, sizeof(signal)) <= 0) return false;
   for (File& file : files_) {
-    if (!file.is_leased || !FileLeases::is_wanted(file.found.file->fd())) continue;
+    // While somebody waits for a file, its lease is shown as given up.
+    if (!file.is_leased || fcntl(file.found.file->fd(), F_GETLEASE) != F_UNLCK) continue;
     file.is_leased = false;
     file.makes_way = true;
     file.makes_way_at = Clock::now();
@@ -403,14 +419,14 @@ bool KnownFiles::make_way() {
 }
 
 void KnownFiles::let_writers_in() {
-  for (const ProbeFilePointer& file : std::exchange(given_up_, {})) FileLeases::give_up(file->fd());
+  for (const ProbeFilePointer& file : std::exchange(given_up_, {})) give_up_lease(file->fd());
 }
 
 void KnownFiles::end_leases() {
   for (File& file : files_)
     if (std::exchange(file.is_leased, false)) given_up_.push_back(file.found.file);
   let_writers_in();
-  leases_ = {};
+  lease_signal_.reset();
 }
 
 const KnownFiles::File* KnownFiles::held(const ProbeFile& file) const {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/file_watch.h"
-#include "host/file_leases.h"
+#include "base/open_file.h"
 #include "host/maps.h"
 #include "host/probe_file.h"
 
@@ -57,9 +57,11 @@ class KnownFiles {
   // that have other content now. Returns whether there were any since the last call.
   bool update(Clock::time_point now);
 
-  // As in Host.
-  void begin_leases() { leases_.begin(); }
-  [[nodiscard]] int writers_fd() const { return leases_.fd(); }
+  // As in Host. These are read leases (fcntl(2), F_SETLEASE). The kernel keeps a breakpoint for a place in a file,
+  // whatever is written there. So a program that is written over a traced one would get a breakpoint somewhere in its
+  // text. Because of the lease, a program that opens the file for writing waits until this one has detached from it.
+  void begin_leases();
+  [[nodiscard]] int writers_fd() const { return lease_signal_.get(); }
   bool make_way();
   void let_writers_in();
   void end_leases();
@@ -114,7 +116,7 @@ class KnownFiles {
   std::vector<File> files_;
   bool has_dropped_ = false;  // since the last update()
   FileWatch watch_;
-  FileLeases leases_;
+  OpenFile lease_signal_;                   // empty if no files are leased
   std::vector<ProbeFilePointer> given_up_;  // leases to give up when these files are detached from
   std::map<std::uint64_t, bool> idle_;      // by device
   Clock::time_point idle_at_;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/process_memory.h"
 
+#include "base/text.h"
+#include "host/process_facts.h"
+
 #include <sys/uio.h>
 
 #include <array>
@@ -11,6 +14,7 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::size_t kMostRanges = 512;
+constexpr std::size_t kMostEnvironment = std::size_t{8} << 20U, kMostValue = 4096;
 
 Answer ranges_work(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {
   std::array<MemoryRange, kMostRanges> ranges{};
@@ -22,6 +26,29 @@ Answer ranges_work(std::uint32_t pid, std::string_view request, OpenFile /*file*
   answer.bytes.resize(size);
   answer.bytes.resize(read_ranges_here(pid, {ranges.data(), count}, answer.bytes.data(), size));
   if (answer.bytes.size() != size) answer.error = errno;
+  return answer;
+}
+
+// Calls `each` for the texts of which each has a zero at its end.
+template <class Each>
+void for_each_text(std::string_view texts, const Each& each) {
+  while (!texts.empty()) each(take_before(texts, '\0'));
+}
+
+// The request has the names. The answer has the values.
+Answer environment_work(std::uint32_t pid, std::string_view names, OpenFile /*file*/) {
+  const std::string all = read_small_file("/proc/" + std::to_string(pid) + "/environ", kMostEnvironment);
+  Answer answer;
+  if (all.empty()) answer.error = ESRCH;  // the thread has ended, unless the environment is empty
+  for_each_text(names, [&](std::string_view name) {
+    std::string_view value;
+    for_each_text(all, [&](std::string_view text) {
+      if (value.empty() && text.size() > name.size() && text.starts_with(name) && text[name.size()] == '=') {
+        value = text.substr(name.size() + 1, kMostValue);
+      }
+    });
+    (answer.bytes += value) += '\0';
+  });
   return answer;
 }
 
@@ -55,6 +82,16 @@ bool take_ranges(Answer answer, std::span<const MemoryRange> ranges, std::string
   errno = answer.error == 0 && answer.bytes.size() != size ? EBADMSG : answer.error;
   bytes = std::move(answer.bytes);
   return errno == 0;
+}
+
+std::vector<std::string> environment_of(const Target& process, std::initializer_list<std::string_view> names) {
+  std::string request;
+  for (const std::string_view name : names) (request += name) += '\0';
+  const Answer answer = read_process(process, environment_work, request);
+  std::vector<std::string> values;
+  for_each_text(answer.bytes, [&](std::string_view value) { values.emplace_back(value); });
+  values.resize(names.size());
+  return values;
 }
 
 }  // namespace nopspan::collector

@@ -8,9 +8,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <initializer_list>
 #include <span>
 #include <string>
+#include <string_view>
 #include <type_traits>
+#include <vector>
 
 namespace nopspan::collector {
 
@@ -34,8 +37,13 @@ bool read_value(const Target& process, std::uint64_t address, T& value) {
   return true;
 }
 
-// The same without the child that reads, for functions that run in it. read_ranges_here() returns how many bytes could
-// be read. If a range cannot be read completely, none of its bytes are read.
+// The values of these variables in the environment with which the process began; "" for those that are not set. The
+// environment is in the memory of the process, so it says what the process wants it to say. Only its first 8 MiB are
+// read, in the child that reads, and only 4096 bytes of a value are kept.
+std::vector<std::string> environment_of(const Target& process, std::initializer_list<std::string_view> names);
+
+// read_ranges() and read_value() without the child that reads, for functions that run in it. read_ranges_here() returns
+// how many bytes could be read. If a range cannot be read completely, none of its bytes are read.
 std::size_t read_ranges_here(std::uint32_t pid, std::span<const MemoryRange> ranges, void* to, std::size_t size);
 bool read_memory_here(std::uint32_t pid, std::uint64_t address, void* to, std::size_t size);
 
