@@ -161,19 +161,6 @@ TEST(Host, DescribesAProcess) {
   EXPECT_EQ(host.process(own_pid()), process) << "the same object";
 }
 
-TEST(Host, FindsALibraryThatIsLoadedLater) {
-  TemporaryFolder folder;
-  Host host;
-  host.scan_completely();
-  const std::string path = copy_library(folder / "libnopspan.so.0.2");
-  const Child child([&] { load(path); });
-  ASSERT_TRUE(child.is_ready());
-  host.scan_completely();
-  EXPECT_TRUE(is_in(host.files(), path));
-  EXPECT_NE(copy_of(host, child.pid(), path), nullptr);
-  EXPECT_EQ(host.copies(child.pid()).size(), 2U) << "the program's own, and the library's";
-}
-
 TEST(Host, FindsALibraryThatAKnownProcessLoads) {
   TemporaryFolder folder;
   const std::string path = copy_library(folder / "libnopspan.so.0.2");
@@ -279,6 +266,7 @@ TEST(Host, FindsTheSameThroughTheChildThatReads) {
   EXPECT_NE(copy->gate_address, 0U);
   EXPECT_EQ(copy->file->probes(), ProbeFile::read(open_regular(path))->probes());
   EXPECT_EQ(contents_of(copy->file->attach_path()), contents_of(kLibrary));
+  EXPECT_EQ(host.copies(child.pid()).size(), 2U) << "the program's own, and the library's";
   EXPECT_EQ(host.process(child.pid())->library_version, kVersion);
   copy_library(folder / "new");
   ASSERT_EQ(rename((folder / "new").c_str(), path.c_str()), 0);

@@ -263,17 +263,6 @@ class Availability(CollectorTest):
                                   stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S)
             self.assertRegex(said.stderr, r"(?m)^nopspan: not read for a while, .*: %d obstacle" % hidden)
 
-    def test_a_process_that_cannot_be_attached_to(self):
-        with obstacle() as hostile:
-            hostile.ask("negative")
-            done = subprocess.run([NOPSPAN, "record", os.path.join(self.temporary_folder(), "recording"), "--json",
-                                   "--pid", str(hostile.pid), "--duration", "200ms"], stdin=subprocess.DEVNULL,
-                                  capture_output=True, text=True, timeout=PATIENCE_S)
-        self.assertEqual(done.returncode, 1, done.stderr)
-        ledger = json.loads(done.stdout.splitlines()[-1])
-        row, = ledger.get("ledger", ledger)["unattached"]
-        self.assertEqual(row["pid"], hostile.pid)
-
     def test_a_process_that_has_loaded_the_library_twice(self):
         with Program("traced") as program:
             self.assertEqual(program.ask("load_apart " + program_path("plugin_shared.so")), "loaded")

@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""--cgroup of nopspan top, record and trace: exactly the processes in a cgroup and in the cgroups below it."""
+"""--cgroup of nopspan record and trace: exactly the processes in a cgroup and in the cgroups below it."""
 
 import json
 import os
-import signal
 import subprocess
 import threading
 import time
 
 import harness
 import recording
-from cgroup import Cgroup, mount_points, removes
+from cgroup import Cgroup, mount_points
 from collector import Collector, CollectorTest, Counting
 from waiting import wait_until
 from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program
@@ -42,21 +41,6 @@ class CgroupOption(CollectorTest):
         # Other processes of the host may have a row too.
         delivered = {row["pid"]: row["delivered"] for row in ledger["processes"] if row["delivered"] > 0}
         self.assertEqual(delivered, {self.inside.pid: 50})
-
-    def test_of_top(self):
-        top = subprocess.Popen([NOPSPAN, "--json", "top", "--binary", LIBRARY, "--cgroup", self.group.name, "--total",
-                                "--interval", "100ms"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        try:
-            self.assertTrue(top.stdout.readline(), "a first table says that it is attached")
-            self.make_spans()
-            top.send_signal(signal.SIGINT)
-            out, _ = top.communicate(timeout=PATIENCE_S)
-        finally:
-            top.kill()
-            top.wait()
-        last = json.loads(out.splitlines()[-1])
-        self.assertEqual([(row["name"], row["total"]["spans"]) for row in last["rows"]], [("cgroup.inside", 50)])
-        self.assertTrue(last["ledger"]["balanced"])
 
     def test_trace_shows_the_spans_there_and_with_peers_the_whole_requests(self):
         with Trace("--json", "--cgroup", self.group.name) as narrow, \
@@ -239,23 +223,6 @@ class CgroupOption(CollectorTest):
         tracer.stop()
         self.assert_balanced(tracer.ledger())
         self.assert_nothing_lost(tracer.counts(self.outside.pid))
-
-    def test_has_a_whole_ledger_under_load(self):
-        with Collector("--count", "--cgroup", self.group.name) as tracer:
-            with Counting(self.temporary_folder(), pause_us=100) as wanted, \
-                    Counting(self.temporary_folder(), pause_us=100) as other:
-                self.group.put(wanted.pid)
-                for program in (wanted, other):
-                    program.ask("start")
-                for program in (wanted, other):
-                    wait_until(lambda program=program: program.entries() > 3000, "some thousand spans")
-                entries = int(wanted.ask("stop"))
-                others = int(other.ask("stop"))
-            ledger = tracer.stop()
-        self.assertEqual([row["pid"] for row in ledger["processes"] if row["delivered"] > 0], [wanted.pid])
-        self.assert_filtered(tracer, wanted.pid, entries, 0)
-        self.assert_filtered(tracer, other.pid, 0, others)
-        self.assert_balanced(ledger)
 
 
 class Version1(harness.Test):

@@ -197,18 +197,6 @@ class KilledCollectors(Faults):
         self.assertEqual(second.names(program.pid), {"late": 2, "open": 1})
         self.assert_balanced(ledger)
 
-    def test_two_at_once_have_a_whole_ledger_each(self):
-        with Collector("--count") as one, Collector("--count", "--max-age", "50ms") as other:
-            with Counting(self.temporary_folder(), pause_us=100) as program:
-                program.ask("start")
-                wait_until(lambda: program.entries() > 5000, "some thousand spans")
-                entries = int(program.ask("stop"))
-            one.stop()
-            other.stop()
-        for tracer in (one, other):
-            self.assertEqual(tracer.counts(program.pid)["delivered"], entries)
-            self.assert_nothing_lost(tracer.counts(program.pid))
-
     def test_one_that_ends_early_closes_while_the_other_goes_on(self):
         with Collector("--count") as other:
             with Counting(self.temporary_folder(), pause_us=100) as program:

@@ -167,17 +167,6 @@ class Files(CollectorTest):
             self.assertEqual([at for at, byte in enumerate(in_memory) if byte != in_file[at]], [])
             tracer.stop()
 
-    def test_a_program_that_was_open_for_writing_is_traced_again(self):
-        path, start = self.program_of_its_own(self.temporary_folder())
-        with Collector(binary=None) as tracer:
-            with start() as program:
-                tracer.wait_until_it_sees(program)
-            with open(path, "r+b"):
-                pass
-            with start() as program:
-                tracer.wait_until_it_sees(program)
-            tracer.stop()
-
     def test_a_process_that_starts_while_its_library_is_open_for_writing_is_named(self):
         folder, env = self.library_of_its_own()
         path = os.path.join(folder, "libnopspan.so.0.2")
@@ -225,21 +214,6 @@ class Files(CollectorTest):
         self.assertEqual(tracer.names(old.pid), {"before": 1, "old": 1})
         self.assertEqual(tracer.names_but_canaries(new.pid), {"new": 1})
         self.assert_balanced(ledger)
-
-    def test_one_file_under_two_names_is_counted_once(self):
-        folder, env = self.library_of_its_own()
-        other = self.temporary_folder()
-        os.link(os.path.join(folder, "libnopspan.so.0.2"), os.path.join(other, "libnopspan.so.0.2"))
-        with Collector(binary=None) as tracer:
-            with Program("traced", env=env) as one, Program("traced", env={"LD_LIBRARY_PATH": other}) as two:
-                for program in (one, two):
-                    tracer.wait_until_it_sees(program)
-                    program.ask("span once")
-            tracer.stop()
-        self.assertEqual([tracer.names_but_canaries(program.pid) for program in (one, two)], [{"once": 1}, {"once": 1}])
-        for program in (one, two):
-            self.assert_nothing_twice(tracer.entries(program.pid))
-            self.assertEqual(len({row["span_id"] for row in tracer.entries(program.pid)}), len(tracer.entries(program.pid)))
 
     def test_a_second_signal_during_the_detach_leaves_no_gate_raised(self):
         copies = 100

@@ -5,7 +5,6 @@ known, and of core files."""
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -13,7 +12,7 @@ import time
 
 import example_service
 import harness
-from example_service import AGENT, SERVER, TRACED
+from example_service import AGENT, TRACED
 from followed import Followed
 from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, program_path, wait_until
 from opened import Opened
@@ -234,29 +233,6 @@ class Programs(harness.Test):
                                "not attached to meanwhile" % (program.pid, library) in watch.said, "the reason")
                 program.wait_for_gate(lambda gate: gate & GATE_BATCH, "the gate to go up again")
                 self.assertEqual(watch.stop(), 1)
-
-    def test_bad_input(self):
-        folder = self.temporary_folder()
-        empty = os.path.join(folder, "empty")
-        with open(empty, "w", encoding="ascii"):
-            pass
-        for words, said in (([empty], "it is not a core file"), ([SERVER], "it is not a core file"),
-                            ([os.path.join(folder, "none")], "No such file or directory")):
-            with self.subTest(words=words):
-                done = run(*words)
-                self.assertEqual((done.returncode, done.stdout), (2, ""))
-                self.assertIn(said, done.stderr)
-
-    def test_the_core_of_a_program_without_the_library(self):
-        with subprocess.Popen(["sleep", "inf"]) as sleeping:
-            try:
-                path = os.path.join(self.temporary_folder(), "core")
-                subprocess.run(["gcore", "-o", path, str(sleeping.pid)], check=True, capture_output=True, timeout=PATIENCE_S)
-                done = run("%s.%d" % (path, sleeping.pid))
-            finally:
-                sleeping.kill()
-        self.assertEqual(done.returncode, 2)
-        self.assertTrue(re.search("it has no nopspan library", done.stderr), done.stderr)
 
 
 if __name__ == "__main__":

@@ -292,20 +292,6 @@ class Privileges(harness.Test):
                         pass
                 self.assertEqual(recorder.end(), 0)
 
-    def test_a_recording_needs_no_capability(self):
-        path = os.path.join(self.folder, "spans.rec")
-        with self.traced() as program:
-            with Followed([NOPSPAN, "record", path, "--pid", str(program.pid)]) as recorder:
-                recorder.wait_until_it_says("Recording\\.")
-                program.ask("span recorded 50")
-                self.assertEqual(recorder.stop(), 0)
-        os.chmod(path, 0o644)
-        status, out, errors = self.run_nopspan(set(), "trace", "--json", "--incomplete", "--from", path)
-        self.assertEqual(status, 0, errors)
-        traces = [row for row in map(json.loads, out.splitlines()) if row["type"] == "trace"]
-        self.assertEqual({span["name"] for trace in traces for span in trace["spans"]}, {"recorded"})
-        self.assertEqual(self.run_nopspan(set(), "replay", path)[0], 0)
-
 
 if __name__ == "__main__":
     if not os.path.exists(NOPSPAN):
