@@ -11,7 +11,6 @@
 #include "base/time_budget.h"
 #include "host/host.h"
 #include "host/probe_file.h"
-#include "live/keeper.h"
 #include "live/probe_link.h"
 #include "model/ledger.h"
 

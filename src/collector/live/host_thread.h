@@ -8,7 +8,6 @@
 #include "host/sandboxed.h"
 #include "live/attachments.h"
 #include "live/kernel_programs.h"
-#include "live/mailbox.h"
 #include "live/process_filter.h"
 #include "live/thread_headers.h"
 #include "model/source_options.h"
@@ -20,6 +19,7 @@
 #include <cstdint>
 #include <exception>
 #include <map>
+#include <mutex>
 #include <set>
 #include <string>
 #include <thread>
@@ -77,6 +77,36 @@ struct HostFailed {
   std::exception_ptr why;
 };
 using HostReport = std::variant<Described, BegunThreads, Live, HeadersRead, RoundRead, Fetched, Detached, HostFailed>;
+
+// Passes objects from one thread to another.
+template <typename T>
+class Mailbox {
+ public:
+  void post(T object) {
+    {
+      const std::lock_guard lock(mutex_);
+      waiting_.push_back(std::move(object));
+      size_ = waiting_.size();
+    }
+    wake_up_.wake();
+  }
+  // All objects that were posted since the last call, in order.
+  std::vector<T> take() {
+    wake_up_.clear();
+    const std::lock_guard lock(mutex_);
+    size_ = 0;
+    return std::exchange(waiting_, {});
+  }
+  [[nodiscard]] bool empty() const { return size_ == 0; }
+  [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] int fd() const { return wake_up_.fd(); }
+
+ private:
+  WakeUp wake_up_;
+  std::mutex mutex_;
+  std::vector<T> waiting_;
+  std::atomic<std::size_t> size_ = 0;  // of waiting_
+};
 
 class HostThread {
  public:

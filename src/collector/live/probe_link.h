@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace nopspan::collector {
 
@@ -37,5 +38,16 @@ inline OpenFile raise_gate(const ProbeFile& file, int pid, WhyNot& why_not) {
 
 // Explains an error of attach_to_probe() to people.
 WhyNot why_not_attached(int error);
+
+// A link that outlives this program. When the last link to a process is closed, the kernel changes all its mappings
+// back in one call. For tens of thousands of mappings that takes many seconds, in which no process on the host can
+// fork. When the process has ended, there is nothing to change.
+struct LeftLink {
+  OpenFile link;
+  OpenFile process;  // a pidfd
+};
+// Starts a process, nopspan-keeper, that keeps the links open until their processes have ended. Does nothing if there
+// are none. Returns false if it cannot be started.
+bool leave_until_ended(const std::vector<LeftLink>& links);
 
 }  // namespace nopspan::collector
