@@ -307,25 +307,17 @@ void Attachments::keep_for_held(const Key& key, const OpenFile& link) {
   }
 }
 
-// Notes which files were attached to nowhere so far, although that was tried.
+// Notes which files were tried, and whether they were attached to anywhere.
 void Attachments::note_files() {
-  std::map<const ProbeFile*, bool> is_traced;
   for (const auto& [key, attached] : attached_) {
-    if (attached.is_attached) is_traced[key.first] = true;
-    if (!attached.why_not.empty()) is_traced.try_emplace(key.first, false);
-  }
-  for (const auto& [key, attached] : attached_) {
-    const auto traced = is_traced.find(key.first);
-    if (traced == is_traced.end()) continue;
+    if (!attached.is_attached && attached.why_not.empty()) continue;
+    if (tried_files_.size() >= kMostRemembered) std::erase_if(tried_files_, [](const auto& one) { return one.second; });
+    if (tried_files_.size() >= kMostRemembered) return;
     const FileKey file = file_key(attached.target);
-    if (traced->second) {
-      if (traced_files_.size() >= kMostRemembered) traced_files_.clear();
-      traced_files_.insert(file);
-      missed_files_.erase(file);
-      unattached_.erase({file, 0});
-    } else if (missed_files_.size() < Ledger::kMostUnattached && !traced_files_.contains(file)) {
-      missed_files_.insert(file);
-    }
+    tried_files_.try_emplace(file, false);
+    if (!attached.is_attached) continue;
+    tried_files_[file] = true;
+    unattached_.erase({file, 0});
   }
 }
 

@@ -14,6 +14,7 @@
 #include "live/probe_link.h"
 #include "model/ledger.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -84,7 +85,8 @@ class Attachments {
   // Whether a file among them is attached to in no process, or a process among them is one of `pids`, which the user
   // asked for.
   [[nodiscard]] bool has_failed(const std::vector<std::uint32_t>& pids) const {
-    return !missed_files_.empty() || (!pids.empty() && !unattached_.empty());
+    return (!pids.empty() && !unattached_.empty()) ||
+           std::any_of(tried_files_.begin(), tried_files_.end(), [](const auto& one) { return !one.second; });
   }
   // The file to which an attach has not returned for a while, or "". Any thread may call it.
   [[nodiscard]] std::string hangs_at() const;
@@ -160,7 +162,7 @@ class Attachments {
   std::map<Key, Held> held_;
   std::uint64_t most_mappings_ = 0;  // of a file, in all processes together
   bool is_behind_ = false;
-  std::set<FileKey> traced_files_, missed_files_;
+  std::map<FileKey, bool> tried_files_;                                 // and whether they were attached to anywhere
   std::map<std::pair<FileKey, std::uint32_t>, Unattached> unattached_;  // by file and pid
   std::uint64_t unnamed_ = 0;                                           // for which it had no room
   std::map<std::string, std::uint64_t> said_;                           // and when
