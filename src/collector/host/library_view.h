@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the state of a copy of the library from its process: its gate, and the fields that follow in the gate's page.
+// Reads the state of a copy of the library from its process: its gate, and the fields that follow in the gate's page,
+// and the headers of its threads that write batches, and what these hold.
 #pragma once
 
 #include "host/process_reader.h"
@@ -7,13 +8,9 @@
 
 #include <nopspan/probes.h>
 
-#include <array>
-#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -44,22 +41,6 @@ struct LibraryView {
   std::vector<std::string> warnings;                          // of the library, for which there was no log sink
 };
 
-// The counts of nopspan::Stats that the library has at this address. Zero where it has fewer, and where they cannot be
-// read. Call it in the child that reads.
-inline constexpr std::size_t kLibraryCounts = 30;
-using LibraryCounts = std::array<std::uint64_t, kLibraryCounts>;
-LibraryCounts read_counts_here(std::uint32_t pid, const nopspan_gate_page& page);
-// See NOPSPAN_GATE_NO_SITES.
-bool calls_sites(const nopspan_gate_page& page);
-// What the library has dropped of them, as a ledger counts it.
-Counts drops_of(const LibraryCounts& counts);
-
-// Reads the list of threads' headers in the child that reads. Calls `on_header` for each header from `first` on, and
-// adds its address to `seen`. Ends at an address that is in `seen` or cannot be read, so a list that contains itself
-// ends. Also ends when `seen` has `most` addresses. Returns false then.
-bool for_each_thread(std::uint32_t pid, std::uint64_t first, std::size_t most, std::unordered_set<std::uint64_t>& seen,
-                     const std::function<void(std::uint64_t address, const nopspan_thread& header)>& on_header);
-
 // Empty if the page cannot be read; errno then has the reason. The time is bounded, whatever a hostile process has
 // written into its memory.
 std::optional<LibraryView> view_library(const Target& process, std::uint64_t gate_address);
@@ -69,5 +50,42 @@ std::optional<GateCounters> read_gate(const Target& process, std::uint64_t gate_
 
 // LibraryView::version alone, which is one read. "" if it cannot be read.
 std::string library_version(const Target& process, std::uint64_t gate_address);
+
+// The threads of one copy of the library in a process. The memory may have any content; the work and the memory used
+// are bounded.
+class ThreadHeaders {
+ public:
+  struct Thread {
+    std::uint64_t address = 0;
+    nopspan_thread header{};
+  };
+
+  ThreadHeaders(const Target& process, std::uint64_t gate_address) : process_(process), gate_address_(gate_address) {}
+
+  // Reads all headers. Returns false if the process could not be read; errno then has the reason.
+  bool read();
+  // The headers in use, as of the last read(). After a fork the parent's headers are in memory too, but not in use.
+  [[nodiscard]] const std::vector<Thread>& threads() const { return threads_; }
+  // What the library has dropped since its process began, as of the last read().
+  [[nodiscard]] const Counts& dropped() const { return dropped_; }
+  // Whether the process calls sites; see NOPSPAN_GATE_NO_SITES.
+  [[nodiscard]] bool calls_sites() const { return calls_sites_; }
+  // Whether there were more than 16,384 headers. The others are ignored.
+  [[nodiscard]] bool too_many() const { return too_many_; }
+
+  // Copies the entries that a thread holds, from the first one on. The thread does not take part. Returns false if the
+  // thread has flushed them meanwhile or they cannot be read.
+  bool fetch(const Thread& thread, std::string& bytes) const;
+  // Whether the thread still holds these entries.
+  [[nodiscard]] bool still_holds(const Thread& thread) const;
+
+ private:
+  Target process_;
+  std::uint64_t gate_address_;
+  std::vector<std::uint64_t> addresses_;  // all addresses: no header is ever removed from the list
+  std::vector<Thread> threads_;
+  Counts dropped_;
+  bool too_many_ = false, calls_sites_ = true;
+};
 
 }  // namespace nopspan::collector

@@ -5,11 +5,11 @@
 
 #include "base/wake_up.h"
 #include "host/host.h"
+#include "host/library_view.h"
 #include "host/sandboxed.h"
 #include "live/attachments.h"
 #include "live/kernel_programs.h"
 #include "live/process_filter.h"
-#include "live/thread_headers.h"
 #include "model/source_options.h"
 #include "stream/messages.h"
 

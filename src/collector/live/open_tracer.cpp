@@ -7,13 +7,13 @@
 #include "base/text.h"
 #include "base/user_range.h"
 #include "host/host.h"
+#include "host/library_view.h"
 #include "host/obstacles.h"
 #include "host/open_spans.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 #include "live/attachments.h"
 #include "live/probe_link.h"
-#include "live/thread_headers.h"
 #include "stream/clock_map.h"
 
 #include <poll.h>
