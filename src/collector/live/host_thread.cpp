@@ -78,42 +78,6 @@ bool HostThread::stop(Clock::time_point until) {
   return true;
 }
 
-template <typename Change>
-void HostThread::ask(Change change) {
-  {
-    const std::lock_guard lock(mutex_);
-    change(requests_);
-  }
-  wake_up_.wake();
-}
-
-void HostThread::look(std::uint32_t pid, bool answer) {
-  ask([&](Requests& requests) {
-    auto& pids = answer ? requests.answers : requests.looks;
-    if (pids.size() < kMostAsked) pids.insert(pid);
-  });
-}
-
-void HostThread::note_moved(std::uint32_t pid) {
-  ask([&](Requests& requests) { requests.moves.insert(pid); });
-}
-
-void HostThread::note_exit(std::uint32_t pid) {
-  ask([&](Requests& requests) { requests.exits.insert(pid); });
-}
-
-void HostThread::read_headers() {
-  ask([](Requests& requests) { requests.reads_headers = true; });
-}
-
-void HostThread::fetch(Fetch wanted) {
-  ask([&](Requests& requests) { requests.fetches.push_back(std::move(wanted)); });
-}
-
-void HostThread::detach() {
-  ask([](Requests& requests) { requests.detaches = true; });
-}
-
 void HostThread::run() {
   pthread_setname_np(pthread_self(), "nopspan-host");
   try {

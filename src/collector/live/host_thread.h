@@ -136,15 +136,26 @@ class HostThread {
   // Requests, from any thread.
 
   // Describes the process again, because it is new or has executed a program. `answer`: reports Described in any case.
-  void look(std::uint32_t pid, bool answer);
+  void look(std::uint32_t pid, bool answer) {
+    ask([&](Requests& requests) {
+      auto& pids = answer ? requests.answers : requests.looks;
+      if (pids.size() < kMostAsked) pids.insert(pid);
+    });
+  }
   // The process may have moved to another cgroup. Reports Described.
-  void note_moved(std::uint32_t pid);
+  void note_moved(std::uint32_t pid) {
+    ask([&](Requests& requests) { requests.moves.insert(pid); });
+  }
   // The process has ended.
-  void note_exit(std::uint32_t pid);
+  void note_exit(std::uint32_t pid) {
+    ask([&](Requests& requests) { requests.exits.insert(pid); });
+  }
   // Begins a round: reads the headers of all threads, and reports HeadersRead for each copy of the library, then
   // RoundRead. In a round, the time for reads and fetches from each user's processes is limited. The users who took
   // long in the last round come last.
-  void read_headers();
+  void read_headers() {
+    ask([](Requests& requests) { requests.reads_headers = true; });
+  }
   // Fetches what these threads hold, and reports Fetched.
   struct Fetch {
     std::uint32_t pid;
@@ -152,9 +163,13 @@ class HostThread {
     std::uint64_t gate_address;
     std::vector<ThreadHeaders::Thread> threads;
   };
-  void fetch(Fetch wanted);
+  void fetch(Fetch wanted) {
+    ask([&](Requests& requests) { requests.fetches.push_back(std::move(wanted)); });
+  }
   // Detaches from all files, and reports Detached.
-  void detach();
+  void detach() {
+    ask([](Requests& requests) { requests.detaches = true; });
+  }
 
   // Asks the thread to end, and waits for it until then. Returns false if it is still busy: the kernel may not let it
   // go for long. Then this object and what it uses must not be destroyed.
@@ -176,7 +191,13 @@ class HostThread {
   void run();
   void work();
   template <typename Change>
-  void ask(Change change);
+  void ask(Change change) {
+    {
+      const std::lock_guard lock(mutex_);
+      change(requests_);
+    }
+    wake_up_.wake();
+  }
   void warn();
   void warn_of_processes_without_probes();
   void warn_of_attach_to_all(const std::vector<Attachments::Target>& wanted);
