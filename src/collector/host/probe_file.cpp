@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 #include <nopspan/probes.h>
@@ -39,6 +40,12 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Probe, provider, name, offset, semaphore_addr
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ProbeFile::Gate, address, offset, section_size, is_page_aligned, is_alone,
                                    abi_version)
 
+// One note in the format of sys/sdt.h.
+struct ProbeNote {
+  std::uint64_t address, base, semaphore;
+  std::string_view provider, name;
+};
+
 namespace {
 
 // A library has about a dozen sites. Some linkers keep several copies of one object.
@@ -52,12 +59,6 @@ constexpr std::uint64_t kGatePage = 65536;
 constexpr std::uint64_t kGatePage = 4096;
 #endif
 
-// One note in the format of sys/sdt.h.
-struct Note {
-  std::uint64_t address, base, semaphore;
-  std::string_view provider, name;
-};
-
 std::optional<std::string_view> take_string(std::string_view& text) {
   const std::size_t end = text.find('\0');
   if (end == std::string_view::npos) return std::nullopt;
@@ -66,7 +67,7 @@ std::optional<std::string_view> take_string(std::string_view& text) {
   return taken;
 }
 
-std::optional<Note> parse_note(std::string_view description) {
+std::optional<ProbeNote> parse_note(std::string_view description) {
   std::array<std::uint64_t, 3> words{};
   if (description.size() < sizeof(words)) return std::nullopt;
   std::memcpy(words.data(), description.data(), sizeof(words));
@@ -74,7 +75,7 @@ std::optional<Note> parse_note(std::string_view description) {
   const auto provider = take_string(description);
   const auto name = take_string(description);
   if (!provider || !name) return std::nullopt;
-  return Note{words[0], words[1], words[2], *provider, *name};
+  return ProbeNote{words[0], words[1], words[2], *provider, *name};
 }
 
 NopKind nop_at(const ElfFile& elf, std::uint64_t offset) {
@@ -92,92 +93,76 @@ NopKind nop_at(const ElfFile& elf, std::uint64_t offset) {
   return NopKind::other;
 }
 
+// The address of the gate in a file without notes; 0 if it has none.
+std::uint64_t gate_by_symbol(const ElfFile& elf) {
+  if (const auto gate = elf.symbol("nopspan_gate")) return *gate;
+  const ElfFile::Section* section = elf.section(kSection);
+  if (section == nullptr) return 0;
+  // Other libraries have semaphores in a section of this name. Without a symbol, accept the section only if it looks
+  // like a gate's page.
+  std::array<std::uint64_t, 2> words{};
+  if (section->address % kGatePage != 0 || section->size < kGatePage) return 0;
+  if (!elf.read(section->offset, words.data(), sizeof(words))) return 0;
+  const bool looks_like_one = words[0] == 0 && words[1] >= 1 && words[1] < 256;
+  return looks_like_one || elf.symbol("nopspan_gate_ptr") ? section->address : 0;
+}
+
 }  // namespace
 
-// Reads one file. The functions fill ProbeFile's members in their order.
-class ProbeFileReader {
- public:
-  static ProbeFilePointer read(OpenFile file, std::string& why_not);
-
- private:
-  ProbeFileReader(ProbeFile& to, const ElfFile& elf) : to_(to), elf_(elf) {}
-
-  bool read_notes(std::string& why_not);
-  void add_site(const Note& note, std::uint64_t shift);
-  void find_gate();
-  [[nodiscard]] std::uint64_t gate_by_symbol() const;
-  void look_at_gate(std::uint64_t address);
-
-  ProbeFile& to_;
-  const ElfFile& elf_;
-};
-
-bool ProbeFileReader::read_notes(std::string& why_not) {
-  const ElfFile::Section* base = elf_.section(".stapsdt.base");
+bool ProbeFile::read_notes(const ElfFile& elf, std::string& why_not) {
+  const ElfFile::Section* base = elf.section(".stapsdt.base");
   bool too_many = false;
-  for (const ElfFile::Section& section : elf_.sections()) {
+  for (const ElfFile::Section& section : elf.sections()) {
     if (section.name != kNotes) continue;
-    elf_.for_each_note(section, [&](std::string_view name, std::uint32_t type, std::string_view description) {
+    elf.for_each_note(section, [&](std::string_view name, std::uint32_t type, std::string_view description) {
       if (name != "stapsdt" || type != 3) return;
       const auto note = parse_note(description);
       if (!note || (note->provider != NOPSPAN_PROVIDER && note->provider != NOPSPAN_BATCH_PROVIDER)) return;
-      if (to_.probes_.size() == kMaximumSites) too_many = true;
+      if (probes_.size() == kMaximumSites) too_many = true;
       // prelink moves sections without updating the notes. The section's address shows by how much.
       else
-        add_site(*note, base != nullptr && note->base != 0 ? base->address - note->base : 0);
+        add_site(elf, *note, base != nullptr && note->base != 0 ? base->address - note->base : 0);
     });
   }
   if (too_many) why_not = "it has more than " + std::to_string(kMaximumSites) + " probe sites";
   return !too_many;
 }
 
-void ProbeFileReader::add_site(const Note& note, std::uint64_t shift) {
+void ProbeFile::add_site(const ElfFile& elf, const ProbeNote& note, std::uint64_t shift) {
   Probe probe;
-  const auto offset = elf_.offset_of(note.address + shift, ElfFile::Use::code);
+  const auto offset = elf.offset_of(note.address + shift, ElfFile::Use::code);
   if (!offset) return;  // the kernel would reject it
   probe.provider = note.provider;
   probe.name = note.name.substr(0, 63);
   probe.offset = *offset;
   if (note.semaphore != 0) {
-    const auto semaphore = elf_.offset_of(note.semaphore + shift, ElfFile::Use::data);
+    const auto semaphore = elf.offset_of(note.semaphore + shift, ElfFile::Use::data);
     if (!semaphore) return;
     probe.semaphore_address = note.semaphore + shift;
     probe.semaphore_offset = *semaphore;
   }
-  probe.nop = nop_at(elf_, probe.offset);
-  to_.probes_.push_back(std::move(probe));
+  probe.nop = nop_at(elf, probe.offset);
+  probes_.push_back(std::move(probe));
 }
 
-std::uint64_t ProbeFileReader::gate_by_symbol() const {
-  if (const auto gate = elf_.symbol("nopspan_gate")) return *gate;
-  const ElfFile::Section* section = elf_.section(kSection);
-  if (section == nullptr) return 0;
-  // Other libraries have semaphores in a section of this name. Without a symbol, accept the section only if it looks
-  // like a gate's page.
-  std::array<std::uint64_t, 2> words{};
-  if (section->address % kGatePage != 0 || section->size < kGatePage) return 0;
-  if (!elf_.read(section->offset, words.data(), sizeof(words))) return 0;
-  const bool looks_like_one = words[0] == 0 && words[1] >= 1 && words[1] < 256;
-  return looks_like_one || elf_.symbol("nopspan_gate_ptr") ? section->address : 0;
-}
-
-void ProbeFileReader::find_gate() {
+void ProbeFile::find_gate(const ElfFile& elf) {
   // The span probes' semaphore is the first part of the gate.
-  for (const Probe& probe : to_.probes_)
-    if (probe.semaphore_address != 0 && probe.name.starts_with("span_")) return look_at_gate(probe.semaphore_address);
-  if (to_.probes_.empty() && elf_.section(kSection) != nullptr) look_at_gate(gate_by_symbol());
+  for (const Probe& probe : probes_)
+    if (probe.semaphore_address != 0 && probe.name.starts_with("span_"))
+      return look_at_gate(elf, probe.semaphore_address);
+  if (probes_.empty() && elf.section(kSection) != nullptr) look_at_gate(elf, gate_by_symbol(elf));
 }
 
-void ProbeFileReader::look_at_gate(std::uint64_t address) {
-  const auto offset = elf_.offset_of(address, ElfFile::Use::data);
+void ProbeFile::look_at_gate(const ElfFile& elf, std::uint64_t address) {
+  const auto offset = elf.offset_of(address, ElfFile::Use::data);
   if (address == 0 || !offset) return;
-  ProbeFile::Gate& gate = to_.gate_;
+  Gate& gate = gate_;
   gate.address = address;
   gate.offset = *offset;
   gate.is_page_aligned = address % kGatePage == 0;
   gate.is_alone = true;
   const std::uint64_t page = address / kGatePage * kGatePage;
-  for (const ElfFile::Section& section : elf_.sections()) {
+  for (const ElfFile::Section& section : elf.sections()) {
     if (!section.is_loaded || section.size == 0) continue;
     const bool has_gate = section.address <= address && address - section.address < section.size;
     if (has_gate && section.name == kSection) {
@@ -188,28 +173,29 @@ void ProbeFileReader::look_at_gate(std::uint64_t address) {
     }
   }
   std::uint64_t version = 0;
-  if (elf_.read(gate.offset + offsetof(nopspan_gate_page, abi_version), &version, sizeof(version)))
+  if (elf.read(gate.offset + offsetof(nopspan_gate_page, abi_version), &version, sizeof(version)))
     gate.abi_version = version;
 }
 
-ProbeFilePointer ProbeFileReader::read(OpenFile file, std::string& why_not) {
+ProbeFilePointer ProbeFile::read(OpenFile file, std::string* why_not) {
+  std::string ignored;
+  std::string& reason = why_not != nullptr ? *why_not : ignored;
   struct stat status {};
   if (fstat(file.get(), &status) != 0) {
-    why_not = std::strerror(errno);
+    reason = std::strerror(errno);
     return nullptr;
   }
   if (!S_ISREG(status.st_mode)) {
-    why_not = "it is not a regular file";
+    reason = "it is not a regular file";
     return nullptr;
   }
-  const auto elf = ElfFile::open(file.get(), static_cast<std::uint64_t>(status.st_size), why_not);
+  const auto elf = ElfFile::open(file.get(), static_cast<std::uint64_t>(status.st_size), reason);
   if (!elf) return nullptr;
   std::shared_ptr<ProbeFile> result(new ProbeFile);
-  ProbeFileReader reader(*result, *elf);
-  if (!reader.read_notes(why_not)) return nullptr;
-  reader.find_gate();
+  if (!result->read_notes(*elf, reason)) return nullptr;
+  result->find_gate(*elf);
   if (result->probes_.empty() && !result->has_gate()) {
-    why_not = "it has no nopspan probes";
+    reason = "it has no nopspan probes";
     return nullptr;
   }
   struct statfs system {};
@@ -282,11 +268,6 @@ OpenFile open_regular(const std::string& path, const FileId* wanted) {
     return OpenFile();
   }
   return OpenFile(::open(("/proc/self/fd/" + std::to_string(file.get())).c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-}
-
-ProbeFilePointer ProbeFile::read(OpenFile file, std::string* why_not) {
-  std::string ignored;
-  return ProbeFileReader::read(std::move(file), why_not != nullptr ? *why_not : ignored);
 }
 
 void ProbeFile::set_file(OpenFile file) {

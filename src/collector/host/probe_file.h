@@ -18,6 +18,9 @@ struct statx;
 
 namespace nopspan::collector {
 
+class ElfFile;
+struct ProbeNote;
+
 // Identifies one state of a file by the fields of stat(2). The inode number alone is not enough, because it is reused
 // after the file is deleted.
 struct FileId {
@@ -114,8 +117,12 @@ class ProbeFile {
   [[nodiscard]] bool may_be(const FileId& other) const;
 
  private:
-  friend class ProbeFileReader;
   ProbeFile() = default;
+  // These read one file, in this order.
+  bool read_notes(const ElfFile& elf, std::string& why_not);
+  void add_site(const ElfFile& elf, const ProbeNote& note, std::uint64_t shift);
+  void find_gate(const ElfFile& elf);
+  void look_at_gate(const ElfFile& elf, std::uint64_t address);
   void set_file(OpenFile file);
 
   OpenFile file_;
