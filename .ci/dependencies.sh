@@ -12,8 +12,6 @@ test=("${demo[@]}" lld tmux libclang-rt-14-dev clang-format clang-tidy g++-aarch
       protobuf-compiler prometheus python3-prometheus-client python3-grpcio python3-yaml python3-kubernetes
       docker-compose libcap2-bin openssl systemtap help2man groff-base zsh fish doxygen zstd curl)
 long=("${test[@]}" qemu-system-x86 debootstrap e2fsprogs systemd-container lintian)
-# Node.js from elsewhere has its own npm, and Debian's cannot be installed beside it.
-command -v npm >/dev/null || long+=(nodejs npm)
 
 case "${1:-}" in
   demo) packages=("${demo[@]}") ;;
