@@ -439,13 +439,10 @@ class Spool(ExportTest):
 
     def kill_when_counted(self, exporter, spool, spans):
         """Kills it when so many spans are in a body on disk or counted."""
-        def counts_in(name):
-            with open(os.path.join(spool, name), "rb") as file:
-                return re.findall(rb'^nopspan-unsaved 1 (\d+)' if name == "unsaved" else rb'"spans":(\d+)', file.read())
-
         def is_counted():
-            names = [name for name in os.listdir(spool) if name == "unsaved" or name.endswith(".nopspan")]
-            return sum(int(count) for name in names for count in counts_in(name)) == spans
+            with open(os.path.join(spool, "unsaved"), encoding="ascii") as file:
+                unsaved = int(file.read().split()[2])
+            return unsaved + sum(int(name.split("-")[1]) for name in os.listdir(spool) if name.endswith(".otlp.gz")) == spans
         wait_until(lambda: os.path.exists(os.path.join(spool, "unsaved")) and is_counted(), "the count", PATIENCE_S)
         exporter.kill()
         exporter.communicate()

@@ -86,9 +86,9 @@ void ExportFeed::finish() {
   flush();
 }
 
-ItemCounts ExportFeed::waiting(Signal signal) const {
-  if (signal == Signal::logs) return logs_.items();
+ItemCounts ExportFeed::waiting() const {
   ItemCounts items = traces_.items();
+  items += logs_.items();
   items.span_events += held_.events();
   return items;
 }

@@ -46,7 +46,7 @@ class ExportFeed {
 
   [[nodiscard]] Counts counts() const;
   // The items that were added and not passed on yet.
-  [[nodiscard]] ItemCounts waiting(Signal signal) const;
+  [[nodiscard]] ItemCounts waiting() const;
 
  private:
   void add_span(const Entry& entry);

@@ -29,24 +29,25 @@ std::string items_text(const ItemCounts& items) {
 }  // namespace
 
 void ExportQueue::Lane::hold(const ExportBody& body) {
-  if (spool != nullptr) return;
+  if (is_spool) return;
   bytes += body.bytes.size();
   items += body.items;
 }
 
 void ExportQueue::Lane::release(const ExportBody& body) {
-  if (spool != nullptr) return;
+  if (is_spool) return;
   bytes -= body.bytes.size();
   items -= body.items;
 }
 
-ExportQueue::ExportQueue(ExportQueueOptions options, Transport& transport, ReceiverAccount& account, Spool* traces,
-                         Spool* logs)
+ExportQueue::ExportQueue(ExportQueueOptions options, Transport& transport, ReceiverAccount& account, Spool* spool)
     : options_(std::move(options)),
       transport_(transport),
       account_(account),
-      lanes_{Lane(options_.back_off), Lane(options_.back_off), Lane(options_.back_off), Lane(options_.back_off, traces),
-             Lane(options_.back_off, logs)},
+      spool_(spool),
+      lanes_{Lane(options_.back_off, Signal::traces, false), Lane(options_.back_off, Signal::logs, false),
+             Lane(options_.back_off, Signal::metrics, false), Lane(options_.back_off, Signal::traces, spool != nullptr),
+             Lane(options_.back_off, Signal::logs, spool != nullptr)},
       thread_(start()) {}
 
 ExportQueue::~ExportQueue() { finish(std::chrono::nanoseconds(0)); }
@@ -54,7 +55,7 @@ ExportQueue::~ExportQueue() { finish(std::chrono::nanoseconds(0)); }
 bool ExportQueue::has_space(Signal signal) const {
   const std::lock_guard lock(mutex_);
   const Lane* const spooled = spool_lane_of(signal);
-  return !is_full(signal) || (spooled != nullptr && (is_failing(signal) || !spooled->spool->is_full()));
+  return !is_full(signal) || (spooled != nullptr && (is_failing(signal) || !spool_->is_full(signal)));
 }
 
 bool ExportQueue::is_failing() const {
@@ -69,10 +70,9 @@ bool ExportQueue::is_full(Signal signal) const {
   return all >= capacity && lanes_[lane_of(signal)].bytes >= capacity / 4;
 }
 
-void ExportQueue::note_unsaved(const ItemCounts& traces, const ItemCounts& logs) {
+void ExportQueue::note_unsaved(const ItemCounts& outside) {
   const std::lock_guard lock(mutex_);
-  outside_[lane_of(Signal::traces)] = traces;
-  outside_[lane_of(Signal::logs)] = logs;
+  outside_ = outside;
   spool_if_slow();
   note_unsaved();
 }
@@ -82,32 +82,26 @@ void ExportQueue::spool_if_slow() {
   if (!is_slow() || Clock::now() < spool_again_) return;
   for (const Signal signal : {Signal::traces, Signal::logs}) {
     // With a full disk, each try compresses a body.
-    if (spool_waiting(lanes_[lane_of(signal)], signal)) spool_again_ = Clock::now() + kSlow;
+    if (spool_waiting(lanes_[lane_of(signal)])) spool_again_ = Clock::now() + kSlow;
   }
 }
 
 // With mutex_, after items have moved: if the program is killed before, the number is too large.
 void ExportQueue::note_unsaved() {
-  const auto& accounts = account_.totals().signals;
-  for (const Signal signal : {Signal::traces, Signal::logs}) {
-    const Lane* const spooled = spool_lane_of(signal);
-    if (spooled == nullptr) continue;
-    ItemCounts items = lanes_[lane_of(signal)].items;
-    items += outside_[lane_of(signal)];
-    if (signal == Signal::logs) {
-      items.logs += accounts[kLogsRow].lost();
-    } else {
-      items.spans += accounts[kTracesRow].lost();
-      items.span_events += accounts[kSpanEventsRow].lost();
-    }
-    spooled->spool->note_unsaved(items);
-  }
+  if (spool_ == nullptr) return;
+  const AccountTotals totals = account_.totals();
+  ItemCounts items = outside_;
+  for (const Signal signal : {Signal::traces, Signal::logs}) items += lanes_[lane_of(signal)].items;
+  items.spans += totals.signals[kTracesRow].lost();
+  items.span_events += totals.signals[kSpanEventsRow].lost();
+  items.logs += totals.signals[kLogsRow].lost();
+  spool_->note_unsaved(items);
 }
 
 const ExportQueue::Lane* ExportQueue::spool_lane_of(Signal signal) const {
   if (signal == Signal::metrics) return nullptr;
   const Lane& lane = lanes_[kSignals + (signal == Signal::logs ? 1 : 0)];
-  return is_spool(lane) ? &lane : nullptr;
+  return lane.is_spool ? &lane : nullptr;
 }
 
 ExportQueue::Lane* ExportQueue::spool_lane_of(Signal signal) {
@@ -145,8 +139,8 @@ bool ExportQueue::post(ExportBody body) {
   const auto drop = [&](DropReason reason) { return account_.drop_new(body.items, reason), false; };
   if (ends_) return drop(DropReason::no_time);
   if (is_full(signal)) {
-    if (Lane* const spooled = spool_lane_of(signal); spooled != nullptr) {
-      const auto problem = spooled->spool->keep(body, false, std::move(packed));
+    if (spool_lane_of(signal) != nullptr) {
+      const auto problem = spool_->keep(body, false, std::move(packed));
       packed.clear();
       if (!problem) {
         account_.spool(body.items);
@@ -163,7 +157,7 @@ bool ExportQueue::post(ExportBody body) {
   Lane& lane = lanes_[lane_of(signal)];
   lane.hold(body);
   lane.bodies.push_back({std::move(body), false, 0, {}, std::move(packed)});
-  if (is_spooling(signal)) static_cast<void>(spool_waiting(lane, signal));
+  if (is_spooling(signal)) static_cast<void>(spool_waiting(lane));
   // If it is still in memory, it may be divided before it is written, and the capacity does not count this.
   if (!lane.bodies.empty()) lane.bodies.back().packed = std::string();
   has_work_.notify_one();
@@ -241,9 +235,7 @@ void ExportQueue::run() {
   std::unique_lock lock(mutex_);
   run_until_end(lock);
   count_rest();
-  for (Lane& lane : lanes_) {
-    if (is_spool(lane)) lane.spool->close(lane.may_have_arrived);
-  }
+  if (spool_ != nullptr) spool_->close();
   note_unsaved();
   is_ended_ = true;
   has_ended_.notify_all();
@@ -272,17 +264,13 @@ void ExportQueue::run_until_end(std::unique_lock<std::mutex>& lock) {
 // tried once.
 bool ExportQueue::is_done() const {
   const bool stay =
-      std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) { return is_spool(lane) && lane.has_failed; });
+      std::any_of(lanes_.begin(), lanes_.end(), [](const Lane& lane) { return lane.is_spool && lane.has_failed; });
   return std::all_of(lanes_.begin(), lanes_.end(), [&](const Lane& lane) {
-    if (!is_spool(lane)) {
-      return lane.bodies.empty() || (stay && lane.has_failed && &lane == &lanes_[lane_of(Signal::metrics)]);
+    if (!lane.is_spool) {
+      return lane.bodies.empty() || (stay && lane.has_failed && lane.signal == Signal::metrics);
     }
-    return lane.has_failed || !is_wanted(signal_of(lane)) || (lane.bodies.empty() && lane.spool->is_empty());
+    return lane.has_failed || !is_wanted(lane.signal) || (lane.bodies.empty() && spool_->is_empty(lane.signal));
   });
-}
-
-Signal ExportQueue::signal_of(const Lane& lane) const {
-  return &lane == spool_lane_of(Signal::logs) ? Signal::logs : Signal::traces;
 }
 
 // The lane whose body is to be sent now. For an empty lane of a spool, one is to be loaded.
@@ -294,7 +282,7 @@ ExportQueue::Lane* ExportQueue::next_lane(Clock::time_point now) {
     if (!lane.bodies.empty() && lane.not_before <= now) return &lane;
   }
   for (Lane& lane : lanes_) {
-    if (is_spools_turn(lane) && lane.not_before <= now && !(lane.bodies.empty() && lane.spool->is_empty()))
+    if (is_spools_turn(lane) && lane.not_before <= now && !(lane.bodies.empty() && spool_->is_empty(lane.signal)))
       return &lane;
   }
   return nullptr;
@@ -304,36 +292,26 @@ ExportQueue::Lane* ExportQueue::next_lane(Clock::time_point now) {
 ExportQueue::Clock::time_point ExportQueue::next_time(Clock::time_point now) const {
   auto next = Clock::time_point::max();
   for (const Lane& lane : lanes_) {
-    const bool waits = is_spool(lane) ? is_spools_turn(lane) && lane.not_before > now : !lane.bodies.empty();
+    const bool waits = lane.is_spool ? is_spools_turn(lane) && lane.not_before > now : !lane.bodies.empty();
     if (waits) next = std::min(next, lane.not_before);
   }
   return next;
 }
 
 bool ExportQueue::is_spools_turn(const Lane& lane) const {
-  if (!is_spool(lane) || !is_wanted(signal_of(lane))) return false;
-  return std::all_of(lanes_.begin(), lanes_.begin() + kSignals, [&](const Lane& one) {
-    const auto signal = static_cast<Signal>(&one - lanes_.data());
-    return one.bodies.empty() || spool_lane_of(signal) != &lane;
-  });
+  return lane.is_spool && is_wanted(lane.signal) && lanes_[lane_of(lane.signal)].bodies.empty();
 }
 
 void ExportQueue::load_spool(Lane& lane, std::unique_lock<std::mutex>& lock) {
   lock.unlock();
-  std::optional<Spool::Kept> kept = lane.spool->read();
+  std::optional<Spool::Kept> kept = spool_->read(lane.signal);
   lock.lock();
   if (!kept) {
-    if (!lane.spool->is_empty()) lane.not_before = Clock::now() + kReadAgain;
+    if (!spool_->is_empty(lane.signal)) lane.not_before = Clock::now() + kReadAgain;
     return;
   }
   lane.may_have_arrived = kept->may_have_arrived;
   lane.bodies.push_back({std::move(kept->body), kept->may_have_arrived, 0, {}, {}});
-}
-
-// The spool's body, or every part of it, has its answer.
-void ExportQueue::settle_spooled(Lane& lane) {
-  lane.spool->settle();
-  lane.may_have_arrived = false;
 }
 
 // The request is made without the lock.
@@ -345,13 +323,19 @@ void ExportQueue::attempt(Lane& lane, std::unique_lock<std::mutex>& lock) {
   began_at_end_ = ends_;
   sending_since_ = Clock::now();
   lock.unlock();
-  if (is_spool(lane)) lane.spool->begin_sending();
+  if (lane.is_spool) spool_->begin_sending(lane.signal);
   const ReceiverAnswer answer = transport_.post(waiting.body, deadline_);
   lock.lock();
   sending_since_ = {};
   settle(lane, std::move(waiting), answer);
   note_unsaved();
-  if (is_spool(lane) && lane.bodies.empty()) settle_spooled(lane);
+  if (!lane.is_spool) return;
+  if (lane.bodies.empty()) {  // the spool's body, or every part of it, has its answer
+    spool_->settle(lane.signal);
+    lane.may_have_arrived = false;
+  } else if (!lane.may_have_arrived) {
+    spool_->note_failure(lane.signal);
+  }
 }
 
 void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answer) {
@@ -387,7 +371,7 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
     case ReceiverAnswer::Kind::accepted:
       account_.accept(items, answer.rejected, waiting.may_have_arrived);
       // If a part of the body stays in the spool, the next run sends the whole body.
-      if (is_spool(lane)) lane.may_have_arrived = true;
+      if (lane.is_spool) lane.may_have_arrived = true;
       if (answer.rejected > 0) {
         say(Said::rejected, name + ": rejected " + std::to_string(answer.rejected) + " of " + items_text(items) +
                                 (answer.text.empty() ? "" : ": " + answer.text));
@@ -403,7 +387,7 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
   }
   end_failures(lane);
   lane.release(waiting.body);
-  if (is_spool(lane)) {
+  if (lane.is_spool) {
     lane.has_failed = false;
   } else {
     if (Lane* const spooled = spool_lane_of(waiting.body.signal); spooled != nullptr) end_failures(*spooled);
@@ -421,7 +405,7 @@ void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answe
   const auto now = Clock::now();
   const Signal signal = waiting.body.signal;
   const std::string name = transport_.name(signal);
-  if (is_spool(lane)) lane.may_have_arrived = lane.may_have_arrived || waiting.may_have_arrived;
+  if (lane.is_spool) lane.may_have_arrived = lane.may_have_arrived || waiting.may_have_arrived;
   if (answer.may_be_too_large && split_up(lane, waiting)) {
     return say(Said::divided, name + ": " + answer.text + ": the request is divided");
   }
@@ -441,10 +425,10 @@ void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answe
     return give_up(waiting, DropReason::replaced);
   }
   lane.bodies.push_front(std::move(waiting));
-  if (is_spool(lane)) {
-    static_cast<void>(spool_waiting(lanes_[lane_of(signal)], signal));
+  if (lane.is_spool) {
+    static_cast<void>(spool_waiting(lanes_[lane_of(signal)]));
   } else {
-    const DropReason problem = spool_waiting(lane, signal).value_or(DropReason::no_time);
+    const DropReason problem = spool_waiting(lane).value_or(DropReason::no_time);
     const Waiting* const first = lane.bodies.empty() ? nullptr : &lane.bodies.front();
     if (first != nullptr && options_.retry_time.count() > 0 && first->first_attempt &&
         now - *first->first_attempt >= options_.retry_time) {
@@ -469,10 +453,10 @@ void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answe
   say(Said::failing, text);
 }
 
-// Moves what waits in memory to the signal's spool, as far as that can be written. Its lane then goes on where this one
+// Moves what waits in memory to the spool, as far as that can be written. Its lane then goes on where this one
 // was. Returns why something is left.
-std::optional<DropReason> ExportQueue::spool_waiting(Lane& lane, Signal signal) {
-  Lane* const spooled = spool_lane_of(signal);
+std::optional<DropReason> ExportQueue::spool_waiting(Lane& lane) {
+  Lane* const spooled = spool_lane_of(lane.signal);
   if (spooled == nullptr) return DropReason::no_time;
   if (lane.failures > spooled->failures) {
     spooled->failures = lane.failures;
@@ -524,9 +508,8 @@ void ExportQueue::give_up(const Waiting& waiting, DropReason reason) {
 // Moves a body in memory to the spool. Returns why it cannot be moved. Metrics never are, because a newer snapshot
 // replaces older ones.
 std::optional<DropReason> ExportQueue::move_to_spool(const Waiting& waiting) {
-  Lane* const lane = spool_lane_of(waiting.body.signal);
-  if (lane == nullptr) return DropReason::no_time;
-  const std::optional<DropReason> problem = lane->spool->keep(waiting.body, waiting.may_have_arrived, waiting.packed);
+  if (spool_lane_of(waiting.body.signal) == nullptr) return DropReason::no_time;
+  const std::optional<DropReason> problem = spool_->keep(waiting.body, waiting.may_have_arrived, waiting.packed);
   if (problem) return problem;
   account_.move_to_spool(waiting.body.items);
   lanes_[lane_of(waiting.body.signal)].release(waiting.body);

@@ -49,9 +49,8 @@ struct ExportQueueOptions {
 // memory. Those of a signal that is not wanted stay there.
 class ExportQueue {
  public:
-  // All arguments must outlive this object. The spools may be null.
-  ExportQueue(ExportQueueOptions options, Transport& transport, ReceiverAccount& account, Spool* traces = nullptr,
-              Spool* logs = nullptr);
+  // All arguments must outlive this object. The spool may be null.
+  ExportQueue(ExportQueueOptions options, Transport& transport, ReceiverAccount& account, Spool* spool = nullptr);
   ~ExportQueue();
   ExportQueue(const ExportQueue&) = delete;
   ExportQueue& operator=(const ExportQueue&) = delete;
@@ -62,9 +61,9 @@ class ExportQueue {
   [[nodiscard]] bool has_space(Signal signal) const;
   // Whether spans go to a spool because their last request has failed.
   [[nodiscard]] bool is_failing() const;
-  // Notes in the spools what is only in memory or was lost, now and whenever that of this queue has changed. `traces`
-  // and `logs`: what is in memory outside of it. If the receiver is slow to answer, moves what waits to the spools.
-  void note_unsaved(const ItemCounts& traces, const ItemCounts& logs);
+  // Notes in the spool what is only in memory or was lost, now and whenever that of this queue has changed. `outside`:
+  // what is in memory outside of it. If the receiver is slow to answer, moves what waits to the spool.
+  void note_unsaved(const ItemCounts& outside);
   // Takes a body of new items. If the queue and the spool are full, drops and counts it, and returns false. The last
   // body that is accepted may exceed the capacity.
   bool post(ExportBody body);
@@ -86,7 +85,7 @@ class ExportQueue {
     std::string packed;  // for the spool, during post(); "" if it was not compressed
   };
   struct Lane {
-    explicit Lane(const BackOffOptions& options, Spool* from = nullptr) : back_off(options), spool(from) {}
+    Lane(const BackOffOptions& options, Signal of, bool of_spool) : back_off(options), signal(of), is_spool(of_spool) {}
     void hold(const ExportBody& body);
     void release(const ExportBody& body);
 
@@ -94,15 +93,15 @@ class ExportQueue {
     std::size_t bytes = 0;  // of the bodies, and of the one in flight; in memory only, so 0 for a spool's lane
     ItemCounts items;       // of the same
     BackOff back_off;
+    Signal signal;
     Clock::time_point not_before;
     std::uint64_t failures = 0;       // attempts since the last one that succeeded
     bool waits_for_receiver = false;  // the receiver chose not_before
     bool has_failed = false;          // its last attempt, since finish() if it was called
-    // Of a spool's lane:
-    Spool* spool = nullptr;
-    bool may_have_arrived = false;  // the body that was loaded, or a part of it
+    const bool is_spool;
+    bool may_have_arrived = false;  // of a spool's lane: the body that was loaded, or a part of it
   };
-  // The lanes are those of the signals, and of the spools of traces and of logs.
+  // The lanes are those of the signals, and of the spool: its traces and its logs.
   static constexpr std::size_t kSpools = 2, kLanes = kSignals + kSpools;
   // Messages that are repeated at most every kSayEvery.
   enum class Said : std::uint8_t { failing, refused, rejected, warning, malformed, divided, given_up, count };
@@ -119,7 +118,6 @@ class ExportQueue {
   [[nodiscard]] bool is_wanted(Signal signal) const {
     return signal == Signal::traces ? options_.traces : signal != Signal::logs || options_.logs;
   }
-  [[nodiscard]] Signal signal_of(const Lane& lane) const;  // of a spool's lane
   [[nodiscard]] Lane* spool_lane_of(Signal signal);
   [[nodiscard]] const Lane* spool_lane_of(Signal signal) const;
   [[nodiscard]] bool is_failing(Signal signal) const;
@@ -127,25 +125,24 @@ class ExportQueue {
   void spool_if_slow();
   void note_unsaved();
   [[nodiscard]] std::optional<DropReason> move_to_spool(const Waiting& waiting);
-  std::optional<DropReason> spool_waiting(Lane& lane, Signal signal);
+  std::optional<DropReason> spool_waiting(Lane& lane);
   void load_spool(Lane& lane, std::unique_lock<std::mutex>& lock);
   void attempt(Lane& lane, std::unique_lock<std::mutex>& lock);
   void settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answer);
   void retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answer);
   bool split_up(Lane& lane, Waiting& waiting);
-  static void settle_spooled(Lane& lane);
   static void end_failures(Lane& lane);
   void give_up(const Waiting& waiting, DropReason reason);
   void count_rest();
   void say(Said what, const std::string& message);
-  [[nodiscard]] static bool is_spool(const Lane& lane) { return lane.spool != nullptr; }
   [[nodiscard]] static ReceiverAccount::Place place_of(const Lane& lane) {
-    return is_spool(lane) ? ReceiverAccount::Place::spool : ReceiverAccount::Place::queue;
+    return lane.is_spool ? ReceiverAccount::Place::spool : ReceiverAccount::Place::queue;
   }
 
   const ExportQueueOptions options_;
   Transport& transport_;
   ReceiverAccount& account_;
+  Spool* const spool_;
   MovableDeadline deadline_;
 
   mutable std::mutex mutex_;
@@ -153,10 +150,10 @@ class ExportQueue {
   std::array<Lane, kLanes> lanes_;  // this and all below with mutex_
   std::uint64_t snapshot_ = 0;
   bool ends_ = false, is_ended_ = false;
-  bool began_at_end_ = false;                 // the attempt in flight began after finish()
-  Clock::time_point sending_since_;           // the begin of the attempt in flight
-  Clock::time_point spool_again_;             // after a spool could not take what waits for a slow request
-  std::array<ItemCounts, kSignals> outside_;  // in memory, but not in this queue
+  bool began_at_end_ = false;        // the attempt in flight began after finish()
+  Clock::time_point sending_since_;  // the begin of the attempt in flight
+  Clock::time_point spool_again_;    // after the spool could not take what waits for a slow request
+  ItemCounts outside_;               // in memory, but not in this queue
   std::array<Clock::time_point, static_cast<std::size_t>(Said::count)> said_at_{};
 
   std::thread thread_;  // the last member, because it uses the others

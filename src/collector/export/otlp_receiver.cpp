@@ -10,7 +10,8 @@ namespace nopspan::collector {
 namespace {
 
 constexpr std::chrono::milliseconds kLookForSpace{2};
-constexpr std::uint64_t kFlushEvery = kSecond / 2;      // each request costs a receiver more than its spans
+// Each request costs a receiver more than its spans, and takes at least a block of the spool.
+constexpr std::uint64_t kFlushEvery = kSecond / 2;
 constexpr std::chrono::milliseconds kLongestWait{900};  // so that it ends at the next tick of a recording
 
 // If entries can wait, those that are encoded already must not be dropped.
@@ -22,11 +23,6 @@ ExportQueueOptions queue_options(const OtlpReceiverOptions& options) {
   return queue;
 }
 
-SpoolOptions spool_of_logs(SpoolOptions options) {
-  options.folder += "/logs";
-  return options;
-}
-
 // The signal whose request has the entry.
 Signal signal_of(const Entry& entry) { return items_of(entry).logs > 0 ? Signal::logs : Signal::traces; }
 
@@ -36,14 +32,12 @@ OtlpReceiver::OtlpReceiver(OtlpReceiverOptions options, std::unique_ptr<Transpor
     : options_(std::move(options)),
       transport_(std::move(transport)),
       spool_(options_.spool ? std::make_unique<Spool>(*options_.spool, account_) : nullptr),
-      logs_spool_(options_.spool ? std::make_unique<Spool>(spool_of_logs(*options_.spool), account_, spool_.get())
-                                 : nullptr),
       feed_(options_.content,
             [this](ExportBody body) {
               queue_.post(std::move(body));
               has_posted_ = true;
             }),
-      queue_(queue_options(options_), *transport_, account_, spool_.get(), logs_spool_.get()) {}
+      queue_(queue_options(options_), *transport_, account_, spool_.get()) {}
 
 void OtlpReceiver::add(const Entry& entry) {
   constexpr unsigned kMostNotNoted = 256;
@@ -63,7 +57,7 @@ void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
   feed_.on_tick(now_unix_ns, hurries ? kLongestWait : std::chrono::nanoseconds::max());
   // The clock of a recording stands still while its pipe is silent.
   const bool has_passed = now_unix_ns > std::exchange(ticked_at_, now_unix_ns);
-  if (!has_passed || now_unix_ns - flushed_at_ >= kFlushEvery || queue_.is_failing()) {
+  if (!has_passed || now_unix_ns - flushed_at_ >= kFlushEvery) {
     flushed_at_ = now_unix_ns;
     feed_.flush();
   }
@@ -73,19 +67,13 @@ void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
 void OtlpReceiver::note_unsaved() {
   has_posted_ = false;
   not_noted_ = 0;
-  if (spool_ != nullptr) queue_.note_unsaved(feed_.waiting(Signal::traces), feed_.waiting(Signal::logs));
+  if (spool_ != nullptr) queue_.note_unsaved(feed_.waiting());
 }
 
 void OtlpReceiver::finish(std::chrono::nanoseconds time) {
   feed_.finish();
   note_unsaved();
   queue_.finish(time);
-}
-
-void OtlpReceiver::note_reported() {
-  for (Spool* const spool : {spool_.get(), logs_spool_.get()}) {
-    if (spool != nullptr) spool->note_reported();
-  }
 }
 
 }  // namespace nopspan::collector

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An OTLP receiver: encodes entries, and queues the bodies. The spool has a folder for traces, and in it a folder
-// `logs`, so that a receiver that fails for one signal does not keep the other one there.
+// An OTLP receiver: encodes entries, and queues the bodies.
 #pragma once
 
 #include "export/export_feed.h"
@@ -38,7 +37,9 @@ class OtlpReceiver : public Receiver {
   void on_tick(std::uint64_t now_unix_ns) override;
   void add_metrics(std::vector<ExportBody> bodies) override { queue_.post_metrics(std::move(bodies)); }
   void finish(std::chrono::nanoseconds time) override;
-  void note_reported() override;
+  void note_reported() override {
+    if (spool_ != nullptr) spool_->note_reported();
+  }
   [[nodiscard]] const std::string& name() const override { return options_.name; }
   [[nodiscard]] ReceiverAccount& account() override { return account_; }
   [[nodiscard]] ExportFeed::Counts counts() const override { return feed_.counts(); }
@@ -49,7 +50,7 @@ class OtlpReceiver : public Receiver {
   const OtlpReceiverOptions options_;
   const std::unique_ptr<Transport> transport_;
   ReceiverAccount account_;
-  const std::unique_ptr<Spool> spool_, logs_spool_;  // null without a folder
+  const std::unique_ptr<Spool> spool_;  // null without a folder
   ExportFeed feed_;
   std::uint64_t ticked_at_ = 0, flushed_at_ = 0;
   bool has_posted_ = false;  // since the last call of note_unsaved()

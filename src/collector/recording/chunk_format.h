@@ -9,7 +9,6 @@
 
 namespace nopspan::collector {
 
-// `spooled` is only in the files of `nopspan export --spool` (export/spool.h).
 enum class ChunkKind : std::uint32_t {
   about = 1,
   traces = 2,
@@ -18,7 +17,6 @@ enum class ChunkKind : std::uint32_t {
   ledger = 5,
   end = 6,
   steps = 7,
-  spooled = 8,
   batches = 9,       // batch_chunk.h
   batches_gzip = 10  // the same, compressed
 };

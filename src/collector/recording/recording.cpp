@@ -158,8 +158,6 @@ void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
     case ChunkKind::end:
       is_closed_ = true;
       return;
-    case ChunkKind::spooled:
-      return;
   }
   // Other kinds of a later recorder are ignored.
 }
