@@ -2,7 +2,6 @@
 // The queue of requests, with a transport whose answers are chosen.
 #include "export/export_queue.h"
 
-#include "export/back_off.h"
 #include "export/export_feed.h"
 #include "invented_spans.h"
 #include "scripted_transport.h"

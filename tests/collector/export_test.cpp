@@ -4,9 +4,9 @@
 #include "kept_entry.h"
 
 #include "base/utf8.h"
-#include "export/attribute_repair.h"
 #include "export/export_body.h"
 #include "export/export_feed.h"
+#include "export/exported_attributes.h"
 #include "export/exported_resource.h"
 #include "export/otlp_json.h"
 #include "model/otlp_wire.h"

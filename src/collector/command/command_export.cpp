@@ -12,7 +12,6 @@
 #include "export/exported_resource.h"
 #include "export/exporter.h"
 #include "export/file_receiver.h"
-#include "export/header_file.h"
 #include "export/otlp_receiver.h"
 #include "export/otlp_settings.h"
 #include "host/process_facts.h"

@@ -3,19 +3,61 @@
 
 #include "base/saturating.h"
 #include "export/exported_resource.h"
-#include "export/log_events.h"
 #include "model/span_links.h"
 #include "model/steps.h"
 
 #include <nopspan/probes.h>
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace nopspan::collector {
 namespace {
 
 constexpr std::size_t kMostLengths = 12;  // tags and lengths of a resource and a scope
+
+// opentelemetry.proto.trace.v1.Status with the code STATUS_CODE_ERROR, and without a message.
+constexpr std::string_view kStatusError = "\x18\x02";
+
+std::string_view view_of(const TraceId& id) { return {reinterpret_cast<const char*>(id.bytes), sizeof(id.bytes)}; }
+
+// OTLP writes span ids as bytes, the most significant one first. nopspan has them as numbers.
+std::array<char, 8> bytes_of(std::uint64_t id) {
+  std::array<char, 8> bytes{};
+  for (char& byte : bytes) {
+    byte = static_cast<char>(id >> 56U);
+    id <<= 8U;
+  }
+  return bytes;
+}
+
+void append_span_id(ByteBuffer& out, unsigned field, std::uint64_t id) {
+  if (id == 0) return;
+  const auto bytes = bytes_of(id);
+  append_bytes(out, field, {bytes.data(), bytes.size()});
+}
+
+void append_trace_id(ByteBuffer& out, unsigned field, const TraceId& id) {
+  if (!id.empty()) append_bytes(out, field, view_of(id));
+}
+
+// Appends a link of a span.
+void append_link(ByteBuffer& out, std::string_view trace_id, std::uint64_t span_id) {
+  const auto id = bytes_of(span_id);
+  const std::size_t bytes = 2 + trace_id.size() + 2 + id.size();
+  append_part(out, kMostHead + bytes, [&](char* at) {
+    return put_bytes(put_bytes(put_length(at, 13, bytes), 1, trace_id), 2, {id.data(), id.size()});
+  });
+}
+
+// The flags of a span: it is known whether the parent is remote.
+std::uint32_t span_flags(bool is_sampled, bool is_remote) {
+  constexpr std::uint32_t kHasIsRemote = 0x100, kIsRemote = 0x200;  // opentelemetry.proto.trace.v1.SpanFlags
+  return (is_sampled ? 1U : 0U) | kHasIsRemote | (is_remote ? kIsRemote : 0U);
+}
+
+unsigned span_kind(const Entry& entry) { return (entry.flags & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT; }
 
 }  // namespace
 

@@ -4,15 +4,15 @@
 
 #include "base/byte_buffer.h"
 #include "export/export_body.h"
-#include "export/export_options.h"
 #include "export/exported_attributes.h"
 #include "export/held_events.h"
-#include "export/otlp_fields.h"
 #include "export/request_traces.h"
 #include "model/entry.h"
+#include "model/otlp_wire.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +20,35 @@
 #include <vector>
 
 namespace nopspan::collector {
+
+// Writes messages whose lengths, which precede them, are known only afterwards. Most messages of one kind have lengths
+// of the same size, so the size of the last one is reserved.
+class MessageFrame {
+ public:
+  explicit MessageFrame(unsigned field) : tag_(static_cast<char>(field << 3U | 2U)) {}  // `field` is at most 15
+
+  // Returns where the message begins, for end().
+  std::size_t begin(ByteBuffer& out) const {
+    const std::size_t begin = out.size();
+    out.extend(1 + length_bytes_);
+    return begin;
+  }
+  void end(ByteBuffer& out, std::size_t begin) {
+    const std::size_t bytes = out.size() - begin - 1 - length_bytes_;
+    if (const std::size_t needed = varint_bytes(bytes); needed != length_bytes_) {
+      if (needed > length_bytes_) out.extend(needed - length_bytes_);
+      std::memmove(out.at(begin + 1 + needed), out.at(begin + 1 + length_bytes_), bytes);
+      length_bytes_ = needed;
+      out.shrink(begin + 1 + needed + bytes);
+    }
+    *out.at(begin) = tag_;
+    put_varint(out.at(begin + 1), bytes);
+  }
+
+ private:
+  char tag_;
+  std::size_t length_bytes_ = 1;
+};
 
 // Collects spans, or log records, and encodes them as one request. Each process is a resource. The scope is nopspan
 // with the version of the process's library.

@@ -5,9 +5,11 @@
 #pragma once
 
 #include "base/byte_buffer.h"
-#include "export/export_options.h"
 #include "model/entry.h"
+#include "model/members.h"
 #include "model/otlp_wire.h"
+
+#include <nopspan/semconv.h>
 
 #include <array>
 #include <cstddef>
@@ -18,6 +20,17 @@
 #include <vector>
 
 namespace nopspan::collector {
+
+// The options for the content of an export.
+struct ExportOptions {
+  Semconv semconv = Semconv::v1_41;
+  // Added to the attributes of each process, unless the process has an attribute of this name itself.
+  NamesAndValues resource_attributes;
+  bool traces = true;                          // without: spans are left out
+  bool logs = true;                            // without: log records are left out, also those of late events
+  std::size_t step_links = 0;                  // links of a step: those to its first members
+  std::uint64_t max_age_ns = 300'000'000'000;  // how long events wait for the end of their span
+};
 
 // The attributes that the export reads, or adds if they are missing.
 enum class Known : std::uint8_t {
@@ -124,5 +137,9 @@ class ExportedAttributes {
   ByteBuffer thread_attribute_;
 };
 static_assert(kKnown <= 64);
+
+// Returns a KeyValue with U+FFFD for the bytes of its texts that are not UTF-8. "" if it would be refused for another
+// reason too.
+std::string repaired_attribute(std::string_view key_value);
 
 }  // namespace nopspan::collector

@@ -2,7 +2,7 @@
 // A process as an OTLP Resource.
 #pragma once
 
-#include "export/export_options.h"
+#include "export/exported_attributes.h"
 #include "model/entry.h"
 
 #include <cstdint>

@@ -1,22 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files with OTLP as JSON, one request per line.
+// --otlp-file: OTLP/JSON as files of lines, one request per line.
 #pragma once
 
+#include "base/open_file.h"
 #include "export/export_feed.h"
-#include "export/export_options.h"
-#include "export/otlp_files.h"
+#include "export/exported_attributes.h"
 #include "export/receiver.h"
 
+#include <sys/types.h>
+
+#include <array>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace nopspan::collector {
 
+// Appends to the files traces.jsonl, logs.jsonl and metrics.jsonl in a folder. A file has only whole lines: if a line
+// cannot be written completely, what was written of it is removed.
 class FileReceiver : public Receiver {
  public:
   using Say = std::function<void(const std::string&)>;
-  // `say` receives messages for the user. Throws Failure if the folder cannot be used.
+  // Opens the files, or creates them with mode 0600. Removes a line that an earlier run left without its end. `say`
+  // receives messages for the user. Throws Failure (kUsageError) if the folder does not exist, or if one of the files
+  // is a symbolic link, something else than a file, accessible to other users, or in use by another nopspan.
   FileReceiver(std::string folder, ExportOptions options, Say say);
 
   void add(const Entry& entry) override { feed_.add(entry); }
@@ -28,13 +36,20 @@ class FileReceiver : public Receiver {
   [[nodiscard]] ExportFeed::Counts counts() const override { return feed_.counts(); }
 
  private:
+  struct Lines {
+    OpenFile file;
+    bool has_rest = false;  // a part of a line could not be removed
+    off_t end = 0;          // of the whole lines, if `has_rest`
+  };
+
   void append(const ExportBody& body);
+  static int append(Lines& lines, std::string_view line);
 
   const Say say_;
   bool has_said_ = false;  // that lines cannot be written
   const std::string name_;
   const ExportOptions options_;
-  OtlpFiles files_;
+  std::array<Lines, kSignals> files_;
   ReceiverAccount account_;
   ExportFeed feed_;
 };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "export/held_events.h"
 
-#include "export/log_events.h"
 #include "model/otlp_wire.h"
 
 #include <nopspan/probes.h>

@@ -5,6 +5,8 @@
 #include "export/exported_attributes.h"
 #include "model/entry.h"
 
+#include <nopspan/semconv.h>
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -12,10 +14,36 @@
 #include <list>
 #include <map>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
 namespace nopspan::collector {
+
+// The events that the conventions define as log records.
+struct Severity {
+  unsigned number;  // opentelemetry.proto.logs.v1.SeverityNumber
+  std::string_view text;
+};
+inline constexpr Severity kDebug{5, "DEBUG"}, kInfo{9, "INFO"}, kWarn{13, "WARN"};
+
+struct LogEvent {
+  std::string_view name;
+  Severity severity;
+};
+inline constexpr LogEvent kLogEvents[] = {
+    {semconv::event::client_inference_operation_details, kDebug},
+    {semconv::event::evaluation_result, kInfo},
+    {semconv::event::client_operation_exception, kWarn},
+};
+
+// Null if it is not one of these events.
+inline const LogEvent* log_event(std::string_view name) {
+  for (const LogEvent& event : kLogEvents) {
+    if (event.name == name) return &event;
+  }
+  return nullptr;
+}
 
 // Whether the entry is an event that belongs into its span. All other events are log records: those without a span, and
 // those that the conventions define as log records.

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "export/export_feed.h"
-#include "export/export_options.h"
 #include "export/export_queue.h"
+#include "export/exported_attributes.h"
 #include "export/receiver.h"
 #include "export/spool.h"
 #include "export/transport.h"

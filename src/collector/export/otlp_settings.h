@@ -40,7 +40,7 @@ struct OtlpOptions {
   std::optional<std::string> endpoint, protocol, timeout, compression, certificate, client_key, client_certificate,
       insecure;
   std::optional<std::vector<std::string>> headers;  // each "NAME=VALUE", without escapes
-  std::optional<NamesAndValues> file_headers;       // of --header-file (header_file.h), in addition
+  std::optional<NamesAndValues> file_headers;       // of --header-file, in addition
 };
 
 // Returns the value of a variable, or nullptr.
@@ -58,6 +58,12 @@ bool has_otlp_endpoint(const Environment& environment = process_environment());
 std::string printable_url(const std::string& url);
 // The URL without secrets and without the path that OTLP appends to an endpoint.
 std::string receiver_url(const OtlpTarget& target, Signal signal);
+
+// --header-file: headers with secrets, which are then neither on the command line nor in the environment.
+// Reads "name: value" from each line. Empty lines, and lines that begin with #, are ignored. Throws Failure
+// (kUsageError) if the file cannot be read, if a line has another form, or if other users can read or change the file:
+// it must be this user's with mode 0600, or root's with mode 0640, or with less. It may be a pipe, so read it once.
+NamesAndValues read_header_file(const std::string& path);
 
 // The attributes of OTEL_RESOURCE_ATTRIBUTES. Nothing if they are malformed.
 std::optional<NamesAndValues> resource_attributes(const Environment& environment = process_environment());

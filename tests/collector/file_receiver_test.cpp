@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // --otlp-file: files of whole lines, in a folder where others may have placed something else.
-#include "export/otlp_files.h"
+#include "export/file_receiver.h"
 
 #include "base/failure.h"
 #include "full_disk.h"
@@ -13,10 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <filesystem>
 #include <string>
 #include <utility>
+#include <vector>
 
 using namespace nopspan::collector;
 using testing::HasSubstr;
@@ -30,9 +30,27 @@ ExportBody empty_resource() {
 }
 constexpr const char* kLine = "{\"resourceSpans\":[{}]}\n";
 
+// Writes bodies of any signal.
+class Files {
+ public:
+  explicit Files(const std::string& folder)
+      : receiver_(folder, {}, [this](const std::string& message) { said.push_back(message); }) {}
+  // Returns whether it was written.
+  bool append(const ExportBody& body) {
+    const std::uint64_t before = receiver_.account().totals().total().accepted;
+    receiver_.add_metrics({body});
+    EXPECT_TRUE(receiver_.account().totals().is_balanced());
+    return receiver_.account().totals().total().accepted != before;
+  }
+  std::vector<std::string> said;
+
+ private:
+  FileReceiver receiver_;
+};
+
 std::string message_of(const std::string& folder) {
   try {
-    const OtlpFiles files(folder);
+    const Files files(folder);
   } catch (const Failure& failure) {
     EXPECT_EQ(failure.exit_status, Failure::kUsageError);
     return failure.what();
@@ -40,10 +58,10 @@ std::string message_of(const std::string& folder) {
   return "";
 }
 
-TEST(OtlpFiles, HaveALineForEachBody) {
+TEST(FileReceiver, HasALineForEachBody) {
   const TemporaryFolder folder;
   {
-    OtlpFiles files(folder / "");
+    Files files(folder / "");
     EXPECT_TRUE(files.append(empty_resource()));
     EXPECT_TRUE(files.append(empty_resource()));
     ExportBody log = empty_resource();
@@ -54,25 +72,25 @@ TEST(OtlpFiles, HaveALineForEachBody) {
   EXPECT_EQ(contents_of(folder / "logs.jsonl"), "{\"resourceLogs\":[{}]}\n");
   EXPECT_EQ(contents_of(folder / "metrics.jsonl"), "");
   EXPECT_EQ(mode_of(folder / "traces.jsonl"), 0600U);
-  OtlpFiles again(folder / "");
+  Files again(folder / "");
   EXPECT_TRUE(again.append(empty_resource()));
   EXPECT_EQ(contents_of(folder / "traces.jsonl"), std::string(kLine) + kLine + kLine);
 }
 
-TEST(OtlpFiles, RemoveALineWithoutAnEnd) {
+TEST(FileReceiver, RemovesALineWithoutAnEnd) {
   for (const std::string& rest : {std::string("{\"resou"), std::string(10'000, 'x')}) {
     const TemporaryFolder folder;
     for (const auto& [name, text] : {std::pair("traces.jsonl", "{}\n" + rest), std::pair("logs.jsonl", rest)}) {
       write_file(folder / name, text);
       ASSERT_EQ(::chmod((folder / name).c_str(), 0600), 0);
     }
-    OtlpFiles files(folder / "");
+    const Files files(folder / "");
     EXPECT_EQ(contents_of(folder / "traces.jsonl"), "{}\n");
     EXPECT_EQ(contents_of(folder / "logs.jsonl"), "");
   }
 }
 
-TEST(OtlpFiles, RefuseWhatIsNotAFileOfTheirOwn) {
+TEST(FileReceiver, RefusesWhatIsNotAFileOfItsOwn) {
   EXPECT_THAT(message_of("/nonexistent"), HasSubstr("No such file"));
   const TemporaryFolder folder;
   write_file(folder / "victim", "");
@@ -82,11 +100,11 @@ TEST(OtlpFiles, RefuseWhatIsNotAFileOfTheirOwn) {
   ASSERT_EQ(::mkfifo((folder / "logs.jsonl").c_str(), 0600), 0);
   EXPECT_THAT(message_of(folder / ""), HasSubstr("is not a file"));
   std::filesystem::remove(folder / "logs.jsonl");
-  const OtlpFiles first(folder / "");
+  const Files first(folder / "");
   EXPECT_THAT(message_of(folder / ""), HasSubstr("in use by another nopspan"));
 }
 
-TEST(OtlpFiles, RefuseFilesThatOthersCanReadOrChange) {
+TEST(FileReceiver, RefusesFilesThatOthersCanReadOrChange) {
   for (const mode_t mode : {0666, 0644, 0604, 0640, 0620, 0602}) {
     const TemporaryFolder folder;
     write_file(folder / "metrics.jsonl", "{}\n");
@@ -96,7 +114,7 @@ TEST(OtlpFiles, RefuseFilesThatOthersCanReadOrChange) {
   }
 }
 
-TEST(OtlpFiles, RefuseFilesOfAnotherUser) {
+TEST(FileReceiver, RefusesFilesOfAnotherUser) {
   const TemporaryFolder folder;
   write_file(folder / "traces.jsonl", "line without an end");
   ASSERT_EQ(::chmod((folder / "traces.jsonl").c_str(), 0600), 0);
@@ -105,25 +123,23 @@ TEST(OtlpFiles, RefuseFilesOfAnotherUser) {
   EXPECT_EQ(contents_of(folder / "traces.jsonl"), "line without an end");
 }
 
-TEST(OtlpFiles, RefuseAMalformedBody) {
+TEST(FileReceiver, DropsAMalformedBody) {
   const TemporaryFolder folder;
-  OtlpFiles files(folder / "");
-  EXPECT_EQ(files.error(), 0);
+  Files files(folder / "");
   EXPECT_FALSE(files.append({Signal::traces, "\x0a\x7f", {1, 0, 0, 0}}));
-  EXPECT_EQ(files.error(), EBADMSG);
   EXPECT_EQ(contents_of(folder / "traces.jsonl"), "");
 }
 
 // The kernel writes a part, then nothing.
-TEST(OtlpFiles, RemoveWhatWasWrittenOfALine) {
+TEST(FileReceiver, RemovesWhatWasWrittenOfALine) {
   const TemporaryFolder folder;
-  OtlpFiles files(folder / "");
+  Files files(folder / "");
   EXPECT_TRUE(files.append(empty_resource()));
   {
     const FullDisk full(30);
     EXPECT_FALSE(files.append(empty_resource()));
   }
-  EXPECT_EQ(files.error(), EFBIG);
+  EXPECT_THAT(files.said, testing::ElementsAre(HasSubstr("File too large: entries are dropped and counted")));
   EXPECT_EQ(contents_of(folder / "traces.jsonl"), kLine);
   EXPECT_TRUE(files.append(empty_resource()));
   EXPECT_EQ(contents_of(folder / "traces.jsonl"), std::string(kLine) + kLine);
