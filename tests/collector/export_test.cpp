@@ -177,6 +177,134 @@ TEST(Export, UsesFieldsWhereTheAttributesLackThem) {
       "nopspan.engine": "llama.cpp", "nopspan.tenant": "acme", "thread.id": "9"})"));
 }
 
+// Without its lists of objects.
+json fields_of(json item) {
+  for (const char* const list : {"attributes", "events", "links"}) item.erase(list);
+  return item;
+}
+
+TEST(Export, WritesTheFieldsOfAChatAndItsEvents) {
+  const KeptEntry kept = chat_span(make_process(12));
+  Entry sent = event_of(kept.entry(), "gen_ai.prompt.sent"), retry = event_of(kept.entry(), "llm.adapter.retry");
+  const std::string attributes = text_attribute("prompt", "größe", true) + integer_attribute("turn", -3, true);
+  sent.attributes = attributes;
+  retry.kind = Kind::retry;
+  retry.value = 500'000'000;
+  retry.number = 2;
+  retry.error_type = "rate_limit";
+  Bodies bodies({});
+  for (const Entry& entry : {sent, retry, kept.entry()}) bodies.feed.add(entry);
+  bodies.feed.finish();
+  const json& span = bodies.spans.at(0);
+  EXPECT_EQ(fields_of(span), json::parse(R"({"traceId": "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",
+      "spanId": "0123456789abcdef", "parentSpanId": "00000000000000ff", "traceState": "vendor=1", "name": "chat small-1",
+      "kind": 3, "startTimeUnixNano": "1790000000123456789", "endTimeUnixNano": "1790000000469135690", "flags": 257,
+      "droppedLinksCount": 1})"))
+      << "a link has no trace id";
+  EXPECT_EQ(span["links"], json::parse(R"([{"traceId": "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a",
+                                            "spanId": "0000000000000063"}])"));
+  EXPECT_EQ(attributes_of(span), json::parse(R"({"gen_ai.operation.name": "chat", "gen_ai.request.model": "small-1",
+      "nopspan.engine": "llama.cpp", "gen_ai.usage.input_tokens": "12", "gen_ai.usage.output_tokens": "30",
+      "nopspan.name": "llm.chat", "gen_ai.response.time_to_first_chunk": 0.045, "nopspan.tenant": "acme",
+      "thread.id": "4711"})"));
+  const json& events = span["events"];
+  ASSERT_EQ(events.size(), 2U);
+  EXPECT_EQ(fields_of(events[0]), json({{"name", "gen_ai.prompt.sent"}, {"timeUnixNano", "1790000000123456789"}}));
+  EXPECT_EQ(attributes_of(events[0]), json({{"prompt", "größe"}, {"turn", "-3"}}));
+  EXPECT_EQ(attributes_of(events[1]),
+            json({{"retry.attempt", "2"}, {"retry.delay_ms", "500"}, {"retry.reason", "rate_limit"}}));
+}
+
+TEST(Export, WritesHowASpanEnded) {
+  Entry thrown = chat();
+  const std::string message = text_attribute("nopspan.error.message", "no such table");
+  thrown.attributes = message;
+  thrown.status = kException;
+  thrown.exception_kind = "error";
+  thrown.error_type = "std::runtime_error";
+  json span = span_of(thrown);
+  EXPECT_EQ(span["status"], json({{"message", "no such table"}, {"code", 2}}));
+  EXPECT_EQ(attributes_of(span), json::parse(R"({"nopspan.error.message": "no such table",
+      "nopspan.outcome": "exception", "nopspan.exception.kind": "error", "error.type": "std::runtime_error"})"));
+  Entry cancelled = chat();
+  cancelled.status = kCancelled;
+  cancelled.error_type = "deadline";
+  cancelled.flags = NOPSPAN_FLAG_FOREIGN_ID | NOPSPAN_FLAG_REMOTE_PARENT | NOPSPAN_FLAG_SAMPLED;
+  cancelled.foreign_id = "req-17";
+  cancelled.text = "search";
+  span = span_of(cancelled);
+  EXPECT_FALSE(span.contains("status"));
+  EXPECT_EQ(span["flags"], 0x301);
+  EXPECT_EQ(attributes_of(span), json::parse(R"({"nopspan.outcome": "cancelled", "nopspan.cancel.reason": "deadline",
+      "nopspan.request_id": "req-17", "gen_ai.tool.name": "search"})"));
+}
+
+TEST(Export, WritesTheFactsOfAStepAndLinksToItsFirstMembers) {
+  nopspan_step facts{};
+  facts.kind = NOPSPAN_STEP_MIXED;
+  facts.number = 4;
+  facts.members = facts.batch_size = 3;
+  facts.members_with_prefill = 1;
+  facts.prefill_tokens = 128;
+  facts.decode_tokens = 2;
+  facts.device_ns = 900;
+  nopspan_member members[3] = {};
+  for (nopspan_member& member : members) member.request = 5;
+  members[1].flags = NOPSPAN_MEMBER_OWN_KEY;  // the engine's own key is not a span
+  Entry step = chat(9);
+  step.name = "engine.step";
+  step.step = &facts;
+  step.members = {reinterpret_cast<const char*>(members), sizeof(members)};
+  const std::string attributes = text_attribute("nopspan.device", "gpu0") + integer_attribute("nopspan.batch_size", 7);
+  step.attributes = attributes;
+  ExportOptions options;
+  options.step_links = 2;
+  Bodies bodies(options);
+  bodies.feed.add(chat(5));
+  bodies.feed.add(step);
+  bodies.feed.finish();
+  const json& span = bodies.spans.at(1);
+  EXPECT_EQ(attributes_of(span), json::parse(R"({"nopspan.device": "gpu0", "nopspan.step.kind": "mixed",
+      "nopspan.step.instance": "0", "nopspan.step.number": "4", "nopspan.step.members": "3",
+      "nopspan.step.members_with_prefill": "1", "nopspan.batch_size": "3", "nopspan.prefill_tokens": "128",
+      "nopspan.decode_tokens": "2", "nopspan.device_ns": "900"})"));
+  EXPECT_EQ(span["links"], json::parse(R"([{"traceId": "07070707070707070707070707070707",
+                                            "spanId": "0000000000000005"}])"));
+  EXPECT_EQ(span["droppedLinksCount"], 1);
+}
+
+TEST(Export, WritesTheFieldsOfALogRecord) {
+  Bodies bodies({});
+  bodies.feed.on_tick(kNoon + 5 * kSecond);
+  Entry event = event_of(chat(), "gen_ai.evaluation.result"), late = event_of(chat(), "gen_ai.retry");
+  const std::string attributes = text_attribute("gen_ai.evaluation.name", "relevance", true);
+  event.attributes = attributes;
+  event.flags = NOPSPAN_FLAG_SAMPLED;
+  event.tenant = "acme";
+  event.thread_id = late.thread_id = 77;
+  late.kind = Kind::retry;
+  late.number = 1;
+  late.value = 1'500'000;
+  late.model = "small-1";
+  bodies.feed.add(event);
+  bodies.feed.add(late);
+  bodies.feed.finish();
+  ASSERT_EQ(bodies.logs.size(), 2U);
+  EXPECT_EQ(fields_of(bodies.logs[0]), json({{"timeUnixNano", std::to_string(kNoon)},
+                                             {"observedTimeUnixNano", std::to_string(kNoon + 5 * kSecond)},
+                                             {"severityNumber", 9},
+                                             {"severityText", "INFO"},
+                                             {"flags", 1},
+                                             {"traceId", "07070707070707070707070707070707"},
+                                             {"spanId", "0000000000000002"},
+                                             {"eventName", "gen_ai.evaluation.result"}}));
+  EXPECT_EQ(attributes_of(bodies.logs[0]),
+            json({{"gen_ai.evaluation.name", "relevance"}, {"nopspan.tenant", "acme"}, {"thread.id", "77"}}));
+  EXPECT_EQ(bodies.logs[1]["severityText"], "WARN");
+  EXPECT_EQ(attributes_of(bodies.logs[1]), json::parse(R"({"retry.attempt": "1", "retry.delay_ms": 1.5,
+      "gen_ai.request.model": "small-1", "thread.id": "77"})"));
+}
+
 TEST(Export, GivesAnErrorWithoutATypeTheConventionsOther) {
   Entry entry = chat();
   entry.status = kError;
@@ -512,6 +640,28 @@ TEST(PodUid, IsInTheCgroupsOfKubernetes) {
         "/kubepods/pod6d5f1a3c-8f2e-4b6a-9c1d-0123456789a", "/user.slice/pod6d5f1a3c-8f2e-4b6a-9c1d-0123456789ab"}) {
     EXPECT_EQ(pod_uid(none), "") << none;
   }
+}
+
+TEST(ExportedResource, HasWhatIsKnownOfTheProcess) {
+  ExportOptions options;
+  options.resource_attributes = {
+      {"deployment.environment.name", "not this"}, {"service.name", "nor this"}, {"service.namespace", "shop"}};
+  const ProcessPointer process = make_process(12);
+  Entry span = chat();
+  span.process = &process;
+  Bodies bodies(options);
+  bodies.feed.add(span);
+  bodies.feed.finish();
+  const json resource = json_of(bodies.bodies.at(0))["resourceSpans"][0];
+  EXPECT_EQ(resource["scopeSpans"][0]["scope"], json({{"name", "nopspan"}, {"version", "1.2.3"}}));
+  json attributes = attributes_of(resource["resource"]);
+  EXPECT_EQ(attributes["service.instance.id"], service_instance_id(*process));
+  attributes.erase("service.instance.id");
+  EXPECT_EQ(attributes, json::parse(R"({"service.name": "checkout", "host.name": "host-1", "process.pid": "12",
+      "process.executable.path": "/usr/bin/server", "process.executable.name": "server",
+      "process.linux.cgroup": "/system.slice/server.service", "container.id": "4f5e6d", "telemetry.sdk.name": "nopspan",
+      "telemetry.sdk.language": "cpp", "telemetry.sdk.version": "1.2.3", "deployment.environment.name": "test",
+      "team": "a,b", "service.namespace": "shop"})"));
 }
 
 TEST(ExportedResource, NamesTheServiceAsTheProcessDoes) {

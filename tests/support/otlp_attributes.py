@@ -106,24 +106,6 @@ def encode_message(message, text):
     return _protoc("encode", message, text.encode())
 
 
-class Message(dict):
-    """The fields of a message: {name: list of values}. `attributes` is {key: value}."""
-
-    def __init__(self, fields):
-        """`fields` are those of parse_text()."""
-        super().__init__()
-        for name, value in fields:
-            if name != "attributes":
-                self.setdefault(name, []).append(Message(value) if isinstance(value, list) else value)
-        self.attributes = key_values([value for name, value in fields if name == "attributes"])
-
-    def one(self, name, default=None):
-        values = self.get(name, [])
-        if len(values) > 1:
-            raise ValueError("%s %d times" % (name, len(values)))
-        return values[0] if values else default
-
-
 def decode(fragments, of_events=False):
     """[{key: value}]: the attributes of each fragment. A fragment is a part of an OTLP Span (or of its Event)."""
     wrapped = [_delimited(11, fragment) if of_events else fragment for fragment in fragments]
