@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""nopspan export to an OpenTelemetry Collector: what it got is what the account calls accepted, what --otlp-file wrote,
-and what the recording has.
+"""nopspan export to an OpenTelemetry Collector: what it got is what the account calls accepted, and what --otlp-file
+wrote.
 
 Runs only with NOPSPAN_LONG=1, because the first run downloads a Debian sid, which has the Collector's Go packages."""
 
@@ -20,7 +20,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import ability  # noqa: E402
 import debian  # noqa: E402
 import otlp_receiver  # noqa: E402
-from export_faults_test import ExportTest, PROGRAM, make_certificates  # noqa: E402
+from export_faults_test import ExportTest  # noqa: E402
 from waiting import hold_lock, wait_until  # noqa: E402
 
 EXAMPLES = os.environ["NOPSPAN_EXAMPLES"]
@@ -33,8 +33,6 @@ PROTOCOLS = ("http/protobuf", "http/json", "grpc")
 MESSAGES = {"traces": ("resourceSpans", "scopeSpans", "spans"), "logs": ("resourceLogs", "scopeLogs", "logRecords"),
             "metrics": ("resourceMetrics", "scopeMetrics", "metrics")}
 SIGNALS = tuple(MESSAGES)
-# Attributes that the facts of a step replace.
-STEP_FACTS = ("nopspan.decode_tokens", "nopspan.prefill_tokens")
 POINTS = ("gauge", "sum", "histogram", "exponentialHistogram")
 
 
@@ -56,16 +54,14 @@ def build_collector():
 class Collector:
     """A running Collector that appends to files in `folder`, a folder in the tree."""
 
-    def __init__(self, tree, folder, ports=None, tls=False, **refusals):
+    def __init__(self, tree, folder, ports=None, **refusals):
         self.folder = folder
         for path in glob.glob(folder + "/*.jsonl"):  # a Collector that was killed may have left a part of a line
             with open(path, "rb+") as file:
                 file.truncate(file.read().rfind(b"\n") + 1)
         self.ports = ports or {"http": otlp_receiver.free_port(), "grpc": otlp_receiver.free_port()}
-        self.scheme = "https" if tls else "http"
         shown = folder.removeprefix(tree)
-        secure = {"tls": {"cert_file": shown + "/server.crt", "key_file": shown + "/server.key"}} if tls else {}
-        protocols = {name: {"endpoint": "127.0.0.1:%d" % port, **secure} for name, port in self.ports.items()}
+        protocols = {name: {"endpoint": "127.0.0.1:%d" % port} for name, port in self.ports.items()}
         config = {"receivers": {"otlp": {"protocols": protocols}}, "exporters": {"lines": {"folder": shown, **refusals}},
                   "service": {"telemetry": {"metrics": {"level": "none"}},
                               "pipelines": {name: {"receivers": ["otlp"], "exporters": ["lines"]} for name in SIGNALS}}}
@@ -86,7 +82,7 @@ class Collector:
         return "Everything is ready" in text
 
     def url(self, protocol):
-        return "%s://localhost:%d" % (self.scheme, self.ports["grpc" if protocol == "grpc" else "http"])
+        return "http://localhost:%d" % self.ports["grpc" if protocol == "grpc" else "http"]
 
     def __enter__(self):
         return self
@@ -140,10 +136,6 @@ def counted(found):
     return collections.Counter(json.dumps(without_defaults(one), sort_keys=True) for one in found)
 
 
-def attribute(item, key):
-    return next((next(iter(one["value"].values())) for one in item.get("attributes", []) if one["key"] == key), None)
-
-
 class OpenTelemetry(ExportTest):
     @classmethod
     def setUpClass(cls):
@@ -156,11 +148,6 @@ class OpenTelemetry(ExportTest):
         self.addCleanup(folder.cleanup)
         self.inside = folder.name
 
-    def entries(self, recording):
-        shown = subprocess.run([PROGRAM, "replay", "--json", "--spans", recording], stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, text=True, check=True).stdout
-        return [json.loads(line) for line in shown.splitlines()]
-
     def check_items(self, requests, files, account):
         """What the Collector got is what is in the files, and is as many items as were accepted."""
         for signal in SIGNALS:
@@ -172,41 +159,7 @@ class OpenTelemetry(ExportTest):
         events = sum(len(span.get("events", [])) for _, _, span in items(requests["traces"], "traces"))
         self.assertEqual(events, account["signals"]["span_events"]["accepted"])
 
-    def check_recording(self, requests, recording):
-        """Each span has the name, ids, start and attributes of a recorded one."""
-        recorded, found = {}, set()
-        for entry in self.entries(recording):
-            if entry["type"] == "span" and entry.get("span_id") and entry.get("trace_id"):
-                recorded[entry["trace_id"], entry["span_id"], entry["start_unix_ns"], entry["name"]] = entry
-        for _, _, span in items(requests["traces"], "traces"):
-            key = (span["traceId"], span["spanId"], int(span.get("startTimeUnixNano", 0)),
-                   attribute(span, "nopspan.name") or span.get("name", ""))
-            self.assertIn(key, recorded)
-            entry = recorded[key]
-            self.assertEqual(span.get("parentSpanId", ""), entry.get("parent_id", ""))
-            for name, value in entry.get("attributes", {}).items():
-                if "step" not in entry or name not in STEP_FACTS:
-                    self.assertEqual(attribute(span, name), str(value), name)
-            found.add(key)
-        self.assertEqual(found, set(recorded))
-        self.assertGreater(len(found), 100)
-
-    def check_known(self, requests):
-        """Entries of record_examples, as the Collector decoded them."""
-        spans = {span["name"]: span for _, _, span in items(requests["traces"], "traces")
-                 if span["traceId"] in (bytes(range(1, 17)).hex(), bytes(range(0xf0, 0x100)).hex())}
-        chat, tool = spans["chat small-1"], spans["tool"]
-        self.assertEqual((chat["spanId"], chat["parentSpanId"], chat["kind"], chat["traceState"], chat["flags"]),
-                         ("0123456789abcdef", "00000000000000ff", 3, "vendor=1", 0x101))
-        self.assertEqual(int(chat["endTimeUnixNano"]) - int(chat["startTimeUnixNano"]), 345_678_901)
-        for key, value in (("gen_ai.operation.name", "chat"), ("gen_ai.usage.output_tokens", "30"), ("nopspan.tenant", "acme"),
-                           ("gen_ai.response.time_to_first_chunk", 0.045)):
-            self.assertEqual(attribute(chat, key), value)
-        self.assertEqual((attribute(tool, "nopspan.request_id"), attribute(tool, "gen_ai.tool.name")), ("req-17", "search"))
-        self.assertIn("\x1b[2J?", spans)  # repaired by the recorder
-        self.assertEqual(spans["db.query"]["status"]["code"], 2)
-
-    def test_everything_arrives_as_it_was_recorded(self):
+    def test_everything_arrives(self):
         recording = self.path("examples.rec")
         subprocess.run([EXAMPLES, recording, "2000"], check=True)
         for protocol in PROTOCOLS:
@@ -223,23 +176,9 @@ class OpenTelemetry(ExportTest):
                     for signal in exported.account["signals"].values():  # OTLP has no place for some of the examples
                         self.assertLessEqual({reason for reason, count in signal["dropped"].items() if count}, {"not_encodable"})
                     self.check_items(requests, {signal: read_lines(files, signal) for signal in SIGNALS}, exported.account)
-                    self.check_recording(requests, recording)
-                    self.check_known(requests)
 
-    def spans(self, folder=None):
-        return [int(span["spanId"], 16) for _, _, span in items(read_lines(folder or self.inside, "traces"), "traces")]
-
-    def test_a_thousand_requests_cleartext_and_tls(self):
-        make_certificates(self.inside)
-        for protocol in PROTOCOLS:
-            for tls in (False, True):
-                with self.subTest(protocol=protocol, tls=tls), Collector(self.tree, self.inside, tls=tls) as collector:
-                    exported = self.export(self.recording(10_000, 1000), "--otlp", collector.url(protocol), "--protocol",
-                                           protocol, *(["--certificate", self.inside + "/ca.crt"] if tls else []))
-                    self.assertEqual(sorted(self.spans()), list(range(1, 10_001)))
-                    self.assertEqual((exported.traces()["accepted"], exported.traces()["resent"]), (10_000, 0))
-                    self.assertGreaterEqual(exported.account["requests"], 1000)
-                    os.remove(self.inside + "/traces.jsonl")
+    def spans(self, folder):
+        return [int(span["spanId"], 16) for _, _, span in items(read_lines(folder, "traces"), "traces")]
 
     def test_a_collector_that_refuses(self):
         for protocol, failure, refusal in (("http/protobuf", "HTTP 503", "HTTP 500"), ("http/json", "HTTP 503", "HTTP 500"),
@@ -282,5 +221,5 @@ if __name__ == "__main__":
         sys.exit(77)
     if os.geteuid() != 0:
         ability.unable("not root: chroot needs it")
-    ability.need("debootstrap", "openssl")
+    ability.need("debootstrap")
     unittest.main()
