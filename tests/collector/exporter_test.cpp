@@ -97,41 +97,6 @@ TEST_F(ExporterTest, PassesTheEventsOfARequestBeforeTheirSpans) {
   EXPECT_EQ(totals.signals[kLogsRow].taken, 0U);
 }
 
-TEST_F(ExporterTest, PutsEventsAndTheirSpanIntoTheSameBodyOfTheSpool) {
-  OtlpReceiverOptions options = with_spool();
-  options.queue.capacity_bytes = 1;
-  Exporter& exporter = export_to(options, kRoots);
-  Entry first = span_of(1000, 0, "root");
-  first.trace_id = trace_number(2);
-  exporter.on_entry(first);
-  exporter.on_tick(kBegin);
-  exporter.on_tick(kBegin + 60 * kSecond);
-  exporter.on_tick(kBegin + 120 * kSecond);
-  transport_->wait_for(1);  // the queue is full until it is answered
-  add_request(100);
-  const AccountTotals totals = finish();
-  EXPECT_EQ(totals.signals[kTracesRow].accepted, 101U);
-  EXPECT_EQ(totals.signals[kSpanEventsRow].accepted, 200U);
-  EXPECT_EQ(totals.signals[kLogsRow].taken, 0U);
-}
-
-// A recorder writes all events of a second before its spans.
-TEST_F(ExporterTest, KeepsEventsUntilTheirSpansCome) {
-  OtlpReceiverOptions options = with_spool();
-  options.queue.capacity_bytes = 1;
-  Exporter& exporter = export_to(options);
-  exporter.on_entry(span_of(1000, 0));
-  exporter.on_tick(kBegin);
-  transport_->wait_for(1);  // the queue is full until it is answered
-  for (std::uint64_t id = 1; id <= 300; ++id) exporter.on_entry(event_of(id, "asked"));
-  exporter.on_tick(kBegin + kSecond / 10);
-  for (std::uint64_t id = 1; id <= 300; ++id) exporter.on_entry(span_of(id, 0));
-  exporter.on_tick(kBegin + kSecond / 5);
-  const AccountTotals totals = finish();
-  EXPECT_EQ(totals.signals[kSpanEventsRow].accepted, 300U);
-  EXPECT_EQ(totals.signals[kLogsRow].taken, 0U);
-}
-
 TEST_F(ExporterTest, SendsEveryHalfSecondAndWhatIsThereWhenTheClockStandsStill) {
   Exporter& exporter = export_to({});
   transport_->hold(false);

@@ -6,6 +6,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <functional>
+#include <iterator>
 #include <random>
 #include <string>
 
@@ -89,46 +91,21 @@ TEST(ReceiverAccount, StaysBalancedAfterRandomMoves) {
     const ItemCounts items = {any(5), any(5), any(5), any(5)};
     const Place place = any(1) == 0 ? Place::queue : Place::spool;
     const auto reason = static_cast<DropReason>(any(kDropReasons.size() - 1));
-    switch (any(12)) {
-      case 0:
-        account.queue(items);
-        break;
-      case 1:
-        account.spool(items);
-        break;
-      case 2:
-        account.leave_out(items);
-        break;
-      case 3:
-        account.drop_new(items, reason);
-        break;
-      case 4:
-        account.find(items);
-        break;
-      case 5:
-        account.send(items, place, any(1) == 0);
-        break;
-      case 6:
-        account.accept(items, any(20));
-        break;
-      case 7:
-        account.refuse(items);
-        break;
-      case 8:
-        account.put_back(items, place);
-        break;
-      case 9:
-        account.drop(items, place, reason);
-        break;
-      case 10:
-        account.leave_unconfirmed(items, place);
-        break;
-      case 11:
-        account.move_to_spool(items);
-        break;
-      default:
-        account.count_malformed_answer();
-    }
+    const std::function<void()> moves[] = {
+        [&] { account.queue(items); },
+        [&] { account.spool(items); },
+        [&] { account.leave_out(items); },
+        [&] { account.drop_new(items, reason); },
+        [&] { account.find(items); },
+        [&] { account.send(items, place, any(1) == 0); },
+        [&] { account.accept(items, any(20)); },
+        [&] { account.refuse(items); },
+        [&] { account.put_back(items, place); },
+        [&] { account.drop(items, place, reason); },
+        [&] { account.leave_unconfirmed(items, place); },
+        [&] { account.move_to_spool(items); },
+    };
+    moves[any(std::size(moves) - 1)]();
     ASSERT_TRUE(account.totals().is_balanced()) << "after move " << i;
   }
 }
