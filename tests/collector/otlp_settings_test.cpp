@@ -169,6 +169,7 @@ TEST(OtlpSettings, SayWhatToDoAboutInvalidValues) {
     EXPECT_THAT(failure("ENDPOINT", url), HasSubstr("write http://HOST:PORT")) << url;
   }
   EXPECT_THAT(failure("LOGS_CERTIFICATE", "/no/such/file"), HasSubstr("No such file"));
+  EXPECT_THAT(failure("LOGS_CERTIFICATE", "/"), HasSubstr("Is a directory"));
   EXPECT_THAT(failure("HEADERS", "novalue"), HasSubstr("NAME=VALUE"));
   EXPECT_THAT(failure("HEADERS", "a=%zz"), HasSubstr("%XX"));
   EXPECT_THAT(failure("HEADERS", "a b=1"), HasSubstr("not the name of a header"));
