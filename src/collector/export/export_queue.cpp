@@ -129,19 +129,12 @@ bool ExportQueue::post(ExportBody body) {
     return true;
   }
   const Signal signal = body.signal;
-  std::unique_lock lock(mutex_);
-  std::string packed;
-  if (spool_lane_of(signal) != nullptr && (is_full(signal) || is_spooling(signal))) {
-    lock.unlock();
-    packed = Spool::packed(body);
-    lock.lock();
-  }
+  const std::lock_guard lock(mutex_);
   const auto drop = [&](DropReason reason) { return account_.drop_new(body.items, reason), false; };
   if (ends_) return drop(DropReason::no_time);
   if (is_full(signal)) {
     if (spool_lane_of(signal) != nullptr) {
-      const auto problem = spool_->keep(body, false, std::move(packed));
-      packed.clear();
+      const auto problem = spool_->keep(body, false);
       if (!problem) {
         account_.spool(body.items);
         has_work_.notify_one();
@@ -156,10 +149,8 @@ bool ExportQueue::post(ExportBody body) {
   account_.queue(body.items);
   Lane& lane = lanes_[lane_of(signal)];
   lane.hold(body);
-  lane.bodies.push_back({std::move(body), false, 0, {}, std::move(packed)});
+  lane.bodies.push_back({std::move(body), false, 0, {}});
   if (is_spooling(signal)) static_cast<void>(spool_waiting(lane));
-  // If it is still in memory, it may be divided before it is written, and the capacity does not count this.
-  if (!lane.bodies.empty()) lane.bodies.back().packed = std::string();
   has_work_.notify_one();
   return true;
 }
@@ -179,7 +170,7 @@ void ExportQueue::post_metrics(std::vector<ExportBody> bodies) {
     }
     account_.queue(body.items);
     lane.hold(body);
-    lane.bodies.push_back({std::move(body), false, snapshot_, {}, {}});
+    lane.bodies.push_back({std::move(body), false, snapshot_, {}});
   }
   has_work_.notify_one();
 }
@@ -311,7 +302,7 @@ void ExportQueue::load_spool(Lane& lane, std::unique_lock<std::mutex>& lock) {
     return;
   }
   lane.may_have_arrived = kept->may_have_arrived;
-  lane.bodies.push_back({std::move(kept->body), kept->may_have_arrived, 0, {}, {}});
+  lane.bodies.push_back({std::move(kept->body), kept->may_have_arrived, 0, {}});
 }
 
 // The request is made without the lock.
@@ -509,7 +500,7 @@ void ExportQueue::give_up(const Waiting& waiting, DropReason reason) {
 // replaces older ones.
 std::optional<DropReason> ExportQueue::move_to_spool(const Waiting& waiting) {
   if (spool_lane_of(waiting.body.signal) == nullptr) return DropReason::no_time;
-  const std::optional<DropReason> problem = spool_->keep(waiting.body, waiting.may_have_arrived, waiting.packed);
+  const std::optional<DropReason> problem = spool_->keep(waiting.body, waiting.may_have_arrived);
   if (problem) return problem;
   account_.move_to_spool(waiting.body.items);
   lanes_[lane_of(waiting.body.signal)].release(waiting.body);

@@ -109,7 +109,6 @@ class ExportQueue {
     bool may_have_arrived = false;  // an earlier attempt may have arrived
     std::uint64_t snapshot = 0;     // of metrics
     std::optional<Clock::time_point> first_attempt;
-    std::string packed;  // for the spool, during post(); "" if it was not compressed
   };
   struct Lane {
     Lane(const BackOffOptions& options, Signal of, bool of_spool) : back_off(options), signal(of), is_spool(of_spool) {}

@@ -250,8 +250,6 @@ void Spool::drop_removed() {
                " in them are lost, and counted as dropped");
 }
 
-std::string Spool::packed(const ExportBody& body) { return gzipped(body.bytes, kSpoolGzipLevel); }
-
 // With mutex_.
 bool Spool::has_room(Lane& lane, std::uint64_t bytes) {
   const Lane& other = &lane == lanes_.data() ? lanes_[1] : lanes_[0];
@@ -263,13 +261,13 @@ bool Spool::has_room(Lane& lane, std::uint64_t bytes) {
   return false;
 }
 
-std::optional<DropReason> Spool::keep(const ExportBody& body, bool may_have_arrived, std::string packed_body) {
+std::optional<DropReason> Spool::keep(const ExportBody& body, bool may_have_arrived) {
   Lane& lane = lane_of(body.signal);
   {
     const std::lock_guard lock(mutex_);
     if (!has_room(lane, kBlockBytes)) return DropReason::spool_full;  // before the work
   }
-  const std::string compressed = packed_body.empty() ? packed(body) : std::move(packed_body);
+  const std::string compressed = gzipped(body.bytes, kSpoolGzipLevel);
   const std::uint64_t bytes = in_blocks(compressed.size());
   const std::lock_guard lock(mutex_);
   if (is_closed_) return DropReason::no_time;

@@ -54,9 +54,7 @@ class Spool {
 
   // Writes a body of traces or logs. Each of the two may have a quarter of the space in any case. `may_have_arrived`:
   // an attempt may have arrived. Returns why it could not be written. The caller counts the items. From any thread.
-  std::optional<DropReason> keep(const ExportBody& body, bool may_have_arrived, std::string packed_body = {});
-  // The same body, compressed. It takes milliseconds, and may be given to keep().
-  static std::string packed(const ExportBody& body);
+  std::optional<DropReason> keep(const ExportBody& body, bool may_have_arrived);
   // `items` are only in memory now, or were lost by this run. From any thread.
   void note_unsaved(const ItemCounts& items);
   // The user has the account, with what is missing and what was lost. After close().
