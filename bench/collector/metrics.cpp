@@ -3,7 +3,6 @@
 // entries wait, and of each format.
 #include "metric/metric_feed.h"
 #include "metric/metric_otlp.h"
-#include "metric/metric_protobuf.h"
 #include "metric/metric_registry.h"
 #include "metric/metric_text.h"
 #include "model/otlp_wire.h"
@@ -107,7 +106,7 @@ BENCHMARK(FeedStep);
 // A fifth of the series are histograms, with an exemplar in two buckets each.
 class Filled {
  public:
-  explicit Filled(bool native) : registry({.most_series = kSeries}, native) {
+  Filled() {
     MetricFamily& calls = registry.family(
         {.name = "calls", .unit = "{call}", .help = "Calls.", .labels = {"service.name", "span.name", "status.code"}});
     MetricFamily& times = registry.family(
@@ -135,37 +134,31 @@ class Filled {
     }
   }
 
-  MetricRegistry registry;
+  MetricRegistry registry{{.most_series = kSeries}};
 };
 
 void Copy(benchmark::State& state) {
-  const Filled filled(false);
+  const Filled filled;
   for (auto _ : state) benchmark::DoNotOptimize(filled.registry.snapshot());
 }
 BENCHMARK(Copy)->Unit(benchmark::kMillisecond);
 
 template <class Encode>
-void encode(benchmark::State& state, bool native, const Encode& encode_one) {
-  const MetricSnapshot snapshot = Filled(native).registry.snapshot();
+void encode(benchmark::State& state, const Encode& encode_one) {
+  const MetricSnapshot snapshot = Filled().registry.snapshot();
   std::size_t bytes = 0;
   for (auto _ : state) bytes = encode_one(snapshot);
   state.counters["bytes"] = static_cast<double>(bytes);
 }
 
 void PrometheusText(benchmark::State& state) {
-  encode(state, false, [](const MetricSnapshot& snapshot) { return prometheus_text(snapshot).size(); });
+  encode(state, [](const MetricSnapshot& snapshot) { return prometheus_text(snapshot).size(); });
 }
 void OpenMetricsText(benchmark::State& state) {
-  encode(state, false, [](const MetricSnapshot& snapshot) { return openmetrics_text(snapshot).size(); });
-}
-void PrometheusProtobuf(benchmark::State& state) {
-  encode(state, false, [](const MetricSnapshot& snapshot) { return prometheus_protobuf(snapshot).size(); });
-}
-void PrometheusProtobufNative(benchmark::State& state) {
-  encode(state, true, [](const MetricSnapshot& snapshot) { return prometheus_protobuf(snapshot).size(); });
+  encode(state, [](const MetricSnapshot& snapshot) { return openmetrics_text(snapshot).size(); });
 }
 void Otlp(benchmark::State& state) {
-  encode(state, false, [](const MetricSnapshot& snapshot) {
+  encode(state, [](const MetricSnapshot& snapshot) {
     std::size_t bytes = 0;
     for (const OtlpMetrics& part : otlp_metrics(snapshot, {}, "1")) bytes += part.bytes.size();
     return bytes;
@@ -173,8 +166,6 @@ void Otlp(benchmark::State& state) {
 }
 BENCHMARK(PrometheusText)->Unit(benchmark::kMillisecond);
 BENCHMARK(OpenMetricsText)->Unit(benchmark::kMillisecond);
-BENCHMARK(PrometheusProtobuf)->Unit(benchmark::kMillisecond);
-BENCHMARK(PrometheusProtobufNative)->Unit(benchmark::kMillisecond);
 BENCHMARK(Otlp)->Unit(benchmark::kMillisecond);
 
 }  // namespace

@@ -9,7 +9,6 @@ import time
 FORMATS = {
     "text": "text/plain;version=0.0.4",
     "OpenMetrics": "application/openmetrics-text;version=1.0.0",
-    "protobuf": "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
 }
 
 

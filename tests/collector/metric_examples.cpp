@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes a few metrics to stdout in the format of the first argument, for metric_formats_test.py.
 #include "metric/metric_otlp.h"
-#include "metric/metric_protobuf.h"
 #include "metric/metric_registry.h"
 #include "metric/metric_text.h"
 #include "model/otlp_wire.h"
@@ -60,7 +59,7 @@ void fill(MetricRegistry& registry) {
 
 int main(int count, char** words) {
   const std::string format = count > 1 ? words[1] : "";
-  MetricRegistry registry({}, format.ends_with("-native"));
+  MetricRegistry registry;
   fill(registry);
   registry.advance(kNow);
   const MetricSnapshot snapshot = registry.snapshot();
@@ -68,8 +67,6 @@ int main(int count, char** words) {
     std::cout << prometheus_text(snapshot);
   } else if (format == "openmetrics") {
     std::cout << openmetrics_text(snapshot);
-  } else if (format.starts_with("protobuf")) {
-    std::cout << prometheus_protobuf(snapshot);
   } else if (format.starts_with("otlp")) {
     std::string resource;
     append_text_attribute(resource, kResourceAttributes, "service.name", "nopspan");
@@ -80,7 +77,7 @@ int main(int count, char** words) {
       std::cout << part.bytes;
     }
   } else {
-    std::cerr << "metric_examples text|openmetrics|protobuf[-native]|otlp[-native|-small]\n";
+    std::cerr << "metric_examples text|openmetrics|otlp[-small]\n";
     return EXIT_FAILURE;
   }
   return EXIT_SUCCESS;

@@ -7,15 +7,14 @@ namespace nopspan::collector {
 namespace {
 
 TEST(MetricFormat, IsWhatPrometheusAsksFor) {
-  // Prometheus 2.42, without and with --enable-feature=native-histograms.
+  // Prometheus 2.42, without and with --enable-feature=native-histograms, and Prometheus 3.
   EXPECT_EQ(format_for("application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"
                        "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"),
             MetricFormat::openmetrics);
   EXPECT_EQ(format_for("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,"
                        "application/openmetrics-text;version=1.0.0;q=0.8,application/openmetrics-text;version=0.0.1;"
                        "q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"),
-            MetricFormat::protobuf);
-  // Prometheus 3.
+            MetricFormat::openmetrics);
   EXPECT_EQ(format_for("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
                        "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;"
                        "escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"),
@@ -27,8 +26,7 @@ TEST(MetricFormat, IsTextUnlessAnotherOneIsPreferred) {
        {"", "*/*", "text/*", "text/plain", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
         "application/json", "application/openmetrics-text;q=0", "application/openmetrics-text;version=2.0.0",
         "application/openmetrics-text;version=0.0.1", "text/plain;q=0.9, application/openmetrics-text;q=0.8",
-        "application/vnd.google.protobuf", "application/vnd.google.protobuf;encoding=delimited",
-        "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=text"}) {
+        "application/vnd.google.protobuf"}) {
     EXPECT_EQ(format_for(accept), MetricFormat::text) << accept;
   }
 }

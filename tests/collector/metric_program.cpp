@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Serves files as metrics: metric_program FOLDER ADDRESS [HOST]. A request gets FOLDER/text, FOLDER/openmetrics or
-// FOLDER/protobuf. Prints the address, and its counts as JSON for each line that it reads. Ends at the end of stdin.
+// Serves files as metrics: metric_program FOLDER ADDRESS [HOST]. A request gets FOLDER/text or FOLDER/openmetrics.
+// Prints the address, and its counts as JSON for each line that it reads. Ends at the end of stdin.
 #include "base/failure.h"
 #include "serve/metric_server.h"
 #include "temporary_folder.h"
@@ -24,8 +24,7 @@ int main(int count, char** words) {
   options.reuse = std::chrono::milliseconds(0);
   try {
     const MetricServer server(options, [&](MetricFormat format) {
-      constexpr std::array<const char*, kMetricFormats> kNames = {"/text", "/openmetrics", "/protobuf"};
-      const std::string path = folder + kNames.at(static_cast<std::size_t>(format));
+      const std::string path = folder + (format == MetricFormat::text ? "/text" : "/openmetrics");
       if (!std::filesystem::exists(path)) throw std::runtime_error("no " + path);
       return contents_of(path);
     });

@@ -2,8 +2,6 @@
 // The registry of metrics: series, their limits, and what is forgotten.
 #include "metric/metric_registry.h"
 
-#include "metric/native_buckets.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -98,8 +96,6 @@ TEST(MetricRegistry, CountsObservationsInBuckets) {
   EXPECT_EQ(point.exemplars[0].second.value, 0.5);
   EXPECT_EQ(point.exemplars[2].second.span_id, 2U);
   EXPECT_EQ(point.exemplars[2].second.value, 4);
-  EXPECT_EQ(point.newest_bucket, 2U);
-  EXPECT_THAT(point.native.buckets(), IsEmpty());
 }
 
 TEST(MetricRegistry, KeepsTheFirstExemplarOfAMillisecond) {
@@ -113,9 +109,8 @@ TEST(MetricRegistry, KeepsTheFirstExemplarOfAMillisecond) {
   };
   observe(3, 100'000'000'000);
   EXPECT_EQ(observe(4, 100'000'999'999).exemplars.at(0).second.value, 3);
-  // Another bucket of the same millisecond has an exemplar of its own, but not the newest.
-  EXPECT_EQ(observe(0.5, 100'000'999'999).newest_bucket, 2U);
-  EXPECT_EQ(observe(0.5, 100'001'000'000).newest_bucket, 0U);
+  // Another bucket of the same millisecond has an exemplar of its own.
+  EXPECT_EQ(observe(0.5, 100'000'999'999).exemplars.at(0).second.value, 0.5);
   // The clock was set back.
   EXPECT_EQ(observe(0.25, 50'000'000'000).exemplars.at(0).second.value, 0.25);
 }
@@ -339,36 +334,6 @@ TEST(MetricRegistry, IsWrittenAndReadByManyThreads) {
   is_done = true;
   reader.join();
   EXPECT_EQ(value_of(registry, "calls", "a"), 4 * kEach);
-}
-
-TEST(NativeBuckets, HaveInclusiveUpperBounds) {
-  NativeBuckets native;
-  for (const double value : {1.0, std::nextafter(1.0, 2.0), 2.0, 0.5}) native.add(value, 1);
-  native.add(4, 5);
-  native.add(0, 2);
-  EXPECT_EQ(native.schema(), 3);
-  EXPECT_EQ(native.zero_count(), 2U);
-  EXPECT_THAT(native.buckets(), ElementsAre(Pair(-8, 1), Pair(0, 1), Pair(1, 1), Pair(8, 1), Pair(16, 5)));
-}
-
-TEST(NativeBuckets, LowerTheirSchemaIfTheyAreMany) {
-  NativeBuckets native;
-  std::uint64_t count = 0;
-  double value = 1e-9;
-  for (; count < 1275; ++count, value *= 1.05) native.add(value, 1);  // up to 1e18
-  EXPECT_LT(native.schema(), NativeBuckets::kSchema);
-  EXPECT_LE(native.buckets().size(), NativeBuckets::kMost);
-  std::uint64_t found = 0;
-  for (const auto& bucket : native.buckets()) found += bucket.second;
-  EXPECT_EQ(found, count);
-  // Each value is still in the bucket whose bounds are around it.
-  NativeBuckets again = native;
-  again.add(1000, 1);
-  for (std::size_t i = 0; i < again.buckets().size(); ++i) {
-    if (again.buckets()[i].second == native.buckets()[i].second) continue;
-    EXPECT_GE(std::exp2(std::ldexp(again.buckets()[i].first, -again.schema())), 1000);
-    EXPECT_LT(std::exp2(std::ldexp(again.buckets()[i].first - 1, -again.schema())), 1000);
-  }
 }
 
 }  // namespace

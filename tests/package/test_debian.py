@@ -125,7 +125,7 @@ class Packages(unittest.TestCase):
         for path in ("/usr/share/man/man1/nopspan.1.gz", "/usr/share/man/man1/nopspan-top.1.gz",
                      "/usr/share/bash-completion/completions/nopspan",
                      "/usr/share/zsh/vendor-completions/_nopspan", "/usr/share/fish/vendor_completions.d/nopspan.fish",
-                     "/usr/share/nopspan/grafana/nopspan-native.json", "/usr/share/nopspan/prometheus/nopspan-rules.yml"):
+                     "/usr/share/nopspan/grafana/nopspan.json", "/usr/share/nopspan/prometheus/nopspan-rules.yml"):
             self.there.run("test", "-s", path)
         self.assertEqual(self.unit("UnitFileState"), "disabled")
         self.assertEqual(self.unit("ActiveState"), "inactive")

@@ -27,9 +27,9 @@ rule_files: [{rules}]
 
 
 class Prometheus:
-    """Scrapes `targets` ("127.0.0.1:9464") as `job`. With `native`, it asks for protobuf and stores native histograms."""
+    """Scrapes `targets` ("127.0.0.1:9464") as `job`."""
 
-    def __init__(self, *targets, rules=(), native=False, interval="1s", job="nopspan"):
+    def __init__(self, *targets, rules=(), interval="1s", job="nopspan"):
         self.folder = tempfile.mkdtemp(prefix="nopspan-prometheus-")
         self.targets = len(targets)
         configuration = os.path.join(self.folder, "prometheus.yml")
@@ -37,12 +37,11 @@ class Prometheus:
             file.write(CONFIGURATION.format(interval=interval, job=job, targets=", ".join(map(json.dumps, targets)),
                                             rules=", ".join(json.dumps(os.path.abspath(path)) for path in rules)))
         self.log_path = os.path.join(self.folder, "log")
-        features = ["native-histograms", "exemplar-storage"] if native else ["exemplar-storage"]
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 ["prometheus", "--config.file", configuration, "--storage.tsdb.path", os.path.join(self.folder, "data"),
                  # The kernel chooses the port, which is then in the log.
-                 "--web.listen-address", "127.0.0.1:0", "--enable-feature", ",".join(features)],
+                 "--web.listen-address", "127.0.0.1:0", "--enable-feature", "exemplar-storage"],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         try:
             self.url = "http://" + self.wait_until(self.listening, "Prometheus to listen")
@@ -98,12 +97,11 @@ class Prometheus:
             raise AssertionError(f"{path} {parameters}: {error.read().decode()}") from error
 
     def query(self, expression, **parameters):
-        """[(labels, value)] of an instant query. A native histogram's value is its description by Prometheus."""
+        """[(labels, value)] of an instant query."""
         data = self.api("query", query=expression, **parameters)
         if data["resultType"] == "scalar":
             return [({}, float(data["result"][1]))]
-        return [(one["metric"], float(one["value"][1]) if "value" in one else one["histogram"][1])
-                for one in data["result"]]
+        return [(one["metric"], float(one["value"][1])) for one in data["result"]]
 
     def value(self, expression, **parameters):
         """The value of an expression that has exactly one."""

@@ -3,7 +3,6 @@
 
 #include "base/text.h"
 #include "command/options.h"
-#include "metric/metric_protobuf.h"
 #include "metric/metric_text.h"
 
 #include <CLI/CLI.hpp>
@@ -15,18 +14,6 @@
 
 namespace nopspan::collector {
 namespace {
-
-std::string encoded(const MetricSnapshot& snapshot, MetricFormat format) {
-  switch (format) {
-    case MetricFormat::openmetrics:
-      return openmetrics_text(snapshot);
-    case MetricFormat::protobuf:
-      return prometheus_protobuf(snapshot);
-    case MetricFormat::text:
-      break;
-  }
-  return prometheus_text(snapshot);
-}
 
 // An option whose value is one of a few words.
 template <class Value>
@@ -65,8 +52,6 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options) {
              "Also serve the metrics of an inference server under its own names, so that its dashboards work");
   add_choice(app, "--semconv", options.feed.semconv, {{"v1.41", Semconv::v1_41}, {"next", Semconv::next}},
              "Names of the GenAI conventions: of v1.41 (default), or those to which they change");
-  app.add_flag("--native-histograms", options.native,
-               "Add native histograms. A Prometheus that is configured for them then stores only these");
   app.add_option("--max-series", options.limits.most_series,
                  "Series of a metric; further ones are added up as \"other\" (default: 2000)")
       ->type_name("N")
@@ -81,10 +66,7 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options) {
 }
 
 MetricsService::MetricsService(const MetricsOptions& options, const Source& source)
-    : registry_(options.limits, options.native),
-      feed_(registry_, options.feed),
-      ledger_metrics_(registry_),
-      source_(source) {}
+    : registry_(options.limits), feed_(registry_, options.feed), ledger_metrics_(registry_), source_(source) {}
 
 void MetricsService::on_tick(std::uint64_t now_unix_ns) {
   feed_.on_tick(now_unix_ns);
@@ -151,8 +133,10 @@ void MetricsService::write_server() {
 }
 
 void MetricsService::serve(const MetricServerOptions& options) {
-  server_ = std::make_unique<MetricServer>(
-      options, [this](MetricFormat format) { return encoded(registry_.snapshot(), format); });
+  server_ = std::make_unique<MetricServer>(options, [this](MetricFormat format) {
+    const MetricSnapshot snapshot = registry_.snapshot();
+    return format == MetricFormat::openmetrics ? openmetrics_text(snapshot) : prometheus_text(snapshot);
+  });
 }
 
 }  // namespace nopspan::collector

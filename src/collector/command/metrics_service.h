@@ -20,7 +20,6 @@ namespace nopspan::collector {
 struct MetricsOptions {
   MetricFeedOptions feed;
   MetricLimits limits;
-  bool native = false;
   MetricServerOptions server;
 };
 

@@ -16,16 +16,13 @@ namespace {
 // Numbers of fields and values in opentelemetry/proto/metrics/v1/metrics.proto.
 constexpr unsigned kResourceMetrics = 1, kResource = 1, kScopeMetrics = 2, kScope = 1, kMetric = 2;
 namespace otlp_metric {
-constexpr unsigned kName = 1, kDescription = 2, kUnit = 3, kGauge = 5, kSum = 7, kHistogram = 9, kExponential = 10;
+constexpr unsigned kName = 1, kDescription = 2, kUnit = 3, kGauge = 5, kSum = 7, kHistogram = 9;
 }
 constexpr unsigned kDataPoint = 1, kTemporality = 2, kIsMonotonic = 3;  // of gauges, sums and histograms
 namespace otlp_point {
 constexpr unsigned kStart = 2, kTime = 3;  // of all points
 constexpr unsigned kDouble = 4, kInteger = 6, kAttributesOfNumber = 7;
-constexpr unsigned kCount = 4, kSum = 5;  // of both histograms
-constexpr unsigned kBucketCounts = 6, kBounds = 7, kExemplarOfHistogram = 8, kAttributesOfHistogram = 9;
-constexpr unsigned kAttributesOfExponential = 1, kScale = 6, kZeroCount = 7, kPositive = 8, kExemplarOfExponential = 11;
-constexpr unsigned kZeroThreshold = 14;
+constexpr unsigned kCount = 4, kSum = 5, kBucketCounts = 6, kBounds = 7, kExemplar = 8, kAttributesOfHistogram = 9;
 }  // namespace otlp_point
 constexpr unsigned kExemplarTime = 2, kExemplarDouble = 3, kExemplarSpanId = 4, kExemplarTraceId = 5;
 constexpr std::int32_t kCumulative = 2;
@@ -45,9 +42,9 @@ void add_attributes(std::string& out, unsigned field, const MetricLabels& labels
   }
 }
 
-void add_exemplars(protozero::pbf_writer& out, unsigned field, const MetricPoint& point) {
+void add_exemplars(protozero::pbf_writer& out, const MetricPoint& point) {
   for (const auto& [bucket, exemplar] : point.exemplars) {
-    protozero::pbf_writer written(out, field);
+    protozero::pbf_writer written(out, otlp_point::kExemplar);
     written.add_fixed64(kExemplarTime, exemplar.unix_ns);
     written.add_double(kExemplarDouble, exemplar.value);
     std::array<char, 8> id{};  // the most significant byte first
@@ -56,29 +53,6 @@ void add_exemplars(protozero::pbf_writer& out, unsigned field, const MetricPoint
     written.add_bytes(kExemplarTraceId, reinterpret_cast<const char*>(exemplar.trace_id.bytes),
                       sizeof(exemplar.trace_id.bytes));
   }
-}
-
-void add_explicit(protozero::pbf_writer& out, const MetricDescription& about, const MetricPoint& point) {
-  out.add_packed_fixed64(otlp_point::kBucketCounts, point.buckets.begin(), point.buckets.end());
-  out.add_packed_double(otlp_point::kBounds, about.bounds.begin(), about.bounds.end());
-  add_exemplars(out, otlp_point::kExemplarOfHistogram, point);
-}
-
-void add_exponential(protozero::pbf_writer& out, const MetricPoint& point) {
-  const auto& buckets = point.native.buckets();
-  out.add_sint32(otlp_point::kScale, point.native.schema());
-  out.add_fixed64(otlp_point::kZeroCount, point.native.zero_count());
-  if (!buckets.empty()) {
-    protozero::pbf_writer positive(out, otlp_point::kPositive);
-    positive.add_sint32(1, buckets.front().first - 1);
-    std::vector<std::uint64_t> counts(static_cast<std::size_t>(buckets.back().first - buckets.front().first) + 1);
-    for (const auto& [number, count] : buckets) {
-      counts[static_cast<std::size_t>(number - buckets.front().first)] = count;
-    }
-    positive.add_packed_uint64(2, counts.begin(), counts.end());
-  }
-  add_exemplars(out, otlp_point::kExemplarOfExponential, point);
-  out.add_double(otlp_point::kZeroThreshold, NativeBuckets::kZeroThreshold);
 }
 
 std::string point_bytes(const MetricDescription& about, const MetricPoint& point, std::uint64_t unix_ns) {
@@ -97,13 +71,10 @@ std::string point_bytes(const MetricDescription& about, const MetricPoint& point
   }
   writer.add_fixed64(otlp_point::kCount, point.count);
   writer.add_double(otlp_point::kSum, point.value);
-  if (!point.native.empty()) {
-    add_exponential(writer, point);
-    add_attributes(out, otlp_point::kAttributesOfExponential, *point.labels);
-  } else {
-    add_explicit(writer, about, point);
-    add_attributes(out, otlp_point::kAttributesOfHistogram, *point.labels);
-  }
+  writer.add_packed_fixed64(otlp_point::kBucketCounts, point.buckets.begin(), point.buckets.end());
+  writer.add_packed_double(otlp_point::kBounds, about.bounds.begin(), about.bounds.end());
+  add_exemplars(writer, point);
+  add_attributes(out, otlp_point::kAttributesOfHistogram, *point.labels);
   return out;
 }
 
@@ -126,9 +97,8 @@ class OtlpMetricsEncoder {
       finish_message();
     const unsigned kind = about.type == MetricType::gauge     ? otlp_metric::kGauge
                           : about.type == MetricType::counter ? otlp_metric::kSum
-                          : !point.native.empty()             ? otlp_metric::kExponential
                                                               : otlp_metric::kHistogram;
-    if (about_ != &about || kind_ != kind) finish_metric();
+    if (about_ != &about) finish_metric();
     about_ = &about, kind_ = kind;
     append_bytes(data_, kDataPoint, bytes);
     ++points_;

@@ -76,11 +76,9 @@ struct MetricSeries {
   std::uint64_t count = 0;
   std::vector<std::uint64_t> buckets;
   std::vector<std::optional<Exemplar>> exemplars;  // empty, or one for each bucket
-  std::uint32_t newest_bucket = 0;                 // the bucket with the newest exemplar
-  NativeBuckets native;
 
   [[nodiscard]] MetricPoint point() const {
-    MetricPoint made{labels, start_unix_ns, value, count, buckets, {}, newest_bucket, native};
+    MetricPoint made{labels, start_unix_ns, value, count, buckets, {}};
     for (std::size_t i = 0; i < exemplars.size(); ++i) {
       if (exemplars[i]) made.exemplars.emplace_back(static_cast<std::uint32_t>(i), *exemplars[i]);
     }
@@ -197,8 +195,7 @@ class MetricFamily {
   std::string shown_;
 };
 
-MetricRegistry::MetricRegistry(const MetricLimits& limits, bool native)
-    : limits_(limits), native_(native), seed_(random_seed_text()) {
+MetricRegistry::MetricRegistry(const MetricLimits& limits) : limits_(limits), seed_(random_seed_text()) {
   overflow_ = &family({.name = "nopspan.metrics.overflow",
                        .unit = "{observation}",
                        .help = "Observations without a series of their own, because the family of this name is full.",
@@ -347,13 +344,10 @@ void MetricWriter::observe(MetricFamily& family, double value, LabelValues value
   series.count += times;
   series.value += value * static_cast<double>(times);
   series.changed_ns = registry_.now_ns_;
-  if (registry_.native_) series.native.add(value, times);
   if (exemplar == nullptr) return;
   if (series.exemplars.empty()) series.exemplars.resize(series.buckets.size());
   std::optional<Exemplar>& example = series.exemplars[bucket];
   if (example && !is_newer(*exemplar, *example)) return;
-  const std::optional<Exemplar>& newest = series.exemplars[series.newest_bucket];
-  if (!newest || is_newer(*exemplar, *newest)) series.newest_bucket = static_cast<std::uint32_t>(bucket);
   example = *exemplar;
   example->value = value;
 }

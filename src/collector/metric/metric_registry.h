@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Counters, gauges and histograms in families, with a limit of series. Encoders: metric_text.h, metric_protobuf.h,
-// metric_otlp.h.
+// Counters, gauges and histograms in families, with a limit of series. Encoders: metric_text.h, metric_otlp.h.
 #pragma once
 
-#include "metric/native_buckets.h"
 #include "model/entry.h"
 
 #include <algorithm>
@@ -56,8 +54,6 @@ struct MetricPoint {
   std::vector<std::uint64_t> buckets = {};  // one for each bound and one for +Inf; not cumulative
   // The newest exemplar of each bucket that has one, with the bucket's number, ascending.
   std::vector<std::pair<std::uint32_t, Exemplar>> exemplars = {};
-  std::uint32_t newest_bucket = 0;  // the bucket with the newest exemplar
-  NativeBuckets native = {};        // empty unless the registry has native histograms
 };
 
 struct MetricFamilySnapshot {
@@ -89,8 +85,7 @@ struct MetricSeries;
 // All functions may be called by any thread.
 class MetricRegistry {
  public:
-  // `native`: histograms have native buckets too.
-  explicit MetricRegistry(const MetricLimits& limits = {}, bool native = false);
+  explicit MetricRegistry(const MetricLimits& limits = {});
   ~MetricRegistry();
   MetricRegistry(const MetricRegistry&) = delete;
   MetricRegistry& operator=(const MetricRegistry&) = delete;
@@ -112,7 +107,6 @@ class MetricRegistry {
   [[nodiscard]] MetricSnapshot copy() const;
 
   const MetricLimits limits_;
-  const bool native_;
   const std::string seed_;  // of the keys of series, because hostile processes could choose names with equal hashes
   mutable std::mutex mutex_;
   std::vector<std::unique_ptr<MetricFamily>> families_;

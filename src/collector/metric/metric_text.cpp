@@ -34,8 +34,7 @@ void append_value(std::string& out, double value) {
   }
 }
 
-// As Prometheus writes the bounds of histograms that it gets as protobuf. A series must not change its labels if the
-// format changes.
+// As Prometheus itself writes bounds, whatever the format in which it got them.
 void append_bound(std::string& out, double bound) {
   std::string text;
   append_chars(text, bound, std::chars_format::scientific);

@@ -24,7 +24,7 @@ std::string_view next_part(std::string_view& list, char separator) {
 
 // One element of an Accept header.
 struct AcceptedType {
-  std::string_view name, version, encoding, proto;
+  std::string_view name, version;
   double q = 1;
 };
 
@@ -42,21 +42,13 @@ AcceptedType accepted_type(std::string_view element) {
       if (parsed.ec != std::errc() || !(type.q >= 0 && type.q <= 1)) type.q = 0;
     } else if (is_same_word(key, "version")) {
       type.version = value;
-    } else if (is_same_word(key, "encoding")) {
-      type.encoding = value;
-    } else if (is_same_word(key, "proto")) {
-      type.proto = value;
     }
   }
   return type;
 }
 
 std::optional<MetricFormat> format_of(const AcceptedType& type) {
-  if (is_same_word(type.name, "application/vnd.google.protobuf")) {
-    if (is_same_word(type.proto, "io.prometheus.client.MetricFamily") && is_same_word(type.encoding, "delimited")) {
-      return MetricFormat::protobuf;
-    }
-  } else if (is_same_word(type.name, "application/openmetrics-text")) {
+  if (is_same_word(type.name, "application/openmetrics-text")) {
     if (type.version.empty() || type.version == "1.0.0") return MetricFormat::openmetrics;
   } else if (is_same_word(type.name, "text/plain")) {
     if (type.version.empty() || type.version == "0.0.4") return MetricFormat::text;
@@ -69,15 +61,8 @@ std::optional<MetricFormat> format_of(const AcceptedType& type) {
 }  // namespace
 
 const char* content_type(MetricFormat format) {
-  switch (format) {
-    case MetricFormat::openmetrics:
-      return "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    case MetricFormat::protobuf:
-      return "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
-    case MetricFormat::text:
-      break;
-  }
-  return "text/plain; version=0.0.4; charset=utf-8";
+  return format == MetricFormat::openmetrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+                                             : "text/plain; version=0.0.4; charset=utf-8";
 }
 
 MetricFormat format_for(std::string_view accept) {

@@ -7,11 +7,10 @@
 
 namespace nopspan::collector {
 
-enum class MetricFormat { text, openmetrics, protobuf };
-inline constexpr std::size_t kMetricFormats = 3;
+enum class MetricFormat { text, openmetrics };
+inline constexpr std::size_t kMetricFormats = 2;
 
-// The value of Content-Type: Prometheus' text format 0.0.4, OpenMetrics 1.0.0, or MetricFamily messages with a length
-// before each.
+// The value of Content-Type: Prometheus' text format 0.0.4, or OpenMetrics 1.0.0.
 const char* content_type(MetricFormat format);
 
 // Returns the format with the highest q value in the header Accept, and the first one of several. If it names no known

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """nopspan serve, scraped by a real Prometheus while the example services work. What Prometheus stored is what the services
-wrote into their own books. Each expression of the dashboard and of the rules is run, for classic and native histograms."""
+wrote into their own books. Each expression of the dashboard and of the rules is run."""
 
 import base64
 import collections
@@ -8,7 +8,6 @@ import concurrent.futures
 import contextlib
 import itertools
 import json
-import math
 import os
 import re
 import shutil
@@ -26,20 +25,17 @@ from collector import Counting
 from engine_clients import FACT_OPTIONS, FOREVER, MODEL, ask_for_facts
 from example_service import PROMPTS, TRACED, Agent, Server, lines_of, of_handlers, steps_of
 from followed import Followed
-from harness import BUILD, LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Test, wait_until
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Test, wait_until
 from prometheus import Prometheus
 from test_engine_facts import Client
 
 SERVICE = 'chat "under" test'
 CHAT = json.dumps(SERVICE)  # PromQL quotes texts as JSON does
 BEFORE, AFTER = 20, 30  # requests to the server
-FILES = {native: [os.path.join(folder, kind, "nopspan" + what + form + ending)
-                  for kind, what, ending in (("grafana", "", ".json"), ("prometheus", "-rules", ".yml"))]
-         for native, folder, form in ((False, os.path.join(SOURCE, "packaging"), ""), (True, BUILD, "-native"))}
-# Nothing of this happens in the run: no limit is reached, and no request fails inside the server. Only `nopspan export` has
-# metrics of its receivers.
-QUIET = {True: re.compile(r'nopspan_metrics_overflow|gen_ai_server\w+{[^}]*error_type!=""|up{')}
-QUIET[False] = re.compile(QUIET[True].pattern + "|nopspan_export_|instance_receiver:")
+DASHBOARD = os.path.join(SOURCE, "packaging", "grafana", "nopspan.json")
+RULES = os.path.join(SOURCE, "packaging", "prometheus", "nopspan-rules.yml")
+# Nothing of this happens in the run: no limit is reached, and no request fails inside the server.
+QUIET = re.compile(r'nopspan_metrics_overflow|gen_ai_server\w+{[^}]*error_type!=""|up{')
 
 
 class Serve(Followed):
@@ -94,10 +90,8 @@ class ServedToPrometheus(Test):
         cls.addClassCleanup(stack.close)
         cls.books, events = os.path.join(folder, "books"), os.path.join(folder, "events")
         export = ("export", "--otlp-file", tempfile.mkdtemp(dir=folder), "--serve")
-        cls.serve = {False: stack.enter_context(Serve("--names", "vllm")),
-                     True: stack.enter_context(Serve("--native-histograms", command=export))}
-        cls.prometheus = {native: stack.enter_context(Prometheus(serve.address(), rules=FILES[native][1:], native=native))
-                          for native, serve in cls.serve.items()}
+        serve = stack.enter_context(Serve("--names", "vllm", command=export))
+        cls.prometheus = stack.enter_context(Prometheus(serve.address(), rules=[RULES]))
         with Server(folder, *FACT_OPTIONS, "--books", cls.books, events=events,
                     env={**TRACED, "OTEL_SERVICE_NAME": SERVICE}) as server:
             # A rate needs two scrapes, so the traffic has two parts.
@@ -123,9 +117,8 @@ class ServedToPrometheus(Test):
         cls.pid = server.pid
         cls.wait_for_spans(SERVICE, "engine.step", len(cls.steps))
         # A rate needs two scrapes of the newest series too.
-        for prometheus in cls.prometheus.values():
-            prometheus.wait_until(lambda prometheus=prometheus: prometheus.value(
-                'min(count_over_time(traces_span_metrics_calls_total{service_name="failing"}[1h]))') >= 2, "a second scrape")
+        cls.prometheus.wait_until(lambda: cls.prometheus.value(
+            'min(count_over_time(traces_span_metrics_calls_total{service_name="failing"}[1h]))') >= 2, "a second scrape")
 
     @staticmethod
     def run_agent(server, service, *options):
@@ -134,16 +127,15 @@ class ServedToPrometheus(Test):
     @classmethod
     def wait_for_spans(cls, service, name, count):
         of = f"{{service_name={json.dumps(service)},span_name={json.dumps(name)}}}"
-        for prometheus in cls.prometheus.values():
-            prometheus.wait_for(f"sum(traces_span_metrics_calls_total{of})", count)
+        cls.prometheus.wait_for(f"sum(traces_span_metrics_calls_total{of})", count)
 
-    def sums(self, by, metric, selector="", native=False):
+    def sums(self, by, metric, selector=""):
         """{value of the label `by`: sum of the series of the server under test}"""
-        found = self.prometheus[native].query(f"sum by ({by}) ({metric}{{service_name={CHAT}{selector}}})")
+        found = self.prometheus.query(f"sum by ({by}) ({metric}{{service_name={CHAT}{selector}}})")
         return {labels.get(by, ""): value for labels, value in found}
 
-    def total(self, metric, selector="", native=False):
-        return self.prometheus[native].value(f"sum({metric}{{service_name={CHAT}{selector}}})")
+    def total(self, metric, selector=""):
+        return self.prometheus.value(f"sum({metric}{{service_name={CHAT}{selector}}})")
 
     def test_calls_of_each_name(self):
         handled = collections.Counter()
@@ -151,8 +143,7 @@ class ServedToPrometheus(Test):
             if probe == "span_stop":
                 handled[name] += len(records)
         self.assertGreater(len(handled), 3)
-        for native in (False, True):
-            self.assertEqual(self.sums("span_name", "traces_span_metrics_calls_total", native=native), dict(handled))
+        self.assertEqual(self.sums("span_name", "traces_span_metrics_calls_total"), dict(handled))
         cancelled = {line["request"] for line in self.requests if line["cancelled"]}
         self.assertEqual(self.total("traces_span_metrics_calls_total", ',span_name="engine.request",nopspan_status="cancelled"'),
                          len(cancelled))
@@ -161,30 +152,12 @@ class ServedToPrometheus(Test):
         phases = ("queue", "prefill", "decode")
         expected = {phase: sum(line[phase + "_ns"] for line in self.requests) / 1e9 for phase in phases}
         classic = self.sums("phase", "nopspan_engine_request_phase_seconds_sum")
-        native = self.prometheus[True].query(
-            f"histogram_sum(sum by (phase) (nopspan_engine_request_phase_seconds{{service_name={CHAT}}}))")
-        native = {labels["phase"]: value for labels, value in native}
         for phase in phases:
             self.assertAlmostEqual(classic[phase], expected[phase], places=6)
-            self.assertAlmostEqual(native[phase], expected[phase], places=6)
             buckets = self.sums("le", "nopspan_engine_request_phase_seconds_bucket", f',phase="{phase}"')
             self.assertGreater(len(buckets), 5)
             for bound, count in buckets.items():
                 self.assertEqual(count, sum(line[phase + "_ns"] <= float(bound) * 1e9 for line in self.requests), (phase, bound))
-
-    def test_quantiles_of_both_forms(self):
-        times = sorted(line["queue_ns"] / 1e9 for line in self.requests)
-        of = f'{{service_name={CHAT},phase="queue"}}'
-        classic = self.prometheus[False].value(
-            f"histogram_quantile(0.9, sum by (le) (nopspan_engine_request_phase_seconds_bucket{of}))")
-        native = self.prometheus[True].value(f"histogram_quantile(0.9, sum(nopspan_engine_request_phase_seconds{of}))")
-        # Prometheus interpolates in the bucket of this request. A native bucket ends at 2^(1/8) times its begin.
-        time_of_it = times[math.ceil(0.9 * len(times)) - 1]
-        self.assertGreater(native, time_of_it / 1.091)
-        self.assertLess(native, time_of_it * 1.091)
-        bounds = sorted(map(float, self.sums("le", "nopspan_engine_request_phase_seconds_bucket")))
-        lower, upper = next((a, b) for a, b in itertools.pairwise([0, *bounds]) if time_of_it <= b)
-        self.assertTrue(lower <= classic <= upper, (lower, classic, upper))
 
     def test_names_of_vllm(self):
         model = f',model_name="{MODEL}"'
@@ -195,66 +168,59 @@ class ServedToPrometheus(Test):
         reasons = collections.Counter("abort" if line["cancelled"] else line["finish_reason"] for line in self.requests)
         self.assertEqual(self.sums("finished_reason", "vllm:request_success_total"), dict(reasons))
         self.assertEqual(self.total("vllm:e2e_request_latency_seconds_count"), len(self.requests))
-        self.assertEqual(self.prometheus[True].query('{__name__=~"vllm:.*"}'), [])
 
     def test_the_ledger(self):
-        for prometheus in self.prometheus.values():
-            counts = {name: prometheus.value(f'sum(nopspan_entries_{name}_total{{pid="{self.pid}"}})')
-                      for name in ("emitted", "delivered", "filtered", "lost", "held_by_killed")}
-            self.assertGreater(counts["emitted"], 1000)
-            self.assertEqual(counts, {**dict.fromkeys(counts, 0), "emitted": counts["emitted"], "delivered": counts["emitted"]})
+        counts = {name: self.prometheus.value(f'sum(nopspan_entries_{name}_total{{pid="{self.pid}"}})')
+                  for name in ("emitted", "delivered", "filtered", "lost", "held_by_killed")}
+        self.assertGreater(counts["emitted"], 1000)
+        self.assertEqual(counts, {**dict.fromkeys(counts, 0), "emitted": counts["emitted"], "delivered": counts["emitted"]})
 
     def test_exemplars_name_requests(self):
         known = {base64.urlsafe_b64decode(line["request"] + "==").hex() for line in self.requests}
-        found = self.prometheus[False].api("query_exemplars", start=time.time() - 3600, end=time.time() + 60,
-                                           query=f"gen_ai_server_time_to_first_token_seconds_bucket{{service_name={CHAT}}}")
+        found = self.prometheus.api("query_exemplars", start=time.time() - 3600, end=time.time() + 60,
+                                    query=f"gen_ai_server_time_to_first_token_seconds_bucket{{service_name={CHAT}}}")
         traces = {exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]}
         self.assertTrue(traces)
         self.assertLessEqual(traces, known)
 
     def test_prometheus_takes_every_sample_and_exemplar(self):
-        for prometheus in self.prometheus.values():
-            self.assertEqual([line for line in prometheus.log().splitlines() if re.search("level=(?i:warn|error)", line)], [])
+        self.assertEqual([line for line in self.prometheus.log().splitlines() if re.search("level=(?i:warn|error)", line)], [])
 
-    def check_expression(self, native, name, expression):
-        found = self.prometheus[native].query(expression)
-        if not QUIET[native].search(expression):
+    def check_expression(self, name, expression):
+        found = self.prometheus.query(expression)
+        if not QUIET.search(expression):
             self.assertTrue(found, f"{name} is empty: {expression}")
             self.assertTrue(any(value == value for _, value in found), f"{name} is NaN: {expression}")
 
     def test_expressions_of_the_dashboard(self):
-        for native, (dashboard, _) in FILES.items():
-            expressions = expressions_of_dashboard(dashboard)
-            self.assertGreater(len(expressions), 30)
-            for name, expression in expressions:
-                with self.subTest(name, native=native):
-                    self.check_expression(native, name, expression)
-            self.assertEqual(any("_bucket" in expression for _, expression in expressions), not native)
-            with open(dashboard, encoding="utf-8") as file:
-                variables = json.load(file)["templating"]["list"][1:]
-            for one in variables:
-                metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", one["definition"]).groups()
-                series = self.prometheus[native].api("series", **{"match[]": metric})
-                self.assertTrue(series and all(label in each for each in series), (metric, label))
+        expressions = expressions_of_dashboard(DASHBOARD)
+        self.assertGreater(len(expressions), 30)
+        for name, expression in expressions:
+            with self.subTest(name):
+                self.check_expression(name, expression)
+        with open(DASHBOARD, encoding="utf-8") as file:
+            variables = json.load(file)["templating"]["list"][1:]
+        for one in variables:
+            metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", one["definition"]).groups()
+            series = self.prometheus.api("series", **{"match[]": metric})
+            self.assertTrue(series and all(label in each for each in series), (metric, label))
 
     def test_expressions_of_the_rules(self):
-        for native, (_, rules) in FILES.items():
-            checked = subprocess.run(["promtool", "check", "rules", rules], text=True, capture_output=True, check=False)
-            self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
-            expressions = expressions_of_rules(rules)
-            count = int(re.search(r"(\d+) rules found", checked.stdout)[1])
-            self.assertEqual(len(expressions), count, expressions)
-            prometheus = self.prometheus[native]
-            # Alerts use what the first group records.
-            for name in [name for name, _ in expressions if ":" in name and not QUIET[native].search(name)]:
-                prometheus.wait_until(lambda name=name: prometheus.query(name), name + " to be recorded")
-            for name, expression in expressions:
-                with self.subTest(name, native=native):
-                    # An alert's condition is false mostly, so only the value of its first one is asked for.
-                    value = re.sub(r" (>|==) [\d.]+( (or|unless) .*)?$", "", expression)
-                    self.check_expression(native, name, value)
-            states = prometheus.api("rules")["groups"]
-            self.assertEqual([rule["name"] for group in states for rule in group["rules"] if rule["health"] == "err"], [])
+        checked = subprocess.run(["promtool", "check", "rules", RULES], text=True, capture_output=True, check=False)
+        self.assertEqual(checked.returncode, 0, checked.stdout + checked.stderr)
+        expressions = expressions_of_rules(RULES)
+        count = int(re.search(r"(\d+) rules found", checked.stdout)[1])
+        self.assertEqual(len(expressions), count, expressions)
+        # Alerts use what the first group records.
+        for name in [name for name, _ in expressions if ":" in name and not QUIET.search(name)]:
+            self.prometheus.wait_until(lambda name=name: self.prometheus.query(name), name + " to be recorded")
+        for name, expression in expressions:
+            with self.subTest(name):
+                # An alert's condition is false mostly, so only the value of its first one is asked for.
+                value = re.sub(r" (>|==) [\d.]+( (or|unless) .*)?$", "", expression)
+                self.check_expression(name, value)
+        states = self.prometheus.api("rules")["groups"]
+        self.assertEqual([rule["name"] for group in states for rule in group["rules"] if rule["health"] == "err"], [])
 
 
 class Storm(Test):
@@ -304,36 +270,35 @@ class Storm(Test):
 
 class Dashboard(Test):
     def test_its_structure(self):
-        for dashboard, _ in FILES.values():
-            with open(dashboard, encoding="utf-8") as file:
-                everything = json.load(file)
-            ids = [panel["id"] for panel in everything["panels"]]
-            self.assertEqual(len(set(ids)), len(ids))
-            source, *variables = everything["templating"]["list"]
-            self.assertEqual((source["type"], source["name"], source["query"]), ("datasource", "datasource", "prometheus"))
-            names = {one["name"] for one in variables}
-            places = set()
-            for panel in panels_of(dashboard):
-                with self.subTest(panel["title"]):
-                    self.assertIn(panel["fieldConfig"]["defaults"]["unit"], ("s", "ops", "percentunit", "short"))
-                    for one in (panel, *panel["targets"]):
-                        self.assertEqual(one["datasource"], {"type": "prometheus", "uid": "${datasource}"})
-                    place = panel["gridPos"]
-                    cells = set(itertools.product(range(place["x"], place["x"] + place["w"]),
-                                                  range(place["y"], place["y"] + place["h"])))
-                    self.assertFalse(places & cells)
-                    places |= cells
-                    self.assertLessEqual(place["x"] + place["w"], 24)
-                    refs = [target["refId"] for target in panel["targets"]]
-                    self.assertEqual(len(set(refs)), len(refs))
-                    for target in panel["targets"]:
-                        used = set(re.findall(r"\$(\w+)", target["expr"]))
-                        self.assertLessEqual(used, names | {"__rate_interval"})
-                        self.assertIn("instance", used)
-                        by = re.search(r"by \(([^)]*)\)", target["expr"])
-                        shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
-                        if by and panel["type"] != "heatmap":
-                            self.assertEqual(shown, set(by[1].replace(" ", "").split(",")) - {"le"})
+        with open(DASHBOARD, encoding="utf-8") as file:
+            everything = json.load(file)
+        ids = [panel["id"] for panel in everything["panels"]]
+        self.assertEqual(len(set(ids)), len(ids))
+        source, *variables = everything["templating"]["list"]
+        self.assertEqual((source["type"], source["name"], source["query"]), ("datasource", "datasource", "prometheus"))
+        names = {one["name"] for one in variables}
+        places = set()
+        for panel in panels_of(DASHBOARD):
+            with self.subTest(panel["title"]):
+                self.assertIn(panel["fieldConfig"]["defaults"]["unit"], ("s", "ops", "percentunit", "short"))
+                for one in (panel, *panel["targets"]):
+                    self.assertEqual(one["datasource"], {"type": "prometheus", "uid": "${datasource}"})
+                place = panel["gridPos"]
+                cells = set(itertools.product(range(place["x"], place["x"] + place["w"]),
+                                              range(place["y"], place["y"] + place["h"])))
+                self.assertFalse(places & cells)
+                places |= cells
+                self.assertLessEqual(place["x"] + place["w"], 24)
+                refs = [target["refId"] for target in panel["targets"]]
+                self.assertEqual(len(set(refs)), len(refs))
+                for target in panel["targets"]:
+                    used = set(re.findall(r"\$(\w+)", target["expr"]))
+                    self.assertLessEqual(used, names | {"__rate_interval"})
+                    self.assertIn("instance", used)
+                    by = re.search(r"by \(([^)]*)\)", target["expr"])
+                    shown = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+                    if by and panel["type"] != "heatmap":
+                        self.assertEqual(shown, set(by[1].replace(" ", "").split(",")) - {"le"})
 
 
 if __name__ == "__main__":
