@@ -613,7 +613,7 @@ class Settings(ExportTest):
                 (("--otlp", "http://localhost", "--header", ""), {}, "--header: the value must not be empty"),
                 (("--otlp", "http://localhost", "--signals", "spans"), {}, "\"spans\" is not one of traces, logs, metrics"),
                 (("--serve", "127.0.0.1:0", "--host", "node7:9464"), {}, "is not a name: leave out the port"),
-                (("--otlp", "http://localhost", "--names", "vllm"), {}, "--names requires --serve")]:
+                (("--otlp", "http://localhost", "--host", "a"), {}, "--host requires --serve")]:
             with self.subTest(options=options):
                 exported = self.export(self.recording(20, 1), *options, status=2, **variables)
                 self.assertIn(message, exported.stderr)

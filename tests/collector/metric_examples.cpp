@@ -29,12 +29,6 @@ void fill(MetricRegistry& registry) {
                                          .type = MetricType::histogram,
                                          .labels = {"model"},
                                          .bounds = {0.25, 1, 1048576}});
-  MetricFamily& foreign = registry.family({.name = "vllm:example_total", .help = "Foreign.", .is_foreign = true});
-  MetricFamily& named = registry.family({.name = "vllm:iteration_tokens_total",
-                                         .help = "A histogram.",
-                                         .type = MetricType::histogram,
-                                         .bounds = {1},
-                                         .is_foreign = true});
   registry.advance(kNow - 100 * kSecond);
   MetricWriter writer(registry);
   writer.add(calls, 3,
@@ -51,8 +45,6 @@ void fill(MetricRegistry& registry) {
   exemplar.unix_ns += kSecond;
   writer.observe(times, 2e6, {"m"}, &exemplar);
   writer.observe(times, 0, {"m"});
-  writer.add(foreign, 7, {});
-  writer.observe(named, 2, {});
 }
 
 }  // namespace

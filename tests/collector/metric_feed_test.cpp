@@ -365,92 +365,9 @@ TEST(MetricFeed, CountsListsThatNoMeterMade) {
               ElementsAre(R"(nopspan_metrics_malformed_total{service_name="program"} 1)"));
 }
 
-// A request with everything that the servers' metrics need, a step, events and gauges.
-void feed_engine(Fed& fed) {
-  const std::string attributes =
-      text_attribute("gen_ai.operation.name", "chat") + real_attribute("gen_ai.latency.e2e", 2.5) +
-      integer_attribute("gen_ai.request.max_tokens", 64) + integer_attribute("nopspan.drafted_tokens", 9) +
-      integer_attribute("nopspan.accepted_tokens", 4) + integer_attribute("nopspan.cached_host_tokens", 6) +
-      list_attribute("nopspan.gaps_ns", {20'000'000, 3});
-  Entry span = of_kind(invented("engine.request", "m"), kServerKind);
-  span.engine = "e";
-  span.duration_ns = 2 * kSecond;
-  span.attributes = attributes;
-  span.has_first_token = span.has_usage = span.has_engine_times = true;
-  span.first_token_ns = kSecond / 4;
-  span.usage = {10, 5, 6, 0};
-  span.engine_times = {0, kSecond / 8, kSecond / 2, kSecond, 4, 5, 2};
-  fed.feed.on_entry(span);
-  Entry event = invented("engine.preempted", "m");
-  event.kind = Kind::event;
-  event.engine = "e";
-  fed.feed.on_entry(event);
-  fed.feed.on_entry(reading("running", 3, kNoon));
-  Entry used = reading("kv_cache_used", 5, kNoon);
-  used.number = 20;
-  fed.feed.on_entry(used);
-}
-
-TEST(MetricFeed, HasTheNamesOfVllm) {
-  Fed fed({.names = ServerNames::vllm});
-  feed_engine(fed);
-  const std::string labels = R"({model_name="m",engine="e",service_name="program")";
-  const std::string gauge = labels + R"(,process_pid="100"} )";
-  EXPECT_THAT(fed.lines("vllm:"),
-              testing::IsSupersetOf(
-                  {"vllm:num_requests_running" + gauge + "3", "vllm:kv_cache_usage_perc" + gauge + "0.25",
-                   "vllm:num_preemptions_total" + labels + "} 1", "vllm:prompt_tokens_total" + labels + "} 10",
-                   "vllm:generation_tokens_total" + labels + "} 5", "vllm:request_success_total" + labels + "} 1",
-                   "vllm:spec_decode_num_draft_tokens_total" + labels + "} 9",
-                   "vllm:spec_decode_num_accepted_tokens_total" + labels + "} 4",
-                   "vllm:time_to_first_token_seconds_sum" + labels + "} 0.25",
-                   "vllm:inter_token_latency_seconds_count" + labels + "} 3",
-                   "vllm:e2e_request_latency_seconds_sum" + labels + "} 2.5",
-                   "vllm:request_queue_time_seconds_sum" + labels + "} 0.125",
-                   "vllm:request_params_max_tokens_sum" + labels + "} 64"}));
-  // The server's bounds.
-  EXPECT_THAT(fed.text(), HasSubstr("vllm:e2e_request_latency_seconds_bucket" + labels + R"(,le="7680.0"} 1)"));
-}
-
-TEST(MetricFeed, HasTheNamesOfSglang) {
-  Fed fed({.names = ServerNames::sglang});
-  feed_engine(fed);
-  const std::string labels = R"({model_name="m",engine="e",service_name="program")";
-  EXPECT_THAT(fed.lines("sglang:"),
-              testing::IsSupersetOf({"sglang:num_requests_total" + labels + "} 1",
-                                     "sglang:cached_tokens_total" + labels + R"(,cache_source="host"} 6)",
-                                     "sglang:num_retractions_sum" + labels + "} 2",
-                                     "sglang:e2e_request_latency_seconds_sum" + labels + "} 2.5"}));
-}
-
-TEST(MetricFeed, HasTheNamesOfLlamacpp) {
-  Fed fed({.names = ServerNames::llamacpp});
-  feed_engine(fed);
-  const std::string labels = R"({service_name="program")";
-  EXPECT_THAT(fed.lines("llamacpp:"),
-              testing::IsSupersetOf({"llamacpp:prompt_tokens_total" + labels + "} 4",
-                                     "llamacpp:tokens_predicted_total" + labels + "} 5",
-                                     "llamacpp:tokens_predicted_seconds_total" + labels + "} 1",
-                                     "llamacpp:requests_processing" + labels + R"(,process_pid="100"} 3)"}));
-}
-
-// Prometheus refuses everything if one series has a label twice.
-TEST(MetricFeed, HasEachLabelOnceInTheSeriesOther) {
-  Fed fed({.names = ServerNames::vllm}, {.most_series = 1});
-  feed_engine(fed);
-  Entry other = invented("engine.request", "another model");
-  other.has_usage = true;
-  other.usage.input = 7;
-  fed.feed.on_entry(other);
-  const std::string name = "vllm:prompt_tokens_total";
-  EXPECT_THAT(fed.lines(name),
-              UnorderedElementsAre(name + R"({model_name="m",engine="e",service_name="program"} 10)",
-                                   name + R"({model_name="other",engine="other",service_name="other"} 7)"));
-}
-
 TEST(MetricFeed, TakesEveryRandomEntry) {
   std::mt19937_64 random(1);
-  Fed fed({.semconv = Semconv::next, .names = ServerNames::vllm});
+  Fed fed({.semconv = Semconv::next});
   const std::vector<ProcessPointer> processes = {make_process(1), make_process(2, "\xff\"\n")};
   std::vector<nopspan_member> members;
   for (int i = 0; i < 2000; ++i) {

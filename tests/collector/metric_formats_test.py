@@ -79,8 +79,6 @@ class TextTest(unittest.TestCase):
                                    [name + "_bucket", {"model": "m", "le": "+Inf"}, 8, last],
                                    [name + "_sum", {"model": "m"}, 2000005.2, None],
                                    [name + "_count", {"model": "m"}, 8, None]])
-        self.assertEqual(families["vllm:example"][3], [["vllm:example_total", {}, 7, None]])
-        self.assertEqual(families["vllm:iteration_tokens_total"][0], "histogram")
 
     def test_prometheus_text(self):
         self.check(self.families("text", "prometheus_client.parser"), with_exemplars=False)
@@ -93,9 +91,7 @@ class TextTest(unittest.TestCase):
 
     @unittest.skipUnless(shutil.which("promtool"), "promtool is not installed")
     def test_promtool_accepts_the_text(self):
-        # promtool rejects colons, which Prometheus accepts.
-        text = b"".join(line for line in run("text").stdout.splitlines(True) if b"vllm:" not in line)
-        done = subprocess.run(["promtool", "check", "metrics"], input=text, stdout=subprocess.PIPE,
+        done = subprocess.run(["promtool", "check", "metrics"], input=run("text").stdout, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, check=False, timeout=60)
         self.assertEqual((done.stdout.decode(), done.returncode), ("", 0))
 

@@ -28,7 +28,6 @@ TEST(MetricNames, AreTranslatedAsOpenTelemetryDoes) {
   EXPECT_EQ(name_of("sent.total", ""), "sent");
   EXPECT_EQ(name_of("2.times..-it", ""), "_2_times_it");
   EXPECT_EQ(name_of("", ""), "_");
-  EXPECT_EQ(prometheus_name({.name = "vllm:prompt_tokens_total", .is_foreign = true}).name, "vllm:prompt_tokens");
   EXPECT_EQ(prometheus_label("gen_ai.request.model"), "gen_ai_request_model");
   EXPECT_EQ(prometheus_label("1st"), "key_1st");
   EXPECT_EQ(prometheus_label("__name__"), "key__name__");

@@ -492,7 +492,7 @@ void add_export(CLI::App& app, const OutputOptions& common, Run& run) {
                                        "without a receiver, only this");
   serve->group("Metrics");
   add_metrics_options(*command, options->metrics);
-  for (const char* const name : {"--names", "--host"}) command->get_option(name)->needs(serve);
+  command->get_option("--host")->needs(serve);
   add_source_options(*command, options->source);
   command->callback([options, serve, &common, &run] {
     options->serves = serve->count() > 0;

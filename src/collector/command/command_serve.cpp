@@ -35,7 +35,6 @@ constexpr char kServeExamples[] =
     "Examples:\n"
     "  nopspan serve                                    on 127.0.0.1:9464\n"
     "  nopspan serve 0.0.0.0:9464 --host node7          for a Prometheus elsewhere\n"
-    "  nopspan serve --names vllm                       for dashboards of vLLM\n"
     "  nopspan serve --from spans.rec                   a recording, until Ctrl-C\n"
     "  nopspan serve --from unix:/run/nopspan.sock      programs that record\n"
     "                                                   themselves";

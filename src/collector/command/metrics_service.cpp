@@ -47,9 +47,6 @@ CLI::Validator name_of_host() {
 
 void add_metrics_options(CLI::App& app, MetricsOptions& options) {
   const OptionGroup group(app, "Metrics");
-  add_choice(app, "--names", options.feed.names,
-             {{"vllm", ServerNames::vllm}, {"sglang", ServerNames::sglang}, {"llamacpp", ServerNames::llamacpp}},
-             "Also serve the metrics of an inference server under its own names, so that its dashboards work");
   add_choice(app, "--semconv", options.feed.semconv, {{"v1.41", Semconv::v1_41}, {"next", Semconv::next}},
              "Names of the GenAI conventions: of v1.41 (default), or those to which they change");
   app.add_option("--max-series", options.limits.most_series,

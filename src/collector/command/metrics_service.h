@@ -23,7 +23,7 @@ struct MetricsOptions {
   MetricServerOptions server;
 };
 
-// Adds the options of the metrics. `--names` and `--semconv` are among them.
+// Adds the options of the metrics.
 void add_metrics_options(CLI::App& app, MetricsOptions& options);
 
 class MetricsService : public Sink {

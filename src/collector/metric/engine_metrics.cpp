@@ -2,11 +2,13 @@
 #include "metric/engine_metrics.h"
 
 #include "facts/engine_facts.h"
-#include "facts/request_times.h"
+#include "model/labels_and_attributes.h"
+#include "model/otlp_wire.h"
 #include "model/service.h"
 #include "model/steps.h"
 
 #include <nopspan/probes.h>
+#include <nopspan/semconv.h>
 
 #include <algorithm>
 #include <array>
@@ -56,7 +58,6 @@ constexpr KnownGauge kKnownGauges[] = {
     {"kv_cache_used", "nopspan.engine.kv_cache.used", "{block}", "Blocks of the KV cache in use."},
     {"kv_cache_total", "nopspan.engine.kv_cache.capacity", "{block}", "Blocks that the KV cache has."},
 };
-constexpr std::string_view kUsed = "kv_cache_used", kRunning = "running", kWaiting = "waiting", kSwapped = "swapped";
 
 // Facts that are amounts: their sum is the amount of all spans or events together. Times, indexes and statistics of one
 // request are not amounts.
@@ -81,28 +82,9 @@ constexpr std::string_view kAmounts[] = {"accepted_tokens",
                                          "recomputed_tokens",
                                          "tokens"};
 
-// The facts that servers' metrics need, by attribute.
-constexpr std::pair<std::string_view, EngineFact> kRequestFacts[] = {
-    {"nopspan.recomputed_tokens", EngineFact::recomputed_tokens},
-    {"nopspan.drafts", EngineFact::drafts},
-    {"nopspan.drafted_tokens", EngineFact::drafted_tokens},
-    {"nopspan.accepted_tokens", EngineFact::accepted_tokens},
-};
-constexpr std::pair<std::string_view, EngineFact> kCacheFacts[] = {
-    {"nopspan.queried_tokens", EngineFact::queried_tokens},
-    {"nopspan.hit_tokens", EngineFact::hit_tokens},
-    {"nopspan.external_queried_tokens", EngineFact::external_queried_tokens},
-    {"nopspan.external_hit_tokens", EngineFact::external_hit_tokens},
-};
-constexpr std::pair<std::string_view, std::string_view> kCachedFacts[] = {
-    {"nopspan.cached_device_tokens", "device"},
-    {"nopspan.cached_host_tokens", "host"},
-    {"nopspan.cached_external_tokens", "storage"},
-};
-
 }  // namespace
 
-EngineMetrics::EngineMetrics(MetricRegistry& registry, ServerNames names)
+EngineMetrics::EngineMetrics(MetricRegistry& registry)
     : gauge_(engine_numbers(registry, MetricType::gauge, "nopspan.reported.value", "",
                             "Other gauges that programs report, by name.", {"process.pid", "gauge"})),
       maximum_(engine_numbers(registry, MetricType::gauge, "nopspan.reported.maximum", "",
@@ -140,16 +122,15 @@ EngineMetrics::EngineMetrics(MetricRegistry& registry, ServerNames names)
                                   .unit = "{list}",
                                   .help = "Lists of gaps between tokens that are not as a StreamMeter makes them.",
                                   .labels = {"service.name"},
-                                  .is_integer = true})),
-      server_(registry, names) {
+                                  .is_integer = true})) {
   for (const KnownGauge& known : kKnownGauges) {
     known_gauges_.emplace_back(known.name, &engine_numbers(registry, MetricType::gauge, known.family, known.unit,
                                                            known.help, {"process.pid"}));
   }
 }
 
-void EngineMetrics::add(MetricWriter& writer, const Entry& entry, const GenAiSpan& genai, const Exemplar* exemplar) {
-  labels_ = {service_of(**entry.process), entry.engine, entry.model, {}};
+void EngineMetrics::add(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar) {
+  labels_ = {service_of(**entry.process), entry.engine, entry.model};
   if (entry.kind == Kind::gauge) {
     add_gauge(writer, entry);
     return;
@@ -158,30 +139,24 @@ void EngineMetrics::add(MetricWriter& writer, const Entry& entry, const GenAiSpa
   if (is_step(entry)) {
     add_step(writer, entry);
   } else if (entry.kind == Kind::span && (entry.has_engine_times || entry.name == "engine.request")) {
-    add_request(writer, entry, genai, exemplar);
-  } else if (entry.kind == Kind::event && entry.name == "engine.preempted") {
-    server_.add(writer, EngineFact::preempted, 1, labels_);
+    add_request(writer, entry, exemplar);
   }
 }
 
 void EngineMetrics::add_gauge(MetricWriter& writer, const Entry& entry) {
-  pid_ = std::to_string((*entry.process)->pid);
-  labels_.pid = pid_;
+  const std::string pid = std::to_string((*entry.process)->pid);
   own_labels_.clear();
   own_views_.clear();
-  std::string_view reason, tier;
   for_each_key_value(entry.attributes, kEventAttributes, [&](std::string_view key_value) {
     Attribute attribute;
     NumberText number;
     if (!read_attribute(key_value, attribute)) return;
     const std::string_view text = scalar_text(attribute, number);
-    if (attribute.key == "reason") reason = attribute.text;
-    if (attribute.key == "tier") tier = attribute.text;
     if (!text.empty()) own_labels_.emplace_back(attribute.key, text);
   });
   std::sort(own_labels_.begin(), own_labels_.end());
   for (const auto& [key, value] : own_labels_) own_views_.emplace_back(key, value);
-  const std::array<std::string_view, 5> labels = {labels_.service, labels_.engine, labels_.model, pid_, entry.name};
+  const std::array<std::string_view, 5> labels = {labels_.service, labels_.engine, labels_.model, pid, entry.name};
   const auto value = static_cast<double>(entry.value);
   if ((entry.flags & NOPSPAN_FLAG_COUNTER) != 0 && entry.value >= 0) {
     writer.total_at(counter_, value, entry.start_unix_ns, labels, own_views_);
@@ -194,35 +169,14 @@ void EngineMetrics::add_gauge(MetricWriter& writer, const Entry& entry) {
   if (entry.number != 0) {
     writer.gauge_at(maximum_, static_cast<double>(entry.number), entry.start_unix_ns, labels, own_views_);
   }
-  if (entry.name == kWaiting && !reason.empty())
-    server_.add(writer, EngineFact::waiting_by_reason, value, labels_, reason);
-  if (!reason.empty() || !tier.empty()) return;
-  if (entry.name == kRunning) server_.add(writer, EngineFact::running, value, labels_);
-  if (entry.name == kWaiting) server_.add(writer, EngineFact::waiting, value, labels_);
-  if (entry.name == kSwapped) server_.add(writer, EngineFact::swapped, value, labels_);
-  if (entry.name == kUsed && entry.number != 0) {
-    server_.add(writer, EngineFact::kv_cache_usage, value / static_cast<double>(entry.number), labels_);
-  }
 }
 
 void EngineMetrics::add_facts(MetricWriter& writer, const Entry& entry) {
-  const bool is_request = entry.name == "engine.request", is_cache = entry.name == "engine.prefix_cache";
+  const bool is_request = entry.name == "engine.request";
   const auto add_amount = [&](std::string_view name, std::uint64_t amount) {
     writer.add(facts_, static_cast<double>(amount), {labels_.service, labels_.engine, labels_.model, entry.name, name});
   };
   const auto on_number = [&](std::string_view key, std::uint64_t number) {
-    const auto value = static_cast<double>(number);
-    for (const auto& [name, fact] : kRequestFacts) {
-      if (is_request && key == name) server_.add(writer, fact, value, labels_);
-    }
-    for (const auto& [name, fact] : kCacheFacts) {
-      if (is_cache && key == name) server_.add(writer, fact, value, labels_);
-    }
-    for (const auto& [name, source] : kCachedFacts) {
-      if (is_request && key == name && number != 0) {
-        server_.add(writer, EngineFact::cached_by_source, value, labels_, source);
-      }
-    }
     if (!key.starts_with(kNopspan)) return;
     key.remove_prefix(kNopspan.size());
     if (is_request && key == "admission_ns") {
@@ -242,54 +196,25 @@ void EngineMetrics::add_facts(MetricWriter& writer, const Entry& entry) {
   add_amount("reasoning_tokens", entry.usage.reasoning);
 }
 
-void EngineMetrics::add_request(MetricWriter& writer, const Entry& entry, const GenAiSpan& genai,
-                                const Exemplar* exemplar) {
-  const auto phase = [&](std::string_view name, std::uint64_t ns, EngineFact fact) {
+void EngineMetrics::add_request(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar) {
+  const auto phase = [&](std::string_view name, std::uint64_t ns) {
     writer.observe(phases_, in_seconds(ns), {labels_.service, labels_.engine, labels_.model, name}, exemplar);
-    server_.add(writer, fact, in_seconds(ns), labels_, {}, exemplar);
   };
   if (entry.has_engine_times) {
     const EngineTimes& times = entry.engine_times;
-    phase("queue", times.queue_ns, EngineFact::queue_s);
-    phase("prefill", times.prefill_ns, EngineFact::prefill_s);
-    phase("decode", times.decode_ns, EngineFact::decode_s);
+    phase("queue", times.queue_ns);
+    phase("prefill", times.prefill_ns);
+    phase("decode", times.decode_ns);
   }
   if (!read_gaps(entry, GapsOf::tokens, gaps_)) writer.add(malformed_, 1, {labels_.service});
   for (const auto& [gap_ns, times] : gaps_) {
     writer.observe(token_gaps_, in_seconds(gap_ns), {labels_.service, labels_.engine, labels_.model}, exemplar, times);
-    server_.add(writer, EngineFact::token_gap_s, in_seconds(gap_ns), labels_, {}, exemplar, times);
   }
-  if (server_.empty()) return;
-  const auto add = [&](EngineFact fact, double value) { server_.add(writer, fact, value, labels_, {}, exemplar); };
-  std::string_view reason = genai.finish_reason();
-  if (entry.status == kCancelled) reason = "abort";
-  if (entry.failed()) reason = "error";
-  server_.add(writer, EngineFact::requests, 1, labels_, reason);
-  add(EngineFact::finished, 1);
-  if (entry.status == kCancelled) add(EngineFact::aborted, 1);
-  const double e2e_s = genai.number(GenAiSpan::e2e_s);
-  add(EngineFact::e2e_s, e2e_s >= 0 ? e2e_s : in_seconds(entry.duration_ns));
-  if (entry.has_first_token) add(EngineFact::first_token_s, in_seconds(entry.first_token_ns));
-  const auto per_token_ns = time_per_output_token_ns(entry);
-  if (per_token_ns) add(EngineFact::per_token_s, in_seconds(*per_token_ns));
-  if (entry.has_engine_times) {
-    add(EngineFact::inference_s, in_seconds(entry.engine_times.prefill_ns) + in_seconds(entry.engine_times.decode_ns));
-    add(EngineFact::computed_tokens, static_cast<double>(entry.engine_times.prefill_tokens));
-    add(EngineFact::preemptions, static_cast<double>(entry.engine_times.preemptions));
-  }
-  if (entry.has_usage) {
-    add(EngineFact::input_tokens, static_cast<double>(entry.usage.input));
-    add(EngineFact::output_tokens, static_cast<double>(entry.usage.output));
-    add(EngineFact::cached_tokens, static_cast<double>(entry.usage.cached));
-  }
-  if (genai.number(GenAiSpan::max_tokens) >= 0) add(EngineFact::max_tokens, genai.number(GenAiSpan::max_tokens));
-  if (genai.number(GenAiSpan::choices) >= 0) add(EngineFact::choices, genai.number(GenAiSpan::choices));
 }
 
 void EngineMetrics::add_step(MetricWriter& writer, const Entry& entry) {
   const std::array<std::string_view, 3> labels = {labels_.service, labels_.engine, labels_.model};
   writer.observe(step_duration_, in_seconds(entry.duration_ns), labels);
-  server_.add(writer, EngineFact::steps, 1, labels_);
   if (entry.step == nullptr) return;
   const double tokens =
       static_cast<double>(entry.step->prefill_tokens) + static_cast<double>(entry.step->decode_tokens);
@@ -300,7 +225,6 @@ void EngineMetrics::add_step(MetricWriter& writer, const Entry& entry) {
   add_time("host", entry.step->host_ns);
   if (entry.step->batch_size != 0) writer.observe(step_members_, entry.step->batch_size, labels);
   writer.observe(step_tokens_, tokens, labels);
-  server_.add(writer, EngineFact::step_tokens, tokens, labels_);
 }
 
 }  // namespace nopspan::collector

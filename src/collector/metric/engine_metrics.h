@@ -3,9 +3,7 @@
 #pragma once
 
 #include "facts/stream_gaps.h"
-#include "metric/genai_metrics.h"
 #include "metric/metric_registry.h"
-#include "metric/server_names.h"
 #include "model/entry.h"
 
 #include <string>
@@ -17,14 +15,13 @@ namespace nopspan::collector {
 
 class EngineMetrics {
  public:
-  EngineMetrics(MetricRegistry& registry, ServerNames names);
-  // `genai` has the attributes of the entry if it is a span of GenAI.
-  void add(MetricWriter& writer, const Entry& entry, const GenAiSpan& genai, const Exemplar* exemplar);
+  explicit EngineMetrics(MetricRegistry& registry);
+  void add(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar);
 
  private:
   void add_gauge(MetricWriter& writer, const Entry& entry);
   void add_facts(MetricWriter& writer, const Entry& entry);
-  void add_request(MetricWriter& writer, const Entry& entry, const GenAiSpan& genai, const Exemplar* exemplar);
+  void add_request(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar);
   void add_step(MetricWriter& writer, const Entry& entry);
 
   // With the names that processes use.
@@ -41,12 +38,13 @@ class EngineMetrics {
   MetricFamily& step_members_;
   MetricFamily& step_tokens_;
   MetricFamily& malformed_;
-  ServerMetrics server_;
   Gaps gaps_;
   std::vector<std::pair<std::string, std::string>> own_labels_;  // of a gauge
   std::vector<std::pair<std::string_view, std::string_view>> own_views_;
-  EngineLabels labels_;  // of the current entry
-  std::string pid_;
+  struct Labels {
+    std::string_view service, engine, model;
+  };
+  Labels labels_;  // of the current entry
 };
 
 }  // namespace nopspan::collector

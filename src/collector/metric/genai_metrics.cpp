@@ -39,25 +39,13 @@ static_assert(std::size(kTexts) == GenAiSpan::text_count);
 constexpr std::pair<std::string_view, GenAiSpan::Number> kNumbers[] = {
     {semconv::gen_ai_response_time_to_first_chunk, GenAiSpan::first_chunk_s},
     {"gen_ai.latency.time_to_first_token", GenAiSpan::first_token_s},
-    {"gen_ai.latency.e2e", GenAiSpan::e2e_s},
     {"gen_ai.latency.time_in_model_inference", GenAiSpan::inference_s},
-    {semconv::gen_ai_request_max_tokens, GenAiSpan::max_tokens},
-    {semconv::gen_ai_request_choice_count, GenAiSpan::choices},
     {"nopspan.inference_calls", GenAiSpan::inference_calls},
     {"nopspan.tool_calls", GenAiSpan::tool_calls},
 };
 static_assert(std::size(kNumbers) == GenAiSpan::number_count);
 
 double seconds_of(std::uint64_t ns) { return static_cast<double>(ns) / static_cast<double>(kSecond); }
-
-std::string_view first_text(std::string_view list) {
-  std::string_view first;
-  for_each_key_value(list, 1, [&](std::string_view item) {
-    Attribute text;
-    if (first.empty() && read_value(item, text) && text.type == Attribute::Type::text) first = text.text;
-  });
-  return first;
-}
 
 unsigned kind_of(const Entry& entry) { return (entry.flags & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT; }
 constexpr unsigned kInternal = 1, kServer = 2, kClient = 3;  // OTLP's numbers
@@ -120,7 +108,6 @@ CommonLabels common_labels(const Entry& entry, const GenAiSpan& span, std::strin
 bool GenAiSpan::read(const Entry& entry) {
   texts_.fill({});
   numbers_.fill(-1);
-  finish_reason_ = {};
   const auto has = [&](std::string_view key) { return entry.attributes.find(key) != std::string_view::npos; };
   if (!has(semconv::gen_ai_operation_name) && !has(semconv::mcp_method_name)) return false;
   for_each_key_value(entry.attributes, kSpanAttributes, [&](std::string_view key_value) {
@@ -133,9 +120,6 @@ bool GenAiSpan::read(const Entry& entry) {
       if (attribute.key != key || numbers_[which] >= 0) continue;
       if (attribute.type == Attribute::Type::integer) numbers_[which] = static_cast<double>(attribute.integer);
       if (attribute.type == Attribute::Type::real) numbers_[which] = attribute.real;
-    }
-    if (attribute.key == semconv::gen_ai_response_finish_reasons && attribute.type == Attribute::Type::list) {
-      finish_reason_ = first_text(attribute.text);
     }
   });
   if (texts_[request_model].empty()) texts_[request_model] = entry.model;

@@ -43,10 +43,7 @@ class GenAiSpan {
   enum Number : std::uint8_t {
     first_chunk_s,  // gen_ai.response.time_to_first_chunk
     first_token_s,  // gen_ai.latency.time_to_first_token
-    e2e_s,          // gen_ai.latency.e2e
     inference_s,    // gen_ai.latency.time_in_model_inference
-    max_tokens,
-    choices,
     inference_calls,
     tool_calls,
     number_count
@@ -58,13 +55,10 @@ class GenAiSpan {
   [[nodiscard]] std::string_view text(Text which) const { return texts_[which]; }
   // Negative if the span does not have it.
   [[nodiscard]] double number(Number which) const { return numbers_[which]; }
-  // The first one.
-  [[nodiscard]] std::string_view finish_reason() const { return finish_reason_; }
 
  private:
   std::array<std::string_view, text_count> texts_;
   std::array<double, number_count> numbers_{};
-  std::string_view finish_reason_;
   std::array<NumberText, text_count> written_{};  // numbers as texts
 };
 

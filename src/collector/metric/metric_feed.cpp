@@ -13,7 +13,7 @@ MetricFeed::MetricFeed(MetricRegistry& registry, const MetricFeedOptions& option
       is_exemplar_(options.is_exemplar),
       spans_(registry),
       genai_(registry, options.semconv),
-      engines_(registry, options.names) {}
+      engines_(registry) {}
 
 void MetricFeed::on_entry(const Entry& entry) {
   if (entry.kind == Kind::part) return;  // its step counts
@@ -29,7 +29,7 @@ void MetricFeed::on_entry(const Entry& entry) {
   spans_.add(writer, entry, example);
   if (entry.kind == Kind::span) genai_.note(entry);
   if (entry.kind == Kind::span && genai_span_.read(entry)) genai_.add(writer, entry, genai_span_, example);
-  engines_.add(writer, entry, genai_span_, example);
+  engines_.add(writer, entry, example);
 }
 
 void MetricFeed::on_tick(std::uint64_t now_unix_ns) { registry_.advance(now_unix_ns); }

@@ -17,7 +17,6 @@ namespace nopspan::collector {
 
 struct MetricFeedOptions {
   Semconv semconv = Semconv::v1_41;
-  ServerNames names = ServerNames::none;  // adds the metrics of an inference server, under its names
   // Whether a span that has ids may be an exemplar, for example because its trace is exported. If empty, all of them.
   std::function<bool(const Entry&)> is_exemplar = {};
 };

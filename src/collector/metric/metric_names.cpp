@@ -32,7 +32,7 @@ std::vector<std::string> words_of(std::string_view name) {
   std::vector<std::string> words;
   bool is_inside = false;
   for (const char c : name) {
-    if (!is_alphanumeric(c) && c != ':') {
+    if (!is_alphanumeric(c)) {
       is_inside = false;
       continue;
     }
@@ -46,14 +46,7 @@ std::vector<std::string> words_of(std::string_view name) {
 }  // namespace
 
 PrometheusName prometheus_name(const MetricDescription& about) {
-  constexpr std::string_view kTotal = "_total";
   PrometheusName made;
-  if (about.is_foreign) {
-    made.name = about.name;
-    if (about.type == MetricType::counter && made.name.ends_with(kTotal))
-      made.name.resize(made.name.size() - kTotal.size());
-    return made;
-  }
   std::vector<std::string> words = words_of(about.name);
   made.unit = unit_word(about);
   if (about.type == MetricType::counter) std::erase(words, "total");

@@ -13,7 +13,7 @@ struct PrometheusName {
   std::string name;  // with the unit, without `_total`
   std::string unit;  // "seconds"; "" if the name does not end with a unit
 };
-// "gen_ai.server.request.duration" in "s" is gen_ai_server_request_duration_seconds. A foreign name does not change.
+// "gen_ai.server.request.duration" in "s" is gen_ai_server_request_duration_seconds.
 PrometheusName prometheus_name(const MetricDescription& about);
 // "gen_ai.request.model" is gen_ai_request_model. The names that Prometheus uses itself, such as __name__, get a
 // prefix.

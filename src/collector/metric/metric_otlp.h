@@ -19,7 +19,7 @@ struct OtlpMetrics {
 
 // All data points, in as many messages as necessary so that none has more than `most_bytes` bytes, unless one point
 // has. `resource` has the attributes of the Resource (exported_resource() has those of a process). The scope
-// is nopspan with `version`. Families with foreign names are left out.
+// is nopspan with `version`.
 std::vector<OtlpMetrics> otlp_metrics(const MetricSnapshot& snapshot, std::string_view resource,
                                       std::string_view version, std::size_t most_bytes = std::size_t{1} << 20U);
 

@@ -120,7 +120,7 @@ class MetricFamily {
     const std::size_t count = std::min(values.size(), about->labels.size());
     for (std::size_t i = 0; i < count; ++i) {
       const std::string_view value = shown_value(values[i], shown);
-      if (!value.empty() && !about->labels[i].empty()) labels->emplace_back(about->labels[i], value);
+      if (!value.empty()) labels->emplace_back(about->labels[i], value);
     }
     for (const OwnLabel& own : own_) labels->emplace_back(own.name, own.value);
     return labels;

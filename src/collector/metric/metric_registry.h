@@ -28,12 +28,9 @@ struct MetricDescription {
   std::string unit = {};  // as OpenTelemetry writes units: "s", "By", "{token}", "1"
   std::string help;
   MetricType type = MetricType::counter;
-  std::vector<std::string> labels = {};  // "": a place for a value that this family leaves out
-  std::vector<double> bounds = {};       // of a histogram: ascending upper bounds, without +Inf
-  bool is_integer = false;               // a counter or gauge of whole numbers, for OTLP
-  // The name is Prometheus', for example "vllm:num_requests_running". It is used unchanged except for `_total`, and
-  // OTLP leaves the family out.
-  bool is_foreign = false;
+  std::vector<std::string> labels = {};
+  std::vector<double> bounds = {};  // of a histogram: ascending upper bounds, without +Inf
+  bool is_integer = false;          // a counter or gauge of whole numbers, for OTLP
 };
 
 using MetricLabels = std::vector<std::pair<std::string, std::string>>;  // name and value; no value is empty
