@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// nopspan export: sends spans, logs and metrics to OTLP receivers.
+// nopspan export: sends spans, logs and metrics to OTLP receivers. nopspan serve is the same without a receiver.
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/text.h"
@@ -16,6 +16,7 @@
 #include "export/otlp_settings.h"
 #include "host/process_facts.h"
 #include "metric/metric_otlp.h"
+#include "model/filtered_source.h"
 #include "model/service.h"
 #include "model/source.h"
 #include "trace/trace_filter.h"
@@ -30,10 +31,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <iterator>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -79,6 +82,19 @@ constexpr char kExportExamples[] =
     "  nopspan export --otlp http://localhost:4318 --serve 127.0.0.1:9464\n"
     "                                                    also for Prometheus";
 
+constexpr char kServeDescription[] =
+    "Serves metrics of spans, GenAI requests and engines by HTTP, for Prometheus:\n"
+    "rates, errors and durations of every span name, tokens, times to first token,\n"
+    "queues and gauges, and the ledger. docs/metrics.md lists them. The process that\n"
+    "serves has no privileges; another one traces.";
+constexpr char kServeExamples[] =
+    "Examples:\n"
+    "  nopspan serve                                    on 127.0.0.1:9464\n"
+    "  nopspan serve 0.0.0.0:9464 --host node7          for a Prometheus elsewhere\n"
+    "  nopspan serve --from spans.rec                   a recording, until Ctrl-C\n"
+    "  nopspan serve --from unix:/run/nopspan.sock      programs that record\n"
+    "                                                   themselves";
+
 struct ExportCommandOptions {
   SourceOptions source;
   bool to_network = false;
@@ -90,43 +106,46 @@ struct ExportCommandOptions {
   TraceStageOptions stage;
   MetricsOptions metrics;
   bool serves = false;
+  // `nopspan serve`: no receivers, the filters apply to the metrics, and a recording is served after its end too.
+  bool only_serves = false;
   std::uint64_t queue_bytes = 64U << 20U, retry_ns = 300 * kSecond, end_ns = 10 * kSecond;
   std::uint64_t metric_interval_ns = 0;  // 0: not given
   std::string spool;
   std::uint64_t spool_bytes = std::uint64_t{1} << 30U;
 
-  [[nodiscard]] bool needs_metrics() const { return serves || wants("metrics"); }
+  [[nodiscard]] bool has_metrics() const { return serves || wants("metrics"); }
   [[nodiscard]] bool wants(const char* signal) const {
     return std::find(signals.begin(), signals.end(), signal) != signals.end();
   }
 };
 
-// Passes everything on to several sinks, so that one attach serves them all.
-class Tee : public Sink {
+// Passes everything on to the receivers and to the metrics, so that one attach serves both. The receivers get a
+// snapshot of the metrics at each interval.
+class ExportSink : public Sink {
  public:
-  // `sink` must outlive this object.
-  void add(Sink& sink) { sinks_.push_back(&sink); }
+  // `resource` has the attributes of nopspan itself.
+  ExportSink(const ExportCommandOptions& options, Exporter& exporter, MetricsService& service, std::string resource)
+      : exporter_(exporter),
+        service_(service),
+        resource_(std::move(resource)),
+        has_metrics_(options.has_metrics()),
+        posts_metrics_(options.wants("metrics")),
+        interval_(options.metric_interval_ns) {}
 
   void on_entry(const Entry& entry) override {
-    for (Sink* sink : sinks_) sink->on_entry(entry);
+    exporter_.on_entry(entry);
+    if (has_metrics_) service_.on_entry(entry);
   }
   void on_tick(std::uint64_t now_unix_ns) override {
-    for (Sink* sink : sinks_) sink->on_tick(now_unix_ns);
+    exporter_.on_tick(now_unix_ns);
+    if (!has_metrics_) return;
+    service_.on_tick(now_unix_ns);
+    if (posts_metrics_ && std::chrono::steady_clock::now() >= posted_ + interval_) post();
   }
+  // After the last entry.
+  void finish() { posts_metrics_ ? post() : service_.update(); }
 
  private:
-  std::vector<Sink*> sinks_;
-};
-
-// Posts a snapshot of the metrics at each interval.
-class MetricPosts : public Sink {
- public:
-  MetricPosts(MetricsService& service, const Exporter& exporter, std::string resource, std::uint64_t interval_ns)
-      : service_(service), exporter_(exporter), resource_(std::move(resource)), interval_(interval_ns) {}
-  void on_entry(const Entry& /*entry*/) override {}
-  void on_tick(std::uint64_t /*now_unix_ns*/) override {
-    if (std::chrono::steady_clock::now() >= posted_ + interval_) post();
-  }
   void post() {
     posted_ = std::chrono::steady_clock::now();
     service_.update();
@@ -140,75 +159,12 @@ class MetricPosts : public Sink {
     }
   }
 
- private:
+  Exporter& exporter_;
   MetricsService& service_;
-  const Exporter& exporter_;
   const std::string resource_;
+  const bool has_metrics_, posts_metrics_;
   const std::chrono::nanoseconds interval_;
   std::chrono::steady_clock::time_point posted_ = std::chrono::steady_clock::now();
-};
-
-// Counts of an account that are no states.
-constexpr AccountState kOrigins[] = {{"taken", &SignalAccount::taken},
-                                     {"found", &SignalAccount::found},
-                                     {"resent", &SignalAccount::resent},
-                                     {"missing", &SignalAccount::missing}};
-
-// Writes the receivers' accounts as metrics.
-class AccountMetrics : public Sink {
- public:
-  AccountMetrics(MetricRegistry& registry, const Exporter& exporter)
-      : registry_(registry),
-        exporter_(exporter),
-        totals_(registry.family({"nopspan.export.items",
-                                 "{item}",
-                                 "Spans, events in spans, log records and data points, by what became of them.",
-                                 MetricType::counter,
-                                 {"receiver", "signal", "state", "reason"}})),
-        waiting_(registry.family({"nopspan.export.waiting",
-                                  "{item}",
-                                  "Items that were not acknowledged yet.",
-                                  MetricType::gauge,
-                                  {"receiver", "signal", "state"}})),
-        unreadable_(registry.family({"nopspan.export.unreadable",
-                                     "By",
-                                     "Bytes of the spool that cannot be read, with an unknown number of items.",
-                                     MetricType::counter,
-                                     {"receiver"}})) {}
-  void on_entry(const Entry& /*entry*/) override {}
-  void on_tick(std::uint64_t /*now_unix_ns*/) override { write(); }
-  void write() {
-    for (const auto& receiver : exporter_.receivers()) write(receiver->name(), receiver->account().totals());
-  }
-
- private:
-  void write(const std::string& receiver, const AccountTotals& account) {
-    MetricWriter writer(registry_);
-    writer.total(unreadable_, static_cast<double>(account.unreadable_bytes), {receiver});
-    for (std::size_t i = 0; i < account.signals.size(); ++i) {
-      const SignalAccount& signal = account.signals[i];
-      const auto write_one = [&](const AccountState& state) {
-        const auto count = static_cast<double>(signal.*state.count);
-        if (state.waits) {
-          writer.gauge(waiting_, count, {receiver, kAccountSignals[i], state.name});
-        } else {
-          writer.total(totals_, count, {receiver, kAccountSignals[i], state.name});
-        }
-      };
-      std::for_each(std::begin(kOrigins), std::end(kOrigins), write_one);
-      std::for_each(std::begin(kAccountStates), std::end(kAccountStates), write_one);
-      for (std::size_t reason = 0; reason < kDropReasons.size(); ++reason) {
-        writer.total(totals_, static_cast<double>(signal.dropped[reason]),
-                     {receiver, kAccountSignals[i], "dropped", kDropReasons[reason]});
-      }
-    }
-  }
-
-  MetricRegistry& registry_;
-  const Exporter& exporter_;
-  MetricFamily& totals_;
-  MetricFamily& waiting_;
-  MetricFamily& unreadable_;
 };
 
 void say(const std::string& message) { standard_error().write("nopspan: " + printable(message, 1000) + "\n"); }
@@ -250,7 +206,13 @@ std::string receiver_name(const OtlpSettings& settings, const ExportCommandOptio
   return text;
 }
 
-void add_receivers(Exporter& exporter, const ExportCommandOptions& options) {
+void add_receivers(Exporter& exporter, ExportCommandOptions& options) {
+  if (options.files.empty() && !options.to_network) return;
+  if (auto attributes = resource_attributes()) {
+    options.content.resource_attributes = std::move(*attributes);
+  } else {
+    say("OTEL_RESOURCE_ATTRIBUTES: write NAME=VALUE,NAME=VALUE, with %XX for special characters: ignored");
+  }
   if (!options.files.empty()) exporter.add(std::make_unique<FileReceiver>(options.files, options.content, say));
   if (!options.to_network) return;
   const OtlpSettings settings = otlp_settings(options.otlp);
@@ -275,77 +237,111 @@ void add_receivers(Exporter& exporter, const ExportCommandOptions& options) {
   exporter.add(std::make_unique<OtlpReceiver>(std::move(receiver), make_transport(settings, NOPSPAN_VERSION)));
 }
 
-int export_all(ExportCommandOptions& options, const OutputOptions& common, Source& source) {
-  if (auto attributes = resource_attributes()) {
-    options.content.resource_attributes = std::move(*attributes);
-  } else {
-    say("OTEL_RESOURCE_ATTRIBUTES: write NAME=VALUE,NAME=VALUE, with %XX for special characters: ignored");
-  }
-  Exporter exporter(options.source.filter, options.stage, {options.wants("traces"), options.wants("logs")});
-  add_receivers(exporter, options);
-  options.metrics.feed.is_exemplar = [&exporter](const Entry& entry) { return exporter.surely_exports(entry); };
-  const bool is_live = options.source.from.empty();
-  MetricsService service(options.metrics, source);
-  AccountMetrics accounts(service.registry(), exporter);
-  std::uint64_t repaired = 0;
+Process own_process() {
   Process self;
   self.pid = static_cast<std::uint32_t>(getpid());
   self.comm = "nopspan";
   self.host = host_name();
   self.boot_id = boot_id();
   set_own_service(self);
-  MetricPosts posts(service, exporter, exported_resource(self, options.content, repaired), options.metric_interval_ns);
-  Tee tee;
-  tee.add(exporter);
-  const bool has_metrics = options.needs_metrics();
-  if (has_metrics) {
-    tee.add(service);
-    tee.add(accounts);
-  }
-  if (options.wants("metrics")) tee.add(posts);
+  return self;
+}
+
+std::string announcement(const ExportCommandOptions& options, const Exporter& exporter, const MetricsService& service) {
   std::string text;
-  for (const auto& receiver : exporter.receivers()) text += (text.empty() ? "" : " and ") + printable(receiver->name());
-  text = text.empty() ? "No receiver is set, so metrics are served only." : "Exporting to " + text + ".";
-  if (options.serves) {
-    service.serve(options.metrics.server);
-    text += " Metrics are at http://" + service.server()->address() + "/metrics.";
+  for (const auto& receiver : exporter.receivers()) {
+    text += (text.empty() ? "Exporting to " : " and ") + printable(receiver->name());
   }
-  std::cerr << text + " Press Ctrl-C to stop.\n";
-  if (is_live) set_standard_outputs_live();
-  CommandRun run(options.source, options.source.filter);
+  if (!text.empty()) text += ". ";
+  if (text.empty() && !options.only_serves) text = "No receiver is set, so metrics are served only. ";
+  if (options.serves) text += "Metrics are at http://" + service.server()->address() + "/metrics. ";
+  return text + "Press Ctrl-C to stop.\n";
+}
+
+// Serves a recording that has been read completely.
+void serve_longer(const SourceOptions& options, MetricsService& service, const Deadline& until) {
+  constexpr std::chrono::milliseconds kLookAtEnd{100};
+  if (options.from.empty() || stopping) return;
+  std::cerr << printable(options.from) + " is read completely, and is served until " +
+                   (options.duration_ns > 0 ? "--duration is over" : "Ctrl-C") + ".\n";
+  while (!until.is_over()) {
+    std::this_thread::sleep_for(kLookAtEnd);
+    service.update();
+  }
+}
+
+nlohmann::ordered_json to_json(const MetricServerCounts& counts) {
+  nlohmann::ordered_json json;
+  for (const MetricServerCountField& field : kServerCounts) json[field.name] = counts.*field.count;
+  return json;
+}
+
+std::string to_text(const MetricServerCounts& counts) {
+  std::string text = counted(counts.scrapes, "scrape") + " answered";
+  for (const auto& [name, count, is_answer, one, what] : kServerCounts) {
+    if (one != nullptr && counts.*count > 0) text += ", " + counted(counts.*count, one) + what;
+  }
+  return text + "\n";
+}
+
+// Prints the accounts, the counts of the server and the ledger.
+void report(const Exporter& exporter, const MetricServer* server, const Ledger& ledger, bool as_json) {
+  nlohmann::ordered_json json = {{"receivers", nlohmann::ordered_json::array()}};
+  std::string text;
+  for (const auto& receiver : exporter.receivers()) {
+    json["receivers"].push_back(to_json(*receiver));
+    text += to_text(receiver->account().totals(), receiver->name());
+  }
+  if (server != nullptr) {
+    json["requests"] = to_json(server->counts());
+    text += to_text(server->counts());
+  }
+  json["ledger"] = to_json(ledger);
+  if (as_json) {
+    std::cout << json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
+  } else {
+    std::cerr << text + to_text(ledger);
+  }
+  TextOutput& reported = as_json ? standard_output() : standard_error();
+  std::cout.flush();
+  if (!reported.flush() || reported.lost() > 0) return;
+  for (const auto& receiver : exporter.receivers()) receiver->note_reported();
+}
+
+int export_all(ExportCommandOptions& options, const OutputOptions& common, std::unique_ptr<Source> unfiltered) {
+  const Filter& filter = options.source.filter;
+  const Filter none;
+  FilteredSource source(std::move(unfiltered), options.only_serves ? filter : none);
+  Exporter exporter(options.only_serves ? none : filter, options.stage,
+                    {options.wants("traces"), options.wants("logs")});
+  add_receivers(exporter, options);
+  options.metrics.feed.is_exemplar = [&exporter](const Entry& entry) { return exporter.surely_exports(entry); };
+  MetricsService service(options.metrics, source, exporter);
+  std::uint64_t repaired = 0;
+  ExportSink sink(options, exporter, service, exported_resource(own_process(), options.content, repaired));
+  if (options.serves) service.serve(options.metrics.server);
+  std::cerr << announcement(options, exporter, service);
+  if (options.source.from.empty()) set_standard_outputs_live();
+  CommandRun run(options.source, filter);
+  Deadline until(options.source.duration_ns);  // also for a recording that ends before
+  until.begin();
+  std::function<bool()> has_matched;  // `nopspan serve`: everything that arrives
+  if (!options.only_serves) has_matched = [&exporter] { return exporter.has_matched(); };
   run.run(
-      source, tee, [&source] { return source.ledger(); }, [&exporter] { return exporter.has_matched(); });
-  accounts.write();
-  if (options.wants("metrics")) posts.post();
+      source, sink, [&source] { return source.ledger(); }, has_matched);
+  sink.finish();
+  if (options.only_serves) serve_longer(options.source, service, until);
   finishing = true;
   exporter.finish(source, std::chrono::nanoseconds(options.end_ns));
   finishing = false;
 
   const Ledger ledger = source.ledger();
   std::cerr << remark_text(source.remark());
-  int exit_status = run.exit_status();
-  nlohmann::ordered_json receivers = nlohmann::ordered_json::array();
-  for (const auto& receiver : exporter.receivers()) {
-    const AccountTotals account = receiver->account().totals();
-    if (account.has_losses()) exit_status = Failure::kFailed;
-    if (common.json) {
-      receivers.push_back(to_json(*receiver));
-    } else {
-      std::cerr << to_text(account, receiver->name());
-    }
-  }
-  if (common.json) {
-    const nlohmann::ordered_json json = {{"receivers", std::move(receivers)}, {"ledger", to_json(ledger)}};
-    std::cout << json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
-  } else {
-    std::cerr << to_text(ledger);
-  }
-  TextOutput& reported = common.json ? standard_output() : standard_error();
-  std::cout.flush();
-  if (reported.flush() && reported.lost() == 0) {
-    for (const auto& receiver : exporter.receivers()) receiver->note_reported();
-  }
-  return exit_status;
+  const int exit_status = run.exit_status();
+  const auto has_losses = [](const auto& receiver) { return receiver->account().totals().has_losses(); };
+  const bool loses = std::any_of(exporter.receivers().begin(), exporter.receivers().end(), has_losses);
+  report(exporter, service.server(), ledger, common.json);
+  return loses ? Failure::kFailed : exit_status;
 }
 
 // The interval in milliseconds that the environment asks for. As with the variables of OTLP, an invalid one is ignored
@@ -378,7 +374,8 @@ void check_needs_of_receiver(const ExportCommandOptions& options) {
   }
 }
 
-int run_export(ExportCommandOptions& options, const OutputOptions& common) {
+// Completes the options of `nopspan export`, and reports what is wrong before anything is attached to.
+void prepare_receivers(ExportCommandOptions& options) {
   read_metric_interval(options);
   if (options.metric_interval_ns == 0) options.metric_interval_ns = 60 * kSecond;
   options.to_network = options.otlp.endpoint || (options.files.empty() && has_otlp_endpoint());
@@ -387,25 +384,27 @@ int run_export(ExportCommandOptions& options, const OutputOptions& common) {
   }
   if (!options.to_network && !options.serves) check_needs_of_receiver(options);
   if (!options.header_file.empty()) options.otlp.file_headers = read_header_file(options.header_file);
-  if (options.to_network) otlp_settings(options.otlp);  // reports what is wrong before anything is attached to
+  if (options.to_network) otlp_settings(options.otlp);
   options.content.semconv = options.metrics.feed.semconv;
   options.content.traces = options.wants("traces");
   options.content.logs = options.wants("logs");
   TraceLimits& limits = options.stage.limits;
   limits.set_max_age(options.source.max_age_ns);
   limits.traces = TraceLimits::traces_for(limits.bytes);
-  SourceOptions source_options = options.source;
-  if (options.needs_metrics()) {  // of all requests
-    source_options.filter = {};
-    source_options.filter.pids = options.source.filter.pids;
-    source_options.filter.cgroup = options.source.filter.cgroup;
-    source_options.filter.since_unix_ns = options.source.filter.since_unix_ns;
-    source_options.filter.until_unix_ns = options.source.filter.until_unix_ns;
-  } else if (Exporter::needs_traces(options.source.filter)) {
-    source_options.filter = TraceFilter(options.source.filter, {}).for_source();
+}
+
+// The part of the filter that the source may apply. Metrics are of all requests.
+Filter exported_by_source(const ExportCommandOptions& options) {
+  const Filter& asked = options.source.filter;
+  if (options.has_metrics()) {
+    Filter filter;
+    filter.pids = asked.pids;
+    filter.cgroup = asked.cgroup;
+    filter.since_unix_ns = asked.since_unix_ns;
+    filter.until_unix_ns = asked.until_unix_ns;
+    return filter;
   }
-  return run_with_source(source_options, {{}, {}, {}, true},
-                         [&](const std::unique_ptr<Source>& source) { return export_all(options, common, *source); });
+  return Exporter::needs_traces(asked) ? TraceFilter(asked, {}).for_source() : asked;
 }
 
 CLI::Validator signal_name() {
@@ -479,6 +478,17 @@ void add_content_options(CLI::App& app, ExportCommandOptions& options) {
                    "With filters of whole requests: memory for those that have not ended (default: 64M)");
 }
 
+int run_export(ExportCommandOptions& options, const OutputOptions& common) {
+  SourceOptions source_options = options.source;
+  if (!options.only_serves) {
+    prepare_receivers(options);
+    source_options.filter = exported_by_source(options);
+  }
+  return run_with_source(source_options, {{}, {}, {}, true}, [&](std::unique_ptr<Source> source) {
+    return export_all(options, common, std::move(source));
+  });
+}
+
 }  // namespace
 
 void add_export(CLI::App& app, const OutputOptions& common, Run& run) {
@@ -498,6 +508,22 @@ void add_export(CLI::App& app, const OutputOptions& common, Run& run) {
     options->serves = serve->count() > 0;
     run = [options, &common] { return run_export(*options, common); };
   });
+}
+
+void add_serve(CLI::App& app, const OutputOptions& common, Run& run) {
+  auto options = std::make_shared<ExportCommandOptions>();
+  options->serves = options->only_serves = true;
+  options->signals.clear();
+  CLI::App* command = app.add_subcommand("serve", "Serve metrics for Prometheus");
+  command->footer(std::string(kServeDescription) + "\n\n" + kServeExamples);
+  command
+      ->add_option("ADDRESS", options->metrics.server.address,
+                   "Address and port to listen on (default: 127.0.0.1:9464); port 0 takes a free one")
+      ->check(some_text());
+  add_metrics_options(*command, options->metrics);
+  add_source_options(*command, options->source);
+  describe_span_filters(*command);
+  command->callback([options, &common, &run] { run = [options, &common] { return run_export(*options, common); }; });
 }
 
 }  // namespace nopspan::collector

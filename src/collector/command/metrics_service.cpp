@@ -3,10 +3,14 @@
 
 #include "base/text.h"
 #include "command/options.h"
+#include "export/receiver_account.h"
 #include "metric/metric_text.h"
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
+#include <cstddef>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -43,6 +47,12 @@ CLI::Validator name_of_host() {
           ""};
 }
 
+// Counts of an account that are not states.
+constexpr AccountState kOrigins[] = {{"taken", &SignalAccount::taken},
+                                     {"found", &SignalAccount::found},
+                                     {"resent", &SignalAccount::resent},
+                                     {"missing", &SignalAccount::missing}};
+
 }  // namespace
 
 void add_metrics_options(CLI::App& app, MetricsOptions& options) {
@@ -62,8 +72,12 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options) {
       ->check(name_of_host());
 }
 
-MetricsService::MetricsService(const MetricsOptions& options, const Source& source)
-    : registry_(options.limits), feed_(registry_, options.feed), ledger_metrics_(registry_), source_(source) {}
+MetricsService::MetricsService(const MetricsOptions& options, const Source& source, const Exporter& exporter)
+    : registry_(options.limits),
+      feed_(registry_, options.feed),
+      ledger_metrics_(registry_),
+      source_(source),
+      exporter_(exporter) {}
 
 void MetricsService::on_tick(std::uint64_t now_unix_ns) {
   feed_.on_tick(now_unix_ns);
@@ -76,6 +90,7 @@ void MetricsService::on_tick(std::uint64_t now_unix_ns) {
 void MetricsService::update() {
   ledger_metrics_.write(source_.ledger());
   write_source();
+  write_accounts();
   if (server_) write_server();
 }
 
@@ -106,6 +121,49 @@ void MetricsService::write_source() {
   writer.gauge(sources, static_cast<double>(writers->connected), {});
   for (const WriterField& field : kClosedWriters) {
     writer.total(closed, static_cast<double>((*writers).*field.count), {field.name});
+  }
+}
+
+void MetricsService::write_accounts() {
+  MetricFamily& totals =
+      registry_.family({"nopspan.export.items",
+                        "{item}",
+                        "Spans, events in spans, log records and data points, by what became of them.",
+                        MetricType::counter,
+                        {"receiver", "signal", "state", "reason"}});
+  MetricFamily& waiting = registry_.family({"nopspan.export.waiting",
+                                            "{item}",
+                                            "Items that were not acknowledged yet.",
+                                            MetricType::gauge,
+                                            {"receiver", "signal", "state"}});
+  MetricFamily& unreadable =
+      registry_.family({"nopspan.export.unreadable",
+                        "By",
+                        "Bytes of the spool that cannot be read, with an unknown number of items.",
+                        MetricType::counter,
+                        {"receiver"}});
+  for (const auto& receiver : exporter_.receivers()) {
+    const AccountTotals account = receiver->account().totals();
+    const std::string& name = receiver->name();
+    MetricWriter writer(registry_);
+    writer.total(unreadable, static_cast<double>(account.unreadable_bytes), {name});
+    for (std::size_t i = 0; i < account.signals.size(); ++i) {
+      const SignalAccount& signal = account.signals[i];
+      const auto write = [&](const AccountState& state) {
+        const auto count = static_cast<double>(signal.*state.count);
+        if (state.waits) {
+          writer.gauge(waiting, count, {name, kAccountSignals[i], state.name});
+        } else {
+          writer.total(totals, count, {name, kAccountSignals[i], state.name});
+        }
+      };
+      std::for_each(std::begin(kOrigins), std::end(kOrigins), write);
+      std::for_each(std::begin(kAccountStates), std::end(kAccountStates), write);
+      for (std::size_t reason = 0; reason < kDropReasons.size(); ++reason) {
+        writer.total(totals, static_cast<double>(signal.dropped[reason]),
+                     {name, kAccountSignals[i], "dropped", kDropReasons[reason]});
+      }
+    }
   }
 }
 

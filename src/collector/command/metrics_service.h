@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes metrics of a source's entries, with the ledger and the server's own counts, and serves them by HTTP.
+// Makes metrics of a source's entries, with the ledger and the counts of the server and of receivers, and serves them
+// by HTTP.
 #pragma once
 
+#include "export/exporter.h"
 #include "metric/ledger_metrics.h"
 #include "metric/metric_feed.h"
 #include "metric/metric_registry.h"
@@ -28,15 +30,15 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options);
 
 class MetricsService : public Sink {
  public:
-  // `source` is used by on_tick() and update(), and must outlive this object.
-  MetricsService(const MetricsOptions& options, const Source& source);
+  // `source` and `exporter` are used by on_tick() and update(), and must outlive this object.
+  MetricsService(const MetricsOptions& options, const Source& source, const Exporter& exporter);
 
   void on_entry(const Entry& entry) override {
     feed_.on_entry(entry);
     last_entry_unix_ns_ = now_unix_ns_;
   }
   void on_tick(std::uint64_t now_unix_ns) override;
-  // Writes the ledger, and the counts of the source's writers and of the server, as of now.
+  // Writes the ledger, and the counts of the source's writers, of the receivers and of the server, as of now.
   void update();
   // Serves from now on. Throws Failure.
   void serve(const MetricServerOptions& options);
@@ -46,12 +48,14 @@ class MetricsService : public Sink {
 
  private:
   void write_source();
+  void write_accounts();
   void write_server();
 
   MetricRegistry registry_;
   MetricFeed feed_;
   LedgerMetrics ledger_metrics_;
   const Source& source_;
+  const Exporter& exporter_;
   std::uint64_t now_unix_ns_ = 0, updated_unix_ns_ = 0;
   std::uint64_t last_entry_unix_ns_ = 0;  // when the last entry arrived; 0: there was none
   std::unique_ptr<MetricServer> server_;  // destroyed first, because it uses the others
