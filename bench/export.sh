@@ -186,7 +186,7 @@ $(mkdir "$scratch/spool" && outage "\`--spool DIR\`" --spool "$scratch/spool")
 ### Scrapes
 
 \`nopspan serve\` has two metrics, a counter and a histogram, for each name of a span. A client scrapes it
-$scrapes times over a kept connection. Times are from the request to the last byte. CPU is that of the
+$scrapes times. Times are from the request to the last byte. CPU is that of the
 server per scrape.
 
 5,000 names, which are 10,000 series as \`--max-series\` counts them:

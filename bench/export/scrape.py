@@ -28,7 +28,7 @@ def scrape(connection, accept, encoding):
 
 
 def main(port, pid, scrapes):
-    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection = http.client.HTTPConnection("127.0.0.1", port)  # connects again for each request
     for name, accept in FORMATS.items():
         for encoding in ("identity", "gzip"):
             times, size = [], 0

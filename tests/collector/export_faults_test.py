@@ -648,6 +648,14 @@ class Settings(ExportTest):
         self.assertIn("No receiver is set, so metrics are served only. Metrics are at http://127.0.0.1:", exported.stderr)
         self.assertFalse(os.path.exists("unused"))
 
+    @unittest.skipIf(os.geteuid() != 0, "only root may drop capabilities")
+    def test_a_privileged_port(self):
+        done = subprocess.run(["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service", "unshare", "--net",
+                               PROGRAM, "serve", "0.0.0.0:80", "--from", self.recording(20, 1)], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("CAP_NET_BIND_SERVICE", done.stderr)
+
     def test_a_recording_is_served_for_a_duration(self):
         done = subprocess.run([PROGRAM, "serve", "127.0.0.1:0", "--from", self.recording(20, 1), "--duration", "100ms"],
                               stderr=subprocess.PIPE, text=True, check=True, timeout=60)

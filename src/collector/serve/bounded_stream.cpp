@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "serve/bounded_stream.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
 namespace nopspan::collector {
 
@@ -13,11 +13,9 @@ namespace {
 
 constexpr std::chrono::milliseconds kLinger{500};
 constexpr std::size_t kMostDiscarded = 256U << 10U;
+constexpr std::string_view kEndOfHeaders = "\r\n\r\n";
 
 }  // namespace
-
-BoundedStream::BoundedStream(int connection, int stop, const MetricServerOptions& limits)
-    : connection_(connection), stop_(stop), limits_(limits) {}
 
 bool BoundedStream::wait(short events, Clock::time_point until) const {
   for (;;) {
@@ -32,57 +30,43 @@ bool BoundedStream::wait(short events, Clock::time_point until) const {
 ssize_t BoundedStream::receive(Clock::time_point until) {
   for (;;) {
     const ssize_t received = recv(connection_, buffer_.data(), buffer_.size(), 0);
-    if (received >= 0) {
-      at_ = 0;
-      end_ = static_cast<std::size_t>(received);
-      return received;
-    }
+    if (received >= 0) return received;
     if (errno == EINTR) continue;
     if (errno != EAGAIN || !wait(POLLIN, until)) return -1;
   }
 }
 
-bool BoundedStream::await_request(std::chrono::milliseconds patience) {
-  if (at_ == end_ && receive(Clock::now() + patience) <= 0) return false;
-  request_end_ = Clock::now() + limits_.request_time;
-  request_bytes_ = 0;
-  has_answer_ = false;
-  return true;
+BoundedStream::Arrival BoundedStream::read_request() {
+  const Clock::time_point until = Clock::now() + limits_.request_time;
+  for (std::size_t from = 0;;) {
+    const std::size_t end = request_.find(kEndOfHeaders, from);
+    if (end < limits_.request_bytes) {
+      request_.resize(end);
+      return Arrival::complete;
+    }
+    if (request_.size() >= limits_.request_bytes) return Arrival::too_large;
+    from = request_.size() - std::min(request_.size(), kEndOfHeaders.size() - 1);
+    // A byte now and then does not give the client more time.
+    const ssize_t received = Clock::now() < until ? receive(until) : -1;
+    if (received < 0 && Clock::now() >= until && !request_.empty()) return Arrival::too_slow;
+    if (received <= 0) return Arrival::none;
+    request_.append(buffer_.data(), static_cast<std::size_t>(received));
+  }
 }
 
-ssize_t BoundedStream::read(char* bytes, std::size_t size) {
-  if (request_bytes_ >= limits_.request_bytes) {
-    is_too_large_ = true;
-    return -1;
-  }
-  if (at_ == end_) {
-    const ssize_t received = Clock::now() < request_end_ ? receive(request_end_) : -1;
-    if (received <= 0) {
-      is_too_slow_ = received < 0 && Clock::now() >= request_end_;
-      return received;
+bool BoundedStream::write(std::string_view bytes) {
+  if (answer_end_ == Clock::time_point()) answer_end_ = Clock::now() + limits_.answer_time;
+  while (!bytes.empty()) {
+    // A client that reads slowly does not get more time.
+    if (Clock::now() >= answer_end_) return false;
+    const ssize_t sent = send(connection_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent >= 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(sent));
+    } else if (errno != EINTR && (errno != EAGAIN || !wait(POLLOUT, answer_end_))) {
+      return false;
     }
   }
-  size = std::min({size, end_ - at_, limits_.request_bytes - request_bytes_});
-  std::memcpy(bytes, buffer_.data() + at_, size);
-  at_ += size;
-  request_bytes_ += size;
-  return static_cast<ssize_t>(size);
-}
-
-ssize_t BoundedStream::write(const char* bytes, std::size_t size) {
-  if (!has_answer_) {
-    has_answer_ = true;
-    answer_end_ = Clock::now() + limits_.answer_time;
-  }
-  for (;;) {
-    // A client that reads slowly does not get more time.
-    if (Clock::now() >= answer_end_) break;
-    const ssize_t sent = send(connection_, bytes, size, MSG_NOSIGNAL);
-    if (sent >= 0) return sent;
-    if (errno != EINTR && (errno != EAGAIN || !wait(POLLOUT, answer_end_))) break;
-  }
-  is_cut_ = true;
-  return -1;
+  return true;
 }
 
 void BoundedStream::linger() {

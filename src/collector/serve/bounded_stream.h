@@ -1,43 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// A connection for cpp-httplib that ends a request which is too long, or takes too long to arrive or to answer.
+// A connection for one request, which ends if the request is too long, or takes too long to arrive or to answer.
 #pragma once
 
 #include "serve/metric_server.h"
 
-#include <httplib.h>
-#include <poll.h>
+#include <sys/types.h>
 
 #include <array>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace nopspan::collector {
 
-class BoundedStream : public httplib::Stream {
+class BoundedStream {
  public:
   // `connection` must not block. All waiting ends as soon as `stop` is readable. `limits` must outlive this object.
-  BoundedStream(int connection, int stop, const MetricServerOptions& limits);
+  BoundedStream(int connection, int stop, const MetricServerOptions& limits)
+      : connection_(connection), stop_(stop), limits_(limits) {}
 
-  // Waits for the first byte of the next request, and starts its limits. Returns false if it does not arrive in time.
-  bool await_request(std::chrono::milliseconds patience);
-  // After the last answer: announces the end, and discards what the client still sends. If a connection is closed
-  // earlier, the client may lose the answer.
+  // `none`: the client sent nothing in time or has left, or the server stops.
+  enum class Arrival : std::uint8_t { complete, too_large, too_slow, none };
+  // Reads the request line and the headers.
+  Arrival read_request();
+  // What has arrived. If it is complete, without the line that ends it. A body is not read.
+  [[nodiscard]] const std::string& request() const { return request_; }
+  // Writes a part of the answer. Returns false if the client does not read the whole answer in time.
+  bool write(std::string_view bytes);
+  // After the answer: announces the end, and discards what the client still sends. If a connection is closed earlier,
+  // the client may lose the answer.
   void linger();
-
-  [[nodiscard]] bool is_too_large() const { return is_too_large_; }
-  [[nodiscard]] bool is_too_slow() const { return is_too_slow_; }
-  // Whether an answer could not be written as a whole.
-  [[nodiscard]] bool is_cut() const { return is_cut_; }
-
-  [[nodiscard]] bool is_readable() const override { return at_ < end_ || wait(POLLIN, request_end_); }
-  [[nodiscard]] bool is_writable() const override { return wait(POLLOUT, answer_end_); }
-  ssize_t read(char* bytes, std::size_t size) override;
-  ssize_t write(const char* bytes, std::size_t size) override;
-  // cpp-httplib wants both for headers that it adds to a request. Nothing here reads them.
-  void get_remote_ip_and_port(std::string&, int&) const override {}
-  void get_local_ip_and_port(std::string&, int&) const override {}
-  [[nodiscard]] socket_t socket() const override { return connection_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -48,10 +42,8 @@ class BoundedStream : public httplib::Stream {
   const int connection_, stop_;
   const MetricServerOptions& limits_;
   std::array<char, 4096> buffer_ = {};
-  std::size_t at_ = 0, end_ = 0;  // of what is unread in the buffer
-  std::size_t request_bytes_ = 0;
-  Clock::time_point request_end_, answer_end_;
-  bool has_answer_ = false, is_too_large_ = false, is_too_slow_ = false, is_cut_ = false;
+  std::string request_;
+  Clock::time_point answer_end_;  // set by the first write()
 };
 
 }  // namespace nopspan::collector

@@ -11,16 +11,7 @@ namespace nopspan::collector {
 
 namespace {
 
-// Removes and returns the part of `list` before the next separator, without blanks around it.
-std::string_view next_part(std::string_view& list, char separator) {
-  constexpr const char* kBlanks = " \t";
-  const std::size_t end = list.find(separator);
-  std::string_view part = list.substr(0, end);
-  list = end == std::string_view::npos ? std::string_view() : list.substr(end + 1);
-  const std::size_t first = part.find_first_not_of(kBlanks);
-  if (first == std::string_view::npos) return {};
-  return part.substr(first, part.find_last_not_of(kBlanks) - first + 1);
-}
+std::string_view next_part(std::string_view& list, char separator) { return trimmed(take_before(list, separator)); }
 
 // One element of an Accept header.
 struct AcceptedType {
@@ -34,7 +25,7 @@ AcceptedType accepted_type(std::string_view element) {
   while (!element.empty()) {
     std::string_view value = next_part(element, ';');
     const std::string_view key = next_part(value, '=');
-    value = next_part(value, '\0');
+    value = trimmed(value);
     if (value.size() >= 2 && value.front() == '"' && value.back() == '"') value = value.substr(1, value.size() - 2);
     if (is_same_word(key, "q")) {
       const auto parsed = std::from_chars(value.data(), value.data() + value.size(), type.q);

@@ -8,7 +8,6 @@
 #include "serve/listen_address.h"
 #include "serve/shared_renders.h"
 
-#include <httplib.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -18,6 +17,8 @@
 #include <cerrno>
 #include <csignal>
 #include <mutex>
+#include <optional>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -38,12 +39,53 @@ constexpr char kFrontPage[] =
     "<!DOCTYPE html>\n<title>nopspan</title>\n"
     "<p>nopspan serves the metrics of traced programs for Prometheus at <a href=\"/metrics\">/metrics</a>.</p>\n";
 
-// The values of all headers of this name.
-std::string header_values(const httplib::Request& request, const std::string& name) {
-  std::string values;
-  const auto [first, last] = request.headers.equal_range(name);
-  for (auto at = first; at != last; ++at) values += (values.empty() ? "" : ",") + at->second;
-  return values;
+// An answer that is not the metrics.
+struct Page {
+  int status;
+  const char* reason;
+  std::string text;
+  const char* type = kPlainText;
+  const char* more_headers = "";
+};
+
+// What a client asks for. Texts are views of the request.
+struct HttpRequest {
+  std::string_view method, path, version;
+  std::vector<std::pair<std::string_view, std::string_view>> headers = {};
+
+  // The values of all headers of this name, and their number.
+  std::string values(std::string_view name, std::size_t* count = nullptr) const {
+    std::string values;
+    for (const auto& [key, value] : headers) {
+      if (!is_same_word(key, name)) continue;
+      (values += values.empty() ? "" : ",") += value;
+      if (count != nullptr) ++*count;
+    }
+    return values;
+  }
+};
+
+std::string_view take_line(std::string_view& rest) {
+  std::string_view line = take_before(rest, '\n');
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  return line;
+}
+
+// Nothing if the request is malformed.
+std::optional<HttpRequest> parsed(std::string_view text) {
+  std::string_view line = take_line(text);
+  const std::string_view method = take_before(line, ' ');
+  std::string_view target = take_before(line, ' ');
+  HttpRequest request{method, take_before(target, '?'), line};
+  if (method.empty() || request.path.empty() || (line != "HTTP/1.1" && line != "HTTP/1.0")) return std::nullopt;
+  while (!text.empty()) {
+    line = take_line(text);
+    const bool has_value = line.find(':') != std::string_view::npos;
+    const std::string_view name = take_before(line, ':');
+    if (!has_value || name.empty() || name != trimmed(name)) return std::nullopt;
+    request.headers.emplace_back(name, trimmed(line));
+  }
+  return request;
 }
 
 // Creates a thread that receives no signals, so that a signal of the user interrupts the main thread.
@@ -69,14 +111,11 @@ class MetricServer::Listening {
   Listening(const MetricServerOptions& given, Render render);
   ~Listening();
 
-  [[nodiscard]] bool is_crowded() const { return active * 2 > options.connections; }
-
   const MetricServerOptions options;
   const Listener listener;
   const WakeUp stop;   // readable once the server stops
   const WakeUp freed;  // readable after a connection has ended
   SharedRenders renders;
-  std::atomic<std::size_t> active = 0;
   std::atomic<std::uint64_t> accepted = 0, displaced = 0, scrapes = 0, other = 0, busy = 0, wrong_host = 0,
                              bad_requests = 0, failed = 0, cut = 0;
 
@@ -89,14 +128,11 @@ class MetricServer::Listening {
   std::thread acceptor_;
 };
 
-// One connection at a time, on a thread of its own. cpp-httplib 0.11 parses requests and writes answers. Its server
-// would read a line of any length and any number of headers, would grant each byte a new timeout, would write for ever
-// to a client that reads slowly, would queue any number of connections, would lose requests that arrive together, and
-// would end when accept() fails. Therefore connections are accepted here and bounded by BoundedStream.
-class MetricServer::Connection : private httplib::Server {
+// One connection at a time, on a thread of its own. Each has one request, as Prometheus needs no more.
+class MetricServer::Connection {
  public:
-  explicit Connection(Listening& owner);
-  ~Connection() override {
+  explicit Connection(Listening& owner) : owner_(owner) {}
+  ~Connection() {
     if (thread_.joinable()) thread_.join();
   }
 
@@ -112,12 +148,11 @@ class MetricServer::Connection : private httplib::Server {
 
  private:
   void run();
-  void serve_requests(BoundedStream& stream);
-  void refuse_line(BoundedStream& stream);
-  void answer(const httplib::Request& request, httplib::Response& response);
-  void answer_with_metrics(const httplib::Request& request, httplib::Response& response);
-  void describe_error(httplib::Response& response) const;
-  void count(bool is_cut);
+  void serve_request(BoundedStream& stream);
+  [[nodiscard]] std::optional<Page> refusal(const HttpRequest& request) const;
+  void answer(BoundedStream& stream, const HttpRequest& request);
+  void answer_with(BoundedStream& stream, const Page& page, bool has_body);
+  bool write(BoundedStream& stream, const std::string& head, std::string_view body, bool has_body);
 
   Listening& owner_;
   std::thread thread_;
@@ -125,50 +160,18 @@ class MetricServer::Connection : private httplib::Server {
   std::atomic<ServeClock::time_point> waiting_since_ = ServeClock::time_point::max();
   std::mutex mutex_;  // of `socket_`, which another thread uses only in end()
   OpenFile socket_;
-  const BoundedStream* stream_ = nullptr;
-  in6_addr local_ = {};
-  // State of the current request:
-  std::string accept_encoding_;
-  int status_ = 0;
-  bool is_scrape_ = false, is_last_ = false;
+  bool is_answered_ = false;  // the current request, with a whole answer
 };
-
-MetricServer::Connection::Connection(Listening& owner) : owner_(owner) {
-  // If this were not set, cpp-httplib would think that its server stops, and would not write bodies.
-  svr_sock_ = owner.listener.socket.get();
-  set_default_headers({{"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"}});
-  set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
-    answer(request, response);
-    return HandlerResponse::Handled;
-  });
-  set_error_handler(HandlerWithResponse([this](const httplib::Request&, httplib::Response& response) {
-    if (response.body.empty()) describe_error(response);
-    return HandlerResponse::Handled;
-  }));
-  set_exception_handler([](const httplib::Request&, httplib::Response& response, const std::exception_ptr&) {
-    response.status = 500;
-    response.set_content("The metrics could not be rendered.\n", kPlainText);
-  });
-  set_post_routing_handler([this](const httplib::Request&, httplib::Response& response) {
-    status_ = response.status;
-    // After an error it is not known where the next request begins.
-    if (status_ >= 400 || owner_.is_crowded()) is_last_ = true;
-    if (is_last_) response.set_header("Connection", "close");
-    response.headers.erase("Keep-Alive");  // limits of cpp-httplib's own server
-  });
-}
 
 void MetricServer::Connection::start(OpenFile socket) {
   if (thread_.joinable()) thread_.join();
   socket_ = std::move(socket);
   waiting_since_ = ServeClock::now();
   is_busy_ = true;
-  ++owner_.active;
   thread_ = thread_without_signals([this] { run(); });
   if (thread_.joinable()) return;
   ++owner_.displaced;
   socket_.reset();
-  --owner_.active;
   is_busy_ = false;
 }
 
@@ -178,152 +181,117 @@ void MetricServer::Connection::end() {
 }
 
 void MetricServer::Connection::run() {
-  BoundedStream stream(socket_.get(), owner_.stop.fd(), owner_.options);
-  stream_ = &stream;
-  local_ = local_address(socket_.get());
   try {
-    serve_requests(stream);
-    if (!stream.is_cut()) stream.linger();
+    BoundedStream stream(socket_.get(), owner_.stop.fd(), owner_.options);
+    is_answered_ = false;
+    serve_request(stream);
+    waiting_since_ = ServeClock::now();  // a client that does not leave may be displaced
+    if (is_answered_) stream.linger();
   } catch (const std::exception&) {  // no memory: the connection ends
   }
-  stream_ = nullptr;
   {
     const std::lock_guard lock(mutex_);
     socket_.reset();
   }
-  --owner_.active;
   is_busy_ = false;
   owner_.freed.wake();
 }
 
-void MetricServer::Connection::serve_requests(BoundedStream& stream) {
-  const auto prepare = [this](httplib::Request& request) {
-    // Otherwise cpp-httplib would compress, and send parts: several ones of the whole, if Range asks for that.
-    accept_encoding_ = header_values(request, "Accept-Encoding");
-    request.headers.erase("Accept-Encoding");
-    // Otherwise it would send an answer of its own before the answer. A client that waits for 100 gets the answer.
-    request.headers.erase("Expect");
-    request.ranges.clear();
-  };
-  is_last_ = false;
-  auto patience = owner_.options.request_time;
-  while (!is_last_ && stream.await_request(patience)) {
-    status_ = 0;
-    is_scrape_ = false;
-    bool is_closed = false;
-    const bool is_answered = process_request(stream, false, is_closed, prepare);
-    if (status_ == 0 && stream.is_too_large()) refuse_line(stream);
-    count(stream.is_cut());
-    if (!is_answered || is_closed || stream.is_cut()) return;
-    waiting_since_ = ServeClock::now();
-    patience = owner_.options.idle_time;
-  }
-}
-
-// cpp-httplib does not answer a request whose first line does not end.
-void MetricServer::Connection::refuse_line(BoundedStream& stream) {
-  httplib::Response response;
-  response.status = status_ = 414;
-  describe_error(response);
-  const std::string answer =
-      "HTTP/1.1 414 URI Too Long\r\nConnection: close\r\nContent-Type: " + response.get_header_value("Content-Type") +
-      "\r\nContent-Length: " + std::to_string(response.body.size()) + "\r\n\r\n" + response.body;
-  for (std::string_view rest = answer; !rest.empty() && !stream.is_cut();) {
-    rest.remove_prefix(static_cast<std::size_t>(std::max<ssize_t>(stream.write(rest.data(), rest.size()), 0)));
-  }
-}
-
-void MetricServer::Connection::answer(const httplib::Request& request, httplib::Response& response) {
+void MetricServer::Connection::serve_request(BoundedStream& stream) {
+  const BoundedStream::Arrival arrival = stream.read_request();
   waiting_since_ = ServeClock::time_point::max();
-  // Bodies are not read.
-  if (request.has_header("Transfer-Encoding") || request.has_header("Content-Length")) is_last_ = true;
-  const std::size_t hosts = request.get_header_value_count("Host");
+  switch (arrival) {
+    case BoundedStream::Arrival::complete:
+      if (const std::optional<HttpRequest> request = parsed(stream.request())) return answer(stream, *request);
+      return answer_with(stream, {400, "Bad Request", "The request is malformed.\n"}, true);
+    case BoundedStream::Arrival::too_slow:
+      return answer_with(stream, {408, "Request Timeout", "The request took too long to arrive.\n"}, true);
+    case BoundedStream::Arrival::too_large:
+      if (stream.request().find('\n') == std::string::npos) {
+        return answer_with(stream, {414, "URI Too Long", "The request is too large.\n"}, true);
+      }
+      return answer_with(stream, {431, "Request Header Fields Too Large", "The request is too large.\n"}, true);
+    case BoundedStream::Arrival::none:
+      return;
+  }
+}
+
+// The answer to a request that is not for the metrics.
+std::optional<Page> MetricServer::Connection::refusal(const HttpRequest& request) const {
+  std::size_t hosts = 0;
+  const std::string host = request.values("Host", &hosts);
   // Only HTTP/1.0 may leave Host out. No browser of today does.
   if (hosts > 1 || (hosts == 0 && request.version != "HTTP/1.0")) {
-    response.status = 400;
-  } else if (hosts == 1 && !is_own_host(request.get_header_value("Host"), local_, owner_.options.hosts)) {
-    response.status = 421;
-    response.set_content("This is nopspan at " + owner_.listener.address + ", which does not know the host " +
-                             printable(request.get_header_value("Host"), 100) +
-                             ". If that is a name of this server, start nopspan serve with --host NAME.\n",
-                         kPlainText);
-  } else if (request.method != "GET" && request.method != "HEAD") {
-    response.status = 405;
-    response.set_header("Allow", "GET, HEAD");
-  } else if (request.path == "/metrics") {
-    answer_with_metrics(request, response);
-  } else if (request.path == "/") {
-    response.set_content(kFrontPage, "text/html; charset=utf-8");
-  } else if (request.path == "/-/healthy") {
-    response.set_content("nopspan is healthy.\n", kPlainText);
-  } else {
-    response.status = 404;
+    return Page{400, "Bad Request", "The request is malformed.\n"};
   }
+  if (hosts == 1 && !is_own_host(host, local_address(socket_.get()), owner_.options.hosts)) {
+    return Page{421, "Misdirected Request",
+                "This is nopspan at " + owner_.listener.address + ", which does not know the host " +
+                    printable(host, 100) +
+                    ". If that is a name of this server, start nopspan serve with --host NAME.\n"};
+  }
+  if (request.method != "GET" && request.method != "HEAD") {
+    return Page{405, "Method Not Allowed", "Only GET and HEAD are supported.\n", kPlainText, "Allow: GET, HEAD\r\n"};
+  }
+  if (request.path == "/") return Page{200, "OK", kFrontPage, "text/html; charset=utf-8"};
+  if (request.path == "/-/healthy") return Page{200, "OK", "nopspan is healthy.\n"};
+  if (request.path != "/metrics") return Page{404, "Not Found", "Not found. The metrics are at /metrics.\n"};
+  return std::nullopt;
 }
 
-void MetricServer::Connection::answer_with_metrics(const httplib::Request& request, httplib::Response& response) {
-  const MetricFormat format = format_for(header_values(request, "Accept"));
-  std::shared_ptr<const Rendered> rendered = owner_.renders.get(format);
+void MetricServer::Connection::answer(BoundedStream& stream, const HttpRequest& request) {
+  const bool has_body = request.method != "HEAD";
+  if (const std::optional<Page> page = refusal(request)) return answer_with(stream, *page, has_body);
+  const MetricFormat format = format_for(request.values("Accept"));
+  std::shared_ptr<const Rendered> rendered;
+  try {
+    rendered = owner_.renders.get(format);
+  } catch (const std::exception&) {
+    return answer_with(stream, {500, "Internal Server Error", "The metrics could not be rendered.\n"}, has_body);
+  }
   if (!rendered) {
-    response.status = 503;
-    response.set_header("Retry-After", "10");
-    response.set_content("Too many slow clients read metrics.\n", kPlainText);
-    return;
+    return answer_with(
+        stream,
+        {503, "Service Unavailable", "Too many slow clients read metrics.\n", kPlainText, "Retry-After: 10\r\n"},
+        has_body);
   }
-  is_scrape_ = true;
-  response.set_header("Vary", "Accept, Accept-Encoding");
-  const bool is_compressed = accepts_gzip(accept_encoding_) && !rendered->gzip().empty();
-  if (is_compressed) response.set_header("Content-Encoding", "gzip");
-  const std::string& body = is_compressed ? rendered->gzip() : rendered->text();
-  if (body.empty()) {
-    response.set_header("Content-Type", content_type(format));
-    return;
-  }
+  const bool is_compressed = accepts_gzip(request.values("Accept-Encoding")) && !rendered->gzip().empty();
+  std::string head = "HTTP/1.1 200 OK\r\nVary: Accept, Accept-Encoding\r\n";
+  if (is_compressed) head += "Content-Encoding: gzip\r\n";
+  head += std::string("Content-Type: ") + content_type(format);
   // The text is not copied for each connection.
-  response.set_content_provider(body.size(), content_type(format),
-                                [rendered, &body](std::size_t offset, std::size_t size, httplib::DataSink& sink) {
-                                  return sink.write(body.data() + offset, size);
-                                });
+  if (write(stream, head, is_compressed ? rendered->gzip() : rendered->text(), has_body)) ++owner_.scrapes;
 }
 
-// The answers that cpp-httplib makes lack a body. They have the status 400 for each request that it could not read.
-void MetricServer::Connection::describe_error(httplib::Response& response) const {
-  if (response.status == 400 && stream_->is_too_large()) response.status = 431;
-  if (response.status == 400 && stream_->is_too_slow()) response.status = 408;
-  const char* text = "The request is malformed.\n";
-  if (response.status == 404) text = "Not found. The metrics are at /metrics.\n";
-  if (response.status == 405) text = "Only GET and HEAD are supported.\n";
-  if (response.status == 408) text = "The request took too long to arrive.\n";
-  if (response.status == 414 || response.status == 431) text = "The request is too large.\n";
-  response.set_content(text, kPlainText);
-}
-
-void MetricServer::Connection::count(bool is_cut) {
-  if (is_cut) {
-    ++owner_.cut;
-    return;
-  }
-  if (status_ == 0) return;  // the request's first line did not arrive
-  if (status_ < 400) {
-    ++(is_scrape_ ? owner_.scrapes : owner_.other);
-  } else if (status_ == 503) {
+void MetricServer::Connection::answer_with(BoundedStream& stream, const Page& page, bool has_body) {
+  const std::string head = "HTTP/1.1 " + std::to_string(page.status) + " " + page.reason + "\r\n" + page.more_headers +
+                           "Content-Type: " + page.type;
+  if (!write(stream, head, page.text, has_body)) return;
+  if (page.status < 400) {
+    ++owner_.other;
+  } else if (page.status == 503) {
     ++owner_.busy;
-  } else if (status_ == 421) {
+  } else if (page.status == 421) {
     ++owner_.wrong_host;
-  } else if (status_ < 500) {
-    ++owner_.bad_requests;
   } else {
-    ++owner_.failed;
+    ++(page.status < 500 ? owner_.bad_requests : owner_.failed);
   }
+}
+
+// Adds the headers of all answers. Returns false if the answer was cut, and counts that.
+bool MetricServer::Connection::write(BoundedStream& stream, const std::string& head, std::string_view body,
+                                     bool has_body) {
+  const std::string whole_head = head + "\r\nContent-Length: " + std::to_string(body.size()) +
+                                 "\r\nConnection: close\r\nCache-Control: no-store\r\n"
+                                 "X-Content-Type-Options: nosniff\r\n\r\n";
+  is_answered_ = stream.write(whole_head) && (!has_body || stream.write(body));
+  if (!is_answered_) ++owner_.cut;
+  return is_answered_;
 }
 
 MetricServer::Listening::Listening(const MetricServerOptions& given, Render render)
     : options(given), listener(listen_on(given.address)), renders(std::move(render), given.reuse) {
-  // The constructor of httplib::Server changes what SIGPIPE does in the whole process.
-  struct sigaction before = {};
-  sigaction(SIGPIPE, nullptr, &before);
   for (std::size_t i = 0; i < options.connections; ++i) connections_.push_back(std::make_unique<Connection>(*this));
-  sigaction(SIGPIPE, &before, nullptr);
   acceptor_ = thread_without_signals([this] { run(); });
   if (!acceptor_.joinable()) throw Failure("cannot serve metrics: no more threads are allowed");
 }

@@ -23,9 +23,8 @@ struct MetricServerOptions {
   // The limits below are options because tests need other ones.
   std::size_t connections = 32;
   std::size_t request_bytes = 16U << 10U;         // of the request line and the headers
-  std::chrono::milliseconds request_time{5000};   // from a request's first byte to its last
+  std::chrono::milliseconds request_time{5000};   // until the request has arrived
   std::chrono::milliseconds answer_time{10'000};  // until the client has read the answer
-  std::chrono::milliseconds idle_time{30'000};    // until the next request of a connection
   // A rendered text is used again for requests within this time.
   std::chrono::milliseconds reuse{250};
 };
