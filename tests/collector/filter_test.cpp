@@ -2,7 +2,7 @@
 // Filters: which requests a command selects.
 #include "model/filter.h"
 
-#include "command/match_watch.h"
+#include "command/command_run.h"
 #include "command/options.h"
 #include "invented_spans.h"
 #include "kept_entry.h"
@@ -18,10 +18,12 @@
 
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -210,63 +212,88 @@ TEST(LabelsAndAttributes, AreThoseThatTheOtherCommandsPrintIfAKeyIsRepeated) {
 
 // ---- Filters that match nothing
 
-class MatchWatchTest : public testing::Test, protected Sink {
- protected:
-  void on_entry(const Entry& /*entry*/) override {}
-  void on_tick(std::uint64_t /*now_unix_ns*/) override {}
-  // What is on stderr after ticks for some time.
-  static std::string said(MatchWatch& watch, std::uint64_t seconds) {
-    testing::internal::CaptureStderr();
-    for (std::uint64_t i = 0; i <= 10 * seconds; ++i) watch.on_tick(kNoon + i * kSecond / 10);
-    return testing::internal::GetCapturedStderr();
+// A source that ticks for some time, and perhaps has something.
+struct Ticks : Source {
+  void run(Sink& sink, Deadline& /*until*/) override {
+    if (has_entry) sink.on_entry(invented("a", ""));
+    batches = sink.batches();
+    EntryBatch batch;
+    batch.entries = 2;
+    if (has_batch) batches->on_batch(batch);
+    for (std::uint64_t i = 0; i <= 10 * seconds; ++i) sink.on_tick(kNoon + i * kSecond / 10);
   }
+  [[nodiscard]] Ledger ledger() const override { return {}; }
+
+  std::uint64_t seconds = 6;
+  bool has_entry = false, has_batch = false;
+  BatchSink* batches = nullptr;
 };
 
-TEST_F(MatchWatchTest, SaysOnceThatNothingHasMatchedForFiveSeconds) {
-  MatchWatch watch(*this, {.request = "zzz", .errors = true}, "");
-  EXPECT_EQ(said(watch, 4), "");
-  EXPECT_EQ(said(watch, 20), "nopspan: nothing has matched --request zzz --errors for 5 s\n");
-  EXPECT_EQ(said(watch, 20), "");
-  EXPECT_EQ(watch.exit_status(), 0) << "of a live source";
+struct Nowhere : Sink {
+  void on_entry(const Entry& /*entry*/) override {}
+  void on_tick(std::uint64_t /*now_unix_ns*/) override {}
+};
+
+// What is on stderr after a run.
+std::string said(CommandRun& run, std::uint64_t seconds, bool has_entry = false,
+                 std::function<bool()> has_matched = nullptr) {
+  Nowhere nowhere;
+  Ticks source;
+  source.seconds = seconds;
+  source.has_entry = has_entry;
+  testing::internal::CaptureStderr();
+  run.run(
+      source, nowhere, [] { return Ledger(); }, std::move(has_matched));
+  EXPECT_EQ(source.batches, nullptr);
+  return testing::internal::GetCapturedStderr();
 }
 
-TEST_F(MatchWatchTest, SaysNothingIfSomethingMatchedOrThereIsNoFilter) {
-  MatchWatch all(*this, {}, "");
+TEST(CommandRun, SaysOnceThatNothingHasMatchedForFiveSeconds) {
+  const SourceOptions options;
+  CommandRun run(options, {.request = "zzz", .errors = true});
+  EXPECT_EQ(said(run, 4), "");
+  EXPECT_EQ(said(run, 20), "nopspan: nothing has matched --request zzz --errors for 5 s\n");
+  EXPECT_EQ(said(run, 20), "");
+  EXPECT_EQ(run.exit_status(), 0) << "of a live source";
+}
+
+TEST(CommandRun, SaysNothingIfSomethingMatchedOrThereIsNoFilter) {
+  const SourceOptions options;
+  CommandRun all(options, {});
   EXPECT_EQ(said(all, 6), "");
-  MatchWatch matched(*this, {.name = "a"}, "");
-  static_cast<Sink&>(matched).on_entry(invented("a", ""));
-  EXPECT_EQ(said(matched, 6), "");
-  MatchWatch traces(*this, {.name = "a"}, "", [] { return true; });
-  EXPECT_EQ(said(traces, 6), "");
+  CommandRun matched(options, {.name = "a"});
+  EXPECT_EQ(said(matched, 6, true), "");
+  CommandRun traces(options, {.name = "a"});
+  EXPECT_EQ(said(traces, 6, false, [] { return true; }), "");
 }
 
-TEST_F(MatchWatchTest, PassesWholeBatchesOnToASinkThatTakesThem) {
-  struct Batches : Sink, BatchSink {
+TEST(CommandRun, PassesWholeBatchesOnToASinkThatTakesThem) {
+  struct Batches : Nowhere, BatchSink {
     BatchSink* batches() override { return this; }
     void on_batch(const EntryBatch& batch) override { entries += batch.entries; }
-    void on_entry(const Entry& /*entry*/) override {}
-    void on_tick(std::uint64_t /*now_unix_ns*/) override {}
     std::uint64_t entries = 0;
   } sink;
-  MatchWatch watch(sink, {.pids = {4711}}, "");
-  EntryBatch batch;
-  batch.entries = 2;
-  static_cast<Sink&>(watch).batches()->on_batch(batch);
+  const SourceOptions options;
+  CommandRun run(options, {.pids = {4711}});
+  Ticks source;
+  source.has_batch = true;
+  testing::internal::CaptureStderr();
+  run.run(source, sink, [] { return Ledger(); });
+  EXPECT_EQ(testing::internal::GetCapturedStderr(), "") << "something has matched";
   EXPECT_EQ(sink.entries, 2U);
-  EXPECT_EQ(said(watch, 6), "") << "something has matched";
-  MatchWatch none(*this, {}, "");
-  EXPECT_EQ(static_cast<Sink&>(none).batches(), nullptr);
 }
 
-TEST_F(MatchWatchTest, FailsIfNothingInARecordingMatches) {
+TEST(CommandRun, FailsIfNothingInARecordingMatches) {
+  SourceOptions options;
+  options.from = "x.rec";
   bool has_matched = false;
-  MatchWatch watch(*this, {.tenant = "zzz"}, "x.rec", [&] { return has_matched; });
-  EXPECT_EQ(said(watch, 20), "") << "the time of a recording is not the user's";
+  CommandRun run(options, {.tenant = "zzz"});
+  EXPECT_EQ(said(run, 20, false, [&] { return has_matched; }), "") << "the time of a recording is not the user's";
   testing::internal::CaptureStderr();
-  EXPECT_EQ(watch.exit_status(), 1);
+  EXPECT_EQ(run.exit_status(), 1);
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "nopspan: nothing in x.rec matches --tenant zzz\n");
   has_matched = true;
-  EXPECT_EQ(watch.exit_status(), 0);
+  EXPECT_EQ(run.exit_status(), 0);
 }
 
 TEST(FilterOptions, KnowTimes) {

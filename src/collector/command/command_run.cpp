@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "command/command_run.h"
 
+#include "base/failure.h"
 #include "base/stopping.h"
+#include "base/text.h"
 #include "base/text_output.h"
 
 #include <nlohmann/json.hpp>
 
-#include <cstdint>
 #include <iostream>
-#include <utility>
+#include <optional>
 
 namespace nopspan::collector {
 
-CommandRun::CommandRun(const SourceOptions& options, Filter asked)
-    : options_(options), asked_(std::move(asked)), metrics_(options.metrics, options.buffer_bytes) {}
-
 void CommandRun::run(Source& source, Sink& sink, std::function<Ledger()> ledger, std::function<bool()> has_matched) {
+  sink_ = &sink;
   ledger_ = std::move(ledger);
-  watch_.emplace(sink, asked_, options_.from, std::move(has_matched));
+  has_matched_ = std::move(has_matched);
   Deadline until(options_.duration_ns);
   {
     const struct Waits {
@@ -30,13 +29,44 @@ void CommandRun::run(Source& source, Sink& sink, std::function<Ledger()> ledger,
   if (until.is_over()) stopping = true;  // for threads that draw meanwhile
 }
 
+// A batch has entries of several requests.
+BatchSink* CommandRun::batches() {
+  batches_ = asked_.request.empty() ? sink_->batches() : nullptr;
+  return batches_ != nullptr ? this : nullptr;
+}
+
+void CommandRun::on_batch(const EntryBatch& batch) {
+  has_entries_ = true;
+  batches_->on_batch(batch);
+}
+
+void CommandRun::on_entry(const Entry& entry) {
+  has_entries_ = true;
+  sink_->on_entry(entry);
+}
+
 void CommandRun::on_tick(std::uint64_t now_unix_ns) {
-  watch_->on_tick(now_unix_ns);
+  sink_->on_tick(now_unix_ns);
+  if (!is_told_ && options_.from.empty()) tell_if_nothing_matches(now_unix_ns);
   if (!announcement_.empty() && options_.from.empty()) std::cerr << std::exchange(announcement_, {});
   metrics_.write_if_due(ledger_);
 }
 
-void CommandRun::finish() { metrics_.write_and_wait(ledger_()); }
+void CommandRun::tell_if_nothing_matches(std::uint64_t now_unix_ns) {
+  constexpr std::uint64_t kPatience = 5 * kSecond;
+  if (began_unix_ns_ == 0 || now_unix_ns < began_unix_ns_) began_unix_ns_ = now_unix_ns;  // the clock was set back
+  if (now_unix_ns - began_unix_ns_ < kPatience) return;
+  is_told_ = true;
+  if (matches_nothing()) std::cerr << "nopspan: nothing has matched " + to_text(asked_) + " for 5 s\n";
+}
+
+int CommandRun::exit_status() const {
+  const std::string& from = options_.from;
+  if (from.empty() || interrupted || !matches_nothing()) return 0;
+  std::cerr << "nopspan: nothing in " + (from == "-" ? "stdin" : printable(from)) + " matches " + to_text(asked_) +
+                   "\n";
+  return Failure::kFailed;
+}
 
 void add_clock(nlohmann::ordered_json& json, const Source& source) {
   const std::optional<ClockState> clock = source.clock();

@@ -2,47 +2,60 @@
 // What the commands that read entries have in common: how long they run, what they say meanwhile, and --metrics FILE.
 #pragma once
 
-#include "command/match_watch.h"
 #include "metric/metrics_file.h"
 #include "model/source.h"
 #include "model/source_options.h"
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
+#include <utility>
 
 namespace nopspan::collector {
 
-class CommandRun : private Sink {
+class CommandRun : private Sink, private BatchSink {
  public:
   // `asked` is what the user asked for. The filter in the options may let more through. Throws Failure if the file of
   // --metrics cannot be written. The options must outlive this object.
-  CommandRun(const SourceOptions& options, Filter asked);
+  CommandRun(const SourceOptions& options, Filter asked)
+      : options_(options), asked_(std::move(asked)), metrics_(options.metrics, options.buffer_bytes) {}
 
   // Written to stderr when the source is live. Every span that ends after that is reported.
   void announce(std::string text) { announcement_ = std::move(text); }
-  // Runs the source until it ends, `stopping` (base/stopping.h) is set, or --duration is over. `has_matched`: see
-  // MatchWatch. `ledger` is what the file of --metrics gets.
+  // Runs the source until it ends, `stopping` (base/stopping.h) is set, or --duration is over. If the source is live
+  // and nothing has matched `asked` for 5 s, because a request id or a tenant is mistyped for example, writes so to
+  // stderr, once. Without `has_matched`, every entry that arrives has matched. `ledger` is what the file of --metrics
+  // gets.
   void run(Source& source, Sink& sink, std::function<Ledger()> ledger, std::function<bool()> has_matched = nullptr);
   // The command has counted everything: writes the file of --metrics for the last time.
-  void finish();
+  void finish() { metrics_.write_and_wait(ledger_()); }
   // 1, with a message, if nothing in a recording matches.
-  [[nodiscard]] int exit_status() const { return watch_ ? watch_->exit_status() : 0; }
+  [[nodiscard]] int exit_status() const;
 
  private:
+  [[nodiscard]] bool matches_nothing() const {
+    return !asked_.empty() && !(has_matched_ ? has_matched_() : has_entries_);
+  }
+
   // It stands before the other sinks. The first tick of a live source comes when it is live.
-  [[nodiscard]] BatchSink* batches() override { return watch_->batches(); }
-  void on_entry(const Entry& entry) override { watch_->on_entry(entry); }
+  [[nodiscard]] BatchSink* batches() override;
+  void on_batch(const EntryBatch& batch) override;
+  void on_entry(const Entry& entry) override;
   void on_tick(std::uint64_t now_unix_ns) override;
+  void tell_if_nothing_matches(std::uint64_t now_unix_ns);
 
   const SourceOptions& options_;
   const Filter asked_;
   std::string announcement_;
   MetricsFile metrics_;
   std::function<Ledger()> ledger_;
-  std::optional<MatchWatch> watch_;
+  std::function<bool()> has_matched_;
+  Sink* sink_ = nullptr;
+  BatchSink* batches_ = nullptr;  // of the sink
+  bool has_entries_ = false, is_told_ = false;
+  std::uint64_t began_unix_ns_ = 0;  // time of the first tick
 };
 
 // Adds "clock": {"error_ns": …, "changes": …} (ClockState) if the source has one.
