@@ -116,14 +116,25 @@ class MetricServer::Listening {
   const WakeUp stop;   // readable once the server stops
   const WakeUp freed;  // readable after a connection has ended
   SharedRenders renders;
-  std::atomic<std::uint64_t> accepted = 0, displaced = 0, scrapes = 0, other = 0, busy = 0, wrong_host = 0,
-                             bad_requests = 0, failed = 0, cut = 0;
+
+  void count(std::uint64_t MetricServerCounts::*what) {
+    const std::lock_guard lock(mutex_);
+    ++(counts_.*what);
+  }
+  [[nodiscard]] MetricServerCounts counts() const {
+    const std::lock_guard lock(mutex_);
+    MetricServerCounts now = counts_;
+    now.renders = renders.renders();
+    return now;
+  }
 
  private:
   void run();
   [[nodiscard]] Connection* free_connection() const;
   void make_room();
 
+  mutable std::mutex mutex_;  // of `counts_`
+  MetricServerCounts counts_;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::thread acceptor_;
 };
@@ -170,7 +181,7 @@ void MetricServer::Connection::start(OpenFile socket) {
   is_busy_ = true;
   thread_ = thread_without_signals([this] { run(); });
   if (thread_.joinable()) return;
-  ++owner_.displaced;
+  owner_.count(&MetricServerCounts::displaced);
   socket_.reset();
   is_busy_ = false;
 }
@@ -260,22 +271,20 @@ void MetricServer::Connection::answer(BoundedStream& stream, const HttpRequest& 
   if (is_compressed) head += "Content-Encoding: gzip\r\n";
   head += std::string("Content-Type: ") + content_type(format);
   // The text is not copied for each connection.
-  if (write(stream, head, is_compressed ? rendered->gzip() : rendered->text(), has_body)) ++owner_.scrapes;
+  if (write(stream, head, is_compressed ? rendered->gzip() : rendered->text(), has_body)) {
+    owner_.count(&MetricServerCounts::scrapes);
+  }
 }
 
 void MetricServer::Connection::answer_with(BoundedStream& stream, const Page& page, bool has_body) {
   const std::string head = "HTTP/1.1 " + std::to_string(page.status) + " " + page.reason + "\r\n" + page.more_headers +
                            "Content-Type: " + page.type;
   if (!write(stream, head, page.text, has_body)) return;
-  if (page.status < 400) {
-    ++owner_.other;
-  } else if (page.status == 503) {
-    ++owner_.busy;
-  } else if (page.status == 421) {
-    ++owner_.wrong_host;
-  } else {
-    ++(page.status < 500 ? owner_.bad_requests : owner_.failed);
-  }
+  owner_.count(page.status < 400    ? &MetricServerCounts::other
+               : page.status == 503 ? &MetricServerCounts::busy
+               : page.status == 421 ? &MetricServerCounts::wrong_host
+               : page.status < 500  ? &MetricServerCounts::bad_requests
+                                    : &MetricServerCounts::failed);
 }
 
 // Adds the headers of all answers. Returns false if the answer was cut, and counts that.
@@ -285,7 +294,7 @@ bool MetricServer::Connection::write(BoundedStream& stream, const std::string& h
                                  "\r\nConnection: close\r\nCache-Control: no-store\r\n"
                                  "X-Content-Type-Options: nosniff\r\n\r\n";
   is_answered_ = stream.write(whole_head) && (!has_body || stream.write(body));
-  if (!is_answered_) ++owner_.cut;
+  if (!is_answered_) owner_.count(&MetricServerCounts::cut);
   return is_answered_;
 }
 
@@ -314,7 +323,7 @@ void MetricServer::Listening::run() {
     if (connection != nullptr) {
       OpenFile socket(accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
       if (socket) {
-        ++accepted;
+        count(&MetricServerCounts::connections);
         connection->start(std::move(socket));
         continue;
       }
@@ -339,7 +348,7 @@ void MetricServer::Listening::make_room() {
     return a->waiting_since() < b->waiting_since();
   });
   if ((*longest)->waiting_since() > ServeClock::now() - kGrace) return;
-  ++displaced;
+  count(&MetricServerCounts::displaced);
   (*longest)->end();
 }
 
@@ -350,10 +359,6 @@ MetricServer::~MetricServer() = default;
 
 const std::string& MetricServer::address() const { return listening_->listener.address; }
 
-MetricServerCounts MetricServer::counts() const {
-  const Listening& now = *listening_;
-  return {now.accepted, now.displaced,  now.renders.renders(), now.scrapes, now.other,
-          now.busy,     now.wrong_host, now.bad_requests,      now.failed,  now.cut};
-}
+MetricServerCounts MetricServer::counts() const { return listening_->counts(); }
 
 }  // namespace nopspan::collector

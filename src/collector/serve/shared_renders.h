@@ -7,10 +7,8 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -43,7 +41,7 @@ class SharedRenders {
   SharedRenders(Render render, std::chrono::milliseconds reuse) : render_(std::move(render)), reuse_(reuse) {}
 
   // Renders, or waits for a render that is running. Returns nullptr if slow clients keep too many older texts in
-  // memory. An exception of `render` is thrown in each request that waited for it.
+  // memory. An exception of `render` is thrown.
   std::shared_ptr<const Rendered> get(MetricFormat format);
 
   [[nodiscard]] std::uint64_t renders() const { return renders_; }
@@ -53,19 +51,13 @@ class SharedRenders {
   static constexpr std::size_t kMostTexts = 16, kMostBytes = 64U << 20U;
 
   struct Latest {
+    std::mutex mutex;  // held while the text is rendered
     std::shared_ptr<const Rendered> rendered;
-    std::exception_ptr failure;
     Clock::time_point made;
-    std::uint64_t number = 0;  // of renders that have ended
-    bool is_running = false;
   };
-  static std::shared_ptr<const Rendered> result_of(const Latest& latest);
-  std::shared_ptr<const Rendered> render_counted(MetricFormat format);
 
   const Render render_;
   const std::chrono::milliseconds reuse_;
-  std::mutex mutex_;  // of `latest_`
-  std::condition_variable has_ended_;
   std::atomic<std::size_t> texts_ = 0, bytes_ = 0;  // in memory
   std::array<Latest, kMetricFormats> latest_;
   std::atomic<std::uint64_t> renders_ = 0;
