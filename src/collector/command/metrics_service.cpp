@@ -79,6 +79,12 @@ MetricsService::MetricsService(const MetricsOptions& options, const Source& sour
       source_(source),
       exporter_(exporter) {}
 
+// A metric of nopspan itself.
+MetricFamily& MetricsService::family(const char* name, const char* unit, const char* help, MetricType type,
+                                     std::vector<std::string> labels) {
+  return registry_.family({name, unit, help, type, std::move(labels)});
+}
+
 void MetricsService::on_tick(std::uint64_t now_unix_ns) {
   feed_.on_tick(now_unix_ns);
   now_unix_ns_ = now_unix_ns;
@@ -96,22 +102,15 @@ void MetricsService::update() {
 
 // The time is that of the arrival, because clocks of programs may be wrong.
 void MetricsService::write_source() {
-  MetricFamily& last = registry_.family({"nopspan.source.last_entry.timestamp",
-                                         "s",
-                                         "When the last entry arrived, in Unix time.",
-                                         MetricType::gauge,
-                                         {}});
-  MetricFamily& sources = registry_.family({"nopspan.sources",
-                                            "{source}",
-                                            "What delivers entries now: the process that traces this host, or programs "
-                                            "that are connected to the socket.",
-                                            MetricType::gauge,
-                                            {}});
-  MetricFamily& closed = registry_.family({"nopspan.sources.closed",
-                                           "{connection}",
-                                           "Connections to the socket that were closed, by reason.",
-                                           MetricType::counter,
-                                           {"reason"}});
+  MetricFamily& last = family("nopspan.source.last_entry.timestamp", "s", "When the last entry arrived, in Unix time.",
+                              MetricType::gauge);
+  MetricFamily& sources = family("nopspan.sources", "{source}",
+                                 "What delivers entries now: the process that traces this host, or programs "
+                                 "that are connected to the socket.",
+                                 MetricType::gauge);
+  MetricFamily& closed =
+      family("nopspan.sources.closed", "{connection}", "Connections to the socket that were closed, by reason.",
+             MetricType::counter, {"reason"});
   const std::optional<Writers> writers = source_.writers();
   MetricWriter writer(registry_);
   if (last_entry_unix_ns_ > 0) {
@@ -125,23 +124,14 @@ void MetricsService::write_source() {
 }
 
 void MetricsService::write_accounts() {
-  MetricFamily& totals =
-      registry_.family({"nopspan.export.items",
-                        "{item}",
-                        "Spans, events in spans, log records and data points, by what became of them.",
-                        MetricType::counter,
-                        {"receiver", "signal", "state", "reason"}});
-  MetricFamily& waiting = registry_.family({"nopspan.export.waiting",
-                                            "{item}",
-                                            "Items that were not acknowledged yet.",
-                                            MetricType::gauge,
-                                            {"receiver", "signal", "state"}});
-  MetricFamily& unreadable =
-      registry_.family({"nopspan.export.unreadable",
-                        "By",
-                        "Bytes of the spool that cannot be read, with an unknown number of items.",
-                        MetricType::counter,
-                        {"receiver"}});
+  MetricFamily& totals = family("nopspan.export.items", "{item}",
+                                "Spans, events in spans, log records and data points, by what became of them.",
+                                MetricType::counter, {"receiver", "signal", "state", "reason"});
+  MetricFamily& waiting = family("nopspan.export.waiting", "{item}", "Items that were not acknowledged yet.",
+                                 MetricType::gauge, {"receiver", "signal", "state"});
+  MetricFamily& unreadable = family("nopspan.export.unreadable", "By",
+                                    "Bytes of the spool that cannot be read, with an unknown number of items.",
+                                    MetricType::counter, {"receiver"});
   for (const auto& receiver : exporter_.receivers()) {
     const AccountTotals account = receiver->account().totals();
     const std::string& name = receiver->name();
@@ -168,17 +158,11 @@ void MetricsService::write_accounts() {
 }
 
 void MetricsService::write_server() {
-  MetricFamily& requests = registry_.family({"nopspan.serve.requests",
-                                             "{request}",
-                                             "Requests of clients, by what became of them.",
-                                             MetricType::counter,
-                                             {"result"}});
+  MetricFamily& requests = family("nopspan.serve.requests", "{request}", "Requests of clients, by what became of them.",
+                                  MetricType::counter, {"result"});
   MetricFamily& displaced =
-      registry_.family({"nopspan.serve.displaced",
-                        "{connection}",
-                        "Connections that were closed while they waited, to make room for others.",
-                        MetricType::counter,
-                        {}});
+      family("nopspan.serve.displaced", "{connection}",
+             "Connections that were closed while they waited, to make room for others.", MetricType::counter);
   const MetricServerCounts counts = server_->counts();
   MetricWriter writer(registry_);
   for (const MetricServerCountField& field : kServerCounts) {

@@ -12,6 +12,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <vector>
 
 namespace CLI {
 class App;
@@ -47,6 +49,8 @@ class MetricsService : public Sink {
   [[nodiscard]] MetricRegistry& registry() { return registry_; }
 
  private:
+  MetricFamily& family(const char* name, const char* unit, const char* help, MetricType type,
+                       std::vector<std::string> labels = {});
   void write_source();
   void write_accounts();
   void write_server();
