@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table of histograms: grouping, JSON, and its limits.
 #include "hist/hist_table.h"
+
+#include "facts/engine_facts.h"
 #include "model/otlp_wire.h"
 
 #include "invented_spans.h"
@@ -195,7 +197,7 @@ TEST(HistQuantity, HasAUnitAndIsKnownByItsName) {
   EXPECT_STREQ(find_quantity("max_tokens")->unit, "tokens");
   EXPECT_STREQ(find_quantity("attr:gen_ai.latency.e2e")->unit, "ns");
   EXPECT_STREQ(find_quantity("preemptions")->unit, "1");
-  for (const std::string_view fact : engine_facts()) EXPECT_NE(find_quantity(fact), nullptr) << fact;
+  for (const EngineFact& fact : kEngineFacts) EXPECT_NE(find_quantity(fact.name), nullptr) << fact.name;
 }
 
 }  // namespace

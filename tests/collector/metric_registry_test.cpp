@@ -267,11 +267,11 @@ TEST(MetricRegistry, ATotalThatFallsBeginsAgain) {
 TEST(MetricRegistry, IgnoresValuesThatAreLate) {
   MetricRegistry registry;
   MetricFamily& level = registry.family(kLevel);
-  MetricWriter(registry).gauge_at(level, 1, 100 * kSecond, {"a"}, {});
-  MetricWriter(registry).gauge_at(level, 2, 99 * kSecond, {"a"}, {});
+  MetricWriter(registry).gauge(level, 1, {"a"}, {}, 100 * kSecond);
+  MetricWriter(registry).gauge(level, 2, {"a"}, {}, 99 * kSecond);
   EXPECT_EQ(value_of(registry, "level", "a"), 1);
   // The clock was set back.
-  MetricWriter(registry).gauge_at(level, 3, 50 * kSecond, {"a"}, {});
+  MetricWriter(registry).gauge(level, 3, {"a"}, {}, 50 * kSecond);
   EXPECT_EQ(value_of(registry, "level", "a"), 3);
 }
 

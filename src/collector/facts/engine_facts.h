@@ -13,6 +13,55 @@
 
 namespace nopspan::collector {
 
+struct EngineFact {
+  std::string_view name;  // without its prefix: "blocks" is the attribute nopspan.blocks
+  // The sum is the amount of all spans or events together. Times, indexes and statistics of one request are not
+  // amounts.
+  bool is_amount = false;
+};
+inline constexpr EngineFact kEngineFacts[] = {
+    {"accepted_tokens", true},
+    {"admission_ns"},
+    {"batch_size", true},
+    {"blocks", true},
+    {"budget_tokens", true},
+    {"bytes", true},
+    {"cached_device_tokens", true},
+    {"cached_external_tokens", true},
+    {"cached_host_tokens", true},
+    {"cached_tokens"},
+    {"chunk"},
+    {"chunks"},
+    {"decode_tokens", true},
+    {"device_ns"},
+    {"drafted_tokens", true},
+    {"drafts", true},
+    {"external_hit_tokens", true},
+    {"external_queried_tokens", true},
+    {"gap_max_ns"},
+    {"gap_p50_ns"},
+    {"gap_p99_ns"},
+    {"hit_tokens", true},
+    {"host_ns"},
+    {"idle_ns"},
+    {"lifetime_ns"},
+    {"max_tokens"},
+    {"n"},
+    {"preemptions", true},
+    {"prefill_tokens", true},
+    {"prompt_chunks", true},
+    {"queried_tokens", true},
+    {"recomputed_tokens", true},
+    {"tokens", true},
+    {"tokens_per_second"},
+};
+// Null if there is none of this name.
+constexpr const EngineFact* find_engine_fact(std::string_view name) {
+  const auto* const found = std::find_if(std::begin(kEngineFacts), std::end(kEngineFacts),
+                                         [&](const EngineFact& fact) { return fact.name == name; });
+  return found == std::end(kEngineFacts) ? nullptr : found;
+}
+
 inline bool has_engine_facts(const Entry& entry) {
   return (entry.kind == Kind::span || entry.kind == Kind::event) && entry.name.starts_with("engine.");
 }

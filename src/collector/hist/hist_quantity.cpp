@@ -2,6 +2,7 @@
 #include "hist/hist_quantity.h"
 
 #include "base/saturating.h"
+#include "facts/engine_facts.h"
 #include "facts/request_times.h"
 #include "model/labels_and_attributes.h"
 #include "model/steps.h"
@@ -75,44 +76,6 @@ const Quantity* quantity_of_attribute(std::string_view name, std::string_view ke
 
 }  // namespace
 
-const std::vector<std::string_view>& engine_facts() {
-  static const std::vector<std::string_view> all = {"accepted_tokens",
-                                                    "admission_ns",
-                                                    "batch_size",
-                                                    "blocks",
-                                                    "budget_tokens",
-                                                    "bytes",
-                                                    "cached_device_tokens",
-                                                    "cached_external_tokens",
-                                                    "cached_host_tokens",
-                                                    "cached_tokens",
-                                                    "chunk",
-                                                    "chunks",
-                                                    "decode_tokens",
-                                                    "device_ns",
-                                                    "drafted_tokens",
-                                                    "drafts",
-                                                    "external_hit_tokens",
-                                                    "external_queried_tokens",
-                                                    "gap_max_ns",
-                                                    "gap_p50_ns",
-                                                    "gap_p99_ns",
-                                                    "hit_tokens",
-                                                    "host_ns",
-                                                    "idle_ns",
-                                                    "lifetime_ns",
-                                                    "max_tokens",
-                                                    "n",
-                                                    "preemptions",
-                                                    "prefill_tokens",
-                                                    "prompt_chunks",
-                                                    "queried_tokens",
-                                                    "recomputed_tokens",
-                                                    "tokens",
-                                                    "tokens_per_second"};
-  return all;
-}
-
 const std::vector<Quantity>& quantities() {
   using In = Quantity::In;
   static const std::vector<Quantity> all = {
@@ -145,8 +108,7 @@ const Quantity* find_quantity(std::string_view name) {
   if (found != all.end()) return &*found;
   constexpr std::string_view kAnyAttribute = "attr:";
   if (name.starts_with(kAnyAttribute)) return quantity_of_attribute(name, name.substr(kAnyAttribute.size()));
-  const auto& facts = engine_facts();
-  if (std::find(facts.begin(), facts.end(), name) == facts.end()) return nullptr;
+  if (find_engine_fact(name) == nullptr) return nullptr;
   if (name == "max_tokens") return quantity_of_attribute(name, "gen_ai.request.max_tokens");
   if (name == "cached_tokens") return quantity_of_attribute(name, "gen_ai.usage.cache_read.input_tokens");
   if (name == "n") return quantity_of_attribute(name, "gen_ai.request.choice.count");

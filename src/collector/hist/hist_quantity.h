@@ -51,10 +51,9 @@ struct Quantity {
 };
 // Those with a name. Numbers of attributes are quantities too.
 const std::vector<Quantity>& quantities();
-// The short names of attributes: "blocks" is nopspan.blocks.
-const std::vector<std::string_view>& engine_facts();
-// A quantity by its name, by the short name of an attribute, or by the name of any attribute ("attr:rows"). Null if it
-// is none of these. The result lives as long as the program, and is the same for the same quantity. Not thread-safe.
+// A quantity by its name, by the name of a fact (facts/engine_facts.h), or by the name of any attribute ("attr:rows").
+// Null if it is none of these. The result lives as long as the program, and is the same for the same quantity. Not
+// thread-safe.
 const Quantity* find_quantity(std::string_view name);
 
 struct Measured {

@@ -59,29 +59,6 @@ constexpr KnownGauge kKnownGauges[] = {
     {"kv_cache_total", "nopspan.engine.kv_cache.capacity", "{block}", "Blocks that the KV cache has."},
 };
 
-// Facts that are amounts: their sum is the amount of all spans or events together. Times, indexes and statistics of one
-// request are not amounts.
-constexpr std::string_view kAmounts[] = {"accepted_tokens",
-                                         "batch_size",
-                                         "blocks",
-                                         "budget_tokens",
-                                         "bytes",
-                                         "cached_device_tokens",
-                                         "cached_host_tokens",
-                                         "decode_tokens",
-                                         "drafted_tokens",
-                                         "drafts",
-                                         "cached_external_tokens",
-                                         "external_hit_tokens",
-                                         "external_queried_tokens",
-                                         "hit_tokens",
-                                         "preemptions",
-                                         "prefill_tokens",
-                                         "prompt_chunks",
-                                         "queried_tokens",
-                                         "recomputed_tokens",
-                                         "tokens"};
-
 }  // namespace
 
 EngineMetrics::EngineMetrics(MetricRegistry& registry)
@@ -159,15 +136,14 @@ void EngineMetrics::add_gauge(MetricWriter& writer, const Entry& entry) {
   const std::array<std::string_view, 5> labels = {labels_.service, labels_.engine, labels_.model, pid, entry.name};
   const auto value = static_cast<double>(entry.value);
   if ((entry.flags & NOPSPAN_FLAG_COUNTER) != 0 && entry.value >= 0) {
-    writer.total_at(counter_, value, entry.start_unix_ns, labels, own_views_);
+    writer.total(counter_, value, labels, own_views_, entry.start_unix_ns);
     return;
   }
   const auto known = std::find_if(known_gauges_.begin(), known_gauges_.end(),
                                   [&](const auto& one) { return one.first == entry.name; });
-  writer.gauge_at(known == known_gauges_.end() ? gauge_ : *known->second, value, entry.start_unix_ns, labels,
-                  own_views_);
+  writer.gauge(known == known_gauges_.end() ? gauge_ : *known->second, value, labels, own_views_, entry.start_unix_ns);
   if (entry.number != 0) {
-    writer.gauge_at(maximum_, static_cast<double>(entry.number), entry.start_unix_ns, labels, own_views_);
+    writer.gauge(maximum_, static_cast<double>(entry.number), labels, own_views_, entry.start_unix_ns);
   }
 }
 
@@ -182,7 +158,8 @@ void EngineMetrics::add_facts(MetricWriter& writer, const Entry& entry) {
     if (is_request && key == "admission_ns") {
       writer.observe(phases_, in_seconds(number), {labels_.service, labels_.engine, labels_.model, "admission"});
     }
-    if (std::find(std::begin(kAmounts), std::end(kAmounts), key) != std::end(kAmounts)) add_amount(key, number);
+    const auto* const fact = find_engine_fact(key);
+    if (fact != nullptr && fact->is_amount) add_amount(key, number);
   };
   const auto on_text = [&](std::string_view key, std::string_view text) {
     writer.add(texts_, 1,

@@ -302,8 +302,9 @@ void MetricWriter::add(MetricFamily& family, double amount, LabelValues values) 
 }
 
 // A total is set in the same way.
-void MetricWriter::gauge_at(MetricFamily& family, double value, std::uint64_t unix_ns, LabelValues values,
-                            MoreLabels more) {
+void MetricWriter::gauge(MetricFamily& family, double value, LabelValues values, MoreLabels more,
+                         std::uint64_t unix_ns) {
+  if (unix_ns == 0) unix_ns = registry_.now_unix_ns_;
   MetricSeries* const series = find_or_add(family, values, more, 1);
   if (series == nullptr) return;
   series->changed_ns = registry_.now_ns_;
@@ -314,17 +315,9 @@ void MetricWriter::gauge_at(MetricFamily& family, double value, std::uint64_t un
   series->value = value;
 }
 
-void MetricWriter::total(MetricFamily& family, double total, LabelValues values) {
-  total_at(family, total, registry_.now_unix_ns_, values, {});
-}
-
-void MetricWriter::total_at(MetricFamily& family, double total, std::uint64_t unix_ns, LabelValues values,
-                            MoreLabels more) {
-  if (total >= 0 && !std::isinf(total)) gauge_at(family, total, unix_ns, values, more);
-}
-
-void MetricWriter::gauge(MetricFamily& family, double value, LabelValues values, MoreLabels more) {
-  gauge_at(family, value, registry_.now_unix_ns_, values, more);
+void MetricWriter::total(MetricFamily& family, double total, LabelValues values, MoreLabels more,
+                         std::uint64_t unix_ns) {
+  if (total >= 0 && !std::isinf(total)) gauge(family, total, values, more, unix_ns);
 }
 
 // NOLINTNEXTLINE(readability-convert-member-functions-to-static): the writer has the lock

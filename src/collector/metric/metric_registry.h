@@ -138,13 +138,10 @@ class MetricWriter {
 
   // Adds to a counter. Negative amounts and NaN are ignored.
   void add(MetricFamily& family, double amount, LabelValues values);
-  // Sets a counter whose total somebody else counts. A total that falls is a restart.
-  void total(MetricFamily& family, double total, LabelValues values);
-  // The same, for totals with a time. A total that is a few seconds older than the last one was delivered late, and is
-  // ignored.
-  void total_at(MetricFamily& family, double total, std::uint64_t unix_ns, LabelValues values, MoreLabels more);
-  void gauge(MetricFamily& family, double value, LabelValues values, MoreLabels more = {});
-  void gauge_at(MetricFamily& family, double value, std::uint64_t unix_ns, LabelValues values, MoreLabels more);
+  // Sets a counter whose total somebody else counts. A total that falls is a restart. `unix_ns` is the time of the
+  // total; 0: now. One that is a few seconds older than the last one was delivered late, and is ignored.
+  void total(MetricFamily& family, double total, LabelValues values, MoreLabels more = {}, std::uint64_t unix_ns = 0);
+  void gauge(MetricFamily& family, double value, LabelValues values, MoreLabels more = {}, std::uint64_t unix_ns = 0);
   // Adds an observation to a histogram, `times` times. NaN and infinite values are ignored. `exemplar` may be null; its
   // value is that of the observation.
   void observe(MetricFamily& family, double value, LabelValues values, const Exemplar* exemplar = nullptr,
