@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes a few metrics to stdout in the format of the first argument, for metric_formats_test.py.
+// Writes a few metrics to stdout as OTLP, for metric_formats_test.py.
 #include "metric/metric_otlp.h"
 #include "metric/metric_registry.h"
-#include "metric/metric_text.h"
 #include "model/otlp_wire.h"
 
-#include <cstdlib>
 #include <iostream>
 #include <string>
 
@@ -49,28 +47,16 @@ void fill(MetricRegistry& registry) {
 
 }  // namespace
 
-int main(int count, char** words) {
-  const std::string format = count > 1 ? words[1] : "";
+// "small" makes a message of each point. protobuf adds up messages that follow each other.
+int main(int count, char** /*words*/) {
   MetricRegistry registry;
   fill(registry);
   registry.advance(kNow);
-  const MetricSnapshot snapshot = registry.snapshot();
-  if (format == "text") {
-    std::cout << prometheus_text(snapshot);
-  } else if (format == "openmetrics") {
-    std::cout << openmetrics_text(snapshot);
-  } else if (format.starts_with("otlp")) {
-    std::string resource;
-    append_text_attribute(resource, kResourceAttributes, "service.name", "nopspan");
-    // "otlp-small" makes a message of each point. protobuf adds up messages that follow each other.
-    const std::size_t most_bytes = format == "otlp-small" ? 1 : std::size_t{1} << 20U;
-    for (const OtlpMetrics& part : otlp_metrics(snapshot, resource, "1.2.3", most_bytes)) {
-      std::cerr << part.points << '\n';
-      std::cout << part.bytes;
-    }
-  } else {
-    std::cerr << "metric_examples text|openmetrics|otlp[-small]\n";
-    return EXIT_FAILURE;
+  std::string resource;
+  append_text_attribute(resource, kResourceAttributes, "service.name", "nopspan");
+  const std::size_t most_bytes = count > 1 ? 1 : std::size_t{1} << 20U;
+  for (const OtlpMetrics& part : otlp_metrics(registry.snapshot(), resource, "1.2.3", most_bytes)) {
+    std::cerr << part.points << '\n';
+    std::cout << part.bytes;
   }
-  return EXIT_SUCCESS;
 }
