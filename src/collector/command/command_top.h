@@ -4,7 +4,7 @@
 
 #include "command/command.h"
 #include "model/source.h"
-#include "top/top_options.h"
+#include "top/top_runner.h"
 
 #include <memory>
 

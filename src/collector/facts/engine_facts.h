@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
+#include <optional>
 #include <string_view>
 
 namespace nopspan::collector {
@@ -60,6 +61,14 @@ constexpr const EngineFact* find_engine_fact(std::string_view name) {
   const auto* const found = std::find_if(std::begin(kEngineFacts), std::end(kEngineFacts),
                                          [&](const EngineFact& fact) { return fact.name == name; });
   return found == std::end(kEngineFacts) ? nullptr : found;
+}
+
+// The decode time divided by the output tokens, without the first one, which the prefill makes. Nothing if it is
+// unknown or impossible.
+inline std::optional<std::uint64_t> time_per_output_token_ns(const Entry& entry) {
+  if (!entry.has_engine_times || !entry.has_usage || entry.usage.output < 2) return {};
+  if (entry.engine_times.decode_ns == 0) return {};
+  return entry.engine_times.decode_ns / (entry.usage.output - 1);
 }
 
 inline bool has_engine_facts(const Entry& entry) {

@@ -3,7 +3,6 @@
 
 #include "base/saturating.h"
 #include "facts/engine_facts.h"
-#include "facts/request_times.h"
 #include "model/labels_and_attributes.h"
 #include "model/steps.h"
 

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "metric/genai_metrics.h"
 
-#include "facts/request_times.h"
+#include "facts/engine_facts.h"
 #include "facts/row_key.h"
-#include "metric/span_metrics.h"
 #include "model/otlp_wire.h"
 #include "model/service.h"
 
@@ -49,6 +48,12 @@ double seconds_of(std::uint64_t ns) { return static_cast<double>(ns) / static_ca
 
 unsigned kind_of(const Entry& entry) { return (entry.flags & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT; }
 constexpr unsigned kInternal = 1, kServer = 2, kClient = 3;  // OTLP's numbers
+
+// "" if the entry did not fail.
+std::string_view error_type_of(const Entry& entry) {
+  if (!entry.failed()) return {};
+  return entry.error_type.empty() ? semconv::error_type_other : entry.error_type;
+}
 
 bool is_inference_operation(std::string_view operation) {
   namespace known = semconv::operation;

@@ -2,16 +2,58 @@
 #include "metric/metric_feed.h"
 
 #include "facts/row_key.h"
+#include "model/entry_json.h"
+#include "model/service.h"
+
+#include <nopspan/probes.h>
 
 #include <cstdint>
+#include <iterator>
 #include <optional>
+#include <string_view>
+#include <vector>
 
 namespace nopspan::collector {
+
+namespace {
+
+// The connector's bounds, and three for requests to models that take longer.
+const std::vector<double> kSpanBounds = {0.002, 0.004, 0.006, 0.008, 0.01, 0.05, 0.1, 0.2, 0.4, 0.8,
+                                         1,     1.4,   2,     5,     10,   15,   30,  60,  120};
+
+std::string_view kind_text(const Entry& entry) {
+  constexpr std::string_view kKinds[] = {"SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL", "SPAN_KIND_SERVER",
+                                         "SPAN_KIND_CLIENT",      "SPAN_KIND_PRODUCER", "SPAN_KIND_CONSUMER"};
+  const unsigned kind = (entry.flags & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT;
+  return kind < std::size(kKinds) ? kKinds[kind] : kKinds[0];
+}
+
+}  // namespace
 
 MetricFeed::MetricFeed(MetricRegistry& registry, const MetricFeedOptions& options)
     : registry_(registry),
       is_exemplar_(options.is_exemplar),
-      spans_(registry),
+      calls_(registry.family({.name = "traces.span.metrics.calls",
+                              .unit = "{call}",
+                              .help = "Spans that ended.",
+                              .labels = {"service.name", "span.name", "span.kind", "status.code", "nopspan.status"},
+                              .is_integer = true})),
+      duration_(registry.family({.name = "traces.span.metrics.duration",
+                                 .unit = "s",
+                                 .help = "Durations of spans.",
+                                 .type = MetricType::histogram,
+                                 .labels = {"service.name", "span.name", "span.kind", "status.code"},
+                                 .bounds = kSpanBounds})),
+      events_(registry.family({.name = "nopspan.events",
+                               .unit = "{event}",
+                               .help = "Point events.",
+                               .labels = {"service.name", "event.name"},
+                               .is_integer = true})),
+      retries_(registry.family({.name = "nopspan.retries",
+                                .unit = "{retry}",
+                                .help = "Retries, by the reason that the program reported.",
+                                .labels = {"service.name", "span.name", "gen_ai.request.model", "reason"},
+                                .is_integer = true})),
       genai_(registry, options.semconv),
       engines_(registry) {}
 
@@ -26,10 +68,25 @@ void MetricFeed::on_entry(const Entry& entry) {
   const Process& process = **entry.process;
   const std::uint64_t owner = number_of(process);
   MetricWriter writer(registry_, owner, process.claimed_by != 0 ? process.claimed_by : owner);
-  spans_.add(writer, entry, example);
+  count(writer, entry, example);
   if (entry.kind == Kind::span) genai_.note(entry);
   if (entry.kind == Kind::span && genai_span_.read(entry)) genai_.add(writer, entry, genai_span_, example);
   engines_.add(writer, entry, example);
+}
+
+void MetricFeed::count(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar) {
+  const std::string_view service = service_of(**entry.process);
+  if (entry.kind == Kind::event) {
+    writer.add(events_, 1, {service, entry.name});
+  } else if (entry.kind == Kind::retry) {
+    writer.add(retries_, 1, {service, entry.span_name(), entry.model, entry.error_type});
+  } else if (entry.kind == Kind::span) {
+    const std::string_view kind = kind_text(entry);
+    const std::string_view code = entry.failed() ? "STATUS_CODE_ERROR" : "STATUS_CODE_UNSET";
+    writer.add(calls_, 1, {service, entry.name, kind, code, status_name(entry.status)});
+    writer.observe(duration_, static_cast<double>(entry.duration_ns) / static_cast<double>(kSecond),
+                   {service, entry.name, kind, code}, exemplar);
+  }
 }
 
 void MetricFeed::on_tick(std::uint64_t now_unix_ns) { registry_.advance(now_unix_ns); }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sink that makes metrics of entries. docs/metrics.md lists them.
+// A sink that makes metrics of entries. docs/metrics.md lists them. The names and labels of those of all spans are
+// those of the span metrics connector of OpenTelemetry's Collector, so that dashboards for it work.
 #pragma once
 
 #include "metric/engine_metrics.h"
 #include "metric/genai_metrics.h"
 #include "metric/metric_registry.h"
-#include "metric/span_metrics.h"
 #include "model/source.h"
 
 #include <nopspan/semconv.h>
@@ -30,9 +30,14 @@ class MetricFeed : public Sink {
   void on_tick(std::uint64_t now_unix_ns) override;
 
  private:
+  void count(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar);
+
   MetricRegistry& registry_;
   const std::function<bool(const Entry&)> is_exemplar_;
-  SpanMetrics spans_;
+  MetricFamily& calls_;
+  MetricFamily& duration_;
+  MetricFamily& events_;
+  MetricFamily& retries_;
   GenAiMetrics genai_;
   EngineMetrics engines_;
   GenAiSpan genai_span_;  // of the current span; it keeps its memory

@@ -3,10 +3,13 @@
 #pragma once
 
 #include "base/wake_up.h"
+#include "model/source_options.h"
 #include "top/top_feed.h"
-#include "top/top_options.h"
+#include "top/top_table.h"
 
 #include <condition_variable>
+#include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <memory>
@@ -15,6 +18,18 @@
 #include <thread>
 
 namespace nopspan::collector {
+
+// The options of `nopspan top`.
+struct TopOptions {
+  SourceOptions source;
+  TopRequest request;
+  TopView view;
+  std::uint64_t window_ns = 10 * kSecond;  // whole seconds
+  std::size_t most_rows = 1000;            // limit of rows; keys beyond it are counted as `other`
+  std::size_t shown_rows = 0;              // limit for plain text and JSON; 0: all
+  std::uint64_t count = 0;                 // number of tables to print; 0: no limit
+  bool plain = false;
+};
 
 class TopRunner {
  public:

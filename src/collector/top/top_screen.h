@@ -3,7 +3,6 @@
 #pragma once
 
 #include "base/terminal.h"
-#include "top/top_options.h"
 #include "top/top_runner.h"
 
 #include <cstddef>
