@@ -6,7 +6,7 @@
 
 #include "base/byte_buffer.h"
 #include "model/entry.h"
-#include "model/members.h"
+#include "model/service.h"
 #include "model/otlp_wire.h"
 
 #include <nopspan/semconv.h>
