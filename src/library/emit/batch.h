@@ -15,7 +15,7 @@
 // discarded. If the last tracer detaches, the entries in the buffer are counted as discarded too.
 #pragma once
 
-#include "emit/once_probes.h"
+#include "emit/probe.h"
 #include "gate/gate.h"
 #include "genai/span_attributes.h"
 #include "state/span_state.h"

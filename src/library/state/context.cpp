@@ -8,9 +8,9 @@
 #include "state/context_access.h"
 #include "state/context_stack.h"
 #include "state/given_contexts.h"
+#include "state/header_store.h"
 #include "state/identity.h"
 #include "state/orphans.h"
-#include "state/tracestate.h"
 #include "thread/thread_state.h"
 
 #include <nopspan/coroutine.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A table of the spans whose context the application has copied. Spans inside such a span may run on other threads or
-// be async. They find it here by its id, to report that they have fired a probe that fires once (emit/once_probes.h).
+// be async. They find it here by its id, to report that they have fired a probe that fires once (emit/probe.h).
 //
 // How it works: a span's id selects 32 places of the table, and its entry is in one of them. A word of the entry holds
 // the id, but its last three bits hold the facts that were reported and whether the span has ended. An ended span's

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "state/tracestate.h"
-
+// W3C tracestate headers.
 #include "base/clean_text.h"
 #include "base/counters.h"
+#include "state/header_store.h"
 
 #include <algorithm>
 #include <array>
