@@ -9,6 +9,7 @@
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 #include "host/tracers.h"
+#include "live/kernel_programs.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -52,14 +53,14 @@ int run_doctor(const DoctorOptions& options, const OutputOptions& common) {
   start_process_reader();
   Checks checks;
   check_kernel(checks);
-  check_privileges(checks);
+  const auto programs = check_privileges(checks);
   Host host;
   if (options.pid != 0) {
     host.scan_completely({options.pid});
-    check_process(host, Tracers::find(), options.pid, checks);
+    check_process(host, Tracers::find(), options.pid, programs.get(), checks);
   } else {
     host.scan_completely({});
-    check_files(host, checks);
+    check_files(host, programs.get(), checks);
   }
   check_obstacles(host, options.pid, checks);
   check_left_alone(checks);

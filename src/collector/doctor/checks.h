@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 namespace nopspan::collector {
 
 class Host;
+class KernelPrograms;
 class Tracers;
 
 struct Check {
@@ -54,14 +56,15 @@ class Checks {
 // Checks the kernel: its version, its features and its settings.
 void check_kernel(Checks& checks);
 
-// Checks the privileges of this program by trying: it loads BPF programs and attaches one to itself.
-void check_privileges(Checks& checks);
+// Checks the privileges of this program by trying: it loads BPF programs and attaches one to itself. Returns the
+// programs of the collector, or null if they cannot be loaded. The next two functions attach these.
+std::unique_ptr<KernelPrograms> check_privileges(Checks& checks);
 
 // Checks whether the process has probes, and whether an attach to them would work and show anything.
-void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks& checks);
+void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, KernelPrograms* programs, Checks& checks);
 
 // Checks all files with probes that processes of this host map.
-void check_files(Host& host, Checks& checks);
+void check_files(Host& host, KernelPrograms* programs, Checks& checks);
 
 // Reports the processes that stand in the way of an attach to all processes together. `pid`: the one that is checked,
 // or 0.

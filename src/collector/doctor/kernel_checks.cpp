@@ -50,11 +50,6 @@ void check_uprobes(Checks& checks) {
   }
 }
 
-void check_uprobe_multi(Checks& checks) {
-  checks.ok("uprobe links", has_uprobe_multi() ? "supported (uprobe_multi)"
-                                               : "not supported or not permitted; perf events are used instead");
-}
-
 // Loads a program with two functions that together need more stack than a thread has for BPF programs. The kernel
 // refuses it, unless each function has a private stack. Returns nothing if this program may not load BPF programs.
 std::optional<bool> gives_private_stacks() {
@@ -142,7 +137,8 @@ void check_settings(Checks& checks) {
 void check_kernel(Checks& checks) {
   check_version(checks);
   check_uprobes(checks);
-  check_uprobe_multi(checks);
+  checks.ok("uprobe links", has_uprobe_multi() ? "supported (uprobe_multi)"
+                                               : "not supported or not permitted; perf events are used instead");
   check_private_stacks(checks);
   check_memlock(checks);
   check_settings(checks);

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <cstring>
 #include <iterator>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -215,25 +216,27 @@ bool check_self_probe(Checks& checks) {
   return true;
 }
 
-void check_own_programs(Checks& checks) {
+std::unique_ptr<KernelPrograms> check_own_programs(Checks& checks) {
   try {
-    const KernelPrograms programs(std::uint64_t{1} << 16U, settings_of_namespaces(),
-                                  [](const nopspan_message&, std::string_view) { return true; });
+    auto programs = std::make_unique<KernelPrograms>(std::uint64_t{1} << 16U, settings_of_namespaces(),
+                                                     [](const nopspan_message&, std::string_view) { return true; });
     checks.ok("nopspan's programs",
-              programs.sees_ends() ? "can be loaded, including the one for thread exits" : "can be loaded");
-    if (!programs.sees_ends())
+              programs->sees_ends() ? "can be loaded, including the one for thread exits" : "can be loaded");
+    if (!programs->sees_ends())
       checks.warn("thread exits", "cannot be traced: the entries that a killed thread held are counted but not fetched",
                   "use Linux 6.16 or later, or a kernel with kprobes");
-    if (!programs.sees_below())
+    if (!programs->sees_below())
       checks.warn("pid namespaces below",
                   "processes in them are not traced, because this kernel has no BTF or does not let BPF programs read "
                   "its memory",
                   "run nopspan in the pid namespace of the host (docker run --pid=host)");
+    return programs;
   } catch (const Failure& failure) {
     std::string what = failure.what();
     what.resize(std::min(what.find('\n'), what.size()));
     checks.fail("nopspan's programs", what,
                 "if the check `BPF program` is ok, report this as a bug, with the kernel version");
+    return nullptr;
   }
 }
 
@@ -263,13 +266,15 @@ void check_others(Checks& checks) {
 
 }  // namespace
 
-void check_privileges(Checks& checks) {
+std::unique_ptr<KernelPrograms> check_privileges(Checks& checks) {
   check_self(checks);
+  std::unique_ptr<KernelPrograms> programs;
   if (check_self_probe(checks)) {
     check_ring_buffer(checks);
-    check_own_programs(checks);
+    programs = check_own_programs(checks);
   }
   check_others(checks);
+  return programs;
 }
 
 }  // namespace nopspan::collector

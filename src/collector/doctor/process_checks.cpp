@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/failure.h"
 #include "base/text.h"
 #include "doctor/checks.h"
 #include "host/host.h"
@@ -17,7 +16,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <memory>
+#include <map>
 #include <set>
 
 namespace nopspan::collector {
@@ -25,16 +24,6 @@ namespace {
 
 constexpr const char* kKeepNotes =
     "strip it with GNU strip or llvm-strip --keep-section=.note.stapsdt: llvm-strip deletes the notes by default";
-
-// Loads the collector's BPF programs. Returns null if they cannot be loaded, which other checks report.
-std::unique_ptr<KernelPrograms> load_programs() {
-  try {
-    return std::make_unique<KernelPrograms>(std::uint64_t{1} << 16U, settings_of_namespaces(),
-                                            [](const nopspan_message&, std::string_view) { return true; });
-  } catch (const Failure&) {
-    return nullptr;
-  }
-}
 
 // Attaches as the collector does, but only to this program. It does not map the file, so no gate is raised.
 void try_attach(const ProbeFile& file, const std::string& path, KernelPrograms* programs, Checks& checks) {
@@ -178,7 +167,7 @@ void check_view(std::uint32_t pid, const Host::Copy& copy, const Tracers& tracer
 
 }  // namespace
 
-void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks& checks) {
+void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, KernelPrograms* programs, Checks& checks) {
   const std::string name = "process " + std::to_string(pid);
   const std::uint32_t thread = thread_to_read(pid);
   const ProcessPointer process = host.process(pid);
@@ -200,7 +189,6 @@ void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks
     checks.warn(name, "has " + std::to_string(copies.size()) + " copies of the library, each with its own gate",
                 "link plug-ins with the shared library. nopspan attaches to all copies, bpftrace to one unless you use "
                 "attach.sh");
-  const auto programs = load_programs();
   if (programs != nullptr && !programs->sees_below() && is_in_namespace_below(pid))
     checks.fail(name,
                 "is in a pid namespace below this one, where this kernel does not say which process a batch is of",
@@ -215,13 +203,12 @@ void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Checks
       checks.fail("file " + printable(copy.path), "its text is not mapped from the file, so probes cannot work",
                   "start the program so that it does not move its text to other memory, as programs do for huge pages "
                   "(node --use-largepages, BOLT -hugify)");
-    if (seen.insert(copy.file.get()).second) check_file(*copy.file, printable(copy.path), programs.get(), checks);
+    if (seen.insert(copy.file.get()).second) check_file(*copy.file, printable(copy.path), programs, checks);
     check_view(pid, copy, tracers, checks);
   }
 }
 
-void check_files(Host& host, Checks& checks) {
-  const auto programs = load_programs();
+void check_files(Host& host, KernelPrograms* programs, Checks& checks) {
   // Each file with all paths by which processes map it.
   std::map<ProbeFilePointer, std::set<std::string>> files;
   std::size_t disabled = 0;
@@ -247,7 +234,7 @@ void check_files(Host& host, Checks& checks) {
     checks.warn("processes", std::to_string(replaced) + " with a library or program that was deleted or replaced",
                 "restart them. Until then nopspan traces them, but bpftrace with the file's path does not");
   for (const auto& [file, names] : files) {
-    check_file(*file, printable(*names.begin()), programs.get(), checks);
+    check_file(*file, printable(*names.begin()), programs, checks);
     if (names.size() > 1)
       checks.ok("file " + printable(*names.begin()), "has " + std::to_string(names.size()) + " names, another is " +
                                                          printable(*names.rbegin()) + "; nopspan attaches once");
