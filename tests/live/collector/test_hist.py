@@ -89,18 +89,6 @@ def ended(*arguments):
 
 
 class Programs(Test):
-    def test_puts_keys_beyond_the_limit_into_one_row(self):
-        with Program("traced") as program, Hist("--pid", program.pid, "--rows-max", 5, "--by", "name") as hist:
-            for number in range(20):
-                program.ask("span hist.name%d %d" % (number, number + 1))
-            program.ask("span hist.name3 100")
-            document = hist.document()
-        expected = {("hist.name%d" % number,): number + 1 for number in range(5)}
-        expected[("hist.name3",)] += 100
-        self.assertEqual(counts_in(document), expected)
-        self.assertEqual(document["other"]["histogram"]["count"], sum(range(6, 21)))
-        self.assertIn('  195 times were counted in the row "other"', "\n".join(hist.said))
-
     def test_ends_with_the_processes_that_it_looks_at(self):
         with Program("traced") as program:
             hist = Hist("--pid", program.pid)
