@@ -24,8 +24,10 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 using namespace nopspan::collector;
@@ -804,6 +806,20 @@ TEST(OtlpJson, MergesFieldsAsProtobufDoes) {
   append_bytes(span, 6, "not a number");  // of another type: unknown
   EXPECT_EQ(json_with(span), R"({"attributes":[{"key":"key","value":{"intValue":"7"}}],"name":"two",)"
                              R"("status":{"code":2,"message":"why"}})");
+}
+
+TEST(OtlpJson, WritesNumbersThatJsonDoesNotHaveAsTexts) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  for (const auto& [number, text] :
+       std::vector<std::pair<double, std::string>>{{0.25, "0.25"},
+                                                   {1e300, "1e+300"},
+                                                   {kInfinity, "\"Infinity\""},
+                                                   {-kInfinity, "\"-Infinity\""},
+                                                   {std::numeric_limits<double>::quiet_NaN(), "\"NaN\""}}) {
+    std::string span;
+    append_real_attribute(span, kSpanAttributes, "k", number);
+    EXPECT_EQ(json_with(span), R"({"attributes":[{"key":"k","value":{"doubleValue":)" + text + "}}]}");
+  }
 }
 
 TEST(OtlpJson, WritesBytesAsBase64) {
