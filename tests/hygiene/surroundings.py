@@ -12,7 +12,7 @@ from ability import need, unable
 
 SOURCE = Path(os.environ.get("NOPSPAN_SOURCE", Path(__file__).resolve().parents[2]))
 COMPILERS = ("g++", "clang++")
-# Published definitions, unchanged.
+# Published definitions.
 PUBLISHED = (("tests", "support", "otlp"),)
 
 
