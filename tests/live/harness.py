@@ -49,9 +49,8 @@ FLAG_REMOTE_PARENT = 0x2
 FLAG_FOREIGN_ID = 0x4
 FLAG_STEP = 0x800
 
-# The parts of the gate (include/nopspan/detail/gate.h).
+# The part of the gate for spans (include/nopspan/detail/gate.h).
 GATE_SPANS = 0xFFFF
-GATE_POINTS = 0xFFFF << 48
 
 
 def text_of(path):

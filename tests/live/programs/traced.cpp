@@ -6,7 +6,6 @@
 #include "canary.h"
 #include "plugin_commands.h"
 
-#include <nopspan/agent.h>
 #include <nopspan/context.h>
 #include <nopspan/detail/gate.h>
 #include <nopspan/engine.h>
@@ -66,26 +65,6 @@ void emit_points() {
       }};
   request.first_token();
   request.end();
-}
-
-// The agent catalogue as spans: an iteration with a model call and tools inside, followed by a compaction.
-void emit_agents() {
-  namespace agent = nopspan::agent;
-  {
-    const nopspan::Span iteration{agent::operator_iteration, [](auto& m) {
-                                    m.operator_name("ets").trace_id("0123456789abcdef0123456789abcdef").iteration(1);
-                                  }};
-    {
-      nopspan::Span call{agent::llm, [](auto& m) { m.iteration(1).context_size(3); }};
-      call.with<agent::LlmFields>([](auto& m) { m.tool_selected("memory"); });
-    }
-    agent::operators::state_change([](auto& e) { e.operator_name("ets").from("healthy").to("warning"); });
-    agent::tool_span([](auto& m) { m.tool_name("memory"); }, [] { return 1024; });
-    const std::uint64_t before = now_ns() - 5'000'000;
-    static_cast<void>(agent::emit_tool_stop(nopspan::Value::map({{"tool_name", "late"}}), 1, before));
-    static_cast<void>(agent::emit_tool_exception(nopspan::Value::map({{"tool_name", "broken"}}), "timeout", before));
-  }
-  const nopspan::Span compaction{agent::compaction, [](auto& m) { m.message_count(40).strategy("summarize"); }};
 }
 
 // Labels of a span with an application-defined name, which the catalogues' spans inside inherit.
@@ -162,10 +141,6 @@ int main(int count, char** arguments) {
     emit_within_a_plain_span();
     return "done";
   };
-  commands["agents"] = [](std::istringstream&) {
-    emit_agents();
-    return "done";
-  };
   // span NAME [COUNT]: answers how many of the spans had state, which only recorded spans have.
   commands["span"] = [](std::istringstream& a) {
     const nopspan::Name name = nopspan::Name::intern(word(a));
@@ -209,16 +184,6 @@ int main(int count, char** arguments) {
     std::uint64_t start_ns = 0;
     a >> start_ns;
     nopspan::complete(name, {}, start_ns, 0);
-    return "done";
-  };
-  commands["chat"] = [](std::istringstream&) {
-    nopspan::Span span{nopspan::llm::chat};
-    return std::to_string(span ? 1 : 0);
-  };
-  commands["retry"] = [](std::istringstream& a) {
-    int attempt = 0;
-    a >> attempt;
-    nopspan::llm::retry([&](auto& r) { r.attempt(attempt); });
     return "done";
   };
   // gauge ENGINE NAME VALUE MAXIMUM
