@@ -58,29 +58,6 @@ class SameAsHandlers(CollectorTest):
         self.assertGreater(counts["filtered"], counts["delivered"])
 
 
-class Points(CollectorTest):
-    def test_events_retries_and_gauges_come_with_their_values(self):
-        with Collector() as tracer:
-            with Program("traced") as program:
-                program.ask("points")
-            tracer.stop()
-        self.assert_nothing_lost(tracer.counts(program.pid))
-        rows = {(row["kind"], row["name"]): row for row in tracer.entries(program.pid)}
-        retry = next(row for row in tracer.entries(program.pid, "retry"))
-        self.assertEqual((retry["value"], retry["number"], retry["error_type"], retry["text"]),
-                         (500_000_000, 2, "rate_limit", "llm.step"))
-        self.assertEqual((rows["gauge", "kv_cache_used"]["value"], rows["gauge", "kv_cache_used"]["number"]), (123, 4096))
-        self.assertEqual((rows["gauge", "drift"]["value"], rows["gauge", "drift"]["engine"]), (-5, "engine-0"))
-        self.assertIn(("event", "app.cache_hit"), rows)
-        step, chat, tool = rows["span", "llm.step"], rows["span", "llm.chat"], rows["span", "llm.tool"]
-        self.assertEqual((step["usage"], step.get("counts_tokens")), ([11, 7, 5, 2], True))
-        self.assertEqual((chat["usage"][:2], chat.get("counts_tokens")), ([11, 7], None))
-        self.assertEqual((tool["text"], tool["counts_tool"], tool["error_type"]), ("calculator", True, "division_by_zero"))
-        self.assertGreater(step["first_token_ns"], 0)
-        self.assertEqual(rows["span", "engine.request"]["queue_ns"], 1000)
-        self.assertGreater(chat["attributes_bytes"], 0)
-
-
 class IdleThreads(CollectorTest):
     def test_what_an_idle_thread_holds_is_fetched_once(self):
         with Collector("--max-age", "200ms") as tracer:

@@ -25,17 +25,6 @@ class Faults(CollectorTest):
             self.assertEqual(sequences, set(range(len(sequences))))
 
 
-class Overload(Faults):
-    def test_the_ledger_closes_while_it_runs_too(self):
-        with Collector("--count", "--buffer", "64K") as tracer:
-            with Counting(self.temporary_folder()) as program:
-                program.ask("start")
-                for _ in range(5):
-                    self.assert_balanced(tracer.ledger_now())
-                program.ask("stop")
-            tracer.stop()
-
-
 class Starved(Faults):
     """Threads that discard entries because the process has no room for them."""
 

@@ -57,6 +57,7 @@ class Overload(OverloadTest):
                     program.ask("start")
                 for program in programs:
                     wait_until(lambda program=program: program.entries() > ENTRIES, "many spans")
+                    self.assert_balanced(tracer.ledger_now())  # also while it runs
                 made = {program.pid: int(program.ask("stop")) for program in programs}
             ledger = tracer.stop()
         for pid, entries in made.items():

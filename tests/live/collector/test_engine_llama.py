@@ -21,7 +21,6 @@ from harness import LONG, NOPSPAN, PATIENCE_S, SOURCE, Test, wait_until
 from test_hist import Hist
 from test_open import stopped
 from test_record import Record
-from test_steps import lines
 
 PACKAGES = ["g++", "cmake", "ninja-build", "pkg-config", "systemtap-sdt-dev", "nlohmann-json3-dev", "libcli11-dev",
             "libllama-dev"]
@@ -38,6 +37,13 @@ OPTIONS = ["--prompt", PROMPT, "--output", OUTPUT, "--spec", SPEC, "--cancel-eve
 REQUEST_FACTS = ("prefill_tokens", "recomputed_tokens", "prompt_chunks", "decode_tokens", "preemptions", "drafts",
                  "drafted_tokens", "accepted_tokens")
 STEP_FACTS = ("batch_size", "prefill_tokens", "decode_tokens", "drafted_tokens", "accepted_tokens")
+
+
+def lines(*arguments):
+    """What a command prints for a recording as JSON."""
+    done = subprocess.run([NOPSPAN, "--json", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          text=True, timeout=PATIENCE_S, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 class Sid:

@@ -67,19 +67,7 @@ nlohmann::ordered_json json_of(const nc::Entry& entry) {
   text("exception_kind", entry.exception_kind);
   text("error_type", entry.error_type);
   text("tracestate", entry.tracestate);
-  text("text", entry.text);
-  json["attributes_bytes"] = entry.attributes.size();
   json["link_count"] = entry.links.size() / 24;
-  if (entry.has_usage)
-    json["usage"] = {entry.usage.input, entry.usage.output, entry.usage.cached, entry.usage.reasoning};
-  if (entry.has_first_token) json["first_token_ns"] = entry.first_token_ns;
-  if (entry.has_engine_times) json["queue_ns"] = entry.engine_times.queue_ns;
-  if (entry.counts_tokens) json["counts_tokens"] = true;
-  if (entry.counts_tool) json["counts_tool"] = true;
-  if (entry.kind == nc::Kind::retry || entry.kind == nc::Kind::gauge) {
-    json["value"] = entry.value;
-    json["number"] = entry.number;
-  }
   return json;
 }
 
