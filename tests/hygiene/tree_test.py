@@ -3,7 +3,6 @@
 """What the source tree must not contain: names of machines, second copies of the version, and the like."""
 import os
 import re
-import subprocess
 import unittest
 from pathlib import Path
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """nopspan hist of running programs: its histograms are those of a recording of the same run."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import harness
 from followed import Followed
 from harness import NOPSPAN, PATIENCE_S, Program, Test
-from waiting import wait_until
+from test_record import Record
 
 GATE_BATCH = 0xFFFF << 16
 
@@ -53,14 +54,15 @@ def by_process(document, count="delivered"):
 class Hist(Followed):
     """nopspan hist --json. A context manager: it counts from entry to SIGINT."""
 
-    def __init__(self, *arguments, json_output=True):
-        super().__init__([NOPSPAN, *(["--json"] if json_output else []), "hist", *map(str, arguments)])
+    def __init__(self, *arguments):
+        super().__init__([NOPSPAN, "--json", "hist", *map(str, arguments)])
 
     def wait_until_up(self):
         self.wait_until_it_says("^Counting ")
 
     def __exit__(self, *_):
-        self.kill()
+        if self.is_running():
+            self.kill()
 
     def printed(self):
         return "\n".join(self.lines)
@@ -91,28 +93,11 @@ def ended(*arguments):
 class Programs(Test):
     def test_ends_with_the_processes_that_it_looks_at(self):
         with Program("traced") as program:
-            hist = Hist("--pid", program.pid)
+            hist = Hist("--pid", program.pid).__enter__()
             self.addCleanup(hist.kill)
-            hist.wait_until_it_says("^Counting ")
             program.ask("span hist.last 3")
-        wait_until(lambda: hist.process.poll() is not None, "nopspan hist to end")
-        hist.kill()
-        self.assertEqual(hist.process.returncode, 0, hist.said)
+        self.assertEqual(hist.end(), 0, hist.said)
         self.assertEqual(counts_in(json.loads(hist.printed())), {("hist.last", ""): 3})
-
-    def test_names_this_host_even_if_nothing_runs_there(self):
-        with Hist("--binary", harness.LIBRARY) as hist:
-            self.assertEqual(hist.document()["hosts"], [os.uname().nodename])
-
-    def test_shows_people_bars(self):
-        with Program("traced") as program:
-            with Hist("--pid", program.pid, "--by", "name", json_output=False) as hist:
-                program.ask("span hist.shown 1000")
-                shown = hist.stop()
-        self.assertRegex(shown, r"(?m)^Duration of spans, by name, in .*\n\nhist\.shown  1000\n  p50 .* p99 .* mean ")
-        self.assertRegex(shown, r"(?m)^ +\d.* [nu]s +\d+ [#█]+")
-        self.assertNotIn("\x1b", shown)
-        self.assertIn("1000 entries from 1 process: 1000 delivered, none lost", hist.said)
 
 
 class Recording(Test):
@@ -123,29 +108,16 @@ class Recording(Test):
                    ("--slower-than", "10us"), ("--sample", 2), ("--request", "order-4711")]
         folder = self.temporary_folder()
         path = os.path.join(folder, "spans.rec")
-        with Program("workload") as workload, Program("traced") as traced:
+        with Program("workload") as workload, Program("traced") as traced, contextlib.ExitStack() as attached:
             pids = ("--pid", "%d,%d" % (workload.pid, traced.pid))
-            # The recorder is attached to all programs that map the library. If one has a raised gate, so has the other.
-            recorder = subprocess.Popen([NOPSPAN, "record", path, "--binary", harness.LIBRARY], stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.PIPE, text=True)
-            collectors = []
-            try:
-                traced.wait_for_gate(lambda gate: gate & GATE_BATCH, "the recorder to attach")
-                for wish in wishes:
-                    collectors.append(Hist(*pids, *wish).__enter__())
-                workload.ask("run " + os.path.join(folder, "events.jsonl"))
-                for _ in range(3):
-                    traced.ask("points")
-                live = [collector.document() for collector in collectors]
-                recorder.send_signal(signal.SIGINT)
-                said = recorder.communicate(timeout=PATIENCE_S)[1]
-            finally:
-                for collector in collectors:
-                    collector.kill()
-                if recorder.poll() is None:
-                    recorder.kill()
-                    recorder.communicate()
-        self.assertEqual(recorder.returncode, 0, said)
+            attached.enter_context(Record(path, "--binary", harness.LIBRARY))
+            # It is attached to all programs that map the library. If one has a raised gate, so has the other.
+            traced.wait_for_gate(lambda gate: gate & GATE_BATCH, "the recorder to attach")
+            collectors = [attached.enter_context(Hist(*pids, *wish)) for wish in wishes]
+            workload.ask("run " + os.path.join(folder, "events.jsonl"))
+            for _ in range(3):
+                traced.ask("points")
+            live = [collector.document() for collector in collectors]
         self.assertGreater(sum(counts_in(live[0]).values()), 2000)
         for wish, document in zip(wishes, live):
             with self.subTest(wish):
