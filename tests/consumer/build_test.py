@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the project of one kind of consumer and runs its program: build_test.py KIND (see kinds.py)."""
+"""Builds the project of one kind of consumer, runs its program, and checks the probes in the file that a tracer attaches
+to: build_test.py KIND (see kinds.py)."""
 import os
 import re
 import subprocess
 import sys
 
 from kinds import KINDS, link
-from surroundings import HAVE_PROBES, LIBDIR, expect, run
+from surroundings import HAVE_PROBES, LIBDIR, SOURCE, expect, run
+
+from elf_file import ElfFile
+from probe_abi import Abi
 
 HANDLED = """\
 consumer.closure.stop status 0 value 6 config given
@@ -17,7 +21,7 @@ consumer.scope.stop status 0 value -1 config given
 
 
 def main(kind):
-    consumer = KINDS[kind](build=True)
+    consumer = KINDS[kind]()
     output = run([consumer.program, "handled"], env=consumer.environment)
     expect(output == HANDLED, f"the handler's output is\n{output}")
 
@@ -35,8 +39,11 @@ def main(kind):
             other = subprocess.run(link("nopspan", os.devnull, form), stderr=subprocess.PIPE, text=True, check=False)
             expect(other.returncode != 0 and f"[abi:{tag}]" in other.stderr, f"with {form}: {other.stderr}")
 
-    notes = run(["readelf", "-n", consumer.traced])
-    expect(("Provider: nopspan" in notes) == HAVE_PROBES, f"probes in {consumer.traced}")
+    if HAVE_PROBES:
+        defects = Abi(os.path.join(SOURCE, "probes", "README.md")).defects(ElfFile(consumer.traced))
+        expect(not defects, f"probes in {consumer.traced}: {defects}")
+    else:
+        expect("Provider: nopspan" not in run(["readelf", "-n", consumer.traced]), f"probes in {consumer.traced}")
 
 
 main(sys.argv[1])

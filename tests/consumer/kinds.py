@@ -5,7 +5,7 @@ import glob
 import os
 import shlex
 
-from surroundings import (CC, CMAKE, CXX, CXX_FLAGS, HERE, INSTALLED, LIBDIR, SOURCE, USDT, WARNINGS, WORK, abi, fresh, run, version)
+from surroundings import (CC, CMAKE, CXX, CXX_FLAGS, HERE, INSTALLED, LIBDIR, SOURCE, USDT, WARNINGS, abi, fresh, run, version)
 
 PROGRAM = os.path.join(HERE, "program.cpp")
 
@@ -21,47 +21,40 @@ def installed_library():
     return os.path.join(LIBDIR, f"libnopspan.so.{abi()}")
 
 
-def configure(project, folder, *options):
+def configure(project, *options):
+    folder = fresh(project)
     run([CMAKE, "-S", os.path.join(HERE, "projects", project), "-B", folder, "-G", "Ninja", f"-DCMAKE_CXX_COMPILER={CXX}",
          f"-DCMAKE_C_COMPILER={CC}", f"-DNOPSPAN_CONSUMER_PROGRAM={PROGRAM}", *options])
     run([CMAKE, "--build", folder])
     return os.path.join(folder, "program")
 
 
-def with_package(project, build):
+def with_package(project):
     """find_package() of the installed tree."""
-    folder = os.path.join(WORK, project)
-    program = os.path.join(folder, "program")
-    if build:
-        fresh(project)
-        configure(project, folder, f"-DCMAKE_PREFIX_PATH={INSTALLED}", f"-DCMAKE_CXX_FLAGS={CXX_FLAGS} {WARNINGS}",
-                  f"-DNOPSPAN_WANTED_VERSION={'.'.join(version())}")
-    return program
+    return configure(project, f"-DCMAKE_PREFIX_PATH={INSTALLED}", f"-DCMAKE_CXX_FLAGS={CXX_FLAGS} {WARNINGS}",
+                     f"-DNOPSPAN_WANTED_VERSION={'.'.join(version())}")
 
 
-def shared(build):
-    return Consumer(with_package("shared", build), installed_library())
+def shared():
+    return Consumer(with_package("shared"), installed_library())
 
 
-def static(build):
-    program = with_package("static", build)
+def static():
+    program = with_package("static")
     return Consumer(program, program)
 
 
-def no_exceptions(build):
-    return Consumer(with_package("no_exceptions", build), installed_library())
+def no_exceptions():
+    return Consumer(with_package("no_exceptions"), installed_library())
 
 
-def subdirectory(build):
+def subdirectory():
     """add_subdirectory() of the source tree. The library decides on its own warnings: the project's -Werror does not
     apply to it."""
-    folder = os.path.join(WORK, "subdirectory")
-    if build:
-        fresh("subdirectory")
-        configure("subdirectory", folder, f"-DNOPSPAN_SOURCE={SOURCE}", f"-DNOPSPAN_USDT={USDT}",
-                  "-DCMAKE_UNITY_BUILD=ON", f"-DCMAKE_CXX_FLAGS={CXX_FLAGS}")
-    libraries = [path for path in glob.glob(os.path.join(folder, "nopspan", "libnopspan.so.*.*"))]
-    return Consumer(os.path.join(folder, "program"), libraries[0] if libraries else "")
+    program = configure("subdirectory", f"-DNOPSPAN_SOURCE={SOURCE}", f"-DNOPSPAN_USDT={USDT}",
+                        "-DCMAKE_UNITY_BUILD=ON", f"-DCMAKE_CXX_FLAGS={CXX_FLAGS}")
+    library, = glob.glob(os.path.join(os.path.dirname(program), "nopspan", "libnopspan.so.*.*"))
+    return Consumer(program, library)
 
 
 def pkg_config(package, *arguments):
@@ -76,20 +69,18 @@ def link(package, program, *options):
             PROGRAM, "-o", program, *pkg_config(package, "--libs")]
 
 
-def with_pkg_config(package, build):
-    program = os.path.join(WORK, package, "program")
-    if build:
-        fresh(package)
-        run(link(package, program))
+def with_pkg_config(package):
+    program = os.path.join(fresh(package), "program")
+    run(link(package, program))
     return program
 
 
-def pkg_config_shared(build):
-    return Consumer(with_pkg_config("nopspan", build), installed_library(), {"LD_LIBRARY_PATH": LIBDIR})
+def pkg_config_shared():
+    return Consumer(with_pkg_config("nopspan"), installed_library(), {"LD_LIBRARY_PATH": LIBDIR})
 
 
-def pkg_config_static(build):
-    program = with_pkg_config("nopspan-static", build)
+def pkg_config_static():
+    program = with_pkg_config("nopspan-static")
     return Consumer(program, program)
 
 

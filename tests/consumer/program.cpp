@@ -2,41 +2,26 @@
 // A consumer's typical program: a Span, a span around a closure in it, and an AsyncSpan. Also compiles without
 // exceptions and RTTI.
 //
-//   canary   makes one span, for a test that waits until its tracer is attached
 //   handled  attaches a handler, works, prints the events that the handler received
-//   traced   attaches no handler, works, prints each span's request id, or that nobody is tracing
 //   hold     works, prints "holding", works again when stdin ends, prints "survived"
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 
 #include <cstdio>
-#include <cstring>
 #include <string>
 #include <utility>
 
 namespace {
 
-template <class S>
-void print(const char* name, const S& span) {
-  if (span) {
-    std::printf("span %s %s\n", name, span.request_id().c_str());
-  } else {
-    std::printf("nobody is tracing %s\n", name);
-  }
-}
-
-int work(bool print_it) {
+int work() {
   nopspan::Span scope{"consumer.scope", [](nopspan::Fields& fields) { fields.model("a-model"); }};
-  if (print_it) print("consumer.scope", scope);
 
-  const int six = nopspan::span("consumer.closure", [&](nopspan::Span& span) {
-    if (print_it) print("consumer.closure", span);
+  const int six = nopspan::span("consumer.closure", [](nopspan::Span&) {
     return nopspan::result(6, [](const int& value, nopspan::Fields& fields) { fields.measure("value", value); });
   });
 
   nopspan::AsyncSpan async{"consumer.async", scope.context()};
   nopspan::AsyncSpan moved = std::move(async);
-  if (print_it) print("consumer.async", moved);
   moved.fail("timeout");
   return six == 6 ? 0 : 1;
 }
@@ -52,18 +37,18 @@ int handled() {
       "consumer", {"consumer.scope.stop", "consumer.closure.stop", "consumer.async.stop"}, handler, "given");
   const nopspan::Errc again = nopspan::attach("consumer", "consumer.scope.start", handler);
   if (attached != nopspan::Errc::ok || again != nopspan::Errc::already_exists) return 1;
-  const int worked = work(false);
+  const int worked = work();
   if (nopspan::detach("consumer") != nopspan::Errc::ok) return 1;
   return worked;
 }
 
 int hold() {
-  work(true);
+  work();
   std::printf("holding\n");
   std::fflush(stdout);
   while (std::getchar() != EOF) {
   }
-  work(true);
+  work();
   const int result = handled();
   std::printf("survived\n");
   return result;
@@ -73,13 +58,8 @@ int hold() {
 
 int main(int count, char** arguments) {
   const std::string mode = count == 2 ? arguments[1] : "";
-  if (mode == "canary") {
-    nopspan::Span span{"consumer.canary"};
-    return 0;
-  }
   if (mode == "handled") return handled();
-  if (mode == "traced") return work(true);
   if (mode == "hold") return hold();
-  std::fprintf(stderr, "usage: program canary|handled|traced|hold\n");
+  std::fprintf(stderr, "usage: program handled|hold\n");
   return 2;
 }

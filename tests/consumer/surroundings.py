@@ -7,10 +7,9 @@ import shutil
 import subprocess
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support"))
-from ability import need_bpftrace, unable
-
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path += [os.path.join(HERE, "..", folder) for folder in ("support", "elf")]
+
 SOURCE = os.environ["NOPSPAN_SOURCE"]
 BUILD = os.environ["NOPSPAN_BUILD"]  # the build of nopspan under test
 WORK = os.environ["NOPSPAN_CONSUMER_WORK"]  # the folder in which the tests build
