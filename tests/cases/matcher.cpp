@@ -3,15 +3,16 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <numeric>
 #include <optional>
 #include <set>
 #include <utility>
 
-#include "values.h"
-
 namespace cases {
 namespace {
+
+using Bindings = std::map<std::string, Json>;
 
 // A longer list in any order would have too many permutations.
 constexpr std::size_t kMostInAnyOrder = 8;
@@ -156,7 +157,7 @@ void capture(const Json& expected, const Json& seen, Bindings& bindings) {
 }
 
 // Throws Inexpressible for an unknown matcher, even if the comparison would not reach it.
-void check(const Json& expected) {
+void check_matchers(const Json& expected) {
   static const std::set<std::string> known = {"$type", "$ge", "$bind", "$same", "$expr", "$any", "$list"};
   if (is_matcher(expected)) {
     for (const auto& [matcher, argument] : expected.items()) {
@@ -164,7 +165,7 @@ void check(const Json& expected) {
     }
   }
   if (expected.is_structured()) {
-    for (const Json& item : expected) check(item);
+    for (const Json& item : expected) check_matchers(item);
   }
 }
 
@@ -179,7 +180,7 @@ void Comparison::add(const std::string& where, Json expected, Json seen) {
 
 void Comparison::add_in_order(const std::string& where, const Json& expected, std::vector<Seen> seen) {
   if (!expected.is_array()) throw Inexpressible(where + " is no list: " + expected.dump());
-  check(expected);
+  check_matchers(expected);
   items_.push_back({where, expected, std::move(seen), true, false});
 }
 
@@ -189,7 +190,8 @@ void Comparison::add_in_any_order(const std::string& where, const Json& expected
   items_.back().in_order = false;
 }
 
-Mismatches Comparison::compare(Bindings& bindings, const std::vector<Order>& orders) const {
+Mismatches Comparison::compare(const std::vector<Order>& orders) const {
+  Bindings bindings;
   Mismatches mismatches;
   std::set<std::string> names;
   std::vector<Json> seen_lists;
@@ -213,7 +215,7 @@ Mismatches Comparison::compare(Bindings& bindings, const std::vector<Order>& ord
   return mismatches;
 }
 
-Mismatches Comparison::mismatches(Bindings& bindings) const {
+Mismatches Comparison::mismatches() const {
   std::vector<Order> orders;
   for (const Items& items : items_) {
     Order order(items.seen.size());
@@ -222,25 +224,17 @@ Mismatches Comparison::mismatches(Bindings& bindings) const {
   }
   // Tries every order of every list that may be in any order, until one matches. If none does, the reported mismatches
   // are those of the order that was seen.
-  Bindings first_bindings = bindings;
-  Mismatches first = compare(first_bindings, orders);
-  if (first.empty()) {
-    bindings = std::move(first_bindings);
-    return first;
-  }
-  for (;;) {
+  Mismatches first = compare(orders);
+  while (!first.empty()) {
     std::size_t i = 0;
     for (; i < items_.size(); ++i) {
       const bool same_size = items_[i].seen.size() == items_[i].expected.size();
       if (!items_[i].in_order && same_size && std::next_permutation(orders[i].begin(), orders[i].end())) break;
     }
-    if (i == items_.size()) return first;
-    Bindings tried = bindings;
-    if (compare(tried, orders).empty()) {
-      bindings = std::move(tried);
-      return {};
-    }
+    if (i == items_.size()) break;
+    if (compare(orders).empty()) return {};
   }
+  return first;
 }
 
 }  // namespace cases

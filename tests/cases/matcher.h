@@ -7,20 +7,18 @@
 //   {"$ge":n}         a number of at least n               {"$any":true}    any value except a missing one
 //   {"$bind":x}       captures a value                     {"$same":x}      the captured value
 //   {"$expr":"x - y"} the difference of two captures
-// All captures of a comparison are made first. They are kept for the next comparison.
+// All captures of a comparison are made first.
 #ifndef NOPSPAN_TESTS_CASES_MATCHER_H
 #define NOPSPAN_TESTS_CASES_MATCHER_H
 
 #include <functional>
-#include <map>
 #include <string>
 #include <vector>
 
-#include "json.h"
+#include "shapes.h"
 
 namespace cases {
 
-using Bindings = std::map<std::string, Json>;
 using Mismatches = std::vector<std::string>;
 
 // Everything that one step of a case expects.
@@ -33,8 +31,8 @@ class Comparison {
   void add_in_order(const std::string& where, const Json& expected, std::vector<Seen> seen);
   void add_in_any_order(const std::string& where, const Json& expected, std::vector<Seen> seen);
 
-  // The mismatches, or an empty list. Adds the captures to `bindings`.
-  Mismatches mismatches(Bindings& bindings) const;
+  // The mismatches, or an empty list.
+  Mismatches mismatches() const;
 
  private:
   struct Items {
@@ -46,7 +44,7 @@ class Comparison {
   };
   using Order = std::vector<std::size_t>;
 
-  Mismatches compare(Bindings& bindings, const std::vector<Order>& orders) const;
+  Mismatches compare(const std::vector<Order>& orders) const;
 
   std::vector<Items> items_;
 };

@@ -302,22 +302,6 @@ def test_unknown_notation_fails(_):
         assert failed[number][0].startswith("cannot be expressed"), f"{failed[number]}: {json.dumps(case)}"
 
 
-def test_failures_of_the_thread_and_nested_spans(_):
-    """Notation that the cases here do not use yet, but that cases of the catalogues will use."""
-    watch = {"op": "attach_many", "args": {"id": "w", "events": ["o.start", "o.exception", "i.stop"],
-                                           "handler": {"kind": "record"}}, "expect": {"returns": "ok"}}
-
-    def exit_case(kind):
-        return {"id": "x", "steps": [watch, {
-            "op": "span", "args": {"prefix": "o", "body": {
-                "nested": [{"op": "span", "prefix": "i", "body": {"return": 3, "extras": None}}],
-                "fail": {"class": "exit", "reason": "r"}}},
-            "expect": {"raises": {"class": kind, "reason": "r"}, "event_names": ["o.start", "i.stop", "o.exception"]}}]}
-
-    code, failed = run_cases([exit_case("exit"), exit_case("error")])
-    assert code == 1 and list(failed) == [2], failed
-
-
 def test_files_are_not_skipped(cases):
     text = json.dumps(cases)
     code, output = run({FILE: text, "telemetry_registry2.json": text})

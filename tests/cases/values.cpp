@@ -6,18 +6,9 @@
 #include <utility>
 
 namespace cases {
-namespace {
-
-bool is_list_of_strings(const Json& json) {
-  return json.is_array() && std::all_of(json.begin(), json.end(), [](const Json& item) { return item.is_string(); });
-}
-
-}  // namespace
 
 nopspan::Value to_value(const Json& json) {
   switch (json.type()) {
-    case Json::value_t::null:
-      return {};
     case Json::value_t::boolean:
       return json.get<bool>();
     case Json::value_t::number_integer:
@@ -35,14 +26,11 @@ nopspan::Value to_value(const Json& json) {
     }
     case Json::value_t::object: {
       nopspan::Value::Map map;
-      for (const auto& [key, item] : json.items()) {
-        if (!key.empty() && key[0] == '$') throw Inexpressible("unknown notation " + key + " in a value");
-        map.emplace_back(key, to_value(item));
-      }
+      for (const auto& [key, item] : json.items()) map.emplace_back(key, to_value(item));
       return map;
     }
     default:
-      throw Inexpressible("no value: " + json.dump());
+      return {};
   }
 }
 
@@ -74,32 +62,20 @@ Json to_json(const nopspan::Value& value) {
 }
 
 Json as_returned(nopspan::Errc error) {
-  switch (error) {
-    case nopspan::Errc::ok:
-      return "ok";
-    case nopspan::Errc::already_exists:
-      return {{"error", "already_exists"}};
-    case nopspan::Errc::not_found:
-      return {{"error", "not_found"}};
-    case nopspan::Errc::invalid_argument:
-      return {{"raises", "badarg"}};
-    case nopspan::Errc::out_of_memory:
-      return {{"error", "out_of_memory"}};
-  }
-  return {{"error", "an unknown one"}};
+  if (error == nopspan::Errc::ok) return "ok";
+  if (error == nopspan::Errc::already_exists) return {{"error", "already_exists"}};
+  if (error == nopspan::Errc::not_found) return {{"error", "not_found"}};
+  if (error == nopspan::Errc::invalid_argument) return {{"raises", "badarg"}};
+  return {{"error", nopspan::describe(error)}};
 }
 
 std::string dotted_name(const Json& name) {
+  check(name, "name");
   std::string dotted;
   if (name.is_string()) {
     dotted = name.get<std::string>();
-  } else if (is_list_of_strings(name)) {
-    for (const Json& segment : name) {
-      if (!dotted.empty()) dotted += '.';
-      dotted += segment.get<std::string>();
-    }
   } else {
-    throw Inexpressible("no event name: " + name.dump());
+    for (const Json& segment : name) dotted += (dotted.empty() ? "" : ".") + segment.get<std::string>();
   }
   const std::string first = dotted.substr(0, dotted.find('.'));
   if (first == "allm") return "llm" + dotted.substr(first.size());
@@ -107,32 +83,26 @@ std::string dotted_name(const Json& name) {
   return dotted;
 }
 
+Json dotted_names(const Json& names) {
+  Json dotted = Json::array();
+  for (const Json& name : names) dotted.push_back(dotted_name(name));
+  return dotted;
+}
+
 Json with_dotted_events(Json json) {
+  const auto is_string = [](const Json& item) { return item.is_string(); };
+  const auto is_name = [&](const Json& item) {
+    return item.is_string() || (item.is_array() && std::all_of(item.begin(), item.end(), is_string));
+  };
   if (json.is_object()) {
     for (const auto& [key, item] : json.items()) {
-      if ((key == "event" || key == "event_name") && (item.is_string() || is_list_of_strings(item))) {
-        item = dotted_name(item);
-      } else {
-        item = with_dotted_events(std::move(item));
-      }
+      const bool is_event = (key == "event" || key == "event_name") && is_name(item);
+      item = is_event ? Json(dotted_name(item)) : with_dotted_events(std::move(item));
     }
   } else if (json.is_array()) {
     for (Json& item : json) item = with_dotted_events(std::move(item));
   }
   return json;
-}
-
-void check_metadata(const Json& metadata) {
-  if (!metadata.is_null() && !metadata.is_object()) throw Inexpressible("metadata is no object: " + metadata.dump());
-  to_value(metadata);
-}
-
-void check_measurements(const Json& measurements) {
-  if (measurements.is_null()) return;
-  if (!measurements.is_object()) throw Inexpressible("measurements are no object: " + measurements.dump());
-  for (const auto& [key, number] : measurements.items()) {
-    if (!number.is_number()) throw Inexpressible("the measurement \"" + key + "\" is no number: " + number.dump());
-  }
 }
 
 void set_metadata(nopspan::Fields& fields, const Json& metadata) {

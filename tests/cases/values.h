@@ -9,11 +9,10 @@
 
 #include <string>
 
-#include "json.h"
+#include "shapes.h"
 
 namespace cases {
 
-// An input value. Inexpressible for an object in the notation of matchers ("$…"), which is not a value.
 nopspan::Value to_value(const Json& json);
 Json to_json(const nopspan::Value& value);
 // What a function returned. For a refused argument nopspan returns an error, where the references raise an exception.
@@ -22,13 +21,12 @@ Json as_returned(nopspan::Errc error);
 // "a.b" for ["a", "b"] and for "a.b"; "" for []. nopspan's prefixes replace the references': llm for allm, and agent
 // for beamlens.
 std::string dotted_name(const Json& name);
+Json dotted_names(const Json& names);
 
-// A copy of `json` in which every list of strings under a key "event" or "event_name" is a dotted name.
+// A copy of `json` in which every name under a key "event" or "event_name" is dotted.
 Json with_dotted_events(Json json);
 
-// Checks and sets a case's metadata and measurements. Null means that there are none.
-void check_metadata(const Json& metadata);
-void check_measurements(const Json& measurements);
+// Null means that there are none.
 void set_metadata(nopspan::Fields& fields, const Json& metadata);
 void set_measurements(nopspan::Fields& fields, const Json& measurements);
 

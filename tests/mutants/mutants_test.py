@@ -20,6 +20,7 @@ SOURCE = Path(os.environ["NOPSPAN_SOURCE"])
 BUILD = Path(os.environ["NOPSPAN_BUILD_DIR"])
 LONG = os.environ.get("NOPSPAN_LONG") == "1"
 UNIT = BUILD / "tests" / "unit" / "unit_public"
+MCP = UNIT.with_name("unit_mcp")
 INTERNALS = "internals:"
 CASES = BUILD / "tests" / "cases" / "cases_reader"
 PATIENCE_S = 120
@@ -77,7 +78,8 @@ def is_internal(mutant):
 
 def run_tests(tests, made):
     environment = dict(os.environ)
-    program = made if tests.startswith(INTERNALS) else CASES if tests == "cases" else UNIT
+    programs = {"cases": CASES, "Mcp.*": MCP}
+    program = made if tests.startswith(INTERNALS) else programs.get(tests, UNIT)
     if program != made:
         environment["LD_PRELOAD"] = str(made)
     options = [] if tests == "cases" else ["--gtest_brief=1", "--gtest_filter=" + tests.removeprefix(INTERNALS)]

@@ -2,8 +2,8 @@
 """The mutants of the library: one wrong behaviour each.
 
 `file` is below src/library/, and `old` occurs in it exactly once. `tests` is a filter of tests in unit_public, "internals:" and a
-filter of tests in unit_internals, or "cases". If a change of the library moves a text, change it here too. If a mutant is
-not found, a test is missing."""
+filter of tests in unit_internals, "Mcp.*" for unit_mcp, or "cases". If a change of the library moves a text, change it here
+too. If a mutant is not found, a test is missing."""
 
 from collections import namedtuple
 
@@ -155,7 +155,7 @@ MUTANTS = [
     Mutant("the content of events follows the mode of spans", "emit/batch.cpp",
            "captures_content(state.is_span), out.room())", "captures_content(true), out.room())", "internals:Batch.*"),
     Mutant("a client's mistake fails an MCP server", "genai/span_attributes.cpp", 'if (span.catalogue->name != "mcp.server") return text;',
-           "if (!text.empty()) return text;", "cases"),
+           "if (!text.empty()) return text;", "Mcp.*"),
     Mutant("a latency does not begin at the arrival", "genai/span_attributes.cpp",
            "times.arrival_ns != 0 ? times.arrival_ns : span.start_ns", "span.start_ns", "internals:EngineRequest.*"),
     Mutant("a remote agent is an agent of this process", "handlers/exported.cpp", "if (kind != SpanKind::internal) return nullptr;", "",

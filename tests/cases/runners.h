@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Selects how the cases of a file are run. Only the file's name decides.
-#ifndef NOPSPAN_TESTS_CASES_RUNNER_H
-#define NOPSPAN_TESTS_CASES_RUNNER_H
+// How the cases of a file are run. Only the file's name decides.
+#ifndef NOPSPAN_TESTS_CASES_RUNNERS_H
+#define NOPSPAN_TESTS_CASES_RUNNERS_H
 
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "json.h"
 #include "matcher.h"
+#include "shapes.h"
 
 namespace cases {
 
@@ -18,13 +17,9 @@ struct Check {
   Mismatches mismatches;
 };
 
-// Runs one case and restores the state before it. Throws Inexpressible for a case that it does not understand, if
+// Each runs one case and restores the state before it. Throws Inexpressible for a case that it does not understand, if
 // possible before running it.
 using RunCase = std::vector<Check> (*)(const Json& one_case);
-
-// Null if no runner has this file name.
-RunCase find_runner(std::string_view file_name) noexcept;
-
 std::vector<Check> run_agent_catalogue(const Json& one_case);
 std::vector<Check> run_agent_scenarios(const Json& one_case);
 std::vector<Check> run_allm_spans(const Json& one_case);
@@ -33,6 +28,10 @@ std::vector<Check> run_genai_events(const Json& one_case);
 std::vector<Check> run_genai_spans_metrics(const Json& one_case);
 std::vector<Check> run_telemetry_registry(const Json& one_case);
 
+// Compares a list of names, or the ids of several calls, with `length`, `distinct` (the number of distinct items),
+// `equals` (event names) and `matches` (a regular expression that each item must match).
+Mismatches compare_listing(const Json& expect, const std::vector<std::string>& list);
+
 }  // namespace cases
 
-#endif  // NOPSPAN_TESTS_CASES_RUNNER_H
+#endif  // NOPSPAN_TESTS_CASES_RUNNERS_H
