@@ -402,11 +402,6 @@ class Slots8(All, Run):
 
 
 @harness.unittest.skipUnless(LONG, "NOPSPAN_LONG=1 runs it")
-class Slots128(All, Run):
-    SLOTS, CLIENTS = 128, 400
-
-
-@harness.unittest.skipUnless(LONG, "NOPSPAN_LONG=1 runs it")
 class Slots1024(All, Run):
     SLOTS, CLIENTS = 1024, 1400
     TOKENS, TOKEN_DELAY_US = 250, 50000  # so that most requests are sent before the first ones are answered

@@ -148,43 +148,6 @@ class Times(Test):
                 attached.set()
 
 
-class Restarts(Test):
-    """What a service does: each start has a name of its own, and some starts are killed."""
-
-    def test_all_recordings_together_stay_below_their_total(self):
-        folder = self.temporary_folder()
-        precious = os.path.join(folder, "0.rec")
-        with open(precious, "wb") as file:
-            file.write(b"x" * 1_000_000)
-        sizes = {}
-        with Program("traced") as program:
-            for start in range(1, 7):
-                path = os.path.join(folder, "%d.rec" % start)
-                earlier = set(sizes)
-                is_killed = start % 2 == 0
-
-                def is_enough():
-                    names_now = os.listdir(folder)
-                    # A recorder that is killed between both steps of a rotation leaves FILE.1 and no FILE.
-                    has_rotated = os.path.exists(path + ".1") and os.path.exists(path)
-                    return has_rotated and (is_killed or not earlier or not earlier.issubset(names_now))
-                record = Record(path, "--pid", program.pid, "--max-age", "100ms", "--max-size", "100K", "--keep-total", "300K")
-                with record:
-                    while not is_enough():
-                        program.ask("span many 500")
-                    if is_killed:
-                        record.kill()
-                sizes = {name: os.path.getsize(os.path.join(folder, name)) for name in os.listdir(folder)}
-                self.assertLessEqual(sum(sizes.values()) - sizes["0.rec"], 300 << 10)
-                self.assertTrue({"%d.rec" % start, "%d.rec.1" % start} & set(sizes), "one is there in each moment")
-                if not is_killed:  # its last messages may be lost
-                    for name in earlier - set(sizes):
-                        self.assertTrue(any(name + ": deleting it because of --keep-total" in line for line in record.said),
-                                        (name, record.said))
-        self.assertEqual(sizes["0.rec"], 1_000_000)
-        self.assertNotIn("1.rec", sizes)
-
-
 if __name__ == "__main__":
     example_service.need()
     if not os.path.exists(NOPSPAN):

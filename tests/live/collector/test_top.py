@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nopspan top on a terminal, as text, as JSON and from a recording. For the same run of the example service, all must
-show the same numbers."""
+"""nopspan top as text, as JSON and from a recording. For the same run of the example service, all must show the same
+numbers. tests/collector/test_top.py looks at a terminal."""
 
 import collections
 import json
@@ -12,7 +12,6 @@ import tempfile
 
 import example_service
 import harness
-import tmux
 from example_service import PROMPTS, TRACED, Agent, Server
 from followed import Followed
 from harness import LIBRARY, NOPSPAN, PATIENCE_S, Test
@@ -68,10 +67,6 @@ class TheSameNumbers(Test):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
         cls.recording = os.path.join(folder, "service.rec")
-        cls.terminal = tmux.Terminal([NOPSPAN, "top", "--binary", LIBRARY, *BY, "--interval", "500ms"], 240, 40,
-                                     {"TERM": "screen-256color", "LC_ALL": "C.UTF-8"})
-        cls.enterClassContext(cls.terminal)
-        cls.terminal.wait_for_text("total of ")
         # Only one table, at the end.
         plain = Followed([NOPSPAN, "top", "--binary", LIBRARY, *BY, "--plain", "--count", "1", "--interval", "1h"])
         live, recorder, cls.trace = Json(), Record(cls.recording, "--binary", LIBRARY), Trace("--json")
@@ -86,7 +81,12 @@ class TheSameNumbers(Test):
 
     def test_are_in_the_table_of_text(self):
         self.assertEqual(sum(line.startswith("PROCESS") for line in self.plain), 1)
-        self.assert_shown(rows_of_text(self.plain), self.pids)
+        shown = {row: cells for row, cells in rows_of_text(self.plain).items() if row[0] in self.pids}
+        self.assertEqual(set(shown), set(self.rows))
+        for row, numbers in self.rows.items():
+            for title, what in COUNTS.items():
+                value, off_by = number(shown[row][title])
+                self.assertAlmostEqual(value, numbers[what], delta=off_by, msg=(row, title))
 
     def test_are_those_of_the_recording(self):
         done = subprocess.run([NOPSPAN, "--json", "top", "--from", self.recording, *BY], stdout=subprocess.PIPE,
@@ -116,38 +116,7 @@ class TheSameNumbers(Test):
                 in_rows[name] += numbers["spans"]
         self.assertEqual(spans, in_rows)
 
-    def assert_shown(self, shown, processes):
-        """A table as text has the rows of these processes, with the right numbers."""
-        wanted = {row: numbers for row, numbers in self.rows.items() if row[0] in processes}
-        shown = {row: cells for row, cells in shown.items() if row[0] in processes}
-        self.assertEqual(set(shown), set(wanted))
-        for row, numbers in wanted.items():
-            for title, what in COUNTS.items():
-                value, off_by = number(shown[row][title])
-                self.assertAlmostEqual(value, numbers[what], delta=off_by, msg=(row, title))
-
-    def all_of(self, shown, process):
-        """The rows, if a screen has all numbers of this process. Otherwise None."""
-        try:
-            self.assert_shown(shown, [process])
-        except AssertionError:
-            return None
-        return shown
-
-    def test_are_on_the_screen(self):
-        def shows(process):
-            return lambda lines: any(line.startswith("PROCESS") for line in lines) and self.all_of(rows_of_text(lines), process)
-        for process in self.pids:
-            self.terminal.type("/")
-            self.terminal.write(process)
-            self.terminal.type("Enter")
-            # Entries that an idle thread holds arrive within a second.
-            self.terminal.wait_for(shows(process), process)
-            self.terminal.type("Escape")
-        self.terminal.type("q")
-        self.assertEqual(self.terminal.wait_for_end(), 0)
-
 
 if __name__ == "__main__":
     example_service.need()
-    harness.main("tmux", "protoc")
+    harness.main("protoc")

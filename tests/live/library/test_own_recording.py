@@ -181,17 +181,6 @@ class Files(OwnRecording):
             with open(path, "rb") as file:
                 self.assertEqual(b"a prompt" in file.read(), expected, path)
 
-    def test_entries_that_a_thread_holds(self):
-        program = self.start()
-        program.ask("thread held.span 10")
-        self.wait_for(program, lambda s: s["delivered"] == 10, "the entries of a thread that does nothing more")
-        program.ask("end_thread")
-        program.ask("thread held.span 5")
-        self.assertEqual(program.ask("close"), "complete")
-        program.ask("end_thread")
-        self.assertEqual(names(self.path), {"held.span": 15})
-        self.total(self.path)
-
     def test_spans_in_signal_handlers(self):
         program = self.start()
         outside, inside = map(int, program.ask("signal 100").split())
@@ -200,15 +189,6 @@ class Files(OwnRecording):
         total = self.total(self.path, lost=None)
         self.assertEqual(total["emitted"] - total["reentrant"], inside + outside)
         self.assertEqual(total["delivered"], in_chunks(self.path))
-
-    def test_exit_closes_it(self):
-        program = self.start()
-        program.ask("spans last.span 12")
-        program.process.stdin.write("exit\n")
-        program.process.stdin.flush()
-        self.assertEqual(program.process.wait(PATIENCE_S), 0)
-        self.assertEqual(names(self.path), {"last.span": 12})
-        self.total(self.path)
 
     def test_what_is_open_at_exit(self):
         program = self.start()

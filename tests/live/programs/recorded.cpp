@@ -4,7 +4,6 @@
 //   open TARGET [BUFFER_BYTES]  begins a recording, and answers "" or why not
 //   everything                  emits entries of every kind, on two threads
 //   spans NAME COUNT            emits spans
-//   thread NAME COUNT           emits spans on a thread, which stays; `end_thread` ends it
 //   signal NAME COUNT           emits spans in a signal handler, while the thread emits spans itself
 //   fork                        a child emits spans and writes a recording of its own to the given file
 //   leave                       leaves spans open: of this thread, of another one, and an AsyncSpan
@@ -134,35 +133,6 @@ std::string spans(std::istringstream& arguments) {
   return emit_spans(name.c_str(), count);
 }
 
-// A thread that emits spans and then holds them.
-struct Held {
-  std::thread thread;
-  std::promise<void> may_end;
-};
-Held held;
-
-std::string begin_thread(std::istringstream& arguments) {
-  const std::string name = word(arguments);
-  int count = 0;
-  arguments >> count;
-  std::promise<void> emitted;
-  held.may_end = {};
-  held.thread = std::thread([&] {
-    std::future<void> end = held.may_end.get_future();
-    emit_spans(name.c_str(), count);
-    emitted.set_value();
-    end.wait();
-  });
-  emitted.get_future().wait();
-  return "done";
-}
-
-std::string end_thread(std::istringstream&) {
-  held.may_end.set_value();
-  held.thread.join();
-  return "done";
-}
-
 volatile sig_atomic_t in_signals = 0;
 
 // Emits spans until a signal handler has emitted `count`. Answers how many this thread has emitted.
@@ -234,8 +204,6 @@ int main() {
   commands["close"] = [](std::istringstream&) { return std::string(writer.close() ? "complete" : "incomplete"); };
   commands["everything"] = [](std::istringstream&) { return emit_everything(); };
   commands["spans"] = spans;
-  commands["thread"] = begin_thread;
-  commands["end_thread"] = end_thread;
   commands["signal"] = in_signal;
   commands["fork"] = in_child;
   commands["leave"] = leave_open;
