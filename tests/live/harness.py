@@ -365,6 +365,12 @@ class Tracer(Bpftrace):
         wait_until(lambda: self.names()[name], "an event of " + name)
 
 
+def status_of(pid):
+    """The lines of /proc/PID/status."""
+    with open("/proc/%s/status" % pid, encoding="utf-8") as file:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+
+
 class Test(unittest.TestCase):
     """A test that needs a capable machine. If something is missing, main() names it and skips the file."""
 

@@ -16,9 +16,9 @@ import urllib.request
 
 import harness
 from followed import Followed
-from harness import NOPSPAN, Program, Test
+from harness import NOPSPAN, Program, Test, status_of
 from otlp_receiver import HttpReceiver, Received
-from test_export import items_of, status_of
+from test_export import items_of
 from test_privileges import capability_names
 from waiting import PATIENCE_S
 

@@ -16,7 +16,7 @@ import example_service
 import harness
 from example_service import PROMPTS, TRACED, Agent, Server
 from followed import Followed, children_of
-from harness import LIBRARY, NOPSPAN, Program, Test
+from harness import LIBRARY, NOPSPAN, Program, Test, status_of
 from otlp_receiver import HttpReceiver, Received
 from waiting import PATIENCE_S
 
@@ -41,11 +41,6 @@ class Export(Followed):
 
     def result(self):
         return json.loads(self.lines[-1])
-
-
-def status_of(pid):
-    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
-        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
 
 def value_of(any_value):

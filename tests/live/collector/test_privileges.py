@@ -15,7 +15,7 @@ import unittest
 
 import harness
 from followed import Followed
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, program_path, wait_until
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, program_path, status_of, wait_until
 
 UNIT = os.path.join(harness.SOURCE, "packaging", "nopspan.service")
 NOBODY = "65534"
@@ -41,12 +41,6 @@ NUMBERS = {1: "dac_override", 2: "dac_read_search", 3: "fowner", 19: "sys_ptrace
 def capability_names(hexadecimal):
     value = int(hexadecimal, 16)
     return {NUMBERS.get(bit, bit) for bit in range(value.bit_length()) if value >> bit & 1}
-
-
-def status_of(pid):
-    """The lines of /proc/PID/status."""
-    with open("/proc/%d/status" % pid, encoding="utf-8") as file:
-        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
 
 
 def family(pid):
