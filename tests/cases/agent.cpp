@@ -10,6 +10,8 @@
 #include <regex>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "events.h"
 #include "runners.h"

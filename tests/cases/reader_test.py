@@ -49,18 +49,10 @@ def run_cases(cases, file=FILE):
 
 def matcher_mutants(matcher):
     """Matchers that refuse the values that `matcher` accepts."""
-    if "$type" in matcher:
-        yield {"$list": "any"}
-    if "$list" in matcher:
-        yield {"$type": "int"}
-    if "$ge" in matcher:
-        yield {**matcher, "$ge": 10**18}
-    if "$expr" in matcher:
-        yield {**matcher, "$expr": "t0 - t1"}
-    if "$same" in matcher:
-        yield {**matcher, "$list": "any"}
-    if "$bind" in matcher:
-        yield {**matcher, "$list": "any"}
+    others = {"$type": {"$list": "any"}, "$list": {"$type": "int"}, "$ge": {**matcher, "$ge": 10**18},
+              "$expr": {**matcher, "$expr": "t0 - t1"}, "$same": {**matcher, "$list": "any"},
+              "$bind": {**matcher, "$list": "any"}}
+    yield from (other for key, other in others.items() if key in matcher)
 
 
 def mutants(value, key=None):

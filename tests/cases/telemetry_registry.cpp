@@ -8,6 +8,9 @@
 #include <algorithm>
 #include <memory>
 #include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "events.h"
 #include "runners.h"
