@@ -2,8 +2,8 @@
 // agent_catalogue.json: the events of the agent catalogue, each emitted with generated values.
 // agent_scenarios.json: tool_span, emit_tool_*, the default logger, event names and trace ids of the agent catalogue.
 #include <nopspan/agent.h>
+#include <nopspan/event.h>
 #include <nopspan/registry.h>
-#include <nopspan/value.h>
 
 #include <chrono>
 #include <cstdint>

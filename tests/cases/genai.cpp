@@ -5,7 +5,7 @@
 // genai_spans_metrics.json: names and status of spans, and the metrics that a span's end records.
 #include <nopspan/event.h>
 #include <nopspan/genai.h>
-#include <nopspan/genai_events.h>
+#include <nopspan/genai_spans.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 
