@@ -98,10 +98,8 @@ TEST(AgentSpan, OfAnIterationIsItsStartToHandlers) {
   std::vector<std::string> names = Recorder::span_events({"agent.operator.iteration", "agent.coordinator.iteration"});
   names.insert(names.end(), {"agent.operator.iteration_start", "agent.coordinator.iteration_start"});
   const Recorder recorder(names);
-  {
-    const Span iteration{agent::operator_iteration,
-                         [](auto& m) { m.operator_name("ets").trace_id("t").iteration(1).operator_state("healthy"); }};
-  }
+  short_span(agent::operator_iteration,
+             [](auto& m) { m.operator_name("ets").trace_id("t").iteration(1).operator_state("healthy"); });
   EXPECT_THROW(nopspan::span(agent::coordinator_iteration, [] { throw 7; }), int);
   ASSERT_THAT(recorder.names(), ElementsAre("agent.operator.iteration_start", "agent.coordinator.iteration_start"));
   EXPECT_THAT(keys_of(recorder.events()[0]->measurements()), ElementsAre("system_time"));

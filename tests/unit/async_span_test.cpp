@@ -44,11 +44,8 @@ TEST(AsyncSpan, EmitsStartAndStop) {
   EXPECT_FALSE(span);
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
   EXPECT_THAT(recorder.start(), HasMetadata("at", "start"));
-  EXPECT_THAT(recorder.stop(), HasMetadata("at", "end"));
-  EXPECT_THAT(recorder.stop(), HasMetadata("key", 1));
-  EXPECT_THAT(recorder.stop(), HasMeasurement("rows", 2));
-  EXPECT_THAT(recorder.stop(), HasStatus(Status::ok));
-  EXPECT_THAT(recorder.stop(), LacksMetadata("abandoned"));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("at", "end"), HasMetadata("key", 1), HasMeasurement("rows", 2)));
+  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::ok), LacksMetadata("abandoned")));
 }
 
 TEST(AsyncSpan, SaysThatItIsBoundToNoThread) {
@@ -143,8 +140,7 @@ TEST(AsyncSpan, IsAbandonedWhenDestroyedUnended) {
   { const AsyncSpan span{"work"}; }
   EXPECT_EQ(abandoned.times(), 1U);
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(Status::cancelled));
-  EXPECT_THAT(recorder.stop(), HasMetadata("abandoned", true));
+  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::cancelled), HasMetadata("abandoned", true)));
   EXPECT_NE(recorder.stop()->flags() & NOPSPAN_FLAG_ABANDONED, 0U);
 }
 
@@ -169,8 +165,7 @@ TEST(AsyncSpan, IsEndedByAnExceptionThatDestroysIt) {
   }
   EXPECT_EQ(abandoned.times(), 0U);
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
-  EXPECT_THAT(recorder.exception(), HasStatus(Status::exception));
-  EXPECT_THAT(recorder.exception(), HasMetadata("kind", "error"));
+  EXPECT_THAT(recorder.exception(), AllOf(HasStatus(Status::exception), HasMetadata("kind", "error")));
   EXPECT_EQ(recorder.exception()->metadata("reason").find("type").as_string(), "unknown");
   EXPECT_THAT(recorder.exception(), LacksMetadata("abandoned"));
   EXPECT_EQ(recorder.exception()->flags() & NOPSPAN_FLAG_ABANDONED, 0U);
@@ -231,8 +226,7 @@ TEST(AsyncSpan, EndsOnAnotherThread) {
     moved.end();
   }).join();
   ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  EXPECT_THAT(recorder.stop(), HasMetadata("there", true));
-  EXPECT_THAT(recorder.stop(), HasStatus(Status::ok));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("there", true), HasStatus(Status::ok)));
   EXPECT_EQ(recorder.stop()->span_id(), recorder.start()->span_id());
 }
 

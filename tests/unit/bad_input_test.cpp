@@ -54,9 +54,7 @@ TEST_F(BadInput, MetricsTakeNoNumberThatIsNone) {
 
 TEST_F(BadInput, NegativeCountsAreMetadataAndNoUsage) {
   const SpanRecorder recorder("llm.step");
-  {
-    const Span span{llm::step, [](auto& m) { m.input_tokens(-5).max_tokens(-1); }};
-  }
+  short_span(llm::step, [](auto& m) { m.input_tokens(-5).max_tokens(-1); });
   EXPECT_EQ(recorder.stop()->metadata("input_tokens").as_int(), -5);
   EXPECT_EQ(recorder.stop()->flags() & 0x80U, 0U) << "the record's counts are not set";
 }
@@ -64,9 +62,7 @@ TEST_F(BadInput, NegativeCountsAreMetadataAndNoUsage) {
 TEST_F(BadInput, CountsOverWhatADoubleHoldsStayExact) {
   const SpanRecorder recorder("llm.step");
   constexpr std::int64_t kCount = (std::int64_t{1} << 53U) + 1;
-  {
-    const Span span{llm::step, [](auto& m) { m.input_tokens(kCount).output_tokens(INT64_MAX); }};
-  }
+  short_span(llm::step, [](auto& m) { m.input_tokens(kCount).output_tokens(INT64_MAX); });
   EXPECT_EQ(recorder.stop()->attributes().find("gen_ai.usage.input_tokens").as_int(), kCount);
   EXPECT_EQ(recorder.stop()->attributes().find("gen_ai.usage.output_tokens").as_int(), INT64_MAX);
 }
@@ -82,14 +78,12 @@ TEST_F(BadInput, AnEndBeforeTheStartIsADurationOfZero) {
 TEST_F(BadInput, TextsThatAreNoUtf8LeaveAsQuestionMarks) {
   const Counted repaired(&nopspan::Stats::invalid_utf8);
   const SpanRecorder recorder("llm.chat");
-  {
-    const Span span{llm::chat, [](auto& m) {
-                      m.set("text",
-                            "a\xff"
-                            "b")
-                          .model("m\x80");
-                    }};
-  }
+  short_span(llm::chat, [](auto& m) {
+    m.set("text",
+          "a\xff"
+          "b")
+        .model("m\x80");
+  });
   EXPECT_EQ(recorder.stop()->metadata("text").as_string(),
             "a\xff"
             "b")
@@ -101,9 +95,7 @@ TEST_F(BadInput, AMebibyteIsKeptForHandlersAndLeftOutOfTheRecordWhole) {
   const Counted dropped(&nopspan::Stats::attributes_dropped);
   const SpanRecorder recorder("llm.chat");
   const std::string big(1U << 20U, 'x');
-  {
-    const Span span{llm::chat, [&](auto& m) { m.model("m").set("big", big); }};
-  }
+  short_span(llm::chat, [&](auto& m) { m.model("m").set("big", big); });
   EXPECT_EQ(recorder.stop()->metadata("big").as_string().size(), big.size());
   EXPECT_EQ(dropped.times(), 2U) << "in the record of the start, and in that of the stop";
 }
@@ -122,9 +114,7 @@ TEST(Attributes, AreNotEncodedForHandlersAlone) {
   const Counted dropped(&nopspan::Stats::attributes_dropped);
   const SpanRecorder recorder("llm.chat");
   const std::string big(1U << 20U, 'x');
-  {
-    const Span span{llm::chat, [&](auto& m) { m.set("big", big); }};
-  }
+  short_span(llm::chat, [&](auto& m) { m.set("big", big); });
   EXPECT_EQ(dropped.times(), 0U);
 }
 
@@ -142,9 +132,7 @@ TEST_F(BadInput, TenThousandAttributesAreTheFirst128AndACount) {
 
 TEST_F(BadInput, OfTheSameKeyTwiceTheLaterCounts) {
   const SpanRecorder recorder("llm.chat");
-  {
-    const Span span{llm::chat, [](auto& m) { m.temperature(1).temperature(0.5).set("k", 1).set("k", "two"); }};
-  }
+  short_span(llm::chat, [](auto& m) { m.temperature(1).temperature(0.5).set("k", 1).set("k", "two"); });
   const auto start = recorder.start();
   EXPECT_EQ(start->metadata("k").copy(), Value("two"));
   EXPECT_EQ(start->attributes().find("gen_ai.request.temperature").copy(), Value(0.5));

@@ -225,9 +225,7 @@ TEST(Batch, HandsOverARequestWhenItsOutermostSpanEnds) {
     const ContextScope scope{Context::make()};  // certainly a root span, not an orphan
     const Span request{"request"};
     context = request.context();
-    {
-      const Span inner{"inner", [](Fields& f) { f.set("rows", 7); }};
-    }
+    short_span("inner", [](Fields& f) { f.set("rows", 7); });
     { const Span inner{"inner"}; }
     EXPECT_THAT(*received, IsEmpty());
   });
@@ -776,15 +774,11 @@ TEST(Batch, SaysWhichRequestsHaveEntriesThatBelongToOthers) {
   const Traced traced([] {
     const FakeClock clock;
     { const Span plain{"plain"}; }
-    {
-      const Span linked{"linked", [](Fields& f) {
-                          f.link(Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-00000000000000aa-01"));
-                        }};
-    }
+    short_span("linked", [](Fields& f) {
+      f.link(Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-00000000000000aa-01"));
+    });
     const engine::Member member{};
-    {
-      const Span step{engine::step, [&](auto& m) { m.members(&member, 1); }};
-    }
+    short_span(engine::step, [&](auto& m) { m.members(&member, 1); });
   });
   std::map<std::string, bool> others;
   for (const Batch& batch : traced.batches) {

@@ -107,8 +107,7 @@ TEST_P(Closure, TakesAResultTogetherWithWhatTheStopAdds) {
   EXPECT_EQ(calls, GetParam() ? 1 : 0);
   if (recorder() == nullptr) return;
   EXPECT_THAT(recorder()->start(), LacksMetadata("text"));
-  EXPECT_THAT(recorder()->stop(), HasMetadata("text", "value"));
-  EXPECT_THAT(recorder()->stop(), HasMeasurement("length", 5));
+  EXPECT_THAT(recorder()->stop(), AllOf(HasMetadata("text", "value"), HasMeasurement("length", 5)));
 }
 
 TEST_P(Closure, TakesAResultWhoseStopWantsTheFieldsAlone) {
@@ -199,10 +198,8 @@ TEST(CatalogueClosure, TakesTheCataloguesOwnBuilder) {
         return nopspan::result(3, [](const int& value, auto& m) { m.chat_result("reply").measure("turns", value); });
       });
   EXPECT_EQ(turns, 3);
-  EXPECT_THAT(recorder.start(), HasMetadata("engine", "llama.cpp"));
-  EXPECT_THAT(recorder.start(), HasMetadata("model", "small"));
-  EXPECT_THAT(recorder.stop(), HasMetadata("chat_result", "reply"));
-  EXPECT_THAT(recorder.stop(), HasMeasurement("turns", 3));
+  EXPECT_THAT(recorder.start(), AllOf(HasMetadata("engine", "llama.cpp"), HasMetadata("model", "small")));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("chat_result", "reply"), HasMeasurement("turns", 3)));
 }
 
 }  // namespace

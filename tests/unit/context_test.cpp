@@ -153,8 +153,7 @@ TEST(Context, InheritsLabels) {
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 3U);
   EXPECT_THAT(events[0], HasMetadata("model", "small"));
-  EXPECT_THAT(events[1], HasMetadata("engine", "vllm"));
-  EXPECT_THAT(events[1], HasMetadata("model", "small"));
+  EXPECT_THAT(events[1], AllOf(HasMetadata("engine", "vllm"), HasMetadata("model", "small")));
   EXPECT_THAT(events[1], HasMetadata("tenant", "acme"));
   EXPECT_TRUE(events[2]->metadata().empty());
 }

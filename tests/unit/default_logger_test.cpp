@@ -146,9 +146,7 @@ TEST_F(DefaultLogger, LetsNoTextForgeAField) {
 
 TEST_F(DefaultLogger, WritesNoContent) {
   EXPECT_EQ(llm::attach_default_logger(), nopspan::Errc::ok);
-  {
-    const Span call{llm::chat, [](auto& m) { m.content("request_id", "SECRET"); }};
-  }
+  short_span(llm::chat, [](auto& m) { m.content("request_id", "SECRET"); });
   EXPECT_EQ(agent::attach_default_logger(), nopspan::Errc::ok);
   agent::operators::wait([](auto& e) { e.content("trace_id", "SECRET"); });
   agent::operators::wait([](auto& e) { e.content("trace_id", Value::list({"SECRET"})); });

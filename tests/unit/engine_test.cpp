@@ -117,9 +117,7 @@ TEST(EngineRequest, HasNoRateWhereATimeOrACountIsUnknown) {
 
 TEST(EngineRequest, KnowsATimeThatWasGivenAtItsStart) {
   const SpanRecorder recorder("engine.request");
-  {
-    const Span request{engine::request, [](auto& m) { m.decode_ns(20).output_tokens(3); }};
-  }
+  short_span(engine::request, [](auto& m) { m.decode_ns(20).output_tokens(3); });
   EXPECT_THAT(recorder.stop(), HasMeasurement("time_per_output_token_ns", 10));
 }
 
@@ -181,8 +179,7 @@ TEST(EngineRequest, HasTheFirstTokenOfItsMeter) {
   clock.advance(4 * kMillisecond);
   meter.token();
   meter.end();
-  EXPECT_THAT(recorder.stop(), HasMeasurement("ttft_ns", 4 * kMillisecond));
-  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 1));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMeasurement("ttft_ns", 4 * kMillisecond), HasMeasurement("stream_tokens", 1)));
 }
 
 TEST(EngineRequest, SaysWhetherItWasCancelled) {
@@ -212,8 +209,7 @@ TEST(EngineRequest, LeavesWhatTheApplicationSetAsItIs) {
   clock.advance(kMillisecond);
   request.first_token();
   request.end();
-  EXPECT_THAT(recorder.stop(), HasMetadata("cancelled", "perhaps"));
-  EXPECT_THAT(recorder.stop(), HasMeasurement("ttft_ns", 1));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("cancelled", "perhaps"), HasMeasurement("ttft_ns", 1)));
   EXPECT_THAT(recorder.stop(), HasMeasurement("time_per_output_token_ns", 2));
   EXPECT_THAT(recorder.stop(), HasMeasurement("tokens_per_second", 3));
 }
@@ -278,15 +274,9 @@ TEST(EngineRequest, FiresItsProbeOnceWithWhatFollows) {
 TEST(EngineSpans, HaveTheirOwnBuilders) {
   const Recorder recorder{"engine.queue.start", "engine.prefill.start", "engine.decode.start", "engine.step.start",
                           "engine.step.stop"};
-  {
-    const Span queue{engine::queue, [](auto& m) { m.engine("e").tenant("t"); }};
-  }
-  {
-    const Span prefill{engine::prefill, [](auto& m) { m.model("m").prefill_tokens(7).cached_tokens(3); }};
-  }
-  {
-    const Span decode{engine::decode, [](auto& m) { m.decode_tokens(9); }};
-  }
+  short_span(engine::queue, [](auto& m) { m.engine("e").tenant("t"); });
+  short_span(engine::prefill, [](auto& m) { m.model("m").prefill_tokens(7).cached_tokens(3); });
+  short_span(engine::decode, [](auto& m) { m.decode_tokens(9); });
   {
     Span step{engine::step, [](auto& m) { m.engine("e"); }};
     step.with<engine::StepFields>([&](auto& m) { m.batch_size(2).prefill_tokens(7).decode_tokens(1).number(1); });
@@ -340,11 +330,9 @@ TEST(EngineSpans, OfARequestThatBeganBeforeTheAttachHaveTheLabelsOfTheScope) {
   const auto starts = recorder.events("engine.decode.start");
   ASSERT_EQ(starts.size(), 5U);
   EXPECT_THAT(starts[0], LacksMetadata("engine"));
-  EXPECT_THAT(starts[1], HasMetadata("engine", "e"));
-  EXPECT_THAT(starts[1], HasMetadata("model", "m"));
+  EXPECT_THAT(starts[1], AllOf(HasMetadata("engine", "e"), HasMetadata("model", "m")));
   EXPECT_THAT(starts[1], LacksMetadata("tenant"));  // it may be another request's
-  EXPECT_THAT(starts[2], HasMetadata("engine", "e"));
-  EXPECT_THAT(starts[2], HasMetadata("model", "own"));
+  EXPECT_THAT(starts[2], AllOf(HasMetadata("engine", "e"), HasMetadata("model", "own")));
   EXPECT_THAT(starts[3], HasMetadata("engine", "e"));
   EXPECT_THAT(starts[4], HasMetadata("engine", "e"));
 }
@@ -382,9 +370,7 @@ TEST(EngineRequest, CarriesTheFactsOfSpeculationPreemptionAndCaches) {
 
 TEST(EnginePhases, CarryTheirReasonChunkAndDrafts) {
   const Recorder recorder{"engine.queue.stop", "engine.prefill.stop", "engine.decode.stop"};
-  {
-    const Span queue{engine::queue, [](auto& m) { m.reason("adapter"); }};
-  }
+  short_span(engine::queue, [](auto& m) { m.reason("adapter"); });
   {
     Span prefill{engine::prefill, [](auto& m) { m.chunk(2, 3); }};
     prefill.with<engine::PrefillFields>([](auto& m) { m.recomputed_tokens(7); });
@@ -397,8 +383,7 @@ TEST(EnginePhases, CarryTheirReasonChunkAndDrafts) {
   ASSERT_EQ(events.size(), 3U);
   EXPECT_THAT(events[0], HasMetadata("reason", "adapter"));
   EXPECT_EQ(events[0]->attributes().find("nopspan.reason").as_string(), "adapter");
-  EXPECT_THAT(events[1], HasMetadata("chunk", 2));
-  EXPECT_THAT(events[1], HasMetadata("chunks", 3));
+  EXPECT_THAT(events[1], AllOf(HasMetadata("chunk", 2), HasMetadata("chunks", 3)));
   EXPECT_THAT(events[1], HasMeasurement("recomputed_tokens", 7));
   EXPECT_THAT(events[2], HasMeasurement("accepted_tokens", 4));
 }
@@ -406,14 +391,9 @@ TEST(EnginePhases, CarryTheirReasonChunkAndDrafts) {
 TEST(EngineSpans, LoadTransferAndDeviceAreOfTheCatalogue) {
   const Recorder recorder{"engine.load.stop", "engine.transfer.stop", "engine.device.stop"};
   const Counted unknown(&nopspan::Stats::names_unknown);
-  {
-    const Span load{engine::load, [](auto& m) { m.model("m").adapter("lora-1").bytes(1000); }};
-  }
-  {
-    const Span transfer{engine::transfer, [](auto& m) {
-                          m.between("device", "host").direction("store").bytes(4096).blocks(2).tokens(32);
-                        }};
-  }
+  short_span(engine::load, [](auto& m) { m.model("m").adapter("lora-1").bytes(1000); });
+  short_span(engine::transfer,
+             [](auto& m) { m.between("device", "host").direction("store").bytes(4096).blocks(2).tokens(32); });
   nopspan::complete(engine::device, Context(), monotonic_ns(), 10, [](auto& m) { m.device("gpu0"); });
   EXPECT_EQ(unknown.times(), 0U);
   const auto events = recorder.events();

@@ -63,8 +63,7 @@ TEST(Execute, BelongsToTheCurrentSpan) {
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 3U);
   EXPECT_EQ(events[2]->span_id(), events[1]->span_id());
-  EXPECT_THAT(events[2], IsChildOf(events[0]));
-  EXPECT_THAT(events[2], LacksMetadata("of"));
+  EXPECT_THAT(events[2], AllOf(IsChildOf(events[0]), LacksMetadata("of")));
 }
 
 TEST(Execute, HasTheParentOfItsSpanWhereverItIsEmitted) {
@@ -189,12 +188,9 @@ TEST(Gauge, EmitsAnEventOfEngineStats) {
   nopspan::gauge("running", -3);
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 2U);
-  EXPECT_THAT(events[0], HasMeasurement("kv_cache_used", 10));
-  EXPECT_THAT(events[0], HasMetadata("engine", "vllm"));
-  EXPECT_THAT(events[0], HasMetadata("gauge", "kv_cache_used"));
-  EXPECT_THAT(events[0], HasMetadata("maximum", 100));
-  EXPECT_THAT(events[1], HasMeasurement("running", -3));
-  EXPECT_THAT(events[1], LacksMetadata("maximum"));
+  EXPECT_THAT(events[0], AllOf(HasMeasurement("kv_cache_used", 10), HasMetadata("engine", "vllm")));
+  EXPECT_THAT(events[0], AllOf(HasMetadata("gauge", "kv_cache_used"), HasMetadata("maximum", 100)));
+  EXPECT_THAT(events[1], AllOf(HasMeasurement("running", -3), LacksMetadata("maximum")));
 }
 
 TEST(Gauge, TakesNullsAndOverlongTexts) {
@@ -212,14 +208,9 @@ TEST(Gauge, HasTheEngineTheModelAndTheLabelsThatItIsGiven) {
   nopspan::gauge("waiting{reason=adapter}", 1, [](auto& g) { g.engine("vllm"); });
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 2U);
-  EXPECT_THAT(events[0], HasMeasurement("waiting", 2));
-  EXPECT_THAT(events[0], HasMetadata("engine", "vllm"));
-  EXPECT_THAT(events[0], HasMetadata("model", "m"));
-  EXPECT_THAT(events[0], HasMetadata("reason", "slots"));
-  EXPECT_THAT(events[0], HasMetadata("maximum", 8));
-  EXPECT_THAT(events[0], LacksMetadata("counter"));
-  EXPECT_THAT(events[1], HasMeasurement("waiting", 1));
-  EXPECT_THAT(events[1], HasMetadata("reason", "adapter"));
+  EXPECT_THAT(events[0], AllOf(HasMeasurement("waiting", 2), HasMetadata("engine", "vllm"), HasMetadata("model", "m")));
+  EXPECT_THAT(events[0], AllOf(HasMetadata("reason", "slots"), HasMetadata("maximum", 8), LacksMetadata("counter")));
+  EXPECT_THAT(events[1], AllOf(HasMeasurement("waiting", 1), HasMetadata("reason", "adapter")));
 }
 
 TEST(Counter, IsAGaugeThatSaysWhatItIs) {
@@ -228,8 +219,7 @@ TEST(Counter, IsAGaugeThatSaysWhatItIs) {
   nopspan::counter("aborted", 18U);
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 2U);
-  EXPECT_THAT(events[0], HasMeasurement("aborted", 17));
-  EXPECT_THAT(events[0], HasMetadata("counter", true));
+  EXPECT_THAT(events[0], AllOf(HasMeasurement("aborted", 17), HasMetadata("counter", true)));
   EXPECT_THAT(events[0], HasMetadata("engine", "vllm"));
   EXPECT_THAT(events[1], HasMeasurement("aborted", 18));
 }

@@ -133,9 +133,7 @@ TEST(Event, MayBeKeptInsideTheHandler) {
                               first = event.metadata().copy().to_string();
                             }),
             nopspan::Errc::ok);
-  {
-    const Span span{"work", [](Fields& f) { f.set("k", 1); }};
-  }
+  short_span("work", [](Fields& f) { f.set("k", 1); });
   EXPECT_EQ(nopspan::detach("id"), nopspan::Errc::ok);
   EXPECT_EQ(first, second);
   EXPECT_EQ(first.find("span_id"), first.rfind("span_id"));  // the id appears once
@@ -168,9 +166,7 @@ TEST(Event, ShowsMeasurementsToAHandlerThatLooksAtThemFirst) {
                               EXPECT_THAT(keys_of(event.measurements()), ElementsAre("duration", "monotonic_time"));
                             }),
             nopspan::Errc::ok);
-  {
-    const Span span{"work", [](Fields& f) { f.set("k", std::string(700, 'x')); }};
-  }
+  short_span("work", [](Fields& f) { f.set("k", std::string(700, 'x')); });
   EXPECT_EQ(nopspan::detach("id"), nopspan::Errc::ok);
 }
 

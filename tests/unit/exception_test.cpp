@@ -40,8 +40,7 @@ nopspan::OwnedEvent exception_of(const Thrown& thrown) {
 
 TEST(Exception, OfAStandardClassIsAnError) {
   const auto event = exception_of(std::runtime_error("no route"));
-  EXPECT_THAT(event, HasStatus(Status::exception));
-  EXPECT_THAT(event, HasMetadata("kind", "error"));
+  EXPECT_THAT(event, AllOf(HasStatus(Status::exception), HasMetadata("kind", "error")));
   EXPECT_THAT(event, HasMetadata("reason", reason("std::runtime_error", "no route")));
   EXPECT_THAT(event, LacksMetadata("stacktrace"));
 }
@@ -70,15 +69,13 @@ TEST(Exception, WithoutAMessageHasAnEmptyOne) {
 
 TEST(Exception, OfAnyOtherTypeIsAThrow) {
   const auto event = exception_of(7);
-  EXPECT_THAT(event, HasMetadata("kind", "throw"));
-  EXPECT_THAT(event, HasMetadata("reason", reason("int", "")));
+  EXPECT_THAT(event, AllOf(HasMetadata("kind", "throw"), HasMetadata("reason", reason("int", ""))));
 }
 
 TEST(Exception, OfAStringHasTheStringAsMessage) {
   EXPECT_THAT(exception_of(std::string("text")), HasMetadata("reason", reason("std::string", "text")));
   const auto event = exception_of(static_cast<const char*>("literal"));
-  EXPECT_THAT(event, HasMetadata("kind", "throw"));
-  EXPECT_THAT(event, HasMetadata("reason", reason("char const*", "literal")));
+  EXPECT_THAT(event, AllOf(HasMetadata("kind", "throw"), HasMetadata("reason", reason("char const*", "literal"))));
   EXPECT_THAT(exception_of(static_cast<const char*>(nullptr)), HasMetadata("reason", reason("char const*", "")));
 }
 
@@ -154,8 +151,7 @@ TEST(Exception, EventHasTheStartMetadataToo) {
         });
   } catch (const std::runtime_error&) {
   }
-  EXPECT_THAT(recorder.exception(), HasMetadata("at", "start"));
-  EXPECT_THAT(recorder.exception(), HasMetadata("later", 1));
+  EXPECT_THAT(recorder.exception(), AllOf(HasMetadata("at", "start"), HasMetadata("later", 1)));
   EXPECT_THAT(keys_of(recorder.exception()->measurements()), ElementsAre("duration", "monotonic_time", "rows"));
 }
 
@@ -210,8 +206,7 @@ TEST(Exception, IsUnknownToTheDestructorOfAScope) {
   } catch (const std::runtime_error&) {
   }
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
-  EXPECT_THAT(recorder.exception(), HasStatus(Status::exception));
-  EXPECT_THAT(recorder.exception(), HasMetadata("kind", "error"));
+  EXPECT_THAT(recorder.exception(), AllOf(HasStatus(Status::exception), HasMetadata("kind", "error")));
   EXPECT_THAT(recorder.exception(), HasMetadata("reason", reason("unknown", "")));
 }
 
@@ -243,8 +238,7 @@ TEST(Exception, EndsAScopeThatDoesNotRethrowIt) {
     }
     EXPECT_TRUE(span);
   }
-  EXPECT_THAT(recorder.exception(), HasStatus(Status::exception));
-  EXPECT_THAT(recorder.exception(), HasMetadata("reason", reason("int", "")));
+  EXPECT_THAT(recorder.exception(), AllOf(HasStatus(Status::exception), HasMetadata("reason", reason("int", ""))));
 }
 
 TEST(Exception, DoesNotMarkASpanThatBeganAndEndedInADestructorMeanwhile) {
@@ -303,8 +297,7 @@ TEST(Exception, OfAnotherLanguageGoesThroughAsAnExit) {
   }
   EXPECT_TRUE(caught);
   EXPECT_TRUE(cleaned);
-  EXPECT_THAT(recorder.exception(), HasMetadata("kind", "exit"));
-  EXPECT_THAT(recorder.exception(), HasMetadata("reason", reason(nullptr, "")));
+  EXPECT_THAT(recorder.exception(), AllOf(HasMetadata("kind", "exit"), HasMetadata("reason", reason(nullptr, ""))));
 }
 
 TEST(Exception, LeavesTheContextAsItWas) {

@@ -138,9 +138,7 @@ TEST(GenAiSpans, OfAWorkflowRecordItsDurationAndError) {
 TEST(GenAiSpans, OfAToolRecordItsDuration) {
   for (const char* name : {"llm.tool", "agent.tool"}) {
     const SpanRecorder recorder(name);
-    {
-      const Span span{name, [](Fields& f) { f.set("tool_name", "search").set("tool_type", "function"); }};
-    }
+    short_span(name, [](Fields& f) { f.set("tool_name", "search").set("tool_type", "function"); });
     const std::vector<genai::Metric> metrics = genai::metrics(*recorder.stop());
     ASSERT_THAT(metrics, SizeIs(1)) << name;
     EXPECT_EQ(metrics[0].name, "gen_ai.execute_tool.duration");

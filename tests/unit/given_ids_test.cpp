@@ -129,9 +129,7 @@ TEST_F(TraceId, WithControlCharactersIsCleaned) {
 
 TEST_F(TraceId, OfOtherCataloguesIsMetadata) {
   const SpanRecorder own("mine");
-  {
-    const Span span{"mine", [](Fields& m) { m.set("trace_id", "run-9"); }};
-  }
+  short_span("mine", [](Fields& m) { m.set("trace_id", "run-9"); });
   EXPECT_EQ(own.start()->request_id().size(), 22U);
   EXPECT_THAT(own.start(), HasMetadata("trace_id", "run-9"));
 }
@@ -229,9 +227,7 @@ TEST_F(RequestIdInMetadata, IsTakenBeforeATraceId) {
 
 TEST_F(RequestIdInMetadata, ThatIsEmptyIsIgnored) {
   const SpanRecorder recorder("work");
-  {
-    const Span work{"work", [](Fields& m) { m.request_id("").request_id(nullptr); }};
-  }
+  short_span("work", [](Fields& m) { m.request_id("").request_id(nullptr); });
   EXPECT_THAT(recorder.start(), HasMetadata("request_id", recorder.start()->request_id()));
   EXPECT_EQ(recorder.start()->request_id().size(), 22U);
 }

@@ -83,8 +83,7 @@ TEST(Complete, EmitsStartAndStopAtOnceWithTheTimesGiven) {
   EXPECT_EQ(events[2]->monotonic_time_ns(), 1250);
   EXPECT_EQ(events[2]->duration_ns(), 250);
   EXPECT_THAT(events[1], HasMetadata("slot", 3));
-  EXPECT_THAT(events[2], HasMetadata("slot", 3));
-  EXPECT_THAT(events[2], HasStatus(Status::ok));
+  EXPECT_THAT(events[2], AllOf(HasMetadata("slot", 3), HasStatus(Status::ok)));
 }
 
 TEST(Complete, KeepsItsMeasurementsForTheStop) {

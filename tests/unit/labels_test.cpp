@@ -108,8 +108,7 @@ TEST(Labels, WithAFourthKeyAreMetadataThatIsNotInheritedAndCounted) {
                   EXPECT_TRUE(span.context().label("d").empty());
                 }
                 EXPECT_EQ(overflow.times(), 1U);
-                EXPECT_THAT(recorder.stop(), HasMetadata("d", "5"));
-                EXPECT_THAT(recorder.stop(), HasMetadata("a", "3"));
+                EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("d", "5"), HasMetadata("a", "3")));
               }),
               IsEmpty());
 }
@@ -141,8 +140,7 @@ TEST(Labels, AreTakenAwayByNullAndEmptyText) {
                   const Span inner{"inner", [](Fields& f) { f.label("a", nullptr).label("b", ""); }};
                   EXPECT_THAT(extra_labels(inner.context()), IsEmpty());
                 }
-                EXPECT_THAT(recorder.stop(), HasMetadata("a", nullptr));
-                EXPECT_THAT(recorder.stop(), HasMetadata("b", ""));
+                EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("a", nullptr), HasMetadata("b", "")));
               }),
               IsEmpty());
 }

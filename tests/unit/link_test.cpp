@@ -109,8 +109,7 @@ TEST(Link, ConnectsOneEngineStepToTheEightRequestsItServes) {
   for (std::size_t i = 0; i < 8; ++i) {
     EXPECT_EQ(ends[i]->span_id(), contexts[i].span_id());
     EXPECT_EQ(ends[i]->request_id(), contexts[i].request_id().view());
-    EXPECT_THAT(ends[i], HasStatus(Status::ok));
-    EXPECT_THAT(ends[i], HasMeasurement("queue_ns", 5));
+    EXPECT_THAT(ends[i], AllOf(HasStatus(Status::ok), HasMeasurement("queue_ns", 5)));
     EXPECT_EQ(step->members()[i].request, contexts[i].span_id());
     EXPECT_NE(step->request_id(), ends[i]->request_id());
     ids.insert(ends[i]->request_id());
@@ -135,10 +134,7 @@ TEST(Step, CallsNoMallocForItsMembers) {
   const std::vector<nopspan::engine::Member> members(5000);
   { const Span first{nopspan::engine::step}; }
   const std::size_t before = allocations();
-  {
-    const Span step{nopspan::engine::step,
-                    [&](auto& m) { m.members(members.data(), members.size()).member(members[0]); }};
-  }
+  short_span(nopspan::engine::step, [&](auto& m) { m.members(members.data(), members.size()).member(members[0]); });
   EXPECT_EQ(allocations(), before);
 }
 

@@ -47,17 +47,12 @@ TEST(Llm, BuildersSetTheKeysOfTheirSpans) {
   }
   const auto events = recorder.events();
   ASSERT_THAT(events, SizeIs(5));
-  EXPECT_THAT(events[0], HasMetadata("tool_call_id", "call-1"));
-  EXPECT_THAT(events[0], HasMetadata("tool_name", "search"));
+  EXPECT_THAT(events[0], AllOf(HasMetadata("tool_call_id", "call-1"), HasMetadata("tool_name", "search")));
   EXPECT_THAT(events[1], HasMetadata("result", "found"));
-  EXPECT_THAT(events[2], HasMetadata("operation", "edit"));
-  EXPECT_THAT(events[2], HasMetadata("n", 2));
-  EXPECT_THAT(events[2], HasMeasurement("image_count", 2));
-  EXPECT_THAT(events[2], HasMetadata("usage", Value::map({{"a", 1}})));
-  EXPECT_THAT(events[3], HasMetadata("step_result", "s"));
-  EXPECT_THAT(events[3], HasMetadata("reasoning_tokens", 3));
-  EXPECT_THAT(events[4], HasMetadata("response", "text"));
-  EXPECT_THAT(events[4], HasMetadata("tenant", "t"));
+  EXPECT_THAT(events[2], AllOf(HasMetadata("operation", "edit"), HasMetadata("n", 2)));
+  EXPECT_THAT(events[2], AllOf(HasMeasurement("image_count", 2), HasMetadata("usage", Value::map({{"a", 1}}))));
+  EXPECT_THAT(events[3], AllOf(HasMetadata("step_result", "s"), HasMetadata("reasoning_tokens", 3)));
+  EXPECT_THAT(events[4], AllOf(HasMetadata("response", "text"), HasMetadata("tenant", "t")));
 }
 
 TEST(Llm, ToolNestsInStepNestsInChatInOneRequest) {
@@ -82,8 +77,7 @@ TEST(Llm, SpansInsideAChatHaveItsEngineAndModel) {
   const auto events = recorder.events();
   ASSERT_THAT(events, SizeIs(4));
   const auto expect = [](const nopspan::OwnedEvent& event, const char* engine, const char* model) {
-    EXPECT_THAT(event, HasMetadata("engine", engine));
-    EXPECT_THAT(event, HasMetadata("model", model));
+    EXPECT_THAT(event, AllOf(HasMetadata("engine", engine), HasMetadata("model", model)));
     EXPECT_EQ(event->attributes().find("nopspan.engine").as_string(), engine);
   };
   expect(events[0], "vllm", "small");
@@ -96,8 +90,7 @@ TEST(Llm, SpansInsideAChatHaveItsEngineAndModel) {
 TEST(Llm, SpansWithoutAnEngineOrModelHaveNoKeysForThem) {
   const SpanRecorder recorder("llm.chat");
   nopspan::span(llm::chat, [] {});
-  EXPECT_THAT(recorder.start(), LacksMetadata("engine"));
-  EXPECT_THAT(recorder.start(), LacksMetadata("model"));
+  EXPECT_THAT(recorder.start(), AllOf(LacksMetadata("engine"), LacksMetadata("model")));
   EXPECT_FALSE(recorder.start()->attributes().find("nopspan.engine").exists());
 }
 
@@ -145,8 +138,7 @@ TEST(Llm, TakesItsListsAsVectors) {
   {
     const Span call(llm::chat, [&](auto& m) { m.stop_sequences(texts).encoding_formats(texts).finish_reasons(texts); });
   }
-  EXPECT_THAT(recorder.stop(), HasMetadata("stop_sequences", list));
-  EXPECT_THAT(recorder.stop(), HasMetadata("encoding_formats", list));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("stop_sequences", list), HasMetadata("encoding_formats", list)));
   EXPECT_THAT(recorder.stop(), HasMetadata("finish_reason", list));
 }
 
@@ -194,8 +186,7 @@ TEST(Llm, SpanOfAnUnknownRunTimeNameThrowsAMessageOfOneLine) {
     llm::span(std::string("a\nb\0c\xff", 6) + std::string(100, 'x'), [] {});
     ADD_FAILURE();
   } catch (const std::invalid_argument& error) {
-    EXPECT_THAT(error.what(), HasSubstr("\"a?b?c?xxx"));
-    EXPECT_THAT(error.what(), HasSubstr("xxx\u2026\""));
+    EXPECT_THAT(error.what(), AllOf(HasSubstr("\"a?b?c?xxx"), HasSubstr("xxx\u2026\"")));
   }
 }
 
@@ -267,10 +258,8 @@ TEST(Retry, HasTheReferencesKeysAndNoOthers) {
   const auto event = recorder.events().at(0);
   EXPECT_THAT(keys_of(event->measurements()), ElementsAre("system_time"));
   EXPECT_THAT(keys_of(event->metadata()), ElementsAre("attempt", "delay_ms", "reason", "request_id"));
-  EXPECT_THAT(event, HasMetadata("attempt", 2));
-  EXPECT_THAT(event, HasMetadata("delay_ms", 500));
-  EXPECT_THAT(event, HasMetadata("reason", "rate_limit"));
-  EXPECT_THAT(event, HasMetadata("request_id", "order-7"));
+  EXPECT_THAT(event, AllOf(HasMetadata("attempt", 2), HasMetadata("delay_ms", 500)));
+  EXPECT_THAT(event, AllOf(HasMetadata("reason", "rate_limit"), HasMetadata("request_id", "order-7")));
   EXPECT_GT(event->system_time_ns(), 0);
 }
 

@@ -33,13 +33,9 @@ TEST(McpMessage, FiresNoToolCall) {
   const Fired fired;
   {
     const Span tool{llm::tool, [](auto& m) { m.tool_name("weather"); }};
-    {
-      const Span message{nopspan::mcp::client, [](auto& m) { m.method("tools/call").tool_name("weather"); }};
-    }
+    short_span(nopspan::mcp::client, [](auto& m) { m.method("tools/call").tool_name("weather"); });
     EXPECT_EQ(fired[Probe::tool_call], 0U);
-    {
-      const Span message{nopspan::mcp::server, [](auto& m) { m.method("tools/call").tool_name("weather"); }};
-    }
+    short_span(nopspan::mcp::server, [](auto& m) { m.method("tools/call").tool_name("weather"); });
     EXPECT_EQ(fired[Probe::tool_call], 0U);
   }
   EXPECT_EQ(fired[Probe::tool_call], 1U);
@@ -67,9 +63,7 @@ TEST(Probes, DoNotFireForASpanWhileOnlyHandlersAreAttached) {
 
 TEST(Probes, OfOtherEventsDoNotMakePlainSpansRun) {
   const RaisedGate tracer(RaisedGate::points);
-  {
-    const Span span{"work", [](Fields&) { FAIL(); }};
-  }
+  short_span("work", [](Fields&) { FAIL(); });
   const Fired fired;
   llm::retry([](auto& r) { r.attempt(2); });
   nopspan::execute("cache.hit");
@@ -83,9 +77,7 @@ TEST(Probes, OfOtherEventsDoNotMakePlainSpansRun) {
 TEST(Probes, OfOtherEventsMakeTheCataloguesSpansRun) {
   const RaisedGate tracer(RaisedGate::points);
   const Fired fired;
-  {
-    const Span span{llm::generate, [](auto& m) { m.input_tokens(1).output_tokens(2); }};
-  }
+  short_span(llm::generate, [](auto& m) { m.input_tokens(1).output_tokens(2); });
   EXPECT_EQ(fired[Probe::tokens], 1U);
   EXPECT_EQ(fired.in_all(), 1U);
 }
@@ -288,16 +280,12 @@ TEST_F(Tokens, OfASpanThatOutlivesItsParentAreNotItsGrandparents) {
 }
 
 TEST_F(Tokens, OfAUsageThatIsAMapFireToo) {
-  {
-    const Span image{llm::image, [](auto& m) { m.usage(Value::map({{"input_tokens", 5}, {"output_tokens", 7}})); }};
-  }
+  short_span(llm::image, [](auto& m) { m.usage(Value::map({{"input_tokens", 5}, {"output_tokens", 7}})); });
   EXPECT_EQ(fired[Probe::tokens], 1U);
 }
 
 TEST_F(Tokens, ThatAreTakenBackFireNothing) {
-  {
-    const Span step{llm::step, [](auto& m) { m.input_tokens(5).set("input_tokens", nullptr); }};
-  }
+  short_span(llm::step, [](auto& m) { m.input_tokens(5).set("input_tokens", nullptr); });
   EXPECT_EQ(fired[Probe::tokens], 0U);
 }
 
@@ -332,9 +320,7 @@ TEST_F(Tokens, OfACallThatCameBackAreNotTheCallers) {
 
 TEST_F(Tokens, ThatAreContentFireNothing) {
   const nopspan::testing::Recorder handler{"llm.generate.stop"};
-  {
-    const Span generate{llm::generate, [](auto& m) { m.content("output_tokens", 42); }};
-  }
+  short_span(llm::generate, [](auto& m) { m.content("output_tokens", 42); });
   EXPECT_EQ(fired[Probe::tokens], 0U);
 }
 
@@ -373,9 +359,7 @@ TEST_F(Tokens, OfAScopeThatEndsOnAnotherThreadFireToo) {
 }
 
 TEST_F(ToolCall, IsNoneOfANameThatIsContent) {
-  {
-    const Span tool{llm::tool, [](auto& m) { m.content("tool_name", "secret"); }};
-  }
+  short_span(llm::tool, [](auto& m) { m.content("tool_name", "secret"); });
   EXPECT_EQ(fired[Probe::tool_call], 0U);
 }
 

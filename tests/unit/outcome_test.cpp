@@ -19,8 +19,7 @@ TEST(Outcome, OfAFailedSpanIsAStopWithStatusError) {
     span.fail("timeout", "after 3 s");
   }
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(Status::error));
-  EXPECT_THAT(recorder.stop(), HasMetadata("error.type", "timeout"));
+  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::error), HasMetadata("error.type", "timeout")));
   EXPECT_THAT(recorder.stop(), HasMetadata("error.message", "after 3 s"));
   EXPECT_THAT(recorder.start(), HasStatus(Status::ok));
 }
@@ -48,8 +47,7 @@ TEST(Outcome, OfAFailureWithoutATypeIsOther) {
     Span span{"work"};
     span.fail(nullptr);
   }
-  EXPECT_THAT(recorder.stop(), HasStatus(Status::error));
-  EXPECT_THAT(recorder.stop(), HasMetadata("error.type", "_OTHER"));
+  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::error), HasMetadata("error.type", "_OTHER")));
   EXPECT_THAT(recorder.stop(), LacksMetadata("error.message"));
 }
 
@@ -60,8 +58,7 @@ TEST(Outcome, OfACancelledSpanIsAStopWithStatusCancelled) {
     span.cancel("client gone");
   }
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(Status::cancelled));
-  EXPECT_THAT(recorder.stop(), HasMetadata("cancel.reason", "client gone"));
+  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::cancelled), HasMetadata("cancel.reason", "client gone")));
   EXPECT_THAT(recorder.stop(), LacksMetadata("error.type"));
 }
 
@@ -80,13 +77,10 @@ TEST(Outcome, IsWhatWasSaidFirst) {
   }
   const auto stops = recorder.events("work.stop");
   ASSERT_EQ(stops.size(), 2U);
-  EXPECT_THAT(stops[0], HasStatus(Status::error));
-  EXPECT_THAT(stops[0], HasMetadata("error.type", "first"));
+  EXPECT_THAT(stops[0], AllOf(HasStatus(Status::error), HasMetadata("error.type", "first")));
   EXPECT_THAT(stops[0], LacksMetadata("cancel.reason"));
-  EXPECT_THAT(stops[1], HasStatus(Status::cancelled));
-  EXPECT_THAT(stops[1], HasMetadata("cancel.reason", "first"));
-  EXPECT_THAT(stops[1], LacksMetadata("error.type"));
-  EXPECT_THAT(stops[1], LacksMetadata("error.message"));
+  EXPECT_THAT(stops[1], AllOf(HasStatus(Status::cancelled), HasMetadata("cancel.reason", "first")));
+  EXPECT_THAT(stops[1], AllOf(LacksMetadata("error.type"), LacksMetadata("error.message")));
 }
 
 TEST(Outcome, IsTheExceptionThatLeavesTheSpan) {
@@ -107,9 +101,7 @@ TEST(Outcome, IsTheExceptionThatLeavesTheSpan) {
   const auto exceptions = recorder.events("work.exception");
   ASSERT_EQ(exceptions.size(), 2U);
   for (const auto& event : exceptions) {
-    EXPECT_THAT(event, HasStatus(Status::exception));
-    EXPECT_THAT(event, HasMetadata("kind", "error"));
-    EXPECT_THAT(event, LacksMetadata("error.type"));
+    EXPECT_THAT(event, AllOf(HasStatus(Status::exception), HasMetadata("kind", "error"), LacksMetadata("error.type")));
     EXPECT_THAT(event, LacksMetadata("cancel.reason"));
   }
 }
@@ -127,10 +119,8 @@ TEST(Outcome, OfAnAsyncSpanIsItsEnd) {
   cancelled.fail("late");
   const auto stops = recorder.events("work.stop");
   ASSERT_EQ(stops.size(), 2U);
-  EXPECT_THAT(stops[0], HasStatus(Status::error));
-  EXPECT_THAT(stops[0], HasMetadata("error.type", "timeout"));
-  EXPECT_THAT(stops[1], HasStatus(Status::cancelled));
-  EXPECT_THAT(stops[1], HasMetadata("cancel.reason", "client gone"));
+  EXPECT_THAT(stops[0], AllOf(HasStatus(Status::error), HasMetadata("error.type", "timeout")));
+  EXPECT_THAT(stops[1], AllOf(HasStatus(Status::cancelled), HasMetadata("cancel.reason", "client gone")));
 }
 
 TEST(Outcome, HasATypeThatIsCutVisiblyWhenTooLong) {
@@ -174,8 +164,7 @@ TEST(Outcome, OfASentenceHasNoTypeAndKeepsItAsTheMessage) {
   EXPECT_THAT(stops[0], HasMetadata("error.type", "_OTHER"));
   EXPECT_THAT(stops[0], HasMetadata("error.message", "the prompt was: my secret"));
   EXPECT_TRUE(stops[0]->metadata("error.message").is_content());
-  EXPECT_THAT(stops[1], HasMetadata("error.type", "_OTHER"));
-  EXPECT_THAT(stops[1], HasMetadata("error.message", "refused"));
+  EXPECT_THAT(stops[1], AllOf(HasMetadata("error.type", "_OTHER"), HasMetadata("error.message", "refused")));
   EXPECT_EQ(repaired.times(), 2U);
 }
 

@@ -20,6 +20,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 using nopspan::AsyncSpan;
@@ -37,6 +38,7 @@ using nopspan::testing::HasStatus;
 using nopspan::testing::IsChildOf;
 using nopspan::testing::LacksMetadata;
 using nopspan::testing::Recorder;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -65,6 +67,12 @@ std::uint64_t id_of(const S& span) {
 
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// A span that ends at once. Its last argument is usually its metadata.
+template <class... Arguments>
+void short_span(Arguments&&... arguments) {
+  const Span span{std::forward<Arguments>(arguments)...};
+}
 
 // The present time, as spans are given it.
 inline std::uint64_t monotonic_ns() {

@@ -95,18 +95,10 @@ TEST(Matchers, TellOneEventFromAnother) {
   ASSERT_EQ(events.size(), 2U);
   const nopspan::OwnedEvent outer = events[0];
   const nopspan::OwnedEvent inner = events[1];
-  EXPECT_THAT(outer, EventNamed("outer.start"));
-  EXPECT_THAT(outer, Not(EventNamed("outer.stop")));
-  EXPECT_THAT(outer, HasMetadata("k", 1));
-  EXPECT_THAT(outer, Not(HasMetadata("k", 1.0)));
-  EXPECT_THAT(outer, Not(HasMetadata("absent", nullptr)));
-  EXPECT_THAT(outer, LacksMetadata("absent"));
-  EXPECT_THAT(outer, Not(LacksMetadata("k")));
-  EXPECT_THAT(outer, HasMeasurement("m", 2));
-  EXPECT_THAT(outer, Not(HasMeasurement("k", 1)));
-  EXPECT_THAT(inner, HasStatus(Status::error));
-  EXPECT_THAT(inner, Not(HasStatus(Status::ok)));
-  EXPECT_THAT(inner, IsChildOf(outer));
+  EXPECT_THAT(outer, AllOf(EventNamed("outer.start"), Not(EventNamed("outer.stop")), HasMetadata("k", 1)));
+  EXPECT_THAT(outer, AllOf(Not(HasMetadata("k", 1.0)), Not(HasMetadata("absent", nullptr)), LacksMetadata("absent")));
+  EXPECT_THAT(outer, AllOf(Not(LacksMetadata("k")), HasMeasurement("m", 2), Not(HasMeasurement("k", 1))));
+  EXPECT_THAT(inner, AllOf(HasStatus(Status::error), Not(HasStatus(Status::ok)), IsChildOf(outer)));
   EXPECT_THAT(outer, Not(IsChildOf(inner)));
 }
 
@@ -135,9 +127,7 @@ TEST(Matchers, TellTheChildrenOfOneSpanFromThoseOfAnother) {
   }
   const auto events = recorder.events();
   ASSERT_EQ(events.size(), 4U);
-  EXPECT_THAT(events[1], IsChildOf(events[0]));
-  EXPECT_THAT(events[1], Not(IsChildOf(events[1])));
-  EXPECT_THAT(events[1], Not(IsChildOf(events[2])));
+  EXPECT_THAT(events[1], AllOf(IsChildOf(events[0]), Not(IsChildOf(events[1])), Not(IsChildOf(events[2]))));
   EXPECT_THAT(events[3], IsChildOf(events[2]));
 }
 

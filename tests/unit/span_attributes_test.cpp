@@ -47,12 +47,10 @@ TEST(SpanAttributes, OfAPlainSpanAreItsFields) {
 
 TEST(SpanAttributes, OfAChatFollowTheConventionsAtItsStart) {
   const SpanRecorder recorder("llm.chat");
-  {
-    const Span span{llm::chat, [](auto& m) {
-                      m.engine("llama.cpp").model("tiny").temperature(0).max_tokens(64).top_k(40).seed(7);
-                      m.stop_sequences({"END", "."}).server("127.0.0.1", 8080).conversation_id("c-1");
-                    }};
-  }
+  short_span(llm::chat, [](auto& m) {
+    m.engine("llama.cpp").model("tiny").temperature(0).max_tokens(64).top_k(40).seed(7);
+    m.stop_sequences({"END", "."}).server("127.0.0.1", 8080).conversation_id("c-1");
+  });
   const auto start = recorder.start();
   EXPECT_EQ(attributes_of(start), Value::map({{"gen_ai.provider.name", "llama.cpp"},
                                               {"gen_ai.operation.name", "chat"},
@@ -286,9 +284,7 @@ TEST(SpanAttributes, HaveTheLabelsOfTheSpansAround) {
 
 TEST(SpanAttributes, OfAnotherCataloguesKeysAreTheApplicationsOwn) {
   const SpanRecorder recorder("llm.chat");
-  {
-    const Span span{llm::chat, [](auto& m) { m.set("count", 3).set("status", "fine").set("queue_ns", 7); }};
-  }
+  short_span(llm::chat, [](auto& m) { m.set("count", 3).set("status", "fine").set("queue_ns", 7); });
   EXPECT_EQ(attribute(recorder.start(), "count"), Value(3));
   EXPECT_EQ(attribute(recorder.start(), "status"), Value("fine"));
   EXPECT_EQ(attribute(recorder.start(), "queue_ns"), Value(7));
@@ -296,13 +292,10 @@ TEST(SpanAttributes, OfAnotherCataloguesKeysAreTheApplicationsOwn) {
 
 TEST(SpanAttributes, ThatTheApplicationSetsItselfCount) {
   const SpanRecorder recorder("llm.chat");
-  {
-    const Span span{
-        llm::chat, [](auto& m) {
-          m.model("tiny").set("gen_ai.request.model", "mine").set("gen_ai.operation.name", "text_completion");
-          m.set("turns", 3);
-        }};
-  }
+  short_span(llm::chat, [](auto& m) {
+    m.model("tiny").set("gen_ai.request.model", "mine").set("gen_ai.operation.name", "text_completion");
+    m.set("turns", 3);
+  });
   const auto start = recorder.start();
   EXPECT_EQ(attribute(start, "gen_ai.request.model"), Value("mine"));
   EXPECT_EQ(attribute(start, "gen_ai.operation.name"), Value("text_completion"));
@@ -313,9 +306,7 @@ TEST(SpanAttributes, ThatTheApplicationSetsItselfCount) {
 
 TEST(SpanAttributes, KeepTheServerIfTheApplicationSetsAnother) {
   const SpanRecorder recorder("llm.chat");
-  {
-    const Span span{llm::chat, [](auto& m) { m.server("host", 443).set("gen_ai.request.model", "mine"); }};
-  }
+  short_span(llm::chat, [](auto& m) { m.server("host", 443).set("gen_ai.request.model", "mine"); });
   EXPECT_EQ(attribute(recorder.start(), "server.address"), Value("host"));
   EXPECT_EQ(attribute(recorder.start(), "server.port"), Value(443));
 }
@@ -335,9 +326,7 @@ TEST(SpanAttributes, OfAnEngineRequestAreTheServers) {
 
 TEST(SpanAttributes, OfASpanThatIsNoOperationNameNone) {
   const SpanRecorder recorder("engine.queue");
-  {
-    const Span span{nopspan::engine::queue, [](Fields& f) { f.model("big").set("temperature", 1); }};
-  }
+  short_span(nopspan::engine::queue, [](Fields& f) { f.model("big").set("temperature", 1); });
   const auto start = recorder.start();
   EXPECT_FALSE(start->attributes().find("gen_ai.operation.name").exists());
   EXPECT_EQ(attribute(start, "gen_ai.request.model"), Value("big"));
@@ -346,9 +335,7 @@ TEST(SpanAttributes, OfASpanThatIsNoOperationNameNone) {
 
 TEST(SpanAttributes, StayWithAnEventThatIsKept) {
   const SpanRecorder recorder("llm.chat");
-  {
-    const Span span{llm::chat, [](auto& m) { m.model("tiny"); }};
-  }
+  short_span(llm::chat, [](auto& m) { m.model("tiny"); });
   nopspan::OwnedEvent kept = recorder.start();
   const nopspan::OwnedEvent copy = kept;
   const nopspan::OwnedEvent moved = std::move(kept);
@@ -465,11 +452,9 @@ TEST(SpanAttributes, MayBeAskedForByCopiesOfAnEvent) {
                               sizes[0] = first.size();
                             }),
             nopspan::Errc::ok);
-  {
-    const Span span{"work", [](Fields& f) {
-                      for (int i = 0; i < 100; ++i) f.set("key" + std::to_string(i), i);
-                    }};
-  }
+  short_span("work", [](Fields& f) {
+    for (int i = 0; i < 100; ++i) f.set("key" + std::to_string(i), i);
+  });
   EXPECT_EQ(nopspan::detach("copies"), nopspan::Errc::ok);
   EXPECT_THAT(sizes, ElementsAre(100, 100));
 }
@@ -581,9 +566,7 @@ TEST(SpanAttributes, HaveNoContentThatNobodyReceives) {
 TEST(SpanAttributes, OfAnImageHaveItsWholeUsage) {
   const SpanRecorder recorder("llm.image");
   const Value usage = Value::map({{"images", 2}, {"input_tokens", 5}});
-  {
-    const Span span{llm::image, [&](auto& m) { m.usage(usage); }};
-  }
+  short_span(llm::image, [&](auto& m) { m.usage(usage); });
   EXPECT_EQ(attribute(recorder.stop(), "nopspan.usage"), usage);
   EXPECT_EQ(attribute(recorder.stop(), "gen_ai.usage.input_tokens"), Value(5));
 }

@@ -74,11 +74,8 @@ TEST(Span, TellsItsIdsAsMetadata) {
 
 TEST(Span, KeepsTheApplicationsOwnMetadataOfAnIdsName) {
   const SpanRecorder recorder("work");
-  {
-    const Span span{"work", [](Fields& f) { f.set("request_id", "mine").set("span_id", 7); }};
-  }
-  EXPECT_THAT(recorder.start(), HasMetadata("request_id", "mine"));
-  EXPECT_THAT(recorder.start(), HasMetadata("span_id", 7));
+  short_span("work", [](Fields& f) { f.set("request_id", "mine").set("span_id", 7); });
+  EXPECT_THAT(recorder.start(), AllOf(HasMetadata("request_id", "mine"), HasMetadata("span_id", 7)));
   EXPECT_THAT(recorder.stop(), HasMetadata("request_id", "mine"));
 }
 
@@ -88,12 +85,9 @@ TEST(Span, MergesStopMetadataOverTheStarts) {
     Span span{"work", [](Fields& f) { f.set("kept", 1).set("replaced", "by start").set("last", true); }};
     span.set("replaced", "by stop").set("added", 2.5);
   }
-  EXPECT_THAT(recorder.start(), HasMetadata("replaced", "by start"));
-  EXPECT_THAT(recorder.start(), LacksMetadata("added"));
-  EXPECT_THAT(recorder.stop(), HasMetadata("kept", 1));
-  EXPECT_THAT(recorder.stop(), HasMetadata("replaced", "by stop"));
-  EXPECT_THAT(recorder.stop(), HasMetadata("last", true));
-  EXPECT_THAT(recorder.stop(), HasMetadata("added", 2.5));
+  EXPECT_THAT(recorder.start(), AllOf(HasMetadata("replaced", "by start"), LacksMetadata("added")));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("kept", 1), HasMetadata("replaced", "by stop")));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("last", true), HasMetadata("added", 2.5)));
 }
 
 TEST(Span, MergesShallowly) {
@@ -107,18 +101,14 @@ TEST(Span, MergesShallowly) {
 
 TEST(Span, PutsAMeasurementGivenAtTheStartOnTheStartOnly) {
   const SpanRecorder recorder("work");
-  {
-    const Span span{"work", [](Fields& f) { f.measure("queue_depth", 3); }};
-  }
+  short_span("work", [](Fields& f) { f.measure("queue_depth", 3); });
   EXPECT_THAT(recorder.start(), HasMeasurement("queue_depth", 3));
   EXPECT_THAT(keys_of(recorder.stop()->measurements()), ElementsAre("duration", "monotonic_time"));
 }
 
 TEST(Span, PutsAMeasurementGivenAtTheStartOnNothingIfOnlyTheStopIsHandled) {
   const nopspan::testing::Recorder recorder{"work.stop"};
-  {
-    const Span span{"work", [](Fields& f) { f.measure("queue_depth", 3); }};
-  }
+  short_span("work", [](Fields& f) { f.measure("queue_depth", 3); });
   EXPECT_THAT(keys_of(recorder.events().at(0)->measurements()), ElementsAre("duration", "monotonic_time"));
 }
 
@@ -129,8 +119,7 @@ TEST(Span, AddsMeasurementsGivenLaterToTheStop) {
     span.measure("rows", 3).measure("ratio", 0.5);
   }
   EXPECT_THAT(keys_of(recorder.stop()->measurements()), ElementsAre("duration", "monotonic_time", "ratio", "rows"));
-  EXPECT_THAT(recorder.stop(), HasMeasurement("rows", 3));
-  EXPECT_THAT(recorder.stop(), HasMeasurement("ratio", 0.5));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMeasurement("rows", 3), HasMeasurement("ratio", 0.5)));
 }
 
 TEST(Span, DoesNotLetMeasurementsReplaceItsOwn) {
@@ -155,8 +144,7 @@ TEST(Span, AllowsMetadataOfAMeasurementsName) {
   }
   EXPECT_THAT(recorder.stop(), HasMetadata("duration", "long"));
   EXPECT_GE(recorder.stop()->duration_ns(), 0);
-  EXPECT_THAT(recorder.stop(), HasMetadata("rows", "many"));
-  EXPECT_THAT(recorder.stop(), HasMeasurement("rows", 3));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("rows", "many"), HasMeasurement("rows", 3)));
 }
 
 TEST(Span, EvaluatesNothingWhenTheGateIsDown) {
@@ -191,15 +179,10 @@ TEST(Span, TakesTheTypesAsTheyAre) {
     span.set("char array", std::string("t")).set("short", short{2}).set("unsigned", 3U).set("float", 0.5F);
     span.set("list", Value::list({1, 1.0, "x", nullptr}));
   }
-  EXPECT_THAT(recorder.stop(), HasMetadata("null", nullptr));
-  EXPECT_THAT(recorder.stop(), HasMetadata("bool", true));
-  EXPECT_THAT(recorder.stop(), HasMetadata("integer", 1));
-  EXPECT_THAT(recorder.stop(), HasMetadata("double", 1.0));
-  EXPECT_THAT(recorder.stop(), HasMetadata("string", "s"));
-  EXPECT_THAT(recorder.stop(), HasMetadata("char array", "t"));
-  EXPECT_THAT(recorder.stop(), HasMetadata("short", 2));
-  EXPECT_THAT(recorder.stop(), HasMetadata("unsigned", 3));
-  EXPECT_THAT(recorder.stop(), HasMetadata("float", 0.5));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("null", nullptr), HasMetadata("bool", true)));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("integer", 1), HasMetadata("double", 1.0)));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("string", "s"), HasMetadata("char array", "t")));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("short", 2), HasMetadata("unsigned", 3), HasMetadata("float", 0.5)));
   EXPECT_THAT(recorder.stop(), HasMetadata("list", Value::list({1, 1.0, "x", nullptr})));
 }
 

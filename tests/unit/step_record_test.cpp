@@ -45,10 +45,8 @@ TEST(StepRecord, HasTheFactsAndAllMembers) {
   std::vector<nopspan::engine::Member> members(1024);
   for (auto& member : members) member.decode_tokens = 2;
   members[700].prefill_tokens = 5;
-  {
-    const Span step{nopspan::engine::step,
-                    [&](auto& m) { m.engine("e").model("m").members(members.data(), members.size()).number(4); }};
-  }
+  short_span(nopspan::engine::step,
+             [&](auto& m) { m.engine("e").model("m").members(members.data(), members.size()).number(4); });
   { const Span step{nopspan::engine::step}; }
   { const Span other{nopspan::engine::decode}; }
   EXPECT_EQ(fired[Probe::engine_step], 2U);

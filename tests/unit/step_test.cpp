@@ -90,9 +90,7 @@ TEST(Step, HasItsFactsAndMembersInTheStopEvent) {
 TEST(Step, IsCopiedWithItsMembers) {
   const SpanRecorder recorder("engine.step");
   const std::vector<Member> members = decoding(1000);
-  {
-    const Span step{nopspan::engine::step, [&](auto& m) { m.members(members.data(), members.size()); }};
-  }
+  short_span(nopspan::engine::step, [&](auto& m) { m.members(members.data(), members.size()); });
   nopspan::OwnedEvent stop = recorder.stop();
   const nopspan::OwnedEvent copy = stop;
   const nopspan::OwnedEvent moved = std::move(stop);
@@ -128,12 +126,10 @@ TEST(Step, TakesANegativeCountForAbsentAndCountsIt) {
   const SpanRecorder recorder("engine.step");
   const std::vector<Member> members = decoding(2);
   const Counted clamped(&nopspan::Stats::values_clamped);
-  {
-    const Span step{nopspan::engine::step, [&](auto& m) {
-                      m.members(members.data(), members.size()).batch_size(-1).drafted_tokens(-1);
-                      m.prefill_tokens(7).prefill_tokens(-1).decode_tokens(-1);
-                    }};
-  }
+  short_span(nopspan::engine::step, [&](auto& m) {
+    m.members(members.data(), members.size()).batch_size(-1).drafted_tokens(-1);
+    m.prefill_tokens(7).prefill_tokens(-1).decode_tokens(-1);
+  });
   EXPECT_EQ(clamped.times(), 4U);
   EXPECT_EQ(recorder.stop()->step()->batch_size, 2U);
   EXPECT_EQ(recorder.stop()->step()->prefill_tokens, 0U);
@@ -196,9 +192,7 @@ TEST(Step, ThatAForkInterruptsIsReportedByTheParentOnly) {
     Span step{nopspan::engine::step, [&](auto& m) { m.members(members.data(), members.size()); }};
     EXPECT_THAT(in_child([&] {
                   step.with<StepFields>([&](auto& m) { m.members(members.data(), members.size()); });
-                  {
-                    const Span own{nopspan::engine::step, [&](auto& m) { m.member(members[5]); }};
-                  }
+                  short_span(nopspan::engine::step, [&](auto& m) { m.member(members[5]); });
                   ASSERT_EQ(recorder.stop()->member_count(), 1U);
                   EXPECT_EQ(recorder.stop()->members()[0].request, 6U);
                 }),

@@ -68,8 +68,7 @@ TEST(StreamMeter, MeasuresTokensTheFirstOneAndTheGaps) {
   EXPECT_FALSE(meter);
   ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
   const auto stop = recorder.stop();
-  EXPECT_THAT(stop, HasStatus(Status::ok));
-  EXPECT_THAT(stop, HasMeasurement("stream_tokens", 5));
+  EXPECT_THAT(stop, AllOf(HasStatus(Status::ok), HasMeasurement("stream_tokens", 5)));
   EXPECT_THAT(stop, HasMeasurement("time_to_first_token_ns", 7'000'000));
   EXPECT_THAT(stop, HasMeasurement("gap_max_ns", 1'000'000));
   EXPECT_NEAR(static_cast<double>(stop->measurement("gap_p50_ns").as_int()), 1e6, 0.031e6);
@@ -91,8 +90,7 @@ TEST(StreamMeter, TakesTheTimeOfATokenFromTheCaller) {
   EXPECT_EQ(clock.reads(), 0U);
   meter.end();
   const auto stop = recorder.stop();
-  EXPECT_THAT(stop, HasMeasurement("stream_tokens", 6));
-  EXPECT_THAT(stop, HasMeasurement("time_to_first_token_ns", 7'000'000));
+  EXPECT_THAT(stop, AllOf(HasMeasurement("stream_tokens", 6), HasMeasurement("time_to_first_token_ns", 7'000'000)));
   EXPECT_THAT(stop, HasMeasurement("gap_max_ns", 1'000'000));
 }
 
@@ -215,11 +213,9 @@ TEST(StreamMeter, EndsOnceAsTheFirstCallSays) {
   cancelled.fail("timeout");
   const auto stops = recorder.events("work.stop");
   ASSERT_EQ(stops.size(), 2U);
-  EXPECT_THAT(stops[0], HasStatus(Status::error));
-  EXPECT_THAT(stops[0], HasMetadata("error.type", "timeout"));
+  EXPECT_THAT(stops[0], AllOf(HasStatus(Status::error), HasMetadata("error.type", "timeout")));
   EXPECT_THAT(stops[0], HasMeasurement("stream_tokens", 1));
-  EXPECT_THAT(stops[1], HasStatus(Status::cancelled));
-  EXPECT_THAT(stops[1], HasMetadata("cancel.reason", "client gone"));
+  EXPECT_THAT(stops[1], AllOf(HasStatus(Status::cancelled), HasMetadata("cancel.reason", "client gone")));
   EXPECT_THAT(stops[1], HasMeasurement("stream_tokens", 1));
 }
 
@@ -234,8 +230,7 @@ TEST(StreamMeter, EndsByAnException) {
   }
   EXPECT_FALSE(meter);
   ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
-  EXPECT_THAT(recorder.exception(), HasMetadata("kind", "error"));
-  EXPECT_THAT(recorder.exception(), HasMeasurement("stream_tokens", 1));
+  EXPECT_THAT(recorder.exception(), AllOf(HasMetadata("kind", "error"), HasMeasurement("stream_tokens", 1)));
 }
 
 TEST(StreamMeter, IsAbandonedWithItsMeasurements) {
@@ -470,8 +465,7 @@ TEST(StreamMeter, CountsEachTokenOfAGapThatBroughtSeveral) {
   }
   meter.end();
   const auto stop = recorder.stop();
-  EXPECT_THAT(stop, HasMeasurement("stream_tokens", 8));
-  EXPECT_THAT(stop, HasMeasurement("gap_max_ns", 20'000'000));
+  EXPECT_THAT(stop, AllOf(HasMeasurement("stream_tokens", 8), HasMeasurement("gap_max_ns", 20'000'000)));
   const auto gaps = pairs_in(stop, "nopspan.gaps_ns"), tokens = pairs_in(stop, "nopspan.token_gaps_ns");
   ASSERT_EQ(gaps.size(), 3U);
   EXPECT_EQ(gaps[0].second, 2);  // 2 ms

@@ -71,8 +71,7 @@ struct LazyRange {
 // Checks that the recorder has exactly one end, with status ok.
 void expect_ok(const SpanRecorder& recorder, std::int64_t tokens) {
   ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(Status::ok));
-  EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
+  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::ok), HasMetadata("response", nullptr)));
   EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", tokens));
   EXPECT_TRUE(recorder.stop()->measurement("opened_ns").exists());
   EXPECT_LE(recorder.stop()->measurement("opened_ns").as_int(), recorder.stop()->duration_ns());
@@ -89,10 +88,8 @@ void expect_exception(const SpanRecorder& recorder, const std::string& message) 
 
 void expect_abandoned(const SpanRecorder& recorder, std::int64_t tokens) {
   ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(Status::cancelled));
-  EXPECT_THAT(recorder.stop(), HasMetadata("abandoned", true));
-  EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
-  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", tokens));
+  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::cancelled), HasMetadata("abandoned", true)));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("response", nullptr), HasMeasurement("stream_tokens", tokens)));
 }
 
 TEST(PullStream, EndsWhenItsSourceDoes) {
@@ -102,8 +99,7 @@ TEST(PullStream, EndsWhenItsSourceDoes) {
   while (auto item = stream.next()) items.push_back(*item);
   EXPECT_THAT(items, ElementsAre(1, 2, 3));
   expect_ok(recorder, 3);
-  EXPECT_THAT(recorder.start(), HasMetadata("model", "m"));
-  EXPECT_THAT(recorder.start(), LacksMetadata("response"));
+  EXPECT_THAT(recorder.start(), AllOf(HasMetadata("model", "m"), LacksMetadata("response")));
   EXPECT_TRUE(recorder.stop()->measurement("time_to_first_token_ns").exists());
   EXPECT_TRUE(recorder.stop()->measurement("gap_p99_ns").exists());
 }
@@ -186,10 +182,8 @@ TEST(PullStream, EndsByFailWithoutAnException) {
   while (stream.next()) {
   }
   ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(Status::error));
-  EXPECT_THAT(recorder.stop(), HasMetadata("error.type", "timeout"));
-  EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
-  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 1));
+  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::error), HasMetadata("error.type", "timeout")));
+  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("response", nullptr), HasMeasurement("stream_tokens", 1)));
 }
 
 TEST(PullStream, GivesUsageToItsSpanWhileItIsConsumed) {
@@ -312,8 +306,7 @@ TEST(OpenPull, HasWhatItsSourceSetsBeforeItReturnsTheEnd) {
   while (stream.next()) {
   }
   stream.span().output_tokens(8);  // too late
-  EXPECT_THAT(recorder.events().at(0), HasMetadata("output_tokens", 7));
-  EXPECT_THAT(recorder.events().at(0), HasMetadata("finish_reason", "stop"));
+  EXPECT_THAT(recorder.events().at(0), AllOf(HasMetadata("output_tokens", 7), HasMetadata("finish_reason", "stop")));
 }
 
 TEST(OpenPull, WhoseOpenerThrowsIsAnException) {
@@ -388,8 +381,7 @@ TEST(StreamRange, TakesArraysConstantRangesAndEmptyOnes) {
   EXPECT_EQ(sum, 12);
   const auto stops = recorder.events("llm.stream.stop");
   ASSERT_EQ(stops.size(), 3U);
-  EXPECT_THAT(stops[2], HasMeasurement("stream_tokens", 0));
-  EXPECT_THAT(stops[2], HasStatus(Status::ok));
+  EXPECT_THAT(stops[2], AllOf(HasMeasurement("stream_tokens", 0), HasStatus(Status::ok)));
   EXPECT_FALSE(stops[2]->measurement("time_to_first_token_ns").exists());
 }
 
@@ -496,8 +488,7 @@ TEST(PushStream, FailsOnce) {
   stream.end();
   stream(2);
   ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
-  EXPECT_THAT(recorder.stop(), HasStatus(Status::error));
-  EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
+  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::error), HasMetadata("response", nullptr)));
   EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 1));
 }
 

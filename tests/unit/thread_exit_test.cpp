@@ -50,8 +50,7 @@ void* cancelled_in(Work work) {
 
 void expect_exit_kind(const SpanRecorder& recorder) {
   ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
-  EXPECT_THAT(recorder.exception(), HasStatus(Status::exception));
-  EXPECT_THAT(recorder.exception(), HasMetadata("kind", "exit"));
+  EXPECT_THAT(recorder.exception(), AllOf(HasStatus(Status::exception), HasMetadata("kind", "exit")));
   EXPECT_THAT(recorder.exception(), HasMetadata("reason", Value::map({{"type", nullptr}, {"message", ""}})));
   EXPECT_THAT(recorder.exception(), LacksMetadata("stacktrace"));
 }
