@@ -37,6 +37,11 @@ std::string in_child(Work work) {
   return wait_for(child);
 }
 
+template <class Work>
+void expect_in_child(Work work) {
+  EXPECT_EQ(in_child(work), "");
+}
+
 // Waits for a condition. The deadline only keeps a broken build from hanging. Nothing depends on its length.
 template <class Condition>
 bool wait_until(Condition condition) {

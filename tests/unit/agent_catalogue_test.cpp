@@ -268,11 +268,9 @@ TEST_F(LiveSpans, DeliverTheKeysOfTheCatalogue) {
   }
   {
     const SpanRecorder recorder("agent.compaction");
-    {
-      Span span{agent::compaction,
-                [](auto& m) { m.trace_id("t").iteration(1).strategy("summarize").config(kMap).message_count(40); }};
-      span.with<agent::CompactionFields>([](auto& m) { m.message_count(7); });
-    }
+    Span{agent::compaction,
+         [](auto& m) { m.trace_id("t").iteration(1).strategy("summarize").config(kMap).message_count(40); }}
+        .with<agent::CompactionFields>([](auto& m) { m.message_count(7); });
     covers_all(recorder);
   }
   {

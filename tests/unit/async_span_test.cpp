@@ -84,27 +84,25 @@ TEST(AsyncSpan, NeverBecomesCurrent) {
 }
 
 TEST(AsyncSpan, BeginsARequestOfItsOwnUnlessItIsGivenAParent) {
-  const nopspan::testing::Recorder recorder{"outer.start", "alone.start", "child.start"};
+  const Recorder recorder{"outer.start", "alone.start", "child.start"};
   const Span outer{"outer"};
   const AsyncSpan alone{"alone"};
   const AsyncSpan child{"child", Context::current()};
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 3U);
+  const auto events = events_of(recorder, 3);
   EXPECT_NE(events[1]->request_id(), events[0]->request_id());
   EXPECT_EQ(events[1]->parent_id(), 0U);
   EXPECT_THAT(events[2], IsChildOf(events[0]));
 }
 
 TEST(AsyncSpan, HasChildrenByItsContext) {
-  const nopspan::testing::Recorder recorder{"outer.start", "async.start", "scope.start"};
+  const Recorder recorder{"outer.start", "async.start", "scope.start"};
   const AsyncSpan outer{"outer"};
   const AsyncSpan async{"async", outer.context()};
   {
-    const nopspan::ContextScope here{async.context()};
+    const ContextScope here{async.context()};
     const Span scope{"scope"};
   }
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 3U);
+  const auto events = events_of(recorder, 3);
   EXPECT_THAT(events[1], IsChildOf(events[0]));
   EXPECT_THAT(events[2], IsChildOf(events[1]));
   EXPECT_EQ(events[2]->context().root_id(), events[0]->span_id());
@@ -145,7 +143,7 @@ TEST(AsyncSpan, IsAbandonedWhenDestroyedUnended) {
 }
 
 TEST(AsyncSpan, IsAbandonedWhenAssignedOver) {
-  const nopspan::testing::Recorder recorder{"first.stop", "second.stop"};
+  const Recorder recorder{"first.stop", "second.stop"};
   AsyncSpan span{"first"};
   span = AsyncSpan{"second"};
   EXPECT_THAT(recorder.names(), ElementsAre("first.stop"));
@@ -245,8 +243,7 @@ TEST(AsyncSpan, LivesInAVectorThatGrows) {
   EXPECT_EQ(recorder.events("work.stop").size(), 0U);
   for (AsyncSpan& span : spans) span.end();
   spans.clear();
-  const auto stops = recorder.events("work.stop");
-  ASSERT_EQ(stops.size(), 100U);
+  const auto stops = events_of(recorder, 100, "work.stop");
   for (int i = 0; i < 100; ++i) EXPECT_THAT(stops[static_cast<std::size_t>(i)], HasMetadata("i", i));
 }
 

@@ -686,18 +686,17 @@ TEST(Batch, HasABufferInASlabOrNone) {
     const rlimit both{limit, RLIM_INFINITY};
     EXPECT_EQ(setrlimit(RLIMIT_AS, &both), 0);
   };
-  EXPECT_EQ(in_child([&] {
-              const Traced traced([&] {
-                limit_growth(0);
-                while (nopspan::detail::take_block(32U << 10U).bytes != nullptr) continue;
-                limit_growth(512U << 10U);  // enough for a mapping of one buffer, but not for a slab
-                for (int i = 0; i < 3; ++i) const Span span{"work"};
-                EXPECT_NE(nopspan::detail::take_block(32U << 10U).bytes, nullptr);
-              });
-              EXPECT_THAT(traced.batches, IsEmpty());
-              EXPECT_EQ(traced.announcements.back().discarded, 3U);
-            }),
-            "");
+  expect_in_child([&] {
+    const Traced traced([&] {
+      limit_growth(0);
+      while (nopspan::detail::take_block(32U << 10U).bytes != nullptr) continue;
+      limit_growth(512U << 10U);  // enough for a mapping of one buffer, but not for a slab
+      for (int i = 0; i < 3; ++i) const Span span{"work"};
+      EXPECT_NE(nopspan::detail::take_block(32U << 10U).bytes, nullptr);
+    });
+    EXPECT_THAT(traced.batches, IsEmpty());
+    EXPECT_EQ(traced.announcements.back().discarded, 3U);
+  });
 }
 
 TEST(Batch, InAChildOfForkBeginsAnew) {
@@ -706,17 +705,16 @@ TEST(Batch, InAChildOfForkBeginsAnew) {
     { const Span span{"delivered"}; }
     { const Span span{"held by the parent"}; }
     const std::uint64_t sequence_id = received->at(0).header.sequence_id;
-    EXPECT_THAT(in_child([&] {
-                  received->clear();
-                  FakeClock::advance(1'000'000'000);
-                  { const Span span{"child"}; }
-                  ASSERT_THAT(*received, SizeIs(1));
-                  ASSERT_THAT(received->at(0).entries, SizeIs(1));
-                  EXPECT_EQ(received->at(0).entries[0].name, "child");
-                  EXPECT_EQ(received->at(0).header.first, 0U);
-                  EXPECT_NE(received->at(0).header.sequence_id, sequence_id);
-                }),
-                IsEmpty());
+    expect_in_child([&] {
+      received->clear();
+      FakeClock::advance(1'000'000'000);
+      { const Span span{"child"}; }
+      ASSERT_THAT(*received, SizeIs(1));
+      ASSERT_THAT(received->at(0).entries, SizeIs(1));
+      EXPECT_EQ(received->at(0).entries[0].name, "child");
+      EXPECT_EQ(received->at(0).header.first, 0U);
+      EXPECT_NE(received->at(0).header.sequence_id, sequence_id);
+    });
   });
   EXPECT_THAT(traced.names(), ElementsAre("delivered", "held by the parent"));
 }

@@ -71,8 +71,7 @@ TEST(Context, OfAScopeIsTheParentOfSpans) {
     const Span second{"second"};
     const Span inner{"inner"};
   }
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 3U);
+  const auto events = events_of(recorder, 3);
   EXPECT_EQ(events[0]->request_id(), "order-7");
   EXPECT_EQ(events[0]->parent_id(), 0U);
   EXPECT_EQ(events[1]->request_id(), "order-7");
@@ -88,8 +87,7 @@ TEST(Context, EmptyBeginsANewRequestInside) {
     EXPECT_TRUE(nopspan::request_id().empty());
     const Span inner{"inner"};
   }
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 2U);
+  const auto events = events_of(recorder, 2);
   EXPECT_NE(events[1]->request_id(), events[0]->request_id());
   EXPECT_EQ(events[1]->parent_id(), 0U);
   EXPECT_FALSE(events[1]->is_orphan());  // the attached context states that there is no parent
@@ -150,8 +148,7 @@ TEST(Context, InheritsLabels) {
     const Span inner{"inner"};
     nopspan::execute("cache.hit");
   }
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 3U);
+  const auto events = events_of(recorder, 3);
   EXPECT_THAT(events[0], HasMetadata("model", "small"));
   EXPECT_THAT(events[1], AllOf(HasMetadata("engine", "vllm"), HasMetadata("model", "small")));
   EXPECT_THAT(events[1], HasMetadata("tenant", "acme"));
@@ -209,8 +206,7 @@ TEST(Context, TravelsToThePoolsThreads) {
     }
   }
   const auto requests = recorder.events("request.start");
-  const auto jobs = recorder.events("job.start");
-  ASSERT_EQ(jobs.size(), 3U);
+  const auto jobs = events_of(recorder, 3, "job.start");
   for (std::size_t i = 0; i < 3; ++i) {
     EXPECT_EQ(jobs[i]->request_id(), ids[i].view());
     EXPECT_THAT(jobs[i], IsChildOf(requests[i]));

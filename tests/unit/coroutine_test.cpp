@@ -163,10 +163,8 @@ TEST(Coroutine, MakesSpansChildrenOfItsOwn) {
   a.resume();
   std::thread([&] { a.resume(); }).join();
   b.resume();
-  const auto requests = recorder.events("request.start");
-  const auto steps = recorder.events("step.start");
-  ASSERT_EQ(requests.size(), 2U);
-  ASSERT_EQ(steps.size(), 4U);
+  const auto requests = events_of(recorder, 2, "request.start");
+  const auto steps = events_of(recorder, 4, "step.start");
   EXPECT_THAT(steps[0], IsChildOf(requests[1]));
   EXPECT_THAT(steps[1], IsChildOf(requests[0]));
   EXPECT_THAT(steps[2], IsChildOf(requests[0]));

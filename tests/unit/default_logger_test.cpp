@@ -64,8 +64,8 @@ TEST_F(DefaultLogger, IsAttachedOnceAndDetachedOnce) {
 }
 
 TEST_F(DefaultLogger, LogsAtItsLevel) {
-  EXPECT_EQ(agent::attach_default_logger(), nopspan::Errc::ok);
-  EXPECT_EQ(llm::attach_default_logger(LogLevel::warning), nopspan::Errc::ok);
+  EXPECT_EQ(agent::attach_default_logger(), Errc::ok);
+  EXPECT_EQ(llm::attach_default_logger(LogLevel::warning), Errc::ok);
   agent::operators::started([](auto& e) { e.operator_name("ets"); });
   llm::retry([](auto&) {});
   ASSERT_THAT(lines_, SizeIs(2));
@@ -74,8 +74,8 @@ TEST_F(DefaultLogger, LogsAtItsLevel) {
 }
 
 TEST_F(DefaultLogger, OfTheLlmCatalogueSaysTheRequestAndTheMeasurements) {
-  EXPECT_EQ(llm::attach_default_logger(), nopspan::Errc::ok);
-  const nopspan::ContextScope request{nopspan::Context::with_request_id("order-7")};
+  EXPECT_EQ(llm::attach_default_logger(), Errc::ok);
+  const ContextScope request{nopspan::Context::with_request_id("order-7")};
   nopspan::span(llm::image, [] { return nopspan::result([](llm::ImageFields& m) { m.image_count(2); }); });
   ASSERT_THAT(lines_, SizeIs(2));
   EXPECT_THAT(lines_[0].second,
@@ -88,16 +88,16 @@ TEST_F(DefaultLogger, SaysUnknownWhereThereIsNoId) {
   EXPECT_EQ(line_of(Value::map({{"n", 1}}), Value::map()), "[agent.operator.done] trace_id=unknown n=1");
   EXPECT_EQ(line_of(Value::map({{"n", 1}}), Value::map({{"trace_id", nullptr}})),
             "[agent.operator.done] trace_id=unknown n=1");
-  EXPECT_EQ(llm::attach_default_logger(), nopspan::Errc::ok);
+  EXPECT_EQ(llm::attach_default_logger(), Errc::ok);
   lines_.clear();
   llm::execute("adapter.retry", [](nopspan::Fields&) {});
   EXPECT_THAT(lines_, ElementsAre(Pair(LogLevel::debug, "[llm.adapter.retry] request_id=unknown ")));
 }
 
 TEST_F(DefaultLogger, SaysTheRequestOfAnEventWithoutAnId) {
-  EXPECT_EQ(agent::attach_default_logger(), nopspan::Errc::ok);
-  EXPECT_EQ(llm::attach_default_logger(), nopspan::Errc::ok);
-  const nopspan::ContextScope run{nopspan::Context::with_request_id("run-7")};
+  EXPECT_EQ(agent::attach_default_logger(), Errc::ok);
+  EXPECT_EQ(llm::attach_default_logger(), Errc::ok);
+  const ContextScope run{nopspan::Context::with_request_id("run-7")};
   agent::operators::started([](auto& e) { e.operator_name("ets"); });
   EXPECT_EQ(agent::emit("agent.operator.done", Value::map(), Value::map()), Errc::ok);
   llm::execute("adapter.other", [](nopspan::Fields&) {});
@@ -110,7 +110,7 @@ TEST_F(DefaultLogger, SaysTheRequestOfAnEventWithoutAnId) {
 
 TEST_F(DefaultLogger, WritesToStderrWithoutASink) {
   nopspan::set_log_sink({});
-  EXPECT_EQ(agent::attach_default_logger(), nopspan::Errc::ok);
+  EXPECT_EQ(agent::attach_default_logger(), Errc::ok);
   ::testing::internal::CaptureStderr();
   EXPECT_EQ(agent::emit("agent.operator.done", Value::map({{"n", 1}}), Value::map({{"trace_id", "t"}})), Errc::ok);
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "nopspan: debug: [agent.operator.done] trace_id=t n=1\n");
@@ -145,9 +145,9 @@ TEST_F(DefaultLogger, LetsNoTextForgeAField) {
 }
 
 TEST_F(DefaultLogger, WritesNoContent) {
-  EXPECT_EQ(llm::attach_default_logger(), nopspan::Errc::ok);
+  EXPECT_EQ(llm::attach_default_logger(), Errc::ok);
   short_span(llm::chat, [](auto& m) { m.content("request_id", "SECRET"); });
-  EXPECT_EQ(agent::attach_default_logger(), nopspan::Errc::ok);
+  EXPECT_EQ(agent::attach_default_logger(), Errc::ok);
   agent::operators::wait([](auto& e) { e.content("trace_id", "SECRET"); });
   agent::operators::wait([](auto& e) { e.content("trace_id", Value::list({"SECRET"})); });
   ASSERT_THAT(lines_, SizeIs(4));
@@ -162,15 +162,15 @@ TEST_F(DefaultLogger, CutsALongId) {
 }
 
 TEST_F(DefaultLogger, IsQuietOnceDetached) {
-  EXPECT_EQ(agent::attach_default_logger(), nopspan::Errc::ok);
-  EXPECT_EQ(agent::detach_default_logger(), nopspan::Errc::ok);
+  EXPECT_EQ(agent::attach_default_logger(), Errc::ok);
+  EXPECT_EQ(agent::detach_default_logger(), Errc::ok);
   agent::operators::started([](auto& e) { e.operator_name("ets"); });
   EXPECT_THAT(lines_, IsEmpty());
 }
 
 TEST_F(DefaultLogger, SurvivesASinkThatThrows) {
   nopspan::set_log_sink([](LogLevel, std::string_view) { throw 7; });
-  EXPECT_EQ(agent::attach_default_logger(), nopspan::Errc::ok);
+  EXPECT_EQ(agent::attach_default_logger(), Errc::ok);
   agent::operators::started([](auto& e) { e.operator_name("ets"); });
   EXPECT_THAT(nopspan::list_handlers("agent"), SizeIs(44));
 }

@@ -42,12 +42,11 @@ TEST(EventNames, OfTheEngineAreItsSpansEventsAndGauges) {
 
 TEST(EventNames, AreWhatAttachManyTakes) {
   unsigned events = 0;
-  EXPECT_EQ(nopspan::attach_many("all", nopspan::llm::event_names(), [&](const nopspan::Event&) { ++events; }),
-            nopspan::Errc::ok);
+  attach_many_ok("all", nopspan::llm::event_names(), [&](const nopspan::Event&) { ++events; });
   EXPECT_THAT(nopspan::list_handlers("llm"), SizeIs(19));
   { const Span span{nopspan::llm::chat}; }
   nopspan::llm::retry([](auto&) {});
-  EXPECT_EQ(nopspan::detach("all"), nopspan::Errc::ok);
+  detach_ok("all");
   EXPECT_EQ(events, 3U);
 }
 
@@ -59,7 +58,7 @@ TEST(EventNames, ConvertToOtherContainersOfStrings) {
   static_assert(!std::is_convertible_v<EventNames, std::string>);
   static_assert(!std::is_convertible_v<EventNames, std::vector<int>>);
   const Recorder recorder(names);
-  EXPECT_EQ(recorder.error(), nopspan::Errc::ok);
+  EXPECT_EQ(recorder.error(), Errc::ok);
 }
 
 TEST(EventNames, AreAListLikeOthers) {

@@ -22,7 +22,7 @@ TEST(Execute, EmitsOneEventWithWhatItIsGivenAndNothingElse) {
   const auto event = recorder.events()[0];
   EXPECT_THAT(keys_of(event->metadata()), ElementsAre("key"));
   EXPECT_THAT(keys_of(event->measurements()), ElementsAre("age"));
-  EXPECT_EQ(event->status(), Status::ok);
+  EXPECT_THAT(event, HasStatus(Status::ok));
   EXPECT_EQ(event->request_id(), "");
   EXPECT_EQ(event->span_id(), 0U);
 }
@@ -60,8 +60,7 @@ TEST(Execute, BelongsToTheCurrentSpan) {
     const Span inner{"inner", [](Fields& f) { f.set("of", "inner"); }};
     nopspan::execute("cache.hit", [](Fields&) {});
   }
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 3U);
+  const auto events = events_of(recorder, 3);
   EXPECT_EQ(events[2]->span_id(), events[1]->span_id());
   EXPECT_THAT(events[2], AllOf(IsChildOf(events[0]), LacksMetadata("of")));
 }
@@ -104,8 +103,7 @@ TEST(SpanEvent, BelongsToItsSpan) {
   named.event("cache.hit", [](Fields&) {});
   inner.event("cache.hit", [](Fields&) {});
   outer.event("cache.hit", [](Fields&) {});
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 4U);
+  const auto events = events_of(recorder, 4);
   EXPECT_EQ(events[0]->span_id(), id_of(named));
   EXPECT_EQ(events[1]->span_id(), id_of(named));
   EXPECT_EQ(events[1]->request_id(), named.request_id().view());
@@ -131,7 +129,7 @@ TEST(SpanEvent, EvaluatesNothingWhenTheGateIsDown) {
 }
 
 TEST(SpanEvent, OfASpanThatIsNotRecordedBelongsToTheRequest) {
-  const nopspan::ContextScope here{Context::with_request_id("order-7")};
+  const ContextScope here{Context::with_request_id("order-7")};
   const Span before{"work"};
   const Recorder recorder{"cache.hit"};
   before.event("cache.hit");
@@ -152,7 +150,7 @@ TEST(SpanEvent, HasTheParentOfAScopeThatIsNotTheInnermost) {
 TEST(Execute, BelongsToAContextScopeWithoutASpan) {
   const Recorder recorder{"cache.hit"};
   const Context context = Context::with_request_id("order-7");
-  const nopspan::ContextScope here{context};
+  const ContextScope here{context};
   nopspan::execute("cache.hit");
   EXPECT_EQ(recorder.events()[0]->request_id(), "order-7");
   EXPECT_EQ(recorder.events()[0]->span_id(), 0U);
@@ -160,12 +158,10 @@ TEST(Execute, BelongsToAContextScopeWithoutASpan) {
 
 TEST(Execute, HasTheFlagsOfTheSpanThatItBelongsTo) {
   const Recorder recorder{"inner.start", "cache.hit"};
-  const nopspan::ContextScope here{
-      Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")};
+  const ContextScope here{Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")};
   const Span inner{"inner"};
   nopspan::execute("cache.hit");
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 2U);
+  const auto events = events_of(recorder, 2);
   EXPECT_EQ(events[1]->flags(), NOPSPAN_FLAG_REMOTE_PARENT | NOPSPAN_FLAG_SAMPLED);
   EXPECT_EQ(events[1]->flags(), events[0]->flags() & ~NOPSPAN_FLAG_KIND_MASK);
 }
@@ -186,8 +182,7 @@ TEST(Gauge, EmitsAnEventOfEngineStats) {
   const std::atomic<int> used = 10;
   nopspan::gauge("kv_cache_used", used, [](auto& g) { g.engine("vllm").maximum(100); });
   nopspan::gauge("running", -3);
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 2U);
+  const auto events = events_of(recorder, 2);
   EXPECT_THAT(events[0], AllOf(HasMeasurement("kv_cache_used", 10), HasMetadata("engine", "vllm")));
   EXPECT_THAT(events[0], AllOf(HasMetadata("gauge", "kv_cache_used"), HasMetadata("maximum", 100)));
   EXPECT_THAT(events[1], AllOf(HasMeasurement("running", -3), LacksMetadata("maximum")));
@@ -206,8 +201,7 @@ TEST(Gauge, HasTheEngineTheModelAndTheLabelsThatItIsGiven) {
   const Recorder recorder{"engine.stats"};
   nopspan::gauge("waiting", 2, [](auto& g) { g.engine("vllm").model("m").label("reason", "slots").maximum(8); });
   nopspan::gauge("waiting{reason=adapter}", 1, [](auto& g) { g.engine("vllm"); });
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 2U);
+  const auto events = events_of(recorder, 2);
   EXPECT_THAT(events[0], AllOf(HasMeasurement("waiting", 2), HasMetadata("engine", "vllm"), HasMetadata("model", "m")));
   EXPECT_THAT(events[0], AllOf(HasMetadata("reason", "slots"), HasMetadata("maximum", 8), LacksMetadata("counter")));
   EXPECT_THAT(events[1], AllOf(HasMeasurement("waiting", 1), HasMetadata("reason", "adapter")));
@@ -217,8 +211,7 @@ TEST(Counter, IsAGaugeThatSaysWhatItIs) {
   const Recorder recorder{"engine.stats"};
   nopspan::counter("aborted", 17, [](auto& g) { g.engine("vllm"); });
   nopspan::counter("aborted", 18U);
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 2U);
+  const auto events = events_of(recorder, 2);
   EXPECT_THAT(events[0], AllOf(HasMeasurement("aborted", 17), HasMetadata("counter", true)));
   EXPECT_THAT(events[0], HasMetadata("engine", "vllm"));
   EXPECT_THAT(events[1], HasMeasurement("aborted", 18));

@@ -126,15 +126,13 @@ static_assert(std::is_copy_constructible_v<nopspan::OwnedEvent>);
 TEST(Event, MayBeKeptInsideTheHandler) {
   std::string first;
   std::string second;
-  EXPECT_EQ(nopspan::attach("id", "work.stop",
-                            [&](const Event& event) {
-                              const nopspan::OwnedEvent copy(event);
-                              second = copy->metadata().copy().to_string();
-                              first = event.metadata().copy().to_string();
-                            }),
-            nopspan::Errc::ok);
+  attach_ok("id", "work.stop", [&](const Event& event) {
+    const nopspan::OwnedEvent copy(event);
+    second = copy->metadata().copy().to_string();
+    first = event.metadata().copy().to_string();
+  });
   short_span("work", [](Fields& f) { f.set("k", 1); });
-  EXPECT_EQ(nopspan::detach("id"), nopspan::Errc::ok);
+  detach_ok("id");
   EXPECT_EQ(first, second);
   EXPECT_EQ(first.find("span_id"), first.rfind("span_id"));  // the id appears once
 }
@@ -144,44 +142,37 @@ TEST(Event, ShowsTheSameToEveryHandler) {
   const auto record = [&](const Event& event) {
     seen.push_back(event.metadata().copy().to_string() + event.measurements().copy().to_string());
   };
-  EXPECT_EQ(nopspan::attach("one", "work.stop", record), nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("two", "work.stop", record), nopspan::Errc::ok);
-  {
-    Span span{"work", [](Fields& f) { f.set("big", std::string(5000, 'x')); }};
-    span.measure("rows", 1);
-  }
-  EXPECT_EQ(nopspan::detach("one"), nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::detach("two"), nopspan::Errc::ok);
+  attach_ok("one", "work.stop", record);
+  attach_ok("two", "work.stop", record);
+  Span{"work", [](Fields& f) { f.set("big", std::string(5000, 'x')); }}.measure("rows", 1);
+  detach_ok("one");
+  detach_ok("two");
   ASSERT_EQ(seen.size(), 2U);
   EXPECT_EQ(seen[0], seen[1]);
 }
 
 TEST(Event, ShowsMeasurementsToAHandlerThatLooksAtThemFirst) {
-  EXPECT_EQ(nopspan::attach("id", "work.stop",
-                            [](const Event& event) {
-                              const FieldsView measurements = event.measurements();
-                              EXPECT_EQ(keys_of(event.metadata()).size(), 4U);
-                              EXPECT_THAT(keys_of(measurements),
-                                          ElementsAre("duration", "monotonic_time"));  // still valid
-                              EXPECT_THAT(keys_of(event.measurements()), ElementsAre("duration", "monotonic_time"));
-                            }),
-            nopspan::Errc::ok);
+  attach_ok("id", "work.stop", [](const Event& event) {
+    const FieldsView measurements = event.measurements();
+    EXPECT_EQ(keys_of(event.metadata()).size(), 4U);
+    EXPECT_THAT(keys_of(measurements), ElementsAre("duration", "monotonic_time"));  // still valid
+    EXPECT_THAT(keys_of(event.measurements()), ElementsAre("duration", "monotonic_time"));
+  });
   short_span("work", [](Fields& f) { f.set("k", std::string(700, 'x')); });
-  EXPECT_EQ(nopspan::detach("id"), nopspan::Errc::ok);
+  detach_ok("id");
 }
 
 TEST(OwnedEvent, OutlivesTheSpanAndTheHandler) {
   std::vector<OwnedEvent> kept;
-  EXPECT_EQ(nopspan::attach(
-                "id", "work.stop", [&](const Event& event) { kept.emplace_back(event); }, "config"),
-            nopspan::Errc::ok);
+  attach_ok(
+      "id", "work.stop", [&](const Event& event) { kept.emplace_back(event); }, "config");
   const nopspan::Context request = nopspan::Context::make();
   {
     Span span{"work", [](Fields& f) { f.set("k", Value::list({1, "two"})); }};
     span.link(request);
     span.measure("rows", 3);
   }
-  EXPECT_EQ(nopspan::detach("id"), nopspan::Errc::ok);
+  detach_ok("id");
   { const Span other{"other"}; }
   ASSERT_EQ(kept.size(), 1U);
   const OwnedEvent copy = kept[0];

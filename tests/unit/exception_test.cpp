@@ -178,7 +178,7 @@ TEST(Exception, GoesOnToTheCallerWhenTheGateIsDown) {
 }
 
 TEST(Exception, EndsEverySpanThatItLeaves) {
-  const nopspan::testing::Recorder recorder{"outer.exception", "inner.exception", "outer.stop", "inner.stop"};
+  const Recorder recorder{"outer.exception", "inner.exception", "outer.stop", "inner.stop"};
   EXPECT_THROW(nopspan::span("outer", [] { nopspan::span("inner", [] { throw std::runtime_error("deep"); }); }),
                std::runtime_error);
   EXPECT_THAT(recorder.names(), ElementsAre("inner.exception", "outer.exception"));
@@ -242,7 +242,7 @@ TEST(Exception, EndsAScopeThatDoesNotRethrowIt) {
 }
 
 TEST(Exception, DoesNotMarkASpanThatBeganAndEndedInADestructorMeanwhile) {
-  const nopspan::testing::Recorder recorder{"cleanup.stop", "cleanup.exception"};
+  const Recorder recorder{"cleanup.stop", "cleanup.exception"};
   struct Cleaner {
     ~Cleaner() { const Span span{"cleanup"}; }
   };
@@ -255,7 +255,7 @@ TEST(Exception, DoesNotMarkASpanThatBeganAndEndedInADestructorMeanwhile) {
 }
 
 TEST(Exception, DoesNotMarkASpanOfADestructorThatEndsBeforeALaterOne) {
-  const nopspan::testing::Recorder recorder{"cleanup.stop", "cleanup.exception"};
+  const Recorder recorder{"cleanup.stop", "cleanup.exception"};
   struct Cleaner {
     ~Cleaner() {
       std::optional<Span> first{std::in_place, "cleanup"};

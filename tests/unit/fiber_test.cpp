@@ -48,10 +48,8 @@ TEST(Fibers, ThatInterleaveHaveRequestsOfTheirOwn) {
     });
     EXPECT_TRUE(fiber.scopes.empty());
   }
-  const auto begun = outers.events("outer.start");
-  const auto inside = inners.events("inner.start");
-  ASSERT_EQ(begun.size(), 2U);
-  ASSERT_EQ(inside.size(), 2U);
+  const auto begun = events_of(outers, 2, "outer.start");
+  const auto inside = events_of(inners, 2, "inner.start");
   EXPECT_NE(begun[0]->request_id(), begun[1]->request_id());
   for (std::size_t i = 0; i < 2; ++i) {
     EXPECT_EQ(begun[i]->parent_id(), 0U);
@@ -100,8 +98,7 @@ TEST(Fibers, MoveFromThreadToThread) {
   std::thread other(move);
   move();
   other.join();
-  const auto inside = recorder.events("inner.start");
-  ASSERT_EQ(inside.size(), 100U);
+  const auto inside = events_of(recorder, 100, "inner.start");
   std::set<std::uint64_t> parents;
   for (const auto& event : inside) parents.insert(event->parent_id());
   EXPECT_EQ(parents.size(), 2U);
@@ -123,7 +120,7 @@ TEST(Fibers, ThatAreDestroyedWhileSuspendedEndTheirSpans) {
     });
     EXPECT_FALSE(fiber.scopes.empty());
   }
-  EXPECT_EQ(recorder.stop()->status(), Status::cancelled);
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::cancelled));
   EXPECT_EQ(abandoned.times(), 1U);
   EXPECT_EQ(left.times(), 1U);
   EXPECT_TRUE(Context::current().empty());

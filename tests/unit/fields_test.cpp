@@ -83,8 +83,7 @@ TEST(Fields, LeaveRoomForHowASpanEnded) {
   { const nopspan::AsyncSpan left{"work", nopspan::Context(), fill}; }
   EXPECT_EQ(dropped.times(), 0U);
   EXPECT_FALSE(recorder.exception()->metadata("reason").is_null());
-  const auto stops = recorder.events("work.stop");
-  ASSERT_EQ(stops.size(), 2U);
+  const auto stops = events_of(recorder, 2, "work.stop");
   EXPECT_THAT(stops[0], HasMetadata("cancel.reason", "enough"));
   EXPECT_THAT(stops[1], HasMetadata("abandoned", true));
 }
@@ -132,20 +131,18 @@ TEST(Fields, LeaveRoomForWhatHandlersAlsoGet) {
   constexpr std::size_t kMost = (16U << 20U) - 25;  // so many bytes are the key, the length and so on
   const std::string text(kMost, 'x');
   std::size_t size = 0;
-  ASSERT_EQ(nopspan::attach("reader", "work.stop",
-                            [&](const Event& event) {
-                              EXPECT_EQ(event.metadata("text").as_string().size(), size);
-                              EXPECT_EQ(event.metadata().size(), 4U);
-                              EXPECT_EQ(event.measurements().size(), 2U);
-                            }),
-            Errc::ok);
+  attach_ok("reader", "work.stop", [&](const Event& event) {
+    EXPECT_EQ(event.metadata("text").as_string().size(), size);
+    EXPECT_EQ(event.metadata().size(), 4U);
+    EXPECT_EQ(event.measurements().size(), 2U);
+  });
   const Counted dropped(&nopspan::Stats::fields_dropped);
   for (size = kMost - 480; size <= kMost; size += 24) {
     Span span{"work"};
     span.set("text", std::string_view(text.data(), size));
   }
   EXPECT_EQ(dropped.times(), 0U);
-  EXPECT_EQ(nopspan::detach("reader"), Errc::ok);
+  detach_ok("reader");
 }
 
 TEST(Fields, AreCountedIfTheOutcomeOfASpanDoesNotFit) {

@@ -91,21 +91,20 @@ TEST(Fork, InsideASpanLeavesItToTheParent) {
   {
     std::optional<Span> outer(std::in_place, "outer");
     AsyncSpan async{"async"};
-    EXPECT_THAT(in_child([&] {
-                  const Counted inherited(&nopspan::Stats::inherited);
-                  {
-                    const Recorder mine(Recorder::span_events({"outer", "async", "inner"}));
-                    nopspan::span("inner", [] {});
-                    outer.reset();
-                    async.end();
-                    EXPECT_THAT(mine.names(), ElementsAre("inner.start", "inner.stop"));
-                    // The child process's own span is a child of the parent's span, in the same request.
-                    EXPECT_EQ(mine.events()[0]->request_id(), recorder.events("outer.start")[0]->request_id());
-                    EXPECT_EQ(mine.events()[0]->parent_id(), recorder.events("outer.start")[0]->span_id());
-                  }
-                  EXPECT_EQ(inherited.times(), 2U);
-                }),
-                IsEmpty());
+    expect_in_child([&] {
+      const Counted inherited(&nopspan::Stats::inherited);
+      {
+        const Recorder mine(Recorder::span_events({"outer", "async", "inner"}));
+        nopspan::span("inner", [] {});
+        outer.reset();
+        async.end();
+        EXPECT_THAT(mine.names(), ElementsAre("inner.start", "inner.stop"));
+        // The child process's own span is a child of the parent's span, in the same request.
+        EXPECT_EQ(mine.events()[0]->request_id(), recorder.events("outer.start")[0]->request_id());
+        EXPECT_EQ(mine.events()[0]->parent_id(), recorder.events("outer.start")[0]->span_id());
+      }
+      EXPECT_EQ(inherited.times(), 2U);
+    });
     async.end();
     outer.reset();
   }
@@ -115,72 +114,67 @@ TEST(Fork, InsideASpanLeavesItToTheParent) {
 TEST(Fork, InsideASpanLeavesNoContextIfAnotherThreadOfTheChildEndsIt) {
   const Recorder recorder(Recorder::span_events({"outer", "work"}));
   std::optional<Span> outer(std::in_place, "outer");
-  EXPECT_THAT(in_child([&] {
-                std::optional<AsyncSpan> later;
-                std::thread([&] {
-                  outer.reset();
-                  later.emplace("work", Context());
-                }).join();
-                EXPECT_TRUE(Context::current().empty());
-                const Span span{"work"};
-                EXPECT_EQ(recorder.events("work.start")[1]->parent_id(), 0U);
-                EXPECT_NE(span_id(span), std::to_string(later->context().span_id()));
-              }),
-              IsEmpty());
+  expect_in_child([&] {
+    std::optional<AsyncSpan> later;
+    std::thread([&] {
+      outer.reset();
+      later.emplace("work", Context());
+    }).join();
+    EXPECT_TRUE(Context::current().empty());
+    const Span span{"work"};
+    EXPECT_EQ(recorder.events("work.start")[1]->parent_id(), 0U);
+    EXPECT_NE(span_id(span), std::to_string(later->context().span_id()));
+  });
 }
 
 TEST(Fork, LeavesTheFirstTokenOfASpanToTheParentToo) {
   const Recorder recorder{"gen_ai.stream.first_token"};
   Span span{nopspan::llm::stream};
-  EXPECT_THAT(in_child([&] {
-                span.first_token();
-                EXPECT_EQ(recorder.size(), 0U);
-              }),
-              IsEmpty());
+  expect_in_child([&] {
+    span.first_token();
+    EXPECT_EQ(recorder.size(), 0U);
+  });
   span.first_token();
   EXPECT_EQ(recorder.size(), 1U);
 }
 
 TEST(Fork, KeepsTheContextOfAScope) {
-  const nopspan::ContextScope here{Context::with_request_id("order-7")};
+  const ContextScope here{Context::with_request_id("order-7")};
   EXPECT_THAT(lines_of_child([](const auto& write) { write(nopspan::request_id()); }), ElementsAre("order-7"));
 }
 
 // A collector adds up the counts of all processes.
 TEST(Fork, GivesTheChildNoCountsOfTheParent) {
-  const auto count_one = [] { const nopspan::ContextScope scope{Context::with_request_id("")}; };
+  const auto count_one = [] { const ContextScope scope{Context::with_request_id("")}; };
   count_one();
   count_one();
   EXPECT_GE(nopspan::stats().invalid_ids, 2U);
-  EXPECT_THAT(in_child([&] {
-                count_one();
-                EXPECT_EQ(nopspan::stats().invalid_ids, 1U);
-              }),
-              IsEmpty());
+  expect_in_child([&] {
+    count_one();
+    EXPECT_EQ(nopspan::stats().invalid_ids, 1U);
+  });
 }
 
 TEST(Fork, InsideAHandlerLeavesAWorkingRegistry) {
   std::string problem = "not called";
-  EXPECT_EQ(nopspan::attach("forks", "a.b",
-                            [&](const Event&) {
-                              problem = in_child([] {
-                                EXPECT_EQ(nopspan::attach("child", "c.d", [](const Event&) {}), nopspan::Errc::ok);
-                                nopspan::execute("c.d");
-                                EXPECT_EQ(nopspan::detach("child"), nopspan::Errc::ok);
-                              });
-                            }),
-            nopspan::Errc::ok);
+  attach_ok("forks", "a.b", [&](const Event&) {
+    problem = in_child([] {
+      attach_ok("child", "c.d", [](const Event&) {});
+      nopspan::execute("c.d");
+      detach_ok("child");
+    });
+  });
   nopspan::execute("a.b");
-  EXPECT_EQ(nopspan::detach("forks"), nopspan::Errc::ok);
+  detach_ok("forks");
   EXPECT_THAT(problem, IsEmpty());
 }
 
 // A forked child must be able to do all this, whatever the parent's other threads were doing.
 void use_everything() {
   int calls = 0;
-  EXPECT_EQ(nopspan::attach("child", "work.stop", [&](const Event&) { ++calls; }), nopspan::Errc::ok);
+  attach_ok("child", "work.stop", [&](const Event&) { ++calls; });
   { const Span span{"work"}; }
-  EXPECT_EQ(nopspan::detach("child"), nopspan::Errc::ok);
+  detach_ok("child");
   EXPECT_EQ(calls, 1);
   nopspan::set_log_sink({});
   nopspan::Name::intern("a.childs.name");
@@ -190,23 +184,20 @@ void use_everything() {
 TEST(Fork, WhileAnotherThreadRunsAHandlerDoesNotDeadlockTheChild) {
   std::atomic<bool> inside{false};
   std::atomic<bool> go_on{false};
-  EXPECT_EQ(nopspan::attach("slow", "a.b",
-                            [&](const Event&) {
-                              inside = true;
-                              EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
-                            }),
-            nopspan::Errc::ok);
+  attach_ok("slow", "a.b", [&](const Event&) {
+    inside = true;
+    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+  });
   std::thread emitter([] { nopspan::execute("a.b"); });
   EXPECT_TRUE(wait_until([&] { return inside.load(); }));
-  EXPECT_THAT(in_child([] {
-                use_everything();
-                // No thread of the child runs the handler, so detach() does not wait.
-                EXPECT_EQ(nopspan::detach("slow"), nopspan::Errc::ok);
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    use_everything();
+    // No thread of the child runs the handler, so detach() does not wait.
+    detach_ok("slow");
+  });
   go_on = true;
   emitter.join();
-  EXPECT_EQ(nopspan::detach("slow"), nopspan::Errc::ok);
+  detach_ok("slow");
 }
 
 TEST(Fork, WhileAnotherThreadDestroysAHandlerDoesNotHangTheChild) {
@@ -217,15 +208,13 @@ TEST(Fork, WhileAnotherThreadDestroysAHandlerDoesNotHangTheChild) {
     EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
   };
   static const int captured = 0;
-  EXPECT_EQ(nopspan::attach("slow", "a.b", [kept = std::shared_ptr<const int>(&captured, slow)](const Event&) {}),
-            nopspan::Errc::ok);
-  std::thread destroyer([] { EXPECT_EQ(nopspan::detach("slow"), nopspan::Errc::ok); });
+  attach_ok("slow", "a.b", [kept = std::shared_ptr<const int>(&captured, slow)](const Event&) {});
+  std::thread destroyer([] { detach_ok("slow"); });
   EXPECT_TRUE(wait_until([&] { return destroys.load(); }));
-  EXPECT_THAT(in_child([] {
-                EXPECT_EQ(nopspan::attach("slow", "a.b", [](const Event&) {}), nopspan::Errc::ok);
-                EXPECT_EQ(nopspan::detach("slow"), nopspan::Errc::ok);
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    attach_ok("slow", "a.b", [](const Event&) {});
+    detach_ok("slow");
+  });
   go_on = true;
   destroyer.join();
 }
@@ -238,8 +227,8 @@ TEST(Fork, WhileOtherThreadsEmitAndWriteTheRegistryDoesNotDeadlockTheChild) {
   std::vector<std::thread> threads;
   threads.emplace_back([&] {
     while (!stop) {
-      EXPECT_EQ(nopspan::attach("busy", "work.start", [](const Event&) {}), nopspan::Errc::ok);
-      EXPECT_EQ(nopspan::detach("busy"), nopspan::Errc::ok);
+      attach_ok("busy", "work.start", [](const Event&) {});
+      detach_ok("busy");
     }
   });
   threads.emplace_back([&] {
@@ -252,7 +241,7 @@ TEST(Fork, WhileOtherThreadsEmitAndWriteTheRegistryDoesNotDeadlockTheChild) {
       Context::from_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "a=1");
     }
   });
-  for (int i = 0; i < 30 && !HasFailure(); ++i) EXPECT_THAT(in_child(use_everything), IsEmpty());
+  for (int i = 0; i < 30 && !HasFailure(); ++i) expect_in_child(use_everything);
   stop = true;
   for (std::thread& thread : threads) thread.join();
   nopspan::set_log_sink({});
@@ -260,16 +249,14 @@ TEST(Fork, WhileOtherThreadsEmitAndWriteTheRegistryDoesNotDeadlockTheChild) {
 
 TEST(Fork, OfAForkGivesEachProcessItsOwnSpans) {
   const Recorder recorder{"work.start", "work.stop"};
-  EXPECT_THAT(in_child([&] {
-                const Span child{"work"};
-                EXPECT_THAT(in_child([&] {
-                              { const Span grandchild{"work"}; }
-                              EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.start", "work.stop"));
-                              EXPECT_EQ(recorder.events()[1]->parent_id(), recorder.events()[0]->span_id());
-                            }),
-                            IsEmpty());
-              }),
-              IsEmpty());
+  expect_in_child([&] {
+    const Span child{"work"};
+    expect_in_child([&] {
+      { const Span grandchild{"work"}; }
+      EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.start", "work.stop"));
+      EXPECT_EQ(recorder.events()[1]->parent_id(), recorder.events()[0]->span_id());
+    });
+  });
 }
 
 }  // namespace

@@ -421,10 +421,7 @@ TEST(GenAi, GivesTheMetricsOfARequest) {
 
 TEST(GenAi, GivesTheDurationAndErrorOfARequestThatFailed) {
   const SpanRecorder recorder("llm.chat");
-  {
-    Span call{"llm.chat"};
-    call.fail("timeout");
-  }
+  Span{"llm.chat"}.fail("timeout");
   const std::vector<genai::Metric> metrics = genai::metrics(*recorder.stop());
   ASSERT_THAT(metrics, SizeIs(1));
   EXPECT_EQ(metrics[0].name, "gen_ai.client.operation.duration");

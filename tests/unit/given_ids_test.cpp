@@ -22,7 +22,7 @@ constexpr const char* kHex = "0af7651916cd43dd8448eb211c80319c";
 
 class TraceId : public ::testing::Test {
  protected:
-  const Recorder recorder_{nopspan::testing::Recorder(agent::event_names())};
+  const Recorder recorder_{Recorder(agent::event_names())};
   const Counted differ_{&nopspan::Stats::trace_ids_differ};
 };
 
@@ -74,7 +74,7 @@ TEST_F(TraceId, InsideARequestStaysMetadataAndIsCounted) {
   EXPECT_EQ(differ_.times(), 1U);
   agent::operators::done([](auto& e) { e.trace_id("run-4"); });
   EXPECT_EQ(differ_.times(), 2U);
-  EXPECT_EQ(agent::emit_tool_stop(Value::map({{"trace_id", "run-4"}}), 1, 1), nopspan::Errc::ok);
+  EXPECT_EQ(agent::emit_tool_stop(Value::map({{"trace_id", "run-4"}}), 1, 1), Errc::ok);
   EXPECT_EQ(differ_.times(), 3U);
   for (const auto& event : recorder_.events()) {
     EXPECT_EQ(event->request_id(), "order-7");
@@ -95,10 +95,9 @@ TEST_F(TraceId, OfAnEventWithoutARequestIsItsRequestId) {
   agent::operators::started([](auto& e) { e.operator_name("o"); });
   agent::operators::done([](auto& e) { e.trace_id("run-5"); });
   agent::operators::done(Context(), [](auto& e) { e.trace_id("run-6"); });
-  EXPECT_EQ(agent::emit("agent.operator.wait", Value::map(), Value::map({{"trace_id", "run-7"}})), nopspan::Errc::ok);
-  EXPECT_EQ(agent::emit_tool_stop(Value::map({{"trace_id", "run-8"}}), 1, 1), nopspan::Errc::ok);
-  const auto events = recorder_.events();
-  ASSERT_THAT(events, SizeIs(5));
+  EXPECT_EQ(agent::emit("agent.operator.wait", Value::map(), Value::map({{"trace_id", "run-7"}})), Errc::ok);
+  EXPECT_EQ(agent::emit_tool_stop(Value::map({{"trace_id", "run-8"}}), 1, 1), Errc::ok);
+  const auto events = events_of(recorder_, 5);
   EXPECT_EQ(events[0]->request_id(), "");
   EXPECT_EQ(events[1]->request_id(), "run-5");
   EXPECT_EQ(events[2]->request_id(), "run-6");
@@ -156,8 +155,7 @@ TEST_F(RequestIdInMetadata, IsTheRequestsIdForAllBelow) {
     const Span tool{llm::tool};
     llm::retry([](auto& r) { r.attempt(1); });
   }
-  const auto events = recorder.events();
-  ASSERT_THAT(events, SizeIs(5));
+  const auto events = events_of(recorder, 5);
   for (const auto& event : events) {
     EXPECT_EQ(event->request_id(), "order-1") << event->name();
     EXPECT_EQ(event->context().trace_id(), Context::with_request_id("order-1").trace_id());
@@ -189,8 +187,7 @@ TEST_F(RequestIdInMetadata, OfAnAsyncSpanACompleteOneAndAnEventIsTakenToo) {
   slot.end();
   nopspan::complete("done", Context(), 1, 1, [](Fields& m) { m.request_id("order-5"); });
   nopspan::execute("cache.hit", [](Fields& f) { f.request_id("order-6"); });
-  const auto events = recorder.events();
-  ASSERT_THAT(events, SizeIs(3));
+  const auto events = events_of(recorder, 3);
   EXPECT_EQ(events[0]->request_id(), "order-4");
   EXPECT_EQ(events[1]->request_id(), "order-5");
   EXPECT_EQ(events[2]->request_id(), "order-6");

@@ -39,14 +39,13 @@ TEST_F(Handler, ThatThrowsIsDetachedAndReported) {
   const Recorder failures{"telemetry.handler.failure"};
   const Counted counted(&nopspan::Stats::handler_failures);
   int calls = 0;
-  EXPECT_EQ(nopspan::attach(
-                "bad", "a.b",
-                [&](const Event&) {
-                  ++calls;
-                  throw std::runtime_error("boom");
-                },
-                Value::map({{"k", 1}})),
-            nopspan::Errc::ok);
+  attach_ok(
+      "bad", "a.b",
+      [&](const Event&) {
+        ++calls;
+        throw std::runtime_error("boom");
+      },
+      Value::map({{"k", 1}}));
   nopspan::execute("a.b");
   nopspan::execute("a.b");
   EXPECT_EQ(calls, 1);
@@ -68,8 +67,7 @@ TEST_F(Handler, ThatThrowsIsDetachedAndReported) {
 TEST_F(Handler, ThatThrowsForgesNoLine) {
   const Recorder failures{"telemetry.handler.failure"};
   const std::string message = "first\nnopspan: error: forged\x1b[2J\u0085\u2028" + std::string(1U << 16U, 'x');
-  EXPECT_EQ(nopspan::attach("bad\n\"id\"", "a.\u2028b", [&](const Event&) { throw std::runtime_error(message); }),
-            nopspan::Errc::ok);
+  attach_ok("bad\n\"id\"", "a.\u2028b", [&](const Event&) { throw std::runtime_error(message); });
   nopspan::execute("a.\u2028b");
   ASSERT_THAT(log_, SizeIs(1));
   EXPECT_THAT(log_[0].second, StartsWith("handler \"bad??id?\" of event a.?b failed with error std::runtime_error: "
@@ -82,7 +80,7 @@ TEST_F(Handler, ThatThrowsForgesNoLine) {
 
 TEST_F(Handler, ThatThrowsWhatIsNoExceptionIsDetachedToo) {
   const Recorder failures{"telemetry.handler.failure"};
-  EXPECT_EQ(nopspan::attach("bad", "a.b", [](const Event&) { throw 7; }), nopspan::Errc::ok);
+  attach_ok("bad", "a.b", [](const Event&) { throw 7; });
   nopspan::execute("a.b");
   EXPECT_EQ(nopspan::detach("bad"), Errc::not_found);
   EXPECT_THAT(failures.events().at(0), HasMetadata("kind", "throw"));
@@ -90,12 +88,10 @@ TEST_F(Handler, ThatThrowsWhatIsNoExceptionIsDetachedToo) {
 
 TEST_F(Handler, ThatThrowsIsDetachedFromAllItsEvents) {
   int calls = 0;
-  EXPECT_EQ(nopspan::attach_many("bad", {"a.b", "c.d"},
-                                 [&](const Event&) {
-                                   ++calls;
-                                   throw std::runtime_error("");
-                                 }),
-            nopspan::Errc::ok);
+  attach_many_ok("bad", {"a.b", "c.d"}, [&](const Event&) {
+    ++calls;
+    throw std::runtime_error("");
+  });
   nopspan::execute("a.b");
   nopspan::execute("c.d");
   EXPECT_EQ(calls, 1);
@@ -103,22 +99,19 @@ TEST_F(Handler, ThatThrowsIsDetachedFromAllItsEvents) {
 
 TEST_F(Handler, ThatThrowsDisturbsNeitherTheOthersNorTheApplication) {
   std::string order;
-  EXPECT_EQ(nopspan::attach("first", "work.stop", [&](const Event&) { order += "1"; }), nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("bad", "work.stop",
-                            [&](const Event&) {
-                              order += "x";
-                              throw std::runtime_error("");
-                            }),
-            nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("last", "work.stop", [&](const Event&) { order += "2"; }), nopspan::Errc::ok);
+  attach_ok("first", "work.stop", [&](const Event&) { order += "1"; });
+  attach_ok("bad", "work.stop", [&](const Event&) {
+    order += "x";
+    throw std::runtime_error("");
+  });
+  attach_ok("last", "work.stop", [&](const Event&) { order += "2"; });
   EXPECT_EQ(nopspan::span("work", [] { return 7; }), 7);
   EXPECT_EQ(nopspan::span("work", [] { return 7; }), 7);
   EXPECT_EQ(order, "1x212");
 }
 
 TEST_F(Handler, ThatThrowsWhileAnExceptionUnwindsDisturbsNothing) {
-  EXPECT_EQ(nopspan::attach("bad", "work.exception", [](const Event&) { throw std::runtime_error("handler"); }),
-            nopspan::Errc::ok);
+  attach_ok("bad", "work.exception", [](const Event&) { throw std::runtime_error("handler"); });
   try {
     const Span span{"work"};
     throw std::logic_error("application");
@@ -129,10 +122,8 @@ TEST_F(Handler, ThatThrowsWhileAnExceptionUnwindsDisturbsNothing) {
 }
 
 TEST_F(Handler, OfFailuresThatThrowsIsDetachedAsWell) {
-  EXPECT_EQ(
-      nopspan::attach("worse", "telemetry.handler.failure", [](const Event&) { throw std::runtime_error("again"); }),
-      nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("bad", "a.b", [](const Event&) { throw std::runtime_error("once"); }), nopspan::Errc::ok);
+  attach_ok("worse", "telemetry.handler.failure", [](const Event&) { throw std::runtime_error("again"); });
+  attach_ok("bad", "a.b", [](const Event&) { throw std::runtime_error("once"); });
   nopspan::execute("a.b");
   EXPECT_THAT(nopspan::list_handlers(), SizeIs(0));
   EXPECT_THAT(log_, SizeIs(2));
@@ -142,14 +133,12 @@ TEST_F(Handler, MayDetachItself) {
   int calls = 0;
   auto held = std::make_shared<int>(0);
   const std::weak_ptr<int> watched = held;
-  EXPECT_EQ(nopspan::attach("self", "a.b",
-                            [&, held](const Event&) {
-                              ++calls;
-                              EXPECT_EQ(nopspan::detach("self"), Errc::ok);
-                              EXPECT_EQ(nopspan::detach("self"), Errc::not_found);
-                              EXPECT_EQ(*held, 0);  // captures live as long as the handler runs
-                            }),
-            nopspan::Errc::ok);
+  attach_ok("self", "a.b", [&, held](const Event&) {
+    ++calls;
+    detach_ok("self");
+    EXPECT_EQ(nopspan::detach("self"), Errc::not_found);
+    EXPECT_EQ(*held, 0);  // captures live as long as the handler runs
+  });
   held.reset();
   nopspan::execute("a.b");
   EXPECT_TRUE(watched.expired());
@@ -159,13 +148,11 @@ TEST_F(Handler, MayDetachItself) {
 
 TEST_F(Handler, MayDetachAnotherAndTheDispatchGoesOnWithThoseItBeganWith) {
   std::string order;
-  EXPECT_EQ(nopspan::attach("first", "a.b",
-                            [&](const Event&) {
-                              order += "1";
-                              static_cast<void>(nopspan::detach("second"));
-                            }),
-            nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("second", "a.b", [&](const Event&) { order += "2"; }), nopspan::Errc::ok);
+  attach_ok("first", "a.b", [&](const Event&) {
+    order += "1";
+    static_cast<void>(nopspan::detach("second"));
+  });
+  attach_ok("second", "a.b", [&](const Event&) { order += "2"; });
   nopspan::execute("a.b");
   EXPECT_EQ(order, "12");
   nopspan::execute("a.b");
@@ -174,12 +161,10 @@ TEST_F(Handler, MayDetachAnotherAndTheDispatchGoesOnWithThoseItBeganWith) {
 
 TEST_F(Handler, MayAttachAnotherWhichSeesTheNextEvent) {
   std::string order;
-  EXPECT_EQ(nopspan::attach("first", "a.b",
-                            [&](const Event&) {
-                              order += "1";
-                              static_cast<void>(nopspan::attach("second", "a.b", [&](const Event&) { order += "2"; }));
-                            }),
-            nopspan::Errc::ok);
+  attach_ok("first", "a.b", [&](const Event&) {
+    order += "1";
+    static_cast<void>(nopspan::attach("second", "a.b", [&](const Event&) { order += "2"; }));
+  });
   nopspan::execute("a.b");
   EXPECT_EQ(order, "1");
   nopspan::execute("a.b");
@@ -188,12 +173,10 @@ TEST_F(Handler, MayAttachAnotherWhichSeesTheNextEvent) {
 
 TEST_F(Handler, MayEmitOtherEventsAndSpans) {
   const Recorder recorder{"from.handler", "inside.start", "inside.stop"};
-  EXPECT_EQ(nopspan::attach("emits", "work.stop",
-                            [](const Event& e) {
-                              nopspan::execute("from.handler", [&](Fields& f) { f.set("of", e.name()); });
-                              const Span span{"inside"};
-                            }),
-            nopspan::Errc::ok);
+  attach_ok("emits", "work.stop", [](const Event& e) {
+    nopspan::execute("from.handler", [&](Fields& f) { f.set("of", e.name()); });
+    const Span span{"inside"};
+  });
   { const Span span{"work"}; }
   EXPECT_THAT(recorder.names(), ElementsAre("from.handler", "inside.start", "inside.stop"));
 }
@@ -202,13 +185,11 @@ TEST_F(Handler, IsNotCalledAgainWhileItRunsAndThatIsCounted) {
   const Counted dropped(&nopspan::Stats::recursion_dropped);
   int calls = 0;
   int others = 0;
-  EXPECT_EQ(nopspan::attach("audit", "db.query.stop",
-                            [&](const Event&) {
-                              ++calls;
-                              for (int i = 0; i < 3; ++i) const Span span{"db.query"};
-                            }),
-            nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("other", "db.query.stop", [&](const Event&) { ++others; }), nopspan::Errc::ok);
+  attach_ok("audit", "db.query.stop", [&](const Event&) {
+    ++calls;
+    for (int i = 0; i < 3; ++i) const Span span{"db.query"};
+  });
+  attach_ok("other", "db.query.stop", [&](const Event&) { ++others; });
   { const Span span{"db.query"}; }
   EXPECT_EQ(calls, 1);
   EXPECT_EQ(others, 4);  // the other handler is not running, so it receives the events of the first one too
@@ -219,18 +200,14 @@ TEST_F(Handler, IsNotCalledAgainWhileItRunsAndThatIsCounted) {
 
 TEST_F(Handler, IsNotCalledAgainByWayOfAnotherOne) {
   std::string order;
-  EXPECT_EQ(nopspan::attach("ping", "ping",
-                            [&](const Event&) {
-                              order += "i";
-                              nopspan::execute("pong");
-                            }),
-            nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("pong", "pong",
-                            [&](const Event&) {
-                              order += "o";
-                              nopspan::execute("ping");
-                            }),
-            nopspan::Errc::ok);
+  attach_ok("ping", "ping", [&](const Event&) {
+    order += "i";
+    nopspan::execute("pong");
+  });
+  attach_ok("pong", "pong", [&](const Event&) {
+    order += "o";
+    nopspan::execute("ping");
+  });
   nopspan::execute("ping");
   nopspan::execute("pong");
   EXPECT_EQ(order, "iooi");
@@ -238,12 +215,10 @@ TEST_F(Handler, IsNotCalledAgainByWayOfAnotherOne) {
 
 TEST_F(Handler, IsCalledOnAThreadWhileItRunsOnAnother) {
   std::atomic<int> inside{0};
-  EXPECT_EQ(nopspan::attach("id", "a.b",
-                            [&](const Event&) {
-                              ++inside;
-                              EXPECT_TRUE(wait_until([&] { return inside.load() == 2; }));
-                            }),
-            nopspan::Errc::ok);
+  attach_ok("id", "a.b", [&](const Event&) {
+    ++inside;
+    EXPECT_TRUE(wait_until([&] { return inside.load() == 2; }));
+  });
   std::thread other([] { nopspan::execute("a.b"); });
   nopspan::execute("a.b");
   other.join();
@@ -253,12 +228,10 @@ TEST_F(Handler, OfEventsThatNestIsStoppedAtSixteenDeepAndCounted) {
   const Counted dropped(&nopspan::Stats::recursion_dropped);
   int deepest = 0;
   for (int i = 0; i < 18; ++i) {
-    EXPECT_EQ(nopspan::attach(std::to_string(i), "nested." + std::to_string(i),
-                              [&, i](const Event&) {
-                                deepest = std::max(deepest, i + 1);
-                                nopspan::execute(nopspan::Name::intern("nested." + std::to_string(i + 1)));
-                              }),
-              nopspan::Errc::ok);
+    attach_ok(std::to_string(i), "nested." + std::to_string(i), [&, i](const Event&) {
+      deepest = std::max(deepest, i + 1);
+      nopspan::execute(nopspan::Name::intern("nested." + std::to_string(i + 1)));
+    });
   }
   nopspan::execute("nested.0");
   EXPECT_EQ(deepest, 16);
@@ -268,21 +241,17 @@ TEST_F(Handler, OfEventsThatNestIsStoppedAtSixteenDeepAndCounted) {
 }
 
 TEST_F(Handler, MayListHandlersAndSetTheLogSink) {
-  EXPECT_EQ(nopspan::attach("id", "a.b",
-                            [](const Event&) {
-                              EXPECT_THAT(nopspan::list_handlers(), SizeIs(1));
-                              nopspan::set_log_sink({});
-                            }),
-            nopspan::Errc::ok);
+  attach_ok("id", "a.b", [](const Event&) {
+    EXPECT_THAT(nopspan::list_handlers(), SizeIs(1));
+    nopspan::set_log_sink({});
+  });
   nopspan::execute("a.b");
 }
 
 TEST_F(Handler, MayChangeTheEventsOfTheSpanItRunsIn) {
-  EXPECT_EQ(nopspan::attach_many("id", {"work.start", "work.stop"},
-                                 [](const Event& e) {
-                                   if (e.name() == "work.start") nopspan::execute("a.b");
-                                 }),
-            nopspan::Errc::ok);
+  attach_many_ok("id", {"work.start", "work.stop"}, [](const Event& e) {
+    if (e.name() == "work.start") nopspan::execute("a.b");
+  });
   const Recorder recorder{"a.b"};
   {
     const Span span{"work"};

@@ -34,20 +34,19 @@ std::vector<std::pair<std::string, std::string>> extra_labels(const Context& con
 }
 
 TEST(Labels, AreInheritedByTheSpansBelow) {
-  EXPECT_THAT(in_child([] {
-                const RaisedGate tracer(RaisedGate::spans);
-                const Span outer{"outer", [](Fields& f) { f.label("region", "eu").label("tier", "gold").tenant("a"); }};
-                const Span inner{"inner", [](Fields& f) { f.label("tier", "silver"); }};
-                const AsyncSpan async{"async", inner.context()};
-                for (const Context& context : {inner.context(), async.context(), Context::current()}) {
-                  EXPECT_THAT(extra_labels(context), ElementsAre(Pair("region", "eu"), Pair("tier", "silver")));
-                  EXPECT_EQ(context.label("region"), "eu");
-                  EXPECT_EQ(context.label("tenant"), "a");
-                }
-                EXPECT_EQ(outer.context().label("tier"), "gold");
-                EXPECT_THAT(extra_labels(Context::make()), IsEmpty());
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const RaisedGate tracer(RaisedGate::spans);
+    const Span outer{"outer", [](Fields& f) { f.label("region", "eu").label("tier", "gold").tenant("a"); }};
+    const Span inner{"inner", [](Fields& f) { f.label("tier", "silver"); }};
+    const AsyncSpan async{"async", inner.context()};
+    for (const Context& context : {inner.context(), async.context(), Context::current()}) {
+      EXPECT_THAT(extra_labels(context), ElementsAre(Pair("region", "eu"), Pair("tier", "silver")));
+      EXPECT_EQ(context.label("region"), "eu");
+      EXPECT_EQ(context.label("tenant"), "a");
+    }
+    EXPECT_EQ(outer.context().label("tier"), "gold");
+    EXPECT_THAT(extra_labels(Context::make()), IsEmpty());
+  });
 }
 
 TEST(Labels, OfAContextAreReadByTheirKeys) {
@@ -77,53 +76,49 @@ TEST(Labels, WithAKnownKeyAreTheKnownOnes) {
 }
 
 TEST(Labels, AreMetadataOfTheirSpanAndOfTheSpansInside) {
-  EXPECT_THAT(in_child([] {
-                const SpanRecorder outer_recorder("outer");
-                const SpanRecorder inner_recorder("inner");
-                {
-                  const Span outer{"outer", [](Fields& f) { f.label("region", "eu"); }};
-                  const Span inner{"inner"};
-                }
-                EXPECT_THAT(outer_recorder.start(), HasMetadata("region", "eu"));
-                EXPECT_THAT(outer_recorder.stop(), HasMetadata("region", "eu"));
-                EXPECT_THAT(inner_recorder.start(), HasMetadata("region", "eu"));
-                EXPECT_THAT(inner_recorder.stop(), HasMetadata("region", "eu"));
-                EXPECT_EQ(inner_recorder.stop()->context().label("region"), "eu");
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const SpanRecorder outer_recorder("outer");
+    const SpanRecorder inner_recorder("inner");
+    {
+      const Span outer{"outer", [](Fields& f) { f.label("region", "eu"); }};
+      const Span inner{"inner"};
+    }
+    EXPECT_THAT(outer_recorder.start(), HasMetadata("region", "eu"));
+    EXPECT_THAT(outer_recorder.stop(), HasMetadata("region", "eu"));
+    EXPECT_THAT(inner_recorder.start(), HasMetadata("region", "eu"));
+    EXPECT_THAT(inner_recorder.stop(), HasMetadata("region", "eu"));
+    EXPECT_EQ(inner_recorder.stop()->context().label("region"), "eu");
+  });
 }
 
 TEST(Labels, WithAFourthKeyAreMetadataThatIsNotInheritedAndCounted) {
-  EXPECT_THAT(in_child([] {
-                const SpanRecorder recorder("work");
-                const Counted overflow(&nopspan::Stats::labels_overflow);
-                {
-                  const Span span{"work", [](Fields& f) {
-                                    f.label("a", "1").label("b", "2").label("a", "3").label("c", "4");
-                                    EXPECT_EQ(nopspan::stats().labels_overflow, 0U);
-                                    f.label("d", "5");
-                                  }};
-                  EXPECT_THAT(extra_labels(span.context()),
-                              ElementsAre(Pair("a", "3"), Pair("b", "2"), Pair("c", "4")));
-                  EXPECT_TRUE(span.context().label("d").empty());
-                }
-                EXPECT_EQ(overflow.times(), 1U);
-                EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("d", "5"), HasMetadata("a", "3")));
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const SpanRecorder recorder("work");
+    const Counted overflow(&nopspan::Stats::labels_overflow);
+    {
+      const Span span{"work", [](Fields& f) {
+                        f.label("a", "1").label("b", "2").label("a", "3").label("c", "4");
+                        EXPECT_EQ(nopspan::stats().labels_overflow, 0U);
+                        f.label("d", "5");
+                      }};
+      EXPECT_THAT(extra_labels(span.context()), ElementsAre(Pair("a", "3"), Pair("b", "2"), Pair("c", "4")));
+      EXPECT_TRUE(span.context().label("d").empty());
+    }
+    EXPECT_EQ(overflow.times(), 1U);
+    EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("d", "5"), HasMetadata("a", "3")));
+  });
 }
 
 TEST(Labels, HaveCleanKeysAndValuesOfAtMost63Bytes) {
-  EXPECT_THAT(in_child([] {
-                const RaisedGate tracer(RaisedGate::spans);
-                const std::string long_text(100, 'x');
-                const Span span{"work", [&](Fields& f) { f.label("a\nb", "c\xff").label(long_text, long_text); }};
-                const std::string cut = std::string(60, 'x') + "…";
-                EXPECT_THAT(extra_labels(span.context()), ElementsAre(Pair("a?b", "c?"), Pair(cut, cut)));
-                EXPECT_EQ(span.context().label("a\nb"), "c?");
-                EXPECT_EQ(span.context().label(long_text), cut);
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const RaisedGate tracer(RaisedGate::spans);
+    const std::string long_text(100, 'x');
+    const Span span{"work", [&](Fields& f) { f.label("a\nb", "c\xff").label(long_text, long_text); }};
+    const std::string cut = std::string(60, 'x') + "…";
+    EXPECT_THAT(extra_labels(span.context()), ElementsAre(Pair("a?b", "c?"), Pair(cut, cut)));
+    EXPECT_EQ(span.context().label("a\nb"), "c?");
+    EXPECT_EQ(span.context().label(long_text), cut);
+  });
 }
 
 TEST(Labels, AreTakenAwayByANullValue) {
@@ -133,16 +128,15 @@ TEST(Labels, AreTakenAwayByANullValue) {
 }
 
 TEST(Labels, AreTakenAwayByNullAndEmptyText) {
-  EXPECT_THAT(in_child([] {
-                const SpanRecorder recorder("inner");
-                const Span outer{"outer", [](Fields& f) { f.label("a", "1").label("b", "2"); }};
-                {
-                  const Span inner{"inner", [](Fields& f) { f.label("a", nullptr).label("b", ""); }};
-                  EXPECT_THAT(extra_labels(inner.context()), IsEmpty());
-                }
-                EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("a", nullptr), HasMetadata("b", "")));
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const SpanRecorder recorder("inner");
+    const Span outer{"outer", [](Fields& f) { f.label("a", "1").label("b", "2"); }};
+    {
+      const Span inner{"inner", [](Fields& f) { f.label("a", nullptr).label("b", ""); }};
+      EXPECT_THAT(extra_labels(inner.context()), IsEmpty());
+    }
+    EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("a", nullptr), HasMetadata("b", "")));
+  });
 }
 
 TEST(Labels, WithoutAKeyAreLeftOutAndCounted) {
@@ -154,124 +148,117 @@ TEST(Labels, WithoutAKeyAreLeftOutAndCounted) {
 }
 
 TEST(Labels, OfManyValuesBecomeOther) {
-  EXPECT_THAT(in_child([] {
-                const RaisedGate tracer(RaisedGate::spans);
-                const Counted overflow(&nopspan::Stats::labels_overflow);
-                const Span first{"work", [](Fields& f) { f.label("user", "first"); }};
-                for (int i = 0; i < 5000; ++i) {
-                  const Span span{"work", [&](Fields& f) { f.label("user", "user-" + std::to_string(i)); }};
-                }
-                const Span last{"work", [](Fields& f) { f.label("user", "last").label("late", "value"); }};
-                EXPECT_EQ(last.context().label("user"), "other");
-                EXPECT_EQ(first.context().label("user"), "first");
-                EXPECT_TRUE(last.context().label("late").empty());  // a key needs a place too
-                EXPECT_GE(overflow.times(), 5000U - nopspan::detail::kMaxLabels);
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const RaisedGate tracer(RaisedGate::spans);
+    const Counted overflow(&nopspan::Stats::labels_overflow);
+    const Span first{"work", [](Fields& f) { f.label("user", "first"); }};
+    for (int i = 0; i < 5000; ++i) {
+      const Span span{"work", [&](Fields& f) { f.label("user", "user-" + std::to_string(i)); }};
+    }
+    const Span last{"work", [](Fields& f) { f.label("user", "last").label("late", "value"); }};
+    EXPECT_EQ(last.context().label("user"), "other");
+    EXPECT_EQ(first.context().label("user"), "first");
+    EXPECT_TRUE(last.context().label("late").empty());  // a key needs a place too
+    EXPECT_GE(overflow.times(), 5000U - nopspan::detail::kMaxLabels);
+  });
 }
 
 TEST(Labels, OfManyTenantsLeaveRoomForModelsAndEngines) {
-  EXPECT_THAT(in_child([] {
-                const RaisedGate tracer(RaisedGate::spans);
-                for (int i = 0; i < 5000; ++i) {
-                  const Span span{"work", [&](Fields& f) { f.tenant("tenant-" + std::to_string(i)); }};
-                }
-                const Counted overflow(&nopspan::Stats::labels_overflow);
-                const Span span{"work", [](Fields& f) { f.model("a-model").engine("an-engine").tenant("a-tenant"); }};
-                EXPECT_EQ(span.context().label("model"), "a-model");
-                EXPECT_EQ(span.context().label("engine"), "an-engine");
-                EXPECT_EQ(span.context().label("tenant"), "other");
-                EXPECT_EQ(overflow.times(), 1U);
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const RaisedGate tracer(RaisedGate::spans);
+    for (int i = 0; i < 5000; ++i) {
+      const Span span{"work", [&](Fields& f) { f.tenant("tenant-" + std::to_string(i)); }};
+    }
+    const Counted overflow(&nopspan::Stats::labels_overflow);
+    const Span span{"work", [](Fields& f) { f.model("a-model").engine("an-engine").tenant("a-tenant"); }};
+    EXPECT_EQ(span.context().label("model"), "a-model");
+    EXPECT_EQ(span.context().label("engine"), "an-engine");
+    EXPECT_EQ(span.context().label("tenant"), "other");
+    EXPECT_EQ(overflow.times(), 1U);
+  });
 }
 
 TEST(Labels, TakeNoMemoryFromTheAllocator) {
-  EXPECT_THAT(in_child([] {
-                const auto intern = [](const std::string& text) {
-                  return nopspan::detail::intern_label(text, nopspan::detail::LabelOf::other);
-                };
-                intern("first");
-                const std::size_t before = mallinfo2().uordblks;
-                for (int i = 0; i < 3000; ++i) intern(std::to_string(i));
-                EXPECT_EQ(mallinfo2().uordblks, before);
-                EXPECT_EQ(nopspan::detail::label(intern("2999")).view(), "2999");
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const auto intern = [](const std::string& text) {
+      return nopspan::detail::intern_label(text, nopspan::detail::LabelOf::other);
+    };
+    intern("first");
+    const std::size_t before = mallinfo2().uordblks;
+    for (int i = 0; i < 3000; ++i) intern(std::to_string(i));
+    EXPECT_EQ(mallinfo2().uordblks, before);
+    EXPECT_EQ(nopspan::detail::label(intern("2999")).view(), "2999");
+  });
 }
 
 TEST(Labels, AreWholeWhereverTheyAreReadByTheirNumber) {
   using namespace nopspan::detail;
-  EXPECT_THAT(in_child([] {
-                std::atomic<bool> done{false};
-                std::thread reader([&] {
-                  while (!done) {
-                    for (const nopspan_label& entry : label_table) {
-                      const unsigned size = __atomic_load_n(&entry.size, __ATOMIC_ACQUIRE);
-                      if (size == 0) continue;
-                      ASSERT_EQ(size, std::strlen(entry.text));
-                      ASSERT_EQ(entry.number, &entry - label_table);
-                    }
-                  }
-                });
-                std::vector<std::thread> threads;
-                for (int t = 0; t < 4; ++t) {
-                  threads.emplace_back([] {
-                    for (int i = 0; i < 3000; ++i) {
-                      const std::string text = std::string(static_cast<std::size_t>(i) % 50, 'x') + std::to_string(i);
-                      ASSERT_EQ(label(intern_label(text, LabelOf::model)).view(), text);
-                    }
-                  });
-                }
-                for (std::thread& thread : threads) thread.join();
-                done = true;
-                reader.join();
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    std::atomic<bool> done{false};
+    std::thread reader([&] {
+      while (!done) {
+        for (const nopspan_label& entry : label_table) {
+          const unsigned size = __atomic_load_n(&entry.size, __ATOMIC_ACQUIRE);
+          if (size == 0) continue;
+          ASSERT_EQ(size, std::strlen(entry.text));
+          ASSERT_EQ(entry.number, &entry - label_table);
+        }
+      }
+    });
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([] {
+        for (int i = 0; i < 3000; ++i) {
+          const std::string text = std::string(static_cast<std::size_t>(i) % 50, 'x') + std::to_string(i);
+          ASSERT_EQ(label(intern_label(text, LabelOf::model)).view(), text);
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    done = true;
+    reader.join();
+  });
 }
 
 TEST(Labels, OfAnEventAreItsOwn) {
-  EXPECT_THAT(in_child([] {
-                const nopspan::testing::Recorder recorder{"a.b"};
-                const Span span{"work"};
-                nopspan::execute("a.b", [](Fields& f) { f.label("region", "eu"); });
-                ASSERT_EQ(recorder.size(), 1U);
-                EXPECT_EQ(recorder.events()[0]->context().label("region"), "eu");
-                EXPECT_TRUE(span.context().label("region").empty());
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const Recorder recorder{"a.b"};
+    const Span span{"work"};
+    nopspan::execute("a.b", [](Fields& f) { f.label("region", "eu"); });
+    ASSERT_EQ(recorder.size(), 1U);
+    EXPECT_EQ(recorder.events()[0]->context().label("region"), "eu");
+    EXPECT_TRUE(span.context().label("region").empty());
+  });
 }
 
 TEST(Labels, AreSetInAChainOfACataloguesBuilder) {
-  EXPECT_THAT(in_child([] {
-                const RaisedGate tracer(RaisedGate::spans);
-                const Span chat{nopspan::llm::chat, [](auto& m) { m.label("region", "eu").chat_result(1).model("m"); }};
-                EXPECT_EQ(chat.context().label("region"), "eu");
-                const Span request{nopspan::engine::request,
-                                   [](auto& m) { m.label("region", "us").output_tokens(1).label("tier", "gold"); }};
-                EXPECT_THAT(extra_labels(request.context()), ElementsAre(Pair("region", "us"), Pair("tier", "gold")));
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const RaisedGate tracer(RaisedGate::spans);
+    const Span chat{nopspan::llm::chat, [](auto& m) { m.label("region", "eu").chat_result(1).model("m"); }};
+    EXPECT_EQ(chat.context().label("region"), "eu");
+    const Span request{nopspan::engine::request,
+                       [](auto& m) { m.label("region", "us").output_tokens(1).label("tier", "gold"); }};
+    EXPECT_THAT(extra_labels(request.context()), ElementsAre(Pair("region", "us"), Pair("tier", "gold")));
+  });
 }
 
 TEST(Labels, HaveThreeKeysHoweverManyThreadsAskForThem) {
-  EXPECT_THAT(in_child([] {
-                const RaisedGate tracer(RaisedGate::spans);
-                std::atomic<int> inherited{0};
-                std::vector<std::thread> threads;
-                for (int t = 0; t < 8; ++t) {
-                  threads.emplace_back([t, &inherited] {
-                    for (int i = 0; i < 8; ++i) {
-                      const std::string key = "key-" + std::to_string((i + t) % 8);
-                      const Span span{"work", [&](Fields& f) { f.label(key, key); }};
-                      if (span.context().label(key) == key) ++inherited;
-                    }
-                  });
-                }
-                for (std::thread& thread : threads) thread.join();
-                EXPECT_EQ(inherited, 3 * 8);
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const RaisedGate tracer(RaisedGate::spans);
+    std::atomic<int> inherited{0};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 8; ++t) {
+      threads.emplace_back([t, &inherited] {
+        for (int i = 0; i < 8; ++i) {
+          const std::string key = "key-" + std::to_string((i + t) % 8);
+          const Span span{"work", [&](Fields& f) { f.label(key, key); }};
+          if (span.context().label(key) == key) ++inherited;
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(inherited, 3 * 8);
+  });
 }
 
 TEST(Labels, ThatNopspanKnowsAreTakenAwayByNullToo) {

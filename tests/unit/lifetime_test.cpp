@@ -38,31 +38,29 @@ TEST(Lifetime, OfASpanDestroyedOnAnotherThreadLeavesTheOthersInOrder) {
     const Span next{"next"};
   }
   { const Span last{"last"}; }
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 4U);
+  const auto events = events_of(recorder, 4);
   EXPECT_THAT(events[2], IsChildOf(events[0]));
   EXPECT_EQ(events[3]->parent_id(), 0U);
 }
 
 // In a child process, because the span's memory cannot be freed any more and a leak checker would report it.
 TEST(Lifetime, OfASpanThatOutlivesItsThreadIsNoCrash) {
-  EXPECT_EQ(in_child([] {
-              const SpanRecorder recorder("work");
-              std::unique_ptr<Span> span;
-              std::thread([&] { span = std::make_unique<Span>("work"); }).join();
-              std::thread([] { const Span other{"other"}; }).join();  // reuses the ended thread's state
-              span.reset();
-              EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-            }),
-            "");
+  expect_in_child([] {
+    const SpanRecorder recorder("work");
+    std::unique_ptr<Span> span;
+    std::thread([&] { span = std::make_unique<Span>("work"); }).join();
+    std::thread([] { const Span other{"other"}; }).join();  // reuses the ended thread's state
+    span.reset();
+    EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+  });
 }
 
 TEST(Lifetime, OfAContextScopeDestroyedOnAnotherThreadIsCounted) {
   const Counted wrong(&nopspan::Stats::wrong_thread);
-  std::optional<nopspan::ContextScope> here(std::in_place, Context());
+  std::optional<ContextScope> here(std::in_place, Context());
   std::thread([] {
     // Runs on a stack of its own, which does not contain `here`.
-    const nopspan::ContextScope there{Context::make()};
+    const ContextScope there{Context::make()};
     EXPECT_FALSE(Context::current().empty());
   }).join();
   here.reset();
@@ -104,7 +102,7 @@ struct AtExit {
     if (!armed) return;
     const Span span{"at.exit"};
     AsyncSpan{"async.at.exit"}.end();
-    EXPECT_EQ(nopspan::detach("recorder that is gone"), nopspan::Errc::ok);
+    detach_ok("recorder that is gone");
   }
 };
 AtExit static_at_exit;
@@ -121,8 +119,7 @@ TEST(LifetimeDeathTest, StaticDestructorsMayEmit) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(
       {
-        EXPECT_EQ(nopspan::attach_many("names", {"at.exit.start", "at.exit.stop", "async.at.exit.stop"}, write_name),
-                  nopspan::Errc::ok);
+        attach_many_ok("names", {"at.exit.start", "at.exit.stop", "async.at.exit.stop"}, write_name);
         static_at_exit.armed = true;
         std::exit(0);
       },
@@ -133,7 +130,7 @@ TEST(LifetimeDeathTest, ThreadLocalDestructorsOfTheMainThreadMayEmit) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(
       {
-        EXPECT_EQ(nopspan::attach_many("names", {"at.exit.start", "at.exit.stop"}, write_name), nopspan::Errc::ok);
+        attach_many_ok("names", {"at.exit.start", "at.exit.stop"}, write_name);
         thread_local_at_exit.armed = true;
         { const Span span{"work"}; }
         std::exit(0);
@@ -145,7 +142,7 @@ TEST(LifetimeDeathTest, AProgramMayExitInsideASpan) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(
       {
-        EXPECT_EQ(nopspan::attach_many("names", {"work.start", "work.stop"}, write_name), nopspan::Errc::ok);
+        attach_many_ok("names", {"work.start", "work.stop"}, write_name);
         const Span span{"work"};
         std::exit(0);
       },

@@ -29,10 +29,7 @@ TEST(Link, NamesTraceAndSpan) {
   const SpanRecorder recorder("work");
   const AsyncSpan other{"other"};
   const Context request = Context::make();
-  {
-    Span span{"work", [&](Fields& f) { f.link(other.context()); }};
-    span.link(request);
-  }
+  Span{"work", [&](Fields& f) { f.link(other.context()); }}.link(request);
   ASSERT_EQ(recorder.start()->link_count(), 1U);
   const nopspan::OwnedEvent stop = recorder.stop();
   ASSERT_EQ(stop->link_count(), 2U);
@@ -44,10 +41,7 @@ TEST(Link, NamesTraceAndSpan) {
 
 TEST(Link, ToAnEmptyContextIsNone) {
   const SpanRecorder recorder("work");
-  {
-    Span span{"work"};
-    span.link(Context());
-  }
+  Span{"work"}.link(Context());
   EXPECT_EQ(recorder.stop()->link_count(), 0U);
 }
 
@@ -64,8 +58,7 @@ TEST(Link, IsBoundedTo128AndCountedBeyond) {
   }
   { const Span span{"work"}; }
   EXPECT_EQ(dropped.times(), 2U);
-  const auto stops = recorder.events("work.stop");
-  ASSERT_EQ(stops.size(), 2U);
+  const auto stops = events_of(recorder, 2, "work.stop");
   EXPECT_EQ(stops[0]->link_count(), 128U);
   EXPECT_NE(stops[0]->flags() & NOPSPAN_FLAG_LINKS_DROPPED, 0U);
   EXPECT_EQ(stops[1]->link_count(), 0U);  // the next span reuses the memory
@@ -99,8 +92,7 @@ TEST(Link, ConnectsOneEngineStepToTheEightRequestsItServes) {
       .join();
 
   ASSERT_EQ(requests.events("engine.request.start").size(), 8U);
-  const auto ends = requests.events("engine.request.stop");
-  ASSERT_EQ(ends.size(), 8U);
+  const auto ends = events_of(requests, 8, "engine.request.stop");
   const nopspan::OwnedEvent step = steps.stop();
   EXPECT_EQ(step->link_count(), 0U);
   ASSERT_EQ(step->member_count(), 8U);  // the links of a step
@@ -121,10 +113,7 @@ TEST(Link, OfAStepToASpanThatIsNotRecordedIsDroppedAndCounted) {
   const AsyncSpan unrecorded{nopspan::engine::request};
   const SpanRecorder steps("engine.step");
   const Counted dropped(&nopspan::Stats::links_dropped);
-  {
-    Span step{nopspan::engine::step, [&](auto& m) { m.link(unrecorded); }};
-    step.link(unrecorded);
-  }
+  Span{nopspan::engine::step, [&](auto& m) { m.link(unrecorded); }}.link(unrecorded);
   EXPECT_EQ(dropped.times(), 2U);
   EXPECT_EQ(steps.stop()->member_count(), 0U);  // not the step itself
 }

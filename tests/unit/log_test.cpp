@@ -19,7 +19,7 @@ using nopspan::LogLevel;
 
 // Makes nopspan log an error.
 void provoke() {
-  EXPECT_EQ(nopspan::attach("bad", "a.b", [](const Event&) { throw std::runtime_error("boom"); }), nopspan::Errc::ok);
+  attach_ok("bad", "a.b", [](const Event&) { throw std::runtime_error("boom"); });
   nopspan::execute("a.b");
 }
 
@@ -44,9 +44,9 @@ TEST_F(LogSink, IsNotStderrByDefaultForWhatHappensInASpan) {
   const Counted kept(&nopspan::Stats::warnings);
   ::testing::internal::CaptureStderr();
   provoke();
-  EXPECT_EQ(nopspan::attach("event", "log.span", [](const Event&) {}), nopspan::Errc::ok);
+  attach_ok("event", "log.span", [](const Event&) {});
   { const Span span{"log.span"}; }
-  EXPECT_EQ(nopspan::detach("event"), nopspan::Errc::ok);
+  detach_ok("event");
   EXPECT_THAT(::testing::internal::GetCapturedStderr(), IsEmpty());
   EXPECT_EQ(kept.times(), 2U);
 }
@@ -84,7 +84,7 @@ TEST_F(LogSink, IsTheDefaultAgainWhenAnEmptyOneIsSet) {
 TEST_F(LogSink, MayThrow) {
   nopspan::set_log_sink([](LogLevel, std::string_view) { throw std::runtime_error("sink"); });
   provoke();
-  EXPECT_EQ(nopspan::detach("bad"), nopspan::Errc::not_found);
+  EXPECT_EQ(nopspan::detach("bad"), Errc::not_found);
 }
 
 TEST_F(LogSink, MayReplaceItselfWhileItRuns) {

@@ -55,14 +55,13 @@ TEST(Slabs, ClaimEachElementOnceUntilTheTableIsFull) {
 }
 
 TEST(Slabs, DoNotSearchAgainOnceTheTableIsFull) {
-  EXPECT_EQ(in_child([] {
-              auto* const table = static_cast<Slab*>(map_memory(kPage));  // zero-filled
-              Slabs slabs(*reinterpret_cast<Slab(*)[16]>(table), 64, kPage);
-              while (slabs.claim(64).bits != 0) continue;
-              mprotect(table, kPage, PROT_NONE);
-              for (int i = 0; i < 100; ++i) EXPECT_EQ(slabs.claim(1).bits, 0U);
-            }),
-            "");
+  expect_in_child([] {
+    auto* const table = static_cast<Slab*>(map_memory(kPage));  // zero-filled
+    Slabs slabs(*reinterpret_cast<Slab(*)[16]>(table), 64, kPage);
+    while (slabs.claim(64).bits != 0) continue;
+    mprotect(table, kPage, PROT_NONE);
+    for (int i = 0; i < 100; ++i) EXPECT_EQ(slabs.claim(1).bits, 0U);
+  });
 }
 
 #if defined(__x86_64__)

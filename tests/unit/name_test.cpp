@@ -120,15 +120,14 @@ TEST(Name, OfAnEventMayBeAnyText) {
 }
 
 TEST(Name, ThatIsMadeAtRunTimeIsBoundedAndALiteralIsNot) {
-  EXPECT_THAT(in_child([] {
-                const Recorder recorder{"nopspan.overflow.start", "a.literal.start"};
-                for (int i = 0; i < 4096; ++i) Name::intern("name." + std::to_string(i));
-                { const Span span{std::string("one.more")}; }
-                { const Span span{"a.literal"}; }
-                EXPECT_EQ(recorder.events()[0]->name(), "nopspan.overflow.start");
-                EXPECT_EQ(recorder.events()[1]->name(), "a.literal.start");
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const Recorder recorder{"nopspan.overflow.start", "a.literal.start"};
+    for (int i = 0; i < 4096; ++i) Name::intern("name." + std::to_string(i));
+    { const Span span{std::string("one.more")}; }
+    { const Span span{"a.literal"}; }
+    EXPECT_EQ(recorder.events()[0]->name(), "nopspan.overflow.start");
+    EXPECT_EQ(recorder.events()[1]->name(), "a.literal.start");
+  });
 }
 
 TEST(Name, OfSixtyThreeBytesLeavesWhole) {
@@ -206,18 +205,17 @@ TEST(Name, ThatWasInternedNamesASpan) {
 }
 
 TEST(Name, InterningIsBoundedAndTheRestIsOverflow) {
-  EXPECT_THAT(in_child([] {
-                const Counted overflow(&nopspan::Stats::names_overflow);
-                const Name first = Name::intern("name.0");
-                for (int i = 1; i < 5000; ++i) Name::intern("name." + std::to_string(i));
-                EXPECT_GE(overflow.times(), 5000U - 4096U);
-                EXPECT_EQ(Name::intern("one.more").view(), "nopspan.overflow");
-                EXPECT_EQ(Name::intern("name.0").data(), first.data());  // existing names are still found
-                const Recorder recorder{"nopspan.overflow.start"};
-                { const Span span{Name::intern("and.another")}; }
-                EXPECT_EQ(recorder.size(), 1U);
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const Counted overflow(&nopspan::Stats::names_overflow);
+    const Name first = Name::intern("name.0");
+    for (int i = 1; i < 5000; ++i) Name::intern("name." + std::to_string(i));
+    EXPECT_GE(overflow.times(), 5000U - 4096U);
+    EXPECT_EQ(Name::intern("one.more").view(), "nopspan.overflow");
+    EXPECT_EQ(Name::intern("name.0").data(), first.data());  // existing names are still found
+    const Recorder recorder{"nopspan.overflow.start"};
+    { const Span span{Name::intern("and.another")}; }
+    EXPECT_EQ(recorder.size(), 1U);
+  });
 }
 
 // The other tests of this process have taken some of the room.
@@ -228,21 +226,19 @@ TEST(Name, InterningTheSameFromManyThreadsUsesNoMoreRoom) {
   const auto intern_all = [] {
     for (int i = 0; i < 4096; ++i) Name::intern("name." + std::to_string(i));
   };
-  EXPECT_THAT(in_child([&] {
-                const Counted overflow(&nopspan::Stats::names_overflow);
-                intern_all();
-                without_room = overflow.times();
-              }),
-              IsEmpty());
-  EXPECT_THAT(in_child([&] {
-                std::vector<std::thread> threads;
-                for (int t = 0; t < 16; ++t) threads.emplace_back(intern_all);
-                for (std::thread& thread : threads) thread.join();
-                const Counted overflow(&nopspan::Stats::names_overflow);
-                intern_all();
-                EXPECT_LE(overflow.times(), without_room);  // a thread that races may exceed the limit by one
-              }),
-              IsEmpty());
+  expect_in_child([&] {
+    const Counted overflow(&nopspan::Stats::names_overflow);
+    intern_all();
+    without_room = overflow.times();
+  });
+  expect_in_child([&] {
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 16; ++t) threads.emplace_back(intern_all);
+    for (std::thread& thread : threads) thread.join();
+    const Counted overflow(&nopspan::Stats::names_overflow);
+    intern_all();
+    EXPECT_LE(overflow.times(), without_room);  // a thread that races may exceed the limit by one
+  });
   munmap(shared, sizeof(std::uint64_t));
 }
 

@@ -39,20 +39,20 @@ TEST(NullText, IsNoHandlersIdAndNoEventsName) {
 TEST(NullText, IsNoKey) {
   const SpanRecorder recorder("work");
   const Counted dropped(&nopspan::Stats::fields_dropped);
-  {
-    Span span{"work", [](Fields& f) { f.set(nullptr, 1).set("", 1).content(nullptr, "x").measure(nullptr, 1); }};
-    span.set(nullptr, "text").measure(kNull, 1.5).set(nullptr, Value::map({{"a", 1}})).set(nullptr, nullptr);
-  }
+  Span{"work", [](Fields& f) { f.set(nullptr, 1).set("", 1).content(nullptr, "x").measure(nullptr, 1); }}
+      .set(nullptr, "text")
+      .measure(kNull, 1.5)
+      .set(nullptr, Value::map({{"a", 1}}))
+      .set(nullptr, nullptr);
   EXPECT_EQ(dropped.times(), 8U);
   EXPECT_EQ(recorder.stop()->metadata().size(), 3U);  // the three ids
 }
 
 TEST(NullText, IsANullValue) {
   const SpanRecorder recorder("work");
-  {
-    Span span{"work", [](Fields& f) { f.engine(nullptr).model(kNull).tenant(nullptr).content("c", kNull); }};
-    span.set("k", kNull).set("literal", nullptr);
-  }
+  Span{"work", [](Fields& f) { f.engine(nullptr).model(kNull).tenant(nullptr).content("c", kNull); }}
+      .set("k", kNull)
+      .set("literal", nullptr);
   for (const char* key : {"engine", "model", "tenant", "c", "k", "literal"}) {
     EXPECT_THAT(recorder.stop(), HasMetadata(key, nullptr));
   }
@@ -62,16 +62,9 @@ TEST(NullText, IsANullValue) {
 
 TEST(NullText, IsNoReason) {
   const SpanRecorder recorder("work");
-  {
-    Span span{"work"};
-    span.fail(nullptr, nullptr);
-  }
-  {
-    Span span{"work"};
-    span.cancel(nullptr);
-  }
-  const auto stops = recorder.events("work.stop");
-  ASSERT_EQ(stops.size(), 2U);
+  Span{"work"}.fail(nullptr, nullptr);
+  Span{"work"}.cancel(nullptr);
+  const auto stops = events_of(recorder, 2, "work.stop");
   EXPECT_THAT(stops[0], HasStatus(Status::error));
   EXPECT_THAT(stops[1], HasStatus(Status::cancelled));
   nopspan::llm::retry([](auto& r) { r.reason(nullptr); });

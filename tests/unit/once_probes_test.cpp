@@ -319,7 +319,7 @@ TEST_F(Tokens, OfACallThatCameBackAreNotTheCallers) {
 }
 
 TEST_F(Tokens, ThatAreContentFireNothing) {
-  const nopspan::testing::Recorder handler{"llm.generate.stop"};
+  const Recorder handler{"llm.generate.stop"};
   short_span(llm::generate, [](auto& m) { m.content("output_tokens", 42); });
   EXPECT_EQ(fired[Probe::tokens], 0U);
 }
@@ -403,10 +403,7 @@ TEST(EngineRequest, FiresWhereAnEngineKnowsItsTimes) {
 TEST(EngineRequest, DoesNotFireForAnArrivalAlone) {
   const RaisedGate tracer(RaisedGate::points);
   const Fired fired;
-  {
-    Span span{nopspan::engine::request};
-    span.set("arrival_ns", 1).set("preemptions", 0);
-  }
+  Span{nopspan::engine::request}.set("arrival_ns", 1).set("preemptions", 0);
   EXPECT_EQ(fired[Probe::engine_request], 0U);
 }
 
@@ -425,9 +422,9 @@ TEST_F(Retry, FiresTheSameProbeWhicheverFunctionEmitsIt) {
 }
 
 TEST(Probes, OfAHandlersFailureIsAnEventOfTheSpan) {
-  const nopspan::testing::Recorder recorder{"telemetry.handler.failure"};
+  const Recorder recorder{"telemetry.handler.failure"};
   const RaisedGate points(RaisedGate::points);
-  EXPECT_EQ(nopspan::attach("bad", "work.start", [](const Event&) { throw 7; }), Errc::ok);
+  attach_ok("bad", "work.start", [](const Event&) { throw 7; });
   const Fired fired;
   const Span span{"work"};
   EXPECT_EQ(fired[Probe::event], 1U);
@@ -465,30 +462,28 @@ TEST(Probes, ArePassedOnlyByTheParentForASpanThatItBegan) {
   const RaisedGate points(RaisedGate::points);
   std::optional<Span> span(std::in_place, llm::stream);
   AsyncSpan async{llm::stream};
-  EXPECT_THAT(in_child([&] {
-                const Fired fired;
-                span->first_token();
-                async.first_token();
-                async.end();
-                span.reset();
-                EXPECT_EQ(fired.in_all(), 0U);
-                { const Span own{"own"}; }
-                EXPECT_EQ(fired[Probe::span_start], 1U);
-                EXPECT_EQ(nopspan::detail::thread_state()->sequence[0], 1U);  // a new sequence_id begins at 0
-              }),
-              IsEmpty());
+  expect_in_child([&] {
+    const Fired fired;
+    span->first_token();
+    async.first_token();
+    async.end();
+    span.reset();
+    EXPECT_EQ(fired.in_all(), 0U);
+    { const Span own{"own"}; }
+    EXPECT_EQ(fired[Probe::span_start], 1U);
+    EXPECT_EQ(nopspan::detail::thread_state()->sequence[0], 1U);  // a new sequence_id begins at 0
+  });
 }
 
 TEST(Labels, AreBoundedAndTheRestIsOther) {
-  EXPECT_THAT(in_child([] {
-                const RaisedGate tracer(RaisedGate::spans);
-                const Counted overflow(&nopspan::Stats::labels_overflow);
-                for (int i = 0; i < 5000; ++i) {
-                  const Span span{"work", [&](Fields& f) { f.model("model-" + std::to_string(i)); }};
-                }
-                EXPECT_GE(overflow.times(), 5000U - 4096U);
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const RaisedGate tracer(RaisedGate::spans);
+    const Counted overflow(&nopspan::Stats::labels_overflow);
+    for (int i = 0; i < 5000; ++i) {
+      const Span span{"work", [&](Fields& f) { f.model("model-" + std::to_string(i)); }};
+    }
+    EXPECT_GE(overflow.times(), 5000U - 4096U);
+  });
 }
 
 }  // namespace

@@ -41,8 +41,7 @@ TEST(Orphan, IsASpanInsideOneThatBeganBeforeTheHandler) {
     const Span inner{"inner"};
     const Span innermost{"innermost"};
   }
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 3U);
+  const auto events = events_of(recorder, 3);
   EXPECT_TRUE(events[0]->is_orphan());
   EXPECT_EQ(events[0]->parent_id(), 0U);
   EXPECT_FALSE(events[0]->request_id().empty());
@@ -76,8 +75,7 @@ TEST(Orphan, IsAnAsyncChildOfASpanThatNobodyRecorded) {
     const ContextScope here{outer.context()};
     const Span under{"under"};
   }
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 2U);
+  const auto events = events_of(recorder, 2);
   EXPECT_TRUE(events[0]->is_orphan());
   EXPECT_TRUE(events[1]->is_orphan());
 }
@@ -154,26 +152,25 @@ bool forbid_opening() {
 }
 
 TEST(Orphan, IsFoundWithoutOpeningAFile) {
-  EXPECT_THAT(in_child([] {
-                const auto first_spans = [] {
-                  std::thread([] {
-                    ASSERT_TRUE(forbid_opening());
-                    (void)Context::current();
-                    const Span outer{"outer"};
-                    const Span inner{"inner"};
-                  }).join();
-                };
-                {
-                  const Recorder recorder{"outer.start"};
-                  first_spans();
-                  EXPECT_EQ(recorder.size(), 1U);
-                }
-                for (const RaisedGate::Counter tracer : {RaisedGate::spans, RaisedGate::batch}) {
-                  const RaisedGate raised(tracer);
-                  first_spans();
-                }
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const auto first_spans = [] {
+      std::thread([] {
+        ASSERT_TRUE(forbid_opening());
+        (void)Context::current();
+        const Span outer{"outer"};
+        const Span inner{"inner"};
+      }).join();
+    };
+    {
+      const Recorder recorder{"outer.start"};
+      first_spans();
+      EXPECT_EQ(recorder.size(), 1U);
+    }
+    for (const RaisedGate::Counter tracer : {RaisedGate::spans, RaisedGate::batch}) {
+      const RaisedGate raised(tracer);
+      first_spans();
+    }
+  });
 }
 
 TEST(Orphan, IsNoSpanOnceASecondHasPassed) {

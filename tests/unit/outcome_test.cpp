@@ -14,10 +14,7 @@ namespace {
 
 TEST(Outcome, OfAFailedSpanIsAStopWithStatusError) {
   const SpanRecorder recorder("work");
-  {
-    Span span{"work"};
-    span.fail("timeout", "after 3 s");
-  }
+  Span{"work"}.fail("timeout", "after 3 s");
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
   EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::error), HasMetadata("error.type", "timeout")));
   EXPECT_THAT(recorder.stop(), HasMetadata("error.message", "after 3 s"));
@@ -43,20 +40,14 @@ TEST(Outcome, OfASpanInNoCatalogueIsInItsAttributes) {
 
 TEST(Outcome, OfAFailureWithoutATypeIsOther) {
   const SpanRecorder recorder("work");
-  {
-    Span span{"work"};
-    span.fail(nullptr);
-  }
+  Span{"work"}.fail(nullptr);
   EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::error), HasMetadata("error.type", "_OTHER")));
   EXPECT_THAT(recorder.stop(), LacksMetadata("error.message"));
 }
 
 TEST(Outcome, OfACancelledSpanIsAStopWithStatusCancelled) {
   const SpanRecorder recorder("work");
-  {
-    Span span{"work"};
-    span.cancel("client gone");
-  }
+  Span{"work"}.cancel("client gone");
   EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
   EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::cancelled), HasMetadata("cancel.reason", "client gone")));
   EXPECT_THAT(recorder.stop(), LacksMetadata("error.type"));
@@ -75,8 +66,7 @@ TEST(Outcome, IsWhatWasSaidFirst) {
     span.cancel("first");
     span.fail("second", "message");
   }
-  const auto stops = recorder.events("work.stop");
-  ASSERT_EQ(stops.size(), 2U);
+  const auto stops = events_of(recorder, 2, "work.stop");
   EXPECT_THAT(stops[0], AllOf(HasStatus(Status::error), HasMetadata("error.type", "first")));
   EXPECT_THAT(stops[0], LacksMetadata("cancel.reason"));
   EXPECT_THAT(stops[1], AllOf(HasStatus(Status::cancelled), HasMetadata("cancel.reason", "first")));
@@ -98,8 +88,7 @@ TEST(Outcome, IsTheExceptionThatLeavesTheSpan) {
         throw std::runtime_error("boom");
       },
       std::runtime_error);
-  const auto exceptions = recorder.events("work.exception");
-  ASSERT_EQ(exceptions.size(), 2U);
+  const auto exceptions = events_of(recorder, 2, "work.exception");
   for (const auto& event : exceptions) {
     EXPECT_THAT(event, AllOf(HasStatus(Status::exception), HasMetadata("kind", "error"), LacksMetadata("error.type")));
     EXPECT_THAT(event, LacksMetadata("cancel.reason"));
@@ -117,8 +106,7 @@ TEST(Outcome, OfAnAsyncSpanIsItsEnd) {
   cancelled.cancel("client gone");
   EXPECT_FALSE(cancelled);
   cancelled.fail("late");
-  const auto stops = recorder.events("work.stop");
-  ASSERT_EQ(stops.size(), 2U);
+  const auto stops = events_of(recorder, 2, "work.stop");
   EXPECT_THAT(stops[0], AllOf(HasStatus(Status::error), HasMetadata("error.type", "timeout")));
   EXPECT_THAT(stops[1], AllOf(HasStatus(Status::cancelled), HasMetadata("cancel.reason", "client gone")));
 }
@@ -126,10 +114,7 @@ TEST(Outcome, OfAnAsyncSpanIsItsEnd) {
 TEST(Outcome, HasATypeThatIsCutVisiblyWhenTooLong) {
   const SpanRecorder recorder("work");
   const Counted truncated(&nopspan::Stats::truncated);
-  {
-    Span span{"work"};
-    span.fail(std::string(100, 't'));
-  }
+  Span{"work"}.fail(std::string(100, 't'));
   EXPECT_THAT(recorder.stop(), HasMetadata("error.type", std::string(60, 't') + "\u2026"));
   EXPECT_EQ(truncated.times(), 1U);
 }
@@ -151,16 +136,9 @@ TEST(Outcome, LeavesTheFirstCallersTextsWhenTheyChange) {
 TEST(Outcome, OfASentenceHasNoTypeAndKeepsItAsTheMessage) {
   const SpanRecorder recorder("work");
   const Counted repaired(&nopspan::Stats::names_invalid);
-  {
-    Span span{"work"};
-    span.fail("the prompt was: my secret");
-  }
-  {
-    Span span{"work"};
-    span.fail("the prompt was: my secret", "refused");
-  }
-  const auto stops = recorder.events("work.stop");
-  ASSERT_THAT(stops, SizeIs(2));
+  Span{"work"}.fail("the prompt was: my secret");
+  Span{"work"}.fail("the prompt was: my secret", "refused");
+  const auto stops = events_of(recorder, 2, "work.stop");
   EXPECT_THAT(stops[0], HasMetadata("error.type", "_OTHER"));
   EXPECT_THAT(stops[0], HasMetadata("error.message", "the prompt was: my secret"));
   EXPECT_TRUE(stops[0]->metadata("error.message").is_content());

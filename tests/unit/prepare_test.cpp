@@ -44,7 +44,7 @@ void enter_sandbox(std::vector<unsigned> allowed) {
 void emit_spans() {
   for (int i = 0; i < 2000; ++i) {
     Span root{"sandbox.request", [](Fields& f) { f.tenant("acme").set("n", 1); }};
-    const nopspan::ContextScope scope{nopspan::Context::make()};
+    const ContextScope scope{nopspan::Context::make()};
     nopspan::StreamMeter stream{AsyncSpan{"sandbox.stream", root}};
     stream.token();
     stream.span().link(root).set("text", std::string_view("0123456789")).content("list", {1, 2, 3});
@@ -73,85 +73,81 @@ class Prepared : public ::testing::Test {
 };
 
 TEST_F(Prepared, ThreadMakesNoSystemCallForItsSpans) {
-  EXPECT_EQ(in_child([] {
-              EXPECT_TRUE(nopspan::prepare());
-              const AllRaised gate;
-              enter_sandbox({});
-              emit_spans();
-              leave(nopspan::stats().spans_dropped);
-            }),
-            "");
+  expect_in_child([] {
+    EXPECT_TRUE(nopspan::prepare());
+    const AllRaised gate;
+    enter_sandbox({});
+    emit_spans();
+    leave(nopspan::stats().spans_dropped);
+  });
 }
 
 TEST_F(Prepared, ProcessHasThreadsThatAskForTheirIdAlone) {
-  EXPECT_EQ(in_child([] {
-              constexpr int kThreads = 4;
-              std::atomic<bool> is_in_sandbox{false};
-              std::atomic<int> running{0}, done{0};
-              for (int i = 0; i < kThreads; ++i) {
-                std::thread([&] {
-                  ++running;  // the C library has made its system calls for this thread
-                  while (!is_in_sandbox) continue;
-                  emit_spans();
-                  ++done;
-                  while (true) continue;  // its end is not part of the test
-                }).detach();
-              }
-              while (running < kThreads) continue;
-              EXPECT_TRUE(nopspan::prepare(kThreads + 1));
-              const AllRaised gate;
-              const std::uint64_t dropped = nopspan::stats().spans_dropped;
-              enter_sandbox({SYS_gettid});
-              is_in_sandbox = true;
-              while (done < kThreads) continue;
-              leave(dropped);
-            }),
-            "");
+  expect_in_child([] {
+    constexpr int kThreads = 4;
+    std::atomic<bool> is_in_sandbox{false};
+    std::atomic<int> running{0}, done{0};
+    for (int i = 0; i < kThreads; ++i) {
+      std::thread([&] {
+        ++running;  // the C library has made its system calls for this thread
+        while (!is_in_sandbox) continue;
+        emit_spans();
+        ++done;
+        while (true) continue;  // its end is not part of the test
+      }).detach();
+    }
+    while (running < kThreads) continue;
+    EXPECT_TRUE(nopspan::prepare(kThreads + 1));
+    const AllRaised gate;
+    const std::uint64_t dropped = nopspan::stats().spans_dropped;
+    enter_sandbox({SYS_gettid});
+    is_in_sandbox = true;
+    while (done < kThreads) continue;
+    leave(dropped);
+  });
 }
 
 TEST_F(Prepared, ProcessMayAttachBeforeItsThreadsBegin) {
-  EXPECT_EQ(in_child([] {
-              const auto attached = nopspan::attach("nobody", "nothing.*", [](const nopspan::Event& /*event*/) {});
-              EXPECT_EQ(attached, nopspan::Errc::ok);
-              EXPECT_TRUE(nopspan::prepare(2));
-              std::atomic<bool> is_running{false}, is_in_sandbox{false}, is_done{false};
-              std::thread([&] {
-                is_running = true;
-                while (!is_in_sandbox) continue;
-                emit_spans();
-                is_done = true;
-                while (true) continue;  // its end is not part of the test
-              }).detach();
-              while (!is_running) continue;
-              const std::uint64_t dropped = nopspan::stats().spans_dropped;
-              enter_sandbox({SYS_gettid});
-              is_in_sandbox = true;
-              while (!is_done) continue;
-              leave(dropped);
-            }),
-            "");
+  expect_in_child([] {
+    const auto attached = nopspan::attach("nobody", "nothing.*", [](const nopspan::Event& /*event*/) {});
+    EXPECT_EQ(attached, Errc::ok);
+    EXPECT_TRUE(nopspan::prepare(2));
+    std::atomic<bool> is_running{false}, is_in_sandbox{false}, is_done{false};
+    std::thread([&] {
+      is_running = true;
+      while (!is_in_sandbox) continue;
+      emit_spans();
+      is_done = true;
+      while (true) continue;  // its end is not part of the test
+    }).detach();
+    while (!is_running) continue;
+    const std::uint64_t dropped = nopspan::stats().spans_dropped;
+    enter_sandbox({SYS_gettid});
+    is_in_sandbox = true;
+    while (!is_done) continue;
+    leave(dropped);
+  });
 }
 
 TEST_F(Prepared, ProcessWhoseMemoryMayNotGrowDropsAndCounts) {
-  EXPECT_EQ(in_child([] {
-              EXPECT_TRUE(nopspan::prepare(1, nopspan::Growth::none));
-              const AllRaised gate;
-              enter_sandbox({});
-              // One after the other, because they are on the stack.
-              struct Nested {
-                static void spans(int left) {
-                  if (left == 0) return;
-                  const Span span{"sandbox.nested", [](Fields& f) { f.set("n", 1); }};
-                  spans(left - 1);
-                }
-              };
-              Nested::spans(1000);
-              if (nopspan::stats().spans_dropped == 0) syscall(SYS_exit_group, 4);
-              const std::uint64_t dropped = nopspan::stats().spans_dropped;
-              emit_spans();
-              leave(dropped);
-            }),
-            "");
+  expect_in_child([] {
+    EXPECT_TRUE(nopspan::prepare(1, nopspan::Growth::none));
+    const AllRaised gate;
+    enter_sandbox({});
+    // One after the other, because they are on the stack.
+    struct Nested {
+      static void spans(int left) {
+        if (left == 0) return;
+        const Span span{"sandbox.nested", [](Fields& f) { f.set("n", 1); }};
+        spans(left - 1);
+      }
+    };
+    Nested::spans(1000);
+    if (nopspan::stats().spans_dropped == 0) syscall(SYS_exit_group, 4);
+    const std::uint64_t dropped = nopspan::stats().spans_dropped;
+    emit_spans();
+    leave(dropped);
+  });
 }
 
 TEST_F(Prepared, ProcessSaysThatThereIsNotSoMuchMemory) { EXPECT_FALSE(nopspan::prepare(100'000)); }

@@ -247,35 +247,33 @@ TEST(Baggage, IsForwardedThoughNobodyListens) {
 }
 
 TEST(Baggage, CarriesTheLabelsThatTravel) {
-  EXPECT_THAT(in_child([] {
-                const Context context = Context::make()
-                                            .with_label("engine", "e")
-                                            .with_label("model", "m")
-                                            .with_label("tenant", "acme")
-                                            .with_label("route", "/a b,c;d\\é%\"")
-                                            .with_label("no token", "x");
-                EXPECT_EQ(baggage_of(context), "tenant=acme,route=/a%20b%2Cc%3Bd%5C%C3%A9%25%22");
-                const Context there = with_baggage(baggage_of(context));
-                EXPECT_EQ(there.label("tenant"), "acme");
-                EXPECT_EQ(there.label("route"), "/a b,c;d\\é%\"");
-                EXPECT_EQ(there.label("model"), "");
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const Context context = Context::make()
+                                .with_label("engine", "e")
+                                .with_label("model", "m")
+                                .with_label("tenant", "acme")
+                                .with_label("route", "/a b,c;d\\é%\"")
+                                .with_label("no token", "x");
+    EXPECT_EQ(baggage_of(context), "tenant=acme,route=/a%20b%2Cc%3Bd%5C%C3%A9%25%22");
+    const Context there = with_baggage(baggage_of(context));
+    EXPECT_EQ(there.label("tenant"), "acme");
+    EXPECT_EQ(there.label("route"), "/a b,c;d\\é%\"");
+    EXPECT_EQ(there.label("model"), "");
+  });
 }
 
 TEST(Baggage, MakesLabelsOfDeclaredKeysOnly) {
-  EXPECT_THAT(in_child([] {
-                EXPECT_EQ(with_baggage("route=/a").label("route"), "");
-                EXPECT_EQ(forwarded("route=/a"), "route=/a");
-                EXPECT_TRUE(nopspan::declare_label("route"));
-                EXPECT_EQ(with_baggage("route=/a").label("route"), "/a");
-                EXPECT_EQ(forwarded("route=/a"), "route=/a");
-                EXPECT_TRUE(nopspan::declare_label("b") && nopspan::declare_label("c"));
-                const Counted overflow(&nopspan::Stats::labels_overflow);
-                EXPECT_FALSE(nopspan::declare_label("d"));
-                EXPECT_EQ(overflow.times(), 1U);
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    EXPECT_EQ(with_baggage("route=/a").label("route"), "");
+    EXPECT_EQ(forwarded("route=/a"), "route=/a");
+    EXPECT_TRUE(nopspan::declare_label("route"));
+    EXPECT_EQ(with_baggage("route=/a").label("route"), "/a");
+    EXPECT_EQ(forwarded("route=/a"), "route=/a");
+    EXPECT_TRUE(nopspan::declare_label("b") && nopspan::declare_label("c"));
+    const Counted overflow(&nopspan::Stats::labels_overflow);
+    EXPECT_FALSE(nopspan::declare_label("d"));
+    EXPECT_EQ(overflow.times(), 1U);
+  });
 }
 
 TEST(Baggage, IsForwardedUnchanged) {
@@ -351,30 +349,28 @@ TEST(Baggage, HasAsManyBytesAsTheSpecificationWantsAndNoMore) {
 }
 
 TEST(Baggage, OverTheLimitOfTheStoreIsLostAndCounted) {
-  EXPECT_THAT(in_child([] {
-                const Counted evicted(&nopspan::Stats::tracestate_evicted);
-                const std::string large = "key=" + std::string(8000, 'v');
-                const Headers small{
-                    {"traceparent", kCallersTraceparent}, {"tracestate", "a=1"}, {"baggage", "tenant=acme,key=1"}};
-                const Context oldest_small = extract(small);
-                const Context oldest_large = with_baggage("tenant=acme," + large);
-                for (int i = 0; i < 419; ++i) EXPECT_EQ(forwarded(large), large);
-                EXPECT_EQ(baggage_of(oldest_large), "tenant=acme," + large);
-                EXPECT_EQ(evicted.times(), 0U);
-                EXPECT_EQ(forwarded(large), large);
-                EXPECT_EQ(baggage_of(oldest_large), "tenant=acme");
-                EXPECT_EQ(evicted.times(), 1U);
-                for (int i = 0; i < 32767; ++i) static_cast<void>(extract(small));
-                EXPECT_EQ(baggage_of(oldest_small), "tenant=acme,key=1");  // large ones do not take its place
-                EXPECT_EQ(oldest_small.tracestate(), "a=1");
-                EXPECT_EQ(evicted.times(), 1U);
-                static_cast<void>(extract(small));
-                EXPECT_EQ(baggage_of(oldest_small), "tenant=acme");
-                EXPECT_EQ(oldest_small.tracestate(), "");
-                EXPECT_EQ(oldest_small.traceparent(), kCallersTraceparent);
-                EXPECT_GT(evicted.times(), 1U);
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const Counted evicted(&nopspan::Stats::tracestate_evicted);
+    const std::string large = "key=" + std::string(8000, 'v');
+    const Headers small{{"traceparent", kCallersTraceparent}, {"tracestate", "a=1"}, {"baggage", "tenant=acme,key=1"}};
+    const Context oldest_small = extract(small);
+    const Context oldest_large = with_baggage("tenant=acme," + large);
+    for (int i = 0; i < 419; ++i) EXPECT_EQ(forwarded(large), large);
+    EXPECT_EQ(baggage_of(oldest_large), "tenant=acme," + large);
+    EXPECT_EQ(evicted.times(), 0U);
+    EXPECT_EQ(forwarded(large), large);
+    EXPECT_EQ(baggage_of(oldest_large), "tenant=acme");
+    EXPECT_EQ(evicted.times(), 1U);
+    for (int i = 0; i < 32767; ++i) static_cast<void>(extract(small));
+    EXPECT_EQ(baggage_of(oldest_small), "tenant=acme,key=1");  // large ones do not take its place
+    EXPECT_EQ(oldest_small.tracestate(), "a=1");
+    EXPECT_EQ(evicted.times(), 1U);
+    static_cast<void>(extract(small));
+    EXPECT_EQ(baggage_of(oldest_small), "tenant=acme");
+    EXPECT_EQ(oldest_small.tracestate(), "");
+    EXPECT_EQ(oldest_small.traceparent(), kCallersTraceparent);
+    EXPECT_GT(evicted.times(), 1U);
+  });
 }
 
 TEST(Baggage, IsWholeWhoeverStoresMeanwhile) {

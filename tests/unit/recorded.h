@@ -8,6 +8,7 @@
 #include "counted.h"
 
 #include <nopspan/event.h>
+#include <nopspan/registry.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
 #include <nopspan/testing_gmock.h>
@@ -18,6 +19,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -67,6 +69,39 @@ std::uint64_t id_of(const S& span) {
 
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// The recorded events, or those of one name. If there are not `count` of them, the test fails and ends.
+inline std::vector<nopspan::OwnedEvent> events_of(const Recorder& recorder, std::size_t count,
+                                                  std::string_view name = {}) {
+  std::vector<nopspan::OwnedEvent> events = name.empty() ? recorder.events() : recorder.events(name);
+  if (events.size() != count) {
+    throw std::runtime_error(std::to_string(events.size()) + " events instead of " + std::to_string(count));
+  }
+  return events;
+}
+
+// attach(), attach_many() and detach() where they must succeed.
+inline void attach_ok(nopspan::Text id, nopspan::Text event, nopspan::Handler handler, Value config = {}) {
+  EXPECT_EQ(nopspan::attach(id, event, std::move(handler), std::move(config)), Errc::ok) << id.view();
+}
+inline void attach_many_ok(nopspan::Text id, const std::vector<std::string>& events, nopspan::Handler handler,
+                           Value config = {}) {
+  EXPECT_EQ(nopspan::attach_many(id, events, std::move(handler), std::move(config)), Errc::ok) << id.view();
+}
+inline void detach_ok(nopspan::Text id) { EXPECT_EQ(nopspan::detach(id), Errc::ok) << id.view(); }
+
+MATCHER_P2(HasAttribute, key, value, "has the attribute " + nopspan::testing::detail::field(key, value)) {
+  const nopspan::ValueView found = arg->attributes().find(key);
+  return found.exists() && found.copy() == Value(value);
+}
+MATCHER_P(LacksAttribute, key, "lacks the attribute " + std::string(key)) {
+  return !arg->attributes().find(key).exists();
+}
+MATCHER_P(LacksMeasurement, key, "lacks the measurement " + std::string(key)) {
+  return !arg->measurement(key).exists();
+}
+// The attribute of that key is content.
+MATCHER_P(HasContent, key, "has the content " + std::string(key)) { return arg->attributes().find(key).is_content(); }
 
 // A span that ends at once. Its last argument is usually its metadata.
 template <class... Arguments>

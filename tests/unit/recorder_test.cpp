@@ -42,7 +42,7 @@ TEST(Recorder, SaysThatAnEventNameIsNone) {
   const Recorder recorder{"a.b", "not..one"};
   EXPECT_EQ(recorder.error(), Errc::invalid_argument);
   EXPECT_THAT(::testing::internal::GetCapturedStderr(),
-              HasSubstr("error: a nopspan::testing::Recorder records nothing, because a handler needs"));
+              HasSubstr("error: a Recorder records nothing, because a handler needs"));
   nopspan::execute("a.b");
   EXPECT_EQ(recorder.size(), 0U);
 }
@@ -91,8 +91,7 @@ TEST(Matchers, TellOneEventFromAnother) {
     Span inner{"inner"};
     inner.fail("timeout");
   }
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 2U);
+  const auto events = events_of(recorder, 2);
   const nopspan::OwnedEvent outer = events[0];
   const nopspan::OwnedEvent inner = events[1];
   EXPECT_THAT(outer, AllOf(EventNamed("outer.start"), Not(EventNamed("outer.stop")), HasMetadata("k", 1)));
@@ -111,8 +110,7 @@ TEST(Matchers, FindNoChildAmongEventsWithoutASpan) {
     const ContextScope request{Context::with_request_id("order-7")};
     nopspan::execute("a.b");
   }
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 4U);
+  const auto events = events_of(recorder, 4);
   for (const auto& event : events) {
     for (const auto& parent : events) EXPECT_THAT(event, Not(IsChildOf(parent)));
   }
@@ -125,8 +123,7 @@ TEST(Matchers, TellTheChildrenOfOneSpanFromThoseOfAnother) {
     const Span inner{"inner"};
     nopspan::execute("a.b");
   }
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 4U);
+  const auto events = events_of(recorder, 4);
   EXPECT_THAT(events[1], AllOf(IsChildOf(events[0]), Not(IsChildOf(events[1])), Not(IsChildOf(events[2]))));
   EXPECT_THAT(events[3], IsChildOf(events[2]));
 }
@@ -136,7 +133,7 @@ TEST(Matchers, PrintEventsAndValues) {
   nopspan::execute("a.b", [](Fields& f) { f.set("k", "v").measure("m", 2); });
   EXPECT_EQ(PrintToString(recorder.events().at(0)),
             R"(a.b ok span 0000000000000000 parent 0000000000000000 request  measurements {"m":2} metadata {"k":"v"})");
-  EXPECT_EQ(PrintToString(nopspan::Errc::not_found), nopspan::describe(nopspan::Errc::not_found));
+  EXPECT_EQ(PrintToString(Errc::not_found), nopspan::describe(Errc::not_found));
   EXPECT_EQ(PrintToString(nopspan::Value("v")), R"("v")");
 }
 

@@ -42,7 +42,7 @@ TEST_F(Registry, CallsAHandlerForItsEventAndNoOther) {
 
 TEST_F(Registry, CallsNoHandlerOnceItIsDetached) {
   int calls = 0;
-  EXPECT_EQ(nopspan::attach("id", "work.stop", [&](const Event&) { ++calls; }), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("id", "work.stop", [&](const Event&) { ++calls; }), Errc::ok);
   EXPECT_EQ(nopspan::detach("id"), Errc::ok);
   { const Span span{"work"}; }
   EXPECT_EQ(calls, 0);
@@ -122,12 +122,12 @@ TEST_F(Registry, RegistersNothingForNoEvents) {
 TEST_F(Registry, CallsInOrderOfAttachment) {
   std::string order;
   for (const char* id : {"z", "m", "a", "q"}) {
-    EXPECT_EQ(nopspan::attach(id, "a.b", [&order, id](const Event&) { order += id; }), nopspan::Errc::ok);
+    EXPECT_EQ(nopspan::attach(id, "a.b", [&order, id](const Event&) { order += id; }), Errc::ok);
   }
   nopspan::execute("a.b");
   EXPECT_EQ(order, "zmaq");
-  EXPECT_EQ(nopspan::detach("m"), nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("m", "a.b", [&](const Event&) { order += "m"; }), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::detach("m"), Errc::ok);
+  EXPECT_EQ(nopspan::attach("m", "a.b", [&](const Event&) { order += "m"; }), Errc::ok);
   nopspan::execute("a.b");
   EXPECT_EQ(order, "zmaqzaqm");
 }
@@ -135,18 +135,18 @@ TEST_F(Registry, CallsInOrderOfAttachment) {
 TEST_F(Registry, GivesEachHandlerItsOwnConfig) {
   std::vector<Value> seen;
   const auto record = [&](const Event& e) { seen.push_back(e.config()); };
-  EXPECT_EQ(nopspan::attach("one", "a.b", record, Value::map({{"threshold", 5}})), nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("two", "a.b", record, "text"), nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("three", "a.b", record), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("one", "a.b", record, Value::map({{"threshold", 5}})), Errc::ok);
+  EXPECT_EQ(nopspan::attach("two", "a.b", record, "text"), Errc::ok);
+  EXPECT_EQ(nopspan::attach("three", "a.b", record), Errc::ok);
   nopspan::execute("a.b");
   EXPECT_THAT(seen, ElementsAre(Value::map({{"threshold", 5}}), Value("text"), Value()));
 }
 
 TEST_F(Registry, ListsByPrefixOfWholeSegmentsInOrderOfAttachment) {
-  EXPECT_EQ(nopspan::attach("1", "llm.chat.stop", kNothing, 7), nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach_many("2", {"llm.chat.start", "llm.tool.stop"}, kNothing), nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("3", "llm.chatter", kNothing), nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("4", "llmx", kNothing), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("1", "llm.chat.stop", kNothing, 7), Errc::ok);
+  EXPECT_EQ(nopspan::attach_many("2", {"llm.chat.start", "llm.tool.stop"}, kNothing), Errc::ok);
+  EXPECT_EQ(nopspan::attach("3", "llm.chatter", kNothing), Errc::ok);
+  EXPECT_EQ(nopspan::attach("4", "llmx", kNothing), Errc::ok);
   EXPECT_THAT(listed(""),
               ElementsAre("1 llm.chat.stop", "2 llm.chat.start", "2 llm.tool.stop", "3 llm.chatter", "4 llmx"));
   EXPECT_THAT(listed("llm"), ElementsAre("1 llm.chat.stop", "2 llm.chat.start", "2 llm.tool.stop", "3 llm.chatter"));
@@ -162,13 +162,13 @@ TEST_F(Registry, RaisesTheGateWhileAnyHandlerIsAttached) {
   constexpr std::uint64_t kHandlers = nopspan::detail::kGatePointHandlers | nopspan::detail::kGateSpanHandlers;
   constexpr std::uint64_t kRaised = kHandlers & 0x0101010101010101U;
   EXPECT_EQ(gate() & kHandlers, 0U);
-  EXPECT_EQ(nopspan::attach("point", "cache.hit", kNothing), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("point", "cache.hit", kNothing), Errc::ok);
   EXPECT_EQ(gate() & kHandlers, kRaised);
-  EXPECT_EQ(nopspan::attach("span", "work.stop", kNothing), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::attach("span", "work.stop", kNothing), Errc::ok);
   EXPECT_EQ(gate() & kHandlers, kRaised);
-  EXPECT_EQ(nopspan::detach("point"), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::detach("point"), Errc::ok);
   EXPECT_EQ(gate() & kHandlers, kRaised);
-  EXPECT_EQ(nopspan::detach("span"), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::detach("span"), Errc::ok);
   EXPECT_EQ(gate() & kHandlers, 0U);
 }
 
@@ -190,11 +190,11 @@ TEST_F(Registry, DestroysWhatAHandlerHeldByTheTimeDetachReturns) {
   const std::weak_ptr<int> watched = held;
   EXPECT_EQ(nopspan::attach(
                 "id", "a.b", [held](const Event&) {}, "config"),
-            nopspan::Errc::ok);
+            Errc::ok);
   held.reset();
   nopspan::execute("a.b");
   EXPECT_FALSE(watched.expired());
-  EXPECT_EQ(nopspan::detach("id"), nopspan::Errc::ok);
+  EXPECT_EQ(nopspan::detach("id"), Errc::ok);
   EXPECT_TRUE(watched.expired());
 }
 

@@ -27,19 +27,17 @@ TEST(RegistryThreads, DetachWaitsForAHandlerThatRunsElsewhere) {
   std::atomic<bool> detached{false};
   auto held = std::make_shared<int>(7);
   const std::weak_ptr<int> watched = held;
-  ASSERT_EQ(nopspan::attach("slow", "a.b",
-                            [&, held](const Event&) {
-                              inside = true;
-                              EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
-                              EXPECT_FALSE(detached);
-                              EXPECT_EQ(*held, 7);
-                            }),
-            Errc::ok);
+  attach_ok("slow", "a.b", [&, held](const Event&) {
+    inside = true;
+    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+    EXPECT_FALSE(detached);
+    EXPECT_EQ(*held, 7);
+  });
   held.reset();
   std::thread emitter([] { nopspan::execute("a.b"); });
   ASSERT_TRUE(wait_until([&] { return inside.load(); }));
   std::thread detacher([&] {
-    EXPECT_EQ(nopspan::detach("slow"), Errc::ok);
+    detach_ok("slow");
     detached = true;
   });
   // The handler leaves the list immediately, while detach() is still waiting.
@@ -66,9 +64,8 @@ TEST(RegistryThreads, DetachWaitsUntilWhatAHandlerHeldIsGone) {
   });
   for (int i = 0; i < 50; ++i) {
     std::atomic<bool> destroyed{false};
-    ASSERT_EQ(nopspan::attach("held", "a.b", [slow = std::shared_ptr<Slow>(new Slow{destroyed})](const Event&) {}),
-              Errc::ok);
-    ASSERT_EQ(nopspan::detach("held"), Errc::ok);
+    attach_ok("held", "a.b", [slow = std::shared_ptr<Slow>(new Slow{destroyed})](const Event&) {});
+    detach_ok("held");
     EXPECT_TRUE(destroyed);
   }
   stop = true;
@@ -86,32 +83,26 @@ struct Farewell {
 // Attaches a handler that detaches itself. The emitting thread destroys its captures, unless another thread runs a
 // handler then.
 void attach_once(const std::string& id, std::shared_ptr<void> held) {
-  ASSERT_EQ(
-      nopspan::attach(
-          id, "a.b", [id, held = std::move(held)](const Event&) { EXPECT_EQ(nopspan::detach(id), nopspan::Errc::ok); }),
-      Errc::ok);
+  attach_ok(id, "a.b", [id, held = std::move(held)](const Event&) { detach_ok(id); });
 }
 
 TEST(RegistryThreads, WhatAHandlerHeldMayEmitWhenItIsDestroyed) {
   std::atomic<bool> inside{false};
   std::atomic<bool> go_on{false};
   std::atomic<bool> second{false};
-  EXPECT_EQ(nopspan::attach("first", "farewell",
-                            [&](const Event&) {
-                              inside = true;
-                              EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
-                            }),
-            nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("second", "farewell", [&](const Event&) { second = true; }), nopspan::Errc::ok);
+  attach_ok("first", "farewell", [&](const Event&) {
+    inside = true;
+    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+  });
+  attach_ok("second", "farewell", [&](const Event&) { second = true; });
   attach_once("once", std::make_shared<Farewell>());
   std::thread emitter([] { nopspan::execute("a.b"); });
   ASSERT_TRUE(wait_until([&] { return inside.load(); }));
-  EXPECT_EQ(nopspan::attach("other", "c.d", [](const Event&) {}),
-            nopspan::Errc::ok);  // replaces the table that the emitter is using
+  attach_ok("other", "c.d", [](const Event&) {});  // replaces the table that the emitter is using
   go_on = true;
   emitter.join();
   EXPECT_TRUE(second);
-  for (const char* id : {"first", "second", "other"}) EXPECT_EQ(nopspan::detach(id), Errc::ok);
+  for (const char* id : {"first", "second", "other"}) detach_ok(id);
 }
 
 // Its destructor waits for a thread that detaches "flush". That detach() waits for the running handlers.
@@ -119,7 +110,7 @@ struct Exporter {
   std::atomic<bool> stop{false};
   std::thread worker{[this] {
     EXPECT_TRUE(wait_until([&] { return stop.load(); }));
-    EXPECT_EQ(nopspan::detach("flush"), Errc::ok);
+    detach_ok("flush");
   }};
   Exporter() = default;
   ~Exporter() {
@@ -131,24 +122,22 @@ struct Exporter {
 };
 
 TEST(RegistryThreads, WhatAHandlerHeldMayWaitForAThreadThatDetaches) {
-  ASSERT_EQ(nopspan::attach("flush", "c.d", [](const Event&) {}), Errc::ok);
+  attach_ok("flush", "c.d", [](const Event&) {});
   attach_once("once", std::make_shared<Exporter>());
   nopspan::execute("a.b");
   EXPECT_TRUE(nopspan::list_handlers().empty());
 }
 
 TEST(RegistryThreads, WhatAHandlerHeldIsNotDestroyedInsideAnotherOne) {
-  ASSERT_EQ(nopspan::attach("flush", "c.d", [](const Event&) {}), Errc::ok);
-  ASSERT_EQ(nopspan::attach("held", "a.b", [held = std::make_shared<Exporter>()](const Event&) {}), Errc::ok);
-  ASSERT_EQ(nopspan::attach("detacher", "a.b",
-                            [](const Event&) {
-                              EXPECT_EQ(nopspan::detach("held"), nopspan::Errc::ok);
-                              EXPECT_EQ(nopspan::attach("other", "c.d", [](const Event&) {}), nopspan::Errc::ok);
-                              EXPECT_EQ(nopspan::detach("other"), nopspan::Errc::ok);
-                            }),
-            Errc::ok);
+  attach_ok("flush", "c.d", [](const Event&) {});
+  attach_ok("held", "a.b", [held = std::make_shared<Exporter>()](const Event&) {});
+  attach_ok("detacher", "a.b", [](const Event&) {
+    detach_ok("held");
+    attach_ok("other", "c.d", [](const Event&) {});
+    detach_ok("other");
+  });
   nopspan::execute("a.b");
-  EXPECT_EQ(nopspan::detach("detacher"), Errc::ok);
+  detach_ok("detacher");
   EXPECT_TRUE(nopspan::list_handlers().empty());
 }
 
@@ -163,12 +152,12 @@ TEST(RegistryThreads, WhatManyHandlersHeldIsDestroyedOneByOne) {
     }
   };
   deepest = 0;
-  EXPECT_EQ(nopspan::attach("listener", "farewell", [](const Event&) {}), nopspan::Errc::ok);
+  attach_ok("listener", "farewell", [](const Event&) {});
   constexpr int kHandlers = 100;
   for (int i = 0; i < kHandlers; ++i) attach_once("once." + std::to_string(i), std::make_shared<Nesting>());
   nopspan::execute("a.b");
   EXPECT_EQ(deepest, 1);
-  EXPECT_EQ(nopspan::detach("listener"), Errc::ok);
+  detach_ok("listener");
   EXPECT_TRUE(nopspan::list_handlers().empty());
 }
 
@@ -178,14 +167,12 @@ TEST(RegistryThreads, DetachWaitsForAHandlerThatHasDetachedItself) {
   std::atomic<bool> ended{false};
   auto held = std::make_shared<int>(7);
   const std::weak_ptr<int> watched = held;
-  EXPECT_EQ(nopspan::attach("once", "a.b",
-                            [&, held](const Event&) {
-                              EXPECT_EQ(nopspan::detach("once"), nopspan::Errc::ok);
-                              gone = true;
-                              EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
-                              ended = true;
-                            }),
-            nopspan::Errc::ok);
+  attach_ok("once", "a.b", [&, held](const Event&) {
+    detach_ok("once");
+    gone = true;
+    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+    ended = true;
+  });
   held.reset();
   std::thread emitter([] { nopspan::execute("a.b"); });
   ASSERT_TRUE(wait_until([&] { return gone.load(); }));
@@ -203,18 +190,16 @@ TEST(RegistryThreads, DetachWaitsForAHandlerThatHasDetachedItself) {
 class Blocked {
  public:
   Blocked() {
-    EXPECT_EQ(nopspan::attach("slow", "slow.event",
-                              [this](const Event&) {
-                                inside_ = true;
-                                EXPECT_TRUE(wait_until([this] { return released_.load(); }));
-                              }),
-              Errc::ok);
+    attach_ok("slow", "slow.event", [this](const Event&) {
+      inside_ = true;
+      EXPECT_TRUE(wait_until([this] { return released_.load(); }));
+    });
     emitter_ = std::thread([] { nopspan::execute("slow.event"); });
     EXPECT_TRUE(wait_until([this] { return inside_.load(); }));
   }
   ~Blocked() {
     release();
-    EXPECT_EQ(nopspan::detach("slow"), Errc::ok);
+    detach_ok("slow");
   }
   Blocked(const Blocked&) = delete;
   Blocked& operator=(const Blocked&) = delete;
@@ -235,47 +220,43 @@ TEST(RegistryThreads, WhatAHandlerHeldIsNotDestroyedByThreadsThatOnlyEmit) {
   auto held = std::make_shared<int>(7);
   const std::weak_ptr<int> watched = held;
   attach_once("once", std::move(held));
-  EXPECT_EQ(nopspan::attach("other", "c.d", [](const Event&) {}), nopspan::Errc::ok);
+  attach_ok("other", "c.d", [](const Event&) {});
   nopspan::execute("a.b");  // detaches "once", whose captures wait for the handler that is blocked
   EXPECT_FALSE(watched.expired());
   blocked.release();
   nopspan::execute("c.d");
   EXPECT_FALSE(watched.expired());
-  EXPECT_EQ(nopspan::detach("other"), Errc::ok);
+  detach_ok("other");
   EXPECT_TRUE(watched.expired());
 }
 
 TEST(RegistryThreads, WhatIsAttachedAndDetachedWhileAHandlerIsBlockedTakesLittleMemory) {
   for (int i = 0; i < 1000; ++i) {
-    ASSERT_EQ(nopspan::attach(std::to_string(i), "many." + std::to_string(i), [](const Event&) {}), Errc::ok);
+    attach_ok(std::to_string(i), "many." + std::to_string(i), [](const Event&) {});
   }
   {
     const Blocked blocked;
-    ASSERT_EQ(nopspan::attach("tick", "a.b",
-                              [](const Event&) {
-                                EXPECT_EQ(nopspan::attach("dynamic", "c.d", [](const Event&) {}), Errc::ok);
-                                EXPECT_EQ(nopspan::detach("dynamic"), Errc::ok);
-                              }),
-              Errc::ok);
+    attach_ok("tick", "a.b", [](const Event&) {
+      attach_ok("dynamic", "c.d", [](const Event&) {});
+      detach_ok("dynamic");
+    });
     const std::size_t before = allocated_bytes();
     for (int i = 0; i < 100; ++i) nopspan::execute("a.b");
     EXPECT_LT(allocated_bytes() - before, 100U * 2048);
   }
-  EXPECT_EQ(nopspan::detach("tick"), Errc::ok);
-  for (int i = 0; i < 1000; ++i) EXPECT_EQ(nopspan::detach(std::to_string(i)), Errc::ok);
+  detach_ok("tick");
+  for (int i = 0; i < 1000; ++i) detach_ok(std::to_string(i));
 }
 
 TEST(RegistryThreads, AttachIsRefusedWhileTooManyDetachedHandlersWait) {
   Blocked blocked;
   int attached = 0;
-  ASSERT_EQ(nopspan::attach("tick", "a.b",
-                            [&](const Event&) {
-                              while (nopspan::attach("dynamic", "c.d", [](const Event&) {}) == Errc::ok) {
-                                ++attached;
-                                EXPECT_EQ(nopspan::detach("dynamic"), Errc::ok);
-                              }
-                            }),
-            Errc::ok);
+  attach_ok("tick", "a.b", [&](const Event&) {
+    while (nopspan::attach("dynamic", "c.d", [](const Event&) {}) == Errc::ok) {
+      ++attached;
+      detach_ok("dynamic");
+    }
+  });
   nopspan::execute("a.b");
   EXPECT_EQ(attached, 65'536);
   const std::size_t before = mallinfo2().uordblks;
@@ -284,22 +265,22 @@ TEST(RegistryThreads, AttachIsRefusedWhileTooManyDetachedHandlersWait) {
   }
   EXPECT_LT(mallinfo2().uordblks, before + 32 * 1024);
   blocked.release();
-  EXPECT_EQ(nopspan::attach("dynamic", "c.d", [](const Event&) {}), Errc::ok);
-  EXPECT_EQ(nopspan::detach("dynamic"), Errc::ok);
-  EXPECT_EQ(nopspan::detach("tick"), Errc::ok);
+  attach_ok("dynamic", "c.d", [](const Event&) {});
+  detach_ok("dynamic");
+  detach_ok("tick");
 }
 
 TEST(RegistryThreads, WhatAHandlerHeldMayAttachAndDetach) {
   struct Replacing {
     ~Replacing() {
-      EXPECT_EQ(nopspan::detach("old"), Errc::ok);
-      EXPECT_EQ(nopspan::attach("new", "c.d", [](const Event&) {}), Errc::ok);
+      detach_ok("old");
+      attach_ok("new", "c.d", [](const Event&) {});
     }
   };
-  ASSERT_EQ(nopspan::attach("old", "c.d", [](const Event&) {}), Errc::ok);
+  attach_ok("old", "c.d", [](const Event&) {});
   attach_once("once", std::make_shared<Replacing>());
   nopspan::execute("a.b");
-  EXPECT_EQ(nopspan::detach("new"), Errc::ok);
+  detach_ok("new");
 }
 
 TEST(RegistryThreads, AForkWhileSomethingIsDestroyedLetsTheChildDetach) {
@@ -314,11 +295,11 @@ TEST(RegistryThreads, AForkWhileSomethingIsDestroyedLetsTheChildDetach) {
   std::atomic<bool> begun{false};
   std::atomic<bool> go_on{false};
   attach_once("once", std::shared_ptr<Slow>(new Slow{begun, go_on}));  // NOLINT(modernize-make-shared): an aggregate
-  EXPECT_EQ(nopspan::attach("mine", "c.d", [](const Event&) {}), nopspan::Errc::ok);
+  attach_ok("mine", "c.d", [](const Event&) {});
   std::thread emitter([] { nopspan::execute("a.b"); });
   ASSERT_TRUE(wait_until([&] { return begun.load(); }));
-  EXPECT_THAT(in_child([] { EXPECT_EQ(nopspan::detach("mine"), Errc::ok); }), IsEmpty());
-  EXPECT_EQ(nopspan::detach("mine"), Errc::ok);  // does not wait for the handler that another thread runs
+  expect_in_child([] { detach_ok("mine"); });
+  detach_ok("mine");  // does not wait for the handler that another thread runs
   go_on = true;
   emitter.join();
 }
@@ -328,17 +309,15 @@ TEST(RegistryThreads, DetachWaitsForADispatchThatHasNotYetReachedTheHandler) {
   std::atomic<bool> go_on{false};
   std::atomic<bool> detached{false};
   std::atomic<bool> late{false};
-  EXPECT_EQ(nopspan::attach("first", "a.b",
-                            [&](const Event&) {
-                              inside = true;
-                              EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
-                            }),
-            nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("second", "a.b", [&](const Event&) { late = detached.load(); }), nopspan::Errc::ok);
+  attach_ok("first", "a.b", [&](const Event&) {
+    inside = true;
+    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+  });
+  attach_ok("second", "a.b", [&](const Event&) { late = detached.load(); });
   std::thread emitter([] { nopspan::execute("a.b"); });
   ASSERT_TRUE(wait_until([&] { return inside.load(); }));
   std::thread detacher([&] {
-    EXPECT_EQ(nopspan::detach("second"), nopspan::Errc::ok);
+    detach_ok("second");
     detached = true;
   });
   EXPECT_TRUE(wait_until([] { return nopspan::list_handlers("a.b").size() == 1; }));
@@ -346,7 +325,7 @@ TEST(RegistryThreads, DetachWaitsForADispatchThatHasNotYetReachedTheHandler) {
   emitter.join();
   detacher.join();
   EXPECT_FALSE(late);
-  EXPECT_EQ(nopspan::detach("first"), nopspan::Errc::ok);
+  detach_ok("first");
 }
 
 TEST(RegistryThreads, DetachInsideAHandlerDoesNotWaitForOthers) {
@@ -355,11 +334,11 @@ TEST(RegistryThreads, DetachInsideAHandlerDoesNotWaitForOthers) {
     return [&inside, other](const Event&) {
       ++inside;
       EXPECT_TRUE(wait_until([&] { return inside.load() == 2; }));
-      EXPECT_EQ(nopspan::detach(other), Errc::ok);  // each detaches while the other runs
+      detach_ok(other);  // each detaches while the other runs
     };
   };
-  EXPECT_EQ(nopspan::attach("left", "left.event", detach_the_other("right")), nopspan::Errc::ok);
-  EXPECT_EQ(nopspan::attach("right", "right.event", detach_the_other("left")), nopspan::Errc::ok);
+  attach_ok("left", "left.event", detach_the_other("right"));
+  attach_ok("right", "right.event", detach_the_other("left"));
   std::thread left([] { nopspan::execute("left.event"); });
   std::thread right([] { nopspan::execute("right.event"); });
   left.join();
@@ -369,7 +348,7 @@ TEST(RegistryThreads, DetachInsideAHandlerDoesNotWaitForOthers) {
 
 TEST(RegistryThreads, AHandlerSeesEveryEventOfEveryThread) {
   std::atomic<int> calls{0};
-  EXPECT_EQ(nopspan::attach("count", "work.stop", [&](const Event&) { ++calls; }), nopspan::Errc::ok);
+  attach_ok("count", "work.stop", [&](const Event&) { ++calls; });
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([] {
@@ -378,7 +357,7 @@ TEST(RegistryThreads, AHandlerSeesEveryEventOfEveryThread) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(calls, 2000);
-  EXPECT_EQ(nopspan::detach("count"), nopspan::Errc::ok);
+  detach_ok("count");
 }
 
 TEST(RegistryThreads, OneOfTwoThatAttachTheSameIdSucceeds) {
@@ -392,7 +371,7 @@ TEST(RegistryThreads, OneOfTwoThatAttachTheSameIdSucceeds) {
     one.join();
     two.join();
     EXPECT_EQ(won, 1);
-    EXPECT_EQ(nopspan::detach("contested"), Errc::ok);
+    detach_ok("contested");
   }
 }
 
@@ -408,14 +387,12 @@ TEST(RegistryThreads, AttachDetachAndEmitAtTheSameTime) {
       const std::string id = "writer-" + std::to_string(t);
       for (int i = 0; i < 300; ++i) {
         auto alive = std::make_unique<std::atomic<bool>>(true);
-        ASSERT_EQ(nopspan::attach_many(id, {"work.start", "work.stop"},
-                                       [&, flag = alive.get()](const Event&) {
-                                         ++calls;
-                                         if (!*flag) ++dead_calls;
-                                       }),
-                  Errc::ok);
+        attach_many_ok(id, {"work.start", "work.stop"}, [&, flag = alive.get()](const Event&) {
+          ++calls;
+          if (!*flag) ++dead_calls;
+        });
         std::this_thread::yield();
-        ASSERT_EQ(nopspan::detach(id), Errc::ok);
+        detach_ok(id);
         *alive = false;
       }
     });
@@ -437,7 +414,7 @@ TEST(RegistryThreads, AttachDetachAndEmitAtTheSameTime) {
 TEST(RegistryThreads, HandlersThatThrowOnSeveralThreadsAreDetachedOnce) {
   nopspan::set_log_sink([](nopspan::LogLevel, std::string_view) {});
   for (int round = 0; round < 20; ++round) {
-    ASSERT_EQ(nopspan::attach("bad", "a.b", [](const Event&) { throw 7; }), Errc::ok);
+    attach_ok("bad", "a.b", [](const Event&) { throw 7; });
     std::vector<std::thread> threads;
     for (int t = 0; t < 4; ++t) threads.emplace_back([] { nopspan::execute("a.b"); });
     for (std::thread& thread : threads) thread.join();

@@ -106,7 +106,7 @@ TEST(RequestId, OfAnotherShapeStaysVisibleAndIsHashed) {
 TEST(RequestId, OfAnotherShapeIsOnTheEventsOfItsSpans) {
   const SpanRecorder recorder("work");
   {
-    const nopspan::ContextScope here{Context::with_request_id("order-7")};
+    const ContextScope here{Context::with_request_id("order-7")};
     const Span span{"work"};
     EXPECT_EQ(span.request_id(), "order-7");
     EXPECT_EQ(nopspan::request_id(), "order-7");

@@ -81,10 +81,9 @@ TEST(Span, KeepsTheApplicationsOwnMetadataOfAnIdsName) {
 
 TEST(Span, MergesStopMetadataOverTheStarts) {
   const SpanRecorder recorder("work");
-  {
-    Span span{"work", [](Fields& f) { f.set("kept", 1).set("replaced", "by start").set("last", true); }};
-    span.set("replaced", "by stop").set("added", 2.5);
-  }
+  Span{"work", [](Fields& f) { f.set("kept", 1).set("replaced", "by start").set("last", true); }}
+      .set("replaced", "by stop")
+      .set("added", 2.5);
   EXPECT_THAT(recorder.start(), AllOf(HasMetadata("replaced", "by start"), LacksMetadata("added")));
   EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("kept", 1), HasMetadata("replaced", "by stop")));
   EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("last", true), HasMetadata("added", 2.5)));
@@ -92,10 +91,7 @@ TEST(Span, MergesStopMetadataOverTheStarts) {
 
 TEST(Span, MergesShallowly) {
   const SpanRecorder recorder("work");
-  {
-    Span span{"work", [](Fields& f) { f.set("map", Value::map({{"a", 1}, {"b", 2}})); }};
-    span.set("map", Value::map({{"c", 3}}));
-  }
+  Span{"work", [](Fields& f) { f.set("map", Value::map({{"a", 1}, {"b", 2}})); }}.set("map", Value::map({{"c", 3}}));
   EXPECT_THAT(recorder.stop(), HasMetadata("map", Value::map({{"c", 3}})));
 }
 
@@ -107,17 +103,14 @@ TEST(Span, PutsAMeasurementGivenAtTheStartOnTheStartOnly) {
 }
 
 TEST(Span, PutsAMeasurementGivenAtTheStartOnNothingIfOnlyTheStopIsHandled) {
-  const nopspan::testing::Recorder recorder{"work.stop"};
+  const Recorder recorder{"work.stop"};
   short_span("work", [](Fields& f) { f.measure("queue_depth", 3); });
   EXPECT_THAT(keys_of(recorder.events().at(0)->measurements()), ElementsAre("duration", "monotonic_time"));
 }
 
 TEST(Span, AddsMeasurementsGivenLaterToTheStop) {
   const SpanRecorder recorder("work");
-  {
-    Span span{"work"};
-    span.measure("rows", 3).measure("ratio", 0.5);
-  }
+  Span{"work"}.measure("rows", 3).measure("ratio", 0.5);
   EXPECT_THAT(keys_of(recorder.stop()->measurements()), ElementsAre("duration", "monotonic_time", "ratio", "rows"));
   EXPECT_THAT(recorder.stop(), AllOf(HasMeasurement("rows", 3), HasMeasurement("ratio", 0.5)));
 }
@@ -125,10 +118,9 @@ TEST(Span, AddsMeasurementsGivenLaterToTheStop) {
 TEST(Span, DoesNotLetMeasurementsReplaceItsOwn) {
   const SpanRecorder recorder("work");
   const Counted dropped(&nopspan::Stats::fields_dropped);
-  {
-    Span span{"work", [](Fields& f) { f.measure("system_time", 1).measure("monotonic_time", 1); }};
-    span.measure("duration", -5).measure("monotonic_time", 1.5);
-  }
+  Span{"work", [](Fields& f) { f.measure("system_time", 1).measure("monotonic_time", 1); }}
+      .measure("duration", -5)
+      .measure("monotonic_time", 1.5);
   EXPECT_EQ(dropped.times(), 4U);
   EXPECT_GT(recorder.start()->system_time_ns(), 1);
   EXPECT_GT(recorder.start()->monotonic_time_ns(), 1);
@@ -138,10 +130,7 @@ TEST(Span, DoesNotLetMeasurementsReplaceItsOwn) {
 
 TEST(Span, AllowsMetadataOfAMeasurementsName) {
   const SpanRecorder recorder("work");
-  {
-    Span span{"work"};
-    span.set("duration", "long").set("rows", "many").measure("rows", 3);
-  }
+  Span{"work"}.set("duration", "long").set("rows", "many").measure("rows", 3);
   EXPECT_THAT(recorder.stop(), HasMetadata("duration", "long"));
   EXPECT_GE(recorder.stop()->duration_ns(), 0);
   EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("rows", "many"), HasMeasurement("rows", 3)));
@@ -201,14 +190,13 @@ TEST(Span, CopiesTheStringsItIsGiven) {
 }
 
 TEST(Span, NestsUnderTheSpanAroundIt) {
-  const nopspan::testing::Recorder recorder{"outer.start", "middle.start", "inner.start"};
+  const Recorder recorder{"outer.start", "middle.start", "inner.start"};
   {
     const Span outer{"outer"};
     const Span middle{"middle"};
     const Span inner{"inner"};
   }
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 3U);
+  const auto events = events_of(recorder, 3);
   EXPECT_EQ(events[0]->parent_id(), 0U);
   EXPECT_EQ(events[0]->context().root_id(), events[0]->span_id());
   EXPECT_THAT(events[1], IsChildOf(events[0]));
@@ -217,15 +205,14 @@ TEST(Span, NestsUnderTheSpanAroundIt) {
 }
 
 TEST(Span, GivesThePlaceBackToTheSpanAroundItWhenItEnds) {
-  const nopspan::testing::Recorder recorder{"outer.start", "first.start", "second.start"};
+  const Recorder recorder{"outer.start", "first.start", "second.start"};
   {
     const Span outer{"outer"};
     { const Span first{"first"}; }
     EXPECT_EQ(Context::current().span_id(), id_of(outer));
     const Span second{"second"};
   }
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 3U);
+  const auto events = events_of(recorder, 3);
   EXPECT_THAT(events[2], IsChildOf(events[0]));
 }
 
@@ -233,14 +220,13 @@ TEST(Span, BeginsANewRequestEachTimeItIsOutermost) {
   const SpanRecorder recorder("work");
   { const Span span{"work"}; }
   { const Span span{"work"}; }
-  const auto starts = recorder.events("work.start");
-  ASSERT_EQ(starts.size(), 2U);
+  const auto starts = events_of(recorder, 2, "work.start");
   EXPECT_NE(starts[0]->request_id(), starts[1]->request_id());
   EXPECT_NE(starts[0]->span_id(), starts[1]->span_id());
 }
 
 TEST(Span, MayEndBeforeASpanInsideIt) {
-  const nopspan::testing::Recorder recorder{"outer.stop", "inner.stop", "after.start"};
+  const Recorder recorder{"outer.stop", "inner.stop", "after.start"};
   const Counted left(&nopspan::Stats::scopes_left);
   std::optional<Span> outer;
   std::optional<Span> inner;
@@ -280,8 +266,7 @@ TEST(Span, CarriesItsKindInTheFlags) {
   const auto kind = [](const nopspan::OwnedEvent& event) {
     return (event->flags() & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT;
   };
-  const auto stops = recorder.events("work.stop");
-  ASSERT_EQ(stops.size(), 3U);
+  const auto stops = events_of(recorder, 3, "work.stop");
   EXPECT_EQ(kind(stops[0]), static_cast<unsigned>(SpanKind::internal));
   EXPECT_EQ(kind(stops[1]), static_cast<unsigned>(SpanKind::server));
   EXPECT_EQ(kind(stops[2]), static_cast<unsigned>(SpanKind::client));
@@ -295,7 +280,7 @@ TEST(Span, EndsQuietlyIfTheHandlerWasDetachedMeanwhile) {
 }
 
 TEST(Span, LeavesErrnoAlone) {
-  EXPECT_EQ(nopspan::attach("id", "work.stop", [](const nopspan::Event&) { errno = EINVAL; }), nopspan::Errc::ok);
+  attach_ok("id", "work.stop", [](const nopspan::Event&) { errno = EINVAL; });
   errno = ENOENT;
   std::thread([] {
     errno = ENOENT;
@@ -304,7 +289,7 @@ TEST(Span, LeavesErrnoAlone) {
   }).join();
   { const Span span{"work"}; }
   EXPECT_EQ(errno, ENOENT);
-  EXPECT_EQ(nopspan::detach("id"), nopspan::Errc::ok);
+  detach_ok("id");
 }
 
 TEST(Span, EmitsNothingForAHandlerAttachedAfterItsStart) {

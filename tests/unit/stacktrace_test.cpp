@@ -212,7 +212,7 @@ TEST_F(Stacktrace, ReplacesThatOfTheStart) {
 
 TEST_F(Stacktrace, OfAHandlerBeginsWhereItThrew) {
   const Recorder failures{"telemetry.handler.failure"};
-  EXPECT_EQ(nopspan::attach("bad", "a.b", [](const Event&) { refuse(); }), Errc::ok);
+  attach_ok("bad", "a.b", [](const Event&) { refuse(); });
   nopspan::execute("a.b");
   ASSERT_EQ(failures.size(), 1U);
   EXPECT_THAT(failures.events()[0], BeginsIn(code_of_refuse));

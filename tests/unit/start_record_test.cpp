@@ -40,7 +40,7 @@ TEST(StartRecord, OfWhatIsOverHasNoOutcome) {
   seen.reset();
   EXPECT_EQ(
       nopspan::agent::emit_tool_exception(nopspan::Value::map(), nopspan::Value::map({{"type", "app::Timeout"}}), 1),
-      nopspan::Errc::ok);
+      Errc::ok);
   ASSERT_TRUE(seen.has_value());
   EXPECT_EQ(seen->status, 0U);
   EXPECT_EQ(seen->error_type, "");

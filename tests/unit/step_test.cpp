@@ -66,10 +66,8 @@ TEST(Step, HasItsFactsAndMembersInTheStopEvent) {
   const SpanRecorder recorder("engine.step");
   std::vector<Member> members = decoding(3);
   members[2].prefill_tokens = 9;
-  {
-    Span step{nopspan::engine::step, [](auto& m) { m.instance(2).number(8); }};
-    step.with<StepFields>([&](auto& m) { m.members(members.data(), members.size()).budget_tokens(64); });
-  }
+  Span{nopspan::engine::step, [](auto& m) { m.instance(2).number(8); }}.with<StepFields>(
+      [&](auto& m) { m.members(members.data(), members.size()).budget_tokens(64); });
   EXPECT_EQ(recorder.start()->step(), nullptr);
   EXPECT_EQ(recorder.start()->member_count(), 0U);
   const auto stop = recorder.stop();  // an OwnedEvent
@@ -148,41 +146,35 @@ TEST(Step, AloneHasMembers) {
   const SpanRecorder recorder("work");
   const Counted dropped(&nopspan::Stats::members_dropped);
   const std::vector<Member> members = decoding(2);
-  {
-    Span work{"work"};
-    work.with<StepFields>([&](auto& m) { m.members(members.data(), members.size()); });
-  }
+  Span{"work"}.with<StepFields>([&](auto& m) { m.members(members.data(), members.size()); });
   EXPECT_EQ(dropped.times(), 2U);
   EXPECT_EQ(recorder.stop()->step(), nullptr);
 }
 
 TEST(Step, WithoutMemoryCountsTheMembersThatItDropped) {
   if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "the sanitizers end a program without memory";
-  EXPECT_THAT(in_child([] {
-                const SpanRecorder recorder("engine.step");
-                const std::vector<Member> members = decoding(300);
-                std::optional<Span> some(std::in_place, nopspan::engine::step,
-                                         [&](auto& m) { m.members(members.data(), 100); });
-                std::optional<Span> none(std::in_place, nopspan::engine::step);
-                {
-                  const Counted dropped(&nopspan::Stats::members_dropped);
-                  const NoMemory here;
-                  some->with<StepFields>([&](auto& m) { m.members(members.data() + 100, 200); });
-                  none->with<StepFields>([&](auto& m) { m.members(members.data(), 300); });
-                  EXPECT_GT(dropped.times(), 300U);
-                }
-                none.reset();
-                some.reset();
-                const auto stops = recorder.events("engine.step.stop");
-                ASSERT_THAT(stops, SizeIs(2));
-                EXPECT_EQ(stops[0]->member_count(), 0U);
-                EXPECT_EQ(stops[0]->step()->dropped, 300U);
-                EXPECT_EQ(stops[0]->step()->batch_size, 300U);
-                EXPECT_GE(stops[1]->member_count(), 100U);
-                EXPECT_GT(stops[1]->step()->dropped, 0U);
-                EXPECT_EQ(stops[1]->member_count() + stops[1]->step()->dropped, 300U);
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const SpanRecorder recorder("engine.step");
+    const std::vector<Member> members = decoding(300);
+    std::optional<Span> some(std::in_place, nopspan::engine::step, [&](auto& m) { m.members(members.data(), 100); });
+    std::optional<Span> none(std::in_place, nopspan::engine::step);
+    {
+      const Counted dropped(&nopspan::Stats::members_dropped);
+      const NoMemory here;
+      some->with<StepFields>([&](auto& m) { m.members(members.data() + 100, 200); });
+      none->with<StepFields>([&](auto& m) { m.members(members.data(), 300); });
+      EXPECT_GT(dropped.times(), 300U);
+    }
+    none.reset();
+    some.reset();
+    const auto stops = events_of(recorder, 2, "engine.step.stop");
+    EXPECT_EQ(stops[0]->member_count(), 0U);
+    EXPECT_EQ(stops[0]->step()->dropped, 300U);
+    EXPECT_EQ(stops[0]->step()->batch_size, 300U);
+    EXPECT_GE(stops[1]->member_count(), 100U);
+    EXPECT_GT(stops[1]->step()->dropped, 0U);
+    EXPECT_EQ(stops[1]->member_count() + stops[1]->step()->dropped, 300U);
+  });
 }
 
 TEST(Step, ThatAForkInterruptsIsReportedByTheParentOnly) {
@@ -190,13 +182,12 @@ TEST(Step, ThatAForkInterruptsIsReportedByTheParentOnly) {
   const std::vector<Member> members = decoding(1024);
   {
     Span step{nopspan::engine::step, [&](auto& m) { m.members(members.data(), members.size()); }};
-    EXPECT_THAT(in_child([&] {
-                  step.with<StepFields>([&](auto& m) { m.members(members.data(), members.size()); });
-                  short_span(nopspan::engine::step, [&](auto& m) { m.member(members[5]); });
-                  ASSERT_EQ(recorder.stop()->member_count(), 1U);
-                  EXPECT_EQ(recorder.stop()->members()[0].request, 6U);
-                }),
-                IsEmpty());
+    expect_in_child([&] {
+      step.with<StepFields>([&](auto& m) { m.members(members.data(), members.size()); });
+      short_span(nopspan::engine::step, [&](auto& m) { m.member(members[5]); });
+      ASSERT_EQ(recorder.stop()->member_count(), 1U);
+      EXPECT_EQ(recorder.stop()->members()[0].request, 6U);
+    });
   }
   EXPECT_EQ(recorder.stop()->member_count(), 1024U);
 }

@@ -240,8 +240,7 @@ TEST(PullStream, IsBelowTheContextInWhichItWasMade) {
     stream.emplace(llm::pull_stream(Counter{1}));
     EXPECT_EQ(Context::current().span_id(), id_of(chat));  // an AsyncSpan is never current
   }
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 2U);
+  const auto events = events_of(recorder, 2);
   EXPECT_THAT(events[1], IsChildOf(events[0]));
 }
 
@@ -289,8 +288,7 @@ TEST(OpenPull, GivesItsSpanToAnOpenerThatTakesIt) {
     AsyncSpan{"http", span.context()}.end();
     return Counter{0};
   });
-  const auto events = recorder.events();
-  ASSERT_EQ(events.size(), 2U);
+  const auto events = events_of(recorder, 2);
   EXPECT_THAT(events[1], IsChildOf(events[0]));
 }
 
@@ -314,7 +312,7 @@ TEST(OpenPull, WhoseOpenerThrowsIsAnException) {
   const auto open = []() -> Counter { throw std::runtime_error("refused"); };
   EXPECT_THROW(llm::open_pull(kNoMetadata, open), std::runtime_error);
   expect_exception(recorder, "refused");
-  EXPECT_FALSE(recorder.exception()->measurement("opened_ns").exists());
+  EXPECT_THAT(recorder.exception(), LacksMeasurement("opened_ns"));
 }
 
 TEST(OpenPull, KeepsASourceThatCannotBeMoved) {
@@ -379,10 +377,9 @@ TEST(StreamRange, TakesArraysConstantRangesAndEmptyOnes) {
   for (const int item : llm::stream_range(std::as_const(array))) sum += item;
   for (const int item : llm::stream_range(std::vector<int>())) sum += item;
   EXPECT_EQ(sum, 12);
-  const auto stops = recorder.events("llm.stream.stop");
-  ASSERT_EQ(stops.size(), 3U);
+  const auto stops = events_of(recorder, 3, "llm.stream.stop");
   EXPECT_THAT(stops[2], AllOf(HasMeasurement("stream_tokens", 0), HasStatus(Status::ok)));
-  EXPECT_FALSE(stops[2]->measurement("time_to_first_token_ns").exists());
+  EXPECT_THAT(stops[2], LacksMeasurement("time_to_first_token_ns"));
 }
 
 TEST(StreamRange, IsAbandonedByABreak) {
@@ -542,7 +539,7 @@ TEST(PullStream, GivesItsTokensCallableWhatAnOptionalHolds) {
                                  [](const int& item) { return item; });
   while (stream.next()) {
   }
-  EXPECT_EQ(recorder.stop()->measurement("stream_tokens").as_int(), 14);
+  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 14));
 }
 
 TEST(Streams, MayBeFinishedOrCancelledByTheConsumer) {
@@ -558,13 +555,10 @@ TEST(Streams, MayBeFinishedOrCancelledByTheConsumer) {
   auto pulled = llm::pull_stream([&] { return &items[0]; });
   pulled.next();
   pulled.cancel("enough");
-  const auto stops = recorder.events("llm.stream.stop");
-  ASSERT_EQ(stops.size(), 2U);
-  EXPECT_EQ(stops[0]->status(), Status::ok);
-  EXPECT_EQ(stops[0]->measurement("stream_tokens").as_int(), 2);
+  const auto stops = events_of(recorder, 2, "llm.stream.stop");
+  EXPECT_THAT(stops[0], AllOf(HasStatus(Status::ok), HasMeasurement("stream_tokens", 2)));
   EXPECT_TRUE(stops[0]->metadata("response").exists());
-  EXPECT_EQ(stops[1]->status(), Status::cancelled);
-  EXPECT_EQ(stops[1]->measurement("stream_tokens").as_int(), 1);
+  EXPECT_THAT(stops[1], AllOf(HasStatus(Status::cancelled), HasMeasurement("stream_tokens", 1)));
 }
 
 }  // namespace

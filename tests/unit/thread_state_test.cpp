@@ -45,21 +45,20 @@ TEST(ProcessMark, IsKeptAndKeepsErrnoIfTheKernelRefusesItsPage) {
   if (kAddressSanitizer || kThreadSanitizer) GTEST_SKIP() << "a sanitizer needs address space";
   const SpanRecorder recorder("work");
   { const Span span{"work"}; }
-  EXPECT_THAT(in_child([] {
-                nopspan::detail::unmap_process_mark();
-                rlimit limit{};
-                getrlimit(RLIMIT_AS, &limit);
-                const rlimit none{0, limit.rlim_max};
-                setrlimit(RLIMIT_AS, &none);
-                errno = ENOENT;
-                { const Span span{"work"}; }
-                EXPECT_EQ(errno, ENOENT);
-                const std::uint64_t mark = nopspan::detail::process_mark();
-                EXPECT_EQ(errno, ENOENT);
-                setrlimit(RLIMIT_AS, &limit);
-                EXPECT_EQ(nopspan::detail::process_mark(), mark);
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    nopspan::detail::unmap_process_mark();
+    rlimit limit{};
+    getrlimit(RLIMIT_AS, &limit);
+    const rlimit none{0, limit.rlim_max};
+    setrlimit(RLIMIT_AS, &none);
+    errno = ENOENT;
+    { const Span span{"work"}; }
+    EXPECT_EQ(errno, ENOENT);
+    const std::uint64_t mark = nopspan::detail::process_mark();
+    EXPECT_EQ(errno, ENOENT);
+    setrlimit(RLIMIT_AS, &limit);
+    EXPECT_EQ(nopspan::detail::process_mark(), mark);
+  });
 }
 
 }  // namespace

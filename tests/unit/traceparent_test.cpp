@@ -57,7 +57,7 @@ TEST(Traceparent, IsTheParentOfSpans) {
 }
 
 TEST(Traceparent, OfASpanInsideIsNotRemote) {
-  const nopspan::testing::Recorder recorder{"inner.start"};
+  const Recorder recorder{"inner.start"};
   {
     const ContextScope here{Context::from_traceparent(kHeader)};
     const Span outer{"outer"};

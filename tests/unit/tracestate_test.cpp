@@ -50,15 +50,15 @@ TEST(Tracestate, GoesOutAsItCameIn) {
 }
 
 TEST(Tracestate, GoesOutOfSpansToo) {
-  const nopspan::testing::Recorder recorder{"inner.start"};
-  const nopspan::ContextScope here{Context::from_traceparent(kTraceparent, "congo=1")};
+  const Recorder recorder{"inner.start"};
+  const ContextScope here{Context::from_traceparent(kTraceparent, "congo=1")};
   const Span outer{"outer"};
   const Span inner{"inner"};
   EXPECT_EQ(inner.context().tracestate(), "congo=1");
 }
 
 TEST(Tracestate, GoesOutWithTheGateDown) {
-  const nopspan::ContextScope here{Context::from_traceparent(kTraceparent, "congo=1")};
+  const ContextScope here{Context::from_traceparent(kTraceparent, "congo=1")};
   const Span untraced{"work"};
   EXPECT_EQ(Context::current().tracestate(), "congo=1");
 }
@@ -142,59 +142,56 @@ TEST(Tracestate, OverItsLimitLosesMembersFromTheEnd) {
 }
 
 TEST(Tracestate, StoreForgetsTheOldestAndSaysSo) {
-  EXPECT_THAT(in_child([] {
-                const Counted evicted(&nopspan::Stats::tracestate_evicted);
-                const Context oldest = Context::from_traceparent(kTraceparent, "oldest=1");
-                for (int i = 0; i < 32767; ++i) passed_on("k=" + std::to_string(i));
-                EXPECT_EQ(oldest.tracestate(), "oldest=1");
-                EXPECT_EQ(evicted.times(), 0U);
-                const Context newest = Context::from_traceparent(kTraceparent, "newest=1");
-                EXPECT_EQ(oldest.tracestate(), "");
-                EXPECT_EQ(oldest.traceparent(), kTraceparent);
-                EXPECT_EQ(newest.tracestate(), "newest=1");
-                EXPECT_EQ(evicted.times(), 1U);
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const Counted evicted(&nopspan::Stats::tracestate_evicted);
+    const Context oldest = Context::from_traceparent(kTraceparent, "oldest=1");
+    for (int i = 0; i < 32767; ++i) passed_on("k=" + std::to_string(i));
+    EXPECT_EQ(oldest.tracestate(), "oldest=1");
+    EXPECT_EQ(evicted.times(), 0U);
+    const Context newest = Context::from_traceparent(kTraceparent, "newest=1");
+    EXPECT_EQ(oldest.tracestate(), "");
+    EXPECT_EQ(oldest.traceparent(), kTraceparent);
+    EXPECT_EQ(newest.tracestate(), "newest=1");
+    EXPECT_EQ(evicted.times(), 1U);
+  });
 }
 
 TEST(Tracestate, OfARequestThatStillRunsIsKept) {
-  EXPECT_THAT(in_child([] {
-                const Counted evicted(&nopspan::Stats::tracestate_evicted);
-                const std::string longest = "long=" + std::string(256, 'v') + ",more=" + std::string(240, 'w');
-                std::optional<nopspan::ContextScope> running, other;
-                running.emplace(Context::from_traceparent(kTraceparent, longest));
-                nopspan::SuspendedScopes fiber = nopspan::suspend_scopes();
-                other.emplace(Context::from_traceparent(kTraceparent, "short=1"));
-                for (int i = 0; i < 100'000; ++i) passed_on("k=" + std::to_string(i));
-                EXPECT_EQ(Context::current().tracestate(), "short=1");
-                other.reset();
-                nopspan::resume_scopes(std::move(fiber));
-                EXPECT_EQ(Context::current().tracestate(), longest);
-                EXPECT_EQ(evicted.times(), 0U);
-                running.reset();
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const Counted evicted(&nopspan::Stats::tracestate_evicted);
+    const std::string longest = "long=" + std::string(256, 'v') + ",more=" + std::string(240, 'w');
+    std::optional<ContextScope> running, other;
+    running.emplace(Context::from_traceparent(kTraceparent, longest));
+    nopspan::SuspendedScopes fiber = nopspan::suspend_scopes();
+    other.emplace(Context::from_traceparent(kTraceparent, "short=1"));
+    for (int i = 0; i < 100'000; ++i) passed_on("k=" + std::to_string(i));
+    EXPECT_EQ(Context::current().tracestate(), "short=1");
+    other.reset();
+    nopspan::resume_scopes(std::move(fiber));
+    EXPECT_EQ(Context::current().tracestate(), longest);
+    EXPECT_EQ(evicted.times(), 0U);
+    running.reset();
+  });
 }
 
 TEST(Tracestate, IsNotForwardedIfTooManyRequestsRun) {
-  EXPECT_THAT(in_child([] {
-                const Counted evicted(&nopspan::Stats::tracestate_evicted);
-                std::vector<std::unique_ptr<nopspan::ContextScope>> running;
-                for (int i = 0; i < 32768; ++i) {
-                  const Context context = Context::from_traceparent(kTraceparent, "k=" + std::to_string(i));
-                  running.push_back(std::make_unique<nopspan::ContextScope>(context));
-                }
-                EXPECT_EQ(passed_on("newest=1"), "");
-                EXPECT_EQ(evicted.times(), 1U);
-                for (int i = 32767; i >= 0; --i) {
-                  ASSERT_EQ(Context::current().tracestate(), "k=" + std::to_string(i));
-                  running.pop_back();
-                }
-                std::string newest;
-                while (newest.empty()) newest = passed_on("newest=2");  // until the search for a place is paid
-                EXPECT_EQ(newest, "newest=2");
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const Counted evicted(&nopspan::Stats::tracestate_evicted);
+    std::vector<std::unique_ptr<ContextScope>> running;
+    for (int i = 0; i < 32768; ++i) {
+      const Context context = Context::from_traceparent(kTraceparent, "k=" + std::to_string(i));
+      running.push_back(std::make_unique<ContextScope>(context));
+    }
+    EXPECT_EQ(passed_on("newest=1"), "");
+    EXPECT_EQ(evicted.times(), 1U);
+    for (int i = 32767; i >= 0; --i) {
+      ASSERT_EQ(Context::current().tracestate(), "k=" + std::to_string(i));
+      running.pop_back();
+    }
+    std::string newest;
+    while (newest.empty()) newest = passed_on("newest=2");  // until the search for a place is paid
+    EXPECT_EQ(newest, "newest=2");
+  });
 }
 
 TEST(Tracestate, IsWholeWhoeverStoresMeanwhile) {

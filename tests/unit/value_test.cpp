@@ -140,7 +140,7 @@ TEST(Value, MayBeAMillionLevelsDeep) {
   EXPECT_EQ(text.substr(0, 13), R"({"k":[{"k":[{)");
   EXPECT_EQ(text.substr(text.size() - 14), ",null]},null]}");
   copy = 1;
-  const nopspan::testing::Recorder recorder{"a.b"};
+  const Recorder recorder{"a.b"};
   const nopspan::Stats before = nopspan::stats();
   nopspan::execute("a.b", [&](Fields& f) { f.set("deep", value); });
   EXPECT_EQ(nopspan::stats().fields_dropped, before.fields_dropped + 1);
