@@ -8,8 +8,11 @@
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -258,6 +261,410 @@ TEST_F(Handler, MayChangeTheEventsOfTheSpanItRunsIn) {
     EXPECT_THAT(recorder.events(), SizeIs(1));
     EXPECT_EQ(recorder.events()[0]->span_id(), id_of(span));
   }
+}
+
+// ---- The registry, used by several threads.
+
+TEST(RegistryThreads, DetachWaitsForAHandlerThatRunsElsewhere) {
+  std::atomic<bool> inside{false};
+  std::atomic<bool> go_on{false};
+  std::atomic<bool> detached{false};
+  auto held = std::make_shared<int>(7);
+  const std::weak_ptr<int> watched = held;
+  attach_ok("slow", "a.b", [&, held](const Event&) {
+    inside = true;
+    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+    EXPECT_FALSE(detached);
+    EXPECT_EQ(*held, 7);
+  });
+  held.reset();
+  std::thread emitter([] { nopspan::execute("a.b"); });
+  ASSERT_TRUE(wait_until([&] { return inside.load(); }));
+  std::thread detacher([&] {
+    detach_ok("slow");
+    detached = true;
+  });
+  // The handler leaves the list immediately, while detach() is still waiting.
+  EXPECT_TRUE(wait_until([] { return nopspan::list_handlers("a.b").empty(); }));
+  EXPECT_FALSE(detached);
+  EXPECT_FALSE(watched.expired());
+  go_on = true;
+  emitter.join();
+  detacher.join();
+  EXPECT_TRUE(watched.expired());
+}
+
+TEST(RegistryThreads, DetachWaitsUntilWhatAHandlerHeldIsGone) {
+  struct Slow {
+    std::atomic<bool>& destroyed;
+    ~Slow() {
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));  // gives other threads time to overtake
+      destroyed = true;
+    }
+  };
+  std::atomic<bool> stop{false};
+  std::thread emitter([&] {
+    while (!stop) nopspan::execute("a.b");
+  });
+  for (int i = 0; i < 50; ++i) {
+    std::atomic<bool> destroyed{false};
+    attach_ok("held", "a.b", [slow = std::shared_ptr<Slow>(new Slow{destroyed})](const Event&) {});
+    detach_ok("held");
+    EXPECT_TRUE(destroyed);
+  }
+  stop = true;
+  emitter.join();
+}
+
+// Emits an event when the last handler that holds it is destroyed.
+struct Farewell {
+  Farewell() = default;
+  ~Farewell() { nopspan::execute("farewell"); }
+  Farewell(const Farewell&) = delete;
+  Farewell& operator=(const Farewell&) = delete;
+};
+
+// Attaches a handler that detaches itself. The emitting thread destroys its captures, unless another thread runs a
+// handler then.
+void attach_once(const std::string& id, std::shared_ptr<void> held) {
+  attach_ok(id, "a.b", [id, held = std::move(held)](const Event&) { detach_ok(id); });
+}
+
+TEST(RegistryThreads, WhatAHandlerHeldMayEmitWhenItIsDestroyed) {
+  std::atomic<bool> inside{false};
+  std::atomic<bool> go_on{false};
+  std::atomic<bool> second{false};
+  attach_ok("first", "farewell", [&](const Event&) {
+    inside = true;
+    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+  });
+  attach_ok("second", "farewell", [&](const Event&) { second = true; });
+  attach_once("once", std::make_shared<Farewell>());
+  std::thread emitter([] { nopspan::execute("a.b"); });
+  ASSERT_TRUE(wait_until([&] { return inside.load(); }));
+  attach_ok("other", "c.d", [](const Event&) {});  // replaces the table that the emitter is using
+  go_on = true;
+  emitter.join();
+  EXPECT_TRUE(second);
+  for (const char* id : {"first", "second", "other"}) detach_ok(id);
+}
+
+// Its destructor waits for a thread that detaches "flush". That detach() waits for the running handlers.
+struct Exporter {
+  std::atomic<bool> stop{false};
+  std::thread worker{[this] {
+    EXPECT_TRUE(wait_until([&] { return stop.load(); }));
+    detach_ok("flush");
+  }};
+  Exporter() = default;
+  ~Exporter() {
+    stop = true;
+    worker.join();
+  }
+  Exporter(const Exporter&) = delete;
+  Exporter& operator=(const Exporter&) = delete;
+};
+
+TEST(RegistryThreads, WhatAHandlerHeldMayWaitForAThreadThatDetaches) {
+  attach_ok("flush", "c.d", [](const Event&) {});
+  attach_once("once", std::make_shared<Exporter>());
+  nopspan::execute("a.b");
+  EXPECT_TRUE(nopspan::list_handlers().empty());
+}
+
+TEST(RegistryThreads, WhatAHandlerHeldIsNotDestroyedInsideAnotherOne) {
+  attach_ok("flush", "c.d", [](const Event&) {});
+  attach_ok("held", "a.b", [held = std::make_shared<Exporter>()](const Event&) {});
+  attach_ok("detacher", "a.b", [](const Event&) {
+    detach_ok("held");
+    attach_ok("other", "c.d", [](const Event&) {});
+    detach_ok("other");
+  });
+  nopspan::execute("a.b");
+  detach_ok("detacher");
+  EXPECT_TRUE(nopspan::list_handlers().empty());
+}
+
+TEST(RegistryThreads, WhatManyHandlersHeldIsDestroyedOneByOne) {
+  static thread_local int depth;
+  static thread_local int deepest;
+  struct Nesting {
+    ~Nesting() {
+      deepest = std::max(deepest, ++depth);
+      nopspan::execute("farewell");
+      --depth;
+    }
+  };
+  deepest = 0;
+  attach_ok("listener", "farewell", [](const Event&) {});
+  constexpr int kHandlers = 100;
+  for (int i = 0; i < kHandlers; ++i) attach_once("once." + std::to_string(i), std::make_shared<Nesting>());
+  nopspan::execute("a.b");
+  EXPECT_EQ(deepest, 1);
+  detach_ok("listener");
+  EXPECT_TRUE(nopspan::list_handlers().empty());
+}
+
+TEST(RegistryThreads, DetachWaitsForAHandlerThatHasDetachedItself) {
+  std::atomic<bool> gone{false};
+  std::atomic<bool> go_on{false};
+  std::atomic<bool> ended{false};
+  auto held = std::make_shared<int>(7);
+  const std::weak_ptr<int> watched = held;
+  attach_ok("once", "a.b", [&, held](const Event&) {
+    detach_ok("once");
+    gone = true;
+    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+    ended = true;
+  });
+  held.reset();
+  std::thread emitter([] { nopspan::execute("a.b"); });
+  ASSERT_TRUE(wait_until([&] { return gone.load(); }));
+  std::thread detacher([&] {
+    EXPECT_EQ(nopspan::detach("once"), Errc::not_found);
+    EXPECT_TRUE(ended);
+    EXPECT_TRUE(watched.expired());
+  });
+  go_on = true;
+  emitter.join();
+  detacher.join();
+}
+
+// A handler of slow.event that another thread runs until release() or the end.
+class Blocked {
+ public:
+  Blocked() {
+    attach_ok("slow", "slow.event", [this](const Event&) {
+      inside_ = true;
+      EXPECT_TRUE(wait_until([this] { return released_.load(); }));
+    });
+    emitter_ = std::thread([] { nopspan::execute("slow.event"); });
+    EXPECT_TRUE(wait_until([this] { return inside_.load(); }));
+  }
+  ~Blocked() {
+    release();
+    detach_ok("slow");
+  }
+  Blocked(const Blocked&) = delete;
+  Blocked& operator=(const Blocked&) = delete;
+
+  void release() {
+    released_ = true;
+    if (emitter_.joinable()) emitter_.join();
+  }
+
+ private:
+  std::atomic<bool> inside_{false};
+  std::atomic<bool> released_{false};
+  std::thread emitter_;
+};
+
+TEST(RegistryThreads, WhatAHandlerHeldIsNotDestroyedByThreadsThatOnlyEmit) {
+  Blocked blocked;
+  auto held = std::make_shared<int>(7);
+  const std::weak_ptr<int> watched = held;
+  attach_once("once", std::move(held));
+  attach_ok("other", "c.d", [](const Event&) {});
+  nopspan::execute("a.b");  // detaches "once", whose captures wait for the handler that is blocked
+  EXPECT_FALSE(watched.expired());
+  blocked.release();
+  nopspan::execute("c.d");
+  EXPECT_FALSE(watched.expired());
+  detach_ok("other");
+  EXPECT_TRUE(watched.expired());
+}
+
+TEST(RegistryThreads, WhatIsAttachedAndDetachedWhileAHandlerIsBlockedTakesLittleMemory) {
+  for (int i = 0; i < 1000; ++i) {
+    attach_ok(std::to_string(i), "many." + std::to_string(i), [](const Event&) {});
+  }
+  {
+    const Blocked blocked;
+    attach_ok("tick", "a.b", [](const Event&) {
+      attach_ok("dynamic", "c.d", [](const Event&) {});
+      detach_ok("dynamic");
+    });
+    const std::size_t before = allocated_bytes();
+    for (int i = 0; i < 100; ++i) nopspan::execute("a.b");
+    EXPECT_LT(allocated_bytes() - before, 100U * 2048);
+  }
+  detach_ok("tick");
+  for (int i = 0; i < 1000; ++i) detach_ok(std::to_string(i));
+}
+
+TEST(RegistryThreads, AttachIsRefusedWhileTooManyDetachedHandlersWait) {
+  Blocked blocked;
+  int attached = 0;
+  attach_ok("tick", "a.b", [&](const Event&) {
+    while (nopspan::attach("dynamic", "c.d", [](const Event&) {}) == Errc::ok) {
+      ++attached;
+      detach_ok("dynamic");
+    }
+  });
+  nopspan::execute("a.b");
+  EXPECT_EQ(attached, 65'536);
+  const std::size_t before = mallinfo2().uordblks;
+  for (int i = 0; i < 1000; ++i) {
+    EXPECT_EQ(nopspan::attach("dynamic", "c.d", [](const Event&) {}), Errc::out_of_memory);
+  }
+  EXPECT_LT(mallinfo2().uordblks, before + 32 * 1024);
+  blocked.release();
+  attach_ok("dynamic", "c.d", [](const Event&) {});
+  detach_ok("dynamic");
+  detach_ok("tick");
+}
+
+TEST(RegistryThreads, WhatAHandlerHeldMayAttachAndDetach) {
+  struct Replacing {
+    ~Replacing() {
+      detach_ok("old");
+      attach_ok("new", "c.d", [](const Event&) {});
+    }
+  };
+  attach_ok("old", "c.d", [](const Event&) {});
+  attach_once("once", std::make_shared<Replacing>());
+  nopspan::execute("a.b");
+  detach_ok("new");
+}
+
+TEST(RegistryThreads, AForkWhileSomethingIsDestroyedLetsTheChildDetach) {
+  struct Slow {
+    std::atomic<bool>& begun;
+    std::atomic<bool>& go_on;
+    ~Slow() {
+      begun = true;
+      EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+    }
+  };
+  std::atomic<bool> begun{false};
+  std::atomic<bool> go_on{false};
+  attach_once("once", std::shared_ptr<Slow>(new Slow{begun, go_on}));  // NOLINT(modernize-make-shared): an aggregate
+  attach_ok("mine", "c.d", [](const Event&) {});
+  std::thread emitter([] { nopspan::execute("a.b"); });
+  ASSERT_TRUE(wait_until([&] { return begun.load(); }));
+  expect_in_child([] { detach_ok("mine"); });
+  detach_ok("mine");  // does not wait for the handler that another thread runs
+  go_on = true;
+  emitter.join();
+}
+
+TEST(RegistryThreads, DetachWaitsForADispatchThatHasNotYetReachedTheHandler) {
+  std::atomic<bool> inside{false};
+  std::atomic<bool> go_on{false};
+  std::atomic<bool> detached{false};
+  std::atomic<bool> late{false};
+  attach_ok("first", "a.b", [&](const Event&) {
+    inside = true;
+    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+  });
+  attach_ok("second", "a.b", [&](const Event&) { late = detached.load(); });
+  std::thread emitter([] { nopspan::execute("a.b"); });
+  ASSERT_TRUE(wait_until([&] { return inside.load(); }));
+  std::thread detacher([&] {
+    detach_ok("second");
+    detached = true;
+  });
+  EXPECT_TRUE(wait_until([] { return nopspan::list_handlers("a.b").size() == 1; }));
+  go_on = true;
+  emitter.join();
+  detacher.join();
+  EXPECT_FALSE(late);
+  detach_ok("first");
+}
+
+TEST(RegistryThreads, DetachInsideAHandlerDoesNotWaitForOthers) {
+  std::atomic<int> inside{0};
+  const auto detach_the_other = [&](const char* other) {
+    return [&inside, other](const Event&) {
+      ++inside;
+      EXPECT_TRUE(wait_until([&] { return inside.load() == 2; }));
+      detach_ok(other);  // each detaches while the other runs
+    };
+  };
+  attach_ok("left", "left.event", detach_the_other("right"));
+  attach_ok("right", "right.event", detach_the_other("left"));
+  std::thread left([] { nopspan::execute("left.event"); });
+  std::thread right([] { nopspan::execute("right.event"); });
+  left.join();
+  right.join();
+  EXPECT_TRUE(nopspan::list_handlers().empty());
+}
+
+TEST(RegistryThreads, AHandlerSeesEveryEventOfEveryThread) {
+  std::atomic<int> calls{0};
+  attach_ok("count", "work.stop", [&](const Event&) { ++calls; });
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([] {
+      for (int i = 0; i < 500; ++i) const Span span{"work"};
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(calls, 2000);
+  detach_ok("count");
+}
+
+TEST(RegistryThreads, OneOfTwoThatAttachTheSameIdSucceeds) {
+  for (int round = 0; round < 50; ++round) {
+    std::atomic<int> won{0};
+    const auto compete = [&] {
+      if (nopspan::attach("contested", "a.b", [](const Event&) {}) == Errc::ok) ++won;
+    };
+    std::thread one(compete);
+    std::thread two(compete);
+    one.join();
+    two.join();
+    EXPECT_EQ(won, 1);
+    detach_ok("contested");
+  }
+}
+
+TEST(RegistryThreads, AttachDetachAndEmitAtTheSameTime) {
+  // The data that a handler refers to is destroyed right after detach(). The sanitizers and `alive` would detect a
+  // later call.
+  std::atomic<bool> stop{false};
+  std::atomic<int> dead_calls{0};
+  std::atomic<int> calls{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t) {
+    threads.emplace_back([&, t] {
+      const std::string id = "writer-" + std::to_string(t);
+      for (int i = 0; i < 300; ++i) {
+        auto alive = std::make_unique<std::atomic<bool>>(true);
+        attach_many_ok(id, {"work.start", "work.stop"}, [&, flag = alive.get()](const Event&) {
+          ++calls;
+          if (!*flag) ++dead_calls;
+        });
+        std::this_thread::yield();
+        detach_ok(id);
+        *alive = false;
+      }
+    });
+  }
+  for (int t = 0; t < 2; ++t) {
+    threads.emplace_back([&] {
+      while (!stop) const Span span{"work"};
+    });
+  }
+  threads[0].join();
+  threads[1].join();
+  stop = true;
+  threads[2].join();
+  threads[3].join();
+  EXPECT_EQ(dead_calls, 0);
+  EXPECT_TRUE(nopspan::list_handlers().empty());
+}
+
+TEST(RegistryThreads, HandlersThatThrowOnSeveralThreadsAreDetachedOnce) {
+  nopspan::set_log_sink([](nopspan::LogLevel, std::string_view) {});
+  for (int round = 0; round < 20; ++round) {
+    attach_ok("bad", "a.b", [](const Event&) { throw 7; });
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) threads.emplace_back([] { nopspan::execute("a.b"); });
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(nopspan::detach("bad"), Errc::not_found);
+  }
+  nopspan::set_log_sink({});
 }
 
 }  // namespace

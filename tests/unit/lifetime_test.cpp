@@ -1,21 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
-// Spans at unusual times and places: on the wrong thread, or in the last destructors of a thread or a program.
+// Spans at unusual times and places, also as tracers see them while they are open.
 #include "in_child.h"
+#include "in_thread.h"
 #include "recorded.h"
+#include "sanitizers.h"
 
+#include <nopspan/agent.h>
+#include <nopspan/gate.h>
+#include <nopspan/llm.h>
+#include <nopspan/log.h>
+#include <nopspan/probes.h>
 #include <nopspan/span.h>
+#include <nopspan/stats.h>
 
+#include <pthread.h>
+#include <sched.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
+
+// ---- Spans at unusual times and places: on the wrong thread, or in the last destructors of a thread or a program.
 
 TEST(Lifetime, OfASpanDestroyedOnAnotherThreadIsCountedAndEmitted) {
   const SpanRecorder recorder("work");
@@ -147,6 +162,335 @@ TEST(LifetimeDeathTest, AProgramMayExitInsideASpan) {
         std::exit(0);
       },
       ::testing::ExitedWithCode(0), "^\\[work.start\\]$");
+}
+
+// ---- Threads that end inside a span, by pthread_exit() or by cancellation. The library must let the forced unwind
+// pass. An error here would end the program, so each test runs in a process of its own.
+
+int marker = 0;
+void* const kExit = &marker;
+
+[[noreturn]] void exit_thread() { pthread_exit(kExit); }
+
+// Runs `work` on a new thread. The thread is cancelled while it is inside the callable that `work` receives.
+template <class Work>
+void* cancelled_in(Work work) {
+  std::atomic<bool> there{false};
+  const auto wait = [&] {
+    there = true;
+    while (true) {
+      before_forced_unwind();
+      pthread_testcancel();
+      sched_yield();
+    }
+  };
+  auto body = [&] { work(wait); };
+  const pthread_t thread = start_thread(body);
+  while (!there) sched_yield();
+  EXPECT_EQ(pthread_cancel(thread), 0);
+  void* result = nullptr;
+  EXPECT_EQ(pthread_join(thread, &result), 0);
+  return result;
+}
+
+void expect_exit_kind(const SpanRecorder& recorder) {
+  ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
+  EXPECT_THAT(recorder.exception(), AllOf(HasStatus(Status::exception), HasMetadata("kind", "exit")));
+  EXPECT_THAT(recorder.exception(), HasMetadata("reason", Value::map({{"type", nullptr}, {"message", ""}})));
+  EXPECT_THAT(recorder.exception(), LacksMetadata("stacktrace"));
+}
+
+TEST(ThreadExit, LeavesAClosureWithKindExit) {
+  expect_in_child([] {
+    const SpanRecorder recorder("work");
+    EXPECT_EQ(in_thread([] { nopspan::span("work", [] { exit_thread(); }); }), kExit);
+    expect_exit_kind(recorder);
+  });
+}
+
+TEST(ThreadExit, LeavesAScopeWithStop) {
+  expect_in_child([] {
+    const SpanRecorder recorder("work");
+    EXPECT_EQ(in_thread([] {
+                const Span span{"work"};
+                exit_thread();
+              }),
+              kExit);
+    EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+  });
+}
+
+TEST(ThreadExit, AbandonsAnAsyncSpan) {
+  expect_in_child([] {
+    const SpanRecorder recorder("work");
+    EXPECT_EQ(in_thread([] {
+                const AsyncSpan span{"work"};
+                exit_thread();
+              }),
+              kExit);
+    ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+    EXPECT_THAT(recorder.stop(), HasStatus(Status::cancelled));
+  });
+}
+
+TEST(ThreadExit, PassesWhenTheGateIsDown) {
+  expect_in_child([] { EXPECT_EQ(in_thread([] { nopspan::span("work", [] { exit_thread(); }); }), kExit); });
+}
+
+TEST(Cancellation, LeavesAClosureWithKindExit) {
+  expect_in_child([] {
+    const SpanRecorder recorder("work");
+    EXPECT_EQ(cancelled_in([](auto wait) { nopspan::span("work", [&] { wait(); }); }), PTHREAD_CANCELED);
+    expect_exit_kind(recorder);
+  });
+}
+
+TEST(Cancellation, LeavesAScopeWithStop) {
+  expect_in_child([] {
+    const SpanRecorder recorder("work");
+    EXPECT_EQ(cancelled_in([](auto wait) {
+                const Span span{"work"};
+                wait();
+              }),
+              PTHREAD_CANCELED);
+    EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+  });
+}
+
+// A range whose reading ends the thread.
+template <class Gone>
+struct Leaving {
+  Gone gone;
+  [[nodiscard]] const int* begin() const {
+    gone();
+    return nullptr;
+  }
+  [[nodiscard]] const int* end() const { return nullptr; }
+};
+
+// Every function that calls a callable for fields, or reads what the program passes.
+template <class Leave>
+void expect_balanced_events(Leave leave) {
+  const auto runs = [&](auto use, bool ends_spans) {
+    const Recorder recorder(Recorder::span_events({"work"}));
+    leave(use);
+    // Each span that began has ended, and no other span has ended.
+    EXPECT_EQ(recorder.events("work.start").size(),
+              recorder.events("work.stop").size() + recorder.events("work.exception").size());
+    if (ends_spans) {
+      EXPECT_EQ(recorder.events("work.start").size(), 1U);
+    }
+  };
+  runs([](auto gone) { const Span span{"work", [&](Fields&) { gone(); }}; }, false);
+  runs(
+      [](auto gone) {
+        nopspan::span(
+            "work", [&](Fields&) { gone(); }, [] {});
+      },
+      false);
+  runs([](auto gone) { const AsyncSpan span{"work", Context(), [&](Fields&) { gone(); }}; }, false);
+  runs([](auto gone) { nopspan::complete("work", Context(), 1, 1, [&](Fields&) { gone(); }); }, false);
+  runs([](auto gone) { nopspan::execute("work.point", [&](Fields&) { gone(); }); }, false);
+  runs([](auto gone) { nopspan::llm::retry([&](auto&) { gone(); }); }, false);
+  runs(
+      [](auto gone) {
+        Span span{"work"};
+        span.with([&](Fields&) { gone(); });
+      },
+      true);
+  runs(
+      [](auto gone) {
+        AsyncSpan span{"work"};
+        span.with([&](Fields&) { gone(); });
+      },
+      true);
+  runs(
+      [](auto gone) {
+        Span span{"work"};
+        span.set("list", Leaving<decltype(gone)>{gone});
+      },
+      true);
+  runs([](auto gone) { nopspan::span("work", [&] { return nopspan::result(1, [&](Fields&) { gone(); }); }); }, true);
+}
+
+TEST(ThreadExit, PassesThroughMetadataCallables) {
+  expect_in_child([] {
+    expect_balanced_events([](auto use) { EXPECT_EQ(in_thread([&] { use([] { exit_thread(); }); }), kExit); });
+  });
+}
+
+TEST(Cancellation, PassesThroughMetadataCallables) {
+  expect_in_child([] {
+    expect_balanced_events([](auto use) { EXPECT_EQ(cancelled_in([&](auto wait) { use(wait); }), PTHREAD_CANCELED); });
+  });
+}
+
+TEST(ThreadExit, InsideMetadataLeavesNoSpanCurrent) {
+  expect_in_child([] {
+    const SpanRecorder recorder("work");
+    static bool empty;
+    empty = false;
+    struct Watcher {
+      ~Watcher() { empty = Context::current().empty(); }
+    };
+    in_thread([] {
+      const Watcher watcher;
+      const Span span{"work", [](Fields&) { exit_thread(); }};
+    });
+    EXPECT_TRUE(empty);
+  });
+}
+
+// A pending cancellation must not act inside the library, because its functions are noexcept. It must wait for the
+// application's next cancellation point. The first span of a thread reads files and random numbers, which are such
+// points.
+template <class Use>
+void expect_passable_with_a_pending_cancellation(Use use) {
+  bool passed = false;
+  void* const result = in_thread([&] {
+    pthread_cancel(pthread_self());
+    use();
+    passed = true;
+    before_forced_unwind();
+    pthread_testcancel();
+  });
+  EXPECT_TRUE(passed);
+  EXPECT_EQ(result, PTHREAD_CANCELED);
+}
+
+TEST(Cancellation, ThatIsPendingDoesNotActInsideASpan) {
+  expect_in_child([] {
+    const SpanRecorder recorder("work");
+    expect_passable_with_a_pending_cancellation([] { const Span span{"work"}; });
+    EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+  });
+}
+
+TEST(Cancellation, ThatIsPendingDoesNotActInsideAnAsyncSpan) {
+  expect_in_child([] {
+    const SpanRecorder recorder("work");
+    expect_passable_with_a_pending_cancellation([] { AsyncSpan{"work"}.end(); });
+    EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+  });
+}
+
+TEST(Cancellation, ThatIsPendingDoesNotActWhereIdsAreMade) {
+  expect_in_child([] {
+    expect_passable_with_a_pending_cancellation([] {
+      EXPECT_FALSE(nopspan::make_request_id().empty());
+      EXPECT_FALSE(Context::make().empty());
+    });
+  });
+}
+
+TEST(Cancellation, ThatIsPendingDoesNotActInTheLog) {
+  expect_in_child([] {
+    const Recorder recorder{"llm.nonsense.start"};
+    expect_passable_with_a_pending_cancellation([] { const Span span{"llm.nonsense"}; });
+    EXPECT_EQ(recorder.size(), 1U);
+  });
+}
+
+TEST(Cancellation, ThatIsPendingDoesNotActWhereHandlersAreAttachedAndDetached) {
+  expect_in_child([] {
+    expect_passable_with_a_pending_cancellation([] {
+      attach_ok("id", "a.b", [](const Event&) {});
+      detach_ok("id");
+    });
+  });
+}
+
+TEST(Cancellation, DoesNotStopAHandlerHalfWay) {
+  expect_in_child([] {
+    bool whole = false;
+    attach_ok("id", "work.start", [&](const Event&) {
+      pthread_testcancel();
+      whole = true;
+    });
+    expect_passable_with_a_pending_cancellation([] { const Span span{"work"}; });
+    EXPECT_TRUE(whole);
+    detach_ok("id");
+  });
+}
+
+// ---- What tracers can read of a span while it is open: struct nopspan_open in nopspan/probes.h.
+
+class OpenSpan : public ::testing::Test {
+ protected:
+  OpenSpan() { nopspan::keep_open_spans(true); }
+  ~OpenSpan() override { nopspan::keep_open_spans(false); }
+
+  // Calls `each(const nopspan_open&)` for all open spans.
+  template <class Each>
+  static void for_each_open(const Each& each) {
+    const auto* const page = reinterpret_cast<const nopspan_gate_page*>(nopspan_gate_ptr);
+    const auto* slab = reinterpret_cast<const nopspan_slab*>(page->open_slabs);
+    for (unsigned i = 0; i < page->open_slabs_count && slab->spans != 0; ++i, ++slab) {
+      for (unsigned bit = 0; bit < 64; ++bit) {
+        const auto* span = reinterpret_cast<const nopspan_open*>(slab->spans + std::size_t{bit} * page->open_bytes);
+        if ((slab->free >> bit & 1U) == 0 && span->state == NOPSPAN_OPEN) each(*span);
+      }
+    }
+  }
+
+  static const nopspan_open* find(std::uint64_t span_id) {
+    const nopspan_open* found = nullptr;
+    for_each_open([&](const nopspan_open& span) {
+      if (span.span_id == span_id) found = &span;
+    });
+    return found;
+  }
+};
+
+TEST_F(OpenSpan, IsNotOpenOnceAnotherThreadHasEndedIt) {
+  std::optional<Span> span(std::in_place, "work");
+  const std::uint64_t id = span->context().span_id();
+  EXPECT_NE(find(id), nullptr);
+  std::thread([&] { span.reset(); }).join();
+  EXPECT_EQ(find(id), nullptr);
+}
+
+TEST_F(OpenSpan, HasAnotherGenerationOnceItHasAnotherRequestId) {
+  unsigned before = 0;
+  const Span span{nopspan::agent::llm, [&](auto& m) {
+                    const nopspan_open* const open = find(Context::current().span_id());
+                    ASSERT_NE(open, nullptr);
+                    before = open->generation;
+                    m.trace_id("order-7");
+                  }};
+  const nopspan_open* const open = find(span.context().span_id());
+  ASSERT_NE(open, nullptr);
+  EXPECT_STREQ(open->foreign_id, "order-7");
+  EXPECT_NE(open->generation, before);
+}
+
+TEST_F(OpenSpan, HasNoTimeOfItsFirstTokenBeforeThatCame) {
+  for (int use = 0; use < 2; ++use) {  // the second span is in the memory of the first
+    AsyncSpan span{"work", Context::make(), nopspan::SpanOptions{nopspan::SpanKind::internal, 1000}};
+    const nopspan_open* const open = find(span.context().span_id());
+    ASSERT_NE(open, nullptr);
+    EXPECT_EQ(open->first_token_ns, 0U);
+    span.first_token();
+    EXPECT_NE(open->first_token_ns, 0U);
+  }
+}
+
+TEST_F(OpenSpan, HasAnotherGenerationInMemoryThatWasReturnedToTheKernel) {
+  std::map<const nopspan_open*, unsigned> generations[2];
+  for (auto& generation : generations) {
+    std::vector<AsyncSpan> spans;  // more than the library keeps
+    std::thread([&] {
+      for (int i = 0; i < 6000; ++i) spans.emplace_back("work", Context());
+    }).join();
+    for_each_open([&](const nopspan_open& span) { generation[&span] = span.generation; });
+    std::thread([&] { spans.clear(); }).join();
+  }
+  unsigned same = 0;
+  for (const auto& [span, generation] : generations[0]) {
+    const auto again = generations[1].find(span);
+    if (again != generations[1].end() && again->second == generation) ++same;
+  }
+  EXPECT_EQ(same, 0U);
 }
 
 }  // namespace
