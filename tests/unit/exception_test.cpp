@@ -25,6 +25,13 @@ Value reason(Value type, Value message) {
   return Value::map({{"type", std::move(type)}, {"message", std::move(message)}});
 }
 
+class OfWork : public ::testing::Test {
+ protected:
+  const SpanRecorder recorder_{"work"};
+};
+using Exception = OfWork;
+using Outcome = OfWork;
+
 struct Overloaded : std::runtime_error {
   using runtime_error::runtime_error;
 };
@@ -40,14 +47,14 @@ nopspan::OwnedEvent exception_of(const Thrown& thrown) {
   return recorder.exception();
 }
 
-TEST(Exception, OfAStandardClassIsAnError) {
+TEST_F(Exception, OfAStandardClassIsAnError) {
   const auto event = exception_of(std::runtime_error("no route"));
   EXPECT_THAT(event, AllOf(HasStatus(Status::exception), HasMetadata("kind", "error")));
   EXPECT_THAT(event, HasMetadata("reason", reason("std::runtime_error", "no route")));
   EXPECT_THAT(event, LacksMetadata("stacktrace"));
 }
 
-TEST(Exception, OfADerivedClassHasItsOwnTypesName) {
+TEST_F(Exception, OfADerivedClassHasItsOwnTypesName) {
   const auto event = exception_of(Overloaded("busy"));
   EXPECT_THAT(event, HasMetadata("kind", "error"));
   EXPECT_THAT(event, HasMetadata("reason", reason("(anonymous namespace)::Overloaded", "busy")));
@@ -57,7 +64,7 @@ template <class... Parameters>
 struct Expression {};
 
 // Demangling a longer name needs too much stack.
-TEST(Exception, OfATypeWithMoreThan128CharactersHasItsMangledName) {
+TEST_F(Exception, OfATypeWithMoreThan128CharactersHasItsMangledName) {
   using Short = Expression<Overloaded, Silent>;
   using Long = Expression<std::exception, std::runtime_error, Short, Value, std::string, Expression<Value, int>>;
   EXPECT_GT(std::strlen(typeid(Long).name()), 128U);
@@ -65,16 +72,16 @@ TEST(Exception, OfATypeWithMoreThan128CharactersHasItsMangledName) {
   EXPECT_THAT(exception_of(Short())->metadata("reason").find("type").as_string(), HasSubstr("::Overloaded"));
 }
 
-TEST(Exception, WithoutAMessageHasAnEmptyOne) {
+TEST_F(Exception, WithoutAMessageHasAnEmptyOne) {
   EXPECT_THAT(exception_of(Silent()), HasMetadata("reason", reason("(anonymous namespace)::Silent", "")));
 }
 
-TEST(Exception, OfAnyOtherTypeIsAThrow) {
+TEST_F(Exception, OfAnyOtherTypeIsAThrow) {
   const auto event = exception_of(7);
   EXPECT_THAT(event, AllOf(HasMetadata("kind", "throw"), HasMetadata("reason", reason("int", ""))));
 }
 
-TEST(Exception, OfAStringHasTheStringAsMessage) {
+TEST_F(Exception, OfAStringHasTheStringAsMessage) {
   EXPECT_THAT(exception_of(std::string("text")), HasMetadata("reason", reason("std::string", "text")));
   const auto event = exception_of(static_cast<const char*>("literal"));
   EXPECT_THAT(event, AllOf(HasMetadata("kind", "throw"), HasMetadata("reason", reason("char const*", "literal"))));
@@ -83,8 +90,7 @@ TEST(Exception, OfAStringHasTheStringAsMessage) {
 
 Value with_cause(Value of, Value cause) { return of.set("cause", std::move(cause)), of; }
 
-TEST(Exception, HasTheExceptionsNestedInItAsCauses) {
-  const SpanRecorder recorder("work");
+TEST_F(Exception, HasTheExceptionsNestedInItAsCauses) {
   const auto work = [] {
     try {
       try {
@@ -99,10 +105,10 @@ TEST(Exception, HasTheExceptionsNestedInItAsCauses) {
   EXPECT_THROW(nopspan::span("work", work), std::runtime_error);
   const Value busy = reason("(anonymous namespace)::Overloaded", "busy");
   const Value no_answer = reason("std::runtime_error", "no answer");
-  EXPECT_THAT(recorder.exception(), HasMetadata("reason", with_cause(no_answer, with_cause(busy, reason("int", "")))));
+  EXPECT_THAT(recorder_.exception(), HasMetadata("reason", with_cause(no_answer, with_cause(busy, reason("int", "")))));
 }
 
-TEST(Exception, HasAtMostFourCauses) {
+TEST_F(Exception, HasAtMostFourCauses) {
   struct Nest {
     static void deeper(int depth) {
       try {
@@ -113,9 +119,8 @@ TEST(Exception, HasAtMostFourCauses) {
       }
     }
   };
-  const SpanRecorder recorder("work");
   EXPECT_THROW(nopspan::span("work", [] { Nest::deeper(9); }), std::runtime_error);
-  Value cause = recorder.exception()->metadata("reason").copy();
+  Value cause = recorder_.exception()->metadata("reason").copy();
   int causes = 0;
   while (const Value* const next = cause.find("cause")) {
     cause = Value(*next);
@@ -124,26 +129,24 @@ TEST(Exception, HasAtMostFourCauses) {
   EXPECT_EQ(causes, 4);
 }
 
-TEST(Exception, ThatNestsNothingHasNoCause) {
+TEST_F(Exception, ThatNestsNothingHasNoCause) {
   struct Empty : std::runtime_error, std::nested_exception {
     using runtime_error::runtime_error;
   };
   EXPECT_FALSE(exception_of(Empty("alone"))->metadata("reason").find("cause").exists());
 }
 
-TEST(Exception, MayComeFromCodeWithoutRtti) {
-  const SpanRecorder recorder("work");
+TEST_F(Exception, MayComeFromCodeWithoutRtti) {
   EXPECT_THROW(nopspan::span("work", throw_without_rtti), std::exception);
   const Value failed = reason("WithoutRtti", "failed");
-  EXPECT_THAT(recorder.exception(), HasMetadata("reason", with_cause(failed, reason("int", ""))));
+  EXPECT_THAT(recorder_.exception(), HasMetadata("reason", with_cause(failed, reason("int", ""))));
 }
 
-TEST(Exception, EventHasTheMeasurementsOfAStop) {
+TEST_F(Exception, EventHasTheMeasurementsOfAStop) {
   EXPECT_THAT(keys_of(exception_of(7)->measurements()), ElementsAre("duration", "monotonic_time"));
 }
 
-TEST(Exception, EventHasTheStartMetadataToo) {
-  const SpanRecorder recorder("work");
+TEST_F(Exception, EventHasTheStartMetadataToo) {
   try {
     nopspan::span(
         "work", [](Fields& f) { f.set("at", "start").measure("depth", 1); },
@@ -153,12 +156,11 @@ TEST(Exception, EventHasTheStartMetadataToo) {
         });
   } catch (const std::runtime_error&) {
   }
-  EXPECT_THAT(recorder.exception(), AllOf(HasMetadata("at", "start"), HasMetadata("later", 1)));
-  EXPECT_THAT(keys_of(recorder.exception()->measurements()), ElementsAre("duration", "monotonic_time", "rows"));
+  EXPECT_THAT(recorder_.exception(), AllOf(HasMetadata("at", "start"), HasMetadata("later", 1)));
+  EXPECT_THAT(keys_of(recorder_.exception()->measurements()), ElementsAre("duration", "monotonic_time", "rows"));
 }
 
-TEST(Exception, GoesOnToTheCallerAsTheSameObject) {
-  const SpanRecorder recorder("work");
+TEST_F(Exception, GoesOnToTheCallerAsTheSameObject) {
   const void* thrown = nullptr;
   try {
     nopspan::span("work", [&] {
@@ -175,11 +177,11 @@ TEST(Exception, GoesOnToTheCallerAsTheSameObject) {
   EXPECT_NE(thrown, nullptr);
 }
 
-TEST(Exception, GoesOnToTheCallerWhenTheGateIsDown) {
+TEST(ExceptionWithoutAReceiver, GoesOnToTheCallerWhenTheGateIsDown) {
   EXPECT_THROW(nopspan::span("work", [] { throw std::runtime_error(""); }), std::runtime_error);
 }
 
-TEST(Exception, EndsEverySpanThatItLeaves) {
+TEST_F(Exception, EndsEverySpanThatItLeaves) {
   const Recorder recorder{"outer.exception", "inner.exception", "outer.stop", "inner.stop"};
   EXPECT_THROW(nopspan::span("outer", [] { nopspan::span("inner", [] { throw std::runtime_error("deep"); }); }),
                std::runtime_error);
@@ -189,31 +191,28 @@ TEST(Exception, EndsEverySpanThatItLeaves) {
   }
 }
 
-TEST(Exception, ThatIsCaughtInsideDoesNotMatter) {
-  const SpanRecorder recorder("work");
+TEST_F(Exception, ThatIsCaughtInsideDoesNotMatter) {
   nopspan::span("work", [] {
     try {
       throw std::runtime_error("");
     } catch (const std::runtime_error&) {
     }
   });
-  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+  EXPECT_THAT(recorder_.names(), ElementsAre("work.start", "work.stop"));
 }
 
-TEST(Exception, IsUnknownToTheDestructorOfAScope) {
-  const SpanRecorder recorder("work");
+TEST_F(Exception, IsUnknownToTheDestructorOfAScope) {
   try {
     const Span span{"work"};
     throw std::runtime_error("not seen");
   } catch (const std::runtime_error&) {
   }
-  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
-  EXPECT_THAT(recorder.exception(), AllOf(HasStatus(Status::exception), HasMetadata("kind", "error")));
-  EXPECT_THAT(recorder.exception(), HasMetadata("reason", reason("unknown", "")));
+  EXPECT_THAT(recorder_.names(), ElementsAre("work.start", "work.exception"));
+  EXPECT_THAT(recorder_.exception(), AllOf(HasStatus(Status::exception), HasMetadata("kind", "error")));
+  EXPECT_THAT(recorder_.exception(), HasMetadata("reason", reason("unknown", "")));
 }
 
-TEST(Exception, IsKnownToAScopeThatCatchesIt) {
-  const SpanRecorder recorder("work");
+TEST_F(Exception, IsKnownToAScopeThatCatchesIt) {
   try {
     Span span{"work"};
     try {
@@ -224,12 +223,11 @@ TEST(Exception, IsKnownToAScopeThatCatchesIt) {
     }
   } catch (const std::runtime_error&) {
   }
-  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
-  EXPECT_THAT(recorder.exception(), HasMetadata("reason", reason("std::runtime_error", "busy")));
+  EXPECT_THAT(recorder_.names(), ElementsAre("work.start", "work.exception"));
+  EXPECT_THAT(recorder_.exception(), HasMetadata("reason", reason("std::runtime_error", "busy")));
 }
 
-TEST(Exception, EndsAScopeThatDoesNotRethrowIt) {
-  const SpanRecorder recorder("work");
+TEST_F(Exception, EndsAScopeThatDoesNotRethrowIt) {
   {
     Span span{"work"};
     span.fail("timeout");
@@ -240,10 +238,10 @@ TEST(Exception, EndsAScopeThatDoesNotRethrowIt) {
     }
     EXPECT_TRUE(span);
   }
-  EXPECT_THAT(recorder.exception(), AllOf(HasStatus(Status::exception), HasMetadata("reason", reason("int", ""))));
+  EXPECT_THAT(recorder_.exception(), AllOf(HasStatus(Status::exception), HasMetadata("reason", reason("int", ""))));
 }
 
-TEST(Exception, DoesNotMarkASpanThatBeganAndEndedInADestructorMeanwhile) {
+TEST_F(Exception, DoesNotMarkASpanThatBeganAndEndedInADestructorMeanwhile) {
   const Recorder recorder{"cleanup.stop", "cleanup.exception"};
   struct Cleaner {
     ~Cleaner() { const Span span{"cleanup"}; }
@@ -256,7 +254,7 @@ TEST(Exception, DoesNotMarkASpanThatBeganAndEndedInADestructorMeanwhile) {
   EXPECT_THAT(recorder.names(), ElementsAre("cleanup.stop"));
 }
 
-TEST(Exception, DoesNotMarkASpanOfADestructorThatEndsBeforeALaterOne) {
+TEST_F(Exception, DoesNotMarkASpanOfADestructorThatEndsBeforeALaterOne) {
   const Recorder recorder{"cleanup.stop", "cleanup.exception"};
   struct Cleaner {
     ~Cleaner() {
@@ -273,18 +271,16 @@ TEST(Exception, DoesNotMarkASpanOfADestructorThatEndsBeforeALaterOne) {
   EXPECT_THAT(recorder.names(), ElementsAre("cleanup.stop"));
 }
 
-TEST(Exception, DoesNotMarkAScopeThatBeganInsideTheCatch) {
-  const SpanRecorder recorder("work");
+TEST_F(Exception, DoesNotMarkAScopeThatBeganInsideTheCatch) {
   try {
     throw 7;
   } catch (int) {
     const Span span{"work"};
   }
-  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+  EXPECT_THAT(recorder_.names(), ElementsAre("work.start", "work.stop"));
 }
 
-TEST(Exception, OfAnotherLanguageGoesThroughAsAnExit) {
-  const SpanRecorder recorder("work");
+TEST_F(Exception, OfAnotherLanguageGoesThroughAsAnExit) {
   static bool cleaned;
   cleaned = false;
   static _Unwind_Exception foreign;
@@ -299,27 +295,25 @@ TEST(Exception, OfAnotherLanguageGoesThroughAsAnExit) {
   }
   EXPECT_TRUE(caught);
   EXPECT_TRUE(cleaned);
-  EXPECT_THAT(recorder.exception(), AllOf(HasMetadata("kind", "exit"), HasMetadata("reason", reason(nullptr, ""))));
+  EXPECT_THAT(recorder_.exception(), AllOf(HasMetadata("kind", "exit"), HasMetadata("reason", reason(nullptr, ""))));
 }
 
-TEST(Exception, LeavesTheContextAsItWas) {
-  const SpanRecorder recorder("work");
+TEST_F(Exception, LeavesTheContextAsItWas) {
   EXPECT_THROW(nopspan::span("work", [] { throw 7; }), int);
   EXPECT_TRUE(nopspan::Context::current().empty());
 }
 
 // ---- fail() and cancel(), and which of them wins.
 
-TEST(Outcome, OfAFailedSpanIsAStopWithStatusError) {
-  const SpanRecorder recorder("work");
+TEST_F(Outcome, OfAFailedSpanIsAStopWithStatusError) {
   Span{"work"}.fail("timeout", "after 3 s");
-  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::error), HasMetadata("error.type", "timeout")));
-  EXPECT_THAT(recorder.stop(), HasMetadata("error.message", "after 3 s"));
-  EXPECT_THAT(recorder.start(), HasStatus(Status::ok));
+  EXPECT_THAT(recorder_.names(), ElementsAre("work.start", "work.stop"));
+  EXPECT_THAT(recorder_.stop(), AllOf(HasStatus(Status::error), HasMetadata("error.type", "timeout")));
+  EXPECT_THAT(recorder_.stop(), HasMetadata("error.message", "after 3 s"));
+  EXPECT_THAT(recorder_.start(), HasStatus(Status::ok));
 }
 
-TEST(Outcome, OfASpanInNoCatalogueIsInItsAttributes) {
+TEST_F(Outcome, OfASpanInNoCatalogueIsInItsAttributes) {
   const Recorder recorder{"work.stop", "work.exception"};
   const SpanRecorder starts("work");
   { Span("work").fail("timeout"); }
@@ -336,23 +330,20 @@ TEST(Outcome, OfASpanInNoCatalogueIsInItsAttributes) {
   EXPECT_THAT(types(starts.events("work.start")), ::testing::Each(Value()));
 }
 
-TEST(Outcome, OfAFailureWithoutATypeIsOther) {
-  const SpanRecorder recorder("work");
+TEST_F(Outcome, OfAFailureWithoutATypeIsOther) {
   Span{"work"}.fail(nullptr);
-  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::error), HasMetadata("error.type", "_OTHER")));
-  EXPECT_THAT(recorder.stop(), LacksMetadata("error.message"));
+  EXPECT_THAT(recorder_.stop(), AllOf(HasStatus(Status::error), HasMetadata("error.type", "_OTHER")));
+  EXPECT_THAT(recorder_.stop(), LacksMetadata("error.message"));
 }
 
-TEST(Outcome, OfACancelledSpanIsAStopWithStatusCancelled) {
-  const SpanRecorder recorder("work");
+TEST_F(Outcome, OfACancelledSpanIsAStopWithStatusCancelled) {
   Span{"work"}.cancel("client gone");
-  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::cancelled), HasMetadata("cancel.reason", "client gone")));
-  EXPECT_THAT(recorder.stop(), LacksMetadata("error.type"));
+  EXPECT_THAT(recorder_.names(), ElementsAre("work.start", "work.stop"));
+  EXPECT_THAT(recorder_.stop(), AllOf(HasStatus(Status::cancelled), HasMetadata("cancel.reason", "client gone")));
+  EXPECT_THAT(recorder_.stop(), LacksMetadata("error.type"));
 }
 
-TEST(Outcome, IsWhatWasSaidFirst) {
-  const SpanRecorder recorder("work");
+TEST_F(Outcome, IsWhatWasSaidFirst) {
   {
     Span span{"work"};
     span.fail("first");
@@ -364,15 +355,14 @@ TEST(Outcome, IsWhatWasSaidFirst) {
     span.cancel("first");
     span.fail("second", "message");
   }
-  const auto stops = events_of(recorder, 2, "work.stop");
+  const auto stops = events_of(recorder_, 2, "work.stop");
   EXPECT_THAT(stops[0], AllOf(HasStatus(Status::error), HasMetadata("error.type", "first")));
   EXPECT_THAT(stops[0], LacksMetadata("cancel.reason"));
   EXPECT_THAT(stops[1], AllOf(HasStatus(Status::cancelled), HasMetadata("cancel.reason", "first")));
   EXPECT_THAT(stops[1], AllOf(LacksMetadata("error.type"), LacksMetadata("error.message")));
 }
 
-TEST(Outcome, IsTheExceptionThatLeavesTheSpan) {
-  const SpanRecorder recorder("work");
+TEST_F(Outcome, IsTheExceptionThatLeavesTheSpan) {
   EXPECT_THROW(nopspan::span("work",
                              [](Span& span) {
                                span.fail("timeout");
@@ -386,15 +376,14 @@ TEST(Outcome, IsTheExceptionThatLeavesTheSpan) {
         throw std::runtime_error("boom");
       },
       std::runtime_error);
-  const auto exceptions = events_of(recorder, 2, "work.exception");
+  const auto exceptions = events_of(recorder_, 2, "work.exception");
   for (const auto& event : exceptions) {
     EXPECT_THAT(event, AllOf(HasStatus(Status::exception), HasMetadata("kind", "error"), LacksMetadata("error.type")));
     EXPECT_THAT(event, LacksMetadata("cancel.reason"));
   }
 }
 
-TEST(Outcome, OfAnAsyncSpanIsItsEnd) {
-  const SpanRecorder recorder("work");
+TEST_F(Outcome, OfAnAsyncSpanIsItsEnd) {
   AsyncSpan failed{"work"};
   failed.fail("timeout", "message");
   EXPECT_FALSE(failed);
@@ -404,21 +393,19 @@ TEST(Outcome, OfAnAsyncSpanIsItsEnd) {
   cancelled.cancel("client gone");
   EXPECT_FALSE(cancelled);
   cancelled.fail("late");
-  const auto stops = events_of(recorder, 2, "work.stop");
+  const auto stops = events_of(recorder_, 2, "work.stop");
   EXPECT_THAT(stops[0], AllOf(HasStatus(Status::error), HasMetadata("error.type", "timeout")));
   EXPECT_THAT(stops[1], AllOf(HasStatus(Status::cancelled), HasMetadata("cancel.reason", "client gone")));
 }
 
-TEST(Outcome, HasATypeThatIsCutVisiblyWhenTooLong) {
-  const SpanRecorder recorder("work");
+TEST_F(Outcome, HasATypeThatIsCutVisiblyWhenTooLong) {
   const Counted truncated(&nopspan::Stats::truncated);
   Span{"work"}.fail(std::string(100, 't'));
-  EXPECT_THAT(recorder.stop(), HasMetadata("error.type", std::string(60, 't') + "\u2026"));
+  EXPECT_THAT(recorder_.stop(), HasMetadata("error.type", std::string(60, 't') + "\u2026"));
   EXPECT_EQ(truncated.times(), 1U);
 }
 
-TEST(Outcome, LeavesTheFirstCallersTextsWhenTheyChange) {
-  const SpanRecorder recorder("work");
+TEST_F(Outcome, LeavesTheFirstCallersTextsWhenTheyChange) {
   {
     Span span{"work"};
     std::string type = "timeout";
@@ -427,16 +414,15 @@ TEST(Outcome, LeavesTheFirstCallersTextsWhenTheyChange) {
     type.assign("xxxxxxx");
     message.clear();
   }
-  EXPECT_THAT(recorder.stop(), HasMetadata("error.type", "timeout"));
-  EXPECT_THAT(recorder.stop(), HasMetadata("error.message", "a message of some length, longer than a short one"));
+  EXPECT_THAT(recorder_.stop(), HasMetadata("error.type", "timeout"));
+  EXPECT_THAT(recorder_.stop(), HasMetadata("error.message", "a message of some length, longer than a short one"));
 }
 
-TEST(Outcome, OfASentenceHasNoTypeAndKeepsItAsTheMessage) {
-  const SpanRecorder recorder("work");
+TEST_F(Outcome, OfASentenceHasNoTypeAndKeepsItAsTheMessage) {
   const Counted repaired(&nopspan::Stats::names_invalid);
   Span{"work"}.fail("the prompt was: my secret");
   Span{"work"}.fail("the prompt was: my secret", "refused");
-  const auto stops = events_of(recorder, 2, "work.stop");
+  const auto stops = events_of(recorder_, 2, "work.stop");
   EXPECT_THAT(stops[0], HasMetadata("error.type", "_OTHER"));
   EXPECT_THAT(stops[0], HasMetadata("error.message", "the prompt was: my secret"));
   EXPECT_TRUE(stops[0]->metadata("error.message").is_content());

@@ -248,62 +248,63 @@ TEST_F(RequestIdInMetadata, ThatIsContentStaysInTheProcess) {
 
 using nopspan::SpanKind;
 
+class GivenToWork : public ::testing::Test {
+ protected:
+  const SpanRecorder recorder_{"work"};
+};
+using GivenTimes = GivenToWork;
+using Complete = GivenToWork;
+
 constexpr std::uint64_t kSecond = 1'000'000'000;
 
-TEST(GivenTimes, BeginASpanInThePast) {
-  const SpanRecorder recorder("work");
+TEST_F(GivenTimes, BeginASpanInThePast) {
   const std::uint64_t start = monotonic_ns() - kSecond;
   { const Span span{"work", {SpanKind::internal, start}}; }
-  EXPECT_EQ(recorder.start()->monotonic_time_ns(), static_cast<std::int64_t>(start));
-  EXPECT_GE(recorder.stop()->duration_ns(), static_cast<std::int64_t>(kSecond));
-  EXPECT_NE(recorder.stop()->flags() & NOPSPAN_FLAG_GIVEN_TIMES, 0U);
+  EXPECT_EQ(recorder_.start()->monotonic_time_ns(), static_cast<std::int64_t>(start));
+  EXPECT_GE(recorder_.stop()->duration_ns(), static_cast<std::int64_t>(kSecond));
+  EXPECT_NE(recorder_.stop()->flags() & NOPSPAN_FLAG_GIVEN_TIMES, 0U);
 }
 
-TEST(GivenTimes, MoveTheSystemTimeToo) {
-  const SpanRecorder recorder("work");
+TEST_F(GivenTimes, MoveTheSystemTimeToo) {
   { const Span now{"work"}; }
   { const Span past{"work", {SpanKind::internal, monotonic_ns() - kSecond}}; }
-  const auto starts = events_of(recorder, 2, "work.start");
+  const auto starts = events_of(recorder_, 2, "work.start");
   EXPECT_LT(starts[1]->system_time_ns(), starts[0]->system_time_ns());
 }
 
-TEST(GivenTimes, EndASpanEarlierThanItsScope) {
-  const SpanRecorder recorder("work");
+TEST_F(GivenTimes, EndASpanEarlierThanItsScope) {
   std::uint64_t start = 0;
   {
     Span span{"work"};
-    start = static_cast<std::uint64_t>(recorder.start()->monotonic_time_ns());
+    start = static_cast<std::uint64_t>(recorder_.start()->monotonic_time_ns());
     span.end_at(start + 5);
   }
-  EXPECT_EQ(recorder.stop()->duration_ns(), 5);
-  EXPECT_EQ(recorder.stop()->monotonic_time_ns(), static_cast<std::int64_t>(start + 5));
+  EXPECT_EQ(recorder_.stop()->duration_ns(), 5);
+  EXPECT_EQ(recorder_.stop()->monotonic_time_ns(), static_cast<std::int64_t>(start + 5));
 }
 
-TEST(GivenTimes, OfASpanThatEndsOnAnotherThreadAreFlaggedToo) {
-  const SpanRecorder recorder("work");
+TEST_F(GivenTimes, OfASpanThatEndsOnAnotherThreadAreFlaggedToo) {
   std::optional<Span> span(std::in_place, "work");
-  span->end_at(static_cast<std::uint64_t>(recorder.start()->monotonic_time_ns()) + 5);
+  span->end_at(static_cast<std::uint64_t>(recorder_.start()->monotonic_time_ns()) + 5);
   in_thread([&] { span.reset(); });
-  EXPECT_EQ(recorder.stop()->duration_ns(), 5);
-  EXPECT_NE(recorder.stop()->flags() & NOPSPAN_FLAG_GIVEN_TIMES, 0U);
+  EXPECT_EQ(recorder_.stop()->duration_ns(), 5);
+  EXPECT_NE(recorder_.stop()->flags() & NOPSPAN_FLAG_GIVEN_TIMES, 0U);
 }
 
-TEST(GivenTimes, BeforeTheStartCountAsTheStart) {
-  const SpanRecorder recorder("work");
+TEST_F(GivenTimes, BeforeTheStartCountAsTheStart) {
   AsyncSpan span{"work"};
   span.end_at(1);
   span.end();
-  EXPECT_EQ(recorder.stop()->duration_ns(), 0);
-  EXPECT_EQ(recorder.stop()->monotonic_time_ns(), recorder.start()->monotonic_time_ns());
+  EXPECT_EQ(recorder_.stop()->duration_ns(), 0);
+  EXPECT_EQ(recorder_.stop()->monotonic_time_ns(), recorder_.start()->monotonic_time_ns());
 }
 
-TEST(GivenTimes, AreNotFlaggedWhereThereAreNone) {
-  const SpanRecorder recorder("work");
+TEST_F(GivenTimes, AreNotFlaggedWhereThereAreNone) {
   { const Span span{"work"}; }
-  EXPECT_EQ(recorder.stop()->flags() & NOPSPAN_FLAG_GIVEN_TIMES, 0U);
+  EXPECT_EQ(recorder_.stop()->flags() & NOPSPAN_FLAG_GIVEN_TIMES, 0U);
 }
 
-TEST(Complete, EmitsStartAndStopAtOnceWithTheTimesGiven) {
+TEST_F(Complete, EmitsStartAndStopAtOnceWithTheTimesGiven) {
   const Recorder recorder{"engine.request.start", "engine.queue.start", "engine.queue.stop"};
   const AsyncSpan request{nopspan::engine::request};
   nopspan::complete(nopspan::engine::queue, request.context(), 1000, 250, [](Fields& f) { f.set("slot", 3); });
@@ -317,35 +318,31 @@ TEST(Complete, EmitsStartAndStopAtOnceWithTheTimesGiven) {
   EXPECT_THAT(events[2], AllOf(HasMetadata("slot", 3), HasStatus(Status::ok)));
 }
 
-TEST(Complete, KeepsItsMeasurementsForTheStop) {
-  const SpanRecorder recorder("work");
+TEST_F(Complete, KeepsItsMeasurementsForTheStop) {
   nopspan::complete("work", Context(), 1000, 250, [](Fields& f) { f.measure("tokens", 7); });
-  EXPECT_THAT(keys_of(recorder.stop()->measurements()), ElementsAre("duration", "monotonic_time", "tokens"));
+  EXPECT_THAT(keys_of(recorder_.stop()->measurements()), ElementsAre("duration", "monotonic_time", "tokens"));
 }
 
-TEST(Complete, NeedsNoFields) {
-  const SpanRecorder recorder("work");
+TEST_F(Complete, NeedsNoFields) {
   nopspan::complete("work", Context(), 1000, 0);
-  ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  EXPECT_EQ(recorder.stop()->duration_ns(), 0);
+  ASSERT_THAT(recorder_.names(), ElementsAre("work.start", "work.stop"));
+  EXPECT_EQ(recorder_.stop()->duration_ns(), 0);
 }
 
-TEST(Complete, DoesNotTouchTheCurrentContext) {
-  const SpanRecorder recorder("work");
+TEST_F(Complete, DoesNotTouchTheCurrentContext) {
   nopspan::complete("work", Context(), 1000, 1, [](Fields&) { EXPECT_TRUE(Context::current().empty()); });
   EXPECT_TRUE(Context::current().empty());
 }
 
-TEST(Complete, EvaluatesNothingWhenTheGateIsDown) {
+TEST(CompleteWithoutAReceiver, EvaluatesNothingWhenTheGateIsDown) {
   bool called = false;
   nopspan::complete("work", Context(), 1000, 1, [&](Fields&) { called = true; });
   EXPECT_FALSE(called);
 }
 
-TEST(Complete, GoesOnWhenTheFieldsThrow) {
-  const SpanRecorder recorder("work");
+TEST_F(Complete, GoesOnWhenTheFieldsThrow) {
   nopspan::complete("work", Context(), 1000, 1, [](Fields&) { throw std::runtime_error(""); });
-  EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
+  EXPECT_THAT(recorder_.names(), ElementsAre("work.start", "work.stop"));
 }
 
 }  // namespace

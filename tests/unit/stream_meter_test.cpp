@@ -41,6 +41,14 @@ static_assert(noexcept(std::declval<StreamMeter&>().token()) && noexcept(std::de
 
 std::vector<std::string> measured(const nopspan::OwnedEvent& event) { return keys_of(event->measurements()); }
 
+// A meter of a span, and a clock that only the tests advance.
+class Meter : public ::testing::Test {
+ protected:
+  FakeClock clock_;
+  SpanRecorder recorder_{"work"};
+  StreamMeter meter_{AsyncSpan{"work"}};
+};
+
 TEST(StreamMeter, IsEmptyByDefaultAndTakesEveryCall) {
   StreamMeter meter;
   EXPECT_FALSE(meter);
@@ -52,22 +60,19 @@ TEST(StreamMeter, IsEmptyByDefaultAndTakesEveryCall) {
   EXPECT_FALSE(meter.span());
 }
 
-TEST(StreamMeter, MeasuresTokensTheFirstOneAndTheGaps) {
-  FakeClock clock;
-  const SpanRecorder recorder("work");
-  StreamMeter meter{AsyncSpan{"work"}};
-  EXPECT_TRUE(meter);
-  clock.advance(7 * kMillisecond);
-  meter.token(2);
+TEST_F(Meter, MeasuresTokensTheFirstOneAndTheGaps) {
+  EXPECT_TRUE(meter_);
+  clock_.advance(7 * kMillisecond);
+  meter_.token(2);
   for (int i = 0; i < 3; ++i) {
-    clock.advance(kMillisecond);
-    meter.token();
+    clock_.advance(kMillisecond);
+    meter_.token();
   }
-  clock.advance(kMillisecond);
-  meter.end();
-  EXPECT_FALSE(meter);
-  ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  const auto stop = recorder.stop();
+  clock_.advance(kMillisecond);
+  meter_.end();
+  EXPECT_FALSE(meter_);
+  ASSERT_THAT(recorder_.names(), ElementsAre("work.start", "work.stop"));
+  const auto stop = recorder_.stop();
   EXPECT_THAT(stop, AllOf(HasStatus(Status::ok), HasMeasurement("stream_tokens", 5)));
   EXPECT_THAT(stop, HasMeasurement("time_to_first_token_ns", 7'000'000));
   EXPECT_THAT(stop, HasMeasurement("gap_max_ns", 1'000'000));
@@ -162,41 +167,35 @@ TEST(StreamMeter, LeavesOutWhatItDoesNotKnow) {
   EXPECT_THAT(measured(stops[1]), ElementsAre("duration", "monotonic_time", "stream_tokens", "time_to_first_token_ns"));
 }
 
-TEST(StreamMeter, TakesNoTokensForNothingAndFewerAsAMistake) {
-  const SpanRecorder recorder("work");
+TEST_F(Meter, TakesNoTokensForNothingAndFewerAsAMistake) {
   const Counted repaired(&nopspan::Stats::values_clamped);
-  StreamMeter meter{AsyncSpan{"work"}};
-  meter.token(0);
+  meter_.token(0);
   EXPECT_EQ(repaired.times(), 0U);
-  meter.token(-1);
-  meter.token(INT64_MIN);
+  meter_.token(-1);
+  meter_.token(INT64_MIN);
   EXPECT_EQ(repaired.times(), 2U);
-  meter.token(2);
-  meter.token(-5);
+  meter_.token(2);
+  meter_.token(-5);
   EXPECT_EQ(repaired.times(), 3U);
-  meter.end();
-  EXPECT_THAT(recorder.stop(), AllOf(HasMeasurement("stream_tokens", 2), LacksMeasurement("gap_max_ns")));
+  meter_.end();
+  EXPECT_THAT(recorder_.stop(), AllOf(HasMeasurement("stream_tokens", 2), LacksMeasurement("gap_max_ns")));
 }
 
-TEST(StreamMeter, CountsUpToWhatAnIntegerHolds) {
-  const SpanRecorder recorder("work");
-  StreamMeter meter{AsyncSpan{"work"}};
-  meter.token(INT64_MAX);
-  meter.token(INT64_MAX);
-  meter.end();
-  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", INT64_MAX));
+TEST_F(Meter, CountsUpToWhatAnIntegerHolds) {
+  meter_.token(INT64_MAX);
+  meter_.token(INT64_MAX);
+  meter_.end();
+  EXPECT_THAT(recorder_.stop(), HasMeasurement("stream_tokens", INT64_MAX));
 }
 
-TEST(StreamMeter, LeavesTheApplicationsMeasurementsAsTheyAre) {
-  const SpanRecorder recorder("work");
-  StreamMeter meter{AsyncSpan{"work"}};
-  meter.span().measure("stream_tokens", 77).set("gap_max_ns", "text");
-  meter.token();
-  meter.token();
-  meter.end();
-  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 77));
-  EXPECT_THAT(recorder.stop(), HasMetadata("gap_max_ns", "text"));  // metadata is separate from measurements
-  EXPECT_TRUE(recorder.stop()->measurement("gap_max_ns").exists());
+TEST_F(Meter, LeavesTheApplicationsMeasurementsAsTheyAre) {
+  meter_.span().measure("stream_tokens", 77).set("gap_max_ns", "text");
+  meter_.token();
+  meter_.token();
+  meter_.end();
+  EXPECT_THAT(recorder_.stop(), HasMeasurement("stream_tokens", 77));
+  EXPECT_THAT(recorder_.stop(), HasMetadata("gap_max_ns", "text"));  // metadata is separate from measurements
+  EXPECT_TRUE(recorder_.stop()->measurement("gap_max_ns").exists());
 }
 
 TEST(StreamMeter, EndsOnceAsTheFirstCallSays) {
@@ -216,18 +215,16 @@ TEST(StreamMeter, EndsOnceAsTheFirstCallSays) {
   EXPECT_THAT(stops[1], HasMeasurement("stream_tokens", 1));
 }
 
-TEST(StreamMeter, EndsByAnException) {
-  const SpanRecorder recorder("work");
-  StreamMeter meter{AsyncSpan{"work"}};
-  meter.token();
+TEST_F(Meter, EndsByAnException) {
+  meter_.token();
   try {
     throw std::runtime_error("broken pipe");
   } catch (...) {
-    meter.caught();
+    meter_.caught();
   }
-  EXPECT_FALSE(meter);
-  ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
-  EXPECT_THAT(recorder.exception(), AllOf(HasMetadata("kind", "error"), HasMeasurement("stream_tokens", 1)));
+  EXPECT_FALSE(meter_);
+  ASSERT_THAT(recorder_.names(), ElementsAre("work.start", "work.exception"));
+  EXPECT_THAT(recorder_.exception(), AllOf(HasMetadata("kind", "error"), HasMeasurement("stream_tokens", 1)));
 }
 
 TEST(StreamMeter, IsAbandonedWithItsMeasurements) {
@@ -245,38 +242,32 @@ TEST(StreamMeter, IsAbandonedWithItsMeasurements) {
   EXPECT_THAT(stops[1], HasMeasurement("stream_tokens", 2));
 }
 
-TEST(StreamMeter, MovesBetweenThreads) {
-  const SpanRecorder recorder("work");
-  StreamMeter meter{AsyncSpan{"work"}};
-  meter.token();
-  std::thread([moved = std::move(meter)]() mutable {
+TEST_F(Meter, MovesBetweenThreads) {
+  meter_.token();
+  std::thread([moved = std::move(meter_)]() mutable {
     moved.token();
     moved.end();
   }).join();
-  EXPECT_FALSE(meter);  // NOLINT(bugprone-use-after-move): it is empty
-  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 2));
+  EXPECT_FALSE(meter_);  // NOLINT(bugprone-use-after-move): it is empty
+  EXPECT_THAT(recorder_.stop(), HasMeasurement("stream_tokens", 2));
 }
 
-TEST(StreamMeter, IsTheSpanForFieldsAndContext) {
-  const SpanRecorder recorder("work");
-  StreamMeter meter{AsyncSpan{"work"}};
-  meter.span().set("key", 1);
-  const AsyncSpan child{"child", meter.span().context()};
-  EXPECT_EQ(child.request_id(), meter.span().request_id());
-  meter.end();
-  EXPECT_THAT(recorder.stop(), HasMetadata("key", 1));
+TEST_F(Meter, IsTheSpanForFieldsAndContext) {
+  meter_.span().set("key", 1);
+  const AsyncSpan child{"child", meter_.span().context()};
+  EXPECT_EQ(child.request_id(), meter_.span().request_id());
+  meter_.end();
+  EXPECT_THAT(recorder_.stop(), HasMetadata("key", 1));
 }
 
-TEST(StreamMeter, WhoseSpanIsEndedWithoutItIsOverToo) {
-  const SpanRecorder recorder("work");
-  StreamMeter meter{AsyncSpan{"work"}};
-  meter.token();
-  meter.span().end();
-  EXPECT_FALSE(meter);
-  meter.token();
-  meter.end();
-  EXPECT_EQ(recorder.events("work.stop").size(), 1U);
-  EXPECT_THAT(recorder.stop(), LacksMeasurement("stream_tokens"));
+TEST_F(Meter, WhoseSpanIsEndedWithoutItIsOverToo) {
+  meter_.token();
+  meter_.span().end();
+  EXPECT_FALSE(meter_);
+  meter_.token();
+  meter_.end();
+  EXPECT_EQ(recorder_.events("work.stop").size(), 1U);
+  EXPECT_THAT(recorder_.stop(), LacksMeasurement("stream_tokens"));
 }
 
 extern "C" void on_token(const char*, void* user) { static_cast<StreamMeter*>(user)->token(); }
@@ -287,12 +278,10 @@ extern "C" int generate_with_callback(void (*callback)(const char*, void*), void
   return 0;
 }
 
-TEST(StreamMeter, CountsFromACCallbackByItsUserData) {
-  const SpanRecorder recorder("work");
-  StreamMeter meter{AsyncSpan{"work"}};
-  EXPECT_EQ(generate_with_callback(on_token, &meter), 0);
-  meter.end();
-  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 3));
+TEST_F(Meter, CountsFromACCallbackByItsUserData) {
+  EXPECT_EQ(generate_with_callback(on_token, &meter_), 0);
+  meter_.end();
+  EXPECT_THAT(recorder_.stop(), HasMeasurement("stream_tokens", 3));
 }
 
 TEST(StreamMeter, OfTheParentDoesNothingInTheChild) {
@@ -361,56 +350,47 @@ TEST(StreamMeter, WithoutMemoryLeavesTheSpanAsItIs) {
   });
 }
 
-TEST(StreamMeter, OfAMillionTokensHasTheExactQuantilesWithinThreePercent) {
-  FakeClock clock;
-  const SpanRecorder recorder("work");
+TEST_F(Meter, OfAMillionTokensHasTheExactQuantilesWithinThreePercent) {
   std::mt19937_64 random(20261120);
   std::lognormal_distribution<double> pace(std::log(20e6), 1.5);
   std::vector<std::uint64_t> gaps(999'999);
   for (std::uint64_t& gap : gaps) gap = static_cast<std::uint64_t>(pace(random));
-  StreamMeter meter{AsyncSpan{"work"}};
-  meter.token();
+  meter_.token();
   for (const std::uint64_t gap : gaps) {
-    clock.advance(gap);
-    meter.token();
+    clock_.advance(gap);
+    meter_.token();
   }
-  meter.end();
+  meter_.end();
   std::sort(gaps.begin(), gaps.end());
   const auto exact = [&](unsigned percent) {
     return static_cast<double>(gaps[(gaps.size() * percent + 99) / 100 - 1]);
   };
-  const auto stop = recorder.stop();
+  const auto stop = recorder_.stop();
   EXPECT_THAT(stop, HasMeasurement("stream_tokens", 1'000'000));
   EXPECT_THAT(stop, HasMeasurement("gap_max_ns", static_cast<std::int64_t>(gaps.back())));
   EXPECT_NEAR(static_cast<double>(stop->measurement("gap_p50_ns").as_int()), exact(50), 0.031 * exact(50));
   EXPECT_NEAR(static_cast<double>(stop->measurement("gap_p99_ns").as_int()), exact(99), 0.031 * exact(99));
 }
 
-TEST(StreamMeter, TakesAClockThatStandsStillOrGoesBackForNoTimeAtAll) {
-  FakeClock clock;
-  const SpanRecorder recorder("work");
-  StreamMeter meter{AsyncSpan{"work"}};
-  meter.token();
-  meter.token();
-  clock.go_back(1000);
-  meter.token();
-  meter.end();
+TEST_F(Meter, TakesAClockThatStandsStillOrGoesBackForNoTimeAtAll) {
+  meter_.token();
+  meter_.token();
+  clock_.go_back(1000);
+  meter_.token();
+  meter_.end();
   for (const char* key : {"gap_p50_ns", "gap_p99_ns", "gap_max_ns"}) {
-    EXPECT_THAT(recorder.stop(), HasMeasurement(key, 0));
+    EXPECT_THAT(recorder_.stop(), HasMeasurement(key, 0));
   }
 }
 
-TEST(StreamMeter, GivesTheLongestGapExactlyAndAQuantileUpToItsRange) {
-  FakeClock clock;
-  const SpanRecorder recorder("work");
-  StreamMeter meter{AsyncSpan{"work"}};
-  meter.token();
-  clock.advance(kHour);
-  meter.token();
-  meter.end();
-  EXPECT_THAT(recorder.stop(), HasMeasurement("gap_max_ns", static_cast<std::int64_t>(kHour)));
-  EXPECT_THAT(recorder.stop(), HasMeasurement("gap_p50_ns", static_cast<std::int64_t>(GapHistogram::kRange)));
-  EXPECT_THAT(recorder.stop(), HasMeasurement("gap_p99_ns", static_cast<std::int64_t>(GapHistogram::kRange)));
+TEST_F(Meter, GivesTheLongestGapExactlyAndAQuantileUpToItsRange) {
+  meter_.token();
+  clock_.advance(kHour);
+  meter_.token();
+  meter_.end();
+  EXPECT_THAT(recorder_.stop(), HasMeasurement("gap_max_ns", static_cast<std::int64_t>(kHour)));
+  EXPECT_THAT(recorder_.stop(), HasMeasurement("gap_p50_ns", static_cast<std::int64_t>(GapHistogram::kRange)));
+  EXPECT_THAT(recorder_.stop(), HasMeasurement("gap_p99_ns", static_cast<std::int64_t>(GapHistogram::kRange)));
 }
 
 // The pairs of an attribute: value, count, value, count, ...

@@ -68,44 +68,56 @@ struct LazyRange {
   static Sentinel end() { return {}; }
 };
 
-// Checks that the recorder has exactly one end, with status ok.
-void expect_ok(const SpanRecorder& recorder, std::int64_t tokens) {
-  ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
-  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::ok), HasMetadata("response", nullptr)));
-  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", tokens));
-  EXPECT_TRUE(recorder.stop()->measurement("opened_ns").exists());
-  EXPECT_LE(recorder.stop()->measurement("opened_ns").as_int(), recorder.stop()->duration_ns());
+class Streams : public ::testing::Test {
+ protected:
+  // Checks that the recorder has exactly one end, with status ok.
+  void expect_ok(std::int64_t tokens) const {
+    ASSERT_THAT(recorder_.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
+    EXPECT_THAT(recorder_.stop(), AllOf(HasStatus(Status::ok), HasMetadata("response", nullptr)));
+    EXPECT_THAT(recorder_.stop(), HasMeasurement("stream_tokens", tokens));
+    EXPECT_TRUE(recorder_.stop()->measurement("opened_ns").exists());
+    EXPECT_LE(recorder_.stop()->measurement("opened_ns").as_int(), recorder_.stop()->duration_ns());
+  }
+
+  void expect_exception(const std::string& message) const {
+    ASSERT_THAT(recorder_.names(), ElementsAre("llm.stream.start", "llm.stream.exception"));
+    const auto event = recorder_.exception();
+    EXPECT_THAT(event, HasMetadata("kind", "error"));
+    EXPECT_EQ(event->metadata("reason").find("type").as_string(), "std::runtime_error");
+    EXPECT_EQ(event->metadata("reason").find("message").as_string(), message);
+    EXPECT_THAT(event, LacksMetadata("response"));
+  }
+
+  void expect_abandoned(std::int64_t tokens) const {
+    ASSERT_THAT(recorder_.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
+    EXPECT_THAT(recorder_.stop(), AllOf(HasStatus(Status::cancelled), HasMetadata("abandoned", true)));
+    EXPECT_THAT(recorder_.stop(), AllOf(HasMetadata("response", nullptr), HasMeasurement("stream_tokens", tokens)));
+  }
+
+  SpanRecorder recorder_{"llm.stream"};
+};
+using PullStream = Streams;
+using OpenPull = Streams;
+using StreamRange = Streams;
+using PushStream = Streams;
+
+template <class Stream>
+void read_all(Stream& stream) {
+  while (stream.next()) continue;
 }
 
-void expect_exception(const SpanRecorder& recorder, const std::string& message) {
-  ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.exception"));
-  const auto event = recorder.exception();
-  EXPECT_THAT(event, HasMetadata("kind", "error"));
-  EXPECT_EQ(event->metadata("reason").find("type").as_string(), "std::runtime_error");
-  EXPECT_EQ(event->metadata("reason").find("message").as_string(), message);
-  EXPECT_THAT(event, LacksMetadata("response"));
-}
-
-void expect_abandoned(const SpanRecorder& recorder, std::int64_t tokens) {
-  ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
-  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::cancelled), HasMetadata("abandoned", true)));
-  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("response", nullptr), HasMeasurement("stream_tokens", tokens)));
-}
-
-TEST(PullStream, EndsWhenItsSourceDoes) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, EndsWhenItsSourceDoes) {
   auto stream = llm::pull_stream([](auto& m) { m.engine("e").model("m"); }, Counter{3});
   std::vector<int> items;
   while (auto item = stream.next()) items.push_back(*item);
   EXPECT_THAT(items, ElementsAre(1, 2, 3));
-  expect_ok(recorder, 3);
-  EXPECT_THAT(recorder.start(), AllOf(HasMetadata("model", "m"), LacksMetadata("response")));
-  EXPECT_TRUE(recorder.stop()->measurement("time_to_first_token_ns").exists());
-  EXPECT_TRUE(recorder.stop()->measurement("gap_p99_ns").exists());
+  expect_ok(3);
+  EXPECT_THAT(recorder_.start(), AllOf(HasMetadata("model", "m"), LacksMetadata("response")));
+  EXPECT_TRUE(recorder_.stop()->measurement("time_to_first_token_ns").exists());
+  EXPECT_TRUE(recorder_.stop()->measurement("gap_p99_ns").exists());
 }
 
-TEST(PullStream, NeverReadsAhead) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, NeverReadsAhead) {
   Counter source{3};
   auto stream = llm::pull_stream(source);
   EXPECT_EQ(source.given, 0);
@@ -113,13 +125,12 @@ TEST(PullStream, NeverReadsAhead) {
     EXPECT_EQ(stream.next(), i);
     EXPECT_EQ(source.given, i);
   }
-  EXPECT_EQ(recorder.events("llm.stream.stop").size(), 0U);  // the consumer has not reached the end yet
+  EXPECT_EQ(recorder_.events("llm.stream.stop").size(), 0U);  // the consumer has not reached the end yet
   EXPECT_EQ(stream.next(), std::nullopt);
-  expect_ok(recorder, 3);
+  expect_ok(3);
 }
 
-TEST(PullStream, PassesOnPointersReferencesAndWhatOnlyMoves) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, PassesOnPointersReferencesAndWhatOnlyMoves) {
   int value = 7;
   const int* pointers[] = {&value, nullptr};
   const int** at = pointers;
@@ -135,82 +146,72 @@ TEST(PullStream, PassesOnPointersReferencesAndWhatOnlyMoves) {
   auto by_value = llm::pull_stream([source = std::make_unique<int>(5)]() mutable { return std::move(source); });
   EXPECT_EQ(*by_value.next(), 5);
   EXPECT_EQ(by_value.next(), nullptr);
-  EXPECT_EQ(recorder.events("llm.stream.stop").size(), 2U);
+  EXPECT_EQ(recorder_.events("llm.stream.stop").size(), 2U);
 }
 
-TEST(PullStream, IsAbandonedWhenDestroyedEarly) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, IsAbandonedWhenDestroyedEarly) {
   {
     auto stream = llm::pull_stream(Counter{3});
     stream.next();
   }
-  expect_abandoned(recorder, 1);
+  expect_abandoned(1);
 }
 
-TEST(PullStream, IsAbandonedWhenAssignedOver) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, IsAbandonedWhenAssignedOver) {
   auto stream = llm::pull_stream(Counter{3});
   stream.next();
   stream = llm::pull_stream(Counter{2});
-  ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.start", "llm.stream.stop"));
-  EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
-  EXPECT_EQ(recorder.stop()->span_id(), recorder.start()->span_id());
-  while (stream.next()) {
-  }
-  EXPECT_THAT(recorder.events("llm.stream.stop").at(1), HasStatus(Status::ok));
+  ASSERT_THAT(recorder_.names(), ElementsAre("llm.stream.start", "llm.stream.start", "llm.stream.stop"));
+  EXPECT_THAT(recorder_.stop(), HasMetadata("response", nullptr));
+  EXPECT_EQ(recorder_.stop()->span_id(), recorder_.start()->span_id());
+  read_all(stream);
+  EXPECT_THAT(recorder_.events("llm.stream.stop").at(1), HasStatus(Status::ok));
 }
 
-TEST(PullStream, EndsByAnExceptionOfItsSource) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, EndsByAnExceptionOfItsSource) {
   auto stream = llm::pull_stream([n = 0]() mutable -> std::optional<int> {
     if (++n == 2) throw std::runtime_error("connection reset");
     return n;
   });
   EXPECT_EQ(stream.next(), 1);
   EXPECT_THROW(stream.next(), std::runtime_error);
-  expect_exception(recorder, "connection reset");
-  EXPECT_THAT(recorder.exception(), HasMeasurement("stream_tokens", 1));
+  expect_exception("connection reset");
+  EXPECT_THAT(recorder_.exception(), HasMeasurement("stream_tokens", 1));
   EXPECT_EQ(stream.next(), 3);  // the source decides what follows an exception
-  EXPECT_EQ(recorder.size(), 2U);
+  EXPECT_EQ(recorder_.size(), 2U);
 }
 
-TEST(PullStream, EndsByFailWithoutAnException) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, EndsByFailWithoutAnException) {
   auto stream = llm::pull_stream(Counter{3});
   stream.next();
   stream.fail("timeout", "no answer");
-  while (stream.next()) {
-  }
-  ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
-  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::error), HasMetadata("error.type", "timeout")));
-  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("response", nullptr), HasMeasurement("stream_tokens", 1)));
+  read_all(stream);
+  ASSERT_THAT(recorder_.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
+  EXPECT_THAT(recorder_.stop(), AllOf(HasStatus(Status::error), HasMetadata("error.type", "timeout")));
+  EXPECT_THAT(recorder_.stop(), AllOf(HasMetadata("response", nullptr), HasMeasurement("stream_tokens", 1)));
 }
 
-TEST(PullStream, GivesUsageToItsSpanWhileItIsConsumed) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, GivesUsageToItsSpanWhileItIsConsumed) {
   auto stream = llm::pull_stream(Counter{1});
   while (stream.next()) stream.span().with<llm::GenerateFields>([](auto& m) { m.input_tokens(4).output_tokens(1); });
-  EXPECT_THAT(recorder.stop(), HasMetadata("output_tokens", 1));
-  EXPECT_NE(recorder.stop()->flags() & NOPSPAN_FLAG_HAS_USAGE, 0U);
+  EXPECT_THAT(recorder_.stop(), HasMetadata("output_tokens", 1));
+  EXPECT_NE(recorder_.stop()->flags() & NOPSPAN_FLAG_HAS_USAGE, 0U);
 }
 
-TEST(PullStream, HasNoResponseWhateverIsSet) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, HasNoResponseWhateverIsSet) {
   auto stream = llm::pull_stream(Counter{0});
   stream.span().set("response", "forced");
   stream.next();
-  EXPECT_THAT(recorder.stop(), HasMetadata("response", nullptr));
+  EXPECT_THAT(recorder_.stop(), HasMetadata("response", nullptr));
 }
 
-TEST(PullStream, AsksAnItemHowManyTokensItIs) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, AsksAnItemHowManyTokensItIs) {
   auto stream = llm::pull_stream(kNoMetadata, Counter{4}, [](const std::optional<int>& item) { return *item; });
-  while (stream.next()) {
-  }
-  expect_ok(recorder, 10);
+  read_all(stream);
+  expect_ok(10);
 }
 
-TEST(PullStream, AsksNothingWhenTheGateIsDown) {
+TEST(StreamWithoutAReceiver, AsksNothingWhenTheGateIsDown) {
   auto stream = llm::pull_stream([](auto&) { FAIL(); }, Counter{4},
                                  [](const std::optional<int>&) {
                                    ADD_FAILURE();
@@ -221,18 +222,16 @@ TEST(PullStream, AsksNothingWhenTheGateIsDown) {
   EXPECT_EQ(items, 4);
 }
 
-TEST(PullStream, GoesOnWhenTheCountOfTokensThrows) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, GoesOnWhenTheCountOfTokensThrows) {
   const Counted failures(&nopspan::Stats::metadata_failures);
   auto stream = llm::pull_stream(kNoMetadata, Counter{2},
                                  [](const std::optional<int>&) -> int { throw std::runtime_error("no tokenizer"); });
-  while (stream.next()) {
-  }
+  read_all(stream);
   EXPECT_EQ(failures.times(), 2U);
-  expect_ok(recorder, 2);
+  expect_ok(2);
 }
 
-TEST(PullStream, IsBelowTheContextInWhichItWasMade) {
+TEST_F(PullStream, IsBelowTheContextInWhichItWasMade) {
   const Recorder recorder{"llm.chat.start", "llm.stream.start"};
   std::optional<llm::PullStream<Counter>> stream;
   {
@@ -244,19 +243,14 @@ TEST(PullStream, IsBelowTheContextInWhichItWasMade) {
   EXPECT_THAT(events[1], IsChildOf(events[0]));
 }
 
-TEST(PullStream, IsConsumedOnAnotherThread) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, IsConsumedOnAnotherThread) {
   auto stream = llm::pull_stream(Counter{3});
   stream.next();
-  std::thread([moved = std::move(stream)]() mutable {
-    while (moved.next()) {
-    }
-  }).join();
-  expect_ok(recorder, 3);
+  std::thread([moved = std::move(stream)]() mutable { read_all(moved); }).join();
+  expect_ok(3);
 }
 
-TEST(PullStream, AllocatesNothingForAnItem) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, AllocatesNothingForAnItem) {
   for (const bool enabled : {true, false}) {
     std::optional<SpanRecorder> second;
     if (enabled) second.emplace("llm.stream");
@@ -269,20 +263,18 @@ TEST(PullStream, AllocatesNothingForAnItem) {
   static_assert(!std::is_polymorphic_v<llm::PullStream<Counter>> && !std::is_polymorphic_v<nopspan::StreamMeter>);
 }
 
-TEST(OpenPull, MeasuresUntilItsOpenerReturned) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(OpenPull, MeasuresUntilItsOpenerReturned) {
   auto stream = llm::open_pull([](auto& m) { m.model("m"); },
                                [] {
                                  std::this_thread::sleep_for(std::chrono::milliseconds(2));
                                  return Counter{2};
                                });
-  while (stream.next()) {
-  }
-  expect_ok(recorder, 2);
-  EXPECT_GE(recorder.stop()->measurement("opened_ns").as_int(), 2'000'000);
+  read_all(stream);
+  expect_ok(2);
+  EXPECT_GE(recorder_.stop()->measurement("opened_ns").as_int(), 2'000'000);
 }
 
-TEST(OpenPull, GivesItsSpanToAnOpenerThatTakesIt) {
+TEST_F(OpenPull, GivesItsSpanToAnOpenerThatTakesIt) {
   const Recorder recorder{"llm.stream.start", "http.start"};
   auto stream = llm::open_pull(kNoMetadata, [](AsyncSpan& span) {
     AsyncSpan{"http", span.context()}.end();
@@ -292,7 +284,7 @@ TEST(OpenPull, GivesItsSpanToAnOpenerThatTakesIt) {
   EXPECT_THAT(events[1], IsChildOf(events[0]));
 }
 
-TEST(OpenPull, HasWhatItsSourceSetsBeforeItReturnsTheEnd) {
+TEST_F(OpenPull, HasWhatItsSourceSetsBeforeItReturnsTheEnd) {
   const Recorder recorder{"llm.stream.stop"};
   auto stream = llm::open_pull(kNoMetadata, [](AsyncSpan& span) {
     return [&span, source = Counter{2}]() mutable {
@@ -301,35 +293,31 @@ TEST(OpenPull, HasWhatItsSourceSetsBeforeItReturnsTheEnd) {
       return item;
     };
   });
-  while (stream.next()) {
-  }
+  read_all(stream);
   stream.span().output_tokens(8);  // too late
   EXPECT_THAT(recorder.events().at(0), AllOf(HasMetadata("output_tokens", 7), HasMetadata("finish_reason", "stop")));
 }
 
-TEST(OpenPull, WhoseOpenerThrowsIsAnException) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(OpenPull, WhoseOpenerThrowsIsAnException) {
   const auto open = []() -> Counter { throw std::runtime_error("refused"); };
   EXPECT_THROW(llm::open_pull(kNoMetadata, open), std::runtime_error);
-  expect_exception(recorder, "refused");
-  EXPECT_THAT(recorder.exception(), LacksMeasurement("opened_ns"));
+  expect_exception("refused");
+  EXPECT_THAT(recorder_.exception(), LacksMeasurement("opened_ns"));
 }
 
-TEST(OpenPull, KeepsASourceThatCannotBeMoved) {
+TEST_F(OpenPull, KeepsASourceThatCannotBeMoved) {
   struct Pinned {
     Counter counter{1};
     Pinned() = default;
     Pinned(Pinned&&) = delete;
     std::optional<int> operator()() { return counter(); }
   };
-  const SpanRecorder recorder("llm.stream");
   auto stream = llm::open_pull(kNoMetadata, [] { return Pinned(); });
-  while (stream.next()) {
-  }
-  expect_ok(recorder, 1);
+  read_all(stream);
+  expect_ok(1);
 }
 
-TEST(OpenPull, RefersToASourceThatTheOpenerRefersTo) {
+TEST_F(OpenPull, RefersToASourceThatTheOpenerRefersTo) {
   Counter source{2};
   auto stream = llm::open_pull(kNoMetadata, [&]() -> Counter& { return source; });
   stream.next();
@@ -339,17 +327,15 @@ TEST(OpenPull, RefersToASourceThatTheOpenerRefersTo) {
   EXPECT_EQ(source.given, 1);
 }
 
-TEST(StreamRange, EndsWhenItsSourceDoes) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(StreamRange, EndsWhenItsSourceDoes) {
   std::vector<int> items;
   for (auto&& item : llm::stream_range([](auto& m) { m.model("m"); }, LazyRange{3})) items.push_back(item);
   EXPECT_THAT(items, ElementsAre(1, 2, 3));
-  expect_ok(recorder, 3);
-  EXPECT_THAT(recorder.start(), HasMetadata("model", "m"));
+  expect_ok(3);
+  EXPECT_THAT(recorder_.start(), HasMetadata("model", "m"));
 }
 
-TEST(StreamRange, NeverReadsAheadAndLooksAtAnItemOnce) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(StreamRange, NeverReadsAheadAndLooksAtAnItemOnce) {
   LazyRange source{3};
   auto stream = llm::stream_range(source);
   EXPECT_EQ(source.at, 0);  // not even begin() was called
@@ -358,87 +344,79 @@ TEST(StreamRange, NeverReadsAheadAndLooksAtAnItemOnce) {
     EXPECT_EQ(source.looked_at, item);
   }
   EXPECT_EQ(source.looked_at, 3);
-  expect_ok(recorder, 3);
+  expect_ok(3);
 }
 
-TEST(StreamRange, GivesReferencesToTheSourcesItems) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(StreamRange, GivesReferencesToTheSourcesItems) {
   std::vector<std::string> source{"a", "b"};
   for (auto& item : llm::stream_range(source)) item += "!";
   EXPECT_THAT(source, ElementsAre("a!", "b!"));
-  expect_ok(recorder, 2);
+  expect_ok(2);
 }
 
-TEST(StreamRange, TakesArraysConstantRangesAndEmptyOnes) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(StreamRange, TakesArraysConstantRangesAndEmptyOnes) {
   const int array[] = {1, 2, 3};
   int sum = 0;
   for (const int item : llm::stream_range(array)) sum += item;
   for (const int item : llm::stream_range(std::as_const(array))) sum += item;
   for (const int item : llm::stream_range(std::vector<int>())) sum += item;
   EXPECT_EQ(sum, 12);
-  const auto stops = events_of(recorder, 3, "llm.stream.stop");
+  const auto stops = events_of(recorder_, 3, "llm.stream.stop");
   EXPECT_THAT(stops[2], AllOf(HasMeasurement("stream_tokens", 0), HasStatus(Status::ok)));
   EXPECT_THAT(stops[2], LacksMeasurement("time_to_first_token_ns"));
 }
 
-TEST(StreamRange, IsAbandonedByABreak) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(StreamRange, IsAbandonedByABreak) {
   for (auto&& item : llm::stream_range(LazyRange{3})) {
     if (item == 2) break;
   }
-  expect_abandoned(recorder, 2);
+  expect_abandoned(2);
 }
 
-TEST(StreamRange, IsAbandonedWhenNobodyConsumesIt) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(StreamRange, IsAbandonedWhenNobodyConsumesIt) {
   LazyRange source{3};
   { const auto stream = llm::stream_range(source); }
   EXPECT_EQ(source.at, 0);
-  expect_abandoned(recorder, 0);
+  expect_abandoned(0);
 }
 
-TEST(StreamRange, EndsByAnExceptionOfItsSource) {
+TEST_F(StreamRange, EndsByAnExceptionOfItsSource) {
   for (const int at : {1, 2}) {  // in begin(), and between two items
-    const SpanRecorder recorder("llm.stream");
+    recorder_.clear();
     int items = 0;
     const auto consume = [&] {
       for (auto&& item : llm::stream_range(LazyRange{3, at})) items += item > 0;
     };
     EXPECT_THROW(consume(), std::runtime_error);
     EXPECT_EQ(items, at - 1);
-    expect_exception(recorder, "connection reset");
+    expect_exception("connection reset");
   }
 }
 
-TEST(StreamRange, EndsByAnExceptionOfItsConsumer) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(StreamRange, EndsByAnExceptionOfItsConsumer) {
   const auto consume = [] {
     for (auto&& item : llm::stream_range(LazyRange{3})) throw item;
   };
   EXPECT_THROW(consume(), int);
-  EXPECT_THAT(recorder.exception(), HasStatus(Status::exception));
-  EXPECT_EQ(recorder.exception()->metadata("reason").find("type").as_string(), "unknown");
-  EXPECT_THAT(recorder.exception(), HasMeasurement("stream_tokens", 1));
+  EXPECT_THAT(recorder_.exception(), HasStatus(Status::exception));
+  EXPECT_EQ(recorder_.exception()->metadata("reason").find("type").as_string(), "unknown");
+  EXPECT_THAT(recorder_.exception(), HasMeasurement("stream_tokens", 1));
 }
 
-TEST(StreamRange, AsksAnItemHowManyTokensItIs) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(StreamRange, AsksAnItemHowManyTokensItIs) {
   const auto tokens = [](int item) { return item; };
   for ([[maybe_unused]] auto&& item : llm::stream_range(kNoMetadata, LazyRange{4}, tokens)) {
   }
-  expect_ok(recorder, 10);
+  expect_ok(10);
 }
 
-TEST(StreamRange, IsOpenedByItsOpener) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(StreamRange, IsOpenedByItsOpener) {
   for ([[maybe_unused]] auto&& item : llm::open_range(kNoMetadata, [] { return LazyRange{2}; })) {
   }
-  expect_ok(recorder, 2);
+  expect_ok(2);
 }
 
-TEST(StreamRange, AllocatesNothingForAnItem) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(StreamRange, AllocatesNothingForAnItem) {
   auto stream = llm::stream_range(LazyRange{1000});
   std::size_t before = 0;
   std::size_t last = 1;
@@ -449,8 +427,7 @@ TEST(StreamRange, AllocatesNothingForAnItem) {
   EXPECT_EQ(last, before);
 }
 
-TEST(PushStream, ForwardsEachItemAndCountsIt) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PushStream, ForwardsEachItemAndCountsIt) {
   std::vector<std::string> items;
   auto stream = llm::push_stream([](auto& m) { m.model("m"); },
                                  [&](std::string item) {
@@ -459,14 +436,13 @@ TEST(PushStream, ForwardsEachItemAndCountsIt) {
                                  });
   EXPECT_TRUE(stream("a"));
   EXPECT_FALSE(stream(std::string("b")));
-  EXPECT_THAT(recorder.names(), ElementsAre("llm.stream.start"));
+  EXPECT_THAT(recorder_.names(), ElementsAre("llm.stream.start"));
   stream.end();
   EXPECT_THAT(items, ElementsAre("a", "b"));
-  expect_ok(recorder, 2);
+  expect_ok(2);
 }
 
-TEST(PushStream, MovesAnItemOn) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PushStream, MovesAnItemOn) {
   std::unique_ptr<int> kept;
   auto stream = llm::push_stream(
       kNoMetadata, [&](std::unique_ptr<int>&& item) { kept = std::move(item); },
@@ -474,39 +450,35 @@ TEST(PushStream, MovesAnItemOn) {
   stream(std::make_unique<int>(6));
   stream.end();
   EXPECT_EQ(*kept, 6);
-  expect_ok(recorder, 6);
+  expect_ok(6);
 }
 
-TEST(PushStream, FailsOnce) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PushStream, FailsOnce) {
   auto stream = llm::push_stream([](int) {});
   stream(1);
   stream.fail("timeout");
   stream.end();
   stream(2);
-  ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
-  EXPECT_THAT(recorder.stop(), AllOf(HasStatus(Status::error), HasMetadata("response", nullptr)));
-  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 1));
+  ASSERT_THAT(recorder_.names(), ElementsAre("llm.stream.start", "llm.stream.stop"));
+  EXPECT_THAT(recorder_.stop(), AllOf(HasStatus(Status::error), HasMetadata("response", nullptr)));
+  EXPECT_THAT(recorder_.stop(), HasMeasurement("stream_tokens", 1));
 }
 
-TEST(PushStream, IsAbandonedWhenDestroyedEarly) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PushStream, IsAbandonedWhenDestroyedEarly) {
   {
     auto stream = llm::push_stream([](int) {});
     stream(1);
   }
-  expect_abandoned(recorder, 1);
+  expect_abandoned(1);
 }
 
-TEST(PushStream, EndsByAnExceptionOfItsSink) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PushStream, EndsByAnExceptionOfItsSink) {
   auto stream = llm::push_stream([](int) { throw std::runtime_error("broken pipe"); });
   EXPECT_THROW(stream(1), std::runtime_error);
-  expect_exception(recorder, "broken pipe");
+  expect_exception("broken pipe");
 }
 
-TEST(PushStream, IsGivenToACCallbackByItsUserData) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PushStream, IsGivenToACCallbackByItsUserData) {
   int sum = 0;
   auto stream = llm::push_stream([&](int item) { sum += item; });
   const auto callback = [](int item, void* user) { (*static_cast<decltype(stream)*>(user))(item); };
@@ -516,11 +488,10 @@ TEST(PushStream, IsGivenToACCallbackByItsUserData) {
   generate(callback, &stream);
   stream.end();
   EXPECT_EQ(sum, 6);
-  expect_ok(recorder, 3);
+  expect_ok(3);
 }
 
-TEST(PullStream, ThatAThreadExitsFromIsAnExceptionOfTheKindExit) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, ThatAThreadExitsFromIsAnExceptionOfTheKindExit) {
   in_thread([] {
     auto stream = llm::pull_stream([]() -> std::optional<int> {
       before_forced_unwind();
@@ -528,22 +499,19 @@ TEST(PullStream, ThatAThreadExitsFromIsAnExceptionOfTheKindExit) {
     });
     stream.next();
   });
-  ASSERT_THAT(recorder.names(), ElementsAre("llm.stream.start", "llm.stream.exception"));
-  EXPECT_THAT(recorder.exception(), HasMetadata("kind", "exit"));
+  ASSERT_THAT(recorder_.names(), ElementsAre("llm.stream.start", "llm.stream.exception"));
+  EXPECT_THAT(recorder_.exception(), HasMetadata("kind", "exit"));
 }
 
-TEST(PullStream, GivesItsTokensCallableWhatAnOptionalHolds) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(PullStream, GivesItsTokensCallableWhatAnOptionalHolds) {
   int left = 2;
   auto stream = llm::pull_stream([](auto&) {}, [&] { return left-- > 0 ? std::optional<int>(7) : std::nullopt; },
                                  [](const int& item) { return item; });
-  while (stream.next()) {
-  }
-  EXPECT_THAT(recorder.stop(), HasMeasurement("stream_tokens", 14));
+  read_all(stream);
+  EXPECT_THAT(recorder_.stop(), HasMeasurement("stream_tokens", 14));
 }
 
-TEST(Streams, MayBeFinishedOrCancelledByTheConsumer) {
-  const SpanRecorder recorder("llm.stream");
+TEST_F(Streams, MayBeFinishedOrCancelledByTheConsumer) {
   const int items[] = {1, 2, 3};
   auto range = llm::stream_range(items);
   for (const int item : range) {
@@ -555,7 +523,7 @@ TEST(Streams, MayBeFinishedOrCancelledByTheConsumer) {
   auto pulled = llm::pull_stream([&] { return &items[0]; });
   pulled.next();
   pulled.cancel("enough");
-  const auto stops = events_of(recorder, 2, "llm.stream.stop");
+  const auto stops = events_of(recorder_, 2, "llm.stream.stop");
   EXPECT_THAT(stops[0], AllOf(HasStatus(Status::ok), HasMeasurement("stream_tokens", 2)));
   EXPECT_TRUE(stops[0]->metadata("response").exists());
   EXPECT_THAT(stops[1], AllOf(HasStatus(Status::cancelled), HasMeasurement("stream_tokens", 1)));
