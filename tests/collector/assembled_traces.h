@@ -7,15 +7,19 @@
 #include "trace/trace_assembler.h"
 #include "trace/trace_tree.h"
 
+#include <gtest/gtest.h>
 #include <nopspan/probes.h>
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <iterator>
 #include <map>
 #include <memory>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -62,8 +66,23 @@ inline Entry event_of(std::uint64_t span_id, std::string_view name = "said") {
   return event;
 }
 
-// Encodes links. A span refers to the result, so keep it as long as the span.
-inline std::string links_to(const std::vector<std::pair<TraceId, std::uint64_t>>& targets) {
+inline Entry in_trace(std::uint8_t number, Entry entry) {
+  entry.trace_id = trace_number(number);
+  return entry;
+}
+// `process` must live as long as the entry.
+inline Entry of_process(const ProcessPointer& process, Entry entry) {
+  entry.process = &process;
+  return entry;
+}
+
+// Keeps bytes to which entries refer.
+inline std::string_view kept_bytes(std::string bytes) {
+  static std::deque<std::string> all;
+  return all.emplace_back(std::move(bytes));
+}
+
+inline std::string_view links_to(const std::vector<std::pair<TraceId, std::uint64_t>>& targets) {
   std::string bytes;
   for (const auto& [trace, span_id] : targets) {
     nopspan_link link{};
@@ -71,7 +90,7 @@ inline std::string links_to(const std::vector<std::pair<TraceId, std::uint64_t>>
     link.span_id = span_id;
     bytes.append(reinterpret_cast<const char*>(&link), sizeof(link));
   }
-  return bytes;
+  return kept_bytes(std::move(bytes));
 }
 
 // A linked span: a span without a parent, in a trace of its own, with links to requests.
@@ -85,8 +104,8 @@ inline Entry linked_span(std::uint64_t id, std::string_view links, std::string_v
   return entry;
 }
 
-// The bytes of members that did one decode token each. A step refers to the result, so keep it as long as the step.
-inline std::string members_for(const std::vector<std::uint64_t>& requests, bool have_own_keys = false) {
+// The bytes of members that did one decode token each.
+inline std::string_view members_for(const std::vector<std::uint64_t>& requests, bool have_own_keys = false) {
   std::string bytes;
   for (const std::uint64_t request : requests) {
     nopspan_member member{};
@@ -95,7 +114,7 @@ inline std::string members_for(const std::vector<std::uint64_t>& requests, bool 
     member.flags = have_own_keys ? NOPSPAN_MEMBER_OWN_KEY : 0;
     bytes.append(reinterpret_cast<const char*>(&member), sizeof(member));
   }
-  return bytes;
+  return kept_bytes(std::move(bytes));
 }
 
 // A step without a parent. `facts` must have its number of members.
@@ -136,7 +155,14 @@ class Assembly {
       : assembler(
             limits, std::move(mark), [this](const AssembledTrace& trace) { return take(trace); }, std::move(wants)) {}
 
-  void add(const Entry& entry) { assembler.add(entry); }
+  ~Assembly() { EXPECT_TRUE(adds_up()); }
+  Assembly(const Assembly&) = delete;
+  Assembly& operator=(const Assembly&) = delete;
+
+  template <class... Entries>
+  void add(const Entries&... entries) {
+    (assembler.add(entries), ...);
+  }
   // Lets time pass without any new entry.
   void wait(std::uint64_t ns) {
     constexpr std::uint64_t kStep = 100 * kMillisecond;
@@ -144,6 +170,11 @@ class Assembly {
     assembler.tick(now += ns);
   }
   [[nodiscard]] bool adds_up() const { return collector::adds_up(assembler); }
+  // The trace that was delivered. If there is not exactly one, the test fails and ends.
+  [[nodiscard]] const Seen& only() const {
+    if (seen.size() != 1) throw std::runtime_error(std::to_string(seen.size()) + " traces");
+    return seen[0];
+  }
 
   std::vector<Seen> seen;
   TreeStyle style;

@@ -132,8 +132,7 @@ TEST_F(TraceFilterTest, TakesASampleByTheTraceAlone) {
 }
 
 TEST_F(TraceFilterTest, WantsWhatTheRequestSharesWithOthers) {
-  const std::string links = links_to({{trace_number(2), 1}, {trace_number(1), 1}});
-  Entry step = linked_span(100, links);
+  Entry step = linked_span(100, links_to({{trace_number(2), 1}, {trace_number(1), 1}}));
   const TraceFilter filter({.request = id_text(trace_number(1))}, {});
   EXPECT_TRUE(filter.may_want(step));
   EXPECT_TRUE(filter.may_want(trace_number(1)));
@@ -145,8 +144,7 @@ TEST_F(TraceFilterTest, WantsWhatTheRequestSharesWithOthers) {
 }
 
 TEST_F(TraceFilterTest, WantsATraceWithALinkedSpanThatSatisfiesIt) {
-  const std::string links = links_to({{trace_number(1), 1}});
-  Entry step = linked_span(100, links);
+  Entry step = linked_span(100, links_to({{trace_number(1), 1}}));
   EXPECT_TRUE(wants({.name = "engine.step"}, {step, root_}));
   EXPECT_FALSE(wants({.errors = true}, {step, root_}));
   EXPECT_FALSE(wants({.slower_than_ns = 2 * kSecond}, {step, root_}));

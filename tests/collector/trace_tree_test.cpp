@@ -267,8 +267,7 @@ std::vector<Entry> an_engines_steps(std::string_view links) {
 }
 
 TEST_F(TraceTree, FoldsLinkedSpansBelowTheSpanThatTheyLinkTo) {
-  const std::string links = links_to({{trace_number(1), 2}, {trace_number(2), 1}});
-  EXPECT_THAT(lines_of(drawn(an_engines_steps(links))),
+  EXPECT_THAT(lines_of(drawn(an_engines_steps(links_to({{trace_number(1), 2}, {trace_number(2), 1}})))),
               testing::ElementsAre(
                   HasSubstr("1.00 s  2 spans  service[7]"), HasSubstr(" root"), HasSubstr("└─ engine.request"),
                   HasSubstr(" +10.0 ms ▕█████████████   ▏    └─ 20 × engine.step, linked, total 220 ms, p50 10.1 ms, "
@@ -276,16 +275,15 @@ TEST_F(TraceTree, FoldsLinkedSpansBelowTheSpanThatTheyLinkTo) {
 }
 
 TEST_F(TraceTree, ShowsEachLinkedSpanWhenAsked) {
-  const std::string links = links_to({{trace_number(1), 2}, {trace_number(2), 1}});
-  const std::string text = drawn(an_engines_steps(links), {.all_spans = true}, {.linked_kept = 15});
+  const std::string text = drawn(an_engines_steps(links_to({{trace_number(1), 2}, {trace_number(2), 1}})),
+                                 {.all_spans = true}, {.linked_kept = 15});
   EXPECT_THAT(lines_of(text), SizeIs(3 + 15 + 1)) << "nothing more is known about the others";
   EXPECT_THAT(text, HasSubstr("├─ engine.step, linked to 2 requests  error  engine[9]\n"));
   EXPECT_THAT(text, HasSubstr("└─ 20 × engine.step, linked, "));
 }
 
 TEST_F(TraceTree, ShowsLinkedSpansThatLinkToASpanThatIsNotHere) {
-  const std::string links = links_to({{trace_number(1), 77}});
-  const std::vector<std::string> lines = lines_of(drawn(an_engines_steps(links)));
+  const std::vector<std::string> lines = lines_of(drawn(an_engines_steps(links_to({{trace_number(1), 77}}))));
   ASSERT_THAT(lines, SizeIs(4));
   EXPECT_THAT(lines[3], HasSubstr("▏ 20 × engine.step, linked, "));
 }
