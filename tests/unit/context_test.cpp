@@ -138,12 +138,6 @@ TEST(Context, OfMoreScopesThanABlockHolds) {
   EXPECT_TRUE(nopspan::request_id().empty());
 }
 
-TEST(Context, OfAnUntracedSpanIsStillThatOfTheScope) {
-  const ContextScope here{Context::with_request_id("order-7")};
-  const Span span{"work"};
-  EXPECT_EQ(Context::current().request_id(), "order-7");
-}
-
 TEST(Context, InheritsLabels) {
   const Recorder recorder{"outer.start", "inner.start", "cache.hit"};
   {

@@ -210,33 +210,17 @@ TEST(Fields, ClampIntegersOverTheSignedRangeAndCountThem) {
   EXPECT_THAT(event, HasMeasurement("min", std::numeric_limits<std::int64_t>::min()));
 }
 
-TEST(Fields, ShowContentToHandlersAlways) {
-  const Recorder recorder{"a.b"};
-  nopspan::execute("a.b", [](Fields& f) { f.content("prompt", "secret").content("n", 1); });
-  EXPECT_THAT(recorder.events().at(0), AllOf(HasMetadata("prompt", "secret"), HasMetadata("n", 1)));
-}
-
-TEST(Fields, NeverMakeALabelOfContent) {
+TEST(Fields, AreWholeForHandlersAndCutOnlyWhereALabelGoesToProbes) {
   const SpanRecorder recorder("work");
   const Counted labels(&nopspan::Stats::truncated);  // an overlong label is truncated and counted
   short_span("work", [](Fields& f) { f.content("model", std::string(200, 's')); });
   EXPECT_THAT(recorder.stop(), HasMetadata("model", std::string(200, 's')));
-  EXPECT_EQ(labels.times(), 0U);
-}
-
-TEST(Fields, KeepWholeLabelsAndCutOnlyWhatGoesToProbes) {
-  const SpanRecorder recorder("work");
-  const Counted truncated(&nopspan::Stats::truncated);
-  short_span("work", [](Fields& f) { f.model(std::string(200, 'm')); });
-  EXPECT_THAT(recorder.stop(), HasMetadata("model", std::string(200, 'm')));
-  EXPECT_EQ(truncated.times(), 1U);
-}
-
-TEST(Fields, TakeAnyBytes) {
-  const Recorder recorder{"a.b"};
+  EXPECT_EQ(labels.times(), 0U) << "content is never a label";
   const std::string bytes("\xff\x00\n\xc3", 4);
-  nopspan::execute("a.b", [&](Fields& f) { f.set(bytes, bytes); });
-  EXPECT_THAT(recorder.events().at(0), HasMetadata(bytes, bytes));
+  short_span("work", [&](Fields& f) { f.model(std::string(200, 'm')).set(bytes, bytes); });
+  EXPECT_THAT(recorder.events("work.stop").at(1),
+              AllOf(HasMetadata("model", std::string(200, 'm')), HasMetadata(bytes, bytes)));
+  EXPECT_EQ(labels.times(), 1U);
 }
 
 // ---- A null pointer in place of a text must never crash.
@@ -296,8 +280,10 @@ TEST(NullText, IsNoReason) {
   Span{"work"}.fail(nullptr, nullptr);
   Span{"work"}.cancel(nullptr);
   const auto stops = events_of(recorder, 2, "work.stop");
-  EXPECT_THAT(stops[0], HasStatus(Status::error));
+  EXPECT_THAT(stops[0],
+              AllOf(HasStatus(Status::error), HasMetadata("error.type", "_OTHER"), LacksMetadata("error.message")));
   EXPECT_THAT(stops[1], HasStatus(Status::cancelled));
+  nopspan::set_log_sink(nullptr);
   nopspan::llm::retry([](auto& r) { r.reason(nullptr); });
 }
 
@@ -315,8 +301,6 @@ TEST(NullText, IsNoTraceparent) {
   EXPECT_FALSE(context.empty());
   EXPECT_EQ(context.tracestate(), "");
 }
-
-TEST(NullText, IsNoLogSink) { nopspan::set_log_sink(nullptr); }
 
 // ---- Numbers, texts and shapes that no program should pass. The behaviour must be defined: no crash, and no loss
 // without a count. Each test checks both receivers: a handler, and the encoder for the probes.
@@ -341,14 +325,6 @@ TEST_F(BadInput, NumbersThatAreNoneStayWhatTheyAre) {
   EXPECT_FALSE(stop->attributes().find("gen_ai.usage.cost").exists()) << "the cost is unknown";
 }
 
-TEST_F(BadInput, MetricsTakeNoNumberThatIsNone) {
-  const Value usage = Value::map({{"input_tokens", -1}, {"output_tokens", kNaN}});
-  const auto metrics = nopspan::genai::metrics_stop(Value::map({{"usage", usage}}), 5);
-  ASSERT_EQ(metrics.size(), 1U);
-  EXPECT_EQ(metrics[0].name, "gen_ai.client.operation.duration");
-  EXPECT_TRUE(nopspan::genai::metrics_stop(Value::map(), -1).empty());
-}
-
 TEST_F(BadInput, NegativeCountsAreMetadataAndNoUsage) {
   const SpanRecorder recorder("llm.step");
   short_span(llm::step, [](auto& m) { m.input_tokens(-5).max_tokens(-1); });
@@ -362,14 +338,6 @@ TEST_F(BadInput, CountsOverWhatADoubleHoldsStayExact) {
   short_span(llm::step, [](auto& m) { m.input_tokens(kCount).output_tokens(INT64_MAX); });
   EXPECT_EQ(recorder.stop()->attributes().find("gen_ai.usage.input_tokens").as_int(), kCount);
   EXPECT_EQ(recorder.stop()->attributes().find("gen_ai.usage.output_tokens").as_int(), INT64_MAX);
-}
-
-TEST_F(BadInput, AnEndBeforeTheStartIsADurationOfZero) {
-  const SpanRecorder recorder("engine.request");
-  nopspan::AsyncSpan span{nopspan::engine::request, Context(), {nopspan::SpanKind::server, 1000}};
-  span.end_at(10);
-  span.end();
-  EXPECT_EQ(recorder.stop()->duration_ns(), 0);
 }
 
 TEST_F(BadInput, TextsThatAreNoUtf8LeaveAsQuestionMarks) {
@@ -415,18 +383,6 @@ TEST(Attributes, AreNotEncodedForHandlersAlone) {
   EXPECT_EQ(dropped.times(), 0U);
 }
 
-TEST_F(BadInput, TenThousandAttributesAreTheFirst128AndACount) {
-  const Counted dropped(&nopspan::Stats::fields_dropped);
-  const SpanRecorder recorder("llm.chat");
-  {
-    Span span{llm::chat};
-    for (int i = 0; i < 10000; ++i) span.set("key" + std::to_string(i), i);
-  }
-  EXPECT_EQ(dropped.times(), 10000U - 128U);
-  EXPECT_THAT(recorder.stop(), HasMetadata("key127", 127));
-  EXPECT_FALSE(recorder.stop()->metadata("key128").exists());
-}
-
 TEST_F(BadInput, OfTheSameKeyTwiceTheLaterCounts) {
   const SpanRecorder recorder("llm.chat");
   short_span(llm::chat, [](auto& m) { m.temperature(1).temperature(0.5).set("k", 1).set("k", "two"); });
@@ -446,28 +402,6 @@ TEST_F(BadInput, AThousandSpansInsideEachOtherAreOneRequest) {
   for (std::size_t i = 1; i < 1000; ++i) {
     EXPECT_THAT(events[i], IsChildOf(events[i - 1]));
   }
-}
-
-TEST_F(BadInput, AStopWithoutAStartIsAnEventOfItsOwn) {
-  const Recorder recorder(agent::event_names());
-  EXPECT_EQ(agent::emit_tool_stop(Value::map({{"tool_name", "t"}}), "done", 0), Errc::ok);
-  EXPECT_EQ(agent::emit("agent.llm.stop", Value::map({{"duration", -7}}), Value::map()), Errc::ok);
-  EXPECT_EQ(agent::emit("agent.compaction.stop", Value::map(), Value::map()), Errc::ok);
-  ASSERT_EQ(recorder.size(), 3U);
-  EXPECT_EQ(recorder.events()[0]->duration_ns(), 0);
-  EXPECT_EQ(recorder.events()[1]->duration_ns(), -7) << "unchanged";
-}
-
-TEST_F(BadInput, AnEngineThatCannotCountIsBelievedNothing) {
-  const Counted clamped(&nopspan::Stats::values_clamped);
-  const SpanRecorder recorder("engine.request");
-  {
-    nopspan::AsyncSpan span{nopspan::engine::request};
-    span.with<nopspan::engine::RequestFields>([](auto& m) { m.queue_ns(-1).decode_ns(0).output_tokens(10); });
-    span.end();
-  }
-  EXPECT_THAT(recorder.stop(), LacksMeasurement("tokens_per_second"));
-  EXPECT_GT(clamped.times(), 0U);
 }
 
 }  // namespace
