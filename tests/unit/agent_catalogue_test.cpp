@@ -380,9 +380,7 @@ TEST(AgentProbes, OfTheEndOfASpanAreAWholeSpans) {
   EXPECT_EQ(agent::emit("agent.llm.stop", kLasted, Value::map()), Errc::ok);
   EXPECT_EQ(agent::emit("agent.tool.stop", kLasted, kTool), Errc::ok);
   EXPECT_EQ(agent::emit("agent.compaction.stop", kLasted, Value::map()), Errc::ok);
-  EXPECT_EQ(fired[Probe::span_start], 3U);
-  EXPECT_EQ(fired[Probe::span_stop], 3U);
-  EXPECT_EQ(fired.in_all(), 6U);
+  EXPECT_EQ(fired.all(), (Hits{{Probe::span_start, 3}, {Probe::span_stop, 3}}));
 }
 
 TEST(AgentProbes, OfAnExceptionSayItIsOne) {
@@ -405,8 +403,7 @@ TEST(AgentProbes, OfWhatIsNoEndOfASpanAreAnEvent) {
   EXPECT_EQ(agent::emit("agent.operator.iteration_start", kLasted, Value::map()), Errc::ok);
   EXPECT_EQ(agent::emit("agent.coordinator.done", kLasted, Value::map()), Errc::ok);
   agent::operators::iteration_start([](auto& e) { e.iteration(1); });
-  EXPECT_EQ(fired[Probe::event], 6U);
-  EXPECT_EQ(fired.in_all(), 6U);
+  EXPECT_EQ(fired.all(), (Hits{{Probe::event, 6}}));
 }
 
 TEST(AgentProbes, OfAToolsEndIncludeItsCall) {
@@ -414,8 +411,7 @@ TEST(AgentProbes, OfAToolsEndIncludeItsCall) {
   const Fired fired;
   EXPECT_EQ(agent::emit_tool_stop(kTool, 1, 1), Errc::ok);
   EXPECT_EQ(agent::emit_tool_stop(Value::map(), 1, 1), Errc::ok);  // a tool without a name
-  EXPECT_EQ(fired[Probe::tool_call], 1U);
-  EXPECT_EQ(fired.in_all(), 1U);
+  EXPECT_EQ(fired.all(), (Hits{{Probe::tool_call, 1}}));
 }
 
 TEST(AgentProbes, OfAToolInsideAnotherFireItsCallOnce) {

@@ -442,7 +442,7 @@ TEST(EngineStats, FireAGaugeForEachThatWasSet) {
   engine::stats([](auto& s) { s.engine("x").waiting(0); });
   EXPECT_EQ(fired[Probe::gauge], 5U);
   engine::stats([](auto& s) { s.engine("x"); });
-  EXPECT_EQ(fired.in_all(), 5U);
+  EXPECT_EQ(fired.all(), (Hits{{Probe::gauge, 5}}));
 }
 
 TEST(EngineStats, CountALabelThatIsTruncated) {

@@ -8,8 +8,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 
 using nopspan::detail::Probe;
+using Hits = std::map<Probe, std::uint64_t>;
 
 // How often this thread has fired a probe since the instance was constructed.
 class Fired {
@@ -21,10 +23,13 @@ class Fired {
     const auto i = static_cast<std::size_t>(probe);
     return sequence(i) - before_[i];
   }
-  [[nodiscard]] std::uint64_t in_all() const {
-    std::uint64_t sum = 0;
-    for (std::size_t i = 0; i < before_.size(); ++i) sum += sequence(i) - before_[i];
-    return sum;
+  // All probes that were fired.
+  [[nodiscard]] Hits all() const {
+    Hits hits;
+    for (std::size_t i = 0; i < before_.size(); ++i) {
+      if (sequence(i) != before_[i]) hits[static_cast<Probe>(i)] = sequence(i) - before_[i];
+    }
+    return hits;
   }
 
  private:
