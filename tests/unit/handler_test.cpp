@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a handler may do, and what happens to a handler that throws.
 #include "in_child.h"
+#include "in_thread.h"
 #include "recorded.h"
 
 #include <nopspan/execute.h>
@@ -593,13 +594,9 @@ TEST(RegistryThreads, DetachInsideAHandlerDoesNotWaitForOthers) {
 TEST(RegistryThreads, AHandlerSeesEveryEventOfEveryThread) {
   std::atomic<int> calls{0};
   attach_ok("count", "work.stop", [&](const Event&) { ++calls; });
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([] {
-      for (int i = 0; i < 500; ++i) const Span span{"work"};
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
+  in_threads(4, [](int) {
+    for (int i = 0; i < 500; ++i) const Span span{"work"};
+  });
   EXPECT_EQ(calls, 2000);
   detach_ok("count");
 }
@@ -659,9 +656,7 @@ TEST(RegistryThreads, HandlersThatThrowOnSeveralThreadsAreDetachedOnce) {
   nopspan::set_log_sink([](nopspan::LogLevel, std::string_view) {});
   for (int round = 0; round < 20; ++round) {
     attach_ok("bad", "a.b", [](const Event&) { throw 7; });
-    std::vector<std::thread> threads;
-    for (int t = 0; t < 4; ++t) threads.emplace_back([] { nopspan::execute("a.b"); });
-    for (std::thread& thread : threads) thread.join();
+    in_threads(4, [](int) { nopspan::execute("a.b"); });
     EXPECT_EQ(nopspan::detach("bad"), Errc::not_found);
   }
   nopspan::set_log_sink({});

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// POSIX threads, because std::thread supports neither pthread_exit() nor cancellation.
+// Work on other threads. Some are POSIX threads, because std::thread supports neither pthread_exit() nor cancellation.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <pthread.h>
+
+#include <thread>
+#include <vector>
 
 template <class Work>
 pthread_t start_thread(Work& work) {
@@ -23,4 +26,12 @@ void* in_thread(Work work) {
   void* result = nullptr;
   EXPECT_EQ(pthread_join(start_thread(work), &result), 0);
   return result;
+}
+
+// Runs `work(number)` on so many threads at the same time.
+template <class Work>
+void in_threads(int count, Work work) {
+  std::vector<std::thread> threads;
+  for (int number = 0; number < count; ++number) threads.emplace_back([&work, number] { work(number); });
+  for (std::thread& thread : threads) thread.join();
 }

@@ -2,6 +2,7 @@
 // Labels other than engine, model and tenant. A process never forgets a label's key, so each test that sets one runs in
 // a child.
 #include "in_child.h"
+#include "in_thread.h"
 #include "raised_gate.h"
 #include "recorded.h"
 
@@ -205,16 +206,12 @@ TEST(Labels, AreWholeWhereverTheyAreReadByTheirNumber) {
         }
       }
     });
-    std::vector<std::thread> threads;
-    for (int t = 0; t < 4; ++t) {
-      threads.emplace_back([] {
-        for (int i = 0; i < 3000; ++i) {
-          const std::string text = std::string(static_cast<std::size_t>(i) % 50, 'x') + std::to_string(i);
-          ASSERT_EQ(label(intern_label(text, LabelOf::model)).view(), text);
-        }
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
+    in_threads(4, [](int) {
+      for (int i = 0; i < 3000; ++i) {
+        const std::string text = std::string(static_cast<std::size_t>(i) % 50, 'x') + std::to_string(i);
+        ASSERT_EQ(label(intern_label(text, LabelOf::model)).view(), text);
+      }
+    });
     done = true;
     reader.join();
   });
@@ -246,17 +243,13 @@ TEST(Labels, HaveThreeKeysHoweverManyThreadsAskForThem) {
   expect_in_child([] {
     const RaisedGate tracer(RaisedGate::spans);
     std::atomic<int> inherited{0};
-    std::vector<std::thread> threads;
-    for (int t = 0; t < 8; ++t) {
-      threads.emplace_back([t, &inherited] {
-        for (int i = 0; i < 8; ++i) {
-          const std::string key = "key-" + std::to_string((i + t) % 8);
-          const Span span{"work", [&](Fields& f) { f.label(key, key); }};
-          if (span.context().label(key) == key) ++inherited;
-        }
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
+    in_threads(8, [&inherited](int t) {
+      for (int i = 0; i < 8; ++i) {
+        const std::string key = "key-" + std::to_string((i + t) % 8);
+        const Span span{"work", [&](Fields& f) { f.label(key, key); }};
+        if (span.context().label(key) == key) ++inherited;
+      }
+    });
     EXPECT_EQ(inherited, 3 * 8);
   });
 }

@@ -2,6 +2,7 @@
 // The memory that the library maps: slabs and blocks.
 #include "fake_clock.h"
 #include "in_child.h"
+#include "in_thread.h"
 #include "sanitizers.h"
 #if defined(__x86_64__)
 #include "single_step.h"
@@ -22,7 +23,6 @@
 #include <cstring>
 #include <memory>
 #include <set>
-#include <thread>
 #include <vector>
 
 namespace {
@@ -153,20 +153,16 @@ TEST(Slabs, GiveNoElementToTwoThreads) {
   static Slabs slabs(table, 8, kPage);
   std::atomic<unsigned> owners[4][8] = {};
   std::atomic<unsigned> shared{0};
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([&] {
-      for (int i = 0; i < 20000; ++i) {
-        const Slabs::Claim claim = slabs.claim(3);
-        for (std::uint64_t left = claim.bits; left != 0; left &= left - 1) {
-          if (owners[claim.slab][__builtin_ctzll(left)]++ != 0) ++shared;
-        }
-        for (std::uint64_t left = claim.bits; left != 0; left &= left - 1) --owners[claim.slab][__builtin_ctzll(left)];
-        if (claim.bits != 0) slabs.give_back(claim);
+  in_threads(4, [&](int) {
+    for (int i = 0; i < 20000; ++i) {
+      const Slabs::Claim claim = slabs.claim(3);
+      for (std::uint64_t left = claim.bits; left != 0; left &= left - 1) {
+        if (owners[claim.slab][__builtin_ctzll(left)]++ != 0) ++shared;
       }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
+      for (std::uint64_t left = claim.bits; left != 0; left &= left - 1) --owners[claim.slab][__builtin_ctzll(left)];
+      if (claim.bits != 0) slabs.give_back(claim);
+    }
+  });
   EXPECT_EQ(shared, 0U);
 }
 

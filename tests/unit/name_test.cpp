@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Names: the types that are names, copies, repaired names, and limits.
 #include "in_child.h"
+#include "in_thread.h"
 #include "recorded.h"
 
 #include <nopspan/execute.h>
@@ -211,9 +212,7 @@ TEST(Name, InterningTheSameFromManyThreadsUsesNoMoreRoom) {
     without_room = overflow.times();
   });
   expect_in_child([&] {
-    std::vector<std::thread> threads;
-    for (int t = 0; t < 16; ++t) threads.emplace_back(intern_all);
-    for (std::thread& thread : threads) thread.join();
+    in_threads(16, [&](int) { intern_all(); });
     const Counted overflow(&nopspan::Stats::names_overflow);
     intern_all();
     EXPECT_LE(overflow.times(), without_room);  // a thread that races may exceed the limit by one

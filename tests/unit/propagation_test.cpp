@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Contexts in the headers of messages: inject() and extract(), W3C Baggage, and the labels that travel in it.
 #include "in_child.h"
+#include "in_thread.h"
 #include "recorded.h"
 
 #include <nopspan/propagation.h>
@@ -9,7 +10,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -374,17 +374,13 @@ TEST(Baggage, OverTheLimitOfTheStoreIsLostAndCounted) {
 }
 
 TEST(Baggage, IsWholeWhoeverStoresMeanwhile) {
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([t] {
-      const std::string mine = "k=" + std::string(2000, static_cast<char>('a' + t));
-      for (int i = 0; i < 3000; ++i) {
-        const std::string back = forwarded(mine);
-        ASSERT_TRUE(back == mine || back.empty()) << back;  // it may have been evicted in between
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
+  in_threads(4, [](int t) {
+    const std::string mine = "k=" + std::string(2000, static_cast<char>('a' + t));
+    for (int i = 0; i < 3000; ++i) {
+      const std::string back = forwarded(mine);
+      ASSERT_TRUE(back == mine || back.empty()) << back;  // it may have been evicted in between
+    }
+  });
 }
 
 TEST(WithLabel, ChangesACopy) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan::testing, the header for users' own tests.
+#include "in_thread.h"
 #include "recorded.h"
 
 #include <nopspan/execute.h>
@@ -7,7 +8,6 @@
 
 #include <atomic>
 #include <thread>
-#include <vector>
 
 namespace {
 
@@ -64,13 +64,9 @@ TEST(Recorder, NamesTheEventsOfSpans) {
 
 TEST(Recorder, RecordsAllThreads) {
   const Recorder recorder{"a.b"};
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([] {
-      for (int i = 0; i < 50; ++i) nopspan::execute("a.b");
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
+  in_threads(4, [](int) {
+    for (int i = 0; i < 50; ++i) nopspan::execute("a.b");
+  });
   EXPECT_EQ(recorder.size(), 200U);
 }
 

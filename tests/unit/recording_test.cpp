@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan::recording, as far as no reader is needed. tests/live/library/test_own_recording.py reads the recordings.
+#include "in_thread.h"
 #include "sanitizers.h"
 
 #include <nopspan/detail/gate.h>
@@ -204,9 +205,7 @@ TEST_F(OwnRecording, CountsTheEntriesOfManyThreads) {
   Options options;
   options.buffer_bytes = std::size_t{64} << 20U;
   ASSERT_EQ(writer.open(path(), options), "");
-  std::vector<std::thread> threads;
-  for (int i = 0; i < kThreads; ++i) threads.emplace_back([] { emit(kSpans); });
-  for (std::thread& thread : threads) thread.join();
+  in_threads(kThreads, [](int) { emit(kSpans); });
   EXPECT_TRUE(writer.close());
   EXPECT_EQ(in_last_ledger(content(), "emitted"), 2 * kThreads * kSpans);
   EXPECT_EQ(in_last_ledger(content(), "delivered"), 2 * kThreads * kSpans);
@@ -278,9 +277,7 @@ TEST_F(OwnRecording, CountsThreadsThatEndedBeforeItCloses) {
   close(ends[1]);
   constexpr int kThreads = 8, kRounds = 100, kSpans = 50;
   for (int round = 0; round < kRounds; ++round) {
-    std::vector<std::thread> threads;
-    for (int i = 0; i < kThreads; ++i) threads.emplace_back([] { emit(kSpans); });
-    for (std::thread& thread : threads) thread.join();
+    in_threads(kThreads, [](int) { emit(kSpans); });
   }
   std::string recording;
   std::thread reader([&recording, from = ends[0]] {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The ids of requests, and the headers traceparent and tracestate.
 #include "in_child.h"
+#include "in_thread.h"
 #include "recorded.h"
 
 #include <nopspan/context.h>
@@ -341,17 +342,13 @@ TEST(Tracestate, IsNotForwardedIfTooManyRequestsRun) {
 }
 
 TEST(Tracestate, IsWholeWhoeverStoresMeanwhile) {
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([t] {
-      const std::string mine = "k=" + std::string(100, static_cast<char>('a' + t));
-      for (int i = 0; i < 3000; ++i) {
-        const std::string back = passed_on(mine);
-        ASSERT_TRUE(back == mine || back.empty()) << back;  // it may have been evicted in between
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
+  in_threads(4, [](int t) {
+    const std::string mine = "k=" + std::string(100, static_cast<char>('a' + t));
+    for (int i = 0; i < 3000; ++i) {
+      const std::string back = passed_on(mine);
+      ASSERT_TRUE(back == mine || back.empty()) << back;  // it may have been evicted in between
+    }
+  });
 }
 
 // ---- Request ids: generated ones, and supplied ones in every form.
