@@ -23,33 +23,54 @@ using nopspan::RequestId;
 std::string current() { return nopspan::request_id(); }
 Context named(std::string_view id) { return Context::with_request_id(id); }
 
+// Owns a coroutine.
+struct Owner {
+  explicit Owner(std::coroutine_handle<> made) : handle(made) {}
+  Owner(Owner&& other) noexcept : handle(std::exchange(other.handle, nullptr)) {}
+  Owner& operator=(Owner&&) = delete;
+  ~Owner() {
+    if (handle) handle.destroy();
+  }
+  std::coroutine_handle<> handle;
+};
+template <class Promise>
+std::coroutine_handle<Promise> handle_of(Promise& promise) {
+  return std::coroutine_handle<Promise>::from_promise(promise);
+}
+
+// What most awaitables have in common.
+struct Suspends {
+  bool await_ready() const noexcept { return false; }
+  void await_resume() const noexcept {}
+};
+
 // A coroutine that starts eagerly, is resumed by hand, and keeps its exception.
-struct Task {
+struct Task : Owner {
   struct promise_type : nopspan::CoroutinePromise {
-    Task get_return_object() { return Task{std::coroutine_handle<promise_type>::from_promise(*this)}; }
+    Task get_return_object() { return Task(*this); }
     std::suspend_never initial_suspend() noexcept { return {}; }
     std::suspend_always final_suspend() noexcept { return {}; }
     void return_void() {}
     void unhandled_exception() { thrown = std::current_exception(); }
     std::exception_ptr thrown;
   };
-
-  explicit Task(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
-  Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
-  Task& operator=(Task&&) = delete;
-  ~Task() {
-    if (handle_) handle_.destroy();
-  }
-  void resume() const { handle_.resume(); }
-  [[nodiscard]] bool done() const { return handle_.done(); }
-  [[nodiscard]] std::exception_ptr thrown() const { return handle_.promise().thrown; }
-
- private:
-  std::coroutine_handle<promise_type> handle_;
+  explicit Task(promise_type& made) : Owner(handle_of(made)), promise(&made) {}
+  void resume() const { handle.resume(); }
+  [[nodiscard]] bool done() const { return handle.done(); }
+  [[nodiscard]] std::exception_ptr thrown() const { return promise->thrown; }
+  promise_type* promise;
 };
 
-TEST(Coroutine, TwoOnOneThreadKeepTheirContextsApart) {
-  std::vector<std::string> seen;
+class Coroutine : public ::testing::Test {
+ public:
+  void see() { seen.push_back(current()); }
+
+  std::vector<std::string> seen;  // the contexts that were current
+  std::coroutine_handle<> parked;
+};
+using InheritedContext = Coroutine;
+
+TEST_F(Coroutine, TwoOnOneThreadKeepTheirContextsApart) {
   const auto work = [&](std::string id) -> Task {
     const auto scope = co_await nopspan::context_scope(named(id));
     for (int i = 0; i < 3; ++i) {
@@ -72,13 +93,12 @@ TEST(Coroutine, TwoOnOneThreadKeepTheirContextsApart) {
   for (const std::string& line : seen) EXPECT_EQ(line.front(), line.back()) << line;
 }
 
-TEST(Coroutine, TakesItsContextToWhicheverThreadResumesIt) {
-  std::vector<std::string> seen;
+TEST_F(Coroutine, TakesItsContextToWhicheverThreadResumesIt) {
   const auto work = [&]() -> Task {
     const auto scope = co_await nopspan::context_scope(named("mine"));
     for (int i = 0; i < 3; ++i) {
       co_await std::suspend_always();
-      seen.push_back(current());
+      see();
     }
   };
   const Task task = work();
@@ -94,22 +114,17 @@ TEST(Coroutine, TakesItsContextToWhicheverThreadResumesIt) {
   EXPECT_THAT(seen, ElementsAre("mine", "mine", "mine"));
 }
 
-TEST(Coroutine, GivesItsContextToWhatItStartsWhenItSuspends) {
-  std::vector<std::string> seen;
-  std::coroutine_handle<> waiting;
-  struct Pool {
-    std::vector<std::string>& seen;
-    std::coroutine_handle<>& waiting;
-    bool await_ready() { return false; }
+TEST_F(Coroutine, GivesItsContextToWhatItStartsWhenItSuspends) {
+  struct Pool : Suspends {
+    Coroutine& test;
     void await_suspend(std::coroutine_handle<> handle) {
-      seen.push_back(current());
-      waiting = handle;
+      test.see();
+      test.parked = handle;
     }
-    void await_resume() {}
   };
   struct Declined : Pool {
     bool await_suspend(std::coroutine_handle<>) {
-      seen.push_back(current());
+      test.see();
       return false;
     }
   };
@@ -124,11 +139,11 @@ TEST(Coroutine, GivesItsContextToWhatItStartsWhenItSuspends) {
   };
   const auto work = [&]() -> Task {
     const auto scope = co_await nopspan::context_scope(named("mine"));
-    co_await Pool{seen, waiting};
-    co_await Declined{{seen, waiting}};
+    co_await Pool{{}, *this};
+    co_await Declined{{{}, *this}};
     seen.push_back("after: " + current());
-    co_await Transfer{{seen, waiting}};
-    co_await AtOnce{{seen, waiting}};
+    co_await Transfer{{{}, *this}};
+    co_await AtOnce{{{}, *this}};
     seen.push_back("after: " + current());
   };
   const Counted left(&nopspan::Stats::scopes_left);
@@ -136,9 +151,9 @@ TEST(Coroutine, GivesItsContextToWhatItStartsWhenItSuspends) {
   EXPECT_EQ(current(), "");
   {
     const ContextScope thread{named("thread")};
-    waiting.resume();
+    parked.resume();
     EXPECT_EQ(current(), "thread");
-    waiting.resume();
+    parked.resume();
     EXPECT_EQ(current(), "thread");
   }
   EXPECT_TRUE(task.done());
@@ -146,7 +161,7 @@ TEST(Coroutine, GivesItsContextToWhatItStartsWhenItSuspends) {
   EXPECT_EQ(left.times(), 0U);
 }
 
-TEST(Coroutine, MakesSpansChildrenOfItsOwn) {
+TEST_F(Coroutine, MakesSpansChildrenOfItsOwn) {
   const Recorder recorder{"request.start", "request.stop", "step.start"};
   const auto work = [&]() -> Task {
     AsyncSpan request{"request"};
@@ -172,25 +187,24 @@ TEST(Coroutine, MakesSpansChildrenOfItsOwn) {
   EXPECT_EQ(recorder.events("request.stop").size(), 2U);
 }
 
-TEST(Coroutine, RestoresTheScopeAroundANestedOne) {
-  std::vector<std::string> seen;
+TEST_F(Coroutine, RestoresTheScopeAroundANestedOne) {
   const auto work = [&]() -> Task {
-    seen.push_back(current());
+    see();
     {
       const auto outer = co_await nopspan::context_scope(named("outer"));
-      seen.push_back(current());
+      see();
       {
         const auto inner = co_await nopspan::context_scope(named("inner"));
         co_await std::suspend_always();
-        seen.push_back(current());
+        see();
       }
-      seen.push_back(current());
+      see();
       co_await std::suspend_always();
-      seen.push_back(current());
+      see();
     }
-    seen.push_back(current());
+    see();
     co_await std::suspend_always();
-    seen.push_back(current());
+    see();
   };
   const ContextScope thread{named("thread")};
   const Task task = work();
@@ -201,12 +215,11 @@ TEST(Coroutine, RestoresTheScopeAroundANestedOne) {
   EXPECT_THAT(seen, ElementsAre("thread", "outer", "inner", "outer", "outer", "thread", "thread"));
 }
 
-TEST(Coroutine, WithoutAContextOfItsOwnHasTheThreads) {
-  std::vector<std::string> seen;
+TEST_F(Coroutine, WithoutAContextOfItsOwnHasTheThreads) {
   const auto work = [&]() -> Task {
-    seen.push_back(current());
+    see();
     co_await std::suspend_always();
-    seen.push_back(current());
+    see();
   };
   const Task task = work();
   const ContextScope thread{named("thread")};
@@ -214,7 +227,7 @@ TEST(Coroutine, WithoutAContextOfItsOwnHasTheThreads) {
   EXPECT_THAT(seen, ElementsAre("", "thread"));
 }
 
-TEST(Coroutine, DestroyedWhileSuspendedLeavesTheThreadAsItIs) {
+TEST_F(Coroutine, DestroyedWhileSuspendedLeavesTheThreadAsItIs) {
   const Recorder recorder{"request.stop"};
   const Counted wrong(&nopspan::Stats::wrong_thread);
   const auto work = []() -> Task {
@@ -239,7 +252,7 @@ TEST(Coroutine, DestroyedWhileSuspendedLeavesTheThreadAsItIs) {
   EXPECT_EQ(recorder.size(), 2U);  // both coroutines were abandoned
 }
 
-TEST(Coroutine, ThatAnExceptionLeavesEndsItsSpanWithAnException) {
+TEST_F(Coroutine, ThatAnExceptionLeavesEndsItsSpanWithAnException) {
   const Recorder recorder{"request.exception"};
   const auto work = []() -> Task {
     const AsyncSpan request{"request"};
@@ -252,21 +265,18 @@ TEST(Coroutine, ThatAnExceptionLeavesEndsItsSpanWithAnException) {
   EXPECT_THAT(recorder.events()[0], HasStatus(Status::exception));
 }
 
-struct RefusesToSuspend {
-  bool await_ready() const noexcept { return false; }
+struct RefusesToSuspend : Suspends {
   void await_suspend(std::coroutine_handle<>) const { throw std::runtime_error("refused"); }
-  void await_resume() const noexcept {}
 };
 
-TEST(Coroutine, KeepsItsContextWhenAnAwaitThrows) {
-  std::vector<std::string> seen;
+TEST_F(Coroutine, KeepsItsContextWhenAnAwaitThrows) {
   const auto work = [&]() -> Task {
     const auto scope = co_await nopspan::context_scope(named("mine"));
     try {
       co_await RefusesToSuspend();
     } catch (const std::runtime_error& error) {
       seen.emplace_back(error.what());
-      seen.push_back(current());
+      see();
     }
     co_await RefusesToSuspend();
   };
@@ -325,7 +335,7 @@ struct GivesAReference {
   int& await_resume() const noexcept { return value; }
 };
 
-TEST(Coroutine, AwaitsEveryKindOfAwaitable) {
+TEST_F(Coroutine, AwaitsEveryKindOfAwaitable) {
   int sum = 0;
   const auto work = [&]() -> Task {
     const auto scope = co_await nopspan::context_scope(named("mine"));
@@ -355,16 +365,14 @@ TEST(Coroutine, AwaitsEveryKindOfAwaitable) {
 }
 
 // A child coroutine that is awaited by symmetric transfer, and that returns to its awaiter the same way.
-struct Lazy {
+struct Lazy : Owner {
   struct promise_type : nopspan::CoroutinePromise {
-    Lazy get_return_object() { return Lazy{std::coroutine_handle<promise_type>::from_promise(*this)}; }
+    Lazy get_return_object() { return Lazy(*this); }
     std::suspend_always initial_suspend() noexcept { return {}; }
-    struct Final {
-      bool await_ready() const noexcept { return false; }
+    struct Final : Suspends {
       std::coroutine_handle<> await_suspend(std::coroutine_handle<promise_type> self) const noexcept {
         return self.promise().awaiter;
       }
-      void await_resume() const noexcept {}
     };
     Final final_suspend() noexcept { return {}; }
     void return_value(int result) { value = result; }
@@ -374,29 +382,23 @@ struct Lazy {
     int value = 0;
   };
   struct Awaiter {
-    std::coroutine_handle<promise_type> handle;
+    promise_type& promise;
     bool await_ready() const noexcept { return false; }
     std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiter) const noexcept {
-      handle.promise().awaiter = awaiter;
-      return handle;
+      promise.awaiter = awaiter;
+      return handle_of(promise);
     }
     int await_resume() const {
-      if (handle.promise().thrown) std::rethrow_exception(handle.promise().thrown);
-      return handle.promise().value;
+      if (promise.thrown) std::rethrow_exception(promise.thrown);
+      return promise.value;
     }
   };
-  explicit Lazy(std::coroutine_handle<promise_type> made) : handle(made) {}
-  Lazy(Lazy&& other) noexcept : handle(std::exchange(other.handle, nullptr)) {}
-  Lazy& operator=(Lazy&&) = delete;
-  ~Lazy() {
-    if (handle) handle.destroy();
-  }
-  Awaiter operator co_await() const noexcept { return Awaiter{handle}; }
-  std::coroutine_handle<promise_type> handle;
+  explicit Lazy(promise_type& made) : Owner(handle_of(made)), promise(made) {}
+  Awaiter operator co_await() const noexcept { return Awaiter{promise}; }
+  promise_type& promise;
 };
 
-TEST(Coroutine, ChangesContextsOverSymmetricTransfer) {
-  std::vector<std::string> seen;
+TEST_F(Coroutine, ChangesContextsOverSymmetricTransfer) {
   const auto child = [&](int depth) -> Lazy {
     seen.push_back("child enters " + current());
     const auto scope = co_await nopspan::context_scope(named("child" + std::to_string(depth)));
@@ -433,47 +435,19 @@ struct Park {
   void await_resume() const noexcept {}
 };
 
-TEST(Coroutine, ThatSuspendsInAChildLeavesTheThreadsContext) {
-  std::vector<std::string> seen;
-  std::coroutine_handle<> innermost;
-  const auto child = [&]() -> Lazy {
-    const auto scope = co_await nopspan::context_scope(named("child"));
-    co_await Park{innermost};
-    seen.push_back(current());
-    co_return 1;
-  };
-  const auto parent = [&]() -> Task {
-    const auto scope = co_await nopspan::context_scope(named("parent"));
-    co_await child();
-    seen.push_back(current());
-  };
-  const Task task = parent();
-  EXPECT_EQ(current(), "");
-  std::thread([&] {
-    const ContextScope pool{named("pool")};
-    innermost.resume();
-    EXPECT_EQ(current(), "pool");
-  }).join();
-  EXPECT_TRUE(task.done());
-  EXPECT_THAT(seen, ElementsAre("child", "parent"));
-}
-
-TEST(Coroutine, ThatIsResumedFromAwaitSuspendOnAnotherThreadIsSafe) {
+TEST_F(Coroutine, ThatIsResumedFromAwaitSuspendOnAnotherThreadIsSafe) {
   // The other thread may run the coroutine to completion before await_suspend() returns here.
-  struct Elsewhere {
-    bool await_ready() const noexcept { return false; }
+  struct Elsewhere : Suspends {
     void await_suspend(std::coroutine_handle<> handle) const {
       std::thread([handle] { handle.resume(); }).join();
     }
-    void await_resume() const noexcept {}
   };
-  std::vector<std::string> seen;
   const auto work = [&]() -> Task {
     const auto scope = co_await nopspan::context_scope(named("mine"));
     co_await Elsewhere();
-    seen.push_back(current());
+    see();
     co_await Elsewhere();
-    seen.push_back(current());
+    see();
   };
   const ContextScope thread{named("thread")};
   const Task task = work();
@@ -482,9 +456,9 @@ TEST(Coroutine, ThatIsResumedFromAwaitSuspendOnAnotherThreadIsSafe) {
 }
 
 // A promise with its own await_transform, and with yield_value(), which bypasses await_transform.
-struct Generator {
+struct Generator : Owner {
   struct promise_type : nopspan::CoroutinePromise {
-    Generator get_return_object() { return Generator{std::coroutine_handle<promise_type>::from_promise(*this)}; }
+    Generator get_return_object() { return Generator(*this); }
     std::suspend_always initial_suspend() noexcept { return {}; }
     std::suspend_always final_suspend() noexcept { return {}; }
     template <class T>
@@ -499,16 +473,11 @@ struct Generator {
     void unhandled_exception() { std::terminate(); }
     int value = 0;
   };
-  explicit Generator(std::coroutine_handle<promise_type> made) : handle(made) {}
-  Generator(Generator&& other) noexcept : handle(std::exchange(other.handle, nullptr)) {}
-  Generator& operator=(Generator&&) = delete;
-  ~Generator() {
-    if (handle) handle.destroy();
-  }
-  std::coroutine_handle<promise_type> handle;
+  explicit Generator(promise_type& made) : Owner(handle_of(made)), promise(made) {}
+  promise_type& promise;
 };
 
-TEST(Coroutine, ThatYieldsPutsTheThreadsContextBack) {
+TEST_F(Coroutine, ThatYieldsPutsTheThreadsContextBack) {
   const auto count = [](int n) -> Generator {
     const auto scope = co_await nopspan::context_scope(named("generator"));
     for (int i = 0; i < n; ++i) {
@@ -521,7 +490,7 @@ TEST(Coroutine, ThatYieldsPutsTheThreadsContextBack) {
   std::vector<int> values;
   for (generator.handle.resume(); !generator.handle.done(); generator.handle.resume()) {
     EXPECT_EQ(current(), "thread");
-    values.push_back(generator.handle.promise().value);
+    values.push_back(generator.promise.value);
   }
   EXPECT_THAT(values, ElementsAre(0, 1, 2));
   EXPECT_EQ(current(), "thread");
@@ -533,7 +502,7 @@ TEST(FixedString, ComparesUnambiguouslyInCpp20) {
   EXPECT_TRUE(id != "x" && std::string_view("x") != id);
 }
 
-TEST(InheritedContext, IsThatOfTheCoroutineThatAwaits) {
+TEST_F(InheritedContext, IsThatOfTheCoroutineThatAwaits) {
   const Recorder recorder{"answer.start", "retrieve.start", "hit"};
   const auto retrieve = []() -> Lazy {
     { const Span span{"retrieve"}; }
@@ -552,26 +521,24 @@ TEST(InheritedContext, IsThatOfTheCoroutineThatAwaits) {
   EXPECT_EQ(recorder.events()[2]->request_id(), recorder.events()[0]->request_id());
 }
 
-TEST(InheritedContext, IsCurrentOnWhicheverThreadResumesTheCoroutine) {
-  std::vector<std::string> seen;
-  std::coroutine_handle<> parked;
+TEST_F(InheritedContext, IsCurrentOnWhicheverThreadResumesTheCoroutine) {
   const auto innermost = [&]() -> Lazy {
-    seen.push_back(current());
+    see();
     co_await Park{parked};
-    seen.push_back(current());
+    see();
     co_return 1;
   };
   const auto child = [&]() -> Lazy {
     const int result = co_await innermost();
-    seen.push_back(current());
+    see();
     co_await Park{parked};
-    seen.push_back(current());
+    see();
     co_return result;
   };
   const auto parent = [&]() -> Task {
     const auto scope = co_await nopspan::context_scope(named("parent"));
     co_await child();
-    seen.push_back(current());
+    see();
   };
   const ContextScope thread{named("thread")};
   const Task task = parent();
@@ -587,10 +554,9 @@ TEST(InheritedContext, IsCurrentOnWhicheverThreadResumesTheCoroutine) {
   EXPECT_THAT(seen, ElementsAre("parent", "parent", "parent", "parent", "parent"));
 }
 
-TEST(InheritedContext, IsKnownToEachOfSeveralCoroutinesThatStartLater) {
-  std::vector<std::string> seen;
+TEST_F(InheritedContext, IsKnownToEachOfSeveralCoroutinesThatStartLater) {
   const auto child = [&]() -> Lazy {
-    seen.push_back(current());
+    see();
     co_return 1;
   };
   const auto parent = [&]() -> Task {
@@ -600,19 +566,18 @@ TEST(InheritedContext, IsKnownToEachOfSeveralCoroutinesThatStartLater) {
     const auto inner = co_await nopspan::context_scope(named("inner"));
     co_await second;
     co_await first;
-    seen.push_back(current());
+    see();
   };
   const Task task = parent();
   EXPECT_EQ(current(), "");
   EXPECT_THAT(seen, ElementsAre("parent", "parent", "inner"));
 }
 
-TEST(InheritedContext, EndsWithTheBodyOfTheCoroutine) {
-  std::vector<std::string> seen;
+TEST_F(InheritedContext, EndsWithTheBodyOfTheCoroutine) {
   const Counted left(&nopspan::Stats::scopes_left);
   const auto work = [&]() -> Task {
     co_await std::suspend_always{};
-    seen.push_back(current());
+    see();
   };
   const auto make = [&] {
     const ContextScope request{named("request")};
@@ -629,7 +594,7 @@ TEST(InheritedContext, EndsWithTheBodyOfTheCoroutine) {
   EXPECT_EQ(left.times(), 0U);
 }
 
-TEST(InheritedContext, EndsThoughTheCoroutineIsDestroyedElsewhere) {
+TEST_F(InheritedContext, EndsThoughTheCoroutineIsDestroyedElsewhere) {
   const Counted wrong(&nopspan::Stats::wrong_thread);
   const auto work = []() -> Task { co_await std::suspend_always{}; };
   const auto make = [&] {
@@ -647,72 +612,65 @@ TEST(InheritedContext, EndsThoughTheCoroutineIsDestroyedElsewhere) {
   EXPECT_EQ(wrong.times(), 0U);
 }
 
-TEST(InheritedContext, ReturnsAfterAScopeInTheCoroutine) {
-  std::vector<std::string> seen;
-  std::coroutine_handle<> parked;
+TEST_F(InheritedContext, ReturnsAfterAScopeInTheCoroutine) {
   const auto child = [&]() -> Lazy {
     {
       const auto scope = co_await nopspan::context_scope(named("child"));
       co_await Park{parked};
-      seen.push_back(current());
+      see();
     }
-    seen.push_back(current());
+    see();
     co_return 1;
   };
   const auto parent = [&]() -> Task {
     const auto scope = co_await nopspan::context_scope(named("parent"));
     co_await child();
-    seen.push_back(current());
+    see();
   };
   const Task task = parent();
-  parked.resume();
   EXPECT_EQ(current(), "");
+  std::thread([&] {
+    const ContextScope pool{named("pool")};
+    parked.resume();
+    EXPECT_EQ(current(), "pool");
+  }).join();
+  EXPECT_TRUE(task.done());
   EXPECT_THAT(seen, ElementsAre("child", "parent", "parent"));
 }
 
 // A task that resumes its awaiter from its own last await_suspend(), and that is started by resume(): without symmetric
 // transfer.
-struct Nested {
+struct Nested : Owner, Suspends {
   struct promise_type : nopspan::CoroutinePromise {
-    Nested get_return_object() { return Nested{std::coroutine_handle<promise_type>::from_promise(*this)}; }
+    Nested get_return_object() { return Nested(*this); }
     auto initial_suspend() { return transform(std::suspend_always{}); }
-    struct Final {
-      bool await_ready() const noexcept { return false; }
+    struct Final : Suspends {
       void await_suspend(std::coroutine_handle<promise_type> self) const noexcept { self.promise().awaiter.resume(); }
-      void await_resume() const noexcept {}
     };
     Final final_suspend() noexcept { return {}; }
     void return_void() {}
     void unhandled_exception() { std::terminate(); }
     std::coroutine_handle<> awaiter;
   };
-  explicit Nested(std::coroutine_handle<promise_type> made) : handle(made) {}
-  Nested(Nested&& other) noexcept : handle(std::exchange(other.handle, nullptr)) {}
-  Nested& operator=(Nested&&) = delete;
-  ~Nested() {
-    if (handle) handle.destroy();
-  }
-  bool await_ready() const noexcept { return false; }
+  explicit Nested(promise_type& made) : Owner(handle_of(made)), promise(made) {}
   void await_suspend(std::coroutine_handle<> awaiter) const {
-    handle.promise().awaiter = awaiter;
+    promise.awaiter = awaiter;
     handle.resume();
   }
-  void await_resume() const noexcept {}
-  std::coroutine_handle<promise_type> handle;
+  promise_type& promise;
 };
 
-TEST(InheritedContext, IsThereFromTheStartIfThePromiseSaysSo) {
-  std::vector<std::string> seen;
+TEST_F(InheritedContext, IsThereFromTheStartIfThePromiseSaysSo) {
   const auto child = [&]() -> Nested {
-    seen.push_back(current());
+    see();
     co_return;
   };
   const auto parent = [&]() -> Task {
     const auto scope = co_await nopspan::context_scope(named("parent"));
     co_await child();
-    seen.push_back(current());
+    see();
     co_await child();
-    seen.push_back(current());
+    see();
   };
   const ContextScope thread{named("thread")};
   const Task task = parent();
@@ -721,7 +679,7 @@ TEST(InheritedContext, IsThereFromTheStartIfThePromiseSaysSo) {
   EXPECT_THAT(seen, ElementsAre("parent", "parent", "parent", "parent"));
 }
 
-TEST(InheritedContext, DoesNotMisleadATransferToAnotherCoroutine) {
+TEST_F(InheritedContext, DoesNotMisleadATransferToAnotherCoroutine) {
   struct Other {
     struct promise_type {
       Other get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
@@ -735,21 +693,18 @@ TEST(InheritedContext, DoesNotMisleadATransferToAnotherCoroutine) {
     std::coroutine_handle<> await_suspend(std::coroutine_handle<>) const noexcept { return handle; }
     void await_resume() const noexcept {}
   };
-  struct ToNobody {
-    bool await_ready() const noexcept { return false; }
+  struct ToNobody : Suspends {
     std::coroutine_handle<> await_suspend(std::coroutine_handle<>) const noexcept { return std::noop_coroutine(); }
-    void await_resume() const noexcept {}
   };
-  std::vector<std::string> seen;
   const auto other = [&]() -> Other {
-    seen.push_back(current());
+    see();
     co_return;
   };
   const auto work = [&]() -> Task {
     const auto scope = co_await nopspan::context_scope(named("mine"));
     co_await other();
     co_await ToNobody{};
-    seen.push_back(current());
+    see();
   };
   const ContextScope thread{named("thread")};
   const Task task = work();
