@@ -37,6 +37,7 @@
 #include <iterator>
 #include <map>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -212,11 +213,14 @@ struct Traced {
     }
     return all;
   }
-  [[nodiscard]] const Entry& only() const {
-    EXPECT_THAT(batches, SizeIs(1));
-    EXPECT_THAT(batches.at(0).entries, SizeIs(1));
-    return batches.at(0).entries.at(0);
+  // The entries of the only batch. If there are not `count` of them, the test fails and ends.
+  [[nodiscard]] const std::vector<Entry>& entries(std::size_t count) const {
+    if (batches.size() != 1 || batches[0].entries.size() != count) {
+      throw std::runtime_error("another number of batches or entries");
+    }
+    return batches[0].entries;
   }
+  [[nodiscard]] const Entry& only() const { return entries(1)[0]; }
 };
 
 TEST(Batch, HandsOverARequestWhenItsOutermostSpanEnds) {
@@ -247,7 +251,7 @@ TEST(Batch, HandsOverARequestWhenItsOutermostSpanEnds) {
     EXPECT_GE(inner.start_ns, request.start_ns);
     EXPECT_LE(inner.duration_ns, request.duration_ns);
   }
-  EXPECT_THAT(batch.entries[0].attributes, ::testing::HasSubstr("rows"));
+  EXPECT_THAT(batch.entries[0].attributes, HasSubstr("rows"));
   EXPECT_THAT(batch.entries[1].attributes, IsEmpty());
   // The batch contains the form and the request only once.
   EXPECT_EQ(batch.entries[0].fixed.form, batch.entries[1].fixed.form);
@@ -383,6 +387,12 @@ std::vector<nopspan_member> members_from(const Traced& traced, const std::string
   return all;
 }
 
+// members, members_with_prefill, batch_size, dropped, the tokens: prefill, decode, drafted, accepted, budget.
+std::vector<std::uint64_t> counts_of(const nopspan_step& step) {
+  return {step.members,       step.members_with_prefill, step.batch_size,      step.dropped,      step.prefill_tokens,
+          step.decode_tokens, step.drafted_tokens,       step.accepted_tokens, step.budget_tokens};
+}
+
 std::vector<engine::Member> some_members(std::size_t count) {
   std::vector<engine::Member> members(count);
   for (std::size_t i = 0; i < count; ++i) {
@@ -420,15 +430,7 @@ TEST(StepInABatch, HasItsFactsAndMembers) {
   EXPECT_EQ(step.kind, unsigned{NOPSPAN_STEP_MIXED});
   EXPECT_EQ(step.instance, ~0UL);
   EXPECT_EQ(step.number, 9U);
-  EXPECT_EQ(step.members, 2U);
-  EXPECT_EQ(step.members_with_prefill, 1U);
-  EXPECT_EQ(step.batch_size, 2U);
-  EXPECT_EQ(step.dropped, 0U);
-  EXPECT_EQ(step.prefill_tokens, 30U);
-  EXPECT_EQ(step.decode_tokens, 3U);
-  EXPECT_EQ(step.drafted_tokens, 4U);
-  EXPECT_EQ(step.accepted_tokens, 2U);
-  EXPECT_EQ(step.budget_tokens, 512U);
+  EXPECT_THAT(counts_of(step), ElementsAre(2U, 1U, 2U, 0U, 30U, 3U, 4U, 2U, 512U));
   EXPECT_EQ(step.host_ns, 10U);
   EXPECT_EQ(step.device_ns, 2000U);
   const std::vector<nopspan_member> members = members_from(traced, "engine.step");
@@ -497,14 +499,8 @@ TEST(StepInABatch, KeepsTheCountsThatTheApplicationGives) {
                     }};
   });
   const nopspan_step& step = traced.only().step;
-  EXPECT_EQ(step.members, 2U);
-  EXPECT_EQ(step.batch_size, 3U);
-  EXPECT_EQ(step.prefill_tokens, 10U);
-  EXPECT_EQ(step.decode_tokens, 11U);
-  EXPECT_EQ(step.drafted_tokens, 0U);
-  EXPECT_EQ(step.accepted_tokens, 12U);
+  EXPECT_THAT(counts_of(step), ElementsAre(2U, 0U, 3U, 0U, 10U, 11U, 0U, 12U, 0U));
   EXPECT_EQ(step.kind, unsigned{NOPSPAN_STEP_PREFILL});
-  EXPECT_EQ(step.budget_tokens, 0U);
   EXPECT_EQ(clamped.times(), 1U);
 }
 
@@ -825,10 +821,8 @@ TEST(Batch, TellsTokensAndToolsOfTheInnermostSpanOnly) {
 TEST(Batch, HasTheStatusOfAnErrorThatIsContent) {
   const Traced traced(
       [] { Span{nopspan::llm::image}.with<nopspan::llm::ImageFields>([](auto& m) { m.error("secret"); }); });
-  ASSERT_THAT(traced.batches, SizeIs(1));
-  ASSERT_THAT(traced.batches[0].entries, SizeIs(1));
-  EXPECT_EQ(traced.batches[0].entries[0].fixed.status, NOPSPAN_STATUS_ERROR);
-  EXPECT_THAT(traced.batches[0].entries[0].attributes, Not(::testing::HasSubstr("secret")));
+  EXPECT_EQ(traced.only().fixed.status, NOPSPAN_STATUS_ERROR);
+  EXPECT_THAT(traced.only().attributes, Not(HasSubstr("secret")));
 }
 
 TEST(Batch, HasTheContentOfSpansOrEventsAsTheModeSays) {
@@ -852,44 +846,37 @@ TEST(Batch, HasTheContentOfSpansOrEventsAsTheModeSays) {
 TEST(Batch, HasTheSameRetryWhicheverFunctionEmitsIt) {
   const Traced traced([] {
     const Span span{"work"};
+    nopspan::llm::retry([](auto& r) { r.attempt(2).delay_ms(500).reason("rate_limit"); });
     nopspan::llm::execute("adapter.retry",
                           [](auto& f) { f.set("attempt", 2).set("delay_ms", 500).set("reason", "rate_limit"); });
     nopspan::genai::retry([](auto& e) { e.attempt(2).delay_ms(500).reason("rate_limit"); });
     nopspan::genai::retry([](auto& e) { e.attempt(2).delay_ms(500.0).reason("rate_limit"); });
   });
-  ASSERT_THAT(traced.batches, SizeIs(1));
-  const std::vector<Entry>& entries = traced.batches[0].entries;
-  ASSERT_THAT(entries, SizeIs(4));
-  for (std::size_t i = 0; i < 3; ++i) {
+  const std::vector<Entry>& entries = traced.entries(5);
+  for (std::size_t i = 0; i < 4; ++i) {
     EXPECT_EQ(entries[i].fixed.kind, NOPSPAN_ENTRY_RETRY);
+    EXPECT_EQ(entries[i].fixed.span_id, entries[4].fixed.span_id);
     EXPECT_THAT(entries[i].extras, ElementsAre(500'000'000U, 2U));
     EXPECT_EQ(entries[i].error_type, "rate_limit");
-    EXPECT_THAT(entries[i].attributes, ::testing::HasSubstr("retry.attempt"));
+    EXPECT_THAT(entries[i].attributes, HasSubstr("retry.attempt"));
   }
 }
 
-TEST(Batch, HasEventsRetriesAndGauges) {
+TEST(Batch, HasEventsAndGauges) {
   const Traced traced([] {
     const Span span{"work"};
     nopspan::execute("cache.hit", [](auto& e) { e.set("key", "k"); });
-    nopspan::llm::retry([](auto& r) { r.attempt(2).delay_ms(500).reason("rate_limit"); });
     nopspan::gauge("running", 17, [](auto& g) { g.engine("engine-1").maximum(32); });
   });
-  ASSERT_THAT(traced.batches, SizeIs(1));
-  const std::vector<Entry>& entries = traced.batches[0].entries;
-  ASSERT_THAT(entries, SizeIs(4));
+  const std::vector<Entry>& entries = traced.entries(3);
   EXPECT_EQ(entries[0].fixed.kind, NOPSPAN_ENTRY_EVENT);
   EXPECT_EQ(entries[0].name, "cache.hit");
   EXPECT_EQ(entries[0].text, "work");
-  EXPECT_THAT(entries[0].attributes, ::testing::HasSubstr("key"));
-  EXPECT_EQ(entries[1].fixed.kind, NOPSPAN_ENTRY_RETRY);
-  EXPECT_THAT(entries[1].extras, ElementsAre(500'000'000U, 2U));
-  EXPECT_EQ(entries[1].error_type, "rate_limit");
-  EXPECT_EQ(entries[1].fixed.span_id, entries[3].fixed.span_id);
-  EXPECT_EQ(entries[2].fixed.kind, NOPSPAN_ENTRY_GAUGE);
-  EXPECT_EQ(entries[2].name, "running");
-  EXPECT_EQ(entries[2].engine, "engine-1");
-  EXPECT_THAT(entries[2].extras, ElementsAre(17U, 32U));
+  EXPECT_THAT(entries[0].attributes, HasSubstr("key"));
+  EXPECT_EQ(entries[1].fixed.kind, NOPSPAN_ENTRY_GAUGE);
+  EXPECT_EQ(entries[1].name, "running");
+  EXPECT_EQ(entries[1].engine, "engine-1");
+  EXPECT_THAT(entries[1].extras, ElementsAre(17U, 32U));
 }
 
 TEST(Batch, HasTheLabelsOfGaugesAndTheFlagOfCounters) {
@@ -904,9 +891,7 @@ TEST(Batch, HasTheLabelsOfGaugesAndTheFlagOfCounters) {
       s.kv_cache_total("host", 7).counter("steps{kind=mixed}", 8).gauge("paused", 9);
     });
   });
-  ASSERT_THAT(traced.batches, SizeIs(1));
-  const std::vector<Entry>& entries = traced.batches[0].entries;
-  ASSERT_THAT(entries, SizeIs(9));
+  const std::vector<Entry>& entries = traced.entries(9);
   EXPECT_EQ(nopspan::stats().values_clamped, before.values_clamped + 1);
   const auto is = [&](std::size_t i, const char* name, std::uint64_t value, std::uint64_t maximum, bool is_counter) {
     EXPECT_EQ(entries[i].fixed.kind, NOPSPAN_ENTRY_GAUGE);
@@ -915,8 +900,6 @@ TEST(Batch, HasTheLabelsOfGaugesAndTheFlagOfCounters) {
     EXPECT_THAT(entries[i].extras, ElementsAre(value, maximum));
     EXPECT_EQ((entries[i].form.flags & NOPSPAN_FLAG_COUNTER) != 0, is_counter);
   };
-  using ::testing::HasSubstr;
-  using ::testing::Not;
   is(0, "waiting", 2, 8, false);
   EXPECT_EQ(entries[0].model, "m");
   EXPECT_THAT(entries[0].attributes, AllOf(HasSubstr("reason"), HasSubstr("slots"), Not(HasSubstr("maximum"))));
@@ -934,35 +917,26 @@ TEST(Batch, HasTheLabelsOfGaugesAndTheFlagOfCounters) {
   is(7, "paused", 9, 0, false);
 }
 
-TEST(Batch, HasTheLabelInTheNameOfAGaugeThatHasNothingElse) {
+TEST(Batch, HasTheLabelInTheNameOfAGaugeAndNoMaximumThatIsNegative) {
+  const Counted clamped(&nopspan::Stats::values_clamped);
   const Traced traced([] {
     const Span span{"work"};
     nopspan::gauge("waiting{reason=slots}", 2);
     nopspan::counter("aborted{why=client}", 17);
-  });
-  ASSERT_THAT(traced.batches, SizeIs(1));
-  const std::vector<Entry>& entries = traced.batches[0].entries;
-  ASSERT_THAT(entries, SizeIs(3));
-  EXPECT_EQ(entries[0].name, "waiting");
-  EXPECT_THAT(entries[0].attributes, AllOf(::testing::HasSubstr("reason"), ::testing::HasSubstr("slots")));
-  EXPECT_EQ(entries[1].name, "aborted");
-  EXPECT_THAT(entries[1].attributes, AllOf(::testing::HasSubstr("why"), ::testing::HasSubstr("client")));
-}
-
-TEST(Batch, HasNoMaximumOfAGaugeThatIsNegative) {
-  const Counted clamped(&nopspan::Stats::values_clamped);
-  const Traced traced([] {
-    const Span span{"work"};
     nopspan::gauge("busy", 3, [](auto& g) { g.maximum(-1); });
   });
-  ASSERT_THAT(traced.batches, SizeIs(1));
-  EXPECT_THAT(traced.batches[0].entries.at(0).extras, ElementsAre(3U, 0U));
+  const std::vector<Entry>& entries = traced.entries(4);
+  EXPECT_THAT(entries[2].extras, ElementsAre(3U, 0U));
   EXPECT_EQ(clamped.times(), 1U);
+  EXPECT_EQ(entries[0].name, "waiting");
+  EXPECT_THAT(entries[0].attributes, AllOf(HasSubstr("reason"), HasSubstr("slots")));
+  EXPECT_EQ(entries[1].name, "aborted");
+  EXPECT_THAT(entries[1].attributes, AllOf(HasSubstr("why"), HasSubstr("client")));
 }
 
 TEST(Batch, HasTheReasonOfAnEventAsItsAttributeAlone) {
   const Traced traced([] { engine::preempted([](auto& event) { event.reason("no_blocks"); }); });
-  EXPECT_THAT(traced.only().attributes, ::testing::HasSubstr("no_blocks"));
+  EXPECT_THAT(traced.only().attributes, HasSubstr("no_blocks"));
   EXPECT_EQ(traced.only().error_type, "");  // it is no error
 }
 
@@ -981,7 +955,7 @@ TEST(Batch, HasTheIdsOfTheSpanOfAnEvent) {
   EXPECT_EQ(entries[0].fixed.span_id, entries[4].fixed.span_id);
   EXPECT_EQ(entries[0].text, "outer");
   EXPECT_EQ(entries[1].fixed.span_id, entries[2].fixed.span_id);
-  EXPECT_THAT(entries[1].attributes, ::testing::HasSubstr("key"));
+  EXPECT_THAT(entries[1].attributes, HasSubstr("key"));
 }
 
 TEST(Batch, ListsTheHeadersOfAllThreadsFromTheGatesPage) {

@@ -100,23 +100,15 @@ TEST(EngineRequest, DerivesItsRatesFromTheTokensAfterTheFirst) {
   EXPECT_THAT(stop, HasMeasurement("tokens_per_second", 100.0));
 }
 
-TEST(EngineRequest, HasNoRateForFewerThanTwoTokens) {
+TEST(EngineRequest, HasNoRateOfFewerThanTwoTokensOrOfNoTimeOrWhatIsUnknown) {
   for (const std::int64_t output : {0, 1}) {
     const auto stop = stop_of([&](auto& m) { m.output_tokens(output).decode_ns(5); });
     EXPECT_THAT(stop, AllOf(LacksMeasurement("time_per_output_token_ns"), LacksMeasurement("tokens_per_second")));
   }
-}
-
-TEST(EngineRequest, HasNoTokensPerSecondOfNoTime) {
-  const auto stop = stop_of([](auto& m) { m.output_tokens(9).decode_ns(0); });
-  EXPECT_THAT(stop, AllOf(HasMeasurement("time_per_output_token_ns", 0), LacksMeasurement("tokens_per_second")));
-}
-
-TEST(EngineRequest, HasNoRateWhereATimeOrACountIsUnknown) {
-  const auto without_time = stop_of([](auto& m) { m.output_tokens(9); });
-  EXPECT_THAT(without_time, LacksMeasurement("time_per_output_token_ns"));
-  const auto without_count = stop_of([](auto& m) { m.decode_ns(9); });
-  EXPECT_THAT(without_count, LacksMeasurement("time_per_output_token_ns"));
+  EXPECT_THAT(stop_of([](auto& m) { m.output_tokens(9).decode_ns(0); }),
+              AllOf(HasMeasurement("time_per_output_token_ns", 0), LacksMeasurement("tokens_per_second")));
+  EXPECT_THAT(stop_of([](auto& m) { m.output_tokens(9); }), LacksMeasurement("time_per_output_token_ns"));
+  EXPECT_THAT(stop_of([](auto& m) { m.decode_ns(9); }), LacksMeasurement("time_per_output_token_ns"));
 }
 
 TEST(EngineRequest, KnowsATimeThatWasGivenAtItsStart) {
@@ -125,51 +117,31 @@ TEST(EngineRequest, KnowsATimeThatWasGivenAtItsStart) {
   EXPECT_THAT(recorder.stop(), HasMeasurement("time_per_output_token_ns", 10));
 }
 
-TEST(EngineRequest, TakesTheTimeToTheFirstTokenFromTheArrival) {
-  FakeClock clock;
-  const SpanRecorder recorder("engine.request");
-  AsyncSpan request{engine::request};
-  const std::int64_t start = recorder.start()->monotonic_time_ns();
-  request.with<RequestFields>([&](auto& m) { m.arrival_ns(start - 3 * kMillisecond); });
-  clock.advance(2 * kMillisecond);
-  request.first_token();
-  request.end();
-  EXPECT_THAT(recorder.stop(), HasMeasurement("ttft_ns", 5 * kMillisecond));
-}
-
-TEST(EngineRequest, WhoseArrivalIsUnknownArrivedAtItsStart) {
-  FakeClock clock;
-  const SpanRecorder recorder("engine.request");
-  AsyncSpan request{engine::request};
-  clock.advance(2 * kMillisecond);
-  request.first_token();
-  request.end();
-  EXPECT_THAT(recorder.stop(), HasMeasurement("ttft_ns", 2 * kMillisecond));
-}
-
-TEST(EngineRequest, MayHaveArrivedAfterItsStart) {
-  FakeClock clock;
-  const SpanRecorder recorder("engine.request");
-  AsyncSpan request{engine::request};
-  const std::int64_t start = recorder.start()->monotonic_time_ns();
-  request.with<RequestFields>([&](auto& m) { m.arrival_ns(start + kMillisecond); });
-  clock.advance(3 * kMillisecond);
-  request.first_token();
-  request.end();
-  EXPECT_THAT(recorder.stop(), HasMeasurement("ttft_ns", 2 * kMillisecond));
-}
-
-TEST(EngineRequest, WhoseFirstTokenWasBeforeItsArrivalHasNoTimeToIt) {
-  FakeClock clock;
-  const SpanRecorder recorder("engine.request");
-  const Counted repaired(&nopspan::Stats::values_clamped);
-  AsyncSpan request{engine::request};
-  const std::int64_t start = recorder.start()->monotonic_time_ns();
-  request.with<RequestFields>([&](auto& m) { m.arrival_ns(start + kMillisecond); });
-  request.first_token();
-  request.end();
-  EXPECT_THAT(recorder.stop(), LacksMeasurement("ttft_ns"));
-  EXPECT_EQ(repaired.times(), 1U);
+TEST(EngineRequest, HasItsTimeToTheFirstTokenFromTheArrivalOrElseFromItsStart) {
+  struct Case {
+    std::optional<std::int64_t> arrival_ms;  // since the start
+    std::uint64_t token_ms;                  // since the start
+    std::int64_t ttft_ms;                    // -1: none
+  };
+  for (const Case& each : {Case{-3, 2, 5}, Case{std::nullopt, 2, 2}, Case{1, 3, 2}, Case{1, 0, -1}}) {
+    FakeClock clock;
+    const SpanRecorder recorder("engine.request");
+    const Counted repaired(&nopspan::Stats::values_clamped);
+    AsyncSpan request{engine::request};
+    const std::int64_t start = recorder.start()->monotonic_time_ns();
+    if (each.arrival_ms) {
+      request.with<RequestFields>([&](auto& m) { m.arrival_ns(start + *each.arrival_ms * kMillisecond); });
+    }
+    clock.advance(each.token_ms * kMillisecond);
+    request.first_token();
+    request.end();
+    EXPECT_EQ(repaired.times(), each.ttft_ms < 0 ? 1U : 0U);
+    if (each.ttft_ms < 0) {
+      EXPECT_THAT(recorder.stop(), LacksMeasurement("ttft_ns"));
+    } else {
+      EXPECT_THAT(recorder.stop(), HasMeasurement("ttft_ns", each.ttft_ms * kMillisecond));
+    }
+  }
 }
 
 TEST(EngineRequest, WithoutAFirstTokenHasNoTimeToIt) {

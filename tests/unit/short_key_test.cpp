@@ -78,44 +78,18 @@ constexpr Value kValues[] = {Value::small, Value::middle, Value::large, Value::n
 // Always inline, so that the compiler knows the key if the caller knows it.
 [[gnu::always_inline]] inline void set(FieldSink& sink, nopspan::Text key, Value value) {
   nopspan::Fields fields(&sink);
-  switch (value) {
-    case Value::small:
-      fields.set(key, 127);
-      break;
-    case Value::middle:
-      fields.set(key, 128);
-      break;
-    case Value::large:
-      fields.set(key, INT64_MAX);
-      break;
-    case Value::negative:
-      fields.set(key, -1);
-      break;
-    case Value::natural:
-      fields.set(key, UINT64_MAX);
-      break;
-    case Value::yes:
-      fields.set(key, true);
-      break;
-    case Value::half:
-      fields.set(key, 0.5);
-      break;
-    case Value::big:
-      fields.set(key, 1e300);
-      break;
-    case Value::text:
-      fields.set(key, "add");
-      break;
-    case Value::long_text:
-      fields.set(key, std::string(65, 'x'));
-      break;
-    case Value::other:
-      fields.set(key, std::string("\u00e9\0\xff", 4));
-      break;
-    case Value::null:
-      fields.set(key, static_cast<const char*>(nullptr));
-      break;
-  }
+  if (value == Value::small) fields.set(key, 127);
+  if (value == Value::middle) fields.set(key, 128);
+  if (value == Value::large) fields.set(key, INT64_MAX);
+  if (value == Value::negative) fields.set(key, -1);
+  if (value == Value::natural) fields.set(key, UINT64_MAX);
+  if (value == Value::yes) fields.set(key, true);
+  if (value == Value::half) fields.set(key, 0.5);
+  if (value == Value::big) fields.set(key, 1e300);
+  if (value == Value::text) fields.set(key, "add");
+  if (value == Value::long_text) fields.set(key, std::string(65, 'x'));
+  if (value == Value::other) fields.set(key, std::string("\u00e9\0\xff", 4));
+  if (value == Value::null) fields.set(key, static_cast<const char*>(nullptr));
 }
 
 struct Event : FieldSink {
