@@ -20,6 +20,7 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -193,68 +194,45 @@ void* cancelled_in(Work work) {
   return result;
 }
 
-void expect_exit_kind(const SpanRecorder& recorder) {
-  ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.exception"));
-  EXPECT_THAT(recorder.exception(), AllOf(HasStatus(Status::exception), HasMetadata("kind", "exit")));
-  EXPECT_THAT(recorder.exception(), HasMetadata("reason", Value::map({{"type", nullptr}, {"message", ""}})));
-  EXPECT_THAT(recorder.exception(), LacksMetadata("stacktrace"));
+// Each way in which a thread ends inside `work(gone)`.
+template <class Work>
+void expect_passed(Work work) {
+  EXPECT_EQ(in_thread([&] { work([] { exit_thread(); }); }), kExit);
+  EXPECT_EQ(cancelled_in(work), PTHREAD_CANCELED);
 }
 
 TEST(ThreadExit, LeavesAClosureWithKindExit) {
   expect_in_child([] {
     const SpanRecorder recorder("work");
-    EXPECT_EQ(in_thread([] { nopspan::span("work", [] { exit_thread(); }); }), kExit);
-    expect_exit_kind(recorder);
+    expect_passed([](auto gone) { nopspan::span("work", [&] { gone(); }); });
+    ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.exception", "work.start", "work.exception"));
+    for (const auto& event : recorder.events("work.exception")) {
+      EXPECT_THAT(event, AllOf(HasStatus(Status::exception), HasMetadata("kind", "exit"), LacksMetadata("stacktrace")));
+      EXPECT_THAT(event, HasMetadata("reason", Value::map({{"type", nullptr}, {"message", ""}})));
+    }
   });
 }
 
-TEST(ThreadExit, LeavesAScopeWithStop) {
+TEST(ThreadExit, LeavesAScopeWithStopAndAbandonsAnAsyncSpan) {
   expect_in_child([] {
-    const SpanRecorder recorder("work");
-    EXPECT_EQ(in_thread([] {
-                const Span span{"work"};
-                exit_thread();
-              }),
-              kExit);
-    EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  });
-}
-
-TEST(ThreadExit, AbandonsAnAsyncSpan) {
-  expect_in_child([] {
-    const SpanRecorder recorder("work");
-    EXPECT_EQ(in_thread([] {
-                const AsyncSpan span{"work"};
-                exit_thread();
-              }),
-              kExit);
-    ASSERT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-    EXPECT_THAT(recorder.stop(), HasStatus(Status::cancelled));
+    const SpanRecorder recorder("work"), async_recorder("async");
+    expect_passed([](auto gone) {
+      const Span span{"work"};
+      gone();
+    });
+    EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop", "work.start", "work.stop"));
+    expect_passed([](auto gone) {
+      const AsyncSpan span{"async"};
+      gone();
+    });
+    for (const auto& event : events_of(async_recorder, 2, "async.stop")) {
+      EXPECT_THAT(event, HasStatus(Status::cancelled));
+    }
   });
 }
 
 TEST(ThreadExit, PassesWhenTheGateIsDown) {
   expect_in_child([] { EXPECT_EQ(in_thread([] { nopspan::span("work", [] { exit_thread(); }); }), kExit); });
-}
-
-TEST(Cancellation, LeavesAClosureWithKindExit) {
-  expect_in_child([] {
-    const SpanRecorder recorder("work");
-    EXPECT_EQ(cancelled_in([](auto wait) { nopspan::span("work", [&] { wait(); }); }), PTHREAD_CANCELED);
-    expect_exit_kind(recorder);
-  });
-}
-
-TEST(Cancellation, LeavesAScopeWithStop) {
-  expect_in_child([] {
-    const SpanRecorder recorder("work");
-    EXPECT_EQ(cancelled_in([](auto wait) {
-                const Span span{"work"};
-                wait();
-              }),
-              PTHREAD_CANCELED);
-    EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  });
 }
 
 // A range whose reading ends the thread.
@@ -316,12 +294,7 @@ void expect_balanced_events(Leave leave) {
 TEST(ThreadExit, PassesThroughMetadataCallables) {
   expect_in_child([] {
     expect_balanced_events([](auto use) { EXPECT_EQ(in_thread([&] { use([] { exit_thread(); }); }), kExit); });
-  });
-}
-
-TEST(Cancellation, PassesThroughMetadataCallables) {
-  expect_in_child([] {
-    expect_balanced_events([](auto use) { EXPECT_EQ(cancelled_in([&](auto wait) { use(wait); }), PTHREAD_CANCELED); });
+    expect_balanced_events([](auto use) { EXPECT_EQ(cancelled_in(use), PTHREAD_CANCELED); });
   });
 }
 
@@ -358,46 +331,20 @@ void expect_passable_with_a_pending_cancellation(Use use) {
   EXPECT_EQ(result, PTHREAD_CANCELED);
 }
 
-TEST(Cancellation, ThatIsPendingDoesNotActInsideASpan) {
-  expect_in_child([] {
-    const SpanRecorder recorder("work");
-    expect_passable_with_a_pending_cancellation([] { const Span span{"work"}; });
-    EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  });
-}
-
-TEST(Cancellation, ThatIsPendingDoesNotActInsideAnAsyncSpan) {
-  expect_in_child([] {
-    const SpanRecorder recorder("work");
-    expect_passable_with_a_pending_cancellation([] { AsyncSpan{"work"}.end(); });
-    EXPECT_THAT(recorder.names(), ElementsAre("work.start", "work.stop"));
-  });
-}
-
-TEST(Cancellation, ThatIsPendingDoesNotActWhereIdsAreMade) {
-  expect_in_child([] {
-    expect_passable_with_a_pending_cancellation([] {
-      EXPECT_FALSE(nopspan::make_request_id().empty());
-      EXPECT_FALSE(Context::make().empty());
+TEST(Cancellation, ThatIsPendingDoesNotActInsideTheLibrary) {
+  const std::pair<std::function<void()>, std::size_t> uses[] = {
+      {[] { const Span span{"work"}; }, 2},  // and how many events there are
+      {[] { AsyncSpan{"work"}.end(); }, 2},
+      {[] { EXPECT_FALSE(nopspan::make_request_id().empty() || Context::make().empty()); }, 0},
+      {[] { const Span logged{"llm.nonsense"}; }, 2},
+      {[] { attach_ok("id", "a.b", [](const Event&) {}), detach_ok("id"); }, 0}};
+  for (const auto& [use, events] : uses) {
+    expect_in_child([use = use, events = events] {
+      const Recorder recorder{"work.start", "work.stop", "llm.nonsense.start", "llm.nonsense.stop"};
+      expect_passable_with_a_pending_cancellation(use);
+      EXPECT_EQ(recorder.size(), events);
     });
-  });
-}
-
-TEST(Cancellation, ThatIsPendingDoesNotActInTheLog) {
-  expect_in_child([] {
-    const Recorder recorder{"llm.nonsense.start"};
-    expect_passable_with_a_pending_cancellation([] { const Span span{"llm.nonsense"}; });
-    EXPECT_EQ(recorder.size(), 1U);
-  });
-}
-
-TEST(Cancellation, ThatIsPendingDoesNotActWhereHandlersAreAttachedAndDetached) {
-  expect_in_child([] {
-    expect_passable_with_a_pending_cancellation([] {
-      attach_ok("id", "a.b", [](const Event&) {});
-      detach_ok("id");
-    });
-  });
+  }
 }
 
 TEST(Cancellation, DoesNotStopAHandlerHalfWay) {
