@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <string>
@@ -52,3 +53,20 @@ bool wait_until(Condition condition) {
   }
   return true;
 }
+
+// Where a thread waits until another one lets it go on.
+class Halt {
+ public:
+  void here() {
+    inside_ = true;
+    EXPECT_TRUE(wait_until([this] { return go_on_.load(); }));
+  }
+  [[nodiscard]] bool is_reached() const {
+    return wait_until([this] { return inside_.load(); });
+  }
+  void release() { go_on_ = true; }
+
+ private:
+  std::atomic<bool> inside_{false};
+  std::atomic<bool> go_on_{false};
+};

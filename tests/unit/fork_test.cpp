@@ -182,40 +182,30 @@ void use_everything() {
 }
 
 TEST(Fork, WhileAnotherThreadRunsAHandlerDoesNotDeadlockTheChild) {
-  std::atomic<bool> inside{false};
-  std::atomic<bool> go_on{false};
-  attach_ok("slow", "a.b", [&](const Event&) {
-    inside = true;
-    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
-  });
+  Halt halt;
+  attach_ok("slow", "a.b", [&](const Event&) { halt.here(); });
   std::thread emitter([] { nopspan::execute("a.b"); });
-  EXPECT_TRUE(wait_until([&] { return inside.load(); }));
+  EXPECT_TRUE(halt.is_reached());
   expect_in_child([] {
     use_everything();
     // No thread of the child runs the handler, so detach() does not wait.
     detach_ok("slow");
   });
-  go_on = true;
+  halt.release();
   emitter.join();
   detach_ok("slow");
 }
 
 TEST(Fork, WhileAnotherThreadDestroysAHandlerDoesNotHangTheChild) {
-  std::atomic<bool> destroys{false};
-  std::atomic<bool> go_on{false};
-  const auto slow = [&](const int*) {
-    destroys = true;
-    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
-  };
-  static const int captured = 0;
-  attach_ok("slow", "a.b", [kept = std::shared_ptr<const int>(&captured, slow)](const Event&) {});
+  Halt halt;
+  attach_ok("slow", "a.b", [kept = std::shared_ptr<Halt>(&halt, [](Halt* at) { at->here(); })](const Event&) {});
   std::thread destroyer([] { detach_ok("slow"); });
-  EXPECT_TRUE(wait_until([&] { return destroys.load(); }));
+  EXPECT_TRUE(halt.is_reached());
   expect_in_child([] {
     attach_ok("slow", "a.b", [](const Event&) {});
     detach_ok("slow");
   });
-  go_on = true;
+  halt.release();
   destroyer.join();
 }
 

@@ -267,20 +267,18 @@ TEST_F(Handler, MayChangeTheEventsOfTheSpanItRunsIn) {
 // ---- The registry, used by several threads.
 
 TEST(RegistryThreads, DetachWaitsForAHandlerThatRunsElsewhere) {
-  std::atomic<bool> inside{false};
-  std::atomic<bool> go_on{false};
+  Halt halt;
   std::atomic<bool> detached{false};
   auto held = std::make_shared<int>(7);
   const std::weak_ptr<int> watched = held;
   attach_ok("slow", "a.b", [&, held](const Event&) {
-    inside = true;
-    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+    halt.here();
     EXPECT_FALSE(detached);
     EXPECT_EQ(*held, 7);
   });
   held.reset();
   std::thread emitter([] { nopspan::execute("a.b"); });
-  ASSERT_TRUE(wait_until([&] { return inside.load(); }));
+  ASSERT_TRUE(halt.is_reached());
   std::thread detacher([&] {
     detach_ok("slow");
     detached = true;
@@ -289,7 +287,7 @@ TEST(RegistryThreads, DetachWaitsForAHandlerThatRunsElsewhere) {
   EXPECT_TRUE(wait_until([] { return nopspan::list_handlers("a.b").empty(); }));
   EXPECT_FALSE(detached);
   EXPECT_FALSE(watched.expired());
-  go_on = true;
+  halt.release();
   emitter.join();
   detacher.join();
   EXPECT_TRUE(watched.expired());
@@ -332,19 +330,15 @@ void attach_once(const std::string& id, std::shared_ptr<void> held) {
 }
 
 TEST(RegistryThreads, WhatAHandlerHeldMayEmitWhenItIsDestroyed) {
-  std::atomic<bool> inside{false};
-  std::atomic<bool> go_on{false};
+  Halt halt;
   std::atomic<bool> second{false};
-  attach_ok("first", "farewell", [&](const Event&) {
-    inside = true;
-    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
-  });
+  attach_ok("first", "farewell", [&](const Event&) { halt.here(); });
   attach_ok("second", "farewell", [&](const Event&) { second = true; });
   attach_once("once", std::make_shared<Farewell>());
   std::thread emitter([] { nopspan::execute("a.b"); });
-  ASSERT_TRUE(wait_until([&] { return inside.load(); }));
+  ASSERT_TRUE(halt.is_reached());
   attach_ok("other", "c.d", [](const Event&) {});  // replaces the table that the emitter is using
-  go_on = true;
+  halt.release();
   emitter.join();
   EXPECT_TRUE(second);
   for (const char* id : {"first", "second", "other"}) detach_ok(id);
@@ -407,26 +401,24 @@ TEST(RegistryThreads, WhatManyHandlersHeldIsDestroyedOneByOne) {
 }
 
 TEST(RegistryThreads, DetachWaitsForAHandlerThatHasDetachedItself) {
-  std::atomic<bool> gone{false};
-  std::atomic<bool> go_on{false};
+  Halt halt;
   std::atomic<bool> ended{false};
   auto held = std::make_shared<int>(7);
   const std::weak_ptr<int> watched = held;
   attach_ok("once", "a.b", [&, held](const Event&) {
     detach_ok("once");
-    gone = true;
-    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
+    halt.here();
     ended = true;
   });
   held.reset();
   std::thread emitter([] { nopspan::execute("a.b"); });
-  ASSERT_TRUE(wait_until([&] { return gone.load(); }));
+  ASSERT_TRUE(halt.is_reached());
   std::thread detacher([&] {
     EXPECT_EQ(nopspan::detach("once"), Errc::not_found);
     EXPECT_TRUE(ended);
     EXPECT_TRUE(watched.expired());
   });
-  go_on = true;
+  halt.release();
   emitter.join();
   detacher.join();
 }
@@ -435,12 +427,9 @@ TEST(RegistryThreads, DetachWaitsForAHandlerThatHasDetachedItself) {
 class Blocked {
  public:
   Blocked() {
-    attach_ok("slow", "slow.event", [this](const Event&) {
-      inside_ = true;
-      EXPECT_TRUE(wait_until([this] { return released_.load(); }));
-    });
+    attach_ok("slow", "slow.event", [this](const Event&) { halt_.here(); });
     emitter_ = std::thread([] { nopspan::execute("slow.event"); });
-    EXPECT_TRUE(wait_until([this] { return inside_.load(); }));
+    EXPECT_TRUE(halt_.is_reached());
   }
   ~Blocked() {
     release();
@@ -450,13 +439,12 @@ class Blocked {
   Blocked& operator=(const Blocked&) = delete;
 
   void release() {
-    released_ = true;
+    halt_.release();
     if (emitter_.joinable()) emitter_.join();
   }
 
  private:
-  std::atomic<bool> inside_{false};
-  std::atomic<bool> released_{false};
+  Halt halt_;
   std::thread emitter_;
 };
 
@@ -529,44 +517,31 @@ TEST(RegistryThreads, WhatAHandlerHeldMayAttachAndDetach) {
 }
 
 TEST(RegistryThreads, AForkWhileSomethingIsDestroyedLetsTheChildDetach) {
-  struct Slow {
-    std::atomic<bool>& begun;
-    std::atomic<bool>& go_on;
-    ~Slow() {
-      begun = true;
-      EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
-    }
-  };
-  std::atomic<bool> begun{false};
-  std::atomic<bool> go_on{false};
-  attach_once("once", std::shared_ptr<Slow>(new Slow{begun, go_on}));  // NOLINT(modernize-make-shared): an aggregate
+  Halt halt;
+  attach_once("once", std::shared_ptr<Halt>(&halt, [](Halt* where) { where->here(); }));
   attach_ok("mine", "c.d", [](const Event&) {});
   std::thread emitter([] { nopspan::execute("a.b"); });
-  ASSERT_TRUE(wait_until([&] { return begun.load(); }));
+  ASSERT_TRUE(halt.is_reached());
   expect_in_child([] { detach_ok("mine"); });
   detach_ok("mine");  // does not wait for the handler that another thread runs
-  go_on = true;
+  halt.release();
   emitter.join();
 }
 
 TEST(RegistryThreads, DetachWaitsForADispatchThatHasNotYetReachedTheHandler) {
-  std::atomic<bool> inside{false};
-  std::atomic<bool> go_on{false};
+  Halt halt;
   std::atomic<bool> detached{false};
   std::atomic<bool> late{false};
-  attach_ok("first", "a.b", [&](const Event&) {
-    inside = true;
-    EXPECT_TRUE(wait_until([&] { return go_on.load(); }));
-  });
+  attach_ok("first", "a.b", [&](const Event&) { halt.here(); });
   attach_ok("second", "a.b", [&](const Event&) { late = detached.load(); });
   std::thread emitter([] { nopspan::execute("a.b"); });
-  ASSERT_TRUE(wait_until([&] { return inside.load(); }));
+  ASSERT_TRUE(halt.is_reached());
   std::thread detacher([&] {
     detach_ok("second");
     detached = true;
   });
   EXPECT_TRUE(wait_until([] { return nopspan::list_handlers("a.b").size() == 1; }));
-  go_on = true;
+  halt.release();
   emitter.join();
   detacher.join();
   EXPECT_FALSE(late);
@@ -604,13 +579,9 @@ TEST(RegistryThreads, AHandlerSeesEveryEventOfEveryThread) {
 TEST(RegistryThreads, OneOfTwoThatAttachTheSameIdSucceeds) {
   for (int round = 0; round < 50; ++round) {
     std::atomic<int> won{0};
-    const auto compete = [&] {
+    in_threads(2, [&](int) {
       if (nopspan::attach("contested", "a.b", [](const Event&) {}) == Errc::ok) ++won;
-    };
-    std::thread one(compete);
-    std::thread two(compete);
-    one.join();
-    two.join();
+    });
     EXPECT_EQ(won, 1);
     detach_ok("contested");
   }
