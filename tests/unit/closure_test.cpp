@@ -28,6 +28,18 @@ class Closure : public ::testing::TestWithParam<bool> {
     }
   }
   [[nodiscard]] const SpanRecorder* recorder() const { return recorder_ ? &*recorder_ : nullptr; }
+  template <class Matcher>
+  void expect_start(const Matcher& matcher) const {
+    if (recorder_) {
+      EXPECT_THAT(recorder_->start(), matcher);
+    }
+  }
+  template <class Matcher>
+  void expect_stop(const Matcher& matcher) const {
+    if (recorder_) {
+      EXPECT_THAT(recorder_->stop(), matcher);
+    }
+  }
 
  private:
   std::optional<SpanRecorder> recorder_;
@@ -79,9 +91,7 @@ TEST_P(Closure, GivesTheSpanToAWorkThatTakesIt) {
     EXPECT_EQ(static_cast<bool>(span), GetParam());
     span.set("key", 1);
   });
-  if (recorder() != nullptr) {
-    EXPECT_THAT(recorder()->stop(), HasMetadata("key", 1));
-  }
+  expect_stop(HasMetadata("key", 1));
 }
 
 TEST_P(Closure, TakesAWorkThatCanOnlyBeMoved) {
@@ -93,9 +103,7 @@ TEST_P(Closure, CallsStartMetadataOnlyForAListener) {
   nopspan::span(
       "work", [&](Fields& f) { f.set("calls", ++calls); }, [] {});
   EXPECT_EQ(calls, GetParam() ? 1 : 0);
-  if (recorder() != nullptr) {
-    EXPECT_THAT(recorder()->start(), HasMetadata("calls", 1));
-  }
+  expect_start(HasMetadata("calls", 1));
 }
 
 TEST_P(Closure, TakesAResultTogetherWithWhatTheStopAdds) {
@@ -108,16 +116,13 @@ TEST_P(Closure, TakesAResultTogetherWithWhatTheStopAdds) {
   });
   EXPECT_EQ(value, "value");
   EXPECT_EQ(calls, GetParam() ? 1 : 0);
-  if (recorder() == nullptr) return;
-  EXPECT_THAT(recorder()->start(), LacksMetadata("text"));
-  EXPECT_THAT(recorder()->stop(), AllOf(HasMetadata("text", "value"), HasMeasurement("length", 5)));
+  expect_start(LacksMetadata("text"));
+  expect_stop(AllOf(HasMetadata("text", "value"), HasMeasurement("length", 5)));
 }
 
 TEST_P(Closure, TakesAResultWhoseStopWantsTheFieldsAlone) {
   EXPECT_EQ(nopspan::span("work", [] { return nopspan::result(7, [](Fields& f) { f.set("key", 1); }); }), 7);
-  if (recorder() != nullptr) {
-    EXPECT_THAT(recorder()->stop(), HasMetadata("key", 1));
-  }
+  expect_stop(HasMetadata("key", 1));
 }
 
 TEST_P(Closure, TakesAResultThatCanOnlyBeMoved) {
@@ -125,9 +130,7 @@ TEST_P(Closure, TakesAResultThatCanOnlyBeMoved) {
     return nopspan::result(std::make_unique<int>(7), [](const std::unique_ptr<int>& v, Fields& f) { f.set("v", *v); });
   });
   EXPECT_EQ(*value, 7);
-  if (recorder() != nullptr) {
-    EXPECT_THAT(recorder()->stop(), HasMetadata("v", 7));
-  }
+  expect_stop(HasMetadata("v", 7));
 }
 
 TEST_P(Closure, DecaysAResultSoThatItCannotDangle) {
@@ -144,9 +147,7 @@ TEST_P(Closure, TakesAReferenceByResultRef) {
   int& returned = nopspan::span(
       "work", [&] { return nopspan::result_ref(target, [](const int& value, Fields& f) { f.set("value", value); }); });
   EXPECT_EQ(&returned, &target);
-  if (recorder() != nullptr) {
-    EXPECT_THAT(recorder()->stop(), HasMetadata("value", 7));
-  }
+  expect_stop(HasMetadata("value", 7));
 }
 
 TEST_P(Closure, TakesAConstReferenceByResultRef) {
@@ -159,9 +160,7 @@ TEST_P(Closure, TakesAStopForAWorkThatReturnsNothing) {
   const auto work = [] { return nopspan::result([](Fields& f) { f.set("key", 1); }); };
   static_assert(std::is_void_v<decltype(nopspan::span("work", work))>);
   nopspan::span("work", work);
-  if (recorder() != nullptr) {
-    EXPECT_THAT(recorder()->stop(), HasMetadata("key", 1));
-  }
+  expect_stop(HasMetadata("key", 1));
 }
 
 TEST_P(Closure, GivesTheSpanAndTakesAResult) {
@@ -172,9 +171,8 @@ TEST_P(Closure, GivesTheSpanAndTakesAResult) {
                   return nopspan::result(7, [](Fields& f) { f.set("at", "stop"); });
                 }),
             7);
-  if (recorder() == nullptr) return;
-  EXPECT_THAT(recorder()->start(), HasMetadata("at", "start"));
-  EXPECT_THAT(recorder()->stop(), HasMetadata("at", "stop"));
+  expect_start(HasMetadata("at", "start"));
+  expect_stop(HasMetadata("at", "stop"));
 }
 
 TEST_P(Closure, EndsAfterTheWorksLocalsAreGone) {

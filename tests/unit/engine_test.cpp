@@ -112,9 +112,8 @@ TEST(EngineRequest, HasNoRateOfFewerThanTwoTokensOrOfNoTimeOrWhatIsUnknown) {
 }
 
 TEST(EngineRequest, KnowsATimeThatWasGivenAtItsStart) {
-  const SpanRecorder recorder("engine.request");
-  short_span(engine::request, [](auto& m) { m.decode_ns(20).output_tokens(3); });
-  EXPECT_THAT(recorder.stop(), HasMeasurement("time_per_output_token_ns", 10));
+  const auto stop = stopped(engine::request, [](auto& m) { m.decode_ns(20).output_tokens(3); });
+  EXPECT_THAT(stop, HasMeasurement("time_per_output_token_ns", 10));
 }
 
 TEST(EngineRequest, HasItsTimeToTheFirstTokenFromTheArrivalOrElseFromItsStart) {
@@ -512,10 +511,8 @@ TEST(Step, HasItsFactsAndMembersInTheStopEvent) {
 }
 
 TEST(Step, IsCopiedWithItsMembers) {
-  const SpanRecorder recorder("engine.step");
   const std::vector<Member> members = decoding(1000);
-  short_span(nopspan::engine::step, [&](auto& m) { m.members(members.data(), members.size()); });
-  nopspan::OwnedEvent stop = recorder.stop();
+  auto stop = stopped(nopspan::engine::step, [&](auto& m) { m.members(members.data(), members.size()); });
   const nopspan::OwnedEvent copy = stop;
   const nopspan::OwnedEvent moved = std::move(stop);
   for (const auto* event : {&copy, &moved}) {
@@ -547,17 +544,16 @@ TEST(Step, HasAKindThatFollowsFromItsMembersOrItsTokens) {
 }
 
 TEST(Step, TakesANegativeCountForAbsentAndCountsIt) {
-  const SpanRecorder recorder("engine.step");
   const std::vector<Member> members = decoding(2);
   const Counted clamped(&nopspan::Stats::values_clamped);
-  short_span(nopspan::engine::step, [&](auto& m) {
+  const auto stop = stopped(nopspan::engine::step, [&](auto& m) {
     m.members(members.data(), members.size()).batch_size(-1).drafted_tokens(-1);
     m.prefill_tokens(7).prefill_tokens(-1).decode_tokens(-1);
   });
   EXPECT_EQ(clamped.times(), 4U);
-  EXPECT_EQ(recorder.stop()->step()->batch_size, 2U);
-  EXPECT_EQ(recorder.stop()->step()->prefill_tokens, 0U);
-  EXPECT_EQ(recorder.stop()->step()->decode_tokens, 2U);
+  EXPECT_EQ(stop->step()->batch_size, 2U);
+  EXPECT_EQ(stop->step()->prefill_tokens, 0U);
+  EXPECT_EQ(stop->step()->decode_tokens, 2U);
 }
 
 TEST(Step, ThatIsCompleteHasMembersToo) {

@@ -326,10 +326,9 @@ TEST_F(BadInput, NumbersThatAreNoneStayWhatTheyAre) {
 }
 
 TEST_F(BadInput, NegativeCountsAreMetadataAndNoUsage) {
-  const SpanRecorder recorder("llm.step");
-  short_span(llm::step, [](auto& m) { m.input_tokens(-5).max_tokens(-1); });
-  EXPECT_THAT(recorder.stop(), HasMetadata("input_tokens", -5));
-  EXPECT_EQ(recorder.stop()->flags() & 0x80U, 0U) << "the record's counts are not set";
+  const auto stop = stopped(llm::step, [](auto& m) { m.input_tokens(-5).max_tokens(-1); });
+  EXPECT_THAT(stop, HasMetadata("input_tokens", -5));
+  EXPECT_EQ(stop->flags() & 0x80U, 0U) << "the record's counts are not set";
 }
 
 TEST_F(BadInput, CountsOverWhatADoubleHoldsStayExact) {
@@ -342,14 +341,13 @@ TEST_F(BadInput, CountsOverWhatADoubleHoldsStayExact) {
 
 TEST_F(BadInput, TextsThatAreNoUtf8LeaveAsQuestionMarks) {
   const Counted repaired(&nopspan::Stats::invalid_utf8);
-  const SpanRecorder recorder("llm.chat");
-  short_span(llm::chat, [](auto& m) {
+  const auto stop = stopped(llm::chat, [](auto& m) {
     m.set("text",
           "a\xff"
           "b")
         .model("m\x80");
   });
-  EXPECT_EQ(recorder.stop()->metadata("text").as_string(),
+  EXPECT_EQ(stop->metadata("text").as_string(),
             "a\xff"
             "b")
       << "handlers receive the values unchanged";
@@ -358,10 +356,9 @@ TEST_F(BadInput, TextsThatAreNoUtf8LeaveAsQuestionMarks) {
 
 TEST_F(BadInput, AMebibyteIsKeptForHandlersAndLeftOutOfTheRecordWhole) {
   const Counted dropped(&nopspan::Stats::attributes_dropped);
-  const SpanRecorder recorder("llm.chat");
   const std::string big(1U << 20U, 'x');
-  short_span(llm::chat, [&](auto& m) { m.model("m").set("big", big); });
-  EXPECT_EQ(recorder.stop()->metadata("big").as_string().size(), big.size());
+  const auto stop = stopped(llm::chat, [&](auto& m) { m.model("m").set("big", big); });
+  EXPECT_EQ(stop->metadata("big").as_string().size(), big.size());
   EXPECT_EQ(dropped.times(), 2U) << "in the record of the start, and in that of the stop";
 }
 
@@ -384,9 +381,7 @@ TEST(Attributes, AreNotEncodedForHandlersAlone) {
 }
 
 TEST_F(BadInput, OfTheSameKeyTwiceTheLaterCounts) {
-  const SpanRecorder recorder("llm.chat");
-  short_span(llm::chat, [](auto& m) { m.temperature(1).temperature(0.5).set("k", 1).set("k", "two"); });
-  const auto start = recorder.start();
+  const auto start = started(llm::chat, [](auto& m) { m.temperature(1).temperature(0.5).set("k", 1).set("k", "two"); });
   EXPECT_EQ(start->metadata("k").copy(), Value("two"));
   EXPECT_EQ(start->attributes().find("gen_ai.request.temperature").copy(), Value(0.5));
 }

@@ -18,15 +18,8 @@ using nopspan::SpanKind;
 
 constexpr const char* kTraceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-template <class F, class Fill>
-nopspan::OwnedEvent stop_of_message(const nopspan::SpanName<F>& name, const Fill& fill) {
-  const SpanRecorder recorder(name.view());
-  { const Span span{name, fill}; }
-  return recorder.stop();
-}
-
 TEST(Mcp, ToolCallFollowsTheConventions) {
-  const auto stop = stop_of_message(mcp::client, [](auto& m) {
+  const auto stop = stopped(mcp::client, [](auto& m) {
     m.method("tools/call").tool_name("weather").rpc_id(7).session_id("s").protocol_version("2025-11-25");
     m.transport("tcp").network_protocol("http", "2").server("h", 80).arguments("{}").result("sunny");
   });
@@ -48,18 +41,18 @@ TEST(Mcp, ToolCallFollowsTheConventions) {
 }
 
 TEST(Mcp, OtherMethodsAreNoOperation) {
-  const auto stop = stop_of_message(mcp::server, [](auto& m) { m.method("initialize").client("peer", 9); });
+  const auto stop = stopped(mcp::server, [](auto& m) { m.method("initialize").client("peer", 9); });
   EXPECT_THAT(stop, AllOf(LacksAttribute("gen_ai.operation.name"), HasAttribute("client.address", "peer")));
   EXPECT_EQ(kind_of(stop), SpanKind::server);
   EXPECT_EQ(genai::span_name(*stop), "initialize");
-  const auto prompt = stop_of_message(mcp::client, [](auto& m) { m.method("prompts/get").prompt_name("review"); });
+  const auto prompt = stopped(mcp::client, [](auto& m) { m.method("prompts/get").prompt_name("review"); });
   EXPECT_EQ(genai::span_name(*prompt), "prompts/get review");
 }
 
 TEST(Mcp, RecordsTheDurationOfBothSides) {
   const auto fill = [](auto& m) { m.method("tools/call").tool_name("weather").resource_uri("file:///a").rpc_id("7"); };
-  for (const auto& [stop, name] : {std::pair(stop_of_message(mcp::client, fill), "mcp.client.operation.duration"),
-                                   std::pair(stop_of_message(mcp::server, fill), "mcp.server.operation.duration")}) {
+  for (const auto& [stop, name] : {std::pair(stopped(mcp::client, fill), "mcp.client.operation.duration"),
+                                   std::pair(stopped(mcp::server, fill), "mcp.server.operation.duration")}) {
     const std::vector<genai::Metric> metrics = genai::metrics(*stop);
     ASSERT_THAT(metrics, SizeIs(1));
     EXPECT_EQ(metrics[0].name, name);
@@ -73,7 +66,7 @@ TEST(Mcp, RecordsTheDurationOfBothSides) {
 
 TEST(Mcp, ErrorCodeFailsTheClient) {
   for (const std::int64_t code : {-32603, -32602, -32000, 1}) {
-    const auto stop = stop_of_message(mcp::client, [&](auto& m) { m.method("ping").error_code(code); });
+    const auto stop = stopped(mcp::client, [&](auto& m) { m.method("ping").error_code(code); });
     EXPECT_THAT(stop, HasStatus(Status::error));
     EXPECT_EQ(stop->attributes().find("error.type").as_string(), std::to_string(code));
     EXPECT_EQ(stop->attributes().find("rpc.response.status_code").as_string(), std::to_string(code));
@@ -82,7 +75,7 @@ TEST(Mcp, ErrorCodeFailsTheClient) {
 
 TEST(Mcp, ErrorCodeFailsTheServerUnlessItIsTheClientsFault) {
   const auto status_of = [](std::int64_t code) {
-    const auto stop = stop_of_message(mcp::server, [&](auto& m) { m.method("ping").error_code(code); });
+    const auto stop = stopped(mcp::server, [&](auto& m) { m.method("ping").error_code(code); });
     EXPECT_EQ(stop->attributes().find("rpc.response.status_code").as_string(), std::to_string(code));
     EXPECT_EQ(stop->attributes().find("error.type").exists(), stop->status() == Status::error);
     return stop->status();
@@ -108,7 +101,7 @@ TEST(Mcp, DigitsAreThoseOfTheWholeRange) {
 
 TEST(Mcp, IdOfARequestMayBeAnyInteger) {
   const auto id_with = [](auto id) {
-    const auto stop = stop_of_message(mcp::client, [&](auto& m) { m.method("ping").rpc_id(id); });
+    const auto stop = stopped(mcp::client, [&](auto& m) { m.method("ping").rpc_id(id); });
     return std::string(stop->attributes().find("jsonrpc.request.id").as_string());
   };
   EXPECT_EQ(id_with(UINT64_MAX), "18446744073709551615");

@@ -126,6 +126,20 @@ struct SpanRecorder : nopspan::testing::Recorder {
   std::string span_;
 };
 
+// The start or the stop of a span that ends at once.
+template <class N, class... Arguments>
+nopspan::OwnedEvent started(const N& name, Arguments&&... arguments) {
+  const SpanRecorder recorder(nopspan::Name(name).view());
+  short_span(name, std::forward<Arguments>(arguments)...);
+  return recorder.start();
+}
+template <class N, class... Arguments>
+nopspan::OwnedEvent stopped(const N& name, Arguments&&... arguments) {
+  const SpanRecorder recorder(nopspan::Name(name).view());
+  short_span(name, std::forward<Arguments>(arguments)...);
+  return recorder.stop();
+}
+
 // The number of calls of operator new on this thread, and the bytes that they were asked for. Link allocations.cpp into
 // a program to count them.
 std::size_t allocations();

@@ -44,12 +44,10 @@ TEST(SpanAttributes, OfAPlainSpanAreItsFields) {
 }
 
 TEST(SpanAttributes, OfAChatFollowTheConventionsAtItsStart) {
-  const SpanRecorder recorder("llm.chat");
-  short_span(llm::chat, [](auto& m) {
+  const auto start = started(llm::chat, [](auto& m) {
     m.engine("llama.cpp").model("tiny").temperature(0).max_tokens(64).top_k(40).seed(7);
     m.stop_sequences({"END", "."}).server("127.0.0.1", 8080).conversation_id("c-1");
   });
-  const auto start = recorder.start();
   EXPECT_EQ(attributes_of(start), Value::map({{"gen_ai.provider.name", "llama.cpp"},
                                               {"gen_ai.operation.name", "chat"},
                                               {"gen_ai.request.model", "tiny"},
@@ -263,19 +261,16 @@ TEST(SpanAttributes, HaveTheLabelsOfTheSpansAround) {
 }
 
 TEST(SpanAttributes, OfAnotherCataloguesKeysAreTheApplicationsOwn) {
-  const SpanRecorder recorder("llm.chat");
-  short_span(llm::chat, [](auto& m) { m.set("count", 3).set("status", "fine").set("queue_ns", 7); });
-  EXPECT_THAT(recorder.start(), AllOf(HasAttribute("count", 3), HasAttribute("status", "fine")));
-  EXPECT_THAT(recorder.start(), HasAttribute("queue_ns", 7));
+  const auto start = started(llm::chat, [](auto& m) { m.set("count", 3).set("status", "fine").set("queue_ns", 7); });
+  EXPECT_THAT(start, AllOf(HasAttribute("count", 3), HasAttribute("status", "fine")));
+  EXPECT_THAT(start, HasAttribute("queue_ns", 7));
 }
 
 TEST(SpanAttributes, ThatTheApplicationSetsItselfCount) {
-  const SpanRecorder recorder("llm.chat");
-  short_span(llm::chat, [](auto& m) {
+  const auto start = started(llm::chat, [](auto& m) {
     m.model("tiny").set("gen_ai.request.model", "mine").set("gen_ai.operation.name", "text_completion");
     m.set("turns", 3);
   });
-  const auto start = recorder.start();
   EXPECT_THAT(start, HasAttribute("gen_ai.request.model", "mine"));
   EXPECT_THAT(start, AllOf(HasAttribute("gen_ai.operation.name", "text_completion"), HasAttribute("turns", 3)));
   const auto keys = keys_of(start->attributes());
@@ -283,9 +278,8 @@ TEST(SpanAttributes, ThatTheApplicationSetsItselfCount) {
 }
 
 TEST(SpanAttributes, KeepTheServerIfTheApplicationSetsAnother) {
-  const SpanRecorder recorder("llm.chat");
-  short_span(llm::chat, [](auto& m) { m.server("host", 443).set("gen_ai.request.model", "mine"); });
-  EXPECT_THAT(recorder.start(), AllOf(HasAttribute("server.address", "host"), HasAttribute("server.port", 443)));
+  const auto start = started(llm::chat, [](auto& m) { m.server("host", 443).set("gen_ai.request.model", "mine"); });
+  EXPECT_THAT(start, AllOf(HasAttribute("server.address", "host"), HasAttribute("server.port", 443)));
 }
 
 TEST(SpanAttributes, OfAnEngineRequestAreTheServers) {
@@ -301,17 +295,14 @@ TEST(SpanAttributes, OfAnEngineRequestAreTheServers) {
 }
 
 TEST(SpanAttributes, OfASpanThatIsNoOperationNameNone) {
-  const SpanRecorder recorder("engine.queue");
-  short_span(nopspan::engine::queue, [](Fields& f) { f.model("big").set("temperature", 1); });
-  const auto start = recorder.start();
+  const auto start = started(nopspan::engine::queue, [](Fields& f) { f.model("big").set("temperature", 1); });
   EXPECT_THAT(start, AllOf(LacksAttribute("gen_ai.operation.name"), HasAttribute("gen_ai.request.model", "big")));
   EXPECT_THAT(start, HasAttribute("temperature", 1));
 }
 
 TEST(SpanAttributes, StayWithAnEventThatIsKept) {
-  const SpanRecorder recorder("llm.chat");
-  short_span(llm::chat, [](auto& m) { m.model("tiny"); });
-  nopspan::OwnedEvent kept = recorder.start();
+  const auto start = started(llm::chat, [](auto& m) { m.model("tiny"); });
+  nopspan::OwnedEvent kept = start;
   const nopspan::OwnedEvent copy = kept;
   const nopspan::OwnedEvent moved = std::move(kept);
   EXPECT_EQ(attributes_of(copy), attributes_of(moved));
@@ -521,11 +512,10 @@ TEST(SpanAttributes, HaveNoContentThatNobodyReceives) {
 }
 
 TEST(SpanAttributes, OfAnImageHaveItsWholeUsage) {
-  const SpanRecorder recorder("llm.image");
   const Value usage = Value::map({{"images", 2}, {"input_tokens", 5}});
-  short_span(llm::image, [&](auto& m) { m.usage(usage); });
-  EXPECT_EQ(attribute(recorder.stop(), "nopspan.usage"), usage);
-  EXPECT_THAT(recorder.stop(), HasAttribute("gen_ai.usage.input_tokens", 5));
+  const auto stop = stopped(llm::image, [&](auto& m) { m.usage(usage); });
+  EXPECT_EQ(attribute(stop, "nopspan.usage"), usage);
+  EXPECT_THAT(stop, HasAttribute("gen_ai.usage.input_tokens", 5));
 }
 
 TEST(SpanAttributes, OfAResultAreThoseOfAToolOnlyOnATool) {
