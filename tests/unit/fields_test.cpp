@@ -30,6 +30,11 @@ constexpr std::int64_t kMax = std::numeric_limits<std::int64_t>::max();
 
 std::string key(int i) { return "k" + std::to_string(i); }
 
+template <class To>
+void set_keys(To& to, int first, int end) {
+  for (int i = first; i < end; ++i) to.set(key(i), i);
+}
+
 TEST(Fields, TakeTheLaterValueAtThePlaceOfTheEarlier) {
   const Recorder recorder{"a.b"};
   nopspan::execute("a.b", [](Fields& f) {
@@ -47,7 +52,7 @@ TEST(Fields, HoldOneHundredAndTwentyEightKeysAndCountTheRest) {
   const Recorder recorder{"a.b"};
   const Counted dropped(&nopspan::Stats::fields_dropped);
   nopspan::execute("a.b", [](Fields& f) {
-    for (int i = 0; i < 128; ++i) f.set(key(i), i);
+    set_keys(f, 0, 128);
     f.set("over", 1).measure("over", 1);
     f.set(key(5), "replaced");  // an existing key takes no new place
   });
@@ -58,39 +63,24 @@ TEST(Fields, HoldOneHundredAndTwentyEightKeysAndCountTheRest) {
 }
 
 TEST(Fields, OfASpanAreBoundedOverItsWholeLife) {
-  const SpanRecorder recorder("work");
-  const Counted dropped(&nopspan::Stats::fields_dropped);
-  {
-    Span span{"work", [](Fields& f) {
-                for (int i = 0; i < 100; ++i) f.set(key(i), i);
-              }};
-    for (int i = 100; i < 200; ++i) span.set(key(i), i);
+  for (const int at_start : {100, 128}) {
+    const SpanRecorder recorder("work");
+    const Counted dropped(&nopspan::Stats::fields_dropped);
+    {
+      Span span{"work", [&](Fields& f) { set_keys(f, 0, at_start); }};
+      set_keys(span, at_start, 200);
+    }
+    EXPECT_EQ(dropped.times(), 72U) << at_start;
+    EXPECT_EQ(recorder.stop()->metadata().size(), 128U + 3U);  // and the three ids
+    EXPECT_GT(recorder.stop()->monotonic_time_ns(), 0);
+    EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("k127", 127), LacksMetadata("k128")));
   }
-  EXPECT_EQ(dropped.times(), 72U);
-  EXPECT_EQ(recorder.stop()->metadata().size(), 128U + 3U);  // and the three ids
-  EXPECT_GT(recorder.stop()->monotonic_time_ns(), 0);
-  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("k127", 127), LacksMetadata("k128")));
-}
-
-TEST(Fields, OfASpanWithAsManyKeysAsItMayHaveTakeNoMore) {
-  const SpanRecorder recorder("work");
-  const Counted dropped(&nopspan::Stats::fields_dropped);
-  {
-    Span span{"work", [](Fields& f) {
-                for (int i = 0; i < 128; ++i) f.set(key(i), i);
-              }};
-    for (int i = 128; i < 300; ++i) span.set(key(i), i);
-  }
-  EXPECT_EQ(dropped.times(), 172U);
-  EXPECT_EQ(recorder.stop()->metadata().size(), 128U + 3U);
 }
 
 TEST(Fields, LeaveRoomForHowASpanEnded) {
   const SpanRecorder recorder("work");
   const Counted dropped(&nopspan::Stats::fields_dropped);
-  const auto fill = [](Fields& f) {
-    for (int i = 0; i < 128; ++i) f.set(key(i), i);
-  };
+  const auto fill = [](Fields& f) { set_keys(f, 0, 128); };
   EXPECT_THROW(nopspan::span("work", fill, [] { throw std::runtime_error("why"); }), std::runtime_error);
   Span(nopspan::Name("work"), fill).cancel("enough");
   { const nopspan::AsyncSpan left{"work", nopspan::Context(), fill}; }
