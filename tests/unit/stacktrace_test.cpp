@@ -43,6 +43,10 @@ FRAME_OF(catch_in) void catch_in(Span& span) {
     span.caught();
   }
 }
+void catch_in_hand() {
+  Span span{"hand"};
+  catch_in(span);
+}
 FRAME_OF(leave_scope) void leave_scope() {
   const Span span{"scope"};
   refuse();
@@ -146,10 +150,7 @@ TEST_F(Stacktrace, BeginsAtTheScopeThatTheExceptionLeaves) {
 TEST_F(Stacktrace, IsNotThatOfAnEarlierException) {
   const Recorder recorder{"work.exception", "hand.exception"};
   EXPECT_THROW(nopspan::span("work", [] { refuse(); }), Refused);
-  {
-    Span span{"hand"};
-    catch_in(span);
-  }
+  catch_in_hand();
   ASSERT_EQ(recorder.size(), 2U);
   EXPECT_THAT(recorder.events()[1], BeginsAtTheSpanIn(code_of_catch_in));
 }
@@ -157,19 +158,13 @@ TEST_F(Stacktrace, IsNotThatOfAnEarlierException) {
 TEST_F(Stacktrace, IsNotThatOfAnExceptionThatPassedASpanWhichIsNotRecorded) {
   EXPECT_THROW(nopspan::span("work", [] { refuse(); }), Refused);
   const SpanRecorder recorder("hand");
-  {
-    Span span{"hand"};
-    catch_in(span);
-  }
+  catch_in_hand();
   EXPECT_THAT(recorder.exception(), BeginsAtTheSpanIn(code_of_catch_in));
 }
 
 // A destructor that runs during unwinding handles an exception of its own.
 struct Cleaner {
-  ~Cleaner() {
-    Span span{"hand"};
-    catch_in(span);
-  }
+  ~Cleaner() { catch_in_hand(); }
 };
 FRAME_OF(refuse_and_clean) void refuse_and_clean() {
   const Cleaner cleaner;
