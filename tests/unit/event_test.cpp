@@ -7,11 +7,11 @@
 #include <nopspan/engine.h>
 #include <nopspan/execute.h>
 #include <nopspan/llm.h>
-#include <nopspan/name.h>
 #include <nopspan/probes.h>
 #include <nopspan/propagation.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
+#include <nopspan/types.h>
 
 #include <atomic>
 #include <list>
@@ -219,7 +219,7 @@ TEST(Counter, IsAGaugeThatSaysWhatItIs) {
 }
 
 TEST(Counter, ComputesNothingWhenTheGateIsDown) {
-  nopspan::gauge("vllm", "running", 1);
+  nopspan::gauge("running", 1);
   nopspan::counter("aborted", 17, [](auto&) { FAIL(); });
   nopspan::gauge("waiting", 2, [](auto&) { FAIL(); });
 }
@@ -468,7 +468,7 @@ TEST(EventNames, AreAListLikeOthers) {
 TEST(EventNames, CoverEverySpanOfTheirCatalogue) {
   const Recorder recorder(nopspan::engine::event_names());
   { const Span span{nopspan::engine::step}; }
-  nopspan::gauge("e", "running", 1);
+  nopspan::gauge("running", 1);
   EXPECT_THAT(recorder.names(), ElementsAre("engine.step.start", "engine.step.stop", "engine.stats"));
 }
 

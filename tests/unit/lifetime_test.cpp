@@ -6,7 +6,7 @@
 #include "sanitizers.h"
 
 #include <nopspan/agent.h>
-#include <nopspan/gate.h>
+#include <nopspan/detail/gate.h>
 #include <nopspan/llm.h>
 #include <nopspan/log.h>
 #include <nopspan/probes.h>

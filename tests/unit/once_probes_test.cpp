@@ -64,7 +64,7 @@ TEST_F(FactProbes, OfOtherEventsDoNotMakePlainSpansRun) {
   short_span("work", [](Fields&) { FAIL(); });
   llm::retry([](auto& r) { r.attempt(2); });
   nopspan::execute("cache.hit");
-  nopspan::gauge("e", "running", 1);
+  nopspan::gauge("running", 1);
   EXPECT_EQ(fired.all(), (Hits{{Probe::retry, 1}, {Probe::event, 1}, {Probe::gauge, 1}}));
 }
 

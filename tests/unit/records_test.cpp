@@ -7,8 +7,8 @@
 
 #include <nopspan/agent.h>
 #include <nopspan/engine.h>
+#include <nopspan/event.h>
 #include <nopspan/probes.h>
-#include <nopspan/value.h>
 
 #include <cstdint>
 #include <optional>

@@ -294,7 +294,7 @@ TEST_F(Prefix, OfNothingSelectsAllEvents) {
     throw std::runtime_error("x");
   } catch (const std::runtime_error&) {
   }
-  nopspan::gauge("llama.cpp", "busy", 1);
+  nopspan::gauge("busy", 1);
   EXPECT_THAT(seen_, ElementsAre("id a.start", "id b.c", "id a.exception", "id engine.stats"));
 }
 

@@ -8,7 +8,7 @@
 #include <nopspan/llm.h>
 #include <nopspan/stats.h>
 #include <nopspan/testing.h>
-#include <nopspan/time.h>
+#include <nopspan/types.h>
 
 #include <array>
 #include <chrono>
@@ -423,7 +423,7 @@ TEST(ValueTypes, DoNotThrowIntoTheProgramThroughASetter) {
 TEST(ValueTypes, DoNotThrowIntoTheProgramAsAGaugeOrAName) {
   const Recorder recorder{"engine.stats", "unnamed.start", "unnamed"};
   const Counted failures(&nopspan::Stats::metadata_failures);
-  nopspan::gauge("pool", "waiting", ThrowingNumber());
+  nopspan::gauge("waiting", ThrowingNumber());
   nopspan::gauge("waiting", ThrowingNumber(), [](nopspan::GaugeFields&) {});
   nopspan::counter("aborted", ThrowingNumber());
   EXPECT_EQ(recorder.size(), 0U);
