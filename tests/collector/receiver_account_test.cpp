@@ -14,16 +14,15 @@
 namespace nopspan::collector {
 namespace {
 
-using Place = ReceiverAccount::Place;
 using testing::HasSubstr;
 
 constexpr ItemCounts kTenSpans = {10, 4, 0, 0}, kSevenLogs = {0, 0, 7, 0};
 
 TEST(ReceiverAccount, FollowsARequestThatIsAccepted) {
   ReceiverAccount account;
-  account.queue(kTenSpans);
+  account.add(kTenSpans, &SignalAccount::queued);
   EXPECT_EQ(account.totals().signals[kTracesRow].queued, 10U);
-  account.send(kTenSpans, Place::queue, false);
+  account.send(kTenSpans, &SignalAccount::queued, false);
   EXPECT_EQ(account.totals().signals[kTracesRow].in_flight, 10U);
   account.accept(kTenSpans);
   const AccountTotals totals = account.totals();
@@ -36,16 +35,16 @@ TEST(ReceiverAccount, FollowsARequestThatIsAccepted) {
 
 TEST(ReceiverAccount, DoesNotKnowWhichEventsBelongToRejectedSpans) {
   ReceiverAccount account;
-  account.queue(kTenSpans);
-  account.send(kTenSpans, Place::queue, false);
+  account.add(kTenSpans, &SignalAccount::queued);
+  account.send(kTenSpans, &SignalAccount::queued, false);
   account.accept(kTenSpans, 3);
   SignalAccount traces = account.totals().signals[kTracesRow], events = account.totals().signals[kSpanEventsRow];
   EXPECT_EQ(traces.accepted, 7U);
   EXPECT_EQ(traces.rejected, 3U);
   EXPECT_EQ(events.unconfirmed, 4U);
 
-  account.queue(kTenSpans);
-  account.send(kTenSpans, Place::queue, false);
+  account.add(kTenSpans, &SignalAccount::queued);
+  account.send(kTenSpans, &SignalAccount::queued, false);
   account.accept(kTenSpans, 10);
   events = account.totals().signals[kSpanEventsRow];
   EXPECT_EQ(events.rejected, 4U);
@@ -54,12 +53,12 @@ TEST(ReceiverAccount, DoesNotKnowWhichEventsBelongToRejectedSpans) {
 
 TEST(ReceiverAccount, CountsWhatIsSentAgain) {
   ReceiverAccount account;
-  account.queue(kSevenLogs);
-  account.send(kSevenLogs, Place::queue, false);
-  account.put_back(kSevenLogs, Place::queue);
-  account.send(kSevenLogs, Place::queue, true);
-  account.put_back(kSevenLogs, Place::queue);
-  account.leave_unconfirmed(kSevenLogs, Place::queue);
+  account.add(kSevenLogs, &SignalAccount::queued);
+  account.send(kSevenLogs, &SignalAccount::queued, false);
+  account.move(kSevenLogs, &SignalAccount::in_flight, &SignalAccount::queued);
+  account.send(kSevenLogs, &SignalAccount::queued, true);
+  account.move(kSevenLogs, &SignalAccount::in_flight, &SignalAccount::queued);
+  account.move(kSevenLogs, &SignalAccount::queued, &SignalAccount::unconfirmed);
   const SignalAccount logs = account.totals().signals[kLogsRow];
   EXPECT_EQ(logs.resent, 7U);
   EXPECT_EQ(logs.unconfirmed, 7U);
@@ -76,9 +75,9 @@ TEST(ReceiverAccount, DoesNotCountReplacedMetricsAsLosses) {
 
 TEST(ReceiverAccount, StaysBalancedIfACallerMovesTooMuch) {
   ReceiverAccount account;
-  account.queue(kSevenLogs);
-  account.send({0, 0, 100, 0}, Place::queue, false);
-  account.refuse({0, 0, 200, 0});
+  account.add(kSevenLogs, &SignalAccount::queued);
+  account.send({0, 0, 100, 0}, &SignalAccount::queued, false);
+  account.move({0, 0, 200, 0}, &SignalAccount::in_flight, &SignalAccount::refused);
   EXPECT_EQ(account.totals().signals[kLogsRow].refused, 7U);
   EXPECT_TRUE(account.totals().is_balanced());
 }
@@ -89,21 +88,21 @@ TEST(ReceiverAccount, StaysBalancedAfterRandomMoves) {
   const auto any = [&](std::uint64_t most) { return random() % (most + 1); };
   for (int i = 0; i < 20'000; ++i) {
     const ItemCounts items = {any(5), any(5), any(5), any(5)};
-    const Place place = any(1) == 0 ? Place::queue : Place::spool;
+    const ReceiverAccount::Count place = any(1) == 0 ? &SignalAccount::queued : &SignalAccount::spooled;
     const auto reason = static_cast<DropReason>(any(kDropReasons.size() - 1));
     const std::function<void()> moves[] = {
-        [&] { account.queue(items); },
-        [&] { account.spool(items); },
-        [&] { account.leave_out(items); },
+        [&] { account.add(items, &SignalAccount::queued); },
+        [&] { account.add(items, &SignalAccount::spooled); },
+        [&] { account.add(items, &SignalAccount::left_out); },
         [&] { account.drop_new(items, reason); },
-        [&] { account.find(items); },
+        [&] { account.add(items, &SignalAccount::spooled, &SignalAccount::found); },
         [&] { account.send(items, place, any(1) == 0); },
         [&] { account.accept(items, any(20)); },
-        [&] { account.refuse(items); },
-        [&] { account.put_back(items, place); },
+        [&] { account.move(items, &SignalAccount::in_flight, &SignalAccount::refused); },
+        [&] { account.move(items, &SignalAccount::in_flight, place); },
         [&] { account.drop(items, place, reason); },
-        [&] { account.leave_unconfirmed(items, place); },
-        [&] { account.move_to_spool(items); },
+        [&] { account.move(items, place, &SignalAccount::unconfirmed); },
+        [&] { account.move(items, &SignalAccount::queued, &SignalAccount::spooled); },
     };
     moves[any(std::size(moves) - 1)]();
     ASSERT_TRUE(account.totals().is_balanced()) << "after move " << i;
@@ -112,11 +111,11 @@ TEST(ReceiverAccount, StaysBalancedAfterRandomMoves) {
 
 TEST(ReceiverAccount, IsPrintedWithEveryCount) {
   ReceiverAccount account;
-  account.queue(kTenSpans);
-  account.send(kTenSpans, Place::queue, true);
+  account.add(kTenSpans, &SignalAccount::queued);
+  account.send(kTenSpans, &SignalAccount::queued, true);
   account.accept(kTenSpans, 10);
   account.drop_new({2, 0, 0, 0}, DropReason::spool_full);
-  account.find(kSevenLogs);
+  account.add(kSevenLogs, &SignalAccount::spooled, &SignalAccount::found);
   const auto json = to_json(account.totals());
   EXPECT_EQ(json["balanced"], true);
   EXPECT_EQ(json["signals"]["traces"]["rejected"], 10);

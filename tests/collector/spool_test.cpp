@@ -61,7 +61,7 @@ class SpoolTest : public testing::Test {
     if (problem) {
       account.drop_new(body.items, *problem);
     } else {
-      account.spool(body.items);
+      account.add(body.items, &SignalAccount::spooled);
     }
     return !problem;
   }
@@ -182,7 +182,7 @@ TEST_F(SpoolTest, CountsWhatWasAcceptedOfADividedBodyAsResent) {
     ReceiverAccount account;
     Spool spool(options, account);
     spool.keep({Signal::traces, spans, {2, 0, 0, 0}}, false);
-    account.spool({2, 0, 0, 0});
+    account.add({2, 0, 0, 0}, &SignalAccount::spooled);
     ExportQueue queue(queue_options, transport, account, &spool);
     EXPECT_FALSE(queue.finish(60s));
     EXPECT_EQ(account.totals().signals[kTracesRow].accepted, 1U);

@@ -125,7 +125,7 @@ bool ExportQueue::is_spooling(Signal signal) const {
 
 bool ExportQueue::post(ExportBody body) {
   if (!is_wanted(body.signal)) {
-    account_.leave_out(body.items);
+    account_.add(body.items, &SignalAccount::left_out);
     return true;
   }
   const Signal signal = body.signal;
@@ -136,7 +136,7 @@ bool ExportQueue::post(ExportBody body) {
     if (spool_lane_of(signal) != nullptr) {
       const auto problem = spool_->keep(body, false);
       if (!problem) {
-        account_.spool(body.items);
+        account_.add(body.items, &SignalAccount::spooled);
         has_work_.notify_one();
         return true;
       }
@@ -146,7 +146,7 @@ bool ExportQueue::post(ExportBody body) {
       return drop(DropReason::queue_full);
     }
   }
-  account_.queue(body.items);
+  account_.add(body.items, &SignalAccount::queued);
   Lane& lane = lanes_[lane_of(signal)];
   lane.hold(body);
   lane.bodies.push_back({std::move(body), false, 0, {}});
@@ -168,7 +168,7 @@ void ExportQueue::post_metrics(std::vector<ExportBody> bodies) {
       account_.drop_new(body.items, DropReason::no_time);
       continue;
     }
-    account_.queue(body.items);
+    account_.add(body.items, &SignalAccount::queued);
     lane.hold(body);
     lane.bodies.push_back({std::move(body), false, snapshot_, {}});
   }
@@ -334,7 +334,7 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
   const std::string name = transport_.name(waiting.body.signal);
   waiting.may_have_arrived = waiting.may_have_arrived || answer.may_have_arrived;
   if (answer.is_malformed) {
-    account_.count_malformed_answer();
+    account_.count(&AccountTotals::malformed_answers);
     if (answer.kind == ReceiverAnswer::Kind::accepted)
       say(Said::malformed, name + ": malformed answer: " + answer.text);
   }
@@ -351,12 +351,12 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
       // Somebody may renew a token, or mend an address. A spool waits for it.
       if (answer.may_be_mended && spool_lane_of(waiting.body.signal) != nullptr)
         return retry(lane, std::move(waiting), answer);
-      account_.refuse(items, waiting.may_have_arrived);
+      account_.move(items, &SignalAccount::in_flight,
+                    waiting.may_have_arrived ? &SignalAccount::unconfirmed : &SignalAccount::refused);
       say(Said::refused, name + ": refused " + items_text(items) + ": " + answer.text);
       break;
     case ReceiverAnswer::Kind::not_encodable:
-      account_.put_back(items, place_of(lane));
-      account_.drop(items, place_of(lane), DropReason::not_encodable);
+      account_.drop(items, &SignalAccount::in_flight, DropReason::not_encodable);
       say(Said::refused, name + ": dropped " + items_text(items) + ": " + answer.text);
       break;
     case ReceiverAnswer::Kind::accepted:
@@ -367,7 +367,7 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
         say(Said::rejected, name + ": rejected " + std::to_string(answer.rejected) + " of " + items_text(items) +
                                 (answer.text.empty() ? "" : ": " + answer.text));
       } else if (!answer.text.empty() && !answer.is_malformed) {
-        account_.count_warning();
+        account_.count(&AccountTotals::warnings);
         say(Said::warning, name + ": " + answer.text);
       }
       if (lane.failures > 0) {
@@ -400,7 +400,7 @@ void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answe
   if (answer.may_be_too_large && split_up(lane, waiting)) {
     return say(Said::divided, name + ": " + answer.text + ": the request is divided");
   }
-  account_.put_back(waiting.body.items, place_of(lane));
+  account_.move(waiting.body.items, &SignalAccount::in_flight, place_of(lane));
   std::chrono::nanoseconds retry_after = answer.retry_after;
   if (options_.retry_time.count() > 0) retry_after = std::min(retry_after, options_.retry_time);
   ++lane.failures;
@@ -475,7 +475,7 @@ bool ExportQueue::split_up(Lane& lane, Waiting& waiting) {
     lane.hold(waiting.body);
     return false;
   }
-  account_.put_back(items, place_of(lane));
+  account_.move(items, &SignalAccount::in_flight, place_of(lane));
   lane.hold(first);
   lane.hold(second);
   Waiting half = waiting;
@@ -489,9 +489,9 @@ bool ExportQueue::split_up(Lane& lane, Waiting& waiting) {
 // Counts a body in memory that will not be sent again.
 void ExportQueue::give_up(const Waiting& waiting, DropReason reason) {
   if (waiting.may_have_arrived) {
-    account_.leave_unconfirmed(waiting.body.items, ReceiverAccount::Place::queue);
+    account_.move(waiting.body.items, &SignalAccount::queued, &SignalAccount::unconfirmed);
   } else {
-    account_.drop(waiting.body.items, ReceiverAccount::Place::queue, reason);
+    account_.drop(waiting.body.items, &SignalAccount::queued, reason);
   }
   lanes_[lane_of(waiting.body.signal)].release(waiting.body);
 }
@@ -502,7 +502,7 @@ std::optional<DropReason> ExportQueue::move_to_spool(const Waiting& waiting) {
   if (spool_lane_of(waiting.body.signal) == nullptr) return DropReason::no_time;
   const std::optional<DropReason> problem = spool_->keep(waiting.body, waiting.may_have_arrived);
   if (problem) return problem;
-  account_.move_to_spool(waiting.body.items);
+  account_.move(waiting.body.items, &SignalAccount::queued, &SignalAccount::spooled);
   lanes_[lane_of(waiting.body.signal)].release(waiting.body);
   note_unsaved();
   return {};

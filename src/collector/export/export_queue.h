@@ -161,8 +161,8 @@ class ExportQueue {
   void give_up(const Waiting& waiting, DropReason reason);
   void count_rest();
   void say(Said what, const std::string& message);
-  [[nodiscard]] static ReceiverAccount::Place place_of(const Lane& lane) {
-    return lane.is_spool ? ReceiverAccount::Place::spool : ReceiverAccount::Place::queue;
+  [[nodiscard]] static ReceiverAccount::Count place_of(const Lane& lane) {
+    return lane.is_spool ? &SignalAccount::spooled : &SignalAccount::queued;
   }
 
   const ExportQueueOptions options_;

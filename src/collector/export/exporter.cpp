@@ -55,7 +55,7 @@ void Exporter::pass(const Entry& entry) {
 }
 
 void Exporter::leave_out(const ItemCounts& items) {
-  for (const auto& receiver : receivers_) receiver->account().leave_out(items);
+  for (const auto& receiver : receivers_) receiver->account().add(items, &SignalAccount::left_out);
 }
 
 void Exporter::drop(const ItemCounts& items, DropReason reason) {

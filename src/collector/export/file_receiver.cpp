@@ -96,9 +96,9 @@ int FileReceiver::append(Lines& lines, std::string_view line) {
 }
 
 void FileReceiver::append(const ExportBody& body) {
-  if (body.signal == Signal::logs && !options_.logs) return account_.leave_out(body.items);
-  account_.queue(body.items);
-  account_.send(body.items, ReceiverAccount::Place::queue, false);
+  if (body.signal == Signal::logs && !options_.logs) return account_.add(body.items, &SignalAccount::left_out);
+  account_.add(body.items, &SignalAccount::queued);
+  account_.send(body.items, &SignalAccount::queued, false);
   std::optional<std::string> line = otlp_json(body.signal, body.bytes);
   if (line) *line += '\n';
   const int error = line ? append(files_[static_cast<std::size_t>(body.signal)], *line) : EBADMSG;
@@ -111,8 +111,7 @@ void FileReceiver::append(const ExportBody& body) {
     say_(printable(name_) + ": " + std::strerror(error) +
          ": entries are dropped and counted until the files can be written again");
   }
-  account_.put_back(body.items, ReceiverAccount::Place::queue);
-  account_.drop(body.items, ReceiverAccount::Place::queue, DropReason::disk_error);
+  account_.drop(body.items, &SignalAccount::in_flight, DropReason::disk_error);
 }
 
 void FileReceiver::on_tick(std::uint64_t now_unix_ns) {

@@ -15,15 +15,10 @@ using RowCounts = std::array<std::uint64_t, kAccountSignals.size()>;
 
 RowCounts rows_of(const ItemCounts& items) { return {items.spans, items.span_events, items.logs, items.points}; }
 
-std::uint64_t move_count(std::uint64_t& from, std::uint64_t& to, std::uint64_t count) {
+void move_count(std::uint64_t& from, std::uint64_t& to, std::uint64_t count) {
   count = std::min(count, from);
   from -= count;
   to += count;
-  return count;
-}
-
-std::uint64_t SignalAccount::*place_of(ReceiverAccount::Place place) {
-  return place == ReceiverAccount::Place::queue ? &SignalAccount::queued : &SignalAccount::spooled;
 }
 
 }  // namespace
@@ -119,52 +114,40 @@ std::string to_text(const AccountTotals& account, const std::string& receiver) {
   return text;
 }
 
-void ReceiverAccount::add(const ItemCounts& items, Count origin, Count state) {
+template <class OnRow>
+void ReceiverAccount::for_each_row(const ItemCounts& items, const OnRow& on_row) {
+  const RowCounts rows = rows_of(items);
+  for (std::size_t i = 0; i < rows.size(); ++i) on_row(totals_.signals[i], rows[i]);
+}
+
+void ReceiverAccount::add(const ItemCounts& items, Count state, Count origin) {
   const std::lock_guard lock(mutex_);
-  const RowCounts rows = rows_of(items);
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    totals_.signals[i].*origin += rows[i];
-    totals_.signals[i].*state += rows[i];
-  }
-}
-
-// With mutex_.
-void ReceiverAccount::move(const ItemCounts& items, Count from, Count to) {
-  const RowCounts rows = rows_of(items);
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    move_count(totals_.signals[i].*from, totals_.signals[i].*to, rows[i]);
-  }
-}
-
-void ReceiverAccount::queue(const ItemCounts& items) { add(items, &SignalAccount::taken, &SignalAccount::queued); }
-void ReceiverAccount::spool(const ItemCounts& items) { add(items, &SignalAccount::taken, &SignalAccount::spooled); }
-void ReceiverAccount::find(const ItemCounts& items) { add(items, &SignalAccount::found, &SignalAccount::spooled); }
-void ReceiverAccount::miss(const ItemCounts& items) {
-  const std::lock_guard lock(mutex_);
-  const RowCounts rows = rows_of(items);
-  for (std::size_t i = 0; i < rows.size(); ++i) totals_.signals[i].missing += rows[i];
-}
-
-void ReceiverAccount::leave_out(const ItemCounts& items) {
-  add(items, &SignalAccount::taken, &SignalAccount::left_out);
+  for_each_row(items, [&](SignalAccount& signal, std::uint64_t count) {
+    signal.*origin += count;
+    signal.*state += count;
+  });
 }
 
 void ReceiverAccount::drop_new(const ItemCounts& items, DropReason reason) {
   const std::lock_guard lock(mutex_);
-  const RowCounts rows = rows_of(items);
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    totals_.signals[i].taken += rows[i];
-    totals_.signals[i].dropped[static_cast<std::size_t>(reason)] += rows[i];
-  }
+  for_each_row(items, [&](SignalAccount& signal, std::uint64_t count) {
+    signal.taken += count;
+    signal.dropped[static_cast<std::size_t>(reason)] += count;
+  });
 }
 
-void ReceiverAccount::send(const ItemCounts& items, Place from, bool may_have_arrived) {
+void ReceiverAccount::miss(const ItemCounts& items) {
+  const std::lock_guard lock(mutex_);
+  for_each_row(items, [](SignalAccount& signal, std::uint64_t count) { signal.missing += count; });
+}
+
+void ReceiverAccount::send(const ItemCounts& items, Count from, bool may_have_arrived) {
   const std::lock_guard lock(mutex_);
   ++totals_.requests;
-  move(items, place_of(from), &SignalAccount::in_flight);
-  if (!may_have_arrived) return;
-  const RowCounts rows = rows_of(items);
-  for (std::size_t i = 0; i < rows.size(); ++i) totals_.signals[i].resent += rows[i];
+  for_each_row(items, [&](SignalAccount& signal, std::uint64_t count) {
+    move_count(signal.*from, signal.in_flight, count);
+    if (may_have_arrived) signal.resent += count;
+  });
 }
 
 void ReceiverAccount::accept(const ItemCounts& items, std::uint64_t rejected, bool may_have_arrived) {
@@ -173,62 +156,33 @@ void ReceiverAccount::accept(const ItemCounts& items, std::uint64_t rejected, bo
   Count events = &SignalAccount::accepted;
   const Count unwanted = may_have_arrived ? &SignalAccount::unconfirmed : &SignalAccount::rejected;
   if (rejected > 0) events = rejected >= rejectable ? unwanted : &SignalAccount::unconfirmed;
-  ItemCounts inner;
-  inner.span_events = items.span_events;
-  move(inner, &SignalAccount::in_flight, events);
-  const RowCounts rows = rows_of(items);
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (i == kSpanEventsRow) continue;
-    SignalAccount& signal = totals_.signals[i];
-    const std::uint64_t refused = std::min(rejected, rows[i]);
+  for_each_row(items, [&](SignalAccount& signal, std::uint64_t count) {
+    if (&signal == &totals_.signals[kSpanEventsRow]) {
+      move_count(signal.in_flight, signal.*events, count);
+      return;
+    }
+    const std::uint64_t refused = std::min(rejected, count);
     rejected -= refused;
     move_count(signal.in_flight, signal.*unwanted, refused);
-    move_count(signal.in_flight, signal.accepted, rows[i] - refused);
-  }
+    move_count(signal.in_flight, signal.accepted, count - refused);
+  });
 }
 
-void ReceiverAccount::refuse(const ItemCounts& items, bool may_have_arrived) {
+void ReceiverAccount::move(const ItemCounts& items, Count from, Count to) {
   const std::lock_guard lock(mutex_);
-  move(items, &SignalAccount::in_flight, may_have_arrived ? &SignalAccount::unconfirmed : &SignalAccount::refused);
+  for_each_row(items, [&](SignalAccount& signal, std::uint64_t count) { move_count(signal.*from, signal.*to, count); });
 }
 
-void ReceiverAccount::put_back(const ItemCounts& items, Place to) {
+void ReceiverAccount::drop(const ItemCounts& items, Count from, DropReason reason) {
   const std::lock_guard lock(mutex_);
-  move(items, &SignalAccount::in_flight, place_of(to));
+  for_each_row(items, [&](SignalAccount& signal, std::uint64_t count) {
+    move_count(signal.*from, signal.dropped[static_cast<std::size_t>(reason)], count);
+  });
 }
 
-void ReceiverAccount::move_to_spool(const ItemCounts& items) {
+void ReceiverAccount::count(std::uint64_t AccountTotals::*which, std::uint64_t more) {
   const std::lock_guard lock(mutex_);
-  move(items, &SignalAccount::queued, &SignalAccount::spooled);
-}
-
-void ReceiverAccount::drop(const ItemCounts& items, Place from, DropReason reason) {
-  const std::lock_guard lock(mutex_);
-  const RowCounts rows = rows_of(items);
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    SignalAccount& signal = totals_.signals[i];
-    move_count(signal.*place_of(from), signal.dropped[static_cast<std::size_t>(reason)], rows[i]);
-  }
-}
-
-void ReceiverAccount::leave_unconfirmed(const ItemCounts& items, Place from) {
-  const std::lock_guard lock(mutex_);
-  move(items, place_of(from), &SignalAccount::unconfirmed);
-}
-
-void ReceiverAccount::count_unreadable(std::uint64_t bytes) {
-  const std::lock_guard lock(mutex_);
-  totals_.unreadable_bytes += bytes;
-}
-
-void ReceiverAccount::count_malformed_answer() {
-  const std::lock_guard lock(mutex_);
-  ++totals_.malformed_answers;
-}
-
-void ReceiverAccount::count_warning() {
-  const std::lock_guard lock(mutex_);
-  ++totals_.warnings;
+  totals_.*which += more;
 }
 
 AccountTotals ReceiverAccount::totals() const {

@@ -93,48 +93,37 @@ nlohmann::ordered_json to_json(const AccountTotals& account);
 // One line for each signal that has items, for the end of a command.
 std::string to_text(const AccountTotals& account, const std::string& receiver);
 
-// Each function moves items from one state to another, so that the sums hold at every moment. If a caller moves more
-// items than the state has, only those are moved. Thread-safe.
+// Moves items from one state to another, so that the sums hold at every moment. If a caller moves more items than the
+// state has, only those are moved. Thread-safe.
 class ReceiverAccount {
  public:
-  // Where items wait for their next request.
-  enum class Place : std::uint8_t { queue, spool };
+  using Count = std::uint64_t SignalAccount::*;
 
-  // New items, from the source.
-  void queue(const ItemCounts& items);
-  void spool(const ItemCounts& items);
-  void leave_out(const ItemCounts& items);
+  // Items from the source, or of an earlier run (`found`).
+  void add(const ItemCounts& items, Count state, Count origin = &SignalAccount::taken);
   void drop_new(const ItemCounts& items, DropReason reason);
-  // Items of an earlier run, in the spool.
-  void find(const ItemCounts& items);
   // Items that earlier runs had only in memory or had lost.
   void miss(const ItemCounts& items);
 
-  // A request begins. `may_have_arrived`: an earlier attempt may have arrived.
-  void send(const ItemCounts& items, Place from, bool may_have_arrived);
-  // The ends of a request. `rejected`: how many of the spans, log records or data points the receiver rejected. If it
+  // A request begins. `from`: where the items waited. `may_have_arrived`: an earlier attempt may have arrived.
+  void send(const ItemCounts& items, Count from, bool may_have_arrived);
+  // The receiver accepted a request. `rejected`: how many of the spans, log records or data points it rejected. If it
   // rejected some of the spans, nobody knows which, so their events are unconfirmed. `may_have_arrived`: an earlier
   // attempt may have arrived. Then items that the receiver did not want this time are unconfirmed.
   void accept(const ItemCounts& items, std::uint64_t rejected = 0, bool may_have_arrived = false);
-  void refuse(const ItemCounts& items, bool may_have_arrived = false);
-  void put_back(const ItemCounts& items, Place to);
-
-  // Items in memory are written to the spool.
-  void move_to_spool(const ItemCounts& items);
+  void move(const ItemCounts& items, Count from, Count to);
   // Waiting items that will not be sent, or not again.
-  void drop(const ItemCounts& items, Place from, DropReason reason);
-  void leave_unconfirmed(const ItemCounts& items, Place from);
+  void drop(const ItemCounts& items, Count from, DropReason reason);
 
-  void count_unreadable(std::uint64_t bytes);
-  void count_malformed_answer();
-  void count_warning();
+  // Adds to a count that is not of a signal.
+  void count(std::uint64_t AccountTotals::*which, std::uint64_t more = 1);
 
   [[nodiscard]] AccountTotals totals() const;
 
  private:
-  using Count = std::uint64_t SignalAccount::*;
-  void add(const ItemCounts& items, Count origin, Count state);
-  void move(const ItemCounts& items, Count from, Count to);
+  // Calls on_row(SignalAccount&, number of items) for each row. With mutex_.
+  template <class OnRow>
+  void for_each_row(const ItemCounts& items, const OnRow& on_row);
 
   mutable std::mutex mutex_;
   AccountTotals totals_;  // with mutex_

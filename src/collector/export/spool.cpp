@@ -136,7 +136,7 @@ void Spool::read_unsaved() {
     options_.say(shown_ + ": the last run was killed or failed, and its file `unsaved` is not readable: nobody knows " +
                  "how many items that it had only in memory or had lost may be missing");
   }
-  account_.count_unreadable(earlier_.unreadable_bytes);
+  account_.count(&AccountTotals::unreadable_bytes, earlier_.unreadable_bytes);
   write_unsaved(earlier_);
 }
 
@@ -186,13 +186,13 @@ void Spool::scan_file(const std::string& name) {
   const std::optional<SpoolFile> file = file_named(name);
   if (!file) {
     earlier_.unreadable_bytes += bytes;
-    account_.count_unreadable(bytes);
+    account_.count(&AccountTotals::unreadable_bytes, bytes);
     Unsaved now = noted_;
     now.unreadable_bytes += bytes;
     write_unsaved(now);
     return set_aside(name, "is not the name of a file of a spool");
   }
-  account_.find(file->items);
+  account_.add(file->items, &SignalAccount::spooled, &SignalAccount::found);
   next_ = std::max<std::uint64_t>(next_, file->number + 1);
   if (const std::string why = problem_of(facts); !why.empty()) {
     lose(file->items);
@@ -206,7 +206,7 @@ void Spool::scan_file(const std::string& name) {
 // The items of a file that cannot be read are dropped. With mutex_, or in the constructor. If the program is killed
 // before the file is set aside, they are counted twice rather than not at all.
 void Spool::lose(const ItemCounts& items) {
-  account_.drop(items, ReceiverAccount::Place::spool, DropReason::disk_error);
+  account_.drop(items, &SignalAccount::spooled, DropReason::disk_error);
   Unsaved now = noted_;
   now.items += items;
   write_unsaved(now);
