@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Filters of whole traces.
-#include "trace/trace_filter.h"
+#include "trace/trace_stage.h"
 
 #include "assembled_traces.h"
 #include "kept_entry.h"

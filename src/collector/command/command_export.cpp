@@ -19,7 +19,7 @@
 #include "model/filtered_source.h"
 #include "model/service.h"
 #include "model/source.h"
-#include "trace/trace_filter.h"
+#include "trace/trace_stage.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>

@@ -11,7 +11,6 @@
 #include "command/tracing_process.h"
 #include "host/cgroup.h"
 #include "host/process_facts.h"
-#include "trace/trace_filter.h"
 #include "trace/trace_stage.h"
 #include "trace/trace_tree.h"
 

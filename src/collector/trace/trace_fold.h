@@ -2,7 +2,6 @@
 // Selects what the tree shows of a node's children: each child, or many of the same name as one item.
 #pragma once
 
-#include "trace/linked_spans.h"
 #include "trace/trace.h"
 #include "trace/trace_links.h"
 
