@@ -160,7 +160,7 @@ int run(const OutputOptions& common, HistCommandOptions& options) {
     throw Failure("--slower-than cannot be used with --of " + options.of + ", which is not a time",
                   Failure::kUsageError);
   }
-  if (hist.filter.wants_errors() && !hist.of->has_status()) {
+  if (hist.filter.wants_errors() && !hist.of->has_status) {
     throw Failure(std::string(hist.filter.errors ? "--errors" : "--error") + " cannot be used with --of " + options.of +
                       ", which has no status",
                   Failure::kUsageError);

@@ -5,47 +5,30 @@
 #include "model/entry.h"
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
 namespace nopspan::collector {
 
 struct Quantity {
-  enum class In : std::uint8_t {
-    span,
-    first_token,
-    tool,
-    engine,
-    queue,
-    prefill,
-    decode,
-    retry,
-    step_tokens,
-    step_prefill,
-    step_decode,
-    batch_size,
-    per_token,
-    input_tokens,
-    output_tokens,
-    cache_hits,
-    acceptance,
-    gap,
-    token_gap,
-    attribute
-  };
+  // What has it: spans, tool calls, retries, engine steps, a list of gaps (read_gaps() in stream_gaps.h), or an
+  // attribute of spans and events.
+  enum class In : std::uint8_t { span, tool, retry, step, gap, token_gap, attribute };
+  // Nothing if the entry does not have it.
+  using Read = std::optional<std::uint64_t> (*)(const Entry& entry);
 
   const char* name;  // the value of --of
   const char* of;    // for people: "duration of spans"
   In in;
+  Read read = nullptr;  // null for lists and attributes
   const char* unit = "ns";
+  bool has_status = true;  // the span's status also applies to the measured value, so that errors can be counted
   std::string_view attribute = {};  // the key, if `in` is attribute
 
   [[nodiscard]] bool is_time() const { return std::string_view(unit) == "ns"; }
-  [[nodiscard]] bool is_of_step() const { return in >= In::step_tokens && in <= In::batch_size; }
-  // Whether an entry has a list of them (read_gaps() in stream_gaps.h).
+  // Whether an entry has a list of them.
   [[nodiscard]] bool is_list() const { return in == In::gap || in == In::token_gap; }
-  // Whether the span's status also applies to the measured time, so that errors can be counted.
-  [[nodiscard]] bool has_status() const { return in != In::first_token && in != In::retry && !is_list(); }
   // Whether the entry is named by Entry::text: the name of the tool, or the name of the span that the retry is in.
   [[nodiscard]] bool is_named_by_text() const { return in == In::tool || in == In::retry; }
 };
