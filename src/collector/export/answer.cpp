@@ -167,25 +167,30 @@ std::optional<PartialSuccess> partial_success_of_frame(std::string_view body) {
   return message ? partial_success_of(*message) : std::nullopt;
 }
 
-constexpr const char* kGrpcCodes[] = {
-    "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
-    "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
-    "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
-    "DATA_LOSS", "UNAUTHENTICATED"};
-enum GrpcCode : unsigned {
-  kGrpcOk = 0,
-  kGrpcCancelled = 1,
-  kGrpcDeadlineExceeded = 4,
-  kGrpcNotFound = 5,
-  kGrpcPermissionDenied = 7,
-  kGrpcResourceExhausted = 8,
-  kGrpcAborted = 10,
-  kGrpcOutOfRange = 11,
-  kGrpcUnimplemented = 12,
-  kGrpcUnavailable = 14,
-  kGrpcDataLoss = 15,
-  kGrpcUnauthenticated = 16
+// Of an answer with this grpc-status, as in ReceiverAnswer.
+struct GrpcCode {
+  const char* name;
+  ReceiverAnswer::Kind kind = ReceiverAnswer::Kind::refused;
+  bool may_have_arrived = false, may_be_mended = false;
 };
+constexpr unsigned kGrpcOk = 0, kGrpcResourceExhausted = 8;
+constexpr GrpcCode kGrpcCodes[] = {{"OK"},
+                                   {"CANCELLED", ReceiverAnswer::Kind::retry, true},
+                                   {"UNKNOWN"},
+                                   {"INVALID_ARGUMENT"},
+                                   {"DEADLINE_EXCEEDED", ReceiverAnswer::Kind::retry, true},
+                                   {"NOT_FOUND", ReceiverAnswer::Kind::refused, false, true},
+                                   {"ALREADY_EXISTS"},
+                                   {"PERMISSION_DENIED", ReceiverAnswer::Kind::refused, false, true},
+                                   {"RESOURCE_EXHAUSTED"},
+                                   {"FAILED_PRECONDITION"},
+                                   {"ABORTED", ReceiverAnswer::Kind::retry, true},
+                                   {"OUT_OF_RANGE", ReceiverAnswer::Kind::retry, true},
+                                   {"UNIMPLEMENTED", ReceiverAnswer::Kind::refused, false, true},
+                                   {"INTERNAL"},
+                                   {"UNAVAILABLE", ReceiverAnswer::Kind::retry},
+                                   {"DATA_LOSS", ReceiverAnswer::Kind::retry, true},
+                                   {"UNAUTHENTICATED", ReceiverAnswer::Kind::refused, false, true}};
 
 std::string answer_text(const std::string& code, const std::string& message) {
   return printable(message.empty() ? code : code + ": " + message, kMostRawText);
@@ -256,38 +261,18 @@ ReceiverAnswer classify(const GrpcAnswer& received, const ExportBody& sent) {
     return success(received.http.is_body_cut ? std::nullopt : partial_success_of_frame(received.http.body), sent);
   }
   const std::string message = percent_decoded(received.message).value_or(received.message);
-  answer.text = answer_text(std::string("gRPC ") + kGrpcCodes[code], message);
+  const GrpcCode& known = kGrpcCodes[code];
+  answer.text = answer_text(std::string("gRPC ") + known.name, message);
   const auto delay = retry_info_of(received.details);
   answer.retry_after = delay.value_or(std::chrono::milliseconds(0));
-  answer.kind = ReceiverAnswer::Kind::refused;
-  switch (code) {
-    case kGrpcResourceExhausted:
-      // Without RetryInfo, waiting does not help. Common servers answer so to a message that is too large.
-      if (delay) {
-        answer.kind = ReceiverAnswer::Kind::retry;
-      } else if (message.find("larger than max") != std::string::npos) {
-        answer.kind = ReceiverAnswer::Kind::too_large;
-      }
-      break;
-    case kGrpcUnavailable:
-      answer.kind = ReceiverAnswer::Kind::retry;
-      break;
-    case kGrpcCancelled:
-    case kGrpcDeadlineExceeded:
-    case kGrpcAborted:
-    case kGrpcOutOfRange:
-    case kGrpcDataLoss:
-      answer.kind = ReceiverAnswer::Kind::retry;
-      answer.may_have_arrived = true;
-      break;
-    case kGrpcNotFound:
-    case kGrpcPermissionDenied:
-    case kGrpcUnimplemented:
-    case kGrpcUnauthenticated:
-      answer.may_be_mended = true;
-      break;
-    default:
-      break;
+  answer.kind = known.kind;
+  answer.may_have_arrived = known.may_have_arrived;
+  answer.may_be_mended = known.may_be_mended;
+  if (code == kGrpcResourceExhausted && delay) {
+    answer.kind = ReceiverAnswer::Kind::retry;
+  } else if (code == kGrpcResourceExhausted && message.find("larger than max") != std::string::npos) {
+    // Without RetryInfo, waiting does not help. Common servers answer so to a message that is too large.
+    answer.kind = ReceiverAnswer::Kind::too_large;
   }
   return answer;
 }
