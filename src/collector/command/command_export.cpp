@@ -100,7 +100,8 @@ struct ExportCommandOptions {
   bool to_network = false;
   OtlpOptions otlp;
   std::string header_file;
-  std::string files;  // a folder
+  std::string needs_receiver;  // an option that was given and is only for an OTLP receiver
+  std::string files;           // a folder
   std::vector<std::string> signals = {"traces", "logs", "metrics"};
   ExportOptions content;
   TraceStageOptions stage;
@@ -359,21 +360,6 @@ void read_metric_interval(ExportCommandOptions& options) {
   options.metric_interval_ns = std::stoull(number) * 1'000'000;
 }
 
-// Options of an OTLP receiver without one. With --serve they have no effect instead, because nopspan-export.service
-// always has a spool, and its receiver is optional.
-void check_needs_of_receiver(const ExportCommandOptions& options) {
-  const OtlpOptions& otlp = options.otlp;
-  for (const auto& [name, is_given] :
-       {std::pair("--spool", !options.spool.empty()), std::pair("--protocol", otlp.protocol.has_value()),
-        std::pair("--header", otlp.headers.has_value()), std::pair("--header-file", !options.header_file.empty()),
-        std::pair("--timeout", otlp.timeout.has_value()), std::pair("--compression", otlp.compression.has_value()),
-        std::pair("--certificate", otlp.certificate.has_value()),
-        std::pair("--client-key", otlp.client_key.has_value()),
-        std::pair("--client-certificate", otlp.client_certificate.has_value())}) {
-    if (is_given) throw Failure(std::string(name) + " requires --otlp", Failure::kUsageError);
-  }
-}
-
 // Completes the options of `nopspan export`, and reports what is wrong before anything is attached to.
 void prepare_receivers(ExportCommandOptions& options) {
   read_metric_interval(options);
@@ -382,7 +368,11 @@ void prepare_receivers(ExportCommandOptions& options) {
   if (!options.to_network && options.files.empty() && !options.serves) {
     throw Failure("nothing to export to: use --otlp URL, --otlp-file DIR or --serve ADDRESS", Failure::kUsageError);
   }
-  if (!options.to_network && !options.serves) check_needs_of_receiver(options);
+  // With --serve it has no effect instead, because nopspan-export.service always has a spool, and its receiver is
+  // optional.
+  if (!options.to_network && !options.serves && !options.needs_receiver.empty()) {
+    throw Failure(options.needs_receiver + " requires --otlp", Failure::kUsageError);
+  }
   if (!options.header_file.empty()) options.otlp.file_headers = read_header_file(options.header_file);
   if (options.to_network) otlp_settings(options.otlp);
   options.content.semconv = options.metrics.feed.semconv;
@@ -405,16 +395,6 @@ Filter exported_by_source(const ExportCommandOptions& options) {
     return filter;
   }
   return Exporter::needs_traces(asked) ? TraceFilter(asked, {}).for_source() : asked;
-}
-
-CLI::Validator signal_name() {
-  return {[](const std::string& name) {
-            for (const auto& [known, signal] : kSignalNames) {
-              if (name == known) return std::string();
-            }
-            return "\"" + printable(name, 40) + "\" is not one of traces, logs, metrics";
-          },
-          ""};
 }
 
 void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
@@ -464,7 +444,7 @@ void add_content_options(CLI::App& app, ExportCommandOptions& options) {
   app.add_option("--signals", options.signals, "What to export (default: traces,logs,metrics)")
       ->type_name("LIST")
       ->delimiter(',')
-      ->check(signal_name());
+      ->check(one_of({"traces", "logs", "metrics"}));
   app.add_option("--step-links", options.content.step_links,
                  "Links of an engine's step to the requests that it serves: at most N (default: 0)")
       ->type_name("N")
@@ -504,8 +484,12 @@ void add_export(CLI::App& app, const OutputOptions& common, Run& run) {
   add_metrics_options(*command, options->metrics);
   command->get_option("--host")->needs(serve);
   add_source_options(*command, options->source);
-  command->callback([options, serve, &common, &run] {
+  command->callback([options, command, serve, &common, &run] {
     options->serves = serve->count() > 0;
+    for (const char* const name : {"--client-certificate", "--client-key", "--certificate", "--compression",
+                                   "--timeout", "--header-file", "--header", "--protocol", "--spool"}) {
+      if (command->count(name) > 0) options->needs_receiver = name;
+    }
     run = [options, &common] { return run_export(*options, common); };
   });
 }

@@ -19,24 +19,6 @@
 namespace nopspan::collector {
 namespace {
 
-// An option whose value is one of a few words.
-template <class Value>
-CLI::Option* add_choice(CLI::App& app, const std::string& name, Value& value,
-                        const std::vector<std::pair<std::string, Value>>& choices, const std::string& what) {
-  std::string words;
-  for (const auto& [word, choice] : choices) words += (words.empty() ? "" : "|") + word;
-  const auto set = [&value, choices, name, words](const std::string& text) {
-    for (const auto& [word, choice] : choices) {
-      if (word == text) {
-        value = choice;
-        return;
-      }
-    }
-    throw CLI::ValidationError(name, "\"" + printable(text, 40) + "\" is not one of " + words);
-  };
-  return app.add_option_function<std::string>(name, set, what)->type_name(words);
-}
-
 // A header Host is compared without its port, so a name with a port would never match.
 CLI::Validator name_of_host() {
   return {[](const std::string& name) {
@@ -57,8 +39,13 @@ constexpr AccountState kOrigins[] = {{"taken", &SignalAccount::taken},
 
 void add_metrics_options(CLI::App& app, MetricsOptions& options) {
   const OptionGroup group(app, "Metrics");
-  add_choice(app, "--semconv", options.feed.semconv, {{"v1.41", Semconv::v1_41}, {"next", Semconv::next}},
-             "Names of the GenAI conventions: of v1.41 (default), or those to which they change");
+  const auto set_semconv = [&options](const std::string& name) {
+    options.feed.semconv = name == "next" ? Semconv::next : Semconv::v1_41;
+  };
+  app.add_option_function<std::string>(
+         "--semconv", set_semconv, "Names of the GenAI conventions: of v1.41 (default), or those to which they change")
+      ->type_name("v1.41|next")
+      ->check(one_of({"v1.41", "next"}));
   app.add_option("--max-series", options.limits.most_series,
                  "Series of a metric; further ones are added up as \"other\" (default: 2000)")
       ->type_name("N")

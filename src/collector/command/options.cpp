@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdint>
@@ -38,6 +39,16 @@ CLI::Validator whole_number(std::uint64_t least, std::uint64_t most) {
 
 CLI::Validator some_text() {
   return {[](const std::string& text) { return text.empty() ? "the value must not be empty" : ""; }, ""};
+}
+
+CLI::Validator one_of(const std::vector<std::string>& words) {
+  const auto refusal = [words](const std::string& text) {
+    if (std::find(words.begin(), words.end(), text) != words.end()) return std::string();
+    std::string all;
+    for (const std::string& word : words) all += (all.empty() ? "" : ", ") + word;
+    return "\"" + printable(text, 40) + "\" is not one of " + all;
+  };
+  return {refusal, ""};
 }
 
 CLI::Validator some_time(std::uint64_t least_ns, const std::string& refusal) {

@@ -56,6 +56,7 @@ CLI::Option* add_grouping_option(CLI::App& app, Grouping& by);
 // text, for example from an unset shell variable. some_time() refuses 0, because 0 means that the option was not given.
 CLI::Validator whole_number(std::uint64_t least, std::uint64_t most = UINT32_MAX);
 CLI::Validator some_text();
+CLI::Validator one_of(const std::vector<std::string>& words);
 CLI::Validator some_time(std::uint64_t least_ns = 1, const std::string& refusal = "must be greater than 0");
 // For a time (add_duration_option) that must be a number of seconds.
 CLI::Validator whole_seconds(std::uint64_t least, std::uint64_t most);
