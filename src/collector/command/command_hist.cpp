@@ -98,7 +98,6 @@ class HistPrinter {
       text = (is_first_ ? "" : "\n") + to_text(table, style_);
     }
     standard_output().write(text);
-    if (standard_output().has_failed()) stopping = true;
     is_first_ = false;
   }
   void finish(const HistTable& table) {
@@ -136,7 +135,7 @@ int measure(const OutputOptions& common, const HistCommandOptions& options, Sour
   if (options.source.from.empty()) set_standard_outputs_live();
   HistFeed feed(source, hist, [&output](const HistTable& table) { output.show(table); });
   WhileTheyRun while_they_run(feed, hist.filter.pids);
-  run.announce(std::string("Counting the ") + hist.of->of + ". Press Ctrl-C to stop.\n");
+  run.announce([&hist] { return std::string("Counting the ") + hist.of->of + ". Press Ctrl-C to stop.\n"; });
   Sink& sink = options.source.from.empty() ? static_cast<Sink&>(while_they_run) : feed;
   run.run(
       source, sink, [&feed] { return feed.ledger(); }, [&feed] { return feed.has_rows(); });

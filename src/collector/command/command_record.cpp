@@ -136,7 +136,7 @@ int record(const RecordOptions& options, const OutputOptions& common, std::uniqu
     set_standard_outputs_live();
   }
   MarkingSink marking(recorder, filter);
-  run.announce("Recording. Press Ctrl-C to stop.\n");
+  run.announce([] { return "Recording. Press Ctrl-C to stop.\n"; });
   run.run(*source, marking, [&recorder] { return recorder.ledger(); });
   const bool is_complete = recorder.finish();
   const Ledger ledger = recorder.ledger();

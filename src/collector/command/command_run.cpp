@@ -48,8 +48,9 @@ void CommandRun::on_entry(const Entry& entry) {
 void CommandRun::on_tick(std::uint64_t now_unix_ns) {
   sink_->on_tick(now_unix_ns);
   if (!is_told_ && options_.from.empty()) tell_if_nothing_matches(now_unix_ns);
-  if (!announcement_.empty() && options_.from.empty()) std::cerr << std::exchange(announcement_, {});
+  if (announcement_ && options_.from.empty()) std::cerr << std::exchange(announcement_, nullptr)();
   metrics_.write_if_due(ledger_);
+  if (standard_output().has_failed()) stopping = true;
 }
 
 void CommandRun::tell_if_nothing_matches(std::uint64_t now_unix_ns) {

@@ -22,12 +22,13 @@ class CommandRun : private Sink, private BatchSink {
   CommandRun(const SourceOptions& options, Filter asked)
       : options_(options), asked_(std::move(asked)), metrics_(options.metrics, options.buffer_bytes) {}
 
-  // Written to stderr when the source is live. Every span that ends after that is reported.
-  void announce(std::string text) { announcement_ = std::move(text); }
+  // `text` is called when the source is live, and its result written to stderr. Every span that ends after that is
+  // reported.
+  void announce(std::function<std::string()> text) { announcement_ = std::move(text); }
   // Runs the source until it ends, `stopping` (base/stopping.h) is set, or --duration is over. If the source is live
   // and nothing has matched `asked` for 5 s, because a request id or a tenant is mistyped for example, writes so to
   // stderr, once. Without `has_matched`, every entry that arrives has matched. `ledger` is what the file of --metrics
-  // gets.
+  // gets. After a failed write to stdout the run ends.
   void run(Source& source, Sink& sink, std::function<Ledger()> ledger, std::function<bool()> has_matched = nullptr);
   // The command has counted everything: writes the file of --metrics for the last time.
   void finish() { metrics_.write_and_wait(ledger_()); }
@@ -48,7 +49,7 @@ class CommandRun : private Sink, private BatchSink {
 
   const SourceOptions& options_;
   const Filter asked_;
-  std::string announcement_;
+  std::function<std::string()> announcement_;
   MetricsFile metrics_;
   std::function<Ledger()> ledger_;
   std::function<bool()> has_matched_;

@@ -61,7 +61,7 @@ constexpr char kTopExamples[] =
     "                                           nanoseconds, *_per_s are rates\n"
     "  nopspan top --from spans.rec             totals of a recording";
 
-// Prints each snapshot. If a write fails, for example because the disk is full, the run ends.
+// Prints each snapshot.
 class Printer {
  public:
   Printer(const TopOptions& options, bool json) : options_(options), json_(json) {}
@@ -78,8 +78,7 @@ class Printer {
       text = top_text(snapshot, options_.view, options_.shown_rows, columns_of_stdout());
     }
     if (standard_output().write(text)) ++printed_;
-    const bool is_done = options_.count != 0 && printed_ == options_.count;
-    if (is_done || standard_output().has_failed()) stopping = true;
+    if (options_.count != 0 && printed_ == options_.count) stopping = true;
   }
 
  private:

@@ -35,21 +35,16 @@ struct TraceOptions {
   SourceOptions source;
   TraceStageOptions stage;
   std::uint64_t limit = 0;  // number of traces to show; 0: no limit
-  bool all_spans = false;
-  bool attributes = false;
-  bool ascii = false;
+  TreeStyle style;
 };
-
-bool locale_is_utf8() { return std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0; }
 
 // Prints each trace, and the counts of all others at the end.
 class TracePrinter : public TraceSink {
  public:
-  TracePrinter(const TraceOptions& options, const OutputOptions& common) : options_(options), common_(common) {
-    style_.utf8 = !options.ascii && locale_is_utf8();
+  TracePrinter(const TraceOptions& options, const OutputOptions& common)
+      : limit_(options.limit), common_(common), style_(options.style) {
+    style_.utf8 = style_.utf8 && std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
     style_.color = common.color;
-    style_.all_spans = options.all_spans;
-    style_.attributes = options.attributes;
   }
 
   bool on_trace(const AssembledTrace& trace) override {
@@ -58,24 +53,15 @@ class TracePrinter : public TraceSink {
     if (is_done()) stopping = true;
     return true;
   }
-  void on_trace_tick() override {
-    if (!std::exchange(is_live_, true) && options_.source.from.empty()) print_start();
-    if (standard_output().has_failed()) stopping = true;
-  }
-  [[nodiscard]] bool is_done() const override { return options_.limit > 0 && shown_ >= options_.limit; }
+  [[nodiscard]] bool is_done() const override { return limit_ > 0 && shown_ >= limit_; }
   void print_end(const Source& source, const TraceStage& stage) const;
-  // Call it before the source runs.
-  void set_source(const Source& source) { source_ = &source; }
 
  private:
   // Valid until the next call.
   std::string_view text_of(const AssembledTrace& trace);
-  void print_start() const;
 
-  const TraceOptions& options_;
+  const std::uint64_t limit_;
   const OutputOptions& common_;
-  const Source* source_ = nullptr;
-  bool is_live_ = false;
   const bool is_terminal_ = ::isatty(STDOUT_FILENO) == 1;
   TreeStyle style_;
   JsonWriter json_;
@@ -94,14 +80,6 @@ std::string_view TracePrinter::text_of(const AssembledTrace& trace) {
   text_ = shown_ > 0 ? "\n" : "";
   add_trace_text(trace, style_, text_);
   return text_;
-}
-
-void TracePrinter::print_start() const {
-  if (options_.stage.scope.with_peers && source_ != nullptr) {
-    std::cerr << "nopspan: --with-peers: attached to all processes of this host that have probes, now "
-              << source_->processes() << "\n";
-  }
-  std::cerr << "Waiting for requests to end. Press Ctrl-C to stop.\n";
 }
 
 void TracePrinter::print_end(const Source& source, const TraceStage& stage) const {
@@ -166,7 +144,11 @@ int show_traces(const TraceOptions& options, const SourceOptions& source_options
   TracePrinter printer(options, common);
   TraceStage stage(options.source.filter, options.stage, printer);
   CommandRun run(source_options, options.source.filter);
-  printer.set_source(source);
+  run.announce([&] {
+    const std::string peers = "nopspan: --with-peers: attached to all processes of this host that have probes, now " +
+                              std::to_string(source.processes()) + "\n";
+    return (options.stage.scope.with_peers ? peers : "") + "Waiting for requests to end. Press Ctrl-C to stop.\n";
+  });
   if (source_options.from.empty()) set_standard_outputs_live();
   run.run(
       source, stage, [&source] { return source.ledger(); }, [&stage] { return stage.has_matched(); });
@@ -180,7 +162,7 @@ int show_traces(const TraceOptions& options, const SourceOptions& source_options
 int run_trace(TraceOptions& options, const OutputOptions& common) {
   options.stage.limits.set_max_age(options.source.max_age_ns);
   options.stage.limits.traces = TraceLimits::traces_for(options.stage.limits.bytes);
-  if (options.all_spans) options.stage.limits.linked_kept = options.stage.limits.entries_per_trace;
+  if (options.style.all_spans) options.stage.limits.linked_kept = options.stage.limits.entries_per_trace;
   const Filter& filter = options.source.filter;
   if (options.stage.scope.with_peers && filter.pids.empty() && filter.cgroup.empty()) {
     throw Failure("--with-peers requires --pid or --cgroup", Failure::kUsageError);
@@ -230,15 +212,16 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
   command->add_option("--limit", options->limit, "Stop after N traces (default: 0, no limit)")
       ->type_name("N")
       ->check(whole_number(0));
-  command->add_flag("--all-spans", options->all_spans,
+  command->add_flag("--all-spans", options->style.all_spans,
                     "Show every span: do not fold steps, linked spans, or siblings with the same name");
   command->add_flag(
-      "--attributes", options->attributes,
+      "--attributes", options->style.attributes,
       "Show all attributes, each in a line of its own (default: in the span's line, its tool, error type, "
       "HTTP status, and database)");
   command->add_flag("--incomplete", options->stage.incomplete,
                     "Also show requests that have not ended, or that began before the attach");
-  command->add_flag("--ascii", options->ascii, "Draw trees with ASCII characters");
+  command->add_flag_callback(
+      "--ascii", [options] { options->style.utf8 = false; }, "Draw trees with ASCII characters");
   command->add_flag(
       "--with-peers", options->stage.scope.with_peers,
       "With --pid or --cgroup: attach to all processes, and show the whole requests that have a span in these");

@@ -76,9 +76,7 @@ void TraceStage::on_entry(const Entry& entry) {
 }
 
 void TraceStage::on_tick(std::uint64_t now_unix_ns) {
-  if (sink_.is_done()) return;
-  sink_.on_trace_tick();
-  assembler_.tick(now_unix_ns);
+  if (!sink_.is_done()) assembler_.tick(now_unix_ns);
 }
 
 void TraceStage::finish(const Source& source) {

@@ -54,8 +54,6 @@ class TraceSink {
   virtual bool on_trace(const AssembledTrace& trace) = 0;
   // A trace that is not wanted, or that is wanted and incomplete, valid only during the call.
   virtual void on_left_out(const AssembledTrace& /*trace*/) {}
-  // Called at each tick (Sink::on_tick()). The traces that end by then follow.
-  virtual void on_trace_tick() {}
   // If true, it wants no more traces.
   [[nodiscard]] virtual bool is_done() const { return false; }
 };
