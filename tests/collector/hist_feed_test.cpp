@@ -2,7 +2,7 @@
 // The feed of `nopspan hist`: which entries count, in which row.
 #include "hist/hist_feed.h"
 
-#include "hist/hist_view.h"
+#include "hist/hist_table.h"
 #include "invented_spans.h"
 #include "kept_entry.h"
 #include "model/otlp_wire.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Histograms as text: bars, tables, and their headings.
-#include "hist/hist_view.h"
+#include "hist/hist_table.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -10,7 +10,6 @@
 #include "command/tracing_process.h"
 #include "hist/hist_feed.h"
 #include "hist/hist_table.h"
-#include "hist/hist_view.h"
 #include "host/process_facts.h"
 
 #include <CLI/CLI.hpp>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rows of `nopspan hist`.
+// The rows of `nopspan hist`, and how they are printed.
 #pragma once
 
 #include "base/log_linear.h"
@@ -9,6 +9,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -48,5 +49,20 @@ class HistTable {
 //  "other": {… the same without a key …}, "malformed": …, "ledger": {…}}; log_linear.h describes a histogram,
 //  ledger.h the ledger.
 nlohmann::ordered_json to_json(const HistTable& table);
+
+struct HistStyle {
+  std::size_t width = 80;  // columns
+  bool color = false;
+  bool blocks = true;         // UTF-8 block characters instead of ASCII
+  std::size_t most_rows = 0;  // 0: all
+
+  // Suits stdout: `width` is that of the terminal (otherwise COLUMNS, otherwise 80), and `blocks` is set if the locale
+  // is UTF-8.
+  static HistStyle of_stdout(bool color);
+};
+
+std::string to_text(const HistTable& table, const HistStyle& style);
+// The ledger as all commands print it, and the number of times in the row `other`.
+std::string ledger_text(const HistTable& table);
 
 }  // namespace nopspan::collector
