@@ -44,8 +44,6 @@ class Exporter : public Sink, private TraceSink {
   [[nodiscard]] bool surely_exports(const Entry& entry) const;
   // Whether anything matched the filter, or may still match it.
   [[nodiscard]] bool has_matched() const { return stage_ ? stage_->has_matched() : has_matched_; }
-  // Null unless the filter needs traces.
-  [[nodiscard]] const TraceStage* stage() const { return stage_ ? &*stage_ : nullptr; }
 
  private:
   bool on_trace(const AssembledTrace& assembled) override;

@@ -227,23 +227,20 @@ void MetricRegistry::advance(std::uint64_t now_unix_ns) {
 }
 
 MetricSnapshot MetricRegistry::snapshot() const {
-  MetricSnapshot made = copy();
+  MetricSnapshot made;
+  {
+    const std::lock_guard lock(mutex_);
+    made.unix_ns = now_unix_ns_;
+    made.families.reserve(families_.size());
+    for (const auto& family : families_) {
+      MetricFamilySnapshot& copied = made.families.emplace_back(MetricFamilySnapshot{family->about, {}});
+      copied.points.reserve(family->series.size());
+      for (const auto& [key, series] : family->series) copied.points.push_back(series.point());
+    }
+  }
   for (MetricFamilySnapshot& family : made.families) {
     std::sort(family.points.begin(), family.points.end(),
               [](const MetricPoint& a, const MetricPoint& b) { return *a.labels < *b.labels; });
-  }
-  return made;
-}
-
-MetricSnapshot MetricRegistry::copy() const {
-  const std::lock_guard lock(mutex_);
-  MetricSnapshot made;
-  made.unix_ns = now_unix_ns_;
-  made.families.reserve(families_.size());
-  for (const auto& family : families_) {
-    MetricFamilySnapshot& copied = made.families.emplace_back(MetricFamilySnapshot{family->about, {}});
-    copied.points.reserve(family->series.size());
-    for (const auto& [key, series] : family->series) copied.points.push_back(series.point());
   }
   return made;
 }

@@ -101,8 +101,6 @@ class MetricRegistry {
  private:
   friend class MetricWriter;
 
-  [[nodiscard]] MetricSnapshot copy() const;
-
   const MetricLimits limits_;
   const std::string seed_;  // of the keys of series, because hostile processes could choose names with equal hashes
   mutable std::mutex mutex_;
