@@ -445,10 +445,9 @@ void add_content_options(CLI::App& app, ExportCommandOptions& options) {
       ->type_name("LIST")
       ->delimiter(',')
       ->check(one_of({"traces", "logs", "metrics"}));
-  app.add_option("--step-links", options.content.step_links,
-                 "Links of an engine's step to the requests that it serves: at most N (default: 0)")
-      ->type_name("N")
-      ->check(whole_number(0, 65536));
+  numeric(app.add_option("--step-links", options.content.step_links,
+                         "Links of an engine's step to the requests that it serves: at most N (default: 0)"),
+          0, 65536);
   add_duration_option(app, "--metric-interval", options.metric_interval_ns,
                       "Time between two exports of metrics (default: OTEL_METRIC_EXPORT_INTERVAL, or 60s)")
       ->check(some_time());

@@ -188,15 +188,12 @@ void add_hist(CLI::App& app, const OutputOptions& common, Run& run_chosen) {
   add_duration_option(*command, "--interval", options->hist.interval_ns,
                       "Print the histograms at this interval, at least 100ms (default: only at the end)")
       ->check(some_time());
-  command
-      ->add_option("--rows", options->shown_rows, "Show only the N rows with the most spans; 0 shows all (default: 20)")
-      ->type_name("N")
-      ->check(whole_number(0));
-  command
-      ->add_option("--rows-max", options->hist.most_rows,
-                   "Keep at most N rows; count the rest in the row other (default: 512)")
-      ->type_name("N")
-      ->check(whole_number(1, 65536));
+  numeric(command->add_option("--rows", options->shown_rows,
+                              "Show only the N rows with the most spans; 0 shows all (default: 20)"),
+          0);
+  numeric(command->add_option("--rows-max", options->hist.most_rows,
+                              "Keep at most N rows; count the rest in the row other (default: 512)"),
+          1, 65536);
 
   add_source_options(*command, options->source);
   describe_span_filters(*command);

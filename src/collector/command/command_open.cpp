@@ -305,10 +305,7 @@ void add_open(CLI::App& app, const OutputOptions& common, Run& run) {
                       "With --watch: list at this interval, at least 100ms (default: 2s)")
       ->needs(watch)
       ->check(some_time());
-  open->add_option("--count", options->count, "With --watch: stop after N lists")
-      ->type_name("N")
-      ->needs(watch)
-      ->check(whole_number(1));
+  numeric(open->add_option("--count", options->count, "With --watch: stop after N lists"), 1)->needs(watch);
   add_duration_option(*open, "--duration", options->duration_ns,
                       "With --watch: stop after this time (default: run until Ctrl-C)")
       ->needs(watch)

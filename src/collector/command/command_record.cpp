@@ -188,9 +188,10 @@ void add_record(CLI::App& app, const OutputOptions& common, Run& run) {
       add_bytes_option(*command, "--max-size", options->recorder.max_bytes,
                        "Start a new file before FILE exceeds this size; older files are FILE.1, FILE.2, and so on");
   CLI::Option* keep =
-      command->add_option("--keep", options->recorder.keep,
-                          "With --max-size, keep N older files (default: 4; with --keep-total: no limit)");
-  keep->type_name("N")->check(whole_number(0))->needs(max_size);
+      numeric(command->add_option("--keep", options->recorder.keep,
+                                  "With --max-size, keep N older files (default: 4; with --keep-total: no limit)"),
+              0)
+          ->needs(max_size);
   CLI::Option* keep_total =
       add_bytes_option(*command, "--keep-total", options->recorder.keep_total,
                        "With --max-size, delete the oldest recordings in the folder of FILE whose names differ from "

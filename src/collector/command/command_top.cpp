@@ -140,18 +140,15 @@ void add_top_options(CLI::App& app, TopOptions& options) {
       ->check(some_time(kLeastInterval, "must be at least 100ms"));
   add_duration_option(app, "--window", options.window_ns, "Length of the window, 1s to 60s (default: 10s)")
       ->check(whole_seconds(1, 60));
-  app.add_option("--rows-max", options.most_rows,
-                 "Keep at most N rows; count the rest in the row other (default: 1000)")
-      ->type_name("N")
-      ->check(whole_number(1, 10000));
+  numeric(app.add_option("--rows-max", options.most_rows,
+                         "Keep at most N rows; count the rest in the row other (default: 1000)"),
+          1, 10000);
   app.add_flag("--plain", options.plain,
                "Print a table at each interval instead of using the screen; this is the default without a terminal");
-  app.add_option("--rows", options.shown_rows, "Print only the first N rows; implies --plain, unless --json is used")
-      ->type_name("N")
-      ->check(whole_number(1));
-  app.add_option("--count", options.count, "Stop after N tables; implies --plain, unless --json is used")
-      ->type_name("N")
-      ->check(whole_number(1));
+  numeric(app.add_option("--rows", options.shown_rows,
+                         "Print only the first N rows; implies --plain, unless --json is used"),
+          1);
+  numeric(app.add_option("--count", options.count, "Stop after N tables; implies --plain, unless --json is used"), 1);
 }
 
 int run_top(TopOptions options, const OutputOptions& common, std::unique_ptr<Source> source) {

@@ -209,9 +209,7 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
   CLI::App* command = app.add_subcommand("trace", "Show each request as a tree of spans when it ends");
   auto options = std::make_shared<TraceOptions>();
   const OptionGroup group(*command, "Traces");
-  command->add_option("--limit", options->limit, "Stop after N traces (default: 0, no limit)")
-      ->type_name("N")
-      ->check(whole_number(0));
+  numeric(command->add_option("--limit", options->limit, "Stop after N traces (default: 0, no limit)"), 0);
   command->add_flag("--all-spans", options->style.all_spans,
                     "Show every span: do not fold steps, linked spans, or siblings with the same name");
   command->add_flag(
@@ -228,11 +226,9 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
   command->add_flag("--filter-early", options->stage.scope.early,
                     "With --name, --model, --errors or --error: let the kernel filter out batches without such a span: "
                     "less overhead, but a trace may lack spans of other threads and processes");
-  command
-      ->add_option("--max-spans", options->stage.limits.entries_per_trace,
-                   "Keep at most N spans and events per trace (default: 10000)")
-      ->type_name("N")
-      ->check(whole_number(1, 10'000'000));
+  numeric(command->add_option("--max-spans", options->stage.limits.entries_per_trace,
+                              "Keep at most N spans and events per trace (default: 10000)"),
+          1, 10'000'000);
   add_bytes_option(*command, "--memory", options->stage.limits.bytes,
                    "Memory for traces that have not ended (default: 64M)");
   add_source_options(*command, options->source);

@@ -46,10 +46,9 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options) {
          "--semconv", set_semconv, "Names of the GenAI conventions: of v1.41 (default), or those to which they change")
       ->type_name("v1.41|next")
       ->check(one_of({"v1.41", "next"}));
-  app.add_option("--max-series", options.limits.most_series,
-                 "Series of a metric; further ones are added up as \"other\" (default: 2000)")
-      ->type_name("N")
-      ->check(whole_number(1, 1'000'000));
+  numeric(app.add_option("--max-series", options.limits.most_series,
+                         "Series of a metric; further ones are added up as \"other\" (default: 2000)"),
+          1, 1'000'000);
   repeatable(
       app.add_option("--host", options.server.hosts,
                      "A name by which clients reach this server, beside localhost and its address; repeat the option "

@@ -126,6 +126,10 @@ CLI::Option* repeatable(CLI::Option* option) {
   return option->expected(1)->allow_extra_args(false)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 
+CLI::Option* numeric(CLI::Option* option, std::uint64_t least, std::uint64_t most) {
+  return option->type_name("N")->check(whole_number(least, most));
+}
+
 CLI::Option* add_pid_option(CLI::App& app, std::vector<std::uint32_t>& pids, const std::string& what) {
   // CLI11's own delimiter would skip an empty pid, or read the next word as one.
   const auto set_pids = [&pids](const std::vector<std::string>& lists) {
@@ -179,10 +183,9 @@ void add_filter_options(CLI::App& app, Filter& filter) {
   app.add_flag("--errors", filter.errors, "Only requests that contain an error");
   add_text_option(app, "--error", filter.error_type, "TYPE", "Only requests that contain an error of this type")
       ->transform(as_recorded);
-  app.add_option("--sample", filter.sample_one_in,
-                 "Only 1 in N requests, by OpenTelemetry's rule: the same ones on every host")
-      ->type_name("N")
-      ->check(whole_number(1));
+  numeric(app.add_option("--sample", filter.sample_one_in,
+                         "Only 1 in N requests, by OpenTelemetry's rule: the same ones on every host"),
+          1);
   app.add_flag("--sampled-only", filter.sampled_only,
                "Only requests whose traceparent has the sampled flag, and those that began without one");
 }

@@ -58,6 +58,8 @@ CLI::Validator whole_number(std::uint64_t least, std::uint64_t most = UINT32_MAX
 CLI::Validator some_text();
 CLI::Validator one_of(const std::vector<std::string>& words);
 CLI::Validator some_time(std::uint64_t least_ns = 1, const std::string& refusal = "must be greater than 0");
+// The option's value is a whole number, which the help calls N.
+CLI::Option* numeric(CLI::Option* option, std::uint64_t least, std::uint64_t most = UINT32_MAX);
 // For a time (add_duration_option) that must be a number of seconds.
 CLI::Validator whole_seconds(std::uint64_t least, std::uint64_t most);
 
