@@ -34,7 +34,6 @@ ExportFeed::ExportFeed(const ExportOptions& options, OnBody on_body)
       held_(options, [this](const HeldEvent& event) {
         make_room(logs_, event.bytes());
         logs_.add(event);
-        ++counts_.items.logs;
         ++counts_.late_events;
       }) {}
 
@@ -52,8 +51,6 @@ void ExportFeed::add_span(const Entry& entry) {
   for (const HeldEvent& event : events) bytes += event.bytes();
   make_room(traces_, bytes);
   traces_.add(entry, events);
-  ++counts_.items.spans;
-  counts_.items.span_events += events.size();
 }
 
 void ExportFeed::add(const Entry& entry) {
@@ -67,7 +64,6 @@ void ExportFeed::add(const Entry& entry) {
   } else {
     make_room(logs_, estimated_bytes(entry, step_links_));
     logs_.add(entry);
-    ++counts_.items.logs;
   }
 }
 
@@ -95,7 +91,6 @@ ItemCounts ExportFeed::waiting() const {
 
 ExportFeed::Counts ExportFeed::counts() const {
   Counts counts = counts_;
-  counts.waiting = held_.events();
   counts.repaired_texts = traces_.repaired_texts() + logs_.repaired_texts() + held_.repaired_texts();
   counts.dropped_attributes = traces_.dropped_attributes() + logs_.dropped_attributes() + held_.dropped_attributes();
   return counts;

@@ -23,13 +23,9 @@ class ExportFeed {
   // Limit for a body. A body of only one item may exceed it.
   static constexpr std::size_t kMostBytes = 1'000'000;
 
-  // Each entry is in exactly one of these: entries = items + measured + waiting.
   struct Counts {
-    ItemCounts items;
-    std::uint64_t measured = 0;  // gauges and parts of steps: metrics report them
-    std::uint64_t waiting = 0;   // events whose span has not arrived yet
-    // Beside the sum:
-    std::uint64_t late_events = 0;  // of the log records, those whose span did not arrive in time
+    std::uint64_t measured = 0;     // gauges and parts of steps: metrics report them
+    std::uint64_t late_events = 0;  // log records of events whose span did not arrive in time
     std::uint64_t repaired_texts = 0, dropped_attributes = 0;
   };
 
