@@ -13,7 +13,8 @@ struct PrometheusName {
   std::string name;  // with the unit, without `_total`
   std::string unit;  // "seconds"; "" if the name does not end with a unit
 };
-// "gen_ai.server.request.duration" in "s" is gen_ai_server_request_duration_seconds.
+// "gen_ai.server.request.duration" in "s" is gen_ai_server_request_duration_seconds. Only for the families of this
+// program: their names have words, dots and underscores, and their units are "s", "By" or in braces.
 PrometheusName prometheus_name(const MetricDescription& about);
 // "gen_ai.request.model" is gen_ai_request_model. The names that Prometheus uses itself, such as __name__, get a
 // prefix.

@@ -25,7 +25,7 @@ enum class MetricType : std::uint8_t { counter, gauge, histogram };
 // (metric_names.h).
 struct MetricDescription {
   std::string name;
-  std::string unit = {};  // as OpenTelemetry writes units: "s", "By", "{token}", "1"
+  std::string unit = {};  // as OpenTelemetry writes units: "s", "By", "{token}"
   std::string help;
   MetricType type = MetricType::counter;
   std::vector<std::string> labels = {};
