@@ -18,7 +18,6 @@
 #include <nlohmann/json.hpp>
 
 #include <langinfo.h>
-#include <unistd.h>
 
 #include <cstdint>
 #include <cstring>
@@ -62,7 +61,6 @@ class TracePrinter : public TraceSink {
 
   const std::uint64_t limit_;
   const OutputOptions& common_;
-  const bool is_terminal_ = ::isatty(STDOUT_FILENO) == 1;
   TreeStyle style_;
   JsonWriter json_;
   std::string text_;
@@ -76,7 +74,7 @@ std::string_view TracePrinter::text_of(const AssembledTrace& trace) {
     json_.end_document();
     return json_.text();
   }
-  if (is_terminal_) style_.width = columns_of_stdout();  // the window's size may change
+  style_.width = columns_of_stdout();  // the window's size may change
   text_ = shown_ > 0 ? "\n" : "";
   add_trace_text(trace, style_, text_);
   return text_;

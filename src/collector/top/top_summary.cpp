@@ -120,6 +120,19 @@ std::string EngineFacts::text() const {
   return text;
 }
 
+// "kv_cache_used 12/64", safe to print on a terminal.
+std::string gauge_text(const GaugeReading& gauge) {
+  std::string text = printable(gauge.name, kWidestName);
+  const char* separator = "{";
+  for (const auto& [key, value] : gauge.labels) {
+    text += std::exchange(separator, ",") + printable(key, kWidestName) + "=" + printable(value, kWidestName);
+  }
+  text += (gauge.labels.empty() ? " " : "} ") + std::to_string(gauge.value);
+  if (gauge.is_counter) text += " (+" + number_text(gauge.per_second()) + "/s)";
+  if (gauge.maximum != 0) text += "/" + std::to_string(gauge.maximum);
+  return text;
+}
+
 }  // namespace
 
 std::string traffic_text(const TopSnapshot& snapshot) {
@@ -176,18 +189,6 @@ std::string bounds_text(const TopSnapshot& snapshot) {
   }
   std::string text;
   for (const std::string& part : parts) text += (text.empty() ? "" : "; ") + part;
-  return text;
-}
-
-std::string gauge_text(const GaugeReading& gauge) {
-  std::string text = printable(gauge.name, kWidestName);
-  const char* separator = "{";
-  for (const auto& [key, value] : gauge.labels) {
-    text += std::exchange(separator, ",") + printable(key, kWidestName) + "=" + printable(value, kWidestName);
-  }
-  text += (gauge.labels.empty() ? " " : "} ") + std::to_string(gauge.value);
-  if (gauge.is_counter) text += " (+" + number_text(gauge.per_second()) + "/s)";
-  if (gauge.maximum != 0) text += "/" + std::to_string(gauge.maximum);
   return text;
 }
 

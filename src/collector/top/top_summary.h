@@ -17,8 +17,6 @@ std::string traffic_text(const TopSnapshot& snapshot);
 std::string ledger_text(const TopSnapshot& snapshot);
 // The reasons why the table is incomplete; "" if it is complete.
 std::string bounds_text(const TopSnapshot& snapshot);
-// "kv_cache_used 12/64", safe to print on a terminal.
-std::string gauge_text(const GaugeReading& gauge);
 // The gauges of each process, engine and model in a line, which begins with `before` and is broken at `width`:
 // "llama.cpp chat_server 1234: kv_cache_used 12/64, running 3".
 std::vector<std::string> gauge_lines(const TopSnapshot& snapshot, std::size_t width, const std::string& before = "");
