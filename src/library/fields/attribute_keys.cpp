@@ -4,6 +4,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
+#include <string_view>
 #include <utility>
 
 namespace nopspan::detail {
@@ -11,8 +13,29 @@ namespace {
 
 constexpr Key kNoKey = AttributeKey::kNoKey;
 
-// If a key has two meanings where it is set, the first one counts.
-constexpr AttributeKey kAttributeKeys[] = {
+// The attributes of one catalogue whose key is the name without the prefix, separated by blanks.
+constexpr std::string_view kPrefix = "nopspan.";
+constexpr std::string_view kOfAgents =
+    "nopspan.trace_id nopspan.iteration nopspan.context_size nopspan.tool_selected nopspan.operator_state nopspan.from "
+    "nopspan.to nopspan.count nopspan.snapshot_id nopspan.ms nopspan.retry_count nopspan.will_retry "
+    "nopspan.final_state nopspan.running nopspan.notification_count nopspan.status nopspan.notification_ids "
+    "nopspan.has_unread nopspan.unread_count nopspan.skills nopspan.skill nopspan.notification_id nopspan.operator_pid "
+    "nopspan.message_count nopspan.message_count_before nopspan.strategy nopspan.config";
+constexpr std::string_view kContentOfAgents =
+    "nopspan.result nopspan.intent nopspan.notification nopspan.code nopspan.thought nopspan.message nopspan.insight";
+constexpr std::string_view kOfEngines =
+    "nopspan.arrival_ns nopspan.queue_ns nopspan.prefill_ns nopspan.decode_ns nopspan.ttft_ns "
+    "nopspan.time_per_output_token_ns nopspan.tokens_per_second nopspan.preemptions nopspan.batch_size "
+    "nopspan.prefill_tokens nopspan.decode_tokens nopspan.drafts nopspan.drafted_tokens nopspan.accepted_tokens "
+    "nopspan.accepted_by_position nopspan.adapter nopspan.recomputed_tokens nopspan.admission_ns "
+    "nopspan.admission_reason nopspan.prompt_chunks nopspan.cached_device_tokens nopspan.cached_host_tokens "
+    "nopspan.cached_external_tokens nopspan.chunk nopspan.chunks nopspan.from nopspan.to nopspan.direction "
+    "nopspan.bytes nopspan.blocks nopspan.tokens nopspan.device nopspan.mode nopspan.tier nopspan.lifetime_ns "
+    "nopspan.idle_ns nopspan.queried_tokens nopspan.hit_tokens nopspan.external_queried_tokens "
+    "nopspan.external_hit_tokens";
+
+// All other keys. If a key has two meanings where it is set, the first one counts.
+constexpr AttributeKey kOtherKeys[] = {
     // A retry.
     {"reason", kNoKey, "retry.reason", AttributeKey::retry},
     {"attempt", kNoKey, "retry.attempt", AttributeKey::retry},
@@ -91,7 +114,6 @@ constexpr AttributeKey kAttributeKeys[] = {
     {"arguments", kNoKey, "gen_ai.tool.call.arguments", AttributeKey::all, true},
     {"gen_ai.tool.arguments", kNoKey, "gen_ai.tool.call.arguments", AttributeKey::all, true, "arguments"},
     {"result", kNoKey, "gen_ai.tool.call.result", AttributeKey::tool, true},
-    {"result", kNoKey, "nopspan.result", AttributeKey::agent, true},
     {"inference_calls", kNoKey, "nopspan.inference_calls", AttributeKey::llm},
     {"tool_calls", kNoKey, "nopspan.tool_calls", AttributeKey::llm},
     {"gen_ai.evaluation.explanation", kNoKey, "gen_ai.evaluation.explanation", AttributeKey::llm, true},
@@ -104,39 +126,6 @@ constexpr AttributeKey kAttributeKeys[] = {
     {"agent_description", kNoKey, "gen_ai.agent.description"},
     {"agent_version", kNoKey, "gen_ai.agent.version"},
     {"operator", kNoKey, "gen_ai.agent.name", AttributeKey::agent},
-    {"trace_id", kNoKey, "nopspan.trace_id", AttributeKey::agent},
-    {"iteration", kNoKey, "nopspan.iteration", AttributeKey::agent},
-    {"context_size", kNoKey, "nopspan.context_size", AttributeKey::agent},
-    {"tool_selected", kNoKey, "nopspan.tool_selected", AttributeKey::agent},
-    {"intent", kNoKey, "nopspan.intent", AttributeKey::agent, true},
-    {"operator_state", kNoKey, "nopspan.operator_state", AttributeKey::agent},
-    {"from", kNoKey, "nopspan.from", AttributeKey::agent},
-    {"to", kNoKey, "nopspan.to", AttributeKey::agent},
-    {"notification", kNoKey, "nopspan.notification", AttributeKey::agent, true},
-    {"count", kNoKey, "nopspan.count", AttributeKey::agent},
-    {"snapshot_id", kNoKey, "nopspan.snapshot_id", AttributeKey::agent},
-    {"code", kNoKey, "nopspan.code", AttributeKey::agent, true},
-    {"ms", kNoKey, "nopspan.ms", AttributeKey::agent},
-    {"thought", kNoKey, "nopspan.thought", AttributeKey::agent, true},
-    {"retry_count", kNoKey, "nopspan.retry_count", AttributeKey::agent},
-    {"will_retry", kNoKey, "nopspan.will_retry", AttributeKey::agent},
-    {"final_state", kNoKey, "nopspan.final_state", AttributeKey::agent},
-    {"message", kNoKey, "nopspan.message", AttributeKey::agent, true},
-    {"running", kNoKey, "nopspan.running", AttributeKey::agent},
-    {"notification_count", kNoKey, "nopspan.notification_count", AttributeKey::agent},
-    {"status", kNoKey, "nopspan.status", AttributeKey::agent},
-    {"notification_ids", kNoKey, "nopspan.notification_ids", AttributeKey::agent},
-    {"insight", kNoKey, "nopspan.insight", AttributeKey::agent, true},
-    {"has_unread", kNoKey, "nopspan.has_unread", AttributeKey::agent},
-    {"unread_count", kNoKey, "nopspan.unread_count", AttributeKey::agent},
-    {"skills", kNoKey, "nopspan.skills", AttributeKey::agent},
-    {"skill", kNoKey, "nopspan.skill", AttributeKey::agent},
-    {"notification_id", kNoKey, "nopspan.notification_id", AttributeKey::agent},
-    {"operator_pid", kNoKey, "nopspan.operator_pid", AttributeKey::agent},
-    {"message_count", kNoKey, "nopspan.message_count", AttributeKey::agent},
-    {"message_count_before", kNoKey, "nopspan.message_count_before", AttributeKey::agent},
-    {"strategy", kNoKey, "nopspan.strategy", AttributeKey::agent},
-    {"config", kNoKey, "nopspan.config", AttributeKey::agent},
     {"reason", kNoKey, "nopspan.reason"},
     {"kind", kNoKey, "nopspan.exception.kind"},
     {"stacktrace", kNoKey, "nopspan.stacktrace", AttributeKey::all, true},
@@ -152,48 +141,31 @@ constexpr AttributeKey kAttributeKeys[] = {
     {"gap_max_ns", kNoKey, "nopspan.gap_max_ns"},
     {"gaps_ns", kNoKey, "nopspan.gaps_ns"},
     {"token_gaps_ns", kNoKey, "nopspan.token_gaps_ns"},
-    {"arrival_ns", kNoKey, "nopspan.arrival_ns", AttributeKey::engine},
-    {"queue_ns", kNoKey, "nopspan.queue_ns", AttributeKey::engine},
-    {"prefill_ns", kNoKey, "nopspan.prefill_ns", AttributeKey::engine},
-    {"decode_ns", kNoKey, "nopspan.decode_ns", AttributeKey::engine},
-    {"ttft_ns", kNoKey, "nopspan.ttft_ns", AttributeKey::engine},
-    {"time_per_output_token_ns", kNoKey, "nopspan.time_per_output_token_ns", AttributeKey::engine},
-    {"tokens_per_second", kNoKey, "nopspan.tokens_per_second", AttributeKey::engine},
-    {"preemptions", kNoKey, "nopspan.preemptions", AttributeKey::engine},
-    {"batch_size", kNoKey, "nopspan.batch_size", AttributeKey::engine},
-    {"prefill_tokens", kNoKey, "nopspan.prefill_tokens", AttributeKey::engine},
-    {"decode_tokens", kNoKey, "nopspan.decode_tokens", AttributeKey::engine},
-    {"drafts", kNoKey, "nopspan.drafts", AttributeKey::engine},
-    {"drafted_tokens", kNoKey, "nopspan.drafted_tokens", AttributeKey::engine},
-    {"accepted_tokens", kNoKey, "nopspan.accepted_tokens", AttributeKey::engine},
-    {"accepted_by_position", kNoKey, "nopspan.accepted_by_position", AttributeKey::engine},
-    {"adapter", kNoKey, "nopspan.adapter", AttributeKey::engine},
-    {"recomputed_tokens", kNoKey, "nopspan.recomputed_tokens", AttributeKey::engine},
-    {"admission_ns", kNoKey, "nopspan.admission_ns", AttributeKey::engine},
-    {"admission_reason", kNoKey, "nopspan.admission_reason", AttributeKey::engine},
-    {"prompt_chunks", kNoKey, "nopspan.prompt_chunks", AttributeKey::engine},
-    {"cached_device_tokens", kNoKey, "nopspan.cached_device_tokens", AttributeKey::engine},
-    {"cached_host_tokens", kNoKey, "nopspan.cached_host_tokens", AttributeKey::engine},
-    {"cached_external_tokens", kNoKey, "nopspan.cached_external_tokens", AttributeKey::engine},
-    {"chunk", kNoKey, "nopspan.chunk", AttributeKey::engine},
-    {"chunks", kNoKey, "nopspan.chunks", AttributeKey::engine},
-    {"from", kNoKey, "nopspan.from", AttributeKey::engine},
-    {"to", kNoKey, "nopspan.to", AttributeKey::engine},
-    {"direction", kNoKey, "nopspan.direction", AttributeKey::engine},
-    {"bytes", kNoKey, "nopspan.bytes", AttributeKey::engine},
-    {"blocks", kNoKey, "nopspan.blocks", AttributeKey::engine},
-    {"tokens", kNoKey, "nopspan.tokens", AttributeKey::engine},
-    {"device", kNoKey, "nopspan.device", AttributeKey::engine},
-    {"mode", kNoKey, "nopspan.mode", AttributeKey::engine},
-    {"tier", kNoKey, "nopspan.tier", AttributeKey::engine},
-    {"lifetime_ns", kNoKey, "nopspan.lifetime_ns", AttributeKey::engine},
-    {"idle_ns", kNoKey, "nopspan.idle_ns", AttributeKey::engine},
-    {"queried_tokens", kNoKey, "nopspan.queried_tokens", AttributeKey::engine},
-    {"hit_tokens", kNoKey, "nopspan.hit_tokens", AttributeKey::engine},
-    {"external_queried_tokens", kNoKey, "nopspan.external_queried_tokens", AttributeKey::engine},
-    {"external_hit_tokens", kNoKey, "nopspan.external_hit_tokens", AttributeKey::engine},
 };
-constexpr std::size_t kCount = sizeof(kAttributeKeys) / sizeof(kAttributeKeys[0]);
+
+constexpr std::size_t count_of(std::string_view names) noexcept {
+  std::size_t count = 1;
+  for (const char c : names) count += c == ' ' ? 1 : 0;
+  return count;
+}
+constexpr std::size_t kCount =
+    std::size(kOtherKeys) + count_of(kOfAgents) + count_of(kContentOfAgents) + count_of(kOfEngines);
+constexpr auto kAttributeKeys = [] {
+  std::array<AttributeKey, kCount> keys{};
+  std::size_t made = 0;
+  for (const AttributeKey& key : kOtherKeys) keys[made++] = key;
+  const auto add = [&](std::string_view names, AttributeKey::Of of, bool is_content) {
+    for (std::size_t left = count_of(names); left > 0; --left) {
+      const std::string_view name = names.substr(0, names.find(' '));
+      keys[made++] = {name.substr(kPrefix.size()), kNoKey, name, of, is_content};
+      names.remove_prefix(left > 1 ? name.size() + 1 : name.size());
+    }
+  };
+  add(kOfAgents, AttributeKey::agent, false);
+  add(kContentOfAgents, AttributeKey::agent, true);
+  add(kOfEngines, AttributeKey::engine, false);
+  return keys;
+}();
 
 constexpr std::size_t kSlots = 512;
 static_assert(2 * kCount <= kSlots);
