@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstddef>
+#include <iterator>
 #include <string_view>
 
 namespace nopspan::agent {
@@ -152,33 +153,10 @@ constexpr auto kNames = [] {
 }  // namespace
 
 const char* to_string(FieldType type) noexcept {
-  switch (type) {
-    case Type::symbol:
-      return "symbol";
-    case Type::string:
-      return "string";
-    case Type::integer:
-      return "int";
-    case Type::uint:
-      return "uint";
-    case Type::boolean:
-      return "bool";
-    case Type::process_id:
-      return "process_id";
-    case Type::list:
-      return "list";
-    case Type::string_list:
-      return "list<string>";
-    case Type::symbol_list:
-      return "list<symbol>";
-    case Type::map:
-      return "map";
-    case Type::record:
-      return "record";
-    case Type::any:
-      return "any";
-  }
-  return "any";
+  constexpr const char* kTypes[] = {"symbol", "string",       "int",          "uint", "bool",   "process_id",
+                                    "list",   "list<string>", "list<symbol>", "map",  "record", "any"};
+  const auto i = static_cast<std::size_t>(type);
+  return i < std::size(kTypes) ? kTypes[i] : "any";
 }
 
 Table<EventDescription> catalogue() noexcept { return kEvents; }

@@ -26,22 +26,15 @@ std::string value_text(const ValueView& value) {
 }
 
 std::string line_of(const Event& event, std::string_view key) {
-  std::string line;
-  line += '[';
-  line += event.name();
-  line += "] ";
-  line += key;
-  line += '=';
+  std::string line = "[";
+  line.append(event.name()).append("] ").append(key).append("=");
   const ValueView id = event.metadata(key);
   line += id.exists() || event.request_id().empty() ? value_text(id) : field_text(event.request_id());
   line += ' ';
   const char* separator = "";
   event.measurements().for_each([&](std::string_view name, const ValueView& number) {
-    line += separator;
+    line.append(separator).append(field_text(name)).append("=").append(value_text(number));
     separator = " ";
-    line += field_text(name);
-    line += '=';
-    line += value_text(number);
   });
   return line;
 }

@@ -98,36 +98,20 @@ void add_members(FieldSink& span, const nopspan_member* members, std::size_t num
 }
 
 bool set_step_fact(FieldSink& span, StepFact fact, std::uint64_t value) noexcept {
+  // In the order of StepFact, without the kind.
+  constexpr unsigned long nopspan_step::*kFacts[] = {&nopspan_step::instance,       &nopspan_step::number,
+                                                     &nopspan_step::drafted_tokens, &nopspan_step::accepted_tokens,
+                                                     &nopspan_step::budget_tokens,  &nopspan_step::host_ns,
+                                                     &nopspan_step::device_ns};
   StepData* const step = data_of(span);
   if (step == nullptr) return false;
-  switch (fact) {
-    case StepFact::kind:
-      step->facts.kind = static_cast<unsigned>(value);
-      break;
-    case StepFact::instance:
-      step->facts.instance = value;
-      break;
-    case StepFact::number:
-      step->facts.number = value;
-      break;
-    case StepFact::drafted:
-      step->facts.drafted_tokens = value;
-      step->given |= StepData::kDrafted;
-      break;
-    case StepFact::accepted:
-      step->facts.accepted_tokens = value;
-      step->given |= StepData::kAccepted;
-      break;
-    case StepFact::budget:
-      step->facts.budget_tokens = value;
-      break;
-    case StepFact::host_ns:
-      step->facts.host_ns = value;
-      break;
-    case StepFact::device_ns:
-      step->facts.device_ns = value;
-      break;
+  if (fact == StepFact::kind) {
+    step->facts.kind = static_cast<unsigned>(value);
+    return true;
   }
+  step->facts.*kFacts[static_cast<std::size_t>(fact) - 1] = value;
+  if (fact == StepFact::drafted) step->given |= StepData::kDrafted;
+  if (fact == StepFact::accepted) step->given |= StepData::kAccepted;
   return true;
 }
 

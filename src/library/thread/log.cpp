@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstdint>
 #include <exception>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -66,17 +67,9 @@ bool is_unseen(std::string_view sequence) noexcept {
 }  // namespace
 
 const char* to_string(LogLevel level) noexcept {
-  switch (level) {
-    case LogLevel::debug:
-      return "debug";
-    case LogLevel::info:
-      return "info";
-    case LogLevel::warning:
-      return "warning";
-    case LogLevel::error:
-      return "error";
-  }
-  return "error";
+  constexpr const char* kLevels[] = {"debug", "info", "warning", "error"};
+  const auto i = static_cast<std::size_t>(level);
+  return i < std::size(kLevels) ? kLevels[i] : "error";
 }
 
 void set_log_sink(LogSink new_sink) {
