@@ -30,7 +30,6 @@
 #include "base/exceptions.h"
 #include "base/no_cancellation.h"
 #include "gate/gate.h"
-#include "handlers/event_access.h"
 #include "handlers/handler_table.h"
 #include "state/orphans.h"
 #include "thread/log.h"

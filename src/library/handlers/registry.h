@@ -97,3 +97,14 @@ void forget_other_threads_of_registry() noexcept;
 bool free_registry() noexcept;
 
 }  // namespace nopspan::detail
+
+namespace nopspan {
+
+// Access to the private parts of an Event.
+struct EventAccess {
+  static void set_config(Event& event, const Value* config) noexcept { event.config_ = config; }
+  // Runs the handlers of an event that `state` describes: a span's event, or a point event.
+  static void run(detail::Dispatch& dispatch, detail::SpanState& state, bool at_end);
+};
+
+}  // namespace nopspan

@@ -2,7 +2,6 @@
 #include "handlers/span_dispatch.h"
 
 #include "genai/span_attributes.h"
-#include "handlers/event_access.h"
 #include "state/step_data.h"
 
 #include <nopspan/probes.h>
@@ -58,35 +57,10 @@ void dispatch_span(SpanState& span, std::string_view suffix, bool at_end, const 
     span.fields.reserve(added_bytes(span));
     measure(span.fields);
   }
-  run(dispatch, span, at_end);
+  EventAccess::run(dispatch, span, at_end);
 }
 
 }  // namespace
-
-void run(Dispatch& dispatch, SpanState& state, bool at_end) {
-  Event event;
-  EventAccess::set_name(event, dispatch.name());
-  const Context context = make_context(state.context, state.foreign_id);
-  EventAccess::set_context(event, context);
-  EventAccess::set_parent_id(event, state.context.parent_id);
-  EventAccess::set_status(event, state.status);
-  EventAccess::set_flags(event, state.flags);
-  EventAccess::set_fields(event, state.fields);
-  EventAttributes attributes(state, at_end);
-  EventAccess::set_attributes(event, &attributes);
-  engine::Step step;
-  if (state.is_span) {
-    if (!state.has_ids) EventAccess::set_ids_of(event, &state);
-    static_assert(sizeof(Event::Link) == sizeof(nopspan_link));
-    if (!is_step(state)) {
-      EventAccess::set_links(event, reinterpret_cast<const Event::Link*>(state.links), state.link_count);
-    } else if (at_end) {
-      step = public_facts_of(state);
-      EventAccess::set_step(event, &step, reinterpret_cast<const engine::Member*>(members_of(state)));
-    }
-  }
-  dispatch.run(event);
-}
 
 void dispatch_start(SpanState& span) {
   if (!is_handled(kStart)) return;
@@ -113,3 +87,35 @@ void dispatch_end(SpanState& span) {
 }
 
 }  // namespace nopspan::detail
+
+namespace nopspan {
+
+void EventAccess::run(detail::Dispatch& dispatch, detail::SpanState& state, bool at_end) {
+  Event event;
+  const Context context = detail::make_context(state.context, state.foreign_id);
+  detail::EventAttributes attributes(state, at_end);
+  engine::Step step;
+  event.name_ = dispatch.name();
+  event.context_ = &context;
+  event.parent_id_ = state.context.parent_id;
+  event.status_ = static_cast<Status>(state.status);
+  event.flags_ = state.flags;
+  event.begin_ = state.fields.begin();
+  event.end_ = state.fields.end();
+  event.attributes_ = &attributes;
+  if (state.is_span) {
+    if (!state.has_ids) event.ids_of_ = &state;
+    static_assert(sizeof(Event::Link) == sizeof(nopspan_link));
+    if (!detail::is_step(state)) {
+      event.links_ = reinterpret_cast<const Event::Link*>(state.links);
+      event.link_count_ = state.link_count;
+    } else if (at_end) {
+      step = detail::public_facts_of(state);
+      event.step_ = &step;
+      event.members_ = reinterpret_cast<const engine::Member*>(detail::members_of(state));
+    }
+  }
+  dispatch.run(event);
+}
+
+}  // namespace nopspan

@@ -16,7 +16,4 @@ void dispatch_start(SpanState& span);
 // Dispatches .stop or .exception.
 void dispatch_end(SpanState& span);
 
-// Runs the handlers of an event that `state` describes: a span's event, or a point event.
-void run(Dispatch& dispatch, SpanState& state, bool at_end);
-
 }  // namespace nopspan::detail

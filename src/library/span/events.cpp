@@ -45,7 +45,7 @@ void dispatch_point(SpanState& state, const Add& add) {
     const InsideLibrary inside;
     add(state.fields);
   }
-  run(dispatch, state, false);
+  EventAccess::run(dispatch, state, false);
 }
 
 // A gauge or a counter, as tracers receive it.
