@@ -11,12 +11,12 @@
 #endif
 #include "site_hits.h"
 
-#include "emit/batch_tap.h"
 #include "gate/gate.h"
 #include "memory/blocks.h"
 #include "state/span_state.h"
 #include "thread/thread_state.h"
 
+#include <nopspan/detail/batch_tap.h>
 #include <nopspan/engine.h>
 #include <nopspan/execute.h>
 #include <nopspan/genai_spans.h>

@@ -3,7 +3,6 @@
 
 #include "base/copy_bytes.h"
 #include "base/counters.h"
-#include "emit/batch_tap.h"
 #include "gate/gate.h"
 #include "genai/attributes.h"
 #include "genai/span_attributes.h"

@@ -68,4 +68,11 @@ void end_batches(ThreadState* thread) noexcept;
 // buffer, because they do not belong to it.
 void begin_batches(ThreadState* thread) noexcept;
 
+// The library's side of the tap (nopspan/detail/batch_tap.h). flush() passes the thread's batch to it.
+void pass_to_tap(BatchBuffer& batch) noexcept;
+// Called at the end of a thread whose last entries were refused.
+void tell_refused_at_end(const BatchBuffer& batch) noexcept;
+// Called in the child after fork(), outside of a LibraryGuard too.
+void forget_batch_tap() noexcept;
+
 }  // namespace nopspan::detail

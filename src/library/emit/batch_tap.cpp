@@ -2,14 +2,14 @@
 // Why a fetch is safe: the copy of a thread's bytes is used only if `first`, `mark`, `sequence_id` and `buffer` are the
 // same before and after it. A buffer that is given back meanwhile stays mapped, because every buffer is a
 // block of a slab.
-#include "emit/batch_tap.h"
-
 #include "emit/batch.h"
 #include "gate/gate.h"
 #include "memory/slabs.h"
 #include "state/orphans.h"
 #include "thread/batch_buffer.h"
 #include "thread/thread_state.h"
+
+#include <nopspan/detail/batch_tap.h>
 
 #include <time.h>
 

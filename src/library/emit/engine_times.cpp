@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "emit/engine_times.h"
-
 #include "base/counters.h"
+#include "emit/probe.h"
 
 #include <string_view>
 

@@ -2,7 +2,6 @@
 #include "emit/probe.h"
 
 #include "base/counters.h"
-#include "emit/engine_times.h"
 #include "gate/gate.h"
 #include "genai/span_attributes.h"
 #include "memory/blocks.h"

@@ -19,8 +19,8 @@ namespace nopspan::detail {
 inline constexpr std::uint64_t kSpanHandlersBit = std::uint64_t{1} << 32U;
 inline constexpr std::uint64_t kKeepOpenBit = std::uint64_t{1} << 33U;  // keep_open_spans()
 inline constexpr std::uint64_t kPointHandlersBit = std::uint64_t{1} << 40U;
-// A receiver in this process takes batches (emit/batch_tap.h). Programs test other parts of the gate for spans and for
-// point events, so there are two bits.
+// A receiver in this process takes batches (emit/batch_tap.cpp). Programs test other parts of the gate for spans and
+// for point events, so there are two bits.
 inline constexpr std::uint64_t kSpanTapBit = std::uint64_t{1} << 34U;
 inline constexpr std::uint64_t kPointTapBit = std::uint64_t{1} << 41U;
 // Threads write batches.

@@ -2,7 +2,6 @@
 // Initializes the library when it is loaded, and keeps its locks usable across fork().
 #include "base/counters.h"
 #include "emit/batch.h"
-#include "emit/batch_tap.h"
 #include "gate/gate.h"
 #include "genai/attributes.h"
 #include "genai/genai_mapping.h"

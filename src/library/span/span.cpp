@@ -6,7 +6,6 @@
 #include "base/counters.h"
 #include "base/exceptions.h"
 #include "emit/batch.h"
-#include "emit/engine_times.h"
 #include "emit/probe.h"
 #include "fields/attribute_keys.h"
 #include "gate/gate.h"

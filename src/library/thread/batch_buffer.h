@@ -47,7 +47,7 @@ struct BatchBuffer {
   std::uint32_t errors;           // its entries with status error or exception
   std::uint32_t awaiting;         // its entries whose root span (`awaited_root`) may still end in it
   std::uint32_t root_elsewhere;   // its other entries whose root span is not in it
-  std::uint32_t refused;          // entries at the thread's end so far that the tap has refused (emit/batch_tap.h)
+  std::uint32_t refused;          // entries at the thread's end so far that the tap has refused (emit/batch.h)
   std::uint64_t awaited_root;     // a span id
   std::uint64_t longest_root_ns;  // the longest duration of its root spans
   std::uint64_t flushed_ns;       // the time of the last flush
