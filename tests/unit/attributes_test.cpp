@@ -479,13 +479,12 @@ struct Lines {
   void text(std::string_view key, std::string_view value, bool content = false) {
     add(key, std::string(value) + (content ? " (content)" : ""));
   }
-  void integer(std::string_view key, std::int64_t value) { add(key, std::to_string(value)); }
-  void real(std::string_view key, double value) { add(key, Value(value).to_string()); }
   void texts(std::string_view key, const std::string_view* values, std::size_t count) {
     add(key, Value(Value::List(values, values + count)).to_string());
   }
   void node(std::string_view key, const Node& node) {
     if (node.entry() != nullptr) return add(key, copy_value(*node.entry()).to_string());
+    if (node.is_number()) return add(key, Value(node.as_double()).to_string());
     add(key, node.value() != nullptr ? node.value()->to_string() : std::string(node.as_string()));
   }
 };

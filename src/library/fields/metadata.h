@@ -69,6 +69,11 @@ class Node {
     if (type() != Value::Type::real) return 0;
     return kind_ == Kind::value ? value()->as_double() : kind_ == Kind::entry ? entry()->as_double() : real_;
   }
+  // A flag or number as FieldEntry::word() has it; 0 for any other type.
+  [[nodiscard]] std::uint64_t word() const noexcept {
+    if (type() == Value::Type::real) return real_word(as_double());
+    return static_cast<std::uint64_t>(type() == Value::Type::boolean ? std::int64_t{as_bool()} : as_int());
+  }
   [[nodiscard]] std::string_view as_string() const noexcept {
     if (kind_ == Kind::text) return {static_cast<const char*>(at_), size_};
     if (!is_string()) return {};

@@ -58,28 +58,41 @@ class Writer {
 
 std::size_t key_value_size(const FieldEntry& entry);
 
-// The size of an AnyValue.
-std::size_t value_size(const FieldEntry& entry) {
-  switch (entry.type) {
-    case Value::Type::null:
-      return 0;
-    case Value::Type::boolean:
-    case Value::Type::integer:
-      return 1 + varint_size(entry.word());
-    case Value::Type::real:
-      return 9;
-    case Value::Type::string:
-      return delimited_size(entry.as_string().size());
-    case Value::Type::list:
-    case Value::Type::map:
-      break;
+bool has_items(const FieldEntry& entry) { return entry.type == Value::Type::list || entry.type == Value::Type::map; }
+
+// The size of an AnyValue that is null, a number or a flag.
+std::size_t word_size(Value::Type type, std::uint64_t word) {
+  return type == Value::Type::null ? 0 : type == Value::Type::real ? 9 : 1 + varint_size(word);
+}
+
+void write_word(Writer& out, Value::Type type, std::uint64_t word) {
+  if (type == Value::Type::null) return;
+  if (type == Value::Type::real) {
+    out.tag(kDouble, kFixed64);
+    out.word(word);
+    return;
   }
+  out.tag(type == Value::Type::boolean ? kBool : kInt, kVarint);
+  out.varint(word);
+}
+
+std::size_t value_size(const FieldEntry& entry);
+
+// The size of the items of a list or map.
+std::size_t items_size(const FieldEntry& entry) {
   std::size_t size = 0;
   for (const unsigned char* at = entry.payload(); at < entry.end(); at = FieldEntry::at(at)->end()) {
     const FieldEntry& item = *FieldEntry::at(at);
     size += delimited_size(entry.type == Value::Type::list ? value_size(item) : key_value_size(item));
   }
-  return delimited_size(size);
+  return size;
+}
+
+// The size of an AnyValue.
+std::size_t value_size(const FieldEntry& entry) {
+  if (has_items(entry)) return delimited_size(items_size(entry));
+  if (entry.type == Value::Type::string) return delimited_size(entry.as_string().size());
+  return word_size(entry.type, Node(&entry).word());
 }
 
 std::size_t key_value_size(const FieldEntry& entry) {
@@ -89,32 +102,10 @@ std::size_t key_value_size(const FieldEntry& entry) {
 void write_key_value(Writer& out, const FieldEntry& entry);
 
 void write_value(Writer& out, const FieldEntry& entry) {
-  switch (entry.type) {
-    case Value::Type::null:
-      return;
-    case Value::Type::boolean:
-    case Value::Type::integer:
-      out.tag(entry.type == Value::Type::boolean ? kBool : kInt, kVarint);
-      out.varint(entry.word());
-      return;
-    case Value::Type::real:
-      out.tag(kDouble, kFixed64);
-      out.word(entry.word());
-      return;
-    case Value::Type::string:
-      out.string(kString, entry.as_string());
-      return;
-    case Value::Type::list:
-    case Value::Type::map:
-      break;
-  }
+  if (entry.type == Value::Type::string) return out.string(kString, entry.as_string());
+  if (!has_items(entry)) return write_word(out, entry.type, Node(&entry).word());
   const bool list = entry.type == Value::Type::list;
-  std::size_t size = 0;
-  for (const unsigned char* at = entry.payload(); at < entry.end(); at = FieldEntry::at(at)->end()) {
-    const FieldEntry& item = *FieldEntry::at(at);
-    size += delimited_size(list ? value_size(item) : key_value_size(item));
-  }
-  out.begin(list ? kArray : kKeyValueList, size);
+  out.begin(list ? kArray : kKeyValueList, items_size(entry));
   for (const unsigned char* at = entry.payload(); at < entry.end(); at = FieldEntry::at(at)->end()) {
     const FieldEntry& item = *FieldEntry::at(at);
     out.begin(kValues, list ? value_size(item) : key_value_size(item));
@@ -172,28 +163,6 @@ void AttributeEncoder::text(std::string_view key, std::string_view value, bool c
   write(key, delimited_size(value.size()), [&](Writer& out) { out.string(kString, value); });
 }
 
-void AttributeEncoder::integer(std::string_view key, std::int64_t value) noexcept {
-  const auto word = static_cast<std::uint64_t>(value);
-  write(key, 1 + varint_size(word), [&](Writer& out) {
-    out.tag(kInt, kVarint);
-    out.varint(word);
-  });
-}
-
-void AttributeEncoder::real(std::string_view key, double value) noexcept {
-  write(key, 9, [&](Writer& out) {
-    out.tag(kDouble, kFixed64);
-    out.word(real_word(value));
-  });
-}
-
-void AttributeEncoder::boolean(std::string_view key, bool value) noexcept {
-  write(key, 2, [&](Writer& out) {
-    out.tag(kBool, kVarint);
-    out.varint(value ? 1 : 0);
-  });
-}
-
 void AttributeEncoder::texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept {
   std::size_t size = 0;
   for (std::size_t i = 0; i < count; ++i) size += delimited_size(delimited_size(values[i].size()));
@@ -212,35 +181,21 @@ void AttributeEncoder::entry(std::string_view key, const FieldEntry& value) noex
 }
 
 void AttributeEncoder::node(std::string_view key, const Node& value) noexcept {
+  const Value::Type type = value.type();
   if (value.entry() != nullptr) {
     entry(key, *value.entry());
-    return;
-  }
-  switch (value.type()) {
-    case Value::Type::null:
-      write(key, 0, [](Writer&) {});
-      return;
-    case Value::Type::boolean:
-      boolean(key, value.as_bool());
-      return;
-    case Value::Type::integer:
-      integer(key, value.as_int());
-      return;
-    case Value::Type::real:
-      real(key, value.as_double());
-      return;
-    case Value::Type::string:
-      text(key, value.as_string());
-      return;
-    case Value::Type::list:
-    case Value::Type::map:
-      break;
-  }
-  FieldBuffer flat;
-  if (flat.put_value(key, *value.value(), 0)) {
-    entry(key, *FieldEntry::at(flat.begin()));
+  } else if (type == Value::Type::string) {
+    text(key, value.as_string());
+  } else if (type == Value::Type::list || type == Value::Type::map) {
+    FieldBuffer flat;
+    if (flat.put_value(key, *value.value(), 0)) {
+      entry(key, *FieldEntry::at(flat.begin()));
+    } else {
+      ++encoded_.dropped;
+    }
   } else {
-    ++encoded_.dropped;
+    const std::uint64_t word = value.word();
+    write(key, word_size(type, word), [&](Writer& out) { write_word(out, type, word); });
   }
 }
 

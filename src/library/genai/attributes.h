@@ -34,9 +34,6 @@ class AttributeEncoder {
 
   // An output of the GenAI mapping; see genai_mapping.h.
   void text(std::string_view key, std::string_view value, bool content = false) noexcept;
-  void integer(std::string_view key, std::int64_t value) noexcept;
-  void real(std::string_view key, double value) noexcept;
-  void boolean(std::string_view key, bool value) noexcept;
   void texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept;
   void node(std::string_view key, const Node& value) noexcept;
   // Writes a field under another key.

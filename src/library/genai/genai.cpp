@@ -135,13 +135,12 @@ ValueMetadata::ValueMetadata(const Value& given) {
 class Attributes {
  public:
   void text(std::string_view key, std::string_view value, bool /*content*/ = false) { add(key, value); }
-  void integer(std::string_view key, std::int64_t value) { add(key, value); }
-  void real(std::string_view key, double value) { add(key, value); }
   void texts(std::string_view key, const std::string_view* values, std::size_t count) {
     add(key, Value::List(values, values + count));
   }
   void node(std::string_view key, const Node& node) {
-    if (node.value() != nullptr && is_shallow(*node.value())) add(key, *node.value());
+    if (node.value() == nullptr) return add(key, node.as_double());  // the mapping makes no other node
+    if (is_shallow(*node.value())) add(key, *node.value());
   }
   Value take() { return Value(std::move(map_)); }
 

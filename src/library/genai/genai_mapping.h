@@ -4,9 +4,8 @@
 // and does not look up keys by name, except inside values that are maps.
 //
 // The mapping is a set of templates over an Out, which receives the attributes in order, each key once:
-//   text(key, std::string_view, bool content = false)   integer(key, std::int64_t)   real(key, double)
-//   texts(key, const std::string_view*, std::size_t)    node(key, const Node&): any value, unchanged
-// Numbers that the application gave are passed as nodes, so that an integer stays an integer.
+//   text(key, std::string_view, bool content = false)   texts(key, const std::string_view*, std::size_t)
+//   node(key, const Node&): any value, unchanged
 #pragma once
 
 #include "fields/metadata.h"
@@ -197,7 +196,7 @@ void map_terminal(const Metadata& metadata, Out& out) {
   }
   Scratch scratch;
   if (metadata[Key::dimensions].is_integer() && operation_name(metadata, scratch) == semconv::operation::embeddings) {
-    out.integer(semconv::gen_ai_embeddings_dimension_count, metadata[Key::dimensions].as_int());
+    out.node(semconv::gen_ai_embeddings_dimension_count, metadata[Key::dimensions]);
   }
   if (has_response(metadata)) {
     map_present(semconv::gen_ai_response_id, response_id(metadata), out);
@@ -209,7 +208,8 @@ void map_terminal(const Metadata& metadata, Out& out) {
     map_present(semconv::openai_response_system_fingerprint, meta.find("system_fingerprint"), out);
   }
   if (has_first_chunk(metadata)) {
-    out.real(semconv::gen_ai_response_time_to_first_chunk, seconds_of(metadata[Key::time_to_first_chunk].as_int()));
+    const double seconds = seconds_of(metadata[Key::time_to_first_chunk].as_int());
+    out.node(semconv::gen_ai_response_time_to_first_chunk, Node(seconds));
   }
   map_text(semconv::error_type, failed_status(metadata, scratch), out);
 }

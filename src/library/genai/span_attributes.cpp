@@ -29,15 +29,6 @@ class FieldOutput {
   void text(std::string_view key, std::string_view value, bool content = false) noexcept {
     count_unless(fields_.put_string(key, value, content ? kFlags | FieldEntry::kContent : kFlags));
   }
-  void integer(std::string_view key, std::int64_t value) noexcept {
-    count_unless(fields_.put_word(key, Value::Type::integer, static_cast<std::uint64_t>(value), kFlags));
-  }
-  void real(std::string_view key, double value) noexcept {
-    count_unless(fields_.put_word(key, Value::Type::real, real_word(value), kFlags));
-  }
-  void boolean(std::string_view key, bool value) noexcept {
-    count_unless(fields_.put_word(key, Value::Type::boolean, value ? 1 : 0, kFlags));
-  }
   void texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept {
     Text texts[FinishReasons::kMost];
     count = std::min(count, FinishReasons::kMost);
@@ -51,12 +42,8 @@ class FieldOutput {
       count_unless(fields_.put_value(key, *value.value(), kFlags));
     } else if (value.type() == Value::Type::string) {
       text(key, value.as_string());
-    } else if (value.is_integer()) {
-      integer(key, value.as_int());
-    } else if (value.is_number()) {
-      real(key, value.as_double());
     } else {
-      boolean(key, value.as_bool());
+      count_unless(fields_.put_word(key, value.type(), value.word(), kFlags));
     }
   }
   void entry(std::string_view key, const FieldEntry& value) noexcept {
@@ -96,12 +83,6 @@ class Unless {
   void text(std::string_view key, Rest... rest) noexcept {
     if (!is_own(key)) out_.text(key, rest...);
   }
-  void integer(std::string_view key, std::int64_t value) noexcept {
-    if (!is_own(key)) out_.integer(key, value);
-  }
-  void real(std::string_view key, double value) noexcept {
-    if (!is_own(key)) out_.real(key, value);
-  }
   void texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept {
     if (!is_own(key)) out_.texts(key, values, count);
   }
@@ -133,8 +114,6 @@ class Finder {
   void text(std::string_view key, const Value&...) noexcept {
     look_at(key);
   }
-  void integer(std::string_view key, std::int64_t) noexcept { look_at(key); }
-  void real(std::string_view key, double) noexcept { look_at(key); }
   void texts(std::string_view key, const std::string_view*, std::size_t) noexcept { look_at(key); }
   void node(std::string_view key, const Node&) noexcept { look_at(key); }
   [[nodiscard]] bool found() const noexcept { return found_; }
@@ -244,21 +223,21 @@ void map_latencies(const SpanState& span, Out& out) noexcept {
   namespace names = semconv::extension;
   const EngineTimes& times = span.engine;
   const auto seconds = [](std::uint64_t ns) { return static_cast<double>(ns) / 1e9; };
-  if (is_known(times, times.queue_ns)) out.real(names::gen_ai_latency_time_in_queue, seconds(times.queue_ns));
-  if (is_known(times, times.prefill_ns))
-    out.real(names::gen_ai_latency_time_in_model_prefill, seconds(times.prefill_ns));
-  if (is_known(times, times.decode_ns)) out.real(names::gen_ai_latency_time_in_model_decode, seconds(times.decode_ns));
+  const auto put = [&](std::string_view name, double value) { out.node(name, Node(value)); };
+  if (is_known(times, times.queue_ns)) put(names::gen_ai_latency_time_in_queue, seconds(times.queue_ns));
+  if (is_known(times, times.prefill_ns)) put(names::gen_ai_latency_time_in_model_prefill, seconds(times.prefill_ns));
+  if (is_known(times, times.decode_ns)) put(names::gen_ai_latency_time_in_model_decode, seconds(times.decode_ns));
   if (is_known(times, times.prefill_ns) && is_known(times, times.decode_ns)) {
-    out.real(names::gen_ai_latency_time_in_model_inference, seconds(times.prefill_ns) + seconds(times.decode_ns));
+    put(names::gen_ai_latency_time_in_model_inference, seconds(times.prefill_ns) + seconds(times.decode_ns));
   }
   const FieldEntry* const first = span.fields.find("ttft_ns", true);
   if (first != nullptr && first->type == Value::Type::integer && first->as_int() >= 0) {
-    out.real(names::gen_ai_latency_time_to_first_token, seconds(static_cast<std::uint64_t>(first->as_int())));
+    put(names::gen_ai_latency_time_to_first_token, seconds(static_cast<std::uint64_t>(first->as_int())));
   }
   if (!span.has_engine_times) return;
   const std::uint64_t end_ns = span.start_ns + span.duration_ns;
   const std::uint64_t arrival_ns = times.arrival_ns != 0 ? times.arrival_ns : span.start_ns;
-  if (end_ns >= arrival_ns) out.real(names::gen_ai_latency_e2e, seconds(end_ns - arrival_ns));
+  if (end_ns >= arrival_ns) put(names::gen_ai_latency_e2e, seconds(end_ns - arrival_ns));
 }
 
 // Writes the attributes that the mapping makes of a span.
