@@ -52,7 +52,6 @@
 #define NOPSPAN_COROUTINE_H
 
 #include <nopspan/context.h>
-#include <nopspan/detail/awaiter.h>
 #include <nopspan/detail/config.h>
 #include <nopspan/detail/span_result.h>
 #include <nopspan/span.h>
@@ -132,6 +131,38 @@ class [[nodiscard]] CoroutineScope {
 };
 
 namespace detail {
+
+// Finds the awaiter of an awaitable as co_await does: by a member operator co_await, a free one, or itself.
+template <class T>
+auto member_co_await([[maybe_unused]] T&& awaitable, int)
+#if defined(__cpp_impl_coroutine)
+    -> decltype(std::forward<T>(awaitable).operator co_await()) {
+  return std::forward<T>(awaitable).operator co_await();
+}
+#else
+    -> std::enable_if_t<sizeof(T) == 0> {
+}
+#endif
+template <class T>
+T&& member_co_await(T&& awaitable, long) {
+  return std::forward<T>(awaitable);
+}
+template <class T>
+auto free_co_await([[maybe_unused]] T&& awaitable, int)
+#if defined(__cpp_impl_coroutine)
+    -> decltype(operator co_await(std::forward<T>(awaitable))) {
+  return operator co_await(std::forward<T>(awaitable));
+}
+#else
+    -> std::enable_if_t<sizeof(T) == 0> {
+}
+#endif
+template <class T>
+auto free_co_await(T&& awaitable, long) -> decltype(member_co_await(std::forward<T>(awaitable), 0)) {
+  return member_co_await(std::forward<T>(awaitable), 0);
+}
+template <class T>
+using awaiter_t = decltype(free_co_await(std::declval<T>(), 0));
 
 struct CoroutineAccess {
   // Called when the coroutine is about to be suspended. Makes a copy of its context current until leave_context().

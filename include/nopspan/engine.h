@@ -39,7 +39,7 @@
 
 #include <nopspan/context.h>
 #include <nopspan/detail/config.h>
-#include <nopspan/detail/named_event.h>
+#include <nopspan/detail/span_calls.h>
 #include <nopspan/execute.h>
 #include <nopspan/fields.h>
 #include <nopspan/span.h>

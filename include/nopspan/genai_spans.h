@@ -30,7 +30,7 @@
 #define NOPSPAN_GENAI_SPANS_H
 
 #include <nopspan/detail/config.h>
-#include <nopspan/detail/named_event.h>
+#include <nopspan/detail/span_calls.h>
 #include <nopspan/fields.h>
 #include <nopspan/span.h>
 #include <nopspan/types.h>

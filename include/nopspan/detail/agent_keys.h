@@ -4,7 +4,7 @@
 #define NOPSPAN_DETAIL_AGENT_KEYS_H
 
 #include <nopspan/detail/config.h>
-#include <nopspan/detail/named_event.h>
+#include <nopspan/detail/span_calls.h>
 #include <nopspan/fields.h>
 #include <nopspan/types.h>
 
