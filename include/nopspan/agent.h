@@ -202,27 +202,7 @@ struct FieldDescription {
 
 /// A list in static storage.
 template <class T>
-class Table {
- public:
-  /// An empty list.
-  constexpr Table() noexcept = default;
-  /// A list of the items of an array in static storage.
-  template <std::size_t N>
-  constexpr Table(const T (&items)[N]) noexcept : items_(items), size_(N) {}  // NOLINT(*-explicit-*)
-
-  /// The first item.
-  [[nodiscard]] constexpr const T* begin() const noexcept { return items_; }
-  /// The position after the last item.
-  [[nodiscard]] constexpr const T* end() const noexcept { return items_ + size_; }
-  /// How many items there are.
-  [[nodiscard]] constexpr std::size_t size() const noexcept { return size_; }
-  /// The item at position `i`, which must be less than size().
-  constexpr const T& operator[](std::size_t i) const noexcept { return items_[i]; }
-
- private:
-  const T* items_ = nullptr;
-  std::size_t size_ = 0;
-};
+using Table = StaticList<T>;
 
 /// An event of the catalogue.
 struct EventDescription {

@@ -307,40 +307,47 @@ class Name {
 };
 static_assert(sizeof(Name) == 16, "passed in two registers");
 
-/// The names of a catalogue's events (llm::event_names()): a list in static storage. It converts to a container of
-/// strings, such as std::vector<std::string>, which is what attach_many() takes.
-class EventNames {
+/// A list in static storage.
+template <class T>
+class StaticList {
  public:
-  using value_type = std::string_view;  ///< one name
+  using value_type = T;  ///< one item
 
   /// An empty list.
-  constexpr EventNames() noexcept = default;
-  /// A list of `size` names in static storage.
-  constexpr EventNames(const std::string_view* names, std::size_t size) noexcept : names_(names), size_(size) {}
+  constexpr StaticList() noexcept = default;
+  /// A list of `size` items in static storage.
+  constexpr StaticList(const T* items, std::size_t size) noexcept : items_(items), size_(size) {}
+  /// A list of the items of an array in static storage.
+  template <std::size_t N>
+  constexpr StaticList(const T (&items)[N]) noexcept : items_(items), size_(N) {}  // NOLINT(*-explicit-*)
 
-  /// The first name.
-  [[nodiscard]] constexpr const std::string_view* begin() const noexcept { return names_; }
-  /// The position after the last name.
-  [[nodiscard]] constexpr const std::string_view* end() const noexcept { return names_ + size_; }
-  /// The number of names.
+  /// The first item.
+  [[nodiscard]] constexpr const T* begin() const noexcept { return items_; }
+  /// The position after the last item.
+  [[nodiscard]] constexpr const T* end() const noexcept { return items_ + size_; }
+  /// The number of items.
   [[nodiscard]] constexpr std::size_t size() const noexcept { return size_; }
   /// Whether there are none.
   [[nodiscard]] constexpr bool empty() const noexcept { return size_ == 0; }
-  /// The name at position `i`, which must be less than size().
-  constexpr std::string_view operator[](std::size_t i) const noexcept { return names_[i]; }
+  /// The item at position `i`, which must be less than size().
+  constexpr const T& operator[](std::size_t i) const noexcept { return items_[i]; }
 
-  /// Copies the names into a container of strings.
-  template <class C, std::enable_if_t<std::is_constructible_v<typename C::value_type, std::string_view> &&
-                                          std::is_constructible_v<C, const std::string_view*, const std::string_view*>,
+  /// Copies the items into a container.
+  template <class C, std::enable_if_t<std::is_constructible_v<typename C::value_type, T> &&
+                                          std::is_constructible_v<C, const T*, const T*>,
                                       int> = 0>
   operator C() const {  // NOLINT(*-explicit-*)
     return C(begin(), end());
   }
 
  private:
-  const std::string_view* names_ = nullptr;
+  const T* items_ = nullptr;
   std::size_t size_ = 0;
 };
+
+/// The names of a catalogue's events (llm::event_names()). The list converts to a container of strings, such as
+/// std::vector<std::string>, which is what attach_many() takes.
+using EventNames = StaticList<std::string_view>;
 
 /// The result of a call. The compiler warns if it is ignored.
 enum class [[nodiscard]] Errc : std::uint8_t{
