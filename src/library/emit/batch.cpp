@@ -176,7 +176,8 @@ std::uint64_t bit_of_request(const unsigned char (&trace_id)[16]) noexcept {
 struct Form {
   unsigned char kind;
   std::uint32_t flags, parts;
-  Interned name, engine, model, tenant;  // the size of an absent one is 0, and its hash too
+  Interned name;
+  Interned engine{}, model{}, tenant{};  // the size of an absent one is 0, and its hash too
 };
 
 // For a span that has only a name, parts, and the other hashes are 0.
@@ -733,7 +734,7 @@ __attribute__((noinline)) void batch_further_members(ThreadState* thread, const 
     BatchBuffer* const batch = open_batch(thread, kMostMembersEntryBytes, now);
     if (batch == nullptr) return;
     EntryWriter out(*batch);
-    Form wanted{NOPSPAN_ENTRY_MEMBERS, step.flags, NOPSPAN_PART_VALUES | NOPSPAN_PART_LINKS, step.name, {}, {}, {}};
+    Form wanted{NOPSPAN_ENTRY_MEMBERS, step.flags, NOPSPAN_PART_VALUES | NOPSPAN_PART_LINKS, step.name};
     add_labels(wanted, step.context);
     // Without the step's status, so that a failed step counts once.
     begin_entry(out, *batch, wanted, step, NOPSPAN_STATUS_OK, step.start_ns, step.duration_ns);
@@ -759,13 +760,7 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
   const bool has_first_token = (span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0;
   const bool has_tool = span.has_tool && span.tool_name[0] != '\0';
   const bool has_members = of_step && span.step != nullptr && span.step->facts.members > 0;
-  Form wanted{static_cast<unsigned char>(of_step ? NOPSPAN_ENTRY_STEP : NOPSPAN_ENTRY_SPAN),
-              span.flags,
-              0,
-              span.name,
-              {},
-              {},
-              {}};
+  Form wanted{static_cast<unsigned char>(of_step ? NOPSPAN_ENTRY_STEP : NOPSPAN_ENTRY_SPAN), span.flags, 0, span.name};
   wanted.parts = (fired.tokens ? NOPSPAN_COUNTS_TOKENS : 0U) | (fired.tool_call ? NOPSPAN_COUNTS_TOOL : 0U) |
                  (has_usage ? NOPSPAN_PART_USAGE : 0U) | (has_first_token ? NOPSPAN_PART_FIRST_TOKEN : 0U) |
                  (span.has_engine_times ? NOPSPAN_PART_ENGINE : 0U) | (of_step ? NOPSPAN_PART_STEP : 0U) |
@@ -808,7 +803,7 @@ void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& 
   const bool is_gauge = point.kind == NOPSPAN_ENTRY_GAUGE;
   const bool has_attributes = may_have_attributes(event) || (is_gauge && !point.label.key.empty());
   const Interned around = enclosing_name(event);
-  Form wanted{point.kind, event.flags, 0, point.name != nullptr ? hashed(point.name) : event.name, {}, {}, {}};
+  Form wanted{point.kind, event.flags, 0, point.name != nullptr ? hashed(point.name) : event.name};
   wanted.parts = (point.kind != NOPSPAN_ENTRY_EVENT ? NOPSPAN_PART_VALUES : 0U) |
                  (event.retry_reason[0] != '\0' ? NOPSPAN_PART_ERROR_TYPE : 0U) |
                  (around.size > 0 ? NOPSPAN_PART_TEXT : 0U) | more_parts(event);
