@@ -3,9 +3,6 @@
 
 #include "base/copy_bytes.h"
 #include "base/counters.h"
-#include "base/hash.h"
-
-#include <cstring>
 
 namespace nopspan::detail {
 
@@ -47,13 +44,9 @@ std::size_t utf8_sequence(std::string_view text, std::size_t at) noexcept {
 
 bool is_utf8(std::string_view text) noexcept {
   for (std::size_t i = 0; i < text.size();) {
-    if (i + 8 <= text.size()) {
-      std::uint64_t word;
-      std::memcpy(&word, text.data() + i, 8);
-      if (is_ascii(word)) {
-        i += 8;
-        continue;
-      }
+    if (i + 8 <= text.size() && is_ascii(load_word(text.data() + i))) {
+      i += 8;
+      continue;
     }
     const std::size_t length = utf8_sequence(text, i);
     if (length == 0) return false;

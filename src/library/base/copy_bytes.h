@@ -8,18 +8,19 @@
 
 namespace nopspan::detail {
 
+inline std::uint64_t load_word(const char* bytes) noexcept {
+  std::uint64_t word;
+  std::memcpy(&word, bytes, sizeof(word));
+  return word;
+}
+
 // copy_bytes() for more than 64 bytes.
 __attribute__((noinline)) inline std::uint64_t copy_more_bytes(void* to, const void* from, std::size_t size) noexcept {
   std::memcpy(to, from, size);
-  const auto* in = static_cast<const unsigned char*>(from);
-  std::uint64_t all = 0;
-  std::uint64_t word;
-  for (std::size_t at = 0; at + 8 <= size; at += 8) {
-    std::memcpy(&word, in + at, 8);
-    all |= word;
-  }
-  std::memcpy(&word, in + size - 8, 8);
-  return all | word;
+  const auto* in = static_cast<const char*>(from);
+  std::uint64_t all = load_word(in + size - 8);
+  for (std::size_t at = 0; at + 8 <= size; at += 8) all |= load_word(in + at);
+  return all;
 }
 
 // Copies bytes like memcpy(), but inline even if the size is not a constant: it uses loads and stores of fixed sizes,
@@ -50,11 +51,7 @@ __attribute__((always_inline)) inline std::uint64_t copy_bytes(void* to, const v
 // Compares bytes like memcmp(), but inline for 4 to 32 bytes, the usual size of names and labels.
 inline bool is_same(const void* one, const void* other, std::size_t size) noexcept {
   const auto differ = [&](std::size_t at) {
-    std::uint64_t a;
-    std::uint64_t b;
-    std::memcpy(&a, static_cast<const char*>(one) + at, sizeof(a));
-    std::memcpy(&b, static_cast<const char*>(other) + at, sizeof(b));
-    return a ^ b;
+    return load_word(static_cast<const char*>(one) + at) ^ load_word(static_cast<const char*>(other) + at);
   };
   // Up to 24 bytes are read in the words in which copy_name() has just written them, which is faster.
   if (size < 8 && size >= 4) {

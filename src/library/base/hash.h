@@ -2,18 +2,14 @@
 // A fast hash of short texts.
 #pragma once
 
+#include "base/copy_bytes.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
 
 namespace nopspan::detail {
-
-inline std::uint64_t load_word(const char* bytes) noexcept {
-  std::uint64_t word;
-  std::memcpy(&word, bytes, sizeof(word));
-  return word;
-}
 
 // hash_bytes() of a text of 8 to 24 bytes, which are in words that may overlap: the first and the last eight bytes, and
 // the second eight if there are more than 16.

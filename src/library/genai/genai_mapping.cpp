@@ -148,14 +148,12 @@ std::string_view operation_name(std::string_view operation) noexcept {
   return operation.empty() ? semconv::operation::chat : find(kOperations, operation, operation);
 }
 
-std::string_view output_type(std::string_view operation) noexcept { return find(kOutputTypes, operation, {}); }
-
 std::string_view operation_name(const Metadata& metadata, Scratch& scratch) noexcept {
   return operation_name(scalar_text(metadata[Key::operation], scratch));
 }
 
 std::string_view output_type(const Metadata& metadata) noexcept {
-  return output_type(metadata[Key::operation].as_string());
+  return find(kOutputTypes, metadata[Key::operation].as_string(), {});
 }
 
 std::string_view provider_name(const Metadata& metadata) noexcept {
@@ -165,10 +163,7 @@ std::string_view provider_name(const Metadata& metadata) noexcept {
 
 bool is_openai(const Metadata& metadata) noexcept {
   const std::string_view provider = own_provider(metadata).as_string();
-  for (const std::string_view each : kOpenAi) {
-    if (each == provider) return true;
-  }
-  return false;
+  return std::find(std::begin(kOpenAi), std::end(kOpenAi), provider) != std::end(kOpenAi);
 }
 
 std::string_view openai_api_type(const Metadata& metadata) noexcept {
@@ -201,10 +196,8 @@ bool has_response(const Metadata& metadata) noexcept {
          std::any_of(std::begin(kKnown), std::end(kKnown), [&](Key key) { return metadata[key].exists(); });
 }
 
-bool is_stream(const Metadata& metadata) noexcept { return metadata[Key::mode].as_string() == "stream"; }
-
 bool has_first_chunk(const Metadata& metadata) noexcept {
-  return is_stream(metadata) && metadata[Key::time_to_first_chunk].is_integer();
+  return metadata[Key::mode].as_string() == "stream" && metadata[Key::time_to_first_chunk].is_integer();
 }
 
 double seconds_of(std::int64_t ns) noexcept {

@@ -54,9 +54,8 @@ std::string_view failed_status(const Metadata&, Scratch&) noexcept;  // for exam
 std::string_view failure(const Metadata&, Scratch&, std::int64_t lowest = 400) noexcept;
 std::string_view openai_api_type(const Metadata&) noexcept;
 
-// gen_ai.operation.name and gen_ai.output.type for a value of the metadata `operation`.
+// gen_ai.operation.name for a value of the metadata `operation`.
 std::string_view operation_name(std::string_view operation) noexcept;
-std::string_view output_type(std::string_view operation) noexcept;
 
 // The id of the requested model. On a live span it is `model` itself.
 const Node& request_model(const Metadata&) noexcept;
@@ -66,7 +65,6 @@ const Node& response_id(const Metadata&) noexcept;
 // True if anything is known about a response.
 bool has_response(const Metadata&) noexcept;
 bool is_openai(const Metadata&) noexcept;
-bool is_stream(const Metadata&) noexcept;
 // True for a stream whose time to the first chunk is known.
 bool has_first_chunk(const Metadata&) noexcept;
 bool is_finite_number(const Node&) noexcept;

@@ -45,12 +45,13 @@ Context fresh() noexcept {
   return context;
 }
 
-std::uint64_t read_span_id(std::string_view hex, bool& valid) noexcept {
+// 0 if it is malformed.
+std::uint64_t read_span_id(std::string_view hex) noexcept {
   unsigned char bytes[8];
-  valid = detail::decode_hex(hex, bytes, sizeof(bytes), false) && !detail::all_zero(bytes, sizeof(bytes));
   std::uint64_t id = 0;
+  if (!detail::decode_hex(hex, bytes, sizeof(bytes), false)) return id;
   for (const unsigned char byte : bytes) id = (id << 8U) | byte;
-  return valid ? id : 0;
+  return id;
 }
 
 // Parses a traceparent header. False if it is malformed. Version 00 has exactly 55 characters. A later version begins
@@ -64,9 +65,8 @@ bool parse_traceparent(std::string_view header, detail::ContextHead& context) no
   if (version == 0 ? header.size() != kSize : header.size() > kSize && header[kSize] != '-') return false;
   if (!detail::decode_hex(header.substr(3, 32), context.trace_id, kTraceIdBytes, false)) return false;
   if (detail::all_zero(context.trace_id, kTraceIdBytes)) return false;
-  bool valid = false;
-  context.span_id = read_span_id(header.substr(36, 16), valid);
-  if (!valid || !detail::decode_hex(header.substr(53, 2), &flags, 1, false)) return false;
+  context.span_id = read_span_id(header.substr(36, 16));
+  if (context.span_id == 0 || !detail::decode_hex(header.substr(53, 2), &flags, 1, false)) return false;
   context.trace_flags = version == 0 ? flags : flags & kSampledFlag;
   context.bits = detail::ContextAccess::kHasTrace | detail::ContextAccess::kRemote;
   return true;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/clean_text.h"
+#include "base/copy_bytes.h"
 #include "base/hash.h"
 
 #include <nopspan/probes.h>
