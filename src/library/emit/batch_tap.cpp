@@ -6,7 +6,6 @@
 #include "gate/gate.h"
 #include "memory/slabs.h"
 #include "state/orphans.h"
-#include "thread/batch_buffer.h"
 #include "thread/thread_state.h"
 
 #include <nopspan/detail/batch_tap.h>
