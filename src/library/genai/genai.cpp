@@ -4,6 +4,8 @@
 
 #include "genai/genai_mapping.h"
 
+#include <nopspan/types.h>
+
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -19,61 +21,48 @@ using core::Metadata;
 using core::Node;
 using core::Scratch;
 
-// The key of a member of a map.
+// Where a key is: the name of a member, and of the map that the member is in, which is the metadata itself if it is "".
 struct Place {
-  std::string_view name;
+  std::string_view map, name;
   Key key;
 };
-
-constexpr Place kTop[] = {
-    {"request_id", Key::request_id},
-    {"operation", Key::operation},
-    {"provider", Key::provider},
-    {"mode", Key::mode},
-    {"usage", Key::usage},
-    {"http_status", Key::http_status},
-    {"finish_reason", Key::finish_reason},
-    {"error", Key::error},
+constexpr Place kPlaces[] = {
+    {"", "request_id", Key::request_id},
+    {"", "operation", Key::operation},
+    {"", "provider", Key::provider},
+    {"", "mode", Key::mode},
+    {"", "usage", Key::usage},
+    {"", "http_status", Key::http_status},
+    {"", "finish_reason", Key::finish_reason},
+    {"", "error", Key::error},
+    {"", "response_payload", Key::response_payload},
+    {"model", "id", Key::model_id},
+    {"model", "provider", Key::model_provider},
+    {"request_options", "temperature", Key::temperature},
+    {"request_options", "top_p", Key::top_p},
+    {"request_options", "top_k", Key::top_k},
+    {"request_options", "max_tokens", Key::max_tokens},
+    {"request_options", "frequency_penalty", Key::frequency_penalty},
+    {"request_options", "presence_penalty", Key::presence_penalty},
+    {"request_options", "stop_sequences", Key::stop_sequences},
+    {"request_options", "seed", Key::seed},
+    {"request_options", "n", Key::n},
+    {"request_options", "stream?", Key::stream},
+    {"request_options", "encoding_formats", Key::encoding_formats},
+    {"request_options", "conversation_id", Key::conversation_id},
+    {"request_options", "service_tier", Key::service_tier},
+    {"reasoning", "requested_effort", Key::requested_effort},
+    {"reasoning", "requested_budget_tokens", Key::requested_budget_tokens},
+    {"server", "address", Key::server_address},
+    {"server", "port", Key::server_port},
+    {"server", "path", Key::server_path},
+    {"response_payload", "id", Key::response_id},
+    {"response_payload", "response_id", Key::response_alias_id},
+    {"response_payload", "model", Key::response_model},
+    {"response_payload", "provider_meta", Key::provider_meta},
+    {"response_summary", "dimensions", Key::dimensions},
+    {"streaming", "time_to_first_chunk", Key::time_to_first_chunk},
 };
-constexpr Place kModel[] = {{"id", Key::model_id}, {"provider", Key::model_provider}};
-constexpr Place kRequestOptions[] = {
-    {"temperature", Key::temperature},
-    {"top_p", Key::top_p},
-    {"top_k", Key::top_k},
-    {"max_tokens", Key::max_tokens},
-    {"frequency_penalty", Key::frequency_penalty},
-    {"presence_penalty", Key::presence_penalty},
-    {"stop_sequences", Key::stop_sequences},
-    {"seed", Key::seed},
-    {"n", Key::n},
-    {"stream?", Key::stream},
-    {"encoding_formats", Key::encoding_formats},
-    {"conversation_id", Key::conversation_id},
-    {"service_tier", Key::service_tier},
-};
-constexpr Place kReasoning[] = {
-    {"requested_effort", Key::requested_effort},
-    {"requested_budget_tokens", Key::requested_budget_tokens},
-};
-constexpr Place kServer[] = {
-    {"address", Key::server_address},
-    {"port", Key::server_port},
-    {"path", Key::server_path},
-};
-constexpr Place kResponsePayload[] = {
-    {"id", Key::response_id},
-    {"response_id", Key::response_alias_id},
-    {"model", Key::response_model},
-    {"provider_meta", Key::provider_meta},
-};
-constexpr Place kResponseSummary[] = {{"dimensions", Key::dimensions}};
-constexpr Place kStreaming[] = {{"time_to_first_chunk", Key::time_to_first_chunk}};
-
-template <std::size_t N>
-void read(const Value* map, const Place (&places)[N], Metadata& metadata) noexcept {
-  if (map == nullptr) return;
-  for (const Place& place : places) metadata[place.key] = Node(map->find(place.name));
-}
 
 // False if the value is nested deeper than a field may be (FieldBuffer::kMaxDepth).
 bool is_shallow(const Value& value, unsigned depth = 0) noexcept {
@@ -104,16 +93,10 @@ struct ValueMetadata {
 };
 
 ValueMetadata::ValueMetadata(const Value& given) {
-  read(&given, kTop, metadata);
-  read(given.find("model"), kModel, metadata);
-  read(given.find("request_options"), kRequestOptions, metadata);
-  read(given.find("reasoning"), kReasoning, metadata);
-  read(given.find("server"), kServer, metadata);
-  const Value* payload = given.find("response_payload");
-  metadata[Key::response_payload] = Node(payload);
-  read(payload, kResponsePayload, metadata);
-  read(given.find("response_summary"), kResponseSummary, metadata);
-  read(given.find("streaming"), kStreaming, metadata);
+  for (const Place& place : kPlaces) {
+    const Value* const map = place.map.empty() ? &given : given.find(place.map);
+    if (map != nullptr) metadata[place.key] = Node(map->find(place.name));
+  }
   core::spread_usage(metadata);
 
   const Value* reasons = given.find("finish_reason");
@@ -178,11 +161,10 @@ class Metrics {
     Attributes attributes;
     core::map_metric(metadata_, attributes);
     core::map_text(attribute, text, attributes);
-    const auto& [boundaries, boundary_count] =
-        counts ? std::pair(semconv::metric::token_boundaries, std::size(semconv::metric::token_boundaries))
-               : std::pair(semconv::metric::duration_boundaries, std::size(semconv::metric::duration_boundaries));
-    metrics_.push_back({name, counts ? semconv::metric::tokens : semconv::metric::seconds, std::move(value), boundaries,
-                        boundary_count, attributes.take()});
+    const StaticList<double> boundaries = counts ? StaticList<double>(semconv::metric::token_boundaries)
+                                                 : StaticList<double>(semconv::metric::duration_boundaries);
+    metrics_.push_back({name, counts ? semconv::metric::tokens : semconv::metric::seconds, std::move(value),
+                        boundaries.begin(), boundaries.size(), attributes.take()});
   }
   // A negative count adds nothing.
   void add_tokens(Key key, std::string_view type) {

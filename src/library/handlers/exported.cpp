@@ -9,9 +9,9 @@
 #include <nopspan/probes.h>
 #include <nopspan/semconv.h>
 #include <nopspan/span.h>
+#include <nopspan/types.h>
 
 #include <cmath>
-#include <cstddef>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -65,20 +65,18 @@ Value metadata_of(const FieldsView& attributes) {
 // A histogram of spans that are not requests to a model, and the attributes of the span that its values have.
 struct Histogram {
   std::string_view name;
-  const double* boundaries;
-  std::size_t boundary_count;
-  const std::string_view* keys;
-  std::size_t key_count;
+  StaticList<double> boundaries;
+  StaticList<std::string_view> keys;
 
   [[nodiscard]] Metric of(const FieldsView& attributes, std::string_view unit, Value value, bool with_error) const {
     Value::Map own;
-    for (std::size_t i = 0; i < key_count; ++i) {
-      const ValueView attribute = attributes.find(keys[i]);
-      if (attribute.exists()) own.emplace_back(keys[i], attribute.copy());
+    for (const std::string_view key : keys) {
+      const ValueView attribute = attributes.find(key);
+      if (attribute.exists()) own.emplace_back(key, attribute.copy());
     }
     const ValueView error = attributes.find(semconv::error_type);
     if (with_error && error.exists()) own.emplace_back(semconv::error_type, error.copy());
-    return {name, unit, std::move(value), boundaries, boundary_count, Value(std::move(own))};
+    return {name, unit, std::move(value), boundaries.begin(), boundaries.size(), Value(std::move(own))};
   }
 };
 
@@ -98,25 +96,16 @@ constexpr std::string_view kMcpKeys[] = {semconv::mcp_method_name,
                                          semconv::server_address,
                                          semconv::server_port};
 
-template <std::size_t B, std::size_t K>
-constexpr Histogram histogram(std::string_view name, const double (&boundaries)[B],
-                              const std::string_view (&keys)[K]) noexcept {
-  return {name, boundaries, B, keys, K};
-}
 namespace metric = semconv::metric;
-constexpr Histogram kExecuteTool = histogram(metric::execute_tool_duration, metric::duration_boundaries, kToolKeys);
-constexpr Histogram kInvokeAgent =
-    histogram(metric::invoke_agent_duration, metric::invoke_agent_duration_boundaries, kAgentKeys);
+constexpr Histogram kExecuteTool{metric::execute_tool_duration, metric::duration_boundaries, kToolKeys};
+constexpr Histogram kInvokeAgent{metric::invoke_agent_duration, metric::invoke_agent_duration_boundaries, kAgentKeys};
 constexpr std::string_view kCallKeys[] = {semconv::gen_ai_agent_name};
-constexpr Histogram kInferenceCalls =
-    histogram(metric::invoke_agent_inference_calls, metric::call_boundaries, kCallKeys);
-constexpr Histogram kToolCalls = histogram(metric::invoke_agent_tool_calls, metric::call_boundaries, kCallKeys);
-constexpr Histogram kInvokeWorkflow =
-    histogram(metric::invoke_workflow_duration, metric::invoke_workflow_duration_boundaries, kWorkflowKeys);
-constexpr Histogram kMcpClient =
-    histogram(metric::mcp_client_operation_duration, metric::mcp_duration_boundaries, kMcpKeys);
-constexpr Histogram kMcpServer =
-    histogram(metric::mcp_server_operation_duration, metric::mcp_duration_boundaries, kMcpKeys);
+constexpr Histogram kInferenceCalls{metric::invoke_agent_inference_calls, metric::call_boundaries, kCallKeys};
+constexpr Histogram kToolCalls{metric::invoke_agent_tool_calls, metric::call_boundaries, kCallKeys};
+constexpr Histogram kInvokeWorkflow{metric::invoke_workflow_duration, metric::invoke_workflow_duration_boundaries,
+                                    kWorkflowKeys};
+constexpr Histogram kMcpClient{metric::mcp_client_operation_duration, metric::mcp_duration_boundaries, kMcpKeys};
+constexpr Histogram kMcpServer{metric::mcp_server_operation_duration, metric::mcp_duration_boundaries, kMcpKeys};
 
 // The histogram of the durations of such a span. Null if the conventions have none.
 const Histogram* duration_histogram(const FieldsView& attributes, std::string_view operation, SpanKind kind) noexcept {
