@@ -222,10 +222,10 @@ __attribute__((constructor)) void load() {
 void unload() {
   unloading.store(true, std::memory_order_seq_cst);
   forget_thread_ends();
-  if (!thread_slabs.is_idle() || has_states_in_use() || !free_registry()) return;
+  if (!thread_slabs.is_idle() || !span_slabs.is_idle() || !free_registry()) return;
   set_log_sink(nullptr);
   free_prices();
-  unmap_states();
+  span_slabs.unmap();
   unmap_scopes();
   unmap_blocks();
   thread_slabs.unmap();

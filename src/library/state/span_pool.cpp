@@ -33,8 +33,6 @@ __attribute__((noinline)) Pooled* fill_pool(ThreadState* thread) noexcept {
   return thread->pool;
 }
 
-void give_back_to_slab(SpanState* span) noexcept { span_slabs.give_back(span->place); }
-
 SpanState* allocate(ThreadState* thread) noexcept { return take_state(thread); }
 
 void release(SpanState* span) noexcept {
@@ -46,7 +44,7 @@ void release(SpanState* span) noexcept {
   }
   // The thread has no state any more, or this is a signal handler that interrupted the library.
   clear_state(span);
-  give_back_to_slab(span);
+  span_slabs.give_back(span->place);
 }
 
 void free_pool(ThreadState* thread) noexcept {
@@ -61,8 +59,6 @@ void free_pool(ThreadState* thread) noexcept {
 }
 
 bool reserve_states(std::size_t threads) noexcept { return span_slabs.reserve(threads * (kMaxPooled + kAtOnce)); }
-bool has_states_in_use() noexcept { return !span_slabs.is_idle(); }
-void unmap_states() noexcept { span_slabs.unmap(); }
 
 void reclaim_states_of_other_threads() noexcept {
   const ThreadState* const own = locals.state;

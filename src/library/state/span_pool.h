@@ -20,6 +20,7 @@ namespace nopspan::detail {
 inline constexpr std::size_t kMaxPooled = 64;
 inline constexpr std::size_t kMaxOpenSlabs = 16384;
 extern Slab span_table[kMaxOpenSlabs];
+extern Slabs span_slabs;
 
 // A state that is not in use, in the pool of a thread. It is behind the part that tracers read.
 struct Pooled {
@@ -74,12 +75,10 @@ inline void clear_state(SpanState* span) noexcept {
   span->state.store(OpenSpan::kFree, std::memory_order_release);
 }
 
-void give_back_to_slab(SpanState* span) noexcept;
-
 inline void give_back_state(ThreadState* thread, SpanState* span) noexcept {
   clear_state(span);
   if (__builtin_expect(thread->pooled >= kMaxPooled, 0)) {
-    give_back_to_slab(span);
+    span_slabs.give_back(span->place);
     return;
   }
   const Slabs::Claim place = span->place;
@@ -95,7 +94,6 @@ void free_pool(ThreadState* thread) noexcept;
 
 // Maps memory for the states of so many threads, each of which has up to kMaxPooled spans open.
 bool reserve_states(std::size_t threads) noexcept;
-extern Slabs span_slabs;
 
 // Calls `each(SpanState&)` for the states that are claimed: those of spans and events, and those in pools. Other
 // threads may be changing them.
@@ -103,9 +101,6 @@ template <class Each>
 void for_each_state(const Each& each) {
   span_slabs.for_each_used<SpanState>([&](SpanState& span, const Slabs::Claim&) { each(span); });
 }
-
-bool has_states_in_use() noexcept;
-void unmap_states() noexcept;
 
 // Called in the child after fork(), outside the library: the pools and the stacks of the other threads no longer exist.
 void reclaim_states_of_other_threads() noexcept;
