@@ -228,10 +228,6 @@ namespace nopspan::llm {
 
 namespace detail {
 
-struct NoMetadata {
-  template <class F>
-  void operator()(F&) const noexcept {}
-};
 struct OneToken {
   template <class Item>
   std::int64_t operator()(const Item&) const noexcept {
@@ -554,7 +550,7 @@ inline PullStream<Next, Tokens> pull_stream(M&& metadata, Next&& next, Tokens&& 
 /// @overload
 template <class Next>
 inline PullStream<Next> pull_stream(Next&& next) {
-  return llm::pull_stream(detail::NoMetadata(), std::forward<Next>(next));
+  return llm::pull_stream([](auto&) {}, std::forward<Next>(next));
 }
 /// Opens a source inside the span, and wraps it. `opener` takes no argument, or the span (AsyncSpan&), and returns the
 /// source. It is called before this function returns. An exception that leaves it ends the span.
@@ -571,7 +567,7 @@ inline StreamRange<Range, Tokens> stream_range(M&& metadata, Range&& range, Toke
 /// @overload
 template <class Range>
 inline StreamRange<Range> stream_range(Range&& range) {
-  return llm::stream_range(detail::NoMetadata(), std::forward<Range>(range));
+  return llm::stream_range([](auto&) {}, std::forward<Range>(range));
 }
 /// Opens a range inside the span, and wraps it; see open_pull().
 template <class M, class Open, class Tokens = detail::OneToken>
@@ -587,7 +583,7 @@ inline PushStream<Sink, Tokens> push_stream(M&& metadata, Sink&& sink, Tokens&& 
 /// @overload
 template <class Sink>
 inline PushStream<Sink> push_stream(Sink&& sink) {
-  return llm::push_stream(detail::NoMetadata(), std::forward<Sink>(sink));
+  return llm::push_stream([](auto&) {}, std::forward<Sink>(sink));
 }
 
 }  // namespace nopspan::llm

@@ -85,20 +85,15 @@ void Event::find_request_id() const noexcept {
 }
 
 FieldsView Event::attributes() const noexcept {
-  FieldsView view;
-  if (attributes_ == nullptr) {
-    view.begin_ = attributes_begin_;
-    view.end_ = attributes_end_;
-    return view;
-  }
   // The result is kept in `attributes_`, not in the event, because the event may be copied.
-  if (!attributes_->made) {
+  if (attributes_ != nullptr && !attributes_->made) {
     const detail::InsideLibrary inside;
     detail::collect_attributes(*attributes_->span, attributes_->at_end, attributes_->fields);
     attributes_->made = true;
   }
-  view.begin_ = attributes_->fields.begin();
-  view.end_ = attributes_->fields.end();
+  FieldsView view;
+  view.begin_ = attributes_ != nullptr ? attributes_->fields.begin() : attributes_begin_;
+  view.end_ = attributes_ != nullptr ? attributes_->fields.end() : attributes_end_;
   return view;
 }
 
