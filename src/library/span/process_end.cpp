@@ -7,7 +7,7 @@
 // gets a mark that no process has. The end of its object then emits nothing, like that of a span from before fork().
 //
 // All other open spans: another thread may be in the middle of changing or ending one, because threads run until the
-// last exit handler has returned. So the library copies what other processes may read of it (open_span.h), and ends the
+// last exit handler has returned. So the library copies what other processes may read of it (OpenSpan), and ends the
 // copy. The copy has no fields: the span's attributes are counted as dropped. It also sets the mark, before it looks
 // whether the span is still open. So a span ends twice only if another thread was already reporting its end then.
 //

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Allocates the states of spans and events. They are elements of slabs that tracers can read (open_span.h). Each thread
+// Allocates the states of spans and events. They are elements of slabs that tracers can read (OpenSpan). Each thread
 // keeps up to 64 released states for its next ones.
 #pragma once
 
