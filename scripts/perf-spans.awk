@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-# For perf-spans.sh: reads the lines of `perf script` in order of time.
-#
-# task=ends    name, ns and status of each span that ended, between tabs
-# task=stacks  stacks of the CPU samples inside spans named WANTED (from the environment): the frames, outermost first
-#              and separated by \001, a tab and a count; and into the file `status` the numbers of samples, spans, spans
-#              left out and events lost
+# For perf-spans.sh: reads the lines of `perf script` in order of time. Writes the stacks of the CPU samples inside spans
+# named WANTED (from the environment): the frames, outermost first and separated by \001, a tab and a count. Writes into
+# the file `status` the numbers of samples, spans, spans left out and events lost.
 #
 # `lost` is the number of records that perf lost, or 0. stderr reports what is left out.
 
@@ -51,29 +48,6 @@ function say_losses() {
     say("perf lost " counted(lost, "record") ", because its buffer was full: these numbers are too low. " \
         "Record with a larger --buffer")
   if (unreadable) say("left out: " counted(unreadable, "event") " whose name could not be read")
-}
-
-# --- ends -------------------------------------------------------------------------------------------------------------
-
-# A span's end has everything about it. Its start only shows that there will be an end.
-task == "ends" && event != "" {
-  span = number_of("span")
-  if (is_start) {
-    running[span] = 1
-    next
-  }
-  if (span in running) delete running[span]
-  else unseen++
-  printf "%s\t%s\t%s\n", name_of(), number_of("dur"), number_of("status")
-  ended++
-}
-
-function end_of_ends(    span, still) {
-  for (span in running) still++
-  if (unseen) say(counted(unseen, "span") " of which no start was recorded: counted, the duration is of the whole span")
-  if (still) say("left out: " counted(still, "span") " of which no end was recorded")
-  say_losses()
-  if (!ended) say("no span ended in this recording")
 }
 
 # --- stacks -----------------------------------------------------------------------------------------------------------
@@ -127,7 +101,7 @@ function stop(span, thread,    began, i) {
   }
 }
 
-task == "stacks" && event != "" {
+event != "" {
   hold()
   tid = ""
   name = name_of()
@@ -141,14 +115,14 @@ task == "stacks" && event != "" {
 }
 
 # A sample: its frames follow, the innermost first.
-task == "stacks" && /^ *[0-9]+ +[0-9]+\.[0-9]+:/ {
+/^ *[0-9]+ +[0-9]+\.[0-9]+:/ {
   hold()
   tid = ($1 in open) ? $1 : ""
   frames = tid == "" ? "" : "[no stack]"
   next
 }
 
-task == "stacks" && tid != "" && /^[ \t]+[0-9a-f]+ / {
+tid != "" && /^[ \t]+[0-9a-f]+ / {
   symbol = $0
   sub(/^[ \t]+[0-9a-f]+ /, "", symbol)
   sub(/ \(deleted\)\)$/, ")", symbol)
@@ -166,7 +140,7 @@ task == "stacks" && tid != "" && /^[ \t]+[0-9a-f]+ / {
   frames = frames == "[no stack]" ? symbol : symbol "\001" frames
 }
 
-function end_of_stacks(    span, thread, one, asyncs, unended, names) {
+END {
   hold()
   for (span in async) asyncs++
   for (span in thread_of) unended++
@@ -186,9 +160,4 @@ function end_of_stacks(    span, thread, one, asyncs, unended, names) {
     say("no span " wanted " is left")
   }
   printf "%.0f %.0f %.0f %.0f\n", samples, spans, asyncs + elsewhere + unended + unseen, lost >status
-}
-
-END {
-  if (task == "ends") end_of_ends()
-  else end_of_stacks()
 }

@@ -1,10 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Traces spans with perf, for machines without bpftrace. Records when spans begin and end, and CPU samples if asked.
-# Reports count and latency by span name, or draws a flame graph of the CPU samples in the spans of one name. Uses
-# perf-spans.awk, perf-report.awk and perf-flamegraph.awk. attach.sh finds the files to record.
-#
-# Overhead: 3.28 us per span in the traced program. scripts/README.md shows a run.
+# Traces spans with perf. Records when spans begin and end, and CPU samples if asked. Draws a flame graph of the CPU
+# samples in the spans of one name. Uses perf-spans.awk and perf-flamegraph.awk. attach.sh finds the files to record.
 
 set -euo pipefail
 
@@ -12,7 +9,6 @@ usage() {
   cat <<'END'
 usage: perf-spans.sh record [OPTION...] [-p PID | --all | FILE]              until Ctrl-C
        perf-spans.sh record [OPTION...] [--all | FILE] -- COMMAND [ARG...]   while COMMAND runs: it and its children
-       perf-spans.sh report [-i DATA] [-p PID] [--tsv]
        perf-spans.sh flamegraph NAME [-i DATA] [-p PID] [--folded] >NAME.svg
 
 record      record the start and end of every span of the installed library, /usr/*/*/libnopspan.so.*
@@ -25,15 +21,13 @@ record      record the start and end of every span of the installed library, /us
   -s, --seconds N         stop after N seconds
   -o, --output DATA       file to write (default: perf.data); an existing file is renamed to DATA.old
   -m, --buffer SIZE       buffer size per CPU, as -m of perf; increase it if events were lost (default: 4M)
-report      print for each span name: count, total, mean and max ms, percentiles (nearest rank), errors, cancelled
-  --tsv             print tab-separated values, in ns
 flamegraph  print an SVG of the CPU samples that were taken in the spans called NAME, on the span's thread
   --folded          print the stacks as text, one per line, for the FlameGraph tools and speedscope
   -i, --input DATA  file to read (default: perf.data)
   -p, --pid PID     show only this process
 
-record needs root, perf, readelf (binutils) and tracefs. report and flamegraph only read the file. Commands of perf,
-such as perf script, can read it too: id is the request id, and status is 0 ok, 1 error, 2 cancelled, 3 exception.
+record needs root, perf, readelf (binutils) and tracefs. flamegraph only reads the file. Commands of perf, such as
+perf script, can read it too: id is the request id, and status is 0 ok, 1 error, 2 cancelled, 3 exception.
 
 If record is killed with kill -9, its uprobe events remain in the kernel. To delete them, end perf. Then write a line
 -:GROUP/EVENT into /sys/kernel/tracing/uprobe_events for each event in that file whose GROUP begins with nopspan_.
@@ -355,7 +349,7 @@ record() {
   return "$status"
 }
 
-# --- What report and flamegraph read ----------------------------------------------------------------------------------
+# --- What flamegraph reads --------------------------------------------------------------------------------------------
 
 need_perf() {
   command -v -- "$perf" >/dev/null || die "$perf was not found: install linux-perf (Debian) or linux-tools (Ubuntu)"
@@ -391,34 +385,6 @@ read_data() {
     -F trace:tid,time,event,trace -F "sw:$1" -F "hw:$1"
 }
 
-# --- report -----------------------------------------------------------------------------------------------------------
-
-report() {
-  local tsv=0
-  while (($#)); do
-    case $1 in
-      -h | --help) usage; exit 0 ;;
-      --tsv) tsv=1; shift ;;
-      -i | --input | -p | --pid) read_option "$@"; shift 2 ;;
-      -*) die "report has no option $1; see --help" ;;
-      *) die "unexpected argument $1; see --help" ;;
-    esac
-  done
-  check_data >/dev/null
-  local lost
-  lost=$(lost_records) || fail "perf could not read $data"
-
-  if ((tsv)); then
-    printf 'name\tcount\ttotal_ns\tmean_ns\tmax_ns\tp50_ns\tp90_ns\tp99_ns\terrors\tcancelled\n'
-  else
-    printf '%8s %12s %10s %10s %10s %10s %10s %7s %9s  %s\n' count total_ms mean_ms max_ms p50_ms p90_ms p99_ms errors \
-      cancelled name
-  fi
-  read_data tid,time,event | LC_ALL=C awk -v task=ends -v lost="$lost" -f "$here/perf-spans.awk" |
-    LC_ALL=C sort -t $'\t' -k 1,1 -k 2,2n | LC_ALL=C awk -v tsv=$tsv -f "$here/perf-report.awk" |
-    LC_ALL=C sort -t $'\t' -k 1,1nr -k 2,2 | cut -f 2- || fail "perf could not read $data"
-}
-
 # --- flamegraph -------------------------------------------------------------------------------------------------------
 
 flamegraph() {
@@ -432,7 +398,7 @@ flamegraph() {
       *) [[ -z $has_name ]] || die "use one NAME: $name or $1"; name=$1 has_name=1; shift ;;
     esac
   done
-  [[ -n $has_name ]] || die "NAME is missing: use the name of a span (perf-spans.sh report lists them)"
+  [[ -n $has_name ]] || die "NAME is missing: use the name of a span"
   local events
   events=$(check_data) || exit
   local sampling
@@ -444,7 +410,7 @@ flamegraph() {
   trap 'rm -rf -- "$workshop"' EXIT
 
   read_data tid,time,event,ip,sym,dso |
-    WANTED=$name LC_ALL=C awk -v task=stacks -v lost="$lost" -v status="$workshop/status" -f "$here/perf-spans.awk" |
+    WANTED=$name LC_ALL=C awk -v lost="$lost" -v status="$workshop/status" -f "$here/perf-spans.awk" |
     LC_ALL=C sort >"$workshop/stacks" || fail "perf could not read $data"
   local samples spans left
   read -r samples spans left lost <"$workshop/status"
@@ -462,7 +428,7 @@ flamegraph() {
 
 # --- The command line -------------------------------------------------------------------------------------------------
 
-# -i DATA, -p PID of report and flamegraph.
+# -i DATA, -p PID of flamegraph.
 read_option() {
   (($# > 1)) || die "$1 needs a value; see --help"
   case $1 in
@@ -471,13 +437,12 @@ read_option() {
   esac
 }
 
-(($#)) || die "use record, report or flamegraph; see --help"
+(($#)) || die "use record or flamegraph; see --help"
 action=$1
 shift
 case $action in
   -h | --help) usage ;;
   record) record "$@" ;;
-  report) report "$@" ;;
   flamegraph) flamegraph "$@" ;;
-  *) die "unknown command $action: use record, report or flamegraph; see --help" ;;
+  *) die "unknown command $action: use record or flamegraph; see --help" ;;
 esac
