@@ -53,16 +53,6 @@ by_bpftrace() (
   go
   stop
 )
-# scripts/engine-steps.bt.
-by_steps_script() (
-  trap end_jobs EXIT
-  begin "$@"
-  scripts/attach.sh "${library:?}" scripts/engine-steps.bt >"$scratch/tracer" 2>&1 7>&- &
-  tracer=$!
-  wait_for_gate points || exit
-  go
-  stop
-)
 # by_command COMMAND PROGRAM...: a command of nopspan, whose output is discarded.
 by_command() (
   trap end_jobs EXIT

@@ -72,7 +72,6 @@ count_all=$(one "usdt:LIB:nopspan:span_stop { @n = count(); $canary }")
 hist_all=$(one "usdt:LIB:nopspan:span_stop { @h[str(arg1)] = hist(arg2); $canary }")
 both=$(one "usdt:LIB:nopspan:span_start { @s[arg4] = nsecs; } usdt:LIB:nopspan:span_stop { @n = count(); $canary }")
 spans=$(script 100000 bench.span scripts/spans.bt)
-spans_checked=$(script 100000 bench.span scripts/spans.bt 0 '' 1)
 trace=$(script 100 bench.span scripts/trace.bt)
 
 # The hot bytes of the function. Below, the compile time of the file, the minimum of seven runs.
@@ -162,7 +161,6 @@ thread: $("$build/bench/bench_allocations" handler) with a handler, $("$build/be
 | \`span_stop { @h[str(arg1)] = hist(arg2) }\` | $hist_all |
 | \`span_start\` and \`span_stop\`, matched by span id | $both |
 | \`scripts/spans.bt\` | $spans |
-| \`scripts/spans.bt 0 '' 1\`, which checks for lost spans | $spans_checked |
 | \`scripts/trace.bt\`, two lines per span | $trace |
 
 ## Size

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Measures what each script costs the program that it traces, and prints the table of scripts/README.md:
+# Measures what each script costs the program that it traces, and prints a table:
 #
 #   bench/scripts.sh [SCRIPT...]
 #
@@ -71,24 +71,12 @@ wanted=("$@")
 echo '| script | cost per span |'
 echo '| --- | --- |'
 row 100000 spans.bt
-row 100000 spans.bt 0 '' 1
 row 100000 latency.bt llm.step
 row 2000 trace.bt
-row 100000 trace.bt '' 0 '' 100
 row 100000 slow.bt 100000
-row 100000 slow.bt 100000 0 '' 100
-row 100000 ttft.bt
-row 100000 tokens.bt
 row 100000 errors.bt
-row 100000 retries.bt
-row 100000 tools.bt
-row 100000 agents.bt
+row 100000 tokens.bt
 row 100000 inflight.bt
-row 100000 queue.bt
-row 100000 engine-steps.bt
 row 100000 engine.bt
-row 100000 cancelled.bt
-row 100000 gauges.bt
-row 100000 top.bt
 row 100000 offcpu.bt
 row 20000 perf-spans.sh record

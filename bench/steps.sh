@@ -30,14 +30,14 @@ caches hold. The first column of times is this loop without nopspan. With nopspa
 time of that per step, with the flushes. In parentheses is the time of the whole loop, as a ratio to
 the loop without nopspan.
 
-| members | loop without nopspan | nothing attached | `nopspan trace` | `nopspan record` | `engine-steps.bt` |
-| --- | --- | --- | --- | --- | --- |
+| members | loop without nopspan | nothing attached | `nopspan trace` | `nopspan record` |
+| --- | --- | --- | --- | --- |
 PAGE
 for members in 8 64 256 1024; do
   measured=("$program" "$members" "$steps" "$rounds")
   without=$(untraced "${measured[@]}" none | cut -d' ' -f3)
   printf '| %s | %s us |' "$members" "$(awk -v ns="$without" 'BEGIN { printf "%.0f", ns / 1000 }')"
-  for how in untraced "by_command trace" by_collector by_steps_script; do
+  for how in untraced "by_command trace" by_collector; do
     # shellcheck disable=SC2086  # two words
     $how "${measured[@]}" members | awk -v without="$without" '
       NR == 1 { printf " %.1f us (%.2f)", $2 / 1000, $3 / without }
