@@ -101,7 +101,7 @@ detach() {
 }
 
 say "bpftrace scripts/trace.bt: one request through both programs"
-attach trace.bt "$run/trace" 'tool_call\|tool call'
+attach trace.bt "$run/trace" '\. calculator'
 before=$(wc -l <"$run/trace")
 ask 'What is 6 * 7?'
 request=''
@@ -110,10 +110,10 @@ until request=$(tail -n +$((before + 1)) "$run/trace" | awk '/- llm.chat / { pri
   sleep 0.2
 done
 detach
-head -2 "$run/trace" | grep TIME_MS || true
+head -2 "$run/trace" | grep TIME_US || true
 grep -F -- "$request" "$run/trace"
 
-say "bpftrace scripts/spans.bt: count, rate, latency, errors and the slowest requests"
+say "bpftrace scripts/spans.bt: count, latency, errors and the slowest requests"
 attach spans.bt "$run/spans" 'llm.chat'
 if [[ $keep == 1 ]]; then
   echo "Running. Press Ctrl-C to stop."

@@ -22,7 +22,7 @@ REPLACED = {
     r"nopspan\.command\b": "nopspan.comm",
     r"(?i)frame_?(reader|writer|kind)": "chunk",
     r"nopspan::Attached|\battach_context\b": "ContextScope",
-    r"(?<![a-z-])batch\.bt\b": "engine-steps.bt",
+    r"(?<![a-z-])(batch|engine-steps)\.bt\b": "engine.bt",
     r"--per-event\b": "nothing: batches are the only transport",
     # Words of another century.
     r"(?i)\b(anew|whoever|lest|thereby|dearer|hitherto|for want of|by half|besides)\b": "today's English",

@@ -36,8 +36,8 @@ constexpr char kHistDescription[] =
 constexpr char kHistExamples[] =
     "Each time is counted when its span ends. The ledger, the account of all entries\n"
     "that is printed at the end, counts entries that belong to no histogram as\n"
-    "filtered. If spans are lost, use a larger --buffer, or the bpftrace scripts\n"
-    "latency.bt, ttft.bt and queue.bt, which fill their histograms in the kernel.\n"
+    "filtered. If spans are lost, use a larger --buffer, or the bpftrace script\n"
+    "latency.bt, which fills its histograms in the kernel.\n"
     "\n"
     "If there are --rows-max rows, a new row replaces one of the process that created\n"
     "the most rows, unless its own process has as many. Replaced rows are added to\n"

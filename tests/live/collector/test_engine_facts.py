@@ -36,7 +36,7 @@ OF_MEMBERS = ("prefill_tokens", "decode_tokens", "drafted_tokens", "accepted_tok
 OF_STEPS = ("batch_size", *OF_MEMBERS)
 OF_TOP = ("--window", "60s", "--by", "process")
 GAPS = ("gap", "token-gap")
-SCRIPTS = ("engine-steps.bt", "queue.bt", "cancelled.bt", "tokens.bt")
+SCRIPTS = ("engine.bt", "latency.bt", "errors.bt", "tokens.bt")
 
 
 class Top(Followed):
@@ -189,19 +189,18 @@ class Run(Test):
         return {row["name"]: row["histogram"] for row in document["rows"]}[name]
 
     def check_script_of_steps(self, steps):
-        """The numbers of engine-steps.bt are those of these steps of the books."""
-        maps = self.maps["engine-steps.bt"]
-
-        def total(name):
-            return sum(maps[name].values()) if name in maps else 0
-        self.assertEqual(total("steps"), len(steps))
+        """The numbers of engine.bt are those of these steps of the books."""
+        maps = self.maps["engine.bt"]
+        self.assertEqual(sum(maps["steps"].values()), len(steps))
         for fact in OF_MEMBERS:
-            self.assertEqual(total(fact.replace("_tokens", "")), sum(line[fact] for line in steps), fact)
-        chunks = [[member[1] for member in line["members"] if member[1]] for line in steps]
-        self.assertEqual(next(iter(maps["chunk_tokens"].values())),
-                         histogram(tokens for of_step in chunks for tokens in of_step[:256]))
-        self.assertEqual(total("chunks_not_read"), sum(len(of_step[256:]) for of_step in chunks))
-        self.assertFalse({"members_dropped", "not_shown", "without_tokens"} & set(maps))
+            kind = ", " + fact.replace("_tokens", "")
+            self.assertEqual(sum(tokens for key, tokens in maps["step_tokens"].items() if key.endswith(kind)),
+                             sum(line[fact] for line in steps), fact)
+
+    def tokens_of_requests(self, what):
+        """What tokens.bt counts of all tenants."""
+        return sum(tokens for key, tokens in self.maps["tokens.bt"][what + "_tokens"].items()
+                   if key.startswith("engine.request, %s, " % MODEL))
 
 
 class All:
@@ -274,24 +273,23 @@ class All:
                     self.assertEqual(sums["nopspan." + fact], sum(line[fact] for line in self.steps), fact)
         self.assertEqual(self.readers["hist"].rows()["engine.step"], self.hist("decode_tokens", "engine.step"))
 
-    def test_steps_in_engine_steps_bt(self):
+    def test_steps_in_engine_bt(self):
         self.check_script_of_steps(self.steps)
         sizes = collections.Counter(line["batch_size"] for line in self.steps)
-        found = {int(key.rsplit(", ", 1)[1]): count for key, count in self.maps["engine-steps.bt"]["steps"].items()}
+        found = {int(key.rsplit(", ", 1)[1]): count for key, count in self.maps["engine.bt"]["steps"].items()}
         self.assertEqual(found, sizes)
 
     def test_requests_in_the_scripts(self):
         cancelled = sum(line["cancelled"] for line in self.requests)
-        for name in ("queue.bt", "cancelled.bt"):
-            self.assertEqual(self.maps[name]["requests"], {MODEL: self.CLIENTS}, name)
-        self.assertEqual(sum(self.maps["cancelled.bt"]["cancelled"].values()), cancelled)
-        self.assertEqual(self.maps["queue.bt"]["cancelled"], {MODEL: cancelled})
+        self.assertEqual(self.maps["engine.bt"]["count"]["engine.request"], self.CLIENTS)
+        self.assertEqual(sum(count for key, count in self.maps["errors.bt"]["cancelled"].items()
+                             if key.startswith("engine.request, ")), cancelled)
+        request = "engine.request, " + MODEL
         for what in ("queue", "prefill", "decode"):
             times = [line[what + "_ns"] // 1000 for line in self.requests if what == "queue" or line[what + "_ns"]]
-            self.assertEqual(self.maps["queue.bt"][what + "_us"][MODEL], histogram(times), what)
+            self.assertEqual(self.maps["latency.bt"][what + "_us"][request], histogram(times), what)
         for what in ("input", "output", "cached"):
-            self.assertEqual(self.maps["tokens.bt"][what + "_tokens"]["engine.request, " + MODEL],
-                             sum(line[what + "_tokens"] for line in self.requests), what)
+            self.assertEqual(self.tokens_of_requests(what), sum(line[what + "_tokens"] for line in self.requests), what)
 
     def test_members_in_the_recording(self):
         numbers = {line["request"]: line["number"] for line in self.requests}
@@ -547,12 +545,10 @@ class InTheMiddle(Run):
             self.assertEqual((entry["engine"], entry["model"]), ("example", MODEL), entry)
 
     def test_the_scripts(self):
-        self.check_script_of_steps(self.seen(sum(self.maps["engine-steps.bt"]["steps"].values())))
+        self.check_script_of_steps(self.seen(sum(self.maps["engine.bt"]["steps"].values())))
         late = [line for line in self.requests if line["number"] > self.EARLY]
-        for name in ("queue.bt", "cancelled.bt"):
-            self.assertEqual(self.maps[name]["requests"], {MODEL: self.LATE}, name)
-        self.assertEqual(self.maps["tokens.bt"]["output_tokens"], {"engine.request, " + MODEL: sum(
-            line["output_tokens"] for line in late)})
+        self.assertEqual(sum(self.maps["latency.bt"]["queue_us"]["engine.request, " + MODEL].values()), self.LATE)
+        self.assertEqual(self.tokens_of_requests("output"), sum(line["output_tokens"] for line in late))
 
 
 if __name__ == "__main__":

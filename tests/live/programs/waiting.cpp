@@ -2,9 +2,8 @@
 // Spans that compute and wait. The program measures each itself, just outside and just inside the span: wall clock time
 // and context switches of its thread.
 //
-// Takes commands (commands.h). `run FILE` writes one JSON object per line to FILE. `deep COUNT` makes nested spans.
-// `names COUNT` makes spans with that many names. `open NAME [TENANT]`, `close` and `sleep MS` do what they say.
-// `thread` and `exec` leave a span open. `canary ID` emits a canary.
+// Takes commands (commands.h). `run FILE` writes one JSON object per line to FILE. `open NAME [TENANT]`, `close` and
+// `sleep MS` do what they say. `thread` and `exec` leave a span open. `canary ID` emits a canary.
 #include "canary.h"
 #include "commands.h"
 
@@ -190,15 +189,6 @@ class Workers {
   std::vector<std::thread> threads_;
 };
 
-void deep(int count) {
-  const Span span{nopspan::Name::intern("deep." + std::to_string(count))};
-  if (count > 1) {
-    deep(count - 1);
-  } else {
-    for (int i = 0; i < 20; ++i) sleep_for(kMs);
-  }
-}
-
 // A span that is still open when its thread or program ends.
 void leave_open(const char* name) { (void)std::make_unique<Span>(nopspan::Name::intern(name)).release(); }
 
@@ -211,18 +201,6 @@ int main(int, char** arguments) {
   commands["run"] = [&](std::istringstream& a) {
     Book book(word(a));
     workers.run([&] { thread(book); });
-    return "done";
-  };
-  commands["deep"] = [](std::istringstream& a) {
-    int count = 0;
-    a >> count;
-    deep(count);
-    return "done";
-  };
-  commands["names"] = [](std::istringstream& a) {
-    int count = 0;
-    a >> count;
-    for (int i = 0; i < count; ++i) const Span span{nopspan::Name::intern("name." + std::to_string(i))};
     return "done";
   };
   commands["open"] = [&](std::istringstream& a) {

@@ -2,7 +2,6 @@
 """For tests of the project's scripts as users run them: the library is in /usr/local, and the programs load it from
 there."""
 
-import collections
 import os
 import re
 import signal
@@ -27,14 +26,6 @@ def main(*commands):
     harness.main(*commands)
 
 
-def is_sampled(request_id, one_in):
-    """Whether a script's argument N takes this request. The script computes the same hash of the record's request
-    id."""
-    words = request_id.encode()
-    word = int.from_bytes(words[:8], "little") ^ int.from_bytes(words[8:16], "little")
-    return (word * 6364136223846793005 % 2**64 >> 32) % one_in == 0
-
-
 def kill(program):
     """Ends a program that is no longer needed."""
     if program.process.poll() is None:
@@ -42,28 +33,6 @@ def kill(program):
         program.process.wait()
         program.process.stdin.close()
         program.process.stdout.close()
-
-
-class SpansScript(Script):
-    """spans.bt. It counts in the kernel, so its totals are complete whenever it is ended."""
-
-    def __init__(self, *arguments, canary=None):
-        super().__init__("spans.bt", *arguments, canary=canary)
-
-    def wait_until_up(self):
-        self.wait_for(lambda: self.canary("up"), [r"^@spans\[canary\]: "])
-
-    def totals(self):
-        """{"total": {name: count}, "total_errors": ..., "total_cancelled": ...} and the other numbers."""
-        found = collections.defaultdict(dict)
-        for line in self.lines:
-            row = re.match(r"@(total\w*)\[(.*)\]: (\d+)$", line)
-            if row:
-                found[row[1]][row[2]] = int(row[3])
-            row = re.match(r"@(seen|requests): (\d+)$", line)
-            if row:
-                found[row[1]] = int(row[2])
-        return found
 
 
 class TraceScript(Script):
@@ -75,7 +44,7 @@ class TraceScript(Script):
     def wait_until_up(self):
         # One line of each of its probes.
         self.wait_for(lambda: self.canary("up"),
-                      [r"\+ canary", r"- canary", r"\. first token", r"\. retry", r"\. tool call canary.tool", r"\. event canary"])
+                      [r"\+ canary", r"- canary", r"\. first token", r"\. retry", r"\. canary.tool", r"\. canary.event"])
 
     def stop(self, signal_number=signal.SIGINT):
         """Like Tracer.stop(), because on a signal it prints only what it has already read."""
@@ -88,7 +57,7 @@ class TraceScript(Script):
         """(pid, request id, depth, mark, rest) of each line, without the canaries."""
         rows, in_canary = [], set()
         for line in self.lines:
-            row = re.match(r" *[\d.]+ +(\d+) (\S+) +((?:\|  )*)([+.-]) (.*)$", line)
+            row = re.match(r" *\d+ +(\d+) (\S+) +((?:\|  )*)([+.-]) (.*)$", line)
             if not row:
                 continue
             pid, name = int(row[1]), row[5].split()[0]

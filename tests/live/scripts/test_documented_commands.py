@@ -92,7 +92,7 @@ PRINTS = (
 READS = re.compile(r"replay|--from|xargs")
 # Commands that run until Ctrl-C, unless they read a file. Some of them print nothing before Ctrl-C.
 ENDLESS = re.compile(r"^nopspan (open --watch|top|hist|trace|record|export|serve)|^bpftrace|^scripts/.*\.bt")
-PRINTS_AT_END = re.compile(r"^nopspan (record|hist|export|serve)")
+PRINTS_AT_END = re.compile(r"^nopspan (record|hist|export|serve)|^bpftrace scripts/latency")
 
 # Options of compilers and binutils.
 FOREIGN_OPTIONS = {"--gc-sections", "--keep-section", "--enable-feature"}
@@ -171,7 +171,7 @@ class Typed(Bpftrace):
         if not self.is_endless:
             self.wait_for(lambda: False, "end")
         elif self.prints_at_end:
-            self.wait_for(lambda: "Ctrl-C" in self.output(), "attach")
+            self.wait_for(lambda: re.search("Ctrl-C|Attaching", self.output()), "attach")
             # The current round may have begun before the command attached, so it is not enough.
             rounds = self.load.rounds + 2
             self.wait_for(lambda: self.load.rounds >= rounds, "receive spans")

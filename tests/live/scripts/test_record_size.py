@@ -68,7 +68,7 @@ class RecordSize(harness.Test):
                 return any("@spans[newer.span]" in line for line in list(tracer.lines))
             wait_until(shown, "spans.bt to show the span")
             lines = tracer.stop()
-        self.assertTrue(any(re.match(r"@total_slowest_us\[AAAAAAAAAAAAAAAAAAAAAQ, \d+, newer.span\]: 4$", line)
+        self.assertTrue(any(re.match(r"@slowest_us\[AAAAAAAAAAAAAAAAAAAAAQ, \d+, newer.span\]: 4$", line)
                             for line in lines), lines)
 
 
