@@ -82,6 +82,7 @@ PRINTS = (
     (r"^nopspan open", r""),  # usually no request hangs
     (r"--errors", r"nothing has matched --errors"),  # the service reports none to this load
     (r"--list", r"/libnopspan\.so"),
+    (r":gauge ", r"\[example, running\]"),
     (r"^pkg-config", r"-lnopspan"),
     (r"^cmake -S", r"Build files have been written"),
     (r"chat_server --port", r"data: \[DONE\]"),
@@ -92,7 +93,7 @@ PRINTS = (
 READS = re.compile(r"replay|--from|xargs")
 # Commands that run until Ctrl-C, unless they read a file. Some of them print nothing before Ctrl-C.
 ENDLESS = re.compile(r"^nopspan (open --watch|top|hist|trace|record|export|serve)|^bpftrace|^scripts/.*\.bt")
-PRINTS_AT_END = re.compile(r"^nopspan (record|hist|export|serve)|^bpftrace scripts/latency")
+PRINTS_AT_END = re.compile(r"^nopspan (record|hist|export|serve)|^bpftrace (-e .*@|scripts/latency)")
 
 # Options of compilers and binutils.
 FOREIGN_OPTIONS = {"--gc-sections", "--keep-section", "--enable-feature"}
@@ -141,6 +142,7 @@ class Load(threading.Thread):
     def run(self):
         while not self.stopped:
             Agent(self.url, "--ignore-eos", "--organization", "acme", "--concurrency", "2", *example_service.PROMPTS[2:3] * 2)
+            Agent(self.url, "--organization", "acme", *example_service.PROMPTS[:1])  # which calls a tool
             self.rounds += 1
 
     def __enter__(self):
