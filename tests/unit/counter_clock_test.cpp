@@ -208,7 +208,7 @@ TEST_F(CounterClockTest, GoesOnWithTheCounterWhereTheClockIsSlewedALittle) {
 TEST_F(CounterClockTest, IsRightAfterASuspendOrAnHourWithoutSpans) {
   void (*const pauses[])() = {
       [] { Invented::ticks += 3600e9 * Invented::counter_rate; },  // the counter went on while the clock stood
-      [] { Invented::ticks = 1000; },                              // the counter began anew
+      [] { Invented::ticks = 1000; },                              // the counter was reset
       [] { Invented::pass(3600e9); },                              // no spans
   };
   for (std::size_t i = 0; i < std::size(pauses); ++i) {
