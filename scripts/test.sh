@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Installs missing packages, builds nopspan and runs its tests:
 #
-#   scripts/test.sh [--long] [--only PRESET]...
+#   scripts/test.sh [--all | --long] [--only PRESET]...
 #
-#   --long         also run soaks, fuzzing, mutants, every compiler and linker, packages, other kernels in emulation (two hours)
-#   --only PRESET  build and test only this preset: dev, noprobes, asan, tsan or fuzz; may be repeated
-#                  (default: all, but fuzz only with --long)
+#   --all          also test with sanitizers and without probes, as CI does: the presets dev, asan, tsan and noprobes
+#   --long         also run soaks, fuzzing, mutants, every compiler and linker, packages, other kernels in emulation
+#                  (two hours, all presets)
+#   --only PRESET  build and test only this preset: dev, noprobes, asan, tsan or fuzz; may be repeated (default: dev)
 #
 # A live test that cannot run is skipped. With CI=true it fails instead. Exit status: 0 all passed, 1 failure, 2 usage
 # error.
@@ -14,18 +15,19 @@ set -euo pipefail
 self=$(realpath "$0")
 cd "$(dirname "$self")/.."
 
-presets=()
+presets=() all=0
 export NOPSPAN_LONG=${NOPSPAN_LONG:-0}
 while [[ $# -gt 0 ]]; do
   case "$1" in
-    --long) NOPSPAN_LONG=1 ;;
+    --all) all=1 ;;
+    --long) NOPSPAN_LONG=1 all=1 ;;
     --only)
       [[ "${2:-}" =~ ^(dev|noprobes|asan|tsan|fuzz)$ ]] || { echo "test.sh: --only takes dev, noprobes, asan, tsan or fuzz" >&2; exit 2; }
       presets+=("$2")
       shift
       ;;
     -h | --help)
-      sed -n '3,12s/^# \{0,1\}//p' "$self"
+      sed -n '3,13s/^# \{0,1\}//p' "$self"
       exit 0
       ;;
     *)
@@ -36,7 +38,8 @@ while [[ $# -gt 0 ]]; do
   shift
 done
 if [[ ${#presets[@]} -eq 0 ]]; then
-  presets=(dev asan tsan noprobes) # the longest build first, and last the shortest tests
+  presets=(dev)
+  if [[ $all == 1 ]]; then presets+=(asan tsan noprobes); fi # the longest build first, and last the shortest tests
   if [[ $NOPSPAN_LONG == 1 ]]; then presets+=(fuzz); fi
 fi
 
