@@ -11,6 +11,7 @@
 #endif
 #include "site_hits.h"
 
+#include "emit/batch.h"
 #include "gate/gate.h"
 #include "memory/blocks.h"
 #include "state/span_state.h"

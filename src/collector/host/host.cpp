@@ -222,7 +222,7 @@ void Host::scan_some() {
   end_scan();
 }
 
-// Looks at a part of all processes_. Call it every kSoon: then a round through all of them takes kRound.
+// Looks at a part of all processes. Call it every kSoon: then a round through all of them takes kRound.
 void Host::look_at_next_of_all(Clock::time_point now) {
   if (next_of_all_ == all_.size() && now - round_began_ >= kRound) {
     all_.clear();

@@ -53,8 +53,8 @@ inline constexpr std::pair<std::string_view, unsigned long nopspan_step::*> kSte
 
 // The name of nopspan_step::kind.
 inline std::string_view step_kind_name(unsigned kind) {
-  constexpr std::string_view kNames[] = {"unknown", "prefill", "decode", "mixed"};
-  return kNames[kind < std::size(kNames) ? kind : NOPSPAN_STEP_UNKNOWN];
+  constexpr std::string_view kKinds[] = {"unknown", "prefill", "decode", "mixed"};
+  return kKinds[kind < std::size(kKinds) ? kind : NOPSPAN_STEP_UNKNOWN];
 }
 
 // Whether a step has this fact itself, so that an attribute of the same name is not needed.
