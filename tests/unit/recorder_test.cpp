@@ -42,7 +42,7 @@ TEST(Recorder, SaysThatAnEventNameIsNone) {
   const Recorder recorder{"a.b", "not..one"};
   EXPECT_EQ(recorder.error(), Errc::invalid_argument);
   EXPECT_THAT(::testing::internal::GetCapturedStderr(),
-              HasSubstr("error: a Recorder records nothing, because a handler needs"));
+              HasSubstr("error: a nopspan::testing::Recorder records nothing, because a handler needs"));
   nopspan::execute("a.b");
   EXPECT_EQ(recorder.size(), 0U);
 }
