@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Processes that a seccomp filter kills.
-#include "host/sandboxed.h"
+#include "host/obstacles.h"
 
 #include "in_child.h"
 

@@ -8,7 +8,6 @@
 #include "host/process_facts.h"
 #include "host/process_memory.h"
 #include "host/process_reader.h"
-#include "host/sandboxed.h"
 #include "host/tracers.h"
 #include "live/kernel_programs.h"
 

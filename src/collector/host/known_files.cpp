@@ -4,7 +4,7 @@
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/user_range.h"
-#include "host/mapped_file.h"
+#include "host/maps.h"
 #include "host/mounts.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"

@@ -3,9 +3,17 @@
 
 #include "base/text.h"
 #include "host/library_view.h"
+#include "host/process_facts.h"
 
+#include <linux/ioctl.h>
+#include <sys/ioctl.h>
+
+#include <array>
+#include <charconv>
+#include <csignal>
 #include <cstddef>
 #include <map>
+#include <utility>
 
 namespace nopspan::collector {
 
@@ -77,6 +85,73 @@ std::vector<Unattached> find_written_to(Host& host) {
 std::string text_of(const Unattached& one) {
   return "nopspan: process " + std::to_string(one.pid) + " (" + printable(one.comm) + ") and " + printable(one.path) +
          ": " + one.why;
+}
+
+namespace {
+
+// struct pidfd_info of linux/pidfd.h, which Debian 12 does not have.
+struct PidfdInfo {
+  std::uint64_t mask;
+  std::uint64_t cgroup;
+  std::array<std::uint32_t, 11> ids;
+  std::int32_t exit_code;
+};
+static_assert(sizeof(PidfdInfo) == 64);
+constexpr unsigned long kGetInfo = _IOWR(0xFF, 11, PidfdInfo);
+constexpr std::uint64_t kExit = 8;
+
+// The last field of /proc/PID/stat, if the process is a zombie. Its pid is not reused before its parent waits for it.
+int exit_code_of_zombie(std::uint32_t pid) {
+  const auto state = process_state(pid);
+  if (!state || state->state != 'Z') return 0;
+  const std::string text = read_small_file("/proc/" + std::to_string(pid) + "/stat");
+  const std::size_t at = text.rfind(' ');
+  int code = 0;
+  if (at != std::string::npos) std::from_chars(text.data() + at + 1, text.data() + text.size(), code);
+  return code;
+}
+
+// The number of the signal that has ended the process; 0 if it has ended otherwise, or if that cannot be read.
+int signal_that_ended(std::uint32_t pid, int process) {
+  PidfdInfo info{};
+  info.mask = kExit;
+  const bool knows = ::ioctl(process, kGetInfo, &info) == 0 && (info.mask & kExit) != 0;
+  return (knows ? info.exit_code : exit_code_of_zombie(pid)) & 0x7f;
+}
+
+}  // namespace
+
+Seccomp seccomp_of(std::uint32_t pid, bool all_threads) {
+  Seccomp strictest = Seccomp::none;
+  for (const std::uint32_t thread : all_threads ? first_threads(pid).ids : std::vector{thread_to_read(pid)}) {
+    const std::string mode = process_status(thread, "Seccomp");
+    if (mode == "1") return Seccomp::strict;
+    if (mode == "2") strictest = Seccomp::filter;
+  }
+  return strictest;
+}
+
+void Sandboxed::watch(std::uint32_t pid, bool all_threads) {
+  if (watched_.contains(pid) || watched_.size() >= kMost) return;
+  const Seccomp seccomp = seccomp_of(pid, all_threads);
+  if (seccomp == Seccomp::none) return;
+  OpenFile process = open_process(pid);
+  const auto state = process_state(pid);
+  if (process && state)
+    watched_.insert_or_assign(pid, Watched{state->comm, seccomp == Seccomp::strict, std::move(process)});
+}
+
+std::vector<Sandboxed::Killed> Sandboxed::take_killed() {
+  std::vector<Killed> killed;
+  std::erase_if(watched_, [&](const auto& entry) {
+    const auto& [pid, watched] = entry;
+    if (!has_ended(watched.process)) return false;
+    const int signal = signal_that_ended(pid, watched.process.get());
+    if (watched.is_strict ? signal == SIGSEGV || signal == SIGKILL : signal == SIGSYS)
+      killed.push_back({pid, watched.comm, watched.is_strict});
+    return true;
+  });
+  return killed;
 }
 
 }  // namespace nopspan::collector

@@ -6,10 +6,10 @@
 #include "base/wake_up.h"
 #include "host/host.h"
 #include "host/library_view.h"
-#include "host/sandboxed.h"
+#include "host/obstacles.h"
 #include "live/attachments.h"
 #include "live/kernel_programs.h"
-#include "live/process_filter.h"
+#include "live/traced_processes.h"
 #include "model/source_options.h"
 #include "stream/messages.h"
 

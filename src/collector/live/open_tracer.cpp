@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "live/open_tracer.h"
+#include "live/tracer.h"
 
 #include "base/clocks.h"
 #include "base/failure.h"

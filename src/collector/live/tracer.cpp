@@ -11,7 +11,6 @@
 #include "live/drain.h"
 #include "live/host_thread.h"
 #include "live/kernel_programs.h"
-#include "live/process_filter.h"
 #include "live/traced_processes.h"
 #include "model/sampling.h"
 #include "stream/clock_map.h"

@@ -5,7 +5,9 @@
 #include "model/source_options.h"
 #include "stream/message_pipe.h"
 
+#include <cstdint>
 #include <functional>
+#include <vector>
 
 namespace nopspan::collector {
 
@@ -15,5 +17,18 @@ using LiveTracer = std::function<void()>;
 // Traces the current and future processes of this host. Throws Failure if the kernel does not permit it. `pipe` must
 // outlive the tracer.
 LiveTracer open_live_tracer(const SourceOptions& options, MessagePipe& pipe);
+
+// Reads the open spans of this host's processes again and again, and passes on what it read as messages.
+struct OpenTracerOptions {
+  std::vector<std::uint32_t> pids;  // only these processes; empty: all
+  bool reads_held = false;          // also what threads hold, which names requests from before the attach
+  bool watch = false;               // raises the gates, and reads at each interval
+  std::uint64_t interval_ns = 0;
+  std::uint64_t count = 0;  // of readings; 0: no limit
+};
+
+// Throws Failure. With `watch`, the first reading is from before the attach, and is not counted. `pipe` must outlive
+// the tracer.
+LiveTracer open_open_tracer(const OpenTracerOptions& options, MessagePipe& pipe);
 
 }  // namespace nopspan::collector
