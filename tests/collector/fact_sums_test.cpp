@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sums of the numbers of an engine's spans and events.
-#include "top/fact_sums.h"
+#include "top/gauge_board.h"
 
 #include "invented_spans.h"
 #include "kept_entry.h"

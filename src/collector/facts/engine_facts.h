@@ -7,10 +7,13 @@
 #include "model/steps.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <optional>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace nopspan::collector {
 
@@ -103,5 +106,18 @@ void for_each_engine_fact(const Entry& entry, const OnNumber& on_number, const O
         on_number(attribute.key, static_cast<std::uint64_t>(attribute.integer));
       });
 }
+
+// The gaps between the tokens of a stream, which a StreamMeter writes as an attribute of the stream's span.
+
+// Values in nanoseconds, and how many gaps each value stands for.
+using Gaps = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+inline constexpr std::size_t kMostGaps = 128;  // pairs in a list
+
+// What counts once: each gap, or each token that a gap brought.
+enum class GapsOf : std::uint8_t { chunks, tokens };
+
+// Reads the gaps of a span. There are none if it has no StreamMeter. False if the list is not as a StreamMeter makes
+// it: pairs with ascending values and counts between 1 and 2^32 - 1, at most kMostGaps of them.
+bool read_gaps(const Entry& entry, GapsOf of, Gaps& gaps);
 
 }  // namespace nopspan::collector

@@ -2,9 +2,8 @@
 // Counts a source's entries in the histograms of `nopspan hist`.
 #pragma once
 
+#include "facts/engine_facts.h"
 #include "facts/row_key.h"
-#include "facts/row_shares.h"
-#include "facts/stream_gaps.h"
 #include "hist/hist_table.h"
 #include "model/filter.h"
 #include "model/filtered_source.h"

@@ -2,7 +2,7 @@
 // The metrics of inference engines: requests, steps, gauges and counters, and sums of facts.
 #pragma once
 
-#include "facts/stream_gaps.h"
+#include "facts/engine_facts.h"
 #include "metric/metric_registry.h"
 #include "model/entry.h"
 

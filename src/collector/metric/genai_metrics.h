@@ -2,7 +2,7 @@
 // The metrics of OpenTelemetry's GenAI and MCP conventions.
 #pragma once
 
-#include "facts/stream_gaps.h"
+#include "facts/engine_facts.h"
 #include "metric/metric_registry.h"
 #include "model/entry.h"
 #include "model/labels_and_attributes.h"

@@ -5,7 +5,6 @@
 #include "base/log_linear.h"
 #include "base/slice_histogram.h"
 #include "facts/row_key.h"
-#include "facts/row_shares.h"
 #include "model/entry.h"
 
 #include <cstddef>

@@ -6,7 +6,6 @@
 #include "model/filtered_source.h"
 #include "model/ledger.h"
 #include "model/source.h"
-#include "top/fact_sums.h"
 #include "top/gauge_board.h"
 #include "top/span_table.h"
 #include "top/token_reports.h"

@@ -2,14 +2,268 @@
 #include "top/top_print.h"
 
 #include "base/cells.h"
+#include "base/saturating.h"
 #include "base/text.h"
-#include "top/top_summary.h"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 namespace nopspan::collector {
+
+namespace {
+
+constexpr std::size_t kWidestName = 40;
+
+std::string per_second(std::uint64_t count, std::uint64_t ns) {
+  return ns == 0 ? "-" : number_text(static_cast<double>(count) * 1e9 / static_cast<double>(ns));
+}
+
+std::string count_text(const Tally& tally) {
+  return std::to_string(tally.spans) + " spans, " + std::to_string(tally.errors) + " errors, " +
+         std::to_string(tally.cancelled) + " cancelled, " + std::to_string(tally.retries) + " retries, " +
+         std::to_string(tally.input_tokens) + " tokens in, " + std::to_string(tally.output_tokens) + " out";
+}
+
+std::string times_text(const Quantiles& times, std::uint64_t sum_ns) {
+  if (times.count == 0) return "none";
+  return "mean " + duration_text(sum_ns / times.count) + ", p50 " + duration_text(times.p50) + ", p90 " +
+         duration_text(times.p90) + ", p99 " + duration_text(times.p99) + ", max " + duration_text(times.maximum);
+}
+
+// The count of durations in an octave, or in several octaves if there is no room for a bar for each.
+struct Bar {
+  std::uint64_t from_ns = 0, to_ns = 0, count = 0;
+};
+
+std::vector<Bar> bars_of(const Buckets& buckets, std::size_t most) {
+  std::vector<Bar> bars;
+  if (buckets.empty() || most == 0) return bars;
+  const auto octave_of = [](std::size_t bucket) {
+    const std::uint64_t low = LogLinear::lower_bound_of(bucket);
+    return low == 0 ? 0U : 64U - static_cast<unsigned>(__builtin_clzll(low));  // [2^(n-1), 2^n)
+  };
+  const unsigned first = octave_of(buckets.front().first), last = octave_of(buckets.back().first);
+  const auto together = static_cast<unsigned>((last - first) / most + 1);
+  const auto power = [](unsigned octave) {
+    return octave == 0 ? 0 : octave > 64 ? UINT64_MAX : std::uint64_t{1} << (octave - 1);
+  };
+  for (unsigned octave = first; octave <= last; octave += together) {
+    bars.push_back({power(octave), power(octave + together), 0});
+  }
+  for (const auto& [bucket, count] : buckets) bars[(octave_of(bucket) - first) / together].count += count;
+  return bars;
+}
+
+std::string bar_text(std::uint64_t count, std::uint64_t most, std::size_t width, bool has_utf8) {
+  const auto length =
+      static_cast<std::size_t>(static_cast<double>(count) / static_cast<double>(most) * static_cast<double>(width));
+  std::string text;
+  for (std::size_t i = 0; i < std::max<std::size_t>(length, count == 0 ? 0 : 1); ++i) text += has_utf8 ? "█" : "#";
+  return text;
+}
+
+// The facts of all models of an engine.
+struct EngineFacts {
+  struct Named {
+    std::uint64_t count = 0;
+    std::map<std::string, std::uint64_t> sums;
+  };
+  std::map<std::string, Named> named;  // by the name of the span or event
+
+  [[nodiscard]] std::uint64_t count(const char* name) const {
+    const auto found = named.find(name);
+    return found == named.end() ? 0 : found->second.count;
+  }
+  [[nodiscard]] std::uint64_t sum(const char* name, const char* key) const {
+    const auto found = named.find(name);
+    if (found == named.end()) return 0;
+    const auto sum = found->second.sums.find(key);
+    return sum == found->second.sums.end() ? 0 : sum->second;
+  }
+  [[nodiscard]] std::string text() const;
+};
+
+std::string EngineFacts::text() const {
+  std::string text;
+  const auto add = [&](const std::string& more) { text += (text.empty() ? "" : ", ") + more; };
+  const auto number = [](std::uint64_t value) { return number_text(static_cast<double>(value)); };
+  const auto add_share = [&](const char* what, std::uint64_t part, std::uint64_t whole, const char* of) {
+    if (whole == 0) return;
+    const double percent = 100 * static_cast<double>(part) / static_cast<double>(whole);
+    add(what + number(part) + " of " + number(whole) + of + " (" + number_text(percent) + " %)");
+  };
+  const auto add_count = [&](const char* name, const char* what, const char* key, const char* unit) {
+    const std::uint64_t all = count(name), amount = sum(name, key);
+    if (all != 0) add(number(all) + what + (amount == 0 ? "" : " (" + number(amount) + unit + ")"));
+  };
+  // If steps report drafts, requests only repeat them at their end.
+  const bool has_steps = sum("engine.step", "nopspan.drafted_tokens") != 0;
+  const char* const drafting = has_steps ? "engine.step" : "engine.request";
+  add_share("accepted ", sum(drafting, "nopspan.accepted_tokens"), sum(drafting, "nopspan.drafted_tokens"),
+            " drafted tokens");
+  constexpr const char* kCache = "engine.prefix_cache";
+  if (count(kCache) != 0) {
+    add_share("cache hits ", sum(kCache, "nopspan.hit_tokens"), sum(kCache, "nopspan.queried_tokens"), " tokens");
+    add_share("external hits ", sum(kCache, "nopspan.external_hit_tokens"),
+              sum(kCache, "nopspan.external_queried_tokens"), " tokens");
+  } else if (const auto cached = sum("engine.request", "gen_ai.usage.cache_read.input_tokens"); cached != 0) {
+    add_share("cached ", cached, sum("engine.request", "gen_ai.usage.input_tokens"), " input tokens");
+  }
+  add_count("engine.preempted", " preempted", "nopspan.tokens", " tokens");
+  add_count("engine.swapped", " swapped", "nopspan.blocks", " blocks");
+  add_count("engine.evicted", " evicted", "nopspan.blocks", " blocks");
+  add_count("engine.transfer", " transfers", "nopspan.bytes", " bytes");
+  add_count("engine.rejected", " rejected", "", "");
+  if (const auto tokens = sum("engine.request", "nopspan.recomputed_tokens"); tokens != 0) {
+    add(number(tokens) + " tokens recomputed");
+  }
+  return text;
+}
+
+// "kv_cache_used 12/64", safe to print on a terminal.
+std::string gauge_text(const GaugeReading& gauge) {
+  std::string text = printable(gauge.name, kWidestName);
+  const char* separator = "{";
+  for (const auto& [key, value] : gauge.labels) {
+    text += std::exchange(separator, ",") + printable(key, kWidestName) + "=" + printable(value, kWidestName);
+  }
+  text += (gauge.labels.empty() ? " " : "} ") + std::to_string(gauge.value);
+  if (gauge.is_counter) text += " (+" + number_text(gauge.per_second()) + "/s)";
+  if (gauge.maximum != 0) text += "/" + std::to_string(gauge.maximum);
+  return text;
+}
+
+}  // namespace
+
+std::string traffic_text(const TopSnapshot& snapshot) {
+  const TableNumbers& table = snapshot.table;
+  return per_second(table.window.spans, table.window_ns) + " spans/s, " +
+         per_second(table.window.requests, table.window_ns) + " requests/s, " +
+         (table.total.received == 0 ? "" : per_second(table.window.received, table.window_ns) + " received/s, ") +
+         per_second(table.window.errors, table.window_ns) + " errors/s, " +
+         counted(snapshot.processes, "process", "processes") +
+         (snapshot.early_requests == 0
+              ? ""
+              : ", " + counted(snapshot.early_requests, "request") + " from before the attach");
+}
+
+std::string ledger_text(const TopSnapshot& snapshot) {
+  const Ledger& ledger = snapshot.ledger;
+  const Counts& counts = ledger.total;
+  std::string text = number_text(static_cast<double>(counts.delivered)) + " delivered, ";
+  if (counts.lost() == 0) text += ledger.damage.empty() ? "none lost" : "losses unknown";
+  if (counts.lost() != 0) {
+    std::string reasons;
+    for (const CountField& field : kCountFields) {
+      if (field.loss == nullptr || counts.*field.count == 0) continue;
+      reasons += (reasons.empty() ? "" : ", ") + std::to_string(counts.*field.count) + " " + field.loss;
+    }
+    text += std::to_string(counts.lost()) + " lost (" + reasons + ")";
+  }
+  if (counts.filtered != 0) text += ", " + number_text(static_cast<double>(counts.filtered)) + " filtered out";
+  if (counts.held_by_killed != 0)
+    text += ", at most " + std::to_string(counts.held_by_killed) + " more held by killed processes";
+  if (const std::uint64_t unattached = ledger.unattached.size() + ledger.unattached_others; unattached > 0)
+    text += ", " + std::to_string(unattached) + " not attached to";
+  return text;
+}
+
+std::string bounds_text(const TopSnapshot& snapshot) {
+  const TableNumbers& table = snapshot.table;
+  std::vector<std::string> parts;
+  if (table.evicted != 0) parts.push_back(counted(table.evicted, "row") + " merged into other");
+  if (table.total.unplaced != 0) {
+    parts.push_back("out of memory: " + counted(table.total.unplaced, "time") + " missing in quantiles");
+  }
+  if (snapshot.gauges_dropped != 0) {
+    parts.push_back(counted(snapshot.gauges_dropped, "gauge value") + " over the limit of " +
+                    std::to_string(GaugeBoard::kMost) + " dropped");
+  }
+  if (snapshot.facts.dropped() != 0) {
+    parts.push_back(counted(snapshot.facts.dropped(), "number") + " of engine facts over the limit of " +
+                    std::to_string(FactSums::kMost) + " sums dropped");
+  }
+  if (snapshot.early_dropped != 0) {
+    parts.push_back(counted(snapshot.early_dropped, "member") + " of steps over the limit of " +
+                    std::to_string(TopFeed::kMostEarly) + " requests from before the attach dropped");
+  }
+  std::string text;
+  for (const std::string& part : parts) text += (text.empty() ? "" : "; ") + part;
+  return text;
+}
+
+std::vector<std::string> gauge_lines(const TopSnapshot& snapshot, std::size_t width, const std::string& before) {
+  std::vector<std::string> texts, lines;
+  const GaugeReading* last = nullptr;
+  for (const GaugeReading& gauge : snapshot.gauges) {
+    if (last != nullptr && last->process == gauge.process && last->engine == gauge.engine &&
+        last->model == gauge.model) {
+      texts.back() += ", " + gauge_text(gauge);
+    } else {
+      std::string who;
+      for (const std::string& word : {gauge.engine, gauge.model, process_text(*gauge.process)}) {
+        if (!word.empty()) who += (who.empty() ? "" : " ") + printable(word, kWidestName);
+      }
+      texts.push_back(before + who + ": " + gauge_text(gauge));
+    }
+    last = &gauge;
+  }
+  for (const std::string& text : texts) {
+    for (std::string& line : wrapped(text, width, 2, ", ")) lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+std::vector<std::string> fact_lines(const TopSnapshot& snapshot, std::size_t width, const std::string& before) {
+  std::map<std::string, EngineFacts> engines;
+  for (const FactSums::Row& row : snapshot.facts.rows()) {
+    EngineFacts::Named& named = engines[row.engine].named[row.name];
+    named.count += row.count;
+    for (const auto& [key, sum] : row.sums) named.sums[key] = saturating_sum(named.sums[key], sum);
+  }
+  std::vector<std::string> lines;
+  for (const auto& [engine, facts] : engines) {
+    const std::string text = facts.text();
+    if (text.empty()) continue;
+    const std::string who = engine.empty() ? "an engine without a name" : printable(engine, kWidestName);
+    const std::string whole = std::string(before).append(who).append(": ").append(text);
+    for (std::string& line : wrapped(whole, width, 2, ", ")) lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+std::vector<std::string> top_detail(const RowDetail& detail, const TableNumbers& table, bool total, std::size_t width,
+                                    std::size_t lines, bool has_utf8) {
+  std::string title;
+  for (std::size_t i = 0; i < detail.numbers.texts.size() && i < table.by.size(); ++i) {
+    const std::string& text = detail.numbers.texts[i];
+    title +=
+        (title.empty() ? "" : ", ") + std::string(name_of(table.by[i])) + " " + (text.empty() ? "-" : printable(text));
+  }
+  const Numbers& numbers = total ? detail.numbers.total : detail.numbers.window;
+  std::vector<std::string> shown = {
+      title,
+      (total ? "total: " : "last " + duration_text(table.window_ns) + ": ") + count_text(numbers.tally),
+      "duration: " + times_text(numbers.duration_ns, numbers.tally.duration_sum_ns),
+      "ttft: " + times_text(numbers.first_token_ns, numbers.tally.first_token_sum_ns),
+      "",
+  };
+  const std::vector<Bar> bars =
+      bars_of(total ? detail.total : detail.window, std::max<std::size_t>(lines, shown.size() + 4) - shown.size());
+  std::uint64_t most = 1;
+  for (const Bar& bar : bars) most = std::max(most, bar.count);
+  constexpr std::size_t kLabel = 24, kCount = 7;
+  const std::size_t room = width > kLabel + kCount + 2 ? width - kLabel - kCount - 2 : 1;
+  for (const Bar& bar : bars) {
+    shown.push_back(fit(duration_text(bar.from_ns) + " - " + duration_text(bar.to_ns), kLabel) +
+                    fit(number_text(static_cast<double>(bar.count)), kCount, Align::right) + "  " +
+                    bar_text(bar.count, most, room, has_utf8));
+  }
+  return shown;
+}
 
 namespace {
 

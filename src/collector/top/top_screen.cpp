@@ -5,7 +5,7 @@
 #include "base/stopping.h"
 #include "base/text.h"
 #include "base/text_output.h"
-#include "top/top_summary.h"
+#include "top/top_print.h"
 
 #include <algorithm>
 #include <iterator>

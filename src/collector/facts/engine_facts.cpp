@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "facts/stream_gaps.h"
+#include "facts/engine_facts.h"
 
 #include "model/otlp_wire.h"
 
