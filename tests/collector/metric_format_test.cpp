@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "serve/metric_format.h"
+#include "serve/shared_renders.h"
 
 #include <gmock/gmock.h>
 

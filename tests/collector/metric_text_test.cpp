@@ -2,8 +2,6 @@
 // Metrics as text: exact texts, and hostile names and values.
 #include "metric/metric_text.h"
 
-#include "metric/metric_names.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // --metrics FILE: which files are refused, and how a run continues when the file cannot be written.
-#include "metric/metrics_file.h"
+#include "metric/ledger_metrics.h"
 
 #include "base/failure.h"
 #include "full_disk.h"

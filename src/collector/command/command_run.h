@@ -2,7 +2,7 @@
 // What the commands that read entries have in common: how long they run, what they say meanwhile, and --metrics FILE.
 #pragma once
 
-#include "metric/metrics_file.h"
+#include "metric/ledger_metrics.h"
 #include "model/source.h"
 #include "model/source_options.h"
 

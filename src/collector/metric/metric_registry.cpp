@@ -3,7 +3,7 @@
 
 #include "base/text.h"
 #include "base/utf8.h"
-#include "metric/metric_names.h"
+#include "metric/metric_text.h"
 
 #include <algorithm>
 #include <cmath>

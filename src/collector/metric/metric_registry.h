@@ -22,7 +22,7 @@ namespace nopspan::collector {
 enum class MetricType : std::uint8_t { counter, gauge, histogram };
 
 // The description of a family. Names are OpenTelemetry's, with dots. Encoders for Prometheus translate them
-// (metric_names.h).
+// (metric_text.h).
 struct MetricDescription {
   std::string name;
   std::string unit = {};  // as OpenTelemetry writes units: "s", "By", "{token}"

@@ -2,7 +2,7 @@
 // Serves metrics by HTTP, for Prometheus. It does not know what the metrics are.
 #pragma once
 
-#include "serve/metric_format.h"
+#include "serve/shared_renders.h"
 
 #include <chrono>
 #include <cstddef>

@@ -2,8 +2,6 @@
 // Limits how often metrics are rendered, and how many rendered texts are in memory, however many clients ask.
 #pragma once
 
-#include "serve/metric_format.h"
-
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -13,9 +11,25 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace nopspan::collector {
+
+// The formats in which metrics are served, and what a request's headers say about them.
+
+enum class MetricFormat { text, openmetrics };
+inline constexpr std::size_t kMetricFormats = 2;
+
+// The value of Content-Type: Prometheus' text format 0.0.4, or OpenMetrics 1.0.0.
+const char* content_type(MetricFormat format);
+
+// Returns the format with the highest q value in the header Accept, and the first one of several. If it names no known
+// format, the result is text.
+MetricFormat format_for(std::string_view accept);
+
+// Whether the header Accept-Encoding names gzip. "*" is not enough.
+bool accepts_gzip(std::string_view accept_encoding);
 
 // Metrics in one format at one time.
 class Rendered {
