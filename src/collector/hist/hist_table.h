@@ -21,7 +21,7 @@ namespace nopspan::collector {
 
 // The times and numbers that `nopspan hist` can measure (--of).
 struct Quantity {
-  // What has it: spans, tool calls, retries, engine steps, a list of gaps (read_gaps() in stream_gaps.h), or an
+  // What has it: spans, tool calls, retries, engine steps, a list of gaps (read_gaps()), or an
   // attribute of spans and events.
   enum class In : std::uint8_t { span, tool, retry, step, gap, token_gap, attribute };
   // Nothing if the entry does not have it.

@@ -7,7 +7,6 @@
 #include "base/json_writer.h"
 #include "model/entry.h"
 #include "model/span_links.h"
-#include "trace/remote_parents.h"
 #include "trace/trace.h"
 #include "trace/trace_ids.h"
 #include "trace/trace_links.h"
@@ -21,8 +20,43 @@
 #include <deque>
 #include <functional>
 #include <list>
+#include <map>
+#include <tuple>
 
 namespace nopspan::collector {
+
+// Learns from complete traces whether the clients of a process are processes that are traced here too.
+
+// A server's span is available as soon as it has ended, but its client's span only when the client has ended. With
+// retries that can be much later. Waiting is useful if the client's span will arrive, and only a delay if the clients
+// are on other hosts.
+class RemoteParents {
+ public:
+  // Records that a process has spans.
+  void saw(const Process& process) {
+    if (processes_.size() >= kMaxProcesses) processes_.clear();
+    processes_.try_emplace({process.pid, process.start_ticks}, Clients::unknown);
+  }
+  // Records whether the remote parent of a span of this process was seen.
+  void learn(const Process& process, bool seen) {
+    saw(process);
+    Clients& clients = processes_[{process.pid, process.start_ticks}];
+    if (seen || clients == Clients::unknown) clients = seen ? Clients::seen : Clients::unseen;
+  }
+  // Whether to wait for the remote parent of a span of this process. True if nothing is known about the process yet.
+  [[nodiscard]] bool may_come(const Process& process) const {
+    if (processes_.size() < 2) return false;
+    const auto known = processes_.find({process.pid, process.start_ticks});
+    return known == processes_.end() || known->second != Clients::unseen;
+  }
+
+ private:
+  static constexpr std::size_t kMaxProcesses = 4096;  // beyond it all are forgotten
+  using Key = std::tuple<std::uint32_t, std::uint64_t>;
+  enum class Clients : std::uint8_t { unknown, unseen, seen };
+
+  std::map<Key, Clients> processes_;
+};
 
 struct TraceLimits {
   static constexpr std::size_t kUsualBytes = 64U << 20U, kUsualTraces = 50'000;
@@ -45,7 +79,7 @@ struct TraceLimits {
   // A trace whose root span has ended is complete if no entry arrives for this time. It is a little more than the time
   // that a thread may hold entries (--max-age).
   std::uint64_t grace_ns = 1'500'000'000;
-  // The longer wait if the root span has a parent in another process that is probably traced too (remote_parents.h). It
+  // The longer wait if the root span has a parent in another process that is probably traced too. It
   // is also the time after which a trace is given up if it began before the attach and lacks other spans as well, or if
   // only linked spans have arrived.
   std::uint64_t long_grace_ns = 10'000'000'000;
