@@ -8,7 +8,6 @@
 #include "model/steps.h"
 #include "recording/entry_encoder.h"
 #include "recording/recorded_batches.h"
-#include "recording/step_differences.h"
 
 #include <nopspan/probes.h>
 

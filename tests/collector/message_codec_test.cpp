@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Messages as bytes: each arrives as it was sent, and malformed ones are refused.
-#include "stream/message_codec.h"
+#include "stream/message_pipe.h"
 
 #include "base/failure.h"
-#include "stream/message_pipe.h"
 
 #include <gtest/gtest.h>
 

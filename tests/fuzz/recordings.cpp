@@ -11,7 +11,6 @@
 #include "recording/chunks.h"
 #include "recording/entry_encoder.h"
 #include "recording/recorded_batches.h"
-#include "recording/step_differences.h"
 
 #include <sys/mman.h>
 #include <unistd.h>

@@ -11,7 +11,6 @@
 #include "live/tracer.h"
 #include "reader/reader.h"
 #include "recording/recording.h"
-#include "stream/message_codec.h"
 #include "stream/message_pipe.h"
 
 #include <fcntl.h>

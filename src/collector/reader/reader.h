@@ -7,23 +7,124 @@
 
 #include "model/filter.h"
 #include "model/source.h"
-#include "reader/attach_times.h"
 #include "reader/batch_reader.h"
-#include "reader/held_messages.h"
 #include "reader/process_account.h"
 #include "stream/clock_map.h"
 #include "stream/messages.h"
 
-#include <collector_events.h>
 #include <nopspan/probes.h>
 
+#include <collector_events.h>
+
+#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
 namespace nopspan::collector {
+
+// The times in which the tracer attached to files. What a process emits before its file is attached is not received.
+// So a request that ran meanwhile may lack spans. All times are of CLOCK_MONOTONIC, so that changes of the wall clock
+// do not matter.
+class AttachTimes {
+ public:
+  // At first an attach is in progress: the one to everything that is found at the start. It has no begin, so it also
+  // overlaps spans whose given times are before the start of the collector.
+  AttachTimes() : intervals_{{0, kInProgress}} {}
+
+  // An attach begins. Does nothing if one is in progress.
+  void begin(std::uint64_t now_ns) {
+    if (intervals_.back().ended_ns == kInProgress) return;
+    if (intervals_.size() >= kMost) {
+      intervals_[1].began_ns = intervals_[0].began_ns;
+      intervals_.erase(intervals_.begin());
+    }
+    intervals_.push_back({now_ns, kInProgress});
+  }
+  // The attach has ended: everything that the processes emit from now on is received. If nothing was attached, the
+  // attach is forgotten. Does nothing if no attach is in progress.
+  void end(std::uint64_t now_ns, bool has_attached) {
+    if (intervals_.back().ended_ns != kInProgress) return;
+    intervals_.back().ended_ns = now_ns;
+    if (!has_attached && intervals_.size() > 1) intervals_.pop_back();
+  }
+  void add(const AttachChange& change) {
+    change.begins ? begin(change.time_ns) : end(change.time_ns, change.has_attached);
+  }
+
+  // Whether an attach was in progress in this time, or is in progress and began before `end_ns`.
+  [[nodiscard]] bool overlap(std::uint64_t start_ns, std::uint64_t end_ns) const {
+    // Most spans are short, so only the last interval is usually looked at.
+    for (auto interval = intervals_.rbegin(); interval != intervals_.rend() && start_ns < interval->ended_ns;
+         ++interval) {
+      if (end_ns >= interval->began_ns) return true;
+    }
+    return false;
+  }
+
+ private:
+  // If there are more, the oldest ones count as one.
+  static constexpr std::size_t kMost = 1024;
+  static constexpr std::uint64_t kInProgress = UINT64_MAX;
+
+  struct Interval {
+    std::uint64_t began_ns, ended_ns;
+  };
+
+  std::vector<Interval> intervals_;  // in order. If an attach is in progress, it is the last one
+};
+
+// Messages of processes of which something must be known before their entries are delivered.
+
+// The host's thread may be slow, because the processes that it examines can delay it. No message therefore waits longer
+// than kLongest, and the memory is bounded. Not thread-safe.
+class HeldMessages {
+ public:
+  static constexpr std::uint64_t kLongest = 200'000'000;  // ns
+  static constexpr std::size_t kMostBytesOfProcess = 1U << 20U;
+  static constexpr std::size_t kMostBytes = 16U << 20U;
+
+  struct Message {
+    nopspan_message message;
+    std::string bytes;
+  };
+  struct Released {
+    std::uint32_t pid = 0;
+    unsigned missing = 0;  // what the messages waited for and did not happen in time (Until)
+    std::vector<Message> messages;
+  };
+
+  // What a process's messages wait for.
+  enum Until : unsigned { described = 1, begun = 2, live = 4 };
+
+  // From now on, all messages of the process wait. `until` has one or more of Until.
+  void hold(std::uint32_t pid, unsigned until, std::uint64_t now_ns);
+  [[nodiscard]] bool holds(std::uint32_t pid) const { return processes_.contains(pid); }
+  // Adds a message of a process that is held. Returns false if there is no room for it. Then release the process.
+  bool add(const nopspan_message& message, std::string_view bytes);
+  // It has happened, for one process or for all.
+  void happened(std::uint32_t pid, Until until);
+  void happened(Until until);
+
+  // The messages that have waited long enough, or need not wait any more.
+  std::vector<Released> take_due(std::uint64_t now_ns);
+  Released take(std::uint32_t pid);
+
+ private:
+  struct Process {
+    unsigned until = 0;
+    std::uint64_t since_ns = 0;
+    std::size_t bytes = 0;
+    std::vector<Message> messages;
+  };
+
+  std::map<std::uint32_t, Process> processes_;
+  std::size_t bytes_ = 0;
+};
 
 class Reader : public MessageSink {
  public:

@@ -7,7 +7,7 @@
 #include "model/service.h"
 #include "reader/batch_reader.h"
 #include "recording/batch_chunk.h"
-#include "recording/step_differences.h"
+#include "recording/entry_encoder.h"
 
 #include <algorithm>
 #include <cstring>

@@ -7,8 +7,8 @@
 #include "base/stopping.h"
 #include "host/process_facts.h"
 #include "model/entry_json.h"
+#include "recording/entry_encoder.h"
 #include "recording/old_recordings.h"
-#include "recording/step_differences.h"
 
 #include <nlohmann/json.hpp>
 
