@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "open/early_requests.h"
+#include "open/open_requests.h"
 
 #include "batch_builder.h"
 

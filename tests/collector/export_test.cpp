@@ -7,7 +7,6 @@
 #include "export/export_body.h"
 #include "export/export_feed.h"
 #include "export/exported_attributes.h"
-#include "export/exported_resource.h"
 #include "export/otlp_json.h"
 #include "model/otlp_wire.h"
 #include "model/service.h"

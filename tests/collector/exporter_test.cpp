@@ -4,8 +4,8 @@
 #include "export/exporter.h"
 
 #include "assembled_traces.h"
+#include "export/export_feed.h"
 #include "export/otlp_receiver.h"
-#include "export/receiver.h"
 #include "scripted_transport.h"
 #include "temporary_folder.h"
 

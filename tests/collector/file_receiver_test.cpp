@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // --otlp-file: files of whole lines, in a folder where others may have placed something else.
-#include "export/file_receiver.h"
+#include "export/otlp_receiver.h"
 
 #include "base/failure.h"
 #include "full_disk.h"

@@ -4,7 +4,7 @@
 #include "require.h"
 
 #include "model/steps.h"
-#include "open/early_requests.h"
+#include "open/open_requests.h"
 #include "reader/batch_reader.h"
 #include "reader/process_account.h"
 #include "stream/batch_entries.h"

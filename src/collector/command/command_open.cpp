@@ -17,7 +17,6 @@
 #include "live/probe_link.h"
 #include "live/tracer.h"
 #include "open/open_list.h"
-#include "open/open_reading.h"
 #include "open/open_requests.h"
 
 #include <CLI/CLI.hpp>

@@ -2,7 +2,7 @@
 #include "export/export_encoder.h"
 
 #include "base/saturating.h"
-#include "export/exported_resource.h"
+#include "export/exported_attributes.h"
 #include "model/span_links.h"
 #include "model/steps.h"
 

@@ -6,7 +6,6 @@
 #include "export/export_body.h"
 #include "export/exported_attributes.h"
 #include "export/held_events.h"
-#include "export/request_traces.h"
 #include "model/entry.h"
 #include "model/otlp_wire.h"
 
@@ -17,9 +16,35 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
+
+// Remembers to which traces spans belong. The members of a step are span ids, and a link needs the trace id too.
+class RequestTraces {
+ public:
+  // Remembers the trace of an entry's span and of the spans around it. A request's own span ends last, but its phases
+  // end before, and name it as their parent.
+  void add(const Entry& entry) {
+    if (entry.trace_id.empty() || entry.step != nullptr) return;
+    for (const std::uint64_t id : {entry.span_id, entry.parent_id, entry.root_id}) {
+      if (id != 0) recent_[id] = entry.trace_id;
+    }
+    if (recent_.size() >= kMost) older_ = std::exchange(recent_, {});
+  }
+  // Returns the empty id if the span is not known, or not any longer.
+  [[nodiscard]] TraceId trace_of(std::uint64_t span_id) const {
+    for (const auto* traces : {&recent_, &older_}) {
+      if (const auto found = traces->find(span_id); found != traces->end()) return found->second;
+    }
+    return {};
+  }
+
+ private:
+  static constexpr std::size_t kMost = 65'536;  // of each map
+  std::unordered_map<std::uint64_t, TraceId> recent_, older_;
+};
 
 // Writes messages whose lengths, which precede them, are known only afterwards. Most messages of one kind have lengths
 // of the same size, so the size of the last one is reserved.

@@ -6,8 +6,8 @@
 
 #include "base/byte_buffer.h"
 #include "model/entry.h"
-#include "model/service.h"
 #include "model/otlp_wire.h"
+#include "model/service.h"
 
 #include <nopspan/semconv.h>
 
@@ -141,5 +141,19 @@ static_assert(kKnown <= 64);
 // Returns a KeyValue with U+FFFD for the bytes of its texts that are not UTF-8. "" if it would be refused for another
 // reason too.
 std::string repaired_attribute(std::string_view key_value);
+
+// A process as an OTLP Resource.
+
+// Encodes a Resource. The process may name its service and add attributes (OTEL_SERVICE_NAME,
+// OTEL_RESOURCE_ATTRIBUTES), but does not replace what nopspan knows of it. A text that is not UTF-8 is repaired, and
+// counted in `repaired`.
+std::string exported_resource(const Process& process, const ExportOptions& options, std::uint64_t& repaired);
+
+// The value of service.instance.id, in the form of a UUID: the same for all entries of one process, and for no other
+// process.
+std::string service_instance_id(const Process& process);
+
+// The uid of a Kubernetes pod from the path of a cgroup, as the API shows it. "" if the cgroup is not of a pod.
+std::string pod_uid(std::string_view cgroup);
 
 }  // namespace nopspan::collector

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "export/export_body.h"
-#include "export/receiver.h"
-#include "export/request_traces.h"
+#include "export/export_encoder.h"
+#include "export/export_feed.h"
 #include "model/filter.h"
 #include "model/sampling.h"
 #include "model/source.h"

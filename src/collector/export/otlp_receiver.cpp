@@ -1,12 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "export/otlp_receiver.h"
 
+#include "base/failure.h"
+#include "base/file_owner.h"
+#include "base/output.h"
 #include "base/stopping.h"
+#include "base/text.h"
+#include "export/otlp_json.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <optional>
 #include <thread>
 #include <utility>
 
 namespace nopspan::collector {
+
 namespace {
 
 constexpr std::chrono::milliseconds kLookForSpace{2};
@@ -75,5 +91,110 @@ void OtlpReceiver::finish(std::chrono::nanoseconds time) {
   note_unsaved();
   queue_.finish(time);
 }
+
+namespace {
+
+constexpr const char* kFileNames[kSignals] = {"traces.jsonl", "logs.jsonl", "metrics.jsonl"};  // in the order of Signal
+
+[[noreturn]] void refuse(const std::string& path, const std::string& reason, int status = Failure::kUsageError) {
+  throw Failure("--otlp-file: \"" + printable(path) + "\" " + reason, status);
+}
+
+[[noreturn]] void refuse_for(const std::string& path, int error) {
+  refuse(path, "cannot be opened: " + errno_text(error), Failure::status_of(error));
+}
+
+// The end of the last whole line in the first `bytes` bytes of a file.
+off_t end_of_lines(int fd, off_t bytes) {
+  char block[4096];
+  while (bytes > 0) {
+    const off_t begin = std::max<off_t>(0, bytes - static_cast<off_t>(sizeof(block)));
+    const ssize_t got = ::pread(fd, block, static_cast<std::size_t>(bytes - begin), begin);
+    if (got <= 0) return bytes;
+    const std::size_t end = std::string_view(block, static_cast<std::size_t>(got)).rfind('\n');
+    if (end != std::string_view::npos) return begin + static_cast<off_t>(end) + 1;
+    bytes = begin;
+  }
+  return 0;
+}
+
+OpenFile open_lines(int folder, const std::string& path, const char* name) {
+  constexpr int kFlags = O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
+  OpenFile file(::openat(folder, name, kFlags, S_IRUSR | S_IWUSR));
+  if (!file && errno == ELOOP) refuse(path, "is a symbolic link");
+  if (!file) refuse_for(path, errno);
+  struct stat facts = {};
+  if (::fstat(file.get(), &facts) != 0) refuse_for(path, errno);
+  if (!S_ISREG(facts.st_mode)) refuse(path, "is not a file");
+  if (!is_own(facts)) refuse(path, "belongs to another user, who could read it: use a folder of your own");
+  if (others_have(facts, S_IRWXG | S_IRWXO)) refuse(path, "can be read or changed by other users: run chmod 600 on it");
+  if (facts.st_nlink > 1) refuse(path, "has another name too (a hard link)");
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) refuse(path, "is in use by another nopspan");
+    refuse_for(path, errno);
+  }
+  if (::fstat(file.get(), &facts) != 0) refuse_for(path, errno);
+  const off_t end = end_of_lines(file.get(), facts.st_size);
+  if (end != facts.st_size && ::ftruncate(file.get(), end) != 0) refuse_for(path, errno);
+  return file;
+}
+
+}  // namespace
+
+FileReceiver::FileReceiver(std::string folder, ExportOptions options, Say say)
+    : say_(std::move(say)),
+      name_(std::move(folder)),
+      options_(std::move(options)),
+      feed_(options_, [this](const ExportBody& body) { append(body); }) {
+  const OpenFile opened(::open(name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!opened) refuse_for(name_, errno);
+  for (std::size_t i = 0; i < kSignals; ++i) {
+    files_[i].file = open_lines(opened.get(), name_ + "/" + kFileNames[i], kFileNames[i]);
+  }
+}
+
+// Returns 0 or an errno value.
+int FileReceiver::append(Lines& lines, std::string_view line) {
+  const int fd = lines.file.get();
+  if (lines.has_rest && ::ftruncate(fd, lines.end) != 0) return errno;
+  lines.has_rest = false;
+  struct stat facts = {};
+  if (::fstat(fd, &facts) != 0) return errno;
+  const int error = Writing().write(fd, line).error;
+  if (error == 0) return 0;
+  lines.end = facts.st_size;
+  lines.has_rest = ::ftruncate(fd, lines.end) != 0;
+  return error;
+}
+
+void FileReceiver::append(const ExportBody& body) {
+  if (body.signal == Signal::logs && !options_.logs) return account_.add(body.items, &SignalAccount::left_out);
+  account_.add(body.items, &SignalAccount::queued);
+  account_.send(body.items, &SignalAccount::queued, false);
+  std::optional<std::string> line = otlp_json(body.signal, body.bytes);
+  if (line) *line += '\n';
+  const int error = line ? append(files_[static_cast<std::size_t>(body.signal)], *line) : EBADMSG;
+  if (error == 0) {
+    account_.accept(body.items);
+    has_said_ = false;
+    return;
+  }
+  if (!std::exchange(has_said_, true)) {
+    say_(printable(name_) + ": " + std::strerror(error) +
+         ": entries are dropped and counted until the files can be written again");
+  }
+  account_.drop(body.items, &SignalAccount::in_flight, DropReason::disk_error);
+}
+
+void FileReceiver::on_tick(std::uint64_t now_unix_ns) {
+  feed_.on_tick(now_unix_ns);
+  feed_.flush();
+}
+
+void FileReceiver::add_metrics(std::vector<ExportBody> bodies) {
+  for (const ExportBody& body : bodies) append(body);
+}
+
+void FileReceiver::finish(std::chrono::nanoseconds /*time*/) { feed_.finish(); }
 
 }  // namespace nopspan::collector

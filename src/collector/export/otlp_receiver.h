@@ -2,18 +2,23 @@
 // An OTLP receiver: encodes entries, and queues the bodies.
 #pragma once
 
+#include "base/open_file.h"
 #include "export/export_feed.h"
 #include "export/export_queue.h"
 #include "export/exported_attributes.h"
-#include "export/receiver.h"
 #include "export/spool.h"
 #include "export/transport.h"
 
+#include <sys/types.h>
+
+#include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace nopspan::collector {
@@ -56,6 +61,45 @@ class OtlpReceiver : public Receiver {
   bool has_posted_ = false;  // since the last call of note_unsaved()
   unsigned not_noted_ = 0;   // entries since then
   ExportQueue queue_;        // the last member, because its thread uses the others
+};
+
+// --otlp-file: OTLP/JSON as files of lines, one request per line.
+
+// Appends to the files traces.jsonl, logs.jsonl and metrics.jsonl in a folder. A file has only whole lines: if a line
+// cannot be written completely, what was written of it is removed.
+class FileReceiver : public Receiver {
+ public:
+  using Say = std::function<void(const std::string&)>;
+  // Opens the files, or creates them with mode 0600. Removes a line that an earlier run left without its end. `say`
+  // receives messages for the user. Throws Failure (kUsageError) if the folder does not exist, or if one of the files
+  // is a symbolic link, something else than a file, accessible to other users, or in use by another nopspan.
+  FileReceiver(std::string folder, ExportOptions options, Say say);
+
+  void add(const Entry& entry) override { feed_.add(entry); }
+  void on_tick(std::uint64_t now_unix_ns) override;
+  void add_metrics(std::vector<ExportBody> bodies) override;
+  void finish(std::chrono::nanoseconds time) override;
+  [[nodiscard]] const std::string& name() const override { return name_; }
+  [[nodiscard]] ReceiverAccount& account() override { return account_; }
+  [[nodiscard]] ExportFeed::Counts counts() const override { return feed_.counts(); }
+
+ private:
+  struct Lines {
+    OpenFile file;
+    bool has_rest = false;  // a part of a line could not be removed
+    off_t end = 0;          // of the whole lines, if `has_rest`
+  };
+
+  void append(const ExportBody& body);
+  static int append(Lines& lines, std::string_view line);
+
+  const Say say_;
+  bool has_said_ = false;  // that lines cannot be written
+  const std::string name_;
+  const ExportOptions options_;
+  std::array<Lines, kSignals> files_;
+  ReceiverAccount account_;
+  ExportFeed feed_;
 };
 
 }  // namespace nopspan::collector
