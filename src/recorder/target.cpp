@@ -4,7 +4,7 @@
 #include "recorder/target.h"
 
 #include "base/clocks.h"
-#include "base/file_owner.h"
+#include "base/open_file.h"
 #include "base/unix_socket.h"
 #include "recorder/crc32.h"
 

@@ -2,8 +2,15 @@
 // Decides when a command stops: on a signal, when it has what the user asked for, or after its --duration.
 #pragma once
 
+#include "base/failure.h"
+#include "base/open_file.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <exception>
@@ -60,6 +67,29 @@ class Deadline {
   const std::atomic<bool>& stop_;
   std::chrono::nanoseconds duration_;
   Clock::time_point began_;
+};
+
+// Wakes a thread that waits in poll(2).
+
+// Readable by poll(2) from wake() until clear(). Thread-safe.
+class WakeUp {
+ public:
+  WakeUp() : file_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+    if (!file_) throw Failure("eventfd: " + errno_text(errno));
+  }
+  [[nodiscard]] int fd() const { return file_.get(); }
+  void wake() const {
+    const std::uint64_t one = 1;
+    // write() fails only if the counter is at its maximum. The file is then readable anyway.
+    [[maybe_unused]] const auto written = write(file_.get(), &one, sizeof(one));
+  }
+  void clear() const {
+    std::uint64_t times = 0;
+    [[maybe_unused]] const auto bytes = read(file_.get(), &times, sizeof(times));
+  }
+
+ private:
+  OpenFile file_;
 };
 
 }  // namespace nopspan::collector

@@ -2,8 +2,6 @@
 // Divides the time of a thread among users, so that the processes of one user cannot take all of it.
 #pragma once
 
-#include "base/user_range.h"
-
 #include <sys/types.h>
 
 #include <algorithm>
@@ -11,6 +9,12 @@
 #include <map>
 
 namespace nopspan::collector {
+
+// Users that count as one when something is shared among users.
+
+// From uid 65536 on, 65,536 users count as one, because a user may have so many subordinate ones (/etc/subuid).
+// Returns the first of them.
+constexpr std::uint32_t user_range(std::uint32_t user) { return user < 65536 ? user : user >> 16U << 16U; }
 
 // Each user (user_range()) has `burst_ns` to begin with, and regains one part in `parts` of the time that passes. Times
 // are in ns of any clock that does not go back. Not thread-safe.

@@ -2,7 +2,7 @@
 #include "export/otlp_receiver.h"
 
 #include "base/failure.h"
-#include "base/file_owner.h"
+#include "base/open_file.h"
 #include "base/output.h"
 #include "base/stopping.h"
 #include "base/text.h"

@@ -2,7 +2,6 @@
 #include "export/otlp_settings.h"
 
 #include "base/failure.h"
-#include "base/file_owner.h"
 #include "base/open_file.h"
 #include "base/stopping.h"
 #include "base/text.h"

@@ -2,8 +2,8 @@
 #include "export/spool.h"
 
 #include "base/failure.h"
-#include "base/file_owner.h"
 #include "base/gzip.h"
+#include "base/open_file.h"
 #include "base/output.h"
 #include "base/text.h"
 

@@ -3,7 +3,7 @@
 
 #include "base/failure.h"
 #include "base/stopping.h"
-#include "base/user_range.h"
+#include "base/time_budget.h"
 #include "host/maps.h"
 #include "host/mounts.h"
 #include "host/process_facts.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/left_alone.h"
 
-#include "base/user_range.h"
+#include "base/time_budget.h"
 #include "host/process_facts.h"
 
 #include <algorithm>

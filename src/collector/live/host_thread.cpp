@@ -5,7 +5,7 @@
 
 #include "base/failure.h"
 #include "base/text.h"
-#include "base/user_range.h"
+#include "base/time_budget.h"
 #include "host/obstacles.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"

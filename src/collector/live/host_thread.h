@@ -3,7 +3,7 @@
 // long, because the processes can delay it. So the thread that reads the ring buffer only exchanges messages with it.
 #pragma once
 
-#include "base/wake_up.h"
+#include "base/stopping.h"
 #include "host/host.h"
 #include "host/library_view.h"
 #include "host/obstacles.h"

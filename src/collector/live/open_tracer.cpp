@@ -5,7 +5,7 @@
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/text.h"
-#include "base/user_range.h"
+#include "base/time_budget.h"
 #include "host/host.h"
 #include "host/library_view.h"
 #include "host/obstacles.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "open/open_requests.h"
 
-#include "base/user_range.h"
+#include "base/time_budget.h"
 #include "model/steps.h"
 #include "reader/batch_reader.h"
 

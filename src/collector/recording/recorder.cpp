@@ -2,8 +2,8 @@
 #include "recording/recorder.h"
 
 #include "base/failure.h"
-#include "base/file_owner.h"
 #include "base/gzip.h"
+#include "base/open_file.h"
 #include "base/stopping.h"
 #include "host/process_facts.h"
 #include "model/entry_json.h"

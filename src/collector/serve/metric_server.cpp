@@ -2,8 +2,8 @@
 #include "serve/metric_server.h"
 
 #include "base/open_file.h"
+#include "base/stopping.h"
 #include "base/text.h"
-#include "base/wake_up.h"
 #include "serve/bounded_stream.h"
 #include "serve/listen_address.h"
 #include "serve/shared_renders.h"

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "base/log_linear.h"
-#include "base/slice_histogram.h"
 #include "facts/row_key.h"
 #include "model/entry.h"
 

@@ -2,7 +2,7 @@
 // Runs the source of `nopspan top` on a thread of its own, while the calling thread draws.
 #pragma once
 
-#include "base/wake_up.h"
+#include "base/stopping.h"
 #include "model/source_options.h"
 #include "top/top_feed.h"
 #include "top/top_table.h"

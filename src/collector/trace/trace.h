@@ -3,7 +3,7 @@
 // memory.
 #pragma once
 
-#include "base/interned_texts.h"
+#include "base/key_index.h"
 #include "base/log_linear.h"
 #include "base/saturating.h"
 #include "model/entry.h"

@@ -4,7 +4,7 @@
 // up here. Spans inside a step, such as those of a GPU, are added up beside it.
 #pragma once
 
-#include "base/interned_texts.h"
+#include "base/key_index.h"
 #include "model/entry.h"
 #include "trace/trace.h"
 #include "trace/trace_ids.h"

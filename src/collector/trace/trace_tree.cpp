@@ -2,8 +2,8 @@
 #include "trace/trace_tree.h"
 
 #include "base/cells.h"
-#include "base/styled_line.h"
 #include "base/text.h"
+#include "base/text_output.h"
 #include "model/entry_json.h"
 #include "model/labels_and_attributes.h"
 #include "model/otlp_wire.h"
