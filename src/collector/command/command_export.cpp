@@ -15,7 +15,7 @@
 #include "export/otlp_settings.h"
 #include "host/process_facts.h"
 #include "metric/metric_otlp.h"
-#include "model/filtered_source.h"
+#include "model/filter.h"
 #include "model/service.h"
 #include "model/source.h"
 #include "trace/trace_stage.h"

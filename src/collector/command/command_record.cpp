@@ -8,7 +8,7 @@
 #include "command/command_run.h"
 #include "command/options.h"
 #include "command/tracing_process.h"
-#include "model/filtered_source.h"
+#include "model/filter.h"
 #include "model/sampling.h"
 #include "recording/recorder.h"
 #include "recording/recorder_stream.h"

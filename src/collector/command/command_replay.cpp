@@ -8,7 +8,7 @@
 #include "command/options.h"
 #include "host/privileges.h"
 #include "model/entry_json.h"
-#include "model/filtered_source.h"
+#include "model/filter.h"
 #include "model/source.h"
 #include "recording/recording.h"
 

@@ -2,7 +2,7 @@
 // One request body for an OTLP receiver.
 #pragma once
 
-#include "model/signal.h"
+#include "model/entry.h"
 
 #include <cstdint>
 #include <string>

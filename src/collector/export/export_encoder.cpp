@@ -3,7 +3,6 @@
 
 #include "base/saturating.h"
 #include "export/exported_attributes.h"
-#include "model/span_links.h"
 #include "model/steps.h"
 
 #include <nopspan/probes.h>

@@ -2,7 +2,7 @@
 // OTLP/JSON, made from the protobuf message. There is only one encoder for entries, so both forms are the same.
 #pragma once
 
-#include "model/signal.h"
+#include "model/entry.h"
 
 #include <optional>
 #include <string>

@@ -3,8 +3,8 @@
 // override them.
 #pragma once
 
+#include "model/entry.h"
 #include "model/service.h"
-#include "model/signal.h"
 
 #include <array>
 #include <chrono>

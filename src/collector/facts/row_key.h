@@ -3,7 +3,6 @@
 #pragma once
 
 #include "model/entry.h"
-#include "model/labels_and_attributes.h"
 
 #include <algorithm>
 #include <array>

@@ -8,7 +8,6 @@
 #include "format1/otlp_names.h"
 #include "model/entry.h"
 #include "model/otlp_wire.h"
-#include "model/signal.h"
 
 #include <protozero/pbf_reader.hpp>
 

@@ -6,7 +6,6 @@
 #include "facts/row_key.h"
 #include "hist/hist_table.h"
 #include "model/filter.h"
-#include "model/filtered_source.h"
 #include "model/source.h"
 
 #include <cstddef>

@@ -5,7 +5,7 @@
 #include "base/text.h"
 #include "base/text_output.h"
 #include "facts/engine_facts.h"
-#include "model/labels_and_attributes.h"
+#include "model/entry.h"
 #include "model/steps.h"
 
 #include <nopspan/probes.h>

@@ -2,7 +2,7 @@
 #include "metric/engine_metrics.h"
 
 #include "facts/engine_facts.h"
-#include "model/labels_and_attributes.h"
+#include "model/entry.h"
 #include "model/otlp_wire.h"
 #include "model/service.h"
 #include "model/steps.h"

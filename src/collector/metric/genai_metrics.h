@@ -5,7 +5,6 @@
 #include "facts/engine_facts.h"
 #include "metric/metric_registry.h"
 #include "model/entry.h"
-#include "model/labels_and_attributes.h"
 
 #include <nopspan/semconv.h>
 

@@ -3,6 +3,10 @@
 // or from a recording.
 #pragma once
 
+#include "model/otlp_wire.h"
+
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -127,5 +131,32 @@ std::string request_id_of(const Entry& entry);
 // Converts a request id in any of its forms to a trace id: 22 characters of Base64, 32 hexadecimal digits, or a
 // traceparent. Any other text is an application's id and is hashed as the ABI specifies. Empty for "".
 TraceId trace_id_of(std::string_view request);
+
+// The value of an entry for a key that the user chooses (--where, --by): of a label or an attribute.
+
+// Room for a number as text.
+using NumberText = std::array<char, 32>;
+
+// The value of an attribute as it is printed; "" for a list, a map or bytes. The result refers to the attribute or to
+// `number`.
+std::string_view scalar_text(const Attribute& attribute, NumberText& number);
+
+// If a key is repeated, the first one counts, as in JSON (entry_json.h). `found` refers to the entry. Returns false if
+// the entry does not have the key.
+bool find_attribute(const Entry& entry, std::string_view key, Attribute& found);
+
+// The labels model, tenant and engine are fields of the entry, all other labels are attributes. "" if the entry does
+// not have the key, or if the value is a list, a map or bytes. The result refers to the entry or to `number`.
+std::string_view label_or_attribute(const Entry& entry, std::string_view key, NumberText& number);
+
+// OTLP's three signals.
+
+// In a recording: traces for spans, logs for events and retries, metrics for gauges.
+enum class Signal : std::uint8_t { traces, logs, metrics };
+inline constexpr std::size_t kSignals = 3;
+constexpr Signal signal_of(Kind kind) {
+  if (kind == Kind::span) return Signal::traces;
+  return kind == Kind::gauge ? Signal::metrics : Signal::logs;
+}
 
 }  // namespace nopspan::collector

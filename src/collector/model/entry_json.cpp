@@ -2,7 +2,6 @@
 #include "model/entry_json.h"
 
 #include "base/text.h"
-#include "model/span_links.h"
 #include "model/steps.h"
 
 #include <nopspan/probes.h>

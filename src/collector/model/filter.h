@@ -4,11 +4,16 @@
 #pragma once
 
 #include "model/entry.h"
+#include "model/ledger.h"
+#include "model/source.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -39,7 +44,7 @@ struct Filter {
   [[nodiscard]] bool may_want(const TraceId& id) const;
   // Whether the entry's own request may be wanted (also by its sampled flag).
   [[nodiscard]] bool may_want_own_request_of(const Entry& entry) const;
-  // The same, or any request that a linked span links to (span_links.h). A step with members may be of any request.
+  // The same, or any request that a linked span links to (steps.h). A step with members may be of any request.
   [[nodiscard]] bool may_want_request_of(const Entry& entry) const;
   // Whether the entry's time and process are wanted (by pid and cgroup).
   [[nodiscard]] bool is_in_scope(const Entry& entry) const;
@@ -70,5 +75,47 @@ std::string to_text(const Filter& filter);
 
 // Whether `cgroup` is `wanted` or below it. Both are paths.
 bool is_below_cgroup(std::string_view cgroup, std::string_view wanted);
+
+// Removes the entries that a command does not select, and counts them as filtered in the ledger.
+
+// The entries that a source delivered and a command removed, by process.
+class FilteredCounts {
+ public:
+  void add(const ProcessPointer& process);
+  // Call it at each tick, so that ended processes are forgotten before there are too many.
+  void forget_ended(const Source& source);
+  // The source's ledger, in which these entries count as filtered.
+  [[nodiscard]] Ledger ledger(const Source& source) const;
+
+ private:
+  LedgerSum filtered_;
+  ProcessPointer last_process_;
+  Counts* last_ = nullptr;  // of `last_process_`
+};
+
+// A source that delivers only the entries that Filter::selects().
+class FilteredSource : public Source, private Sink {
+ public:
+  FilteredSource(std::unique_ptr<Source> source, Filter filter)
+      : source_(std::move(source)), filter_(std::move(filter)) {}
+
+  void run(Sink& sink, Deadline& until) override;
+  [[nodiscard]] Ledger ledger() const override { return filtered_.ledger(*source_); }
+  [[nodiscard]] std::string remark() const override { return source_->remark(); }
+  [[nodiscard]] bool is_cut() const override { return source_->is_cut(); }
+  [[nodiscard]] std::size_t processes() const override { return source_->processes(); }
+  [[nodiscard]] std::optional<Writers> writers() const override { return source_->writers(); }
+  [[nodiscard]] std::optional<ClockState> clock() const override { return source_->clock(); }
+
+ private:
+  [[nodiscard]] BatchSink* batches() override { return filter_.empty() ? sink_->batches() : nullptr; }
+  void on_entry(const Entry& entry) override;
+  void on_tick(std::uint64_t now_unix_ns) override;
+
+  const std::unique_ptr<Source> source_;
+  const Filter filter_;
+  FilteredCounts filtered_;
+  Sink* sink_ = nullptr;
+};
 
 }  // namespace nopspan::collector

@@ -3,7 +3,6 @@
 
 #include "base/text.h"
 #include "model/entry_json.h"
-#include "model/span_links.h"
 #include "model/steps.h"
 
 #include <nopspan/probes.h>

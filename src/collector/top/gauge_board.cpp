@@ -4,7 +4,7 @@
 #include "base/saturating.h"
 #include "facts/engine_facts.h"
 #include "facts/row_key.h"
-#include "model/labels_and_attributes.h"
+#include "model/entry.h"
 #include "model/otlp_wire.h"
 
 #include <nopspan/probes.h>

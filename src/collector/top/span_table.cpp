@@ -2,7 +2,6 @@
 #include "top/span_table.h"
 
 #include "base/saturating.h"
-#include "model/span_links.h"
 #include "model/steps.h"
 
 #include <nopspan/probes.h>

@@ -3,7 +3,6 @@
 #pragma once
 
 #include "model/filter.h"
-#include "model/filtered_source.h"
 #include "model/ledger.h"
 #include "model/source.h"
 #include "top/gauge_board.h"

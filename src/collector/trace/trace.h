@@ -37,7 +37,7 @@ struct PackedEntry {
 };
 
 // Linked spans: spans of work that was done for several requests. They are an engine's steps (steps.h), which have
-// members, or other spans with links (span_links.h). They belong to no request of their own. Each trace that they link
+// members, or other spans with links (steps.h). They belong to no request of their own. Each trace that they link
 // to adds them up, by their name and by the span that they link to.
 struct LinkedSpan {
   TraceId trace_id;

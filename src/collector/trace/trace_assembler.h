@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Entries arrive from all processes and threads in any order. This assembles them into complete traces. Linked spans
-// (span_links.h) and steps (steps.h) form no traces of their own, but are added to the traces that they link to, or
-// whose requests are their members. docs/trace.md describes the rules.
+// and steps (steps.h) form no traces of their own, but are added to the traces that they link to, or whose requests are
+// their members. docs/trace.md describes the rules.
 #pragma once
 
 #include "base/json_writer.h"
 #include "model/entry.h"
-#include "model/span_links.h"
+#include "model/steps.h"
 #include "trace/trace.h"
 #include "trace/trace_ids.h"
 #include "trace/trace_links.h"

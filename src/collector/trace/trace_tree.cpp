@@ -4,8 +4,8 @@
 #include "base/cells.h"
 #include "base/text.h"
 #include "base/text_output.h"
+#include "model/entry.h"
 #include "model/entry_json.h"
-#include "model/labels_and_attributes.h"
 #include "model/otlp_wire.h"
 
 #include <nopspan/probes.h>
