@@ -8,7 +8,6 @@
 
 #include "recorder/account.h"
 #include "recorder/batch_ring.h"
-#include "recorder/own_process.h"
 #include "recorder/target.h"
 #include "recording/batch_chunk.h"
 

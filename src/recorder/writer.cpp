@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "base/no_cancellation.h"
+#include "base/kept_errno.h"
 #include "recorder/session.h"
 
 #include <nopspan/recording.h>

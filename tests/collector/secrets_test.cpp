@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // What other users can read of the command line, and programs of the same user of the environment.
-#include "command/secrets.h"
+#include "command/tracing_process.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

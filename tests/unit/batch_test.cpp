@@ -13,7 +13,7 @@
 
 #include "emit/batch.h"
 #include "gate/gate.h"
-#include "memory/blocks.h"
+#include "memory/slabs.h"
 #include "state/span_state.h"
 #include "thread/thread_state.h"
 

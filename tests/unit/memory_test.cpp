@@ -8,7 +8,6 @@
 #include "single_step.h"
 #endif
 
-#include "memory/blocks.h"
 #include "memory/slabs.h"
 #include "state/header_store.h"
 

@@ -2,7 +2,7 @@
 // Makes every allocation fail, of malloc() and of the library's blocks.
 #pragma once
 
-#include "memory/blocks.h"
+#include "memory/slabs.h"
 
 #include <sys/resource.h>
 

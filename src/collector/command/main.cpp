@@ -6,7 +6,6 @@
 #include "base/text.h"
 #include "base/text_output.h"
 #include "command/command.h"
-#include "command/secrets.h"
 #include "command/tracing_process.h"
 
 #include <CLI/CLI.hpp>

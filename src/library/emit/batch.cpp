@@ -6,7 +6,7 @@
 #include "gate/gate.h"
 #include "genai/attributes.h"
 #include "genai/span_attributes.h"
-#include "memory/blocks.h"
+#include "memory/slabs.h"
 #include "state/context_stack.h"
 #include "state/header_store.h"
 #include "state/labels.h"

@@ -4,7 +4,7 @@
 #include "base/counters.h"
 #include "gate/gate.h"
 #include "genai/span_attributes.h"
-#include "memory/blocks.h"
+#include "memory/slabs.h"
 #include "state/context_stack.h"
 #include "state/given_contexts.h"
 #include "state/header_store.h"

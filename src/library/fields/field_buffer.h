@@ -2,7 +2,7 @@
 // The fields of a span or event, as a sequence of entries in one block of memory.
 //
 // How it works: each setter appends an entry. If the key was set before, the new entry replaces the old one at its
-// place. The first 768 bytes are inside the buffer, and more are in a block (memory/blocks.h). A copy of all fields is
+// place. The first 768 bytes are inside the buffer, and more are in a block (memory/slabs.h). A copy of all fields is
 // one copy of bytes. Short fields are stored in the bytes that OTLP has for them (wire form), so that the encoder only
 // copies them. Finding a key is a linear search, but a 64-bit filter of the keys (keys_seen_) avoids most searches.
 //
@@ -12,7 +12,7 @@
 
 #include "base/copy_bytes.h"
 #include "fields/otlp_wire.h"
-#include "memory/blocks.h"
+#include "memory/slabs.h"
 
 #include <nopspan/detail/field_calls.h>
 #include <nopspan/detail/short_key.h>

@@ -28,7 +28,7 @@
 #include "base/clean_text.h"
 #include "base/counters.h"
 #include "base/exceptions.h"
-#include "base/no_cancellation.h"
+#include "base/kept_errno.h"
 #include "gate/gate.h"
 #include "handlers/handler_table.h"
 #include "state/orphans.h"

@@ -7,7 +7,7 @@
 #include "base/counters.h"
 #include "fields/attribute_keys.h"
 #include "genai/genai_mapping.h"
-#include "memory/blocks.h"
+#include "memory/slabs.h"
 #include "span/span.h"
 #include "state/context_access.h"
 #include "state/field_sink.h"

@@ -4,7 +4,7 @@
 
 #include "base/counters.h"
 #include "gate/gate.h"
-#include "memory/blocks.h"
+#include "memory/slabs.h"
 #include "span/gap_histogram.h"
 #include "span/span.h"
 #include "thread/thread_state.h"

@@ -5,11 +5,10 @@
 #include "base/exceptions.h"
 #include "base/kept_errno.h"
 #include "emit/batch.h"
-#include "memory/blocks.h"
 #include "memory/slabs.h"
 #include "span/span.h"
 #include "state/context_stack.h"
-#include "state/span_pool.h"
+#include "state/span_state.h"
 #include "thread/random.h"
 #include "thread/thread_state.h"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "state/orphans.h"
 
-#include "base/no_cancellation.h"
+#include "base/kept_errno.h"
 #include "gate/gate.h"
 
 #include <fcntl.h>

@@ -2,7 +2,7 @@
 #include "state/step_data.h"
 
 #include "base/counters.h"
-#include "memory/blocks.h"
+#include "memory/slabs.h"
 #include "state/context_access.h"
 
 #include <nopspan/engine.h>

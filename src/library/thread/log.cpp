@@ -5,7 +5,6 @@
 #include "base/counters.h"
 #include "base/exceptions.h"
 #include "base/kept_errno.h"
-#include "base/no_cancellation.h"
 
 #include <sys/uio.h>
 #include <unistd.h>

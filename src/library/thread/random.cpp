@@ -3,7 +3,6 @@
 
 #include "base/chacha.h"
 #include "base/kept_errno.h"
-#include "base/no_cancellation.h"
 
 #include <sys/random.h>
 

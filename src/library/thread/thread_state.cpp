@@ -3,7 +3,7 @@
 
 #include "base/counters.h"
 #include "base/kept_errno.h"
-#include "memory/blocks.h"
+#include "memory/slabs.h"
 #include "thread/random.h"
 
 #include <nopspan/types.h>
