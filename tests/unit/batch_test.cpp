@@ -17,7 +17,6 @@
 #include "state/span_state.h"
 #include "thread/thread_state.h"
 
-#include <nopspan/detail/batch_tap.h>
 #include <nopspan/engine.h>
 #include <nopspan/execute.h>
 #include <nopspan/genai_spans.h>
