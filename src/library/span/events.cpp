@@ -10,7 +10,7 @@
 #include "handlers/span_dispatch.h"
 #include "span/span.h"
 #include "state/context_stack.h"
-#include "state/span_state.h"
+#include "state/span_pool.h"
 #include "thread/thread_state.h"
 
 #include <nopspan/execute.h>

@@ -11,7 +11,7 @@
 #include "state/context_stack.h"
 #include "state/intern.h"
 #include "state/orphans.h"
-#include "state/span_state.h"
+#include "state/span_pool.h"
 #include "thread/log.h"
 #include "thread/thread_state.h"
 

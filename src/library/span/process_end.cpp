@@ -18,7 +18,7 @@
 #include "gate/gate.h"
 #include "span/span.h"
 #include "state/context_stack.h"
-#include "state/span_state.h"
+#include "state/span_pool.h"
 #include "thread/thread_state.h"
 
 #include <nopspan/span.h>

@@ -8,7 +8,7 @@
 #include "memory/slabs.h"
 #include "span/span.h"
 #include "state/context_stack.h"
-#include "state/span_state.h"
+#include "state/span_pool.h"
 #include "thread/random.h"
 #include "thread/thread_state.h"
 

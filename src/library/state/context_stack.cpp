@@ -4,7 +4,7 @@
 #include "base/counters.h"
 #include "memory/slabs.h"
 #include "state/context_access.h"
-#include "state/span_state.h"
+#include "state/span_pool.h"
 
 #include <nopspan/context.h>
 #include <nopspan/fiber.h>

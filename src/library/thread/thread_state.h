@@ -163,7 +163,7 @@ struct alignas(64) ThreadState {
   Slabs::Claim claimed_scopes;  // further frames, which were not used yet
   std::size_t frames_kept;      // in the stack, when drop_ended_below() last looked through it
   std::size_t frames_claimed;   // since then, about
-  Pooled* pool;                 // states of spans that are not in use; see span_state.h
+  Pooled* pool;                 // states of spans that are not in use; see span_pool.h
   std::size_t pooled;
   Slabs::Claim claimed;  // further states, which were not used yet
   BatchBuffer batch;
