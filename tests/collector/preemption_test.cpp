@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which kernels preempt BPF programs, and that no BPF program of the collector has a stack that preemption could
 // damage.
-#include "doctor/preemption.h"
+#include "doctor/checks.h"
 #include "live/kernel_programs.h"
 
 #include <bpf/libbpf.h>

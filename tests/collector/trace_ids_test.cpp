@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The hash table of trace ids.
-#include "trace/trace_ids.h"
+#include "trace/trace.h"
 
 #include <gtest/gtest.h>
 

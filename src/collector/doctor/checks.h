@@ -73,4 +73,22 @@ void check_obstacles(Host& host, std::uint32_t pid, Checks& checks);
 // Reports the processes that could not be read because a read of them blocked.
 void check_left_alone(Checks& checks);
 
+// Whether the kernel may take the CPU from a thread that is in a BPF program of a uprobe, and give it to another
+// thread.
+
+enum class Preemption : std::uint8_t { no, yes, unknown };
+
+// What the kernel says of itself. What cannot be read is empty.
+struct PreemptionFacts {
+  unsigned major = 0;        // of the kernel's version
+  std::string version;       // `uname -v`
+  std::string model;         // /sys/kernel/debug/sched/preempt
+  std::string command_line;  // /proc/cmdline
+  std::string config;        // the configuration that the kernel was built with
+};
+
+Preemption preemption_of(const PreemptionFacts& facts);
+// Of this host's kernel.
+PreemptionFacts preemption_facts();
+
 }  // namespace nopspan::collector

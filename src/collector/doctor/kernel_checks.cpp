@@ -2,7 +2,6 @@
 #include "base/open_file.h"
 #include "base/text.h"
 #include "doctor/checks.h"
-#include "doctor/preemption.h"
 #include "host/process_facts.h"
 #include "host/tracers.h"
 #include "live/kernel_programs.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "doctor/preemption.h"
+#include "doctor/checks.h"
 
 #include "base/gzip.h"
 #include "host/process_facts.h"

@@ -8,7 +8,6 @@
 #include "model/entry.h"
 #include "model/steps.h"
 #include "trace/trace.h"
-#include "trace/trace_ids.h"
 #include "trace/trace_links.h"
 #include "trace/trace_steps.h"
 

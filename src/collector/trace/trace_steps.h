@@ -7,7 +7,6 @@
 #include "base/key_index.h"
 #include "model/entry.h"
 #include "trace/trace.h"
-#include "trace/trace_ids.h"
 
 #include <nopspan/probes.h>
 

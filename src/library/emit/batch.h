@@ -21,6 +21,8 @@
 #include "state/span_state.h"
 #include "thread/thread_state.h"
 
+#include <nopspan/detail/batch_tap.h>
+
 #include <cstddef>
 #include <cstdint>
 
