@@ -7,6 +7,7 @@
 #include "recorded.h"
 
 #include "genai/attributes.h"
+#include "state/span_pool.h"
 #include "state/span_state.h"
 #include "thread/thread_state.h"
 
