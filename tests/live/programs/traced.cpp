@@ -258,7 +258,7 @@ int main(int count, char** arguments) {
     scopes.pop_back();
     return "detached";
   };
-  commands["exec"] = [&](std::istringstream&) -> std::string {
+  commands["exec"] = [arguments](std::istringstream&) -> std::string {
     execv("/proc/thread-self/exe", arguments);  // the main thread may have ended
     return "exec failed";
   };
