@@ -64,6 +64,7 @@ finish() {
   trap - EXIT
   # shellcheck disable=SC2046
   kill -INT $(jobs -p) 2>/dev/null || true
+  kill ${receiver:-} 2>/dev/null || true # Python leaves an ignored SIGINT alone
   wait 2>/dev/null || true
   rm -rf "$run"
 }
