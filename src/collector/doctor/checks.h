@@ -75,7 +75,6 @@ void check_left_alone(Checks& checks);
 
 // Whether the kernel may take the CPU from a thread that is in a BPF program of a uprobe, and give it to another
 // thread.
-
 enum class Preemption : std::uint8_t { no, yes, unknown };
 
 // What the kernel says of itself. What cannot be read is empty.

@@ -18,7 +18,6 @@ using LiveTracer = std::function<void()>;
 // outlive the tracer.
 LiveTracer open_live_tracer(const SourceOptions& options, MessagePipe& pipe);
 
-// Reads the open spans of this host's processes again and again, and passes on what it read as messages.
 struct OpenTracerOptions {
   std::vector<std::uint32_t> pids;  // only these processes; empty: all
   bool reads_held = false;          // also what threads hold, which names requests from before the attach
@@ -27,8 +26,9 @@ struct OpenTracerOptions {
   std::uint64_t count = 0;  // of readings; 0: no limit
 };
 
-// Throws Failure. With `watch`, the first reading is from before the attach, and is not counted. `pipe` must outlive
-// the tracer.
+// Reads the open spans of this host's processes again and again, and passes on what it read as messages. Throws
+// Failure. With `watch`, the first reading is from before the attach, and is not counted. `pipe` must outlive the
+// tracer.
 LiveTracer open_open_tracer(const OpenTracerOptions& options, MessagePipe& pipe);
 
 }  // namespace nopspan::collector

@@ -14,8 +14,6 @@
 
 namespace nopspan::collector {
 
-// Selects what the tree shows of a node's children: each child, or many of the same name as one item.
-
 // If more than this many siblings have the same name, they are folded. Up to this many of those that failed are still
 // shown by themselves.
 inline constexpr std::size_t kShownSiblings = 5;
@@ -32,6 +30,7 @@ struct TreeItem {
   const LinkedSpan* one = nullptr;  // one of `linked`, if it is shown by itself
 };
 
+// Selects what the tree shows of a node's children: each child, or many of the same name as one item.
 class TraceFold {
  public:
   TraceFold(const Trace& trace, const TraceLinks& links);
