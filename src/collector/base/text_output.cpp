@@ -167,8 +167,9 @@ Buffers& direct_buffers() {
 }  // namespace
 
 std::size_t columns_of_stdout() {
+  static const bool is_terminal = isatty(STDOUT_FILENO) == 1;  // the window's size may change, but this does not
   winsize size = {};
-  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+  return is_terminal && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
 std::string output_dropped_text() {

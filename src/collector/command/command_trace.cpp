@@ -74,7 +74,7 @@ std::string_view TracePrinter::text_of(const AssembledTrace& trace) {
     json_.end_document();
     return json_.text();
   }
-  style_.width = columns_of_stdout();  // the window's size may change
+  style_.width = columns_of_stdout();
   text_ = shown_ > 0 ? "\n" : "";
   add_trace_text(trace, style_, text_);
   return text_;
