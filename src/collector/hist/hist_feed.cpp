@@ -36,6 +36,7 @@ HistFeed::HistFeed(const Source& source, HistOptions options, Publish publish)
 }
 
 bool HistFeed::is_wanted(const Entry& entry, const Measured& measured) const {
+  if (wants_all_) return true;
   const Filter& filter = options_.filter;
   if (!filter.may_want_own_request_of(entry)) return false;
   if (measured.value < filter.slower_than_ns) return false;

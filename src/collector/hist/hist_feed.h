@@ -56,6 +56,7 @@ class HistFeed : public Sink {
 
   const Source& source_;
   const HistOptions options_;
+  const bool wants_all_ = options_.filter.empty();
   const Publish publish_;
   HistTable table_;
   // The rows of `table_`. An entry's row is found here without building a Key.

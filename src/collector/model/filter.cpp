@@ -57,14 +57,14 @@ bool Filter::may_want(const TraceId& id) const {
   return (request.empty() || id == trace_id_of(request)) && may_be_sampled(id, sample_one_in);
 }
 
-bool Filter::may_want_own_request_of(const Entry& entry) const {
+bool Filter::wants_own_request_of(const Entry& entry) const {
   return (request.empty() || entry.trace_id == trace_id_of(request)) && is_sampled(entry, sample_one_in) &&
          (!sampled_only || is_sampled_by_caller(entry));
 }
 
-bool Filter::may_want_request_of(const Entry& entry) const {
+bool Filter::wants_linked_request_of(const Entry& entry) const {
   // The members of a step name spans, whose requests are not known here.
-  if (may_want_own_request_of(entry) || !entry.members.empty()) return true;
+  if (!entry.members.empty()) return true;
   bool is_wanted = false;
   if (is_linked(entry)) {
     for_each_link(entry.links, [&](const SpanLink& link) { is_wanted |= may_want(link.trace_id); });

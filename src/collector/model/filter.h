@@ -43,9 +43,13 @@ struct Filter {
   // Whether a request of which only the trace id is known may be wanted (by request and sample).
   [[nodiscard]] bool may_want(const TraceId& id) const;
   // Whether the entry's own request may be wanted (also by its sampled flag).
-  [[nodiscard]] bool may_want_own_request_of(const Entry& entry) const;
+  [[nodiscard]] bool may_want_own_request_of(const Entry& entry) const {
+    return wants_all_requests() || wants_own_request_of(entry);
+  }
   // The same, or any request that a linked span links to (steps.h). A step with members may be of any request.
-  [[nodiscard]] bool may_want_request_of(const Entry& entry) const;
+  [[nodiscard]] bool may_want_request_of(const Entry& entry) const {
+    return may_want_own_request_of(entry) || wants_linked_request_of(entry);
+  }
   // Whether the entry's time and process are wanted (by pid and cgroup).
   [[nodiscard]] bool is_in_scope(const Entry& entry) const;
   // Whether a span's request may be wanted, as far as this span alone shows (by request, pid, cgroup and sample).
@@ -63,6 +67,12 @@ struct Filter {
   // the name of its span. --errors, --error and --slower-than want spans only.
   [[nodiscard]] bool selects(const Entry& entry) const;
   [[nodiscard]] bool wants_errors() const { return errors || !error_type.empty(); }
+
+ private:
+  // Without a call, because it is asked of each entry.
+  [[nodiscard]] bool wants_all_requests() const { return request.empty() && sample_one_in <= 1 && !sampled_only; }
+  [[nodiscard]] bool wants_own_request_of(const Entry& entry) const;
+  [[nodiscard]] bool wants_linked_request_of(const Entry& entry) const;
 };
 
 // A name, label or error type as the library records it: of more than 63 bytes, it keeps 60 and adds "…".

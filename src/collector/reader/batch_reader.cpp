@@ -143,29 +143,30 @@ bool BatchReader::read_parts(std::string_view& left, Entry& entry) {
 }
 
 bool BatchReader::read_texts(std::string_view left, Entry& entry) {
-  nopspan_text places[5] = {};
-  const std::uint32_t parts = form_.record.parts & NOPSPAN_PART_TEXTS;
-  bool is_whole = true;
-  for (std::size_t i = 0; i < std::size(places); ++i) {
-    if ((parts & (std::uint32_t{NOPSPAN_PART_EXCEPTION_KIND} << i)) != 0)
-      is_whole = is_whole && take_front(left, places[i]);
-  }
-  const auto [exception_kind, error_type, own, links, attributes] = places;
-  entry.attributes = {};
-  if (parts == 0) {
-    if (left.size() > unshared_left_) return false;
-    unshared_left_ -= left.size();
-    entry.attributes = left;
-  }
   entry.name = form_.texts[0];
   entry.engine = form_.texts[1];
   entry.model = form_.texts[2];
   entry.tenant = form_.texts[3];
   entry.foreign_id = request_.texts[0];
   entry.tracestate = request_.texts[1];
+  const std::uint32_t parts = form_.record.parts & NOPSPAN_PART_TEXTS;
+  if (parts == 0) {  // most entries
+    entry.exception_kind = entry.error_type = entry.text = entry.links = {};
+    entry.attributes = left;
+    if (left.size() > unshared_left_) return false;
+    unshared_left_ -= left.size();
+    return true;
+  }
+  nopspan_text places[5] = {};
+  bool is_whole = true;
+  for (std::size_t i = 0; i < std::size(places); ++i) {
+    if ((parts & (std::uint32_t{NOPSPAN_PART_EXCEPTION_KIND} << i)) != 0)
+      is_whole = is_whole && take_front(left, places[i]);
+  }
+  const auto [exception_kind, error_type, own, links, attributes] = places;
   return is_whole && text(exception_kind, kMostLabel, entry.exception_kind) &&
          text(error_type, kMostLabel, entry.error_type) && text(own, kMostLabel, entry.text) &&
-         unshared(links, entry.links) && (parts == 0 || unshared(attributes, entry.attributes));
+         unshared(links, entry.links) && unshared(attributes, entry.attributes);
 }
 
 // The members of a step are in the field that has the links of other spans.
