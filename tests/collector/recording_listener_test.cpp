@@ -280,7 +280,7 @@ TEST(RecordingListener, BoundsTheConnectionsOfAProcess) {
   testing::internal::CaptureStderr();
   Running running(path, limits);
   const auto silent = silent_connections(running, path, limits.of_process, begin_of(recording));
-  // They stay open: one that ends before the next is accepted leaves its place.
+  // They stay open. A connection that ends before the next one is accepted would make room for it.
   std::vector<OpenFile> more;
   for (std::size_t i = 0; i < 10; ++i) EXPECT_TRUE(send_all(more.emplace_back(connect_to(path)), begin_of(recording)));
   EXPECT_TRUE(send_all(connect_to(path), recording));
