@@ -93,6 +93,13 @@ class Scripts(unittest.TestCase):
             lines = re.sub(r"(?ms)^/\* BEGIN struct.*?^/\* END struct [^\n]*\n\n?", "", surroundings.read(path)).splitlines()
             self.assertLessEqual(len(lines) - 1, 80, str(path))
 
+    def test_bpftrace_scripts_print_whole_lines(self):
+        """The halves of a line that two printf() print get mixed with a line that a probe prints on another CPU."""
+        for path in self.scripts():
+            if path.suffix == ".bt":
+                for text in re.findall(r'printf\("((?:[^"\\]|\\.)*)"', surroundings.read(path)):
+                    self.assertTrue(text.endswith("\\n"), f"{path}: {text}")
+
     def test_the_readme_explains_every_script_and_map(self):
         readme = surroundings.read("scripts/README.md")
         for path in self.scripts():

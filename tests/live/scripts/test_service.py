@@ -100,7 +100,10 @@ class Service(Test):
         cls.iterations = set().union(*(of.iterations for of in handlers))
         cls.one = [end for end in handlers[0].ends if end.tenant == TENANT]
         for name, ends in (("slow", cls.ends), ("slow of one", [e for e in cls.one if e.ns >= SLOW_MS * 1000000])):
-            wait_until(lambda name=name, ends=ends: len(cls.slow_lines(name)) >= len(ends), "lines of all spans")
+            wait_until(lambda name=name, ends=ends: len(cls.slow_lines(name)) >= len(ends), "lines of all spans",
+                       seen=lambda name=name, ends=ends: "%d of %d; others: %s" % (
+                           len(cls.slow_lines(name)), len(ends),
+                           [line for line in cls.scripts[name].lines if not SLOW_LINE.match(line)]))
         for script in cls.scripts.values():
             script.stop()
         cls.maps = {name: script.maps() for name, script in cls.scripts.items()}
