@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each mutant of table.py makes a test fail. A mutant is one changed text in one file of the library.
 
-The file is compiled as the build compiles it, but without optimization, and the library is linked again. The test
-programs of the build then run with that library. unit_internals contains the library, so it is linked again instead."""
+The folder of the file, which the build compiles as one, is compiled in the same way but without optimization, and the
+library is linked again. The test programs of the build then run with that library. unit_internals contains the library,
+so it is linked again instead."""
 
 import concurrent.futures
 import json
@@ -38,9 +39,10 @@ class Library:
         self.compilations = {}
         for entry in json.loads((BUILD / "compile_commands.json").read_text(encoding="utf-8")):
             command = shlex.split(entry["command"])
-            target = "-o" in command and re.search(r"/(nopspan|nopspan_static)\.dir/", command[command.index("-o") + 1])
+            target = "-o" in command and re.search(r"/(nopspan|nopspan_static)\.dir/Unity/", command[command.index("-o") + 1])
             if target:
-                self.compilations[target[1], Path(entry["file"])] = command
+                for included in re.findall(r'#include "(.*)"', Path(entry["file"]).read_text(encoding="utf-8")):
+                    self.compilations[target[1], Path(included)] = command
         self.links = {"nopspan": self.link_of("libnopspan.so"), "nopspan_static": self.link_of("unit_internals")}
 
     @staticmethod
@@ -58,7 +60,9 @@ class Library:
         command = list(self.compilations[target, path])
         made = command[command.index("-o") + 1]
         command[command.index("-o") + 1] = compiled
-        command[command.index("-c") + 1] = str(changed)
+        united = Path(command[command.index("-c") + 1]).read_text(encoding="utf-8")
+        (folder / "united.cxx").write_text(united.replace(f'"{path}"', f'"{changed}"'), encoding="utf-8")
+        command[command.index("-c") + 1] = str(folder / "united.cxx")
         done = run([*command, "-O0", "-Wno-error"], cwd=BUILD)
         if done.returncode != 0:
             return None, done.stdout

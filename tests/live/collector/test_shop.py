@@ -144,4 +144,4 @@ class Forwarded(Test):
 if __name__ == "__main__":
     if not os.path.exists(os.path.join(BUILD, "examples", "shop", "shop")):
         harness.ability.unable("the examples are not built (NOPSPAN_EXAMPLES=ON)")
-    harness.main("protoc")
+    harness.main("protoc", own_processes=False)

@@ -89,4 +89,4 @@ class Attach(harness.Test):
 
 
 if __name__ == "__main__":
-    harness.main()
+    harness.main(own_processes=False)

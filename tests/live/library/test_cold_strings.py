@@ -54,4 +54,4 @@ class ColdStrings(harness.Test):
 
 
 if __name__ == "__main__":
-    harness.main()
+    harness.main(own_processes=False)

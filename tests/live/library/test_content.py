@@ -38,4 +38,4 @@ class Content(harness.Test):
 
 
 if __name__ == "__main__":
-    harness.main()
+    harness.main(own_processes=False)

@@ -53,4 +53,4 @@ class Cycles(harness.Test):
 
 
 if __name__ == "__main__":
-    harness.main()
+    harness.main(own_processes=False)

@@ -115,4 +115,4 @@ class Differential(harness.Test):
 
 
 if __name__ == "__main__":
-    harness.main()
+    harness.main(own_processes=False)

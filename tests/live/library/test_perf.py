@@ -68,4 +68,4 @@ if __name__ == "__main__":
     harness.run_in_tracefs()
     # The kernel's events are machine-wide.
     _perf = harness.hold_lock("/run/lock/nopspan-perf") if os.geteuid() == 0 else None
-    harness.main("perf", "unshare")
+    harness.main("perf", "unshare", own_processes=False)

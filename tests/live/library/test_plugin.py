@@ -84,4 +84,4 @@ class Plugin(harness.Test):
 
 
 if __name__ == "__main__":
-    harness.main()
+    harness.main(own_processes=False)

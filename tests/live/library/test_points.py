@@ -88,4 +88,4 @@ class Points(harness.Test):
 
 
 if __name__ == "__main__":
-    harness.main()
+    harness.main(own_processes=False)

@@ -23,7 +23,7 @@ def main(*commands):
         # Searched before the programs' own RUNPATH, which leads to the build tree.
         os.environ["LD_LIBRARY_PATH"] = "/usr/local/lib"
         os.execv(WITH_INSTALLED, [WITH_INSTALLED, BUILD, "--", sys.executable, *sys.argv])
-    harness.main(*commands)
+    harness.main(*commands, own_processes=False)
 
 
 def kill(program):

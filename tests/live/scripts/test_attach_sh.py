@@ -60,4 +60,4 @@ class Namespace(harness.Test):
 
 
 if __name__ == "__main__":
-    harness.main("unshare", "chroot", "ldd", "readelf")
+    harness.main("unshare", "chroot", "ldd", "readelf", own_processes=False)
