@@ -4,7 +4,8 @@
 #
 #   scripts/test.sh [--all | --long] [--only PRESET]...
 #
-#   --all          also test with sanitizers and without probes, as CI does: the presets dev, asan, tsan and noprobes
+#   --all          also test what CI does: other compilers, linkers and projects (the labels elf and consumer), the
+#                  tree itself (hygiene), and the presets asan, tsan and noprobes
 #   --long         also run soaks, fuzzing, mutants, every compiler and linker, packages, other kernels in emulation
 #                  (two hours, all presets)
 #   --only PRESET  build and test only this preset: dev, noprobes, asan, tsan or fuzz; may be repeated (default: dev)
@@ -27,7 +28,7 @@ while [[ $# -gt 0 ]]; do
       shift
       ;;
     -h | --help)
-      sed -n '3,13s/^# \{0,1\}//p' "$self"
+      sed -n '3,14s/^# \{0,1\}//p' "$self"
       exit 0
       ;;
     *)
@@ -37,8 +38,10 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
+without=()
 if [[ ${#presets[@]} -eq 0 ]]; then
   presets=(dev)
+  if [[ $all == 0 ]]; then without=(--label-exclude '^(elf|consumer|hygiene)$'); fi
   if [[ $all == 1 ]]; then presets+=(asan tsan noprobes); fi # the longest build first, and last the shortest tests
   if [[ $NOPSPAN_LONG == 1 ]]; then presets+=(fuzz); fi
 fi
@@ -109,7 +112,7 @@ for preset in "${presets[@]}"; do
   fi
   echo "== $preset: test"
   began=$SECONDS
-  ctest --preset "$preset" --output-on-failure | tee "$logs/$preset.tests" || failed+=("$preset")
+  ctest --preset "$preset" --output-on-failure "${without[@]}" | tee "$logs/$preset.tests" || failed+=("$preset")
   times+=$(printf '\n%-10s %6d s %6d s' "$preset" "$took" $((SECONDS - began)))
 done
 echo "== the slowest tests, in seconds"
