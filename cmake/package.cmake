@@ -1,4 +1,4 @@
-# Debian packages: `cmake --workflow --preset package` makes libnopspan0.2, libnopspan-dev and nopspan, one for each component
+# Debian packages: `cmake --workflow --preset package` makes libnopspan0.3, libnopspan-dev and nopspan, one for each component
 # of install.cmake. They are made by CPack, because the install rules are then the only list of files. A debian/ folder is
 # for the distribution's packager to write.
 

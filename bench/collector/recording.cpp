@@ -52,7 +52,7 @@ std::vector<ProcessPointer> make_processes() {
     process.comm = "chat_server";
     process.executable = "/opt/chat/bin/chat_server";
     process.cgroup = "/system.slice/chat.service";
-    process.library = "/usr/lib/libnopspan.so.0.2";
+    process.library = "/usr/lib/libnopspan.so.0.3";
     process.host = "host-1";
     processes.push_back(std::make_shared<const Process>(process));
   }

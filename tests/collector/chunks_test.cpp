@@ -58,8 +58,8 @@ Found read(const std::string& bytes) {
 }
 
 const std::vector<KeptChunk> kChunks = {{ChunkKind::about, 0, 1, "{}"},
-                                        {ChunkKind::traces, 3, 2, std::string(300, 'N')},
-                                        {ChunkKind::logs, 1, 0xffffffffffffffffU, ""},
+                                        {ChunkKind::batches, 3, 2, std::string(300, 'N')},
+                                        {ChunkKind::batches_gzip, 1, 0xffffffffffffffffU, ""},
                                         {ChunkKind::ledger, 0, 4, "NSPF NSPF NOPSPAN"},
                                         {ChunkKind::end, 0, 5, ""}};
 
@@ -158,8 +158,8 @@ TEST(Chunks, AreFoundBehindBytesThatAreNone) {
 }
 
 TEST(Chunks, OfHugeLengthTakeNoMemoryAndNoTime) {
-  std::string bytes = file_of({}) + std::string("NOPSPAN\0\x01\0\0\0\0\0\0\0", 16);
-  const std::string chunk = file_of({{ChunkKind::traces, 1, 1, ""}}).substr(kFileHeaderBytes);
+  std::string bytes = file_of({}) + std::string("NOPSPAN\0\x02\0\0\0\0\0\0\0", 16);
+  const std::string chunk = file_of({{ChunkKind::batches, 1, 1, ""}}).substr(kFileHeaderBytes);
   for (const std::uint32_t length : {0xffffffffU, 0x80000000U, static_cast<std::uint32_t>(kMostPayload) + 1}) {
     std::string wrong = chunk;
     std::memcpy(wrong.data() + 8, &length, sizeof(length));
@@ -175,8 +175,8 @@ TEST(Chunks, AsLargeAsTheyMayBeAreReadAndLargerOnesAreNotWritten) {
   const TemporaryFile file;
   ChunkWriter writer(file.open(O_CREAT | O_WRONLY));
   const std::string most(kMostPayload, 'x'), more(kMostPayload + 1, 'x');
-  EXPECT_TRUE(writer.write({ChunkKind::traces, 1, 1, most}));
-  EXPECT_FALSE(writer.write({ChunkKind::traces, 1, 1, more}));
+  EXPECT_TRUE(writer.write({ChunkKind::batches, 1, 1, most}));
+  EXPECT_FALSE(writer.write({ChunkKind::batches, 1, 1, more}));
   EXPECT_TRUE(writer.write({ChunkKind::end, 0, 1, {}}));
   const Found found = read(file.open());
   ASSERT_EQ(found.chunks.size(), 2U);
@@ -198,9 +198,12 @@ TEST(Chunks, AreNotLookedForInAFileThatIsNoRecording) {
   EXPECT_EQ(why_not(""), "file: the file is empty");
   EXPECT_EQ(why_not("%PDF-1.7 and so on, for many bytes"), "file: not a recording of nopspan record");
   EXPECT_EQ(why_not("NOPSPAN"), "file: not a recording of nopspan record");
-  std::string later = file_of(kChunks);
-  later[8] = 3;
-  EXPECT_EQ(why_not(later), "file: the recording has format version 3, but this nopspan reads only versions up to 2");
+  std::string other = file_of(kChunks);
+  other[8] = 3;
+  EXPECT_EQ(why_not(other), "file: the recording has format version 3, but this nopspan reads only version 2");
+  other[8] = 1;
+  EXPECT_EQ(why_not(other), "file: the recording has format version 1, but this nopspan reads only version 2: copy it with nopspan 0.2, by "
+                            "`nopspan record COPY --from FILE`");
   EXPECT_THROW(ChunkReader(OpenFile(::open("/", O_RDONLY)), "/"), Failure);
 }
 
@@ -212,7 +215,7 @@ TEST(Chunks, AreWholeOrNotThereOnAFullDisk) {
     std::size_t written = 0;
     {
       const FullDisk full(most);
-      for (int i = 0; i < 5; ++i) written += writer.write({ChunkKind::traces, 1, 1, payload}) ? 1 : 0;
+      for (int i = 0; i < 5; ++i) written += writer.write({ChunkKind::batches, 1, 1, payload}) ? 1 : 0;
       EXPECT_EQ(writer.error(), EFBIG);
       ASSERT_EQ(file.bytes().size(), writer.bytes());
     }
@@ -231,7 +234,7 @@ TEST(Chunks, AreAppendedToWhatIsInTheFileAlready) {
   {
     const FullDisk full(before.size() + 100);
     ChunkWriter writer(file.open(O_APPEND | O_WRONLY));
-    EXPECT_FALSE(writer.write({ChunkKind::traces, 1, 1, std::string(1000, 'p')}));
+    EXPECT_FALSE(writer.write({ChunkKind::batches, 1, 1, std::string(1000, 'p')}));
     EXPECT_TRUE(writer.write({ChunkKind::end, 0, 2, {}}));
   }
   const Found found = read(file.open());
@@ -249,7 +252,7 @@ TEST(Chunks, ThatAPipeTookAPartOfAreSkippedByItsReader) {
     while (writing.progress() == 0) std::this_thread::yield();
     writing.cancel();
   });
-  EXPECT_FALSE(writer.write({ChunkKind::traces, 1, 1, std::string(8U << 20U, 'N')}, writing));
+  EXPECT_FALSE(writer.write({ChunkKind::batches, 1, 1, std::string(8U << 20U, 'N')}, writing));
   canceller.join();
   EXPECT_EQ(writer.error(), ECANCELED);
   const std::string payload(100'000, 'N');
@@ -262,7 +265,7 @@ TEST(Chunks, ThatAPipeTookAPartOfAreSkippedByItsReader) {
   };
   drain();
   for (int i = 0; i < 3; ++i) {
-    EXPECT_TRUE(writer.write({ChunkKind::traces, 1, 1, payload}));
+    EXPECT_TRUE(writer.write({ChunkKind::batches, 1, 1, payload}));
     drain();
   }
   EXPECT_TRUE(writer.write({ChunkKind::end, 0, 2, {}}));

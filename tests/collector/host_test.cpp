@@ -163,7 +163,7 @@ TEST(Host, DescribesAProcess) {
 
 TEST(Host, FindsALibraryThatAKnownProcessLoads) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.2");
+  const std::string path = copy_library(folder / "libnopspan.so.0.3");
   int go[2];
   ASSERT_EQ(pipe2(go, O_CLOEXEC), 0);
   const Child child([&] {
@@ -206,7 +206,7 @@ TEST(Host, BoundsTheCopiesOfAProcess) {
 
 TEST(Host, LooksAtOnceAtAProcessThatItIsToldOf) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.2");
+  const std::string path = copy_library(folder / "libnopspan.so.0.3");
   Host host;
   const Child child([&] { load(path); });
   host.note_pid(child.pid());
@@ -217,7 +217,7 @@ TEST(Host, LooksAtOnceAtAProcessThatItIsToldOf) {
 
 TEST(Host, FindsAFileThatWasDeleted) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.2");
+  const std::string path = copy_library(folder / "libnopspan.so.0.3");
   const Child child([&] { load(path); });
   ASSERT_EQ(unlink(path.c_str()), 0);
   Host host;
@@ -257,7 +257,7 @@ TEST(Environment, GivesTheValuesOfTheNamesAlone) {
 TEST(Host, FindsTheSameThroughTheChildThatReads) {
   start_process_reader();
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.2");
+  const std::string path = copy_library(folder / "libnopspan.so.0.3");
   const Child child([&] { load(path); });
   Host host;
   host.scan_completely();
@@ -276,7 +276,7 @@ TEST(Host, FindsTheSameThroughTheChildThatReads) {
 
 TEST(Host, AttachesOnceToAFileUnderTwoNames) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.2");
+  const std::string path = copy_library(folder / "libnopspan.so.0.3");
   const std::string second = folder / "libother.so";
   ASSERT_EQ(link(path.c_str(), second.c_str()), 0);
   const Child one([&] { load(path); });
@@ -290,7 +290,7 @@ TEST(Host, AttachesOnceToAFileUnderTwoNames) {
 TEST(Host, KnowsAllRealUsersOfAFile) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root";
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.2");
+  const std::string path = copy_library(folder / "libnopspan.so.0.3");
   constexpr uid_t kNobody = 65534;
   const Child one([&] { load(path); });
   const Child other([&] {
@@ -312,7 +312,7 @@ TEST(Host, KnowsAllRealUsersOfAFile) {
 
 TEST(Host, SeesALibraryThatReplacesAKnownOneBeforeAnybodyMapsIt) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.2");
+  const std::string path = copy_library(folder / "libnopspan.so.0.3");
   const Child child([&] { load(path); });
   Host host;
   host.scan_completely();
@@ -330,7 +330,7 @@ TEST(Host, SeesALibraryThatReplacesAKnownOneBeforeAnybodyMapsIt) {
 
 TEST(Host, DropsAFileThatNobodyCanMapAnyMore) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.2");
+  const std::string path = copy_library(folder / "libnopspan.so.0.3");
   Child child([&] { load(path); });
   Host host;
   host.scan_completely();
@@ -381,7 +381,7 @@ struct LeasedFile : testing::Test {
   }
 
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.2");
+  const std::string path = copy_library(folder / "libnopspan.so.0.3");
   Host host;
 };
 
@@ -604,7 +604,7 @@ TEST(Host, ForgetsTheProgramThatAnExecReplaced) {
 
 TEST(Host, TakesAFileThatNobodyMapsYet) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.2");
+  const std::string path = copy_library(folder / "libnopspan.so.0.3");
   Host host;
   host.add_file(path);
   EXPECT_EQ(files_at(host, path).size(), 1U);
@@ -616,7 +616,7 @@ TEST(Host, TakesAFileThatNobodyMapsYet) {
 
 TEST(Host, RefusesAFileWithoutProbes) {
   TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.2");
+  const std::string path = copy_library(folder / "libnopspan.so.0.3");
   ASSERT_EQ(std::system((NOPSPAN_LLVM_STRIP " '" + path + "'").c_str()), 0);
   const std::pair<std::string, const char*> cases[] = {
       {path, "were stripped"}, {"/bin/sh", "no nopspan probes"}, {folder / "nothing", "No such file"}};

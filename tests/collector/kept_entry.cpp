@@ -138,7 +138,7 @@ ProcessPointer make_process(std::uint32_t pid, const std::string& comm) {
   process.executable = "/usr/bin/" + comm;
   process.cgroup = "/system.slice/" + comm + ".service";
   process.container = pid % 3 == 0 ? "4f5e6d" : "";
-  process.library = "/usr/lib/libnopspan.so.0.2";
+  process.library = "/usr/lib/libnopspan.so.0.3";
   process.library_version = pid % 5 == 0 ? "" : "1.2.3";
   process.host = "host-1";
   process.boot_id = pid % 3 == 0 ? "6d5f1a3c-8f2e-4b6a-9c1d-0123456789ab" : "";

@@ -92,6 +92,10 @@ TEST_F(RecorderFiles, AreNotReplacedUnlessForced) {
   EXPECT_EQ(contents_of(at("a.rec")), "precious");
   EXPECT_TRUE(record_to({at("a.rec"), true}));
   EXPECT_TRUE(is_recording(at("a.rec")));
+  std::string other = contents_of(at("a.rec"));
+  other[kFileMagic.size()] = 1;
+  write_file(at("a.rec"), other);
+  EXPECT_TRUE(is_recording(at("a.rec"))) << "of another version, for --keep and --keep-total";
 }
 
 TEST_F(RecorderFiles, AreNewSoThatOnlyTheirOwnerReadsThem) {

@@ -109,7 +109,7 @@ class Format(RecordingTest):
             self.assertEqual(entry.process, {
                 "pid": 12, "namespace_pid": 12, "start_ticks": 1012, "clock_offset_ns": 0, "attached_ns": 0,
                 "comm": "server", "executable": "/usr/bin/server", "cgroup": "/system.slice/server.service",
-                "container": "4f5e6d", "library": "/usr/lib/libnopspan.so.0.2", "library_version": "1.2.3",
+                "container": "4f5e6d", "library": "/usr/lib/libnopspan.so.0.3", "library_version": "1.2.3",
                 "host": "host-1", "boot_id": "6d5f1a3c-8f2e-4b6a-9c1d-0123456789ab", "service_name": "checkout",
                 "resource_attributes": "deployment.environment.name=test,team=a%2Cb"})
             self.assertEqual((entry.thread_id, entry.sequence_id), (77, 2**64 - 16))
@@ -171,27 +171,6 @@ class Format(RecordingTest):
         self.assertEqual([line[0] for line in lines], [entry.kind for entry in self.entries])
         for line, entry in zip(lines, self.entries):
             self.assertEqual(line[1:4], [str(entry.fields["start_ns"]), str(entry.fields["duration_ns"]), entry.fields["trace_id"]])
-
-
-class Format1(unittest.TestCase):
-    """Recordings that a nopspan before format 2 wrote, and what it printed of them."""
-
-    def test_they_are_read_as_before(self):
-        folder = Path(__file__).resolve().parent / "format1"
-        for path in sorted(folder.glob("*.rec")):
-            done = run("replay", "--spans", str(path), text=False)
-            self.assertEqual(done.returncode, 0, done.stderr)
-            self.assertEqual(done.stdout.splitlines(), path.with_suffix(".jsonl").read_bytes().splitlines(), path)
-
-    def test_they_can_be_copied_to_the_present_format(self):
-        with tempfile.TemporaryDirectory() as folder:
-            for path in sorted((Path(__file__).resolve().parent / "format1").glob("*.rec")):
-                copy = os.path.join(folder, path.name)
-                self.assertEqual(run("record", copy, "--from", str(path)).returncode, 0)
-                entries = recording.all_entries(copy)
-                self.assertEqual(len(entries), len(path.with_suffix(".jsonl").read_bytes().splitlines()))
-                self.assertEqual(sorted(run("replay", "--spans", copy).stdout.splitlines()),
-                                 sorted(run("replay", "--spans", str(path)).stdout.splitlines()))
 
 
 class Replay(RecordingTest):

@@ -74,9 +74,9 @@ std::vector<KeptEntry> record(RecorderOptions options, std::size_t count, Ledger
   return spans;
 }
 
-using Key = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t, Signal>;
+using Key = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t, Kind>;
 Key key_of(const Entry& entry) {
-  return {(**entry.process).pid, entry.sequence_id, entry.thread_id, signal_of(entry.kind)};
+  return {(**entry.process).pid, entry.sequence_id, entry.thread_id, entry.kind};
 }
 
 void expect_same(const std::vector<KeptEntry>& before, const std::deque<KeptEntry>& after) {
@@ -416,6 +416,16 @@ TEST(Recording, OfTwoOfWhichTheFirstHasNoEndSaysSo) {
   EXPECT_EQ(replay(both.path()).ledger.total.emitted, 300U);
 }
 
+TEST(Recording, NamesAnotherVersionThatFollows) {
+  const TemporaryFile file;
+  LedgerSource source;
+  record({file.path()}, 100, source);
+  std::string other = file.bytes();
+  other[kFileMagic.size()] = 1;
+  file.set_bytes(file.bytes() + other);
+  EXPECT_THAT(replay(file.path()).remark, HasSubstr("a recording of format version 1, which cannot be read"));
+}
+
 TEST(Recording, TakesAnyBytes) {
   const TemporaryFile file, broken;
   LedgerSource source;
@@ -454,16 +464,15 @@ TEST(Recording, TakesChunksThatHoldAnything) {
                {ChunkKind::ledger, "[]"},
                {ChunkKind::ledger,
                 R"({"total": {"emitted": -5, "delivered": 1e99, "filtered": "x"}, "processes": [1, {"pid": {}}]})"},
-               {ChunkKind::traces, "no protobuf"},
-               {ChunkKind::logs, std::string("\x0a\xff\xff\xff\xff\x0f", 6)},
-               {ChunkKind::metrics, ""},
+               {ChunkKind::batches, "no batch"},
+               {ChunkKind::batches_gzip, std::string("\x0a\xff\xff\xff\xff\x0f", 6)},
                {static_cast<ChunkKind>(99), "a later recorder's"},
                {ChunkKind::end, "and more"}}));
   const Replayed replayed = replay(file.path());
   EXPECT_TRUE(replayed.sink.spans.empty());
   EXPECT_EQ(replayed.remark,
             file.path() + ": 7 chunks with invalid content were skipped, 14 recorded entries are not in it");
-  EXPECT_EQ(replayed.ledger.total.emitted, 14U);  // the traces and the logs
+  EXPECT_EQ(replayed.ledger.total.emitted, 14U);  // the batches
   EXPECT_EQ(replayed.ledger.total.not_in_file, 14U);
 }
 

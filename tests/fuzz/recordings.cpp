@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The contents of a recording, which may be anything. The first byte of an input selects: a chunk of batches, the same
-// as it is compressed, the bytes of a file, or a message of format 1.
+// as it is compressed, or the bytes of a file.
 #include "require.h"
 
 #include "../collector/kept_entry.h"
 
-#include "format1/otlp_reader.h"
-#include "format1/recorded_steps.h"
 #include "model/steps.h"
 #include "recording/chunks.h"
 #include "recording/entry_encoder.h"
@@ -68,22 +66,8 @@ void read_compressed(std::string_view payload) {
   read_batches(restored);
 }
 
-void read_format1(unsigned which, std::string_view message) {
-  OtlpReader reader;
-  const auto check = [&](const Entry& entry) {
-    require(entry.process != nullptr && *entry.process != nullptr, "an entry is of a process");
-    require(entry.kind == Kind::part || entry.step == nullptr || members_of(entry) <= entry.step->members,
-            "a step has all of its members");
-  };
-  if (which < kSignals) {
-    static_cast<void>(reader.read(static_cast<Signal>(which), message, check));
-  } else {
-    static_cast<void>(StepReader().read(message, reader, check));
-  }
-}
-
 void read_chunks(std::string_view bytes) {
-  std::string file("NOPSPAN\0\x01\0\0\0\0\0\0\0", kFileHeaderBytes);
+  std::string file("NOPSPAN\0\x02\0\0\0\0\0\0\0", kFileHeaderBytes);
   file += bytes;
   OpenFile in(memfd_create("chunks", MFD_CLOEXEC));
   require(pwrite(in.get(), file.data(), file.size(), 0) == static_cast<ssize_t>(file.size()), "there is memory");
@@ -101,18 +85,15 @@ void read_chunks(std::string_view bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const std::string_view rest(reinterpret_cast<const char*>(data) + 1, size - 1);
-  switch (const unsigned which = data[0] % 7) {
+  switch (data[0] % 3) {
     case 0:
       read_batches(rest);
       break;
     case 1:
       read_compressed(rest);
       break;
-    case 2:
-      read_chunks(rest);
-      break;
     default:
-      read_format1(which - 3, rest);
+      read_chunks(rest);
   }
   return 0;
 }

@@ -25,7 +25,7 @@ import debian
 from container import Container, wait_until
 from otlp_receiver import OK, Answer, HttpReceiver, Received
 
-PACKAGES = ("libnopspan0.2", "libnopspan-dev", "nopspan")
+PACKAGES = ("libnopspan0.3", "libnopspan-dev", "nopspan")
 # The container's own packages: systemd, and the packages that build a user's program.
 BARE = ["systemd", "g++", "make", "cmake", "pkg-config"]
 RECORDINGS = "/var/lib/nopspan"

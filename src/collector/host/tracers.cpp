@@ -268,7 +268,7 @@ void TracerSearch::look_at_events() {
   const std::string folder = tracefs();
   if (folder.empty()) return;
   std::ifstream events(folder + "/uprobe_events");
-  // "p:sdt_nopspan/span_stop /usr/lib/libnopspan.so.0.2:0x0000000000049bd0(0x5f000) arg1=%di:u64"
+  // "p:sdt_nopspan/span_stop /usr/lib/libnopspan.so.0.3:0x0000000000049bd0(0x5f000) arg1=%di:u64"
   for (std::string line; std::getline(events, line);) {
     const std::size_t slash = line.find('/');
     const std::size_t space = line.find(' ');

@@ -150,13 +150,7 @@ bool find_attribute(const Entry& entry, std::string_view key, Attribute& found);
 std::string_view label_or_attribute(const Entry& entry, std::string_view key, NumberText& number);
 
 // OTLP's three signals.
-
-// In a recording: traces for spans, logs for events and retries, metrics for gauges.
 enum class Signal : std::uint8_t { traces, logs, metrics };
 inline constexpr std::size_t kSignals = 3;
-constexpr Signal signal_of(Kind kind) {
-  if (kind == Kind::span) return Signal::traces;
-  return kind == Kind::gauge ? Signal::metrics : Signal::logs;
-}
 
 }  // namespace nopspan::collector

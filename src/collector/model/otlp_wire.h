@@ -15,8 +15,8 @@
 namespace nopspan::collector {
 
 // The numbers of the fields that have KeyValues.
-inline constexpr unsigned kSpanAttributes = 9, kEventAttributes = 3, kLogAttributes = 6, kPointAttributes = 7;
-inline constexpr unsigned kResourceAttributes = 1, kScopeAttributes = 3;
+inline constexpr unsigned kSpanAttributes = 9, kEventAttributes = 3, kLogAttributes = 6;
+inline constexpr unsigned kResourceAttributes = 1;
 
 struct Attribute {
   enum class Type : std::uint8_t { none, text, boolean, integer, real, list, map, bytes };

@@ -11,12 +11,8 @@ namespace nopspan::collector {
 
 enum class ChunkKind : std::uint32_t {
   about = 1,
-  traces = 2,
-  logs = 3,
-  metrics = 4,
   ledger = 5,
   end = 6,
-  steps = 7,
   batches = 9,       // batch_chunk.h
   batches_gzip = 10  // the same, compressed
 };
@@ -28,7 +24,7 @@ struct Chunk {
   std::string_view payload;
 };
 
-// Readers read version 1 too, which has traces, logs, metrics and steps instead of batches.
+// Version 1 had chunks of OTLP, of the kinds 2, 3, 4 and 7.
 inline constexpr std::uint32_t kFormatVersion = 2;
 inline constexpr std::size_t kFileHeaderBytes = 16, kChunkHeaderBytes = 32;
 // The limit of a payload in bytes. Longer chunks are not written, and readers treat them as damage.

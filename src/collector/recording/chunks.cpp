@@ -30,10 +30,8 @@ Word get(std::string_view bytes, std::size_t offset) {
   return word;
 }
 
-bool is_known(std::uint32_t version) { return version >= 1 && version <= kFormatVersion; }
-
 bool is_file_header(std::string_view bytes) {
-  return bytes.starts_with(kFileMagic) && is_known(get<std::uint32_t>(bytes, kFileMagic.size()));
+  return bytes.starts_with(kFileMagic) && get<std::uint32_t>(bytes, kFileMagic.size()) == kFormatVersion;
 }
 
 bool is_chunk_header(std::string_view bytes) {
@@ -62,7 +60,8 @@ std::size_t chunk_bytes(std::string_view header) {
 }
 
 bool begins_recording(std::string_view bytes) {
-  return is_file_header(bytes) && is_chunk_header(bytes.substr(kFileHeaderBytes));
+  return bytes.starts_with(kFileMagic) && bytes.size() >= kFileHeaderBytes &&
+         chunk_bytes(bytes.substr(kFileHeaderBytes)) != 0;
 }
 
 ChunkWriter::ChunkWriter(OpenFile file) : file_(std::move(file)) {
@@ -129,9 +128,10 @@ ChunkReader::ChunkReader(OpenFile file, std::string name, const Deadline& until)
     : file_(std::move(file)), name_(std::move(name)) {
   if (fill(kFileHeaderBytes, until) && held().starts_with(kFileMagic)) {
     const auto version = get<std::uint32_t>(held(), kFileMagic.size());
-    if (is_known(version)) return;
-    throw Failure(name_ + ": the recording has format version " + std::to_string(version) +
-                      ", but this nopspan reads only versions up to " + std::to_string(kFormatVersion),
+    if (version == kFormatVersion) return;
+    throw Failure(name_ + ": the recording has format version " + std::to_string(version) + ", but this nopspan reads only version " +
+                      std::to_string(kFormatVersion) +
+                      (version == 1 ? ": copy it with nopspan 0.2, by `nopspan record COPY --from FILE`" : ""),
                   Failure::kUsageError);
   }
   if (until.is_over()) throw Failure(name_ + ": stopped before anything was read");
@@ -211,6 +211,7 @@ bool ChunkReader::next(Chunk& chunk, const Deadline& until) {
       continue;
     }
     if (!fill(kChunkHeaderBytes, until) || !is_chunk_header(held()) || get<std::uint32_t>(held(), 8) > most_payload_) {
+      if (begins_recording(held())) state_.other_version = get<std::uint32_t>(held(), kFileMagic.size());
       search();
       continue;
     }

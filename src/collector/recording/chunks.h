@@ -20,7 +20,7 @@ namespace nopspan::collector {
 
 // The size of the chunk that has this header. 0 if the header is not valid.
 std::size_t chunk_bytes(std::string_view header);
-// Whether the first kFileHeaderBytes + kChunkHeaderBytes bytes of a file are those of a recording.
+// Whether the first kFileHeaderBytes + kChunkHeaderBytes bytes of a file are those of a recording, of any version.
 bool begins_recording(std::string_view bytes);
 
 // Writes whole chunks. If a write fails, an incomplete chunk is removed again, unless the file is a pipe.
@@ -53,7 +53,7 @@ class ChunkWriter {
 // Reads the chunks of a file that may be truncated, damaged or hostile. Concatenated files (`cat a b`) are read as one.
 class ChunkReader {
  public:
-  // Reads the file's header. Throws Failure if the file is not a recording, or has a later format, or if `until` is
+  // Reads the file's header. Throws Failure if the file is not a recording, or has another version, or if `until` is
   // over first. `name` is used in messages.
   ChunkReader(OpenFile file, std::string name, const Deadline& until = Deadline());
 
@@ -78,6 +78,7 @@ class ChunkReader {
     std::uint64_t early_entries = 0;   // in chunks that were skipped because of their time
     bool ended = false;                // the last chunk is the recorder's `end` chunk
     bool at_end = false;               // nothing follows
+    std::uint32_t other_version = 0;   // of a recording whose chunks are of kinds that are not read; 0: none
     int error = 0;                     // errno of the read() that failed; 0: none
     [[nodiscard]] bool is_whole() const { return ended && skipped == 0 && error == 0; }
   };

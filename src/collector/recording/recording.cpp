@@ -79,10 +79,7 @@ Recording::Recording(ChunkReader reader, Filter filter, RecordingLimits limits)
   set_processes();
 }
 
-void Recording::set_processes() {
-  batches_.set_processes(limits_.processes, limits_.claimed_by);
-  otlp_.set_processes(limits_.processes, limits_.claimed_by);
-}
+void Recording::set_processes() { batches_.set_processes(limits_.processes, limits_.claimed_by); }
 
 void Recording::run(Sink& sink, Deadline& until) {
   until.begin();
@@ -140,14 +137,6 @@ void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
   switch (chunk.kind) {
     case ChunkKind::about:
       return read_about(chunk);
-    case ChunkKind::traces:
-      return read_signal(Signal::traces, chunk, sink);
-    case ChunkKind::logs:
-      return read_signal(Signal::logs, chunk, sink);
-    case ChunkKind::metrics:
-      return read_signal(Signal::metrics, chunk, sink);
-    case ChunkKind::steps:
-      return read_entries(chunk, sink, [&](const auto& each) { return steps_.read(chunk.payload, otlp_, each); });
     case ChunkKind::batches:
       return read_entries(chunk, sink, [&](const auto& each) { return batches_.read(chunk.payload, each); });
     case ChunkKind::batches_gzip:
@@ -160,10 +149,6 @@ void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
       return;
   }
   // Other kinds of a later recorder are ignored.
-}
-
-void Recording::read_signal(Signal signal, const Chunk& chunk, Sink& sink) {
-  read_entries(chunk, sink, [&](const auto& each) { return otlp_.read(signal, chunk.payload, each); });
 }
 
 // A request that began in a part that is not here, or before --since, lacks what was before.
@@ -363,6 +348,9 @@ std::string Recording::missing() const {
   const auto say = [&](const std::string& what) { text += (text.empty() ? reader_.name() + ": " : ", ") + what; };
   if (state.error != 0) say(std::strerror(state.error));
   if (state.skipped > 0) say(std::to_string(state.skipped) + " damaged bytes were skipped");
+  if (state.other_version != 0) {
+    say("it contains a recording of format version " + std::to_string(state.other_version) + ", which cannot be read");
+  }
   if (invalid_ > 0) say(std::to_string(invalid_) + " chunks with invalid content were skipped");
   const Ledger all = ledger();
   if (all.total.not_in_file > 0) say(std::to_string(all.total.not_in_file) + " recorded entries are not in it");

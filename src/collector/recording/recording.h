@@ -2,8 +2,6 @@
 // A source that reads a file of `nopspan record`.
 #pragma once
 
-#include "format1/otlp_reader.h"
-#include "format1/recorded_steps.h"
 #include "model/filter.h"
 #include "model/source.h"
 #include "recording/chunks.h"
@@ -74,7 +72,6 @@ class Recording : public Source {
   void set_processes();
   void read_chunk(const Chunk& chunk, Sink& sink);
   void deliver(const Entry& entry, Sink& sink) const;
-  void read_signal(Signal signal, const Chunk& chunk, Sink& sink);
   template <class Read>
   void read_entries(const Chunk& chunk, Sink& sink, const Read& read);
   void begin_recording(const std::string& id);
@@ -94,8 +91,6 @@ class Recording : public Source {
   Filter filter_;
   RecordingLimits limits_;
   RecordedBatches batches_;
-  OtlpReader otlp_;
-  StepReader steps_;
   bool is_filtered_;
   bool is_stopped_ = false;  // before the end of the file
   bool is_closed_ = true;    // no recording is being read

@@ -169,7 +169,7 @@ class Files(CollectorTest):
 
     def test_a_process_that_starts_while_its_library_is_open_for_writing_is_named(self):
         folder, env = self.library_of_its_own()
-        path = os.path.join(folder, "libnopspan.so.0.2")
+        path = os.path.join(folder, "libnopspan.so.0.3")
         with Collector(binary=None) as tracer:
             with Program("traced", env=env) as before:
                 tracer.wait_until_it_sees(before)
@@ -195,7 +195,7 @@ class Files(CollectorTest):
     def library_of_its_own(self):
         """(folder, environment): a copy of the library that programs load in place of the build's."""
         folder = self.temporary_folder()
-        shutil.copy(LIBRARY, os.path.join(folder, "libnopspan.so.0.2"))
+        shutil.copy(LIBRARY, os.path.join(folder, "libnopspan.so.0.3"))
         return folder, {"LD_LIBRARY_PATH": folder}
 
     def test_a_second_signal_during_the_detach_leaves_no_gate_raised(self):

@@ -127,7 +127,7 @@ class Doctor(harness.Test):
             self.assertIn("maps no file with nopspan probes", failed["process %d" % program.pid])
 
     def test_a_library_that_was_replaced(self):
-        path = os.path.join(self.temporary_folder(), "libnopspan.so.0.2")
+        path = os.path.join(self.temporary_folder(), "libnopspan.so.0.3")
         shutil.copy(LIBRARY, path)
         with Program("traced", env={"LD_LIBRARY_PATH": os.path.dirname(path)}) as program:
             shutil.copy(LIBRARY, path + ".new")

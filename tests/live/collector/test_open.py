@@ -223,7 +223,7 @@ class Programs(harness.Test):
 
     def test_watch_names_a_process_whose_library_is_opened_for_writing(self):
         folder = self.temporary_folder()
-        library = shutil.copy(LIBRARY, os.path.join(folder, "libnopspan.so.0.2"))
+        library = shutil.copy(LIBRARY, os.path.join(folder, "libnopspan.so.0.3"))
         with Program("traced", env={"LD_LIBRARY_PATH": folder}) as program:
             with Followed([NOPSPAN, "open", "--watch", "--json", "--interval", "1h", "--pid", str(program.pid)]) as watch:
                 program.wait_for_gate(lambda gate: gate & GATE_BATCH, "the gate to go up")
