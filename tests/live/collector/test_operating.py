@@ -5,6 +5,7 @@ and prints what the example below it shows.
 With NOPSPAN_WRITE_EXAMPLES=1 the test writes this run's output there instead.
 """
 
+import concurrent.futures
 import os
 import re
 import signal
@@ -106,9 +107,10 @@ class Operating(Test):
         with Server(folder, "--slots", "4", "--token-delay-us", "5000", "--fail-rate", "0.1", "--seed", "7") as server:
             with Load(server.url, "--organization", "acme", "--concurrency", str(CONCURRENCY - 2)), \
                  Load(server.url, "--organization", "globex", "--concurrency", "2"):
-                for question, match in documented.items():
-                    if question != STUCK:
-                        answers[question] = self.answer(match[2])
+                commands = {question: match[2] for question, match in documented.items() if question != STUCK}
+                with concurrent.futures.ThreadPoolExecutor(len(commands)) as pool:
+                    answers.update(zip(commands, pool.map(self.answer, commands.values())))
+
                 def are_all_open(command="nopspan open"):
                     answers[STUCK] = self.answer(command)
                     return len(answers[STUCK].splitlines()) > CONCURRENCY
