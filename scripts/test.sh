@@ -8,7 +8,8 @@
 #                  tree itself (hygiene), and the presets asan, tsan and noprobes
 #   --long         also run soaks, fuzzing, mutants, every compiler and linker, packages, other kernels in emulation
 #                  (two hours, all presets)
-#   --only PRESET  build and test only this preset: dev, noprobes, asan, tsan or fuzz; may be repeated (default: dev)
+#   --only PRESET  build and test only this preset: dev, noprobes, asan, tsan or fuzz; may be repeated (default: dev
+#                  without elf, consumer and hygiene)
 #
 # A live test that cannot run is skipped. With CI=true it fails instead. Exit status: 0 all passed, 1 failure, 2 usage
 # error.
@@ -28,7 +29,7 @@ while [[ $# -gt 0 ]]; do
       shift
       ;;
     -h | --help)
-      sed -n '3,14s/^# \{0,1\}//p' "$self"
+      sed -n '3,15s/^# \{0,1\}//p' "$self"
       exit 0
       ;;
     *)

@@ -17,7 +17,7 @@
 #include <utility>
 
 #if HAVE_BOOST_CONTEXT
-// The adapter of docs/developers.md.
+// The adapter of nopspan/fiber.h.
 using boost::context::detail::fcontext_t;
 using boost::context::detail::transfer_t;
 extern "C" transfer_t __real_jump_fcontext(fcontext_t to, void* data);
@@ -37,7 +37,7 @@ ucontext_t fiber;
 void suspend() { swapcontext(&fiber, &scheduler); }
 void resume() { swapcontext(&scheduler, &fiber); }
 
-// The adapter of docs/developers.md.
+// The adapter of nopspan/fiber.h.
 void switch_fiber(ucontext_t* from, ucontext_t* to) {
   const nopspan::FiberSwitch here;
   swapcontext(from, to);

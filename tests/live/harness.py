@@ -70,7 +70,7 @@ WITH_PROBES = {"traced_static", "hostile", "starved", "unanswered", "recorded", 
 def program_path(name):
     """A program, or the calling file's own copy of it if it has probes of its own."""
     built = os.path.join(PROGRAMS, name)
-    if name not in WITH_PROBES:
+    if name not in WITH_PROBES or not os.path.exists(built):
         return built
     copy = os.path.join(os.path.dirname(LIBRARY), name)
     if not os.path.exists(copy) or os.path.getmtime(copy) != os.path.getmtime(built):
@@ -81,9 +81,8 @@ def program_path(name):
 
 def replace_file(source, destination):
     """Copies a file to a new one. A process may still map the old one, into which nothing may be written."""
-    if os.path.exists(destination):
-        os.remove(destination)
-    shutil.copy2(source, destination)
+    shutil.copy2(source, destination + ".new")
+    os.replace(destination + ".new", destination)
 
 
 class Program:
@@ -412,13 +411,18 @@ class Test(unittest.TestCase):
 
 def need(*commands):
     # Some files run themselves again, in other surroundings.
-    if "NOPSPAN_LIVE_ABLE" in os.environ:
+    able = " ".join((sys.argv[0], BPFTRACE, *commands))
+    if os.environ.get("NOPSPAN_LIVE_ABLE") == able:
         return
     ability.need_bpftrace()
     ability.need(*commands)
     if not os.path.exists(BUILT_LIBRARY):
         ability.unable("no built library at %s: set NOPSPAN_BUILD_DIR" % BUILT_LIBRARY)
-    os.environ["NOPSPAN_LIVE_ABLE"] = "1"
+    os.environ["NOPSPAN_LIVE_ABLE"] = able
+
+
+def is_among_own_processes():
+    return "NOPSPAN_OWN_PROCESSES" in os.environ
 
 
 def main(*commands, own_processes=True):
@@ -426,7 +430,7 @@ def main(*commands, own_processes=True):
     programs load, and in a pid namespace of their own a tracer of all processes finds no others, so that the tests of
     other files can run at the same time. bpftrace does not know the pids of such a namespace."""
     need(*commands)
-    if own_processes and "NOPSPAN_OWN_PROCESSES" not in os.environ:
+    if own_processes and not is_among_own_processes():
         os.environ["NOPSPAN_OWN_PROCESSES"] = "1"
         # The shell waits for the processes that others leave behind, as a machine's init does.
         command = [*own_mounts("--pid", "--fork", "--kill-child", "--mount-proc"), "sh", "-c", '"$@"; exit $?', "sh"]

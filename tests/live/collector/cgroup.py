@@ -2,6 +2,7 @@
 """Cgroups for tests."""
 
 import os
+import secrets
 
 from waiting import wait_until
 
@@ -30,12 +31,12 @@ class Cgroup:
         points = mount_points("cgroup2")
         if not points:
             test.skipTest("no cgroup2")
-        self.name = "%s-%d" % (name, os.getpid())
+        self.name = "%s-%s" % (name, secrets.token_hex(4))  # pids are not unique: each test has a namespace of its own
         self._outer = os.path.join(points[0], self.name)
         self._inner = os.path.join(self._outer, "inner")
         try:
             os.makedirs(self._inner)
-        except OSError as error:
+        except PermissionError as error:
             test.skipTest("no cgroup can be made: %s" % error)
 
     @property

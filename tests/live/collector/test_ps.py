@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -216,7 +217,7 @@ class Ps(harness.Test):
         with Program("traced") as program:
             place, = (p for p in self.only_copy(program.pid)["probes"] if p["name"] == "span_stop")
             # Events are machine-wide. Events of another run, or left behind by one, do not count.
-            group = "nopspan_test_%d" % os.getpid()
+            group = "nopspan_test_" + secrets.token_hex(4)
             write_event("p:%s/ps %s:0x%x(0x%x)" % (group, LIBRARY, place["offset"], place["semaphore_offset"]))
             self.addCleanup(write_event, "-:%s/ps" % group)
             perf = self.until_interrupted("perf", "record", "-q", "-B", "-e", group + ":ps", "-a", "-o",

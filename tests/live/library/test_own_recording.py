@@ -17,8 +17,10 @@ import unittest
 import example_service
 import recording
 from example_service import PROMPTS, Agent, Server
-from harness import NOPSPAN, PATIENCE_S, Program, program_path
+from harness import NOPSPAN, PATIENCE_S, PROGRAMS, Program
 from waiting import wait_until
+
+RECORDED = os.path.join(PROGRAMS, "recorded")
 
 LOSSES = ("ring_full", "unreadable", "too_large", "malformed", "missed", "discarded", "no_memory", "over_limit",
           "reentrant", "export_dropped", "not_in_file")
@@ -101,7 +103,7 @@ class OwnRecording(unittest.TestCase):
         self.path = os.path.join(self.folder, "own.rec")
 
     def start(self, target=None, buffer_bytes="", command=None, env=None):
-        program = Program("recorded", command=command, env=env)
+        program = Program("recorded", command=command or [RECORDED], env=env)
         self.addCleanup(self.end, program)
         self.assertEqual(program.ask("open %s %s" % (target or self.path, buffer_bytes)), "")
         return program
@@ -236,7 +238,7 @@ class Files(OwnRecording):
     def test_targets_that_cannot_be_opened(self):
         with open(self.path, "w", encoding="utf-8") as file:
             file.write("not a recording")
-        program = Program("recorded")
+        program = Program("recorded", command=[RECORDED])
         self.addCleanup(self.end, program)
         for target, why in ((self.path, "File exists"), ("file:" + self.path, "File exists"), ("fd:x", "not a number"),
                             ("fd:", "not a number"), ("fd:999", "Bad file descriptor"), ("fd:0", "not open for writing"),
@@ -249,7 +251,7 @@ class Files(OwnRecording):
 
     def test_a_full_disk(self):
         """A file over its limit, which would send SIGXFSZ to the program. What was written can be read."""
-        limited = ["prlimit", "--fsize=100000:100000", program_path("recorded")]
+        limited = ["prlimit", "--fsize=100000:100000", RECORDED]
         program = self.start(command=limited)
         expected = 0
         while self.statistics(program)["dropped"] == 0:
@@ -266,7 +268,7 @@ class Files(OwnRecording):
 
 class Pipes(OwnRecording):
     def test_a_pipe_to_a_command(self):
-        command = ["sh", "-c", '{ "$0" 5>&1 >&6 | "$1" trace --from - --json > "$2"; } 6>&1', program_path("recorded"),
+        command = ["sh", "-c", '{ "$0" 5>&1 >&6 | "$1" trace --from - --json > "$2"; } 6>&1', RECORDED,
                    NOPSPAN, self.path]
         program = self.start("fd:5", command=command)
         program.ask("spans piped.span 100")
@@ -299,7 +301,7 @@ class Pipes(OwnRecording):
 
     def test_a_slow_reader_gets_a_ledger_that_balances(self):
         read_end, write_end = os.pipe()
-        command = ["sh", "-c", 'exec "$0" 5> "/proc/$1/fd/$2"', program_path("recorded"), str(os.getpid()), str(write_end)]
+        command = ["sh", "-c", 'exec "$0" 5> "/proc/$1/fd/$2"', RECORDED, str(os.getpid()), str(write_end)]
         program = self.start("fd:5", 300000, command=command)
         os.close(write_end)
         program.ask("spans slow.span 200000")
