@@ -472,7 +472,7 @@ TEST_F(LeasedFile, IsFreeAtTheEnd) {
 }
 
 TEST_F(LeasedFile, IsNotAttachedToWhileItIsOpenForWriting) {
-  const std::string other = copy_library(folder / "libnopspan.so.0.3");
+  const std::string other = copy_library(folder / "libnopspan.so.0.4");
   std::optional<std::ofstream> writer(std::in_place, other, std::ios::in);
   host.add_file(other);
   EXPECT_FALSE(is_in(host.files(), other));
