@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -65,6 +66,7 @@ def text_of(path):
 # Files that have probes of their own. A tracer raises the gates of all processes that map such a file.
 WITH_PROBES = {"traced_static", "hostile", "starved", "unanswered", "recorded", "newer_library", "open_spans",
                "plugin_static.so", "sites_1.so", "sites_250.so"}
+_COPYING = threading.Lock()  # several threads of a test may start the same program
 
 
 def program_path(name):
@@ -73,9 +75,10 @@ def program_path(name):
     if name not in WITH_PROBES or not os.path.exists(built):
         return built
     copy = os.path.join(os.path.dirname(LIBRARY), name)
-    if not os.path.exists(copy) or os.path.getmtime(copy) != os.path.getmtime(built):
-        os.makedirs(os.path.dirname(copy), exist_ok=True)
-        replace_file(built, copy)
+    with _COPYING:
+        if not os.path.exists(copy) or os.path.getmtime(copy) != os.path.getmtime(built):
+            os.makedirs(os.path.dirname(copy), exist_ok=True)
+            replace_file(built, copy)
     return copy
 
 
