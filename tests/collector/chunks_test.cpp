@@ -202,8 +202,10 @@ TEST(Chunks, AreNotLookedForInAFileThatIsNoRecording) {
   other[8] = 3;
   EXPECT_EQ(why_not(other), "file: the recording has format version 3, but this nopspan reads only version 2");
   other[8] = 1;
-  EXPECT_EQ(why_not(other), "file: the recording has format version 1, but this nopspan reads only version 2: copy it with nopspan 0.2, by "
-                            "`nopspan record COPY --from FILE`");
+  EXPECT_EQ(
+      why_not(other),
+      "file: the recording has format version 1, but this nopspan reads only version 2: copy it with nopspan 0.2, by "
+      "`nopspan record COPY --from FILE`");
   EXPECT_THROW(ChunkReader(OpenFile(::open("/", O_RDONLY)), "/"), Failure);
 }
 

@@ -75,9 +75,7 @@ std::vector<KeptEntry> record(RecorderOptions options, std::size_t count, Ledger
 }
 
 using Key = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t, Kind>;
-Key key_of(const Entry& entry) {
-  return {(**entry.process).pid, entry.sequence_id, entry.thread_id, entry.kind};
-}
+Key key_of(const Entry& entry) { return {(**entry.process).pid, entry.sequence_id, entry.thread_id, entry.kind}; }
 
 void expect_same(const std::vector<KeptEntry>& before, const std::deque<KeptEntry>& after) {
   ASSERT_EQ(before.size(), after.size());

@@ -129,8 +129,8 @@ ChunkReader::ChunkReader(OpenFile file, std::string name, const Deadline& until)
   if (fill(kFileHeaderBytes, until) && held().starts_with(kFileMagic)) {
     const auto version = get<std::uint32_t>(held(), kFileMagic.size());
     if (version == kFormatVersion) return;
-    throw Failure(name_ + ": the recording has format version " + std::to_string(version) + ", but this nopspan reads only version " +
-                      std::to_string(kFormatVersion) +
+    throw Failure(name_ + ": the recording has format version " + std::to_string(version) +
+                      ", but this nopspan reads only version " + std::to_string(kFormatVersion) +
                       (version == 1 ? ": copy it with nopspan 0.2, by `nopspan record COPY --from FILE`" : ""),
                   Failure::kUsageError);
   }
