@@ -579,6 +579,10 @@ INSTANTIATE_TEST_SUITE_P(
                     std::string("\x4a\x02\x12\x7f", 4),      // a value that is too long
                     std::string("\x4a\x03\x12\x01\x1b", 5),  // a group
                     std::string("\x2a\x04more", 6),          // another field: the name
+                    // Two keys, two values, and a value of two types.
+                    std::string("\x4a\x0a\x0a\x01k\x0a\x01l\x12\x02\x10\x01", 12),
+                    std::string("\x4a\x0b\x0a\x01k\x12\x02\x10\x01\x12\x02\x18\x01", 13),
+                    std::string("\x4a\x09\x0a\x01k\x12\x04\x10\x01\x18\x01", 11),
                     // A tag that is longer than it may be, and numbers beyond 64 bits.
                     std::string("\xca\x80\x80\x80\x80\x00\x07\x0a\x01k\x12\x02\x0a\x00", 14),
                     std::string("\x4a\x10\x0a\x01k\x12\x0b\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", 18),

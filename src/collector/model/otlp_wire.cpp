@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstring>
+#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -20,14 +21,15 @@ bool is_valid_value(std::string_view any_value, unsigned depth, Attribute* value
 
 bool is_valid_key_value(std::string_view bytes, unsigned depth, Attribute* attribute) {
   if (depth > kMostNested) return false;
+  bool has_key = false, has_value = false;
   ProtobufFields fields(bytes);
   while (fields.next()) {
-    if (fields.type() != Wire::delimited) return false;
     const std::string_view part = fields.bytes();
-    if (fields.number() == 1) {
+    if (fields.is(1, Wire::delimited) && !std::exchange(has_key, true)) {
       if (!is_utf8(part)) return false;
       if (attribute != nullptr) attribute->key = part;
-    } else if (fields.number() != 2 || !is_valid_value(part, depth + 1, attribute)) {
+    } else if (!fields.is(2, Wire::delimited) || std::exchange(has_value, true) ||
+               !is_valid_value(part, depth + 1, attribute)) {
       return false;
     }
   }
@@ -54,7 +56,8 @@ bool is_valid_value(std::string_view any_value, unsigned depth, Attribute* value
   Attribute ignored;
   Attribute& out = value != nullptr ? *value : ignored;
   ProtobufFields fields(any_value);
-  while (fields.next()) {
+  for (bool has_value = false; fields.next(); has_value = true) {
+    if (has_value) return false;
     if (fields.is(1, Wire::delimited)) {
       out.type = Type::text;
       out.text = fields.bytes();

@@ -28,8 +28,8 @@ struct Attribute {
   double real = 0;
 };
 
-// Reads a KeyValue. Returns false if some receivers would reject it: malformed protobuf, text that is not UTF-8, or
-// nested deeper than protobuf's decoders allow.
+// Reads a KeyValue. Returns false if receivers would reject it or read it in different ways: malformed protobuf, text
+// that is not UTF-8, nested deeper than protobuf's decoders allow, two keys, or two values.
 bool read_attribute(std::string_view key_value, Attribute& attribute);
 // Reads an AnyValue, so everything except the key.
 bool read_value(std::string_view any_value, Attribute& value);
