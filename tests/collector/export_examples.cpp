@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Writes OTLP requests of random entries, each as protobuf (.pb) and as JSON (.json): export_examples DIR. With `-` in
-// place of DIR and a number in place of a signal (0 traces, 1 logs, 2 metrics), it writes the JSON of the request that
-// it reads: export_examples - 0
+// Writes OTLP requests of random entries and of some metrics, each as protobuf (.pb) and as JSON (.json):
+// export_examples DIR
 #include "kept_entry.h"
 
 #include "export/export_feed.h"
 #include "export/otlp_json.h"
+#include "metric/metric_otlp.h"
+#include "metric/metric_registry.h"
+#include "model/otlp_wire.h"
 
 #include <nopspan/probes.h>
 
@@ -13,8 +15,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <iostream>
-#include <iterator>
 #include <random>
 #include <string>
 #include <vector>
@@ -57,16 +57,59 @@ void write_random(const Folder& folder) {
   feed.finish();
 }
 
+void fill(MetricRegistry& registry) {
+  MetricFamily& calls = registry.family({.name = "example.calls",
+                                         .unit = "{call}",
+                                         .help = "Calls with a \\ and\na second line.",
+                                         .labels = {"span.name", "server.port"},
+                                         .is_integer = true});
+  MetricFamily& level = registry.family(
+      {.name = "example.level", .unit = "By", .help = "A \"level\".", .type = MetricType::gauge, .labels = {"name"}});
+  MetricFamily& times = registry.family({.name = "example.time",
+                                         .unit = "s",
+                                         .help = "Times.",
+                                         .type = MetricType::histogram,
+                                         .labels = {"model"},
+                                         .bounds = {0.25, 1, 1048576}});
+  registry.advance(kBegin - 100 * kSecond);
+  MetricWriter writer(registry);
+  writer.add(calls, 3,
+             {"quote \" backslash \\ newline \n bad \xff terminal \x1b]0;t\x07\x7f\xc2\x9b end \xc3\xa4", "443"});
+  writer.add(calls, 1e15, {"{}", "http"});
+  const std::pair<std::string_view, std::string_view> more[] = {{"of.process", "1"}, {"__name__", "2"}};
+  writer.gauge(level, -1.5, {"a"}, more);
+  Exemplar exemplar;
+  for (unsigned char i = 0; i < 16; ++i) exemplar.trace_id.bytes[i] = i;
+  exemplar.span_id = 0x0102030405060708;
+  exemplar.unix_ns = kBegin - 5'500'000'000;
+  writer.observe(times, 0.2, {"m"}, &exemplar);
+  writer.observe(times, 1, {"m"}, nullptr, 5);
+  exemplar.unix_ns += kSecond;
+  writer.observe(times, 2e6, {"m"}, &exemplar);
+  writer.observe(times, 0, {"m"});
+}
+
+// One request of all metrics, and one of each point. The number of points is in the names.
+void write_metrics(const Folder& folder) {
+  MetricRegistry registry;
+  fill(registry);
+  registry.advance(kBegin);
+  std::string resource;
+  append_text_attribute(resource, kResourceAttributes, "service.name", "nopspan");
+  for (const std::size_t most_bytes : {std::size_t{1} << 20U, std::size_t{1}}) {
+    int number = 0;
+    for (const OtlpMetrics& part : otlp_metrics(registry.snapshot(), resource, "1.2.3", most_bytes)) {
+      const std::string name = most_bytes == 1 ? "part" + std::to_string(++number) : "whole";
+      folder.write(name + "-" + std::to_string(part.points) + "-metrics", {Signal::metrics, part.bytes, {}});
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc == 3) {
-    const std::string request(std::istreambuf_iterator<char>(std::cin), {});
-    const auto json = otlp_json(static_cast<Signal>(std::atoi(argv[2])), request);
-    if (json) std::fwrite(json->data(), 1, json->size(), stdout);
-    return json ? 0 : 1;
-  }
   if (argc != 2) return 2;
   const Folder folder(argv[1]);
   write_random(folder);
+  write_metrics(folder);
 }

@@ -772,17 +772,6 @@ TEST(Split, LeavesWhatIsMalformed) {
   }
 }
 
-TEST(OtlpJson, RefusesWhatIsMalformed) {
-  for (const std::string& text : {std::string("\x0a\x7f"), std::string("\x0b"), std::string("\x00", 1)}) {
-    EXPECT_FALSE(otlp_json(Signal::traces, text).has_value());
-  }
-  std::string scope, resource, request;
-  append_bytes(scope, 3, "\xff");
-  append_bytes(resource, 2, scope);
-  append_bytes(request, 1, resource);
-  EXPECT_FALSE(otlp_json(Signal::traces, request).has_value()) << "a text that is not UTF-8";
-}
-
 std::string json_with(std::string_view span) {
   std::string scope, resource, request;
   append_bytes(scope, 2, span);
@@ -792,22 +781,23 @@ std::string json_with(std::string_view span) {
   return text ? json::parse(*text)["resourceSpans"][0]["scopeSpans"][0]["spans"][0].dump() : "refused";
 }
 
-TEST(OtlpJson, MergesFieldsAsProtobufDoes) {
-  std::string span, status, key_value, value;
-  append_bytes(span, 5, "one");
-  append_bytes(status, 2, "why");
-  append_bytes(span, 15, status);
+TEST(OtlpJson, RefusesWhatIsMalformed) {
+  for (const std::string& text : {std::string("\x0a\x7f"), std::string("\x0b"), std::string("\x00", 1)}) {
+    EXPECT_FALSE(otlp_json(Signal::traces, text).has_value());
+  }
+  EXPECT_EQ(json_with("\x2a\x01\xff"), "refused") << "a text that is not UTF-8";
+}
+
+TEST(OtlpJson, PutsTheValuesOfAFieldTogether) {
+  std::string span;
+  append_text_attribute(span, kSpanAttributes, "a", "b");
+  append_bytes(span, 5, "name");
   append_varint(span, 99, 1);  // unknown
-  append_bytes(span, 5, "two");
-  append_bytes(span, 15, "\x18\x02");
-  append_bytes(value, 1, "text");
-  append_varint(value, 3, 7);  // the other members of a oneof are gone
-  append_bytes(key_value, 1, "key");
-  append_bytes(key_value, 2, value);
-  append_bytes(span, 9, key_value);
-  append_bytes(span, 6, "not a number");  // of another type: unknown
-  EXPECT_EQ(json_with(span), R"({"attributes":[{"key":"key","value":{"intValue":"7"}}],"name":"two",)"
-                             R"("status":{"code":2,"message":"why"}})");
+  append_integer_attribute(span, kSpanAttributes, "c", -7);
+  EXPECT_EQ(json_with(span), R"({"attributes":[{"key":"a","value":{"stringValue":"b"}},)"
+                             R"({"key":"c","value":{"intValue":"-7"}}],"name":"name"})");
+  append_bytes(span, 6, "not a number");
+  EXPECT_EQ(json_with(span), "refused");
 }
 
 TEST(OtlpJson, WritesNumbersThatJsonDoesNotHaveAsTexts) {

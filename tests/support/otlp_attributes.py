@@ -86,24 +86,15 @@ def key_values(messages):
     return attributes
 
 
-def _protoc(option, message, data):
-    *package, part, version, _ = message.split(".")
-    file = "_".join([part] + (["service"] if "collector" in package else [])) + ".proto"
-    done = subprocess.run(["protoc", f"--{option}={message}", "-I", DEFINITIONS, os.path.join(*package, part, version, file)],
-                          input=data, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-    if done.returncode != 0:
-        raise ValueError(f"protoc does not {option} it: {done.stderr.decode()}")
-    return done.stdout
-
-
 def decode_message(message, payload):
     """The fields of a message, as parse_text() returns them. `message` is its full name."""
-    return parse_text(_protoc("decode", message, payload).decode())
-
-
-def encode_message(message, text):
-    """The bytes of a message in protobuf's text format."""
-    return _protoc("encode", message, text.encode())
+    *package, part, version, _ = message.split(".")
+    file = "_".join([part] + (["service"] if "collector" in package else [])) + ".proto"
+    done = subprocess.run(["protoc", f"--decode={message}", "-I", DEFINITIONS, os.path.join(*package, part, version, file)],
+                          input=payload, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        raise ValueError(f"protoc does not decode it: {done.stderr.decode()}")
+    return parse_text(done.stdout.decode())
 
 
 def decode(fragments, of_events=False):
