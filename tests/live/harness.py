@@ -271,6 +271,23 @@ class Event(dict):
     __getattr__ = dict.__getitem__
 
 
+def end_by(signal_number, process):
+    """Ends a tracer by a signal, as a user does."""
+    if process.poll() is None:
+        process.send_signal(signal_number)
+    # bpftrace 0.17 ignores a SIGINT that arrives while it handles an event, until a system call is interrupted.
+    # Stopping and continuing it interrupts a system call, and has no other effect.
+    deadline = time.monotonic() + PATIENCE_S
+    while process.poll() is None:
+        try:
+            process.wait(0.5)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGSTOP)
+            process.send_signal(signal.SIGCONT)
+        if time.monotonic() > deadline:
+            process.kill()
+
+
 class Bpftrace(Followed):
     """A bpftrace that runs a script."""
 
@@ -290,19 +307,7 @@ class Bpftrace(Followed):
 
     def stop(self, signal_number=signal.SIGINT):
         """Ends it by a signal, as a user does. Returns the lines that it printed."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal_number)
-        # bpftrace 0.17 ignores a SIGINT that arrives while it handles an event, until a system call is interrupted.
-        # Stopping and continuing it interrupts a system call, and has no other effect.
-        deadline = time.monotonic() + PATIENCE_S
-        while self.process.poll() is None:
-            try:
-                self.process.wait(0.5)
-            except subprocess.TimeoutExpired:
-                self.process.send_signal(signal.SIGSTOP)
-                self.process.send_signal(signal.SIGCONT)
-            if time.monotonic() > deadline:
-                self.process.kill()
+        end_by(signal_number, self.process)
         code = self.end()
         if self.lost() and not self.may_lose:
             raise AssertionError("bpftrace lost %d events, so that this run shows nothing" % self.lost())
@@ -404,11 +409,10 @@ class Test(unittest.TestCase):
         return folder
 
     def until_interrupted(self, *command, **options):
-        """Starts a tracer that SIGINT ends, at the latest at the end of the test. It is never killed, because that
-        would leave probes attached to files that disappear with the test."""
+        """Starts a tracer that SIGINT ends, at the latest at the end of the test: one that was left would keep the gates
+        of the next tests raised."""
         process = subprocess.Popen(command, **options)  # pylint: disable=consider-using-with
-        self.addCleanup(process.wait, PATIENCE_S)
-        self.addCleanup(process.send_signal, signal.SIGINT)
+        self.addCleanup(end_by, signal.SIGINT, process)
         return process
 
 

@@ -238,7 +238,7 @@ class TwoProcesses(CollectorTest):
                     program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
                     for _ in range(3):
                         program.ask("thread_span seen")
-                    time.sleep(0.5)
+                    time.sleep(1)
                     os.kill(followed.tracer(), signal.SIGKILL)
                     self.assertEqual(followed.end(), 1)
                     program.wait_for_gate(lambda gate: gate == 0, "the gate to fall")
