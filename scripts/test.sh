@@ -5,10 +5,10 @@
 #   scripts/test.sh [--all | --long] [--only PRESET]...
 #
 #   --all          also test what CI does: other compilers, linkers and projects (the labels elf and consumer), the
-#                  tree itself (hygiene), and the presets asan, tsan and noprobes
+#                  tree itself (hygiene), and the presets asan, tsan, gcc and noprobes
 #   --long         also run soaks, fuzzing, mutants, every compiler and linker, packages, other kernels in emulation
 #                  (two hours, all presets)
-#   --only PRESET  build and test only this preset: dev, noprobes, asan, tsan or fuzz; may be repeated (default: dev
+#   --only PRESET  build and test only this preset: dev, asan, tsan, gcc, noprobes or fuzz; may be repeated (default: dev
 #                  without elf, consumer and hygiene)
 #
 # A live test that cannot run is skipped. With CI=true it fails instead. Exit status: 0 all passed, 1 failure, 2 usage
@@ -24,7 +24,8 @@ while [[ $# -gt 0 ]]; do
     --all) all=1 ;;
     --long) NOPSPAN_LONG=1 all=1 ;;
     --only)
-      [[ "${2:-}" =~ ^(dev|noprobes|asan|tsan|fuzz)$ ]] || { echo "test.sh: --only takes dev, noprobes, asan, tsan or fuzz" >&2; exit 2; }
+      [[ "${2:-}" =~ ^(dev|asan|tsan|gcc|noprobes|fuzz)$ ]] || { echo "test.sh: --only takes dev, asan, tsan, gcc, noprobes or fuzz" >&2; exit 2; }
+      if [[ $2 == dev ]]; then presets+=("dev live"); fi
       presets+=("$2")
       shift
       ;;
@@ -39,11 +40,11 @@ while [[ $# -gt 0 ]]; do
   esac
   shift
 done
-without=()
+others='^live$' # the labels that are left out when dev's other tests run
 if [[ ${#presets[@]} -eq 0 ]]; then
-  presets=(dev)
-  if [[ $all == 0 ]]; then without=(--label-exclude '^(elf|consumer|hygiene)$'); fi
-  if [[ $all == 1 ]]; then presets+=(asan tsan noprobes); fi # the longest build first, and last the shortest tests
+  presets=("dev live" dev)
+  if [[ $all == 0 ]]; then others='^(live|elf|consumer|hygiene)$'; fi
+  if [[ $all == 1 ]]; then presets+=(asan tsan gcc noprobes); fi # the longest build first
   if [[ $NOPSPAN_LONG == 1 ]]; then presets+=(fuzz); fi
 fi
 
@@ -53,13 +54,16 @@ else
   ./.ci/dependencies.sh test
 fi
 
+# A part of the work is a preset, or "dev live": the live tests and what they need. They mostly wait, so the other tests
+# are built meanwhile.
 build() {
-  local configured
-  configured=$(cmake --preset "$1" 2>&1) || { echo "$configured"; return 1; }
-  cmake --build --preset "$1" -- --quiet
+  local configured target=()
+  configured=$(cmake --preset "${1% live}" 2>&1) || { echo "$configured"; return 1; }
+  if [[ $1 == "dev live" ]]; then target=(--target live); fi
+  cmake --build --preset "${1% live}" "${target[@]}" -- --quiet
 }
 
-# Builds the presets one after the other, and prints a line for each: exit status and seconds. If the kernel allows it,
+# Builds the parts one after the other, and prints a line for each: exit status and seconds. If the kernel allows it,
 # the builds use only idle time. That needs autogroup as well as chrt, because with autogroup the kernel divides the
 # time between sessions, whatever the priorities of their processes.
 build_each() {
@@ -113,7 +117,12 @@ for preset in "${presets[@]}"; do
   fi
   echo "== $preset: test"
   began=$SECONDS
-  ctest --preset "$preset" --output-on-failure "${without[@]}" | tee "$logs/$preset.tests" || failed+=("$preset")
+  case "$preset" in
+    "dev live") which=(--label-regex '^live$') ;;
+    dev) which=(--label-exclude "$others") ;;
+    *) which=() ;;
+  esac
+  ctest --preset "${preset% live}" --output-on-failure "${which[@]}" | tee "$logs/$preset.tests" || failed+=("$preset")
   times+=$(printf '\n%-10s %6d s %6d s' "$preset" "$took" $((SECONDS - began)))
 done
 echo "== the slowest tests, in seconds"
