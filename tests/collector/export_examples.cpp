@@ -3,7 +3,7 @@
 // export_examples DIR
 #include "kept_entry.h"
 
-#include "export/export_feed.h"
+#include "export/export_bodies.h"
 #include "export/otlp_json.h"
 #include "metric/metric_otlp.h"
 #include "metric/metric_registry.h"
@@ -45,7 +45,7 @@ class Folder {
 void write_random(const Folder& folder) {
   std::mt19937_64 random(19);
   const std::vector<ProcessPointer> processes = {make_process(1), make_process(2), make_process(15, "")};
-  ExportFeed feed({}, [&folder](const ExportBody& body) {
+  ExportBodies feed({}, [&folder](const ExportBody& body) {
     folder.write(body.signal == Signal::traces ? "random-traces" : "random-logs", body);
   });
   feed.on_tick(kBegin + 5 * kSecond);

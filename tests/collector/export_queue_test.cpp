@@ -2,7 +2,7 @@
 // The queue of requests, with a transport whose answers are chosen.
 #include "export/export_queue.h"
 
-#include "export/export_feed.h"
+#include "export/export_bodies.h"
 #include "invented_spans.h"
 #include "scripted_transport.h"
 
@@ -35,7 +35,7 @@ ExportBody body_of(Signal signal, std::uint64_t items, const std::string& bytes 
 // A body that can be split.
 ExportBody real_spans(std::uint64_t count) {
   ExportBody made;
-  ExportFeed feed({}, [&made](ExportBody body) { made = std::move(body); });
+  ExportBodies feed({}, [&made](ExportBody body) { made = std::move(body); });
   for (std::uint64_t i = 0; i < count; ++i) {
     Entry entry = invented("span", "");
     entry.span_id = i + 1;

@@ -4,8 +4,8 @@
 #include "kept_entry.h"
 
 #include "base/utf8.h"
+#include "export/export_bodies.h"
 #include "export/export_body.h"
-#include "export/export_feed.h"
 #include "export/exported_attributes.h"
 #include "export/otlp_json.h"
 #include "model/otlp_wire.h"
@@ -80,7 +80,7 @@ class Bodies {
   std::vector<ExportBody> bodies;
   std::vector<json> spans, logs;
   ItemCounts items;
-  ExportFeed feed;
+  ExportBodies feed;
 };
 
 Entry chat(std::uint64_t span_id = 2) {
@@ -451,7 +451,7 @@ TEST(Export, HasALimitForBodies) {
   for (span.span_id = 1; span.span_id <= 500; ++span.span_id) bodies.feed.add(span);
   bodies.feed.finish();
   EXPECT_EQ(bodies.bodies.size(), 6U);
-  for (const ExportBody& body : bodies.bodies) EXPECT_LE(body.bytes.size(), ExportFeed::kMostBytes);
+  for (const ExportBody& body : bodies.bodies) EXPECT_LE(body.bytes.size(), ExportBodies::kMostBytes);
   EXPECT_EQ(bodies.spans.size(), 500U);
 }
 
@@ -503,10 +503,10 @@ TEST(Export, EndsEachEntryInOneItemOrCountsIt) {
       if (random() % 4 == 0) add(event_of(span.entry(), "of it"));
       if (random() % 4 == 0) add(any_step(random, processes, members).entry());
     }
-    const ExportFeed::Counts before = bodies.feed.counts();
+    const ExportBodies::Counts before = bodies.feed.counts();
     EXPECT_EQ(entries, bodies.items.total() + bodies.feed.waiting().total() + before.measured);
     bodies.feed.finish();
-    const ExportFeed::Counts counts = bodies.feed.counts();
+    const ExportBodies::Counts counts = bodies.feed.counts();
     EXPECT_EQ(bodies.feed.waiting().total(), 0U);
     EXPECT_EQ(counts.measured, gauges + parts);
     EXPECT_EQ(bodies.items.spans, spans);

@@ -4,7 +4,7 @@
 #include "export/exporter.h"
 
 #include "assembled_traces.h"
-#include "export/export_feed.h"
+#include "export/export_bodies.h"
 #include "export/otlp_receiver.h"
 #include "scripted_transport.h"
 #include "temporary_folder.h"
@@ -261,7 +261,7 @@ class SpanIds : public Receiver {
   void finish(std::chrono::nanoseconds /*time*/) override {}
   [[nodiscard]] const std::string& name() const override { return name_; }
   [[nodiscard]] ReceiverAccount& account() override { return account_; }
-  [[nodiscard]] ExportFeed::Counts counts() const override { return {}; }
+  [[nodiscard]] ExportBodies::Counts counts() const override { return {}; }
 
  private:
   const std::string name_ = "test";

@@ -196,11 +196,11 @@ TEST(OtlpSettings, NeverPrintSecrets) {
 }
 
 TEST(OtlpSettings, ReadMembersLikeBaggage) {
-  EXPECT_THAT(*parse_members(" a = 1 ,, b=x%2C%20y%3D,c==,a=2"),
+  EXPECT_THAT(*parse_list(" a = 1 ,, b=x%2C%20y%3D,c==,a=2"),
               ElementsAre(Pair("a", "2"), Pair("b", "x, y="), Pair("c", "=")));
-  EXPECT_THAT(*parse_members(""), ElementsAre());
+  EXPECT_THAT(*parse_list(""), ElementsAre());
   for (const char* const malformed : {"a", "=1", "a=1,b", "a=%", "a=%2", "a=%g0", "%zz=1"}) {
-    EXPECT_FALSE(parse_members(malformed)) << malformed;
+    EXPECT_FALSE(parse_list(malformed)) << malformed;
   }
 }
 

@@ -3,8 +3,8 @@
 // logs or metrics. Requests that encode attributes of any content must have a JSON form.
 #include "require.h"
 
+#include "export/export_bodies.h"
 #include "export/export_body.h"
-#include "export/export_feed.h"
 #include "export/otlp_json.h"
 
 #include <nlohmann/json.hpp>
@@ -49,7 +49,7 @@ void encode(std::string_view attributes) {
     return next;
   }();
   ItemCounts items;
-  ExportFeed feed(options, [&](const ExportBody& body) {
+  ExportBodies feed(options, [&](const ExportBody& body) {
     require(otlp_json(body.signal, body.bytes).has_value(), "what is encoded can be read");
     items += body.items;
   });

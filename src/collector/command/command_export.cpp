@@ -170,7 +170,7 @@ class ExportSink : public Sink {
 void say(const std::string& message) { standard_error().write("nopspan: " + printable(message, 1000) + "\n"); }
 
 nlohmann::ordered_json to_json(Receiver& receiver) {
-  const ExportFeed::Counts counts = receiver.counts();
+  const ExportBodies::Counts counts = receiver.counts();
   nlohmann::ordered_json json = {{"receiver", receiver.name()}};
   json.update(to_json(receiver.account().totals()));
   json["measured"] = counts.measured;

@@ -86,31 +86,31 @@ constexpr KnownNumber<EngineTimes> kEngineNumbers[] = {
     {Known::preemptions, &EngineTimes::preemptions},
 };
 
-enum class Part : std::uint8_t { other, text, key_value, value, list, map };
+enum class Message : std::uint8_t { other, text, key_value, value, list, map };
 
-Part part_in(Part message, std::uint64_t field) {
-  if (message == Part::key_value) return field == 1 ? Part::text : field == 2 ? Part::value : Part::other;
-  if (message == Part::value && field == 1) return Part::text;
-  if (message == Part::value && field == 5) return Part::list;
-  if (message == Part::value && field == 6) return Part::map;
-  if (message == Part::list && field == 1) return Part::value;
-  return message == Part::map && field == 1 ? Part::key_value : Part::other;
+Message message_in(Message message, std::uint64_t field) {
+  if (message == Message::key_value) return field == 1 ? Message::text : field == 2 ? Message::value : Message::other;
+  if (message == Message::value && field == 1) return Message::text;
+  if (message == Message::value && field == 5) return Message::list;
+  if (message == Message::value && field == 6) return Message::map;
+  if (message == Message::list && field == 1) return Message::value;
+  return message == Message::map && field == 1 ? Message::key_value : Message::other;
 }
 
 // Returns nothing if it is malformed.
-std::optional<std::string> repaired_part(Part part, std::string_view bytes, unsigned depth) {
+std::optional<std::string> repaired_message(Message part, std::string_view bytes, unsigned depth) {
   constexpr unsigned kMostNested = 100;
-  if (part == Part::text) return replaced_utf8(bytes);
+  if (part == Message::text) return replaced_utf8(bytes);
   if (depth > kMostNested) return std::nullopt;
   std::string out;
   ProtobufFields fields(bytes);
   while (fields.next()) {
-    const Part kind = fields.type() == ProtobufType::delimited ? part_in(part, fields.number()) : Part::other;
-    if (kind == Part::other) {
+    const Message kind = fields.type() == ProtobufType::delimited ? message_in(part, fields.number()) : Message::other;
+    if (kind == Message::other) {
       out += fields.whole();
       continue;
     }
-    const auto repaired = repaired_part(kind, fields.bytes(), depth + 1);
+    const auto repaired = repaired_message(kind, fields.bytes(), depth + 1);
     if (!repaired) return std::nullopt;
     append_bytes(out, static_cast<unsigned>(fields.number()), *repaired);
   }
@@ -121,7 +121,7 @@ std::optional<std::string> repaired_part(Part part, std::string_view bytes, unsi
 
 std::string repaired_attribute(std::string_view key_value) {
   Attribute attribute;
-  const auto repaired = repaired_part(Part::key_value, key_value, 0);
+  const auto repaired = repaired_message(Message::key_value, key_value, 0);
   return repaired && read_attribute(*repaired, attribute) ? *repaired : "";
 }
 
@@ -394,7 +394,7 @@ std::string service_instance_id(const Process& process) {
 }
 
 std::string exported_resource(const Process& process, const ExportOptions& options, std::uint64_t& repaired) {
-  const auto members = parse_members(process.resource_attributes);
+  const auto members = parse_list(process.resource_attributes);
   const NamesAndValues own = members.value_or(NamesAndValues());
   ResourceWriter out(repaired);
   const std::string instance = service_instance_id(process), pod = pod_uid(process.cgroup);

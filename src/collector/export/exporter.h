@@ -2,9 +2,9 @@
 // Passes entries to receivers: all of them, those of a sample of the requests, or whole traces that a filter wants.
 #pragma once
 
+#include "export/export_bodies.h"
 #include "export/export_body.h"
 #include "export/export_encoder.h"
-#include "export/export_feed.h"
 #include "model/filter.h"
 #include "model/sampling.h"
 #include "model/source.h"

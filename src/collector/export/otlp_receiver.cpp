@@ -48,11 +48,11 @@ OtlpReceiver::OtlpReceiver(OtlpReceiverOptions options, std::unique_ptr<Transpor
     : options_(std::move(options)),
       transport_(std::move(transport)),
       spool_(options_.spool ? std::make_unique<Spool>(*options_.spool, account_) : nullptr),
-      feed_(options_.content,
-            [this](ExportBody body) {
-              queue_.post(std::move(body));
-              has_posted_ = true;
-            }),
+      bodies_(options_.content,
+              [this](ExportBody body) {
+                queue_.post(std::move(body));
+                has_posted_ = true;
+              }),
       queue_(queue_options(options_), *transport_, account_, spool_.get()) {}
 
 void OtlpReceiver::add(const Entry& entry) {
@@ -62,7 +62,7 @@ void OtlpReceiver::add(const Entry& entry) {
          std::chrono::steady_clock::now() < options_.waits_until) {
     std::this_thread::sleep_for(kLookForSpace);
   }
-  feed_.add(entry);
+  bodies_.add(entry);
   if (has_posted_) note_unsaved();
 }
 
@@ -70,12 +70,12 @@ void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
   // What waits for the receiver must be on disk soon, also events whose span has not ended. They become log records, so
   // they stay if these are not wanted.
   const bool hurries = options_.content.logs && queue_.is_failing();
-  feed_.on_tick(now_unix_ns, hurries ? kLongestWait : std::chrono::nanoseconds::max());
+  bodies_.on_tick(now_unix_ns, hurries ? kLongestWait : std::chrono::nanoseconds::max());
   // The clock of a recording stands still while its pipe is silent.
   const bool has_passed = now_unix_ns > std::exchange(ticked_at_, now_unix_ns);
   if (!has_passed || now_unix_ns - flushed_at_ >= kFlushEvery) {
     flushed_at_ = now_unix_ns;
-    feed_.flush();
+    bodies_.flush();
   }
   note_unsaved();
 }
@@ -83,11 +83,11 @@ void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
 void OtlpReceiver::note_unsaved() {
   has_posted_ = false;
   not_noted_ = 0;
-  if (spool_ != nullptr) queue_.note_unsaved(feed_.waiting());
+  if (spool_ != nullptr) queue_.note_unsaved(bodies_.waiting());
 }
 
 void OtlpReceiver::finish(std::chrono::nanoseconds time) {
-  feed_.finish();
+  bodies_.finish();
   note_unsaved();
   queue_.finish(time);
 }
@@ -145,7 +145,7 @@ FileReceiver::FileReceiver(std::string folder, ExportOptions options, Say say)
     : say_(std::move(say)),
       name_(std::move(folder)),
       options_(std::move(options)),
-      feed_(options_, [this](const ExportBody& body) { append(body); }) {
+      bodies_(options_, [this](const ExportBody& body) { append(body); }) {
   const OpenFile opened(::open(name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!opened) refuse_for(name_, errno);
   for (std::size_t i = 0; i < kSignals; ++i) {
@@ -187,14 +187,14 @@ void FileReceiver::append(const ExportBody& body) {
 }
 
 void FileReceiver::on_tick(std::uint64_t now_unix_ns) {
-  feed_.on_tick(now_unix_ns);
-  feed_.flush();
+  bodies_.on_tick(now_unix_ns);
+  bodies_.flush();
 }
 
 void FileReceiver::add_metrics(std::vector<ExportBody> bodies) {
   for (const ExportBody& body : bodies) append(body);
 }
 
-void FileReceiver::finish(std::chrono::nanoseconds /*time*/) { feed_.finish(); }
+void FileReceiver::finish(std::chrono::nanoseconds /*time*/) { bodies_.finish(); }
 
 }  // namespace nopspan::collector

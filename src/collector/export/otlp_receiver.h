@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/open_file.h"
-#include "export/export_feed.h"
+#include "export/export_bodies.h"
 #include "export/export_queue.h"
 #include "export/exported_attributes.h"
 #include "export/spool.h"
@@ -47,7 +47,7 @@ class OtlpReceiver : public Receiver {
   }
   [[nodiscard]] const std::string& name() const override { return options_.name; }
   [[nodiscard]] ReceiverAccount& account() override { return account_; }
-  [[nodiscard]] ExportFeed::Counts counts() const override { return feed_.counts(); }
+  [[nodiscard]] ExportBodies::Counts counts() const override { return bodies_.counts(); }
 
  private:
   void note_unsaved();
@@ -56,7 +56,7 @@ class OtlpReceiver : public Receiver {
   const std::unique_ptr<Transport> transport_;
   ReceiverAccount account_;
   const std::unique_ptr<Spool> spool_;  // null without a folder
-  ExportFeed feed_;
+  ExportBodies bodies_;
   std::uint64_t ticked_at_ = 0, flushed_at_ = 0;
   bool has_posted_ = false;  // since the last call of note_unsaved()
   unsigned not_noted_ = 0;   // entries since then
@@ -75,13 +75,13 @@ class FileReceiver : public Receiver {
   // is a symbolic link, something else than a file, accessible to other users, or in use by another nopspan.
   FileReceiver(std::string folder, ExportOptions options, Say say);
 
-  void add(const Entry& entry) override { feed_.add(entry); }
+  void add(const Entry& entry) override { bodies_.add(entry); }
   void on_tick(std::uint64_t now_unix_ns) override;
   void add_metrics(std::vector<ExportBody> bodies) override;
   void finish(std::chrono::nanoseconds time) override;
   [[nodiscard]] const std::string& name() const override { return name_; }
   [[nodiscard]] ReceiverAccount& account() override { return account_; }
-  [[nodiscard]] ExportFeed::Counts counts() const override { return feed_.counts(); }
+  [[nodiscard]] ExportBodies::Counts counts() const override { return bodies_.counts(); }
 
  private:
   struct Lines {
@@ -99,7 +99,7 @@ class FileReceiver : public Receiver {
   const ExportOptions options_;
   std::array<Lines, kSignals> files_;
   ReceiverAccount account_;
-  ExportFeed feed_;
+  ExportBodies bodies_;
 };
 
 }  // namespace nopspan::collector

@@ -136,7 +136,7 @@ NamesAndValues headers_of(std::size_t signal, const OtlpOptions& options, const 
   }
   const SettingValue value = from_variables(kHeaders, signal, environment);
   if (!value) return {};
-  auto headers = parse_members(value.text);
+  auto headers = parse_list(value.text);
   if (!headers)
     throw bad_setting(value, "write NAME=VALUE,NAME=VALUE, with %XX for special characters such as a comma");
   return checked_headers(std::move(*headers), value);
@@ -381,7 +381,7 @@ std::string receiver_url(const OtlpTarget& target, Signal signal) {
 
 std::optional<NamesAndValues> resource_attributes(const Environment& environment) {
   const char* const text = environment("OTEL_RESOURCE_ATTRIBUTES");
-  return text == nullptr ? NamesAndValues() : parse_members(text);
+  return text == nullptr ? NamesAndValues() : parse_list(text);
 }
 
 }  // namespace nopspan::collector

@@ -39,7 +39,7 @@ std::optional<std::string> percent_decoded(std::string_view text) {
   return decoded;
 }
 
-std::optional<NamesAndValues> parse_members(std::string_view text) {
+std::optional<NamesAndValues> parse_list(std::string_view text) {
   NamesAndValues members;
   while (!text.empty()) {
     const std::string_view member = trimmed(take_before(text, ','));
@@ -61,7 +61,7 @@ std::optional<NamesAndValues> parse_members(std::string_view text) {
 
 void set_service(Process& process, std::string service_name, std::string resource_attributes) {
   if (service_name.empty()) {
-    for (auto& [name, value] : parse_members(resource_attributes).value_or(NamesAndValues())) {
+    for (auto& [name, value] : parse_list(resource_attributes).value_or(NamesAndValues())) {
       if (name == "service.name") service_name = std::move(value);
     }
   }

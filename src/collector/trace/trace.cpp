@@ -40,14 +40,14 @@ std::uint8_t parts_of(const Entry& entry) {
                                    (entry.before_attach ? kBeforeAttach : 0) | (entry.step != nullptr ? kHasStep : 0));
 }
 
-// Calls on_part(part, bytes) for each optional part that exists, in the order of their layout. Writing and reading use
+// Calls on_group(part, bytes) for each optional part that exists, in the order of their layout. Writing and reading use
 // this same walk.
-template <class SpanType, class OnPart>
-void walk_parts(std::uint8_t parts, SpanType& entry, Values& values, const OnPart& on_part) {
-  if ((parts & kHasUsage) != 0) on_part(&entry.usage, sizeof(entry.usage));
-  if ((parts & kHasFirstToken) != 0) on_part(&entry.first_token_ns, sizeof(entry.first_token_ns));
-  if ((parts & kHasEngineTimes) != 0) on_part(&entry.engine_times, sizeof(entry.engine_times));
-  if ((parts & kHasValues) != 0) on_part(&values, sizeof(values));
+template <class SpanType, class OnGroup>
+void walk_groups(std::uint8_t parts, SpanType& entry, Values& values, const OnGroup& on_group) {
+  if ((parts & kHasUsage) != 0) on_group(&entry.usage, sizeof(entry.usage));
+  if ((parts & kHasFirstToken) != 0) on_group(&entry.first_token_ns, sizeof(entry.first_token_ns));
+  if ((parts & kHasEngineTimes) != 0) on_group(&entry.engine_times, sizeof(entry.engine_times));
+  if ((parts & kHasValues) != 0) on_group(&values, sizeof(values));
 }
 
 }  // namespace
@@ -156,7 +156,7 @@ void Trace::add(const Entry& entry) {
   packed.parts = parts_of(entry);
   Values values{entry.value, entry.number};
   std::size_t size = sizeof(PackedEntry);
-  walk_parts(packed.parts, entry, values, [&](const void*, std::size_t bytes) { size += bytes; });
+  walk_groups(packed.parts, entry, values, [&](const void*, std::size_t bytes) { size += bytes; });
   const std::size_t step_bytes = entry.step == nullptr ? 0 : sizeof(nopspan_step);
   size = words_for(size + step_bytes + entry.links.size() + entry.attributes.size()) * 8;
   packed.size = static_cast<std::uint32_t>(size);
@@ -167,7 +167,7 @@ void Trace::add(const Entry& entry) {
     at += bytes;
   };
   write(&packed, sizeof(packed));
-  walk_parts(packed.parts, entry, values, write);
+  walk_groups(packed.parts, entry, values, write);
   write(entry.step, step_bytes);
   write(entry.links.data(), entry.links.size());
   write(entry.attributes.data(), entry.attributes.size());
@@ -271,7 +271,7 @@ Entry Trace::view(const PackedEntry& packed) const {
   entry.process = &processes_[packed.process];
   const char* at = reinterpret_cast<const char*>(&packed + 1);
   Values values{};
-  walk_parts(packed.parts, entry, values, [&at](void* part, std::size_t bytes) {
+  walk_groups(packed.parts, entry, values, [&at](void* part, std::size_t bytes) {
     std::memcpy(part, at, bytes);
     at += bytes;
   });

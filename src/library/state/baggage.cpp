@@ -31,7 +31,7 @@ bool is_token(std::string_view key) {
   });
 }
 
-struct BaggageMember {
+struct BaggageItem {
   std::string_view text;  // all of it
   std::string_view key;
   std::string_view value;
@@ -39,27 +39,27 @@ struct BaggageMember {
 };
 
 // False if it is malformed.
-bool parse_member(std::string_view text, BaggageMember& member) {
+bool parse_item(std::string_view text, BaggageItem& item) {
   const std::size_t equals = text.find('=');
   const std::size_t semicolon = text.find(';');
   if (equals == std::string_view::npos || semicolon < equals) return false;
-  member.text = text;
-  member.key = trim(text.substr(0, equals));
-  member.value = trim(text.substr(equals + 1, semicolon - equals - 1));
-  member.has_properties = semicolon != std::string_view::npos;
-  const std::string_view properties = member.has_properties ? text.substr(semicolon) : std::string_view();
-  return is_token(member.key) && std::all_of(member.value.begin(), member.value.end(), is_octet) &&
+  item.text = text;
+  item.key = trim(text.substr(0, equals));
+  item.value = trim(text.substr(equals + 1, semicolon - equals - 1));
+  item.has_properties = semicolon != std::string_view::npos;
+  const std::string_view properties = item.has_properties ? text.substr(semicolon) : std::string_view();
+  return is_token(item.key) && std::all_of(item.value.begin(), item.value.end(), is_octet) &&
          std::all_of(properties.begin(), properties.end(),
                      [](char c) { return is_octet(c) || c == ';' || c == ' ' || c == '\t'; });
 }
 
-// Calls each(member) for the members of a header that are not empty, as trimmed text.
+// Calls each(item) for the items of a header that are not empty, as trimmed text.
 template <class Each>
-void for_each_member(std::string_view header, const Each& each) {
+void for_each_item(std::string_view header, const Each& each) {
   while (!header.empty()) {
     const std::size_t comma = header.find(',');
-    const std::string_view member = trim(header.substr(0, comma));
-    if (!member.empty()) each(member);
+    const std::string_view item = trim(header.substr(0, comma));
+    if (!item.empty()) each(item);
     header.remove_prefix(comma == std::string_view::npos ? header.size() : comma + 1);
   }
 }
@@ -79,21 +79,21 @@ std::size_t decode(std::string_view text, char* out) noexcept {
   return size;
 }
 
-// Makes the value of a member a label, unless the table of labels is full. True if the label says all.
-bool set_label(const BaggageMember& member, std::uint16_t& number) noexcept {
+// Makes the value of an item a label, unless the table of labels is full. True if the label says all.
+bool set_label(const BaggageItem& item, std::uint16_t& number) noexcept {
   char value[4 * kMaxNameBytes];  // more than a label may have: a longer value is truncated in any case
-  const std::string_view decoded(value, decode(member.value.substr(0, sizeof(value)), value));
+  const std::string_view decoded(value, decode(item.value.substr(0, sizeof(value)), value));
   number = intern_label(decoded, LabelOf::other);
   if (number == kOverflowLabel) number = kNoLabel;
-  return number != kNoLabel && !member.has_properties && label(number).view() == decoded;
+  return number != kNoLabel && !item.has_properties && label(number).view() == decoded;
 }
 
-// A header that is being written: members joined by commas.
+// A header that is being written: items joined by commas.
 class BaggageWriter {
  public:
   explicit BaggageWriter(char* out) noexcept : out_(out) {}
 
-  // Counts the member as dropped if a limit is reached.
+  // Counts the item as dropped if a limit is reached.
   void add(std::string_view first, std::string_view second = {}) noexcept {
     const std::size_t comma = size_ == 0 ? 0 : 1;
     if (members_ == kMaxBaggageMembers || size_ + comma + first.size() + second.size() > kMaxBaggageBytes) {
@@ -136,7 +136,7 @@ void add_label(BaggageWriter& writer, std::string_view key, std::string_view val
   writer.add({start, key.size() + 1}, {text, size});
 }
 
-std::string_view key_of(std::string_view member) noexcept { return trim(member.substr(0, member.find('='))); }
+std::string_view key_of(std::string_view item) noexcept { return trim(item.substr(0, item.find('='))); }
 
 std::size_t travelling_label(std::string_view key) noexcept {
   const std::size_t place = find_label(key, false);
@@ -146,16 +146,16 @@ std::size_t travelling_label(std::string_view key) noexcept {
 }  // namespace
 
 void read_baggage(const Text* lines, std::size_t count_of_lines, ContextHead& context, StoredBaggage& stored) noexcept {
-  BaggageWriter writer(stored.members);
+  BaggageWriter writer(stored.items);
   bool seen[ContextHead::kLabels] = {};
   for (std::size_t i = 0; i < count_of_lines; ++i) {
-    for_each_member(lines[i].view(), [&](std::string_view text) {
-      BaggageMember member;
-      if (!parse_member(text, member)) {
+    for_each_item(lines[i].view(), [&](std::string_view text) {
+      BaggageItem item;
+      if (!parse_item(text, item)) {
         count(counters.baggage_dropped);
         return;
       }
-      const std::size_t place = travelling_label(member.key);
+      const std::size_t place = travelling_label(item.key);
       if (place != kNone) {
         if (seen[place]) {
           count(counters.baggage_dropped);
@@ -163,7 +163,7 @@ void read_baggage(const Text* lines, std::size_t count_of_lines, ContextHead& co
         }
         seen[place] = true;
         std::uint16_t& number = context.labels[place];
-        if (set_label(member, number)) return;
+        if (set_label(item, number)) return;
         stored.received[place - ContextAccess::tenant] = number;
       }
       writer.add(text);
@@ -176,17 +176,17 @@ std::size_t write_baggage(const Context& context, char* out) noexcept {
   const ContextHead& head = ContextAccess::head(context);
   if (head.headers == 0 && !has_labels(head)) return 0;
   const InsideLibrary inside;
-  // The stored members are moved to the front of the buffer, behind the labels, because a second buffer would take
+  // The stored items are moved to the front of the buffer, behind the labels, because a second buffer would take
   // much stack.
   char* const stored = out + kLabelRoom;
   std::uint16_t received[kTravellingLabels] = {};
   const std::size_t loaded = load_baggage(head.headers, stored, kBaggageRoom - kLabelRoom);
   if (loaded != 0) std::memcpy(received, stored, sizeof(received));
-  const std::string_view members(stored + sizeof(received), loaded == 0 ? 0 : loaded - sizeof(received));
+  const std::string_view items(stored + sizeof(received), loaded == 0 ? 0 : loaded - sizeof(received));
 
-  // The labels for which a stored member is sent.
+  // The labels for which a stored item is sent.
   bool is_stored[ContextHead::kLabels] = {};
-  for_each_member(members, [&](std::string_view text) {
+  for_each_item(items, [&](std::string_view text) {
     const std::size_t place = travelling_label(key_of(text));
     if (place == kNone) return;
     is_stored[place] = head.labels[place] == received[place - ContextAccess::tenant];
@@ -199,7 +199,7 @@ std::size_t write_baggage(const Context& context, char* out) noexcept {
       continue;
     add_label(writer, travelling_key(place), label(number).view());
   }
-  for_each_member(members, [&](std::string_view text) {
+  for_each_item(items, [&](std::string_view text) {
     const std::size_t place = travelling_label(key_of(text));
     if (place == kNone || is_stored[place]) writer.add(text);
   });

@@ -141,14 +141,14 @@ std::uint64_t store(const HeaderText& text, std::size_t at, std::uint64_t next, 
   return 0;
 }
 
-struct Part {
+struct SlotText {
   char text[kSlotBytes];
   std::size_t size = 0;  // 0 if it was evicted
   std::size_t tracestate = 0;
 };
 
 // Copies a part of a text, and sets the handle to that of the rest.
-bool load(std::uint64_t& handle, Part& part) noexcept {
+bool load(std::uint64_t& handle, SlotText& part) noexcept {
   const Slot& slot = slots[handle % std::size(slots)];
   const std::uint64_t generation = handle / std::size(slots);
   if (slot.generation.load(std::memory_order_acquire) == generation) {
@@ -181,7 +181,7 @@ std::uint64_t store_headers(std::string_view tracestate, std::string_view baggag
 }
 
 std::size_t load_tracestate(std::uint64_t handle, char* out) noexcept {
-  Part part;
+  SlotText part;
   std::size_t size = 0;
   std::size_t all = has_tracestate(handle) ? 1 : 0;  // it is not known yet
   while (size < all) {
@@ -199,7 +199,7 @@ std::size_t load_tracestate(std::uint64_t handle, char* out) noexcept {
 }
 
 std::size_t load_baggage(std::uint64_t handle, char* out, std::size_t capacity) noexcept {
-  Part part;
+  SlotText part;
   std::size_t skipped = 0;
   std::size_t size = 0;
   for (handle &= ~kOnlyBaggage; handle != 0;) {

@@ -11,7 +11,7 @@
 namespace nopspan::detail {
 namespace {
 
-constexpr std::size_t kMaxMembers = 32;  // W3C Trace Context, 3.3.1.1
+constexpr std::size_t kMaxItems = 32;  // W3C Trace Context, 3.3.1.1
 bool is_lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
 // True for a simple-key, or a multi-tenant key tenant@system, of the specification.
@@ -33,65 +33,65 @@ bool is_value(std::string_view value) {
   return std::all_of(value.begin(), value.end(), [](char c) { return c >= 0x20 && c <= 0x7e && c != ',' && c != '='; });
 }
 
-struct Members {
-  std::array<std::string_view, kMaxMembers> at;
+struct Items {
+  std::array<std::string_view, kMaxItems> at;
   std::size_t count = 0;
-  std::size_t bytes = 0;  // of all members with the commas between them
+  std::size_t bytes = 0;  // of all items with the commas between them
 };
 
-// Splits a header into its members. False if it is malformed.
-bool parse(std::string_view header, Members& members) {
+// Splits a header into its items. False if it is malformed.
+bool parse(std::string_view header, Items& items) {
   while (true) {
     const std::size_t comma = header.find(',');
-    const std::string_view member = trim(header.substr(0, comma));
-    if (!member.empty()) {  // empty members are allowed
-      const std::size_t equals = member.find('=');
+    const std::string_view item = trim(header.substr(0, comma));
+    if (!item.empty()) {  // empty items are allowed
+      const std::size_t equals = item.find('=');
       if (equals == std::string_view::npos) return false;
-      const std::string_view key = member.substr(0, equals);
-      if (!is_key(key) || !is_value(member.substr(equals + 1)) || members.count == kMaxMembers) return false;
-      for (std::size_t i = 0; i < members.count; ++i) {
-        if (members.at[i].substr(0, members.at[i].find('=')) == key) return false;  // a key may occur only once
+      const std::string_view key = item.substr(0, equals);
+      if (!is_key(key) || !is_value(item.substr(equals + 1)) || items.count == kMaxItems) return false;
+      for (std::size_t i = 0; i < items.count; ++i) {
+        if (items.at[i].substr(0, items.at[i].find('=')) == key) return false;  // a key may occur only once
       }
-      members.at[members.count++] = member;
-      members.bytes += member.size() + (members.count > 1 ? 1 : 0);
+      items.at[items.count++] = item;
+      items.bytes += item.size() + (items.count > 1 ? 1 : 0);
     }
     if (comma == std::string_view::npos) return true;
     header.remove_prefix(comma + 1);
   }
 }
 
-// Removes whole members, and counts them, until the rest fits: first those of more than 128 bytes, then from the end
+// Removes whole items, and counts them, until the rest fits: first those of more than 128 bytes, then from the end
 // (W3C Trace Context, section 3.3.1.5).
-void shorten(Members& members) {
+void shorten(Items& items) {
   const auto remove = [&](std::size_t i) {
-    members.bytes -= members.at[i].size() + (members.count > 1 ? 1 : 0);
-    std::move(members.at.begin() + static_cast<std::ptrdiff_t>(i) + 1,
-              members.at.begin() + static_cast<std::ptrdiff_t>(members.count),
-              members.at.begin() + static_cast<std::ptrdiff_t>(i));
-    --members.count;
+    items.bytes -= items.at[i].size() + (items.count > 1 ? 1 : 0);
+    std::move(items.at.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+              items.at.begin() + static_cast<std::ptrdiff_t>(items.count),
+              items.at.begin() + static_cast<std::ptrdiff_t>(i));
+    --items.count;
     count(counters.invalid_tracestate);
   };
-  for (std::size_t i = members.count; i-- > 0 && members.bytes > kMaxTracestateBytes;) {
-    if (members.at[i].size() > 128) remove(i);
+  for (std::size_t i = items.count; i-- > 0 && items.bytes > kMaxTracestateBytes;) {
+    if (items.at[i].size() > 128) remove(i);
   }
-  while (members.bytes > kMaxTracestateBytes) remove(members.count - 1);
+  while (items.bytes > kMaxTracestateBytes) remove(items.count - 1);
 }
 
 }  // namespace
 
 std::size_t check_tracestate(const Text* lines, std::size_t count_of_lines, char* out) noexcept {
-  Members members;
+  Items items;
   for (std::size_t i = 0; i < count_of_lines; ++i) {
-    if (parse(lines[i].view(), members)) continue;
+    if (parse(lines[i].view(), items)) continue;
     count(counters.invalid_tracestate);
     return 0;
   }
-  shorten(members);
+  shorten(items);
   std::size_t size = 0;
-  for (std::size_t i = 0; i < members.count; ++i) {
+  for (std::size_t i = 0; i < items.count; ++i) {
     if (i > 0) out[size++] = ',';
-    std::memcpy(out + size, members.at[i].data(), members.at[i].size());
-    size += members.at[i].size();
+    std::memcpy(out + size, items.at[i].data(), items.at[i].size());
+    size += items.at[i].size();
   }
   return size;
 }

@@ -20,7 +20,7 @@ namespace nopspan::collector {
 // Entries that have no item of their own in OTLP: gauges, and parts of steps. Metrics report them.
 inline bool is_measured(const Entry& entry) { return entry.kind == Kind::gauge || entry.kind == Kind::part; }
 
-class ExportFeed {
+class ExportBodies {
  public:
   using OnBody = std::function<void(ExportBody)>;
   // Limit for a body. A body of only one item may exceed it.
@@ -32,7 +32,7 @@ class ExportFeed {
     std::uint64_t repaired_texts = 0, dropped_attributes = 0;
   };
 
-  ExportFeed(const ExportOptions& options, OnBody on_body);
+  ExportBodies(const ExportOptions& options, OnBody on_body);
 
   // The entry must be encodable.
   void add(const Entry& entry);
@@ -85,7 +85,7 @@ class Receiver {
 
   [[nodiscard]] virtual const std::string& name() const = 0;
   [[nodiscard]] virtual ReceiverAccount& account() = 0;
-  [[nodiscard]] virtual ExportFeed::Counts counts() const = 0;
+  [[nodiscard]] virtual ExportBodies::Counts counts() const = 0;
 };
 
 }  // namespace nopspan::collector

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "export/export_feed.h"
+#include "export/export_bodies.h"
 
 #include <nopspan/probes.h>
 
@@ -26,7 +26,7 @@ std::size_t estimated_bytes(const Entry& entry, std::size_t step_links) {
 
 }  // namespace
 
-ExportFeed::ExportFeed(const ExportOptions& options, OnBody on_body)
+ExportBodies::ExportBodies(const ExportOptions& options, OnBody on_body)
     : on_body_(std::move(on_body)),
       step_links_(options.step_links),
       traces_(Signal::traces, options),
@@ -37,15 +37,15 @@ ExportFeed::ExportFeed(const ExportOptions& options, OnBody on_body)
         ++counts_.late_events;
       }) {}
 
-void ExportFeed::flush(ExportEncoder& encoder) {
+void ExportBodies::flush(ExportEncoder& encoder) {
   if (encoder.items().total() > 0) on_body_(encoder.finish());
 }
 
-void ExportFeed::make_room(ExportEncoder& encoder, std::size_t bytes) {
+void ExportBodies::make_room(ExportEncoder& encoder, std::size_t bytes) {
   if (encoder.bytes() + bytes > kMostBytes) flush(encoder);
 }
 
-void ExportFeed::add_span(const Entry& entry) {
+void ExportBodies::add_span(const Entry& entry) {
   const std::vector<HeldEvent> events = held_.take(entry);
   std::size_t bytes = estimated_bytes(entry, step_links_);
   for (const HeldEvent& event : events) bytes += event.bytes();
@@ -53,7 +53,7 @@ void ExportFeed::add_span(const Entry& entry) {
   traces_.add(entry, events);
 }
 
-void ExportFeed::add(const Entry& entry) {
+void ExportBodies::add(const Entry& entry) {
   traces_.note_trace(entry);
   if (is_measured(entry)) {
     ++counts_.measured;
@@ -67,29 +67,29 @@ void ExportFeed::add(const Entry& entry) {
   }
 }
 
-void ExportFeed::on_tick(std::uint64_t now_unix_ns, std::chrono::nanoseconds longest_wait) {
+void ExportBodies::on_tick(std::uint64_t now_unix_ns, std::chrono::nanoseconds longest_wait) {
   logs_.set_now(now_unix_ns);
   held_.on_tick(now_unix_ns, longest_wait);
 }
 
-void ExportFeed::flush() {
+void ExportBodies::flush() {
   flush(traces_);
   flush(logs_);
 }
 
-void ExportFeed::finish() {
+void ExportBodies::finish() {
   held_.finish();
   flush();
 }
 
-ItemCounts ExportFeed::waiting() const {
+ItemCounts ExportBodies::waiting() const {
   ItemCounts items = traces_.items();
   items += logs_.items();
   items.span_events += held_.events();
   return items;
 }
 
-ExportFeed::Counts ExportFeed::counts() const {
+ExportBodies::Counts ExportBodies::counts() const {
   Counts counts = counts_;
   counts.repaired_texts = traces_.repaired_texts() + logs_.repaired_texts() + held_.repaired_texts();
   counts.dropped_attributes = traces_.dropped_attributes() + logs_.dropped_attributes() + held_.dropped_attributes();
