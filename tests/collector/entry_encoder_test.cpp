@@ -64,7 +64,7 @@ TEST(EntryEncoder, KeepsAnyEntryOfAnyKind) {
   std::mt19937_64 random(1);  // NOLINT: the same in every run
   const std::vector<ProcessPointer> processes = {make_process(1), make_process(2), make_process(15, "")};
   std::vector<nopspan_member> members(20);
-  for (int i = 0; i < 10'000 && !testing::Test::HasFailure(); ++i) {
+  for (int i = 0; i < 3'000 && !testing::Test::HasFailure(); ++i) {
     expect_unchanged(any_span(random, processes).entry());
     expect_unchanged(any_step(random, processes, members).entry());
   }
