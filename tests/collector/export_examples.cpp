@@ -54,6 +54,19 @@ void write_random(const Folder& folder) {
     feed.add(any_span(random, processes).entry());
     if (i % 10 == 0) feed.add(any_step(random, processes, members).entry());
   }
+  // An error with attributes of all types.
+  const KeptEntry kept = chat_span(processes[0]);
+  Entry entry = kept.entry();
+  std::string item, attributes = text_attribute("nopspan.error.message", "no \"answer\"");
+  append_text_attribute(item, 1, "key", "value");
+  append_bool_attribute(attributes, kSpanAttributes, "bool", true);
+  append_delimited_value(attributes, kSpanAttributes, "bytes", 7, std::string_view("\0\xff!", 3));
+  append_delimited_value(attributes, kSpanAttributes, "empty list", 5, "");
+  append_delimited_value(attributes, kSpanAttributes, "map", 6, item);
+  attributes += list_attribute("list", {-1, 2}) + real_attribute("real", -0.25);
+  entry.attributes = attributes;
+  entry.status = kError;
+  feed.add(entry);
   feed.finish();
 }
 
