@@ -58,7 +58,8 @@ fi
 # are built meanwhile.
 build() {
   local configured target=()
-  configured=$(cmake --preset "${1% live}" 2>&1) || { echo "$configured"; return 1; }
+  # If the preset has another compiler than an existing cache, the first run deletes the cache.
+  for _ in 1 2; do configured=$(cmake --preset "${1% live}" 2>&1) || { echo "$configured"; return 1; }; done
   if [[ $1 == "dev live" ]]; then target=(--target live); fi
   cmake --build --preset "${1% live}" "${target[@]}" -- --quiet
 }
