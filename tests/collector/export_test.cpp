@@ -798,6 +798,9 @@ TEST(OtlpJson, PutsTheValuesOfAFieldTogether) {
                              R"({"key":"c","value":{"intValue":"-7"}}],"name":"name"})");
   append_bytes(span, 6, "not a number");
   EXPECT_EQ(json_with(span), "refused");
+  // Of a value that has two types, the last one counts.
+  EXPECT_EQ(json_with("\x4a\x09\x0a\x01k\x12\x04\x10\x01\x18\x01"),
+            R"({"attributes":[{"key":"k","value":{"intValue":"1"}}]})");
 }
 
 TEST(OtlpJson, WritesNumbersThatJsonDoesNotHaveAsTexts) {

@@ -27,7 +27,7 @@ void halve(const ExportBody& body) {
     return;
   }
   require(first.items.total() > 0, "both halves have items");
-  // A metric's data of one kind hides its data of another kind, which a half may lack.
+  // The first data of a metric hide others of the same kind, which a half may have alone.
   if (body.signal == Signal::metrics || !otlp_json(body.signal, body.bytes)) return;
   require(otlp_json(body.signal, first.bytes).has_value(), "a half is not more malformed than the whole");
 }

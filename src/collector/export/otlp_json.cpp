@@ -258,6 +258,12 @@ void JsonTranscoder::write_values(const Field& field, const ProtobufFields& from
 void JsonTranscoder::write(const Form& form, std::string_view message, unsigned depth) {
   if (depth >= kMostNested) throw MalformedMessage();
   std::uint32_t written = 0;  // a bit for each field
+  if (&form == &otlp::kAnyValue) {
+    // Its fields are a oneof, of which the last one counts. Spools of nopspan 0.2 may have more than one.
+    for (ProtobufFields fields(message); fields.next();) {
+      if (fields.number() < 32) written = ~(std::uint32_t{1} << fields.number());
+    }
+  }
   json_.begin_object();
   ProtobufFields fields(message);
   while (fields.next()) {

@@ -11,8 +11,8 @@
 namespace nopspan::collector {
 
 // Returns the JSON form of an Export…ServiceRequest, which is one line without an end of line: 64-bit integers are
-// texts, ids of traces and spans hexadecimal, enums numbers, bytes Base64. Fields that are not in OTLP 1.11 are left
-// out. Returns nothing if `request` is malformed.
+// texts, ids of traces and spans hexadecimal, enums numbers, bytes Base64. Fields that the
+// exporter does not write are left out. Returns nothing if `request` is malformed.
 std::optional<std::string> otlp_json(Signal signal, std::string_view request);
 
 }  // namespace nopspan::collector
