@@ -286,6 +286,8 @@ def end_by(signal_number, process):
             process.send_signal(signal.SIGCONT)
         if time.monotonic() > deadline:
             process.kill()
+            process.wait()
+            raise AssertionError("signal %d did not end %s" % (signal_number, process.args))
 
 
 class Bpftrace(Followed):
