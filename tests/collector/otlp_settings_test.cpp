@@ -195,7 +195,7 @@ TEST(OtlpSettings, NeverPrintSecrets) {
   EXPECT_EQ(printable_url("https://user:secret@host:1/path?token=secret"), "https://host:1/path");
 }
 
-TEST(OtlpSettings, ReadMembersLikeBaggage) {
+TEST(OtlpSettings, ReadListsLikeBaggage) {
   EXPECT_THAT(*parse_list(" a = 1 ,, b=x%2C%20y%3D,c==,a=2"),
               ElementsAre(Pair("a", "2"), Pair("b", "x, y="), Pair("c", "=")));
   EXPECT_THAT(*parse_list(""), ElementsAre());

@@ -122,7 +122,7 @@ MUTANTS = [
            "TraceId.*:Agent*.*"),
     Mutant("a changed label is forgotten", "state/labels.cpp", "  changed.head_.labels[place] =\n", "  if (!is_model) changed.head_.labels[0] =\n",
            "Baggage.*:Context.*:Label*.*"),
-    Mutant("baggage has one member more than its limit", "state/baggage.cpp", "members_ == kMaxBaggageMembers ||", "members_ == kMaxBaggageMembers + 1 ||",
+    Mutant("baggage has one item more than its limit", "state/baggage.cpp", "items_ == kMaxBaggageItems ||", "items_ == kMaxBaggageItems + 1 ||",
            "Baggage.*"),
     Mutant("a label that was removed is sent as it was received", "state/baggage.cpp",
            "is_stored[place] = head.labels[place] == received", "is_stored[place] = head.labels[place] == kNoLabel || head.labels[place] == received",

@@ -394,8 +394,8 @@ std::string service_instance_id(const Process& process) {
 }
 
 std::string exported_resource(const Process& process, const ExportOptions& options, std::uint64_t& repaired) {
-  const auto members = parse_list(process.resource_attributes);
-  const NamesAndValues own = members.value_or(NamesAndValues());
+  const auto items = parse_list(process.resource_attributes);
+  const NamesAndValues own = items.value_or(NamesAndValues());
   ResourceWriter out(repaired);
   const std::string instance = service_instance_id(process), pod = pod_uid(process.cgroup);
   const std::string& path = process.executable;
@@ -415,7 +415,7 @@ std::string exported_resource(const Process& process, const ExportOptions& optio
   for (const auto& [key, value] : own) out.text(key, value);
   for (const auto& [key, value] : options.resource_attributes) out.text(key, value);
   std::string resource = out.take();
-  if (!members) append_varint(resource, 2, 1);  // dropped_attributes_count
+  if (!items) append_varint(resource, 2, 1);  // dropped_attributes_count
   return resource;
 }
 

@@ -20,20 +20,20 @@ constexpr unsigned kDigits = 14;  // of 56 bits, in hexadecimal
 constexpr std::uint64_t kRange = std::uint64_t{1} << 56U;
 constexpr std::string_view kHexDigits = "0123456789abcdefABCDEF";
 
-// Calls on_member(text) for each list member of a tracestate that has a key, and on_ot(key, value) for each value in
-// the first member "ot".
-template <class OnMember, class OnOt>
-void for_each_member_of(std::string_view tracestate, const OnMember& on_member, const OnOt& on_ot) {
+// Calls on_item(text) for each item of a tracestate that has a key, and on_ot(key, value) for each value in
+// the first item "ot".
+template <class OnItem, class OnOt>
+void for_each_item_of(std::string_view tracestate, const OnItem& on_item, const OnOt& on_ot) {
   constexpr std::string_view kKeyChars = "abcdefghijklmnopqrstuvwxyz0123456789";
   constexpr std::string_view kValueChars = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ._-";
   bool has_ot = false;
   while (!tracestate.empty()) {
-    const std::string_view member = trimmed(take_before(tracestate, ','));
-    std::string_view values = member;
+    const std::string_view item = trimmed(take_before(tracestate, ','));
+    std::string_view values = item;
     const std::string_view key = take_before(values, '=');
-    if (key.size() == member.size() || key.empty()) continue;
+    if (key.size() == item.size() || key.empty()) continue;
     if (key != "ot") {
-      on_member(member);
+      on_item(item);
       continue;
     }
     if (std::exchange(has_ot, true)) continue;
@@ -107,7 +107,7 @@ bool is_sampled_by_caller(const Entry& entry) {
 OtelState otel_state_of(std::string_view tracestate) {
   OtelState state;
   if (tracestate.empty()) return state;
-  for_each_member_of(
+  for_each_item_of(
       tracestate, [](std::string_view) {},
       [&](std::string_view key, std::string_view value) {
         if (key == "th") state.threshold = read_digits(value, 1);
@@ -117,7 +117,7 @@ OtelState otel_state_of(std::string_view tracestate) {
 }
 
 std::string with_otel_state(std::string_view tracestate, const OtelState& state) {
-  constexpr std::size_t kMostValues = 256, kMostMembers = 32;
+  constexpr std::size_t kMostValues = 256, kMostItems = 32;
   std::string values, others;
   const auto add = [&values](std::string_view key, std::string_view value) {
     if (!values.empty()) values += ';';
@@ -128,11 +128,11 @@ std::string with_otel_state(std::string_view tracestate, const OtelState& state)
     const std::string digits = digits_of(*state.threshold);
     add("th", std::string_view(digits).substr(0, std::max<std::size_t>(digits.find_last_not_of('0') + 1, 1)));
   }
-  std::size_t members = 1;
-  for_each_member_of(
+  std::size_t items = 1;
+  for_each_item_of(
       tracestate,
-      [&](std::string_view member) {
-        if (++members <= kMostMembers) (others += ',') += member;
+      [&](std::string_view item) {
+        if (++items <= kMostItems) (others += ',') += item;
       },
       [&](std::string_view key, std::string_view value) {
         if (key != "rv" && key != "th") add(key, value);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Samples of requests by OpenTelemetry's rule for consistent probability sampling, so that hosts, SDKs and Collectors
 // keep the same traces. Each trace has 56 random bits. It is in the sample if they are not below a threshold, which is
-// (1 - probability) * 2^56. The threshold travels with each span, in the member "ot" of its tracestate, as "th".
+// (1 - probability) * 2^56. The threshold travels with each span, in the item "ot" of its tracestate, as "th".
 // https://opentelemetry.io/docs/specs/otel/trace/tracestate-probability-sampling/
 #pragma once
 
@@ -40,8 +40,8 @@ struct OtelState {
   std::optional<std::uint64_t> threshold, randomness;
 };
 OtelState otel_state_of(std::string_view tracestate);
-// The tracestate with these values instead of its own. Other values and members are kept. Returns the tracestate
-// unchanged if the member would become too long.
+// The tracestate with these values instead of its own. Other values and items are kept. Returns the tracestate
+// unchanged if the item would become too long.
 std::string with_otel_state(std::string_view tracestate, const OtelState& state);
 
 // Writes the threshold that a sample applied into the tracestate of the spans in it.

@@ -40,23 +40,23 @@ std::optional<std::string> percent_decoded(std::string_view text) {
 }
 
 std::optional<NamesAndValues> parse_list(std::string_view text) {
-  NamesAndValues members;
+  NamesAndValues items;
   while (!text.empty()) {
-    const std::string_view member = trimmed(take_before(text, ','));
-    if (member.empty()) continue;
-    const std::size_t equals = member.find('=');
+    const std::string_view item = trimmed(take_before(text, ','));
+    if (item.empty()) continue;
+    const std::size_t equals = item.find('=');
     if (equals == std::string_view::npos) return {};
-    const auto name = percent_decoded(trimmed(member.substr(0, equals)));
-    const auto value = percent_decoded(trimmed(member.substr(equals + 1)));
+    const auto name = percent_decoded(trimmed(item.substr(0, equals)));
+    const auto value = percent_decoded(trimmed(item.substr(equals + 1)));
     if (!name || name->empty() || !value) return {};
-    const auto same = std::find_if(members.begin(), members.end(), [&](const auto& one) { return one.first == *name; });
-    if (same != members.end()) {
+    const auto same = std::find_if(items.begin(), items.end(), [&](const auto& one) { return one.first == *name; });
+    if (same != items.end()) {
       same->second = *value;
     } else {
-      members.emplace_back(*name, *value);
+      items.emplace_back(*name, *value);
     }
   }
-  return members;
+  return items;
 }
 
 void set_service(Process& process, std::string service_name, std::string resource_attributes) {

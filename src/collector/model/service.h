@@ -19,8 +19,8 @@ using NamesAndValues = std::vector<std::pair<std::string, std::string>>;
 std::optional<std::string> percent_decoded(std::string_view text);
 
 // Parses "a=1,b=%20", as in OTEL_RESOURCE_ATTRIBUTES and OTEL_EXPORTER_OTLP_HEADERS: the form of W3C's baggage without
-// properties. Values are percent-decoded, and so are names. Empty members are ignored, and of equal names the last one
-// counts. Returns nothing if any member is malformed: the specification then discards the whole text.
+// properties. Values are percent-decoded, and so are names. Empty items are ignored, and of equal names the last one
+// counts. Returns nothing if any item is malformed: the specification then discards the whole text.
 std::optional<NamesAndValues> parse_list(std::string_view text);
 
 // Sets `service_name` and `resource_attributes` of the process. The arguments are the values of OTEL_SERVICE_NAME and

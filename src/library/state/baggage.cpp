@@ -14,7 +14,7 @@
 namespace nopspan::detail {
 namespace {
 
-constexpr std::size_t kMaxBaggageMembers = 64;
+constexpr std::size_t kMaxBaggageItems = 64;
 // For each label a comma, the key, "=", and the value with each byte as "%XX".
 constexpr std::size_t kLabelRoom = kTravellingLabels * (kMaxNameBytes + 2 + 3 * kMaxNameBytes);
 static_assert(kLabelRoom + sizeof(StoredBaggage::received) + kMaxBaggageBytes == kBaggageRoom);
@@ -96,11 +96,11 @@ class BaggageWriter {
   // Counts the item as dropped if a limit is reached.
   void add(std::string_view first, std::string_view second = {}) noexcept {
     const std::size_t comma = size_ == 0 ? 0 : 1;
-    if (members_ == kMaxBaggageMembers || size_ + comma + first.size() + second.size() > kMaxBaggageBytes) {
+    if (items_ == kMaxBaggageItems || size_ + comma + first.size() + second.size() > kMaxBaggageBytes) {
       count(counters.baggage_dropped);
       return;
     }
-    ++members_;
+    ++items_;
     if (comma != 0) out_[size_++] = ',';
     for (const std::string_view part : {first, second}) {
       if (part.empty()) continue;
@@ -113,7 +113,7 @@ class BaggageWriter {
  private:
   char* out_;
   std::size_t size_ = 0;
-  std::size_t members_ = 0;
+  std::size_t items_ = 0;
 };
 
 void add_label(BaggageWriter& writer, std::string_view key, std::string_view value) noexcept {

@@ -3,7 +3,7 @@
 // process to process.
 //
 // A received item becomes a label if its key is that of a label. Other items are stored as they came, and sent on.
-// So is a item that is more than its label: with properties, or with a value that cannot be a label unchanged. The
+// So is an item that is more than its label: with properties, or with a value that cannot be a label unchanged. The
 // stored text begins with the numbers of the labels that its items have become. A stored item whose label has
 // another value by now is not sent, because the label is sent instead.
 #pragma once
