@@ -129,8 +129,8 @@ MUTANTS = [
            "Baggage.*"),
     Mutant("a span has the catalogue's kind though another is given", "span/span.cpp", "  SpanKind kind = options.kind;\n",
            "  SpanKind kind = SpanKind::unspecified;\n", "Closures.*:AsyncSpan*.*:SpanWithAParent.*"),
-    Mutant("members of baggage that are dropped are not counted", "state/baggage.cpp",
-           "      count(counters.baggage_dropped);\n      return;\n    }\n    ++members_;", "      return;\n    }\n    ++members_;", "Baggage.*"),
+    Mutant("items of baggage that are dropped are not counted", "state/baggage.cpp",
+           "      count(counters.baggage_dropped);\n      return;\n    }\n    ++items_;", "      return;\n    }\n    ++items_;", "Baggage.*"),
 
     # Fields, attributes and the mapping.
     Mutant("an image that failed has no image_count", "span/span.cpp",
