@@ -19,9 +19,9 @@ shift 2
 [[ $EUID -eq 0 ]] || die "installing into /usr/local needs root: run it with sudo"
 
 prefix=/usr/local
-# All files are made in this folder and then moved. The manifest lists them by inode and time. It is written before the
-# first file is moved, so that the next run can clean up after a killed one. A file that somebody has replaced since
-# then is left alone.
+# All files are made in this folder and then linked. The manifest lists them by inode and time. It is written before the
+# first file is linked, so that the next run can clean up after a killed one. A file that somebody has replaced since
+# then is left alone. There are about a hundred files, so each command handles all of them.
 workshop=$prefix/share/nopspan-with-installed
 manifest=$workshop/manifest
 
@@ -31,18 +31,19 @@ flock 9
 refuse() {
   [[ ! -e "$1" && ! -L "$1" ]] || die "$1 exists, and was not installed by this script: uninstall it first"
 }
-identity() { stat -c '%i:%.9Y' "$1" 2>/dev/null || echo gone; }
+# The files, with inode and time.
+identities() { find "$@" -maxdepth 0 -printf '%i:%T@\t%p\n' 2>/dev/null | sort; }
 
 take_away() {
-  local is file
-  if [[ -f "$manifest" ]]; then
-    while IFS=$'\t' read -r is file; do
-      [[ "$(identity "$prefix/$file")" != "$is" ]] || rm -f "$prefix/$file"
-    done <"$manifest"
+  local files ours
+  if [[ -s "$manifest" ]]; then
+    cd "$prefix"
+    mapfile -t files < <(cut -f 2 "$manifest")
+    mapfile -t ours < <(comm -12 "$manifest" <(identities "${files[@]}") | cut -f 2)
+    [[ ${#ours[@]} -eq 0 ]] || rm -f "${ours[@]}"
     # Remove folders that are now empty. Debian's own folders are made again below.
-    while IFS=$'\t' read -r _ file; do
-      (cd "$prefix" && rmdir -p --ignore-fail-on-non-empty "$(dirname "$file")" 2>/dev/null) || true
-    done <"$manifest"
+    rmdir -p --ignore-fail-on-non-empty "${files[@]%/*}" 2>/dev/null || true
+    cd - >/dev/null
   fi
   rm -rf "$workshop"
   mkdir -p "$prefix"/{bin,include,lib,share/man}
@@ -55,29 +56,18 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 mkdir -p "$workshop/made"
 DESTDIR=$workshop/made cmake --install "$build" --prefix "$prefix" >/dev/null
+made=$workshop/made$prefix
 # Not the API reference: no test needs it, and installing its hundreds of files takes seconds.
-rm -rf "$workshop/made$prefix/share/doc"
-mapfile -d '' -t files < <(cd "$workshop/made$prefix" && find . \( -type f -o -type l \) -printf '%P\0')
-for file in "${files[@]}"; do
-  refuse "$prefix/$file"
-done
-for file in "$prefix"/lib/libnopspan.so.*; do
+rm -rf "$made/share/doc"
+mapfile -d '' -t files < <(cd "$made" && find . \( -type f -o -type l \) -printf '%P\0')
+for file in "${files[@]/#/$prefix/}" "$prefix"/lib/libnopspan.so.* /usr/lib/*/libnopspan.so*; do
   refuse "$file"
 done
-for file in /usr/lib/*/libnopspan.so*; do
-  refuse "$file"
-done
-for file in "${files[@]}"; do
-  # Each file gets a time of its own, so that a second installation of the same build is not mistaken for this one. The
-  # time is in the past: with the current time, programs built against the file would be out of date.
-  touch -h -r "$workshop/made$prefix/$file" -d '-1 second' "$workshop/made$prefix/$file"
-  printf '%s\t%s\n' "$(identity "$workshop/made$prefix/$file")" "$file"
-done >"$manifest.new"
+# A time of this run, so that another installation of the same build is not mistaken for this one. It is in the past:
+# with the current time, programs built against the files would be out of date.
+(cd "$made" && touch -h -d "2001-01-01 00:00:00.$(date +%N)" "${files[@]}" && identities "${files[@]}") >"$manifest.new"
 mv -T "$manifest.new" "$manifest"
-for file in "${files[@]}"; do
-  mkdir -p "$prefix/$(dirname "$file")"
-  mv -T "$workshop/made$prefix/$file" "$prefix/$file"
-done
+cp --recursive --link --no-dereference --no-clobber "$made/." "$prefix"
 ldconfig
 
 status=0
