@@ -1,24 +1,25 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs the missing ones of the Debian packages that demo.sh, test.sh or test.sh --long needs: .ci/dependencies.sh
-# demo|test|long
+# Installs the missing ones of the Debian packages that demo.sh, test.sh, test.sh --all or test.sh --long needs:
+# .ci/dependencies.sh demo|test|all|long
 set -euo pipefail
 
 demo=(cmake ninja-build g++ pkg-config binutils systemtap-sdt-dev bpftrace procps
       libcli11-dev libcpp-httplib-dev nlohmann-json3-dev
       libbpf-dev libelf-dev libdeflate-dev libcurl4-openssl-dev libprotozero-dev libncurses-dev libcap-ng-dev libseccomp-dev bpftool clang llvm python3)
-test=("${demo[@]}" lld tmux libclang-rt-14-dev clang-format clang-tidy g++-aarch64-linux-gnu libc6-dev-arm64-cross
-      libboost-context-dev libgtest-dev libgmock-dev libbenchmark-dev linux-perf shellcheck file util-linux iproute2 gdb valgrind
-      protobuf-compiler prometheus python3-prometheus-client python3-grpcio python3-yaml python3-kubernetes
-      docker-compose libcap2-bin openssl systemtap help2man groff-base zsh fish doxygen zstd curl)
-long=("${test[@]}" qemu-system-x86 debootstrap e2fsprogs systemd-container lintian)
+test=("${demo[@]}" tmux libgtest-dev libgmock-dev libbenchmark-dev linux-perf util-linux iproute2 valgrind protobuf-compiler
+      prometheus python3-prometheus-client python3-grpcio python3-yaml libcap2-bin openssl help2man groff-base zsh fish zstd curl)
+all=("${test[@]}" lld libclang-rt-14-dev clang-format clang-tidy g++-aarch64-linux-gnu libc6-dev-arm64-cross
+     libboost-context-dev shellcheck file python3-kubernetes docker-compose systemtap doxygen)
+long=("${all[@]}" qemu-system-x86 debootstrap e2fsprogs systemd-container lintian)
 
 case "${1:-}" in
   demo) packages=("${demo[@]}") ;;
   test) packages=("${test[@]}") ;;
+  all) packages=("${all[@]}") ;;
   long) packages=("${long[@]}") ;;
   *)
-    echo "usage: .ci/dependencies.sh demo|test|long" >&2
+    echo "usage: .ci/dependencies.sh demo|test|all|long" >&2
     exit 2
     ;;
 esac

@@ -5,11 +5,12 @@
 #   scripts/test.sh [--all | --long] [--only PRESET]...
 #
 #   --all          also test what CI does: other compilers, linkers and projects (the labels elf and consumer), the
-#                  tree itself (hygiene), and the presets asan, tsan, gcc and noprobes
+#                  tree itself (hygiene), packaging, the seeds of fuzzing, SystemTap's script, benchmarks (that they
+#                  compile), and the presets asan, tsan, gcc and noprobes
 #   --long         also run soaks, fuzzing, mutants, every compiler and linker, packages, other kernels in emulation
 #                  (two hours, all presets)
 #   --only PRESET  build and test only this preset: dev, asan, tsan, gcc, noprobes or fuzz; may be repeated (default: dev
-#                  without elf, consumer and hygiene)
+#                  without what only --all tests)
 #
 # A live test that cannot run is skipped. With CI=true it fails instead. Exit status: 0 all passed, 1 failure, 2 usage
 # error.
@@ -30,7 +31,7 @@ while [[ $# -gt 0 ]]; do
       shift
       ;;
     -h | --help)
-      sed -n '3,15s/^# \{0,1\}//p' "$self"
+      sed -n '3,16s/^# \{0,1\}//p' "$self"
       exit 0
       ;;
     *)
@@ -41,15 +42,18 @@ while [[ $# -gt 0 ]]; do
   shift
 done
 others='^live$' # the labels that are left out when dev's other tests run
+checks=all     # the target that builds those
 if [[ ${#presets[@]} -eq 0 ]]; then
   presets=("dev live" dev)
-  if [[ $all == 0 ]]; then others='^(live|elf|consumer|hygiene)$'; fi
+  if [[ $all == 0 ]]; then others='^(live|elf|consumer|hygiene|package|emulation|fuzz)$' checks=checks; fi
   if [[ $all == 1 ]]; then presets+=(asan tsan gcc noprobes); fi # the longest build first
   if [[ $NOPSPAN_LONG == 1 ]]; then presets+=(fuzz); fi
 fi
 
 if [[ $NOPSPAN_LONG == 1 ]]; then
   ./.ci/dependencies.sh long
+elif [[ $checks == all ]]; then
+  ./.ci/dependencies.sh all
 else
   ./.ci/dependencies.sh test
 fi
@@ -57,11 +61,14 @@ fi
 # A part of the work is a preset, or "dev live": the live tests and what they need. They mostly wait, so the other tests
 # are built meanwhile.
 build() {
-  local configured target=()
+  local configured target=all
   # If the preset has another compiler than an existing cache, the first run deletes the cache.
   for _ in 1 2; do configured=$(cmake --preset "${1% live}" 2>&1) || { echo "$configured"; return 1; }; done
-  if [[ $1 == "dev live" ]]; then target=(--target live); fi
-  cmake --build --preset "${1% live}" "${target[@]}" -- --quiet
+  case $1 in
+    "dev live") target=live ;;
+    dev) target=$checks ;;
+  esac
+  cmake --build --preset "${1% live}" --target "$target" -- --quiet
 }
 
 # Builds the parts one after the other, and prints a line for each: exit status and seconds. If the kernel allows it,
@@ -78,6 +85,7 @@ build_each() {
     echo "$status $SECONDS"
   done
 }
+export checks
 export -f build build_each
 
 logs=$(mktemp -d)
