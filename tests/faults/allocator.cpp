@@ -3,8 +3,6 @@
 
 #include <errno.h>
 
-#include <cstdlib>
-
 std::atomic<bool (*)(std::size_t)> allocator_hook{nullptr};
 
 namespace {

@@ -5,7 +5,6 @@
 
 #include <nopspan/span.h>
 
-#include <cstring>
 #include <stdexcept>
 
 namespace {

@@ -7,7 +7,6 @@
 #include "raised_gate.h"
 
 #include <nopspan/execute.h>
-#include <nopspan/registry.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
 
@@ -15,10 +14,8 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-#include <atomic>
 #include <optional>
 #include <thread>
-#include <vector>
 
 namespace {
 

@@ -10,9 +10,7 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
-#include <string>
 #include <thread>
-#include <vector>
 
 namespace {
 

@@ -7,13 +7,11 @@
 #include <nopspan/coroutine.h>
 #include <nopspan/span.h>
 
-#include <cstdint>
 #include <cstring>
 #include <deque>
 #include <new>
 #include <optional>
 #include <thread>
-#include <vector>
 
 namespace {
 

@@ -12,10 +12,8 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#include <atomic>
 #include <iterator>
 #include <thread>
-#include <vector>
 
 namespace {
 

@@ -11,13 +11,10 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <optional>
 #include <set>
-#include <string>
 #include <thread>
-#include <vector>
 
 namespace {
 

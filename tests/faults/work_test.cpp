@@ -7,18 +7,14 @@
 #include "raised_gate.h"
 
 #include <nopspan/llm.h>
-#include <nopspan/registry.h>
 #include <nopspan/span.h>
 
 #include <signal.h>
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <iterator>
-#include <string>
 #include <thread>
 
 namespace {

@@ -12,18 +12,12 @@
 #include "thread/thread_state.h"
 
 #include <nopspan/agent.h>
-#include <nopspan/event.h>
-#include <nopspan/stats.h>
 
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <set>
-#include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
 
 namespace {
 

@@ -3,20 +3,11 @@
 #include "recorded.h"
 
 #include <nopspan/agent.h>
-#include <nopspan/event.h>
-#include <nopspan/registry.h>
-#include <nopspan/stats.h>
 
-#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
-#include <stdexcept>
-#include <string>
-#include <string_view>
 #include <thread>
-#include <utility>
-#include <vector>
 
 namespace {
 

@@ -9,19 +9,10 @@
 #include "state/field_sink.h"
 #include "state/intern.h"
 
-#include <nopspan/event.h>
 #include <nopspan/fields.h>
 
-#include <algorithm>
-#include <cstdint>
 #include <cstring>
-#include <limits>
 #include <random>
-#include <stdexcept>
-#include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
 
 namespace {
 

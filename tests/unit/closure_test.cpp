@@ -4,16 +4,12 @@
 #include "recorded.h"
 
 #include <nopspan/llm.h>
-#include <nopspan/span.h>
 
 #include <functional>
 #include <memory>
 #include <optional>
-#include <stdexcept>
-#include <string>
 #include <thread>
 #include <type_traits>
-#include <utility>
 
 namespace {
 

@@ -9,20 +9,12 @@
 #include <nopspan/llm.h>
 #include <nopspan/probes.h>
 #include <nopspan/propagation.h>
-#include <nopspan/registry.h>
-#include <nopspan/span.h>
-#include <nopspan/types.h>
 
 #include <atomic>
 #include <list>
 #include <memory>
 #include <set>
-#include <stdexcept>
-#include <string>
-#include <string_view>
 #include <type_traits>
-#include <utility>
-#include <vector>
 
 namespace {
 

@@ -3,17 +3,13 @@
 #include "recorded.h"
 
 #include <nopspan/probes.h>
-#include <nopspan/span.h>
 
 #include <unwind.h>
 
 #include <cstring>
 #include <exception>
 #include <optional>
-#include <stdexcept>
-#include <string>
 #include <typeinfo>
-#include <vector>
 
 void throw_without_rtti();  // in without_rtti.cpp
 

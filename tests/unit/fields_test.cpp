@@ -10,17 +10,9 @@
 #include <nopspan/genai.h>
 #include <nopspan/llm.h>
 #include <nopspan/log.h>
-#include <nopspan/registry.h>
-#include <nopspan/span.h>
-#include <nopspan/stats.h>
 
 #include <cmath>
-#include <cstdint>
-#include <limits>
 #include <memory>
-#include <stdexcept>
-#include <string>
-#include <vector>
 
 namespace {
 

@@ -7,19 +7,9 @@
 #include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
 #include <nopspan/semconv.h>
-#include <nopspan/span.h>
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
 #include <iterator>
-#include <limits>
 #include <set>
-#include <stdexcept>
-#include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
 
 namespace {
 

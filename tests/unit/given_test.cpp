@@ -6,19 +6,11 @@
 #include <nopspan/agent.h>
 #include <nopspan/context.h>
 #include <nopspan/engine.h>
-#include <nopspan/event.h>
 #include <nopspan/execute.h>
 #include <nopspan/llm.h>
 #include <nopspan/probes.h>
-#include <nopspan/span.h>
-#include <nopspan/stats.h>
 
-#include <cstdint>
 #include <optional>
-#include <stdexcept>
-#include <string>
-#include <string_view>
-#include <vector>
 
 namespace {
 

@@ -7,14 +7,9 @@
 #include "base/hash.h"
 #include "handlers/registry.h"
 
-#include <nopspan/registry.h>
-
 #include <atomic>
-#include <memory>
 #include <mutex>
-#include <string>
 #include <thread>
-#include <vector>
 
 namespace {
 

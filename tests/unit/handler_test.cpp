@@ -6,20 +6,12 @@
 
 #include <nopspan/execute.h>
 #include <nopspan/log.h>
-#include <nopspan/registry.h>
-#include <nopspan/span.h>
 
 #include <malloc.h>
 
-#include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <memory>
-#include <stdexcept>
-#include <string>
 #include <thread>
-#include <utility>
-#include <vector>
 
 namespace {
 

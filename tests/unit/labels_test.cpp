@@ -12,17 +12,12 @@
 #include <nopspan/engine.h>
 #include <nopspan/execute.h>
 #include <nopspan/llm.h>
-#include <nopspan/span.h>
 
 #include <malloc.h>
 
 #include <atomic>
 #include <cstring>
-#include <string>
-#include <string_view>
 #include <thread>
-#include <utility>
-#include <vector>
 
 namespace {
 

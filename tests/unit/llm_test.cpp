@@ -6,11 +6,6 @@
 #include <nopspan/log.h>
 
 #include <mutex>
-#include <stdexcept>
-#include <string>
-#include <thread>
-#include <type_traits>
-#include <vector>
 
 namespace {
 

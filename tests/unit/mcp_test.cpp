@@ -7,8 +7,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include <string>
-
 namespace {
 
 namespace genai = nopspan::genai;

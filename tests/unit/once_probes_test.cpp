@@ -9,21 +9,13 @@
 #include "thread/thread_state.h"
 
 #include <nopspan/engine.h>
-#include <nopspan/event.h>
 #include <nopspan/execute.h>
 #include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
 #include <nopspan/mcp.h>
-#include <nopspan/span.h>
-#include <nopspan/stats.h>
 
-#include <cstdint>
 #include <functional>
 #include <optional>
-#include <stdexcept>
-#include <string>
-#include <utility>
-#include <vector>
 
 namespace {
 

@@ -4,8 +4,6 @@
 #include "raised_gate.h"
 #include "recorded.h"
 
-#include <nopspan/span.h>
-
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
@@ -13,13 +11,10 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstddef>
 #include <iterator>
 #include <memory>
 #include <optional>
-#include <string>
 #include <thread>
-#include <vector>
 
 namespace {
 

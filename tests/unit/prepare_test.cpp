@@ -6,9 +6,6 @@
 #include "sanitizers.h"
 
 #include <nopspan/execute.h>
-#include <nopspan/registry.h>
-#include <nopspan/span.h>
-#include <nopspan/stats.h>
 #include <nopspan/stream.h>
 
 #include <linux/audit.h>
@@ -19,9 +16,7 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstddef>
 #include <thread>
-#include <vector>
 
 namespace {
 

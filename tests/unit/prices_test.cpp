@@ -4,14 +4,6 @@
 
 #include <nopspan/genai.h>
 
-#include <algorithm>
-#include <cmath>
-#include <cstdint>
-#include <limits>
-#include <string>
-#include <string_view>
-#include <utility>
-
 namespace {
 
 using nopspan::genai::PriceTable;

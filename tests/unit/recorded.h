@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Recorders and matchers for events, counters, and the names that most tests use.
+// Recorders and matchers for events, counters, and the names and headers that most tests use.
 #pragma once
 
 #include <gmock/gmock.h>

@@ -4,7 +4,6 @@
 #include "recorded.h"
 
 #include <nopspan/execute.h>
-#include <nopspan/span.h>
 
 #include <atomic>
 #include <thread>

@@ -7,13 +7,9 @@
 
 #include <nopspan/agent.h>
 #include <nopspan/engine.h>
-#include <nopspan/event.h>
 #include <nopspan/probes.h>
 
-#include <cstdint>
 #include <optional>
-#include <string>
-#include <vector>
 
 namespace {
 

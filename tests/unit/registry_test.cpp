@@ -5,18 +5,10 @@
 #include <nopspan/detail/gate.h>
 #include <nopspan/execute.h>
 #include <nopspan/log.h>
-#include <nopspan/registry.h>
-#include <nopspan/span.h>
 
 #include <atomic>
-#include <cstddef>
-#include <cstdint>
 #include <memory>
-#include <stdexcept>
-#include <string>
 #include <thread>
-#include <utility>
-#include <vector>
 
 namespace {
 

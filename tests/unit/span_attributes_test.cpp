@@ -13,12 +13,6 @@
 #include <nopspan/execute.h>
 #include <nopspan/genai.h>
 #include <nopspan/llm.h>
-#include <nopspan/span.h>
-#include <nopspan/stats.h>
-
-#include <string>
-#include <utility>
-#include <vector>
 
 namespace {
 

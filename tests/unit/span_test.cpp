@@ -5,19 +5,14 @@
 
 #include <nopspan/engine.h>
 #include <nopspan/probes.h>
-#include <nopspan/span.h>
 
 #include <errno.h>
 #include <time.h>
 
 #include <optional>
 #include <set>
-#include <stdexcept>
-#include <string>
 #include <thread>
 #include <type_traits>
-#include <utility>
-#include <vector>
 
 namespace {
 

@@ -4,19 +4,12 @@
 #include "recorded.h"
 
 #include <nopspan/agent.h>
-#include <nopspan/event.h>
 #include <nopspan/execute.h>
-#include <nopspan/registry.h>
-#include <nopspan/span.h>
-#include <nopspan/stats.h>
 
 #include <dlfcn.h>
 
 #include <cstdlib>
 #include <cstring>
-#include <stdexcept>
-#include <string>
-#include <utility>
 
 namespace {
 

@@ -15,17 +15,11 @@
 
 #include <nopspan/probes.h>
 
-#include <algorithm>
 #include <cmath>
-#include <cstdint>
 #include <memory>
 #include <random>
-#include <stdexcept>
-#include <string>
 #include <thread>
 #include <type_traits>
-#include <utility>
-#include <vector>
 
 namespace {
 

@@ -6,23 +6,15 @@
 
 #include <nopspan/context.h>
 #include <nopspan/llm.h>
-#include <nopspan/span.h>
 
 #include <nopspan/probes.h>
 
 #include <pthread.h>
 
-#include <chrono>
-#include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <optional>
-#include <stdexcept>
-#include <string>
 #include <thread>
 #include <type_traits>
-#include <utility>
-#include <vector>
 
 namespace {
 

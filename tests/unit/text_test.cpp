@@ -9,11 +9,9 @@
 
 #include <nopspan/probes.h>
 
-#include <algorithm>
 #include <cstring>
 #include <random>
 #include <set>
-#include <string>
 
 namespace {
 

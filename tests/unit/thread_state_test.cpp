@@ -11,8 +11,6 @@
 
 #include <nopspan/execute.h>
 #include <nopspan/log.h>
-#include <nopspan/span.h>
-#include <nopspan/stats.h>
 
 #include <errno.h>
 #include <signal.h>
@@ -20,12 +18,8 @@
 #include <sys/time.h>
 
 #include <atomic>
-#include <cstdint>
 #include <cstring>
-#include <string>
-#include <string_view>
 #include <thread>
-#include <vector>
 
 namespace {
 

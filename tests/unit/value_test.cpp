@@ -3,26 +3,15 @@
 #include "recorded.h"
 
 #include <nopspan/engine.h>
-#include <nopspan/event.h>
 #include <nopspan/execute.h>
 #include <nopspan/llm.h>
-#include <nopspan/stats.h>
 #include <nopspan/testing.h>
-#include <nopspan/types.h>
 
 #include <array>
-#include <chrono>
-#include <cstdint>
-#include <limits>
 #include <map>
-#include <new>
 #include <optional>
 #include <ratio>
 #include <set>
-#include <stdexcept>
-#include <string>
-#include <utility>
-#include <vector>
 
 namespace {
 
