@@ -502,12 +502,13 @@ TEST(SpanAttributes, HaveNoContentThatNobodyReceives) {
   const auto fill = [](auto& m) { m.content("custom", "CANARY"); };
   EXPECT_EQ(occurrences(carried(llm::chat, fill, true), "custom"), 0U) << "it was not even copied";
   const SpanRecorder handler("llm.chat");
+  EXPECT_THAT(stop, HasAttribute("gen_ai.usage.output_tokens", 6)) << "a field outside the map takes precedence";
   EXPECT_EQ(occurrences(carried(llm::chat, fill, true), "custom"), 1U);
 }
 
 TEST(SpanAttributes, OfAnImageHaveItsWholeUsage) {
-  const Value usage = Value::map({{"images", 2}, {"input_tokens", 5}});
-  const auto stop = stopped(llm::image, [&](auto& m) { m.usage(usage); });
+  const Value usage = Value::map({{"images", 2}, {"tokens", Value::map({{"input", 5}, {"output", 7}})}});
+  const auto stop = stopped(llm::image, [&](auto& m) { m.usage(usage).set("output_tokens", 6); });
   EXPECT_EQ(attribute(stop, "nopspan.usage"), usage);
   EXPECT_THAT(stop, HasAttribute("gen_ai.usage.input_tokens", 5));
 }

@@ -158,8 +158,7 @@ void AttributeEncoder::write(std::string_view key, std::size_t value_bytes, cons
   encoded_.size = static_cast<std::size_t>(writer.at() - out_);
 }
 
-void AttributeEncoder::text(std::string_view key, std::string_view value, bool content) noexcept {
-  if (content && !with_content_) return;
+void AttributeEncoder::text(std::string_view key, std::string_view value) noexcept {
   write(key, delimited_size(value.size()), [&](Writer& out) { out.string(kString, value); });
 }
 

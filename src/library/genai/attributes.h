@@ -33,7 +33,7 @@ class AttributeEncoder {
       : field_(field), with_content_(with_content), out_(out) {}
 
   // An output of the GenAI mapping; see genai_mapping.h.
-  void text(std::string_view key, std::string_view value, bool content = false) noexcept;
+  void text(std::string_view key, std::string_view value) noexcept;
   void texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept;
   void node(std::string_view key, const Node& value) noexcept;
   // Writes a field under another key.

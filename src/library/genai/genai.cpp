@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <string>
-#include <string_view>
 #include <utility>
 
 namespace nopspan::genai {
@@ -117,7 +116,7 @@ ValueMetadata::ValueMetadata(const Value& given) {
 // An output of the mapping that makes a map.
 class Attributes {
  public:
-  void text(std::string_view key, std::string_view value, bool /*content*/ = false) { add(key, value); }
+  void text(std::string_view key, std::string_view value) { add(key, value); }
   void texts(std::string_view key, const std::string_view* values, std::size_t count) {
     add(key, Value::List(values, values + count));
   }
@@ -141,14 +140,12 @@ Value mapped(const Value& metadata, void (*map)(const Metadata&, Attributes&)) {
 
 Value or_null(std::string_view text) { return text.data() == nullptr ? Value() : Value(text); }
 
-// The error's message. If the error has none of the known shapes, it is the whole error as JSON.
-std::string message_of(const ValueMetadata& given) {
+// The message of an error, which is not null. If it has none of the known shapes, it is the whole error as JSON.
+std::string message_of(const Node& error) {
   Scratch scratch;
-  const std::string_view known = core::error_message(given.metadata, scratch);
+  const std::string_view known = error.is_map() ? error.find("message").as_string() : core::scalar_text(error, scratch);
   if (known.data() != nullptr) return std::string(known);
-  const Value* error = given.metadata[Key::error].value();
-  if (error == nullptr || !is_shallow(*error)) return {};
-  return error->to_string();
+  return is_shallow(*error.value()) ? error.value()->to_string() : std::string();
 }
 
 // Collects metrics.
@@ -158,8 +155,13 @@ class Metrics {
 
   void add(std::string_view name, Value value, std::string_view attribute = {}, std::string_view text = {}) {
     const bool counts = value.type() == Value::Type::integer;
+    Scratch scratch;
     Attributes attributes;
-    core::map_metric(metadata_, attributes);
+    attributes.text(semconv::gen_ai_operation_name, core::operation_name(metadata_, scratch));
+    core::map_text(semconv::gen_ai_provider_name, core::provider_name(metadata_), attributes);
+    core::map_node(semconv::gen_ai_request_model, core::request_model(metadata_), attributes);
+    core::map_node(semconv::gen_ai_response_model, core::response_model(metadata_), attributes);
+    core::map_nodes(core::kServerAttributes, metadata_, attributes);
     core::map_text(attribute, text, attributes);
     const StaticList<double> boundaries = counts ? StaticList<double>(semconv::metric::token_boundaries)
                                                  : StaticList<double>(semconv::metric::duration_boundaries);
@@ -196,16 +198,22 @@ Value start(const Value& metadata) { return mapped(metadata, core::map_start); }
 
 Value terminal(const Value& metadata) { return mapped(metadata, core::map_terminal); }
 
-Value exception(const Value& metadata) { return mapped(metadata, core::map_exception); }
+Value exception(const Value& metadata) {
+  const ValueMetadata given(metadata);
+  Scratch scratch;
+  Attributes out;
+  out.text(semconv::error_type, core::error_type(given.metadata, scratch));
+  core::map_node(semconv::extension::request_id, given.metadata[Key::request_id], out);
+  return out.take();
+}
 
 Value exception_event(const Value& metadata) {
   const ValueMetadata given(metadata);
-  Attributes out;
-  core::map_exception_event(given.metadata, out);
-  Value event = out.take();
-  if (!given.metadata[Key::error].is_null() && event.find(semconv::exception_message) == nullptr) {
-    event.set(semconv::exception_message, message_of(given));
-  }
+  Scratch scratch;
+  Value event;
+  event.set(semconv::exception_type, core::error_type(given.metadata, scratch));
+  const Node& error = given.metadata[Key::error];
+  if (!error.is_null()) event.set(semconv::exception_message, message_of(error));
   return event;
 }
 
@@ -262,7 +270,8 @@ std::string span_name(Text operation, Text model) {
 
 Value span_status(const Value& metadata) {
   const ValueMetadata given(metadata);
-  if (!given.metadata[Key::error].is_null()) return Value::list({"error", message_of(given)});
+  const Node& error = given.metadata[Key::error];
+  if (!error.is_null()) return Value::list({"error", message_of(error)});
   Scratch scratch;
   const std::string_view failure = core::failure(given.metadata, scratch);
   if (failure.data() == nullptr) return Value::list({"ok"});

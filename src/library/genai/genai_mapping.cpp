@@ -226,11 +226,6 @@ std::string_view error_type(const Metadata& metadata, Scratch& scratch) noexcept
   return status.is_integer() ? scalar_text(status, scratch) : semconv::error_type_other;
 }
 
-std::string_view error_message(const Metadata& metadata, Scratch& scratch) noexcept {
-  const Node& error = metadata[Key::error];
-  return error.is_map() ? error.find("message").as_string() : scalar_text(error, scratch);
-}
-
 bool is_finish_reason(const Node& reason) noexcept { return !reason.is_null() && reason.as_string() != "unknown"; }
 
 FinishReasons::FinishReasons(const Node& list) noexcept {

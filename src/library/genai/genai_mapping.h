@@ -4,8 +4,7 @@
 // and does not look up keys by name, except inside values that are maps.
 //
 // The mapping is a set of templates over an Out, which receives the attributes in order, each key once:
-//   text(key, std::string_view, bool content = false)   texts(key, const std::string_view*, std::size_t)
-//   node(key, const Node&): any value, unchanged
+//   text(key, std::string_view)   texts(key, const std::string_view*, std::size_t)   node(key, const Node&): any value
 #pragma once
 
 #include "fields/metadata.h"
@@ -46,8 +45,7 @@ std::string_view cost_details(const Metadata&, Scratch (&)[8]) noexcept;
 std::string_view operation_name(const Metadata&, Scratch&) noexcept;  // never null
 std::string_view output_type(const Metadata&) noexcept;
 std::string_view provider_name(const Metadata&) noexcept;
-std::string_view error_type(const Metadata&, Scratch&) noexcept;  // never null
-std::string_view error_message(const Metadata&, Scratch&) noexcept;
+std::string_view error_type(const Metadata&, Scratch&) noexcept;     // never null
 std::string_view failed_status(const Metadata&, Scratch&) noexcept;  // for example "503"; null below 400
 // The error.type of a request that failed without an error: its HTTP status if that is `lowest` or more, or "_OTHER" if
 // its finish reasons are all "error". Null if it did not fail.
@@ -210,34 +208,6 @@ void map_terminal(const Metadata& metadata, Out& out) {
     out.node(semconv::gen_ai_response_time_to_first_chunk, Node(seconds));
   }
   map_text(semconv::error_type, failed_status(metadata, scratch), out);
-}
-
-// The attributes that an exception adds.
-template <class Out>
-void map_exception(const Metadata& metadata, Out& out) {
-  Scratch scratch;
-  out.text(semconv::error_type, error_type(metadata, scratch));
-  map_node(semconv::extension::request_id, metadata[Key::request_id], out);
-}
-
-// The attributes of the event `exception`.
-template <class Out>
-void map_exception_event(const Metadata& metadata, Out& out) {
-  Scratch scratch;
-  out.text(semconv::exception_type, error_type(metadata, scratch));
-  const std::string_view message = error_message(metadata, scratch);
-  if (message.data() != nullptr) out.text(semconv::exception_message, message, true);
-}
-
-// The attributes that all metrics of a span have.
-template <class Out>
-void map_metric(const Metadata& metadata, Out& out) {
-  Scratch scratch;
-  out.text(semconv::gen_ai_operation_name, operation_name(metadata, scratch));
-  map_text(semconv::gen_ai_provider_name, provider_name(metadata), out);
-  map_node(semconv::gen_ai_request_model, request_model(metadata), out);
-  map_node(semconv::gen_ai_response_model, response_model(metadata), out);
-  map_nodes(kServerAttributes, metadata, out);
 }
 
 }  // namespace nopspan::detail

@@ -26,8 +26,8 @@ class FieldOutput {
  public:
   explicit FieldOutput(FieldBuffer& fields) noexcept : fields_(fields) {}
 
-  void text(std::string_view key, std::string_view value, bool content = false) noexcept {
-    count_unless(fields_.put_string(key, value, content ? kFlags | FieldEntry::kContent : kFlags));
+  void text(std::string_view key, std::string_view value) noexcept {
+    count_unless(fields_.put_string(key, value, kFlags));
   }
   void texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept {
     Text texts[FinishReasons::kMost];
@@ -79,9 +79,8 @@ class Unless {
  public:
   Unless(Out& out, const SpanState* span) noexcept : out_(out), span_(span) {}
 
-  template <class... Rest>
-  void text(std::string_view key, Rest... rest) noexcept {
-    if (!is_own(key)) out_.text(key, rest...);
+  void text(std::string_view key, std::string_view value) noexcept {
+    if (!is_own(key)) out_.text(key, value);
   }
   void texts(std::string_view key, const std::string_view* values, std::size_t count) noexcept {
     if (!is_own(key)) out_.texts(key, values, count);
@@ -110,10 +109,7 @@ class Unless {
 class Finder {
  public:
   explicit Finder(std::string_view key) noexcept : key_(key) {}
-  template <class... Value>
-  void text(std::string_view key, const Value&...) noexcept {
-    look_at(key);
-  }
+  void text(std::string_view key, std::string_view) noexcept { look_at(key); }
   void texts(std::string_view key, const std::string_view*, std::size_t) noexcept { look_at(key); }
   void node(std::string_view key, const Node&) noexcept { look_at(key); }
   [[nodiscard]] bool found() const noexcept { return found_; }
