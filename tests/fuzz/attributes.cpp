@@ -3,13 +3,13 @@
 // selects the handlers. After it comes a letter for each setter (upper case for content), followed by the setter's
 // arguments.
 #include "attributes_model.h"
+#include "plain_span.h"
 #include "protobuf_reader.h"
 #include "require.h"
 #include "utf8_model.h"
 
-#include "genai/attributes.h"
+#include "genai/span_attributes.h"
 #include "state/intern.h"
-#include "state/span_state.h"
 
 #include <nopspan/event.h>
 #include <nopspan/fields.h>
@@ -234,17 +234,18 @@ bool same(const Value& a, const Value& b) {
          std::equal(a.as_map().begin(), a.as_map().end(), b.as_map().begin(), same_entry);
 }
 
-void check_attributes(const nopspan::detail::FieldBuffer& fields, const AttributesModel& model, unsigned field,
-                      bool with_content) {
+void check_attributes(const PlainSpan& span, const AttributesModel& model, bool with_content) {
   std::vector<unsigned char> bytes(kMaxAttributesBytes);
   const nopspan::Stats before = nopspan::stats();
-  const auto encoded = nopspan::detail::encode_attributes(fields, field, with_content, bytes.data());
+  const auto encoded = nopspan::detail::encode_attributes(span, true, with_content, bytes.data());
   const nopspan::Stats after = nopspan::stats();
   require(encoded.size <= kMaxAttributesBytes, "attributes are at most 8192 bytes");
   const std::string_view written(reinterpret_cast<const char*>(bytes.data()), encoded.size);
   require(with_content || written.find(kCanary) == std::string_view::npos, "no content leaves without the switch");
 
   const AttributesModel::Attributes expected = model.attributes(with_content);
+  namespace wire = nopspan::detail::wire;
+  const unsigned field = span.is_span ? wire::kSpanAttributes : wire::kEventAttributes;
   ProtobufReader reader(written);
   for (const auto& [key, value] : expected.all) {
     require(!reader.done(), "no attribute is missing");
@@ -269,10 +270,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const unsigned listening = input.byte();
   const bool capturing = (listening & 1U) != 0;
   nopspan::capture_content(capturing);
-  nopspan::detail::FieldSink sink;
+  PlainSpan sink;
   sink.is_span = (listening & 2U) == 0;
   sink.keeps_content = capturing || (listening & 4U) == 0;
-  const unsigned field = sink.is_span ? nopspan::detail::kSpanAttributesField : nopspan::detail::kEventAttributesField;
 
   AttributesModel model(sink.is_span, sink.keeps_content);
   Fields fields(&sink);
@@ -289,8 +289,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // No setter has used this key.
   sink.fields.reserve(1024);
   sink.fields.add_string(kCanary, kCanary);
-  check_attributes(sink.fields, model, field, false);
-  check_attributes(sink.fields, model, field, true);
+  check_attributes(sink, model, false);
+  check_attributes(sink, model, true);
   for (const auto which : {ContextAccess::engine, ContextAccess::model, ContextAccess::tenant}) {
     const auto label = nopspan::detail::label(sink.context.labels[which]);
     check_label({label.text, label.size}, capturing);

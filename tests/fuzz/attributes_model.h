@@ -63,7 +63,7 @@ class AttributesModel {
     Attributes attributes;
     std::size_t size = 0;
     for (const Field& field : fields_) {
-      if (field.content && !with_content) continue;
+      if ((field.content && !with_content) || is_second(field)) continue;
       const std::size_t needed = block_size(key_value_size(field.key, field.value));
       if (size + needed > 8192) {
         ++attributes.dropped;
@@ -79,6 +79,11 @@ class AttributesModel {
  private:
   using Value = nopspan::Value;
 
+  // Metadata with the key of a measurement becomes the attribute instead of it.
+  [[nodiscard]] bool is_second(const Field& field) const {
+    const auto replaces = [&](const Field& there) { return there.key == field.key && !there.measurement; };
+    return field.measurement && std::any_of(fields_.begin(), fields_.end(), replaces);
+  }
   // Whether a field is kept. Content that is not captured still removes the field that it would replace.
   bool is_kept(const Field& field) {
     const bool own = field.key == "duration" || field.key == "monotonic_time" || field.key == "system_time";

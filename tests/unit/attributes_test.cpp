@@ -1,140 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
 // The attributes of an entry as OTLP protobuf. A small decoder, which shares no code with the encoder, reads them back.
+#include "plain_span.h"
+#include "protobuf_reader.h"
 #include "recorded.h"
 
 #include "fields/field_buffer.h"
-#include "genai/attributes.h"
-#include "genai/genai_mapping.h"
-#include "state/context_access.h"
-#include "state/field_sink.h"
-#include "state/intern.h"
+#include "genai/span_attributes.h"
 
 #include <nopspan/fields.h>
 
-#include <cstring>
 #include <random>
 
 namespace {
 
-using nopspan::detail::encode_attributes;
-using nopspan::detail::EncodedAttributes;
 using nopspan::detail::FieldBuffer;
 using nopspan::detail::FieldEntry;
-using nopspan::detail::FieldSink;
-using nopspan::detail::kEventAttributesField;
 using nopspan::detail::kMaxAttributesBytes;
-using nopspan::detail::kSpanAttributesField;
+namespace wire = nopspan::detail::wire;
 
-class Reader {
- public:
-  explicit Reader(std::string_view bytes) : left_(bytes) {}
-  [[nodiscard]] bool done() const { return left_.empty(); }
-  std::uint64_t varint() {
-    std::uint64_t value = 0;
-    for (unsigned shift = 0; shift < 70; shift += 7) {
-      const auto byte = static_cast<unsigned char>(take(1)[0]);
-      value |= std::uint64_t{byte & 0x7fU} << shift;
-      if ((byte & 0x80U) == 0) return value;
-    }
-    throw std::runtime_error("a varint of more than 10 bytes");
-  }
-  std::string_view take(std::size_t size) {
-    if (size > left_.size()) throw std::runtime_error("bytes are missing");
-    const std::string_view taken = left_.substr(0, size);
-    left_.remove_prefix(size);
-    return taken;
-  }
-  // Reads the next field's number and wire type.
-  std::pair<unsigned, unsigned> tag() {
-    const std::uint64_t tag = varint();
-    return {static_cast<unsigned>(tag >> 3U), static_cast<unsigned>(tag & 7U)};
-  }
-  std::string_view delimited(unsigned number) {
-    if (tag() != std::pair<unsigned, unsigned>(number, 2)) throw std::runtime_error("another field was expected");
-    return take(varint());
-  }
+using Attributes = std::vector<ProtobufReader::KeyValue>;
 
- private:
-  std::string_view left_;
-};
-
-std::pair<std::string, Value> read_key_value(std::string_view bytes);
-
-Value read_any_value(std::string_view bytes) {
-  Reader reader(bytes);
-  if (reader.done()) return {};
-  const auto [number, wire] = reader.tag();
-  Value value;
-  if (number == 1 && wire == 2) {
-    value = std::string(reader.take(reader.varint()));
-  } else if (number == 2 && wire == 0) {
-    value = reader.varint() != 0;
-  } else if (number == 3 && wire == 0) {
-    value = static_cast<std::int64_t>(reader.varint());
-  } else if (number == 4 && wire == 1) {
-    double real = 0;
-    std::memcpy(&real, reader.take(8).data(), 8);
-    value = real;
-  } else if (number == 5 && wire == 2) {
-    Value::List list;
-    for (Reader items(reader.take(reader.varint())); !items.done();) list.push_back(read_any_value(items.delimited(1)));
-    value = list;
-  } else if (number == 6 && wire == 2) {
-    Value::Map map;
-    for (Reader items(reader.take(reader.varint())); !items.done();) map.push_back(read_key_value(items.delimited(1)));
-    value = map;
-  } else {
-    throw std::runtime_error("not an AnyValue");
-  }
-  if (!reader.done()) throw std::runtime_error("bytes behind an AnyValue");
-  return value;
+std::string encoded_attributes(const PlainSpan& span, bool with_content = false) {
+  unsigned char bytes[kMaxAttributesBytes];
+  const auto written = nopspan::detail::encode_attributes(span, true, with_content, bytes);
+  return {reinterpret_cast<const char*>(bytes), written.size};
 }
 
-std::pair<std::string, Value> read_key_value(std::string_view bytes) {
-  Reader reader(bytes);
-  std::string key(reader.delimited(1));
-  Value value = read_any_value(reader.delimited(2));
-  if (!reader.done()) throw std::runtime_error("bytes behind a KeyValue");
-  return {key, value};
-}
-
-using Attributes = std::vector<std::pair<std::string, Value>>;
-
-Attributes read_attributes(std::string_view bytes, unsigned field) {
+Attributes round_trip(const PlainSpan& span, bool with_content = false) {
+  const std::string bytes = encoded_attributes(span, with_content);
   Attributes attributes;
-  for (Reader reader(bytes); !reader.done();) attributes.push_back(read_key_value(reader.delimited(field)));
+  for (ProtobufReader reader(bytes); !reader.done();) attributes.push_back(reader.key_value(wire::kSpanAttributes));
   return attributes;
 }
 
-struct Encoded {
-  std::vector<unsigned char> bytes = std::vector<unsigned char>(kMaxAttributesBytes);
-  EncodedAttributes result;
-  [[nodiscard]] std::string_view view() const { return {reinterpret_cast<const char*>(bytes.data()), result.size}; }
-};
-
-Encoded encode(const FieldBuffer& fields, unsigned field = kSpanAttributesField, bool with_content = false) {
-  Encoded encoded;
-  encoded.result = encode_attributes(fields, field, with_content, encoded.bytes.data());
-  return encoded;
-}
-
-Attributes round_trip(const FieldBuffer& fields, bool with_content = false) {
-  return read_attributes(encode(fields, kSpanAttributesField, with_content).view(), kSpanAttributesField);
-}
-
 TEST(Attributes, AreTheBytesThatProtobufWouldWrite) {
-  FieldBuffer fields;
-  EXPECT_TRUE(fields.put_string("k", "v", 0));
-  EXPECT_TRUE(fields.put_word("n", Value::Type::integer, 300, 0));
+  PlainSpan span;
+  EXPECT_TRUE(span.fields.put_string("k", "v", 0));
+  EXPECT_TRUE(span.fields.put_word("n", Value::Type::integer, 300, 0));
   // field 9 of Span: { 1: "k", 2: { 1: "v" } }, then { 1: "n", 2: { 3: 300 } }
-  EXPECT_EQ(encode(fields).view(), std::string("\x4a\x08\x0a\x01k\x12\x03\x0a\x01v"
-                                               "\x4a\x08\x0a\x01n\x12\x03\x18\xac\x02"));
+  EXPECT_EQ(encoded_attributes(span), std::string("\x4a\x08\x0a\x01k\x12\x03\x0a\x01v"
+                                                  "\x4a\x08\x0a\x01n\x12\x03\x18\xac\x02"));
   // In an Event the attributes are field 3.
-  EXPECT_EQ(encode(fields, kEventAttributesField).view().front(), '\x1a');
+  span.is_span = false;
+  EXPECT_EQ(encoded_attributes(span).front(), '\x1a');
 }
 
 TEST(Attributes, KeepEveryType) {
-  FieldBuffer fields;
+  PlainSpan span;
   const std::vector<std::pair<std::string, Value>> values{
       {"null", nullptr},
       {"true", true},
@@ -156,86 +68,82 @@ TEST(Attributes, KeepEveryType) {
       {"list", Value::list({1, 2.5, "x", nullptr, true, Value::list({"deep"})})},
       {"map", Value::map({{"a", 1}, {"b", Value::map({{"c", Value::list({1, 2})}})}})},
   };
-  for (const auto& [key, value] : values) ASSERT_TRUE(fields.put_value(key, value, 0));
-  EXPECT_EQ(round_trip(fields), values);
+  for (const auto& [key, value] : values) ASSERT_TRUE(span.fields.put_value(key, value, 0));
+  EXPECT_EQ(round_trip(span), values);
 }
 
 TEST(Attributes, OfDeepNestingAreWhole) {
   Value value = "deepest";
   for (int i = 0; i < 60; ++i) value = i % 2 == 0 ? Value::list({value, i}) : Value::map({{"k", value}});
-  FieldBuffer fields;
-  ASSERT_TRUE(fields.put_value("deep", value, 0));
-  EXPECT_THAT(round_trip(fields), ElementsAre(Pair("deep", value)));
+  PlainSpan span;
+  ASSERT_TRUE(span.fields.put_value("deep", value, 0));
+  EXPECT_THAT(round_trip(span), ElementsAre(Pair("deep", value)));
 }
 
 TEST(Attributes, AreAlsoTheMeasurements) {
-  FieldBuffer fields;
-  EXPECT_TRUE(fields.put_word("rows", Value::Type::integer, 3, FieldEntry::kMeasurement));
-  EXPECT_TRUE(fields.put_string("rows", "many", 0));
-  EXPECT_THAT(round_trip(fields), ElementsAre(Pair("rows", Value(3)), Pair("rows", Value("many"))));
+  PlainSpan span;
+  EXPECT_TRUE(span.fields.put_word("rows", Value::Type::integer, 3, FieldEntry::kMeasurement));
+  EXPECT_THAT(round_trip(span), ElementsAre(Pair("rows", Value(3))));
 }
 
 TEST(Attributes, AreNotWhatNopspanAddsForHandlers) {
-  FieldBuffer fields;
-  EXPECT_TRUE(fields.put_string("request_id", "x", FieldEntry::kAdded));
-  EXPECT_THAT(encode(fields).view(), IsEmpty());
+  PlainSpan span;
+  EXPECT_TRUE(span.fields.put_string("request_id", "x", FieldEntry::kAdded));
+  EXPECT_THAT(round_trip(span), IsEmpty());
 }
 
 TEST(Attributes, HaveContentOnlyWhereItIsCaptured) {
-  FieldBuffer fields;
-  EXPECT_TRUE(fields.put_string("prompt", "secret", FieldEntry::kContent));
-  EXPECT_TRUE(fields.put_string("model", "small", 0));
-  EXPECT_THAT(round_trip(fields), ElementsAre(Pair("model", Value("small"))));
-  EXPECT_THAT(round_trip(fields, true), ElementsAre(Pair("prompt", Value("secret")), Pair("model", Value("small"))));
+  PlainSpan span;
+  EXPECT_TRUE(span.fields.put_string("prompt", "secret", FieldEntry::kContent));
+  EXPECT_TRUE(span.fields.put_string("model", "small", 0));
+  EXPECT_THAT(round_trip(span), ElementsAre(Pair("model", Value("small"))));
+  EXPECT_THAT(round_trip(span, true), ElementsAre(Pair("prompt", Value("secret")), Pair("model", Value("small"))));
 }
 
 TEST(Attributes, AreNotWhatContentReplaced) {
   for (const bool kept : {false, true}) {  // with and without a handler
-    FieldSink sink;
-    sink.keeps_content = kept;
-    nopspan::Fields(&sink).set("first", 1).measure("k", 2).set("k", 3).set("last", 4).content("k", "secret");
-    EXPECT_THAT(round_trip(sink.fields),
-                ElementsAre(Pair("first", Value(1)), Pair("k", Value(2)), Pair("last", Value(4))));
+    PlainSpan span;
+    span.keeps_content = kept;
+    nopspan::Fields(&span).set("first", 1).set("k", 3).set("last", 4).content("k", "secret");
+    EXPECT_THAT(round_trip(span), ElementsAre(Pair("first", Value(1)), Pair("last", Value(4))));
   }
 }
 
 TEST(Attributes, ThatAreNotUtf8AreMendedAndCounted) {
   const Counted repaired(&nopspan::Stats::invalid_utf8);
-  FieldBuffer fields;
-  EXPECT_TRUE(fields.put_string("k\xff", "a\xc3(\xe2\x82\xac\xf0\x9f", 0));
-  EXPECT_TRUE(fields.put_value("list", Value::list({"\xed\xa0\x80"}), 0));
-  EXPECT_THAT(round_trip(fields),
+  PlainSpan span;
+  EXPECT_TRUE(span.fields.put_string("k\xff", "a\xc3(\xe2\x82\xac\xf0\x9f", 0));
+  EXPECT_TRUE(span.fields.put_value("list", Value::list({"\xed\xa0\x80"}), 0));
+  EXPECT_THAT(round_trip(span),
               ElementsAre(Pair("k?", Value("a?(\xe2\x82\xac??")), Pair("list", Value::list({"???"}))));
   EXPECT_EQ(repaired.times(), 3U);
 }
 
 TEST(Attributes, OverTheLimitAreLeftOutWholeAndCounted) {
   const Counted dropped(&nopspan::Stats::attributes_dropped);
-  FieldBuffer fields;
-  EXPECT_TRUE(fields.put_string("first", std::string(4000, 'a'), 0));
-  EXPECT_TRUE(fields.put_string("too long", std::string(4200, 'b'), 0));
-  EXPECT_TRUE(fields.put_string("list", std::string(kMaxAttributesBytes, 'c'), 0));
-  EXPECT_TRUE(fields.put_string("small", "still fits", 0));
-  const Encoded encoded = encode(fields);
-  EXPECT_EQ(encoded.result.dropped, 2U);
-  EXPECT_EQ(dropped.times(), 2U);
-  EXPECT_THAT(read_attributes(encoded.view(), kSpanAttributesField),
+  PlainSpan span;
+  EXPECT_TRUE(span.fields.put_string("first", std::string(4000, 'a'), 0));
+  EXPECT_TRUE(span.fields.put_string("too long", std::string(4200, 'b'), 0));
+  EXPECT_TRUE(span.fields.put_string("list", std::string(kMaxAttributesBytes, 'c'), 0));
+  EXPECT_TRUE(span.fields.put_string("small", "still fits", 0));
+  EXPECT_THAT(round_trip(span),
               ElementsAre(Pair("first", Value(std::string(4000, 'a'))), Pair("small", Value("still fits"))));
+  EXPECT_EQ(dropped.times(), 2U);
 }
 
 TEST(Attributes, FillTheLimitToTheLastByte) {
   for (std::size_t size = kMaxAttributesBytes - 32; size < kMaxAttributesBytes; ++size) {
-    FieldBuffer fields;
-    EXPECT_TRUE(fields.put_string("k", std::string(size, 'x'), 0));
-    const Encoded encoded = encode(fields);
+    PlainSpan span;
+    EXPECT_TRUE(span.fields.put_string("k", std::string(size, 'x'), 0));
+    const Counted dropped(&nopspan::Stats::attributes_dropped);
     // The tags and lengths take 1 + 2, 1 + 1 + 1, 1 + 2 and 1 + 2 bytes.
     const bool fits = size + 12 <= kMaxAttributesBytes;
-    EXPECT_EQ(encoded.result.dropped, fits ? 0U : 1U) << size;
-    EXPECT_EQ(encoded.result.size, fits ? size + 12 : 0U) << size;
+    EXPECT_EQ(encoded_attributes(span).size(), fits ? size + 12 : 0U) << size;
+    EXPECT_EQ(dropped.times(), fits ? 0U : 1U) << size;
   }
 }
 
-TEST(Attributes, OfNothingAreNothing) { EXPECT_THAT(encode(FieldBuffer()).view(), IsEmpty()); }
+TEST(Attributes, OfNothingAreNothing) { EXPECT_THAT(round_trip(PlainSpan()), IsEmpty()); }
 
 // ---- The block of memory that holds fields, compared with a simple model of it.
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fields whose key the compiler knows (nopspan/detail/short_key.h) are the same as those whose key it does not know.
 // This file is compiled with optimization, because otherwise the compiler knows no key.
-#include "fields/field_buffer.h"
-#include "genai/attributes.h"
-#include "state/field_sink.h"
+#include "plain_span.h"
+
+#include "genai/span_attributes.h"
 
 #include <nopspan/fields.h>
 #include <nopspan/stats.h>
@@ -20,10 +20,9 @@ namespace {
 
 using nopspan::detail::FieldSink;
 
-std::string attributes_of(const FieldSink& sink) {
+std::string attributes_of(const PlainSpan& span) {
   unsigned char out[nopspan::detail::kMaxAttributesBytes];
-  const auto encoded =
-      nopspan::detail::encode_attributes(sink.fields, nopspan::detail::kSpanAttributesField, true, out);
+  const auto encoded = nopspan::detail::encode_attributes(span, true, true, out);
   return {reinterpret_cast<const char*>(out), encoded.size};
 }
 
@@ -92,7 +91,7 @@ constexpr Value kValues[] = {Value::small, Value::middle, Value::large, Value::n
   if (value == Value::null) fields.set(key, static_cast<const char*>(nullptr));
 }
 
-struct Event : FieldSink {
+struct Event : PlainSpan {
   Event() { is_span = false; }
 };
 

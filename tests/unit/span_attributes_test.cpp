@@ -413,7 +413,7 @@ TEST(RetryEvent, KeepsWhatIsContentAsContent) {
 // The attribute bytes that a probe would carry.
 std::string encoded(const Span&, nopspan::detail::SpanState& state, bool with_content) {
   static unsigned char bytes[nopspan::detail::kMaxAttributesBytes];
-  const auto done = encode_attributes(state, true, nopspan::detail::kSpanAttributesField, with_content, bytes);
+  const auto done = encode_attributes(state, true, with_content, bytes);
   return {reinterpret_cast<const char*>(bytes), done.size};
 }
 

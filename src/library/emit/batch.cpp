@@ -511,9 +511,7 @@ __attribute__((noinline)) EntryWriter write_more(EntryWriter out, const SpanStat
 
 inline void write_attributes(EntryWriter& out, const SpanState& state, bool at_end) noexcept {
   if (!may_have_attributes(state)) return;
-  const EncodedAttributes encoded =
-      encode_attributes(state, at_end, state.is_span ? kSpanAttributesField : kEventAttributesField,
-                        captures_content(state.is_span), out.room());
+  const EncodedAttributes encoded = encode_attributes(state, at_end, captures_content(state.is_span), out.room());
   out.attributes(encoded.size, encoded.dropped > 0);
 }
 
@@ -820,7 +818,7 @@ void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& 
   if (!is_gauge) {
     write_attributes(out, event, false);
   } else if (has_attributes) {
-    const EncodedAttributes encoded = encode_gauge_labels(event, point.label, kEventAttributesField, out.room());
+    const EncodedAttributes encoded = encode_gauge_labels(event, point.label, out.room());
     out.attributes(encoded.size, encoded.dropped > 0);
   }
   note_root(*batch, event.context, false, 0);

@@ -127,8 +127,7 @@ void attach_encoded(nopspan_span& record, ThreadState* thread, const Encode& enc
 void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanState& span, bool at_end) noexcept {
   if (!may_have_attributes(span)) return;
   attach_encoded(record, thread, [&](unsigned char* out) {
-    return encode_attributes(span, at_end, span.is_span ? kSpanAttributesField : kEventAttributesField,
-                             captures_content(span.is_span), out);
+    return encode_attributes(span, at_end, captures_content(span.is_span), out);
   });
 }
 
@@ -233,8 +232,7 @@ void fire_gauge(ThreadState* thread, SpanState& event, const char* engine, const
                 std::int64_t maximum, const GaugeLabel& label) noexcept {
   Record r(thread, event, Probe::gauge);
   if (may_have_attributes(event) || !label.key.empty()) {
-    attach_encoded(r.span, thread,
-                   [&](unsigned char* out) { return encode_gauge_labels(event, label, kEventAttributesField, out); });
+    attach_encoded(r.span, thread, [&](unsigned char* out) { return encode_gauge_labels(event, label, out); });
   }
   finish(&r);
   nopspan_site_gauge(engine, name, static_cast<std::uint64_t>(value), r.strings.model,

@@ -4,10 +4,8 @@
 #include "genai/attributes.h"
 
 #include "base/clean_text.h"
-#include "base/counters.h"
 
 #include <cstring>
-#include <string_view>
 
 namespace nopspan::detail {
 namespace {
@@ -196,16 +194,6 @@ void AttributeEncoder::node(std::string_view key, const Node& value) noexcept {
     const std::uint64_t word = value.word();
     write(key, word_size(type, word), [&](Writer& out) { write_word(out, type, word); });
   }
-}
-
-EncodedAttributes encode_attributes(const FieldBuffer& fields, unsigned field, bool with_content,
-                                    unsigned char* out) noexcept {
-  AttributeEncoder encoder(field, with_content, out);
-  for (const unsigned char* at = fields.begin(); at < fields.end(); at = FieldEntry::at(at)->end()) {
-    const FieldEntry& entry = *FieldEntry::at(at);
-    if ((entry.flags & FieldEntry::kAdded) == 0) encoder.entry(entry.key(), entry);
-  }
-  return encoder.finish();
 }
 
 }  // namespace nopspan::detail

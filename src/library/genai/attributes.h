@@ -15,10 +15,6 @@ namespace nopspan::detail {
 
 inline constexpr std::size_t kMaxAttributesBytes = 8192;
 
-// Field numbers of `attributes` in opentelemetry.proto.trace.v1.Span and in its Event.
-inline constexpr unsigned kSpanAttributesField = wire::kSpanAttributes;
-inline constexpr unsigned kEventAttributesField = wire::kEventAttributes;
-
 struct EncodedAttributes {
   std::size_t size = 0;
   std::uint32_t dropped = 0;  // attributes that did not fit; none is truncated
@@ -58,9 +54,5 @@ class AttributeEncoder {
   unsigned char* out_;
   EncodedAttributes encoded_;
 };
-
-// Encodes all fields that are attributes, under their own keys.
-EncodedAttributes encode_attributes(const FieldBuffer& fields, unsigned field, bool with_content,
-                                    unsigned char* out) noexcept;
 
 }  // namespace nopspan::detail

@@ -356,22 +356,26 @@ void write_attributes(const SpanState& span, bool at_end, Out& out) noexcept {
   write_labels(span, out);
 }
 
-__attribute__((noinline)) EncodedAttributes encode_all_attributes(const SpanState& span, bool at_end, unsigned field,
-                                                                  bool with_content, unsigned char* out) noexcept {
-  AttributeEncoder encoder(field, with_content, out);
+AttributeEncoder encoder_of(const SpanState& span, bool with_content, unsigned char* out) noexcept {
+  return {span.is_span ? wire::kSpanAttributes : wire::kEventAttributes, with_content, out};
+}
+
+__attribute__((noinline)) EncodedAttributes encode_all_attributes(const SpanState& span, bool at_end, bool with_content,
+                                                                  unsigned char* out) noexcept {
+  AttributeEncoder encoder = encoder_of(span, with_content, out);
   write_attributes(span, at_end, encoder);
   return encoder.finish();
 }
 
 }  // namespace
 
-EncodedAttributes encode_attributes(const SpanState& span, bool at_end, unsigned field, bool with_content,
+EncodedAttributes encode_attributes(const SpanState& span, bool at_end, bool with_content,
                                     unsigned char* out) noexcept {
   if (span.keys == 0 && !has_extra_labels(span.context)) {
-    AttributeEncoder usual(field, with_content, out);
+    AttributeEncoder usual = encoder_of(span, with_content, out);
     if (usual.wire_entries(span.fields.begin(), span.fields.end()) == span.fields.end()) return usual.finish();
   }
-  return encode_all_attributes(span, at_end, field, with_content, out);
+  return encode_all_attributes(span, at_end, with_content, out);
 }
 
 namespace {
@@ -390,9 +394,8 @@ void for_each_gauge_label(const SpanState& gauge, const GaugeLabel& label, const
 
 }  // namespace
 
-EncodedAttributes encode_gauge_labels(const SpanState& gauge, const GaugeLabel& label, unsigned field,
-                                      unsigned char* out) noexcept {
-  AttributeEncoder encoder(field, false, out);
+EncodedAttributes encode_gauge_labels(const SpanState& gauge, const GaugeLabel& label, unsigned char* out) noexcept {
+  AttributeEncoder encoder = encoder_of(gauge, false, out);
   for_each_gauge_label(gauge, label, [&](const FieldEntry& entry) { encoder.entry(entry.key(), entry); });
   if (!label.key.empty()) encoder.text(label.key, label.value);
   write_labels(gauge, encoder);

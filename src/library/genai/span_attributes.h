@@ -20,8 +20,7 @@ inline bool may_have_attributes(const SpanState& span) noexcept {
 
 // Encodes the attributes to `out` (kMaxAttributesBytes). If `at_end`, those of a span's stop or exception, which
 // include those of its start.
-EncodedAttributes encode_attributes(const SpanState& span, bool at_end, unsigned field, bool with_content,
-                                    unsigned char* out) noexcept;
+EncodedAttributes encode_attributes(const SpanState& span, bool at_end, bool with_content, unsigned char* out) noexcept;
 
 // A label that the name of a gauge has: "waiting{reason=capacity}". The key is "" if it has none.
 struct GaugeLabel {
@@ -29,8 +28,7 @@ struct GaugeLabel {
 };
 // Encodes the labels of a gauge: its metadata except what the entry and the record have in fields of their own,
 // `label`, and the labels of the span that it is in. Content is not a label.
-EncodedAttributes encode_gauge_labels(const SpanState& gauge, const GaugeLabel& label, unsigned field,
-                                      unsigned char* out) noexcept;
+EncodedAttributes encode_gauge_labels(const SpanState& gauge, const GaugeLabel& label, unsigned char* out) noexcept;
 
 // Writes the name of a gauge with its labels that are texts or integers, "waiting{reason=capacity,tier=host}", for
 // tracers that cannot decode attributes. Returns its size, at most `room`.
