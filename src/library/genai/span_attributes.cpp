@@ -6,17 +6,12 @@
 
 #include "base/counters.h"
 #include "fields/attribute_keys.h"
-#include "genai/genai_mapping.h"
-#include "state/labels.h"
-#include "state/span_state.h"
 
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <cstddef>
 #include <cstdint>
 #include <iterator>
-#include <string_view>
 
 namespace nopspan::detail {
 namespace {
@@ -49,6 +44,8 @@ class FieldOutput {
   void entry(std::string_view key, const FieldEntry& value) noexcept {
     count_unless(fields_.put_entry(key, value, kFlags | (value.flags & FieldEntry::kContent)));
   }
+  // Takes no fields as they are.
+  static const unsigned char* wire_entries(const unsigned char* at, const unsigned char*) noexcept { return at; }
 
  private:
   static constexpr std::uint8_t kFlags = FieldEntry::kOwn;
@@ -291,13 +288,6 @@ bool is_nothing(const FieldEntry& entry) noexcept {
 
 template <class Out>
 void write_plain(const SpanState& span, Out& out) noexcept {
-  for_each_field(span, [&](const FieldEntry& entry) {
-    if (!is_second(span, entry)) out.entry(entry.key(), entry);
-  });
-}
-
-// The same, but copies fields in wire form.
-void write_plain(const SpanState& span, AttributeEncoder& out) noexcept {
   const unsigned char* at = span.fields.begin();
   const unsigned char* const end = span.fields.end();
   while ((at = out.wire_entries(at, end)) < end) {
