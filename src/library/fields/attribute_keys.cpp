@@ -3,9 +3,7 @@
 
 #include <array>
 #include <cstddef>
-#include <cstdint>
 #include <iterator>
-#include <string_view>
 #include <utility>
 
 namespace nopspan::detail {
@@ -180,19 +178,16 @@ constexpr std::size_t slot_of(std::string_view key) noexcept {
   return (mixed ^ (mixed >> 7U)) & (kSlots - 1);
 }
 
-struct Slots {
-  std::array<std::uint8_t, kSlots> number{};  // index in kAttributeKeys + 1; 0: empty
-};
-constexpr Slots make_slots() noexcept {
-  Slots slots;
+// The index in kAttributeKeys + 1. 0: the slot is empty.
+constexpr auto kNumbers = [] {
+  std::array<std::uint8_t, kSlots> numbers{};
   for (std::size_t i = 0; i < kCount; ++i) {
     std::size_t at = slot_of(kAttributeKeys[i].key);
-    while (slots.number[at] != 0) at = (at + 1) & (kSlots - 1);
-    slots.number[at] = static_cast<std::uint8_t>(i + 1);
+    while (numbers[at] != 0) at = (at + 1) & (kSlots - 1);
+    numbers[at] = static_cast<std::uint8_t>(i + 1);
   }
-  return slots;
-}
-constexpr Slots kTable = make_slots();
+  return numbers;
+}();
 
 }  // namespace
 
@@ -213,8 +208,8 @@ AttributeKey::Of attribute_keys_of(std::string_view name) noexcept {
 }
 
 const AttributeKey* find_attribute_key(std::string_view key, AttributeKey::Of of) noexcept {
-  for (std::size_t at = slot_of(key); kTable.number[at] != 0; at = (at + 1) & (kSlots - 1)) {
-    const AttributeKey& known = kAttributeKeys[kTable.number[at] - 1];
+  for (std::size_t at = slot_of(key); kNumbers[at] != 0; at = (at + 1) & (kSlots - 1)) {
+    const AttributeKey& known = kAttributeKeys[kNumbers[at] - 1];
     if (known.key == key && (known.of & of) != 0) return &known;
   }
   return nullptr;

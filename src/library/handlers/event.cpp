@@ -2,7 +2,7 @@
 // The functions by which handlers read an event: views of its fields, and owning copies.
 #include <nopspan/event.h>
 
-#include "fields/field_buffer.h"
+#include "fields/metadata.h"
 #include "genai/span_attributes.h"
 #include "state/span_state.h"
 
@@ -28,12 +28,8 @@ bool ValueView::is_content() const noexcept {
   return exists() && (FieldEntry::at(entry_)->flags & FieldEntry::kContent) != 0;
 }
 ValueView ValueView::find(std::string_view key) const noexcept {
-  if (type() != Value::Type::map) return {};
-  const FieldEntry* map = FieldEntry::at(entry_);
-  for (const unsigned char* at = map->payload(); at < map->end(); at = FieldEntry::at(at)->end()) {
-    if (FieldEntry::at(at)->key() == key) return ValueView(at);
-  }
-  return {};
+  const FieldEntry* found = detail::Node(FieldEntry::at(entry_)).find(key).entry();
+  return ValueView(reinterpret_cast<const unsigned char*>(found));
 }
 Value ValueView::copy() const { return exists() ? detail::copy_value(*FieldEntry::at(entry_)) : Value(); }
 
