@@ -28,7 +28,6 @@
 #include "base/clean_text.h"
 #include "base/counters.h"
 #include "base/exceptions.h"
-#include "base/kept_errno.h"
 #include "gate/gate.h"
 #include "handlers/handler_table.h"
 #include "state/orphans.h"
@@ -42,10 +41,8 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <atomic>
 #include <list>
 #include <map>
-#include <mutex>
 #include <new>
 #include <string>
 #include <utility>

@@ -4,8 +4,8 @@
 
 #include "base/hash.h"
 #include "base/kept_errno.h"
-#include "state/intern.h"
-#include "thread/thread_state.h"
+#include "state/catalogue.h"
+#include "state/span_state.h"
 
 #include <nopspan/event.h>
 #include <nopspan/registry.h>
@@ -84,6 +84,14 @@ class Dispatch {
   char text_[2 * (kMaxNameBytes + 1)];     // the name, if there are only prefixes
   KeptErrno kept_errno_;
 };
+
+inline Shape shape_of(const SpanState& span) noexcept {
+  return span.catalogue != nullptr ? span.catalogue->shape : Shape::standard;
+}
+
+// Dispatch the events of a span: .start, and .stop or .exception. Must not be called inside a LibraryGuard.
+void dispatch_start(SpanState& span);
+void dispatch_end(SpanState& span);
 
 // The lock of changes, which fork() takes, so that no other thread is changing anything when the child is copied.
 std::mutex& registry_lock() noexcept;

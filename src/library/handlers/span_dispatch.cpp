@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "handlers/span_dispatch.h"
+#include "handlers/registry.h"
 
 #include "genai/span_attributes.h"
 #include "state/step_data.h"
 
 #include <nopspan/probes.h>
-
-#include <string_view>
 
 namespace nopspan::detail {
 namespace {

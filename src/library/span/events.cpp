@@ -7,7 +7,7 @@
 #include "emit/probe.h"
 #include "fields/attribute_keys.h"
 #include "gate/gate.h"
-#include "handlers/span_dispatch.h"
+#include "handlers/registry.h"
 #include "span/span.h"
 #include "state/context_stack.h"
 #include "state/span_pool.h"

@@ -11,7 +11,6 @@
 #include "gate/gate.h"
 #include "genai/span_attributes.h"
 #include "handlers/registry.h"
-#include "handlers/span_dispatch.h"
 #include "state/catalogue.h"
 #include "state/context_stack.h"
 #include "state/given_contexts.h"
