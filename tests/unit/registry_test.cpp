@@ -28,20 +28,6 @@ class Registry : public ::testing::Test {
   }
 };
 
-TEST_F(Registry, CallsAHandlerForItsEventAndNoOtherUntilItIsDetached) {
-  std::vector<std::string> seen;
-  ASSERT_EQ(nopspan::attach("id", "work.stop", [&](const Event& e) { seen.emplace_back(e.name()); }), Errc::ok);
-  { const Span span{"work"}; }
-  { const Span span{"other"}; }
-  nopspan::execute("work.stopped");
-  EXPECT_THAT(seen, ElementsAre("work.stop"));
-  EXPECT_EQ(nopspan::detach("id"), Errc::ok);
-  { const Span span{"work"}; }
-  EXPECT_EQ(seen.size(), 1U);
-  for (const char* gone : {"id", "nobody", ""}) EXPECT_EQ(nopspan::detach(gone), Errc::not_found) << gone;
-  EXPECT_EQ(nopspan::attach("id", "a.b", kNothing), Errc::ok);
-}
-
 TEST_F(Registry, RefusesAnIdThatExistsWhateverItsEvents) {
   int calls = 0;
   ASSERT_EQ(nopspan::attach("id", "a.b", [&](const Event&) { ++calls; }), Errc::ok);
@@ -76,26 +62,6 @@ TEST_F(Registry, RefusesAnEmptyHandlerAndAnEmptyId) {
   EXPECT_THAT(listed(""), IsEmpty());
 }
 
-TEST_F(Registry, AttachesOneHandlerToManyEvents) {
-  std::vector<std::string> seen;
-  ASSERT_EQ(nopspan::attach_many("id", {"a.b", "work.start", "work.stop"},
-                                 [&](const Event& e) { seen.emplace_back(e.name()); }),
-            Errc::ok);
-  { const Span span{"work"}; }
-  nopspan::execute("a.b");
-  EXPECT_THAT(seen, ElementsAre("work.start", "work.stop", "a.b"));
-  EXPECT_EQ(nopspan::detach("id"), Errc::ok);
-  nopspan::execute("a.b");
-  EXPECT_EQ(seen.size(), 3U);
-  EXPECT_THAT(listed(""), IsEmpty());
-}
-
-TEST_F(Registry, AttachesAllOrNothing) {
-  EXPECT_EQ(nopspan::attach_many("id", {"a.b", "", "c.d"}, kNothing), Errc::invalid_argument);
-  EXPECT_THAT(listed(""), IsEmpty());
-  EXPECT_EQ(nopspan::detach("id"), Errc::not_found);
-}
-
 TEST_F(Registry, RegistersNothingForNoEvents) {
   EXPECT_EQ(nopspan::attach_many("id", {}, kNothing), Errc::ok);
   EXPECT_EQ(nopspan::detach("id"), Errc::not_found);
@@ -113,16 +79,6 @@ TEST_F(Registry, CallsInOrderOfAttachment) {
   EXPECT_EQ(nopspan::attach("m", "a.b", [&](const Event&) { order += "m"; }), Errc::ok);
   nopspan::execute("a.b");
   EXPECT_EQ(order, "zmaqzaqm");
-}
-
-TEST_F(Registry, GivesEachHandlerItsOwnConfig) {
-  std::vector<Value> seen;
-  const auto record = [&](const Event& e) { seen.push_back(e.config()); };
-  EXPECT_EQ(nopspan::attach("one", "a.b", record, Value::map({{"threshold", 5}})), Errc::ok);
-  EXPECT_EQ(nopspan::attach("two", "a.b", record, "text"), Errc::ok);
-  EXPECT_EQ(nopspan::attach("three", "a.b", record), Errc::ok);
-  nopspan::execute("a.b");
-  EXPECT_THAT(seen, ElementsAre(Value::map({{"threshold", 5}}), Value("text"), Value()));
 }
 
 TEST_F(Registry, ListsByPrefixOfWholeSegmentsInOrderOfAttachment) {
@@ -166,19 +122,6 @@ TEST_F(Registry, LetsSpansRunForAHandlerOfAnotherEvent) {
   EXPECT_EQ(event->span_id(), id_of(inner));
   EXPECT_EQ(event->parent_id(), id_of(outer));
   EXPECT_EQ(event->request_id(), outer.context().request_id());
-}
-
-TEST_F(Registry, DestroysWhatAHandlerHeldByTheTimeDetachReturns) {
-  auto held = std::make_shared<int>(7);
-  const std::weak_ptr<int> watched = held;
-  EXPECT_EQ(nopspan::attach(
-                "id", "a.b", [held](const Event&) {}, "config"),
-            Errc::ok);
-  held.reset();
-  nopspan::execute("a.b");
-  EXPECT_FALSE(watched.expired());
-  EXPECT_EQ(nopspan::detach("id"), Errc::ok);
-  EXPECT_TRUE(watched.expired());
 }
 
 TEST_F(Registry, FindsEveryOneOfManyEvents) {
