@@ -297,20 +297,6 @@ TEST(Builders, TakeListsOfAnyLengthAndNullTexts) {
   EXPECT_EQ(events[2]->metadata("notification_ids").copy(), Value::list());
 }
 
-TEST(AgentCatalogue, ListsEachEventOnceInTheOrderOfItsNames) {
-  const auto events = agent::catalogue();
-  const nopspan::EventNames names = agent::event_names();
-  ASSERT_EQ(events.size(), 44U);
-  ASSERT_EQ(names.size(), 44U);
-  std::set<std::string_view> different;
-  for (std::size_t i = 0; i < events.size(); ++i) {
-    EXPECT_EQ(events[i].name.view(), names[i]);
-    EXPECT_EQ(names[i].substr(0, 6), std::string(agent::event_prefix()) + ".");
-    different.insert(names[i]);
-  }
-  EXPECT_THAT(different, SizeIs(44));
-}
-
 TEST(AgentCatalogue, ListsNoKeyTwiceInAnEvent) {
   for (const EventDescription& event : agent::catalogue()) {
     std::set<std::string_view> keys;

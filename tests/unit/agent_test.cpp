@@ -7,7 +7,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <thread>
 
 namespace {
 
@@ -15,24 +14,6 @@ namespace agent = nopspan::agent;
 using ::testing::AllOf;
 
 // --- Spans
-
-TEST(AgentSpan, OfAModelCallHasTheMeasurementsOfTheCatalogue) {
-  const SpanRecorder recorder("agent.llm");
-  Span{agent::llm, [](auto& m) { m.trace_id("t").iteration(1).context_size(3); }}.with<agent::LlmFields>(
-      [](auto& m) { m.tool_selected("think").intent("why").response("text"); });
-  EXPECT_THAT(keys_of(recorder.start()->measurements()), ElementsAre("system_time"));
-  EXPECT_THAT(keys_of(recorder.stop()->measurements()), ElementsAre("duration"));
-  EXPECT_THAT(recorder.start(), HasMetadata("context_size", 3));
-  EXPECT_THAT(recorder.stop(), AllOf(HasMetadata("trace_id", "t"), HasMetadata("response", "text")));
-}
-
-TEST(AgentSpan, OfAnExceptionHasItsDurationOnly) {
-  const SpanRecorder recorder("agent.llm");
-  EXPECT_THROW(nopspan::span(agent::llm, [] { throw std::runtime_error("boom"); }), std::runtime_error);
-  EXPECT_THAT(keys_of(recorder.exception()->measurements()), ElementsAre("duration"));
-  EXPECT_THAT(recorder.exception(), HasMetadata("kind", "error"));
-  EXPECT_EQ(recorder.exception()->metadata("reason").find("message").as_string(), "boom");
-}
 
 TEST(AgentSpan, OfACompactionCountsMessagesAtBothEnds) {
   const SpanRecorder recorder("agent.compaction");
@@ -94,13 +75,6 @@ TEST(AgentSpan, OfAnIterationIsTheParentOfWhatHappensInIt) {
   const auto events = events_of(recorder, 3);
   EXPECT_THAT(events[1], IsChildOf(events[0]));
   EXPECT_EQ(events[2]->span_id(), events[0]->span_id());
-}
-
-TEST(AgentSpan, MayEndOnAnotherThread) {
-  const SpanRecorder recorder("agent.tool");
-  AsyncSpan tool{agent::tool, Context(), [](auto& m) { m.tool_name("x"); }};
-  std::thread([tool = std::move(tool)]() mutable { tool.end(); }).join();
-  EXPECT_THAT(recorder.stop(), HasMetadata("tool_name", "x"));
 }
 
 // --- Helpers
@@ -251,17 +225,6 @@ TEST(AgentEmit, WorksInsideAHandler) {
 
 // --- emit_tool_*
 
-TEST(AgentTool, StartHasTheMetadataAndTheTime) {
-  const Recorder recorder(agent::event_names());
-  const Value metadata = Value::map({{"tool_name", "x"}, {"intent", "why"}});
-  EXPECT_EQ(agent::emit_tool_start(metadata), Errc::ok);
-  const auto events = recorder.events();
-  ASSERT_THAT(recorder.names(), ElementsAre("agent.tool.start"));
-  EXPECT_THAT(keys_of(events[0]->measurements()), ElementsAre("system_time"));
-  EXPECT_GT(events[0]->system_time_ns(), 1'600'000'000'000'000'000);
-  EXPECT_EQ(events[0]->metadata().copy(), metadata);
-}
-
 TEST(AgentTool, StopHasTheTimeSinceItsStart) {
   const Recorder recorder(agent::event_names());
   const std::uint64_t start = monotonic_ns() - 3'000'000'000;
@@ -286,21 +249,11 @@ TEST(AgentTool, WithoutAStartThatHasBeenTookNoTime) {
   for (const auto& event : events) EXPECT_THAT(event, HasMeasurement("duration", 0));
 }
 
-TEST(AgentTool, ExceptionHasKindReasonAndStacktrace) {
-  const Recorder recorder(agent::event_names());
-  const Value metadata = Value::map({{"kind", "x"}, {"reason", "y"}, {"stacktrace", "z"}, {"trace_id", "t"}});
-  EXPECT_EQ(agent::emit_tool_exception(metadata, "timeout", 1), Errc::ok);
-  EXPECT_EQ(agent::emit_tool_exception(metadata, Value::map({{"type", "T"}}), 1, "exit"), Errc::ok);
-  EXPECT_EQ(agent::emit_tool_exception(metadata, 5, 1, "throw", Value::list({"f1", "f2"})), Errc::ok);
-  EXPECT_EQ(agent::emit_tool_exception(Value::map(), 1, 1, nullptr), Errc::ok);
-  const auto events = events_of(recorder, 4, "agent.tool.exception");
-  EXPECT_THAT(events[3], HasMetadata("kind", nullptr));
-  EXPECT_THAT(events[0], AllOf(HasMetadata("kind", "error"), HasMetadata("reason", "timeout"),
-                               HasMetadata("stacktrace", Value::list()), HasMetadata("trace_id", "t")));
-  EXPECT_THAT(events[1], AllOf(HasMetadata("kind", "exit"), HasMetadata("reason", Value::map({{"type", "T"}}))));
-  EXPECT_THAT(events[1], HasStatus(Status::exception));
-  EXPECT_THAT(events[2], AllOf(HasMetadata("kind", "throw"), HasMetadata("reason", 5),
-                               HasMetadata("stacktrace", Value::list({"f1", "f2"}))));
+TEST(AgentTool, ExceptionMayHaveNoKind) {
+  const Recorder recorder{"agent.tool.exception"};
+  EXPECT_EQ(agent::emit_tool_exception(Value::map({{"stacktrace", "z"}}), 5, 1, nullptr), Errc::ok);
+  EXPECT_THAT(recorder.events(), ElementsAre(AllOf(HasMetadata("kind", nullptr), HasMetadata("reason", 5),
+                                                   HasMetadata("stacktrace", Value::list()))));
 }
 
 TEST(AgentTool, ExceptionOfALongKindIsOfNoMemoryOfItsOwn) {
@@ -375,30 +328,12 @@ TEST(AgentToolSpan, TakesAResultThatTheToolSaysItself) {
   EXPECT_THAT(recorder.stop(), HasMetadata("result", "seven"));
 }
 
-TEST(AgentToolSpan, PassesExceptionsOn) {
-  const SpanRecorder recorder("agent.tool");
-  EXPECT_THROW(agent::tool_span(Value::map({{"tool_name", "x"}}), []() -> int { throw std::runtime_error("failed"); }),
-               std::runtime_error);
-  EXPECT_THAT(recorder.events("agent.tool.stop"), IsEmpty());
-  EXPECT_THAT(recorder.exception(), AllOf(HasMetadata("tool_name", "x"), HasMetadata("kind", "error")));
-  EXPECT_EQ(recorder.exception()->metadata("reason").find("message").as_string(), "failed");
-}
-
 TEST(AgentToolSpan, OfNoMapHasNoMetadataAndRunsTheTool) {
   const Counted dropped(&nopspan::Stats::fields_dropped);
   const SpanRecorder recorder("agent.tool");
   EXPECT_EQ(agent::tool_span(Value("none"), [] { return 1; }), 1);
   EXPECT_THAT(keys_of(recorder.start()->metadata()), ElementsAre("parent_id", "request_id", "span_id"));
   EXPECT_EQ(dropped.times(), 1U);
-}
-
-// --- generate_trace_id()
-
-TEST(AgentTraceId, IsThirtyTwoLowerCaseHexadecimalDigits) {
-  const auto id = agent::generate_trace_id();
-  EXPECT_EQ(id.size(), 32U);
-  EXPECT_EQ(id.view().find_first_not_of("0123456789abcdef"), std::string_view::npos);
-  EXPECT_NE(id, agent::generate_trace_id().view());
 }
 
 }  // namespace
