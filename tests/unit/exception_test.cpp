@@ -138,10 +138,6 @@ TEST_F(Exception, MayComeFromCodeWithoutRtti) {
   EXPECT_THAT(recorder_.exception(), HasMetadata("reason", with_cause(failed, reason("int", ""))));
 }
 
-TEST_F(Exception, EventHasTheMeasurementsOfAStop) {
-  EXPECT_THAT(keys_of(exception_of(7)->measurements()), ElementsAre("duration", "monotonic_time"));
-}
-
 TEST_F(Exception, EventHasTheStartMetadataToo) {
   try {
     nopspan::span(

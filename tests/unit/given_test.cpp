@@ -308,12 +308,6 @@ TEST_F(Complete, KeepsItsMeasurementsForTheStop) {
   EXPECT_THAT(keys_of(recorder_.stop()->measurements()), ElementsAre("duration", "monotonic_time", "tokens"));
 }
 
-TEST_F(Complete, NeedsNoFields) {
-  nopspan::complete("work", Context(), 1000, 0);
-  ASSERT_THAT(recorder_.names(), ElementsAre("work.start", "work.stop"));
-  EXPECT_EQ(recorder_.stop()->duration_ns(), 0);
-}
-
 TEST_F(Complete, DoesNotTouchTheCurrentContext) {
   nopspan::complete("work", Context(), 1000, 1, [](Fields&) { EXPECT_TRUE(Context::current().empty()); });
   EXPECT_TRUE(Context::current().empty());

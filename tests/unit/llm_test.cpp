@@ -11,14 +11,6 @@ namespace {
 
 namespace llm = nopspan::llm;
 
-TEST(Llm, HasTheSixSpansUnderItsPrefix) {
-  EXPECT_EQ(llm::event_prefix(), "llm");
-  std::vector<std::string> names;
-  const auto add = [&](const nopspan::Name& name) { names.emplace_back(name.view()); };
-  add(llm::chat), add(llm::generate), add(llm::image), add(llm::step), add(llm::stream), add(llm::tool);
-  EXPECT_THAT(names, ElementsAre("llm.chat", "llm.generate", "llm.image", "llm.step", "llm.stream", "llm.tool"));
-}
-
 TEST(Llm, BuildersSetTheKeysOfTheirSpans) {
   const Recorder recorder{"llm.tool.start", "llm.tool.stop", "llm.image.stop", "llm.step.stop", "llm.generate.stop"};
   Span{llm::tool, [](auto& m) { m.tool_call_id("call-1").tool_name("search").engine("e").model("m"); }}
@@ -216,20 +208,6 @@ TEST(Llm, NamesThatOnlyLookLikeItsOwnAreNotChecked) {
   { const Span span{"llm"}; }
   { const Span span{llm::chat}; }
   EXPECT_EQ(unknown.times(), 0U);
-}
-
-TEST(Retry, HasTheReferencesKeysAndNoOthers) {
-  const Recorder recorder{"llm.adapter.retry"};
-  {
-    const ContextScope here{Context::with_request_id("order-7")};
-    llm::retry([](auto& r) { r.attempt(2).delay_ms(500).reason("rate_limit"); });
-  }
-  const auto event = recorder.events().at(0);
-  EXPECT_THAT(keys_of(event->measurements()), ElementsAre("system_time"));
-  EXPECT_THAT(keys_of(event->metadata()), ElementsAre("attempt", "delay_ms", "reason", "request_id"));
-  EXPECT_THAT(event, AllOf(HasMetadata("attempt", 2), HasMetadata("delay_ms", 500)));
-  EXPECT_THAT(event, AllOf(HasMetadata("reason", "rate_limit"), HasMetadata("request_id", "order-7")));
-  EXPECT_GT(event->system_time_ns(), 0);
 }
 
 TEST(Retry, BelongsToTheSpanThatIsNamed) {

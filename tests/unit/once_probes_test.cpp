@@ -380,15 +380,4 @@ TEST(Probes, ArePassedOnlyByTheParentForASpanThatItBegan) {
   });
 }
 
-TEST(Labels, AreBoundedAndTheRestIsOther) {
-  expect_in_child([] {
-    const RaisedGate tracer(RaisedGate::spans);
-    const Counted overflow(&nopspan::Stats::labels_overflow);
-    for (int i = 0; i < 5000; ++i) {
-      const Span span{"work", [&](Fields& f) { f.model("model-" + std::to_string(i)); }};
-    }
-    EXPECT_GE(overflow.times(), 5000U - 4096U);
-  });
-}
-
 }  // namespace

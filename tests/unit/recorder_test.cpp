@@ -23,14 +23,6 @@ TEST(Recorder, RecordsTheEventsOfItsNamesInOrder) {
   EXPECT_EQ(recorder.size(), 2U);
 }
 
-TEST(Recorder, SeesWhatASecondOneSees) {
-  const Recorder one{"a.b"};
-  const Recorder two{"a.b"};
-  nopspan::execute("a.b");
-  EXPECT_EQ(one.size(), 1U);
-  EXPECT_EQ(two.size(), 1U);
-}
-
 TEST(Recorder, LetsGoWhenItIsDestroyed) {
   { const Recorder recorder{"a.b"}; }
   EXPECT_TRUE(nopspan::list_handlers("a.b").empty());

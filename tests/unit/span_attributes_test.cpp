@@ -294,15 +294,6 @@ TEST(SpanAttributes, OfASpanThatIsNoOperationNameNone) {
   EXPECT_THAT(start, HasAttribute("temperature", 1));
 }
 
-TEST(SpanAttributes, StayWithAnEventThatIsKept) {
-  const auto start = started(llm::chat, [](auto& m) { m.model("tiny"); });
-  nopspan::OwnedEvent kept = start;
-  const nopspan::OwnedEvent copy = kept;
-  const nopspan::OwnedEvent moved = std::move(kept);
-  EXPECT_EQ(attributes_of(copy), attributes_of(moved));
-  EXPECT_THAT(moved, HasAttribute("gen_ai.request.model", "tiny"));
-}
-
 TEST(RetryEvent, HasBothNamesWhoeverEmitsIt) {
   const Value adapters = Value::map({{"attempt", 2}, {"delay_ms", 500}, {"reason", "timeout"}, {"status_code", 503}});
   const Value conventions = Value::map(
@@ -332,6 +323,7 @@ TEST(RetryEvent, HasBothNamesWhoeverEmitsIt) {
   Value complete = adapters;
   complete.set("request_id", call.request_id().view());
   EXPECT_EQ(events[9]->metadata().copy(), complete) << "as llm::retry() makes it";
+  EXPECT_THAT(keys_of(events[9]->measurements()), ElementsAre("system_time"));
   EXPECT_GT(events[9]->system_time_ns(), 0);
 }
 
@@ -502,7 +494,6 @@ TEST(SpanAttributes, HaveNoContentThatNobodyReceives) {
   const auto fill = [](auto& m) { m.content("custom", "CANARY"); };
   EXPECT_EQ(occurrences(carried(llm::chat, fill, true), "custom"), 0U) << "it was not even copied";
   const SpanRecorder handler("llm.chat");
-  EXPECT_THAT(stop, HasAttribute("gen_ai.usage.output_tokens", 6)) << "a field outside the map takes precedence";
   EXPECT_EQ(occurrences(carried(llm::chat, fill, true), "custom"), 1U);
 }
 
@@ -511,6 +502,7 @@ TEST(SpanAttributes, OfAnImageHaveItsWholeUsage) {
   const auto stop = stopped(llm::image, [&](auto& m) { m.usage(usage).set("output_tokens", 6); });
   EXPECT_EQ(attribute(stop, "nopspan.usage"), usage);
   EXPECT_THAT(stop, HasAttribute("gen_ai.usage.input_tokens", 5));
+  EXPECT_THAT(stop, HasAttribute("gen_ai.usage.output_tokens", 6)) << "a field outside the map takes precedence";
 }
 
 TEST(SpanAttributes, OfAResultAreThoseOfAToolOnlyOnATool) {

@@ -263,20 +263,6 @@ TEST_F(Meter, WhoseSpanIsEndedWithoutItIsOverToo) {
   EXPECT_THAT(recorder_.stop(), LacksMeasurement("stream_tokens"));
 }
 
-extern "C" void on_token(const char*, void* user) { static_cast<StreamMeter*>(user)->token(); }
-
-// A typical API of an engine.
-extern "C" int generate_with_callback(void (*callback)(const char*, void*), void* user) {
-  for (const char* text : {"To", "be", "or"}) callback(text, user);
-  return 0;
-}
-
-TEST_F(Meter, CountsFromACCallbackByItsUserData) {
-  EXPECT_EQ(generate_with_callback(on_token, &meter_), 0);
-  meter_.end();
-  EXPECT_THAT(recorder_.stop(), HasMeasurement("stream_tokens", 3));
-}
-
 TEST(StreamMeter, OfTheParentDoesNothingInTheChild) {
   const Recorder recorder{"work.stop", "gen_ai.stream.first_token"};
   StreamMeter meter{AsyncSpan{"work"}};
@@ -374,16 +360,6 @@ TEST_F(Meter, TakesAClockThatStandsStillOrGoesBackForNoTimeAtAll) {
   for (const char* key : {"gap_p50_ns", "gap_p99_ns", "gap_max_ns"}) {
     EXPECT_THAT(recorder_.stop(), HasMeasurement(key, 0));
   }
-}
-
-TEST_F(Meter, GivesTheLongestGapExactlyAndAQuantileUpToItsRange) {
-  meter_.token();
-  clock_.advance(kHour);
-  meter_.token();
-  meter_.end();
-  EXPECT_THAT(recorder_.stop(), HasMeasurement("gap_max_ns", static_cast<std::int64_t>(kHour)));
-  EXPECT_THAT(recorder_.stop(), HasMeasurement("gap_p50_ns", static_cast<std::int64_t>(GapHistogram::kRange)));
-  EXPECT_THAT(recorder_.stop(), HasMeasurement("gap_p99_ns", static_cast<std::int64_t>(GapHistogram::kRange)));
 }
 
 // The pairs of an attribute: value, count, value, count, ...

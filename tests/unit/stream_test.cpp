@@ -470,19 +470,6 @@ TEST_F(PushStream, EndsByAnExceptionOfItsSink) {
   expect_exception("broken pipe");
 }
 
-TEST_F(PushStream, IsGivenToACCallbackByItsUserData) {
-  int sum = 0;
-  auto stream = llm::push_stream([&](int item) { sum += item; });
-  const auto callback = [](int item, void* user) { (*static_cast<decltype(stream)*>(user))(item); };
-  const auto generate = [](void (*on_item)(int, void*), void* user) {
-    for (int i = 1; i <= 3; ++i) on_item(i, user);
-  };
-  generate(callback, &stream);
-  stream.end();
-  EXPECT_EQ(sum, 6);
-  expect_ok(3);
-}
-
 TEST_F(PullStream, ThatAThreadExitsFromIsAnExceptionOfTheKindExit) {
   in_thread([] {
     auto stream = llm::pull_stream([]() -> std::optional<int> {

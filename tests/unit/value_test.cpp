@@ -103,13 +103,6 @@ TEST(Value, PrintsAsJson) {
   EXPECT_EQ(Value(std::numeric_limits<double>::quiet_NaN()).to_string(), "\"NaN\"");
 }
 
-TEST(Value, CopiesAndMoves) {
-  Value original = Value::map({{"list", Value::list({1, 2})}});
-  const Value copy = original;
-  const Value moved = std::move(original);
-  EXPECT_EQ(copy, moved);
-}
-
 TEST(Value, CopiesAndMovesAnItemOfItselfIntoItself) {
   const Value before = Value::map({{"list", Value::list({1, Value::list({2})})}});
   Value value = before;
