@@ -170,15 +170,18 @@ TEST(Execute, CountsFieldsThatThrowAndEmitsTheEvent) {
   EXPECT_THAT(recorder.events().at(0), HasMetadata("before", 1));
 }
 
-TEST(Gauge, EmitsAnEventOfEngineStats) {
+TEST(Gauge, EmitsAnEventOfEngineStatsWithWhatItIsGiven) {
   const Recorder recorder{"engine.stats"};
   const std::atomic<int> used = 10;
-  nopspan::gauge("kv_cache_used", used, [](auto& g) { g.engine("vllm").maximum(100); });
-  nopspan::gauge("running", -3);
+  nopspan::gauge("kv_cache_used", used,
+                 [](auto& g) { g.engine("vllm").model("m").label("tier", "host").maximum(100); });
+  nopspan::gauge("waiting{reason=adapter}", -3);
   const auto events = events_of(recorder, 2);
-  EXPECT_THAT(events[0], AllOf(HasMeasurement("kv_cache_used", 10), HasMetadata("engine", "vllm")));
-  EXPECT_THAT(events[0], AllOf(HasMetadata("gauge", "kv_cache_used"), HasMetadata("maximum", 100)));
-  EXPECT_THAT(events[1], AllOf(HasMeasurement("running", -3), LacksMetadata("maximum")));
+  EXPECT_THAT(events[0], AllOf(HasMeasurement("kv_cache_used", 10), HasMetadata("gauge", "kv_cache_used")));
+  EXPECT_THAT(events[0], AllOf(HasMetadata("engine", "vllm"), HasMetadata("model", "m"), HasMetadata("tier", "host")));
+  EXPECT_THAT(events[0], AllOf(HasMetadata("maximum", 100), LacksMetadata("counter")));
+  EXPECT_THAT(events[1], AllOf(HasMeasurement("waiting", -3), HasMetadata("reason", "adapter")));
+  EXPECT_THAT(events[1], LacksMetadata("maximum"));
 }
 
 TEST(Gauge, TakesNullsAndOverlongTexts) {
@@ -188,16 +191,6 @@ TEST(Gauge, TakesNullsAndOverlongTexts) {
   nopspan::gauge(std::string(100, 'g'), 1);
   EXPECT_EQ(recorder.size(), 2U);
   EXPECT_EQ(truncated.times(), 1U);
-}
-
-TEST(Gauge, HasTheEngineTheModelAndTheLabelsThatItIsGiven) {
-  const Recorder recorder{"engine.stats"};
-  nopspan::gauge("waiting", 2, [](auto& g) { g.engine("vllm").model("m").label("reason", "slots").maximum(8); });
-  nopspan::gauge("waiting{reason=adapter}", 1, [](auto& g) { g.engine("vllm"); });
-  const auto events = events_of(recorder, 2);
-  EXPECT_THAT(events[0], AllOf(HasMeasurement("waiting", 2), HasMetadata("engine", "vllm"), HasMetadata("model", "m")));
-  EXPECT_THAT(events[0], AllOf(HasMetadata("reason", "slots"), HasMetadata("maximum", 8), LacksMetadata("counter")));
-  EXPECT_THAT(events[1], AllOf(HasMeasurement("waiting", 1), HasMetadata("reason", "adapter")));
 }
 
 TEST(Counter, IsAGaugeThatSaysWhatItIs) {

@@ -10,7 +10,6 @@
 #include <time.h>
 
 #include <optional>
-#include <set>
 #include <thread>
 #include <type_traits>
 
@@ -518,48 +517,21 @@ TEST(Link, IsBoundedTo128AndCountedBeyond) {
   EXPECT_EQ(stops[1]->flags() & NOPSPAN_FLAG_LINKS_DROPPED, 0U);
 }
 
-TEST(Link, ConnectsOneEngineStepToTheEightRequestsItServes) {
-  const SpanRecorder requests("engine.request");
+TEST(Link, OfAStepIsAMemberOfIt) {
   const SpanRecorder steps("engine.step");
-  std::vector<AsyncSpan> slots;
-  std::vector<Context> contexts;
-  std::thread([&] {  // a request arrives
-    for (int i = 0; i < 8; ++i) {
-      slots.emplace_back(nopspan::engine::request, Context::make(), nopspan::SpanOptions{nopspan::SpanKind::server},
-                         [](auto& m) { m.model("small"); });
-      contexts.push_back(slots.back().context());
-    }
-  })
-      .join();
-  {  // the engine's loop
+  std::vector<AsyncSpan> requests;
+  for (int i = 0; i < 8; ++i) requests.emplace_back(nopspan::engine::request, Context::make());
+  {
     Span step{nopspan::engine::step};
-    step.measure("batch_size", slots.size());
-    for (const AsyncSpan& slot : slots) step.link(slot.context());
+    for (const AsyncSpan& request : requests) step.link(request.context());
   }
-  std::thread([&] {  // the last byte is sent
-    for (AsyncSpan& slot : slots) {
-      slot.with<nopspan::engine::RequestFields>([](auto& m) { m.queue_ns(5).output_tokens(3); });
-      slot.end();
-    }
-  })
-      .join();
-
-  ASSERT_EQ(requests.events("engine.request.start").size(), 8U);
-  const auto ends = events_of(requests, 8, "engine.request.stop");
   const nopspan::OwnedEvent step = steps.stop();
   EXPECT_EQ(step->link_count(), 0U);
-  ASSERT_EQ(step->member_count(), 8U);  // the links of a step
-  EXPECT_THAT(step, HasMeasurement("batch_size", 8));
-  std::set<std::string_view> ids;
+  ASSERT_EQ(step->member_count(), 8U);
   for (std::size_t i = 0; i < 8; ++i) {
-    EXPECT_EQ(ends[i]->span_id(), contexts[i].span_id());
-    EXPECT_EQ(ends[i]->request_id(), contexts[i].request_id().view());
-    EXPECT_THAT(ends[i], AllOf(HasStatus(Status::ok), HasMeasurement("queue_ns", 5)));
-    EXPECT_EQ(step->members()[i].request, contexts[i].span_id());
-    EXPECT_NE(step->request_id(), ends[i]->request_id());
-    ids.insert(ends[i]->request_id());
+    EXPECT_EQ(step->members()[i].request, id_of(requests[i]));
+    EXPECT_NE(step->request_id(), requests[i].request_id().view());
   }
-  EXPECT_EQ(ids.size(), 8U);
 }
 
 TEST(Link, OfAStepToASpanThatIsNotRecordedIsDroppedAndCounted) {
