@@ -5,7 +5,6 @@
 #include "recorded.h"
 
 #include <nopspan/execute.h>
-#include <nopspan/log.h>
 
 #include <malloc.h>
 
@@ -15,20 +14,15 @@
 
 namespace {
 
-using nopspan::LogLevel;
 using ::testing::EndsWith;
 using ::testing::StartsWith;
 
 class Handler : public ::testing::Test {
  protected:
-  void SetUp() override {
-    nopspan::set_log_sink([this](LogLevel level, std::string_view line) { log_.emplace_back(level, line); });
-  }
   void TearDown() override {
     while (!nopspan::list_handlers().empty()) static_cast<void>(nopspan::detach(nopspan::list_handlers()[0].id));
-    nopspan::set_log_sink({});
   }
-  std::vector<std::pair<LogLevel, std::string>> log_;
+  const LoggedLines log_;
 };
 
 TEST_F(Handler, ThatThrowsIsDetachedAndReported) {
@@ -47,9 +41,8 @@ TEST_F(Handler, ThatThrowsIsDetachedAndReported) {
   EXPECT_EQ(calls, 1);
   EXPECT_EQ(counted.times(), 1U);
   EXPECT_EQ(nopspan::detach("bad"), Errc::not_found);
-  EXPECT_THAT(log_, ElementsAre(Pair(LogLevel::error,
-                                     "handler \"bad\" of event a.b failed with error "
-                                     "std::runtime_error: boom; it has been detached")));
+  EXPECT_THAT(log_.lines, ElementsAre("handler \"bad\" of event a.b failed with error std::runtime_error: boom; "
+                                      "it has been detached"));
   ASSERT_THAT(failures.events(), SizeIs(1));
   const auto failure = failures.events()[0];
   EXPECT_THAT(keys_of(failure->metadata()),
@@ -65,11 +58,11 @@ TEST_F(Handler, ThatThrowsForgesNoLine) {
   const std::string message = "first\nnopspan: error: forged\x1b[2J\u0085\u2028" + std::string(1U << 16U, 'x');
   attach_ok("bad\n\"id\"", "a.\u2028b", [&](const Event&) { throw std::runtime_error(message); });
   nopspan::execute("a.\u2028b");
-  ASSERT_THAT(log_, SizeIs(1));
-  EXPECT_THAT(log_[0].second, StartsWith("handler \"bad??id?\" of event a.?b failed with error std::runtime_error: "
-                                         "first?nopspan: error: forged?[2J??xxx"));
-  EXPECT_THAT(log_[0].second, EndsWith("xxx\u2026; it has been detached"));
-  EXPECT_LT(log_[0].second.size(), 500U);
+  ASSERT_THAT(log_.lines, SizeIs(1));
+  EXPECT_THAT(log_.lines[0], StartsWith("handler \"bad??id?\" of event a.?b failed with error std::runtime_error: "
+                                        "first?nopspan: error: forged?[2J??xxx"));
+  EXPECT_THAT(log_.lines[0], EndsWith("xxx\u2026; it has been detached"));
+  EXPECT_LT(log_.lines[0].size(), 500U);
   EXPECT_THAT(failures.events()[0], HasMetadata("handler_id", "bad\n\"id\""));
   EXPECT_EQ(failures.events()[0]->metadata("reason").find("message").as_string(), message);
 }
@@ -90,7 +83,7 @@ TEST_F(Handler, ThatThrowsWhileAnExceptionUnwindsDisturbsNothing) {
   } catch (const std::logic_error& error) {
     EXPECT_STREQ(error.what(), "application");
   }
-  EXPECT_THAT(log_, SizeIs(1));
+  EXPECT_THAT(log_.lines, SizeIs(1));
 }
 
 TEST_F(Handler, OfFailuresThatThrowsIsDetachedAsWell) {
@@ -98,7 +91,7 @@ TEST_F(Handler, OfFailuresThatThrowsIsDetachedAsWell) {
   attach_ok("bad", "a.b", [](const Event&) { throw std::runtime_error("once"); });
   nopspan::execute("a.b");
   EXPECT_THAT(nopspan::list_handlers(), SizeIs(0));
-  EXPECT_THAT(log_, SizeIs(2));
+  EXPECT_THAT(log_.lines, SizeIs(2));
 }
 
 TEST_F(Handler, MayDetachItself) {

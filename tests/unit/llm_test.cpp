@@ -3,9 +3,6 @@
 #include "recorded.h"
 
 #include <nopspan/llm.h>
-#include <nopspan/log.h>
-
-#include <mutex>
 
 namespace {
 
@@ -151,45 +148,24 @@ TEST(Llm, SpanOfAnUnknownRunTimeNameThrowsAMessageOfOneLine) {
   }
 }
 
-class Log {
- public:
-  Log() {
-    nopspan::set_log_sink([this](nopspan::LogLevel, std::string_view line) {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      lines_.emplace_back(line);
-    });
-  }
-  ~Log() { nopspan::set_log_sink({}); }
-  Log(const Log&) = delete;
-  Log& operator=(const Log&) = delete;
-  [[nodiscard]] std::vector<std::string> lines() const {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return lines_;
-  }
-
- private:
-  mutable std::mutex mutex_;
-  std::vector<std::string> lines_;
-};
-
 TEST(Llm, LiteralThatTheCatalogueDoesNotKnowIsEmittedCountedAndLoggedOnce) {
-  const Log log;
+  const LoggedLines log;
   const SpanRecorder recorder("llm.chats");
   const Counted unknown(&nopspan::Stats::names_unknown);
   { const Span span{"llm.chats"}; }
   { const Span span{"llm.chats"}; }
   EXPECT_EQ(unknown.times(), 2U);
   EXPECT_THAT(recorder.names(), SizeIs(4));
-  EXPECT_THAT(log.lines(), ElementsAre("unknown span name \"chats\"; valid: chat, generate, image, step, stream, tool; "
-                                       "it is emitted anyway"));
+  EXPECT_THAT(log.lines, ElementsAre("unknown span name \"chats\"; valid: chat, generate, image, step, stream, tool; "
+                                     "it is emitted anyway"));
 }
 
 TEST(Llm, LiteralThatTheCatalogueDoesNotKnowForgesNoLine) {
-  const Log log;
+  const LoggedLines log;
   const SpanRecorder recorder("llm.a\"; valid: \u2028b");
   { const Span span{"llm.a\"; valid: \u2028b"}; }
-  ASSERT_THAT(log.lines(), SizeIs(1));
-  EXPECT_EQ(log.lines()[0].substr(0, 43), "unknown span name \"a?; valid: ?b\"; valid: c");
+  ASSERT_THAT(log.lines, SizeIs(1));
+  EXPECT_EQ(log.lines[0].substr(0, 43), "unknown span name \"a?; valid: ?b\"; valid: c");
 }
 
 TEST(Llm, LogSinkMayEmitWhereANameIsUnknown) {

@@ -8,6 +8,7 @@
 #include "counted.h"
 
 #include <nopspan/event.h>
+#include <nopspan/log.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 #include <nopspan/stats.h>
@@ -102,6 +103,18 @@ MATCHER_P(LacksMeasurement, key, "lacks the measurement " + std::string(key)) {
 }
 // The attribute of that key is content.
 MATCHER_P(HasContent, key, "has the content " + std::string(key)) { return arg->attributes().find(key).is_content(); }
+
+// The lines of the log while it exists.
+struct LoggedLines {
+  LoggedLines() {
+    nopspan::set_log_sink([this](nopspan::LogLevel, std::string_view line) { lines.emplace_back(line); });
+  }
+  ~LoggedLines() { nopspan::set_log_sink({}); }
+  LoggedLines(const LoggedLines&) = delete;
+  LoggedLines& operator=(const LoggedLines&) = delete;
+
+  mutable std::vector<std::string> lines;
+};
 
 // A span that ends at once. Its last argument is usually its metadata.
 template <class... Arguments>

@@ -4,10 +4,8 @@
 
 #include <nopspan/detail/gate.h>
 #include <nopspan/execute.h>
-#include <nopspan/log.h>
 
 #include <atomic>
-#include <memory>
 #include <thread>
 
 namespace {
@@ -303,27 +301,20 @@ TEST_F(Prefix, IsSelectedFromAllOthersWhileTheyComeAndGo) {
 
 class NameOfASpan : public Prefix {
  protected:
-  NameOfASpan() {
-    nopspan::set_log_sink([this](nopspan::LogLevel, std::string_view line) { lines_.emplace_back(line); });
-  }
-  void TearDown() override {
-    Prefix::TearDown();
-    nopspan::set_log_sink({});
-  }
-  std::vector<std::string> lines_;
+  const LoggedLines log_;
 };
 
 TEST_F(NameOfASpan, IsNoEventWhichIsLoggedOnce) {
   attach("id", "db.query");
   { const Span span{"db.queries"}; }
   nopspan::execute("db.query");
-  EXPECT_THAT(lines_, IsEmpty());
+  EXPECT_THAT(log_.lines, IsEmpty());
   { const Span span{"db.query"}; }
   { const Span span{"db.query"}; }
   attach("other", "db.query");
   { const Span span{"db.query"}; }
-  EXPECT_THAT(lines_, ElementsAre("a handler is attached to \"db.query\", but this is a span, whose events are "
-                                  "db.query.start, .stop and .exception"));
+  EXPECT_THAT(log_.lines, ElementsAre("a handler is attached to \"db.query\", but this is a span, whose events are "
+                                      "db.query.start, .stop and .exception"));
 }
 
 TEST_F(NameOfASpan, IsLoggedForAsyncAndFinishedSpansToo) {
@@ -331,14 +322,14 @@ TEST_F(NameOfASpan, IsLoggedForAsyncAndFinishedSpansToo) {
   attach("other", "b");
   { AsyncSpan span{"a"}; }
   nopspan::complete("b", Context(), 1, 1);
-  EXPECT_THAT(lines_, SizeIs(2));
+  EXPECT_THAT(log_.lines, SizeIs(2));
 }
 
 TEST_F(NameOfASpan, IsNotLoggedIfAnEventOfTheSpanHasTheHandler) {
   attach("id", "db.query.stop");
   attach("other", "db.*");
   { const Span span{"db.query"}; }
-  EXPECT_THAT(lines_, IsEmpty());
+  EXPECT_THAT(log_.lines, IsEmpty());
 }
 
 }  // namespace

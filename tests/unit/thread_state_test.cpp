@@ -10,7 +10,6 @@
 #include "thread/thread_state.h"
 
 #include <nopspan/execute.h>
-#include <nopspan/log.h>
 
 #include <errno.h>
 #include <signal.h>
