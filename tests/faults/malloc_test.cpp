@@ -132,34 +132,33 @@ void expect_whole_handlers() {
 
 // As one does that has registered its fork handlers after the library was loaded.
 TEST(MallocFaults, AnAllocatorMayStopWritersOfTheRegistryUntilAForkIsOver) {
-  EXPECT_EQ(in_child([] {
-              const AllocatorHook hook(stop_writer);
-              bool is_stopped = true;
-              for (int call = 1; is_stopped && !HasFailure(); ++call) {
-                calls_left = call;
-                stopped = forked = false;
-                std::atomic<bool> done{false};
-                std::thread writer([&] {
-                  writes = true;
-                  write_registry("a handler of the parent");
-                  writes = false;
-                  done = true;
-                });
-                watch("a writer", [&] { return stopped || done; });
-                is_stopped = stopped;
-                alarm(30);
-                EXPECT_EQ(in_child([] {
-                            expect_whole_handlers();
-                            write_registry("another handler");
-                            expect_whole_handlers();
-                          }),
-                          "")
-                    << "stopped in call " << call;
-                forked = true;
-                writer.join();
-              }
-            }),
-            "");
+  expect_in_child([] {
+    const AllocatorHook hook(stop_writer);
+    bool is_stopped = true;
+    for (int call = 1; is_stopped && !HasFailure(); ++call) {
+      calls_left = call;
+      stopped = forked = false;
+      std::atomic<bool> done{false};
+      std::thread writer([&] {
+        writes = true;
+        write_registry("a handler of the parent");
+        writes = false;
+        done = true;
+      });
+      watch("a writer", [&] { return stopped || done; });
+      is_stopped = stopped;
+      alarm(30);
+      EXPECT_EQ(in_child([] {
+                  expect_whole_handlers();
+                  write_registry("another handler");
+                  expect_whole_handlers();
+                }),
+                "")
+          << "stopped in call " << call;
+      forked = true;
+      writer.join();
+    }
+  });
 }
 
 std::atomic<unsigned> allocations{0};
@@ -297,38 +296,34 @@ void expect_that_spans_are_counted_without_memory(bool is_warm) {
   EXPECT_EQ(handler.ends, handler.starts);
 }
 
-TEST(MallocFaults, SpansOfANewThreadAreCountedIfTheKernelHasNoMemory) {
-  EXPECT_THAT(in_child([] { expect_that_spans_are_counted_without_memory(false); }), IsEmpty());
-}
-
-TEST(MallocFaults, SpansOfAnOldThreadAreCountedIfTheKernelHasNoMemory) {
-  EXPECT_THAT(in_child([] { expect_that_spans_are_counted_without_memory(true); }), IsEmpty());
+TEST(MallocFaults, SpansOfANewAndOfAnOldThreadAreCountedIfTheKernelHasNoMemory) {
+  expect_in_child([] { expect_that_spans_are_counted_without_memory(false); });
+  expect_in_child([] { expect_that_spans_are_counted_without_memory(true); });
 }
 
 TEST(MallocFaults, ASpanReusesTheMemoryOfOneThatAnotherThreadHasEnded) {
-  EXPECT_THAT(in_child([] {
-                const CountingHandler handler({"work"});
-                const Counted dropped(&nopspan::Stats::spans_dropped);
-                std::vector<AsyncSpan> spans(50'000);
-                std::optional<Span> outer(std::in_place, "work");
-                std::atomic<int> step{0};
-                std::thread thread([&] {
-                  while (step != 1) std::this_thread::yield();
-                  outer.reset();
-                  step = 2;
-                });
-                {
-                  const NoMoreMemory no_more_memory;
-                  for (std::size_t i = 0; dropped.times() == 0; ++i) spans.at(i) = AsyncSpan{"work", Context()};
-                  step = 1;
-                  watch("a span that ends", [&] { return step == 2; });
-                  const Span span{"work"};
-                  EXPECT_TRUE(span);
-                }
-                thread.join();
-                EXPECT_EQ(dropped.times(), 1U);
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const CountingHandler handler({"work"});
+    const Counted dropped(&nopspan::Stats::spans_dropped);
+    std::vector<AsyncSpan> spans(50'000);
+    std::optional<Span> outer(std::in_place, "work");
+    std::atomic<int> step{0};
+    std::thread thread([&] {
+      while (step != 1) std::this_thread::yield();
+      outer.reset();
+      step = 2;
+    });
+    {
+      const NoMoreMemory no_more_memory;
+      for (std::size_t i = 0; dropped.times() == 0; ++i) spans.at(i) = AsyncSpan{"work", Context()};
+      step = 1;
+      watch("a span that ends", [&] { return step == 2; });
+      const Span span{"work"};
+      EXPECT_TRUE(span);
+    }
+    thread.join();
+    EXPECT_EQ(dropped.times(), 1U);
+  });
 }
 
 // Spans whose fields nearly fill their block. The memory comes back when the handler is called, or not at all.
@@ -365,21 +360,20 @@ TEST(MallocFaults, FieldsStayInPlaceIfTheKernelHasNoMemory) {
 }
 
 TEST(MallocFaults, ErrnoIsKeptIfTheKernelHasNoMemory) {
-  EXPECT_THAT(in_child([] {
-                const CountingHandler handler({"work"}, "work.event");
-                const Counted dropped(&nopspan::Stats::contexts_dropped);
-                std::vector<std::optional<ContextScope>> scopes(10'000);
-                const Context context = Context::make();
-                const NoMoreMemory no_more_memory;
-                errno = ENOENT;
-                for (std::size_t i = 0; dropped.times() == 0; ++i) scopes.at(i).emplace(context);
-                EXPECT_EQ(errno, ENOENT);
-                for (const Call& call : every_call) {
-                  call.make(1);
-                  EXPECT_EQ(errno, ENOENT) << call.what;
-                }
-              }),
-              IsEmpty());
+  expect_in_child([] {
+    const CountingHandler handler({"work"}, "work.event");
+    const Counted dropped(&nopspan::Stats::contexts_dropped);
+    std::vector<std::optional<ContextScope>> scopes(10'000);
+    const Context context = Context::make();
+    const NoMoreMemory no_more_memory;
+    errno = ENOENT;
+    for (std::size_t i = 0; dropped.times() == 0; ++i) scopes.at(i).emplace(context);
+    EXPECT_EQ(errno, ENOENT);
+    for (const Call& call : every_call) {
+      call.make(1);
+      EXPECT_EQ(errno, ENOENT) << call.what;
+    }
+  });
 }
 
 }  // namespace

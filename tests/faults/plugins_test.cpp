@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Plug-ins that a program loads and unloads. The program does not link nopspan itself.
 #include "fault.h"
+#include "in_thread.h"
 #include "plugin.h"
 
 #include <dlfcn.h>
@@ -39,12 +40,6 @@ class Plugin {
 std::ptrdiff_t mappings() {
   std::ifstream maps("/proc/self/maps");
   return std::count(std::istreambuf_iterator<char>(maps), {}, '\n');
-}
-
-void run_on_threads(void (*work)(), int count) {
-  std::vector<std::thread> threads;
-  for (int i = 0; i < count; ++i) threads.emplace_back(work);
-  for (std::thread& thread : threads) thread.join();
 }
 
 // Runs `work` on a thread that ends after `then`.
@@ -116,7 +111,7 @@ TEST(PluginFaults, ACopyInAPluginLeavesNothingBehind) {
     const Plugin plugin(NOPSPAN_PLUGIN_STATIC);
     FIND(plugin, plugin_attach)();
     FIND(plugin, plugin_price)();
-    run_on_threads(FIND(plugin, plugin_work), 4);
+    in_threads(4, [work = FIND(plugin, plugin_work)](int) { work(); });
     FIND(plugin, plugin_detach)();
     EXPECT_GT(FIND(plugin, plugin_ends)(), 0);
     plugin.unload();
@@ -171,40 +166,38 @@ TEST(PluginFaults, AScopeMayEndAfterTheDestructorOfItsCopy) {
 }
 
 TEST(PluginFaults, ACopyInAPluginMayBeUnloadedWhileTheProcessForks) {
-  EXPECT_EQ(in_child([] {
-              static Plugin* plugin = nullptr;
-              // Called after that of the plug-in, because it is registered before.
-              pthread_atfork([] { plugin->unload(); }, nullptr, nullptr);
-              Plugin loaded(NOPSPAN_PLUGIN_STATIC);
-              plugin = &loaded;
-              FIND(loaded, plugin_attach)();
-              FIND(loaded, plugin_detach)();
-              const pid_t child = fork();
-              if (child == 0) _exit(0);
-              EXPECT_EQ(wait_for(child), "");
-            }),
-            "");
+  expect_in_child([] {
+    static Plugin* plugin = nullptr;
+    // Called after that of the plug-in, because it is registered before.
+    pthread_atfork([] { plugin->unload(); }, nullptr, nullptr);
+    Plugin loaded(NOPSPAN_PLUGIN_STATIC);
+    plugin = &loaded;
+    FIND(loaded, plugin_attach)();
+    FIND(loaded, plugin_detach)();
+    const pid_t child = fork();
+    if (child == 0) _exit(0);
+    EXPECT_EQ(wait_for(child), "");
+  });
 }
 
 TEST(PluginFaults, ASpanMayBeginWhileTheProcessForks) {
-  EXPECT_EQ(in_child([] {
-              static void (*misname)() = nullptr;
-              // Called between the plug-in's own, because they are registered before.
-              pthread_atfork([] { misname(); }, nullptr, nullptr);
-              for (const char* const path : {NOPSPAN_PLUGIN_SHARED, NOPSPAN_PLUGIN_STATIC}) {
-                const Plugin plugin(path);
-                misname = FIND(plugin, plugin_misname);
-                FIND(plugin, plugin_attach)();
-                for (const bool has_state : {false, true}) {
-                  if (has_state) FIND(plugin, plugin_work)();
-                  const pid_t child = fork();
-                  if (child == 0) _exit(0);
-                  EXPECT_EQ(wait_for(child), "");
-                }
-                FIND(plugin, plugin_detach)();
-              }
-            }),
-            "");
+  expect_in_child([] {
+    static void (*misname)() = nullptr;
+    // Called between the plug-in's own, because they are registered before.
+    pthread_atfork([] { misname(); }, nullptr, nullptr);
+    for (const char* const path : {NOPSPAN_PLUGIN_SHARED, NOPSPAN_PLUGIN_STATIC}) {
+      const Plugin plugin(path);
+      misname = FIND(plugin, plugin_misname);
+      FIND(plugin, plugin_attach)();
+      for (const bool has_state : {false, true}) {
+        if (has_state) FIND(plugin, plugin_work)();
+        const pid_t child = fork();
+        if (child == 0) _exit(0);
+        EXPECT_EQ(wait_for(child), "");
+      }
+      FIND(plugin, plugin_detach)();
+    }
+  });
 }
 
 TEST(PluginFaults, SpansAreDroppedWhileTheProcessHasNoThreadKeyLeft) {
@@ -214,11 +207,11 @@ TEST(PluginFaults, SpansAreDroppedWhileTheProcessHasNoThreadKeyLeft) {
   const Plugin plugin(NOPSPAN_PLUGIN_STATIC);
   FIND(plugin, plugin_attach)();
   const unsigned long before = FIND(plugin, plugin_dropped)();
-  run_on_threads(FIND(plugin, plugin_work), 1);
+  std::thread(FIND(plugin, plugin_work)).join();
   EXPECT_EQ(FIND(plugin, plugin_ends)(), 0);
   EXPECT_GT(FIND(plugin, plugin_dropped)(), before);
   for (const pthread_key_t key : keys) pthread_key_delete(key);
-  run_on_threads(FIND(plugin, plugin_work), 1);
+  std::thread(FIND(plugin, plugin_work)).join();
   EXPECT_GT(FIND(plugin, plugin_ends)(), 0);
   FIND(plugin, plugin_detach)();
   plugin.unload();
@@ -231,12 +224,12 @@ TEST(PluginFaults, ALibraryMayBeLoadedAfterManyThreadKeys) {
   const Plugin plugin(NOPSPAN_PLUGIN_SHARED);
   FIND(plugin, plugin_attach)();
   FIND(plugin, plugin_raise)();
-  run_on_threads(FIND(plugin, plugin_work), 1);
+  std::thread(FIND(plugin, plugin_work)).join();
   const int ends = FIND(plugin, plugin_ends)();
   EXPECT_GT(ends, 0);
   constexpr int kThreads = 300;
   const std::uint64_t resident = resident_bytes();
-  for (int i = 0; i < kThreads; ++i) run_on_threads(FIND(plugin, plugin_work), 1);
+  for (int i = 0; i < kThreads; ++i) std::thread(FIND(plugin, plugin_work)).join();
   EXPECT_EQ(FIND(plugin, plugin_ends)(), ends * kThreads);
   // A thread whose end the library does not see keeps its batch, of 32 KiB.
   EXPECT_LT(resident_bytes(), resident + kThreads * 4096);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Many threads at once, and spans that outlive their threads.
 #include "fault.h"
+#include "in_thread.h"
 #include "sanitizers.h"
 
 #include <nopspan/span.h>
@@ -63,13 +64,9 @@ TEST(ThreadFaults, ManyThreadsGiveTheirMemoryBack) {
     EXPECT_LT(resident_bytes(), before + kKept);
   }
 
-  std::vector<std::thread> later;
-  for (int i = 0; i < 8; ++i) {
-    later.emplace_back([] {
-      for (int n = 0; n < 1000; ++n) nopspan::AsyncSpan{"work"}.end();
-    });
-  }
-  for (std::thread& thread : later) thread.join();
+  in_threads(8, [](int) {
+    for (int n = 0; n < 1000; ++n) nopspan::AsyncSpan{"work"}.end();
+  });
   EXPECT_EQ(handler.starts, kThreads + 8U * 1000);
   EXPECT_EQ(handler.ends, handler.starts);
 }
