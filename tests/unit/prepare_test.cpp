@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <optional>
 #include <thread>
 
 namespace {
@@ -77,50 +78,38 @@ TEST_F(Prepared, ThreadMakesNoSystemCallForItsSpans) {
   });
 }
 
+// So many threads, which run when the process is prepared, make their first spans in the sandbox.
+[[noreturn]] void emit_on_threads(int threads, bool is_traced) {
+  std::atomic<bool> is_in_sandbox{false};
+  std::atomic<int> running{0}, done{0};
+  for (int i = 0; i < threads; ++i) {
+    std::thread([&] {
+      ++running;  // the C library has made its system calls for this thread
+      while (!is_in_sandbox) continue;
+      emit_spans();
+      ++done;
+      while (true) continue;  // its end is not part of the test
+    }).detach();
+  }
+  while (running < threads) continue;
+  EXPECT_TRUE(nopspan::prepare(static_cast<unsigned>(threads) + 1));
+  std::optional<AllRaised> gate;
+  if (is_traced) gate.emplace();
+  const std::uint64_t dropped = nopspan::stats().spans_dropped;
+  enter_sandbox({SYS_gettid});
+  is_in_sandbox = true;
+  while (done < threads) continue;
+  leave(dropped);
+}
+
 TEST_F(Prepared, ProcessHasThreadsThatAskForTheirIdAlone) {
-  expect_in_child([] {
-    constexpr int kThreads = 4;
-    std::atomic<bool> is_in_sandbox{false};
-    std::atomic<int> running{0}, done{0};
-    for (int i = 0; i < kThreads; ++i) {
-      std::thread([&] {
-        ++running;  // the C library has made its system calls for this thread
-        while (!is_in_sandbox) continue;
-        emit_spans();
-        ++done;
-        while (true) continue;  // its end is not part of the test
-      }).detach();
-    }
-    while (running < kThreads) continue;
-    EXPECT_TRUE(nopspan::prepare(kThreads + 1));
-    const AllRaised gate;
-    const std::uint64_t dropped = nopspan::stats().spans_dropped;
-    enter_sandbox({SYS_gettid});
-    is_in_sandbox = true;
-    while (done < kThreads) continue;
-    leave(dropped);
-  });
+  expect_in_child([] { emit_on_threads(4, true); });
 }
 
 TEST_F(Prepared, ProcessMayAttachBeforeItsThreadsBegin) {
   expect_in_child([] {
-    const auto attached = nopspan::attach("nobody", "nothing.*", [](const nopspan::Event& /*event*/) {});
-    EXPECT_EQ(attached, Errc::ok);
-    EXPECT_TRUE(nopspan::prepare(2));
-    std::atomic<bool> is_running{false}, is_in_sandbox{false}, is_done{false};
-    std::thread([&] {
-      is_running = true;
-      while (!is_in_sandbox) continue;
-      emit_spans();
-      is_done = true;
-      while (true) continue;  // its end is not part of the test
-    }).detach();
-    while (!is_running) continue;
-    const std::uint64_t dropped = nopspan::stats().spans_dropped;
-    enter_sandbox({SYS_gettid});
-    is_in_sandbox = true;
-    while (!is_done) continue;
-    leave(dropped);
+    attach_ok("nobody", "nothing.*", [](const nopspan::Event& /*event*/) {});
+    emit_on_threads(1, false);
   });
 }
 
