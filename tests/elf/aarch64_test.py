@@ -6,13 +6,9 @@ import glob
 import os
 import shutil
 import subprocess
-import tempfile
-import unittest
-from pathlib import Path
 
 import surroundings
 from elf_file import ElfFile
-from probe_abi import Abi
 
 CXX = "aarch64-linux-gnu-g++"
 # The host's <sys/sdt.h> is the same file for all machines. Its folder is searched last, so that no other header of the
@@ -22,35 +18,19 @@ INCLUDE = ["-idirafter", os.path.dirname(os.path.dirname((glob.glob("/usr/includ
 BUILD = surroundings.BUILD / "aarch64"
 
 
-class Aarch64(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.abi = Abi(surroundings.SOURCE / "probes" / "README.md")
-
-    def assembled(self, *flags):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        path = Path(directory.name) / "probes.so"
-        source = surroundings.SOURCE / "probes" / "sites.S"
-        subprocess.run([CXX, *INCLUDE, *flags, "-shared", "-nostdlib", source, "-o", path], check=True)
-        return ElfFile(path)
-
-    def site(self, elf):
-        symbol = elf.symbols()["nopspan_site_span_stop"]
-        return elf.read(symbol.value, symbol.size)
-
+class Aarch64(surroundings.AbiTest):
     def test_the_sites(self):
-        elf = self.assembled("-std=c++17")
+        elf = self.assembled(CXX, *INCLUDE, "-std=c++17")
         self.assertEqual(183, elf.machine)
         self.assertEqual([], self.abi.defects(elf))
         self.assertEqual("8@x0 8@x1 8@x2 8@x3 8@x4 8@x5", elf.notes[0].arguments)
         self.assertEqual(65536, elf.sections[".probes"].size)
-        self.assertEqual("1f 20 03 d5 c0 03 5f d6", self.site(elf).hex(" "))
+        self.assertEqual("1f 20 03 d5 c0 03 5f d6", self.site(elf, "span_stop"))
 
     def test_with_branch_protection_a_site_begins_with_bti(self):
-        elf = self.assembled("-mbranch-protection=standard")
+        elf = self.assembled(CXX, *INCLUDE, "-mbranch-protection=standard")
         self.assertEqual([], self.abi.defects(elf))
-        self.assertEqual("5f 24 03 d5 1f 20 03 d5 c0 03 5f d6", self.site(elf).hex(" "))
+        self.assertEqual("5f 24 03 d5 1f 20 03 d5 c0 03 5f d6", self.site(elf, "span_stop"))
         self.assertIn("BTI", elf.properties, "linked into a program, it would switch BTI off")
 
     def test_the_whole_library(self):

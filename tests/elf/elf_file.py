@@ -9,7 +9,7 @@ from collections import namedtuple
 Section = namedtuple("Section", "name type address offset size flags align")
 Note = namedtuple("Note", "provider name location base semaphore arguments")
 Symbol = namedtuple("Symbol", "name value size binding section")
-Relocation = namedtuple("Relocation", "offset type symbol")
+Relocation = namedtuple("Relocation", "type symbol")
 
 REGISTERS = {
     62: "8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9",  # EM_X86_64
@@ -68,9 +68,9 @@ class ElfFile:
         return {name: symbol for name, symbol in self.symbols("--dyn-syms").items() if symbol.section != "UND"}
 
     def relocations(self):
-        pattern = re.compile(r"([0-9a-f]{16})\s+[0-9a-f]{16} (R_\S+)\s*(?:[0-9a-f]{16} ([^\s@]+))?")
+        pattern = re.compile(r"[0-9a-f]{16}\s+[0-9a-f]{16} (R_\S+)\s*(?:[0-9a-f]{16} ([^\s@]+))?")
         matches = map(pattern.match, self._readelf("-rW").splitlines())
-        return [Relocation(int(match[1], 16), match[2], match[3]) for match in matches if match]
+        return [Relocation(match[1], match[2]) for match in matches if match]
 
     def read(self, address, size):
         """The bytes at an address, read from the file."""
@@ -80,9 +80,6 @@ class ElfFile:
                 start = section.offset + address - section.address
                 return self._bytes[start:start + size]
         raise ValueError(f"{self.path}: nothing is at {address:#x}")
-
-    def word(self, address):
-        return struct.unpack("<Q", self.read(address, 8))[0]
 
     def loads(self):
         """(file offset, address, size in the file, size in memory) of each loaded segment."""

@@ -8,13 +8,11 @@ import unittest
 import builds
 import surroundings
 from elf_file import ElfFile
-from probe_abi import Abi
 
 
-class Matrix(unittest.TestCase):
+class Matrix(surroundings.AbiTest):
     @classmethod
     def setUpClass(cls):
-        cls.abi = Abi(surroundings.SOURCE / "probes" / "README.md")
         cls.programs = list(builds.programs())
         cls.elf = {path: ElfFile(path) for program in cls.programs for path in
                    (program.path, program.sites, program.reader)}

@@ -11,7 +11,6 @@ import builds
 import surroundings
 from elf_file import ElfFile
 from matrix_live_test import EVENTS, Run
-from probe_abi import Abi
 from tracer import Tracer
 
 KEEPS = {
@@ -28,11 +27,8 @@ DELETES = {"llvm": ["llvm-strip"], "llvm-all": ["llvm-strip", "--strip-all"]}
 PROGRAMS = ("gcc-plain-static-bfd-pie", "clang-plain-static-lld-pie", "gcc-plain-shared-bfd-pie")
 
 
-class Strip(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.abi = Abi(surroundings.SOURCE / "probes" / "README.md")
-        cls.programs = [program for program in builds.programs() if program.name in PROGRAMS]
+class Strip(surroundings.AbiTest):
+    programs = [program for program in builds.programs() if program.name in PROGRAMS]
 
     @staticmethod
     def stripped(program, how, command):
