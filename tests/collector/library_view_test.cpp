@@ -16,7 +16,6 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
-#include <memory>
 #include <regex>
 #include <string>
 #include <vector>

@@ -18,7 +18,6 @@
 #include <csignal>
 #include <cstddef>
 #include <string>
-#include <vector>
 
 namespace nopspan::collector {
 namespace {

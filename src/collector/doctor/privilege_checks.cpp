@@ -14,14 +14,10 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdint>
 #include <cstring>
 #include <iterator>
-#include <memory>
 #include <optional>
-#include <string>
 #include <string_view>
-#include <vector>
 
 // A probe in this program itself. Attaching to it shows whether tracing works here, without disturbing other programs.
 // Written in assembler like the library's sites, so that the compiler does not inline, clone or change it.

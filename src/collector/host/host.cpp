@@ -3,13 +3,9 @@
 
 #include "base/failure.h"
 #include "base/stopping.h"
-#include "base/time_budget.h"
 #include "host/cgroup.h"
-#include "host/known_files.h"
 #include "host/library_view.h"
-#include "host/maps.h"
 #include "host/privileges.h"
-#include "host/process_facts.h"
 #include "host/process_memory.h"
 #include "host/process_reader.h"
 #include "model/service.h"
@@ -19,14 +15,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstddef>
 #include <ctime>
-#include <deque>
 #include <functional>
-#include <map>
-#include <set>
 #include <string_view>
-#include <unordered_map>
 
 namespace nopspan::collector {
 namespace {

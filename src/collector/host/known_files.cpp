@@ -4,7 +4,6 @@
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/time_budget.h"
-#include "host/maps.h"
 #include "host/mounts.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
@@ -19,11 +18,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <thread>
-#include <utility>
 
 namespace nopspan::collector {
 namespace {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/maps.h"
 
-#include "base/open_file.h"
 #include "host/mounts.h"
 
 #include <fcntl.h>
@@ -16,9 +15,7 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
-#include <string>
 #include <utility>
-#include <vector>
 
 namespace nopspan::collector {
 

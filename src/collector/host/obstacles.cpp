@@ -11,8 +11,6 @@
 #include <array>
 #include <charconv>
 #include <csignal>
-#include <cstddef>
-#include <map>
 #include <utility>
 
 namespace nopspan::collector {

@@ -3,7 +3,6 @@
 
 #include "base/clocks.h"
 #include "host/process_facts.h"
-#include "model/entry.h"
 
 #include <unistd.h>
 

@@ -6,16 +6,13 @@
 #include "host/process_facts.h"
 #include "stream/clock_map.h"
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <iostream>
 #include <iterator>
-#include <string>
 #include <system_error>
 #include <thread>
-#include <utility>
 
 namespace nopspan::collector {
 namespace {

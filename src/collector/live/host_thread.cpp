@@ -6,7 +6,6 @@
 #include "base/failure.h"
 #include "base/text.h"
 #include "base/time_budget.h"
-#include "host/obstacles.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 #include "stream/clock_map.h"
@@ -19,7 +18,6 @@
 #include <cerrno>
 #include <csignal>
 #include <iostream>
-#include <utility>
 
 namespace nopspan::collector {
 namespace {

@@ -2,7 +2,6 @@
 #include "live/kernel_programs.h"
 
 #include "base/failure.h"
-#include "base/open_file.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 
@@ -23,10 +22,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <initializer_list>
 #include <iterator>
-#include <memory>
-#include <optional>
 #include <string>
 
 namespace nopspan::collector {

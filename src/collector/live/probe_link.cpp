@@ -17,7 +17,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <cstdlib>
 
 namespace nopspan::collector {

@@ -25,7 +25,6 @@
 #include <string>
 #include <utility>
 #include <variant>
-#include <vector>
 
 namespace nopspan::collector {
 namespace {
