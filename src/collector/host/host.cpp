@@ -158,33 +158,27 @@ void Host::leave_for_next(std::uint32_t pid) {
   if (!std::exchange(is_behind_, true)) begin_at_ = pid;
 }
 
-void Host::scan() {
-  std::set<std::uint32_t> gone;
-  for (const auto& [pid, known] : processes_) gone.insert(pid);
-  std::vector<std::uint32_t> pids;
+// Also ends the processes that are gone. Returns false if this program has too many open files.
+bool Host::list(std::vector<std::uint32_t>& pids) {
+  pids.clear();
   has_too_many_files_ = is_file_limit(for_each_numeric_entry("/proc", [&](std::uint32_t pid) { pids.push_back(pid); }));
-  if (has_too_many_files_) return update_files();
+  if (has_too_many_files_) return false;
   std::sort(pids.begin(), pids.end());
+  for (auto next = processes_.begin(); next != processes_.end();) {
+    const auto known = next++;
+    if (!std::binary_search(pids.begin(), pids.end(), known->first)) end(known);
+  }
+  return true;
+}
+
+void Host::scan() {
+  std::vector<std::uint32_t> pids;
+  if (!list(pids)) return update_files();
   begin_scan();
   noted_.clear();
   unsettled_.clear();
-  in_turn(pids, [&](std::uint32_t pid) {
-    const auto began = Clock::now();
-    errno = 0;
-    const auto state = process_state(pid);
-    if (!state && is_file_limit(errno)) {
-      has_too_many_files_ = true;
-      gone.erase(pid);
-    }
-    if (!state || !state->has_memory()) return;
-    gone.erase(pid);
-    Known& known = processes_[pid];
-    update(pid, known, *state, began);
-    if (!known.is_settled && is_young(*state)) unsettled_.insert(pid);
-  });
-  for (const std::uint32_t pid : gone) {
-    if (!left_.contains(pid)) end(processes_.find(pid));
-  }
+  in_turn(pids, [&](std::uint32_t pid) { look_again(pid); });
+  std::erase_if(unsettled_, [&](std::uint32_t pid) { return !is_young(processes_.at(pid).state); });
   end_scan();
 }
 
@@ -216,16 +210,9 @@ void Host::scan_some() {
 // Looks at a part of all processes. Call it every kSoon: then a round through all of them takes kRound.
 void Host::look_at_next_of_all(Clock::time_point now) {
   if (next_of_all_ == all_.size() && now - round_began_ >= kRound) {
-    all_.clear();
     next_of_all_ = 0;
-    has_too_many_files_ =
-        is_file_limit(for_each_numeric_entry("/proc", [&](std::uint32_t pid) { all_.push_back(pid); }));
-    if (has_too_many_files_) return;
+    if (!list(all_)) return;
     round_began_ = now;
-    std::set<std::uint32_t> gone;
-    for (const auto& [pid, known] : processes_) gone.insert(pid);
-    for (const std::uint32_t pid : all_) gone.erase(pid);
-    for (const std::uint32_t pid : gone) note_exit(pid);
   }
   const std::size_t due = all_.size() * static_cast<std::size_t>((now - round_began_) / kSoon + 1) /
                           static_cast<std::size_t>(kRound / kSoon);

@@ -153,6 +153,7 @@ class Host {
 
   // Null if the process is gone. scan_some() looks at it again if it may still be loading files.
   Known* look_at(std::uint32_t pid);
+  bool list(std::vector<std::uint32_t>& pids);
   void begin_scan();
   void end_scan();
   void update_files();
