@@ -72,9 +72,9 @@ bool is_in(const std::vector<Host::Found>& files, const std::string& path) {
 }
 
 // The files that are or were at a path, in the order in which they were found.
-std::vector<ProbeFilePointer> files_at(const Host& host, const std::string& path) {
+std::vector<ProbeFilePointer> files_at(Host& host, const std::string& path) {
   std::vector<ProbeFilePointer> files;
-  for (const Host::Found& found : host.files())
+  for (const Host::Found& found : host.files().attachable())
     if (found.path == path) files.push_back(found.file);
   return files;
 }
@@ -145,7 +145,7 @@ TEST(Host, FindsThisProgramAndItsGate) {
   EXPECT_EQ(copy->gate_address, reinterpret_cast<std::uint64_t>(nopspan_gate_ptr));
   EXPECT_FALSE(copy->is_deleted);
   EXPECT_THAT(host.pids(), testing::Contains(own_pid()));
-  EXPECT_TRUE(is_in(host.files(), program));
+  EXPECT_TRUE(is_in(host.files().attachable(), program));
 }
 
 TEST(Host, DescribesAProcess) {
@@ -211,7 +211,7 @@ TEST(Host, LooksAtOnceAtAProcessThatItIsToldOf) {
   const Child child([&] { load(path); });
   host.note_pid(child.pid());
   host.scan_noted();
-  EXPECT_TRUE(is_in(host.files(), path));
+  EXPECT_TRUE(is_in(host.files().attachable(), path));
   EXPECT_EQ(host.pids(), std::vector<std::uint32_t>{child.pid()});
 }
 
@@ -225,7 +225,7 @@ TEST(Host, FindsAFileThatWasDeleted) {
   const Host::Copy* copy = copy_of(host, child.pid(), path);
   if (copy == nullptr) GTEST_SKIP() << "needs CAP_CHECKPOINT_RESTORE";
   EXPECT_TRUE(copy->is_deleted);
-  EXPECT_TRUE(is_in(host.files(), path));
+  EXPECT_TRUE(is_in(host.files().attachable(), path));
   EXPECT_EQ(contents_of(copy->file->attach_path()), contents_of(kLibrary));
 }
 
@@ -283,7 +283,7 @@ TEST(Host, AttachesOnceToAFileUnderTwoNames) {
   const Child other([&] { load(second); });
   Host host;
   host.scan_completely();
-  EXPECT_NE(is_in(host.files(), path), is_in(host.files(), second));
+  EXPECT_NE(is_in(host.files().attachable(), path), is_in(host.files().attachable(), second));
   EXPECT_EQ(copy_of(host, one.pid(), path)->file, copy_of(host, other.pid(), second)->file);
 }
 
@@ -302,7 +302,7 @@ TEST(Host, KnowsAllRealUsersOfAFile) {
   Host host;
   std::set<std::uint32_t> users;
   scan_until(host, [&] {
-    for (const Host::Found& each : host.files()) {
+    for (const Host::Found& each : host.files().attachable()) {
       if (each.path == path) users = each.users;
     }
     return users.size() == 2;
@@ -337,8 +337,8 @@ TEST(Host, DropsAFileThatNobodyCanMapAnyMore) {
   const ProbeFilePointer file = copy_of(host, child.pid(), path)->file;
   ASSERT_EQ(unlink(path.c_str()), 0);
   child.end();
-  EXPECT_TRUE(host.may_be_attached(*file));
-  scan_until(host, [&] { return !host.may_be_attached(*file); });
+  EXPECT_TRUE(host.files().may_be_attached(*file));
+  scan_until(host, [&] { return !host.files().may_be_attached(*file); });
 }
 
 // Opens a file for writing, which may have to wait.
@@ -359,23 +359,23 @@ struct LeasedFile : testing::Test {
     sigemptyset(&signals);
     sigaddset(&signals, SIGIO);
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    host.add_file(path);
-    host.begin_leases();
+    host.files().add(path);
+    host.files().begin_leases();
     host.scan_completely();
   }
   // Lets the writer in, as a program does that has detached from the file.
   OpenFile let_in(Writer& writer) {
-    pollfd writers{host.writers_fd(), POLLIN, 0};
+    pollfd writers{host.files().writers_fd(), POLLIN, 0};
     EXPECT_EQ(poll(&writers, 1, 60'000), 1);
-    EXPECT_TRUE(host.make_way());
-    EXPECT_FALSE(is_in(host.files(), path));
-    EXPECT_TRUE(is_in(host.written_files(), path));
+    EXPECT_TRUE(host.files().make_way());
+    EXPECT_FALSE(is_in(host.files().attachable(), path));
+    EXPECT_TRUE(is_in(host.files().written(), path));
     EXPECT_TRUE(writer.waits());
-    host.let_writers_in();
+    host.files().let_writers_in();
     return writer.file();
   }
 
-  [[nodiscard]] ProbeFilePointer file_now() const {
+  ProbeFilePointer file_now() {
     const auto files = files_at(host, path);
     return files.empty() ? nullptr : files.front();
   }
@@ -388,18 +388,18 @@ struct LeasedFile : testing::Test {
 TEST_F(LeasedFile, MakesWayForAWriter) {
   const ProbeFilePointer before = file_now();
   ASSERT_NE(before, nullptr);
-  EXPECT_FALSE(host.make_way());
+  EXPECT_FALSE(host.files().make_way());
   Writer writer(path);
   {
     const OpenFile opened = let_in(writer);
     ASSERT_TRUE(opened);
     host.scan_completely();
-    EXPECT_FALSE(is_in(host.files(), path)) << "it is still open";
-    EXPECT_FALSE(host.may_be_attached(*before));
+    EXPECT_FALSE(is_in(host.files().attachable(), path)) << "it is still open";
+    EXPECT_FALSE(host.files().may_be_attached(*before));
   }
   host.scan_completely();
   EXPECT_EQ(file_now(), before) << "nothing was written";
-  EXPECT_TRUE(host.may_be_attached(*before));
+  EXPECT_TRUE(host.files().may_be_attached(*before));
 }
 
 TEST_F(LeasedFile, IsForgottenIfItHasOtherContentAfterwards) {
@@ -410,8 +410,8 @@ TEST_F(LeasedFile, IsForgottenIfItHasOtherContentAfterwards) {
     ASSERT_EQ(ftruncate(opened.get(), 100), 0);
   }
   host.scan_completely();
-  EXPECT_FALSE(is_in(host.files(), path));
-  EXPECT_FALSE(host.may_be_attached(*before));
+  EXPECT_FALSE(is_in(host.files().attachable(), path));
+  EXPECT_FALSE(host.files().may_be_attached(*before));
 }
 
 TEST_F(LeasedFile, IsReadAgainIfOnlyTheTimeOfItsChangeShowsThatItWasWrittenTo) {
@@ -436,11 +436,11 @@ TEST_F(LeasedFile, IsReadAgainIfOnlyTheTimeOfItsChangeShowsThatItWasWrittenTo) {
 TEST_F(LeasedFile, IsFreeForAWriterThatDoesNotWait) {
   EXPECT_FALSE(OpenFile(open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)));
   EXPECT_EQ(errno, EWOULDBLOCK);
-  EXPECT_TRUE(host.make_way());
-  host.let_writers_in();
+  EXPECT_TRUE(host.files().make_way());
+  host.files().let_writers_in();
   host.scan_completely();
   EXPECT_TRUE(OpenFile(open(path.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC)));
-  scan_until(host, [&] { return is_in(host.files(), path); });
+  scan_until(host, [&] { return is_in(host.files().attachable(), path); });
 }
 
 TEST(Mounts, HaveNamesWithAnyBytes) {
@@ -465,20 +465,20 @@ TEST(Mounts, HaveNamesWithAnyBytes) {
 }
 
 TEST_F(LeasedFile, IsFreeAtTheEnd) {
-  host.end_leases();
+  host.files().end_leases();
   Writer writer(path);
   EXPECT_TRUE(writer.file());
-  EXPECT_EQ(host.writers_fd(), -1);
+  EXPECT_EQ(host.files().writers_fd(), -1);
 }
 
 TEST_F(LeasedFile, IsNotAttachedToWhileItIsOpenForWriting) {
   const std::string other = copy_library(folder / "libnopspan.so.0.4");
   std::optional<std::ofstream> writer(std::in_place, other, std::ios::in);
-  host.add_file(other);
-  EXPECT_FALSE(is_in(host.files(), other));
+  host.files().add(other);
+  EXPECT_FALSE(is_in(host.files().attachable(), other));
   writer.reset();
   host.scan_completely();
-  EXPECT_TRUE(is_in(host.files(), other));
+  EXPECT_TRUE(is_in(host.files().attachable(), other));
 }
 
 TEST(Host, IsNotFooledByAnInodeNumberThatIsUsedAgain) {
@@ -504,7 +504,7 @@ TEST(Host, IsNotFooledByAnInodeNumberThatIsUsedAgain) {
   if (before.st_ino != after.st_ino) GTEST_SKIP() << "this file system gave another number";
   const Child child([&] { load(path); });
   host.scan_completely();
-  EXPECT_TRUE(is_in(host.files(), path));
+  EXPECT_TRUE(is_in(host.files().attachable(), path));
 }
 
 // A program may replace a plug-in between two looks.
@@ -548,7 +548,7 @@ TEST(Host, IsNotFooledByAnInodeNumberThatIsMappedAgainAtTheSameAddress) {
   if (before.st_ino != after.st_ino) GTEST_SKIP() << "this file system gave another number";
   host.note_pid(child.pid());
   host.scan_completely();
-  EXPECT_TRUE(is_in(host.files(), library));
+  EXPECT_TRUE(is_in(host.files().attachable(), library));
 }
 
 TEST(Host, KeepsWhatItKnowsOfAProcessThatEnded) {
@@ -606,7 +606,7 @@ TEST(Host, TakesAFileThatNobodyMapsYet) {
   TemporaryFolder folder;
   const std::string path = copy_library(folder / "libnopspan.so.0.3");
   Host host;
-  host.add_file(path);
+  host.files().add(path);
   EXPECT_EQ(files_at(host, path).size(), 1U);
   copy_library(folder / "new");
   ASSERT_EQ(rename((folder / "new").c_str(), path.c_str()), 0);
@@ -623,7 +623,7 @@ TEST(Host, RefusesAFileWithoutProbes) {
   for (const auto& [file, expected] : cases) {
     Host host;
     try {
-      host.add_file(file);
+      host.files().add(file);
       ADD_FAILURE() << file;
     } catch (const Failure& failure) {
       EXPECT_THAT(failure.what(), HasSubstr(expected));

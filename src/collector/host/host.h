@@ -27,7 +27,6 @@ namespace nopspan::collector {
 class Host {
  public:
   using Found = KnownFiles::Found;
-  using Refused = KnownFiles::Refused;
   // One copy of the library in a process. A file that is mapped twice (dlmopen) has two copies.
   struct Copy {
     ProbeFilePointer file;
@@ -62,29 +61,8 @@ class Host {
   // Call it when the process may have moved to another cgroup. It is described again immediately.
   void note_moved(std::uint32_t pid);
 
-  // Readable when a file has appeared in a folder that has a known library. Then call scan_noted().
-  [[nodiscard]] int watch_fd() const { return files_.watch_fd(); }
-
-  // Adds a file to attach to, even if no process maps it yet (--binary). Later scans also find the files that replace
-  // it under this name. Throws Failure if it cannot be opened or has no probes.
-  void add_file(const std::string& path) { files_.add(path); }
-
-  // Leases all files from now on (known_files.h). SIGIO must be blocked in this thread, and only this thread may call
-  // any function from then on. A file that somebody opens for writing is not among files() until it has been closed.
-  // Throws Failure.
-  void begin_leases() { files_.begin_leases(); }
-  // Readable when somebody waits for a file. Then call make_way(), detach from what is no longer among files(), and
-  // call let_writers_in(). After the latter, the file may be written to. -1 if no files are leased.
-  [[nodiscard]] int writers_fd() const { return files_.writers_fd(); }
-  bool make_way() { return files_.make_way(); }  // whether somebody waits
-  void let_writers_in() { files_.let_writers_in(); }
-  void end_leases() { files_.end_leases(); }
-  // False for a file that somebody writes to, or that has other content now.
-  [[nodiscard]] bool may_be_attached(const ProbeFile& file) const { return files_.may_be_attached(file); }
-
-  // All files that may be attached to now, each inode once; and those that somebody writes to.
-  [[nodiscard]] std::vector<Found> files() const { return files_.files(); }
-  [[nodiscard]] std::vector<Found> written_files() const { return files_.written_files(); }
+  // Call scan_noted() when its watch_fd() is readable.
+  [[nodiscard]] KnownFiles& files() { return files_; }
   // All processes that map a file with probes (or a file that lost its notes), in order of pid.
   [[nodiscard]] std::vector<std::uint32_t> pids() const { return {with_copies_.begin(), with_copies_.end()}; }
   // The copies of the library in a process, as of the last scan. If the process is not known yet, it is examined now.
@@ -124,7 +102,6 @@ class Host {
   [[nodiscard]] bool has_too_many_files() const { return has_too_many_files_; }
   // Processes and files that could not be examined, and why, as of the last scan.
   [[nodiscard]] std::vector<Unattached> skipped() const;
-  [[nodiscard]] const Refused& refused() const { return files_.refused(); }
 
  private:
   using Clock = KnownFiles::Clock;

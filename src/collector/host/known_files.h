@@ -47,7 +47,8 @@ class KnownFiles {
   std::vector<Result> find(const Target& process, const std::vector<Mapping>& mappings, Clock::time_point until);
   // Whether `until` was reached since the last call.
   bool take_is_behind() { return std::exchange(is_behind_, false); }
-  // As Host::add_file().
+  // Adds a file to attach to, even if no process maps it yet (--binary). Later scans also find the files that replace
+  // it under this name. Throws Failure if it cannot be opened or has no probes.
   void add(const std::string& path);
   // Examines the files that appeared in watched folders.
   void look_at_watched();
@@ -57,20 +58,27 @@ class KnownFiles {
   // that have other content now. Returns whether there were any since the last call.
   bool update(Clock::time_point now);
 
-  // As in Host. These are read leases (fcntl(2), F_SETLEASE). The kernel keeps a breakpoint for a place in a file,
-  // whatever is written there. So a program that is written over a traced one would get a breakpoint somewhere in its
-  // text. Because of the lease, a program that opens the file for writing waits until this one has detached from it.
+  // Leases all files from now on (fcntl(2), F_SETLEASE). The kernel keeps a breakpoint for a place in a file, whatever
+  // is written there. So a program that is written over a traced one would get a breakpoint somewhere in its text.
+  // Because of the lease, a program that opens the file for writing waits until this one has detached from it. SIGIO
+  // must be blocked in this thread, and only this thread may call any function from then on. A file that somebody opens
+  // for writing is not among attachable() until it has been closed. Throws Failure.
   void begin_leases();
+  // Readable when somebody waits for a file. Then call make_way(), detach from what is no longer among attachable(),
+  // and call let_writers_in(). After the latter, the file may be written to. -1 if no files are leased.
   [[nodiscard]] int writers_fd() const { return lease_signal_.get(); }
-  bool make_way();
+  bool make_way();  // whether somebody waits
   void let_writers_in();
   void end_leases();
+  // False for a file that somebody writes to, or that has other content now.
   [[nodiscard]] bool may_be_attached(const ProbeFile& file) const;
   [[nodiscard]] bool is_held(const ProbeFile& file) const;
 
-  [[nodiscard]] std::vector<Found> files() const { return files_that(false); }
-  [[nodiscard]] std::vector<Found> written_files() const { return files_that(true); }
+  // All files that may be attached to now, each inode once; and those that somebody writes to.
+  [[nodiscard]] std::vector<Found> attachable() const { return files_that(false); }
+  [[nodiscard]] std::vector<Found> written() const { return files_that(true); }
   [[nodiscard]] const Refused& refused() const { return refused_; }
+  // Readable when a file has appeared in a folder that has a known library.
   [[nodiscard]] int watch_fd() const { return watch_.fd(); }
 
  private:

@@ -37,7 +37,7 @@ const char* const kCallsNoSites =
 
 std::vector<Unattached> find_obstacles(Host& host) {
   std::vector<Unattached> obstacles;
-  for (const Host::Found& found : host.files()) {
+  for (const Host::Found& found : host.files().attachable()) {
     for (const Host::Mapper& mapper : host.mappers(*found.file)) {
       if (is_crowd(mapper)) obstacles.push_back({found.path, mapper.pid, mapper.comm, crowd_text(mapper)});
     }
@@ -72,7 +72,7 @@ std::vector<Unattached> find_twins(Host& host) {
 
 std::vector<Unattached> find_written_to(Host& host) {
   std::vector<Unattached> processes;
-  for (const Host::Found& found : host.written_files()) {
+  for (const Host::Found& found : host.files().written()) {
     for (const Host::Mapper& mapper : host.mappers(*found.file))
       processes.push_back({found.path, mapper.pid, mapper.comm,
                            "a program opened the file for writing, and it is not attached to meanwhile"});

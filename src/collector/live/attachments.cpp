@@ -484,7 +484,7 @@ std::vector<Attachments::Target> attachment_targets(Host& host, const std::vecto
   std::vector<Attachments::Target> targets;
   if (pids.empty()) {
     const std::uint64_t now = monotonic_now();
-    for (const Host::Found& found : host.files()) {
+    for (const Host::Found& found : host.files().attachable()) {
       const bool is_attached = attachments.is_attached(*found.file, -1);
       const bool needs_mappers = host.has_crowds() || !is_attached;
       auto of_file = attachments.targets_for(
@@ -500,7 +500,7 @@ std::vector<Attachments::Target> attachment_targets(Host& host, const std::vecto
     // of uprobe_multi that was made before stays, but a perf event has no effect any more.
     const bool has_main_thread = thread_to_read(pid) == pid;
     for (const Host::Copy& copy : host.copies(pid)) {
-      if (!host.may_be_attached(*copy.file)) continue;
+      if (!host.files().may_be_attached(*copy.file)) continue;
       const bool is_alone =
           has_main_thread || (has_uprobe_multi() && attachments.is_attached(*copy.file, static_cast<int>(pid)));
       const std::vector<Host::Mapper> mappers = host.mappers(*copy.file);

@@ -51,7 +51,7 @@ HostThread::HostThread(const SourceOptions& options, const ProcessFilter& proces
             return programs_.attach(file, pid, why_not);
           },
           raise_gate) {
-  if (!options_.binary.empty()) host_.add_file(options_.binary);
+  if (!options_.binary.empty()) host_.files().add(options_.binary);
 }
 
 void HostThread::start() {
@@ -88,7 +88,7 @@ void HostThread::run() {
 }
 
 void HostThread::work() {
-  host_.begin_leases();
+  host_.files().begin_leases();
   host_.scan();
   if (host_.has_too_many_files()) throw Failure(read_error_text(EMFILE));
   const auto until = Clock::now() + kStart;
@@ -104,8 +104,8 @@ void HostThread::work() {
   reports_.post(Live{host_.pids().size(), is_complete && !host_.is_behind()});
   Requests requests;
   for (auto next_scan = Clock::now() + kScan; !requests.stops;) {
-    std::array<pollfd, 3> files{pollfd{wake_up_.fd(), POLLIN, 0}, pollfd{host_.watch_fd(), POLLIN, 0},
-                                pollfd{host_.writers_fd(), POLLIN, 0}};
+    std::array<pollfd, 3> files{pollfd{wake_up_.fd(), POLLIN, 0}, pollfd{host_.files().watch_fd(), POLLIN, 0},
+                                pollfd{host_.files().writers_fd(), POLLIN, 0}};
     // After the detach the thread only serves requests, and also while a command that is stopped takes no reports.
     const bool only_serves = is_detached_ || reports_.size() >= kMostReports;
     poll(files.data(), only_serves ? 1 : files.size(), is_detached_ ? -1 : milliseconds_until(next_scan));
@@ -186,8 +186,8 @@ void HostThread::warn_of_killed() {
 }
 
 void HostThread::count_refused() {
-  refused_files_ = host_.refused().files;
-  for (const std::uint32_t user : host_.refused().users) {
+  refused_files_ = host_.files().refused().files;
+  for (const std::uint32_t user : host_.files().refused().users) {
     if (!refused_users_.insert(user).second) continue;
     std::cerr << "nopspan: the programs of user " + std::to_string(user) +
                      " have too many files with probes: some are not traced\n";
@@ -225,7 +225,7 @@ void HostThread::serve(Requests& requests) {
     detaching = true;
     attachments_.detach_all();
     detaching = false;
-    host_.end_leases();
+    host_.files().end_leases();
     if (!options_.filter.pids.empty()) host_.scan();
     warn_of_killed();
     reports_.post(Detached{processes_.count_forked(host_.pids())});
@@ -244,10 +244,10 @@ void HostThread::describe(std::uint32_t pid, bool answer) {
 // The set of processes that map a file may have changed since the scan that found the file. A scan after the attach
 // finds all processes that mapped it when it was attached.
 bool HostThread::attach() {
-  host_.make_way();
+  host_.files().make_way();
   const std::vector<Attachments::Target> wanted = attachment_targets(host_, options_.filter.pids, attachments_);
   if (!attachments_.is_due(wanted, monotonic_now())) {
-    host_.let_writers_in();
+    host_.files().let_writers_in();
     return false;
   }
   warn_of_attach_to_all(wanted);
@@ -262,7 +262,7 @@ bool HostThread::attach() {
   }
   const std::size_t apart = attachments_.apart();
   const std::vector<Attachments::Target> fresh = attachments_.set(wanted);
-  host_.let_writers_in();
+  host_.files().let_writers_in();
   bool has_begun = false;
   if (!fresh.empty()) {
     host_.scan();

@@ -207,15 +207,15 @@ void OpenTracer::read_once() {
 }
 
 void OpenTracer::watch() {
-  host_.begin_leases();
+  host_.files().begin_leases();
   host_.scan_completely(options_.pids);
   if (host_.has_too_many_files()) throw Failure(read_error_text(EMFILE));
   read_all();
   Clock::time_point next;
   for (std::uint64_t readings = 0; !stopping;) {
-    host_.make_way();
+    host_.files().make_way();
     attachments_.set(attachment_targets(host_, options_.pids, attachments_));
-    host_.let_writers_in();
+    host_.files().let_writers_in();
     note_writers();
     if (Clock::now() >= next && has_room()) {  // otherwise the command does not read
       next = Clock::now() + std::chrono::nanoseconds(options_.interval_ns);
@@ -224,7 +224,7 @@ void OpenTracer::watch() {
     }
     constexpr int kScanMilliseconds = 250;
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(next - Clock::now()).count();
-    pollfd writers{host_.writers_fd(), POLLIN, 0};
+    pollfd writers{host_.files().writers_fd(), POLLIN, 0};
     poll(&writers, 1, static_cast<int>(std::clamp<std::int64_t>(left, 1, kScanMilliseconds)));
     host_.scan();
     was_limited_ = was_limited_ || host_.has_too_many_files();
@@ -233,7 +233,7 @@ void OpenTracer::watch() {
   detaching = true;
   attachments_.detach_all();
   detaching = false;
-  host_.end_leases();
+  host_.files().end_leases();
   if (attachments_.has_failed(options_.pids) || was_limited_ || (!options_.pids.empty() && !written_to_.empty()))
     source_failure = std::make_exception_ptr(Failure(""));
 }
