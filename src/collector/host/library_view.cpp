@@ -7,32 +7,24 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstddef>
 #include <cstring>
-#include <functional>
 #include <unordered_set>
 
 namespace nopspan::collector {
+
+// The beginning of an answer. All addresses follow, and then the headers in the same order. Known headers come first.
+struct FoundThreads {
+  nopspan_gate_page page{};
+  std::uint64_t mark = 0;
+  std::uint64_t threads = 0;
+  std::uint64_t too_many = 0;
+  std::array<std::uint64_t, 256> counts{};  // by index in kCounts; a newer library may have more
+};
+
 namespace {
 
-// Formats the version of struct nopspan_gate_page (major << 32 | minor << 16 | patch) as "1.2.3"; "" for 0.
-std::string version_text(std::uint64_t version) {
-  if (version == 0) return "";
-  return std::to_string(version >> 32) + "." + std::to_string((version >> 16) & 0xffff) + "." +
-         std::to_string(version & 0xffff);
-}
-
-constexpr std::size_t kMaximumThreads = 65536;
-constexpr std::size_t kMaximumCounts = 256;
 constexpr std::size_t kMaximumWarnings = 16;
-
-// The result of view_work(), as bytes.
-struct RawView {
-  nopspan_gate_page page{};
-  std::uint64_t mark = 0, threads = 0, held_entries = 0;
-  std::array<std::uint64_t, kMaximumCounts> counts{};
-  std::array<nopspan_warning, kMaximumWarnings> warnings{};
-};
+constexpr std::size_t kMostThreadsToView = 65536;
 
 // In the order of include/nopspan/stats.h. A test compares the two.
 constexpr std::array kCounts = {
@@ -42,16 +34,18 @@ constexpr std::array kCounts = {
     "fields_dropped",    "attributes_dropped", "links_dropped",      "metadata_failures",  "handler_failures",
     "recursion_dropped", "facts_untracked",    "trace_ids_differ",   "thread_allocations", "scopes_left",
     "baggage_dropped",   "members_dropped",    "contexts_dropped",   "spans_over_limit",   "warnings"};
-using LibraryCounts = std::array<std::uint64_t, kCounts.size()>;
+using LibraryCounts = decltype(FoundThreads::counts);
 
 constexpr std::size_t index_of(std::string_view name) {
   return static_cast<std::size_t>(std::find(kCounts.begin(), kCounts.end(), name) - kCounts.begin());
 }
 
+bool is_whole(const nopspan_gate_page& page) { return page.size >= offsetof(nopspan_gate_page, magic); }
+
 // Zero where the library has fewer, and where they cannot be read.
 LibraryCounts read_counts(std::uint32_t pid, const nopspan_gate_page& page) {
   LibraryCounts counts{};
-  if (page.size < offsetof(nopspan_gate_page, magic)) return counts;
+  if (!is_whole(page)) return counts;
   const auto count = std::min<std::size_t>(page.stats_count, counts.size());
   if (!read_memory_here(pid, page.stats, counts.data(), count * sizeof(std::uint64_t))) return {};
   return counts;
@@ -70,75 +64,33 @@ Counts drops_of(const LibraryCounts& counts) {
   return drops;
 }
 
-// See NOPSPAN_GATE_NO_SITES.
-bool calls_sites(const nopspan_gate_page& page) {
-  return page.size < sizeof(page) || (page.flags & NOPSPAN_GATE_NO_SITES) == 0;
-}
-
-// Reads the list of threads' headers. Calls `on_header` for each header from `first` on, and adds its address to
-// `seen`. Ends at an address that is in `seen` or cannot be read, so a list that contains itself ends. Also ends when
-// `seen` has `most` addresses. Returns false then.
-bool for_each_thread(std::uint32_t pid, std::uint64_t first, std::size_t most, std::unordered_set<std::uint64_t>& seen,
-                     const std::function<void(std::uint64_t address, const nopspan_thread& header)>& on_header) {
+// Adds the addresses of threads' headers that are not known yet. Ends at one that is known or cannot be read, so a list
+// that contains itself ends. Returns false if there are more than `most`.
+bool add_threads(std::uint32_t pid, std::uint64_t first, std::size_t most, std::vector<std::uint64_t>& addresses) {
+  std::unordered_set<std::uint64_t> known(addresses.begin(), addresses.end());
   nopspan_thread header{};
-  for (std::uint64_t at = first; at != 0 && !seen.contains(at); at = header.next_thread) {
-    if (seen.size() == most) return false;
+  for (std::uint64_t at = first; at != 0 && known.insert(at).second; at = header.next_thread) {
+    if (addresses.size() == most) return false;
     if (!read_value_here(pid, at, header) || header.magic != NOPSPAN_THREAD_MAGIC) return true;
-    seen.insert(at);
-    on_header(at, header);
+    addresses.push_back(at);
   }
   return true;
 }
 
-void view_threads(std::uint32_t pid, RawView& view) {
-  if (!read_value_here(pid, view.page.process_mark, view.mark)) return;
-  std::unordered_set<std::uint64_t> seen;
-  for_each_thread(pid, view.page.threads, kMaximumThreads, seen, [&](std::uint64_t, const nopspan_thread& thread) {
-    // After a fork the list still has the headers of the parent's threads. They have another mark.
-    if (thread.mark != view.mark || view.mark == 0) return;
-    ++view.threads;
-    view.held_entries += thread.next - thread.first;
-  });
-}
-
-void view_warnings(std::uint32_t pid, RawView& view) {
-  const auto count = std::min<std::size_t>(view.page.warnings_count, kMaximumWarnings);
-  for (std::size_t i = 0; i < count; ++i) {
-    nopspan_warning& warning = view.warnings[i];
-    if (!read_value_here(pid, view.page.warnings + i * view.page.warning_bytes, warning)) warning.size = 0;
-  }
-}
-
-Answer view_work(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {
-  std::uint64_t gate_address = 0;
-  std::memcpy(&gate_address, request.data(), sizeof(gate_address));
-  RawView view;
-  if (!read_value_here(pid, gate_address, view.page)) return {errno, "", OpenFile()};
-  if (view.page.size >= offsetof(nopspan_gate_page, magic)) {
-    view_threads(pid, view);
-    const auto count = std::min<std::size_t>(view.page.stats_count, kMaximumCounts);
-    read_memory_here(pid, view.page.stats, view.counts.data(), count * sizeof(std::uint64_t));
-    if (view.page.size > offsetof(nopspan_gate_page, warning_bytes)) view_warnings(pid, view);
-  }
-  return {0, {reinterpret_cast<const char*>(&view), sizeof(view)}, OpenFile()};
-}
-
+// As "1.2.3"; "" if the page has none.
 std::string version_of(const nopspan_gate_page& page) {
-  return page.size >= offsetof(nopspan_gate_page, threads) ? version_text(page.library_version) : "";
+  const std::uint64_t version = page.size >= offsetof(nopspan_gate_page, threads) ? page.library_version : 0;
+  if (version == 0) return "";
+  return std::to_string(version >> 32) + "." + std::to_string((version >> 16) & 0xffff) + "." +
+         std::to_string(version & 0xffff);
 }
 
 // Larger than the buffer of any version of the library.
 constexpr std::uint64_t kMostBatchBytes = 512U << 10U;
-constexpr std::size_t kMostThreads = 16384;
 
-// The request is the gate's address and those of the known headers. The answer is a FoundThreads, all addresses, and
-// the headers in the same order. Known headers come first.
-struct FoundThreads {
-  std::uint64_t mark = 0;
-  std::uint64_t threads = 0;
-  std::uint64_t too_many = 0;
-  std::uint64_t calls_sites = 1;
-  LibraryCounts counts{};
+// The known headers' addresses follow.
+struct HeadersRequest {
+  std::uint64_t gate_address, most_threads;
 };
 
 bool is_plausible(const nopspan_thread& header) {
@@ -168,26 +120,23 @@ void read_headers_here(std::uint32_t pid, const std::vector<std::uint64_t>& addr
 
 // Runs in the child that reads.
 Answer headers_work(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {
-  std::uint64_t gate_address = 0;
-  std::memcpy(&gate_address, request.data(), sizeof(gate_address));
-  request.remove_prefix(sizeof(gate_address));
+  HeadersRequest wanted{};
+  std::memcpy(&wanted, request.data(), sizeof(wanted));
+  request.remove_prefix(sizeof(wanted));
   std::vector<std::uint64_t> addresses(request.size() / sizeof(std::uint64_t));
   std::memcpy(addresses.data(), request.data(), request.size());
   FoundThreads found;
-  nopspan_gate_page page{};
-  if (!read_value_here(pid, gate_address, page)) return {errno, "", OpenFile()};
+  const nopspan_gate_page& page = found.page;
+  if (!read_value_here(pid, wanted.gate_address, found.page)) return {errno, "", OpenFile()};
   found.counts = read_counts(pid, page);
-  found.calls_sites = calls_sites(page) ? 1 : 0;
   const bool has_threads = page.size >= offsetof(nopspan_gate_page, process_mark) + sizeof(page.process_mark);
+  if (has_threads && page.process_mark != 0 && !read_value_here(pid, page.process_mark, found.mark))
+    return {errno, "", OpenFile()};
   if (!has_threads || page.threads == 0) {
     addresses.clear();
-  } else if (!read_value_here(pid, page.process_mark, found.mark)) {
-    return {errno, "", OpenFile()};
   } else if (std::find(addresses.begin(), addresses.end(), page.threads) == addresses.end()) {
     // New headers are inserted at the front of the list.
-    std::unordered_set<std::uint64_t> seen(addresses.begin(), addresses.end());
-    found.too_many = !for_each_thread(pid, page.threads, kMostThreads, seen,
-                                      [&](std::uint64_t at, const nopspan_thread&) { addresses.push_back(at); });
+    found.too_many = !add_threads(pid, page.threads, wanted.most_threads, addresses);
   }
   std::vector<nopspan_thread> headers(addresses.size());
   read_headers_here(pid, addresses, headers);
@@ -231,30 +180,29 @@ std::optional<GateCounters> read_gate(const Target& process, std::uint64_t gate_
 }
 
 std::optional<LibraryView> view_library(const Target& process, std::uint64_t gate_address) {
-  const Answer answer =
-      read_process(process, view_work, {reinterpret_cast<const char*>(&gate_address), sizeof(gate_address)});
-  RawView raw;
-  errno = answer.error;
-  if (answer.bytes.size() != sizeof(raw)) return std::nullopt;
-  std::memcpy(&raw, answer.bytes.data(), sizeof(raw));
+  ThreadHeaders headers(process, gate_address, kMostThreadsToView);
+  FoundThreads found;
+  if (!headers.read(found)) return std::nullopt;
+  const nopspan_gate_page& page = found.page;
   LibraryView view;
-  view.gate = GateCounters::of(raw.page.gate);
-  view.version = version_of(raw.page);
-  view.is_whole = raw.page.size >= offsetof(nopspan_gate_page, magic);
+  view.gate = GateCounters::of(page.gate);
+  view.version = version_of(page);
+  view.is_whole = is_whole(page);
   if (!view.is_whole) return view;
-  view.calls_sites = calls_sites(raw.page);
-  view.is_prepared = raw.mark != 0;
-  view.memory_bytes = raw.page.memory_bytes;
-  view.threads = raw.threads;
-  view.held_entries = raw.held_entries;
-  for (std::size_t i = 0; i < raw.counts.size(); ++i) {
-    if (raw.counts[i] == 0) continue;
-    // A newer library may have counters that this version has no name for.
-    view.counts.emplace_back(i < kCounts.size() ? kCounts[i] : "count_" + std::to_string(i), raw.counts[i]);
+  view.calls_sites = headers.calls_sites();
+  view.is_prepared = found.mark != 0;
+  view.memory_bytes = page.memory_bytes;
+  view.threads = headers.threads().size();
+  for (const auto& [address, header] : headers.threads()) view.held_entries += header.next - header.first;
+  for (std::size_t i = 0; i < found.counts.size(); ++i) {
+    if (found.counts[i] != 0)
+      view.counts.emplace_back(i < kCounts.size() ? kCounts[i] : "count_" + std::to_string(i), found.counts[i]);
   }
-  for (const nopspan_warning& warning : raw.warnings) {
-    if (warning.size == 0) continue;
-    view.warnings.emplace_back(warning.text, std::min<std::size_t>(warning.size, sizeof(warning.text)));
+  const bool has_warnings = page.size > offsetof(nopspan_gate_page, warning_bytes);
+  for (std::size_t i = 0; has_warnings && i < std::min<std::size_t>(page.warnings_count, kMaximumWarnings); ++i) {
+    nopspan_warning warning{};
+    if (read_value(process, page.warnings + i * page.warning_bytes, warning) && warning.size != 0)
+      view.warnings.emplace_back(warning.text, std::min<std::size_t>(warning.size, sizeof(warning.text)));
   }
   return view;
 }
@@ -265,25 +213,29 @@ std::string library_version(const Target& process, std::uint64_t gate_address) {
 }
 
 bool ThreadHeaders::read() {
+  FoundThreads found;
+  return read(found);
+}
+
+bool ThreadHeaders::read(FoundThreads& found) {
   threads_.clear();
   std::string request;
-  append_bytes(request, &gate_address_, 1);
+  const HeadersRequest wanted{gate_address_, most_};
+  append_bytes(request, &wanted, 1);
   append_bytes(request, addresses_.data(), addresses_.size());
   const Answer answer = read_process(process_, headers_work, request);
   errno = answer.error;
-  FoundThreads found;
   if (answer.error != 0 || answer.bytes.size() < sizeof(found)) return false;
   std::memcpy(&found, answer.bytes.data(), sizeof(found));
   const std::size_t count = found.threads;
-  if (count > kMostThreads ||
-      answer.bytes.size() != sizeof(found) + count * (sizeof(std::uint64_t) + sizeof(nopspan_thread)))
+  if (count > most_ || answer.bytes.size() != sizeof(found) + count * (sizeof(std::uint64_t) + sizeof(nopspan_thread)))
     return false;
   addresses_.resize(count);
   const char* at = answer.bytes.data() + sizeof(found);
   std::memcpy(addresses_.data(), at, count * sizeof(std::uint64_t));
   at += count * sizeof(std::uint64_t);
   dropped_ = drops_of(found.counts);
-  calls_sites_ = found.calls_sites != 0;
+  calls_sites_ = found.page.size < sizeof(found.page) || (found.page.flags & NOPSPAN_GATE_NO_SITES) == 0;
   too_many_ = too_many_ || found.too_many != 0;
   for (std::size_t i = 0; i < count; ++i, at += sizeof(nopspan_thread)) {
     nopspan_thread header{};

@@ -8,6 +8,7 @@
 
 #include <nopspan/probes.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -51,6 +52,8 @@ std::optional<GateCounters> read_gate(const Target& process, std::uint64_t gate_
 // LibraryView::version alone, which is one read. "" if it cannot be read.
 std::string library_version(const Target& process, std::uint64_t gate_address);
 
+struct FoundThreads;
+
 // The threads of one copy of the library in a process. The memory may have any content; the work and the memory used
 // are bounded.
 class ThreadHeaders {
@@ -60,7 +63,9 @@ class ThreadHeaders {
     nopspan_thread header{};
   };
 
-  ThreadHeaders(const Target& process, std::uint64_t gate_address) : process_(process), gate_address_(gate_address) {}
+  // If there are more than `most` headers, the others are ignored.
+  ThreadHeaders(const Target& process, std::uint64_t gate_address, std::size_t most = 16384)
+      : process_(process), gate_address_(gate_address), most_(most) {}
 
   // Reads all headers. Returns false if the process could not be read; errno then has the reason.
   bool read();
@@ -70,7 +75,7 @@ class ThreadHeaders {
   [[nodiscard]] const Counts& dropped() const { return dropped_; }
   // Whether the process calls sites; see NOPSPAN_GATE_NO_SITES.
   [[nodiscard]] bool calls_sites() const { return calls_sites_; }
-  // Whether there were more than 16,384 headers. The others are ignored.
+  // Whether headers were ignored.
   [[nodiscard]] bool too_many() const { return too_many_; }
 
   // Copies the entries that a thread holds, from the first one on. The thread does not take part. Returns false if the
@@ -80,8 +85,12 @@ class ThreadHeaders {
   [[nodiscard]] bool still_holds(const Thread& thread) const;
 
  private:
+  friend std::optional<LibraryView> view_library(const Target& process, std::uint64_t gate_address);
+  bool read(FoundThreads& found);
+
   Target process_;
   std::uint64_t gate_address_;
+  std::size_t most_;
   std::vector<std::uint64_t> addresses_;  // all addresses: no header is ever removed from the list
   std::vector<Thread> threads_;
   Counts dropped_;
