@@ -85,6 +85,25 @@ std::string text_of(const Unattached& one) {
          ": " + one.why;
 }
 
+std::string skipped_text(const std::vector<Unattached>& skipped) {
+  std::map<std::string, std::vector<const Unattached*>> by_reason;
+  for (const Unattached& each : skipped) by_reason[each.why].push_back(&each);
+  std::string text;
+  for (const auto& [reason, all] : by_reason) {
+    const Unattached& first = *all.front();
+    if (first.pid == 0) {
+      const std::string what = first.path.empty() ? "not all processes were examined" : printable(first.path);
+      text.append("nopspan: ").append(what).append(": ").append(reason).append("\n");
+      continue;
+    }
+    text += "nopspan: not examined: process " + std::to_string(first.pid) + " (" + printable(first.comm) + ")" +
+            (first.path.empty() ? "" : ", " + printable(first.path)) + ": " + reason;
+    if (all.size() > 1) text += " (and " + std::to_string(all.size() - 1) + " more)";
+    text += "\n";
+  }
+  return text;
+}
+
 namespace {
 
 // struct pidfd_info of linux/pidfd.h, which Debian 12 does not have.

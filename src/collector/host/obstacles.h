@@ -35,6 +35,8 @@ std::vector<Unattached> find_written_to(Host& host);
 extern const char* const kCallsNoSites;
 // For stderr.
 std::string text_of(const Unattached& one);
+// Messages about what could not be examined, and why. Processes with the same reason are counted in one line.
+std::string skipped_text(const std::vector<Unattached>& skipped);
 
 // Processes with a seccomp filter, or in seccomp's strict mode. The first span of a process makes system calls that the
 // filter may forbid, and strict mode forbids to read the clock (see nopspan/stats.h). So a process may be killed
