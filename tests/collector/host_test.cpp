@@ -637,7 +637,7 @@ Mapping map_file(const std::string& path) {
   const OpenFile file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   static_cast<void>(mmap(nullptr, std::filesystem::file_size(path), PROT_READ | PROT_EXEC, MAP_PRIVATE, file.get(), 0));
   Mapping found;
-  for_each_mapping(own_pid(), [&](const Mapping& mapping) {
+  Mappings(own_pid()).for_each([&](const Mapping& mapping) {
     if (mapping.path == path) found = mapping;
     return true;
   });
@@ -719,13 +719,12 @@ TEST(Maps, HaveNamesWithLineFeedsAndBlanks) {
   const int fd = open(path.c_str(), O_RDONLY);
   void* at = mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, fd, 0);
   std::string found;
-  EXPECT_EQ(for_each_mapping(own_pid(),
-                             [&](const Mapping& mapping) {
-                               if (mapping.start == reinterpret_cast<std::uint64_t>(at))
-                                 found = unescaped(mapping.path);
-                               return true;
-                             }),
-            0);
+  const Mappings mappings(own_pid());
+  EXPECT_EQ(mappings.error(), 0);
+  mappings.for_each([&](const Mapping& mapping) {
+    if (mapping.start == reinterpret_cast<std::uint64_t>(at)) found = unescaped(mapping.path);
+    return true;
+  });
   EXPECT_EQ(found, path);
   munmap(at, 4096);
   close(fd);
@@ -780,7 +779,7 @@ TEST(Maps, TellTheFilesWhoseMappingsAreAmongManyOthers) {
 }
 
 TEST(Maps, OfAProcessThatIsGoneAreAnError) {
-  EXPECT_NE(for_each_mapping(0x3fffffff, [](const Mapping&) { return true; }), 0);
+  EXPECT_NE(Mappings(0x3fffffff).error(), 0);
 }
 
 TEST(ContainerId, IsReadFromEachKindOfPath) {

@@ -16,7 +16,6 @@
 #include <cerrno>
 #include <cstring>
 #include <iterator>
-#include <optional>
 #include <string_view>
 
 // A probe in this program itself. Attaching to it shows whether tracing works here, without disturbing other programs.
@@ -45,10 +44,11 @@ bool is_in_user_namespace() {
 // Not the filter of nopspan's own (privileges.h).
 bool has_seccomp_filter() { return inherited_limits().seccomp == "2"; }
 
-std::string missing(const std::vector<Capability>& wanted) {
+// The capabilities that this program has, or does not have.
+std::string names_of_those(const std::vector<Capability>& capabilities, bool that_it_has) {
   std::string names;
-  for (const Capability capability : wanted)
-    if (!has_capability(capability)) names += (names.empty() ? "" : ", ") + to_string(capability);
+  for (const Capability capability : capabilities)
+    if (has_capability(capability) == that_it_has) names += (names.empty() ? "" : ", ") + to_string(capability);
   return names;
 }
 
@@ -59,7 +59,7 @@ std::string advice(int error, const std::vector<Capability>& wanted) {
   if (error != EPERM && error != EACCES) return "";
   if (is_in_user_namespace())
     return "run nopspan on the host as root: capabilities in a user namespace do not permit this";
-  const std::string names = missing(wanted);
+  const std::string names = names_of_those(wanted, false);
   if (!names.empty())
     return "run nopspan as root, or grant it " + names + " (setcap, or AmbientCapabilities= in its systemd unit)";
   if (has_seccomp_filter())
@@ -70,10 +70,7 @@ std::string advice(int error, const std::vector<Capability>& wanted) {
 
 void check_self(Checks& checks) {
   const std::vector<Capability> all = tracing_capabilities(true);
-  std::string has;
-  for (const Capability capability : all)
-    if (has_capability(capability)) has += (has.empty() ? "" : ", ") + to_string(capability);
-  const std::string lacks = missing(all);
+  const std::string has = names_of_those(all, true), lacks = names_of_those(all, false);
   checks.ok("capabilities",
             (has.empty() ? "none of those that tracing needs" : has) + (lacks.empty() ? "" : "; missing: " + lacks));
   if (is_in_user_namespace())
@@ -114,19 +111,16 @@ struct SelfProbe {
 // in the file.
 [[gnu::section(".data"), gnu::used]] volatile std::uint16_t semaphore = 0;
 
-constexpr const char* kOwnFile = "/proc/self/exe";
-
-std::optional<std::uint64_t> own_offset_of(std::uint64_t address) {
-  std::optional<std::uint64_t> offset;
-  for_each_mapping(static_cast<std::uint32_t>(getpid()), [&](const Mapping& mapping) {
+// The offset in this program's file; 0 if it is not mapped from there.
+std::uint64_t own_offset_of(std::uint64_t address) {
+  std::uint64_t offset = 0;
+  Mappings(static_cast<std::uint32_t>(getpid())).for_each([&](const Mapping& mapping) {
     if (address < mapping.start || address >= mapping.end) return true;
     offset = mapping.offset + (address - mapping.start);
     return false;
   });
   return offset;
 }
-
-std::uint64_t site_offset() { return own_offset_of(reinterpret_cast<std::uint64_t>(&nopspan_doctor_site)).value_or(0); }
 
 // Loads a BPF program that adds 1 to the value in the map.
 OpenFile load_program(int map, std::uint32_t expected_attach_type) {
@@ -145,8 +139,6 @@ OpenFile load_program(int map, std::uint32_t expected_attach_type) {
       bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_doctor", "Dual BSD/GPL", program, std::size(program), &options));
 }
 
-std::uint64_t semaphore_offset() { return own_offset_of(reinterpret_cast<std::uint64_t>(&semaphore)).value_or(0); }
-
 SelfProbe probe_once() {
   SelfProbe result;
   const auto refuse = [&result](SelfProbe::Step step) {
@@ -160,7 +152,9 @@ SelfProbe probe_once() {
   const OpenFile program = load_program(map.get(), has_uprobe_multi() ? kUprobeMulti : 0);
   if (!program) return refuse(SelfProbe::Step::load);
   {
-    const OpenFile link = attach_uprobe(program.get(), kOwnFile, site_offset(), semaphore_offset(), -1);
+    const OpenFile link = attach_uprobe(program.get(), "/proc/self/exe",
+                                        own_offset_of(reinterpret_cast<std::uint64_t>(&nopspan_doctor_site)),
+                                        own_offset_of(reinterpret_cast<std::uint64_t>(&semaphore)), -1);
     if (!link) return refuse(SelfProbe::Step::attach);
     result.semaphore_rose = semaphore != 0;
     nopspan_doctor_site();

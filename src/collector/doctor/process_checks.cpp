@@ -95,7 +95,7 @@ void explain_none(Host& host, std::uint32_t pid, const std::string& name, Checks
                 skipped.why);
   }
   std::set<std::string> seen;
-  for_each_mapping(pid, [&](const Mapping& mapping) {
+  Mappings(pid).for_each([&](const Mapping& mapping) {
     std::string_view path = mapping.path;
     take_deleted(path);
     if (path.find("libnopspan") == std::string_view::npos || !seen.insert(std::string(path)).second) return true;

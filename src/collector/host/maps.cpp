@@ -2,6 +2,7 @@
 #include "host/maps.h"
 
 #include "host/mounts.h"
+#include "host/process_facts.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -172,12 +173,6 @@ void Mappings::for_each(const std::function<bool(const Mapping&)>& on_mapping) c
   }
 }
 
-int for_each_mapping(const Target& process, const std::function<bool(const Mapping&)>& on_mapping) {
-  const Mappings mappings(process);
-  mappings.for_each(on_mapping);
-  return mappings.error();
-}
-
 std::string unescaped(std::string_view path) {
   std::string result;
   for (std::size_t end = 0; (end = path.find("\\012")) != std::string_view::npos; path.remove_prefix(end + 4)) {
@@ -196,22 +191,10 @@ bool take_deleted(std::string_view& path) {
 
 namespace {
 
-// The result of stat(2) from cached data, because a file server may never answer.
-bool look(const std::string& path, struct statx& status) {
-  return statx(AT_FDCWD, path.c_str(), AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &status) == 0;
-}
-
 // The file system on a device, from the mounts that the process sees. Its type is "" if it sees none.
 Mount file_system_of(std::uint32_t pid, std::uint64_t device) {
   const std::vector<Mount> mounts = mounts_of(pid, device);
   return mounts.empty() ? Mount() : mounts.front();
-}
-
-bool shares_mounts(std::uint32_t pid) {
-  struct stat own {};
-  struct stat other {};
-  return stat("/proc/self/ns/mnt", &own) == 0 &&
-         stat(("/proc/" + std::to_string(pid) + "/ns/mnt").c_str(), &other) == 0 && own.st_ino == other.st_ino;
 }
 
 // The device of files in memory (memfd_create). It is not mounted anywhere.
@@ -226,34 +209,23 @@ std::uint64_t device_of_memory_files() {
 
 }  // namespace
 
-MappedFile::Place MappedFile::by_mapping(std::uint32_t pid, const Mapping& mapping) {
-  std::array<char, 96> path{};
-  std::snprintf(path.data(), path.size(), "/proc/%u/map_files/%llx-%llx", pid,
-                static_cast<unsigned long long>(mapping.start), static_cast<unsigned long long>(mapping.end));
+// Uses cached data, because a file server may never answer.
+MappedFile::Place MappedFile::look_at(std::string path) {
+  path_ = std::move(path);
   struct statx status {};
-  if (!look(path.data(), status)) return errno == EPERM || errno == EACCES ? Place::forbidden : Place::gone;
-  if (!S_ISREG(status.stx_mode)) return Place::gone;
-  path_ = path.data();
+  if (statx(AT_FDCWD, path_.c_str(), AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &status) != 0)
+    return errno == EPERM || errno == EACCES ? Place::forbidden : Place::nowhere;
   id_ = FileId::of(status);
   has_attributes_ = (status.stx_attributes_mask & (STATX_ATTR_NODUMP | STATX_ATTR_COMPRESSED)) != 0;
-  return Place::found;
+  return S_ISREG(status.stx_mode) ? Place::found : Place::irregular;
 }
 
-MappedFile::Place MappedFile::by_name(std::uint32_t pid, const Mapping& mapping) {
-  std::string_view name = mapping.path;
-  const bool is_deleted = take_deleted(name);
-  path_ = "/proc/" + std::to_string(pid) + "/root" + unescaped(name);
-  struct statx status {};
-  if (!look(path_, status)) return errno == EPERM || errno == EACCES || is_deleted ? Place::forbidden : Place::gone;
-  id_ = FileId::of(status);
-  has_attributes_ = (status.stx_attributes_mask & (STATX_ATTR_NODUMP | STATX_ATTR_COMPRESSED)) != 0;
-  if (!S_ISREG(status.stx_mode)) return Place::gone;
-  if (id_.inode != mapping.inode) return Place::forbidden;
-  if (id_.device == mapping.device) return Place::found;
+bool MappedFile::is_of(std::uint32_t pid, const Mapping& mapping) const {
+  if (id_.inode != mapping.inode) return false;
+  if (id_.device == mapping.device) return true;
   // On these file systems stat(2) reports another device number than the mappings do.
   const std::string type = file_system_of(pid, id_.device).type + "," + file_system_of(pid, mapping.device).type;
-  return type.find("overlay") != std::string::npos || type.find("btrfs") != std::string::npos ? Place::found
-                                                                                              : Place::forbidden;
+  return type.find("overlay") != std::string::npos || type.find("btrfs") != std::string::npos;
 }
 
 bool MappedFile::may_be_touched(std::uint32_t pid, const Mapping& mapping) {
@@ -268,7 +240,9 @@ bool MappedFile::may_be_touched(std::uint32_t pid, const Mapping& mapping) {
   const bool has_data_layers =
       options.find("userxattr") != std::string::npos &&
       (options.find("::") != std::string::npos || options.find("datadir+=") != std::string::npos);
-  if (type == "overlay" && (!has_attributes_ || has_data_layers) && !shares_mounts(pid)) type = "fuse below an overlay";
+  if (type == "overlay" && (!has_attributes_ || has_data_layers) &&
+      link_of("/proc/" + std::to_string(pid) + "/ns/mnt") != link_of("/proc/self/ns/mnt"))
+    type = "fuse below an overlay";
   if (!type.empty() && !type.starts_with("fuse")) return true;
   why_not_ = type.empty() ? "its file system is not mounted in the mount namespace of the process"
                           : "it is on " + type + ", where a read may block forever; to read it anyway, use --binary";
@@ -277,11 +251,17 @@ bool MappedFile::may_be_touched(std::uint32_t pid, const Mapping& mapping) {
 
 bool MappedFile::find(std::uint32_t pid, const Mapping& mapping) {
   why_not_.clear();
-  std::string_view name = mapping.path;
-  const bool is_deleted = take_deleted(name);
-  Place place = by_mapping(pid, mapping);
+  const std::string folder = "/proc/" + std::to_string(pid);
+  std::array<char, 64> addresses{};
+  std::snprintf(addresses.data(), addresses.size(), "%llx-%llx", static_cast<unsigned long long>(mapping.start),
+                static_cast<unsigned long long>(mapping.end));
+  Place place = look_at(folder + "/map_files/" + addresses.data());
   if (place == Place::forbidden) {
-    place = by_name(pid, mapping);
+    std::string_view name = mapping.path;
+    const bool is_deleted = take_deleted(name);
+    place = look_at(folder + "/root" + unescaped(name));
+    if ((place == Place::nowhere && is_deleted) || (place == Place::found && !is_of(pid, mapping)))
+      place = Place::forbidden;
     if (place == Place::forbidden)
       why_not_ = is_deleted ? "it was deleted or replaced: opening it needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE"
                             : "opening it needs CAP_SYS_PTRACE and CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE";

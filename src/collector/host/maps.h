@@ -51,9 +51,6 @@ class Mappings {
   std::string text_;
 };
 
-// The same for one use. Returns the error.
-int for_each_mapping(const Target& process, const std::function<bool(const Mapping&)>& on_mapping);
-
 // Replaces the escapes in a path of /proc/PID/maps.
 std::string unescaped(std::string_view path);
 // Removes " (deleted)" from the end. Returns whether it was there.
@@ -78,9 +75,10 @@ class MappedFile {
   OpenFile open(std::uint32_t pid, const Mapping& mapping);
 
  private:
-  enum class Place : std::uint8_t { found, gone, forbidden };
-  Place by_mapping(std::uint32_t pid, const Mapping& mapping);
-  Place by_name(std::uint32_t pid, const Mapping& mapping);
+  enum class Place : std::uint8_t { found, nowhere, irregular, forbidden };
+  Place look_at(std::string path);
+  // Whether the file that was found by its name is the mapped one.
+  [[nodiscard]] bool is_of(std::uint32_t pid, const Mapping& mapping) const;
   bool may_be_touched(std::uint32_t pid, const Mapping& mapping);
 
   std::string path_;
