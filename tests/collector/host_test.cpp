@@ -741,13 +741,11 @@ TEST(Maps, AreAllCounted) {
   const OpenFile file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::vector<void*> mappings;
   while (mappings.size() < kTimes) mappings.push_back(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, file.get(), 0));
-  struct stat status = {};
-  ASSERT_EQ(fstat(file.get(), &status), 0);
   const Mappings read(own_pid());
   EXPECT_EQ(read.error(), EOVERFLOW);
   std::uint64_t counted = 0;
   for (const Mappings::Crowd& crowd : read.crowds()) {
-    if (crowd.id == FileId::of(status)) counted = crowd.mappings;
+    if (crowd.id == FileId::of(file.get())) counted = crowd.mappings;
   }
   EXPECT_EQ(counted, kTimes);
   for (void* mapping : mappings) munmap(mapping, 4096);
@@ -758,12 +756,10 @@ TEST(Maps, TellTheFilesWhoseMappingsAreAmongManyOthers) {
   TemporaryFolder folder;
   write_file(folder / "file", std::string(4096, 'x'));
   const OpenFile file(open((folder / "file").c_str(), O_RDONLY | O_CLOEXEC));
-  struct stat status = {};
-  ASSERT_EQ(fstat(file.get(), &status), 0);
-  const auto counted = [&status] {
+  const auto counted = [&file] {
     const Mappings read(own_pid());
     for (const Mappings::Crowd& crowd : read.crowds()) {
-      if (crowd.id == FileId::of(status)) return std::pair(crowd.mappings, read.all());
+      if (crowd.id == FileId::of(file.get())) return std::pair(crowd.mappings, read.all());
     }
     return std::pair<std::uint64_t, std::uint64_t>();
   };

@@ -21,8 +21,7 @@ namespace nopspan::collector {
 namespace {
 
 std::string setting(const std::string& path) {
-  std::string text = read_small_file(path, 256);
-  while (text.ends_with('\n')) text.pop_back();
+  const std::string text = read_line(path);
   return text.empty() ? "unknown" : text;
 }
 

@@ -179,16 +179,16 @@ void ProbeFile::look_at_gate(const ElfFile& elf, std::uint64_t address) {
 ProbeFilePointer ProbeFile::read(OpenFile file, std::string* why_not) {
   std::string ignored;
   std::string& reason = why_not != nullptr ? *why_not : ignored;
-  struct stat status {};
-  if (fstat(file.get(), &status) != 0) {
+  struct statx status {};
+  if (statx(file.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS, &status) != 0) {
     reason = std::strerror(errno);
     return nullptr;
   }
-  if (!S_ISREG(status.st_mode)) {
+  if (!S_ISREG(status.stx_mode)) {
     reason = "it is not a regular file";
     return nullptr;
   }
-  const auto elf = ElfFile::open(file.get(), static_cast<std::uint64_t>(status.st_size), reason);
+  const auto elf = ElfFile::open(file.get(), status.stx_size, reason);
   if (!elf) return nullptr;
   std::shared_ptr<ProbeFile> result(new ProbeFile);
   if (!result->read_notes(*elf, reason)) return nullptr;
@@ -202,12 +202,6 @@ ProbeFilePointer ProbeFile::read(OpenFile file, std::string* why_not) {
   result->id_ = FileId::of(status);
   result->set_file(std::move(file));
   return result;
-}
-
-FileId FileId::of(const struct stat& status) {
-  const auto ns = [](const timespec& time) { return std::int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; };
-  return {status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size), ns(status.st_mtim),
-          ns(status.st_ctim)};
 }
 
 FileId FileId::of(const struct statx& status) {
@@ -224,9 +218,9 @@ std::optional<FileId> FileId::of(int fd) {
 
 std::optional<FileId> FileId::at(const std::string& path, int* error) {
   const auto work = [](std::uint32_t, std::string_view name, OpenFile) -> Answer {
-    struct stat status {};
-    if (stat(std::string(name).c_str(), &status) != 0) return {errno, "", OpenFile()};
-    if (!S_ISREG(status.st_mode)) return {EINVAL, "", OpenFile()};
+    struct statx status {};
+    if (statx(AT_FDCWD, std::string(name).c_str(), AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &status) != 0) return {errno, "", OpenFile()};
+    if (!S_ISREG(status.stx_mode)) return {EINVAL, "", OpenFile()};
     const FileId id = of(status);
     return {0, {reinterpret_cast<const char*>(&id), sizeof(id)}, OpenFile()};
   };
@@ -311,26 +305,22 @@ const char* ProbeFile::why_not_traceable() const {
 }
 
 bool ProbeFile::is_same_inode(const ProbeFile& other) const {
-  struct stat mine {};
-  struct stat others {};
-  if (fstat(fd(), &mine) != 0 || fstat(other.fd(), &others) != 0) return false;
-  FileId a = FileId::of(mine);
-  FileId b = FileId::of(others);
+  auto a = FileId::of(fd());
+  const auto b = FileId::of(other.fd());
+  if (!a || !b) return false;
   // Both files are open, so neither inode number can have been reused.
-  if (a.device == b.device) return a.inode == b.inode;
+  if (a->device == b->device) return a->inode == b->inode;
   if (!on_overlay_ && !other.on_overlay_) return false;
-  a.device = b.device = 0;
+  a->device = b->device;
   return a == b;
 }
 
 bool ProbeFile::may_be(const FileId& other) const {
-  struct stat status {};
-  if (id_.inode != other.inode || fstat(fd(), &status) != 0) return false;
-  FileId mine = FileId::of(status);
-  if (mine.device == other.device) return true;
-  if (other.changed_ns == 0) return true;
+  auto mine = FileId::of(fd());
+  if (id_.inode != other.inode || !mine) return false;
+  if (mine->device == other.device || other.changed_ns == 0) return true;
   // Nobody can set the time of a change.
-  mine.device = other.device;
+  mine->device = other.device;
   return mine == other;
 }
 

@@ -13,7 +13,6 @@
 #include <string_view>
 #include <vector>
 
-struct stat;
 struct statx;
 
 namespace nopspan::collector {
@@ -21,13 +20,12 @@ namespace nopspan::collector {
 class ElfFile;
 struct ProbeNote;
 
-// Identifies one state of a file by the fields of stat(2). The inode number alone is not enough, because it is reused
+// Identifies one state of a file by the fields of statx(2). The inode number alone is not enough, because it is reused
 // after the file is deleted.
 struct FileId {
   std::uint64_t device = 0, inode = 0, size = 0;
   std::int64_t modified_ns = 0, changed_ns = 0;
 
-  static FileId of(const struct stat& status);
   static FileId of(const struct statx& status);
   // Of an open file, from what the kernel knows, because a file server may not answer. Empty if that fails.
   static std::optional<FileId> of(int fd);

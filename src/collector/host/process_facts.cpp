@@ -38,11 +38,8 @@ std::uint32_t last_number(std::string_view text) {
 // `id` is that of a process or of a thread. /proc/ID/stat is not read: the kernel adds up all threads for it.
 std::optional<ProcessState> read_state(std::uint32_t id) {
   const std::string path = folder_of(id) + "/task/" + std::to_string(id) + "/stat";
-  const OpenFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  std::array<char, 1024> buffer{};
-  const ssize_t got = file ? ::read(file.get(), buffer.data(), buffer.size()) : 0;
-  if (got <= 0) return std::nullopt;
-  std::string_view text(buffer.data(), static_cast<std::size_t>(got));
+  const std::string contents = read_small_file(path, 1024);
+  std::string_view text = contents;
   // The comm is in parentheses, and may contain parentheses itself.
   const std::size_t comm_end = text.rfind(") ");
   if (comm_end == std::string_view::npos) return std::nullopt;
@@ -136,12 +133,14 @@ std::string read_small_file(const std::string& path, std::size_t most) {
   return text;
 }
 
+std::string read_line(const std::string& path) {
+  std::string text = read_small_file(path);
+  while (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
 const std::string& boot_id() {
-  static const std::string id = [] {
-    std::string text = read_small_file("/proc/sys/kernel/random/boot_id");
-    while (text.ends_with('\n')) text.pop_back();
-    return text;
-  }();
+  static const std::string id = read_line("/proc/sys/kernel/random/boot_id");
   return id;
 }
 

@@ -85,6 +85,8 @@ std::string process_status(std::uint32_t pid, const std::string& key);
 std::string link_of(const std::string& path);
 // The first `most` bytes of a file; "" if it cannot be read.
 std::string read_small_file(const std::string& path, std::size_t most = 65536);
+// The same without the line feed at the end.
+std::string read_line(const std::string& path);
 
 // Calls `on_number` for each entry whose name is a number: pids in /proc, descriptors in /proc/PID/fd. Ends early if
 // `until` is over. Returns 0 or an errno value.

@@ -59,14 +59,12 @@ constexpr auto kMostTime = std::chrono::seconds(2);
 std::vector<std::uint32_t> processes_in_turn() {
   Deadline until(std::chrono::nanoseconds(kMostTime).count());
   until.begin();
-  struct stat own {};
-  stat("/proc/self/ns/user", &own);
+  const std::string own = link_of("/proc/self/ns/user");
   std::vector<std::tuple<bool, std::uint64_t, std::uint32_t>> turn;
   for_each_numeric_entry("/proc", [&](std::uint32_t pid) {
     if (until.is_over()) return turn.emplace_back(true, UINT64_MAX, pid), void();
-    struct stat space {};
-    const bool is_here = stat(("/proc/" + std::to_string(pid) + "/ns/user").c_str(), &space) == 0 &&
-                         space.st_ino == own.st_ino;  // in a namespace of their own, users have all capabilities
+    // In a namespace of their own, users have all capabilities.
+    const bool is_here = link_of("/proc/" + std::to_string(pid) + "/ns/user") == own;
     const bool has_any = process_status(pid, "CapEff").find_first_not_of('0') != std::string::npos;
     turn.emplace_back(!is_here || !has_any, std::strtoull(process_status(pid, "FDSize").c_str(), nullptr, 10), pid);
   });
@@ -85,11 +83,7 @@ std::string program_name(std::uint32_t id) {
   return {info.name, strnlen(info.name, sizeof(info.name))};
 }
 
-std::string comm_of(std::uint32_t pid) {
-  std::string comm = read_small_file("/proc/" + std::to_string(pid) + "/comm", 64);
-  if (comm.ends_with('\n')) comm.pop_back();
-  return comm;
-}
+std::string comm_of(std::uint32_t pid) { return read_line("/proc/" + std::to_string(pid) + "/comm"); }
 
 }  // namespace
 
