@@ -75,15 +75,9 @@ struct Release {
 };
 using FilterPointer = std::unique_ptr<void, Release>;
 
-std::string& problem() {
-  static std::string text;
-  return text;
-}
-
-Inherited& inherited() {
-  static Inherited limits;
-  return limits;
-}
+// See confinement_problem() and inherited_limits().
+std::string problem;
+Inherited inherited;
 
 // A system call that this architecture or libseccomp does not know needs no rule.
 template <class... Conditions>
@@ -178,32 +172,7 @@ bool is_protected(const std::string& path) {
 
 bool is_path(const std::string& path) { return !path.empty() && path != "-"; }
 
-// The capabilities that a command keeps. At first these are only those that it needs in any case.
-class Kept {
- public:
-  explicit Kept(const std::vector<Capability>& needed) : kept_(needed), possible_(needed) {
-    possible_.insert(possible_.end(), {Capability::dac_override, Capability::dac_read_search, Capability::fowner,
-                                       Capability::sys_ptrace});
-    use();
-  }
-  // Adds one after the other, until `is_possible` is true.
-  template <class Condition>
-  void add_until(std::initializer_list<Capability> more, Condition is_possible) {
-    for (const Capability capability : more) {
-      if (is_possible()) break;
-      kept_.push_back(capability);
-      use();
-    }
-  }
-  [[nodiscard]] const std::vector<Capability>& all() const { return kept_; }
-
- private:
-  void use() { limit_capabilities(kept_, possible_); }
-
-  std::vector<Capability> kept_, possible_;
-};
-
-void report(const char* what, int error) { problem() = std::string(what) + ": " + std::strerror(error); }
+void report(const char* what, int error) { problem = std::string(what) + ": " + std::strerror(error); }
 
 }  // namespace
 
@@ -247,22 +216,33 @@ std::vector<Capability> tracing_capabilities(bool with_sys_admin) {
 }
 
 void confine(const Needs& needs) {
-  if (!inherited().seccomp.empty()) return;
+  if (!inherited.seccomp.empty()) return;
   rest_standard_outputs();
   const auto own = static_cast<std::uint32_t>(getpid());
-  inherited() = {process_status(own, "Seccomp"), process_status(own, "NoNewPrivs")};
-  Kept kept(needs.capabilities);
+  inherited = {process_status(own, "Seccomp"), process_status(own, "NoNewPrivs")};
+  // At first, only those are effective that the command needs in any case. What its files need is added one by one.
+  std::vector<Capability> kept = needs.capabilities, possible = kept;
+  possible.insert(possible.end(), {Capability::dac_override, Capability::dac_read_search, Capability::fowner,
+                                   Capability::sys_ptrace});
+  limit_capabilities(kept, possible);
+  const auto add_until = [&](std::initializer_list<Capability> more, const auto& is_possible) {
+    for (const Capability capability : more) {
+      if (is_possible()) break;
+      kept.push_back(capability);
+      limit_capabilities(kept, possible);
+    }
+  };
   for (const std::string& path : needs.reads) {
     if (!is_path(path)) continue;
     // The path may lead through /proc/PID/root, which CAP_SYS_PTRACE permits.
-    kept.add_until({Capability::dac_read_search, Capability::sys_ptrace}, [&] { return may(path, R_OK); });
+    add_until({Capability::dac_read_search, Capability::sys_ptrace}, [&] { return may(path, R_OK); });
   }
   for (const std::string& path : needs.writes) {
     if (!is_path(path)) continue;
-    kept.add_until({Capability::dac_override, Capability::sys_ptrace}, [&] { return may_write(path); });
-    kept.add_until({Capability::fowner}, [&] { return !is_protected(path); });
+    add_until({Capability::dac_override, Capability::sys_ptrace}, [&] { return may_write(path); });
+    add_until({Capability::fowner}, [&] { return !is_protected(path); });
   }
-  if (!limit_capabilities(kept.all(), kept.all())) report("capabilities cannot be given up", errno);
+  if (!limit_capabilities(kept, kept)) report("capabilities cannot be given up", errno);
   if (const int error = forbid_for_program(needs.network); error != 0)
     report("system calls cannot be forbidden", -error);
 }
@@ -275,8 +255,8 @@ void confine_children() {
 
 void confine_reader() { forbid_for_reader(); }
 
-const std::string& confinement_problem() { return problem(); }
+const std::string& confinement_problem() { return problem; }
 
-const Inherited& inherited_limits() { return inherited(); }
+const Inherited& inherited_limits() { return inherited; }
 
 }  // namespace nopspan::collector
