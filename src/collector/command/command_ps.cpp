@@ -215,7 +215,7 @@ void print_skipped(Host& host, const std::set<std::uint32_t>& wanted, const Trac
   std::erase_if(skipped,
                 [&](const auto& each) { return each.pid != 0 && !wanted.empty() && !wanted.contains(each.pid); });
   std::cerr << skipped_text(skipped);
-  if (!tracers.incomplete().empty()) std::cerr << "nopspan: " << tracers.incomplete() << "\n";
+  if (!tracers.incomplete.empty()) std::cerr << "nopspan: " << tracers.incomplete << "\n";
 }
 
 int run_ps(const PsOptions& options, const OutputOptions& common) {
@@ -244,7 +244,7 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
       json["skipped"].push_back({{"pid", each.pid}, {"path", each.path}, {"reason", each.why}});
     json["obstacles"] = to_json(obstacles);
     json["twins"] = to_json(twins);
-    if (!tracers.incomplete().empty()) json["tracers_incomplete"] = tracers.incomplete();
+    if (!tracers.incomplete.empty()) json["tracers_incomplete"] = tracers.incomplete;
     std::cout << json.dump(2, ' ', false, ordered_json::error_handler_t::replace) << "\n";
     return is_whole ? 0 : Failure::kFailed;
   }

@@ -12,7 +12,7 @@ namespace nopspan::collector {
 
 class Host;
 class KernelPrograms;
-class Tracers;
+struct Tracers;
 
 struct Check {
   enum class Result : std::uint8_t {

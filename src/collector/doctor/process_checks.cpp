@@ -149,7 +149,7 @@ void check_view(std::uint32_t pid, const Host::Copy& copy, const Tracers& tracer
   for (const auto& [part, value] : view->gate.by_name())
     if (value != 0) up += (up.empty() ? "" : ", ") + std::string(part);
   const bool is_traced = view->gate.spans != 0 || view->gate.batch != 0 || view->gate.points != 0;
-  if (is_traced && tracers.incomplete().empty() && tracers.of(*copy.file, copy.path).empty()) {
+  if (is_traced && tracers.incomplete.empty() && tracers.of(*copy.file, copy.path).empty()) {
     checks.warn(name, "is raised (" + up + "), but no tracer was found",
                 "look for a tracer of another kind, such as SystemTap. A child that was forked while its parent was "
                 "traced also has a raised gate");
@@ -192,7 +192,7 @@ void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Kernel
     checks.fail(name,
                 "is in a pid namespace below this one, where this kernel does not say which process a batch is of",
                 "see the check `pid namespaces below`");
-  if (!tracers.incomplete().empty()) checks.warn("tracers", tracers.incomplete(), "");
+  if (!tracers.incomplete.empty()) checks.warn("tracers", tracers.incomplete, "");
   std::set<const ProbeFile*> seen;
   for (const Host::Copy& copy : copies) {
     if (copy.is_deleted)

@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <map>
 #include <set>
 #include <string_view>
 #include <tuple>
@@ -85,14 +86,6 @@ std::string program_name(std::uint32_t id) {
 
 std::string comm_of(std::uint32_t pid) { return read_line("/proc/" + std::to_string(pid) + "/comm"); }
 
-}  // namespace
-
-std::string tracefs() {
-  for (const char* folder : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"})
-    if (access((std::string(folder) + "/uprobe_events").c_str(), R_OK) == 0) return folder;
-  return "";
-}
-
 // One search. It examines the descriptors that processes hold, then the links that it did not find there, then the
 // events of tracefs.
 class TracerSearch {
@@ -114,6 +107,7 @@ class TracerSearch {
   Tracers& to_;
   Deadline until_{std::chrono::nanoseconds(kMostTime).count()};
   std::map<std::uint32_t, std::uint32_t> holder_of_link_;  // link id to pid
+  std::map<std::uint32_t, std::string> others_;            // pid and comm of those with perf events of no program
   // Index of tracers by kind, pid, program, name and file.
   std::map<std::tuple<Tracer::Kind, std::uint32_t, std::uint32_t, std::string, std::string>, std::size_t> index_;
   std::set<std::tuple<std::uint32_t, std::uint64_t>> seen_;  // program and offset
@@ -137,13 +131,13 @@ void TracerSearch::identify(Tracer& tracer) {
 
 void TracerSearch::add(Tracer::Kind kind, std::uint32_t pid, std::uint32_t program, const std::string& name,
                        const std::string& file, std::uint64_t offset) {
-  const auto [found, is_new] = index_.try_emplace({kind, pid, program, name, file}, to_.tracers_.size());
+  const auto [found, is_new] = index_.try_emplace({kind, pid, program, name, file}, to_.all.size());
   if (is_new) {
-    if (to_.tracers_.size() >= kMaximumTracers) {
+    if (to_.all.size() >= kMaximumTracers) {
       index_.erase(found);
       return;
     }
-    Tracer& tracer = to_.tracers_.emplace_back();
+    Tracer& tracer = to_.all.emplace_back();
     tracer.kind = kind;
     tracer.pid = pid;
     tracer.comm = pid == 0 ? "" : comm_of(pid);
@@ -152,7 +146,7 @@ void TracerSearch::add(Tracer::Kind kind, std::uint32_t pid, std::uint32_t progr
     tracer.file = file;
     identify(tracer);
   }
-  auto& offsets = to_.tracers_[found->second].offsets;
+  auto& offsets = to_.all[found->second].offsets;
   if (offsets.size() < kMaximumOffsets && std::find(offsets.begin(), offsets.end(), offset) == offsets.end())
     offsets.push_back(offset);
 }
@@ -165,8 +159,8 @@ void TracerSearch::look_at_processes() {
     if (!until_.is_over()) look_at_process(pid);
     if (until_.is_over()) ++left_out;
   }
-  if (left_out > 0 && to_.incomplete_.empty())
-    to_.incomplete_ = "the tracers of " + std::to_string(left_out) + (left_out == 1 ? " process" : " processes") +
+  if (left_out > 0 && to_.incomplete.empty())
+    to_.incomplete = "the tracers of " + std::to_string(left_out) + (left_out == 1 ? " process" : " processes") +
                       " may be missing: there was no time to look at all of their open files";
 }
 
@@ -180,8 +174,8 @@ void TracerSearch::look_at_process(std::uint32_t pid) {
         if (kind == "anon_inode:bpf_link") look_at_link_fd(pid, fd);
       },
       &until_);
-  if (error == EACCES && to_.incomplete_.empty())
-    to_.incomplete_ = "tracers run by other users are not listed: that needs CAP_SYS_PTRACE";
+  if (error == EACCES && to_.incomplete.empty())
+    to_.incomplete = "tracers run by other users are not listed: that needs CAP_SYS_PTRACE";
 }
 
 void TracerSearch::look_at_event(std::uint32_t pid, std::uint32_t fd) {
@@ -193,8 +187,8 @@ void TracerSearch::look_at_event(std::uint32_t pid, std::uint32_t fd) {
   __u64 address = 0;
   if (bpf_task_fd_query(static_cast<int>(pid), static_cast<int>(fd), 0, file.data(), &size, &program, &type, &offset,
                         &address) != 0) {
-    if (errno == ENOENT) to_.others_.try_emplace(pid, comm_of(pid));
-    if (errno == EPERM) to_.incomplete_ = "tracers are not listed: that needs CAP_SYS_ADMIN";
+    if (errno == ENOENT) others_.try_emplace(pid, comm_of(pid));
+    if (errno == EPERM) to_.incomplete = "tracers are not listed: that needs CAP_SYS_ADMIN";
     return;
   }
   if (type != BPF_FD_TYPE_UPROBE && type != BPF_FD_TYPE_URETPROBE) return;
@@ -254,7 +248,7 @@ void TracerSearch::look_at_links() {
     if (link) look_at_link(link);
   }
   // ENOENT: there is no further link. EINVAL: this kernel has no links.
-  if (errno == EPERM) to_.incomplete_ = "tracers are not listed: that needs CAP_SYS_ADMIN";
+  if (errno == EPERM) to_.incomplete = "tracers are not listed: that needs CAP_SYS_ADMIN";
 }
 
 // Events at a place in a file, written to tracefs' uprobe_events by `perf probe` or by hand.
@@ -280,8 +274,16 @@ void TracerSearch::look_at_events() {
       continue;
     }
     // perf uses such an event without a visible sign. Each process with perf events of its own may be the one.
-    for (const auto& [pid, comm] : to_.others_) add(Tracer::Kind::perhaps, pid, 0, name, file, place);
+    for (const auto& [pid, comm] : others_) add(Tracer::Kind::perhaps, pid, 0, name, file, place);
   }
+}
+
+}  // namespace
+
+std::string tracefs() {
+  for (const char* folder : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"})
+    if (access((std::string(folder) + "/uprobe_events").c_str(), R_OK) == 0) return folder;
+  return "";
 }
 
 Tracers Tracers::find() {
@@ -297,7 +299,7 @@ std::vector<AttachedTracer> Tracers::of(const ProbeFile& file, const std::string
   struct stat status {};
   if (fstat(file.fd(), &status) != 0) return {};
   std::vector<AttachedTracer> result;
-  for (const Tracer& tracer : tracers_) {
+  for (const Tracer& tracer : all) {
     AttachedTracer attached;
     attached.tracer = &tracer;
     const bool is_it = tracer.inode == status.st_ino && tracer.device == status.st_dev;

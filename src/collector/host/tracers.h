@@ -5,7 +5,6 @@
 #include "host/probe_file.h"
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -41,8 +40,7 @@ struct AttachedTracer {
 // The mount point of tracefs; "" if it is not mounted or not readable.
 std::string tracefs();
 
-class Tracers {
- public:
+struct Tracers {
   // Finds all tracers of this host. It examines every open file of every process, so it is meant for a single call
   // and not for a loop. It takes some seconds at most, and ends when the program must stop.
   static Tracers find();
@@ -50,16 +48,8 @@ class Tracers {
   // The tracers to this file. `path` is the name under which processes know it.
   [[nodiscard]] std::vector<AttachedTracer> of(const ProbeFile& file, const std::string& path) const;
 
-  // The part of the host that was not examined, and why; "" if nothing was left out.
-  [[nodiscard]] const std::string& incomplete() const { return incomplete_; }
-
- private:
-  friend class TracerSearch;
-
-  std::vector<Tracer> tracers_;
-  // Processes with perf events that belong to no program: pid and comm.
-  std::map<std::uint32_t, std::string> others_;
-  std::string incomplete_;
+  std::vector<Tracer> all;
+  std::string incomplete;  // the part of the host that was not examined, and why; "" if nothing was left out
 };
 
 }  // namespace nopspan::collector
