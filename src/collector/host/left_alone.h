@@ -15,7 +15,7 @@ struct LeftAlone {
 
   std::uint32_t pid = 0;          // 0 for files that are found by a path
   std::uint64_t start_ticks = 0;  // for files, a hash of their folder
-  std::uint32_t user = 0;
+  std::uint32_t user = 0;         // kNoUser for files
   std::string comm;
   std::string why;
   std::uint64_t times = 0;  // reads that were ended or found nothing

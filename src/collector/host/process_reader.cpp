@@ -276,12 +276,12 @@ bool ProcessReader::is_left_alone(const Target& target) {
   const std::lock_guard lock(mutex_);
   std::erase_if(killed_, [](const Reader& reader) { return is_ready(reader.process); });
   const auto now = now_();
-  for (const Reader& reader : killed_) left_alone_.prolong(reader.target, reader.start_ticks, now);
+  for (const Reader& reader : killed_) left_alone_.prolong(reader.target.pid, reader.target.start_ticks, now);
   if (left_alone_.has(target.pid, target.start_ticks, now)) return true;
   if (!left_alone_.has_users(now) && killed_.empty()) return false;
   const std::uint32_t user = target.pid == 0 ? kNoUser : user_of(target.pid);
   std::vector<std::uint32_t> blocked;
-  for (const Reader& reader : killed_) blocked.push_back(reader.user);
+  for (const Reader& reader : killed_) blocked.push_back(reader.target.user);
   return (target.pid != 0 && left_alone_.has_user(user, now)) || !may_block(blocked, user);
 }
 
@@ -360,12 +360,9 @@ LeftAlone ProcessReader::leave_alone(const Target& target, const char* why) {
 }
 
 void ProcessReader::give_up(const Target& target, const char* why) {
-  const LeftAlone process = leave_alone(target, why);
+  reader_.target = leave_alone(target, why);
   pidfd_send_signal(reader_.process.get(), SIGKILL, nullptr, 0);
   reader_.socket.reset();
-  reader_.target = target.pid;
-  reader_.user = process.user;
-  reader_.start_ticks = process.start_ticks;
   killed_.push_back(std::exchange(reader_, Reader()));
 }
 

@@ -68,9 +68,7 @@ class ProcessReader {
   struct Reader {
     std::uint32_t pid = 0;
     OpenFile socket, process;  // `process` is a pidfd
-    // The process that it was reading when it was killed, and its user. kNoUser if it was reading a path.
-    std::uint32_t target = 0, user = 0;
-    std::uint64_t start_ticks = 0;
+    LeftAlone target;          // what it was reading when it was killed
   };
 
   bool is_left_alone(const Target& target);
