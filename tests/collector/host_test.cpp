@@ -24,6 +24,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -93,24 +94,20 @@ class Child {
  public:
   // Calls `run` in the child, and returns when that is done. The child then waits.
   explicit Child(const std::function<void()>& run = [] {}) {
-    int done[2];
-    int end[2];
-    if (pipe2(done, O_CLOEXEC) != 0 || pipe2(end, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw std::runtime_error("socketpair");
+    socket_.reset(ends[0]);
+    OpenFile theirs(ends[1]);
     pid_ = fork();
+    char byte = 0;
     if (pid_ == 0) {
-      close(end[1]);
-      char byte = 0;
+      socket_.reset();
       run();
-      if (write(done[1], &byte, 1) != 1) _exit(1);
-      if (read(end[0], &byte, 1) < 0) _exit(1);
+      if (write(theirs.get(), &byte, 1) != 1 || read(theirs.get(), &byte, 1) < 0) _exit(1);
       _exit(0);
     }
-    close(done[1]);
-    close(end[0]);
-    end_ = end[1];
-    char byte = 0;
-    is_ready_ = read(done[0], &byte, 1) == 1;
-    close(done[0]);
+    theirs.reset();
+    is_ready_ = read(socket_.get(), &byte, 1) == 1;
   }
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
@@ -120,20 +117,27 @@ class Child {
   [[nodiscard]] bool is_ready() const { return is_ready_; }
   void end() {
     if (pid_ == 0) return;
-    close(end_);
+    socket_.reset();
     waitpid(pid_, nullptr, 0);
     pid_ = 0;
   }
 
  private:
   pid_t pid_ = 0;
-  int end_ = -1;
+  OpenFile socket_;
   bool is_ready_ = false;
 };
 
 void load(const std::string& path) {
   if (dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL) == nullptr) _exit(1);
 }
+
+// A copy of the library, which a child can load.
+struct HostTest : testing::Test {
+  TemporaryFolder folder;
+  const std::string path = copy_library(folder / "libnopspan.so.0.3");
+  Host host;
+};
 
 TEST(Host, FindsThisProgramAndItsGate) {
   const nopspan::Span span{"test.host"};
@@ -161,9 +165,7 @@ TEST(Host, DescribesAProcess) {
   EXPECT_EQ(host.process(own_pid()), process) << "the same object";
 }
 
-TEST(Host, FindsALibraryThatAKnownProcessLoads) {
-  TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.3");
+TEST_F(HostTest, FindsALibraryThatAKnownProcessLoads) {
   int go[2];
   ASSERT_EQ(pipe2(go, O_CLOEXEC), 0);
   const Child child([&] {
@@ -173,7 +175,6 @@ TEST(Host, FindsALibraryThatAKnownProcessLoads) {
       if (read(go[0], &byte, 1) == 1) load(path);
     }).detach();
   });
-  Host host;
   host.scan_completely();
   ASSERT_EQ(copy_of(host, child.pid(), path), nullptr);
   ASSERT_EQ(write(go[1], "g", 1), 1);
@@ -185,9 +186,7 @@ TEST(Host, FindsALibraryThatAKnownProcessLoads) {
   close(go[1]);
 }
 
-TEST(Host, BoundsTheCopiesOfAProcess) {
-  const TemporaryFolder folder;
-  const std::string path = copy_library(folder / "lib.so");
+TEST_F(HostTest, BoundsTheCopiesOfAProcess) {
   const auto gate = static_cast<off_t>(ProbeFile::read(open_regular(path))->gate().offset / 4096 * 4096);
   const Child child([&] {
     load(path);
@@ -195,7 +194,6 @@ TEST(Host, BoundsTheCopiesOfAProcess) {
     for (int i = 0; i < 1000; ++i)
       static_cast<void>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, gate));
   });
-  Host host;
   host.scan_completely();
   EXPECT_EQ(host.copies(child.pid()).size(), 64U);
   const auto skipped = host.skipped();
@@ -204,10 +202,7 @@ TEST(Host, BoundsTheCopiesOfAProcess) {
   }));
 }
 
-TEST(Host, LooksAtOnceAtAProcessThatItIsToldOf) {
-  TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.3");
-  Host host;
+TEST_F(HostTest, LooksAtOnceAtAProcessThatItIsToldOf) {
   const Child child([&] { load(path); });
   host.note_pid(child.pid());
   host.scan_noted();
@@ -215,12 +210,9 @@ TEST(Host, LooksAtOnceAtAProcessThatItIsToldOf) {
   EXPECT_EQ(host.pids(), std::vector<std::uint32_t>{child.pid()});
 }
 
-TEST(Host, FindsAFileThatWasDeleted) {
-  TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.3");
+TEST_F(HostTest, FindsAFileThatWasDeleted) {
   const Child child([&] { load(path); });
   ASSERT_EQ(unlink(path.c_str()), 0);
-  Host host;
   host.scan_completely();
   const Host::Copy* copy = copy_of(host, child.pid(), path);
   if (copy == nullptr) GTEST_SKIP() << "needs CAP_CHECKPOINT_RESTORE";
@@ -254,12 +246,9 @@ TEST(Environment, GivesTheValuesOfTheNamesAlone) {
   EXPECT_THAT(read(), testing::ElementsAre("", "", ""));
 }
 
-TEST(Host, FindsTheSameThroughTheChildThatReads) {
+TEST_F(HostTest, FindsTheSameThroughTheChildThatReads) {
   start_process_reader();
-  TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.3");
   const Child child([&] { load(path); });
-  Host host;
   host.scan_completely();
   const Host::Copy* copy = copy_of(host, child.pid(), path);
   ASSERT_NE(copy, nullptr);
@@ -274,23 +263,18 @@ TEST(Host, FindsTheSameThroughTheChildThatReads) {
   EXPECT_EQ(files_at(host, path).size(), 2U) << "its folder is watched";
 }
 
-TEST(Host, AttachesOnceToAFileUnderTwoNames) {
-  TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.3");
+TEST_F(HostTest, AttachesOnceToAFileUnderTwoNames) {
   const std::string second = folder / "libother.so";
   ASSERT_EQ(link(path.c_str(), second.c_str()), 0);
   const Child one([&] { load(path); });
   const Child other([&] { load(second); });
-  Host host;
   host.scan_completely();
   EXPECT_NE(is_in(host.files().attachable(), path), is_in(host.files().attachable(), second));
   EXPECT_EQ(copy_of(host, one.pid(), path)->file, copy_of(host, other.pid(), second)->file);
 }
 
-TEST(Host, KnowsAllRealUsersOfAFile) {
+TEST_F(HostTest, KnowsAllRealUsersOfAFile) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root";
-  TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.3");
   constexpr uid_t kNobody = 65534;
   const Child one([&] { load(path); });
   const Child other([&] {
@@ -299,7 +283,6 @@ TEST(Host, KnowsAllRealUsersOfAFile) {
     if (setresuid(kNobody, kNobody, kNobody) != 0) _exit(1);
   });
   ASSERT_TRUE(one.is_ready() && other.is_ready());
-  Host host;
   std::set<std::uint32_t> users;
   scan_until(host, [&] {
     for (const Host::Found& each : host.files().attachable()) {
@@ -310,11 +293,8 @@ TEST(Host, KnowsAllRealUsersOfAFile) {
   EXPECT_EQ(users, (std::set<std::uint32_t>{0, kNobody}));
 }
 
-TEST(Host, SeesALibraryThatReplacesAKnownOneBeforeAnybodyMapsIt) {
-  TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.3");
+TEST_F(HostTest, SeesALibraryThatReplacesAKnownOneBeforeAnybodyMapsIt) {
   const Child child([&] { load(path); });
-  Host host;
   host.scan_completely();
   const ProbeFilePointer old = copy_of(host, child.pid(), path)->file;
   copy_library(folder / "new");
@@ -328,11 +308,8 @@ TEST(Host, SeesALibraryThatReplacesAKnownOneBeforeAnybodyMapsIt) {
   EXPECT_FALSE(files[1]->is_same_inode(*old));
 }
 
-TEST(Host, DropsAFileThatNobodyCanMapAnyMore) {
-  TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.3");
+TEST_F(HostTest, DropsAFileThatNobodyCanMapAnyMore) {
   Child child([&] { load(path); });
-  Host host;
   host.scan_completely();
   const ProbeFilePointer file = copy_of(host, child.pid(), path)->file;
   ASSERT_EQ(unlink(path.c_str()), 0);
@@ -353,7 +330,7 @@ class Writer {
   std::future<int> opened_;
 };
 
-struct LeasedFile : testing::Test {
+struct LeasedFile : HostTest {
   LeasedFile() {
     sigset_t signals;
     sigemptyset(&signals);
@@ -379,10 +356,6 @@ struct LeasedFile : testing::Test {
     const auto files = files_at(host, path);
     return files.empty() ? nullptr : files.front();
   }
-
-  TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.3");
-  Host host;
 };
 
 TEST_F(LeasedFile, MakesWayForAWriter) {
@@ -521,30 +494,29 @@ TEST(Host, IsNotFooledByAnInodeNumberThatIsMappedAgainAtTheSameAddress) {
     close(file);
     return at;
   };
-  int go[2], is_replaced[2];
-  ASSERT_EQ(pipe2(go, O_CLOEXEC), 0);
-  ASSERT_EQ(pipe2(is_replaced, O_CLOEXEC), 0);
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
   const Child child([&] {
     void* const address = map_at(plain, nullptr);
     // On a thread of its own, so that the child reports before it happens.
     std::thread([&, address] {
       char byte = 0;
-      if (read(go[0], &byte, 1) != 1) return;
+      if (read(ends[1], &byte, 1) != 1) return;
       unlink(plain.c_str());
       munmap(address, 4096);
       copy_library(library);
       map_at(library, address);
-      static_cast<void>(write(is_replaced[1], "r", 1));
+      static_cast<void>(write(ends[1], "r", 1));
     }).detach();
   });
   Host host;
   host.scan_completely();
-  ASSERT_EQ(write(go[1], "g", 1), 1);
+  ASSERT_EQ(write(ends[0], "g", 1), 1);
   char byte = 0;
-  ASSERT_EQ(read(is_replaced[0], &byte, 1), 1);
+  ASSERT_EQ(read(ends[0], &byte, 1), 1);
   struct stat after {};
   ASSERT_EQ(stat(library.c_str(), &after), 0);
-  for (const int end : {go[0], go[1], is_replaced[0], is_replaced[1]}) close(end);
+  for (const int end : ends) close(end);
   if (before.st_ino != after.st_ino) GTEST_SKIP() << "this file system gave another number";
   host.note_pid(child.pid());
   host.scan_completely();
@@ -573,39 +545,34 @@ TEST(Host, KnowsNothingOfAProcessThatNeverWas) {
 
 TEST(Host, ForgetsTheProgramThatAnExecReplaced) {
   Host host;
-  int answer[2];
-  int question[2];
-  ASSERT_EQ(pipe2(answer, O_CLOEXEC), 0);
-  ASSERT_EQ(pipe2(question, O_CLOEXEC), 0);
-  const pid_t pid = fork();
+  int ends[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+  const auto pid = static_cast<std::uint32_t>(fork());
   if (pid == 0) {
     char byte = 0;
-    if (write(answer[1], "r", 1) != 1 || read(question[0], &byte, 1) != 1) _exit(1);
-    dup2(question[0], 0);
-    dup2(answer[1], 1);
+    if (write(ends[1], "r", 1) != 1 || read(ends[1], &byte, 1) != 1) _exit(1);
+    dup2(ends[1], 0);
+    dup2(ends[1], 1);
     execl("/bin/cat", "cat", nullptr);
     _exit(1);
   }
+  close(ends[1]);
   char byte = 0;
-  ASSERT_EQ(read(answer[0], &byte, 1), 1);
+  ASSERT_EQ(read(ends[0], &byte, 1), 1);
   host.scan_completely();
-  EXPECT_EQ(host.copies(static_cast<std::uint32_t>(pid)).size(), 1U);
-  const ProcessPointer before = host.process(static_cast<std::uint32_t>(pid));
-  ASSERT_EQ(write(question[1], "ec", 2), 2);
-  ASSERT_EQ(read(answer[0], &byte, 1), 1);  // cat is running
+  EXPECT_EQ(host.copies(pid).size(), 1U);
+  const ProcessPointer before = host.process(pid);
+  ASSERT_EQ(write(ends[0], "ec", 2), 2);
+  ASSERT_EQ(read(ends[0], &byte, 1), 1);  // cat is running
   host.scan_completely();
-  EXPECT_TRUE(host.copies(static_cast<std::uint32_t>(pid)).empty());
-  EXPECT_EQ(host.process(static_cast<std::uint32_t>(pid))->comm, "cat");
+  EXPECT_TRUE(host.copies(pid).empty());
+  EXPECT_EQ(host.process(pid)->comm, "cat");
   EXPECT_NE(before->comm, "cat");
-  close(question[1]);
-  waitpid(pid, nullptr, 0);
-  for (const int fd : {answer[0], answer[1], question[0]}) close(fd);
+  close(ends[0]);
+  waitpid(static_cast<pid_t>(pid), nullptr, 0);
 }
 
-TEST(Host, TakesAFileThatNobodyMapsYet) {
-  TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.3");
-  Host host;
+TEST_F(HostTest, TakesAFileThatNobodyMapsYet) {
   host.files().add(path);
   EXPECT_EQ(files_at(host, path).size(), 1U);
   copy_library(folder / "new");
@@ -614,14 +581,11 @@ TEST(Host, TakesAFileThatNobodyMapsYet) {
   EXPECT_EQ(files_at(host, path).size(), 2U);
 }
 
-TEST(Host, RefusesAFileWithoutProbes) {
-  TemporaryFolder folder;
-  const std::string path = copy_library(folder / "libnopspan.so.0.3");
+TEST_F(HostTest, RefusesAFileWithoutProbes) {
   ASSERT_EQ(std::system((NOPSPAN_LLVM_STRIP " '" + path + "'").c_str()), 0);
   const std::pair<std::string, const char*> cases[] = {
       {path, "were stripped"}, {"/bin/sh", "no nopspan probes"}, {folder / "nothing", "No such file"}};
   for (const auto& [file, expected] : cases) {
-    Host host;
     try {
       host.files().add(file);
       ADD_FAILURE() << file;
@@ -774,9 +738,7 @@ TEST(Maps, TellTheFilesWhoseMappingsAreAmongManyOthers) {
   for (void* mapping : mappings) munmap(mapping, 4096);
 }
 
-TEST(Maps, OfAProcessThatIsGoneAreAnError) {
-  EXPECT_NE(Mappings(0x3fffffff).error(), 0);
-}
+TEST(Maps, OfAProcessThatIsGoneAreAnError) { EXPECT_NE(Mappings(0x3fffffff).error(), 0); }
 
 TEST(ContainerId, IsReadFromEachKindOfPath) {
   const std::string id(64, 'a');
