@@ -91,16 +91,20 @@ void strip(const std::string& tool, const std::string& path) {
   ASSERT_EQ(std::system((tool + " '" + path + "'").c_str()), 0);
 }
 
-TEST(ProbeFile, HasEachProbeOfTheSharedLibraryOnce) {
-  const auto file = ProbeFile::read(open_regular(kProbeFile));
-  ASSERT_NE(file, nullptr);
-  EXPECT_EQ(file->probes().size(), 12U);
-  EXPECT_EQ(names_in(*file), (std::set<std::string>{"nopspan:span_start", "nopspan:span_stop", "nopspan:span_exception",
-                                                    "nopspan:event", "nopspan:first_token", "nopspan:tokens",
-                                                    "nopspan:retry", "nopspan:tool_call", "nopspan:engine_request",
-                                                    "nopspan:engine_step", "nopspan:gauge", "nopspan_batch:batch"}));
-  EXPECT_NE(file->batch_probe(), nullptr);
-  EXPECT_FALSE(file->notes_are_missing());
+TEST(ProbeFile, HasEachProbeOnceWhetherTheLibraryIsSharedOrStatic) {
+  const nopspan::Span span{"test.static"};
+  for (const std::string& path : {kProbeFile, kProgram}) {
+    const auto file = ProbeFile::read(open_regular(path));
+    ASSERT_NE(file, nullptr) << path;
+    EXPECT_EQ(file->probes().size(), 12U) << path;
+    EXPECT_THAT(
+        names_in(*file),
+        testing::ElementsAre("nopspan:engine_request", "nopspan:engine_step", "nopspan:event", "nopspan:first_token",
+                             "nopspan:gauge", "nopspan:retry", "nopspan:span_exception", "nopspan:span_start",
+                             "nopspan:span_stop", "nopspan:tokens", "nopspan:tool_call", "nopspan_batch:batch"));
+    EXPECT_NE(file->batch_probe(), nullptr);
+    EXPECT_FALSE(file->notes_are_missing());
+  }
 }
 
 TEST(ProbeFile, TellsWhereASiteAndItsSemaphoreAreInTheFile) {
@@ -139,13 +143,6 @@ TEST(ProbeFile, SaysWhenTheGateIsNotAlone) {
   Copy cut;
   cut.section(".probes").sh_size = 16;
   EXPECT_FALSE(cut.read()->gate().is_alone);
-}
-
-TEST(ProbeFile, ReadsAProgramWithTheStaticLibrary) {
-  const nopspan::Span span{"test.static"};
-  const auto file = ProbeFile::read(open_regular(kProgram));
-  ASSERT_NE(file, nullptr);
-  EXPECT_EQ(file->probes().size(), 12U);
 }
 
 TEST(ProbeFile, IsTheSameAfterGnuStrip) {

@@ -33,6 +33,11 @@ Answer echo(std::uint32_t pid, std::string_view request, OpenFile /*file*/) {
   return {0, std::to_string(pid) + " " + std::string(request), OpenFile()};
 }
 
+// The pid of the process that does the work.
+Answer where(std::uint32_t /*pid*/, std::string_view /*request*/, OpenFile /*file*/) {
+  return {0, std::to_string(getpid()), OpenFile()};
+}
+
 Answer block(std::uint32_t /*pid*/, std::string_view /*request*/, OpenFile /*file*/) {
   while (true) poll(nullptr, 0, -1);
 }
@@ -72,9 +77,6 @@ TEST_F(ProcessReaderTest, DoesWorkInAnotherProcess) {
   const Answer answer = reader.run(own_pid(), echo, "text", -1);
   EXPECT_EQ(answer.error, 0);
   EXPECT_EQ(answer.bytes, std::to_string(own_pid()) + " text");
-  const auto where = [](std::uint32_t, std::string_view, OpenFile) {
-    return Answer{0, std::to_string(getpid()), OpenFile()};
-  };
   EXPECT_EQ(reader.run(0, where, "", -1).bytes, std::to_string(reader.pid()));
 }
 
@@ -118,17 +120,13 @@ TEST_F(ProcessReaderTest, ReplacesAReaderThatIsStopped) {
 }
 
 TEST_F(ProcessReaderTest, SkipsAReaderThatCameTooLate) {
-  const auto where = [](std::uint32_t, std::string_view, OpenFile) {
-    return Answer{0, std::to_string(getpid()), OpenFile()};
-  };
   const auto spawner = static_cast<pid_t>(process_state(reader.pid())->parent);
   ASSERT_EQ(kill(spawner, SIGSTOP), 0);
   ASSERT_EQ(kill(static_cast<pid_t>(reader.pid()), SIGKILL), 0);
   while (process_state(reader.pid())) std::this_thread::yield();  // it must not answer once more
   EXPECT_EQ(reader.run(0, where, "", -1).error, EIO);
   ASSERT_EQ(kill(spawner, SIGCONT), 0);
-  const Answer answer = reader.run(0, where, "", -1);
-  EXPECT_EQ(answer.bytes, std::to_string(reader.pid()));
+  EXPECT_EQ(reader.run(0, where, "", -1).bytes, std::to_string(reader.pid()));
 }
 
 TEST_F(ProcessReaderTest, LeavesAProcessAloneThatBlocked) {
@@ -297,9 +295,6 @@ TEST(ProcessReader, EndsItsChildrenWithTheProgram) {
 }
 
 TEST(ProcessReader, DoesTheWorkItselfIfNoChildWasStarted) {
-  const auto where = [](std::uint32_t, std::string_view, OpenFile) {
-    return Answer{0, std::to_string(getpid()), OpenFile()};
-  };
   EXPECT_EQ(read_process(own_pid(), where).bytes, std::to_string(getpid()));
   start_process_reader();
   EXPECT_NE(read_process(own_pid(), where).bytes, std::to_string(getpid()));

@@ -7,6 +7,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -47,12 +48,11 @@ bool can_forbid_counter() {
 class Child {
  public:
   explicit Child(int mode = SECCOMP_MODE_FILTER) {
-    EXPECT_EQ(pipe(to_child_), 0);
-    EXPECT_EQ(pipe(from_child_), 0);
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends_), 0);
     pid_ = fork();
     if (pid_ != 0) {
       char ready = 0;
-      EXPECT_EQ(read(from_child_[0], &ready, 1), 1);
+      EXPECT_EQ(read(ends_[0], &ready, 1), 1);
       return;
     }
     std::array filter{sock_filter BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
@@ -63,13 +63,13 @@ class Child {
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     if (prctl(PR_SET_SECCOMP, mode, &program) != 0) _exit(2);
     char what = 'r';
-    if (write(from_child_[1], &what, 1) != 1 || read(to_child_[0], &what, 1) != 1) _exit(3);
+    if (write(ends_[1], &what, 1) != 1 || read(ends_[1], &what, 1) != 1) _exit(3);
     if (what == 'k') syscall(SYS_getppid);
     if (what == 't') what = read_counter();
     syscall(SYS_exit, 0);  // which strict mode allows
   }
   ~Child() {
-    for (const int fd : {to_child_[0], to_child_[1], from_child_[0], from_child_[1]}) close(fd);
+    for (const int end : ends_) close(end);
   }
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
@@ -77,14 +77,14 @@ class Child {
   [[nodiscard]] std::uint32_t pid() const { return static_cast<std::uint32_t>(pid_); }
   // Waits for its end, but leaves it as a zombie.
   void send(char what) const {
-    EXPECT_EQ(write(to_child_[1], &what, 1), 1);
+    EXPECT_EQ(write(ends_[0], &what, 1), 1);
     siginfo_t info{};
     EXPECT_EQ(waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT), 0);
   }
   std::string reap() const { return wait_for(pid_); }
 
  private:
-  int to_child_[2] = {}, from_child_[2] = {};
+  int ends_[2] = {};
   pid_t pid_ = 0;
 };
 
