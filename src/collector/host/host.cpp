@@ -123,12 +123,11 @@ void Host::update_files() {
   }
 }
 
-template <typename Pids, typename Look>
-void Host::in_turn(const Pids& pids, Look look) {
-  std::vector<std::uint32_t> turn(pids.begin(), pids.end()), waiting;
+void Host::look_in_turn(std::vector<std::uint32_t> turn) {
+  std::vector<std::uint32_t> waiting;
   std::rotate(turn.begin(), std::lower_bound(turn.begin(), turn.end(), begin_at_), turn.end());
   const auto visit = [&](std::uint32_t pid) {
-    look(pid);
+    look_again(pid);
     if (files_.take_is_behind()) leave_for_next(pid);
   };
   for (const std::uint32_t pid : turn) {
@@ -177,14 +176,15 @@ void Host::scan() {
   begin_scan();
   noted_.clear();
   unsettled_.clear();
-  in_turn(pids, [&](std::uint32_t pid) { look_again(pid); });
+  look_in_turn(std::move(pids));
   std::erase_if(unsettled_, [&](std::uint32_t pid) { return !is_young(processes_.at(pid).state); });
   end_scan();
 }
 
 void Host::scan_noted() {
+  const std::set<std::uint32_t> pids = std::exchange(noted_, {});
   begin_scan();
-  in_turn(std::exchange(noted_, {}), [&](std::uint32_t pid) { look_at(pid); });
+  look_in_turn({pids.begin(), pids.end()});
   end_scan();
 }
 
@@ -202,7 +202,7 @@ void Host::scan_some() {
     pids.insert(with_copies_.begin(), with_copies_.end());
   }
   begin_scan();
-  in_turn(pids, [&](std::uint32_t pid) { look_again(pid); });
+  look_in_turn({pids.begin(), pids.end()});
   look_at_next_of_all(now);
   end_scan();
 }

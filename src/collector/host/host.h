@@ -134,9 +134,9 @@ class Host {
   void begin_scan();
   void end_scan();
   void update_files();
-  // Calls `look` for the pids in ascending order, beginning with the first one that the last scan had no time for.
-  template <typename Pids, typename Look>
-  void in_turn(const Pids& pids, Look look);
+  // Looks at these processes, which are in ascending order. Begins with the first one that the last scan had no time
+  // for.
+  void look_in_turn(std::vector<std::uint32_t> turn);
   // Whether the process must wait, because its user has used up the budget.
   bool must_wait(std::uint32_t pid);
   // The scan had no time for the process, or for some of its files.
