@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/host.h"
 
+#include "base/clocks.h"
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "host/cgroup.h"
@@ -15,7 +16,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <ctime>
 #include <functional>
 #include <string_view>
 
@@ -70,10 +70,8 @@ std::uint64_t nanoseconds(Clock::duration time) {
 
 // Whether the process may still be loading its program.
 bool is_young(const ProcessState& state) {
-  timespec now{};
-  clock_gettime(CLOCK_BOOTTIME, &now);
   const auto ticks = static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
-  return state.start_ticks + 2 * ticks >= static_cast<std::uint64_t>(now.tv_sec) * ticks;
+  return state.start_ticks + 2 * ticks >= read_clock(CLOCK_BOOTTIME) / kSecond * ticks;
 }
 
 // The stack begins elsewhere after each exec.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/mounts.h"
 
+#include "base/text.h"
 #include "host/process_facts.h"
 
 #include <sys/stat.h>
@@ -8,7 +9,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <sstream>
 #include <string_view>
 
 namespace nopspan::collector {
@@ -34,22 +34,18 @@ std::vector<Mount> mounts_of(std::uint32_t pid, std::optional<std::uint64_t> dev
   // "36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw"
   for (std::string line; std::getline(file, line);) {
     // A name may contain any byte but a blank, which is escaped.
-    std::istringstream fields(line);
-    const auto next = [&fields] {
-      std::string field;
-      std::getline(fields, field, ' ');
-      return field;
-    };
+    std::string_view rest = line;
+    const auto next = [&rest] { return take_before(rest, ' '); };
     next();
     next();
-    if (const std::string number = next(); device && number != wanted) continue;
+    if (const std::string_view number = next(); device && number != wanted) continue;
     next();
     Mount mount;
     mount.point = without_escapes(next());
-    while (fields && next() != "-") {
+    while (!rest.empty() && next() != "-") {
     }
     mount.type = next();
-    std::getline(fields, mount.options);
+    mount.options = rest;
     mounts.push_back(std::move(mount));
   }
   return mounts;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/probe_file.h"
 
+#include "base/text.h"
 #include "host/elf_file.h"
 #include "host/process_reader.h"
 
@@ -17,6 +18,8 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <functional>
+#include <type_traits>
 #include <utility>
 
 namespace nopspan::collector {
@@ -58,23 +61,12 @@ constexpr std::uint64_t kGatePage = 65536;
 constexpr std::uint64_t kGatePage = 4096;
 #endif
 
-std::optional<std::string_view> take_string(std::string_view& text) {
-  const std::size_t end = text.find('\0');
-  if (end == std::string_view::npos) return std::nullopt;
-  const std::string_view taken = text.substr(0, end);
-  text.remove_prefix(end + 1);
-  return taken;
-}
-
 std::optional<ProbeNote> parse_note(std::string_view description) {
   std::array<std::uint64_t, 3> words{};
   if (description.size() < sizeof(words)) return std::nullopt;
   std::memcpy(words.data(), description.data(), sizeof(words));
   description.remove_prefix(sizeof(words));
-  const auto provider = take_string(description);
-  const auto name = take_string(description);
-  if (!provider || !name) return std::nullopt;
-  return ProbeNote{words[0], words[1], words[2], *provider, *name};
+  return ProbeNote{words[0], words[1], words[2], take_before(description, '\0'), take_before(description, '\0')};
 }
 
 NopKind nop_at(const ElfFile& elf, std::uint64_t offset) {
@@ -219,7 +211,8 @@ std::optional<FileId> FileId::of(int fd) {
 std::optional<FileId> FileId::at(const std::string& path, int* error) {
   const auto work = [](std::uint32_t, std::string_view name, OpenFile) -> Answer {
     struct statx status {};
-    if (statx(AT_FDCWD, std::string(name).c_str(), AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &status) != 0) return {errno, "", OpenFile()};
+    if (statx(AT_FDCWD, std::string(name).c_str(), AT_NO_AUTOMOUNT, STATX_BASIC_STATS, &status) != 0)
+      return {errno, "", OpenFile()};
     if (!S_ISREG(status.stx_mode)) return {EINVAL, "", OpenFile()};
     const FileId id = of(status);
     return {0, {reinterpret_cast<const char*>(&id), sizeof(id)}, OpenFile()};
@@ -233,23 +226,12 @@ std::optional<FileId> FileId::at(const std::string& path, int* error) {
 }
 
 std::size_t FileIdHash::operator()(const FileId& id) const {
-  std::uint64_t hash = 0xcbf29ce484222325U;
-  for (const std::uint64_t word : {id.device, id.inode, id.size, static_cast<std::uint64_t>(id.modified_ns),
-                                   static_cast<std::uint64_t>(id.changed_ns)})
-    hash = (hash ^ word ^ (word >> 32)) * 0x9e3779b97f4a7c15U;
-  return static_cast<std::size_t>(hash ^ (hash >> 29));
+  static_assert(std::has_unique_object_representations_v<FileId>);
+  return std::hash<std::string_view>()({reinterpret_cast<const char*>(&id), sizeof(id)});
 }
 
 const char* to_string(NopKind kind) {
-  switch (kind) {
-    case NopKind::one_byte:
-      return "1-byte";
-    case NopKind::five_byte:
-      return "5-byte";
-    case NopKind::other:
-      break;
-  }
-  return "other";
+  return kind == NopKind::one_byte ? "1-byte" : kind == NopKind::five_byte ? "5-byte" : "other";
 }
 
 OpenFile open_regular(const std::string& path, const FileId* wanted) {

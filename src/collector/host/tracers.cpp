@@ -3,12 +3,12 @@
 
 #include "base/open_file.h"
 #include "base/stopping.h"
+#include "base/text.h"
 #include "host/maps.h"
 #include "host/process_facts.h"
 
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -123,10 +123,7 @@ void TracerSearch::identify(Tracer& tracer) {
   } else if (path.starts_with(kSelf)) {
     return;
   }
-  const auto id = FileId::at(path);
-  if (!id) return;
-  tracer.device = id->device;
-  tracer.inode = id->inode;
+  tracer.id = FileId::at(path).value_or(FileId());
 }
 
 void TracerSearch::add(Tracer::Kind kind, std::uint32_t pid, std::uint32_t program, const std::string& name,
@@ -160,8 +157,8 @@ void TracerSearch::look_at_processes() {
     if (until_.is_over()) ++left_out;
   }
   if (left_out > 0 && to_.incomplete.empty())
-    to_.incomplete = "the tracers of " + std::to_string(left_out) + (left_out == 1 ? " process" : " processes") +
-                      " may be missing: there was no time to look at all of their open files";
+    to_.incomplete = "the tracers of " + counted(left_out, "process", "processes") +
+                     " may be missing: there was no time to look at all of their open files";
 }
 
 void TracerSearch::look_at_process(std::uint32_t pid) {
@@ -296,13 +293,13 @@ Tracers Tracers::find() {
 }
 
 std::vector<AttachedTracer> Tracers::of(const ProbeFile& file, const std::string& path) const {
-  struct stat status {};
-  if (fstat(file.fd(), &status) != 0) return {};
+  const auto id = FileId::of(file.fd());
+  if (!id) return {};
   std::vector<AttachedTracer> result;
   for (const Tracer& tracer : all) {
     AttachedTracer attached;
     attached.tracer = &tracer;
-    const bool is_it = tracer.inode == status.st_ino && tracer.device == status.st_dev;
+    const bool is_it = tracer.id.inode == id->inode && tracer.id.device == id->device;
     // The kernel adds a mark to the name of a file that was deleted or replaced.
     std::string_view file_of_tracer = tracer.file, name = path;
     take_deleted(file_of_tracer);

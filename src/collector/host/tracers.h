@@ -23,11 +23,11 @@ struct Tracer {
   // The process that holds it. 0 if none does: it is pinned in bpffs, or is an event that is enabled in tracefs.
   std::uint32_t pid = 0;
   std::string comm;
-  std::string name;                     // the BPF program's name, or the event's "group:name"
-  std::uint32_t program = 0;            // the BPF program's id
-  std::string file;                     // the name that was used to attach
-  std::uint64_t device = 0, inode = 0;  // the file that this name leads to now; 0 if none
-  std::vector<std::uint64_t> offsets;   // file offsets
+  std::string name;                    // the BPF program's name, or the event's "group:name"
+  std::uint32_t program = 0;           // the BPF program's id
+  std::string file;                    // the name that was used to attach
+  FileId id;                           // of the file that this name leads to now; 0 if none
+  std::vector<std::uint64_t> offsets;  // file offsets
 };
 
 // The probes of a file that one tracer is attached to.

@@ -6,6 +6,7 @@
 #include "live/tracer.h"
 
 #include "base/failure.h"
+#include "base/text.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
 #include "live/drain.h"
@@ -451,7 +452,7 @@ std::string left_alone_text() {
   for (std::size_t i = 0; i < std::min(processes.size(), kMostNamed); ++i) {
     const LeftAlone& process = processes[i];
     text += (i == 0 ? "" : ", ") + (process.pid == 0 ? std::string("files") : std::to_string(process.pid)) + " " +
-            process.comm + " " + std::to_string(process.times) + (process.times == 1 ? " time" : " times");
+            process.comm + " " + counted(process.times, "time");
   }
   if (processes.size() > kMostNamed) text += " and " + std::to_string(processes.size() - kMostNamed) + " others";
   return text.empty() ? ""
@@ -464,11 +465,10 @@ std::string HostTracer::remark() const {
   std::string text = left_alone_text();
   const auto add = [&text](const std::string& remark) { text += (text.empty() ? "" : "; ") + remark; };
   if (const std::size_t files = host_.refused_files(); files > 0) {
-    add(std::to_string(files) + (files == 1 ? " file" : " files") +
-        " with probes not traced, because the users' programs have too many");
+    add(counted(files, "file") + " with probes not traced, because the users' programs have too many");
   }
   if (const std::size_t unseen = host_.unseen_processes(); unseen > 0) {
-    add(std::to_string(unseen) + (unseen == 1 ? " process" : " processes") +
+    add(counted(unseen, "process", "processes") +
         " in pid namespaces below this one not traced: what was emitted is counted as missed");
   }
   if (is_late_to_attach_) add(kAttachesLate);
