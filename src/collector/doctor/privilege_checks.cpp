@@ -41,9 +41,6 @@ bool is_in_user_namespace() {
   return map.find("4294967295") == std::string::npos;
 }
 
-// Not the filter of nopspan's own (privileges.h).
-bool has_seccomp_filter() { return inherited_limits().seccomp == "2"; }
-
 // The capabilities that this program has, or does not have.
 std::string names_of_those(const std::vector<Capability>& capabilities, bool that_it_has) {
   std::string names;
@@ -62,7 +59,7 @@ std::string advice(int error, const std::vector<Capability>& wanted) {
   const std::string names = names_of_those(wanted, false);
   if (!names.empty())
     return "run nopspan as root, or grant it " + names + " (setcap, or AmbientCapabilities= in its systemd unit)";
-  if (has_seccomp_filter())
+  if (inherited_limits().seccomp == "2")
     return "run the container with --security-opt seccomp=unconfined, or run nopspan on the host: the seccomp filter "
            "of this container forbids it";
   return "see the kernel log: nopspan has the capabilities, so a security module or lockdown forbids it";
@@ -139,6 +136,8 @@ OpenFile load_program(int map, std::uint32_t expected_attach_type) {
       bpf_prog_load(BPF_PROG_TYPE_KPROBE, "nopspan_doctor", "Dual BSD/GPL", program, std::size(program), &options));
 }
 
+// Loads a BPF program that counts hits, attaches it to a site in this program for all processes, as the collector does
+// (probe_link.h), calls the site once, and detaches.
 SelfProbe probe_once() {
   SelfProbe result;
   const auto refuse = [&result](SelfProbe::Step step) {
@@ -165,18 +164,11 @@ SelfProbe probe_once() {
   return result;
 }
 
-// Loads a BPF program that counts hits, attaches it to a site in this program for all processes, as the collector does
-// (probe_link.h), calls the site once, and detaches.
-SelfProbe try_self_probe() {
-  SelfProbe result = probe_once();
-  // Another process with this program may hit its site at the same moment.
-  for (int i = 0; i < 5 && result.hits > 1; ++i) result = probe_once();
-  return result;
-}
-
 // Returns whether BPF programs can be loaded. If not, checks that need one are skipped.
 bool check_self_probe(Checks& checks) {
-  const SelfProbe probe = try_self_probe();
+  SelfProbe probe = probe_once();
+  // Another process with this program may hit its site at the same moment.
+  for (int i = 0; i < 5 && probe.hits > 1; ++i) probe = probe_once();
   const auto refused = [&probe](const char* what) { return std::string(what) + ": " + std::strerror(probe.error); };
   using Step = SelfProbe::Step;
   if (probe.refused == Step::load) {

@@ -5,7 +5,6 @@
 #include "base/text.h"
 #include "host/mounts.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <system_error>
 #include <vector>
@@ -15,10 +14,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_hex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+constexpr std::string_view kDigits = "0123456789", kHexDigits = "0123456789abcdef";
 
-bool all(std::string_view text, bool (*is)(char)) { return !text.empty() && std::all_of(text.begin(), text.end(), is); }
+bool has_only(std::string_view text, std::string_view digits) {
+  return !text.empty() && text.find_first_not_of(digits) == std::string_view::npos;
+}
 
 // Accepts "docker-<id>.scope", "cri-containerd-<id>.scope", "crio-<id>.scope", "libpod-<id>.scope", "<id>",
 // "kubepods-burstable-pod<uid>.slice:cri-containerd:<id>", and ECS's "<32 digits>-<number>".
@@ -27,10 +27,10 @@ std::string_view id_in(std::string_view part) {
   // The monitor of a container has a cgroup beside the container's, but is not in the container.
   if (part.find("conmon") != std::string_view::npos) return {};
   const std::size_t dash = part.rfind('-');
-  if (dash == 32 && all(part.substr(0, dash), is_hex) && all(part.substr(dash + 1), is_digit)) return part;
+  if (dash == 32 && has_only(part.substr(0, dash), kHexDigits) && has_only(part.substr(dash + 1), kDigits)) return part;
   const std::size_t before = part.find_last_of("-:");
   const std::string_view last = before == std::string_view::npos ? part : part.substr(before + 1);
-  return last.size() == 64 && all(last, is_hex) ? last : std::string_view();
+  return last.size() == 64 && has_only(last, kHexDigits) ? last : std::string_view();
 }
 
 // The mount points of hierarchies of a type ("cgroup" or "cgroup2").

@@ -133,21 +133,6 @@ int forbid_for_program(bool with_network) {
   return error != 0 ? error : load(filter);
 }
 
-int forbid_for_reader() {
-  // With ENOSYS, libc uses an older call if there is one.
-  const FilterPointer filter(seccomp_init(SCMP_ACT_ERRNO(ENOSYS)));
-  if (!filter) return -ENOMEM;
-  int error = 0;
-  const auto check = [&error](int result) { error = error == 0 ? result : error; };
-  for (const char* name : kReaderMay) check(add_rule(filter, SCMP_ACT_ALLOW, name));
-  constexpr std::uint64_t kWrites = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC;
-  check(add_rule(filter, SCMP_ACT_ALLOW, "open", has_bits(1, kWrites, 0)));
-  check(add_rule(filter, SCMP_ACT_ALLOW, "openat", has_bits(2, kWrites, 0)));
-  for (const char* name : {"mmap", "mprotect"})
-    check(add_rule(filter, SCMP_ACT_ALLOW, name, has_bits(2, PROT_EXEC, 0)));
-  return error != 0 ? error : load(filter);
-}
-
 bool may(const std::string& path, int mode) {
   return faccessat(AT_FDCWD, path.c_str(), mode, AT_EACCESS) == 0 || errno != EACCES;
 }
@@ -222,8 +207,8 @@ void confine(const Needs& needs) {
   inherited = {process_status(own, "Seccomp"), process_status(own, "NoNewPrivs")};
   // At first, only those are effective that the command needs in any case. What its files need is added one by one.
   std::vector<Capability> kept = needs.capabilities, possible = kept;
-  possible.insert(possible.end(), {Capability::dac_override, Capability::dac_read_search, Capability::fowner,
-                                   Capability::sys_ptrace});
+  possible.insert(possible.end(),
+                  {Capability::dac_override, Capability::dac_read_search, Capability::fowner, Capability::sys_ptrace});
   limit_capabilities(kept, possible);
   const auto add_until = [&](std::initializer_list<Capability> more, const auto& is_possible) {
     for (const Capability capability : more) {
@@ -253,7 +238,20 @@ void confine_children() {
   limit_capabilities(kept, kept);
 }
 
-void confine_reader() { forbid_for_reader(); }
+void confine_reader() {
+  // With ENOSYS, libc uses an older call if there is one.
+  const FilterPointer filter(seccomp_init(SCMP_ACT_ERRNO(ENOSYS)));
+  if (!filter) return;
+  int error = 0;
+  const auto check = [&error](int result) { error = error == 0 ? result : error; };
+  for (const char* name : kReaderMay) check(add_rule(filter, SCMP_ACT_ALLOW, name));
+  constexpr std::uint64_t kWrites = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC;
+  check(add_rule(filter, SCMP_ACT_ALLOW, "open", has_bits(1, kWrites, 0)));
+  check(add_rule(filter, SCMP_ACT_ALLOW, "openat", has_bits(2, kWrites, 0)));
+  for (const char* name : {"mmap", "mprotect"})
+    check(add_rule(filter, SCMP_ACT_ALLOW, name, has_bits(2, PROT_EXEC, 0)));
+  if (error == 0) load(filter);
+}
 
 const std::string& confinement_problem() { return problem; }
 
