@@ -350,8 +350,7 @@ void HostThread::begin(std::uint32_t pid, const ProbeFile& file) {
   for (const Host::Copy& copy : std::vector(host_.copies(pid))) {
     if (copy.file.get() != &file) continue;
     describe(pid, false);
-    BegunThreads report;
-    Begun& begun = report.begun;
+    Begun begun;
     begun.pid = pid;
     begun.gate_address = copy.gate_address;
     if (copy.gate_address != 0) {
@@ -364,13 +363,13 @@ void HostThread::begin(std::uint32_t pid, const ProbeFile& file) {
         for (const auto& [address, header] : known.headers.threads()) {
           const auto id = ids.find(header.thread_id);
           begun.threads.push_back({header.sequence_id, header.next, header.discarded});
-          report.threads.push_back({address, id == ids.end() ? 0 : id->second});
+          if (id != ids.end()) programs_.note_thread(pid, id->second, address);
         }
         return is_read && !known.headers.too_many();
       });
     }
     begun.time_ns = monotonic_now();
-    reports_.post(std::move(report));
+    reports_.post(std::move(begun));
   }
 }
 

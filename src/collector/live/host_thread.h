@@ -31,15 +31,6 @@ namespace nopspan::collector {
 
 // The host's thread reports these to the thread that reads the ring buffer.
 
-// A Begun, with what the kernel programs must know of its threads.
-struct BegunThreads {
-  struct Thread {
-    std::uint64_t address;
-    std::uint32_t tid;  // in the collector's pid namespace; 0 if it is not known
-  };
-  Begun begun;
-  std::vector<Thread> threads;  // in the same order
-};
 // Everything that was found at the start is attached.
 struct Live {
   std::size_t processes;  // that were found
@@ -76,7 +67,7 @@ struct Detached {
 struct HostFailed {
   std::exception_ptr why;
 };
-using HostReport = std::variant<Described, BegunThreads, Live, HeadersRead, RoundRead, Fetched, Detached, HostFailed>;
+using HostReport = std::variant<Described, Begun, Live, HeadersRead, RoundRead, Fetched, Detached, HostFailed>;
 
 // Passes objects from one thread to another.
 template <typename T>

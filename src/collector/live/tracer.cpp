@@ -126,7 +126,7 @@ class HostTracer {
   void handle(const RoundRead& report) { later_.emplace_back(report); }
   void handle(Fetched&& report) { later_.emplace_back(std::move(report)); }
   void handle(Described&& report);
-  void handle(const BegunThreads& report);
+  void handle(const Begun& report);
   void handle(const HostFailed& report) const {
     if (!is_live_) std::rethrow_exception(report.why);
     source_failure = report.why;
@@ -354,19 +354,16 @@ void HostTracer::handle(Described&& report) {
   reader_.on_process(report);
 }
 
-void HostTracer::handle(const BegunThreads& report) {
-  const std::uint32_t pid = report.begun.pid;
-  TracedProcess& process = open(pid);
+void HostTracer::handle(const Begun& report) {
+  TracedProcess& process = open(report.pid);
   process.has_begun = true;
-  for (std::size_t i = 0; i < report.threads.size(); ++i) {
-    const Begun::Thread& thread = report.begun.threads[i];
+  for (const Begun::Thread& thread : report.threads) {
     if (TracedThread* known = process.open(thread.sequence_id); known != nullptr && known->seen_ns == 0) {
       known->next = std::max(known->next, thread.next);
-      known->seen_ns = report.begun.time_ns;
+      known->seen_ns = report.time_ns;
     }
-    if (report.threads[i].tid != 0) programs_.note_thread(pid, report.threads[i].tid, report.threads[i].address);
   }
-  reader_.on_begun(report.begun);
+  reader_.on_begun(report);
 }
 
 TracedProcess& HostTracer::process_of(std::uint32_t pid, std::uint32_t tgid) {
