@@ -111,34 +111,25 @@ std::string cgroup_named(const std::string& wanted) {
 }
 
 CgroupFolder find_cgroup(const std::string& wanted) {
+  const auto refuse = [](const std::string& why) { throw Failure("--cgroup" + why, Failure::kUsageError); };
   const auto mounts = mount_points("cgroup2");
-  if (mounts.empty()) {
-    throw Failure("--cgroup needs cgroup v2, which is not mounted: mount -t cgroup2 none /sys/fs/cgroup",
-                  Failure::kUsageError);
-  }
+  if (mounts.empty()) refuse(" needs cgroup v2, which is not mounted: mount -t cgroup2 none /sys/fs/cgroup");
   const std::string& mount = mounts.front();
   std::string path = without_prefix(without_prefix(wanted, mount), "/sys/fs/cgroup");
   if (!path.starts_with('/')) path.insert(0, "/");
   std::error_code error;
   if (fs::is_directory(mount + path, error)) return {path, mount + path};
-  if (is_of_version_1(wanted)) {
-    throw Failure("--cgroup: \"" + printable(wanted) +
-                      "\" is in a hierarchy of cgroup v1. Use a cgroup of version 2: " + printable(mount) + "/…",
-                  Failure::kUsageError);
-  }
+  if (is_of_version_1(wanted))
+    refuse(": \"" + printable(wanted) +
+           "\" is in a hierarchy of cgroup v1. Use a cgroup of version 2: " + printable(mount) + "/…");
   std::vector<std::string> found;
   if (wanted.find('/') == std::string::npos) find_containers(mount, "", wanted, found);
-  if (found.size() > 1) {
-    throw Failure("--cgroup: " + std::to_string(found.size()) + " container ids begin with \"" + printable(wanted) +
-                      "\": use a longer prefix",
-                  Failure::kUsageError);
-  }
-  if (found.empty()) {
-    throw Failure("--cgroup: there is no cgroup \"" + printable(wanted) +
-                      "\", and no container whose id begins with it. `nopspan ps` lists the cgroup or container of "
-                      "each process",
-                  Failure::kUsageError);
-  }
+  if (found.size() > 1)
+    refuse(": " + std::to_string(found.size()) + " container ids begin with \"" + printable(wanted) +
+           "\": use a longer prefix");
+  if (found.empty())
+    refuse(": there is no cgroup \"" + printable(wanted) +
+           "\", and no container whose id begins with it. `nopspan ps` lists the cgroup or container of each process");
   return {found.front(), mount + found.front()};
 }
 

@@ -15,26 +15,18 @@ namespace {
 constexpr std::uint64_t kMaximumRead = 128U << 20U;
 constexpr std::size_t kMaximumName = 63;
 
-// Runs before libelf sees the file, because libelf allocates as much memory as the headers ask for.
-bool is_ours(const Elf64_Ehdr& header, std::string& why_not) {
+// Returns why the file is not read; "" if it may be. Runs before libelf sees the file, because libelf allocates as much
+// memory as the headers ask for.
+std::string why_refused(const Elf64_Ehdr& header) {
   const unsigned char* ident = header.e_ident;
-  if (std::memcmp(ident, ELFMAG, SELFMAG) != 0) {
-    why_not = "it is not an ELF file";
-  } else if (ident[EI_CLASS] != ELFCLASS64 || ident[EI_DATA] != ELFDATA2LSB) {
-    why_not = "it is not 64-bit little-endian";
-  } else if (header.e_machine != kElfMachine) {
-    why_not = "it is for another architecture";
-  } else if (header.e_type != ET_EXEC && header.e_type != ET_DYN) {
-    why_not = "it is neither a program nor a shared library";
-  } else if (header.e_shoff == 0 || header.e_shnum == 0) {
-    why_not = "it has no section headers";
-  } else if (header.e_shentsize != sizeof(Elf64_Shdr) || header.e_phentsize != sizeof(Elf64_Phdr) ||
-             header.e_phnum == PN_XNUM) {
-    why_not = "its headers are damaged";
-  } else {
-    return true;
-  }
-  return false;
+  if (std::memcmp(ident, ELFMAG, SELFMAG) != 0) return "it is not an ELF file";
+  if (ident[EI_CLASS] != ELFCLASS64 || ident[EI_DATA] != ELFDATA2LSB) return "it is not 64-bit little-endian";
+  if (header.e_machine != kElfMachine) return "it is for another architecture";
+  if (header.e_type != ET_EXEC && header.e_type != ET_DYN) return "it is neither a program nor a shared library";
+  if (header.e_shoff == 0 || header.e_shnum == 0) return "it has no section headers";
+  const bool is_damaged =
+      header.e_shentsize != sizeof(Elf64_Shdr) || header.e_phentsize != sizeof(Elf64_Phdr) || header.e_phnum == PN_XNUM;
+  return is_damaged ? "its headers are damaged" : "";
 }
 
 }  // namespace
@@ -58,11 +50,8 @@ std::optional<ElfFile> ElfFile::open(int fd, std::uint64_t size, std::string& wh
   file.fd_ = fd;
   file.size_ = size;
   Elf64_Ehdr header{};
-  if (!file.read(0, &header, sizeof(header))) {
-    why_not = "it is not an ELF file";
-    return std::nullopt;
-  }
-  if (!is_ours(header, why_not)) return std::nullopt;
+  why_not = file.read(0, &header, sizeof(header)) ? why_refused(header) : "it is not an ELF file";
+  if (!why_not.empty()) return std::nullopt;
   elf_version(EV_CURRENT);
   file.elf_.reset(elf_begin(fd, ELF_C_READ, nullptr));
   if (!file.elf_ || !file.read_segments() || !file.read_sections(why_not)) {

@@ -171,24 +171,19 @@ void ProbeFile::look_at_gate(const ElfFile& elf, std::uint64_t address) {
 ProbeFilePointer ProbeFile::read(OpenFile file, std::string* why_not) {
   std::string ignored;
   std::string& reason = why_not != nullptr ? *why_not : ignored;
+  const auto refuse = [&reason](const char* why) {
+    reason = why;
+    return nullptr;
+  };
   struct statx status {};
-  if (statx(file.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS, &status) != 0) {
-    reason = std::strerror(errno);
-    return nullptr;
-  }
-  if (!S_ISREG(status.stx_mode)) {
-    reason = "it is not a regular file";
-    return nullptr;
-  }
+  if (statx(file.get(), "", AT_EMPTY_PATH, STATX_BASIC_STATS, &status) != 0) return refuse(std::strerror(errno));
+  if (!S_ISREG(status.stx_mode)) return refuse("it is not a regular file");
   const auto elf = ElfFile::open(file.get(), status.stx_size, reason);
   if (!elf) return nullptr;
   std::shared_ptr<ProbeFile> result(new ProbeFile);
   if (!result->read_notes(*elf, reason)) return nullptr;
   result->find_gate(*elf);
-  if (result->probes_.empty() && !result->has_gate()) {
-    reason = "it has no nopspan probes";
-    return nullptr;
-  }
+  if (result->probes_.empty() && !result->has_gate()) return refuse("it has no nopspan probes");
   struct statfs system {};
   result->on_overlay_ = fstatfs(file.get(), &system) == 0 && system.f_type == OVERLAYFS_SUPER_MAGIC;
   result->id_ = FileId::of(status);
