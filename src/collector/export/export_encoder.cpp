@@ -116,7 +116,7 @@ void ExportEncoder::write_links(const Entry& entry) {
 void ExportEncoder::write_status(const Entry& entry) {
   if (!entry.failed()) return;
   std::string status;
-  const std::string_view message = attributes_.text(Known::error_message);
+  const std::string_view message = attributes_.text("nopspan.error.message");
   if (!message.empty()) append_bytes(status, 2, message);
   status += kStatusError;
   append_bytes(buffer_, 15, status);

@@ -20,53 +20,7 @@ namespace nopspan::collector {
 
 namespace {
 
-// In the order of Known.
-constexpr std::array<std::string_view, kKnown> kKnownKeys = {
-    semconv::gen_ai_operation_name,
-    semconv::gen_ai_request_model,
-    semconv::gen_ai_tool_name,
-    semconv::gen_ai_agent_name,
-    semconv::gen_ai_workflow_name,
-    semconv::gen_ai_data_source_id,
-    semconv::gen_ai_prompt_name,
-    semconv::mcp_method_name,
-    semconv::error_type,
-    semconv::gen_ai_usage_input_tokens,
-    semconv::gen_ai_usage_output_tokens,
-    semconv::gen_ai_usage_cache_read_input_tokens,
-    semconv::gen_ai_usage_reasoning_output_tokens,
-    semconv::gen_ai_usage_cache_creation_input_tokens,
-    semconv::extension::gen_ai_request_reasoning_effort,
-    semconv::gen_ai_request_top_k,
-    semconv::gen_ai_response_time_to_first_chunk,
-    "nopspan.engine",
-    "nopspan.tenant",
-    semconv::extension::request_id,
-    "nopspan.arrival_ns",
-    "nopspan.queue_ns",
-    "nopspan.prefill_ns",
-    "nopspan.decode_ns",
-    "nopspan.prefill_tokens",
-    "nopspan.decode_tokens",
-    "nopspan.preemptions",
-    "nopspan.ttft_ns",
-    "nopspan.time_to_first_token_ns",
-    "nopspan.exception.kind",
-    "nopspan.cancel.reason",
-    "nopspan.error.message",
-    "retry.attempt",
-    "retry.delay_ms",
-    "retry.reason",
-    "thread.id",
-    "nopspan.name",
-    "nopspan.outcome",
-    "nopspan.status",
-    "nopspan.partial",
-};
-static_assert(!kKnownKeys.back().empty());
 constexpr KeyIndex kKnownIndex(kKnownKeys);
-
-constexpr std::string_view key_of(Known key) { return kKnownKeys[static_cast<std::size_t>(key)]; }
 
 template <class Group>
 struct KnownNumber {
@@ -74,16 +28,16 @@ struct KnownNumber {
   std::uint64_t Group::*field;
 };
 constexpr KnownNumber<Usage> kUsageNumbers[] = {
-    {Known::input_tokens, &Usage::input},
-    {Known::output_tokens, &Usage::output},
-    {Known::cached_tokens, &Usage::cached},
-    {Known::reasoning_tokens, &Usage::reasoning},
+    {semconv::gen_ai_usage_input_tokens, &Usage::input},
+    {semconv::gen_ai_usage_output_tokens, &Usage::output},
+    {semconv::gen_ai_usage_cache_read_input_tokens, &Usage::cached},
+    {semconv::gen_ai_usage_reasoning_output_tokens, &Usage::reasoning},
 };
 constexpr KnownNumber<EngineTimes> kEngineNumbers[] = {
-    {Known::arrival_ns, &EngineTimes::arrival_ns},         {Known::queue_ns, &EngineTimes::queue_ns},
-    {Known::prefill_ns, &EngineTimes::prefill_ns},         {Known::decode_ns, &EngineTimes::decode_ns},
-    {Known::prefill_tokens, &EngineTimes::prefill_tokens}, {Known::decode_tokens, &EngineTimes::decode_tokens},
-    {Known::preemptions, &EngineTimes::preemptions},
+    {"nopspan.arrival_ns", &EngineTimes::arrival_ns},         {"nopspan.queue_ns", &EngineTimes::queue_ns},
+    {"nopspan.prefill_ns", &EngineTimes::prefill_ns},         {"nopspan.decode_ns", &EngineTimes::decode_ns},
+    {"nopspan.prefill_tokens", &EngineTimes::prefill_tokens}, {"nopspan.decode_tokens", &EngineTimes::decode_tokens},
+    {"nopspan.preemptions", &EngineTimes::preemptions},
 };
 
 enum class Message : std::uint8_t { other, text, key_value, value, list, map };
@@ -137,16 +91,14 @@ void ExportedAttributes::note(std::string_view key_value, const Attribute& attri
     is_unchanged_ = false;
     return;
   }
-  const auto key = static_cast<Known>(kKnownIndex.find(attribute.key));
-  own_.push_back({key_value, key});
-  if (key == Known::count) return;
-  present_ |= std::uint64_t{1} << static_cast<unsigned>(key);
-  const bool is_text = attribute.type == Attribute::Type::text;
-  texts_[static_cast<std::size_t>(key)] = is_text ? attribute.text : std::string_view();
-  if (semconv_ != Semconv::v1_41 &&
-      semconv::renamed(attribute.key, semconv_, semconv::operation::retrieval) != attribute.key) {
-    is_unchanged_ = false;
-  }
+  const bool is_renamed = semconv_ != Semconv::v1_41 &&
+                          semconv::renamed(attribute.key, semconv_, semconv::operation::retrieval) != attribute.key;
+  own_.push_back({key_value, is_renamed});
+  is_unchanged_ = is_unchanged_ && !is_renamed;
+  const std::size_t number = kKnownIndex.find(attribute.key);
+  if (number == kKnownKeys.size()) return;
+  present_ |= std::uint64_t{1} << number;
+  texts_[number] = attribute.type == Attribute::Type::text ? attribute.text : std::string_view();
 }
 
 void ExportedAttributes::read(const Entry& entry) {
@@ -176,19 +128,19 @@ void ExportedAttributes::read(const Entry& entry) {
 }
 
 std::string_view ExportedAttributes::span_name() {
-  if (const std::string_view method = text(Known::mcp_method); !method.empty()) {
-    const std::string_view tool = text(Known::tool_name), target = tool.empty() ? text(Known::prompt_name) : tool;
-    name_ = method;
-    if (!target.empty()) (name_ += ' ') += target;
-    return name_;
+  std::string_view name = text(semconv::mcp_method_name), target;
+  if (!name.empty()) {
+    target = text(semconv::gen_ai_tool_name);
+    if (target.empty()) target = text(semconv::gen_ai_prompt_name);
+  } else {
+    name = text(semconv::gen_ai_operation_name);
+    if (name.empty()) return entry_->name;
+    const std::string_view key = semconv::target_key(name);
+    target = text_of(kKnownIndex.find(key));
+    if (target.empty() && key == semconv::gen_ai_request_model) target = entry_->model;
+    if (target.empty() && key == semconv::gen_ai_tool_name) target = entry_->text;
   }
-  const std::string_view operation = text(Known::operation);
-  if (operation.empty()) return entry_->name;
-  const auto key = static_cast<Known>(kKnownIndex.find(semconv::target_key(operation)));
-  std::string_view target = key == Known::count ? std::string_view() : text(key);
-  if (target.empty() && key == Known::request_model) target = entry_->model;
-  if (target.empty() && key == Known::tool_name) target = entry_->text;
-  name_ = operation;
+  name_ = name;
   if (!target.empty()) (name_ += ' ') += target;
   return name_;
 }
@@ -197,7 +149,7 @@ std::string_view ExportedAttributes::span_name() {
 void ExportedAttributes::write_renamed(ByteBuffer& out, unsigned field, std::string_view key_value) {
   Attribute attribute;
   read_attribute(key_value, attribute);
-  const std::string_view key = semconv::renamed(attribute.key, semconv_, text(Known::operation));
+  const std::string_view key = semconv::renamed(attribute.key, semconv_, text(semconv::gen_ai_operation_name));
   // It was a double in v1.41, and is an int now.
   if (attribute.key == semconv::gen_ai_request_top_k && attribute.type == Attribute::Type::real &&
       std::trunc(attribute.real) == attribute.real && std::fabs(attribute.real) < 0x1p53) {
@@ -218,10 +170,8 @@ void ExportedAttributes::write_own(ByteBuffer& out, unsigned field) {
     out.append(entry_->attributes);
     return;
   }
-  for (const auto& [key_value, key] : own_) {
-    const bool may_rename =
-        key == Known::cache_creation_tokens || key == Known::reasoning_effort || key == Known::top_k;
-    if (may_rename && semconv_ != Semconv::v1_41) {
+  for (const auto& [key_value, is_renamed] : own_) {
+    if (is_renamed) {
       write_renamed(out, field, key_value);
     } else {
       append_bytes(out, field, key_value);
@@ -230,37 +180,37 @@ void ExportedAttributes::write_own(ByteBuffer& out, unsigned field) {
 }
 
 void ExportedAttributes::add_text(ByteBuffer& out, unsigned field, Known key, std::string_view text) {
-  if (!text.empty() && !has(key)) append_text_attribute(out, field, key_of(key), valid_text(text));
+  if (!text.empty() && !has(key)) append_text_attribute(out, field, key.text(), valid_text(text));
 }
 
 void ExportedAttributes::add_number(ByteBuffer& out, unsigned field, Known key, std::uint64_t value) {
-  if (!has(key)) append_integer_attribute(out, field, key_of(key), static_cast<std::int64_t>(value));
+  if (!has(key)) append_integer_attribute(out, field, key.text(), static_cast<std::int64_t>(value));
 }
 
 // OTLP's status has neither cancelled nor exception.
 void ExportedAttributes::write_outcome(ByteBuffer& out, unsigned field) {
-  if (entry_->status == kCancelled) add_text(out, field, Known::outcome, "cancelled");
-  if (entry_->status == kException) add_text(out, field, Known::outcome, "exception");
-  if (entry_->status > kException) add_number(out, field, Known::status, entry_->status);
+  if (entry_->status == kCancelled) add_text(out, field, "nopspan.outcome", "cancelled");
+  if (entry_->status == kException) add_text(out, field, "nopspan.outcome", "exception");
+  if (entry_->status > kException) add_number(out, field, "nopspan.status", entry_->status);
   if (!entry_->failed()) {
-    add_text(out, field, Known::cancel_reason, entry_->error_type);
+    add_text(out, field, "nopspan.cancel.reason", entry_->error_type);
   } else {
-    add_text(out, field, Known::error_type,
+    add_text(out, field, semconv::error_type,
              entry_->error_type.empty() ? semconv::error_type_other : entry_->error_type);
   }
-  add_text(out, field, Known::exception_kind, entry_->exception_kind);
+  add_text(out, field, "nopspan.exception.kind", entry_->exception_kind);
 }
 
 void ExportedAttributes::write_event_facts(ByteBuffer& out, unsigned field) {
   if (entry_->kind != Kind::retry) return write_outcome(out, field);
   constexpr std::int64_t kNsPerMs = 1'000'000;
-  add_number(out, field, Known::retry_attempt, entry_->number);
+  add_number(out, field, "retry.attempt", entry_->number);
   if (entry_->value % kNsPerMs == 0) {
-    add_number(out, field, Known::retry_delay, static_cast<std::uint64_t>(entry_->value / kNsPerMs));
-  } else if (!has(Known::retry_delay)) {
-    append_real_attribute(out, field, key_of(Known::retry_delay), static_cast<double>(entry_->value) / kNsPerMs);
+    add_number(out, field, "retry.delay_ms", static_cast<std::uint64_t>(entry_->value / kNsPerMs));
+  } else if (!has("retry.delay_ms")) {
+    append_real_attribute(out, field, "retry.delay_ms", static_cast<double>(entry_->value) / kNsPerMs);
   }
-  add_text(out, field, Known::retry_reason, entry_->error_type);
+  add_text(out, field, "retry.reason", entry_->error_type);
 }
 
 void ExportedAttributes::write_step(ByteBuffer& out, unsigned field) const {
@@ -281,8 +231,8 @@ void ExportedAttributes::write_step(ByteBuffer& out, unsigned field) const {
 // them either.
 void ExportedAttributes::write_span_facts(ByteBuffer& out, unsigned field) {
   write_outcome(out, field);
-  if ((entry_->flags & kPartialEntry) != 0 && !has(Known::partial)) {
-    append_bool_attribute(out, field, key_of(Known::partial), true);
+  if ((entry_->flags & kPartialEntry) != 0 && !has("nopspan.partial")) {
+    append_bool_attribute(out, field, "nopspan.partial", true);
   }
   if (entry_->has_usage) {
     for (const auto& [key, number] : kUsageNumbers) {
@@ -294,21 +244,21 @@ void ExportedAttributes::write_span_facts(ByteBuffer& out, unsigned field) {
       if (entry_->engine_times.*number != 0) add_number(out, field, key, entry_->engine_times.*number);
     }
   }
-  if (entry_->has_first_token && !has(Known::first_chunk) && !has(Known::ttft_ns) &&
-      !has(Known::time_to_first_token_ns)) {
-    append_real_attribute(out, field, key_of(Known::first_chunk),
+  if (entry_->has_first_token && !has(semconv::gen_ai_response_time_to_first_chunk) && !has("nopspan.ttft_ns") &&
+      !has("nopspan.time_to_first_token_ns")) {
+    append_real_attribute(out, field, semconv::gen_ai_response_time_to_first_chunk,
                           static_cast<double>(entry_->first_token_ns) / static_cast<double>(kSecond));
   }
-  add_text(out, field, Known::tool_name, entry_->text);
+  add_text(out, field, semconv::gen_ai_tool_name, entry_->text);
   if (entry_->step != nullptr) write_step(out, field);
 }
 
 void ExportedAttributes::write_labels(ByteBuffer& out, unsigned field) {
-  add_text(out, field, Known::request_model, entry_->model);
-  add_text(out, field, Known::engine, entry_->engine);
-  add_text(out, field, Known::tenant, entry_->tenant);
-  add_text(out, field, Known::request_id, entry_->foreign_id);
-  if (entry_->thread_id != 0 && !has(Known::thread_id)) write_thread(out, field);
+  add_text(out, field, semconv::gen_ai_request_model, entry_->model);
+  add_text(out, field, "nopspan.engine", entry_->engine);
+  add_text(out, field, "nopspan.tenant", entry_->tenant);
+  add_text(out, field, semconv::extension::request_id, entry_->foreign_id);
+  if (entry_->thread_id != 0 && !has("thread.id")) write_thread(out, field);
 }
 
 // Most entries are of the same thread as the one before.
@@ -317,7 +267,7 @@ void ExportedAttributes::write_thread(ByteBuffer& out, unsigned field) {
     thread_ = entry_->thread_id;
     thread_field_ = field;
     thread_attribute_.clear();
-    append_integer_attribute(thread_attribute_, field, key_of(Known::thread_id), thread_);
+    append_integer_attribute(thread_attribute_, field, "thread.id", thread_);
   }
   out.append(thread_attribute_.view());
 }

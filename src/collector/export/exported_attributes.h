@@ -33,50 +33,57 @@ struct ExportOptions {
 };
 
 // The attributes that the export reads, or adds if they are missing.
-enum class Known : std::uint8_t {
-  operation,
-  request_model,
-  tool_name,
-  agent_name,
-  workflow_name,
-  data_source,
-  prompt_name,
-  mcp_method,
-  error_type,
-  input_tokens,
-  output_tokens,
-  cached_tokens,
-  reasoning_tokens,
-  cache_creation_tokens,
-  reasoning_effort,
-  top_k,
-  first_chunk,
-  engine,
-  tenant,
-  request_id,
-  arrival_ns,
-  queue_ns,
-  prefill_ns,
-  decode_ns,
-  prefill_tokens,
-  decode_tokens,
-  preemptions,
-  ttft_ns,
-  time_to_first_token_ns,
-  exception_kind,
-  cancel_reason,
-  error_message,
-  retry_attempt,
-  retry_delay,
-  retry_reason,
-  thread_id,
-  name,
-  outcome,
-  status,
-  partial,
-  count
+inline constexpr auto kKnownKeys = std::to_array<std::string_view>({
+    semconv::gen_ai_operation_name,
+    semconv::gen_ai_request_model,
+    semconv::gen_ai_tool_name,
+    semconv::gen_ai_agent_name,
+    semconv::gen_ai_workflow_name,
+    semconv::gen_ai_data_source_id,
+    semconv::gen_ai_prompt_name,
+    semconv::mcp_method_name,
+    semconv::error_type,
+    semconv::gen_ai_usage_input_tokens,
+    semconv::gen_ai_usage_output_tokens,
+    semconv::gen_ai_usage_cache_read_input_tokens,
+    semconv::gen_ai_usage_reasoning_output_tokens,
+    semconv::gen_ai_response_time_to_first_chunk,
+    "nopspan.engine",
+    "nopspan.tenant",
+    semconv::extension::request_id,
+    "nopspan.arrival_ns",
+    "nopspan.queue_ns",
+    "nopspan.prefill_ns",
+    "nopspan.decode_ns",
+    "nopspan.prefill_tokens",
+    "nopspan.decode_tokens",
+    "nopspan.preemptions",
+    "nopspan.ttft_ns",
+    "nopspan.time_to_first_token_ns",
+    "nopspan.exception.kind",
+    "nopspan.cancel.reason",
+    "nopspan.error.message",
+    "retry.attempt",
+    "retry.delay_ms",
+    "retry.reason",
+    "thread.id",
+    "nopspan.name",
+    "nopspan.outcome",
+    "nopspan.status",
+    "nopspan.partial",
+});
+static_assert(kKnownKeys.size() < 64);
+
+// One of them. Another key does not compile.
+struct Known {
+  consteval Known(std::string_view key) : number(0) {
+    while (kKnownKeys.at(number) != key) ++number;
+  }
+  consteval Known(const char* key) : Known(std::string_view(key)) {}
+  [[nodiscard]] std::string_view text() const { return kKnownKeys[number]; }
+
+  std::size_t number;
 };
-inline constexpr auto kKnown = static_cast<std::size_t>(Known::count);
 
 class ExportedAttributes {
  public:
@@ -87,9 +94,7 @@ class ExportedAttributes {
   // How many attributes of the entry were dropped because no receiver would accept them.
   [[nodiscard]] std::uint32_t dropped() const { return dropped_; }
   // The value of the process's own attribute if it is a text, otherwise "".
-  [[nodiscard]] std::string_view text(Known key) const {
-    return has(key) ? texts_[static_cast<std::size_t>(key)] : std::string_view();
-  }
+  [[nodiscard]] std::string_view text(Known key) const { return text_of(key.number); }
   // The name of a span in the GenAI conventions. The name that the process gave if the span is not one of theirs.
   [[nodiscard]] std::string_view span_name();
 
@@ -98,7 +103,7 @@ class ExportedAttributes {
   // The facts of an event: its outcome, or those of a retry.
   void write_event_facts(ByteBuffer& out, unsigned field);
   // The name that the process gave.
-  void write_name(ByteBuffer& out, unsigned field) { add_text(out, field, Known::name, entry_->name); }
+  void write_name(ByteBuffer& out, unsigned field) { add_text(out, field, "nopspan.name", entry_->name); }
   // The facts of a span: its outcome, tokens, times, tool, and those of a step.
   void write_span_facts(ByteBuffer& out, unsigned field);
   // Labels and the thread. An event in a span does not repeat those of its span, but a log record does.
@@ -111,11 +116,14 @@ class ExportedAttributes {
  private:
   struct Own {
     std::string_view key_value;
-    Known key;
+    bool is_renamed;  // by the conventions that are written
   };
 
   void note(std::string_view key_value, const Attribute& attribute);
-  [[nodiscard]] bool has(Known key) const { return (present_ >> static_cast<unsigned>(key) & 1U) != 0; }
+  [[nodiscard]] bool has(Known key) const { return (present_ >> key.number & 1U) != 0; }
+  [[nodiscard]] std::string_view text_of(std::size_t number) const {
+    return (present_ >> number & 1U) != 0 ? texts_[number] : std::string_view();
+  }
   void write_renamed(ByteBuffer& out, unsigned field, std::string_view key_value);
   void add_text(ByteBuffer& out, unsigned field, Known key, std::string_view text);
   void add_number(ByteBuffer& out, unsigned field, Known key, std::uint64_t value);
@@ -129,14 +137,13 @@ class ExportedAttributes {
   std::uint32_t dropped_ = 0;
   bool is_unchanged_ = true;  // the process's own attributes can be copied as they are
   std::vector<Own> own_;
-  std::array<std::string_view, kKnown> texts_;  // of those that are present
-  std::deque<std::string> kept_;                // repaired texts
+  std::array<std::string_view, kKnownKeys.size()> texts_;  // of those that are present
+  std::deque<std::string> kept_;                           // repaired texts
   std::string name_;
   std::uint32_t thread_ = 0;  // for which `thread_attribute_` is, in `thread_field_`
   unsigned thread_field_ = 0;
   ByteBuffer thread_attribute_;
 };
-static_assert(kKnown <= 64);
 
 // Returns a KeyValue with U+FFFD for the bytes of its texts that are not UTF-8. "" if it would be refused for another
 // reason too.
