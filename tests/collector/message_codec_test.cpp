@@ -165,18 +165,17 @@ TEST(MessageCodec, PassesOnEachMessage) {
   Lines sent, received;
   send_one_of_each(sent);
   ByteBuffer bytes;
-  MessageWriter writer(bytes);
-  send_one_of_each(writer);
+  send_one_of_each(*message_writer(bytes));
   EXPECT_EQ(read_messages(bytes.view(), received), bytes.size());
   EXPECT_EQ(received.all, sent.all);
 }
 
 TEST(MessageCodec, PassesOnWhatIsWhole) {
   ByteBuffer bytes;
-  MessageWriter writer(bytes);
-  writer.on_gone(1);
+  const std::unique_ptr<MessageSink> writer = message_writer(bytes);
+  writer->on_gone(1);
   const std::size_t first = bytes.size();
-  writer.on_gone(2);
+  writer->on_gone(2);
   for (std::size_t size = 0; size <= bytes.size(); ++size) {
     Lines received;
     const std::size_t read = read_messages(bytes.view().substr(0, size), received);
@@ -190,8 +189,7 @@ TEST(MessageCodec, PassesOnWhatIsWhole) {
 
 TEST(MessageCodec, RefusesWhatIsMalformed) {
   ByteBuffer whole;
-  MessageWriter writer(whole);
-  send_one_of_each(writer);
+  send_one_of_each(*message_writer(whole));
   // Each number of the messages in turn, made too large, too small, or another one.
   for (std::size_t at = 0; at < whole.size(); at += 8) {
     for (const std::uint64_t value : {std::uint64_t{0}, std::uint64_t{1} << 63U, std::uint64_t{200}}) {
@@ -207,7 +205,7 @@ TEST(MessageCodec, RefusesWhatIsMalformed) {
   }
   for (const std::uint64_t size : {std::uint64_t{8}, std::uint64_t{17}, std::uint64_t{1} << 40U}) {
     ByteBuffer bytes;
-    MessageWriter(bytes).on_gone(1);
+    message_writer(bytes)->on_gone(1);
     std::memcpy(bytes.at(8), &size, sizeof(size));
     Lines received;
     EXPECT_THROW(read_messages(bytes.view(), received), Failure) << size;

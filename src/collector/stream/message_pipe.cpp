@@ -6,41 +6,18 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdint>
 #include <cstring>
 #include <iostream>
 #include <iterator>
-#include <memory>
 #include <tuple>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
 
 namespace {
-
-enum class MessageKind : std::uint64_t {
-  start = 1,
-  batch,
-  clock,
-  attach,
-  process,
-  begun,
-  held,
-  dropped,
-  losses,
-  gone,
-  closed,
-  forgotten,
-  mark,
-  state,
-  open,
-  open_read,
-  text,
-  end,
-};
 
 constexpr std::size_t kWord = sizeof(std::uint64_t);
 constexpr std::size_t kMessageHead = 2 * kWord;
@@ -62,7 +39,7 @@ concept HasFields = requires(Io& io, Field& field) {
 // A message that is being written.
 class MessageOut {
  public:
-  MessageOut(ByteBuffer& out, MessageKind kind) : out_(out), begin_(out.size()) { (*this)(kind, 0); }
+  MessageOut(ByteBuffer& out, std::uint64_t kind) : out_(out), begin_(out.size()) { (*this)(kind, 0); }
   ~MessageOut() {
     const std::uint64_t size = out_.size() - begin_;
     std::memcpy(out_.at(begin_ + kWord), &size, kWord);
@@ -203,7 +180,7 @@ void pass_on(MessageSink& to, MessageIn& in) {
   pass_to(to, in, kFunction);
 }
 
-// By MessageKind, of which the first is 1.
+// By the kind of the message. The first is 1.
 constexpr void (*kPassOn[])(MessageSink& to, MessageIn& in) = {
     pass_on<&MessageSink::on_start>,     pass_on<&MessageSink::on_batch>,   pass_on<&MessageSink::on_clock>,
     pass_on<&MessageSink::on_attach>,    pass_on<&MessageSink::on_process>, pass_on<&MessageSink::on_begun>,
@@ -211,32 +188,51 @@ constexpr void (*kPassOn[])(MessageSink& to, MessageIn& in) = {
     pass_on<&MessageSink::on_gone>,      pass_on<&MessageSink::on_closed>,  pass_on<&MessageSink::on_forgotten>,
     pass_on<&MessageSink::on_mark>,      pass_on<&MessageSink::on_state>,   pass_on<&MessageSink::on_open>,
     pass_on<&MessageSink::on_open_read>, pass_on<&MessageSink::on_text>,    pass_on<&MessageSink::on_end>};
-static_assert(std::size(kPassOn) == static_cast<std::size_t>(MessageKind::end));
+
+template <auto kFunction>
+constexpr std::uint64_t kind_of() {
+  constexpr const auto* kFound = std::find(std::begin(kPassOn), std::end(kPassOn), pass_on<kFunction>);
+  static_assert(kFound != std::end(kPassOn), "it is not in the table");
+  return static_cast<std::uint64_t>(kFound - kPassOn) + 1;
+}
+
+class MessageWriter final : public MessageSink {
+ public:
+  explicit MessageWriter(ByteBuffer& out) : out_(out) {}
+
+  void on_start(const TracerStart& start) override { send<&MessageSink::on_start>(start); }
+  void on_batch(const nopspan_message& message, std::string_view bytes) override {
+    send<&MessageSink::on_batch>(message, bytes);
+  }
+  void on_clock(const ClockSample& sample) override { send<&MessageSink::on_clock>(sample); }
+  void on_attach(const AttachChange& change) override { send<&MessageSink::on_attach>(change); }
+  void on_process(const Described& described) override { send<&MessageSink::on_process>(described); }
+  void on_begun(const Begun& begun) override { send<&MessageSink::on_begun>(begun); }
+  void on_held(const Held& held) override { send<&MessageSink::on_held>(held); }
+  void on_dropped(const LibraryDropped& dropped) override { send<&MessageSink::on_dropped>(dropped); }
+  void on_losses(const AllLosses& losses) override { send<&MessageSink::on_losses>(losses); }
+  void on_gone(std::uint32_t pid) override { send<&MessageSink::on_gone>(pid); }
+  void on_closed(const Closed& closed) override { send<&MessageSink::on_closed>(closed); }
+  void on_forgotten(const ForgottenThreads& forgotten) override { send<&MessageSink::on_forgotten>(forgotten); }
+  void on_mark(Mark mark, std::uint64_t time_ns) override { send<&MessageSink::on_mark>(mark, time_ns); }
+  void on_state(const TracerState& state) override { send<&MessageSink::on_state>(state); }
+  void on_open(const PackedOpenSpans& open) override { send<&MessageSink::on_open>(open); }
+  void on_open_read(const OpenSpansRead& read) override { send<&MessageSink::on_open_read>(read); }
+  void on_text(std::string_view text) override { send<&MessageSink::on_text>(text); }
+  void on_end(const TracerEnd& end) override { send<&MessageSink::on_end>(end); }
+
+ private:
+  template <auto kFunction, class... Fields>
+  void send(const Fields&... fields) {
+    MessageOut(out_, kind_of<kFunction>())(fields...);
+  }
+
+  ByteBuffer& out_;
+};
 
 }  // namespace
 
-void MessageWriter::on_start(const TracerStart& start) { MessageOut(out_, MessageKind::start)(start); }
-void MessageWriter::on_batch(const nopspan_message& message, std::string_view bytes) {
-  MessageOut(out_, MessageKind::batch)(message, bytes);
-}
-void MessageWriter::on_clock(const ClockSample& sample) { MessageOut(out_, MessageKind::clock)(sample); }
-void MessageWriter::on_attach(const AttachChange& change) { MessageOut(out_, MessageKind::attach)(change); }
-void MessageWriter::on_process(const Described& described) { MessageOut(out_, MessageKind::process)(described); }
-void MessageWriter::on_begun(const Begun& begun) { MessageOut(out_, MessageKind::begun)(begun); }
-void MessageWriter::on_held(const Held& held) { MessageOut(out_, MessageKind::held)(held); }
-void MessageWriter::on_dropped(const LibraryDropped& dropped) { MessageOut(out_, MessageKind::dropped)(dropped); }
-void MessageWriter::on_losses(const AllLosses& losses) { MessageOut(out_, MessageKind::losses)(losses); }
-void MessageWriter::on_gone(std::uint32_t pid) { MessageOut(out_, MessageKind::gone)(pid); }
-void MessageWriter::on_closed(const Closed& closed) { MessageOut(out_, MessageKind::closed)(closed); }
-void MessageWriter::on_forgotten(const ForgottenThreads& forgotten) {
-  MessageOut(out_, MessageKind::forgotten)(forgotten);
-}
-void MessageWriter::on_mark(Mark mark, std::uint64_t time_ns) { MessageOut(out_, MessageKind::mark)(mark, time_ns); }
-void MessageWriter::on_state(const TracerState& state) { MessageOut(out_, MessageKind::state)(state); }
-void MessageWriter::on_open(const PackedOpenSpans& open) { MessageOut(out_, MessageKind::open)(open); }
-void MessageWriter::on_open_read(const OpenSpansRead& read) { MessageOut(out_, MessageKind::open_read)(read); }
-void MessageWriter::on_text(std::string_view text) { MessageOut(out_, MessageKind::text)(text); }
-void MessageWriter::on_end(const TracerEnd& end) { MessageOut(out_, MessageKind::end)(end); }
+std::unique_ptr<MessageSink> message_writer(ByteBuffer& out) { return std::make_unique<MessageWriter>(out); }
 
 std::size_t read_messages(std::string_view bytes, MessageSink& to, std::size_t most) {
   std::size_t read = 0;
@@ -287,7 +283,7 @@ void MessagePipe::flush() {
 }
 
 void MessagePipe::pass_texts() {
-  if (const std::string text = texts_.take(); !text.empty()) writer_.on_text(text);
+  if (const std::string text = texts_.take(); !text.empty()) writer_->on_text(text);
 }
 
 void MessagePipe::write() {
@@ -316,7 +312,7 @@ void MessagePipe::wait(int milliseconds) const {
 void MessagePipe::end(const TracerEnd& end, std::chrono::milliseconds most) {
   constexpr int kLookMilliseconds = 20;
   pass_texts();
-  writer_.on_end(end);
+  writer_->on_end(end);
   const auto latest = std::chrono::steady_clock::now() + most;
   for (write(); kept() > 0 && std::chrono::steady_clock::now() < latest; write()) wait(kLookMilliseconds);
   pipe_.reset();

@@ -8,7 +8,7 @@
 
 #include <chrono>
 #include <cstddef>
-#include <cstdint>
+#include <memory>
 #include <mutex>
 #include <streambuf>
 #include <string>
@@ -23,33 +23,8 @@ namespace nopspan::collector {
 // as it is in memory, or a text after its length. Structs and texts are padded to 8 bytes, so that a batch is aligned
 // if the first message is.
 
-// Appends the messages to a buffer.
-class MessageWriter final : public MessageSink {
- public:
-  explicit MessageWriter(ByteBuffer& out) : out_(out) {}
-
-  void on_start(const TracerStart& start) override;
-  void on_batch(const nopspan_message& message, std::string_view bytes) override;
-  void on_clock(const ClockSample& sample) override;
-  void on_attach(const AttachChange& change) override;
-  void on_process(const Described& described) override;
-  void on_begun(const Begun& begun) override;
-  void on_held(const Held& held) override;
-  void on_dropped(const LibraryDropped& dropped) override;
-  void on_losses(const AllLosses& losses) override;
-  void on_gone(std::uint32_t pid) override;
-  void on_closed(const Closed& closed) override;
-  void on_forgotten(const ForgottenThreads& forgotten) override;
-  void on_mark(Mark mark, std::uint64_t time_ns) override;
-  void on_state(const TracerState& state) override;
-  void on_open(const PackedOpenSpans& open) override;
-  void on_open_read(const OpenSpansRead& read) override;
-  void on_text(std::string_view text) override;
-  void on_end(const TracerEnd& end) override;
-
- private:
-  ByteBuffer& out_;
-};
+// Appends the messages to a buffer, which must outlive the result.
+std::unique_ptr<MessageSink> message_writer(ByteBuffer& out);
 
 // Passes on the messages at the front of the bytes, at most `most`, and returns how many bytes these have. `bytes` must
 // be aligned to 8. The rest may end in the middle of a message. Throws Failure if there is something else.
@@ -84,9 +59,9 @@ class CapturedTexts : std::streambuf {
 class MessagePipe {
  public:
   // `pipe` must not block.
-  explicit MessagePipe(OpenFile pipe) : pipe_(std::move(pipe)), writer_(buffer_) {}
+  explicit MessagePipe(OpenFile pipe) : pipe_(std::move(pipe)), writer_(message_writer(buffer_)) {}
 
-  [[nodiscard]] MessageSink& messages() { return writer_; }
+  [[nodiscard]] MessageSink& messages() { return *writer_; }
   // Whether there is room for more. Writes what is kept, if that is much.
   bool has_room() {
     if (kept() >= kPiece && !is_blocked_) flush();
@@ -114,7 +89,7 @@ class MessagePipe {
   ByteBuffer buffer_;
   std::size_t written_ = 0;  // of the buffer
   bool is_blocked_ = false;  // the pipe took less than was written to it last
-  MessageWriter writer_;
+  const std::unique_ptr<MessageSink> writer_;
 };
 
 }  // namespace nopspan::collector
