@@ -2,11 +2,7 @@
 #include "serve/metric_server.h"
 
 #include "base/open_file.h"
-#include "base/stopping.h"
 #include "base/text.h"
-#include "serve/bounded_stream.h"
-#include "serve/listen_address.h"
-#include "serve/shared_renders.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -16,11 +12,9 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
-#include <mutex>
 #include <optional>
 #include <string_view>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 namespace nopspan::collector {
@@ -103,46 +97,101 @@ std::thread thread_without_signals(Run run) {
   return thread;
 }
 
-}  // namespace
-
-// The state that the connections share.
-class MetricServer::Listening {
+// A connection for one request, which ends if the request is too long, or takes too long to arrive or to answer.
+class BoundedStream {
  public:
-  Listening(const MetricServerOptions& given, Render render);
-  ~Listening();
+  // `connection` must not block. All waiting ends as soon as `stop` is readable. `limits` must outlive this object.
+  BoundedStream(int connection, int stop, const MetricServerOptions& limits)
+      : connection_(connection), stop_(stop), limits_(limits) {}
 
-  const MetricServerOptions options;
-  const Listener listener;
-  const WakeUp stop;   // readable once the server stops
-  const WakeUp freed;  // readable after a connection has ended
-  SharedRenders renders;
-
-  void count(std::uint64_t MetricServerCounts::*what) {
-    const std::lock_guard lock(mutex_);
-    ++(counts_.*what);
+  // `none`: the client sent nothing in time or has left, or the server stops.
+  enum class Arrival : std::uint8_t { complete, too_large, too_slow, none };
+  // Reads the request line and the headers.
+  Arrival read_request() {
+    const ServeClock::time_point until = ServeClock::now() + limits_.request_time;
+    for (std::size_t from = 0;;) {
+      const std::size_t end = request_.find(kEndOfHeaders, from);
+      if (end < limits_.request_bytes) {
+        request_.resize(end);
+        return Arrival::complete;
+      }
+      if (request_.size() >= limits_.request_bytes) return Arrival::too_large;
+      from = request_.size() - std::min(request_.size(), kEndOfHeaders.size() - 1);
+      // A byte now and then does not give the client more time.
+      const ssize_t received = ServeClock::now() < until ? receive(until) : -1;
+      if (received < 0 && ServeClock::now() >= until && !request_.empty()) return Arrival::too_slow;
+      if (received <= 0) return Arrival::none;
+      request_.append(buffer_.data(), static_cast<std::size_t>(received));
+    }
   }
-  [[nodiscard]] MetricServerCounts counts() const {
-    const std::lock_guard lock(mutex_);
-    MetricServerCounts now = counts_;
-    now.renders = renders.renders();
-    return now;
+  // What has arrived. If it is complete, without the line that ends it. A body is not read.
+  [[nodiscard]] const std::string& request() const { return request_; }
+  // Writes a part of the answer. Returns false if the client does not read the whole answer in time.
+  bool write(std::string_view bytes) {
+    if (answer_end_ == ServeClock::time_point()) answer_end_ = ServeClock::now() + limits_.answer_time;
+    while (!bytes.empty()) {
+      // A client that reads slowly does not get more time.
+      if (ServeClock::now() >= answer_end_) return false;
+      const ssize_t sent = send(connection_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (sent >= 0) {
+        bytes.remove_prefix(static_cast<std::size_t>(sent));
+      } else if (errno != EINTR && (errno != EAGAIN || !wait(POLLOUT, answer_end_))) {
+        return false;
+      }
+    }
+    return true;
+  }
+  // After the answer: announces the end, and discards what the client still sends. If a connection is closed earlier,
+  // the client may lose the answer.
+  void linger() {
+    if (shutdown(connection_, SHUT_WR) != 0) return;
+    const ServeClock::time_point until = ServeClock::now() + kLinger;
+    std::size_t discarded = 0;
+    while (discarded < kMostDiscarded && ServeClock::now() < until) {
+      const ssize_t received = receive(until);
+      if (received <= 0) return;
+      discarded += static_cast<std::size_t>(received);
+    }
   }
 
  private:
-  void run();
-  [[nodiscard]] Connection* free_connection() const;
-  void make_room();
+  static constexpr std::chrono::milliseconds kLinger{500};
+  static constexpr std::size_t kMostDiscarded = 256U << 10U;
+  static constexpr std::string_view kEndOfHeaders = "\r\n\r\n";
 
-  mutable std::mutex mutex_;  // of `counts_`
-  MetricServerCounts counts_;
-  std::vector<std::unique_ptr<Connection>> connections_;
-  std::thread acceptor_;
+  // Returns false if the time is over, or the server stops.
+  [[nodiscard]] bool wait(short events, ServeClock::time_point until) const {
+    for (;;) {
+      std::array<pollfd, 2> files = {pollfd{connection_, events, 0}, pollfd{stop_, POLLIN, 0}};
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - ServeClock::now()).count();
+      const int ready = poll(files.data(), files.size(), static_cast<int>(std::max<std::int64_t>(left, 0)));
+      if (ready < 0 && errno == EINTR) continue;
+      return ready > 0 && files[1].revents == 0;
+    }
+  }
+  // Into the buffer.
+  ssize_t receive(ServeClock::time_point until) {
+    for (;;) {
+      const ssize_t received = recv(connection_, buffer_.data(), buffer_.size(), 0);
+      if (received >= 0) return received;
+      if (errno == EINTR) continue;
+      if (errno != EAGAIN || !wait(POLLIN, until)) return -1;
+    }
+  }
+
+  const int connection_, stop_;
+  const MetricServerOptions& limits_;
+  std::array<char, 4096> buffer_ = {};
+  std::string request_;
+  ServeClock::time_point answer_end_;  // set by the first write()
 };
+
+}  // namespace
 
 // One connection at a time, on a thread of its own. Each has one request, as Prometheus needs no more.
 class MetricServer::Connection {
  public:
-  explicit Connection(Listening& owner) : owner_(owner) {}
+  explicit Connection(MetricServer& owner) : owner_(owner) {}
   ~Connection() {
     if (thread_.joinable()) thread_.join();
   }
@@ -165,7 +214,7 @@ class MetricServer::Connection {
   void answer_with(BoundedStream& stream, const Page& page, bool has_body);
   bool write(BoundedStream& stream, const std::string& head, std::string_view body, bool has_body);
 
-  Listening& owner_;
+  MetricServer& owner_;
   std::thread thread_;
   std::atomic<bool> is_busy_ = false;
   std::atomic<ServeClock::time_point> waiting_since_ = ServeClock::time_point::max();
@@ -193,7 +242,7 @@ void MetricServer::Connection::end() {
 
 void MetricServer::Connection::run() {
   try {
-    BoundedStream stream(socket_.get(), owner_.stop.fd(), owner_.options);
+    BoundedStream stream(socket_.get(), owner_.stop_.fd(), owner_.options_);
     is_answered_ = false;
     serve_request(stream);
     waiting_since_ = ServeClock::now();  // a client that does not leave may be displaced
@@ -205,7 +254,7 @@ void MetricServer::Connection::run() {
     socket_.reset();
   }
   is_busy_ = false;
-  owner_.freed.wake();
+  owner_.freed_.wake();
 }
 
 void MetricServer::Connection::serve_request(BoundedStream& stream) {
@@ -235,9 +284,9 @@ std::optional<Page> MetricServer::Connection::refusal(const HttpRequest& request
   if (hosts > 1 || (hosts == 0 && request.version != "HTTP/1.0")) {
     return Page{400, "Bad Request", "The request is malformed.\n"};
   }
-  if (hosts == 1 && !is_own_host(host, local_address(socket_.get()), owner_.options.hosts)) {
+  if (hosts == 1 && !is_own_host(host, local_address(socket_.get()), owner_.options_.hosts)) {
     return Page{421, "Misdirected Request",
-                "This is nopspan at " + owner_.listener.address + ", which does not know the host " +
+                "This is nopspan at " + owner_.listener_.address + ", which does not know the host " +
                     printable(host, 100) +
                     ". If that is a name of this server, start nopspan serve with --host NAME.\n"};
   }
@@ -256,7 +305,7 @@ void MetricServer::Connection::answer(BoundedStream& stream, const HttpRequest& 
   const MetricFormat format = format_for(request.values("Accept"));
   std::shared_ptr<const Rendered> rendered;
   try {
-    rendered = owner_.renders.get(format);
+    rendered = owner_.renders_.get(format);
   } catch (const std::exception&) {
     return answer_with(stream, {500, "Internal Server Error", "The metrics could not be rendered.\n"}, has_body);
   }
@@ -298,30 +347,42 @@ bool MetricServer::Connection::write(BoundedStream& stream, const std::string& h
   return is_answered_;
 }
 
-MetricServer::Listening::Listening(const MetricServerOptions& given, Render render)
-    : options(given), listener(listen_on(given.address)), renders(std::move(render), given.reuse) {
-  for (std::size_t i = 0; i < options.connections; ++i) connections_.push_back(std::make_unique<Connection>(*this));
+MetricServer::MetricServer(const MetricServerOptions& options, Render render)
+    : options_(options), listener_(listen_on(options.address)), renders_(std::move(render), options.reuse) {
+  for (std::size_t i = 0; i < options_.connections; ++i) connections_.push_back(std::make_unique<Connection>(*this));
   acceptor_ = thread_without_signals([this] { run(); });
   if (!acceptor_.joinable()) throw Failure("cannot serve metrics: no more threads are allowed");
 }
 
-MetricServer::Listening::~Listening() {
-  stop.wake();
+MetricServer::~MetricServer() {
+  stop_.wake();
   acceptor_.join();
   connections_.clear();
 }
 
-void MetricServer::Listening::run() {
+void MetricServer::count(std::uint64_t MetricServerCounts::*what) {
+  const std::lock_guard lock(mutex_);
+  ++(counts_.*what);
+}
+
+MetricServerCounts MetricServer::counts() const {
+  const std::lock_guard lock(mutex_);
+  MetricServerCounts now = counts_;
+  now.renders = renders_.renders();
+  return now;
+}
+
+void MetricServer::run() {
   // Returns whether `fd` is readable. Ends the loop below if the server stops.
   const auto await = [this](int fd, int timeout_ms) {
-    std::array<pollfd, 2> files = {pollfd{stop.fd(), POLLIN, 0}, pollfd{fd, POLLIN, 0}};
+    std::array<pollfd, 2> files = {pollfd{stop_.fd(), POLLIN, 0}, pollfd{fd, POLLIN, 0}};
     poll(files.data(), files.size(), timeout_ms);
     return files[0].revents == 0;
   };
-  while (await(listener.socket.get(), -1)) {
+  while (await(listener_.socket.get(), -1)) {
     Connection* const connection = free_connection();
     if (connection != nullptr) {
-      OpenFile socket(accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      OpenFile socket(accept4(listener_.socket.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
       if (socket) {
         count(&MetricServerCounts::connections);
         connection->start(std::move(socket));
@@ -331,19 +392,19 @@ void MetricServer::Listening::run() {
     }
     // Meanwhile the kernel keeps a bounded number of new connections.
     make_room();
-    if (!await(freed.fd(), kLookMs)) return;
-    freed.clear();
+    if (!await(freed_.fd(), kLookMs)) return;
+    freed_.clear();
   }
 }
 
-MetricServer::Connection* MetricServer::Listening::free_connection() const {
+MetricServer::Connection* MetricServer::free_connection() const {
   const auto found = std::find_if(connections_.begin(), connections_.end(),
                                   [](const auto& connection) { return connection->is_free(); });
   return found == connections_.end() ? nullptr : found->get();
 }
 
 // Ends the connection that has waited longest, so that clients that send nothing do not keep others away.
-void MetricServer::Listening::make_room() {
+void MetricServer::make_room() {
   const auto longest = std::min_element(connections_.begin(), connections_.end(), [](const auto& a, const auto& b) {
     return a->waiting_since() < b->waiting_since();
   });
@@ -351,14 +412,5 @@ void MetricServer::Listening::make_room() {
   count(&MetricServerCounts::displaced);
   (*longest)->end();
 }
-
-MetricServer::MetricServer(const MetricServerOptions& options, Render render)
-    : listening_(std::make_unique<Listening>(options, std::move(render))) {}
-
-MetricServer::~MetricServer() = default;
-
-const std::string& MetricServer::address() const { return listening_->listener.address; }
-
-MetricServerCounts MetricServer::counts() const { return listening_->counts(); }
 
 }  // namespace nopspan::collector

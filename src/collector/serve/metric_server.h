@@ -2,15 +2,18 @@
 // Serves metrics by HTTP, for Prometheus. It does not know what the metrics are.
 #pragma once
 
+#include "base/stopping.h"
+#include "serve/listen_address.h"
 #include "serve/shared_renders.h"
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <iterator>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace nopspan::collector {
@@ -65,7 +68,7 @@ static_assert(sizeof(MetricServerCounts) == std::size(kServerCounts) * sizeof(st
 class MetricServer {
  public:
   // Returns the metrics of now. It is called on threads of the server, by one thread at a time for each format.
-  using Render = std::function<std::string(MetricFormat)>;
+  using Render = SharedRenders::Render;
 
   // Listens, and serves until this object is destroyed, which takes at most as long as a running `render`. Throws
   // Failure if it cannot listen.
@@ -75,13 +78,26 @@ class MetricServer {
   ~MetricServer();
 
   // "127.0.0.1:9464", with the port that the kernel chose if the given one was 0.
-  [[nodiscard]] const std::string& address() const;
+  [[nodiscard]] const std::string& address() const { return listener_.address; }
   [[nodiscard]] MetricServerCounts counts() const;
 
  private:
   class Connection;
-  class Listening;
-  const std::unique_ptr<Listening> listening_;
+
+  void run();
+  [[nodiscard]] Connection* free_connection() const;
+  void make_room();
+  void count(std::uint64_t MetricServerCounts::*what);
+
+  const MetricServerOptions options_;
+  const Listener listener_;
+  const WakeUp stop_;   // readable once the server stops
+  const WakeUp freed_;  // readable after a connection has ended
+  SharedRenders renders_;
+  mutable std::mutex mutex_;  // of `counts_`
+  MetricServerCounts counts_;
+  std::vector<std::unique_ptr<Connection>> connections_;
+  std::thread acceptor_;
 };
 
 }  // namespace nopspan::collector

@@ -79,14 +79,9 @@ bool accepts_gzip(std::string_view accept_encoding) {
   return false;
 }
 
-namespace {
-
-// Metrics repeat their names in each line, so a low level already compresses them well.
-constexpr int kGzipLevel = 3;
-
-}  // namespace
-
 const std::string& Rendered::gzip() const {
+  // Metrics repeat their names in each line, so a low level already compresses them well.
+  constexpr int kGzipLevel = 3;
   std::call_once(once_, [this] {
     gzip_ = gzipped(text_, kGzipLevel);
     gzip_.shrink_to_fit();
