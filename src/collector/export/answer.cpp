@@ -63,14 +63,12 @@ std::optional<PartialSuccess> partial_success_of_json(std::string_view text) {
 // A request that was processed. `partial`: nothing if the answer was unreadable. Even then the items are accepted,
 // because the status says so.
 ReceiverAnswer success(const std::optional<PartialSuccess>& partial, const ExportBody& sent) {
-  ReceiverAnswer answer;
-  answer.kind = ReceiverAnswer::Kind::accepted;
   if (!partial) {
-    answer.is_malformed = true;
-    answer.text = "the answer reports success, but its content is not an OTLP response";
-    return answer;
+    return {.kind = ReceiverAnswer::Kind::accepted,
+            .is_malformed = true,
+            .text = "the answer reports success, but its content is not an OTLP response"};
   }
-  answer.text = printable(partial->message, kMostRawText);
+  ReceiverAnswer answer{.kind = ReceiverAnswer::Kind::accepted, .text = printable(partial->message, kMostRawText)};
   const std::uint64_t most = rejectable_items(sent);
   answer.is_malformed = partial->rejected < 0 || static_cast<std::uint64_t>(partial->rejected) > most;
   if (answer.is_malformed && answer.text.empty()) answer.text = "an impossible number of rejected items";
@@ -231,43 +229,38 @@ ReceiverAnswer classify(const HttpAnswer& received, const ExportBody& sent) {
 }
 
 ReceiverAnswer classify(const GrpcAnswer& received, const ExportBody& sent) {
-  ReceiverAnswer answer;
   if (received.http.status != 200) {
-    HttpAnswer http;
-    http.status = received.http.status;
-    http.retry_after = received.http.retry_after;
-    answer = classify(http, sent);
+    const HttpAnswer& http = received.http;
+    ReceiverAnswer answer = classify(HttpAnswer{http.status, "", "", false, http.retry_after}, sent);
     if (answer.kind == ReceiverAnswer::Kind::accepted) answer.kind = ReceiverAnswer::Kind::refused;
     return answer;
   }
   if (received.status.empty()) {
     const bool is_grpc = received.http.content_type.starts_with("application/grpc");
-    answer.kind = is_grpc ? ReceiverAnswer::Kind::retry : ReceiverAnswer::Kind::refused;
-    answer.may_have_arrived = is_grpc;
-    answer.is_malformed = true;
-    answer.text = is_grpc ? "the answer has no grpc-status" : "the receiver does not speak gRPC";
-    return answer;
+    return {.kind = is_grpc ? ReceiverAnswer::Kind::retry : ReceiverAnswer::Kind::refused,
+            .may_have_arrived = is_grpc,
+            .is_malformed = true,
+            .text = is_grpc ? "the answer has no grpc-status" : "the receiver does not speak gRPC"};
   }
   unsigned code = 0;
   const char* const end = received.status.data() + received.status.size();
   const auto [at, error] = std::from_chars(received.status.data(), end, code);
   if (error != std::errc() || at != end || code >= std::size(kGrpcCodes)) {
-    answer.kind = ReceiverAnswer::Kind::refused;
-    answer.is_malformed = true;
-    answer.text = "unknown grpc-status " + printable(received.status, 20);
-    return answer;
+    return {.kind = ReceiverAnswer::Kind::refused,
+            .is_malformed = true,
+            .text = "unknown grpc-status " + printable(received.status, 20)};
   }
   if (code == kGrpcOk) {
     return success(received.http.is_body_cut ? std::nullopt : partial_success_of_frame(received.http.body), sent);
   }
   const std::string message = percent_decoded(received.message).value_or(received.message);
   const GrpcCode& known = kGrpcCodes[code];
-  answer.text = answer_text(std::string("gRPC ") + known.name, message);
   const auto delay = retry_info_of(received.details);
-  answer.retry_after = delay.value_or(std::chrono::milliseconds(0));
-  answer.kind = known.kind;
-  answer.may_have_arrived = known.may_have_arrived;
-  answer.may_be_mended = known.may_be_mended;
+  ReceiverAnswer answer{.kind = known.kind,
+                        .may_have_arrived = known.may_have_arrived,
+                        .may_be_mended = known.may_be_mended,
+                        .retry_after = delay.value_or(std::chrono::milliseconds(0)),
+                        .text = answer_text(std::string("gRPC ") + known.name, message)};
   if (code == kGrpcResourceExhausted && delay) {
     answer.kind = ReceiverAnswer::Kind::retry;
   } else if (code == kGrpcResourceExhausted && message.find("larger than max") != std::string::npos) {

@@ -23,16 +23,11 @@ constexpr std::size_t kMostAnswerHeader = 8U << 10U, kMostHeaderBytes = 512U << 
 constexpr int kGzipLevel = 1;
 constexpr auto kPollPause = std::chrono::milliseconds(1000);
 
-struct FreeEasy {
-  void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
+template <auto kFunction>
+struct FreeBy {
+  void operator()(auto* object) const { kFunction(object); }
 };
-struct FreeMulti {
-  void operator()(CURLM* multi) const { curl_multi_cleanup(multi); }
-};
-struct FreeList {
-  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
-};
-using HeaderList = std::unique_ptr<curl_slist, FreeList>;
+using HeaderList = std::unique_ptr<curl_slist, FreeBy<curl_slist_free_all>>;
 
 void append_header(HeaderList& list, const std::string& line) {
   curl_slist* const grown = curl_slist_append(list.get(), line.c_str());
@@ -113,6 +108,104 @@ std::size_t on_header(char* from, std::size_t size, std::size_t count, void* exc
   return line.size();
 }
 
+// One for each signal. They share the connections, which belong to CurlTransport::multi_.
+struct Handle {
+  std::unique_ptr<CURL, FreeBy<curl_easy_cleanup>> easy;
+  HeaderList headers;
+  std::array<char, CURL_ERROR_SIZE> error{};
+  bool has_answered = false;  // its receiver speaks the protocol
+};
+
+// The body of the request in the protocol's form: `made`, or the body's own bytes if they need no change.
+std::optional<std::string_view> payload_of(const ExportBody& body, const OtlpTarget& target, std::string& made) {
+  std::string_view message = body.bytes;
+  if (target.protocol == OtlpProtocol::http_json) {
+    auto json = otlp_json(body.signal, body.bytes);
+    if (!json) return std::nullopt;
+    message = made = std::move(*json);
+  }
+  if (target.gzip) message = made = gzipped(message, kGzipLevel);
+  if (target.protocol != OtlpProtocol::grpc) return message;
+  std::string frame(1, target.gzip ? '\1' : '\0');
+  for (const unsigned shift : {24U, 16U, 8U, 0U}) frame += static_cast<char>(message.size() >> shift & 0xffU);
+  return made = frame.append(message);
+}
+
+// No answer that counts.
+ReceiverAnswer failed_answer(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes,
+                             OtlpProtocol protocol, const Exchange& exchange) {
+  const bool is_grpc = protocol == OtlpProtocol::grpc;
+  curl_off_t pretransfer = 0, uploaded = 0;
+  curl_easy_getinfo(handle.easy.get(), CURLINFO_PRETRANSFER_TIME_T, &pretransfer);
+  curl_easy_getinfo(handle.easy.get(), CURLINFO_SIZE_UPLOAD_T, &uploaded);
+  long connections = 0;  // that were made for this request
+  curl_easy_getinfo(handle.easy.get(), CURLINFO_NUM_CONNECTS, &connections);
+  // A server that does not know HTTP/2 closes a connection at once.
+  const bool is_closed = result == CURLE_GOT_NOTHING || result == CURLE_HTTP2 ||
+                         (connections > 0 && (result == CURLE_SEND_ERROR || result == CURLE_RECV_ERROR));
+  const bool is_incomplete = uploaded > 0 && static_cast<std::size_t>(uploaded) < bytes;
+  ReceiverAnswer answer;  // may be sent again
+  // Without a connection, nothing was sent. A part of a body cannot be processed, because its length is announced.
+  answer.may_have_arrived = pretransfer > 0 && !is_incomplete;
+  if (exchange.is_not_http(protocol)) {
+    answer.text = "the answer is not HTTP";
+    if (exchange.is_http2()) {
+      answer.may_have_arrived = false;
+      answer.text += ": perhaps this port takes gRPC: use --protocol grpc, or the port for HTTP (4318)";
+    }
+  } else if (!result) {
+    answer.text = "no answer before the end";
+  } else if (*result == CURLE_SEND_FAIL_REWIND) {  // libcurl's text is about sending again
+    answer.text = "the receiver closed the connection";
+  } else {
+    answer.text = printable(handle.error[0] != '\0' ? handle.error.data() : curl_easy_strerror(*result));
+    if (*result == CURLE_PEER_FAILED_VERIFICATION) answer.text += ": name its authority with --certificate";
+    if (*result == CURLE_SSL_CONNECT_ERROR && answer.text.find("wrong version") != std::string::npos) {
+      answer.text += ": perhaps the port does not use TLS";
+    }
+    if (is_grpc && *result == CURLE_HTTP2_STREAM) {
+      answer.text += ": perhaps a proxy refused the request";
+    } else if (is_grpc && is_closed && !handle.has_answered) {
+      answer.text += ": perhaps this port takes HTTP: use --protocol http/protobuf, or the port for gRPC (4317)";
+    }
+  }
+  return answer;
+}
+
+ReceiverAnswer received_answer(const Handle& handle, const OtlpTarget& target, Exchange& exchange,
+                               const ExportBody& body) {
+  HttpAnswer& received = exchange.answer.http;
+  curl_off_t seconds = 0;
+  curl_easy_getinfo(handle.easy.get(), CURLINFO_RETRY_AFTER, &seconds);
+  constexpr curl_off_t kMostSeconds = 86'400;
+  if (exchange.asks_for_ages) seconds = kMostSeconds;
+  received.retry_after = std::chrono::seconds(std::clamp<curl_off_t>(seconds, 0, kMostSeconds));
+  return target.protocol == OtlpProtocol::grpc ? classify(exchange.answer, body) : classify(received, body);
+}
+
+// A receiver may repeat a secret header in its message, and libcurl the password of a proxy.
+std::string without_secrets(std::string text, const OtlpTarget& target) {
+  for (std::size_t at = text.find("://"); at != std::string::npos; at = text.find("://", at + 3)) {
+    const std::size_t end = text.find_first_of(" \t'\"/", at + 3);
+    const std::size_t host = std::string_view(text).substr(0, end).rfind('@');
+    if (host != std::string::npos && host > at) text.replace(at + 3, host - at - 3, "***");
+  }
+  constexpr std::size_t kShortest = 4;  // of a word that is hidden
+  for (const auto& header : target.headers) {
+    std::string_view value = header.second;
+    while (!value.empty()) {
+      const std::string_view word = value.substr(0, value.find(' '));
+      value.remove_prefix(std::min(word.size() + 1, value.size()));
+      if (word.size() < kShortest) continue;
+      for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at)) {
+        text.replace(at, word.size(), "***");
+        at += 3;
+      }
+    }
+  }
+  return text;
+}
+
 class CurlTransport : public Transport {
  public:
   CurlTransport(OtlpSettings settings, std::string version)
@@ -131,30 +224,15 @@ class CurlTransport : public Transport {
   void wake() override { curl_multi_wakeup(multi_.get()); }
 
  private:
-  // One handle for each signal. They share the connections, which belong to multi_.
-  struct Handle {
-    std::unique_ptr<CURL, FreeEasy> easy;
-    HeaderList headers;
-    std::array<char, CURL_ERROR_SIZE> error{};
-    bool has_answered = false;  // its receiver speaks the protocol
-  };
-
   void prepare(Handle& handle, const OtlpTarget& target);
-  [[nodiscard]] std::optional<std::string_view> payload_of(const ExportBody& body, const OtlpTarget& target,
-                                                           std::string& made) const;
   std::optional<CURLcode> perform(CURL* easy, const MovableDeadline& until);
   std::optional<CURLcode> send(Handle& handle, const OtlpTarget& target, std::string_view payload, Exchange& exchange,
                                const MovableDeadline& until);
-  static ReceiverAnswer answer_of(const Handle& handle, const OtlpTarget& target, Exchange& exchange,
-                                  const ExportBody& body);
-  static ReceiverAnswer failed(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes,
-                               OtlpProtocol protocol, const Exchange& exchange);
-  [[nodiscard]] static std::string without_secrets(std::string text, const OtlpTarget& target);
 
   const OtlpSettings settings_;
   const std::string agent_;
   std::array<std::string, kSignals> names_;
-  std::unique_ptr<CURLM, FreeMulti> multi_;
+  std::unique_ptr<CURLM, FreeBy<curl_multi_cleanup>> multi_;
   std::array<Handle, kSignals> handles_;  // after multi_, which must outlive them
 };
 
@@ -219,22 +297,6 @@ void CurlTransport::prepare(Handle& handle, const OtlpTarget& target) {
   curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, can_reuse ? 0L : 1L);
 }
 
-// The body of the request in the protocol's form: `made`, or the body's own bytes if they need no change.
-std::optional<std::string_view> CurlTransport::payload_of(const ExportBody& body, const OtlpTarget& target,
-                                                          std::string& made) const {
-  std::string_view message = body.bytes;
-  if (target.protocol == OtlpProtocol::http_json) {
-    auto json = otlp_json(body.signal, body.bytes);
-    if (!json) return std::nullopt;
-    message = made = std::move(*json);
-  }
-  if (target.gzip) message = made = gzipped(message, kGzipLevel);
-  if (target.protocol != OtlpProtocol::grpc) return message;
-  std::string frame(1, target.gzip ? '\1' : '\0');
-  for (const unsigned shift : {24U, 16U, 8U, 0U}) frame += static_cast<char>(message.size() >> shift & 0xffU);
-  return made = frame.append(message);
-}
-
 // Returns nothing if `until` passed first.
 std::optional<CURLcode> CurlTransport::perform(CURL* easy, const MovableDeadline& until) {
   using Milliseconds = std::chrono::milliseconds;
@@ -262,71 +324,6 @@ std::optional<CURLcode> CurlTransport::perform(CURL* easy, const MovableDeadline
   return result;
 }
 
-// No answer that counts.
-ReceiverAnswer CurlTransport::failed(const Handle& handle, std::optional<CURLcode> result, std::size_t bytes,
-                                     OtlpProtocol protocol, const Exchange& exchange) {
-  const bool is_grpc = protocol == OtlpProtocol::grpc;
-  curl_off_t pretransfer = 0, uploaded = 0;
-  curl_easy_getinfo(handle.easy.get(), CURLINFO_PRETRANSFER_TIME_T, &pretransfer);
-  curl_easy_getinfo(handle.easy.get(), CURLINFO_SIZE_UPLOAD_T, &uploaded);
-  long connections = 0;  // that were made for this request
-  curl_easy_getinfo(handle.easy.get(), CURLINFO_NUM_CONNECTS, &connections);
-  // A server that does not know HTTP/2 closes a connection at once.
-  const bool is_closed = result == CURLE_GOT_NOTHING || result == CURLE_HTTP2 ||
-                         (connections > 0 && (result == CURLE_SEND_ERROR || result == CURLE_RECV_ERROR));
-  const bool is_incomplete = uploaded > 0 && static_cast<std::size_t>(uploaded) < bytes;
-  ReceiverAnswer answer;
-  answer.kind = ReceiverAnswer::Kind::retry;
-  // Without a connection, nothing was sent. A part of a body cannot be processed, because its length is announced.
-  answer.may_have_arrived = pretransfer > 0 && !is_incomplete;
-  if (exchange.is_not_http(protocol)) {
-    answer.text = "the answer is not HTTP";
-    if (exchange.is_http2()) {
-      answer.may_have_arrived = false;
-      answer.text += ": perhaps this port takes gRPC: use --protocol grpc, or the port for HTTP (4318)";
-    }
-  } else if (!result) {
-    answer.text = "no answer before the end";
-  } else if (*result == CURLE_SEND_FAIL_REWIND) {  // libcurl's text is about sending again
-    answer.text = "the receiver closed the connection";
-  } else {
-    answer.text = printable(handle.error[0] != '\0' ? handle.error.data() : curl_easy_strerror(*result));
-    if (*result == CURLE_PEER_FAILED_VERIFICATION) answer.text += ": name its authority with --certificate";
-    if (*result == CURLE_SSL_CONNECT_ERROR && answer.text.find("wrong version") != std::string::npos) {
-      answer.text += ": perhaps the port does not use TLS";
-    }
-    if (is_grpc && *result == CURLE_HTTP2_STREAM) {
-      answer.text += ": perhaps a proxy refused the request";
-    } else if (is_grpc && is_closed && !handle.has_answered) {
-      answer.text += ": perhaps this port takes HTTP: use --protocol http/protobuf, or the port for gRPC (4317)";
-    }
-  }
-  return answer;
-}
-
-// A receiver may repeat a secret header in its message, and libcurl the password of a proxy.
-std::string CurlTransport::without_secrets(std::string text, const OtlpTarget& target) {
-  for (std::size_t at = text.find("://"); at != std::string::npos; at = text.find("://", at + 3)) {
-    const std::size_t end = text.find_first_of(" \t'\"/", at + 3);
-    const std::size_t host = std::string_view(text).substr(0, end).rfind('@');
-    if (host != std::string::npos && host > at) text.replace(at + 3, host - at - 3, "***");
-  }
-  constexpr std::size_t kShortest = 4;  // of a word that is hidden
-  for (const auto& header : target.headers) {
-    std::string_view value = header.second;
-    while (!value.empty()) {
-      const std::string_view word = value.substr(0, value.find(' '));
-      value.remove_prefix(std::min(word.size() + 1, value.size()));
-      if (word.size() < kShortest) continue;
-      for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at)) {
-        text.replace(at, word.size(), "***");
-        at += 3;
-      }
-    }
-  }
-  return text;
-}
-
 std::optional<CURLcode> CurlTransport::send(Handle& handle, const OtlpTarget& target, std::string_view payload,
                                             Exchange& exchange, const MovableDeadline& until) {
   CURL* const easy = handle.easy.get();
@@ -342,17 +339,6 @@ std::optional<CURLcode> CurlTransport::send(Handle& handle, const OtlpTarget& ta
   return result;
 }
 
-ReceiverAnswer CurlTransport::answer_of(const Handle& handle, const OtlpTarget& target, Exchange& exchange,
-                                        const ExportBody& body) {
-  HttpAnswer& received = exchange.answer.http;
-  curl_off_t seconds = 0;
-  curl_easy_getinfo(handle.easy.get(), CURLINFO_RETRY_AFTER, &seconds);
-  constexpr curl_off_t kMostSeconds = 86'400;
-  if (exchange.asks_for_ages) seconds = kMostSeconds;
-  received.retry_after = std::chrono::seconds(std::clamp<curl_off_t>(seconds, 0, kMostSeconds));
-  return target.protocol == OtlpProtocol::grpc ? classify(exchange.answer, body) : classify(received, body);
-}
-
 ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline& until) {
   const auto index = static_cast<std::size_t>(body.signal);
   const OtlpTarget& target = settings_.targets[index];
@@ -360,19 +346,16 @@ ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline
   std::string made;
   const auto payload = payload_of(body, target, made);
   if (!payload) {
-    ReceiverAnswer answer;
-    answer.kind = ReceiverAnswer::Kind::not_encodable;
-    answer.text = "the request cannot be converted to JSON";
-    return answer;
+    return {.kind = ReceiverAnswer::Kind::not_encodable, .text = "the request cannot be converted to JSON"};
   }
   Exchange exchange;
   const std::optional<CURLcode> result = send(handle, target, *payload, exchange, until);
   ReceiverAnswer answer;
   if (exchange.has_answer(result, target.protocol)) {
     handle.has_answered = true;
-    answer = answer_of(handle, target, exchange, body);
+    answer = received_answer(handle, target, exchange, body);
   } else {
-    answer = failed(handle, result, payload->size(), target.protocol, exchange);
+    answer = failed_answer(handle, result, payload->size(), target.protocol, exchange);
     if (target.protocol == OtlpProtocol::grpc && result == CURLE_HTTP2_STREAM) {
       // A proxy may answer before it has read a large request, and libcurl then loses the answer. A request without a
       // body cannot be answered too early. Other receivers find it malformed.
@@ -381,7 +364,7 @@ ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline
       if (empty.answer.http.status >= 300) {
         // This answer is not about what has become of the first request.
         const bool may_have_arrived = answer.may_have_arrived;
-        answer = answer_of(handle, target, empty, body);
+        answer = received_answer(handle, target, empty, body);
         answer.may_have_arrived |= may_have_arrived;
       } else {
         answer.may_be_too_large = empty.answer.http.status == 200;
