@@ -254,18 +254,13 @@ class SpanIds : public Receiver {
   using Write = std::function<void(const Entry&)>;
   explicit SpanIds(std::vector<std::uint64_t>& ids)
       : SpanIds([&ids](const Entry& entry) { ids.push_back(entry.span_id); }) {}
-  explicit SpanIds(Write write) : write_(std::move(write)) {}
+  explicit SpanIds(Write write) : Receiver("test", {}, {}), write_(std::move(write)) {}
   void add(const Entry& entry) override { write_(entry); }
   void on_tick(std::uint64_t /*now_unix_ns*/) override {}
   void add_metrics(std::vector<ExportBody> /*bodies*/) override {}
   void finish(std::chrono::nanoseconds /*time*/) override {}
-  [[nodiscard]] const std::string& name() const override { return name_; }
-  [[nodiscard]] ReceiverAccount& account() override { return account_; }
-  [[nodiscard]] ExportBodies::Counts counts() const override { return {}; }
 
  private:
-  const std::string name_ = "test";
-  ReceiverAccount account_;
   const Write write_;
 };
 

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -71,9 +72,12 @@ inline ItemCounts items_of(const Entry& entry) {
 // Only account() may be called by another thread than that of the source.
 class Receiver {
  public:
+  // `on_body` takes the requests.
+  Receiver(std::string name, const ExportOptions& options, ExportBodies::OnBody on_body)
+      : bodies_(options, std::move(on_body)), name_(std::move(name)) {}
   virtual ~Receiver() = default;
   // The entry must be encodable.
-  virtual void add(const Entry& entry) = 0;
+  virtual void add(const Entry& entry) { bodies_.add(entry); }
   // Passes on what was added, at least once per second.
   virtual void on_tick(std::uint64_t now_unix_ns) = 0;
   // Takes the metrics of now.
@@ -83,9 +87,16 @@ class Receiver {
   // The user has the account.
   virtual void note_reported() {}
 
-  [[nodiscard]] virtual const std::string& name() const = 0;
-  [[nodiscard]] virtual ReceiverAccount& account() = 0;
-  [[nodiscard]] virtual ExportBodies::Counts counts() const = 0;
+  [[nodiscard]] const std::string& name() const { return name_; }
+  [[nodiscard]] ReceiverAccount& account() { return account_; }
+  [[nodiscard]] ExportBodies::Counts counts() const { return bodies_.counts(); }
+
+ protected:
+  ReceiverAccount account_;
+  ExportBodies bodies_;
+
+ private:
+  const std::string name_;
 };
 
 }  // namespace nopspan::collector

@@ -45,14 +45,14 @@ Signal signal_of(const Entry& entry) { return items_of(entry).logs > 0 ? Signal:
 }  // namespace
 
 OtlpReceiver::OtlpReceiver(OtlpReceiverOptions options, std::unique_ptr<Transport> transport)
-    : options_(std::move(options)),
+    : Receiver(options.name, options.content,
+               [this](ExportBody body) {
+                 queue_.post(std::move(body));
+                 has_posted_ = true;
+               }),
+      options_(std::move(options)),
       transport_(std::move(transport)),
       spool_(options_.spool ? std::make_unique<Spool>(*options_.spool, account_) : nullptr),
-      bodies_(options_.content,
-              [this](ExportBody body) {
-                queue_.post(std::move(body));
-                has_posted_ = true;
-              }),
       queue_(queue_options(options_), *transport_, account_, spool_.get()) {}
 
 void OtlpReceiver::add(const Entry& entry) {
@@ -141,15 +141,14 @@ OpenFile open_lines(int folder, const std::string& path, const char* name) {
 
 }  // namespace
 
-FileReceiver::FileReceiver(std::string folder, ExportOptions options, Say say)
-    : say_(std::move(say)),
-      name_(std::move(folder)),
-      options_(std::move(options)),
-      bodies_(options_, [this](const ExportBody& body) { append(body); }) {
-  const OpenFile opened(::open(name_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!opened) refuse_for(name_, errno);
+FileReceiver::FileReceiver(const std::string& folder, const ExportOptions& options, Say say)
+    : Receiver(folder, options, [this](const ExportBody& body) { append(body); }),
+      say_(std::move(say)),
+      takes_logs_(options.logs) {
+  const OpenFile opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!opened) refuse_for(folder, errno);
   for (std::size_t i = 0; i < kSignals; ++i) {
-    files_[i].file = open_lines(opened.get(), name_ + "/" + kFileNames[i], kFileNames[i]);
+    files_[i].file = open_lines(opened.get(), folder + "/" + kFileNames[i], kFileNames[i]);
   }
 }
 
@@ -168,7 +167,7 @@ int FileReceiver::append(Lines& lines, std::string_view line) {
 }
 
 void FileReceiver::append(const ExportBody& body) {
-  if (body.signal == Signal::logs && !options_.logs) return account_.add(body.items, &SignalAccount::left_out);
+  if (body.signal == Signal::logs && !takes_logs_) return account_.add(body.items, &SignalAccount::left_out);
   account_.add(body.items, &SignalAccount::queued);
   account_.send(body.items, &SignalAccount::queued, false);
   std::optional<std::string> line = otlp_json(body.signal, body.bytes);
@@ -180,7 +179,7 @@ void FileReceiver::append(const ExportBody& body) {
     return;
   }
   if (!std::exchange(has_said_, true)) {
-    say_(printable(name_) + ": " + std::strerror(error) +
+    say_(printable(name()) + ": " + std::strerror(error) +
          ": entries are dropped and counted until the files can be written again");
   }
   account_.drop(body.items, &SignalAccount::in_flight, DropReason::disk_error);

@@ -45,18 +45,13 @@ class OtlpReceiver : public Receiver {
   void note_reported() override {
     if (spool_ != nullptr) spool_->note_reported();
   }
-  [[nodiscard]] const std::string& name() const override { return options_.name; }
-  [[nodiscard]] ReceiverAccount& account() override { return account_; }
-  [[nodiscard]] ExportBodies::Counts counts() const override { return bodies_.counts(); }
 
  private:
   void note_unsaved();
 
   const OtlpReceiverOptions options_;
   const std::unique_ptr<Transport> transport_;
-  ReceiverAccount account_;
   const std::unique_ptr<Spool> spool_;  // null without a folder
-  ExportBodies bodies_;
   std::uint64_t ticked_at_ = 0, flushed_at_ = 0;
   bool has_posted_ = false;  // since the last call of note_unsaved()
   unsigned not_noted_ = 0;   // entries since then
@@ -73,15 +68,11 @@ class FileReceiver : public Receiver {
   // Opens the files, or creates them with mode 0600. Removes a line that an earlier run left without its end. `say`
   // receives messages for the user. Throws Failure (kUsageError) if the folder does not exist, or if one of the files
   // is a symbolic link, something else than a file, accessible to other users, or in use by another nopspan.
-  FileReceiver(std::string folder, ExportOptions options, Say say);
+  FileReceiver(const std::string& folder, const ExportOptions& options, Say say);
 
-  void add(const Entry& entry) override { bodies_.add(entry); }
   void on_tick(std::uint64_t now_unix_ns) override;
   void add_metrics(std::vector<ExportBody> bodies) override;
   void finish(std::chrono::nanoseconds time) override;
-  [[nodiscard]] const std::string& name() const override { return name_; }
-  [[nodiscard]] ReceiverAccount& account() override { return account_; }
-  [[nodiscard]] ExportBodies::Counts counts() const override { return bodies_.counts(); }
 
  private:
   struct Lines {
@@ -95,11 +86,8 @@ class FileReceiver : public Receiver {
 
   const Say say_;
   bool has_said_ = false;  // that lines cannot be written
-  const std::string name_;
-  const ExportOptions options_;
+  const bool takes_logs_;
   std::array<Lines, kSignals> files_;
-  ReceiverAccount account_;
-  ExportBodies bodies_;
 };
 
 }  // namespace nopspan::collector
