@@ -181,7 +181,7 @@ TEST_F(ExporterTest, HasEventsOfOpenSpansInTheSpoolWhileTheReceiverFails) {
 // A log record that nobody wants would only be left out.
 TEST_F(ExporterTest, KeepsEventsOfOpenSpansInMemoryIfLogRecordsAreNotWanted) {
   OtlpReceiverOptions options = with_spool();
-  options.content.logs = false;
+  options.queue.logs = false;
   Exporter& exporter = export_to(options);
   exporter.on_tick(kBegin);
   exporter.on_entry(event_of(2));

@@ -220,6 +220,8 @@ void add_receivers(Exporter& exporter, ExportCommandOptions& options) {
   OtlpReceiverOptions receiver;
   receiver.name = receiver_name(settings, options);
   receiver.content = options.content;
+  receiver.queue.traces = options.wants("traces");
+  receiver.queue.logs = options.content.logs;
   receiver.queue.capacity_bytes = options.queue_bytes;
   receiver.queue.retry_time = std::chrono::nanoseconds(options.retry_ns);
   receiver.queue.say = say;
@@ -233,7 +235,7 @@ void add_receivers(Exporter& exporter, ExportCommandOptions& options) {
   if (options.source.duration_ns > 0) {
     receiver.waits_until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(options.source.duration_ns);
   }
-  receiver.waits = !options.source.from.empty() && !options.source.from.starts_with("unix:");
+  receiver.queue.refuses = options.source.from.empty() || options.source.from.starts_with("unix:");
   exporter.add(std::make_unique<OtlpReceiver>(std::move(receiver), make_transport(settings, NOPSPAN_VERSION)));
 }
 
@@ -375,7 +377,6 @@ void prepare_receivers(ExportCommandOptions& options) {
   if (!options.header_file.empty()) options.otlp.file_headers = read_header_file(options.header_file);
   if (options.to_network) otlp_settings(options.otlp);
   options.content.semconv = options.metrics.feed.semconv;
-  options.content.traces = options.wants("traces");
   options.content.logs = options.wants("logs");
   TraceLimits& limits = options.stage.limits;
   limits.set_max_age(options.source.max_age_ns);

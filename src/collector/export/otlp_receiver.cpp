@@ -30,15 +30,6 @@ constexpr std::chrono::milliseconds kLookForSpace{2};
 constexpr std::uint64_t kFlushEvery = kSecond / 2;
 constexpr std::chrono::milliseconds kLongestWait{900};  // so that it ends at the next tick of a recording
 
-// If entries can wait, those that are encoded already must not be dropped.
-ExportQueueOptions queue_options(const OtlpReceiverOptions& options) {
-  ExportQueueOptions queue = options.queue;
-  queue.refuses = !options.waits;
-  queue.traces = options.content.traces;
-  queue.logs = options.content.logs;
-  return queue;
-}
-
 // The signal whose request has the entry.
 Signal signal_of(const Entry& entry) { return items_of(entry).logs > 0 ? Signal::logs : Signal::traces; }
 
@@ -53,12 +44,12 @@ OtlpReceiver::OtlpReceiver(OtlpReceiverOptions options, std::unique_ptr<Transpor
       options_(std::move(options)),
       transport_(std::move(transport)),
       spool_(options_.spool ? std::make_unique<Spool>(*options_.spool, account_) : nullptr),
-      queue_(queue_options(options_), *transport_, account_, spool_.get()) {}
+      queue_(options_.queue, *transport_, account_, spool_.get()) {}
 
 void OtlpReceiver::add(const Entry& entry) {
   constexpr unsigned kMostNotNoted = 256;
   if (spool_ != nullptr && ++not_noted_ > kMostNotNoted) note_unsaved();
-  while (options_.waits && !queue_.has_space(signal_of(entry)) && !stopping &&
+  while (!options_.queue.refuses && !queue_.has_space(signal_of(entry)) && !stopping &&
          std::chrono::steady_clock::now() < options_.waits_until) {
     std::this_thread::sleep_for(kLookForSpace);
   }
@@ -69,7 +60,7 @@ void OtlpReceiver::add(const Entry& entry) {
 void OtlpReceiver::on_tick(std::uint64_t now_unix_ns) {
   // What waits for the receiver must be on disk soon, also events whose span has not ended. They become log records, so
   // they stay if these are not wanted.
-  const bool hurries = options_.content.logs && queue_.is_failing();
+  const bool hurries = options_.queue.logs && queue_.is_failing();
   bodies_.on_tick(now_unix_ns, hurries ? kLongestWait : std::chrono::nanoseconds::max());
   // The clock of a recording stands still while its pipe is silent.
   const bool has_passed = now_unix_ns > std::exchange(ticked_at_, now_unix_ns);

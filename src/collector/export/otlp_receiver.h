@@ -26,10 +26,9 @@ namespace nopspan::collector {
 struct OtlpReceiverOptions {
   std::string name;  // for messages and metrics
   ExportOptions content;
+  // If it refuses nothing, waits while it has no space, because the source is a file, which can wait.
   ExportQueueOptions queue;
   std::optional<SpoolOptions> spool;
-  // Wait while the queue has no space, because the source is a file, which can wait.
-  bool waits = false;
   std::chrono::steady_clock::time_point waits_until = std::chrono::steady_clock::time_point::max();
 };
 
