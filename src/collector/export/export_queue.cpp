@@ -19,6 +19,7 @@ constexpr auto kSlow = std::chrono::seconds(1);
 constexpr auto kReadAgain = std::chrono::seconds(1);  // a spool, after too many files were open
 
 constexpr std::size_t lane_of(Signal signal) { return static_cast<std::size_t>(signal); }
+constexpr std::size_t spool_lane_of(Signal signal) { return kSignals + lane_of(signal); }
 
 std::string items_text(const ItemCounts& items) {
   if (items.spans > 0) return counted(items.spans, "span");
@@ -54,8 +55,7 @@ ExportQueue::~ExportQueue() { finish(std::chrono::nanoseconds(0)); }
 
 bool ExportQueue::has_space(Signal signal) const {
   const std::lock_guard lock(mutex_);
-  const Lane* const spooled = spool_lane_of(signal);
-  return !is_full(signal) || (spooled != nullptr && (is_failing(signal) || !spool_->is_full(signal)));
+  return !is_full(signal) || (has_spool(signal) && (is_failing(signal) || !spool_->is_full(signal)));
 }
 
 bool ExportQueue::is_failing() const {
@@ -98,29 +98,13 @@ void ExportQueue::note_unsaved() {
   spool_->note_unsaved(items);
 }
 
-const ExportQueue::Lane* ExportQueue::spool_lane_of(Signal signal) const {
-  if (signal == Signal::metrics) return nullptr;
-  const Lane& lane = lanes_[kSignals + (signal == Signal::logs ? 1 : 0)];
-  return lane.is_spool ? &lane : nullptr;
-}
-
-ExportQueue::Lane* ExportQueue::spool_lane_of(Signal signal) {
-  return const_cast<Lane*>(std::as_const(*this).spool_lane_of(signal));
-}
-
 bool ExportQueue::is_slow() const {
   return sending_since_ != Clock::time_point() && Clock::now() - sending_since_ >= kSlow;
 }
 
 // Whether the last request of a signal with a spool has failed.
 bool ExportQueue::is_failing(Signal signal) const {
-  const Lane* const lane = spool_lane_of(signal);
-  return lane != nullptr && lane->failures > 0;
-}
-
-// Whether what the signal has goes to its spool.
-bool ExportQueue::is_spooling(Signal signal) const {
-  return is_failing(signal) || (spool_lane_of(signal) != nullptr && is_slow());
+  return has_spool(signal) && lanes_[spool_lane_of(signal)].failures > 0;
 }
 
 bool ExportQueue::post(ExportBody body) {
@@ -133,7 +117,7 @@ bool ExportQueue::post(ExportBody body) {
   const auto drop = [&](DropReason reason) { return account_.drop_new(body.items, reason), false; };
   if (ends_) return drop(DropReason::no_time);
   if (is_full(signal)) {
-    if (spool_lane_of(signal) != nullptr) {
+    if (has_spool(signal)) {
       const auto problem = spool_->keep(body, false);
       if (!problem) {
         account_.add(body.items, &SignalAccount::spooled);
@@ -150,7 +134,7 @@ bool ExportQueue::post(ExportBody body) {
   Lane& lane = lanes_[lane_of(signal)];
   lane.hold(body);
   lane.bodies.push_back({std::move(body), false, 0, {}});
-  if (is_spooling(signal)) static_cast<void>(spool_waiting(lane));
+  if (is_failing(signal) || is_slow()) spool_waiting(lane);
   has_work_.notify_one();
   return true;
 }
@@ -349,8 +333,7 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
       [[fallthrough]];
     case ReceiverAnswer::Kind::refused:
       // Somebody may renew a token, or mend an address. A spool waits for it.
-      if (answer.may_be_mended && spool_lane_of(waiting.body.signal) != nullptr)
-        return retry(lane, std::move(waiting), answer);
+      if (answer.may_be_mended && has_spool(lane.signal)) return retry(lane, std::move(waiting), answer);
       account_.move(items, &SignalAccount::in_flight,
                     waiting.may_have_arrived ? &SignalAccount::unconfirmed : &SignalAccount::refused);
       say(Said::refused, name + ": refused " + items_text(items) + ": " + answer.text);
@@ -378,11 +361,8 @@ void ExportQueue::settle(Lane& lane, Waiting waiting, const ReceiverAnswer& answ
   }
   end_failures(lane);
   lane.release(waiting.body);
-  if (lane.is_spool) {
-    lane.has_failed = false;
-  } else {
-    if (Lane* const spooled = spool_lane_of(waiting.body.signal); spooled != nullptr) end_failures(*spooled);
-  }
+  if (lane.is_spool) lane.has_failed = false;
+  if (has_spool(lane.signal)) end_failures(lanes_[spool_lane_of(lane.signal)]);
 }
 
 void ExportQueue::end_failures(Lane& lane) {
@@ -417,7 +397,7 @@ void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answe
   }
   lane.bodies.push_front(std::move(waiting));
   if (lane.is_spool) {
-    static_cast<void>(spool_waiting(lanes_[lane_of(signal)]));
+    spool_waiting(lanes_[lane_of(signal)]);
   } else {
     const DropReason problem = spool_waiting(lane).value_or(DropReason::no_time);
     const Waiting* const first = lane.bodies.empty() ? nullptr : &lane.bodies.front();
@@ -447,13 +427,12 @@ void ExportQueue::retry(Lane& lane, Waiting waiting, const ReceiverAnswer& answe
 // Moves what waits in memory to the spool, as far as that can be written. Its lane then goes on where this one
 // was. Returns why something is left.
 std::optional<DropReason> ExportQueue::spool_waiting(Lane& lane) {
-  Lane* const spooled = spool_lane_of(lane.signal);
-  if (spooled == nullptr) return DropReason::no_time;
-  if (lane.failures > spooled->failures) {
-    spooled->failures = lane.failures;
-    spooled->not_before = lane.not_before;
-    spooled->back_off = lane.back_off;
-    spooled->waits_for_receiver = lane.waits_for_receiver;
+  if (!has_spool(lane.signal)) return DropReason::no_time;
+  if (Lane& spooled = lanes_[spool_lane_of(lane.signal)]; lane.failures > spooled.failures) {
+    spooled.failures = lane.failures;
+    spooled.not_before = lane.not_before;
+    spooled.back_off = lane.back_off;
+    spooled.waits_for_receiver = lane.waits_for_receiver;
   }
   while (!lane.bodies.empty()) {
     if (const std::optional<DropReason> problem = move_to_spool(lane.bodies.front())) return problem;
@@ -499,9 +478,8 @@ void ExportQueue::give_up(const Waiting& waiting, DropReason reason) {
 // Moves a body in memory to the spool. Returns why it cannot be moved. Metrics never are, because a newer snapshot
 // replaces older ones.
 std::optional<DropReason> ExportQueue::move_to_spool(const Waiting& waiting) {
-  if (spool_lane_of(waiting.body.signal) == nullptr) return DropReason::no_time;
-  const std::optional<DropReason> problem = spool_->keep(waiting.body, waiting.may_have_arrived);
-  if (problem) return problem;
+  if (!has_spool(waiting.body.signal)) return DropReason::no_time;
+  if (const auto problem = spool_->keep(waiting.body, waiting.may_have_arrived)) return problem;
   account_.move(waiting.body.items, &SignalAccount::queued, &SignalAccount::spooled);
   lanes_[lane_of(waiting.body.signal)].release(waiting.body);
   note_unsaved();

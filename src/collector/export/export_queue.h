@@ -144,10 +144,8 @@ class ExportQueue {
   [[nodiscard]] bool is_wanted(Signal signal) const {
     return signal == Signal::traces ? options_.traces : signal != Signal::logs || options_.logs;
   }
-  [[nodiscard]] Lane* spool_lane_of(Signal signal);
-  [[nodiscard]] const Lane* spool_lane_of(Signal signal) const;
+  [[nodiscard]] bool has_spool(Signal signal) const { return spool_ != nullptr && signal != Signal::metrics; }
   [[nodiscard]] bool is_failing(Signal signal) const;
-  [[nodiscard]] bool is_spooling(Signal signal) const;
   void spool_if_slow();
   void note_unsaved();
   [[nodiscard]] std::optional<DropReason> move_to_spool(const Waiting& waiting);
