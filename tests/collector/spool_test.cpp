@@ -37,6 +37,8 @@ using testing::IsEmpty;
 
 constexpr ItemCounts kOneSpan = {1, 0, 0, 0}, kOneLog = {0, 0, 1, 0};
 
+const ExportBody kOnePoint = {Signal::metrics, "metrics", {0, 0, 0, 1}};
+
 // A request with two spans, whose names are a and b.
 ExportBody two_spans() {
   return {Signal::traces,
@@ -54,41 +56,77 @@ class SpoolTest : public testing::Test {
     queue_options.back_off = {1ms, 2ms};
   }
 
+  // Begins a run with an account of its own.
+  Spool& open() {
+    end();
+    account.emplace();
+    return spool.emplace(options, *account);
+  }
+  // Begins a run that sends.
+  ExportQueue& start() {
+    open();
+    return queue.emplace(queue_options, transport, *account, &*spool);
+  }
+  ExportQueue& start(ScriptedTransport::Reply reply) {
+    transport.set_reply(std::move(reply));
+    return start();
+  }
+  void end() {
+    queue.reset();
+    spool.reset();
+  }
+  // Of the run that began last.
+  [[nodiscard]] SignalAccount row(AccountRow of) const { return account->totals().signals[of]; }
+  [[nodiscard]] SignalAccount total() const { return account->totals().total(); }
+
   // Writes a body whose bytes are a number. Returns whether it could be written.
-  static bool write(Spool& spool, ReceiverAccount& account, std::uint64_t id, Signal signal = Signal::traces) {
+  bool write(std::uint64_t id, Signal signal = Signal::traces) {
     const ExportBody body{signal, std::to_string(id), signal == Signal::traces ? kOneSpan : kOneLog};
-    const auto problem = spool.keep(body, false);
+    const auto problem = spool->keep(body, false);
     if (problem) {
-      account.drop_new(body.items, *problem);
+      account->drop_new(body.items, *problem);
     } else {
-      account.add(body.items, &SignalAccount::spooled);
+      account->add(body.items, &SignalAccount::spooled);
     }
     return !problem;
   }
   // Writes bodies of spans with the numbers from 1.
-  static void write_bodies(Spool& spool, ReceiverAccount& account, std::uint64_t bodies) {
-    for (std::uint64_t id = 1; id <= bodies; ++id) EXPECT_TRUE(write(spool, account, id));
+  void write_bodies(std::uint64_t bodies) {
+    for (std::uint64_t id = 1; id <= bodies; ++id) EXPECT_TRUE(write(id));
   }
-
   // A spool of an earlier run with bodies of one span each, with the numbers from 1.
-  void write_earlier(std::uint64_t bodies) const {
-    ReceiverAccount account;
-    Spool spool(options, account);
-    write_bodies(spool, account, bodies);
-    spool.close();
+  void write_earlier(std::uint64_t bodies) {
+    open();
+    write_bodies(bodies);
+    spool->close();
+    end();
   }
 
   // Sends all that is in the spool. Returns the numbers in the order of the requests.
-  std::vector<std::string> send_all(ReceiverAccount& account) {
-    ScriptedTransport transport;
-    Spool spool(options, account);
-    {
-      ExportQueue queue(queue_options, transport, account, &spool);
-      EXPECT_TRUE(queue.finish(60s));
+  std::vector<std::string> send_all() {
+    ScriptedTransport receiver;
+    open();
+    queue.emplace(queue_options, receiver, *account, &*spool);
+    EXPECT_TRUE(queue->finish(60s));
+    EXPECT_TRUE(account->totals().is_balanced());
+    spool->note_reported();
+    end();
+    return ids_of(receiver);
+  }
+  // Why another exporter cannot use the spool.
+  [[nodiscard]] std::string failure_to_open() const {
+    try {
+      ReceiverAccount other;
+      const Spool second(options, other);
+    } catch (const Failure& failure) {
+      EXPECT_EQ(failure.exit_status, Failure::kUsageError);
+      return failure.what();
     }
-    spool.note_reported();
+    return "no failure";
+  }
+  static std::vector<std::string> ids_of(const ScriptedTransport& receiver) {
     std::vector<std::string> ids;
-    for (const ExportBody& body : transport.posted()) ids.push_back(body.bytes);
+    for (const ExportBody& body : receiver.posted()) ids.push_back(body.bytes);
     return ids;
   }
   [[nodiscard]] std::string path_of(const std::string& name) const { return options.folder + "/" + name; }
@@ -108,171 +146,137 @@ class SpoolTest : public testing::Test {
   SpoolOptions options;
   ExportQueueOptions queue_options;
   std::vector<std::string> said;
+  ScriptedTransport transport;
+  std::optional<ReceiverAccount> account;
+  std::optional<Spool> spool;
+  std::optional<ExportQueue> queue;
 };
 
 // Of the first span of a spool.
 constexpr const char* kFirstName = "0000000000000001-1-0-0.otlp.gz";
 constexpr auto kDiskError = static_cast<std::size_t>(DropReason::disk_error);
 
+ReceiverAnswer accept_all(const ExportBody& /*body*/) { return answer_of(AnswerKind::accepted); }
+ReceiverAnswer fail(const ExportBody& /*body*/) { return answer_of(AnswerKind::retry); }
+
 TEST_F(SpoolTest, KeepsBodiesForTheNextRun) {
-  {
-    ReceiverAccount account;
-    Spool spool(options, account);
-    write_bodies(spool, account, 6);
-    write(spool, account, 7, Signal::logs);
-    spool.close();
-    EXPECT_EQ(account.totals().signals[kTracesRow].spooled, 6U);
-    EXPECT_EQ(account.totals().signals[kLogsRow].spooled, 1U);
-  }
+  open();
+  write_bodies(6);
+  write(7, Signal::logs);
+  spool->close();
+  EXPECT_EQ(row(kTracesRow).spooled, 6U);
+  EXPECT_EQ(row(kLogsRow).spooled, 1U);
+  end();
   EXPECT_EQ(mode_of(options.folder), 0700U);
   EXPECT_THAT(data_files(), Contains(kFirstName));
   for (const std::string& name : data_files()) EXPECT_EQ(mode_of(path_of(name)), 0600U);
-  ReceiverAccount account;
-  EXPECT_THAT(send_all(account), testing::UnorderedElementsAre("1", "2", "3", "4", "5", "6", "7"));
-  const AccountTotals totals = account.totals();
-  EXPECT_EQ(totals.signals[kTracesRow].found, 6U);
-  EXPECT_EQ(totals.signals[kTracesRow].accepted, 6U);
-  EXPECT_EQ(totals.signals[kLogsRow].accepted, 1U);
-  EXPECT_EQ(totals.total().resent, 0U);
-  EXPECT_TRUE(totals.is_balanced());
+  EXPECT_THAT(send_all(), testing::UnorderedElementsAre("1", "2", "3", "4", "5", "6", "7"));
+  EXPECT_EQ(row(kTracesRow).found, 6U);
+  EXPECT_EQ(row(kTracesRow).accepted, 6U);
+  EXPECT_EQ(row(kLogsRow).accepted, 1U);
+  EXPECT_EQ(total().resent, 0U);
   EXPECT_THAT(data_files(), IsEmpty());
   EXPECT_THAT(said, IsEmpty());
 }
 
 TEST_F(SpoolTest, DoesNotDelayTheEndIfTheReceiverIsDown) {
-  ReceiverAccount account;
-  ScriptedTransport transport([](const ExportBody&) { return answer_of(ReceiverAnswer::Kind::retry, true); });
-  {
-    Spool spool(options, account);
-    ExportQueue queue(queue_options, transport, account, &spool);
-    for (std::uint64_t id = 1; id <= 5; ++id) queue.post({Signal::traces, std::to_string(id), kOneSpan});
-    transport.wait_for(2);
-    EXPECT_FALSE(queue.finish(1h));
-    EXPECT_EQ(account.totals().signals[kTracesRow].spooled, 5U);
-    EXPECT_TRUE(account.totals().is_balanced());
-  }
-  ReceiverAccount next;
-  EXPECT_EQ(send_all(next).size(), 5U);
-  EXPECT_EQ(next.totals().signals[kTracesRow].resent, 1U) << "the first body may have arrived";
+  ExportQueue& sending = start([](const ExportBody&) { return answer_of(AnswerKind::retry, true); });
+  for (std::uint64_t id = 1; id <= 5; ++id) sending.post({Signal::traces, std::to_string(id), kOneSpan});
+  transport.wait_for(2);
+  EXPECT_FALSE(sending.finish(1h));
+  EXPECT_EQ(row(kTracesRow).spooled, 5U);
+  EXPECT_TRUE(account->totals().is_balanced());
+  EXPECT_EQ(send_all().size(), 5U);
+  EXPECT_EQ(row(kTracesRow).resent, 1U) << "the first body may have arrived";
 }
 
 TEST_F(SpoolTest, MarksWhatIsBeingSent) {
   write_earlier(2);
-  ReceiverAccount account;
   std::atomic<bool> was_marked = true;
-  ScriptedTransport transport([&](const ExportBody&) {
+  ExportQueue& sending = start([&](const ExportBody&) {
     was_marked = was_marked && mode_of(path_of(kFirstName)) == 0400;
     return answer_of(AnswerKind::retry);
   });
-  Spool spool(options, account);
-  ExportQueue queue(queue_options, transport, account, &spool);
   transport.wait_for(2);
-  EXPECT_FALSE(queue.finish(0s));
+  EXPECT_FALSE(sending.finish(0s));
   EXPECT_TRUE(was_marked);
   for (const std::string& name : data_files()) EXPECT_EQ(mode_of(path_of(name)), 0600U) << "it has not arrived";
 }
 
 TEST_F(SpoolTest, CountsWhatWasAcceptedOfADividedBodyAsResent) {
-  const std::string spans = two_spans().bytes;
-  ScriptedTransport transport([](const ExportBody& body) {
+  open().keep(two_spans(), false);
+  end();
+  ExportQueue& sending = start([](const ExportBody& body) {
     if (body.items.spans == 2) return answer_of(AnswerKind::too_large);
     return answer_of(body.bytes.ends_with("a") ? AnswerKind::accepted : AnswerKind::retry);
   });
-  {
-    ReceiverAccount account;
-    Spool spool(options, account);
-    spool.keep({Signal::traces, spans, {2, 0, 0, 0}}, false);
-    account.add({2, 0, 0, 0}, &SignalAccount::spooled);
-    ExportQueue queue(queue_options, transport, account, &spool);
-    EXPECT_FALSE(queue.finish(60s));
-    EXPECT_EQ(account.totals().signals[kTracesRow].accepted, 1U);
-    EXPECT_EQ(account.totals().signals[kTracesRow].spooled, 1U);
-  }
-  ReceiverAccount next;
-  EXPECT_THAT(send_all(next), ElementsAre(spans)) << "a body is read as a whole";
-  EXPECT_EQ(next.totals().signals[kTracesRow].resent, 2U) << "the receiver has the first span twice";
-  EXPECT_TRUE(next.totals().is_balanced());
+  EXPECT_FALSE(sending.finish(60s));
+  EXPECT_EQ(row(kTracesRow).accepted, 1U);
+  EXPECT_EQ(row(kTracesRow).spooled, 1U);
+  EXPECT_THAT(send_all(), ElementsAre(two_spans().bytes)) << "a body is read as a whole";
+  EXPECT_EQ(row(kTracesRow).resent, 2U) << "the receiver has the first span twice";
 }
 
 TEST_F(SpoolTest, KeepsWhatTheMemoryHoldsAtTheEnd) {
-  ReceiverAccount account;
-  ScriptedTransport transport(
-      [](const ExportBody& body) { return answer_of(ReceiverAnswer::Kind::retry, body.signal == Signal::logs); });
-  {
-    Spool spool(options, account);
-    ExportQueue queue(queue_options, transport, account, &spool);
-    queue.post({Signal::traces, "1", kOneSpan});
-    queue.post({Signal::traces, "2", {1, 3, 0, 0}});
-    queue.post({Signal::logs, "3", kOneLog});
-    queue.post_metrics({{Signal::metrics, "4", {0, 0, 0, 1}}});
-    transport.wait_for(4);
-    EXPECT_FALSE(queue.finish(0s));
-    const SignalAccount total = account.totals().total();
-    EXPECT_EQ(total.spooled, 6U);
-    EXPECT_EQ(total.dropped[static_cast<std::size_t>(DropReason::no_time)], 1U) << "metrics become outdated";
-    EXPECT_TRUE(account.totals().is_balanced());
-  }
-  ReceiverAccount next;
-  EXPECT_THAT(send_all(next), testing::UnorderedElementsAre("1", "2", "3"));
-  EXPECT_EQ(next.totals().total().found, 6U);
-  EXPECT_EQ(next.totals().total().accepted, 6U);
-  EXPECT_EQ(next.totals().total().resent, 1U) << "only the log may have arrived";
-  EXPECT_TRUE(next.totals().is_balanced());
+  ExportQueue& sending =
+      start([](const ExportBody& body) { return answer_of(AnswerKind::retry, body.signal == Signal::logs); });
+  sending.post({Signal::traces, "1", kOneSpan});
+  sending.post({Signal::traces, "2", {1, 3, 0, 0}});
+  sending.post({Signal::logs, "3", kOneLog});
+  sending.post_metrics({kOnePoint});
+  transport.wait_for(4);
+  EXPECT_FALSE(sending.finish(0s));
+  EXPECT_EQ(total().spooled, 6U);
+  EXPECT_EQ(total().dropped[static_cast<std::size_t>(DropReason::no_time)], 1U) << "metrics become outdated";
+  EXPECT_TRUE(account->totals().is_balanced());
+  EXPECT_THAT(send_all(), testing::UnorderedElementsAre("1", "2", "3"));
+  EXPECT_EQ(total().found, 6U);
+  EXPECT_EQ(total().accepted, 6U);
+  EXPECT_EQ(total().resent, 1U) << "only the log may have arrived";
 }
 
 // A copy of the folder after each request is what is left if the program is killed there.
 TEST_F(SpoolTest, SendsAtMostOneBodyAgainAfterACrash) {
-  ReceiverAccount account;
+  constexpr std::uint64_t kSpans = 80;
+  write_earlier(kSpans);
   std::uint64_t crashes = 0;
   const TemporaryFolder copies;
-  ScriptedTransport transport([&](const ExportBody&) {
+  ExportQueue& sending = start([&](const ExportBody&) {
     copy_to(copies / std::to_string(++crashes));
-    return answer_of(ReceiverAnswer::Kind::accepted);
+    return answer_of(AnswerKind::accepted);
   });
-  const std::uint64_t spans = 80;
-  {
-    Spool spool(options, account);
-    write_bodies(spool, account, spans);
-    ExportQueue queue(queue_options, transport, account, &spool);
-    EXPECT_TRUE(queue.finish(60s));
-  }
-  ASSERT_EQ(crashes, spans);
-  const std::string original = options.folder;
+  EXPECT_TRUE(sending.finish(60s));
+  end();
+  ASSERT_EQ(crashes, kSpans);
   for (std::uint64_t sent = 1; sent <= crashes; ++sent) {
-    ReceiverAccount next;
     options.folder = copies / std::to_string(sent);
-    const auto ids = send_all(next);
+    const auto ids = send_all();
     std::set<std::string> all(ids.begin(), ids.end());
     for (std::uint64_t id = 1; id <= sent; ++id) all.insert(std::to_string(id));
-    EXPECT_EQ(all.size(), spans) << "lost after " << sent;
-    const std::uint64_t duplicates = ids.size() + sent - spans;
-    const AccountTotals totals = next.totals();
-    EXPECT_LE(duplicates, totals.signals[kTracesRow].resent);
-    EXPECT_LE(totals.signals[kTracesRow].resent, 1U);
-    EXPECT_EQ(totals.signals[kTracesRow].found, ids.size());
-    EXPECT_TRUE(totals.is_balanced());
+    EXPECT_EQ(all.size(), kSpans) << "lost after " << sent;
+    const std::uint64_t duplicates = ids.size() + sent - kSpans;
+    EXPECT_LE(duplicates, row(kTracesRow).resent);
+    EXPECT_LE(row(kTracesRow).resent, 1U);
+    EXPECT_EQ(row(kTracesRow).found, ids.size());
   }
-  options.folder = original;
 }
 
 // A power failure can cut a file, or leave zeros in it.
 TEST_F(SpoolTest, DropsAFileThatIsCutAnywhere) {
   write_earlier(3);
-  const std::string path = path_of(data_files()[1]), whole = contents_of(path), original = options.folder;
+  const std::string second = data_files()[1], whole = contents_of(path_of(second)), original = options.folder;
   for (std::size_t bytes = 0; bytes < whole.size(); ++bytes) {
     for (const std::string& rest : {std::string(), std::string(whole.size() - bytes, '\0')}) {
       if (whole.substr(0, bytes) + rest == whole) continue;  // it ends in a zero
       const TemporaryFolder own;
       copy_to(own / "spool");
       options.folder = own / "spool";
-      write_file(path_of("0000000000000002-1-0-0.otlp.gz"), whole.substr(0, bytes) + rest);
+      write_file(path_of(second), whole.substr(0, bytes) + rest);
       said.clear();
-      ReceiverAccount account;
-      EXPECT_THAT(send_all(account), ElementsAre("1", "3")) << bytes;
-      EXPECT_EQ(account.totals().total().dropped[kDiskError], 1U) << bytes;
-      EXPECT_TRUE(account.totals().is_balanced());
-      EXPECT_THAT(said, ElementsAre(HasSubstr("/0000000000000002-1-0-0.otlp.gz: damaged: renamed to "))) << bytes;
-      EXPECT_THAT(names_in(options.folder), ElementsAre("0000000000000002-1-0-0.otlp.gz.damaged"));
+      EXPECT_THAT(send_all(), ElementsAre("1", "3")) << bytes;
+      EXPECT_EQ(total().dropped[kDiskError], 1U) << bytes;
+      EXPECT_THAT(said, ElementsAre(HasSubstr("/" + second + ": damaged: renamed to "))) << bytes;
+      EXPECT_THAT(names_in(options.folder), ElementsAre(second + ".damaged"));
       options.folder = original;
     }
   }
@@ -287,12 +291,10 @@ TEST_F(SpoolTest, SetsDamagedAndForeignFilesAside) {
   write_file(path_of(foreign), "of somebody else");
   write_file(path_of("notes.txt"), "not a file of the spool");
   std::filesystem::create_symlink(path_of(kFirstName), path_of("0000000000000004-0-0-5.otlp.gz"));
-  ReceiverAccount account;
-  EXPECT_THAT(send_all(account), ElementsAre("1", "3"));
-  EXPECT_EQ(account.totals().signals[kTracesRow].dropped[kDiskError], 1U);
-  EXPECT_EQ(account.totals().signals[kLogsRow].dropped[kDiskError], 5U);
-  EXPECT_EQ(account.totals().unreadable_bytes, 16U);
-  EXPECT_TRUE(account.totals().is_balanced());
+  EXPECT_THAT(send_all(), ElementsAre("1", "3"));
+  EXPECT_EQ(row(kTracesRow).dropped[kDiskError], 1U);
+  EXPECT_EQ(row(kLogsRow).dropped[kDiskError], 5U);
+  EXPECT_EQ(account->totals().unreadable_bytes, 16U);
   EXPECT_THAT(said, Contains(HasSubstr(second + ": damaged: renamed to " + second + ".damaged")));
   EXPECT_THAT(said, Contains(HasSubstr("0000000000000004-0-0-5.otlp.gz: is not a regular file: renamed")));
   EXPECT_THAT(said, Contains(HasSubstr(foreign + ": is not the name of a file of a spool: renamed")));
@@ -304,291 +306,231 @@ TEST_F(SpoolTest, SetsAFileOfAbsurdLengthAside) {
   write_earlier(3);
   constexpr std::uint64_t kTebibyte = 1ULL << 40U;
   if (::truncate(path_of(kFirstName).c_str(), kTebibyte) != 0) GTEST_SKIP() << "the file system has no such files";
-  ReceiverAccount account;
-  EXPECT_THAT(send_all(account), ElementsAre("2", "3"));
+  EXPECT_THAT(send_all(), ElementsAre("2", "3"));
   EXPECT_THAT(said, ElementsAre(HasSubstr("-1-0-0.otlp.gz: is too long for a file of a spool (1 TiB): renamed")));
-  EXPECT_EQ(account.totals().total().dropped[kDiskError], 1U);
+  EXPECT_EQ(total().dropped[kDiskError], 1U);
 }
 
 TEST_F(SpoolTest, SetsFilesOfAnotherUserAside) {
   write_earlier(3);
   if (!give_to_another_user(path_of(kFirstName))) GTEST_SKIP() << "needs root";
-  ReceiverAccount account;
-  EXPECT_THAT(send_all(account), ElementsAre("2", "3"));
+  EXPECT_THAT(send_all(), ElementsAre("2", "3"));
   EXPECT_THAT(said, ElementsAre(HasSubstr("-1-0-0.otlp.gz: belongs to another user: renamed")));
 }
 
 // A copy of the folder is what is left if the program is killed.
 TEST_F(SpoolTest, HasWhatWaitsFromTheFirstFailedAttemptOn) {
-  const TemporaryFolder copies;
-  ReceiverAccount account;
-  ScriptedTransport transport([](const ExportBody&) { return answer_of(AnswerKind::retry); });
-  {
-    Spool spool(options, account);
-    ExportQueue queue(queue_options, transport, account, &spool);
-    queue.post({Signal::traces, "1", kOneSpan});
-    queue.post({Signal::traces, "2", kOneSpan});
-    transport.wait_for(2);
-    queue.post({Signal::traces, "3", kOneSpan});
-    copy_to(copies / "killed");
-    transport.set_reply([](const ExportBody&) { return answer_of(AnswerKind::accepted); });
-    EXPECT_TRUE(queue.finish(60s)) << "there is one more attempt";
-    EXPECT_EQ(account.totals().total().accepted, 3U);
-    EXPECT_EQ(account.totals().total().resent, 0U);
-    EXPECT_FALSE(account.totals().has_losses());
-    EXPECT_EQ(spool.bytes(Signal::traces), 0U);
-  }
-  options.folder = copies / "killed";
-  ReceiverAccount next;
-  EXPECT_THAT(send_all(next), ElementsAre("1", "2", "3"));
-  EXPECT_EQ(next.totals().total().missing, 0U);
+  ExportQueue& sending = start(fail);
+  sending.post({Signal::traces, "1", kOneSpan});
+  sending.post({Signal::traces, "2", kOneSpan});
+  transport.wait_for(2);
+  sending.post({Signal::traces, "3", kOneSpan});
+  copy_to(folder / "killed");
+  transport.set_reply(accept_all);
+  EXPECT_TRUE(sending.finish(60s)) << "there is one more attempt";
+  EXPECT_EQ(total().accepted, 3U);
+  EXPECT_EQ(total().resent, 0U);
+  EXPECT_FALSE(account->totals().has_losses());
+  EXPECT_EQ(spool->bytes(Signal::traces), 0U);
+  options.folder = folder / "killed";
+  EXPECT_THAT(send_all(), ElementsAre("1", "2", "3"));
+  EXPECT_EQ(total().missing, 0U);
 }
 
 // The request that fails first is one of the spool.
 TEST_F(SpoolTest, HasWhatWaitsWhenOneOfItsOwnRequestsFails) {
   write_earlier(1);
-  ReceiverAccount account;
-  ScriptedTransport transport([](const ExportBody&) { return answer_of(AnswerKind::retry); });
   transport.hold(true);
-  Spool spool(options, account);
   queue_options.back_off = {1h, 1h};
-  ExportQueue queue(queue_options, transport, account, &spool);
+  ExportQueue& sending = start(fail);
   transport.wait_for(1);
-  queue.post({Signal::traces, "2", kOneSpan});
+  sending.post({Signal::traces, "2", kOneSpan});
   transport.hold(false);
-  while (account.totals().total().spooled < 2) std::this_thread::yield();
+  while (total().spooled < 2) std::this_thread::yield();
   EXPECT_EQ(transport.posted().size(), 1U) << "what waits in memory is on disk before it is sent";
-  transport.set_reply([](const ExportBody&) { return answer_of(AnswerKind::accepted); });
-  EXPECT_TRUE(queue.finish(60s));
-  EXPECT_EQ(account.totals().total().accepted, 2U);
+  transport.set_reply(accept_all);
+  EXPECT_TRUE(sending.finish(60s));
+  EXPECT_EQ(total().accepted, 2U);
 }
 
 TEST_F(SpoolTest, HasTheHalvesOfARequestForWhichTheDiskWasFull) {
-  ReceiverAccount account;
-  ScriptedTransport transport([](const ExportBody&) { return answer_of(AnswerKind::retry); });
+  ExportQueue& sending = start(fail);
+  sending.post({Signal::traces, "1", kOneSpan});
+  while (total().spooled == 0) std::this_thread::yield();
   {
-    Spool spool(options, account);
-    ExportQueue queue(queue_options, transport, account, &spool);
-    queue.post({Signal::traces, "1", kOneSpan});
-    while (account.totals().total().spooled == 0) std::this_thread::yield();
-    {
-      const FullDisk full(10);
-      transport.set_reply([](const ExportBody& body) {
-        return answer_of(body.items.spans == 2 ? AnswerKind::too_large : AnswerKind::retry);
-      });
-      queue.post(two_spans());
-      const auto was_divided = [&] {
-        const std::vector<ExportBody> posted = transport.posted();
-        return std::any_of(posted.begin(), posted.end(), [](const auto& body) { return body.bytes.ends_with("a"); });
-      };
-      while (!was_divided()) std::this_thread::yield();
-    }
-    while (account.totals().total().spooled < 3) std::this_thread::yield();
-    EXPECT_FALSE(queue.finish(60s));
-    spool.close();
+    const FullDisk full(10);
+    transport.set_reply([](const ExportBody& body) {
+      return answer_of(body.items.spans == 2 ? AnswerKind::too_large : AnswerKind::retry);
+    });
+    sending.post(two_spans());
+    const auto was_divided = [&] {
+      const std::vector<std::string> ids = ids_of(transport);
+      return std::any_of(ids.begin(), ids.end(), [](const std::string& id) { return id.ends_with("a"); });
+    };
+    while (!was_divided()) std::this_thread::yield();
   }
-  ReceiverAccount next;
-  EXPECT_EQ(send_all(next).size(), 3U);
-  EXPECT_FALSE(next.totals().has_losses());
+  while (total().spooled < 3) std::this_thread::yield();
+  EXPECT_FALSE(sending.finish(60s));
+  EXPECT_EQ(send_all().size(), 3U);
+  EXPECT_FALSE(account->totals().has_losses());
 }
 
 TEST_F(SpoolTest, NamesWhatAKilledRunHadOnlyInMemory) {
-  const TemporaryFolder copies;
-  ReceiverAccount account;
-  {
-    Spool spool(options, account);
-    spool.note_unsaved({5, 2, 1, 0});
-    spool.note_unsaved({4, 2, 0, 0});
-    copy_to(copies / "killed");
-    spool.close();
-    spool.note_reported();
-  }
+  open().note_unsaved({5, 2, 1, 0});
+  spool->note_unsaved({4, 2, 0, 0});
+  copy_to(folder / "killed");
+  spool->close();
+  spool->note_reported();
+  end();
   EXPECT_THAT(names_in(options.folder), testing::Not(testing::Contains("unsaved")));
-  options.folder = copies / "killed";
-  ReceiverAccount next;
-  {
-    const Spool spool(options, next);
-    EXPECT_THAT(said, ElementsAre(HasSubstr("the last run was killed or failed. 6 items that it had")));
-    EXPECT_EQ(next.totals().signals[kTracesRow].missing, 4U);
-    EXPECT_EQ(next.totals().signals[kSpanEventsRow].missing, 2U);
-    EXPECT_TRUE(next.totals().is_balanced());
-    EXPECT_TRUE(next.totals().has_losses());
-  }
+  options.folder = folder / "killed";
+  open();
+  EXPECT_THAT(said, ElementsAre(HasSubstr("the last run was killed or failed. 6 items that it had")));
+  EXPECT_EQ(row(kTracesRow).missing, 4U);
+  EXPECT_EQ(row(kSpanEventsRow).missing, 2U);
+  EXPECT_TRUE(account->totals().is_balanced());
+  EXPECT_TRUE(account->totals().has_losses());
   // The account of a run that is killed itself, or fails, is lost.
   for (const std::uint64_t missing : {6, 8, 0}) {
+    end();
     said.clear();
-    ReceiverAccount again;
-    Spool spool(options, again);
-    EXPECT_EQ(again.totals().total().missing, missing);
+    open();
+    EXPECT_EQ(total().missing, missing);
     EXPECT_EQ(said.size(), missing > 0 ? 1U : 0U);
-    if (missing == 6) spool.note_unsaved({1, 1, 0, 0});
-    if (missing == 8) spool.note_reported();
+    if (missing == 6) spool->note_unsaved({1, 1, 0, 0});
+    if (missing == 8) spool->note_reported();
   }
 }
 
 TEST_F(SpoolTest, NamesWhatARunThatFailedHadLost) {
-  {
-    ReceiverAccount account;
-    ScriptedTransport transport([](const ExportBody&) { return answer_of(AnswerKind::refused); });
-    Spool spool(options, account);
-    ExportQueue queue(queue_options, transport, account, &spool);
-    queue.post({Signal::traces, "1", {3, 2, 0, 0}});
-    queue.post({Signal::logs, "2", kOneLog});
-    queue.note_unsaved({4, 0, 0, 0});
-    while (account.totals().total().refused < 3 + 2 + 1) std::this_thread::yield();
-  }
+  ExportQueue& sending = start([](const ExportBody&) { return answer_of(AnswerKind::refused); });
+  sending.post({Signal::traces, "1", {3, 2, 0, 0}});
+  sending.post({Signal::logs, "2", kOneLog});
+  sending.note_unsaved({4, 0, 0, 0});
+  while (total().refused < 3 + 2 + 1) std::this_thread::yield();
   for (const bool is_reported : {false, true}) {
-    ReceiverAccount next;
-    Spool spool(options, next);
-    EXPECT_EQ(next.totals().signals[kTracesRow].missing, 3U + 4U);
-    EXPECT_EQ(next.totals().signals[kSpanEventsRow].missing, 2U);
-    EXPECT_EQ(next.totals().signals[kLogsRow].missing, 1U);
-    spool.close();
-    if (is_reported) spool.note_reported();
+    open();
+    EXPECT_EQ(row(kTracesRow).missing, 3U + 4U);
+    EXPECT_EQ(row(kSpanEventsRow).missing, 2U);
+    EXPECT_EQ(row(kLogsRow).missing, 1U);
+    spool->close();
+    if (is_reported) spool->note_reported();
   }
-  ReceiverAccount last;
-  const Spool spool(options, last);
-  EXPECT_FALSE(last.totals().has_losses());
+  open();
+  EXPECT_FALSE(account->totals().has_losses());
 }
 
 TEST_F(SpoolTest, IsNotUsedIfItCannotCountWhatItLoses) {
   ASSERT_EQ(::mkdir(options.folder.c_str(), 0700), 0);
-  ASSERT_EQ(::mkdir((options.folder + "/unsaved").c_str(), 0700), 0);
-  try {
-    ReceiverAccount account;
-    const Spool spool(options, account);
-    ADD_FAILURE() << "no exception";
-  } catch (const Failure& failure) {
-    EXPECT_THAT(failure.what(), HasSubstr("/unsaved: Is a directory"));
-    EXPECT_EQ(failure.exit_status, Failure::kUsageError);
-  }
+  ASSERT_EQ(::mkdir(path_of("unsaved").c_str(), 0700), 0);
+  EXPECT_THAT(failure_to_open(), HasSubstr("/unsaved: Is a directory"));
 }
 
 TEST_F(SpoolTest, CountsWhatWasInFilesThatWereRemoved) {
   for (const bool with_folder : {false, true}) {
     said.clear();
-    ReceiverAccount account;
-    Spool spool(options, account);
-    write_bodies(spool, account, 3);
+    open();
+    write_bodies(3);
     std::filesystem::remove_all(with_folder ? options.folder : path_of(kFirstName));
-    EXPECT_EQ(write(spool, account, 4), !with_folder);
-    spool.close();
-    EXPECT_EQ(account.totals().total().dropped[kDiskError], with_folder ? 4U : 1U);
-    EXPECT_EQ(account.totals().total().spooled, with_folder ? 0U : 3U);
-    EXPECT_EQ(spool.bytes(Signal::traces), with_folder ? 0U : 3 * Spool::kBlockBytes);
+    EXPECT_EQ(write(4), !with_folder);
+    spool->close();
+    EXPECT_EQ(total().dropped[kDiskError], with_folder ? 4U : 1U);
+    EXPECT_EQ(total().spooled, with_folder ? 0U : 3U);
+    EXPECT_EQ(spool->bytes(Signal::traces), with_folder ? 0U : 3 * Spool::kBlockBytes);
     EXPECT_THAT(said, Contains(HasSubstr(with_folder ? "files were removed: 3 items" : "files were removed: 1 item ")));
-    spool.note_reported();
+    spool->note_reported();
     std::filesystem::remove_all(options.folder);
   }
 }
 
 TEST_F(SpoolTest, SendsWhatCameAfterItsFilesWereRemovedDuringARequest) {
   write_earlier(2);
-  ReceiverAccount account;
-  ScriptedTransport transport;
   transport.hold(true);
-  Spool spool(options, account);
-  {
-    ExportQueue queue(queue_options, transport, account, &spool);
-    transport.wait_for(1);
-    EXPECT_TRUE(write(spool, account, 3));
-    for (const std::string& name : data_files()) std::filesystem::remove(path_of(name));
-    EXPECT_TRUE(write(spool, account, 4));
-    EXPECT_TRUE(write(spool, account, 5));
-    transport.hold(false);
-    EXPECT_TRUE(queue.finish(60s));
-  }
-  std::vector<std::string> ids;
-  for (const ExportBody& body : transport.posted()) ids.push_back(body.bytes);
-  EXPECT_THAT(ids, ElementsAre("1", "4", "5"));
-  EXPECT_EQ(account.totals().total().accepted, 3U);
-  EXPECT_EQ(account.totals().total().all_dropped(), 2U);
-  EXPECT_TRUE(account.totals().is_balanced());
-  EXPECT_EQ(spool.bytes(Signal::traces), 0U);
+  ExportQueue& sending = start();
+  transport.wait_for(1);
+  EXPECT_TRUE(write(3));
+  for (const std::string& name : data_files()) std::filesystem::remove(path_of(name));
+  EXPECT_TRUE(write(4));
+  EXPECT_TRUE(write(5));
+  transport.hold(false);
+  EXPECT_TRUE(sending.finish(60s));
+  EXPECT_THAT(ids_of(transport), ElementsAre("1", "4", "5"));
+  EXPECT_EQ(total().accepted, 3U);
+  EXPECT_EQ(total().all_dropped(), 2U);
+  EXPECT_TRUE(account->totals().is_balanced());
+  EXPECT_EQ(spool->bytes(Signal::traces), 0U);
 }
 
 TEST_F(SpoolTest, DoesNotCountAFileThatWasBeingWrittenWhenTheRunWasKilled) {
   write_earlier(1);
   write_file(path_of("new"), "a part of a body");
   write_file(path_of("unsaved"), "nopspan-unsaved 1 1 0 0 0\n");  // the body's span
-  ReceiverAccount account;
-  EXPECT_THAT(send_all(account), ElementsAre("1"));
-  EXPECT_EQ(account.totals().total().missing, 1U);
-  EXPECT_EQ(account.totals().total().all_dropped() + account.totals().unreadable_bytes, 0U);
+  EXPECT_THAT(send_all(), ElementsAre("1"));
+  EXPECT_EQ(total().missing, 1U);
+  EXPECT_EQ(total().all_dropped() + account->totals().unreadable_bytes, 0U);
   EXPECT_THAT(names_in(options.folder), IsEmpty());
 }
 
 TEST_F(SpoolTest, HasWhatWaitsWhileARequestHasNoAnswer) {
-  ReceiverAccount account;
-  ScriptedTransport transport;
   transport.hold(true);
-  Spool spool(options, account);
-  ExportQueue queue(queue_options, transport, account, &spool);
-  queue.post_metrics({{Signal::metrics, "0", {0, 0, 0, 1}}});
+  ExportQueue& sending = start();
+  sending.post_metrics({kOnePoint});
   transport.wait_for(1);
-  queue.post({Signal::traces, "1", kOneSpan});
-  queue.post({Signal::logs, "2", kOneLog});
-  while (account.totals().total().spooled < 2) {
-    queue.note_unsaved({});
+  sending.post({Signal::traces, "1", kOneSpan});
+  sending.post({Signal::logs, "2", kOneLog});
+  while (total().spooled < 2) {
+    sending.note_unsaved({});
     std::this_thread::sleep_for(10ms);
   }
-  queue.post({Signal::traces, "3", kOneSpan});
-  EXPECT_EQ(account.totals().total().spooled, 3U);
+  sending.post({Signal::traces, "3", kOneSpan});
+  EXPECT_EQ(total().spooled, 3U);
   EXPECT_EQ(transport.posted().size(), 1U);
   transport.hold(false);
-  EXPECT_TRUE(queue.finish(60s));
-  EXPECT_EQ(account.totals().total().accepted, 4U);
+  EXPECT_TRUE(sending.finish(60s));
+  EXPECT_EQ(total().accepted, 4U);
 }
 
 TEST_F(SpoolTest, MakesASourceWaitWhileItIsFullAndTheReceiverAccepts) {
   queue_options.capacity_bytes = 1;
   queue_options.refuses = false;
   options.most_bytes = 8 * Spool::kBlockBytes;
-  ReceiverAccount account;
-  ScriptedTransport transport;
   transport.hold(true);
-  Spool spool(options, account);
-  ExportQueue queue(queue_options, transport, account, &spool);
-  queue.post({Signal::traces, "0", kOneSpan});
+  ExportQueue& sending = start();
+  sending.post({Signal::traces, "0", kOneSpan});
   transport.wait_for(1);
   std::uint64_t posted = 1;
-  for (; queue.has_space(Signal::traces); ++posted) queue.post({Signal::traces, "body", kOneSpan});
-  EXPECT_GT(account.totals().total().spooled, 0U);
-  EXPECT_EQ(account.totals().total().all_dropped(), 0U);
+  for (; sending.has_space(Signal::traces); ++posted) sending.post({Signal::traces, "body", kOneSpan});
+  EXPECT_GT(total().spooled, 0U);
+  EXPECT_EQ(total().all_dropped(), 0U);
   transport.hold(false);
-  while (!queue.has_space(Signal::traces)) std::this_thread::yield();
-  EXPECT_TRUE(queue.finish(60s));
-  EXPECT_EQ(account.totals().total().accepted, posted);
+  while (!sending.has_space(Signal::traces)) std::this_thread::yield();
+  EXPECT_TRUE(sending.finish(60s));
+  EXPECT_EQ(total().accepted, posted);
 }
 
 TEST_F(SpoolTest, DoesNotWaitForMetricsIfItsBodiesStay) {
-  ReceiverAccount account;
-  ScriptedTransport transport([](const ExportBody&) { return answer_of(AnswerKind::retry); });
-  Spool spool(options, account);
-  ExportQueue queue(queue_options, transport, account, &spool);
-  queue.post({Signal::traces, "1", kOneSpan});
-  queue.post_metrics({{Signal::metrics, "2", {0, 0, 0, 1}}});
-  EXPECT_FALSE(queue.finish(1h));
-  EXPECT_EQ(account.totals().total().spooled, 1U);
-  EXPECT_EQ(account.totals().signals[kMetricsRow].all_dropped(), 1U);
+  ExportQueue& sending = start(fail);
+  sending.post({Signal::traces, "1", kOneSpan});
+  sending.post_metrics({kOnePoint});
+  EXPECT_FALSE(sending.finish(1h));
+  EXPECT_EQ(total().spooled, 1U);
+  EXPECT_EQ(row(kMetricsRow).all_dropped(), 1U);
 }
 
 TEST_F(SpoolTest, ReportsAKilledRunWhoseNoteIsNotReadable) {
   for (const char* const text : {"", "garbage", "nopspan-unsaved 1 18446744073709551615 1 0 0\n"}) {
-    {
-      ReceiverAccount account;
-      const Spool spool(options, account);
-      EXPECT_FALSE(account.totals().has_losses());
-    }
-    write_file(options.folder + "/unsaved", text);
+    open();
+    EXPECT_FALSE(account->totals().has_losses());
+    end();
+    write_file(path_of("unsaved"), text);
     for (const char* const expected : {"nobody knows how many items", "the last run was killed or failed"}) {
       said.clear();
-      ReceiverAccount account;
-      Spool spool(options, account);
+      open();
       EXPECT_THAT(said, ElementsAre(HasSubstr(expected))) << text;
-      EXPECT_TRUE(account.totals().has_losses()) << "also if the first run fails";
-      spool.close();
-      if (std::string_view(expected).starts_with("the last")) spool.note_reported();
+      EXPECT_TRUE(account->totals().has_losses()) << "also if the first run fails";
+      spool->close();
+      if (std::string_view(expected).starts_with("the last")) spool->note_reported();
+      end();
     }
   }
 }
@@ -596,176 +538,129 @@ TEST_F(SpoolTest, ReportsAKilledRunWhoseNoteIsNotReadable) {
 TEST_F(SpoolTest, CountsADamagedBodyOnceIfTheRunIsKilled) {
   write_earlier(2);
   write_file(path_of(kFirstName), "damaged");
-  {
-    ReceiverAccount account;
-    Spool spool(options, account);
-    ASSERT_TRUE(spool.read(Signal::traces));
-    EXPECT_EQ(account.totals().total().all_dropped(), 1U);
-    copy_to(folder / "killed");
-  }
+  ASSERT_TRUE(open().read(Signal::traces));
+  EXPECT_EQ(total().all_dropped(), 1U);
+  copy_to(folder / "killed");
   options.folder = folder / "killed";
-  ReceiverAccount account;
-  EXPECT_THAT(send_all(account), ElementsAre("2"));
-  EXPECT_EQ(account.totals().total().missing, 1U);
-  EXPECT_EQ(account.totals().total().all_dropped(), 0U);
+  EXPECT_THAT(send_all(), ElementsAre("2"));
+  EXPECT_EQ(total().missing, 1U);
+  EXPECT_EQ(total().all_dropped(), 0U);
 }
 
 TEST_F(SpoolTest, OfOneSignalDoesNotKeepAnotherOneWaiting) {
-  ReceiverAccount account;
-  ScriptedTransport transport([](const ExportBody& body) {
+  write_earlier(2);
+  ExportQueue& sending = start([](const ExportBody& body) {
     return answer_of(body.signal == Signal::logs ? AnswerKind::retry : AnswerKind::accepted);
   });
-  Spool spool(options, account);
-  write(spool, account, 2);
-  {
-    ExportQueue queue(queue_options, transport, account, &spool);
-    queue.post({Signal::logs, "3", kOneLog});
-    while (account.totals().signals[kTracesRow].accepted == 0) std::this_thread::yield();
-    queue.post({Signal::traces, "4", kOneSpan});
-    EXPECT_FALSE(queue.finish(60s));
-  }
-  EXPECT_EQ(account.totals().signals[kLogsRow].spooled, 1U);
-  EXPECT_TRUE(account.totals().is_balanced());
-  EXPECT_EQ(spool.bytes(Signal::traces), 0U);
-  EXPECT_GT(spool.bytes(Signal::logs), 0U);
+  sending.post({Signal::logs, "3", kOneLog});
+  while (row(kTracesRow).accepted == 0) std::this_thread::yield();
+  sending.post({Signal::traces, "4", kOneSpan});
+  EXPECT_FALSE(sending.finish(60s));
+  EXPECT_EQ(row(kLogsRow).spooled, 1U);
+  EXPECT_TRUE(account->totals().is_balanced());
+  EXPECT_EQ(spool->bytes(Signal::traces), 0U);
+  EXPECT_GT(spool->bytes(Signal::logs), 0U);
 }
 
 TEST_F(SpoolTest, WaitsUntilARefusalIsMended) {
-  ReceiverAccount account;
   std::atomic<bool> has_token = false;
-  ScriptedTransport transport([&](const ExportBody&) {
+  ExportQueue& sending = start([&](const ExportBody&) {
     ReceiverAnswer answer = answer_of(has_token ? AnswerKind::accepted : AnswerKind::refused);
     answer.may_be_mended = true;
     return answer;
   });
-  Spool spool(options, account);
-  ExportQueue queue(queue_options, transport, account, &spool);
-  queue.post({Signal::traces, "1", kOneSpan});
-  queue.post_metrics({{Signal::metrics, "2", {0, 0, 0, 1}}});
+  sending.post({Signal::traces, "1", kOneSpan});
+  sending.post_metrics({kOnePoint});
   transport.wait_for(4);
-  EXPECT_EQ(account.totals().signals[kMetricsRow].refused, 1U) << "newer ones follow";
+  EXPECT_EQ(row(kMetricsRow).refused, 1U) << "newer ones follow";
   has_token = true;
-  EXPECT_TRUE(queue.finish(60s));
-  EXPECT_EQ(account.totals().signals[kTracesRow].accepted, 1U);
+  EXPECT_TRUE(sending.finish(60s));
+  EXPECT_EQ(row(kTracesRow).accepted, 1U);
 }
 
 TEST_F(SpoolTest, KeepsTheSignalsThatAreNotWanted) {
-  write_earlier(3);
+  open();
+  write_bodies(3);
+  EXPECT_TRUE(write(4, Signal::logs));
   queue_options.traces = false;
-  ReceiverAccount account;
-  ScriptedTransport transport;
-  {
-    Spool spool(options, account);
-    EXPECT_TRUE(write(spool, account, 4, Signal::logs));
-    ExportQueue queue(queue_options, transport, account, &spool);
-    queue.finish(60s);
-  }
-  EXPECT_EQ(account.totals().signals[kLogsRow].accepted, 1U);
-  EXPECT_EQ(account.totals().signals[kTracesRow].spooled, 3U);
+  start().finish(60s);
+  EXPECT_EQ(row(kLogsRow).accepted, 1U);
+  EXPECT_EQ(row(kTracesRow).spooled, 3U);
   EXPECT_EQ(transport.posted().size(), 1U);
   queue_options.traces = true;
-  ReceiverAccount next;
-  EXPECT_THAT(send_all(next), ElementsAre("1", "2", "3"));
+  EXPECT_THAT(send_all(), ElementsAre("1", "2", "3"));
 }
 
 TEST_F(SpoolTest, DropsNothingWhileThereAreTooManyOpenFiles) {
-  ReceiverAccount account;
-  ScriptedTransport transport;
-  Spool spool(options, account);
-  write_bodies(spool, account, 3);
+  open();
+  write_bodies(3);
   rlimit before = {};
   ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
   const rlimit none = {0, before.rlim_max};
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
-  EXPECT_FALSE(spool.read(Signal::traces).has_value());
+  EXPECT_FALSE(spool->read(Signal::traces).has_value());
   ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
-  ExportQueue queue(queue_options, transport, account, &spool);
-  EXPECT_TRUE(queue.finish(60s));
-  EXPECT_EQ(account.totals().total().accepted, 3U);
+  EXPECT_TRUE(queue.emplace(queue_options, transport, *account, &*spool).finish(60s));
+  EXPECT_EQ(total().accepted, 3U);
 }
 
 TEST_F(SpoolTest, RefusesABodyThatItWouldNotRead) {
-  ReceiverAccount account;
-  Spool spool(options, account);
   const ExportBody body{Signal::traces, std::string((16U << 20U) + 1, 'x'), kOneSpan};
-  EXPECT_EQ(spool.keep(body, false), DropReason::disk_error);
-  EXPECT_TRUE(spool.is_empty(Signal::traces));
+  EXPECT_EQ(open().keep(body, false), DropReason::disk_error);
+  EXPECT_TRUE(spool->is_empty(Signal::traces));
   EXPECT_THAT(said, ElementsAre(HasSubstr("File too large")));
 }
 
 TEST_F(SpoolTest, IsFullAtItsLimitAndLeavesAQuarterToTheOtherSignal) {
   options.most_bytes = 8 * Spool::kBlockBytes;
-  ReceiverAccount account;
-  Spool spool(options, account);
-  for (std::uint64_t id = 1; id <= 100; ++id) write(spool, account, id);
-  const SignalAccount traces = account.totals().signals[kTracesRow];
-  EXPECT_EQ(traces.spooled, 6U);
-  EXPECT_EQ(traces.dropped[static_cast<std::size_t>(DropReason::spool_full)], 94U);
-  EXPECT_TRUE(traces.is_balanced());
+  open();
+  for (std::uint64_t id = 1; id <= 100; ++id) write(id);
+  EXPECT_EQ(row(kTracesRow).spooled, 6U);
+  EXPECT_EQ(row(kTracesRow).dropped[static_cast<std::size_t>(DropReason::spool_full)], 94U);
+  EXPECT_TRUE(row(kTracesRow).is_balanced());
   EXPECT_THAT(said, ElementsAre(HasSubstr("the spool is full (32 KiB)")));
-  for (std::uint64_t id = 1; id <= 100; ++id) write(spool, account, id, Signal::logs);
-  EXPECT_EQ(account.totals().signals[kLogsRow].spooled, 2U);
-  EXPECT_EQ(spool.bytes(Signal::traces) + spool.bytes(Signal::logs), options.most_bytes);
+  for (std::uint64_t id = 1; id <= 100; ++id) write(id, Signal::logs);
+  EXPECT_EQ(row(kLogsRow).spooled, 2U);
+  EXPECT_EQ(spool->bytes(Signal::traces) + spool->bytes(Signal::logs), options.most_bytes);
 }
 
 TEST_F(SpoolTest, SurvivesADiskThatIsFull) {
   constexpr std::uint64_t kAttempts = 20;  // with room for that many bytes
-  {
-    ReceiverAccount account;
-    Spool spool(options, account);
-    write_bodies(spool, account, 2);
-    for (std::uint64_t bytes = 0; bytes < kAttempts; ++bytes) {
-      const FullDisk full(bytes);
-      EXPECT_FALSE(write(spool, account, 3));
-    }
-    EXPECT_TRUE(write(spool, account, 4));
-    spool.close();
-    const SignalAccount traces = account.totals().signals[kTracesRow];
-    EXPECT_EQ(traces.spooled, 3U);
-    EXPECT_EQ(traces.dropped[kDiskError], kAttempts);
-    EXPECT_TRUE(traces.is_balanced());
-    EXPECT_THAT(said, ElementsAre(HasSubstr("File too large: entries are dropped")));
+  open();
+  write_bodies(2);
+  for (std::uint64_t bytes = 0; bytes < kAttempts; ++bytes) {
+    const FullDisk full(bytes);
+    EXPECT_FALSE(write(3));
   }
-  ReceiverAccount next;
-  EXPECT_THAT(send_all(next), ElementsAre("1", "2", "4"));
+  EXPECT_TRUE(write(4));
+  spool->close();
+  EXPECT_EQ(row(kTracesRow).spooled, 3U);
+  EXPECT_EQ(row(kTracesRow).dropped[kDiskError], kAttempts);
+  EXPECT_TRUE(row(kTracesRow).is_balanced());
+  EXPECT_THAT(said, ElementsAre(HasSubstr("File too large: entries are dropped")));
+  EXPECT_THAT(send_all(), ElementsAre("1", "2", "4"));
 }
 
 TEST_F(SpoolTest, RemembersWhatMayHaveArrivedWhileRunsSendNothing) {
   write_earlier(3);
   ASSERT_EQ(::chmod(path_of(kFirstName).c_str(), 0400), 0);  // a run was killed while it sent this body
-  {
-    ReceiverAccount account;
-    Spool spool(options, account);
-    spool.close();
-  }
-  ReceiverAccount next;
-  EXPECT_EQ(send_all(next).size(), 3U);
-  EXPECT_EQ(next.totals().signals[kTracesRow].resent, 1U);
+  open().close();
+  EXPECT_EQ(send_all().size(), 3U);
+  EXPECT_EQ(row(kTracesRow).resent, 1U);
 }
 
 TEST_F(SpoolTest, BelongsToOneExporter) {
-  ReceiverAccount account;
-  const auto failure = [&] {
-    try {
-      const Spool second(options, account);
-    } catch (const Failure& failed) {
-      EXPECT_EQ(failed.exit_status, Failure::kUsageError);
-      return std::string(failed.what());
-    }
-    return std::string("no failure");
-  };
-  {
-    const Spool first(options, account);
-    EXPECT_THAT(failure(), HasSubstr("another nopspan export uses it"));
-  }
-  EXPECT_EQ(failure(), "no failure");
+  open();
+  EXPECT_THAT(failure_to_open(), HasSubstr("another nopspan export uses it"));
+  end();
+  EXPECT_EQ(failure_to_open(), "no failure");
   ASSERT_EQ(::chmod(options.folder.c_str(), 0770), 0);
-  EXPECT_THAT(failure(), HasSubstr("other users can change it"));
+  EXPECT_THAT(failure_to_open(), HasSubstr("other users can change it"));
   options.folder = folder / "file";
   write_file(options.folder, "");
-  EXPECT_THAT(failure(), HasSubstr("Not a directory"));
+  EXPECT_THAT(failure_to_open(), HasSubstr("Not a directory"));
   options.folder = folder / "no/such";
-  EXPECT_THAT(failure(), HasSubstr("No such file"));
+  EXPECT_THAT(failure_to_open(), HasSubstr("No such file"));
 }
 
 }  // namespace
