@@ -42,21 +42,12 @@ HeldEvent HeldEvents::encoded(const Entry& entry) {
 }
 
 HeldEvents::Groups::iterator HeldEvents::find(const Entry& entry) {
-  const auto [begin, end] = by_span_.equal_range(key_of(**entry.process, entry.span_id));
-  for (auto at = begin; at != end; ++at) {
-    const ProcessPointer& process = at->second->process;
-    if (process == *entry.process || is_same_process(*process, **entry.process)) return at->second;
-  }
-  return groups_.end();
+  const auto found = by_span_.find(key_of(**entry.process, entry.span_id));
+  return found == by_span_.end() ? groups_.end() : found->second;
 }
 
 std::vector<HeldEvent> HeldEvents::remove(Groups::iterator group) {
-  const auto [begin, end] = by_span_.equal_range(key_of(*group->process, group->span_id));
-  for (auto at = begin; at != end; ++at) {
-    if (at->second != group) continue;
-    by_span_.erase(at);
-    break;
-  }
+  by_span_.erase(key_of(*group->process, group->span_id));
   std::vector<HeldEvent> events = std::move(group->events);
   bytes_ -= group->bytes;
   events_ -= events.size();
@@ -78,7 +69,7 @@ void HeldEvents::add(const Entry& entry) {
   if (group == groups_.end()) {
     group = groups_.insert(groups_.end(),
                            Group{entry.span_id, now_unix_ns_, now_, *entry.process, {}, kNodeBytes + sizeof(Group)});
-    by_span_.emplace(key_of(**entry.process, entry.span_id), group);
+    by_span_.emplace(key_of(*group->process, group->span_id), group);
     bytes_ += group->bytes;
   }
   group->events.push_back(std::move(event));

@@ -101,10 +101,11 @@ class HeldEvents {
   };
   using Groups = std::list<Group>;
 
-  // A span id, and the pid and start of its process. Hostile processes could choose ids that make many hashes equal.
-  using Key = std::tuple<std::uint64_t, std::uint32_t, std::uint64_t>;
+  // A span id, and what identifies its process (is_same_process()). Hostile processes could choose ids that make many
+  // hashes equal.
+  using Key = std::tuple<std::uint64_t, std::uint32_t, std::uint64_t, std::string_view>;
   static Key key_of(const Process& process, std::uint64_t span_id) {
-    return {span_id, process.pid, process.start_ticks};
+    return {span_id, process.pid, process.start_ticks, process.host};
   }
   Groups::iterator find(const Entry& entry);
   std::vector<HeldEvent> remove(Groups::iterator group);
@@ -115,8 +116,8 @@ class HeldEvents {
   const std::uint64_t max_age_ns_;
   const std::size_t most_bytes_;
   const OnLog on_log_;
-  Groups groups_;  // the oldest first
-  std::multimap<Key, Groups::iterator> by_span_;
+  Groups groups_;                            // the oldest first
+  std::map<Key, Groups::iterator> by_span_;  // its views are of the groups' processes
   std::size_t bytes_ = 0, events_ = 0;
   std::uint64_t now_unix_ns_ = 0, dropped_attributes_ = 0;
   Clock::time_point now_ = Clock::now();  // of the last tick
