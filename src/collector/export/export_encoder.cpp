@@ -2,14 +2,10 @@
 #include "export/export_encoder.h"
 
 #include "base/saturating.h"
-#include "export/exported_attributes.h"
 #include "model/steps.h"
-
-#include <nopspan/probes.h>
 
 #include <algorithm>
 #include <array>
-#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -104,10 +100,8 @@ void ExportEncoder::write_links(const Entry& entry) {
   for_each_link(entry.links, [&](const SpanLink& link) { add(link.trace_id, link.span_id); });
   if (entry.step != nullptr && options_.step_links > 0) {
     const std::size_t most = std::min(options_.step_links, members_of(entry));
-    for_each_member(entry.members.substr(0, most * sizeof(nopspan_member)), [&](const nopspan_member& member) {
-      const bool is_span = (member.flags & (NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY)) == 0;
-      add(is_span ? traces_.trace_of(member.request) : TraceId(), member.request);
-    });
+    for_each_member(entry.members.substr(0, most * sizeof(nopspan_member)),
+                    [&](const nopspan_member& member) { add(traces_.trace_of(member), member.request); });
   }
   if (dropped > 0) append_varint(buffer_, 14, dropped);
 }

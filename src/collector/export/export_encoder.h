@@ -9,6 +9,8 @@
 #include "model/entry.h"
 #include "model/otlp_wire.h"
 
+#include <nopspan/probes.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -33,10 +35,11 @@ class RequestTraces {
     }
     if (recent_.size() >= kMost) older_ = std::exchange(recent_, {});
   }
-  // Returns the empty id if the span is not known, or not any longer.
-  [[nodiscard]] TraceId trace_of(std::uint64_t span_id) const {
+  // Returns the empty id if the member is no span, or one that is not known, or not any longer.
+  [[nodiscard]] TraceId trace_of(const nopspan_member& member) const {
+    if ((member.flags & (NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY)) != 0) return {};
     for (const auto* traces : {&recent_, &older_}) {
-      if (const auto found = traces->find(span_id); found != traces->end()) return found->second;
+      if (const auto found = traces->find(member.request); found != traces->end()) return found->second;
     }
     return {};
   }

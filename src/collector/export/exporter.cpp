@@ -34,10 +34,7 @@ bool Exporter::wants_request_of(const Entry& entry) {
     return is_wanted;
   }
   bool is_wanted = filter_.may_want_own_request_of(entry);
-  for_each_member(entry.members, [&](const nopspan_member& member) {
-    const bool is_span = (member.flags & (NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY)) == 0;
-    is_wanted |= is_span && !traces_.trace_of(member.request).empty();
-  });
+  for_each_member(entry.members, [&](const nopspan_member& member) { is_wanted |= !traces_.trace_of(member).empty(); });
   return is_wanted;
 }
 
