@@ -12,7 +12,6 @@
 #include <chrono>
 #include <random>
 #include <string>
-#include <thread>
 #include <utility>
 
 namespace nopspan::collector {

@@ -4,8 +4,6 @@
 #include <nopspan/probes.h>
 
 #include <string_view>
-#include <utility>
-#include <vector>
 
 namespace nopspan::collector {
 namespace {

@@ -4,15 +4,12 @@
 #include "base/key_index.h"
 #include "base/text.h"
 #include "base/utf8.h"
-#include "model/otlp_wire.h"
 #include "model/sampling.h"
-#include "model/service.h"
 #include "model/steps.h"
 
 #include <algorithm>
 #include <cctype>
 #include <cmath>
-#include <cstddef>
 #include <optional>
 #include <utility>
 

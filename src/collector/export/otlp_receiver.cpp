@@ -2,7 +2,6 @@
 #include "export/otlp_receiver.h"
 
 #include "base/failure.h"
-#include "base/open_file.h"
 #include "base/output.h"
 #include "base/stopping.h"
 #include "base/text.h"
@@ -17,7 +16,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
-#include <optional>
 #include <thread>
 #include <utility>
 

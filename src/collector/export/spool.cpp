@@ -3,7 +3,6 @@
 
 #include "base/failure.h"
 #include "base/gzip.h"
-#include "base/open_file.h"
 #include "base/output.h"
 #include "base/text.h"
 
@@ -14,7 +13,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
