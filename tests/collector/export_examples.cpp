@@ -4,7 +4,6 @@
 #include "kept_entry.h"
 
 #include "export/export_bodies.h"
-#include "export/otlp_json.h"
 #include "metric/metric_otlp.h"
 #include "metric/metric_registry.h"
 #include "model/otlp_wire.h"
@@ -29,7 +28,7 @@ class Folder {
  public:
   explicit Folder(std::string path) : path_(std::move(path)) {}
   void write(const std::string& name, const ExportBody& body) const {
-    const auto json = otlp_json(body.signal, body.bytes);
+    const auto json = otlp_json(body);
     if (!json) {
       std::fprintf(stderr, "%s: no JSON\n", name.c_str());
       std::exit(1);

@@ -7,7 +7,6 @@
 #include "export/export_bodies.h"
 #include "export/export_body.h"
 #include "export/exported_attributes.h"
-#include "export/otlp_json.h"
 #include "model/otlp_wire.h"
 #include "model/service.h"
 #include "recording/entry_encoder.h"
@@ -38,7 +37,7 @@ using testing::IsEmpty;
 namespace {
 
 json json_of(const ExportBody& body) {
-  const auto text = otlp_json(body.signal, body.bytes);
+  const auto text = otlp_json(body);
   EXPECT_TRUE(text.has_value());
   return text ? json::parse(*text) : json();
 }
@@ -743,7 +742,7 @@ TEST(Split, HalvesABodyUntilEachHasOneItem) {
       const auto [first, second] = split(body);
       EXPECT_EQ(first.signal, whole.signal);
       EXPECT_EQ(first.items.total() + second.items.total(), body.items.total());
-      EXPECT_TRUE(otlp_json(first.signal, first.bytes).has_value());
+      EXPECT_TRUE(otlp_json(first).has_value());
       if (second.items.total() == 0) {
         EXPECT_EQ(first.bytes, body.bytes);
         EXPECT_EQ(rejectable_items(first), 1U);
@@ -777,13 +776,13 @@ std::string json_with(std::string_view span) {
   append_bytes(scope, 2, span);
   append_bytes(resource, 2, scope);
   append_bytes(request, 1, resource);
-  const auto text = otlp_json(Signal::traces, request);
+  const auto text = otlp_json({Signal::traces, request});
   return text ? json::parse(*text)["resourceSpans"][0]["scopeSpans"][0]["spans"][0].dump() : "refused";
 }
 
 TEST(OtlpJson, RefusesWhatIsMalformed) {
   for (const std::string& text : {std::string("\x0a\x7f"), std::string("\x0b"), std::string("\x00", 1)}) {
-    EXPECT_FALSE(otlp_json(Signal::traces, text).has_value());
+    EXPECT_FALSE(otlp_json({Signal::traces, text}).has_value());
   }
   EXPECT_EQ(json_with("\x2a\x01\xff"), "refused") << "a text that is not UTF-8";
 }

@@ -4,7 +4,6 @@
 #include "model/otlp_wire.h"
 
 #include <cstddef>
-#include <optional>
 #include <span>
 #include <string_view>
 

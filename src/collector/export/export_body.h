@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// One request body for an OTLP receiver.
+// One request body for an OTLP receiver, and its other forms.
 #pragma once
 
 #include "model/entry.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -29,6 +30,9 @@ struct ItemCounts {
     points -= part.points;
     return *this;
   }
+  [[nodiscard]] Signal signal() const {
+    return points > 0 ? Signal::metrics : logs > 0 ? Signal::logs : Signal::traces;
+  }
   friend bool operator==(const ItemCounts& a, const ItemCounts& b) = default;
 };
 
@@ -44,5 +48,10 @@ inline std::uint64_t rejectable_items(const ExportBody& body) { return body.item
 // Divides a body that a receiver found too large. The halves have its items in the same order. If the body has fewer
 // than two items, or is malformed, the second half is empty.
 std::pair<ExportBody, ExportBody> split(ExportBody body);
+
+// The OTLP/JSON form, which is one line without an end of line: 64-bit integers are texts, ids of traces and spans
+// hexadecimal, enums numbers, bytes Base64. It is made from the protobuf message, because there is only one encoder for
+// entries. Fields that the exporter does not write are left out. Nothing if the message is malformed.
+std::optional<std::string> otlp_json(const ExportBody& body);
 
 }  // namespace nopspan::collector

@@ -41,14 +41,9 @@ bool Exporter::wants_request_of(const Entry& entry) {
 void Exporter::pass(const Entry& entry) {
   const ItemCounts items = items_of(entry);
   if (!is_measured(entry) && !(items.logs > 0 ? signals_.logs : signals_.traces)) return leave_out(items);
+  if (!ExportEncoder::is_encodable(entry)) return drop(items, DropReason::not_encodable);
   const Entry& marked = mark_.marked(entry);
-  for (const auto& receiver : receivers_) {
-    if (ExportEncoder::is_encodable(entry)) {
-      receiver->add(marked);
-    } else {
-      receiver->account().drop_new(items, DropReason::not_encodable);
-    }
-  }
+  for (const auto& receiver : receivers_) receiver->add(marked);
 }
 
 void Exporter::leave_out(const ItemCounts& items) {

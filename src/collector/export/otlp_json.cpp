@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "export/otlp_json.h"
-
 #include "base/json_writer.h"
 #include "base/protobuf.h"
 #include "base/utf8.h"
+#include "export/export_body.h"
 
 #include <algorithm>
 #include <array>
@@ -289,11 +288,11 @@ void JsonTranscoder::write(const Form& form, std::string_view message, unsigned 
 
 }  // namespace
 
-std::optional<std::string> otlp_json(Signal signal, std::string_view request) {
+std::optional<std::string> otlp_json(const ExportBody& body) {
   constexpr const Form* kForms[kSignals] = {&otlp::kTraces, &otlp::kLogs, &otlp::kMetrics};
   JsonTranscoder transcoder;
   try {
-    transcoder.write(*kForms[static_cast<std::size_t>(signal)], request);
+    transcoder.write(*kForms[static_cast<std::size_t>(body.signal)], body.bytes);
   } catch (const MalformedMessage&) {
     return std::nullopt;
   }

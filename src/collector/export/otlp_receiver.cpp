@@ -5,7 +5,6 @@
 #include "base/output.h"
 #include "base/stopping.h"
 #include "base/text.h"
-#include "export/otlp_json.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -28,9 +27,6 @@ constexpr std::chrono::milliseconds kLookForSpace{2};
 constexpr std::uint64_t kFlushEvery = kSecond / 2;
 constexpr std::chrono::milliseconds kLongestWait{900};  // so that it ends at the next tick of a recording
 
-// The signal whose request has the entry.
-Signal signal_of(const Entry& entry) { return items_of(entry).logs > 0 ? Signal::logs : Signal::traces; }
-
 }  // namespace
 
 OtlpReceiver::OtlpReceiver(OtlpReceiverOptions options, std::unique_ptr<Transport> transport)
@@ -47,7 +43,7 @@ OtlpReceiver::OtlpReceiver(OtlpReceiverOptions options, std::unique_ptr<Transpor
 void OtlpReceiver::add(const Entry& entry) {
   constexpr unsigned kMostNotNoted = 256;
   if (spool_ != nullptr && ++not_noted_ > kMostNotNoted) note_unsaved();
-  while (!options_.queue.refuses && !queue_.has_space(signal_of(entry)) && !stopping &&
+  while (!options_.queue.refuses && !queue_.has_space(items_of(entry).signal()) && !stopping &&
          std::chrono::steady_clock::now() < options_.waits_until) {
     std::this_thread::sleep_for(kLookForSpace);
   }
@@ -159,7 +155,7 @@ void FileReceiver::append(const ExportBody& body) {
   if (body.signal == Signal::logs && !takes_logs_) return account_.add(body.items, &SignalAccount::left_out);
   account_.add(body.items, &SignalAccount::queued);
   account_.send(body.items, &SignalAccount::queued, false);
-  std::optional<std::string> line = otlp_json(body.signal, body.bytes);
+  std::optional<std::string> line = otlp_json(body);
   if (line) *line += '\n';
   const int error = line ? append(files_[static_cast<std::size_t>(body.signal)], *line) : EBADMSG;
   if (error == 0) {

@@ -40,30 +40,23 @@ constexpr Number kMostNumber = 999'999'999'999'999;
 // Of each number in the file `unsaved`.
 constexpr std::uint64_t kMostUnsaved = 1ULL << 40U;
 
-struct SpoolFile {
-  Number number = 0;
-  ItemCounts items;
-};
-
-std::string name_of_file(const SpoolFile& file) {
+std::string name_of_file(Number number, const ItemCounts& items) {
   std::array<char, 64> name{};
-  std::snprintf(name.data(), name.size(), "%016llu-%llu-%llu-%llu", file.number, Number{file.items.spans},
-                Number{file.items.span_events}, Number{file.items.logs});
+  std::snprintf(name.data(), name.size(), "%016llu-%llu-%llu-%llu", number, Number{items.spans},
+                Number{items.span_events}, Number{items.logs});
   return name.data() + std::string(kSpoolSuffix);
 }
 
-// Nothing if it is not the name of a spool's file.
-std::optional<SpoolFile> file_named(const std::string& name) {
+// The number and the items of a spool's file. Nothing if it is not the name of one.
+std::optional<std::pair<Number, ItemCounts>> file_named(const std::string& name) {
+  Number number = 0;
   std::array<Number, 3> counts{};
-  SpoolFile file;
-  if (std::sscanf(name.c_str(), "%16llu-%9llu-%9llu-%9llu", &file.number, counts.data(), &counts[1], &counts[2]) != 4)
+  if (std::sscanf(name.c_str(), "%16llu-%9llu-%9llu-%9llu", &number, counts.data(), &counts[1], &counts[2]) != 4)
     return {};
-  file.items = {counts[0], counts[1], counts[2], 0};
-  const bool is_valid = name_of_file(file) == name && file.number <= kMostNumber && file.items.total() > 0;
-  return is_valid ? std::optional(file) : std::nullopt;
+  const ItemCounts items = {counts[0], counts[1], counts[2], 0};
+  if (name_of_file(number, items) != name || number > kMostNumber || items.total() == 0) return {};
+  return std::pair(number, items);
 }
-
-Signal signal_of_items(const ItemCounts& items) { return items.logs > 0 ? Signal::logs : Signal::traces; }
 
 std::uint64_t in_blocks(std::uint64_t bytes) { return (bytes / Spool::kBlockBytes + 1) * Spool::kBlockBytes; }
 
@@ -181,7 +174,7 @@ void Spool::scan_file(const std::string& name) {
   struct stat facts = {};
   if (::fstatat(folder_.get(), name.c_str(), &facts, AT_SYMLINK_NOFOLLOW) != 0) return;
   const auto bytes = static_cast<std::uint64_t>(facts.st_size);
-  const std::optional<SpoolFile> file = file_named(name);
+  const auto file = file_named(name);
   if (!file) {
     earlier_.unreadable_bytes += bytes;
     account_.count(&AccountTotals::unreadable_bytes, bytes);
@@ -190,14 +183,15 @@ void Spool::scan_file(const std::string& name) {
     write_unsaved(now);
     return set_aside(name, "is not the name of a file of a spool");
   }
-  account_.add(file->items, &SignalAccount::spooled, &SignalAccount::found);
-  next_ = std::max<std::uint64_t>(next_, file->number + 1);
+  const auto& [number, items] = *file;
+  account_.add(items, &SignalAccount::spooled, &SignalAccount::found);
+  next_ = std::max<std::uint64_t>(next_, number + 1);
   if (const std::string why = problem_of(facts); !why.empty()) {
-    lose(file->items);
+    lose(items);
     return set_aside(name, why);
   }
-  Lane& lane = lane_of(signal_of_items(file->items));
-  lane.bodies.emplace(file->number, Stored{file->items, in_blocks(bytes), (facts.st_mode & S_IWUSR) == 0});
+  Lane& lane = lane_of(items.signal());
+  lane.bodies.emplace(number, Stored{items, in_blocks(bytes), (facts.st_mode & S_IWUSR) == 0});
   lane.bytes += in_blocks(bytes);
 }
 
@@ -231,7 +225,7 @@ void Spool::drop_removed() {
     auto one = lane.bodies.begin();
     if (lane.is_loaded) ++one;  // it is sent from memory
     while (one != lane.bodies.end()) {
-      const std::string name = name_of_file({one->first, one->second.items});
+      const std::string name = name_of_file(one->first, one->second.items);
       if (::faccessat(folder_.get(), name.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT) {
         ++one;
         continue;
@@ -273,7 +267,7 @@ std::optional<DropReason> Spool::keep(const ExportBody& body, bool may_have_arri
   const std::uint64_t number = next_++;
   const bool is_too_large = std::max(body.bytes.size(), compressed.size()) > kMostBody;  // read() would refuse it
   const int error = is_too_large ? EFBIG
-                                 : write(name_of_file({number, body.items}), compressed,
+                                 : write(name_of_file(number, body.items), compressed,
                                          may_have_arrived ? kMayHaveArrived : kOwnerOnly);
   if (error != 0) {
     if (error == ENOENT) drop_removed();
@@ -324,7 +318,7 @@ std::optional<Spool::Kept> Spool::read(Signal signal) {
       if (!lane.is_loaded) return {};
       const auto& [number, first] = *lane.bodies.begin();
       stored = first;
-      name = name_of_file({number, first.items});
+      name = name_of_file(number, first.items);
     }
     const OpenFile file(::openat(folder_.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
     const int error = file ? 0 : errno;
@@ -356,7 +350,7 @@ void Spool::mark_first(Signal signal, mode_t mode) {
   const std::lock_guard lock(mutex_);
   const auto& bodies = lane_of(signal).bodies;
   if (bodies.empty() || bodies.begin()->second.may_have_arrived) return;
-  const std::string name = name_of_file({bodies.begin()->first, bodies.begin()->second.items});
+  const std::string name = name_of_file(bodies.begin()->first, bodies.begin()->second.items);
   if (::fchmodat(folder_.get(), name.c_str(), mode, 0) != 0) say_repeats(errno);
 }
 
@@ -368,7 +362,7 @@ void Spool::settle(Signal signal) {
   Lane& lane = lane_of(signal);
   if (lane.bodies.empty()) return;
   const auto& [number, stored] = *lane.bodies.begin();
-  if (::unlinkat(folder_.get(), name_of_file({number, stored.items}).c_str(), 0) != 0) say_repeats(errno);
+  if (::unlinkat(folder_.get(), name_of_file(number, stored.items).c_str(), 0) != 0) say_repeats(errno);
   erase_first(lane);
 }
 

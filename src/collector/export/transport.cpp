@@ -4,7 +4,6 @@
 #include "base/failure.h"
 #include "base/gzip.h"
 #include "base/text.h"
-#include "export/otlp_json.h"
 
 #include <curl/curl.h>
 
@@ -120,7 +119,7 @@ struct Handle {
 std::optional<std::string_view> payload_of(const ExportBody& body, const OtlpTarget& target, std::string& made) {
   std::string_view message = body.bytes;
   if (target.protocol == OtlpProtocol::http_json) {
-    auto json = otlp_json(body.signal, body.bytes);
+    auto json = otlp_json(body);
     if (!json) return std::nullopt;
     message = made = std::move(*json);
   }
