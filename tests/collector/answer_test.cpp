@@ -2,11 +2,11 @@
 // Answers of receivers: all statuses, and arbitrary bytes.
 #include "export/answer.h"
 
+#include "base/gzip.h"
 #include "scripted_transport.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <libdeflate.h>
 #include <protozero/pbf_writer.hpp>
 
 #include <random>
@@ -45,14 +45,6 @@ std::string frame(const std::string& message, bool is_compressed = false) {
   return head + message;
 }
 
-std::string gzipped(const std::string& bytes) {
-  libdeflate_compressor* const compressor = libdeflate_alloc_compressor(1);
-  std::string out(libdeflate_gzip_compress_bound(compressor, bytes.size()), '\0');
-  out.resize(libdeflate_gzip_compress(compressor, bytes.data(), bytes.size(), out.data(), out.size()));
-  libdeflate_free_compressor(compressor);
-  return out;
-}
-
 ReceiverAnswer grpc(const std::string& status, const std::string& body = "", const std::string& details = "",
                     const std::string& message = "") {
   return classify(GrpcAnswer{status, message, details, {200, "application/grpc", body}}, kSent);
@@ -69,14 +61,14 @@ TEST(ReceiverAnswer, OfSuccessAcceptsEverything) {
   EXPECT_EQ(grpc("0", frame("")).kind, AnswerKind::accepted);
   EXPECT_FALSE(grpc("0", frame("")).is_malformed);
   EXPECT_FALSE(grpc("0", frame("", true)).is_malformed);
-  EXPECT_FALSE(grpc("0", frame(gzipped(""), true)).is_malformed);
+  EXPECT_FALSE(grpc("0", frame(gzipped("", 1), true)).is_malformed);
 }
 
 TEST(ReceiverAnswer, OfPartialSuccessRejectsAtMostWhatWasSent) {
   const std::string json = R"({"partialSuccess":{"rejectedSpans":"4","errorMessage":"no \u001b[1m"}})";
   for (const ReceiverAnswer& answer :
        {http(200, response(4, "no \x1b[1m")), http(200, json, "application/json; charset=utf-8"),
-        grpc("0", frame(response(4, "no \x1b[1m"))), grpc("0", frame(gzipped(response(4, "no \x1b[1m")), true))}) {
+        grpc("0", frame(response(4, "no \x1b[1m"))), grpc("0", frame(gzipped(response(4, "no \x1b[1m"), 1), true))}) {
     EXPECT_EQ(answer.kind, AnswerKind::accepted);
     EXPECT_EQ(answer.rejected, 4U);
     EXPECT_EQ(answer.text, "no \\x1b[1m");
@@ -107,7 +99,7 @@ TEST(ReceiverAnswer, OfSuccessWithGarbageIsMalformedAndAccepted) {
       grpc("0", "x"),
       grpc("0", frame("\xff\xff")),
       grpc("0", frame("\xff\xff", true)),
-      grpc("0", frame(gzipped(response(4, std::string(kMostAnswerBytes, 'x'))), true)),
+      grpc("0", frame(gzipped(response(4, std::string(kMostAnswerBytes, 'x')), 1), true)),
       grpc("0", "")};
   for (const ReceiverAnswer& answer : answers) {
     EXPECT_EQ(answer.kind, AnswerKind::accepted);
