@@ -68,7 +68,13 @@ json attributes_of(const json& item) {
 
 class Bodies {
  public:
-  explicit Bodies(const ExportOptions& options) : feed(options, [this](ExportBody body) { add(std::move(body)); }) {}
+  explicit Bodies(const ExportOptions& options = {})
+      : feed(options, [this](ExportBody body) { add(std::move(body)); }) {}
+  // Of these entries.
+  explicit Bodies(const std::vector<Entry>& entries, const ExportOptions& options = {}) : Bodies(options) {
+    for (const Entry& entry : entries) feed.add(entry);
+    feed.finish();
+  }
 
   void add(ExportBody body) {
     for (json& item : items_of(body)) (body.signal == Signal::traces ? spans : logs).push_back(std::move(item));
@@ -102,9 +108,7 @@ Entry event_of(const Entry& span, std::string_view name) {
 
 // The only span that is made of an entry.
 json span_of(const Entry& entry, const ExportOptions& options = {}) {
-  Bodies bodies(options);
-  bodies.feed.add(entry);
-  bodies.feed.finish();
+  const Bodies bodies({entry}, options);
   EXPECT_EQ(bodies.spans.size(), 1U);
   return bodies.spans.empty() ? json() : bodies.spans.front();
 }
@@ -192,9 +196,7 @@ TEST(Export, WritesTheFieldsOfAChatAndItsEvents) {
   retry.value = 500'000'000;
   retry.number = 2;
   retry.error_type = "rate_limit";
-  Bodies bodies({});
-  for (const Entry& entry : {sent, retry, kept.entry()}) bodies.feed.add(entry);
-  bodies.feed.finish();
+  const Bodies bodies({sent, retry, kept.entry()});
   const json& span = bodies.spans.at(0);
   EXPECT_EQ(fields_of(span), json::parse(R"({"traceId": "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff",
       "spanId": "0123456789abcdef", "parentSpanId": "00000000000000ff", "traceState": "vendor=1", "name": "chat small-1",
@@ -259,10 +261,7 @@ TEST(Export, WritesTheFactsOfAStepAndLinksToItsFirstMembers) {
   step.attributes = attributes;
   ExportOptions options;
   options.step_links = 2;
-  Bodies bodies(options);
-  bodies.feed.add(chat(5));
-  bodies.feed.add(step);
-  bodies.feed.finish();
+  const Bodies bodies({chat(5), step}, options);
   const json& span = bodies.spans.at(1);
   EXPECT_EQ(attributes_of(span), json::parse(R"({"nopspan.device": "gpu0", "nopspan.step.kind": "mixed",
       "nopspan.step.instance": "0", "nopspan.step.number": "4", "nopspan.step.members": "3",
@@ -274,7 +273,7 @@ TEST(Export, WritesTheFactsOfAStepAndLinksToItsFirstMembers) {
 }
 
 TEST(Export, WritesTheFieldsOfALogRecord) {
-  Bodies bodies({});
+  Bodies bodies;
   bodies.feed.on_tick(kNoon + 5 * kSecond);
   Entry event = event_of(chat(), "gen_ai.evaluation.result"), late = event_of(chat(), "gen_ai.retry");
   const std::string attributes = text_attribute("gen_ai.evaluation.name", "relevance", true);
@@ -342,7 +341,7 @@ TEST(Export, PutsNothingOfTheRecordingIntoASpan) {
 
 TEST(Export, KeepsEventsUntilTheirSpanComes) {
   const Entry span = chat(2), other = chat(3);
-  Bodies bodies({});
+  Bodies bodies;
   bodies.feed.add(event_of(span, "one"));
   bodies.feed.add(event_of(other, "two"));
   bodies.feed.add(event_of(span, "three"));
@@ -367,11 +366,7 @@ TEST(Export, DoesNotMixTheEventsOfTwoProcesses) {
   const ProcessPointer two = invented_process(200);
   Entry span = chat(2), same_id = chat(2);
   same_id.process = &two;
-  Bodies bodies({});
-  bodies.feed.add(event_of(same_id, "of two"));
-  bodies.feed.add(span);
-  bodies.feed.add(same_id);
-  bodies.feed.finish();
+  const Bodies bodies({event_of(same_id, "of two"), span, same_id});
   ASSERT_EQ(bodies.spans.size(), 2U);
   EXPECT_FALSE(bodies.spans[0].contains("events"));
   EXPECT_EQ(bodies.spans[1]["events"][0]["name"], "of two");
@@ -399,7 +394,7 @@ TEST(Export, MakesLogRecordsOfEventsWhoseSpanIsLate) {
 }
 
 TEST(Export, BoundsTheEventsOfASpan) {
-  Bodies bodies({});
+  Bodies bodies;
   const Entry span = chat();
   for (int i = 0; i < 1000; ++i) bodies.feed.add(event_of(span, "again"));
   EXPECT_EQ(bodies.feed.waiting().span_events, HeldEvents::kMostOfSpan);
@@ -424,7 +419,7 @@ TEST(HeldEvents, PassesOnTheOldestIfThereAreTooManyBytes) {
 }
 
 TEST(Export, MakesLogRecordsOfTheConventionsLogEvents) {
-  Bodies bodies({});
+  Bodies bodies;
   const Entry span = chat();
   const std::array<std::pair<const char*, int>, 3> events = {{{"gen_ai.client.inference.operation.details", 5},
                                                               {"gen_ai.evaluation.result", 9},
@@ -443,7 +438,7 @@ TEST(Export, MakesLogRecordsOfTheConventionsLogEvents) {
 }
 
 TEST(Export, HasALimitForBodies) {
-  Bodies bodies({});
+  Bodies bodies;
   const std::string attributes = text_attribute("long", std::string(10'000, 'x'));
   Entry span = chat();
   span.attributes = attributes;
@@ -456,7 +451,7 @@ TEST(Export, HasALimitForBodies) {
 
 TEST(Export, MakesOneResourceOfAProcess) {
   const std::vector<ProcessPointer> processes = {invented_process(1), invented_process(2), invented_process(3)};
-  Bodies bodies({});
+  Bodies bodies;
   Entry span = chat();
   for (span.span_id = 1; span.span_id <= 30; ++span.span_id) {
     span.process = &processes[span.span_id % processes.size()];
@@ -526,9 +521,7 @@ TEST(Export, RepairsTextsAndCountsThem) {
   const std::string attributes = std::string("\x4a\x0b\x0a\x03k\xffy\x12\x04\x0a\x02v\xff", 13) +
                                  text_attribute("good", "1") + std::string("\x4a\x03\x12\x01\x1b", 5);
   entry.attributes = attributes;
-  Bodies bodies({});
-  bodies.feed.add(entry);
-  bodies.feed.finish();
+  const Bodies bodies({entry});
   const json& span = bodies.spans.at(0);
   EXPECT_EQ(span["name"], "na\xef\xbf\xbdme");
   EXPECT_EQ(attributes_of(span),
@@ -538,22 +531,25 @@ TEST(Export, RepairsTextsAndCountsThem) {
   EXPECT_EQ(bodies.feed.counts().dropped_attributes, 1U);
 }
 
-// What an attribute must not be. A receiver would refuse the whole request, with the spans of all other processes in
-// it.
-std::string deep_attribute(int levels) {
-  std::string value, key_value, run;
-  for (int i = 0; i < levels; ++i) {
+// The field that is given first has the one that is given next, and so on. The last one has the content.
+std::string nested(const std::vector<unsigned>& fields, std::string content) {
+  for (auto field = fields.rbegin(); field != fields.rend(); ++field) {
     std::string outer;
-    append_bytes(outer, 1, value);
-    value.clear();
-    append_bytes(value, 5, outer);
+    append_bytes(outer, *field, content);
+    content = std::move(outer);
   }
-  append_bytes(key_value, 1, "deep");
-  append_bytes(key_value, 2, value);
-  append_bytes(run, kSpanAttributes, key_value);
-  return run;
+  return content;
 }
 
+// An attribute of lists in lists.
+std::string deep_attribute(std::size_t levels) {
+  std::string value;
+  for (std::size_t i = 0; i < levels; ++i) value = nested({5, 1}, value);
+  return nested({kSpanAttributes}, nested({1}, "deep") + nested({2}, value));
+}
+
+// What an attribute must not be. A receiver would refuse the whole request, with the spans of all other processes in
+// it.
 class HostileAttributes : public testing::TestWithParam<std::string> {};
 
 TEST_P(HostileAttributes, AreLeftOutAndCountedAndNothingElseIs) {
@@ -588,12 +584,7 @@ INSTANTIATE_TEST_SUITE_P(
                     std::string("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 11), deep_attribute(60)));
 
 TEST(RepairedAttribute, RepairsTextsAtAnyDepth) {
-  std::string text, list, value, key_value;
-  append_bytes(text, 1, "\xff");
-  append_bytes(list, 1, text);
-  append_bytes(value, 5, list);
-  append_bytes(key_value, 1, "k");
-  append_bytes(key_value, 2, value);
+  const std::string key_value = nested({1}, "k") + nested({2, 5, 1, 1}, "\xff");
   Attribute attribute;
   EXPECT_FALSE(read_attribute(key_value, attribute));
   const std::string repaired = repaired_attribute(key_value);
@@ -652,9 +643,7 @@ TEST(ExportedResource, HasWhatIsKnownOfTheProcess) {
   const ProcessPointer process = make_process(12);
   Entry span = chat();
   span.process = &process;
-  Bodies bodies(options);
-  bodies.feed.add(span);
-  bodies.feed.finish();
+  const Bodies bodies({span}, options);
   const json resource = json_of(bodies.bodies.at(0))["resourceSpans"][0];
   EXPECT_EQ(resource["scopeSpans"][0]["scope"], json({{"name", "nopspan"}, {"version", "1.2.3"}}));
   json attributes = attributes_of(resource["resource"]);
@@ -672,11 +661,8 @@ TEST(ExportedResource, NamesTheServiceAsTheProcessDoes) {
   const auto attributes_with = [&](const std::string& name, const std::string& attributes) {
     set_service(process, name, attributes);
     std::uint64_t repaired = 0;
-    ExportBody body{Signal::traces, {}, {}};
-    std::string resource_spans;
-    append_bytes(resource_spans, 1, exported_resource(process, {}, repaired));
-    append_bytes(body.bytes, 1, resource_spans);
-    return json_of(body)["resourceSpans"][0]["resource"];
+    const std::string request = nested({1, 1}, exported_resource(process, {}, repaired));
+    return json_of({Signal::traces, request})["resourceSpans"][0]["resource"];
   };
   EXPECT_EQ(attributes_of(attributes_with("", ""))["service.name"], "program");
   EXPECT_EQ(attributes_of(attributes_with("", "service.name=a,team=b%2Cc"))["service.name"], "a");
@@ -707,7 +693,7 @@ TEST(Service, HasTheSameNameInARecording) {
 
 // Requests of spans with events, of log records, and of metrics with several points.
 std::vector<ExportBody> some_bodies() {
-  Bodies bodies({});
+  Bodies bodies;
   const std::vector<ProcessPointer> processes = {invented_process(1), invented_process(2), invented_process(3)};
   for (std::uint64_t id = 1; id <= 11; ++id) {
     Entry span = chat(id);
@@ -717,19 +703,14 @@ std::vector<ExportBody> some_bodies() {
     bodies.feed.add(event_of(span, "gen_ai.evaluation.result"));
   }
   bodies.feed.finish();
-  std::string points, metric, scope, resource, request;
+  std::string points;
   for (std::uint64_t i = 0; i < 7; ++i) {
     std::string point;
     append_fixed64(point, 6, i);
-    append_bytes(points, 1, point);
+    points += nested({1}, point);
   }
-  append_bytes(metric, 1, "gauge");
-  append_bytes(metric, 5, points);
-  append_bytes(scope, 2, metric);
-  append_bytes(scope, 2, metric);
-  append_bytes(resource, 2, scope);
-  append_bytes(request, 1, resource);
-  bodies.bodies.push_back({Signal::metrics, request, {0, 0, 0, 14}});
+  const std::string metric = nested({2}, nested({1}, "gauge") + nested({5}, points));
+  bodies.bodies.push_back({Signal::metrics, nested({1, 2}, metric + metric), {0, 0, 0, 14}});
   return bodies.bodies;
 }
 
@@ -772,11 +753,7 @@ TEST(Split, LeavesWhatIsMalformed) {
 }
 
 std::string json_with(std::string_view span) {
-  std::string scope, resource, request;
-  append_bytes(scope, 2, span);
-  append_bytes(resource, 2, scope);
-  append_bytes(request, 1, resource);
-  const auto text = otlp_json({Signal::traces, request});
+  const auto text = otlp_json({Signal::traces, nested({1, 2, 2}, std::string(span))});
   return text ? json::parse(*text)["resourceSpans"][0]["scopeSpans"][0]["spans"][0].dump() : "refused";
 }
 
@@ -825,18 +802,6 @@ TEST(OtlpJson, WritesBytesAsBase64) {
   }
 }
 
-TEST(OtlpJson, HasALimitForNesting) {
-  std::string value;
-  for (int i = 0; i < 100; ++i) {
-    std::string list;
-    append_bytes(list, 1, value);
-    value.clear();
-    append_bytes(value, 5, list);
-  }
-  std::string key_value, span;
-  append_bytes(key_value, 2, value);
-  append_bytes(span, 9, key_value);
-  EXPECT_EQ(json_with(span), "refused");
-}
+TEST(OtlpJson, HasALimitForNesting) { EXPECT_EQ(json_with(deep_attribute(100)), "refused"); }
 
 }  // namespace
