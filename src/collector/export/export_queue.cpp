@@ -28,18 +28,6 @@ std::string items_text(const ItemCounts& items) {
 
 }  // namespace
 
-void ExportQueue::Lane::hold(const ExportBody& body) {
-  if (is_spool) return;
-  bytes += body.bytes.size();
-  items += body.items;
-}
-
-void ExportQueue::Lane::release(const ExportBody& body) {
-  if (is_spool) return;
-  bytes -= body.bytes.size();
-  items -= body.items;
-}
-
 ExportQueue::ExportQueue(ExportQueueOptions options, Transport& transport, ReceiverAccount& account, Spool* spool)
     : options_(std::move(options)),
       transport_(transport),

@@ -112,8 +112,16 @@ class ExportQueue {
   };
   struct Lane {
     Lane(const BackOffOptions& options, Signal of, bool of_spool) : back_off(options), signal(of), is_spool(of_spool) {}
-    void hold(const ExportBody& body);
-    void release(const ExportBody& body);
+    void hold(const ExportBody& body) {
+      if (is_spool) return;
+      bytes += body.bytes.size();
+      items += body.items;
+    }
+    void release(const ExportBody& body) {
+      if (is_spool) return;
+      bytes -= body.bytes.size();
+      items -= body.items;
+    }
 
     std::deque<Waiting> bodies;
     std::size_t bytes = 0;  // of the bodies, and of the one in flight; in memory only, so 0 for a spool's lane

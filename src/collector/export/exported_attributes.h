@@ -75,13 +75,13 @@ static_assert(kKnownKeys.size() < 64);
 
 // One of them. Another key does not compile.
 struct Known {
-  consteval Known(std::string_view key) : number(0) {
+  consteval Known(std::string_view key) {
     while (kKnownKeys.at(number) != key) ++number;
   }
   consteval Known(const char* key) : Known(std::string_view(key)) {}
   [[nodiscard]] std::string_view text() const { return kKnownKeys[number]; }
 
-  std::size_t number;
+  std::size_t number = 0;
 };
 
 class ExportedAttributes {

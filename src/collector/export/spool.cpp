@@ -292,21 +292,6 @@ int Spool::write(const std::string& name, const std::string& bytes, mode_t mode)
   return error;
 }
 
-bool Spool::is_full(Signal signal) const {
-  const std::lock_guard lock(mutex_);
-  return lane_of(signal).is_full;
-}
-
-bool Spool::is_empty(Signal signal) const {
-  const std::lock_guard lock(mutex_);
-  return lane_of(signal).bodies.empty();
-}
-
-std::uint64_t Spool::bytes(Signal signal) const {
-  const std::lock_guard lock(mutex_);
-  return lane_of(signal).bytes;
-}
-
 std::optional<Spool::Kept> Spool::read(Signal signal) {
   Lane& lane = lane_of(signal);
   while (true) {

@@ -60,14 +60,20 @@ class Spool {
   // The user has the account, with what is missing and what was lost. After close().
   void note_reported() { is_reported_ = true; }
   // Whether the last body of the signal did not fit. From any thread.
-  [[nodiscard]] bool is_full(Signal signal) const;
+  [[nodiscard]] bool is_full(Signal signal) const {
+    const std::lock_guard lock(mutex_);
+    return lane_of(signal).is_full;
+  }
 
   // The functions below are called by the thread that sends.
   struct Kept {
     ExportBody body;
     bool may_have_arrived = false;  // an earlier run may have sent it
   };
-  [[nodiscard]] bool is_empty(Signal signal) const;
+  [[nodiscard]] bool is_empty(Signal signal) const {
+    const std::lock_guard lock(mutex_);
+    return lane_of(signal).bodies.empty();
+  }
   // Reads the first body. Returns nothing if there is none, or if no file can be opened now (too many open files). A
   // body that can no longer be read is dropped, and the next one is read.
   std::optional<Kept> read(Signal signal);
@@ -81,7 +87,10 @@ class Spool {
   void close();
 
   // Bytes of the signal's files, in whole blocks.
-  [[nodiscard]] std::uint64_t bytes(Signal signal) const;
+  [[nodiscard]] std::uint64_t bytes(Signal signal) const {
+    const std::lock_guard lock(mutex_);
+    return lane_of(signal).bytes;
+  }
 
  private:
   struct Unsaved {
