@@ -249,12 +249,11 @@ TEST_F(ExporterTest, CountsSpansThatCannotBeEncodedAsDropped) {
   EXPECT_EQ(totals.signals[kTracesRow].dropped[static_cast<std::size_t>(DropReason::not_encodable)], 2U);
 }
 
-class SpanIds : public Receiver {
+// Passes on what it receives.
+class EachEntry : public Receiver {
  public:
   using Write = std::function<void(const Entry&)>;
-  explicit SpanIds(std::vector<std::uint64_t>& ids)
-      : SpanIds([&ids](const Entry& entry) { ids.push_back(entry.span_id); }) {}
-  explicit SpanIds(Write write) : Receiver("test", {}, {}), write_(std::move(write)) {}
+  explicit EachEntry(Write write) : Receiver("test", {}, {}), write_(std::move(write)) {}
   void add(const Entry& entry) override { write_(entry); }
   void on_tick(std::uint64_t /*now_unix_ns*/) override {}
   void add_metrics(std::vector<ExportBody> /*bodies*/) override {}
@@ -274,7 +273,7 @@ Entry root_of(std::uint8_t trace, std::uint64_t id) {
 std::vector<std::uint64_t> exported(const Filter& filter) {
   std::vector<std::uint64_t> ids;
   Exporter exporter(filter, {}, {});
-  exporter.add(std::make_unique<SpanIds>(ids));
+  exporter.add(std::make_unique<EachEntry>([&](const Entry& entry) { ids.push_back(entry.span_id); }));
   exporter.on_entry(root_of(1, 1));
   exporter.on_entry(root_of(2, 2));
   const nopspan_step facts{};
@@ -308,12 +307,14 @@ TEST(ExporterOfSteps, LeavesStepsOutThatServeNoRequestOfTheSample) {
   EXPECT_THAT(exported(filter), ElementsAre());
 }
 
+using Ids = std::vector<std::uint64_t>;
+
 // Exports spans of one process, and returns the ids of those that are marked as partial, and the number of all.
-std::pair<std::vector<std::uint64_t>, std::size_t> partial(const Filter& filter, const std::vector<Entry>& spans) {
-  std::vector<std::uint64_t> ids;
-  std::size_t all = 0;
+std::pair<Ids, int> partial(const Filter& filter, const std::vector<Entry>& spans) {
+  Ids ids;
+  int all = 0;
   Exporter exporter(filter, {}, {});
-  exporter.add(std::make_unique<SpanIds>([&](const Entry& entry) {
+  exporter.add(std::make_unique<EachEntry>([&](const Entry& entry) {
     ++all;
     if ((entry.flags & kPartialEntry) != 0) ids.push_back(entry.span_id);
   }));
@@ -330,18 +331,16 @@ TEST(ExporterOfParts, MarksWhereAPartOfARequestHasItsParentElsewhere) {
     span->flags = NOPSPAN_FLAG_REMOTE_PARENT;
   }
   const std::vector<Entry> spans = {span_of(3, 2, "query"), again, served};
-  EXPECT_EQ(partial({.name = "served"}, spans), std::pair(std::vector<std::uint64_t>{2}, std::size_t{3}));
-  EXPECT_EQ(partial({.slower_than_ns = 1}, spans), std::pair(std::vector<std::uint64_t>{2}, std::size_t{3}));
-  EXPECT_EQ(partial({.name = "nobody's"}, spans), std::pair(std::vector<std::uint64_t>(), std::size_t{0}));
+  EXPECT_EQ(partial({.name = "served"}, spans), std::pair(Ids{2}, 3));
+  EXPECT_EQ(partial({.slower_than_ns = 1}, spans), std::pair(Ids{2}, 3));
+  EXPECT_EQ(partial({.name = "nobody's"}, spans), std::pair(Ids(), 0));
   // Each host decides these in the same way.
-  EXPECT_EQ(partial({}, spans), std::pair(std::vector<std::uint64_t>(), std::size_t{3}));
-  EXPECT_EQ(partial({.request = "01000000000000000000000000000001"}, spans),
-            std::pair(std::vector<std::uint64_t>(), std::size_t{3}));
+  EXPECT_EQ(partial({}, spans), std::pair(Ids(), 3));
+  EXPECT_EQ(partial({.request = "01000000000000000000000000000001"}, spans), std::pair(Ids(), 3));
 }
 
 TEST(ExporterOfParts, DoesNotMarkARequestThatBeganHere) {
-  EXPECT_EQ(partial({.name = "root"}, {span_of(2, 1), span_of(1, 0, "root")}),
-            std::pair(std::vector<std::uint64_t>(), std::size_t{2}));
+  EXPECT_EQ(partial({.name = "root"}, {span_of(2, 1), span_of(1, 0, "root")}), std::pair(Ids(), 2));
 }
 
 // The decisions and thresholds of hosts with samples of their own.
@@ -349,7 +348,7 @@ TEST(ExporterOfSamples, KeepsTheRequestsOfALargerSampleAmongThoseOfASmallerOne) 
   const auto sampled_by = [](const Filter& filter) {
     std::map<std::uint64_t, std::string> tracestates;  // by span id
     Exporter exporter(filter, {}, {});
-    exporter.add(std::make_unique<SpanIds>(
+    exporter.add(std::make_unique<EachEntry>(
         [&](const Entry& entry) { tracestates.emplace(entry.span_id, std::string(entry.tracestate)); }));
     for (std::uint64_t id = 1; id <= 255; ++id) {
       Entry span = span_of(id, 0);
