@@ -118,17 +118,11 @@ bool BatchReader::read_parts(std::string_view& left, Entry& entry) {
   entry.value = 0;
   entry.number = 0;
   entry.step = nullptr;
-  if (entry.has_usage) {
-    std::uint64_t words[4];
-    if (!take_front(left, words)) return false;
-    entry.usage = {words[0], words[1], words[2], words[3]};
-  }
+  // Both have the words of the ABI, in its order.
+  static_assert(sizeof(Usage) == 4 * sizeof(std::uint64_t) && sizeof(EngineTimes) == 7 * sizeof(std::uint64_t));
+  if (entry.has_usage && !take_front(left, entry.usage)) return false;
   if (entry.has_first_token && !take_front(left, entry.first_token_ns)) return false;
-  if (entry.has_engine_times) {
-    std::uint64_t words[7];
-    if (!take_front(left, words)) return false;
-    entry.engine_times = {words[0], words[1], words[2], words[3], words[4], words[5], words[6]};
-  }
+  if (entry.has_engine_times && !take_front(left, entry.engine_times)) return false;
   if ((form.parts & NOPSPAN_PART_VALUES) != 0) {
     std::uint64_t words[2];
     if (!take_front(left, words)) return false;

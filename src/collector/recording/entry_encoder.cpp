@@ -240,19 +240,13 @@ unsigned short EntryPacker::form_of(const Entry& entry, unsigned char kind, std:
 }
 
 void EntryPacker::append_words(const Entry& entry, std::uint32_t parts) {
-  const auto append = [this](auto... words) {
-    const std::uint64_t all[] = {words...};
-    append_struct(bytes_, all);
-  };
-  if ((parts & NOPSPAN_PART_TIMES) != 0) append(entry.start_unix_ns, entry.duration_ns);
-  const Usage& usage = entry.usage;
-  if ((parts & NOPSPAN_PART_USAGE) != 0) append(usage.input, usage.output, usage.cached, usage.reasoning);
-  if ((parts & NOPSPAN_PART_FIRST_TOKEN) != 0) append(entry.first_token_ns);
-  const EngineTimes& times = entry.engine_times;
-  if ((parts & NOPSPAN_PART_ENGINE) != 0)
-    append(times.arrival_ns, times.queue_ns, times.prefill_ns, times.decode_ns, times.prefill_tokens,
-           times.decode_tokens, times.preemptions);
-  if ((parts & NOPSPAN_PART_VALUES) != 0) append(static_cast<std::uint64_t>(entry.value), entry.number);
+  const std::uint64_t times[] = {entry.start_unix_ns, entry.duration_ns};
+  const std::uint64_t values[] = {static_cast<std::uint64_t>(entry.value), entry.number};
+  if ((parts & NOPSPAN_PART_TIMES) != 0) append_struct(bytes_, times);
+  if ((parts & NOPSPAN_PART_USAGE) != 0) append_struct(bytes_, entry.usage);
+  if ((parts & NOPSPAN_PART_FIRST_TOKEN) != 0) append_struct(bytes_, entry.first_token_ns);
+  if ((parts & NOPSPAN_PART_ENGINE) != 0) append_struct(bytes_, entry.engine_times);
+  if ((parts & NOPSPAN_PART_VALUES) != 0) append_struct(bytes_, values);
   if ((parts & NOPSPAN_PART_STEP) != 0) append_struct(bytes_, *entry.step);
 }
 
