@@ -57,18 +57,16 @@ ProcessAccount::Thread* ProcessAccount::find(std::uint64_t id) {
   return found == threads_.end() ? nullptr : &found->second;
 }
 
-ProcessAccount::Thread& ProcessAccount::open(std::uint64_t id, std::uint64_t first, std::uint64_t time_ns) {
-  if (Thread* known = find(id)) return *known;
-  // A thread may have ended before the headers of the process were read.
-  const bool is_new = all_are_known_ && time_ns >= attached_ns_;
-  begin_thread(id, is_new ? 0 : first, 0, since_ns_);
-  Thread& thread = threads_.find(id)->second;
-  thread.begins_at_first_arrival = !is_new && !has_forgotten_;
-  return thread;
-}
-
 ProcessAccount::Thread* ProcessAccount::arriving(std::uint64_t id, Sequences sequences, std::uint64_t time_ns) {
-  Thread& thread = open(id, sequences.first, time_ns);
+  Thread* known = find(id);
+  if (known == nullptr) {
+    // A thread may have ended before the headers of the process were read.
+    const bool is_new = all_are_known_ && time_ns >= attached_ns_;
+    begin_thread(id, is_new ? 0 : sequences.first, 0, since_ns_);
+    known = find(id);
+    known->begins_at_first_arrival = !is_new && !has_forgotten_;
+  }
+  Thread& thread = *known;
   const std::uint64_t base = thread.ledger.base(), next = thread.ledger.next();
   const std::uint64_t latest = std::max(time_ns, thread.seen_ns);
   const auto are_too_many = [](std::uint64_t entries, std::uint64_t in_ns) {

@@ -86,14 +86,13 @@ class ProcessAccount {
   void begin_thread(std::uint64_t id, std::uint64_t next, std::uint64_t discarded, std::uint64_t now_ns);
   // Null if the thread is not known.
   Thread* find(std::uint64_t id);
-  // Returns the thread. An unknown thread is added. If it may have run before the attach, because not all threads are
-  // known or it was seen at a time before, it begins at `first`, otherwise at 0.
-  Thread& open(std::uint64_t id, std::uint64_t first, std::uint64_t time_ns);
   [[nodiscard]] const std::unordered_map<std::uint64_t, Thread>& threads() const { return threads_; }
   std::unordered_map<std::uint64_t, Thread>& threads() { return threads_; }
 
-  // Registers entries that have arrived. Returns null if the thread, or all CPUs together, could not have emitted that
-  // many in the time; they are counted as malformed. The thread's ledger decides which of them are new.
+  // Registers entries that have arrived. An unknown thread is added. If it may have run before the attach, because not
+  // all threads are known or it was seen at a time before, it begins with these entries, otherwise at 0. Returns null
+  // if the thread, or all CPUs together, could not have emitted that many in the time; they are counted as malformed.
+  // The thread's ledger decides which of them are new.
   Thread* arriving(std::uint64_t id, Sequences sequences, std::uint64_t time_ns);
 
   // These count the new entries among them, by outcome.
