@@ -9,9 +9,9 @@
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "command/command.h"
-#include "command/command_top.h"
 #include "command/options.h"
 #include "invented_spans.h"
+#include "top/top_runner.h"
 
 #include <CLI/CLI.hpp>
 

@@ -4,12 +4,16 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 
 namespace CLI {
 class App;
 }
 
 namespace nopspan::collector {
+
+class Source;
+struct TopOptions;
 
 // Options that every command has.
 struct OutputOptions {
@@ -31,5 +35,11 @@ void add_replay(CLI::App& app, const OutputOptions& common, Run& run);
 void add_export(CLI::App& app, const OutputOptions& common, Run& run);
 void add_serve(CLI::App& app, const OutputOptions& common, Run& run);
 void add_doctor(CLI::App& app, const OutputOptions& common, Run& run);
+
+// `nopspan top` for any source, which a test runs with a source of its own.
+void add_top_options(CLI::App& app, TopOptions& options);
+// Shows a screen if stdin and stdout are a terminal that supports one. Otherwise, or if plain text, JSON, --count or
+// --rows was requested, prints tables.
+int run_top(TopOptions options, const OutputOptions& common, std::unique_ptr<Source> source);
 
 }  // namespace nopspan::collector

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan top: its options, and the choice between the screen and printed tables.
-#include "command/command_top.h"
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/text_output.h"
@@ -9,6 +8,7 @@
 #include "command/options.h"
 #include "command/tracing_process.h"
 #include "top/top_print.h"
+#include "top/top_runner.h"
 #include "top/top_screen.h"
 
 #include <CLI/CLI.hpp>
