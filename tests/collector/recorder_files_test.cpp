@@ -4,7 +4,6 @@
 #include "base/stopping.h"
 #include "full_disk.h"
 #include "kept_entry.h"
-#include "recording/old_recordings.h"
 #include "recording/recorder.h"
 #include "recording/recording.h"
 #include "temporary_folder.h"

@@ -8,7 +8,6 @@
 #include "host/process_facts.h"
 #include "model/entry_json.h"
 #include "recording/entry_encoder.h"
-#include "recording/old_recordings.h"
 
 #include <nlohmann/json.hpp>
 
@@ -21,12 +20,17 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <functional>
 #include <iostream>
+#include <string_view>
+#include <system_error>
+#include <tuple>
 #include <utility>
 
 namespace nopspan::collector {
@@ -90,7 +94,80 @@ class Work : public Output::Block {
   const std::function<void(bool)> settle_;
 };
 
+constexpr std::string_view kDigits = "0123456789";
+
+// The paths of the files in the folder of `path` for whose names `is_wanted` returns true.
+template <class IsWanted>
+std::vector<std::string> files_beside(const std::filesystem::path& path, IsWanted is_wanted) {
+  std::vector<std::string> files;
+  const std::filesystem::path folder = path.parent_path();
+  std::error_code error;
+  std::filesystem::directory_iterator end, at(folder.empty() ? "." : folder, error);
+  for (; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename();
+    if (is_wanted(name)) files.push_back(folder / name);
+  }
+  return files;
+}
+
+// "20260102T030405Z.rec" becomes "#T#Z.rec".
+std::string without_numbers(std::string_view name) {
+  std::string text;
+  for (const char c : name) {
+    const bool is_digit = kDigits.find(c) != std::string_view::npos;
+    if (!is_digit || text.empty() || text.back() != '#') text += is_digit ? '#' : c;
+  }
+  return text;
+}
+
+// "spans.rec.3" becomes "spans.rec".
+std::string_view without_part(std::string_view name) {
+  const std::size_t end = name.find_last_not_of(kDigits);
+  return end != std::string_view::npos && end + 1 < name.size() && name[end] == '.' ? name.substr(0, end) : name;
+}
+
+struct OldRecording {
+  timespec written = {};
+  std::string path;
+  std::uint64_t bytes = 0;
+};
+
+// The recordings in the folder of `path`, the oldest first. Only recordings count whose names differ from that of
+// `path` in numbers alone, and their older files (.1, .2, …). `path` itself does not count.
+std::vector<OldRecording> recordings_beside(const std::string& path) {
+  const std::string own = std::filesystem::path(path).filename(), wanted = without_numbers(own);
+  std::vector<OldRecording> old;
+  for (std::string& file : files_beside(path, [&](std::string_view name) {
+         return name != own && (without_numbers(name) == wanted || without_numbers(without_part(name)) == wanted);
+       })) {
+    struct stat facts = {};
+    // Others may create files in a shared folder, to displace those of this user.
+    if (::lstat(file.c_str(), &facts) != 0 || facts.st_uid != ::geteuid() || !is_recording(file)) continue;
+    // A small file needs more space on the disk than it has bytes.
+    constexpr std::uint64_t kBlock = 512;
+    const std::uint64_t size =
+        std::max(static_cast<std::uint64_t>(facts.st_size), static_cast<std::uint64_t>(facts.st_blocks) * kBlock);
+    old.push_back({facts.st_mtim, std::move(file), size});
+  }
+  std::sort(old.begin(), old.end(), [](const OldRecording& one, const OldRecording& other) {
+    // If the times are equal, FILE.1 is older than FILE.
+    return std::tie(one.written.tv_sec, one.written.tv_nsec, other.path) <
+           std::tie(other.written.tv_sec, other.written.tv_nsec, one.path);
+  });
+  return old;
+}
+
 }  // namespace
+
+bool is_recording(const std::string& path) {
+  // O_NONBLOCK, so that open() does not wait for the writer of a named pipe.
+  const OpenFile file(::open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  struct stat facts = {};
+  std::array<char, kFileHeaderBytes + kChunkHeaderBytes> begin{};
+  return file && ::fstat(file.get(), &facts) == 0 && S_ISREG(facts.st_mode) &&
+         ::pread(file.get(), begin.data(), begin.size(), 0) == static_cast<ssize_t>(begin.size()) &&
+         begins_recording({begin.data(), begin.size()});
+}
 
 Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), recording_(random_id()) {
   if (options_.max_bytes > 0) chunk_bytes_ = std::min<std::uint64_t>(kChunkBytes, options_.max_bytes / 4);
@@ -119,7 +196,14 @@ bool Recorder::begin_file() {
 std::string RecorderOptions::file(unsigned i) const { return i == 0 ? path : path + "." + std::to_string(i); }
 
 std::vector<std::string> RecorderOptions::older_files() const {
-  return max_bytes > 0 ? collector::older_files(path, keep) : std::vector<std::string>();
+  if (max_bytes == 0) return {};
+  const std::string first = std::filesystem::path(path).filename().string() + ".";
+  return files_beside(path, [&](std::string_view name) {
+    if (!name.starts_with(first) || name.size() == first.size() || name[first.size()] == '0') return false;
+    unsigned number = 0;
+    const auto [end, error] = std::from_chars(name.data() + first.size(), name.data() + name.size(), number);
+    return error == std::errc() && end == name.data() + name.size() && number <= keep;
+  });
 }
 
 void Recorder::open(bool may_replace) {
@@ -191,13 +275,18 @@ void Recorder::begin() {
 // Deletes old recordings, so that there is space for `bytes` and for a whole new file.
 void Recorder::keep_total(std::uint64_t bytes) {
   if (options_.keep_total == 0) return;
-  bytes = std::min(bytes + options_.max_bytes, options_.keep_total);
-  delete_oldest(options_.path, options_.keep_total - bytes, [this](const std::string& file, int error) {
-    std::cerr << "nopspan record: " + printable(file) + ": " +
-                     (error == 0 ? "deleting it because of --keep-total " + bytes_text(options_.keep_total)
-                                 : std::string("cannot be deleted: ") + std::strerror(error)) +
-                     "\n";
-  });
+  const std::vector<OldRecording> old = recordings_beside(options_.path);
+  std::uint64_t sum = bytes + options_.max_bytes;
+  for (const OldRecording& one : old) sum += one.bytes;
+  for (auto one = old.begin(); one != old.end() && sum > options_.keep_total; ++one) {
+    const std::string begin = "nopspan record: " + printable(one->path) + ": ";
+    std::cerr << begin + "deleting it because of --keep-total " + bytes_text(options_.keep_total) + "\n";
+    if (::unlink(one->path.c_str()) == 0) {
+      sum -= one->bytes;
+    } else {
+      std::cerr << begin + "cannot be deleted: " + std::strerror(errno) + "\n";
+    }
+  }
 }
 
 void Recorder::on_entry(const Entry& entry) {

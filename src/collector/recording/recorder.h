@@ -26,20 +26,23 @@
 
 namespace nopspan::collector {
 
+// Whether the file has the beginning of a recording. A symbolic link is not followed.
+bool is_recording(const std::string& path);
+
 struct RecorderOptions {
   std::string path;             // "-": stdout; "unix:PATH": a socket on which a reader listens
   bool force = false;           // replace an existing file
   std::uint64_t max_bytes = 0;  // beyond this size, PATH becomes PATH.1, and PATH.1 becomes PATH.2; 0: no limit
   unsigned keep = 4;            // number of older files to keep
-  // Recordings in the folder are deleted (old_recordings.h), so that all together have at most this size. At least
-  // twice max_bytes; 0: no limit
+  // The oldest recordings in the folder are deleted, so that all together have at most this size. Only those count
+  // whose names differ from that of `path` in numbers alone. At least twice max_bytes; 0: no limit
   std::uint64_t keep_total = 0;
 
   // Returns `path` if `i` is 0, otherwise an older file: the larger `i`, the older.
   [[nodiscard]] std::string file(unsigned i) const;
   // `path` for messages.
   [[nodiscard]] std::string name() const { return path == "-" ? "stdout" : printable(path); }
-  // The existing files that rotation renames or deletes.
+  // The existing files that rotation renames or deletes, whatever they contain.
   [[nodiscard]] std::vector<std::string> older_files() const;
 };
 
