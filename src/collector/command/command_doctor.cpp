@@ -22,10 +22,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-struct DoctorOptions {
-  std::uint32_t pid = 0;
-};
-
 void print_json(const Checks& checks) {
   ordered_json json{{"would_attach", !checks.failed()}, {"checks", ordered_json::array()}};
   for (const Check& check : checks.all())
@@ -47,22 +43,23 @@ void print_text(const Checks& checks, bool color) {
   std::cout << (checks.failed() ? "Tracing would fail or be incomplete.\n" : "Tracing would work.\n");
 }
 
-int run_doctor(const DoctorOptions& options, const OutputOptions& common) {
-  if (options.pid != 0) require_processes({options.pid});
+// `pid` is 0 if no process was named.
+int run_doctor(std::uint32_t pid, const OutputOptions& common) {
+  if (pid != 0) require_processes({pid});
   confine({tracing_capabilities(true), {}, {}});
   start_process_reader();
   Checks checks;
   check_kernel(checks);
   const auto programs = check_privileges(checks);
   Host host;
-  if (options.pid != 0) {
-    host.scan_completely({options.pid});
-    check_process(host, Tracers::find(), options.pid, programs.get(), checks);
+  if (pid != 0) {
+    host.scan_completely({pid});
+    check_process(host, Tracers::find(), pid, programs.get(), checks);
   } else {
     host.scan_completely({});
     check_files(host, programs.get(), checks);
   }
-  check_obstacles(host, options.pid, checks);
+  check_obstacles(host, pid, checks);
   check_left_alone(checks);
   if (common.json) {
     print_json(checks);
@@ -88,11 +85,11 @@ constexpr char kDoctorExplained[] =
 }  // namespace
 
 void add_doctor(CLI::App& app, const OutputOptions& common, Run& run) {
-  auto options = std::make_shared<DoctorOptions>();
+  auto pid = std::make_shared<std::uint32_t>(0);
   CLI::App* doctor = app.add_subcommand("doctor", "Find out why tracing would fail, and how to fix it");
-  doctor->add_option("PID", options->pid, "Check only this process")->type_name("PID")->check(whole_number(1));
+  doctor->add_option("PID", *pid, "Check only this process")->type_name("PID")->check(whole_number(1));
   doctor->footer(kDoctorExplained);
-  doctor->callback([options, &common, &run] { run = [options, &common] { return run_doctor(*options, common); }; });
+  doctor->callback([pid, &common, &run] { run = [pid, &common] { return run_doctor(*pid, common); }; });
 }
 
 }  // namespace nopspan::collector

@@ -28,10 +28,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-struct PsOptions {
-  std::vector<std::uint32_t> pids;
-};
-
 struct CopyReport {
   Host::Copy copy;
   std::optional<LibraryView> view;  // empty if its memory could not be read
@@ -209,24 +205,15 @@ void print_counts(const ProcessReport& report) {
   }
 }
 
-// Prints to stderr what could not be examined, and why.
-void print_skipped(Host& host, const std::set<std::uint32_t>& wanted, const Tracers& tracers) {
-  std::vector<Unattached> skipped = host.skipped();
-  std::erase_if(skipped,
-                [&](const auto& each) { return each.pid != 0 && !wanted.empty() && !wanted.contains(each.pid); });
-  std::cerr << skipped_text(skipped);
-  if (!tracers.incomplete.empty()) std::cerr << "nopspan: " << tracers.incomplete << "\n";
-}
-
-int run_ps(const PsOptions& options, const OutputOptions& common) {
-  require_processes(options.pids);
+int run_ps(const std::vector<std::uint32_t>& only, const OutputOptions& common) {
+  require_processes(only);
   confine({{Capability::sys_ptrace, Capability::dac_read_search, Capability::checkpoint_restore, Capability::sys_admin},
            {},
            {}});
   start_process_reader();
   Host host;
-  const std::set<std::uint32_t> wanted(options.pids.begin(), options.pids.end());
-  host.scan_completely(options.pids);
+  const std::set<std::uint32_t> wanted(only.begin(), only.end());
+  host.scan_completely(only);
   const auto pids = host.pids();
   const Tracers tracers = pids.empty() ? Tracers() : Tracers::find();
   std::vector<ProcessReport> reports;
@@ -235,7 +222,7 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
 
   const auto obstacles = find_obstacles(host);
   const auto twins = find_twins(host);
-  const auto skipped = host.skipped();
+  std::vector<Unattached> skipped = host.skipped();
   const bool is_whole = std::none_of(skipped.begin(), skipped.end(), [](const auto& each) { return each.pid == 0; });
   if (common.json) {
     ordered_json json{{"processes", ordered_json::array()}, {"skipped", ordered_json::array()}};
@@ -263,7 +250,10 @@ int run_ps(const PsOptions& options, const OutputOptions& common) {
   for (const ProcessReport& report : reports) add_rows(table, report);
   if (!reports.empty()) std::cout << table.text();
   for (const ProcessReport& report : reports) print_counts(report);
-  print_skipped(host, wanted, tracers);
+  std::erase_if(skipped,
+                [&](const auto& each) { return each.pid != 0 && !wanted.empty() && !wanted.contains(each.pid); });
+  std::cerr << skipped_text(skipped);
+  if (!tracers.incomplete.empty()) std::cerr << "nopspan: " << tracers.incomplete << "\n";
   for (const Unattached& one : obstacles) std::cerr << text_of(one) + ". nopspan attaches to the others alone\n";
   for (const Unattached& one : twins) std::cerr << text_of(one) + "\n";
   if (reports.empty())
@@ -304,11 +294,11 @@ constexpr char kPsExplained[] =
 }  // namespace
 
 void add_ps(CLI::App& app, const OutputOptions& common, Run& run) {
-  auto options = std::make_shared<PsOptions>();
+  auto only = std::make_shared<std::vector<std::uint32_t>>();
   CLI::App* ps = app.add_subcommand("ps", "List processes with nopspan probes, and their tracers");
-  ps->add_option("PID", options->pids, "List only these processes")->type_name("PID")->check(whole_number(1));
+  ps->add_option("PID", *only, "List only these processes")->type_name("PID")->check(whole_number(1));
   ps->footer(kPsExplained);
-  ps->callback([options, &common, &run] { run = [options, &common] { return run_ps(*options, common); }; });
+  ps->callback([only, &common, &run] { run = [only, &common] { return run_ps(*only, common); }; });
 }
 
 }  // namespace nopspan::collector
