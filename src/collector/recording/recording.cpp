@@ -91,12 +91,6 @@ void Recording::run(Sink& sink, Deadline& until) {
   end(sink, until);
 }
 
-void Recording::pass(Sink& sink) {
-  end_before_ = end_;
-  tick(chunk_.time_unix_ns, sink);
-  read_chunk(chunk_, sink);
-}
-
 void Recording::end(Sink& sink, const Deadline& until) {
   // Behind the end of a recording, another one may follow.
   is_stopped_ = until.is_over() && !(reader_.state().ended && reader_.state().at_end);
@@ -104,13 +98,11 @@ void Recording::end(Sink& sink, const Deadline& until) {
   if (end_ > 0) sink.on_tick(end_);
 }
 
-// `read` calls its argument with every entry, and returns whether the chunk is whole.
-template <class Read>
-void Recording::read_entries(const Chunk& chunk, Sink& sink, const Read& read) {
+void Recording::read_entries(Sink& sink) {
   std::uint64_t entries = 0;
   ProcessPointer process;  // of the entry before
   Tally* known = nullptr;
-  const bool is_whole = read([&](const Entry& entry) {
+  const auto each = [&](const Entry& entry) {
     ++entries;
     if (known == nullptr || *entry.process != process) {
       known = &tally_of(*entry.process);
@@ -123,27 +115,29 @@ void Recording::read_entries(const Chunk& chunk, Sink& sink, const Read& read) {
     } else {
       deliver(entry, sink);
     }
-  });
+  };
+  const bool is_whole = chunk_.kind == ChunkKind::batches ? batches_.read(chunk_.payload, each)
+                                                          : batches_.read_gzip(chunk_.payload, limits_.chunk, each);
   if (is_whole) return;
   ++invalid_;
-  invalid_entries_ += chunk.entries - std::min<std::uint64_t>(chunk.entries, entries);
+  invalid_entries_ += chunk_.entries - std::min<std::uint64_t>(chunk_.entries, entries);
 }
 
-void Recording::read_chunk(const Chunk& chunk, Sink& sink) {
-  if (is_closed_ && chunk.kind != ChunkKind::about) {  // its first chunk is damaged
+void Recording::pass(Sink& sink) {
+  end_before_ = end_;
+  tick(chunk_.time_unix_ns, sink);
+  if (is_closed_ && chunk_.kind != ChunkKind::about) {  // its first chunk is damaged
     begin_recording("");
-    begins_unix_ns_ = chunk.time_unix_ns + kOldestTick;
+    begins_unix_ns_ = chunk_.time_unix_ns + kOldestTick;
   }
-  switch (chunk.kind) {
+  switch (chunk_.kind) {
     case ChunkKind::about:
-      return read_about(chunk);
+      return read_about();
     case ChunkKind::batches:
-      return read_entries(chunk, sink, [&](const auto& each) { return batches_.read(chunk.payload, each); });
     case ChunkKind::batches_gzip:
-      return read_entries(chunk, sink,
-                          [&](const auto& each) { return batches_.read_gzip(chunk.payload, limits_.chunk, each); });
+      return read_entries(sink);
     case ChunkKind::ledger:
-      return read_ledger(chunk);
+      return read_ledger();
     case ChunkKind::end:
       is_closed_ = true;
       return;
@@ -207,8 +201,8 @@ void Recording::begin_recording(const std::string& id) {
   recording_ = id;
 }
 
-void Recording::read_about(const Chunk& chunk) {
-  const auto about = json_of(chunk.payload);
+void Recording::read_about() {
+  const auto about = json_of(chunk_.payload);
   const auto found = about.is_object() ? about.find("recording") : about.end();
   if (!about.is_object() || found == about.end() || !found->is_string()) {
     ++invalid_;
@@ -222,7 +216,7 @@ void Recording::read_about(const Chunk& chunk) {
   const std::uint64_t before = part_;
   if (const auto part = about.find("part"); part != about.end() && part->is_number_unsigned()) part_ = *part;
   note_part(part_);
-  if (part_ != before + 1) begins_unix_ns_ = chunk.time_unix_ns + kOldestTick;
+  if (part_ != before + 1) begins_unix_ns_ = chunk_.time_unix_ns + kOldestTick;
   is_closed_ = false;
 }
 
@@ -248,8 +242,8 @@ std::uint64_t Recording::missing_parts() const {
   return missing;
 }
 
-void Recording::read_ledger(const Chunk& chunk) {
-  const auto json = json_of(chunk.payload);
+void Recording::read_ledger() {
+  const auto json = json_of(chunk_.payload);
   if (!json.is_object()) {
     ++invalid_;
     return;

@@ -70,15 +70,13 @@ class Recording : public Source {
   };
 
   void set_processes();
-  void read_chunk(const Chunk& chunk, Sink& sink);
   void deliver(const Entry& entry, Sink& sink) const;
-  template <class Read>
-  void read_entries(const Chunk& chunk, Sink& sink, const Read& read);
+  void read_entries(Sink& sink);
   void begin_recording(const std::string& id);
   void note_part(std::uint64_t part);
   [[nodiscard]] std::uint64_t missing_parts() const;
-  void read_about(const Chunk& chunk);
-  void read_ledger(const Chunk& chunk);
+  void read_about();
+  void read_ledger();
   void tick(std::uint64_t now, Sink& sink);
   [[nodiscard]] Ledger since_before() const;
   Tally& tally_of(const ProcessPointer& process);
