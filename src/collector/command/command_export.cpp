@@ -420,9 +420,7 @@ void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
       ->type_name("FILE");
   app.add_option("--client-key", otlp.client_key, "Key of this client, for receivers that check it")->type_name("FILE");
   app.add_option("--client-certificate", otlp.client_certificate, "Certificate of this client")->type_name("FILE");
-  SizeRange some_bytes;
-  some_bytes.least = 1;
-  some_bytes.text = "between 1 and 4194304T";
+  const SizeRange some_bytes{.least = 1, .text = "between 1 and 4194304T"};
   add_bytes_option(app, "--queue", options.queue_bytes, "Memory for requests that wait for the receiver (default: 64M)",
                    some_bytes);
   add_duration_option(app, "--retry-time", options.retry_ns,
