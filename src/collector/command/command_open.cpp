@@ -70,7 +70,7 @@ void read_core(const OpenOptions& options, OpenReading& reading) {
       read.skipped.push_back({options.core, 0, "", is_cut ? "it ends before its open spans" : why_no_spans(error)});
     }
   }
-  reading.finish(read);
+  reading.on_open_read(read);
 }
 
 std::string json_text(const OpenNow& now, int indent) {

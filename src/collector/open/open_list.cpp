@@ -42,7 +42,7 @@ void OpenReading::add(const ProcessPointer& process, std::uint32_t user, const s
   now_.processes.push_back(std::move(copy));
 }
 
-void OpenReading::finish(const OpenSpansRead& read) {
+void OpenReading::on_open_read(const OpenSpansRead& read) {
   OpenNow now = std::exchange(now_, {});
   now.time_unix_ns = read.time_unix_ns;
   now.time_ns = read.time_ns;

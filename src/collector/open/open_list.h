@@ -18,8 +18,6 @@
 
 namespace nopspan::collector {
 
-// Makes lists of the requests in flight from the messages of the process that reads other processes' memory.
-
 // What was read at one time.
 struct OpenNow {
   std::uint64_t time_unix_ns = 0;  // 0: of a core file
@@ -33,6 +31,7 @@ struct OpenNow {
 // Why open spans could not be read: an errno value for people.
 std::string why_no_spans(int error);
 
+// Makes lists of the requests in flight from the messages of the process that reads other processes' memory.
 class OpenReading : public MessageSink {
  public:
   // `on_list` is called with each list.
@@ -42,8 +41,6 @@ class OpenReading : public MessageSink {
   // Adds a copy of the library.
   void add(const ProcessPointer& process, std::uint32_t user, const std::string& library, int error, OpenSpans& open,
            const EarlyRequests& early = {});
-  // The list is complete.
-  void finish(const OpenSpansRead& read);
 
   [[nodiscard]] bool has_started() const { return has_started_; }
   [[nodiscard]] const std::optional<TracerEnd>& end() const { return end_; }
@@ -52,7 +49,7 @@ class OpenReading : public MessageSink {
   void on_process(const Described& described) override { process_ = described.process; }
   void on_held(const Held& held) override;
   void on_open(const PackedOpenSpans& open) override;
-  void on_open_read(const OpenSpansRead& read) override { finish(read); }
+  void on_open_read(const OpenSpansRead& read) override;  // the list is complete
   void on_text(std::string_view text) override;
   void on_end(const TracerEnd& end) override { end_ = end; }
 

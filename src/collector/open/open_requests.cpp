@@ -196,12 +196,10 @@ void add_open_spans(const OpenSpans& open, std::size_t process_index, OpenProces
 }
 
 std::vector<OpenRequest> open_requests(std::vector<OpenSpan> spans, const std::vector<OpenProcess>& processes) {
-  std::map<std::string_view, std::vector<OpenSpan>> by_trace;
-  std::vector<std::string> ids;  // the keys of by_trace
-  ids.reserve(spans.size());
+  std::map<std::string, std::vector<OpenSpan>> by_trace;
   for (OpenSpan& span : spans) {
-    ids.emplace_back(reinterpret_cast<const char*>(span.trace_id.bytes), sizeof(span.trace_id.bytes));
-    by_trace[ids.back()].push_back(std::move(span));
+    std::string id(reinterpret_cast<const char*>(span.trace_id.bytes), sizeof(span.trace_id.bytes));
+    by_trace[std::move(id)].push_back(std::move(span));
   }
   std::vector<OpenRequest> requests;
   for (auto& [id, of_request] : by_trace) {
