@@ -18,8 +18,6 @@
 #include <algorithm>
 #include <cstring>
 #include <deque>
-#include <fstream>
-#include <iterator>
 #include <map>
 #include <optional>
 #include <random>
@@ -39,6 +37,7 @@ struct Replayed {
   KeptEntries sink;
   Ledger ledger;
   std::string remark;
+  std::uint64_t bytes = 0;  // that were read or skipped
 };
 
 Replayed replay(const std::string& path, const Filter& filter = {}) {
@@ -48,6 +47,7 @@ Replayed replay(const std::string& path, const Filter& filter = {}) {
   recording.run(replayed.sink, never);
   replayed.ledger = recording.ledger();
   replayed.remark = recording.remark();
+  replayed.bytes = recording.state().bytes;
   return replayed;
 }
 
@@ -74,6 +74,14 @@ std::vector<KeptEntry> record(RecorderOptions options, std::size_t count, Ledger
   return spans;
 }
 
+class RecordedFile : public testing::Test {
+ protected:
+  std::vector<KeptEntry> record_spans(std::size_t count) { return record({file.path()}, count, source); }
+
+  TemporaryFile file;
+  LedgerSource source;
+};
+
 using Key = std::tuple<std::uint32_t, std::uint64_t, std::uint32_t, Kind>;
 Key key_of(const Entry& entry) { return {(**entry.process).pid, entry.sequence_id, entry.thread_id, entry.kind}; }
 
@@ -90,25 +98,19 @@ void expect_same(const std::vector<KeptEntry>& before, const std::deque<KeptEntr
   }
 }
 
-TEST(Recording, GivesBackAllSpansEachThreadInItsOrderAndTheLedger) {
-  const TemporaryFile file;
-  LedgerSource source;
+TEST_F(RecordedFile, GivesBackAllSpansEachThreadInItsOrderAndTheLedger) {
   source.now.total += {.emitted = 3, .ring_full = 3};
-  const auto spans = record({file.path()}, 5000, source);
+  const auto spans = record_spans(5000);
   const Replayed replayed = replay(file.path());
   EXPECT_EQ(replayed.remark, "");
   expect_same(spans, replayed.sink.spans);
-  EXPECT_EQ(replayed.ledger.total.delivered, 5000U);
-  EXPECT_EQ(replayed.ledger.total.ring_full, 3U);
-  EXPECT_TRUE(replayed.ledger.total.is_balanced());
+  EXPECT_EQ(replayed.ledger.total, (Counts{.emitted = 5003, .delivered = 5000, .ring_full = 3}));
   EXPECT_EQ(text_of(replayed.ledger), text_of(source.ledger()));
 }
 
 // 10 s of spans that take 1 ms, one hundred per second.
-TEST(Recording, SkipsToATimeWithoutReadingWhatIsBefore) {
+TEST_F(RecordedFile, SkipsToATimeWithoutReadingWhatIsBefore) {
   constexpr std::uint64_t kSince = kBegin + 6 * kSecond, kUntil = kBegin + 8 * kSecond, kEvery = kSecond / 100;
-  const TemporaryFile file;
-  LedgerSource source;
   {
     const KeptEntry kept = chat_span(make_process(1));
     Entry entry = kept.entry();
@@ -130,23 +132,18 @@ TEST(Recording, SkipsToATimeWithoutReadingWhatIsBefore) {
   filter.until_unix_ns = kUntil;
   const auto check = [&] {
     file.set_bytes(bytes);
-    Recording recording(file.path(), filter);
-    KeptEntries read;
-    Deadline none;
-    recording.run(read, none);
-    EXPECT_EQ(recording.remark(), "");
-    EXPECT_EQ(recording.state().bytes, bytes.size());
-    ASSERT_EQ(read.spans.size(), 200U);
-    for (const KeptEntry& one : read.spans) {
+    const Replayed replayed = replay(file.path(), filter);
+    EXPECT_EQ(replayed.remark, "");
+    EXPECT_EQ(replayed.bytes, bytes.size());
+    ASSERT_EQ(replayed.sink.spans.size(), 200U);
+    for (const KeptEntry& one : replayed.sink.spans) {
       EXPECT_GE(one.entry().start_unix_ns, kSince);
       EXPECT_LT(one.entry().start_unix_ns, kUntil);
       EXPECT_FALSE(one.entry().before_attach);
     }
-    const Ledger ledger = recording.ledger();
-    EXPECT_TRUE(ledger.total.is_balanced());
-    EXPECT_EQ(ledger.total, (Counts{.emitted = 1000, .delivered = 200, .filtered = 800}));
-    ASSERT_EQ(ledger.processes.size(), 1U);
-    EXPECT_EQ(ledger.processes[0].counts, ledger.total);
+    EXPECT_EQ(replayed.ledger.total, (Counts{.emitted = 1000, .delivered = 200, .filtered = 800}));
+    ASSERT_EQ(replayed.ledger.processes.size(), 1U);
+    EXPECT_EQ(replayed.ledger.processes[0].counts, replayed.ledger.total);
   };
   check();
   // A chunk that is not read may have any content.
@@ -156,20 +153,11 @@ TEST(Recording, SkipsToATimeWithoutReadingWhatIsBefore) {
   check();
   // What was running then lacks what was before.
   filter.since_unix_ns += kSecond / 2000;
-  const auto marked = [&] {
-    Recording recording(file.path(), filter);
-    KeptEntries read;
-    Deadline none;
-    recording.run(read, none);
-    return read.spans.front().entry().before_attach;
-  };
-  EXPECT_TRUE(marked());
+  EXPECT_TRUE(replay(file.path(), filter).sink.spans.front().entry().before_attach);
 }
 
-TEST(Recording, TicksWhereItBeganOnceForEachSecondOfItAndAtItsEnd) {
-  const TemporaryFile file;
-  LedgerSource source;
-  record({file.path()}, 1000, source);  // ten seconds, and the tick at the end
+TEST_F(RecordedFile, TicksWhereItBeganOnceForEachSecondOfItAndAtItsEnd) {
+  record_spans(1000);  // ten seconds, and the tick at the end
   const auto ticks = replay(file.path()).sink.ticks;
   ASSERT_GE(ticks.size(), 10U);
   EXPECT_LE(ticks.size(), 12U);
@@ -191,12 +179,9 @@ class ThreeTicks : public KeptEntries {
   OpenFile& pipe_;
 };
 
-TEST(Recording, TicksWhileNothingIsWrittenToItsPipe) {
-  const TemporaryFile file;
-  LedgerSource source;
-  record({file.path()}, 5, source);
-  std::ifstream written(file.path(), std::ios::binary);
-  const std::string bytes{std::istreambuf_iterator<char>(written), {}};
+TEST_F(RecordedFile, TicksWhileNothingIsWrittenToItsPipe) {
+  record_spans(5);
+  const std::string bytes = file.bytes();
   int ends[2];
   ASSERT_EQ(pipe(ends), 0);
   OpenFile reader(ends[0]), writer(ends[1]);
@@ -211,10 +196,8 @@ TEST(Recording, TicksWhileNothingIsWrittenToItsPipe) {
   EXPECT_EQ(recording.remark(), "");
 }
 
-TEST(Recording, HasRatesOfTheTimeThatItTook) {
-  const TemporaryFile file;
-  LedgerSource source;
-  record({file.path()}, 500, source);
+TEST_F(RecordedFile, HasRatesOfTheTimeThatItTook) {
+  record_spans(500);
   Recording recording(file.path());
   TopSnapshotPointer last;
   TopFeed feed(recording, {}, 10, 100, {.interval_ns = 3600 * kSecond}, false,
@@ -225,9 +208,7 @@ TEST(Recording, HasRatesOfTheTimeThatItTook) {
   EXPECT_EQ(last->table.since_ns, 6 * kSecond - kSecond / 10);
 }
 
-TEST(Recording, GoesOnWhenTheClockIsSetBack) {
-  const TemporaryFile file;
-  LedgerSource source;
+TEST_F(RecordedFile, GoesOnWhenTheClockIsSetBack) {
   Recorder recorder({file.path()});
   recorder.set_source(source);
   const KeptEntry entry = chat_span(make_process(1));
@@ -244,9 +225,7 @@ TEST(Recording, GoesOnWhenTheClockIsSetBack) {
   EXPECT_TRUE(recorder.finish());
 }
 
-TEST(Recording, TicksAFewTimesForAYearInWhichNothingCame) {
-  const TemporaryFile file;
-  LedgerSource source;
+TEST_F(RecordedFile, TicksAFewTimesForAYearInWhichNothingCame) {
   {
     Recorder recorder({file.path()});
     recorder.set_source(source);
@@ -263,10 +242,9 @@ TEST(Recording, TicksAFewTimesForAYearInWhichNothingCame) {
   EXPECT_EQ(ticks.back(), kBegin + 365 * 86400 * kSecond);
 }
 
-TEST(Recording, ThatWasCutAnywhereGivesWhatIsWholeAndALedgerOfIt) {
-  const TemporaryFile file, part;
-  LedgerSource source;
-  record({file.path()}, 100, source);
+TEST_F(RecordedFile, ThatWasCutAnywhereGivesWhatIsWholeAndALedgerOfIt) {
+  const TemporaryFile part;
+  record_spans(100);
   const std::string whole = file.bytes();
   std::size_t before = 0;
   for (std::size_t size = kFileHeaderBytes; size < whole.size(); size += whole.size() / 199) {
@@ -284,10 +262,8 @@ TEST(Recording, ThatWasCutAnywhereGivesWhatIsWholeAndALedgerOfIt) {
   EXPECT_GT(before, 50U);
 }
 
-TEST(Recording, TellsWhatItsFilterLeavesOut) {
-  const TemporaryFile file;
-  LedgerSource source;
-  const auto spans = record({file.path()}, 1000, source);
+TEST_F(RecordedFile, TellsWhatItsFilterLeavesOut) {
+  const auto spans = record_spans(1000);
   Filter filter;
   filter.pids = {2};
   const Replayed replayed = replay(file.path(), filter);
@@ -300,7 +276,7 @@ TEST(Recording, TellsWhatItsFilterLeavesOut) {
   for (const ProcessLedger& one : replayed.ledger.processes) EXPECT_TRUE(one.counts.is_balanced());
 }
 
-TEST(Recording, OfTwoHasTheSpansAndLedgersOfBoth) {
+TEST(TwoRecordedFiles, HaveTheSpansAndLedgersOfBoth) {
   const TemporaryFile one, two, three, both;
   LedgerSource source_one, source_two;
   record({one.path()}, 100, source_one);
@@ -340,10 +316,9 @@ std::vector<std::size_t> chunks_in(const std::string& bytes) {
   return chunks;
 }
 
-TEST(Recording, CountsTheEntriesThatDamageInItsMiddleDestroyed) {
-  const TemporaryFile file, damaged, copy;
-  LedgerSource source;
-  record({file.path()}, 1000, source);
+TEST_F(RecordedFile, CountsTheEntriesThatDamageInItsMiddleDestroyed) {
+  const TemporaryFile damaged, copy;
+  record_spans(1000);
   const std::string whole = file.bytes();
   const std::vector<std::size_t> chunks = chunks_in(whole);
   const std::size_t middle = chunks[chunks.size() / 2], later = chunks[chunks.size() / 2 + 7];
@@ -377,10 +352,8 @@ TEST(Recording, CountsTheEntriesThatDamageInItsMiddleDestroyed) {
   }
 }
 
-TEST(Recording, CountsDestroyedEntriesAfterItsLastLedgerByTheHeadersOfTheirChunks) {
-  const TemporaryFile file;
-  LedgerSource source;
-  record({file.path()}, 1000, source);
+TEST_F(RecordedFile, CountsDestroyedEntriesAfterItsLastLedgerByTheHeadersOfTheirChunks) {
+  record_spans(1000);
   std::string bytes = file.bytes();
   const std::vector<std::size_t> chunks = chunks_in(bytes);
   std::size_t ledger = chunks.size() - 4;  // before the last two, between which there are no entries
@@ -396,7 +369,7 @@ TEST(Recording, CountsDestroyedEntriesAfterItsLastLedgerByTheHeadersOfTheirChunk
   expect_balanced(replayed);
 }
 
-TEST(Recording, OfTwoOfWhichTheFirstHasNoEndSaysSo) {
+TEST(TwoRecordedFiles, OfWhichTheFirstHasNoEndSaySo) {
   const TemporaryFile one, two, both;
   LedgerSource source_one, source_two;
   record({one.path()}, 100, source_one);
@@ -414,20 +387,17 @@ TEST(Recording, OfTwoOfWhichTheFirstHasNoEndSaysSo) {
   EXPECT_EQ(replay(both.path()).ledger.total.emitted, 300U);
 }
 
-TEST(Recording, NamesAnotherVersionThatFollows) {
-  const TemporaryFile file;
-  LedgerSource source;
-  record({file.path()}, 100, source);
+TEST_F(RecordedFile, NamesAnotherVersionThatFollows) {
+  record_spans(100);
   std::string other = file.bytes();
   other[kFileMagic.size()] = 1;
   file.set_bytes(file.bytes() + other);
   EXPECT_THAT(replay(file.path()).remark, HasSubstr("a recording of format version 1, which cannot be read"));
 }
 
-TEST(Recording, TakesAnyBytes) {
-  const TemporaryFile file, broken;
-  LedgerSource source;
-  record({file.path()}, 60, source);
+TEST_F(RecordedFile, TakesAnyBytes) {
+  const TemporaryFile broken;
+  record_spans(60);
   const std::string whole = file.bytes();
   std::mt19937_64 random(5);
   for (int i = 0; i < 100; ++i) {
@@ -451,8 +421,7 @@ std::string file_of(const std::vector<std::pair<ChunkKind, std::string>>& chunks
   return file.bytes();
 }
 
-TEST(Recording, TakesChunksThatHoldAnything) {
-  const TemporaryFile file;
+TEST_F(RecordedFile, TakesChunksThatHoldAnything) {
   const std::string deep(900'000, '[');
   file.set_bytes(
       file_of({{ChunkKind::about, "no JSON"},
@@ -474,8 +443,7 @@ TEST(Recording, TakesChunksThatHoldAnything) {
   EXPECT_EQ(replayed.ledger.total.not_in_file, 14U);
 }
 
-TEST(Recording, SaysWhetherRecordingsOverlap) {
-  const TemporaryFile file;
+TEST_F(RecordedFile, SaysWhetherRecordingsOverlap) {
   const std::string one = file_of({{ChunkKind::about, R"({"recording": "1", "part": 1})"}}) +
                           file_of({{ChunkKind::ledger, "{}"}, {ChunkKind::end, ""}}, kBegin + 10 * kSecond);
   const auto overlap_of = [&](std::uint64_t begin_unix_ns) {
@@ -489,13 +457,12 @@ TEST(Recording, SaysWhetherRecordingsOverlap) {
   EXPECT_EQ(overlap_of(kBegin + 20 * kSecond), "");
 }
 
-TEST(Recording, ChecksABoundedNumberOfParts) {
+TEST_F(RecordedFile, ChecksABoundedNumberOfParts) {
   const auto part = [](const std::string& id, unsigned number) {
     return file_of({{ChunkKind::about, R"({"recording": ")" + id + R"(", "part": )" + std::to_string(number) + "}"},
                     {ChunkKind::end, ""}});
   };
   const auto remark_of = [&](const std::string& bytes) {
-    const TemporaryFile file;
     file.set_bytes(bytes);
     Recording recording(ChunkReader(file.open(O_RDONLY), "it"), {}, {.parts = 2});
     KeptEntries sink;
@@ -515,10 +482,8 @@ TEST(Recording, ChecksABoundedNumberOfParts) {
   EXPECT_THAT(remark_of(part("a", 2) + part("b", 1) + part("a", 1)), HasSubstr("not in order"));
 }
 
-TEST(Recorder, CountsWhatItCouldNotWriteAndGoesOnWhenThereIsRoomAgain) {
-  const TemporaryFile file;
+TEST_F(RecordedFile, HasACountOfWhatWasNotWrittenAndGoesOnWhenThereIsRoomAgain) {
   const std::vector<ProcessPointer> processes = {make_process(1), make_process(2)};
-  LedgerSource source;
   Recorder recorder({file.path()});
   recorder.set_source(source);
   std::mt19937_64 random(6);
@@ -598,9 +563,7 @@ TEST(Recorder, OfALiveSourceCountsWhatNobodyReads) {
   EXPECT_TRUE(ledger.total.is_balanced());
 }
 
-TEST(Recorder, WritesNoEndWithoutItsLastLedger) {
-  const TemporaryFile file;
-  LedgerSource source;
+TEST_F(RecordedFile, HasNoEndWithoutItsLastLedger) {
   Recorder recorder({file.path()});
   recorder.set_source(source);
   recorder.on_tick(kBegin);
@@ -621,16 +584,14 @@ TEST(Recorder, WritesNoEndWithoutItsLastLedger) {
 std::vector<std::string> parts_of(const TemporaryFile& file) {
   std::vector<std::string> parts = {file.bytes()};
   for (unsigned i = 1; i <= 9; ++i) {
-    std::ifstream in(file.path() + "." + std::to_string(i), std::ios::binary);
-    const std::string part{std::istreambuf_iterator<char>(in), {}};
+    const std::string part = contents_of(file.path() + "." + std::to_string(i));
     if (!part.empty()) parts.insert(parts.begin(), part);
   }
   return parts;
 }
 
-TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
-  const TemporaryFile file, all;
-  LedgerSource source;
+TEST_F(RecordedFile, IsFollowedByAnotherWhenItIsFullAndAllTogetherHaveEverything) {
+  const TemporaryFile all;
   const auto spans = record({file.path(), false, 200'000, 9}, 5000, source);
   const std::vector<std::string> parts = parts_of(file);
   const std::size_t files = parts.size() - 1;  // before the newest
@@ -658,9 +619,8 @@ TEST(Recorder, BeginsAnotherFileWhenOneIsFullAndAllTogetherHaveEverything) {
 }
 
 // A request that began in a part that is not read lacks spans.
-TEST(Recorder, BeginsFilesWhoseReaderKnowsWhichSpansBeganBefore) {
-  const TemporaryFile file, some;
-  LedgerSource source;
+TEST_F(RecordedFile, HasAReaderThatKnowsWhichSpansBeganBefore) {
+  const TemporaryFile some;
   constexpr std::size_t kSpans = 8000;
   constexpr std::uint64_t kEvery = 10'000'000, kLong = 5 * kSecond;
   {
