@@ -13,19 +13,23 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
 
+class SpansOfAMemory : public testing::Test {
+ protected:
+  OpenMemory memory;
+  OpenSpans open;
+};
+
 std::vector<std::string> names_of(const OpenSpans& open) {
   std::vector<std::string> names;
   for (const nopspan_open& span : open.spans) names.emplace_back(span.name);
   return names;
 }
 
-TEST(OpenSpans, AreReadWithTheirLabels) {
-  OpenMemory memory;
+TEST_F(SpansOfAMemory, AreReadWithTheirLabels) {
   nopspan_open& span = memory.add("request", 1, 0, 1000);
   span.labels[2] = 3;
   span.labels[3] = 5;
   memory.add("step", 2, 1, 2000);
-  OpenSpans open;
   ASSERT_EQ(memory.read(open, 5000), 0);
   EXPECT_THAT(names_of(open), ElementsAre("request", "step"));
   EXPECT_EQ(open.labels[3], "acme");
@@ -38,15 +42,13 @@ TEST(OpenSpans, AreReadWithTheirLabels) {
   EXPECT_EQ(open.unread, 0U);
 }
 
-TEST(OpenSpans, ThatEndedOrBelongToAnotherProcessAreNotRead) {
-  OpenMemory memory;
+TEST_F(SpansOfAMemory, ThatEndedOrBelongToAnotherProcessAreNotRead) {
   memory.add("ended", 1, 0, 1000).state = 0;
   memory.add("changing", 2, 0, 1000).state = 2;
   memory.add("of the parent process", 3, 0, 1000).mark = 5;
   memory.add("free", 4, 0, 1000);
   memory.slabs[0].free |= 1U << 3U;
   memory.add("open", 5, 0, 1000);
-  OpenSpans open;
   ASSERT_EQ(memory.read(open), 0);
   EXPECT_THAT(names_of(open), ElementsAre("open"));
 }
@@ -68,52 +70,43 @@ OpenSpans read_while_changing(OpenMemory& memory, unsigned when, void (*change)(
   return open;
 }
 
-TEST(OpenSpans, ThatChangeWhileTheyAreReadAreNotShown) {
+TEST_F(SpansOfAMemory, ThatChangeWhileTheyAreReadAreNotShown) {
   const auto replace = [](nopspan_open& span) { ++span.generation; };
   const auto end = [](nopspan_open& span) { span.state = 0; };
   for (const unsigned when : {1U, 2U}) {
     for (const auto change : {+replace, +end}) {
-      OpenMemory memory;
-      memory.add("changing", 1, 0, 1000);
-      EXPECT_THAT(read_while_changing(memory, when, change).spans, IsEmpty()) << when;
+      OpenMemory changing;
+      changing.add("changing", 1, 0, 1000);
+      EXPECT_THAT(read_while_changing(changing, when, change).spans, IsEmpty()) << when;
     }
   }
-  OpenMemory memory;
   memory.add("changed before", 1, 0, 1000);
   EXPECT_THAT(read_while_changing(memory, 0, replace).spans, SizeIs(1));
 }
 
-TEST(OpenSpans, AreNotExpectedOfAnOldLibrary) {
-  OpenMemory memory;
+TEST_F(SpansOfAMemory, AreNotExpectedOfAnOldLibrary) {
   memory.page.abi_version = 1;
   memory.page.magic = 0;
   memory.page.size = offsetof(nopspan_gate_page, magic);
-  OpenSpans open;
   EXPECT_EQ(memory.read(open), ENOTSUP);
 }
 
 // The file has the version, and the constructor of the library fills in the rest.
-TEST(OpenSpans, OfALibraryThatIsBeingLoadedAreNotMissing) {
-  OpenMemory memory;
+TEST_F(SpansOfAMemory, OfALibraryThatIsBeingLoadedAreNotMissing) {
   memory.page.size = 0;
-  OpenSpans open;
   EXPECT_EQ(memory.read(open), ESRCH);
   memory.page.magic = 0;
   EXPECT_EQ(memory.read(open), ESRCH);
 }
 
-TEST(OpenSpans, AreNoneBeforeTheFirstOne) {
-  OpenMemory memory;
+TEST_F(SpansOfAMemory, AreNoneBeforeTheFirstOne) {
   memory.page.process_mark = 0;
-  OpenSpans open;
   EXPECT_EQ(memory.read(open), 0);
   EXPECT_TRUE(open.spans.empty());
 }
 
-TEST(OpenSpans, OfADamagedMemoryAreRefused) {
-  OpenSpans open;
+TEST_F(SpansOfAMemory, OfADamagedMemoryAreRefused) {
   for (const unsigned bytes : {0U, 8U, static_cast<unsigned>(sizeof(nopspan_open)) - 1, 1U << 30U, ~0U}) {
-    OpenMemory memory;
     memory.page.open_bytes = bytes;
     EXPECT_EQ(memory.read(open), EBADMSG) << bytes;
   }
@@ -127,45 +120,37 @@ TEST(OpenSpans, OfADamagedMemoryAreRefused) {
             EPERM);
 }
 
-TEST(OpenSpans, OfMoreSlabsThanTheTableHasEndWithIt) {
-  OpenMemory memory;
+TEST_F(SpansOfAMemory, OfMoreSlabsThanTheTableHasEndWithIt) {
   memory.add("request", 1, 0, 1000);
   memory.page.open_slabs_count = ~0U;
   memory.slabs.resize(16384);  // all that are read
-  OpenSpans open;
   ASSERT_EQ(memory.read(open), 0);
   EXPECT_THAT(open.spans, SizeIs(1));
 }
 
-TEST(OpenSpans, OfSlabsThatAreTheSameMemoryAreBounded) {
-  OpenMemory memory;
+TEST_F(SpansOfAMemory, OfSlabsThatAreTheSameMemoryAreBounded) {
   for (unsigned i = 0; i < 64; ++i) memory.add("span", i + 1, 0, 1000);
   memory.page.open_slabs_count = ~0U;
   memory.slabs.assign(16384, {OpenMemory::kSpans, 0});
-  OpenSpans open;
   ASSERT_EQ(memory.read(open), 0);
   EXPECT_THAT(open.spans, SizeIs(65536));
   EXPECT_EQ(open.unread, 16384U * 64 - 65536);
 }
 
-TEST(OpenSpans, OfASlabThatCannotBeReadAreCounted) {
-  OpenMemory memory;
+TEST_F(SpansOfAMemory, OfASlabThatCannotBeReadAreCounted) {
   memory.add("request", 1, 0, 1000);
   memory.slabs[1] = {0x900000000, ~7UL};
-  OpenSpans open;
   ASSERT_EQ(memory.read(open), 0);
   EXPECT_THAT(open.spans, SizeIs(1));
   EXPECT_EQ(open.unread, 3U);
 }
 
-TEST(OpenSpans, WithLabelsThatDoNotExistHaveNone) {
-  OpenMemory memory;
+TEST_F(SpansOfAMemory, WithLabelsThatDoNotExistHaveNone) {
   nopspan_open& span = memory.add("request", 1, 0, 1000);
   span.labels[0] = 7;      // without a text
   span.labels[1] = 65535;  // beyond the table
   span.labels[2] = 3;
   memory.page.labels_count = ~0U;
-  OpenSpans open;
   ASSERT_EQ(memory.read(open), 0);
   EXPECT_FALSE(open.labels.contains(7));
   EXPECT_FALSE(open.labels.contains(65535));
@@ -175,27 +160,23 @@ TEST(OpenSpans, WithLabelsThatDoNotExistHaveNone) {
   EXPECT_THAT(open.labels, IsEmpty());
 }
 
-TEST(OpenSpans, WhoseTextsDoNotEndAreCut) {
-  OpenMemory memory;
+TEST_F(SpansOfAMemory, WhoseTextsDoNotEndAreCut) {
   nopspan_open& span = memory.add("request", 1, 0, 1000);
   std::memset(span.name, 'n', sizeof(span.name));
   std::memset(span.foreign_id, 'i', sizeof(span.foreign_id));
   span.labels[0] = 1;
   std::memset(memory.labels[1].text, 't', sizeof(memory.labels[1].text));
-  OpenSpans open;
   ASSERT_EQ(memory.read(open), 0);
   EXPECT_EQ(std::string(open.spans[0].name), std::string(63, 'n'));
   EXPECT_EQ(std::string(open.spans[0].foreign_id), std::string(63, 'i'));
   EXPECT_EQ(open.labels[1], std::string(63, 't'));
 }
 
-TEST(OpenSpans, OfAMemoryWithoutAClockAreAtLeastAsOldAsItsNewestTime) {
-  OpenMemory memory;
+TEST_F(SpansOfAMemory, OfAMemoryWithoutAClockAreAtLeastAsOldAsItsNewestTime) {
   memory.add("request", 1, 0, 1000);
   memory.add("step", 2, 1, 2000).first_token_ns = 500;
   nopspan_open& given = memory.add("given", 3, 1, 9'000'000);
   given.flags = NOPSPAN_FLAG_GIVEN_TIMES;
-  OpenSpans open;
   ASSERT_EQ(memory.read(open, 0), 0);
   EXPECT_TRUE(open.now_is_least);
   EXPECT_EQ(open.now_ns, 2500U);
@@ -212,11 +193,9 @@ TEST(OpenSpans, OfAMemoryWithoutAClockAreAtLeastAsOldAsItsNewestTime) {
   EXPECT_EQ(open.now_ns, 7000U);
 }
 
-TEST(OpenSpans, OfAReaderThatWasTakenOverAreRefused) {
-  OpenMemory memory;
+TEST_F(SpansOfAMemory, OfAReaderThatWasTakenOverAreRefused) {
   memory.add("request", 1, 0, 1000);
   const Answer whole = pack_open_spans(memory.reader(), OpenMemory::kGate, [] { return std::uint64_t{1}; });
-  OpenSpans open;
   for (std::size_t size = 0; size < whole.bytes.size(); ++size) {
     const Answer cut{0, whole.bytes.substr(0, size), OpenFile()};
     ASSERT_EQ(unpack_open_spans(cut, open), EBADMSG) << size;
