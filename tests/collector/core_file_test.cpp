@@ -78,25 +78,29 @@ OpenMemory some_memory() {
   return memory;
 }
 
-std::string refusal(const TemporaryFile& file) {
-  try {
-    const CoreFile core(file.path());
-  } catch (const Failure& failure) {
-    EXPECT_EQ(failure.exit_status, Failure::kUsageError);
-    return failure.what();
+class CoreFileOfAMemory : public testing::Test {
+ protected:
+  [[nodiscard]] std::string refusal() const {
+    try {
+      const CoreFile core(file.path());
+    } catch (const Failure& failure) {
+      EXPECT_EQ(failure.exit_status, Failure::kUsageError);
+      return failure.what();
+    }
+    return "";
   }
-  return "";
-}
 
-TEST(CoreFile, HasTheOpenSpansOfItsProcess) {
-  const TemporaryFile file;
+  TemporaryFile file;
+  OpenSpans open;
+};
+
+TEST_F(CoreFileOfAMemory, HasTheOpenSpansOfItsProcess) {
   Core(some_memory()).write(file);
   const CoreFile core(file.path());
   EXPECT_EQ(core.pid(), 4711U);
   EXPECT_EQ(core.comm(), "server");
   EXPECT_FALSE(core.is_truncated());
   ASSERT_THAT(core.gates(), ElementsAre(OpenMemory::kGate));
-  OpenSpans open;
   ASSERT_EQ(core.read_open_spans(OpenMemory::kGate, open), 0);
   ASSERT_THAT(open.spans, SizeIs(2));
   EXPECT_STREQ(open.spans[1].name, "step");
@@ -104,48 +108,42 @@ TEST(CoreFile, HasTheOpenSpansOfItsProcess) {
   EXPECT_EQ(open.now_ns, 3000U);
 }
 
-TEST(CoreFile, WhoseSpansLieInTwoSegmentsIsReadLikeAnyOther) {
+TEST_F(CoreFileOfAMemory, WhoseSpansLieInTwoSegmentsIsReadLikeAnyOther) {
   OpenMemory memory = some_memory();
   const std::string all = memory.parts()[OpenMemory::kSpans];
   Core core(memory);
   core.segments.back().p_filesz = 300;  // the spans have the highest address
   core.add(PT_LOAD, OpenMemory::kSpans + 300, all.substr(300));
-  const TemporaryFile file;
   core.write(file);
-  OpenSpans open;
   ASSERT_EQ(CoreFile(file.path()).read_open_spans(OpenMemory::kGate, open), 0);
   EXPECT_THAT(open.spans, SizeIs(2));
 }
 
-TEST(CoreFile, ThatIsTruncatedSaysSo) {
-  const TemporaryFile file;
+TEST_F(CoreFileOfAMemory, ThatIsTruncatedSaysSo) {
   Core(some_memory()).write(file);
   const std::string whole = file.bytes();
   file.set_bytes(whole.substr(0, whole.size() - 300));
   const CoreFile core(file.path());
   EXPECT_TRUE(core.is_truncated());
-  OpenSpans open;
   ASSERT_EQ(core.read_open_spans(OpenMemory::kGate, open), 0);
   EXPECT_EQ(open.unread, 2U);
   file.set_bytes(whole.substr(0, Core::kContents));
-  EXPECT_THAT(refusal(file), HasSubstr("it is truncated"));
+  EXPECT_THAT(refusal(), HasSubstr("it is truncated"));
 }
 
-TEST(CoreFile, WithSmallSegmentsIsSearchedToItsEnd) {
+TEST_F(CoreFileOfAMemory, WithSmallSegmentsIsSearchedToItsEnd) {
   OpenMemory memory = some_memory();
   for (std::uint64_t page = 1; page < 8; ++page) memory.more[page * 4096] = std::string(4096, '\0');
-  const TemporaryFile file;
   Core(memory).write(file);
   EXPECT_THAT(CoreFile(file.path()).gates(), ElementsAre(OpenMemory::kGate));
 }
 
 // It would take many minutes to read the hole.
-TEST(CoreFile, WithAHoleIsSearchedWithoutIt) {
+TEST_F(CoreFileOfAMemory, WithAHoleIsSearchedWithoutIt) {
   constexpr std::uint64_t kHole = std::uint64_t{4} << 40U;
   Core core(some_memory());
   core.add(PT_LOAD, std::uint64_t{1} << 46U, "");
   core.segments.back().p_filesz = kHole;
-  const TemporaryFile file;
   core.write(file);
   const auto size = static_cast<off_t>(Core::kContents + core.contents.size() + kHole);
   ASSERT_EQ(ftruncate(file.open(O_WRONLY).get(), size), 0);
@@ -154,15 +152,13 @@ TEST(CoreFile, WithAHoleIsSearchedWithoutIt) {
   EXPECT_FALSE(read.is_truncated());
 }
 
-TEST(CoreFile, MayEndAnywhere) {
-  const TemporaryFile file;
+TEST_F(CoreFileOfAMemory, MayEndAnywhere) {
   Core(some_memory()).write(file);
   const std::string whole = file.bytes();
   for (std::size_t size = 0; size < whole.size(); size += 61) {
     file.set_bytes(whole.substr(0, size));
     try {
       const CoreFile core(file.path());
-      OpenSpans open;
       for (const std::uint64_t gate : core.gates()) core.read_open_spans(gate, open);
     } catch (const Failure& failure) {
       EXPECT_EQ(failure.exit_status, Failure::kUsageError);
@@ -170,47 +166,44 @@ TEST(CoreFile, MayEndAnywhere) {
   }
 }
 
-TEST(CoreFile, ThatIsNoneIsRefused) {
-  const TemporaryFile file;
-  EXPECT_THAT(refusal(file), HasSubstr("No such file or directory"));
+TEST_F(CoreFileOfAMemory, ThatIsNoneIsRefused) {
+  EXPECT_THAT(refusal(), HasSubstr("No such file or directory"));
   file.set_bytes("a text");
-  EXPECT_THAT(refusal(file), HasSubstr("it is not a core file"));
+  EXPECT_THAT(refusal(), HasSubstr("it is not a core file"));
   Core core(some_memory());
   core.header.e_type = ET_DYN;
   core.write(file);
-  EXPECT_THAT(refusal(file), HasSubstr("it is not a core file"));
+  EXPECT_THAT(refusal(), HasSubstr("it is not a core file"));
   core.header.e_type = ET_CORE;
   core.header.e_machine = EM_RISCV;
   core.write(file);
-  EXPECT_THAT(refusal(file), HasSubstr("another architecture"));
+  EXPECT_THAT(refusal(), HasSubstr("another architecture"));
 }
 
-TEST(CoreFile, WithoutTheLibraryIsRefused) {
+TEST_F(CoreFileOfAMemory, WithoutTheLibraryIsRefused) {
   OpenMemory memory;
   memory.page.magic = 0;
-  const TemporaryFile file;
   Core(memory).write(file);
-  EXPECT_THAT(refusal(file), HasSubstr("it has no nopspan library that shows open spans"));
+  EXPECT_THAT(refusal(), HasSubstr("it has no nopspan library that shows open spans"));
 }
 
-TEST(CoreFile, WithDamagedHeadersIsRefused) {
-  const TemporaryFile file;
+TEST_F(CoreFileOfAMemory, WithDamagedHeadersIsRefused) {
   Core core(some_memory());
   core.header.e_phentsize = 8;
   core.write(file);
-  EXPECT_THAT(refusal(file), HasSubstr("its headers are damaged"));
+  EXPECT_THAT(refusal(), HasSubstr("its headers are damaged"));
   core.header.e_phentsize = sizeof(Elf64_Phdr);
   for (const unsigned count : {0U, 60000U, unsigned{PN_XNUM}}) {
     core.header.e_phnum = static_cast<Elf64_Half>(count);
     core.write_as_is(file);
-    EXPECT_NE(refusal(file), "") << count;
+    EXPECT_NE(refusal(), "") << count;
   }
   core.header.e_phoff = ~std::uint64_t{0} - 8;
   core.write(file);
-  EXPECT_NE(refusal(file), "");
+  EXPECT_NE(refusal(), "");
 }
 
-TEST(CoreFile, WhoseSegmentsAreAllTheSameEnds) {
+TEST_F(CoreFileOfAMemory, WhoseSegmentsAreAllTheSameEnds) {
   Core core(OpenMemory{});
   core.contents.resize(8U << 20U);
   core.segments.clear();
@@ -223,9 +216,8 @@ TEST(CoreFile, WhoseSegmentsAreAllTheSameEnds) {
     segment.p_filesz = ~std::uint64_t{0} >> 1U;
     core.segments.push_back(segment);
   }
-  const TemporaryFile file;
   core.write(file);
-  EXPECT_THAT(refusal(file), HasSubstr("it is truncated"));
+  EXPECT_THAT(refusal(), HasSubstr("it is truncated"));
 }
 
 }  // namespace
