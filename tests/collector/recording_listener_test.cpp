@@ -6,7 +6,7 @@
 #include "base/unix_socket.h"
 #include "kept_entry.h"
 #include "recording/recorder.h"
-#include "temporary_folder.h"
+#include "temporary_file.h"
 
 #include <gtest/gtest.h>
 
@@ -31,20 +31,23 @@ using namespace nopspan::collector;
 
 namespace {
 
-// The bytes of a recording with that many spans of one process.
-std::string recording_of(std::uint32_t pid, std::size_t spans, const TemporaryFolder& folder) {
-  const std::string path = folder / ("recording." + std::to_string(pid));
-  const ProcessPointer process = make_process(pid);
-  std::mt19937_64 random(pid);
+// The bytes of a recording with one span of each of these processes, which may be repeated.
+std::string recording_of(const std::vector<ProcessPointer>& processes) {
+  const TemporaryFile file;
+  std::mt19937_64 random(processes.size());
   LedgerSource source;
-  Recorder recorder({path});
+  Recorder recorder({file.path()});
   recorder.set_source(source);
-  for (std::size_t i = 0; i < spans; ++i) {
+  for (const ProcessPointer& process : processes) {
     source.count(process);
     recorder.on_entry(any_span(random, {process}).entry());
   }
   EXPECT_TRUE(recorder.finish());
-  return contents_of(path);
+  return file.bytes();
+}
+// The same with that many spans of one process.
+std::string recording_of(std::uint32_t pid, std::size_t spans) {
+  return recording_of(std::vector(spans, make_process(pid)));
 }
 
 OpenFile connect_to(const std::string& path) {
@@ -72,13 +75,10 @@ class Counted : public Sink {
   std::atomic<std::uint64_t> entries = 0, connected = 0;
 };
 
-// For programs that are all this process, and give way only where a test says so.
-ListenerLimits of_test() { return {.header_ns = 60 * kSecond, .of_process = 1000, .silent_ns = 3600 * kSecond}; }
-
 // A listener that runs until the end of the scope, or until stop().
 class Running {
  public:
-  explicit Running(const std::string& path, const ListenerLimits& limits = of_test())
+  Running(const std::string& path, const ListenerLimits& limits)
       : listener(path, {}, limits), thread_([this] {
           sink.source = &listener;
           listener.run(sink, until_);
@@ -104,14 +104,21 @@ class Running {
   std::thread thread_;
 };
 
-TEST(RecordingListener, ReadsManyProgramsAtATimeAndAddsUpTheirLedgers) {
+class Listener : public testing::Test {
+ protected:
   const TemporaryFolder folder;
-  Running running(folder / "socket");
+  const std::string path = folder / "socket";
+  // For programs that are all this process, and give way only where a test says so.
+  ListenerLimits limits{.header_ns = 60 * kSecond, .of_process = 1000, .silent_ns = 3600 * kSecond};
+};
+
+TEST_F(Listener, ReadsManyProgramsAtATimeAndAddsUpTheirLedgers) {
+  Running running(path, limits);
   std::vector<std::thread> programs;
   std::vector<std::string> recordings;
-  for (std::uint32_t pid = 1; pid <= 100; ++pid) recordings.push_back(recording_of(pid, 10 * pid, folder));
+  for (std::uint32_t pid = 1; pid <= 100; ++pid) recordings.push_back(recording_of(pid, 10 * pid));
   for (const std::string& recording : recordings) {
-    programs.emplace_back([&] { EXPECT_TRUE(send_all(connect_to(folder / "socket"), recording)); });
+    programs.emplace_back([&] { EXPECT_TRUE(send_all(connect_to(path), recording)); });
   }
   for (std::thread& program : programs) program.join();
   running.wait_for_entries(50'500);
@@ -124,11 +131,10 @@ TEST(RecordingListener, ReadsManyProgramsAtATimeAndAddsUpTheirLedgers) {
   EXPECT_EQ(running.listener.remark(), "");
 }
 
-TEST(RecordingListener, ReadsWhatWasSentBeforeItStopped) {
-  const TemporaryFolder folder;
-  const std::string recording = recording_of(7, 1000, folder);
-  Running running(folder / "socket");
-  const OpenFile program = connect_to(folder / "socket");
+TEST_F(Listener, ReadsWhatWasSentBeforeItStopped) {
+  const std::string recording = recording_of(7, 1000);
+  Running running(path, limits);
+  const OpenFile program = connect_to(path);
   ASSERT_TRUE(send_all(program, recording));
   while (running.sink.entries == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   running.stop();
@@ -136,12 +142,10 @@ TEST(RecordingListener, ReadsWhatWasSentBeforeItStopped) {
   EXPECT_FALSE(send_all(program, recording)) << "the program notices that nobody reads";
 }
 
-TEST(RecordingListener, ReadsProgramsThatItHasNotAcceptedWhenItStops) {
-  const TemporaryFolder folder;
-  const std::string path = folder / "socket";
+TEST_F(Listener, ReadsProgramsThatItHasNotAcceptedWhenItStops) {
   RecordingListener listener(path);
   for (std::uint32_t pid = 1; pid <= 3; ++pid) {
-    EXPECT_TRUE(send_all(connect_to(path), recording_of(pid, 100, folder)));
+    EXPECT_TRUE(send_all(connect_to(path), recording_of(pid, 100)));
   }
   const std::atomic<bool> stop = true;
   Deadline until(0, stop);
@@ -151,17 +155,16 @@ TEST(RecordingListener, ReadsProgramsThatItHasNotAcceptedWhenItStops) {
   EXPECT_EQ(listener.remark(), "");
 }
 
-TEST(RecordingListener, SurvivesWhatIsNoRecording) {
-  const TemporaryFolder folder;
-  const std::string recording = recording_of(7, 1000, folder);
-  Running running(folder / "socket");
-  const OpenFile silent = connect_to(folder / "socket");
-  EXPECT_TRUE(send_all(connect_to(folder / "socket"), "GET / HTTP/1.1\r\n\r\n"));
+TEST_F(Listener, SurvivesWhatIsNoRecording) {
+  const std::string recording = recording_of(7, 1000);
+  Running running(path, limits);
+  const OpenFile silent = connect_to(path);
+  EXPECT_TRUE(send_all(connect_to(path), "GET / HTTP/1.1\r\n\r\n"));
   std::string damaged = recording;
   damaged[damaged.size() / 2] ^= 1;
-  EXPECT_TRUE(send_all(connect_to(folder / "socket"), damaged));
-  EXPECT_TRUE(send_all(connect_to(folder / "socket"), std::string_view(recording).substr(0, recording.size() / 2)));
-  EXPECT_TRUE(send_all(connect_to(folder / "socket"), recording));
+  EXPECT_TRUE(send_all(connect_to(path), damaged));
+  EXPECT_TRUE(send_all(connect_to(path), std::string_view(recording).substr(0, recording.size() / 2)));
+  EXPECT_TRUE(send_all(connect_to(path), recording));
   running.wait_for_entries(1000);
   running.stop();
   const Ledger ledger = running.listener.ledger();
@@ -172,29 +175,25 @@ TEST(RecordingListener, SurvivesWhatIsNoRecording) {
       << running.listener.remark();
 }
 
-TEST(RecordingListener, ClosesConnectionsThatSendNothing) {
-  const TemporaryFolder folder;
-  ListenerLimits limits = of_test();
+TEST_F(Listener, ClosesConnectionsThatSendNothing) {
   limits.header_ns = kSecond / 2;
-  const std::string recording = recording_of(7, 100, folder);
-  Running running(folder / "socket", limits);
+  const std::string recording = recording_of(7, 100);
+  Running running(path, limits);
   std::vector<OpenFile> silent;
-  for (std::size_t i = 0; i < limits.connections; ++i) silent.push_back(connect_to(folder / "socket"));
-  EXPECT_TRUE(send_all(connect_to(folder / "socket"), recording)) << "slow: it had no half second";
+  for (std::size_t i = 0; i < limits.connections; ++i) silent.push_back(connect_to(path));
+  EXPECT_TRUE(send_all(connect_to(path), recording)) << "slow: it had no half second";
   running.wait_for_entries(100);
 }
 
-TEST(RecordingListener, ReadsProgramsThatFoundNoRoomWhenItStops) {
-  const TemporaryFolder folder;
-  const std::string path = folder / "socket";
-  RecordingListener listener(path, {}, of_test());
+TEST_F(Listener, ReadsProgramsThatFoundNoRoomWhenItStops) {
+  RecordingListener listener(path, {}, limits);
   std::vector<OpenFile> idle;
-  const std::string header = recording_of(1, 1, folder).substr(0, kFileHeaderBytes);
-  for (std::size_t i = 0; i < of_test().connections; ++i) {
+  const std::string header = recording_of(1, 1).substr(0, kFileHeaderBytes);
+  for (std::size_t i = 0; i < limits.connections; ++i) {
     idle.push_back(connect_to(path));
     EXPECT_TRUE(send_all(idle.back(), header));
   }
-  EXPECT_TRUE(send_all(connect_to(path), recording_of(7, 100, folder)));
+  EXPECT_TRUE(send_all(connect_to(path), recording_of(7, 100)));
   const std::atomic<bool> stop = true;
   Deadline until(0, stop);
   Counted sink;
@@ -227,10 +226,8 @@ void wait_until_closed(const std::vector<OpenFile>& files, std::ptrdiff_t closed
   }
 }
 
-TEST(RecordingListener, ClosesTheConnectionThatWasSilentLongestIfThereIsNoRoom) {
-  const TemporaryFolder folder;
-  const std::string recording = recording_of(7, 100, folder), path = folder / "socket";
-  ListenerLimits limits = of_test();
+TEST_F(Listener, ClosesTheConnectionThatWasSilentLongestIfThereIsNoRoom) {
+  const std::string recording = recording_of(7, 100);
   limits.connections = 3;
   limits.silent_ns = 1;
   testing::internal::CaptureStderr();
@@ -255,10 +252,8 @@ TEST(RecordingListener, ClosesTheConnectionThatWasSilentLongestIfThereIsNoRoom) 
   EXPECT_TRUE(running.listener.ledger().total.is_balanced());
 }
 
-TEST(RecordingListener, LetsAProgramWaitWhileTheOthersAreNotSilentForLong) {
-  const TemporaryFolder folder;
-  const std::string recording = recording_of(7, 100, folder), path = folder / "socket";
-  ListenerLimits limits = of_test();
+TEST_F(Listener, LetsAProgramWaitWhileTheOthersAreNotSilentForLong) {
+  const std::string recording = recording_of(7, 100);
   limits.connections = 2;
   Running running(path, limits);
   auto busy = silent_connections(running, path, 2, begin_of(recording));
@@ -272,10 +267,8 @@ TEST(RecordingListener, LetsAProgramWaitWhileTheOthersAreNotSilentForLong) {
   EXPECT_EQ(running.listener.writers()->silent, 0U);
 }
 
-TEST(RecordingListener, BoundsTheConnectionsOfAProcess) {
-  const TemporaryFolder folder;
-  const std::string recording = recording_of(7, 100, folder), path = folder / "socket";
-  ListenerLimits limits = of_test();
+TEST_F(Listener, BoundsTheConnectionsOfAProcess) {
+  const std::string recording = recording_of(7, 100);
   limits.of_process = ListenerLimits().of_process;
   testing::internal::CaptureStderr();
   Running running(path, limits);
@@ -293,25 +286,10 @@ TEST(RecordingListener, BoundsTheConnectionsOfAProcess) {
   EXPECT_NE(said.find("the process has more than 4"), std::string::npos) << said;
 }
 
-// A recording that claims spans of many processes.
-std::string recording_of_many(std::uint32_t processes, const TemporaryFolder& folder) {
-  const std::string path = folder / "many";
-  std::mt19937_64 random(processes);
-  LedgerSource source;
-  Recorder recorder({path, true});
-  recorder.set_source(source);
-  for (std::uint32_t pid = 1; pid <= processes; ++pid) {
-    source.count(make_process(pid));
-    recorder.on_entry(any_span(random, {make_process(pid)}).entry());
-  }
-  EXPECT_TRUE(recorder.finish());
-  return contents_of(path);
-}
-
-TEST(RecordingListener, BoundsTheProcessesThatConnectionsReport) {
-  const TemporaryFolder folder;
-  const std::string recording = recording_of_many(100, folder), path = folder / "socket";
-  ListenerLimits limits = of_test();
+TEST_F(Listener, BoundsTheProcessesThatConnectionsReport) {
+  std::vector<ProcessPointer> processes;
+  for (std::uint32_t pid = 1; pid <= 100; ++pid) processes.push_back(make_process(pid));
+  const std::string recording = recording_of(processes);
   limits.processes = 10;
   limits.large = 1;
   Running running(path, limits);
@@ -330,11 +308,9 @@ TEST(RecordingListener, BoundsTheProcessesThatConnectionsReport) {
 }
 
 // Processes of another user fill their own places only.
-TEST(RecordingListener, BoundsTheConnectionsOfAnotherUser) {
+TEST_F(Listener, BoundsTheConnectionsOfAnotherUser) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root";
-  const TemporaryFolder folder;
-  const std::string recording = recording_of(7, 100, folder), path = folder / "socket";
-  ListenerLimits limits = of_test();
+  const std::string recording = recording_of(7, 100);
   limits.of_user = 2;
   Running running(path, limits);
   ASSERT_EQ(chmod((folder / ".").c_str(), 0711), 0);
@@ -360,11 +336,9 @@ TEST(RecordingListener, BoundsTheConnectionsOfAnotherUser) {
   EXPECT_EQ(running.listener.writers()->greedy, 3U);
 }
 
-TEST(RecordingListener, TakesOverADeadSocketOnly) {
-  const TemporaryFolder folder;
-  const std::string path = folder / "socket";
+TEST_F(Listener, TakesOverADeadSocketOnly) {
   {
-    Running running(path);
+    Running running(path, limits);
     EXPECT_EQ(mode_of(path), 0600U);
     EXPECT_THROW(RecordingListener second(path), Failure);
     EXPECT_EQ(access(path.c_str(), F_OK), 0) << "the first one still has it";
@@ -382,21 +356,18 @@ TEST(RecordingListener, TakesOverADeadSocketOnly) {
   EXPECT_NO_THROW(RecordingListener listener(path));
 }
 
-TEST(RecordingListener, LeavesTheSocketOfItsSuccessor) {
-  const TemporaryFolder folder;
-  const std::string path = folder / "socket";
-  std::optional<Running> first(path);
+TEST_F(Listener, LeavesTheSocketOfItsSuccessor) {
+  std::optional<Running> first(std::in_place, path, limits);
   first->stop();  // its command may still send what it has read
-  const Running second(path);
+  const Running second(path, limits);
   first.reset();
   EXPECT_EQ(access(path.c_str(), F_OK), 0);
 }
 
-TEST(RecordingListener, LetsTheGroupOfASharedFolderConnect) {
-  const TemporaryFolder folder;
+TEST_F(Listener, LetsTheGroupOfASharedFolderConnect) {
   ASSERT_EQ(chmod((folder / ".").c_str(), 02770), 0);
-  const RecordingListener listener(folder / "socket");
-  EXPECT_EQ(mode_of(folder / "socket"), 0660U);
+  const RecordingListener listener(path);
+  EXPECT_EQ(mode_of(path), 0660U);
 }
 
 }  // namespace
