@@ -48,12 +48,6 @@ TEST(Secrets, OfTheCommandLineAreHidden) {
                                                  "--otlp=****@host", "--headers-are", "x=y", "--header"}));
 }
 
-TEST(Secrets, OfAUrlAreItsUserPasswordAndQuery) {
-  Texts arguments({"nopspan", "--otlp", "https://me:p@ss@host:4318/path?key=k#f"});
-  take_arguments(arguments.count(), arguments.pointers());
-  EXPECT_EQ(arguments.now().back(), "https://*******@host:4318/path?*******");
-}
-
 TEST(Secrets, OfTheEnvironmentAreMovedAndForgotten) {
   Texts variables({"PATH=/bin", "OTEL_EXPORTER_OTLP_HEADERS=a=secret", "OTEL_EXPORTER_OTLP_TRACES_HEADERS=b=secret",
                    "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT=http://me:secret@host", "https_proxy=http://me:secret@proxy",
