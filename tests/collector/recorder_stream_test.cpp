@@ -3,11 +3,11 @@
 #include "recording/recorder_stream.h"
 
 #include "base/failure.h"
+#include "invented_spans.h"
 
 #include <gtest/gtest.h>
 
 #include <cerrno>
-#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,19 +15,8 @@
 namespace nopspan::collector {
 namespace {
 
-ProcessPointer process_started(std::uint32_t pid, std::uint64_t start_ticks) {
-  Process process;
-  process.pid = pid;
-  process.start_ticks = start_ticks;
-  return std::make_shared<const Process>(std::move(process));
-}
-
 Counts counts(std::uint64_t delivered, std::uint64_t dropped) {
-  Counts counts;
-  counts.emitted = delivered + dropped;
-  counts.delivered = delivered;
-  counts.export_dropped = dropped;
-  return counts;
+  return {.emitted = delivered + dropped, .delivered = delivered, .export_dropped = dropped};
 }
 
 Ledger ledger(std::vector<ProcessLedger> processes, const Counts& others = {}) {
@@ -41,7 +30,7 @@ Ledger ledger(std::vector<ProcessLedger> processes, const Counts& others = {}) {
 
 TEST(RecorderStream, ReportsInEachConnectionWhatIsNew) {
   RecorderStream stream("unix:/nowhere");
-  const ProcessPointer a = process_started(1, 10), b = process_started(2, 20), unknown = process_started(3, 0);
+  const ProcessPointer a = invented_process(1, 10), b = invented_process(2, 20), unknown = invented_process(3, 0);
   stream.begin();
   const Ledger first = ledger({{a, counts(5, 1)}, {unknown, counts(2, 0)}});
   EXPECT_EQ(stream.less_reported(first).total, first.total);
@@ -60,7 +49,7 @@ TEST(RecorderStream, ReportsInEachConnectionWhatIsNew) {
 
 TEST(RecorderStream, KeepsTheSumIfTheSourceForgetsAProcess) {
   RecorderStream stream("unix:/nowhere");
-  const ProcessPointer a = process_started(1, 10);
+  const ProcessPointer a = invented_process(1, 10);
   stream.note_ledger(ledger({{a, counts(5, 1)}}));
   stream.begin();
   const Ledger rest = stream.less_reported(ledger({}, counts(7, 2)));
