@@ -36,6 +36,18 @@ Described described(std::uint32_t pid, bool has_ended) {
   return {pid, std::make_shared<const Process>(process), false};
 }
 
+// A message of process 7, with one span.
+nopspan_message message_with(std::uint64_t sequence, std::uint64_t time_ns, unsigned kind = NOPSPAN_MESSAGE_BATCH) {
+  nopspan_message message{};
+  message.kind = kind;
+  message.pid = message.tgid = 7;
+  message.sequence_id = 1;
+  message.first = sequence;
+  message.next = sequence + 1;
+  message.time_ns = time_ns;
+  return message;
+}
+
 // The span of a held message, which ended before an attach, if `missing` did not happen in time.
 Released released_span(unsigned missing, bool has_ended = false, std::uint64_t first = 10,
                        std::uint64_t time_ns = 4000) {
@@ -48,20 +60,13 @@ Released released_span(unsigned missing, bool has_ended = false, std::uint64_t f
   reader.on_attach({3000, false, true});
   BatchBuilder batch;
   batch.span("ended at 1050", 1);
-  nopspan_message message{};
-  message.kind = NOPSPAN_MESSAGE_BATCH;
-  message.pid = message.tgid = 7;
-  message.sequence_id = 1;
-  message.first = first;
-  message.next = first + 1;
-  message.time_ns = time_ns;
-  reader.on_batch(message, batch.bytes());
+  reader.on_batch(message_with(first, time_ns), batch.bytes());
   EXPECT_TRUE(kept.spans.empty());
-  if ((missing & HeldMessages::described) == 0) reader.on_process(described(message.pid, has_ended));
+  if ((missing & HeldMessages::described) == 0) reader.on_process(described(7, has_ended));
   if ((missing & HeldMessages::begun) == 0) reader.on_mark(Mark::settled, kClock.monotonic_ns);
   if (missing != 0) reader.on_mark(Mark::time, time_ns + HeldMessages::kLongest);
   EXPECT_EQ(kept.spans.size(), 1U);
-  return {kept.spans.at(0), reader.account(message.pid).counts().missed};
+  return {kept.spans.at(0), reader.account(7).counts().missed};
 }
 
 TEST(Reader, MarksEntriesOfAProcessWhoseStateAtTheAttachIsNotKnown) {
@@ -92,21 +97,11 @@ std::uint64_t missing_at_the_end(std::uint64_t detaching_since_ns) {
   reader.on_attach({100, false, true});
   reader.on_process(described(7, false));
   reader.on_mark(Mark::settled, kClock.monotonic_ns);
-  nopspan_message message{};
-  message.pid = message.tgid = 7;
-  message.sequence_id = 1;
-  const auto take = [&](std::uint8_t kind, std::uint64_t first, std::uint64_t time_ns) {
-    BatchBuilder batch;
-    batch.span("one", 1);
-    message.kind = kind;
-    message.first = first;
-    message.next = first + 1;
-    message.time_ns = time_ns;
-    reader.on_batch(message, batch.bytes());
-  };
-  take(NOPSPAN_MESSAGE_BATCH, 0, 1000);
+  BatchBuilder batch;
+  batch.span("one", 1);
+  reader.on_batch(message_with(0, 1000), batch.bytes());
   reader.on_mark(Mark::detach_begins, detaching_since_ns);
-  take(NOPSPAN_MESSAGE_ENDED, 5, 4000);
+  reader.on_batch(message_with(5, 4000, NOPSPAN_MESSAGE_ENDED), batch.bytes());
   return reader.account(7).counts().missed;
 }
 
@@ -116,14 +111,7 @@ struct Early : testing::Test {
     start(reader, kept);
     BatchBuilder batch;
     batch.span("early", 1);
-    nopspan_message message{};
-    message.kind = NOPSPAN_MESSAGE_BATCH;
-    message.pid = message.tgid = 7;
-    message.sequence_id = 1;
-    message.first = 10;
-    message.next = 11;
-    message.time_ns = kClock.monotonic_ns;
-    reader.on_batch(message, batch.bytes());
+    reader.on_batch(message_with(10, kClock.monotonic_ns), batch.bytes());
   }
   Reader reader{kNoFilter};
   KeptEntries kept;
