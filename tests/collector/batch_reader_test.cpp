@@ -88,8 +88,6 @@ TEST_F(Batch, IsOfAProcessWithAnotherClock) {
   }
 }
 
-TEST_F(Batch, HasNoEntriesWhenEmpty) { EXPECT_THAT(names(0), ElementsAre()); }
-
 TEST_F(Batch, LeavesNothingOfTheEntryBefore) {
   batch.entry();
   batch.part(NOPSPAN_PART_USAGE, {11, 12, 13, 14})
@@ -291,6 +289,8 @@ TEST_F(Batch, ReadsNoMoreEntriesThanItIsTold) {
   EXPECT_EQ(whole_entries(batch.bytes().substr(0, batch.bytes().size() - 1), 1000), 1);
 }
 
+constexpr nopspan_text kBeyondTheEnd{65535, 1}, kOverTheEnd{40, 200}, kLongest{0, 65535}, kHalfALink{0, 36};
+
 // A defect of one entry must not affect the others.
 using Spoil = void (*)(BatchBuilder& batch);
 struct Spoiled {
@@ -322,27 +322,12 @@ INSTANTIATE_TEST_SUITE_P(
         Spoiled{"engine times without room", [](BatchBuilder& b) { b.xor_parts() = NOPSPAN_PART_ENGINE; }},
         Spoiled{"values without room", [](BatchBuilder& b) { b.xor_parts() = NOPSPAN_PART_VALUES; }},
         Spoiled{"a text without room", [](BatchBuilder& b) { b.xor_parts() = NOPSPAN_PART_TEXT; }},
-        Spoiled{"a text beyond the end",
-                [](BatchBuilder& b) {
-                  b.form().model = {65535, 1};
-                }},
-        Spoiled{"a text over the end",
-                [](BatchBuilder& b) {
-                  b.form().model = {40, 200};
-                }},
-        Spoiled{"a tracestate beyond the end",
-                [](BatchBuilder& b) {
-                  b.request().tracestate = {65535, 1};
-                }},
+        Spoiled{"a text beyond the end", [](BatchBuilder& b) { b.form().model = kBeyondTheEnd; }},
+        Spoiled{"a text over the end", [](BatchBuilder& b) { b.form().model = kOverTheEnd; }},
+        Spoiled{"a tracestate beyond the end", [](BatchBuilder& b) { b.request().tracestate = kBeyondTheEnd; }},
         Spoiled{"a name without end", [](BatchBuilder& b) { b.text(&nopspan_form::name, std::string(300, 'n')); }},
-        Spoiled{"attributes beyond the end",
-                [](BatchBuilder& b) {
-                  b.text_at(NOPSPAN_PART_ATTRIBUTES, {0, 65535});
-                }},
-        Spoiled{"half a link",
-                [](BatchBuilder& b) {
-                  b.text_at(NOPSPAN_PART_LINKS, {0, 36});
-                }}),
+        Spoiled{"attributes over the end", [](BatchBuilder& b) { b.text_at(NOPSPAN_PART_ATTRIBUTES, kLongest); }},
+        Spoiled{"half a link", [](BatchBuilder& b) { b.text_at(NOPSPAN_PART_LINKS, kHalfALink); }}),
     [](const auto& entry) {
       std::string name = entry.param.what;
       for (char& c : name) c = c == ' ' ? '_' : c;
