@@ -13,19 +13,22 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
-import time
 import unittest
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
+from waiting import wait_until  # pylint: disable=wrong-import-position
 
 PROGRAM = os.path.abspath(os.environ["NOPSPAN_PROGRAM"])
 SOURCE = Path(__file__).resolve().parents[2]
 
 
 def run(*words, **options):
-    return subprocess.run([PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
-                          stdin=subprocess.DEVNULL, timeout=60, **options)
+    return subprocess.run([PROGRAM, *words], text=True, check=False, stdin=subprocess.DEVNULL, timeout=60,
+                          **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options})
 
 
 def help_of(*command):
@@ -228,10 +231,7 @@ class Mistakes(unittest.TestCase):
             def files():
                 with contextlib.suppress(FileNotFoundError):
                     return [os.readlink(f"/proc/{process.pid}/fd/{fd}") for fd in (1, 2)]
-            ends = time.monotonic() + 20
-            while files() != ["/dev/null"] * 2 and time.monotonic() < ends:
-                time.sleep(0.01)
-            self.assertEqual(files(), ["/dev/null"] * 2)
+            wait_until(lambda: files() == ["/dev/null"] * 2, "both to be /dev/null", seen=files)
             process.stdin.close()
             self.assertNotEqual(process.wait(60), 0)
 
@@ -246,9 +246,7 @@ class Mistakes(unittest.TestCase):
                 def handles(number=last):
                     status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
                     return int(re.search(r"SigCgt:\t(\w+)", status)[1], 16) >> (number - 1) & 1
-                ends = time.monotonic() + 20
-                while not handles() and time.monotonic() < ends:
-                    time.sleep(0.01)
+                wait_until(handles, "a handler")
                 process.send_signal(signal.SIGHUP)
                 if not ignored:
                     process.wait(60)
@@ -267,14 +265,13 @@ class Mistakes(unittest.TestCase):
 
     def test_output_that_does_not_arrive_is_a_failure(self):
         with open("/dev/full", "w", encoding="utf-8") as full:
-            done = subprocess.run([PROGRAM, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            done = run("--help", stdout=full)
         self.assertEqual(done.returncode, 1)
         self.assertEqual(done.stderr, "nopspan: stdout: No space left on device\n")
 
     def test_a_file_that_may_not_grow_is_a_failure(self):
         with tempfile.TemporaryFile() as file:
-            done = subprocess.run([PROGRAM, "--help"], stdout=file, stderr=subprocess.PIPE, text=True, check=False,
-                                  preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
+            done = run("--help", stdout=file, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
         self.assertEqual((done.returncode, done.stderr), (1, "nopspan: stdout: File too large\n"))
 
     def test_a_closed_stdout_is_a_failure(self):
@@ -298,7 +295,7 @@ class Mistakes(unittest.TestCase):
     def test_a_reader_that_goes_away_ends_it_quietly(self):
         reader, writer = os.pipe()
         os.close(reader)
-        done = subprocess.run([PROGRAM, "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+        done = run("--help", stdout=writer)
         os.close(writer)
         self.assertEqual((done.returncode, done.stderr), (-13, ""))
 

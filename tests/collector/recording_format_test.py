@@ -32,8 +32,13 @@ TRACE = bytes(range(1, 17))
 
 
 def run(*words, **options):
-    return subprocess.run([PROGRAM, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, timeout=60,
-                          **{"stdin": subprocess.DEVNULL, "text": True, **options})
+    return subprocess.run([PROGRAM, *words], check=False, timeout=60, **{
+        "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options})
+
+
+def start(*words, **options):
+    return subprocess.Popen([PROGRAM, *words], **{
+        "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options})
 
 
 def bytes_in(pipe):
@@ -270,9 +275,8 @@ class Replay(RecordingTest):
                                    (self.data[:-40], 0, "stopped before its end")):
             path = os.path.join(self.folder.name, f"{len(data)}.pipe")
             os.mkfifo(path)
-            with subprocess.Popen([PROGRAM, "replay", path], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                  # open() waits until the reader has opened the pipe.
-                                  text=True) as reader, open(path, "wb") as pipe:
+            # open() waits until the reader has opened the pipe.
+            with start("replay", path, stderr=subprocess.STDOUT, text=True) as reader, open(path, "wb") as pipe:
                 pipe.write(data)
                 pipe.flush()
                 wait_until(lambda pipe=pipe: bytes_in(pipe) == 0, "all to be read")
@@ -283,8 +287,7 @@ class Replay(RecordingTest):
             self.assertNotIn("left out", said)
 
     def test_a_duration_ends_it_where_a_pipe_has_nothing_more(self):
-        with subprocess.Popen([PROGRAM, "top", "--plain", "--from", "-", "--duration", "100ms"], stdin=subprocess.PIPE,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reader:
+        with start("top", "--plain", "--from", "-", "--duration", "100ms") as reader:
             reader.stdin.write(self.data[:-40])
             reader.stdin.flush()
             self.assertEqual(reader.wait(60), 0)
@@ -293,8 +296,7 @@ class Replay(RecordingTest):
     def test_a_copy_that_was_stopped_is_known_to_be_a_part(self):
         for data in (self.data[:-40], self.data):  # behind which another recording might follow
             copy = os.path.join(self.folder.name, f"part of {len(data)}.rec")
-            with subprocess.Popen([PROGRAM, "--json", "record", copy, "--from", "-"], stdin=subprocess.PIPE,
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE) as copier:
+            with start("--json", "record", copy, "--from", "-") as copier:
                 copier.stdin.write(data)
                 copier.stdin.flush()
                 wait_until(lambda pipe=copier.stdin: bytes_in(pipe) == 0, "all to be read")
@@ -311,7 +313,7 @@ class Replay(RecordingTest):
             with self.subTest(command=command[0]):
                 reader, writer = os.pipe()
                 os.write(writer, b"\n" * fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ))
-                with subprocess.Popen([PROGRAM, *command], stdout=writer, stderr=subprocess.PIPE, text=True) as program:
+                with start(*command, stdout=writer, text=True) as program:
                     os.close(writer)
                     wait_until(lambda pid=program.pid: "poll" in waits_in(pid), "it to wait for its reader")
                     program.send_signal(signal.SIGINT)
@@ -325,7 +327,7 @@ class Replay(RecordingTest):
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
         # Fills the pipe, so that the program waits before its first byte.
         os.write(writer, b"\n" * fcntl.fcntl(writer, fcntl.F_GETPIPE_SZ))
-        with subprocess.Popen([PROGRAM, "replay", "--spans", many], stdout=writer, stderr=subprocess.PIPE) as program:
+        with start("replay", "--spans", many, stdout=writer) as program:
             os.close(writer)
             wait_until(lambda: "poll" in waits_in(program.pid), "it to wait for its reader")
             program.send_signal(signal.SIGINT)
@@ -340,8 +342,7 @@ class Replay(RecordingTest):
 
     def test_one_trace_that_cannot_be_written_is_counted(self):
         with open("/dev/full", "wb") as full:
-            done = subprocess.run([PROGRAM, "trace", "--from", self.path], stdout=full, stderr=subprocess.PIPE, text=True,
-                                  check=False, timeout=60)
+            done = run("trace", "--from", self.path, stdout=full)
         self.assertEqual(done.returncode, 1)
         self.assertIn("0 traces shown, 1 could not be written, ", done.stderr)
 
@@ -466,11 +467,11 @@ class Record(RecordingTest):
     def test_it_writes_to_a_terminal_only_if_forced(self):
         reader, terminal = os.openpty()
         self.addCleanup(os.close, reader)
-        words = [PROGRAM, "record", "-", "--from", self.path]
-        done = subprocess.run(words, stdout=terminal, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+        words = ["record", "-", "--from", self.path]
+        done = run(*words, stdout=terminal)
         self.assertEqual((done.returncode, done.stderr),
                          (2, "nopspan: stdout is a terminal: redirect it to a file or a pipe, or use --force\n"))
-        with subprocess.Popen([*words, "--force"], stdout=terminal, stderr=subprocess.PIPE) as process:
+        with start(*words, "--force", stdout=terminal) as process:
             os.close(terminal)
             data = b""
             with contextlib.suppress(OSError):  # the end of a terminal is EIO
@@ -508,8 +509,7 @@ class Record(RecordingTest):
         # The reader has already closed the pipe, so the first write fails.
         out, end = os.pipe()
         os.close(out)
-        done = subprocess.run([PROGRAM, "record", "-", "--from", self.path], stdout=end, stderr=subprocess.PIPE, text=True,
-                              check=False, timeout=60)
+        done = run("record", "-", "--from", self.path, stdout=end)
         os.close(end)
         self.assertEqual(done.returncode, 1)
         self.assertIn("Broken pipe", done.stderr)
