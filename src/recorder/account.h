@@ -3,7 +3,7 @@
 // once, although what a thread holds is fetched before the thread flushes it.
 #pragma once
 
-#include "recording/batch_chunk.h"
+#include "recording/chunk_format.h"
 #include "stream/thread_ledger.h"
 
 #include <nopspan/stats.h>

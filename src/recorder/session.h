@@ -9,7 +9,7 @@
 #include "recorder/account.h"
 #include "recorder/batch_ring.h"
 #include "recorder/target.h"
-#include "recording/batch_chunk.h"
+#include "recording/chunk_format.h"
 
 #include <nopspan/recording.h>
 

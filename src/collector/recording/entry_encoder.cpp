@@ -2,7 +2,7 @@
 #include "recording/entry_encoder.h"
 
 #include "model/sampling.h"
-#include "recording/batch_chunk.h"
+#include "recording/chunk_format.h"
 #include "stream/batch_entries.h"
 #include "stream/clock_map.h"
 

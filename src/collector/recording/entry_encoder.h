@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Entries as the payload of a chunk (batch_chunk.h). Whole batches are copied. Single entries are written as the
+// Entries as the payload of a chunk (chunk_format.h). Whole batches are copied. Single entries are written as the
 // library writes them, with the times of the wall clock.
 #pragma once
 
 #include "model/entry.h"
 #include "model/source.h"
-#include "recording/batch_chunk.h"
+#include "recording/chunk_format.h"
 
 #include <nopspan/probes.h>
 
@@ -22,7 +22,7 @@ namespace nopspan::collector {
 // a few tokens more. So each is written as its difference from the same request in the step before, and a step of 1,024
 // members has 200 bytes instead of 25,000.
 
-// In the payload of a chunk of batches (batch_chunk.h), which may be anything.
+// In the payload of a chunk of batches (chunk_format.h), which may be anything.
 void shorten_steps(std::string& payload);
 void restore_steps(std::string& payload);  // the reverse
 

@@ -6,7 +6,7 @@
 #include "model/sampling.h"
 #include "model/service.h"
 #include "reader/batch_reader.h"
-#include "recording/batch_chunk.h"
+#include "recording/chunk_format.h"
 #include "recording/entry_encoder.h"
 
 #include <algorithm>

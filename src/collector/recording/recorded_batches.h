@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the payload of a chunk of batches (batch_chunk.h), which may be anything.
+// Reads the payload of a chunk of batches (chunk_format.h), which may be anything.
 #pragma once
 
 #include "model/entry.h"
