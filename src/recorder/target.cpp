@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <charconv>
 #include <climits>
@@ -157,17 +156,11 @@ std::size_t Target::write_some(std::string_view bytes, const std::atomic<std::ui
 }
 
 bool Target::write(const collector::Chunk& chunk, const std::atomic<std::uint64_t>& deadline_ns) {
-  using collector::kChunkHeaderBytes;
-  using collector::kFileHeaderBytes;
   if (!is_open() || chunk.payload.size() > collector::kMostPayload) return false;
-  std::array<char, kFileHeaderBytes + kChunkHeaderBytes> head{};
-  collector::put_file_header(head.data());
-  collector::put_chunk_header(head.data() + kFileHeaderBytes, chunk, crc32_of);
-  const std::string_view begin =
-      std::string_view(head.data(), head.size()).substr(connected_ == 0 ? 0 : kFileHeaderBytes);
+  const collector::Headers headers(chunk, crc32_of);
   std::size_t written = 0;
   int error = 0;
-  for (const std::string_view part : {begin, chunk.payload}) {
+  for (const std::string_view part : {headers.bytes(connected_ == 0), chunk.payload}) {
     if (error == 0) written += write_some(part, deadline_ns, error);
   }
   if (error == 0) {

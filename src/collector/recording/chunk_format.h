@@ -31,38 +31,43 @@ struct Chunk {
 
 // Version 1 had chunks of OTLP, of the kinds 2, 3, 4 and 7.
 inline constexpr std::uint32_t kFormatVersion = 2;
-inline constexpr std::size_t kFileHeaderBytes = 16, kChunkHeaderBytes = 32;
 // The limit of a payload in bytes. Longer chunks are not written, and readers treat them as damage.
 inline constexpr std::size_t kMostPayload = 16U << 20U;
 
-inline constexpr std::string_view kFileMagic{"NOPSPAN\0", 8};
-inline constexpr std::string_view kChunkMagic = "NSPF";
+inline constexpr std::string_view kFileMagic{"NOPSPAN\0", 8}, kChunkMagic = "NSPF";
 
-// Writes the bytes of a word, and returns their end.
-template <class Word>
-char* put_in_head(char* at, Word word) {
-  std::memcpy(at, &word, sizeof(word));
-  return at + sizeof(word);
-}
+struct FileHeader {
+  char magic[8] = {'N', 'O', 'P', 'S', 'P', 'A', 'N', '\0'};
+  std::uint32_t version = kFormatVersion, zero = 0;
+};
+struct ChunkHeader {
+  char magic[4] = {'N', 'S', 'P', 'F'};
+  std::uint32_t kind = 0, bytes = 0, entries = 0;
+  std::uint64_t time_unix_ns = 0;
+  std::uint32_t payload_crc = 0, header_crc = 0;  // the second one is of all before it
+};
+inline constexpr std::size_t kFileHeaderBytes = 16, kChunkHeaderBytes = 32;
 
-inline void put_file_header(char* at) {
-  std::memcpy(at, kFileMagic.data(), kFileMagic.size());
-  at = put_in_head(at + kFileMagic.size(), kFormatVersion);
-  put_in_head(at, std::uint32_t{0});
-}
+// What stands before a payload. The file's header is written before its first chunk only.
+struct Headers {
+  FileHeader file;
+  ChunkHeader chunk;
 
-// `crc_of` computes zlib's crc32().
-template <class Crc>
-void put_chunk_header(char* at, const Chunk& chunk, const Crc& crc_of) {
-  char* const begin = at;
-  std::memcpy(at, kChunkMagic.data(), kChunkMagic.size());
-  at = put_in_head(at + kChunkMagic.size(), static_cast<std::uint32_t>(chunk.kind));
-  at = put_in_head(at, static_cast<std::uint32_t>(chunk.payload.size()));
-  at = put_in_head(at, chunk.entries);
-  at = put_in_head(at, chunk.time_unix_ns);
-  at = put_in_head(at, crc_of(chunk.payload));
-  put_in_head(at, crc_of({begin, static_cast<std::size_t>(at - begin)}));
-}
+  // `crc_of` computes zlib's crc32().
+  template <class Crc>
+  Headers(const Chunk& of, const Crc& crc_of) {
+    chunk.kind = static_cast<std::uint32_t>(of.kind);
+    chunk.bytes = static_cast<std::uint32_t>(of.payload.size());
+    chunk.entries = of.entries;
+    chunk.time_unix_ns = of.time_unix_ns;
+    chunk.payload_crc = crc_of(of.payload);
+    chunk.header_crc = crc_of(bytes(false).substr(0, offsetof(ChunkHeader, header_crc)));
+  }
+  [[nodiscard]] std::string_view bytes(bool has_file) const {
+    return std::string_view(reinterpret_cast<const char*>(this), sizeof(*this)).substr(has_file ? 0 : sizeof(file));
+  }
+};
+static_assert(sizeof(FileHeader) == kFileHeaderBytes && sizeof(Headers) == kFileHeaderBytes + kChunkHeaderBytes);
 
 // The payload of a chunk of batches: messages, one after the other.
 

@@ -10,10 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <utility>
 
 namespace nopspan::collector {
@@ -23,20 +23,18 @@ constexpr std::size_t kChunk = 1U << 20U;
 
 std::uint32_t crc_of(std::string_view bytes) { return libdeflate_crc32(0, bytes.data(), bytes.size()); }
 
-template <class Word>
-Word get(std::string_view bytes, std::size_t offset) {
-  Word word;
-  std::memcpy(&word, bytes.data() + offset, sizeof(word));
-  return word;
+// These are empty if the bytes do not begin with such a header. That of a file may have any version.
+template <class Header>
+std::optional<Header> header_at(std::string_view bytes, std::string_view magic) {
+  Header header;
+  return bytes.starts_with(magic) && take_front(bytes, header) ? std::optional(header) : std::nullopt;
 }
-
-bool is_file_header(std::string_view bytes) {
-  return bytes.starts_with(kFileMagic) && get<std::uint32_t>(bytes, kFileMagic.size()) == kFormatVersion;
-}
-
-bool is_chunk_header(std::string_view bytes) {
-  return bytes.starts_with(kChunkMagic) && get<std::uint32_t>(bytes, 8) <= kMostPayload &&
-         get<std::uint32_t>(bytes, 28) == crc_of(bytes.substr(0, 28));
+std::optional<FileHeader> file_header_at(std::string_view bytes) { return header_at<FileHeader>(bytes, kFileMagic); }
+std::optional<ChunkHeader> chunk_header_at(std::string_view bytes) {
+  const auto header = header_at<ChunkHeader>(bytes, kChunkMagic);
+  const bool is_valid = header && header->bytes <= kMostPayload &&
+                        header->header_crc == crc_of(bytes.substr(0, offsetof(ChunkHeader, header_crc)));
+  return is_valid ? header : std::nullopt;
 }
 
 // Waits until read() would not block, because of data, the end or an error. Returns false if `until` is over first,
@@ -55,13 +53,12 @@ bool wait_to_read(int fd, const Deadline& until, const std::function<void()>& ea
 }  // namespace
 
 std::size_t chunk_bytes(std::string_view header) {
-  if (header.size() < kChunkHeaderBytes || !is_chunk_header(header)) return 0;
-  return kChunkHeaderBytes + get<std::uint32_t>(header, 8);
+  const auto valid = chunk_header_at(header);
+  return valid ? kChunkHeaderBytes + valid->bytes : 0;
 }
 
 bool begins_recording(std::string_view bytes) {
-  return bytes.starts_with(kFileMagic) && bytes.size() >= kFileHeaderBytes &&
-         chunk_bytes(bytes.substr(kFileHeaderBytes)) != 0;
+  return file_header_at(bytes) && chunk_bytes(bytes.substr(kFileHeaderBytes)) != 0;
 }
 
 ChunkWriter::ChunkWriter(OpenFile file) : file_(std::move(file)) {
@@ -85,13 +82,10 @@ bool ChunkWriter::write(const Chunk& chunk, Writing& writing) {
     error_ = EFBIG;
     return false;
   }
-  std::array<char, kFileHeaderBytes + kChunkHeaderBytes> head{};
-  put_file_header(head.data());
-  put_chunk_header(head.data() + kFileHeaderBytes, chunk, crc_of);
-  const std::string_view begin = std::string_view(head.data(), head.size()).substr(bytes_ == 0 ? 0 : kFileHeaderBytes);
+  const Headers headers(chunk, crc_of);
   std::size_t written = 0;
   if (!file_) return false;
-  for (const std::string_view part : {begin, chunk.payload}) {
+  for (const std::string_view part : {headers.bytes(bytes_ == 0), chunk.payload}) {
     const Writing::Result result = writing.write(file_.get(), part);
     written += result.bytes;
     if (result.error != 0) {
@@ -126,12 +120,12 @@ bool ChunkWriter::is_deleted() const {
 
 ChunkReader::ChunkReader(OpenFile file, std::string name, const Deadline& until)
     : file_(std::move(file)), name_(std::move(name)) {
-  if (fill(kFileHeaderBytes, until) && held().starts_with(kFileMagic)) {
-    const auto version = get<std::uint32_t>(held(), kFileMagic.size());
-    if (version == kFormatVersion) return;
-    throw Failure(name_ + ": the recording has format version " + std::to_string(version) +
+  fill(kFileHeaderBytes, until);
+  if (const auto header = file_header_at(held())) {
+    if (header->version == kFormatVersion) return;
+    throw Failure(name_ + ": the recording has format version " + std::to_string(header->version) +
                       ", but this nopspan reads only version " + std::to_string(kFormatVersion) +
-                      (version == 1 ? ": copy it with nopspan 0.2, by `nopspan record COPY --from FILE`" : ""),
+                      (header->version == 1 ? ": copy it with nopspan 0.2, by `nopspan record COPY --from FILE`" : ""),
                   Failure::kUsageError);
   }
   if (until.is_over()) throw Failure(name_ + ": stopped before anything was read");
@@ -206,18 +200,22 @@ bool ChunkReader::pass_over(std::size_t bytes) {
 bool ChunkReader::next(Chunk& chunk, const Deadline& until) {
   begin_ += std::exchange(taken_, 0);
   while (fill(1, until)) {
-    if (fill(kFileHeaderBytes, until) && is_file_header(held())) {
+    fill(kFileHeaderBytes, until);
+    const auto file_header = file_header_at(held());
+    if (file_header && file_header->version == kFormatVersion) {
       begin_ += kFileHeaderBytes;
       continue;
     }
-    if (!fill(kChunkHeaderBytes, until) || !is_chunk_header(held()) || get<std::uint32_t>(held(), 8) > most_payload_) {
-      if (begins_recording(held())) state_.other_version = get<std::uint32_t>(held(), kFileMagic.size());
+    fill(kChunkHeaderBytes, until);
+    const auto header = chunk_header_at(held());
+    if (!header || header->bytes > most_payload_) {
+      if (file_header && begins_recording(held())) state_.other_version = file_header->version;
       search();
       continue;
     }
-    const std::size_t bytes = kChunkHeaderBytes + get<std::uint32_t>(held(), 8);
-    chunk.entries = get<std::uint32_t>(held(), 12);
-    chunk.time_unix_ns = get<std::uint64_t>(held(), 16);
+    const std::size_t bytes = kChunkHeaderBytes + header->bytes;
+    chunk.entries = header->entries;
+    chunk.time_unix_ns = header->time_unix_ns;
     if (chunk.entries > 0 && chunk.time_unix_ns < since_unix_ns_ && pass_over(bytes)) {
       state_.early_entries += chunk.entries;
       ++state_.chunks;
@@ -228,15 +226,15 @@ bool ChunkReader::next(Chunk& chunk, const Deadline& until) {
       search();
       continue;
     }
-    chunk.payload = held().substr(kChunkHeaderBytes, bytes - kChunkHeaderBytes);
-    if (get<std::uint32_t>(held(), 24) != crc_of(chunk.payload)) {
+    chunk.payload = held().substr(kChunkHeaderBytes, header->bytes);
+    if (header->payload_crc != crc_of(chunk.payload)) {
       // The header is intact, so the next chunk begins behind this one. A search inside this chunk could take very
       // long in a hostile file.
       state_.broken_entries += chunk.entries;
       skip(bytes, true);
       continue;
     }
-    chunk.kind = static_cast<ChunkKind>(get<std::uint32_t>(held(), 4));
+    chunk.kind = static_cast<ChunkKind>(header->kind);
     taken_ = bytes;
     is_skipping_ = false;
     ++state_.chunks;
