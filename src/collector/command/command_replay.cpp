@@ -80,10 +80,8 @@ class ReplaySummary : public Sink {
   struct ProcessCount {
     ProcessPointer process;
     std::uint64_t entries = 0;
+    [[nodiscard]] std::uint64_t all() const { return entries; }
   };
-
-  [[nodiscard]] std::vector<std::pair<std::string, NameCount>> names() const;
-  [[nodiscard]] std::vector<ProcessCount> processes() const;
 
   EntryCounts counts_;
   std::uint64_t first_ns_ = UINT64_MAX, last_ns_ = 0;
@@ -123,18 +121,13 @@ void ReplaySummary::on_entry(const Entry& entry) {
   ++found->second.entries;
 }
 
-std::vector<std::pair<std::string, ReplaySummary::NameCount>> ReplaySummary::names() const {
-  std::vector<std::pair<std::string, NameCount>> sorted(names_.begin(), names_.end());
-  std::stable_sort(sorted.begin(), sorted.end(),
+// The largest counts first.
+template <class Key, class Count, class Less>
+std::vector<std::pair<Key, Count>> sorted(const std::map<Key, Count, Less>& counts) {
+  std::vector<std::pair<Key, Count>> all(counts.begin(), counts.end());
+  std::stable_sort(all.begin(), all.end(),
                    [](const auto& a, const auto& b) { return a.second.all() > b.second.all(); });
-  return sorted;
-}
-
-std::vector<ReplaySummary::ProcessCount> ReplaySummary::processes() const {
-  std::vector<ProcessCount> sorted;
-  for (const auto& each : processes_) sorted.push_back(each.second);
-  std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.entries > b.entries; });
-  return sorted;
+  return all;
 }
 
 std::string ReplaySummary::text(const Recording& recording, const Ledger& ledger) const {
@@ -151,16 +144,17 @@ std::string ReplaySummary::text(const Recording& recording, const Ledger& ledger
   out += to_text(ledger);
   if (counts_.all() == 0) return out;
   out += "\n" + padded_left("entries", 12) + "  process\n";
-  const auto all_processes = processes();
+  const auto all_processes = sorted(processes_);
   for (std::size_t i = 0; i < std::min(all_processes.size(), kMostRows); ++i) {
-    const Process& process = *all_processes[i].process;
-    out += padded_left(std::to_string(all_processes[i].entries), 12) + "  " + std::to_string(process.pid) + " " +
+    const auto& [of, entries] = all_processes[i].second;
+    const Process& process = *of;
+    out += padded_left(std::to_string(entries), 12) + "  " + std::to_string(process.pid) + " " +
            printable(process.comm, 32) + (process.container.empty() ? "" : " " + printable(process.container, 12)) +
            "\n";
   }
   out += rest_text(all_processes.size()) + "\n" + padded_left("spans", 12) + padded_left("errors", 10) +
          padded_left("other", 10) + "  name\n";
-  const auto all_names = names();
+  const auto all_names = sorted(names_);
   for (std::size_t i = 0; i < std::min(all_names.size(), kMostRows); ++i) {
     const auto& [name, count] = all_names[i];
     out += padded_left(std::to_string(count.spans), 12) + padded_left(std::to_string(count.errors), 10) +
@@ -182,7 +176,7 @@ nlohmann::ordered_json ReplaySummary::json(const Recording& recording, const Led
     json["end_unix_ns"] = last_ns_;
   }
   Json& processes_json = json["processes"] = Json::array();
-  for (const ProcessCount& count : processes()) {
+  for (const auto& [key, count] : sorted(processes_)) {
     const Process& process = *count.process;
     processes_json.push_back({{"pid", process.pid},
                               {"comm", process.comm},
@@ -191,7 +185,7 @@ nlohmann::ordered_json ReplaySummary::json(const Recording& recording, const Led
                               {"entries", count.entries}});
   }
   Json& names_json = json["names"] = Json::array();
-  for (const auto& [name, count] : names()) {
+  for (const auto& [name, count] : sorted(names_)) {
     names_json.push_back({{"name", name}, {"spans", count.spans}, {"errors", count.errors}, {"others", count.others}});
   }
   if (other_names_.all() > 0) json["entries_of_other_names"] = other_names_.all();
