@@ -110,14 +110,6 @@ std::string age_text(std::uint64_t ns, bool is_least) { return (is_least ? ">=" 
 
 std::string text_or_dash(const std::string& text) { return text.empty() ? "-" : printable(text, 24); }
 
-// An engine's own key of a request.
-std::string key_text(std::uint64_t key) { return "key " + std::to_string(key); }
-
-const char* known_name(OpenProcess::Known known) {
-  static constexpr const char* kNames[] = {"always", "since", "not_now"};
-  return kNames[static_cast<std::size_t>(known)];
-}
-
 }  // namespace
 
 std::string open_text(const std::vector<OpenRequest>& requests, const std::vector<OpenProcess>& processes) {
@@ -156,7 +148,9 @@ std::string open_text(const std::vector<OpenRequest>& requests, const std::vecto
     for (const std::uint64_t key : process.early) {
       has_early = true;
       const bool is_rest = ++shown > kMostEarly;
-      table.add({"-", is_rest ? "and " + std::to_string(process.early.size() - kMostEarly) + " more" : key_text(key),
+      table.add({"-",
+                 is_rest ? "and " + std::to_string(process.early.size() - kMostEarly) + " more"
+                         : "key " + std::to_string(key),
                  "-", "-", "-", open_process_text(process), "-", "began before the attach; in the engine's steps"});
       if (is_rest) break;
     }
@@ -221,10 +215,11 @@ Json to_json(const OpenRequest& request, const std::vector<OpenProcess>& process
 }
 
 Json to_json(const OpenProcess& process) {
+  static constexpr const char* kKnown[] = {"always", "since", "not_now"};
   Json json = {{"pid", process.process->pid}, {"comm", process.process->comm}};
   add_text(json, "container", process.process->container);
   add_text(json, "library", process.library);
-  json["known"] = known_name(process.known);
+  json["known"] = kKnown[static_cast<std::size_t>(process.known)];
   if (process.known == OpenProcess::Known::since) json["known_for_ns"] = process.since_ns;
   json["age_is_least"] = process.age_is_least;
   json["unread"] = process.unread;

@@ -264,8 +264,6 @@ void Reader::on_losses(const AllLosses& losses) {
   accounts_.set_others(losses.others);
 }
 
-void Reader::on_gone(std::uint32_t pid) { account(pid).is_gone = true; }
-
 void Reader::on_closed(const Closed& closed) {
   if (held_.holds(closed.pid)) release(held_.take(closed.pid));
   Account* account = accounts_.find(closed.pid);

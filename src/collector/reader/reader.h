@@ -144,7 +144,7 @@ class Reader : public MessageSink {
   void on_held(const Held& held) override;
   void on_dropped(const LibraryDropped& dropped) override;
   void on_losses(const AllLosses& losses) override;
-  void on_gone(std::uint32_t pid) override;
+  void on_gone(std::uint32_t pid) override { account(pid).is_gone = true; }
   void on_closed(const Closed& closed) override;
   void on_forgotten(const ForgottenThreads& forgotten) override;
   void on_mark(Mark mark, std::uint64_t time_ns) override;
