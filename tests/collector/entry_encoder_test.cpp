@@ -35,12 +35,16 @@ std::deque<KeptEntry> read_back(const std::string& payload) {
   return entries;
 }
 
+std::string payload_of(EntryEncoder& encoder) {
+  std::string payload;
+  encoder.finish(payload);
+  return payload;
+}
+
 std::deque<KeptEntry> there_and_back(const Entry& entry) {
   EntryEncoder encoder;
   encoder.add(entry);
-  std::string payload;
-  encoder.finish(payload);
-  return read_back(payload);
+  return read_back(payload_of(encoder));
 }
 
 void expect_unchanged(const Entry& entry) {
@@ -86,8 +90,7 @@ TEST(EntryEncoder, SharesWhatEntriesHaveInCommon) {
       entry.sequence = i * every;
       encoder.add(entry);
     }
-    std::string payload;
-    encoder.finish(payload);
+    const std::string payload = payload_of(encoder);
     EXPECT_LE(payload.size() / 1600, 40U + 8 * (every - 1));
     const auto after = read_back(payload);
     ASSERT_EQ(after.size(), 1600U);
@@ -125,9 +128,7 @@ class WholeBatch : public testing::Test {
     EntryEncoder encoder;
     add_to(encoder);
     EXPECT_EQ(encoder.entries(), batch.count());
-    std::string payload;
-    encoder.finish(payload);
-    return payload;
+    return payload_of(encoder);
   }
 
   ProcessPointer process = make_process(1);
@@ -169,10 +170,8 @@ TEST_F(WholeBatch, HasTheClockThatWasSetSinceTheOneBefore) {
   batch.span("two", 2);
   batch.request().start_ns = 5000;
   add_to(encoder);
-  std::string payload;
   for (int chunk = 0; chunk < 2; ++chunk) {
-    encoder.finish(payload);
-    const auto entries = read_back(payload);
+    const auto entries = read_back(payload_of(encoder));
     ASSERT_EQ(entries.size(), chunk == 0 ? 3U : 1U);
     EXPECT_EQ(entries.back().entry().start_unix_ns, 1'101'005'000U);
     if (chunk == 0) {
@@ -346,12 +345,12 @@ TEST(StepDifferences, OfTheSameRequestsHaveAtMost200Bytes) {
   for (const std::size_t count : {8U, 256U, 1024U}) {
     EntryEncoder encoder;
     std::vector<nopspan_member> members = decoding(count);
-    std::string first, all;
+    std::string first;
     for (std::uint64_t number = 1; number <= 101; ++number, advance(members)) {
       add_step(encoder, members, number, process);
-      if (number == 1) encoder.finish(first);
+      if (number == 1) first = payload_of(encoder);
     }
-    encoder.finish(all);
+    const std::string all = payload_of(encoder);
     const std::size_t compressed = gzipped(shortened(all), 1).size() - gzipped(shortened(first), 1).size();
     EXPECT_LE(compressed / 100, 200U) << count;
     EXPECT_EQ(restored(shortened(all)), all);
@@ -370,8 +369,7 @@ TEST(StepDifferences, AreNotMadeOfMembersElsewhere) {
   EntryEncoder encoder;
   const ClockSamples clocks{ClockSample()};
   encoder.add(EntryBatch{&process, 0, 77, 0, static_cast<std::uint32_t>(batch.count()), bytes, &clocks, {}});
-  std::string payload;
-  encoder.finish(payload);
+  const std::string payload = payload_of(encoder);
   const std::string short_one = shortened(payload);
   EXPECT_NE(short_one, payload);
   EXPECT_EQ(restored(short_one), payload);
@@ -393,8 +391,7 @@ TEST(StepDifferences, AreRestoredWhenRequestsComeAndGo) {
     }
     if (number % 10 == 0) std::shuffle(members.begin(), members.end(), random);
   }
-  std::string payload;
-  encoder.finish(payload);
+  const std::string payload = payload_of(encoder);
   const std::string changed = shortened(payload);
   EXPECT_NE(changed, payload);
   EXPECT_EQ(restored(changed), payload);
@@ -417,8 +414,7 @@ TEST(StepDifferences, OfAHostileProcessAffectItsOwnBatchesOnly) {
     encoder.add(EntryBatch{&hostile, 0, 77, 0, static_cast<std::uint32_t>(batch.count()), bytes, &clocks, {}});
     advance(members);
     add_step(encoder, members, 2, process);
-    std::string payload;
-    encoder.finish(payload);
+    const std::string payload = payload_of(encoder);
     const auto of_process = [&](const std::string& from) {
       std::deque<KeptEntry> entries;
       static_cast<void>(RecordedBatches().read(from, [&](const Entry& entry) {
@@ -447,9 +443,7 @@ TEST(RecordedBatches, KeepLittleOfHugeProcesses) {
     entry.process = &pointer;
     EntryEncoder encoder;
     encoder.add(entry);
-    std::string payload;
-    encoder.finish(payload);
-    EXPECT_TRUE(reader.read(payload, [&](const Entry& each) { processes.push_back(*each.process); }));
+    EXPECT_TRUE(reader.read(payload_of(encoder), [&](const Entry& each) { processes.push_back(*each.process); }));
   }
   ASSERT_EQ(processes.size(), 64U);
   EXPECT_LT(memory(), before + 16 * kMiB);
