@@ -126,25 +126,21 @@ void keep_memory() {
   mallopt(M_TRIM_THRESHOLD, kKept);
 }
 
-std::array<OpenFile, 2> make_pipe() {
+// `make` makes a pipe or the like.
+template <class Make>
+std::array<OpenFile, 2> two_ends(const std::string& what, const Make& make) {
   std::array<int, 2> ends{-1, -1};
-  if (pipe2(ends.data(), O_CLOEXEC) != 0) throw Failure("cannot make a pipe: " + errno_text(errno));
-  return {OpenFile(ends[0]), OpenFile(ends[1])};
-}
-
-// Unlike a pipe, it can be written to without SIGPIPE.
-std::array<OpenFile, 2> make_socket_pair() {
-  std::array<int, 2> ends{-1, -1};
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0)
-    throw Failure("cannot make a pair of sockets: " + errno_text(errno));
+  if (make(ends.data()) != 0) throw Failure("cannot make " + what + ": " + errno_text(errno));
   return {OpenFile(ends[0]), OpenFile(ends[1])};
 }
 
 // Does not return in the new process.
 std::unique_ptr<TracingProcess> start_tracer(const std::vector<Capability>& capabilities,
                                              const MakeTracer& make_tracer) {
-  auto [messages, to_messages] = make_pipe();
-  auto [controlled, control] = make_socket_pair();
+  auto [messages, to_messages] = two_ends("a pipe", [](int* ends) { return pipe2(ends, O_CLOEXEC); });
+  // Unlike a pipe, it can be written to without SIGPIPE.
+  auto [controlled, control] =
+      two_ends("a pair of sockets", [](int* ends) { return socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends); });
   const OpenFile nothing(open("/dev/null", O_RDWR | O_CLOEXEC));
   if (!nothing) throw Failure("/dev/null: " + errno_text(errno));
   fcntl(messages.get(), F_SETPIPE_SZ, kPipeBytes);  // a smaller pipe works too
