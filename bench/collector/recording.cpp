@@ -116,8 +116,7 @@ int main(int argc, char** argv) {
   RecorderOptions options;
   options.path = argv[1];
   options.force = true;
-  Recorder recorder(options);
-  recorder.set_source(source);
+  Recorder recorder(options, source);
   record(recorder, count, threads);
   const double recorded_cpu = cpu_seconds() - cpu;
   const bool is_whole = recorder.finish();

@@ -61,8 +61,7 @@ int main(int argc, char** argv) {
   ManySpans source(std::strtoull(argv[2], nullptr, 10), std::strtoull(argv[3], nullptr, 10));
   RecorderOptions options;
   options.path = argv[1];
-  Recorder recorder(options);
-  recorder.set_source(source);
+  Recorder recorder(options, source);
   Deadline until;
   source.run(recorder, until);
   return recorder.finish() ? 0 : 1;

@@ -134,8 +134,7 @@ int main(int argc, char** argv) {
   EightEntries source(make_process(12), argc == 3 ? std::strtoull(argv[2], nullptr, 10) : 0);
   RecorderOptions options;
   options.path = argv[1];
-  Recorder recorder(options);
-  recorder.set_source(source);
+  Recorder recorder(options, source);
   Deadline never;
   source.run(recorder, never);
   return recorder.finish() ? 0 : 1;

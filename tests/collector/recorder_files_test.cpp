@@ -53,8 +53,7 @@ void add_entries(Recorder& recorder, std::size_t count) {
 }
 
 bool record_to(RecorderOptions options, std::size_t count = 10) {
-  Recorder recorder(std::move(options));
-  recorder.set_source(kNoLedger);
+  Recorder recorder(std::move(options), kNoLedger);
   add_entries(recorder, count);
   return recorder.finish();
 }
@@ -73,7 +72,7 @@ class RecorderFiles : public testing::Test {
 
   void expect_usage_error(RecorderOptions options, const std::string& words) const {
     try {
-      const Recorder recorder(std::move(options));
+      const Recorder recorder(std::move(options), kNoLedger);
       ADD_FAILURE() << "it was not refused: " << words;
     } catch (const Failure& failure) {
       EXPECT_EQ(failure.exit_status, Failure::kUsageError);
@@ -125,7 +124,7 @@ TEST_F(RecorderFiles, AreNotWrittenThroughASymbolicLink) {
   EXPECT_EQ(contents_of(at("precious")), "precious");
   EXPECT_THAT(names(), ElementsAre("dangling.rec", "link.rec", "precious"));
   // A link that is made after the check is replaced.
-  Recorder recorder({at("late.rec"), true});
+  Recorder recorder({at("late.rec"), true}, kNoLedger);
   std::filesystem::create_symlink(at("precious"), at("late.rec"));
   EXPECT_TRUE(recorder.finish());
   EXPECT_EQ(contents_of(at("precious")), "precious");
@@ -134,10 +133,9 @@ TEST_F(RecorderFiles, AreNotWrittenThroughASymbolicLink) {
 
 TEST_F(RecorderFiles, AppearWhenTheRecordingStarts) {
   write_file(at("a.rec"), "precious");
-  { const Recorder never_started({at("a.rec"), true}); }
+  { const Recorder never_started({at("a.rec"), true}, kNoLedger); }
   EXPECT_EQ(contents_of(at("a.rec")), "precious");
-  Recorder recorder({at("a.rec"), true});
-  recorder.set_source(kNoLedger);
+  Recorder recorder({at("a.rec"), true}, kNoLedger);
   EXPECT_EQ(contents_of(at("a.rec")), "precious");
   recorder.on_tick(kFirstTick);
   EXPECT_TRUE(is_recording(at("a.rec"))) << "a reader sees the old file or a recording";
@@ -145,7 +143,7 @@ TEST_F(RecorderFiles, AppearWhenTheRecordingStarts) {
 }
 
 TEST_F(RecorderFiles, AreNotReplacedIfSomebodyWasFaster) {
-  Recorder recorder({at("a.rec")});
+  Recorder recorder({at("a.rec")}, kNoLedger);
   write_file(at("a.rec"), "precious");
   EXPECT_THROW(recorder.on_tick(kFirstTick), Failure);
   EXPECT_EQ(contents_of(at("a.rec")), "precious");
@@ -154,7 +152,7 @@ TEST_F(RecorderFiles, AreNotReplacedIfSomebodyWasFaster) {
 TEST_F(RecorderFiles, AreNotLeftOnADiskThatIsFullFromTheBeginning) {
   {
     const FullDisk full(0);
-    EXPECT_THROW(Recorder({at("a.rec")}), Failure);
+    EXPECT_THROW(Recorder({at("a.rec")}, kNoLedger), Failure);
   }
   EXPECT_THAT(names(), IsEmpty());
 }
@@ -162,7 +160,7 @@ TEST_F(RecorderFiles, AreNotLeftOnADiskThatIsFullFromTheBeginning) {
 TEST_F(RecorderFiles, CanBeAPipeWithoutAReaderUntilASignal) {
   ASSERT_EQ(::mkfifo(at("fifo").c_str(), 0600), 0);
   interrupted = true;
-  EXPECT_THROW(Recorder({at("fifo"), true}), Failure);
+  EXPECT_THROW(Recorder({at("fifo"), true}, kNoLedger), Failure);
   interrupted = false;
 }
 
@@ -177,8 +175,8 @@ TEST_F(RecorderFiles, CanBePipesAndDevices) {
   EXPECT_TRUE(record_to({"/dev/null", true}));
   EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
   expect_usage_error({"/dev/null", true, 1000}, "--max-size needs a regular file");
-  EXPECT_THROW(Recorder({"/dev/full", true}), Failure);
-  EXPECT_THROW(Recorder({"/nowhere/at/all"}), Failure);
+  EXPECT_THROW(Recorder({"/dev/full", true}, kNoLedger), Failure);
+  EXPECT_THROW(Recorder({"/nowhere/at/all"}, kNoLedger), Failure);
   ASSERT_EQ(::mkfifo(at("fifo").c_str(), 0600), 0);
   auto reader = std::async(std::launch::async, [&] { return contents_of(at("fifo")); });
   EXPECT_TRUE(record_to({at("fifo"), true}));
@@ -223,8 +221,7 @@ TEST_F(RecorderFiles, OfOthersWithANameOfRotationAreNotDeleted) {
 }
 
 TEST_F(RecorderFiles, OfOthersThatAppearMeanwhileAreNotDeleted) {
-  Recorder recorder({at("a.rec"), false, 100'000, 1});
-  recorder.set_source(kNoLedger);
+  Recorder recorder({at("a.rec"), false, 100'000, 1}, kNoLedger);
   recorder.on_tick(kFirstTick);
   write_file(at("a.rec.1"), "precious");
   testing::internal::CaptureStderr();
@@ -236,8 +233,7 @@ TEST_F(RecorderFiles, OfOthersThatAppearMeanwhileAreNotDeleted) {
   EXPECT_TRUE(recorder.finish());
   EXPECT_TRUE(is_recording(at("a.rec.1"))) << "rotation is tried again";
 
-  Recorder another({at("b.rec"), false, 100'000, 1});
-  another.set_source(kNoLedger);
+  Recorder another({at("b.rec"), false, 100'000, 1}, kNoLedger);
   another.on_tick(kFirstTick);
   std::filesystem::rename(at("b.rec"), at("moved"));
   write_file(at("b.rec"), "precious");
@@ -248,8 +244,7 @@ TEST_F(RecorderFiles, OfOthersThatAppearMeanwhileAreNotDeleted) {
 }
 
 TEST_F(RecorderFiles, ThatWereDeletedMeanwhileAreNoRecording) {
-  Recorder recorder({at("a.rec")});
-  recorder.set_source(kNoLedger);
+  Recorder recorder({at("a.rec")}, kNoLedger);
   recorder.on_tick(kFirstTick);
   recorder.wait_until_written();
   std::filesystem::rename(at("a.rec"), at("moved"));
@@ -266,8 +261,7 @@ TEST_F(RecorderFiles, ThatWereDeletedMeanwhileAreNoRecording) {
 }
 
 TEST_F(RecorderFiles, DoNotGrowBeyondTheirSizeByLedgers) {
-  Recorder recorder({at("a.rec"), false, 10'000, 4});
-  recorder.set_source(kNoLedger);
+  Recorder recorder({at("a.rec"), false, 10'000, 4}, kNoLedger);
   for (std::uint64_t second = 0; second < 1000; ++second) recorder.on_tick(kFirstTick + second * kSecond);
   EXPECT_LE(std::filesystem::file_size(at("a.rec")), 10'000U);
   EXPECT_THAT(names(), ElementsAre("a.rec"));
@@ -307,8 +301,7 @@ TEST_F(RecorderFiles, MayBlockTheThreadThatDeletesThem) {
   ASSERT_TRUE(15'000 < bytes && bytes < 33'000) << bytes;
   // Never destroyed, because the thread stays.
   static auto& errors = *new BlockedErrors;
-  static auto& recorder = *new Recorder({.path = at("2.rec"), .max_bytes = 30'000, .keep_total = 66'000});
-  recorder.set_source(kNoLedger);
+  static auto& recorder = *new Recorder({.path = at("2.rec"), .max_bytes = 30'000, .keep_total = 66'000}, kNoLedger);
   recorder.set_live();
   add_entries(recorder, 3000);
   errors.wait_until_blocked();

@@ -36,8 +36,7 @@ std::string recording_of(const std::vector<ProcessPointer>& processes) {
   const TemporaryFile file;
   std::mt19937_64 random(processes.size());
   LedgerSource source;
-  Recorder recorder({file.path()});
-  recorder.set_source(source);
+  Recorder recorder({file.path()}, source);
   for (const ProcessPointer& process : processes) {
     source.count(process);
     recorder.on_entry(any_span(random, {process}).entry());

@@ -59,8 +59,7 @@ std::vector<KeptEntry> record(RecorderOptions options, std::size_t count, Ledger
   std::mt19937_64 random(count);
   const std::vector<ProcessPointer> processes = {make_process(1), make_process(2), make_process(3)};
   std::vector<KeptEntry> spans;
-  Recorder recorder(std::move(options));
-  recorder.set_source(source);
+  Recorder recorder(std::move(options), source);
   std::uint64_t now = begin_unix_ns;
   for (std::size_t i = 0; i < count; ++i) {
     if (i % 10 == 0) recorder.on_tick(now += kSecond / 10);
@@ -115,8 +114,7 @@ TEST_F(RecordedFile, SkipsToATimeWithoutReadingWhatIsBefore) {
     const KeptEntry kept = chat_span(make_process(1));
     Entry entry = kept.entry();
     entry.duration_ns = kSecond / 1000;
-    Recorder recorder({file.path()});
-    recorder.set_source(source);
+    Recorder recorder({file.path()}, source);
     for (std::uint64_t i = 0; i < 1000; ++i) {
       if (i % 10 == 0) recorder.on_tick(kBegin + i * kEvery);
       entry.sequence = i;
@@ -209,8 +207,7 @@ TEST_F(RecordedFile, HasRatesOfTheTimeThatItTook) {
 }
 
 TEST_F(RecordedFile, GoesOnWhenTheClockIsSetBack) {
-  Recorder recorder({file.path()});
-  recorder.set_source(source);
+  Recorder recorder({file.path()}, source);
   const KeptEntry entry = chat_span(make_process(1));
   constexpr std::uint64_t kAfter = kBegin - 7200 * kSecond;
   for (const std::uint64_t now : {kBegin, kAfter, kAfter + kSecond, kAfter + 2 * kSecond}) {
@@ -227,8 +224,7 @@ TEST_F(RecordedFile, GoesOnWhenTheClockIsSetBack) {
 
 TEST_F(RecordedFile, TicksAFewTimesForAYearInWhichNothingCame) {
   {
-    Recorder recorder({file.path()});
-    recorder.set_source(source);
+    Recorder recorder({file.path()}, source);
     const KeptEntry entry = chat_span(make_process(1));
     recorder.on_tick(kBegin);
     recorder.on_entry(entry.entry());
@@ -340,8 +336,7 @@ TEST_F(RecordedFile, CountsTheEntriesThatDamageInItsMiddleDestroyed) {
 
     // A recording of it has the same ledger.
     Recording recording(damaged.path());
-    Recorder recorder({copy.path(), true});
-    recorder.set_source(recording);
+    Recorder recorder({copy.path(), true}, recording);
     Deadline never;
     recording.run(recorder, never);
     EXPECT_TRUE(recorder.finish());
@@ -484,8 +479,7 @@ TEST_F(RecordedFile, ChecksABoundedNumberOfParts) {
 
 TEST_F(RecordedFile, HasACountOfWhatWasNotWrittenAndGoesOnWhenThereIsRoomAgain) {
   const std::vector<ProcessPointer> processes = {make_process(1), make_process(2)};
-  Recorder recorder({file.path()});
-  recorder.set_source(source);
+  Recorder recorder({file.path()}, source);
   std::mt19937_64 random(6);
   std::uint64_t now = kBegin;
   const auto record_second = [&] {
@@ -537,8 +531,7 @@ TEST(Recorder, OfALiveSourceCountsWhatNobodyReads) {
   const OpenFile reader(ends[0]), pipe(ends[1]);
   LedgerSource source;
   testing::internal::CaptureStderr();
-  Recorder recorder({"/proc/self/fd/" + std::to_string(pipe.get()), true});
-  recorder.set_source(source);
+  Recorder recorder({"/proc/self/fd/" + std::to_string(pipe.get()), true}, source);
   recorder.set_live();
   std::mt19937_64 random(7);
   const std::vector<ProcessPointer> processes = {make_process(1), make_process(2)};
@@ -564,8 +557,7 @@ TEST(Recorder, OfALiveSourceCountsWhatNobodyReads) {
 }
 
 TEST_F(RecordedFile, HasNoEndWithoutItsLastLedger) {
-  Recorder recorder({file.path()});
-  recorder.set_source(source);
+  Recorder recorder({file.path()}, source);
   recorder.on_tick(kBegin);
   recorder.wait_until_written();
   testing::internal::CaptureStderr();
@@ -627,8 +619,7 @@ TEST_F(RecordedFile, HasAReaderThatKnowsWhichSpansBeganBefore) {
     const KeptEntry kept = chat_span(make_process(1));
     Entry entry = kept.entry();
     entry.duration_ns = kLong;
-    Recorder recorder({file.path(), false, 60'000, 9});
-    recorder.set_source(source);
+    Recorder recorder({file.path(), false, 60'000, 9}, source);
     for (std::size_t i = 0; i < kSpans; ++i) {
       const std::uint64_t now = kBegin + i * kEvery;
       if (i % 10 == 0) recorder.on_tick(now);

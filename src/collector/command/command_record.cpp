@@ -128,9 +128,8 @@ int record(const RecordOptions& options, const OutputOptions& common, std::uniqu
   of_entries.where = filter.where;
   of_entries.error_type = filter.error_type;
   const auto source = std::make_unique<FilteredSource>(std::move(unfiltered), std::move(of_entries));
-  const RecorderPointer owner(new Recorder(options.recorder));
+  const RecorderPointer owner(new Recorder(options.recorder, *source));
   Recorder& recorder = *owner;
-  recorder.set_source(*source);
   if (options.source.from.empty()) {
     recorder.set_live();
     set_standard_outputs_live();

@@ -169,7 +169,8 @@ bool is_recording(const std::string& path) {
          begins_recording({begin.data(), begin.size()});
 }
 
-Recorder::Recorder(RecorderOptions options) : options_(std::move(options)), recording_(random_id()) {
+Recorder::Recorder(RecorderOptions options, const Source& source)
+    : options_(std::move(options)), recording_(random_id()), source_(source) {
   if (options_.max_bytes > 0) chunk_bytes_ = std::min<std::uint64_t>(kChunkBytes, options_.max_bytes / 4);
   open(options_.force);
   for (const std::string& older : options_.older_files()) {
@@ -464,8 +465,7 @@ void Recorder::update_totals() {
 void Recorder::post_ledger(bool is_last) {
   constexpr std::size_t kRow = 512;  // estimated
   ledger_at_ = now_;
-  if (source_ == nullptr) return;
-  Ledger ledger = source_->ledger();
+  Ledger ledger = source_.ledger();
   ledger.move_delivered(refused_.ledger(), &Counts::export_dropped);
   const std::size_t bytes = kRow * (1 + ledger.processes.size());
   auto write_it = [this, ledger = std::move(ledger), time_unix_ns = now_.load(), is_last]() mutable {
@@ -510,7 +510,7 @@ void Recorder::look_for_file() {
 
 // Without its ledger, the file must not look complete.
 bool Recorder::write_end(std::uint64_t time_unix_ns) {
-  has_end_ = (source_ == nullptr || has_last_ledger_) && write({ChunkKind::end, 0, time_unix_ns, {}});
+  has_end_ = has_last_ledger_ && write({ChunkKind::end, 0, time_unix_ns, {}});
   if (!has_end_) return false;
   is_synced_ = writer_->sync(output_.writing());
   if (!is_synced_) complain(std::strerror(writer_->error()));
@@ -583,7 +583,7 @@ bool Recorder::finish() {
 }
 
 Ledger Recorder::ledger() const {
-  Ledger ledger = source_->ledger();
+  Ledger ledger = source_.ledger();
   ledger.move_delivered(refused_.ledger(), &Counts::export_dropped);
   const std::lock_guard lock(mutex_);
   ledger.move_delivered(dropped_.ledger(), &Counts::export_dropped);

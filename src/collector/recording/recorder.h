@@ -49,11 +49,10 @@ struct RecorderOptions {
 class Recorder : public Sink, private BatchSink {
  public:
   // Creates the file. It appears at its path with the first tick or entry, or in finish(), which may throw Failure too.
-  // Until then an existing file is left untouched. Throws Failure.
-  explicit Recorder(RecorderOptions options);
+  // Until then an existing file is left untouched. The ledger of `source`, which must outlive finish(), is written with
+  // the entries. Throws Failure.
+  Recorder(RecorderOptions options, const Source& source);
 
-  // Sets the source whose ledger is written with the entries. `source` must outlive finish().
-  void set_source(const Source& source) { source_ = &source; }
   // The source does not wait for the file. Chunks that the queue cannot hold are dropped and counted.
   void set_live() {
     output_.set_live();
@@ -117,7 +116,7 @@ class Recorder : public Sink, private BatchSink {
   std::atomic<std::size_t> ledger_bytes_ = 0;
 
   // Used by the thread that runs the source.
-  const Source* source_ = nullptr;
+  const Source& source_;
   EntryEncoder encoder_;
   EntryCounts pending_;  // what it has
   bool is_live_ = false;
