@@ -118,11 +118,6 @@ void write_json(JsonWriter& json, const AssembledTrace& assembled) {
   const Trace& trace = assembled.trace;
   const TraceLinks& links = assembled.links;
   const auto& nodes = links.nodes();
-  std::uint64_t spans = 0, failed = assembled.over_limit_failed;
-  for (const TraceLinks::Node& node : nodes) {
-    spans += node.entry->is_span() ? 1 : 0;
-    failed += node.entry->failed() ? 1 : 0;
-  }
   json.begin_object();
   json.text("type", "trace");
   json.text("request_id", trace.request_id());
@@ -130,8 +125,8 @@ void write_json(JsonWriter& json, const AssembledTrace& assembled) {
   json.text("end", kEnds[static_cast<std::size_t>(assembled.end)]);
   json.number("start_unix_ns", links.start_unix_ns());
   json.number("duration_ns", links.end_unix_ns() - links.start_unix_ns());
-  json.number("span_count", spans);
-  json.number("error_count", failed);
+  json.number("span_count", links.spans());
+  json.number("error_count", links.failed() + assembled.over_limit_failed);
   json.number("over_limit", std::uint64_t{assembled.over_limit});
   json.number("duplicates", std::uint64_t{links.duplicates()});
   json.key("processes");

@@ -11,9 +11,9 @@ namespace nopspan::collector {
 void TraceLinks::build(const Trace& trace) {
   nodes_.clear();
   first_root_ = kNone;
+  spans_ = failed_ = 0;
   duplicates_ = conflicts_ = cycles_ = 0;
   root_kinds_ = 0;
-  main_kind_ = RootKind::none;
   awaits_spans_ = false;
   start_ = end_ = longest_root_ = 0;
   trace.entries(entries_);
@@ -33,7 +33,7 @@ void TraceLinks::build(const Trace& trace) {
   measure();
 }
 
-void TraceLinks::drop_duplicates() {
+void TraceLinks::collect_ids() {
   ids_.clear();
   for (std::uint32_t i = 0; i < entries_.size(); ++i) {
     const PackedEntry& entry = *entries_[i];
@@ -42,6 +42,10 @@ void TraceLinks::drop_duplicates() {
   std::sort(ids_.begin(), ids_.end(), [](const Id& a, const Id& b) {
     return std::tuple(a.span_id, a.process, a.node) < std::tuple(b.span_id, b.process, b.node);
   });
+}
+
+void TraceLinks::drop_duplicates() {
+  collect_ids();
   for (std::size_t i = 1; i < ids_.size(); ++i) {
     if (ids_[i].span_id != ids_[i - 1].span_id) continue;
     if (ids_[i].process == ids_[i - 1].process) {
@@ -67,14 +71,7 @@ std::uint32_t TraceLinks::find(std::uint64_t span_id, std::uint32_t process, boo
 }
 
 void TraceLinks::find_parents() {
-  ids_.clear();
-  for (std::uint32_t i = 0; i < nodes_.size(); ++i) {
-    const PackedEntry& entry = *nodes_[i].entry;
-    if (entry.is_span() && entry.span_id != 0) ids_.push_back({entry.span_id, entry.process, i});
-  }
-  std::sort(ids_.begin(), ids_.end(), [](const Id& a, const Id& b) {
-    return std::tuple(a.span_id, a.process) < std::tuple(b.span_id, b.process);
-  });
+  collect_ids();  // the entries have other places now
   for (Node& node : nodes_) {
     const PackedEntry& entry = *node.entry;
     const bool remote = entry.is_span() && entry.has(NOPSPAN_FLAG_REMOTE_PARENT);
@@ -120,7 +117,10 @@ void TraceLinks::join() {
     std::uint32_t& first = node.parent == kNone ? first_root_ : nodes_[node.parent].first_child;
     node.next_sibling = first;
     first = i;
-    if (node.entry->is_span()) root_kinds_ |= 1U << static_cast<unsigned>(node.root);
+    if (!node.entry->is_span()) continue;
+    root_kinds_ |= 1U << static_cast<unsigned>(node.root);
+    ++spans_;
+    failed_ += node.entry->failed() ? 1 : 0;
   }
 }
 
@@ -144,18 +144,15 @@ std::uint64_t TraceLinks::self_ns(const Node& node) const {
   return own + (end - covered);
 }
 
-bool TraceLinks::is_main_root(const Node& node) const {
-  return node.parent == kNone && node.entry->is_span() && (main_kind_ == RootKind::none || node.root == main_kind_);
-}
-
 void TraceLinks::measure() {
+  RootKind main_kind = RootKind::none;
   for (const RootKind kind : {RootKind::remote, RootKind::request}) {
-    if (has_root(kind)) main_kind_ = kind;
+    if (has_root(kind)) main_kind = kind;
   }
   bool any = false;
   for (std::uint32_t i = first_root_; i != kNone; i = nodes_[i].next_sibling) {
-    if (!is_main_root(nodes_[i])) continue;
     const PackedEntry& entry = *nodes_[i].entry;
+    if (!entry.is_span() || (main_kind != RootKind::none && nodes_[i].root != main_kind)) continue;
     start_ = any ? std::min(start_, entry.start_unix_ns) : entry.start_unix_ns;
     end_ = std::max(end_, entry.end_unix_ns());
     longest_root_ = std::max(longest_root_, entry.duration_ns);

@@ -35,12 +35,13 @@ class TraceLinks {
   void build(const Trace& trace);
 
   [[nodiscard]] const std::vector<Node>& nodes() const { return nodes_; }
+  [[nodiscard]] std::uint64_t spans() const { return spans_; }  // the number of nodes that are spans
+  [[nodiscard]] std::uint64_t failed() const { return failed_; }
   // The node of the span with this id; the first one if several processes have it; kNone if there is none.
   [[nodiscard]] std::uint32_t node_of(std::uint64_t span_id) const { return find(span_id, 0, false); }
   [[nodiscard]] std::uint32_t first_root() const { return first_root_; }  // the other roots are its siblings
-  [[nodiscard]] std::size_t duplicates() const {
-    return duplicates_;
-  }  // spans that were dropped, because the same span is here
+  // Spans that were dropped, because the same span is here.
+  [[nodiscard]] std::size_t duplicates() const { return duplicates_; }
   // Number of spans whose id also occurs in another process. They are all kept.
   [[nodiscard]] std::size_t conflicts() const { return conflicts_; }
   [[nodiscard]] std::size_t cycles() const { return cycles_; }
@@ -59,7 +60,6 @@ class TraceLinks {
   // all roots. 0 and 0 if there are only events.
   [[nodiscard]] std::uint64_t start_unix_ns() const { return start_; }
   [[nodiscard]] std::uint64_t end_unix_ns() const { return end_; }
-  [[nodiscard]] bool is_main_root(const Node& node) const;
   // The time of a span in which none of its children ran. Linked spans are not children.
   [[nodiscard]] std::uint64_t self_ns(const Node& node) const;
   // Duration of the longest main root span.
@@ -76,6 +76,7 @@ class TraceLinks {
     while (node != kNone && nodes_[node].first_child != kNone) node = nodes_[node].first_child;
     return node;
   }
+  void collect_ids();
   void drop_duplicates();
   [[nodiscard]] std::uint32_t find(std::uint64_t span_id, std::uint32_t process, bool prefer_other) const;
   void find_parents();
@@ -89,9 +90,9 @@ class TraceLinks {
   std::vector<Node> nodes_;  // sorted by start
   std::vector<Id> ids_;      // of spans, sorted by id
   std::uint32_t first_root_ = kNone;
+  std::uint64_t spans_ = 0, failed_ = 0;
   std::size_t duplicates_ = 0, conflicts_ = 0, cycles_ = 0;
   unsigned root_kinds_ = 0;
-  RootKind main_kind_ = RootKind::none;
   bool awaits_spans_ = false;
   std::uint64_t start_ = 0, end_ = 0, longest_root_ = 0;
 };

@@ -228,9 +228,7 @@ Tree::Tree(const AssembledTrace& trace, const TreeStyle& style, std::string& to)
     low_ = std::min(low_, linked->start_unix_ns);
     high_ = std::max(high_, linked->end_unix_ns);
   }
-  const bool has_spans =
-      std::any_of(nodes.begin(), nodes.end(), [&](const auto& node) { return links_.is_main_root(node); });
-  begin_ = has_spans ? links_.start_unix_ns() : low_;
+  begin_ = links_.spans() > 0 ? links_.start_unix_ns() : low_;
 }
 
 void Tree::draw() {
@@ -254,16 +252,11 @@ void Tree::draw() {
 }
 
 void Tree::add_header() {
-  std::size_t spans = 0;
-  std::size_t failed = assembled_.over_limit_failed;
-  for (const TraceLinks::Node& node : links_.nodes()) {
-    spans += node.entry->is_span() ? 1 : 0;
-    failed += node.entry->failed() ? 1 : 0;
-  }
+  const std::uint64_t failed = links_.failed() + assembled_.over_limit_failed;
   line_.add(printable(trace_.request_id(), kMostOfAName), Style::bold);
   line_.add({"  ", time_text(begin_), "  "});
-  if (spans > 0) line_.add({duration_text(links_.end_unix_ns() - links_.start_unix_ns()), "  "}, Style::bold);
-  line_.add(counted(spans, "span"));
+  if (links_.spans() > 0) line_.add({duration_text(links_.end_unix_ns() - links_.start_unix_ns()), "  "}, Style::bold);
+  line_.add(counted(links_.spans(), "span"));
   if (failed > 0) {
     line_.add(", ");
     line_.add(counted(failed, "error"), Style::red);
