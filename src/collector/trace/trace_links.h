@@ -48,14 +48,9 @@ class TraceLinks {
   [[nodiscard]] bool has_root(RootKind kind) const { return (root_kinds_ & (1U << static_cast<unsigned>(kind))) != 0; }
   // Whether the entries refer to a span of the traced processes that is not here: it has not ended yet, or was lost.
   [[nodiscard]] bool awaits_spans() const { return awaits_spans_; }
-  // The nodes in two orders, without recursion: each node before its children, from first_root() on, and each node
-  // after its children, from first_leaf() on. Siblings are in order. kNone after the last one.
+  // The nodes from first_root() on, without recursion: each node before its children. Siblings are in order. kNone
+  // after the last one.
   [[nodiscard]] std::uint32_t next_before_children(std::uint32_t node) const;
-  [[nodiscard]] std::uint32_t first_leaf() const { return leaf_below(first_root_); }
-  [[nodiscard]] std::uint32_t next_after_children(std::uint32_t node) const {
-    const Node& here = nodes_[node];
-    return here.next_sibling != kNone ? leaf_below(here.next_sibling) : here.parent;
-  }
   // Start and end of the main root spans: those of kind request if there are any, otherwise the remote ones, otherwise
   // all roots. 0 and 0 if there are only events.
   [[nodiscard]] std::uint64_t start_unix_ns() const { return start_; }
@@ -71,11 +66,6 @@ class TraceLinks {
     std::uint32_t process, node;
   };
 
-  // The first node without children that is reached from `node` by first children.
-  [[nodiscard]] std::uint32_t leaf_below(std::uint32_t node) const {
-    while (node != kNone && nodes_[node].first_child != kNone) node = nodes_[node].first_child;
-    return node;
-  }
   void collect_ids();
   void drop_duplicates();
   [[nodiscard]] std::uint32_t find(std::uint64_t span_id, std::uint32_t process, bool prefer_other) const;

@@ -15,7 +15,6 @@
 #include <cmath>
 #include <cstdint>
 #include <map>
-#include <string>
 #include <string_view>
 #include <tuple>
 #include <utility>
@@ -25,113 +24,9 @@ namespace nopspan::collector {
 
 namespace {
 
-struct Group {
-  std::size_t count = 0, shown = 0;
-  std::size_t item = SIZE_MAX;  // index of the item into which siblings are folded
-};
-
-// If `all`, adds an item for each linked span that was kept, and one for the rest. Otherwise adds one item for all.
-void add_linked(const LinkedSpans& linked, bool all, std::vector<TreeItem>& items) {
-  TreeItem item{TraceLinks::kNone};
-  item.linked = &linked;
-  if (all) {
-    for (const LinkedSpan& one : linked.each) {
-      item.one = &one;
-      item.failed = one.failed();
-      item.sum_ns = item.longest_ns = one.duration_ns;
-      item.start_unix_ns = one.start_unix_ns;
-      item.end_unix_ns = one.end_unix_ns();
-      items.push_back(item);
-    }
-    if (linked.each.size() == linked.times.count()) return;
-  }
-  item.one = nullptr;
-  item.count = linked.times.count();
-  item.failed = linked.failed > 0;
-  item.sum_ns = linked.times.sum();
-  item.longest_ns = linked.times.maximum();
-  item.start_unix_ns = linked.start_unix_ns;
-  item.end_unix_ns = linked.end_unix_ns;
-  items.push_back(item);
-}
-
-}  // namespace
-
-TraceFold::TraceFold(const Trace& trace, const TraceLinks& links) : links_(links), below_(links.nodes().size()) {
-  for (const auto& linked : trace.linked()) linked_.emplace(links.node_of(linked->linked_id), linked.get());
-  const auto& nodes = links.nodes();
-  for (std::uint32_t i = links.first_leaf(); i != TraceLinks::kNone; i = links.next_after_children(i)) {
-    Below& own = below_[i];
-    own.failed |= nodes[i].entry->failed();
-    if (nodes[i].parent == TraceLinks::kNone) continue;
-    Below& parent = below_[nodes[i].parent];
-    parent.spans += own.spans + (nodes[i].entry->is_span() ? 1 : 0);
-    parent.failed |= own.failed;
-  }
-}
-
-std::vector<TreeItem> TraceFold::items_below(std::uint32_t node, bool all) const {
-  const bool is_top = node == TraceLinks::kNone;
-  std::vector<TreeItem> items = this->items(is_top ? links_.first_root() : links_.nodes()[node].first_child, all);
-  const auto [first, last] = linked_.equal_range(node);
-  for (auto found = first; found != last; ++found) add_linked(*found->second, all, items);
-  return items;
-}
-
-std::vector<TreeItem> TraceFold::items(std::uint32_t first, bool all) const {
-  const auto& nodes = links_.nodes();
-  std::vector<TreeItem> items;
-  if (first == TraceLinks::kNone) return items;
-  std::size_t siblings = 0;
-  for (std::uint32_t i = first; i != TraceLinks::kNone && siblings <= kShownSiblings; i = nodes[i].next_sibling) {
-    ++siblings;
-  }
-  all |= siblings <= kShownSiblings;
-  using Key = std::tuple<Kind, std::uint32_t, bool, RootKind>;
-  const auto key_of = [&](std::uint32_t i) {
-    return Key(nodes[i].entry->kind, nodes[i].entry->name, below_[i].failed, nodes[i].root);
-  };
-  std::map<Key, Group> groups;
-  if (!all) {
-    for (std::uint32_t i = first; i != TraceLinks::kNone; i = nodes[i].next_sibling) ++groups[key_of(i)].count;
-  }
-  for (std::uint32_t i = first; i != TraceLinks::kNone; i = nodes[i].next_sibling) {
-    const PackedEntry& packed = *nodes[i].entry;
-    TreeItem one{i,
-                 1,
-                 below_[i].spans,
-                 below_[i].failed,
-                 packed.duration_ns,
-                 packed.duration_ns,
-                 packed.start_unix_ns,
-                 packed.end_unix_ns()};
-    if (all) {
-      items.push_back(one);
-      continue;
-    }
-    Group& group = groups[key_of(i)];
-    const std::size_t shown_apart = group.count <= kShownSiblings || one.failed ? kShownSiblings : 0;
-    // If only one sibling is left, it is shown instead of a fold of one.
-    if (group.shown < shown_apart || group.count == group.shown + 1) {
-      ++group.shown;
-      items.push_back(one);
-    } else if (group.item == SIZE_MAX) {
-      group.item = items.size();
-      items.push_back(one);
-    } else {
-      TreeItem& folded = items[group.item];
-      ++folded.count;
-      folded.inside += one.inside;
-      folded.sum_ns = saturating_sum(folded.sum_ns, one.sum_ns);
-      folded.longest_ns = std::max(folded.longest_ns, one.longest_ns);
-      folded.end_unix_ns = std::max(folded.end_unix_ns, one.end_unix_ns);
-    }
-  }
-  return items;
-}
-
-namespace {
-
+// If more than this many siblings have the same name, they are folded. Up to this many of those that failed are still
+// shown by themselves.
+constexpr std::size_t kShownSiblings = 5;
 // Deeper levels are not indented further, because 10^5 levels would make lines of 300 KB.
 constexpr std::size_t kMaxLevels = 24;
 constexpr std::size_t kMostOfAName = 64;
@@ -164,6 +59,18 @@ constexpr ShownNames kHttpStatus = {"http.response.status_code", "http.status_co
 constexpr std::array<ShownNames, 3> kDatabase = {
     {{"db.system.name", "db.system"}, {"db.operation.name", "db.operation"}, {"db.collection.name", "db.table"}}};
 
+// A node, several siblings folded into one, or linked spans.
+struct TreeItem {
+  std::uint32_t node;        // the first of the siblings; kNone: linked spans
+  std::uint64_t count = 1;   // more than 1: folded
+  std::uint64_t inside = 0;  // number of spans inside them
+  bool failed = false;       // each of them, or a span inside it, failed
+  std::uint64_t sum_ns = 0, longest_ns = 0;
+  std::uint64_t start_unix_ns = 0, end_unix_ns = 0;
+  const LinkedSpans* linked = nullptr;
+  const LinkedSpan* one = nullptr;  // one of `linked`, if it is shown by itself
+};
+
 // Draws one trace.
 class Tree {
  public:
@@ -177,7 +84,17 @@ class Tree {
     std::size_t next = 0;
     [[nodiscard]] bool has_more() const { return next < items.size(); }
   };
+  struct Below {
+    std::uint32_t spans = 0;  // without the node itself
+    bool failed = false;      // including the node itself
+  };
 
+  // The items below a node, in order: its children, and the linked spans that link to it. For kNone: the roots, and the
+  // linked spans whose span is not in the trace.
+  [[nodiscard]] std::vector<TreeItem> items_below(std::uint32_t node) const;
+  // The items for the node `first` and the siblings after it.
+  [[nodiscard]] std::vector<TreeItem> items(std::uint32_t first) const;
+  void add_linked(const LinkedSpans& linked, std::vector<TreeItem>& items) const;
   void add_header();
   void add_processes();
   void add_process(std::string_view separator, const Process& process);
@@ -188,7 +105,7 @@ class Tree {
   // `is_rest`: of a line that continues the last item's.
   void add_branches(const std::vector<Level>& levels, bool is_rest = false);
   void add_folded(const TreeItem& item);
-  void add_linked(const TreeItem& item);
+  void add_linked_line(const TreeItem& item);
   [[nodiscard]] Kind kind_of(const TreeItem& item) const {
     return item.linked != nullptr ? Kind::span : links_.nodes()[item.node].entry->kind;
   }
@@ -206,7 +123,8 @@ class Tree {
   const TraceLinks& links_;
   const TreeStyle& style_;
   const Drawing& draw_;
-  TraceFold fold_;
+  std::vector<Below> below_;                                 // of each node
+  std::multimap<std::uint32_t, const LinkedSpans*> linked_;  // by the node that they link to
   std::size_t bar_columns_;
   std::uint64_t begin_ = 0, low_ = 0, high_ = 0;  // the zero of offsets, and the ends of the bar
   StyledLine line_;
@@ -218,24 +136,111 @@ Tree::Tree(const AssembledTrace& trace, const TreeStyle& style, std::string& to)
       links_(trace.links),
       style_(style),
       draw_(style.utf8 ? kUtf8 : kAscii),
-      fold_(trace.trace, trace.links),
+      below_(trace.links.nodes().size()),
       bar_columns_(style.width == 0 ? 16 : std::clamp<std::size_t>(style.width / 6, 4, 32)),
       line_(to, style.color, style.utf8, style.width) {
   const auto& nodes = links_.nodes();
   low_ = nodes.front().entry->start_unix_ns;
   for (const TraceLinks::Node& node : nodes) high_ = std::max(high_, node.entry->end_unix_ns());
   for (const auto& linked : trace_.linked()) {
+    linked_.emplace(links_.node_of(linked->linked_id), linked.get());
     low_ = std::min(low_, linked->start_unix_ns);
     high_ = std::max(high_, linked->end_unix_ns);
   }
+  std::vector<std::uint32_t> order;
+  for (std::uint32_t i = links_.first_root(); i != TraceLinks::kNone; i = links_.next_before_children(i)) {
+    order.push_back(i);
+  }
+  for (auto i = order.rbegin(); i != order.rend(); ++i) {
+    Below& own = below_[*i];
+    own.failed |= nodes[*i].entry->failed();
+    if (nodes[*i].parent == TraceLinks::kNone) continue;
+    Below& parent = below_[nodes[*i].parent];
+    parent.spans += own.spans + (nodes[*i].entry->is_span() ? 1 : 0);
+    parent.failed |= own.failed;
+  }
   begin_ = links_.spans() > 0 ? links_.start_unix_ns() : low_;
+}
+
+std::vector<TreeItem> Tree::items_below(std::uint32_t node) const {
+  std::vector<TreeItem> below =
+      items(node == TraceLinks::kNone ? links_.first_root() : links_.nodes()[node].first_child);
+  const auto [first, last] = linked_.equal_range(node);
+  for (auto found = first; found != last; ++found) add_linked(*found->second, below);
+  return below;
+}
+
+std::vector<TreeItem> Tree::items(std::uint32_t first) const {
+  const auto& nodes = links_.nodes();
+  std::vector<TreeItem> siblings, items;
+  for (std::uint32_t i = first; i != TraceLinks::kNone; i = nodes[i].next_sibling) {
+    const PackedEntry& packed = *nodes[i].entry;
+    siblings.push_back({i, 1, below_[i].spans, below_[i].failed, packed.duration_ns, packed.duration_ns,
+                        packed.start_unix_ns, packed.end_unix_ns()});
+  }
+  if (style_.all_spans || siblings.size() <= kShownSiblings) return siblings;
+  struct Group {
+    std::size_t count = 0, shown = 0;
+    std::size_t item = SIZE_MAX;  // index of the item into which siblings are folded
+  };
+  std::map<std::tuple<Kind, std::uint32_t, bool, RootKind>, Group> groups;
+  const auto group_of = [&](const TreeItem& one) -> Group& {
+    const TraceLinks::Node& node = nodes[one.node];
+    return groups[{node.entry->kind, node.entry->name, one.failed, node.root}];
+  };
+  for (const TreeItem& one : siblings) ++group_of(one).count;
+  for (const TreeItem& one : siblings) {
+    Group& group = group_of(one);
+    const std::size_t shown_apart = group.count <= kShownSiblings || one.failed ? kShownSiblings : 0;
+    // If only one sibling is left, it is shown instead of a fold of one.
+    if (group.shown < shown_apart || group.count == group.shown + 1) {
+      ++group.shown;
+      items.push_back(one);
+    } else if (group.item == SIZE_MAX) {
+      group.item = items.size();
+      items.push_back(one);
+    } else {
+      TreeItem& folded = items[group.item];
+      ++folded.count;
+      folded.inside += one.inside;
+      folded.sum_ns = saturating_sum(folded.sum_ns, one.sum_ns);
+      folded.longest_ns = std::max(folded.longest_ns, one.longest_ns);
+      folded.end_unix_ns = std::max(folded.end_unix_ns, one.end_unix_ns);
+    }
+  }
+  return items;
+}
+
+// If all are shown, adds an item for each linked span that was kept, and one for the rest. Otherwise adds one for all.
+void Tree::add_linked(const LinkedSpans& linked, std::vector<TreeItem>& items) const {
+  TreeItem item{TraceLinks::kNone};
+  item.linked = &linked;
+  if (style_.all_spans) {
+    for (const LinkedSpan& one : linked.each) {
+      item.one = &one;
+      item.failed = one.failed();
+      item.sum_ns = item.longest_ns = one.duration_ns;
+      item.start_unix_ns = one.start_unix_ns;
+      item.end_unix_ns = one.end_unix_ns();
+      items.push_back(item);
+    }
+    if (linked.each.size() == linked.times.count()) return;
+  }
+  item.one = nullptr;
+  item.count = linked.times.count();
+  item.failed = linked.failed > 0;
+  item.sum_ns = linked.times.sum();
+  item.longest_ns = linked.times.maximum();
+  item.start_unix_ns = linked.start_unix_ns;
+  item.end_unix_ns = linked.end_unix_ns;
+  items.push_back(item);
 }
 
 void Tree::draw() {
   add_header();
   // Without recursion, because a trace may be as deep as it has spans.
   std::vector<Level> levels;
-  levels.push_back({fold_.items_below(TraceLinks::kNone, style_.all_spans)});
+  levels.push_back({items_below(TraceLinks::kNone)});
   while (!levels.empty()) {
     Level& level = levels.back();
     if (!level.has_more()) {
@@ -245,7 +250,7 @@ void Tree::draw() {
     const TreeItem& item = level.items[level.next++];
     add_item(item, levels);
     if (item.count > 1 || item.linked != nullptr) continue;
-    Level below{fold_.items_below(item.node, style_.all_spans)};
+    Level below{items_below(item.node)};
     if (below.has_more()) levels.push_back(std::move(below));
   }
   add_rest();
@@ -310,7 +315,7 @@ void Tree::add_item(const TreeItem& item, const std::vector<Level>& levels) {
   add_bar(item);
   add_branches(levels);
   if (item.linked != nullptr) {
-    add_linked(item);
+    add_linked_line(item);
   } else if (item.count > 1) {
     add_folded(item);
   } else if (const TraceLinks::Node& node = links_.nodes()[item.node]; node.entry->is_span()) {
@@ -389,7 +394,7 @@ void Tree::add_folded(const TreeItem& item) {
   add_root(node.root);
 }
 
-void Tree::add_linked(const TreeItem& item) {
+void Tree::add_linked_line(const TreeItem& item) {
   const LinkedSpans& linked = *item.linked;
   if (item.count > 1) line_.add({std::to_string(item.count), " ", draw_.times, " "});
   line_.add(printable(trace_.text(linked.name), kMostOfAName), item.failed ? Style::red : Style::bold);
