@@ -84,17 +84,22 @@ struct EngineTimes {
 
 inline constexpr std::size_t kMostTracestate = 2048;  // bytes
 
-// A view: its texts and bytes are valid only during the call that receives it. Texts are as the process wrote them, at
-// most a few KiB. Pass a text through printable() (text.h) before printing it.
-struct Entry {
+// What is kept of each entry as it is.
+struct EntryHead {
   Kind kind = Kind::span;
   std::uint8_t status = kOk;
   std::uint32_t flags = 0;  // NOPSPAN_FLAG_*
-  TraceId trace_id;         // empty if it is in no request
+  std::uint32_t thread_id = 0;
   std::uint64_t span_id = 0, parent_id = 0;
   std::uint64_t root_id = 0;        // the root span: the request's first span in that process
   std::uint64_t start_unix_ns = 0;  // for an event, retry or gauge its time
   std::uint64_t duration_ns = 0;
+};
+
+// A view: its texts and bytes are valid only during the call that receives it. Texts are as the process wrote them, at
+// most a few KiB. Pass a text through printable() (text.h) before printing it.
+struct Entry : EntryHead {
+  TraceId trace_id;  // empty if it is in no request
   std::string_view name, engine, model, tenant;
   std::string_view exception_kind, error_type;  // for a retry its reason
   std::string_view foreign_id;                  // the request's id from the application, else ""
@@ -116,7 +121,6 @@ struct Entry {
   std::int64_t value = 0;  // for a gauge its value; for a retry the delay in ns
   // For a gauge its maximum (0: none); for a retry the attempt; for a part how many members come before these.
   std::uint64_t number = 0;
-  std::uint32_t thread_id = 0;
   std::uint64_t sequence_id = 0, sequence = 0;
   const ProcessPointer* process = nullptr;  // never null when a sink receives the entry
 

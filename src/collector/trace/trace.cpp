@@ -19,6 +19,16 @@ constexpr std::size_t kMostLinked = 256;
 
 // PackedEntry::parts
 constexpr std::uint8_t kHasUsage = 1, kHasFirstToken = 2, kHasEngineTimes = 4, kHasValues = 8, kCountsTokens = 16,
+constexpr std::pair<std::string_view Entry::*, std::uint32_t PackedEntry::*> kTexts[] = {
+    {&Entry::name, &PackedEntry::name},
+    {&Entry::engine, &PackedEntry::engine},
+    {&Entry::model, &PackedEntry::model},
+    {&Entry::tenant, &PackedEntry::tenant},
+    {&Entry::exception_kind, &PackedEntry::exception_kind},
+    {&Entry::error_type, &PackedEntry::error_type},
+    {&Entry::text, &PackedEntry::text},
+    {&Entry::tracestate, &PackedEntry::tracestate}};
+
                        kCountsTool = 32, kBeforeAttach = 64, kHasStep = 128;
 
 constexpr std::size_t words_for(std::size_t bytes) { return (bytes + 7) / 8; }
@@ -133,26 +143,11 @@ std::uint32_t Trace::process_number(const ProcessPointer& process) {
 
 void Trace::add(const Entry& entry) {
   PackedEntry packed{};
-  packed.span_id = entry.span_id;
-  packed.parent_id = entry.parent_id;
-  packed.root_id = entry.root_id;
-  packed.start_unix_ns = entry.start_unix_ns;
-  packed.duration_ns = entry.duration_ns;
-  packed.flags = entry.flags;
-  packed.thread_id = entry.thread_id;
+  static_cast<EntryHead&>(packed) = entry;
   packed.process = process_number(*entry.process);
-  packed.name = keep(entry.name);
-  packed.engine = keep(entry.engine);
-  packed.model = keep(entry.model);
-  packed.tenant = keep(entry.tenant);
-  packed.exception_kind = keep(entry.exception_kind);
-  packed.error_type = keep(entry.error_type);
-  packed.text = keep(entry.text);
-  packed.tracestate = keep(entry.tracestate);
+  for (const auto& [text, number] : kTexts) packed.*number = keep(entry.*text);
   packed.attributes_bytes = static_cast<std::uint32_t>(entry.attributes.size());
   packed.links_bytes = static_cast<std::uint32_t>(entry.links.size());
-  packed.kind = entry.kind;
-  packed.status = entry.status;
   packed.parts = parts_of(entry);
   Values values{entry.value, entry.number};
   std::size_t size = sizeof(PackedEntry);
@@ -243,31 +238,16 @@ void Trace::entries(std::vector<const PackedEntry*>& to) const {
 
 Entry Trace::view(const PackedEntry& packed) const {
   Entry entry;
-  entry.kind = packed.kind;
-  entry.status = packed.status;
-  entry.flags = packed.flags;
+  static_cast<EntryHead&>(entry) = packed;
   entry.trace_id = id_;
-  entry.span_id = packed.span_id;
-  entry.parent_id = packed.parent_id;
-  entry.root_id = packed.root_id;
-  entry.start_unix_ns = packed.start_unix_ns;
-  entry.duration_ns = packed.duration_ns;
-  entry.name = text(packed.name);
-  entry.engine = text(packed.engine);
-  entry.model = text(packed.model);
-  entry.tenant = text(packed.tenant);
-  entry.exception_kind = text(packed.exception_kind);
-  entry.error_type = text(packed.error_type);
   entry.foreign_id = foreign_id_;
-  entry.tracestate = text(packed.tracestate);
-  entry.text = text(packed.text);
+  for (const auto& [kept, number] : kTexts) entry.*kept = text(packed.*number);
   entry.has_usage = (packed.parts & kHasUsage) != 0;
   entry.has_first_token = (packed.parts & kHasFirstToken) != 0;
   entry.has_engine_times = (packed.parts & kHasEngineTimes) != 0;
   entry.counts_tokens = (packed.parts & kCountsTokens) != 0;
   entry.counts_tool = (packed.parts & kCountsTool) != 0;
   entry.before_attach = (packed.parts & kBeforeAttach) != 0;
-  entry.thread_id = packed.thread_id;
   entry.process = &processes_[packed.process];
   const char* at = reinterpret_cast<const char*>(&packed + 1);
   Values values{};

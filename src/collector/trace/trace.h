@@ -23,14 +23,12 @@ namespace nopspan::collector {
 
 // An entry's layout in a trace's memory: this struct, then its optional parts. Texts are numbers of InternedTexts; if
 // the highest bit is set, numbers of the trace's own texts.
-struct PackedEntry {
-  std::uint64_t span_id, parent_id, root_id, start_unix_ns, duration_ns;
+struct PackedEntry : EntryHead {
   std::uint32_t size;  // bytes including the parts; a multiple of 8
-  std::uint32_t flags, thread_id, process;
+  std::uint32_t process;
   std::uint32_t name, engine, model, tenant, exception_kind, error_type, text, tracestate;
   std::uint32_t attributes_bytes, links_bytes;
-  Kind kind;
-  std::uint8_t status, parts;
+  std::uint8_t parts;
 
   [[nodiscard]] bool is_span() const { return kind == Kind::span; }
   [[nodiscard]] bool failed() const { return is_span() && (status == kError || status == kException); }
