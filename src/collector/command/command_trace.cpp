@@ -122,7 +122,7 @@ void TracePrinter::print_end(const Source& source, const TraceStage& stage) cons
   add(counts.over_limit, " over the limit of a trace (--max-spans)");
   // A filter removes requests, but not the linked spans that they share with other requests. Links to unseen requests
   // are then normal, so their count is not printed.
-  if (stage.filter_for_source().empty()) add(counts.links.unknown, " to unknown requests", "link");
+  if (stage.filter().for_source().empty()) add(counts.links.unknown, " to unknown requests", "link");
   add(counts.links.over_limit, " dropped (use a larger --memory)", "link");
   add(counts.steps, " of steps");
   add(steps.members.late, " of engine steps late", "member");
@@ -132,7 +132,7 @@ void TracePrinter::print_end(const Source& source, const TraceStage& stage) cons
   std::cerr << "; " << counts.entries << " spans and events received" << (text.empty() ? "" : ": ") << text << "\n";
   text.clear();
   add(steps.before_attach, " that began before the attach", "request");
-  if (stage.filter_for_source().empty()) add(steps.not_ended, " that did not end or are not traced", "request");
+  if (stage.filter().for_source().empty()) add(steps.not_ended, " that did not end or are not traced", "request");
   if (!text.empty()) std::cerr << "Known only from engine steps: " << text << "\n";
   std::cerr << to_text(ledger);
 }

@@ -15,6 +15,10 @@ constexpr std::uint32_t kOwnText = 0x80000000U;
 constexpr std::size_t kFirstChunkWords = 64;
 constexpr std::size_t kMaxChunkWords = 8192;
 // The limit of sums of linked spans in one trace: one for each name and linked-to span. They are searched linearly.
+                       kCountsTool = 32, kBeforeAttach = 64, kHasStep = 128;
+
+constexpr std::size_t words_for(std::size_t bytes) { return (bytes + 7) / 8; }
+
 constexpr std::size_t kMostLinked = 256;
 
 // PackedEntry::parts
@@ -28,10 +32,6 @@ constexpr std::pair<std::string_view Entry::*, std::uint32_t PackedEntry::*> kTe
     {&Entry::error_type, &PackedEntry::error_type},
     {&Entry::text, &PackedEntry::text},
     {&Entry::tracestate, &PackedEntry::tracestate}};
-
-                       kCountsTool = 32, kBeforeAttach = 64, kHasStep = 128;
-
-constexpr std::size_t words_for(std::size_t bytes) { return (bytes + 7) / 8; }
 
 static_assert(std::is_trivially_copyable_v<PackedEntry> && sizeof(PackedEntry) % 8 == 0);
 static_assert(sizeof(nopspan_step) % 8 == 0);
@@ -173,12 +173,6 @@ void Trace::add(const Entry& entry) {
   ++size_;
 }
 
-void Trace::add_bare(Entry entry) {
-  entry.attributes = {};
-  entry.links = {};
-  add(entry);
-}
-
 LinkedSpans* Trace::find_linked(std::uint64_t linked_id, const Entry& entry) const {
   for (const auto& linked : linked_) {
     if (linked->linked_id == linked_id && text(linked->name) == entry.name &&
@@ -187,10 +181,6 @@ LinkedSpans* Trace::find_linked(std::uint64_t linked_id, const Entry& entry) con
     }
   }
   return nullptr;
-}
-
-bool Trace::knows_linked(std::uint64_t linked_id, const Entry& entry) const {
-  return find_linked(linked_id, entry) != nullptr;
 }
 
 bool Trace::add_linked(std::uint64_t linked_id, const Entry& entry, std::uint32_t requests, std::size_t most_kept) {

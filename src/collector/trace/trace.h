@@ -91,8 +91,6 @@ class Trace {
   void reset(const TraceId& id);
   // A step is kept without its members.
   void add(const Entry& entry);
-  // Adds the span without its attributes and links.
-  void add_bare(Entry entry);
   // Adds a linked span to the sum for its name and for `linked_id`, this trace's span that it links to. `requests` is
   // the number of requests that it links to. The first `most_kept` spans of a sum are also kept one by one. Returns
   // false if the trace has too many sums.
@@ -100,8 +98,8 @@ class Trace {
   // Adds a sum whose name is a number of the texts. Returns false as add_linked().
   bool adopt(std::unique_ptr<LinkedSpans> linked, const ProcessPointer& process);
   [[nodiscard]] const std::vector<std::unique_ptr<LinkedSpans>>& linked() const { return linked_; }
-  // Whether a sum exists for such a span. If so, adding it needs hardly any memory.
-  [[nodiscard]] bool knows_linked(std::uint64_t linked_id, const Entry& entry) const;
+  // The sum for such a span, or null. If there is one, adding the span needs hardly any memory.
+  [[nodiscard]] LinkedSpans* find_linked(std::uint64_t linked_id, const Entry& entry) const;
 
   [[nodiscard]] const TraceId& id() const { return id_; }
   // The id that users see.
@@ -124,7 +122,6 @@ class Trace {
   std::uint64_t* allocate(std::size_t words);
   std::uint32_t keep(std::string_view text);
   std::uint32_t process_number(const ProcessPointer& process);
-  [[nodiscard]] LinkedSpans* find_linked(std::uint64_t linked_id, const Entry& entry) const;
 
   TraceId id_;
   InternedTexts* texts_;

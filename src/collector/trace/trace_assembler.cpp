@@ -131,7 +131,9 @@ void TraceAssembler::add(const Entry& entry) {
     if (open->trace.bytes() + entry.attributes.size() <= limits_.bytes_per_trace) {
       open->trace.add(entry);
     } else {
-      open->trace.add_bare(entry);
+      Entry bare = entry;
+      bare.attributes = bare.links = {};
+      open->trace.add(bare);
     }
     ++counts_.held;
   } else {
@@ -433,7 +435,8 @@ std::uint64_t* TraceAssembler::join_link(const SpanLink& link, const Entry& entr
   const Known* known = known_.find(link.trace_id);
   const bool is_open = known != nullptr && known->is_open;
   if (!is_open && known != nullptr) return &counts.late;
-  if (!has_room && (!is_open || !known->open->trace.knows_linked(link.span_id, entry))) return &counts.over_limit;
+  if (!has_room && (!is_open || known->open->trace.find_linked(link.span_id, entry) == nullptr))
+    return &counts.over_limit;
   const auto open = is_open ? known->open : begin(expected_, link.trace_id, known_.insert(link.trace_id));
   if (open->list == &expected_) {
     open->fresh = false;
@@ -483,18 +486,15 @@ void TraceAssembler::finish(bool is_cut) {
     const auto open = next++;
     if (open->is_linked()) deliver(open, TraceEnd::finished);
   }
-  for (List* list : {&active_, &patient_, &dormant_}) end_all(*list, is_cut);
+  for (List* list : {&active_, &patient_, &dormant_}) {
+    while (!list->empty()) {
+      const TraceLinks& links = links_of(list->front());
+      const TraceEnd end = end_of(list->front(), links);
+      deliver(list->begin(), end == TraceEnd::finished && is_cut ? TraceEnd::unfinished : end, links);
+    }
+  }
   while (!expected_.empty()) erase(expected_.begin());
   steps_.finish();
-}
-
-void TraceAssembler::end_all(List& list, bool is_cut) {
-  while (!list.empty()) {
-    const auto open = list.begin();
-    const TraceLinks& links = links_of(*open);
-    const TraceEnd end = end_of(*open, links);
-    deliver(open, end == TraceEnd::finished && is_cut ? TraceEnd::unfinished : end, links);
-  }
 }
 
 }  // namespace nopspan::collector

@@ -205,7 +205,6 @@ class TraceAssembler {
   bool make_room_for_linked();
   void learn_parents(const Open& open, const TraceLinks& links);
   void remember(const TraceId& id, bool was_shown, bool before_attach);
-  void end_all(List& list, bool is_cut);
 
   TraceLimits limits_;
   Mark mark_;

@@ -85,8 +85,6 @@ class TraceStage : public Sink {
   [[nodiscard]] const TraceAssembler& assembler() const { return assembler_; }
   // Whether the filter wanted a trace, or may want one that has not ended.
   [[nodiscard]] bool has_matched() const;
-  // What the source may filter.
-  [[nodiscard]] const Filter& filter_for_source() const { return filter_.for_source(); }
 
  private:
   bool take(const AssembledTrace& trace);
