@@ -26,14 +26,6 @@ void add_over_limit(StepCounts::Members& counts, std::uint64_t members) {
 
 }  // namespace
 
-std::size_t TraceSteps::KeyHash::operator()(const Key& key) const {
-  __extension__ using Wide = unsigned __int128;
-  const Wide product = static_cast<Wide>(key.process ^ seed ^ static_cast<unsigned>(key.by)) *
-                       ((key.id ^ (seed << 1U)) | (std::uint64_t{1} << 63U));
-  const std::uint64_t hash = static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64U);
-  return (hash ^ key.id) * 0x9e3779b97f4a7c15U;
-}
-
 bool TraceSteps::add_step(const Entry& entry, std::uint32_t marks, std::uint64_t now_ns) {
   const Key key{number_of(**entry.process), entry.span_id};
   if (by_span_.contains(key)) return false;

@@ -91,7 +91,9 @@ class TraceSteps {
   };
   struct KeyHash {
     std::uint64_t seed;
-    std::size_t operator()(const Key& key) const;
+    std::size_t operator()(const Key& key) const {
+      return hash_of(key.process ^ static_cast<unsigned>(key.by), key.id, seed);
+    }
   };
   // The step, or a span inside it.
   struct Row {
