@@ -9,15 +9,13 @@ namespace nopspan::collector {
 // Whether every entry, link and member that went in is counted exactly once.
 inline bool adds_up(const TraceAssembler& assembler) {
   const TraceCounts& counts = assembler.counts();
-  const TraceCounts::Links& links = counts.links;
   const StepCounts& steps = assembler.step_counts();
-  const auto members_add_up = [](const StepCounts::Members& of) {
-    return of.all == of.joined + of.late + of.unknown + of.over_limit + of.held;
+  const auto joins_add_up = [](const JoinCounts& of) {
+    return of.all == of.joined + of.late + of.unknown + of.filtered + of.over_limit + of.held;
   };
-  return members_add_up(steps.members) && members_add_up(steps.inside) &&
+  return joins_add_up(counts.links) && joins_add_up(steps.members) && joins_add_up(steps.inside) &&
          counts.entries == counts.outside + counts.duplicates + counts.over_limit + counts.linked + counts.steps +
-                               counts.assembled + counts.held &&
-         links.all == links.joined + links.late + links.unknown + links.filtered + links.over_limit + links.held;
+                               counts.assembled + counts.held;
 }
 
 }  // namespace nopspan::collector

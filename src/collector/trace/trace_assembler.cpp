@@ -428,7 +428,7 @@ void TraceAssembler::join_linked_spans(const Open& open, const TraceLinks& links
 // Adds one linked span to the trace of `link`. Returns the counter of the link's outcome.
 std::uint64_t* TraceAssembler::join_link(const SpanLink& link, const Entry& entry, std::uint32_t requests,
                                          std::uint32_t marks) {
-  TraceCounts::Links& counts = counts_.links;
+  JoinCounts& counts = counts_.links;
   if (link.trace_id.empty() || link.trace_id == entry.trace_id) return &counts.unknown;
   if (wants_ && !wants_(link.trace_id)) return &counts.filtered;
   const bool has_room = make_room_for_linked();

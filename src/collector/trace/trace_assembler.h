@@ -93,8 +93,7 @@ enum class TraceEnd : std::uint8_t {
 };
 
 // It is always true that entries = outside + duplicates + over_limit + linked + steps + held + assembled. An entry is a
-// span, point event, retry or part. For the links of linked spans, all = joined + late + unknown + filtered +
-// over_limit + held.
+// span, point event, retry or part.
 struct TraceCounts {
   std::uint64_t entries = 0;
   std::uint64_t outside = 0;                                                // entries in no request
@@ -110,15 +109,7 @@ struct TraceCounts {
   std::uint64_t cycles = 0;     // spans that were their own ancestors
   std::uint64_t linked = 0;     // linked spans and their events
   std::uint64_t steps = 0;      // steps that are in no trace, parts of steps, and what is inside steps
-  struct Links {
-    std::uint64_t all = 0;
-    std::uint64_t joined = 0;      // to traces that were delivered with the linked span
-    std::uint64_t late = 0;        // to traces that had already been delivered
-    std::uint64_t unknown = 0;     // to traces of which no entry arrived
-    std::uint64_t filtered = 0;    // to traces that the filter removes
-    std::uint64_t over_limit = 0;  // not followed: no memory, or too many sums
-    std::uint64_t held = 0;        // to open traces
-  } links;
+  JoinCounts links;
 };
 
 // Valid only during the call of `take`.

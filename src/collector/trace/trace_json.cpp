@@ -150,9 +150,12 @@ void write_json(JsonWriter& json, const AssembledTrace& assembled) {
 }
 
 nlohmann::ordered_json to_json(const TraceCounts& counts, const StepCounts& steps) {
-  const auto members = [](const StepCounts::Members& of) {
-    return nlohmann::ordered_json{{"all", of.all},         {"joined", of.joined},         {"late", of.late},
-                                  {"unknown", of.unknown}, {"over_limit", of.over_limit}, {"held", of.held}};
+  const auto joined = [](const JoinCounts& of, bool is_filtered) {
+    nlohmann::ordered_json json = {{"all", of.all}, {"joined", of.joined}, {"late", of.late}, {"unknown", of.unknown}};
+    if (is_filtered) json["filtered"] = of.filtered;
+    json["over_limit"] = of.over_limit;
+    json["held"] = of.held;
+    return json;
   };
   return {{"entries", counts.entries},
           {"outside", counts.outside},
@@ -170,19 +173,12 @@ nlohmann::ordered_json to_json(const TraceCounts& counts, const StepCounts& step
           {"conflicts", counts.conflicts},
           {"cycles", counts.cycles},
           {"linked", counts.linked},
-          {"links",
-           {{"all", counts.links.all},
-            {"joined", counts.links.joined},
-            {"late", counts.links.late},
-            {"unknown", counts.links.unknown},
-            {"filtered", counts.links.filtered},
-            {"over_limit", counts.links.over_limit},
-            {"held", counts.links.held}}},
+          {"links", joined(counts.links, true)},
           {"step_entries", counts.steps},
           {"steps",
            {{"all", steps.all},
-            {"members", members(steps.members)},
-            {"inside", members(steps.inside)},
+            {"members", joined(steps.members, false)},
+            {"inside", joined(steps.inside, false)},
             {"dropped", steps.dropped},
             {"missing", steps.missing},
             {"stray", steps.stray},

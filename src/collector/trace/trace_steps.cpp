@@ -17,9 +17,9 @@ constexpr std::size_t kMostSums = 16;      // of one request
 constexpr std::size_t kNodeBytes = 128;    // an estimate of the nodes of a list and a map, and malloc's overhead
 constexpr std::string_view kRequestName = "engine.request";
 
-StepCounts::Members& counts_of(StepCounts& counts, bool is_step) { return is_step ? counts.members : counts.inside; }
+JoinCounts& counts_of(StepCounts& counts, bool is_step) { return is_step ? counts.members : counts.inside; }
 
-void add_over_limit(StepCounts::Members& counts, std::uint64_t members) {
+void add_over_limit(JoinCounts& counts, std::uint64_t members) {
   counts.all += members;
   counts.over_limit += members;
 }
@@ -123,7 +123,7 @@ void TraceSteps::join(Step& step, const Row& row, std::string_view members) {
 
 // Returns the counter of the member's outcome.
 std::uint64_t* TraceSteps::join(Request& request, const Row& row, const nopspan_member& member) {
-  StepCounts::Members& counts = counts_of(counts_, row.is_step);
+  JoinCounts& counts = counts_of(counts_, row.is_step);
   if (request.is_delivered) return &counts.late;
   auto& sums = request.sums;
   auto found = std::find_if(sums.begin(), sums.end(), [&](const auto& sum) {
@@ -201,7 +201,7 @@ void TraceSteps::forget_oldest(std::uint64_t process) {
 void TraceSteps::end(const Request& request) {
   if (request.is_delivered) return;
   for (const auto& [sum, process] : request.sums) {
-    StepCounts::Members& counts = counts_of(counts_, sum->is_of_steps);
+    JoinCounts& counts = counts_of(counts_, sum->is_of_steps);
     counts.held -= sum->members;
     counts.unknown += sum->members;
   }
@@ -231,7 +231,7 @@ std::uint32_t TraceSteps::claim(Trace& trace) {
 
 std::uint32_t TraceSteps::claim(Request& request, Trace& trace) {
   for (auto& [sum, process] : request.sums) {
-    StepCounts::Members& counts = counts_of(counts_, sum->is_of_steps);
+    JoinCounts& counts = counts_of(counts_, sum->is_of_steps);
     const std::uint64_t members = sum->members;
     counts.held -= members;
     (trace.adopt(std::move(sum), process) ? counts.joined : counts.over_limit) += members;

@@ -23,20 +23,22 @@
 
 namespace nopspan::collector {
 
-struct StepCounts {
-  // It is always true that all = joined + late + unknown + over_limit + held.
-  struct Members {
-    std::uint64_t all = 0;
-    std::uint64_t joined = 0;      // of traces that were delivered with the step
-    std::uint64_t late = 0;        // of requests that had already been delivered
-    std::uint64_t unknown = 0;     // of requests whose span did not arrive
-    std::uint64_t over_limit = 0;  // no memory, or too many sums
-    std::uint64_t held = 0;        // of requests whose span may still arrive
-  };
+// What became of each link of the linked spans, or of each member of the steps. It is always true that
+// all = joined + late + unknown + filtered + over_limit + held.
+struct JoinCounts {
+  std::uint64_t all = 0;
+  std::uint64_t joined = 0;      // to traces that were delivered with the linked span or step
+  std::uint64_t late = 0;        // to requests that had already been delivered
+  std::uint64_t unknown = 0;     // to traces of which no entry arrived; of requests whose span did not arrive
+  std::uint64_t filtered = 0;    // links to traces that the filter removes
+  std::uint64_t over_limit = 0;  // no memory, or too many sums
+  std::uint64_t held = 0;        // to open traces; of requests whose span may still arrive
+};
 
+struct StepCounts {
   std::uint64_t all = 0;      // steps
-  Members members;            // that arrived with their step
-  Members inside;             // of spans inside a step: each has the members of its step
+  JoinCounts members;         // that arrived with their step
+  JoinCounts inside;          // of spans inside a step: each has the members of its step
   std::uint64_t dropped = 0;  // members for which the programs had no memory
   std::uint64_t missing = 0;  // members that a step has and that did not arrive
   std::uint64_t stray = 0;    // members that arrived without their step
