@@ -78,21 +78,6 @@ TEST(DurationText, HasThreeDigits) {
   EXPECT_EQ(duration_text(59'940'000'000), "59.9 s");
 }
 
-TEST(DurationText, HasTheDigitsThatPrintfHas) {
-  const auto printed = [](double value) {
-    char text[32];
-    std::snprintf(text, sizeof(text), "%.*f", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value);
-    return std::string(text);
-  };
-  for (std::uint64_t thousandths = 1'000; thousandths < 999'500; thousandths += 5) {
-    EXPECT_EQ(duration_text(thousandths), printed(static_cast<double>(thousandths) / 1e3) + " us");
-    EXPECT_EQ(duration_text(1'000 * thousandths), printed(static_cast<double>(thousandths) / 1e3) + " ms");
-    if (thousandths < 59'950) {
-      EXPECT_EQ(duration_text(1'000'000 * thousandths), printed(static_cast<double>(thousandths) / 1e3) + " s");
-    }
-  }
-}
-
 TEST(DurationText, RoundsIntoTheNextUnit) {
   EXPECT_EQ(duration_text(9'996), "10.0 us");
   EXPECT_EQ(duration_text(99'960), "100 us");

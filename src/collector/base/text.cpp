@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <ctime>
+#include <iterator>
 
 namespace nopspan::collector {
 namespace {
@@ -24,24 +26,8 @@ bool is_dangerous(char32_t code) {
 
 std::string three_digits(double value) {
   char text[32];
-  std::snprintf(text, sizeof(text), "%.*f", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value);
-  return text;
-}
-
-// ns / unit. The digits are those of the double, without its slow conversion. The double matters only if the number is
-// exactly between two results.
-std::string three_digits(std::uint64_t ns, std::uint64_t unit) {
-  const unsigned decimals = 1000 * ns < 9995 * unit ? 2 : 100 * ns < 9995 * unit ? 1 : 0;
-  const std::uint64_t scale = decimals == 2 ? 100 : decimals == 1 ? 10 : 1;
-  const std::uint64_t rest = ns * scale % unit;
-  if (2 * rest == unit) return three_digits(static_cast<double>(ns) / static_cast<double>(unit));
-  const std::uint64_t rounded = ns * scale / unit + (2 * rest > unit ? 1 : 0);
-  std::string text = std::to_string(rounded / scale);
-  if (decimals == 0) return text;
-  text += '.';
-  if (decimals == 2) text += static_cast<char>('0' + rounded / 10 % 10);
-  text += static_cast<char>('0' + rounded % 10);
-  return text;
+  const int decimals = value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
+  return {text, std::to_chars(text, std::end(text), value, std::chars_format::fixed, decimals).ptr};
 }
 
 std::string format(const char* pattern, std::uint64_t a, std::uint64_t b) {
@@ -77,9 +63,9 @@ std::string printable(std::string_view text, std::size_t most) {
 
 std::string duration_text(std::uint64_t ns) {
   if (ns < 1000) return std::to_string(ns) + " ns";
-  if (ns < 999'500) return three_digits(ns, 1'000) + " us";
-  if (ns < 999'500'000) return three_digits(ns, 1'000'000) + " ms";
-  if (ns < 59'950'000'000) return three_digits(ns, 1'000'000'000) + " s";
+  if (ns < 999'500) return three_digits(ns / 1e3) + " us";
+  if (ns < 999'500'000) return three_digits(ns / 1e6) + " ms";
+  if (ns < 59'950'000'000) return three_digits(ns / 1e9) + " s";
   constexpr std::uint64_t kSecond = 1'000'000'000;
   const std::uint64_t seconds = ns / kSecond + (ns % kSecond >= kSecond / 2 ? 1 : 0);
   if (seconds < 3600) return format("%llum%02llus", seconds / 60, seconds % 60);
