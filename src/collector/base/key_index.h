@@ -2,16 +2,16 @@
 // Finds a text in a list that is known at compile time.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <deque>
 #include <string>
 #include <string_view>
-#include <type_traits>
 #include <unordered_map>
+#include <utility>
 
 namespace nopspan::collector {
 
@@ -21,44 +21,31 @@ template <std::size_t N, std::size_t Longest = 48>
 class KeyIndex {
  public:
   constexpr explicit KeyIndex(const std::array<std::string_view, N>& texts) : texts_(texts) {
-    for (std::uint8_t& first : first_) first = kEnd;
+    first_.fill(kEnd);
     for (std::size_t i = N; i-- > 0;) {
-      next_[i] = first_.at(texts[i].size());
-      first_.at(texts[i].size()) = static_cast<std::uint8_t>(i);
-      last_[i] = word_at(texts[i], texts[i].size() - kWord);
+      next_[i] = std::exchange(first_.at(texts[i].size()), static_cast<std::uint8_t>(i));
+      last_[i] = last_word_of(texts[i]);
     }
   }
 
   // Returns N if the text is not in the list.
   [[nodiscard]] std::size_t find(std::string_view text) const {
-    if (text.size() < kWord || text.size() > Longest) return N;
-    const std::uint64_t last = word_at(text, text.size() - kWord);
+    if (text.size() < sizeof(std::uint64_t) || text.size() > Longest) return N;
+    const std::uint64_t last = last_word_of(text);
     for (std::uint8_t i = first_[text.size()]; i != kEnd; i = next_[i]) {
-      if (last_[i] == last && begins_equally(texts_[i], text)) return i;
+      if (last_[i] == last && texts_[i] == text) return i;
     }
     return N;
   }
 
  private:
   static constexpr std::uint8_t kEnd = 0xff;
-  static constexpr std::size_t kWord = sizeof(std::uint64_t);
   static_assert(N < kEnd);
 
-  static constexpr std::uint64_t word_at(std::string_view text, std::size_t at) {
-    std::uint64_t word = 0;
-    if (std::is_constant_evaluated() || std::endian::native != std::endian::little) {
-      for (std::size_t i = kWord; i-- > 0;) word = word << 8U | static_cast<unsigned char>(text.at(at + i));
-    } else {
-      std::memcpy(&word, text.data() + at, kWord);
-    }
-    return word;
-  }
-  // Both texts have the same length, and the same last bytes.
-  static bool begins_equally(std::string_view one, std::string_view other) {
-    for (std::size_t i = 0; i + kWord < one.size(); i += kWord) {
-      if (word_at(one, i) != word_at(other, i)) return false;
-    }
-    return true;
+  static constexpr std::uint64_t last_word_of(std::string_view text) {
+    std::array<char, sizeof(std::uint64_t)> bytes{};
+    std::copy(text.end() - bytes.size(), text.end(), bytes.begin());
+    return std::bit_cast<std::uint64_t>(bytes);
   }
 
   std::array<std::string_view, N> texts_;
