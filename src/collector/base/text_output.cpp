@@ -154,15 +154,14 @@ class OutputBuffer : public std::streambuf {
   const std::size_t most_;
   std::string collected_;
 };
+// Those of std::cout and std::cerr, while they are redirected.
 
 struct Buffers {
   std::streambuf* output = nullptr;
   std::streambuf* error = nullptr;
-};
-Buffers& direct_buffers() {
-  static Buffers buffers;
-  return buffers;
-}
+} direct_buffers;
+
+constexpr std::string_view kSequences[] = {"", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[36m"};  // by Style
 
 }  // namespace
 
@@ -192,35 +191,25 @@ void rest_standard_outputs() {
 
 void redirect_streams() {
   static OutputBuffer output(standard_output(), true), error(standard_error(), false);
-  direct_buffers() = {std::cout.rdbuf(&output), std::cerr.rdbuf(&error)};
+  direct_buffers = {std::cout.rdbuf(&output), std::cerr.rdbuf(&error)};
 }
 
 void restore_streams() {
-  const Buffers before = std::exchange(direct_buffers(), {});
+  const Buffers before = std::exchange(direct_buffers, {});
   if (before.output == nullptr) return;
   std::cout.flush();
   std::cout.rdbuf(before.output);
   std::cerr.rdbuf(before.error);
 }
 
-namespace {
-
-constexpr std::string_view kSequences[] = {"", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[33m", "\x1b[36m"};  // by Style
-
-}  // namespace
-
-std::string_view StyledLine::sequence_for(Style style) const {
-  return color_ ? kSequences[static_cast<std::size_t>(style)] : std::string_view();
-}
-
-void StyledLine::add(std::string_view text, Style style) {
-  if (text.empty()) return;
-  const std::string_view sequence = sequence_for(style);
+void StyledLine::add(std::initializer_list<std::string_view> parts, Style style) {
+  const std::string_view sequence = color_ ? kSequences[static_cast<std::size_t>(style)] : std::string_view();
   if (utf8_ && width_ == 0 && sequence.empty()) {
-    text_ += text;
+    for (const std::string_view part : parts) text_ += part;
     return;
   }
-  std::string shown(text);
+  std::string shown;
+  for (const std::string_view part : parts) shown += part;
   if (!utf8_) shown = ascii_only(shown);
   if (width_ > 0) {
     if (const std::size_t cells = cells_of(shown); cells <= left_) {
@@ -234,16 +223,6 @@ void StyledLine::add(std::string_view text, Style style) {
   text_ += sequence;
   text_ += shown;
   if (!sequence.empty()) text_ += "\x1b[0m";
-}
-
-void StyledLine::add(std::initializer_list<std::string_view> parts, Style style) {
-  if (utf8_ && width_ == 0 && sequence_for(style).empty()) {
-    for (const std::string_view part : parts) text_ += part;
-    return;
-  }
-  std::string text;
-  for (const std::string_view part : parts) text += part;
-  add(text, style);
 }
 
 void StyledLine::end() {

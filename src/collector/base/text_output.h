@@ -87,15 +87,13 @@ class StyledLine {
       : text_(to), width_(width), left_(width), color_(color), utf8_(utf8) {}
 
   // `text` must be printable(). A text that does not fit ends with "…", or with "~" without UTF-8.
-  void add(std::string_view text, Style style = Style::plain);
+  void add(std::string_view text, Style style = Style::plain) { add({text}, style); }
   // The same for a text in parts.
   void add(std::initializer_list<std::string_view> parts, Style style = Style::plain);
   // Begins the next line.
   void end();
 
  private:
-  [[nodiscard]] std::string_view sequence_for(Style style) const;
-
   std::string& text_;
   const std::size_t width_;
   std::size_t left_;
