@@ -6,9 +6,6 @@
 #include "command/options.h"
 #include "invented_spans.h"
 #include "kept_entry.h"
-#include "model/entry.h"
-#include "model/otlp_wire.h"
-#include "model/source_options.h"
 #include "parsed_json.h"
 
 #include <CLI/CLI.hpp>

@@ -3,8 +3,7 @@
 #pragma once
 
 #include "metric/ledger_metrics.h"
-#include "model/source.h"
-#include "model/source_options.h"
+#include "model/filter.h"
 
 #include <nlohmann/json_fwd.hpp>
 

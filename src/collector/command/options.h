@@ -3,7 +3,7 @@
 #pragma once
 
 #include "facts/row_key.h"
-#include "model/source_options.h"
+#include "model/filter.h"
 
 #include <cstdint>
 #include <string>

@@ -9,8 +9,7 @@
 #include "base/stopping.h"
 #include "host/privileges.h"
 #include "live/tracer.h"
-#include "model/source.h"
-#include "model/source_options.h"
+#include "model/filter.h"
 #include "stream/message_pipe.h"
 #include "stream/messages.h"
 

@@ -10,7 +10,7 @@
 #include "live/attachments.h"
 #include "live/kernel_programs.h"
 #include "live/traced_processes.h"
-#include "model/source_options.h"
+#include "model/filter.h"
 #include "stream/messages.h"
 
 #include <atomic>

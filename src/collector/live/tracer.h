@@ -2,7 +2,7 @@
 // Traces this host's processes, and passes on what they emit as messages.
 #pragma once
 
-#include "model/source_options.h"
+#include "model/filter.h"
 #include "stream/message_pipe.h"
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The requests that a command wants. Kernel programs decide as much as they can. The rest is decided when a trace is
-// complete.
+// The requests that a command wants, and the options of its source. Kernel programs decide as much as they can. The
+// rest is decided when a trace is complete.
 #pragma once
 
 #include "model/entry.h"
@@ -85,6 +85,17 @@ std::string to_text(const Filter& filter);
 
 // Whether `cgroup` is `wanted` or below it. Both are paths.
 bool is_below_cgroup(std::string_view cgroup, std::string_view wanted);
+
+// The options of all commands that read spans.
+struct SourceOptions {
+  Filter filter;
+  std::string from;                          // a recording; empty for this host's processes
+  std::string binary;                        // attach to this file too, even if no process maps it yet
+  std::uint64_t buffer_bytes = 16U << 20U;   // size of the kernel's ring buffer
+  std::uint64_t max_age_ns = 1'000'000'000;  // batches that a thread has held for longer are fetched
+  std::uint64_t duration_ns = 0;             // 0 means until SIGINT or SIGTERM
+  std::string metrics;                       // the file for the ledger's metrics; empty for none
+};
 
 // Removes the entries that a command does not select, and counts them as filtered in the ledger.
 

@@ -4,7 +4,7 @@
 #include "base/failure.h"
 #include "base/saturating.h"
 #include "base/text.h"
-#include "model/source_options.h"
+#include "model/filter.h"
 #include "recording/recording_listener.h"
 
 #include <nlohmann/json.hpp>

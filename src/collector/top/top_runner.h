@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/stopping.h"
-#include "model/source_options.h"
+#include "model/filter.h"
 #include "top/top_feed.h"
 #include "top/top_table.h"
 
