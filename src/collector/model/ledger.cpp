@@ -13,26 +13,6 @@
 namespace nopspan::collector {
 namespace {
 
-struct Loss {
-  std::uint64_t Counts::*count;
-  const char* why;
-};
-constexpr Loss kLosses[] = {
-    {&Counts::ring_full, "lost because the ring buffer was full: use a larger --buffer, or a filter"},
-    {&Counts::unreadable, "lost because the kernel could not read their memory page: it was not in RAM"},
-    {&Counts::too_large, "lost because their batch exceeded the largest size"},
-    {&Counts::malformed, "lost because they violate the probe ABI"},
-    {&Counts::missed,
-     "missing in the sequence numbers: the kernel did not run the BPF program, or the process wrote false numbers"},
-    {&Counts::discarded, "discarded by the library: it had no memory for them, or no tracer was attached any more"},
-    {&Counts::no_memory, "not recorded by the library, because the program had no memory for them"},
-    {&Counts::over_limit, "not recorded by the library, because a limit was reached: see nopspan ps"},
-    {&Counts::reentrant, "not recorded by the library, because a signal handler interrupted it"},
-    {&Counts::export_dropped,
-     "lost because they could not be written (export_dropped): no reader was there, it was too slow, or the disk was "
-     "full"},
-    {&Counts::not_in_file, "recorded, but not in the file: it is damaged, or a part of the recording is missing"},
-};
 constexpr std::pair<const char*, std::string Process::*> kLedgerTexts[] = {{"comm", &Process::comm},
                                                                            {"cgroup", &Process::cgroup},
                                                                            {"container", &Process::container},
@@ -360,8 +340,9 @@ std::string to_text(const Ledger& ledger) {
     text += ", more may be missing: the recording is damaged, has no end, was not read to its end or repeats a part";
   }
   text += "\n";
-  for (const Loss& loss : kLosses) {
-    if (total.*loss.count > 0) text += "  " + std::to_string(total.*loss.count) + " " + loss.why + "\n";
+  for (const CountField& field : kCountFields) {
+    if (field.why == nullptr || total.*field.count == 0) continue;
+    text += "  " + std::to_string(total.*field.count) + " " + field.why + "\n";
   }
   text += worst_text(ledger);
   text += unattached_text(ledger);

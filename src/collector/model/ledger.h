@@ -100,28 +100,39 @@ struct CountField {
   const char* name;  // in JSON; of a loss, also as reason in metrics
   std::uint64_t Counts::*count;
   const char* loss = nullptr;  // if it counts lost entries: why, in a few words
+  const char* why = nullptr;   // the same as a sentence
   const char* part = nullptr;  // if it counts lost parts of entries: their name
 };
 inline constexpr CountField kCountFields[] = {
     {"emitted", &Counts::emitted},
     {"delivered", &Counts::delivered},
     {"filtered", &Counts::filtered},
-    {"ring_full", &Counts::ring_full, "buffer full"},
-    {"unreadable", &Counts::unreadable, "unreadable"},
-    {"too_large", &Counts::too_large, "too large"},
-    {"malformed", &Counts::malformed, "malformed"},
-    {"missed", &Counts::missed, "missed"},
-    {"discarded", &Counts::discarded, "discarded"},
-    {"no_memory", &Counts::no_memory, "no memory in the program"},
-    {"over_limit", &Counts::over_limit, "over a limit of the library"},
-    {"reentrant", &Counts::reentrant, "in a signal handler"},
-    {"export_dropped", &Counts::export_dropped, "not written"},
-    {"not_in_file", &Counts::not_in_file, "not in the file"},
+    {"ring_full", &Counts::ring_full, "buffer full",
+     "lost because the ring buffer was full: use a larger --buffer, or a filter"},
+    {"unreadable", &Counts::unreadable, "unreadable",
+     "lost because the kernel could not read their memory page: it was not in RAM"},
+    {"too_large", &Counts::too_large, "too large", "lost because their batch exceeded the largest size"},
+    {"malformed", &Counts::malformed, "malformed", "lost because they violate the probe ABI"},
+    {"missed", &Counts::missed, "missed",
+     "missing in the sequence numbers: the kernel did not run the BPF program, or the process wrote false numbers"},
+    {"discarded", &Counts::discarded, "discarded",
+     "discarded by the library: it had no memory for them, or no tracer was attached any more"},
+    {"no_memory", &Counts::no_memory, "no memory in the program",
+     "not recorded by the library, because the program had no memory for them"},
+    {"over_limit", &Counts::over_limit, "over a limit of the library",
+     "not recorded by the library, because a limit was reached: see nopspan ps"},
+    {"reentrant", &Counts::reentrant, "in a signal handler",
+     "not recorded by the library, because a signal handler interrupted it"},
+    {"export_dropped", &Counts::export_dropped, "not written",
+     "lost because they could not be written (export_dropped): no reader was there, it was too slow, or the disk was "
+     "full"},
+    {"not_in_file", &Counts::not_in_file, "not in the file",
+     "recorded, but not in the file: it is damaged, or a part of the recording is missing"},
     {"held_by_killed", &Counts::held_by_killed},
     {"threads_at_attach", &Counts::threads_at_attach},
-    {"attributes_dropped", &Counts::attributes_dropped, nullptr, "attribute"},
-    {"links_dropped", &Counts::links_dropped, nullptr, "link"},
-    {"members_dropped", &Counts::members_dropped, nullptr, "member"},
+    {"attributes_dropped", &Counts::attributes_dropped, nullptr, nullptr, "attribute"},
+    {"links_dropped", &Counts::links_dropped, nullptr, nullptr, "link"},
+    {"members_dropped", &Counts::members_dropped, nullptr, nullptr, "member"},
 };
 static_assert(sizeof(Counts) == sizeof(kCountFields) / sizeof(kCountFields[0]) * sizeof(std::uint64_t),
               "a field is missing");
