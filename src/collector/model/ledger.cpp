@@ -26,6 +26,11 @@ std::uint64_t number_of(const nlohmann::ordered_json& json, const char* name) {
   constexpr std::uint64_t kMost = std::uint64_t{1} << 53U;
   return found != json.end() && found->is_number_unsigned() ? std::min(found->get<std::uint64_t>(), kMost) : 0;
 }
+std::string string_of(const nlohmann::ordered_json& json, const char* name) {
+  const auto found = json.find(name);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
 
 Counts counts_of(const nlohmann::ordered_json& json) {
   Counts counts;
@@ -38,10 +43,7 @@ ProcessPointer process_of(const nlohmann::ordered_json& json) {
   process.pid = static_cast<std::uint32_t>(number_of(json, "pid"));
   process.namespace_pid = static_cast<std::uint32_t>(number_of(json, "namespace_pid"));
   process.start_ticks = number_of(json, "start_ticks");
-  for (const auto& [name, text] : kLedgerTexts) {
-    const auto found = json.find(name);
-    if (found != json.end() && found->is_string()) process.*text = found->get<std::string>();
-  }
+  for (const auto& [name, text] : kLedgerTexts) process.*text = string_of(json, name);
   return std::make_shared<const Process>(std::move(process));
 }
 
@@ -52,10 +54,7 @@ std::vector<Unattached> unattached_of(const nlohmann::ordered_json& json) {
     if (!one.is_object()) continue;
     Unattached& read = all.emplace_back();
     read.pid = static_cast<std::uint32_t>(number_of(one, "pid"));
-    for (const auto& [name, text] : kUnattachedTexts) {
-      const auto found = one.find(name);
-      if (found != one.end() && found->is_string()) read.*text = found->get<std::string>();
-    }
+    for (const auto& [name, text] : kUnattachedTexts) read.*text = string_of(one, name);
   }
   return all;
 }
