@@ -19,6 +19,8 @@
 #include <vector>
 
 namespace nopspan::collector {
+class AssembledTraces : public testing::Test, public Assembly {};
+
 namespace {
 
 using testing::ElementsAre;
@@ -45,31 +47,29 @@ TEST(TraceLimits, AllowMoreTracesIfTheyMayHaveMoreMemory) {
   EXPECT_EQ(TraceLimits::traces_for(16 * usual.bytes), 16 * usual.traces);
 }
 
-TEST(TraceAssembler, HandsOverATraceWhenNothingCameForTheGraceTime) {
-  Assembly assembly;
-  assembly.add(span_of(2, 1), span_of(1, 0));
-  assembly.wait(1500 * kMillisecond);
-  EXPECT_THAT(assembly.seen, IsEmpty());
-  assembly.wait(100 * kMillisecond);
-  EXPECT_EQ(assembly.only().end, TraceEnd::finished);
-  EXPECT_THAT(assembly.only().parents, ElementsAre(Pair(1, 0), Pair(2, 1)));
-  EXPECT_THAT(assembly.only().roots, ElementsAre(Pair(1, RootKind::request)));
-  EXPECT_EQ(assembly.only().duration_ns, kSecond);
-  EXPECT_EQ(assembly.assembler.open_traces(), 0U);
+TEST_F(AssembledTraces, HandsOverATraceWhenNothingCameForTheGraceTime) {
+  add(span_of(2, 1), span_of(1, 0));
+  wait(1500 * kMillisecond);
+  EXPECT_THAT(seen, IsEmpty());
+  wait(100 * kMillisecond);
+  EXPECT_EQ(only().end, TraceEnd::finished);
+  EXPECT_THAT(only().parents, ElementsAre(Pair(1, 0), Pair(2, 1)));
+  EXPECT_THAT(only().roots, ElementsAre(Pair(1, RootKind::request)));
+  EXPECT_EQ(only().duration_ns, kSecond);
+  EXPECT_EQ(assembler.open_traces(), 0U);
 }
 
-TEST(TraceAssembler, WaitsAgainWhenSomethingComes) {
-  Assembly assembly;
-  assembly.add(span_of(1, 0));
-  assembly.wait(1400 * kMillisecond);
-  assembly.add(span_of(2, 1));
-  assembly.wait(1400 * kMillisecond);
-  EXPECT_THAT(assembly.seen, IsEmpty());
-  assembly.wait(kSecond);
-  EXPECT_THAT(assembly.only().parents, SizeIs(2));
+TEST_F(AssembledTraces, WaitsAgainWhenSomethingComes) {
+  add(span_of(1, 0));
+  wait(1400 * kMillisecond);
+  add(span_of(2, 1));
+  wait(1400 * kMillisecond);
+  EXPECT_THAT(seen, IsEmpty());
+  wait(kSecond);
+  EXPECT_THAT(only().parents, SizeIs(2));
 }
 
-TEST(TraceAssembler, MakesTheSameTreeOfEveryOrder) {
+TEST_F(AssembledTraces, MakesTheSameTreeOfEveryOrder) {
   //  1 ─┬─ 2 ─┬─ 3
   //     │     └─ 4
   //     └─ 5, an event in 4 and one in 1
@@ -86,206 +86,183 @@ TEST(TraceAssembler, MakesTheSameTreeOfEveryOrder) {
   } while (std::next_permutation(order.begin(), order.end()));
 }
 
-TEST(TraceAssembler, DoesNotTakeTheFirstTickForALongTime) {
-  Assembly assembly;
-  assembly.add(span_of(2, 1));  // before the first tick
-  assembly.wait(100 * kMillisecond);
-  assembly.add(span_of(1, 0));
-  assembly.wait(100 * kMillisecond);
-  EXPECT_THAT(assembly.seen, IsEmpty());
+TEST_F(AssembledTraces, DoesNotTakeTheFirstTickForALongTime) {
+  add(span_of(2, 1));  // before the first tick
+  wait(100 * kMillisecond);
+  add(span_of(1, 0));
+  wait(100 * kMillisecond);
+  EXPECT_THAT(seen, IsEmpty());
 }
 
-TEST(TraceAssembler, OutlivesAClockThatIsSetBack) {
-  Assembly assembly;
-  assembly.wait(kSecond);
-  assembly.add(span_of(1, 0));
-  assembly.now -= 3600 * kSecond;
-  assembly.wait(2 * kSecond);
-  EXPECT_THAT(assembly.seen, SizeIs(1));
+TEST_F(AssembledTraces, OutlivesAClockThatIsSetBack) {
+  wait(kSecond);
+  add(span_of(1, 0));
+  now -= 3600 * kSecond;
+  wait(2 * kSecond);
+  EXPECT_THAT(seen, SizeIs(1));
 }
 
-TEST(TraceAssembler, KeepsTracesApart) {
-  Assembly assembly;
-  assembly.add(span_of(1, 0), in_trace(2, span_of(1, 0)), span_of(2, 1));
-  assembly.wait(2 * kSecond);
-  ASSERT_THAT(assembly.seen, SizeIs(2));
-  EXPECT_THAT(assembly.seen[0].parents, SizeIs(1));
-  EXPECT_THAT(assembly.seen[1].parents, SizeIs(2));
+TEST_F(AssembledTraces, KeepsTracesApart) {
+  add(span_of(1, 0), in_trace(2, span_of(1, 0)), span_of(2, 1));
+  wait(2 * kSecond);
+  ASSERT_THAT(seen, SizeIs(2));
+  EXPECT_THAT(seen[0].parents, SizeIs(1));
+  EXPECT_THAT(seen[1].parents, SizeIs(2));
 }
 
-TEST(TraceAssembler, CountsWhatIsInNoRequest) {
-  Assembly assembly;
+TEST_F(AssembledTraces, CountsWhatIsInNoRequest) {
   Entry nowhere = event_of(0);
   nowhere.trace_id = {};
-  assembly.add(nowhere);
+  add(nowhere);
   Entry gauge = nowhere;
   gauge.kind = Kind::gauge;
-  assembly.add(gauge);
-  EXPECT_EQ(assembly.assembler.counts().outside, 1U);
-  EXPECT_EQ(assembly.assembler.open_traces(), 0U);
+  add(gauge);
+  EXPECT_EQ(assembler.counts().outside, 1U);
+  EXPECT_EQ(assembler.open_traces(), 0U);
 }
 
-TEST(TraceAssembler, ShowsASpanWhoseParentIsMissingAsATop) {
-  Assembly assembly;
-  assembly.add(span_of(1, 0), span_of(4, 3), span_of(5, 4));
-  assembly.wait(2 * kSecond);
-  EXPECT_THAT(assembly.only().roots, ElementsAre(Pair(1, RootKind::request), Pair(4, RootKind::missing)));
-  EXPECT_EQ(assembly.only().parents.at(5), 4U);
+TEST_F(AssembledTraces, ShowsASpanWhoseParentIsMissingAsATop) {
+  add(span_of(1, 0), span_of(4, 3), span_of(5, 4));
+  wait(2 * kSecond);
+  EXPECT_THAT(only().roots, ElementsAre(Pair(1, RootKind::request), Pair(4, RootKind::missing)));
+  EXPECT_EQ(only().parents.at(5), 4U);
 }
 
-TEST(TraceAssembler, HoldsATraceWhoseRootSpanIsStillToCome) {
-  Assembly assembly;
-  assembly.add(span_of(2, 1));
-  assembly.wait(60 * kSecond);
-  EXPECT_THAT(assembly.seen, IsEmpty());
-  EXPECT_EQ(assembly.assembler.counts().held, 1U);
-  assembly.add(span_of(1, 0));
-  assembly.wait(2 * kSecond);
-  EXPECT_THAT(assembly.only().parents, SizeIs(2));
+TEST_F(AssembledTraces, HoldsATraceWhoseRootSpanIsStillToCome) {
+  add(span_of(2, 1));
+  wait(60 * kSecond);
+  EXPECT_THAT(seen, IsEmpty());
+  EXPECT_EQ(assembler.counts().held, 1U);
+  add(span_of(1, 0));
+  wait(2 * kSecond);
+  EXPECT_THAT(only().parents, SizeIs(2));
 }
 
-TEST(TraceAssembler, CallsTheLastTracesUnfinishedIfTheSourceIsCut) {
-  Assembly assembly;
-  const auto add = [&](std::uint8_t trace, Entry entry) {
-    entry.trace_id = trace_number(trace);
-    assembly.add(entry);
-  };
-  add(1, span_of(1, 0));
-  assembly.wait(2 * kSecond);
-  add(2, span_of(1, 0));
-  add(3, remote_span(2, 1));
-  add(4, early(span_of(1, 0)));
-  add(1, span_of(2, 1));
-  assembly.assembler.finish(true);
+TEST_F(AssembledTraces, CallsTheLastTracesUnfinishedIfTheSourceIsCut) {
+  add(span_of(1, 0));
+  wait(2 * kSecond);
+  add(in_trace(2, span_of(1, 0)), in_trace(3, remote_span(2, 1)), in_trace(4, early(span_of(1, 0))), span_of(2, 1));
+  assembler.finish(true);
   std::vector<TraceEnd> ends;
-  for (const auto& seen : assembly.seen) ends.push_back(seen.end);
+  for (const Seen& one : seen) ends.push_back(one.end);
   EXPECT_THAT(ends, ElementsAre(TraceEnd::finished, TraceEnd::unfinished, TraceEnd::unfinished, TraceEnd::unfinished,
                                 TraceEnd::late));
 }
 
-TEST(TraceAssembler, HandsOverWhatNeverEndedWhenTheSourceEnds) {
-  Assembly assembly;
-  assembly.add(span_of(2, 1), in_trace(2, span_of(1, 0)));
-  assembly.assembler.finish();
-  ASSERT_THAT(assembly.seen, SizeIs(2));
-  EXPECT_EQ(assembly.seen[0].end, TraceEnd::unfinished);
-  EXPECT_EQ(assembly.seen[1].end, TraceEnd::finished);
-  EXPECT_EQ(assembly.assembler.counts().held, 0U);
+TEST_F(AssembledTraces, HandsOverWhatNeverEndedWhenTheSourceEnds) {
+  add(span_of(2, 1), in_trace(2, span_of(1, 0)));
+  assembler.finish();
+  ASSERT_THAT(seen, SizeIs(2));
+  EXPECT_EQ(seen[0].end, TraceEnd::unfinished);
+  EXPECT_EQ(seen[1].end, TraceEnd::finished);
+  EXPECT_EQ(assembler.counts().held, 0U);
 }
 
 // ---- Several processes
 
-TEST(TraceAssembler, JoinsProcesses) {
-  Assembly assembly;
+TEST_F(AssembledTraces, JoinsProcesses) {
   const ProcessPointer server = process_number(8, "server");
   Entry request = of_process(server, remote_span(10, 2));
-  assembly.add(of_process(server, span_of(11, 10)), request, span_of(2, 1), span_of(1, 0));
-  assembly.wait(2 * kSecond);
-  EXPECT_THAT(assembly.only().parents, ElementsAre(Pair(1, 0), Pair(2, 1), Pair(10, 2), Pair(11, 10)));
-  EXPECT_THAT(assembly.only().roots, ElementsAre(Pair(1, RootKind::request)));
+  add(of_process(server, span_of(11, 10)), request, span_of(2, 1), span_of(1, 0));
+  wait(2 * kSecond);
+  EXPECT_THAT(only().parents, ElementsAre(Pair(1, 0), Pair(2, 1), Pair(10, 2), Pair(11, 10)));
+  EXPECT_THAT(only().roots, ElementsAre(Pair(1, RootKind::request)));
 }
 
-TEST(TraceAssembler, TakesARemoteParentThatIsNotSeenForARoot) {
-  Assembly assembly;
-  assembly.add(remote_span(10, 99));
-  assembly.wait(2 * kSecond);
-  EXPECT_EQ(assembly.only().end, TraceEnd::finished);
-  EXPECT_THAT(assembly.only().roots, ElementsAre(Pair(10, RootKind::remote)));
+TEST_F(AssembledTraces, TakesARemoteParentThatIsNotSeenForARoot) {
+  add(remote_span(10, 99));
+  wait(2 * kSecond);
+  EXPECT_EQ(only().end, TraceEnd::finished);
+  EXPECT_THAT(only().roots, ElementsAre(Pair(10, RootKind::remote)));
 }
 
-TEST(TraceAssembler, WaitsLongerForARemoteParentWhereClientsAreSeen) {
-  Assembly assembly;
+TEST_F(AssembledTraces, WaitsLongerForARemoteParentWhereClientsAreSeen) {
   const ProcessPointer server = process_number(8, "server");
   Entry request = of_process(server, remote_span(10, 2));
-  assembly.add(span_of(1, 0));
-  assembly.wait(2 * kSecond);
-  assembly.seen.clear();
+  add(span_of(1, 0));
+  wait(2 * kSecond);
+  seen.clear();
   Entry client = span_of(2, 0);
   request.trace_id = client.trace_id = trace_number(2);
-  assembly.add(request);
-  assembly.wait(5 * kSecond);
-  EXPECT_THAT(assembly.seen, IsEmpty()) << "the client is waiting for its next attempt";
-  assembly.add(client);
-  assembly.wait(2 * kSecond);
-  ASSERT_THAT(assembly.seen, SizeIs(1));
-  EXPECT_EQ(assembly.seen[0].parents[10], 2U);
+  add(request);
+  wait(5 * kSecond);
+  EXPECT_THAT(seen, IsEmpty()) << "the client is waiting for its next attempt";
+  add(client);
+  wait(2 * kSecond);
+  ASSERT_THAT(seen, SizeIs(1));
+  EXPECT_EQ(seen[0].parents[10], 2U);
 }
 
-TEST(TraceAssembler, LearnsThatClientsAreOnOtherHosts) {
-  Assembly assembly;
+TEST_F(AssembledTraces, LearnsThatClientsAreOnOtherHosts) {
   const ProcessPointer server = process_number(8, "server");
-  assembly.add(span_of(1, 0));  // of another process
-  assembly.wait(2 * kSecond);
+  add(span_of(1, 0));  // of another process
+  wait(2 * kSecond);
   for (const std::uint8_t trace : {2, 3}) {
-    assembly.seen.clear();
-    assembly.add(in_trace(trace, of_process(server, remote_span(10, 99))));
-    assembly.wait(2 * kSecond);
-    EXPECT_THAT(assembly.seen, SizeIs(trace == 2 ? 0 : 1));
-    assembly.wait(10 * kSecond);
-    EXPECT_THAT(assembly.seen, SizeIs(1));
+    seen.clear();
+    add(in_trace(trace, of_process(server, remote_span(10, 99))));
+    wait(2 * kSecond);
+    EXPECT_THAT(seen, SizeIs(trace == 2 ? 0 : 1));
+    wait(10 * kSecond);
+    EXPECT_THAT(seen, SizeIs(1));
   }
 }
 
-TEST(TraceAssembler, KnowsByAnEventThatItsSpanGoesOn) {
-  Assembly assembly;
+TEST_F(AssembledTraces, KnowsByAnEventThatItsSpanGoesOn) {
   const ProcessPointer server = process_number(8, "server");
-  assembly.add(of_process(server, remote_span(10, 2)), event_of(2, "prompt.sent"));
-  assembly.wait(60 * kSecond);
-  EXPECT_THAT(assembly.seen, IsEmpty());
-  assembly.add(span_of(2, 1), span_of(1, 0));
-  assembly.wait(2 * kSecond);
-  EXPECT_THAT(assembly.seen, SizeIs(1));
+  add(of_process(server, remote_span(10, 2)), event_of(2, "prompt.sent"));
+  wait(60 * kSecond);
+  EXPECT_THAT(seen, IsEmpty());
+  add(span_of(2, 1), span_of(1, 0));
+  wait(2 * kSecond);
+  EXPECT_THAT(seen, SizeIs(1));
 }
 
-TEST(TraceAssembler, GivesUpWhatBeganBeforeTheAttach) {
-  Assembly assembly;
+TEST_F(AssembledTraces, GivesUpWhatBeganBeforeTheAttach) {
   Entry orphan = span_of(2, 0);
   orphan.flags = NOPSPAN_FLAG_ORPHAN;
-  assembly.add(orphan);
-  assembly.add(remote_span(3, 2));  // a span of another process, below the orphan
-  assembly.wait(kSecond);
-  EXPECT_THAT(assembly.seen, IsEmpty());
-  assembly.wait(kSecond);
-  EXPECT_EQ(assembly.only().end, TraceEnd::unfinished);
-  EXPECT_THAT(assembly.only().roots, ElementsAre(Pair(2, RootKind::orphan)));
+  add(orphan);
+  add(remote_span(3, 2));  // a span of another process, below the orphan
+  wait(kSecond);
+  EXPECT_THAT(seen, IsEmpty());
+  wait(kSecond);
+  EXPECT_EQ(only().end, TraceEnd::unfinished);
+  EXPECT_THAT(only().roots, ElementsAre(Pair(2, RootKind::orphan)));
 }
 
-TEST(TraceAssembler, GivesUpWhatBeganBeforeTheAttachAlsoIfItLacksMore) {
-  Assembly assembly;
+TEST_F(AssembledTraces, GivesUpWhatBeganBeforeTheAttachAlsoIfItLacksMore) {
   Entry orphan = span_of(2, 0);
   orphan.flags = NOPSPAN_FLAG_ORPHAN;
-  assembly.add(orphan, span_of(5, 4));
-  assembly.wait(5 * kSecond);
-  EXPECT_THAT(assembly.seen, IsEmpty()) << "span 4 may still be running";
-  assembly.wait(7 * kSecond);
-  EXPECT_EQ(assembly.only().end, TraceEnd::unfinished);
-  EXPECT_THAT(assembly.only().roots, ElementsAre(Pair(2, RootKind::orphan), Pair(5, RootKind::missing)));
+  add(orphan, span_of(5, 4));
+  wait(5 * kSecond);
+  EXPECT_THAT(seen, IsEmpty()) << "span 4 may still be running";
+  wait(7 * kSecond);
+  EXPECT_EQ(only().end, TraceEnd::unfinished);
+  EXPECT_THAT(only().roots, ElementsAre(Pair(2, RootKind::orphan), Pair(5, RootKind::missing)));
 }
 
 // ---- Linked spans
 
-TEST(TraceAssembler, AddsALinkedSpanToTheTracesThatItLinksTo) {
-  Assembly assembly;
-  assembly.encodes = true;
+TEST_F(AssembledTraces, AddsALinkedSpanToTheTracesThatItLinksTo) {
+  encodes = true;
   const std::string_view both = links_to({{trace_number(1), 2}, {trace_number(2), 1}});
   for (std::uint64_t id = 100; id < 110; ++id) {
-    assembly.add(linked_span(id, id == 105 ? links_to({{trace_number(1), 2}}) : both));
+    add(linked_span(id, id == 105 ? links_to({{trace_number(1), 2}}) : both));
   }
-  assembly.add(span_of(2, 1), span_of(1, 0), in_trace(2, span_of(1, 0)));
-  assembly.wait(2 * kSecond);
-  ASSERT_THAT(assembly.seen, SizeIs(2)) << "no traces of their own";
-  EXPECT_THAT(assembly.seen[0].linked, ElementsAre(Pair("engine.step", Pair(2, 10))));
-  EXPECT_THAT(assembly.seen[1].linked, ElementsAre(Pair("engine.step", Pair(1, 9))));
-  const auto& json = assembly.seen[0].json["linked"][0];
+  add(span_of(2, 1), span_of(1, 0), in_trace(2, span_of(1, 0)));
+  wait(2 * kSecond);
+  ASSERT_THAT(seen, SizeIs(2)) << "no traces of their own";
+  EXPECT_THAT(seen[0].linked, ElementsAre(Pair("engine.step", Pair(2, 10))));
+  EXPECT_THAT(seen[1].linked, ElementsAre(Pair("engine.step", Pair(1, 9))));
+  const auto& json = seen[0].json["linked"][0];
   EXPECT_EQ(json["sum_ns"], 10 * kMillisecond);
   EXPECT_EQ(json["max_ns"], kMillisecond);
   EXPECT_EQ(json["span_id"], "0000000000000002");
   EXPECT_FALSE(json.contains("spans"));
-  EXPECT_EQ(assembly.assembler.counts().linked, 10U);
-  EXPECT_EQ(assembly.assembler.counts().links.joined, 19U);
+  EXPECT_EQ(assembler.counts().linked, 10U);
+  EXPECT_EQ(assembler.counts().links.joined, 19U);
 }
 
-TEST(TraceAssembler, KeepsLinkedSpansOneByOneWhenAsked) {
+TEST_F(AssembledTraces, KeepsLinkedSpansOneByOneWhenAsked) {
   Assembly assembly({.linked_kept = 3});
   assembly.encodes = true;
   for (std::uint64_t id = 100; id < 105; ++id) assembly.add(linked_span(id, links_to({{trace_number(1), 1}})));
@@ -298,61 +275,57 @@ TEST(TraceAssembler, KeepsLinkedSpansOneByOneWhenAsked) {
   EXPECT_EQ(json["spans"][0]["requests"], 1);
 }
 
-TEST(TraceAssembler, WaitsForTheLinkedSpansOfATraceThatHasEnded) {
-  Assembly assembly;
-  assembly.add(span_of(1, 0));
-  assembly.wait(kSecond);
-  assembly.add(linked_span(100, links_to({{trace_number(1), 1}})));  // the thread held it this long
-  assembly.wait(kSecond);
-  EXPECT_THAT(assembly.seen, IsEmpty());
-  assembly.wait(kSecond);
-  EXPECT_THAT(assembly.only().linked, SizeIs(1));
+TEST_F(AssembledTraces, WaitsForTheLinkedSpansOfATraceThatHasEnded) {
+  add(span_of(1, 0));
+  wait(kSecond);
+  add(linked_span(100, links_to({{trace_number(1), 1}})));  // the thread held it this long
+  wait(kSecond);
+  EXPECT_THAT(seen, IsEmpty());
+  wait(kSecond);
+  EXPECT_THAT(only().linked, SizeIs(1));
 }
 
-TEST(TraceAssembler, DoesNotWaitForWhatBeginsAfterATraceHasEnded) {
-  Assembly assembly;
-  assembly.add(span_of(1, 0));
+TEST_F(AssembledTraces, DoesNotWaitForWhatBeginsAfterATraceHasEnded) {
+  add(span_of(1, 0));
   for (std::uint64_t id = 100; id < 110; ++id) {
-    assembly.wait(500 * kMillisecond);
+    wait(500 * kMillisecond);
     Entry entry = linked_span(id, links_to({{trace_number(1), 1}}));
     entry.start_unix_ns += 10 * kSecond;
-    assembly.add(entry);
+    add(entry);
   }
-  ASSERT_THAT(assembly.seen, SizeIs(1));
-  assembly.wait(2 * kSecond);
-  EXPECT_GT(assembly.assembler.counts().links.late, 0U);
-  EXPECT_THAT(assembly.seen, SizeIs(1));
+  ASSERT_THAT(seen, SizeIs(1));
+  wait(2 * kSecond);
+  EXPECT_GT(assembler.counts().links.late, 0U);
+  EXPECT_THAT(seen, SizeIs(1));
 }
 
-TEST(TraceAssembler, HoldsLinkedSpansUntilTheirTraceComes) {
-  Assembly assembly;
+TEST_F(AssembledTraces, HoldsLinkedSpansUntilTheirTraceComes) {
   for (std::uint64_t id = 100; id < 130; ++id) {
-    assembly.add(linked_span(id, links_to({{trace_number(1), 1}})));
-    assembly.wait(kSecond);
+    add(linked_span(id, links_to({{trace_number(1), 1}})));
+    wait(kSecond);
   }
-  EXPECT_EQ(assembly.assembler.open_traces(), 1U) << "the last linked span, which waits for its grace time";
-  assembly.add(span_of(1, 0));
-  assembly.wait(2 * kSecond);
-  EXPECT_THAT(assembly.only().linked, ElementsAre(Pair("engine.step", Pair(1, 30))));
+  EXPECT_EQ(assembler.open_traces(), 1U) << "the last linked span, which waits for its grace time";
+  add(span_of(1, 0));
+  wait(2 * kSecond);
+  EXPECT_THAT(only().linked, ElementsAre(Pair("engine.step", Pair(1, 30))));
 }
 
-TEST(TraceAssembler, LeavesOutAndCountsWhatLinksToNothingThatIsKnown) {
-  Assembly assembly;
+TEST_F(AssembledTraces, LeavesOutAndCountsWhatLinksToNothingThatIsKnown) {
   const std::string_view links = links_to({{trace_number(1), 1}});
-  const std::size_t before = assembly.assembler.bytes();
-  assembly.add(linked_span(100, links, ""));
-  assembly.wait(5 * kSecond);
-  EXPECT_EQ(assembly.assembler.counts().links.held, 1U);
-  assembly.wait(10 * kSecond);
-  EXPECT_EQ(assembly.assembler.counts().links.unknown, 1U);
-  assembly.add(linked_span(101, links, ""), linked_span(102, links_to({{linked_span(102, "").trace_id, 102}}), ""));
-  assembly.assembler.finish();
-  EXPECT_EQ(assembly.assembler.counts().links.unknown, 3U);
-  EXPECT_THAT(assembly.seen, IsEmpty());
-  EXPECT_EQ(assembly.assembler.bytes(), before);
+  const std::size_t before = assembler.bytes();
+  add(linked_span(100, links, ""));
+  wait(5 * kSecond);
+  EXPECT_EQ(assembler.counts().links.held, 1U);
+  wait(10 * kSecond);
+  EXPECT_EQ(assembler.counts().links.unknown, 1U);
+  add(linked_span(101, links, ""), linked_span(102, links_to({{linked_span(102, "").trace_id, 102}}), ""));
+  assembler.finish();
+  EXPECT_EQ(assembler.counts().links.unknown, 3U);
+  EXPECT_THAT(seen, IsEmpty());
+  EXPECT_EQ(assembler.bytes(), before);
 }
 
-TEST(TraceAssembler, MarksATraceByItsLinkedSpansToo) {
+TEST_F(AssembledTraces, MarksATraceByItsLinkedSpansToo) {
   Assembly assembly({}, [](const Entry& entry) { return entry.failed() ? 2U : 1U; });
   Entry failed = linked_span(100, links_to({{trace_number(1), 1}}));
   failed.status = kError;
@@ -361,7 +334,7 @@ TEST(TraceAssembler, MarksATraceByItsLinkedSpansToo) {
   EXPECT_EQ(assembly.only().marks, 3U);
 }
 
-TEST(TraceAssembler, FollowsNoLinkToATraceThatNobodyWants) {
+TEST_F(AssembledTraces, FollowsNoLinkToATraceThatNobodyWants) {
   Assembly assembly({}, {}, [](const TraceId& id) { return id == trace_number(1); });
   assembly.add(linked_span(100, links_to({{trace_number(1), 1}, {trace_number(2), 1}})), span_of(1, 0));
   assembly.assembler.finish();
@@ -369,27 +342,25 @@ TEST(TraceAssembler, FollowsNoLinkToATraceThatNobodyWants) {
   EXPECT_EQ(assembly.assembler.counts().links.joined, 1U);
 }
 
-TEST(TraceAssembler, TakesATraceThatHasMoreThanLinksForOneOfItsOwn) {
-  Assembly assembly;
+TEST_F(AssembledTraces, TakesATraceThatHasMoreThanLinksForOneOfItsOwn) {
   const Entry consumer = linked_span(100, links_to({{trace_number(1), 1}}), "consume");
   Entry child = span_of(101, 100);
   child.trace_id = consumer.trace_id;
-  assembly.add(child, consumer);
-  assembly.wait(2 * kSecond);
-  EXPECT_EQ(assembly.only().end, TraceEnd::finished);
-  EXPECT_THAT(assembly.only().parents, SizeIs(2));
+  add(child, consumer);
+  wait(2 * kSecond);
+  EXPECT_EQ(only().end, TraceEnd::finished);
+  EXPECT_THAT(only().parents, SizeIs(2));
 }
 
-TEST(TraceAssembler, TakesALinkedSpanInDoubtForOne) {
-  Assembly assembly;
+TEST_F(AssembledTraces, TakesALinkedSpanInDoubtForOne) {
   Entry step = linked_span(100, links_to({{trace_number(1), 1}}));
   step.flags = NOPSPAN_FLAG_ORPHAN;
-  assembly.add(step, span_of(1, 0));
-  assembly.wait(2 * kSecond);
-  EXPECT_THAT(assembly.only().linked, SizeIs(1));
+  add(step, span_of(1, 0));
+  wait(2 * kSecond);
+  EXPECT_THAT(only().linked, SizeIs(1));
 }
 
-TEST(TraceAssembler, BoundsWhatLinkedSpansTake) {
+TEST_F(AssembledTraces, BoundsWhatLinkedSpansTake) {
   Assembly assembly({.bytes = 1U << 20U, .traces = 500, .linked_kept = 100});
   for (std::uint64_t id = 100; id < 1500; ++id) {
     std::vector<std::pair<TraceId, std::uint64_t>> targets;
@@ -412,30 +383,28 @@ TEST(TraceAssembler, BoundsWhatLinkedSpansTake) {
   EXPECT_EQ(assembly.assembler.counts().links.held, 0U);
 }
 
-TEST(TraceAssembler, BoundsTheKindsOfLinkedSpansOfATrace) {
-  Assembly assembly;
+TEST_F(AssembledTraces, BoundsTheKindsOfLinkedSpansOfATrace) {
   for (std::uint64_t id = 100; id < 1100; ++id) {
-    assembly.add(linked_span(id, links_to({{trace_number(1), id}})));
+    add(linked_span(id, links_to({{trace_number(1), id}})));
   }
-  assembly.add(span_of(1, 0));
-  assembly.assembler.finish();
-  EXPECT_EQ(assembly.assembler.counts().links.joined, 256U);
-  EXPECT_EQ(assembly.assembler.counts().links.over_limit, 744U);
+  add(span_of(1, 0));
+  assembler.finish();
+  EXPECT_EQ(assembler.counts().links.joined, 256U);
+  EXPECT_EQ(assembler.counts().links.over_limit, 744U);
 }
 
-TEST(TraceAssembler, OutlivesLinkedSpansThatLinkToEachOther) {
-  Assembly assembly;
-  assembly.add(linked_span(100, links_to({{linked_span(101, "").trace_id, 101}})));
-  assembly.add(linked_span(101, links_to({{linked_span(100, "").trace_id, 100}})));
-  assembly.wait(20 * kSecond);
-  EXPECT_THAT(assembly.seen, IsEmpty());
-  EXPECT_EQ(assembly.assembler.counts().links.unknown, 2U);
-  EXPECT_EQ(assembly.assembler.counts().linked, 2U);
+TEST_F(AssembledTraces, OutlivesLinkedSpansThatLinkToEachOther) {
+  add(linked_span(100, links_to({{linked_span(101, "").trace_id, 101}})));
+  add(linked_span(101, links_to({{linked_span(100, "").trace_id, 100}})));
+  wait(20 * kSecond);
+  EXPECT_THAT(seen, IsEmpty());
+  EXPECT_EQ(assembler.counts().links.unknown, 2U);
+  EXPECT_EQ(assembler.counts().linked, 2U);
 }
 
 // ---- Partial traces
 
-TEST(TraceAssembler, CallsATracePartialIfAnyEntryBeganBeforeTheAttach) {
+TEST_F(AssembledTraces, CallsATracePartialIfAnyEntryBeganBeforeTheAttach) {
   const std::array<std::array<Entry, 3>, 3> traces = {{
       {early(span_of(1, 0)), span_of(2, 1), event_of(2)},
       {span_of(1, 0), early(span_of(2, 1)), event_of(2)},
@@ -452,7 +421,7 @@ TEST(TraceAssembler, CallsATracePartialIfAnyEntryBeganBeforeTheAttach) {
   }
 }
 
-TEST(TraceAssembler, CallsATracePartialIfThePartOfOneProcessIs) {
+TEST_F(AssembledTraces, CallsATracePartialIfThePartOfOneProcessIs) {
   static const ProcessPointer client = process_number(8, "client");
   Assembly assembly;
   assembly.add(early(remote_span(2, 1)), of_process(client, span_of(1, 0)));
@@ -460,14 +429,13 @@ TEST(TraceAssembler, CallsATracePartialIfThePartOfOneProcessIs) {
   EXPECT_EQ(assembly.only().end, TraceEnd::partial);
 }
 
-TEST(TraceAssembler, CallsATracePartialThoughItsParentIsOnAnotherHost) {
-  Assembly assembly;
-  assembly.add(early(remote_span(2, 1)));
-  assembly.wait(11 * kSecond);
-  EXPECT_EQ(assembly.only().end, TraceEnd::partial);
+TEST_F(AssembledTraces, CallsATracePartialThoughItsParentIsOnAnotherHost) {
+  add(early(remote_span(2, 1)));
+  wait(11 * kSecond);
+  EXPECT_EQ(only().end, TraceEnd::partial);
 }
 
-TEST(TraceAssembler, CallsATracePartialIfTheEntryWasNotKept) {
+TEST_F(AssembledTraces, CallsATracePartialIfTheEntryWasNotKept) {
   Assembly assembly({.entries_per_trace = 1});
   assembly.add(span_of(1, 0), early(event_of(1)));
   assembly.wait(2 * kSecond);
@@ -475,69 +443,64 @@ TEST(TraceAssembler, CallsATracePartialIfTheEntryWasNotKept) {
   EXPECT_EQ(assembly.only().end, TraceEnd::partial);
 }
 
-TEST(TraceAssembler, CallsATraceUnfinishedIfItBeganBeforeTheAttachAndItsRootSpanIsMissing) {
-  Assembly assembly;
-  assembly.add(early(span_of(2, 1)));
-  assembly.assembler.finish();
-  EXPECT_EQ(assembly.only().end, TraceEnd::unfinished);
-  EXPECT_TRUE(assembly.only().before_attach);
+TEST_F(AssembledTraces, CallsATraceUnfinishedIfItBeganBeforeTheAttachAndItsRootSpanIsMissing) {
+  add(early(span_of(2, 1)));
+  assembler.finish();
+  EXPECT_EQ(only().end, TraceEnd::unfinished);
+  EXPECT_TRUE(only().before_attach);
 }
 
-TEST(TraceAssembler, DoesNotCountAPartialTraceAsHurried) {
+TEST_F(AssembledTraces, DoesNotCountAPartialTraceAsHurried) {
   Assembly assembly({.traces = 1});
   assembly.add(early(span_of(1, 0)), in_trace(2, span_of(1, 0)));
   EXPECT_EQ(assembly.only().end, TraceEnd::partial);
   EXPECT_EQ(assembly.assembler.counts().hurried, 0U);
 }
 
-TEST(TraceAssembler, RemembersThatTheEarlierPartWasPartial) {
-  Assembly assembly;
-  assembly.shows = false;
-  assembly.add(early(span_of(1, 0)));
-  assembly.wait(2 * kSecond);
-  assembly.add(span_of(2, 1));
-  assembly.wait(2 * kSecond);
-  ASSERT_THAT(assembly.seen, SizeIs(2));
-  EXPECT_EQ(assembly.seen[1].end, TraceEnd::late);
-  EXPECT_TRUE(assembly.seen[1].before_attach);
+TEST_F(AssembledTraces, RemembersThatTheEarlierPartWasPartial) {
+  shows = false;
+  add(early(span_of(1, 0)));
+  wait(2 * kSecond);
+  add(span_of(2, 1));
+  wait(2 * kSecond);
+  ASSERT_THAT(seen, SizeIs(2));
+  EXPECT_EQ(seen[1].end, TraceEnd::late);
+  EXPECT_TRUE(seen[1].before_attach);
 }
 
-TEST(TraceAssembler, DoesNotCallARequestPartialBecauseOfALinkedSpan) {
-  Assembly assembly;
-  assembly.add(early(linked_span(50, links_to({{trace_number(1), 1}}))), span_of(1, 0));
-  assembly.wait(3 * kSecond);
-  EXPECT_EQ(assembly.only().end, TraceEnd::finished);
-  EXPECT_THAT(assembly.only().linked, SizeIs(1));
+TEST_F(AssembledTraces, DoesNotCallARequestPartialBecauseOfALinkedSpan) {
+  add(early(linked_span(50, links_to({{trace_number(1), 1}}))), span_of(1, 0));
+  wait(3 * kSecond);
+  EXPECT_EQ(only().end, TraceEnd::finished);
+  EXPECT_THAT(only().linked, SizeIs(1));
 }
 
 // ---- Late parts
 
-TEST(TraceAssembler, ShowsWhatComesTooLateAsALatePart) {
-  Assembly assembly;
-  assembly.add(span_of(1, 0));
-  assembly.wait(2 * kSecond);
-  assembly.add(span_of(2, 1), span_of(3, 2));
-  assembly.wait(2 * kSecond);
-  ASSERT_THAT(assembly.seen, SizeIs(2));
-  EXPECT_EQ(assembly.seen[1].end, TraceEnd::late);
-  EXPECT_TRUE(assembly.seen[1].earlier_part_was_shown);
-  EXPECT_THAT(assembly.seen[1].parents, ElementsAre(Pair(2, 0), Pair(3, 2)));
-  EXPECT_EQ(assembly.assembler.counts().late, 2U);
-  EXPECT_EQ(assembly.assembler.counts().late_parts, 1U);
-  EXPECT_EQ(assembly.assembler.counts().finished, 1U);
+TEST_F(AssembledTraces, ShowsWhatComesTooLateAsALatePart) {
+  add(span_of(1, 0));
+  wait(2 * kSecond);
+  add(span_of(2, 1), span_of(3, 2));
+  wait(2 * kSecond);
+  ASSERT_THAT(seen, SizeIs(2));
+  EXPECT_EQ(seen[1].end, TraceEnd::late);
+  EXPECT_TRUE(seen[1].earlier_part_was_shown);
+  EXPECT_THAT(seen[1].parents, ElementsAre(Pair(2, 0), Pair(3, 2)));
+  EXPECT_EQ(assembler.counts().late, 2U);
+  EXPECT_EQ(assembler.counts().late_parts, 1U);
+  EXPECT_EQ(assembler.counts().finished, 1U);
 }
 
-TEST(TraceAssembler, RemembersWhetherTheEarlierPartWasShown) {
-  Assembly assembly;
-  assembly.shows = false;
+TEST_F(AssembledTraces, RemembersWhetherTheEarlierPartWasShown) {
+  shows = false;
   for (const std::uint64_t id : {1, 2}) {
-    assembly.add(span_of(id, 0));
-    assembly.wait(2 * kSecond);
+    add(span_of(id, 0));
+    wait(2 * kSecond);
   }
-  EXPECT_FALSE(assembly.seen[1].earlier_part_was_shown);
+  EXPECT_FALSE(seen[1].earlier_part_was_shown);
 }
 
-TEST(TraceAssembler, RemembersABoundedNumberOfTraces) {
+TEST_F(AssembledTraces, RemembersABoundedNumberOfTraces) {
   Assembly assembly({.remembered = 1});
   for (const std::uint8_t trace : {1, 2, 1}) {
     assembly.add(in_trace(trace, span_of(1, 0)));
@@ -548,7 +511,7 @@ TEST(TraceAssembler, RemembersABoundedNumberOfTraces) {
 
 // ---- Bounds
 
-TEST(TraceAssembler, EvictsTheQuietestWhenThereAreTooMany) {
+TEST_F(AssembledTraces, EvictsTheQuietestWhenThereAreTooMany) {
   Assembly assembly({.traces = 10});
   for (std::uint8_t trace = 1; trace <= 30; ++trace) {
     assembly.add(in_trace(trace, span_of(2, 1)));
@@ -564,7 +527,7 @@ TEST(TraceAssembler, EvictsTheQuietestWhenThereAreTooMany) {
   EXPECT_EQ(assembly.assembler.counts().held, 0U);
 }
 
-TEST(TraceAssembler, KeepsWithinItsMemory) {
+TEST_F(AssembledTraces, KeepsWithinItsMemory) {
   Assembly assembly({.bytes = 1U << 20U});
   const std::string attributes(4000, 'a');
   for (std::uint32_t i = 0; i < 5000; ++i) {
@@ -581,16 +544,15 @@ TEST(TraceAssembler, KeepsWithinItsMemory) {
   EXPECT_EQ(assembly.assembler.counts().held, 0U);
 }
 
-TEST(TraceAssembler, GivesAllItsMemoryBack) {
-  Assembly assembly;
-  const std::size_t before = assembly.assembler.bytes();
-  for (std::uint64_t id = 1; id < 1000; ++id) assembly.add(span_of(id, id - 1, ""));
-  EXPECT_GT(assembly.assembler.bytes(), before);
-  assembly.assembler.finish();
-  EXPECT_EQ(assembly.assembler.bytes(), before);
+TEST_F(AssembledTraces, GivesAllItsMemoryBack) {
+  const std::size_t before = assembler.bytes();
+  for (std::uint64_t id = 1; id < 1000; ++id) add(span_of(id, id - 1, ""));
+  EXPECT_GT(assembler.bytes(), before);
+  assembler.finish();
+  EXPECT_EQ(assembler.bytes(), before);
 }
 
-TEST(TraceAssembler, CountsTheMemoryOfTracesThatAreUsedAgain) {
+TEST_F(AssembledTraces, CountsTheMemoryOfTracesThatAreUsedAgain) {
   InternedTexts texts;
   std::vector<std::unique_ptr<Trace>> traces;
   for (int i = 0; i < 100; ++i) traces.push_back(std::make_unique<Trace>(trace_number(1), texts));
@@ -610,14 +572,14 @@ TEST(TraceAssembler, CountsTheMemoryOfTracesThatAreUsedAgain) {
   EXPECT_LE(mallinfo2().uordblks - before, counted + texts.bytes() + traces.size() * kOverhead);
 }
 
-TEST(TraceAssembler, HandsOverWhatHasEndedBeforeItEvicts) {
+TEST_F(AssembledTraces, HandsOverWhatHasEndedBeforeItEvicts) {
   Assembly assembly({.traces = 1});
   assembly.add(span_of(1, 0), in_trace(2, span_of(1, 0)));
   EXPECT_EQ(assembly.only().end, TraceEnd::finished);
   EXPECT_EQ(assembly.assembler.counts().hurried, 1U);
 }
 
-TEST(TraceAssembler, BoundsAWideTraceAndCountsTheRest) {
+TEST_F(AssembledTraces, BoundsAWideTraceAndCountsTheRest) {
   Assembly assembly({.entries_per_trace = 1000});
   constexpr std::uint64_t kSpans = 100'000;
   for (std::uint64_t id = 3; id < kSpans + 3; ++id) {
@@ -634,7 +596,7 @@ TEST(TraceAssembler, BoundsAWideTraceAndCountsTheRest) {
   EXPECT_EQ(trace.over_limit_failed, kSpans / 1000 - 1);
 }
 
-TEST(TraceAssembler, MarksATraceByWhatIsOverItsLimitToo) {
+TEST_F(AssembledTraces, MarksATraceByWhatIsOverItsLimitToo) {
   Assembly assembly({.entries_per_trace = 1}, [](const Entry& entry) { return entry.name == "wanted" ? 2U : 1U; });
   assembly.add(span_of(1, 0), span_of(2, 1, "wanted"));
   assembly.assembler.finish();
@@ -642,7 +604,7 @@ TEST(TraceAssembler, MarksATraceByWhatIsOverItsLimitToo) {
   EXPECT_EQ(assembly.seen[0].over_limit, 1U);
 }
 
-TEST(TraceAssembler, BoundsTheBytesOfATrace) {
+TEST_F(AssembledTraces, BoundsTheBytesOfATrace) {
   Assembly assembly({.bytes_per_trace = 100'000});
   const std::string attributes(8000, 'a');
   for (std::uint64_t id = 1; id < 1000; ++id) {
@@ -657,17 +619,16 @@ TEST(TraceAssembler, BoundsTheBytesOfATrace) {
 
 // ---- Hostile processes
 
-TEST(TraceAssembler, LeavesOutDuplicates) {
-  Assembly assembly;
+TEST_F(AssembledTraces, LeavesOutDuplicates) {
   for (int i = 0; i < 3; ++i) {
-    assembly.add(span_of(1, 0), span_of(2, 1));
+    add(span_of(1, 0), span_of(2, 1));
   }
-  assembly.wait(2 * kSecond);
-  EXPECT_EQ(assembly.only().duplicates, 4U);
-  EXPECT_EQ(assembly.assembler.counts().assembled, 2U);
+  wait(2 * kSecond);
+  EXPECT_EQ(only().duplicates, 4U);
+  EXPECT_EQ(assembler.counts().assembled, 2U);
 }
 
-TEST(TraceAssembler, KeepsSpansOfTwoProcessesWithOneIdApart) {
+TEST_F(AssembledTraces, KeepsSpansOfTwoProcessesWithOneIdApart) {
   const ProcessPointer hostile = process_number(666, "hostile");
   Entry forged = of_process(hostile, span_of(2, 1, "forged"));
   Assembly assembly;
@@ -685,19 +646,18 @@ TEST(TraceAssembler, KeepsSpansOfTwoProcessesWithOneIdApart) {
   }
 }
 
-TEST(TraceAssembler, BreaksCycles) {
-  Assembly assembly;
+TEST_F(AssembledTraces, BreaksCycles) {
   // Span 1 is its own parent. Spans 2, 3 and 4 form a cycle, with 5 below.
   for (const auto& [id, parent] : {std::pair(1, 1), {2, 4}, {3, 2}, {4, 3}, {5, 4}}) {
-    assembly.add(span_of(static_cast<std::uint64_t>(id), static_cast<std::uint64_t>(parent)));
+    add(span_of(static_cast<std::uint64_t>(id), static_cast<std::uint64_t>(parent)));
   }
-  assembly.assembler.finish();
-  EXPECT_EQ(assembly.only().cycles, 2U);
-  EXPECT_THAT(assembly.only().parents, ElementsAre(Pair(1, 0), Pair(2, 0), Pair(3, 2), Pair(4, 3), Pair(5, 4)));
-  EXPECT_THAT(assembly.only().roots, ElementsAre(Pair(1, RootKind::cycle), Pair(2, RootKind::cycle)));
+  assembler.finish();
+  EXPECT_EQ(only().cycles, 2U);
+  EXPECT_THAT(only().parents, ElementsAre(Pair(1, 0), Pair(2, 0), Pair(3, 2), Pair(4, 3), Pair(5, 4)));
+  EXPECT_THAT(only().roots, ElementsAre(Pair(1, RootKind::cycle), Pair(2, RootKind::cycle)));
 }
 
-TEST(TraceAssembler, TakesAHundredThousandLevels) {
+TEST_F(AssembledTraces, TakesAHundredThousandLevels) {
   TraceLimits limits;
   limits.entries_per_trace = 200'000;
   limits.bytes_per_trace = 64U << 20U;
@@ -711,25 +671,23 @@ TEST(TraceAssembler, TakesAHundredThousandLevels) {
   }
 }
 
-TEST(TraceAssembler, TakesTimesThatCannotBe) {
-  Assembly assembly;
-  assembly.draws = assembly.encodes = true;
+TEST_F(AssembledTraces, TakesTimesThatCannotBe) {
+  draws = encodes = true;
   Entry entry = span_of(1, 0);
   entry.start_unix_ns = 0;
-  assembly.add(entry);
+  add(entry);
   entry = span_of(2, 1);
   entry.start_unix_ns = UINT64_MAX - 1;
   entry.duration_ns = UINT64_MAX;
-  assembly.add(entry);
-  assembly.assembler.finish();
-  EXPECT_THAT(assembly.seen, SizeIs(1));
+  add(entry);
+  assembler.finish();
+  EXPECT_THAT(seen, SizeIs(1));
 }
 
-TEST(TraceAssembler, TakesSpansWithoutAnId) {
-  Assembly assembly;
-  for (int i = 0; i < 3; ++i) assembly.add(span_of(0, 0));
-  assembly.assembler.finish();
-  EXPECT_EQ(assembly.assembler.counts().assembled, 3U);
+TEST_F(AssembledTraces, TakesSpansWithoutAnId) {
+  for (int i = 0; i < 3; ++i) add(span_of(0, 0));
+  assembler.finish();
+  EXPECT_EQ(assembler.counts().assembled, 3U);
 }
 
 // ---- Random trees, delivered in random order with random losses. The assembled trace must be exactly the tree of the

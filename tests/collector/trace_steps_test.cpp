@@ -19,6 +19,8 @@ namespace nopspan::collector {
 namespace {
 
 using testing::ElementsAre;
+class StepsInTraces : public testing::Test, public Assembly {};
+
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Pair;
@@ -50,45 +52,42 @@ Entry inside_of(const Entry& step, std::uint64_t id, std::string_view name = "ll
   return entry;
 }
 
-TEST(TraceSteps, AreAddedUpInTheRequestsOfTheirMembers) {
-  Assembly assembly;
-  assembly.encodes = true;
+TEST_F(StepsInTraces, AreAddedUpInTheRequestsOfTheirMembers) {
+  encodes = true;
   for (std::uint64_t id = 100; id < 110; ++id) {
-    assembly.add(id == 105 ? step_of(id, members_for({1}), facts_of(1))
-                           : step_of(id, members_for({1, 2}), facts_of(2)));
+    add(id == 105 ? step_of(id, members_for({1}), facts_of(1)) : step_of(id, members_for({1, 2}), facts_of(2)));
   }
-  assembly.add(request_of(1), request_of(2));
-  assembly.wait(2 * kSecond);
-  ASSERT_THAT(assembly.seen, SizeIs(2)) << "no traces of their own";
-  EXPECT_THAT(assembly.seen[0].linked, ElementsAre(Pair("engine.step", Pair(1, 10))));
-  EXPECT_THAT(assembly.seen[1].linked, ElementsAre(Pair("engine.step", Pair(2, 9))));
-  const auto& json = assembly.seen[0].json["linked"][0];
+  add(request_of(1), request_of(2));
+  wait(2 * kSecond);
+  ASSERT_THAT(seen, SizeIs(2)) << "no traces of their own";
+  EXPECT_THAT(seen[0].linked, ElementsAre(Pair("engine.step", Pair(1, 10))));
+  EXPECT_THAT(seen[1].linked, ElementsAre(Pair("engine.step", Pair(2, 9))));
+  const auto& json = seen[0].json["linked"][0];
   EXPECT_EQ(json["decode_tokens"], 10);
   EXPECT_EQ(json["prefill_tokens"], 0);
   EXPECT_EQ(json["sum_ns"], 10 * kMillisecond);
-  const StepCounts& counts = assembly.assembler.step_counts();
+  const StepCounts& counts = assembler.step_counts();
   EXPECT_EQ(counts.all, 10U);
   EXPECT_EQ(counts.members.joined, 19U);
-  EXPECT_EQ(assembly.assembler.counts().steps, 10U);
+  EXPECT_EQ(assembler.counts().steps, 10U);
 }
 
-TEST(TraceSteps, AddUpTheDraftsOfARequest) {
-  Assembly assembly;
-  assembly.draws = assembly.encodes = true;
+TEST_F(StepsInTraces, AddUpTheDraftsOfARequest) {
+  draws = encodes = true;
   nopspan_member member{};
   member.request = 1;
   member.decode_tokens = 3;
   member.drafted_tokens = 4;
   member.accepted_tokens = 2;
   const std::string members(reinterpret_cast<const char*>(&member), sizeof(member));
-  for (std::uint64_t id = 100; id < 103; ++id) assembly.add(step_of(id, members, facts_of(1)));
-  assembly.add(request_of(1));
-  assembly.wait(2 * kSecond);
-  EXPECT_THAT(assembly.only().text, HasSubstr("0 prefill and 9 decode tokens, 6 of 12 drafted accepted"));
-  EXPECT_EQ(assembly.only().json["linked"][0]["accepted_tokens"], 6);
+  for (std::uint64_t id = 100; id < 103; ++id) add(step_of(id, members, facts_of(1)));
+  add(request_of(1));
+  wait(2 * kSecond);
+  EXPECT_THAT(only().text, HasSubstr("0 prefill and 9 decode tokens, 6 of 12 drafted accepted"));
+  EXPECT_EQ(only().json["linked"][0]["accepted_tokens"], 6);
 }
 
-TEST(TraceSteps, HaveNumbersWhenTheyAreKeptOneByOne) {
+TEST_F(StepsInTraces, HaveNumbersWhenTheyAreKeptOneByOne) {
   Assembly assembly({.linked_kept = 3});
   assembly.encodes = true;
   for (std::uint64_t id = 100; id < 105; ++id) assembly.add(step_of(id, members_for({1}), facts_of(1)));
@@ -101,55 +100,53 @@ TEST(TraceSteps, HaveNumbersWhenTheyAreKeptOneByOne) {
   EXPECT_EQ(spans[0]["requests"], 1);
 }
 
-TEST(TraceSteps, LoseNoneOfAThousandMembers) {
-  Assembly assembly;
+TEST_F(StepsInTraces, LoseNoneOfAThousandMembers) {
   std::vector<std::uint64_t> requests(1024);
   std::iota(requests.begin(), requests.end(), 1000);
   const std::string_view first = members_for({requests.begin(), requests.begin() + 512});
   for (std::uint64_t id = 100; id < 120; ++id) {
-    assembly.add(inside_of(step_of(id, first, facts_of(1024)), id + 50), step_of(id, first, facts_of(1024)));
-    assembly.add(part_of(id, members_for({requests.begin() + 512, requests.end()}), 512));
-    ASSERT_TRUE(assembly.adds_up());
+    add(inside_of(step_of(id, first, facts_of(1024)), id + 50), step_of(id, first, facts_of(1024)));
+    add(part_of(id, members_for({requests.begin() + 512, requests.end()}), 512));
+    ASSERT_TRUE(adds_up());
   }
   for (const std::uint64_t request : requests) {
     Entry entry = span_of(request, 0, "engine.request");
     for (std::size_t i = 0; i < 8; ++i) entry.trace_id.bytes[i] = static_cast<unsigned char>(request >> (8 * i));
-    assembly.add(entry);
+    add(entry);
   }
-  assembly.wait(2 * kSecond);
-  ASSERT_THAT(assembly.seen, SizeIs(1024));
-  for (const Seen& seen : assembly.seen) {
-    EXPECT_THAT(seen.linked, UnorderedElementsAre(Pair("engine.step", Pair(testing::_, 20)),
-                                                  Pair("llama.gpu", Pair(testing::_, 20))));
+  wait(2 * kSecond);
+  ASSERT_THAT(seen, SizeIs(1024));
+  for (const Seen& one : seen) {
+    EXPECT_THAT(one.linked, UnorderedElementsAre(Pair("engine.step", Pair(testing::_, 20)),
+                                                 Pair("llama.gpu", Pair(testing::_, 20))));
   }
-  const StepCounts& counts = assembly.assembler.step_counts();
+  const StepCounts& counts = assembler.step_counts();
   EXPECT_EQ(counts.members.joined, 20U * 1024U);
   EXPECT_EQ(counts.inside.joined, 20U * 1024U);
   EXPECT_EQ(counts.missing + counts.stray + counts.members.unknown, 0U);
 }
 
-TEST(TraceSteps, AreNeverTracesWhateverIsInsideThem) {
-  Assembly assembly;
+TEST_F(StepsInTraces, AreNeverTracesWhateverIsInsideThem) {
   const Entry step = step_of(100, "", facts_of(0));
   for (const Entry& entry : {inside_of(step, 101), inside_of(inside_of(step, 101), 102), step, inside_of(step, 103)}) {
-    assembly.add(entry);
+    add(entry);
   }
   Entry event = event_of(100);
   event.trace_id = step.trace_id;
-  assembly.add(event);
+  add(event);
   Entry of_before = linked_span(200, "", "engine.step");  // by a library without members
-  assembly.add(inside_of(of_before, 201), of_before);
+  add(inside_of(of_before, 201), of_before);
   Entry in_doubt = linked_span(300, "", "engine.step");
   in_doubt.flags = NOPSPAN_FLAG_ORPHAN;
-  assembly.add(in_doubt);
-  assembly.wait(20 * kSecond);
-  assembly.assembler.finish();
-  EXPECT_THAT(assembly.seen, IsEmpty());
-  EXPECT_EQ(assembly.assembler.counts().steps, 8U);
-  EXPECT_EQ(assembly.assembler.counts().unfinished, 0U);
+  add(in_doubt);
+  wait(20 * kSecond);
+  assembler.finish();
+  EXPECT_THAT(seen, IsEmpty());
+  EXPECT_EQ(assembler.counts().steps, 8U);
+  EXPECT_EQ(assembler.counts().unfinished, 0U);
 }
 
-TEST(TraceSteps, ShareWhatIsInsideThemWithTheirMembers) {
+TEST_F(StepsInTraces, ShareWhatIsInsideThemWithTheirMembers) {
   for (const bool is_before : {false, true}) {
     Assembly assembly;
     assembly.draws = true;
@@ -167,33 +164,29 @@ TEST(TraceSteps, ShareWhatIsInsideThemWithTheirMembers) {
   }
 }
 
-TEST(TraceSteps, WithLinksInsteadOfMembersShareWhatIsInsideThem) {
-  Assembly assembly;
+TEST_F(StepsInTraces, WithLinksInsteadOfMembersShareWhatIsInsideThem) {
   const Entry step = linked_span(100, links_to({{trace_number(1), 1}}));
-  assembly.add(inside_of(step, 101), step, request_of(1));
-  assembly.wait(20 * kSecond);
-  EXPECT_THAT(assembly.only().linked,
-              UnorderedElementsAre(Pair("engine.step", Pair(1, 1)), Pair("llama.gpu", Pair(1, 1))));
+  add(inside_of(step, 101), step, request_of(1));
+  wait(20 * kSecond);
+  EXPECT_THAT(only().linked, UnorderedElementsAre(Pair("engine.step", Pair(1, 1)), Pair("llama.gpu", Pair(1, 1))));
 }
 
-TEST(TraceSteps, CountsRequestsThatBeganBeforeTheAttach) {
-  Assembly assembly;
+TEST_F(StepsInTraces, CountsRequestsThatBeganBeforeTheAttach) {
   const std::string_view own_keys = members_for({7, 8}, true);
-  assembly.add(step_of(100, own_keys, facts_of(2)), step_of(101, own_keys, facts_of(2)));
-  assembly.add(step_of(102, members_for({1, 2}), facts_of(2)), request_of(1));
-  assembly.wait(20 * kSecond);
-  EXPECT_EQ(assembly.assembler.step_counts().members.held, 5U);
-  assembly.assembler.finish();
-  const StepCounts& counts = assembly.assembler.step_counts();
+  add(step_of(100, own_keys, facts_of(2)), step_of(101, own_keys, facts_of(2)));
+  add(step_of(102, members_for({1, 2}), facts_of(2)), request_of(1));
+  wait(20 * kSecond);
+  EXPECT_EQ(assembler.step_counts().members.held, 5U);
+  assembler.finish();
+  const StepCounts& counts = assembler.step_counts();
   EXPECT_EQ(counts.before_attach, 2U);
   EXPECT_EQ(counts.not_ended, 1U);
   EXPECT_EQ(counts.members.unknown, 5U);
   EXPECT_EQ(counts.members.joined, 1U);
-  EXPECT_THAT(assembly.seen, SizeIs(1));
+  EXPECT_THAT(seen, SizeIs(1));
 }
 
-TEST(TraceSteps, MayNameTheTraceOfARequestWithoutASpanInTheirProcess) {
-  Assembly assembly;
+TEST_F(StepsInTraces, MayNameTheTraceOfARequestWithoutASpanInTheirProcess) {
   nopspan_member member{};
   std::memcpy(&member.request, trace_number(1).bytes, sizeof(member.request));
   member.flags = NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY;
@@ -201,71 +194,67 @@ TEST(TraceSteps, MayNameTheTraceOfARequestWithoutASpanInTheirProcess) {
   Entry step = step_of(100, members, facts_of(1));
   const ProcessPointer other = process_number(8);
   step.process = &other;
-  assembly.add(step, request_of(1));
-  assembly.assembler.finish();
-  EXPECT_THAT(assembly.only().linked, ElementsAre(Pair("engine.step", Pair(0, 1))));
-  EXPECT_EQ(assembly.assembler.step_counts().members.joined, 1U);
+  add(step, request_of(1));
+  assembler.finish();
+  EXPECT_THAT(only().linked, ElementsAre(Pair("engine.step", Pair(0, 1))));
+  EXPECT_EQ(assembler.step_counts().members.joined, 1U);
 }
 
-TEST(TraceSteps, AreLateAfterTheirRequestWasDelivered) {
-  Assembly assembly;
-  assembly.add(step_of(100, members_for({1, 2}), facts_of(2)), request_of(1));
-  assembly.wait(2 * kSecond);
-  assembly.add(request_of(3));  // without a step so far
-  assembly.wait(2 * kSecond);
-  assembly.add(step_of(101, members_for({1, 3}), facts_of(2)));
-  assembly.assembler.finish();
-  EXPECT_EQ(assembly.assembler.step_counts().members.late, 2U);
-  EXPECT_EQ(assembly.assembler.step_counts().not_ended, 1U) << "request 2 only";
+TEST_F(StepsInTraces, AreLateAfterTheirRequestWasDelivered) {
+  add(step_of(100, members_for({1, 2}), facts_of(2)), request_of(1));
+  wait(2 * kSecond);
+  add(request_of(3));  // without a step so far
+  wait(2 * kSecond);
+  add(step_of(101, members_for({1, 3}), facts_of(2)));
+  assembler.finish();
+  EXPECT_EQ(assembler.step_counts().members.late, 2U);
+  EXPECT_EQ(assembler.step_counts().not_ended, 1U) << "request 2 only";
 }
 
-TEST(TraceSteps, CountsMembersThatDoNotArrive) {
-  Assembly assembly;
+TEST_F(StepsInTraces, CountsMembersThatDoNotArrive) {
   nopspan_step facts = facts_of(6);
   facts.dropped = 5;
   const std::string_view members = members_for({1, 2});
-  assembly.add(part_of(99, members, 0));  // of a step that did not arrive
-  assembly.add(step_of(100, members, facts));
-  assembly.add(part_of(100, members, 4));  // a part before it was lost
-  assembly.add(part_of(100, members, 2));  // not in order
-  assembly.add(part_of(100, members, 5));  // more than the step has
-  assembly.add(part_of(100, members, UINT64_MAX));
+  add(part_of(99, members, 0));  // of a step that did not arrive
+  add(step_of(100, members, facts));
+  add(part_of(100, members, 4));  // a part before it was lost
+  add(part_of(100, members, 2));  // not in order
+  add(part_of(100, members, 5));  // more than the step has
+  add(part_of(100, members, UINT64_MAX));
   Entry of_other = part_of(100, members, 4);
   const ProcessPointer other = process_number(8);
   of_other.process = &other;
-  assembly.add(of_other);
-  assembly.wait(5 * kSecond);
-  const StepCounts& counts = assembly.assembler.step_counts();
+  add(of_other);
+  wait(5 * kSecond);
+  const StepCounts& counts = assembler.step_counts();
   EXPECT_EQ(counts.members.all, 4U);
   EXPECT_EQ(counts.missing, 2U);
   EXPECT_EQ(counts.stray, 10U);
   EXPECT_EQ(counts.dropped, 5U);
 }
 
-TEST(TraceSteps, CountOnceForARequestThatIsAMemberTwice) {
-  Assembly assembly;
-  assembly.encodes = true;
-  assembly.add(step_of(100, members_for({1, 2, 1}), facts_of(3)));
-  assembly.add(step_of(100, members_for({1, 2, 1}), facts_of(3)));  // the same step again
-  assembly.add(request_of(1));
-  assembly.assembler.finish();
-  EXPECT_EQ(assembly.only().json["linked"][0]["count"], 1);
-  EXPECT_EQ(assembly.only().json["linked"][0]["decode_tokens"], 2);
-  EXPECT_EQ(assembly.assembler.counts().duplicates, 1U);
+TEST_F(StepsInTraces, CountOnceForARequestThatIsAMemberTwice) {
+  encodes = true;
+  add(step_of(100, members_for({1, 2, 1}), facts_of(3)));
+  add(step_of(100, members_for({1, 2, 1}), facts_of(3)));  // the same step again
+  add(request_of(1));
+  assembler.finish();
+  EXPECT_EQ(only().json["linked"][0]["count"], 1);
+  EXPECT_EQ(only().json["linked"][0]["decode_tokens"], 2);
+  EXPECT_EQ(assembler.counts().duplicates, 1U);
 }
 
-TEST(TraceSteps, AreOfTheRequestsOfTheirProcessOnly) {
-  Assembly assembly;
+TEST_F(StepsInTraces, AreOfTheRequestsOfTheirProcessOnly) {
   Entry step = step_of(100, members_for({1}), facts_of(1));
   const ProcessPointer other = process_number(8);
   step.process = &other;
-  assembly.add(step, request_of(1));
-  assembly.assembler.finish();
-  EXPECT_THAT(assembly.only().linked, IsEmpty());
+  add(step, request_of(1));
+  assembler.finish();
+  EXPECT_THAT(only().linked, IsEmpty());
 }
 
 // Another process knows the trace id of a request, and uses it for a step.
-TEST(TraceSteps, TakeNothingFromTheRequestsOfOtherProcesses) {
+TEST_F(StepsInTraces, TakeNothingFromTheRequestsOfOtherProcesses) {
   for (const int arrives : {0, 1, 2, 3}) {
     Assembly assembly;
     const ProcessPointer hostile = process_number(66);
@@ -284,7 +273,7 @@ TEST(TraceSteps, TakeNothingFromTheRequestsOfOtherProcesses) {
 }
 
 // An engine may use several processes for a step. What they did arrives in any order.
-TEST(TraceSteps, ShareWhatOtherProcessesDidForThem) {
+TEST_F(StepsInTraces, ShareWhatOtherProcessesDidForThem) {
   std::vector<int> order = {0, 1, 2, 3, 4};
   do {
     Assembly assembly;
@@ -305,20 +294,19 @@ TEST(TraceSteps, ShareWhatOtherProcessesDidForThem) {
   } while (std::next_permutation(order.begin(), order.end()));
 }
 
-TEST(TraceSteps, InsideATraceAreInItAndInTheRequestsOfTheirMembers) {
-  Assembly assembly;
-  assembly.encodes = true;
+TEST_F(StepsInTraces, InsideATraceAreInItAndInTheRequestsOfTheirMembers) {
+  encodes = true;
   Entry step = in_trace(9, step_of(101, members_for({1}), facts_of(1)));
   step.parent_id = 100;
-  assembly.add(inside_of(step, 102), step, in_trace(9, span_of(100, 0, "engine.loop")), request_of(1));
-  assembly.wait(2 * kSecond);
-  ASSERT_THAT(assembly.seen, SizeIs(2));
-  EXPECT_THAT(assembly.seen[0].parents, SizeIs(3));
-  EXPECT_EQ(assembly.seen[0].json["spans"][1]["step"]["number"], 70);
-  EXPECT_THAT(assembly.seen[1].linked, ElementsAre(Pair("engine.step", Pair(1, 1))));
+  add(inside_of(step, 102), step, in_trace(9, span_of(100, 0, "engine.loop")), request_of(1));
+  wait(2 * kSecond);
+  ASSERT_THAT(seen, SizeIs(2));
+  EXPECT_THAT(seen[0].parents, SizeIs(3));
+  EXPECT_EQ(seen[0].json["spans"][1]["step"]["number"], 70);
+  EXPECT_THAT(seen[1].linked, ElementsAre(Pair("engine.step", Pair(1, 1))));
 }
 
-TEST(TraceSteps, MarkTheRequestsOfTheirMembers) {
+TEST_F(StepsInTraces, MarkTheRequestsOfTheirMembers) {
   Assembly assembly({}, [](const Entry& entry) { return entry.failed() ? 2U : 1U; });
   Entry failed = step_of(100, members_for({1}), facts_of(1));
   failed.status = kError;
@@ -327,7 +315,7 @@ TEST(TraceSteps, MarkTheRequestsOfTheirMembers) {
   EXPECT_EQ(assembly.only().marks, 3U);
 }
 
-TEST(TraceSteps, AreBounded) {
+TEST_F(StepsInTraces, AreBounded) {
   Assembly assembly({.bytes = 1U << 20U, .linked_kept = 100});
   std::mt19937_64 random(3);  // NOLINT: the same in every run
   for (std::uint64_t id = 100; id < 130; ++id) {
@@ -346,7 +334,7 @@ TEST(TraceSteps, AreBounded) {
 }
 
 // What the steps of a process claim to have is not believed.
-TEST(TraceSteps, WithPartsWithoutEndAreBounded) {
+TEST_F(StepsInTraces, WithPartsWithoutEndAreBounded) {
   Assembly assembly({.bytes = 16U << 20U});
   const std::string_view members = members_for(std::vector<std::uint64_t>(512, 1));
   assembly.add(span_of(2, 3));  // of a request that has not ended
@@ -366,7 +354,7 @@ TEST(TraceSteps, WithPartsWithoutEndAreBounded) {
   EXPECT_EQ(counts.inside.over_limit, 1'024'512U - 65'536U);
 }
 
-TEST(TraceSteps, OfRequestsThatGrowAreBounded) {
+TEST_F(StepsInTraces, OfRequestsThatGrowAreBounded) {
   Assembly assembly({.bytes = 1U << 20U});
   std::vector<std::uint64_t> requests(200);
   std::iota(requests.begin(), requests.end(), 1000);
@@ -387,7 +375,7 @@ TEST(TraceSteps, OfRequestsThatGrowAreBounded) {
 }
 
 // Members name spans or traces.
-TEST(TraceSteps, OfAProcessWithManyRequestsDoNotDisplaceThoseOfOthers) {
+TEST_F(StepsInTraces, OfAProcessWithManyRequestsDoNotDisplaceThoseOfOthers) {
   for (const bool have_trace_keys : {false, true}) {
     Assembly assembly({.bytes = 1U << 20U});
     std::vector<nopspan_member> members(512);
@@ -414,23 +402,22 @@ TEST(TraceSteps, OfAProcessWithManyRequestsDoNotDisplaceThoseOfOthers) {
   }
 }
 
-TEST(TraceSteps, WithNamesForWhichThereIsNoRoomAreCounted) {
-  Assembly assembly;
+TEST_F(StepsInTraces, WithNamesForWhichThereIsNoRoomAreCounted) {
   for (std::uint64_t id = 1000; id < 10'000; ++id) {
     const std::string name = "hostile " + std::to_string(id);
     Entry step = step_of(id, "", facts_of(1));
     step.name = name;
-    assembly.add(step, part_of(id, members_for({1}), 0));
+    add(step, part_of(id, members_for({1}), 0));
   }
-  const StepCounts& counts = assembly.assembler.step_counts();
+  const StepCounts& counts = assembler.step_counts();
   EXPECT_EQ(counts.members.all, 9000U);
   EXPECT_GT(counts.members.over_limit, 800U);
-  assembly.add(step_of(100, members_for({1, 2}), facts_of(2)), request_of(2));
-  assembly.assembler.finish();
-  EXPECT_THAT(assembly.seen.back().linked, ElementsAre(Pair("engine.step", Pair(2, 1)))) << "its name is known before";
+  add(step_of(100, members_for({1, 2}), facts_of(2)), request_of(2));
+  assembler.finish();
+  EXPECT_THAT(seen.back().linked, ElementsAre(Pair("engine.step", Pair(2, 1)))) << "its name is known before";
 }
 
-TEST(TraceSteps, WithoutATraceTakeNoMoreMemoryThanOthers) {
+TEST_F(StepsInTraces, WithoutATraceTakeNoMoreMemoryThanOthers) {
   TraceLimits limits;
   limits.bytes = 1U << 16U;
   Assembly assembly(limits);
@@ -444,7 +431,7 @@ TEST(TraceSteps, WithoutATraceTakeNoMoreMemoryThanOthers) {
 }
 
 // The spans of a worker wait for the span above them. When it arrives, they may need more memory than the steps have.
-TEST(TraceSteps, ShareAllSpansThatWaitedUnlessTheStepWasForgottenBefore) {
+TEST_F(StepsInTraces, ShareAllSpansThatWaitedUnlessTheStepWasForgottenBefore) {
   TraceLimits limits;
   limits.bytes = 1U << 16U;
   const ProcessPointer worker = process_number(8);
@@ -472,7 +459,7 @@ TEST(TraceSteps, ShareAllSpansThatWaitedUnlessTheStepWasForgottenBefore) {
 }
 
 // Whatever the order in which the entries of several threads arrive, each member is counted exactly once.
-TEST(TraceSteps, AddUpWhateverTheOrderAndTheLoss) {
+TEST_F(StepsInTraces, AddUpWhateverTheOrderAndTheLoss) {
   for (unsigned seed = 0; seed < 100; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     std::mt19937 random(seed);
