@@ -90,11 +90,10 @@ TEST(CountsAsJson, HaveEveryField) {
 }
 
 TEST(LedgerAsJson, HasTheTotalAndEachProcess) {
-  Ledger ledger;
-  ledger.total = every_count_another();
-  ledger.processes.push_back(process_ledger(7, "server", {.emitted = 3, .delivered = 3}));
-  ledger.others = {.emitted = 1, .delivered = 1};
-  ledger.others_processes = 2;
+  Ledger ledger{.processes = {process_ledger(7, "server", {.emitted = 3, .delivered = 3})},
+                .others = {.emitted = 1, .delivered = 1},
+                .others_processes = 2,
+                .total = every_count_another()};
   const auto json = to_json(ledger);
   EXPECT_EQ(json["total"]["lost"], 60408);
   EXPECT_EQ(json["processes"].size(), 1U);
@@ -107,8 +106,7 @@ TEST(LedgerAsJson, HasTheTotalAndEachProcess) {
 }
 
 TEST(LedgerAsJson, HasTheDamageWhichSumsAddUp) {
-  Ledger ledger;
-  ledger.damage = {.skipped_bytes = 1000, .broken_chunks = 2, .missing_ends = 1, .repeated_parts = 3};
+  Ledger ledger{.damage = {.skipped_bytes = 1000, .broken_chunks = 2, .missing_ends = 1, .repeated_parts = 3}};
   const auto json = to_json(ledger);
   EXPECT_EQ(json["damage"].dump(), R"({"skipped_bytes":1000,"broken_chunks":2,"missing_ends":1,"repeated_parts":3})");
   EXPECT_EQ(ledger_of(json).damage, ledger.damage);
@@ -135,8 +133,8 @@ TEST(LedgerAsJson, CountsWhatItDoesNotNameOfWhatWasNotAttachedTo) {
 }
 
 TEST(LedgerAsJson, HasWhatWasNotAttachedTo) {
-  Ledger ledger;
-  ledger.unattached = {{"/lib/libnopspan.so", 7, "hostile", "its semaphore"}, {"/bin/server", 0, "", "no permission"}};
+  Ledger ledger{
+      .unattached = {{"/lib/libnopspan.so", 7, "hostile", "its semaphore"}, {"/bin/server", 0, "", "no permission"}}};
   const auto json = to_json(ledger);
   EXPECT_EQ(json["unattached"][0].dump(),
             R"({"pid":7,"comm":"hostile","path":"/lib/libnopspan.so","why":"its semaphore"})");
@@ -166,9 +164,7 @@ TEST(Ledger, MovesWhatArrivedBeforeItsProcessWasExamined) {
 
 TEST(LedgerSum, HasARowForEachProcessUpToABound) {
   LedgerSum sum(2);
-  Ledger ledger;
-  ledger.others = {.emitted = 1, .delivered = 1};
-  ledger.others_processes = 1;
+  Ledger ledger{.others = {.emitted = 1, .delivered = 1}, .others_processes = 1};
   for (std::uint32_t pid = 1; pid <= 4; ++pid) {
     const std::uint64_t entries = std::uint64_t{10} * pid;
     ledger.processes.push_back(process_ledger(pid, "p", {.emitted = entries, .delivered = entries}));
@@ -218,17 +214,15 @@ TEST(LedgerSum, LeavesOutProcessesOfWhichThereIsNoEntry) {
 
 TEST(LedgerSum, AddsUpIfAProcessHasThreadsAndNoEntry) {
   LedgerSum sum;
-  Ledger ledger;
-  ledger.processes.push_back(process_ledger(1, "idle", {.threads_at_attach = 3}));
-  ledger.processes.push_back(process_ledger(2, "busy", {.emitted = 1, .delivered = 1, .threads_at_attach = 4}));
+  Ledger ledger{.processes = {process_ledger(1, "idle", {.threads_at_attach = 3}),
+                              process_ledger(2, "busy", {.emitted = 1, .delivered = 1, .threads_at_attach = 4})}};
   sum.add(ledger);
   EXPECT_EQ(sum.ledger().total.threads_at_attach, 7U);
 }
 
 TEST(Ledger, TellsWhatOfTheTotalNoProcessHas) {
-  Ledger ledger;
-  ledger.processes.push_back(process_ledger(1, "p", {.emitted = 5, .delivered = 2, .missed = 3}));
-  ledger.total = {.emitted = 9, .delivered = 1, .missed = 7};
+  Ledger ledger{.processes = {process_ledger(1, "p", {.emitted = 5, .delivered = 2, .missed = 3})},
+                .total = {.emitted = 9, .delivered = 1, .missed = 7}};
   const Counts rest = ledger.rest();
   EXPECT_EQ(rest.emitted, 4U);
   EXPECT_EQ(rest.delivered, 0U);  // this total is inconsistent
@@ -236,9 +230,8 @@ TEST(Ledger, TellsWhatOfTheTotalNoProcessHas) {
 }
 
 TEST(LedgerAsText, IsALineWhenAllIsWell) {
-  Ledger ledger;
-  ledger.processes.push_back(process_ledger(7, "server", {.emitted = 3, .delivered = 3}));
-  ledger.total = {.emitted = 3, .delivered = 3};
+  Ledger ledger{.processes = {process_ledger(7, "server", {.emitted = 3, .delivered = 3})},
+                .total = {.emitted = 3, .delivered = 3}};
   EXPECT_EQ(to_text(ledger), "3 entries from 1 process: 3 delivered, none lost\n");
   ledger.total = {.emitted = 1, .filtered = 1};
   EXPECT_EQ(to_text(ledger), "1 entry from 1 process: 0 delivered, 1 filtered out, none lost\n");
@@ -246,8 +239,7 @@ TEST(LedgerAsText, IsALineWhenAllIsWell) {
 }
 
 TEST(LedgerAsText, TellsHowManyThreadsWereRunningAtTheAttach) {
-  Ledger ledger;
-  ledger.processes.push_back(process_ledger(7, "server", {.emitted = 3, .delivered = 3, .threads_at_attach = 12}));
+  Ledger ledger{.processes = {process_ledger(7, "server", {.emitted = 3, .delivered = 3, .threads_at_attach = 12})}};
   ledger.total = ledger.processes[0].counts;
   EXPECT_EQ(
       to_text(ledger_of(to_json(ledger))),
@@ -256,8 +248,7 @@ TEST(LedgerAsText, TellsHowManyThreadsWereRunningAtTheAttach) {
 }
 
 TEST(LedgerAsText, TellsEachLossAndItsReason) {
-  Ledger ledger;
-  ledger.total = every_count_another();
+  Ledger ledger{.total = every_count_another()};
   const std::string text = to_text(ledger);
   EXPECT_NE(text.find("2 delivered, 4 filtered out, 60408 lost\n"), std::string::npos) << text;
   for (const char* count :
@@ -270,8 +261,7 @@ TEST(LedgerAsText, TellsEachLossAndItsReason) {
 }
 
 TEST(LedgerAsText, NeverSaysThatADamagedRecordingLostNothing) {
-  Ledger ledger;
-  ledger.total = {.emitted = 3, .delivered = 3};
+  Ledger ledger{.total = {.emitted = 3, .delivered = 3}};
   ledger.damage.missing_ends = 1;
   const std::string more =
       ", more may be missing: the recording is damaged, has no end, was not read to its end or repeats a part\n";
@@ -285,8 +275,7 @@ TEST(LedgerAsText, NeverSaysThatADamagedRecordingLostNothing) {
 }
 
 TEST(LedgerAsText, SaysWhenItDoesNotClose) {
-  Ledger ledger;
-  ledger.total = {.emitted = 5, .delivered = 3};
+  Ledger ledger{.total = {.emitted = 5, .delivered = 3}};
   EXPECT_NE(to_text(ledger).find("the counts do not balance: 5 emitted, but 3 delivered, filtered out or lost"),
             std::string::npos);
 }
@@ -320,9 +309,7 @@ struct Metered {
 };
 
 TEST(LedgerMetrics, HaveEveryCount) {
-  Ledger ledger;
-  ledger.processes.push_back(process_ledger(7, "server", every_count_another()));
-  ledger.others_processes = 2;
+  Ledger ledger{.processes = {process_ledger(7, "server", every_count_another())}, .others_processes = 2};
   const std::string text = Metered().text(ledger);
   const std::string server = R"({pid="7",comm="server"} )", lost = R"({pid="7",comm="server",reason=")";
   for (const std::string& line : std::vector<std::string>{
@@ -353,16 +340,14 @@ TEST(LedgerMetrics, HaveWholeNumbersWhereTheyAreLarge) {
 
 // A process may have any name, but a row must stay on one line.
 TEST(LedgerMetrics, AreNotBrokenByACommandsName) {
-  Ledger ledger;
-  ledger.processes.push_back(process_ledger(7, "a\"b\\c\nd\xff", {.emitted = 5, .delivered = 5}, 1));
+  Ledger ledger{.processes = {process_ledger(7, "a\"b\\c\nd\xff", {.emitted = 5, .delivered = 5}, 1)}};
   EXPECT_THAT(Metered().text(ledger), HasSubstr(delivered_of("7", R"(a\"b\\c\\x0ad\\xff)", 5)));
 }
 
 // Two rows with equal labels would make the whole file invalid.
 TEST(LedgerMetrics, HaveOneRowOfTwoProcessesThatHadTheSamePid) {
-  Ledger ledger;
-  ledger.processes.push_back(process_ledger(7, "server", {.emitted = 5, .delivered = 5}, 1));
-  ledger.processes.push_back(process_ledger(7, "server", {.emitted = 20, .delivered = 20}, 2));
+  Ledger ledger{.processes = {process_ledger(7, "server", {.emitted = 5, .delivered = 5}, 1),
+                              process_ledger(7, "server", {.emitted = 20, .delivered = 20}, 2)}};
   EXPECT_THAT(Metered().text(ledger), HasSubstr(delivered_of("7", "server", 25)));
 }
 
@@ -398,9 +383,8 @@ TEST(LedgerMetrics, LeaveAmongTheOthersWhoWasThere) {
 
 TEST(LedgerMetrics, ForgetTheRowOfAProcessThatIsAmongTheOthers) {
   Metered metered;
-  Ledger ledger;
-  ledger.processes.push_back(process_ledger(1, "a", {.emitted = 5, .delivered = 5}, 1));
-  ledger.processes.push_back(process_ledger(2, "b", {.emitted = 5, .delivered = 5}, 2));
+  Ledger ledger{.processes = {process_ledger(1, "a", {.emitted = 5, .delivered = 5}, 1),
+                              process_ledger(2, "b", {.emitted = 5, .delivered = 5}, 2)}};
   EXPECT_THAT(metered.text(ledger), HasSubstr(delivered_of("2", "b", 5)));
   ledger.processes.pop_back();
   ledger.others.delivered = 5;
