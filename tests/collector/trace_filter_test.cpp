@@ -108,16 +108,6 @@ TEST_F(TraceFilterTest, WantsWhatSatisfiesAll) {
   EXPECT_FALSE(wanted_by({.name = "llm.chat", .model = "tiny-2", .pids = {8}, .slower_than_ns = 1, .errors = true}));
 }
 
-TEST_F(TraceFilterTest, KnowsARequestByAnyFormOfItsId) {
-  for (const char* id : {"AQAAAAAAAAAAAAAAAAAAAQ", "01000000000000000000000000000001"}) {
-    EXPECT_TRUE(wanted_by({.request = id}));
-  }
-  EXPECT_FALSE(wanted_by({.request = "order-4711"}));
-  Entry foreign = root_;
-  foreign.trace_id = trace_id_of("order-4711");
-  EXPECT_TRUE(wants({.request = "order-4711"}, {foreign}));
-}
-
 TEST_F(TraceFilterTest, TakesASampleByTheTraceAlone) {
   int taken = 0;
   for (std::uint8_t number = 0; number < 200; ++number) {
