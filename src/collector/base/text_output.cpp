@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <iostream>
 #include <streambuf>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -154,8 +153,8 @@ class OutputBuffer : public std::streambuf {
   const std::size_t most_;
   std::string collected_;
 };
-// Those of std::cout and std::cerr, while they are redirected.
 
+// Those of std::cout and std::cerr, while they are redirected.
 struct Buffers {
   std::streambuf* output = nullptr;
   std::streambuf* error = nullptr;

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "facts/engine_facts.h"
 
-#include "model/otlp_wire.h"
-
-#include <string_view>
-
 namespace nopspan::collector {
 namespace {
 

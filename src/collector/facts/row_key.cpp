@@ -4,7 +4,6 @@
 #include "base/failure.h"
 #include "base/text.h"
 
-#include <algorithm>
 #include <functional>
 
 namespace nopspan::collector {

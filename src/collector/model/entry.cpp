@@ -2,16 +2,12 @@
 #include "model/entry.h"
 
 #include "model/entry_json.h"
-#include "model/otlp_wire.h"
 
 #include <nopspan/probes.h>
 
 #include <nlohmann/json.hpp>
 
 #include <charconv>
-#include <cstddef>
-#include <cstdint>
-#include <string>
 #include <system_error>
 #include <utility>
 

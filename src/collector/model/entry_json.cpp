@@ -10,8 +10,6 @@
 #include <array>
 #include <cmath>
 #include <set>
-#include <string>
-#include <string_view>
 #include <utility>
 
 namespace nopspan::collector {

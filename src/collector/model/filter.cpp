@@ -3,12 +3,10 @@
 
 #include "base/saturating.h"
 #include "base/text.h"
-#include "model/entry.h"
 #include "model/sampling.h"
 #include "model/steps.h"
 
 #include <algorithm>
-#include <string_view>
 
 namespace nopspan::collector {
 

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <set>
-#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -26,11 +25,11 @@ std::uint64_t number_of(const nlohmann::ordered_json& json, const char* name) {
   constexpr std::uint64_t kMost = std::uint64_t{1} << 53U;
   return found != json.end() && found->is_number_unsigned() ? std::min(found->get<std::uint64_t>(), kMost) : 0;
 }
+
 std::string string_of(const nlohmann::ordered_json& json, const char* name) {
   const auto found = json.find(name);
   return found != json.end() && found->is_string() ? found->get<std::string>() : "";
 }
-
 
 Counts counts_of(const nlohmann::ordered_json& json) {
   Counts counts;

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/otlp_wire.h"
 
-#include "base/protobuf.h"
-#include "base/utf8.h"
-
-#include <cstddef>
 #include <cstring>
 #include <utility>
 

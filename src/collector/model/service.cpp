@@ -9,7 +9,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <system_error>
-#include <utility>
 
 namespace nopspan::collector {
 namespace {

@@ -1,12 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trace/trace.h"
 
-#include <nopspan/probes.h>
-
 #include <algorithm>
-#include <cstring>
 #include <type_traits>
-#include <utility>
 
 namespace nopspan::collector {
 namespace {
@@ -15,14 +11,14 @@ constexpr std::uint32_t kOwnText = 0x80000000U;
 constexpr std::size_t kFirstChunkWords = 64;
 constexpr std::size_t kMaxChunkWords = 8192;
 // The limit of sums of linked spans in one trace: one for each name and linked-to span. They are searched linearly.
-                       kCountsTool = 32, kBeforeAttach = 64, kHasStep = 128;
-
-constexpr std::size_t words_for(std::size_t bytes) { return (bytes + 7) / 8; }
-
 constexpr std::size_t kMostLinked = 256;
 
 // PackedEntry::parts
 constexpr std::uint8_t kHasUsage = 1, kHasFirstToken = 2, kHasEngineTimes = 4, kHasValues = 8, kCountsTokens = 16,
+                       kCountsTool = 32, kBeforeAttach = 64, kHasStep = 128;
+
+constexpr std::size_t words_for(std::size_t bytes) { return (bytes + 7) / 8; }
+
 constexpr std::pair<std::string_view Entry::*, std::uint32_t PackedEntry::*> kTexts[] = {
     {&Entry::name, &PackedEntry::name},
     {&Entry::engine, &PackedEntry::engine},

@@ -2,11 +2,9 @@
 #include "trace/trace_assembler.h"
 
 #include "base/saturating.h"
-#include "model/steps.h"
 
 #include <nopspan/probes.h>
 
-#include <algorithm>
 #include <iterator>
 #include <random>
 #include <unordered_set>

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include <array>
-#include <cstdint>
 #include <utility>
 
 namespace nopspan::collector {
