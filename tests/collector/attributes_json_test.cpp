@@ -2,22 +2,15 @@
 // Decoding of attributes: bytes that a library writes, and arbitrary bytes.
 #include "model/entry_json.h"
 
-#include "model/otlp_wire.h"
 #include "parsed_json.h"
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 #include <protozero/pbf_writer.hpp>
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
-#include <cstdint>
-#include <functional>
 #include <limits>
 #include <random>
-#include <string>
 
 namespace nopspan::collector {
 namespace {

@@ -3,10 +3,8 @@
 #include "base/cells.h"
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include <clocale>
-#include <string>
 
 namespace nopspan::collector {
 namespace {

@@ -4,14 +4,9 @@
 
 #include "parsed_json.h"
 
-#include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
-
-#include <cstdint>
 #include <limits>
 #include <random>
 #include <string>
-#include <string_view>
 
 namespace nopspan::collector {
 namespace {

@@ -4,8 +4,6 @@
 #include "base/text.h"
 #include "model/otlp_wire.h"
 
-#include <nopspan/probes.h>
-
 #include <algorithm>
 #include <cstring>
 #include <iterator>

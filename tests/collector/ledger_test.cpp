@@ -3,18 +3,11 @@
 #include "model/ledger.h"
 
 #include "metric/ledger_metrics.h"
-#include "metric/metric_registry.h"
 #include "metric/metric_text.h"
 
 #include <nlohmann/json.hpp>
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <cstdint>
-#include <memory>
-#include <string>
-#include <vector>
 
 namespace nopspan::collector {
 namespace {

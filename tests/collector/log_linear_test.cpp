@@ -8,8 +8,6 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
-#include <string>
-#include <vector>
 
 namespace nopspan::collector {
 namespace {

@@ -5,20 +5,14 @@
 #include "temporary_folder.h"
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
-#include <cstdlib>
-#include <filesystem>
-#include <string>
 
 namespace nopspan::collector {
 namespace {

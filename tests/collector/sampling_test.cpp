@@ -7,14 +7,6 @@
 #include <nopspan/probes.h>
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <cstdint>
-#include <cstring>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <utility>
 
 namespace nopspan::collector {
 namespace {

@@ -4,11 +4,9 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <ctime>
 #include <random>
-#include <string>
 
 namespace nopspan::collector {
 namespace {

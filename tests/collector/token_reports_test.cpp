@@ -5,12 +5,10 @@
 #include "invented_spans.h"
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <random>
-#include <string>
 #include <vector>
 
 namespace nopspan::collector {

@@ -5,28 +5,21 @@
 #include "assembled_traces.h"
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <malloc.h>
 
-#include <algorithm>
 #include <array>
-#include <map>
-#include <memory>
 #include <numeric>
 #include <random>
-#include <string>
-#include <tuple>
-#include <vector>
 
 namespace nopspan::collector {
-class AssembledTraces : public testing::Test, public Assembly {};
-
 namespace {
 
 using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::Pair;
 using testing::SizeIs;
+
+class AssembledTraces : public testing::Test, public Assembly {};
 
 Entry remote_span(std::uint64_t id, std::uint64_t parent) {
   Entry entry = span_of(id, parent);

@@ -6,11 +6,6 @@
 #include "kept_entry.h"
 #include "model/entry_json.h"
 
-#include <gtest/gtest.h>
-
-#include <string>
-#include <vector>
-
 namespace nopspan::collector {
 namespace {
 

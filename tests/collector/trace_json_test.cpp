@@ -4,11 +4,6 @@
 #include "kept_entry.h"
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
-
-#include <string>
-#include <vector>
 
 namespace nopspan::collector {
 namespace {

@@ -3,29 +3,23 @@
 #include "assembled_traces.h"
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <cstring>
-#include <map>
 #include <numeric>
 #include <random>
-#include <string>
-#include <vector>
 
 namespace nopspan::collector {
 namespace {
 
 using testing::ElementsAre;
-class StepsInTraces : public testing::Test, public Assembly {};
-
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Pair;
 using testing::SizeIs;
 using testing::UnorderedElementsAre;
+
+class StepsInTraces : public testing::Test, public Assembly {};
 
 const nopspan_step& facts_of(unsigned members) {
   static std::map<unsigned, nopspan_step> kept_facts;

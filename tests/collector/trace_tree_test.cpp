@@ -7,13 +7,9 @@
 #include "kept_entry.h"
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <ctime>
-#include <string>
-#include <vector>
 
 namespace nopspan::collector {
 namespace {
