@@ -27,22 +27,11 @@ std::vector<std::string> engine_labels(std::initializer_list<const char*> more =
   return labels;
 }
 
-// A gauge or counter of whole numbers.
-MetricFamily& engine_numbers(MetricRegistry& registry, MetricType type, const char* name, const char* unit,
-                             const char* help, std::initializer_list<const char*> more) {
-  return registry.family(
-      {.name = name, .unit = unit, .help = help, .type = type, .labels = engine_labels(more), .is_integer = true});
-}
-
-MetricFamily& engine_histogram(MetricRegistry& registry, const char* name, const char* unit, const char* help,
-                               std::vector<double> bounds, std::initializer_list<const char*> more = {}) {
-  return registry.family({.name = name,
-                          .unit = unit,
-                          .help = help,
-                          .type = MetricType::histogram,
-                          .labels = engine_labels(more),
-                          .bounds = std::move(bounds)});
-}
+constexpr double kGapBounds[] = {0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075,
+                                 0.1,   0.15,  0.2,   0.3,  0.5,  1,    2,    5,    10};
+constexpr double kStepBounds[] = {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5};
+constexpr double kMemberBounds[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
+constexpr double kTokenBounds[] = {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384};
 
 struct KnownGauge {
   std::string_view name;  // as processes report it
@@ -62,47 +51,40 @@ constexpr KnownGauge kKnownGauges[] = {
 }  // namespace
 
 EngineMetrics::EngineMetrics(MetricRegistry& registry)
-    : gauge_(engine_numbers(registry, MetricType::gauge, "nopspan.reported.value", "",
-                            "Other gauges that programs report, by name.", {"process.pid", "gauge"})),
-      maximum_(engine_numbers(registry, MetricType::gauge, "nopspan.reported.maximum", "",
-                              "The greatest value that a gauge may have.", {"process.pid", "gauge"})),
-      counter_(engine_numbers(registry, MetricType::counter, "nopspan.reported", "",
-                              "Counters that programs report, by name.", {"process.pid", "counter"})),
-      facts_(engine_numbers(registry, MetricType::counter, "nopspan.engine.facts", "",
-                            "Amounts (tokens, blocks, bytes, drafts), by the engine's span or event.",
-                            {"span.name", "fact"})),
-      texts_(engine_numbers(registry, MetricType::counter, "nopspan.engine.reasons", "",
-                            "Spans and events of engines by reason, mode, tier or direction.",
-                            {"span.name", "fact", "value"})),
-      phases_(engine_histogram(
-          registry, "nopspan.engine.request.phase", "s",
-          "Times that requests spent in each phase: admission, queue, prefill, decode.",
-          {std::begin(semconv::metric::duration_boundaries), std::end(semconv::metric::duration_boundaries)},
-          {"phase"})),
-      token_gaps_(engine_histogram(
-          registry, "nopspan.engine.request.token_gap", "s",
-          "Time of each token of a response since the one before it.",
-          {0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10})),
+    : gauge_(registry.gauge("nopspan.reported.value", "", "Other gauges that programs report, by name.",
+                            engine_labels({"process.pid", "gauge"}))),
+      maximum_(registry.gauge("nopspan.reported.maximum", "", "The greatest value that a gauge may have.",
+                              engine_labels({"process.pid", "gauge"}))),
+      counter_(registry.counter("nopspan.reported", "", "Counters that programs report, by name.",
+                                engine_labels({"process.pid", "counter"}))),
+      facts_(registry.counter("nopspan.engine.facts", "",
+                              "Amounts (tokens, blocks, bytes, drafts), by the engine's span or event.",
+                              engine_labels({"span.name", "fact"}))),
+      texts_(registry.counter("nopspan.engine.reasons", "",
+                              "Spans and events of engines by reason, mode, tier or direction.",
+                              engine_labels({"span.name", "fact", "value"}))),
+      phases_(registry.histogram("nopspan.engine.request.phase", "s",
+                                 "Times that requests spent in each phase: admission, queue, prefill, decode.",
+                                 engine_labels({"phase"}), semconv::metric::duration_boundaries)),
+      token_gaps_(registry.histogram("nopspan.engine.request.token_gap", "s",
+                                     "Time of each token of a response since the one before it.", engine_labels(),
+                                     kGapBounds)),
       step_duration_(
-          engine_histogram(registry, "nopspan.engine.step.duration", "s", "Durations of steps.",
-                           {0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2, 5})),
+          registry.histogram("nopspan.engine.step.duration", "s", "Durations of steps.", engine_labels(), kStepBounds)),
       step_time_(registry.family({.name = "nopspan.engine.step.time",
                                   .unit = "s",
                                   .help = "Time of steps on the device and on the host.",
                                   .labels = engine_labels({"where"})})),
-      step_members_(engine_histogram(registry, "nopspan.engine.step.members", "{request}", "Requests, by step.",
-                                     {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024})),
-      step_tokens_(engine_histogram(registry, "nopspan.engine.step.tokens", "{token}",
-                                    "Prefill and decode tokens, by step.",
-                                    {1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384})),
-      malformed_(registry.family({.name = "nopspan.metrics.malformed",
-                                  .unit = "{list}",
-                                  .help = "Lists of gaps between tokens that are not as a StreamMeter makes them.",
-                                  .labels = {"service.name"},
-                                  .is_integer = true})) {
+      step_members_(registry.histogram("nopspan.engine.step.members", "{request}", "Requests, by step.",
+                                       engine_labels(), kMemberBounds)),
+      step_tokens_(registry.histogram("nopspan.engine.step.tokens", "{token}", "Prefill and decode tokens, by step.",
+                                      engine_labels(), kTokenBounds)),
+      malformed_(registry.counter("nopspan.metrics.malformed", "{list}",
+                                  "Lists of gaps between tokens that are not as a StreamMeter makes them.",
+                                  {"service.name"})) {
   for (const KnownGauge& known : kKnownGauges) {
-    known_gauges_.emplace_back(known.name, &engine_numbers(registry, MetricType::gauge, known.family, known.unit,
-                                                           known.help, {"process.pid"}));
+    known_gauges_.emplace_back(known.name,
+                               &registry.gauge(known.family, known.unit, known.help, engine_labels({"process.pid"})));
   }
 }
 

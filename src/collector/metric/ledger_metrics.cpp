@@ -27,47 +27,32 @@ constexpr Family kFamilies[] = {
      "Upper bound of the entries that were in the buffers of killed processes; these are not counted as emitted.",
      &Counts::held_by_killed},
 };
-constexpr Family kLost = {
-    "nopspan.entries.lost",
-    "Entries that were lost, by reason. For ring_full, use a larger --buffer or a filter; export_dropped entries were "
-    "delivered, but could not be written.",
-    nullptr};
 constexpr std::size_t kMostComm = 64;
-
-MetricFamily& entries(MetricRegistry& registry, const Family& family, std::vector<std::string> labels) {
-  return registry.family(
-      {.name = family.name, .unit = "{entry}", .help = family.help, .labels = std::move(labels), .is_integer = true});
-}
 
 }  // namespace
 
 LedgerMetrics::LedgerMetrics(MetricRegistry& registry)
     : registry_(registry),
-      lost_(entries(registry, kLost, {"pid", "comm", "reason"})),
-      parts_(registry.family({.name = "nopspan.parts.dropped",
-                              .unit = "{part}",
-                              .help = "Attributes, links and members of entries that the library dropped: no memory, a "
-                                      "limit, or invalid.",
-                              .labels = {"pid", "comm", "part"},
-                              .is_integer = true})),
-      processes_(registry.family({.name = "nopspan.processes",
-                                  .unit = "{process}",
-                                  .help = "Processes that emitted entries.",
-                                  .is_integer = true})),
-      damage_(registry.family({.name = "nopspan.recording.damage",
-                               .help = "Parts of recordings that could not be read: skipped bytes, broken chunks, and "
-                                       "recordings without an end.",
-                               .labels = {"kind"},
-                               .is_integer = true})),
-      unattached_(
-          registry.family({.name = "nopspan.unattached",
-                           .help = "Processes (pid) and files (pid 0) that could not be attached to; pid other: "
-                                   "at least so many others. What they "
-                                   "emitted is in no count.",
-                           .type = MetricType::gauge,
-                           .labels = {"pid", "comm"},
-                           .is_integer = true})) {
-  for (const Family& family : kFamilies) families_.push_back(&entries(registry, family, {"pid", "comm"}));
+      lost_(registry.counter("nopspan.entries.lost", "{entry}",
+                             "Entries that were lost, by reason. For ring_full, use a larger --buffer or a filter; "
+                             "export_dropped entries were delivered, but could not be written.",
+                             {"pid", "comm", "reason"})),
+      parts_(registry.counter("nopspan.parts.dropped", "{part}",
+                              "Attributes, links and members of entries that the library dropped: no memory, a limit, "
+                              "or invalid.",
+                              {"pid", "comm", "part"})),
+      processes_(registry.counter("nopspan.processes", "{process}", "Processes that emitted entries.")),
+      damage_(registry.counter("nopspan.recording.damage", "",
+                               "Parts of recordings that could not be read: skipped bytes, broken chunks, and "
+                               "recordings without an end.",
+                               {"kind"})),
+      unattached_(registry.gauge("nopspan.unattached", "",
+                                 "Processes (pid) and files (pid 0) that could not be attached to; pid other: at least "
+                                 "so many others. What they emitted is in no count.",
+                                 {"pid", "comm"})) {
+  for (const Family& family : kFamilies) {
+    families_.push_back(&registry.counter(family.name, "{entry}", family.help, {"pid", "comm"}));
+  }
 }
 
 void LedgerMetrics::choose_rows(const Ledger& ledger) {
@@ -189,18 +174,12 @@ class MetricsFile::Text : public Output::Block {
 };
 
 MetricsFile::MetricsFile(std::string path, std::uint64_t buffer_bytes)
-    : failed_writes_(registry_.family({.name = "nopspan.metrics.failed_writes",
-                                       .unit = "{write}",
-                                       .help = "Failed attempts to write this file.",
-                                       .is_integer = true})),
+    : failed_writes_(
+          registry_.counter("nopspan.metrics.failed_writes", "{write}", "Failed attempts to write this file.")),
       due_(Clock::now() + kInterval) {
   if (path.empty()) return;
   if (buffer_bytes > 0) {
-    MetricFamily& buffer = registry_.family({.name = "nopspan.buffer",
-                                             .unit = "By",
-                                             .help = "Size of the kernel's ring buffer.",
-                                             .type = MetricType::gauge,
-                                             .is_integer = true});
+    MetricFamily& buffer = registry_.gauge("nopspan.buffer", "By", "Size of the kernel's ring buffer.");
     MetricWriter(registry_).gauge(buffer, static_cast<double>(buffer_bytes), {});
   }
   // An existing /dev/null or folder must not be replaced by a file. A symbolic link is neither replaced nor followed,

@@ -11,15 +11,14 @@
 #include <iterator>
 #include <optional>
 #include <string_view>
-#include <vector>
 
 namespace nopspan::collector {
 
 namespace {
 
 // The connector's bounds, and three for requests to models that take longer.
-const std::vector<double> kSpanBounds = {0.002, 0.004, 0.006, 0.008, 0.01, 0.05, 0.1, 0.2, 0.4, 0.8,
-                                         1,     1.4,   2,     5,     10,   15,   30,  60,  120};
+constexpr double kSpanBounds[] = {0.002, 0.004, 0.006, 0.008, 0.01, 0.05, 0.1, 0.2, 0.4, 0.8,
+                                  1,     1.4,   2,     5,     10,   15,   30,  60,  120};
 
 std::string_view kind_text(const Entry& entry) {
   constexpr std::string_view kKinds[] = {"SPAN_KIND_UNSPECIFIED", "SPAN_KIND_INTERNAL", "SPAN_KIND_SERVER",
@@ -33,27 +32,13 @@ std::string_view kind_text(const Entry& entry) {
 MetricFeed::MetricFeed(MetricRegistry& registry, const MetricFeedOptions& options)
     : registry_(registry),
       is_exemplar_(options.is_exemplar),
-      calls_(registry.family({.name = "traces.span.metrics.calls",
-                              .unit = "{call}",
-                              .help = "Spans that ended.",
-                              .labels = {"service.name", "span.name", "span.kind", "status.code", "nopspan.status"},
-                              .is_integer = true})),
-      duration_(registry.family({.name = "traces.span.metrics.duration",
-                                 .unit = "s",
-                                 .help = "Durations of spans.",
-                                 .type = MetricType::histogram,
-                                 .labels = {"service.name", "span.name", "span.kind", "status.code"},
-                                 .bounds = kSpanBounds})),
-      events_(registry.family({.name = "nopspan.events",
-                               .unit = "{event}",
-                               .help = "Point events.",
-                               .labels = {"service.name", "event.name"},
-                               .is_integer = true})),
-      retries_(registry.family({.name = "nopspan.retries",
-                                .unit = "{retry}",
-                                .help = "Retries, by the reason that the program reported.",
-                                .labels = {"service.name", "span.name", "gen_ai.request.model", "reason"},
-                                .is_integer = true})),
+      calls_(registry.counter("traces.span.metrics.calls", "{call}", "Spans that ended.",
+                              {"service.name", "span.name", "span.kind", "status.code", "nopspan.status"})),
+      duration_(registry.histogram("traces.span.metrics.duration", "s", "Durations of spans.",
+                                   {"service.name", "span.name", "span.kind", "status.code"}, kSpanBounds)),
+      events_(registry.counter("nopspan.events", "{event}", "Point events.", {"service.name", "event.name"})),
+      retries_(registry.counter("nopspan.retries", "{retry}", "Retries, by the reason that the program reported.",
+                                {"service.name", "span.name", "gen_ai.request.model", "reason"})),
       genai_(registry, options.semconv),
       engines_(registry) {}
 

@@ -196,11 +196,9 @@ class MetricFamily {
 };
 
 MetricRegistry::MetricRegistry(const MetricLimits& limits) : limits_(limits), seed_(random_seed_text()) {
-  overflow_ = &family({.name = "nopspan.metrics.overflow",
-                       .unit = "{observation}",
-                       .help = "Observations without a series of their own, because the family of this name is full.",
-                       .labels = {"metric"},
-                       .is_integer = true});
+  overflow_ =
+      &counter("nopspan.metrics.overflow", "{observation}",
+               "Observations without a series of their own, because the family of this name is full.", {"metric"});
 }
 
 MetricRegistry::~MetricRegistry() = default;

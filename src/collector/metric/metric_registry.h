@@ -90,6 +90,22 @@ class MetricRegistry {
   // Adds a family, which exists as long as the registry. If there is one of this name, it is returned. Must not be
   // called while this thread has a MetricWriter.
   MetricFamily& family(const MetricDescription& about);
+  // Families of whole numbers.
+  MetricFamily& counter(const char* name, const char* unit, const char* help, std::vector<std::string> labels = {}) {
+    return family({name, unit, help, MetricType::counter, std::move(labels), {}, true});
+  }
+  MetricFamily& gauge(const char* name, const char* unit, const char* help, std::vector<std::string> labels = {}) {
+    return family({name, unit, help, MetricType::gauge, std::move(labels), {}, true});
+  }
+  MetricFamily& histogram(std::string_view name, std::string_view unit, const char* help,
+                          std::vector<std::string> labels, std::span<const double> bounds) {
+    return family({std::string(name),
+                   std::string(unit),
+                   help,
+                   MetricType::histogram,
+                   std::move(labels),
+                   {bounds.begin(), bounds.end()}});
+  }
 
   // The time in the source's clock: the time of a snapshot, and of the start of new series. Forgets old series. Call it
   // every second: of a longer step only one minute counts as time, because the clock may have been set.
