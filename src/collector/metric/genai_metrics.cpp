@@ -38,11 +38,12 @@ static_assert(std::size(kTexts) == GenAiSpan::text_count);
 constexpr std::pair<std::string_view, GenAiSpan::Number> kNumbers[] = {
     {semconv::gen_ai_response_time_to_first_chunk, GenAiSpan::first_chunk_s},
     {"gen_ai.latency.time_to_first_token", GenAiSpan::first_token_s},
-    {"gen_ai.latency.time_in_model_inference", GenAiSpan::inference_s},
     {"nopspan.inference_calls", GenAiSpan::inference_calls},
     {"nopspan.tool_calls", GenAiSpan::tool_calls},
 };
 static_assert(std::size(kNumbers) == GenAiSpan::number_count);
+
+constexpr std::size_t kMostOuter = 65536;
 
 double seconds_of(std::uint64_t ns) { return static_cast<double>(ns) / static_cast<double>(kSecond); }
 
@@ -79,16 +80,6 @@ const LabelNames kAgentLabels =
 const LabelNames kWorkflowLabels = label_names({semconv::gen_ai_workflow_name, semconv::error_type});
 const LabelNames kCallLabels = label_names({semconv::gen_ai_agent_name});
 
-MetricFamily& histogram(MetricRegistry& registry, std::string_view name, std::string_view unit, const char* help,
-                        const LabelNames& labels, std::span<const double> bounds) {
-  return registry.family({.name = std::string(name),
-                          .unit = std::string(unit),
-                          .help = help,
-                          .type = MetricType::histogram,
-                          .labels = labels,
-                          .bounds = {bounds.begin(), bounds.end()}});
-}
-
 // One with the labels of all requests to models, and perhaps another one.
 MetricFamily& common_histogram(MetricRegistry& registry, std::string_view name, const char* help,
                                std::span<const double> bounds, std::string_view last_label = {}) {
@@ -97,7 +88,7 @@ MetricFamily& common_histogram(MetricRegistry& registry, std::string_view name, 
                    semconv::gen_ai_response_model, semconv::server_address, semconv::server_port});
   if (!last_label.empty()) labels.emplace_back(last_label);
   const bool is_tokens = name == names::client_token_usage;
-  return histogram(registry, name, is_tokens ? names::tokens : names::seconds, help, labels, bounds);
+  return registry.histogram(name, is_tokens ? names::tokens : names::seconds, help, std::move(labels), bounds);
 }
 
 using CommonLabels = std::array<std::string_view, 8>;
@@ -132,20 +123,20 @@ bool GenAiSpan::read(const Entry& entry) {
   return !texts_[operation].empty() || !texts_[mcp_method].empty();
 }
 
-bool OuterRequests::take(const Entry& span) {
+bool GenAiMetrics::take_outer(const Entry& span) {
   if (outer_.empty() || outer_.erase({number_of(**span.process), span.span_id}) == 0) return false;
-  add_inner(span);
+  add_outer(span);
   return true;
 }
 
-void OuterRequests::add_inner(const Entry& inside) {
+void GenAiMetrics::add_outer(const Entry& inside) {
   if (inside.parent_id == 0 || (inside.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0) return;
   const Id outer(number_of(**inside.process), inside.parent_id);
   if (!outer_.insert(outer).second) return;
-  order_.push_back(outer);
-  if (order_.size() <= kMost) return;
-  outer_.erase(order_.front());
-  order_.pop_front();
+  outer_order_.push_back(outer);
+  if (outer_order_.size() <= kMostOuter) return;
+  outer_.erase(outer_order_.front());
+  outer_order_.pop_front();
 }
 
 GenAiMetrics::GenAiMetrics(MetricRegistry& registry, Semconv semconv)
@@ -166,58 +157,60 @@ GenAiMetrics::GenAiMetrics(MetricRegistry& registry, Semconv semconv)
       per_token_(common_histogram(registry, names::server_time_per_output_token,
                                   "Time per output token after the first one, by request.",
                                   names::server_time_per_output_token_boundaries)),
-      mcp_client_(histogram(registry, names::mcp_client_operation_duration, names::seconds,
-                            "Durations of MCP requests, as the client sees them.", kMcpLabels,
-                            names::mcp_duration_boundaries)),
-      mcp_server_(histogram(registry, names::mcp_server_operation_duration, names::seconds,
-                            "Durations of MCP requests, as the server sees them.", kMcpLabels,
-                            names::mcp_duration_boundaries)) {
+      mcp_client_(registry.histogram(names::mcp_client_operation_duration, names::seconds,
+                                     "Durations of MCP requests, as the client sees them.", kMcpLabels,
+                                     names::mcp_duration_boundaries)),
+      mcp_server_(registry.histogram(names::mcp_server_operation_duration, names::seconds,
+                                     "Durations of MCP requests, as the server sees them.", kMcpLabels,
+                                     names::mcp_duration_boundaries)) {
   if (semconv == Semconv::v1_41) return;
-  execute_tool_ = &histogram(registry, names::execute_tool_duration, names::seconds, "Durations of tool calls.",
-                             kToolLabels, names::duration_boundaries);
-  invoke_agent_ =
-      &histogram(registry, names::invoke_agent_duration, names::seconds, "Durations of agents' invocations.",
-                 kAgentLabels, names::invoke_agent_duration_boundaries);
-  invoke_workflow_ = &histogram(registry, names::invoke_workflow_duration, names::seconds, "Durations of workflows.",
-                                kWorkflowLabels, names::invoke_workflow_duration_boundaries);
-  inference_calls_ = &histogram(registry, names::invoke_agent_inference_calls, names::inference_calls,
-                                "Requests to models, by invocation of an agent.", kCallLabels, names::call_boundaries);
-  tool_calls_ = &histogram(registry, names::invoke_agent_tool_calls, names::tool_calls,
-                           "Tool calls, by invocation of an agent.", kCallLabels, names::call_boundaries);
+  execute_tool_ = &registry.histogram(names::execute_tool_duration, names::seconds, "Durations of tool calls.",
+                                      kToolLabels, names::duration_boundaries);
+  invoke_agent_ = &registry.histogram(names::invoke_agent_duration, names::seconds, "Durations of agents' invocations.",
+                                      kAgentLabels, names::invoke_agent_duration_boundaries);
+  invoke_workflow_ = &registry.histogram(names::invoke_workflow_duration, names::seconds, "Durations of workflows.",
+                                         kWorkflowLabels, names::invoke_workflow_duration_boundaries);
+  inference_calls_ =
+      &registry.histogram(names::invoke_agent_inference_calls, names::inference_calls,
+                          "Requests to models, by invocation of an agent.", kCallLabels, names::call_boundaries);
+  tool_calls_ = &registry.histogram(names::invoke_agent_tool_calls, names::tool_calls,
+                                    "Tool calls, by invocation of an agent.", kCallLabels, names::call_boundaries);
 }
 
-void GenAiMetrics::add(MetricWriter& writer, const Entry& entry, const GenAiSpan& span, const Exemplar* exemplar) {
+void GenAiMetrics::add(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar) {
+  const bool has_request_inside = take_outer(entry);
+  if (!span_.read(entry)) return;
   const unsigned kind = kind_of(entry);
-  if (!span.text(GenAiSpan::mcp_method).empty()) {
+  if (!span_.text(GenAiSpan::mcp_method).empty()) {
     if (kind != kClient && kind != kServer) return;
     writer.observe(kind == kServer ? mcp_server_ : mcp_client_, seconds_of(entry.duration_ns),
-                   {service_of(**entry.process), span.text(GenAiSpan::mcp_method), span.text(GenAiSpan::tool_name),
-                    span.text(GenAiSpan::prompt_name), span.text(GenAiSpan::operation), span.text(GenAiSpan::transport),
-                    span.text(GenAiSpan::rpc_status), error_type_of(entry)},
+                   {service_of(**entry.process), span_.text(GenAiSpan::mcp_method), span_.text(GenAiSpan::tool_name),
+                    span_.text(GenAiSpan::prompt_name), span_.text(GenAiSpan::operation),
+                    span_.text(GenAiSpan::transport), span_.text(GenAiSpan::rpc_status), error_type_of(entry)},
                    exemplar);
   } else if (kind == kClient) {
-    add_client(writer, entry, span, exemplar);
+    add_client(writer, entry, exemplar, has_request_inside);
   } else if (kind == kServer) {
-    add_server(writer, entry, span, exemplar);
+    add_server(writer, entry, exemplar);
   } else if (kind == kInternal) {
-    add_internal(writer, entry, span, exemplar);
+    add_internal(writer, entry, exemplar);
   }
 }
 
-void GenAiMetrics::add_client(MetricWriter& writer, const Entry& entry, const GenAiSpan& span,
-                              const Exemplar* exemplar) {
+void GenAiMetrics::add_client(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar,
+                              bool has_request_inside) {
   // A span inside it is the request to the model.
-  const bool is_inference = is_inference_operation(span.text(GenAiSpan::operation));
-  if (is_inference && (has_request_inside_ || (entry.has_usage && !entry.counts_tokens))) return;
-  if (is_inference) outer_.add_inner(entry);
-  const auto labels = [&](std::string_view last = {}) { return common_labels(entry, span, last); };
+  const bool is_inference = is_inference_operation(span_.text(GenAiSpan::operation));
+  if (is_inference && (has_request_inside || (entry.has_usage && !entry.counts_tokens))) return;
+  if (is_inference) add_outer(entry);
+  const auto labels = [&](std::string_view last = {}) { return common_labels(entry, span_, last); };
   writer.observe(client_duration_, seconds_of(entry.duration_ns), labels(error_type_of(entry)), exemplar);
   if (entry.has_usage) {
     writer.observe(token_usage_, static_cast<double>(entry.usage.input), labels(semconv::token_type::input), exemplar);
     writer.observe(token_usage_, static_cast<double>(entry.usage.output), labels(semconv::token_type::output),
                    exemplar);
   }
-  double first_s = span.number(GenAiSpan::first_chunk_s);
+  double first_s = span_.number(GenAiSpan::first_chunk_s);
   if (first_s < 0 && entry.has_first_token) first_s = seconds_of(entry.first_token_ns);
   if (first_s < 0) return;
   writer.observe(first_chunk_, first_s, labels(), exemplar);
@@ -225,31 +218,30 @@ void GenAiMetrics::add_client(MetricWriter& writer, const Entry& entry, const Ge
   for (const auto& [gap_ns, times] : gaps_) writer.observe(per_chunk_, seconds_of(gap_ns), labels(), exemplar, times);
 }
 
-void GenAiMetrics::add_server(MetricWriter& writer, const Entry& entry, const GenAiSpan& span,
-                              const Exemplar* exemplar) {
-  const auto labels = [&](std::string_view last = {}) { return common_labels(entry, span, last); };
+void GenAiMetrics::add_server(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar) {
+  const auto labels = [&](std::string_view last = {}) { return common_labels(entry, span_, last); };
   writer.observe(server_duration_, seconds_of(entry.duration_ns), labels(error_type_of(entry)), exemplar);
-  double first_s = span.number(GenAiSpan::first_token_s);
+  double first_s = span_.number(GenAiSpan::first_token_s);
   if (entry.has_first_token) first_s = seconds_of(entry.first_token_ns);
   if (first_s >= 0) writer.observe(first_token_, first_s, labels(), exemplar);
   const auto per_token_ns = time_per_output_token_ns(entry);
   if (per_token_ns) writer.observe(per_token_, seconds_of(*per_token_ns), labels(), exemplar);
 }
 
-void GenAiMetrics::add_internal(MetricWriter& writer, const Entry& entry, const GenAiSpan& span,
-                                const Exemplar* exemplar) {
+void GenAiMetrics::add_internal(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar) {
   if (execute_tool_ == nullptr) return;
   const double seconds = seconds_of(entry.duration_ns);
   const std::string_view service = service_of(**entry.process), error = error_type_of(entry);
-  const std::string_view operation = span.text(GenAiSpan::operation), agent = span.text(GenAiSpan::agent_name);
+  const std::string_view operation = span_.text(GenAiSpan::operation), agent = span_.text(GenAiSpan::agent_name);
   if (operation == semconv::operation::execute_tool) {
     writer.observe(*execute_tool_, seconds,
-                   {service, span.text(GenAiSpan::tool_name), agent, span.text(GenAiSpan::tool_type), error}, exemplar);
+                   {service, span_.text(GenAiSpan::tool_name), agent, span_.text(GenAiSpan::tool_type), error},
+                   exemplar);
   } else if (operation == semconv::operation::invoke_workflow) {
-    writer.observe(*invoke_workflow_, seconds, {service, span.text(GenAiSpan::workflow_name), error}, exemplar);
+    writer.observe(*invoke_workflow_, seconds, {service, span_.text(GenAiSpan::workflow_name), error}, exemplar);
   } else if (operation == semconv::operation::invoke_agent) {
-    writer.observe(*invoke_agent_, seconds, {service, agent, span.text(GenAiSpan::request_model), error}, exemplar);
-    const double inferences = span.number(GenAiSpan::inference_calls), tools = span.number(GenAiSpan::tool_calls);
+    writer.observe(*invoke_agent_, seconds, {service, agent, span_.text(GenAiSpan::request_model), error}, exemplar);
+    const double inferences = span_.number(GenAiSpan::inference_calls), tools = span_.number(GenAiSpan::tool_calls);
     if (inferences >= 0) writer.observe(*inference_calls_, inferences, {service, agent}, exemplar);
     if (tools >= 0) writer.observe(*tool_calls_, tools, {service, agent}, exemplar);
   }

@@ -42,7 +42,6 @@ class GenAiSpan {
   enum Number : std::uint8_t {
     first_chunk_s,  // gen_ai.response.time_to_first_chunk
     first_token_s,  // gen_ai.latency.time_to_first_token
-    inference_s,    // gen_ai.latency.time_in_model_inference
     inference_calls,
     tool_calls,
     number_count
@@ -61,38 +60,24 @@ class GenAiSpan {
   std::array<NumberText, text_count> written_{};  // numbers as texts
 };
 
-// Finds requests to models that have another one inside, in the same process. A chat of several steps is one, and its
-// steps are the requests. Spans arrive in the order in which they end, so those inside come first. If one arrives
-// later, because it ended on another thread, both count.
-class OuterRequests {
+class GenAiMetrics {
  public:
-  // Must be called with each span. Returns whether there is a request inside.
-  bool take(const Entry& span);
-  // For a request.
-  void add_inner(const Entry& inside);
+  GenAiMetrics(MetricRegistry& registry, Semconv semconv);
+  // Must be called with each span.
+  void add(MetricWriter& writer, const Entry& span, const Exemplar* exemplar);
 
  private:
-  static constexpr std::size_t kMost = 65536;
   using Id = std::pair<std::uint64_t, std::uint64_t>;  // process, span
   struct IdHash {
     std::size_t operator()(const Id& id) const { return std::hash<std::uint64_t>()(id.first * 31 + id.second); }
   };
 
-  std::unordered_set<Id, IdHash> outer_;  // spans that have not ended
-  std::deque<Id> order_;
-};
-
-class GenAiMetrics {
- public:
-  GenAiMetrics(MetricRegistry& registry, Semconv semconv);
-  // Must be called with each span, also those of which add() is not called afterwards.
-  void note(const Entry& span) { has_request_inside_ = outer_.take(span); }
-  void add(MetricWriter& writer, const Entry& entry, const GenAiSpan& span, const Exemplar* exemplar);
-
- private:
-  void add_client(MetricWriter& writer, const Entry& entry, const GenAiSpan& span, const Exemplar* exemplar);
-  void add_server(MetricWriter& writer, const Entry& entry, const GenAiSpan& span, const Exemplar* exemplar);
-  void add_internal(MetricWriter& writer, const Entry& entry, const GenAiSpan& span, const Exemplar* exemplar);
+  // Whether a request to a model is inside the span, in the same process.
+  bool take_outer(const Entry& span);
+  void add_outer(const Entry& inside);
+  void add_client(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar, bool has_request_inside);
+  void add_server(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar);
+  void add_internal(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar);
 
   MetricFamily& token_usage_;
   MetricFamily& client_duration_;
@@ -109,9 +94,13 @@ class GenAiMetrics {
   MetricFamily* invoke_workflow_ = nullptr;
   MetricFamily* inference_calls_ = nullptr;
   MetricFamily* tool_calls_ = nullptr;
-  OuterRequests outer_;
-  bool has_request_inside_ = false;
+  GenAiSpan span_;  // the current span; it keeps its memory
   Gaps gaps_;
+  // Spans that have not ended and have a request to a model inside. A chat of several steps is a request too, but only
+  // its steps count. Spans arrive in the order in which they end, so those inside come first. If one arrives later,
+  // because it ended on another thread, both count.
+  std::unordered_set<Id, IdHash> outer_;
+  std::deque<Id> outer_order_;
 };
 
 }  // namespace nopspan::collector

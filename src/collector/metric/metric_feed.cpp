@@ -54,8 +54,7 @@ void MetricFeed::on_entry(const Entry& entry) {
   const std::uint64_t owner = number_of(process);
   MetricWriter writer(registry_, owner, process.claimed_by != 0 ? process.claimed_by : owner);
   count(writer, entry, example);
-  if (entry.kind == Kind::span) genai_.note(entry);
-  if (entry.kind == Kind::span && genai_span_.read(entry)) genai_.add(writer, entry, genai_span_, example);
+  if (entry.kind == Kind::span) genai_.add(writer, entry, example);
   engines_.add(writer, entry, example);
 }
 

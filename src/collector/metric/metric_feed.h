@@ -40,7 +40,6 @@ class MetricFeed : public Sink {
   MetricFamily& retries_;
   GenAiMetrics genai_;
   EngineMetrics engines_;
-  GenAiSpan genai_span_;  // of the current span; it keeps its memory
 };
 
 }  // namespace nopspan::collector
