@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <optional>
 #include <random>
 
 namespace nopspan::collector {
@@ -64,26 +63,12 @@ bool is_newer(const Exemplar& a, const Exemplar& b) {
 
 }  // namespace
 
-struct MetricSeries {
-  std::shared_ptr<const MetricLabels> labels;
+struct MetricSeries : MetricPoint {
   std::uint64_t owner = 0, claimer = 0;
-  std::uint64_t start_unix_ns = 0;
   std::uint64_t changed_ns = 0;  // on the registry's own clock
   std::uint64_t at_unix_ns = 0;  // the time of a value that somebody else measured
   bool has_value = false;        // of a total: it has been set
   bool is_other = false;         // the series `other`, which the limits do not count
-  double value = 0;
-  std::uint64_t count = 0;
-  std::vector<std::uint64_t> buckets;
-  std::vector<std::optional<Exemplar>> exemplars;  // empty, or one for each bucket
-
-  [[nodiscard]] MetricPoint point() const {
-    MetricPoint made{labels, start_unix_ns, value, count, buckets, {}};
-    for (std::size_t i = 0; i < exemplars.size(); ++i) {
-      if (exemplars[i]) made.exemplars.emplace_back(static_cast<std::uint32_t>(i), *exemplars[i]);
-    }
-    return made;
-  }
 };
 
 class MetricFamily {
@@ -233,7 +218,7 @@ MetricSnapshot MetricRegistry::snapshot() const {
     for (const auto& family : families_) {
       MetricFamilySnapshot& copied = made.families.emplace_back(MetricFamilySnapshot{family->about, {}});
       copied.points.reserve(family->series.size());
-      for (const auto& [key, series] : family->series) copied.points.push_back(series.point());
+      for (const auto& [key, series] : family->series) copied.points.emplace_back(series);
     }
   }
   for (MetricFamilySnapshot& family : made.families) {
@@ -333,11 +318,17 @@ void MetricWriter::observe(MetricFamily& family, double value, LabelValues value
   series.value += value * static_cast<double>(times);
   series.changed_ns = registry_.now_ns_;
   if (exemplar == nullptr) return;
-  if (series.exemplars.empty()) series.exemplars.resize(series.buckets.size());
-  std::optional<Exemplar>& example = series.exemplars[bucket];
-  if (example && !is_newer(*exemplar, *example)) return;
-  example = *exemplar;
-  example->value = value;
+  auto& all = series.exemplars;
+  auto known =
+      std::lower_bound(all.begin(), all.end(), bucket, [](const auto& one, std::size_t of) { return one.first < of; });
+  if (known == all.end() || known->first != bucket) {
+    known = all.emplace(known, bucket, *exemplar);
+  } else if (is_newer(*exemplar, known->second)) {
+    known->second = *exemplar;
+  } else {
+    return;
+  }
+  known->second.value = value;
 }
 
 }  // namespace nopspan::collector

@@ -50,7 +50,7 @@ struct MetricPoint {
   std::uint64_t count = 0;                  // of a histogram
   std::vector<std::uint64_t> buckets = {};  // one for each bound and one for +Inf; not cumulative
   // The newest exemplar of each bucket that has one, with the bucket's number, ascending.
-  std::vector<std::pair<std::uint32_t, Exemplar>> exemplars = {};
+  std::vector<std::pair<std::size_t, Exemplar>> exemplars = {};
 };
 
 struct MetricFamilySnapshot {
