@@ -38,8 +38,6 @@ std::string prometheus_label(std::string_view name) {
 
 namespace {
 
-enum class TextFormat : std::uint8_t { prometheus, open_metrics };
-
 template <class Number, class... How>
 void append_chars(std::string& out, Number value, How... how) {
   char text[32];
@@ -105,8 +103,14 @@ std::string labels_text(const MetricLabels& labels) {
 
 class TextEncoder {
  public:
-  TextEncoder(TextFormat format, std::string& out) : is_open_metrics_(format == TextFormat::open_metrics), out_(out) {}
+  explicit TextEncoder(bool is_open_metrics) : is_open_metrics_(is_open_metrics) {}
 
+  std::string encode(const MetricSnapshot& snapshot) {
+    for (const MetricFamilySnapshot& family : snapshot.families) add(family);
+    return std::move(out_);
+  }
+
+ private:
   void add(const MetricFamilySnapshot& family) {
     if (family.points.empty()) return;
     const MetricDescription& about = *family.about;
@@ -129,12 +133,10 @@ class TextEncoder {
         add_histogram(name.name, point, labels);
       } else {
         add_sample(sample, "", labels, point.value);
-        out_ += '\n';
       }
     }
   }
 
- private:
   void add_name(const std::string& name, std::string_view suffix, std::string_view labels) {
     (out_ += name) += suffix;
     if (labels.size() > 1) (out_ += labels) += '}';
@@ -144,6 +146,7 @@ class TextEncoder {
   void add_sample(const std::string& name, std::string_view suffix, std::string_view labels, double value) {
     add_name(name, suffix, labels);
     append_value(out_, value);
+    out_ += '\n';
   }
 
   void add_histogram(const std::string& name, const MetricPoint& point, const std::string& labels) {
@@ -163,7 +166,6 @@ class TextEncoder {
       out_ += '\n';
     }
     add_sample(name, "_sum", labels, point.value);
-    out_ += '\n';
     add_name(name, "_count", labels);
     append_chars(out_, count);
     out_ += '\n';
@@ -182,23 +184,14 @@ class TextEncoder {
   }
 
   const bool is_open_metrics_;
-  std::string& out_;
+  std::string out_;
   std::vector<std::string> bounds_;  // of the family, with +Inf
 };
 
-std::string encoded(const MetricSnapshot& snapshot, TextFormat format) {
-  std::string out;
-  TextEncoder encoder(format, out);
-  for (const MetricFamilySnapshot& family : snapshot.families) encoder.add(family);
-  return out;
-}
-
 }  // namespace
 
-std::string prometheus_text(const MetricSnapshot& snapshot) { return encoded(snapshot, TextFormat::prometheus); }
+std::string prometheus_text(const MetricSnapshot& snapshot) { return TextEncoder(false).encode(snapshot); }
 
-std::string openmetrics_text(const MetricSnapshot& snapshot) {
-  return encoded(snapshot, TextFormat::open_metrics) + "# EOF\n";
-}
+std::string openmetrics_text(const MetricSnapshot& snapshot) { return TextEncoder(true).encode(snapshot) + "# EOF\n"; }
 
 }  // namespace nopspan::collector
