@@ -56,19 +56,17 @@ LedgerMetrics::LedgerMetrics(MetricRegistry& registry)
 }
 
 void LedgerMetrics::choose_rows(const Ledger& ledger) {
-  std::vector<ProcessKey> keys;
-  for (const ProcessLedger& one : ledger.processes) {
-    if (one.process != nullptr) keys.emplace_back(one.process->pid, one.process->start_ticks);
-  }
   std::map<ProcessKey, bool> chosen;
   std::size_t rows = 0;
-  for (const ProcessKey& key : keys) {
-    const auto known = has_row_.find(key);
-    if (known != has_row_.end() && chosen.insert(*known).second && known->second) ++rows;
-  }
-  for (const ProcessKey& key : keys) {
-    const bool is_new = chosen.try_emplace(key, rows < kMostProcesses).second;
-    if (is_new && rows < kMostProcesses) ++rows;
+  for (const bool is_known : {true, false}) {
+    for (const auto& [process, counts] : ledger.processes) {
+      if (process == nullptr) continue;
+      const ProcessKey key(process->pid, process->start_ticks);
+      const auto known = has_row_.find(key);
+      if (is_known != (known != has_row_.end())) continue;
+      const bool has_row = is_known ? known->second : rows < kMostProcesses;
+      if (chosen.emplace(key, has_row).second && has_row) ++rows;
+    }
   }
   has_row_ = std::move(chosen);
 }
