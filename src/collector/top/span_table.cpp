@@ -7,7 +7,6 @@
 #include <nopspan/probes.h>
 
 #include <algorithm>
-#include <array>
 
 namespace nopspan::collector {
 
@@ -21,64 +20,30 @@ void add_to(std::uint64_t& sum, std::uint64_t value) { sum = saturating_sum(sum,
 
 void take_from(std::uint64_t& sum, std::uint64_t value) { sum -= std::min(sum, value); }
 
-constexpr std::size_t kOctave = std::size_t{1} << LogLinear::kSubBits;  // number of buckets in one octave
-constexpr std::size_t kOctaves = LogLinear::kBuckets / kOctave;
-
-// The sum of several histograms, from which quantiles are read.
-class Merged {
- public:
-  void add(const SliceHistogram& histogram, const BlockStore& store) {
-    histogram.for_each(store, [this](std::size_t octave, const BlockStore::Block& block) { add(octave, block); });
-  }
-  void add(const LogLinear& histogram) {
-    for (std::size_t octave = 0; octave < kOctaves; ++octave) {
-      if (const LogLinear::Octave* const block = histogram.octave(octave)) add(octave, *block);
-    }
-  }
-
-  [[nodiscard]] Quantiles quantiles(std::uint64_t maximum) const {
-    Quantiles found{0, 0, 0, 0, maximum};
-    for (const std::uint64_t count : counts_) found.count += count;
-    const std::array<std::pair<unsigned, std::uint64_t*>, 3> wanted = {
-        {{50, &found.p50}, {90, &found.p90}, {99, &found.p99}}};
-    std::size_t octave = 0;
-    std::uint64_t before = 0;  // values in lower octaves
-    for (const auto& [percent, value] : wanted) {
-      if (found.count == 0) break;
-      const std::uint64_t rank = LogLinear::rank_of(found.count, percent);
-      while (before + counts_[octave] < rank) before += counts_[octave++];
-      std::size_t bucket = octave * kOctave;
-      for (std::uint64_t below = before; below + buckets_[bucket] < rank; ++bucket) below += buckets_[bucket];
-      *value = rank == found.count ? maximum : std::min(LogLinear::middle_of(bucket), maximum);
-    }
-    return found;
-  }
-  [[nodiscard]] Buckets buckets() const {
-    Buckets found;
-    for (std::size_t bucket = 0; bucket < buckets_.size(); ++bucket) {
-      if (buckets_[bucket] != 0) found.emplace_back(bucket, buckets_[bucket]);
-    }
-    return found;
-  }
-
- private:
-  template <typename Block>
-  void add(std::size_t octave, const Block& block) {
-    for (std::size_t i = 0; i < kOctave; ++i) {
-      buckets_[octave * kOctave + i] += block[i];
-      counts_[octave] += block[i];
-    }
-  }
-
-  std::array<std::uint64_t, LogLinear::kBuckets> buckets_{};
-  std::array<std::uint64_t, kOctaves> counts_{};
-};
-
-void retire_to(LogLinear& all, SliceHistogram& slice, BlockStore& store) {
+void add_slice(LogLinear& all, const SliceHistogram& slice, const BlockStore& store) {
   slice.for_each(store, [&](std::size_t octave, const BlockStore::Block& block) {
-    for (std::size_t i = 0; i < kOctave; ++i) all.add_bucket(octave * kOctave + i, block[i]);
+    for (std::size_t i = 0; i < block.size(); ++i) {
+      if (block[i] != 0) all.add_bucket((octave << LogLinear::kSubBits) + i, block[i]);  // most are 0
+    }
   });
-  slice.clear(store);
+}
+
+// `times` has the buckets of the values only, and not their maximum.
+Quantiles quantiles_of(const LogLinear& times, std::uint64_t maximum) {
+  if (times.count() == 0) return {0, 0, 0, 0, maximum};
+  const auto quantile = [&](unsigned percent) {
+    const bool is_maximum = LogLinear::rank_of(times.count(), percent) == times.count();
+    return is_maximum ? maximum : std::min(times.quantile(percent), maximum);
+  };
+  return {times.count(), quantile(50), quantile(90), quantile(99), maximum};
+}
+
+Buckets buckets_of(const LogLinear& times) {
+  Buckets found;
+  for (std::size_t bucket = 0; bucket < LogLinear::kBuckets; ++bucket) {
+    if (const std::uint64_t count = times.in_bucket(bucket); count != 0) found.emplace_back(bucket, count);
+  }
+  return found;
 }
 
 bool is_root_span(const Entry& entry) {
@@ -252,26 +217,28 @@ void SpanTable::roll_to(std::uint64_t second) {
 void SpanTable::retire(Row& row, Slice& slice) {
   if (slice.tally.empty()) return;
   row.retired += slice.tally;
-  retire_to(row.retired_durations, slice.durations, store_);
-  retire_to(row.retired_first_tokens, slice.first_tokens, store_);
+  add_slice(row.retired_durations, slice.durations, store_);
+  add_slice(row.retired_first_tokens, slice.first_tokens, store_);
+  slice.durations.clear(store_);
+  slice.first_tokens.clear(store_);
   slice.tally = {};
 }
 
 void SpanTable::add_numbers(const Row& row, RowNumbers& numbers) const {
-  Merged durations, first_tokens;
+  LogLinear durations, first_tokens;
   for (const Slice& slice : row.ring) {
     numbers.window.tally += slice.tally;
-    durations.add(slice.durations, store_);
-    first_tokens.add(slice.first_tokens, store_);
+    add_slice(durations, slice.durations, store_);
+    add_slice(first_tokens, slice.first_tokens, store_);
   }
   numbers.total.tally = row.retired;
   numbers.total.tally += numbers.window.tally;
-  numbers.window.duration_ns = durations.quantiles(numbers.window.tally.duration_max_ns);
-  numbers.window.first_token_ns = first_tokens.quantiles(numbers.window.tally.first_token_max_ns);
-  durations.add(row.retired_durations);
-  first_tokens.add(row.retired_first_tokens);
-  numbers.total.duration_ns = durations.quantiles(numbers.total.tally.duration_max_ns);
-  numbers.total.first_token_ns = first_tokens.quantiles(numbers.total.tally.first_token_max_ns);
+  numbers.window.duration_ns = quantiles_of(durations, numbers.window.tally.duration_max_ns);
+  numbers.window.first_token_ns = quantiles_of(first_tokens, numbers.window.tally.first_token_max_ns);
+  durations.merge(row.retired_durations);
+  first_tokens.merge(row.retired_first_tokens);
+  numbers.total.duration_ns = quantiles_of(durations, numbers.total.tally.duration_max_ns);
+  numbers.total.first_token_ns = quantiles_of(first_tokens, numbers.total.tally.first_token_max_ns);
 }
 
 std::vector<std::string> SpanTable::texts_of(const RowKey& key, const Row& row) const {
@@ -319,11 +286,11 @@ std::optional<RowDetail> SpanTable::detail(const std::vector<std::string>& texts
   detail.numbers.texts = texts;
   detail.numbers.process = process;
   add_numbers(*found, detail.numbers);
-  Merged durations;
-  for (const Slice& slice : found->ring) durations.add(slice.durations, store_);
-  detail.window = durations.buckets();
-  durations.add(found->retired_durations);
-  detail.total = durations.buckets();
+  LogLinear durations;
+  for (const Slice& slice : found->ring) add_slice(durations, slice.durations, store_);
+  detail.window = buckets_of(durations);
+  durations.merge(found->retired_durations);
+  detail.total = buckets_of(durations);
   return detail;
 }
 
