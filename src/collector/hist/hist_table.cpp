@@ -21,7 +21,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -79,13 +78,11 @@ struct OfAttribute {
 };
 
 const Quantity* quantity_of_attribute(std::string_view name, std::string_view key) {
-  static std::map<std::string, std::unique_ptr<OfAttribute>, std::less<>> all;
+  static std::map<std::string, OfAttribute, std::less<>> all;
   constexpr std::size_t kMostKey = 255;
   const auto is_shown = [](char c) { return c > ' ' && c <= '~'; };
   if (key.empty() || key.size() > kMostKey || !std::all_of(key.begin(), key.end(), is_shown)) return nullptr;
-  auto& found = all[std::string(key)];
-  if (found == nullptr) found = std::make_unique<OfAttribute>(name, key);
-  return &found->quantity;
+  return &all.try_emplace(std::string(key), name, key).first->second.quantity;
 }
 
 }  // namespace
