@@ -147,7 +147,7 @@ Mismatches compare_logger(const std::string& op, const Json& when, const Json& e
   for (const Json& one : optional(when, "ops")) returned.push_back(run_logger(one));
   if (op != "seq") returned = run_logger(op);
   Comparison comparison;
-  compare_outcome(expect, {returned, false, false, "", "", ""}, comparison);
+  compare_outcome(expect, {returned}, comparison);
   const std::vector<nopspan::HandlerInfo> handlers = nopspan::list_handlers(agent::event_prefix());
   if (expect.contains("handler_id")) {
     std::set<std::string> ids;

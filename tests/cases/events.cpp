@@ -110,11 +110,7 @@ RecordedEvents::~RecordedEvents() { static_cast<void>(nopspan::detach(kRecorderI
 
 void RecordedEvents::compare(const Json& expect, Comparison& comparison) const {
   if (expect.contains("events")) {
-    std::vector<Comparison::Seen> seen;
-    for (const Delivery& event : events_) {
-      seen.emplace_back([&event](const Json& expected) { return in_terms_of(event, expected); });
-    }
-    comparison.add_in_order("events", with_dotted_events(expect["events"]), seen);
+    comparison.add_list("events", with_dotted_events(expect["events"]), events_, in_terms_of);
   }
   compare_names(expect, events_, comparison);
 }

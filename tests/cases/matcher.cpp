@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
-#include <numeric>
 #include <optional>
 #include <set>
 #include <utility>
@@ -13,9 +12,6 @@ namespace cases {
 namespace {
 
 using Bindings = std::map<std::string, Json>;
-
-// A longer list in any order would have too many permutations.
-constexpr std::size_t kMostInAnyOrder = 8;
 
 bool is_matcher(const Json& json) {
   if (!json.is_object() || json.empty()) return false;
@@ -132,14 +128,18 @@ bool equal(const Json& expected, const Json& seen) {
 }
 
 // Declares the captures of an expectation. They are null until they are made. A name stands for one value in a
-// comparison.
-void declare(const Json& expected, Bindings& bindings, std::set<std::string>& names) {
-  if (is_matcher(expected) && expected.contains("$bind")) {
+// comparison. Throws Inexpressible for an unknown matcher, even if the comparison would not reach it.
+void declare(const Json& expected, Bindings& bindings) {
+  static const std::set<std::string> known = {"$type", "$ge", "$bind", "$same", "$expr", "$any", "$list"};
+  if (is_matcher(expected)) {
+    for (const auto& [matcher, argument] : expected.items()) {
+      if (known.count(matcher) == 0) throw Inexpressible("unknown matcher " + matcher);
+    }
+    if (!expected.contains("$bind")) return;
     const std::string name = string_of(expected["$bind"], "$bind");
-    if (!names.insert(name).second) throw Inexpressible("\"" + name + "\" is bound twice in one step");
-    bindings[name] = nullptr;
+    if (!bindings.emplace(name, nullptr).second) throw Inexpressible("\"" + name + "\" is bound twice in one step");
   } else if (expected.is_structured()) {
-    for (const Json& item : expected) declare(item, bindings, names);
+    for (const Json& item : expected) declare(item, bindings);
   }
 }
 
@@ -156,85 +156,26 @@ void capture(const Json& expected, const Json& seen, Bindings& bindings) {
   }
 }
 
-// Throws Inexpressible for an unknown matcher, even if the comparison would not reach it.
-void check_matchers(const Json& expected) {
-  static const std::set<std::string> known = {"$type", "$ge", "$bind", "$same", "$expr", "$any", "$list"};
-  if (is_matcher(expected)) {
-    for (const auto& [matcher, argument] : expected.items()) {
-      if (known.count(matcher) == 0) throw Inexpressible("unknown matcher " + matcher);
-    }
-  }
-  if (expected.is_structured()) {
-    for (const Json& item : expected) check_matchers(item);
-  }
-}
-
 }  // namespace
 
 void Comparison::add(const std::string& where, Json expected, Json seen) {
-  Json list = Json::array();
-  list.push_back(std::move(expected));
-  add_in_order(where, list, {[seen = std::move(seen)](const Json&) { return seen; }});
-  items_.back().single = true;
+  items_.push_back({where, std::move(expected), std::move(seen)});
 }
 
-void Comparison::add_in_order(const std::string& where, const Json& expected, std::vector<Seen> seen) {
-  if (!expected.is_array()) throw Inexpressible(where + " is no list: " + expected.dump());
-  check_matchers(expected);
-  items_.push_back({where, expected, std::move(seen), true, false});
-}
-
-void Comparison::add_in_any_order(const std::string& where, const Json& expected, std::vector<Seen> seen) {
-  add_in_order(where, expected, std::move(seen));
-  if (expected.size() > kMostInAnyOrder) throw Inexpressible(where + ": too long for a list in any order");
-  items_.back().in_order = false;
-}
-
-Mismatches Comparison::compare(const std::vector<Order>& orders) const {
-  Bindings bindings;
-  Mismatches mismatches;
-  std::set<std::string> names;
-  std::vector<Json> seen_lists;
-  for (const Items& items : items_) declare(items.expected, bindings, names);
-  for (std::size_t i = 0; i < items_.size(); ++i) {
-    const Items& items = items_[i];
-    Json seen = Json::array();
-    for (const std::size_t at : orders[i]) {
-      const std::size_t place = seen.size();
-      seen.push_back(items.seen[at](place < items.expected.size() ? items.expected[place] : Json()));
-    }
-    capture(items.expected, seen, bindings);
-    seen_lists.push_back(std::move(seen));
-  }
-  Walk walk(bindings, mismatches);
-  for (std::size_t i = 0; i < items_.size(); ++i) {
-    const Items& items = items_[i];
-    walk.compare(items.where, items.single ? items.expected[0] : items.expected,
-                 items.single ? seen_lists[i][0] : seen_lists[i]);
-  }
-  return mismatches;
+void Comparison::add_unordered(const std::string& where, Json expected, Json seen) {
+  std::sort(expected.begin(), expected.end());
+  std::sort(seen.begin(), seen.end());
+  add(where, std::move(expected), std::move(seen));
 }
 
 Mismatches Comparison::mismatches() const {
-  std::vector<Order> orders;
-  for (const Items& items : items_) {
-    Order order(items.seen.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    orders.push_back(std::move(order));
-  }
-  // Tries every order of every list that may be in any order, until one matches. If none does, the reported mismatches
-  // are those of the order that was seen.
-  Mismatches first = compare(orders);
-  while (!first.empty()) {
-    std::size_t i = 0;
-    for (; i < items_.size(); ++i) {
-      const bool same_size = items_[i].seen.size() == items_[i].expected.size();
-      if (!items_[i].in_order && same_size && std::next_permutation(orders[i].begin(), orders[i].end())) break;
-    }
-    if (i == items_.size()) break;
-    if (compare(orders).empty()) return {};
-  }
-  return first;
+  Bindings bindings;
+  Mismatches mismatches;
+  for (const Item& item : items_) declare(item.expected, bindings);
+  for (const Item& item : items_) capture(item.expected, item.seen, bindings);
+  Walk walk(bindings, mismatches);
+  for (const Item& item : items_) walk.compare(item.where, item.expected, item.seen);
+  return mismatches;
 }
 
 }  // namespace cases

@@ -11,8 +11,8 @@
 #ifndef NOPSPAN_TESTS_CASES_MATCHER_H
 #define NOPSPAN_TESTS_CASES_MATCHER_H
 
-#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "shapes.h"
@@ -24,29 +24,29 @@ using Mismatches = std::vector<std::string>;
 // Everything that one step of a case expects.
 class Comparison {
  public:
-  // What was seen, in the notation of the given expectation.
-  using Seen = std::function<Json(const Json& expected)>;
-
   void add(const std::string& where, Json expected, Json seen);
-  void add_in_order(const std::string& where, const Json& expected, std::vector<Seen> seen);
-  void add_in_any_order(const std::string& where, const Json& expected, std::vector<Seen> seen);
+  // Compares a list with items that `see(item, expected)` returns in the notation of the expected one at their place.
+  template <class Items, class See>
+  void add_list(const std::string& where, const Json& expected, const Items& items, const See& see) {
+    Json seen = Json::array();
+    for (const auto& item : items) {
+      seen.push_back(see(item, seen.size() < expected.size() ? expected[seen.size()] : Json()));
+    }
+    add(where, expected, std::move(seen));
+  }
+  // Compares lists of values, in any order.
+  void add_unordered(const std::string& where, Json expected, Json seen);
 
   // The mismatches, or an empty list.
   Mismatches mismatches() const;
 
  private:
-  struct Items {
+  struct Item {
     std::string where;
-    Json expected;
-    std::vector<Seen> seen;
-    bool in_order;
-    bool single;  // one value, not a list
+    Json expected, seen;
   };
-  using Order = std::vector<std::size_t>;
 
-  Mismatches compare(const std::vector<Order>& orders) const;
-
-  std::vector<Items> items_;
+  std::vector<Item> items_;
 };
 
 }  // namespace cases

@@ -37,7 +37,7 @@ const Json& shapes() {
     "delivery": {"handler": "any", "event": "any", "measurements": "any", "metadata": "any", "config": "any"},
     "expect list_handlers": {"entries_unordered!": [{"id": "any", "event": "any", "config": "any"}]},
     "expect step": {"returns": "any", "raises": "any", "deliveries": ["delivery"], "deliveries_unordered": ["delivery"],
-                    "event_names": ["name"], "logs": [{"level": "any", "mentions": ["string"]}],
+                    "event_names": ["name"], "logs": [{"level!": "any", "mentions!": ["string"]}],
                     "same_reason_on_both": "bool", "given": "comment"},
 
     "llm span": {"op": "|span", "name!": "string", "start_metadata": "object", "body!": "body"},

@@ -48,12 +48,12 @@ void check_span(const Json& span, const std::string& shape);
 
 // The outcome of a call.
 struct Outcome {
-  Json returned;
+  Json returned = nullptr;
   bool raised = false;
   bool is_other = false;  // the exception is not the object that fail() threw
-  std::string failure_class;
-  std::string type;     // in the references' notation
-  std::string message;  // what() of a std::exception, or the thrown string
+  std::string failure_class = {};
+  std::string type = {};     // in the references' notation
+  std::string message = {};  // what() of a std::exception, or the thrown string
 };
 
 // Calls `work`, on a new thread if its body, or a span nested in it, ends the thread.

@@ -70,9 +70,7 @@ class Session {
     Comparison comparison;
     compare_outcome(expect, outcome, comparison);
     if (expect.contains("entries_unordered")) {
-      std::vector<Comparison::Seen> seen;
-      for (const Json& entry : outcome.returned) seen.emplace_back([entry](const Json&) { return entry; });
-      comparison.add_in_any_order("entries_unordered", with_dotted_events(expect["entries_unordered"]), seen);
+      comparison.add_unordered("entries_unordered", with_dotted_events(expect["entries_unordered"]), outcome.returned);
     }
     compare_deliveries(expect, comparison);
     compare_log(expect, comparison);
@@ -138,15 +136,14 @@ Json Session::perform(const std::string& op, const Json& args) {
 }
 
 void Session::compare_deliveries(const Json& expect, Comparison& comparison) const {
-  std::vector<Comparison::Seen> seen;
-  for (const Delivery& delivery : deliveries_) {
-    seen.emplace_back([&delivery](const Json& expected) { return delivery.as_expected(expected); });
-  }
   if (expect.contains("deliveries")) {
-    comparison.add_in_order("deliveries", with_dotted_events(expect["deliveries"]), seen);
+    comparison.add_list("deliveries", with_dotted_events(expect["deliveries"]), deliveries_,
+                        [](const Delivery& delivery, const Json& expected) { return delivery.as_expected(expected); });
   }
   if (expect.contains("deliveries_unordered")) {
-    comparison.add_in_any_order("deliveries_unordered", with_dotted_events(expect["deliveries_unordered"]), seen);
+    Json seen = Json::array();
+    for (const Delivery& delivery : deliveries_) seen.push_back(delivery.as_expected({}));
+    comparison.add_unordered("deliveries_unordered", with_dotted_events(expect["deliveries_unordered"]), seen);
   }
   compare_names(expect, deliveries_, comparison);
   if (expect.contains("same_reason_on_both")) {
@@ -161,22 +158,13 @@ void Session::compare_deliveries(const Json& expect, Comparison& comparison) con
 
 void Session::compare_log(const Json& expect, Comparison& comparison) const {
   if (!expect.contains("logs")) return;
-  std::vector<Comparison::Seen> seen;
-  for (const Log::Line& line : log_.lines) {
-    seen.emplace_back([&line](const Json& expected) {
-      const Json mentions = optional(expected, "mentions");
-      const bool all = std::all_of(mentions.begin(), mentions.end(), [&](const Json& mention) {
-        return line.message.find(mention.get<std::string>()) != std::string::npos;
-      });
-      Json in_its_terms = {{"level", nopspan::to_string(line.level)},
-                           {"mentions", all ? mentions : Json(line.message)}};
-      for (const char* key : {"level", "mentions"}) {
-        if (expected.is_object() && !expected.contains(key)) in_its_terms.erase(key);
-      }
-      return in_its_terms;
+  comparison.add_list("logs", expect["logs"], log_.lines, [](const Log::Line& line, const Json& expected) {
+    const Json mentions = optional(expected, "mentions");
+    const bool all = std::all_of(mentions.begin(), mentions.end(), [&](const Json& mention) {
+      return line.message.find(mention.get<std::string>()) != std::string::npos;
     });
-  }
-  comparison.add_in_order("logs", expect["logs"], std::move(seen));
+    return Json{{"level", nopspan::to_string(line.level)}, {"mentions", all ? mentions : Json(line.message)}};
+  });
 }
 
 }  // namespace
