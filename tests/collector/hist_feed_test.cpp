@@ -23,15 +23,6 @@
 namespace nopspan::collector {
 namespace {
 
-// A source with a ledger only. The tests pass the spans to the feed themselves.
-class FixedSource : public Source {
- public:
-  Ledger reported;
-
-  void run(Sink& /*sink*/, Deadline& /*until*/) override {}
-  [[nodiscard]] Ledger ledger() const override { return reported; }
-};
-
 HistOptions options_of(const char* of, const std::string& by = "name") {
   HistOptions options;
   options.of = find_quantity(of);
@@ -49,7 +40,14 @@ class HistFeedTest : public testing::Test {
     return table.rows.size() == 1 ? table.rows.begin()->first : HistTable::Key{};
   }
 
-  FixedSource source_;
+  // An entry of the process in a feed.
+  static void add(HistFeed& feed, const ProcessPointer& process, const std::string& name, Kind kind = Kind::span) {
+    Entry entry = invented(name, "", kind);
+    entry.process = &process;
+    feed.on_entry(entry);
+  }
+
+  LedgerSource source_;
 };
 
 TEST_F(HistFeedTest, CountsAsFilteredWhatIsInNoHistogramByProcess) {
@@ -59,20 +57,13 @@ TEST_F(HistFeedTest, CountsAsFilteredWhatIsInNoHistogramByProcess) {
   HistFeed feed(source_, options, {});
   const std::vector<std::pair<ProcessPointer, std::string>> spans = {
       {first, "wanted"}, {second, "wanted"}, {first, "unwanted"}, {first, "wanted"}, {third, "unwanted"}};
-  for (const auto& [process, name] : spans) {
-    Entry entry = invented(name, "");
-    entry.process = &process;
-    feed.on_entry(entry);
-  }
-  Entry event = invented("wanted", "");
-  event.kind = Kind::event;
-  event.process = &second;
-  feed.on_entry(event);
-  source_.reported.processes = {{first, {.emitted = 8, .delivered = 3, .filtered = 1, .ring_full = 4}},
-                                {second, {.emitted = 4, .delivered = 2, .missed = 2}}};
-  source_.reported.others = {.emitted = 4, .delivered = 1, .discarded = 3};
-  source_.reported.others_processes = 6;  // the third process is one of the six
-  source_.reported.total = {.emitted = 16, .delivered = 6, .filtered = 1, .ring_full = 4, .missed = 2, .discarded = 3};
+  for (const auto& [process, name] : spans) add(feed, process, name);
+  add(feed, second, "wanted", Kind::event);
+  source_.now.processes = {{first, {.emitted = 8, .delivered = 3, .filtered = 1, .ring_full = 4}},
+                           {second, {.emitted = 4, .delivered = 2, .missed = 2}}};
+  source_.now.others = {.emitted = 4, .delivered = 1, .discarded = 3};
+  source_.now.others_processes = 6;  // the third process is one of the six
+  source_.now.total = {.emitted = 16, .delivered = 6, .filtered = 1, .ring_full = 4, .missed = 2, .discarded = 3};
 
   const HistTable& table = feed.table();
   const Ledger ledger = table.ledger.ledger();
@@ -140,16 +131,11 @@ TEST_F(HistFeedTest, HasARowForAProcessThatCreatedFewerThanAnother) {
   options.most_rows = 100;
   HistFeed feed(source_, options, {});
   const ProcessPointer steady = invented_process(1), flood = invented_process(2);
-  const auto add = [&feed](const ProcessPointer& process, const std::string& name) {
-    Entry entry = invented(name, "");
-    entry.process = &process;
-    feed.on_entry(entry);
-  };
-  for (int i = 0; i < 1000; ++i) add(flood, "flood " + std::to_string(i));
+  for (int i = 0; i < 1000; ++i) add(feed, flood, "flood " + std::to_string(i));
   for (int i = 0; i < 100; ++i) {
-    add(steady, "steady " + std::to_string(i));
-    add(steady, "steady 0");
-    add(flood, "flood " + std::to_string(i));
+    add(feed, steady, "steady " + std::to_string(i));
+    add(feed, steady, "steady 0");
+    add(feed, flood, "flood " + std::to_string(i));
   }
   const HistTable& table = feed.table();
   EXPECT_EQ(table.rows.size(), 100U);
@@ -167,11 +153,7 @@ TEST_F(HistFeedTest, SharesARowWithAFormerProcessOfTheSamePid) {
   options.most_rows = 2;
   HistFeed feed(source_, options, {});
   const ProcessPointer former = invented_process(1, 1), later = invented_process(1, 2), third = invented_process(3);
-  for (const ProcessPointer* process : {&former, &later, &later, &third, &former}) {
-    Entry entry = invented("a", "");
-    entry.process = process;
-    feed.on_entry(entry);
-  }
+  for (const ProcessPointer& process : {former, later, later, third, former}) add(feed, process, "a");
   EXPECT_EQ(feed.table().rows.at({"program 1 on host"}).times.count(), 4U);
 }
 
@@ -179,25 +161,20 @@ TEST_F(HistFeedTest, ForgetsEndedProcessesBeforeItKnowsTooMany) {
   HistOptions options = options_of("duration");
   options.filter.name = "wanted";
   HistFeed feed(source_, options, {});
-  const auto add = [&feed](const ProcessPointer& process) {
-    Entry entry = invented("unwanted", "");
-    entry.process = &process;
-    feed.on_entry(entry);
-  };
   const ProcessPointer early = invented_process(1), late = invented_process(2);
   constexpr std::uint64_t kEnded = LedgerSum::kMostProcesses + 10;
-  source_.reported.processes = {{early, {.emitted = 2, .delivered = 2}}};
-  add(early);
+  source_.now.processes = {{early, {.emitted = 2, .delivered = 2}}};
+  add(feed, early, "unwanted");
   for (std::uint32_t i = 0; i < kEnded; ++i) {
-    add(invented_process(100 + i));
+    add(feed, invented_process(100 + i), "unwanted");
     if (i % 1000 == 0) feed.on_tick(kNoon);
   }
-  add(early);
-  add(late);
-  source_.reported.processes.push_back({late, {.emitted = 1, .delivered = 1}});
-  source_.reported.others = {.emitted = kEnded, .delivered = kEnded};
-  source_.reported.others_processes = kEnded;
-  source_.reported.total = {.emitted = kEnded + 3, .delivered = kEnded + 3};
+  add(feed, early, "unwanted");
+  add(feed, late, "unwanted");
+  source_.now.processes.push_back({late, {.emitted = 1, .delivered = 1}});
+  source_.now.others = {.emitted = kEnded, .delivered = kEnded};
+  source_.now.others_processes = kEnded;
+  source_.now.total = {.emitted = kEnded + 3, .delivered = kEnded + 3};
   const Ledger ledger = feed.ledger();
   EXPECT_EQ(ledger.processes[0].counts.filtered, 2U);
   EXPECT_EQ(ledger.processes[1].counts.filtered, 1U);

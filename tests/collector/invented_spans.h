@@ -22,9 +22,10 @@ inline ProcessPointer invented_process(std::uint32_t pid, std::uint64_t start_ti
 }
 
 // The texts of the result refer to the arguments.
-inline Entry invented(std::string_view name, std::string_view model) {
+inline Entry invented(std::string_view name, std::string_view model, Kind kind = Kind::span) {
   static const ProcessPointer process = invented_process(100);
   Entry entry;
+  entry.kind = kind;
   entry.name = name;
   entry.model = model;
   entry.duration_ns = 1000;

@@ -84,8 +84,7 @@ TEST(MetricFeed, NamesTheServiceAsTheEnvironmentDoes) {
   Process named = *invented_process(1);
   set_service(named, "", "service.name=shop");
   const ProcessPointer process = std::make_shared<const Process>(named);
-  Entry event = invented("paid", "");
-  event.kind = Kind::event;
+  Entry event = invented("paid", "", Kind::event);
   event.process = &process;
   fed.feed.on_entry(event);
   EXPECT_THAT(fed.text(), HasSubstr(R"(nopspan_events_total{service_name="shop",event_name="paid"} 1)"));
@@ -93,11 +92,8 @@ TEST(MetricFeed, NamesTheServiceAsTheEnvironmentDoes) {
 
 TEST(MetricFeed, CountsEventsAndRetries) {
   Fed fed;
-  Entry entry = invented("agent.operator.wait", "");
-  entry.kind = Kind::event;
-  fed.feed.on_entry(entry);
-  entry = invented("gen_ai.retry", "m");
-  entry.kind = Kind::retry;
+  fed.feed.on_entry(invented("agent.operator.wait", "", Kind::event));
+  Entry entry = invented("gen_ai.retry", "m", Kind::retry);
   entry.text = "llm.chat";
   entry.error_type = "rate_limit";
   fed.feed.on_entry(entry);
@@ -285,8 +281,7 @@ TEST(MetricFeed, HasMcpsMetrics) {
 }
 
 Entry reading(std::string_view name, std::int64_t value, std::uint64_t at_unix_ns, std::string_view attributes = {}) {
-  Entry entry = invented(name, "m");
-  entry.kind = Kind::gauge;
+  Entry entry = invented(name, "m", Kind::gauge);
   entry.engine = "e";
   entry.value = value;
   entry.start_unix_ns = at_unix_ns;
@@ -334,8 +329,7 @@ TEST(MetricFeed, AddsUpFactsOfEngines) {
   const std::string attributes = integer_attribute("nopspan.blocks", 6, true) +
                                  text_attribute("nopspan.reason", "no_blocks", true) +
                                  integer_attribute("nopspan.gap_max_ns", 6, true) + integer_attribute("own", 5, true);
-  entry = invented("engine.preempted", "m");
-  entry.kind = Kind::event;
+  entry = invented("engine.preempted", "m", Kind::event);
   entry.attributes = attributes;
   fed.feed.on_entry(entry);
   const std::string labels = R"({service_name="program",gen_ai_request_model="m")";

@@ -245,8 +245,7 @@ TEST(SpanTable, TakesBackTokensOfARowThatWasReplacedFromOther) {
 
 TEST(SpanTable, CountsARetryForTheSpanThatItIsIn) {
   Table table;
-  Entry retry = invented("llm.adapter.retry", "m");
-  retry.kind = Kind::retry;
+  Entry retry = invented("llm.adapter.retry", "m", Kind::retry);
   retry.text = "llm.chat";
   table.add(retry);
   retry.text = "";
@@ -334,11 +333,7 @@ TEST(SpanTable, TakesAnEnginesStepForNoRequest) {
 
 TEST(SpanTable, LeavesEventsAndGaugesAlone) {
   Table table;
-  Entry entry = invented("a", "m");
-  for (const Kind kind : {Kind::event, Kind::gauge}) {
-    entry.kind = kind;
-    table.add(entry);
-  }
+  for (const Kind kind : {Kind::event, Kind::gauge}) table.add(invented("a", "m", kind));
   EXPECT_THAT(table.numbers().rows, IsEmpty());
 }
 

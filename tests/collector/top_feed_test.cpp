@@ -20,21 +20,13 @@ namespace {
 using testing::ElementsAre;
 using testing::SizeIs;
 
-class NoSource : public Source {
- public:
-  void run(Sink&, Deadline&) override {}
-  [[nodiscard]] Ledger ledger() const override {
-    Ledger ledger;
-    ledger.total.delivered = 7;
-    return ledger;
-  }
-};
-
 // A feed whose snapshots are kept.
 struct Feed {
   explicit Feed(Filter filter = {}, bool at_once = false, TopRequest request = {})
       : feed(source, std::move(filter), 10, 100, every_two_seconds(std::move(request)), at_once,
-             [this](TopSnapshotPointer snapshot) { snapshots.push_back(std::move(snapshot)); }) {}
+             [this](TopSnapshotPointer snapshot) { snapshots.push_back(std::move(snapshot)); }) {
+    source.now.total.delivered = 7;
+  }
 
   static TopRequest every_two_seconds(TopRequest request) {
     request.interval_ns = 2 * kSecond;
@@ -45,7 +37,7 @@ struct Feed {
     for (std::uint64_t i = 0; i < 10 * seconds; ++i) feed.on_tick(now += kSecond / 10);
   }
 
-  NoSource source;
+  LedgerSource source;
   std::vector<TopSnapshotPointer> snapshots;
   std::uint64_t now = kNoon;
   TopFeed feed;
@@ -122,10 +114,8 @@ TEST(TopFeed, CountsWhatTheFilterRemovesAsFiltered) {
   Feed feed({.name = "a"});
   EXPECT_FALSE(feed.feed.has_matched());
   for (const char* name : {"a", "b", "a"}) {
-    Entry entry = invented(name, "m");
-    feed.feed.on_entry(entry);
-    entry.kind = Kind::gauge;
-    feed.feed.on_entry(entry);
+    feed.feed.on_entry(invented(name, "m"));
+    feed.feed.on_entry(invented(name, "m", Kind::gauge));
   }
   feed.feed.finish();
   EXPECT_TRUE(feed.feed.has_matched());
@@ -256,11 +246,8 @@ TEST(TopFeed, CountsProcessesAsLongAsSomethingComesFromThem) {
 
 TEST(TopFeed, CountsEventsAndReadsGauges) {
   Feed feed;
-  Entry entry = invented("a", "m");
-  entry.kind = Kind::event;
-  feed.feed.on_entry(entry);
-  entry.kind = Kind::gauge;
-  feed.feed.on_entry(entry);
+  feed.feed.on_entry(invented("a", "m", Kind::event));
+  feed.feed.on_entry(invented("a", "m", Kind::gauge));
   feed.feed.finish();
   EXPECT_EQ(feed.snapshots[0]->events, 1U);
   EXPECT_THAT(feed.snapshots[0]->gauges, SizeIs(1));
@@ -298,8 +285,7 @@ TEST(TopFeed, CountsRequestsFromBeforeTheAttachOverItsLimit) {
     members[i].request = i + 1;
     members[i].flags = NOPSPAN_MEMBER_OWN_KEY;
   }
-  Entry part = invented("engine.step", "m");
-  part.kind = Kind::part;
+  Entry part = invented("engine.step", "m", Kind::part);
   part.members = {reinterpret_cast<const char*>(members.data()), members.size() * sizeof(nopspan_member)};
   feed.feed.on_entry(part);
   feed.feed.finish();

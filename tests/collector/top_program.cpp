@@ -110,8 +110,7 @@ class Invention : public Source {
       give(entry, count);
     } else if (what == "gauge") {
       words >> model >> name;
-      Entry entry = invented(name, "");
-      entry.kind = Kind::gauge;
+      Entry entry = invented(name, "", Kind::gauge);
       entry.engine = model;
       words >> entry.value >> entry.number;
       give(entry);
