@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The last value and the maximum of each gauge.
+// The last value and the maximum of each gauge, and the sums of the numbers of an engine's spans and events.
 #include "top/gauge_board.h"
 
 #include "invented_spans.h"
+#include "kept_entry.h"
 #include "model/otlp_wire.h"
 
 #include <nopspan/probes.h>
@@ -19,8 +20,7 @@ namespace {
 using testing::SizeIs;
 
 Entry gauge(std::string_view engine, std::string_view name, std::int64_t value, std::uint64_t maximum = 0) {
-  Entry entry = invented(name, "m");
-  entry.kind = Kind::gauge;
+  Entry entry = invented(name, "m", Kind::gauge);
   entry.engine = engine;
   entry.value = value;
   entry.number = maximum;
@@ -154,6 +154,58 @@ TEST(GaugeBoard, DoesNotBelieveACounter) {
     EXPECT_GE(add_counter(board, 0, 1960).per_second(), 0);
   }
   EXPECT_FALSE(add_counter(board, INT64_MIN, 1940).is_counter);
+}
+
+Entry evicted(const std::string& attributes) {
+  Entry entry = invented("engine.evicted", "m", Kind::event);
+  entry.attributes = attributes;
+  return entry;
+}
+
+TEST(FactSums, AddUpTheNumbersOfEventsAndSpans) {
+  std::string event, span;
+  append_integer_attribute(event, kEventAttributes, "nopspan.blocks", 3);
+  append_integer_attribute(event, kEventAttributes, "negative", -3);
+  append_text_attribute(event, kEventAttributes, "nopspan.tier", "host");
+  append_integer_attribute(span, kSpanAttributes, "nopspan.blocks", 5);
+  append_integer_attribute(span, kSpanAttributes, "nopspan.arrival_ns", 5);
+  FactSums sums;
+  sums.add(evicted(event));
+  sums.add(evicted(event));
+  Entry transfer = invented("engine.transfer", "m");
+  transfer.attributes = span;
+  sums.add(transfer);
+  sums.add(invented("work", "m"));
+  Entry reading = evicted(event);
+  reading.kind = Kind::gauge;
+  sums.add(reading);
+  ASSERT_EQ(sums.rows().size(), 2U);
+  const FactSums::Row& events = sums.rows().at({"engine.evicted", "", "m"});
+  EXPECT_EQ(events.count, 2U);
+  EXPECT_EQ(events.sums, (decltype(FactSums::Row::sums){{"nopspan.blocks", 6}}));
+  EXPECT_EQ(events.texts, (decltype(FactSums::Row::texts){{{"nopspan.tier", "host"}, 2}}));
+  EXPECT_EQ(sums.rows().at({"engine.transfer", "", "m"}).sums, (decltype(FactSums::Row::sums){{"nopspan.blocks", 5}}));
+  EXPECT_EQ(sums.dropped(), 0U);
+}
+
+TEST(FactSums, AreBoundedAndSaturate) {
+  FactSums sums;
+  std::string greatest;
+  append_integer_attribute(greatest, kEventAttributes, "n", INT64_MAX);
+  for (int i = 0; i < 3; ++i) sums.add(evicted(greatest));
+  const FactSums::Row& row = sums.rows().begin()->second;
+  EXPECT_EQ(row.sums.at("n"), UINT64_MAX);
+  for (std::size_t i = 0; i < 2 * FactSums::kMost; ++i) {
+    std::string attributes;
+    append_integer_attribute(attributes, kEventAttributes, std::string(5000, 'x') + std::to_string(i), 1);
+    append_integer_attribute(attributes, kEventAttributes, std::to_string(i), 1);
+    sums.add(evicted(attributes));
+  }
+  sums.add(evicted(text_attribute("nopspan.tier", "host", true)));
+  EXPECT_TRUE(row.texts.empty());
+  // A row and the sums of "n" and of the text that is cut.
+  EXPECT_EQ(row.sums.size(), FactSums::kMost - 1);
+  EXPECT_EQ(sums.dropped(), 2 * FactSums::kMost - (FactSums::kMost - 3) + 1);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <tuple>
@@ -60,8 +61,6 @@ class GaugeBoard {
   std::uint64_t dropped_ = 0;
 };
 
-// Sums of the numbers of an inference engine's spans and events.
-
 // Counts spans and events whose name begins with "engine.", by name, engine and model, and adds up their attributes
 // that are integers of at least 0. Times of day and identifiers are not added up. The texts of a few attributes are
 // counted, such as the reason of an event.
@@ -70,15 +69,15 @@ class FactSums {
   static constexpr std::size_t kMost = 1024;  // sums and counts of texts, of all rows together
 
   struct Row {
-    std::string name, engine, model;
     std::uint64_t count = 0;
     std::map<std::string, std::uint64_t, std::less<>> sums;                   // saturate
     std::map<std::pair<std::string, std::string>, std::uint64_t> texts = {};  // by attribute and text
   };
 
   void add(const Entry& entry);
-  // Sorted by name, engine and model.
-  [[nodiscard]] const std::vector<Row>& rows() const { return rows_; }
+  // By name, engine and model.
+  using Rows = std::map<std::tuple<std::string, std::string, std::string>, Row>;
+  [[nodiscard]] const Rows& rows() const { return rows_; }
   // Numbers that have no sum, and texts that are not counted, because there are kMost.
   [[nodiscard]] std::uint64_t dropped() const { return dropped_; }
 
@@ -86,7 +85,7 @@ class FactSums {
   // Takes the room of one more sum. False if there is none: something is dropped.
   bool take_room();
 
-  std::vector<Row> rows_;
+  Rows rows_;
   std::size_t sums_ = 0;  // rows count too
   std::uint64_t dropped_ = 0;
 };

@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <map>
+#include <string_view>
+#include <tuple>
 #include <utility>
 
 namespace nopspan::collector {
@@ -65,28 +67,23 @@ std::string bar_text(std::uint64_t count, std::uint64_t most, std::size_t width,
   return text;
 }
 
-// The facts of all models of an engine.
-struct EngineFacts {
-  struct Named {
-    std::uint64_t count = 0;
-    std::map<std::string, std::uint64_t> sums;
+// The facts of an engine, by the name of the span or event and by its model.
+using EngineFacts = std::vector<std::pair<std::string_view, const FactSums::Row*>>;
+
+std::string facts_text(const EngineFacts& facts) {
+  const auto count = [&](std::string_view name) {
+    std::uint64_t all = 0;
+    for (const auto& [of, row] : facts) all += of == name ? row->count : 0;
+    return all;
   };
-  std::map<std::string, Named> named;  // by the name of the span or event
-
-  [[nodiscard]] std::uint64_t count(const char* name) const {
-    const auto found = named.find(name);
-    return found == named.end() ? 0 : found->second.count;
-  }
-  [[nodiscard]] std::uint64_t sum(const char* name, const char* key) const {
-    const auto found = named.find(name);
-    if (found == named.end()) return 0;
-    const auto sum = found->second.sums.find(key);
-    return sum == found->second.sums.end() ? 0 : sum->second;
-  }
-  [[nodiscard]] std::string text() const;
-};
-
-std::string EngineFacts::text() const {
+  const auto sum = [&](std::string_view name, std::string_view key) {
+    std::uint64_t all = 0;
+    for (const auto& [of, row] : facts) {
+      const auto found = row->sums.find(key);
+      if (of == name && found != row->sums.end()) all = saturating_sum(all, found->second);
+    }
+    return all;
+  };
   std::string text;
   const auto add = [&](const std::string& more) { text += (text.empty() ? "" : ", ") + more; };
   const auto number = [](std::uint64_t value) { return number_text(static_cast<double>(value)); };
@@ -219,14 +216,12 @@ std::vector<std::string> gauge_lines(const TopSnapshot& snapshot, std::size_t wi
 
 std::vector<std::string> fact_lines(const TopSnapshot& snapshot, std::size_t width, const std::string& before) {
   std::map<std::string, EngineFacts> engines;
-  for (const FactSums::Row& row : snapshot.facts.rows()) {
-    EngineFacts::Named& named = engines[row.engine].named[row.name];
-    named.count += row.count;
-    for (const auto& [key, sum] : row.sums) named.sums[key] = saturating_sum(named.sums[key], sum);
+  for (const auto& [key, row] : snapshot.facts.rows()) {
+    engines[std::get<1>(key)].emplace_back(std::get<0>(key), &row);
   }
   std::vector<std::string> lines;
   for (const auto& [engine, facts] : engines) {
-    const std::string text = facts.text();
+    const std::string text = facts_text(facts);
     if (text.empty()) continue;
     const std::string who = engine.empty() ? "an engine without a name" : printable(engine, kWidestName);
     const std::string whole = std::string(before).append(who).append(": ").append(text);
@@ -278,15 +273,6 @@ void add_lines(std::string& text, const std::vector<std::string>& lines) {
 void add_line(std::string& text, std::string line) {
   while (line.ends_with(' ')) line.pop_back();
   text += line + "\n";
-}
-
-std::string joined(const TopLayout& layout, const std::vector<std::string>& cells) {
-  std::string text;
-  for (const std::string& cell : cells) {
-    if (!text.empty()) text.append(layout.gap, ' ');
-    text += cell;
-  }
-  return text;
 }
 
 // Adds the quantiles in nanoseconds, or null if nothing was counted.
@@ -360,8 +346,10 @@ Json to_json(const GaugeReading& gauge, std::uint64_t now_unix_ns) {
   return json;
 }
 
-Json to_json(const FactSums::Row& row) {
-  Json json = {{"name", row.name}, {"model", row.model}, {"engine", row.engine}, {"count", row.count}};
+Json to_json(const FactSums::Rows::value_type& keyed) {
+  const auto& [key, row] = keyed;
+  const auto& [name, engine, model] = key;
+  Json json = {{"name", name}, {"model", model}, {"engine", engine}, {"count", row.count}};
   Json& sums = json["sums"] = Json::object();
   for (const auto& [key, sum] : row.sums) sums[key] = sum;
   Json& counts = json["counts"] = Json::object();
@@ -425,7 +413,7 @@ Json top_json(const TopSnapshot& snapshot, const TopView& view, std::size_t most
   for (const GaugeReading& gauge : snapshot.gauges) json["gauges"].push_back(to_json(gauge, table.now_unix_ns));
   json["gauge_values_dropped"] = snapshot.gauges_dropped;
   json["engine_facts"] = Json::array();
-  for (const FactSums::Row& row : snapshot.facts.rows()) json["engine_facts"].push_back(to_json(row));
+  for (const auto& row : snapshot.facts.rows()) json["engine_facts"].push_back(to_json(row));
   json["engine_facts_dropped"] = snapshot.facts.dropped();
   const Ledger& ledger = snapshot.ledger;
   json["ledger"] = to_json(ledger.total);

@@ -275,4 +275,13 @@ std::vector<std::string> other_cells(const TopLayout& layout, const TableNumbers
   return fitted(layout, std::move(cells));
 }
 
+std::string joined(const TopLayout& layout, const std::vector<std::string>& cells) {
+  std::string text;
+  for (const std::string& cell : cells) {
+    if (!text.empty()) text.append(layout.gap, ' ');
+    text += cell;
+  }
+  return text;
+}
+
 }  // namespace nopspan::collector

@@ -52,5 +52,6 @@ std::vector<std::string> header_cells(const TopLayout& layout);
 std::vector<std::string> row_cells(const TopLayout& layout, const RowNumbers& row, const TableNumbers& table,
                                    bool total);
 std::vector<std::string> other_cells(const TopLayout& layout, const TableNumbers& table, bool total);
+std::string joined(const TopLayout& layout, const std::vector<std::string>& cells);
 
 }  // namespace nopspan::collector
