@@ -233,11 +233,7 @@ void TopScreen::draw_table(std::size_t first_line, std::size_t lines) {
   if (rows_.empty()) terminal_.put(first_line + 1, 0, empty_text());
   std::size_t line = first_line + 1 + room;
   if (other_lines != 0) {
-    std::string text;
-    for (const std::string& cell : other_cells(layout_, table, view_.total)) {
-      text += (text.empty() ? "" : std::string(layout_.gap, ' ')) + cell;
-    }
-    terminal_.put_line(line++, text, Terminal::Style::faint);
+    terminal_.put_line(line++, joined(layout_, other_cells(layout_, table, view_.total)), Terminal::Style::faint);
   }
   for (std::size_t i = 0; i < gauges_lines; ++i) {
     const bool has_more = i + 1 == gauges_lines && gauges.size() > gauges_lines;
@@ -351,24 +347,7 @@ void TopScreen::type_filter(std::uint32_t key) {
 }
 
 void TopScreen::type_panel(std::uint32_t key) {
-  const auto move = [&](std::ptrdiff_t by) {
-    const auto to = static_cast<std::ptrdiff_t>(scrolled_) + by;
-    scrolled_ =
-        static_cast<std::size_t>(std::clamp<std::ptrdiff_t>(to, 0, static_cast<std::ptrdiff_t>(most_scrolled_)));
-  };
-  const auto page = static_cast<std::ptrdiff_t>(page_);
-  switch (key) {
-    case Terminal::up:
-      return move(-1);
-    case Terminal::down:
-      return move(1);
-    case Terminal::page_up:
-      return move(-page);
-    case Terminal::page_down:
-      return move(page);
-    default:
-      break;
-  }
+  if (scroll(key, scrolled_, most_scrolled_)) return;
   if (mode_ == Mode::detail) {
     request_.detail.reset();
     detail_.reset();
@@ -377,35 +356,27 @@ void TopScreen::type_panel(std::uint32_t key) {
   mode_ = Mode::table;
 }
 
-bool TopScreen::type_scroll(std::uint32_t key) {
-  const std::size_t last = rows_.empty() ? 0 : rows_.size() - 1;
-  switch (key) {
-    case Terminal::up:
-      selected_ -= selected_ > 0 ? 1 : 0;
-      return true;
-    case Terminal::down:
-      selected_ = std::min(selected_ + 1, last);
-      return true;
-    case Terminal::page_up:
-      selected_ -= std::min(selected_, page_);
-      return true;
-    case Terminal::page_down:
-      selected_ = std::min(selected_ + page_, last);
-      return true;
-    case Terminal::to_home:
-      selected_ = 0;
-      return true;
-    case Terminal::to_end:
-      selected_ = last;
-      return true;
-    default:
-      return false;
+bool TopScreen::scroll(std::uint32_t key, std::size_t& at, std::size_t last) const {
+  if (key == Terminal::up || key == Terminal::page_up) {
+    at -= std::min(at, key == Terminal::up ? 1 : page_);
+  } else if (key == Terminal::down || key == Terminal::page_down) {
+    at = std::min(at + (key == Terminal::down ? 1 : page_), last);
+  } else {
+    return false;
   }
+  return true;
 }
 
 bool TopScreen::type_table(std::uint32_t key) {
-  if (type_scroll(key)) return true;
+  const std::size_t last = rows_.empty() ? 0 : rows_.size() - 1;
+  if (scroll(key, selected_, last)) return true;
   switch (key) {
+    case Terminal::to_home:
+      selected_ = 0;
+      break;
+    case Terminal::to_end:
+      selected_ = last;
+      break;
     case 'q':
       return false;
     case '<':

@@ -46,7 +46,8 @@ class TopScreen {
   void type_filter(std::uint32_t key);
   void type_panel(std::uint32_t key);
   bool type_table(std::uint32_t key);
-  bool type_scroll(std::uint32_t key);
+  // Moves a position between 0 and `last`. False if the key is for something else.
+  bool scroll(std::uint32_t key, std::size_t& at, std::size_t last) const;
   void sort_by_neighbour(int step);
   void group_by_next();
   void change_interval(int step);
