@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <cmath>
 #include <limits>
@@ -21,45 +22,45 @@ using testing::IsEmpty;
 using testing::Pair;
 using testing::SizeIs;
 
-const MetricDescription kCallsFamily = {.name = "calls", .labels = {"name", "status"}};
-const MetricDescription kTimes = {
-    .name = "times", .unit = "s", .type = MetricType::histogram, .labels = {"name"}, .bounds = {1, 2}};
-const MetricDescription kLevel = {.name = "level", .type = MetricType::gauge, .labels = {"name"}};
+// A registry with one family of each type.
+struct Registry : MetricRegistry {
+  explicit Registry(const MetricLimits& limits = {}) : MetricRegistry(limits) {}
 
-const std::vector<MetricPoint>& points_of(const MetricSnapshot& snapshot, const std::string& name) {
-  for (const MetricFamilySnapshot& family : snapshot.families) {
-    if (family.about->name == name) return family.points;
+  [[nodiscard]] std::vector<MetricPoint> points(const std::string& name) const {
+    for (const MetricFamilySnapshot& family : snapshot().families) {
+      if (family.about->name == name) return family.points;
+    }
+    throw std::out_of_range(name);
   }
-  throw std::out_of_range(name);
-}
+  // Of the series with this value of the first label; NaN if there is none.
+  [[nodiscard]] double value(const std::string& name, const std::string& first) const {
+    for (const MetricPoint& point : points(name)) {
+      if (!point.labels->empty() && point.labels->front().second == first) return point.value;
+    }
+    return std::nan("");
+  }
 
-// Of the series with this value of the first label; NaN if there is none.
-double value_of(const MetricRegistry& registry, const std::string& family, const std::string& first) {
-  const MetricSnapshot snapshot = registry.snapshot();
-  for (const MetricPoint& point : points_of(snapshot, family)) {
-    if (!point.labels->empty() && point.labels->front().second == first) return point.value;
-  }
-  return std::nan("");
-}
+  MetricFamily& calls = counter("calls", "", "", {"name", "status"});
+  MetricFamily& times = histogram("times", "s", "", {"name"}, std::array{1.0, 2.0});
+  MetricFamily& level = gauge("level", "", "", {"name"});
+};
 
 TEST(MetricRegistry, AddsUpBySeries) {
-  MetricRegistry registry;
-  MetricFamily& calls = registry.family(kCallsFamily);
-  EXPECT_EQ(&registry.family(kCallsFamily), &calls);
+  Registry registry;
+  EXPECT_EQ(&registry.family({.name = "calls"}), &registry.calls);
   registry.advance(7 * kSecond);
   {
     MetricWriter writer(registry);
-    writer.add(calls, 1, {"a", "ok"});
-    writer.add(calls, 2.5, {"a", "ok"});
-    writer.add(calls, 1, {"a", "error"});
-    writer.add(calls, 1, {"b"});
-    writer.add(calls, -1, {"b"});
-    writer.add(calls, std::nan(""), {"b"});
-    writer.add(calls, std::numeric_limits<double>::infinity(), {"b"});
+    writer.add(registry.calls, 1, {"a", "ok"});
+    writer.add(registry.calls, 2.5, {"a", "ok"});
+    writer.add(registry.calls, 1, {"a", "error"});
+    writer.add(registry.calls, 1, {"b"});
+    writer.add(registry.calls, -1, {"b"});
+    writer.add(registry.calls, std::nan(""), {"b"});
+    writer.add(registry.calls, std::numeric_limits<double>::infinity(), {"b"});
   }
-  const MetricSnapshot snapshot = registry.snapshot();
-  EXPECT_EQ(snapshot.unix_ns, 7 * kSecond);
-  const auto& points = points_of(snapshot, "calls");
+  EXPECT_EQ(registry.snapshot().unix_ns, 7 * kSecond);
+  const auto points = registry.points("calls");
   ASSERT_THAT(points, SizeIs(3));
   EXPECT_THAT(*points[0].labels, ElementsAre(Pair("name", "a"), Pair("status", "error")));
   EXPECT_EQ(points[1].value, 3.5);
@@ -69,26 +70,24 @@ TEST(MetricRegistry, AddsUpBySeries) {
 }
 
 TEST(MetricRegistry, DistinguishesLabelsThatAreEqualWhenJoined) {
-  MetricRegistry registry;
-  MetricFamily& calls = registry.family(kCallsFamily);
-  MetricWriter(registry).add(calls, 1, {"ab", "c"});
-  MetricWriter(registry).add(calls, 1, {"a", "bc"});
-  MetricWriter(registry).add(calls, 1, {"", "abc"});
-  EXPECT_THAT(points_of(registry.snapshot(), "calls"), SizeIs(3));
+  Registry registry;
+  MetricWriter(registry).add(registry.calls, 1, {"ab", "c"});
+  MetricWriter(registry).add(registry.calls, 1, {"a", "bc"});
+  MetricWriter(registry).add(registry.calls, 1, {"", "abc"});
+  EXPECT_THAT(registry.points("calls"), SizeIs(3));
 }
 
 TEST(MetricRegistry, CountsObservationsInBuckets) {
-  MetricRegistry registry;
-  MetricFamily& times = registry.family(kTimes);
+  Registry registry;
   Exemplar first, last, late;
   first.span_id = 1, last.span_id = 2, late.span_id = 3;
   first.unix_ns = kSecond, last.unix_ns = 3 * kSecond, late.unix_ns = 2 * kSecond;
-  for (const double value : {0.5, 1.0, 1.5, 2.0, 3.0}) MetricWriter(registry).observe(times, value, {"a"}, &first);
-  MetricWriter(registry).observe(times, 4, {"a"}, &last, 9);
-  MetricWriter(registry).observe(times, 4, {"a"}, &late);
-  MetricWriter(registry).observe(times, std::nan(""), {"a"});
-  const MetricSnapshot snapshot = registry.snapshot();
-  const MetricPoint& point = points_of(snapshot, "times").at(0);
+  for (const double value : {0.5, 1.0, 1.5, 2.0, 3.0})
+    MetricWriter(registry).observe(registry.times, value, {"a"}, &first);
+  MetricWriter(registry).observe(registry.times, 4, {"a"}, &last, 9);
+  MetricWriter(registry).observe(registry.times, 4, {"a"}, &late);
+  MetricWriter(registry).observe(registry.times, std::nan(""), {"a"});
+  const MetricPoint point = registry.points("times").at(0);
   EXPECT_THAT(point.buckets, ElementsAre(2, 2, 11));
   EXPECT_EQ(point.count, 15U);
   EXPECT_EQ(point.value, 48);
@@ -99,13 +98,12 @@ TEST(MetricRegistry, CountsObservationsInBuckets) {
 }
 
 TEST(MetricRegistry, KeepsTheFirstExemplarOfAMillisecond) {
-  MetricRegistry registry;
-  MetricFamily& times = registry.family(kTimes);
+  Registry registry;
   const auto observe = [&](double value, std::uint64_t unix_ns) {
     Exemplar exemplar;
     exemplar.unix_ns = unix_ns;
-    MetricWriter(registry).observe(times, value, {"a"}, &exemplar);
-    return points_of(registry.snapshot(), "times").at(0);
+    MetricWriter(registry).observe(registry.times, value, {"a"}, &exemplar);
+    return registry.points("times").at(0);
   };
   observe(3, 100'000'000'000);
   EXPECT_EQ(observe(4, 100'000'999'999).exemplars.at(0).second.value, 3);
@@ -116,209 +114,190 @@ TEST(MetricRegistry, KeepsTheFirstExemplarOfAMillisecond) {
 }
 
 TEST(MetricRegistry, CountsWhatHasNoRoomAsOther) {
-  MetricRegistry registry({.most_series = 10});
-  MetricFamily& calls = registry.family(kCallsFamily);
-  MetricFamily& times = registry.family(kTimes);
-  MetricFamily& level = registry.family(kLevel);
+  Registry registry({.most_series = 10});
   for (int i = 0; i < 15; ++i) {
     const std::string name = std::to_string(i);
     MetricWriter writer(registry);
-    writer.add(calls, 2, {name, "ok"});
-    writer.observe(times, 1, {name}, nullptr, 3);
-    writer.gauge(level, 1, {name});
+    writer.add(registry.calls, 2, {name, "ok"});
+    writer.observe(registry.times, 1, {name}, nullptr, 3);
+    writer.gauge(registry.level, 1, {name});
   }
-  EXPECT_THAT(points_of(registry.snapshot(), "calls"), SizeIs(11));
-  EXPECT_EQ(value_of(registry, "calls", "other"), 10);
-  EXPECT_EQ(value_of(registry, "times", "other"), 15);
-  EXPECT_THAT(points_of(registry.snapshot(), "level"), SizeIs(10));
-  EXPECT_EQ(value_of(registry, "nopspan.metrics.overflow", "calls"), 5);
-  EXPECT_EQ(value_of(registry, "nopspan.metrics.overflow", "times"), 15);
-  EXPECT_EQ(value_of(registry, "nopspan.metrics.overflow", "level"), 5);
+  EXPECT_THAT(registry.points("calls"), SizeIs(11));
+  EXPECT_EQ(registry.value("calls", "other"), 10);
+  EXPECT_EQ(registry.value("times", "other"), 15);
+  EXPECT_THAT(registry.points("level"), SizeIs(10));
+  EXPECT_EQ(registry.value("nopspan.metrics.overflow", "calls"), 5);
+  EXPECT_EQ(registry.value("nopspan.metrics.overflow", "times"), 15);
+  EXPECT_EQ(registry.value("nopspan.metrics.overflow", "level"), 5);
 }
 
 TEST(MetricRegistry, LeavesRoomForOtherProcesses) {
-  MetricRegistry registry({.most_series = 10});
-  MetricFamily& calls = registry.family(kCallsFamily);
-  for (int i = 0; i < 100; ++i) MetricWriter(registry, 1).add(calls, 1, {"one" + std::to_string(i)});
-  MetricWriter(registry, 2).add(calls, 1, {"two"});
-  EXPECT_EQ(value_of(registry, "calls", "two"), 1);
-  EXPECT_EQ(value_of(registry, "calls", "other"), 95);
+  Registry registry({.most_series = 10});
+  for (int i = 0; i < 100; ++i) MetricWriter(registry, 1).add(registry.calls, 1, {"one" + std::to_string(i)});
+  MetricWriter(registry, 2).add(registry.calls, 1, {"two"});
+  EXPECT_EQ(registry.value("calls", "two"), 1);
+  EXPECT_EQ(registry.value("calls", "other"), 95);
 }
 
 // A stranger who claims many processes has the share of one.
 TEST(MetricRegistry, GivesProcessesOfOneClaimerOneShare) {
-  MetricRegistry registry({.most_series = 10, .keep_gauge_ns = 5 * kSecond});
-  MetricFamily& calls = registry.family(kCallsFamily);
-  MetricFamily& level = registry.family(kLevel);
+  Registry registry({.most_series = 10, .keep_gauge_ns = 5 * kSecond});
   registry.advance(kSecond);
   for (std::uint64_t process = 1; process <= 100; ++process) {
     MetricWriter writer(registry, process, 7);
-    writer.add(calls, 1, {"claimed" + std::to_string(process)});
-    if (process <= 2) writer.gauge(level, 1, {std::to_string(process)});
+    writer.add(registry.calls, 1, {"claimed" + std::to_string(process)});
+    if (process <= 2) writer.gauge(registry.level, 1, {std::to_string(process)});
   }
-  MetricWriter(registry, 101).add(calls, 1, {"two"});
-  EXPECT_EQ(value_of(registry, "calls", "two"), 1);
-  EXPECT_EQ(value_of(registry, "calls", "other"), 95);
+  MetricWriter(registry, 101).add(registry.calls, 1, {"two"});
+  EXPECT_EQ(registry.value("calls", "two"), 1);
+  EXPECT_EQ(registry.value("calls", "other"), 95);
   // The gauge of a process that has ended is forgotten, although its claimer still sends.
   registry.advance(20 * kSecond);
-  MetricWriter(registry, 2, 7).gauge(level, 1, {"2"});
+  MetricWriter(registry, 2, 7).gauge(registry.level, 1, {"2"});
   registry.advance(40 * kSecond);
-  MetricWriter(registry, 2, 7).gauge(level, 1, {"2"});
+  MetricWriter(registry, 2, 7).gauge(registry.level, 1, {"2"});
   registry.advance(41 * kSecond);
-  EXPECT_THAT(points_of(registry.snapshot(), "level"), SizeIs(1));
+  EXPECT_THAT(registry.points("level"), SizeIs(1));
 }
 
 TEST(MetricRegistry, BoundsTheBytesOfLabels) {
-  MetricRegistry registry({.most_series = 2000});
-  MetricFamily& calls = registry.family(kCallsFamily);
+  Registry registry({.most_series = 2000});
   const std::string text(250, 'x');
   for (int i = 0; i < 2000; ++i) {
-    MetricWriter(registry, static_cast<std::uint64_t>(i % 4) + 1).add(calls, 1, {text + std::to_string(i), text});
+    MetricWriter(registry, static_cast<std::uint64_t>(i % 4) + 1)
+        .add(registry.calls, 1, {text + std::to_string(i), text});
   }
-  const std::vector<MetricPoint> points = points_of(registry.snapshot(), "calls");
+  const std::vector<MetricPoint> points = registry.points("calls");
   EXPECT_LT(points.size(), 2000U * 160 / 500 + 2);
   EXPECT_GT(points.size(), 500U);
-  EXPECT_EQ(value_of(registry, "calls", "other"), 2000 - static_cast<double>(points.size() - 1));
+  EXPECT_EQ(registry.value("calls", "other"), 2000 - static_cast<double>(points.size() - 1));
 }
 
 TEST(MetricRegistry, ASeriesNamedOtherIsNotThereTwice) {
-  MetricRegistry registry({.most_series = 1});
-  MetricFamily& calls = registry.family(kCallsFamily);
-  MetricWriter(registry).add(calls, 1, {"other", "other"});
-  MetricWriter(registry).add(calls, 1, {"a"});
-  EXPECT_THAT(points_of(registry.snapshot(), "calls"), SizeIs(1));
-  EXPECT_EQ(value_of(registry, "calls", "other"), 2);
+  Registry registry({.most_series = 1});
+  MetricWriter(registry).add(registry.calls, 1, {"other", "other"});
+  MetricWriter(registry).add(registry.calls, 1, {"a"});
+  EXPECT_THAT(registry.points("calls"), SizeIs(1));
+  EXPECT_EQ(registry.value("calls", "other"), 2);
 }
 
 TEST(MetricRegistry, ForgetsSeriesThatDoNotChange) {
-  MetricRegistry registry({.keep_ns = 100 * kSecond, .keep_gauge_ns = 50 * kSecond});
-  MetricFamily& calls = registry.family(kCallsFamily);
-  MetricFamily& level = registry.family(kLevel);
+  Registry registry({.keep_ns = 100 * kSecond, .keep_gauge_ns = 50 * kSecond});
   registry.advance(1000 * kSecond);
-  MetricWriter(registry).add(calls, 5, {"a"});
-  MetricWriter(registry).add(calls, 5, {"b"});
-  MetricWriter(registry).gauge(level, 5, {"a"});
+  MetricWriter(registry).add(registry.calls, 5, {"a"});
+  MetricWriter(registry).add(registry.calls, 5, {"b"});
+  MetricWriter(registry).gauge(registry.level, 5, {"a"});
   registry.advance(1060 * kSecond);
-  EXPECT_THAT(points_of(registry.snapshot(), "level"), IsEmpty());
-  MetricWriter(registry).add(calls, 1, {"b"});
+  EXPECT_THAT(registry.points("level"), IsEmpty());
+  MetricWriter(registry).add(registry.calls, 1, {"b"});
   registry.advance(1120 * kSecond);
-  EXPECT_TRUE(std::isnan(value_of(registry, "calls", "a")));
-  EXPECT_EQ(value_of(registry, "calls", "b"), 6);
-  MetricWriter(registry).add(calls, 1, {"a"});
-  const MetricSnapshot snapshot = registry.snapshot();
-  EXPECT_EQ(points_of(snapshot, "calls").at(0).value, 1);
-  EXPECT_EQ(points_of(snapshot, "calls").at(0).start_unix_ns, 1120 * kSecond);
+  EXPECT_TRUE(std::isnan(registry.value("calls", "a")));
+  EXPECT_EQ(registry.value("calls", "b"), 6);
+  MetricWriter(registry).add(registry.calls, 1, {"a"});
+  const MetricPoint point = registry.points("calls").at(0);
+  EXPECT_EQ(point.value, 1);
+  EXPECT_EQ(point.start_unix_ns, 1120 * kSecond);
 }
 
 TEST(MetricRegistry, KeepsGaugesAsLongAsTheirProcessReportsAnything) {
-  MetricRegistry registry({.keep_gauge_ns = 50 * kSecond});
-  MetricFamily& calls = registry.family(kCallsFamily);
-  MetricFamily& level = registry.family(kLevel);
+  Registry registry({.keep_gauge_ns = 50 * kSecond});
   registry.advance(1000 * kSecond);
-  MetricWriter(registry, 1).gauge(level, 1, {"one"});
-  MetricWriter(registry, 2).gauge(level, 2, {"two"});
+  MetricWriter(registry, 1).gauge(registry.level, 1, {"one"});
+  MetricWriter(registry, 2).gauge(registry.level, 2, {"two"});
   for (std::uint64_t second = 1040; second <= 1200; second += 40) {
     registry.advance(second * kSecond);
-    MetricWriter(registry, 1).add(calls, 1, {"a"});
+    MetricWriter(registry, 1).add(registry.calls, 1, {"a"});
   }
-  EXPECT_EQ(value_of(registry, "level", "one"), 1);
-  EXPECT_TRUE(std::isnan(value_of(registry, "level", "two")));
+  EXPECT_EQ(registry.value("level", "one"), 1);
+  EXPECT_TRUE(std::isnan(registry.value("level", "two")));
   registry.advance(1260 * kSecond);
-  EXPECT_TRUE(std::isnan(value_of(registry, "level", "one")));
+  EXPECT_TRUE(std::isnan(registry.value("level", "one")));
 }
 
 TEST(MetricRegistry, ForgetsSoonerIfItIsFull) {
-  MetricRegistry registry({.most_series = 2});
-  MetricFamily& calls = registry.family(kCallsFamily);
+  Registry registry({.most_series = 2});
   registry.advance(1000 * kSecond);
-  MetricWriter(registry, 1).add(calls, 1, {"a"});
-  MetricWriter(registry, 2).add(calls, 1, {"b"});
+  MetricWriter(registry, 1).add(registry.calls, 1, {"a"});
+  MetricWriter(registry, 2).add(registry.calls, 1, {"b"});
   for (std::uint64_t second = 1050; second <= 1400; second += 50) registry.advance(second * kSecond);
-  MetricWriter(registry, 1).add(calls, 1, {"c"});
-  EXPECT_EQ(value_of(registry, "calls", "c"), 1);
+  MetricWriter(registry, 1).add(registry.calls, 1, {"c"});
+  EXPECT_EQ(registry.value("calls", "c"), 1);
 }
 
 TEST(MetricRegistry, KeepsEverythingIfTheClockIsSet) {
   for (const std::uint64_t set_to : {1000U, 1'000'000U, 2'000'000U}) {
-    MetricRegistry registry({.keep_ns = 100 * kSecond});
-    MetricFamily& calls = registry.family(kCallsFamily);
+    Registry registry({.keep_ns = 100 * kSecond});
     registry.advance(1'000'000 * kSecond);
-    MetricWriter(registry).add(calls, 1, {"a"});
+    MetricWriter(registry).add(registry.calls, 1, {"a"});
     registry.advance(set_to * kSecond);
-    EXPECT_EQ(value_of(registry, "calls", "a"), 1) << set_to;
+    EXPECT_EQ(registry.value("calls", "a"), 1) << set_to;
     for (std::uint64_t second = 0; second <= 120; ++second) registry.advance((set_to + second) * kSecond);
-    EXPECT_TRUE(std::isnan(value_of(registry, "calls", "a"))) << "it has the same age after " << set_to;
+    EXPECT_TRUE(std::isnan(registry.value("calls", "a"))) << "it has the same age after " << set_to;
   }
 }
 
 TEST(MetricRegistry, ATotalThatFallsBeginsAgain) {
-  MetricRegistry registry;
-  MetricFamily& calls = registry.family(kCallsFamily);
+  Registry registry;
   registry.advance(1000 * kSecond);
-  MetricWriter(registry).total(calls, 100, {"a"});
+  MetricWriter(registry).total(registry.calls, 100, {"a"});
   registry.advance(1001 * kSecond);
-  MetricWriter(registry).total(calls, 120, {"a"});
-  EXPECT_EQ(points_of(registry.snapshot(), "calls").at(0).start_unix_ns, 1000 * kSecond);
-  MetricWriter(registry).total(calls, 3, {"a"});
-  EXPECT_EQ(value_of(registry, "calls", "a"), 3);
-  EXPECT_EQ(points_of(registry.snapshot(), "calls").at(0).start_unix_ns, 1001 * kSecond);
+  MetricWriter(registry).total(registry.calls, 120, {"a"});
+  EXPECT_EQ(registry.points("calls").at(0).start_unix_ns, 1000 * kSecond);
+  MetricWriter(registry).total(registry.calls, 3, {"a"});
+  EXPECT_EQ(registry.value("calls", "a"), 3);
+  EXPECT_EQ(registry.points("calls").at(0).start_unix_ns, 1001 * kSecond);
 }
 
 TEST(MetricRegistry, IgnoresValuesThatAreLate) {
-  MetricRegistry registry;
-  MetricFamily& level = registry.family(kLevel);
-  MetricWriter(registry).gauge(level, 1, {"a"}, {}, 100 * kSecond);
-  MetricWriter(registry).gauge(level, 2, {"a"}, {}, 99 * kSecond);
-  EXPECT_EQ(value_of(registry, "level", "a"), 1);
+  Registry registry;
+  MetricWriter(registry).gauge(registry.level, 1, {"a"}, {}, 100 * kSecond);
+  MetricWriter(registry).gauge(registry.level, 2, {"a"}, {}, 99 * kSecond);
+  EXPECT_EQ(registry.value("level", "a"), 1);
   // The clock was set back.
-  MetricWriter(registry).gauge(level, 3, {"a"}, {}, 50 * kSecond);
-  EXPECT_EQ(value_of(registry, "level", "a"), 3);
+  MetricWriter(registry).gauge(registry.level, 3, {"a"}, {}, 50 * kSecond);
+  EXPECT_EQ(registry.value("level", "a"), 3);
 }
 
 TEST(MetricRegistry, RepairsAndBoundsLabels) {
-  MetricRegistry registry;
-  MetricFamily& level = registry.family(kLevel);
+  Registry registry;
   const std::string longest = std::string(255, 'x') + "\xc3\xa4";
   const std::pair<std::string_view, std::string_view> more[] = {
       {"a.b", "1"}, {"a_b", "2"}, {"name", "3"}, {"empty", ""}, {"bad", "\xff"}};
-  MetricWriter(registry).gauge(level, 1, {longest}, more);
-  EXPECT_THAT(*points_of(registry.snapshot(), "level").at(0).labels,
+  MetricWriter(registry).gauge(registry.level, 1, {longest}, more);
+  EXPECT_THAT(*registry.points("level").at(0).labels,
               ElementsAre(Pair("name", std::string(255, 'x')), Pair("a.b", "1"), Pair("bad", "\\xff")));
 }
 
 TEST(MetricRegistry, HasNoTwoSeriesThatLookTheSame) {
-  MetricRegistry registry;
-  MetricFamily& level = registry.family(kLevel);
+  Registry registry;
   const auto set = [&](std::string_view value, std::string_view first, std::string_view second) {
     const std::pair<std::string_view, std::string_view> more[] = {{first, "1"}, {second, value}};
-    MetricWriter(registry).gauge(level, 1, {value}, more);
+    MetricWriter(registry).gauge(registry.level, 1, {value}, more);
   };
   set("\xff", "a.b", "a_b");
   set("\\xff", "a_b", "a.b");
   set("\\xff", "a-b", "name");
-  EXPECT_THAT(points_of(registry.snapshot(), "level"), SizeIs(1));
+  EXPECT_THAT(registry.points("level"), SizeIs(1));
 }
 
 TEST(MetricRegistry, AddsUpWhatLooksTheSame) {
-  MetricRegistry registry;
-  MetricFamily& calls = registry.family(kCallsFamily);
+  Registry registry;
   const std::string_view null("a\0b", 3);
-  for (const std::string_view name : {null, std::string_view("a\\x00b")}) MetricWriter(registry).add(calls, 1, {name});
-  EXPECT_EQ(value_of(registry, "calls", "a\\x00b"), 2);
-  MetricWriter(registry).forget(calls, {null});
-  EXPECT_THAT(points_of(registry.snapshot(), "calls"), SizeIs(0));
+  for (const std::string_view name : {null, std::string_view("a\\x00b")})
+    MetricWriter(registry).add(registry.calls, 1, {name});
+  EXPECT_EQ(registry.value("calls", "a\\x00b"), 2);
+  MetricWriter(registry).forget(registry.calls, {null});
+  EXPECT_THAT(registry.points("calls"), SizeIs(0));
 }
 
 TEST(MetricRegistry, IsWrittenAndReadByManyThreads) {
-  MetricRegistry registry;
-  MetricFamily& calls = registry.family(kCallsFamily);
+  Registry registry;
   constexpr int kEach = 2000;
   std::atomic<bool> is_done = false;
   std::thread reader([&] {
     double last = 0;
     while (!is_done) {
-      const MetricSnapshot snapshot = registry.snapshot();
-      for (const MetricPoint& point : points_of(snapshot, "calls")) {
+      for (const MetricPoint& point : registry.points("calls")) {
         EXPECT_GE(point.value, last);
         last = point.value;
       }
@@ -327,13 +306,13 @@ TEST(MetricRegistry, IsWrittenAndReadByManyThreads) {
   std::vector<std::thread> writers;
   for (int thread = 0; thread < 4; ++thread) {
     writers.emplace_back([&] {
-      for (int i = 0; i < kEach; ++i) MetricWriter(registry).add(calls, 1, {"a"});
+      for (int i = 0; i < kEach; ++i) MetricWriter(registry).add(registry.calls, 1, {"a"});
     });
   }
   for (std::thread& writer : writers) writer.join();
   is_done = true;
   reader.join();
-  EXPECT_EQ(value_of(registry, "calls", "a"), 4 * kEach);
+  EXPECT_EQ(registry.value("calls", "a"), 4 * kEach);
 }
 
 }  // namespace
