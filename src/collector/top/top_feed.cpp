@@ -107,7 +107,7 @@ void TopFeed::on_tick(std::uint64_t now_unix_ns) {
   last_process_ = nullptr;
   filtered_.forget_ended(source_);
   tokens_.settle();
-  if (is_asked_.load(std::memory_order_relaxed)) take_request();
+  take_request();
   for (SpanTable& table : tables_) table.advance(now_unix_ns);
   if (next_ns_ == 0) next_ns_ = at_once_ ? now_unix_ns : now_unix_ns + request_.interval_ns;
   // If the clock was set back, the next snapshot is due after one interval.
@@ -119,7 +119,7 @@ void TopFeed::on_tick(std::uint64_t now_unix_ns) {
 }
 
 void TopFeed::finish() {
-  if (is_asked_) take_request();
+  take_request();
   tokens_.settle();
   publish_(snapshot(true));
 }
@@ -127,12 +127,11 @@ void TopFeed::finish() {
 void TopFeed::ask(const TopRequest& request) {
   const std::lock_guard lock(mutex_);
   asked_ = request;
-  is_asked_ = true;
 }
 
 void TopFeed::take_request() {
   const std::lock_guard lock(mutex_);
-  is_asked_ = false;
+  if (!asked_) return;
   request_ = *std::exchange(asked_, std::nullopt);
   next_ns_ = now_ns_;
 }

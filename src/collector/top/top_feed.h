@@ -9,7 +9,6 @@
 #include "top/span_table.h"
 #include "top/token_reports.h"
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -120,7 +119,6 @@ class TopFeed : public Sink {
   TopRequest request_;
   std::mutex mutex_;
   std::optional<TopRequest> asked_;
-  std::atomic<bool> is_asked_ = false;
 };
 
 }  // namespace nopspan::collector

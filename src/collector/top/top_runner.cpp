@@ -38,35 +38,28 @@ TopRunner::~TopRunner() {
 void TopRunner::run() {
   try {
     read_(*source_, feed_);
-    answer_until_stopped();
+    do {
+      feed_.finish();
+    } while (wait_until_asked());
     return;
   } catch (...) {
     const std::lock_guard lock(mutex_);
     failure_ = std::current_exception();
   }
   wake_up_.wake();
-  for (std::unique_lock lock(mutex_); !stops_; is_asked_ = false) wait_until_asked(lock);
-}
-
-void TopRunner::answer_until_stopped() {
-  feed_.finish();
-  std::unique_lock lock(mutex_);
-  while (true) {
-    wait_until_asked(lock);
-    if (stops_) return;
-    is_asked_ = false;
-    lock.unlock();
-    feed_.finish();
-    lock.lock();
+  while (wait_until_asked()) {
   }
 }
 
-void TopRunner::wait_until_asked(std::unique_lock<std::mutex>& lock) {
+bool TopRunner::wait_until_asked() {
   constexpr std::chrono::milliseconds kLook(50), kPatience(400);
   std::chrono::milliseconds waited(0);
+  std::unique_lock lock(mutex_);
   while (!asked_.wait_for(lock, kLook, [this] { return stops_ || is_asked_; })) {
     if (stopping && (waited += kLook) >= kPatience && !Terminal::takes_output()) leave();
   }
+  is_asked_ = false;
+  return !stops_;
 }
 
 // After Ctrl-S, or if the connection hangs, write() to the terminal blocks. ncurses calls it again after a signal.

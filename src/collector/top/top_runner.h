@@ -56,8 +56,8 @@ class TopRunner {
 
  private:
   void run();
-  void answer_until_stopped();
-  void wait_until_asked(std::unique_lock<std::mutex>& lock);
+  // False if the thread must end.
+  bool wait_until_asked();
   [[noreturn]] void leave();
   void publish(TopSnapshotPointer snapshot);
 
