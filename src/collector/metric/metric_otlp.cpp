@@ -95,11 +95,8 @@ class OtlpMetricsEncoder {
     const std::size_t more = bytes.size() + kLengths + about.name.size() + about.help.size() + about.unit.size();
     if (points_ != 0 && head_.size() + scope_.size() + metrics_.size() + data_.size() + more > most_bytes_)
       finish_message();
-    const unsigned kind = about.type == MetricType::gauge     ? otlp_metric::kGauge
-                          : about.type == MetricType::counter ? otlp_metric::kSum
-                                                              : otlp_metric::kHistogram;
     if (about_ != &about) finish_metric();
-    about_ = &about, kind_ = kind;
+    about_ = &about;
     append_bytes(data_, kDataPoint, bytes);
     ++points_;
   }
@@ -112,13 +109,14 @@ class OtlpMetricsEncoder {
  private:
   void finish_metric() {
     if (data_.empty()) return;
-    if (kind_ != otlp_metric::kGauge) append_varint(data_, kTemporality, kCumulative);
-    if (kind_ == otlp_metric::kSum) append_varint(data_, kIsMonotonic, 1);
+    const bool is_gauge = about_->type == MetricType::gauge, is_sum = about_->type == MetricType::counter;
+    if (!is_gauge) append_varint(data_, kTemporality, kCumulative);
+    if (is_sum) append_varint(data_, kIsMonotonic, 1);
     std::string metric;
     append_text(metric, otlp_metric::kName, about_->name);
     append_text(metric, otlp_metric::kDescription, about_->help);
     append_text(metric, otlp_metric::kUnit, about_->unit);
-    append_bytes(metric, kind_, data_);
+    append_bytes(metric, is_gauge ? otlp_metric::kGauge : is_sum ? otlp_metric::kSum : otlp_metric::kHistogram, data_);
     append_bytes(metrics_, kMetric, metric);
     data_.clear();
     about_ = nullptr;
@@ -142,7 +140,6 @@ class OtlpMetricsEncoder {
   std::string head_, scope_;                  // the resource with its tag, the content of the scope
   std::string metrics_;                       // those that are complete
   const MetricDescription* about_ = nullptr;  // the metric that data_ has points of
-  unsigned kind_ = 0;
   std::string data_;
   std::uint64_t points_ = 0;
   std::vector<OtlpMetrics> made_;
