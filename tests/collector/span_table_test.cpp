@@ -13,9 +13,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace nopspan::collector {
@@ -43,23 +43,15 @@ struct Table : SpanTable {
   }
 };
 
-// The smallest of the sorted values that at least `percent` per cent of them do not exceed.
-std::uint64_t exact(const std::vector<std::uint64_t>& sorted, unsigned percent) {
-  return sorted[(sorted.size() * percent + 99) / 100 - 1];
-}
-
-void expect_within_2_percent(std::uint64_t estimate, std::uint64_t truth) {
-  EXPECT_LE(std::abs(static_cast<double>(estimate) - static_cast<double>(truth)), 0.02 * static_cast<double>(truth))
-      << estimate << " for " << truth;
-}
-
 void expect_right(const Quantiles& estimate, std::vector<std::uint64_t> values) {
   std::sort(values.begin(), values.end());
   EXPECT_EQ(estimate.count, values.size());
   EXPECT_EQ(estimate.maximum, values.back());
-  expect_within_2_percent(estimate.p50, exact(values, 50));
-  expect_within_2_percent(estimate.p90, exact(values, 90));
-  expect_within_2_percent(estimate.p99, exact(values, 99));
+  for (const auto& [percent, value] : {std::pair(50U, estimate.p50), {90U, estimate.p90}, {99U, estimate.p99}}) {
+    // The smallest of the values that at least `percent` per cent of them do not exceed.
+    const auto exact = static_cast<double>(values[(values.size() * percent + 99) / 100 - 1]);
+    EXPECT_NEAR(static_cast<double>(value), exact, 0.02 * exact) << percent;
+  }
 }
 
 TEST(SpanTable, TellsQuantilesOfDurationsWithin2Percent) {

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <map>
 #include <string_view>
 #include <tuple>
@@ -43,9 +44,8 @@ struct Bar {
 std::vector<Bar> bars_of(const Buckets& buckets, std::size_t most) {
   std::vector<Bar> bars;
   if (buckets.empty() || most == 0) return bars;
-  const auto octave_of = [](std::size_t bucket) {
-    const std::uint64_t low = LogLinear::lower_bound_of(bucket);
-    return low == 0 ? 0U : 64U - static_cast<unsigned>(__builtin_clzll(low));  // [2^(n-1), 2^n)
+  const auto octave_of = [](std::size_t bucket) {  // [2^(n-1), 2^n)
+    return static_cast<unsigned>(std::bit_width(LogLinear::lower_bound_of(bucket)));
   };
   const unsigned first = octave_of(buckets.front().first), last = octave_of(buckets.back().first);
   const auto together = static_cast<unsigned>((last - first) / most + 1);

@@ -428,12 +428,8 @@ bool TopScreen::type_table(std::uint32_t key) {
 
 void TopScreen::sort_by_neighbour(int step) {
   const std::vector<TopColumn> columns = columns_of(request_.by, view_.total);
-  const auto found =
-      std::find_if(columns.begin(), columns.end(), [&](const TopColumn& column) { return column.id == view_.sort; });
-  std::ptrdiff_t at =
-      found == columns.end() ? static_cast<std::ptrdiff_t>(request_.by.size()) : found - columns.begin();
-  at = std::clamp<std::ptrdiff_t>(at + step, 0, static_cast<std::ptrdiff_t>(columns.size()) - 1);
-  view_.sort = columns[static_cast<std::size_t>(at)].id;
+  const auto at = static_cast<std::ptrdiff_t>(sorted_column(columns, view_)) + step;
+  view_.sort = columns[static_cast<std::size_t>(std::clamp<std::ptrdiff_t>(at, 0, std::ssize(columns) - 1))].id;
 }
 
 void TopScreen::group_by_next() {

@@ -84,16 +84,6 @@ bool is_shown(const RowNumbers& row, const TopView& view) {
   return std::any_of(row.texts.begin(), row.texts.end(), [&](const auto& text) { return has(text, view.filter); });
 }
 
-std::size_t sorted_column(const std::vector<TopColumn>& columns, const TopView& view) {
-  const auto found =
-      std::find_if(columns.begin(), columns.end(), [&](const TopColumn& column) { return column.id == view.sort; });
-  // If the grouping does not have the column, the first number is the sort column.
-  if (found != columns.end()) return static_cast<std::size_t>(found - columns.begin());
-  return static_cast<std::size_t>(
-      std::find_if(columns.begin(), columns.end(), [](const TopColumn& column) { return !column.is_text; }) -
-      columns.begin());
-}
-
 std::size_t width_of_number(const TopColumn& column) {
   constexpr std::size_t kTime = 7, kCount = 5;  // "14.3 ms", "12.3k"
   const bool is_time = kNumbers[column.index].read(Numbers{}, 1).unit == Cell::Unit::ns;
@@ -158,6 +148,15 @@ std::string column_ids() {
   std::string ids;
   for (const NumberColumn& column : kNumbers) ids += (ids.empty() ? "" : ", ") + std::string(column.id);
   return ids;
+}
+
+std::size_t sorted_column(const std::vector<TopColumn>& columns, const TopView& view) {
+  auto found =
+      std::find_if(columns.begin(), columns.end(), [&](const TopColumn& column) { return column.id == view.sort; });
+  if (found == columns.end()) {
+    found = std::find_if(columns.begin(), columns.end(), [](const TopColumn& column) { return !column.is_text; });
+  }
+  return static_cast<std::size_t>(found - columns.begin());
 }
 
 std::string cell_text(const TopColumn& column, const RowNumbers& row, const TableNumbers& table, bool total) {

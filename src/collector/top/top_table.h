@@ -30,6 +30,9 @@ std::vector<TopColumn> columns_of(const Grouping& by, bool total);
 bool is_column(const std::string& id);
 std::string column_ids();
 
+// The index of the view's sort column, or of the first number if the columns do not have it.
+std::size_t sorted_column(const std::vector<TopColumn>& columns, const TopView& view);
+
 // A cell as text that is safe to print; "-" if there is no value.
 std::string cell_text(const TopColumn& column, const RowNumbers& row, const TableNumbers& table, bool total);
 
