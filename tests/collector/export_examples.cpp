@@ -88,7 +88,7 @@ void fill(MetricRegistry& registry) {
   writer.add(calls, 3,
              {"quote \" backslash \\ newline \n bad \xff terminal \x1b]0;t\x07\x7f\xc2\x9b end \xc3\xa4", "443"});
   writer.add(calls, 1e15, {"{}", "http"});
-  const std::pair<std::string_view, std::string_view> more[] = {{"of.process", "1"}, {"__name__", "2"}};
+  const MetricLabels more = {{"of.process", "1"}, {"__name__", "2"}};
   writer.gauge(level, -1.5, {"a"}, more);
   Exemplar exemplar;
   for (unsigned char i = 0; i < 16; ++i) exemplar.trace_id.bytes[i] = i;

@@ -261,8 +261,7 @@ TEST(MetricRegistry, IgnoresValuesThatAreLate) {
 TEST(MetricRegistry, RepairsAndBoundsLabels) {
   Registry registry;
   const std::string longest = std::string(255, 'x') + "\xc3\xa4";
-  const std::pair<std::string_view, std::string_view> more[] = {
-      {"a.b", "1"}, {"a_b", "2"}, {"name", "3"}, {"empty", ""}, {"bad", "\xff"}};
+  const MetricLabels more = {{"a.b", "1"}, {"a_b", "2"}, {"name", "3"}, {"empty", ""}, {"bad", "\xff"}};
   MetricWriter(registry).gauge(registry.level, 1, {longest}, more);
   EXPECT_THAT(*registry.points("level").at(0).labels,
               ElementsAre(Pair("name", std::string(255, 'x')), Pair("a.b", "1"), Pair("bad", "\\xff")));
@@ -270,8 +269,8 @@ TEST(MetricRegistry, RepairsAndBoundsLabels) {
 
 TEST(MetricRegistry, HasNoTwoSeriesThatLookTheSame) {
   Registry registry;
-  const auto set = [&](std::string_view value, std::string_view first, std::string_view second) {
-    const std::pair<std::string_view, std::string_view> more[] = {{first, "1"}, {second, value}};
+  const auto set = [&](const std::string& value, const std::string& first, const std::string& second) {
+    const MetricLabels more = {{first, "1"}, {second, value}};
     MetricWriter(registry).gauge(registry.level, 1, {value}, more);
   };
   set("\xff", "a.b", "a_b");

@@ -11,7 +11,7 @@
 #include <nopspan/semconv.h>
 
 #include <algorithm>
-#include <array>
+#include <string>
 
 namespace nopspan::collector {
 namespace {
@@ -89,7 +89,7 @@ EngineMetrics::EngineMetrics(MetricRegistry& registry)
 }
 
 void EngineMetrics::add(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar) {
-  labels_ = {service_of(**entry.process), entry.engine, entry.model};
+  common_ = {service_of(**entry.process), entry.engine, entry.model};
   if (entry.kind == Kind::gauge) {
     add_gauge(writer, entry);
     return;
@@ -105,7 +105,6 @@ void EngineMetrics::add(MetricWriter& writer, const Entry& entry, const Exemplar
 void EngineMetrics::add_gauge(MetricWriter& writer, const Entry& entry) {
   const std::string pid = std::to_string((*entry.process)->pid);
   own_labels_.clear();
-  own_views_.clear();
   for_each_key_value(entry.attributes, kEventAttributes, [&](std::string_view key_value) {
     Attribute attribute;
     NumberText number;
@@ -114,38 +113,36 @@ void EngineMetrics::add_gauge(MetricWriter& writer, const Entry& entry) {
     if (!text.empty()) own_labels_.emplace_back(attribute.key, text);
   });
   std::sort(own_labels_.begin(), own_labels_.end());
-  for (const auto& [key, value] : own_labels_) own_views_.emplace_back(key, value);
-  const std::array<std::string_view, 5> labels = {labels_.service, labels_.engine, labels_.model, pid, entry.name};
+  const auto values = labels(pid, entry.name);
   const auto value = static_cast<double>(entry.value);
   if ((entry.flags & NOPSPAN_FLAG_COUNTER) != 0 && entry.value >= 0) {
-    writer.total(counter_, value, labels, own_views_, entry.start_unix_ns);
+    writer.total(counter_, value, values, own_labels_, entry.start_unix_ns);
     return;
   }
   const auto known = std::find_if(known_gauges_.begin(), known_gauges_.end(),
                                   [&](const auto& one) { return one.first == entry.name; });
-  writer.gauge(known == known_gauges_.end() ? gauge_ : *known->second, value, labels, own_views_, entry.start_unix_ns);
+  writer.gauge(known == known_gauges_.end() ? gauge_ : *known->second, value, values, own_labels_, entry.start_unix_ns);
   if (entry.number != 0) {
-    writer.gauge(maximum_, static_cast<double>(entry.number), labels, own_views_, entry.start_unix_ns);
+    writer.gauge(maximum_, static_cast<double>(entry.number), values, own_labels_, entry.start_unix_ns);
   }
 }
 
 void EngineMetrics::add_facts(MetricWriter& writer, const Entry& entry) {
   const bool is_request = entry.name == "engine.request";
   const auto add_amount = [&](std::string_view name, std::uint64_t amount) {
-    writer.add(facts_, static_cast<double>(amount), {labels_.service, labels_.engine, labels_.model, entry.name, name});
+    writer.add(facts_, static_cast<double>(amount), labels(entry.name, name));
   };
   const auto on_number = [&](std::string_view key, std::uint64_t number) {
     if (!key.starts_with(kNopspan)) return;
     key.remove_prefix(kNopspan.size());
     if (is_request && key == "admission_ns") {
-      writer.observe(phases_, in_seconds(number), {labels_.service, labels_.engine, labels_.model, "admission"});
+      writer.observe(phases_, in_seconds(number), labels("admission"));
     }
     const auto* const fact = find_engine_fact(key);
     if (fact != nullptr && fact->is_amount) add_amount(key, number);
   };
   const auto on_text = [&](std::string_view key, std::string_view text) {
-    writer.add(texts_, 1,
-               {labels_.service, labels_.engine, labels_.model, entry.name, key.substr(kNopspan.size()), text});
+    writer.add(texts_, 1, labels(entry.name, key.substr(kNopspan.size()), text));
   };
   for_each_engine_fact(entry, on_number, on_text);
   if (!is_request || !entry.has_usage) return;
@@ -157,7 +154,7 @@ void EngineMetrics::add_facts(MetricWriter& writer, const Entry& entry) {
 
 void EngineMetrics::add_request(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar) {
   const auto phase = [&](std::string_view name, std::uint64_t ns) {
-    writer.observe(phases_, in_seconds(ns), {labels_.service, labels_.engine, labels_.model, name}, exemplar);
+    writer.observe(phases_, in_seconds(ns), labels(name), exemplar);
   };
   if (entry.has_engine_times) {
     const EngineTimes& times = entry.engine_times;
@@ -165,25 +162,24 @@ void EngineMetrics::add_request(MetricWriter& writer, const Entry& entry, const 
     phase("prefill", times.prefill_ns);
     phase("decode", times.decode_ns);
   }
-  if (!read_gaps(entry, GapsOf::tokens, gaps_)) writer.add(malformed_, 1, {labels_.service});
+  if (!read_gaps(entry, GapsOf::tokens, gaps_)) writer.add(malformed_, 1, {common_[0]});
   for (const auto& [gap_ns, times] : gaps_) {
-    writer.observe(token_gaps_, in_seconds(gap_ns), {labels_.service, labels_.engine, labels_.model}, exemplar, times);
+    writer.observe(token_gaps_, in_seconds(gap_ns), common_, exemplar, times);
   }
 }
 
 void EngineMetrics::add_step(MetricWriter& writer, const Entry& entry) {
-  const std::array<std::string_view, 3> labels = {labels_.service, labels_.engine, labels_.model};
-  writer.observe(step_duration_, in_seconds(entry.duration_ns), labels);
+  writer.observe(step_duration_, in_seconds(entry.duration_ns), common_);
   if (entry.step == nullptr) return;
   const double tokens =
       static_cast<double>(entry.step->prefill_tokens) + static_cast<double>(entry.step->decode_tokens);
   const auto add_time = [&](std::string_view where, std::uint64_t ns) {
-    if (ns != 0) writer.add(step_time_, in_seconds(ns), {labels_.service, labels_.engine, labels_.model, where});
+    if (ns != 0) writer.add(step_time_, in_seconds(ns), labels(where));
   };
   add_time("device", entry.step->device_ns);
   add_time("host", entry.step->host_ns);
-  if (entry.step->batch_size != 0) writer.observe(step_members_, entry.step->batch_size, labels);
-  writer.observe(step_tokens_, tokens, labels);
+  if (entry.step->batch_size != 0) writer.observe(step_members_, entry.step->batch_size, common_);
+  writer.observe(step_tokens_, tokens, common_);
 }
 
 }  // namespace nopspan::collector

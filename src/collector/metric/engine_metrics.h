@@ -6,7 +6,7 @@
 #include "metric/metric_registry.h"
 #include "model/entry.h"
 
-#include <string>
+#include <array>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -19,6 +19,11 @@ class EngineMetrics {
   void add(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar);
 
  private:
+  // The values of all labels of a family.
+  template <class... More>
+  [[nodiscard]] std::array<std::string_view, 3 + sizeof...(More)> labels(const More&... more) const {
+    return {common_[0], common_[1], common_[2], more...};
+  }
   void add_gauge(MetricWriter& writer, const Entry& entry);
   void add_facts(MetricWriter& writer, const Entry& entry);
   void add_request(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar);
@@ -39,12 +44,8 @@ class EngineMetrics {
   MetricFamily& step_tokens_;
   MetricFamily& malformed_;
   Gaps gaps_;
-  std::vector<std::pair<std::string, std::string>> own_labels_;  // of a gauge
-  std::vector<std::pair<std::string_view, std::string_view>> own_views_;
-  struct Labels {
-    std::string_view service, engine, model;
-  };
-  Labels labels_;  // of the current entry
+  MetricLabels own_labels_;                 // of a gauge
+  std::array<std::string_view, 3> common_;  // the first labels of all families here, of the current entry
 };
 
 }  // namespace nopspan::collector

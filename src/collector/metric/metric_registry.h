@@ -136,7 +136,7 @@ class LabelValues : public std::span<const std::string_view> {
   LabelValues(std::initializer_list<std::string_view> values) : span(values.begin(), values.size()) {}  // NOLINT
 };
 // Labels beyond those of the family, for example those that a process gave to a gauge.
-using MoreLabels = std::span<const std::pair<std::string_view, std::string_view>>;
+using MoreLabels = std::span<const MetricLabels::value_type>;
 
 // Changes series. It holds the registry's lock, so use one for all changes that an entry causes, and no longer.
 //
