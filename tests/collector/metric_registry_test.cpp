@@ -131,14 +131,6 @@ TEST(MetricRegistry, CountsWhatHasNoRoomAsOther) {
   EXPECT_EQ(registry.value("nopspan.metrics.overflow", "level"), 5);
 }
 
-TEST(MetricRegistry, LeavesRoomForOtherProcesses) {
-  Registry registry({.most_series = 10});
-  for (int i = 0; i < 100; ++i) MetricWriter(registry, 1).add(registry.calls, 1, {"one" + std::to_string(i)});
-  MetricWriter(registry, 2).add(registry.calls, 1, {"two"});
-  EXPECT_EQ(registry.value("calls", "two"), 1);
-  EXPECT_EQ(registry.value("calls", "other"), 95);
-}
-
 // A stranger who claims many processes has the share of one.
 TEST(MetricRegistry, GivesProcessesOfOneClaimerOneShare) {
   Registry registry({.most_series = 10, .keep_gauge_ns = 5 * kSecond});

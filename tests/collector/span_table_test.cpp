@@ -22,7 +22,6 @@ namespace nopspan::collector {
 namespace {
 
 using testing::ElementsAre;
-using testing::IsEmpty;
 using testing::SizeIs;
 
 const Grouping kByNameAndModel = {Dimension::name, Dimension::model};
@@ -148,14 +147,6 @@ TEST(SpanTable, HasTheRateOfASteadyProgramAfterItWasHeldUp) {
   }
 }
 
-TEST(SpanTable, ForgetsAllAfterALeapOfTheClock) {
-  Table table(kByNameAndModel, 10);
-  table.add(invented("a", "m"));
-  table.advance(kNoon + 1'000'000 * kSecond);
-  EXPECT_EQ(table.row({"a", "m"}).window.tally.spans, 0U);
-  EXPECT_EQ(table.row({"a", "m"}).total.tally.spans, 1U);
-}
-
 TEST(SpanTable, GoesOnWhenTheClockIsSetBack) {
   Table table(kByNameAndModel, 2);
   table.advance(kNoon - 3600 * kSecond);
@@ -164,19 +155,6 @@ TEST(SpanTable, GoesOnWhenTheClockIsSetBack) {
   EXPECT_EQ(table.numbers().since_ns, kSecond);
   table.advance(kNoon - 3597 * kSecond);
   EXPECT_EQ(table.row({"a", "m"}).window.tally.spans, 0U);
-}
-
-TEST(SpanTable, TellsErrorsFromCancellations) {
-  Table table;
-  for (const std::uint8_t status : {kOk, kError, kException, kCancelled, kCancelled, kCancelled}) {
-    Entry entry = invented("a", "m");
-    entry.status = status;
-    table.add(entry);
-  }
-  const Tally tally = table.row({"a", "m"}).window.tally;
-  EXPECT_EQ(tally.spans, 6U);
-  EXPECT_EQ(tally.errors, 2U);
-  EXPECT_EQ(tally.cancelled, 3U);
 }
 
 TEST(SpanTable, CountsTokensOnceAFact) {
@@ -321,12 +299,6 @@ TEST(SpanTable, TakesAnEnginesStepForNoRequest) {
   EXPECT_EQ(table.row({"engine.step", ""}).window.tally.spans, 3U);
   EXPECT_EQ(table.numbers().window.requests, 0U);
   EXPECT_EQ(table.numbers().window.orphans, 0U);
-}
-
-TEST(SpanTable, LeavesEventsAndGaugesAlone) {
-  Table table;
-  for (const Kind kind : {Kind::event, Kind::gauge}) table.add(invented("a", "m", kind));
-  EXPECT_THAT(table.numbers().rows, IsEmpty());
 }
 
 TEST(SpanTable, GroupsByWhatIsAsked) {

@@ -121,11 +121,6 @@ TEST(TopTable, HasNoRateBeforeAnyTimeHasPassed) {
   EXPECT_EQ(cell_text(columns_of(table.by, false)[1], table.rows[0], table, false), "-");
 }
 
-TEST(TopTable, ShowsAllColumnsWhereThereIsRoom) {
-  const TableNumbers table = three_rows();
-  EXPECT_EQ(layout_of(table, {}, 1000).columns.size(), columns_of(table.by, false).size());
-}
-
 TEST(TopTable, KeepsTheSortedColumnAndFitsWhateverTheWidth) {
   const TableNumbers table = three_rows();
   for (const TopColumn& column : columns_of(table.by, false)) {

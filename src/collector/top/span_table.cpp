@@ -95,7 +95,6 @@ SpanTable::SpanTable(Grouping by, std::uint64_t window_seconds, std::size_t most
 }
 
 std::uint64_t SpanTable::add(const Entry& entry) {
-  if (entry.kind != Kind::span && entry.kind != Kind::retry) return 0;
   const bool is_inner = roots_only_ && entry.kind == Kind::span && !is_root_span(entry);
   const bool has_tokens = entry.has_usage && entry.counts_tokens;
   if (is_inner) {

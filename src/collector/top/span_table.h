@@ -79,8 +79,8 @@ class SpanTable {
   SpanTable(const SpanTable&) = delete;
   SpanTable& operator=(const SpanTable&) = delete;
 
-  // Adds a span or retry to the current second, which advance() sets. Ignores other entries. Returns the number of the
-  // row that has it. 0: `other`, or none.
+  // Adds a span or retry to the current second, which advance() sets. Returns the number of the row that has it. 0:
+  // `other`, or none.
   std::uint64_t add(const Entry& entry);
   // Subtracts the tokens of a span that was added to the row with this number in this second. If another row has
   // replaced it since, its tokens are in `other`.
