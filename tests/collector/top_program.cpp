@@ -88,59 +88,51 @@ class Invention : public Source {
 
   void obey(const std::string& line) {
     std::istringstream words(line);
-    std::string what, name, model, status;
-    std::uint64_t count = 0;
-    words >> what;
-    if (what == "span") {
-      Entry entry;
-      words >> name >> model >> count;
-      name = unescaped(name);
-      model = unescaped(model);
-      entry = invented(name, model);
-      words >> entry.duration_ns >> status;
-      if (status == "error") entry.status = kError;
-      if (status == "cancelled") entry.status = kCancelled;
-      if (status == "root") entry.span_id = entry.root_id;
-      give(entry, count);
-    } else if (what == "chat") {
-      words >> name >> model >> count;
+    const auto word = [&words] {
+      std::string text;
+      words >> text;
+      return unescaped(text);
+    };
+    const auto number = [&words] {
+      std::uint64_t value = 0;
+      words >> value;
+      return value;
+    };
+    const std::string what = word();
+    if (what == "span" || what == "chat") {
+      const std::string name = word(), model = word();
+      const std::uint64_t count = number();
       Entry entry = invented(name, model);
-      entry.has_usage = entry.counts_tokens = entry.has_first_token = true;
-      words >> entry.usage.input >> entry.usage.output >> entry.first_token_ns;
+      if (what == "span") {
+        entry.duration_ns = number();
+        const std::string status = word();
+        if (status == "error") entry.status = kError;
+        if (status == "cancelled") entry.status = kCancelled;
+        if (status == "root") entry.span_id = entry.root_id;
+      } else {
+        entry.has_usage = entry.counts_tokens = entry.has_first_token = true;
+        words >> entry.usage.input >> entry.usage.output >> entry.first_token_ns;
+      }
       give(entry, count);
     } else if (what == "gauge") {
-      words >> model >> name;
+      const std::string engine = word(), name = word();
       Entry entry = invented(name, "", Kind::gauge);
-      entry.engine = model;
+      entry.engine = engine;
       words >> entry.value >> entry.number;
       give(entry);
     } else if (what == "rows") {
-      words >> count;
-      for (std::uint64_t i = 1; i <= count; ++i) {
-        name = "row-" + std::to_string(i);
-        give(invented(name, "m"), i);
-      }
-    } else {
-      obey_other(what, words);
-    }
-  }
-
-  void obey_other(const std::string& what, std::istringstream& words) {
-    std::uint64_t count = 0;
-    std::string word;
-    if (what == "lose") {
-      words >> count;
+      const std::uint64_t count = number();
+      for (std::uint64_t i = 1; i <= count; ++i) give(invented("row-" + std::to_string(i), "m"), i);
+    } else if (what == "lose") {
+      const std::uint64_t count = number();
       counts_.emitted += count;
       counts_.ring_full += count;
     } else if (what == "say") {
-      words >> word;
-      std::cerr << word << std::endl;
+      std::cerr << word() << std::endl;
     } else if (what == "pass") {
-      words >> count;
-      for (std::uint64_t i = 0; i < 10 * count; ++i) sink_->on_tick(now_ns_ += kSecond / 10);
+      for (std::uint64_t i = 10 * number(); i > 0; --i) sink_->on_tick(now_ns_ += kSecond / 10);
     } else if (what == "fail") {
-      words >> word;
-      throw Failure(word);
+      throw Failure(word());
     } else if (what == "end") {
       ended_ = true;
     }
