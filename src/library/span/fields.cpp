@@ -17,6 +17,7 @@
 #include <nopspan/event.h>
 
 #include <cstdint>
+#include <iterator>
 #include <string_view>
 
 namespace nopspan::detail {
@@ -93,18 +94,51 @@ void note_text(FieldSink* sink, std::string_view key, std::string_view text) noe
   }
 }
 
-// The bit of one of the four token counts in usage_keys.
-std::uint8_t usage_bit(const FieldSink& sink, const std::uint64_t& field) noexcept {
-  return static_cast<std::uint8_t>(1U << static_cast<unsigned>(&field - &sink.input_tokens));
+// Token usage is metadata. A measurement with the same key is the application's own.
+struct UsageKey {
+  std::string_view key;
+  std::uint64_t FieldSink::*field;
+  std::uint8_t bit;  // in usage_keys
+};
+constexpr UsageKey kUsageKeys[] = {{"input_tokens", &FieldSink::input_tokens, 1},
+                                   {"output_tokens", &FieldSink::output_tokens, 2},
+                                   {"cached_tokens", &FieldSink::cached_tokens, 4},
+                                   {"reasoning_tokens", &FieldSink::reasoning_tokens, 8}};
+
+struct EngineKey {
+  std::string_view key;
+  std::uint64_t EngineTimes::*field;
+  bool may_be_real;  // a time may be given as a double
+  bool is_duration;  // the engine knows the request's times
+};
+constexpr EngineKey kEngineKeys[] = {{"arrival_ns", &EngineTimes::arrival_ns, true, false},
+                                     {"queue_ns", &EngineTimes::queue_ns, true, true},
+                                     {"prefill_ns", &EngineTimes::prefill_ns, true, true},
+                                     {"decode_ns", &EngineTimes::decode_ns, true, true},
+                                     {"preemptions", &EngineTimes::preemptions, true, false},
+                                     {"prefill_tokens", &EngineTimes::prefill_tokens, false, false},
+                                     {"decode_tokens", &EngineTimes::decode_tokens, false, false}};
+
+struct RetryKey {
+  std::string_view key;
+  bool is_delay;  // in ms; otherwise the attempt
+};
+constexpr RetryKey kRetryKeys[] = {
+    {"attempt", false}, {"delay_ms", true}, {"retry.attempt", false}, {"retry.delay_ms", true}};
+
+template <class Known, std::size_t N>
+const Known* find_key(const Known (&all)[N], std::string_view key) noexcept {
+  for (const Known& known : all) {
+    if (known.key == key) return &known;
+  }
+  return nullptr;
 }
 
-// Token usage is metadata. A measurement with the same key is the application's own and is ignored here.
-void note_usage(FieldSink* sink, std::uint64_t& field, std::uint64_t number, bool measurement) noexcept {
-  if (measurement) return;
+void note_usage(FieldSink* sink, const UsageKey& usage, std::uint64_t number) noexcept {
   sink->begin_numbers();
-  field = number;
-  if (&field == &sink->output_tokens) sink->tokens_so_far = number;
-  sink->usage_keys |= usage_bit(*sink, field);
+  sink->*usage.field = number;
+  if (usage.field == &FieldSink::output_tokens) sink->tokens_so_far = number;
+  sink->usage_keys |= usage.bit;
   sink->flags |= NOPSPAN_FLAG_HAS_USAGE;
 }
 
@@ -113,15 +147,12 @@ void note_usage_map(FieldSink* sink, const Node& map) noexcept {
   Metadata metadata;
   metadata[Key::usage] = map;
   spread_usage(metadata);
-  const auto note = [&](Key key, std::uint64_t& field) {
-    const Node& count = metadata[key];
+  constexpr Key kKeys[] = {Key::input_tokens, Key::output_tokens, Key::cache_read_input_tokens, Key::reasoning_tokens};
+  for (std::size_t i = 0; i < std::size(kKeys); ++i) {
+    const Node& count = metadata[kKeys[i]];
     if (count.is_integer() && count.as_int() >= 0)
-      note_usage(sink, field, static_cast<std::uint64_t>(count.as_int()), false);
-  };
-  note(Key::input_tokens, sink->input_tokens);
-  note(Key::output_tokens, sink->output_tokens);
-  note(Key::cache_read_input_tokens, sink->cached_tokens);
-  note(Key::reasoning_tokens, sink->reasoning_tokens);
+      note_usage(sink, kUsageKeys[i], static_cast<std::uint64_t>(count.as_int()));
+  }
 }
 
 // Sets what follows from a list or map.
@@ -137,112 +168,58 @@ std::uint64_t saturating_ms(std::uint64_t ms) noexcept {
   return INT64_MAX;
 }
 
-void note_count(EngineTimes& engine, std::uint64_t& field, std::uint64_t number) noexcept {
+void note_engine(FieldSink* sink, const EngineKey& known, std::uint64_t number) noexcept {
+  std::uint64_t& field = sink->engine.*known.field;
   field = number;
-  engine.known |= engine_bit(engine, field);
-}
-
-void note_engine(FieldSink* sink, std::uint64_t& field, std::uint64_t number) noexcept {
-  note_count(sink->engine, field, number);
-  sink->has_engine_times = true;
+  sink->engine.known |= engine_bit(sink->engine, field);
+  if (known.is_duration) sink->has_engine_times = true;
 }
 
 // An impossible time or count counts as absent.
-void forget_engine(FieldSink* sink, std::string_view key) noexcept {
-  sink->begin_numbers();
-  EngineTimes& engine = sink->engine;
-  const auto forget_it = [&](std::uint64_t& field) {
-    field = 0;
-    engine.known &= static_cast<std::uint8_t>(~engine_bit(engine, field));
-  };
-  if (key == "arrival_ns") forget_it(engine.arrival_ns);
-  if (key == "queue_ns") forget_it(engine.queue_ns);
-  if (key == "prefill_ns") forget_it(engine.prefill_ns);
-  if (key == "decode_ns") forget_it(engine.decode_ns);
-  if (key == "prefill_tokens") forget_it(engine.prefill_tokens);
-  if (key == "decode_tokens") forget_it(engine.decode_tokens);
-  if (key == "preemptions") forget_it(engine.preemptions);
-}
-
-constexpr std::string_view kEngineKeys[] = {"arrival_ns", "queue_ns", "prefill_ns", "decode_ns", "preemptions"};
-constexpr std::string_view kEngineCounts[] = {"prefill_tokens", "decode_tokens"};
-constexpr std::string_view kUsageKeys[] = {"input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"};
-
-template <std::size_t N>
-bool is_one_of(std::string_view key, const std::string_view (&keys)[N]) noexcept {
-  for (const std::string_view known : keys) {
-    if (key == known) return true;
-  }
-  return false;
+void forget_engine(FieldSink* sink, const EngineKey& known) noexcept {
+  std::uint64_t& field = sink->engine.*known.field;
+  field = 0;
+  sink->engine.known &= static_cast<std::uint8_t>(~engine_bit(sink->engine, field));
 }
 
 // Clears the record's field of a key, because its new value is invalid or is content.
 void forget(FieldSink* sink, std::string_view key) noexcept {
   sink->begin_numbers();
-  const auto forget_usage = [&](std::uint64_t& field) {
-    field = 0;
-    sink->usage_keys &= static_cast<std::uint8_t>(~usage_bit(*sink, field));
-    if (sink->usage_keys == 0) sink->flags &= ~NOPSPAN_FLAG_HAS_USAGE;
-  };
   if (key == "model" || key == "engine" || key == "tenant") note_text(sink, key, {});
   if (key == "tool_name") sink->has_tool = false;
-  if (key == "input_tokens") forget_usage(sink->input_tokens);
-  if (key == "output_tokens") forget_usage(sink->output_tokens);
-  if (key == "cached_tokens") forget_usage(sink->cached_tokens);
-  if (key == "reasoning_tokens") forget_usage(sink->reasoning_tokens);
+  if (const UsageKey* const usage = find_key(kUsageKeys, key); usage != nullptr) {
+    sink->*usage->field = 0;
+    sink->usage_keys &= static_cast<std::uint8_t>(~usage->bit);
+    if (sink->usage_keys == 0) sink->flags &= ~NOPSPAN_FLAG_HAS_USAGE;
+  }
 }
 
 void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool measurement) noexcept {
   sink->begin_numbers();
+  const EngineKey* const of_engine = find_key(kEngineKeys, key);
+  const UsageKey* const usage = measurement ? nullptr : find_key(kUsageKeys, key);
+  const bool is_batch_size = key == "batch_size" && is_step(*sink);
   if (value < 0) {
-    if (is_one_of(key, kEngineKeys) || is_one_of(key, kEngineCounts) || (key == "batch_size" && is_step(*sink)) ||
-        (!measurement && is_one_of(key, kUsageKeys))) {
-      count(counters.values_clamped);
-    }
+    if (of_engine != nullptr || usage != nullptr || is_batch_size) count(counters.values_clamped);
     if (!measurement) forget(sink, key);
-    forget_engine(sink, key);
+    if (of_engine != nullptr) forget_engine(sink, *of_engine);
     return;
   }
   const auto number = static_cast<std::uint64_t>(value);
-  EngineTimes& engine = sink->engine;
-  switch (key.size()) {
-    case 7:
-      if (key == "attempt") sink->retry_attempt = number;
-      break;
-    case 8:
-      if (key == "queue_ns") note_engine(sink, engine.queue_ns, number);
-      if (key == "delay_ms") sink->retry_delay_ns = saturating_ms(number);
-      break;
-    case 9:
-      if (key == "decode_ns") note_engine(sink, engine.decode_ns, number);
-      break;
-    case 10:
-      if (key == "prefill_ns") note_engine(sink, engine.prefill_ns, number);
-      if (key == "arrival_ns") engine.arrival_ns = number;
-      if (key == "batch_size" && is_step(*sink)) set_batch_size(*sink, number);
-      break;
-    case 11:
-      if (key == "preemptions") engine.preemptions = number;
-      if (key == "http_status") sink->gives_result = true;
-      break;
-    case 12:
-      if (key == "input_tokens") note_usage(sink, sink->input_tokens, number, measurement);
-      break;
-    case 13:
-      if (key == "output_tokens") note_usage(sink, sink->output_tokens, number, measurement);
-      if (key == "cached_tokens") note_usage(sink, sink->cached_tokens, number, measurement);
-      if (key == "decode_tokens") note_count(engine, engine.decode_tokens, number);
-      if (key == "retry.attempt") sink->retry_attempt = number;
-      break;
-    case 14:
-      if (key == "prefill_tokens") note_count(engine, engine.prefill_tokens, number);
-      if (key == "retry.delay_ms") sink->retry_delay_ns = saturating_ms(number);
-      break;
-    case 16:
-      if (key == "reasoning_tokens") note_usage(sink, sink->reasoning_tokens, number, measurement);
-      break;
-    default:
-      break;
+  if (of_engine != nullptr) {
+    note_engine(sink, *of_engine, number);
+  } else if (usage != nullptr) {
+    note_usage(sink, *usage, number);
+  } else if (is_batch_size) {
+    set_batch_size(*sink, number);
+  } else if (const RetryKey* const retry = find_key(kRetryKeys, key); retry != nullptr) {
+    if (retry->is_delay) {
+      sink->retry_delay_ns = saturating_ms(number);
+    } else {
+      sink->retry_attempt = number;
+    }
+  } else if (key == "http_status") {
+    sink->gives_result = true;
   }
 }
 
@@ -257,25 +234,25 @@ void put_integer(FieldSink* sink, Text key, std::int64_t value, std::uint8_t fla
   count_unless(sink->fields.put_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value), flags));
 }
 
-// Times may be given as doubles. Counts are integers.
-void note_real(FieldSink* sink, std::string_view key, double value, bool measurement) noexcept {
+void note_real(FieldSink* sink, std::string_view key, double value) noexcept {
   sink->begin_numbers();
   constexpr double kNsPerMs = 1e6;
   if (key == "retry.delay_ms" && value >= 0 && value < 0x1p63 / kNsPerMs) {
     sink->retry_delay_ns = static_cast<std::uint64_t>(value * kNsPerMs);
   }
-  if (!is_one_of(key, kEngineKeys)) return;
+  const EngineKey* const of_engine = find_key(kEngineKeys, key);
+  if (of_engine == nullptr || !of_engine->may_be_real) return;
   if (value >= 0 && value < 0x1p63) {
-    note_number(sink, key, static_cast<std::int64_t>(value), measurement);
+    note_engine(sink, *of_engine, static_cast<std::uint64_t>(value));
   } else {
     count(counters.values_clamped);
-    forget_engine(sink, key);
+    forget_engine(sink, *of_engine);
   }
 }
 
 void put_real(FieldSink* sink, Text key, double value, std::uint8_t flags) noexcept {
   if (!accept(sink, key, flags)) return;
-  if (leaves_the_process(sink, flags)) note_real(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
+  if (leaves_the_process(sink, flags)) note_real(sink, key.view(), value);
   count_unless(sink->fields.put_word(key.view(), Value::Type::real, real_word(value), flags));
 }
 
@@ -314,17 +291,6 @@ constexpr bool may_be_noted_number(std::string_view key) noexcept {
   const char before = key[key.size() - 2];
   return last == 's' ? before == 'n' || before == 'm' : last == 't' && before == 'p';
 }
-constexpr std::string_view kNotedNumbers[] = {"arrival_ns",    "queue_ns",       "prefill_ns",      "decode_ns",
-                                              "preemptions",   "prefill_tokens", "decode_tokens",   "attempt",
-                                              "delay_ms",      "retry.attempt",  "retry.delay_ms",  "input_tokens",
-                                              "output_tokens", "cached_tokens",  "reasoning_tokens"};
-constexpr bool may_all_be_noted() noexcept {
-  for (const std::string_view key : kNotedNumbers) {
-    if (!may_be_noted_number(key)) return false;
-  }
-  return true;
-}
-static_assert(may_all_be_noted());
 
 // The bits of keys in the filter of a FieldBuffer. A ShortKey comes with its bit.
 constexpr std::uint64_t word_of(std::string_view bytes) noexcept {
@@ -332,20 +298,25 @@ constexpr std::uint64_t word_of(std::string_view bytes) noexcept {
   for (std::size_t i = 0; i < bytes.size(); ++i) word |= std::uint64_t{static_cast<unsigned char>(bytes[i])} << 8 * i;
   return word;
 }
-template <std::size_t N>
-constexpr std::uint64_t bits_of(const std::string_view (&keys)[N]) noexcept {
+constexpr std::uint64_t bit_of(std::string_view key) noexcept {
+  const std::size_t size = key.size() >= 8 ? 8 : 4;
+  const KeyEnds ends{word_of(key.substr(0, size)), word_of(key.substr(key.size() - size))};
+  return std::uint64_t{1} << key_bit_number(ends);
+}
+// 0 if may_be_noted_number() rules out one of the keys.
+template <class Known, std::size_t N>
+constexpr std::uint64_t bits_of(const Known (&all)[N]) noexcept {
   std::uint64_t bits = 0;
-  for (const std::string_view key : keys) {
-    const std::size_t size = key.size() >= 8 ? 8 : 4;
-    const KeyEnds ends{word_of(key.substr(0, size)), word_of(key.substr(key.size() - size))};
-    bits |= std::uint64_t{1} << key_bit_number(ends);
+  for (const Known& known : all) {
+    if (!may_be_noted_number(known.key)) return 0;
+    bits |= bit_of(known.key);
   }
   return bits;
 }
-constexpr std::uint64_t kNumberBits = bits_of(kNotedNumbers);
-constexpr std::string_view kNotedTexts[] = {"model",    "engine",    "tenant",    "reason",
-                                            "trace_id", "tool_name", "request_id"};
-constexpr std::uint64_t kTextBits = bits_of(kNotedTexts);
+static_assert(bits_of(kUsageKeys) != 0 && bits_of(kEngineKeys) != 0 && bits_of(kRetryKeys) != 0);
+constexpr std::uint64_t kNumberBits = bits_of(kUsageKeys) | bits_of(kEngineKeys) | bits_of(kRetryKeys);
+constexpr std::uint64_t kTextBits = bit_of("model") | bit_of("engine") | bit_of("tenant") | bit_of("reason") |
+                                    bit_of("trace_id") | bit_of("tool_name") | bit_of("request_id");
 
 bool has_bit(std::uint64_t bits, const KeyWords& key) noexcept { return (bits >> key.bit() & 1U) != 0; }
 

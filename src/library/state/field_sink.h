@@ -109,7 +109,7 @@ struct Unusual {
 
   std::uint32_t status = NOPSPAN_STATUS_OK;
   std::uint32_t link_count = 0;
-  std::uint8_t usage_keys = 0;  // a bit for each of the four token counts that is set; input_tokens is bit 0
+  std::uint8_t usage_keys = 0;  // a bit for each of the four token counts that is set
   std::uint8_t keys = 0;        // AttributeKey::Of: the known keys that have a meaning here
   bool has_tool = false;
   bool has_engine_times = false;
