@@ -121,7 +121,7 @@ using TraceId = unsigned char[kTraceIdBytes];
 
 std::string base64(const TraceId& id) {
   char text[kRequestIdChars];
-  encode_request_id(id, text);
+  nopspan_request_id(id, text);
   return {text, sizeof(text)};
 }
 bool decode(const std::string& text, TraceId& id) { return nopspan_trace_id(text.data(), text.size(), id) != 0; }

@@ -9,7 +9,6 @@
 #include "span/span.h"
 #include "state/context_stack.h"
 #include "state/span_pool.h"
-#include "thread/random.h"
 #include "thread/thread_state.h"
 
 #include <nopspan/fiber.h>

@@ -162,7 +162,7 @@ RequestId Context::request_id() const noexcept {
   if (empty()) return {};
   if ((head_.bits & kForeign) != 0) return RequestId(std::string_view(foreign_));
   char text[detail::kRequestIdChars];
-  detail::encode_request_id(head_.trace_id, text);
+  nopspan_request_id(head_.trace_id, text);
   return RequestId(std::string_view(text, sizeof(text)));
 }
 

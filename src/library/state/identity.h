@@ -2,20 +2,33 @@
 // Trace ids, span ids and request ids: how they are generated and encoded.
 #pragma once
 
-#include "thread/random.h"
 #include "thread/thread_state.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string_view>
 
 namespace nopspan::detail {
 
 inline constexpr std::size_t kTraceIdBytes = 16;
-inline constexpr std::size_t kRequestIdChars = 22;
+inline constexpr std::size_t kRequestIdChars = 22;  // nopspan_request_id() makes them
 
-// Makes a trace id: 16 bytes from the thread's generator (thread/random.h), not all zero.
-void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noexcept;
+inline bool all_zero(const unsigned char* bytes, std::size_t size) noexcept {
+  unsigned char any = 0;
+  for (std::size_t i = 0; i < size; ++i) any |= bytes[i];
+  return any == 0;
+}
+
+// Makes a trace id: 16 bytes from the thread's generator, not all zero.
+inline void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noexcept {
+  do {
+    if (thread->entropy_left < kTraceIdBytes) refill_entropy(thread);
+    thread->entropy_left -= kTraceIdBytes;
+    std::memcpy(out, thread->random.entropy + thread->entropy_left, kTraceIdBytes);
+    std::memset(thread->random.entropy + thread->entropy_left, 0, kTraceIdBytes);
+  } while (all_zero(out, kTraceIdBytes));
+}
 // Makes a span id: not zero, from the thread's pseudo-random generator.
 inline std::uint64_t make_span_id(ThreadState* thread) noexcept {
   const auto rotate_left = [](std::uint64_t x, unsigned k) { return (x << k) | (x >> (64U - k)); };
@@ -34,13 +47,32 @@ inline std::uint64_t make_span_id(ThreadState* thread) noexcept {
   }
 }
 
-// Encodes a trace id as a request id: 22 characters of URL-safe Base64, without padding and without a NUL.
-void encode_request_id(const unsigned char (&id)[kTraceIdBytes], char* out) noexcept;
+inline void encode_hex(const unsigned char* bytes, std::size_t size, char* out) noexcept {
+  constexpr char kDigits[] = "0123456789abcdef";
+  for (std::size_t i = 0; i < size; ++i) {
+    *out++ = kDigits[bytes[i] >> 4U];
+    *out++ = kDigits[bytes[i] & 15U];
+  }
+}
 
-void encode_hex(const unsigned char* bytes, std::size_t size, char* out) noexcept;
-// False unless `text` has exactly 2 * size hexadecimal digits. Digits in upper case are accepted only if `upper_too`.
-bool decode_hex(std::string_view text, unsigned char* out, std::size_t size, bool upper_too) noexcept;
+// -1 for any other character. Digits in upper case are accepted only if `upper_too`.
+inline int hex_value(char c, bool upper_too) noexcept {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (upper_too && c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
 
-bool all_zero(const unsigned char* bytes, std::size_t size) noexcept;
+// False unless `text` has exactly 2 * size hexadecimal digits.
+inline bool decode_hex(std::string_view text, unsigned char* out, std::size_t size, bool upper_too) noexcept {
+  if (text.size() != 2 * size) return false;
+  for (std::size_t i = 0; i < size; ++i) {
+    const int high = hex_value(text[2 * i], upper_too);
+    const int low = hex_value(text[2 * i + 1], upper_too);
+    if (high < 0 || low < 0) return false;
+    out[i] = static_cast<unsigned char>((high << 4) | low);
+  }
+  return true;
+}
 
 }  // namespace nopspan::detail

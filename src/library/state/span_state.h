@@ -63,7 +63,7 @@ inline bool has_request(const SpanState& state) noexcept { return !is_empty(stat
 inline const char (&canonical_id(const SpanState& state) noexcept)[24] {
   if (state.request_id[0] == '\0') {
     std::memset(state.request_id, 0, sizeof(state.request_id));
-    if (has_request(state)) encode_request_id(state.context.trace_id, state.request_id);
+    if (has_request(state)) nopspan_request_id(state.context.trace_id, state.request_id);
   }
   return state.request_id;
 }

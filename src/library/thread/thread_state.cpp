@@ -4,7 +4,6 @@
 #include "base/counters.h"
 #include "base/kept_errno.h"
 #include "memory/slabs.h"
-#include "thread/random.h"
 
 #include <nopspan/types.h>
 

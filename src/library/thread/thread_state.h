@@ -212,13 +212,18 @@ void for_each_thread(const Each& each) {
 // So the library detects fork() without calling getpid(), and a raw clone() without pthread_atfork().
 struct ProcessPage {
   std::atomic<std::uint64_t> mark{0};   // first, because tracers read it; 0: not made yet
-  std::atomic<std::uint64_t> key[4]{};  // of random.h; 0: not made yet
+  std::atomic<std::uint64_t> key[4]{};  // of random.cpp; 0: not made yet
   std::atomic<std::uint64_t> uses{0};   // of the key
   std::atomic<long> pid{0};             // set with the mark: a sandbox may forbid getpid()
 };
 extern std::atomic<ProcessPage*> own_page;
 ProcessPage& process_page() noexcept;
 std::uint64_t make_process_mark() noexcept;
+
+// Fills `out`, at most 1 KiB, with random bytes of the process's generator.
+void process_random(void* out, std::size_t size) noexcept;
+// Fills the entropy of a thread from its own generator, which gets a new key: earlier ids cannot be computed from it.
+void refill_entropy(ThreadState* thread) noexcept;
 
 // A number that differs between this process and its children by fork() or clone().
 inline std::uint64_t process_mark() noexcept {
