@@ -285,19 +285,6 @@ void set_reason_safely(SpanState& span, const Caught& caught, const Stacktrace& 
   }
 }
 
-}  // namespace
-
-std::uint32_t context_flags(const ContextHead& context) noexcept {
-  std::uint32_t flags = 0;
-  if ((context.bits & ContextAccess::kForeign) != 0) flags |= NOPSPAN_FLAG_FOREIGN_ID;
-  if ((context.bits & ContextAccess::kRemoteParent) != 0) flags |= NOPSPAN_FLAG_REMOTE_PARENT;
-  if ((context.bits & ContextAccess::kOrphan) != 0) flags |= NOPSPAN_FLAG_ORPHAN;
-  if ((context.trace_flags & 1U) != 0) flags |= NOPSPAN_FLAG_SAMPLED;
-  return flags;
-}
-
-namespace {
-
 NOPSPAN_HOT SpanState* begin_scope(Name name, SpanOptions options) noexcept {
   const LibraryGuard guard;
   if (!guard) return nullptr;

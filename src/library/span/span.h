@@ -14,9 +14,6 @@
 
 namespace nopspan::detail {
 
-// The NOPSPAN_FLAG_* bits that spans and events inherit from their context.
-std::uint32_t context_flags(const ContextHead& context) noexcept;
-
 // Finds the span's name in the catalogues.
 void note_catalogue(SpanState& span) noexcept;
 
@@ -50,14 +47,6 @@ void span_first_token_at(SpanState* span, std::uint64_t now, std::uint64_t token
 
 // Dispatches the event gen_ai.stream.first_token to handlers.
 void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexcept;
-
-// Gives a span or event that begins a request the id in its metadata: request_id, or trace_id of an agent. If it has a
-// request already, or the span has started, an id that differs is counted. Called before the start and the end of a
-// span, or an event, are emitted.
-void apply_noted_ids(SpanState& state) noexcept;
-inline void apply_given_ids(SpanState& state) noexcept {
-  if (__builtin_expect(state.gives_id, 0)) apply_noted_ids(state);
-}
 
 // Ends the use of the calling thread's state, as the end of the thread does.
 void end_this_thread() noexcept;

@@ -38,6 +38,24 @@ struct SpanState : FieldSink {
   mutable char request_id[24];  // use canonical_id()
 };
 
+// The NOPSPAN_FLAG_* bits that spans and events inherit from their context.
+inline std::uint32_t context_flags(const ContextHead& context) noexcept {
+  std::uint32_t flags = 0;
+  if ((context.bits & ContextAccess::kForeign) != 0) flags |= NOPSPAN_FLAG_FOREIGN_ID;
+  if ((context.bits & ContextAccess::kRemoteParent) != 0) flags |= NOPSPAN_FLAG_REMOTE_PARENT;
+  if ((context.bits & ContextAccess::kOrphan) != 0) flags |= NOPSPAN_FLAG_ORPHAN;
+  if ((context.trace_flags & 1U) != 0) flags |= NOPSPAN_FLAG_SAMPLED;
+  return flags;
+}
+
+// Gives a span or event that begins a request the id in its metadata: request_id, or trace_id of an agent. If it has a
+// request already, or the span has started, an id that differs is counted. Called before the start and the end of a
+// span, or an event, are emitted.
+void apply_noted_ids(SpanState& state) noexcept;
+inline void apply_given_ids(SpanState& state) noexcept {
+  if (__builtin_expect(state.gives_id, 0)) apply_noted_ids(state);
+}
+
 // The bytes to reserve for what is added to the fields of a span or event for handlers: measurements, ids and labels.
 std::size_t added_bytes(const SpanState& state) noexcept;
 // Adds the span's ids and labels to its metadata, for handlers. Does so once per span. If the application has set such
