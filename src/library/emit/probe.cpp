@@ -11,10 +11,10 @@
 #include "state/labels.h"
 #include "state/step_data.h"
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string_view>
 
 static_assert(sizeof(nopspan_span) == 256 && offsetof(nopspan_span, request_id) == 72 &&
               sizeof(nopspan_span::reserved) >= 32);
@@ -134,6 +134,18 @@ void attach_attributes(nopspan_span& record, ThreadState* thread, const SpanStat
 // Makes the compiler store the record before the site, because only a BPF program reads it.
 void finish(const void* record) noexcept { __asm__ volatile("" : : "r"(record) : "memory"); }
 
+// When a request arrived at an inference server: if that is unknown, when its span began.
+std::uint64_t arrival(const SpanState& span) noexcept {
+  return span.engine.arrival_ns != 0 ? span.engine.arrival_ns : span.start_ns;
+}
+
+// The time in ns from the arrival to the first token. 0 if there is no first token or it was before the arrival.
+std::uint64_t time_to_first_token(const SpanState& span) noexcept {
+  if ((span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) == 0) return 0;
+  const std::uint64_t first = span.start_ns + span.first_token_ns;
+  return first > arrival(span) ? first - arrival(span) : 0;
+}
+
 struct Record {
   nopspan_span span{};
   Strings strings;
@@ -204,7 +216,7 @@ void fire_engine_request(ThreadState* thread, SpanState& span) noexcept {
   Strings strings;
   fill_record(record.span, thread, span, Probe::engine_request, strings);
   record.engine_size = offsetof(nopspan_engine, reserved);
-  record.arrival_ns = span.engine.arrival_ns != 0 ? span.engine.arrival_ns : span.start_ns;
+  record.arrival_ns = arrival(span);
   record.queue_ns = span.engine.queue_ns;
   record.prefill_ns = span.engine.prefill_ns;
   record.decode_ns = span.engine.decode_ns;
@@ -286,6 +298,65 @@ OnceProbes fire_once_probes(ThreadState* thread, SpanState& span, const Frame* e
   if (fired.tool_call) fire_tool_call(thread, span);
   if (span.has_engine_times) fire_engine_request(thread, span);
   return fired;
+}
+
+namespace {
+
+// The largest count up to which a double is exact.
+constexpr std::uint64_t kMostTokens = std::uint64_t{1} << 53U;
+
+void add(SpanState& span, std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept {
+  count_unless(span.fields.put_derived(key, type, word, flags));
+}
+
+void measure(SpanState& span, std::string_view key, std::uint64_t value) noexcept {
+  add(span, key, Value::Type::integer, value, FieldEntry::kMeasurement);
+}
+
+void add_time_to_first_token(SpanState& span) noexcept {
+  if ((span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) == 0) return;
+  if (span.start_ns + span.first_token_ns < arrival(span)) {
+    count(counters.values_clamped);
+    return;
+  }
+  measure(span, "ttft_ns", time_to_first_token(span));
+}
+
+// Repeats the times that were given at the start, because handlers have seen them only with the start event.
+void add_times(SpanState& span) noexcept {
+  const EngineTimes& times = span.engine;
+  const auto add_known = [&](std::string_view key, const std::uint64_t& field) {
+    if (is_known(times, field)) measure(span, key, field);
+  };
+  add_known("queue_ns", times.queue_ns);
+  add_known("prefill_ns", times.prefill_ns);
+  add_known("decode_ns", times.decode_ns);
+}
+
+// The prefill makes the first token. Decoding makes the others, so they are one fewer than output_tokens.
+void add_decode_rate(SpanState& span) noexcept {
+  std::uint64_t output = span.output_tokens;
+  if (!is_known(span.engine, span.engine.decode_ns) || output < 2) return;
+  if (output > kMostTokens) {
+    count(counters.values_clamped);
+    output = kMostTokens;
+  }
+  const std::uint64_t decoded = output - 1;
+  const std::uint64_t time = span.engine.decode_ns;
+  measure(span, "time_per_output_token_ns", time / decoded);
+  if (time == 0) return;
+  const double rate = static_cast<double>(decoded) * 1e9 / static_cast<double>(time);
+  add(span, "tokens_per_second", Value::Type::real, real_word(rate), FieldEntry::kMeasurement);
+}
+
+}  // namespace
+
+void add_engine_times(SpanState& span) noexcept {
+  if (span.catalogue == nullptr || span.catalogue->name != "engine.request") return;
+  add_times(span);
+  add_time_to_first_token(span);
+  add_decode_rate(span);
+  add(span, "cancelled", Value::Type::boolean, span.status == NOPSPAN_STATUS_CANCELLED ? 1 : 0, 0);
 }
 
 }  // namespace nopspan::detail

@@ -16,8 +16,6 @@
 // not stored either.
 #pragma once
 
-#include <nopspan/types.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -29,10 +27,6 @@ inline constexpr std::size_t kMaxTracestateBytes = 512;
 // A bit of a handle whose first slot has baggage. Without it, that slot has a tracestate.
 inline constexpr std::uint64_t kOnlyBaggage = std::uint64_t{1} << 63U;
 inline bool has_tracestate(std::uint64_t handle) noexcept { return handle != 0 && (handle & kOnlyBaggage) == 0; }
-
-// Copies a tracestate, which may have several header lines, to `out` (512 bytes), and returns its length. A malformed
-// one is dropped, a long one loses whole items, and both are counted.
-std::size_t check_tracestate(const Text* lines, std::size_t count_of_lines, char* out) noexcept;
 
 // Stores both texts and returns their handle. 0 if both are empty. `tracestate` has at most 512 bytes.
 std::uint64_t store_headers(std::string_view tracestate, std::string_view baggage) noexcept;
