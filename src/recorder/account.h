@@ -33,8 +33,6 @@ std::uint64_t count_threads();
 // Nothing can change that, except this thread.
 bool is_last_thread();
 
-struct OwnProcess;
-
 // `emitted` is the sum of the others up to `reentrant`.
 struct Counts {
   std::uint64_t emitted = 0, delivered = 0, export_dropped = 0, discarded = 0;

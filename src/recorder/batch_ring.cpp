@@ -11,6 +11,16 @@
 
 namespace nopspan::recording {
 
+bool wait_for(sem_t& semaphore, std::uint64_t until_ns) noexcept {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  const timespec until{static_cast<time_t>(until_ns / kSecond), static_cast<long>(until_ns % kSecond)};
+  int result = 0;
+  do {
+    result = sem_clockwait(&semaphore, CLOCK_MONOTONIC, &until);
+  } while (result != 0 && errno == EINTR);
+  return result == 0;
+}
+
 BatchRing::BatchRing(std::size_t bytes) : capacity_(bytes) {
   void* const memory = ::mmap(nullptr, capacity_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
@@ -61,17 +71,6 @@ void BatchRing::remove(std::uint64_t at, std::uint64_t size) noexcept {
   std::memset(memory_ + place, 0, first);
   std::memset(memory_, 0, size - first);
   read_.store(at + size, std::memory_order_release);
-}
-
-void BatchRing::wait(std::uint64_t most_ns) {
-  constexpr std::uint64_t kSecond = 1'000'000'000;
-  timespec until{};
-  clock_gettime(CLOCK_MONOTONIC, &until);
-  const std::uint64_t ns = static_cast<std::uint64_t>(until.tv_nsec) + most_ns;
-  until.tv_sec += static_cast<time_t>(ns / kSecond);
-  until.tv_nsec = static_cast<long>(ns % kSecond);
-  while (sem_clockwait(&wake_up_, CLOCK_MONOTONIC, &until) != 0 && errno == EINTR) {
-  }
 }
 
 void BatchRing::copy_in(std::uint64_t at, const void* from, std::size_t bytes) noexcept {

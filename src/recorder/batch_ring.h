@@ -21,6 +21,9 @@
 
 namespace nopspan::recording {
 
+// Returns false if nobody has posted it by then (CLOCK_MONOTONIC).
+bool wait_for(sem_t& semaphore, std::uint64_t until_ns) noexcept;
+
 class BatchRing : public detail::BatchTap {
  public:
   struct Record {
@@ -62,8 +65,8 @@ class BatchRing : public detail::BatchTap {
   // The end of what threads have put into the ring, and whether the reader has reached it.
   [[nodiscard]] std::uint64_t end() const { return reserved_.load(std::memory_order_acquire); }
   [[nodiscard]] bool has_read(std::uint64_t end) const { return read_.load(std::memory_order_relaxed) >= end; }
-  // Waits until a quarter of the ring is full, wake() was called, or `most_ns` are over.
-  void wait(std::uint64_t most_ns);
+  // Waits until a quarter of the ring is full, wake() was called, or it is so late (CLOCK_MONOTONIC).
+  void wait(std::uint64_t until_ns) noexcept { wait_for(wake_up_, until_ns); }
   void wake() noexcept { sem_post(&wake_up_); }
   // Refused entries of threads that have ended, for which not even a note had room.
   [[nodiscard]] std::uint64_t refused_at_ends() const { return refused_at_ends_.load(std::memory_order_relaxed); }

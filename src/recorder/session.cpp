@@ -7,15 +7,12 @@
 #include <nopspan/detail/batch_tap.h>
 
 #include <pthread.h>
-#include <signal.h>
 #include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstdio>
-#include <ctime>
 #include <new>
 #include <utility>
 
@@ -135,7 +132,9 @@ std::string Session::start(const std::shared_ptr<Session>& self, void (*when_alo
     thread_ = std::thread([self, when_alone] {
       self->run();
       self->keep_if_in_use(self);
-      if (self->is_alone_) self->leave_alone(when_alone);
+      if (!self->is_alone_) return;
+      when_alone();
+      self->thread_.detach();  // the C library calls exit() when this thread, the last one, returns
     });
   } catch (...) {
     detach();
@@ -173,7 +172,7 @@ void Session::work() {
   if (target_.is_open()) begin_recording();
   bool is_behind = false;
   while (!is_ending_) {
-    if (!is_behind) ring_.wait(kTickEvery);
+    if (!is_behind) ring_.wait(monotonic_now() + kTickEvery);
     sample_clock();
     is_behind = !receive();
     tick();
@@ -195,12 +194,6 @@ void Session::look_whether_alone() {
   sigaddset(&mask, SIGPIPE);
   sigaddset(&mask, SIGXFSZ);
   pthread_sigmask(SIG_SETMASK, &mask, nullptr);
-}
-
-// The C library calls exit() when this thread, the last one, returns.
-void Session::leave_alone(void (*when_alone)()) noexcept {
-  when_alone();
-  thread_.detach();
 }
 
 // What was flushed before the last fetch, and is still in the ring, would count as lost.
@@ -399,15 +392,7 @@ bool Session::finish() noexcept {
   is_ending_ = true;
   ring_.wake();
   // A thread that waits for a reader looks at the deadline every 50 ms. One that waits for a disk does not.
-  timespec until{};
-  const std::uint64_t latest = deadline + kLeaveTap + kSecond / 5;
-  until.tv_sec = static_cast<time_t>(latest / kSecond);
-  until.tv_nsec = static_cast<long>(latest % kSecond);
-  int waited = 0;
-  do {
-    waited = sem_clockwait(&done_, CLOCK_MONOTONIC, &until);
-  } while (waited != 0 && errno == EINTR);
-  if (waited == 0) {
+  if (wait_for(done_, deadline + kLeaveTap + kSecond / 5)) {
     thread_.join();
     return is_complete_;
   }

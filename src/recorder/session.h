@@ -54,7 +54,6 @@ class Session {
   void keep_if_in_use(const std::shared_ptr<Session>& self) noexcept;
   void work();
   void look_whether_alone();
-  void leave_alone(void (*when_alone)()) noexcept;
   void end();
   bool receive();
   void receive_rest();

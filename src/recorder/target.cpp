@@ -4,14 +4,12 @@
 #include "recorder/target.h"
 
 #include "base/clocks.h"
-#include "base/open_file.h"
 #include "base/unix_socket.h"
 #include "recorder/crc32.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
