@@ -466,19 +466,12 @@ void span_started(SpanState* span) noexcept { start_scope(span); }
 void span_end(SpanState* span) noexcept { end_scope(span); }
 
 void async_end(SpanState* span) noexcept {
-  if (is_inherited(*span)) {
-    release(span);
-    return;
-  }
-  emit_end(*span, top_frame());
+  if (!is_inherited(*span)) emit_end(*span, top_frame());
   release(span);
 }
 
 void async_abandon(SpanState* span) noexcept {
-  if (is_inherited(*span)) {
-    release(span);
-    return;
-  }
+  if (is_inherited(*span)) return release(span);
   start_late(span);
   // Exceptions that were in flight when the span began do not end it. On another thread there were none.
   const bool is_here = locals.state != nullptr && locals.state->thread_id == span->thread_id;

@@ -271,17 +271,17 @@ FixedString<55> Context::traceparent() const noexcept {
   text[35] = '-';
   // A parent id must not be zero. If no span has begun, it is derived from the trace id, so that every call returns the
   // same one.
-  unsigned char parent[8];
-  for (unsigned i = 0; i < 8; ++i) {
-    parent[i] =
-        head_.span_id != 0 ? static_cast<unsigned char>(head_.span_id >> (56U - 8U * i)) : head_.trace_id[8 + i];
+  if (head_.span_id != 0) {
+    detail::encode_hex(head_.span_id, 16, text + 36);
+  } else if (!detail::all_zero(head_.trace_id + 8, 8)) {
+    detail::encode_hex(head_.trace_id + 8, 8, text + 36);
+  } else {
+    detail::encode_hex(1, 16, text + 36);
   }
-  if (detail::all_zero(parent, sizeof(parent))) parent[7] = 1;
-  detail::encode_hex(parent, sizeof(parent), text + 36);
   text[52] = '-';
   // Flags that this version does not define are sent only if the context came unchanged from a traceparent.
   const unsigned char flags = (head_.bits & kRemote) != 0 ? head_.trace_flags : head_.trace_flags & 3U;
-  detail::encode_hex(&flags, 1, text + 53);
+  detail::encode_hex(flags, 2, text + 53);
   return FixedString<55>(std::string_view(text, sizeof(text)));
 }
 
@@ -291,14 +291,10 @@ FixedString<512> Context::tracestate() const noexcept {
   // Samplers of other processes see only the trace id, and cannot know that it is a hash.
   if (size == 0 && (head_.bits & kForeign) != 0 && !is_hex_id(foreign_)) {
     constexpr std::string_view kKey = "ot=rv:";
-    constexpr std::size_t kBytes = 7;  // of randomness
-    unsigned char bytes[kBytes];
-    const unsigned long randomness = nopspan_hashed_randomness(head_.trace_id);
-    for (std::size_t i = 0; i < kBytes; ++i)
-      bytes[i] = static_cast<unsigned char>(randomness >> (8 * (kBytes - 1 - i)));
+    constexpr std::size_t kDigits = 14;
     std::memcpy(text, kKey.data(), kKey.size());
-    detail::encode_hex(bytes, kBytes, text + kKey.size());
-    size = kKey.size() + 2 * kBytes;
+    detail::encode_hex(nopspan_hashed_randomness(head_.trace_id), kDigits, text + kKey.size());
+    size = kKey.size() + kDigits;
   }
   return FixedString<512>(std::string_view(text, size));
 }

@@ -47,12 +47,12 @@ inline std::uint64_t make_span_id(ThreadState* thread) noexcept {
   }
 }
 
+// Writes the last `digits` hexadecimal digits of a number.
+inline void encode_hex(std::uint64_t number, std::size_t digits, char* out) noexcept {
+  for (; digits > 0; number >>= 4U) out[--digits] = "0123456789abcdef"[number & 15U];
+}
 inline void encode_hex(const unsigned char* bytes, std::size_t size, char* out) noexcept {
-  constexpr char kDigits[] = "0123456789abcdef";
-  for (std::size_t i = 0; i < size; ++i) {
-    *out++ = kDigits[bytes[i] >> 4U];
-    *out++ = kDigits[bytes[i] & 15U];
-  }
+  for (std::size_t i = 0; i < size; ++i) encode_hex(bytes[i], 2, out + 2 * i);
 }
 
 // -1 for any other character. Digits in upper case are accepted only if `upper_too`.

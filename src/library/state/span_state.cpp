@@ -17,10 +17,8 @@ void add_id(FieldBuffer& fields, std::string_view key, std::uint64_t id) noexcep
     fields.add_null(key);
     return;
   }
-  unsigned char bytes[8];
   char text[16];
-  for (unsigned i = 0; i < 8; ++i) bytes[i] = static_cast<unsigned char>(id >> (56U - 8U * i));
-  encode_hex(bytes, sizeof(bytes), text);
+  encode_hex(id, sizeof(text), text);
   fields.add_string(key, {text, sizeof(text)});
 }
 
