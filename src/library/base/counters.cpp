@@ -2,7 +2,6 @@
 #include "base/counters.h"
 
 #include <cstddef>
-#include <cstdint>
 #include <cstring>
 #include <type_traits>
 

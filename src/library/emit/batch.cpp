@@ -3,9 +3,7 @@
 
 #include "base/copy_bytes.h"
 #include "base/counters.h"
-#include "gate/gate.h"
 #include "genai/attributes.h"
-#include "genai/span_attributes.h"
 #include "memory/slabs.h"
 #include "state/context_stack.h"
 #include "state/header_store.h"

@@ -3,7 +3,6 @@
 
 #include "base/counters.h"
 #include "gate/gate.h"
-#include "genai/span_attributes.h"
 #include "memory/slabs.h"
 #include "state/context_stack.h"
 #include "state/given_contexts.h"
@@ -12,7 +11,6 @@
 #include "state/step_data.h"
 
 #include <cstddef>
-#include <cstdint>
 #include <cstring>
 #include <string_view>
 

@@ -16,7 +16,6 @@
 #include "state/given_contexts.h"
 #include "state/orphans.h"
 #include "state/span_pool.h"
-#include "state/span_state.h"
 #include "state/step_data.h"
 #include "thread/thread_state.h"
 

@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "state/intern.h"
 
-#include "base/clean_text.h"
 #include "base/counters.h"
-#include "base/hash.h"
 #include "thread/thread_state.h"
 
 #include <atomic>
-#include <cstring>
 
 namespace nopspan {
 namespace detail {

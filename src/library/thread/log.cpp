@@ -10,11 +10,9 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstdint>
 #include <exception>
 #include <iterator>
 #include <memory>
-#include <mutex>
 #include <utility>
 
 namespace nopspan {

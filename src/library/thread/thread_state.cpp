@@ -3,7 +3,6 @@
 
 #include "base/counters.h"
 #include "base/kept_errno.h"
-#include "memory/slabs.h"
 
 #include <nopspan/types.h>
 
