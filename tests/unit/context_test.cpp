@@ -7,12 +7,9 @@
 #include <nopspan/fiber.h>
 #include <nopspan/span.h>
 
-#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
-#include <queue>
 #include <set>
 #include <string>
 #include <thread>
@@ -27,8 +24,11 @@ static_assert(!std::is_copy_constructible_v<ContextScope> && !std::is_move_const
 
 TEST(Context, IsEmptyWhereThereIsNone) {
   EXPECT_TRUE(Context().empty());
+  EXPECT_FALSE(static_cast<bool>(Context()));
   EXPECT_TRUE(Context::current().empty());
   EXPECT_TRUE(nopspan::request_id().empty());
+  EXPECT_TRUE(Context().request_id().empty());
+  EXPECT_TRUE(Context().trace_id().empty());
   EXPECT_TRUE(Context().traceparent().empty());
   EXPECT_TRUE(Context().tracestate().empty());
 }
@@ -152,56 +152,22 @@ TEST(Context, InheritsLabels) {
   EXPECT_TRUE(events[2]->metadata().empty());
 }
 
-// One worker thread, as in a thread pool.
-class Pool {
- public:
-  Pool() : worker_([this] { run(); }) {}
-  ~Pool() {
-    submit(nullptr);
-    worker_.join();
-  }
-  Pool(const Pool&) = delete;
-  Pool& operator=(const Pool&) = delete;
-  void submit(std::function<void()> job) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    jobs_.push(std::move(job));
-    ready_.notify_one();
-  }
-
- private:
-  void run() {
-    while (true) {
-      std::unique_lock<std::mutex> lock(mutex_);
-      ready_.wait(lock, [this] { return !jobs_.empty(); });
-      const std::function<void()> job = std::move(jobs_.front());
-      jobs_.pop();
-      lock.unlock();
-      if (!job) return;
-      job();
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable ready_;
-  std::queue<std::function<void()>> jobs_;
-  std::thread worker_;
-};
-
-TEST(Context, TravelsToThePoolsThreads) {
+TEST(Context, TravelsToAThreadThatWorksForOneRequestAfterTheOther) {
   const Recorder recorder{"request.start", "job.start"};
   std::vector<nopspan::RequestId> ids;
-  {
-    Pool pool;
-    for (int i = 0; i < 3; ++i) {
-      const Span request{"request"};
-      ids.push_back(request.request_id());
-      pool.submit([context = Context::current()] {
-        EXPECT_TRUE(nopspan::request_id().empty());  // the previous job left nothing behind
-        const ContextScope scope{context};
-        const Span job{"job"};
-      });
-    }
+  std::vector<std::function<void()>> work;
+  for (int i = 0; i < 3; ++i) {
+    const Span request{"request"};
+    ids.push_back(request.request_id());
+    work.emplace_back([context = Context::current()] {
+      EXPECT_TRUE(nopspan::request_id().empty());  // the previous job left nothing behind
+      const ContextScope scope{context};
+      const Span job{"job"};
+    });
   }
+  std::thread([&] {
+    for (const auto& each : work) each();
+  }).join();
   const auto requests = recorder.events("request.start");
   const auto jobs = events_of(recorder, 3, "job.start");
   for (std::size_t i = 0; i < 3; ++i) {
@@ -210,17 +176,12 @@ TEST(Context, TravelsToThePoolsThreads) {
   }
 }
 
-TEST(Context, TravelsToThePoolsThreadsWithTheGateDown) {
-  nopspan::RequestId seen;
-  {
-    Pool pool;
-    const ContextScope here{Context::with_request_id("order-7")};
-    pool.submit([&seen, context = Context::current()] {
-      const ContextScope scope{context};
-      seen = nopspan::request_id();
-    });
-  }
-  EXPECT_EQ(seen, "order-7");
+TEST(Context, TravelsToAThreadWithTheGateDown) {
+  const ContextScope here{Context::with_request_id("order-7")};
+  std::thread([context = Context::current()] {
+    const ContextScope scope{context};
+    EXPECT_EQ(nopspan::request_id(), "order-7");
+  }).join();
 }
 
 TEST(FixedString, ConvertsToWhatTakesStrings) {

@@ -89,24 +89,22 @@ class CounterClockTest : public testing::Test {
     went_back_ = went_back_ || now < last_;
     last_ = now;
   }
-  // Takes readings for `ns`, one every `every_ns` on average.
-  void run(double ns, double every_ns = 300) {
-    for (const double end = Invented::clock_ns + ns; Invented::clock_ns < end;) {
+  // Takes readings for `ns`, one every `every_ns` on average. Returns how many.
+  double run(double ns, double every_ns = 300) {
+    double readings = 0;
+    for (const double end = Invented::clock_ns + ns; Invented::clock_ns < end; ++readings) {
       read();
       Invented::pass(Invented::any(2 * every_ns));
     }
+    return readings;
   }
   // The largest error since the previous call.
   double error() { return std::exchange(error_, 0); }
   // How many of a run's readings came from the true clock, in per mille.
   double true_readings_in(double ns) {
     Invented::clock_reads = 0;
-    std::uint64_t readings = 0;
-    for (const double end = Invented::clock_ns + ns; Invented::clock_ns < end; ++readings) {
-      read();
-      Invented::pass(Invented::any(600));
-    }
-    return 1000.0 * static_cast<double>(Invented::clock_reads) / static_cast<double>(readings);
+    const double readings = run(ns);
+    return 1000.0 * static_cast<double>(Invented::clock_reads) / readings;
   }
 
   CounterClock<Invented> clock_;

@@ -143,10 +143,6 @@ TEST(EngineRequest, HasItsTimeToTheFirstTokenFromTheArrivalOrElseFromItsStart) {
   }
 }
 
-TEST(EngineRequest, WithoutAFirstTokenHasNoTimeToIt) {
-  EXPECT_FALSE(has_measurement(stop_of([](auto& m) { m.arrival_ns(1); }), "ttft_ns"));
-}
-
 TEST(EngineRequest, HasTheFirstTokenOfItsMeter) {
   FakeClock clock;
   const SpanRecorder recorder("engine.request");
@@ -231,17 +227,6 @@ TEST(EngineRequest, CountsTokensOver2To53As2To53) {
   EXPECT_THAT(most, HasMeasurement("tokens_per_second", static_cast<double>(kMost - 1)));
   EXPECT_THAT(more, HasMeasurement("tokens_per_second", static_cast<double>(kMost - 1)));
   EXPECT_THAT(more, HasMetadata("output_tokens", INT64_MAX));
-}
-
-TEST(EngineRequest, FiresItsProbeOnceWithWhatFollows) {
-  const RaisedGate tracer(RaisedGate::points);
-  const Fired fired;
-  AsyncSpan request{engine::request};
-  request.with<RequestFields>([](auto& m) { m.queue_ns(1).decode_ns(3).output_tokens(3); });
-  request.first_token();
-  request.end();
-  EXPECT_EQ(fired[Probe::engine_request], 1U);
-  EXPECT_EQ(fired[Probe::tokens], 1U);
 }
 
 TEST(EngineSpans, HaveTheirOwnBuilders) {
@@ -612,10 +597,6 @@ TEST(Step, ThatAForkInterruptsIsReportedByTheParentOnly) {
     });
   }
   EXPECT_EQ(recorder.stop()->member_count(), 1024U);
-}
-
-TEST(Step, IsNotComputedWhenTheGateIsDown) {
-  const Span step{nopspan::engine::step, [](auto&) { FAIL(); }};
 }
 
 }  // namespace

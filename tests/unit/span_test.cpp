@@ -10,6 +10,8 @@
 #include <time.h>
 
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <type_traits>
 
@@ -517,21 +519,15 @@ TEST(Link, IsBoundedTo128AndCountedBeyond) {
   EXPECT_EQ(stops[1]->flags() & NOPSPAN_FLAG_LINKS_DROPPED, 0U);
 }
 
-TEST(Link, OfAStepIsAMemberOfIt) {
+TEST(Link, OfAStepIsAMember) {
   const SpanRecorder steps("engine.step");
-  std::vector<AsyncSpan> requests;
-  for (int i = 0; i < 8; ++i) requests.emplace_back(nopspan::engine::request, Context::make());
-  {
-    Span step{nopspan::engine::step};
-    for (const AsyncSpan& request : requests) step.link(request.context());
-  }
+  const AsyncSpan request{nopspan::engine::request, Context::make()};
+  Span{nopspan::engine::step}.link(request.context());
   const nopspan::OwnedEvent step = steps.stop();
   EXPECT_EQ(step->link_count(), 0U);
-  ASSERT_EQ(step->member_count(), 8U);
-  for (std::size_t i = 0; i < 8; ++i) {
-    EXPECT_EQ(step->members()[i].request, id_of(requests[i]));
-    EXPECT_NE(step->request_id(), requests[i].request_id().view());
-  }
+  ASSERT_EQ(step->member_count(), 1U);
+  EXPECT_EQ(step->members()[0].request, id_of(request));
+  EXPECT_NE(step->request_id(), request.request_id().view());
 }
 
 TEST(Link, OfAStepToASpanThatIsNotRecordedIsDroppedAndCounted) {
