@@ -355,13 +355,13 @@ TEST(Batch, IsOfTheRequestsThatALinkedSpanLinksTo) {
   EXPECT_EQ(traced.batches.at(0).header.open_entries, 1U) << "these requests have not ended";
 }
 
-// The members of all entries from the STEP entry `at` on. Checks that the entries belong to it and are complete.
-std::vector<nopspan_member> members_from(const Traced& traced, const std::string& name) {
+// The members of the only step. Checks that the entries belong to it and are complete.
+std::vector<nopspan_member> members_from(const Traced& traced) {
   std::vector<nopspan_member> all;
   const Entry* step = nullptr;
   for (const Batch& batch : traced.batches) {
     for (const Entry& entry : batch.entries) {
-      if (entry.fixed.kind == NOPSPAN_ENTRY_STEP && entry.name == name) {
+      if (entry.fixed.kind == NOPSPAN_ENTRY_STEP) {
         EXPECT_EQ(step, nullptr);
         step = &entry;
       } else if (entry.fixed.kind != NOPSPAN_ENTRY_MEMBERS || step == nullptr) {
@@ -369,7 +369,7 @@ std::vector<nopspan_member> members_from(const Traced& traced, const std::string
       } else {
         EXPECT_EQ(entry.fixed.span_id, step->fixed.span_id);
         EXPECT_EQ(entry.extras, (std::vector<std::uint64_t>{0, all.size()}));
-        EXPECT_EQ(entry.name, name);
+        EXPECT_EQ(entry.name, step->name);
         EXPECT_EQ(entry.model, step->model);
       }
       EXPECT_GT(batch.header.open_entries, 0U);
@@ -385,6 +385,12 @@ std::vector<nopspan_member> members_from(const Traced& traced, const std::string
     EXPECT_EQ(all.size(), step->step.members);
   }
   return all;
+}
+
+void expect_members(const Traced& traced, const std::vector<engine::Member>& given) {
+  const std::vector<nopspan_member> members = members_from(traced);
+  ASSERT_EQ(members.size(), given.size());
+  EXPECT_EQ(std::memcmp(members.data(), given.data(), given.size() * sizeof(nopspan_member)), 0);
 }
 
 // members, members_with_prefill, batch_size, dropped, the tokens: prefill, decode, drafted, accepted, budget.
@@ -433,7 +439,7 @@ TEST(StepInABatch, HasItsFactsAndMembers) {
   EXPECT_THAT(counts_of(step), ElementsAre(2U, 1U, 2U, 0U, 30U, 3U, 4U, 2U, 512U));
   EXPECT_EQ(step.host_ns, 10U);
   EXPECT_EQ(step.device_ns, 2000U);
-  const std::vector<nopspan_member> members = members_from(traced, "engine.step");
+  const std::vector<nopspan_member> members = members_from(traced);
   ASSERT_THAT(members, SizeIs(2));
   EXPECT_EQ(members[0].request, recorded);
   EXPECT_EQ(members[0].flags, 0U);
@@ -450,9 +456,7 @@ TEST(StepInABatch, IsWrittenInPartsOf512Members) {
       const Span step{engine::step, [&](auto& m) { m.model("m").members(given.data(), given.size()); }};
     });
     EXPECT_EQ(traced.names().size(), (count + 511) / 512);
-    const std::vector<nopspan_member> members = members_from(traced, "engine.step");
-    ASSERT_EQ(members.size(), count);
-    EXPECT_EQ(std::memcmp(members.data(), given.data(), count * sizeof(nopspan_member)), 0);
+    expect_members(traced, given);
     std::uint64_t next = 0;
     for (const Batch& batch : traced.batches) {
       EXPECT_EQ(batch.header.first, next);
@@ -469,9 +473,7 @@ TEST(StepInABatch, TakesMembersOneByOneOrInSeveralCalls) {
       for (std::size_t i = 700; i < given.size(); ++i) m.member(given[i]);
     });
   });
-  const std::vector<nopspan_member> members = members_from(traced, "engine.step");
-  ASSERT_EQ(members.size(), given.size());
-  EXPECT_EQ(std::memcmp(members.data(), given.data(), given.size() * sizeof(nopspan_member)), 0);
+  expect_members(traced, given);
 }
 
 TEST(StepInABatch, HasMembersWithPrefillFirst) {
@@ -482,9 +484,7 @@ TEST(StepInABatch, HasMembersWithPrefillFirst) {
       const Span step{engine::step, [&](auto& m) { m.members(given.data(), given.size()); }};
     });
     std::stable_partition(given.begin(), given.end(), [](const engine::Member& m) { return m.prefill_tokens != 0; });
-    const std::vector<nopspan_member> members = members_from(traced, "engine.step");
-    ASSERT_EQ(members.size(), count);
-    EXPECT_EQ(std::memcmp(members.data(), given.data(), count * sizeof(nopspan_member)), 0);
+    expect_members(traced, given);
     EXPECT_EQ(traced.batches[0].entries[0].step.members_with_prefill, (count + 1) / 3);
   }
 }
@@ -554,7 +554,7 @@ TEST(StepInABatch, HasALinkAsAMember) {
                       for (int i = 0; i < 500; ++i) m.link(parent);
                     }};
   });
-  const std::vector<nopspan_member> members = members_from(traced, "engine.step");
+  const std::vector<nopspan_member> members = members_from(traced);
   ASSERT_THAT(members, SizeIs(502));
   EXPECT_EQ(members[0].request, recorded);
   EXPECT_EQ(members[0].flags, 0U);

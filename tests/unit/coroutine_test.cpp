@@ -93,27 +93,6 @@ TEST_F(Coroutine, TwoOnOneThreadKeepTheirContextsApart) {
   for (const std::string& line : seen) EXPECT_EQ(line.front(), line.back()) << line;
 }
 
-TEST_F(Coroutine, TakesItsContextToWhicheverThreadResumesIt) {
-  const auto work = [&]() -> Task {
-    const auto scope = co_await nopspan::context_scope(named("mine"));
-    for (int i = 0; i < 3; ++i) {
-      co_await std::suspend_always();
-      see();
-    }
-  };
-  const Task task = work();
-  EXPECT_EQ(current(), "");
-  for (int i = 0; i < 3; ++i) {
-    std::thread([&] {
-      const ContextScope pool{named("pool")};
-      task.resume();
-      EXPECT_EQ(current(), "pool");
-    }).join();
-  }
-  EXPECT_TRUE(task.done());
-  EXPECT_THAT(seen, ElementsAre("mine", "mine", "mine"));
-}
-
 TEST_F(Coroutine, GivesItsContextToWhatItStartsWhenItSuspends) {
   struct Pool : Suspends {
     Coroutine& test;

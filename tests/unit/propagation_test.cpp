@@ -379,10 +379,4 @@ TEST(WithLabel, ChangesACopy) {
   EXPECT_EQ(context.with_label("", "x").traceparent(), context.traceparent());
 }
 
-TEST(WithLabel, IsInheritedBySpans) {
-  const SpanRecorder recorder("work");
-  nopspan::span("work", Context::make().with_label("tenant", "acme"),
-                [](Span& span) { EXPECT_EQ(span.context().label("tenant"), "acme"); });
-}
-
 }  // namespace

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan::recording, as far as no reader is needed. tests/live/library/test_own_recording.py reads the recordings.
+#include "in_child.h"
 #include "in_thread.h"
 #include "sanitizers.h"
 
@@ -435,17 +436,10 @@ TEST_F(OwnRecording, IsNotContinuedByAChild) {
     const bool is_closed = writer.close();
     _exit((is_quiet ? 0 : 1) + (is_closed ? 0 : 2) + (has_counts ? 4 : 0));
   }
-  int status = 0;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
+  EXPECT_EQ(wait_for(child), "");
   emit(1);
   EXPECT_TRUE(writer.close());
   EXPECT_EQ(in_last_ledger(content(), "emitted"), 4);
-}
-
-// Until then the thread of the recording may be between its look at the file and its write.
-void wait_for_begin(const Writer& writer) {
-  while (writer.statistics().connections == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 // The descriptors of this process, of the first 100.
@@ -457,15 +451,21 @@ std::vector<int> descriptors() {
   return found;
 }
 
+// Opens a recording, and waits until it has begun: before, its thread may be between its look at the file and its
+// write. Returns its descriptor.
+int open_and_begin(Writer& writer, const std::string& path) {
+  const std::vector<int> before = descriptors();
+  EXPECT_EQ(writer.open(path), "");
+  while (writer.statistics().connections == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  const std::vector<int> after = descriptors();
+  EXPECT_EQ(after.size(), before.size() + 1);
+  return *std::mismatch(after.begin(), after.end(), before.begin(), before.end()).first;
+}
+
 // A program that closes all descriptors, and then opens a file of its own.
 TEST_F(OwnRecording, DoesNotUseADescriptorThatIsAnotherFileNow) {
-  const std::vector<int> before = descriptors();
   Writer writer;
-  ASSERT_EQ(writer.open(path()), "");
-  wait_for_begin(writer);
-  const std::vector<int> after = descriptors();
-  ASSERT_EQ(after.size(), before.size() + 1);
-  const int number = *std::mismatch(after.begin(), after.end(), before.begin(), before.end()).first;
+  const int number = open_and_begin(writer, path());
   std::FILE* const other = std::tmpfile();
   ASSERT_NE(other, nullptr);
   ASSERT_EQ(dup2(fileno(other), number), number);
@@ -479,19 +479,13 @@ TEST_F(OwnRecording, DoesNotUseADescriptorThatIsAnotherFileNow) {
 }
 
 TEST_F(OwnRecording, DoesNotCloseADescriptorThatIsAnotherFileInAChild) {
-  const std::vector<int> before = descriptors();
   Writer writer;
-  ASSERT_EQ(writer.open(path()), "");
-  wait_for_begin(writer);
-  const std::vector<int> after = descriptors();
-  const int number = *std::mismatch(after.begin(), after.end(), before.begin(), before.end()).first;
+  const int number = open_and_begin(writer, path());
   std::FILE* const other = std::tmpfile();
   ASSERT_EQ(dup2(fileno(other), number), number);
   const pid_t child = fork();
   if (child == 0) _exit(fcntl(number, F_GETFD) >= 0 ? 0 : 1);
-  int status = 0;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
+  EXPECT_EQ(wait_for(child), "");
   EXPECT_FALSE(writer.close());
   close(number);
   std::fclose(other);
