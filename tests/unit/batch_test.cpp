@@ -22,24 +22,16 @@
 #include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
 #include <nopspan/probes.h>
-#include <nopspan/span.h>
-#include <nopspan/stats.h>
 
 #include <pthread.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <chrono>
-#include <cstdint>
 #include <cstring>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <optional>
-#include <stdexcept>
-#include <string>
-#include <vector>
 
 namespace {
 

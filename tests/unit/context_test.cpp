@@ -5,17 +5,13 @@
 #include <nopspan/context.h>
 #include <nopspan/execute.h>
 #include <nopspan/fiber.h>
-#include <nopspan/span.h>
 
 #include <functional>
 #include <memory>
 #include <optional>
 #include <set>
-#include <string>
 #include <thread>
 #include <type_traits>
-#include <utility>
-#include <vector>
 
 namespace {
 

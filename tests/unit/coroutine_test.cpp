@@ -6,15 +6,10 @@
 #include <nopspan/coroutine.h>
 #include <nopspan/execute.h>
 #include <nopspan/probes.h>
-#include <nopspan/span.h>
 
 #include <coroutine>
 #include <exception>
-#include <stdexcept>
-#include <string>
 #include <thread>
-#include <utility>
-#include <vector>
 
 namespace {
 

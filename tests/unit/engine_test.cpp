@@ -11,19 +11,10 @@
 #include "state/catalogue.h"
 
 #include <nopspan/engine.h>
-#include <nopspan/event.h>
 #include <nopspan/probes.h>
-#include <nopspan/span.h>
 
-#include <chrono>
 #include <cmath>
-#include <cstdint>
-#include <limits>
 #include <optional>
-#include <stdexcept>
-#include <string>
-#include <utility>
-#include <vector>
 
 namespace {
 

@@ -7,9 +7,6 @@
 #include <nopspan/context.h>
 #include <nopspan/llm.h>
 #include <nopspan/log.h>
-#include <nopspan/registry.h>
-#include <nopspan/span.h>
-#include <nopspan/stats.h>
 
 #include <unistd.h>
 
@@ -18,10 +15,7 @@
 #include <memory>
 #include <optional>
 #include <set>
-#include <string>
 #include <thread>
-#include <utility>
-#include <vector>
 
 namespace {
 

@@ -10,8 +10,6 @@
 #include "site_hits.h"
 #include "thread/thread_state.h"
 
-#include <nopspan/span.h>
-
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>

@@ -10,8 +10,6 @@
 #include <nopspan/llm.h>
 #include <nopspan/log.h>
 #include <nopspan/probes.h>
-#include <nopspan/span.h>
-#include <nopspan/stats.h>
 
 #include <pthread.h>
 #include <sched.h>
@@ -24,10 +22,7 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <string>
 #include <thread>
-#include <utility>
-#include <vector>
 
 namespace {
 

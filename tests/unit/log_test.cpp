@@ -4,17 +4,11 @@
 #include "recorded.h"
 
 #include <nopspan/agent.h>
-#include <nopspan/event.h>
 #include <nopspan/execute.h>
 #include <nopspan/llm.h>
 #include <nopspan/log.h>
-#include <nopspan/registry.h>
 
 #include <memory>
-#include <stdexcept>
-#include <string>
-#include <utility>
-#include <vector>
 
 namespace {
 

@@ -6,15 +6,10 @@
 
 #include <nopspan/execute.h>
 #include <nopspan/llm.h>
-#include <nopspan/span.h>
-#include <nopspan/types.h>
 
 #include <sys/mman.h>
 
-#include <cstdint>
-#include <string>
 #include <type_traits>
-#include <vector>
 
 namespace {
 

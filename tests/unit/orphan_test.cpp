@@ -12,7 +12,6 @@
 
 #include <atomic>
 #include <iterator>
-#include <memory>
 #include <optional>
 #include <thread>
 

@@ -8,11 +8,7 @@
 
 #include <map>
 #include <optional>
-#include <string>
-#include <string_view>
 #include <unordered_map>
-#include <utility>
-#include <vector>
 
 namespace {
 

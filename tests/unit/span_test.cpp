@@ -10,8 +10,6 @@
 #include <time.h>
 
 #include <optional>
-#include <stdexcept>
-#include <string>
 #include <thread>
 #include <type_traits>
 

@@ -7,14 +7,10 @@
 #include <nopspan/context.h>
 #include <nopspan/fiber.h>
 #include <nopspan/probes.h>
-#include <nopspan/span.h>
 
 #include <memory>
 #include <optional>
 #include <set>
-#include <string>
-#include <utility>
-#include <vector>
 
 namespace {
 
