@@ -854,23 +854,6 @@ TEST(Batch, HasTheSameRetryWhicheverFunctionEmitsIt) {
   }
 }
 
-TEST(Batch, HasEventsAndGauges) {
-  const Traced traced([] {
-    const Span span{"work"};
-    nopspan::execute("cache.hit", [](auto& e) { e.set("key", "k"); });
-    nopspan::gauge("running", 17, [](auto& g) { g.engine("engine-1").maximum(32); });
-  });
-  const std::vector<Entry>& entries = traced.entries(3);
-  EXPECT_EQ(entries[0].fixed.kind, NOPSPAN_ENTRY_EVENT);
-  EXPECT_EQ(entries[0].name, "cache.hit");
-  EXPECT_EQ(entries[0].text, "work");
-  EXPECT_THAT(entries[0].attributes, HasSubstr("key"));
-  EXPECT_EQ(entries[1].fixed.kind, NOPSPAN_ENTRY_GAUGE);
-  EXPECT_EQ(entries[1].name, "running");
-  EXPECT_EQ(entries[1].engine, "engine-1");
-  EXPECT_THAT(entries[1].extras, ElementsAre(17U, 32U));
-}
-
 TEST(Batch, HasTheLabelsOfGaugesAndTheFlagOfCounters) {
   const nopspan::Stats before = nopspan::stats();
   const Traced traced([] {

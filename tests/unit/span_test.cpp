@@ -185,18 +185,6 @@ TEST(Span, NestsUnderTheSpanAroundIt) {
   EXPECT_EQ(events[2]->context().root_id(), events[0]->span_id());
 }
 
-TEST(Span, GivesThePlaceBackToTheSpanAroundItWhenItEnds) {
-  const Recorder recorder{"outer.start", "first.start", "second.start"};
-  {
-    const Span outer{"outer"};
-    { const Span first{"first"}; }
-    EXPECT_EQ(Context::current().span_id(), id_of(outer));
-    const Span second{"second"};
-  }
-  const auto events = events_of(recorder, 3);
-  EXPECT_THAT(events[2], IsChildOf(events[0]));
-}
-
 TEST(Span, BeginsANewRequestEachTimeItIsOutermost) {
   const SpanRecorder recorder("work");
   { const Span span{"work"}; }

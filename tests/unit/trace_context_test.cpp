@@ -199,12 +199,6 @@ TEST(Tracestate, GoesOutOfSpansToo) {
   EXPECT_EQ(inner.context().tracestate(), "congo=1");
 }
 
-TEST(Tracestate, GoesOutWithTheGateDown) {
-  const ContextScope here{Context::from_traceparent(kTraceparent, "congo=1")};
-  const Span untraced{"work"};
-  EXPECT_EQ(Context::current().tracestate(), "congo=1");
-}
-
 TEST(Tracestate, LosesBlanksAndEmptyMembers) {
   const Counted invalid(&nopspan::Stats::invalid_tracestate);
   EXPECT_EQ(passed_on("a=1 , b=2"), "a=1,b=2");
