@@ -41,8 +41,8 @@ __attribute__((noinline)) void take_server_labels(ContextHead& unknown, Frame* a
 
 // Places the span under `parent`: sets its ids, its parent and the flags that follow from them. `foreign_id` is the
 // text of the parent's request id.
-__attribute__((always_inline)) inline void place(ThreadState* thread, SpanState& span, const ContextHead& parent,
-                                                 const char* foreign_id) noexcept {
+__attribute__((noinline)) void place(ThreadState* thread, SpanState& span, const ContextHead& parent,
+                                     const char* foreign_id) noexcept {
   ContextHead& context = span.context;
   copy_context(context, span.foreign_id, parent, foreign_id);
   context.parent_id = parent.span_id;
@@ -78,12 +78,8 @@ __attribute__((noinline)) void place_alone(ThreadState* thread, SpanState& span,
   place(thread, span, parent, ContextAccess::foreign(no_context));
 }
 
-// place() for a span inside the scope `around`.
-__attribute__((noinline)) void place_in(ThreadState* thread, SpanState& span, const Frame& around) noexcept {
-  place(thread, span, *around.context, around.foreign_id);
-}
-
-// The same. The usual case is a span inside a span of this thread, in a request whose id is nopspan's own.
+// place() for a span inside the scope `around`. The usual case is a span inside a span of this thread, in a request
+// whose id is nopspan's own.
 __attribute__((always_inline)) inline void place_inside(ThreadState* thread, SpanState& span,
                                                         const Frame& around) noexcept {
   const ContextHead& parent = *around.context;
@@ -92,7 +88,7 @@ __attribute__((always_inline)) inline void place_inside(ThreadState* thread, Spa
   if (__builtin_expect((parent.bits & ContextAccess::kHasTrace) == 0 || (parent.bits & kUnusual) != 0 ||
                            parent.span_id == 0 || parent.root_id == 0,
                        0)) {
-    place_in(thread, span, around);
+    place(thread, span, parent, around.foreign_id);
     return;
   }
   ContextHead& context = span.context;
