@@ -48,6 +48,15 @@ __attribute__((always_inline)) inline std::uint64_t copy_bytes(void* to, const v
   return copy(0, std::uint8_t{}) | copy(size / 2, std::uint8_t{}) | copy(size - 1, std::uint8_t{});
 }
 
+// Copies words that other threads may be writing. What they write is read on purpose.
+__attribute__((no_sanitize("thread"), noinline)) inline void copy_racing(void* to, const void* from,
+                                                                         std::size_t bytes) noexcept {
+  using Word __attribute__((may_alias)) = std::uint64_t;
+  auto* const out = static_cast<Word*>(to);
+  const auto* const in = static_cast<const Word*>(from);
+  for (std::size_t i = 0; i < bytes / sizeof(Word); ++i) out[i] = __atomic_load_n(in + i, __ATOMIC_ACQUIRE);
+}
+
 // Compares bytes like memcmp(), but inline for 4 to 32 bytes, the usual size of names and labels.
 inline bool is_same(const void* one, const void* other, std::size_t size) noexcept {
   const auto differ = [&](std::size_t at) {

@@ -2,6 +2,7 @@
 // Why a fetch is safe: the copy of a thread's bytes is used only if `first`, `mark`, `sequence_id` and `buffer` are the
 // same before and after it. A buffer that is given back meanwhile stays mapped, because every buffer is a
 // block of a slab.
+#include "base/copy_bytes.h"
 #include "emit/batch.h"
 #include "gate/gate.h"
 #include "memory/slabs.h"
@@ -14,9 +15,6 @@
 
 #include <atomic>
 #include <cstddef>
-
-// What other threads write at the same time is read on purpose.
-#define NOPSPAN_READS_RACES __attribute__((no_sanitize("thread"), noinline))
 
 namespace nopspan::detail {
 namespace {
@@ -52,13 +50,6 @@ class TapUse {
   const std::uint64_t forks_;
   BatchTap* tap_;
 };
-
-NOPSPAN_READS_RACES void copy_racing(void* to, const void* from, std::size_t bytes) noexcept {
-  using Word __attribute__((may_alias)) = std::uint64_t;
-  auto* const out = static_cast<Word*>(to);
-  const auto* const in = static_cast<const Word*>(from);
-  for (std::size_t i = 0; i < bytes / sizeof(Word); ++i) out[i] = __atomic_load_n(in + i, __ATOMIC_ACQUIRE);
-}
 
 // Copies the header of a thread, and the entries that it holds unless it flushes them meanwhile. Returns false if the
 // header is not in use by this process.

@@ -12,6 +12,7 @@
 // whether the span is still open. So a span ends twice only if another thread was already reporting its end then.
 //
 // In-process handlers do not receive these ends, because what they refer to may have been destroyed.
+#include "base/copy_bytes.h"
 #include "base/counters.h"
 #include "base/hash.h"
 #include "emit/probe.h"
@@ -51,11 +52,7 @@ void end_scopes(ThreadState* thread, Text reason) noexcept {
 
 // Copies what other processes may read of a span, and reads whether it has fields, while another thread may change it.
 __attribute__((no_sanitize("thread"), noinline)) bool copy_open(const SpanState& live, OpenSpan& copy) noexcept {
-  using Word __attribute__((may_alias)) = std::uint64_t;
-  const OpenSpan& from = live;
-  for (std::size_t i = 0; i < sizeof(OpenSpan) / sizeof(Word); ++i) {
-    reinterpret_cast<Word*>(&copy)[i] = __atomic_load_n(reinterpret_cast<const Word*>(&from) + i, __ATOMIC_ACQUIRE);
-  }
+  copy_racing(&copy, static_cast<const OpenSpan*>(&live), sizeof(copy));
   return live.fields.size() != 0;
 }
 
