@@ -130,7 +130,7 @@ void report_engine_stats(ThreadState* thread, SpanState& event) noexcept {
 SpanState* begin_point(Name name, const Context* target) noexcept {
   const LibraryGuard guard;
   if (!guard) return nullptr;
-  SpanState* event = allocate(guard.thread());
+  SpanState* event = take_state(guard.thread());
   if (event == nullptr) return nullptr;
   event->begin();
   event->begin_numbers();

@@ -19,6 +19,7 @@
 #include "state/step_data.h"
 #include "thread/thread_state.h"
 
+#include <nopspan/fiber.h>
 #include <nopspan/span.h>
 
 #include <exception>
@@ -478,13 +479,18 @@ void async_abandon(SpanState* span) noexcept {
   async_end(span);
 }
 
-void end_suspended(SpanState* span, const Frame* enclosing) noexcept {
-  if (!is_inherited(*span)) {
-    start_late(span);
-    mark_abandoned(*span);
-    emit_end(*span, enclosing);
+void end_frames(SuspendedFrames suspended) noexcept {
+  if (suspended.mark != process_mark()) return;  // in a child after fork(), another thread's frames were given back
+  while (suspended.top != nullptr) {
+    SpanState* const span = drop_suspended(suspended.top);
+    if (span == nullptr) continue;
+    if (!is_inherited(*span)) {
+      start_late(span);
+      mark_abandoned(*span);
+      emit_end(*span, suspended.top);
+    }
+    release(span);
   }
-  release(span);
 }
 
 void span_complete(SpanState* span, std::int64_t duration_ns) noexcept {

@@ -26,9 +26,6 @@ inline std::uint64_t mark_of(const SpanState& span) noexcept {
   return __atomic_load_n(&span.process_mark, __ATOMIC_RELAXED);
 }
 
-// Ends a span whose fiber is destroyed while it is suspended. `enclosing` is the frame below it on the fiber's stack.
-void end_suspended(SpanState* span, const Frame* enclosing) noexcept;
-
 // How a finished span ended.
 struct Outcome {
   std::uint64_t duration_ns;

@@ -11,8 +11,6 @@
 #include "state/span_pool.h"
 #include "thread/thread_state.h"
 
-#include <nopspan/fiber.h>
-
 #include <pthread.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -144,13 +142,6 @@ ThreadState* make_thread_state() noexcept {
   reset_for_process(thread, process_mark());
   thread->busy = was_busy;
   return thread;
-}
-
-void end_frames(SuspendedFrames suspended) noexcept {
-  if (suspended.mark != process_mark()) return;  // in a child after fork(), another thread's frames were given back
-  while (suspended.top != nullptr) {
-    if (SpanState* const span = drop_suspended(suspended.top); span != nullptr) end_suspended(span, suspended.top);
-  }
 }
 
 }  // namespace nopspan::detail

@@ -33,8 +33,6 @@ __attribute__((noinline)) Pooled* fill_pool(ThreadState* thread) noexcept {
   return thread->pool;
 }
 
-SpanState* allocate(ThreadState* thread) noexcept { return take_state(thread); }
-
 void release(SpanState* span) noexcept {
   ThreadState* thread = locals.state;
   if (__builtin_expect(thread != nullptr && !thread->busy, 1)) {

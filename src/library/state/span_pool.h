@@ -85,9 +85,8 @@ inline void give_back_state(ThreadState* thread, SpanState* span) noexcept {
   ++thread->pooled;
 }
 
-// allocate() is take_state() without inlining. release() may be called anywhere, and returns the state to the pool of
-// the calling thread. free_pool() is called at the end of a thread.
-SpanState* allocate(ThreadState* thread) noexcept;
+// release() may be called anywhere, and returns the state to the pool of the calling thread. free_pool() is called at
+// the end of a thread.
 void release(SpanState* span) noexcept;
 void free_pool(ThreadState* thread) noexcept;
 
