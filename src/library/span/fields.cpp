@@ -59,39 +59,18 @@ void set_label(FieldSink* sink, ContextAccess::Label which, std::string_view tex
 // Sets the record's fields that are texts.
 void note_text(FieldSink* sink, std::string_view key, std::string_view text) noexcept {
   sink->begin_numbers();
-  switch (key.size()) {
-    case 5:
-      if (key == "model") set_label(sink, ContextAccess::model, text);
-      break;
-    case 6:
-      if (key == "engine") set_label(sink, ContextAccess::engine, text);
-      if (key == "tenant") set_label(sink, ContextAccess::tenant, text);
-      if (key == "reason" && (sink->keys & AttributeKey::retry) != 0) clean(text, sink->retry_reason);
-      break;
-    case 8:
-      if (key == "trace_id") sink->gives_id = true;
-      break;
-    case 9:
-      if (key == "tool_name") {
-        clean(text, sink->tool_name);
-        sink->has_tool = true;
-      }
-      break;
-    case 10:
-      if (key == "request_id") sink->gives_id = true;
-      break;
-    case 12:
-      if (key == "retry.reason") clean(text, sink->retry_reason);
-      break;
-    case 13:
-      if (key == "finish_reason") sink->gives_result = true;
-      break;
-    case 24:
-      if (key == semconv::rpc_response_status_code) sink->gives_result = true;
-      break;
-    default:
-      break;
+  if (key == "model") set_label(sink, ContextAccess::model, text);
+  if (key == "engine") set_label(sink, ContextAccess::engine, text);
+  if (key == "tenant") set_label(sink, ContextAccess::tenant, text);
+  if (key == "retry.reason" || (key == "reason" && (sink->keys & AttributeKey::retry) != 0)) {
+    clean(text, sink->retry_reason);
   }
+  if (key == "tool_name") {
+    clean(text, sink->tool_name);
+    sink->has_tool = true;
+  }
+  if (key == "trace_id" || key == "request_id") sink->gives_id = true;
+  if (key == "finish_reason" || key == semconv::rpc_response_status_code) sink->gives_result = true;
 }
 
 // Token usage is metadata. A measurement with the same key is the application's own.
@@ -268,20 +247,8 @@ std::int64_t clamp(std::uint64_t value) noexcept {
 
 // True if note_text() needs the key.
 bool is_noted_text(std::string_view key) noexcept {
-  switch (key.size()) {
-    case 5:
-      return key == "model";
-    case 6:
-      return key == "engine" || key == "tenant" || key == "reason";
-    case 8:
-      return key == "trace_id";
-    case 9:
-      return key == "tool_name";
-    case 10:
-      return key == "request_id";
-    default:
-      return false;
-  }
+  return key == "model" || key == "engine" || key == "tenant" || key == "reason" || key == "trace_id" ||
+         key == "tool_name" || key == "request_id";
 }
 
 // False if note_number() does not need the key. Compares only the last two letters.
