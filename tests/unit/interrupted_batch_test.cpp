@@ -7,16 +7,17 @@
 #include "raised_gate.h"
 #include "recorded.h"
 #include "sanitizers.h"
+#if defined(__x86_64__)
+#include "single_step.h"
+#endif
 #include "site_hits.h"
 #include "thread/thread_state.h"
 
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <ucontext.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <map>
 #include <optional>
 
@@ -28,7 +29,8 @@ SiteHits hits;
 // The number of hits shortly after the handler was called.
 std::size_t hits_soon;
 
-// Single-steps a piece of code, and calls a function in a signal handler after `at` instructions.
+// Single-steps a piece of code, and calls a function in a signal handler after `at` instructions. The piece need not
+// end in the block that it begins in, as that of run_interrupted().
 class Interruption {
  public:
   Interruption(long at, void (*call)()) {
@@ -36,38 +38,27 @@ class Interruption {
     call_ = call;
     steps_ = 0;
     is_over_ = false;
-    set(SIGUSR1, [](int, siginfo_t*, void* context) { flags_of(context) |= kTrap; });
-    set(SIGTRAP, on_step);
-    raise(SIGUSR1);
+    struct sigaction action {};
+    action.sa_sigaction = on_step;
+    action.sa_flags = SA_SIGINFO;
+    sigaction(SIGTRAP, &action, nullptr);
+    __writeeflags(__readeflags() | kTrapFlag);
   }
   ~Interruption() { is_over_ = true; }
 
  private:
-  static constexpr long long kTrap = 0x100;
-  static constexpr long kSoon = 150;
-
-  static long long& flags_of(void* context) { return static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_EFL]; }
-  static void set(int signal, void (*handler)(int, siginfo_t*, void*)) {
-    struct sigaction action;
-    std::memset(&action, 0, sizeof(action));
-    action.sa_sigaction = handler;
-    action.sa_flags = SA_SIGINFO;
-    sigaction(signal, &action, nullptr);
-  }
   static void on_step(int, siginfo_t*, void* context) {
+    constexpr long kSoon = 150;
     if (!is_over_ && ++steps_ == at_) call_();
     if (!is_over_ && steps_ < at_ + kSoon) return;
-    flags_of(context) &= ~kTrap;
+    static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_EFL] &= ~static_cast<greg_t>(kTrapFlag);
     hits_soon = hits.count;
   }
 
-  static volatile long at_, steps_;
-  static volatile bool is_over_;
-  static void (*call_)();
+  static inline volatile long at_, steps_;
+  static inline volatile bool is_over_;
+  static inline void (*call_)();
 };
-volatile long Interruption::at_, Interruption::steps_;
-volatile bool Interruption::is_over_;
-void (*Interruption::call_)();
 
 // Returns the number of flushed entries, and checks that each was flushed once and in order. If `new_born`, the
 // sequence of each thread must begin at 0.
