@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -18,9 +20,6 @@
 #include <thread>
 
 namespace {
-
-using ::testing::Contains;
-using ::testing::UnorderedElementsAre;
 
 // The lines that the child writes with `write(line)`. The child must exit with status 0.
 std::vector<std::string> lines_of_child(const std::function<void(const std::function<void(std::string)>&)>& work) {
@@ -35,18 +34,11 @@ std::vector<std::string> lines_of_child(const std::function<void(const std::func
   });
   EXPECT_THAT(problem, IsEmpty());
   close(ends[1]);
-  std::string text;
-  char buffer[4096];
-  for (ssize_t got = 0; (got = read(ends[0], buffer, sizeof(buffer))) > 0;) {
-    text.append(buffer, static_cast<std::size_t>(got));
-  }
-  close(ends[0]);
+  std::FILE* const text = fdopen(ends[0], "r");
   std::vector<std::string> lines;
-  for (std::size_t at = 0; at < text.size();) {
-    const std::size_t end = text.find('\n', at);
-    lines.push_back(text.substr(at, end - at));
-    at = end + 1;
-  }
+  for (char line[100]; std::fgets(line, sizeof(line), text) != nullptr;)
+    lines.emplace_back(line, std::strlen(line) - 1);
+  std::fclose(text);
   return lines;
 }
 
