@@ -2,6 +2,8 @@
 // A canary emits one event of each kind. When a tracer reports it, the tracer is attached.
 #pragma once
 
+#include "commands.h"
+
 #include <nopspan/engine.h>
 #include <nopspan/execute.h>
 #include <nopspan/llm.h>
@@ -28,4 +30,10 @@ inline void emit_each(const std::string& id) {
         });
   } catch (const std::runtime_error&) {
   }
+}
+
+// The command `canary ID`.
+inline std::string canary_command(std::istringstream& arguments) {
+  emit_each(word(arguments));
+  return "done";
 }

@@ -2,7 +2,6 @@
 // On command, emits every kind of content, each with a different text (CANARY-...). One line of answer lists these
 // texts. A handler of all events records which of them it received.
 #include "canary.h"
-#include "commands.h"
 
 #include <nopspan/agent.h>
 #include <nopspan/engine.h>
@@ -134,10 +133,7 @@ int main() {
     }
   }));
   Commands commands;
-  commands["canary"] = [](std::istringstream& a) {
-    emit_each(word(a));
-    return "done";
-  };
+  commands["canary"] = canary_command;
   commands["emit"] = [](std::istringstream&) {
     emit_llm();
     emit_disguised();

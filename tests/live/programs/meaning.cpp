@@ -9,7 +9,6 @@
 //   handled          the events that the handler received, as JSON; detaches it
 //   throw            ends a span of a catalogue, and another one, with an exception
 #include "canary.h"
-#include "commands.h"
 
 #include <nopspan/agent.h>
 #include <nopspan/context.h>
@@ -171,8 +170,5 @@ int main() {
                 {"run", run},
                 {"handled", take_handled},
                 {"throw", throw_exceptions},
-                {"canary", [](std::istringstream& a) {
-                   emit_each(word(a));
-                   return std::string("done");
-                 }}});
+                {"canary", canary_command}});
 }

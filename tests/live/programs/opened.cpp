@@ -28,6 +28,13 @@ void wait_for_end() {
   }
 }
 
+// Reports that the spans are open.
+void be_ready() {
+  std::puts("ready");
+  std::fflush(stdout);
+  wait_for_end();
+}
+
 void print(const nopspan::Context& context, std::uint64_t parent, const char* rest) {
   std::printf("%s %016llx %016llx %s\n", std::string(context.trace_id()).c_str(),
               static_cast<unsigned long long>(context.span_id()), static_cast<unsigned long long>(parent), rest);
@@ -58,16 +65,13 @@ void hold(bool forks) {
       std::printf("%d\n", static_cast<int>(getpid()));
       print(own.context(), step.context().span_id(),
             "held.child start=4000 tokens=0 first=0 engine=- model=- tenant=acme shard=eu id=order-7");
-      std::puts("ready");
-      std::fflush(stdout);
-      wait_for_end();
+      be_ready();
       _exit(0);
     }
+    wait_for_end();  // the child reports
   } else {
-    std::puts("ready");
-    std::fflush(stdout);
+    be_ready();
   }
-  wait_for_end();
 }
 
 // The parts of a span that belong together all come from one number.
@@ -87,9 +91,7 @@ void storm() {
       }
     });
   }
-  std::puts("ready");
-  std::fflush(stdout);
-  wait_for_end();
+  be_ready();
   ends = true;
   for (std::thread& thread : threads) thread.join();
 }
@@ -98,9 +100,7 @@ void many() {
   constexpr int kSpans = 10'000;
   std::vector<nopspan::AsyncSpan> spans;
   for (int i = 0; i < kSpans; ++i) spans.emplace_back("held.many");
-  std::puts("ready");
-  std::fflush(stdout);
-  wait_for_end();
+  be_ready();
 }
 
 }  // namespace

@@ -17,7 +17,6 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -33,12 +32,6 @@
 #include <vector>
 
 namespace {
-
-std::uint64_t now_ns() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
-}
 
 // Fires every probe that does not belong to spans, with different numbers for each.
 void emit_points() {
@@ -129,10 +122,7 @@ int main(int count, char** arguments) {
   auto& commands = *new Commands;
   add_plugin_commands(commands);
   commands["gate"] = [](std::istringstream&) { return std::to_string(nopspan::detail::gate()); };
-  commands["canary"] = [](std::istringstream& a) {
-    emit_each(word(a));
-    return "done";
-  };
+  commands["canary"] = canary_command;
   commands["points"] = [](std::istringstream&) {
     emit_points();
     return "done";
@@ -158,7 +148,7 @@ int main(int count, char** arguments) {
     const nopspan::Name name = nopspan::Name::intern(word(a));
     std::uint64_t times = 0, duration_ns = 0;
     a >> times >> duration_ns;
-    const std::uint64_t start_ns = now_ns() - duration_ns;
+    const std::uint64_t start_ns = nopspan::now_ns() - duration_ns;
     for (; times > 0; --times) nopspan::complete(name, {}, start_ns, duration_ns);
     return "done";
   };

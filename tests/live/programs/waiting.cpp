@@ -5,7 +5,6 @@
 // Takes commands (commands.h). `run FILE` writes one JSON object per line to FILE. `open NAME [TENANT]`, `close` and
 // `sleep MS` do what they say. `thread` and `exec` leave a span open. `canary ID` emits a canary.
 #include "canary.h"
-#include "commands.h"
 
 #include <nopspan/span.h>
 #include <nopspan/types.h>
@@ -227,9 +226,6 @@ int main(int, char** arguments) {
     execv("/proc/self/exe", arguments);
     return "exec failed";
   };
-  commands["canary"] = [](std::istringstream& a) {
-    emit_each(word(a));
-    return "done";
-  };
+  commands["canary"] = canary_command;
   return serve(commands);
 }

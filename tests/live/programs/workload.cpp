@@ -4,15 +4,12 @@
 //
 // Takes commands (commands.h): `run FILE`, which writes one JSON object per line to FILE, and `canary ID`.
 #include "canary.h"
-#include "commands.h"
 
 #include <nopspan/context.h>
 #include <nopspan/llm.h>
 #include <nopspan/probes.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
-
-#include <time.h>
 
 #include <cstdio>
 #include <fstream>
@@ -93,12 +90,6 @@ class Recorder {
   nopspan::Errc error_ = nopspan::Errc::ok;
 };
 
-std::uint64_t now_ns() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
-}
-
 void nested() {
   Span root{"work.root", [](nopspan::Fields& f) { f.engine("llama.cpp").model("tiny").tenant("acme"); }};
   for (int i = 0; i < 3; ++i) {
@@ -156,9 +147,9 @@ void linked_and_given() {
   Span root{"work.root"};
   Span linked{"work.linked"};
   for (int i = 0; i < 8; ++i) linked.link(Context::make());
-  nopspan::complete("work.complete", root.context(), now_ns() - 5'000'000, 4'000'000);
-  Span given{"work.given_end", {nopspan::SpanKind::client, now_ns() - 1'000'000}};
-  given.end_at(now_ns());
+  nopspan::complete("work.complete", root.context(), nopspan::now_ns() - 5'000'000, 4'000'000);
+  Span given{"work.given_end", {nopspan::SpanKind::client, nopspan::now_ns() - 1'000'000}};
+  given.end_at(nopspan::now_ns());
 }
 
 void supplied_ids() {
@@ -225,9 +216,6 @@ std::string run(const std::string& file) {
 int main() {
   Commands commands;
   commands["run"] = [](std::istringstream& a) { return run(word(a)); };
-  commands["canary"] = [](std::istringstream& a) {
-    emit_each(word(a));
-    return "done";
-  };
+  commands["canary"] = canary_command;
   return serve(commands);
 }
