@@ -9,9 +9,10 @@ PATIENCE_S = 60
 
 
 def wait_until(condition, what, patience_s=PATIENCE_S, seen=lambda: "", pause_s=0.01):
-    """Returns condition()'s first true value. If there is none in time, fails with a description of the current
-    state."""
+    """Returns condition()'s first true value. If there is none in time, fails with a description of the current state.
+    The pauses become longer, up to ten times, because many conditions cost more than a look."""
     deadline = time.monotonic() + patience_s
+    most_s = 10 * pause_s
     while True:
         value = condition()
         if value:
@@ -19,6 +20,7 @@ def wait_until(condition, what, patience_s=PATIENCE_S, seen=lambda: "", pause_s=
         if time.monotonic() > deadline:
             raise AssertionError("waited in vain: %s\n%s" % (what, seen()))
         time.sleep(pause_s)
+        pause_s = min(1.1 * pause_s, most_s)
 
 
 def hold_lock(path):
