@@ -2,14 +2,15 @@
 """Used by all live tests: the traced programs, and bpftrace as the tracer.
 
 A test waits for conditions, never for a fixed time. A program answers each command when it is done
-(programs/commands.h). A tracer is attached when it has printed an event of each of its probes from a canary program.
-bpftrace's own "Attaching N probes..." is too early, because it then attaches the probes one by one.
+(programs/commands.h). bpftrace is attached when it waits for events. Its own "Attaching N probes..." is too early,
+because it then attaches the probes one by one.
 
 To run a file by hand: ctest --preset dev -V -R live.attach. To run one test of it:
 PYTHONPATH=tests/live:tests/support python3 tests/live/library/test_attach.py -v Attach.test_before_the_program_starts
 """
 
 import collections
+import itertools
 import json
 import os
 import re
@@ -24,7 +25,7 @@ import unittest
 
 import ability
 from ability import own_mounts
-from followed import Followed
+from followed import Followed, children_of
 from waiting import PATIENCE_S, hold_lock, wait_until
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -168,6 +169,23 @@ def canary_in(program, pid=None):
     return emit
 
 
+def is_root(end):
+    """Whether this event is the end of a root span."""
+    return (end["parent_id"] == "0" or bool(end["flags"] & FLAG_REMOTE_PARENT)) and not end["flags"] & (
+        FLAG_ORPHAN | FLAG_STEP)
+
+
+_NUMBERS = itertools.count()
+
+
+def canary_of_each_cpu(canary):
+    """Emits a canary on each CPU, and yields its model, which no canary had before."""
+    for cpu in sorted(os.sched_getaffinity(0)):
+        model = "last-%d" % next(_NUMBERS)
+        canary(model, cpu)
+        yield model
+
+
 def struct_text(name):
     """The text of a record's struct, as the scripts contain it."""
     with open(os.path.join(SOURCE, "include", "nopspan", "probes.h"), encoding="utf-8") as header:
@@ -194,6 +212,9 @@ ENGINE = (("engine_size", "%d", "$e->engine_size"), ("arrival_ns", "%lu", "$e->a
 STRINGS = {"id", "name", "model", "request_id", "engine", "tenant", "kind", "error_type", "tracestate", "reason"}
 HEX = {"span_id", "parent_id", "root_id", "sequence_id"}
 SEPARATOR = "\x1f"
+
+# The numbers of epoll_wait and epoll_pwait on x86-64 and aarch64.
+EPOLL_WAIT = ("232", "281", "22")
 
 
 def in_chroot():
@@ -302,6 +323,21 @@ class Bpftrace(Followed):
         # Large per-CPU buffers, because a lost event would fail a test without a defect of the library.
         super().__init__(command, env={"BPFTRACE_PERF_RB_PAGES": "2048", **(env or {})})
 
+    def wait_until_up(self):
+        """bpftrace begins to wait for events when its last probe is attached."""
+        self.wait_while_it_runs(self.is_in_epoll_wait, self.command_line + " to attach")
+
+    def is_in_epoll_wait(self):
+        try:
+            # In a wrapper (for example of a chroot), bpftrace is the last child.
+            pid = self.pid
+            while children := children_of(pid):
+                pid = children[0]
+            comm, call = (text_of("/proc/%d/%s" % (pid, name)).split() for name in ("comm", "syscall"))
+            return comm[:1] == ["bpftrace"] and call[:1] and call[0] in EPOLL_WAIT
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # bpftrace 0.17 first runs a child that asks clang for its paths, and it ended meanwhile
+
     def lost(self):
         """How many events bpftrace reports as lost. 0.17 and 0.23 report this on stdout, 0.27 on stderr."""
         said = (re.match(r"Lost (\d+) events", line) for line in self.lines + self.said)
@@ -321,10 +357,11 @@ class Bpftrace(Followed):
 class Tracer(Bpftrace):
     """A bpftrace that prints the events of some probes. A context manager: attached on entry and ended on exit."""
 
-    def __init__(self, probes=("span_stop",), libraries=(LIBRARY,), details=False, canaries=None, options=(),
-                 command=None, script=None, attributes=False):
+    def __init__(self, probes=("span_stop",), libraries=(LIBRARY,), details=False, canary=None, options=(), command=None,
+                 script=None, attributes=False):
         self.probes = probes
-        self.canaries = [canary_program("traced")] if canaries is None else canaries
+        self.canary = canary or canary_program("traced")
+        self._read_lines, self._events, self._by_key = 0, [], {}
         self._folder = tempfile.mkdtemp(prefix="nopspan-live-")
         self.script = os.path.join(self._folder, "events.bt")
         with open(self.script, "w", encoding="utf-8") as file:
@@ -337,50 +374,40 @@ class Tracer(Bpftrace):
 
     def stop(self, signal_number=signal.SIGINT):
         """Ends it after it has printed everything that happened before this call. Returns the lines."""
-        if self.is_running() and self.canaries and signal_number == signal.SIGINT:
+        if self.is_running() and signal_number == signal.SIGINT:
             # On a signal, bpftrace discards what it has not read yet. It reads the events of each CPU in order, so a
             # canary per CPU shows when everything before has been printed.
-            for cpu in sorted(os.sched_getaffinity(0)):
-                self._wait_for_canary(self.canaries[0], "last-on-%d" % cpu, self.probes[:1], cpu)
+            for model in canary_of_each_cpu(self.canary):
+                self.wait_while_it_runs(lambda model=model: any(
+                    (e.probe, e.model) == (self.probes[0], model) for e in self._parsed()), "the canary " + model)
         return super().stop(signal_number)
 
-    def wait_until_up(self):
-        for number, canary in enumerate(self.canaries):
-            self._wait_for_canary(canary, "first-of-%d" % number, self.probes)
-
-    def _wait_for_canary(self, canary, model, probes, cpu=None):
-        def seen():
-            canary(model, cpu)
-            seen_of = {e.probe for e in self._parsed() if e.name.startswith("canary") and e.model == model}
-            # No canary fires engine_step, because its spans have names of their own. Probes after it show that it is up.
-            return seen_of >= set(probes) - {"engine_step"}
-        self.wait_while_it_runs(seen, "a canary's event of each of %s" % (probes,))
-
     def _parsed(self):
-        events = []
-        by_key = {}
-        for line in list(self.lines):
+        """The events printed so far. Each line is parsed once."""
+        for line in self.lines[self._read_lines:]:
+            self._read_lines += 1
             words = line.split(SEPARATOR)
-            probe = words[0].rstrip("+#!@")
-            if len(words) < 2 or probe not in PROBES:
-                continue
-            if words[0] == probe:
-                event = Event(_parse(FIELDS, words[1:]), probe=probe, attributes=bytearray())
-                events.append(event)
-                by_key[probe, event.sequence_id, event.sequence] = event
-                continue
-            if words[0][-1] == "@":
-                size, offset = int(words[3]), int(words[4])
-                if size > 64 * ATTRIBUTE_CHUNKS:
-                    raise AssertionError("%d bytes of attributes are more than this prints" % size)
-                piece = bytes.fromhex(words[5].replace("\\x", ""))
-                bytes_of = by_key[probe, int(words[1], 16), int(words[2])].attributes
-                bytes_of[offset:offset + 64] = piece[:size - offset]
-                continue
-            fields = {"+": DETAILS, "#": COUNTS}.get(words[0][-1],
-                                                     ENGINE if probe == "engine_request" else (("reason", "", ""),))
-            by_key[probe, int(words[1], 16), int(words[2])].update(_parse(fields, words[3:]))
-        return events
+            if len(words) > 1 and words[0].rstrip("+#!@") in PROBES:
+                self._parse_event(words[0].rstrip("+#!@"), words)
+        return self._events
+
+    def _parse_event(self, probe, words):
+        if words[0] == probe:
+            event = Event(_parse(FIELDS, words[1:]), probe=probe, attributes=bytearray())
+            self._events.append(event)
+            self._by_key[probe, event.sequence_id, event.sequence] = event
+            return
+        event = self._by_key[probe, int(words[1], 16), int(words[2])]
+        if words[0][-1] == "@":
+            size, offset = int(words[3]), int(words[4])
+            if size > 64 * ATTRIBUTE_CHUNKS:
+                raise AssertionError("%d bytes of attributes are more than this prints" % size)
+            piece = bytes.fromhex(words[5].replace("\\x", ""))
+            event.attributes[offset:offset + 64] = piece[:size - offset]
+            return
+        fields = {"+": DETAILS, "#": COUNTS}.get(words[0][-1],
+                                                 ENGINE if probe == "engine_request" else (("reason", "", ""),))
+        event.update(_parse(fields, words[3:]))
 
     def events(self, probe=None, pid=None):
         """The events printed so far, without the canaries. Complete only after stop()."""
@@ -389,9 +416,6 @@ class Tracer(Bpftrace):
 
     def names(self, probe=None, pid=None):
         return collections.Counter(e.name for e in self.events(probe, pid))
-
-    def wait_for_name(self, name):
-        wait_until(lambda: self.names()[name], "an event of " + name)
 
 
 def status_of(pid):

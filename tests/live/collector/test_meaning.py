@@ -67,8 +67,8 @@ class Meaning(harness.Test):
             # First without a tracer, because its attaching would make spans run.
             cls.alone = {event: handled(program, event) for event in POINTS + RETRIES}
             with Tracer(("span_stop", "event", "retry", "tool_call"), details=True, attributes=True,
-                        canaries=[canary_in(program)]) as tracer:
-                with Record(cls.recording, "--binary", LIBRARY):
+                        canary=canary_in(program)) as tracer:
+                with Record(cls.recording, "--pid", program.pid, "--pid", throwing.pid):
                     cls.lines = handled(program, *POINTS, *RETRIES, *(span + ".stop" for span in SPANS))
                     assert throwing.ask("throw") == "done"
                 tracer.stop()

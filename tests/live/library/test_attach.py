@@ -29,7 +29,7 @@ class Attach(harness.Test):
     def test_a_static_program_before_and_after(self):
         binary = harness.program_path("traced_static")
         with Program("traced_static") as running:
-            with Tracer(libraries=[binary], canaries=[canary_program("traced_static")]) as tracer:
+            with Tracer(libraries=[binary], canary=canary_program("traced_static")) as tracer:
                 running.ask("span running")
                 with Program("traced_static") as started:
                     started.ask("span started")
@@ -71,8 +71,7 @@ class Attach(harness.Test):
 
     def check_one_process(self, library):
         with Program("traced") as wanted, Program("traced") as other:
-            with Tracer(libraries=[library], options=["-p", str(wanted.pid)],
-                        canaries=[canary_in(wanted)]) as tracer:
+            with Tracer(libraries=[library], options=["-p", str(wanted.pid)], canary=canary_in(wanted)) as tracer:
                 wanted.ask("span wanted 2")
                 self.assertEqual(other.ask("span other 2"), "0", "another process does not pay")
                 run("traced", "canary", "elsewhere")

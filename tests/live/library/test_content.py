@@ -10,7 +10,7 @@ class Content(harness.Test):
     def carried(self, env):
         """(emitted texts, texts that handlers received, all bytes of the probes)."""
         with Program("content", env=env) as program:
-            with Tracer(PROBES, details=True, attributes=True, canaries=[canary_in(program)]) as tracer:
+            with Tracer(PROBES, details=True, attributes=True, canary=canary_in(program)) as tracer:
                 emitted = program.ask("emit").split()
                 handled = int(program.ask("handled"))
                 lines = tracer.stop()
