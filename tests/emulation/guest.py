@@ -8,15 +8,13 @@ import subprocess
 import sys
 import unittest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCE = os.path.dirname(os.path.dirname(HERE))
-BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
-sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [os.path.join(TESTS, folder) for folder in ("live", "support")]
 import ability
+import harness
 import machine
 
-PROGRAMS = {"/opt/nopspan": os.path.join(BUILD, "nopspan"),
-            "/opt/traced": os.path.join(BUILD, "tests", "live", "traced_static")}
+PROGRAMS = {"/opt/nopspan": harness.NOPSPAN, "/opt/traced": os.path.join(harness.PROGRAMS, "traced_static")}
 
 # Each suite has its own kernel: 5.10, 6.1, 6.12, and the newest.
 SUITES = ("bullseye", "bookworm", "trixie", "sid")

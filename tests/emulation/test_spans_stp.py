@@ -9,22 +9,16 @@ import re
 import sys
 import unittest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCE = os.path.dirname(os.path.dirname(HERE))
-BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
-PROGRAMS = os.path.join(BUILD, "tests", "live")
-sys.path[:0] = [os.path.join(SOURCE, "tests", folder) for folder in ("live", "support")]
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [os.path.join(TESTS, folder) for folder in ("live", "support")]
 import ability
 import bpftrace_output
 import machine
+from harness import BUILT_LIBRARY, PROGRAMS, SONAME, SOURCE, is_root
 
 PACKAGES = ("linux-image-amd64", "linux-headers-amd64", "systemtap", "libstdc++6")
-SONAME = os.path.basename(os.path.realpath(os.path.join(BUILD, "libnopspan.so")))
-LIBRARY = {"/usr/local/lib/" + SONAME: os.path.join(PROGRAMS, "lib", SONAME)}
+LIBRARY = {"/usr/local/lib/" + SONAME: BUILT_LIBRARY}
 COLUMNS = ("spans", "rate", "errors", "cancelled", "mean_us", "max_us")
-FLAG_ORPHAN = 0x1
-FLAG_REMOTE_PARENT = 0x2
-FLAG_STEP = 0x800
 
 # An emulated CPU may stand still for longer than the 10 ms for which a hit waits for another one before it is dropped.
 COMPILE = "stap -R $PWD/stap-runtime -DMAXTRYLOCK=1000000 -DSTP_NO_OVERLOAD -r %s -p4 -m spans /spans.stp"
@@ -99,11 +93,6 @@ def corrections():
     """The commands in scripts/README.md that patch SystemTap 4.8."""
     with open(os.path.join(SOURCE, "scripts", "README.md"), encoding="utf-8") as file:
         return "".join(re.findall(r"^(?:cp|sed) .*\n", file.read(), re.M))
-
-
-def is_root(end):
-    return (end["parent_id"] == "0" or bool(end["flags"] & FLAG_REMOTE_PARENT)) and not end["flags"] & (
-        FLAG_ORPHAN | FLAG_STEP)
 
 
 class Output:

@@ -10,13 +10,10 @@ import sys
 import tempfile
 import unittest
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-SOURCE = os.path.dirname(os.path.dirname(HERE))
-BUILD = os.path.abspath(os.environ.get("NOPSPAN_BUILD_DIR", os.path.join(SOURCE, "build", "dev")))
-PROGRAMS = os.path.join(BUILD, "tests", "live")
-LIBRARY = os.path.join(PROGRAMS, "lib", os.path.basename(os.path.realpath(os.path.join(BUILD, "libnopspan.so"))))
-sys.path.insert(0, os.path.join(SOURCE, "tests", "support"))
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path[:0] = [os.path.join(TESTS, folder) for folder in ("live", "support")]
 import ability
+from harness import BUILT_LIBRARY as LIBRARY, PROGRAMS, SOURCE
 
 CONFIG = "".join("CONFIG_%s=y\n" % name for name in ("TRACEPOINTS", "ARCH_SUPPORTS_UPROBES", "UPROBES"))
 # The only headers that stap looks for before it compiles.
