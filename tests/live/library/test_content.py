@@ -3,37 +3,43 @@
 each kind."""
 
 import harness
-from harness import PROBES, Program, Tracer, canary_in
+from harness import PROBES, Program, Tracer
 
 
 class Content(harness.Test):
-    def carried(self, env):
-        """(emitted texts, texts that handlers received, all bytes of the probes)."""
-        with Program("content", env=env) as program:
-            with Tracer(PROBES, details=True, attributes=True, canary=canary_in(program)) as tracer:
-                emitted = program.ask("emit").split()
-                handled = int(program.ask("handled"))
-                lines = tracer.stop()
-            events = tracer.events()
-        self.assertGreater(len(events), 60, "the events of three catalogues")
-        seen = "\n".join(lines).encode() + b"\n".join(bytes(event.attributes) for event in events)
-        return emitted, handled, seen
+    """One run of a program with each setting."""
+
+    SETTINGS = {"none": {}, "events": {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "EVENT_ONLY"},
+                "all": {"NOPSPAN_CAPTURE_CONTENT": "1"}}
+
+    @classmethod
+    def setUpClass(cls):
+        pids = {}
+        cls.emitted, cls.handled, cls.seen = {}, {}, {}
+        with Tracer(PROBES, details=True, attributes=True) as tracer:
+            for setting, env in cls.SETTINGS.items():
+                with Program("content", env=env) as program:
+                    pids[setting] = program.pid
+                    cls.emitted[setting] = program.ask("emit").split()
+                    cls.handled[setting] = int(program.ask("handled"))
+            tracer.stop()
+        for setting, pid in pids.items():
+            events = tracer.events(pid=pid)
+            assert len(events) > 60, "the events of three catalogues"
+            cls.seen[setting] = str(events).encode() + b"\n".join(bytes(event.attributes) for event in events)
 
     def test_stays_with_the_handlers(self):
-        emitted, handled, seen = self.carried({})
-        self.assertGreater(len(emitted), 50)
-        self.assertEqual(handled, len(emitted), "handlers see all of it")
-        self.assertIn(b"gen_ai.tool.name", seen)
-        self.assertNotIn(b"CANARY", seen)
+        self.assertGreater(len(self.emitted["none"]), 50)
+        self.assertEqual(self.handled["none"], len(self.emitted["none"]), "handlers see all of it")
+        self.assertIn(b"gen_ai.tool.name", self.seen["none"])
+        self.assertNotIn(b"CANARY", self.seen["none"])
 
     def test_goes_to_the_probes_of_events_alone(self):
-        _, _, seen = self.carried({"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "EVENT_ONLY"})
-        self.assertIn(b"-explanation-END", seen)
-        self.assertNotIn(b"-memory-query-END", seen)
+        self.assertIn(b"-explanation-END", self.seen["events"])
+        self.assertNotIn(b"-memory-query-END", self.seen["events"])
 
     def test_goes_to_the_probes_with_the_switch(self):
-        emitted, _, seen = self.carried({"NOPSPAN_CAPTURE_CONTENT": "1"})
-        missing = [text for text in emitted if text.encode() not in seen]
+        missing = [text for text in self.emitted["all"] if text.encode() not in self.seen["all"]]
         self.assertEqual(missing, [])
 
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // On command, emits every kind of content, each with a different text (CANARY-...). One line of answer lists these
 // texts. A handler of all events records which of them it received.
-#include "canary.h"
+#include "commands.h"
 
 #include <nopspan/agent.h>
 #include <nopspan/engine.h>
@@ -133,7 +133,6 @@ int main() {
     }
   }));
   Commands commands;
-  commands["canary"] = canary_command;
   commands["emit"] = [](std::istringstream&) {
     emit_llm();
     emit_disguised();

@@ -3,8 +3,8 @@
 // and context switches of its thread.
 //
 // Takes commands (commands.h). `run FILE` writes one JSON object per line to FILE. `open NAME [TENANT]`, `close` and
-// `sleep MS` do what they say. `thread` and `exec` leave a span open. `canary ID` emits a canary.
-#include "canary.h"
+// `sleep MS` do what they say. `thread` and `exec` leave a span open.
+#include "commands.h"
 
 #include <nopspan/span.h>
 #include <nopspan/types.h>
@@ -226,6 +226,5 @@ int main(int, char** arguments) {
     execv("/proc/self/exe", arguments);
     return "exec failed";
   };
-  commands["canary"] = canary_command;
   return serve(commands);
 }
