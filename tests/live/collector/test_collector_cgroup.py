@@ -206,7 +206,7 @@ class CgroupOption(CollectorTest):
         restarts = threading.Thread(target=come_and_go)
         restarts.start()
         try:
-            time.sleep(2)  # 8 lookups
+            time.sleep(1)  # 4 lookups
         finally:
             is_over.set()
             restarts.join()

@@ -232,16 +232,20 @@ class TwoProcesses(CollectorTest):
     COMMANDS = (["record", "/dev/null", "--force"], ["trace", "--incomplete"], ["hist"], ["top", "--plain"])
 
     def test_a_tracer_that_is_killed_is_a_counted_end(self):
+        started = []
         for command in self.COMMANDS:
-            with self.subTest(command), Program("traced") as program:
-                with Followed([NOPSPAN, *command, "--pid", str(program.pid), "--max-age", "50ms"]) as followed:
-                    program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
-                    for _ in range(3):
-                        program.ask("thread_span seen")
-                    time.sleep(1)
-                    os.kill(followed.tracer(), signal.SIGKILL)
-                    self.assertEqual(followed.end(), 1)
-                    program.wait_for_gate(lambda gate: gate == 0, "the gate to fall")
+            program = self.enterContext(Program("traced"))
+            followed = self.enterContext(Followed([NOPSPAN, *command, "--pid", str(program.pid), "--max-age", "50ms"]))
+            program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
+            for _ in range(3):
+                program.ask("thread_span seen")
+            started.append((program, followed))
+        time.sleep(1)  # not all of them show when they have received the spans
+        for program, followed in started:
+            with self.subTest(followed.command_line):
+                os.kill(followed.tracer(), signal.SIGKILL)
+                self.assertEqual(followed.end(), 1)
+                program.wait_for_gate(lambda gate: gate == 0, "the gate to fall")
                 said = "\n".join(followed.said)
                 self.assertIn("the tracing process was killed (Killed)", said)
                 self.assertIn(" 3 delivered", said)

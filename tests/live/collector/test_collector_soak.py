@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All hostile programs at once, for an hour if NOPSPAN_LONG=1, otherwise for 12 seconds. The commands that trace all
+"""All hostile programs at once, for an hour if NOPSPAN_LONG=1, otherwise for 8 seconds. The commands that trace all
 processes meanwhile need no more memory and descriptors after a while, lose nothing of a program beside them, and end in
 time. NOPSPAN_SOAK_S sets the duration."""
 
@@ -27,7 +27,7 @@ from followed import Followed
 from harness import LIBRARY, LONG, NOPSPAN, Program, program_path, run
 from hostile import NOBODY, SOON_S, Unanswered, Unread, as_user
 
-SECONDS = int(os.environ.get("NOPSPAN_SOAK_S", 3600 if LONG else 12))
+SECONDS = int(os.environ.get("NOPSPAN_SOAK_S", 3600 if LONG else 8))
 WARM_UP_S = SECONDS / 6
 SAMPLE_S = max(1, SECONDS // 360)
 # How much the mean of the last quarter may exceed that of the first. In a short run, bounded queues still grow, and the

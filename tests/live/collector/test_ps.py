@@ -289,7 +289,7 @@ class Ps(harness.Test):
         loop = 'while [ ! -e "$1" ]; do "$2" canary x & "$2" canary y; wait; done'
         with subprocess.Popen(["sh", "-c", loop, "sh", stop, program_path("traced_static")]) as churn:
             try:
-                for _ in range(40):
+                for _ in range(20):
                     self.ps()
             finally:
                 with open(stop, "w", encoding="ascii"):

@@ -15,7 +15,7 @@ from collector import CollectorTest, Counting
 from harness import NOPSPAN, PATIENCE_S, wait_until
 from hostile import Unread
 
-SPANS = 100_000
+SPANS = 50_000
 
 
 def recorded(data):
@@ -51,7 +51,7 @@ class SlowReader(CollectorTest):
         self.assertEqual((row["emitted"], row["delivered"], row["ring_full"]), (entries, entries, 0), row)
 
     def test_a_recording_that_nobody_reads_ends_and_is_counted(self):
-        for signal_number, options in ((signal.SIGINT, ()), (signal.SIGTERM, ()), (None, ("--duration", "3s"))):
+        for signal_number, options in ((signal.SIGINT, ()), (signal.SIGTERM, ()), (None, ("--duration", "2s"))):
             with Counting(self.temporary_folder(), pause_us=400) as program:
                 with Unread("record", "-", "--json", "--buffer", "1M", "--pid", program.pid, *options) as record:
                     record.wait_until_it_says(b"Recording.")
@@ -59,7 +59,7 @@ class SlowReader(CollectorTest):
                     if signal_number:
                         wait_until(record.is_full, "a full pipe")
                     else:
-                        time.sleep(2.9)
+                        time.sleep(1.9)
                     status, said = record.end(self, signal_number)
             self.assertEqual(status, 1, said)
             self.assertIn("too slow", said)

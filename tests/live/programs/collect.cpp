@@ -5,7 +5,8 @@
 //   collect [--count | --brief] [--slow US] [options of the source, as all commands have them]
 //
 // --count prints no spans. --brief prints only process, sequence_id and sequence of each: "=PID SEQUENCE_ID SEQUENCE".
-// --slow makes the command take this many microseconds for each. A line "ledger" on stdin prints the current ledger.
+// --slow makes the command sleep for this many microseconds for each. A line "ledger" on stdin prints the current
+// ledger.
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "command/command_run.h"
@@ -25,6 +26,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <thread>
 
 namespace nc = nopspan::collector;
 
@@ -76,9 +78,7 @@ class Printer : public nc::Sink {
   Printer(const nc::Source& source, bool count_only, bool brief, std::chrono::microseconds slow)
       : source_(source), count_only_(count_only), brief_(brief), slow_(slow) {}
   void on_entry(const nc::Entry& entry) override {
-    const auto until = std::chrono::steady_clock::now() + slow_;
-    while (std::chrono::steady_clock::now() < until) {
-    }
+    if (slow_.count() > 0) std::this_thread::sleep_for(slow_);
     if (count_only_) return;
     if (brief_) {
       std::printf("=%u %llx %llu\n", (*entry.process)->pid, static_cast<unsigned long long>(entry.sequence_id),
