@@ -7,11 +7,12 @@ import os
 
 import harness
 import otlp_attributes
-from example_service import TRACED, UNTRACED
 from harness import BUILD, Test, Tracer
 from shop_service import Shop, Warehouse
 from test_trace import STATUSES, Trace
 
+# In this environment, programs load the library of the build tree, to which their RUNPATH leads.
+UNTRACED = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
 Span = collections.namedtuple("Span", "parent_id name pid status tenant error attributes")
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -48,16 +49,15 @@ class Orders(Test):
 
     @classmethod
     def setUpClass(cls):
-        with Tracer(("span_stop", "span_exception", "event"), details=True, attributes=True) as cls.tracer, \
-                Trace("--json", "--name", "/order") as trace:
-            with Warehouse(BUILD, "--deadlock-every", 4, env=TRACED) as warehouse, \
-                    Shop(BUILD, warehouse, "--decline-every", 3, env=TRACED) as shop:
+        with Warehouse(BUILD, "--deadlock-every", 4) as warehouse, Shop(BUILD, warehouse, "--decline-every", 3) as shop, \
+                Warehouse(BUILD, "--deadlock-every", 1) as broken_warehouse, Shop(BUILD, broken_warehouse) as broken_shop, \
+                Tracer(("span_stop", "span_exception", "event"), details=True, attributes=True) as cls.tracer:
+            pids = ",".join(str(each.pid) for each in (warehouse, shop, broken_warehouse, broken_shop))
+            with Trace("--json", "--name", "/order", "--pid", pids) as trace:
                 cls.answers = [shop.order("globex", "tea", 2), shop.order("acme", "cake", 3), shop.order("initech", "coffee"),
                                shop.order("globex", "tea"), shop.order("acme", "tea")]
-            with Warehouse(BUILD, "--deadlock-every", 1, env=TRACED) as broken_warehouse, \
-                    Shop(BUILD, broken_warehouse, env=TRACED) as broken_shop:
                 cls.failure = broken_shop.order("initech", "tea")
-            trace.stop()
+                trace.stop()
             cls.tracer.stop()
         cls.shop, cls.warehouse, cls.broken_warehouse = shop.pid, warehouse.pid, broken_warehouse.pid
         cls.requests = collections.defaultdict(list)
@@ -131,7 +131,7 @@ class Orders(Test):
 class Forwarded(Test):
     def test_a_shop_that_is_not_traced_forwards_the_trace_and_the_baggage(self):
         with Tracer(details=True) as tracer:
-            with Warehouse(BUILD, env=TRACED) as warehouse, Shop(BUILD, warehouse, env=UNTRACED) as shop:
+            with Warehouse(BUILD) as warehouse, Shop(BUILD, warehouse, env=UNTRACED) as shop:
                 shop.order("acme", "tea", headers={"traceparent": CALLER, "baggage": "tenant=acme,session=17"})
             tracer.stop()
         spans = {e.name: e for e in tracer.events(pid=warehouse.pid)}
