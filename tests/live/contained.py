@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import harness
+from followed import children_of
 from harness import LIBRARY, Program, program_path
 
 
@@ -18,9 +19,7 @@ class Container(Program):
         super().__init__("traced", command=[
             *harness.own_mounts("--pid", "--fork", "--kill-child", "--mount-proc=" + os.path.join(root, "proc")),
             "chroot", root, "/app/traced"], env={"LD_LIBRARY_PATH": "/usr/local/lib"})
-        children = "/proc/%d/task/%d/children" % (self.process.pid, self.process.pid)
-        with open(children, encoding="ascii") as file:
-            self.host_pid = int(file.read().split()[0])
+        self.host_pid = children_of(self.process.pid)[0]
 
     @staticmethod
     def build_root(root):

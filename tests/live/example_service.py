@@ -8,16 +8,10 @@ import signal
 import subprocess
 
 import harness
-from harness import BUILD, LIBRARY, PATIENCE_S, SOURCE, program_path, wait_until
+from harness import BUILD, PATIENCE_S, SOURCE, program_path, wait_until
 
 SERVER = os.path.join(BUILD, "examples", "chat_service", "chat_server")
 AGENT = os.path.join(BUILD, "examples", "chat_service", "agent")
-# The environments of the programs: with the library that a Tracer attaches to, and with the library of the build tree,
-# to which their RUNPATH leads.
-TRACED = {**os.environ, "LD_LIBRARY_PATH": os.path.dirname(LIBRARY)}
-UNTRACED = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
-
-
 # Prompts that make the agent call each of its tools, no tool, and a tool that fails.
 PROMPTS = ["What is 6 * 7?", 'Find "traceparent" in the files.', "Explain spans to me.", "What is 1 / 0?"]
 
@@ -28,10 +22,9 @@ HANDLERS_ONLY = {ITERATION + "_start", "gen_ai.retry", "gen_ai.stream.first_toke
 
 
 def with_events(path, env=None):
-    """The environment `env`, in which a handler writes the events of a program to a file (programs/event_log.cpp)."""
-    if path is None:
-        return env
-    return {**(env or os.environ), "LD_PRELOAD": program_path("event_log.so"), "EVENT_LOG": path}
+    """This environment and `env`. In it, a handler writes the events of a program to a file (programs/event_log.cpp)."""
+    writes = {"LD_PRELOAD": program_path("event_log.so"), "EVENT_LOG": path} if path else {}
+    return {**os.environ, **(env or {}), **writes}
 
 
 def need():

@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -118,8 +119,17 @@ class Program:
     def __enter__(self):
         return self
 
+    def kill(self):
+        """Kills the program, if it has not ended yet."""
+        self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
     def __exit__(self, failed, *_):
-        """Ends the program by closing its stdin. Every test checks that it exits successfully."""
+        """Ends the program by closing its stdin. Every test checks that it exits successfully, unless it was killed."""
+        if self.process.stdin.closed:
+            return
         self.process.stdin.close()
         try:
             code = self.process.wait(PATIENCE_S)
@@ -131,10 +141,32 @@ class Program:
             raise AssertionError("the program ended with %d" % code)
 
 
+class Counting(Program):
+    """programs/counting. Its counts are known even after it was killed."""
+
+    def __init__(self, folder, threads=2, pause_us=0, depth=3, prefix=()):
+        self.path = os.path.join(folder, "counted")
+        super().__init__("counting", command=[*prefix, program_path("counting"), self.path, str(threads), str(pause_us), str(depth)])
+
+    def threads(self):
+        """[(spans begun, spans ended, events), …]"""
+        with open(self.path, "rb") as file:
+            return list(struct.iter_unpack("<3Q", file.read()))
+
+    def entries(self):
+        return sum(ended + events for _, ended, events in self.threads())
+
+
 def run(name, *arguments):
     """Runs a program to its end. Returns its stdout."""
     command = [program_path(name), *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE_S).stdout
+
+
+def nopspan(*words, command=(), **options):
+    """Runs the program nopspan to its end, by another command if one is given. Its stdout and stderr are texts."""
+    return subprocess.run([*command, NOPSPAN, *map(str, words)], **{
+        "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "timeout": PATIENCE_S, "check": False, **options})
 
 
 def workload_ends(test, path):
@@ -432,6 +464,13 @@ class Test(unittest.TestCase):
     def temporary_folder(self):
         folder = tempfile.mkdtemp(prefix="nopspan-live-")
         self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+    @classmethod
+    def folder_of_the_class(cls):
+        """A temporary folder for setUpClass()."""
+        folder = tempfile.mkdtemp(prefix="nopspan-live-")
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
         return folder
 
     def until_interrupted(self, *command, **options):

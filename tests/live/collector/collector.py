@@ -4,14 +4,12 @@
 import collections
 import itertools
 import json
-import os
 import signal
-import struct
 import subprocess
 
 import harness
 from followed import Followed
-from harness import LIBRARY, Program, program_path
+from harness import LIBRARY, program_path
 from waiting import wait_until
 
 LOSSES = ("ring_full", "unreadable", "too_large", "malformed", "missed", "discarded", "no_memory", "over_limit",
@@ -19,11 +17,13 @@ LOSSES = ("ring_full", "unreadable", "too_large", "malformed", "missed", "discar
 
 
 class Collector(Followed):
-    """programs/collect. A context manager: attached on entry and ended by SIGINT on exit."""
+    """programs/collect, run by another command if there is a `wrapper`. A context manager: attached on entry and ended by
+    SIGINT on exit."""
 
-    def __init__(self, *options, binary=LIBRARY):
+    def __init__(self, *options, binary=LIBRARY, wrapper=()):
+        self._rows, self._read_lines = [], 0
         # Attaches to the file before any process maps it, so that a program's first spans are not missed.
-        super().__init__([program_path("collect"), *map(str, options), *(["--binary", binary] if binary else [])],
+        super().__init__([*wrapper, program_path("collect"), *map(str, options), *(["--binary", binary] if binary else [])],
                          stdin=subprocess.PIPE)
 
     def _read(self, stream, lines):
@@ -56,9 +56,12 @@ class Collector(Followed):
         return self._asked("ledger")
 
     def entries(self, pid=None, kind=None):
-        """The entries that the command has received so far: dictionaries, in order."""
-        rows = (json.loads(line) for line in list(self.lines) if line.startswith('{"kind"'))
-        return [row for row in rows if pid in (None, row["pid"]) and kind in (None, row["kind"])]
+        """The entries that the command has received so far: dictionaries, in order. Each line is parsed once."""
+        for line in self.lines[self._read_lines:]:
+            self._read_lines += 1
+            if line.startswith('{"kind"'):
+                self._rows.append(json.loads(line))
+        return [row for row in self._rows if pid in (None, row["pid"]) and kind in (None, row["kind"])]
 
     def sequences(self, pid):
         """[(sequence_id, sequence), …] of a process, as --brief prints them."""
@@ -94,28 +97,6 @@ class Collector(Followed):
         if len(rows) != 1:
             raise AssertionError("%d rows of process %d in %s" % (len(rows), pid, ledger))
         return rows[0]
-
-
-class Counting(Program):
-    """programs/counting. Its counts are known even after it was killed."""
-
-    def __init__(self, folder, threads=2, pause_us=0, depth=3):
-        self.path = os.path.join(folder, "counted")
-        super().__init__("counting", self.path, str(threads), str(pause_us), str(depth))
-
-    def threads(self):
-        """[(spans begun, spans ended, events), …]"""
-        with open(self.path, "rb") as file:
-            return [struct.unpack_from("<3Q", row) for row in (lambda b: [b[i:i + 24] for i in range(0, len(b), 24)])(file.read())]
-
-    def entries(self):
-        return sum(ended + events for _, ended, events in self.threads())
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdin.close()
-        self.process.stdout.close()
 
 
 class CollectorTest(harness.Test):

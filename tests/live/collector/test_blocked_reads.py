@@ -4,13 +4,12 @@ must end, name the process, and lose nothing of the other processes."""
 
 import os
 import signal
-import subprocess
 
 import ability
 import harness
 from collector import Collector, CollectorTest
 from followed import Followed, children_of
-from harness import NOPSPAN, PATIENCE_S, Program, program_path
+from harness import NOPSPAN, Program, nopspan, program_path
 from hostile import Unanswered
 from waiting import wait_until
 
@@ -23,32 +22,24 @@ class StoppedDisk(Unanswered):
 
     def before_the_mount(self):
         command = [NOPSPAN, "record", "/dev/null", "--force", "--metrics", os.path.join(self.folder, "nopspan.prom")]
-        self.recorder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        while not self.recorder.stderr.readline().startswith("Recording."):
-            if self.recorder.poll() is not None:
-                raise AssertionError("the recorder has ended")
+        self.recorder = Followed(command)
+        self.recorder.wait_until_it_says("Recording\\.")
 
     def stop(self):
         os.kill(self.pid, signal.SIGSTOP)
-        self.recorder.send_signal(signal.SIGINT)
-        _, said = self.recorder.communicate(timeout=PATIENCE_S)
-        return self.recorder.returncode, said
+        return self.recorder.stop(), "\n".join(self.recorder.said)
 
     def __exit__(self, failed, *rest):
-        self.recorder.kill()
+        self.recorder.process.kill()
         os.kill(self.pid, signal.SIGCONT)
         super().__exit__(failed, *rest)
 
 
 class BlockedReads(CollectorTest):
-    def run_nopspan(self, *arguments):
-        return subprocess.run([NOPSPAN, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False)
-
     def test_ps_names_the_process_and_shows_the_others(self):
         with Unanswered("headers") as hostile, Program("traced_static") as other:
             for _ in range(3):  # readers that cannot be killed do not prevent the next command
-                listed = self.run_nopspan("ps")
+                listed = nopspan("ps")
                 self.assertEqual(listed.returncode, 0, listed.stderr)
                 self.assertRegex(listed.stderr, r"(?m)^nopspan: not examined: process %d \(unanswered\): %s"
                                  % (hostile.pid, WHY))
@@ -56,9 +47,9 @@ class BlockedReads(CollectorTest):
 
     def test_doctor_names_the_process(self):
         with Unanswered("headers") as hostile:
-            checked = self.run_nopspan("doctor", hostile.pid)
+            checked = nopspan("doctor", hostile.pid)
             self.assertRegex(checked.stdout, r"(?m)^warning +process %d: unanswered: %s" % (hostile.pid, WHY))
-            self.assertIn("\n", self.run_nopspan("doctor").stdout)
+            self.assertIn("\n", nopspan("doctor").stdout)
 
     def test_nothing_of_other_processes_is_lost(self):
         for what in ("headers", "buffer"):
@@ -79,13 +70,15 @@ class BlockedReads(CollectorTest):
     def test_record_and_trace_end_in_time(self):
         recording = os.path.join(self.temporary_folder(), "spans.rec")
         for what in ("headers", "buffer"):
-            for command in (("record", recording, "--force", "--duration", "2s"), ("trace", "--duration", "2s")):
-                with self.subTest(what=what, command=command[0]), Unanswered(what) as hostile:
-                    ended = self.run_nopspan(*command)
-                    self.assertEqual(ended.returncode, 0, ended.stderr)
-                    if what == "headers":
-                        self.assertRegex(ended.stderr, r"(?m)^nopspan: not read for a while, .*: %d unanswered \d+ time"
-                                         % hostile.pid)
+            with Unanswered(what) as hostile:
+                commands = [Followed([NOPSPAN, *command, "--duration", "2s"])
+                            for command in (("record", recording, "--force"), ("trace",))]
+                for command in commands:
+                    with self.subTest(what=what, command=command.command_line):
+                        self.assertEqual(command.end(), 0, command.said)
+                        if what == "headers":
+                            self.assertRegex("\n".join(command.said), r"(?m)^nopspan: not read for a while, .*: %d unanswered "
+                                             r"\d+ time" % hostile.pid)
 
     def test_metrics_on_a_disk_that_does_not_answer_are_given_up(self):
         with StoppedDisk("nothing", "allow_other") as disk:

@@ -5,8 +5,8 @@ import collections
 import os
 
 import harness
-from collector import Collector, CollectorTest, Counting
-from harness import Program, wait_until
+from collector import Collector, CollectorTest
+from harness import Counting, Program, wait_until
 
 CANCELLED = 2
 # Truncated, so no handler can be attached under this name.

@@ -15,8 +15,8 @@ import time
 
 import harness
 from cgroup import Cgroup
-from collector import Collector, CollectorTest, Counting
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, program_path, text_of
+from collector import Collector, CollectorTest
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, Counting, Program, nopspan, program_path, text_of
 from hostile import NOBODY, as_user
 from waiting import wait_until
 
@@ -148,11 +148,11 @@ class Availability(CollectorTest):
         self.assertRegex(row["why"], why)
 
     def assert_others_name(self, program, why, kind="obstacles", result="warning"):
-        said = subprocess.run([NOPSPAN, "ps", "--json"], capture_output=True, text=True, timeout=PATIENCE_S)
+        said = nopspan("ps", "--json")
         rows = [row for row in json.loads(said.stdout)[kind] if row["pid"] == program.pid]
         self.assertEqual([row["path"] for row in rows], [LIBRARY], said.stderr)
         self.assertRegex(rows[0]["why"], why)
-        checks = subprocess.run([NOPSPAN, "doctor", "--json"], capture_output=True, text=True, timeout=PATIENCE_S)
+        checks = nopspan("doctor", "--json")
         found = [check for check in json.loads(checks.stdout)["checks"] if "process %d" % program.pid in check["name"]]
         self.assertEqual([check["result"] for check in found], [result], checks.stdout)
         self.assertRegex(found[0]["found"], why)
@@ -195,8 +195,7 @@ class Availability(CollectorTest):
         with Program("obstacle", theirs) as hostile, \
                 Program("traced", env={"LD_LIBRARY_PATH": os.path.dirname(ours)}) as program:
             self.assertEqual(hostile.ask("map 50000"), "50000")
-            said = subprocess.run([NOPSPAN, "ps", "--json"], capture_output=True, text=True, timeout=PATIENCE_S)
-            paths = [row["path"] for row in json.loads(said.stdout)["obstacles"] if row["pid"] == hostile.pid]
+            paths = [row["path"] for row in json.loads(nopspan("ps", "--json").stdout)["obstacles"] if row["pid"] == hostile.pid]
             self.assertEqual(paths, [theirs])
             with Collector(binary=ours) as tracer:
                 tracer.wait_until_it_sees(program)
@@ -250,17 +249,14 @@ class Availability(CollectorTest):
         with obstacle() as hostile:
             hidden = int(hostile.ask("hide 6000"))
             why = "many of its threads have ended"
-            said = subprocess.run([NOPSPAN, "ps"], capture_output=True, text=True, timeout=PATIENCE_S)
-            self.assertRegex(said.stderr, r"process %d \(obstacle\): %s" % (hidden, why))
-            checked = subprocess.run([NOPSPAN, "doctor", str(hidden)], capture_output=True, text=True, timeout=PATIENCE_S)
-            self.assertRegex(checked.stdout, r"(?m)^warning +process %d: obstacle: %s" % (hidden, why))
+            self.assertRegex(nopspan("ps").stderr, r"process %d \(obstacle\): %s" % (hidden, why))
+            self.assertRegex(nopspan("doctor", hidden).stdout, r"(?m)^warning +process %d: obstacle: %s" % (hidden, why))
             copy = shutil.copy(program_path("traced_static"), self.temporary_folder())
             with self.beside_a_victim() as (tracer, victim):
                 wait_until(lambda: victim.entries() > 1000, "the victim to work")
                 with Program(copy, command=[copy]) as other:
                     self.wait_until_seen(tracer, other)
-            said = subprocess.run([NOPSPAN, "record", "/dev/null", "--force", "--duration", "1s"],
-                                  stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S)
+            said = nopspan("record", "/dev/null", "--force", "--duration", "1s")
             self.assertRegex(said.stderr, r"(?m)^nopspan: not read for a while, .*: %d obstacle" % hidden)
 
     def test_a_process_that_has_loaded_the_library_twice(self):
@@ -287,11 +283,8 @@ class Availability(CollectorTest):
             row, = ledger["unattached"]
             self.assertEqual(row["pid"], program.pid)
             self.assertIn(why, row["why"])
-            said = subprocess.run([NOPSPAN, "ps", str(program.pid)], capture_output=True, text=True, timeout=PATIENCE_S)
-            self.assertIn("(no sites)", said.stdout)
-            said = subprocess.run([NOPSPAN, "doctor", str(program.pid)], capture_output=True, text=True,
-                                  timeout=PATIENCE_S)
-            self.assertIn(why, said.stdout)
+            self.assertIn("(no sites)", nopspan("ps", program.pid).stdout)
+            self.assertIn(why, nopspan("doctor", program.pid).stdout)
 
     def test_with_a_low_limit_of_open_files_a_command_attaches_or_fails(self):
         path = shutil.copy(program_path("traced_static"), self.temporary_folder())

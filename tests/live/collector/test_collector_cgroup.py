@@ -3,18 +3,17 @@
 
 import json
 import os
-import subprocess
 import threading
 import time
 
 import harness
 import recording
 from cgroup import Cgroup, mount_points
-from collector import Collector, CollectorTest, Counting
+from collector import Collector, CollectorTest
 from waiting import wait_until
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program
+from harness import LIBRARY, Counting, Program, nopspan
 from test_collector_overload import standing_still
-from test_record import Record, nopspan
+from test_record import Record
 from test_trace import Trace, spans_of
 
 
@@ -155,7 +154,6 @@ class CgroupOption(CollectorTest):
                             program.ask("thread_span cgroup.elsewhere")
                         if has_ended:
                             program.__exit__(None)
-                            program.__exit__ = lambda *_: None
                     tracer.wait_for_names(program.pid, {"cgroup.early": 30})
                 tracer.stop()
                 self.assertEqual(tracer.names(program.pid), {"cgroup.early": 30})
@@ -233,16 +231,13 @@ class Version1(harness.Test):
         for command in ("top", "trace", "hist"):
             for path in (points[0], points[0] + "/x", points[0].removeprefix("/sys/fs/cgroup")):
                 with self.subTest(command=command, path=path):
-                    done = subprocess.run([NOPSPAN, command, "--cgroup", path], stdout=subprocess.PIPE,
-                                          stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False)
+                    done = nopspan(command, "--cgroup", path)
                     self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
                     self.assertIn("is in a hierarchy of cgroup v1", done.stderr)
 
     def test_fails_clearly_if_version_2_is_not_mounted(self):
         hidden = 'umount -l %s; exec "$@"' % " ".join(mount_points("cgroup2"))
-        done = subprocess.run([*harness.own_mounts(), "sh", "-c", hidden, "sh", NOPSPAN, "trace", "--cgroup", "any"],
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S,
-                              check=False)
+        done = nopspan("trace", "--cgroup", "any", command=[*harness.own_mounts(), "sh", "-c", hidden, "sh"])
         self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
         self.assertIn("--cgroup needs cgroup v2, which is not mounted", done.stderr)
 
@@ -266,10 +261,8 @@ class OthersComeAndGo(CollectorTest):
         others = threading.Thread(target=come_and_go)
         others.start()
         try:
-            for _ in range(20):
-                done = subprocess.run([NOPSPAN, "trace", "--cgroup", "%08x0" % os.getpid(), "--duration", "1ms"],
-                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S,
-                                      check=False)
+            for _ in range(10):
+                done = nopspan("trace", "--cgroup", "%08x0" % os.getpid(), "--duration", "1ms")
                 self.assertEqual(done.returncode, 0, done.stderr)
         finally:
             is_over.set()
@@ -282,8 +275,7 @@ class NoCgroup(harness.Test):
         for command in (["top"], ["trace"], ["hist"], ["record", path]):
             for cgroup, reported in (("nosuch", "nosuch"), ("/no/such", "/no/such"), ("/sys/fs/cgroup/nosuch", "/nosuch")):
                 with self.subTest(command=command, cgroup=cgroup):
-                    done = subprocess.run([NOPSPAN, *command, "--cgroup", cgroup], stdout=subprocess.PIPE,
-                                          stderr=subprocess.PIPE, text=True, timeout=PATIENCE_S, check=False)
+                    done = nopspan(*command, "--cgroup", cgroup)
                     self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
                     self.assertIn('no cgroup "%s"' % reported, done.stderr)
                     self.assertIn("nopspan ps", done.stderr)

@@ -2,14 +2,15 @@
 """The collector's ledger balances if programs are faster than the collector, if programs are killed, and if the collector
 is killed. Nothing is delivered twice, and nothing is lost without a count."""
 
+import contextlib
 import os
 import random
-import signal
 import time
 
 import harness
-from collector import Collector, CollectorTest, Counting
-from harness import LONG, Program, program_path, wait_until
+from collector import Collector, CollectorTest
+from harness import LONG, Counting, Program, program_path, wait_until
+from test_collector_overload import standing_still
 
 # Kernels on which the last buffer of a killed thread can be read.
 SEES_ENDS = tuple(int(n) for n in os.uname().release.split("-")[0].split(".")[:2]) >= (6, 16)
@@ -31,11 +32,8 @@ class Starved(Faults):
     def check(self, times, *options, standstill=False):
         with Collector("--count", "--max-age", "1h", *options, binary=program_path("starved")) as tracer:
             with Program("starved") as program:
-                if standstill:
-                    os.kill(tracer.tracer(), signal.SIGSTOP)
-                entries = sum(int(program.ask("starved 7")) for _ in range(times))
-                if standstill:
-                    os.kill(tracer.tracer(), signal.SIGCONT)
+                with standing_still(tracer.tracer()) if standstill else contextlib.nullcontext():
+                    entries = sum(int(program.ask("starved 7")) for _ in range(times))
             ledger = tracer.stop()
         self.assert_balanced(ledger)
         counts = tracer.counts(program.pid)
@@ -124,10 +122,7 @@ class KilledPrograms(Faults):
             program = Program("traced")
             program.ask("begin open")
             program.ask("span held 9")
-            program.process.kill()
-            program.process.wait()
-            program.process.stdin.close()
-            program.process.stdout.close()
+            program.kill()
             ledger = tracer.stop()
         self.assert_balanced(ledger)
         counts = tracer.counts(program.pid)
@@ -141,11 +136,9 @@ class KilledPrograms(Faults):
             with Collector("--max-age", "1h") as tracer:
                 # The thread has announced itself to the other collector only.
                 program.ask("span held 4")
-                program.process.kill()
-                program.process.wait()
+                program.kill()
                 tracer.stop()
             before.stop()
-            program.process.wait = lambda *_: 0
         if SEES_ENDS:
             self.assertEqual(tracer.names(program.pid), {"held": 4})
             self.assertEqual(before.names(program.pid), {"held": 4})

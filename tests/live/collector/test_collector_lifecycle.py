@@ -14,8 +14,9 @@ import time
 import harness
 from collector import Collector, CollectorTest
 from followed import Followed, children_of
-from harness import LIBRARY, NOPSPAN, Program, program_path, run, text_of, wait_until
+from harness import LIBRARY, NOPSPAN, Program, nopspan, program_path, run, text_of, wait_until
 from hostile import NOBODY, as_user
+from test_collector_overload import state_of
 
 SPANS = 100
 PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
@@ -277,11 +278,7 @@ class MainThreadEnded(CollectorTest):
 
     def leave(self, program):
         self.assertEqual(program.ask("leave"), "left")
-
-        def is_zombie():
-            with open("/proc/%d/stat" % program.pid, encoding="ascii") as file:
-                return file.read().rpartition(") ")[2].startswith("Z")
-        wait_until(is_zombie, "the end of the main thread")
+        wait_until(lambda: state_of(program.pid) == "Z", "the end of the main thread")
 
     def check(self, program, tracer, name):
         """Spans that are flushed, and one that is fetched or read at the thread's end."""
@@ -320,11 +317,9 @@ class MainThreadEnded(CollectorTest):
         with Program("traced", env={"NOPSPAN_KEEP_OPEN": "1", "OTEL_SERVICE_NAME": "left"}) as program:
             self.leave(program)
             program.ask("begin asked")
-            pid = str(program.pid)
 
             def run_on_it(*command):
-                return subprocess.run([NOPSPAN, *command, pid], check=True, stdout=subprocess.PIPE,
-                                      text=True, timeout=harness.PATIENCE_S).stdout
+                return nopspan(*command, program.pid, check=True).stdout
             process, = json.loads(run_on_it("ps", "--json"))["processes"]
             self.assertEqual((process["comm"], process["executable"]), ("traced", program_path("traced")))
             self.assertEqual(process["copies"][0]["path"], LIBRARY)

@@ -3,17 +3,16 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 
 import ability
 import harness
-from collector import Collector, CollectorTest, Counting
-from followed import Followed
-from harness import LIBRARY, Program, program_path, wait_until
+from collector import Collector, CollectorTest
+from followed import children_of
+from harness import Counting, Program, nopspan, program_path, text_of, wait_until
 from test_collector_faults import SEES_ENDS
-from test_collector_overload import standing_still
+from test_collector_overload import standing_still, state_of
 
 INSIDE = "NOPSPAN_IN_PID_NAMESPACE"
 
@@ -22,32 +21,17 @@ def in_namespace(*command):
     return [*harness.own_mounts("--pid", "--fork", "--kill-child", "--mount-proc"), *command]
 
 
-def in_proc(pid, name):
-    with open("/proc/%d/%s" % (pid, name), encoding="ascii") as file:
-        return file.read()
-
-
 def child_of(pid):
     """The innermost process of a chain of wrappers, each with one child. The collector has children of its own."""
-    if in_proc(pid, "comm") == "collect\n":
-        return pid
-    children = in_proc(pid, "task/%d/children" % pid).split()
-    return child_of(int(children[0])) if children else pid
-
-
-def alive(pid):
-    try:
-        return in_proc(pid, "stat").rpartition(") ")[2][0] not in "ZX"
-    except FileNotFoundError:
-        return False
+    children = children_of(pid) if text_of("/proc/%d/comm" % pid) != "collect\n" else []
+    return child_of(children[0]) if children else pid
 
 
 class WrappedCollector(Collector):
     """A collector that another command runs, in a pid namespace of its own unless the command is given."""
 
     def __init__(self, *options, command=None):
-        Followed.__init__(self, [*(command or in_namespace()), program_path("collect"), *options, "--binary", LIBRARY],
-                          stdin=subprocess.PIPE)
+        super().__init__(*options, wrapper=command or in_namespace())
 
     def wait_until_up(self):
         super().wait_until_up()
@@ -89,8 +73,7 @@ class ProgramInANamespace(CollectorTest):
                     wait_until(lambda: not os.path.exists("/proc/%d" % pid), "its end")
                     tracer.stop()
                 before.stop()
-            program.process.wait()
-            program.process.wait = lambda *_: 0
+            program.kill()
         if SEES_ENDS:
             self.assertEqual((tracer.names(pid), before.names(pid)), ({"held": 4}, {"held": 4}))
 
@@ -175,11 +158,10 @@ class CollectorInANamespace(CollectorTest):
                         with Collector("--max-age", "1h") as tracer:
                             program.ask("span held 4")
                             os.kill(pid, 9)
-                            wait_until(lambda: not alive(pid), "its end")
+                            wait_until(lambda: state_of(pid) in ("", "Z", "X"), "its end")
                             tracer.stop()
                         before.stop()
-                    program.process.wait()
-                    program.process.wait = lambda *_: 0
+                    program.kill()
                 if SEES_ENDS:
                     self.assertEqual(tracer.names(pid), {"held": 4})
 
@@ -209,8 +191,7 @@ class CollectorInANamespace(CollectorTest):
                 tracer.wait_for_names(same.pid, {"beside": 2})
                 wait_until(lambda: tracer.ledger_now()["total"]["missed"] >= 3, "its entries to be counted")
                 ledger = tracer.stop()
-            doctor = subprocess.run([*hidden, harness.NOPSPAN, "doctor", str(pid)], stdout=subprocess.PIPE, text=True,
-                                    check=False)
+            doctor = nopspan("doctor", pid, command=hidden)
         self.assert_balanced(ledger)
         self.assertEqual(tracer.names(), {"beside": 2})
         self.assertEqual((tracer.counts(pid)["delivered"], tracer.counts(pid)["missed"]), (0, 3))

@@ -9,17 +9,17 @@ import subprocess
 import time
 
 import harness
-from collector import LOSSES, Collector, CollectorTest, Counting
+from collector import LOSSES, Collector, CollectorTest
 from waiting import wait_until
-from harness import LONG, NOPSPAN, PATIENCE_S, Program
+from harness import LONG, NOPSPAN, PATIENCE_S, Counting, Program, text_of
 
 ENTRIES = 1_000_000 if LONG else 100_000
 STANDSTILL_S = 10 if LONG else 1
 
 
 def state_of(pid):
-    with open("/proc/%d/stat" % pid, encoding="utf-8") as stat:
-        return stat.read().rpartition(")")[2].split()[0]
+    """"" if the process is gone."""
+    return text_of("/proc/%d/stat" % pid).rpartition(") ")[2][:1]
 
 
 @contextlib.contextmanager

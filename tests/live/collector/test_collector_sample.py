@@ -6,9 +6,9 @@ import re
 
 import consistent_sampling
 import harness
-from collector import Collector, CollectorTest, Counting
+from collector import Collector, CollectorTest
 from waiting import wait_until
-from harness import Program
+from harness import Counting, Program
 
 NOBODY = 1_000_000_000  # one request in this many
 

@@ -22,9 +22,9 @@ import time
 import ability
 import harness
 from cgroup import Cgroup
-from collector import CollectorTest, Counting
+from collector import CollectorTest
 from followed import Followed
-from harness import LIBRARY, LONG, NOPSPAN, Program, program_path, run
+from harness import LIBRARY, LONG, NOPSPAN, Counting, Program, program_path, run
 from hostile import NOBODY, SOON_S, Unanswered, Unread, as_user
 
 SECONDS = int(os.environ.get("NOPSPAN_SOAK_S", 3600 if LONG else 8))

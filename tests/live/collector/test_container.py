@@ -8,10 +8,8 @@ NOPSPAN_IMAGE_ROOT names a finished root. tests/package/test_debian.py sets it.
 
 import os
 import re
-import shutil
 import signal
 import subprocess
-import tempfile
 import urllib.request
 
 import harness
@@ -84,8 +82,7 @@ class Container(Followed):
 class TwoContainers(Test):
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
+        cls.folder = cls.folder_of_the_class()
         os.chmod(cls.folder, 0o755)
         cls.image = os.environ.get("NOPSPAN_IMAGE_ROOT")
         if cls.image is None:

@@ -11,7 +11,7 @@ import subprocess
 
 import harness
 from contained import Container
-from harness import LIBRARY, NOPSPAN, Program, program_path
+from harness import LIBRARY, NOPSPAN, Program, nopspan, program_path
 
 
 def refuse_system_calls(*numbers):
@@ -32,8 +32,7 @@ def refuse_system_calls(*numbers):
 class Doctor(harness.Test):
     def doctor(self, *arguments, command=(), status, **options):
         """The checks, by result and name."""
-        done = subprocess.run([*command, NOPSPAN, "doctor", "--json", *map(str, arguments)], stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, timeout=harness.PATIENCE_S, check=False, **options)
+        done = nopspan("doctor", "--json", *arguments, command=command, **options)
         self.assertEqual(done.returncode, status, done.stdout + done.stderr)
         document = json.loads(done.stdout)
         self.assertEqual(document["would_attach"], status == 0)
@@ -92,14 +91,10 @@ class Doctor(harness.Test):
         os.chmod(path, 0o755)
         with Program("", command=[path]) as program:
             self.assertIn("not the batch probe", self.doctor(program.pid, status=1)["failed"]["probes of " + path])
-            pid = str(program.pid)
-            printed = {command: subprocess.run([NOPSPAN, *command.split(), pid], check=False, stdout=subprocess.PIPE,
-                                            stderr=subprocess.STDOUT, text=True)
-                    for command in ("ps", "trace --duration 100ms --pid")}
-        self.assertEqual([done.returncode for done in printed.values()], [0, 1])
-        self.assertIn(" 11,no-batch ", printed["ps"].stdout)
-        self.assertRegex(printed["trace --duration 100ms --pid"].stdout,
-                         "cannot attach to %s.*: it has nopspan probes, but not the batch probe" % path)
+            listed, traced = nopspan("ps", program.pid), nopspan("trace", "--duration", "100ms", "--pid", program.pid)
+        self.assertEqual((listed.returncode, traced.returncode), (0, 1))
+        self.assertIn(" 11,no-batch ", listed.stdout)
+        self.assertRegex(traced.stderr, "cannot attach to %s.*: it has nopspan probes, but not the batch probe" % path)
 
     def test_a_program_with_another_nop(self):
         if platform.machine() != "x86_64":
@@ -107,8 +102,7 @@ class Doctor(harness.Test):
         path = os.path.join(self.temporary_folder(), "five")
         shutil.copy(program_path("traced_static"), path)
         with Program("", command=[path]) as program:
-            done = subprocess.run([NOPSPAN, "ps", "--json", str(program.pid)], check=True, stdout=subprocess.PIPE)
-            copy = json.loads(done.stdout)["processes"][0]["copies"][0]
+            copy = json.loads(nopspan("ps", "--json", program.pid).stdout)["processes"][0]["copies"][0]
             offset = next(p["offset"] for p in copy["probes"] if p["name"] == "retry")
         with open(path, "r+b") as file:
             file.seek(offset)
@@ -142,11 +136,10 @@ class Doctor(harness.Test):
             self.assertEqual(program.ask("move_text"), "moved")
             self.assertIn("its text is not mapped from the file",
                           self.doctor(program.pid, status=1)["failed"]["file " + path])
-            printed = [subprocess.run([NOPSPAN, *command.split(), str(program.pid)], check=True, text=True,
-                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
-                       for command in ("ps", "trace --duration 100ms --pid")]
-        self.assertIn(path + " (text moved)", printed[0])
-        self.assertIn("process %d has moved its text" % program.pid, printed[1])
+            listed = nopspan("ps", program.pid, check=True)
+            traced = nopspan("trace", "--duration", "100ms", "--pid", program.pid, check=True)
+        self.assertIn(path + " (text moved)", listed.stdout)
+        self.assertIn("process %d has moved its text" % program.pid, traced.stderr)
 
     def test_several_copies_in_one_process(self):
         with Program("traced_static") as program:
@@ -168,6 +161,4 @@ class Doctor(harness.Test):
 
 
 if __name__ == "__main__":
-    if not os.path.exists(NOPSPAN):
-        harness.ability.unable("no nopspan at %s: it was built without the collector" % NOPSPAN)
     harness.main("unshare", "chroot", "ldd", "llvm-strip")

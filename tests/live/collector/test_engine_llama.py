@@ -16,10 +16,11 @@ import sys
 import debian
 import harness
 import tiny_gguf
-from followed import Followed
-from harness import LONG, NOPSPAN, PATIENCE_S, SOURCE, Test
+from harness import LONG, PATIENCE_S, SOURCE, Test, nopspan
 from test_hist import Hist
 from test_record import Record
+from test_top import Top
+from test_trace import Trace
 
 PACKAGES = ["g++", "cmake", "ninja-build", "pkg-config", "systemtap-sdt-dev", "nlohmann-json3-dev", "libcli11-dev",
             "libllama-dev"]
@@ -40,9 +41,7 @@ STEP_FACTS = ("batch_size", "prefill_tokens", "decode_tokens", "drafted_tokens",
 
 def lines(*arguments):
     """What a command prints for a recording as JSON."""
-    done = subprocess.run([NOPSPAN, "--json", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                          text=True, timeout=PATIENCE_S, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in nopspan("--json", *arguments, check=True).stdout.splitlines()]
 
 
 class Sid:
@@ -90,42 +89,18 @@ class Books:
         return sum(line[fact] for line in self.requests.values())
 
 
-class Trace(Followed):
-    """nopspan trace --json."""
-
-    def __init__(self, *options):
-        super().__init__([NOPSPAN, "--json", "trace", *options])
-
-    def wait_until_up(self):
-        self.wait_until_it_says("^Waiting for requests to end")
-
-    def traces(self):
-        """{number of a request: its trace}. Others on this machine are traced too."""
-        return {span["attributes"]["number"]: trace for trace in map(json.loads, list(self.lines))
-                if trace["type"] == "trace" and trace["processes"][0]["comm"] == "engine_llama"
-                for span in trace["spans"] if span["name"] == "engine.request"}
-
-    def steps(self):
-        return json.loads(self.lines[-1])["traces"]["steps"]
+def traces_of(trace):
+    """{number of a request: its trace}. Others on this machine are traced too."""
+    return {span["attributes"]["number"]: one for one in trace.objects()
+            if one["type"] == "trace" and one["processes"][0]["comm"] == "engine_llama"
+            for span in one["spans"] if span["name"] == "engine.request"}
 
 
-class Top(Followed):
-    """nopspan top --json, with a table every tenth of a second."""
-
-    def __init__(self, *options):
-        super().__init__([NOPSPAN, "--json", "top", *options, "--total", "--interval", "100ms"])
-
-    def wait_until_up(self):
-        self.wait_for_line(bool, "a table")
-
-    def last(self):
-        return json.loads(self.lines[-1])
-
-    def facts(self, name):
-        """The row of a span or event: its count, and the sums of its numbers."""
-        row, = [row for row in self.last()["engine_facts"] if (row["name"], row["engine"]) == (name, "llama.cpp")] or \
-               [{"count": 0, "sums": {}}]
-        return row["count"], {key.removeprefix("nopspan."): value for key, value in row["sums"].items()}
+def facts_of(top, name):
+    """The row of a span or event: its count, and the sums of its numbers."""
+    row, = [row for row in top.last()["engine_facts"] if (row["name"], row["engine"]) == (name, "llama.cpp")] or \
+           [{"count": 0, "sums": {}}]
+    return row["count"], {key.removeprefix("nopspan."): value for key, value in row["sums"].items()}
 
 
 def attribute(span, key):
@@ -173,28 +148,28 @@ class EngineLlama(Test):
         self.assertGreaterEqual(steps, line["prompt_chunks"])
 
     def check_traces(self, trace, books):
-        found = trace.traces()
+        found = traces_of(trace)
         self.assertEqual(set(found), set(books.requests))
         for number, each in found.items():
             self.check_request(books.requests[number], each["spans"], each.get("linked", []))
-        steps = trace.steps()
+        steps = trace.last()["traces"]["steps"]
         self.assertEqual(steps["all"], len(books.steps))
         self.assertEqual(steps["members"]["joined"], sum(step["batch_size"] for step in books.steps.values()))
         self.assertEqual((steps["missing"], steps["stray"], steps["dropped"], steps["members"]["late"]), (0, 0, 0, 0))
         self.assertEqual((steps["requests_before_attach"], steps["requests_not_ended"]), (0, 0))
 
     def check_top(self, top, books):
-        count, sums = top.facts("engine.request")
+        count, sums = facts_of(top, "engine.request")
         self.assertEqual(count, len(books.requests))
         for fact in REQUEST_FACTS:
             self.assertEqual(sums[fact], books.sum(fact), fact)
-        count, sums = top.facts("engine.step")
+        count, sums = facts_of(top, "engine.step")
         self.assertEqual(count, len(books.steps))
         for fact in STEP_FACTS:
             self.assertEqual(sums[fact], sum(step[fact] for step in books.steps.values()), fact)
         for event, facts in (("preempted", ["tokens"]), ("evicted", ["tokens"]), ("load", ["bytes"]),
                              ("prefix_cache", ["queried_tokens", "hit_tokens"])):
-            count, sums = top.facts("engine." + event)
+            count, sums = facts_of(top, "engine." + event)
             self.assertEqual(count, len(books.events[event]), event)
             for fact in facts if count else ():
                 self.assertEqual(sums[fact], sum(line[fact] for line in books.events[event]), event)
@@ -218,14 +193,14 @@ class EngineLlama(Test):
         """Attached before the engine starts: all numbers are those of the books."""
         requests = RUNS[slots]
         ctx = max(slots * (PROMPT + OUTPUT) // 2, 4 * (PROMPT + OUTPUT))
-        with Trace("--binary", self.sid.library) as trace, Record(self.recording, "--binary", self.sid.library), \
-                Top("--binary", self.sid.library) as top, \
+        with Trace("--json", binary=self.sid.library) as trace, Record(self.recording, "--binary", self.sid.library), \
+                Top("--total", binary=self.sid.library) as top, \
                 Hist("--binary", self.sid.library, "--of", "output-tokens", "--by", "name") as hist:
             status, said = self.run_engine("--slots", slots, "--requests", requests, "--ctx", ctx, *OPTIONS,
                                            "--chunk", 4 * slots, "--books", RUN + "/books")
             self.assertEqual((status, said), (0, ""))
-            trace.wait_while_it_runs(lambda: len(trace.traces()) >= requests, "all requests")
-            top.wait_while_it_runs(lambda: top.facts("engine.request")[0] == requests, "all requests")
+            trace.wait_while_it_runs(lambda: len(traces_of(trace)) >= requests, "all requests")
+            top.wait_while_it_runs(lambda: facts_of(top, "engine.request")[0] == requests, "all requests")
             histogram = self.hist_of(json.loads(hist.stop()))["engine.request"]
             self.assertEqual((top.stop(), trace.stop()), (0, 0))
         books = Books(self.sid.books)

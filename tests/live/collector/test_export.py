@@ -7,36 +7,35 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
-import subprocess
 import tempfile
 
 import example_service
 import harness
-from example_service import PROMPTS, TRACED, Agent, Server
+from example_service import PROMPTS, Agent, Server
 from followed import Followed, children_of
-from harness import LIBRARY, NOPSPAN, Program, Test, status_of
+from harness import LIBRARY, NOPSPAN, Program, Test, nopspan, status_of
 from otlp_receiver import HttpReceiver, Received
+from test_record import Record
 from waiting import PATIENCE_S
 
 STATES = ("left_out", "queued", "spooled", "in_flight", "accepted", "rejected", "refused", "unconfirmed")
 
 
 class Export(Followed):
-    """nopspan export. A context manager: attached on entry and ended by SIGINT on exit."""
+    """nopspan export to an HttpReceiver. A context manager: attached on entry and ended by SIGINT on exit."""
 
-    def __init__(self, url, *options, **variables):
-        super().__init__([NOPSPAN, "export", "--otlp", url, "--protocol", "http/json", "--binary", LIBRARY, "--json", *options],
-                         env=variables)
-        self.receiver = None
+    def __init__(self, http, *options, **variables):
+        super().__init__([NOPSPAN, "export", "--otlp", http.url, "--protocol", "http/json", "--binary", LIBRARY, "--json",
+                          *options], env=variables)
+        self.received = http.received
 
     def wait_until_up(self):
         self.wait_until_it_says("Exporting to")
 
         def sees():
             harness.canary_program("traced")("canary")
-            return any("canary" in body for body in self.receiver.bodies) if self.receiver else self.tracer()
+            return any("canary" in body for body in self.received.bodies)
         self.wait_while_it_runs(sees, "nopspan export to attach")
 
     def result(self):
@@ -75,18 +74,12 @@ class Service(Test):
 
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        folder = cls.folder_of_the_class()
         received = Received(keeps=True)
-        with HttpReceiver(received) as http:
-            export = Export(http.url)
-            export.receiver = received
-            with export:
-                with Server(folder, "--fail-rate", "0.3", "--seed", "7",
-                            env={**TRACED, "OTEL_SERVICE_NAME": "model"}) as server:
-                    agent = Agent(server.url, *PROMPTS * 4, "--concurrency", "4",
-                                  "--max-attempts", "12", "--retry-delay-ms", "5", env=TRACED)
-            assert agent.status == 0
+        with HttpReceiver(received) as http, Export(http) as export:
+            with Server(folder, "--fail-rate", "0.3", "--seed", "7", env={"OTEL_SERVICE_NAME": "model"}) as server:
+                agent = Agent(server.url, *PROMPTS * 4, "--concurrency", "4", "--max-attempts", "12", "--retry-delay-ms", "5")
+        assert agent.status == 0
         cls.export, cls.agent, cls.server = export, agent, server
         pids = (agent.pid, server.pid)
         cls.spans = [(resource, span) for resource, span in items_of(received.bodies, "resourceSpans", "scopeSpans", "spans")
@@ -132,14 +125,10 @@ class Recordings(Test):
         received = Received(keeps=True)
         with HttpReceiver(received) as http, tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "spans.rec")
-            export = Export(http.url)
-            export.receiver = received
             # The program outlives both tracers. The start of a process that has ended may be unknown.
-            with Program("traced") as program, Followed([NOPSPAN, "record", path, "--binary", LIBRARY]) as record:
-                record.wait_until_it_says("Recording")
-                with export:
-                    program.ask("canary model")
-            subprocess.run([NOPSPAN, "export", "--from", path, "--otlp-file", folder], check=True, stderr=subprocess.DEVNULL)
+            with Program("traced") as program, Record(path, "--binary", LIBRARY), Export(http):
+                program.ask("canary model")
+            nopspan("export", "--from", path, "--otlp-file", folder, check=True)
             with open(os.path.join(folder, "traces.jsonl"), encoding="utf-8") as file:
                 recorded = self.instances(file, program.pid)
         self.assertEqual(len(recorded), 1)
@@ -158,9 +147,7 @@ class TwoProcesses(Test):
         self.addCleanup(self.http.__exit__)
 
     def export(self, *options, **variables):
-        export = Export(self.http.url, *options, **variables)
-        export.receiver = self.received
-        return export
+        return Export(self.http, *options, **variables)
 
     def test_each_has_what_the_other_lacks(self):
         with self.export() as export:
@@ -240,12 +227,9 @@ class Filters(Test):
     def test_whole_requests_that_a_filter_wants(self):
         received = Received(keeps=True)
         with HttpReceiver(received) as http, tempfile.TemporaryDirectory() as folder:
-            export = Export(http.url, "--errors", "--metric-interval", "100ms")
-            export.receiver = received
-            with export:
-                with Server(folder, "--fail-rate", "0.5", "--seed", "7", env=TRACED) as server:
-                    agent = Agent(server.url, *PROMPTS * 4, "--max-attempts", "12",
-                                  "--retry-delay-ms", "5", env=TRACED)
+            with Export(http, "--errors", "--metric-interval", "100ms") as export:
+                with Server(folder, "--fail-rate", "0.5", "--seed", "7") as server:
+                    agent = Agent(server.url, *PROMPTS * 4, "--max-attempts", "12", "--retry-delay-ms", "5")
             self.assertEqual(agent.status, 0)
         by_trace = collections.defaultdict(list)
         for _, span in items_of(received.bodies, "resourceSpans", "scopeSpans", "spans"):

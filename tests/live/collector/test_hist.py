@@ -6,11 +6,10 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 
 import harness
 from followed import Followed
-from harness import NOPSPAN, PATIENCE_S, Program, Test
+from harness import NOPSPAN, Program, Test, nopspan
 from test_record import Record
 
 GATE_BATCH = 0xFFFF << 16
@@ -60,10 +59,6 @@ class Hist(Followed):
     def wait_until_up(self):
         self.wait_until_it_says("^Counting ")
 
-    def __exit__(self, *_):
-        if self.is_running():
-            self.kill()
-
     def printed(self):
         return "\n".join(self.lines)
 
@@ -81,13 +76,6 @@ class Hist(Followed):
         found = sum(counts_in(document).values()) + document["other"]["histogram"]["count"]
         assert total["delivered"] == found and total["lost"] == 0, (document["ledger"], found)
         return document
-
-
-def ended(*arguments):
-    """Runs a command that ends by itself. Returns its exit status, stdout and stderr."""
-    run = subprocess.run([NOPSPAN, "hist", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                         text=True, timeout=PATIENCE_S, check=False)
-    return run.returncode, run.stdout, run.stderr
 
 
 class Programs(Test):
@@ -121,9 +109,9 @@ class Recording(Test):
         self.assertGreater(sum(counts_in(live[0]).values()), 2000)
         for wish, document in zip(wishes, live):
             with self.subTest(wish):
-                code, printed, said = ended("--json", "--from", path, *pids, *wish)
-                self.assertEqual(code, 0, said)
-                recorded = json.loads(printed)
+                done = nopspan("hist", "--json", "--from", path, *pids, *wish)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                recorded = json.loads(done.stdout)
                 self.assertEqual(rows_in(recorded), rows_in(document))
                 self.assertEqual(total_of(recorded)["delivered"], total_of(document)["delivered"])
                 self.assertEqual(without_none(by_process(recorded)), without_none(by_process(document)))
@@ -136,9 +124,9 @@ class Misuse(Test):
                  (plain, ("--binary", plain)), ("nowhere", ("--binary", "/nowhere"))]
         for word, arguments in cases:
             with self.subTest(arguments):
-                code, printed, said = ended(*arguments)
-                self.assertEqual((code, printed), (2, ""), said)
-                self.assertIn(word, said)
+                done = nopspan("hist", *arguments)
+                self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+                self.assertIn(word, done.stderr)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,12 @@ attributes."""
 import collections
 import json
 import os
-import shutil
-import tempfile
 
 import harness
 import otlp_attributes
 from example_service import canonical
-from harness import LIBRARY, Program, Tracer, canary_in
-from test_record import Record, nopspan
+from harness import Program, Tracer, canary_in, nopspan
+from test_record import Record
 
 POINTS = ("cache.hit", "cache.miss", "gen_ai.prompt.sent", "agent.operator.think", "fragile", "telemetry.handler.failure")
 RETRIES = ("llm.adapter.retry", "gen_ai.retry")
@@ -54,9 +52,7 @@ class Meaning(harness.Test):
     @classmethod
     def setUpClass(cls):
         cls.maxDiff = None
-        folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
-        cls.recording = os.path.join(folder, "meaning.rec")
+        cls.recording = os.path.join(cls.folder_of_the_class(), "meaning.rec")
 
         def handled(program, *events):
             assert program.ask("handle " + " ".join(events)) == "ok"
@@ -74,10 +70,8 @@ class Meaning(harness.Test):
                 tracer.stop()
             cls.events = tracer.events(pid=program.pid)
         lines = [json.loads(line) for line in nopspan("replay", cls.recording, "--spans").stdout.splitlines()]
-        # Not those of canaries, which make the same events.
-        replayed = [line for line in lines if line["pid"] in (program.pid, throwing.pid)]
-        cls.replayed = [line for line in replayed if line["name"] in (*POINTS, *RETRIES, *SPANS)]
-        cls.thrown = {line["name"]: line for line in replayed if line["name"] in ("llm.stream", "shop.parcel")}
+        cls.replayed = [line for line in lines if line["name"] in (*POINTS, *RETRIES, *SPANS)]
+        cls.thrown = {line["name"]: line for line in lines if line["name"] in ("llm.stream", "shop.parcel")}
 
     def handled(self, event, lines=None):
         return [line for line in (self.lines if lines is None else lines) if line["event"] == event]

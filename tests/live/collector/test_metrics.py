@@ -4,14 +4,12 @@
 import json
 import os
 import shutil
-import signal
 import subprocess
 
 import harness
-from collector import Counting
-from harness import PATIENCE_S, wait_until
+from followed import Followed
+from harness import NOPSPAN, Counting, nopspan, wait_until
 
-NOPSPAN = os.environ.get("NOPSPAN_PROGRAM") or os.path.join(harness.BUILD, "nopspan")
 # Debian's Python, which has Debian's packages. CMake may have found another one.
 PYTHON = "/usr/bin/python3"
 PARSER = """
@@ -57,24 +55,6 @@ class MetricsTest(Given):
         self.assertEqual(metrics.undocumented, [])
         return metrics
 
-    def record(self, *words):
-        """nopspan record with --metrics, after it has attached."""
-        process = subprocess.Popen([NOPSPAN, "--json", "record", "--metrics", self.path, *words], text=True,
-                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
-        for line in process.stderr:
-            if line.startswith("Recording."):
-                return process
-        raise AssertionError("nopspan record ended")
-
-    def end(self, process):
-        """Sends SIGINT. Returns the last line of its output, and its stderr."""
-        process.send_signal(signal.SIGINT)
-        out, said = process.communicate(timeout=PATIENCE_S)
-        self.assertEqual(process.returncode, 0, said)
-        return out, said
-
     def assert_counts(self, metrics, counts, **labels):
         for name in ("emitted", "delivered", "filtered", "held_by_killed"):
             self.assertEqual(metrics.sum("entries_%s_total" % name, **labels), counts[name], name)
@@ -82,13 +62,15 @@ class MetricsTest(Given):
             self.assertEqual(metrics.sum("entries_lost_total", reason=reason, **labels), counts[reason], reason)
 
     def test_are_the_ledger_of_a_recording_that_loses(self):
-        with Counting(self.temporary_folder(), threads=3) as program:
-            process = self.record(os.path.join(self.folder, "spans.rec"), "--buffer", "64K")
+        command = [NOPSPAN, "--json", "record", "--metrics", self.path, os.path.join(self.folder, "spans.rec"), "--buffer", "64K"]
+        with Counting(self.temporary_folder(), threads=3) as program, Followed(command) as recorder:
+            recorder.wait_until_it_says("Recording\\.")
             program.ask("start")
             wait_until(lambda: program.entries() > 300_000, "many spans")
             wait_until(lambda: self.metrics().sum("entries_delivered_total") > 0, "metrics of a run that goes on")
             program.ask("stop")
-            ledger = json.loads(self.end(process)[0])["ledger"]
+            self.assertEqual(recorder.stop(), 0, recorder.said)
+            ledger = json.loads(recorder.lines[-1])["ledger"]
         metrics = self.metrics()
         self.assert_counts(metrics, ledger["total"])
         self.assertGreater(metrics.sum("entries_lost_total", reason="ring_full"), 0)
@@ -100,8 +82,7 @@ class MetricsTest(Given):
 
 class Misuse(Given):
     def assert_usage_error(self, *words):
-        done = subprocess.run([NOPSPAN, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE_S)
+        done = nopspan(*words)
         self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
         return done.stderr
 
@@ -122,8 +103,6 @@ class Misuse(Given):
 
 
 if __name__ == "__main__":
-    if not os.path.exists(NOPSPAN):
-        harness.ability.unable("the program nopspan is not built")
     has_parser = subprocess.run([PYTHON, "-c", "import prometheus_client.parser"], stderr=subprocess.DEVNULL, check=False)
     if has_parser.returncode != 0:
         harness.ability.unable("python3-prometheus-client is not installed")

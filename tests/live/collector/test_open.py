@@ -12,25 +12,20 @@ import time
 
 import example_service
 import harness
-from example_service import AGENT, TRACED
-from followed import Followed
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, program_path, wait_until
+from example_service import AGENT
+from followed import Followed, children_of
+from harness import LIBRARY, LONG, NOPSPAN, PATIENCE_S, Program, nopspan, program_path, wait_until
 from opened import Opened
 
 GATE_BATCH = 0xFFFF << 16
-KEPT = {**TRACED, "NOPSPAN_KEEP_OPEN": "1"}
+KEPT = {"NOPSPAN_KEEP_OPEN": "1"}
 TENANTS = ("acme", "globex")
-LISTS = 500 if os.environ.get("NOPSPAN_LONG") == "1" else 50
-
-
-def run(*words):
-    return subprocess.run([NOPSPAN, "open", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          check=False, timeout=PATIENCE_S)
+LISTS = 500 if LONG else 20
 
 
 def listed(*words):
     """The JSON that the command prints."""
-    done = run("--json", *words)
+    done = nopspan("open", "--json", *words)
     if done.returncode != 0:
         raise AssertionError(done.stderr)
     return json.loads(done.stdout)
@@ -65,7 +60,7 @@ def stopped(process):
 class Service(harness.Test):
     def start_agent(self, url, tenant):
         agent = subprocess.Popen([AGENT, "--base-url", url, "--json", "--organization", tenant, "--ignore-eos", "Explain spans to me."],
-                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=KEPT)
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, **KEPT})
         self.addCleanup(agent.stdout.close)
         self.addCleanup(agent.kill)
         return agent
@@ -109,7 +104,7 @@ class Service(harness.Test):
                 self.assertEqual(list(requests_of("--pid", pids, "--tenant", "acme")),
                                  [id for id, request in hanging.items() if request["tenant"] == "acme"])
                 self.assertEqual(requests_of("--pid", pids, "--older-than", "1h"), {})
-                text = run("--pid", pids, "--name", "llm.chat").stdout
+                text = nopspan("open", "--pid", pids, "--name", "llm.chat").stdout
                 self.assertEqual(len(text.splitlines()), 3, text)
                 self.assertIn(" > llm.step > chat_server[%d]: engine.request > engine.decode" % server.pid, text)
 
@@ -139,8 +134,7 @@ class Programs(harness.Test):
     def test_a_program_in_another_time_namespace(self):
         days = 1000
         with Opened("hold", prefix=["unshare", "--time", "--monotonic", str(days * 86400), "--fork"]) as opened:
-            with open("/proc/%d/task/%d/children" % ((opened.process.pid,) * 2), encoding="ascii") as file:
-                child = int(file.read())
+            child, = children_of(opened.process.pid)
             # Its spans began when the clock began.
             request, = requests_of("--pid", child).values()
             self.assertGreater(request["age_ns"], days * 86400 * 10**9)
@@ -177,7 +171,7 @@ class Programs(harness.Test):
 
     def test_watch_raises_the_gate(self):
         with Program("traced") as program:
-            done = run("--pid", program.pid)
+            done = nopspan("open", "--pid", program.pid)
             self.assertEqual((done.returncode, done.stdout), (0, ""))
             self.assertIn("traced[%d]: its requests are not recorded" % program.pid, done.stderr)
             with Followed([NOPSPAN, "open", "--watch", "--json", "--interval", "100ms", "--pid", str(program.pid)]) as watch:
@@ -236,6 +230,4 @@ class Programs(harness.Test):
 
 
 if __name__ == "__main__":
-    if not os.path.exists(NOPSPAN):
-        harness.ability.unable("no nopspan at %s: it was built without the collector" % NOPSPAN)
     harness.main("gcore", "unshare")

@@ -15,7 +15,7 @@ import threading
 import example_service
 import harness
 from example_service import PROMPTS, Agent, Server
-from harness import BUILD, NOPSPAN, PATIENCE_S, SOURCE, Test, wait_until
+from harness import BUILD, NOPSPAN, PATIENCE_S, SOURCE, Test, nopspan, wait_until
 
 DOCUMENT = os.path.join(SOURCE, "docs", "operating.md")
 WRITE = os.environ.get("NOPSPAN_WRITE_EXAMPLES") == "1"
@@ -140,7 +140,7 @@ class Operating(Test):
         # looked for in all of them.
         service.send_signal(signal.SIGINT)
         service.wait(PATIENCE_S)
-        every = subprocess.run([NOPSPAN, "trace", "--from", recording], stdout=subprocess.PIPE, text=True, check=False).stdout
+        every = nopspan("trace", "--from", recording).stdout
         for question, match in documented.items():
             with self.subTest(question):
                 printed = words_of(answers[question] + (every if " trace " in match[2] or question == STUCK else ""))

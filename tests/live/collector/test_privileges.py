@@ -14,8 +14,8 @@ import subprocess
 import unittest
 
 import harness
-from followed import Followed
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, program_path, status_of, wait_until
+from followed import Followed, children_of
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, nopspan, program_path, status_of, wait_until
 
 UNIT = os.path.join(harness.SOURCE, "packaging", "nopspan.service")
 NOBODY = "65534"
@@ -46,9 +46,7 @@ def capability_names(hexadecimal):
 def family(pid):
     """{name: status} of a process and its children, and theirs."""
     status = status_of(pid)
-    with open("/proc/%d/task/%d/children" % (pid, pid), encoding="utf-8") as file:
-        children = file.read().split()
-    return {status["Name"]: status} | {name: each for child in children for name, each in family(int(child)).items()}
+    return {status["Name"]: status} | {name: each for child in children_of(pid) for name, each in family(child).items()}
 
 
 def unit_capabilities():
@@ -265,7 +263,7 @@ class Privileges(harness.Test):
             self.assertGreater(os.path.getsize(each), 0)
         # Also a recording that nobody else may read.
         os.chown(path, int(NOBODY), int(NOBODY))
-        self.assertEqual(subprocess.run([NOPSPAN, "replay", path], stdout=subprocess.DEVNULL).returncode, 0)
+        self.assertEqual(nopspan("replay", path).returncode, 0)
 
     def test_root_sends_to_a_socket_in_a_folder_of_another_user(self):
         home = os.path.join(self.folder, "home")
@@ -288,6 +286,4 @@ class Privileges(harness.Test):
 
 
 if __name__ == "__main__":
-    if not os.path.exists(NOPSPAN):
-        harness.ability.unable("the program nopspan is not built")
     harness.main("setpriv")

@@ -11,21 +11,8 @@ import signal
 import subprocess
 
 import harness
-from harness import GATE_SPANS, LIBRARY, NOPSPAN, PROBES, Bpftrace, Program, program_path, wait_until
+from harness import GATE_SPANS, LIBRARY, NOPSPAN, PROBES, Bpftrace, Program, nopspan, program_path, text_of, wait_until
 from test_record import Record
-
-GATE_BATCH = 0xFFFF << 16
-
-
-def run(*arguments, command=(), **options):
-    return subprocess.run([*command, NOPSPAN, "ps", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, timeout=harness.PATIENCE_S, check=False, **options)
-
-
-def in_proc(pid, name):
-    with open("/proc/%d/%s" % (pid, name), encoding="utf-8") as file:
-        return file.read()
-
 
 def gate_of(word):
     """The parts of a gate's word."""
@@ -44,30 +31,22 @@ def write_event(text):
 
 
 class Tracing(Bpftrace):
-    """A bpftrace on one probe of one file. On entry, it has raised its part of the gate."""
+    """A bpftrace on one probe of one file."""
 
-    def __init__(self, program, probe="nopspan:span_stop", library=LIBRARY, command="gate"):
-        self.program, self.command = program, command
-        self.part = GATE_SPANS if probe.startswith("nopspan:span_") else GATE_BATCH
-        super().__init__([harness.BPFTRACE, "-e", 'usdt:%s:%s { @[pid] = count(); }' % (library, probe)])
-
-    def wait_until_up(self):
-        wait_until(lambda: int(self.program.ask(self.command)) & self.part, "the gate to go up")
-        # Another collector may have raised it.
-        if self.part == GATE_BATCH:
-            wait_until(lambda: str(self.pid) in run(self.program.pid).stdout, "bpftrace to be named")
+    def __init__(self, probe="nopspan:span_stop", library=LIBRARY):
+        super().__init__([harness.BPFTRACE, "-e", "usdt:%s:%s { @[pid] = count(); }" % (library, probe)])
 
 
 class Ps(harness.Test):
-    def ps(self, *arguments, **options):
+    def ps(self, *arguments):
         """The JSON output, by pid."""
-        done = run("--json", *arguments, **options)
+        done = nopspan("ps", "--json", *arguments)
         self.assertEqual(done.returncode, 0, done.stderr)
         document = json.loads(done.stdout)
         return {process["pid"]: process for process in document["processes"]}
 
-    def process(self, pid, **options):
-        processes = self.ps(pid, **options)
+    def process(self, pid):
+        processes = self.ps(pid)
         self.assertEqual(list(processes), [pid])
         return processes[pid]
 
@@ -78,7 +57,7 @@ class Ps(harness.Test):
 
     def row(self, pid):
         """The cells of the only row for a process."""
-        done = run(pid)
+        done = nopspan("ps", pid)
         self.assertEqual(done.returncode, 0, done.stderr)
         heading, line = done.stdout.splitlines()
         return dict(zip(heading.split(), re.split(r"\s\s+", line.strip())))
@@ -99,8 +78,8 @@ class Ps(harness.Test):
             self.assertEqual(process["namespace_pid"], program.pid)
             self.assertEqual(process["comm"], "traced")
             self.assertEqual(process["executable"], program_path("traced"))
-            self.assertIn("0::%s\n" % process["cgroup"], in_proc(program.pid, "cgroup"))
-            stat = in_proc(program.pid, "stat").rpartition(")")[2].split()
+            self.assertIn("0::%s\n" % process["cgroup"], text_of("/proc/%d/cgroup" % program.pid))
+            stat = text_of("/proc/%d/stat" % program.pid).rpartition(")")[2].split()
             self.assertEqual(process["start_ticks"], int(stat[19]))
             self.assertEqual(len(process["copies"]), 1)
             copy = process["copies"][0]
@@ -142,7 +121,7 @@ class Ps(harness.Test):
         plugin = program_path("plugin_static.so")
         with Program("traced_static") as program:
             self.assertEqual(program.ask("load " + plugin), "loaded")
-            with Tracing(program, library=plugin, command="plugin_gate") as tracing:
+            with Tracing(library=plugin) as tracing:
                 copies = {copy["path"]: copy for copy in self.process(program.pid)["copies"]}
                 self.assertEqual(set(copies), {program_path("traced_static"), plugin})
                 self.assertEqual(copies[program_path("traced_static")]["gate"]["spans"], 0)
@@ -165,7 +144,7 @@ class Ps(harness.Test):
 
     def test_a_forked_child_has_a_gate_of_its_own(self):
         with Program("traced") as program:
-            with Tracing(program):
+            with Tracing():
                 child = int(program.ask("fork"))
                 self.assertNotEqual(self.only_copy(child)["gate"]["spans"], 0)
                 self.assertEqual(self.process(child)["comm"], "traced")
@@ -174,7 +153,7 @@ class Ps(harness.Test):
 
     def test_bpftrace_is_named_while_it_is_attached(self):
         with Program("traced") as program:
-            with Tracing(program) as tracing:
+            with Tracing() as tracing:
                 copy = self.only_copy(program.pid)
                 self.assertNotEqual(copy["gate"]["spans"], 0)
                 tracer = tracers(copy)[tracing.pid]
@@ -201,7 +180,7 @@ class Ps(harness.Test):
 
     def test_what_batches_take_while_somebody_listens_to_them(self):
         with Program("traced") as program:
-            with Tracing(program, "nopspan_batch:batch") as tracing:
+            with Tracing("nopspan_batch:batch") as tracing:
                 program.ask("begin kept")
                 program.ask("span held 3")
                 copy = self.only_copy(program.pid)
@@ -229,11 +208,11 @@ class Ps(harness.Test):
 
     def test_counts_of_the_library_that_are_not_zero(self):
         with Program("traced") as program:
-            with Tracing(program):
+            with Tracing():
                 program.ask("attach not/an/id/of/ours")
                 program.ask("span %s 2" % ("x" * 70))
                 self.assertEqual(self.only_copy(program.pid)["counts"], {"names_invalid": 1, "truncated": 1})
-                self.assertIn("%d counts: names_invalid 1 truncated 1\n" % program.pid, run(program.pid).stdout)
+                self.assertIn("%d counts: names_invalid 1 truncated 1\n" % program.pid, nopspan("ps", program.pid).stdout)
                 program.ask("detach")
 
     def test_a_program_without_its_notes(self):
@@ -251,18 +230,17 @@ class Ps(harness.Test):
         path = os.path.join(self.temporary_folder(), "\x1b[31mred")
         shutil.copy(program_path("traced_static"), path)
         with Program("", command=[path]) as program:
-            self.assertNotIn("\x1b", run(program.pid).stdout)
+            self.assertNotIn("\x1b", nopspan("ps", program.pid).stdout)
             self.assertEqual(self.process(program.pid)["executable"], path)
 
     def test_countless_descriptors_end_the_search_for_tracers(self):
-        with Program("obstacle") as crowd, Program("traced") as program, Tracing(program) as tracing:
+        with Program("obstacle") as crowd, Program("traced") as program, Tracing() as tracing:
             self.assertEqual(crowd.ask("share 19000 800"), "800")
-            done = json.loads(run("--json").stdout)
+            done = json.loads(nopspan("ps", "--json").stdout)
             self.assertIn("no time to look at all of their open files", done["tracers_incomplete"])
             copy, = (process for process in done["processes"] if process["pid"] == program.pid)
             self.assertIn(tracing.pid, tracers(copy["copies"][0]), "it has capabilities")
-            checked = subprocess.run([NOPSPAN, "doctor", str(program.pid)], stdout=subprocess.PIPE, text=True,
-                                     timeout=harness.PATIENCE_S, check=False)
+            checked = nopspan("doctor", program.pid)
             self.assertRegex(checked.stdout, r"(?m)^warning +tracers: .* no time")
             with subprocess.Popen([NOPSPAN, "ps"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as listing:
                 folder = "/proc/%d/fd" % listing.pid
@@ -273,13 +251,13 @@ class Ps(harness.Test):
                             if os.readlink(os.path.join(folder, name)).endswith("/fd"):
                                 return True
                     return False
-                wait_until(searches, "it to look at descriptors")
+                wait_until(searches, "it to look at descriptors", pause_s=0.001)
                 listing.send_signal(signal.SIGINT)
                 self.assertEqual(listing.wait(harness.PATIENCE_S), 0)
             tracing.stop()
 
     def test_a_process_without_probes_is_no_failure(self):
-        done = run(os.getpid())
+        done = nopspan("ps", os.getpid())
         self.assertEqual((done.returncode, done.stdout), (0, ""))
         self.assertIn("no nopspan probes were found in these processes", done.stderr)
         self.assertEqual(self.ps(os.getpid()), {})
@@ -298,8 +276,6 @@ class Ps(harness.Test):
 
 
 if __name__ == "__main__":
-    if not os.path.exists(NOPSPAN):
-        harness.ability.unable("no nopspan at %s: it was built without the collector" % NOPSPAN)
     harness.run_in_tracefs()
     # The kernel's events are machine-wide.
     _perf = harness.hold_lock("/run/lock/nopspan-perf") if os.geteuid() == 0 else None

@@ -4,24 +4,17 @@
 import collections
 import json
 import os
-import shutil
 import subprocess
-import tempfile
 import threading
 
 import example_service
 import harness
 import otlp_attributes
 import recording
-from example_service import PROMPTS, TRACED, Agent, Server, lines_of
+from example_service import PROMPTS, Agent, Server, lines_of
 from followed import Followed
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, Test
+from harness import LIBRARY, NOPSPAN, Program, Test
 from waiting import wait_until
-
-
-def nopspan(*words):
-    return subprocess.run([NOPSPAN, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          check=False, timeout=PATIENCE_S)
 
 
 class Record(Followed):
@@ -74,14 +67,13 @@ class SameAsHandlers(Test):
 
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        folder = cls.folder_of_the_class()
         cls.path = os.path.join(folder, "service.rec")
         server_log, agent_log = (os.path.join(folder, name) for name in ("server", "agent"))
         with Record(cls.path, "--binary", LIBRARY):
-            with Server(folder, "--fail-rate", "0.3", "--seed", "7", events=server_log, env=TRACED) as server:
+            with Server(folder, "--fail-rate", "0.3", "--seed", "7", events=server_log) as server:
                 agent = Agent(server.url, *PROMPTS * 4, "--concurrency", "4",
-                              "--max-attempts", "12", "--retry-delay-ms", "5", events=agent_log, env=TRACED)
+                              "--max-attempts", "12", "--retry-delay-ms", "5", events=agent_log)
         assert agent.status == 0
         cls.agent, cls.server = agent, server
         cls.lines = lines_of(agent_log) + lines_of(server_log)
@@ -150,6 +142,4 @@ class Times(Test):
 
 if __name__ == "__main__":
     example_service.need()
-    if not os.path.exists(NOPSPAN):
-        harness.ability.unable("nopspan is not built (NOPSPAN_COLLECTOR=ON)")
     harness.main("protoc")

@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -21,11 +20,10 @@ import urllib.request
 
 import example_service
 import harness
-from collector import Counting
 from engine_clients import FACT_OPTIONS, FOREVER, MODEL, ask_for_facts
-from example_service import PROMPTS, TRACED, Agent, Server, lines_of, of_handlers, steps_of
+from example_service import PROMPTS, Agent, Server, lines_of, of_handlers, steps_of
 from followed import Followed
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Test, wait_until
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Counting, Test, wait_until
 from prometheus import Prometheus
 from test_engine_facts import Client
 
@@ -84,8 +82,7 @@ def expressions_of_dashboard(path):
 class ServedToPrometheus(Test):
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        folder = cls.folder_of_the_class()
         stack = contextlib.ExitStack()
         cls.addClassCleanup(stack.close)
         cls.books, events = os.path.join(folder, "books"), os.path.join(folder, "events")
@@ -93,7 +90,7 @@ class ServedToPrometheus(Test):
         serve = stack.enter_context(Serve(command=export))
         cls.prometheus = stack.enter_context(Prometheus(serve.address(), rules=[RULES]))
         with Server(folder, *FACT_OPTIONS, "--books", cls.books, events=events,
-                    env={**TRACED, "OTEL_SERVICE_NAME": SERVICE}) as server:
+                    env={"OTEL_SERVICE_NAME": SERVICE}) as server:
             # A rate needs two scrapes, so the traffic has two parts.
             ask_for_facts(server, BEFORE)
             cls.wait_for_spans(SERVICE, "engine.request", BEFORE)
@@ -102,7 +99,7 @@ class ServedToPrometheus(Test):
             leaving.join()
             assert leaving.error is None, leaving.error
             cls.wait_for_spans(SERVICE, "engine.request", BEFORE + AFTER + 1)
-        with tempfile.TemporaryDirectory() as own, Server(own, "--fail-rate", "0.3", "--seed", "7", env=TRACED) as faulty:
+        with tempfile.TemporaryDirectory() as own, Server(own, "--fail-rate", "0.3", "--seed", "7") as faulty:
             cls.agents = []
             for _ in range(2):
                 cls.agents.append(cls.run_agent(faulty, "agent", *PROMPTS * 3, "--max-attempts", "9"))
@@ -122,7 +119,7 @@ class ServedToPrometheus(Test):
 
     @staticmethod
     def run_agent(server, service, *options):
-        return Agent(server.url, "--retry-delay-ms", "1", *options, env={**TRACED, "OTEL_SERVICE_NAME": service})
+        return Agent(server.url, "--retry-delay-ms", "1", *options, env={"OTEL_SERVICE_NAME": service})
 
     @classmethod
     def wait_for_spans(cls, service, name, count):

@@ -6,15 +6,12 @@ import collections
 import json
 import os
 import re
-import shutil
-import subprocess
-import tempfile
 
 import example_service
 import harness
-from example_service import PROMPTS, TRACED, Agent, Server
+from example_service import PROMPTS, Agent, Server
 from followed import Followed
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, Test
+from harness import LIBRARY, NOPSPAN, Test, nopspan
 from test_record import Record
 from test_trace import Trace, spans_of
 
@@ -23,11 +20,11 @@ COUNTS = {"SPANS": "spans", "ERRORS": "errors", "CANC": "cancelled", "IN TOK": "
           "OUT TOK": "output_tokens", "RETRIES": "retries"}
 
 
-class Json(Followed):
+class Top(Followed):
     """nopspan top --json, with a table every tenth of a second."""
 
-    def __init__(self):
-        super().__init__([NOPSPAN, "--json", "top", "--binary", LIBRARY, *BY, "--interval", "100ms"])
+    def __init__(self, *options, binary=LIBRARY):
+        super().__init__([NOPSPAN, "--json", "top", "--binary", binary, "--interval", "100ms", *options])
 
     def wait_until_up(self):
         self.wait_for_line(bool, "a table")
@@ -61,19 +58,17 @@ def number(text):
 
 
 class TheSameNumbers(Test):
-
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        folder = cls.folder_of_the_class()
         cls.recording = os.path.join(folder, "service.rec")
         # Only one table, at the end.
         plain = Followed([NOPSPAN, "top", "--binary", LIBRARY, *BY, "--plain", "--count", "1", "--interval", "1h"])
-        live, recorder, cls.trace = Json(), Record(cls.recording, "--binary", LIBRARY), Trace("--json")
+        live, recorder, cls.trace = Top(*BY), Record(cls.recording, "--binary", LIBRARY), Trace("--json")
         with live, recorder, cls.trace, plain:
-            with Server(folder, "--fail-rate", "0.3", "--seed", "7", env=TRACED) as server:
+            with Server(folder, "--fail-rate", "0.3", "--seed", "7") as server:
                 agent = Agent(server.url, *PROMPTS * 4, "--concurrency",
-                              "2", "--max-attempts", "12", "--retry-delay-ms", "5", env=TRACED)
+                              "2", "--max-attempts", "12", "--retry-delay-ms", "5")
         assert agent.status == 0
         cls.pids = {"chat_server %d" % server.pid: server.pid, "agent %d" % agent.pid: agent.pid}
         cls.plain = plain.lines
@@ -89,15 +84,13 @@ class TheSameNumbers(Test):
                 self.assertAlmostEqual(value, numbers[what], delta=off_by, msg=(row, title))
 
     def test_are_those_of_the_recording(self):
-        done = subprocess.run([NOPSPAN, "--json", "top", "--from", self.recording, *BY], stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, check=True, timeout=PATIENCE_S)
+        done = nopspan("--json", "top", "--from", self.recording, *BY, check=True)
         self.assertEqual(rows_in(json.loads(done.stdout), self.pids.values()), self.rows)
         for what in ("spans", "errors", "input_tokens", "output_tokens", "first_tokens", "retries"):
             self.assertGreater(sum(row[what] for row in self.rows.values()), 0, what)
 
     def test_have_traces_of_the_same_spans_live_and_recorded(self):
-        done = subprocess.run([NOPSPAN, "--json", "trace", "--from", self.recording], stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, text=True, check=True, timeout=PATIENCE_S)
+        done = nopspan("--json", "trace", "--from", self.recording, check=True)
         pids = set(self.pids.values())
         recorded = {found["trace_id"]: found for found in map(json.loads, done.stdout.splitlines())
                     if found["type"] == "trace" and pids & {process["pid"] for process in found["processes"]}}

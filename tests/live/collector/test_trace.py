@@ -9,20 +9,17 @@ import json
 import os
 import pty
 import re
-import shutil
 import struct
 import subprocess
-import tempfile
 import termios
 import threading
 import unicodedata
 
 import example_service
 import harness
-from collector import Counting
 from example_service import PROMPTS, Agent, Server, lines_of
 from followed import Followed
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, Program, Test, wait_until
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, Counting, Program, Test, wait_until
 
 STATUSES = ("ok", "error", "cancelled", "exception")
 NOBODY = "0" * 16
@@ -33,9 +30,9 @@ Span = collections.namedtuple("Span", "parent_id name pid status duration_ns")
 class Trace(Followed):
     """nopspan trace. A context manager: attached on entry and ended by SIGINT on exit."""
 
-    def __init__(self, *options, stdout=subprocess.PIPE, env=None):
+    def __init__(self, *options, binary=LIBRARY, stdout=subprocess.PIPE, env=None):
         # Attaches to the library before any process maps it, so that a program's first spans are not missed.
-        super().__init__([NOPSPAN, "trace", "--binary", LIBRARY, *map(str, options)], stdout=stdout, env=env)
+        super().__init__([NOPSPAN, "trace", "--binary", binary, *map(str, options)], stdout=stdout, env=env)
 
     def wait_until_up(self):
         self.wait_until_it_says("^Waiting for requests to end")
@@ -75,19 +72,17 @@ class ChatService(Test):
 
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        folder = cls.folder_of_the_class()
         logs = [os.path.join(folder, name) for name in ("server.jsonl", "agent.jsonl")]
         tracers = {name: Trace("--json", *options) for name, options in cls.FILTERS.items()}
         try:
             for tracer in tracers.values():
                 tracer.__enter__()
-            with Server(folder, "--fail-rate", "0.2", "--seed", "7", events=logs[0],
-                        env=example_service.TRACED) as server:
+            with Server(folder, "--fail-rate", "0.2", "--seed", "7", events=logs[0]) as server:
                 tracers["pid"] = Trace("--json", "--pid", server.pid).__enter__()
                 tracers["peers"] = Trace("--json", "--with-peers", "--pid", server.pid).__enter__()
                 agent = Agent(server.url, *PROMPTS * 3, "--concurrency", "2", "--max-attempts", "12",
-                              "--retry-delay-ms", "5", events=logs[1], env=example_service.TRACED)
+                              "--retry-delay-ms", "5", events=logs[1])
         finally:
             for tracer in tracers.values():
                 tracer.__exit__()

@@ -7,15 +7,14 @@ import glob
 import json
 import os
 import shutil
-import tempfile
 import threading
 
 import example_service
 import harness
 from collector import Collector
-from example_service import ITERATION, PROMPTS, TRACED, Agent, Server, lines_of
-from harness import LIBRARY, LONG, Program, Test, wait_until
-from test_record import Record, nopspan
+from example_service import ITERATION, PROMPTS, Agent, Server, lines_of
+from harness import LIBRARY, LONG, Program, Test, nopspan, wait_until
+from test_record import Record
 from test_trace import Trace, spans_of
 
 REPETITIONS = 100 if LONG else 5
@@ -33,8 +32,7 @@ class Service(Test):
 
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
+        cls.folder = cls.folder_of_the_class()
         logs = [os.path.join(cls.folder, "server.jsonl")]
         cls.recording = os.path.join(cls.folder, "spans.rec")
         cls.tracers, over = [], threading.Event()
@@ -43,14 +41,14 @@ class Service(Test):
             while not over.is_set():
                 logs.append(os.path.join(cls.folder, "agent.%d.jsonl" % len(logs)))
                 Agent(url, *PROMPTS, "--requests", "32", "--concurrency", "4", "--ignore-eos",
-                      events=logs[-1], env=TRACED)
+                      events=logs[-1])
 
         def repeat():
             for _ in range(REPETITIONS):
                 with Trace("--json", "--slower-than", "100ms", "--limit", 1, "--max-age", "100ms") as tracer:
                     code = tracer.end()
                 cls.tracers.append((code, tracer))
-        with Collector(), Server(cls.folder, "--token-delay-us", "1500", events=logs[0], env=TRACED) as server:
+        with Collector(), Server(cls.folder, "--token-delay-us", "1500", events=logs[0]) as server:
             load = threading.Thread(target=work, args=(server.url,))
             load.start()
             try:

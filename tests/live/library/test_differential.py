@@ -3,8 +3,6 @@
 
 import json
 import os
-import shutil
-import tempfile
 
 import harness
 from harness import Program, Tracer
@@ -19,8 +17,7 @@ class Differential(harness.Test):
     def setUpClass(cls):
         cls.maxDiff = 2000
         with Tracer(SPAN_PROBES, details=True) as tracer:
-            folder = tempfile.mkdtemp(prefix="nopspan-live-")
-            cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+            folder = cls.folder_of_the_class()
             path = os.path.join(folder, "handler.jsonl")
             with Program("workload") as program:
                 assert program.ask("run " + path) == "done"

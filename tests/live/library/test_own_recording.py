@@ -7,28 +7,21 @@ import json
 import os
 import resource
 import shutil
-import signal
 import socket
 import subprocess
-import tempfile
 import threading
 import unittest
 
 import example_service
 import recording
 from example_service import PROMPTS, Agent, Server
-from harness import NOPSPAN, PATIENCE_S, PROGRAMS, Program
+from harness import NOPSPAN, PATIENCE_S, PROGRAMS, Program, Test, nopspan
 from waiting import wait_until
 
 RECORDED = os.path.join(PROGRAMS, "recorded")
 
 LOSSES = ("ring_full", "unreadable", "too_large", "malformed", "missed", "discarded", "no_memory", "over_limit",
           "reentrant", "export_dropped", "not_in_file")
-
-
-def nopspan(*words):
-    return subprocess.run([NOPSPAN, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          check=False, timeout=PATIENCE_S)
 
 
 def name_of(entry):
@@ -96,26 +89,16 @@ class Reader:
             self.stop()
 
 
-class OwnRecording(unittest.TestCase):
+class OwnRecording(Test):
     def setUp(self):
-        self.folder = tempfile.mkdtemp(prefix="nopspan-own-")
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.folder = self.temporary_folder()
         self.path = os.path.join(self.folder, "own.rec")
 
     def start(self, target=None, buffer_bytes="", command=None, env=None):
         program = Program("recorded", command=command or [RECORDED], env=env)
-        self.addCleanup(self.end, program)
+        self.addCleanup(program.__exit__, None)
         self.assertEqual(program.ask("open %s %s" % (target or self.path, buffer_bytes)), "")
         return program
-
-    @staticmethod
-    def end(program):
-        if program.process.stdin.closed:
-            return
-        program.process.stdin.close()
-        if program.process.wait(PATIENCE_S) not in (0, -signal.SIGKILL):
-            raise AssertionError("the program ended with %d" % program.process.returncode)
-        program.process.stdout.close()
 
     @staticmethod
     def statistics(program):
@@ -214,8 +197,7 @@ class Files(OwnRecording):
         program = self.start()
         program.ask("spans killed.span 12")
         self.wait_for(program, lambda s: s["delivered"] == 12 and s["bytes"] > 2000, "the entries to be written")
-        program.process.kill()
-        program.process.wait()
+        program.kill()
         _, is_whole = recording.whole_chunks(self.path)
         self.assertFalse(is_whole)
         replayed = nopspan("replay", self.path, "--json")
@@ -239,7 +221,7 @@ class Files(OwnRecording):
         with open(self.path, "w", encoding="utf-8") as file:
             file.write("not a recording")
         program = Program("recorded", command=[RECORDED])
-        self.addCleanup(self.end, program)
+        self.addCleanup(program.__exit__, None)
         for target, why in ((self.path, "File exists"), ("file:" + self.path, "File exists"), ("fd:x", "not a number"),
                             ("fd:", "not a number"), ("fd:999", "Bad file descriptor"), ("fd:0", "not open for writing"),
                             ("unix:", "1 to 107"), ("unix:" + "x" * 108, "1 to 107"), ("file:", "must be"),
@@ -273,7 +255,7 @@ class Pipes(OwnRecording):
         program = self.start("fd:5", command=command)
         program.ask("spans piped.span 100")
         self.assertEqual(program.ask("close"), "complete")
-        self.end(program)
+        program.__exit__(None)
         with open(self.path, encoding="utf-8") as file:
             self.assertEqual(file.read().count('"piped.span"'), 100)
 
@@ -310,7 +292,7 @@ class Pipes(OwnRecording):
             copying.start()
             self.wait_for(program, lambda s: s["emitted"] == 200000, "the ledger to know all entries")
             self.assertEqual(program.ask("close"), "incomplete")
-            self.end(program)  # it has the descriptor too
+            program.__exit__(None)  # it has the descriptor too
             copying.join(PATIENCE_S)
         total = self.total(self.path, lost=None)
         self.assertEqual(total["emitted"], 200000)
