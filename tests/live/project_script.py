@@ -3,22 +3,21 @@
 
 import os
 import re
+import signal
 
 import bpftrace_output
 import harness
-from harness import SOURCE, Bpftrace
+from harness import LIBRARY, SOURCE, Bpftrace
 
-# The numbers of epoll_wait and epoll_pwait on x86-64 and aarch64.
-EPOLL_WAIT = ("232", "281", "22")
+# Warnings of bpftrace that are not about a script.
+HARMLESS = ("couldn't set RLIMIT_MEMLOCK", "Error while reading traceable functions")
 
 
 class Script(Bpftrace):
-    """One of the project's scripts, started as a user starts it. A context manager: attached on entry and ended on
-    exit."""
+    """One of the project's scripts. attach.sh attaches it to `library`, or it attaches as it is to the installed library
+    (None). A context manager: attached on entry and ended on exit."""
 
-    def __init__(self, name, *arguments, canary=None, env=None, library=None):
-        """`library`: attach.sh attaches it to this file, and not to the installed one."""
-        self.name = name
+    def __init__(self, name, *arguments, canary=None, env=None, library=LIBRARY):
         self.canary = canary or harness.canary_program("traced")
         path = os.path.join(SOURCE, "scripts", name)
         runner = [os.path.join(SOURCE, "scripts", "attach.sh"), library] if library else [harness.BPFTRACE]
@@ -29,23 +28,11 @@ class Script(Bpftrace):
         super().__init__(command, env=env)
 
     def wait_until_up(self):
-        """bpftrace begins to wait for events when its last probe is attached."""
-        self.wait_while_it_runs(self.is_in_epoll_wait, "bpftrace %s to attach" % self.name)
-
-    def is_in_epoll_wait(self):
-        try:
-            # In a wrapper (for example of a chroot), bpftrace is the last child.
-            pid = self.pid
-            while True:
-                with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
-                    children = file.read().split()
-                if not children:
-                    break
-                pid = int(children[0])
-            with open("/proc/%d/comm" % pid, encoding="utf-8") as comm, open("/proc/%d/syscall" % pid, encoding="ascii") as call:
-                return comm.read().strip().startswith("bpftrace") and call.read().split()[0] in EPOLL_WAIT
-        except (FileNotFoundError, ProcessLookupError):
-            return False  # bpftrace 0.17 first runs a child that asks clang for its paths, and it ended meanwhile
+        super().wait_until_up()
+        warnings = [line for line in self.said if re.search("WARNING|ERROR", line) and not any(text in line for text in HARMLESS)]
+        # Newer versions warn of other things.
+        if harness.BPFTRACE == "bpftrace" and warnings:
+            raise AssertionError("%s: %s" % (self.command_line, warnings))
 
     def has(self, pattern):
         return any(re.search(pattern, line) for line in list(self.lines))
@@ -60,3 +47,32 @@ class Script(Bpftrace):
     def maps(self):
         """The maps that it printed: bpftrace_output.maps()."""
         return bpftrace_output.maps(self.lines)
+
+
+class TraceScript(Script):
+    """trace.bt."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__("trace.bt", *arguments, **options)
+
+    def stop(self, signal_number=signal.SIGINT):
+        """Like Tracer.stop(), because on a signal it prints only what it has already read."""
+        for model in harness.canary_of_each_cpu(self.canary):
+            self.wait_for(lambda: None, [r"\+ canary %s\b" % model])
+        return super().stop(signal_number)
+
+    def rows(self):
+        """(pid, request id, depth, mark, rest) of each line, without the canaries."""
+        rows, in_canary = [], set()
+        for line in self.lines:
+            row = re.match(r" *\d+ +(\d+) (\S+) +((?:\|  )*)([+.-]) (.*)$", line)
+            if not row:
+                continue
+            pid, name = int(row[1]), row[5].split()[0]
+            if (row[4], name) == ("+", "canary"):
+                in_canary.add(pid)
+            if pid not in in_canary:
+                rows.append((pid, row[2], len(row[3]) // 3, row[4], row[5].rstrip()))
+            if (row[4], name) == ("-", "canary"):
+                in_canary.discard(pid)
+        return rows

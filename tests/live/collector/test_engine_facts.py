@@ -10,9 +10,7 @@ import json
 import os
 import re
 import resource
-import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,14 +18,13 @@ import time
 
 import example_service
 import harness
-from bpftrace_output import histogram
 from engine_clients import CANCELLED, FOREVER, MODEL, fact_body
-from example_service import TRACED, Server, lines_of, steps_of
-from followed import Followed
-from harness import LIBRARY, LONG, NOPSPAN, PATIENCE_S, Test, wait_until
+from example_service import Server, lines_of, steps_of
+from harness import LIBRARY, LONG, PATIENCE_S, Test, nopspan, wait_until
 from project_script import Script
 from test_hist import Hist
 from test_record import Record
+from test_top import Top
 from test_trace import Trace
 
 FACTS = ("drafts", "drafted_tokens", "accepted_tokens", "preemptions", "recomputed_tokens", "prompt_chunks",
@@ -36,28 +33,11 @@ OF_MEMBERS = ("prefill_tokens", "decode_tokens", "drafted_tokens", "accepted_tok
 OF_STEPS = ("batch_size", *OF_MEMBERS)
 OF_TOP = ("--window", "60s", "--by", "process")
 GAPS = ("gap", "token-gap")
-SCRIPTS = ("engine.bt", "latency.bt", "errors.bt", "tokens.bt")
-
-
-class Top(Followed):
-    """nopspan top --json, with a table every tenth of a second."""
-
-    def __init__(self, *options):
-        super().__init__([NOPSPAN, "--json", "top", "--binary", LIBRARY, "--interval", "100ms", *OF_TOP, *options])
-
-    def wait_until_up(self):
-        self.wait_for_line(bool, "a table")
-
-    def last(self):
-        return json.loads(self.lines[-1])
+SCRIPTS = ("engine.bt", "latency.bt", "tokens.bt")
 
 
 class LiveHist(Hist):
     """A histogram that is printed at the end."""
-
-    def __exit__(self, *_):
-        if self.is_running():
-            self.stop()
 
     def document(self):
         return json.loads(self.printed())
@@ -68,11 +48,10 @@ class LiveHist(Hist):
 
 def readers(path, *options):
     """All that read a run, by name."""
-    return {"record": Record(path, "--binary", LIBRARY, *options), "top": Top(*options), "trace": Trace("--json", *options),
+    return {"record": Record(path, "--binary", LIBRARY, *options), "top": Top(*OF_TOP, *options), "trace": Trace("--json", *options),
             "text": Trace(*options),
             "hist": LiveHist("--binary", LIBRARY, "--of", "decode_tokens", "--by", "name", *options),
-            **{of: LiveHist("--binary", LIBRARY, "--of", of, "--name", "engine.request", *options) for of in GAPS},
-            **{name: Script(name, library=LIBRARY) for name in SCRIPTS}}
+            **{of: LiveHist("--binary", LIBRARY, "--of", of, "--name", "engine.request", *options) for of in GAPS}}
 
 
 class Client(threading.Thread):
@@ -113,8 +92,7 @@ class Client(threading.Thread):
 
 
 def output_of(*arguments):
-    done = subprocess.run([NOPSPAN, "--json", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          timeout=PATIENCE_S, check=False)
+    done = nopspan("--json", *arguments)
     if done.returncode != 0:
         raise AssertionError(done.stderr)
     return done.stdout
@@ -149,15 +127,13 @@ class Run(Test):
 
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        folder = cls.folder_of_the_class()
         cls.recording, books, events = (os.path.join(folder, name) for name in ("engine.rec", "books", "events"))
         cls.run_engine(folder, (*cls.OPTIONS, "--books", books), events)
         lines = lines_of(books)
         cls.requests = [line for line in lines if "request" in line]
         cls.steps = steps_of(lines)
         cls.happened = [line for line in lines if "event" in line]
-        cls.maps = {name: cls.readers[name].maps() for name in SCRIPTS}
         cls.tops = {"live": cls.readers["top"].last(), "recording": objects_of("top", "--from", cls.recording, *OF_TOP)[-1]}
         cls.entries = [entry for entry in objects_of("replay", cls.recording, "--spans") if entry.get("pid") == cls.server.pid]
         live, recorded = cls.readers["trace"].objects(), objects_of("trace", "--from", cls.recording)
@@ -188,20 +164,6 @@ class Run(Test):
         document = json.loads(output_of("hist", "--from", self.recording, "--of", of, "--by", "name"))
         return {row["name"]: row["histogram"] for row in document["rows"]}[name]
 
-    def check_script_of_steps(self, steps):
-        """The numbers of engine.bt are those of these steps of the books."""
-        maps = self.maps["engine.bt"]
-        self.assertEqual(sum(maps["steps"].values()), len(steps))
-        for fact in OF_MEMBERS:
-            kind = ", " + fact.replace("_tokens", "")
-            self.assertEqual(sum(tokens for key, tokens in maps["step_tokens"].items() if key.endswith(kind)),
-                             sum(line[fact] for line in steps), fact)
-
-    def tokens_of_requests(self, what):
-        """What tokens.bt counts of all tenants."""
-        return sum(tokens for key, tokens in self.maps["tokens.bt"][what + "_tokens"].items()
-                   if key.startswith("engine.request, %s, " % MODEL))
-
 
 class All:
     """All of it, attached from the beginning. SLOTS, CLIENTS: of each subclass."""
@@ -214,7 +176,7 @@ class All:
         options += ("--slots", str(cls.SLOTS), "--threads", str(cls.CLIENTS + 8), "--context", "1024",
                     "--kv-tokens", str(128 * cls.SLOTS), "--prefill-tokens", str(6 * cls.SLOTS), "--draft-tokens", "4",
                     "--token-delay-us", str(cls.TOKEN_DELAY_US))
-        with contextlib.ExitStack() as stack, Server(folder, *options, events=events, env=TRACED) as cls.server:
+        with contextlib.ExitStack() as stack, Server(folder, *options, events=events) as cls.server:
             # Of the server only: other programs on this machine may have engines, and a reader that attaches to one
             # meanwhile does not show the requests in flight, because parts of them may be missing.
             cls.readers = readers(cls.recording, "--pid", str(cls.server.pid))
@@ -272,24 +234,6 @@ class All:
                 for fact in OF_STEPS:
                     self.assertEqual(sums["nopspan." + fact], sum(line[fact] for line in self.steps), fact)
         self.assertEqual(self.readers["hist"].rows()["engine.step"], self.hist("decode_tokens", "engine.step"))
-
-    def test_steps_in_engine_bt(self):
-        self.check_script_of_steps(self.steps)
-        sizes = collections.Counter(line["batch_size"] for line in self.steps)
-        found = {int(key.rsplit(", ", 1)[1]): count for key, count in self.maps["engine.bt"]["steps"].items()}
-        self.assertEqual(found, sizes)
-
-    def test_requests_in_the_scripts(self):
-        cancelled = sum(line["cancelled"] for line in self.requests)
-        self.assertEqual(self.maps["engine.bt"]["count"]["engine.request"], self.CLIENTS)
-        self.assertEqual(sum(count for key, count in self.maps["errors.bt"]["cancelled"].items()
-                             if key.startswith("engine.request, ")), cancelled)
-        request = "engine.request, " + MODEL
-        for what in ("queue", "prefill", "decode"):
-            times = [line[what + "_ns"] // 1000 for line in self.requests if what == "queue" or line[what + "_ns"]]
-            self.assertEqual(self.maps["latency.bt"][what + "_us"][request], histogram(times), what)
-        for what in ("input", "output", "cached"):
-            self.assertEqual(self.tokens_of_requests(what), sum(line[what + "_tokens"] for line in self.requests), what)
 
     def test_members_in_the_recording(self):
         numbers = {line["request"]: line["number"] for line in self.requests}
@@ -424,7 +368,8 @@ class InTheMiddle(Run):
         with contextlib.ExitStack() as stack:
             early = cls.begin_untraced(stack, folder, options)
             cls.readers = readers(cls.recording, "--pid", str(cls.server.pid))
-            for reader in cls.readers.values():
+            cls.scripts = {name: Script(name) for name in SCRIPTS}
+            for reader in (*cls.readers.values(), *cls.scripts.values()):
                 stack.enter_context(reader)
             top = cls.readers["top"]
             top.wait_while_it_runs(lambda: "engine.step" in facts_of(top.last()), "a step")
@@ -445,7 +390,7 @@ class InTheMiddle(Run):
         spans of these requests are recorded, and both are started again."""
         for _ in range(5):
             with contextlib.ExitStack() as trial:
-                cls.server = trial.enter_context(Server(tempfile.mkdtemp(dir=folder), *options, env=TRACED))
+                cls.server = trial.enter_context(Server(tempfile.mkdtemp(dir=folder), *options))
                 early = [Client(cls.server, number, FOREVER) for number in range(cls.EARLY)]
                 for client in early:
                     wait_until(client.answers.is_set, "its first token")
@@ -545,10 +490,17 @@ class InTheMiddle(Run):
             self.assertEqual((entry["engine"], entry["model"]), ("example", MODEL), entry)
 
     def test_the_scripts(self):
-        self.check_script_of_steps(self.seen(sum(self.maps["engine.bt"]["steps"].values())))
+        engine, latency, tokens = (self.scripts[name].maps() for name in SCRIPTS)
+        seen = self.seen(sum(engine["steps"].values()))
+        for fact in OF_MEMBERS:
+            kind = ", " + fact.replace("_tokens", "")
+            self.assertEqual(sum(count for key, count in engine["step_tokens"].items() if key.endswith(kind)),
+                             sum(line[fact] for line in seen), fact)
         late = [line for line in self.requests if line["number"] > self.EARLY]
-        self.assertEqual(sum(self.maps["latency.bt"]["queue_us"]["engine.request, " + MODEL].values()), self.LATE)
-        self.assertEqual(self.tokens_of_requests("output"), sum(line["output_tokens"] for line in late))
+        self.assertEqual(sum(latency["queue_us"]["engine.request, " + MODEL].values()), self.LATE)
+        for what in ("input_tokens", "output_tokens", "cached_tokens"):
+            found = sum(count for key, count in tokens[what].items() if key.startswith("engine.request, %s, " % MODEL))
+            self.assertEqual(found, sum(line[what] for line in late), what)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,13 @@ handlers received in the same run."""
 import collections
 import contextlib
 import os
-import shutil
-import tempfile
 
 import example_service
 import harness
-import installed
 from bpftrace_output import histogram
 from engine_clients import (CANCELLED, FACT_OPTIONS, HANG_UP, MODEL, OPTIONS, SLOTS, Watch, ask_for_facts, run_clients)
 from example_service import Server, lines_of, steps_of
-from installed import Script
+from project_script import Script
 
 PHASES = ("queue", "prefill", "decode")
 TENANT = "org-1"
@@ -26,8 +23,7 @@ class Hangups(harness.Test):
 
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        folder = cls.folder_of_the_class()
         books, events = (os.path.join(folder, name) for name in ("books", "events"))
         with contextlib.ExitStack() as stack:
             with Server(folder, *OPTIONS, "--books", books, events=events) as server:
@@ -36,7 +32,7 @@ class Hangups(harness.Test):
                     "latency": ("latency.bt", "engine.request", server.pid),
                     "latency of one": ("latency.bt", "engine.request", 0, TENANT),
                     "errors": ("errors.bt", server.pid)}.items()}
-                tracer = harness.Tracer(("span_start", "span_stop", "engine_request"), libraries=(harness.INSTALLED,))
+                tracer = harness.Tracer(("span_start", "span_stop", "engine_request"))
                 for attached in (*scripts.values(), tracer):
                     stack.enter_context(attached)
                 clients = run_clients(server, Watch(tracer))
@@ -97,18 +93,19 @@ class Hangups(harness.Test):
 class Facts(harness.Test):
     def test_sums_and_counts(self):
         """A server with drafts, preemption and a prefix cache. The sums must be those of the books."""
-        folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        folder = self.temporary_folder()
         books = os.path.join(folder, "books")
-        with Server(folder, *FACT_OPTIONS, "--books", books) as server, Script("engine.bt", server.pid) as script, \
-                harness.Tracer(libraries=(harness.INSTALLED,)) as tracer:
-            for _ in range(3):  # whether a sequence is evicted depends on their times
-                ask_for_facts(server, 20)
-            harness.wait_until(lambda: sum(event.name == "engine.request" for event in tracer.events("span_stop", server.pid)) == 60,
-                               "all requests")
+        with contextlib.ExitStack() as stack:
+            with Server(folder, *FACT_OPTIONS, "--books", books) as server:
+                script = stack.enter_context(Script("engine.bt", server.pid))
+                for _ in range(3):  # whether a sequence is evicted depends on their times
+                    ask_for_facts(server, 20)
             script.stop()
-            tracer.stop()
         maps, lines = script.maps(), lines_of(books)
+        sizes = collections.Counter(", %d" % step["batch_size"] for step in steps_of(lines))
+        self.assertEqual(maps["steps"], sizes)
+        for kind in ("prefill", "decode", "drafted", "accepted"):
+            self.assertEqual(maps["step_tokens"][", " + kind], sum(step[kind + "_tokens"] for step in steps_of(lines)), kind)
         requests = [line for line in lines if "request" in line]
         for event in ("preempted", "evicted", "prefix_cache"):
             happened = [line for line in lines if line.get("event") == event]
@@ -142,4 +139,4 @@ class Facts(harness.Test):
 
 if __name__ == "__main__":
     example_service.need()
-    installed.main()
+    harness.main("readelf", own_processes=False)

@@ -10,6 +10,7 @@ import example_service
 import installed
 from example_service import Agent, Server
 from harness import SOURCE, Test
+from project_script import Script
 
 README = os.path.join(SOURCE, "scripts", "README.md")
 LEFT_OUT = "..."
@@ -88,7 +89,7 @@ def form(line):
 class Examples(Test):
     def test_each_is_of_the_form_of_this_run(self):
         with contextlib.ExitStack() as stack:
-            scripts = {name: stack.enter_context(installed.Script(name, *arguments)) for name, (arguments, _) in EXAMPLES.items()}
+            scripts = {name: stack.enter_context(Script(name, *arguments, library=None)) for name, (arguments, _) in EXAMPLES.items()}
             with Server(self.temporary_folder(), "--fail-rate", "0.1", "--cut-rate", "0.05", "--seed", "7",
                         "--token-delay-us", "1000") as server:
                 for organization in ("acme", "globex"):

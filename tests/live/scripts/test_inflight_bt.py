@@ -2,22 +2,21 @@
 """scripts/inflight.bt: the open requests, the span in which each is, and the requests of killed processes."""
 
 import os
-import shutil
 import subprocess
-import tempfile
 
 import bpftrace_output
 import example_service
-import installed
+import harness
 from example_service import AGENT, Server, lines_of, with_events
 from harness import PATIENCE_S, SOURCE, Program, Test, wait_until
+from project_script import Script
 
 # More than the script has slots.
 NEVER_ENDING = 700
 SLOTS = 500
 
 
-class Inflight(installed.Script):
+class Inflight(Script):
     def __init__(self, pid=0, tenant=""):
         super().__init__("inflight.bt", pid, tenant)
 
@@ -53,13 +52,13 @@ class Commands(Test):
 
     def program(self):
         program = Program("traced")
-        self.addCleanup(installed.kill, program)
+        self.addCleanup(program.kill)
         return program
 
     def test_open_requests_and_those_of_a_killed_process(self):
         with Program("traced") as program, Program("traced") as other:
             program.ask("begin before")
-            with Inflight() as script, Inflight(program.pid) as one_process, Inflight(0, "acme") as tenant:
+            with Inflight() as script, Inflight(program.pid) as one_process:
                 killed = self.program()
                 pids = {program.pid, other.pid, killed.pid}
                 program.ask("begin within_before")
@@ -76,16 +75,15 @@ class Commands(Test):
                 self.assertEqual(list(rows.values()), sorted(rows.values()))
 
                 killed_pid = killed.pid
-                installed.kill(killed)
+                killed.kill()
                 script.wait_for_rows({first, second}, pids)
                 one_process.wait_for_rows({first}, pids)
                 program.ask("end")
                 program.ask("end")
                 script.wait_for_rows({second}, pids)
-                for each in (script, one_process, tenant):
+                for each in (script, one_process):
                     each.stop()
         self.assertEqual(script.maps()["open_when_the_process_ended"], {str(killed_pid): 2})
-        self.assertFalse([key for rows in tenant.shown() for key in rows if key[1] in pids])
         names = {key[2] for rows in script.shown() for key in rows}
         self.assertFalse(names & {"before", "within_before", "brief"})
 
@@ -95,7 +93,7 @@ class Commands(Test):
             for number in range(NEVER_ENDING):
                 begin(stuck, "stuck-%d" % number, "never_ends")
             wait_until(lambda: any(len(rows) == 20 for rows in script.shown()), "the oldest")
-            installed.kill(stuck)
+            stuck.kill()
             begin(program, "after", "outer", "inner")
             script.wait_for_rows({("after", program.pid, "outer", "inner")}, {program.pid, stuck.pid})
             script.stop()
@@ -109,8 +107,7 @@ class Service(Test):
     """A server that is far too slow for its agent."""
 
     def test_where_each_request_is(self):
-        folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        folder = self.temporary_folder()
         files = [os.path.join(folder, name) for name in ("server", "agent")]
         with Inflight() as script, Inflight(0, "acme") as tenant, Inflight(0, "other") as other:
             # One request has the slot. A step processes one token of its prompt, so no request ends while the test
@@ -141,4 +138,4 @@ class Service(Test):
 
 if __name__ == "__main__":
     example_service.need()
-    installed.main("unshare")
+    harness.main("unshare", "readelf", own_processes=False)

@@ -4,14 +4,12 @@
 import collections
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 
 import harness
-import installed
 from example_service import lines_of
-from harness import PATIENCE_S, Program, Test, ability
+from harness import Program, Test, ability
+from project_script import Script
 
 # How long each thread of a run computes and sleeps (programs/waiting.cpp), in ms.
 THREADS = 3
@@ -34,13 +32,12 @@ class OffCpuBt(Test):
 
     @classmethod
     def setUpClass(cls):
-        cls.folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
+        cls.folder = cls.folder_of_the_class()
         book = os.path.join(cls.folder, "book")
         with Program("waiting") as program, Program("waiting") as other:
             program.ask("open early")
-            scripts = {"all": installed.Script(cls.telling()), "pid": installed.Script("offcpu.bt", program.pid),
-                       "tenant": installed.Script("offcpu.bt", 0, "acme")}
+            scripts = {"all": Script(cls.telling()), "pid": Script("offcpu.bt", program.pid),
+                       "tenant": Script("offcpu.bt", 0, "acme")}
             with scripts["all"], scripts["pid"], scripts["tenant"]:
                 program.ask("sleep 20")
                 program.ask("run " + book)
@@ -75,10 +72,7 @@ class OffCpuBt(Test):
         program.ask("sleep 20")
         with Program("waiting") as killed:
             killed.ask("open left.by_kill")
-            killed.process.kill()
-            killed.process.wait(PATIENCE_S)
-            # __exit__ would take any other status for a failure.
-            killed.process.returncode = 0
+            killed.kill()
 
     def test_sleeping_spans(self):
         self.assertEqual({len(spans) for spans in self.spans.values()}, {THREADS})
@@ -130,4 +124,4 @@ class OffCpuBt(Test):
 if __name__ == "__main__":
     harness.need("unshare", "mount")
     need_tracefs()
-    installed.main("unshare", "mount")
+    harness.main("unshare", "mount", "readelf", own_processes=False)

@@ -12,7 +12,8 @@ import xml.etree.ElementTree
 
 import harness
 import installed
-from harness import LIBRARY, PATIENCE_S, SONAME, SOURCE, Program, program_path, wait_until
+from followed import Followed, children_of
+from harness import LIBRARY, PATIENCE_S, SONAME, SOURCE, Program, program_path
 
 SCRIPT = os.path.join(SOURCE, "scripts", "perf-spans.sh")
 TRACEFS = "/sys/kernel/tracing"
@@ -31,45 +32,25 @@ def events_of(pid):
         return [line for line in file if line.startswith("p:nopspan_%d_" % pid)]
 
 
-class Recording:
+class Recording(Followed):
     """`perf-spans.sh record` until Ctrl-C. A context manager: it records on entry and has ended on exit."""
 
     def __init__(self, data, *arguments):
-        self.data = data
-        self.messages = data + ".messages"
-        with open(self.messages, "w", encoding="utf-8") as messages:
-            # The process that runs the tests may ignore SIGINT, and the script would inherit that.
-            self.process = subprocess.Popen(["env", "--default-signal=INT", SCRIPT, "record", "-o", data, *arguments],
-                                            stderr=messages, stdin=subprocess.DEVNULL, start_new_session=True)
-        self.pid = self.process.pid
+        # The process that runs the tests may ignore SIGINT, and the script would inherit that.
+        super().__init__(["setsid", "env", "--default-signal=INT", SCRIPT, "record", "-o", data, *arguments])
 
-    def said(self):
-        with open(self.messages, encoding="utf-8") as file:
-            return file.read()
-
-    def __enter__(self):
-        def records():
-            if self.process.poll() is not None:
-                raise AssertionError("perf-spans.sh ended: " + self.said())
-            return "until Ctrl-C" in self.said()
-        wait_until(records, "perf-spans.sh to record")
-        return self
+    def wait_until_up(self):
+        self.wait_until_it_says("until Ctrl-C")
 
     def stop(self, signal_number=signal.SIGINT, send=os.killpg):
         """As a terminal does: Ctrl-C goes to all processes in it."""
         send(self.pid, signal_number)
-        if self.process.wait(PATIENCE_S) != 0:
-            raise AssertionError("perf-spans.sh: exit %d: %s" % (self.process.returncode, self.said()))
+        code = self.end()
+        if code != 0:
+            raise AssertionError("perf-spans.sh: exit %d: %s" % (code, self.said))
 
     def perf_pid(self):
-        with open("/proc/%d/task/%d/children" % (self.pid, self.pid), encoding="ascii") as file:
-            pids = [int(pid) for pid in file.read().split()]
-        return next(pid for pid in pids if os.path.basename(os.readlink("/proc/%d/exe" % pid)).startswith("perf"))
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(PATIENCE_S)
+        return next(pid for pid in children_of(self.pid) if os.path.basename(os.readlink("/proc/%d/exe" % pid)).startswith("perf"))
 
 
 class PerfSpans(harness.Test):
@@ -321,4 +302,4 @@ class PerfSpans(harness.Test):
 
 if __name__ == "__main__":
     harness.run_in_tracefs()
-    installed.main("perf", "unshare", "readelf", "objcopy")
+    installed.main("perf", "unshare", "readelf", "objcopy", "setsid")

@@ -5,14 +5,13 @@ agree with what the handlers of the agents and the server received."""
 import collections
 import os
 import re
-import shutil
-import tempfile
 
 import example_service
 import installed
 from bpftrace_output import histogram
 from example_service import Agent, Server, lines_of
-from harness import Program, Test, wait_until
+from harness import SOURCE, Program, Test, wait_until
+from project_script import Script, TraceScript
 
 PROMPTS = ["What is 6 * 7?", "What is 1 / 0?", "Explain spans to me.", "What is 1 / 0?"]
 TENANT = "acme"
@@ -73,20 +72,19 @@ class Service(Test):
 
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.mkdtemp(prefix="nopspan-live-")
-        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        folder = cls.folder_of_the_class()
         files = {name: os.path.join(folder, name) for name in ("server", TENANT, "umbrella", "refused")}
         faults = ("--fail-rate", "0.3", "--cut-rate", "0.1", "--seed", "7", "--token-delay-us", "300")
         with Server(folder, *faults, events=files["server"]) as server:
             cls.server_pid = server.pid
             one = (server.pid, TENANT)
-            cls.scripts = {name: installed.Script(*words) for name, words in {
+            cls.scripts = {name: Script(*words, library=None) for name, words in {
                 "spans": ("spans.bt",), "spans of one": ("spans.bt", *one),
                 "latency": ("latency.bt",), "latency of one": ("latency.bt", "engine.request", *one),
                 "errors": ("errors.bt",), "errors of one": ("errors.bt", *one),
                 "tokens": ("tokens.bt",), "tokens of one": ("tokens.bt", *one),
                 "slow": ("slow.bt", 0), "slow of one": ("slow.bt", SLOW_MS, *one)}.items()}
-            cls.scripts["trace"] = installed.TraceScript()
+            cls.scripts["trace"] = TraceScript(library=None)
             for script in cls.scripts.values():
                 script.__enter__()
                 cls.addClassCleanup(script.__exit__)
@@ -142,10 +140,14 @@ class Service(Test):
                          [self.total(what) for what in ("requests", "steps", "tool_calls")])
 
     def test_the_slowest_requests(self):
-        chats = {"%s, %d, llm.chat" % (end.request_id, end.pid): end.ns // 1000 for end in self.ends if end.name == "llm.chat"}
-        slowest = sorted(chats.values())[-10:]
-        listed = {key: us for key, us in self.maps["spans"]["slowest_us"].items() if key in chats}
-        self.assertEqual(listed, {key: us for key, us in chats.items() if us >= slowest[0]})
+        roots = collections.Counter()
+        for end in self.ends:
+            if end.name in ("llm.chat", "engine.request"):
+                key = "%s, %d, %s" % (end.request_id, end.pid, end.name)
+                roots[key] = max(roots[key], end.ns // 1000)
+        bar = sorted(roots.values())[-10]  # a run of more than one interval has printed others too
+        listed = {key: us for key, us in self.maps["spans"]["slowest_us"].items() if us >= bar}
+        self.assertEqual(listed, {key: us for key, us in roots.items() if us >= bar})
 
     def test_latency(self):
         for name in ("latency", "latency of one"):
@@ -242,7 +244,7 @@ class Commands(Test):
     def test_what_has_no_row_is_counted(self):
         with Program("traced") as program:
             rows = {"spans.bt": 100, "latency.bt": 100, "tokens.bt": 100, "errors.bt": 1000}
-            scripts = {name: installed.Script(name, *([""] if name == "latency.bt" else []), program.pid) for name in rows}
+            scripts = {name: Script(name, *([""] if name == "latency.bt" else []), program.pid, library=None) for name in rows}
             for script in scripts.values():
                 script.__enter__()
                 self.addCleanup(script.__exit__)
@@ -264,17 +266,17 @@ class Commands(Test):
         """tokens.bt does not attach to the starts or ends of spans. The attributes of an enclosing plain span reach the
         spans inside it nevertheless."""
         with Program("traced") as program:
-            with installed.Script("tokens.bt", program.pid, TENANT) as script:
+            with Script("tokens.bt", program.pid, TENANT, library=None) as script:
                 program.ask("within_plain")
                 script.stop()
         self.assertEqual(script.maps()["requests"], {"llm.step, outer-model, acme": 1})
-        with open(os.path.join(installed.SOURCE, "scripts", "tokens.bt"), encoding="utf-8") as file:
+        with open(os.path.join(SOURCE, "scripts", "tokens.bt"), encoding="utf-8") as file:
             self.assertIsNone(re.search(r"(?m):span_(start|stop)$", file.read()))
 
     def test_slow_spans_that_never_end(self):
         stuck = Program("traced")
-        self.addCleanup(installed.kill, stuck)
-        with installed.Script("slow.bt", 1000000) as script:
+        self.addCleanup(stuck.kill)
+        with Script("slow.bt", 1000000, library=None) as script:
             for number in range(5000):
                 stuck.ask("attach stuck-%d" % number)
                 stuck.ask("begin never_ends")

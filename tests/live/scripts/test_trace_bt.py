@@ -5,8 +5,9 @@ import collections
 import os
 import re
 
-import installed
+import harness
 from harness import Program, Test, canary_in, wait_until
+from project_script import Script, TraceScript
 
 # The length of a burst, which must be too long for small buffers.
 BURST = 20_000
@@ -42,13 +43,10 @@ def on_one_cpu(program):
 
 def tree_of(script, pid):
     rows = [row for row in script.rows() if row[0] == pid]
-    # The probes are attached one by one, so only the ends of the first canaries are there if they ran in this program.
-    while rows and rows[0][4] != "llm.chat tiny-1":
-        del rows[0]
     return [(depth, mark, without_times(text)) for _, _, depth, mark, text in rows], {row[1] for row in rows}
 
 
-class OverrunTraceScript(installed.Script):
+class OverrunTraceScript(Script):
     """trace.bt of one process, with the smallest buffers."""
 
     may_lose = True
@@ -63,7 +61,7 @@ class OverrunTraceScript(installed.Script):
 
 class TraceBt(Test):
     def test_the_tree_of_a_request(self):
-        with installed.TraceScript() as script:
+        with TraceScript() as script:
             with Program("traced") as program:
                 on_one_cpu(program)
                 program.ask("points")
@@ -76,7 +74,7 @@ class TraceBt(Test):
         with Program("traced") as program:
             on_one_cpu(program)
             program.ask("attach order-4711")
-            with installed.TraceScript("order-4711", canary=canary_in(program)) as script:
+            with TraceScript("order-4711", canary=canary_in(program)) as script:
                 program.ask("points")
                 program.ask("attach order-4712")
                 program.ask("points")
@@ -89,7 +87,7 @@ class TraceBt(Test):
 
     def test_one_process_and_one_tenant(self):
         with Program("traced") as program, Program("traced") as other:
-            with installed.Script("trace.bt", "", program.pid, "acme") as script:
+            with Script("trace.bt", "", program.pid, "acme") as script:
                 other.ask("points")
                 program.ask("attach wanted")
                 program.ask("span without_tenant")
@@ -109,13 +107,13 @@ class TraceBt(Test):
     def test_spans_that_never_end(self):
         """The script forgets them, and shows later spans."""
         stuck = Program("traced")
-        self.addCleanup(installed.kill, stuck)
-        with installed.TraceScript() as script:
+        self.addCleanup(stuck.kill)
+        with TraceScript() as script:
             for number in range(5000):
                 stuck.ask("attach stuck-%d" % number)
                 stuck.ask("begin never_ends")
             script.wait_for(lambda: None, ["too many open spans"])
-            installed.kill(stuck)
+            stuck.kill()
             with Program("traced") as program:
                 on_one_cpu(program)
                 program.ask("points")
@@ -147,4 +145,4 @@ class TraceBt(Test):
 
 
 if __name__ == "__main__":
-    installed.main()
+    harness.main("readelf", own_processes=False)
