@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads that make spans at full speed or with pauses, and count them in a file that remains when the program is gone.
+// Their own arithmetic shows whether a tracer that attaches and detaches has harmed them.
 //
 //   counting FILE THREADS PAUSE_US DEPTH
 //
 // Each thread makes a root span with DEPTH spans inside and an event, and then pauses. The file has three 64-bit
 // numbers per thread: spans begun, spans ended, events. Takes commands (commands.h): `start`, and `stop`, which answers
-// with the total number of entries.
+// with the total number of entries, or that the arithmetic is wrong.
 #include "commands.h"
 
 #include <nopspan/detail/gate.h>
@@ -29,19 +30,24 @@ struct Counted {
   std::atomic<std::uint64_t> begun, ended, events;
 };
 
-std::atomic<bool> stopping{false};
+std::atomic<bool> stopping{false}, is_wrong{false};
 
 void work(Counted& counted, int pause_us, int depth) {
   const auto count = [](std::atomic<std::uint64_t>& number) {
     number.store(number.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   };
+  std::uint64_t rounds = 0, sum = 0;
   while (!stopping.load(std::memory_order_relaxed)) {
+    ++rounds;
     {
       count(counted.begun);
       nopspan::Span root{"counting.root"};
       for (int i = 0; i < depth; ++i) {
         count(counted.begun);
-        { nopspan::Span inner{"counting.inner"}; }
+        {
+          nopspan::Span inner{"counting.inner"};
+          sum += rounds;
+        }
         count(counted.ended);
       }
       nopspan::execute("counting.event", [&](nopspan::Fields& f) { f.set("depth", depth); });
@@ -50,6 +56,7 @@ void work(Counted& counted, int pause_us, int depth) {
     count(counted.ended);
     if (pause_us > 0) std::this_thread::sleep_for(std::chrono::microseconds(pause_us));
   }
+  if (sum != rounds * (rounds + 1) / 2 * static_cast<std::uint64_t>(depth)) is_wrong = true;
 }
 
 }  // namespace
@@ -81,7 +88,7 @@ int main(int argc, char** argv) {
     stop();
     std::uint64_t entries = 0;
     for (int i = 0; i < threads; ++i) entries += counted[i].ended + counted[i].events;
-    return std::to_string(entries);
+    return is_wrong ? "wrong" : std::to_string(entries);
   };
   const int status = serve(commands);
   stop();
