@@ -216,6 +216,8 @@ class DocumentedCommands(Test):
     def copy_of_the_tree(self):
         folder = os.path.join(self.temporary_folder(), "nopspan")
         shutil.copytree(SOURCE, folder, ignore=lambda path, names: {"build", ".git"} & set(names) if path == SOURCE else ())
+        os.mkdir(os.path.join(folder, "build"))
+        os.symlink(BUILD, os.path.join(folder, "build", "dev"))
         return folder
 
     def stand_ins(self, pid, receiver):
@@ -229,7 +231,7 @@ class DocumentedCommands(Test):
                 "build/release/examples": os.path.join(BUILD, "examples"),
                 # clang-tidy takes minutes, and other versions of clang-format format differently. So ninja only plans them.
                 "--build --preset tidy": "--build --preset tidy -- -n",
-                "cmake --build --preset dev --target format": "cmake --preset dev && cmake --build --preset dev --target format -- -n"}
+                "--build --preset dev --target format": "--build --preset dev --target format -- -n"}
 
     def run_all(self, commands, folder, load, stand_ins):
         def failure(command):
@@ -245,7 +247,7 @@ class DocumentedCommands(Test):
                     os.killpg(typed.pid, signal.SIGKILL)
                 return str(error)
 
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
             failures = list(filter(None, pool.map(failure, commands)))
         if failures:
             self.fail("\n\n".join(failures))
