@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The collector's source delivers to commands exactly what in-process handlers received in the same run."""
 
-import collections
 import os
 
 import harness
@@ -14,17 +13,14 @@ CUT = "work.a_name_of_more_than_sixty_three_bytes_which_is_cut_so_t…"
 
 
 class SameAsHandlers(CollectorTest):
-    def run_workload(self, *options):
+    def test_batches_have_every_span_with_all_that_it_is(self):
         path = os.path.join(self.temporary_folder(), "ends")
-        with Collector(*options) as tracer:
+        with Collector() as tracer:
             with Program("workload") as program:
                 self.assertEqual(program.ask("run " + path), "done")
             ledger = tracer.stop()
         self.assert_balanced(ledger)
-        return tracer, program, harness.workload_ends(self, path)
-
-    def test_batches_have_every_span_with_all_that_it_is(self):
-        tracer, program, ends = self.run_workload()
+        ends = harness.workload_ends(self, path)
         counts = tracer.counts(program.pid)
         self.assert_nothing_lost(counts)
         self.assert_nothing_twice(tracer.entries(program.pid))
@@ -46,16 +42,6 @@ class SameAsHandlers(CollectorTest):
                 self.assertEqual(span.get("error_type", ""), end.get("error.type", end.get("type", "")))
             self.assertEqual(span.get("exception_kind", ""), end.get("kind", ""))
             self.assertEqual(span["comm"], "workload")
-
-    def test_a_sample_is_whole_requests_and_the_same_ones_everywhere(self):
-        tracer, program, ends = self.run_workload("--sample", 4)
-        counts = tracer.counts(program.pid)
-        self.assert_nothing_lost(counts)
-        taken = {span["request_id"] for span in tracer.entries(program.pid)}
-        of_ends = collections.Counter(end["request_id"] for end in ends if end["request_id"] in taken)
-        spans = [span for span in tracer.entries(program.pid, "span") if span["name"] != CUT]
-        self.assertEqual(collections.Counter(span["request_id"] for span in spans), of_ends)
-        self.assertGreater(counts["filtered"], counts["delivered"])
 
 
 class IdleThreads(CollectorTest):

@@ -34,8 +34,11 @@ def is_sampled(row, one_in):
 class Sample(CollectorTest):
     @staticmethod
     def make_entries(program):
-        for _ in range(20):
+        for number in range(20):
             program.ask("span single 20")
+            program.ask("attach order-%d" % number)
+            program.ask("span foreign 3")
+            program.ask("detach")
             program.ask("begin outer")
             program.ask("span inner 5")
             program.ask("end")
