@@ -7,6 +7,7 @@
 # Only one instance runs on a machine at a time. It never overwrites a file that it did not install. Exit status: the
 # command's own, or 2 for a usage error.
 set -euo pipefail
+export LC_ALL=C # the same order of the manifest in each run
 
 die() {
   echo "with-installed.sh: $1" >&2
@@ -63,11 +64,13 @@ mapfile -d '' -t files < <(cd "$made" && find . \( -type f -o -type l \) -printf
 for file in "${files[@]/#/$prefix/}" "$prefix"/lib/libnopspan.so.* /usr/lib/*/libnopspan.so*; do
   refuse "$file"
 done
-# A time of this run, so that another installation of the same build is not mistaken for this one. It is in the past:
-# with the current time, programs built against the files would be out of date.
-(cd "$made" && touch -h -d "2001-01-01 00:00:00.$(date +%N)" "${files[@]}" && identities "${files[@]}") >"$manifest.new"
+# One time for this run, so that another installation of the same build is not mistaken for this one. It is a second
+# before that of the newest file: with the current time, programs built against the files would be out of date.
+newest=$(find "$made" ! -type d -printf '%T@\n' | sort -n | tail -1)
+(cd "$made" && touch -h -d "@$((${newest%.*} - 1)).$(date +%N)" "${files[@]}" && identities "${files[@]}") >"$manifest.new"
 mv -T "$manifest.new" "$manifest"
 cp --recursive --link --no-dereference --no-clobber "$made/." "$prefix"
+(cd "$prefix" && identities "${files[@]}") | cmp -s - "$manifest" || die "somebody else wrote into $prefix meanwhile"
 ldconfig
 
 status=0
