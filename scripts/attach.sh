@@ -172,19 +172,23 @@ add_mapped() {
   done
 }
 
-# BINARY: adds the libraries with probes that it would load.
-add_loaded_by() {
-  local binary=$1 file
-  while read -r file; do
-    add_file "$file"
-  done < <({ ldd -- "$binary" 2>/dev/null || true; } | sed -n 's|^.* => \(/.*\) (0x[0-9a-f]*)$|\1|p')
-}
+# BINARY -> the libraries that it would load.
+loaded_by() { { ldd -- "$1" 2>/dev/null || true; } | sed -n 's|^.* => \(/.*\) (0x[0-9a-f]*)$|\1|p'; }
 
-add_file() {
-  local file words
-  file=$(realpath -e -- "$1")
-  words=$(probes_in "$file" | cut -f1 | tr '\n' ' ')
-  [[ -z $words ]] || add_target "$file" "$file" "$words"
+# FILE...: adds those that have probes.
+add_files() {
+  local -a files=()
+  local -A words=()
+  local file word
+  mapfile -d '' -t files < <((($# == 0)) || realpath -ze -- "$@")
+  while IFS=$'\t' read -r word file; do
+    words[$file]+="$word "
+  done < <(probes_in "${files[@]}")
+  for file in "${files[@]}"; do
+    # probes_in prints lines.
+    [[ $file != *$'\n'* ]] || words[$file]=$(probes_in "$file" | cut -f1 | tr '\n' ' ')
+    [[ -z ${words[$file]:-} ]] || add_target "$file" "$file" "${words[$file]}"
+  done
 }
 
 # --- The script -------------------------------------------------------------------------------------------------------
@@ -297,17 +301,17 @@ case $mode in
       pids+=("${directory#/proc/}")
     done
     # The installed library too, for programs that start later.
-    for file in /usr/*/*/libnopspan.so.*; do
-      [[ ! -e $file ]] || add_file "$file"
-    done
+    shopt -s nullglob
+    add_files /usr/*/*/libnopspan.so.*
+    shopt -u nullglob
     add_mapped "${pids[@]}"
     ((${#targets[@]})) || die "no process maps a file with nopspan probes, and the library is not installed"
     ;;
   binary)
     [[ -e $binary ]] || die "no such file: $binary"
     [[ -f $binary && -r $binary ]] || die "not a readable file: $binary"
-    add_file "$binary"
-    add_loaded_by "$binary"
+    mapfile -t files < <(loaded_by "$binary")
+    add_files "$binary" "${files[@]}"
     if ((${#targets[@]} == 0)); then
       ! lost_its_notes "$binary" || die "$binary $stripped"
       die "neither $binary nor a library that it would load has nopspan probes"
