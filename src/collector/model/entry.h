@@ -86,14 +86,14 @@ inline constexpr std::size_t kMostTracestate = 2048;  // bytes
 
 // What is kept of each entry as it is.
 struct EntryHead {
-  Kind kind = Kind::span;
-  std::uint8_t status = kOk;
-  std::uint32_t flags = 0;  // NOPSPAN_FLAG_*
-  std::uint32_t thread_id = 0;
   std::uint64_t span_id = 0, parent_id = 0;
   std::uint64_t root_id = 0;        // the root span: the request's first span in that process
   std::uint64_t start_unix_ns = 0;  // for an event, retry or gauge its time
   std::uint64_t duration_ns = 0;
+  std::uint32_t flags = 0;  // NOPSPAN_FLAG_*
+  std::uint32_t thread_id = 0;
+  Kind kind = Kind::span;
+  std::uint8_t status = kOk;
 };
 
 // A view: its texts and bytes are valid only during the call that receives it. Texts are as the process wrote them, at

@@ -24,17 +24,18 @@ namespace nopspan::collector {
 // An entry's layout in a trace's memory: this struct, then its optional parts. Texts are numbers of InternedTexts; if
 // the highest bit is set, numbers of the trace's own texts.
 struct PackedEntry : EntryHead {
+  std::uint8_t parts;
   std::uint32_t size;  // bytes including the parts; a multiple of 8
   std::uint32_t process;
   std::uint32_t name, engine, model, tenant, exception_kind, error_type, text, tracestate;
   std::uint32_t attributes_bytes, links_bytes;
-  std::uint8_t parts;
 
   [[nodiscard]] bool is_span() const { return kind == Kind::span; }
   [[nodiscard]] bool failed() const { return is_span() && (status == kError || status == kException); }
   [[nodiscard]] bool has(std::uint32_t flag) const { return (flags & flag) != 0; }
   [[nodiscard]] std::uint64_t end_unix_ns() const { return saturating_sum(start_unix_ns, duration_ns); }
 };
+static_assert(sizeof(PackedEntry) == 104);  // traces are limited by their bytes
 
 // Linked spans: spans of work that was done for several requests. They are an engine's steps (steps.h), which have
 // members, or other spans with links (steps.h). They belong to no request of their own. Each trace that they link
