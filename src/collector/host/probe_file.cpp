@@ -66,6 +66,7 @@ std::optional<ProbeNote> parse_note(std::string_view description) {
   if (description.size() < sizeof(words)) return std::nullopt;
   std::memcpy(words.data(), description.data(), sizeof(words));
   description.remove_prefix(sizeof(words));
+  if (std::count(description.begin(), description.end(), '\0') < 2) return std::nullopt;
   return ProbeNote{words[0], words[1], words[2], take_before(description, '\0'), take_before(description, '\0')};
 }
 
@@ -293,8 +294,10 @@ bool ProbeFile::is_same_inode(const ProbeFile& other) const {
 }
 
 bool ProbeFile::may_be(const FileId& other) const {
+  // First, because a process may map 65,000 files.
+  if (id_.inode != other.inode) return false;
   auto mine = FileId::of(fd());
-  if (id_.inode != other.inode || !mine) return false;
+  if (!mine) return false;
   if (mine->device == other.device || other.changed_ns == 0) return true;
   // Nobody can set the time of a change.
   mine->device = other.device;
