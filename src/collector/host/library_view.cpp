@@ -16,6 +16,7 @@ namespace nopspan::collector {
 struct FoundThreads {
   nopspan_gate_page page{};
   std::uint64_t mark = 0;
+  std::uint64_t mark_error = 0;  // why the mark cannot be read; then there are no threads
   std::uint64_t threads = 0;
   std::uint64_t too_many = 0;
   std::array<std::uint64_t, 256> counts{};  // by index in kCounts; a newer library may have more
@@ -130,9 +131,9 @@ Answer headers_work(std::uint32_t pid, std::string_view request, OpenFile /*file
   if (!read_value_here(pid, wanted.gate_address, found.page)) return {errno, "", OpenFile()};
   found.counts = read_counts(pid, page);
   const bool has_threads = page.size >= offsetof(nopspan_gate_page, process_mark) + sizeof(page.process_mark);
-  if (has_threads && page.process_mark != 0 && !read_value_here(pid, page.process_mark, found.mark))
-    return {errno, "", OpenFile()};
-  if (!has_threads || page.threads == 0) {
+  if (has_threads && !read_value_here(pid, page.process_mark, found.mark))
+    found.mark_error = static_cast<std::uint64_t>(errno);
+  if (!has_threads || page.threads == 0 || found.mark_error != 0) {
     addresses.clear();
   } else if (std::find(addresses.begin(), addresses.end(), page.threads) == addresses.end()) {
     // New headers are inserted at the front of the list.
@@ -198,10 +199,16 @@ std::optional<LibraryView> view_library(const Target& process, std::uint64_t gat
     if (found.counts[i] != 0)
       view.counts.emplace_back(i < kCounts.size() ? kCounts[i] : "count_" + std::to_string(i), found.counts[i]);
   }
-  const bool has_warnings = page.size > offsetof(nopspan_gate_page, warning_bytes);
-  for (std::size_t i = 0; has_warnings && i < std::min<std::size_t>(page.warnings_count, kMaximumWarnings); ++i) {
+  if (page.size <= offsetof(nopspan_gate_page, warning_bytes)) return view;
+  std::vector<MemoryRange> ranges;
+  for (std::size_t i = 0; i < std::min<std::size_t>(page.warnings_count, kMaximumWarnings); ++i)
+    ranges.push_back({page.warnings + i * page.warning_bytes, sizeof(nopspan_warning)});
+  std::string bytes;
+  if (ranges.empty() || !read_ranges(process, ranges, bytes)) return view;
+  for (std::size_t at = 0; at < bytes.size(); at += sizeof(nopspan_warning)) {
     nopspan_warning warning{};
-    if (read_value(process, page.warnings + i * page.warning_bytes, warning) && warning.size != 0)
+    std::memcpy(&warning, bytes.data() + at, sizeof(warning));
+    if (warning.size != 0)
       view.warnings.emplace_back(warning.text, std::min<std::size_t>(warning.size, sizeof(warning.text)));
   }
   return view;
@@ -214,7 +221,9 @@ std::string library_version(const Target& process, std::uint64_t gate_address) {
 
 bool ThreadHeaders::read() {
   FoundThreads found;
-  return read(found);
+  if (!read(found)) return false;
+  errno = static_cast<int>(found.mark_error);
+  return found.mark_error == 0 || found.page.threads == 0;
 }
 
 bool ThreadHeaders::read(FoundThreads& found) {
