@@ -59,7 +59,7 @@ std::string advice(int error, const std::vector<Capability>& wanted) {
   const std::string names = names_of_those(wanted, false);
   if (!names.empty())
     return "run nopspan as root, or grant it " + names + " (setcap, or AmbientCapabilities= in its systemd unit)";
-  if (inherited_limits().seccomp == "2")
+  if (inherited_limits().seccomp == "2")  // not nopspan's own filter (privileges.h)
     return "run the container with --security-opt seccomp=unconfined, or run nopspan on the host: the seccomp filter "
            "of this container forbids it";
   return "see the kernel log: nopspan has the capabilities, so a security module or lockdown forbids it";

@@ -74,6 +74,8 @@ bool is_of_version_1(const std::string& wanted) {
   return false;
 }
 
+[[noreturn]] void refuse(const std::string& why) { throw Failure("--cgroup" + why, Failure::kUsageError); }
+
 }  // namespace
 
 std::string cgroup_path(std::string_view text) {
@@ -111,7 +113,6 @@ std::string cgroup_named(const std::string& wanted) {
 }
 
 CgroupFolder find_cgroup(const std::string& wanted) {
-  const auto refuse = [](const std::string& why) { throw Failure("--cgroup" + why, Failure::kUsageError); };
   const auto mounts = mount_points("cgroup2");
   if (mounts.empty()) refuse(" needs cgroup v2, which is not mounted: mount -t cgroup2 none /sys/fs/cgroup");
   const std::string& mount = mounts.front();
