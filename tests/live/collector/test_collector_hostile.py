@@ -64,7 +64,7 @@ class Hostile(CollectorTest):
         self.assertLess(counts["emitted"], 1 << 40)
 
     def test_steps_with_members_that_nobody_knows_are_bounded(self):
-        _, counts = self.attacks("steps 1000", options=("--buffer", "64M"))
+        _, counts = self.attacks("steps 3000", options=("--buffer", "256M"))
         self.assertEqual(counts["malformed"], 0)
         with Program("hostile") as program, Program("steps") as engine:
             # An attach to the file of another test would mark the requests as partial.
@@ -74,7 +74,7 @@ class Hostile(CollectorTest):
                 engine.ask("begin 10")
                 engine.ask("step 5")
                 program.ask("good 3")
-                program.ask("steps 1000")
+                program.ask("steps 3000")
                 program.ask("endless_step 1000")  # half a million keys, 12 MB
                 engine.ask("step 5")
                 engine.ask("end")
