@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The examples in scripts/README.md have the form of today's output: of each kind of line in an example, this run printed
-one too. With NOPSPAN_WRITE_EXAMPLES=1 the test writes this run's output there instead."""
+one too. With NOPSPAN_WRITE_EXAMPLES=1 the test writes this run's output there instead. And the scripts that other tests
+run by attach.sh alone run as they are."""
 
 import contextlib
 import os
@@ -9,7 +10,7 @@ import re
 import example_service
 import installed
 from example_service import Agent, Server
-from harness import SOURCE, Test
+from harness import INSTALLED, SOURCE, Program, Test
 from project_script import Script
 
 README = os.path.join(SOURCE, "scripts", "README.md")
@@ -111,6 +112,37 @@ class Examples(Test):
             self.assertEqual([line for key, line in shown.items() if key not in forms], [], "no longer printed by " + name)
         with open(README, "w", encoding="utf-8") as file:
             file.write(text)
+
+
+class AsTheyAre(Test):
+    def test_engine_and_offcpu_find_the_installed_library(self):
+        """The other tests of these two run them by attach.sh, which replaces the path in their probes."""
+        with Program("traced") as engine, Program("waiting") as sleeper:
+            with Script("engine.bt", engine.pid, library=None) as steps, Script("offcpu.bt", sleeper.pid, library=None) as sleeps:
+                engine.ask("step model 5 6 7 0")
+                for command in ("open asleep", "sleep 20", "close"):
+                    sleeper.ask(command)
+                steps.stop()
+                sleeps.stop()
+        self.assertEqual(steps.maps()["steps"], {"model, 5": 1})
+        self.assertIn("asleep", sleeps.maps()["asleep_us"])
+
+    def said_of(self, body, failure):
+        """What bpftrace says of a script that must not start."""
+        path = os.path.join(self.temporary_folder(), "faulty.bt")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("usdt:%s:nopspan:span_stop %s\n" % (INSTALLED, body))
+        script = Script(path, library=None)
+        with self.assertRaisesRegex(AssertionError, failure), script:
+            script.stop()
+        script.end()
+        return "\n".join(script.said)
+
+    def test_a_script_with_an_error_is_seen(self):
+        self.assertIn("conut", self.said_of("{ @n = conut(); }", " ended: "))
+
+    def test_a_script_with_a_warning_is_seen(self):
+        self.assertIn("different signs", self.said_of("/ (int64)arg2 < (uint64)arg4 / { @n = count(); }", "WARNING"))
 
 
 if __name__ == "__main__":
