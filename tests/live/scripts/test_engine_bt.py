@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""engine.bt, and what latency.bt and errors.bt show of an engine, on the example engine with fifty clients, a third of
-which hang up, and on one with drafts and preemption. Their numbers must agree with the server's own books and with what
-handlers received in the same run."""
+"""engine.bt, and what latency.bt, errors.bt and tokens.bt show of an engine, on the example engine with fifty clients, a
+third of which hang up, and on one with drafts and preemption. Their numbers must agree with the server's own books and
+with what handlers received in the same run."""
 
 import collections
 import contextlib
@@ -31,7 +31,7 @@ class Hangups(harness.Test):
                     "engine": ("engine.bt", server.pid), "engine of one": ("engine.bt", server.pid, TENANT),
                     "latency": ("latency.bt", "engine.request", server.pid),
                     "latency of one": ("latency.bt", "engine.request", 0, TENANT),
-                    "errors": ("errors.bt", server.pid)}.items()}
+                    "errors": ("errors.bt", server.pid), "tokens": ("tokens.bt", server.pid)}.items()}
                 tracer = harness.Tracer(("span_start", "span_stop", "engine_request"))
                 for attached in (*scripts.values(), tracer):
                     stack.enter_context(attached)
@@ -88,6 +88,14 @@ class Hangups(harness.Test):
         phases = collections.Counter(self.clients[event["request_id"]].leaves for event in cancelled)
         for phase in PHASES:
             self.assertEqual(maps["cancelled"]["engine.%s, client_closed" % phase], phases[phase], phase)
+
+    def test_tokens_of_all_requests_in_tokens_bt(self):
+        """A request that was cancelled counts with the tokens that it had."""
+        cancelled = [line for line in self.books.values() if line["cancelled"]]
+        for what in ("input_tokens", "output_tokens", "cached_tokens"):
+            self.assertGreater(sum(line[what] for line in cancelled), 0, what)
+            found = sum(count for key, count in self.maps["tokens"][what].items() if key.startswith("engine.request, %s, " % MODEL))
+            self.assertEqual(found, sum(line[what] for line in self.books.values()), what)
 
 
 class Facts(harness.Test):
