@@ -3,6 +3,7 @@
 over both programs."""
 
 import collections
+import contextlib
 import os
 
 import harness
@@ -49,15 +50,17 @@ class Orders(Test):
 
     @classmethod
     def setUpClass(cls):
-        with Warehouse(BUILD, "--deadlock-every", 4) as warehouse, Shop(BUILD, warehouse, "--decline-every", 3) as shop, \
-                Warehouse(BUILD, "--deadlock-every", 1) as broken_warehouse, Shop(BUILD, broken_warehouse) as broken_shop, \
-                Tracer(("span_stop", "span_exception", "event"), details=True, attributes=True) as cls.tracer:
-            pids = ",".join(str(each.pid) for each in (warehouse, shop, broken_warehouse, broken_shop))
-            with Trace("--json", "--name", "/order", "--pid", pids) as trace:
+        with Tracer(("span_stop", "span_exception", "event"), details=True, attributes=True) as cls.tracer, \
+                contextlib.ExitStack() as attached:
+            # The programs end before the tracers, because an order's last job may end after the customer has the answer.
+            with Warehouse(BUILD, "--deadlock-every", 4) as warehouse, Shop(BUILD, warehouse, "--decline-every", 3) as shop, \
+                    Warehouse(BUILD, "--deadlock-every", 1) as broken_warehouse, Shop(BUILD, broken_warehouse) as broken_shop:
+                pids = ",".join(str(each.pid) for each in (warehouse, shop, broken_warehouse, broken_shop))
+                trace = attached.enter_context(Trace("--json", "--name", "/order", "--pid", pids))
                 cls.answers = [shop.order("globex", "tea", 2), shop.order("acme", "cake", 3), shop.order("initech", "coffee"),
                                shop.order("globex", "tea"), shop.order("acme", "tea")]
                 cls.failure = broken_shop.order("initech", "tea")
-                trace.stop()
+            trace.stop()
             cls.tracer.stop()
         cls.shop, cls.warehouse, cls.broken_warehouse = shop.pid, warehouse.pid, broken_warehouse.pid
         cls.requests = collections.defaultdict(list)
