@@ -472,6 +472,8 @@ TEST(SpanAttributes, OfOneThatIsEmptyAreNone) {
   const std::string bytes = carried(
       llm::tool, [](auto& m) { m.set("tool_call_id", nullptr).set("mine", Value::list()).set("other", nullptr); });
   for (const char* key : {"gen_ai.tool.call.id", "mine", "other"}) EXPECT_EQ(occurrences(bytes, key), 0U) << key;
+  const std::string mapped = carried(llm::chat, [](auto& m) { m.set("stop_sequences", Value::list()); });
+  EXPECT_EQ(occurrences(mapped, "gen_ai.request.stop_sequences"), 0U);
 }
 
 TEST(SpanAttributes, KeepContentOfEveryKindFromProbes) {
