@@ -103,6 +103,10 @@ OPTIONS_OF = {"docs/export.md": ["nopspan export", "nopspan serve"], "docs/open.
               "docs/recording.md": ["nopspan record", "nopspan replay"],
               "examples/shop/README.md": SHOP}
 
+# How a command names the dev build, to which the copy of the tree has a link, and how it ends if ninja only plans it.
+OF_DEV = re.compile(r"--preset[ =]dev(?!\S)|(?<![\w/])(\./)?build/dev\b")
+PLANS = re.compile(r" -- -n\s*$")
+
 
 def lines_of(block):
     """The commands of a block. A block with a background process is one command."""
@@ -129,6 +133,11 @@ def other_tests():
     """{name of a test: the lines of its command} of this build."""
     listed = subprocess.run(["ctest", "--show-only=json-v1"], cwd=BUILD, stdout=subprocess.PIPE, check=True).stdout
     return {test["name"]: " ".join(test.get("command", [])).splitlines() for test in json.loads(listed)["tests"]}
+
+
+def may_write_the_build(command):
+    parts = re.split(r"&&|\|\||[;|&\n]", command)
+    return any(OF_DEV.search(part) and not PLANS.search(part) for part in parts)
 
 
 class Load(threading.Thread):
@@ -237,6 +246,8 @@ class DocumentedCommands(Test):
         def failure(command):
             for placeholder, value in stand_ins.items():
                 command = command.replace(placeholder, value)
+            if may_write_the_build(command):
+                return "%s: it would write into %s" % (command, BUILD)
             typed = Typed(command, folder, load)
             try:
                 with typed:
@@ -268,6 +279,14 @@ class DocumentedCommands(Test):
                 file.write("\n".join(copies))
             self.run_all([command for command in commands if READS.search(command)], folder, load, stand_ins)
             self.assertEqual([path for path in copies if os.path.exists(path)], [], "the uninstallation leaves files")
+
+    def test_a_command_that_would_write_into_the_dev_build_is_refused(self):
+        for command in ("cmake --preset dev", "cmake --build --preset dev --target format", "ninja -C build/dev", "rm -r ./build/dev",
+                        "cmake --preset dev && cmake --build --preset dev -- -n"):
+            self.assertTrue(may_write_the_build(command), command)
+        for command in ("cmake --build --preset dev -- -n", "cmake --preset tidy && cmake --build --preset tidy -- -n",
+                        "cmake --install " + BUILD):
+            self.assertFalse(may_write_the_build(command), command)
 
     def test_the_other_tests_exist(self):
         self.assertEqual(set(ELSEWHERE) - self.commands, set(), "no document has these commands")
