@@ -43,4 +43,4 @@ class OpenSpans(harness.Test):
 
 
 if __name__ == "__main__":
-    harness.main(own_processes=False)
+    harness.main("gcore", own_processes=False)
