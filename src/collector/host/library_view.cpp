@@ -125,7 +125,7 @@ Answer headers_work(std::uint32_t pid, std::string_view request, OpenFile /*file
   std::memcpy(&wanted, request.data(), sizeof(wanted));
   request.remove_prefix(sizeof(wanted));
   std::vector<std::uint64_t> addresses(request.size() / sizeof(std::uint64_t));
-  std::memcpy(addresses.data(), request.data(), request.size());
+  if (!addresses.empty()) std::memcpy(addresses.data(), request.data(), request.size());
   FoundThreads found;
   const nopspan_gate_page& page = found.page;
   if (!read_value_here(pid, wanted.gate_address, found.page)) return {errno, "", OpenFile()};
@@ -241,7 +241,7 @@ bool ThreadHeaders::read(FoundThreads& found) {
     return false;
   addresses_.resize(count);
   const char* at = answer.bytes.data() + sizeof(found);
-  std::memcpy(addresses_.data(), at, count * sizeof(std::uint64_t));
+  if (count > 0) std::memcpy(addresses_.data(), at, count * sizeof(std::uint64_t));
   at += count * sizeof(std::uint64_t);
   dropped_ = drops_of(found.counts);
   calls_sites_ = found.page.size < sizeof(found.page) || (found.page.flags & NOPSPAN_GATE_NO_SITES) == 0;
