@@ -180,7 +180,7 @@ add_files() {
   local -a files=()
   local -A words=()
   local file word
-  mapfile -d '' -t files < <((($# == 0)) || realpath -ze -- "$@")
+  mapfile -d '' -t files < <((($# == 0)) || realpath -ze -- "$@" 2>/dev/null)
   while IFS=$'\t' read -r word file; do
     words[$file]+="$word "
   done < <(probes_in "${files[@]}")
