@@ -378,9 +378,11 @@ class InTheMiddle(Run):
             top.wait_while_it_runs(lambda: "engine.preempted" in facts_of(top.last()), "a preemption")
             for client in early:
                 client.leave.set()
-            late = [Client(cls.server, number, 20) for number in range(cls.EARLY, cls.EARLY + cls.LATE)]
+            late = [Client(cls.server, number, 20) for number in range(cls.EARLY, cls.EARLY + cls.LATE - 1)]
             for client in early + late:
                 client.join()
+            late.append(Client(cls.server, cls.EARLY + cls.LATE - 1, 20))  # finds the prefix of one that has ended
+            late[-1].join()
             errors = [client.error for client in early + late if client.error is not None]
             assert not errors, errors
 
