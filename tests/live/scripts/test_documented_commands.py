@@ -236,7 +236,7 @@ class DocumentedCommands(Test):
             ports = [str(server.getsockname()[1]) for server in servers]
         return {"4242": str(pid), "[PID]": str(pid), "./build/server": SERVER, "PREFIX": "/usr/local",
                 "localhost:4318": "127.0.0.1:%d" % receiver.port, "--serve 127.0.0.1:9464": "--serve 127.0.0.1:0", "8080": ports[0], "9000": ports[1], "9001": ports[2],
-                "/var/lib/nopspan/20260102T030405Z.rec": "FILE", "--install build/release": "--install " + BUILD,
+                "/var/lib/nopspan/20260102T030405Z.rec": "FILE", "hello.rec": "FILE", "--install build/release": "--install " + BUILD,
                 "build/release/examples": os.path.join(BUILD, "examples"),
                 # clang-tidy takes minutes, and other versions of clang-format format differently. So ninja only plans them.
                 "--build --preset tidy": "--build --preset tidy -- -n",

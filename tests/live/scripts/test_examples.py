@@ -1,19 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The examples in scripts/README.md have the form of today's output: of each kind of line in an example, this run printed
-one too. With NOPSPAN_WRITE_EXAMPLES=1 the test writes this run's output there instead. And the scripts that other tests
-run by attach.sh alone run as they are."""
+"""The examples in README.md and scripts/README.md have the form of today's output: of each kind of line in an example, this
+run printed one too. With NOPSPAN_WRITE_EXAMPLES=1 the tests write this run's output there instead; for the picture they
+need Debian's python3-rich. And the scripts that other tests run by attach.sh alone run as they are."""
 
 import contextlib
+import html
 import os
 import re
+import subprocess
 
 import example_service
 import installed
 from example_service import Agent, Server
-from harness import INSTALLED, SOURCE, Program, Test
+from harness import BUILD, INSTALLED, NOPSPAN, SOURCE, Program, Test, nopspan
 from project_script import Script
 
 README = os.path.join(SOURCE, "scripts", "README.md")
+WRITE = os.environ.get("NOPSPAN_WRITE_EXAMPLES") == "1"
+PICTURE = "nopspan trace --name llm.tool --limit 1"
+COLUMNS = 100
+TERMINAL = {**os.environ, "LC_ALL": "C.UTF-8", "TERM": "xterm"}
+UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
+# Rich's own format loads a font from the network.
+SVG = """<svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
+<style>
+.{unique_id}-matrix {{ font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  font-size: {char_height}px; line-height: {line_height}px }}
+.{unique_id}-title {{ font: bold 18px sans-serif }}
+{styles}
+</style>
+<defs><clipPath id="{unique_id}-clip-terminal"><rect width="{terminal_width}" height="{terminal_height}"/></clipPath>
+{lines}</defs>
+{chrome}
+<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+{backgrounds}<g class="{unique_id}-matrix">{matrix}</g></g>
+</svg>
+"""
 LEFT_OUT = "..."
 # How many rows an example keeps of a map: the last ones, which have the largest values.
 MOST_ROWS = 4
@@ -102,7 +124,7 @@ class Examples(Test):
             text = file.read()
         for name, lines in printed.items():
             example = re.search(r"(?ms)^### %s\n(?:(?!^### ).)*?^```text\n(.*?)^```$" % re.escape(name), text)
-            if os.environ.get("NOPSPAN_WRITE_EXAMPLES") == "1":
+            if WRITE:
                 new = "".join(line.rstrip() + "\n" for line in EXAMPLES[name][1](lines))
                 text = text[:example.start(1)] + new + text[example.end(1):]
                 continue
@@ -112,6 +134,67 @@ class Examples(Test):
             self.assertEqual([line for key, line in shown.items() if key not in forms], [], "no longer printed by " + name)
         with open(README, "w", encoding="utf-8") as file:
             file.write(text)
+
+
+def place(line):
+    """Where the line of a tree stands, and its name, without ids, times and numbers."""
+    if re.match(r"[\w-]{22} ", line):
+        return "request"
+    return re.sub(r"\d+", "N", re.split(r"(?<=\w)  |,", line.rpartition("▏")[2].strip())[0])
+
+
+def svg_of(printed):
+    # pylint: disable=import-outside-toplevel,import-error
+    from rich.console import Console
+    from rich.terminal_theme import MONOKAI
+    from rich.text import Text
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        console = Console(record=True, width=COLUMNS, file=nowhere)
+        console.print(Text("# " + PICTURE, style="bold"))
+        console.print(Text.from_ansi(printed.replace("\r\n", "\n").rstrip()))
+    svg = console.export_svg(title="", theme=MONOKAI, code_format=SVG, unique_id="trace")
+    return "\n".join(filter(None, map(str.strip, svg.splitlines()))) + "\n"
+
+
+class Readme(Test):
+    def example(self, name, printed, places=False):
+        """The places of the lines of the example in a file."""
+        path = os.path.join(SOURCE, name)
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+        if WRITE:
+            text = svg_of(printed) if places else re.sub("(?ms)(?<=^```text\n).*?(?=^```$)", lambda _: printed, text)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+        if places:
+            rows = re.findall(r'<text [^>]* y="([\d.]+)"[^>]*>(.*?)</text>', text)
+            texts = {y: "".join(html.unescape(part) for at, part in rows if at == y).replace("\xa0", " ") for y, _ in rows}
+            return {place(line) for line in texts.values() if "▕" in line}
+        return [place(line) for line in re.search("(?ms)^```text\n(.*?)^```$", text)[1].splitlines()]
+
+    def test_the_first_program(self):
+        """Traced, and without any capability by its own recording."""
+        hello, recording = os.path.join(BUILD, "examples", "hello"), os.path.join(self.temporary_folder(), "hello.rec")
+        subprocess.run([*UNPRIVILEGED, hello, "1", recording], stdout=subprocess.DEVNULL, check=True)
+        recorded = nopspan("trace", "--attributes", "--from", recording, command=UNPRIVILEGED, env=TERMINAL).stdout
+        with subprocess.Popen([hello], stdout=subprocess.DEVNULL) as program:
+            traced = nopspan("trace", "--attributes", "--limit", "1", "--pid", program.pid, env=TERMINAL).stdout
+            program.kill()
+        shown = self.example("README.md", traced)
+        for printed in (traced, recorded):
+            self.assertEqual([place(line) for line in printed.splitlines()], shown, printed)
+
+    def test_the_picture(self):
+        # script makes a terminal.
+        command = ["script", "-qec", "stty cols %d rows 40; exec %s" % (COLUMNS, PICTURE.replace("nopspan", NOPSPAN, 1)), os.devnull]
+        with Server(self.temporary_folder(), "--token-delay-us", "500", "--seed", "7") as server, \
+                subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=TERMINAL) as trace:
+            while trace.poll() is None:
+                Agent(server.url, "--organization", "acme", "What is 6 * 7?")
+            printed = trace.stdout.read()
+        shown = self.example("docs/trace.svg", printed, places=True)
+        self.assertGreater(len(shown), 10)
+        self.assertLessEqual(shown, {place(re.sub("\x1b\\[[0-9;]*m", "", line)) for line in printed.splitlines()}, printed)
 
 
 class AsTheyAre(Test):
