@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The smallest program with spans: hello [GREETINGS [FILE]]. README.md shows its trace. With FILE it records itself.
+// The smallest program with spans: hello [GREETINGS [FILE]]. With FILE it records itself.
 #include <nopspan/recording.h>
 #include <nopspan/span.h>
+#include <unistd.h>
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <string>
-#include <thread>
 
 int main(int argc, char** argv) {
   nopspan::recording::Writer recording;
@@ -15,7 +13,7 @@ int main(int argc, char** argv) {
   for (int left = argc > 1 ? std::atoi(argv[1]) : 60; left > 0; --left) {
     nopspan::Span hello{"hello"};  // ends with its scope
     hello.set("left", left);
-    nopspan::span("think", [] { std::this_thread::sleep_for(std::chrono::seconds(1)); });
+    nopspan::span("think", [] { sleep(1); });
     std::puts(hello ? "hello, somebody is tracing" : "hello, nobody is tracing");
   }
 }

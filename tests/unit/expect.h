@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// EXPECT(condition), for programs that cannot use GoogleTest. main() returns whether there were `failures`.
+// EXPECT(condition), for programs that cannot use GoogleTest. Their main() must not return 0 if there were `failures`.
 #ifndef NOPSPAN_TESTS_UNIT_EXPECT_H
 #define NOPSPAN_TESTS_UNIT_EXPECT_H
 

@@ -10,7 +10,7 @@ constexpr char kHex[] = "0123456789abcdef";
 
 constexpr std::uint64_t kEach = 0x0101010101010101U, kHighBits = 0x80 * kEach;
 
-// Whether one of eight bytes is a control character, '"' or '\'. May also be true for others next to such a byte.
+// Whether one of eight bytes is a control character, '"' or '\'. Above such a byte, bits of `found` may be wrong.
 bool needs_escapes(std::uint64_t word) {
   const std::uint64_t quotes = word ^ ('"' * kEach), backslashes = word ^ ('\\' * kEach);
   const std::uint64_t found =

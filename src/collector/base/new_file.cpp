@@ -21,7 +21,8 @@ int result_of(int status) { return status == 0 ? 0 : errno; }
 
 int rename_to_free_name(const std::string& from, const std::string& to) {
   const int error = result_of(::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE));
-  if (error != EINVAL && error != ENOSYS) return error;  // for example NFS, which has hard links instead
+  if (error != EINVAL && error != ENOSYS) return error;
+  // This file system cannot rename without replacing (NFS).
   if (::link(from.c_str(), to.c_str()) != 0) return errno;
   ::unlink(from.c_str());
   return 0;
@@ -43,10 +44,13 @@ int NewFile::name_it(Create create) {
   int error = EEXIST;
   for (int i = 0; error == EEXIST && i < 100; ++i) {
     std::uint64_t random = 0;
-    if (::getrandom(&random, sizeof(random), 0) != sizeof(random)) return errno;
+    if (::getrandom(&random, sizeof(random), 0) != sizeof(random)) {
+      error = errno;
+      break;
+    }
     char end[18];
     std::snprintf(end, sizeof(end), ".%016llx", static_cast<unsigned long long>(random));
-    // The name must not become too long if `path` has the longest name that a file may have.
+    // A name has at most 255 bytes.
     name_ = path.parent_path() / ("." + path.filename().string().substr(0, 200) + end);
     error = create(name_);
   }
@@ -79,7 +83,7 @@ int NewFile::publish(bool may_replace) {
     };
     error = link_to(path_);
     if (error != EEXIST || !may_replace) return error;
-    error = name_it(link_to);  // because linkat() cannot replace a file
+    error = name_it(link_to);  // linkat() cannot replace a file, but rename() can
     if (error != 0) return error;
   }
   error = may_replace ? result_of(::rename(name_.c_str(), path_.c_str())) : rename_to_free_name(name_, path_);

@@ -21,7 +21,7 @@ bool has_only(std::string_view text, std::string_view digits) {
 }
 
 // Accepts "docker-<id>.scope", "cri-containerd-<id>.scope", "crio-<id>.scope", "libpod-<id>.scope", "<id>",
-// "kubepods-burstable-pod<uid>.slice:cri-containerd:<id>", and ECS's "<32 digits>-<number>".
+// "kubepods-burstable-pod<uid>.slice:cri-containerd:<id>", and ECS's "<32 hexadecimal digits>-<number>".
 std::string_view id_in(std::string_view part) {
   if (part.ends_with(".scope")) part.remove_suffix(6);
   // The monitor of a container has a cgroup beside the container's, but is not in the container.
@@ -64,7 +64,7 @@ void find_containers(const std::string& mount, const std::string& below, const s
   }
 }
 
-// Whether the path is in a hierarchy of cgroup v1, with or without "/sys/fs/cgroup": "/sys/fs/cgroup/memory/x".
+// Whether the path is in a hierarchy of cgroup v1: "/sys/fs/cgroup/memory/x" or "/memory/x".
 bool is_of_version_1(const std::string& wanted) {
   for (const std::string& mount : mount_points("cgroup")) {
     if (without_prefix(wanted, mount) != wanted ||

@@ -76,6 +76,7 @@ class Differential(harness.Test):
         self.assertTrue(any(h["request_id"].endswith("…") for h in self.ends.values()), "one that was cut")
 
     def test_span_parent_and_root_ids(self):
+        """Both have them from one place, so this finds errors in their encoders only."""
         self.compare(lambda h: (h["parent_id"], h["root_id"]), lambda p: ("%x" % p.parent_id, "%x" % p.root_id), "ids")
 
     def test_statuses_and_flags(self):
