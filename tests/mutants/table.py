@@ -23,6 +23,12 @@ MUTANTS = [
     # Spans, their ids and their times.
     Mutant("a child span has no parent", "span/span.cpp", "context = parent;\n  context.parent_id = parent.span_id;\n", "context = parent;\n",
            "Span.*:AsyncSpan.*"),
+    Mutant("a span's parent is its root span", "span/span.cpp", "context = parent;\n  context.parent_id = parent.span_id;\n",
+           "context = parent;\n  context.parent_id = parent.root_id;\n", "Span.*"),
+    Mutant("an entry's parent is its root span", "emit/batch.cpp", "entry_->parent_id = context.parent_id;",
+           "entry_->parent_id = context.root_id;", "internals:Batch.*"),
+    Mutant("the parent in the entry of a usual span is its root span", "emit/batch.cpp", "  entry.parent_id = context.parent_id;",
+           "  entry.parent_id = context.root_id;", "internals:Batch.*"),
     Mutant("a child of another process's span has no parent", "span/span.cpp",
            "copy_context(context, span.foreign_id, parent, foreign_id);\n  context.parent_id = parent.span_id;\n",
            "copy_context(context, span.foreign_id, parent, foreign_id);\n", "Span.*:AsyncSpan.*:Context.*"),
