@@ -113,7 +113,9 @@ class Mistakes(unittest.TestCase):
             self.assert_usage_error(["trace", "--buffer", size], '--buffer: "%s" is not between 4K and 1G' % size)
         for time in ("0", "1500ms", "61", "2m"):
             self.assert_usage_error(["top", "--window", time], "--window: must be a whole number of seconds from 1s to 60s")
-        self.assert_usage_error(["top", "--interval", "1ms"], "--interval: must be at least 100ms")
+        for time in ("0s", "1ms"):
+            self.assert_usage_error(["top", "--interval", time], "--interval: must be at least 100ms")
+        self.assert_usage_error(["top", "--from", "x", "--since", "noon"], '--since: "noon" is not a time: use a date', "such as 14:05")
         self.assert_usage_error(["top", "--rows-max", "0"], '--rows-max: "0" is not')
         self.assert_usage_error(["trace", "--pid", "0"], '--pid: "0" is not a positive whole number')
         self.assert_usage_error(["trace", "--pid"], "--pid needs a value")

@@ -2,6 +2,8 @@
 // Filters: which requests a command selects.
 #include "model/filter.h"
 
+#include "base/failure.h"
+#include "base/text.h"
 #include "command/command_run.h"
 #include "command/options.h"
 #include "invented_spans.h"
@@ -12,6 +14,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 
 namespace nopspan::collector {
 namespace {
@@ -210,6 +213,7 @@ struct Ticks : Source {
     for (std::uint64_t i = 0; i <= 10 * seconds; ++i) sink.on_tick(kNoon + i * kSecond / 10);
   }
   [[nodiscard]] Ledger ledger() const override { return {}; }
+  [[nodiscard]] std::optional<TimeRange> times() const override { return TimeRange{kNoon, kNoon + seconds * kSecond}; }
 
   std::uint64_t seconds = 6;
   bool has_entry = false, has_batch = false;
@@ -281,30 +285,67 @@ TEST(CommandRun, FailsIfNothingInARecordingMatches) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(), "nopspan: nothing in x.rec matches --tenant zzz\n");
   has_matched = true;
   EXPECT_EQ(run.exit_status(), 0);
+  CommandRun empty(options, {.since = "14:05"});
+  said(empty, 1);
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(empty.exit_status(), 1);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "nopspan: nothing in x.rec matches --since 14:05; it was recorded from " + date_text(kNoon) + " to " +
+                date_text(kNoon + kSecond) + "\n");
 }
+
+constexpr std::uint64_t kTime = 1'790'000'000 * kSecond;  // 2026-09-21T14:13:20Z
 
 TEST(FilterOptions, KnowTimes) {
   setenv("TZ", "UTC-1", 1);  // one hour ahead of UTC. NOLINT: no other thread runs
   tzset();
+  // Of a recording that ends then.
   const auto since = [](const std::string& text) {
-    return options_of({"--from", "x.rec", "--since", text}).filter.since_unix_ns;
+    Filter filter = options_of({"--from", "x.rec", "--since", text}).filter;
+    filter.set_times(kTime - 3600 * kSecond, kTime);
+    return filter.since_unix_ns;
   };
-  constexpr std::uint64_t kTime = 1'790'000'000 * kSecond;  // 2026-09-21T14:13:20Z
   EXPECT_EQ(since("2026-09-21T14:13:20Z"), kTime);
+  EXPECT_EQ(since("2026-09-21T16:13:20.5+02:00"), kTime + kSecond / 2);
   EXPECT_EQ(since("2026-09-21 15:13:20.25"), kTime + kSecond / 4);
   EXPECT_EQ(since("2026-09-21T15:13"), kTime - 20 * kSecond);
-  const auto now = static_cast<std::uint64_t>(::time(nullptr)) * kSecond;
-  EXPECT_NEAR(static_cast<double>(now - since("10m")), 600e9, 5e9);
-  EXPECT_LE(since("15:00"), now);
-  EXPECT_GT(since("15:00"), now - 86'401 * kSecond);
-  for (const char* wrong : {"", "x", "10", "2026-09-21", "2026-09-21T14:13:20ZZ", "25:00", "-1m", "1790000000000d"}) {
+  EXPECT_EQ(since("10m"), kTime - 600 * kSecond);
+  EXPECT_EQ(since("15:13"), kTime - 20 * kSecond);
+  EXPECT_EQ(since("15:14"), kTime - 20 * kSecond + 60 * kSecond - 86'400 * kSecond) << "the day before";
+  EXPECT_EQ(since("14:13Z"), kTime - 20 * kSecond);
+  EXPECT_EQ(since("00:13-14:00"), kTime - 20 * kSecond);
+  for (const char* wrong : {"", "x", "10", "2026-09-21", "2026-09-21T14:13:20ZZ", "2026-09-21T14:13:20+2", "25:00",
+                            "14:05.5e9", "-1m", "1790000000000d"}) {
     EXPECT_THROW(since(wrong), CLI::ValidationError) << wrong;
   }
   EXPECT_THROW(options_of({"--since", "10m"}), CLI::RequiresError);
-  const Filter both =
-      options_of({"--from", "x.rec", "--since", "2026-09-21T14:13:20Z", "--until", "2026-09-21T14:13:21Z"}).filter;
+  const Filter both = options_of({"--from", "x.rec", "--since", "14:05", "--until", "14:10"}).filter;
   EXPECT_FALSE(both.empty());
-  EXPECT_EQ(to_text(both), "--since 2026-09-21 15:13:20.000 --until 2026-09-21 15:13:21.000");
+  EXPECT_EQ(to_text(both), "--since 14:05 --until 14:10");
+}
+
+TEST(FilterOptions, SelectTheTimeOfDayThatIsInTheRecording) {
+  setenv("TZ", "UTC", 1);  // NOLINT: no other thread runs
+  tzset();
+  constexpr std::uint64_t kMidnight = kTime - (14 * 3600 + 13 * 60 + 20) * kSecond, kHour = 3600 * kSecond;
+  // From 22:00 to 01:00.
+  const auto times = [](Filter filter) {
+    filter.set_times(kMidnight - 2 * kHour, kMidnight + kHour);
+    return std::pair(filter.since_unix_ns, filter.until_unix_ns);
+  };
+  EXPECT_EQ(times({}), std::pair(std::uint64_t{0}, UINT64_MAX));
+  EXPECT_EQ(times({.since = "23:00", .until = "00:30"}), std::pair(kMidnight - kHour, kMidnight + kHour / 2));
+  EXPECT_EQ(times({.since = "23:00", .until = "02:00"}), std::pair(kMidnight - kHour, kMidnight + 2 * kHour));
+  EXPECT_EQ(times({.until = "02:00"}), std::pair(std::uint64_t{0}, kMidnight + 2 * kHour));
+  EXPECT_EQ(times({.since = "2h", .until = "1h"}), std::pair(kMidnight - kHour, kMidnight));
+  EXPECT_EQ(times({.since = "40000d"}).first, 0U) << "the clock does not go back so far";
+  try {
+    times({.since = "1h", .until = "2h"});
+    FAIL();
+  } catch (const Failure& failure) {
+    EXPECT_STREQ(failure.what(), "--until 2h is not later than --since 1h");
+    EXPECT_EQ(failure.exit_status, 2);
+  }
 }
 
 TEST(FilterOptions, AreUnderstood) {

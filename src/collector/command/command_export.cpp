@@ -390,8 +390,8 @@ Filter exported_by_source(const ExportCommandOptions& options) {
     Filter filter;
     filter.pids = asked.pids;
     filter.cgroup = asked.cgroup;
-    filter.since_unix_ns = asked.since_unix_ns;
-    filter.until_unix_ns = asked.until_unix_ns;
+    filter.since = asked.since;
+    filter.until = asked.until;
     return filter;
   }
   return Exporter::needs_traces(asked) ? TraceFilter(asked, {}).for_source() : asked;

@@ -24,6 +24,7 @@ void CommandRun::run(Source& source, Sink& sink, std::function<Ledger()> ledger,
       ~Waits() { standard_output().set_deadline(nullptr); }
     } waits(until);
     source.run(*this, until);
+    times_ = source.times();
   }
   if (until.has_expired()) standard_output().hurry();
   if (until.is_over()) stopping = true;  // for threads that draw meanwhile
@@ -64,8 +65,11 @@ void CommandRun::tell_if_nothing_matches(std::uint64_t now_unix_ns) {
 int CommandRun::exit_status() const {
   const std::string& from = options_.from;
   if (from.empty() || interrupted || !matches_nothing()) return 0;
-  std::cerr << "nopspan: nothing in " + (from == "-" ? "stdin" : printable(from)) + " matches " + to_text(asked_) +
-                   "\n";
+  std::string text = "nopspan: nothing in " + (from == "-" ? "stdin" : printable(from)) + " matches " + to_text(asked_);
+  if (times_ && !(asked_.since.empty() && asked_.until.empty())) {
+    text += "; it was recorded from " + date_text(times_->first_unix_ns) + " to " + date_text(times_->last_unix_ns);
+  }
+  std::cerr << text + "\n";
   return Failure::kFailed;
 }
 

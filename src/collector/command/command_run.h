@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -56,6 +57,7 @@ class CommandRun : private Sink, private BatchSink {
   BatchSink* batches_ = nullptr;  // of the sink
   bool has_entries_ = false, is_told_ = false;
   std::uint64_t began_unix_ns_ = 0;  // time of the first tick
+  std::optional<TimeRange> times_;   // Source::times() after the run
 };
 
 // Adds "clock": {"error_ns": …, "changes": …} (ClockState) if the source has one.

@@ -59,7 +59,9 @@ constexpr char kTopExamples[] =
     "  nopspan top --plain --count 1            one table, as text\n"
     "  nopspan top --json --interval 10s        one JSON object per line: *_ns are\n"
     "                                           nanoseconds, *_per_s are rates\n"
-    "  nopspan top --from spans.rec             totals of a recording";
+    "  nopspan top --from spans.rec             totals of a recording\n"
+    "  nopspan top --from spans.rec --since 14:00 --until 14:05\n"
+    "                                           totals of a part of it";
 
 // Prints each snapshot.
 class Printer {
@@ -111,8 +113,8 @@ SourceOptions without_span_filters(SourceOptions options) {
   filter.cgroup = options.filter.cgroup;
   filter.sample_one_in = options.filter.sample_one_in;
   filter.sampled_only = options.filter.sampled_only;
-  filter.since_unix_ns = options.filter.since_unix_ns;
-  filter.until_unix_ns = options.filter.until_unix_ns;
+  filter.since = options.filter.since;
+  filter.until = options.filter.until;
   options.filter = filter;
   return options;
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "command/options.h"
 
+#include "base/clocks.h"
 #include "base/failure.h"
+#include "base/named_time.h"
 #include "base/text.h"
 #include "host/cgroup.h"
 
@@ -11,8 +13,6 @@
 #include <charconv>
 #include <cmath>
 #include <cstdint>
-#include <ctime>
-#include <map>
 #include <optional>
 
 namespace nopspan::collector {
@@ -73,16 +73,11 @@ CLI::Validator number_with_unit(const CLI::Validator& convert, const CLI::Valida
   return {attempt, ""};
 }
 
-// Changes the text of a time to its number of nanoseconds. CLI::AsNumberWithUnit would round it to six digits.
+// Changes the text of a time to its number of nanoseconds.
 std::string to_nanoseconds(std::string& text) {
-  static const std::map<std::string, double> kNanoseconds = {{"ns", 1},     {"us", 1e3},   {"µs", 1e3}, {"ms", 1e6},
-                                                             {"s", 1e9},    {"", 1e9},     {"m", 60e9}, {"min", 60e9},
-                                                             {"h", 3600e9}, {"d", 86400e9}};
-  double number = 0;
-  const auto read = std::from_chars(text.data(), text.data() + text.size(), number);
-  const auto unit = kNanoseconds.find(CLI::detail::trim_copy(read.ptr));
-  if (read.ec != std::errc() || !std::isfinite(number) || unit == kNanoseconds.end()) return "not a time";
-  text = std::to_string(number * unit->second);
+  const std::optional<double> ns = nanoseconds_of(text);
+  if (!ns) return "not a time";
+  text = std::to_string(*ns);
   return "";
 }
 
@@ -224,48 +219,14 @@ CLI::Option* add_grouping_option(CLI::App& app, Grouping& by) {
 
 namespace {
 
-// A date and a time of day, or a time of day of the last 24 hours, in local time or with Z; or how long ago.
-std::optional<std::uint64_t> read_time(const std::string& text) {
-  const std::time_t now = std::time(nullptr);
-  for (const char* const format : {"%Y-%m-%dT%T", "%Y-%m-%d %T", "%Y-%m-%dT%R", "%Y-%m-%d %R", "%T", "%R"}) {
-    const bool has_date = format[1] == 'Y';
-    const bool is_utc = text.ends_with('Z');
-    std::tm time = {};
-    if ((is_utc ? gmtime_r(&now, &time) : localtime_r(&now, &time)) == nullptr) return std::nullopt;
-    time.tm_sec = 0;
-    time.tm_isdst = -1;
-    const char* rest = strptime(text.c_str(), format, &time);
-    if (rest == nullptr) continue;
-    double fraction = 0;
-    const char* const end = text.c_str() + text.size() - (is_utc ? 1 : 0);
-    if (*rest == '.') rest = std::from_chars(rest, end, fraction).ptr;
-    if (rest != end) continue;
-    std::time_t seconds = is_utc ? timegm(&time) : std::mktime(&time);
-    if (!has_date && seconds > now) seconds -= 86'400;
-    if (seconds < 0) return std::nullopt;
-    return static_cast<std::uint64_t>(seconds) * kSecond + static_cast<std::uint64_t>(fraction * kSecond);
-  }
-  std::string ago = text;
-  if (to_nanoseconds(ago).empty() && text.find_first_not_of("0123456789.") != std::string::npos) {
-    const double ns = std::stod(ago), most = static_cast<double>(now) * kSecond;
-    if (ns >= 0 && ns <= most) return static_cast<std::uint64_t>(now) * kSecond - static_cast<std::uint64_t>(ns);
-  }
-  return std::nullopt;
-}
-
-CLI::Option* add_time_option(CLI::App& app, const std::string& name, std::uint64_t& unix_ns, const std::string& what) {
-  const auto set = [&unix_ns, name](const std::string& text) {
-    const auto time = read_time(text);
-    if (!time) {
-      throw CLI::ValidationError(
-          name,
-          "\"" + printable(text, 40) +
-              "\" is not a time: use a date and a time of day, such as 2026-11-27T14:05:00, with Z for UTC; a time "
-              "of day in the last 24 hours, such as 14:05; or how long ago, such as 10m");
-    }
-    unix_ns = *time;
-  };
-  return app.add_option_function<std::string>(name, set, what)->type_name("TIME");
+CLI::Option* add_time_option(CLI::App& app, const std::string& name, std::string& time, const std::string& what) {
+  return app.add_option(name, time, what)->type_name("TIME")->check([](const std::string& text) {
+    if (named_time(text, unix_now())) return std::string();
+    return "\"" + printable(text, 40) +
+           "\" is not a time: use a date and a time of day, such as 2026-11-27T14:05:00, with Z or +02:00 if it is "
+           "not local; a time of day before the recording's end, such as 14:05; or how long before its end, such as "
+           "10m";
+  });
 }
 
 }  // namespace
@@ -273,9 +234,10 @@ CLI::Option* add_time_option(CLI::App& app, const std::string& name, std::uint64
 void add_time_options(CLI::App& app, Filter& filter, CLI::Option* needed) {
   const OptionGroup group(app, "Filters");
   CLI::Option* const since = add_time_option(
-      app, "--since", filter.since_unix_ns,
-      "Only what ended after this time, such as 14:05, 2026-11-27T14:05:00Z or 10m (ago). Earlier chunks are not read");
-  CLI::Option* const until = add_time_option(app, "--until", filter.until_unix_ns, "Only what began before this time");
+      app, "--since", filter.since,
+      "Only what ended after this time, such as 2026-11-27T14:05:00Z, 14:05 (before the recording's end), or 10m "
+      "(before its end). Earlier chunks are not read");
+  CLI::Option* const until = add_time_option(app, "--until", filter.until, "Only what began before this time");
   if (needed == nullptr) return;
   for (CLI::Option* const option : {since, until}) option->needs(needed);
 }

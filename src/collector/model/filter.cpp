@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/filter.h"
 
+#include "base/failure.h"
+#include "base/named_time.h"
 #include "base/saturating.h"
 #include "base/text.h"
 #include "model/sampling.h"
@@ -48,7 +50,24 @@ bool is_below_cgroup(std::string_view cgroup, std::string_view wanted) {
 bool Filter::empty() const {
   return request.empty() && name.empty() && model.empty() && tenant.empty() && where.empty() && pids.empty() &&
          cgroup.empty() && slower_than_ns == 0 && !wants_errors() && sample_one_in <= 1 && !sampled_only &&
-         since_unix_ns == 0 && until_unix_ns == UINT64_MAX;
+         since.empty() && until.empty();
+}
+
+void Filter::set_times(std::uint64_t first_unix_ns, std::uint64_t last_unix_ns) {
+  constexpr std::uint64_t kDay = 86'400 * kSecond;
+  // Empty: it is longer before the end than the clock knows.
+  const auto time_of = [last_unix_ns](const std::string& text) {
+    return named_time(text, last_unix_ns).value_or(NamedTime());
+  };
+  if (!since.empty()) since_unix_ns = time_of(since).unix_ns;
+  if (until.empty()) return;
+  const NamedTime end = time_of(until);
+  // The last such time of day may be before the recording or before --since: then the next one is meant.
+  const bool is_next = end.is_time_of_day && end.unix_ns <= std::max(since_unix_ns, first_unix_ns);
+  until_unix_ns = end.unix_ns + (is_next ? kDay : 0);
+  if (since.empty() || until_unix_ns > since_unix_ns) return;
+  throw Failure("--until " + printable(until, 40) + " is not later than --since " + printable(since, 40),
+                Failure::kUsageError);
 }
 
 bool Filter::may_want(const TraceId& id) const {
@@ -119,8 +138,8 @@ std::string to_text(const Filter& filter) {
   add("--error", filter.error_type);
   if (filter.sample_one_in > 1) add("--sample", std::to_string(filter.sample_one_in));
   if (filter.sampled_only) text += text.empty() ? "--sampled-only" : " --sampled-only";
-  if (filter.since_unix_ns > 0) add("--since", date_text(filter.since_unix_ns));
-  if (filter.until_unix_ns != UINT64_MAX) add("--until", date_text(filter.until_unix_ns));
+  add("--since", filter.since);
+  add("--until", filter.until);
   return text;
 }
 

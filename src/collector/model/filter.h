@@ -36,10 +36,14 @@ struct Filter {
   std::string error_type;            // traces with an error or exception of this type
   std::uint32_t sample_one_in = 1;   // by the trace's random bits (sampling.h), as every host does
   bool sampled_only = false;         // traces that a caller in another process, if there is one, has sampled
-  // Entries that had not ended before the first time, and had begun before the second one.
+  // Entries that had not ended before the first time, and had begun before the second one: as the user wrote them
+  // (base/named_time.h), and what set_times() makes of them.
+  std::string since, until;
   std::uint64_t since_unix_ns = 0, until_unix_ns = UINT64_MAX;
 
   [[nodiscard]] bool empty() const;
+  // For a recording from `first` to `last`. Throws Failure if --until is not later than --since.
+  void set_times(std::uint64_t first_unix_ns, std::uint64_t last_unix_ns);
   // Whether a request of which only the trace id is known may be wanted (by request and sample).
   [[nodiscard]] bool may_want(const TraceId& id) const;
   // Whether the entry's own request may be wanted (also by its sampled flag).
@@ -127,6 +131,7 @@ class FilteredSource : public Source, private Sink {
   [[nodiscard]] std::size_t processes() const override { return source_->processes(); }
   [[nodiscard]] std::optional<Writers> writers() const override { return source_->writers(); }
   [[nodiscard]] std::optional<ClockState> clock() const override { return source_->clock(); }
+  [[nodiscard]] std::optional<TimeRange> times() const override { return source_->times(); }
 
  private:
   [[nodiscard]] BatchSink* batches() override { return filter_.empty() ? sink_->batches() : nullptr; }

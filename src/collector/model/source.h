@@ -103,6 +103,10 @@ inline constexpr WriterField kClosedWriters[] = {
     {"foreign", &Writers::foreign, " sent no recording"},
 };
 
+struct TimeRange {
+  std::uint64_t first_unix_ns = 0, last_unix_ns = 0;
+};
+
 class Source {
  public:
   virtual ~Source() = default;
@@ -123,6 +127,8 @@ class Source {
   [[nodiscard]] virtual std::optional<Writers> writers() const { return {}; }
   // Empty if this source does not convert times itself.
   [[nodiscard]] virtual std::optional<ClockState> clock() const { return {}; }
+  // From when to when a file was recorded. Empty if this source reads no file.
+  [[nodiscard]] virtual std::optional<TimeRange> times() const { return {}; }
 };
 
 }  // namespace nopspan::collector

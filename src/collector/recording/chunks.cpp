@@ -216,6 +216,8 @@ bool ChunkReader::next(Chunk& chunk, const Deadline& until) {
     const std::size_t bytes = kChunkHeaderBytes + header->bytes;
     chunk.entries = header->entries;
     chunk.time_unix_ns = header->time_unix_ns;
+    if (state_.first_unix_ns == 0) state_.first_unix_ns = chunk.time_unix_ns;
+    state_.last_unix_ns = std::max(state_.last_unix_ns, chunk.time_unix_ns);
     if (chunk.entries > 0 && chunk.time_unix_ns < since_unix_ns_ && pass_over(bytes)) {
       state_.early_entries += chunk.entries;
       ++state_.chunks;

@@ -76,10 +76,12 @@ class ChunkReader {
     std::uint64_t broken = 0;
     std::uint64_t broken_entries = 0;  // in the chunks whose header is intact
     std::uint64_t early_entries = 0;   // in chunks that were skipped because of their time
-    bool ended = false;                // the last chunk is the recorder's `end` chunk
-    bool at_end = false;               // nothing follows
-    std::uint32_t other_version = 0;   // of a recording whose chunks are of kinds that are not read; 0: none
-    int error = 0;                     // errno of the read() that failed; 0: none
+    // When the first chunk was written, and the latest time of one; 0 before the first chunk.
+    std::uint64_t first_unix_ns = 0, last_unix_ns = 0;
+    bool ended = false;               // the last chunk is the recorder's `end` chunk
+    bool at_end = false;              // nothing follows
+    std::uint32_t other_version = 0;  // of a recording whose chunks are of kinds that are not read; 0: none
+    int error = 0;                    // errno of the read() that failed; 0: none
     [[nodiscard]] bool is_whole() const { return ended && skipped == 0 && error == 0; }
   };
   [[nodiscard]] const State& state() const { return state_; }

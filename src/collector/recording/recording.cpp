@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recording/recording.h"
 
+#include "base/clocks.h"
 #include "base/failure.h"
 #include "base/saturating.h"
 #include "base/text.h"
@@ -10,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,6 +41,25 @@ OpenFile open_file(const std::string& path) {
 
 std::string name_of(const std::string& path) { return path == "-" ? "stdin" : path; }
 
+// Reads the headers of a file's chunks for the times to which those of the filter refer. The times of a pipe are not
+// known, so its end is now.
+ChunkReader reader_of(OpenFile file, const std::string& name, Filter& filter) {
+  struct stat facts = {};
+  if (filter.since.empty() && filter.until.empty()) return {std::move(file), name};
+  if (::fstat(file.get(), &facts) != 0 || !S_ISREG(facts.st_mode)) {
+    filter.set_times(0, unix_now());
+    return {std::move(file), name};
+  }
+  const off_t begin = ::lseek(file.get(), 0, SEEK_CUR);
+  ChunkReader headers(file.duplicate(), name);
+  headers.skip_before(UINT64_MAX);
+  for (Chunk chunk; !stopping && headers.next(chunk);) {
+  }
+  ::lseek(file.get(), begin, SEEK_SET);
+  filter.set_times(headers.state().first_unix_ns, headers.state().last_unix_ns);
+  return {std::move(file), name};
+}
+
 // Refuses JSON that is deeply nested, because a parser needs much time for it. Recorders never write such JSON.
 bool is_flat(std::string_view json) {
   int depth = 0;
@@ -67,7 +88,7 @@ void move_to_filtered(Counts& counts, std::uint64_t entries) {
 }  // namespace
 
 Recording::Recording(const std::string& path, Filter filter)
-    : Recording(ChunkReader(open_file(path), name_of(path)), std::move(filter)) {}
+    : Recording{reader_of(open_file(path), name_of(path), filter), filter} {}  // braces, so that reader_of() is first
 
 Recording::Recording(ChunkReader reader, Filter filter, RecordingLimits limits)
     : reader_(std::move(reader)),
@@ -261,6 +282,7 @@ void Recording::read_ledger() {
 
 void Recording::tick(std::uint64_t now, Sink& sink) {
   if (now == 0) return;
+  now = std::clamp(now, filter_.since_unix_ns, filter_.until_unix_ns);  // rates are of the time that is asked for
   if (std::exchange(must_begin_, 0) > now + kOldestTick) overlaps_ = true;
   if (now < end_ || end_ == 0) {  // the recorder's clock was set back, or this is the first time
     ticked_ = end_ = now;
@@ -375,13 +397,17 @@ std::string Recording::remark() const {
 std::unique_ptr<Source> open_recording(const SourceOptions& options, const std::function<void()>& is_open) {
   constexpr std::string_view kSocket = "unix:";
   if (options.from.starts_with(kSocket)) {
-    auto listener = std::make_unique<RecordingListener>(options.from.substr(kSocket.size()), options.filter);
+    Filter filter = options.filter;
+    filter.set_times(0, unix_now());
+    auto listener = std::make_unique<RecordingListener>(options.from.substr(kSocket.size()), std::move(filter));
     is_open();
     return listener;
   }
   OpenFile file = open_file(options.from);
   is_open();
-  return std::make_unique<Recording>(ChunkReader(std::move(file), name_of(options.from)), options.filter);
+  Filter filter = options.filter;
+  ChunkReader reader = reader_of(std::move(file), name_of(options.from), filter);
+  return std::make_unique<Recording>(std::move(reader), std::move(filter));
 }
 
 }  // namespace nopspan::collector

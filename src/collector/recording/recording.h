@@ -54,6 +54,9 @@ class Recording : public Source {
   // Both.
   [[nodiscard]] std::string remark() const override;
   [[nodiscard]] bool is_cut() const override { return is_stopped_ || !reader_.state().ended; }
+  [[nodiscard]] std::optional<TimeRange> times() const override {
+    return TimeRange{state().first_unix_ns, state().last_unix_ns};
+  }
   [[nodiscard]] const ChunkReader::State& state() const { return reader_.state(); }
   // The part of this file that could not be read.
   [[nodiscard]] Damage damage() const {
