@@ -186,6 +186,7 @@ class ScreenTest(unittest.TestCase):
         top.terminal.type("w", "i")
         top.wait_for_names("quick", "usual", "slow")
         lines = top.terminal.screen()
+        self.assertIn("0.236 spans/s", lines[0])
         self.assertIn("total of 1m50s", lines[2])
         self.assertIn("SPANS ", lines[3])
         self.assertRegex(next(line for line in lines if line.startswith("quick")), r"^quick +other-model +20 +999 ns")

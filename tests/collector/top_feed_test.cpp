@@ -241,6 +241,7 @@ TEST(TopFeed, CountsProcessesAsLongAsSomethingComesFromThem) {
   feed.feed.on_entry(entry);
   feed.pass(4);
   EXPECT_EQ(feed.snapshots.back()->processes, 1U);
+  EXPECT_EQ(feed.snapshots.back()->all_processes, 2U);
   EXPECT_EQ(feed.snapshots.back()->host, "host");
 }
 
@@ -275,6 +276,7 @@ TEST(TopFeed, CountsRequestsFromBeforeTheAttachThatStepsHave) {
   EXPECT_EQ(feed.snapshots.back()->table.total.spans, 1U) << "a part is not a span";
   feed.pass(20);
   EXPECT_EQ(feed.snapshots.back()->early_requests, 0U);
+  EXPECT_EQ(feed.snapshots.back()->all_early_requests, 1U);
 }
 
 TEST(TopFeed, CountsRequestsFromBeforeTheAttachOverItsLimit) {

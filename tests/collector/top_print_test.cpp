@@ -51,6 +51,7 @@ TopSnapshot snapshot(std::size_t rows = 10) {
   made.table = table.numbers();
   made.host = "host";
   made.processes = 2;
+  made.all_processes = 3;
   made.events = 3;
   made.ledger.total.emitted = 20;
   made.ledger.total.delivered = 15;
@@ -132,6 +133,20 @@ TEST(TopPrint, FitsATerminalAndPrintsHowManyColumnsDoNot) {
   EXPECT_THAT(top_text(made, {}, 0, 200), Not(HasSubstr("more column")));
 }
 
+TEST(TopPrint, HasTheRatesOfTheNumbersBelow) {
+  TopSnapshot made = snapshot();
+  made.table.window = {};
+  made.early_requests = 4;
+  const auto headline = [&](bool total) { return table_lines(top_text(made, {.total = total}, 0))[0]; };
+  EXPECT_THAT(headline(false), HasSubstr("  0 spans/s, 0 requests/s, 0 errors/s, 2 processes, 4 requests"));
+  made.table.window_ns = kSecond;
+  made.all_early_requests = 1;
+  EXPECT_EQ(
+      headline(true),
+      "22:13:30.000  host  1.4 spans/s, 1 requests/s, 0.2 errors/s, 3 processes, 1 request from before the attach "
+      "(total of 10.0 s)");
+}
+
 TEST(TopPrint, PrintsWhatHasNoRow) {
   const std::vector<std::string> lines = table_lines(top_text(snapshot(1), {.total = true}, 0));
   EXPECT_THAT(lines[4], testing::MatchesRegex("other +4 .*"));
@@ -180,6 +195,7 @@ TEST(TopPrint, WritesJsonWithUnitsInItsNames) {
   EXPECT_EQ(json["time_unix_ns"], kNoon + 10 * kSecond);
   EXPECT_EQ(json["window_ns"], 10 * kSecond);
   EXPECT_EQ(json["last"], true);
+  EXPECT_EQ(json["all_processes"], 3);
   EXPECT_EQ(json["window"]["spans_per_s"], 1.4);
   EXPECT_EQ(json["total"]["spans"], 14);
   EXPECT_EQ(json["ledger"]["ring_full"], 5);

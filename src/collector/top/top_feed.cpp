@@ -144,12 +144,16 @@ TopSnapshotPointer TopFeed::snapshot(bool is_last) {
   made->gauges_dropped = gauges_.dropped();
   made->facts = facts_;
   made->events = events_;
-  std::erase_if(processes_, [&](const auto& process) { return process.second < now_ns_; });
-  std::erase_if(early_, [&](const auto& request) { return request.second < now_ns_; });
+  const auto is_over = [&](const auto& known) { return known.second < now_ns_; };
+  made->all_early_requests = early_.size() + early_over_;
+  early_over_ += std::erase_if(early_, is_over);
   made->early_requests = early_.size();
   made->early_dropped = early_dropped_;
   made->host = host_;
-  made->processes = processes_.size();
+  made->all_processes = processes_.size() + processes_over_;
+  made->processes =
+      processes_.size() - static_cast<std::size_t>(std::count_if(processes_.begin(), processes_.end(), is_over));
+  if (processes_.size() >= kMostProcesses) processes_over_ += std::erase_if(processes_, is_over);
   made->ledger = ledger();
   made->ledger.processes.clear();
   made->is_last = is_last;

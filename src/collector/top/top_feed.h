@@ -29,12 +29,14 @@ struct TopSnapshot {
   std::optional<RowDetail> detail;  // of the requested row
   std::vector<GaugeReading> gauges;
   std::uint64_t gauges_dropped = 0;
-  FactSums facts;             // since the beginning
-  std::uint64_t events = 0;   // point events since the beginning, which have no row
-  std::string host;           // of the processes; if there are several: "host-1, ..."
-  std::size_t processes = 0;  // number of processes with entries in the window
+  FactSums facts;                 // since the beginning
+  std::uint64_t events = 0;       // point events since the beginning, which have no row
+  std::string host;               // of the processes; if there are several: "host-1, ..."
+  std::size_t processes = 0;      // number of processes with entries in the window
+  std::size_t all_processes = 0;  // since the beginning
   // Requests in the window that began before the attach. They are known as members of engine steps only.
   std::size_t early_requests = 0;
+  std::size_t all_early_requests = 0;  // since the beginning; one that was in no step for a window counts again
   std::uint64_t early_dropped = 0;  // members of steps since the beginning that would be further requests of this kind
   Ledger ledger;                    // without the processes
   bool is_last = false;             // the source has ended
@@ -114,6 +116,7 @@ class TopFeed : public Sink {
   std::unordered_map<std::uint64_t, std::uint64_t> processes_;
   const Process* last_process_ = nullptr;                                   // since the last tick
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> early_;  // likewise: process, the engine's key
+  std::size_t processes_over_ = 0, early_over_ = 0;  // that were present, and are not in the maps any more
   std::string host_;
 
   TopRequest request_;

@@ -135,16 +135,16 @@ std::string gauge_text(const GaugeReading& gauge) {
 
 }  // namespace
 
-std::string traffic_text(const TopSnapshot& snapshot) {
+std::string traffic_text(const TopSnapshot& snapshot, bool total) {
   const TableNumbers& table = snapshot.table;
-  return per_second(table.window.spans, table.window_ns) + " spans/s, " +
-         per_second(table.window.requests, table.window_ns) + " requests/s, " +
-         (table.total.received == 0 ? "" : per_second(table.window.received, table.window_ns) + " received/s, ") +
-         per_second(table.window.errors, table.window_ns) + " errors/s, " +
-         counted(snapshot.processes, "process", "processes") +
-         (snapshot.early_requests == 0
-              ? ""
-              : ", " + counted(snapshot.early_requests, "request") + " from before the attach");
+  const Tally& tally = total ? table.total : table.window;
+  const std::uint64_t ns = total ? table.since_ns : table.window_ns;
+  const std::size_t early = total ? snapshot.all_early_requests : snapshot.early_requests;
+  return per_second(tally.spans, ns) + " spans/s, " + per_second(tally.requests, ns) + " requests/s, " +
+         (table.total.received == 0 ? "" : per_second(tally.received, ns) + " received/s, ") +
+         per_second(tally.errors, ns) + " errors/s, " +
+         counted(total ? snapshot.all_processes : snapshot.processes, "process", "processes") +
+         (early == 0 ? "" : ", " + counted(early, "request") + " from before the attach");
 }
 
 std::string ledger_text(const TopSnapshot& snapshot) {
@@ -364,7 +364,8 @@ std::string top_text(const TopSnapshot& snapshot, const TopView& view, std::size
   if (width == 0) width = kAnyWidth;
   std::string text;
   add_lines(text, wrapped(time_text(table.now_unix_ns) + "  " + printable(snapshot.host, 64) + "  " +
-                              traffic_text(snapshot) + " (" + duration_text(table.window_ns) + ")",
+                              traffic_text(snapshot, view.total) + (view.total ? " (total of " : " (") +
+                              duration_text(view.total ? table.since_ns : table.window_ns) + ")",
                           width));
   add_lines(text, wrapped(ledger_text(snapshot), width));
   const TopLayout layout = layout_of(table, view, width);
@@ -395,6 +396,7 @@ Json top_json(const TopSnapshot& snapshot, const TopView& view, std::size_t most
   json["since_ns"] = table.since_ns;
   json["last"] = snapshot.is_last;
   json["processes"] = snapshot.processes;
+  json["all_processes"] = snapshot.all_processes;
   json["requests_before_attach"] = snapshot.early_requests;
   json["members_before_attach_dropped"] = snapshot.early_dropped;
   json["roots_only"] = table.roots_only;

@@ -160,7 +160,7 @@ std::size_t TopScreen::draw_head(std::size_t lines) {
   if (lines < 3 && !view_.filter.empty()) title += "/" + printable(view_.filter, 20) + "  ";
   const std::string time = time_text(snapshot.table.now_unix_ns).substr(0, 8);
   const std::string host = snapshot.host.empty() ? "" : printable(snapshot.host, 40) + "  ";
-  const std::string traffic = traffic_text(snapshot);
+  const std::string traffic = traffic_text(snapshot, view_.total);
   // The beginning is left out if the line does not fit.
   const std::string beginnings[] = {"nopspan top  " + time + "  " + host, time + "  " + host, time + "  "};
   for (const std::string& before : beginnings) {
