@@ -193,7 +193,12 @@ class Mistakes(unittest.TestCase):
         raised_at = core.index(b"NSPNGATE") + 40
         free_at = core.index((0x5000).to_bytes(8, "little") + (~3 & (1 << 64) - 1).to_bytes(8, "little")) + 8
         core[free_at] = 0xff  # no span is open
-        for raised_ns, text in ((1, "No request is in flight.\n"), (1000, "No known request is in flight.\n")):
+        gate_at = core.index(b"NSPNGATE") - 72
+        raised = core[gate_at:gate_at + 8]
+        for gate, raised_ns, text in ((raised, 1, "No request is in flight.\n"), (raised, 1000, "No known request is in flight.\n"),
+                                      (bytes(8), 1, "its requests are not recorded. Start it with NOPSPAN_KEEP_OPEN=1, or "
+                                                    "attach to it with nopspan open --watch\n")):
+            core[gate_at:gate_at + 8] = gate
             core[raised_at:raised_at + 8] = raised_ns.to_bytes(8, "little")
             with self.subTest(text), tempfile.NamedTemporaryFile() as file:
                 file.write(core)

@@ -268,8 +268,10 @@ TEST(OpenList, ExplainsSinceWhenRequestsAreKnown) {
   EXPECT_EQ(known(1, 1), "");
   EXPECT_EQ(known(std::uint64_t{2} << 32U, 1), "");  // NOPSPAN_KEEP_OPEN=1
   EXPECT_THAT(known(1, 2000), HasSubstr("agent[10]: only its requests that began in the last 3.00 us"));
+  EXPECT_THAT(known(1, 4999), HasSubstr("agent[10]: its requests are known from now on. Older ones may be missing"));
   EXPECT_THAT(known(1U << 16U, 0), HasSubstr("it is not known since when"));
-  EXPECT_THAT(known(std::uint64_t{1} << 48U, 2000), HasSubstr("its requests are not recorded"));  // points alone
+  EXPECT_THAT(known(std::uint64_t{1} << 48U, 2000),
+              HasSubstr("its requests are not recorded. Start it with"));  // points alone
 }
 
 TEST(OpenList, HasTheSameAsJson) {

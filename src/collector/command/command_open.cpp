@@ -89,11 +89,15 @@ bool is_whole(const OpenNow& now) {
   return std::none_of(now.skipped.begin(), now.skipped.end(), [](const auto& each) { return each.pid == 0; });
 }
 
-// Whether all requests of the processes that were read are known.
-bool knows_all(const OpenNow& now) {
-  return std::all_of(now.processes.begin(), now.processes.end(), [](const OpenProcess& process) {
-    return process.known == OpenProcess::Known::always && process.unread == 0 && process.early_unread == 0;
+// That no request is in flight; "" if none of the processes that were read records any.
+std::string none_text(const OpenNow& now) {
+  using Known = OpenProcess::Known;
+  const auto all = [&now](const auto& is_so) { return std::all_of(now.processes.begin(), now.processes.end(), is_so); };
+  if (all([](const OpenProcess& process) { return process.known == Known::not_now; })) return "";
+  const bool knows_all = all([](const OpenProcess& process) {
+    return process.known == Known::always && process.unread == 0 && process.early_unread == 0;
   });
+  return knows_all ? "No request is in flight.\n" : "No known request is in flight.\n";
 }
 
 int list_once(const OpenNow& now, const OutputOptions& common) {
@@ -108,7 +112,7 @@ int list_once(const OpenNow& now, const OutputOptions& common) {
     } else if (text.empty() && now.unwanted > 0) {
       std::cerr << counted(now.unwanted, "request") + " in flight, but none matches the filters.\n";
     } else if (text.empty()) {
-      std::cerr << (knows_all(now) ? "No request is in flight.\n" : "No known request is in flight.\n");
+      std::cerr << none_text(now);
     }
   }
   return is_whole(now) ? 0 : Failure::kFailed;

@@ -166,13 +166,17 @@ std::string known_text(const std::vector<OpenProcess>& processes) {
       case OpenProcess::Known::always:
         break;
       case OpenProcess::Known::since:
-        text += process.since_ns == 0
-                    ? name + ": it is not known since when its requests are recorded. Older ones may be missing\n"
-                    : name + ": only its requests that began in the last " + duration_text(process.since_ns) +
-                          " are known. Older ones may be missing\n";
+        text += name +
+                (process.since_ns == 0 ? ": it is not known since when its requests are recorded"
+                 : process.since_ns == OpenProcess::kFromNowOn
+                     ? ": its requests are known from now on"
+                     : ": only its requests that began in the last " + duration_text(process.since_ns) + " are known") +
+                ". Older ones may be missing\n";
         break;
       case OpenProcess::Known::not_now:
-        text += name + ": its requests are not recorded; see nopspan open --help\n";
+        text += name +
+                ": its requests are not recorded. Start it with NOPSPAN_KEEP_OPEN=1, or attach to it with nopspan open "
+                "--watch\n";
         break;
     }
     if (process.unread > 0) text += name + ": up to " + counted(process.unread, "open span") + " were not read\n";

@@ -137,7 +137,7 @@ void KnownTimes::update(std::vector<OpenProcess>& processes, std::uint64_t now_n
     } else if (before != raised_ns_.end()) {
       const std::uint64_t raised = before->second == 0 ? now_ns : before->second;
       raised_ns.emplace(key, raised);
-      const std::uint64_t most = std::max<std::uint64_t>(now_ns - raised, 1);
+      const std::uint64_t most = std::max<std::uint64_t>(now_ns - raised, OpenProcess::kFromNowOn);
       const bool has_time = process.known == OpenProcess::Known::since && process.since_ns != 0;
       process.since_ns = has_time ? std::min(process.since_ns, most) : most;
       process.known = OpenProcess::Known::since;

@@ -31,8 +31,10 @@ struct OpenProcess {
   };
   Known known = Known::not_now;
   std::uint64_t since_ns = 0;  // with Known::since; 0: unknown, because the library has not noted it yet
-  bool age_is_least = false;   // ages of its spans may be longer
-  std::uint64_t unread = 0;    // spans that may be open, but were not read
+  // A watch has just attached, at a time that is not known exactly.
+  static constexpr std::uint64_t kFromNowOn = 1;
+  bool age_is_least = false;  // ages of its spans may be longer
+  std::uint64_t unread = 0;   // spans that may be open, but were not read
   // Requests that began before the attach, and are in flight, by the keys that the engine gave them.
   std::vector<std::uint64_t> early;
   std::uint64_t early_unread = 0;  // other requests that began before the attach, at most
