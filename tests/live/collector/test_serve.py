@@ -188,6 +188,9 @@ class ServedToPrometheus(Test):
     def test_expressions_of_the_dashboard(self):
         expressions = expressions_of_dashboard(DASHBOARD)
         self.assertGreater(len(expressions), 30)
+        for panel in panels_of(DASHBOARD):
+            if any("histogram_quantile" in target["expr"] for target in panel["targets"]):
+                self.assertIn("bucket", panel.get("description", ""), panel["title"] + ": a quantile is an estimate")
         for name, expression in expressions:
             with self.subTest(name):
                 self.check_expression(name, expression)
