@@ -13,6 +13,7 @@ import time
 
 import harness
 from collector import Collector, CollectorTest
+from contained import Container
 from followed import Followed, children_of
 from harness import LIBRARY, NOPSPAN, Program, nopspan, program_path, run, text_of, wait_until
 from hostile import NOBODY, as_user
@@ -141,6 +142,19 @@ class Files(CollectorTest):
                         program.ask("span static 3")
                     tracer.stop()
                 self.assertEqual(tracer.names_but_canaries(program.pid), {"static": 3})
+
+    def test_a_process_that_executes_a_program_in_another_root_maps_the_named_file(self):
+        root = self.temporary_folder()
+        Container.build_root(root)
+        library = os.path.join(root, "usr/local/lib", os.path.basename(LIBRARY))
+        command = ["bash", "-c", 'echo ready $$; read -r; exec chroot "$0" /app/traced', root]
+        with Program("traced", command=command, env={"LD_LIBRARY_PATH": "/usr/local/lib"}) as program:
+            with Collector("--pid", program.pid, binary=library) as tracer:
+                self.assertEqual(program.ask("go"), "ready %d" % program.pid)
+                tracer.wait_until_it_sees(program)
+                program.ask("span later 3")
+                tracer.stop()
+        self.assertEqual(tracer.names_but_canaries(program.pid), {"later": 3})
 
     def program_of_its_own(self, folder):
         """(path, program): a static program whose file is nobody else's."""
