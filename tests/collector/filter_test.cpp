@@ -8,6 +8,7 @@
 #include "command/options.h"
 #include "invented_spans.h"
 #include "kept_entry.h"
+#include "model/service.h"
 #include "parsed_json.h"
 
 #include <CLI/CLI.hpp>
@@ -198,6 +199,44 @@ TEST(LabelsAndAttributes, AreThoseThatTheOtherCommandsPrintIfAKeyIsRepeated) {
   entry.attributes = attributes;
   NumberText number;
   EXPECT_EQ(label_or_attribute(entry, "route", number), "/first");
+}
+
+TEST(LabelsAndAttributes, IncludeTheResourceOfTheProcess) {
+  Process process;
+  process.comm = "server";
+  process.host = "node-1";
+  process.container = "4f5e6d";
+  const auto value = [&](const char* key, std::string_view attributes = {}) {
+    const ProcessPointer pointer = std::make_shared<const Process>(process);
+    Entry entry = invented("llm.chat", "m");
+    entry.process = &pointer;
+    entry.attributes = attributes;
+    NumberText number;
+    return std::string(label_or_attribute(entry, key, number));
+  };
+  EXPECT_EQ(value("service.name"), "server");
+  EXPECT_EQ(value("service.version"), "");
+  EXPECT_EQ(value("host"), "node-1");
+  EXPECT_EQ(value("container.id"), "4f5e6d");
+  set_service(process, "checkout",
+              "service.name=other,service.version=1.5.0,team=a%2Cb,host.name=node-17,x%00y=z,last=");
+  EXPECT_EQ(value("service.name"), "checkout");
+  EXPECT_EQ(value("service.version"), "1.5.0");
+  EXPECT_EQ(value("team"), "a,b");
+  EXPECT_EQ(value("host"), "node-17") << "what it declares counts";
+  EXPECT_EQ(value("host.name"), "node-17");
+  EXPECT_EQ(value("container.id"), "4f5e6d");
+  EXPECT_EQ(value("y"), "") << "no value is taken for a key";
+  EXPECT_EQ(value("last"), "");
+  const std::string own = text_attribute("team", "of the span");
+  EXPECT_EQ(value("team", own), "of the span");
+  const ProcessPointer kept = with_short_texts([&] {
+    process.cgroup = std::string(2000, 'x');
+    return std::make_shared<const Process>(process);
+  }());
+  EXPECT_EQ(kept->declared, "") << "of many processes no more than short texts are kept";
+  set_service(process, "", "team=a,malformed");
+  EXPECT_EQ(value("team"), "");
 }
 
 // ---- Filters that match nothing

@@ -3,6 +3,7 @@
 #include "stream/message_pipe.h"
 
 #include "base/failure.h"
+#include "model/service.h"
 
 #include <gtest/gtest.h>
 
@@ -94,7 +95,7 @@ class Lines : public MessageSink {
                       std::to_string(process.start_ticks) + "/" + std::to_string(process.clock_offset_ns) + "/" +
                       std::to_string(process.claimed_by);
     for (const auto text : kProcessTexts) all += "/" + process.*text;
-    return all;
+    return all + "/" + std::string(resource_value(process, "a"));
   }
   template <class... Parts>
   void line(const Parts&... parts) {
@@ -117,8 +118,7 @@ Process some_process() {
   process.library_version = "version";
   process.host = "host";
   process.boot_id = "boot";
-  process.service_name = "service";
-  process.resource_attributes = "a=b";
+  set_service(process, "service", "a=b");
   process.clock_offset_ns = -4;
   process.claimed_by = 5;
   return process;

@@ -2,6 +2,7 @@
 #include "open/open_requests.h"
 
 #include "batch_builder.h"
+#include "model/service.h"
 #include "open/open_list.h"
 #include "open_memory.h"
 
@@ -216,7 +217,13 @@ TEST(OpenRequests, AreFiltered) {
   step.labels = {{"shard", "eu"}, {"route", "/chat"}};
   const OpenRequest request = only({root, step});
   EXPECT_EQ(request.request_id, "order-7");
-  const auto wants = [&](OpenFilter filter) { return filter.wants(request); };
+  auto processes = two_processes();
+  auto agent = *processes[0].process;
+  set_service(agent, "shop", "service.version=1.5.0");
+  processes[0].process = std::make_shared<const Process>(agent);
+  const auto wants = [&](OpenFilter filter) { return filter.wants(request, processes); };
+  EXPECT_TRUE(wants({.where = {{"service.version", "1.5.0"}, {"service.name", "shop"}}}));
+  EXPECT_FALSE(wants({.where = {{"service.version", "1.4.0"}}}));
   EXPECT_TRUE(wants({}));
   EXPECT_TRUE(wants({.name = "step"}));
   EXPECT_FALSE(wants({.name = "ste"}));

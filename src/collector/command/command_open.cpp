@@ -286,8 +286,8 @@ void add_open_filters(CLI::App& app, OpenOptions& options) {
       ->transform(as_recorded);
   add_where_option(
       app, filter.where,
-      "Only requests that contain an open span with this label, such as route=/chat; repeat the option for "
-      "more conditions");
+      "Only requests that contain an open span with this label, such as route=/chat, or of a process with this "
+      "resource attribute, such as service.version=1.5.0; repeat the option for more conditions");
   add_pid_option(app, options.pids, "Only these processes; repeat the option, or write 1,2,3");
 }
 

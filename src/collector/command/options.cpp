@@ -166,8 +166,8 @@ void add_filter_options(CLI::App& app, Filter& filter) {
   add_text_option(app, "--tenant", filter.tenant, "TENANT", "Only requests that contain a span of this tenant")
       ->transform(as_recorded);
   add_where_option(app, filter.where,
-                   "Only requests that contain a span with this label or attribute, such as route=/chat; repeat the "
-                   "option for more conditions");
+                   "Only requests that contain a span with this label or attribute, or of a process with this resource "
+                   "attribute, such as route=/chat or service.version=1.5.0; repeat the option for more conditions");
   add_pid_option(app, filter.pids,
                  "Only these processes, not those that they fork later; repeat the option, or write 1,2,3");
   add_text_option(app, "--cgroup", filter.cgroup, "CGROUP",
@@ -196,7 +196,8 @@ void describe_span_filters(CLI::App& app) {
 void describe_entry_filters(CLI::App& app) {
   app.get_option("--tenant")->description("Only spans of this tenant");
   app.get_option("--where")->description(
-      "Only spans with this label or attribute, such as route=/chat; repeat the option for more conditions");
+      "Only spans with this label or attribute, or of a process with this resource attribute, such as route=/chat or "
+      "service.version=1.5.0; repeat the option for more conditions");
   app.get_option("--error")->description("Only spans that failed with this type of error");
 }
 
@@ -212,8 +213,9 @@ CLI::Option* add_grouping_option(CLI::App& app, Grouping& by) {
       .add_option_function<std::string>(
           "--by", read,
           "Group rows by one or more of name, model, tenant, process, engine, tool, error "
-          "(the error type), and keys of other labels and attributes, such as route "
-          "(default: name,model)")
+          "(the error type), and keys of other labels and attributes, and of the resources of processes, such as "
+          "route, "
+          "host or service.version (default: name,model)")
       ->type_name("WHAT");
 }
 

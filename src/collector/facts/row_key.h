@@ -25,7 +25,7 @@ struct Dimension {
   friend bool operator==(const Dimension& a, const Dimension& b) = default;
 
   Which which;
-  std::string key;  // for `attribute` the key of a label or an attribute
+  std::string key;  // for `attribute` the key of a label, an attribute or a resource (label_or_attribute() in entry.h)
 };
 using Grouping = std::vector<Dimension>;  // each dimension at most once
 inline constexpr std::size_t kMostDimensions = 8;

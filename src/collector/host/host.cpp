@@ -472,7 +472,7 @@ void Host::describe(std::uint32_t pid, Known& known) {
   if (before && before->library == process->library) {
     if (process->library_version.empty()) process->library_version = before->library_version;
     if (process->service_name.empty()) process->service_name = before->service_name;
-    if (process->resource_attributes.empty()) process->resource_attributes = before->resource_attributes;
+    if (process->resource_attributes.empty()) set_service(*process, process->service_name, before->resource_attributes);
   }
   if (!before || before->start_ticks != process->start_ticks || before->executable != process->executable ||
       before->cgroup != process->cgroup || before->library != process->library ||

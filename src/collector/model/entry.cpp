@@ -2,6 +2,7 @@
 #include "model/entry.h"
 
 #include "model/entry_json.h"
+#include "model/service.h"
 
 #include <nopspan/probes.h>
 
@@ -33,10 +34,11 @@ bool is_same_process(const Process& a, const Process& b) {
 
 ProcessPointer with_short_texts(const ProcessPointer& process) {
   constexpr std::size_t kMost = 1024, kMostOfText = 100;
-  std::size_t bytes = 0;
+  std::size_t bytes = process->declared.size();
   for (const auto text : kProcessTexts) bytes += ((*process).*text).size();
   if (bytes <= kMost) return process;
   Process kept = *process;
+  kept.declared = {};
   for (const auto text : kProcessTexts) {
     kept.*text = (kept.*text).substr(0, kMostOfText);
     (kept.*text).shrink_to_fit();
@@ -115,7 +117,9 @@ std::string_view label_or_attribute(const Entry& entry, std::string_view key, Nu
   if (key == "tenant" && !entry.tenant.empty()) return entry.tenant;
   if (key == "engine" && !entry.engine.empty()) return entry.engine;
   Attribute attribute;
-  return find_attribute(entry, key, attribute) ? scalar_text(attribute, number) : std::string_view();
+  if (find_attribute(entry, key, attribute)) return scalar_text(attribute, number);
+  return entry.process == nullptr || *entry.process == nullptr ? std::string_view()
+                                                               : resource_value(**entry.process, key);
 }
 
 }  // namespace nopspan::collector

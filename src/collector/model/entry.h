@@ -35,6 +35,7 @@ struct Process {
   std::string boot_id;              // that the kernel of its host chose when it started; "" if unknown
   std::string service_name;         // that its environment gives it (service.h), unchecked; "" if there is none
   std::string resource_attributes;  // OTEL_RESOURCE_ATTRIBUTES of its environment, unchecked; "" if it is not set
+  std::string declared;             // the attributes in it, for each_declared() in service.h
   // Its CLOCK_MONOTONIC minus that of this program (time namespaces). Entries have times without it.
   std::int64_t clock_offset_ns = 0;
   // The user who claims that this process exists, if it is a stranger (recording_listener.h); 0: nobody. In
@@ -149,8 +150,9 @@ std::string_view scalar_text(const Attribute& attribute, NumberText& number);
 // the entry does not have the key.
 bool find_attribute(const Entry& entry, std::string_view key, Attribute& found);
 
-// The labels model, tenant and engine are fields of the entry, all other labels are attributes. "" if the entry does
-// not have the key, or if the value is a list, a map or bytes. The result refers to the entry or to `number`.
+// The labels model, tenant and engine are fields of the entry, all other labels are attributes. A key that the entry
+// does not have is looked up in the resource of its process. "" if neither has it, or if the value is a list, a map or
+// bytes. The result refers to the entry, to its process or to `number`.
 std::string_view label_or_attribute(const Entry& entry, std::string_view key, NumberText& number);
 
 // OTLP's three signals.

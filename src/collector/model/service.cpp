@@ -59,10 +59,12 @@ std::optional<NamesAndValues> parse_list(std::string_view text) {
 }
 
 void set_service(Process& process, std::string service_name, std::string resource_attributes) {
-  if (service_name.empty()) {
-    for (auto& [name, value] : parse_list(resource_attributes).value_or(NamesAndValues())) {
-      if (name == "service.name") service_name = std::move(value);
-    }
+  process.declared.clear();
+  for (const auto& [name, value] : parse_list(resource_attributes).value_or(NamesAndValues())) {
+    if (name == "service.name" && service_name.empty()) service_name = value;
+    if (name.find('\0') != std::string::npos || value.find('\0') != std::string::npos) continue;
+    ((process.declared += name) += '\0') += value;
+    process.declared += '\0';
   }
   process.service_name = std::move(service_name);
   process.resource_attributes = std::move(resource_attributes);
@@ -75,6 +77,25 @@ void set_own_service(Process& process) {
 std::string_view service_of(const Process& process) {
   if (!process.service_name.empty()) return process.service_name;
   return process.comm.empty() ? std::string_view("unknown_service") : std::string_view(process.comm);
+}
+
+std::string_view resource_value(const Process& process, std::string_view key) {
+  constexpr std::pair<std::string_view, std::string Process::*> kFound[] = {
+      {"host.name", &Process::host},
+      {"container.id", &Process::container},
+      {"process.executable.path", &Process::executable},
+      {"process.linux.cgroup", &Process::cgroup},
+      {"telemetry.sdk.version", &Process::library_version}};
+  if (key == "service.name") return service_of(process);
+  if (key == "host") key = "host.name";
+  std::string_view found;
+  each_declared(process, [&](std::string_view name, std::string_view value) {
+    if (name == key) found = value;
+  });
+  for (const auto& [name, text] : kFound) {
+    if (found.empty() && name == key) found = process.*text;
+  }
+  return found;
 }
 
 }  // namespace nopspan::collector

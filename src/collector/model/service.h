@@ -23,13 +23,31 @@ std::optional<std::string> percent_decoded(std::string_view text);
 // counts. Returns nothing if any item is malformed: the specification then discards the whole text.
 std::optional<NamesAndValues> parse_list(std::string_view text);
 
-// Sets `service_name` and `resource_attributes` of the process. The arguments are the values of OTEL_SERVICE_NAME and
-// OTEL_RESOURCE_ATTRIBUTES, unchecked; "" if they are not set.
+// Sets `service_name`, `resource_attributes` and `declared` of the process. The arguments are the values of
+// OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, unchecked; "" if they are not set.
 void set_service(Process& process, std::string service_name, std::string resource_attributes);
 // The same for this program, with at most 4096 bytes of each variable.
 void set_own_service(Process& process);
 
 // The value of service.name. It is never empty.
 std::string_view service_of(const Process& process);
+
+// Calls `each(key, value)` for what the process's OTEL_RESOURCE_ATTRIBUTES declares. Nothing if it is malformed.
+template <class Each>
+void each_declared(const Process& process, const Each& each) {
+  const auto take = [](std::string_view& rest) {
+    const std::string_view text = rest.substr(0, rest.find('\0'));
+    rest.remove_prefix(text.size() + 1);
+    return text;
+  };
+  for (std::string_view rest = process.declared; !rest.empty();) {
+    const std::string_view key = take(rest);
+    each(key, take(rest));
+  }
+}
+
+// The value of an attribute of the process's resource, or "": of service.name, of what it declares, or else of what
+// nopspan knows of it. `host` is another name for host.name. The result refers to the process.
+std::string_view resource_value(const Process& process, std::string_view key);
 
 }  // namespace nopspan::collector

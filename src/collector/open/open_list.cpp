@@ -48,7 +48,8 @@ void OpenReading::on_open_read(const OpenSpansRead& read) {
   now.time_ns = read.time_ns;
   now.skipped.insert(now.skipped.end(), read.skipped.begin(), read.skipped.end());
   now.requests = open_requests(std::exchange(spans_, {}), now.processes);
-  now.unwanted = std::erase_if(now.requests, [&](const OpenRequest& request) { return !filter_.wants(request); });
+  now.unwanted =
+      std::erase_if(now.requests, [&](const OpenRequest& request) { return !filter_.wants(request, now.processes); });
   limit_ = {};
   on_list_(std::move(now));
 }

@@ -2,6 +2,7 @@
 #include "open/open_requests.h"
 
 #include "base/time_budget.h"
+#include "model/service.h"
 #include "model/steps.h"
 #include "reader/batch_reader.h"
 
@@ -69,13 +70,15 @@ std::uint64_t tokens_of(const std::vector<OpenSpan>& spans) {
   return sum;
 }
 
-std::string_view label_of(const OpenSpan& span, std::string_view key) {
-  if (key == "model") return span.model;
-  if (key == "tenant") return span.tenant;
-  if (key == "engine") return span.engine;
+// The value of a label, or of the resource of the span's process.
+std::string_view value_of(const OpenSpan& span, const OpenProcess& process, std::string_view key) {
+  std::string_view found;
+  if (key == "model") found = span.model;
+  if (key == "tenant") found = span.tenant;
+  if (key == "engine") found = span.engine;
   for (const auto& [name, text] : span.labels)
-    if (name == key) return text;
-  return {};
+    if (name == key) found = text;
+  return found.empty() ? resource_value(*process.process, key) : found;
 }
 
 // Between vfork() and exec, a child process has the memory of its parent. Its spans are those of the parent.
@@ -146,14 +149,15 @@ void KnownTimes::update(std::vector<OpenProcess>& processes, std::uint64_t now_n
   raised_ns_ = std::move(raised_ns);
 }
 
-bool OpenFilter::wants(const OpenRequest& request) const {
+bool OpenFilter::wants(const OpenRequest& request, const std::vector<OpenProcess>& processes) const {
   const auto any = [&](const std::string& wanted, std::string OpenSpan::*text) {
     return wanted.empty() || std::any_of(request.spans.begin(), request.spans.end(),
                                          [&](const OpenSpan& span) { return span.*text == wanted; });
   };
   const auto has = [&](const Filter::Condition& one) {
-    return std::any_of(request.spans.begin(), request.spans.end(),
-                       [&](const OpenSpan& span) { return is_recorded_as(label_of(span, one.key), one.value); });
+    return std::any_of(request.spans.begin(), request.spans.end(), [&](const OpenSpan& span) {
+      return is_recorded_as(value_of(span, processes[span.process], one.key), one.value);
+    });
   };
   return request.age_ns >= older_than_ns && (this->request.empty() || trace_id_of(this->request) == request.trace_id) &&
          any(name, &OpenSpan::name) && any(model, &OpenSpan::model) && any(tenant, &OpenSpan::tenant) &&

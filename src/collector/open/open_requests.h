@@ -75,10 +75,10 @@ struct OpenRequest {
 
 struct OpenFilter {
   std::string request, name, model, tenant;
-  std::vector<Filter::Condition> where;  // on labels: a span that is open has no attributes
+  std::vector<Filter::Condition> where;  // on labels and resources: a span that is open has no attributes
   std::uint64_t older_than_ns = 0;
 
-  [[nodiscard]] bool wants(const OpenRequest& request) const;
+  [[nodiscard]] bool wants(const OpenRequest& request, const std::vector<OpenProcess>& processes) const;
   // Whether it wants requests of which nothing but a key is known.
   [[nodiscard]] bool wants_early() const {
     return request.empty() && name.empty() && model.empty() && tenant.empty() && where.empty() && older_than_ns == 0;

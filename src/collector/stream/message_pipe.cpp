@@ -2,6 +2,7 @@
 #include "stream/message_pipe.h"
 
 #include "base/failure.h"
+#include "model/service.h"
 
 #include <poll.h>
 #include <unistd.h>
@@ -143,6 +144,9 @@ concept Is = std::is_same_v<std::remove_const_t<Type>, Message>;
 void each_field(auto& io, Is<Process> auto& process) {
   io(process.pid, process.namespace_pid, process.start_ticks, process.clock_offset_ns, process.claimed_by);
   for (const auto text : kProcessTexts) io(process.*text);
+  if constexpr (std::is_same_v<std::remove_reference_t<decltype(io)>, MessageIn>) {
+    set_service(process, std::move(process.service_name), std::move(process.resource_attributes));
+  }
 }
 void each_field(auto& io, Is<Unattached> auto& one) { io(one.pid, one.path, one.comm, one.why); }
 void each_field(auto& io, Is<TracerStart> auto& start) { io(start.unknown, start.clock, start.same_numbers); }

@@ -29,7 +29,7 @@ FACTS = {
     "Which requests are slow, and why?": r"\bllm\.chat\b(?s:.)*\bllm\.step\b.*\bself\b(?s:.)*\bengine\.decode\b",
     "Queue, prefill or decode?": r"\bengine\.queue\b",
     "How long until the first token?": r"llm\.step",
-    "Which tenant and model?": r"(?m)^acme +nopspan-ngram +\d",
+    "Which tenant, model and version?": r"(?m)^acme +nopspan-ngram +1\.5\.0 +\d",
     "Which errors?": r"(?m)^server_error +engine\.request .* 100 ",
     "How many tokens?": r"(?m)^globex +\d",
     STUCK: r"engine\.(decode|prefill|queue)\n",
@@ -104,7 +104,9 @@ class Operating(Test):
         self.addCleanup(service.stderr.close)
         self.assertIn("Recording.", service.stderr.readline())
         answers = {}
-        with Server(folder, "--slots", "4", "--token-delay-us", "5000", "--fail-rate", "0.1", "--seed", "7") as server:
+        declared = {"OTEL_RESOURCE_ATTRIBUTES": "service.version=1.5.0"}
+        with Server(folder, "--slots", "4", "--token-delay-us", "5000", "--fail-rate", "0.1", "--seed", "7",
+                    env=declared) as server:
             with Load(server.url, "--organization", "acme", "--concurrency", str(CONCURRENCY - 2)), \
                  Load(server.url, "--organization", "globex", "--concurrency", "2"):
                 commands = {question: match[2] for question, match in documented.items() if question != STUCK}

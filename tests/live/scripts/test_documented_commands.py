@@ -54,7 +54,8 @@ ELSEWHERE = {
     "nopspan trace --name /order": "live.shop",
     **{command: "live.operating" for command in (
         "nopspan trace --slower-than 1s --limit 1", "nopspan top --by name --interval 10s --count 1",
-        "nopspan hist --of ttft --duration 10s", "nopspan top --by tenant,model --name llm.chat --interval 10s --count 1",
+        "nopspan hist --of ttft --duration 10s",
+        "nopspan top --by tenant,model,service.version --name engine.request --interval 10s --count 1",
         "nopspan top --by error,name --errors --interval 10s --count 1",
         "nopspan top --by tenant --sort output --interval 10s --count 1")},
     "stap -r VERSION -p4 -m spans scripts/spans.stp": "emulation.spans_stp",
