@@ -13,6 +13,7 @@
 #include "host/process_reader.h"
 #include "host/tracers.h"
 #include "model/ledger.h"
+#include "model/service.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -123,7 +124,11 @@ ordered_json to_json(const ProcessReport& report) {
                     {"executable", process.executable},
                     {"cgroup", process.cgroup},
                     {"container", process.container},
+                    {"resource", {{"service.name", service_of(process)}}},
                     {"copies", ordered_json::array()}};
+  each_declared(process, [&json](std::string_view key, std::string_view value) {
+    if (key != "service.name") json["resource"][std::string(key)] = value;
+  });
   for (const CopyReport& copy : report.copies) json["copies"].push_back(to_json(copy));
   return json;
 }
@@ -177,6 +182,13 @@ std::string place_text(const Process& process) {
   return process.cgroup.size() > 1 ? printable(process.cgroup, 40) : "-";
 }
 
+// What the process declares: "checkout 1.5.0".
+std::string service_text(const Process& process) {
+  const std::string version = printable(resource_value(process, "service.version"), 30);
+  if (process.service_name.empty() && version.empty()) return "-";
+  return printable(service_of(process), 30) + (version.empty() ? "" : " " + version);
+}
+
 void add_rows(TextTable& table, const ProcessReport& report) {
   const Process& process = *report.process;
   for (const CopyReport& copy : report.copies) {
@@ -184,7 +196,7 @@ void add_rows(TextTable& table, const ProcessReport& report) {
     const std::string version = copy.view ? copy.view->version : "";
     table.add({std::to_string(process.pid),
                process.namespace_pid == process.pid ? "-" : std::to_string(process.namespace_pid),
-               printable(process.comm, 15), place_text(process), version.empty() ? "-" : version,
+               printable(process.comm, 15), service_text(process), place_text(process), version.empty() ? "-" : version,
                probes_text(*copy.copy.file), nop_text(*copy.copy.file), gate_text(copy), tracers_text(copy),
                knows ? bytes_text(copy.view->memory_bytes) : "-", knows ? std::to_string(copy.view->threads) : "-",
                printable(copy.copy.path, 120) + (copy.copy.is_deleted ? " (deleted)" : "") +
@@ -238,6 +250,7 @@ int run_ps(const std::vector<std::uint32_t>& only, const OutputOptions& common) 
   TextTable table({{"PID", Align::right},
                    {"NSPID", Align::right},
                    {"COMMAND"},
+                   {"SERVICE"},
                    {"CONTAINER"},
                    {"VERSION"},
                    {"PROBES"},
@@ -264,7 +277,10 @@ int run_ps(const std::vector<std::uint32_t>& only, const OutputOptions& common) 
 
 constexpr char kPsExplained[] =
     "NSPID      pid in the process's own pid namespace, if it has one\n"
+    "SERVICE    service name and version that the process declares by\n"
+    "           OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES\n"
     "CONTAINER  container id; outside a container, the cgroup\n"
+    "VERSION    version of the library\n"
     "PROBES     number of probes. +batch: nopspan can trace this file.\n"
     "           ,no-batch: it cannot. stripped: the notes about probes are missing.\n"
     "NOP        instruction at the probes. 1-byte is correct. For anything else, see\n"

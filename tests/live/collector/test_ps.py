@@ -110,6 +110,14 @@ class Ps(harness.Test):
             self.assertEqual(row["THREADS"], "0")
             self.assertEqual(row["LIBRARY"], LIBRARY)
 
+    def test_the_service_and_its_version_are_named(self):
+        declared = {"OTEL_SERVICE_NAME": "checkout",
+                    "OTEL_RESOURCE_ATTRIBUTES": "service.name=other,service.version=1.5.0,team=a%2Cb"}
+        with Program("traced", env=declared) as program:
+            self.assertEqual(self.row(program.pid)["SERVICE"], "checkout 1.5.0")
+            self.assertEqual(self.process(program.pid)["resource"],
+                             {"service.name": "checkout", "service.version": "1.5.0", "team": "a,b"})
+
     def test_all_processes_are_found_without_a_pid(self):
         with Program("traced") as program, Program("traced_static") as static, Program("plugin_host") as without:
             processes = self.ps()
