@@ -297,6 +297,32 @@ TEST(CommandRun, SaysNothingIfSomethingMatchedOrThereIsNoFilter) {
   EXPECT_EQ(said(traces, 6, false, [] { return true; }), "");
 }
 
+TEST(CommandRun, SaysOnceWhichKeysNoEntryHas) {
+  const SourceOptions options;
+  const Grouping by = parse_grouping("name,modle,host,metohd");
+  CommandRun run(options, {.where = {{"tennant", "acme"}, {"proces", "x"}}}, by, {"no\x1bsuch"});
+  EXPECT_EQ(said(run, 6, true),
+            "nopspan: no entry has had the key tennant for 5 s; did you mean tenant?\n"
+            "nopspan: no entry has had the key proces for 5 s\n"
+            "nopspan: no entry has had the key modle for 5 s; did you mean model?\n"
+            "nopspan: no entry has had the key metohd for 5 s\n"
+            "nopspan: no entry has had the key no\\x1bsuch for 5 s\n");
+  EXPECT_EQ(said(run, 6, true), "");
+  EXPECT_EQ(run.exit_status(), 0) << "of a live source";
+  CommandRun grouped(options, {}, parse_grouping("proces"));
+  EXPECT_EQ(said(grouped, 6, true), "nopspan: no entry has had the key proces for 5 s; did you mean process?\n");
+  CommandRun known(options, {.where = {{"model", "m"}}}, parse_grouping("service.name,host"));
+  EXPECT_EQ(said(known, 6, true), "nopspan: no entry has had the key model for 5 s\n") << "this entry has no model";
+  CommandRun nothing(options, {}, by);
+  EXPECT_EQ(said(nothing, 6), "") << "without an entry, no key is known to be wrong";
+}
+
+TEST(CommandRun, TakesNoStepForAMatchOfARequest) {
+  const SourceOptions options;
+  CommandRun run(options, {.request = "zzz"});
+  EXPECT_EQ(said(run, 6, true), "nopspan: nothing has matched --request zzz for 5 s\n");
+}
+
 TEST(CommandRun, PassesWholeBatchesOnToASinkThatTakesThem) {
   struct Batches : Nowhere, BatchSink {
     BatchSink* batches() override { return this; }

@@ -402,6 +402,30 @@ class Filters(RecordingTest):
                 self.assert_ledger(table["ledger"]["total"], len(spans))
                 self.assert_ended(done, spans)
 
+    def test_resources_of_processes_are_keys_too(self):
+        keys = {"service.name": "checkout", "deployment.environment.name": "test", "team": "a,b", "host": "host-1"}
+        for command, spans in (("top", 3), ("hist", 5)):
+            done = run(command, "--json", "--from", self.path, "--by", ",".join(keys))
+            row, = json.loads(done.stdout)["rows"]
+            self.assertEqual({key: row[key] for key in keys}, keys)
+            self.assertEqual(row["total"]["spans"] if command == "top" else row["histogram"]["count"], spans)
+        self.assertEqual(len(self.names_in(self.path, "--where", "team=a,b")[1]), 8)
+        self.assertEqual(self.names_in(self.path, "--where", "service.name=other")[1], [])
+
+    def test_a_key_that_no_entry_has_is_named(self):
+        copy = os.path.join(self.folder.name, "by_key.rec")
+        for words, said in ((("top", "--plain", "--by", "modle"), "modle; did you mean model?"),
+                            (("hist", "--by", "version"), "version"),
+                            (("hist", "--of", "attr:nosuch"), "nosuch"),
+                            (("trace", "--where", "tunr=-3"), "tunr; did you mean turn?"),
+                            (("record", "--force", copy, "--where", "taem=x"), "taem; did you mean team?"),
+                            (("export", "--otlp-file", self.folder.name, "--where", "taem=x"), "taem; did you mean team?")):
+            with self.subTest(words=words):
+                done = run(*words, "--from", self.path)
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertEqual([line for line in done.stderr.splitlines() if line.startswith("nopspan: no")],
+                                 [f"nopspan: no entry in {self.path} has the key {said}"])
+
     def test_trace_shows_the_requests_that_contain_what_they_select(self):
         for words, names in ((("--tenant", "acme"), ["llm.chat"]), (("--where", "gen_ai.operation.name=chat"), ["llm.chat"]),
                              (("--error", "deadline"), []), (("--where", "turn=-3"), []), (("--request", "zzz"), [])):

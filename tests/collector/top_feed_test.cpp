@@ -125,6 +125,18 @@ TEST(TopFeed, CountsWhatTheFilterRemovesAsFiltered) {
   EXPECT_EQ(feed.snapshots[0]->ledger.total.filtered, 2U);
 }
 
+TEST(TopFeed, TakesNoStepForAMatchOfARequest) {
+  Feed feed({.request = "zzz"});
+  nopspan_member member{};
+  Entry step = invented("engine.step", "m");
+  step.members = {reinterpret_cast<const char*>(&member), sizeof(member)};
+  feed.feed.on_entry(step);
+  EXPECT_FALSE(feed.feed.has_matched());
+  step.trace_id = trace_id_of("zzz");
+  feed.feed.on_entry(step);
+  EXPECT_TRUE(feed.feed.has_matched());
+}
+
 // Two clients call a server: each call is a span of the client and a span of the server, with the same tokens. The
 // server also answers a client that is not traced, and one that did not wait for the tokens.
 TEST(TopFeed, CountsATokenThatClientAndServerReportOnceInEachGrouping) {

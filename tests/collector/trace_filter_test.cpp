@@ -53,6 +53,24 @@ TEST_F(TraceFilterTest, KnowsBeforeATraceEndsThatItWantsAll) {
   EXPECT_FALSE(TraceFilter({.slower_than_ns = 1}, {}).wants_all());
 }
 
+TEST_F(TraceFilterTest, TakesNoStepForAMatchOfARequest) {
+  struct : TraceSink {
+    bool on_trace(const AssembledTrace& /*trace*/) override { return true; }
+  } sink;
+  nopspan_step facts{};
+  facts.members = 1;
+  const Entry step = step_of(100, members_for({1}), facts);
+  const auto has_matched = [&](const Filter& filter, const Entry& entry) {
+    TraceStage stage(filter, {}, sink);
+    stage.on_entry(entry);
+    return stage.has_matched();
+  };
+  EXPECT_FALSE(has_matched({.request = "zzz"}, step));
+  EXPECT_TRUE(has_matched({.pids = {7}}, step));
+  const Entry own = in_trace(1, span_of(2, 1));
+  EXPECT_TRUE(has_matched({.request = "AQAAAAAAAAAAAAAAAAAAAQ"}, own)) << "the request may end later";
+}
+
 TEST_F(TraceFilterTest, WantsATraceThatHasSuchASpan) {
   EXPECT_TRUE(wanted_by({.name = "llm.chat"}));
   EXPECT_FALSE(wanted_by({.name = "llm"}));

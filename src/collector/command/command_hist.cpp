@@ -11,6 +11,7 @@
 #include "hist/hist_feed.h"
 #include "hist/hist_table.h"
 #include "host/process_facts.h"
+#include "model/steps.h"
 
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
@@ -22,6 +23,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace nopspan::collector {
@@ -127,9 +129,16 @@ class WhileTheyRun : public Sink {
   const std::vector<std::uint32_t>& pids_;
 };
 
+// The key of --of attr:KEY, unless steps have it as a fact.
+std::vector<std::string> key_of(const HistCommandOptions& options) {
+  const std::string_view key = options.hist.of->attribute;
+  if (!options.of.starts_with("attr:") || is_step_fact(key)) return {};
+  return {std::string(key)};
+}
+
 int measure(const OutputOptions& common, const HistCommandOptions& options, Source& source) {
   const HistOptions& hist = options.hist;
-  CommandRun run(options.source, hist.filter);
+  CommandRun run(options.source, hist.filter, hist.by, key_of(options));
   HistPrinter output(common, options);
   if (options.source.from.empty()) set_standard_outputs_live();
   HistFeed feed(source, hist, [&output](const HistTable& table) { output.show(table); });

@@ -42,7 +42,8 @@ void CommandRun::on_batch(const EntryBatch& batch) {
 }
 
 void CommandRun::on_entry(const Entry& entry) {
-  has_entries_ = true;
+  has_entries_ = has_entries_ || asked_.may_want_own_request_of(entry);
+  keys_.see(entry);
   sink_->on_entry(entry);
 }
 
@@ -59,17 +60,24 @@ void CommandRun::tell_if_nothing_matches(std::uint64_t now_unix_ns) {
   if (began_unix_ns_ == 0 || now_unix_ns < began_unix_ns_) began_unix_ns_ = now_unix_ns;  // the clock was set back
   if (now_unix_ns - began_unix_ns_ < kPatience) return;
   is_told_ = true;
-  if (matches_nothing()) std::cerr << "nopspan: nothing has matched " + to_text(asked_) + " for 5 s\n";
+  if (keys_.are_missing()) {
+    std::cerr << keys_.text("no entry has had the key", " for 5 s");
+  } else if (matches_nothing()) {
+    std::cerr << "nopspan: nothing has matched " + to_text(asked_) + " for 5 s\n";
+  }
 }
 
 int CommandRun::exit_status() const {
   const std::string& from = options_.from;
-  if (from.empty() || interrupted || !matches_nothing()) return 0;
-  std::string text = "nopspan: nothing in " + (from == "-" ? "stdin" : printable(from)) + " matches " + to_text(asked_);
+  if (from.empty() || interrupted || !(keys_.are_missing() || matches_nothing())) return 0;
+  const std::string file = from == "-" ? "stdin" : printable(from);
+  std::string text = keys_.are_missing() ? keys_.text("no entry in " + file + " has the key", "")
+                                         : "nopspan: nothing in " + file + " matches " + to_text(asked_) + "\n";
   if (times_ && !(asked_.since.empty() && asked_.until.empty())) {
-    text += "; it was recorded from " + date_text(times_->first_unix_ns) + " to " + date_text(times_->last_unix_ns);
+    text.insert(text.size() - 1, "; it was recorded from " + date_text(times_->first_unix_ns) + " to " +
+                                     date_text(times_->last_unix_ns));
   }
-  std::cerr << text + "\n";
+  std::cerr << text;
   return Failure::kFailed;
 }
 

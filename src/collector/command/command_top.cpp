@@ -90,7 +90,7 @@ class Printer {
 };
 
 int print_top(const TopOptions& options, bool json, Source& source) {
-  CommandRun run(options.source, options.source.filter);
+  CommandRun run(options.source, options.source.filter, options.request.by);
   if (options.source.from.empty()) set_standard_outputs_live();
   Printer printer(options, json);
   TopFeed feed(source, options.source.filter, options.window_ns / kSecond, options.most_rows, options.request, false,

@@ -78,7 +78,7 @@ void Exporter::on_entry(const Entry& entry) {
   } else if (stage_) {
     stage(entry);
   } else {
-    has_matched_ = true;
+    has_matched_ = has_matched_ || filter_.may_want_own_request_of(entry);
     pass(entry);
   }
 }

@@ -47,6 +47,8 @@ std::size_t mixed(std::size_t hash, std::size_t value) { return (hash ^ value) *
 
 }  // namespace
 
+std::span<const char* const> dimension_names() { return kNames; }
+
 const char* name_of(const Dimension& dimension) {
   return dimension.which == Dimension::attribute ? dimension.key.c_str() : kNames[dimension.which];
 }

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -30,6 +31,8 @@ struct Dimension {
 using Grouping = std::vector<Dimension>;  // each dimension at most once
 inline constexpr std::size_t kMostDimensions = 8;
 
+// The words that are not the key of a label or an attribute.
+std::span<const char* const> dimension_names();
 // Valid as long as the dimension.
 const char* name_of(const Dimension& dimension);
 // Parses "name,model". A word that is no other dimension is the key of a label or an attribute. Throws Failure with

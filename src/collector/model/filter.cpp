@@ -177,6 +177,7 @@ void FilteredSource::on_entry(const Entry& entry) {
     sink_->on_entry(entry);
   } else {
     filtered_.add(*entry.process);
+    sink_->on_removed(entry);
   }
 }
 

@@ -71,6 +71,8 @@ class Sink {
   // Not null if a source may pass batches there that contain nothing but what on_entry() would receive.
   [[nodiscard]] virtual BatchSink* batches() { return nullptr; }
   virtual void on_entry(const Entry& entry) = 0;
+  // An entry that a filter before this sink has removed.
+  virtual void on_removed(const Entry& /*entry*/) {}
   // Called about ten times per second while the source is live, even if no entries arrive. For a recording, called
   // after each second of it, and each second while nothing is written to its pipe, then with the time of its last
   // chunk. The first call comes before any entry. `now_unix_ns` follows the source's clock, which may be set back.

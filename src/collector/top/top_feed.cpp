@@ -49,7 +49,7 @@ SpanTable& TopFeed::table() {
 void TopFeed::on_entry(const Entry& entry) {
   const bool is_selected = filter_.selects(entry);
   if (is_selected) {
-    has_matched_ = true;
+    has_matched_ = has_matched_ || filter_.may_want_own_request_of(entry);
     count(entry);
   } else {
     filtered_.add(*entry.process);

@@ -84,8 +84,9 @@ void TraceStage::finish(const Source& source) {
 }
 
 bool TraceStage::has_matched() const {
-  return counts_.taken + counts_.refused + counts_.incomplete > 0 ||
-         (filter_.wants_all() && assembler_.counts().entries > 0);
+  if (counts_.taken + counts_.refused + counts_.incomplete > 0) return true;
+  return filter_.wants_all() &&
+         (filter_.chooses_requests() ? assembler_.open_traces() : assembler_.counts().entries) > 0;
 }
 
 bool TraceStage::take(const AssembledTrace& trace) {

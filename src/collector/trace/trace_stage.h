@@ -37,6 +37,10 @@ class TraceFilter {
   // Whether it wants each trace of which it may want an entry.
   [[nodiscard]] bool wants_all() const { return needed_ == 0 && filter_.slower_than_ns == 0; }
 
+  // Whether it chooses requests by their ids or samples. Steps and linked spans pass such a filter, because they may be
+  // of any request.
+  [[nodiscard]] bool chooses_requests() const { return !by_request_.empty(); }
+
   // The filter for the source. By request, sample and duration it removes whole traces only.
   [[nodiscard]] const Filter& for_source() const { return for_source_; }
 
