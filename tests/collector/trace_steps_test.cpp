@@ -15,6 +15,7 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 using testing::Pair;
 using testing::SizeIs;
 using testing::UnorderedElementsAre;
@@ -79,6 +80,50 @@ TEST_F(StepsInTraces, AddUpTheDraftsOfARequest) {
   wait(2 * kSecond);
   EXPECT_THAT(only().text, HasSubstr("0 prefill and 9 decode tokens, 6 of 12 drafted accepted"));
   EXPECT_EQ(only().json["linked"][0]["accepted_tokens"], 6);
+}
+
+TEST_F(StepsInTraces, NameTheRequestForWhichTheLongestOneDidTheMost) {
+  draws = encodes = true;
+  nopspan_member members[2] = {};
+  members[0].request = 2;
+  members[0].prefill_tokens = 14'968;
+  members[1].request = 1;
+  members[1].prefill_tokens = 19;
+  nopspan_step facts = facts_of(2);
+  facts.prefill_tokens = 14'987;
+  Entry step = step_of(100, kept_bytes({reinterpret_cast<const char*>(members), sizeof(members)}), facts);
+  step.duration_ns = 900 * kMillisecond;
+  add(step, step_of(101, members_for({1}), facts_of(1)));
+  Entry other = request_of(2);
+  other.tenant = "initech";
+  add(request_of(1), other);
+  wait(2 * kSecond);
+  ASSERT_THAT(seen, SizeIs(2));
+  EXPECT_THAT(seen[0].text, HasSubstr("the longest: 14987 prefill tokens for 2 requests, 14968 of them for "
+                                      "AgAAAAAAAAAAAAAAAAAAAQ  tenant=initech\n"));
+  EXPECT_THAT(seen[0].text, HasSubstr("\n  900 ms "));
+  const auto& longest = seen[0].json["linked"][0]["longest"];
+  EXPECT_EQ(longest, nlohmann::ordered_json::parse(R"({"span_id": "0000000000000064", "start_unix_ns": )" +
+                                                   std::to_string(step.start_unix_ns) +
+                                                   R"(, "duration_ns": 900000000, "requests": 2,
+      "prefill_tokens": 14987, "own_prefill_tokens": 19, "most": {"prefill_tokens": 14968,
+      "span_id": "0000000000000002", "request_id": "AgAAAAAAAAAAAAAAAAAAAQ", "tenant": "initech"}})"));
+  EXPECT_THAT(seen[1].text, Not(HasSubstr("the longest"))) << "the line above it is about this step alone";
+  EXPECT_EQ(seen[1].json["linked"][0]["longest"]["own_prefill_tokens"], 14'968);
+}
+
+TEST_F(StepsInTraces, NameNoRequestThatHasNotEnded) {
+  draws = true;
+  nopspan_member members[2] = {};
+  members[0].request = 2;
+  members[0].prefill_tokens = 100;
+  members[1].request = 1;
+  nopspan_step facts = facts_of(2);
+  facts.prefill_tokens = 100;
+  add(step_of(100, kept_bytes({reinterpret_cast<const char*>(members), sizeof(members)}), facts),
+      step_of(101, members_for({1}), facts_of(1)), request_of(1));
+  wait(2 * kSecond);
+  EXPECT_THAT(only().text, HasSubstr("the longest: 100 prefill tokens for 2 requests, 100 of them for another one\n"));
 }
 
 TEST_F(StepsInTraces, HaveNumbersWhenTheyAreKeptOneByOne) {

@@ -234,6 +234,28 @@ std::vector<Entry> siblings(std::size_t count, std::uint64_t first_id = 2) {
   return spans;
 }
 
+TEST_F(TraceTree, NamesTheTenantAndWhatAllSpansHave) {
+  const std::string labels = text_attribute("route", "/chat") + integer_attribute("shard", 4);
+  const std::string of_root = text_attribute("item", "17") + text_attribute("gen_ai.operation.name", "chat") + labels;
+  const std::string of_child = text_attribute("gen_ai.operation.name", "chat") + text_attribute("item", "18") + labels;
+  Entry root = timed(1, 0, 0, 1000, "root"), child = timed(2, 1, 0, 1000, "child");
+  root.engine = "llama.cpp";
+  root.model = child.model = "tiny-1";
+  child.tenant = "acme\x1b";
+  root.attributes = of_root;
+  child.attributes = of_child;
+  EXPECT_THAT(drawn({root, child}), HasSubstr("  2 spans  tenant=acme\\x1b  route=/chat  shard=4  service[7]\n"));
+  root.tenant = "globex";
+  EXPECT_THAT(drawn({root, child, timed(3, 1, 0, 1, "other")}),
+              HasSubstr("  3 spans  tenant=globex  tenant=acme\\x1b  service[7]\n"));
+  EXPECT_THAT(drawn({root}), HasSubstr("  1 span  tenant=globex  service[7]\n"));
+  EXPECT_THAT(drawn({root, child}, {.attributes = true}),
+              HasSubstr("│  engine=llama.cpp\n"
+                        "                                      │  model=tiny-1\n"
+                        "                                      │  tenant=globex\n"
+                        "                                      │  item=17\n"));
+}
+
 TEST_F(TraceTree, FoldsManySiblingsOfOneName) {
   const std::string text = drawn(siblings(23));
   EXPECT_THAT(lines_of(text), SizeIs(3));

@@ -212,7 +212,7 @@ void add_trace(CLI::App& app, const OutputOptions& common, Run& run) {
                     "Show every span: do not fold steps, linked spans, or siblings with the same name");
   command->add_flag(
       "--attributes", options->style.attributes,
-      "Show all attributes, each in a line of its own (default: in the span's line, its tool, error type, "
+      "Show all labels and attributes, each in a line of its own (default: in the span's line, its tool, error type, "
       "HTTP status, and database)");
   command->add_flag("--incomplete", options->stage.incomplete,
                     "Also show requests that have not ended, or that began before the attach");

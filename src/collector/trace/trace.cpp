@@ -198,7 +198,8 @@ bool Trace::add_linked(std::uint64_t linked_id, const Entry& entry, std::uint32_
 bool Trace::adopt(std::unique_ptr<LinkedSpans> linked, const ProcessPointer& process) {
   if (linked_.size() >= kMostLinked) return false;
   linked->process = process_number(process);
-  bytes_ += sizeof(LinkedSpans) + 2 * sizeof(void*);
+  bytes_ += sizeof(LinkedSpans) + 2 * sizeof(void*) + linked->longest.most_request.size() +
+            linked->longest.most_tenant.size();
   linked_.push_back(std::move(linked));
   return true;
 }

@@ -46,6 +46,7 @@ struct LinkedSpan {
   std::uint32_t requests = 0;  // number of requests that it links to
   std::uint8_t status = kOk;
   std::uint64_t number = 0, instance = 0;  // of a step and its engine
+  std::uint64_t prefill_tokens = 0;        // of a step, for all its members
 
   [[nodiscard]] bool failed() const { return status == kError || status == kException; }
   [[nodiscard]] std::uint64_t end_unix_ns() const { return saturating_sum(start_unix_ns, duration_ns); }
@@ -64,6 +65,16 @@ struct MemberTokens {
   [[nodiscard]] bool empty() const { return (prefill | decode | drafted | accepted) == 0; }
 };
 
+// The longest step of a request, and the member of it with the most prefill tokens. Members with prefill tokens come
+// first, so parts are not waited for.
+struct LongestStep {
+  LinkedSpan step;
+  std::uint64_t own_prefill_tokens = 0, most_prefill_tokens = 0;
+  std::uint64_t most_id = 0;  // the span that names that member; 0: the engine's own key names it
+  std::string most_request;   // its request, and its tenant if there is one, as far as they are known
+  std::string most_tenant;
+};
+
 struct LinkedSpans {
   std::uint64_t linked_id = 0;          // the span of the trace that they link to
   std::uint32_t name = 0, process = 0;  // as in PackedEntry
@@ -75,6 +86,7 @@ struct LinkedSpans {
   std::uint64_t members = 0;  // how many times this request was a member
   std::uint64_t last_id = 0;  // of the span that was added last
   MemberTokens tokens;
+  LongestStep longest;
   std::vector<LinkedSpan> each;  // the first few, if they are kept one by one
 
   // Returns about how many bytes of memory were added.

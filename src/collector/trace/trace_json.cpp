@@ -69,6 +69,27 @@ void write_span(JsonWriter& json, const Trace& trace, const TraceLinks& links, c
   json.end_object();
 }
 
+void write_longest(JsonWriter& json, const LongestStep& longest) {
+  json.key("longest");
+  json.begin_object();
+  json.id("span_id", longest.step.span_id);
+  json.number("start_unix_ns", longest.step.start_unix_ns);
+  json.number("duration_ns", longest.step.duration_ns);
+  json.number("requests", std::uint64_t{longest.step.requests});
+  json.number("prefill_tokens", longest.step.prefill_tokens);
+  json.number("own_prefill_tokens", longest.own_prefill_tokens);
+  if (longest.most_prefill_tokens > 0) {
+    json.key("most");
+    json.begin_object();
+    json.number("prefill_tokens", longest.most_prefill_tokens);
+    if (longest.most_id != 0) json.id("span_id", longest.most_id);
+    json.text_unless_empty("request_id", longest.most_request);
+    json.text_unless_empty("tenant", longest.most_tenant);
+    json.end_object();
+  }
+  json.end_object();
+}
+
 void write_linked(JsonWriter& json, const Trace& trace, const LinkedSpans& linked) {
   json.begin_object();
   json.text("name", trace.text(linked.name));
@@ -88,6 +109,7 @@ void write_linked(JsonWriter& json, const Trace& trace, const LinkedSpans& linke
     json.number("decode_tokens", linked.tokens.decode);
     json.number("drafted_tokens", linked.tokens.drafted);
     json.number("accepted_tokens", linked.tokens.accepted);
+    write_longest(json, linked.longest);
   }
   if (!linked.each.empty()) {
     json.key("spans");

@@ -64,6 +64,9 @@ void TraceSteps::take_members(Step& step, std::string_view members) {
   const std::size_t count = members.size() / sizeof(nopspan_member);
   const std::size_t most_kept = std::min(kMostKept, most_bytes_ / 4 / sizeof(nopspan_member)) * sizeof(nopspan_member);
   const std::string_view kept = members.substr(0, most_kept - step.members.size());
+  for_each_member(members, [&step](const nopspan_member& member) {
+    if (member.prefill_tokens > step.most.prefill_tokens) step.most = member;
+  });
   if (!step.is_shown) add_over_limit(counts_.members, count);
   for (const Row& row : step.rows) {
     join(step, row, row.is_step ? members : kept);
@@ -106,7 +109,11 @@ bool TraceSteps::add_row(Step& step, const Entry& entry, std::uint32_t marks, bo
   LinkedSpan span{
       entry.trace_id, entry.span_id, entry.start_unix_ns, entry.duration_ns, static_cast<std::uint32_t>(step.announced),
       entry.status};
-  if (entry.step != nullptr) span.number = entry.step->number, span.instance = entry.step->instance;
+  if (entry.step != nullptr) {
+    span.number = entry.step->number;
+    span.instance = entry.step->instance;
+    span.prefill_tokens = entry.step->prefill_tokens;
+  }
   step.rows.push_back({name, marks, span, *entry.process, is_step});
   return true;
 }
@@ -116,13 +123,13 @@ void TraceSteps::join(Step& step, const Row& row, std::string_view members) {
     ++counts_of(counts_, row.is_step).all;
     Key key{step.key.process, member.request, has_own_key(member) ? By::own_key : By::span};
     if ((member.flags & NOPSPAN_MEMBER_TRACE_KEY) != 0) key = {0, member.request, By::trace};
-    ++*join(request_of(key, step.key.process), row, member);
+    ++*join(step, request_of(key, step.key.process), row, member);
     make_room();
   });
 }
 
 // Returns the counter of the member's outcome.
-std::uint64_t* TraceSteps::join(Request& request, const Row& row, const nopspan_member& member) {
+std::uint64_t* TraceSteps::join(const Step& step, Request& request, const Row& row, const nopspan_member& member) {
   JoinCounts& counts = counts_of(counts_, row.is_step);
   if (request.is_delivered) return &counts.late;
   auto& sums = request.sums;
@@ -143,10 +150,24 @@ std::uint64_t* TraceSteps::join(Request& request, const Row& row, const nopspan_
   if (sum.members == 0 || sum.last_id != row.span.span_id) grown += sum.add(row.span, linked_kept_);
   sum.last_id = row.span.span_id;
   ++sum.members;
-  if (row.is_step) sum.tokens.add(member);
+  if (row.is_step) {
+    sum.tokens.add(member);
+    note_longest(step, row, member, sum.longest);
+  }
   request.marks |= row.marks;
   count(request, grown);
   return &counts.held;
+}
+
+void TraceSteps::note_longest(const Step& step, const Row& row, const nopspan_member& member, LongestStep& longest) {
+  if (longest.step.span_id != row.span.span_id) {
+    if (row.span.duration_ns <= longest.step.duration_ns) return;
+    longest = {};
+    longest.step = row.span;
+  }
+  longest.own_prefill_tokens += member.prefill_tokens;
+  longest.most_prefill_tokens = step.most.prefill_tokens;
+  longest.most_id = step.most.flags == 0 ? step.most.request : 0;
 }
 
 TraceSteps::Request& TraceSteps::request_of(const Key& key, std::uint64_t process) {
@@ -208,6 +229,16 @@ void TraceSteps::end(const Request& request) {
   ++(request.key.by == By::own_key ? counts_.before_attach : counts_.not_ended);
 }
 
+void TraceSteps::note_request(const Entry& entry) {
+  const auto found = by_key_.find({number_of(**entry.process), entry.span_id});
+  if (found == by_key_.end()) return;
+  Request& request = *found->second;
+  const std::size_t before = request.id.size() + request.tenant.size();
+  request.id = request_id_of(entry);
+  request.tenant = entry.tenant;
+  count(request, request.id.size() + request.tenant.size() - before);
+}
+
 std::uint32_t TraceSteps::claim(const PackedEntry& span, Trace& trace) {
   const Key key{number_of(*trace.processes()[span.process]), span.span_id};
   const auto found = by_key_.find(key);
@@ -234,12 +265,17 @@ std::uint32_t TraceSteps::claim(Request& request, Trace& trace) {
     JoinCounts& counts = counts_of(counts_, sum->is_of_steps);
     const std::uint64_t members = sum->members;
     counts.held -= members;
+    const auto most = by_key_.find({number_of(*process), sum->longest.most_id});
+    if (sum->longest.most_id != 0 && most != by_key_.end()) {
+      sum->longest.most_request = most->second->id;
+      sum->longest.most_tenant = most->second->tenant;
+    }
     (trace.adopt(std::move(sum), process) ? counts.joined : counts.over_limit) += members;
   }
   request.sums.clear();
   request.sums.shrink_to_fit();
   request.is_delivered = true;
-  count(request, sizeof(Request) + kNodeBytes - request.bytes);
+  count(request, sizeof(Request) + kNodeBytes + request.id.size() + request.tenant.size() - request.bytes);
   return request.marks;
 }
 

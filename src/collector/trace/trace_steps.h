@@ -69,6 +69,8 @@ class TraceSteps {
   [[nodiscard]] bool is_inside(const Entry& entry);
   // Adds an entry for which is_inside() is true.
   void add_inside(const Entry& entry, std::uint32_t marks);
+  // If a step has named the request of this span, later traces can name it too.
+  void note_request(const Entry& entry);
   // Moves what the steps did for the request of this span to the span's trace. Returns the marks of these steps.
   std::uint32_t claim(const PackedEntry& span, Trace& trace);
   // The same for steps that named the trace, because its request has no span in the engine's process.
@@ -111,6 +113,7 @@ class TraceSteps {
     std::uint64_t announced = 0, next = 0,
                   received = 0;  // members: those of the step, the end of the last part, and here
     std::string members;
+    nopspan_member most{};  // the member with the most prefill tokens
     std::vector<Row> rows;  // the step itself is the first if `is_shown`
     bool is_shown = true;
     std::size_t bytes = 0;
@@ -121,6 +124,7 @@ class TraceSteps {
     std::uint64_t owner = 0;  // number_of() the process that named it first
     bool is_delivered = false;
     std::uint32_t marks = 0;
+    std::string id, tenant;  // if its span has arrived
     std::vector<std::pair<std::unique_ptr<LinkedSpans>, ProcessPointer>> sums;
     std::size_t bytes = 0;
   };
@@ -132,7 +136,8 @@ class TraceSteps {
 
   void take_members(Step& step, std::string_view members);
   void join(Step& step, const Row& row, std::string_view members);
-  std::uint64_t* join(Request& request, const Row& row, const nopspan_member& member);
+  std::uint64_t* join(const Step& step, Request& request, const Row& row, const nopspan_member& member);
+  static void note_longest(const Step& step, const Row& row, const nopspan_member& member, LongestStep& longest);
   bool add_row(Step& step, const Entry& entry, std::uint32_t marks, bool is_step);
   void count_bytes(Step& step);
   void forget(Steps::iterator step);

@@ -96,6 +96,7 @@ class Tree {
   [[nodiscard]] std::vector<TreeItem> items(std::uint32_t first) const;
   void add_linked(const LinkedSpans& linked, std::vector<TreeItem>& items) const;
   void add_header();
+  void add_labels();
   void add_processes();
   void add_process(std::string_view separator, const Process& process);
   void add_rest();
@@ -106,6 +107,7 @@ class Tree {
   void add_branches(const std::vector<Level>& levels, bool is_rest = false);
   void add_folded(const TreeItem& item);
   void add_linked_line(const TreeItem& item);
+  void add_longest(const LinkedSpans& linked, const std::vector<Level>& levels);
   [[nodiscard]] Kind kind_of(const TreeItem& item) const {
     return item.linked != nullptr ? Kind::span : links_.nodes()[item.node].entry->kind;
   }
@@ -266,9 +268,44 @@ void Tree::add_header() {
     line_.add(", ");
     line_.add(counted(failed, "error"), Style::red);
   }
+  add_labels();
   add_processes();
   line_.add(kEndTexts[static_cast<std::size_t>(assembled_.end)], Style::yellow);
   line_.end();
+}
+
+// Adds the tenants, and the attributes of the first span that all others have with the same value. The labels of a
+// request are such attributes.
+void Tree::add_labels() {
+  constexpr std::size_t kMost = 4;
+  std::vector<Entry> spans;
+  for (std::uint32_t node = links_.first_root(); node != TraceLinks::kNone; node = links_.next_before_children(node)) {
+    const PackedEntry& packed = *links_.nodes()[node].entry;
+    if (packed.is_span()) spans.push_back(trace_.view(packed));
+  }
+  std::vector<std::string_view> tenants;
+  for (const Entry& span : spans) {
+    const bool is_known =
+        span.tenant.empty() || std::find(tenants.begin(), tenants.end(), span.tenant) != tenants.end();
+    if (!is_known && tenants.size() < kMost) tenants.push_back(span.tenant);
+  }
+  for (const std::string_view tenant : tenants) line_.add({"  tenant=", printable(tenant, kMostOfAName)});
+  if (spans.size() < 2) return;
+  std::size_t count = 0;
+  bool malformed = false;
+  for_each_attribute(spans.front().attributes, kSpanAttributes, malformed, [&](const Attribute& attribute) {
+    NumberText number, other;
+    const std::string_view value = scalar_text(attribute, number);
+    const bool is_of_catalogue = attribute.key.starts_with("gen_ai.") || attribute.key.starts_with("nopspan.");
+    if (value.empty() || is_of_catalogue || count == kMost) return;
+    const bool is_shared = std::all_of(spans.begin() + 1, spans.end(), [&](const Entry& span) {
+      Attribute found;
+      return find_attribute(span, attribute.key, found) && scalar_text(found, other) == value;
+    });
+    if (!is_shared) return;
+    line_.add({"  ", printable(attribute.key, kMostOfAName), "=", printable(value, kMostOfAName)});
+    ++count;
+  });
 }
 
 // Adds the processes in the order in which the tree shows them.
@@ -324,6 +361,7 @@ void Tree::add_item(const TreeItem& item, const std::vector<Level>& levels) {
     add_point(trace_.view(*node.entry));
   }
   line_.end();
+  if (item.linked != nullptr && item.one == nullptr && item.count > 1) add_longest(*item.linked, levels);
   if (style_.attributes && item.linked == nullptr && item.count == 1) {
     add_attributes(links_.nodes()[item.node], levels);
   }
@@ -429,6 +467,33 @@ void Tree::add_linked_line(const TreeItem& item) {
   }
 }
 
+// A line about a step that computed prompts for other requests too.
+void Tree::add_longest(const LinkedSpans& linked, const std::vector<Level>& levels) {
+  const LongestStep& longest = linked.longest;
+  const LinkedSpan& step = longest.step;
+  if (step.prefill_tokens <= longest.own_prefill_tokens) return;
+  TreeItem item{TraceLinks::kNone};
+  item.linked = &linked;
+  item.failed = step.failed();
+  item.sum_ns = item.longest_ns = step.duration_ns;
+  item.start_unix_ns = step.start_unix_ns;
+  item.end_unix_ns = step.end_unix_ns();
+  add_times(item);
+  add_bar(item);
+  add_branches(levels, true);
+  line_.add({"the longest: ", std::to_string(step.prefill_tokens), " prefill tokens for ",
+             counted(step.requests, "request")});
+  if (longest.most_prefill_tokens > 0) {
+    line_.add({", ", std::to_string(longest.most_prefill_tokens), " of them for "});
+    line_.add(longest.most_id == linked.linked_id ? "this request"
+              : longest.most_request.empty()      ? "another one"
+                                                  : printable(longest.most_request, kMostOfAName),
+              Style::bold);
+    if (!longest.most_tenant.empty()) line_.add({"  tenant=", printable(longest.most_tenant, kMostOfAName)});
+  }
+  line_.end();
+}
+
 void Tree::add_span(const TraceLinks::Node& node, const Entry& entry) {
   line_.add(printable(entry.name, kMostOfAName), entry.failed() ? Style::red : Style::bold);
   if (!entry.text.empty()) line_.add({" ", printable(entry.text, kMostOfAName)});
@@ -511,12 +576,19 @@ void Tree::add_causes(const Entry& entry) {
 
 void Tree::add_attributes(const TraceLinks::Node& node, const std::vector<Level>& levels) {
   const Entry entry = trace_.view(*node.entry);
-  bool malformed = false;
-  const unsigned field = entry.kind == Kind::span ? kSpanAttributes : kEventAttributes;
-  for_each_attribute(entry.attributes, field, malformed, [&](const Attribute& attribute) {
+  const auto add = [&](std::string_view key, std::string_view text) {
     line_.add(std::string(kDurationColumns + kOffsetColumns + 2 + bar_columns_ + 3, ' '));
     add_branches(levels, true);
     line_.add(node.first_child != TraceLinks::kNone ? draw_.guide : draw_.none, Style::dim);
+    line_.add({printable(key, kMostOfAName), "=", printable(text)});
+    line_.end();
+  };
+  if (!entry.engine.empty()) add("engine", entry.engine);
+  if (!entry.model.empty()) add("model", entry.model);
+  if (!entry.tenant.empty()) add("tenant", entry.tenant);
+  bool malformed = false;
+  const unsigned field = entry.kind == Kind::span ? kSpanAttributes : kEventAttributes;
+  for_each_attribute(entry.attributes, field, malformed, [&](const Attribute& attribute) {
     JsonWriter json;
     write_value(json, attribute);
     std::string_view text = json.text();
@@ -525,8 +597,7 @@ void Tree::add_attributes(const TraceLinks::Node& node, const std::vector<Level>
     } else if (text.starts_with('"')) {  // bytes, or a number that JSON does not have: nothing in it is escaped
       text = text.substr(1, text.size() - 2);
     }
-    line_.add({printable(attribute.key, kMostOfAName), "=", printable(text)});
-    line_.end();
+    add(attribute.key, text);
   });
 }
 

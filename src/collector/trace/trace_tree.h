@@ -17,9 +17,9 @@ struct TreeStyle {
   std::size_t width = 0;    // columns of the terminal; 0: no limit
 };
 
-// Adds to `to` a header line (request, wall time, duration, spans, errors, processes) and a line for each span, point
-// event and retry. A line has the duration, the offset from the trace's start, a bar that shows the position in the
-// trace, and the tree with the entry's details. Among them are the time that no child explains (`self`) and the
+// Adds to `to` a header line (request, wall time, duration, spans, errors, labels, processes) and a line for each span,
+// point event and retry. A line has the duration, the offset from the trace's start, a bar that shows the position in
+// the trace, and the tree with the entry's details. Among them are the time that no child explains (`self`) and the
 // attributes that often say why a span was slow or failed. Many siblings of the same name share one line, unless they
 // failed. Linked spans are shown in one line under the span that they link to.
 void add_trace_text(const AssembledTrace& trace, const TreeStyle& style, std::string& to);
