@@ -4,6 +4,7 @@
 
 #include "invented_spans.h"
 #include "kept_entry.h"
+#include "metric/metric_otlp.h"
 #include "metric/metric_text.h"
 #include "model/otlp_wire.h"
 #include "model/service.h"
@@ -95,6 +96,50 @@ TEST(MetricFeed, NamesTheServiceAsTheEnvironmentDoes) {
   event.process = &process;
   fed.feed.on_entry(event);
   EXPECT_THAT(fed.text(), HasSubstr(R"(nopspan_events_total{service_name="shop",event_name="paid"} 1)"));
+}
+
+TEST(MetricFeed, HasATargetForEachService) {
+  Fed fed({.has_targets = true});
+  const auto target_of = [&](std::uint32_t pid, const char* name, const char* attributes) {
+    Process process = *invented_process(pid);
+    process.container = "4f5e6d";
+    set_service(process, name, attributes);
+    const ProcessPointer pointer = std::make_shared<const Process>(process);
+    Entry span = invented("work", "");
+    span.process = &pointer;
+    fed.feed.on_entry(span);
+    return fed.lines("target_info");
+  };
+  EXPECT_THAT(
+      target_of(1, "", "service.instance.id=a,service.version=1.5.0,service.namespace=shop,host.name=node-17,job=x"),
+      ElementsAre(R"(target_info{job="shop/program",instance="a",service_name="program",)"
+                  R"(service_version="1.5.0",host_name="node-17",container_id="4f5e6d",)"
+                  R"(service_instance_id="a",service_namespace="shop"} 1)"));
+  const std::vector<std::string> two = target_of(2, "cart", "service.version=1.4.0");
+  EXPECT_THAT(two, testing::SizeIs(2));
+  EXPECT_EQ(target_of(3, "cart", "service.version=1.4.0"), two) << "another process of the same service";
+  EXPECT_THAT(target_of(4, "cart", "service.version=1.5.0"), testing::SizeIs(3));
+  EXPECT_THAT(
+      fed.lines("traces_span_metrics_calls"),
+      testing::IsSupersetOf(
+          {R"(traces_span_metrics_calls_total{service_name="cart",span_name="work",span_kind="SPAN_KIND_UNSPECIFIED",)"
+           R"(status_code="STATUS_CODE_UNSET",nopspan_status="ok",service_version="1.4.0"} 2)",
+           R"(traces_span_metrics_calls_total{service_name="cart",span_name="work",span_kind="SPAN_KIND_UNSPECIFIED",)"
+           R"(status_code="STATUS_CODE_UNSET",nopspan_status="ok",service_version="1.5.0"} 1)"}));
+  for (const OtlpMetrics& message : otlp_metrics(fed.registry.snapshot(), "", "1")) {
+    EXPECT_THAT(message.bytes, Not(HasSubstr("target_info"))) << "OTLP has resources";
+  }
+}
+
+TEST(MetricFeed, KeepsTheTargetsOfServicesThatGoOn) {
+  Fed fed({.has_targets = true});
+  fed.feed.on_entry(invented("work", "m"));
+  for (std::uint64_t second = 1; second <= 900; ++second) {
+    if (second == 450) fed.feed.on_entry(invented("work", "m"));
+    fed.feed.on_tick(kNoon + second * kSecond);
+    if (second != 449 && second != 700 && second != 900) continue;
+    EXPECT_THAT(fed.lines("target_info"), testing::SizeIs(second == 700 ? 1 : 0)) << second;
+  }
 }
 
 TEST(MetricFeed, CountsEventsAndRetries) {

@@ -318,6 +318,7 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, std::
                     {options.wants("traces"), options.wants("logs")});
   add_receivers(exporter, options);
   options.metrics.feed.is_exemplar = [&exporter](const Entry& entry) { return exporter.surely_exports(entry); };
+  options.metrics.feed.has_targets = options.serves;
   MetricsService service(options.metrics, source, exporter);
   std::uint64_t repaired = 0;
   ExportSink sink(options, exporter, service, exported_resource(own_process(), options.content, repaired));

@@ -2,6 +2,7 @@
 #include "metric/metric_feed.h"
 
 #include "facts/row_key.h"
+#include "metric/metric_otlp.h"
 #include "model/entry_json.h"
 #include "model/service.h"
 
@@ -10,7 +11,9 @@
 #include <cstdint>
 #include <iterator>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <utility>
 
 namespace nopspan::collector {
 
@@ -27,20 +30,38 @@ std::string_view kind_text(const Entry& entry) {
   return kind < std::size(kKinds) ? kKinds[kind] : kKinds[0];
 }
 
+// The processes of a service that declare the same, on the same host and in the same container, are one target.
+std::string instance_of(const Process& process) {
+  const std::string_view declared = resource_value(process, "service.instance.id");
+  if (!declared.empty()) return std::string(declared);
+  std::string identity = "target";  // a text of this form is hashed
+  for (const std::string_view text : {service_of(process), std::string_view(process.resource_attributes),
+                                      std::string_view(process.host), std::string_view(process.container)}) {
+    (identity += '\n') += text;
+  }
+  return id_text(trace_id_of(identity));
+}
+
 }  // namespace
 
 MetricFeed::MetricFeed(MetricRegistry& registry, const MetricFeedOptions& options)
     : registry_(registry),
       is_exemplar_(options.is_exemplar),
-      calls_(registry.counter("traces.span.metrics.calls", "{call}", "Spans that ended.",
-                              {"service.name", "span.name", "span.kind", "status.code", "nopspan.status"})),
+      calls_(registry.counter(
+          "traces.span.metrics.calls", "{call}", "Spans that ended.",
+          {"service.name", "span.name", "span.kind", "status.code", "nopspan.status", "service.version"})),
       duration_(registry.histogram("traces.span.metrics.duration", "s", "Durations of spans.",
-                                   {"service.name", "span.name", "span.kind", "status.code"}, kSpanBounds)),
+                                   {"service.name", "span.name", "span.kind", "status.code", "service.version"},
+                                   kSpanBounds)),
       events_(registry.counter("nopspan.events", "{event}", "Point events.", {"service.name", "event.name"})),
       retries_(registry.counter("nopspan.retries", "{retry}", "Retries, by the reason that the program reported.",
                                 {"service.name", "span.name", "gen_ai.request.model", "reason"})),
       genai_(registry, options.semconv),
-      engines_(registry) {}
+      engines_(registry) {
+  if (!options.has_targets) return;
+  targets_ =
+      &registry.gauge(kTargetInfo, "", "The resource of each service that metrics are about.", {"job", "instance"});
+}
 
 void MetricFeed::on_entry(const Entry& entry) {
   if (entry.kind == Kind::part) return;  // its step counts
@@ -53,6 +74,7 @@ void MetricFeed::on_entry(const Entry& entry) {
   const Process& process = **entry.process;
   const std::uint64_t owner = number_of(process);
   MetricWriter writer(registry_, owner, process.claimed_by != 0 ? process.claimed_by : owner);
+  if (targets_ != nullptr && written_.insert(owner).second) write_target(writer, process);
   count(writer, entry, example);
   if (entry.kind == Kind::span) genai_.add(writer, entry, example);
   engines_.add(writer, entry, example);
@@ -67,12 +89,32 @@ void MetricFeed::count(MetricWriter& writer, const Entry& entry, const Exemplar*
   } else if (entry.kind == Kind::span) {
     const std::string_view kind = kind_text(entry);
     const std::string_view code = entry.failed() ? "STATUS_CODE_ERROR" : "STATUS_CODE_UNSET";
-    writer.add(calls_, 1, {service, entry.name, kind, code, status_name(entry.status)});
+    const std::string_view version = resource_value(**entry.process, "service.version");
+    writer.add(calls_, 1, {service, entry.name, kind, code, status_name(entry.status), version});
     writer.observe(duration_, static_cast<double>(entry.duration_ns) / static_cast<double>(kSecond),
-                   {service, entry.name, kind, code}, exemplar);
+                   {service, entry.name, kind, code, version}, exemplar);
   }
 }
 
-void MetricFeed::on_tick(std::uint64_t now_unix_ns) { registry_.advance(now_unix_ns); }
+// As OpenTelemetry's specification of the compatibility with Prometheus demands, but for the name of the service, which
+// the other metrics have.
+void MetricFeed::write_target(MetricWriter& writer, const Process& process) {
+  MetricLabels labels;
+  for (const char* const key : {"service.name", "service.version", "host.name", "container.id"}) {
+    labels.emplace_back(key, resource_value(process, key));
+  }
+  std::string job;
+  each_declared(process, [&](std::string_view key, std::string_view value) {
+    if (key == "service.namespace") job = std::string(value) + "/";
+    labels.emplace_back(key, value);  // the first value of a key counts
+  });
+  job += service_of(process);
+  writer.gauge(*targets_, 1, {job, instance_of(process)}, labels);
+}
+
+void MetricFeed::on_tick(std::uint64_t now_unix_ns) {
+  registry_.advance(now_unix_ns);
+  if (std::exchange(minute_, now_unix_ns / (60 * kSecond)) != now_unix_ns / (60 * kSecond)) written_.clear();
+}
 
 }  // namespace nopspan::collector

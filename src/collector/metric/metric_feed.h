@@ -12,11 +12,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <unordered_set>
 
 namespace nopspan::collector {
 
 struct MetricFeedOptions {
   Semconv semconv = Semconv::v1_41;
+  bool has_targets = false;  // whether kTargetInfo has a series for each service, for Prometheus
   // Whether a span that has ids may be an exemplar, for example because its trace is exported. If empty, all of them.
   std::function<bool(const Entry&)> is_exemplar = {};
 };
@@ -31,6 +33,7 @@ class MetricFeed : public Sink {
 
  private:
   void count(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar);
+  void write_target(MetricWriter& writer, const Process& process);
 
   MetricRegistry& registry_;
   const std::function<bool(const Entry&)> is_exemplar_;
@@ -40,6 +43,10 @@ class MetricFeed : public Sink {
   MetricFamily& retries_;
   GenAiMetrics genai_;
   EngineMetrics engines_;
+  MetricFamily* targets_ = nullptr;
+  // Processes whose targets were written in this minute. A gauge that is not written for some minutes is forgotten.
+  std::unordered_set<std::uint64_t> written_;
+  std::uint64_t minute_ = 0;
 };
 
 }  // namespace nopspan::collector

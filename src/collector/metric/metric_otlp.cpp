@@ -151,6 +151,7 @@ std::vector<OtlpMetrics> otlp_metrics(const MetricSnapshot& snapshot, std::strin
                                       std::string_view version, std::size_t most_bytes) {
   OtlpMetricsEncoder encoder(resource, version, most_bytes);
   for (const MetricFamilySnapshot& family : snapshot.families) {
+    if (family.about->name == kTargetInfo) continue;
     for (const MetricPoint& point : family.points) encoder.add(*family.about, point, snapshot.unix_ns);
   }
   return encoder.take();

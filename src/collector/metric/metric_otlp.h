@@ -12,6 +12,9 @@
 
 namespace nopspan::collector {
 
+// The family of Prometheus for what OTLP has as resources. It is left out of OTLP.
+inline constexpr char kTargetInfo[] = "target_info";
+
 struct OtlpMetrics {
   std::string bytes;  // MetricsData, which is also an ExportMetricsServiceRequest
   std::uint64_t points = 0;
