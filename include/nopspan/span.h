@@ -386,6 +386,31 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
 };
 static_assert(sizeof(AsyncSpan) == 8);
 
+/// An AsyncSpan with its context, which is also known if the span is not recorded. It is for a request that one
+/// function begins and others continue, such as the callbacks of a framework's middleware. All of these have the same
+/// RequestSpan, for example in what the framework keeps for each request:
+///
+/// @code
+/// nopspan::RequestSpan request;
+/// // Before the handler. The parent is extract(headers).
+/// request = nopspan::RequestSpan{"http.server", nopspan::Context(), nopspan::SpanKind::server};
+/// // In the handler, and in other callbacks:
+/// { const nopspan::ContextScope here{request.context}; }
+/// // After the handler:
+/// request.span.set("http.response.status_code", 200).end();
+/// @endcode
+struct RequestSpan {
+  /// An empty span and context.
+  RequestSpan() noexcept = default;
+  /// Starts a child span of `parent`. The other arguments are as for AsyncSpan.
+  template <class N, class... Rest>
+  [[nodiscard]] RequestSpan(N&& name, ContextRef parent, Rest&&... rest)
+      : span(std::forward<N>(name), parent, std::forward<Rest>(rest)...), context(span.context_or(parent)) {}
+
+  AsyncSpan span;   ///< the span
+  Context context;  ///< its context, or that of its parent if it is not recorded
+};
+
 /// Runs `work` inside a span and returns what `work` returns: a value (never moved), a reference, a type that cannot be
 /// copied or moved, or nothing. `work` takes no argument, or the Span&.
 ///

@@ -341,4 +341,26 @@ TEST(AsyncSpanClosure, ForwardsTheTraceThoughNobodyListens) {
   EXPECT_TRUE(Context::current().empty());
 }
 
+// As a framework's middleware has it: callbacks of one request, which run in no scope of each other.
+TEST(RequestSpan, HasTheContextOfTheRequestInEachCallback) {
+  for (const bool is_recorded : {false, true}) {
+    nopspan::RequestSpan request;
+    std::unique_ptr<SpanRecorder> recorder;
+    if (is_recorded) recorder = std::make_unique<SpanRecorder>("work");
+    request = nopspan::RequestSpan{"work", kGivenParent, nopspan::SpanKind::server, [](Fields& f) { f.set("key", 1); }};
+    {
+      const ContextScope here{request.context};
+      EXPECT_EQ(Context::current().request_id(), kGivenParent.request_id());
+      EXPECT_EQ(Context::current().span_id() == kGivenParent.span_id(), !is_recorded);
+    }
+    request.span.end();
+    if (!is_recorded) continue;
+    EXPECT_THAT(recorder->start(), HasMetadata("key", 1));
+    EXPECT_EQ(kind_of(recorder->start()), nopspan::SpanKind::server);
+    EXPECT_EQ(recorder->start()->span_id(), request.context.span_id());
+    EXPECT_EQ(recorder->start()->parent_id(), kGivenParent.span_id());
+    EXPECT_THAT(recorder->stop(), HasStatus(Status::ok));
+  }
+}
+
 }  // namespace
