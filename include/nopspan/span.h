@@ -210,12 +210,22 @@ class Span : public SpanSetters<Span> {
     using Builder = detail::builder_t<N>;
     if constexpr (!detail::is_name<N>) {
       detail::report_wrong_name<N>();
+    } else if constexpr (detail::is_parent<M>) {
+      detail::report_parent_of_scope<M>();
     } else if constexpr (!detail::takes<M, Builder>()) {
       detail::report_wrong_fields<M, Builder>();
     } else if (detail::span_wanted<N>()) {
       start<Builder>(Name(name), options, metadata);
     }
   }
+
+  /// @cond INTERNAL
+  // Reports a parent.
+  template <class N, class P, class A, class... Rest, std::enable_if_t<detail::is_parent<P>, int> = 0>
+  Span(N&& /*name*/, const P& /*parent*/, A&& /*options*/, Rest&&... /*rest*/) {
+    detail::report_parent_of_scope<P>();
+  }
+  /// @endcond
 
   /// Ends the span.
   ~Span() {
@@ -312,9 +322,17 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
   [[nodiscard]] AsyncSpan(N&& name, M&& metadata) : AsyncSpan(std::forward<N>(name), ContextRef(), metadata) {}
 
   /// Starts the first span of a new request, with options and metadata.
-  template <class N, class O, class M, std::enable_if_t<!detail::is_parent<O>, int> = 0>
+  template <class N, class O, class M, std::enable_if_t<!detail::is_parent<O> && !detail::is_parent<M>, int> = 0>
   [[nodiscard]] AsyncSpan(N&& name, const O& options, M&& metadata)
       : AsyncSpan(std::forward<N>(name), ContextRef(), options, metadata) {}
+
+  /// @cond INTERNAL
+  // Reports a wrong order.
+  template <class N, class A, class... Rest, detail::late_parent_t<A, Rest...> = 0>
+  AsyncSpan(N&& /*name*/, const A& /*not_parent*/, Rest&&... /*rest*/) {
+    detail::report_late_parent<A>();
+  }
+  /// @endcond
 
   /// Takes the span from `other`, which is empty afterwards.
   AsyncSpan(AsyncSpan&& other) noexcept { state_ = std::exchange(other.state_, nullptr); }
@@ -487,6 +505,14 @@ inline detail::span_result_t<Fn, AsyncSpan> async_span(N&& name, ContextRef pare
   return detail::run_async<detail::builder_t<N>>(AsyncSpan{std::forward<N>(name), parent, options, metadata}, parent,
                                                  work);
 }
+
+/// @cond INTERNAL
+// Reports a wrong order.
+template <class N, class A, class... Rest, detail::late_parent_t<A, Rest...> = 0>
+inline void async_span(N&& /*name*/, const A& /*not_parent*/, Rest&&... /*rest*/) {
+  detail::report_late_parent<A>();
+}
+/// @endcond
 
 /// The work of span() may return result(value, stop) instead of `value`. span() then returns `value`, and `stop` sets
 /// fields of the stop event. `stop` takes (const T& value, Fields&) or (Fields&), and runs only if the span is

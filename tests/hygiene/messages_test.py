@@ -12,6 +12,8 @@ import surroundings
 INCLUDE = os.path.join(os.environ["NOPSPAN_STAGE"], "include")
 NAME = "the name of a span or event is a text, or a name of a catalogue"
 FIELDS = "fields are set by a callable that takes nopspan::Fields&, or the catalogue's builder"
+SCOPE = "a nopspan::Span is a child of the thread's current span. A parent is given to"
+LATE = "the parent follows the name"
 VALUE = "a value is null, a bool, a number, a text, an enum, a std::chrono duration, a nopspan::Value, or an optional or a range of these"
 WORK = "the work of a span is a callable that takes nothing, or the span"
 REQUIRED = "this event has a required field: pass a callable that sets it"
@@ -52,7 +54,8 @@ ERRORS = {
     'nopspan::execute("a", 42);': FIELDS,
     'nopspan::execute("a", span);': FIELDS,
     'nopspan::Span s{"a", Thing()};': FIELDS,
-    'nopspan::Span s{"a", span.context()};': FIELDS,
+    'nopspan::Span s{"a", span.context()};': SCOPE,
+    'nopspan::Span s{"a", span, [](auto&) {}};': SCOPE,
     'nopspan::span("a", span, Thing(), [] {});': FIELDS,
     'nopspan::span("a", 42);': WORK,
     'nopspan::span("a", span.context());': WORK,
@@ -60,10 +63,13 @@ ERRORS = {
     'nopspan::span("a", span, nopspan::SpanKind::server, [](int) {});': WORK,
     'nopspan::async_span("a", span, 42);': WORK,
     'span.event("a", 42);': FIELDS,
-    'nopspan::Span s{"a", nopspan::Context()};': FIELDS,
-    'nopspan::Span s{"a", Thing()};': FIELDS,
-    'nopspan::AsyncSpan s{"a", nopspan::SpanKind::client, nopspan::Context()};': FIELDS,
-    'nopspan::span("a", nopspan::SpanKind::client, nopspan::Context(), [] {});': FIELDS,
+    'nopspan::Span s{"a", nopspan::SpanKind::client, nopspan::Context()};': SCOPE,
+    'nopspan::AsyncSpan s{"a", nopspan::SpanKind::client, nopspan::Context()};': LATE,
+    'nopspan::AsyncSpan s{"a", nopspan::SpanKind::client, span};': LATE,
+    'nopspan::AsyncSpan s{"a", nopspan::SpanKind::client, [](auto&) {}, span};': LATE,
+    'nopspan::AsyncSpan s{"a", [](auto&) {}, span};': LATE,
+    'nopspan::async_span("a", nopspan::SpanKind::client, span, [] {});': LATE,
+    'nopspan::span("a", nopspan::SpanKind::client, nopspan::Context(), [] {});': SCOPE,
     'nopspan::execute("a", nopspan::Context());': FIELDS,
     'span.set("k", Thing());': VALUE,
     'span.set("k", pointer);': VALUE,

@@ -133,6 +133,21 @@ constexpr void report_wrong_fields() noexcept {
   static_assert(takes<M, F>(), "fields are set by a callable that takes nopspan::Fields&, or the catalogue's builder");
 }
 
+// A parent that comes after another argument, which is of type A.
+template <class A, class... Rest>
+using late_parent_t = std::enable_if_t<!is_parent<A> && (is_parent<Rest> || ...), int>;
+template <class A>
+constexpr void report_late_parent() noexcept {
+  static_assert(is_parent<A>, "the parent follows the name: (name, parent, kind or options, fields)");
+}
+template <class P>
+constexpr void report_parent_of_scope() noexcept {
+  static_assert(
+      !is_parent<P>,
+      "a nopspan::Span is a child of the thread's current span. A parent is given to span(name, parent, ...), to "
+      "an AsyncSpan or to a ContextScope");
+}
+
 template <class N>
 struct span_mask {
   static constexpr std::uint64_t value = kSpanMask;
