@@ -45,7 +45,7 @@
 /// The library may read the memory of a coroutine that has not been destroyed. So call destroy() before that memory is
 /// given back or used again, also if the coroutine has run to its end.
 ///
-/// The header compiles as C++17, because it does not include `<coroutine>`. Only C++20 code can use what it defines.
+/// The header compiles as C++17 too, without `<coroutine>`. Only C++20 code can use what it defines.
 ///
 /// Thread safety: a coroutine runs on one thread at a time. Only that thread may use the objects in its frame.
 #ifndef NOPSPAN_COROUTINE_H
@@ -56,9 +56,13 @@
 #include <nopspan/detail/span_result.h>
 #include <nopspan/span.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
+#if defined(__cpp_impl_coroutine)
+#include <coroutine>
+#endif
 
 namespace nopspan {
 
@@ -241,7 +245,32 @@ class ContextAwaiter {
   awaiter_t<T> awaiter_;
 };
 
-struct EnterScope {
+// What co_await context_scope() and co_await co_span() are in a coroutine that does not know them. Its promise looks
+// for an awaiter, and asio's for a callable that takes a frame. Both find one error.
+struct OwnPromiseOnly {
+  template <class Frame = void>
+  static constexpr auto report() noexcept {
+    static_assert(
+        sizeof(Frame*) == 0,
+        "co_span() and context_scope() need a promise that is derived from nopspan::CoroutinePromise, and that "
+        "calls transform() in an await_transform() of its own. In a coroutine of asio use nopspan::spawn_span(), "
+        "and in one of another library nopspan::traced()");
+    return nullptr;
+  }
+  template <class Frame = void>
+  auto await_ready() const noexcept {
+    return report<Frame>() == nullptr;
+  }
+  template <class Handle>
+  void await_suspend(Handle) const noexcept {}
+  std::nullptr_t await_resume() const noexcept { return nullptr; }
+  template <class Frame>
+  auto operator()(Frame* /*unused*/) const noexcept {
+    return report<Frame>();
+  }
+};
+
+struct EnterScope : OwnPromiseOnly {
   Context context;
 };
 struct EnterScopeAwaiter {
@@ -257,15 +286,14 @@ struct EnterScopeAwaiter {
 
 /// In a coroutine whose promise is a CoroutinePromise, `auto scope = co_await context_scope(context);` makes `context`
 /// the coroutine's context until the scope ends. This does not suspend the coroutine.
-inline detail::EnterScope context_scope(ContextRef context) noexcept { return {context.context()}; }
+inline detail::EnterScope context_scope(ContextRef context) noexcept { return {{}, context.context()}; }
 
 namespace detail {
 
 // What co_span() returns.
 template <class Work>
-struct [[nodiscard]] CoSpan {
-  AsyncSpan span;
-  Context context;  // the span's, or its parent's if it is not recorded
+struct [[nodiscard]] CoSpan : OwnPromiseOnly {
+  RequestSpan begun;
   Work work;
 };
 template <class T>
@@ -277,9 +305,9 @@ template <class Work>
 class CoSpanAwaiter {
  public:
   CoSpanAwaiter(CoroutineContext& owner, CoSpan<Work>&& made)
-      : span_(std::move(made.span)),
+      : span_(std::move(made.begun.span)),
         work_(std::move(made.work)),
-        awaited_(begin(made.context)),
+        awaited_(begin(made.begun.context)),
         awaiter_(owner, std::forward<Awaited>(awaited_)) {}
   CoSpanAwaiter(const CoSpanAwaiter&) = delete;
   CoSpanAwaiter& operator=(const CoSpanAwaiter&) = delete;
@@ -327,23 +355,17 @@ class CoSpanAwaiter {
   ContextAwaiter<Awaited> awaiter_;
 };
 
-template <class N, class P, class Work>
-CoSpan<std::decay_t<Work>> make_co_span(N& name, const P& parent, Work&& work) {
-  AsyncSpan span{name, parent};
-  const Context context = span.context_or(parent);
-  return {std::move(span), context, std::forward<Work>(work)};
+template <class N, class Work>
+CoSpan<std::decay_t<Work>> make_co_span(N& name, ContextRef parent, Work&& work) {
+  return {{}, RequestSpan{name, parent}, std::forward<Work>(work)};
 }
-template <class N, class P, class M, class Work>
-CoSpan<std::decay_t<Work>> make_co_span(N& name, const P& parent, M&& start, Work&& work) {
-  AsyncSpan span{name, parent, start};
-  const Context context = span.context_or(parent);
-  return {std::move(span), context, std::forward<Work>(work)};
+template <class N, class M, class Work>
+CoSpan<std::decay_t<Work>> make_co_span(N& name, ContextRef parent, M&& start, Work&& work) {
+  return {{}, RequestSpan{name, parent, start}, std::forward<Work>(work)};
 }
-template <class N, class P, class M, class Work>
-CoSpan<std::decay_t<Work>> make_co_span(N& name, const P& parent, SpanOptions options, M&& metadata, Work&& work) {
-  AsyncSpan span{name, parent, options, metadata};
-  const Context context = span.context_or(parent);
-  return {std::move(span), context, std::forward<Work>(work)};
+template <class N, class M, class Work>
+CoSpan<std::decay_t<Work>> make_co_span(N& name, ContextRef parent, SpanOptions options, M&& metadata, Work&& work) {
+  return {{}, RequestSpan{name, parent, options, metadata}, std::forward<Work>(work)};
 }
 
 }  // namespace detail
@@ -364,6 +386,108 @@ auto co_span(N&& name, First&& first, Rest&&... rest) {
     return detail::make_co_span(name, Context::current(), std::forward<First>(first), std::forward<Rest>(rest)...);
   }
 }
+
+namespace detail {
+
+// An executor whose work has `context` as its current context. E is any_io_executor of asio or Boost.Asio.
+template <class E>
+class ContextExecutor {
+ public:
+  ContextExecutor(const E& executor, const Context& context) noexcept : executor_(executor), context_(context) {
+    if (const auto* inner = executor.template target<ContextExecutor>()) executor_ = inner->executor_;
+  }
+
+  template <class F>
+  void execute(F&& work) const {
+    executor_.execute(wrap(context_, std::forward<F>(work)));
+  }
+  template <class P>
+  auto query(const P& property) const -> decltype(std::declval<const E&>().query(property)) {
+    return executor_.query(property);
+  }
+  template <class P>
+  auto require(const P& property) const
+      -> std::enable_if_t<std::is_same_v<decltype(std::declval<const E&>().require(property)), E>, ContextExecutor> {
+    return {executor_.require(property), context_};
+  }
+  template <class P>
+  auto prefer(const P& property) const
+      -> std::enable_if_t<std::is_same_v<decltype(std::declval<const E&>().prefer(property)), E>, ContextExecutor> {
+    return {executor_.prefer(property), context_};
+  }
+  friend bool operator==(const ContextExecutor& a, const ContextExecutor& b) noexcept {
+    return a.executor_ == b.executor_ && __builtin_memcmp(&a.context_, &b.context_, sizeof(Context)) == 0;
+  }
+  friend bool operator!=(const ContextExecutor& a, const ContextExecutor& b) noexcept { return !(a == b); }
+
+ private:
+  E executor_;
+  Context context_;
+};
+
+#if defined(__cpp_impl_coroutine)
+// A coroutine of the type that `work` returns. If it is destroyed while it waits, the span is abandoned.
+template <class Task, class Work>
+Task run_traced(AsyncSpan span, Work work) {
+  using Result = decltype(std::declval<awaiter_t<Task>&>().await_resume());
+#if NOPSPAN_EXCEPTIONS
+  try {
+#endif
+    if constexpr (std::is_void_v<Result>) {
+      co_await call(work, span);
+      span.end();
+    } else {
+      Result result = co_await call(work, span);
+      span.end();
+      co_return result;
+    }
+#if NOPSPAN_EXCEPTIONS
+  } catch (const AtThrow&) {
+    __builtin_unreachable();
+  } catch (...) {
+    SpanAccess::rethrow(span);
+  }
+#endif
+}
+template <class Work>
+auto trace(CoSpan<Work>&& made) {
+  return run_traced<std::decay_t<called_t<Work, AsyncSpan>>>(std::move(made.begun.span), std::move(made.work));
+}
+template <class E, class Token, class Work>
+decltype(auto) spawn(E& executor, Token&& token, CoSpan<Work>&& made) {
+  using Executor = typename std::decay_t<called_t<Work, AsyncSpan>>::executor_type;
+  if constexpr (std::is_convertible_v<E&, Executor>) {
+    const ContextExecutor<Executor> inside(executor, made.begun.context);
+    return co_spawn(inside, trace(std::move(made)), std::forward<Token>(token));
+  } else {
+    const Executor own = executor.get_executor();
+    return spawn(own, std::forward<Token>(token), std::move(made));
+  }
+}
+#endif
+
+}  // namespace detail
+
+#if defined(__cpp_impl_coroutine)
+/// A span in coroutines of asio or Boost.Asio, whose promise is not a CoroutinePromise. Runs `work` inside an
+/// AsyncSpan, and spawns the asio::awaitable that it returns: the result is that of `co_spawn(executor, awaitable,
+/// token)`. The other arguments are as for co_span(). The span's context is current whenever the awaitable runs, on
+/// whichever thread, and also in what it spawns on asio::this_coro::executor. docs/developers.md has an example.
+template <class Executor, class Token, class N, class First, class... Rest>
+decltype(auto) spawn_span(Executor&& executor, Token&& token, N&& name, First&& first, Rest&&... rest) {
+  return detail::spawn(executor, std::forward<Token>(token),
+                       co_span(std::forward<N>(name), std::forward<First>(first), std::forward<Rest>(rest)...));
+}
+
+/// A span in coroutines of other libraries, whose promise is not a CoroutinePromise: `co_await traced(name, parent,
+/// work)` runs `work` inside an AsyncSpan, and awaits the task that it returns. The result is a task of the same type.
+/// The other arguments are as for co_span(). The span's context is not current in the task, because nothing says when
+/// that runs. So `work` takes the AsyncSpan&, and gives span.context_or(parent) to what it calls.
+template <class N, class... Rest>
+auto traced(N&& name, ContextRef parent, Rest&&... rest) {
+  return detail::trace(detail::make_co_span(name, parent, std::forward<Rest>(rest)...));
+}
+#endif
 
 /// A base class for promise types. It has the coroutine's context, which is at first the one that is current where the
 /// coroutine is called. Every co_await of the coroutine leaves the context when the coroutine suspends, and

@@ -108,6 +108,19 @@ ERRORS = {
         "HasMetadata and HasMeasurement take a value",
     "if (event.status() == 3) {}": r"operand types are .nopspan::Status. and .int.|\('nopspan::Status' and 'int'\)",
 }
+# Coroutines whose promises do not know nopspan. asio (1.22) does not know that clang has coroutines.
+TASKS = ("""\
+struct Task {
+  struct promise_type {
+    Task get_return_object() { return {}; }
+    std::suspend_never initial_suspend() noexcept { return {}; }
+    std::suspend_never final_suspend() noexcept { return {}; }
+    void return_void() {}
+    void unhandled_exception() {}
+  };
+};
+""", "#define ASIO_HAS_CO_AWAIT\n#define ASIO_HAS_STD_COROUTINE\n#include <asio.hpp>\nusing Task = asio::awaitable<void>;\n")
+AWAITED = ('co_span("a", [] { return std::suspend_always(); })', "context_scope(nopspan::Context())")
 # Statements that compile with a warning of [[nodiscard]].
 IGNORED = ('nopspan::Span{"x"};', 'nopspan::Span("x", [](auto&) {});', 'nopspan::Span{"x", nopspan::SpanKind::client};',
            'nopspan::AsyncSpan{"x"};', 'nopspan::AsyncSpan{"x", span};', 'nopspan::AsyncSpan{"x", [](auto&) {}};',
@@ -118,9 +131,13 @@ IGNORED = ('nopspan::Span{"x"};', 'nopspan::Span("x", [](auto&) {});', 'nopspan:
 def compiled(compiler, statement):
     """(exit status, errors, all that the compiler says)"""
     includes = "".join(f"#include {header}\n" for word, header in HEADERS.items() if word in statement)
-    command = [compiler, "-std=gnu++17", "-Wall", "-fsyntax-only", "-fno-color-diagnostics" if "clang" in compiler else
+    return compiled_file(compiler, "-std=gnu++17", includes + PROGRAM % statement)
+
+
+def compiled_file(compiler, standard, text):
+    command = [compiler, standard, "-Wall", "-fsyntax-only", "-fno-color-diagnostics" if "clang" in compiler else
                "-fdiagnostics-color=never", "-I", INCLUDE, "-x", "c++", "-"]
-    done = subprocess.run(command, input=includes + PROGRAM % statement, stderr=subprocess.PIPE, text=True, check=False,
+    done = subprocess.run(command, input=text, stderr=subprocess.PIPE, text=True, check=False,
                           env={**os.environ, "LC_ALL": "C"})
     return done.returncode, re.findall(r"error: (.*)", done.stderr), done.stderr
 
@@ -139,6 +156,17 @@ class Messages(unittest.TestCase):
                 self.assertNotEqual(status, 0)
                 self.assertEqual(len(errors), 1, text)
                 self.assertRegex(errors[0], ERRORS[statement])
+
+    def test_a_coroutine_of_another_library_gets_one_error_that_says_what_to_do(self):
+        for task in TASKS:
+            for awaited in AWAITED:
+                for compiler in surroundings.COMPILERS:
+                    with self.subTest(compiler=compiler, task=task, awaited=awaited):
+                        text = f"#include <nopspan/coroutine.h>\n{task}Task wrong() {{ co_await nopspan::{awaited}; }}\n"
+                        status, errors, text = compiled_file(compiler, "-std=c++20", text)
+                        self.assertNotEqual(status, 0)
+                        self.assertEqual(len(errors), 1, text)
+                        self.assertRegex(errors[0], r"In a coroutine of asio use nopspan::spawn_span\(\)")
 
     def test_an_object_or_error_that_is_ignored_is_a_warning(self):
         for (compiler, statement), (status, errors, text) in all_compiled(IGNORED):

@@ -339,9 +339,10 @@ TEST_F(Coroutine, AwaitsEveryKindOfAwaitable) {
 }
 
 // A child coroutine that is awaited by symmetric transfer, and that returns to its awaiter the same way.
-struct Lazy : Owner {
-  struct promise_type : nopspan::CoroutinePromise {
-    Lazy get_return_object() { return Lazy(*this); }
+template <class Promise>
+struct LazyOf : Owner {
+  struct promise_type : Promise {
+    LazyOf get_return_object() { return LazyOf(*this); }
     std::suspend_always initial_suspend() noexcept { return {}; }
     struct Final : Suspends {
       std::coroutine_handle<> await_suspend(std::coroutine_handle<promise_type> self) const noexcept {
@@ -351,7 +352,7 @@ struct Lazy : Owner {
     Final final_suspend() noexcept { return {}; }
     void return_value(int result) { value = result; }
     void unhandled_exception() { thrown = std::current_exception(); }
-    std::coroutine_handle<> awaiter;
+    std::coroutine_handle<> awaiter = std::noop_coroutine();
     std::exception_ptr thrown;
     int value = 0;
   };
@@ -367,10 +368,13 @@ struct Lazy : Owner {
       return promise.value;
     }
   };
-  explicit Lazy(promise_type& made) : Owner(handle_of(made)), promise(made) {}
+  explicit LazyOf(promise_type& made) : Owner(handle_of(made)), promise(made) {}
   Awaiter operator co_await() const noexcept { return Awaiter{promise}; }
   promise_type& promise;
 };
+using Lazy = LazyOf<nopspan::CoroutinePromise>;
+struct UnawarePromise {};
+using Foreign = LazyOf<UnawarePromise>;  // of a library that does not know nopspan
 
 TEST_F(Coroutine, ChangesContextsOverSymmetricTransfer) {
   const auto child = [&](int depth) -> Lazy {
@@ -794,6 +798,36 @@ TEST(CoSpan, OfACoroutineThatIsDestroyedIsAbandoned) {
     const Task task = work();
   }
   EXPECT_THAT(recorder.stop(), HasStatus(Status::cancelled));
+}
+
+TEST(Traced, IsASpanAroundATaskOfAnotherLibrary) {
+  const SpanRecorder recorder("answer");
+  const Context caller = named("order-7");
+  std::coroutine_handle<> parked;
+  const auto task = [&](Context context) -> Foreign {
+    co_await Park{parked};
+    EXPECT_EQ(context.request_id(), "order-7");
+    if (context.span_id() != 0) throw std::runtime_error("refused");
+    co_return 7;
+  };
+  const auto work = [&]() -> Foreign {
+    const auto metadata = [](Fields& f) { f.set("key", 1); };
+    const auto right = [&] { return task(caller); };
+    const auto wrong = [&](AsyncSpan& span) { return task(span.context()); };
+    const int got = co_await nopspan::traced("answer", caller, metadata, right);
+    try {
+      co_return co_await nopspan::traced("answer", caller, wrong);
+    } catch (const std::runtime_error&) {
+    }
+    co_return got;
+  };
+  const Foreign all = work();
+  all.handle.resume();
+  parked.resume();
+  EXPECT_THAT(recorder.stop(), HasMetadata("key", 1));
+  parked.resume();
+  EXPECT_EQ(all.promise.value, 7);
+  EXPECT_THAT(recorder.names(), ElementsAre("answer.start", "answer.stop", "answer.start", "answer.exception"));
 }
 
 TEST(CoSpan, ForwardsTheTraceThoughNobodyListens) {
