@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /// @file
 /// Contexts in the headers of messages between processes: `traceparent` and `tracestate` of W3C Trace Context
-/// (https://www.w3.org/TR/trace-context/), and `baggage` of W3C Baggage (https://www.w3.org/TR/baggage/).
+/// (https://www.w3.org/TR/trace-context/), and `baggage` of W3C Baggage (https://www.w3.org/TR/baggage/). Also in the
+/// environment of a child process, by OpenTelemetry's convention
+/// (https://opentelemetry.io/docs/specs/otel/context/env-carriers/).
 ///
 /// @code
 /// #include <nopspan/propagation.h>
@@ -100,8 +102,9 @@ template <class C, class = void>
 inline constexpr bool has_pairs = false;
 template <class C>
 inline constexpr bool
-    has_pairs<C, std::void_t<decltype(Text(std::declval<C&>().begin()->first), Text(std::declval<C&>().begin()->second),
-                                      std::declval<C&>().end())>> = true;
+    has_pairs<C, std::void_t<decltype(Text(std::declval<C&>().begin()->first)),
+                             decltype(Text(std::declval<C&>().begin()->second)), decltype(std::declval<C&>().end())>> =
+        true;
 // Whether the values of such a container refer to texts of others, as a std::string_view does.
 template <class C, class = void>
 inline constexpr bool has_views = false;
@@ -121,10 +124,10 @@ template <class C, class Pair>
 inline constexpr bool is_sequence<C, Pair, std::void_t<decltype(std::declval<C&>().push_back(std::declval<Pair>()))>> =
     true;
 
-template <class C>
+template <bool is_environment, class C>
 void erase_header(C& carrier, Text key) {
   for (auto at = carrier.begin(); at != carrier.end();) {
-    if (is_header(at->first, key)) {
+    if (is_environment ? Text(at->first).view() == key.view() : is_header(at->first, key)) {
       const auto found = at++;
       if constexpr (std::is_void_v<decltype(carrier.erase(found))>) {
         carrier.erase(found);
@@ -136,11 +139,11 @@ void erase_header(C& carrier, Text key) {
     }
   }
 }
-// Without a value, only removes the header.
-template <class C>
+// Without a value, only removes the header. Of callables, only those of an environment can do that.
+template <bool is_environment, class C>
 void set_header(C& carrier, Text key, Text value) {
-  if constexpr (has_pairs<C>) erase_header(carrier, key);
-  if (value.empty()) return;
+  if constexpr (has_pairs<C>) erase_header<is_environment>(carrier, key);
+  if (value.empty() && (has_pairs<C> || !is_environment)) return;
   if constexpr (has_pairs<C>) {
     using Pair =
         std::pair<std::decay_t<decltype(carrier.begin()->first)>, std::decay_t<decltype(carrier.begin()->second)>>;
@@ -157,14 +160,22 @@ void set_header(C& carrier, Text key, Text value) {
   }
 }
 
-template <class C>
+template <bool is_environment, class C>
 void write_headers(const Context& context, C& carrier) {
-  char baggage[kBaggageRoom];
-  const std::size_t size = write_baggage(context, baggage);
-  if (context.empty() && size == 0) return;
-  set_header(carrier, "traceparent", context.traceparent());
-  set_header(carrier, "tracestate", context.tracestate());
-  set_header(carrier, "baggage", Text(baggage, size));
+  constexpr bool kIsCarrier = std::disjunction_v<std::bool_constant<has_pairs<C>>, std::is_invocable<C&, Text, Text>,
+                                                 std::is_invocable<C&, std::string_view, std::string_view>>;
+  static_assert(kIsCarrier,
+                "a carrier is a container of pairs of texts, or a callable that takes a key and a value, both "
+                "nopspan::Text or std::string_view");
+  static_assert(!has_views<C>, "a carrier into which headers are written has texts of its own, not views");
+  if constexpr (kIsCarrier && !has_views<C>) {
+    char baggage[kBaggageRoom];
+    const std::size_t size = write_baggage(context, baggage);
+    if (context.empty() && size == 0) return;
+    set_header<is_environment>(carrier, is_environment ? "TRACEPARENT" : "traceparent", context.traceparent());
+    set_header<is_environment>(carrier, is_environment ? "TRACESTATE" : "tracestate", context.tracestate());
+    set_header<is_environment>(carrier, is_environment ? "BAGGAGE" : "baggage", Text(baggage, size));
+  }
 }
 
 // What a callable returned: a text, or an optional of one.
@@ -185,16 +196,7 @@ Text text_of(const R& got) {
 /// only what the carrier throws.
 template <class C>
 void inject(ContextRef context, C&& carrier) {
-  using Carrier = std::remove_reference_t<C>;
-  constexpr bool kIsCarrier =
-      std::disjunction_v<std::bool_constant<detail::has_pairs<Carrier>>, std::is_invocable<Carrier&, Text, Text>,
-                         std::is_invocable<Carrier&, std::string_view, std::string_view>>;
-  static_assert(kIsCarrier,
-                "a carrier is a container of pairs of texts, or a callable that takes a key and a value, both "
-                "nopspan::Text or std::string_view");
-  static_assert(!detail::has_views<Carrier>,
-                "a carrier into which headers are written has texts of its own, not views");
-  if constexpr (kIsCarrier && !detail::has_views<Carrier>) detail::write_headers(context.context(), carrier);
+  detail::write_headers<false>(context.context(), carrier);
 }
 /// The same for the calling thread's current context.
 template <class C>
@@ -233,6 +235,34 @@ template <class C>
     return {};
   }
 }
+
+/// The same as inject() for the environment of a child process, by OpenTelemetry's convention: the variables
+/// TRACEPARENT, TRACESTATE and BAGGAGE. The carrier is a copy of this process's environment as a container of pairs, or
+/// a callable. If a variable is to be removed, the callable gets an empty value. The name that it gets ends with a zero
+/// byte:
+///
+/// @code
+/// #include <nopspan/propagation.h>
+///
+/// #include <cstdlib>
+/// #include <string>
+///
+/// void start_child() {  // in a process with one thread, because setenv() is not safe in others
+///   nopspan::inject_environment(nopspan::Context::current(), [](std::string_view name, std::string_view value) {
+///     value.empty() ? unsetenv(name.data()) : setenv(name.data(), std::string(value).c_str(), 1);
+///   });
+///   std::system("make");
+/// }
+/// @endcode
+template <class C>
+void inject_environment(ContextRef context, C&& carrier) {
+  detail::write_headers<true>(context.context(), carrier);
+}
+
+/// Reads the context that the parent process wrote: a command begins with
+/// `nopspan::span("command", nopspan::extract_environment(), …)`. Call it while no other thread changes the
+/// environment.
+[[nodiscard]] NOPSPAN_API Context extract_environment() noexcept;
 
 }  // namespace nopspan
 

@@ -223,6 +223,32 @@ TEST(Extract, KeepsBaggageWithoutATraceparent) {
   EXPECT_NE(recorder.start()->request_id(), "");
 }
 
+TEST(Environment, HasTheNamesOfOpenTelemetry) {
+  const Headers headers{{"BAGGAGE", "tenant=acme"}, {"TRACEPARENT", kCallersTraceparent}, {"TRACESTATE", "congo=1"}};
+  const Context context = extract(headers);
+  Headers made{{"PATH", "/bin"}, {"TRACESTATE", "old=1"}};
+  nopspan::inject_environment(context, made);
+  EXPECT_EQ(made.extract("PATH").mapped(), "/bin");
+  EXPECT_EQ(made, headers);
+}
+
+// In a child, because the environment belongs to all tests.
+TEST(Environment, IsReadByTheProcessThatGotIt) {
+  expect_in_child([] {
+    const auto set = [](std::string_view name, std::string_view value) {
+      value.empty() ? unsetenv(name.data()) : setenv(name.data(), std::string(value).c_str(), 1);
+    };
+    Headers headers{{"baggage", "tenant=acme"}, {"traceparent", kCallersTraceparent}, {"tracestate", "congo=1"}};
+    for (int i = 0; i < 2; ++i) {
+      nopspan::inject_environment(extract(headers), set);
+      Headers received;
+      inject(nopspan::extract_environment(), received);
+      EXPECT_EQ(received, headers);
+      headers = {{"traceparent", kCallersTraceparent}};
+    }
+  });
+}
+
 TEST(Baggage, IsForwardedThoughNobodyListens) {
   nopspan::span("work", with_baggage("tenant=acme,key=value"),
                 [] { EXPECT_EQ(baggage_of(Context::current()), "tenant=acme,key=value"); });

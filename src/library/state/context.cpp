@@ -19,6 +19,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
@@ -199,6 +200,14 @@ Context read_headers(const ReceivedHeaders& received) noexcept {
 }
 
 }  // namespace detail
+
+Context extract_environment() noexcept {
+  detail::ReceivedHeaders received;
+  received.traceparent.add(std::getenv("TRACEPARENT"));
+  received.tracestate.add(std::getenv("TRACESTATE"));
+  received.baggage.add(std::getenv("BAGGAGE"));
+  return detail::read_headers(received);
+}
 
 RequestId make_request_id() noexcept { return fresh().request_id(); }
 
