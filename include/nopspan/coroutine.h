@@ -469,10 +469,11 @@ decltype(auto) spawn(E& executor, Token&& token, CoSpan<Work>&& made) {
 }  // namespace detail
 
 #if defined(__cpp_impl_coroutine)
-/// A span in coroutines of asio or Boost.Asio, whose promise is not a CoroutinePromise. Runs `work` inside an
-/// AsyncSpan, and spawns the asio::awaitable that it returns: the result is that of `co_spawn(executor, awaitable,
-/// token)`. The other arguments are as for co_span(). The span's context is current whenever the awaitable runs, on
-/// whichever thread, and also in what it spawns on asio::this_coro::executor. docs/developers.md has an example.
+/// A span in coroutines of asio or Boost.Asio, whose promise is not a CoroutinePromise. Runs `work` inside an AsyncSpan,
+/// and spawns the asio::awaitable that it returns: the result is that of `co_spawn(executor, awaitable, token)`. The
+/// other arguments are as for co_span(). The span's context is current whenever the awaitable runs, on whichever thread,
+/// and also in what it spawns on asio::this_coro::executor. A call costs somewhat more than co_spawn(), also if no
+/// tracer is attached, because asio allocates memory for the executor. docs/developers.md has an example.
 template <class Executor, class Token, class N, class First, class... Rest>
 decltype(auto) spawn_span(Executor&& executor, Token&& token, N&& name, First&& first, Rest&&... rest) {
   return detail::spawn(executor, std::forward<Token>(token),

@@ -16,6 +16,28 @@
 /// }
 /// @endcode
 ///
+/// Boost.Fiber, Boost.Coroutine2 and userver switch by Boost.Context. There, replace its switch when you link the
+/// program, with `-Wl,--wrap=jump_fcontext`:
+///
+/// @code
+/// #include <nopspan/fiber.h>
+///
+/// #include <boost/context/detail/fcontext.hpp>
+///
+/// using namespace boost::context::detail;
+/// extern "C" transfer_t __real_jump_fcontext(fcontext_t to, void* data);
+/// extern "C" transfer_t __wrap_jump_fcontext(fcontext_t to, void* data) {
+///   const nopspan::FiberSwitch here;
+///   return __real_jump_fcontext(to, data);
+/// }
+/// @endcode
+///
+/// brpc has a function of its own: link with `-Wl,--wrap=bthread_jump_fcontext`, and wrap
+/// `std::intptr_t bthread_jump_fcontext(void** from, void* to, std::intptr_t data, bool keeps_fpu)` in the same way.
+/// Seastar switches inside one source file, so the linker cannot replace it. Add a FiberSwitch at the begin of
+/// thread_context::setup(), switch_in() and switch_out() in src/core/thread.cc. The adapters of brpc, userver and
+/// Seastar follow their sources, and were not run with them.
+///
 /// A scheduler with hooks keeps the scopes of a suspended fiber beside its stack instead, and calls suspend_scopes()
 /// when the fiber is suspended, and resume_scopes() when it is resumed. Both take a few nanoseconds
 /// (docs/overhead.md). They work whether or not a tracer or handler is attached.
