@@ -210,17 +210,21 @@ TEST_F(StepsInTraces, WithLinksInsteadOfMembersShareWhatIsInsideThem) {
   EXPECT_THAT(only().linked, UnorderedElementsAre(Pair("engine.step", Pair(1, 1)), Pair("llama.gpu", Pair(1, 1))));
 }
 
-TEST_F(StepsInTraces, CountsRequestsThatBeganBeforeTheAttach) {
+TEST_F(StepsInTraces, CountsRequestsThatAreKnownFromThemOnly) {
   const std::string_view own_keys = members_for({7, 8}, true);
   add(step_of(100, own_keys, facts_of(2)), step_of(101, own_keys, facts_of(2)));
   add(step_of(102, members_for({1, 2}), facts_of(2)), request_of(1));
+  std::string by_trace(members_for({9}));
+  reinterpret_cast<nopspan_member*>(by_trace.data())->flags = NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY;
+  add(step_of(103, by_trace, facts_of(1)));
   wait(20 * kSecond);
-  EXPECT_EQ(assembler.step_counts().members.held, 5U);
+  EXPECT_EQ(assembler.step_counts().members.held, 6U);
   assembler.finish();
   const StepCounts& counts = assembler.step_counts();
-  EXPECT_EQ(counts.before_attach, 2U);
+  EXPECT_EQ(counts.by_own_key, 2U);
   EXPECT_EQ(counts.not_ended, 1U);
-  EXPECT_EQ(counts.members.unknown, 5U);
+  EXPECT_EQ(counts.by_trace_id, 1U);
+  EXPECT_EQ(counts.members.unknown, 6U);
   EXPECT_EQ(counts.members.joined, 1U);
   EXPECT_THAT(seen, SizeIs(1));
 }
@@ -369,7 +373,7 @@ TEST_F(StepsInTraces, AreBounded) {
   }
   assembly.assembler.finish();
   EXPECT_EQ(assembly.assembler.step_counts().members.held, 0U);
-  EXPECT_GT(assembly.assembler.step_counts().before_attach, 1000U);
+  EXPECT_GT(assembly.assembler.step_counts().by_own_key, 1000U);
 }
 
 // What the steps of a process claim to have is not believed.

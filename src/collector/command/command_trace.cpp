@@ -131,8 +131,12 @@ void TracePrinter::print_end(const Source& source, const TraceStage& stage) cons
   add(steps.missing + steps.stray, " of engine steps lost", "member");
   std::cerr << "; " << counts.entries << " spans and events received" << (text.empty() ? "" : ": ") << text << "\n";
   text.clear();
-  add(steps.before_attach, " that began before the attach", "request");
-  if (stage.filter().for_source().empty()) add(steps.not_ended, " that did not end or are not traced", "request");
+  add(steps.by_own_key, " by a key of the engine's own (began before the attach, or has no recorded span)", "request");
+  if (stage.filter().for_source().empty()) {
+    add(steps.not_ended, " that did not end or are not traced", "request");
+    add(steps.by_trace_id,
+        " by a trace id that no traced span has (not ended, not traced, or not by Member::of_trace())", "request");
+  }
   if (!text.empty()) std::cerr << "Known only from engine steps: " << text << "\n";
   std::cerr << to_text(ledger);
 }

@@ -203,8 +203,9 @@ nlohmann::ordered_json to_json(const TraceCounts& counts, const StepCounts& step
             {"dropped", steps.dropped},
             {"missing", steps.missing},
             {"stray", steps.stray},
-            {"requests_before_attach", steps.before_attach},
-            {"requests_not_ended", steps.not_ended}}}};
+            {"requests_by_own_key", steps.by_own_key},
+            {"requests_not_ended", steps.not_ended},
+            {"requests_by_trace_id", steps.by_trace_id}}}};
 }
 
 }  // namespace nopspan::collector

@@ -226,7 +226,9 @@ void TraceSteps::end(const Request& request) {
     counts.held -= sum->members;
     counts.unknown += sum->members;
   }
-  ++(request.key.by == By::own_key ? counts_.before_attach : counts_.not_ended);
+  ++(request.key.by == By::own_key ? counts_.by_own_key
+     : request.key.by == By::trace ? counts_.by_trace_id
+                                   : counts_.not_ended);
 }
 
 void TraceSteps::note_request(const Entry& entry) {

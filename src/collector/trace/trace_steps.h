@@ -42,9 +42,10 @@ struct StepCounts {
   std::uint64_t dropped = 0;  // members for which the programs had no memory
   std::uint64_t missing = 0;  // members that a step has and that did not arrive
   std::uint64_t stray = 0;    // members that arrived without their step
-  // Requests that began before the attach, which the engine named by keys of its own; and other requests whose span or
-  // trace did not arrive, as a rule because it did not end.
-  std::uint64_t before_attach = 0, not_ended = 0;
+  // Requests that are known from steps only. Those that the engine named by keys of its own, as a rule because they
+  // began before the attach; those whose span did not arrive, as a rule because it did not end; and those that were
+  // named by trace ids of which no span arrived.
+  std::uint64_t by_own_key = 0, not_ended = 0, by_trace_id = 0;
 };
 
 class TraceSteps {

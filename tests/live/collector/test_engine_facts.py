@@ -273,7 +273,7 @@ class All:
                 self.assertEqual((steps["all"], steps["members"]["joined"]),
                                  (len(self.steps), sum(line["batch_size"] for line in self.steps)))
                 self.assertEqual(steps["members"]["all"], steps["members"]["joined"])
-                self.assertEqual((steps["requests_before_attach"], steps["requests_not_ended"]), (0, 0))
+                self.assertEqual((steps["requests_by_own_key"], steps["requests_not_ended"]), (0, 0))
 
     def test_steps_add_up_to_the_requests(self):
         for fact in ("drafted_tokens", "accepted_tokens"):
@@ -462,13 +462,13 @@ class InTheMiddle(Run):
                 for request_id, number in late.items():
                     linked, = traces[request_id]["linked"]
                     self.assertEqual([linked["count"], *(linked[fact] for fact in OF_MEMBERS)], books[number])
-                self.assertEqual(steps["requests_before_attach"], len(self.early(seen)))
+                self.assertEqual(steps["requests_by_own_key"], len(self.early(seen)))
                 self.assertEqual(steps["requests_not_ended"], 0)
                 members = steps["members"]
                 self.assertEqual(members["unknown"], sum(books[number][0] for number in self.early(seen)))
                 self.assertEqual(members["joined"], sum(books[number][0] for number in late.values()))
                 self.assertEqual(members["all"], members["unknown"] + members["joined"])
-        said = re.search("^Known only from engine steps: (\\d+) requests that began before the attach$",
+        said = re.search("^Known only from engine steps: (\\d+) requests by a key of the engine's own \\(",
                          "\n".join(self.readers["text"].said), re.M)
         self.assertIn(int(said[1]), {len(self.early(self.steps[i:])) for i in range(len(self.steps))})
 

@@ -156,7 +156,7 @@ class EngineLlama(Test):
         self.assertEqual(steps["all"], len(books.steps))
         self.assertEqual(steps["members"]["joined"], sum(step["batch_size"] for step in books.steps.values()))
         self.assertEqual((steps["missing"], steps["stray"], steps["dropped"], steps["members"]["late"]), (0, 0, 0, 0))
-        self.assertEqual((steps["requests_before_attach"], steps["requests_not_ended"]), (0, 0))
+        self.assertEqual((steps["requests_by_own_key"], steps["requests_not_ended"]), (0, 0))
 
     def check_top(self, top, books):
         count, sums = facts_of(top, "engine.request")
