@@ -49,6 +49,7 @@
 #define NOPSPAN_FLAG_KIND_SHIFT 12            /* three bits: OTLP's SpanKind, from 0 (unspecified) to 5 (consumer) */
 #define NOPSPAN_FLAG_KIND_MASK 0x7000U
 #define NOPSPAN_FLAG_COUNTER 0x8000U /* of a gauge: the value is the total of a counter */
+#define NOPSPAN_FLAG_RANDOM 0x10000U /* the random flag of the trace: the last 7 bytes of its id are random */
 /* The library never sets the bits 0xc0000000, because a tracer may use them. */
 
 /* BEGIN struct nopspan_span */
@@ -90,6 +91,10 @@ struct nopspan_link {
   unsigned long span_id;
 };
 /* END struct nopspan_link */
+/* An attribute that has what a link has no room for: a line for each link, which is empty, or has the flags of OTLP's
+ * links in hexadecimal, a space and the tracestate. A span of which all links are sampled contexts of this process, and
+ * without a tracestate, does not have it. */
+#define NOPSPAN_ATTRIBUTE_LINKS "nopspan.links"
 
 /* The record of engine_request: the span's record, then the times and counts of one request in an inference server.
  * engine_size is the offset from the beginning of this struct at which the second `reserved` begins. engine_flags is 0.

@@ -738,6 +738,25 @@ TEST(Batch, SaysWhatTheRecordSays) {
   EXPECT_EQ(traced.batches[0].header.open_entries, 1U);  // its root span belongs to another process
 }
 
+TEST(Batch, HasTheFlagsOfTheTraceAndWhatALinkHasNoRoomFor) {
+  const auto context = [](const char* flags, const char* tracestate) {
+    const std::string header = std::string("00-0af7651916cd43dd8448eb211c80319c-00000000000000aa-") + flags;
+    return Context::from_traceparent(header.c_str(), tracestate);
+  };
+  const Traced traced([&] {
+    const ContextScope scope{context("03", "")};
+    Span span{"work"};
+    span.link(context("03", "a=b")).link(Context::make()).link(context("00", ""));
+    { Span local{"local"}; }
+  });
+  ASSERT_THAT(traced.names(), ElementsAre("local", "work"));
+  for (const Entry& entry : traced.batches.at(0).entries) {
+    EXPECT_EQ(entry.form.flags & (NOPSPAN_FLAG_SAMPLED | NOPSPAN_FLAG_RANDOM),
+              NOPSPAN_FLAG_SAMPLED | NOPSPAN_FLAG_RANDOM);
+  }
+  EXPECT_THAT(traced.batches[0].entries[1].attributes, testing::HasSubstr(std::string("303 a=b\n\n300 ")));
+}
+
 TEST(Batch, HasTimesThatAreFarFromThatOfTheRequest) {
   const Traced traced([] {
     const FakeClock clock;

@@ -92,6 +92,7 @@ void write_flags(JsonWriter& json, const Entry& entry) {
       {NOPSPAN_FLAG_ASYNC, "async"},
       {NOPSPAN_FLAG_STEP, "step"},
       {NOPSPAN_FLAG_COUNTER, "counter"},
+      {NOPSPAN_FLAG_RANDOM, "random"},
   };
   bool has_any = false;
   const auto write = [&](const char* name) {

@@ -11,12 +11,14 @@
 #include "span/span.h"
 #include "state/context_access.h"
 #include "state/field_sink.h"
+#include "state/header_store.h"
 #include "state/labels.h"
 #include "state/step_data.h"
 
 #include <nopspan/event.h>
 
 #include <cstdint>
+#include <cstring>
 #include <iterator>
 #include <string_view>
 
@@ -573,6 +575,14 @@ void measure_labelled(FieldSink* sink, Text name, Text key, Text value, std::int
   measure_int(sink, {text, size}, number);
 }
 
+namespace {
+
+LinkState* states_of_links(const FieldSink& sink) noexcept {
+  return reinterpret_cast<LinkState*>(sink.links + kMaxLinks);
+}
+
+}  // namespace
+
 void put_link(FieldSink* sink, ContextRef linked) noexcept {
   // The context of a span that is not recorded is the thread's. For a step that is its own, and not that of a request.
   if (is_step(*sink) && ContextAccess::is_current(linked)) {
@@ -588,16 +598,48 @@ void put_link(FieldSink* sink, ContextRef linked) noexcept {
     return;
   }
   if (sink->links == nullptr) {
-    sink->links = reinterpret_cast<nopspan_link*>(take_block(kMaxLinks * sizeof(nopspan_link)).bytes);
+    sink->links =
+        reinterpret_cast<nopspan_link*>(take_block(kMaxLinks * (sizeof(nopspan_link) + sizeof(LinkState))).bytes);
   }
   if (sink->links == nullptr || sink->link_count == kMaxLinks) {
     sink->flags |= NOPSPAN_FLAG_LINKS_DROPPED;
     count(counters.links_dropped);
     return;
   }
+  const ContextHead& head = ContextAccess::head(context);
+  const bool is_remote = (head.bits & ContextAccess::kRemote) != 0;
+  states_of_links(*sink)[sink->link_count] = {
+      head.headers, ((is_remote ? LinkState::kRemote : LinkState::kLocal) & ~3U) | (head.trace_flags & 3U)};
   nopspan_link& link = sink->links[sink->link_count++];
-  std::memcpy(link.trace_id, ContextAccess::head(context).trace_id, sizeof(link.trace_id));
+  std::memcpy(link.trace_id, head.trace_id, sizeof(link.trace_id));
   link.span_id = context.span_id();
+}
+
+// States that have no room are left out, and counted.
+void add_link_states(FieldSink& sink) noexcept {
+  char text[2048];
+  std::size_t size = 0;
+  bool has_any = false;
+  for (std::uint32_t i = 0; i < sink.link_count; ++i) {
+    const LinkState& state = states_of_links(sink)[i];
+    char tracestate[kMaxTracestateBytes + 1];
+    const std::size_t bytes = has_tracestate(state.headers) ? load_tracestate(state.headers, tracestate) : 0;
+    constexpr std::size_t kDigits = 3;
+    if (i > 0) text[size++] = '\n';
+    if (bytes == 0 && state.flags == LinkState::kLocal) continue;
+    if (size + kDigits + 1 + bytes + sink.link_count > sizeof(text)) {  // one byte more for each other link
+      count(counters.fields_dropped);
+      continue;
+    }
+    has_any = true;
+    encode_hex(state.flags, kDigits, text + size);
+    size += kDigits;
+    text[size++] = ' ';
+    std::memcpy(text + size, tracestate, bytes);
+    size += bytes;
+  }
+  constexpr std::uint8_t kFlags = FieldEntry::kOwn | FieldEntry::kProbesOnly;
+  if (has_any) count_unless(sink.fields.put_string(NOPSPAN_ATTRIBUTE_LINKS, {text, size}, kFlags));
 }
 
 void put_step(FieldSink* sink, StepFact fact, std::uint64_t value) noexcept {

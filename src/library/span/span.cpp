@@ -97,8 +97,7 @@ __attribute__((always_inline)) inline void place_inside(ThreadState* thread, Spa
   context.parent_id = parent.span_id;
   context.bits = ContextAccess::kHasTrace;
   context.span_id = make_span_id(thread);
-  static_assert(NOPSPAN_FLAG_SAMPLED == 1U << 6U);
-  span.flags |= (context.trace_flags & 1U) << 6U;
+  span.flags |= flags_of_trace(context);
   note_child(thread, span.name);
 }
 
@@ -194,6 +193,7 @@ __attribute__((noinline)) void report_any_end(ThreadState* thread, SpanState& sp
   if (__builtin_expect(span.gives_result, 0) && span.status == NOPSPAN_STATUS_OK) apply_result(span);
   if (span.status != NOPSPAN_STATUS_OK && !span.stop_only) add_outcome(span);
   if (span.catalogue != nullptr) add_engine_times(span);
+  if (__builtin_expect(span.link_count > 0, 0)) add_link_states(span);
   if (is_step(span)) {
     complete_step(span);
     if (point_probes_up()) fire_engine_step(thread, span);

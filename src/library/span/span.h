@@ -36,6 +36,9 @@ struct Outcome {
 // the application set.
 void span_complete_stop_only(SpanState* span, const Outcome& outcome) noexcept;
 
+// Adds NOPSPAN_ATTRIBUTE_LINKS at the end of a span with links.
+void add_link_states(FieldSink& sink) noexcept;
+
 // Records that the first token of a stream came at `now_ns`, and fires the probe `first_token`. False if the span has
 // had a first token. Must be called inside a LibraryGuard.
 bool mark_first_token(ThreadState* thread, SpanState& span, std::uint64_t now_ns, std::uint64_t tokens_so_far) noexcept;

@@ -20,6 +20,13 @@ namespace nopspan::detail {
 
 inline constexpr std::size_t kMaxLinks = 128;
 
+// What a nopspan_link has no room for.
+struct LinkState {
+  std::uint64_t headers;                                           // a handle (header_store.h)
+  std::uint32_t flags;                                             // of OTLP's links
+  static constexpr std::uint32_t kLocal = 0x101, kRemote = 0x301;  // known not to be remote, or to be; both are sampled
+};
+
 // Whether a span stores its fields. Setters in headers test whether it is not `no`.
 enum class TakesFields : unsigned char {
   no,  // nobody gets them: only labels are set
@@ -146,7 +153,7 @@ struct alignas(64) FieldSink : OpenSpan, Unusual {
   bool is_span = true;
   bool has_numbers = false;         // if false, what begin_numbers() clears is not set
   union {                           // one block, allocated at first use
-    nopspan_link* links = nullptr;  // an array of kMaxLinks
+    nopspan_link* links = nullptr;  // an array of kMaxLinks, and then one of as many LinkStates
     StepData* step;                 // with NOPSPAN_FLAG_STEP
   };
   FieldBuffer fields;

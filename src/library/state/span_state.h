@@ -38,13 +38,19 @@ struct SpanState : FieldSink {
   mutable char request_id[24];  // use canonical_id()
 };
 
+// The NOPSPAN_FLAG_* bits that are W3C's flags of the trace.
+inline std::uint32_t flags_of_trace(const ContextHead& context) noexcept {
+  static_assert(NOPSPAN_FLAG_SAMPLED == 1U << 6U && NOPSPAN_FLAG_RANDOM == 2U << 15U);
+  return (context.trace_flags & 1U) << 6U | (context.trace_flags & 2U) << 15U;
+}
+
 // The NOPSPAN_FLAG_* bits that spans and events inherit from their context.
 inline std::uint32_t context_flags(const ContextHead& context) noexcept {
   std::uint32_t flags = 0;
   if ((context.bits & ContextAccess::kForeign) != 0) flags |= NOPSPAN_FLAG_FOREIGN_ID;
   if ((context.bits & ContextAccess::kRemoteParent) != 0) flags |= NOPSPAN_FLAG_REMOTE_PARENT;
   if ((context.bits & ContextAccess::kOrphan) != 0) flags |= NOPSPAN_FLAG_ORPHAN;
-  if ((context.trace_flags & 1U) != 0) flags |= NOPSPAN_FLAG_SAMPLED;
+  flags |= flags_of_trace(context);
   return flags;
 }
 
