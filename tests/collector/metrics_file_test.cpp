@@ -42,7 +42,7 @@ TEST(MetricsFile, IsThereFromTheBeginning) {
   MetricsFile file(folder / "metrics.prom", 0);
   EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("\nnopspan_processes_total 0\n"));
   file.write_and_wait(delivered(5));
-  EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("} 5\n"));
+  EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("entries_delivered_total 5\n"));
   EXPECT_THAT(names_in(folder / ""), testing::ElementsAre("metrics.prom"));
 }
 
@@ -78,7 +78,7 @@ TEST(MetricsFile, TouchesNothingElseInItsFolder) {
   std::filesystem::create_symlink(folder / "precious", folder / ".metrics.prom.new");
   MetricsFile file(folder / "metrics.prom", 0);
   file.write_and_wait(delivered(5));
-  EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("} 5\n"));
+  EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("entries_delivered_total 5\n"));
   EXPECT_EQ(contents_of(folder / "metrics.prom.new"), "another program's");
   EXPECT_EQ(contents_of(folder / "precious"), "precious");
   EXPECT_THAT(names_in(folder / ""),
@@ -129,7 +129,7 @@ TEST(MetricsFile, ComplainsOnceAndCountsWhatFails) {
   std::filesystem::create_directory(folder / "textfile");
   file.write_and_wait(delivered(3));
   EXPECT_THAT(contents_of(path), HasSubstr("\nnopspan_metrics_failed_writes_total 2\n"));
-  EXPECT_THAT(contents_of(path), HasSubstr("} 3\n"));
+  EXPECT_THAT(contents_of(path), HasSubstr("entries_delivered_total 3\n"));
 }
 
 TEST(MetricsFile, KeepsTheTextBeforeOnAFullDisk) {
@@ -142,7 +142,7 @@ TEST(MetricsFile, KeepsTheTextBeforeOnAFullDisk) {
     file.write_and_wait(delivered(6));
   }
   EXPECT_THAT(testing::internal::GetCapturedStderr(), HasSubstr("File too large"));
-  EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("} 5\n"));
+  EXPECT_THAT(contents_of(folder / "metrics.prom"), HasSubstr("entries_delivered_total 5\n"));
   EXPECT_THAT(names_in(folder / ""), testing::ElementsAre("metrics.prom"));
 }
 

@@ -21,7 +21,7 @@ measure() {
 }
 # knows NUMBER: whether the collector knows of so many entries.
 knows() {
-  grep -qs "^nopspan_entries_emitted_total{.*} $1$" metrics
+  grep -qs "^nopspan_entries_emitted_total $1$" metrics
 }
 
 measure flood

@@ -36,11 +36,15 @@ LedgerMetrics::LedgerMetrics(MetricRegistry& registry)
       lost_(registry.counter("nopspan.entries.lost", "{entry}",
                              "Entries that were lost, by reason. For ring_full, use a larger --buffer or a filter; "
                              "export_dropped entries were delivered, but could not be written.",
-                             {"pid", "comm", "reason"})),
+                             {"reason"})),
       parts_(registry.counter("nopspan.parts.dropped", "{part}",
                               "Attributes, links and members of entries that the library dropped: no memory, a limit, "
                               "or invalid.",
-                              {"pid", "comm", "part"})),
+                              {"part"})),
+      process_lost_(registry.counter("nopspan.process.lost", "",
+                                     "What processes lost: entries by reason, and parts of entries. Other processes "
+                                     "have no series.",
+                                     {"pid", "comm", "reason"})),
       processes_(registry.counter("nopspan.processes", "{process}", "Processes that emitted entries.")),
       damage_(registry.counter("nopspan.recording.damage", "",
                                "Parts of recordings that could not be read: skipped bytes, broken chunks, and "
@@ -51,69 +55,51 @@ LedgerMetrics::LedgerMetrics(MetricRegistry& registry)
                                  "so many others. What they emitted is in no count.",
                                  {"pid", "comm"})) {
   for (const Family& family : kFamilies) {
-    families_.push_back(&registry.counter(family.name, "{entry}", family.help, {"pid", "comm"}));
+    families_.push_back(&registry.counter(family.name, "{entry}", family.help));
   }
 }
 
-void LedgerMetrics::choose_rows(const Ledger& ledger) {
-  std::map<ProcessKey, bool> chosen;
-  std::size_t rows = 0;
+// Two processes that had the same pid and comm share a row, because labels must be unique. Processes that have a row
+// keep it.
+LedgerMetrics::Rows LedgerMetrics::rows_of(const Ledger& ledger) const {
+  Rows rows;
   for (const bool is_known : {true, false}) {
     for (const auto& [process, counts] : ledger.processes) {
       if (process == nullptr) continue;
-      const ProcessKey key(process->pid, process->start_ticks);
-      const auto known = has_row_.find(key);
-      if (is_known != (known != has_row_.end())) continue;
-      const bool has_row = is_known ? known->second : rows < kMostProcesses;
-      if (chosen.emplace(key, has_row).second && has_row) ++rows;
+      const Labels labels(std::to_string(process->pid), printable(process->comm, kMostComm));
+      if (rows_.contains(labels) != is_known) continue;
+      for (const CountField& field : kCountFields) {
+        if (counts.*field.count == 0 || (field.loss == nullptr && field.part == nullptr)) continue;
+        if (rows.size() < kMostProcesses || rows.contains(labels)) {
+          rows[labels][field.part != nullptr ? field.part : field.name] += counts.*field.count;
+        }
+      }
     }
   }
-  has_row_ = std::move(chosen);
-}
-
-bool LedgerMetrics::has_row(const ProcessPointer& process) const {
-  return process != nullptr && has_row_.at({process->pid, process->start_ticks});
-}
-
-void LedgerMetrics::forget(MetricWriter& writer, const Labels& labels) const {
-  for (MetricFamily* const family : families_) writer.forget(*family, {labels.first, labels.second});
-  for (const CountField& field : kCountFields) {
-    if (field.loss != nullptr) writer.forget(lost_, {labels.first, labels.second, field.name});
-    if (field.part != nullptr) writer.forget(parts_, {labels.first, labels.second, field.part});
-  }
+  return rows;
 }
 
 void LedgerMetrics::write(const Ledger& ledger) {
-  choose_rows(ledger);
-  const Labels others = {"other", "other"};
-  // Rows are keyed by their labels, because labels must be unique. Two processes that had the same pid and comm
-  // share one row.
-  Rows rows = {{others, ledger.others}};
-  for (const auto& [process, counts] : ledger.processes) {
-    rows[has_row(process) ? Labels(std::to_string(process->pid), printable(process->comm, kMostComm)) : others] +=
-        counts;
-  }
   MetricWriter writer(registry_);
-  // The counts of a process that the ledger no longer lists are in the shared row.
-  for (const auto& [labels, counts] : rows_) {
-    if (!rows.contains(labels)) forget(writer, labels);
-  }
   const auto set = [&writer](MetricFamily& family, std::uint64_t total, LabelValues labels) {
     writer.total(family, static_cast<double>(total), labels);
   };
-  for (const auto& [labels, counts] : rows) {
-    for (std::size_t i = 0; i < families_.size(); ++i) {
-      set(*families_[i], counts.*kFamilies[i].count, {labels.first, labels.second});
-    }
-    for (const CountField& field : kCountFields) {
-      if (field.loss != nullptr) set(lost_, counts.*field.count, {labels.first, labels.second, field.name});
-      if (field.part == nullptr || counts.*field.count == 0) continue;  // so few processes have these
-      set(parts_, counts.*field.count, {labels.first, labels.second, field.part});
-    }
+  for (std::size_t i = 0; i < families_.size(); ++i) set(*families_[i], ledger.total.*kFamilies[i].count, {});
+  for (const CountField& field : kCountFields) {
+    if (field.loss != nullptr) set(lost_, ledger.total.*field.count, {field.name});
+    if (field.part != nullptr) set(parts_, ledger.total.*field.count, {field.part});
   }
+  Rows rows = rows_of(ledger);
+  for (const auto& [labels, counts] : rows_) {
+    if (rows.contains(labels)) continue;
+    for (const auto& [reason, count] : counts) writer.forget(process_lost_, {labels.first, labels.second, reason});
+  }
+  for (const auto& [labels, counts] : rows) {
+    for (const auto& [reason, count] : counts) set(process_lost_, count, {labels.first, labels.second, reason});
+  }
+  rows_ = std::move(rows);
   set(processes_, ledger.processes.size() + ledger.others_processes, {});
   for (const auto& [kind, count] : kDamages) set(damage_, ledger.damage.*count, {kind});
-  rows_ = std::move(rows);
   write_unattached(writer, ledger);
 }
 

@@ -16,6 +16,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -23,8 +24,7 @@ namespace nopspan::collector {
 
 class LedgerMetrics {
  public:
-  // The number of processes with a row of their own. All others share one row, because each row costs the readers of
-  // metrics.
+  // Of the processes that lost entries, so many have series of their own, because each costs the readers of metrics.
   static constexpr std::size_t kMostProcesses = 100;
 
   // `registry` must outlive this object.
@@ -34,28 +34,22 @@ class LedgerMetrics {
   void write(const Ledger& ledger);
 
  private:
-  using ProcessKey = std::pair<std::uint32_t, std::uint64_t>;  // pid and start
-  // A process as labels: pid and comm.
-  using Labels = std::pair<std::string, std::string>;
-  using Rows = std::map<Labels, Counts>;
+  using Labels = std::pair<std::string, std::string>;                        // pid and comm
+  using Rows = std::map<Labels, std::map<std::string_view, std::uint64_t>>;  // what each process lost, by reason
 
-  void choose_rows(const Ledger& ledger);
-  [[nodiscard]] bool has_row(const ProcessPointer& process) const;
-  void forget(MetricWriter& writer, const Labels& labels) const;
+  [[nodiscard]] Rows rows_of(const Ledger& ledger) const;
   void write_unattached(MetricWriter& writer, const Ledger& ledger);
 
   MetricRegistry& registry_;
   std::vector<MetricFamily*> families_;
   MetricFamily& lost_;
   MetricFamily& parts_;
+  MetricFamily& process_lost_;
   MetricFamily& processes_;
   MetricFamily& damage_;
   MetricFamily& unattached_;
   Rows rows_;                           // of the last ledger
   std::set<Labels> unattached_labels_;  // likewise
-  // Whether each of the ledger's processes has a row. A process without one never gets one later, because the counters
-  // of the shared row would decrease.
-  std::map<ProcessKey, bool> has_row_;
 };
 
 // Writes the ledger to --metrics FILE while a command runs, for the textfile collector of Prometheus' node_exporter.
