@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -111,8 +112,14 @@ std::string link_of(const std::string& path) {
   return {link.data(), length > 0 ? static_cast<std::size_t>(length) : 0};
 }
 
+// A container that sees the host's processes has a name of its own.
 const std::string& host_name() {
   static const std::string name = [] {
+    if (const std::string first = link_of("/proc/1/ns/uts"); !first.empty() && first != link_of("/proc/self/ns/uts")) {
+      std::string text = read_small_file("/proc/1/root/etc/hostname");
+      text.resize(std::min(text.find('\n'), text.size()));
+      if (!text.empty()) return text;
+    }
     std::array<char, HOST_NAME_MAX + 1> buffer{};
     return gethostname(buffer.data(), buffer.size() - 1) == 0 ? std::string(buffer.data()) : std::string();
   }();

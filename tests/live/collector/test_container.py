@@ -131,7 +131,8 @@ class TwoContainers(Test):
                     exporter.wait_while_it_runs(lambda: len(self.spans(receiver.received, "contained")) == 3,
                                                 "the spans to arrive")
                 for resource in self.spans(receiver.received, "contained"):
-                    self.assertEqual((int(resource["process.pid"]), resource["k8s.node.name"]), (program.pid, "node7"))
+                    self.assertEqual((int(resource["process.pid"]), resource["k8s.node.name"], resource["host.name"]),
+                                     (program.pid, "node7", "node7"))
                 address = re.search(r"Metrics are at (http://\S+)/metrics", "\n".join(exporter.said))[1]
                 for path, text in (("/metrics", 'span_name="contained"'), ("/-/healthy", "")):
                     with urllib.request.urlopen(address + path, timeout=PATIENCE_S) as answer:
