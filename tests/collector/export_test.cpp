@@ -66,6 +66,16 @@ json attributes_of(const json& item) {
   return attributes;
 }
 
+// The field that is given first has the one that is given next, and so on. The last one has the content.
+std::string nested(const std::vector<unsigned>& fields, std::string content) {
+  for (auto field = fields.rbegin(); field != fields.rend(); ++field) {
+    std::string outer;
+    append_bytes(outer, *field, content);
+    content = std::move(outer);
+  }
+  return content;
+}
+
 class Bodies {
  public:
   explicit Bodies(const ExportOptions& options = {})
@@ -175,6 +185,7 @@ TEST(Export, UsesFieldsWhereTheAttributesLackThem) {
   const json span = span_of(entry);
   EXPECT_EQ(span["name"], "chat small");
   EXPECT_EQ(span["status"], json({{"code", 2}}));
+  EXPECT_EQ(attributes_of(span["events"].at(0)), json({{"exception.type", "timeout"}}));
   EXPECT_EQ(attributes_of(span), json::parse(R"({"gen_ai.operation.name": "chat", "error.type": "timeout",
       "nopspan.name": "llm.chat", "gen_ai.usage.input_tokens": "10", "gen_ai.usage.cache_read.input_tokens": "4",
       "gen_ai.usage.reasoning.output_tokens": "2", "nopspan.queue_ns": "5", "gen_ai.request.model": "small",
@@ -204,39 +215,100 @@ TEST(Export, WritesTheFieldsOfAChatAndItsEvents) {
       "droppedLinksCount": 1})"))
       << "a link has no trace id";
   EXPECT_EQ(span["links"], json::parse(R"([{"traceId": "5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a",
-                                            "spanId": "0000000000000063"}])"));
+                                            "spanId": "0000000000000063", "flags": 1}])"));
   EXPECT_EQ(attributes_of(span), json::parse(R"({"gen_ai.operation.name": "chat", "gen_ai.request.model": "small-1",
       "nopspan.engine": "llama.cpp", "gen_ai.usage.input_tokens": "12", "gen_ai.usage.output_tokens": "30",
       "nopspan.name": "llm.chat", "gen_ai.response.time_to_first_chunk": 0.045, "nopspan.tenant": "acme",
       "thread.id": "4711"})"));
   const json& events = span["events"];
-  ASSERT_EQ(events.size(), 2U);
+  ASSERT_EQ(events.size(), 3U);
   EXPECT_EQ(fields_of(events[0]), json({{"name", "gen_ai.prompt.sent"}, {"timeUnixNano", "1790000000123456789"}}));
   EXPECT_EQ(attributes_of(events[0]), json({{"prompt", "größe"}, {"turn", "-3"}}));
   EXPECT_EQ(attributes_of(events[1]),
             json({{"retry.attempt", "2"}, {"retry.delay_ms", "500"}, {"retry.reason", "rate_limit"}}));
+  EXPECT_EQ(fields_of(events[2]),
+            json({{"name", "gen_ai.stream.first_token"}, {"timeUnixNano", "1790000000168456789"}}));
+  EXPECT_EQ(attributes_of(events[2]), json({{"time_to_first_token", "45000000"}}));
+  EXPECT_EQ(bodies.feed.counts().made_events, 1U);
+}
+
+// How a span ended: the attributes of a catalogue's span have a prefix.
+TEST(Export, WritesTheErrorOfASpanAsStatusAndEvent) {
+  const std::string_view prefixes[] = {"", "nopspan."};
+  for (const std::string_view prefix : prefixes) {
+    for (const bool is_thrown : {false, true}) {
+      for (const bool has_content : {false, true}) {
+        SCOPED_TRACE(testing::Message() << prefix << is_thrown << has_content);
+        const auto key = [&](const char* name) { return std::string(prefix) + name; };
+        std::string attributes, reason, frames;
+        append_text_attribute(reason, 1, "type", "std::runtime_error");
+        append_text_attribute(reason, 1, "message", "no such table");
+        for (const char* const frame : {"server+0x10", "main+0x4"}) frames += nested({1, 1}, frame);
+        if (has_content && is_thrown) {
+          append_delimited_value(attributes, kSpanAttributes, key("reason"), 6, reason);
+          append_delimited_value(attributes, kSpanAttributes, key("stacktrace"), 5, frames);
+        } else if (has_content) {
+          attributes = text_attribute(key("error.message"), "no such table");
+        }
+        Entry failed = chat();
+        failed.duration_ns = 7;
+        failed.attributes = attributes;
+        failed.status = is_thrown ? kException : kError;
+        failed.error_type = "std::runtime_error";
+        const json span = span_of(failed);
+        json status = {{"code", 2}}, event = {{"exception.type", "std::runtime_error"}};
+        if (has_content) status["message"] = event["exception.message"] = "no such table";
+        if (has_content && is_thrown) event["exception.stacktrace"] = "server+0x10\nmain+0x4";
+        EXPECT_EQ(span["status"], status);
+        ASSERT_EQ(span["events"].size(), 1U);
+        EXPECT_EQ(fields_of(span["events"][0]),
+                  json({{"name", "exception"}, {"timeUnixNano", std::to_string(kNoon + 7)}}));
+        EXPECT_EQ(attributes_of(span["events"][0]), event);
+      }
+    }
+  }
+}
+
+TEST(Export, DoesNotRepeatTheEventsOfAProgram) {
+  Entry span = chat();
+  span.status = kError;
+  span.has_first_token = true;
+  const Bodies bodies({event_of(span, "exception"), event_of(span, "gen_ai.stream.first_token"), span});
+  EXPECT_EQ(bodies.spans.at(0)["events"].size(), 2U);
+  EXPECT_EQ(bodies.feed.counts().made_events, 0U);
+}
+
+// A span of no catalogue has its labels under their own names too.
+TEST(Export, WritesAFactUnderOneName) {
+  Entry span = chat();
+  span.status = kCancelled;
+  span.error_type = "deadline";
+  span.model = "small";
+  span.tenant = "acme";
+  const std::string attributes =
+      text_attribute("model", "small") + text_attribute("tenant", "own") + text_attribute("cancel.reason", "deadline");
+  span.attributes = attributes;
+  EXPECT_EQ(attributes_of(span_of(span)), json::parse(R"({"tenant": "own", "nopspan.outcome": "cancelled",
+      "nopspan.cancel.reason": "deadline", "gen_ai.request.model": "small", "nopspan.tenant": "acme"})"));
 }
 
 TEST(Export, WritesHowASpanEnded) {
   Entry thrown = chat();
-  const std::string message = text_attribute("nopspan.error.message", "no such table");
-  thrown.attributes = message;
   thrown.status = kException;
   thrown.exception_kind = "error";
   thrown.error_type = "std::runtime_error";
   json span = span_of(thrown);
-  EXPECT_EQ(span["status"], json({{"message", "no such table"}, {"code", 2}}));
-  EXPECT_EQ(attributes_of(span), json::parse(R"({"nopspan.error.message": "no such table",
-      "nopspan.outcome": "exception", "nopspan.exception.kind": "error", "error.type": "std::runtime_error"})"));
+  EXPECT_EQ(attributes_of(span), json::parse(R"({"nopspan.outcome": "exception", "nopspan.exception.kind": "error",
+      "error.type": "std::runtime_error"})"));
   Entry cancelled = chat();
   cancelled.status = kCancelled;
   cancelled.error_type = "deadline";
-  cancelled.flags = NOPSPAN_FLAG_FOREIGN_ID | NOPSPAN_FLAG_REMOTE_PARENT | NOPSPAN_FLAG_SAMPLED;
+  cancelled.flags = NOPSPAN_FLAG_FOREIGN_ID | NOPSPAN_FLAG_REMOTE_PARENT | NOPSPAN_FLAG_SAMPLED | NOPSPAN_FLAG_RANDOM;
   cancelled.foreign_id = "req-17";
   cancelled.text = "search";
   span = span_of(cancelled);
   EXPECT_FALSE(span.contains("status"));
-  EXPECT_EQ(span["flags"], 0x301);
+  EXPECT_EQ(span["flags"], 0x303);
   EXPECT_EQ(attributes_of(span), json::parse(R"({"nopspan.outcome": "cancelled", "nopspan.cancel.reason": "deadline",
       "nopspan.request_id": "req-17", "gen_ai.tool.name": "search"})"));
 }
@@ -278,13 +350,14 @@ TEST(Export, WritesTheFieldsOfALogRecord) {
   Entry event = event_of(chat(), "gen_ai.evaluation.result"), late = event_of(chat(), "gen_ai.retry");
   const std::string attributes = text_attribute("gen_ai.evaluation.name", "relevance", true);
   event.attributes = attributes;
-  event.flags = NOPSPAN_FLAG_SAMPLED;
+  event.flags = NOPSPAN_FLAG_SAMPLED | NOPSPAN_FLAG_RANDOM;
   event.tenant = "acme";
   event.thread_id = late.thread_id = 77;
   late.kind = Kind::retry;
   late.number = 1;
   late.value = 1'500'000;
   late.model = "small-1";
+  late.start_unix_ns = kNoon + 6 * kSecond;
   bodies.feed.add(event);
   bodies.feed.add(late);
   bodies.feed.finish();
@@ -293,13 +366,14 @@ TEST(Export, WritesTheFieldsOfALogRecord) {
                                              {"observedTimeUnixNano", std::to_string(kNoon + 5 * kSecond)},
                                              {"severityNumber", 9},
                                              {"severityText", "INFO"},
-                                             {"flags", 1},
+                                             {"flags", 3},
                                              {"traceId", "07070707070707070707070707070707"},
                                              {"spanId", "0000000000000002"},
                                              {"eventName", "gen_ai.evaluation.result"}}));
   EXPECT_EQ(attributes_of(bodies.logs[0]),
             json({{"gen_ai.evaluation.name", "relevance"}, {"nopspan.tenant", "acme"}, {"thread.id", "77"}}));
   EXPECT_EQ(bodies.logs[1]["severityText"], "WARN");
+  EXPECT_EQ(bodies.logs[1]["observedTimeUnixNano"], std::to_string(kNoon + 6 * kSecond)) << "not before its own time";
   EXPECT_EQ(attributes_of(bodies.logs[1]), json::parse(R"({"retry.attempt": "1", "retry.delay_ms": 1.5,
       "gen_ai.request.model": "small-1", "thread.id": "77"})"));
 }
@@ -390,7 +464,7 @@ TEST(Export, MakesLogRecordsOfEventsWhoseSpanIsLate) {
   bodies.feed.finish();
   EXPECT_FALSE(bodies.spans.at(0).contains("events"));
   EXPECT_EQ(bodies.logs.at(0)["eventName"], "one");
-  EXPECT_EQ(bodies.logs.at(0)["observedTimeUnixNano"], std::to_string(kNoon - 90 * kSecond));
+  EXPECT_EQ(bodies.logs.at(0)["observedTimeUnixNano"], std::to_string(kNoon)) << "not before its own time";
 }
 
 TEST(Export, BoundsTheEventsOfASpan) {
@@ -498,13 +572,13 @@ TEST(Export, EndsEachEntryInOneItemOrCountsIt) {
       if (random() % 4 == 0) add(any_step(random, processes, members).entry());
     }
     const ExportBodies::Counts before = bodies.feed.counts();
-    EXPECT_EQ(entries, bodies.items.total() + bodies.feed.waiting().total() + before.measured);
+    EXPECT_EQ(entries + before.made_events, bodies.items.total() + bodies.feed.waiting().total() + before.measured);
     bodies.feed.finish();
     const ExportBodies::Counts counts = bodies.feed.counts();
     EXPECT_EQ(bodies.feed.waiting().total(), 0U);
     EXPECT_EQ(counts.measured, gauges + parts);
     EXPECT_EQ(bodies.items.spans, spans);
-    EXPECT_EQ(bodies.items.span_events + bodies.items.logs, events);
+    EXPECT_EQ(bodies.items.span_events + bodies.items.logs, events + counts.made_events);
     EXPECT_EQ(bodies.spans.size(), spans);
     EXPECT_EQ(bodies.logs.size(), bodies.items.logs);
     std::uint64_t inside = 0;
@@ -529,16 +603,6 @@ TEST(Export, RepairsTextsAndCountsThem) {
   EXPECT_EQ(span["droppedAttributesCount"], 1);
   EXPECT_EQ(bodies.feed.counts().repaired_texts, 3U);
   EXPECT_EQ(bodies.feed.counts().dropped_attributes, 1U);
-}
-
-// The field that is given first has the one that is given next, and so on. The last one has the content.
-std::string nested(const std::vector<unsigned>& fields, std::string content) {
-  for (auto field = fields.rbegin(); field != fields.rend(); ++field) {
-    std::string outer;
-    append_bytes(outer, *field, content);
-    content = std::move(outer);
-  }
-  return content;
 }
 
 // An attribute of lists in lists.
@@ -638,18 +702,25 @@ TEST(PodUid, IsInTheCgroupsOfKubernetes) {
 
 TEST(ExportedResource, HasWhatIsKnownOfTheProcess) {
   ExportOptions options;
-  options.resource_attributes = {
-      {"deployment.environment.name", "not this"}, {"service.name", "nor this"}, {"service.namespace", "shop"}};
+  options.resource_attributes = {{"deployment.environment.name", "not this"},
+                                 {"service.name", "nor this"},
+                                 {"service.namespace", "shop"},
+                                 {"host.name", "node-17"}};
   const ProcessPointer process = make_process(12);
   Entry span = chat();
   span.process = &process;
   const Bodies bodies({span}, options);
   const json resource = json_of(bodies.bodies.at(0))["resourceSpans"][0];
   EXPECT_EQ(resource["scopeSpans"][0]["scope"], json({{"name", "nopspan"}, {"version", "1.2.3"}}));
+  for (const json& with_names : {resource, resource["scopeSpans"][0]}) {
+    EXPECT_EQ(with_names["schemaUrl"], "https://opentelemetry.io/schemas/1.41.1");
+  }
+  options.semconv = Semconv::next;
+  EXPECT_FALSE(json_of(Bodies({span}, options).bodies.at(0))["resourceSpans"][0].contains("schemaUrl"));
   json attributes = attributes_of(resource["resource"]);
   EXPECT_EQ(attributes["service.instance.id"], service_instance_id(*process));
   attributes.erase("service.instance.id");
-  EXPECT_EQ(attributes, json::parse(R"({"service.name": "checkout", "host.name": "host-1", "process.pid": "12",
+  EXPECT_EQ(attributes, json::parse(R"({"service.name": "checkout", "host.name": "node-17", "process.pid": "12",
       "process.executable.path": "/usr/bin/server", "process.executable.name": "server",
       "process.linux.cgroup": "/system.slice/server.service", "container.id": "4f5e6d", "telemetry.sdk.name": "nopspan",
       "telemetry.sdk.language": "cpp", "telemetry.sdk.version": "1.2.3", "deployment.environment.name": "test",
@@ -668,7 +739,12 @@ TEST(ExportedResource, NamesTheServiceAsTheProcessDoes) {
   EXPECT_EQ(attributes_of(attributes_with("", "service.name=a,team=b%2Cc"))["service.name"], "a");
   EXPECT_EQ(attributes_of(attributes_with("shop", "service.name=a,team=b%2Cc"))["service.name"], "shop");
   EXPECT_EQ(attributes_of(attributes_with("", "team=b%2Cc"))["team"], "b,c");
-  EXPECT_EQ(attributes_of(attributes_with("", "process.pid=7"))["process.pid"], "1");
+  // What the process declares, replaces what is known of it.
+  const json declared = attributes_of(attributes_with("", "service.instance.id=pod-7,host.name=node1,process.pid=7"));
+  for (const auto& [key, value] :
+       {std::pair("service.instance.id", "pod-7"), {"host.name", "node1"}, {"process.pid", "7"}}) {
+    EXPECT_EQ(declared.value(key, ""), value);
+  }
   const json malformed = attributes_with("", "team");
   EXPECT_EQ(attributes_of(malformed)["service.name"], "program");
   EXPECT_EQ(malformed["droppedAttributesCount"], 1);

@@ -46,6 +46,9 @@ class TwoHosts(unittest.TestCase):
             with open(files + "/traces.jsonl", encoding="utf-8") as lines:
                 spans = [span for line in lines for resource in json.loads(line)["resourceSpans"]
                          for scope in resource["scopeSpans"] for span in scope["spans"]]
+        for span in spans:  # the program does not capture content
+            errors = [event["attributes"] for event in span.get("events", []) if event["name"] == "exception"]
+            assert errors == ([[{"key": "exception.type", "value": {"stringValue": "timeout"}}]] if "status" in span else []), span
         assert traces["accepted"] == len(spans) == traces["taken"] - traces["left_out"], traces
         return spans
 

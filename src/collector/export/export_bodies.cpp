@@ -12,8 +12,8 @@ namespace {
 constexpr std::size_t kFixedParts = 12'000;
 
 std::size_t estimated_bytes(const Entry& entry, std::size_t step_links) {
-  constexpr std::size_t kLinkBytes = 32, kRepaired = 3;  // U+FFFD has three bytes
-  std::size_t texts = entry.attributes.size();
+  constexpr std::size_t kLinkBytes = 40, kRepaired = 3;                    // U+FFFD has three bytes
+  std::size_t texts = entry.attributes.size() * (entry.failed() ? 3 : 1);  // also in its status and an event
   for (const std::string_view text : {entry.name, entry.engine, entry.model, entry.tenant, entry.exception_kind,
                                       entry.error_type, entry.foreign_id, entry.tracestate, entry.text}) {
     texts += text.size();
@@ -89,6 +89,7 @@ ItemCounts ExportBodies::waiting() const {
 
 ExportBodies::Counts ExportBodies::counts() const {
   Counts counts = counts_;
+  counts.made_events = traces_.made_events();
   counts.repaired_texts = traces_.repaired_texts() + logs_.repaired_texts() + held_.repaired_texts();
   counts.dropped_attributes = traces_.dropped_attributes() + logs_.dropped_attributes() + held_.dropped_attributes();
   return counts;

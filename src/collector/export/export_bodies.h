@@ -30,6 +30,7 @@ class ExportBodies {
   struct Counts {
     std::uint64_t measured = 0;     // gauges and parts of steps: metrics report them
     std::uint64_t late_events = 0;  // log records of events whose span did not arrive in time
+    std::uint64_t made_events = 0;  // of spans: the exception and the first token
     std::uint64_t repaired_texts = 0, dropped_attributes = 0;
   };
 

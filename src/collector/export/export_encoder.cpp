@@ -2,10 +2,12 @@
 #include "export/export_encoder.h"
 
 #include "base/saturating.h"
+#include "base/text.h"
 #include "model/steps.h"
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 namespace nopspan::collector {
 namespace {
@@ -38,18 +40,33 @@ void append_trace_id(ByteBuffer& out, unsigned field, const TraceId& id) {
 }
 
 // Appends a link of a span.
-void append_link(ByteBuffer& out, std::string_view trace_id, std::uint64_t span_id) {
+void append_link(ByteBuffer& out, std::string_view trace_id, std::uint64_t span_id, std::string_view tracestate = {},
+                 std::uint32_t flags = 0) {
   const auto id = bytes_of(span_id);
-  const std::size_t bytes = 2 + trace_id.size() + 2 + id.size();
+  const std::size_t state = tracestate.empty() ? 0 : 1 + varint_bytes(tracestate.size()) + tracestate.size();
+  const std::size_t bytes = 2 + trace_id.size() + 2 + id.size() + state + (flags != 0 ? 1 + sizeof(flags) : 0);
   append_part(out, kMostHead + bytes, [&](char* at) {
-    return put_bytes(put_bytes(put_length(at, 13, bytes), 1, trace_id), 2, {id.data(), id.size()});
+    at = put_bytes(put_bytes(put_length(at, 13, bytes), 1, trace_id), 2, {id.data(), id.size()});
+    if (!tracestate.empty()) at = put_bytes(at, 3, tracestate);
+    return flags != 0 ? put_word(put_tag(at, 6, ProtobufType::fixed32), flags) : at;
   });
 }
 
-// The flags of a span: it is known whether the parent is remote.
-std::uint32_t span_flags(bool is_sampled, bool is_remote) {
-  constexpr std::uint32_t kHasIsRemote = 0x100, kIsRemote = 0x200;  // opentelemetry.proto.trace.v1.SpanFlags
-  return (is_sampled ? 1U : 0U) | kHasIsRemote | (is_remote ? kIsRemote : 0U);
+constexpr std::uint32_t kHasIsRemote = 0x100, kIsRemote = 0x200;  // opentelemetry.proto.trace.v1.SpanFlags
+
+// The flags of a span: those of W3C, and it is known whether the parent is remote.
+std::uint32_t span_flags(std::uint32_t flags) {
+  return trace_flags(flags) | kHasIsRemote | ((flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0 ? kIsRemote : 0U);
+}
+
+bool has_event(std::span<const HeldEvent> events, std::string_view name) {
+  return std::any_of(events.begin(), events.end(), [&](const HeldEvent& event) {
+    ProtobufFields fields(event.event);
+    while (fields.next()) {
+      if (fields.is(2, ProtobufType::delimited)) return fields.bytes() == name;
+    }
+    return false;
+  });
 }
 
 unsigned span_kind(const Entry& entry) { return (entry.flags & NOPSPAN_FLAG_KIND_MASK) >> NOPSPAN_FLAG_KIND_SHIFT; }
@@ -69,6 +86,8 @@ std::uint32_t ExportEncoder::share_of(const ProcessPointer& process) {
   append_bytes(scope, 1, "nopspan");
   if (!process->library_version.empty()) append_text(scope, 2, process->library_version);
   append_bytes(share.scope, 1, scope);
+  append_schema_url(share.resource, options_.semconv);
+  append_schema_url(share.scope, options_.semconv);
   head_bytes_ += share.resource.size() + share.scope.size() + kMostLengths;
   shares_.push_back(std::move(share));
   return found->second;
@@ -90,14 +109,25 @@ void ExportEncoder::end_item(std::size_t begin) {
 // A receiver may refuse a link without ids, so it is left out and counted.
 void ExportEncoder::write_links(const Entry& entry) {
   std::uint32_t dropped = (entry.flags & NOPSPAN_FLAG_LINKS_DROPPED) != 0 ? 1 : 0;
-  const auto add = [&](const TraceId& trace_id, std::uint64_t span_id) {
+  const auto add = [&](const TraceId& trace_id, std::uint64_t span_id, std::string_view tracestate = {},
+                       std::uint32_t flags = 0) {
     if (trace_id.empty() || span_id == 0) {
       ++dropped;
     } else {
-      append_link(buffer_, view_of(trace_id), span_id);
+      append_link(buffer_, view_of(trace_id), span_id, tracestate, flags);
     }
   };
-  for_each_link(entry.links, [&](const SpanLink& link) { add(link.trace_id, link.span_id); });
+  std::string_view states = attributes_.link_states();
+  const bool has_states = !states.empty();
+  for_each_link(entry.links, [&](const SpanLink& link) {
+    std::string_view tracestate = take_before(states, '\n');
+    const std::string_view digits = take_before(tracestate, ' ');
+    // Libraries before 0.3 do not report remote ones, and nearly all are sampled.
+    std::uint32_t flags = has_states ? kHasIsRemote | 1U : 1U;
+    std::from_chars(digits.data(), digits.data() + digits.size(), flags, 16);
+    constexpr std::uint32_t kKnownFlags = kHasIsRemote | kIsRemote | 3U;
+    add(link.trace_id, link.span_id, tracestate, flags & kKnownFlags);
+  });
   if (entry.step != nullptr && options_.step_links > 0) {
     const std::size_t most = std::min(options_.step_links, members_of(entry));
     for_each_member(entry.members.substr(0, most * sizeof(nopspan_member)),
@@ -106,14 +136,33 @@ void ExportEncoder::write_links(const Entry& entry) {
   if (dropped > 0) append_varint(buffer_, 14, dropped);
 }
 
-// Only an error has a description. The type of the error is an attribute.
-void ExportEncoder::write_status(const Entry& entry) {
-  if (!entry.failed()) return;
-  std::string status;
-  const std::string_view message = attributes_.text("nopspan.error.message");
-  if (!message.empty()) append_bytes(status, 2, message);
-  status += kStatusError;
-  append_bytes(buffer_, 15, status);
+// An event that the program itself reported is not repeated.
+void ExportEncoder::write_made_event(std::uint64_t unix_ns, std::string_view name, std::string_view attributes,
+                                     std::span<const HeldEvent> events) {
+  if (has_event(events, name)) return;
+  std::string event;
+  append_fixed64(event, 1, unix_ns);
+  append_bytes(event, 2, name);
+  append_bytes(buffer_, 11, event += attributes);
+  ++items_.span_events;
+  ++made_events_;
+}
+
+// Only an error has a description. Backends look for the error in an event.
+void ExportEncoder::write_failure(const Entry& entry, std::span<const HeldEvent> events) {
+  const auto [message, stacktrace] = attributes_.error_texts();
+  std::string status, attributes;
+  append_text_attribute(attributes, kEventAttributes, semconv::exception_type, attributes_.error_type());
+  if (!message.empty()) {
+    append_bytes(status, 2, message);
+    append_text_attribute(attributes, kEventAttributes, semconv::exception_message, message);
+  }
+  if (!stacktrace.empty()) {
+    append_text_attribute(attributes, kEventAttributes, semconv::exception_stacktrace, stacktrace);
+  }
+  append_bytes(buffer_, 15, status += kStatusError);
+  write_made_event(saturating_sum(entry.start_unix_ns, entry.duration_ns), semconv::event::exception, attributes,
+                   events);
 }
 
 void ExportEncoder::write_span(const Entry& entry, std::span<const HeldEvent> events) {
@@ -135,10 +184,16 @@ void ExportEncoder::write_span(const Entry& entry, std::span<const HeldEvent> ev
   const bool lacks_attributes = (entry.flags & NOPSPAN_FLAG_ATTRIBUTES_DROPPED) != 0 || attributes_.dropped() > 0;
   if (lacks_attributes) append_varint(out, 10, std::max(attributes_.dropped(), 1U));
   for (const HeldEvent& event : events) append_bytes(out, 11, event.event);
+  if (entry.has_first_token) {
+    std::string time;
+    append_integer_attribute(time, kEventAttributes, "time_to_first_token",
+                             static_cast<std::int64_t>(entry.first_token_ns));
+    write_made_event(saturating_sum(entry.start_unix_ns, entry.first_token_ns), "gen_ai.stream.first_token", time,
+                     events);
+  }
   write_links(entry);
-  write_status(entry);
-  append_fixed32(
-      out, 16, span_flags((entry.flags & NOPSPAN_FLAG_SAMPLED) != 0, (entry.flags & NOPSPAN_FLAG_REMOTE_PARENT) != 0));
+  if (entry.failed()) write_failure(entry, events);
+  append_fixed32(out, 16, span_flags(entry.flags));
 }
 
 void ExportEncoder::write_severity(std::string_view name, bool is_retry) {
@@ -148,11 +203,13 @@ void ExportEncoder::write_severity(std::string_view name, bool is_retry) {
   append_bytes(buffer_, 3, severity.text);
 }
 
-void ExportEncoder::write_log_context(const TraceId& trace_id, std::uint64_t span_id, bool is_sampled) {
-  if (now_unix_ns_ != 0) append_fixed64(buffer_, 11, now_unix_ns_);
+// The source's clock has ticked last before most entries, but nothing is observed before it happens.
+void ExportEncoder::write_log_context(const TraceId& trace_id, std::uint64_t span_id, std::uint32_t flags,
+                                      std::uint64_t unix_ns) {
+  append_fixed64(buffer_, 11, std::max(now_unix_ns_, unix_ns));
   append_trace_id(buffer_, 9, trace_id);
   append_span_id(buffer_, 10, span_id);
-  if (is_sampled) append_fixed32(buffer_, 8, 1);
+  if (flags != 0) append_fixed32(buffer_, 8, flags);
 }
 
 void ExportEncoder::write_log(const Entry& entry) {
@@ -163,7 +220,7 @@ void ExportEncoder::write_log(const Entry& entry) {
   attributes_.write_event_facts(buffer_, kLogAttributes);
   attributes_.write_labels(buffer_, kLogAttributes);
   if (attributes_.dropped() > 0) append_varint(buffer_, 7, attributes_.dropped());
-  write_log_context(entry.trace_id, entry.span_id, (entry.flags & NOPSPAN_FLAG_SAMPLED) != 0);
+  write_log_context(entry.trace_id, entry.span_id, trace_flags(entry.flags), entry.start_unix_ns);
   append_bytes(buffer_, 12, attributes_.valid_text(entry.name));
 }
 
@@ -184,17 +241,18 @@ void ExportEncoder::add(const Entry& entry, std::span<const HeldEvent> events) {
 void ExportEncoder::add(const HeldEvent& event) {
   const std::size_t begin = begin_item(event.process);
   std::string_view name;
+  std::uint64_t unix_ns = 0;
   // The fields of Span.Event, and those of LogRecord that they become.
   ProtobufFields fields(event.event);
   while (fields.next()) {
-    if (fields.is(1, ProtobufType::fixed64)) append_fixed64(buffer_, 1, fields.integer());
+    if (fields.is(1, ProtobufType::fixed64)) append_fixed64(buffer_, 1, unix_ns = fields.integer());
     if (fields.is(2, ProtobufType::delimited)) name = fields.bytes();
     if (fields.is(kEventAttributes, ProtobufType::delimited)) append_bytes(buffer_, kLogAttributes, fields.bytes());
     if (fields.is(4, ProtobufType::varint)) append_varint(buffer_, 7, fields.integer());
   }
   write_severity(name, event.is_retry);
   buffer_.append(event.labels);
-  write_log_context(event.trace_id, event.span_id, event.is_sampled);
+  write_log_context(event.trace_id, event.span_id, event.trace_flags, unix_ns);
   append_bytes(buffer_, 12, name);
   end_item(begin);
   ++items_.logs;

@@ -107,13 +107,14 @@ class ExportEncoder {
   ExportBody finish();
 
   // Since the beginning:
+  [[nodiscard]] std::uint64_t made_events() const { return made_events_; }
   [[nodiscard]] std::uint64_t repaired_texts() const { return attributes_.repaired() + repaired_; }
   [[nodiscard]] std::uint64_t dropped_attributes() const { return dropped_attributes_; }
 
  private:
   struct Share {
     ProcessPointer process;
-    std::string resource, scope;  // encoded, with their tags
+    std::string resource, scope;  // encoded, with their tags and schema_url
     std::size_t bytes = 0;        // of the items
   };
   struct Run {
@@ -125,9 +126,11 @@ class ExportEncoder {
   void end_item(std::size_t begin);
   void write_span(const Entry& entry, std::span<const HeldEvent> events);
   void write_links(const Entry& entry);
-  void write_status(const Entry& entry);
+  void write_failure(const Entry& entry, std::span<const HeldEvent> events);
+  void write_made_event(std::uint64_t unix_ns, std::string_view name, std::string_view attributes,
+                        std::span<const HeldEvent> events);
   void write_log(const Entry& entry);
-  void write_log_context(const TraceId& trace_id, std::uint64_t span_id, bool is_sampled);
+  void write_log_context(const TraceId& trace_id, std::uint64_t span_id, std::uint32_t flags, std::uint64_t unix_ns);
   void write_severity(std::string_view name, bool is_retry);
   std::uint32_t share_of(const ProcessPointer& process);
 
@@ -142,7 +145,7 @@ class ExportEncoder {
   std::unordered_map<const Process*, std::uint32_t> share_numbers_;
   std::vector<Run> runs_;
   std::size_t head_bytes_ = 0;
-  std::uint64_t now_unix_ns_ = 0, repaired_ = 0, dropped_attributes_ = 0;
+  std::uint64_t now_unix_ns_ = 0, repaired_ = 0, dropped_attributes_ = 0, made_events_ = 0;
 };
 
 }  // namespace nopspan::collector

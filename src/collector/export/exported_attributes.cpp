@@ -18,6 +18,7 @@ namespace nopspan::collector {
 namespace {
 
 constexpr KeyIndex kKnownIndex(kKnownKeys);
+constexpr Known kLinks(NOPSPAN_ATTRIBUTE_LINKS);
 
 template <class Group>
 struct KnownNumber {
@@ -82,17 +83,34 @@ std::string_view ExportedAttributes::valid_text(std::string_view text) {
   return kept_.emplace_back(replaced_utf8(text));
 }
 
+// Spans of no catalogue have these facts under names that the export does not use.
+bool ExportedAttributes::is_repeated(const Attribute& attribute) const {
+  const std::string_view key = attribute.key;
+  const std::string_view fact = key == "model"                                ? entry_->model
+                                : key == "engine"                             ? entry_->engine
+                                : key == "tenant"                             ? entry_->tenant
+                                : key == "cancel.reason" && !entry_->failed() ? entry_->error_type
+                                                                              : std::string_view();
+  return !fact.empty() && attribute.text == fact;
+}
+
 void ExportedAttributes::note(std::string_view key_value, const Attribute& attribute) {
   // A step's facts are written from the step itself.
   if (entry_->step != nullptr && is_step_fact(attribute.key)) {
     is_unchanged_ = false;
     return;
   }
+  const std::size_t number = kKnownIndex.find(attribute.key);
+  const bool has_links = number == kLinks.number && !entry_->links.empty();
+  if (entry_->kind == Kind::span && (has_links || is_repeated(attribute))) {
+    is_unchanged_ = false;  // the same fact is written elsewhere
+    if (has_links) link_states_ = attribute.text;
+    return;
+  }
   const bool is_renamed = semconv_ != Semconv::v1_41 &&
                           semconv::renamed(attribute.key, semconv_, semconv::operation::retrieval) != attribute.key;
   own_.push_back({key_value, is_renamed});
   is_unchanged_ = is_unchanged_ && !is_renamed;
-  const std::size_t number = kKnownIndex.find(attribute.key);
   if (number == kKnownKeys.size()) return;
   present_ |= std::uint64_t{1} << number;
   texts_[number] = attribute.type == Attribute::Type::text ? attribute.text : std::string_view();
@@ -102,6 +120,7 @@ void ExportedAttributes::read(const Entry& entry) {
   entry_ = &entry;
   present_ = 0;
   dropped_ = 0;
+  link_states_ = {};
   is_unchanged_ = true;
   own_.clear();
   if (!kept_.empty()) kept_.clear();
@@ -122,6 +141,40 @@ void ExportedAttributes::read(const Entry& entry) {
   if (is_run) return;
   is_unchanged_ = false;
   ++dropped_;
+}
+
+// Spans of catalogues have these keys with a prefix.
+ExportedAttributes::ErrorTexts ExportedAttributes::error_texts() const {
+  ErrorTexts found;
+  Attribute attribute, inner;
+  for (const Own& own : own_) {
+    read_attribute(own.key_value, attribute);
+    std::string_view key = attribute.key;
+    if (key.starts_with("nopspan.")) key = key.substr(std::string_view("nopspan.").size());
+    if (key == "error.message" && attribute.type == Attribute::Type::text) found.message = attribute.text;
+    if (entry_->status != kException) continue;
+    if (key == "reason" && attribute.type == Attribute::Type::map) {
+      for_each_key_value(attribute.text, 1, [&](std::string_view key_value) {
+        inner = {};
+        if (read_attribute(key_value, inner) && inner.key == "message" && inner.type == Attribute::Type::text) {
+          found.message = inner.text;
+        }
+      });
+    } else if (key == "stacktrace" && attribute.type == Attribute::Type::list) {
+      for_each_key_value(attribute.text, 1, [&](std::string_view value) {
+        inner = {};
+        if (read_value(value, inner)) (found.stacktrace += found.stacktrace.empty() ? "" : "\n") += inner.text;
+      });
+    }
+  }
+  return found;
+}
+
+std::string_view ExportedAttributes::error_type() const {
+  if (!entry_->failed()) return {};
+  const std::string_view own = text(semconv::error_type);
+  if (!own.empty()) return own;
+  return entry_->error_type.empty() ? semconv::error_type_other : entry_->error_type;
 }
 
 std::string_view ExportedAttributes::span_name() {
@@ -192,8 +245,7 @@ void ExportedAttributes::write_outcome(ByteBuffer& out, unsigned field) {
   if (!entry_->failed()) {
     add_text(out, field, "nopspan.cancel.reason", entry_->error_type);
   } else {
-    add_text(out, field, semconv::error_type,
-             entry_->error_type.empty() ? semconv::error_type_other : entry_->error_type);
+    add_text(out, field, semconv::error_type, error_type());
   }
   add_text(out, field, "nopspan.exception.kind", entry_->exception_kind);
 }
@@ -331,8 +383,10 @@ std::string pod_uid(std::string_view cgroup) {
 
 std::string service_instance_id(const Process& process) {
   // The hash of request ids has 128 bits. The text is of no form that it treats specially.
-  const TraceId hash = trace_id_of("service.instance.id " + (process.boot_id.empty() ? process.host : process.boot_id) +
-                                   " " + std::to_string(process.pid) + " " + std::to_string(process.start_ticks));
+  std::string identity = "service.instance.id " + (process.boot_id.empty() ? process.host : process.boot_id) + " " +
+                         std::to_string(process.pid) + " " + std::to_string(process.start_ticks);
+  if (process.pid == 0) (identity += " ") += service_identity(process);
+  const TraceId hash = trace_id_of(identity);
   std::string id = hex_text({reinterpret_cast<const char*>(hash.bytes), sizeof(hash.bytes)});
   id[12] = '8';  // RFC 9562: a UUID of version 8 may have any content
   id[16] = "89ab"[hash.bytes[8] >> 4U & 3U];
@@ -340,6 +394,8 @@ std::string service_instance_id(const Process& process) {
   return id;
 }
 
+// The first value of an attribute counts: what the process declares, then what is known of it. The exporter may declare
+// the host, and what nobody else knows.
 std::string exported_resource(const Process& process, const ExportOptions& options, std::uint64_t& repaired) {
   const auto items = parse_list(process.resource_attributes);
   const NamesAndValues own = items.value_or(NamesAndValues());
@@ -347,10 +403,15 @@ std::string exported_resource(const Process& process, const ExportOptions& optio
   const std::string instance = service_instance_id(process), pod = pod_uid(process.cgroup);
   const std::string& path = process.executable;
   out.text("service.name", service_of(process));
+  for (const auto& [key, value] : own) out.text(key, value);
+  for (const auto& [key, value] : options.resource_attributes) {
+    if (key.starts_with("host.")) out.text(key, value);
+  }
   out.text("service.instance.id", instance);
   out.text("host.name", process.host);
   if (process.pid != 0) out.integer("process.pid", process.pid);
-  if (process.namespace_pid != process.pid) out.integer("process.vpid", process.namespace_pid);
+  if (process.namespace_pid != 0 && process.namespace_pid != process.pid)
+    out.integer("process.vpid", process.namespace_pid);
   out.text("process.executable.path", path);
   out.text("process.executable.name", std::string_view(path).substr(path.rfind('/') + 1));
   out.text("process.linux.cgroup", process.cgroup);
@@ -359,7 +420,6 @@ std::string exported_resource(const Process& process, const ExportOptions& optio
   out.text("telemetry.sdk.name", "nopspan");
   out.text("telemetry.sdk.language", "cpp");
   out.text("telemetry.sdk.version", process.library_version);
-  for (const auto& [key, value] : own) out.text(key, value);
   for (const auto& [key, value] : options.resource_attributes) out.text(key, value);
   std::string resource = out.take();
   if (!items) append_varint(resource, 2, 1);  // dropped_attributes_count

@@ -9,6 +9,7 @@
 #include "model/otlp_wire.h"
 #include "model/service.h"
 
+#include <nopspan/probes.h>
 #include <nopspan/semconv.h>
 
 #include <array>
@@ -33,6 +34,7 @@ struct ExportOptions {
 
 // The attributes that the export reads, or adds if they are missing.
 inline constexpr auto kKnownKeys = std::to_array<std::string_view>({
+    NOPSPAN_ATTRIBUTE_LINKS,
     semconv::gen_ai_operation_name,
     semconv::gen_ai_request_model,
     semconv::gen_ai_tool_name,
@@ -61,7 +63,6 @@ inline constexpr auto kKnownKeys = std::to_array<std::string_view>({
     "nopspan.time_to_first_token_ns",
     "nopspan.exception.kind",
     "nopspan.cancel.reason",
-    "nopspan.error.message",
     "retry.attempt",
     "retry.delay_ms",
     "retry.reason",
@@ -94,6 +95,16 @@ class ExportedAttributes {
   [[nodiscard]] std::uint32_t dropped() const { return dropped_; }
   // The value of the process's own attribute if it is a text, otherwise "".
   [[nodiscard]] std::string_view text(Known key) const { return text_of(key.number); }
+  // What the process's own attributes say of the error that ended a span. Empty if it does not capture content.
+  struct ErrorTexts {
+    std::string_view message;
+    std::string stacktrace;  // a line for each call
+  };
+  [[nodiscard]] ErrorTexts error_texts() const;
+  // What NOPSPAN_ATTRIBUTE_LINKS says of the links, which the export writes into them.
+  [[nodiscard]] std::string_view link_states() const { return link_states_; }
+  // "" if the span did not fail.
+  [[nodiscard]] std::string_view error_type() const;
   // The name of a span in the GenAI conventions. The name that the process gave if the span is not one of theirs.
   [[nodiscard]] std::string_view span_name();
 
@@ -119,6 +130,7 @@ class ExportedAttributes {
   };
 
   void note(std::string_view key_value, const Attribute& attribute);
+  [[nodiscard]] bool is_repeated(const Attribute& attribute) const;
   [[nodiscard]] bool has(Known key) const { return (present_ >> key.number & 1U) != 0; }
   [[nodiscard]] std::string_view text_of(std::size_t number) const {
     return (present_ >> number & 1U) != 0 ? texts_[number] : std::string_view();
@@ -138,6 +150,7 @@ class ExportedAttributes {
   std::vector<Own> own_;
   std::array<std::string_view, kKnownKeys.size()> texts_;  // of those that are present
   std::deque<std::string> kept_;                           // repaired texts
+  std::string_view link_states_;
   std::string name_;
   std::uint32_t thread_ = 0;  // for which `thread_attribute_` is, in `thread_field_`
   unsigned thread_field_ = 0;
@@ -150,13 +163,12 @@ std::string repaired_attribute(std::string_view key_value);
 
 // A process as an OTLP Resource.
 
-// Encodes a Resource. The process may name its service and add attributes (OTEL_SERVICE_NAME,
-// OTEL_RESOURCE_ATTRIBUTES), but does not replace what nopspan knows of it. A text that is not UTF-8 is repaired, and
-// counted in `repaired`.
+// Encodes a Resource. What the process declares (OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES) replaces what nopspan
+// knows of it. A text that is not UTF-8 is repaired, and counted in `repaired`.
 std::string exported_resource(const Process& process, const ExportOptions& options, std::uint64_t& repaired);
 
 // The value of service.instance.id, in the form of a UUID: the same for all entries of one process, and for no other
-// process.
+// process. Of the metrics of a service (service_as_process()), it is the same for all of its processes on a host.
 std::string service_instance_id(const Process& process);
 
 // The uid of a Kubernetes pod from the path of a cgroup, as the API shows it. "" if the cgroup is not of a pod.

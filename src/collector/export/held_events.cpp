@@ -3,8 +3,6 @@
 
 #include "model/otlp_wire.h"
 
-#include <nopspan/probes.h>
-
 #include <utility>
 
 namespace nopspan::collector {
@@ -31,7 +29,7 @@ HeldEvent HeldEvents::encoded(const Entry& entry) {
   HeldEvent event{entry.trace_id,
                   entry.span_id,
                   *entry.process,
-                  (entry.flags & NOPSPAN_FLAG_SAMPLED) != 0,
+                  trace_flags(entry.flags),
                   entry.kind == Kind::retry,
                   std::string(buffer_.view()),
                   {}};

@@ -5,6 +5,7 @@
 #include "export/exported_attributes.h"
 #include "model/entry.h"
 
+#include <nopspan/probes.h>
 #include <nopspan/semconv.h>
 
 #include <chrono>
@@ -49,12 +50,18 @@ inline const LogEvent* log_event(std::string_view name) {
 // those that the conventions define as log records.
 bool is_span_event(const Entry& entry);
 
+// The flags of W3C.
+inline std::uint32_t trace_flags(std::uint32_t entry_flags) {
+  return ((entry_flags & NOPSPAN_FLAG_SAMPLED) != 0 ? 1U : 0U) | ((entry_flags & NOPSPAN_FLAG_RANDOM) != 0 ? 2U : 0U);
+}
+
 // An event of a span, encoded.
 struct HeldEvent {
   TraceId trace_id;
   std::uint64_t span_id = 0;
   ProcessPointer process;
-  bool is_sampled = false, is_retry = false;
+  std::uint32_t trace_flags = 0;
+  bool is_retry = false;
   std::string event;   // the message Span.Event
   std::string labels;  // attributes that its span has too, as fields of a LogRecord
 

@@ -63,10 +63,12 @@ inline constexpr Form kAnyValue = {
     {7, "bytesValue", Type::bytes},
 };
 constexpr Form kResource = {many(1, "attributes", kKeyValue), {2, "droppedAttributesCount", Type::uint32}};
+constexpr Field kSchemaUrl = {3, "schemaUrl", Type::text};  // of resources and scopes with items
 constexpr Form kScope = {{1, "name", Type::text}, {2, "version", Type::text}};
 
 constexpr Form kStatus = {{2, "message", Type::text}, {3, "code", Type::int32}};
-constexpr Form kLink = {{1, "traceId", Type::id}, {2, "spanId", Type::id}};
+constexpr Form kLink = {
+    {1, "traceId", Type::id}, {2, "spanId", Type::id}, {3, "traceState", Type::text}, {6, "flags", Type::fixed32}};
 constexpr Form kSpanEvent = {{1, "timeUnixNano", Type::fixed64},
                              {2, "name", Type::text},
                              many(3, "attributes", kKeyValue),
@@ -88,8 +90,8 @@ constexpr Form kSpan = {
     one(15, "status", kStatus),
     {16, "flags", Type::fixed32},
 };
-constexpr Form kScopeSpans = {one(1, "scope", kScope), many(2, "spans", kSpan)};
-constexpr Form kResourceSpans = {one(1, "resource", kResource), many(2, "scopeSpans", kScopeSpans)};
+constexpr Form kScopeSpans = {one(1, "scope", kScope), many(2, "spans", kSpan), kSchemaUrl};
+constexpr Form kResourceSpans = {one(1, "resource", kResource), many(2, "scopeSpans", kScopeSpans), kSchemaUrl};
 constexpr Form kTraces = {many(1, "resourceSpans", kResourceSpans)};
 
 constexpr Form kLogRecord = {
@@ -104,8 +106,8 @@ constexpr Form kLogRecord = {
     {11, "observedTimeUnixNano", Type::fixed64},
     {12, "eventName", Type::text},
 };
-constexpr Form kScopeLogs = {one(1, "scope", kScope), many(2, "logRecords", kLogRecord)};
-constexpr Form kResourceLogs = {one(1, "resource", kResource), many(2, "scopeLogs", kScopeLogs)};
+constexpr Form kScopeLogs = {one(1, "scope", kScope), many(2, "logRecords", kLogRecord), kSchemaUrl};
+constexpr Form kResourceLogs = {one(1, "resource", kResource), many(2, "scopeLogs", kScopeLogs), kSchemaUrl};
 constexpr Form kLogs = {many(1, "resourceLogs", kResourceLogs)};
 
 constexpr Form kExemplar = {
@@ -133,8 +135,8 @@ constexpr Form kMetric = {
     {1, "name", Type::text}, {2, "description", Type::text},  {3, "unit", Type::text}, one(5, "gauge", kGauge),
     one(7, "sum", kSum),     one(9, "histogram", kHistogram),
 };
-constexpr Form kScopeMetrics = {one(1, "scope", kScope), many(2, "metrics", kMetric)};
-constexpr Form kResourceMetrics = {one(1, "resource", kResource), many(2, "scopeMetrics", kScopeMetrics)};
+constexpr Form kScopeMetrics = {one(1, "scope", kScope), many(2, "metrics", kMetric), kSchemaUrl};
+constexpr Form kResourceMetrics = {one(1, "resource", kResource), many(2, "scopeMetrics", kScopeMetrics), kSchemaUrl};
 constexpr Form kMetrics = {many(1, "resourceMetrics", kResourceMetrics)};
 
 }  // namespace otlp

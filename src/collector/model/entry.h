@@ -159,4 +159,8 @@ std::string_view label_or_attribute(const Entry& entry, std::string_view key, Nu
 enum class Signal : std::uint8_t { traces, logs, metrics };
 inline constexpr std::size_t kSignals = 3;
 
+// Of counters and histograms: since the start of the series, or since the last export. `low_memory`: the latter, except
+// for counters whose total somebody else counts.
+enum class Temporality : std::uint8_t { cumulative, delta, low_memory };
+
 }  // namespace nopspan::collector

@@ -6,6 +6,8 @@
 #include "base/protobuf.h"
 #include "base/utf8.h"
 
+#include <nopspan/semconv.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -149,6 +151,12 @@ template <class Out>
 void append_real_attribute(Out& out, unsigned field, std::string_view key, double value) {
   append_key_value(out, field, key, 1 + sizeof(value),
                    [&](char* at) { return put_word(put_tag(at, 4, ProtobufType::fixed64), value); });
+}
+
+// Appends the field schema_url of a resource or a scope with items. The next conventions have no schema yet.
+template <class Out>
+void append_schema_url(Out& out, Semconv semconv) {
+  if (semconv == Semconv::v1_41) append_bytes(out, 3, "https://opentelemetry.io/schemas/1.41.1");
 }
 
 }  // namespace nopspan::collector

@@ -98,4 +98,23 @@ std::string_view resource_value(const Process& process, std::string_view key) {
   return found;
 }
 
+Process service_as_process(const Process& process) {
+  Process service;
+  service.service_name = service_of(process);
+  service.resource_attributes = process.resource_attributes;
+  service.declared = process.declared;
+  service.host = process.host;
+  service.boot_id = process.boot_id;
+  service.container = process.container;
+  if (process.cgroup.find("kubepods") != std::string::npos) service.cgroup = process.cgroup;  // it names the pod
+  return service;
+}
+
+std::string service_identity(const Process& process) {
+  std::string identity;
+  const Process service = service_as_process(process);
+  for (const auto text : kProcessTexts) (identity += service.*text) += '\0';
+  return identity;
+}
+
 }  // namespace nopspan::collector

@@ -50,4 +50,10 @@ void each_declared(const Process& process, const Each& each) {
 // nopspan knows of it. `host` is another name for host.name. The result refers to the process.
 std::string_view resource_value(const Process& process, std::string_view key);
 
+// Metrics are of all processes of a service on a host, or in a container, together.
+// What distinguishes the service.
+std::string service_identity(const Process& process);
+// A process without a pid, with what all processes of the service have in common.
+Process service_as_process(const Process& process);
+
 }  // namespace nopspan::collector
