@@ -4,6 +4,8 @@
 #include "kept_entry.h"
 
 #include "export/export_bodies.h"
+#include "export/exported_attributes.h"
+#include "metric/metric_feed.h"
 #include "metric/metric_otlp.h"
 #include "metric/metric_registry.h"
 #include "model/otlp_wire.h"
@@ -14,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -69,6 +72,75 @@ void write_random(const Folder& folder) {
   feed.finish();
 }
 
+// A chat that failed, and its events, with every field that OTLP has and nopspan writes.
+void write_fields(const Folder& folder) {
+  ExportBodies feed({}, [&folder](const ExportBody& body) {
+    folder.write(body.signal == Signal::traces ? "fields-traces" : "fields-logs", body);
+  });
+  feed.on_tick(kBegin + 5 * kSecond);
+  Process process = *make_process(12);
+  process.resource_attributes = "malformed";
+  const ProcessPointer shared = std::make_shared<const Process>(process);
+  const KeptEntry kept = chat_span(shared);
+  Entry chat = kept.entry(), event = chat;
+  const std::string dropped("\x4a\x03\x12\x01\x1b", 5), dropped_of_event("\x1a\x03\x12\x01\x1b", 5);
+  const std::string texts = text_attribute("nopspan.error.message", "no answer") +
+                            text_attribute(NOPSPAN_ATTRIBUTE_LINKS, "303 vendor=2\n") + dropped;
+  const std::string of_event = text_attribute("key", "value", true) + dropped_of_event;
+  event.kind = Kind::event;
+  event.attributes = of_event;
+  event.links = {};
+  for (const char* const name : {"gen_ai.prompt.sent", "gen_ai.evaluation.result"}) {
+    event.name = name;
+    feed.add(event);
+  }
+  chat.attributes = texts;
+  chat.flags |= NOPSPAN_FLAG_RANDOM | NOPSPAN_FLAG_REMOTE_PARENT;
+  chat.status = kError;
+  chat.error_type = "timeout";
+  feed.add(chat);
+  feed.finish();
+}
+
+// Two services, and the ledger of nopspan itself. The second file has what came after the first one.
+void write_services(const Folder& folder) {
+  MetricRegistry registry({}, true);
+  MetricFeed feed(registry, {});
+  MetricDeltas deltas(Temporality::delta);
+  const auto write = [&](const std::string& name, std::uint64_t unix_ns, bool as_delta) {
+    feed.on_tick(unix_ns);
+    MetricSnapshot snapshot = registry.snapshot();
+    if (as_delta) deltas.apply(snapshot);
+    const auto resource_of = [](const Process* service) {
+      Process own;
+      own.service_name = "nopspan";
+      std::uint64_t repaired = 0;
+      return exported_resource(service != nullptr ? *service : own, {}, repaired);
+    };
+    for (const OtlpMetrics& part : otlp_metrics(snapshot, resource_of, "1.2.3")) {
+      folder.write(name + "-metrics", {Signal::metrics, part.bytes, {}});
+    }
+  };
+  const auto chat = [&](std::uint32_t pid, const char* service, const char* attributes) {
+    Process process = *make_process(pid);
+    process.service_name = service;
+    process.resource_attributes = attributes;
+    const ProcessPointer shared = std::make_shared<const Process>(process);
+    const KeptEntry kept = chat_span(shared);
+    feed.on_entry(kept.entry());
+  };
+  feed.on_tick(kBegin);
+  MetricFamily& emitted = registry.counter("nopspan.entries.emitted", "{entry}", "Entries.");
+  MetricWriter(registry).total(emitted, 6, {});
+  for (const std::uint32_t pid : {1U, 2U, 4U}) chat(pid, "checkout", "service.version=1,service.instance.id=pod-7");
+  chat(1, "checkout", "service.version=2");
+  chat(8, "billing", "service.version=1");
+  write("services", kBegin + kSecond, false);
+  write("first", kBegin + kSecond, true);
+  chat(8, "billing", "service.version=1");
+  write("second", kBegin + 2 * kSecond, true);
+}
+
 void fill(MetricRegistry& registry) {
   MetricFamily& calls = registry.family({.name = "example.calls",
                                          .unit = "{call}",
@@ -106,11 +178,15 @@ void write_metrics(const Folder& folder) {
   MetricRegistry registry;
   fill(registry);
   registry.advance(kBegin);
-  std::string resource;
-  append_text_attribute(resource, kResourceAttributes, "service.name", "nopspan");
+  const auto resource_of = [](const Process* /*service*/) {
+    std::string resource;
+    append_text_attribute(resource, kResourceAttributes, "service.name", "nopspan");
+    return resource;
+  };
   for (const std::size_t most_bytes : {std::size_t{1} << 20U, std::size_t{1}}) {
     int number = 0;
-    for (const OtlpMetrics& part : otlp_metrics(registry.snapshot(), resource, "1.2.3", most_bytes)) {
+    for (const OtlpMetrics& part :
+         otlp_metrics(registry.snapshot(), resource_of, "1.2.3", nopspan::Semconv::v1_41, most_bytes)) {
       const std::string name = most_bytes == 1 ? "part" + std::to_string(++number) : "whole";
       folder.write(name + "-" + std::to_string(part.points) + "-metrics", {Signal::metrics, part.bytes, {}});
     }
@@ -124,4 +200,6 @@ int main(int argc, char** argv) {
   const Folder folder(argv[1]);
   write_random(folder);
   write_metrics(folder);
+  write_fields(folder);
+  write_services(folder);
 }

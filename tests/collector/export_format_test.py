@@ -132,6 +132,49 @@ def fields(message):
     return found
 
 
+def whole(message):
+    """A message of parse_text() as {name: value}, without the enums' prefixes. A field that is repeated is a list."""
+    found = {name: [whole(value) if isinstance(value, list) else as_hex(value) if name in IDS else value for value in values]
+             for name, values in fields(message).items() if name != "attributes"}
+    found = {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+    attributes = [value for name, value in message if name == "attributes"]
+    return {**found, "attributes": key_values(attributes)} if attributes else found
+
+
+def leaves(message, kind):
+    """{"Span: name", …}: the fields of all messages in it that are no messages themselves, and attributes."""
+    found = set()
+    for name, value in message:
+        if name == "attributes" or not isinstance(value, list):
+            found.add(f"{kind}: {name}")
+        elif name == "data_points":
+            found |= leaves(value, "HistogramDataPoint" if kind == "Histogram" else "NumberDataPoint")
+        else:
+            inner, = {one.split(".")[-1] for of, one, _ in FIELDS if of == name} - {"double"}
+            found |= leaves(value, inner)
+    return found
+
+
+def documented():
+    """The same of the table in docs/export.md."""
+    found = set()
+    page = (Path(__file__).resolve().parents[2] / "docs" / "export.md").read_text(encoding="utf-8")
+    for row in re.findall(r"(?m)^\| ([A-Z]\w+(?:, \w+)*: `.*?) \| ", page):
+        for part in row.split("; "):
+            kinds, names = part.split(": ")
+            found |= {f"{kind}: {name}" for kind in kinds.split(", ") for name in re.findall("`(.*?)`", names)}
+    return found
+
+
+def all_of(message, name):
+    return [value for of, value in message if of == name]
+
+
+def points_of(metric):
+    points = next(metric[kind] for kind in ("sum", "gauge", "histogram") if kind in metric)["data_points"]
+    return points if isinstance(points, list) else [points]
+
+
 def numbers(message, name):
     return [float(value) for value in message.get(name, [])]
 
@@ -149,8 +192,8 @@ class RequestTest(unittest.TestCase):
 
     def test_it_says_what_protoc_decodes(self):
         names = sorted(path.name for path in self.folder.glob("*.pb"))
-        self.assertEqual(names, [f"part{i}-1-metrics.pb" for i in (1, 2, 3, 4)] +
-                         ["random-logs.pb", "random-traces.pb", "whole-4-metrics.pb"])
+        self.assertEqual(names, ["fields-logs.pb", "fields-traces.pb", "first-metrics.pb"] + [f"part{i}-1-metrics.pb" for i in (1, 2, 3, 4)] +
+                         ["random-logs.pb", "random-traces.pb", "second-metrics.pb", "services-metrics.pb", "whole-4-metrics.pb"])
         for name in names:
             with self.subTest(name):
                 path = self.folder / name
@@ -158,6 +201,102 @@ class RequestTest(unittest.TestCase):
                 self.assertNotIn("\n", text)
                 self.assertEqual(canonical(fields_of_json(json.loads(text, parse_int=str)), of_json),
                                  canonical(decoded(path), of_protoc))
+
+    def one(self, name, *inside):
+        """The only item of a request, with the resource and the scope that it is in."""
+        message, found = decoded(self.folder / name), []
+        for level in inside:
+            message, = (value for name, value in message if name == level)
+            found.append(whole([(name, value) for name, value in message if name not in inside]))
+        return found
+
+    SCHEMA = "https://opentelemetry.io/schemas/1.41.1"
+    RESOURCE = {"service.name": "checkout", "service.instance.id": "5f0a4d65-6f0c-8f4e-a9f2-6a5f5b6f5f5a", "host.name": "host-1",
+                "process.pid": 12, "process.executable.path": "/usr/bin/server", "process.executable.name": "server",
+                "process.linux.cgroup": "/system.slice/server.service", "container.id": "4f5e6d", "telemetry.sdk.name": "nopspan",
+                "telemetry.sdk.language": "cpp", "telemetry.sdk.version": "1.2.3"}
+    CHAT_TRACE = "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"
+
+    def check_head(self, resource, scope):
+        resource["resource"]["attributes"]["service.instance.id"] = self.RESOURCE["service.instance.id"]
+        self.assertEqual(resource, {"resource": {"attributes": self.RESOURCE, "dropped_attributes_count": "1"},
+                                    "schema_url": self.SCHEMA})
+        self.assertEqual(scope, {"scope": {"name": "nopspan", "version": "1.2.3"}, "schema_url": self.SCHEMA})
+
+    def test_every_field_of_a_span(self):
+        resource, scope, span = self.one("fields-traces.pb", "resource_spans", "scope_spans", "spans")
+        self.check_head(resource, scope)
+        self.assertEqual(span, {
+            "trace_id": self.CHAT_TRACE, "span_id": "0123456789abcdef", "parent_span_id": "00000000000000ff",
+            "trace_state": "vendor=1", "name": "llm.chat", "kind": "SPAN_KIND_CLIENT", "flags": str(0x303),
+            "start_time_unix_nano": "1790000000123456789", "end_time_unix_nano": "1790000000469135690",
+            "dropped_attributes_count": "1", "dropped_links_count": "1",
+            "links": {"trace_id": "5a" * 16, "span_id": "0000000000000063", "trace_state": "vendor=2", "flags": str(0x303)},
+            "status": {"code": "STATUS_CODE_ERROR", "message": "no answer"},
+            "events": [{"name": "gen_ai.prompt.sent", "time_unix_nano": "1790000000123456789", "attributes": {"key": "value"},
+                        "dropped_attributes_count": "1"},
+                       {"name": "gen_ai.stream.first_token", "time_unix_nano": "1790000000168456789",
+                        "attributes": {"time_to_first_token": 45_000_000}},
+                       {"name": "exception", "time_unix_nano": "1790000000469135690",
+                        "attributes": {"exception.type": "timeout", "exception.message": "no answer"}}],
+            "attributes": {"nopspan.error.message": "no answer", "error.type": "timeout", "gen_ai.usage.input_tokens": 12,
+                           "gen_ai.usage.output_tokens": 30, "gen_ai.response.time_to_first_chunk": 0.045,
+                           "gen_ai.request.model": "small-1", "nopspan.engine": "llama.cpp", "nopspan.tenant": "acme",
+                           "thread.id": 4711}})
+
+    def test_every_field_of_a_log_record(self):
+        resource, scope, record = self.one("fields-logs.pb", "resource_logs", "scope_logs", "log_records")
+        self.check_head(resource, scope)
+        self.assertEqual(record, {
+            "time_unix_nano": "1790000000123456789", "observed_time_unix_nano": f"{NOW + 5}000000000",
+            "severity_number": "SEVERITY_NUMBER_INFO", "severity_text": "INFO", "event_name": "gen_ai.evaluation.result",
+            "trace_id": self.CHAT_TRACE, "span_id": "0123456789abcdef", "flags": "1", "dropped_attributes_count": "1",
+            "attributes": {"key": "value", "gen_ai.request.model": "small-1", "nopspan.engine": "llama.cpp",
+                           "nopspan.tenant": "acme", "thread.id": 4711}})
+
+    def test_the_documentation_lists_every_field(self):
+        written = set()
+        for path in self.folder.glob("*.pb"):
+            written |= leaves(decoded(path), "Export")
+        self.assertEqual(written, documented())
+
+    def services(self, name):
+        """{(service.name, service.version): {name: metric}}."""
+        found = {}
+        for resource in map(whole, all_of(decoded(self.folder / name), "resource_metrics")):
+            attributes = resource["resource"]["attributes"]
+            metrics = resource["scope_metrics"]["metrics"]
+            found[attributes["service.name"], attributes.get("service.version")] = attributes, {
+                metric["name"]: metric for metric in (metrics if isinstance(metrics, list) else [metrics])}
+        return found
+
+    def test_each_service_is_a_resource_of_metrics(self):
+        services = self.services("services-metrics.pb")
+        self.assertEqual(set(services), {("checkout", "1"), ("checkout", "2"), ("billing", "1"), ("nopspan", None)})
+        calls = {key: metrics["traces.span.metrics.calls"]["sum"]["data_points"]["as_int"]
+                 for key, (_, metrics) in services.items() if key[0] != "nopspan"}
+        self.assertEqual(calls, {("checkout", "1"): "3", ("checkout", "2"): "1", ("billing", "1"): "1"})
+        self.assertEqual(set(services["nopspan", None][1]), {"nopspan.entries.emitted"})
+        instances = [attributes["service.instance.id"] for attributes, _ in services.values()]
+        self.assertEqual((len(set(instances)), instances.count("pod-7")), (4, 1))
+        self.assertEqual({attributes.get("process.pid") for attributes, _ in services.values()}, {None})
+        # The Collector's resource_to_telemetry_conversion copies the resource's attributes over those of each point.
+        points = [(name, *sorted({**point["attributes"], **attributes}.items()))
+                  for attributes, metrics in services.values() for name, metric in metrics.items()
+                  for point in points_of(metric) if "attributes" in point]
+        self.assertEqual(len(points), len(set(points)))
+
+    def test_deltas(self):
+        first, second = self.services("first-metrics.pb"), self.services("second-metrics.pb")
+        self.assertEqual((len(first), set(second)), (4, {("billing", "1")}), "what has not changed is left out")
+        calls = second["billing", "1"][1]["traces.span.metrics.calls"]["sum"]
+        self.assertEqual((calls["aggregation_temporality"], calls["data_points"]["as_int"]), ("AGGREGATION_TEMPORALITY_DELTA", "1"))
+        self.assertEqual([calls["data_points"][key] for key in ("start_time_unix_nano", "time_unix_nano")],
+                         [f"{NOW + 1}000000000", f"{NOW + 2}000000000"])
+        times = second["billing", "1"][1]["traces.span.metrics.duration"]["histogram"]
+        self.assertEqual((times["aggregation_temporality"], times["data_points"]["count"]), ("AGGREGATION_TEMPORALITY_DELTA", "1"))
+        self.assertEqual(sum(map(int, times["data_points"]["bucket_counts"])), 1)
+        self.assertAlmostEqual(float(times["data_points"]["sum"]), 0.345678901)
 
     def metrics(self, path):
         """{name: metric}, and the attributes of the resource, and the scope."""

@@ -284,6 +284,24 @@ TEST_F(ExportQueueTest, DoesNotLetOneSignalWaitForAnother) {
 }
 
 // An interval that is shorter than the time without an answer.
+// Each difference is sent, or counted if there is no room.
+TEST_F(ExportQueueTest, KeepsMetricsThatAreDifferences) {
+  transport.hold(true);
+  options.has_deltas = true;
+  options.capacity_bytes = 8;
+  ExportQueue queue(options, transport, account);
+  queue.post_metrics({body_of(Signal::metrics, 1, "first")});
+  transport.wait_for(1);
+  for (int i = 0; i < 9; ++i) queue.post_metrics({body_of(Signal::metrics, 1, "other")});
+  transport.hold(false);
+  EXPECT_TRUE(queue.finish(kPatience));
+  const SignalAccount metrics = signal(kMetricsRow);
+  const std::uint64_t dropped = metrics.dropped[static_cast<std::size_t>(DropReason::queue_full)];
+  EXPECT_GE(metrics.accepted, 2U) << "the ones that waited are not replaced";
+  EXPECT_GE(dropped, 1U);
+  EXPECT_EQ(metrics.accepted + dropped, 10U);
+}
+
 TEST_F(ExportQueueTest, SaysWhyNoMetricsArrive) {
   transport.hold(true);
   ExportQueue queue(options, transport, account);

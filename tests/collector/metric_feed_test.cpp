@@ -4,7 +4,6 @@
 
 #include "invented_spans.h"
 #include "kept_entry.h"
-#include "metric/metric_otlp.h"
 #include "metric/metric_text.h"
 #include "model/otlp_wire.h"
 #include "model/service.h"
@@ -126,9 +125,6 @@ TEST(MetricFeed, HasATargetForEachService) {
            R"(status_code="STATUS_CODE_UNSET",nopspan_status="ok",service_version="1.4.0"} 2)",
            R"(traces_span_metrics_calls_total{service_name="cart",span_name="work",span_kind="SPAN_KIND_UNSPECIFIED",)"
            R"(status_code="STATUS_CODE_UNSET",nopspan_status="ok",service_version="1.5.0"} 1)"}));
-  for (const OtlpMetrics& message : otlp_metrics(fed.registry.snapshot(), "", "1")) {
-    EXPECT_THAT(message.bytes, Not(HasSubstr("target_info"))) << "OTLP has resources";
-  }
 }
 
 TEST(MetricFeed, KeepsTheTargetsOfServicesThatGoOn) {

@@ -45,6 +45,28 @@ struct Registry : MetricRegistry {
   MetricFamily& level = gauge("level", "", "", {"name"});
 };
 
+TEST(MetricRegistry, KeepsServicesApartForOtlp) {
+  Process first, second, same;
+  first.pid = 1;
+  second.pid = 2;
+  same.pid = 3;
+  first.service_name = second.service_name = same.service_name = "shop";
+  second.resource_attributes = "service.version=2";
+  for (const bool by_service : {false, true}) {
+    MetricRegistry registry({}, by_service);
+    MetricFamily& calls = registry.counter("calls", "", "", {"name"});
+    for (const Process* const process : {&first, &second, &same}) {
+      MetricWriter(registry, process->pid, process->pid, process).add(calls, 1, {"a"});
+    }
+    std::vector<std::pair<std::string, double>> found;
+    for (const MetricPoint& point : registry.snapshot().families.back().points) {
+      found.emplace_back(point.service == nullptr ? "any" : point.service->resource_attributes, point.value);
+    }
+    const std::vector<std::pair<std::string, double>> any = {{"any", 3}}, apart = {{"", 2}, {"service.version=2", 1}};
+    EXPECT_THAT(found, testing::UnorderedElementsAreArray(by_service ? apart : any));
+  }
+}
+
 TEST(MetricRegistry, AddsUpBySeries) {
   Registry registry;
   EXPECT_EQ(&registry.family({.name = "calls"}), &registry.calls);

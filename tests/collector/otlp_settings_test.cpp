@@ -151,6 +151,27 @@ TEST(OtlpSettings, IgnoreUnknownValuesOfVariablesWithAWarning) {
   EXPECT_THAT(known.warnings, ElementsAre());
 }
 
+TEST(OtlpSettings, HaveTheTemporalityOfMetrics) {
+  std::vector<std::string> warnings;
+  const auto of = [&](const char* preference, const char* histograms = "Explicit_Bucket_Histogram") {
+    const Variables variables = {{"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", preference},
+                                 {"OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", histograms}};
+    return metric_temporality(warnings, environment_of(variables));
+  };
+  EXPECT_EQ(of("", ""), Temporality::cumulative);
+  EXPECT_EQ(of("Cumulative"), Temporality::cumulative);
+  EXPECT_EQ(of("Delta"), Temporality::delta);
+  EXPECT_EQ(of("LowMemory"), Temporality::low_memory);
+  EXPECT_THAT(warnings, testing::IsEmpty());
+  EXPECT_EQ(of("sum", "base2_exponential_bucket_histogram"), Temporality::cumulative);
+  EXPECT_THAT(
+      warnings,
+      ElementsAre("OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION: 'base2_exponential_bucket_histogram' "
+                  "is not explicit_bucket_histogram, which nopspan has: ignored",
+                  "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: 'sum' is not cumulative, delta or "
+                  "lowmemory: ignored"));
+}
+
 TEST(OtlpSettings, SayWhatToDoAboutInvalidValues) {
   const std::string prefix = "OTEL_EXPORTER_OTLP_";
   const auto failure = [&](const std::string& name, const std::string& value) {

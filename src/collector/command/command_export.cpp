@@ -103,6 +103,7 @@ struct ExportCommandOptions {
   std::string files;           // a folder
   std::vector<std::string> signals = {"traces", "logs", "metrics"};
   ExportOptions content;
+  Temporality temporality = Temporality::cumulative;
   TraceStageOptions stage;
   MetricsOptions metrics;
   bool serves = false;
@@ -114,22 +115,35 @@ struct ExportCommandOptions {
   std::uint64_t spool_bytes = std::uint64_t{1} << 30U;
 
   [[nodiscard]] bool has_metrics() const { return serves || wants("metrics"); }
+  [[nodiscard]] bool exports_metrics(const Exporter& exporter) const {
+    return wants("metrics") && !exporter.receivers().empty();
+  }
   [[nodiscard]] bool wants(const char* signal) const {
     return std::find(signals.begin(), signals.end(), signal) != signals.end();
   }
 };
 
+Process own_process() {
+  Process self;
+  self.pid = self.namespace_pid = static_cast<std::uint32_t>(getpid());
+  self.comm = "nopspan";
+  self.host = host_name();
+  self.boot_id = boot_id();
+  set_own_service(self);
+  return self;
+}
+
 // Passes everything on to the receivers and to the metrics, so that one attach serves both. The receivers get a
 // snapshot of the metrics at each interval.
 class ExportSink : public Sink {
  public:
-  // `resource` has the attributes of nopspan itself.
-  ExportSink(const ExportCommandOptions& options, Exporter& exporter, MetricsService& service, std::string resource)
+  ExportSink(const ExportCommandOptions& options, Exporter& exporter, MetricsService& service)
       : exporter_(exporter),
         service_(service),
-        resource_(std::move(resource)),
+        content_(options.content),
+        deltas_(options.temporality),
         has_metrics_(options.has_metrics()),
-        posts_metrics_(options.wants("metrics")),
+        posts_metrics_(options.exports_metrics(exporter)),
         interval_(options.metric_interval_ns) {}
 
   void on_entry(const Entry& entry) override {
@@ -149,19 +163,24 @@ class ExportSink : public Sink {
   void post() {
     posted_ = std::chrono::steady_clock::now();
     service_.update();
-    const MetricSnapshot snapshot = service_.registry().snapshot();
-    for (const auto& receiver : exporter_.receivers()) {
-      std::vector<ExportBody> bodies;
-      for (OtlpMetrics& metrics : otlp_metrics(snapshot, resource_, NOPSPAN_VERSION)) {
-        bodies.push_back({Signal::metrics, std::move(metrics.bytes), {0, 0, 0, metrics.points}});
-      }
-      receiver->add_metrics(std::move(bodies));
+    MetricSnapshot snapshot = service_.exported();
+    deltas_.apply(snapshot);
+    const auto resource_of = [this](const Process* service) {
+      std::uint64_t repaired = 0;
+      return exported_resource(service != nullptr ? *service : own_, content_, repaired);
+    };
+    std::vector<ExportBody> bodies;
+    for (OtlpMetrics& metrics : otlp_metrics(snapshot, resource_of, NOPSPAN_VERSION, content_.semconv)) {
+      bodies.push_back({Signal::metrics, std::move(metrics.bytes), {0, 0, 0, metrics.points}});
     }
+    for (const auto& receiver : exporter_.receivers()) receiver->add_metrics(bodies);
   }
 
   Exporter& exporter_;
   MetricsService& service_;
-  const std::string resource_;
+  const ExportOptions content_;
+  MetricDeltas deltas_;
+  const Process own_ = own_process();
   const bool has_metrics_, posts_metrics_;
   const std::chrono::nanoseconds interval_;
   std::chrono::steady_clock::time_point posted_ = std::chrono::steady_clock::now();
@@ -175,6 +194,7 @@ nlohmann::ordered_json to_json(Receiver& receiver) {
   json.update(to_json(receiver.account().totals()));
   json["measured"] = counts.measured;
   json["late_events"] = counts.late_events;
+  json["made_events"] = counts.made_events;
   json["repaired_texts"] = counts.repaired_texts;
   json["dropped_attributes"] = counts.dropped_attributes;
   return json;
@@ -213,6 +233,9 @@ void add_receivers(Exporter& exporter, ExportCommandOptions& options) {
   } else {
     say("OTEL_RESOURCE_ATTRIBUTES: write NAME=VALUE,NAME=VALUE, with %XX for special characters: ignored");
   }
+  std::vector<std::string> warnings;
+  options.temporality = metric_temporality(warnings);
+  for (const std::string& warning : warnings) say(warning);
   if (!options.files.empty()) exporter.add(std::make_unique<FileReceiver>(options.files, options.content, say));
   if (!options.to_network) return;
   const OtlpSettings settings = otlp_settings(options.otlp);
@@ -222,6 +245,7 @@ void add_receivers(Exporter& exporter, ExportCommandOptions& options) {
   receiver.content = options.content;
   receiver.queue.traces = options.wants("traces");
   receiver.queue.logs = options.content.logs;
+  receiver.queue.has_deltas = options.temporality != Temporality::cumulative;
   receiver.queue.capacity_bytes = options.queue_bytes;
   receiver.queue.retry_time = std::chrono::nanoseconds(options.retry_ns);
   receiver.queue.say = say;
@@ -237,16 +261,6 @@ void add_receivers(Exporter& exporter, ExportCommandOptions& options) {
   }
   receiver.queue.refuses = options.source.from.empty() || options.source.from.starts_with("unix:");
   exporter.add(std::make_unique<OtlpReceiver>(std::move(receiver), make_transport(settings, NOPSPAN_VERSION)));
-}
-
-Process own_process() {
-  Process self;
-  self.pid = static_cast<std::uint32_t>(getpid());
-  self.comm = "nopspan";
-  self.host = host_name();
-  self.boot_id = boot_id();
-  set_own_service(self);
-  return self;
 }
 
 std::string announcement(const ExportCommandOptions& options, const Exporter& exporter, const MetricsService& service) {
@@ -318,10 +332,8 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, std::
                     {options.wants("traces"), options.wants("logs")});
   add_receivers(exporter, options);
   options.metrics.feed.is_exemplar = [&exporter](const Entry& entry) { return exporter.surely_exports(entry); };
-  options.metrics.feed.has_targets = options.serves;
-  MetricsService service(options.metrics, source, exporter);
-  std::uint64_t repaired = 0;
-  ExportSink sink(options, exporter, service, exported_resource(own_process(), options.content, repaired));
+  MetricsService service(options.metrics, source, exporter, options.serves, options.exports_metrics(exporter));
+  ExportSink sink(options, exporter, service);
   if (options.serves) service.serve(options.metrics.server);
   std::cerr << announcement(options, exporter, service);
   if (options.source.from.empty()) set_standard_outputs_live();

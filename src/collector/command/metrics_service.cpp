@@ -35,6 +35,12 @@ constexpr AccountState kOrigins[] = {{"taken", &SignalAccount::taken},
                                      {"resent", &SignalAccount::resent},
                                      {"missing", &SignalAccount::missing}};
 
+// A metric of nopspan itself.
+MetricFamily& own_family(MetricRegistry& registry, const char* name, const char* unit, const char* help,
+                         MetricType type, std::vector<std::string> labels = {}) {
+  return registry.family({name, unit, help, type, std::move(labels)});
+}
+
 }  // namespace
 
 void add_metrics_options(CLI::App& app, MetricsOptions& options) {
@@ -58,21 +64,15 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options) {
       ->check(name_of_host());
 }
 
-MetricsService::MetricsService(const MetricsOptions& options, const Source& source, const Exporter& exporter)
-    : registry_(options.limits),
-      feed_(registry_, options.feed),
-      ledger_metrics_(registry_),
-      source_(source),
-      exporter_(exporter) {}
-
-// A metric of nopspan itself.
-MetricFamily& MetricsService::family(const char* name, const char* unit, const char* help, MetricType type,
-                                     std::vector<std::string> labels) {
-  return registry_.family({name, unit, help, type, std::move(labels)});
+MetricsService::MetricsService(const MetricsOptions& options, const Source& source, const Exporter& exporter,
+                               bool serves, bool exports)
+    : source_(source), exporter_(exporter) {
+  if (serves) views_.push_back(std::make_unique<View>(options, false));
+  if (exports) views_.push_back(std::make_unique<View>(options, true));
 }
 
 void MetricsService::on_tick(std::uint64_t now_unix_ns) {
-  feed_.on_tick(now_unix_ns);
+  for (const auto& view : views_) view->feed.on_tick(now_unix_ns);
   now_unix_ns_ = now_unix_ns;
   if (now_unix_ns >= updated_unix_ns_ && now_unix_ns - updated_unix_ns_ < kSecond) return;
   updated_unix_ns_ = now_unix_ns;
@@ -80,25 +80,28 @@ void MetricsService::on_tick(std::uint64_t now_unix_ns) {
 }
 
 void MetricsService::update() {
-  ledger_metrics_.write(source_.ledger());
-  write_source();
-  write_accounts();
-  if (server_) write_server();
+  const Ledger ledger = source_.ledger();
+  for (const auto& view : views_) {
+    view->ledger.write(ledger);
+    write_source(view->registry);
+    write_accounts(view->registry);
+    if (server_) write_server(view->registry);
+  }
 }
 
 // The time is that of the arrival, because clocks of programs may be wrong.
-void MetricsService::write_source() {
-  MetricFamily& last = family("nopspan.source.last_entry.timestamp", "s", "When the last entry arrived, in Unix time.",
-                              MetricType::gauge);
-  MetricFamily& sources = family("nopspan.sources", "{source}",
-                                 "What delivers entries now: the process that traces this host, or programs "
-                                 "that are connected to the socket.",
-                                 MetricType::gauge);
+void MetricsService::write_source(MetricRegistry& registry) {
+  MetricFamily& last = own_family(registry, "nopspan.source.last_entry.timestamp", "s",
+                                  "When the last entry arrived, in Unix time.", MetricType::gauge);
+  MetricFamily& sources = own_family(registry, "nopspan.sources", "{source}",
+                                     "What delivers entries now: the process that traces this host, or programs "
+                                     "that are connected to the socket.",
+                                     MetricType::gauge);
   MetricFamily& closed =
-      family("nopspan.sources.closed", "{connection}", "Connections to the socket that were closed, by reason.",
-             MetricType::counter, {"reason"});
+      own_family(registry, "nopspan.sources.closed", "{connection}",
+                 "Connections to the socket that were closed, by reason.", MetricType::counter, {"reason"});
   const std::optional<Writers> writers = source_.writers();
-  MetricWriter writer(registry_);
+  MetricWriter writer(registry);
   if (last_entry_unix_ns_ > 0) {
     writer.gauge(last, static_cast<double>(last_entry_unix_ns_) / static_cast<double>(kSecond), {});
   }
@@ -109,19 +112,20 @@ void MetricsService::write_source() {
   }
 }
 
-void MetricsService::write_accounts() {
-  MetricFamily& totals = family("nopspan.export.items", "{item}",
-                                "Spans, events in spans, log records and data points, by what became of them.",
-                                MetricType::counter, {"receiver", "signal", "state", "reason"});
-  MetricFamily& waiting = family("nopspan.export.waiting", "{item}", "Items that were not acknowledged yet.",
-                                 MetricType::gauge, {"receiver", "signal", "state"});
-  MetricFamily& unreadable = family("nopspan.export.unreadable", "By",
-                                    "Bytes of the spool that cannot be read, with an unknown number of items.",
-                                    MetricType::counter, {"receiver"});
+void MetricsService::write_accounts(MetricRegistry& registry) {
+  MetricFamily& totals = own_family(registry, "nopspan.export.items", "{item}",
+                                    "Spans, events in spans, log records and data points, by what became of them.",
+                                    MetricType::counter, {"receiver", "signal", "state", "reason"});
+  MetricFamily& waiting =
+      own_family(registry, "nopspan.export.waiting", "{item}", "Items that were not acknowledged yet.",
+                 MetricType::gauge, {"receiver", "signal", "state"});
+  MetricFamily& unreadable = own_family(registry, "nopspan.export.unreadable", "By",
+                                        "Bytes of the spool that cannot be read, with an unknown number of items.",
+                                        MetricType::counter, {"receiver"});
   for (const auto& receiver : exporter_.receivers()) {
     const AccountTotals account = receiver->account().totals();
     const std::string& name = receiver->name();
-    MetricWriter writer(registry_);
+    MetricWriter writer(registry);
     writer.total(unreadable, static_cast<double>(account.unreadable_bytes), {name});
     for (std::size_t i = 0; i < account.signals.size(); ++i) {
       const SignalAccount& signal = account.signals[i];
@@ -143,14 +147,14 @@ void MetricsService::write_accounts() {
   }
 }
 
-void MetricsService::write_server() {
-  MetricFamily& requests = family("nopspan.serve.requests", "{request}", "Requests of clients, by what became of them.",
-                                  MetricType::counter, {"result"});
+void MetricsService::write_server(MetricRegistry& registry) {
+  MetricFamily& requests = own_family(registry, "nopspan.serve.requests", "{request}",
+                                      "Requests of clients, by what became of them.", MetricType::counter, {"result"});
   MetricFamily& displaced =
-      family("nopspan.serve.displaced", "{connection}",
-             "Connections that were closed while they waited, to make room for others.", MetricType::counter);
+      own_family(registry, "nopspan.serve.displaced", "{connection}",
+                 "Connections that were closed while they waited, to make room for others.", MetricType::counter);
   const MetricServerCounts counts = server_->counts();
-  MetricWriter writer(registry_);
+  MetricWriter writer(registry);
   for (const MetricServerCountField& field : kServerCounts) {
     if (field.is_answer) writer.total(requests, static_cast<double>(counts.*field.count), {field.name});
   }
@@ -159,7 +163,7 @@ void MetricsService::write_server() {
 
 void MetricsService::serve(const MetricServerOptions& options) {
   server_ = std::make_unique<MetricServer>(options, [this](MetricFormat format) {
-    const MetricSnapshot snapshot = registry_.snapshot();
+    const MetricSnapshot snapshot = views_.front()->registry.snapshot();
     return format == MetricFormat::openmetrics ? openmetrics_text(snapshot) : prometheus_text(snapshot);
   });
 }

@@ -32,11 +32,13 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options);
 
 class MetricsService : public Sink {
  public:
-  // `source` and `exporter` are used by on_tick() and update(), and must outlive this object.
-  MetricsService(const MetricsOptions& options, const Source& source, const Exporter& exporter);
+  // `source` and `exporter` are used by on_tick() and update(), and must outlive this object. `serves`, `exports`:
+  // whether metrics are made for Prometheus, and by service for OTLP.
+  MetricsService(const MetricsOptions& options, const Source& source, const Exporter& exporter, bool serves,
+                 bool exports);
 
   void on_entry(const Entry& entry) override {
-    feed_.on_entry(entry);
+    for (const auto& view : views_) view->feed.on_entry(entry);
     last_entry_unix_ns_ = now_unix_ns_;
   }
   void on_tick(std::uint64_t now_unix_ns) override;
@@ -46,18 +48,29 @@ class MetricsService : public Sink {
   void serve(const MetricServerOptions& options);
   // Of the server; null if serve() was not called.
   [[nodiscard]] const MetricServer* server() const { return server_.get(); }
-  [[nodiscard]] MetricRegistry& registry() { return registry_; }
+  // For OTLP. Only if `exports`.
+  [[nodiscard]] MetricSnapshot exported() const { return views_.back()->registry.snapshot(); }
 
  private:
-  MetricFamily& family(const char* name, const char* unit, const char* help, MetricType type,
-                       std::vector<std::string> labels = {});
-  void write_source();
-  void write_accounts();
-  void write_server();
+  // The same metrics are in both. A series of Prometheus adds up services, so it cannot be made of those of OTLP: it
+  // would fall when one of these is forgotten.
+  struct View {
+    View(const MetricsOptions& options, bool by_service)
+        : registry(options.limits, by_service), feed(registry, with_targets(options.feed, !by_service)), ledger(registry) {}
+    // OTLP has resources instead of targets.
+    static MetricFeedOptions with_targets(MetricFeedOptions feed, bool has_targets) {
+      feed.has_targets = has_targets;
+      return feed;
+    }
+    MetricRegistry registry;
+    MetricFeed feed;
+    LedgerMetrics ledger;
+  };
+  void write_source(MetricRegistry& registry);
+  void write_accounts(MetricRegistry& registry);
+  void write_server(MetricRegistry& registry);
 
-  MetricRegistry registry_;
-  MetricFeed feed_;
-  LedgerMetrics ledger_metrics_;
+  std::vector<std::unique_ptr<View>> views_;  // the one for OTLP is the last
   const Source& source_;
   const Exporter& exporter_;
   std::uint64_t now_unix_ns_ = 0, updated_unix_ns_ = 0;

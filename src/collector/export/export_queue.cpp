@@ -129,7 +129,7 @@ bool ExportQueue::post(ExportBody body) {
 void ExportQueue::post_metrics(std::vector<ExportBody> bodies) {
   const std::lock_guard lock(mutex_);
   Lane& lane = lanes_[lane_of(Signal::metrics)];
-  if (!ends_) {
+  if (!ends_ && !options_.has_deltas) {
     for (const Waiting& old : lane.bodies) give_up(old, DropReason::replaced);
     lane.bodies.clear();
     ++snapshot_;
@@ -137,6 +137,10 @@ void ExportQueue::post_metrics(std::vector<ExportBody> bodies) {
   for (ExportBody& body : bodies) {
     if (ends_) {
       account_.drop_new(body.items, DropReason::no_time);
+      continue;
+    }
+    if (options_.has_deltas && is_full(Signal::metrics)) {
+      account_.drop_new(body.items, DropReason::queue_full);
       continue;
     }
     account_.add(body.items, &SignalAccount::queued);

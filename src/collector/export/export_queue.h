@@ -55,6 +55,8 @@ struct ExportQueueOptions {
   // Whether a full queue refuses bodies, if they do not go to a spool. A caller that asks has_space() before it encodes
   // more may exceed the capacity by what it has encoded already.
   bool refuses = true;
+  // Whether metrics are differences, so that a newer snapshot does not replace an older one.
+  bool has_deltas = false;
   // Without them, new spans or log records are left out, and those of a spool stay there.
   bool traces = true, logs = true;
   BackOffOptions back_off;
@@ -94,7 +96,8 @@ class ExportQueue {
   // Takes a body of new items. If the queue and the spool are full, drops and counts it, and returns false. The last
   // body that is accepted may exceed the capacity.
   bool post(ExportBody body);
-  // Takes the bodies of a snapshot of metrics. Bodies of older snapshots that still wait are dropped and counted.
+  // Takes the bodies of a snapshot of metrics. Bodies of older snapshots that still wait are dropped and counted. If
+  // metrics are differences, they stay, and new ones are dropped and counted if the queue is full.
   void post_metrics(std::vector<ExportBody> bodies);
   // Sends what is left, at most for `time`. Then moves the bodies in memory to the spool for the next run, or counts
   // them as dropped or unconfirmed. Bodies in the spool stay there. If only such bodies and metrics are left and the

@@ -189,6 +189,19 @@ auto from_setting(const SettingValue& value, std::vector<std::string>& warnings,
   }
 }
 
+Temporality temporality_of(const SettingValue& value) {
+  if (!value || is_same_word(value.text, "cumulative")) return Temporality::cumulative;
+  if (is_same_word(value.text, "delta")) return Temporality::delta;
+  if (is_same_word(value.text, "lowmemory")) return Temporality::low_memory;
+  throw bad_setting(value, "'" + printable(value.text, 40) + "' is not cumulative, delta or lowmemory");
+}
+
+// Other forms of histograms than explicit buckets are optional in the specification.
+bool histograms_of(const SettingValue& value) {
+  if (!value || is_same_word(value.text, "explicit_bucket_histogram")) return true;
+  throw bad_setting(value, "'" + printable(value.text, 40) + "' is not explicit_bucket_histogram, which nopspan has");
+}
+
 // Whether a line of the file begins what is wanted: "CERTIFICATE" or "PRIVATE KEY".
 bool has_pem(const std::string& path, std::string_view what) {
   std::ifstream file(path);
@@ -351,6 +364,14 @@ OtlpSettings otlp_settings(const OtlpOptions& options, const Environment& enviro
     settings.targets[i] = target_of(i, options, environment, settings.warnings);
   }
   return settings;
+}
+
+Temporality metric_temporality(std::vector<std::string>& warnings, const Environment& environment) {
+  const auto find = [&](const char* variable) {
+    return from_variables({variable, nullptr, nullptr}, static_cast<std::size_t>(Signal::metrics), environment);
+  };
+  from_setting(find("DEFAULT_HISTOGRAM_AGGREGATION"), warnings, histograms_of);
+  return from_setting(find("TEMPORALITY_PREFERENCE"), warnings, temporality_of);
 }
 
 bool has_otlp_endpoint(const Environment& environment) {

@@ -51,6 +51,11 @@ Environment process_environment();
 // boolean is ignored with a warning, as the specification wants.
 OtlpSettings otlp_settings(const OtlpOptions& options, const Environment& environment = process_environment());
 
+// The temporality of metrics (OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE). Appends a warning if that is not
+// known, or if another form of histograms is wanted than nopspan has.
+Temporality metric_temporality(std::vector<std::string>& warnings,
+                               const Environment& environment = process_environment());
+
 // Whether any variable of an endpoint is set.
 bool has_otlp_endpoint(const Environment& environment = process_environment());
 

@@ -2,7 +2,6 @@
 #include "metric/metric_feed.h"
 
 #include "facts/row_key.h"
-#include "metric/metric_otlp.h"
 #include "model/entry_json.h"
 #include "model/service.h"
 
@@ -60,7 +59,7 @@ MetricFeed::MetricFeed(MetricRegistry& registry, const MetricFeedOptions& option
       engines_(registry) {
   if (!options.has_targets) return;
   targets_ =
-      &registry.gauge(kTargetInfo, "", "The resource of each service that metrics are about.", {"job", "instance"});
+      &registry.gauge("target_info", "", "The resource of each service that metrics are about.", {"job", "instance"});
 }
 
 void MetricFeed::on_entry(const Entry& entry) {
@@ -73,7 +72,7 @@ void MetricFeed::on_entry(const Entry& entry) {
   const Exemplar* const example = exemplar ? &*exemplar : nullptr;
   const Process& process = **entry.process;
   const std::uint64_t owner = number_of(process);
-  MetricWriter writer(registry_, owner, process.claimed_by != 0 ? process.claimed_by : owner);
+  MetricWriter writer(registry_, owner, process.claimed_by != 0 ? process.claimed_by : owner, &process);
   if (targets_ != nullptr && written_.insert(owner).second) write_target(writer, process);
   count(writer, entry, example);
   if (entry.kind == Kind::span) genai_.add(writer, entry, example);

@@ -18,7 +18,7 @@ namespace nopspan::collector {
 
 struct MetricFeedOptions {
   Semconv semconv = Semconv::v1_41;
-  bool has_targets = false;  // whether kTargetInfo has a series for each service, for Prometheus
+  bool has_targets = false;  // whether target_info has a series for each service, for Prometheus
   // Whether a span that has ids may be an exemplar, for example because its trace is exported. If empty, all of them.
   std::function<bool(const Entry&)> is_exemplar = {};
 };

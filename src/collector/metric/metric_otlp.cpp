@@ -5,9 +5,11 @@
 
 #include <protozero/pbf_writer.hpp>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <map>
 #include <utility>
 
 namespace nopspan::collector {
@@ -25,7 +27,7 @@ constexpr unsigned kDouble = 4, kInteger = 6, kAttributesOfNumber = 7;
 constexpr unsigned kCount = 4, kSum = 5, kBucketCounts = 6, kBounds = 7, kExemplar = 8, kAttributesOfHistogram = 9;
 }  // namespace otlp_point
 constexpr unsigned kExemplarTime = 2, kExemplarDouble = 3, kExemplarSpanId = 4, kExemplarTraceId = 5;
-constexpr std::int32_t kCumulative = 2;
+constexpr std::int32_t kDelta = 1, kCumulative = 2;
 
 // Labels that the conventions define as integers.
 bool is_integer_label(std::string_view name) { return name == "server.port" || name == "process.pid"; }
@@ -81,11 +83,17 @@ std::string point_bytes(const MetricDescription& about, const MetricPoint& point
 // Collects metrics until a message is full.
 class OtlpMetricsEncoder {
  public:
-  OtlpMetricsEncoder(std::string_view resource, std::string_view version, std::size_t most_bytes)
-      : most_bytes_(most_bytes) {
-    append_bytes(head_, kResource, resource);
+  OtlpMetricsEncoder(std::string_view version, Semconv semconv, std::size_t most_bytes)
+      : semconv_(semconv), most_bytes_(most_bytes) {
     append_text(scope_, 1, "nopspan");
     append_text(scope_, 2, version);
+  }
+
+  void begin_resource(std::string_view resource) {
+    finish_resource();
+    head_.clear();
+    append_bytes(head_, kResource, resource);
+    append_schema_url(head_, semconv_);
   }
 
   void add(const MetricDescription& about, const MetricPoint& point, std::uint64_t unix_ns) {
@@ -93,10 +101,11 @@ class OtlpMetricsEncoder {
     // The tag and the lengths of a point and of its metric are estimated.
     constexpr std::size_t kLengths = 32;
     const std::size_t more = bytes.size() + kLengths + about.name.size() + about.help.size() + about.unit.size();
-    if (points_ != 0 && head_.size() + scope_.size() + metrics_.size() + data_.size() + more > most_bytes_)
-      finish_message();
+    const std::size_t has = message_.size() + head_.size() + scope_.size() + metrics_.size() + data_.size();
+    if (points_ != 0 && has + more > most_bytes_) finish_message();
     if (about_ != &about) finish_metric();
     about_ = &about;
+    is_delta_ = point.is_delta;
     append_bytes(data_, kDataPoint, bytes);
     ++points_;
   }
@@ -110,7 +119,7 @@ class OtlpMetricsEncoder {
   void finish_metric() {
     if (data_.empty()) return;
     const bool is_gauge = about_->type == MetricType::gauge, is_sum = about_->type == MetricType::counter;
-    if (!is_gauge) append_varint(data_, kTemporality, kCumulative);
+    if (!is_gauge) append_varint(data_, kTemporality, is_delta_ ? kDelta : kCumulative);
     if (is_sum) append_varint(data_, kIsMonotonic, 1);
     std::string metric;
     append_text(metric, otlp_metric::kName, about_->name);
@@ -122,24 +131,29 @@ class OtlpMetricsEncoder {
     about_ = nullptr;
   }
 
-  void finish_message() {
+  void finish_resource() {
     finish_metric();
-    if (points_ == 0) return;
-    std::string scope, resource;
+    if (metrics_.empty()) return;
+    std::string scope, resource = head_;
     append_bytes(scope, kScope, scope_);
-    scope += metrics_;
-    resource = head_;
-    append_bytes(resource, kScopeMetrics, scope);
-    OtlpMetrics& message = made_.emplace_back();
-    append_bytes(message.bytes, kResourceMetrics, resource);
-    message.points = std::exchange(points_, 0);
+    append_schema_url(scope, semconv_);
+    append_bytes(resource, kScopeMetrics, scope += metrics_);
+    append_bytes(message_, kResourceMetrics, resource);
     metrics_.clear();
   }
 
+  void finish_message() {
+    finish_resource();
+    if (points_ != 0) made_.push_back({std::exchange(message_, {}), std::exchange(points_, 0)});
+  }
+
+  const Semconv semconv_;
   const std::size_t most_bytes_;
   std::string head_, scope_;                  // the resource with its tag, the content of the scope
-  std::string metrics_;                       // those that are complete
+  std::string message_;                       // resources that are complete
+  std::string metrics_;                       // metrics of this one that are complete
   const MetricDescription* about_ = nullptr;  // the metric that data_ has points of
+  bool is_delta_ = false;                     // of these points
   std::string data_;
   std::uint64_t points_ = 0;
   std::vector<OtlpMetrics> made_;
@@ -147,12 +161,48 @@ class OtlpMetricsEncoder {
 
 }  // namespace
 
-std::vector<OtlpMetrics> otlp_metrics(const MetricSnapshot& snapshot, std::string_view resource,
-                                      std::string_view version, std::size_t most_bytes) {
-  OtlpMetricsEncoder encoder(resource, version, most_bytes);
+void MetricDeltas::apply(MetricSnapshot& snapshot) {
+  if (temporality_ == Temporality::cumulative) return;
+  std::unordered_map<const MetricLabels*, MetricPoint> now;
+  for (MetricFamilySnapshot& family : snapshot.families) {
+    if (family.about->type == MetricType::gauge) continue;
+    for (MetricPoint& point : family.points) {
+      if (temporality_ == Temporality::low_memory && point.is_total) continue;
+      point.is_delta = true;
+      const MetricPoint whole = point;
+      const auto found = before_.find(point.labels.get());
+      if (found != before_.end() && found->second.start_unix_ns == point.start_unix_ns) {  // else it has restarted
+        const MetricPoint& before = found->second;
+        point.start_unix_ns = unix_ns_;
+        point.value -= before.value;
+        point.count -= before.count;
+        for (std::size_t i = 0; i < point.buckets.size(); ++i) point.buckets[i] -= before.buckets[i];
+        std::erase_if(point.exemplars, [&](const auto& one) {
+          return std::any_of(before.exemplars.begin(), before.exemplars.end(), [&](const auto& old) {
+            return old.first == one.first && old.second.span_id == one.second.span_id;
+          });
+        });
+      }
+      now.emplace(whole.labels.get(), whole);
+    }
+    std::erase_if(family.points,
+                  [](const MetricPoint& point) { return point.is_delta && point.count == 0 && point.value == 0; });
+  }
+  before_ = std::move(now);
+  unix_ns_ = snapshot.unix_ns;
+}
+
+std::vector<OtlpMetrics> otlp_metrics(const MetricSnapshot& snapshot, const ResourceOf& resource_of,
+                                      std::string_view version, Semconv semconv, std::size_t most_bytes) {
+  std::map<const Process*, std::vector<std::pair<const MetricDescription*, const MetricPoint*>>> services;
   for (const MetricFamilySnapshot& family : snapshot.families) {
-    if (family.about->name == kTargetInfo) continue;
-    for (const MetricPoint& point : family.points) encoder.add(*family.about, point, snapshot.unix_ns);
+    for (const MetricPoint& point : family.points)
+      services[point.service.get()].emplace_back(family.about.get(), &point);
+  }
+  OtlpMetricsEncoder encoder(version, semconv, most_bytes);
+  for (const auto& [service, points] : services) {
+    encoder.begin_resource(resource_of(service));
+    for (const auto& [about, point] : points) encoder.add(*about, *point, snapshot.unix_ns);
   }
   return encoder.take();
 }

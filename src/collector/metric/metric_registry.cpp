@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "metric/metric_text.h"
+#include "model/service.h"
 
 #include <algorithm>
 #include <cmath>
@@ -67,7 +68,6 @@ struct MetricSeries : MetricPoint {
   std::uint64_t owner = 0, claimer = 0;
   std::uint64_t changed_ns = 0;  // on the registry's own clock
   std::uint64_t at_unix_ns = 0;  // the time of a value that somebody else measured
-  bool has_value = false;        // of a total: it has been set
   bool is_other = false;         // the series `other`, which the limits do not count
 };
 
@@ -88,9 +88,10 @@ class MetricFamily {
   std::unordered_map<std::uint64_t, Size> by_claimer;  // of the series that each process created
   std::string key;                                     // of the series that is being looked for
 
-  // The key is made of what readers see, so that two series never look the same.
-  void set_key(LabelValues values, MoreLabels more) {
+  // The key is made of what readers see, so that two series of a service never look the same.
+  void set_key(LabelValues values, MoreLabels more, const Process* service = nullptr) {
     key = seed_;
+    if (service != nullptr) key.append(reinterpret_cast<const char*>(&service), sizeof(service));
     const std::size_t count = std::min(values.size(), about->labels.size());
     for (std::size_t i = 0; i < count; ++i) append_to_key(key, shown_value(values[i], shown_));
     for (std::size_t i = count; i < about->labels.size(); ++i) append_to_key(key, {});
@@ -180,7 +181,8 @@ class MetricFamily {
   std::string shown_;
 };
 
-MetricRegistry::MetricRegistry(const MetricLimits& limits) : limits_(limits), seed_(random_seed_text()) {
+MetricRegistry::MetricRegistry(const MetricLimits& limits, bool by_service)
+    : limits_(limits), by_service_(by_service), seed_(random_seed_text()) {
   overflow_ =
       &counter("nopspan.metrics.overflow", "{observation}",
                "Observations without a series of their own, because the family of this name is full.", {"metric"});
@@ -197,16 +199,27 @@ MetricFamily& MetricRegistry::family(const MetricDescription& about) {
   return added;
 }
 
+// Usually many entries of one process follow each other.
+const ProcessPointer& MetricRegistry::service_of_process(const Process& process, std::uint64_t number) {
+  if (last_service_ != nullptr && number == last_process_) return last_service_;
+  ProcessPointer& service = services_[service_identity(process)];
+  if (service == nullptr) service = std::make_shared<const Process>(service_as_process(process));
+  last_process_ = number;
+  return last_service_ = service;
+}
+
 void MetricRegistry::advance(std::uint64_t now_unix_ns) {
   const std::lock_guard lock(mutex_);
   if (now_unix_ns > now_unix_ns_) now_ns_ += std::min(now_unix_ns - now_unix_ns_, kMostStep);
   now_unix_ns_ = now_unix_ns;
   last_owner_ = 0;
+  last_service_ = nullptr;
   if (now_ns_ < next_sweep_ns_) return;
   next_sweep_ns_ = now_ns_ + kSweepTime;
   std::erase_if(seen_ns_, [&](const auto& seen) { return seen.second + limits_.keep_gauge_ns < now_ns_; });
   const auto is_present = [this](std::uint64_t owner) { return seen_ns_.contains(owner); };
   for (const auto& family : families_) family->forget(limits_, now_ns_, is_present);
+  std::erase_if(services_, [](const auto& service) { return service.second.use_count() == 1; });  // without a series
 }
 
 MetricSnapshot MetricRegistry::snapshot() const {
@@ -228,8 +241,12 @@ MetricSnapshot MetricRegistry::snapshot() const {
   return made;
 }
 
-MetricWriter::MetricWriter(MetricRegistry& registry, std::uint64_t owner, std::uint64_t claimer)
-    : registry_(registry), lock_(registry.mutex_), owner_(owner), claimer_(claimer) {
+MetricWriter::MetricWriter(MetricRegistry& registry, std::uint64_t owner, std::uint64_t claimer, const Process* process)
+    : registry_(registry),
+      lock_(registry.mutex_),
+      owner_(owner),
+      claimer_(claimer),
+      service_(process != nullptr && registry.by_service_ ? registry.service_of_process(*process, owner) : nullptr) {
   if (owner == registry.last_owner_ || owner == 0) return;
   registry.last_owner_ = owner;
   auto& seen = registry.seen_ns_;
@@ -238,7 +255,7 @@ MetricWriter::MetricWriter(MetricRegistry& registry, std::uint64_t owner, std::u
 
 MetricSeries* MetricWriter::find_or_add(MetricFamily& family, LabelValues values, MoreLabels more,
                                         std::uint64_t observations) {
-  family.set_key(values, more);
+  family.set_key(values, more, service_.get());
   const auto found = family.series.find(family.key);
   if (found != family.series.end()) return &found->second;
   const MetricLimits& limits = registry_.limits_;
@@ -253,7 +270,9 @@ MetricSeries* MetricWriter::find_or_add(MetricFamily& family, LabelValues values
       ++of->series;
       of->label_bytes += bytes;
     }
-    return &family.add(values, owner_, claimer_, registry_.now_unix_ns_, registry_.now_ns_);
+    MetricSeries& added = family.add(values, owner_, claimer_, registry_.now_unix_ns_, registry_.now_ns_);
+    added.service = service_;
+    return &added;
   }
   if (of_claimer.series == 0) family.by_claimer.erase(claimer_);
   if (&family != registry_.overflow_) {
@@ -289,8 +308,8 @@ void MetricWriter::gauge(MetricFamily& family, double value, LabelValues values,
   if (series == nullptr) return;
   series->changed_ns = registry_.now_ns_;
   if (unix_ns < series->at_unix_ns && series->at_unix_ns - unix_ns < kMostLate) return;
-  if (series->has_value && value < series->value) series->start_unix_ns = registry_.now_unix_ns_;
-  series->has_value = true;
+  if (series->is_total && value < series->value) series->start_unix_ns = registry_.now_unix_ns_;
+  series->is_total = true;
   series->at_unix_ns = unix_ns;
   series->value = value;
 }

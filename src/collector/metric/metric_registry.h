@@ -45,12 +45,15 @@ struct Exemplar {
 
 struct MetricPoint {
   std::shared_ptr<const MetricLabels> labels;
+  ProcessPointer service = nullptr;         // that it is about (service_as_process()); null: nopspan itself, or any
   std::uint64_t start_unix_ns = 0;          // when the series began at 0
   double value = 0;                         // of a counter or gauge; of a histogram the sum
   std::uint64_t count = 0;                  // of a histogram
   std::vector<std::uint64_t> buckets = {};  // one for each bound and one for +Inf; not cumulative
   // The newest exemplar of each bucket that has one, with the bucket's number, ascending.
   std::vector<std::pair<std::size_t, Exemplar>> exemplars = {};
+  bool is_total = false;  // somebody else counts it
+  bool is_delta = false;  // since the last export (MetricDeltas)
 };
 
 struct MetricFamilySnapshot {
@@ -82,7 +85,9 @@ struct MetricSeries;
 // All functions may be called by any thread.
 class MetricRegistry {
  public:
-  explicit MetricRegistry(const MetricLimits& limits = {});
+  // `by_service`: two services have series of their own even if these have the same labels, as OTLP's resources.
+  // Without it, labels distinguish all series, as in Prometheus.
+  explicit MetricRegistry(const MetricLimits& limits = {}, bool by_service = false);
   ~MetricRegistry();
   MetricRegistry(const MetricRegistry&) = delete;
   MetricRegistry& operator=(const MetricRegistry&) = delete;
@@ -117,7 +122,10 @@ class MetricRegistry {
  private:
   friend class MetricWriter;
 
+  const ProcessPointer& service_of_process(const Process& process, std::uint64_t number);
+
   const MetricLimits limits_;
+  const bool by_service_;
   const std::string seed_;  // of the keys of series, because hostile processes could choose names with equal hashes
   mutable std::mutex mutex_;
   std::vector<std::unique_ptr<MetricFamily>> families_;
@@ -125,6 +133,9 @@ class MetricRegistry {
   MetricFamily* overflow_ = nullptr;
   std::unordered_map<std::uint64_t, std::uint64_t> seen_ns_;  // by process, of those that may have gauges
   std::uint64_t last_owner_ = 0;                              // since the last tick
+  std::unordered_map<std::string, ProcessPointer> services_;  // by service_identity()
+  std::uint64_t last_process_ = 0;                            // its number
+  ProcessPointer last_service_;                               // of this process
   std::uint64_t now_unix_ns_ = 0;
   std::uint64_t now_ns_ = 0, next_sweep_ns_ = 0;  // on the registry's own clock, which is not set and begins at 0
 };
@@ -147,8 +158,9 @@ class MetricWriter {
  public:
   // `owner` identifies the process whose entry causes the changes (number_of() in row_key.h). 0: nopspan itself.
   explicit MetricWriter(MetricRegistry& registry, std::uint64_t owner = 0) : MetricWriter(registry, owner, owner) {}
-  // Processes with the same `claimer` have the share of one process.
-  MetricWriter(MetricRegistry& registry, std::uint64_t owner, std::uint64_t claimer);
+  // Processes with the same `claimer` have the share of one process. `process`: the owner, if its service is to be
+  // known.
+  MetricWriter(MetricRegistry& registry, std::uint64_t owner, std::uint64_t claimer, const Process* process = nullptr);
 
   // Adds to a counter. Negative amounts and NaN are ignored.
   void add(MetricFamily& family, double amount, LabelValues values);
@@ -171,6 +183,7 @@ class MetricWriter {
   MetricRegistry& registry_;
   const std::lock_guard<std::mutex> lock_;
   const std::uint64_t owner_, claimer_;
+  const ProcessPointer service_;
 };
 
 }  // namespace nopspan::collector

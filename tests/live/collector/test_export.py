@@ -25,8 +25,8 @@ STATES = ("left_out", "queued", "spooled", "in_flight", "accepted", "rejected", 
 class Export(Followed):
     """nopspan export to an HttpReceiver. A context manager: attached on entry and ended by SIGINT on exit."""
 
-    def __init__(self, http, *options, **variables):
-        super().__init__([NOPSPAN, "export", "--otlp", http.url, "--protocol", "http/json", "--binary", LIBRARY, "--json",
+    def __init__(self, http, *options, before=(), **variables):
+        super().__init__([*before, NOPSPAN, "export", "--otlp", http.url, "--protocol", "http/json", "--binary", LIBRARY, "--json",
                           *options], env=variables)
         self.received = http.received
 
@@ -84,7 +84,7 @@ class Service(Test):
         pids = (agent.pid, server.pid)
         cls.spans = [(resource, span) for resource, span in items_of(received.bodies, "resourceSpans", "scopeSpans", "spans")
                      if resource.get("process.pid") in pids]
-        cls.metrics = [metric for _, metric in items_of(received.bodies, "resourceMetrics", "scopeMetrics", "metrics")]
+        cls.metrics = [*items_of(received.bodies, "resourceMetrics", "scopeMetrics", "metrics")]
 
     def test_the_account_closes(self):
         receiver, = self.export.result()["receivers"]
@@ -96,9 +96,9 @@ class Service(Test):
             items += row["taken"] if name != "metrics" else 0
         self.assertTrue(total["balanced"])
         self.assertEqual(total["lost"], 0)
-        self.assertEqual(total["delivered"], items + receiver["measured"])
+        self.assertEqual(total["delivered"], items + receiver["measured"] - receiver["made_events"])
         self.assertGreater(receiver["signals"]["span_events"]["accepted"], self.agent.summary["retries"])
-        self.assertIn("traces.span.metrics.calls", {metric["name"] for metric in self.metrics})
+        self.assertIn("traces.span.metrics.calls", {metric["name"] for _, metric in self.metrics})
 
     def test_a_trace_has_one_root_and_all_parents(self):
         traces = collections.defaultdict(dict)
@@ -112,6 +112,24 @@ class Service(Test):
             self.assertEqual(len(roots), 1)
             self.assertLessEqual(set(spans.values()) - {""}, set(spans))
         self.assertGreaterEqual(chats, self.agent.summary["requests"])
+
+    def test_metrics_are_of_the_services(self):
+        named = {name: {resource["service.name"] for resource, metric in self.metrics if metric["name"] == name}
+                 for name in ("traces.span.metrics.calls", "nopspan.entries.delivered")}
+        self.assertLessEqual({"model", "agent"}, named["traces.span.metrics.calls"])
+        self.assertEqual(named["nopspan.entries.delivered"], {"nopspan"})
+        instances = {resource["service.name"]: resource["service.instance.id"] for resource, _ in self.metrics}
+        self.assertEqual(len(set(instances.values())), len(instances))
+
+    def test_a_span_that_failed_has_an_exception_and_a_stream_its_first_token(self):
+        failed = 0
+        for _, span in self.spans:
+            events = [event["name"] for event in span.get("events", [])]
+            failed += "status" in span
+            self.assertEqual(events.count("exception"), int("status" in span), span)
+            has_first = {"gen_ai.response.time_to_first_chunk", "nopspan.ttft_ns"} & set(attributes_of(span))
+            self.assertEqual(events.count("gen_ai.stream.first_token"), int(bool(has_first)), span)
+        self.assertGreater(failed, 0)
 
     def test_the_service_is_named_by_its_environment(self):
         self.assertEqual({resource["service.name"] for resource, _ in self.spans if resource["process.pid"] == self.server.pid},
@@ -138,6 +156,18 @@ class Recordings(Test):
     def instances(bodies, pid):
         return {resource["service.instance.id"] for resource, _ in items_of(bodies, "resourceSpans", "scopeSpans", "spans")
                 if resource["process.pid"] == pid}
+
+
+class HostName(Test):
+    def test_a_container_that_sees_the_hosts_processes_reports_the_host(self):
+        with open("/proc/1/root/etc/hostname", encoding="utf-8") as file:
+            host = file.readline().strip()
+        received = Received(keeps=True)
+        before = ("unshare", "--uts", "sh", "-c", 'hostname nopspan-x7k2p; exec "$@"', "_")
+        with HttpReceiver(received) as http, Export(http, before=before):
+            pass
+        hosts = {resource["host.name"] for resource, _ in items_of(received.bodies, "resourceSpans", "scopeSpans", "spans")}
+        self.assertEqual(hosts, {host})
 
 
 class TwoProcesses(Test):
