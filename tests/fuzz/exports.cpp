@@ -6,6 +6,8 @@
 #include "export/export_bodies.h"
 #include "export/export_body.h"
 
+#include <nopspan/probes.h>
+
 #include <nlohmann/json.hpp>
 
 #include <cstddef>
@@ -60,12 +62,15 @@ void encode(std::string_view attributes) {
   entry.trace_id.bytes[0] = 1;
   entry.span_id = 1;
   entry.attributes = attributes;
+  const nopspan_link link{{1}, 1};
+  entry.links = {reinterpret_cast<const char*>(&link), sizeof(link)};
+  entry.status = kException;  // the texts of the exception are attributes
   for (const Kind kind : {Kind::event, Kind::retry, Kind::span, Kind::event}) {
     entry.kind = kind;
     feed.add(entry);
   }
   feed.finish();
-  require(items.total() == 4, "each entry is an item");
+  require(items.total() == 5, "each entry is an item, and the span has an exception");
 }
 
 }  // namespace

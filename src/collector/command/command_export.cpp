@@ -127,6 +127,7 @@ Process own_process() {
   Process self;
   self.pid = self.namespace_pid = static_cast<std::uint32_t>(getpid());
   self.comm = "nopspan";
+  self.library_version = NOPSPAN_VERSION;
   self.host = host_name();
   self.boot_id = boot_id();
   set_own_service(self);
