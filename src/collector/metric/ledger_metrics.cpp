@@ -91,8 +91,12 @@ void LedgerMetrics::write(const Ledger& ledger) {
   }
   Rows rows = rows_of(ledger);
   for (const auto& [labels, counts] : rows_) {
-    if (rows.contains(labels)) continue;
-    for (const auto& [reason, count] : counts) writer.forget(process_lost_, {labels.first, labels.second, reason});
+    const auto row = rows.find(labels);
+    for (const auto& [reason, count] : counts) {
+      // What was missing may have arrived since.
+      const bool is_lost = row != rows.end() && row->second.contains(reason);
+      if (!is_lost) writer.forget(process_lost_, {labels.first, labels.second, reason});
+    }
   }
   for (const auto& [labels, counts] : rows) {
     for (const auto& [reason, count] : counts) set(process_lost_, count, {labels.first, labels.second, reason});
