@@ -317,6 +317,19 @@ TEST(CommandRun, SaysOnceWhichKeysNoEntryHas) {
   EXPECT_EQ(said(nothing, 6), "") << "without an entry, no key is known to be wrong";
 }
 
+TEST(AskedKeys, RemembersABoundedNumberOfKeys) {
+  for (const int others : {100, 300}) {
+    AskedKeys keys({}, parse_grouping("color"), {});
+    for (int i = 0; i <= others; ++i) {
+      const std::string attributes = text_attribute(i < others ? "other" + std::to_string(i) : "colour", "x");
+      Entry entry = invented("a", "");
+      entry.attributes = attributes;
+      keys.see(entry);
+    }
+    EXPECT_EQ(keys.text("", ""), others == 100 ? "nopspan:  color; did you mean colour?\n" : "nopspan:  color\n");
+  }
+}
+
 TEST(CommandRun, TakesNoStepForAMatchOfARequest) {
   const SourceOptions options;
   CommandRun run(options, {.request = "zzz"});
