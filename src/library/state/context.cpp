@@ -56,10 +56,12 @@ std::uint64_t read_span_id(std::string_view hex) noexcept {
   return id;
 }
 
-// Parses a traceparent header. False if it is malformed. Version 00 has exactly 55 characters. A later version begins
-// with the same 55 characters and may continue after a dash (W3C Trace Context, sections 3.2.4 and 4.3).
+// Parses a traceparent header. False if it is malformed. Blanks around it are not part of it. Version 00 has exactly 55
+// characters. A later version begins with the same 55 characters and may continue after a dash (W3C Trace Context,
+// sections 3.2.4 and 4.3).
 bool parse_traceparent(std::string_view header, detail::ContextHead& context) noexcept {
   constexpr std::size_t kSize = 55;
+  header = detail::trim(header);
   if (header.size() < kSize || header[2] != '-' || header[35] != '-' || header[52] != '-') return false;
   unsigned char version = 0;
   unsigned char flags = 0;
@@ -85,20 +87,14 @@ namespace detail {
 namespace {
 
 constexpr std::size_t kMaxItems = 32;  // of a tracestate: W3C Trace Context, 3.3.1.1
-bool is_lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
 
-// True for a simple-key, or a multi-tenant key tenant@system, of the specification.
+// True for a key of Level 2: a lower-case letter or a digit, and up to 255 of these or of "_-*/@".
 bool is_key(std::string_view key) {
-  const std::size_t at = key.find('@');
-  const auto is_part = [](std::string_view part, std::size_t longest, bool digit_first) {
-    if (part.empty() || part.size() > longest) return false;
-    if (!(part[0] >= 'a' && part[0] <= 'z') && !(digit_first && part[0] >= '0' && part[0] <= '9')) return false;
-    return std::all_of(part.begin(), part.end(),
-                       [](char c) { return is_lower_or_digit(c) || c == '_' || c == '-' || c == '*' || c == '/'; });
-  };
-  // The second edition of the specification allows a simple key to begin with a digit.
-  if (at == std::string_view::npos) return is_part(key, 256, true);
-  return is_part(key.substr(0, at), 241, true) && is_part(key.substr(at + 1), 14, false);
+  const auto is_first = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
+  if (key.empty() || key.size() > 256 || !is_first(key[0])) return false;
+  return std::all_of(key.begin(), key.end(), [&](char c) {
+    return is_first(c) || std::string_view("_-*/@").find(c) != std::string_view::npos;
+  });
 }
 
 bool is_value(std::string_view value) {
@@ -112,7 +108,8 @@ struct Items {
   std::size_t bytes = 0;  // of all items with the commas between them
 };
 
-// Splits a header into its items. False if it is malformed.
+// Splits a header into its items. False if it is malformed. A key may occur twice: Level 2 requires that one of the two
+// is forwarded, so both are.
 bool parse(std::string_view header, Items& items) {
   while (true) {
     const std::size_t comma = header.find(',');
@@ -120,10 +117,8 @@ bool parse(std::string_view header, Items& items) {
     if (!item.empty()) {  // empty items are allowed
       const std::size_t equals = item.find('=');
       if (equals == std::string_view::npos) return false;
-      const std::string_view key = item.substr(0, equals);
-      if (!is_key(key) || !is_value(item.substr(equals + 1)) || items.count == kMaxItems) return false;
-      for (std::size_t i = 0; i < items.count; ++i) {
-        if (items.at[i].substr(0, items.at[i].find('=')) == key) return false;  // a key may occur only once
+      if (!is_key(item.substr(0, equals)) || !is_value(item.substr(equals + 1)) || items.count == kMaxItems) {
+        return false;
       }
       items.at[items.count++] = item;
       items.bytes += item.size() + (items.count > 1 ? 1 : 0);
