@@ -69,9 +69,8 @@ void report_response(const ChatReply& reply) {
         .finish_reasons({reply.finish_reason});
   });
   for (const ToolCall& call : reply.tool_calls) {
-    genai::tool_call([&](genai::ToolCallFields& event) {
-      event.tool_name(call.name).tool_call_id(call.id).arguments(call.arguments);
-    });
+    genai::tool_call(call.name,
+                     [&](genai::ToolCallFields& event) { event.tool_call_id(call.id).arguments(call.arguments); });
   }
 }
 

@@ -10,19 +10,19 @@
 /// nopspan::span(
 ///     genai::search_memory, [](auto& m) { m.store_id("preferences").query("diet"); },
 ///     [](nopspan::Span& span) { span.with<genai::MemoryFields>([](auto& m) { m.record_count(3); }); });
-/// genai::evaluation_result([](auto& event) { event.evaluation("relevance").score(0.9).label("relevant"); });
+/// genai::evaluation_result("relevance", [](auto& event) { event.score(0.9).label("relevant"); });
 ///
 /// nopspan::Span span{"llm.chat"};
 /// genai::prompt_sent([](auto& event) { event.model("gpt-4o").message_count(3); });
-/// genai::tool_call(span, [](auto& event) { event.tool_name("calculator"); });
+/// genai::tool_call(span, "calculator", [](auto& event) { event.tool_call_id("call-1"); });
 /// @endcode
 ///
 /// The keys of spans are the conventions' own, unless docs/genai.md has a shorter one.
 ///
-/// An event belongs to the thread's current span. For another span, pass a Span, AsyncSpan or Context as the first
-/// argument. The event sets no field on that span. Handlers receive an event of that name, and the probe `event` fires.
-/// The callable runs only if a tracer or handler is attached. An empty text is ignored by the
-/// fields of events, except by EvaluationFields and where a setter's comment says otherwise.
+/// An event belongs to the thread's current span. For another span, pass a Span, AsyncSpan or Context before the other
+/// arguments. The event sets no field on that span. Handlers receive an event of that name, and the probe `event`
+/// fires. The callable runs only if a tracer or handler is attached. An empty text is ignored by the fields of events,
+/// except by EvaluationFields and where a setter's comment says otherwise.
 ///
 /// Thread safety: builders belong to the thread that runs the callable. Events may be emitted from any thread at any
 /// time.
@@ -76,7 +76,7 @@ NOPSPAN_API NOPSPAN_COLD void put_finish_reasons(nopspan::detail::FieldSink*, co
 template <class F, nopspan::detail::Point point = nopspan::detail::Point::event>
 using SpanEvent = nopspan::detail::NamedEvent<F, point>;
 template <class F>
-using DescribedEvent = nopspan::detail::NamedEvent<F, nopspan::detail::Point::event, true>;
+using RequiringEvent = nopspan::detail::RequiringEvent<F, nopspan::detail::Point::event>;
 
 }  // namespace detail
 
@@ -193,8 +193,10 @@ NOPSPAN_CONSTANT SpanName<WorkflowFields> invoke_workflow{"gen_ai.invoke_workflo
 class EvaluationFields : public BuilderOf<EvaluationFields> {
  public:
   using BuilderOf::BuilderOf;
-  /// The name of the evaluation ("relevance").
-  EvaluationFields& evaluation(Text name) { return set("gen_ai.evaluation.name", name); }
+  /// @cond INTERNAL
+  using Required = Text;
+  void require(Text name) { set("gen_ai.evaluation.name", name); }
+  /// @endcond
   /// The score.
   EvaluationFields& score(double value) { return set("gen_ai.evaluation.score.value", value); }
   /// The score in words ("relevant", "pass").
@@ -207,8 +209,8 @@ class EvaluationFields : public BuilderOf<EvaluationFields> {
   EvaluationFields& error_type(Text type) { return set("error.type", type); }
 };
 
-/// A response was evaluated. An evaluation() is required: without a callable, the call does not compile.
-NOPSPAN_CONSTANT detail::DescribedEvent<EvaluationFields> evaluation_result{"gen_ai.evaluation.result"};
+/// A response was evaluated. The first argument is the name of the evaluation ("relevance").
+NOPSPAN_CONSTANT detail::RequiringEvent<EvaluationFields> evaluation_result{"gen_ai.evaluation.result"};
 
 /// Fields of prompt_sent.
 class PromptSentFields : public detail::EventFields<PromptSentFields> {
@@ -267,11 +269,13 @@ class ResponseReceivedFields : public detail::EventFields<ResponseReceivedFields
 class RetryFields : public detail::EventFields<RetryFields> {
  public:
   using EventFields::EventFields;
-  /// The number of the attempt that failed. The first attempt is 1.
+  /// @cond INTERNAL
+  using Required = double;
   template <class T>
-  RetryFields& attempt(T number_of_it) {
-    return number("retry.attempt", number_of_it);
+  void require(T attempt) {
+    number("retry.attempt", attempt);
   }
+  /// @endcond
   /// Why the attempt failed: llm::retry_reason::rate_limit, or a reason of the program's own.
   RetryFields& reason(Text reason) { return text("retry.reason", reason); }
   /// How long the program waits before the next attempt: a number of ms, or a std::chrono duration.
@@ -294,8 +298,10 @@ class RetryFields : public detail::EventFields<RetryFields> {
 class ToolCallFields : public detail::EventFields<ToolCallFields> {
  public:
   using EventFields::EventFields;
-  /// The name of the tool. An empty one is kept.
-  ToolCallFields& tool_name(Text name) { return set("gen_ai.tool.name", name); }
+  /// @cond INTERNAL
+  using Required = Text;
+  void require(Text name) { set("gen_ai.tool.name", name); }
+  /// @endcond
   /// The model's id of the call.
   ToolCallFields& tool_call_id(Text id) { return text("gen_ai.tool.call.id", id); }
   /// Content: the arguments, as the model sent them.
@@ -321,12 +327,13 @@ NOPSPAN_CONSTANT detail::SpanEvent<PromptSentFields> prompt_sent{"gen_ai.prompt.
 /// The response has arrived completely, whether or not it was streamed.
 NOPSPAN_CONSTANT detail::SpanEvent<ResponseReceivedFields> response_received{"gen_ai.response.received"};
 /// An attempt failed and will be repeated. Emit it before the wait. The probe `retry` fires instead of `event`, and
-/// handlers also receive llm.adapter.retry. llm::retry() reports the same, so call only one of the two. An attempt() is
-/// required: without a callable, the call does not compile.
-NOPSPAN_CONSTANT detail::DescribedEvent<RetryFields> retry{"gen_ai.retry"};
-/// The model asked for a tool. One response may have several. The run of the tool is a span, llm::tool. A tool_name()
-/// is required, as for a retry.
-NOPSPAN_CONSTANT detail::DescribedEvent<ToolCallFields> tool_call{"gen_ai.tool.call"};
+/// handlers also receive llm.adapter.retry. llm::retry() reports the same, so call only one of the two. The first
+/// argument is the number of the attempt that failed. The first attempt is 1:
+/// `genai::retry(1, [](auto& r) { r.reason("timeout"); })`.
+NOPSPAN_CONSTANT detail::RequiringEvent<RetryFields> retry{"gen_ai.retry"};
+/// The model asked for a tool. One response may have several. The run of the tool is a span, llm::tool. The first
+/// argument is the name of the tool. An empty one is kept.
+NOPSPAN_CONSTANT detail::RequiringEvent<ToolCallFields> tool_call{"gen_ai.tool.call"};
 /// The first token of a stream arrived now. If the span is a scope of this thread and has had no first token, this also
 /// sets the span's first token, and the probe `first_token` fires. Span::first_token() does all of this.
 NOPSPAN_CONSTANT detail::SpanEvent<StreamFirstTokenFields, nopspan::detail::Point::first_token> stream_first_token{

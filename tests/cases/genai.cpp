@@ -220,14 +220,12 @@ void set_fields(genai::ResponseReceivedFields& fields, const Json& payload) {
 }
 
 void set_fields(genai::RetryFields& fields, const Json& payload) {
-  with_number(payload, "attempt", [&](auto number) { fields.attempt(number); });
   with_text(payload, "reason", [&](const std::string& text) { fields.reason(text); });
   with_number(payload, "delayMs", [&](auto number) { fields.delay_ms(number); });
   with_number(payload, "statusCode", [&](auto number) { fields.status_code(number); });
 }
 
 void set_fields(genai::ToolCallFields& fields, const Json& payload) {
-  with_text(payload, "toolName", [&](const std::string& text) { fields.tool_name(text); });
   with_text(payload, "toolCallId", [&](const std::string& text) { fields.tool_call_id(text); });
   with_text(payload, "arguments", [&](const std::string& text) { fields.arguments(text); });
 }
@@ -238,14 +236,22 @@ void set_fields(genai::StreamFirstTokenFields& fields, const Json& payload) {
 
 template <const auto& event, class EventFields>
 void emit(const Json& payload) {
-  if (payload.is_null()) {
-    if constexpr (event.kNeedsFields) {
-      throw Inexpressible("no payload");
-    } else {
-      return event();
-    }
-  }
+  if (payload.is_null()) return event();
   event([&](EventFields& fields) { set_fields(fields, payload); });
+}
+
+void emit_retry(const Json& payload) {
+  if (optional(payload, "attempt").is_null()) throw Inexpressible("no attempt");
+  with_number(payload, "attempt", [&](auto attempt) {
+    genai::retry(attempt, [&](genai::RetryFields& fields) { set_fields(fields, payload); });
+  });
+}
+
+void emit_tool_call(const Json& payload) {
+  if (optional(payload, "toolName").is_null()) throw Inexpressible("no toolName");
+  with_text(payload, "toolName", [&](const std::string& name) {
+    genai::tool_call(name, [&](genai::ToolCallFields& fields) { set_fields(fields, payload); });
+  });
 }
 
 struct Emitter {
@@ -258,8 +264,8 @@ constexpr Emitter kEmitters[] = {
     {"prompt_sent", genai::prompt_sent.name(), emit<genai::prompt_sent, genai::PromptSentFields>},
     {"response_received", genai::response_received.name(),
      emit<genai::response_received, genai::ResponseReceivedFields>},
-    {"retry", genai::retry.name(), emit<genai::retry, genai::RetryFields>},
-    {"tool_call", genai::tool_call.name(), emit<genai::tool_call, genai::ToolCallFields>},
+    {"retry", genai::retry.name(), emit_retry},
+    {"tool_call", genai::tool_call.name(), emit_tool_call},
     {"stream_first_token", genai::stream_first_token.name(),
      emit<genai::stream_first_token, genai::StreamFirstTokenFields>},
 };

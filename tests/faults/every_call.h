@@ -95,7 +95,7 @@ inline constexpr Call every_call[] = {
      [](unsigned) {
        nopspan::Span call{nopspan::llm::chat, [](auto& m) { m.request_id("order-1"); }};
        call.set("request_id", "order-2").set("http_status", 503);
-       nopspan::genai::retry([](auto& e) { e.attempt(1).delay_ms(0.5).reason("timeout"); });
+       nopspan::genai::retry(1, [](auto& e) { e.delay_ms(0.5).reason("timeout"); });
      }},
     {"complete()", [](unsigned) { nopspan::complete("work", nopspan::Context(), 1, 1); }},
 };

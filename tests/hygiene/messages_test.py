@@ -16,7 +16,7 @@ SCOPE = "a nopspan::Span is a child of the thread's current span. A parent is gi
 LATE = "the parent follows the name"
 VALUE = "a value is null, a bool, a number, a text, an enum, a std::chrono duration, a nopspan::Value, or an optional or a range of these"
 WORK = "the work of a span is a callable that takes nothing, or the span"
-REQUIRED = "this event has a required field: pass a callable that sets it"
+REQUIRED = "this event has a required field, which is an argument before the callable"
 # Only the headers that a statement needs, because each is compiled alone.
 HEADERS = {"llm::": "<nopspan/llm.h>", "genai::": "<nopspan/genai_spans.h>", "execute": "<nopspan/execute.h>", "gauge": "<nopspan/execute.h>", "engine::": "<nopspan/engine.h>", "event": "<nopspan/event.h>", "chrono::": "<chrono>",
            "vector": "<vector>", "detach": "<nopspan/registry.h>", "HasMetadata": "<nopspan/testing_gmock.h>",
@@ -82,9 +82,10 @@ ERRORS = {
     'span.set("k", std::vector<unsigned __int128>());': VALUE,
     'span.measure("k", __int128());': "a measurement is an integer, a double or a std::chrono duration",
     'span.measure("k", "text");': "a measurement is an integer, a double or a std::chrono duration",
-    "nopspan::genai::tool_call();": REQUIRED,
     "nopspan::genai::tool_call(span);": REQUIRED,
     "nopspan::genai::retry(span.context());": REQUIRED,
+    'nopspan::genai::retry([](auto& e) { e.reason("x"); });': REQUIRED,
+    'nopspan::genai::evaluation_result(span, [](auto& e) { e.score(1); });': REQUIRED,
     'nopspan::gauge("load", 0.73);': "the value of a gauge or counter is an integer",
     'nopspan::engine::stats([](auto& s) { s.gauge("load", 0.73); });': "the value of a gauge or counter is an integer",
     "nopspan::Span s{nopspan::llm::chat, [](auto& m) { m.temprature(1); }};":

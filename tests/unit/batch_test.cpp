@@ -858,10 +858,11 @@ TEST(Batch, HasTheSameRetryWhicheverFunctionEmitsIt) {
   const Traced traced([] {
     const Span span{"work"};
     nopspan::llm::retry([](auto& r) { r.attempt(2).delay_ms(500).reason("rate_limit"); });
-    nopspan::llm::execute("adapter.retry",
-                          [](auto& f) { f.set("attempt", 2).set("delay_ms", 500).set("reason", "rate_limit"); });
-    nopspan::genai::retry([](auto& e) { e.attempt(2).delay_ms(500).reason("rate_limit"); });
-    nopspan::genai::retry([](auto& e) { e.attempt(2).delay_ms(500.0).reason("rate_limit"); });
+    nopspan::llm::execute("adapter.retry", [](auto& f) {
+      f.set("attempt", 2).set("delay_ms", 500).set("reason", "rate_limit").measure("system_time", 1);
+    });
+    nopspan::genai::retry(2, [](auto& e) { e.delay_ms(500).reason("rate_limit"); });
+    nopspan::genai::retry(2, [](auto& e) { e.delay_ms(500.0).reason("rate_limit"); });
   });
   const std::vector<Entry>& entries = traced.entries(5);
   for (std::size_t i = 0; i < 4; ++i) {

@@ -559,8 +559,8 @@ TEST(GenAiSpans, MayHaveOtherNamesOfTheApplicationsOwn) {
 TEST(Evaluation, IsAnEventOfTheSpanThatIsNamed) {
   const Recorder recorder{"gen_ai.evaluation.result"};
   const AsyncSpan chat{llm::chat, Context()};
-  genai::evaluation_result(chat, [](auto& event) {
-    event.evaluation("relevance").score(0.25).label("irrelevant").explanation("it says 7").response_id("r");
+  genai::evaluation_result(chat, "relevance", [](auto& event) {
+    event.score(0.25).label("irrelevant").explanation("it says 7").response_id("r");
   });
   const auto event = recorder.events().at(0);
   EXPECT_EQ(event->span_id(), id_of(chat));

@@ -297,7 +297,7 @@ TEST_F(RequestOfAnEngine, FiresWhereAnEngineKnowsItsTimesAndNotForAnArrivalAlone
 TEST_F(Retry, FiresTheSameProbeAloneWhicheverFunctionEmitsIt) {
   llm::retry([](auto& r) { r.attempt(1).delay_ms(20).reason("timeout"); });
   llm::execute("adapter.retry", [](Fields& f) { f.set("attempt", 1); });
-  nopspan::genai::retry([](auto& e) { e.attempt(1); });
+  nopspan::genai::retry(1);
   EXPECT_EQ(fired.all(), (Hits{{Probe::retry, 3}}));
 }
 

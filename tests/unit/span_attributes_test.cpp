@@ -307,7 +307,7 @@ TEST(RetryEvent, HasBothNamesWhoeverEmitsIt) {
   nopspan::execute("llm.adapter.retry", as_adapter);
   call.event("llm.adapter.retry", as_adapter);
   llm::retry([](auto& r) { r.attempt(2).delay_ms(500).reason("timeout").status_code(503); });
-  genai::retry([](auto& e) { e.attempt(2).delay_ms(500).reason("timeout").status_code(503); });
+  genai::retry(2, [](auto& e) { e.delay_ms(500).reason("timeout").status_code(503); });
   const auto events = recorder.events();
   ASSERT_THAT(recorder.names(),
               ElementsAre("llm.adapter.retry", "gen_ai.retry", "llm.adapter.retry", "gen_ai.retry", "llm.adapter.retry",
@@ -339,7 +339,7 @@ TEST(ResponseEvent, HasItsFinishReasonsJoinedForHandlersAndAsAListForExporters) 
 
 TEST(ToolCallEvent, HasTheConventionsKeyForItsArgumentsOnProbes) {
   const Recorder recorder{"gen_ai.tool.call"};
-  genai::tool_call([](auto& e) { e.tool_name("search").arguments("{}"); });
+  genai::tool_call("search", [](auto& e) { e.arguments("{}"); });
   const auto event = recorder.events().at(0);
   EXPECT_THAT(keys_of(event->metadata()), ElementsAre("gen_ai.tool.arguments", "gen_ai.tool.name"));
   EXPECT_THAT(event, HasContent("gen_ai.tool.call.arguments"));

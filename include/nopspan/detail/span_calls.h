@@ -199,12 +199,11 @@ inline void event_of(ContextRef span, N&& name, Fill&& callable) {
 
 // One event of a catalogue. It is called with a callable that takes the builder of the event's fields, or with the span
 // that the event belongs to (a Span, an AsyncSpan or a Context) and such a callable. Without a callable the event has
-// no fields, which does not compile if it needs some. Without a span the event belongs to the thread's current span.
-template <class F, Point point_kind, bool needs_fields = false>
+// no fields. Without a span the event belongs to the thread's current span.
+template <class F, Point point_kind>
 class NamedEvent {
  public:
   using Builder = F;
-  static constexpr bool kNeedsFields = needs_fields;
   template <std::size_t N>
   constexpr explicit NamedEvent(const char (&literal)[N]) noexcept : name_(literal) {}
 
@@ -221,13 +220,55 @@ class NamedEvent {
     }
   }
   void operator()(ContextRef span = ContextRef::current()) const {
-    static_assert(!needs_fields, "this event has a required field: pass a callable that sets it");
     (*this)(span, [](F&) {});
   }
 
   [[nodiscard]] constexpr std::string_view name() const noexcept { return name_.view(); }
 
  private:
+  Name name_;
+};
+
+// The same for an event that has one required field, which is an argument before the callable: F::require() sets it.
+template <class F, Point point_kind>
+class RequiringEvent {
+ public:
+  using Builder = F;
+  template <std::size_t N>
+  constexpr explicit RequiringEvent(const char (&literal)[N]) noexcept : name_(literal) {}
+
+  template <class First, class... Rest>
+  void operator()(First&& first, Rest&&... rest) const {
+    if constexpr (is_parent<First>) {
+      emit(ContextRef(first), rest...);
+    } else {
+      emit(ContextRef::current(), first, rest...);
+    }
+  }
+
+  [[nodiscard]] constexpr std::string_view name() const noexcept { return name_.view(); }
+
+ private:
+  template <class... Rest>
+  void emit(ContextRef /*span*/, const Rest&... /*rest*/) const {
+    static_assert(sizeof...(Rest) < 0, "this event has a required field, which is an argument before the callable");
+  }
+  template <class R, class M, std::enable_if_t<std::is_convertible_v<const R&, typename F::Required>, int> = 0>
+  void emit(ContextRef span, const R& required, M&& fields) const {
+    if constexpr (!takes<M, F>()) {
+      report_wrong_fields<M, F>();
+    } else if (points_wanted()) {
+      point<F>(point_kind, name_, span, [&](F& builder) {
+        builder.require(required);
+        fields(builder);
+      });
+    }
+  }
+  template <class R, std::enable_if_t<std::is_convertible_v<const R&, typename F::Required>, int> = 0>
+  void emit(ContextRef span, const R& required) const {
+    emit(span, required, [](F&) {});
+  }
+
   Name name_;
 };
 

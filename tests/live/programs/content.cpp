@@ -41,7 +41,7 @@ void emit_llm() {
   {
     nopspan::Span step{llm::step};
     step.with<llm::StepFields>([](auto& m) { m.step_result(canary("step")).output_messages(canary("output")); });
-    nopspan::genai::tool_call([](auto& e) { e.tool_name("t").arguments(canary("event-arguments")); });
+    nopspan::genai::tool_call("t", [](auto& e) { e.arguments(canary("event-arguments")); });
     nopspan::Span tool{llm::tool, [](auto& m) { m.tool_name("t").arguments(canary("arguments")); }};
     tool.with<llm::ToolFields>([](auto& m) { m.result(Value::map({{"text", canary("result")}})); });
     tool.fail("failed", canary("failure"));
@@ -101,7 +101,7 @@ void emit_operations() {
   {
     const nopspan::Span memory{genai::search_memory,
                                [](auto& m) { m.query(canary("memory-query")).records(canary("records")); }};
-    genai::evaluation_result([](auto& e) { e.evaluation("relevance").explanation(canary("explanation")); });
+    genai::evaluation_result("relevance", [](auto& e) { e.explanation(canary("explanation")); });
   }
   {
     const nopspan::Span agent{genai::invoke_agent, [](auto& m) {

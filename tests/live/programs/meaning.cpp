@@ -78,9 +78,9 @@ void emit_events(const Context& here, const Context& parent) {
     placed(f);
     f.set("attempt", 2).set("delay_ms", 500).set("reason", "timeout").set("status_code", 503);
   });
-  nopspan::genai::retry([&](auto& e) {
+  nopspan::genai::retry(3, [&](auto& e) {
     placed(e);
-    e.attempt(3).delay_ms(500).reason("timeout").status_code(503);
+    e.delay_ms(500).reason("timeout").status_code(503);
   });
 }
 
