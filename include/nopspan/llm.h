@@ -345,8 +345,8 @@ NOPSPAN_CONSTANT Name adapter_retry{"llm.adapter.retry"};
 
 /// Reports that an attempt failed and will be repeated. Call it before the wait. The event belongs to the thread's
 /// current span. The probe `retry` fires. Handlers receive llm.adapter.retry, with the measurement system_time and the
-/// metadata attempt, delay_ms, reason and request_id, and they receive gen_ai.retry. `fields(RetryFields&)` runs only
-/// if a tracer or handler is attached.
+/// metadata attempt, delay_ms, reason and request_id, and they receive gen_ai.retry, which is also the name that
+/// tracers receive. `fields(RetryFields&)` runs only if a tracer or handler is attached.
 template <class M>
 inline void retry(M&& fields) {
   if (nopspan::detail::points_wanted()) {

@@ -21,7 +21,7 @@ namespace nopspan::detail {
 namespace {
 
 // The two names of a retry: that of ALLM and that of autotel. An event with one of these names is a retry, whichever
-// function emits it.
+// function emits it. Handlers receive both, and tracers that of autotel, as its attributes are.
 constexpr Name kAdapterRetry = llm::adapter_retry;
 constexpr Name kRetry{"gen_ai.retry"};
 
@@ -245,7 +245,11 @@ void point_emit(FieldSink* sink) noexcept {
   {
     const LibraryGuard guard;
     if (guard) {
+      // For tracers a retry has one name, whichever function emits it.
+      const bool is_adapters = event->name.view() == kAdapterRetry.view();
+      if (is_adapters) event->name = copy_name(kRetry, event->name_text);
       report_point(guard.thread(), *event);
+      if (is_adapters) event->name = copy_name(kAdapterRetry, event->name_text);
       discard_batch_if_down(guard.thread());
     }
   }

@@ -138,7 +138,7 @@ class Files(OwnRecording):
         self.assertEqual(found["plain.span"], 1000)
         self.assertEqual(found["engine.step"], 6)  # with two parts of members
         self.assertEqual(found["agent.operator.iteration"], 1)
-        self.assertEqual(found["llm.adapter.retry"], 2)
+        self.assertEqual(found["gen_ai.retry"], 2)
         total = self.total(self.path)
         self.assertEqual(total["delivered"], sum(found.values()))
         row, = recording.ledger(self.path)["processes"]
