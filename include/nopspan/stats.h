@@ -50,11 +50,13 @@ struct Stats {
   std::uint64_t invalid_utf8;        ///< strings in which "?" replaces control characters, or bytes that are not UTF-8
   std::uint64_t values_clamped;      ///< integers over 2^63-1, stored as 2^63-1; values that probes do not get:
                                      ///< negative token counts, negative engine times, negative gauges of
-                                     ///< engine::stats(), and a first token before the arrival; token counts over 2^53,
-                                     ///< which the rates of engine.request treat as 2^53
+                                     ///< engine::stats(), impossible times (engine.h, StreamMeter), and token counts
+                                     ///< and HTTP statuses of catalogues' spans that are not integers; token counts
+                                     ///< over 2^53, which the rates of engine.request treat as 2^53
   std::uint64_t fields_dropped;      ///< fields over the limits of Fields, without a key, with a key that nopspan
                                      ///< reserves, or without memory; StreamMeters without memory; metadata of
-                                     ///< agent::tool_span() that is not a map
+                                     ///< agent::tool_span() that is not a map; members of a map `usage` that
+                                     ///< docs/genai.md does not list
   std::uint64_t attributes_dropped;  ///< attributes that did not fit into a probe's record
   std::uint64_t links_dropped;       ///< links over the limit of Fields::link(), and those of a step to spans that are
                                      ///< not recorded

@@ -17,6 +17,7 @@
 #include "state/span_state.h"
 #include "thread/thread_state.h"
 
+#include <nopspan/agent.h>
 #include <nopspan/engine.h>
 #include <nopspan/execute.h>
 #include <nopspan/genai_spans.h>
@@ -32,6 +33,7 @@
 #include <iterator>
 #include <map>
 #include <optional>
+#include <tuple>
 
 namespace {
 
@@ -873,6 +875,62 @@ TEST(Batch, HasTheSameRetryWhicheverFunctionEmitsIt) {
     EXPECT_EQ(entries[i].name, "gen_ai.retry");
     EXPECT_THAT(entries[i].attributes, AllOf(HasSubstr("retry.attempt"), Not(HasSubstr("system_time"))));
   }
+}
+
+TEST(Batch, HasTheEndOfASpanThatAnAgentEmits) {
+  const Traced traced([] {
+    const Span around{"around"};
+    EXPECT_EQ(nopspan::agent::emit("agent.llm.exception", Value::map({{"duration", 1'000'000}}),
+                                   Value::map({{"kind", "exit"}})),
+              Errc::ok);
+  });
+  const std::vector<Entry>& entries = traced.entries(2);
+  const Entry& entry = entries[0];
+  EXPECT_EQ(entry.exception_kind, "exit");
+  EXPECT_EQ(entry.duration_ns, 1'000'000U);
+  EXPECT_GE(entry.start_ns + entry.duration_ns, entries[1].start_ns);
+  EXPECT_LE(entry.start_ns + entry.duration_ns, entries[1].start_ns + entries[1].duration_ns) << "it ends now";
+}
+
+// What a tracer reads of a span, except its attributes.
+auto facts_of(const Entry& entry) {
+  return std::tuple(entry.model, entry.fixed.status, entry.error_type, entry.extras);
+}
+
+TEST(Batch, HasTheFactsOfASpanUnderTheirNamesInTheConventions) {
+  namespace llm = nopspan::llm;
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  const Traced traced([] {
+    const Span around{"around"};
+    Span{llm::generate}.with<llm::GenerateFields>([](auto& m) {
+      m.model("m").input_tokens(1).output_tokens(2).cached_tokens(3).reasoning_tokens(4).http_status(503);
+    });
+    Span{llm::generate, [](auto& m) { m.set("gen_ai.request.model", "m"); }}
+        .set("gen_ai.usage.input_tokens", 1)
+        .set("gen_ai.usage.output_tokens", 2)
+        .set("gen_ai.usage.cache_read.input_tokens", 3)
+        .set("gen_ai.usage.reasoning.output_tokens", 4)
+        .set("http.response.status_code", 503);
+    const Value usage =
+        Value::map({{"input_tokens", 1}, {"output_tokens", 2}, {"cached_tokens", 3}, {"reasoning_tokens", 4}});
+    Span{llm::generate, [](auto& m) { m.model("m"); }}.set("usage", usage).set("error.type", "503");
+    Span{llm::generate}.set("finish_reason", "error");
+    Span{llm::generate}.set("gen_ai.response.finish_reasons", {"error"});
+    Span{llm::generate}.set("error.type", "not a type");
+  });
+  EXPECT_EQ(dropped.times(), 0U);
+  const std::vector<Entry>& entries = traced.entries(7);
+  EXPECT_EQ(entries[0].model, "m");
+  EXPECT_EQ(entries[0].fixed.status, NOPSPAN_STATUS_ERROR);
+  EXPECT_EQ(entries[0].error_type, "503");
+  EXPECT_THAT(entries[0].extras, ElementsAre(1, 2, 3, 4));
+  EXPECT_EQ(facts_of(entries[1]), facts_of(entries[0]));
+  EXPECT_THAT(entries[1].attributes, HasSubstr("http.response.status_code"));
+  EXPECT_EQ(facts_of(entries[2]), facts_of(entries[0]));
+  EXPECT_EQ(entries[3].error_type, "_OTHER");
+  EXPECT_EQ(facts_of(entries[4]), facts_of(entries[3]));
+  EXPECT_EQ(facts_of(entries[5]), facts_of(entries[3]));
+  EXPECT_THAT(entries[5].attributes, Not(HasSubstr("not a type")));
 }
 
 TEST(Batch, HasTheLabelsOfGaugesAndTheFlagOfCounters) {

@@ -28,6 +28,10 @@ class Handler : public ::testing::Test {
 TEST_F(Handler, ThatThrowsIsDetachedAndReported) {
   const Recorder failures{"telemetry.handler.failure"};
   const Counted counted(&nopspan::Stats::handler_failures);
+  const auto realtime_ns = [] {
+    return std::chrono::system_clock::now().time_since_epoch() / std::chrono::nanoseconds(1);
+  };
+  const std::int64_t before = realtime_ns();
   int calls = 0;
   attach_ok(
       "bad", "a.b",
@@ -51,6 +55,9 @@ TEST_F(Handler, ThatThrowsIsDetachedAndReported) {
   EXPECT_THAT(failure, AllOf(HasMetadata("handler_config", Value::map({{"k", 1}})), HasMetadata("kind", "error")));
   EXPECT_THAT(failure, HasMetadata("reason", Value::map({{"type", "std::runtime_error"}, {"message", "boom"}})));
   EXPECT_THAT(keys_of(failure->measurements()), ElementsAre("monotonic_time", "system_time"));
+  EXPECT_TRUE(failure->system_time_ns() >= before && failure->system_time_ns() <= realtime_ns());
+  EXPECT_LE(failure->monotonic_time_ns(), static_cast<std::int64_t>(monotonic_ns()));
+  EXPECT_THAT(failure, AllOf(LacksAttribute("monotonic_time"), LacksAttribute("system_time")));
 }
 
 TEST_F(Handler, ThatThrowsForgesNoLine) {

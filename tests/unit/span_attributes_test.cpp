@@ -88,13 +88,24 @@ TEST(SpanAttributes, OfAStopAreTheStartsAndTheTerminalOnes) {
 TEST(SpanAttributes, HaveTheCostOfAModelThatHasAPrice) {
   genai::PriceTable prices;
   std::string error;
-  ASSERT_TRUE(prices.parse(R"({"unit": "per_million_tokens", "models": {"gpt-5": {"input": 2, "output": 8}}})", error));
+  ASSERT_TRUE(prices.parse(R"({"unit": "per_million_tokens", "models": {"gpt-5": {"input": 2, "output": 8},
+                               "dear": {"input": 20, "cached_input": 5, "output": 8}}})",
+                           error));
   genai::set_prices(prices);
   const SpanRecorder recorder("llm.step");
   for (const char* model : {"gpt-5", "unknown"}) {
     const Span span{llm::step, [&](auto& m) { m.model(model).input_tokens(1000000).output_tokens(250000); }};
   }
+  // The price is that of the model that responded.
+  Span{llm::step, [](auto& m) { m.model("unknown").set("gen_ai.usage.input_tokens", 1000000); }}.set(
+      "gen_ai.response.model", "gpt-5");
+  short_span(llm::step, [](auto& m) { m.model("gpt-5").response_model("dear").input_tokens(1000000); });
+  const Value usage = Value::map({{"input_tokens", 1000000}, {"cached_tokens", 1000000}});
+  short_span(llm::step, [&](auto& m) { m.model("dear").set("usage", usage); });
   genai::set_prices(genai::PriceTable());
+  EXPECT_THAT(recorder.events("llm.step.stop").at(2), HasAttribute("gen_ai.usage.cost", 2.0));
+  EXPECT_THAT(recorder.events("llm.step.stop").at(3), HasAttribute("gen_ai.usage.cost", 20.0));
+  EXPECT_THAT(recorder.events("llm.step.stop").at(4), HasAttribute("gen_ai.usage.cost", 5.0));
   const auto priced = recorder.events("llm.step.stop").at(0);
   EXPECT_THAT(priced, HasAttribute("gen_ai.usage.cost", 4.0));
   EXPECT_THAT(priced, HasAttribute("langfuse.observation.cost_details", R"({"input":2,"output":2,"total":4})"));
@@ -505,6 +516,72 @@ TEST(SpanAttributes, OfAnImageHaveItsWholeUsage) {
   EXPECT_EQ(attribute(stop, "nopspan.usage"), usage);
   EXPECT_THAT(stop, HasAttribute("gen_ai.usage.input_tokens", 5));
   EXPECT_THAT(stop, HasAttribute("gen_ai.usage.output_tokens", 6)) << "a field outside the map takes precedence";
+}
+
+TEST(SpanAttributes, OfAUsageMapAreThoseOfTheSetters) {
+  const Counted dropped(&nopspan::Stats::fields_dropped);
+  const std::pair<const char*, const char*> keys[] = {
+      {"input_tokens", "gen_ai.usage.input_tokens"},
+      {"output_tokens", "gen_ai.usage.output_tokens"},
+      {"cached_tokens", "gen_ai.usage.cache_read.input_tokens"},
+      {"cache_creation_tokens", "gen_ai.usage.cache_creation.input_tokens"},
+      {"reasoning_tokens", "gen_ai.usage.reasoning.output_tokens"},
+      {"image_input_tokens", "gen_ai.usage.image.input_tokens"},
+      {"text_output_tokens", "gen_ai.usage.text.output_tokens"},
+      {"audio_cached_tokens", "gen_ai.usage.audio.cache_read.input_tokens"},
+      {"total_cost", "gen_ai.usage.cost"}};
+  Value usage = Value::map({{"total_tokens", 99}});
+  int count = 0;
+  for (const auto& each : keys) usage.set(each.first, ++count);
+  const auto flat = stopped(llm::generate, [&](auto& m) { m.set("usage", usage); });
+  count = 0;
+  for (const auto& each : keys) EXPECT_THAT(flat, HasAttribute(each.second, ++count));
+  const auto nested = stopped(llm::generate, [](auto& m) {
+    m.set("usage", Value::map({{"tokens", Value::map({{"cached_tokens", 3}, {"image_input_tokens", 4}})}}));
+    m.set("image_input_tokens", 5);
+  });
+  EXPECT_THAT(nested, HasAttribute("gen_ai.usage.cache_read.input_tokens", 3));
+  EXPECT_THAT(nested, HasAttribute("gen_ai.usage.image.input_tokens", 5));
+  EXPECT_EQ(dropped.times(), 0U);
+  const Value mistyped = Value::map({{"input_tokens", 1}, {"inptu_tokens", 2}, {"x", nullptr}});
+  EXPECT_THAT(stopped(llm::generate, [&](auto& m) { m.set("usage", mistyped); }),
+              HasAttribute("gen_ai.usage.input_tokens", 1));
+  EXPECT_EQ(dropped.times(), 1U);
+  EXPECT_THAT(stopped("work", [&](Fields& f) { f.set("usage", mistyped); }), HasAttribute("usage", mistyped));
+  EXPECT_EQ(dropped.times(), 1U) << "the whole map is an attribute";
+}
+
+TEST(SpanAttributes, CountNumbersThatAreNone) {
+  const Counted unread(&nopspan::Stats::values_clamped);
+  const SpanRecorder recorder("llm.generate");
+  Span{llm::generate}
+      .set("http_status", "503")
+      .set("http_status", 503.0)
+      .set("input_tokens", "5")
+      .set("output_tokens", 5.0);
+  EXPECT_EQ(unread.times(), 4U);
+  EXPECT_THAT(recorder.stop(), HasStatus(Status::ok)) << "as the reference has it";
+}
+
+TEST(SpanAttributes, OfAFactAreThoseThatWereSetLast) {
+  const auto stop = stopped(llm::generate, [](auto& m) {
+    m.set("gen_ai.request.model", "a").model("b").input_tokens(1).set("gen_ai.usage.input_tokens", 2);
+    m.set("gen_ai.response.finish_reasons", {"stop"}).set("gen_ai.usage.cost", 0.5);
+  });
+  EXPECT_THAT(stop, AllOf(HasAttribute("gen_ai.request.model", "b"), HasAttribute("gen_ai.usage.input_tokens", 2)));
+  EXPECT_THAT(stop, AllOf(HasMetadata("model", "b"), HasMetadata("input_tokens", 2)));
+  EXPECT_THAT(stop, HasAttribute("langfuse.observation.cost_details", R"({"total":0.5})"));
+  EXPECT_EQ(attribute(stop, "gen_ai.response.finish_reasons"), Value::list({"stop"}));
+  const auto queue = stopped(nopspan::engine::queue,
+                             [](auto& m) { m.set("gen_ai.request.model", "m").set("gen_ai.response.model", "own"); });
+  EXPECT_THAT(queue, AllOf(HasMetadata("model", "m"), HasAttribute("gen_ai.response.model", "own")));
+}
+
+TEST(SpanAttributes, OfAnEventNameTheModelThatWasAskedFor) {
+  const Recorder recorder{"llm.cache.hit"};
+  llm::execute("cache.hit", [](Fields& f) { f.model("m").measure("system_time", 7).measure("age", 8); });
+  EXPECT_EQ(attributes_of(recorder.events().at(0)), Value::map({{"gen_ai.request.model", "m"}, {"age", 8}}));
+  EXPECT_THAT(recorder.events()[0], HasMeasurement("system_time", 7));
 }
 
 TEST(SpanAttributes, OfAResultAreThoseOfAToolOnlyOnATool) {

@@ -189,7 +189,34 @@ constexpr auto kNumbers = [] {
   return numbers;
 }();
 
+// The names of the conventions that key_of_fact() knows.
+struct OtherName {
+  std::string_view attribute, key;
+  bool of_operations = false;  // on any other span it stays an attribute of the application's
+};
+constexpr OtherName kOtherNames[] = {
+    {"gen_ai.request.model", "model"},
+    {"gen_ai.response.model", "response_model", true},
+    {"gen_ai.response.finish_reasons", "finish_reason"},
+    {"gen_ai.usage.input_tokens", "input_tokens"},
+    {"gen_ai.usage.output_tokens", "output_tokens"},
+    {"gen_ai.usage.cache_read.input_tokens", "cached_tokens"},
+    {"gen_ai.usage.cache_creation.input_tokens", "cache_creation_tokens"},
+    {"gen_ai.usage.cache_write.input_tokens", "cache_creation_tokens"},
+    {"gen_ai.usage.reasoning.output_tokens", "reasoning_tokens"},
+    {"gen_ai.usage.cost", "total_cost"},
+    {"gen_ai.tool.name", "tool_name", true},
+};
+
 }  // namespace
+
+std::string_view key_of_fact(std::string_view attribute, bool is_operation) noexcept {
+  if (attribute.substr(0, 7) != "gen_ai.") return attribute;
+  for (const OtherName& other : kOtherNames) {
+    if (other.attribute == attribute) return other.of_operations && !is_operation ? attribute : other.key;
+  }
+  return attribute;
+}
 
 AttributeKey::Of attribute_keys_of(std::string_view name) noexcept {
   constexpr auto kLlmTool = static_cast<AttributeKey::Of>(AttributeKey::llm | AttributeKey::tool);

@@ -33,4 +33,14 @@ AttributeKey::Of attribute_keys_of(std::string_view name) noexcept;
 // Null if the key is the application's own. Such a field becomes an attribute under its own key.
 const AttributeKey* find_attribute_key(std::string_view key, AttributeKey::Of of) noexcept;
 
+// The key of the table that is the same fact as this attribute of the conventions ("model" for "gen_ai.request.model"),
+// for those facts that more than the attribute is made of. Any other key is returned as it is. `is_operation`: of a
+// span that is an operation of the conventions.
+std::string_view key_of_fact(std::string_view attribute, bool is_operation) noexcept;
+
+// True for an attribute of tokens by modality.
+inline bool is_usage_attribute(const AttributeKey* known) noexcept {
+  return known != nullptr && known->attribute.substr(0, 13) == "gen_ai.usage.";
+}
+
 }  // namespace nopspan::detail

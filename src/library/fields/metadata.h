@@ -89,6 +89,18 @@ class Node {
     }
     return {};
   }
+  // Calls `each(key, Node)` for each member if the node is a map.
+  template <class Each>
+  void for_each_member(const Each& each) const {
+    if (!is_map()) return;
+    if (kind_ == Kind::value) {
+      for (const auto& [key, member] : value()->as_map()) each(std::string_view(key), Node(&member));
+      return;
+    }
+    for (const unsigned char* at = entry()->payload(); at < entry()->end(); at = FieldEntry::at(at)->end()) {
+      each(FieldEntry::at(at)->key(), Node(FieldEntry::at(at)));
+    }
+  }
   // Calls `each(Node)` for each item if the node is a list.
   template <class Each>
   void for_each(const Each& each) const {

@@ -54,6 +54,38 @@ const Node& own_provider(const Metadata& metadata) noexcept {
   return provider.is_null() ? metadata[Key::model_provider] : provider;
 }
 
+// The members of a usage map. If the map has a map `tokens`, the counts beside that are ignored, except for
+// reasoning_tokens, where the count beside it has precedence.
+struct UsageName {
+  std::string_view name;
+  Key key;
+  enum class Place : std::uint8_t { tokens_or_flat, outer, tokens } place = Place::tokens_or_flat;
+};
+constexpr UsageName kUsageNames[] = {
+    {"input", Key::input_tokens},
+    {"input_tokens", Key::input_tokens},
+    {"output", Key::output_tokens},
+    {"output_tokens", Key::output_tokens},
+    {"cached_input", Key::cache_read_input_tokens},
+    {"cache_read_input_tokens", Key::cache_read_input_tokens},
+    {"cached_tokens", Key::cache_read_input_tokens},
+    {"cache_creation", Key::cache_creation_input_tokens},
+    {"cache_creation_input_tokens", Key::cache_creation_input_tokens},
+    {"cache_creation_tokens", Key::cache_creation_input_tokens},
+    {"reasoning_tokens", Key::reasoning_tokens, UsageName::Place::outer},
+    {"reasoning", Key::reasoning_tokens, UsageName::Place::tokens},
+    {"input_cost", Key::input_cost, UsageName::Place::outer},
+    {"output_cost", Key::output_cost, UsageName::Place::outer},
+    {"reasoning_cost", Key::reasoning_cost, UsageName::Place::outer},
+    {"total_cost", Key::total_cost, UsageName::Place::outer},
+};
+
+// Whether the member is read from this map. `is_nested`: there is a map `tokens`.
+bool is_usage_name_in(const UsageName& name, UsageMap map, bool is_nested) noexcept {
+  if (name.place == UsageName::Place::tokens_or_flat) return (map == UsageMap::tokens) == is_nested;
+  return (map == UsageMap::tokens) == (name.place == UsageName::Place::tokens);
+}
+
 // True if all choices ended with an error.
 bool is_error(const Node& finish_reason) noexcept {
   if (!finish_reason.is_list()) return finish_reason.as_string() == "error";
@@ -103,24 +135,22 @@ void spread_usage(Metadata& metadata) noexcept {
   const auto fill = [&](Key key, const Node& node) {
     if (metadata[key].is_null()) metadata[key] = node;
   };
-  // If there is a map `tokens`, the counts beside it are ignored, except for reasoning_tokens, where the count beside
-  // it has precedence.
   const Node nested = usage.find("tokens");
-  const Node& tokens = nested.is_map() ? nested : usage;
-  fill(Key::input_tokens, tokens.find("input"));
-  fill(Key::input_tokens, tokens.find("input_tokens"));
-  fill(Key::output_tokens, tokens.find("output"));
-  fill(Key::output_tokens, tokens.find("output_tokens"));
-  fill(Key::cache_read_input_tokens, tokens.find("cached_input"));
-  fill(Key::cache_read_input_tokens, tokens.find("cache_read_input_tokens"));
-  fill(Key::cache_creation_input_tokens, tokens.find("cache_creation"));
-  fill(Key::cache_creation_input_tokens, tokens.find("cache_creation_input_tokens"));
-  fill(Key::reasoning_tokens, usage.find("reasoning_tokens"));
-  if (nested.is_map()) fill(Key::reasoning_tokens, nested.find("reasoning"));
-  fill(Key::input_cost, usage.find("input_cost"));
-  fill(Key::output_cost, usage.find("output_cost"));
-  fill(Key::reasoning_cost, usage.find("reasoning_cost"));
-  fill(Key::total_cost, usage.find("total_cost"));
+  for (const UsageName& each : kUsageNames) {
+    if (is_usage_name_in(each, UsageMap::outer, nested.is_map())) {
+      fill(each.key, usage.find(each.name));
+    } else if (nested.is_map() && is_usage_name_in(each, UsageMap::tokens, true)) {
+      fill(each.key, nested.find(each.name));
+    }
+  }
+}
+
+bool is_usage_name(std::string_view name, UsageMap map, bool is_nested) noexcept {
+  if (name == "total_tokens" || name == "total") return true;  // the sum of the others
+  if (map == UsageMap::outer && is_nested && name == "tokens") return true;
+  return std::any_of(std::begin(kUsageNames), std::end(kUsageNames), [&](const UsageName& each) {
+    return each.name == name && is_usage_name_in(each, map, is_nested);
+  });
 }
 
 std::string_view cost_details(const Metadata& metadata, Scratch (&scratch)[8]) noexcept {

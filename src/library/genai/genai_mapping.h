@@ -26,6 +26,12 @@ struct Scratch {
 // in a Metadata.
 void spread_usage(Metadata&) noexcept;
 
+// A usage map, or the map `tokens` in it.
+enum class UsageMap : std::uint8_t { outer, tokens };
+// Whether spread_usage() reads such a member of that map, or need not, because it is the sum of others. `is_nested`:
+// there is a map `tokens`.
+bool is_usage_name(std::string_view name, UsageMap map, bool is_nested) noexcept;
+
 // A string, number or flag as text. data() is null for any other value.
 std::string_view scalar_text(const Node&, Scratch&) noexcept;
 

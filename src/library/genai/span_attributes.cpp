@@ -4,6 +4,7 @@
 // last. If the application has set an attribute itself, its value is used.
 #include "genai/span_attributes.h"
 
+#include "base/clean_text.h"
 #include "base/counters.h"
 #include "fields/attribute_keys.h"
 
@@ -233,6 +234,17 @@ void map_latencies(const SpanState& span, Out& out) noexcept {
   if (end_ns >= arrival_ns) put(names::gen_ai_latency_e2e, seconds(end_ns - arrival_ns));
 }
 
+// Writes the tokens by modality that a usage map has. A field of the same key outside the map takes precedence.
+template <class Out>
+void write_modalities(const SpanState& span, AttributeKey::Of keys, const FieldEntry& usage, Out& out) noexcept {
+  const Node nested = Node(&usage).find("tokens");
+  (nested.is_map() ? nested : Node(&usage)).for_each_member([&](std::string_view key, const Node& count) {
+    const AttributeKey* const known = find_attribute_key(key, keys);
+    if (!is_usage_attribute(known) || count.is_null() || find_own(span, key) != nullptr) return;
+    out.node(known->attribute, count);
+  });
+}
+
 // Writes the attributes that the mapping makes of a span.
 template <class Out>
 void write_mapped(const SpanState& span, bool at_end, bool is_operation, Metadata& metadata, Out& out) noexcept {
@@ -252,6 +264,14 @@ void write_mapped(const SpanState& span, bool at_end, bool is_operation, Metadat
   if (has_failed(span)) {
     out.text(semconv::error_type, span.error_type[0] != '\0' ? span.error_type : semconv::error_type_other);
   }
+}
+
+// The type of the error that the application has set as the attribute error.type. Empty if it is not a text.
+std::string_view error_type_in(const FieldEntry& own) noexcept {
+  if (own.type != Value::Type::string || own.as_string().empty()) return {};
+  if (is_type_name(own.as_string())) return own.as_string();
+  count(counters.names_invalid);
+  return semconv::error_type_other;
 }
 
 // The code of a JSON-RPC error, if it makes the span of an MCP message an error. Otherwise data() is null.
@@ -321,6 +341,7 @@ void write_catalogued(const SpanState& span, AttributeKey::Of keys, bool at_end,
   }
   for_each_field(span, [&](const FieldEntry& entry) {
     const Use use = use_of(span, keys, is_operation, entry);
+    if (use.is_read && use.input == Key::usage) write_modalities(span, keys, entry, out);
     if (use.attribute.empty() || is_nothing(entry) || is_second(span, entry)) return;
     if (use.attribute != entry.key()) {
       out.entry(use.attribute, entry);
@@ -421,14 +442,23 @@ std::size_t write_labelled_name(const SpanState& gauge, std::string_view name, c
 
 std::string_view failure_in_metadata(const SpanState& span, Scratch& scratch) noexcept {
   if (span.catalogue == nullptr) return {};
-  if (span.catalogue->catalogue == Catalogue::mcp) return rpc_failure(span);
   const bool is_operation = !span.catalogue->operation.empty();
   Metadata metadata;
+  std::string_view own_type;
   for_each_field(span, [&](const FieldEntry& entry) {
-    if (entry.key() != "http_status" && entry.key() != "finish_reason") return;
-    const Use use = use_of(span, static_cast<AttributeKey::Of>(span.keys), is_operation, entry);
-    if (use.is_read) metadata[use.input] = Node(&entry);
+    const std::string_view key = entry.key();
+    const bool is_status_code = key == semconv::http_response_status_code;
+    if (is_status_code || key == semconv::error_type) {
+      if ((entry.flags & (FieldEntry::kMeasurement | FieldEntry::kContent)) != 0) return;
+      if (!is_status_code) own_type = error_type_in(entry);
+      if (is_status_code && is_operation) metadata[Key::http_status] = Node(&entry);
+    } else if (key == "http_status" || key == "finish_reason") {
+      const Use use = use_of(span, static_cast<AttributeKey::Of>(span.keys), is_operation, entry);
+      if (use.is_read) metadata[use.input] = Node(&entry);
+    }
   });
+  if (!own_type.empty()) return own_type;
+  if (span.catalogue->catalogue == Catalogue::mcp) return rpc_failure(span);
   constexpr std::uint32_t kServer = static_cast<std::uint32_t>(SpanKind::server) << NOPSPAN_FLAG_KIND_SHIFT;
   const bool is_server = (span.flags & NOPSPAN_FLAG_KIND_MASK) == kServer;
   const std::string_view type = failure(metadata, scratch, is_server ? 500 : 400);

@@ -45,6 +45,15 @@ bool accept(FieldSink* sink, Text key, std::uint8_t flags) noexcept {
   return false;
 }
 
+// The key under which a field of a catalogue's span is kept, if the program sets it by the name of its attribute. So
+// there is one field for each fact. Content keeps its name, because it must not become what the record has.
+Text key_of(const FieldSink* sink, Text key, bool content) noexcept {
+  constexpr std::size_t kShortest = std::string_view("gen_ai.tool.name").size();
+  if (key.size() < kShortest || key.data()[6] != '.' || content || sink->keys == 0 || !sink->is_span) return key;
+  const CatalogueSpan* const known = static_cast<const SpanState*>(sink)->catalogue;
+  return key_of_fact(key.view(), known != nullptr && !known->operation.empty());
+}
+
 // A key that docs/genai.md marks as content is content, however it is set.
 std::uint8_t metadata_flags(const FieldSink* sink, Text key, bool content) noexcept {
   if (!content && sink->keys != 0) {
@@ -56,23 +65,6 @@ std::uint8_t metadata_flags(const FieldSink* sink, Text key, bool content) noexc
 
 void set_label(FieldSink* sink, ContextAccess::Label which, std::string_view text) noexcept {
   sink->context.labels[which] = intern_label(text, which == ContextAccess::tenant ? LabelOf::other : LabelOf::model);
-}
-
-// Sets the record's fields that are texts.
-void note_text(FieldSink* sink, std::string_view key, std::string_view text) noexcept {
-  sink->begin_numbers();
-  if (key == "model") set_label(sink, ContextAccess::model, text);
-  if (key == "engine") set_label(sink, ContextAccess::engine, text);
-  if (key == "tenant") set_label(sink, ContextAccess::tenant, text);
-  if (key == "retry.reason" || (key == "reason" && (sink->keys & AttributeKey::retry) != 0)) {
-    clean(text, sink->retry_reason);
-  }
-  if (key == "tool_name") {
-    clean(text, sink->tool_name);
-    sink->has_tool = true;
-  }
-  if (key == "trace_id" || key == "request_id") sink->gives_id = true;
-  if (key == "finish_reason" || key == semconv::rpc_response_status_code) sink->gives_result = true;
 }
 
 // Token usage is metadata. A measurement with the same key is the application's own.
@@ -115,6 +107,43 @@ const Known* find_key(const Known (&all)[N], std::string_view key) noexcept {
   return nullptr;
 }
 
+// False if count_unreadable() does not need the key. Compares only the last two letters.
+bool may_be_unreadable(std::string_view key) noexcept {
+  if (key.size() < 5) return false;
+  const char before = key[key.size() - 2];
+  return key.back() == 's' ? before == 'n' || before == 'u' : key.back() == 'e' && (before == 'g' || before == 'd');
+}
+
+// Counts a value from which a number of the record, or the status, should be read, but whose type has no number.
+void count_unreadable(const FieldSink* sink, std::string_view key) noexcept {
+  if (sink->keys == 0 || !sink->is_span) return;
+  const bool is_engine_time = (sink->keys & AttributeKey::engine) != 0 && find_key(kEngineKeys, key) != nullptr;
+  if (is_engine_time || find_key(kUsageKeys, key) != nullptr || key == "http_status" || key == "usage" ||
+      key == semconv::http_response_status_code) {
+    count(counters.values_clamped);
+  }
+}
+
+// Sets the record's fields that are texts.
+void note_text(FieldSink* sink, std::string_view key, std::string_view text) noexcept {
+  sink->begin_numbers();
+  if (key == "model") set_label(sink, ContextAccess::model, text);
+  if (key == "engine") set_label(sink, ContextAccess::engine, text);
+  if (key == "tenant") set_label(sink, ContextAccess::tenant, text);
+  if (key == "retry.reason" || (key == "reason" && (sink->keys & AttributeKey::retry) != 0)) {
+    clean(text, sink->retry_reason);
+  }
+  if (key == "tool_name") {
+    clean(text, sink->tool_name);
+    sink->has_tool = true;
+  }
+  if (key == "trace_id" || key == "request_id") sink->gives_id = true;
+  if (key == "finish_reason" || key == semconv::rpc_response_status_code || key == semconv::error_type) {
+    sink->gives_result = true;
+  }
+  if (may_be_unreadable(key)) count_unreadable(sink, key);
+}
+
 void note_usage(FieldSink* sink, const UsageKey& usage, std::uint64_t number) noexcept {
   sink->begin_numbers();
   sink->*usage.field = number;
@@ -123,22 +152,47 @@ void note_usage(FieldSink* sink, const UsageKey& usage, std::uint64_t number) no
   sink->flags |= NOPSPAN_FLAG_HAS_USAGE;
 }
 
+// Counts the members of a usage map that become no attribute. That of an image is an attribute as a whole.
+void count_unknown_usage(const FieldSink* sink, const Node& map) noexcept {
+  const CatalogueSpan* const span = sink->is_span ? static_cast<const SpanState*>(sink)->catalogue : nullptr;
+  if (span == nullptr || span->name == "llm.image") return;
+  const Node nested = map.find("tokens");
+  const auto look_at = [&](const Node& members, UsageMap kind) {
+    members.for_each_member([&](std::string_view key, const Node& member) {
+      if (member.is_null() || is_usage_name(key, kind, nested.is_map())) return;
+      const bool may_be_modality = (kind == UsageMap::tokens) == nested.is_map();
+      const AttributeKey* const known = find_attribute_key(key, static_cast<AttributeKey::Of>(sink->keys));
+      if (!may_be_modality || !is_usage_attribute(known)) count(counters.fields_dropped);
+    });
+  };
+  look_at(map, UsageMap::outer);
+  look_at(nested, UsageMap::tokens);
+}
+
 // Sets the counts from a map in the shape of the reference's `usage`.
 void note_usage_map(FieldSink* sink, const Node& map) noexcept {
+  count_unknown_usage(sink, map);
   Metadata metadata;
   metadata[Key::usage] = map;
   spread_usage(metadata);
   constexpr Key kKeys[] = {Key::input_tokens, Key::output_tokens, Key::cache_read_input_tokens, Key::reasoning_tokens};
   for (std::size_t i = 0; i < std::size(kKeys); ++i) {
-    const Node& count = metadata[kKeys[i]];
-    if (count.is_integer() && count.as_int() >= 0)
-      note_usage(sink, kUsageKeys[i], static_cast<std::uint64_t>(count.as_int()));
+    const Node& number = metadata[kKeys[i]];
+    if (number.is_integer() && number.as_int() >= 0) {
+      note_usage(sink, kUsageKeys[i], static_cast<std::uint64_t>(number.as_int()));
+    } else if (!number.is_null()) {
+      count(counters.values_clamped);
+    }
   }
 }
 
 // Sets what follows from a list or map.
 void note_items(FieldSink* sink, std::string_view key, const Node& items) noexcept {
-  if (key == "usage") note_usage_map(sink, items);
+  if (key == "usage" && items.is_map()) {
+    note_usage_map(sink, items);
+  } else {
+    count_unreadable(sink, key);
+  }
   if (key == "finish_reason") sink->gives_result = true;
 }
 
@@ -199,9 +253,20 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool
     } else {
       sink->retry_attempt = number;
     }
-  } else if (key == "http_status") {
+  } else if (key == "http_status" || key == semconv::http_response_status_code) {
     sink->gives_result = true;
+  } else if (key == "usage") {
+    count_unreadable(sink, key);
   }
+}
+
+// The flags of a measurement. Events have the times of the catalogues' documents for handlers: tracers have their own.
+// A negative time of an engine is impossible, so it does not become an attribute either.
+std::uint8_t measurement_flags(const FieldSink* sink, std::string_view key, bool is_negative) noexcept {
+  const bool is_time = !sink->is_span && (key == "system_time" || key == "monotonic_time");
+  const bool is_impossible =
+      is_negative && (sink->keys & AttributeKey::engine) != 0 && find_key(kEngineKeys, key) != nullptr;
+  return is_time || is_impossible ? FieldEntry::kMeasurement | FieldEntry::kAdded : FieldEntry::kMeasurement;
 }
 
 // True if the record's fields may be set from a field with these flags. Content stays in the process.
@@ -215,14 +280,17 @@ void put_integer(FieldSink* sink, Text key, std::int64_t value, std::uint8_t fla
   count_unless(sink->fields.put_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value), flags));
 }
 
-void note_real(FieldSink* sink, std::string_view key, double value) noexcept {
+void note_real(FieldSink* sink, std::string_view key, double value, bool measurement) noexcept {
   sink->begin_numbers();
   constexpr double kNsPerMs = 1e6;
   if (key == "retry.delay_ms" && value >= 0 && value < 0x1p63 / kNsPerMs) {
     sink->retry_delay_ns = static_cast<std::uint64_t>(value * kNsPerMs);
   }
   const EngineKey* const of_engine = find_key(kEngineKeys, key);
-  if (of_engine == nullptr || !of_engine->may_be_real) return;
+  if (of_engine == nullptr || !of_engine->may_be_real) {
+    if (!measurement) count_unreadable(sink, key);
+    return;
+  }
   if (value >= 0 && value < 0x1p63) {
     note_engine(sink, *of_engine, static_cast<std::uint64_t>(value));
   } else {
@@ -233,7 +301,9 @@ void note_real(FieldSink* sink, std::string_view key, double value) noexcept {
 
 void put_real(FieldSink* sink, Text key, double value, std::uint8_t flags) noexcept {
   if (!accept(sink, key, flags)) return;
-  if (leaves_the_process(sink, flags)) note_real(sink, key.view(), value);
+  if (leaves_the_process(sink, flags)) {
+    note_real(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
+  }
   count_unless(sink->fields.put_word(key.view(), Value::Type::real, real_word(value), flags));
 }
 
@@ -296,6 +366,7 @@ bool is_plain(const FieldSink* sink, Text key, bool content) noexcept {
 
 __attribute__((noinline)) void put_int_carefully(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
   const InsideLibrary inside;
+  key = key_of(sink, key, content);
   put_integer(sink, key, value, metadata_flags(sink, key, content));
 }
 
@@ -309,6 +380,7 @@ NOPSPAN_HOT void set_int(FieldSink* sink, Text key, std::int64_t value, bool con
 
 __attribute__((noinline)) void put_double_carefully(FieldSink* sink, Text key, double value, bool content) noexcept {
   const InsideLibrary inside;
+  key = key_of(sink, key, content);
   put_real(sink, key, value, metadata_flags(sink, key, content));
 }
 
@@ -322,8 +394,10 @@ NOPSPAN_HOT void set_double(FieldSink* sink, Text key, double value, bool conten
 
 __attribute__((noinline)) void put_bool_carefully(FieldSink* sink, Text key, bool value, bool content) noexcept {
   const InsideLibrary inside;
+  key = key_of(sink, key, content);
   const std::uint8_t flags = metadata_flags(sink, key, content);
   if (!accept(sink, key, flags)) return;
+  count_unreadable(sink, key.view());
   count_unless(sink->fields.put_word(key.view(), Value::Type::boolean, value ? 1 : 0, flags));
 }
 
@@ -336,6 +410,7 @@ NOPSPAN_HOT void set_bool(FieldSink* sink, Text key, bool value, bool content) n
 
 __attribute__((noinline)) void put_text_carefully(FieldSink* sink, Text key, Text value, bool content) noexcept {
   const InsideLibrary inside;
+  key = key_of(sink, key, content);
   const std::uint8_t flags = metadata_flags(sink, key, content);
   if (leaves_the_process(sink, flags)) {
     note_text(sink, key.view(), value.view());
@@ -441,6 +516,7 @@ void put_short_text(FieldSink* sink, std::uint64_t first, std::uint64_t second, 
 
 void put_null(FieldSink* sink, Text key, bool content) noexcept {
   const InsideLibrary inside;
+  key = key_of(sink, key, content);
   const std::uint8_t flags = metadata_flags(sink, key, content);
   forget(sink, key.view());
   if (accept(sink, key, flags)) count_unless(sink->fields.put_null(key.view(), flags));
@@ -481,6 +557,7 @@ void put_value(FieldSink* sink, Text key, const Value& value, bool content) noex
     default:
       break;
   }
+  key = key_of(sink, key, content);
   const std::uint8_t flags = metadata_flags(sink, key, content);
   if (leaves_the_process(sink, flags)) note_items(sink, key.view(), Node(&value));
   if (accept(sink, key, flags)) count_unless(sink->fields.put_value(key.view(), value, flags));
@@ -522,6 +599,7 @@ void put_items(FieldSink* sink, Text key, const Item& items, bool content) {
   std::uint8_t flags;
   {
     const InsideLibrary inside;
+    key = key_of(sink, key, content);
     flags = metadata_flags(sink, key, content);
     forget(sink, key.view());
     if (!accept(sink, key, flags)) return;
@@ -545,17 +623,14 @@ void put_items(FieldSink* sink, Text key, const Item& items, bool content) {
 
 void measure_int(FieldSink* sink, Text key, std::int64_t value) noexcept {
   const InsideLibrary inside;
-  put_integer(sink, key, value, FieldEntry::kMeasurement);
+  put_integer(sink, key, value, measurement_flags(sink, key.view(), value < 0));
 }
 
-void measure_uint(FieldSink* sink, Text key, std::uint64_t value) noexcept {
-  const InsideLibrary inside;
-  put_integer(sink, key, clamp(value), FieldEntry::kMeasurement);
-}
+void measure_uint(FieldSink* sink, Text key, std::uint64_t value) noexcept { measure_int(sink, key, clamp(value)); }
 
 void measure_double(FieldSink* sink, Text key, double value) noexcept {
   const InsideLibrary inside;
-  put_real(sink, key, value, FieldEntry::kMeasurement);
+  put_real(sink, key, value, measurement_flags(sink, key.view(), !(value >= 0)));
 }
 
 void measure_counter(FieldSink* sink, Text name, std::int64_t total) noexcept {
