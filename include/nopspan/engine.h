@@ -155,9 +155,10 @@ class SpeculationFields : public BuilderOf<Self> {
 ///
 /// StreamMeter's time_to_first_token_ns is another value: it is always measured from the span's start.
 ///
-/// A negative time or count, a time that is not a number, and a first token before the arrival are impossible. The
-/// probes and these computations treat such a value as absent, and it is counted (stats().values_clamped). Handlers
-/// receive it as it was set. In the rates, a count of more than 2^53 tokens is treated as 2^53.
+/// A negative time or count, a time that is not a number, a queue_ns, prefill_ns or decode_ns that is longer than the
+/// request (by more than 1 ms), and a first token before the arrival are impossible. The probes and these computations
+/// treat such a value as absent, and it is counted (stats().values_clamped). Handlers receive it as it was set, but not
+/// as an attribute. In the rates, a count of more than 2^53 tokens is treated as 2^53.
 class RequestFields : public detail::SpeculationFields<RequestFields> {
  public:
   using SpeculationFields::SpeculationFields;

@@ -174,7 +174,8 @@ class StreamMeter {
   }
   /// Reports that `n` tokens arrived at that time; 0 means now. A step of an engine makes one token for each of its
   /// requests: with one reading of the clock (now_ns()) for all of them, a token costs half as much. A time before that
-  /// of the last token counts as the same time.
+  /// of the last token counts as the same time. A time before the start of the span, or in the future, is left out and
+  /// counted (stats().values_clamped): no gap begins or ends with that token.
   void token(std::int64_t n, Time at) noexcept {
     if (__builtin_expect(span_.state_ != nullptr, 0)) detail::meter_token_at(span_.state_, meter_, n, at.ns());
   }

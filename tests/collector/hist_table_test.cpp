@@ -177,6 +177,13 @@ TEST(HistQuantity, OfTimePerTokenNeedsTheDecodeTime) {
   EXPECT_FALSE(measure(entry, *find_quantity("tpot"), measured));
 }
 
+TEST(HistQuantity, OfATimeOfAnEngineIsNotZeroIfItIsUnknown) {
+  std::string span;
+  append_integer_attribute(span, kSpanAttributes, "nopspan.prefill_ns", 0);
+  EXPECT_EQ(value_in("prefill", span), 0);
+  EXPECT_EQ(value_in("queue", span), -1);
+}
+
 TEST(HistQuantity, HasAUnitAndIsKnownByItsName) {
   EXPECT_EQ(find_quantity("luck"), nullptr);
   EXPECT_EQ(find_quantity("attr:"), nullptr);

@@ -55,7 +55,7 @@ TEST(EngineRequest, HasItsLatenciesInSeconds) {
   const std::uint64_t start = monotonic_ns() - 1000 * kMillisecond;
   AsyncSpan request{engine::request, Context(), nopspan::SpanOptions(nopspan::SpanKind::unspecified, start),
                     [&](auto& m) { m.arrival_ns(start - 100'000'000).queue_ns(100'000'000); }};
-  request.with<RequestFields>([](auto& m) { m.prefill_ns(250'000'000).decode_ns(1'500'000'000); });
+  request.with<RequestFields>([](auto& m) { m.prefill_ns(250'000'000).decode_ns(750'000'000); });
   request.first_token();
   request.end();
   const auto stop = recorder.stop();
@@ -64,8 +64,8 @@ TEST(EngineRequest, HasItsLatenciesInSeconds) {
   };
   EXPECT_DOUBLE_EQ(seconds("time_in_queue"), 0.1);
   EXPECT_DOUBLE_EQ(seconds("time_in_model_prefill"), 0.25);
-  EXPECT_DOUBLE_EQ(seconds("time_in_model_decode"), 1.5);
-  EXPECT_DOUBLE_EQ(seconds("time_in_model_inference"), 1.75);
+  EXPECT_DOUBLE_EQ(seconds("time_in_model_decode"), 0.75);
+  EXPECT_DOUBLE_EQ(seconds("time_in_model_inference"), 1.0);
   EXPECT_DOUBLE_EQ(seconds("time_to_first_token"), static_cast<double>(stop->measurement("ttft_ns").as_int()) / 1e9);
   EXPECT_DOUBLE_EQ(seconds("e2e"), static_cast<double>(stop->duration_ns() + 100'000'000) / 1e9);
   EXPECT_THAT(recorder.start(), LacksAttribute("gen_ai.latency.time_in_queue"));
@@ -86,7 +86,7 @@ TEST(EngineRequest, HasNoLatencyThatIsUnknownOrImpossible) {
 }
 
 TEST(EngineRequest, DerivesItsRatesFromTheTokensAfterTheFirst) {
-  const auto stop = stop_of([](auto& m) { m.output_tokens(11).decode_ns(100 * kMillisecond); });
+  const auto stop = stop_of([](auto& m) { m.arrival_ns(1).output_tokens(11).decode_ns(100 * kMillisecond); });
   EXPECT_THAT(stop, HasMeasurement("time_per_output_token_ns", 10 * kMillisecond));
   EXPECT_THAT(stop, HasMeasurement("tokens_per_second", 100.0));
 }
@@ -189,7 +189,7 @@ TEST(EngineRequest, TakesWhatCannotBeForAbsentAndCountsIt) {
   const auto negative_time = stop_of([](auto& m) { m.output_tokens(11).decode_ns(-5).arrival_ns(-1); });
   EXPECT_EQ(repaired.times(), 2U);
   EXPECT_THAT(negative_time, LacksMeasurement("tokens_per_second"));
-  EXPECT_THAT(negative_time, HasMeasurement("decode_ns", -5));  // unchanged
+  EXPECT_THAT(negative_time, AllOf(HasMeasurement("decode_ns", -5), LacksAttribute("nopspan.decode_ns")));
   const auto negative_count = stop_of([](auto& m) { m.output_tokens(-11).decode_ns(5); });
   EXPECT_EQ(repaired.times(), 3U);
   EXPECT_THAT(negative_count, LacksMeasurement("tokens_per_second"));
@@ -199,6 +199,25 @@ TEST(EngineRequest, TakesWhatCannotBeForAbsentAndCountsIt) {
     EXPECT_FALSE(has_measurement(stop, "tokens_per_second")) << time;
   }
   EXPECT_EQ(repaired.times(), 7U);
+}
+
+TEST(EngineRequest, LeavesOutTimesThatAreLongerThanItself) {
+  FakeClock clock;
+  const SpanRecorder recorder("engine.request");
+  const Counted left_out(&nopspan::Stats::values_clamped);
+  AsyncSpan request{engine::request};
+  const std::int64_t start = recorder.start()->monotonic_time_ns();
+  clock.advance(5 * kMillisecond);
+  request.with<RequestFields>([&](auto& m) {
+    m.arrival_ns(start - 10 * kMillisecond).queue_ns(start).prefill_ns(16 * kMillisecond).measure("decode_ns", 17e6);
+  });
+  request.end();
+  EXPECT_EQ(left_out.times(), 2U);
+  const auto stop = recorder.stop();
+  EXPECT_THAT(stop, AllOf(HasMeasurement("queue_ns", start), HasMeasurement("decode_ns", 17e6))) << "as it was set";
+  EXPECT_THAT(stop, AllOf(LacksAttribute("nopspan.queue_ns"), LacksAttribute("nopspan.decode_ns")));
+  EXPECT_THAT(stop, LacksAttribute("gen_ai.latency.time_in_queue"));
+  EXPECT_THAT(stop, HasAttribute("nopspan.prefill_ns", 16 * kMillisecond)) << "engines may round to ms";
 }
 
 TEST(EngineRequest, TakesATimeThatIsADouble) {
@@ -211,9 +230,9 @@ TEST(EngineRequest, TakesATimeThatIsADouble) {
 TEST(EngineRequest, CountsTokensOver2To53As2To53) {
   constexpr std::int64_t kMost = std::int64_t{1} << 53;
   const Counted repaired(&nopspan::Stats::values_clamped);
-  const auto most = stop_of([&](auto& m) { m.output_tokens(kMost).decode_ns(1'000'000'000); });
+  const auto most = stop_of([&](auto& m) { m.arrival_ns(1).output_tokens(kMost).decode_ns(1'000'000'000); });
   EXPECT_EQ(repaired.times(), 0U);
-  const auto more = stop_of([](auto& m) { m.output_tokens(INT64_MAX).decode_ns(1'000'000'000); });
+  const auto more = stop_of([](auto& m) { m.arrival_ns(1).output_tokens(INT64_MAX).decode_ns(1'000'000'000); });
   EXPECT_EQ(repaired.times(), 1U);
   EXPECT_THAT(most, HasMeasurement("tokens_per_second", static_cast<double>(kMost - 1)));
   EXPECT_THAT(more, HasMeasurement("tokens_per_second", static_cast<double>(kMost - 1)));

@@ -56,10 +56,12 @@ TEST(StreamMeter, IsEmptyByDefaultAndTakesEveryCall) {
 
 TEST_F(Meter, MeasuresTokensTheFirstOneAndTheGaps) {
   EXPECT_TRUE(meter_);
+  const Recorder first{"gen_ai.stream.first_token"};
   clock_.advance(7 * kMillisecond);
   meter_.token(2);
-  for (int i = 0; i < 3; ++i) {
-    clock_.advance(kMillisecond);
+  EXPECT_THAT(first.events().at(0), HasMeasurement("time_to_first_token", 7'000'000));
+  for (const std::uint64_t ms : {1, 1, 3}) {
+    clock_.advance(ms * kMillisecond);
     meter_.token();
   }
   clock_.advance(kMillisecond);
@@ -69,10 +71,10 @@ TEST_F(Meter, MeasuresTokensTheFirstOneAndTheGaps) {
   const auto stop = recorder_.stop();
   EXPECT_THAT(stop, AllOf(HasStatus(Status::ok), HasMeasurement("stream_tokens", 5)));
   EXPECT_THAT(stop, HasMeasurement("time_to_first_token_ns", 7'000'000));
-  EXPECT_THAT(stop, HasMeasurement("gap_max_ns", 1'000'000));
+  EXPECT_THAT(stop, HasMeasurement("gap_max_ns", 3'000'000));
   EXPECT_NEAR(static_cast<double>(stop->measurement("gap_p50_ns").as_int()), 1e6, 0.031e6);
-  EXPECT_NEAR(static_cast<double>(stop->measurement("gap_p99_ns").as_int()), 1e6, 0.031e6);
-  EXPECT_EQ(stop->duration_ns(), 11'000'000);
+  EXPECT_NEAR(static_cast<double>(stop->measurement("gap_p99_ns").as_int()), 3e6, 0.093e6);
+  EXPECT_EQ(stop->duration_ns(), 13'000'000);
   EXPECT_EQ(stop->flags() & NOPSPAN_FLAG_HAS_USAGE, 0U);  // the tokens of a stream are not token usage
 }
 
@@ -86,11 +88,47 @@ TEST(StreamMeter, TakesTheTimeOfATokenFromTheCaller) {
   meter.token(1, 1'001'000'000);  // before the last one: the gap is 0
   meter.token(1, 1'009'000'000);
   meter.token(0, 1'010'000'000);
-  EXPECT_EQ(clock.reads(), 0U);
+  EXPECT_EQ(clock.reads(), 1U) << "whether the first one is in the future";
   meter.end();
   const auto stop = recorder.stop();
   EXPECT_THAT(stop, AllOf(HasMeasurement("stream_tokens", 6), HasMeasurement("time_to_first_token_ns", 7'000'000)));
   EXPECT_THAT(stop, HasMeasurement("gap_max_ns", 1'000'000));
+}
+
+TEST_F(Meter, LeavesOutTimesThatCannotBeAndCountsThem) {
+  const Counted left_out(&nopspan::Stats::values_clamped);
+  const auto start = static_cast<std::uint64_t>(recorder_.start()->monotonic_time_ns());
+  clock_.advance(50 * kMillisecond);
+  meter_.token(1, start + 10 * kMillisecond);
+  meter_.token(1, 5);              // of another clock
+  meter_.token(2, start + kHour);  // in the future
+  EXPECT_EQ(left_out.times(), 2U);
+  meter_.token(1, start + 30 * kMillisecond);  // the time of the token before is unknown, so is the gap
+  meter_.token(1, start + 31 * kMillisecond);
+  meter_.end();
+  const auto stop = recorder_.stop();
+  EXPECT_THAT(stop, AllOf(HasMeasurement("stream_tokens", 6), HasMeasurement("gap_max_ns", kMillisecond)));
+  EXPECT_THAT(stop, HasMeasurement("time_to_first_token_ns", 10 * kMillisecond));
+}
+
+TEST(StreamMeter, WhoseFirstTokenHasAnImpossibleTimeHasNoTimeToIt) {
+  FakeClock clock;
+  const SpanRecorder recorder("engine.request");
+  const Counted left_out(&nopspan::Stats::values_clamped);
+  for (const std::uint64_t at : {std::uint64_t{5}, UINT64_MAX}) {
+    StreamMeter meter{AsyncSpan{nopspan::engine::request}};
+    clock.advance(4 * kMillisecond);
+    meter.token(1, at);
+    meter.token();
+    clock.advance(kMillisecond);
+    meter.token();
+    meter.end();
+  }
+  EXPECT_EQ(left_out.times(), 2U);
+  for (const auto& stop : events_of(recorder, 2, "engine.request.stop")) {
+    EXPECT_THAT(stop, AllOf(HasMeasurement("stream_tokens", 3), HasMeasurement("gap_max_ns", kMillisecond)));
+    EXPECT_THAT(stop, AllOf(LacksMeasurement("ttft_ns"), LacksMeasurement("time_to_first_token_ns")));
+  }
 }
 
 TEST(StreamMeter, ReadsTheClockOnceAToken) {

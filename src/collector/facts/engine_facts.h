@@ -74,6 +74,16 @@ inline std::optional<std::uint64_t> time_per_output_token_ns(const Entry& entry)
   return entry.engine_times.decode_ns / (entry.usage.output - 1);
 }
 
+// A time of an engine's request. Nothing if it is unknown: the record then has 0, and it is not an attribute.
+inline std::optional<std::uint64_t> engine_time_ns(const Entry& entry, std::uint64_t EngineTimes::*time,
+                                                   std::string_view key) {
+  if (!entry.has_engine_times) return {};
+  const std::uint64_t ns = entry.engine_times.*time;
+  Attribute attribute;
+  if (ns == 0 && !find_attribute(entry, key, attribute)) return {};
+  return ns;
+}
+
 inline bool has_engine_facts(const Entry& entry) {
   return (entry.kind == Kind::span || entry.kind == Kind::event) && entry.name.starts_with("engine.");
 }

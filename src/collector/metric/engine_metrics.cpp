@@ -153,15 +153,13 @@ void EngineMetrics::add_facts(MetricWriter& writer, const Entry& entry) {
 }
 
 void EngineMetrics::add_request(MetricWriter& writer, const Entry& entry, const Exemplar* exemplar) {
-  const auto phase = [&](std::string_view name, std::uint64_t ns) {
-    writer.observe(phases_, in_seconds(ns), labels(name), exemplar);
+  const auto phase = [&](std::string_view name, std::uint64_t EngineTimes::*time, std::string_view key) {
+    const auto ns = engine_time_ns(entry, time, key);
+    if (ns) writer.observe(phases_, in_seconds(*ns), labels(name), exemplar);
   };
-  if (entry.has_engine_times) {
-    const EngineTimes& times = entry.engine_times;
-    phase("queue", times.queue_ns);
-    phase("prefill", times.prefill_ns);
-    phase("decode", times.decode_ns);
-  }
+  phase("queue", &EngineTimes::queue_ns, "nopspan.queue_ns");
+  phase("prefill", &EngineTimes::prefill_ns, "nopspan.prefill_ns");
+  phase("decode", &EngineTimes::decode_ns, "nopspan.decode_ns");
   if (!read_gaps(entry, GapsOf::tokens, gaps_)) writer.add(malformed_, 1, {common_[0]});
   for (const auto& [gap_ns, times] : gaps_) {
     writer.observe(token_gaps_, in_seconds(gap_ns), common_, exemplar, times);

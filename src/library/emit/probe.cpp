@@ -10,6 +10,7 @@
 #include "state/labels.h"
 #include "state/step_data.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <string_view>
@@ -348,6 +349,28 @@ void add_decode_rate(SpanState& span) noexcept {
 }
 
 }  // namespace
+
+void leave_out_long_times(SpanState& span) noexcept {
+  constexpr std::uint64_t kInaccuracy = 1'000'000;  // engines may round to ms, or have another clock
+  const std::uint64_t end = span.start_ns + span.duration_ns;
+  const std::uint64_t longest = end - std::min(arrival(span), span.start_ns) + kInaccuracy;
+  EngineTimes& times = span.engine;
+  span.has_engine_times = false;
+  const auto check = [&](std::string_view key, std::uint64_t& field) {
+    if (!is_known(times, field)) return;
+    if (field <= longest) {
+      span.has_engine_times = true;
+      return;
+    }
+    count(counters.values_clamped);
+    times.known &= static_cast<std::uint8_t>(~engine_bit(times, field));
+    field = 0;
+    span.fields.keep_for_handlers(key);
+  };
+  check("queue_ns", times.queue_ns);
+  check("prefill_ns", times.prefill_ns);
+  check("decode_ns", times.decode_ns);
+}
 
 void add_engine_times(SpanState& span) noexcept {
   if (span.catalogue == nullptr || span.catalogue->name != "engine.request") return;

@@ -51,5 +51,7 @@ OnceProbes fire_once_probes(ThreadState* thread, SpanState& span, const Frame* e
 // tokens_per_second, and the metadata `cancelled`. Each is added only if it is known and the application has not set
 // it. Other spans are left unchanged. Call it before the probes of the span's end.
 void add_engine_times(SpanState& span) noexcept;
+// Leaves out (and counts) the times of an engine that are longer than the request.
+void leave_out_long_times(SpanState& span) noexcept;
 
 }  // namespace nopspan::detail

@@ -293,6 +293,15 @@ void FieldBuffer::mark_as_start(std::string_view key) noexcept {
   }
 }
 
+void FieldBuffer::keep_for_handlers(std::string_view key) noexcept {
+  erase(key);
+  const FieldEntry* entry = find(key, true);
+  if (entry == nullptr) return;
+  if (is_counted(*entry)) --keys_;
+  const_cast<FieldEntry*>(entry)->flags |= FieldEntry::kAdded;
+  flags_seen_ |= FieldEntry::kAdded;
+}
+
 void FieldBuffer::erase(std::string_view key) noexcept {
   const FieldEntry* entry = find(key, false);
   if (entry == nullptr) return;

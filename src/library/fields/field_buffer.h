@@ -269,6 +269,8 @@ class FieldBuffer {
     const FieldEntry* entry = find(key, false);
     return entry != nullptr && (entry->flags & FieldEntry::kStart) == 0;
   }
+  // Makes the measurement with that key one for handlers only (FieldEntry::kAdded), and removes the metadata.
+  void keep_for_handlers(std::string_view key) noexcept;
   // Removes the metadata with that key, if there is any.
   void erase(std::string_view key) noexcept;
   void erase_measurements(bool added_only = false) noexcept {

@@ -192,6 +192,7 @@ __attribute__((noinline)) void report_any_end(ThreadState* thread, SpanState& sp
   apply_given_ids(span);
   if (__builtin_expect(span.gives_result, 0) && span.status == NOPSPAN_STATUS_OK) apply_result(span);
   if (span.status != NOPSPAN_STATUS_OK && !span.stop_only) add_outcome(span);
+  if (span.has_engine_times) leave_out_long_times(span);
   if (span.catalogue != nullptr) add_engine_times(span);
   if (__builtin_expect(span.link_count > 0, 0)) add_link_states(span);
   if (is_step(span)) {

@@ -9,6 +9,7 @@
 #include "span/span.h"
 #include "thread/thread_state.h"
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -16,13 +17,13 @@ namespace nopspan::detail {
 
 struct MeterState {
   std::uint64_t process_mark;
-  std::uint64_t last_ns;  // the time of the last token; 0: none yet, or there are token_gaps
+  std::uint64_t last_ns;  // the time of the last token; 0: none yet, unknown, or there are token_gaps
   std::uint64_t tokens;
   GapHistogram gaps;  // each call of token() counts once
   // Each token counts once: a gap that brought n tokens is n gaps of an n-th of its time. Null while it equals `gaps`.
   // It is behind this object in the same block.
   GapHistogram* token_gaps;
-  std::uint64_t last_of_several_ns;  // the time of the last token if there are token_gaps
+  std::uint64_t last_of_several_ns;  // the time of the last token if there are token_gaps; 0: unknown
 };
 constexpr std::size_t kMeterBytes = sizeof(MeterState) + sizeof(GapHistogram);
 static_assert(kMeterBytes <= 4096 && alignof(MeterState) == alignof(GapHistogram));
@@ -36,8 +37,22 @@ void add_tokens(SpanState* span, MeterState& meter, std::int64_t n) noexcept {
   span->tokens_so_far = meter.tokens;
 }
 
+// A gap from which on a given time is compared with the clock.
+constexpr std::uint64_t kLongGapNs = 1'000'000'000;
+
+// True if a token can have arrived at this time: after the begin of the span, and not in the future. `past_ns` is a
+// time in the past.
+bool can_be(const SpanState& span, std::uint64_t at_ns, std::uint64_t past_ns) noexcept {
+  constexpr std::uint64_t kInaccuracy = 1'000'000;  // the clock was perhaps read on another thread
+  const bool is_future = at_ns > past_ns && at_ns > thread_ns() + kInaccuracy;
+  if (!is_future && at_ns + kInaccuracy >= span.start_ns) return true;
+  count(counters.values_clamped);
+  return false;
+}
+
 // Handles the other cases: the first token, several tokens at a time and what follows them, a count that is 0 or
-// negative, no state, and a stream from before fork().
+// negative, a time that was given and is far from the last one, no state, and a stream from before fork(). An
+// impossible time is left out (and counted): the token counts, but no gap begins or ends with it.
 __attribute__((noinline)) void note_unusual(SpanState* span, MeterState* meter, std::int64_t n,
                                             std::uint64_t at_ns) noexcept {
   if (mark_of(*span) != process_mark() || n == 0) return;
@@ -48,16 +63,27 @@ __attribute__((noinline)) void note_unusual(SpanState* span, MeterState* meter, 
   if (meter == nullptr) {
     if (at_ns == 0) {
       span_first_token(span, static_cast<std::uint64_t>(n));
-    } else {
+    } else if ((span->flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) == 0 && can_be(*span, at_ns, 0)) {
       span_first_token_at(span, at_ns, static_cast<std::uint64_t>(n));
     }
     return;
   }
   const std::uint64_t now = at_ns != 0 ? at_ns : thread_ns();
+  std::uint64_t& last_known = meter->token_gaps == nullptr ? meter->last_ns : meter->last_of_several_ns;
+  const bool is_first = meter->tokens == 0;
   add_tokens(span, *meter, n);
-  if (meter->last_ns == 0 && meter->token_gaps == nullptr) {
-    meter->last_ns = now;
-    span_first_token_at(span, now, static_cast<std::uint64_t>(n));
+  if (at_ns != 0 && (last_known == 0 || now - last_known > kLongGapNs) && !can_be(*span, now, last_known)) {
+    last_known = 0;
+    return;
+  }
+  if (last_known == 0) {  // no gap is known
+    last_known = now;
+    if (is_first) span_first_token_at(span, now, static_cast<std::uint64_t>(n));
+    return;
+  }
+  if (n == 1 && meter->token_gaps == nullptr) {
+    meter->gaps.add(now > last_known ? now - last_known : 0);
+    last_known = std::max(last_known, now);
     return;
   }
   if (meter->token_gaps == nullptr) {
@@ -80,8 +106,16 @@ __attribute__((hot, noinline)) void note_token(SpanState* span, MeterState* mete
   }
   const std::uint64_t now = at_ns != 0 ? at_ns : thread_ns();
   const std::uint64_t last = meter->last_ns;
-  meter->gaps.add(now > last ? now - last : 0);
-  if (now > last) meter->last_ns = now;
+  std::uint64_t gap = now - last;
+  if (__builtin_expect(gap > kLongGapNs, 0)) {  // or the time is before the last one
+    if (at_ns != 0) {
+      note_unusual(span, meter, n, at_ns);
+      return;
+    }
+    gap = now > last ? gap : 0;
+  }
+  meter->gaps.add(gap);
+  meter->last_ns = last + gap;
   add_tokens(span, *meter, n);
 }
 
