@@ -306,6 +306,17 @@ TEST(AgentToolSpan, ReturnsWhatIsNoMetadata) {
   EXPECT_EQ(agent::tool_span(Value::map(), [] { return NonMovable(8); }).n, 8);
   agent::tool_span(Value::map(), [] {});
   std::vector<std::unique_ptr<int>> list;
+TEST(AgentToolSpan, ThatThrowsHasTheKeysOfEmitToolException) {
+  const Recorder recorder{"agent.tool.exception", "agent.llm.exception"};
+  EXPECT_THROW(agent::tool_span(Value::map({{"tool_name", "x"}}), []() -> int { throw 7; }), int);
+  EXPECT_THROW(nopspan::span(agent::llm, [] { throw 7; }), int);
+  EXPECT_EQ(agent::emit_tool_exception(Value::map({{"tool_name", "x"}}), "b", 1), Errc::ok);
+  for (const auto& event : events_of(recorder, 3)) {
+    EXPECT_THAT(event, AllOf(HasMetadata("stacktrace", Value::list()), LacksAttribute("nopspan.stacktrace")));
+    EXPECT_TRUE(event->metadata("stacktrace").is_content());
+  }
+}
+
   EXPECT_EQ(&agent::tool_span(
                 Value::map(), [&]() -> auto& { return list; }),
             &list);

@@ -266,9 +266,10 @@ void set_reason(SpanState& span, const Caught& caught, const Stacktrace& stacktr
   }
   count_unless(span.fields.put_value("reason", reason_of(caught), flags));
   if (!span.keeps_content || span.fields.is_set_late("stacktrace")) return;
-  if (const Value frames = stacktrace(); !frames.is_null()) {
-    count_unless(span.fields.put_value("stacktrace", frames, flags));
-  }
+  Value frames = stacktrace();
+  // The events of agents always have the key.
+  if (frames.is_null() && shape_of(span) == Shape::agent) frames = Value::list();
+  if (!frames.is_null()) count_unless(span.fields.put_value("stacktrace", frames, flags));
 }
 
 // If there is no memory to describe the error, the description is dropped and the program keeps running.
