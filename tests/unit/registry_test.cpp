@@ -35,7 +35,9 @@ TEST_F(Registry, RefusesAnIdThatExistsWhateverItsEvents) {
   EXPECT_EQ(nopspan::attach_many("id", {}, kNothing), Errc::already_exists);
   nopspan::execute("a.b");
   EXPECT_EQ(calls, 1);
-  EXPECT_THAT(listed(""), ElementsAre("id a.b"));
+  EXPECT_EQ(nopspan::attach_many("twice", {"c.d", "c.d"}, kNothing), Errc::ok);
+  EXPECT_THAT(listed(""), ElementsAre("id a.b", "twice c.d"));
+  detach_ok("twice");
 }
 
 TEST_F(Registry, RefusesWhatIsNoEventName) {

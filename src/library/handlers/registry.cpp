@@ -521,8 +521,10 @@ std::vector<HandlerInfo> list_handlers(Text prefix) {
   const detail::InsideLibrary inside;
   const detail::Writing writing(r);
   for (const detail::Attachment& attachment : r.attached) {
-    for (const std::string& event : attachment.events) {
-      if (!detail::under_prefix(event, prefix.view())) continue;
+    const std::vector<std::string>& events = attachment.events;
+    for (const std::string& event : events) {
+      // An event that was given twice calls the handler once.
+      if (std::find(events.data(), &event, event) != &event || !detail::under_prefix(event, prefix.view())) continue;
       list.push_back({attachment.id, event, attachment.config});
     }
   }
