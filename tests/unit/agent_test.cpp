@@ -157,6 +157,18 @@ TEST(AgentEmit, EmitsWhatIsGivenAndNothingElse) {
   EXPECT_EQ(events[0]->span_id(), id_of(around));
 }
 
+TEST(AgentEmit, KeepsAsContentWhatAnyEventOfTheCatalogueDoes) {
+  const Recorder recorder{"agent.operator.wait", "agent.coordinator.loop_stopped"};
+  const Value metadata = Value::map({{"reason", "r"}, {"ms", 1}});
+  for (const char* event : {"agent.operator.wait", "agent.coordinator.loop_stopped"}) {
+    EXPECT_EQ(agent::emit(event, Value::map(), metadata), Errc::ok);
+  }
+  const auto events = events_of(recorder, 2);
+  EXPECT_TRUE(events[0]->metadata("reason").is_content()) << "it has no reason of its own";
+  EXPECT_FALSE(events[1]->metadata("reason").is_content());
+  EXPECT_FALSE(events[0]->metadata("ms").is_content());
+}
+
 TEST(AgentEmit, EmitsTheEndOfASpanOnce) {
   const Recorder recorder(agent::event_names());
   EXPECT_EQ(agent::emit("agent.llm.stop", Value::map({{"duration", 5}}), Value::map({{"response", "r"}})), Errc::ok);
@@ -294,6 +306,17 @@ TEST(AgentToolSpan, HasWhatTheToolReturnedAsResult) {
   EXPECT_THAT(keys_of(stops[0]->measurements()), ElementsAre("duration"));
 }
 
+TEST(AgentToolSpan, ThatThrowsHasTheKeysOfEmitToolException) {
+  const Recorder recorder{"agent.tool.exception", "agent.llm.exception"};
+  EXPECT_THROW(agent::tool_span(Value::map({{"tool_name", "x"}}), []() -> int { throw 7; }), int);
+  EXPECT_THROW(nopspan::span(agent::llm, [] { throw 7; }), int);
+  EXPECT_EQ(agent::emit_tool_exception(Value::map({{"tool_name", "x"}}), "b", 1), Errc::ok);
+  for (const auto& event : events_of(recorder, 3)) {
+    EXPECT_THAT(event, AllOf(HasMetadata("stacktrace", Value::list()), LacksAttribute("nopspan.stacktrace")));
+    EXPECT_TRUE(event->metadata("stacktrace").is_content());
+  }
+}
+
 struct NonMovable {
   explicit NonMovable(int number) : n(number) {}
   NonMovable(NonMovable&&) = delete;
@@ -306,17 +329,6 @@ TEST(AgentToolSpan, ReturnsWhatIsNoMetadata) {
   EXPECT_EQ(agent::tool_span(Value::map(), [] { return NonMovable(8); }).n, 8);
   agent::tool_span(Value::map(), [] {});
   std::vector<std::unique_ptr<int>> list;
-TEST(AgentToolSpan, ThatThrowsHasTheKeysOfEmitToolException) {
-  const Recorder recorder{"agent.tool.exception", "agent.llm.exception"};
-  EXPECT_THROW(agent::tool_span(Value::map({{"tool_name", "x"}}), []() -> int { throw 7; }), int);
-  EXPECT_THROW(nopspan::span(agent::llm, [] { throw 7; }), int);
-  EXPECT_EQ(agent::emit_tool_exception(Value::map({{"tool_name", "x"}}), "b", 1), Errc::ok);
-  for (const auto& event : events_of(recorder, 3)) {
-    EXPECT_THAT(event, AllOf(HasMetadata("stacktrace", Value::list()), LacksAttribute("nopspan.stacktrace")));
-    EXPECT_TRUE(event->metadata("stacktrace").is_content());
-  }
-}
-
   EXPECT_EQ(&agent::tool_span(
                 Value::map(), [&]() -> auto& { return list; }),
             &list);

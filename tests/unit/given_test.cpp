@@ -227,6 +227,8 @@ TEST_F(RequestIdInMetadata, ThatIsEmptyOrContentIsIgnored) {
   const SpanRecorder recorder("work");
   const Span work{"work", [](Fields& m) { m.content("request_id", "secret"); }};
   EXPECT_EQ(work.request_id().size(), 22U);
+  const AsyncSpan other{"work", Context(), [](Fields& m) { m.set("request_id", "a").content("request_id", "secret"); }};
+  EXPECT_EQ(other.request_id().size(), 22U);
 }
 
 // ---- Spans whose start and end times the application supplies.

@@ -7,6 +7,8 @@
 
 #include <nopspan/agent.h>
 #include <nopspan/engine.h>
+#include <nopspan/genai_spans.h>
+#include <nopspan/llm.h>
 #include <nopspan/probes.h>
 
 #include <optional>
@@ -43,6 +45,29 @@ TEST(StartRecord, OfWhatIsOverHasNoOutcome) {
   EXPECT_EQ(seen->status, 0U);
   EXPECT_EQ(seen->error_type, "");
   EXPECT_EQ(seen->exception_kind, "");
+}
+
+// ---- The tokens that a tracer receives at the probe first_token.
+
+thread_local std::uint64_t tokens_so_far;
+
+}  // namespace
+
+// NOLINTNEXTLINE(*-reserved-identifier): the linker requires this name
+extern "C" void __wrap_nopspan_site_first_token(const char*, const char*, std::uint64_t, const char*,
+                                                std::uint64_t tokens, const void*) {
+  tokens_so_far = tokens;
+}
+
+namespace {
+
+TEST(FirstTokenRecord, HasTheTokensSoFarWhicheverFunctionReportsThem) {
+  const RaisedGate tracer(RaisedGate::points);
+  Span{nopspan::llm::stream}.first_token(2);
+  EXPECT_EQ(tokens_so_far, 2U);
+  const Span span{nopspan::llm::stream};
+  nopspan::genai::stream_first_token([](auto& e) { e.tokens_so_far(3); });
+  EXPECT_EQ(tokens_so_far, 3U);
 }
 
 // ---- The data that a tracer receives at the probe engine_step. The linker replaces the probe's site by the function

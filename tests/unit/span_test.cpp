@@ -177,6 +177,9 @@ TEST(Span, NestsUnderTheSpanAroundIt) {
   EXPECT_EQ(events[0]->context().root_id(), events[0]->span_id());
   EXPECT_THAT(events[1], IsChildOf(events[0]));
   EXPECT_THAT(events[2], IsChildOf(events[1]));
+  for (const std::size_t i : {1U, 2U}) {
+    EXPECT_THAT(events[i], HasMetadata("parent_id", events[i - 1]->metadata("span_id").as_string()));
+  }
   EXPECT_EQ(events[2]->context().root_id(), events[0]->span_id());
 }
 

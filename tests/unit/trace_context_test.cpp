@@ -195,7 +195,8 @@ TEST(Tracestate, GoesOutAsItCameIn) {
   EXPECT_EQ(passed_on("0digit=1"), "0digit=1");
   EXPECT_EQ(passed_on("a= 1  2"), "a= 1  2");
   // Level 2: "@" may be anywhere behind the first character of a key, and a key may occur twice.
-  for (const char* text : {"foo@=1,bar=2", "foo@@bar=1,bar=2", "foo@bar@baz=1,bar=2", "a@0b=1", "foo=1,foo=1", "foo=1,foo=2"}) {
+  for (const char* text :
+       {"foo@=1,bar=2", "foo@@bar=1,bar=2", "foo@bar@baz=1,bar=2", "a@0b=1", "foo=1,foo=1", "foo=1,foo=2"}) {
     EXPECT_EQ(passed_on(text), text);
   }
 }
@@ -241,9 +242,9 @@ TEST(Tracestate, HasKeysAndValuesOfLimitedLength) {
 
 TEST(Tracestate, ThatIsMalformedIsLeftOutAndTheTraceparentStays) {
   const std::vector<std::string> malformed{
-      "foo",         "foo=",         "=1",          "foo=1,bar",  "foo =1",        "foo= ",       "FOO=1",
-      "foo.bar=1",   "@foo=1",       "foo=bar=baz", "foo=\xc3\xa9", "f\xc3\xa9=1", "foo=a\tb",   "foo=a\nb",
-      "fo o=1",      "foo=1;bar=2,x", "_foo=1",
+      "foo",      "foo=",      "=1",     "foo=1,bar",     "foo =1",       "foo= ",
+      "FOO=1",    "foo.bar=1", "@foo=1", "foo=bar=baz",   "foo=\xc3\xa9", "f\xc3\xa9=1",
+      "foo=a\tb", "foo=a\nb",  "fo o=1", "foo=1;bar=2,x", "_foo=1",
   };
   const Counted invalid(&nopspan::Stats::invalid_tracestate);
   for (const std::string& text : malformed) {
