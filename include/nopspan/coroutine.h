@@ -263,7 +263,7 @@ struct OwnPromiseOnly {
   }
   template <class Handle>
   void await_suspend(Handle) const noexcept {}
-  std::nullptr_t await_resume() const noexcept { return nullptr; }
+  static std::nullptr_t await_resume() noexcept { return nullptr; }  // NOLINT(modernize-use-nodiscard)
   template <class Frame>
   auto operator()(Frame* /*unused*/) const noexcept {
     return report<Frame>();
@@ -402,16 +402,16 @@ class ContextExecutor {
     executor_.execute(wrap(context_, std::forward<F>(work)));
   }
   template <class P>
-  auto query(const P& property) const -> decltype(std::declval<const E&>().query(property)) {
+  [[nodiscard]] auto query(const P& property) const -> decltype(std::declval<const E&>().query(property)) {
     return executor_.query(property);
   }
   template <class P>
-  auto require(const P& property) const
+  [[nodiscard]] auto require(const P& property) const
       -> std::enable_if_t<std::is_same_v<decltype(std::declval<const E&>().require(property)), E>, ContextExecutor> {
     return {executor_.require(property), context_};
   }
   template <class P>
-  auto prefer(const P& property) const
+  [[nodiscard]] auto prefer(const P& property) const
       -> std::enable_if_t<std::is_same_v<decltype(std::declval<const E&>().prefer(property)), E>, ContextExecutor> {
     return {executor_.prefer(property), context_};
   }
@@ -469,11 +469,12 @@ decltype(auto) spawn(E& executor, Token&& token, CoSpan<Work>&& made) {
 }  // namespace detail
 
 #if defined(__cpp_impl_coroutine)
-/// A span in coroutines of asio or Boost.Asio, whose promise is not a CoroutinePromise. Runs `work` inside an AsyncSpan,
-/// and spawns the asio::awaitable that it returns: the result is that of `co_spawn(executor, awaitable, token)`. The
-/// other arguments are as for co_span(). The span's context is current whenever the awaitable runs, on whichever thread,
-/// and also in what it spawns on asio::this_coro::executor. A call costs somewhat more than co_spawn(), also if no
-/// tracer is attached, because asio allocates memory for the executor. docs/developers.md has an example.
+/// A span in coroutines of asio or Boost.Asio, whose promise is not a CoroutinePromise. Runs `work` inside an
+/// AsyncSpan, and spawns the asio::awaitable that it returns: the result is that of `co_spawn(executor, awaitable,
+/// token)`. The other arguments are as for co_span(). The span's context is current whenever the awaitable runs, on
+/// whichever thread, and also in what it spawns on asio::this_coro::executor. A call costs somewhat more than
+/// co_spawn(), also if no tracer is attached, because asio allocates memory for the executor. docs/developers.md has an
+/// example.
 template <class Executor, class Token, class N, class First, class... Rest>
 decltype(auto) spawn_span(Executor&& executor, Token&& token, N&& name, First&& first, Rest&&... rest) {
   return detail::spawn(executor, std::forward<Token>(token),
