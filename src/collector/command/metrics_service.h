@@ -56,7 +56,9 @@ class MetricsService : public Sink {
   // would fall when one of these is forgotten.
   struct View {
     View(const MetricsOptions& options, bool by_service)
-        : registry(options.limits, by_service), feed(registry, with_targets(options.feed, !by_service)), ledger(registry) {}
+        : registry(options.limits, by_service),
+          feed(registry, with_targets(options.feed, !by_service)),
+          ledger(registry) {}
     // OTLP has resources instead of targets.
     static MetricFeedOptions with_targets(MetricFeedOptions feed, bool has_targets) {
       feed.has_targets = has_targets;
