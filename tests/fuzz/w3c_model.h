@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +22,11 @@ inline std::vector<std::string> split(std::string_view text, char separator) {
   return parts;
 }
 
+inline std::string_view without_blanks(std::string_view text) {
+  const std::size_t begin = text.find_first_not_of(" \t");
+  return begin == std::string_view::npos ? "" : text.substr(begin, text.find_last_not_of(" \t") - begin + 1);
+}
+
 // Whether `text` consists of these characters only.
 inline bool is_of(std::string_view text, std::string_view characters) {
   return text.find_first_not_of(characters) == std::string_view::npos;
@@ -37,7 +41,7 @@ struct Traceparent {
 };
 
 inline Traceparent read_traceparent(std::string_view header) {
-  const std::vector<std::string> fields = split(header, '-');
+  const std::vector<std::string> fields = split(without_blanks(header), '-');
   constexpr std::size_t kSizes[] = {2, 32, 16, 2};
   if (fields.size() < 4) return {};
   for (std::size_t i = 0; i < 4; ++i) {
@@ -58,19 +62,11 @@ struct Tracestate {
   std::uint64_t dropped = 0;  // members dropped for their length, or 1 for a malformed header
 };
 
+// As in Level 2.
 inline bool is_tracestate_key(const std::string& key) {
-  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz";
-  constexpr std::string_view kDigits = "0123456789";
-  const std::string all = std::string(kLetters) + std::string(kDigits) + "_-*/";
-  const std::vector<std::string> parts = split(key, '@');
-  if (parts.size() > 2) return false;
-  const std::string& tenant = parts[0];
-  const std::size_t longest = parts.size() == 2 ? 241 : 256;
-  if (tenant.empty() || tenant.size() > longest || !is_of(tenant, all)) return false;
-  if (!is_of(tenant.substr(0, 1), std::string(kLetters) + std::string(kDigits))) return false;
-  if (parts.size() == 1) return true;
-  const std::string& system = parts[1];
-  return !system.empty() && system.size() <= 14 && is_of(system, all) && is_of(system.substr(0, 1), kLetters);
+  constexpr char kFirst[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+  return !key.empty() && key.size() <= 256 && is_of(key.substr(0, 1), kFirst) &&
+         is_of(key, std::string(kFirst) + "_-*/@");
 }
 
 inline bool is_tracestate_value(const std::string& value) {
@@ -87,16 +83,12 @@ inline std::string joined(const std::vector<std::string>& members) {
 
 inline Tracestate read_tracestate(std::string_view header) {
   std::vector<std::string> members;
-  std::set<std::string> keys;
   for (const std::string& part : split(header, ',')) {
-    const std::size_t begin = part.find_first_not_of(" \t");
-    if (begin == std::string::npos) continue;
-    const std::string member = part.substr(begin, part.find_last_not_of(" \t") - begin + 1);
+    const std::string member(without_blanks(part));
+    if (member.empty()) continue;
     const std::size_t equals = member.find('=');
     if (equals == std::string::npos) return {"", 1};
-    const std::string key = member.substr(0, equals);
-    if (!is_tracestate_key(key) || !is_tracestate_value(member.substr(equals + 1))) return {"", 1};
-    if (!keys.insert(key).second) return {"", 1};
+    if (!is_tracestate_key(member.substr(0, equals)) || !is_tracestate_value(member.substr(equals + 1))) return {"", 1};
     members.push_back(member);
   }
   if (members.size() > 32) return {"", 1};
