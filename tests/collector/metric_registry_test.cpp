@@ -59,7 +59,8 @@ TEST(MetricRegistry, KeepsServicesApartForOtlp) {
       MetricWriter(registry, process->pid, process->pid, process).add(calls, 1, {"a"});
     }
     std::vector<std::pair<std::string, double>> found;
-    for (const MetricPoint& point : registry.snapshot().families.back().points) {
+    const MetricSnapshot snapshot = registry.snapshot();
+    for (const MetricPoint& point : snapshot.families.back().points) {
       found.emplace_back(point.service == nullptr ? "any" : point.service->resource_attributes, point.value);
     }
     const std::vector<std::pair<std::string, double>> any = {{"any", 3}}, apart = {{"", 2}, {"service.version=2", 1}};
