@@ -381,19 +381,6 @@ std::string pod_uid(std::string_view cgroup) {
   return "";
 }
 
-std::string service_instance_id(const Process& process) {
-  // The hash of request ids has 128 bits. The text is of no form that it treats specially.
-  std::string identity = "service.instance.id " + (process.boot_id.empty() ? process.host : process.boot_id) + " " +
-                         std::to_string(process.pid) + " " + std::to_string(process.start_ticks);
-  if (process.pid == 0) (identity += " ") += service_identity(process);
-  const TraceId hash = trace_id_of(identity);
-  std::string id = hex_text({reinterpret_cast<const char*>(hash.bytes), sizeof(hash.bytes)});
-  id[12] = '8';  // RFC 9562: a UUID of version 8 may have any content
-  id[16] = "89ab"[hash.bytes[8] >> 4U & 3U];
-  for (const std::size_t at : {8, 13, 18, 23}) id.insert(at, 1, '-');
-  return id;
-}
-
 // The first value of an attribute counts: what the process declares, then what is known of it. The exporter may declare
 // the host, and what nobody else knows.
 std::string exported_resource(const Process& process, const ExportOptions& options, std::uint64_t& repaired) {

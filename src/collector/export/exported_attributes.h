@@ -167,10 +167,6 @@ std::string repaired_attribute(std::string_view key_value);
 // knows of it. A text that is not UTF-8 is repaired, and counted in `repaired`.
 std::string exported_resource(const Process& process, const ExportOptions& options, std::uint64_t& repaired);
 
-// The value of service.instance.id, in the form of a UUID: the same for all entries of one process, and for no other
-// process. Of the metrics of a service (service_as_process()), it is the same for all of its processes on a host.
-std::string service_instance_id(const Process& process);
-
 // The uid of a Kubernetes pod from the path of a cgroup, as the API shows it. "" if the cgroup is not of a pod.
 std::string pod_uid(std::string_view cgroup);
 

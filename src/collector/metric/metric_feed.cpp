@@ -29,18 +29,6 @@ std::string_view kind_text(const Entry& entry) {
   return kind < std::size(kKinds) ? kKinds[kind] : kKinds[0];
 }
 
-// The processes of a service that declare the same, on the same host and in the same container, are one target.
-std::string instance_of(const Process& process) {
-  const std::string_view declared = resource_value(process, "service.instance.id");
-  if (!declared.empty()) return std::string(declared);
-  std::string identity = "target";  // a text of this form is hashed
-  for (const std::string_view text : {service_of(process), std::string_view(process.resource_attributes),
-                                      std::string_view(process.host), std::string_view(process.container)}) {
-    (identity += '\n') += text;
-  }
-  return id_text(trace_id_of(identity));
-}
-
 }  // namespace
 
 MetricFeed::MetricFeed(MetricRegistry& registry, const MetricFeedOptions& options)
@@ -108,7 +96,11 @@ void MetricFeed::write_target(MetricWriter& writer, const Process& process) {
     labels.emplace_back(key, value);  // the first value of a key counts
   });
   job += service_of(process);
-  writer.gauge(*targets_, 1, {job, instance_of(process)}, labels);
+  // The processes of a service that declare the same, on the same host and in the same container, are one target.
+  const std::string_view declared = resource_value(process, "service.instance.id");
+  const std::string instance =
+      declared.empty() ? service_instance_id(service_as_process(process)) : std::string(declared);
+  writer.gauge(*targets_, 1, {job, instance}, labels);
 }
 
 void MetricFeed::on_tick(std::uint64_t now_unix_ns) {

@@ -55,5 +55,8 @@ std::string_view resource_value(const Process& process, std::string_view key);
 std::string service_identity(const Process& process);
 // A process without a pid, with what all processes of the service have in common.
 Process service_as_process(const Process& process);
+// The value of service.instance.id, in the form of a UUID: the same for all entries of one process, and for no other
+// process. Of the metrics of a service (service_as_process()), it is the same for all of its processes on a host.
+std::string service_instance_id(const Process& process);
 
 }  // namespace nopspan::collector
