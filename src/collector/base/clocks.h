@@ -9,6 +9,9 @@
 
 namespace nopspan::collector {
 
+// All times are in nanoseconds.
+inline constexpr std::uint64_t kSecond = 1'000'000'000;
+
 // The wall clock minus CLOCK_MONOTONIC, modulo 2^64, as measured at a time.
 struct ClockSample {
   std::uint64_t monotonic_ns = 0, offset_ns = 0, error_ns = 0;
@@ -17,7 +20,7 @@ struct ClockSample {
 inline std::uint64_t read_clock(clockid_t clock) {
   timespec now{};
   clock_gettime(clock, &now);
-  return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000U + static_cast<std::uint64_t>(now.tv_nsec);
+  return static_cast<std::uint64_t>(now.tv_sec) * kSecond + static_cast<std::uint64_t>(now.tv_nsec);
 }
 inline std::uint64_t monotonic_now() { return read_clock(CLOCK_MONOTONIC); }
 inline std::uint64_t unix_now() { return read_clock(CLOCK_REALTIME); }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/named_time.h"
 
+#include "base/clocks.h"
 #include "base/text.h"
 
 #include <charconv>
@@ -11,12 +12,6 @@
 #include <utility>
 
 namespace nopspan::collector {
-namespace {
-
-constexpr std::uint64_t kNanoseconds = 1'000'000'000;
-constexpr std::time_t kDaySeconds = 86'400;
-
-}  // namespace
 
 // CLI::AsNumberWithUnit would round the number to six digits.
 std::optional<double> nanoseconds_of(const std::string& text) {
@@ -33,7 +28,7 @@ std::optional<double> nanoseconds_of(const std::string& text) {
 }
 
 std::optional<NamedTime> named_time(const std::string& text, std::uint64_t end_unix_ns) {
-  const auto end = static_cast<std::time_t>(end_unix_ns / kNanoseconds);
+  const auto end = static_cast<std::time_t>(end_unix_ns / kSecond);
   for (const char* const format : {"%Y-%m-%dT%T", "%Y-%m-%d %T", "%Y-%m-%dT%R", "%Y-%m-%d %R", "%T", "%R"}) {
     const bool has_date = format[1] == 'Y';
     std::tm time = {};
@@ -50,10 +45,10 @@ std::optional<NamedTime> named_time(const std::string& text, std::uint64_t end_u
     if (!has_date) std::tie(time.tm_year, time.tm_mon, time.tm_mday) = std::tie(day.tm_year, day.tm_mon, day.tm_mday);
     time.tm_isdst = -1;
     std::time_t seconds = has_zone ? timegm(&time) - offset : std::mktime(&time);
-    if (!has_date && seconds > end) seconds -= kDaySeconds;
+    if (!has_date && seconds > end) seconds -= 86'400;
     if (seconds < 0) return std::nullopt;
-    return NamedTime{static_cast<std::uint64_t>(seconds) * kNanoseconds +
-                         static_cast<std::uint64_t>(fraction * static_cast<double>(kNanoseconds)),
+    return NamedTime{static_cast<std::uint64_t>(seconds) * kSecond +
+                         static_cast<std::uint64_t>(fraction * static_cast<double>(kSecond)),
                      !has_date};
   }
   const std::optional<double> before = nanoseconds_of(text);

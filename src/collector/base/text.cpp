@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/text.h"
 
+#include "base/clocks.h"
 #include "base/utf8.h"
 
 #include <algorithm>
@@ -66,7 +67,6 @@ std::string duration_text(std::uint64_t ns) {
   if (ns < 999'500) return three_digits(ns / 1e3) + " us";
   if (ns < 999'500'000) return three_digits(ns / 1e6) + " ms";
   if (ns < 59'950'000'000) return three_digits(ns / 1e9) + " s";
-  constexpr std::uint64_t kSecond = 1'000'000'000;
   const std::uint64_t seconds = ns / kSecond + (ns % kSecond >= kSecond / 2 ? 1 : 0);
   if (seconds < 3600) return format("%llum%02llus", seconds / 60, seconds % 60);
   const std::uint64_t minutes = (seconds + 30) / 60;

@@ -169,7 +169,7 @@ void MetricDeltas::apply(MetricSnapshot& snapshot) {
     for (MetricPoint& point : family.points) {
       if (temporality_ == Temporality::low_memory && point.is_total) continue;
       point.is_delta = true;
-      const MetricPoint whole = point;
+      MetricPoint whole = point;
       const auto found = before_.find(point.labels.get());
       if (found != before_.end() && found->second.start_unix_ns == point.start_unix_ns) {  // else it has restarted
         const MetricPoint& before = found->second;
@@ -183,7 +183,7 @@ void MetricDeltas::apply(MetricSnapshot& snapshot) {
           });
         });
       }
-      now.emplace(whole.labels.get(), whole);
+      now.emplace(whole.labels.get(), std::move(whole));
     }
     std::erase_if(family.points,
                   [](const MetricPoint& point) { return point.is_delta && point.count == 0 && point.value == 0; });

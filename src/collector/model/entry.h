@@ -3,6 +3,7 @@
 // or from a recording.
 #pragma once
 
+#include "base/clocks.h"
 #include "model/otlp_wire.h"
 
 #include <array>
@@ -16,9 +17,6 @@
 struct nopspan_step;
 
 namespace nopspan::collector {
-
-// All times are in nanoseconds.
-inline constexpr std::uint64_t kSecond = 1'000'000'000;
 
 // A process that has spans. This object exists as long as other objects refer to it, even if the process has ended.
 struct Process {
