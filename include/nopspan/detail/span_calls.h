@@ -231,11 +231,13 @@ class NamedEvent {
 
 // The same for an event that has one required field, which is an argument before the callable: F::require() sets it.
 template <class F, Point point_kind>
-class RequiringEvent {
+class RequiringEvent : private NamedEvent<F, point_kind> {
+  using Event = NamedEvent<F, point_kind>;
+
  public:
-  using Builder = F;
-  template <std::size_t N>
-  constexpr explicit RequiringEvent(const char (&literal)[N]) noexcept : name_(literal) {}
+  using Event::Event;
+  using Event::name;
+  using typename Event::Builder;
 
   template <class First, class... Rest>
   void operator()(First&& first, Rest&&... rest) const {
@@ -246,8 +248,6 @@ class RequiringEvent {
     }
   }
 
-  [[nodiscard]] constexpr std::string_view name() const noexcept { return name_.view(); }
-
  private:
   template <class... Rest>
   void emit(ContextRef /*span*/, const Rest&... /*rest*/) const {
@@ -257,8 +257,8 @@ class RequiringEvent {
   void emit(ContextRef span, const R& required, M&& fields) const {
     if constexpr (!takes<M, F>()) {
       report_wrong_fields<M, F>();
-    } else if (points_wanted()) {
-      point<F>(point_kind, name_, span, [&](F& builder) {
+    } else {
+      Event::operator()(span, [&](F& builder) {
         builder.require(required);
         fields(builder);
       });
@@ -268,8 +268,6 @@ class RequiringEvent {
   void emit(ContextRef span, const R& required) const {
     emit(span, required, [](F&) {});
   }
-
-  Name name_;
 };
 
 }  // namespace nopspan::detail
