@@ -157,20 +157,22 @@ def svg_of(printed):
 
 
 class Readme(Test):
-    def example(self, name, printed, places=False):
-        """The places of the lines of the example in a file."""
+    def example(self, name, printed, is_picture=False):
+        """The places of the lines of the tree in a file."""
         path = os.path.join(SOURCE, name)
         with open(path, encoding="utf-8") as file:
             text = file.read()
         if WRITE:
-            text = svg_of(printed) if places else re.sub("(?ms)(?<=^```text\n).*?(?=^```$)", lambda _: printed, text)
+            text = svg_of(printed) if is_picture else re.sub("(?ms)(?<=^```text\n).*?(?=^```$)", lambda _: printed, text)
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
-        if places:
+        if is_picture:
             rows = re.findall(r'<text [^>]* y="([\d.]+)"[^>]*>(.*?)</text>', text)
             texts = {y: "".join(html.unescape(part) for at, part in rows if at == y).replace("\xa0", " ") for y, _ in rows}
-            return {place(line) for line in texts.values() if "▕" in line}
-        return [place(line) for line in re.search("(?ms)^```text\n(.*?)^```$", text)[1].splitlines()]
+            lines = [line for line in texts.values() if "▕" in line]
+        else:
+            lines = re.search("(?ms)^```text\n(.*?)^```$", text)[1].splitlines()
+        return [place(line) for line in lines]
 
     def test_the_first_program(self):
         """Traced, and without any capability by its own recording."""
@@ -192,7 +194,7 @@ class Readme(Test):
             while trace.poll() is None:
                 Agent(server.url, "--organization", "acme", "What is 6 * 7?")
             printed = trace.stdout.read()
-        shown = self.example("docs/trace.svg", printed, places=True)
+        shown = set(self.example("docs/trace.svg", printed, is_picture=True))
         self.assertGreater(len(shown), 10)
         self.assertLessEqual(shown, {place(re.sub("\x1b\\[[0-9;]*m", "", line)) for line in printed.splitlines()}, printed)
 
