@@ -141,10 +141,9 @@ TEST(TopPrint, HasTheRatesOfTheNumbersBelow) {
   EXPECT_THAT(headline(false), HasSubstr("  0 spans/s, 0 requests/s, 0 errors/s, 2 processes, 4 requests"));
   made.table.window_ns = kSecond;
   made.all_early_requests = 1;
-  EXPECT_EQ(
-      headline(true),
-      "22:13:30.000  host  1.4 spans/s, 1 requests/s, 0.2 errors/s, 3 processes, 1 request from before the attach "
-      "(total of 10.0 s)");
+  EXPECT_EQ(headline(true),
+            "22:13:30.000  host  1.4 spans/s, 1 requests/s, 0.2 errors/s, 3 processes, 1 request known from steps only "
+            "(total of 10.0 s)");
 }
 
 TEST(TopPrint, PrintsWhatHasNoRow) {
@@ -161,7 +160,7 @@ TEST(TopPrint, PrintsWhatTheTableLeavesOut) {
   EXPECT_THAT(top_text(made, {}, 0),
               HasSubstr("2 rows merged into other; out of memory: 1 time missing in quantiles; "
                         "3 gauge values over the limit of 256 dropped; 4 members of steps over the limit of "
-                        "65536 requests from before the attach dropped"));
+                        "65536 requests known from steps only dropped"));
   EXPECT_EQ(top_json(made, {}, 0)["members_before_attach_dropped"], 4);
 }
 

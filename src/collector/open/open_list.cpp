@@ -152,7 +152,7 @@ std::string open_text(const std::vector<OpenRequest>& requests, const std::vecto
       table.add({"-",
                  is_rest ? "and " + std::to_string(process.early.size() - kMostEarly) + " more"
                          : "key " + std::to_string(key),
-                 "-", "-", "-", open_process_text(process), "-", "began before the attach; in the engine's steps"});
+                 "-", "-", "-", open_process_text(process), "-", "known from the engine's steps only"});
       if (is_rest) break;
     }
   }
@@ -182,8 +182,7 @@ std::string known_text(const std::vector<OpenProcess>& processes) {
     }
     if (process.unread > 0) text += name + ": up to " + counted(process.unread, "open span") + " were not read\n";
     if (process.early_unread > 0) {
-      text += name + ": up to " + counted(process.early_unread, "request") +
-              " that began before the attach were not read\n";
+      text += name + ": up to " + counted(process.early_unread, "request") + " known from steps only were not read\n";
     }
   }
   return text;

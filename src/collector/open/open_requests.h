@@ -35,9 +35,10 @@ struct OpenProcess {
   static constexpr std::uint64_t kFromNowOn = 1;
   bool age_is_least = false;  // ages of its spans may be longer
   std::uint64_t unread = 0;   // spans that may be open, but were not read
-  // Requests that began before the attach, and are in flight, by the keys that the engine gave them.
+  // Requests in flight that are known from an engine's steps only, by the keys that the engine gave them: they began
+  // before the attach, or have no recorded span.
   std::vector<std::uint64_t> early;
-  std::uint64_t early_unread = 0;  // other requests that began before the attach, at most
+  std::uint64_t early_unread = 0;  // other requests of this kind, at most
 };
 
 struct OpenSpan {

@@ -34,7 +34,8 @@ struct TopSnapshot {
   std::string host;               // of the processes; if there are several: "host-1, ..."
   std::size_t processes = 0;      // number of processes with entries in the window
   std::size_t all_processes = 0;  // since the beginning
-  // Requests in the window that began before the attach. They are known as members of engine steps only.
+  // Requests in the window that are known only as members of engine steps, by keys of the engine's own: they began
+  // before the attach, or have no recorded span.
   std::size_t early_requests = 0;
   std::size_t all_early_requests = 0;  // since the beginning; one that was in no step for a window counts again
   std::uint64_t early_dropped = 0;  // members of steps since the beginning that would be further requests of this kind

@@ -144,7 +144,7 @@ std::string traffic_text(const TopSnapshot& snapshot, bool total) {
          (table.total.received == 0 ? "" : per_second(tally.received, ns) + " received/s, ") +
          per_second(tally.errors, ns) + " errors/s, " +
          counted(total ? snapshot.all_processes : snapshot.processes, "process", "processes") +
-         (early == 0 ? "" : ", " + counted(early, "request") + " from before the attach");
+         (early == 0 ? "" : ", " + counted(early, "request") + " known from steps only");
 }
 
 std::string ledger_text(const TopSnapshot& snapshot) {
@@ -185,7 +185,7 @@ std::string bounds_text(const TopSnapshot& snapshot) {
   }
   if (snapshot.early_dropped != 0) {
     parts.push_back(counted(snapshot.early_dropped, "member") + " of steps over the limit of " +
-                    std::to_string(TopFeed::kMostEarly) + " requests from before the attach dropped");
+                    std::to_string(TopFeed::kMostEarly) + " requests known from steps only dropped");
   }
   std::string text;
   for (const std::string& part : parts) text += (text.empty() ? "" : "; ") + part;

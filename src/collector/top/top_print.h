@@ -15,7 +15,7 @@ namespace nopspan::collector {
 
 // The lines of text around the table of `nopspan top`, and those of one row in full.
 
-// "12.3k spans/s, 250 requests/s, 250 received/s, 2 errors/s, 3 processes, 4 requests from before the attach" in the
+// "12.3k spans/s, 250 requests/s, 250 received/s, 2 errors/s, 3 processes, 4 requests known from steps only" in the
 // window; `total`: since the beginning.
 std::string traffic_text(const TopSnapshot& snapshot, bool total);
 // "1.2M delivered, 12 lost (10 buffer full, 2 unreadable)" since the beginning.
