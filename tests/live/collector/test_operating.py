@@ -19,8 +19,9 @@ from harness import BUILD, NOPSPAN, PATIENCE_S, SOURCE, Test, nopspan, wait_unti
 
 DOCUMENT = os.path.join(SOURCE, "docs", "operating.md")
 WRITE = os.environ.get("NOPSPAN_WRITE_EXAMPLES") == "1"
-QUESTIONS = 7
+QUESTIONS = 10
 STUCK = "Who is stuck?"
+CHANGED = "What has changed?"
 CONCURRENCY = 8
 MOST_LINES = 24
 LEFT_OUT = "..."
@@ -29,7 +30,11 @@ FACTS = {
     "Which requests are slow, and why?": r"\bllm\.chat\b(?s:.)*\bllm\.step\b.*\bself\b(?s:.)*\bengine\.decode\b",
     "Queue, prefill or decode?": r"\bengine\.queue\b",
     "How long until the first token?": r"llm\.step",
-    "Which tenant, model and version?": r"(?m)^acme +nopspan-ngram +1\.5\.0 +\d",
+    "Which customer?": r"(?m)^acme +\d(?s:.)*^globex +\d|^globex +\d(?s:.)*^acme +\d",
+    "Which model and server?": r"(?m)^nopspan-ngram +chat_server",
+    "Which version?": r"(?m)^1\.5\.0 +\d",
+    CHANGED: r"(?m)^engine\.decode +1\.4\.0 +\d(?s:.)*^engine\.decode +1\.5\.0 +\d|"
+             r"^engine\.decode +1\.5\.0 +\d(?s:.)*^engine\.decode +1\.4\.0 +\d",
     "Which errors?": r"(?m)^server_error +engine\.request .* 100 ",
     "How many tokens?": r"(?m)^globex +\d",
     STUCK: r"engine\.(decode|prefill|queue)\n",
@@ -65,6 +70,10 @@ def shortened(output):
     return lines[:MOST_LINES] + [LEFT_OUT] * (len(lines) > MOST_LINES)
 
 
+def version(of_service):
+    return {"OTEL_RESOURCE_ATTRIBUTES": "service.version=" + of_service}
+
+
 class Load(threading.Thread):
     """Requests of one tenant until the test ends. A context manager."""
 
@@ -86,10 +95,10 @@ class Load(threading.Thread):
 
 
 class Operating(Test):
-    def answer(self, command):
+    def answer(self, command, folder=None):
         environment = {**os.environ, "PATH": BUILD + ":" + os.environ["PATH"]}
         done = subprocess.run(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                              timeout=PATIENCE_S, env=environment, check=False)
+                              timeout=PATIENCE_S, env=environment, cwd=folder, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
@@ -104,13 +113,15 @@ class Operating(Test):
         self.addCleanup(service.stderr.close)
         self.assertIn("Recording.", service.stderr.readline())
         answers = {}
-        declared = {"OTEL_RESOURCE_ATTRIBUTES": "service.version=1.5.0"}
-        with Server(folder, "--slots", "4", "--token-delay-us", "5000", "--fail-rate", "0.1", "--seed", "7",
-                    env=declared) as server:
+        options = ("--slots", "4", "--fail-rate", "0.1", "--seed", "7", "--token-delay-us")
+        with Server(folder, *options, "5000", env=version("1.5.0")) as server:
             with Load(server.url, "--organization", "acme", "--concurrency", str(CONCURRENCY - 2)), \
                  Load(server.url, "--organization", "globex", "--concurrency", "2"):
-                commands = {question: match[2] for question, match in documented.items() if question != STUCK}
-                with concurrent.futures.ThreadPoolExecutor(len(commands)) as pool:
+                commands = {question: match[2] for question, match in documented.items()
+                            if question not in (STUCK, CHANGED)}
+                with Server(self.temporary_folder(), *options, "2500", env=version("1.4.0")) as older, \
+                     Load(older.url, "--organization", "acme"), \
+                     concurrent.futures.ThreadPoolExecutor(len(commands)) as pool:
                     answers.update(zip(commands, pool.map(self.answer, commands.values())))
 
                 def are_all_open(command="nopspan open"):
@@ -129,6 +140,9 @@ class Operating(Test):
                     wait_until(lambda: are_all_open(documented[STUCK][2]), "all requests to hang")
                 finally:
                     server.process.send_signal(signal.SIGCONT)
+        service.send_signal(signal.SIGINT)
+        service.wait(PATIENCE_S)
+        answers[CHANGED] = self.answer(documented[CHANGED][2], folder)
         for question, answer in answers.items():
             with self.subTest(question):
                 self.assertRegex(answer, FACTS[question])
@@ -140,8 +154,6 @@ class Operating(Test):
             return
         # Which requests are slow, and what they do when the server is stopped, differs between runs. So their spans are
         # looked for in all of them.
-        service.send_signal(signal.SIGINT)
-        service.wait(PATIENCE_S)
         every = nopspan("trace", "--from", recording).stdout
         for question, match in documented.items():
             with self.subTest(question):
