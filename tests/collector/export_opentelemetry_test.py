@@ -125,8 +125,8 @@ def without_defaults(value, key=""):
     if isinstance(value, dict):
         fields = {name: without_defaults(inner, name) for name, inner in value.items()}
         return {name: inner for name, inner in fields.items()
-                if inner not in ("", 0, "0", [], {}, None, False) or name.endswith("Value") or name in
-                ("value", "asInt", "asDouble", "sum", "min", "max")}
+                if inner not in ("", 0, "0", [], {}, None, False) or inner != {} and (
+                    name.endswith("Value") or name in ("asInt", "asDouble", "sum", "min", "max"))}
     if isinstance(value, (list, tuple)):
         return [without_defaults(inner, key) for inner in value]
     return value
