@@ -224,13 +224,16 @@ TEST(Batch, HandsOverARequestWhenItsOutermostSpanEnds) {
     const Span request{"request"};
     context = request.context();
     short_span("inner", [](Fields& f) { f.set("rows", 7); });
-    { const Span inner{"inner"}; }
+    {
+      const Span inner{"inner"};
+      const Span innermost{"inner"};
+    }
     EXPECT_THAT(*received, IsEmpty());
   });
   ASSERT_THAT(traced.batches, SizeIs(1));
   const Batch& batch = traced.batches[0];
-  ASSERT_THAT(traced.names(), ElementsAre("inner", "inner", "request"));
-  const Entry& request = batch.entries[2];
+  ASSERT_THAT(traced.names(), ElementsAre("inner", "inner", "inner", "request"));
+  const Entry& request = batch.entries[3];
 
   EXPECT_EQ(request.fixed.span_id, context.span_id());
   EXPECT_EQ(request.request.root_id, context.span_id());
@@ -238,9 +241,9 @@ TEST(Batch, HandsOverARequestWhenItsOutermostSpanEnds) {
   EXPECT_EQ(batch.longest_root_ns, request.duration_ns);
   EXPECT_EQ(batch.header.open_entries, 0U);
   EXPECT_EQ(batch.errors, 0U);
-  for (int i = 0; i < 2; ++i) {
-    const Entry& inner = batch.entries[static_cast<std::size_t>(i)];
-    EXPECT_EQ(inner.fixed.parent_id, request.fixed.span_id);
+  for (std::size_t i = 0; i < 3; ++i) {
+    const Entry& inner = batch.entries[i];
+    EXPECT_EQ(inner.fixed.parent_id, batch.entries[i == 1 ? 2 : 3].fixed.span_id);
     EXPECT_EQ(inner.request.root_id, request.fixed.span_id);
     EXPECT_GE(inner.start_ns, request.start_ns);
     EXPECT_LE(inner.duration_ns, request.duration_ns);
@@ -249,7 +252,7 @@ TEST(Batch, HandsOverARequestWhenItsOutermostSpanEnds) {
   EXPECT_THAT(batch.entries[1].attributes, IsEmpty());
   // The batch contains the form and the request only once.
   EXPECT_EQ(batch.entries[0].fixed.form, batch.entries[1].fixed.form);
-  EXPECT_EQ(batch.entries[0].fixed.request, batch.entries[2].fixed.request);
+  EXPECT_EQ(batch.entries[0].fixed.request, batch.entries[3].fixed.request);
 }
 
 TEST(Batch, FindsANameByItsText) {
