@@ -392,14 +392,24 @@ TEST(FilterOptions, KnowTimes) {
   EXPECT_EQ(since("15:14"), kTime - 20 * kSecond + 60 * kSecond - 86'400 * kSecond) << "the day before";
   EXPECT_EQ(since("14:13Z"), kTime - 20 * kSecond);
   EXPECT_EQ(since("00:13-14:00"), kTime - 20 * kSecond);
+  EXPECT_EQ(since("2600-01-01T00:00"), UINT64_MAX) << "later than 64 bits can hold";
   for (const char* wrong : {"", "x", "10", "2026-09-21", "2026-09-21T14:13:20ZZ", "2026-09-21T14:13:20+2", "25:00",
-                            "14:05.5e9", "-1m", "1790000000000d"}) {
+                            "2026-02-30T10:00", "14:05.5e9", "-1m", "1790000000000d"}) {
     EXPECT_THROW(since(wrong), CLI::ValidationError) << wrong;
   }
   EXPECT_THROW(options_of({"--since", "10m"}), CLI::RequiresError);
   const Filter both = options_of({"--from", "x.rec", "--since", "14:05", "--until", "14:10"}).filter;
   EXPECT_FALSE(both.empty());
   EXPECT_EQ(to_text(both), "--since 14:05 --until 14:10");
+}
+
+TEST(FilterOptions, KnowThatADayMayHave25Hours) {
+  setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3", 1);  // NOLINT: no other thread runs
+  tzset();
+  constexpr std::uint64_t kEnd = 1'792'967'400 * kSecond;  // 2026-10-25T23:30:00+01:00
+  Filter filter{.since = "23:45"};
+  filter.set_times(kEnd - kSecond, kEnd);
+  EXPECT_EQ(filter.since_unix_ns, kEnd - (24 * 60 + 45) * 60 * kSecond) << "in summer time";
 }
 
 TEST(FilterOptions, SelectTheTimeOfDayThatIsInTheRecording) {

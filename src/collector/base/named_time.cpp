@@ -2,9 +2,11 @@
 #include "base/named_time.h"
 
 #include "base/clocks.h"
+#include "base/saturating.h"
 #include "base/text.h"
 
 #include <charconv>
+#include <chrono>
 #include <cmath>
 #include <ctime>
 #include <string_view>
@@ -12,6 +14,18 @@
 #include <utility>
 
 namespace nopspan::collector {
+namespace {
+
+// strptime() accepts February 30.
+bool is_day(const std::tm& time) {
+  constexpr int kFirstYear = 1900;
+  return std::chrono::year_month_day(std::chrono::year(time.tm_year + kFirstYear),
+                                     std::chrono::month(static_cast<unsigned>(time.tm_mon) + 1),
+                                     std::chrono::day(static_cast<unsigned>(time.tm_mday)))
+      .ok();
+}
+
+}  // namespace
 
 // CLI::AsNumberWithUnit would round the number to six digits.
 std::optional<double> nanoseconds_of(const std::string& text) {
@@ -43,12 +57,20 @@ std::optional<NamedTime> named_time(const std::string& text, std::uint64_t end_u
     std::tm day = {};
     if ((has_zone ? gmtime_r(&day_of, &day) : localtime_r(&end, &day)) == nullptr) return std::nullopt;
     if (!has_date) std::tie(time.tm_year, time.tm_mon, time.tm_mday) = std::tie(day.tm_year, day.tm_mon, day.tm_mday);
-    time.tm_isdst = -1;
-    std::time_t seconds = has_zone ? timegm(&time) - offset : std::mktime(&time);
-    if (!has_date && seconds > end) seconds -= 86'400;
+    if (!is_day(time)) return std::nullopt;
+    const auto seconds_of = [&](std::tm when) {
+      when.tm_isdst = -1;
+      return has_zone ? timegm(&when) - offset : std::mktime(&when);
+    };
+    std::time_t seconds = seconds_of(time);
+    if (!has_date && seconds > end) {
+      --time.tm_mday;  // days have 23 or 25 hours where the clocks are changed
+      seconds = seconds_of(time);
+    }
     if (seconds < 0) return std::nullopt;
-    return NamedTime{static_cast<std::uint64_t>(seconds) * kSecond +
-                         static_cast<std::uint64_t>(fraction * static_cast<double>(kSecond)),
+    std::uint64_t ns = 0;
+    if (__builtin_mul_overflow(static_cast<std::uint64_t>(seconds), kSecond, &ns)) ns = UINT64_MAX;
+    return NamedTime{saturating_sum(ns, static_cast<std::uint64_t>(fraction * static_cast<double>(kSecond))),
                      !has_date};
   }
   const std::optional<double> before = nanoseconds_of(text);
