@@ -119,6 +119,11 @@ TEST(MetricFeed, HasATargetForEachService) {
   EXPECT_EQ(target_of(3, "cart", "service.version=1.4.0"), two) << "another process of the same service";
   EXPECT_THAT(target_of(4, "cart", "service.version=1.5.0"), testing::SizeIs(3));
   EXPECT_THAT(
+      target_of(5, "",
+                "service.name=a,a=1,b=1,c=1,d=1,e=1,f=1,g=1,h=1,i=1,service.namespace=,job=x,host.name=y,j=1,k=1,l=1"),
+      testing::Contains(testing::AllOf(HasSubstr(R"(job="a",)"), HasSubstr(R"(k="1",l="1"})"))))
+      << "only labels that the target has are counted";
+  EXPECT_THAT(
       fed.lines("traces_span_metrics_calls"),
       testing::IsSupersetOf(
           {R"(traces_span_metrics_calls_total{service_name="cart",span_name="work",span_kind="SPAN_KIND_UNSPECIFIED",)"

@@ -92,7 +92,7 @@ void MetricFeed::write_target(MetricWriter& writer, const Process& process) {
   }
   std::string job;
   each_declared(process, [&](std::string_view key, std::string_view value) {
-    if (key == "service.namespace") job = std::string(value) + "/";
+    if (key == "service.namespace" && !value.empty()) job = std::string(value) + "/";
     labels.emplace_back(key, value);  // the first value of a key counts
   });
   job += service_of(process);

@@ -96,7 +96,7 @@ class MetricFamily {
     for (std::size_t i = 0; i < count; ++i) append_to_key(key, shown_value(values[i], shown_));
     for (std::size_t i = count; i < about->labels.size(); ++i) append_to_key(key, {});
     own_.clear();
-    for (const auto& [name, value] : more.first(std::min(more.size(), kMostMoreLabels))) add_own(name, value);
+    for (const auto& [name, value] : more) add_own(name, value);
   }
 
   // Of the key that is set.
@@ -163,6 +163,7 @@ class MetricFamily {
 
   // Such a label does not replace one of the family, nor one that is the same in Prometheus.
   void add_own(std::string_view name, std::string_view value) {
+    if (own_.size() == kMostMoreLabels) return;
     OwnLabel own{std::string(shown_value(name, shown_)), {}, prometheus_label(cut_value(name))};
     own.value = shown_value(value, shown_);
     const auto is_same = [&](const OwnLabel& other) { return other.translated == own.translated; };
