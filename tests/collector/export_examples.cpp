@@ -102,7 +102,8 @@ void write_fields(const Folder& folder) {
   feed.finish();
 }
 
-// Two services, and the ledger of nopspan itself. The second file has what came after the first one.
+// Two services, and the ledger of nopspan itself. The second file has what came after the first one, and the
+// third one what came after the clock was set back.
 void write_services(const Folder& folder) {
   MetricRegistry registry({}, true);
   MetricFeed feed(registry, {});
@@ -139,6 +140,8 @@ void write_services(const Folder& folder) {
   write("first", kBegin + kSecond, true);
   chat(8, "billing", "service.version=1");
   write("second", kBegin + 2 * kSecond, true);
+  chat(8, "billing", "service.version=1");
+  write("earlier", kBegin, true);
 }
 
 void fill(MetricRegistry& registry) {

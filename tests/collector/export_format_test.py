@@ -192,7 +192,7 @@ class RequestTest(unittest.TestCase):
 
     def test_it_says_what_protoc_decodes(self):
         names = sorted(path.name for path in self.folder.glob("*.pb"))
-        self.assertEqual(names, ["fields-logs.pb", "fields-traces.pb", "first-metrics.pb"] + [f"part{i}-1-metrics.pb" for i in (1, 2, 3, 4)] +
+        self.assertEqual(names, ["earlier-metrics.pb", "fields-logs.pb", "fields-traces.pb", "first-metrics.pb"] + [f"part{i}-1-metrics.pb" for i in (1, 2, 3, 4)] +
                          ["random-logs.pb", "random-traces.pb", "second-metrics.pb", "services-metrics.pb", "whole-4-metrics.pb"])
         for name in names:
             with self.subTest(name):
@@ -293,6 +293,9 @@ class RequestTest(unittest.TestCase):
         self.assertEqual((calls["aggregation_temporality"], calls["data_points"]["as_int"]), ("AGGREGATION_TEMPORALITY_DELTA", "1"))
         self.assertEqual([calls["data_points"][key] for key in ("start_time_unix_nano", "time_unix_nano")],
                          [f"{NOW + 1}000000000", f"{NOW + 2}000000000"])
+        earlier = self.services("earlier-metrics.pb")["billing", "1"][1]["traces.span.metrics.calls"]["sum"]["data_points"]
+        self.assertEqual([earlier[key] for key in ("start_time_unix_nano", "time_unix_nano", "as_int")],
+                         [f"{NOW}000000000", f"{NOW}000000000", "1"], "no point begins after its end")
         times = second["billing", "1"][1]["traces.span.metrics.duration"]["histogram"]
         self.assertEqual((times["aggregation_temporality"], times["data_points"]["count"]), ("AGGREGATION_TEMPORALITY_DELTA", "1"))
         self.assertEqual(sum(map(int, times["data_points"]["bucket_counts"])), 1)

@@ -60,7 +60,8 @@ void add_exemplars(protozero::pbf_writer& out, const MetricPoint& point) {
 std::string point_bytes(const MetricDescription& about, const MetricPoint& point, std::uint64_t unix_ns) {
   std::string out;
   protozero::pbf_writer writer(out);
-  if (about.type != MetricType::gauge) writer.add_fixed64(otlp_point::kStart, point.start_unix_ns);
+  // The clock may have been set back since the start.
+  if (about.type != MetricType::gauge) writer.add_fixed64(otlp_point::kStart, std::min(point.start_unix_ns, unix_ns));
   writer.add_fixed64(otlp_point::kTime, unix_ns);
   if (about.type != MetricType::histogram) {
     if (about.is_integer && std::abs(point.value) < 0x1p63) {
