@@ -92,9 +92,9 @@ TEST(OpenList, HasRequestsOfWhichOnlyAKeyIsKnown) {
 
 TEST(OpenList, TellsHowManyRequestsOfLargeStepsMayBeMissing) {
   auto processes = two_processes();
-  EXPECT_THAT(known_text(processes), Not(HasSubstr("before the attach")));
+  EXPECT_THAT(known_text(processes), Not(HasSubstr("from steps only")));
   processes[1].early_unread = 3072;
-  EXPECT_THAT(known_text(processes), HasSubstr("up to 3072 requests that began before the attach were not read"));
+  EXPECT_THAT(known_text(processes), HasSubstr("up to 3072 requests known from steps only were not read"));
   EXPECT_EQ(to_json(processes[1])["early_requests_unread"], 3072);
   EXPECT_FALSE(to_json(processes[0]).contains("early_requests_unread"));
 }
