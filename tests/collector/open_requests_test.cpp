@@ -82,7 +82,9 @@ TEST(OpenRequests, AreOldestFirst) {
 TEST(OpenList, HasRequestsOfWhichOnlyAKeyIsKnown) {
   auto processes = two_processes();
   EXPECT_EQ(open_text({}, processes), "");
+  EXPECT_EQ(in_flight_text({.processes = processes}), "0 requests in flight");
   processes[1].early = {7, 9};
+  EXPECT_EQ(in_flight_text({.processes = processes}), "0 requests in flight, 2 more known from steps only");
   const std::string text = open_text({}, processes);
   EXPECT_THAT(text, HasSubstr("key 7"));
   EXPECT_THAT(text, HasSubstr("chat_server[11]"));

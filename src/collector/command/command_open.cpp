@@ -168,7 +168,7 @@ class OpenWatch {
 
  private:
   void print(const OpenNow& now) {
-    std::string text = time_text(now.time_unix_ns) + "  " + counted(now.requests.size(), "request") + " in flight\n";
+    std::string text = time_text(now.time_unix_ns) + "  " + in_flight_text(now) + "\n";
     text += open_text(now.requests, now.processes);
     // A message that was shown before is not repeated, unless the screen is cleared.
     std::string known;

@@ -159,6 +159,13 @@ std::string open_text(const std::vector<OpenRequest>& requests, const std::vecto
   return requests.empty() && !has_early ? "" : table.text();
 }
 
+std::string in_flight_text(const OpenNow& now) {
+  std::size_t early = 0;
+  for (const OpenProcess& process : now.processes) early += process.early.size();
+  const std::string text = counted(now.requests.size(), "request") + " in flight";
+  return early == 0 ? text : text + ", " + std::to_string(early) + " more known from steps only";
+}
+
 std::string known_text(const std::vector<OpenProcess>& processes) {
   std::string text;
   for (const OpenProcess& process : processes) {

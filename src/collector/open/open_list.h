@@ -68,6 +68,8 @@ class OpenReading : public MessageSink {
   OpenSpanLimit limit_;
 };
 
+// How many requests are in the list, with those that are known by a key only.
+std::string in_flight_text(const OpenNow& now);
 // A row for each place at which a request is now, and for each request that is known by a key only. "" if there is
 // none.
 std::string open_text(const std::vector<OpenRequest>& requests, const std::vector<OpenProcess>& processes);
