@@ -48,7 +48,7 @@ constexpr std::array<std::string_view, 5> kEndTexts = {"", "  late part of a tra
 constexpr std::array<std::pair<std::string_view, Style>, 6> kRootTexts = {
     {{"", Style::plain},
      {"", Style::plain},
-     {"  (parent in an untraced process)", Style::dim},
+     {"  (parent in another process, not seen)", Style::dim},
      {"  (may have a parent that began before the attach)", Style::dim},
      {"  (parent missing)", Style::yellow},
      {"  (its own ancestor)", Style::yellow}}};
