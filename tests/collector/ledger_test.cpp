@@ -276,11 +276,12 @@ TEST(LedgerAsText, SaysWhenItDoesNotClose) {
 TEST(LedgerAsText, NamesTheProcessesThatLostMostAsPlainText) {
   Ledger ledger;
   for (std::uint32_t i = 1; i <= 9; ++i) {
-    ledger.processes.push_back(process_ledger(i, "p\x1b" + std::to_string(i), {.emitted = i, .ring_full = i}));
+    ledger.processes.push_back(
+        process_ledger(i, i == 8 ? "" : "p\x1b" + std::to_string(i), {.emitted = i, .ring_full = i}));
     ledger.total += ledger.processes.back().counts;
   }
   EXPECT_NE(
-      to_text(ledger).find("  lost by process: 9 p\\x1b9 9, 8 p\\x1b8 8, 7 p\\x1b7 7, 6 p\\x1b6 6, 5 p\\x1b5 5, …\n"
+      to_text(ledger).find("  lost by process: 9 p\\x1b9 9, 8 (unknown) 8, 7 p\\x1b7 7, 6 p\\x1b6 6, 5 p\\x1b5 5, …\n"
                            "  without process 9: 36 of 36 entries lost\n"),
       std::string::npos)
       << to_text(ledger);

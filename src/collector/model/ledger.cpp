@@ -69,8 +69,9 @@ std::string worst_text(const Ledger& ledger) {
                    [](const ProcessLedger* a, const ProcessLedger* b) { return a->counts.lost() > b->counts.lost(); });
   std::string text = "  lost by process:";
   for (std::size_t i = 0; i < std::min(worst.size(), kMostProcesses); ++i) {
+    const std::string& comm = worst[i]->process->comm;  // empty if the process had exited before it was read
     text += (i == 0 ? " " : ", ") + std::to_string(worst[i]->process->pid) + " " +
-            printable(worst[i]->process->comm, 32) + " " + std::to_string(worst[i]->counts.lost());
+            (comm.empty() ? "(unknown)" : printable(comm, 32)) + " " + std::to_string(worst[i]->counts.lost());
   }
   text += worst.size() > kMostProcesses ? ", …\n" : "\n";
   // One process can claim to have emitted any number of entries, so the total alone says little about the others.
