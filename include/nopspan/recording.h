@@ -86,8 +86,7 @@ class Writer {
   ///
   /// @param target where to write:
   ///               - `PATH` or `file:PATH`: a new file, which only its user may read. A named pipe (mkfifo) at this
-  ///               path
-  ///                 is written to, and is treated like a socket.
+  ///                 path is written to, and is treated like a socket.
   ///               - `fd:N`: an open descriptor, of which the Writer keeps a copy: a pipe, a socket or a file. If the
   ///                 reader of a pipe is gone, all further entries are dropped.
   ///               - `unix:PATH`: a Unix stream socket on which a reader listens. While there is no reader, entries are

@@ -40,11 +40,10 @@ namespace nopspan {
 /// - It must return, or throw. It must not end its thread, and must not leave by longjmp(): detach() would wait for
 ///   ever, and no handler would be called on that thread again.
 /// - If it throws, it is detached and counted (stats().handler_failures). An error is logged (set_log_sink()), and the
-/// event
-///   `telemetry.handler.failure` is emitted with the metadata event_name, handler_id, handler_config, kind and reason,
-///   and stacktrace if stack traces are captured (capture_stacktraces()). The probe `event` fires for it, without
-///   handler_config, reason and stacktrace, which are content. It belongs to the span of the event that the handler
-///   received. The exception does not reach the application.
+///   event `telemetry.handler.failure` is emitted with the metadata event_name, handler_id, handler_config, kind and
+///   reason, and stacktrace if stack traces are captured (capture_stacktraces()). The probe `event` fires for it,
+///   without handler_config, reason and stacktrace, which are content. It belongs to the span of the event that the
+///   handler received. The exception does not reach the application.
 using Handler = std::function<void(const Event&)>;
 
 /// Attaches a handler to one event ("llm.chat.stop"), or to all events below a prefix ("db.*": db.query.start, but not

@@ -2,6 +2,7 @@
 // Traces as JSON.
 #include "assembled_traces.h"
 #include "kept_entry.h"
+#include "model/service.h"
 
 #include <gmock/gmock.h>
 
@@ -31,6 +32,17 @@ TEST(TraceJson, HasTheTraceAndItsIds) {
   ASSERT_EQ(json["processes"].size(), 1U);
   EXPECT_EQ(json["processes"][0]["pid"], 7);
   EXPECT_EQ(json["processes"][0]["comm"], "service");
+  EXPECT_EQ(json["processes"][0]["resource"], Json({{"service.name", "service"}}));
+}
+
+TEST(TraceJson, HasWhatAProcessDeclares) {
+  Process process = *process_number(1);
+  set_service(process, "checkout", "service.name=other,service.version=1.5.0");
+  const auto declaring = std::make_shared<const Process>(process);
+  Entry span = span_of(1, 0);
+  span.process = &declaring;
+  const Json wanted = {{"service.name", "checkout"}, {"service.version", "1.5.0"}};
+  EXPECT_EQ(encoded({span})["processes"][0]["resource"], wanted);
 }
 
 TEST(TraceJson, TellsThatATraceIsPartialAndWhichSpansBeganBeforeTheAttach) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A trace, and the counts of all traces, as JSON.
 #include "model/entry_json.h"
+#include "model/service.h"
 #include "trace/trace_assembler.h"
 
 #include <nlohmann/json.hpp>
@@ -25,6 +26,15 @@ void write_process(JsonWriter& json, const Process& process) {
   json.text_unless_empty("library", process.library);
   json.text_unless_empty("library_version", process.library_version);
   json.text_unless_empty("host", process.host);
+  json.key("resource");
+  json.begin_object();
+  json.text("service.name", service_of(process));
+  each_declared(process, [&](std::string_view key, std::string_view value) {
+    if (key == "service.name") return;
+    json.key_text(key);
+    json.text(value);
+  });
+  json.end_object();
   json.end_object();
 }
 
