@@ -426,9 +426,33 @@ class ContextExecutor {
 };
 
 #if defined(__cpp_impl_coroutine)
+// After the end of a spawned coroutine, its executor's context is still current where asio resumes the caller. So this
+// makes the caller's context current there. asio keeps it until it has resumed the caller.
+class CallerContext {
+ public:
+  explicit CallerContext(const Context& caller) noexcept : context_(caller) {}
+  CallerContext(CallerContext&& other) noexcept
+      : context_(other.context_), entered_(std::exchange(other.entered_, EnteredContext())) {}
+  CallerContext& operator=(CallerContext&&) = delete;
+  ~CallerContext() { leave_context(entered_); }
+
+  // A variable of the spawned coroutine, which ends with it.
+  struct AtEnd {
+    CallerContext* caller;  // null: nothing is spawned
+    ~AtEnd() {
+      if (caller != nullptr) caller->entered_ = enter_context(caller->context_);
+    }
+  };
+
+ private:
+  Context context_;
+  EnteredContext entered_;
+};
+
 // A coroutine of the type that `work` returns. If it is destroyed while it waits, the span is abandoned.
 template <class Task, class Work>
-Task run_traced(AsyncSpan span, Work work) {
+Task run_traced(AsyncSpan span, Work work, CallerContext* caller = nullptr) {
+  const CallerContext::AtEnd at_end{caller};
   using Result = decltype(std::declval<awaiter_t<Task>&>().await_resume());
 #if NOPSPAN_EXCEPTIONS
   try {
@@ -449,16 +473,22 @@ Task run_traced(AsyncSpan span, Work work) {
   }
 #endif
 }
+// The function that asio spawns.
 template <class Work>
-auto trace(CoSpan<Work>&& made) {
-  return run_traced<std::decay_t<called_t<Work, AsyncSpan>>>(std::move(made.begun.span), std::move(made.work));
-}
+struct Spawned {
+  using Task = std::decay_t<called_t<Work, AsyncSpan>>;
+  Task operator()() { return run_traced<Task>(std::move(made.begun.span), std::move(made.work), &caller); }
+
+  CoSpan<Work> made;
+  CallerContext caller;
+};
 template <class E, class Token, class Work>
 decltype(auto) spawn(E& executor, Token&& token, CoSpan<Work>&& made) {
-  using Executor = typename std::decay_t<called_t<Work, AsyncSpan>>::executor_type;
+  using Executor = typename Spawned<Work>::Task::executor_type;
   if constexpr (std::is_convertible_v<E&, Executor>) {
     const ContextExecutor<Executor> inside(executor, made.begun.context);
-    return co_spawn(inside, trace(std::move(made)), std::forward<Token>(token));
+    return co_spawn(inside, Spawned<Work>{std::move(made), CallerContext(Context::current())},
+                    std::forward<Token>(token));
   } else {
     const Executor own = executor.get_executor();
     return spawn(own, std::forward<Token>(token), std::move(made));
@@ -472,7 +502,9 @@ decltype(auto) spawn(E& executor, Token&& token, CoSpan<Work>&& made) {
 /// A span in coroutines of asio or Boost.Asio, whose promise is not a CoroutinePromise. Runs `work` inside an
 /// AsyncSpan, and spawns the asio::awaitable that it returns: the result is that of `co_spawn(executor, awaitable,
 /// token)`. The other arguments are as for co_span(). The span's context is current whenever the awaitable runs, on
-/// whichever thread, and also in what it spawns on asio::this_coro::executor. A call costs somewhat more than
+/// whichever thread, and also in what it spawns on asio::this_coro::executor. The caller continues in its own context.
+/// An exception of the task ends the span, also the operation_aborted of one that asio cancels. To report that as
+/// cancelled, `work` catches it, calls span.cancel(), and throws it again. A call costs somewhat more than
 /// co_spawn(), also if no tracer is attached, because asio allocates memory for the executor. docs/developers.md has an
 /// example.
 template <class Executor, class Token, class N, class First, class... Rest>
@@ -487,7 +519,10 @@ decltype(auto) spawn_span(Executor&& executor, Token&& token, N&& name, First&& 
 /// that runs. So `work` takes the AsyncSpan&, and gives span.context_or(parent) to what it calls.
 template <class N, class... Rest>
 auto traced(N&& name, ContextRef parent, Rest&&... rest) {
-  return detail::trace(detail::make_co_span(name, parent, std::forward<Rest>(rest)...));
+  auto made = detail::make_co_span(name, parent, std::forward<Rest>(rest)...);
+  using Work = decltype(made.work);
+  return detail::run_traced<std::decay_t<detail::called_t<Work, AsyncSpan>>>(std::move(made.begun.span),
+                                                                             std::move(made.work));
 }
 #endif
 

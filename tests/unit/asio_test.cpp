@@ -78,6 +78,34 @@ void on_many_threads(asio::io_context& io) {
 }
 INSTANTIATE_TEST_SUITE_P(Asio, Requests, ::testing::Values(&on_two_threads, &on_many_threads));
 
+// Also if the caller is in no span, and is resumed where the spawned coroutine ends.
+TEST(SpawnSpan, GivesItsCallerTheCallersContextBack) {
+  const Recorder recorder{"first.*", "second.*", "failed.*"};
+  asio::io_context io;
+  std::string after;
+  const auto loop = [&]() -> awaitable<void> {
+    const auto work = [] { return pause(1); };
+    co_await nopspan::spawn_span(io, use_awaitable, "first", work);
+    after += nopspan::request_id();
+    const auto fail = []() -> awaitable<int> {
+      co_await pause(1);
+      throw std::runtime_error("refused");
+    };
+    try {
+      co_await nopspan::spawn_span(io, use_awaitable, "failed", fail);
+    } catch (const std::runtime_error&) {
+      after += nopspan::request_id();
+    }
+    co_await nopspan::spawn_span(io, use_awaitable, "second", work);
+  };
+  asio::co_spawn(io, loop, asio::detached);
+  io.run();
+  EXPECT_EQ(after, "");
+  for (const auto& event : recorder.events()) EXPECT_EQ(event->parent_id(), 0U) << event->name();
+  EXPECT_THAT(recorder.events(), SizeIs(6));
+  EXPECT_EQ(nopspan::stats().scopes_left, 0U);
+}
+
 TEST(SpawnSpan, EndsWithTheExceptionOfTheCoroutine) {
   const SpanRecorder recorder("request");
   asio::io_context io;
