@@ -168,7 +168,9 @@ void write_headers(const Context& context, C& carrier) {
                 "a carrier is a container of pairs of texts, or a callable that takes a key and a value, both "
                 "nopspan::Text or std::string_view");
   static_assert(!has_views<C>, "a carrier into which headers are written has texts of its own, not views");
-  if constexpr (kIsCarrier && !has_views<C>) {
+  constexpr bool kIsConst = has_pairs<C> && std::is_const_v<C>;
+  static_assert(!kIsConst, "a carrier into which headers are written is not const");
+  if constexpr (kIsCarrier && !has_views<C> && !kIsConst) {
     char baggage[kBaggageRoom];
     const std::size_t size = write_baggage(context, baggage);
     if (context.empty() && size == 0) return;

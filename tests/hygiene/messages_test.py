@@ -100,6 +100,7 @@ ERRORS = {
     "nopspan::inject(pointer);": "a callable that takes a key and a value, both nopspan::Text or std::string_view",
     "std::vector<std::pair<std::string, std::string_view>> views; nopspan::inject(span, views);":
         "a carrier into which headers are written has texts of its own, not views",
+    "const std::vector<std::pair<std::string, std::string>> sent; nopspan::inject(span, sent);": "a carrier into which headers are written is not const",
     "struct At { std::pair<std::string, std::string> operator*() const; std::pair<std::string, std::string>* operator->() const;"
     " At& operator++(); bool operator!=(At) const; }; struct Made { At begin() const; At end() const; };"
     " static_cast<void>(nopspan::extract(Made()));": "the values of a carrier are texts of its own or views, not texts that its iterator makes",
