@@ -501,12 +501,14 @@ decltype(auto) spawn(E& executor, Token&& token, CoSpan<Work>&& made) {
 #if defined(__cpp_impl_coroutine)
 /// A span in coroutines of asio or Boost.Asio, whose promise is not a CoroutinePromise. Runs `work` inside an
 /// AsyncSpan, and spawns the asio::awaitable that it returns: the result is that of `co_spawn(executor, awaitable,
-/// token)`. The other arguments are as for co_span(). The span's context is current whenever the awaitable runs, on
-/// whichever thread, and also in what it spawns on asio::this_coro::executor. The caller continues in its own context.
+/// token)`. The other arguments are as for co_span(). The span's context is current whenever the awaitable runs on its
+/// own executor, on whichever thread, and also in what it spawns on asio::this_coro::executor. It is not current after
+/// `co_await post(bind_executor(pool, use_awaitable))`, where asio resumes the awaitable on another executor: use
+/// `spawn_span(pool, …)` for that part. A coroutine that awaits the result continues in its own context.
+///
 /// An exception of the task ends the span, also the operation_aborted of one that asio cancels. To report that as
-/// cancelled, `work` catches it, calls span.cancel(), and throws it again. A call costs somewhat more than
-/// co_spawn(), also if no tracer is attached, because asio allocates memory for the executor. docs/developers.md has an
-/// example.
+/// cancelled, `work` catches it, calls span.cancel(), and throws it again. A call costs somewhat more than co_spawn(),
+/// also if no tracer is attached, because asio allocates memory for the executor. docs/developers.md has an example.
 template <class Executor, class Token, class N, class First, class... Rest>
 decltype(auto) spawn_span(Executor&& executor, Token&& token, N&& name, First&& first, Rest&&... rest) {
   return detail::spawn(executor, std::forward<Token>(token),
