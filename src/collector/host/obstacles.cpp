@@ -70,6 +70,18 @@ std::vector<Unattached> find_twins(Host& host) {
   return twins;
 }
 
+std::vector<Unattached> find_moved(Host& host) {
+  std::vector<Unattached> moved;
+  for (const std::uint32_t pid : host.pids()) {
+    for (const Host::Copy& copy : host.copies(pid)) {
+      if (!copy.has_text)
+        moved.push_back({copy.path, pid, host.process(pid)->comm,
+                         "it has moved its text to other memory, so it reaches no probe, and its spans are not seen"});
+    }
+  }
+  return moved;
+}
+
 std::vector<Unattached> find_written_to(Host& host) {
   std::vector<Unattached> processes;
   for (const Host::Found& found : host.files().written()) {

@@ -29,6 +29,8 @@ std::vector<Unattached> find_obstacles(Host& host);
 // The processes that have loaded a file more than once (dlmopen). The kernel changes only one of the gates of such a
 // process, so the spans of the other copies are not seen.
 std::vector<Unattached> find_twins(Host& host);
+// The processes that have moved the text of a file to other memory, where it has no probes.
+std::vector<Unattached> find_moved(Host& host);
 // The processes that map a file which somebody writes to.
 std::vector<Unattached> find_written_to(Host& host);
 // Why spans of a process that calls no sites are not seen, for people.

@@ -159,12 +159,9 @@ void HostThread::warn() {
 // A process may still load a plug-in that has probes, so this is not an error.
 void HostThread::warn_of_processes_without_probes() {
   for (const std::uint32_t pid : options_.filter.pids) {
-    const auto& copies = host_.copies(pid);
-    if (std::any_of(copies.begin(), copies.end(), [](const Host::Copy& copy) { return copy.has_text; })) continue;
+    if (!host_.copies(pid).empty()) continue;
     const std::string number = std::to_string(pid);
-    const char* what =
-        copies.empty() ? " has no nopspan probes so far" : " has moved its text, so its probes cannot work";
-    std::cerr << "nopspan: process " + number + what + "; see nopspan doctor " + number + "\n";
+    std::cerr << "nopspan: process " + number + " has no nopspan probes so far; see nopspan doctor " + number + "\n";
   }
 }
 
@@ -302,6 +299,7 @@ void HostThread::note_partly_seen(const Unattached& one) {
 
 void HostThread::note_unattached() {
   for (const Unattached& one : find_twins(host_)) note_partly_seen(one);
+  for (const Unattached& one : find_moved(host_)) note_partly_seen(one);
   for (const Unattached& one : find_written_to(host_)) note_partly_seen(one);
   publish_unattached();
 }
