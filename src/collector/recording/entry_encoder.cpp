@@ -82,11 +82,7 @@ std::string_view members_of(std::string_view record, std::string_view batch) {
   if (!take_front(left, entry) || std::size_t{entry.form} * 8 > batch.size()) return {};
   shared = batch.substr(std::size_t{entry.form} * 8);
   if (!take_front(shared, form) || (form.parts & NOPSPAN_PART_LINKS) == 0) return {};
-  constexpr std::pair<unsigned, std::size_t> kParts[] = {
-      {NOPSPAN_PART_TIMES, 16},  {NOPSPAN_PART_USAGE, 32},  {NOPSPAN_PART_FIRST_TOKEN, 8},
-      {NOPSPAN_PART_ENGINE, 56}, {NOPSPAN_PART_VALUES, 16}, {NOPSPAN_PART_STEP, sizeof(nopspan_step)}};
-  std::size_t offset = 0;
-  for (const auto& [bit, size] : kParts) offset += (form.parts & bit) != 0 ? size : 0;
+  std::size_t offset = bytes_before_texts(form.parts);
   const unsigned before = form.parts & NOPSPAN_PART_TEXTS & (NOPSPAN_PART_LINKS - 1U);
   offset += sizeof(nopspan_text) * static_cast<std::size_t>(__builtin_popcount(before));
   nopspan_text where;

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 namespace nopspan::collector {
 
@@ -37,6 +38,16 @@ inline bool is_entry(std::string_view record) { return kind_of_record(record) < 
 // How far the next record is.
 inline std::size_t padded_size(std::string_view record, std::size_t most) {
   return std::min((record.size() + 7) / 8 * 8, most);
+}
+
+// The bytes between an entry and the places of its texts: those of the parts that are words.
+inline std::size_t bytes_before_texts(std::uint32_t parts) {
+  constexpr std::pair<std::uint32_t, std::size_t> kParts[] = {
+      {NOPSPAN_PART_TIMES, 16},  {NOPSPAN_PART_USAGE, 32},  {NOPSPAN_PART_FIRST_TOKEN, 8},
+      {NOPSPAN_PART_ENGINE, 56}, {NOPSPAN_PART_VALUES, 16}, {NOPSPAN_PART_STEP, sizeof(nopspan_step)}};
+  std::size_t bytes = 0;
+  for (const auto& [bit, size] : kParts) bytes += (parts & bit) != 0 ? size : 0;
+  return bytes;
 }
 
 // The number of entries that are completely in the bytes, at most `entries`.
