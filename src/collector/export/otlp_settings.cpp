@@ -107,11 +107,15 @@ bool is_own_header(std::string_view name) {
          (name.size() >= 5 && is_same_word(name.substr(0, 5), "grpc-"));
 }
 
+Failure own_header(const SettingValue& where, const std::string& name) {
+  return bad_setting(where, "nopspan itself sets the header '" + name + "': remove it");
+}
+
 // No message contains a header's value, because it may be a secret.
 NamesAndValues checked_headers(NamesAndValues headers, const SettingValue& where) {
   for (const auto& [name, value] : headers) {
     if (!is_header_name(name)) throw bad_setting(where, "'" + printable(name, 40) + "' is not the name of a header");
-    if (is_own_header(name)) throw bad_setting(where, "nopspan itself sets the header '" + name + "': remove it");
+    if (is_own_header(name)) throw own_header(where, name);
     if (!is_header_value(value)) {
       throw bad_setting(where, "the value of '" + name + "' has a control character: remove it");
     }
@@ -119,7 +123,14 @@ NamesAndValues checked_headers(NamesAndValues headers, const SettingValue& where
   return headers;
 }
 
-NamesAndValues headers_of(std::size_t signal, const OtlpOptions& options, const Environment& environment) {
+// A setting of a variable that is ignored, because the same variables may be set for all programs of a host.
+void add_warning(std::vector<std::string>& warnings, const Failure& failure) {
+  const std::string warning = std::string(failure.what()) + ": ignored";
+  if (std::find(warnings.begin(), warnings.end(), warning) == warnings.end()) warnings.push_back(warning);
+}
+
+NamesAndValues headers_of(std::size_t signal, const OtlpOptions& options, const Environment& environment,
+                          std::vector<std::string>& warnings) {
   if (options.headers || options.file_headers) {
     NamesAndValues headers;
     const SettingValue where = {"", kHeaders.option, SettingFrom::option};
@@ -139,6 +150,11 @@ NamesAndValues headers_of(std::size_t signal, const OtlpOptions& options, const 
   auto headers = parse_list(value.text);
   if (!headers)
     throw bad_setting(value, "write NAME=VALUE,NAME=VALUE, with %XX for special characters such as a comma");
+  std::erase_if(*headers, [&](const auto& header) {
+    if (!is_own_header(header.first)) return false;
+    add_warning(warnings, own_header(value, header.first));
+    return true;
+  });
   return checked_headers(std::move(*headers), value);
 }
 
@@ -175,16 +191,14 @@ bool insecure_of(const SettingValue& value) {
   throw bad_setting(value, "'" + printable(value.text, 40) + "' is not true or false");
 }
 
-// A variable with a value that the specification does not know is ignored with a warning, because the same variables
-// may be set for all programs of a host.
+// A variable with a value that the specification does not know is ignored with a warning.
 template <class Parse>
 auto from_setting(const SettingValue& value, std::vector<std::string>& warnings, Parse parse) {
   try {
     return parse(value);
   } catch (const Failure& failure) {
     if (value.from == SettingFrom::option) throw;
-    const std::string warning = std::string(failure.what()) + ": ignored";
-    if (std::find(warnings.begin(), warnings.end(), warning) == warnings.end()) warnings.push_back(warning);
+    add_warning(warnings, failure);
     return parse(SettingValue());
   }
 }
@@ -284,7 +298,7 @@ OtlpTarget target_of(std::size_t signal, const OtlpOptions& options, const Envir
   OtlpTarget target;
   target.protocol = from_setting(find(kProtocol), warnings, protocol_of);
   target.url = url_of(signal, target.protocol, find(kEndpoint), from_setting(find(kInsecure), warnings, insecure_of));
-  target.headers = headers_of(signal, options, environment);
+  target.headers = headers_of(signal, options, environment, warnings);
   target.timeout = from_setting(find(kTimeout), warnings, timeout_of);
   target.gzip = from_setting(find(kCompression), warnings, compression_of);
   target.certificate = file_of(find(kCertificate), "CERTIFICATE");
