@@ -120,6 +120,7 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["trace", "--pid", "0"], '--pid: "0" is not a positive whole number')
         self.assert_usage_error(["trace", "--pid"], "--pid needs a value")
         self.assert_usage_error(["trace", "--with-peers"], "--with-peers requires --pid or --cgroup")
+        self.assert_usage_error(["trace", "--filter-early"], "--filter-early requires --name, --model, --errors or --error")
         for pids in ("1,,2", ",", ",1", "1,x"):
             self.assert_usage_error(["trace", "--pid", pids, "--errors"], '--pid: "', '" is not a positive whole number')
         self.assert_usage_error(["hist", "--by", "name,errors"], '--by name,errors: "errors" is not a key')

@@ -169,6 +169,9 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   if (options.stage.scope.with_peers && filter.pids.empty() && filter.cgroup.empty()) {
     throw Failure("--with-peers requires --pid or --cgroup", Failure::kUsageError);
   }
+  if (options.stage.scope.early && filter.name.empty() && filter.model.empty() && !filter.wants_errors()) {
+    throw Failure("--filter-early requires --name, --model, --errors or --error", Failure::kUsageError);
+  }
   // With --with-peers the source's filter has neither of them, so the source cannot check them.
   if (options.source.from.empty()) {
     require_processes(filter.pids);

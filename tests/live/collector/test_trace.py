@@ -203,7 +203,7 @@ class FilterEarly(Test):
     """The kernel filters exactly: every filtered entry is counted, and no request that it forwards is truncated."""
 
     FILTERS = {"name": ("--name", "counting.root"), "no such name": ("--name", "no.such"), "model": ("--model", "none"),
-               "errors": ("--errors",), "slow": ("--slower-than", "1h"), "both": ("--errors", "--name", "counting.inner")}
+               "errors": ("--errors",), "slow": ("--errors", "--slower-than", "1h"), "both": ("--errors", "--name", "counting.inner")}
 
     def ledgers(self, *options, threads=4, pause_us=50):
         """Each filter's ledger of a process with many spans, and how many spans that process made."""
