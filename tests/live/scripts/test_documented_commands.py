@@ -55,7 +55,10 @@ ELSEWHERE = {
     **{command: "live.operating" for command in (
         "nopspan trace --slower-than 1s --limit 1", "nopspan top --by name --interval 10s --count 1",
         "nopspan hist --of ttft --duration 10s",
-        "nopspan top --by tenant,model,service.version --name engine.request --interval 10s --count 1",
+        "nopspan top --by tenant --name engine.request --sort p99 --interval 10s --count 1",
+        "nopspan top --by model,process --name engine.request --interval 10s --count 1",
+        "nopspan top --by service.version --name engine.request --interval 10s --count 1",
+        "nopspan top --from FILE --by name,service.version --sort name --reverse",
         "nopspan top --by error,name --errors --interval 10s --count 1",
         "nopspan top --by tenant --sort output --interval 10s --count 1")},
     "stap -r VERSION -p4 -m spans scripts/spans.stp": "emulation.spans_stp",
