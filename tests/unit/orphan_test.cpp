@@ -44,6 +44,16 @@ TEST(Orphan, IsASpanInsideOneThatBeganBeforeTheHandler) {
   EXPECT_TRUE(events[2]->is_orphan());
 }
 
+// So that nopspan open can tell since when requests are known.
+TEST(Orphan, NotesTheRaiseOfTheGateAlsoInsideAContext) {
+  expect_in_child([] {
+    const RaisedGate raised(RaisedGate::batch);
+    const ContextScope scope{Context::make()};
+    { const Span request{"request"}; }
+    EXPECT_NE(reinterpret_cast<const nopspan_gate_page*>(nopspan_gate_ptr)->raised_ns, 0U);
+  });
+}
+
 TEST(Orphan, IsAnEventOfAnOrphan) {
   const Span outer{"outer"};
   const Recorder recorder{"point"};

@@ -8,6 +8,7 @@
 #include "state/context_stack.h"
 #include "state/header_store.h"
 #include "state/labels.h"
+#include "state/orphans.h"
 #include "state/step_data.h"
 
 #include <algorithm>
@@ -618,6 +619,7 @@ void announce_thread(ThreadState* thread) noexcept {
   if (batch.header->next != batch.header->first) discard(batch);  // entries for an earlier tracer, which has detached
   batch.announced = true;
   batch.flushed_ns = 0;
+  note_gate_up();
   if (is_of_this_process(batch)) show_header(batch);
 }
 

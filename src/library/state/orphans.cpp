@@ -100,6 +100,7 @@ void note_gate_raised() noexcept {
     thread->in_doubt = true;
   }
 }
+void note_gate_up() noexcept { static_cast<void>(raise_time(monotonic_ns())); }
 void note_gate_down() noexcept {
   if (raised_at() != 0) set_raised_at(0);
 }

@@ -34,6 +34,8 @@ namespace nopspan::detail {
 void note_gate_up_at_load() noexcept;
 // Called when attach() or keep_open_spans() is about to raise a gate that is down.
 void note_gate_raised() noexcept;
+// Called before the first span or entry of a thread since a tracer raised the gate.
+void note_gate_up() noexcept;
 // Called when the gate is seen down: spans that begin now are not recorded.
 void note_gate_down() noexcept;
 
