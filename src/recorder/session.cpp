@@ -73,23 +73,8 @@ void append_piece(std::string& to, std::string_view batch, std::size_t begin, st
 // Whether the entry contains a text that forms and entries after it may name: the kind of an exception, or the name of
 // the span around an event.
 bool may_share_text(std::string_view record, std::string_view batch) {
-  const auto begin = static_cast<std::size_t>(record.data() - batch.data());
-  const std::size_t end = begin + record.size();
-  nopspan_entry entry;
-  nopspan_form form;
-  if (!collector::take_front(record, entry)) return false;
-  std::string_view shared = batch.substr(std::min(std::size_t{entry.form} * 8, batch.size()));
-  if (!collector::take_front(shared, form)) return false;
-  record.remove_prefix(std::min(collector::bytes_before_texts(form.parts), record.size()));
-  for (unsigned bit = 1; bit != 0; bit <<= 1U) {
-    if ((form.parts & NOPSPAN_PART_TEXTS & bit) == 0) continue;
-    nopspan_text where;
-    if (!collector::take_front(record, where)) return false;
-    const std::size_t at = std::size_t{where.offset} * 8;
-    constexpr unsigned kShared = NOPSPAN_PART_EXCEPTION_KIND | NOPSPAN_PART_TEXT;
-    if ((kShared & bit) != 0 && where.length > 0 && at >= begin && at < end) return true;
-  }
-  return false;
+  return !collector::own_part(record, batch, NOPSPAN_PART_EXCEPTION_KIND).empty() ||
+         !collector::own_part(record, batch, NOPSPAN_PART_TEXT).empty();
 }
 
 // Without the first entries of a batch, which an earlier chunk has, but with what they share with the others.

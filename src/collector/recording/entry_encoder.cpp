@@ -73,28 +73,6 @@ class Steps {
   std::size_t next_ = 0;
 };
 
-// Where the members of this entry are in its batch. Empty if it has none in its own record. Those in other records
-// could be changed twice, or be what the next entry is read with.
-std::string_view members_of(std::string_view record, std::string_view batch) {
-  nopspan_entry entry;
-  nopspan_form form;
-  std::string_view left = record, shared;
-  if (!take_front(left, entry) || std::size_t{entry.form} * 8 > batch.size()) return {};
-  shared = batch.substr(std::size_t{entry.form} * 8);
-  if (!take_front(shared, form) || (form.parts & NOPSPAN_PART_LINKS) == 0) return {};
-  std::size_t offset = bytes_before_texts(form.parts);
-  const unsigned before = form.parts & NOPSPAN_PART_TEXTS & (NOPSPAN_PART_LINKS - 1U);
-  offset += sizeof(nopspan_text) * static_cast<std::size_t>(__builtin_popcount(before));
-  nopspan_text where;
-  if (offset > left.size()) return {};
-  left.remove_prefix(offset);
-  if (!take_front(left, where)) return {};
-  const auto behind = static_cast<std::size_t>(left.data() - batch.data());
-  const std::size_t at = std::size_t{where.offset} * 8;
-  const bool is_inside = at >= behind && at + where.length <= behind + left.size();
-  return is_inside ? batch.substr(at, where.length) : std::string_view();
-}
-
 void change_steps(std::string& payload, Way way) {
   std::map<std::pair<std::uint32_t, std::uint64_t>, Steps> threads;
   const auto change_entry = [&](std::string_view record, std::string_view batch, const RecordedBatch& of) {
@@ -102,7 +80,8 @@ void change_steps(std::string& payload, Way way) {
     if (kind != NOPSPAN_ENTRY_STEP && kind != NOPSPAN_ENTRY_MEMBERS) return;
     Steps& steps = threads[{of.process, of.sequence_id}];
     if (kind == NOPSPAN_ENTRY_STEP) steps.begin_step();
-    const std::string_view members = members_of(record, batch);
+    // Those in other records could be changed twice, or be what the next entry is read with.
+    const std::string_view members = own_part(record, batch, NOPSPAN_PART_LINKS);
     if (members.empty()) return;
     char* at = payload.data() + (members.data() - payload.data());
     for (std::size_t i = 0; i < members.size() / sizeof(nopspan_member); ++i, at += sizeof(nopspan_member)) {

@@ -40,14 +40,30 @@ inline std::size_t padded_size(std::string_view record, std::size_t most) {
   return std::min((record.size() + 7) / 8 * 8, most);
 }
 
-// The bytes between an entry and the places of its texts: those of the parts that are words.
-inline std::size_t bytes_before_texts(std::uint32_t parts) {
-  constexpr std::pair<std::uint32_t, std::size_t> kParts[] = {
+// The text or the members that a part of an entry (NOPSPAN_PART_TEXTS) has in the entry's own record. Empty if it has
+// no such part, or if it refers to another record of the batch.
+inline std::string_view own_part(std::string_view record, std::string_view batch, std::uint32_t part) {
+  constexpr std::pair<std::uint32_t, std::size_t> kWords[] = {
       {NOPSPAN_PART_TIMES, 16},  {NOPSPAN_PART_USAGE, 32},  {NOPSPAN_PART_FIRST_TOKEN, 8},
       {NOPSPAN_PART_ENGINE, 56}, {NOPSPAN_PART_VALUES, 16}, {NOPSPAN_PART_STEP, sizeof(nopspan_step)}};
-  std::size_t bytes = 0;
-  for (const auto& [bit, size] : kParts) bytes += (parts & bit) != 0 ? size : 0;
-  return bytes;
+  nopspan_entry entry;
+  nopspan_form form;
+  std::string_view left = record, shared;
+  if (!take_front(left, entry) || std::size_t{entry.form} * 8 > batch.size()) return {};
+  shared = batch.substr(std::size_t{entry.form} * 8);
+  if (!take_front(shared, form) || (form.parts & part) == 0) return {};
+  std::size_t offset = 0;
+  for (const auto& [bit, size] : kWords) offset += (form.parts & bit) != 0 ? size : 0;
+  const unsigned before = form.parts & NOPSPAN_PART_TEXTS & (part - 1U);
+  offset += sizeof(nopspan_text) * static_cast<std::size_t>(__builtin_popcount(before));
+  nopspan_text where;
+  if (offset > left.size()) return {};
+  left.remove_prefix(offset);
+  if (!take_front(left, where)) return {};
+  const auto behind = static_cast<std::size_t>(left.data() - batch.data());
+  const std::size_t at = std::size_t{where.offset} * 8;
+  const bool is_inside = at >= behind && at + where.length <= behind + left.size();
+  return is_inside ? batch.substr(at, where.length) : std::string_view();
 }
 
 // The number of entries that are completely in the bytes, at most `entries`.
