@@ -449,6 +449,8 @@ class CallerContext {
   EnteredContext entered_;
 };
 
+template <class Work>
+using task_t = std::decay_t<called_t<Work, AsyncSpan>>;
 // A coroutine of the type that `work` returns. If it is destroyed while it waits, the span is abandoned.
 template <class Task, class Work>
 Task run_traced(AsyncSpan span, Work work, CallerContext* caller = nullptr) {
@@ -476,15 +478,16 @@ Task run_traced(AsyncSpan span, Work work, CallerContext* caller = nullptr) {
 // The function that asio spawns.
 template <class Work>
 struct Spawned {
-  using Task = std::decay_t<called_t<Work, AsyncSpan>>;
-  Task operator()() { return run_traced<Task>(std::move(made.begun.span), std::move(made.work), &caller); }
+  task_t<Work> operator()() {
+    return run_traced<task_t<Work>>(std::move(made.begun.span), std::move(made.work), &caller);
+  }
 
   CoSpan<Work> made;
   CallerContext caller;
 };
 template <class E, class Token, class Work>
 decltype(auto) spawn(E& executor, Token&& token, CoSpan<Work>&& made) {
-  using Executor = typename Spawned<Work>::Task::executor_type;
+  using Executor = typename task_t<Work>::executor_type;
   if constexpr (std::is_convertible_v<E&, Executor>) {
     const ContextExecutor<Executor> inside(executor, made.begun.context);
     return co_spawn(inside, Spawned<Work>{std::move(made), CallerContext(Context::current())},
@@ -522,9 +525,7 @@ decltype(auto) spawn_span(Executor&& executor, Token&& token, N&& name, First&& 
 template <class N, class... Rest>
 auto traced(N&& name, ContextRef parent, Rest&&... rest) {
   auto made = detail::make_co_span(name, parent, std::forward<Rest>(rest)...);
-  using Work = decltype(made.work);
-  return detail::run_traced<std::decay_t<detail::called_t<Work, AsyncSpan>>>(std::move(made.begun.span),
-                                                                             std::move(made.work));
+  return detail::run_traced<detail::task_t<decltype(made.work)>>(std::move(made.begun.span), std::move(made.work));
 }
 #endif
 
