@@ -132,6 +132,7 @@ class FieldSetters {
   ///   three other keys counts as one of the latter. A new value beyond that becomes "other", and is counted
   ///   (stats().labels_overflow).
   /// - A null or empty value removes the label, so child spans do not inherit it.
+  /// - `set("tenant", 7)` sets the label "7". Other values are no label, and are counted (stats().values_clamped).
   /// - Handlers receive the labels of a span in its metadata, also those that it inherits.
   Self& label(Text key, Text value) {
     if (detail::FieldSink* sink = taking()) detail::put_label(sink, key, value);

@@ -51,7 +51,8 @@ struct Stats {
   std::uint64_t values_clamped;      ///< integers over 2^63-1, stored as 2^63-1; values that probes do not get:
                                      ///< negative token counts, negative engine times, negative gauges of
                                      ///< engine::stats(), impossible times (engine.h, StreamMeter), and token counts
-                                     ///< and HTTP statuses of catalogues' spans that are not integers; token counts
+                                     ///< and HTTP statuses of catalogues' spans that are not integers; engines,
+                                     ///< models and tenants that are neither text nor integers; token counts
                                      ///< over 2^53, which the rates of engine.request treat as 2^53
   std::uint64_t fields_dropped;      ///< fields over the limits of Fields, without a key, with a key that nopspan
                                      ///< reserves, or without memory; StreamMeters without memory; metadata of

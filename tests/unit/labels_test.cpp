@@ -249,6 +249,26 @@ TEST(Labels, HaveThreeKeysHoweverManyThreadsAskForThem) {
   });
 }
 
+TEST(Labels, OfNumbersAreTheirDigits) {
+  const SpanRecorder recorder("work");
+  const nopspan::Span outer{"outer", [](nopspan::Fields& f) { f.tenant("acme"); }};
+  const nopspan::Span span{"work", [](nopspan::Fields& f) { f.set("tenant", 7).set("model", -1L).set("engine", 2U); }};
+  EXPECT_EQ(span.context().label("tenant"), "7");
+  EXPECT_EQ(span.context().label("model"), "-1");
+  EXPECT_EQ(span.context().label("engine"), "2");
+}
+
+TEST(Labels, OfOtherTypesAreNoneAndCounted) {
+  const SpanRecorder recorder("work");
+  const nopspan::Span outer{"outer", [](nopspan::Fields& f) { f.tenant("acme").engine("e").model("m"); }};
+  const Counted clamped(&nopspan::Stats::values_clamped);
+  const nopspan::Span span{"work", [](nopspan::Fields& f) {
+                             f.set("tenant", true).set("engine", 0.5).set("model", nopspan::Value::list({"m"}));
+                           }};
+  for (const char* key : {"tenant", "engine", "model"}) EXPECT_EQ(span.context().label(key), "") << key;
+  EXPECT_EQ(clamped.times(), 3U);
+}
+
 TEST(Labels, ThatNopspanKnowsAreTakenAwayByNullToo) {
   const SpanRecorder recorder("inner");
   const nopspan::Span outer{"outer", [](nopspan::Fields& f) { f.tenant("acme").engine("e").model("m"); }};

@@ -17,6 +17,8 @@
 
 #include <nopspan/event.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstdint>
 #include <cstring>
 #include <iterator>
@@ -63,10 +65,6 @@ std::uint8_t metadata_flags(const FieldSink* sink, Text key, bool content) noexc
   return content ? FieldEntry::kContent : 0;
 }
 
-void set_label(FieldSink* sink, ContextAccess::Label which, std::string_view text) noexcept {
-  sink->context.labels[which] = intern_label(text, which == ContextAccess::tenant ? LabelOf::other : LabelOf::model);
-}
-
 // Token usage is metadata. A measurement with the same key is the application's own.
 struct UsageKey {
   std::string_view key;
@@ -107,21 +105,61 @@ const Known* find_key(const Known (&all)[N], std::string_view key) noexcept {
   return nullptr;
 }
 
-// False if count_unreadable() does not need the key. Compares only the last two letters.
-bool may_be_unreadable(std::string_view key) noexcept {
-  if (key.size() < 5) return false;
-  const char before = key[key.size() - 2];
-  return key.back() == 's' ? before == 'n' || before == 'u' : key.back() == 'e' && (before == 'g' || before == 'd');
+constexpr bool is_label_of_record(std::string_view key) noexcept {
+  return key == "model" || key == "engine" || key == "tenant";
 }
 
-// Counts a value from which a number of the record, or the status, should be read, but whose type has no number.
-void count_unreadable(const FieldSink* sink, std::string_view key) noexcept {
-  if (sink->keys == 0 || !sink->is_span) return;
-  const bool is_engine_time = (sink->keys & AttributeKey::engine) != 0 && find_key(kEngineKeys, key) != nullptr;
-  if (is_engine_time || find_key(kUsageKeys, key) != nullptr || key == "http_status" || key == "usage" ||
-      key == semconv::http_response_status_code) {
-    count(counters.values_clamped);
+// False if note_number() does not need the key. Of long keys, compares only the last two letters.
+constexpr bool may_be_noted_number(std::string_view key) noexcept {
+  if (key.size() < 7) return is_label_of_record(key);
+  const char last = key[key.size() - 1];
+  const char before = key[key.size() - 2];
+  return last == 's' ? before == 'n' || before == 'm' : last == 't' && before == 'p';
+}
+
+// True if note_text() needs the key.
+bool is_noted_text(std::string_view key) noexcept {
+  return is_label_of_record(key) || key == "reason" || key == "trace_id" || key == "tool_name" || key == "request_id";
+}
+
+void set_label(FieldSink* sink, ContextAccess::Label which, std::string_view text) noexcept {
+  sink->context.labels[which] = intern_label(text, which == ContextAccess::tenant ? LabelOf::other : LabelOf::model);
+}
+
+// Clears the record's field of a key, because its new value is invalid or is content.
+void forget(FieldSink* sink, std::string_view key) noexcept {
+  sink->begin_numbers();
+  if (key == "model") set_label(sink, ContextAccess::model, {});
+  if (key == "engine") set_label(sink, ContextAccess::engine, {});
+  if (key == "tenant") set_label(sink, ContextAccess::tenant, {});
+  if (key == "tool_name") sink->has_tool = false;
+  if (const UsageKey* const usage = find_key(kUsageKeys, key); usage != nullptr) {
+    sink->*usage->field = 0;
+    sink->usage_keys &= static_cast<std::uint8_t>(~usage->bit);
+    if (sink->usage_keys == 0) sink->flags &= ~NOPSPAN_FLAG_HAS_USAGE;
   }
+  if (const EngineKey* const of_engine = find_key(kEngineKeys, key); of_engine != nullptr) {
+    std::uint64_t& field = sink->engine.*of_engine->field;
+    field = 0;
+    sink->engine.known &= static_cast<std::uint8_t>(~engine_bit(sink->engine, field));
+    sink->has_engine_times = std::any_of(std::begin(kEngineKeys), std::end(kEngineKeys), [&](const EngineKey& each) {
+      return each.is_duration && is_known(sink->engine, sink->engine.*each.field);
+    });
+  }
+  if (const RetryKey* const retry = find_key(kRetryKeys, key); retry != nullptr) {
+    (retry->is_delay ? sink->retry_delay_ns : sink->retry_attempt) = 0;
+  }
+  if (key == "retry.reason" || key == "reason") sink->retry_reason[0] = '\0';
+}
+
+// For a value that has no text or number from which the record, or the status, could be read.
+void note_unreadable(FieldSink* sink, std::string_view key) noexcept {
+  forget(sink, key);
+  const bool is_of_any_span = is_label_of_record(key);
+  const bool is_engine_time = (sink->keys & AttributeKey::engine) != 0 && find_key(kEngineKeys, key) != nullptr;
+  const bool is_of_catalogue = is_engine_time || find_key(kUsageKeys, key) != nullptr || key == "http_status" ||
+                               key == "usage" || key == semconv::http_response_status_code;
+  if (is_of_any_span || (is_of_catalogue && sink->keys != 0 && sink->is_span)) count(counters.values_clamped);
 }
 
 // Sets the record's fields that are texts.
@@ -130,7 +168,7 @@ void note_text(FieldSink* sink, std::string_view key, std::string_view text) noe
   if (key == "model") set_label(sink, ContextAccess::model, text);
   if (key == "engine") set_label(sink, ContextAccess::engine, text);
   if (key == "tenant") set_label(sink, ContextAccess::tenant, text);
-  if (key == "retry.reason" || (key == "reason" && (sink->keys & AttributeKey::retry) != 0)) {
+  if ((sink->keys & AttributeKey::retry) != 0 && (key == "retry.reason" || key == "reason")) {
     clean(text, sink->retry_reason);
   }
   if (key == "tool_name") {
@@ -141,7 +179,10 @@ void note_text(FieldSink* sink, std::string_view key, std::string_view text) noe
   if (key == "finish_reason" || key == semconv::rpc_response_status_code || key == semconv::error_type) {
     sink->gives_result = true;
   }
-  if (may_be_unreadable(key)) count_unreadable(sink, key);
+  const bool may_be_number = may_be_noted_number(key) && !is_label_of_record(key);
+  if (may_be_number || key == "usage" || key == "http_status" || key == semconv::http_response_status_code) {
+    note_unreadable(sink, key);
+  }
 }
 
 void note_usage(FieldSink* sink, const UsageKey& usage, std::uint64_t number) noexcept {
@@ -191,7 +232,7 @@ void note_items(FieldSink* sink, std::string_view key, const Node& items) noexce
   if (key == "usage" && items.is_map()) {
     note_usage_map(sink, items);
   } else {
-    count_unreadable(sink, key);
+    note_unreadable(sink, key);
   }
   if (key == "finish_reason") sink->gives_result = true;
 }
@@ -210,25 +251,6 @@ void note_engine(FieldSink* sink, const EngineKey& known, std::uint64_t number) 
   if (known.is_duration) sink->has_engine_times = true;
 }
 
-// An impossible time or count counts as absent.
-void forget_engine(FieldSink* sink, const EngineKey& known) noexcept {
-  std::uint64_t& field = sink->engine.*known.field;
-  field = 0;
-  sink->engine.known &= static_cast<std::uint8_t>(~engine_bit(sink->engine, field));
-}
-
-// Clears the record's field of a key, because its new value is invalid or is content.
-void forget(FieldSink* sink, std::string_view key) noexcept {
-  sink->begin_numbers();
-  if (key == "model" || key == "engine" || key == "tenant") note_text(sink, key, {});
-  if (key == "tool_name") sink->has_tool = false;
-  if (const UsageKey* const usage = find_key(kUsageKeys, key); usage != nullptr) {
-    sink->*usage->field = 0;
-    sink->usage_keys &= static_cast<std::uint8_t>(~usage->bit);
-    if (sink->usage_keys == 0) sink->flags &= ~NOPSPAN_FLAG_HAS_USAGE;
-  }
-}
-
 void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool measurement) noexcept {
   sink->begin_numbers();
   const EngineKey* const of_engine = find_key(kEngineKeys, key);
@@ -236,8 +258,7 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool
   const bool is_batch_size = key == "batch_size" && is_step(*sink);
   if (value < 0) {
     if (of_engine != nullptr || usage != nullptr || is_batch_size) count(counters.values_clamped);
-    if (!measurement) forget(sink, key);
-    if (of_engine != nullptr) forget_engine(sink, *of_engine);
+    if (of_engine != nullptr || !measurement) forget(sink, key);
     return;
   }
   const auto number = static_cast<std::uint64_t>(value);
@@ -255,8 +276,8 @@ void note_number(FieldSink* sink, std::string_view key, std::int64_t value, bool
     }
   } else if (key == "http_status" || key == semconv::http_response_status_code) {
     sink->gives_result = true;
-  } else if (key == "usage") {
-    count_unreadable(sink, key);
+  } else if (!measurement && (is_noted_text(key) || key == "retry.reason" || key == "usage")) {
+    note_unreadable(sink, key);
   }
 }
 
@@ -285,17 +306,18 @@ void note_real(FieldSink* sink, std::string_view key, double value, bool measure
   constexpr double kNsPerMs = 1e6;
   if (key == "retry.delay_ms" && value >= 0 && value < 0x1p63 / kNsPerMs) {
     sink->retry_delay_ns = static_cast<std::uint64_t>(value * kNsPerMs);
+    return;
   }
   const EngineKey* const of_engine = find_key(kEngineKeys, key);
   if (of_engine == nullptr || !of_engine->may_be_real) {
-    if (!measurement) count_unreadable(sink, key);
+    if (!measurement) note_unreadable(sink, key);
     return;
   }
   if (value >= 0 && value < 0x1p63) {
     note_engine(sink, *of_engine, static_cast<std::uint64_t>(value));
   } else {
     count(counters.values_clamped);
-    forget_engine(sink, *of_engine);
+    forget(sink, key);
   }
 }
 
@@ -316,20 +338,6 @@ std::int64_t clamp(std::uint64_t value) noexcept {
 // Each setter below has a fast path and a careful path. The fast path is for nearly all fields: metadata that is not
 // content, under a new key that the record does not need, with room in the buffer. It writes only to the field buffer,
 // so a signal handler may interrupt it. The careful path handles all other fields, inside the library (InsideLibrary).
-
-// True if note_text() needs the key.
-bool is_noted_text(std::string_view key) noexcept {
-  return key == "model" || key == "engine" || key == "tenant" || key == "reason" || key == "trace_id" ||
-         key == "tool_name" || key == "request_id";
-}
-
-// False if note_number() does not need the key. Compares only the last two letters.
-constexpr bool may_be_noted_number(std::string_view key) noexcept {
-  if (key.size() < 7) return false;
-  const char last = key[key.size() - 1];
-  const char before = key[key.size() - 2];
-  return last == 's' ? before == 'n' || before == 'm' : last == 't' && before == 'p';
-}
 
 // The bits of keys in the filter of a FieldBuffer. A ShortKey comes with its bit.
 constexpr std::uint64_t word_of(std::string_view bytes) noexcept {
@@ -353,9 +361,10 @@ constexpr std::uint64_t bits_of(const Known (&all)[N]) noexcept {
   return bits;
 }
 static_assert(bits_of(kUsageKeys) != 0 && bits_of(kEngineKeys) != 0 && bits_of(kRetryKeys) != 0);
-constexpr std::uint64_t kNumberBits = bits_of(kUsageKeys) | bits_of(kEngineKeys) | bits_of(kRetryKeys);
-constexpr std::uint64_t kTextBits = bit_of("model") | bit_of("engine") | bit_of("tenant") | bit_of("reason") |
-                                    bit_of("trace_id") | bit_of("tool_name") | bit_of("request_id");
+constexpr std::uint64_t kLabelBits = bit_of("model") | bit_of("engine") | bit_of("tenant");
+constexpr std::uint64_t kNumberBits = bits_of(kUsageKeys) | bits_of(kEngineKeys) | bits_of(kRetryKeys) | kLabelBits;
+constexpr std::uint64_t kTextBits =
+    kLabelBits | bit_of("reason") | bit_of("trace_id") | bit_of("tool_name") | bit_of("request_id");
 
 bool has_bit(std::uint64_t bits, const KeyWords& key) noexcept { return (bits >> key.bit() & 1U) != 0; }
 
@@ -364,9 +373,28 @@ bool is_plain(const FieldSink* sink, Text key, bool content) noexcept {
   return !content && sink->keys == 0 && !key.empty() && sink->takes_fields == TakesFields::yes;
 }
 
+__attribute__((noinline)) void put_text_carefully(FieldSink* sink, Text key, Text value, bool content) noexcept {
+  const InsideLibrary inside;
+  key = key_of(sink, key, content);
+  const std::uint8_t flags = metadata_flags(sink, key, content);
+  if (leaves_the_process(sink, flags)) {
+    note_text(sink, key.view(), value.view());
+  } else {
+    forget(sink, key.view());
+  }
+  if (accept(sink, key, flags)) count_unless(sink->fields.put_string(key.view(), value.view(), flags));
+}
+
+// A label is a text. That of a number is its digits.
 __attribute__((noinline)) void put_int_carefully(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
   const InsideLibrary inside;
   key = key_of(sink, key, content);
+  if (is_label_of_record(key.view())) {
+    char digits[24];
+    const char* const end = std::to_chars(digits, std::end(digits), value).ptr;
+    put_text_carefully(sink, key, {digits, static_cast<std::size_t>(end - digits)}, content);
+    return;
+  }
   put_integer(sink, key, value, metadata_flags(sink, key, content));
 }
 
@@ -397,27 +425,16 @@ __attribute__((noinline)) void put_bool_carefully(FieldSink* sink, Text key, boo
   key = key_of(sink, key, content);
   const std::uint8_t flags = metadata_flags(sink, key, content);
   if (!accept(sink, key, flags)) return;
-  count_unreadable(sink, key.view());
+  if (leaves_the_process(sink, flags)) note_unreadable(sink, key.view());
   count_unless(sink->fields.put_word(key.view(), Value::Type::boolean, value ? 1 : 0, flags));
 }
 
 NOPSPAN_HOT void set_bool(FieldSink* sink, Text key, bool value, bool content) noexcept {
-  if (is_plain(sink, key, content) && sink->fields.put_usual_word(key.view(), Value::Type::boolean, value ? 1 : 0)) {
+  if (is_plain(sink, key, content) && !may_be_noted_number(key.view()) &&
+      sink->fields.put_usual_word(key.view(), Value::Type::boolean, value ? 1 : 0)) {
     return;
   }
   put_bool_carefully(sink, key, value, content);
-}
-
-__attribute__((noinline)) void put_text_carefully(FieldSink* sink, Text key, Text value, bool content) noexcept {
-  const InsideLibrary inside;
-  key = key_of(sink, key, content);
-  const std::uint8_t flags = metadata_flags(sink, key, content);
-  if (leaves_the_process(sink, flags)) {
-    note_text(sink, key.view(), value.view());
-  } else {
-    forget(sink, key.view());
-  }
-  if (accept(sink, key, flags)) count_unless(sink->fields.put_string(key.view(), value.view(), flags));
 }
 
 NOPSPAN_HOT void set_text(FieldSink* sink, Text key, Text value, bool content) noexcept {
@@ -455,9 +472,7 @@ __attribute__((noinline)) bool is_noted_text(const KeyWords& key) noexcept {
 __attribute__((noinline)) bool is_noted_number(const KeyWords& key) noexcept {
   return may_be_noted_number(LongKey(key).text().view());
 }
-bool may_be_noted_number(const KeyWords& key) noexcept {
-  return has_bit(kNumberBits, key) && key.size() >= 7 && is_noted_number(key);
-}
+bool may_be_noted_number(const KeyWords& key) noexcept { return has_bit(kNumberBits, key) && is_noted_number(key); }
 
 NOPSPAN_HOT void set_short_int(FieldSink* sink, std::uint64_t first, std::uint64_t second, std::uint32_t size_and_bit,
                                std::int64_t value) noexcept {
@@ -481,7 +496,10 @@ NOPSPAN_HOT void set_short_double(FieldSink* sink, std::uint64_t first, std::uin
 NOPSPAN_HOT void set_short_bool(FieldSink* sink, std::uint64_t first, std::uint64_t second, std::uint32_t size_and_bit,
                                 bool value) noexcept {
   const KeyWords key{first, second, size_and_bit};
-  if (is_plain(sink) && sink->fields.put_short_word(key, Value::Type::boolean, value ? 1 : 0)) return;
+  if (is_plain(sink) && !may_be_noted_number(key) &&
+      sink->fields.put_short_word(key, Value::Type::boolean, value ? 1 : 0)) {
+    return;
+  }
   set_bool(sink, LongKey(key).text(), value, false);
 }
 
