@@ -223,6 +223,15 @@ TEST(Orphan, IsASpanInsideOneThatBeganWhileTheHandlerWasAway) {
   EXPECT_TRUE(recorder.events().at(0)->is_orphan());
 }
 
+TEST(Orphan, IsNoSpanInAnEmptyContextOnceASecondHasPassed) {
+  const std::int64_t attached = now_ns();
+  const Recorder recorder{"probe.start"};
+  const ContextScope loop{Context::current()};  // taken while a span that nobody recorded may be open
+  EXPECT_TRUE(is_orphan(recorder));
+  EXPECT_TRUE(wait_until([&] { return !is_orphan(recorder); }));
+  EXPECT_GE(recorder.events().back()->monotonic_time_ns(), attached + kOneSecond);
+}
+
 TEST(Orphan, IsNoSpanInARequestOfItsOwnOnceTheDoubtIsOver) {
   const Recorder recorder{"probe.start", "job.start"};
   ASSERT_TRUE(wait_until([&] { return !is_orphan(recorder); }));

@@ -55,7 +55,7 @@ __attribute__((noinline)) void place(ThreadState* thread, SpanState& span, const
     make_trace_id(thread, context.trace_id);
     context.trace_flags = 1;
     if ((parent.bits & ContextAccess::kUnrecorded) != 0 ||
-        ((parent.bits & ContextAccess::kUntraced) != 0 && !is_stale_doubt(monotonic_ns()))) {
+        ((parent.bits & ContextAccess::kUntraced) != 0 && is_in_doubt(nullptr, span.name, monotonic_ns()))) {
       bits = ContextAccess::kHasTrace | ContextAccess::kOrphan;
     }
   } else if (parent.span_id != 0) {

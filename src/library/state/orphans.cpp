@@ -120,14 +120,10 @@ void note_new_child(const Interned& name, std::uint64_t& noted) noexcept {
 bool is_in_doubt(ThreadState* thread, const Interned& name, std::uint64_t now_ns) noexcept {
   if (spans_are_unrecorded()) return true;  // a catalogue's span, which runs only because it feeds other probes
   const std::uint64_t raised = raise_time(now_ns);
-  if (is_past_doubt(raised, now_ns) || !may_have_run_before(thread, raised)) return false;
+  if (is_past_doubt(raised, now_ns) || (thread != nullptr && !may_have_run_before(thread, raised))) return false;
   if (now_ns < raised + kDoubtNs || is_child_name(name)) return true;
-  thread->in_doubt = false;
+  if (thread != nullptr) thread->in_doubt = false;
   return false;
-}
-
-bool is_stale_doubt(std::uint64_t now_ns) noexcept {
-  return !spans_are_unrecorded() && is_past_doubt(raise_time(now_ns), now_ns);
 }
 
 bool may_be_untraced(ThreadState* thread) noexcept {

@@ -45,14 +45,11 @@ inline void note_child(ThreadState* thread, const Interned& name) noexcept {
   std::uint64_t& noted = thread->noted_children[name.hash % kNotedChildren];
   if (noted != name.hash) note_new_child(name, noted);
 }
-// Called for a context that was taken from a thread while may_be_untraced() was true for it. True if the context can no
-// longer belong to a request that was running at the attach.
-bool is_stale_doubt(std::uint64_t now_ns) noexcept;
 // Called when the application takes the context of this thread, and the thread has none. True if an unrecorded span may
 // be open on the thread.
 bool may_be_untraced(ThreadState* thread) noexcept;
 // Called when a span begins on this thread, and the thread has no context. True if the span must be marked as an
-// orphan.
+// orphan. `thread` is null if the span begins in an empty context that a thread gave while it may have been untraced.
 bool is_in_doubt(ThreadState* thread, const Interned& name, std::uint64_t now_ns) noexcept;
 
 }  // namespace nopspan::detail
