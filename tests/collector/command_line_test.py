@@ -107,7 +107,10 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["trace", "--buffer", "many"], '--buffer: "many" is not a size', "(K, M, G, T)")
         self.assert_usage_error(["trace", "--slower", "1s"], "not expected: --slower 1s (did you mean --slower-than?)")
         self.assert_usage_error(["trace", "--name", "a", "--name", "b"], "trace: --name can be given only once; see")
-        self.assert_usage_error(["trace", "--memory", "9999999T"], '--memory: "9999999T" is not between 0 and 4194304T')
+        self.assert_usage_error(["trace", "--memory", "9999999T"], '--memory: "9999999T" is not between 4K and 4194304T')
+        for size in ("0", "1", "4095"):
+            self.assert_usage_error(["trace", "--memory", size], f'--memory: "{size}" is not between 4K and')
+            self.assert_usage_error(["record", "x", "--max-size", size], f'--max-size: "{size}" is not between 4K and')
         self.assert_usage_error(["top", "--ro=5"], "(did you mean --rows-max or --rows?)")
         for size in ("-1", "1", "100T"):
             self.assert_usage_error(["trace", "--buffer", size], '--buffer: "%s" is not between 4K and 1G' % size)
@@ -129,8 +132,7 @@ class Mistakes(unittest.TestCase):
         self.assert_usage_error(["hist", "--of", "retry", "--error", "timeout"], "--error cannot be used with --of retry")
         self.assert_usage_error(["record", "x", "--keep", "2"], "--keep requires --max-size")
         self.assert_usage_error(["record", "x", "--keep-total", "2G"], "--keep-total requires --max-size")
-        for size in ("0", "513M"):
-            self.assert_usage_error(["record", "x", "--max-size", size, "--keep-total", "1G"], "--keep-total: must be at least twice")
+        self.assert_usage_error(["record", "x", "--max-size", "513M", "--keep-total", "1G"], "--keep-total: must be at least twice")
         self.assert_usage_error(["record", "x", "--from", "y", "--max-size", "1M", "--keep-total", "1G"], "excludes")
         for option in ("--interval", "--count", "--duration"):
             self.assert_usage_error(["open", option, "1"], f"{option} requires --watch")

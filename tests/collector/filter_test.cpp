@@ -370,6 +370,12 @@ TEST(CommandRun, FailsIfNothingInARecordingMatches) {
   EXPECT_EQ(testing::internal::GetCapturedStderr(),
             "nopspan: nothing in x.rec matches --since 14:05; it was recorded from " + date_text(kNoon) + " to " +
                 date_text(kNoon + kSecond) + "\n");
+  said(empty, 1, true);
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(empty.exit_status(), 0);
+  EXPECT_EQ(testing::internal::GetCapturedStderr(),
+            "nopspan: no entry in x.rec is outside --since 14:05; it was recorded from " + date_text(kNoon) + " to " +
+                date_text(kNoon + kSecond) + "\n");
 }
 
 constexpr std::uint64_t kTime = 1'790'000'000 * kSecond;  // 2026-09-21T14:13:20Z
@@ -410,6 +416,12 @@ TEST(FilterOptions, KnowThatADayMayHave25Hours) {
   Filter filter{.since = "23:45"};
   filter.set_times(kEnd - kSecond, kEnd);
   EXPECT_EQ(filter.since_unix_ns, kEnd - (24 * 60 + 45) * 60 * kSecond) << "in summer time";
+  Filter until{.until = "00:30"};  // from an hour before midnight in summer time to 23:30 in winter time
+  until.set_times(kEnd - 25 * 3600 * kSecond, kEnd);
+  EXPECT_EQ(until.until_unix_ns, kEnd - 24 * 3600 * kSecond);
+  Filter next{.until = "23:45"};
+  next.set_times(kEnd - 3600 * kSecond, kEnd);
+  EXPECT_EQ(next.until_unix_ns, kEnd + 15 * 60 * kSecond);
 }
 
 TEST(FilterOptions, SelectTheTimeOfDayThatIsInTheRecording) {
@@ -426,6 +438,15 @@ TEST(FilterOptions, SelectTheTimeOfDayThatIsInTheRecording) {
   EXPECT_EQ(times({.since = "23:00", .until = "02:00"}), std::pair(kMidnight - kHour, kMidnight + 2 * kHour));
   EXPECT_EQ(times({.until = "02:00"}), std::pair(std::uint64_t{0}, kMidnight + 2 * kHour));
   EXPECT_EQ(times({.since = "2h", .until = "1h"}), std::pair(kMidnight - kHour, kMidnight));
+  const auto are_idle = [](const Filter& filter) {
+    return filter.has_idle_times(kMidnight - 2 * kHour, kMidnight + kHour);
+  };
+  EXPECT_TRUE(are_idle({.since = "21:00"}));
+  EXPECT_TRUE(are_idle({.since = "21:00", .until = "01:30"}));
+  EXPECT_FALSE(are_idle({.since = "21:00", .until = "00:30"}));
+  EXPECT_FALSE(are_idle({.since = "23:00", .until = "01:30"}));
+  EXPECT_FALSE(are_idle({.since = "30h"})) << "the last 30 hours are all that there is";
+  EXPECT_FALSE(are_idle({}));
   EXPECT_EQ(times({.since = "40000d"}).first, 0U) << "the clock does not go back so far";
   try {
     times({.since = "1h", .until = "2h"});

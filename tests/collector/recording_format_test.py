@@ -506,7 +506,9 @@ class Record(RecordingTest):
 
     def test_it_reports_how_many_files_rotation_deleted(self):
         path = os.path.join(self.folder.name, "many.rec")
-        done = run("record", path, "--from", self.path, "--max-size", "1", "--keep", "2")
+        long = os.path.join(self.folder.name, "long.rec")
+        Path(long).write_bytes(Path(self.path).read_bytes() * 8)
+        done = run("record", path, "--from", long, "--max-size", "4K", "--keep", "2")
         self.assertRegex(done.stderr, r"and older files \(total: (\d+) files, the oldest \d+ deleted\): ")
         files, deleted = map(int, re.search(r"total: (\d+) files, the oldest (\d+) deleted", done.stderr).groups())
         self.assertEqual(files - deleted, 3)

@@ -62,21 +62,21 @@ std::optional<NamedTime> named_time(const std::string& text, std::uint64_t end_u
       when.tm_isdst = -1;
       return has_zone ? timegm(&when) - offset : std::mktime(&when);
     };
-    std::time_t seconds = seconds_of(time);
-    if (!has_date && seconds > end) {
-      --time.tm_mday;  // days have 23 or 25 hours where the clocks are changed
-      seconds = seconds_of(time);
-    }
-    if (seconds < 0) return std::nullopt;
-    std::uint64_t ns = 0;
-    if (__builtin_mul_overflow(static_cast<std::uint64_t>(seconds), kSecond, &ns)) ns = UINT64_MAX;
-    return NamedTime{saturating_sum(ns, static_cast<std::uint64_t>(fraction * static_cast<double>(kSecond))),
-                     !has_date};
+    if (!has_date && seconds_of(time) > end) --time.tm_mday;  // days have 23 or 25 hours where the clocks are changed
+    if (seconds_of(time) < 0) return std::nullopt;
+    const auto unix_ns_of = [&](const std::tm& when) {
+      std::uint64_t ns = 0;
+      if (__builtin_mul_overflow(static_cast<std::uint64_t>(seconds_of(when)), kSecond, &ns)) ns = UINT64_MAX;
+      return saturating_sum(ns, static_cast<std::uint64_t>(fraction * static_cast<double>(kSecond)));
+    };
+    std::tm next = time;
+    ++next.tm_mday;
+    return NamedTime{unix_ns_of(time), has_date ? 0 : unix_ns_of(next)};
   }
   const std::optional<double> before = nanoseconds_of(text);
   const bool has_unit = text.find_first_not_of("0123456789.") != std::string::npos;
   if (!before || !has_unit || *before < 0 || *before > static_cast<double>(end_unix_ns)) return std::nullopt;
-  return NamedTime{end_unix_ns - static_cast<std::uint64_t>(*before), false};
+  return NamedTime{end_unix_ns - static_cast<std::uint64_t>(*before)};
 }
 
 }  // namespace nopspan::collector

@@ -13,7 +13,7 @@ std::optional<double> nanoseconds_of(const std::string& text);
 
 struct NamedTime {
   std::uint64_t unix_ns = 0;
-  bool is_time_of_day = false;
+  std::uint64_t next_unix_ns = 0;  // of a time of day: the same one of the day after; otherwise 0
 };
 // A date and a time of day; a time of day, which is the last one before `end`; or how long before `end`. Times of day
 // are local ones, unless Z or an offset such as +02:00 follows. Empty for any other text.

@@ -207,8 +207,8 @@ void add_record(CLI::App& app, const OutputOptions& common, Run& run) {
   }
   command->callback([options, keep, keep_total, &common, &run] {
     RecorderOptions& recorder = options->recorder;
-    if (keep_total->count() > 0 && (recorder.max_bytes == 0 || recorder.keep_total / 2 < recorder.max_bytes)) {
-      throw CLI::ValidationError("--keep-total", "must be at least twice --max-size, which must not be 0");
+    if (keep_total->count() > 0 && recorder.keep_total / 2 < recorder.max_bytes) {
+      throw CLI::ValidationError("--keep-total", "must be at least twice --max-size");
     }
     if (keep_total->count() > 0 && keep->count() == 0) recorder.keep = UINT32_MAX;
     run = [options, &common] { return run_record(*options, common); };

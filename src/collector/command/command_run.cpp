@@ -69,16 +69,24 @@ void CommandRun::tell_if_nothing_matches(std::uint64_t now_unix_ns) {
 
 int CommandRun::exit_status() const {
   const std::string& from = options_.from;
-  if (from.empty() || interrupted || !(keys_.are_missing() || matches_nothing())) return 0;
+  if (from.empty() || interrupted) return 0;
   const std::string file = from == "-" ? "stdin" : printable(from);
-  std::string text = keys_.are_missing() ? keys_.text("no entry in " + file + " has the key", "")
-                                         : "nopspan: nothing in " + file + " matches " + to_text(asked_) + "\n";
-  if (times_ && !(asked_.since.empty() && asked_.until.empty())) {
+  const bool has_result = !keys_.are_missing() && !matches_nothing();
+  std::string text;
+  if (keys_.are_missing()) {
+    text = keys_.text("no entry in " + file + " has the key", "");
+  } else if (!has_result) {
+    text = "nopspan: nothing in " + file + " matches " + to_text(asked_) + "\n";
+  } else if (times_ && asked_.has_idle_times(times_->first_unix_ns, times_->last_unix_ns)) {
+    text = "nopspan: no entry in " + file + " is outside " +
+           to_text(Filter{.since = asked_.since, .until = asked_.until}) + "\n";
+  }
+  if (!text.empty() && times_ && !(asked_.since.empty() && asked_.until.empty())) {
     text.insert(text.size() - 1, "; it was recorded from " + date_text(times_->first_unix_ns) + " to " +
                                      date_text(times_->last_unix_ns));
   }
   std::cerr << text;
-  return Failure::kFailed;
+  return has_result ? 0 : Failure::kFailed;
 }
 
 void add_clock(nlohmann::ordered_json& json, const Source& source) {

@@ -71,8 +71,8 @@ CLI::Option* add_text_option(CLI::App& app, const std::string& name, std::string
 // option whose value is a size, such as 64M, 1GiB or 4096 (bytes). Units of sizes are powers of 1024.
 CLI::Option* add_duration_option(CLI::App& app, const std::string& name, std::uint64_t& ns, const std::string& what);
 struct SizeRange {
-  std::uint64_t least = 0, most = std::uint64_t{1} << 62U;
-  const char* text = "between 0 and 4194304T";
+  std::uint64_t least = 4096, most = std::uint64_t{1} << 62U;
+  const char* text = "between 4K and 4194304T";
 };
 CLI::Option* add_bytes_option(CLI::App& app, const std::string& name, std::uint64_t& bytes, const std::string& what,
                               const SizeRange& range = {});

@@ -27,6 +27,11 @@ bool is_in_cgroup(const Process& process, const std::string& wanted) {
   return is_below_cgroup(process.cgroup, hierarchy_path(wanted));
 }
 
+// Empty if it is longer before the end than the clock knows.
+NamedTime time_of(const std::string& text, std::uint64_t end_unix_ns) {
+  return named_time(text, end_unix_ns).value_or(NamedTime());
+}
+
 }  // namespace
 
 std::string as_recorded(std::string text) {
@@ -54,20 +59,26 @@ bool Filter::empty() const {
 }
 
 void Filter::set_times(std::uint64_t first_unix_ns, std::uint64_t last_unix_ns) {
-  constexpr std::uint64_t kDay = 86'400 * kSecond;
-  // Empty: it is longer before the end than the clock knows.
-  const auto time_of = [last_unix_ns](const std::string& text) {
-    return named_time(text, last_unix_ns).value_or(NamedTime());
-  };
-  if (!since.empty()) since_unix_ns = time_of(since).unix_ns;
+  if (!since.empty()) since_unix_ns = time_of(since, last_unix_ns).unix_ns;
   if (until.empty()) return;
-  const NamedTime end = time_of(until);
+  const NamedTime end = time_of(until, last_unix_ns);
   // The last such time of day may be before the recording or before --since: then the next one is meant.
-  const bool is_next = end.is_time_of_day && end.unix_ns <= std::max(since_unix_ns, first_unix_ns);
-  until_unix_ns = end.unix_ns + (is_next ? kDay : 0);
+  const bool is_next = end.next_unix_ns != 0 && end.unix_ns <= std::max(since_unix_ns, first_unix_ns);
+  until_unix_ns = is_next ? end.next_unix_ns : end.unix_ns;
   if (since.empty() || until_unix_ns > since_unix_ns) return;
   throw Failure("--until " + printable(until, 40) + " is not later than --since " + printable(since, 40),
                 Failure::kUsageError);
+}
+
+bool Filter::has_idle_times(std::uint64_t first_unix_ns, std::uint64_t last_unix_ns) const {
+  if (since.empty() && until.empty()) return false;
+  Filter known = *this;
+  known.set_times(first_unix_ns, last_unix_ns);
+  const auto is_time_of_day = [&](const std::string& text) {
+    return text.empty() || time_of(text, last_unix_ns).next_unix_ns != 0;
+  };
+  return is_time_of_day(since) && is_time_of_day(until) && known.since_unix_ns < first_unix_ns &&
+         known.until_unix_ns > last_unix_ns;
 }
 
 bool Filter::may_want(const TraceId& id) const {

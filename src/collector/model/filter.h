@@ -44,6 +44,8 @@ struct Filter {
   [[nodiscard]] bool empty() const;
   // For a recording from `first` to `last`. Throws Failure if --until is not later than --since.
   void set_times(std::uint64_t first_unix_ns, std::uint64_t last_unix_ns);
+  // True if the user gave times of day, and all of that recording is between them.
+  [[nodiscard]] bool has_idle_times(std::uint64_t first_unix_ns, std::uint64_t last_unix_ns) const;
   // Whether a request of which only the trace id is known may be wanted (by request and sample).
   [[nodiscard]] bool may_want(const TraceId& id) const;
   // Whether the entry's own request may be wanted (also by its sampled flag).
