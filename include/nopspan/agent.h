@@ -294,6 +294,8 @@ inline nopspan::detail::span_result_t<Fn> tool_span(M&& metadata, Fn&& work) {
   if constexpr (std::is_invocable_v<M&, ToolFields&>) {
     Span scope{tool, SpanOptions{}, metadata};
     return detail::run_tool(scope, work);
+  } else if constexpr (!std::is_convertible_v<M&, const Value&>) {
+    nopspan::detail::report_wrong_fields<M, ToolFields>();
   } else {
     const Value& map = metadata;
     Span scope{tool, SpanOptions{}, [&](ToolFields& fields) { detail::put_map(fields, "agent.tool.start", map); }};

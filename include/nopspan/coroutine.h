@@ -378,9 +378,13 @@ CoSpan<std::decay_t<Work>> make_co_span(N& name, ContextRef parent, SpanOptions 
 ///
 /// Before `work` there may be options for the span, and metadata for its start, as for async_span(). Before these there
 /// may be a parent, for example extract(headers).
-template <class N, class First, class... Rest, std::enable_if_t<detail::is_name<N>, int> = 0>
+template <class N, class First, class... Rest>
 auto co_span(N&& name, First&& first, Rest&&... rest) {
-  if constexpr (detail::is_parent<First>) {
+  if constexpr (!detail::is_name<N>) {
+    detail::report_wrong_name<N>();
+  } else if constexpr (!detail::are_ordered_with_parent<2, First, Rest...>()) {
+    detail::report_order<First, Rest...>();
+  } else if constexpr (detail::is_parent<First>) {
     return detail::make_co_span(name, first, std::forward<Rest>(rest)...);
   } else {
     return detail::make_co_span(name, Context::current(), std::forward<First>(first), std::forward<Rest>(rest)...);
@@ -485,16 +489,19 @@ struct Spawned {
   CoSpan<Work> made;
   CallerContext caller;
 };
-template <class E, class Token, class Work>
+template <class Task, class = void>
+inline constexpr bool is_asio_task = false;
+template <class Task>
+inline constexpr bool is_asio_task<Task, std::void_t<typename Task::executor_type>> = true;
+template <class Executor, class E, class Token, class Work>
 decltype(auto) spawn(E& executor, Token&& token, CoSpan<Work>&& made) {
-  using Executor = typename task_t<Work>::executor_type;
   if constexpr (std::is_convertible_v<E&, Executor>) {
     const ContextExecutor<Executor> inside(executor, made.begun.context);
     return co_spawn(inside, Spawned<Work>{std::move(made), CallerContext(Context::current())},
                     std::forward<Token>(token));
   } else {
     const Executor own = executor.get_executor();
-    return spawn(own, std::forward<Token>(token), std::move(made));
+    return spawn<Executor>(own, std::forward<Token>(token), std::move(made));
   }
 }
 #endif
@@ -514,8 +521,16 @@ decltype(auto) spawn(E& executor, Token&& token, CoSpan<Work>&& made) {
 /// also if no tracer is attached, because asio allocates memory for the executor. docs/developers.md has an example.
 template <class Executor, class Token, class N, class First, class... Rest>
 decltype(auto) spawn_span(Executor&& executor, Token&& token, N&& name, First&& first, Rest&&... rest) {
-  return detail::spawn(executor, std::forward<Token>(token),
-                       co_span(std::forward<N>(name), std::forward<First>(first), std::forward<Rest>(rest)...));
+  using Made = decltype(co_span(std::forward<N>(name), std::forward<First>(first), std::forward<Rest>(rest)...));
+  if constexpr (detail::is_co_span<Made>) {
+    using Task = detail::task_t<decltype(Made::work)>;
+    static_assert(detail::is_asio_task<Task>, "the work of spawn_span() returns an asio::awaitable");
+    if constexpr (detail::is_asio_task<Task>) {
+      return detail::spawn<typename Task::executor_type>(
+          executor, std::forward<Token>(token),
+          co_span(std::forward<N>(name), std::forward<First>(first), std::forward<Rest>(rest)...));
+    }
+  }
 }
 
 /// A span in coroutines of other libraries, whose promise is not a CoroutinePromise: `co_await traced(name, parent,

@@ -120,7 +120,11 @@ class SpanSetters : public FieldSetters<Self> {
   /// `span.with<llm::ChatFields>([&](auto& m) { m.output_tokens(n); })`.
   template <class F = Fields, class M>
   Self& with(M&& fill) {
-    if (__builtin_expect(state_ != nullptr, 0)) detail::fill<F>(detail::sink_of(state_), fill);
+    if constexpr (!detail::takes<M, F>()) {
+      detail::report_wrong_fields<M, F>();
+    } else if (__builtin_expect(state_ != nullptr, 0)) {
+      detail::fill<F>(detail::sink_of(state_), fill);
+    }
     return static_cast<Self&>(*this);
   }
 
@@ -220,10 +224,16 @@ class Span : public SpanSetters<Span> {
   }
 
   /// @cond INTERNAL
-  // Reports a parent.
-  template <class N, class P, class A, class... Rest, std::enable_if_t<detail::is_parent<P>, int> = 0>
-  Span(N&& /*name*/, const P& /*parent*/, A&& /*options*/, Rest&&... /*rest*/) {
-    detail::report_parent_of_scope<P>();
+  // Reports a parent, or a wrong order.
+  template <
+      class N, class A, class... Rest,
+      std::enable_if_t<sizeof...(Rest) != 0 && (detail::is_parent<A> || !detail::are_ordered<1, A, Rest...>), int> = 0>
+  Span(N&& /*name*/, const A& /*wrong*/, Rest&&... /*rest*/) {
+    if constexpr (detail::is_parent<A> || (detail::is_parent<Rest> || ...)) {
+      detail::report_parent_of_scope<A, Rest...>();
+    } else {
+      detail::report_order<A, Rest...>();
+    }
   }
   /// @endcond
 
@@ -322,15 +332,16 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
   [[nodiscard]] AsyncSpan(N&& name, M&& metadata) : AsyncSpan(std::forward<N>(name), ContextRef(), metadata) {}
 
   /// Starts the first span of a new request, with options and metadata.
-  template <class N, class O, class M, std::enable_if_t<!detail::is_parent<O> && !detail::is_parent<M>, int> = 0>
+  template <class N, class O, class M, std::enable_if_t<detail::is_options<O> && !detail::is_parent<M>, int> = 0>
   [[nodiscard]] AsyncSpan(N&& name, const O& options, M&& metadata)
       : AsyncSpan(std::forward<N>(name), ContextRef(), options, metadata) {}
 
   /// @cond INTERNAL
   // Reports a wrong order.
-  template <class N, class A, class... Rest, detail::late_parent_t<A, Rest...> = 0>
-  AsyncSpan(N&& /*name*/, const A& /*not_parent*/, Rest&&... /*rest*/) {
-    detail::report_late_parent<A>();
+  template <class N, class A, class... Rest,
+            std::enable_if_t<sizeof...(Rest) != 0 && !detail::are_ordered_with_parent<1, A, Rest...>(), int> = 0>
+  AsyncSpan(N&& /*name*/, const A& /*first*/, Rest&&... /*rest*/) {
+    detail::report_order<A, Rest...>();
   }
   /// @endcond
 
@@ -424,6 +435,13 @@ struct RequestSpan {
   template <class N, class... Rest>
   [[nodiscard]] RequestSpan(N&& name, ContextRef parent, Rest&&... rest)
       : span(std::forward<N>(name), parent, std::forward<Rest>(rest)...), context(span.context_or(parent)) {}
+  /// @cond INTERNAL
+  // Reports a parent in a wrong place.
+  template <class N, class A, class... Rest, std::enable_if_t<!detail::is_parent<A>, int> = 0>
+  RequestSpan(N&& /*name*/, const A& /*not_parent*/, Rest&&... /*rest*/) {
+    detail::report_late_parent<A>();
+  }
+  /// @endcond
 
   AsyncSpan span;   ///< the span
   Context context;  ///< its context, or that of its parent if it is not recorded
@@ -451,7 +469,8 @@ inline detail::span_result_t<Fn> span(N&& name, SpanOptions options, Fn&& work) 
 
 /// The same with metadata for the start. The argument of `metadata` is the builder of the name's fields. `metadata`
 /// runs only if the span is recorded.
-template <class N, class M, class Fn, std::enable_if_t<!detail::is_options<M> && !detail::is_parent<M>, int> = 0>
+template <class N, class M, class Fn,
+          std::enable_if_t<!detail::is_options<M> && !detail::is_parent<M> && !detail::is_options<Fn>, int> = 0>
 inline detail::span_result_t<Fn> span(N&& name, M&& metadata, Fn&& work) {
   Span scope{std::forward<N>(name), SpanOptions(), metadata};
   return detail::run<detail::builder_t<N>>(scope, work);
@@ -474,6 +493,20 @@ inline decltype(auto) span(N&& name, const P& parent, Rest&&... rest) {
   return span(std::forward<N>(name), std::forward<Rest>(rest)...);
 }
 
+/// @cond INTERNAL
+// Reports a wrong order.
+template <
+    class N, class A, class... Rest,
+    std::enable_if_t<sizeof...(Rest) != 0 && !detail::is_parent<A> && !detail::are_ordered<2, A, Rest...>, int> = 0>
+inline void span(N&& /*name*/, const A& /*first*/, Rest&&... /*rest*/) {
+  if constexpr ((detail::is_parent<Rest> || ...)) {
+    detail::report_parent_of_scope<A, Rest...>();
+  } else {
+    detail::report_order<A, Rest...>();
+  }
+}
+/// @endcond
+
 namespace detail {
 template <class F, class Fn>
 inline span_result_t<Fn, AsyncSpan> run_async(AsyncSpan span, ContextRef parent, Fn& work) {
@@ -494,7 +527,7 @@ inline detail::span_result_t<Fn, AsyncSpan> async_span(N&& name, ContextRef pare
   return detail::run_async<detail::builder_t<N>>(AsyncSpan{std::forward<N>(name), parent}, parent, work);
 }
 /// The same with options, or with metadata for the start.
-template <class N, class M, class Fn>
+template <class N, class M, class Fn, std::enable_if_t<!detail::is_options<Fn>, int> = 0>
 inline detail::span_result_t<Fn, AsyncSpan> async_span(N&& name, ContextRef parent, M&& start, Fn&& work) {
   return detail::run_async<detail::builder_t<N>>(AsyncSpan{std::forward<N>(name), parent, start}, parent, work);
 }
@@ -508,9 +541,14 @@ inline detail::span_result_t<Fn, AsyncSpan> async_span(N&& name, ContextRef pare
 
 /// @cond INTERNAL
 // Reports a wrong order.
-template <class N, class A, class... Rest, detail::late_parent_t<A, Rest...> = 0>
-inline void async_span(N&& /*name*/, const A& /*not_parent*/, Rest&&... /*rest*/) {
-  detail::report_late_parent<A>();
+template <class N, class A, class... Rest,
+          std::enable_if_t<!detail::is_parent<A> || !detail::are_ordered_with_parent<2, A, Rest...>(), int> = 0>
+inline void async_span(N&& /*name*/, const A& /*first*/, Rest&&... /*rest*/) {
+  if constexpr (detail::is_parent<A>) {
+    detail::report_order<A, Rest...>();
+  } else {
+    detail::report_late_parent<A>();
+  }
 }
 /// @endcond
 
@@ -560,6 +598,13 @@ template <class N>
 inline void complete(N&& name, ContextRef parent, Time start, Duration duration) {
   complete(std::forward<N>(name), parent, start, duration, [](auto&) {});
 }
+/// @cond INTERNAL
+// Reports a parent in a wrong place.
+template <class N, class A, class... Rest, std::enable_if_t<!detail::is_parent<A>, int> = 0>
+inline void complete(N&& /*name*/, const A& /*not_parent*/, Rest&&... /*rest*/) {
+  detail::report_late_parent<A>();
+}
+/// @endcond
 
 /// Ends all spans of this process that are open, as cancelled with this reason. The library calls this at exit() and at
 /// quick_exit(), after the exit handlers and static destructors. Call it just before the process ends in another way,

@@ -556,8 +556,13 @@ inline PullStream<Next> pull_stream(Next&& next) {
 /// Opens a source inside the span, and wraps it. `opener` takes no argument, or the span (AsyncSpan&), and returns the
 /// source. It is called before this function returns. An exception that leaves it ends the span.
 template <class M, class Open, class Tokens = detail::OneToken>
-inline PullStream<detail::opened_t<Open>, Tokens> open_pull(M&& metadata, Open&& opener, Tokens&& tokens = {}) {
-  return PullStream<detail::opened_t<Open>, Tokens>(detail::Opening(), metadata, opener, std::forward<Tokens>(tokens));
+inline auto open_pull(M&& metadata, Open&& opener, Tokens&& tokens = {}) {
+  if constexpr (!nopspan::detail::takes<M, GenerateFields>()) {
+    nopspan::detail::report_wrong_fields<M, GenerateFields>();
+  } else {
+    return PullStream<detail::opened_t<Open>, Tokens>(detail::Opening(), metadata, opener,
+                                                      std::forward<Tokens>(tokens));
+  }
 }
 
 /// Wraps a range. `metadata(GenerateFields&)` runs only if the span is recorded.
@@ -572,8 +577,13 @@ inline StreamRange<Range> stream_range(Range&& range) {
 }
 /// Opens a range inside the span, and wraps it; see open_pull().
 template <class M, class Open, class Tokens = detail::OneToken>
-inline StreamRange<detail::opened_t<Open>, Tokens> open_range(M&& metadata, Open&& opener, Tokens&& tokens = {}) {
-  return StreamRange<detail::opened_t<Open>, Tokens>(detail::Opening(), metadata, opener, std::forward<Tokens>(tokens));
+inline auto open_range(M&& metadata, Open&& opener, Tokens&& tokens = {}) {
+  if constexpr (!nopspan::detail::takes<M, GenerateFields>()) {
+    nopspan::detail::report_wrong_fields<M, GenerateFields>();
+  } else {
+    return StreamRange<detail::opened_t<Open>, Tokens>(detail::Opening(), metadata, opener,
+                                                       std::forward<Tokens>(tokens));
+  }
 }
 
 /// Wraps a sink. `metadata(GenerateFields&)` runs only if the span is recorded.

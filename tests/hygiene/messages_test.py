@@ -13,12 +13,13 @@ INCLUDE = os.path.join(os.environ["NOPSPAN_STAGE"], "include")
 NAME = "the name of a span or event is a text, or a name of a catalogue"
 FIELDS = "fields are set by a callable that takes nopspan::Fields&, or the catalogue's builder"
 SCOPE = "a nopspan::Span is a child of the thread's current span. A parent is given to"
-LATE = "the parent follows the name"
+LATE = "the parent follows the name, before the other arguments"
+ORDER = "the order of arguments is: name, parent, kind or options, fields, work"
 VALUE = "a value is null, a bool, a number, a text, an enum, a std::chrono duration, a nopspan::Value, or an optional or a range of these"
 WORK = "the work of a span is a callable that takes nothing, or the span"
 REQUIRED = "this event has a required field, which is an argument before the callable"
 # Only the headers that a statement needs, because each is compiled alone.
-HEADERS = {"llm::": "<nopspan/llm.h>", "genai::": "<nopspan/genai_spans.h>", "execute": "<nopspan/execute.h>", "gauge": "<nopspan/execute.h>", "engine::": "<nopspan/engine.h>", "event": "<nopspan/event.h>", "chrono::": "<chrono>",
+HEADERS = {"agent::": "<nopspan/agent.h>", "open_pull": "<nopspan/stream.h>", "llm::": "<nopspan/llm.h>", "genai::": "<nopspan/genai_spans.h>", "execute": "<nopspan/execute.h>", "gauge": "<nopspan/execute.h>", "engine::": "<nopspan/engine.h>", "event": "<nopspan/event.h>", "chrono::": "<chrono>",
            "vector": "<vector>", "detach": "<nopspan/registry.h>", "HasMetadata": "<nopspan/testing_gmock.h>",
            "std::string": "<string>", "inject": "<nopspan/propagation.h>", "extract": "<nopspan/propagation.h>"}
 PROGRAM = """\
@@ -27,6 +28,7 @@ namespace nopspan {
 class Event;
 }
 struct Thing {};
+int* pull();
 void wrong(nopspan::Span& span, const nopspan::Event& event, int* pointer) {
   static_cast<void>(span), static_cast<void>(event), static_cast<void>(pointer);
   %s
@@ -70,6 +72,20 @@ ERRORS = {
     'nopspan::AsyncSpan s{"a", [](auto&) {}, span};': LATE,
     'nopspan::async_span("a", nopspan::SpanKind::client, span, [] {});': LATE,
     'nopspan::span("a", nopspan::SpanKind::client, nopspan::Context(), [] {});': SCOPE,
+    'nopspan::span("a", [](auto&) {}, nopspan::Context(), [] {});': SCOPE,
+    'nopspan::async_span("a", [] {});': LATE,
+    'nopspan::RequestSpan s{"a", nopspan::SpanKind::client, span};': LATE,
+    'nopspan::complete("a", 1, 5, span);': LATE,
+    'nopspan::Span s{"a", [](auto&) {}, nopspan::SpanKind::client};': ORDER,
+    'nopspan::AsyncSpan s{"a", [](auto&) {}, nopspan::SpanKind::client};': ORDER,
+    'nopspan::AsyncSpan s{"a", span, [](auto&) {}, nopspan::SpanKind::client};': ORDER,
+    'nopspan::span("a", [] {}, nopspan::SpanKind::client);': ORDER,
+    'nopspan::span("a", [](auto&) {}, nopspan::SpanKind::client, [] {});': ORDER,
+    'nopspan::async_span("a", span, [] {}, nopspan::SpanKind::client);': ORDER,
+    'nopspan::async_span("a", span, [](auto&) {}, nopspan::SpanKind::client, [] {});': ORDER,
+    "span.with<nopspan::llm::ChatFields>([](nopspan::Fields&, int) {});": FIELDS,
+    "nopspan::agent::tool_span([] {}, [] {});": FIELDS,
+    "nopspan::llm::open_pull([] { return pull; }, [](auto& m) { m.model(\"m\"); });": FIELDS,
     'nopspan::execute("a", nopspan::Context());': FIELDS,
     'span.set("k", Thing());': VALUE,
     'span.set("k", pointer);': VALUE,
@@ -123,6 +139,13 @@ struct Task {
 };
 """, "#define ASIO_HAS_CO_AWAIT\n#define ASIO_HAS_STD_COROUTINE\n#include <asio.hpp>\nusing Task = asio::awaitable<void>;\n")
 AWAITED = ('co_span("a", [] { return std::suspend_always(); })', "context_scope(nopspan::Context())")
+# Statements with asio, and a pattern of their only error.
+SPAWNED = {
+    'nopspan::spawn_span(io, asio::detached, "a", nopspan::SpanKind::client, parent, work);': LATE,
+    'nopspan::spawn_span(io, asio::detached, "a", parent, [](auto&) {}, nopspan::SpanKind::client, work);': ORDER,
+    'nopspan::spawn_span(io, asio::detached, parent, "a", work);': NAME,
+    'nopspan::spawn_span(io, asio::detached, "a", parent, [] {});': r"the work of spawn_span\(\) returns an asio::awaitable",
+}
 # Statements that compile with a warning of [[nodiscard]].
 IGNORED = ('nopspan::Span{"x"};', 'nopspan::Span("x", [](auto&) {});', 'nopspan::Span{"x", nopspan::SpanKind::client};',
            'nopspan::AsyncSpan{"x"};', 'nopspan::AsyncSpan{"x", span};', 'nopspan::AsyncSpan{"x", [](auto&) {}};',
@@ -169,6 +192,17 @@ class Messages(unittest.TestCase):
                         self.assertNotEqual(status, 0)
                         self.assertEqual(len(errors), 1, text)
                         self.assertRegex(errors[0], r"In a coroutine of asio use nopspan::spawn_span\(\)")
+
+    def test_a_wrong_use_of_spawn_span_is_one_error_that_says_what_is_wrong(self):
+        for statement, pattern in SPAWNED.items():
+            for compiler in surroundings.COMPILERS:
+                with self.subTest(compiler=compiler, statement=statement):
+                    text = (f"#include <nopspan/coroutine.h>\n{TASKS[1]}Task task();\nvoid wrong(asio::io_context& io, nopspan::Context& parent)"
+                            f" {{ auto work = [] {{ return task(); }}; static_cast<void>(work), static_cast<void>(parent); {statement} }}\n")
+                    status, errors, text = compiled_file(compiler, "-std=c++20", text)
+                    self.assertNotEqual(status, 0)
+                    self.assertEqual(len(errors), 1, text)
+                    self.assertRegex(errors[0], pattern)
 
     def test_an_object_or_error_that_is_ignored_is_a_warning(self):
         for (compiler, statement), (status, errors, text) in all_compiled(IGNORED):

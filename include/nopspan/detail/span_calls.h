@@ -133,17 +133,34 @@ constexpr void report_wrong_fields() noexcept {
   static_assert(takes<M, F>(), "fields are set by a callable that takes nopspan::Fields&, or the catalogue's builder");
 }
 
-// A parent that comes after another argument, which is of type A.
-template <class A, class... Rest>
-using late_parent_t = std::enable_if_t<!is_parent<A> && (is_parent<Rest> || ...), int>;
-template <class A>
-constexpr void report_late_parent() noexcept {
-  static_assert(is_parent<A>, "the parent follows the name: (name, parent, kind or options, fields)");
+// Whether what follows the name and the parent is in the right order: a kind or options, and at most `most` callables.
+template <std::size_t most, class First, class... Rest>
+inline constexpr bool are_ordered = sizeof...(Rest) < most + (is_options<First> ? 1 : 0) && !(is_options<Rest> || ...);
+// The same for what follows the name, if a parent may be first there.
+template <std::size_t most, class First, class... Rest>
+constexpr bool are_ordered_with_parent() noexcept {
+  if constexpr (is_parent<First> && sizeof...(Rest) != 0) {
+    return are_ordered<most, Rest...>;
+  } else {
+    return is_parent<First> || (are_ordered<most, First, Rest...> && !(is_parent<Rest> || ...));
+  }
 }
-template <class P>
+template <class First, class... Rest>
+constexpr void report_order() noexcept {
+  static_assert(is_parent<First> || !(is_parent<Rest> || ...),
+                "the parent follows the name, before the other arguments");
+  static_assert(sizeof...(Rest) == 0 || (!is_parent<First> && (is_parent<Rest> || ...)),
+                "the order of arguments is: name, parent, kind or options, fields, work");
+}
+// Reports that the parent, which must follow the name, is missing there.
+template <class First>
+constexpr void report_late_parent() noexcept {
+  static_assert(is_parent<First>, "the parent follows the name, before the other arguments");
+}
+template <class... Rest>
 constexpr void report_parent_of_scope() noexcept {
   static_assert(
-      !is_parent<P>,
+      !(is_parent<Rest> || ...),
       "a nopspan::Span is a child of the thread's current span. A parent is given to span(name, parent, ...), to "
       "an AsyncSpan or to a ContextScope");
 }
