@@ -154,4 +154,53 @@ TEST(SpawnSpan, HasTheContextOfItsCaller) {
   EXPECT_THAT(seen, ElementsAre("order-7", "order-7"));
 }
 
+// A strand keeps its executor as the first member, as the executor of a span does.
+TEST(SpawnSpan, StaysInTheStrandOfItsCaller) {
+  asio::io_context io;
+  const asio::strand<asio::any_io_executor> strand(io.get_executor());
+  int times = 0;
+  const auto inner = [&]() -> awaitable<void> {
+    times += strand.running_in_this_thread() ? 1 : 0;
+    co_await pause(0);
+    times += strand.running_in_this_thread() ? 1 : 0;
+  };
+  const auto outer = [&]() -> awaitable<void> {
+    co_await nopspan::spawn_span(co_await asio::this_coro::executor, use_awaitable, "inner", inner);
+    times += strand.running_in_this_thread() ? 1 : 0;
+  };
+  const auto run = [&] {
+    nopspan::spawn_span(strand, asio::detached, "outer", outer);
+    nopspan::spawn_span(asio::any_io_executor(strand), asio::detached, "outer", outer);
+    on_two_threads(io);
+    io.restart();
+    return std::exchange(times, 0);
+  };
+  EXPECT_EQ(run(), 6);
+  const Recorder recorder{"inner.*"};
+  EXPECT_EQ(run(), 6);
+}
+
+TEST(SpawnSpan, UsesTheExecutorAsItIsIfThereIsNothingToPassOn) {
+  asio::io_context io;
+  bool is_own = false;
+  const auto see = [&]() -> awaitable<void> {
+    is_own = co_await asio::this_coro::executor == asio::any_io_executor(io.get_executor());
+  };
+  const auto run = [&](const auto&... arguments) {
+    nopspan::spawn_span(io, asio::detached, "request", arguments..., see);
+    io.run();
+    io.restart();
+    return is_own;
+  };
+  EXPECT_TRUE(run());
+  EXPECT_FALSE(run(Context::make()));
+  EXPECT_FALSE(run(Context().with_label("tenant", "acme")));
+  {
+    const ContextScope here{Context::make()};
+    EXPECT_FALSE(run(Context())) << "the context of the caller is not that of the span";
+  }
+  const Recorder recorder{"request.*"};
+  EXPECT_FALSE(run());
+}
+
 }  // namespace
