@@ -184,8 +184,10 @@ void check_process(Host& host, const Tracers& tracers, std::uint32_t pid, Kernel
     explain_none(host, pid, name, checks);
     return;
   }
-  if (copies.size() > 1)
-    checks.warn(name, "has " + std::to_string(copies.size()) + " copies of the library, each with its own gate",
+  std::set<const ProbeFile*> files;
+  for (const Host::Copy& copy : copies) files.insert(copy.file.get());
+  if (files.size() > 1)
+    checks.warn(name, "has " + std::to_string(files.size()) + " copies of the library, each with its own gate",
                 "link plug-ins with the shared library. nopspan attaches to all copies, bpftrace to one unless you use "
                 "attach.sh");
   if (programs != nullptr && !programs->sees_below() && is_in_namespace_below(pid))

@@ -159,7 +159,7 @@ void HostThread::warn() {
 // A process may still load a plug-in that has probes, so this is not an error.
 void HostThread::warn_of_processes_without_probes() {
   for (const std::uint32_t pid : options_.filter.pids) {
-    if (!host_.copies(pid).empty()) continue;
+    if (!host_.copies(pid).empty() || has_ended(open_process(pid))) continue;
     const std::string number = std::to_string(pid);
     std::cerr << "nopspan: process " + number + " has no nopspan probes so far; see nopspan doctor " + number + "\n";
   }

@@ -271,6 +271,7 @@ class Availability(CollectorTest):
             self.assertIn("%d (traced) and %s: it has loaded the file more than once" % (program.pid, LIBRARY),
                           "\n".join(tracer.said))
             self.assert_others_name(program, "loaded the file more than once", "twins", "failed")
+            self.assertNotIn("copies of the library", nopspan("doctor", program.pid).stdout)
 
     def test_a_program_that_valgrind_runs(self):
         with Program("traced", command=["valgrind", "-q", "--tool=none", program_path("traced")]) as program:
