@@ -240,18 +240,19 @@ ProcessReader::ProcessReader(std::function<Clock::time_point()> now) : now_(std:
       be_spawner();
     }
   }
-  if (spawner < 0 || !next_reader())
+  // Two processes are started, perhaps on a host that is overloaded, which is why nopspan is started.
+  constexpr int kStartMilliseconds = 10'000;
+  if (spawner < 0 || !next_reader(kStartMilliseconds))
     throw Failure("cannot start the process that reads other processes: " + errno_text(errno));
 }
 
-bool ProcessReader::next_reader() {
+bool ProcessReader::next_reader(int most_milliseconds) {
   std::array<int, 2> ends{-1, -1};
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) return false;
   Reader reader;
   reader.socket.reset(ends[0]);
   const OpenFile theirs(ends[1]);
   fcntl(reader.socket.get(), F_SETFL, O_NONBLOCK);
-  constexpr int kMostMilliseconds = 1000;
   Birth birth{++births_, 0};
   const auto check = [](ssize_t bytes) {
     if (bytes != sizeof(Birth))
@@ -262,7 +263,7 @@ bool ProcessReader::next_reader() {
   do {
     reader.process.reset();
     errno = ETIMEDOUT;
-    if (!is_ready(spawner_, kMostMilliseconds)) return false;
+    if (!is_ready(spawner_, most_milliseconds)) return false;
     check(message(false, spawner_.get(), &birth, sizeof(birth), &reader.process, -1));
   } while (birth.request != births_);
   errno = birth.pid == UINT32_MAX ? EAGAIN : EMFILE;  // the fork failed, or there was no room for the descriptor
@@ -379,7 +380,8 @@ Answer ProcessReader::run(const Target& wanted, ReaderWork work, std::string_vie
   // A reader may have been killed by somebody else since the last request. If two of them end, it is the target's
   // fault.
   for (int attempt = 0; attempt < 2; ++attempt) {
-    if (reader_.pid == 0 && !next_reader()) return {errno == EMFILE ? EMFILE : EIO, "", OpenFile()};
+    constexpr int kMostMilliseconds = 1000;
+    if (reader_.pid == 0 && !next_reader(kMostMilliseconds)) return {errno == EMFILE ? EMFILE : EIO, "", OpenFile()};
     Answer answer;
     const Outcome outcome = exchange(target, work, request, file, answer);
     if (outcome == Outcome::done && answer.error == ECHILD) leave_alone(target, kHidden);

@@ -72,7 +72,7 @@ class ProcessReader {
   };
 
   bool is_left_alone(const Target& target);
-  bool next_reader();
+  bool next_reader(int most_milliseconds);
   Outcome exchange(const Target& target, ReaderWork work, std::string_view request, int file, Answer& answer);
   Outcome transfer(bool is_send, char* bytes, std::size_t size);
   bool wait(short events);
