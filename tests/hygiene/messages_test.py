@@ -194,15 +194,16 @@ class Messages(unittest.TestCase):
                         self.assertRegex(errors[0], r"In a coroutine of asio use nopspan::spawn_span\(\)")
 
     def test_a_wrong_use_of_spawn_span_is_one_error_that_says_what_is_wrong(self):
-        for statement, pattern in SPAWNED.items():
-            for compiler in surroundings.COMPILERS:
-                with self.subTest(compiler=compiler, statement=statement):
-                    text = (f"#include <nopspan/coroutine.h>\n{TASKS[1]}Task task();\nvoid wrong(asio::io_context& io, nopspan::Context& parent)"
-                            f" {{ auto work = [] {{ return task(); }}; static_cast<void>(work), static_cast<void>(parent); {statement} }}\n")
-                    status, errors, text = compiled_file(compiler, "-std=c++20", text)
-                    self.assertNotEqual(status, 0)
-                    self.assertEqual(len(errors), 1, text)
-                    self.assertRegex(errors[0], pattern)
+        calls = "".join(
+            "void wrong%d(asio::io_context& io, nopspan::Context& parent) { auto work = [] { return task(); };"
+            " static_cast<void>(work), static_cast<void>(parent); %s }\n" % row for row in enumerate(SPAWNED))
+        text = f"#include <nopspan/coroutine.h>\n{TASKS[1]}Task task();\n{calls}"
+        for compiler in surroundings.COMPILERS:
+            with self.subTest(compiler=compiler):
+                _, errors, said = compiled_file(compiler, "-std=c++20", text)
+                self.assertEqual(len(errors), len(SPAWNED), said)
+                for statement, pattern in SPAWNED.items():
+                    self.assertEqual(len([error for error in errors if re.search(pattern, error)]), 1, statement)
 
     def test_an_object_or_error_that_is_ignored_is_a_warning(self):
         for (compiler, statement), (status, errors, text) in all_compiled(IGNORED):
