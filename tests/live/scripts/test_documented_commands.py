@@ -308,7 +308,7 @@ class DocumentedCommands(Test):
         self.assertEqual(set(re.findall(r"--preset (\S+)", " ".join(self.commands))) - presets, set())
 
     def test_the_options_exist(self):
-        nopspan = ["nopspan " + command for command in ("ps", "open", "top", "hist", "trace", "record", "replay", "export", "serve", "doctor")]
+        nopspan = ["nopspan " + command for command in ("ps", "open", "top", "hist", "trace", "record", "replay", "convert", "export", "serve", "doctor")]
         others = [SERVER, example_service.AGENT, *SHOP, *(os.path.join(SOURCE, "scripts", name) for name in ("attach.sh", "perf-spans.sh", "test.sh"))]
         options = {program: set(re.findall(r"--[a-z][a-z-]*", subprocess.run(
             [*program.split(), "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout)) for program in nopspan + others}
