@@ -9,6 +9,9 @@
 #include "model/steps.h"
 
 #include <algorithm>
+#include <functional>
+#include <queue>
+#include <set>
 
 namespace nopspan::collector {
 namespace {
@@ -287,45 +290,90 @@ PerfettoTrace::Slice PerfettoTrace::slice_of(const Entry& entry) {
   return slice;
 }
 
-// A slice must be inside the one that it is on. So a span is on its parent if it ends no later, and otherwise in the
-// first track where it fits.
-void PerfettoTrace::write(std::vector<Slice>& slices, std::uint64_t track) {
+namespace {
+
+// The tracks of slices that may overlap. In one track, a slice must be inside the one that it is on.
+class Lanes {
+ public:
+  // Calls close(track, time) for each slice that ends.
+  explicit Lanes(std::uint64_t track) : lanes_{{track, {}}} { free_.insert(0); }
+
+  template <class Close>
+  void close_all(const Close& close) {
+    for (Lane& lane : lanes_) close_until(lane, UINT64_MAX, close);
+  }
+  // Places a slice that begins no earlier than those before it: at `wanted` if there is room, or in one of the first
+  // lanes, or in one that is free. Returns the number of the lane; the number of lanes if a new one is needed.
+  template <class Close>
+  std::size_t place(std::size_t wanted, std::uint64_t start, std::uint64_t end, const Close& close) {
+    constexpr std::size_t kTried = 16;  // to try all lanes would take time in the square of the slices
+    for (; !busy_.empty() && busy_.top().first <= start; busy_.pop()) {
+      close_until(lanes_[busy_.top().second], start, close);
+      free_.insert(busy_.top().second);
+    }
+    const auto has_room = [&](std::size_t i) {
+      close_until(lanes_[i], start, close);
+      const std::vector<std::uint64_t>& ends = lanes_[i].ends;
+      return ends.empty() || (ends.back() >= end && ends.size() < kMostSlices);
+    };
+    if (has_room(wanted)) return wanted;
+    for (std::size_t i = 0; i < std::min(kTried, lanes_.size()); ++i) {
+      if (has_room(i)) return i;
+    }
+    return free_.empty() ? lanes_.size() : *free_.begin();
+  }
+  void add(std::uint64_t track) {
+    free_.insert(lanes_.size());
+    lanes_.push_back({track, {}});
+  }
+  void push(std::size_t lane, std::uint64_t end) {
+    if (lanes_[lane].ends.empty()) busy_.emplace(end, lane);
+    free_.erase(lane);
+    lanes_[lane].ends.push_back(end);
+  }
+  [[nodiscard]] std::size_t size() const { return lanes_.size(); }
+  [[nodiscard]] std::uint64_t track(std::size_t lane) const { return lanes_[lane].track; }
+
+ private:
   struct Lane {
-    std::uint64_t uuid;
+    std::uint64_t track;
     std::vector<std::uint64_t> ends;  // of the slices that are open
   };
+  template <class Close>
+  static void close_until(Lane& lane, std::uint64_t now, const Close& close) {
+    for (; !lane.ends.empty() && lane.ends.back() <= now; lane.ends.pop_back()) close(lane.track, lane.ends.back());
+  }
+
+  using OutermostEnd = std::pair<std::uint64_t, std::size_t>;  // and the number of its lane
+  std::vector<Lane> lanes_;
+  std::set<std::size_t> free_;  // lanes without an open slice
+  std::priority_queue<OutermostEnd, std::vector<OutermostEnd>, std::greater<>> busy_;
+};
+
+}  // namespace
+
+// A span is on its parent if it ends no later, and otherwise in another track.
+void PerfettoTrace::write(std::vector<Slice>& slices, std::uint64_t track) {
   std::stable_sort(slices.begin(), slices.end(), [](const Slice& a, const Slice& b) {
     return std::tuple(a.start, a.is_point, b.duration) < std::tuple(b.start, b.is_point, a.duration);
   });
-  std::vector<Lane> lanes{{track, {}}};
+  Lanes lanes(track);
   std::unordered_map<std::uint64_t, std::size_t> lane_of;  // by the span's id
-  const auto close = [&](Lane& lane, std::uint64_t now) {
-    while (!lane.ends.empty() && lane.ends.back() <= now) {
-      event(kSliceEnd, lane.ends.back(), lane.uuid, {});
-      lane.ends.pop_back();
-    }
-  };
+  const auto close = [&](std::uint64_t of, std::uint64_t time) { event(kSliceEnd, time, of, {}); };
   for (Slice& slice : slices) {
     const auto parent = lane_of.find(slice.parent);
-    std::size_t number_of_lane = parent != lane_of.end() ? parent->second : 0;
+    std::size_t lane = parent != lane_of.end() ? parent->second : 0;
     if (!slice.is_point) {
       const std::uint64_t end = slice.start + slice.duration;
-      const auto has_room = [&](std::size_t i) {
-        close(lanes[i], slice.start);
-        return lanes[i].ends.empty() || (lanes[i].ends.back() >= end && lanes[i].ends.size() < kMostSlices);
-      };
-      if (!has_room(number_of_lane)) {
-        number_of_lane = 0;
-        while (number_of_lane < lanes.size() && !has_room(number_of_lane)) ++number_of_lane;
-        if (number_of_lane == lanes.size()) lanes.push_back({new_track(track, "at the same time"), {}});
-      }
-      lanes[number_of_lane].ends.push_back(end);
-      lane_of.try_emplace(slice.id, number_of_lane);
+      lane = lanes.place(lane, slice.start, end, close);
+      if (lane == lanes.size()) lanes.add(new_track(track, "at the same time"));
+      lanes.push(lane, end);
+      lane_of.try_emplace(slice.id, lane);
     }
-    event(slice.is_point ? kInstant : kSliceBegin, slice.start, lanes[number_of_lane].uuid,
+    event(slice.is_point ? kInstant : kSliceBegin, slice.start, lanes.track(lane),
           number(kNameId, slice.name) + slice.facts);
   }
-  for (Lane& lane : lanes) close(lane, UINT64_MAX);
+  lanes.close_all(close);
 }
 
 void PerfettoTrace::add(const AssembledTrace& assembled) {
