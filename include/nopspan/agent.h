@@ -295,7 +295,8 @@ inline nopspan::detail::span_result_t<Fn> tool_span(M&& metadata, Fn&& work) {
     Span scope{tool, SpanOptions{}, metadata};
     return detail::run_tool(scope, work);
   } else if constexpr (!std::is_convertible_v<M&, const Value&>) {
-    nopspan::detail::report_wrong_fields<M, ToolFields>();
+    static_assert(std::is_convertible_v<M&, const Value&>,
+                  "the metadata of a tool, which comes first, is a callable that takes ToolFields&, or a map");
   } else {
     const Value& map = metadata;
     Span scope{tool, SpanOptions{}, [&](ToolFields& fields) { detail::put_map(fields, "agent.tool.start", map); }};

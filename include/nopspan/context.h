@@ -36,7 +36,6 @@ class Span;
 
 namespace detail {
 struct ContextAccess;
-struct ContextQuery;
 struct ScopeFrame;
 struct SpanState;
 
@@ -132,7 +131,6 @@ class Context {
  private:
   friend class ContextRef;
   friend struct detail::ContextAccess;
-  friend struct detail::ContextQuery;
   static constexpr std::uint8_t kHasTrace = 1;       // trace_id is set
   static constexpr std::uint8_t kRemote = 2;         // span_id is another process's
   static constexpr std::uint8_t kForeign = 4;        // foreign_ is the request id

@@ -59,7 +59,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
-#include <typeinfo>
 #include <utility>
 #if defined(__cpp_impl_coroutine)
 #include <coroutine>
@@ -398,18 +397,8 @@ namespace detail {
 template <class E>
 class ContextExecutor {
  public:
-  ContextExecutor(const E& executor, const Context& context) noexcept
-      : executor_(is_in(executor) ? executor.template target<ContextExecutor>()->executor_ : executor),
-        context_(context) {}
-  // Whether `executor` holds a ContextExecutor. The target() of asio 1.22 does not check the type.
-  static bool is_in(const E& executor) noexcept {
-#if defined(__GXX_RTTI)
-    return executor.target_type() == typeid(ContextExecutor);
-#else
-    static_cast<void>(executor);
-    return false;
-#endif
-  }
+  ContextExecutor(const E& executor, const Context& context) noexcept : executor_(executor), context_(context) {}
+  [[nodiscard]] const E& inner() const noexcept { return executor_; }
 
   template <class F>
   void execute(F&& work) const {
@@ -438,6 +427,15 @@ class ContextExecutor {
   E executor_;
   Context context_;
 };
+
+// The executor itself, or the one inside if it is a ContextExecutor. The target() of asio 1.22 does not check the type,
+// and without RTTI its target_type() is of another type.
+template <class E>
+E without_context(const E& executor) {
+  static const auto& type = E(ContextExecutor<E>(executor, Context())).target_type();
+  if (!(executor.target_type() == type)) return executor;
+  return executor.template target<ContextExecutor<E>>()->inner();
+}
 
 #if defined(__cpp_impl_coroutine)
 // After the end of a spawned coroutine, its executor's context is still current where asio resumes the caller. So this
@@ -499,22 +497,6 @@ struct Spawned {
   CoSpan<Work> made;
   CallerContext caller;
 };
-// The same without a span and a context.
-template <class Work>
-struct SpawnedAlone {
-  task_t<Work> operator()() { return call(made.work, made.begun.span); }
-
-  CoSpan<Work> made;
-};
-struct ContextQuery {
-  // Whether nothing is inherited from the context: neither a request nor a label.
-  static bool is_blank(const Context& context) noexcept {
-    ContextHead head = context.head_;
-    head.bits &= static_cast<std::uint8_t>(~Context::kUntraced);
-    constexpr ContextHead kBlank;
-    return __builtin_memcmp(&head, &kBlank, sizeof(head)) == 0;
-  }
-};
 template <class Task, class = void>
 inline constexpr bool is_asio_task = false;
 template <class Task>
@@ -522,13 +504,9 @@ inline constexpr bool is_asio_task<Task, std::void_t<typename Task::executor_typ
 template <class Executor, class E, class Token, class Work>
 decltype(auto) spawn(E& executor, Token&& token, CoSpan<Work>&& made) {
   if constexpr (std::is_convertible_v<E&, Executor>) {
-    const Executor own = executor;
-    const Context caller = Context::current();
-    const bool is_alone = !made.begun.span && ContextQuery::is_blank(made.begun.context) &&
-                          ContextQuery::is_blank(caller) && !ContextExecutor<Executor>::is_in(own);
-    if (is_alone) return co_spawn(own, SpawnedAlone<Work>{std::move(made)}, std::forward<Token>(token));
-    const ContextExecutor<Executor> inside(own, made.begun.context);
-    return co_spawn(inside, Spawned<Work>{std::move(made), CallerContext(caller)}, std::forward<Token>(token));
+    const ContextExecutor<Executor> inside(without_context<Executor>(executor), made.begun.context);
+    return co_spawn(inside, Spawned<Work>{std::move(made), CallerContext(Context::current())},
+                    std::forward<Token>(token));
   } else {
     const Executor own = executor.get_executor();
     return spawn<Executor>(own, std::forward<Token>(token), std::move(made));
@@ -547,8 +525,9 @@ decltype(auto) spawn(E& executor, Token&& token, CoSpan<Work>&& made) {
 /// `spawn_span(pool, …)` for that part. A coroutine that awaits the result continues in its own context.
 ///
 /// An exception of the task ends the span, also the operation_aborted of one that asio cancels. To report that as
-/// cancelled, `work` catches it, calls span.cancel(), and throws it again. If the span is not recorded, and there is no
-/// context to pass on, this is co_spawn() with a few comparisons. docs/developers.md has an example.
+/// cancelled, `work` catches it, calls span.cancel(), and throws it again. A call takes about twice the time of
+/// co_spawn(), also if no tracer is attached, because asio keeps the context with the executor. docs/developers.md has
+/// an example.
 template <class Executor, class Token, class N, class First, class... Rest>
 decltype(auto) spawn_span(Executor&& executor, Token&& token, N&& name, First&& first, Rest&&... rest) {
   using Made = decltype(co_span(std::forward<N>(name), std::forward<First>(first), std::forward<Rest>(rest)...));

@@ -225,14 +225,15 @@ class Span : public SpanSetters<Span> {
 
   /// @cond INTERNAL
   // Reports a parent, or a wrong order.
-  template <
-      class N, class A, class... Rest,
-      std::enable_if_t<sizeof...(Rest) != 0 && (detail::is_parent<A> || !detail::are_ordered<1, A, Rest...>), int> = 0>
+  template <class N, class A, class... Rest,
+            std::enable_if_t<detail::may_report<N, const A&, Rest...> && sizeof...(Rest) != 0 &&
+                                 (detail::is_parent<const A&> || !detail::are_ordered<1, const A&, Rest...>),
+                             int> = 0>
   Span(N&& /*name*/, const A& /*wrong*/, Rest&&... /*rest*/) {
-    if constexpr (detail::is_parent<A> || (detail::is_parent<Rest> || ...)) {
-      detail::report_parent_of_scope<A, Rest...>();
+    if constexpr (detail::is_parent<const A&> || (detail::is_parent<Rest> || ...)) {
+      detail::report_parent_of_scope<const A&, Rest...>();
     } else {
-      detail::report_order<A, Rest...>();
+      detail::report_order<const A&, Rest...>();
     }
   }
   /// @endcond
@@ -339,9 +340,11 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
   /// @cond INTERNAL
   // Reports a wrong order.
   template <class N, class A, class... Rest,
-            std::enable_if_t<sizeof...(Rest) != 0 && !detail::are_ordered_with_parent<1, A, Rest...>(), int> = 0>
+            std::enable_if_t<detail::may_report<N, const A&, Rest...> && sizeof...(Rest) != 0 &&
+                                 !detail::are_ordered_with_parent<1, const A&, Rest...>(),
+                             int> = 0>
   AsyncSpan(N&& /*name*/, const A& /*first*/, Rest&&... /*rest*/) {
-    detail::report_order<A, Rest...>();
+    detail::report_order<const A&, Rest...>();
   }
   /// @endcond
 
@@ -437,9 +440,10 @@ struct RequestSpan {
       : span(std::forward<N>(name), parent, std::forward<Rest>(rest)...), context(span.context_or(parent)) {}
   /// @cond INTERNAL
   // Reports a parent in a wrong place.
-  template <class N, class A, class... Rest, std::enable_if_t<!detail::is_parent<A>, int> = 0>
+  template <class N, class A, class... Rest,
+            std::enable_if_t<detail::may_report<N, const A&, Rest...> && !detail::is_parent<const A&>, int> = 0>
   RequestSpan(N&& /*name*/, const A& /*not_parent*/, Rest&&... /*rest*/) {
-    detail::report_late_parent<A>();
+    detail::report_late_parent<const A&>();
   }
   /// @endcond
 
@@ -495,14 +499,15 @@ inline decltype(auto) span(N&& name, const P& parent, Rest&&... rest) {
 
 /// @cond INTERNAL
 // Reports a wrong order.
-template <
-    class N, class A, class... Rest,
-    std::enable_if_t<sizeof...(Rest) != 0 && !detail::is_parent<A> && !detail::are_ordered<2, A, Rest...>, int> = 0>
+template <class N, class A, class... Rest,
+          std::enable_if_t<detail::may_report<N, const A&, Rest...> && sizeof...(Rest) != 0 &&
+                               !detail::is_parent<const A&> && !detail::are_ordered<2, const A&, Rest...>,
+                           int> = 0>
 inline void span(N&& /*name*/, const A& /*first*/, Rest&&... /*rest*/) {
   if constexpr ((detail::is_parent<Rest> || ...)) {
-    detail::report_parent_of_scope<A, Rest...>();
+    detail::report_parent_of_scope<const A&, Rest...>();
   } else {
-    detail::report_order<A, Rest...>();
+    detail::report_order<const A&, Rest...>();
   }
 }
 /// @endcond
@@ -541,13 +546,16 @@ inline detail::span_result_t<Fn, AsyncSpan> async_span(N&& name, ContextRef pare
 
 /// @cond INTERNAL
 // Reports a wrong order.
-template <class N, class A, class... Rest,
-          std::enable_if_t<!detail::is_parent<A> || !detail::are_ordered_with_parent<2, A, Rest...>(), int> = 0>
+template <
+    class N, class A, class... Rest,
+    std::enable_if_t<detail::may_report<N, const A&, Rest...> &&
+                         (!detail::is_parent<const A&> || !detail::are_ordered_with_parent<2, const A&, Rest...>()),
+                     int> = 0>
 inline void async_span(N&& /*name*/, const A& /*first*/, Rest&&... /*rest*/) {
-  if constexpr (detail::is_parent<A>) {
-    detail::report_order<A, Rest...>();
+  if constexpr (detail::is_parent<const A&>) {
+    detail::report_order<const A&, Rest...>();
   } else {
-    detail::report_late_parent<A>();
+    detail::report_late_parent<const A&>();
   }
 }
 /// @endcond
@@ -600,9 +608,11 @@ inline void complete(N&& name, ContextRef parent, Time start, Duration duration)
 }
 /// @cond INTERNAL
 // Reports a parent in a wrong place.
-template <class N, class A, class... Rest, std::enable_if_t<!detail::is_parent<A>, int> = 0>
+template <
+    class N, class A, class... Rest,
+    std::enable_if_t<detail::is_name<N> && !detail::is_parent<const A&> && (detail::is_parent<Rest> || ...), int> = 0>
 inline void complete(N&& /*name*/, const A& /*not_parent*/, Rest&&... /*rest*/) {
-  detail::report_late_parent<A>();
+  detail::report_late_parent<const A&>();
 }
 /// @endcond
 

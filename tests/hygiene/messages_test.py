@@ -84,7 +84,8 @@ ERRORS = {
     'nopspan::async_span("a", span, [] {}, nopspan::SpanKind::client);': ORDER,
     'nopspan::async_span("a", span, [](auto&) {}, nopspan::SpanKind::client, [] {});': ORDER,
     "span.with<nopspan::llm::ChatFields>([](nopspan::Fields&, int) {});": FIELDS,
-    "nopspan::agent::tool_span([] {}, [] {});": FIELDS,
+    "nopspan::agent::tool_span([] {}, [] {});": "the metadata of a tool, which comes first, is a callable that takes ToolFields&, or a map",
+    "nopspan::agent::tool_span([](auto&, int) {}, [] {});": "the metadata of a tool, which comes first",
     "nopspan::llm::open_pull([] { return pull; }, [](auto& m) { m.model(\"m\"); });": FIELDS,
     'nopspan::execute("a", nopspan::Context());': FIELDS,
     'span.set("k", Thing());': VALUE,
@@ -146,6 +147,30 @@ SPAWNED = {
     'nopspan::spawn_span(io, asio::detached, parent, "a", work);': NAME,
     'nopspan::spawn_span(io, asio::detached, "a", parent, [] {});': r"the work of spawn_span\(\) returns an asio::awaitable",
 }
+# The application's own functions and classes, which the functions that report an order must not take the place of.
+OWN = """\
+#include <nopspan/span.h>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+namespace app {
+void complete(nopspan::AsyncSpan&, std::string_view);
+void span(nopspan::AsyncSpan&, long, long, long);
+void finish(nopspan::AsyncSpan& s) { complete(s, "ok"), span(s, 1, 2, 3); }
+struct Scope : nopspan::Span {
+  using Span::Span;
+  Scope(std::string_view, unsigned, std::string_view);
+};
+void serve(nopspan::RequestSpan);
+void serve(std::pair<const char*, int>);
+void call() {
+  Scope s{"get", 3, "acme"};
+  serve({"x", 80});
+}
+static_assert(!std::is_constructible_v<nopspan::RequestSpan, const char*, int>);
+static_assert(!std::is_constructible_v<nopspan::Span, const char*, int, int>);
+}
+"""
 # Statements that compile with a warning of [[nodiscard]].
 IGNORED = ('nopspan::Span{"x"};', 'nopspan::Span("x", [](auto&) {});', 'nopspan::Span{"x", nopspan::SpanKind::client};',
            'nopspan::AsyncSpan{"x"};', 'nopspan::AsyncSpan{"x", span};', 'nopspan::AsyncSpan{"x", [](auto&) {}};',
@@ -210,6 +235,11 @@ class Messages(unittest.TestCase):
             with self.subTest(compiler=compiler, statement=statement):
                 self.assertEqual((status, errors), (0, []), text)
                 self.assertIn("nodiscard", text)
+
+    def test_the_applications_own_functions_are_called(self):
+        for compiler in surroundings.COMPILERS:
+            status, errors, text = compiled_file(compiler, "-std=gnu++17", OWN)
+            self.assertEqual((status, errors), (0, []), text)
 
     def test_the_program_itself_is_right(self):
         for _, (status, errors, text) in all_compiled(['span.set("k", 1);']):

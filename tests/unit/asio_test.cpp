@@ -180,27 +180,4 @@ TEST(SpawnSpan, StaysInTheStrandOfItsCaller) {
   EXPECT_EQ(run(), 6);
 }
 
-TEST(SpawnSpan, UsesTheExecutorAsItIsIfThereIsNothingToPassOn) {
-  asio::io_context io;
-  bool is_own = false;
-  const auto see = [&]() -> awaitable<void> {
-    is_own = co_await asio::this_coro::executor == asio::any_io_executor(io.get_executor());
-  };
-  const auto run = [&](const auto&... arguments) {
-    nopspan::spawn_span(io, asio::detached, "request", arguments..., see);
-    io.run();
-    io.restart();
-    return is_own;
-  };
-  EXPECT_TRUE(run());
-  EXPECT_FALSE(run(Context::make()));
-  EXPECT_FALSE(run(Context().with_label("tenant", "acme")));
-  {
-    const ContextScope here{Context::make()};
-    EXPECT_FALSE(run(Context())) << "the context of the caller is not that of the span";
-  }
-  const Recorder recorder{"request.*"};
-  EXPECT_FALSE(run());
-}
-
 }  // namespace

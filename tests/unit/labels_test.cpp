@@ -269,6 +269,15 @@ TEST(Labels, OfOtherTypesAreNoneAndCounted) {
   EXPECT_EQ(clamped.times(), 3U);
 }
 
+TEST(Labels, OfOtherTypesAreNoneAlsoIfNobodyGetsTheFields) {
+  const SpanRecorder recorder("outer");
+  const nopspan::Span outer{"outer", [](nopspan::Fields& f) { f.tenant("acme").engine("e"); }};
+  nopspan::Span inner{"inner"};
+  inner.set("tenant", true).set("engine", 0.5);
+  EXPECT_EQ(inner.context().label("tenant"), "");
+  EXPECT_EQ(inner.context().label("engine"), "");
+}
+
 TEST(Labels, ThatNopspanKnowsAreTakenAwayByNullToo) {
   const SpanRecorder recorder("inner");
   const nopspan::Span outer{"outer", [](nopspan::Fields& f) { f.tenant("acme").engine("e").model("m"); }};

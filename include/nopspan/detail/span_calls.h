@@ -145,6 +145,11 @@ constexpr bool are_ordered_with_parent() noexcept {
     return is_parent<First> || (are_ordered<most, First, Rest...> && !(is_parent<Rest> || ...));
   }
 }
+// Whether a function may report the order of arguments: all of them are such as spans have, so that another function,
+// such as the application's own, is not meant.
+template <class N, class... Rest>
+inline constexpr bool may_report = is_name<N> &&
+                                   ((is_parent<Rest> || is_options<Rest> || has_any_call<bare<Rest>>)&&...);
 template <class First, class... Rest>
 constexpr void report_order() noexcept {
   static_assert(is_parent<First> || !(is_parent<Rest> || ...),

@@ -297,7 +297,11 @@ bool leaves_the_process(const FieldSink* sink, std::uint8_t flags) noexcept {
 
 void put_integer(FieldSink* sink, Text key, std::int64_t value, std::uint8_t flags) noexcept {
   if (!accept(sink, key, flags)) return;
-  if (leaves_the_process(sink, flags)) note_number(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
+  if (leaves_the_process(sink, flags)) {
+    note_number(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
+  } else {
+    forget(sink, key.view());
+  }
   count_unless(sink->fields.put_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value), flags));
 }
 
@@ -310,7 +314,7 @@ void note_real(FieldSink* sink, std::string_view key, double value, bool measure
   }
   const EngineKey* const of_engine = find_key(kEngineKeys, key);
   if (of_engine == nullptr || !of_engine->may_be_real) {
-    if (!measurement) note_unreadable(sink, key);
+    if (!measurement && !is_label_of_record(key)) note_unreadable(sink, key);
     return;
   }
   if (value >= 0 && value < 0x1p63) {
@@ -325,6 +329,8 @@ void put_real(FieldSink* sink, Text key, double value, std::uint8_t flags) noexc
   if (!accept(sink, key, flags)) return;
   if (leaves_the_process(sink, flags)) {
     note_real(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
+  } else {
+    forget(sink, key.view());
   }
   count_unless(sink->fields.put_word(key.view(), Value::Type::real, real_word(value), flags));
 }
@@ -338,6 +344,13 @@ std::int64_t clamp(std::uint64_t value) noexcept {
 // Each setter below has a fast path and a careful path. The fast path is for nearly all fields: metadata that is not
 // content, under a new key that the record does not need, with room in the buffer. It writes only to the field buffer,
 // so a signal handler may interrupt it. The careful path handles all other fields, inside the library (InsideLibrary).
+
+// True if the key is a label, which this value cannot be. Labels are set also if nobody gets the fields.
+bool refuses_label(FieldSink* sink, std::string_view key) noexcept {
+  if (!is_label_of_record(key)) return false;
+  note_unreadable(sink, key);
+  return true;
+}
 
 // The bits of keys in the filter of a FieldBuffer. A ShortKey comes with its bit.
 constexpr std::uint64_t word_of(std::string_view bytes) noexcept {
@@ -409,6 +422,7 @@ NOPSPAN_HOT void set_int(FieldSink* sink, Text key, std::int64_t value, bool con
 __attribute__((noinline)) void put_double_carefully(FieldSink* sink, Text key, double value, bool content) noexcept {
   const InsideLibrary inside;
   key = key_of(sink, key, content);
+  refuses_label(sink, key.view());
   put_real(sink, key, value, metadata_flags(sink, key, content));
 }
 
@@ -424,8 +438,10 @@ __attribute__((noinline)) void put_bool_carefully(FieldSink* sink, Text key, boo
   const InsideLibrary inside;
   key = key_of(sink, key, content);
   const std::uint8_t flags = metadata_flags(sink, key, content);
+  const bool is_label = refuses_label(sink, key.view());
   if (!accept(sink, key, flags)) return;
-  if (leaves_the_process(sink, flags)) note_unreadable(sink, key.view());
+  if (!is_label && leaves_the_process(sink, flags)) note_unreadable(sink, key.view());
+  if (!leaves_the_process(sink, flags)) forget(sink, key.view());
   count_unless(sink->fields.put_word(key.view(), Value::Type::boolean, value ? 1 : 0, flags));
 }
 
