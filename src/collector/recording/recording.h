@@ -57,8 +57,6 @@ class Recording : public Source {
   [[nodiscard]] std::optional<TimeRange> times() const override {
     return TimeRange{state().first_unix_ns, state().last_unix_ns};
   }
-  // Empty if the times of the file are those of the wall clock.
-  [[nodiscard]] const std::optional<ClockSamples>& clocks() const { return batches_.clocks(); }
   [[nodiscard]] const ChunkReader::State& state() const { return reader_.state(); }
   // The part of this file that could not be read.
   [[nodiscard]] Damage damage() const {
