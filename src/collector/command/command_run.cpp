@@ -78,8 +78,10 @@ int CommandRun::exit_status() const {
   } else if (!has_result) {
     text = "nopspan: nothing in " + file + " matches " + to_text(asked_) + "\n";
   } else if (times_ && asked_.has_idle_times(times_->first_unix_ns, times_->last_unix_ns)) {
-    text = "nopspan: no entry in " + file + " is outside " +
-           to_text(Filter{.since = asked_.since, .until = asked_.until}) + "\n";
+    Filter times;
+    times.since = asked_.since;
+    times.until = asked_.until;
+    text = "nopspan: no entry in " + file + " is outside " + to_text(times) + "\n";
   }
   if (!text.empty() && times_ && !(asked_.since.empty() && asked_.until.empty())) {
     text.insert(text.size() - 1, "; it was recorded from " + date_text(times_->first_unix_ns) + " to " +
