@@ -122,16 +122,17 @@ bool is_noted_text(std::string_view key) noexcept {
   return is_label_of_record(key) || key == "reason" || key == "trace_id" || key == "tool_name" || key == "request_id";
 }
 
-void set_label(FieldSink* sink, ContextAccess::Label which, std::string_view text) noexcept {
-  sink->context.labels[which] = intern_label(text, which == ContextAccess::tenant ? LabelOf::other : LabelOf::model);
+// Does nothing for a key that is no label of the record.
+void set_label(FieldSink* sink, std::string_view key, std::string_view text) noexcept {
+  if (key == "model") sink->context.labels[ContextAccess::model] = intern_label(text, LabelOf::model);
+  if (key == "engine") sink->context.labels[ContextAccess::engine] = intern_label(text, LabelOf::model);
+  if (key == "tenant") sink->context.labels[ContextAccess::tenant] = intern_label(text, LabelOf::other);
 }
 
 // Clears the record's field of a key, because its new value is invalid or is content.
 void forget(FieldSink* sink, std::string_view key) noexcept {
   sink->begin_numbers();
-  if (key == "model") set_label(sink, ContextAccess::model, {});
-  if (key == "engine") set_label(sink, ContextAccess::engine, {});
-  if (key == "tenant") set_label(sink, ContextAccess::tenant, {});
+  set_label(sink, key, {});
   if (key == "tool_name") sink->has_tool = false;
   if (const UsageKey* const usage = find_key(kUsageKeys, key); usage != nullptr) {
     sink->*usage->field = 0;
@@ -165,9 +166,7 @@ void note_unreadable(FieldSink* sink, std::string_view key) noexcept {
 // Sets the record's fields that are texts.
 void note_text(FieldSink* sink, std::string_view key, std::string_view text) noexcept {
   sink->begin_numbers();
-  if (key == "model") set_label(sink, ContextAccess::model, text);
-  if (key == "engine") set_label(sink, ContextAccess::engine, text);
-  if (key == "tenant") set_label(sink, ContextAccess::tenant, text);
+  set_label(sink, key, text);
   if ((sink->keys & AttributeKey::retry) != 0 && (key == "retry.reason" || key == "reason")) {
     clean(text, sink->retry_reason);
   }
@@ -440,8 +439,11 @@ __attribute__((noinline)) void put_bool_carefully(FieldSink* sink, Text key, boo
   const std::uint8_t flags = metadata_flags(sink, key, content);
   const bool is_label = refuses_label(sink, key.view());
   if (!accept(sink, key, flags)) return;
-  if (!is_label && leaves_the_process(sink, flags)) note_unreadable(sink, key.view());
-  if (!leaves_the_process(sink, flags)) forget(sink, key.view());
+  if (!leaves_the_process(sink, flags)) {
+    forget(sink, key.view());
+  } else if (!is_label) {
+    note_unreadable(sink, key.view());
+  }
   count_unless(sink->fields.put_word(key.view(), Value::Type::boolean, value ? 1 : 0, flags));
 }
 
