@@ -447,6 +447,8 @@ TEST(FilterOptions, SelectTheTimeOfDayThatIsInTheRecording) {
   EXPECT_FALSE(are_idle({.since = "23:00", .until = "01:30"}));
   EXPECT_FALSE(are_idle({.since = "30h"})) << "the last 30 hours are all that there is";
   EXPECT_FALSE(are_idle({}));
+  EXPECT_FALSE(are_idle({.since = "2026-09-21T00:30Z", .until = "1h"}))
+      << "in this order only for a pipe, which ends now";
   EXPECT_EQ(times({.since = "40000d"}).first, 0U) << "the clock does not go back so far";
   try {
     times({.since = "1h", .until = "2h"});

@@ -71,14 +71,13 @@ void Filter::set_times(std::uint64_t first_unix_ns, std::uint64_t last_unix_ns) 
 }
 
 bool Filter::has_idle_times(std::uint64_t first_unix_ns, std::uint64_t last_unix_ns) const {
-  if (since.empty() && until.empty()) return false;
+  const auto is_other = [&](const std::string& text) {
+    return !text.empty() && time_of(text, last_unix_ns).next_unix_ns == 0;
+  };
+  if ((since.empty() && until.empty()) || is_other(since) || is_other(until)) return false;
   Filter known = *this;
   known.set_times(first_unix_ns, last_unix_ns);
-  const auto is_time_of_day = [&](const std::string& text) {
-    return text.empty() || time_of(text, last_unix_ns).next_unix_ns != 0;
-  };
-  return is_time_of_day(since) && is_time_of_day(until) && known.since_unix_ns < first_unix_ns &&
-         known.until_unix_ns > last_unix_ns;
+  return known.since_unix_ns < first_unix_ns && known.until_unix_ns > last_unix_ns;
 }
 
 bool Filter::may_want(const TraceId& id) const {
