@@ -13,6 +13,7 @@ namespace {
 std::atomic<bool> faked{false};
 std::atomic<std::uint64_t> fake_now{0};
 std::atomic<std::uint64_t> fake_reads{0};
+std::atomic<std::uint64_t> fake_step{0};  // by which each read advances it
 
 }  // namespace
 
@@ -23,8 +24,9 @@ extern "C" int clock_gettime(clockid_t clock_id, timespec* tp) noexcept {
     return result;
   }
   ++fake_reads;
-  tp->tv_sec = static_cast<time_t>(fake_now / 1'000'000'000);
-  tp->tv_nsec = static_cast<long>(fake_now % 1'000'000'000);
+  const std::uint64_t now = fake_now += fake_step;
+  tp->tv_sec = static_cast<time_t>(now / 1'000'000'000);
+  tp->tv_nsec = static_cast<long>(now % 1'000'000'000);
   return 0;
 }
 
@@ -35,10 +37,12 @@ FakeClock::FakeClock() {
   // it.
   fake_now = static_cast<std::uint64_t>(now.tv_sec - 1) * 1'000'000'000U;
   fake_reads = 0;
+  fake_step = 0;
   faked = true;
 }
 FakeClock::~FakeClock() { faked = false; }
 
 void FakeClock::advance(std::uint64_t ns) { fake_now += ns; }
 void FakeClock::go_back(std::uint64_t ns) { fake_now -= ns; }
+void FakeClock::advance_at_each_read(std::uint64_t ns) { fake_step = ns; }
 std::uint64_t FakeClock::reads() { return fake_reads; }

@@ -210,4 +210,13 @@ TEST(HeaderStore, IsNotSearchedEachTimeIfScopesHaveAllSlots) {
 }
 #endif
 
+// A thread may be preempted while it searches.
+TEST(HeaderStore, StoresThoughSearchesTakeLong) {
+  expect_in_child([] {
+    const FakeClock clock;
+    FakeClock::advance_at_each_read(10 * kMillisecond);
+    for (int i = 0; i < 300'000; ++i) ASSERT_NE(store_headers("k=1", ""), 0U) << i;
+  });
+}
+
 }  // namespace

@@ -205,9 +205,8 @@ __attribute__((no_sanitize("thread"), noinline)) std::uint64_t current_headers(c
 }  // namespace
 
 void each_current_headers(void (*each)(void* to, std::uint64_t handle), void* to) noexcept {
-  scope_slabs.for_each_used<ScopeFrame>([=](const ScopeFrame& frame, const Slabs::Claim&) {
-    if (const std::uint64_t handle = current_headers(frame); handle != 0) each(to, handle);
-  });
+  scope_slabs.for_each_used<ScopeFrame>(
+      [=](const ScopeFrame& frame, const Slabs::Claim&) { each(to, current_headers(frame)); });
 }
 
 void unmap_scopes() noexcept {

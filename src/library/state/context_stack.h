@@ -73,8 +73,8 @@ inline const Interned& enclosing_name(const SpanState& event) noexcept {
   return frame != nullptr ? frame->span->name : event.name;
 }
 
-// Calls `each(handle)` for the headers (header_store.h) of the contexts in scopes of all threads and suspended fibers,
-// which may change meanwhile. The contexts of spans have the headers of the scope around them.
+// Calls `each(handle)` for the headers (header_store.h; 0 if there are none) of the contexts in scopes of all threads
+// and suspended fibers, which may change meanwhile. The contexts of spans have the headers of the scope around them.
 void each_current_headers(void (*each)(void* to, std::uint64_t handle), void* to) noexcept;
 template <class Each>
 void for_each_current_headers(const Each& each) noexcept {

@@ -39,9 +39,9 @@ Slot slots[kRings * kSlots];
 struct Ring {
   std::atomic<std::uint64_t> tickets;  // each is a slot that was offered to a writer
   std::atomic<std::uint32_t> marked;   // the number of the segment whose slots were marked last, plus one
-  // Each mark is charged with kPause times its duration. This is the time at which all marks so far are paid.
+  // Each mark is charged with kPause times its cost. This is the time at which all marks so far are paid.
   std::atomic<std::uint64_t> marked_until_ns;
-  std::atomic<std::uint64_t> mark_ns;  // the duration of the last one, and of looking at its segment
+  std::atomic<std::uint64_t> mark_ns;  // the cost of the last one, and of looking at its segment
 };
 Ring rings[kRings];
 
@@ -60,10 +60,13 @@ void raise(std::atomic<std::uint32_t>& value, std::uint32_t to) noexcept {
 // Marks the slots of a segment that contexts in scopes name, before they are offered again. If several threads do this
 // at a time, they do the same.
 __attribute__((noinline)) void mark_kept(std::size_t ring, std::uint32_t segment) noexcept {
-  constexpr std::uint64_t kLookNs = 20'000;
-  const std::uint64_t began_ns = monotonic_ns();
-  for_each_current_headers([=](std::uint64_t handle) {
-    for (handle &= ~kOnlyBaggage; handle != 0;) {
+  // The cost is what was looked at, not the duration: a thread that is preempted here must not keep others from
+  // storing.
+  constexpr std::uint64_t kLookNs = 20'000, kLookAtOneNs = 25;
+  std::uint64_t cost_ns = kLookNs;
+  for_each_current_headers([&](std::uint64_t handle) {
+    cost_ns += kLookAtOneNs;
+    for (handle &= ~kOnlyBaggage; handle != 0; cost_ns += kLookAtOneNs) {
       Slot& slot = slots[handle % std::size(slots)];
       const std::uint64_t next = slot.next.load(std::memory_order_acquire);
       if (slot.generation.load(std::memory_order_acquire) != handle / std::size(slots)) return;
@@ -72,10 +75,9 @@ __attribute__((noinline)) void mark_kept(std::size_t ring, std::uint32_t segment
     }
   });
   raise(rings[ring].marked, segment + 1);
-  const std::uint64_t took_ns = monotonic_ns() - began_ns + kLookNs;
   std::atomic<std::uint64_t>& until_ns = rings[ring].marked_until_ns;
-  until_ns = std::max(until_ns.load(std::memory_order_relaxed), began_ns) + kPause * took_ns;
-  rings[ring].mark_ns.store(took_ns, std::memory_order_relaxed);
+  until_ns = std::max(until_ns.load(std::memory_order_relaxed), monotonic_ns()) + kPause * cost_ns;
+  rings[ring].mark_ns.store(cost_ns, std::memory_order_relaxed);
 }
 
 // The tracestate and the baggage, one after the other.

@@ -13,7 +13,7 @@
 // is in no scope is kept until 28,672 slots or more have been filled after its own. If the scopes name all slots, a new
 // text is not stored, and counted as evicted. The number of scopes is not bounded, so writers look through them for a
 // 32nd of the time at most, apart from a burst of one ring. If this keeps a writer from the next segment, its text is
-// not stored either.
+// not stored either. That time is estimated from the number of scopes: a preempted writer must not keep others out.
 #pragma once
 
 #include <cstddef>
