@@ -169,6 +169,19 @@ def nopspan(*words, command=(), **options):
         "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "timeout": PATIENCE_S, "check": False, **options})
 
 
+def output_of(*arguments):
+    """What a command prints as JSON. It must succeed."""
+    done = nopspan("--json", *arguments)
+    if done.returncode != 0:
+        raise AssertionError(done.stderr)
+    return done.stdout
+
+
+def objects_of(*arguments):
+    """The same of a command that prints an object per line."""
+    return [json.loads(line) for line in output_of(*arguments).splitlines()]
+
+
 def workload_ends(test, path):
     """Each span end that the handler of programs/workload received and wrote into a file: the event, and the span's
     name."""
@@ -498,16 +511,21 @@ def is_among_own_processes():
     return "NOPSPAN_OWN_PROCESSES" in os.environ
 
 
+def among_own_processes(*command):
+    """The command that runs this one in a pid namespace of its own, where a tracer of all processes finds no others."""
+    # The shell waits for the processes that others leave behind, as a machine's init does.
+    return ["env", "NOPSPAN_OWN_PROCESSES=1", *own_mounts("--pid", "--fork", "--kill-child", "--mount-proc"),
+            "sh", "-c", '"$@"; exit $?', "sh", *command]
+
+
 def main(*commands, own_processes=True):
     """Runs the tests of the calling file, if the machine can. They attach to a copy of the library that only their
-    programs load, and in a pid namespace of their own a tracer of all processes finds no others, so that the tests of
-    other files can run at the same time. bpftrace does not know the pids of such a namespace."""
+    programs load, and are among their own processes, so that the tests of other files can run at the same time.
+    bpftrace does not know the pids of such a namespace."""
     need(*commands)
     if own_processes and not is_among_own_processes():
-        os.environ["NOPSPAN_OWN_PROCESSES"] = "1"
-        # The shell waits for the processes that others leave behind, as a machine's init does.
-        command = [*own_mounts("--pid", "--fork", "--kill-child", "--mount-proc"), "sh", "-c", '"$@"; exit $?', "sh"]
-        os.execvp(command[0], [*command, sys.executable, *sys.argv])
+        command = among_own_processes(sys.executable, *sys.argv)
+        os.execvp(command[0], command)
     os.makedirs(os.path.dirname(LIBRARY), exist_ok=True)
     _lock = hold_lock(os.path.join(os.path.dirname(LIBRARY), ".lock"))
     replace_file(BUILT_LIBRARY, LIBRARY)

@@ -20,7 +20,7 @@ import example_service
 import harness
 from engine_clients import CANCELLED, FOREVER, MODEL, fact_body
 from example_service import Server, lines_of, steps_of
-from harness import LIBRARY, LONG, PATIENCE_S, Test, nopspan, wait_until
+from harness import LIBRARY, LONG, PATIENCE_S, Test, objects_of, output_of, wait_until
 from project_script import Script
 from test_hist import Hist
 from test_record import Record
@@ -55,10 +55,11 @@ def readers(path, *options):
 
 
 class Client(threading.Thread):
-    """A request whose answer is streamed. `leaves`: it hangs up at the first token, or at once."""
+    """A request whose answer is streamed. `leaves`: it hangs up at the first token, or at once. It waits for `go`."""
 
-    def __init__(self, server, number, max_tokens, leaves=None):
+    def __init__(self, server, number, max_tokens, leaves=None, go=None):
         super().__init__(daemon=True)
+        self.go = go
         self.body = fact_body(number, max_tokens, stream=True)
         self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
         self.leaves, self.answers, self.leave, self.error = leaves, threading.Event(), threading.Event(), None
@@ -66,11 +67,13 @@ class Client(threading.Thread):
 
     def run(self):
         try:
-            try:
-                self.send()
-            except BrokenPipeError:  # the server closes a connection that sends nothing for 5 s
+            if self.go is not None:
+                self.go.wait()
+            for _ in range(20):  # the server closes a connection that sends nothing for 5 s
+                with contextlib.suppress(BrokenPipeError):
+                    self.send()
+                    break
                 self.connection.close()
-                self.send()
             if self.leaves != "at once":
                 self.read_answer(self.connection.getresponse())
             if self.leaves or self.leave.is_set():
@@ -89,17 +92,6 @@ class Client(threading.Thread):
                 self.answers.set()
             if self.answers.is_set() and (self.leaves or self.leave.is_set()):
                 return
-
-
-def output_of(*arguments):
-    done = nopspan("--json", *arguments)
-    if done.returncode != 0:
-        raise AssertionError(done.stderr)
-    return done.stdout
-
-
-def objects_of(*arguments):
-    return [json.loads(line) for line in output_of(*arguments).splitlines()]
 
 
 def facts_of(document):
@@ -168,13 +160,13 @@ class Run(Test):
 class All:
     """All of it, attached from the beginning. SLOTS, CLIENTS: of each subclass."""
 
-    TOKENS, TOKEN_DELAY_US = 160, 300
+    TOKENS, TOKEN_DELAY_US, ROOM = 160, 300, 128  # ROOM: tokens of the cache for each slot
 
     @classmethod
     def run_engine(cls, folder, options, events):
         # The room is enough for a few of the slots, so that requests are preempted.
         options += ("--slots", str(cls.SLOTS), "--threads", str(cls.CLIENTS + 8), "--context", "1024",
-                    "--kv-tokens", str(128 * cls.SLOTS), "--prefill-tokens", str(6 * cls.SLOTS), "--draft-tokens", "4",
+                    "--kv-tokens", str(cls.ROOM * cls.SLOTS), "--prefill-tokens", str(6 * cls.SLOTS), "--draft-tokens", "4",
                     "--token-delay-us", str(cls.TOKEN_DELAY_US))
         with contextlib.ExitStack() as stack, Server(folder, *options, events=events) as cls.server:
             # Of the server only: other programs on this machine may have engines, and a reader that attaches to one
@@ -183,8 +175,10 @@ class All:
             for reader in cls.readers.values():
                 stack.enter_context(reader)
             leaves = {4: "at the first token", 7: "at once"}
-            clients = [Client(cls.server, number, FOREVER if number % 10 in leaves else cls.TOKENS, leaves.get(number % 10))
+            go = threading.Event()  # at the same time: answers that are read meanwhile would delay the last requests
+            clients = [Client(cls.server, number, FOREVER if number % 10 in leaves else cls.TOKENS, leaves.get(number % 10), go)
                        for number in range(cls.CLIENTS)]
+            go.set()
             for client in clients:
                 client.join()
             errors = [client.error for client in clients if client.error is not None]
@@ -346,7 +340,8 @@ class Slots8(All, Run):
 @harness.unittest.skipUnless(LONG, "NOPSPAN_LONG=1 runs it")
 class Slots1024(All, Run):
     SLOTS, CLIENTS = 1024, 1400
-    TOKENS, TOKEN_DELAY_US = 250, 50000  # so that most requests are sent before the first ones are answered
+    # Most requests are sent before the first ones are answered. More than 512 are in a step, and later too many.
+    TOKENS, TOKEN_DELAY_US, ROOM = 250, 300000, 80
 
     @classmethod
     def setUpClass(cls):

@@ -16,7 +16,7 @@ import sys
 import debian
 import harness
 import tiny_gguf
-from harness import LONG, PATIENCE_S, SOURCE, Test, nopspan
+from harness import LONG, PATIENCE_S, SOURCE, Test, objects_of, output_of
 from test_hist import Hist
 from test_record import Record
 from test_top import Top
@@ -37,11 +37,6 @@ OPTIONS = ["--prompt", PROMPT, "--output", OUTPUT, "--spec", SPEC, "--cancel-eve
 REQUEST_FACTS = ("prefill_tokens", "recomputed_tokens", "prompt_chunks", "decode_tokens", "preemptions", "drafts",
                  "drafted_tokens", "accepted_tokens")
 STEP_FACTS = ("batch_size", "prefill_tokens", "decode_tokens", "drafted_tokens", "accepted_tokens")
-
-
-def lines(*arguments):
-    """What a command prints for a recording as JSON."""
-    return [json.loads(line) for line in nopspan("--json", *arguments, check=True).stdout.splitlines()]
 
 
 class Sid:
@@ -176,12 +171,12 @@ class EngineLlama(Test):
         self.assertEqual(top.last()["engine_facts_dropped"], 0)
 
     def check_recording(self, books):
-        entries = lines("replay", self.recording, "--spans")
+        entries = objects_of("replay", self.recording, "--spans")
         steps = {entry["step"]["number"]: entry for entry in entries if "step" in entry}
         self.assertEqual({number: tuple(attribute(entry, fact) for fact in STEP_FACTS[:3])
                           for number, entry in steps.items()},
                          {number: tuple(step[fact] for fact in STEP_FACTS[:3]) for number, step in books.steps.items()})
-        found = self.hist_of(*lines("hist", "--from", self.recording, "--of", "acceptance", "--by", "name"))
+        found = self.hist_of(json.loads(output_of("hist", "--from", self.recording, "--of", "acceptance", "--by", "name")))
         self.assertEqual(found["engine.request"]["count"],
                          sum(line["drafted_tokens"] > 0 for line in books.requests.values()))
 
