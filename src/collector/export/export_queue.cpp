@@ -3,6 +3,7 @@
 
 #include "base/failure.h"
 #include "base/text.h"
+#include "base/threads.h"
 
 #include <csignal>
 #include <system_error>
@@ -180,21 +181,13 @@ bool ExportQueue::finish(std::chrono::nanoseconds time) {
          0;
 }
 
-// The thread receives no signals. A signal of the user must interrupt the main thread's poll(), and SIGPIPE would end
-// the program: a TLS library may write to a closed connection.
+// SIGPIPE would end the program: a TLS library may write to a closed connection.
 std::thread ExportQueue::start() {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, &before);
-  std::thread thread;
   try {
-    thread = std::thread([this] { run(); });
+    return thread_without_signals([this] { run(); });
   } catch (const std::system_error& error) {
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
     throw Failure(std::string("cannot start a thread: ") + error.what());
   }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return thread;
 }
 
 void ExportQueue::run() {

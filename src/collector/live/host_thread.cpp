@@ -5,6 +5,7 @@
 
 #include "base/failure.h"
 #include "base/text.h"
+#include "base/threads.h"
 #include "base/time_budget.h"
 #include "host/process_facts.h"
 #include "host/process_reader.h"
@@ -56,11 +57,7 @@ HostThread::HostThread(const SourceOptions& options, const ProcessFilter& proces
 
 void HostThread::start() {
   // The signal by which the kernel reports a writer of a leased file is read from a descriptor.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_ = thread_without_signals([this] { run(); });
 }
 
 bool HostThread::stop(Clock::time_point until) {

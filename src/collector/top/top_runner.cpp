@@ -5,11 +5,11 @@
 #include "base/terminal.h"
 #include "base/text.h"
 #include "base/text_output.h"
+#include "base/threads.h"
 
 #include <unistd.h>
 
 #include <chrono>
-#include <csignal>
 #include <utility>
 
 namespace nopspan::collector {
@@ -21,11 +21,7 @@ TopRunner::TopRunner(const TopOptions& options, std::unique_ptr<Source> source, 
             [this](TopSnapshotPointer snapshot) { publish(std::move(snapshot)); }) {
   // The thread that runs the source blocks all signals, so the thread that draws receives them and can restore the
   // terminal.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this] { run(); });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_ = thread_without_signals([this] { run(); });
 }
 
 TopRunner::~TopRunner() {
