@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "metric/metric_registry.h"
 
+#include "base/random.h"
 #include "base/text.h"
 #include "base/utf8.h"
 #include "metric/metric_text.h"
@@ -9,7 +10,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <random>
 
 namespace nopspan::collector {
 namespace {
@@ -26,9 +26,8 @@ constexpr std::uint64_t kKeepIfFull = 300 * kSecond;
 constexpr std::uint64_t kMostLate = 10 * kSecond;
 
 std::string random_seed_text() {
-  std::random_device random;
-  const std::uint32_t seed[] = {random(), random()};
-  return {reinterpret_cast<const char*>(seed), sizeof(seed)};
+  const std::uint64_t seed = random_seed();
+  return {reinterpret_cast<const char*>(&seed), sizeof(seed)};
 }
 
 // At most kMostValueBytes, without a part of a character at the end.

@@ -1,24 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "top/token_reports.h"
 
+#include "base/random.h"
+
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <cstring>
 #include <new>
-#include <random>
 #include <utility>
 
 namespace nopspan::collector {
-
-namespace {
-
-std::uint64_t random_seed() {
-  std::random_device random;
-  return std::uint64_t{random()} << 32U | random();
-}
-
-}  // namespace
 
 TokenReports::TokenReports(TakeBack take_back) : take_back_(std::move(take_back)), seed_(random_seed()) {}
 
