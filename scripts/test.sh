@@ -5,10 +5,10 @@
 #   scripts/test.sh [--all | --long] [--only PRESET]...
 #
 #   --all          also test what CI does: other compilers, linkers and projects (the labels elf and consumer), the
-#                  tree itself (hygiene), packaging, the seeds of fuzzing, SystemTap's script, benchmarks (that they
-#                  compile), and the presets asan, tsan, gcc and noprobes
+#                  tree itself (hygiene), packaging, the seeds of fuzzing, SystemTap's script, the page in a browser,
+#                  benchmarks (that they compile), and the presets asan, tsan, gcc and noprobes
 #   --long         also run soaks, fuzzing, mutants, every compiler and linker, packages, other kernels in emulation
-#                  (two hours, all presets)
+#                  (three hours, all presets)
 #   --only PRESET  build and test only this preset: dev, asan, tsan, gcc, noprobes or fuzz; may be repeated (default: dev
 #                  without what only --all tests)
 #
@@ -45,7 +45,7 @@ others='^live$' # the labels that are left out when dev's other tests run
 checks=all     # the target that builds those
 if [[ ${#presets[@]} -eq 0 ]]; then
   presets=("dev live" dev)
-  if [[ $all == 0 ]]; then others='^(live|elf|consumer|hygiene|package|emulation|fuzz)$' checks=checks; fi
+  if [[ $all == 0 ]]; then others='^(live|elf|consumer|hygiene|package|emulation|fuzz|browser)$' checks=checks; fi
   if [[ $all == 1 ]]; then presets+=(asan tsan gcc noprobes); fi # the longest build first
   if [[ $NOPSPAN_LONG == 1 ]]; then presets+=(fuzz); fi
 fi

@@ -75,6 +75,15 @@ TEST_F(Clocks, SaysHowFarItMayBeOff) {
 
 TEST_F(Clocks, MapsWhatWasBeforeTheFirstSampleToo) { expect_unix(1, 1 + offset); }
 
+TEST(ClockSamples, ConvertBothWays) {
+  ClockSamples samples({10 * kSecond, 1000 * kSecond, 0});
+  samples.add({20 * kSecond, 1005 * kSecond, 0});
+  for (const std::uint64_t ns : {kSecond, 10 * kSecond, 20 * kSecond - 1, 20 * kSecond, 30 * kSecond}) {
+    EXPECT_EQ(samples.to_monotonic(samples.to_unix(ns)), ns);
+  }
+  EXPECT_EQ(samples.to_monotonic(5), 0U) << "before the clock began";
+}
+
 TEST(WallClock, MapsNowToNow) {
   WallClock clock;
   EXPECT_GE(clock.change_fd(), 0);

@@ -10,13 +10,26 @@
 
 namespace nopspan::collector {
 
-std::string gzipped(std::string_view bytes, int level) {
+namespace {
+
+template <class Bound, class Compress>
+std::string compressed(std::string_view bytes, int level, Bound bound, Compress compress) {
   const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> compressor(
       libdeflate_alloc_compressor(level), libdeflate_free_compressor);
   if (!compressor) throw std::bad_alloc();
-  std::string out(libdeflate_gzip_compress_bound(compressor.get(), bytes.size()), '\0');
-  out.resize(libdeflate_gzip_compress(compressor.get(), bytes.data(), bytes.size(), out.data(), out.size()));
+  std::string out(bound(compressor.get(), bytes.size()), '\0');
+  out.resize(compress(compressor.get(), bytes.data(), bytes.size(), out.data(), out.size()));
   return out;
+}
+
+}  // namespace
+
+std::string gzipped(std::string_view bytes, int level) {
+  return compressed(bytes, level, libdeflate_gzip_compress_bound, libdeflate_gzip_compress);
+}
+
+std::string deflated(std::string_view bytes, int level) {
+  return compressed(bytes, level, libdeflate_zlib_compress_bound, libdeflate_zlib_compress);
 }
 
 std::optional<std::string> gunzipped(std::string_view bytes, std::size_t most) {

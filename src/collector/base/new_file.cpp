@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/new_file.h"
 
+#include "base/stopping.h"
+
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <poll.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -28,6 +33,33 @@ int rename_to_free_name(const std::string& from, const std::string& to) {
   return 0;
 }
 
+// Whether a symbolic link is one of the kernel, such as /dev/fd/63 of the shell's >(…). No user can make such a link.
+bool is_link_of_kernel(const std::string& path) {
+  const OpenFile link(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  struct statfs facts = {};
+  return link && ::fstatfs(link.get(), &facts) == 0 && facts.f_type == PROC_SUPER_MAGIC;
+}
+
+// Opens a pipe, a device or a descriptor of this process. Waits for the reader of a pipe, until a signal.
+OpenFile open_special(const std::string& path, bool is_link) {
+  constexpr int kPauseMilliseconds = 50;
+  const int flags = O_WRONLY | O_CLOEXEC | (is_link ? O_TRUNC : O_NOFOLLOW);
+  while (true) {
+    OpenFile file(::open(path.c_str(), flags | O_NONBLOCK));
+    const int error = errno;
+    struct stat facts = {};
+    if (!is_link && file && ::fstat(file.get(), &facts) == 0 && is_foreign_pipe(facts)) {
+      throw Failure(path + " belongs to another user, who could read what is written: use - for stdout",
+                    Failure::kUsageError);
+    }
+    if (file && ::fcntl(file.get(), F_SETFL, 0) == 0) return file;
+    if (error != ENXIO || !std::filesystem::is_fifo(path))
+      throw Failure(path + ": " + errno_text(error), Failure::kUsageError);
+    if (interrupted) throw Failure(path + ": stopped before it had a reader");
+    ::poll(nullptr, 0, kPauseMilliseconds);
+  }
+}
+
 }  // namespace
 
 FileKind kind_of_file(const std::string& path) {
@@ -36,6 +68,21 @@ FileKind kind_of_file(const std::string& path) {
   if (S_ISREG(facts.st_mode)) return FileKind::regular;
   if (S_ISDIR(facts.st_mode)) return FileKind::folder;
   return S_ISLNK(facts.st_mode) ? FileKind::link : FileKind::other;
+}
+
+Failure file_exists(const std::string& path) {
+  return Failure(path + " exists: use another name, or --force to replace it", Failure::kUsageError);
+}
+
+OpenFile open_existing_output(const std::string& path, bool may_replace) {
+  const FileKind kind = kind_of_file(path);
+  if (kind == FileKind::folder) throw Failure(path + ": " + errno_text(EISDIR), Failure::kUsageError);
+  if (kind == FileKind::link && !is_link_of_kernel(path)) {
+    throw Failure(path + " is a symbolic link, and links are not followed: use another name, or - for stdout",
+                  Failure::kUsageError);
+  }
+  if (kind != FileKind::none && !may_replace) throw file_exists(path);
+  return kind == FileKind::link || kind == FileKind::other ? open_special(path, kind == FileKind::link) : OpenFile();
 }
 
 template <class Create>

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file that replaces another one as a whole, in a folder where other users may have placed something else.
+// Files to write: a file that replaces another one as a whole, in a folder where other users may have placed something
+// else, and pipes and devices.
 #pragma once
 
+#include "base/failure.h"
 #include "base/open_file.h"
 
 #include <sys/types.h>
@@ -13,6 +15,13 @@ namespace nopspan::collector {
 enum class FileKind { none, regular, folder, link, other };
 // Returns the kind of the file at `path`, without following a symbolic link.
 FileKind kind_of_file(const std::string& path);
+
+Failure file_exists(const std::string& path);
+
+// Opens the pipe, the device or the descriptor of this process (/dev/fd/63 of the shell's >(…)) that is at `path`, for
+// private data, and waits for the reader of a pipe until a signal. Returns an empty object if a NewFile can be
+// published there. Throws Failure if not, and if there is something that may not be replaced.
+OpenFile open_existing_output(const std::string& path, bool may_replace);
 
 // A new file without a name, which publish() places at its path. A killed process therefore leaves nothing. If the file
 // system does not support this, the file has a random name that begins with a dot.

@@ -20,6 +20,8 @@ namespace nopspan::collector {
 // Set by SIGINT, SIGTERM and SIGHUP, and by a command that has what the user asked for. In the tracing process, set
 // when the command asks it to end.
 inline std::atomic<bool> stopping = false;
+// Set in a tracing process when the command asks for one more reading, and when it asks it to end.
+inline std::atomic<bool> must_read = false;
 // Set by these signals only: the user wants the program to end now, even if output is lost.
 inline std::atomic<bool> interrupted = false;
 

@@ -139,6 +139,20 @@ std::string remark_text(const std::string& remark) {
   return remark.empty() ? "" : "nopspan: " + printable(remark, SIZE_MAX) + "\n";
 }
 
+std::string base64_of(std::string_view bytes) {
+  constexpr char kDigits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  text.reserve((bytes.size() + 2) / 3 * 4);
+  for (; !bytes.empty(); bytes.remove_prefix(std::min<std::size_t>(bytes.size(), 3))) {
+    std::uint32_t group = 0;
+    for (std::size_t i = 0; i < 3; ++i) {
+      group = group << 8U | (i < bytes.size() ? static_cast<unsigned char>(bytes[i]) : 0U);
+    }
+    for (std::size_t i = 0; i < 4; ++i) text += i <= bytes.size() ? kDigits[group >> (18 - 6 * i) & 63U] : '=';
+  }
+  return text;
+}
+
 std::string hex_text(std::string_view bytes) {
   std::string text;
   text.reserve(2 * bytes.size());

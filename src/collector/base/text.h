@@ -29,6 +29,7 @@ std::string date_text(std::uint64_t unix_ns);
 std::string remark_text(const std::string& remark);
 
 std::string hex_text(std::string_view bytes);
+std::string base64_of(std::string_view bytes);
 
 // "1 span", "3 spans"; or "1 entry", "3 entries", if `many` is given.
 std::string counted(std::uint64_t count, const std::string& one, const std::string& many = "");

@@ -6,6 +6,7 @@
 #include "base/text_output.h"
 #include "command/command.h"
 #include "command/command_run.h"
+#include "command/live_page.h"
 #include "command/metrics_service.h"
 #include "command/options.h"
 #include "command/tracing_process.h"
@@ -84,8 +85,10 @@ constexpr char kExportExamples[] =
 constexpr char kServeDescription[] =
     "Serves metrics of spans, GenAI requests and engines by HTTP, for Prometheus:\n"
     "rates, errors and durations of every span name, tokens, times to first token,\n"
-    "queues and gauges, and the ledger. docs/metrics.md lists them. The process that\n"
-    "serves has no privileges; another one traces.";
+    "queues and gauges, and the ledger. docs/metrics.md lists them. Browsers of this\n"
+    "host get a page of requests at /: those in flight, and those that have ended\n"
+    "while the page was open. The process that serves has no privileges; others\n"
+    "trace, and read what is in flight.";
 constexpr char kServeExamples[] =
     "Examples:\n"
     "  nopspan serve                                    on 127.0.0.1:9464\n"
@@ -123,6 +126,21 @@ struct ExportCommandOptions {
   }
 };
 
+bool is_file(const ExportCommandOptions& options) {
+  return !options.source.from.empty() && !options.source.from.starts_with("unix:");
+}
+
+// The part of the filter that requests in flight can satisfy.
+OpenFilter open_filter(const Filter& filter) {
+  OpenFilter open;
+  open.request = filter.request;
+  open.name = filter.name;
+  open.model = filter.model;
+  open.tenant = filter.tenant;
+  open.where = filter.where;
+  return open;
+}
+
 Process own_process() {
   Process self;
   self.pid = self.namespace_pid = static_cast<std::uint32_t>(getpid());
@@ -138,9 +156,10 @@ Process own_process() {
 // snapshot of the metrics at each interval.
 class ExportSink : public Sink {
  public:
-  ExportSink(const ExportCommandOptions& options, Exporter& exporter, MetricsService& service)
+  ExportSink(const ExportCommandOptions& options, Exporter& exporter, MetricsService& service, LivePage& page)
       : exporter_(exporter),
         service_(service),
+        page_(page),
         content_(options.content),
         deltas_(options.temporality),
         has_metrics_(options.has_metrics()),
@@ -150,15 +169,20 @@ class ExportSink : public Sink {
   void on_entry(const Entry& entry) override {
     exporter_.on_entry(entry);
     if (has_metrics_) service_.on_entry(entry);
+    page_.on_entry(entry);
   }
   void on_tick(std::uint64_t now_unix_ns) override {
     exporter_.on_tick(now_unix_ns);
+    page_.on_tick(now_unix_ns);
     if (!has_metrics_) return;
     service_.on_tick(now_unix_ns);
     if (posts_metrics_ && std::chrono::steady_clock::now() >= posted_ + interval_) post();
   }
   // After the last entry.
-  void finish() { posts_metrics_ ? post() : service_.update(); }
+  void finish() {
+    posts_metrics_ ? post() : service_.update();
+    page_.finish();
+  }
 
  private:
   void post() {
@@ -179,6 +203,7 @@ class ExportSink : public Sink {
 
   Exporter& exporter_;
   MetricsService& service_;
+  LivePage& page_;
   const ExportOptions content_;
   MetricDeltas deltas_;
   const Process own_ = own_process();
@@ -260,7 +285,7 @@ void add_receivers(Exporter& exporter, ExportCommandOptions& options) {
   if (options.source.duration_ns > 0) {
     receiver.waits_until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(options.source.duration_ns);
   }
-  receiver.queue.refuses = options.source.from.empty() || options.source.from.starts_with("unix:");
+  receiver.queue.refuses = !is_file(options);
   exporter.add(std::make_unique<OtlpReceiver>(std::move(receiver), make_transport(settings, NOPSPAN_VERSION)));
 }
 
@@ -271,7 +296,11 @@ std::string announcement(const ExportCommandOptions& options, const Exporter& ex
   }
   if (!text.empty()) text += ". ";
   if (text.empty() && !options.only_serves) text = "No receiver is set, so metrics are served only. ";
-  if (options.serves) text += "Metrics are at http://" + service.server()->address() + "/metrics. ";
+  if (options.serves) {
+    const std::string url = "http://" + service.server()->address() + "/";
+    text += "Metrics are at " + url + "metrics" +
+            (options.metrics.has_page ? ", and a page of requests at " + url : "") + ". ";
+  }
   return text + "Press Ctrl-C to stop.\n";
 }
 
@@ -287,13 +316,13 @@ void serve_longer(const SourceOptions& options, MetricsService& service, const D
   }
 }
 
-nlohmann::ordered_json to_json(const MetricServerCounts& counts) {
+nlohmann::ordered_json to_json(const HttpServerCounts& counts) {
   nlohmann::ordered_json json;
-  for (const MetricServerCountField& field : kServerCounts) json[field.name] = counts.*field.count;
+  for (const HttpServerCountField& field : kServerCounts) json[field.name] = counts.*field.count;
   return json;
 }
 
-std::string to_text(const MetricServerCounts& counts) {
+std::string to_text(const HttpServerCounts& counts) {
   std::string text = counted(counts.scrapes, "scrape") + " answered";
   for (const auto& [name, count, is_answer, one, what] : kServerCounts) {
     if (one != nullptr && counts.*count > 0) text += ", " + counted(counts.*count, one) + what;
@@ -302,7 +331,7 @@ std::string to_text(const MetricServerCounts& counts) {
 }
 
 // Prints the accounts, the counts of the server and the ledger.
-void report(const Exporter& exporter, const MetricServer* server, const Ledger& ledger, bool as_json) {
+void report(const Exporter& exporter, const HttpServer* server, const Ledger& ledger, bool as_json) {
   nlohmann::ordered_json json = {{"receivers", nlohmann::ordered_json::array()}};
   std::string text;
   for (const auto& receiver : exporter.receivers()) {
@@ -325,7 +354,8 @@ void report(const Exporter& exporter, const MetricServer* server, const Ledger& 
   for (const auto& receiver : exporter.receivers()) receiver->note_reported();
 }
 
-int export_all(ExportCommandOptions& options, const OutputOptions& common, std::unique_ptr<Source> unfiltered) {
+int export_all(ExportCommandOptions& options, const OutputOptions& common, std::unique_ptr<Source> unfiltered,
+               std::unique_ptr<TracingProcess> open) {
   const Filter& filter = options.source.filter;
   const Filter none;
   FilteredSource source(std::move(unfiltered), options.only_serves ? filter : none);
@@ -333,9 +363,14 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, std::
                     {options.wants("traces"), options.wants("logs")});
   add_receivers(exporter, options);
   options.metrics.feed.is_exemplar = [&exporter](const Entry& entry) { return exporter.surely_exports(entry); };
+  const bool has_page = options.serves && options.metrics.has_page;
+  LivePage page(source, has_page && is_file(options), std::move(open), open_filter(filter),
+                !options.source.from.empty() ? "a recording does not have them"
+                : !filter.cgroup.empty()     ? "they cannot be selected by --cgroup"
+                                             : "no process could be started");
   MetricsService service(options.metrics, source, exporter, options.serves, options.exports_metrics(exporter));
-  ExportSink sink(options, exporter, service);
-  if (options.serves) service.serve(options.metrics.server);
+  ExportSink sink(options, exporter, service, page);
+  if (options.serves) service.serve(options.metrics.server, has_page ? &page : nullptr);
   std::cerr << announcement(options, exporter, service);
   if (options.source.from.empty()) set_standard_outputs_live();
   CommandRun run(options.source, filter);
@@ -475,9 +510,21 @@ int run_export(ExportCommandOptions& options, const OutputOptions& common) {
     prepare_receivers(options);
     source_options.filter = exported_by_source(options);
   }
-  return run_with_source(source_options, {{}, {}, {}, true}, [&](std::unique_ptr<Source> source) {
-    return export_all(options, common, std::move(source));
-  });
+  std::unique_ptr<TracingProcess> open;
+  const auto start_open = [&] {
+    if (!options.serves || !options.metrics.has_page || !options.source.filter.cgroup.empty()) return;
+    OpenTracerOptions what;
+    what.pids = options.source.filter.pids;
+    what.reads_held = what.when_asked = true;
+    try {
+      open = start_tracer(kOpenCapabilities, [what](MessagePipe& pipe) { return open_open_tracer(what, pipe); });
+    } catch (const Failure&) {  // the page says that
+    }
+  };
+  const auto export_them = [&](std::unique_ptr<Source> source) {
+    return export_all(options, common, std::move(source), std::move(open));
+  };
+  return run_with_source(source_options, {{}, {}, {}, true}, export_them, start_open);
 }
 
 }  // namespace
@@ -494,6 +541,11 @@ void add_export(CLI::App& app, const OutputOptions& common, Run& run) {
   serve->group("Metrics");
   add_metrics_options(*command, options->metrics);
   command->get_option("--host")->needs(serve);
+  command
+      ->add_flag("--page", options->metrics.has_page,
+                 "Also serve a page of requests, to the browsers of this host (see nopspan serve)")
+      ->needs(serve)
+      ->group("Metrics");
   add_source_options(*command, options->source);
   command->callback([options, command, serve, &common, &run] {
     options->serves = serve->count() > 0;
@@ -507,7 +559,7 @@ void add_export(CLI::App& app, const OutputOptions& common, Run& run) {
 
 void add_serve(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<ExportCommandOptions>();
-  options->serves = options->only_serves = true;
+  options->serves = options->only_serves = options->metrics.has_page = true;
   options->signals.clear();
   CLI::App* command = app.add_subcommand("serve", "Serve metrics for Prometheus");
   command->footer(std::string(kServeDescription) + "\n\n" + kServeExamples);
@@ -516,6 +568,8 @@ void add_serve(CLI::App& app, const OutputOptions& common, Run& run) {
                    "Address and port to listen on (default: 127.0.0.1:9464); port 0 takes a free one")
       ->check(some_text());
   add_metrics_options(*command, options->metrics);
+  command->add_flag("!--no-page", options->metrics.has_page, "Serve only metrics, and no page of requests")
+      ->group("Metrics");
   add_source_options(*command, options->source);
   describe_span_filters(*command);
   command->callback([options, &common, &run] { run = [options, &common] { return run_export(*options, common); }; });

@@ -74,14 +74,7 @@ void read_core(const OpenOptions& options, OpenReading& reading) {
 }
 
 std::string json_text(const OpenNow& now, int indent) {
-  ordered_json json;
-  if (now.time_unix_ns != 0) json["time_unix_ns"] = now.time_unix_ns;
-  for (const char* key : {"requests", "processes", "skipped"}) json[key] = ordered_json::array();
-  for (const OpenRequest& request : now.requests) json["requests"].push_back(to_json(request, now.processes));
-  for (const OpenProcess& process : now.processes) json["processes"].push_back(to_json(process));
-  for (const Unattached& each : now.skipped)
-    json["skipped"].push_back({{"pid", each.pid}, {"path", each.path}, {"reason", each.why}});
-  return json.dump(indent, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return to_json(now).dump(indent, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 // Whether all processes were examined.
@@ -215,15 +208,12 @@ int run_open(OpenOptions options, const OutputOptions& common) {
   }
   const OpenTracerOptions what{options.pids, options.filter.wants_early(), options.watch, options.interval_ns,
                                options.count};
-  const auto process =
-      start_tracing(options.watch ? tracing_capabilities(!has_uprobe_multi())
-                                  : std::vector<Capability>{Capability::sys_ptrace, Capability::dac_read_search,
-                                                            Capability::checkpoint_restore},
-                    [&](MessagePipe& pipe) {
-                      require_processes(options.pids);
-                      return open_open_tracer(what, pipe);
-                    },
-                    {});
+  const auto process = start_tracing(options.watch ? tracing_capabilities(!has_uprobe_multi()) : kOpenCapabilities,
+                                     [&](MessagePipe& pipe) {
+                                       require_processes(options.pids);
+                                       return open_open_tracer(what, pipe);
+                                     },
+                                     {});
   if (!options.watch) process->attaches_to_nothing();
   OpenWatch watch(common);
   OpenReading reading(options.filter,

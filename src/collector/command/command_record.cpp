@@ -115,7 +115,7 @@ nlohmann::ordered_json to_json(const Recorder::Totals& totals, const std::string
     json[EntryCounts::kMany[i]] = totals.entries.by_kind[i];
   json["bytes"] = totals.bytes;
   json["dropped"] = totals.dropped;
-  add_clock(json, source);
+  add_clock(json, source.clock());
   json["ledger"] = to_json(ledger);
   return json;
 }

@@ -91,9 +91,4 @@ int CommandRun::exit_status() const {
   return has_result ? 0 : Failure::kFailed;
 }
 
-void add_clock(nlohmann::ordered_json& json, const Source& source) {
-  const std::optional<ClockState> clock = source.clock();
-  if (clock) json["clock"] = {{"error_ns", clock->error_ns}, {"changes", clock->changes}};
-}
-
 }  // namespace nopspan::collector

@@ -68,7 +68,4 @@ class CommandRun : private Sink, private BatchSink {
   std::optional<TimeRange> times_;   // Source::times() after the run
 };
 
-// Adds "clock": {"error_ns": …, "changes": …} (ClockState) if the source has one.
-void add_clock(nlohmann::ordered_json& json, const Source& source);
-
 }  // namespace nopspan::collector

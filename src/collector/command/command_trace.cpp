@@ -95,7 +95,7 @@ void TracePrinter::print_end(const Source& source, const TraceStage& stage) cons
                                      {"incomplete_not_shown", stage_counts.incomplete}};
     traces.update(to_json(counts, steps));
     nlohmann::ordered_json end = {{"type", "end"}, {"traces", std::move(traces)}};
-    add_clock(end, source);
+    add_clock(end, source.clock());
     end["ledger"] = to_json(ledger);
     standard_output().write(end.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
     return;

@@ -43,6 +43,8 @@ constexpr char kExamples[] =
     "  nopspan trace --slower-than 2s    show slow requests as trees\n"
     "  nopspan record spans.rec          record everything to a file\n"
     "  nopspan replay spans.rec          summarize the recording\n"
+    "  nopspan convert spans.rec --to perfetto -o spans.pftrace\n"
+    "                                    write it for ui.perfetto.dev\n"
     "  nopspan export --otlp http://localhost:4318\n"
     "                                    send spans, logs and metrics to OTLP\n"
     "  nopspan serve                     serve metrics for Prometheus\n"
@@ -138,8 +140,8 @@ void add_output_options(CLI::App& app, OutputOptions& common, bool& no_color) {
 
 void add_commands(CLI::App& app, OutputOptions& common, bool& no_color, Run& run) {
   using Add = void (*)(CLI::App&, const OutputOptions&, Run&);
-  for (const Add add :
-       {add_ps, add_open, add_top, add_trace, add_hist, add_record, add_replay, add_export, add_serve, add_doctor}) {
+  for (const Add add : {add_ps, add_open, add_top, add_trace, add_hist, add_record, add_replay, add_export, add_serve,
+                        add_convert, add_doctor}) {
     add(app, common, run);
   }
   for (CLI::App* command : app.get_subcommands({})) {

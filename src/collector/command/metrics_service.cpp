@@ -2,6 +2,7 @@
 #include "command/metrics_service.h"
 
 #include "base/text.h"
+#include "command/live_page.h"
 #include "command/options.h"
 #include "export/receiver_account.h"
 #include "metric/metric_text.h"
@@ -153,19 +154,26 @@ void MetricsService::write_server(MetricRegistry& registry) {
   MetricFamily& displaced =
       own_family(registry, "nopspan.serve.displaced", "{connection}",
                  "Connections that were closed while they waited, to make room for others.", MetricType::counter);
-  const MetricServerCounts counts = server_->counts();
+  const HttpServerCounts counts = server_->counts();
   MetricWriter writer(registry);
-  for (const MetricServerCountField& field : kServerCounts) {
+  for (const HttpServerCountField& field : kServerCounts) {
     if (field.is_answer) writer.total(requests, static_cast<double>(counts.*field.count), {field.name});
   }
   writer.total(displaced, static_cast<double>(counts.displaced), {});
 }
 
-void MetricsService::serve(const MetricServerOptions& options) {
-  server_ = std::make_unique<MetricServer>(options, [this](MetricFormat format) {
+void MetricsService::serve(const HttpServerOptions& options, LivePage* page) {
+  const auto render = [this](MetricFormat format) {
     const MetricSnapshot snapshot = views_.front()->registry.snapshot();
     return format == MetricFormat::openmetrics ? openmetrics_text(snapshot) : prometheus_text(snapshot);
-  });
+  };
+  HttpServer::Content content{render};
+  if (page != nullptr) {
+    content.page = LivePage::text();
+    content.followed = {{"/live", &page->lines()}};
+    if (!page->is_file()) content.followed.emplace_back("/capture", &page->captured());
+  }
+  server_ = std::make_unique<HttpServer>(options, std::move(content));
 }
 
 }  // namespace nopspan::collector

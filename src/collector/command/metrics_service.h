@@ -8,7 +8,7 @@
 #include "metric/metric_feed.h"
 #include "metric/metric_registry.h"
 #include "model/source.h"
-#include "serve/metric_server.h"
+#include "serve/http_server.h"
 
 #include <cstdint>
 #include <memory>
@@ -22,13 +22,16 @@ class App;
 namespace nopspan::collector {
 
 struct MetricsOptions {
+  bool has_page = false;
   MetricFeedOptions feed;
   MetricLimits limits;
-  MetricServerOptions server;
+  HttpServerOptions server;
 };
 
 // Adds the options of the metrics.
 void add_metrics_options(CLI::App& app, MetricsOptions& options);
+
+class LivePage;
 
 class MetricsService : public Sink {
  public:
@@ -44,10 +47,10 @@ class MetricsService : public Sink {
   void on_tick(std::uint64_t now_unix_ns) override;
   // Writes the ledger, and the counts of the source's writers, of the receivers and of the server, as of now.
   void update();
-  // Serves from now on. Throws Failure.
-  void serve(const MetricServerOptions& options);
+  // Serves from now on, with this page if it is not null. Throws Failure.
+  void serve(const HttpServerOptions& options, LivePage* page);
   // Of the server; null if serve() was not called.
-  [[nodiscard]] const MetricServer* server() const { return server_.get(); }
+  [[nodiscard]] const HttpServer* server() const { return server_.get(); }
   // For OTLP. Only if `exports`.
   [[nodiscard]] MetricSnapshot exported() const { return views_.back()->registry.snapshot(); }
 
@@ -77,7 +80,7 @@ class MetricsService : public Sink {
   const Exporter& exporter_;
   std::uint64_t now_unix_ns_ = 0, updated_unix_ns_ = 0;
   std::uint64_t last_entry_unix_ns_ = 0;  // when the last entry arrived; 0: there was none
-  std::unique_ptr<MetricServer> server_;  // destroyed first, because it uses the others
+  std::unique_ptr<HttpServer> server_;    // destroyed first, because it uses the others
 };
 
 }  // namespace nopspan::collector

@@ -46,8 +46,8 @@ constexpr std::chrono::milliseconds kMostToExit{500};
 
 // ---- The process that traces
 
-// Waits until the command is ready. False if it ends instead.
-bool is_asked_to_begin(int control) {
+// Waits until the command asks for something. False if it asks this process to end, or ends itself.
+bool is_asked(int control) {
   char byte = 0;
   ssize_t bytes = 0;
   while ((bytes = read(control, &byte, 1)) < 0 && errno == EINTR) {
@@ -58,10 +58,13 @@ bool is_asked_to_begin(int control) {
 // Stops this program when the other end of the pipe is closed, which the end of the other process does too.
 void stop_when_closed(int control) {
   std::thread([control] {
-    pollfd end{control, POLLIN, 0};
-    while (poll(&end, 1, -1) <= 0) {
-    }
+    const auto wake_reader = [] {
+      must_read = true;
+      must_read.notify_all();
+    };
+    while (is_asked(control)) wake_reader();
     stopping = true;
+    wake_reader();
   }).detach();
 }
 
@@ -86,7 +89,7 @@ int trace(const std::vector<Capability>& capabilities, const MakeTracer& make_tr
     if (!confinement_problem().empty()) std::cerr << "nopspan: the tracing process: " << confinement_problem() << "\n";
     tracer = make_tracer(pipe);
     pipe.flush();
-    if (is_asked_to_begin(control.get())) {
+    if (is_asked(control.get())) {
       stop_when_closed(control.get());
       tracer();
     }
@@ -134,6 +137,8 @@ std::array<OpenFile, 2> two_ends(const std::string& what, const Make& make) {
   return {OpenFile(ends[0]), OpenFile(ends[1])};
 }
 
+}  // namespace
+
 // Does not return in the new process.
 std::unique_ptr<TracingProcess> start_tracer(const std::vector<Capability>& capabilities,
                                              const MakeTracer& make_tracer) {
@@ -146,16 +151,21 @@ std::unique_ptr<TracingProcess> start_tracer(const std::vector<Capability>& capa
   fcntl(messages.get(), F_SETPIPE_SZ, kPipeBytes);  // a smaller pipe works too
   fcntl(to_messages.get(), F_SETFL, O_NONBLOCK);
   rest_standard_outputs();
-  keep_memory();  // in both processes
+  keep_memory();                           // in both processes
+  static std::vector<int> ends_of_others;  // which a process must not keep open
   const pid_t pid = fork();
   if (pid < 0) throw Failure("cannot start a process: " + errno_text(errno));
   if (pid == 0) {
+    for (const int end : ends_of_others) close(end);
     messages.reset();
     control.reset();
     be_tracer(capabilities, make_tracer, std::move(to_messages), controlled, nothing);
   }
+  ends_of_others.insert(ends_of_others.end(), {messages.get(), control.get()});
   return std::make_unique<TracingProcess>(pid, std::move(messages), std::move(control));
 }
+
+namespace {
 
 void confine_command(const Needs& needs) {
   confine(needs);
@@ -237,10 +247,13 @@ std::unique_ptr<TracingProcess> start_tracing(std::vector<Capability> capabiliti
 }
 
 int run_with_source(const SourceOptions& options, const Needs& needs,
-                    const std::function<int(std::unique_ptr<Source>)>& command) {
+                    const std::function<int(std::unique_ptr<Source>)>& command,
+                    const std::function<void()>& start_others) {
   if (!options.from.empty()) return command(open_recording(options, [&needs] { confine_command(needs); }));
   const auto make_tracer = [&options](MessagePipe& pipe) { return open_host_tracer(options, pipe); };
-  auto process = start_tracing(tracing_capabilities(!has_uprobe_multi()), make_tracer, needs);
+  auto process = start_tracer(tracing_capabilities(!has_uprobe_multi()), make_tracer);
+  if (start_others) start_others();
+  confine_command(needs);
   return command(std::make_unique<LiveSource>(std::move(process), options.filter));
 }
 
@@ -258,7 +271,7 @@ TracingProcess::~TracingProcess() {
   while (!has_ended() && !is_late()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
   if (has_last_ && has_ended() && WIFSIGNALED(status_) && !source_failure)
     source_failure = std::make_exception_ptr(Failure("the tracing process " + how_killed() + " at its end"));
-  detaching = false;
+  if (attaches_) detaching = false;
 }
 
 void TracingProcess::begin(const Deadline& until) {
@@ -266,9 +279,13 @@ void TracingProcess::begin(const Deadline& until) {
   if (has_begun_) send(control_.get(), "", 1, MSG_NOSIGNAL);
 }
 
+void TracingProcess::ask() const {
+  if (control_) send(control_.get(), "", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
 void TracingProcess::stop() {
   if (!control_) return;
-  detaching = has_begun_ && attaches_;
+  if (attaches_) detaching = has_begun_;
   control_.reset();
   latest_ = Clock::now() + kMostToEnd;
 }

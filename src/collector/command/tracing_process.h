@@ -27,9 +27,11 @@
 namespace nopspan::collector {
 
 // Runs a command that needs no privileges but `needs`. Its source is what --from names, or otherwise this host's
-// processes. Must be called before the program makes a thread. Throws Failure.
+// processes. `start_others` may start further processes with privileges. Must be called before the program makes a
+// thread. Throws Failure.
 int run_with_source(const SourceOptions& options, const Needs& needs,
-                    const std::function<int(std::unique_ptr<Source>)>& command);
+                    const std::function<int(std::unique_ptr<Source>)>& command,
+                    const std::function<void()>& start_others = {});
 
 // For stderr at the end of a program: that the kernel has not detached yet; "" if it has.
 std::string late_detach_text();
@@ -37,7 +39,8 @@ std::string late_detach_text();
 // The process that traces, as the command has it.
 class TracingProcess {
  public:
-  // `messages` is read. A byte that is written to `control` asks the process to begin, and its end asks it to end.
+  // `messages` is read. The first byte that is written to `control` asks the process to begin, further ones set
+  // `must_read` there, and its end asks it to end.
   TracingProcess(pid_t pid, OpenFile messages, OpenFile control);
   // It has nothing to detach from.
   void attaches_to_nothing() { attaches_ = false; }
@@ -68,6 +71,8 @@ class TracingProcess {
     }
     has_last_ = sink.end().has_value();
   }
+  // Sets `must_read` in the process.
+  void ask() const;
   [[nodiscard]] bool has_begun() const { return has_begun_; }
   [[nodiscard]] bool is_open() const { return static_cast<bool>(messages_); }
   // What its last message says, or why there is none.
@@ -96,8 +101,16 @@ class TracingProcess {
   bool has_last_ = false;  // it has passed on its last message
 };
 
+// To read the memory of other processes.
+inline const std::vector<Capability> kOpenCapabilities = {Capability::sys_ptrace, Capability::dac_read_search,
+                                                          Capability::checkpoint_restore};
+
 // Makes what traces, in the process that does.
 using MakeTracer = std::function<LiveTracer(MessagePipe&)>;
+// Starts the process. Must be called before the program makes a thread, and before one of these has ended. Throws
+// Failure.
+std::unique_ptr<TracingProcess> start_tracer(const std::vector<Capability>& capabilities,
+                                             const MakeTracer& make_tracer);
 // Starts the process, and gives up what this one does not need. The process keeps the capabilities. Must be called
 // before the program makes a thread. Throws Failure.
 std::unique_ptr<TracingProcess> start_tracing(std::vector<Capability> capabilities, const MakeTracer& make_tracer,

@@ -5,6 +5,7 @@
 #include "base/failure.h"
 #include "base/stopping.h"
 #include "base/text.h"
+#include "base/threads.h"
 #include "base/time_budget.h"
 #include "host/host.h"
 #include "host/library_view.h"
@@ -60,6 +61,7 @@ class OpenTracer {
   }
 
   void read_once();
+  void read_when_asked();
   void watch();
   // Passes on what has waited for room, and texts for the user.
   void flush() {
@@ -206,6 +208,16 @@ void OpenTracer::read_once() {
   read_all();
 }
 
+void OpenTracer::read_when_asked() {
+  for (bool is_first = true;; is_first = false) {
+    must_read.wait(false);
+    must_read = false;
+    if (stopping) return;
+    is_first ? host_.scan_completely(options_.pids) : host_.scan();
+    read_all();
+  }
+}
+
 void OpenTracer::watch() {
   host_.files().begin_leases();
   host_.scan_completely(options_.pids);
@@ -252,11 +264,7 @@ void watch_on_a_thread(const std::shared_ptr<OpenTracer>& tracer) {
   std::packaged_task<void()> task([tracer] { tracer->watch(); });
   std::future<void> ended = task.get_future();
   // The kernel reports by SIGIO that somebody waits for a file, and the thread polls for that.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  std::thread thread(std::move(task));
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  std::thread thread = thread_without_signals(std::move(task));
   constexpr std::chrono::milliseconds kLook{20}, kPatience{700};
   std::chrono::milliseconds waited{0};
   while (ended.wait_for(kLook) != std::future_status::ready) {
@@ -277,6 +285,7 @@ LiveTracer open_open_tracer(const OpenTracerOptions& options, MessagePipe& pipe)
   start_process_reader();
   const auto tracer = std::make_shared<OpenTracer>(options, pipe);
   if (options.watch) return [tracer] { watch_on_a_thread(tracer); };
+  if (options.when_asked) return [tracer] { tracer->read_when_asked(); };
   return [tracer] { tracer->read_once(); };
 }
 

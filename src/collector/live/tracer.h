@@ -24,11 +24,11 @@ struct OpenTracerOptions {
   bool watch = false;               // raises the gates, and reads at each interval
   std::uint64_t interval_ns = 0;
   std::uint64_t count = 0;  // of readings; 0: no limit
+  bool when_asked = false;  // reads each time that `must_read` is set
 };
 
-// Reads the open spans of this host's processes again and again, and passes on what it read as messages. Throws
-// Failure. With `watch`, the first reading is from before the attach, and is not counted. `pipe` must outlive the
-// tracer.
+// Reads the open spans of this host's processes, and passes on what it read as messages. Throws Failure. With `watch`,
+// the first reading is from before the attach, and is not counted. `pipe` must outlive the tracer.
 LiveTracer open_open_tracer(const OpenTracerOptions& options, MessagePipe& pipe);
 
 }  // namespace nopspan::collector

@@ -277,8 +277,20 @@ nlohmann::ordered_json to_json(const Ledger& ledger) {
   return json;
 }
 
-std::string json_text(const Ledger& ledger) {
-  return to_json(ledger).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+void add_clock(nlohmann::ordered_json& json, const std::optional<ClockState>& clock) {
+  if (clock) json["clock"] = {{"error_ns", clock->error_ns}, {"changes", clock->changes}};
+}
+
+std::optional<ClockState> clock_of(const nlohmann::ordered_json& json) {
+  const auto found = json.find("clock");
+  if (found == json.end() || !found->is_object()) return {};
+  return ClockState{number_of(*found, "error_ns"), number_of(*found, "changes")};
+}
+
+std::string json_text(const Ledger& ledger, const std::optional<ClockState>& clock) {
+  nlohmann::ordered_json json = to_json(ledger);
+  add_clock(json, clock);
+  return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
 Ledger ledger_of(const nlohmann::ordered_json& json) {

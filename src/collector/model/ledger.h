@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -187,8 +188,17 @@ nlohmann::ordered_json to_json(const Counts& counts);
 // {"total": {…}, "processes": [{"pid": …, "comm": …, …}]}, and "damage": {…}, "unattached": [{"pid": …, …}] and
 // "unattached_others": … if there are any
 nlohmann::ordered_json to_json(const Ledger& ledger);
-// The same as text, in which U+FFFD replaces bytes that are not UTF-8.
-std::string json_text(const Ledger& ledger);
+// The quality of the conversion from CLOCK_MONOTONIC, which processes use, to wall-clock time.
+struct ClockState {
+  std::uint64_t error_ns = 0;  // the largest error so far, except in the moments when the clock changed
+  // How many times the clock was set or the machine slept, if that moved it by more than 1 ms.
+  std::uint64_t changes = 0;
+};
+// Adds "clock": {"error_ns": …, "changes": …} if it is known.
+void add_clock(nlohmann::ordered_json& json, const std::optional<ClockState>& clock);
+std::optional<ClockState> clock_of(const nlohmann::ordered_json& json);
+// The ledger and the clock as text, in which U+FFFD replaces bytes that are not UTF-8.
+std::string json_text(const Ledger& ledger, const std::optional<ClockState>& clock);
 // {"skipped_bytes": …, "broken_chunks": …, "missing_ends": …, "repeated_parts": …}
 nlohmann::ordered_json to_json(const Damage& damage);
 // [{"pid": …, "comm": …, "path": …, "why": …}]

@@ -79,13 +79,6 @@ class Sink {
   virtual void on_tick(std::uint64_t now_unix_ns) = 0;
 };
 
-// The quality of the conversion from CLOCK_MONOTONIC, which processes use, to wall-clock time.
-struct ClockState {
-  std::uint64_t error_ns = 0;  // the largest error so far, except in the moments when the clock changed
-  // How many times the clock was set or the machine slept, if that moved it by more than 1 ms.
-  std::uint64_t changes = 0;
-};
-
 // The programs that write to a source, such as those that are connected to a socket.
 struct Writers {
   std::uint64_t connected = 0;  // now

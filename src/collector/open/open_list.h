@@ -76,6 +76,7 @@ std::string open_text(const std::vector<OpenRequest>& requests, const std::vecto
 // Since when the requests of these processes are known; "" if all are known. Lines that end with a newline.
 std::string known_text(const std::vector<OpenProcess>& processes);
 
+nlohmann::ordered_json to_json(const OpenNow& now);
 nlohmann::ordered_json to_json(const OpenRequest& request, const std::vector<OpenProcess>& processes);
 nlohmann::ordered_json to_json(const OpenProcess& process);
 

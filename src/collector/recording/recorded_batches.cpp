@@ -43,11 +43,14 @@ bool RecordedBatches::read(std::string_view payload, const Each& each) {
         RecordedClock clock;
         if (!take_front(message, clock)) return false;
         const ClockSample sample{clock.monotonic_ns, clock.offset_ns, 0};
-        if (clocks_) {
-          clocks_->add(sample);
-        } else {
-          clocks_.emplace(sample);
+        for (std::optional<ClockSamples>* const clocks : {&clocks_, &all_clocks_}) {
+          if (!*clocks) {
+            clocks->emplace(sample);
+          } else if (clocks != &all_clocks_ || sample.monotonic_ns >= last_clock_ns_) {
+            (*clocks)->add(sample);
+          }
         }
+        last_clock_ns_ = std::max(last_clock_ns_, sample.monotonic_ns);
         return true;
       }
       case RecordedKind::process:

@@ -27,6 +27,8 @@ class RecordedBatches {
   bool read(std::string_view payload, const Each& each);
   // The same for a payload that is compressed by gzip, and that has at most so many bytes without that.
   bool read_gzip(std::string_view payload, std::size_t most, const Each& each);
+  // What all payloads said of the clock; empty if they said nothing.
+  [[nodiscard]] const std::optional<ClockSamples>& clocks() const { return all_clocks_; }
   // Remembers at most this many processes, which have at most 2 KiB on average. All of them are claimed by this user
   // (Process::claimed_by).
   void set_processes(std::size_t most, std::uint64_t claimed_by) {
@@ -44,6 +46,8 @@ class RecordedBatches {
   std::size_t known_bytes_ = 0;
   std::size_t most_processes_ = 4096;
   std::uint64_t claimed_by_ = 0;
+  std::optional<ClockSamples> all_clocks_;
+  std::uint64_t last_clock_ns_ = 0;
 
   // Of the payload that is being read.
   std::vector<ProcessPointer> processes_;

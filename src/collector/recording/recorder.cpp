@@ -12,11 +12,8 @@
 #include <nlohmann/json.hpp>
 
 #include <fcntl.h>
-#include <linux/magic.h>
-#include <poll.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -52,33 +49,6 @@ std::string random_id() {
 }
 
 bool exists(const std::string& path) { return kind_of_file(path) != FileKind::none; }
-
-// Whether a symbolic link is one of the kernel, such as /dev/fd/63 of the shell's >(…). No user can make such a link.
-bool is_link_of_kernel(const std::string& path) {
-  const OpenFile link(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
-  struct statfs facts = {};
-  return link && ::fstatfs(link.get(), &facts) == 0 && facts.f_type == PROC_SUPER_MAGIC;
-}
-
-// Opens a pipe, a device or a descriptor of this process. Waits for the reader of a pipe, until a signal.
-OpenFile open_special(const std::string& path, bool is_link) {
-  constexpr int kPauseMilliseconds = 50;
-  const int flags = O_WRONLY | O_CLOEXEC | (is_link ? O_TRUNC : O_NOFOLLOW);
-  while (true) {
-    OpenFile file(::open(path.c_str(), flags | O_NONBLOCK));
-    const int error = errno;
-    struct stat facts = {};
-    if (!is_link && file && ::fstat(file.get(), &facts) == 0 && is_foreign_pipe(facts)) {
-      throw Failure(path + " belongs to another user, who could read the recording: use - for stdout",
-                    Failure::kUsageError);
-    }
-    if (file && ::fcntl(file.get(), F_SETFL, 0) == 0) return file;
-    if (error != ENXIO || !std::filesystem::is_fifo(path))
-      throw Failure(path + ": " + std::strerror(error), Failure::kUsageError);
-    if (interrupted) throw Failure(path + ": stopped before it had a reader");
-    ::poll(nullptr, 0, kPauseMilliseconds);
-  }
-}
 
 // A block without entries.
 class Work : public Output::Block {
@@ -219,18 +189,11 @@ void Recorder::open(bool may_replace) {
     stream_ = std::make_unique<RecorderStream>(path);
     return;
   }
-  const FileKind kind = kind_of_file(path);
-  if (kind == FileKind::folder) throw Failure(path + ": " + std::strerror(EISDIR), Failure::kUsageError);
-  if (kind == FileKind::link && !is_link_of_kernel(path)) {
-    throw Failure(path + " is a symbolic link, and links are not followed: use another name, or - for stdout",
-                  Failure::kUsageError);
-  }
-  if (kind != FileKind::none && !may_replace) throw already_exists();
-  if (kind == FileKind::link || kind == FileKind::other) {
+  if (OpenFile existing = open_existing_output(path, may_replace)) {
     if (options_.max_bytes > 0) {
       throw Failure("--max-size needs a regular file, which " + path + " is not", Failure::kUsageError);
     }
-    writer_ = std::make_unique<ChunkWriter>(open_special(path, kind == FileKind::link));
+    writer_ = std::make_unique<ChunkWriter>(std::move(existing));
     return;
   }
   create();
@@ -243,10 +206,6 @@ void Recorder::create() {
   writer_ = std::make_unique<ChunkWriter>(OpenFile(::fcntl(file_->fd(), F_DUPFD_CLOEXEC, 3)));
 }
 
-Failure Recorder::already_exists() const {
-  return Failure(options_.path + " exists: use another name, or --force to overwrite it", Failure::kUsageError);
-}
-
 Failure Recorder::cannot_create(int error) const {
   std::string what = options_.path + ": " + errno_text(error);
   if (exists(options_.path)) what += " (--force replaces the file by a new one, which its folder must permit)";
@@ -256,7 +215,7 @@ Failure Recorder::cannot_create(int error) const {
 void Recorder::publish(bool may_replace) {
   if (!file_) return;
   const int error = file_->publish(may_replace);
-  if (error == EEXIST) throw already_exists();
+  if (error == EEXIST) throw file_exists(options_.path);
   if (error != 0) throw cannot_create(error);
   struct stat facts = {};
   if (::fstat(file_->fd(), &facts) == 0) inode_ = {facts.st_dev, facts.st_ino};
@@ -425,7 +384,7 @@ bool Recorder::connect(std::uint64_t time_unix_ns) {
   recording_ = random_id();
   writer_ = std::make_unique<ChunkWriter>(std::move(file));
   stream_->begin();
-  if (write_about(time_unix_ns) && write_to_part({ChunkKind::ledger, 0, time_unix_ns, json_text({})})) return true;
+  if (write_about(time_unix_ns) && write_to_part({ChunkKind::ledger, 0, time_unix_ns, json_text({}, {})})) return true;
   disconnect();
   return false;
 }
@@ -489,12 +448,12 @@ bool Recorder::write_ledger(Ledger ledger, std::uint64_t time_unix_ns) {
     of_all_connections = ledger;
     ledger = stream_->less_reported(ledger);
   }
-  std::string text = json_text(ledger);
+  std::string text = json_text(ledger, source_.clock());
   if (text.size() > kMostLedger) {
     for (const ProcessLedger& one : ledger.processes) ledger.others += one.counts;
     ledger.others_processes += ledger.processes.size();
     ledger.processes.clear();
-    text = json_text(ledger);
+    text = json_text(ledger, source_.clock());
   }
   ledger_bytes_ = text.size();
   if (!write({ChunkKind::ledger, 0, time_unix_ns, text})) return false;

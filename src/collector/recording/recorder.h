@@ -90,7 +90,6 @@ class Recorder : public Sink, private BatchSink {
   void create();
   void begin();
   void publish(bool may_replace);
-  [[nodiscard]] Failure already_exists() const;
   [[nodiscard]] Failure cannot_create(int error) const;
   void keep_total(std::uint64_t bytes);
   bool begin_file();

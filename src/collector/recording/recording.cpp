@@ -274,6 +274,11 @@ void Recording::read_ledger() {
   if (part_ < ledger_part_) return;  // the parts are not in order
   ledger_part_ = part_;
   const Ledger ledger = ledger_of(json);
+  if (const auto clock = clock_of(json)) {
+    if (!clock_) clock_.emplace();
+    clock_->error_ns = std::max(clock_->error_ns, clock->error_ns);
+    clock_->changes = clock->changes;
+  }
   static_cast<void>(has_room(ledger.processes.size()));
   last_ = {};
   add(last_, ledger);

@@ -57,6 +57,10 @@ class Recording : public Source {
   [[nodiscard]] std::optional<TimeRange> times() const override {
     return TimeRange{state().first_unix_ns, state().last_unix_ns};
   }
+  // What the recorders measured: the largest error of all of them, and the changes of the last one.
+  [[nodiscard]] std::optional<ClockState> clock() const override { return clock_; }
+  // Empty if the times of the file are those of the wall clock.
+  [[nodiscard]] const std::optional<ClockSamples>& clocks() const { return batches_.clocks(); }
   [[nodiscard]] const ChunkReader::State& state() const { return reader_.state(); }
   // The part of this file that could not be read.
   [[nodiscard]] Damage damage() const {
@@ -110,6 +114,7 @@ class Recording : public Source {
   // The parts of each recording that were read. Recordings are known by their ids.
   std::map<std::string, std::set<std::uint64_t>> parts_;
   std::size_t parts_read_ = 0;
+  std::optional<ClockState> clock_;
   Ledger before_, last_;  // of earlier recordings in the same file, and of this one
   std::map<ProcessKey, Tally> tallies_;
 };

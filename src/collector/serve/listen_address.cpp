@@ -135,6 +135,10 @@ in6_addr local_address(int connection) {
   return mapped;
 }
 
+bool is_loopback(const in6_addr& address) {
+  return IN6_IS_ADDR_LOOPBACK(&address) || (IN6_IS_ADDR_V4MAPPED(&address) && address.s6_addr[12] == IN_LOOPBACKNET);
+}
+
 bool is_own_host(std::string_view host, const in6_addr& local, const std::vector<std::string>& names) {
   // No name contains a zero byte, at which a comparison of C strings would end.
   std::optional<HostAndPort> parts = host.find('\0') == std::string_view::npos ? host_and_port(host) : std::nullopt;

@@ -25,6 +25,9 @@ Listener listen_on(const std::string& address);
 // The IPv6 address of this end of a connection. An IPv4 address is mapped. The result is :: if the kernel does not say.
 in6_addr local_address(int connection);
 
+// Whether this is an address of a connection within this host.
+bool is_loopback(const in6_addr& address);
+
 // Whether a request with this header Host was meant for this server. A web page can let a name of its own point to this
 // host (DNS rebinding) and read the metrics with its visitor's browser, but Host is then that name. Known are
 // localhost, the address of this end of the connection, and `names`. The port does not matter.

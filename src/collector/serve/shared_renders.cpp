@@ -82,16 +82,15 @@ bool accepts_gzip(std::string_view accept_encoding) {
 const std::string& Rendered::gzip() const {
   // Metrics repeat their names in each line, so a low level already compresses them well.
   constexpr int kGzipLevel = 3;
-  std::call_once(once_, [this] {
+  if (gzip_.empty()) {
     gzip_ = gzipped(text_, kGzipLevel);
     gzip_.shrink_to_fit();
-  });
+  }
   return gzip_;
 }
 
 std::shared_ptr<const Rendered> SharedRenders::get(MetricFormat format) {
   Latest& latest = latest_[static_cast<std::size_t>(format)];
-  const std::lock_guard lock(latest.mutex);  // those that wait for it get what is rendered meanwhile
   if (latest.rendered && Clock::now() - latest.made < reuse_) return latest.rendered;
   if (texts_ >= kMostTexts || (texts_ > kMetricFormats && bytes_ >= kMostBytes)) return nullptr;
   ++renders_;

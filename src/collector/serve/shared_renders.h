@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -36,28 +35,27 @@ class Rendered {
  public:
   explicit Rendered(std::string text) : text_(std::move(text)) {}
   [[nodiscard]] const std::string& text() const { return text_; }
-  // Compresses at the first call. Returns an empty string if memory ran out. Thread-safe.
+  // Compresses at the first call. Returns an empty string if memory ran out.
   [[nodiscard]] const std::string& gzip() const;
 
  private:
   const std::string text_;
-  mutable std::once_flag once_;
   mutable std::string gzip_;
 };
 
-// Thread-safe.
 class SharedRenders {
  public:
   using Render = std::function<std::string(MetricFormat)>;
 
-  // `render` is called by one thread at a time for each format. A text is shared by all requests of the following
-  // `reuse`, so a storm of scrapes does not keep the owner of the metrics busy.
+  // A text is shared by all requests of the following `reuse`, so a storm of scrapes does not keep the owner of the
+  // metrics busy.
   SharedRenders(Render render, std::chrono::milliseconds reuse) : render_(std::move(render)), reuse_(reuse) {}
 
-  // Renders, or waits for a render that is running. Returns nullptr if slow clients keep too many older texts in
-  // memory. An exception of `render` is thrown.
+  // Returns nullptr if slow clients keep too many older texts in memory. An exception of `render` is thrown. The text
+  // must not outlive this object, and end on the same thread.
   std::shared_ptr<const Rendered> get(MetricFormat format);
 
+  // Thread-safe.
   [[nodiscard]] std::uint64_t renders() const { return renders_; }
 
  private:
@@ -65,14 +63,13 @@ class SharedRenders {
   static constexpr std::size_t kMostTexts = 16, kMostBytes = 64U << 20U;
 
   struct Latest {
-    std::mutex mutex;  // held while the text is rendered
     std::shared_ptr<const Rendered> rendered;
     Clock::time_point made;
   };
 
   const Render render_;
   const std::chrono::milliseconds reuse_;
-  std::atomic<std::size_t> texts_ = 0, bytes_ = 0;  // in memory
+  std::size_t texts_ = 0, bytes_ = 0;  // in memory
   std::array<Latest, kMetricFormats> latest_;
   std::atomic<std::uint64_t> renders_ = 0;
 };

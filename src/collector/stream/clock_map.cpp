@@ -37,6 +37,14 @@ bool WallClock::has_changed() {
   return changes_ && read(changes_.get(), &times, sizeof(times)) < 0 && errno == ECANCELED;
 }
 
+std::uint64_t ClockSamples::to_monotonic(std::uint64_t unix_ns) const {
+  const auto valid = std::find_if(samples_.rbegin(), samples_.rend(), [&](const Sample& sample) {
+    return sample.monotonic_ns + sample.offset_ns <= unix_ns;
+  });
+  const std::uint64_t offset_ns = (valid != samples_.rend() ? *valid : samples_.front()).offset_ns;
+  return unix_ns > offset_ns ? unix_ns - offset_ns : 0;
+}
+
 std::uint64_t ClockSamples::offset_at(std::uint64_t monotonic_ns) const {
   const auto later =
       std::upper_bound(samples_.begin(), samples_.end(), monotonic_ns,

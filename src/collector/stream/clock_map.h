@@ -29,6 +29,8 @@ class ClockSamples {
     return monotonic_ns +
            (monotonic_ns >= samples_.back().monotonic_ns ? samples_.back().offset_ns : offset_at(monotonic_ns));
   }
+  // The latest time that to_unix() converts to this one.
+  [[nodiscard]] std::uint64_t to_monotonic(std::uint64_t unix_ns) const;
   // How many samples there have been.
   [[nodiscard]] std::uint64_t count() const { return count_; }
   // Calls each(monotonic_ns, offset_ns) for the last ones, at most `most`, in order of time.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trace/trace_assembler.h"
 
+#include "base/random.h"
 #include "base/saturating.h"
 
 #include <nopspan/probes.h>
 
 #include <iterator>
-#include <random>
 #include <unordered_set>
 #include <utility>
 
@@ -65,12 +65,6 @@ constexpr std::uint64_t TraceCounts::*kCountOf[] = {&TraceCounts::finished, &Tra
                                                     &TraceCounts::evicted, &TraceCounts::partial,
                                                     &TraceCounts::unfinished};
 
-// The hash of trace ids has a random seed, because hostile processes could choose ids with equal hashes.
-std::uint64_t random_seed() {
-  std::random_device random;
-  return std::uint64_t{random()} << 32U | random();
-}
-
 bool is_root(const Entry& entry) {
   return entry.kind == Kind::span && entry.parent_id == 0 && (entry.flags & NOPSPAN_FLAG_ORPHAN) == 0 &&
          !is_step(entry);
@@ -84,11 +78,12 @@ bool is_orphan(const Entry& entry) {
 
 }  // namespace
 
-TraceAssembler::TraceAssembler(const TraceLimits& limits, Mark mark, Take take, Wants wants)
+TraceAssembler::TraceAssembler(const TraceLimits& limits, Mark mark, Take take, Wants wants, Pass pass)
     : limits_(limits),
       mark_(std::move(mark)),
       take_(std::move(take)),
       wants_(std::move(wants)),
+      pass_(std::move(pass)),
       steps_(texts_, limits.bytes / 2, limits.linked_kept, random_seed()),
       known_(random_seed()) {}
 
@@ -97,7 +92,7 @@ TraceAssembler::~TraceAssembler() = default;
 std::size_t TraceAssembler::bytes() const { return bytes_ + steps_.bytes() + texts_.bytes(); }
 
 void TraceAssembler::add(const Entry& entry) {
-  if (entry.kind == Kind::gauge) return;
+  if (entry.kind == Kind::gauge) return pass(entry);
   ++counts_.entries;
   if (add_of_step(entry)) {
     make_room();
@@ -107,8 +102,9 @@ void TraceAssembler::add(const Entry& entry) {
   if (entry.trace_id.empty()) {
     ++counts_.outside;
     steps_.forget_beyond_limit();  // it may be a step that is not a root
-    return;
+    return pass(entry);
   }
+  if (is_step(entry) && entry.links.empty()) pass(entry);
   if (entry.process->get() != last_process_) {
     last_process_ = entry.process->get();
     remote_parents_.saw(*last_process_);
@@ -151,6 +147,7 @@ bool TraceAssembler::add_of_step(const Entry& entry) {
   if (entry.kind == Kind::part) {
     ++counts_.steps;
     steps_.add_part(entry);
+    pass(entry);
     return true;
   }
   const List::iterator* const found = entry.trace_id.empty() ? nullptr : find_open(entry.trace_id);
@@ -170,6 +167,7 @@ bool TraceAssembler::add_of_step(const Entry& entry) {
   }
   if (found != nullptr && (*found)->list != &expected_ && !(*found)->is_linked()) absorb(*found);
   ++counts_.steps;
+  pass(entry);
   return true;
 }
 
@@ -184,7 +182,11 @@ void TraceAssembler::absorb(List::iterator open) {
   }
   std::vector<const PackedEntry*> entries;
   open->trace.entries(entries);
-  for (const PackedEntry* packed : entries) steps_.add_inside(open->trace.view(*packed), open->marks);
+  for (const PackedEntry* packed : entries) {
+    const Entry entry = open->trace.view(*packed);
+    steps_.add_inside(entry, open->marks);
+    pass_later(entry);
+  }
   counts_.held -= entries.size();
   counts_.steps += entries.size();
   erase(open);
@@ -363,6 +365,7 @@ void TraceAssembler::deliver(List::iterator open, TraceEnd end, const TraceLinks
   if (open->is_linked()) {
     counts_.linked += links.nodes().size();
     join_linked_spans(*open, links);
+    for (const TraceLinks::Node& node : links.nodes()) pass_later(open->trace.view(*node.entry));
     erase(open);
     return;
   }

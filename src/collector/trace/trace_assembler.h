@@ -139,8 +139,11 @@ class TraceAssembler {
 
   // Whether the filter may want the trace that a linked span links to.
   using Wants = std::function<bool(const TraceId&)>;
+  // Receives each entry that belongs to no trace, valid only during the call: gauges, entries outside of requests, and
+  // those of TraceCounts::linked and ::steps. Also the steps that are in a trace, which then lack their members.
+  using Pass = std::function<void(const Entry&)>;
 
-  TraceAssembler(const TraceLimits& limits, Mark mark, Take take, Wants wants = {});
+  TraceAssembler(const TraceLimits& limits, Mark mark, Take take, Wants wants = {}, Pass pass = {});
   ~TraceAssembler();
   TraceAssembler(const TraceAssembler&) = delete;
   TraceAssembler& operator=(const TraceAssembler&) = delete;
@@ -179,6 +182,13 @@ class TraceAssembler {
   const TraceLinks& links_of(const Open& open);
   // Adds a step, a part of one, or what is inside one. Returns whether the entry belongs to no trace.
   bool add_of_step(const Entry& entry);
+  void pass(const Entry& entry) {
+    if (pass_) pass_(entry);
+  }
+  // For an entry that was held. Steps without links were passed when they arrived.
+  void pass_later(const Entry& entry) {
+    if (!is_step(entry) || !entry.links.empty()) pass(entry);
+  }
   void absorb(List::iterator open);
   bool has_room(Open& open, const Entry& entry) const;
   void make_room();
@@ -201,6 +211,7 @@ class TraceAssembler {
   Mark mark_;
   Take take_;
   Wants wants_;
+  Pass pass_;
   InternedTexts texts_;
   RemoteParents remote_parents_;
   const Process* last_process_ = nullptr;

@@ -69,7 +69,9 @@ TraceStage::TraceStage(const Filter& filter, const TraceStageOptions& options, T
       assembler_(
           options.limits, [this](const Entry& entry) { return filter_.mark(entry); },
           [this](const AssembledTrace& trace) { return take(trace); },
-          [this](const TraceId& id) { return filter_.may_want(id); }) {}
+          [this](const TraceId& id) { return filter_.may_want(id); },
+          sink.wants_others() ? TraceAssembler::Pass([&sink](const Entry& entry) { sink.on_other(entry); })
+                              : TraceAssembler::Pass()) {}
 
 void TraceStage::on_entry(const Entry& entry) {
   if (!sink_.is_done() && filter_.may_want(entry)) assembler_.add(entry);

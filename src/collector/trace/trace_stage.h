@@ -58,6 +58,10 @@ class TraceSink {
   virtual bool on_trace(const AssembledTrace& trace) = 0;
   // A trace that is not wanted, or that is wanted and incomplete, valid only during the call.
   virtual void on_left_out(const AssembledTrace& /*trace*/) {}
+  // An entry that belongs to no trace (TraceAssembler::Pass), if wants_others() was true at the beginning. It passed
+  // the filter of the source, and the conditions that any entry can decide.
+  virtual void on_other(const Entry& /*entry*/) {}
+  [[nodiscard]] virtual bool wants_others() const { return false; }
   // If true, it wants no more traces.
   [[nodiscard]] virtual bool is_done() const { return false; }
 };

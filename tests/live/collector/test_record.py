@@ -5,11 +5,13 @@ import collections
 import json
 import os
 import subprocess
+import tempfile
 import threading
 
 import example_service
 import harness
 import otlp_attributes
+import perfetto_file
 import recording
 from example_service import PROMPTS, Agent, Server, lines_of
 from followed import Followed
@@ -22,6 +24,7 @@ class Record(Followed):
 
     def __init__(self, path, *options):
         super().__init__([NOPSPAN, "record", path, *map(str, options)], stdout=subprocess.DEVNULL)
+        self.path = path
 
     def wait_until_up(self):
         self.wait_until_it_says("Recording\\.")
@@ -29,6 +32,18 @@ class Record(Followed):
     def __exit__(self, failed, *_):
         if self.is_running() and self.stop() != 0 and not failed:
             raise AssertionError("nopspan record failed: %s" % self.said)
+        if not failed and os.path.isfile(self.path) and os.path.getsize(self.path) < 2 << 20:
+            self.convert()
+
+    def convert(self):
+        """Perfetto can read all of the recording."""
+        with tempfile.TemporaryDirectory() as folder:
+            out = os.path.join(folder, "out.pftrace")
+            subprocess.run([NOPSPAN, "convert", self.path, "--to", "perfetto", "-o", out, "--incomplete", "--flows", "all"],
+                           stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
+            trace = perfetto_file.read(out)
+        if trace.errors or trace.attributes.get("nopspan.clock_error_ns", 0) <= 0:
+            raise AssertionError("%s: %s, %s" % (self.path, trace.errors, trace.attributes))
 
 
 def name_of(entry):

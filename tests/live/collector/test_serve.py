@@ -6,6 +6,7 @@ import base64
 import collections
 import concurrent.futures
 import contextlib
+import gzip
 import itertools
 import json
 import os
@@ -23,7 +24,7 @@ import harness
 from engine_clients import FACT_OPTIONS, FOREVER, MODEL, ask_for_facts
 from example_service import PROMPTS, Agent, Server, lines_of, of_handlers, steps_of
 from followed import Followed
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Counting, Test, wait_until
+from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Counting, Program, Test, wait_until
 from prometheus import Prometheus
 from test_engine_facts import Client
 
@@ -217,6 +218,42 @@ class ServedToPrometheus(Test):
                 self.check_expression(name, value)
         states = self.prometheus.api("rules")["groups"]
         self.assertEqual([rule["name"] for group in states for rule in group["rules"] if rule["health"] == "err"], [])
+
+
+class FollowedByAPage(Test):
+    """What the page reads. Tests of the page itself need no privileges (collector.page)."""
+
+    @staticmethod
+    def line(answer, kind, has):
+        """The next line of this kind that has this text."""
+        for line in answer:
+            found, _, text = line.decode().rstrip("\n").split(" ", 2)
+            if found == kind and has in text:
+                return text
+        raise AssertionError("the answer has ended")
+
+    def test_requests_in_flight_rates_and_requests_that_have_ended(self):
+        with Serve() as serve, Program("traced") as program:
+            program.ask("begin before")
+            with urllib.request.urlopen(f"http://{serve.address()}/live", timeout=PATIENCE_S) as answer:
+                self.line(answer, "head", "begin_unix_ns")
+                self.assertNotIn("problem", self.line(answer, "open", ""))
+                program.ask("end")
+                program.ask("begin early")
+                program.ask("begin inner")
+                request, = json.loads(self.line(answer, "open", "early"))["requests"]
+                self.assertEqual([(span["name"], span["is_innermost"], span["pid"]) for span in request["spans"]],
+                                 [("early", False, program.pid), ("inner", True, program.pid)])
+                program.ask("end")
+                program.ask("end")
+                row, = [row for row in json.loads(self.line(answer, "rates", "early"))["rows"] if row["name"] == "early"]
+                self.assertEqual(row["window"]["requests"], 1)
+                details = json.loads(gzip.decompress(base64.b64decode(self.line(answer, "details", ""))))
+                self.assertEqual([span["name"] for span in details[0]["spans"]], ["early", "inner"])
+                self.assertEqual(json.loads(self.line(answer, "open", '"requests":[]'))["skipped"], [])
+                self.line(answer, "head", "1 request from before the first page was opened left out")
+            self.assertRegex(serve.text(), r'\nnopspan_serve_requests_total{result="followed"} 1\n')
+            self.assertEqual(serve.stop(), 0)
 
 
 class Storm(Test):

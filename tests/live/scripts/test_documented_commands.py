@@ -31,7 +31,7 @@ INLINE = re.compile(r"(\S.* \| )?(sudo )?((nopspan|cmake|ctest|bpftrace|pkg-conf
 
 # Inline code that names a command without the arguments that it needs.
 NAMES = {"nopspan export", "nopspan export --otlp URL", "nopspan export --signals traces", "nopspan export --spool",
-         "nopspan export --from unix:PATH", "nopspan record unix:PATH", "nopspan record", "nopspan replay",
+         "nopspan export --from unix:PATH", "nopspan record unix:PATH", "nopspan record", "nopspan replay", "nopspan convert",
          "nopspan record --from ONE unix:PATH", "nopspan trace --from unix:PATH",
          "nopspan hist --of", "nopspan hist --of X", "cmake --install", "stap -s MB"}
 
@@ -80,6 +80,7 @@ PRINTS = (
     (r"^cmake --install", r"-- Installing: .*/bin/nopspan\n"),
     (r"^(cmake --preset|ldconfig|xargs)", r""),
     (r"^nopspan record", r"\d+ spans, "),
+    (r"^nopspan convert", r"\d requests?, \d+ spans?, \d+ steps? of engines"),
     (r"^nopspan export", r" accepted\n"),
     (r"^nopspan serve", r"\d delivered"),
     (r"^nopspan doctor", r"attach to \S+: works"),
@@ -96,7 +97,7 @@ PRINTS = (
     (r"", r"nopspan-ngram|\b(llm|engine)\.[a-z]"),
 )
 # Commands that read what other commands wrote.
-READS = re.compile(r"replay|--from|xargs")
+READS = re.compile(r"replay|convert|--from|xargs")
 # Commands that run until Ctrl-C, unless they read a file. Some of them print nothing before Ctrl-C.
 ENDLESS = re.compile(r"^nopspan (open --watch|top|hist|trace|record|export|serve)|^bpftrace|^scripts/.*\.bt")
 PRINTS_AT_END = re.compile(r"^nopspan (record|hist|export|serve)|^bpftrace (-e .*@|scripts/latency)")
@@ -106,6 +107,7 @@ FOREIGN_OPTIONS = {"--gc-sections", "--keep-section", "--enable-feature"}
 SHOP = [os.path.join(BUILD, "examples", "shop", program) for program in ("shop", "warehouse")]
 # The commands whose options a document may name. The other documents may name those of all of nopspan's programs.
 OPTIONS_OF = {"docs/export.md": ["nopspan export", "nopspan serve"], "docs/open.md": ["nopspan open"], "docs/trace.md": ["nopspan trace"],
+              "docs/pictures.md": ["nopspan convert", "nopspan record", "nopspan serve", "nopspan export"],
               "docs/recording.md": ["nopspan record", "nopspan replay"],
               "examples/shop/README.md": SHOP}
 
@@ -278,8 +280,8 @@ class DocumentedCommands(Test):
         with Server(folder, "--token-delay-us", "20000") as server, Load(server.url) as load, HttpReceiver(Received()) as receiver:
             stand_ins = self.stand_ins(server.pid, receiver)
             self.run_all([command for command in commands if not READS.search(command)], folder, load, stand_ins)
-            for number in ("1", "2"):
-                shutil.copy(os.path.join(folder, "FILE"), os.path.join(folder, "FILE." + number))
+            for copy in ("FILE.1", "FILE.2", "a.rec", "b.rec"):
+                shutil.copy(os.path.join(folder, "FILE"), os.path.join(folder, copy))
             os.mkdir(os.path.join(folder, "DIR"))
             copies = [path for path in glob.glob(os.path.join(folder, "destination", "**"), recursive=True) if os.path.isfile(path)]
             os.makedirs(os.path.join(folder, "build", "release"), exist_ok=True)
@@ -306,7 +308,7 @@ class DocumentedCommands(Test):
         self.assertEqual(set(re.findall(r"--preset (\S+)", " ".join(self.commands))) - presets, set())
 
     def test_the_options_exist(self):
-        nopspan = ["nopspan " + command for command in ("ps", "open", "top", "hist", "trace", "record", "replay", "export", "serve", "doctor")]
+        nopspan = ["nopspan " + command for command in ("ps", "open", "top", "hist", "trace", "record", "replay", "convert", "export", "serve", "doctor")]
         others = [SERVER, example_service.AGENT, *SHOP, *(os.path.join(SOURCE, "scripts", name) for name in ("attach.sh", "perf-spans.sh", "test.sh"))]
         options = {program: set(re.findall(r"--[a-z][a-z-]*", subprocess.run(
             [*program.split(), "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout)) for program in nopspan + others}
