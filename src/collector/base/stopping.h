@@ -33,6 +33,10 @@ inline std::atomic<bool> finishing = false, hurried = false;
 // program is killed meanwhile, the gates of traced programs may stay raised, and the rest is lost.
 inline std::atomic<bool> detaching = false;
 
+// Set when a command's tracing process has ended: the command has its result, and only writes what is left of it, for
+// less than a second. The second signal must not end it with an error.
+inline std::atomic<bool> ending = false;
+
 // Why the source stopped early. main() reports it when the command has printed its results. The tracing process passes
 // it on to the command.
 inline std::exception_ptr source_failure;

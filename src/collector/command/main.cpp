@@ -88,14 +88,14 @@ class HelpFormatter : public CLI::Formatter {
 };
 
 // The first signal asks the command to stop. The second one of the same kind ends the program immediately, except
-// during a detach and while an exporter sends what is left, when only the third one does.
+// from the beginning of a detach and while an exporter sends what is left, when only the third one does.
 void on_signal(int number) {
   static std::array<std::atomic<int>, NSIG> times;
   const int time = ++times[static_cast<std::size_t>(number)];
   if (finishing && time <= 2) hurried = true;
   if (time == 1) {
     stopping = interrupted = true;
-  } else if (time > 2 || !(detaching || finishing)) {
+  } else if (time > 2 || !(detaching || ending || finishing)) {
     signal(number, SIG_DFL);
     raise(number);
   }

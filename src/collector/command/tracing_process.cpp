@@ -271,7 +271,10 @@ TracingProcess::~TracingProcess() {
   while (!has_ended() && !is_late()) std::this_thread::sleep_for(std::chrono::milliseconds(2));
   if (has_last_ && has_ended() && WIFSIGNALED(status_) && !source_failure)
     source_failure = std::make_exception_ptr(Failure("the tracing process " + how_killed() + " at its end"));
-  if (attaches_) detaching = false;
+  if (attaches_) {
+    ending = true;  // first: a signal may arrive in between
+    detaching = false;
+  }
 }
 
 void TracingProcess::begin(const Deadline& until) {

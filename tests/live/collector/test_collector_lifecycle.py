@@ -3,6 +3,7 @@
 exactly once."""
 
 import ctypes
+import fcntl
 import glob
 import json
 import os
@@ -241,6 +242,21 @@ class Files(CollectorTest):
                 recorder.process.send_signal(signal.SIGINT)
                 self.assertEqual(recorder.end(), 0, recorder.said)
             self.assertTrue(json.loads(recorder.lines[-1])["ledger"]["total"]["balanced"])
+
+    def test_a_second_signal_after_the_tracer_has_ended_loses_no_result(self):
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        with Program("traced") as program, open(writer, "wb") as full:  # so that the command waits at its end
+            os.write(writer, b"\n" * fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096))
+            with subprocess.Popen([NOPSPAN, "record", "/dev/null", "--force", "--json", "--pid", str(program.pid)],
+                                  stdout=subprocess.PIPE, stderr=full) as recorder:
+                program.wait_for_gate(lambda gate: gate != 0, "the gate to be raised")
+                recorder.send_signal(signal.SIGINT)
+                result = json.loads(recorder.stdout.readline())
+                wait_until(lambda: not children_of(recorder.pid), "the tracer to end")
+                recorder.send_signal(signal.SIGINT)
+            self.assertEqual(recorder.returncode, 0)
+        self.assertTrue(result["ledger"]["total"]["balanced"])
 
 
 class TwoProcesses(CollectorTest):
