@@ -33,8 +33,8 @@ inline std::atomic<bool> finishing = false, hurried = false;
 // program is killed meanwhile, the gates of traced programs may stay raised, and the rest is lost.
 inline std::atomic<bool> detaching = false;
 
-// Set when a command's tracing process has ended: the command has its result, and only writes what is left of it, for
-// less than a second. The second signal must not end it with an error.
+// Set when a command's tracing process has ended, or its exporter: the command only writes what is left of its result,
+// for less than a second. The second signal must not end it before that.
 inline std::atomic<bool> ending = false;
 
 // Why the source stopped early. main() reports it when the command has printed its results. The tracing process passes

@@ -384,6 +384,7 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, std::
   if (options.only_serves) serve_longer(options.source, service, until);
   finishing = true;
   exporter.finish(source, std::chrono::nanoseconds(options.end_ns));
+  ending = true;  // first: a signal may arrive in between
   finishing = false;
 
   const Ledger ledger = source.ledger();
