@@ -7,6 +7,7 @@ By hand: NOPSPAN_PROGRAM=build/dev/nopspan NOPSPAN_LINES=build/dev/tests/collect
 """
 import base64
 import contextlib
+import json
 import os
 import re
 import signal
@@ -84,7 +85,8 @@ class Browsing(unittest.TestCase):
     def open(self, page, view=""):
         self.browser.get("about:blank")
         self.browser.get(f"{page}{view}" if str(page).startswith("http") else f"file://{page}{view}")
-        wait_until(lambda: self.script("return document.documentElement.dataset.ready"), "the page is ready", seen=lambda: self.text("main"))
+        wait_until(lambda: self.script("return document.documentElement.dataset.ready && !(isLive && live.head === undefined)"), "the page is ready",
+                   seen=lambda: self.text("main"))
         self.settle()
 
     def script(self, code, *arguments):
@@ -92,6 +94,10 @@ class Browsing(unittest.TestCase):
 
     def settle(self):
         self.browser.execute_async_script("const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done)))")
+
+    def picture(self, name):
+        if WRITE:
+            self.browser.save_screenshot(str(SOURCE / "docs" / "pictures" / f"{name}.png"))
 
     def text(self, selector):
         return self.browser.find_element(By.CSS_SELECTOR, selector).text
@@ -103,6 +109,28 @@ class Browsing(unittest.TestCase):
     def press(self, *keys):
         ActionChains(self.browser).send_keys(*keys).perform()
         self.settle()
+
+    @contextlib.contextmanager
+    def example_server(self, *words, step_us=1000):
+        """The example server, and the command of its agent."""
+        port = self.folder / "port"
+        port.unlink(missing_ok=True)
+        with subprocess.Popen([EXAMPLE / "chat_server", "--port-file", port, "--token-delay-us", str(step_us), "--fail-rate", "0.05", "--seed", "7", "--prefill-tokens", "64", *words],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            try:
+                url = "http://127.0.0.1:" + wait_until(lambda: port.exists() and port.read_text(encoding="utf-8").strip(), "the server listens")
+                yield process, [EXAMPLE / "agent", "--base-url", url, "--search-root", SOURCE / "docs", "--max-attempts", "12", "--seed", "3"]
+            finally:
+                process.terminate()
+
+    @contextlib.contextmanager
+    def load(self, ask, *words):
+        """Ten agents of acme at a time, while prompts of globex take many steps of the engine."""
+        with subprocess.Popen([*ask, "--requests", "150", "--concurrency", "10", "--organization", "acme", *words], stdout=subprocess.DEVNULL) as many:
+            with subprocess.Popen([*ask, "--organization", "globex", "giant prompt " * 3000], stdout=subprocess.DEVNULL) as giant:
+                yield
+            subprocess.run([*ask, "--organization", "globex", "giant prompt " * 3000], stdout=subprocess.DEVNULL, check=True)
+        self.assertEqual((giant.returncode, many.returncode), (0, 0))
 
     def filter(self, text):
         field = self.browser.find_element(By.ID, "filter")
@@ -281,19 +309,10 @@ class Page(Browsing):
         self.assertEqual([row[0] for row in self.rows()], ["chat"], "the filter stays")
 
     def under_load(self):
-        """A recording of the example server and its agent, while one prompt takes many steps of the engine."""
-        port, server, agent = self.folder / "port", self.folder / "load.rec", self.folder / "agent.rec"
-        with subprocess.Popen([EXAMPLE / "chat_server", "--port-file", port, "--record", server, "--token-delay-us", "1000", "--fail-rate", "0.05",
-                               "--seed", "7"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-            try:
-                url = "http://127.0.0.1:" + wait_until(lambda: port.exists() and port.read_text(encoding="utf-8").strip(), "the server listens")
-                ask = [EXAMPLE / "agent", "--base-url", url, "--search-root", SOURCE / "docs", "--max-attempts", "12", "--seed", "3"]
-                with subprocess.Popen([*ask, "--requests", "150", "--concurrency", "10", "--organization", "acme", "--record", agent], stdout=subprocess.DEVNULL) as many:
-                    for _ in range(2):
-                        subprocess.run([*ask, "--organization", "globex", "giant prompt " * 3000], stdout=subprocess.DEVNULL, check=True)
-                    self.assertEqual(many.wait(120), 0)
-            finally:
-                process.terminate()
+        """Recordings of the example server and its agent."""
+        server, agent = self.folder / "load.rec", self.folder / "agent.rec"
+        with self.example_server("--record", server) as (_, ask), self.load(ask, "--record", agent):
+            pass
         return server, agent
 
     def test_each_view_in_both_schemes_and_at_both_widths(self):
@@ -309,8 +328,8 @@ class Page(Browsing):
                 wait_until(lambda: "Reading" not in self.text("body"), "all is read")
                 self.settle()
                 self.assertEqual(self.script("return document.documentElement.scrollWidth"), self.script("return innerWidth"), (view, width))
-                if WRITE and width == 1400:
-                    self.browser.save_screenshot(str(SOURCE / "docs" / "pictures" / (view.split("?")[0] + ".png")))
+                if width == 1400:
+                    self.picture(view.split("?")[0])
 
     def test_many_spans(self):
         """Prints how long it takes. The limits are far above that."""
@@ -339,7 +358,7 @@ class Page(Browsing):
 
 
 class Live(Browsing):
-    """The page of nopspan serve. Its requests in flight are in tests/live, because they need privileges."""
+    """The page of nopspan serve."""
 
     @contextlib.contextmanager
     def serve(self, address, *words):
@@ -370,8 +389,16 @@ class Live(Browsing):
             self.filter("name:generate")
             self.press(Keys.ENTER)
             wait_until(lambda: "Steps of engines" in self.text("aside"), "the details are read")
-            self.press("1")
-            self.assertIn("requests/s", self.text("main"))
+            self.press("1")  # the filter is still there
+            wait_until(lambda: [row[0] for row in self.rows()] == ["generate"], "the rates of a name", seen=self.rows)
+            self.filter("slower:1s")  # rates have no such thing
+            done = run("top", "--from", self.path, "--json")
+            top = json.loads(done.stdout.splitlines()[-1])
+            self.assertIn("%s requests/s" % round(top["window"]["requests_per_s"]), self.text("main"))
+            rates = sorted([self.script("return visible(arguments[0])", row[key]) for key in ("name", "model")]
+                           + [self.script("return durationText(arguments[0])", row["window"][f"duration_{of}_ns"]) for of in ("p50", "p99")]
+                           for row in top["rows"])
+            wait_until(lambda: sorted(row[:2] + row[4:6] for row in self.rows()) == rates, "the rates of top", seen=self.rows)
             self.press("4")
             self.assertEqual(len(self.script("return [...document.querySelectorAll('canvas')].map(one => one.ariaLabel)")), 5)
 
@@ -384,7 +411,6 @@ class Live(Browsing):
         with self.serve("127.0.0.1:0", "--from", f"unix:{socket}") as url:
             emit("before")  # no page is open
             self.open(url, "#requests")
-            wait_until(lambda: self.script("return live.head !== undefined"), "the page follows")
             emit("first", "second")
             self.wait_for_rows(2)
             self.browser.find_element(By.CSS_SELECTOR, ".scroll").click()  # who is busy there is not disturbed
@@ -395,14 +421,26 @@ class Live(Browsing):
             self.wait_for_rows(3)
             self.open(url, "#requests")
             self.wait_for_rows(3)
+            began = self.script("return live.head.begin_unix_ns")
         wait_until(lambda: "nopspan serve" in self.text("#remark"), "the end is said")
         self.assertEqual(self.text("#found"), "3 requests")
         with self.serve(url.split("/")[2], "--from", f"unix:{socket}"):
-            wait_until(lambda: self.script("return live.problem === '' && live.requests === 0"), "the page follows the new one")
+            wait_until(lambda: self.script("return live.head?.begin_unix_ns") > began, "the page follows the new one")
             emit("fourth")
             wait_until(lambda: self.text("#found") == "1 request", "the new request", seen=lambda: self.text("#found"))
             self.assertEqual(self.rows()[0][2], "fourth")
 
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_it_shows_what_the_example_server_does(self):
+        with self.example_server(step_us=10_000) as (process, ask), self.serve("127.0.0.1:0", "--pid", process.pid) as url:
+            self.open(url)
+            with self.load(ask):
+                # The table of rates is the first one, that of requests in flight the second one.
+                in_flight = "return [...document.querySelectorAll('.scroll')].at(-1).textContent"
+                wait_until(lambda: "globex" in self.script(in_flight) and "acme" in self.script(in_flight), "both tenants to be in flight",
+                           seen=lambda: self.text("main"))
+                wait_until(lambda: "engine.step" in self.text("main"), "the rates", seen=lambda: self.text("main"))
+                self.picture("live")
 
     def test_it_gives_perfetto_what_it_recorded(self):
         socket = self.folder / "capture"

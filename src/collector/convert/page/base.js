@@ -316,12 +316,16 @@ async function searchDetails(word, found) {
     if (block % 8 === 7 || found.blocks === data.details.length) view.refresh();
   }
 }
+// {word, key, rest, value} of each word: key is "" without a colon, and value is rest in small letters.
+const filterWords = (text) => (text.match(/(?:[^\s"]|"[^"]*"?)+/g) || []).map((word) => {
+  const [, key, rest] = word.match(/^([A-Za-z_-]+):(.*)$/) || [null, "", word];
+  return { word, key: key.toLowerCase(), rest, value: rest.toLowerCase() };
+});
 // {test} or {problem}
 function parsedFilter(text) {
   const tests = [];
   let problem = "";
-  for (const word of text.match(/(?:[^\s"]|"[^"]*"?)+/g) || []) {
-    const [, written, rest] = word.match(/^([A-Za-z_-]+):(.*)$/) || [null, "", word], key = written.toLowerCase(), value = rest.toLowerCase();
+  for (const { word, key, rest, value } of filterWords(text)) {
     const number = (parsed, example) => { if (Number.isNaN(parsed)) problem = word + " is not understood. Write " + example + "."; return parsed; };
     const known = {
       name: () => inTexts(data.names, data.request_name, value),

@@ -765,11 +765,17 @@ function showLive(main) {
   main.append(flight, known);
   const open = new Table(main, kInFlight, { label: "Requests in flight", opened: (row) => go({ view: "request", request: row.request_id, from: 0, to: 0, span: -1 }) });
   function refresh() {
-    const { rates: now, open: inFlight } = live, wanted = byId("filter").value.toLowerCase();
-    const has = (...texts) => texts.some((text) => (text || "").toLowerCase().includes(wanted));
+    const { rates: now, open: inFlight } = live, words = filterWords(byId("filter").value);
+    // Words about what a row does not have are for the other views.
+    const has = (row) => words.every(({ key, value }) => {
+      const isPlain = key === "" && !value.includes("=") && value !== "error";
+      if (!isPlain && !Object.hasOwn(row, key)) return true;
+      const wanted = value.replaceAll('"', "");
+      return (isPlain ? Object.values(row) : [row[key]]).flat().some((text) => (text || "").toLowerCase().includes(wanted));
+    });
     if (now) {
       rates.textContent = visible(now.host) + " · " + perSecond("requests")(now) + " requests/s · " + perSecond("spans")(now) + " spans/s · " + perSecond("errors")(now) + " errors/s · last " + durationText(now.window_ns);
-      table.update(now.rows.filter((row) => has(row.name, row.model)));
+      table.update(now.rows.filter(({ name, model }) => has({ name, model })));
     }
     byId("found").textContent = "";
     if (!inFlight || inFlight.problem) {
@@ -777,11 +783,11 @@ function showLive(main) {
       open.update([]);
       return;
     }
-    const requests = inFlight.requests.filter((row) => has(row.request_id, row.tenant, row.model, ...row.spans.map((span) => span.name))).sort((a, b) => b.age_ns - a.age_ns);
+    const requests = inFlight.requests.filter((row) => has({ id: row.request_id, tenant: row.tenant, model: row.model, name: row.spans.map((span) => span.name) })).sort((a, b) => b.age_ns - a.age_ns);
     const early = inFlight.processes.reduce((sum, process) => sum + (process.early_request_keys || []).length + (process.early_requests_unread || 0), 0);
     flight.textContent = counted(requests.length, "request") + " in flight" + (early > 0 ? ", and " + numberText(early) + " that began before the attach" : "") +
       (inFlight.skipped.length > 0 ? ". Not read: " + visible(inFlight.skipped.slice(0, 3).map((one) => one.reason).join("; ")) : "");
-    known.textContent = visible(inFlight.known.trim());
+    known.textContent = visible(inFlight.known.trim().replace(/^nopspan: /gm, ""));
     known.hidden = !inFlight.known;
     open.update(requests);
   }
