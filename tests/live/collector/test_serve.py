@@ -13,6 +13,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -23,9 +24,10 @@ import example_service
 import harness
 from engine_clients import FACT_OPTIONS, FOREVER, MODEL, ask_for_facts
 from example_service import PROMPTS, Agent, Server, lines_of, of_handlers, steps_of
-from followed import Followed
-from harness import LIBRARY, NOPSPAN, PATIENCE_S, SOURCE, Counting, Program, Test, wait_until
+from followed import Followed, children_of
+from harness import LIBRARY, LONG, NOPSPAN, PATIENCE_S, SOURCE, Counting, Program, Test, wait_until
 from prometheus import Prometheus
+from test_collector_soak import size_of
 from test_engine_facts import Client
 
 SERVICE = 'chat "under" test'
@@ -58,6 +60,27 @@ class Serve(Followed):
             time.sleep(0.3)  # each canary is a process
             return 'span_name="canary"' in self.text()
         self.wait_while_it_runs(sees, "nopspan serve to attach")
+
+    def counts(self):
+        """Of entries: {"emitted": count, …}"""
+        found = re.findall(r"nopspan_entries_(\w+)_total(?:{.*})? (\d+)\n", self.text())
+        return {name: sum(int(value) for other, value in found if other == name) for name, _ in found}
+
+    def wait_until_all_is_delivered(self, program):
+        """All that a Counting has emitted, and none is lost. There are canaries too."""
+        def is_delivered():
+            counts = self.counts()
+            return counts["lost"] == 0 and counts["delivered"] == counts["emitted"] >= program.entries()
+        wait_until(is_delivered, "all entries to be delivered", seen=self.counts)
+
+
+def cpu_s_of(pid):
+    """Of a process and its children."""
+    ticks = 0
+    for each in (pid, *children_of(pid)):
+        with open("/proc/%d/stat" % each, encoding="utf-8") as file:
+            ticks += sum(map(int, file.read().rpartition(")")[2].split()[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def expressions_of_rules(path):
@@ -256,6 +279,45 @@ class FollowedByAPage(Test):
             self.assertEqual(serve.stop(), 0)
 
 
+@harness.unittest.skipUnless(LONG, "NOPSPAN_LONG=1 runs it")
+class TenMinutesOfAPage(Test):
+    """A browser shows the page beside 10,000 requests per second. Prints what that takes."""
+
+    PAUSE_S, TIMES, REQUESTS_PER_S, THREADS = 30, 20, 10_000, 4
+
+    def test_memory_does_not_grow_and_no_entry_is_lost(self):
+        sys.path.append("/usr/lib/python3/dist-packages")  # the Python that runs this need not be Debian's
+        from selenium import webdriver  # pylint: disable=import-outside-toplevel
+        from selenium.webdriver.chrome.service import Service  # pylint: disable=import-outside-toplevel
+        options = webdriver.ChromeOptions()
+        for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--enable-precise-memory-info"):
+            options.add_argument(argument)
+        pause_us = self.THREADS * 1_000_000 // self.REQUESTS_PER_S - 70  # a pause is that much longer
+        with Serve() as serve, Counting(self.temporary_folder(), threads=self.THREADS, pause_us=pause_us, depth=1) as program:
+            driver = Service("/usr/bin/chromedriver")
+            browser = webdriver.Chrome(service=driver, options=options)
+            self.addCleanup(browser.quit)
+            browser.get(f"http://{serve.address()}/#requests")
+            program.ask("start")
+            seen = []
+            for _ in range(self.TIMES):
+                before, began, cpu_s = program.entries(), time.monotonic(), cpu_s_of(serve.process.pid)
+                time.sleep(self.PAUSE_S)
+                took_s = time.monotonic() - began
+                seen.append((size_of(serve.process.pid).memory / 1e6, size_of(driver.process.pid).memory / 1e6,
+                             browser.execute_script("return performance.memory.usedJSHeapSize") / 1e6))
+                shown = browser.execute_script("return [data.count, live.problem, document.querySelector('#found').textContent]")
+                print("%.0f requests/s, %.2f cores of serve, MB (serve, browser, script): %s, page: %s" % (
+                    (program.entries() - before) / 3 / took_s, (cpu_s_of(serve.process.pid) - cpu_s) / took_s,
+                    ["%.0f" % each for each in seen[-1]], shown), file=sys.stderr, flush=True)
+                self.assertEqual(shown[1], "")
+            program.ask("stop")
+            serve.wait_until_all_is_delivered(program)
+            for early, late in zip(map(max, zip(*seen[2:8])), map(max, zip(*seen[-6:]))):
+                self.assertLess(late, 1.25 * early, seen)
+            self.assertEqual(serve.stop(), 0)
+
+
 class Storm(Test):
     """Clients that scrape without a pause, or do not read the answers, do not keep nopspan serve from its entries."""
 
@@ -291,13 +353,7 @@ class Storm(Test):
                 each.result()
             self.assertGreater(len(scrapes), 8)
 
-            def counts():
-                found = re.findall(r"nopspan_entries_(\w+)_total(?:{.*})? (\d+)\n", serve.text())
-                return {name: sum(int(value) for other, value in found if other == name) for name, _ in found}
-            # There are canaries too.
-            wait_until(lambda: counts()["delivered"] >= program.entries() and counts()["delivered"] == counts()["emitted"],
-                       "all entries to be delivered", seen=counts)
-            self.assertEqual(counts()["lost"], 0)
+            serve.wait_until_all_is_delivered(program)
             self.assertRegex(serve.text(), r'\nnopspan_serve_requests_total{result="scrapes"} [1-9]')
             self.assertRegex(serve.text(), r"\nnopspan_serve_displaced_total \d+\n")
             self.assertEqual(serve.stop(), 0)
