@@ -7,6 +7,7 @@ By hand: NOPSPAN_PROGRAM=build/dev/nopspan NOPSPAN_LINES=build/dev/tests/collect
 """
 import base64
 import contextlib
+import datetime
 import json
 import os
 import re
@@ -181,6 +182,27 @@ class Page(Browsing):
         self.assertIn("There is no filter user:. There are name:", self.filter("user:1"))
         self.assertEqual(self.script("return document.getElementById('filter').value"), "user:1", "Esc keeps what is typed")
 
+    def test_times_of_day_are_those_of_the_recording_or_near_it(self):
+        self.open(self.page)
+        begin = datetime.datetime.fromtimestamp(BEGIN // 10**9)
+
+        def count(word, minutes):
+            return self.filter(f"{word}:{begin + datetime.timedelta(minutes=minutes):%H:%M:%S}").split()[0]
+        self.assertEqual([count("after", -5), count("before", -5), count("after", 5), count("before", 5)], ["13", "0", "0", "13"])
+        self.assertIn("not understood", self.filter("after:25:00"))
+        self.assertEqual(self.filter("slower:0.0000005").split()[0], self.filter("slower:500ns").split()[0])
+
+    def test_a_call_counts_once_and_any_process_matches(self):
+        """A client in one process, and the server that it called in another one. Both report the tokens of the call."""
+        client = span("chat", 0, 100, usage=(10, 20))
+        server = {**span("serve", 10, 90, client, usage=(10, 20), status=1, error_type="overloaded"), "pid": 222, "resource": "service.version=1.1,color=red"}
+        page = self.converted(recording(self.folder / "call.rec", client, server))
+        self.open(page)
+        row, = self.rows()
+        self.assertEqual(row[7:9], ["10", "20"])
+        for word, count in (("version:1.1", "1"), ("color=red", "1"), ("color=blue", "0"), ("version:1.2", "0")):
+            self.assertEqual(self.filter(word).split()[0], count, word)
+
     def test_a_request_shows_its_spans_and_their_attributes(self):
         self.open(self.page, "#requests?filter=name:chat&sort=start")
         self.press(Keys.ARROW_DOWN, Keys.ENTER)
@@ -294,6 +316,9 @@ class Page(Browsing):
         requests = [span("r", number, number + 50) for number in range(100)]
         self.open_lines("full", *(step(number, 10, 20, one) for number, one in enumerate(requests, 1)), *requests, options=("--memory", "4K", "--incomplete"))
         self.assertIn("Some requests are beyond --memory, and not in the view Engine", self.text("#remark"))
+        roots = [span("r", number, number + 500) for number in range(300)]
+        self.open_lines("evicted", *(span("i", 10, 20, root) for root in roots), *roots, options=("--memory", "4K", "--incomplete"))
+        self.assertRegex(self.text("#remark"), r"\d+ requests evicted before the end, because --memory was full")
         self.open_lines("labels", *(gauge("g", number, 1, attributes={"label": str(number) + "x" * 30_000}) for number in range(3)), span("r", 0, 1))
         self.assertIn("Some gauges are too many or too long", self.text("#remark"))
 

@@ -4,6 +4,7 @@
 #include "kept_entry.h"
 
 #include "base/clocks.h"
+#include "model/service.h"
 #include "recording/recorder.h"
 
 #include <nlohmann/json.hpp>
@@ -74,6 +75,7 @@ class Processes {
       Process made = *make_process(pid);
       made.host = host;
       made.boot_id = boot;
+      set_service(made, "", line.text("resource"));
       process = std::make_shared<const Process>(made);
     }
     return &process;
@@ -100,6 +102,11 @@ void pass(const Line& line, const ProcessPointer* process, std::uint64_t sequenc
   entry.thread_id = 77;
   entry.sequence_id = 1077;
   entry.sequence = sequence;
+  if (const json usage = line.value("usage"); usage.is_array()) {  // tokens of the prompt, and of the answer
+    entry.has_usage = entry.counts_tokens = true;
+    entry.usage.input = usage.at(0).get<std::uint64_t>();
+    entry.usage.output = usage.at(1).get<std::uint64_t>();
+  }
   const std::string name = line.text("name"), engine = line.text("engine"), tenant = line.text("tenant"),
                     model = line.text("model"), error_type = line.text("error_type");
   const std::string attributes = attributes_of(line.value("attributes"), entry.kind == Kind::event);

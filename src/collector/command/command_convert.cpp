@@ -511,9 +511,20 @@ class Conversion {
       counts_ += trace.counts();
       left_out_ += stage.counts().incomplete;
       over_limit_ += stage.assembler().counts().over_limit;
+      evicted_ += stage.assembler().counts().evicted;
       remarks_ += remark_text(source.remark());
       ledgers_.push_back(source.ledger());
     });
+  }
+
+  [[nodiscard]] std::vector<std::string> left_out_texts() const {
+    std::vector<std::string> texts;
+    if (left_out_ > 0)
+      texts.push_back(counted(left_out_, "incomplete request") + " left out (--incomplete shows them)");
+    if (over_limit_ > 0) texts.push_back(counted(over_limit_, "entry", "entries") + " beyond --max-spans left out");
+    if (evicted_ > 0)
+      texts.push_back(counted(evicted_, "request") + " evicted before the end, because --memory was full");
+    return texts;
   }
 
   // What the page says about what was selected.
@@ -522,9 +533,8 @@ class Conversion {
     if (options_.slowest > 0) notes.push_back("Only the " + counted(options_.slowest, "slowest request"));
     if (!options_.source.filter.empty())
       notes.emplace_back("Only requests that the filters of nopspan convert selected");
-    if (left_out_ > 0)
-      notes.push_back(counted(left_out_, "incomplete request") + " left out (--incomplete shows them)");
-    if (over_limit_ > 0) notes.push_back(counted(over_limit_, "entry", "entries") + " beyond --max-spans left out");
+    const std::vector<std::string> left_out = left_out_texts();
+    notes.insert(notes.end(), left_out.begin(), left_out.end());
     if (std::any_of(known_.begin(), known_.end(), [](const auto& file) { return file->flows().is_full(); }))
       notes.emplace_back("Some requests are beyond --memory, and not in the view Engine");
     return notes;
@@ -536,6 +546,7 @@ class Conversion {
       nlohmann::ordered_json json = {{"file", options_.out}, {"bytes", out_.bytes()}, {"requests", counts_.requests}};
       json.update({{"incomplete_left_out", left_out_},
                    {"over_limit", over_limit_},
+                   {"evicted", evicted_},
                    {"spans", counts_.spans},
                    {"steps", counts_.steps}});
       json.update({{"events", counts_.points}, {"gauges", counts_.values}});
@@ -548,8 +559,7 @@ class Conversion {
     std::string text = out_.name() + ": " + bytes_text(out_.bytes()) + ", " + counted(counts_.requests, "request") +
                        ", " + counted(counts_.spans, "span") + ", " + counted(counts_.steps, "step") + " of engines, " +
                        counted(counts_.points, "event") + ", " + counted(counts_.values, "value") + " of gauges";
-    if (left_out_ > 0) text += "; " + counted(left_out_, "incomplete request") + " left out (--incomplete shows them)";
-    if (over_limit_ > 0) text += "; " + counted(over_limit_, "entry", "entries") + " beyond --max-spans left out";
+    for (const std::string& left_out : left_out_texts()) text += "; " + left_out;
     text += "\n";
     for (const Ledger& ledger : ledgers_) text += to_text(ledger);
     std::cerr << text;
@@ -565,7 +575,7 @@ class Conversion {
   std::vector<std::unique_ptr<Known>> known_;
   Page page_{[this](const char* kind, std::string_view base64) { write_block(kind, base64); }};
   Picture::Counts counts_;
-  std::uint64_t left_out_ = 0, over_limit_ = 0;
+  std::uint64_t left_out_ = 0, over_limit_ = 0, evicted_ = 0;
   std::string remarks_;
   std::vector<Ledger> ledgers_;
 };

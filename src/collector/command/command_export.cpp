@@ -562,14 +562,16 @@ void add_serve(CLI::App& app, const OutputOptions& common, Run& run) {
   auto options = std::make_shared<ExportCommandOptions>();
   options->serves = options->only_serves = options->metrics.has_page = true;
   options->signals.clear();
-  CLI::App* command = app.add_subcommand("serve", "Serve metrics for Prometheus");
+  CLI::App* command = app.add_subcommand("serve", "Serve metrics for Prometheus, and a live page");
   command->footer(std::string(kServeDescription) + "\n\n" + kServeExamples);
   command
       ->add_option("ADDRESS", options->metrics.server.address,
                    "Address and port to listen on (default: 127.0.0.1:9464); port 0 takes a free one")
       ->check(some_text());
   add_metrics_options(*command, options->metrics);
-  command->add_flag("!--no-page", options->metrics.has_page, "Serve only metrics, and no page of requests")
+  command
+      ->add_flag_callback(
+          "--no-page", [options] { options->metrics.has_page = false; }, "Serve only metrics, and no page of requests")
       ->group("Metrics");
   add_source_options(*command, options->source);
   describe_span_filters(*command);

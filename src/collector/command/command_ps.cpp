@@ -237,10 +237,9 @@ int run_ps(const std::vector<std::uint32_t>& only, const OutputOptions& common) 
   std::vector<Unattached> skipped = host.skipped();
   const bool is_whole = std::none_of(skipped.begin(), skipped.end(), [](const auto& each) { return each.pid == 0; });
   if (common.json) {
-    ordered_json json{{"processes", ordered_json::array()}, {"skipped", ordered_json::array()}};
+    ordered_json json{{"processes", ordered_json::array()}};
     for (const ProcessReport& report : reports) json["processes"].push_back(to_json(report));
-    for (const Unattached& each : skipped)
-      json["skipped"].push_back({{"pid", each.pid}, {"path", each.path}, {"reason", each.why}});
+    json["skipped"] = to_json(skipped);
     json["obstacles"] = to_json(obstacles);
     json["twins"] = to_json(twins);
     if (!tracers.incomplete.empty()) json["tracers_incomplete"] = tracers.incomplete;

@@ -86,6 +86,13 @@ void write_process(JsonWriter& json, const Process& process) {
   json.text("comm", process.comm);
   json.text("service", service_of(process));
   json.text("version", version);
+  json.key("resource");
+  json.begin_object();
+  each_declared(process, [&](std::string_view key, std::string_view value) {
+    json.key_text(key);
+    json.text(value);
+  });
+  json.end_object();
   json.end_object();
 }
 
@@ -186,7 +193,11 @@ void PageOfFile::add(const AssembledTrace& assembled) {
   Requests& to = requests_;
   std::vector<std::int32_t> place(links.nodes().size());
   std::int32_t places = 0;
-  double input = 0, output = 0;
+  struct Report {
+    std::uint32_t node = 0;
+    double input = 0, output = 0;
+  };
+  std::vector<Report> reports;  // of tokens
   std::string name, tenant, model;
   bool has_longest = false;
   std::uint64_t first_ns = UINT64_MAX, last_ns = 0;
@@ -218,16 +229,28 @@ void PageOfFile::add(const AssembledTrace& assembled) {
         to.key_span.push_back(static_cast<std::uint32_t>(to.span_start.size() - 1));
       }
     }
-    if (entry.counts_tokens) {
-      input += static_cast<double>(entry.usage.input);
-      output += static_cast<double>(entry.usage.output);
-    }
+    if (entry.counts_tokens)
+      reports.push_back({i, static_cast<double>(entry.usage.input), static_cast<double>(entry.usage.output)});
     if (tenant.empty()) tenant = entry.tenant;
     if (model.empty()) model = entry.model;
     const bool is_longest = node.root != RootKind::none && entry.duration_ns == links.longest_root_ns();
     if (is_span && is_longest && !std::exchange(has_longest, true)) name = entry.name;
   }
   if (places == 0) return;
+  // Client and server report the tokens of one call. The innermost span counts.
+  std::vector<bool> is_around(links.nodes().size());
+  for (const Report& report : reports) {
+    std::uint32_t parent = links.nodes()[report.node].parent;
+    for (; parent != TraceLinks::kNone && !is_around[parent]; parent = links.nodes()[parent].parent) {
+      is_around[parent] = true;
+    }
+  }
+  double input = 0, output = 0;
+  for (const Report& report : reports) {
+    if (is_around[report.node]) continue;
+    input += report.input;
+    output += report.output;
+  }
   if (assembled.end != TraceEnd::late) ++counts_.requests;
   const bool has_spans = links.spans() > 0;  // otherwise there are events alone
   to.start.push_back(page_.time_of(has_spans ? links.start_unix_ns() : first_ns));

@@ -198,11 +198,10 @@ std::string known_text(const std::vector<OpenProcess>& processes) {
 Json to_json(const OpenNow& now) {
   Json json;
   if (now.time_unix_ns != 0) json["time_unix_ns"] = now.time_unix_ns;
-  for (const char* key : {"requests", "processes", "skipped"}) json[key] = Json::array();
+  for (const char* key : {"requests", "processes"}) json[key] = Json::array();
   for (const OpenRequest& request : now.requests) json["requests"].push_back(to_json(request, now.processes));
   for (const OpenProcess& process : now.processes) json["processes"].push_back(to_json(process));
-  for (const Unattached& each : now.skipped)
-    json["skipped"].push_back({{"pid", each.pid}, {"path", each.path}, {"reason", each.why}});
+  json["skipped"] = to_json(now.skipped);
   return json;
 }
 

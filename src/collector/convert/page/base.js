@@ -158,7 +158,7 @@ const kRequestColumns = { start: Float64Array, duration: Float64Array, input: Fl
 function readRequests() {
   for (const name in kRequestColumns) data["request_" + name] = joined(data.blocks, "request_" + name, kRequestColumns[name]);
   const count = data.count = data.request_start.length;
-  for (const name of ["block", "first", "process", "file", "of_block", "id"]) data["request_" + name] = new Uint32Array(count + 1);
+  for (const name of ["block", "first", "file", "of_block", "id"]) data["request_" + name] = new Uint32Array(count + 1);
   data.keyOf = new Map();  // the request of a key, which is of a file
   let i = 0;
   data.blocks.forEach((block, number) => {
@@ -168,7 +168,6 @@ function readRequests() {
       data.request_block[i] = number;
       data.request_of_block[i] = k;
       data.request_first[i] = first;
-      data.request_process[i] = block.numbers.processes[block.span_process[first]];
       for (const name of ["name", "tenant", "model"]) data["request_" + name][i] = block.numbers[name + "s"][data["request_" + name][i]];
       data.request_file[i] = block.file[0];
       data.request_id[i + 1] = data.request_id[i] + data.request_id_size[i];
@@ -258,27 +257,40 @@ const ranks = (texts) => {
 
 const kUnits = { ns: 1, us: 1e3, "µs": 1e3, ms: 1e6, s: 1e9, m: 60e9, h: 3600e9 };
 function parsedDuration(text) {
-  const [, amount, unit] = text.match(/^([\d.]+)(ns|us|µs|ms|s|m|h)$/) || [];
-  return amount === undefined ? NaN : amount * kUnits[unit];
+  const [, amount, unit] = text.match(/^([\d.]+)(ns|us|µs|ms|s|m|h|)$/) || [];
+  return amount === undefined ? NaN : amount * kUnits[unit || "s"];
 }
 const sinceBegin = (unix_ms) => Number(BigInt(Math.round(unix_ms * 1000)) * 1000n - BigInt(data.begin_unix_ns));
-// A date and time, or a time of day: the first one after the begin of the recording.
+// A date and time, or a time of day: the first one within the recording, or the nearest to it.
 function parsedTime(text) {
   if (/^\d{4}-\d\d-\d\dt\d\d:\d\d(:\d\d([.]\d+)?)?$/.test(text)) return sinceBegin(Date.parse(text.toUpperCase()));
-  if (!/^\d\d?(:\d\d(:\d\d([.]\d+)?)?)?$/.test(text)) return NaN;
-  const [hours, minutes, seconds] = text.split(":").map(Number).concat(0, 0), first = Number(unixNs(data.first_ns) / 1000000n);
-  const time = new Date(first);
-  time.setHours(hours, minutes, 0, seconds * 1000);
-  if (time.getTime() < first - 1000) time.setDate(time.getDate() + 1);
-  return sinceBegin(time.getTime());
+  const [hours, minutes, seconds] = text.split(":").map(Number).concat(0, 0);
+  if (!/^\d\d?(:\d\d(:\d\d([.]\d+)?)?)?$/.test(text) || hours > 23 || minutes > 59 || seconds >= 60) return NaN;
+  const [first, last] = [data.first_ns, data.last_ns].map((ns) => Number(unixNs(ns) / 1000000n)), kDay = 86400e3;
+  const far = (time) => Math.max(first - 1000 - time, time - last, 0);
+  let best = new Date(first - kDay).setHours(hours, minutes, 0, seconds * 1000);
+  for (const day of [first, first + kDay]) {
+    const time = new Date(day).setHours(hours, minutes, 0, seconds * 1000);
+    if (far(time) < far(best)) best = time;
+  }
+  return sinceBegin(best);
 }
 // A part of the text, or all of it in quotation marks.
+const matches = (text, value) => (/^".*"$/.test(value) ? text.toLowerCase() === value.slice(1, -1) : text.toLowerCase().includes(value));
 const inTexts = (texts, column, value) => {
-  const [, whole] = value.match(/^"(.*)"$/) || [];
-  const wanted = Uint8Array.from(texts, (text) => ((whole === undefined ? text.toLowerCase().includes(value) : text.toLowerCase() === whole) ? 1 : 0));
+  const wanted = Uint8Array.from(texts, (text) => (matches(text, value) ? 1 : 0));
   return (i) => wanted[column[i]] === 1;
 };
-const ofProcess = (field, value) => inTexts(data.processes.map((process) => String(process[field] ?? "")), data.request_process, value);
+// Requests with a span in one of these processes.
+function inProcesses(test) {
+  const wanted = Uint8Array.from(data.processes, (process) => (test(process) ? 1 : 0)), found = new Uint8Array(data.count);
+  for (let i = 0; i < data.count; ++i) {
+    const block = data.blocks[data.request_block[i]], first = data.request_first[i];
+    for (let k = first; k < first + data.request_spans[i] && found[i] === 0; ++k) found[i] = wanted[block.numbers.processes[block.span_process[k]]];
+  }
+  return (i) => found[i] === 1;
+}
+const ofProcess = (field, value) => inProcesses((process) => matches(String(process[field] ?? ""), value));
 function inIds(value) {
   const wanted = new Uint8Array(data.count), text = String.fromCharCode(...new TextEncoder().encode(value));
   for (let at = data.ids.indexOf(text), i = 0; at >= 0 && text; at = data.ids.indexOf(text, at + 1)) {
@@ -287,7 +299,8 @@ function inIds(value) {
   }
   return (i) => wanted[i] === 1;
 }
-// Requests that have an attribute, as "key=value": a bit for each. Filled block by block.
+const kAttribute = /^([^=]+)=(.+)$/;
+// Requests that have an attribute, as "key=value", or whose process has it: a bit for each. Filled block by block.
 const searched = new Map();
 function withAttribute(word) {
   if (!searched.has(word)) {
@@ -295,11 +308,12 @@ function withAttribute(word) {
     searched.set(word, found);
     searchDetails(word, found);
   }
-  const { marks } = searched.get(word);
-  return (i) => marks[i] === 1;
+  const { marks } = searched.get(word), [, key, value] = word.match(kAttribute);
+  const has = inProcesses(({ resource = {} }) => Object.hasOwn(resource, key) && matches(resource[key], value.toLowerCase()));
+  return (i) => marks[i] === 1 || has(i);
 }
 async function searchDetails(word, found) {
-  const [, key, value] = word.match(/^([^=]+)=(.*)$/);
+  const [, key, value] = word.match(kAttribute);
   const has = (object) => {
     const is = (of) => of !== undefined && Object.hasOwn(of, key) && String(of[key]).toLowerCase().includes(value.toLowerCase());
     return is(object.attributes) || is(object) || (object.events || []).some(has);
@@ -345,7 +359,7 @@ function parsedFilter(text) {
     if (key && !Object.hasOwn(known, key)) problem = "There is no filter " + key + ":. There are " + Object.keys(known).map((one) => one + ":").join(" ") + ".";
     else if (key) tests.push(known[key]());
     else if (word === "error") tests.push((i) => data.request_errors[i] > 0);
-    else if (/^[^=]+=./.test(word)) tests.push(withAttribute(word));
+    else if (kAttribute.test(word)) tests.push(withAttribute(word));
     else {
       const any = [inTexts(data.names, data.request_name, value), inTexts(data.tenants, data.request_tenant, value), inTexts(data.models, data.request_model, value), inIds(rest)];
       tests.push((i) => any.some((test) => test(i)));
@@ -537,8 +551,9 @@ class Table {
     this.head = element("tr");
     for (const column of columns) {
       const title = sort ? element("button", { type: "button" }, column.title) : column.title;
-      if (sort) title.addEventListener("click", () => sort(column.key));
-      this.head.append(element("th", { scope: "col", class: column.number ? "number" : "" }, title));
+      const cell = element("th", { scope: "col", class: column.number ? "number" : "" }, title);
+      if (sort) cell.addEventListener("click", () => sort(column.key));
+      this.head.append(cell);
     }
     this.body = element("tbody");
     this.above = element("tr", { "aria-hidden": "true" }, element("td", { class: "gap" }));

@@ -35,7 +35,7 @@ const kRequestTable = [
   { key: "tenant", title: "tenant", value: (i) => data.request_tenant[i], texts: () => data.tenants },
   { key: "model", title: "model", value: (i) => data.request_model[i], texts: () => data.models },
   { key: "spans", title: "spans", number: true, value: (i) => data.request_spans[i] },
-  { key: "errors", title: "errors", number: true, value: (i) => data.request_errors[i], style: (i) => (data.request_errors[i] > 0 ? "error" : "") },
+  { key: "errors", title: "failed spans", number: true, value: (i) => data.request_errors[i], style: (i) => (data.request_errors[i] > 0 ? "error" : "") },
   { key: "input", title: "tokens in", number: true, value: (i) => data.request_input[i] },
   { key: "output", title: "tokens out", number: true, value: (i) => data.request_output[i] },
   { key: "end", title: "parts missing", value: (i) => data.request_end[i], texts: () => kEnds, text: (i) => missingText(i) },
@@ -58,7 +58,7 @@ function colorOf(i) {
 // The colours and what they mean.
 function legend() {
   const texts = state.color === "tenant" ? data.tenants : state.color === "model" ? data.models : undefined;
-  if (!texts) return [["--c0", "no error"], ["--error", "error"]];
+  if (!texts) return [["--c0", "no failed span"], ["--error", "failed spans"]];
   const used = texts.slice(0, kPalette.length).map((text, i) => [kPalette[i], text || "none"]);
   return texts.length > kPalette.length ? [...used, ["--dim", "and others"]] : used;
 }
@@ -72,7 +72,7 @@ function showRequests(main) {
   const axis = new TimeAxis(data.first_ns, data.last_ns, () => scatter.ask());
   const scatter = new Canvas(left, "Requests: start from left to right, duration upwards", (context, width, height, ratio) => {
     const pixels = context.createImageData(Math.round(width * ratio), Math.round(height * ratio)), { width: columns, height: rows } = pixels;
-    const dots = new Uint32Array(pixels.data.buffer), size = Math.max(2, Math.round(2 * ratio));
+    const dots = new Uint32Array(pixels.data.buffer), size = Math.max(2, Math.round((shown.length < 5000 ? 4 : 2) * ratio));
     const numbers = new Map(kPalette.concat("--error").map((name) => [name, rgba(name)]));
     // Errors come last, so that nothing covers them.
     for (const isError of [false, true]) {
@@ -87,20 +87,12 @@ function showRequests(main) {
     }
     context.putImageData(pixels, 0, 0);
     context.globalCompositeOperation = "destination-over";
-    axis.draw(context, width, height);
-    drawDurations(context, width, height);
+    if (shown.length > 0) axis.draw(context, width, height);
+    const powers = Array.from({ length: Math.max(0, Math.floor(high) - Math.ceil(low) + 1) }, (_, k) => Math.ceil(low) + k);
+    for (const power of powers) context.fillRect(0, Math.round(y(power, height)), width, 0.5);
     context.globalCompositeOperation = "source-over";
+    for (const power of powers) boxedText(context, durationText(Math.pow(10, power)), 4, y(power, height) - 7);
   });
-  const drawDurations = (context, width, height) => {
-    for (let power = Math.ceil(low); power <= high; ++power) {
-      const at = Math.round(y(power, height)) + 0.5;
-      context.beginPath();
-      context.moveTo(0, at);
-      context.lineTo(width, at);
-      context.stroke();
-      context.fillText(durationText(Math.pow(10, power)), 4, at - 7);
-    }
-  };
   const histogram = new Canvas(right, "Histogram and quantiles of the durations", (context, width, height) => {
     const bins = new Uint32Array(48);
     for (const i of shown) ++bins[clamp(Math.floor((logs[i] - low) / (high - low) * bins.length), 0, bins.length - 1)];
@@ -138,8 +130,8 @@ function showRequests(main) {
     if (!kRequestTable.some((column) => column.key === state.sort.replace("-", ""))) state.sort = defaults.sort;
     shown = selected(filter.test, state.sort);
     durations = Float64Array.from(selected((i) => !isLate(i) && filter.test(i), "duration"), (i) => data.request_duration[i]);
-    low = durations.length > 0 ? Math.log10(Math.max(1, durations[0])) - 0.05 : 0;
-    high = Math.max(low + 0.5, durations.length > 0 ? Math.log10(Math.max(1, durations[durations.length - 1])) + 0.05 : 1);
+    low = durations.length > 0 ? Math.log10(Math.max(1, durations[0])) - 0.05 : 0.1;
+    high = durations.length > 0 ? Math.max(low + 0.5, Math.log10(Math.max(1, durations[durations.length - 1])) + 0.05) : 0.9;
     const late = shown.length - durations.length;
     byId("found").textContent = (shown.length === data.count ? "" : numberText(shown.length) + " of ") + counted(data.count - (shown.length === data.count ? late : 0), "request") +
       (late > 0 ? ", " + counted(late, "late part") : "") + searchText();
@@ -162,6 +154,15 @@ function showRequests(main) {
     return table.key(event) || axis.key(event);
   } };
 }
+// A text over something else.
+function boxedText(context, text, x, y) {
+  context.globalAlpha = 0.75;
+  context.fillStyle = color("--back");
+  context.fillRect(x - 2, y - 6, context.measureText(text).width + 4, 12);
+  context.globalAlpha = 1;
+  context.fillStyle = color("--text");
+  context.fillText(text, x, y);
+}
 function swatch(name) {
   const made = element("span", { class: "swatch", "aria-hidden": "true" });
   made.style.background = color(name);
@@ -169,6 +170,8 @@ function swatch(name) {
 }
 
 // ---- Request: a row for each span, below its parent.
+
+const kStatuses = ["", "error", "cancelled", "exception"];
 
 const kContent = /^gen_ai\.((input|output)\.messages|system_instructions|prompt|completion|tool\.call\.(arguments|result)|tool\.definitions)$/;
 // The parts of a request: late ones, and those of other recordings, have the same id. In the order of their start.
@@ -289,10 +292,11 @@ function showRequest(main) {
     main.append(element("p", { class: "hint" }, "This page has no request " + visible(state.request) + "."));
     return { refresh() {}, redraw() {}, follows: () => true, key: () => false };
   }
-  const spans = spansOf(parts), i = parts.reduce((a, b) => (data.request_duration[b] > data.request_duration[a] ? b : a)), start = data.request_start[parts[0]], panel = element("aside", { "aria-label": "Details" });
+  const spans = spansOf(parts), processes = [...new Set(spans.map((span) => span.process))], colorOfProcess = (process) => kPalette[processes.indexOf(process) % kPalette.length], i = parts.reduce((a, b) => (data.request_duration[b] > data.request_duration[a] ? b : a)), start = data.request_start[parts[0]], panel = element("aside", { "aria-label": "Details" });
   const left = element("div", { class: "grow tall" });
   main.append(element("h1", {}, data.names[data.request_name[i]] + " · " + durationText(data.request_duration[i]) + " · " + timeText(start) + " · " + requestId(i),
     data.tenants[data.request_tenant[i]] ? " · " + data.tenants[data.request_tenant[i]] : "", missingText(i) ? " · " + missingText(i) : ""),
+  element("div", { class: "legend" }, ...processes.slice(0, 8).flatMap((process) => [swatch(colorOfProcess(process)), processText(data.processes[process])]), processes.length > 8 ? " and others" : "", swatch("--error"), "failed"),
   element("div", { class: "row grow" }, left, panel));
   const kRow = 18, kTop = 20;
   let top = 0, rows = [], requests = null, order = spans;
@@ -323,7 +327,7 @@ function showRequest(main) {
       context.rect(axis.gutter, y, width, kRow);
       context.clip();
       context.translate(axis.gutter, 0);
-      context.fillStyle = color(span.status === 1 || span.status === 3 ? "--error" : kPalette[span.process % kPalette.length]);
+      context.fillStyle = color(span.status === 1 || span.status === 3 ? "--error" : colorOfProcess(span.process));
       if (span.kind !== kSpan) {
         context.beginPath();
         context.arc(from, y + kRow / 2, 4, 0, 7);
@@ -332,14 +336,11 @@ function showRequest(main) {
         context.globalAlpha = count > 1 ? 0.5 : 1;
         context.fillRect(Math.max(from, -1), y + 3, Math.min(to, width + 1) - Math.max(from, -1), kRow - 6);
         context.globalAlpha = 1;
-        const text = to < 0 ? "◂" : from > width ? "▸" : durationText(last.start + last.duration - span.start), room = context.measureText(text).width;
+        const text = to < 0 ? "◂" : from > width ? "▸" : [durationText(last.start + last.duration - span.start), kStatuses[span.status], span.status > 0 && span.detail && visible(span.detail.error_type || "")].filter((one) => one).join(" "), room = context.measureText(text).width;
         context.fillStyle = color("--text");
         if (to + 6 + room < width) context.fillText(text, Math.max(to, 0) + 6, y + kRow / 2);
         else if (from - 6 - room > 0) context.fillText(text, Math.min(from, width) - 6 - room, y + kRow / 2);
-        else {
-          context.fillStyle = color("--back");
-          context.fillText(text, Math.min(to, width) - 6 - room, y + kRow / 2);
-        }
+        else boxedText(context, text, Math.min(to, width) - 6 - room, y + kRow / 2);
       }
       context.restore();
     }
@@ -388,6 +389,7 @@ function showRequest(main) {
   showPanel();
   return { refresh() {}, redraw: () => canvas.ask(), key: (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1, PageDown: 20, PageUp: -20 }[event.key];
+    if (event.key === "Escape" && state.span >= 0) { pick(-1); return true; }
     if (step === undefined || rows.length === 0) return axis.key(event);
     const k = rows.findIndex((row) => row.spans.some((span) => span.place === state.span));
     pick(rows[clamp(k < 0 ? 0 : k + step, 0, rows.length - 1)].spans[0].place);
@@ -687,7 +689,7 @@ function showEngine(main) {
 
 const kCompared = [
   { key: "name", title: "name", text: (row) => row.name },
-  ...[["count", "requests", numberText], ["p50", "p50", durationText], ["p99", "p99", durationText], ["errors", "errors", numberText], ["tokens", "tokens out", numberText]]
+  ...[["count", "requests", numberText], ["p50", "p50", durationText], ["p99", "p99", durationText], ["errors", "with failed spans", numberText], ["tokens", "tokens out", numberText]]
     .flatMap(([key, title, text]) => ["a", "b"].map((side) => ({ key: key + "_" + side, title: title + " " + side.toUpperCase(), number: true,
       text: (row) => (Number.isNaN(row[side][key]) ? "" : text(row[side][key])), style: (row) => (key === "errors" && row[side].errors > 0 ? "error" : "") }))),
   { key: "change", title: "p50, B against A", number: true, text: (row) => (Number.isNaN(row.change) ? "" : (row.change > 0 ? "+" : "") + row.change.toFixed(0) + " %"),
@@ -721,14 +723,15 @@ function showCompare(main) {
   const input = (side) => {
     const node = element("input", { type: "search", spellcheck: "false", "aria-label": side.toUpperCase(), value: state[side] });
     node.addEventListener("input", () => { change({ [side]: node.value }); refresh(); });
+    node.addEventListener("focus", () => node.select());
     return element("label", {}, side.toUpperCase() + " ", node);
   };
-  main.append(element("div", { class: "legend" }, input("a"), " ", input("b"), element("span", { class: "hint" }, " Filters, such as version:1.2, file:before, after:14:05, tenant:acme. The filter above applies to both.")));
+  main.append(element("div", { class: "legend compared" }, input("a"), " ", input("b"), element("span", { class: "hint" }, " Filters, such as version:1.2, file:before, after:14:05, tenant:acme. The filter above applies to both.")));
   const table = new Table(main, kCompared, { label: "Comparison by name" });
   function refresh() {
     const both = parsedFilter(state.filter), a = parsedFilter(state.a), b = parsedFilter(state.b);
     byId("found").textContent = both.problem || a.problem || b.problem || searchText().trim();
-    if (both.problem || a.problem || b.problem) return;
+    if (both.problem || a.problem || b.problem) { table.show([], ""); return; }
     table.show(comparedRows((i) => both.test(i) && a.test(i), (i) => both.test(i) && b.test(i)), "");
   }
   refresh();
@@ -768,27 +771,28 @@ function showLive(main) {
     const { rates: now, open: inFlight } = live, words = filterWords(byId("filter").value);
     // Words about what a row does not have are for the other views.
     const has = (row) => words.every(({ key, value }) => {
-      const isPlain = key === "" && !value.includes("=") && value !== "error";
+      const isPlain = key === "" && !kAttribute.test(value) && value !== "error";
+      if (key === "slower" && row.age_ns !== undefined) return row.age_ns >= parsedDuration(value);
       if (!isPlain && !Object.hasOwn(row, key)) return true;
-      const wanted = value.replaceAll('"', "");
-      return (isPlain ? Object.values(row) : [row[key]]).flat().some((text) => (text || "").toLowerCase().includes(wanted));
+      return (isPlain ? [row.id, row.tenant, row.model, row.name] : [row[key]]).flat().some((text) => matches(text || "", value));
     });
     if (now) {
       rates.textContent = visible(now.host) + " · " + perSecond("requests")(now) + " requests/s · " + perSecond("spans")(now) + " spans/s · " + perSecond("errors")(now) + " errors/s · last " + durationText(now.window_ns);
       table.update(now.rows.filter(({ name, model }) => has({ name, model })));
     }
-    byId("found").textContent = "";
+    byId("found").textContent = parsedFilter(byId("filter").value).problem;
     if (!inFlight || inFlight.problem) {
       flight.textContent = "Requests in flight: " + (inFlight ? visible(inFlight.problem) : "not read yet");
       open.update([]);
       return;
     }
-    const requests = inFlight.requests.filter((row) => has({ id: row.request_id, tenant: row.tenant, model: row.model, name: row.spans.map((span) => span.name) })).sort((a, b) => b.age_ns - a.age_ns);
+    const requests = inFlight.requests.filter((row) => has({ age_ns: row.age_ns, id: row.request_id, tenant: row.tenant, model: row.model, name: row.spans.map((span) => span.name) })).sort((a, b) => b.age_ns - a.age_ns);
     const early = inFlight.processes.reduce((sum, process) => sum + (process.early_request_keys || []).length + (process.early_requests_unread || 0), 0);
     flight.textContent = counted(requests.length, "request") + " in flight" + (early > 0 ? ", and " + numberText(early) + " that began before the attach" : "") +
-      (inFlight.skipped.length > 0 ? ". Not read: " + visible(inFlight.skipped.slice(0, 3).map((one) => one.reason).join("; ")) : "");
-    known.textContent = visible(inFlight.known.trim().replace(/^nopspan: /gm, ""));
-    known.hidden = !inFlight.known;
+      (inFlight.skipped.length > 0 ? ". Not read: " + counted(inFlight.skipped.length, "process", "processes") : "");
+    const remarks = [...inFlight.skipped.map(({ comm, pid, reason }) => comm + " " + pid + ": " + reason), ...inFlight.known.split("\n").map((line) => line.replace(/^nopspan: /, ""))].filter((line) => line.trim());
+    known.replaceChildren(...remarks.slice(0, 5).map((line) => element("div", {}, visible(line))), remarks.length > 5 ? "… and " + numberText(remarks.length - 5) + " more" : "");
+    known.hidden = remarks.length === 0;
     open.update(requests);
   }
   refresh();
@@ -925,6 +929,7 @@ addEventListener("keydown", (event) => {
   if (event.key === "Escape") {
     event.preventDefault();  // a search field would lose its text
     if (input) input.blur();
+    else if (view.key(event)) return;
     else if (visits > 0) history.back();
     else if (state.view === "request") go({ view: "requests", from: 0, to: 0, span: -1 });
     else if (state.filter) { byId("filter").value = ""; change({ filter: "" }); view.refresh(); }
