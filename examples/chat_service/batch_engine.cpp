@@ -279,6 +279,7 @@ void BatchEngine::step() {
     numbers.push_back(slot.generation->facts_.number);
   }
   std::this_thread::sleep_for(options_.step_delay);
+  const std::size_t cached = cached_tokens();
   std::size_t decoded = 0;
   for (Slot& slot : slots_) {
     if (slot.generation == nullptr || slot.prompt_done != slot.generation->text_.size()) continue;
@@ -289,7 +290,7 @@ void BatchEngine::step() {
   span.with<engine::StepFields>([&](engine::StepFields& fields) {
     fields.batch_size(number(members.size())).prefill_tokens(number(options_.prefill_tokens - budget));
     fields.decode_tokens(number(decoded)).budget_tokens(number(options_.prefill_tokens)).number(steps_);
-    fields.members(members.data(), members.size());
+    fields.kv_used(number(cached)).members(members.data(), members.size());
   });
   if (options_.books) note_step(numbers, members);
 }
@@ -305,6 +306,13 @@ void BatchEngine::note_step(const std::vector<std::uint64_t>& numbers,
   options_.books({{"step", steps_}, {"batch_size", members.size()}, {"members", std::move(list)}});
 }
 
+// The tokens in the KV cache, of free slots too.
+std::size_t BatchEngine::cached_tokens() const {
+  std::size_t cached = 0;
+  for (const Slot& slot : slots_) cached += slot.sequence.size();
+  return cached;
+}
+
 // Emits the engine's gauges, at most ten times a second.
 void BatchEngine::report() {
   const Clock::time_point now = Clock::now();
@@ -316,12 +324,10 @@ void BatchEngine::report() {
       const std::lock_guard<std::mutex> lock(mutex_);
       waiting = waiting_.size();
     }
-    std::size_t cached = 0;
-    for (const Slot& slot : slots_) cached += slot.sequence.size();
     fields.engine(kEngineName)
         .running(number(occupied_))
         .waiting(number(waiting))
-        .kv_cache_used(number(cached))
+        .kv_cache_used(number(cached_tokens()))
         .kv_cache_total(number(options_.kv_tokens != 0 ? options_.kv_tokens : slots_.size() * options_.context_tokens));
   });
 }

@@ -180,6 +180,7 @@ class BatchEngine {
   bool generate(Slot& slot, const Token& token, bool may_be_more);
   static void end_phase(Slot& slot, const char* cancelled_why);
   void release(Slot& slot, Finish finish, const char* cancelled_why = nullptr);
+  std::size_t cached_tokens() const;
   void report();
   void note_step(const std::vector<std::uint64_t>& numbers, const std::vector<nopspan::engine::Member>& members) const;
 

@@ -394,6 +394,7 @@ class LlamaEngine {
     if (llama_decode(context_.get(), batch_) != 0) throw std::runtime_error("llama_decode() failed");
     llama_synchronize(context_.get());
     const Clock::duration device = Clock::now() - start;
+    const Count cells = cells_used();
     std::vector<engine::Member> members;
     for (Slot& slot : slots_) {
       if (slot.request == nullptr || slot.fed == 0) continue;
@@ -406,7 +407,8 @@ class LlamaEngine {
     const auto size = static_cast<Count>(members.size());
     span.with<engine::StepFields>([&](engine::StepFields& fields) {
       fields.batch_size(size).prefill_tokens(prefilled).decode_tokens(decoded).budget_tokens(options_.chunk);
-      fields.device_ns(device).number(static_cast<std::uint64_t>(steps_)).members(members.data(), members.size());
+      fields.device_ns(device).kv_used(cells).number(static_cast<std::uint64_t>(steps_));
+      fields.members(members.data(), members.size());
     });
     generated_ += decoded;
     Json line{{"step", steps_}, {"batch_size", size}, {"prefill_tokens", prefilled}, {"decode_tokens", decoded}};
@@ -494,15 +496,19 @@ class LlamaEngine {
     return static_cast<llama_token>(std::max_element(logits, logits + llama_vocab_n_tokens(vocabulary_)) - logits);
   }
 
+  Count cells_used() const {
+    Count used = 0;
+    for (const Slot& slot : slots_) used += slot.size();
+    return used;
+  }
+
   // Reports the gauges and counters, ten times a second and at the end.
   void report(bool last) {
     if (!last && Clock::now() - reported_ < kReportInterval) return;
     reported_ = Clock::now();
     engine::stats([&](engine::StatsFields& fields) {
-      Count used = 0;
-      for (const Slot& slot : slots_) used += slot.size();
       fields.engine(kEngineName).model(model_name_).running(running()).waiting(waiting());
-      fields.kv_cache_used(used).kv_cache_total(options_.ctx);
+      fields.kv_cache_used(cells_used()).kv_cache_total(options_.ctx);
       fields.counter("ended", ended_).counter("generated_tokens", generated_);
     });
   }

@@ -122,6 +122,7 @@ struct Step {
   std::uint64_t budget_tokens = 0;         ///< tokens that the scheduler could have given to the step
   std::uint64_t host_ns = 0;               ///< time that the step took on the host
   std::uint64_t device_ns = 0;             ///< time that it took on the device
+  std::uint64_t kv_used = 0;               ///< cells of the KV cache that it attended to, or that were in use
 };
 
 namespace detail {
@@ -266,6 +267,9 @@ class StepFields : public BuilderOf<StepFields> {
   StepFields& host_ns(Duration time) { return put(nopspan::detail::StepFact::host_ns, time.count()); }
   /// How long the pass took on the device.
   StepFields& device_ns(Duration time) { return put(nopspan::detail::StepFact::device_ns, time.count()); }
+  /// Cells (tokens) of the KV cache that the pass attended to. If the engine does not know them, those that were in
+  /// use. They are more than the members' contexts if the cache keeps those of requests that have ended, as prefixes.
+  StepFields& kv_used(std::int64_t cells) { return put(nopspan::detail::StepFact::kv_used, cells); }
   /// What the pass does. If it is not set, it follows from the members, or from the tokens if there are none.
   StepFields& kind(StepKind kind) { return put(nopspan::detail::StepFact::kind, static_cast<std::int64_t>(kind)); }
   /// A number of the engine that is unique in the process, if the process has several.

@@ -121,8 +121,8 @@ struct nopspan_engine {
 #define NOPSPAN_STEP_DECODE 2
 #define NOPSPAN_STEP_MIXED 3
 
-/* One step of an engine. 0 means unknown for a time and for `budget_tokens`. The kind and the numbers of tokens are
- * those that the application gave, or else the sums of its members. `dropped` members more were reported to the
+/* One step of an engine. 0 means unknown for a time, `budget_tokens` and `kv_used`. The kind and the numbers of tokens
+ * are those that the application gave, or else the sums of its members. `dropped` members more were reported to the
  * library, but there was no memory for them. */
 /* BEGIN struct nopspan_step */
 struct nopspan_step {
@@ -141,7 +141,8 @@ struct nopspan_step {
   unsigned long budget_tokens; /* the tokens that the scheduler could have given the step */
   unsigned long host_ns;
   unsigned long device_ns;
-  char reserved[32];
+  unsigned long kv_used; /* cells of the KV cache that the step attended to, or that were in use */
+  char reserved[24];
 };
 /* END struct nopspan_step */
 

@@ -309,6 +309,7 @@ void add_step(EntryEncoder& encoder, const std::vector<nopspan_member>& members,
   facts.decode_tokens = members.size();
   facts.host_ns = 300'000 + random() % 100'000;
   facts.device_ns = 4'000'000 + random() % 1'000'000;
+  facts.kv_used = 30'000 + random() % 5'000;
   Entry entry;
   for (unsigned char& byte : entry.trace_id.bytes) byte = static_cast<unsigned char>(random());
   entry.span_id = entry.root_id = random();

@@ -322,6 +322,7 @@ TEST(Export, WritesTheFactsOfAStepAndLinksToItsFirstMembers) {
   facts.prefill_tokens = 128;
   facts.decode_tokens = 2;
   facts.device_ns = 900;
+  facts.kv_used = 77;
   nopspan_member members[3] = {};
   for (nopspan_member& member : members) member.request = 5;
   members[1].flags = NOPSPAN_MEMBER_OWN_KEY;  // the engine's own key is not a span
@@ -338,7 +339,8 @@ TEST(Export, WritesTheFactsOfAStepAndLinksToItsFirstMembers) {
   EXPECT_EQ(attributes_of(span), json::parse(R"({"nopspan.device": "gpu0", "nopspan.step.kind": "mixed",
       "nopspan.step.instance": "0", "nopspan.step.number": "4", "nopspan.step.members": "3",
       "nopspan.step.members_with_prefill": "1", "nopspan.batch_size": "3", "nopspan.prefill_tokens": "128",
-      "nopspan.decode_tokens": "2", "nopspan.device_ns": "900"})"));
+      "nopspan.decode_tokens": "2", "nopspan.device_ns": "900",
+      "nopspan.kv_used": "77"})"));
   EXPECT_EQ(span["links"], json::parse(R"([{"traceId": "07070707070707070707070707070707",
                                             "spanId": "0000000000000005"}])"));
   EXPECT_EQ(span["droppedLinksCount"], 1);

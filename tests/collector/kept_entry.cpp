@@ -244,6 +244,7 @@ KeptEntry any_step(std::mt19937_64& random, const std::vector<ProcessPointer>& p
     step.members = static_cast<unsigned>(members.size() + random() % 4);
     step.prefill_tokens = any_number(random);
     step.device_ns = any_number(random);
+    step.kv_used = any_number(random);
     entry.step = &step;
   }
   entry.members = {reinterpret_cast<const char*>(members.data()), members.size() * sizeof(nopspan_member)};

@@ -420,7 +420,7 @@ TEST(StepInABatch, HasItsFactsAndMembers) {
     members[1].accepted_tokens = 2;
     Span step{engine::step, [](auto& m) { m.model("m").instance(~0UL).number(9).budget_tokens(512); }};
     step.with<engine::StepFields>([&](auto& m) {
-      m.members(members.data(), members.size()).host_ns(10).device_ns(std::chrono::microseconds(2));
+      m.members(members.data(), members.size()).host_ns(10).device_ns(std::chrono::microseconds(2)).kv_used(300);
     });
   });
   const Entry& entry = traced.batches.at(0).entries.at(0);
@@ -436,6 +436,7 @@ TEST(StepInABatch, HasItsFactsAndMembers) {
   EXPECT_THAT(counts_of(step), ElementsAre(2U, 1U, 2U, 0U, 30U, 3U, 4U, 2U, 512U));
   EXPECT_EQ(step.host_ns, 10U);
   EXPECT_EQ(step.device_ns, 2000U);
+  EXPECT_EQ(step.kv_used, 300U);
   const std::vector<nopspan_member> members = members_from(traced);
   ASSERT_THAT(members, SizeIs(2));
   EXPECT_EQ(members[0].request, recorded);

@@ -52,7 +52,7 @@ NOPSPAN_API NOPSPAN_COLD void measure_labelled(FieldSink*, Text name, Text key, 
 NOPSPAN_API NOPSPAN_COLD void put_label(FieldSink*, Text key, Text value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_link(FieldSink*, ContextRef context) noexcept;
 // The facts of a step that are not fields. A count or time over 2^63-1 was negative.
-enum class StepFact : std::uint8_t { kind, instance, number, drafted, accepted, budget, host_ns, device_ns };
+enum class StepFact : std::uint8_t { kind, instance, number, drafted, accepted, budget, host_ns, device_ns, kv_used };
 NOPSPAN_API NOPSPAN_COLD void put_step(FieldSink*, StepFact fact, std::uint64_t value) noexcept;
 NOPSPAN_API NOPSPAN_COLD void put_members(FieldSink*, const engine::Member* members, std::size_t count) noexcept;
 

@@ -53,6 +53,7 @@ void write_step(JsonWriter& json, const nopspan_step& step) {
   if (step.budget_tokens != 0) json.number("budget_tokens", std::uint64_t{step.budget_tokens});
   if (step.host_ns != 0) json.number("host_ns", std::uint64_t{step.host_ns});
   if (step.device_ns != 0) json.number("device_ns", std::uint64_t{step.device_ns});
+  if (step.kv_used != 0) json.number("kv_used", std::uint64_t{step.kv_used});
   json.end_object();
 }
 

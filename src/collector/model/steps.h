@@ -75,6 +75,7 @@ inline constexpr std::pair<std::string_view, unsigned long nopspan_step::*> kSte
     {"nopspan.budget_tokens", &nopspan_step::budget_tokens},
     {"nopspan.host_ns", &nopspan_step::host_ns},
     {"nopspan.device_ns", &nopspan_step::device_ns},
+    {"nopspan.kv_used", &nopspan_step::kv_used},
 };
 
 // The name of nopspan_step::kind.

@@ -35,6 +35,7 @@ engine::Step public_facts_of(const SpanState& state) noexcept {
   step.budget_tokens = facts.budget_tokens;
   step.host_ns = facts.host_ns;
   step.device_ns = facts.device_ns;
+  step.kv_used = facts.kv_used;
   return step;
 }
 

@@ -102,7 +102,7 @@ bool set_step_fact(FieldSink& span, StepFact fact, std::uint64_t value) noexcept
   constexpr unsigned long nopspan_step::*kFacts[] = {&nopspan_step::instance,       &nopspan_step::number,
                                                      &nopspan_step::drafted_tokens, &nopspan_step::accepted_tokens,
                                                      &nopspan_step::budget_tokens,  &nopspan_step::host_ns,
-                                                     &nopspan_step::device_ns};
+                                                     &nopspan_step::device_ns,      &nopspan_step::kv_used};
   StepData* const step = data_of(span);
   if (step == nullptr) return false;
   if (fact == StepFact::kind) {
