@@ -255,6 +255,14 @@ class Convert(unittest.TestCase):
                 self.assertEqual({of[0].name for of in self.requests(trace).values()}, names)
                 self.assertEqual(report["requests"], 1)
 
+    def test_a_slow_request_has_its_short_spans(self):
+        slow, quick = span("slow", 0, 1000), span("quick", 0, 5)
+        path = self.recording("slow", span("inner", 10, 12, slow), event("note", 11, slow), slow, quick)
+        for options in (("--slower-than", "1ms"), ("--slower-than", "1ms", "--name", "inner")):
+            report, trace = self.converted(path, *options)
+            self.assertEqual((report["requests"], report["spans"], report["events"]), (1, 2, 1), options)
+            self.assertEqual(len(requests_of(path, *options)[0]["spans"]), 2)
+
     def test_it_says_what_it_wrote(self):
         done = run("convert", self.path, "--to", "perfetto", "-o", self.out, "--force")
         self.assertRegex(done.stderr, r"out\.pftrace: [\d.]+ KiB, 3 requests, 7 spans, 6 steps of engines, 1 event, 6 values of gauges; "

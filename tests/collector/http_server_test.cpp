@@ -179,7 +179,7 @@ TEST(HttpServer, SendsAPageWhatItFollows) {
   HttpServerOptions options = patient_options();
   options.followers = 2;
   const HttpServer server(options, {render_name, "<p>", {{"/live", &lines}}});
-  EXPECT_THAT(answer_of(server, "/"), EndsWith("\r\n\r\n<p>"));
+  EXPECT_THAT(answer_of(server, "/"), AllOf(HasSubstr("frame-ancestors 'none'\r\n"), EndsWith("\r\n\r\n<p>")));
   lines.add("a", "first");
   lines.set(LiveFrames::State::rates, "old");
   lines.set(LiveFrames::State::rates, "new");
@@ -211,6 +211,26 @@ TEST(HttpServer, SendsAPageWhatItFollows) {
   EXPECT_EQ(server.counts().followed, 3U);
   lines.add("end", "");
   EXPECT_THAT(late.rest(), EndsWith("end 2 \n\r\n0\r\n\r\n"));
+}
+
+TEST(LiveFrames, GivesNewReadersAllStates) {
+  LiveFrames lines(100);
+  lines.set(LiveFrames::State::open, "a problem");
+  lines.add("a", std::string(80, 'x'));
+  lines.add("b", std::string(80, 'y'));  // removes the first one
+  LiveFrames::Place place;
+  std::string read;
+  while (const LiveFrames::Line line = lines.next(place)) read += *line;
+  EXPECT_THAT(read, AllOf(MatchesRegex("session 0 [0-9]+\nb 3 y+\nopen 4 a problem\n"), Not(HasSubstr("missed"))));
+}
+
+TEST(LiveFrames, SaysThatAReaderWhoNeedsAllHasMissedSome) {
+  LiveFrames lines(100, true);
+  lines.add("a", std::string(80, 'x'));
+  lines.add("b", std::string(80, 'y'));
+  LiveFrames::Place place;
+  EXPECT_THAT(*lines.next(place), StartsWith("session 0 "));
+  EXPECT_EQ(*lines.next(place), "missed 0 \n");
 }
 
 TEST(HttpServer, NoticesAPageThatLeavesWhileThereIsNoLine) {

@@ -12,6 +12,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <cstring>
 #include <random>
 
 namespace nopspan::collector {
@@ -90,6 +91,26 @@ TEST(OpenList, HasRequestsOfWhichOnlyAKeyIsKnown) {
   EXPECT_THAT(text, HasSubstr("chat_server[11]"));
   EXPECT_EQ(to_json(processes[1])["early_request_keys"], nlohmann::ordered_json({7, 9}));
   EXPECT_FALSE(to_json(processes[0]).contains("early_request_keys"));
+}
+
+TEST(OpenList, IsShortenedForAPage) {
+  OpenNow now;
+  now.processes = two_processes();
+  now.processes[0].early = std::vector<std::uint64_t>(150, 7);
+  now.processes[1].early = std::vector<std::uint64_t>(150, 9);
+  std::vector<OpenSpan> spans = {open_span_of("root", 1, 0, 90 * kMs)};
+  for (std::uint64_t i = 0; i < 30; ++i) spans.push_back(open_span_of("inner", 2 + i, 1, 50 * kMs));
+  for (std::uint64_t i = 0; i < 1100; ++i) {
+    spans.push_back(open_span_of("younger", 100 + i, 0, 10 * kMs));
+    std::memcpy(&spans.back().trace_id.bytes[2], &i, 4);
+  }
+  now.requests = open_requests(spans, now.processes);
+  shorten(now);
+  ASSERT_THAT(now.requests, SizeIs(1000));
+  EXPECT_THAT(now.requests[0].spans, SizeIs(20));
+  EXPECT_THAT(now.processes[1].early, SizeIs(50));
+  EXPECT_EQ(now.processes[1].early_unread, 100);
+  EXPECT_EQ(to_json(now)["requests"][0]["spans"].size(), 20);
 }
 
 TEST(OpenList, TellsHowManyRequestsOfLargeStepsMayBeMissing) {

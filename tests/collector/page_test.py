@@ -18,6 +18,7 @@ import tempfile
 import time
 import unittest
 import unittest.mock
+import urllib.request
 from pathlib import Path
 
 SUPPORT = Path(__file__).resolve().parent.parent / "support"
@@ -306,6 +307,20 @@ class Page(Browsing):
         self.open_lines("steps", *steps, *requests)
         self.assertEqual(self.script("return [...data.step_number].sort().concat([...data.member_first])"), [1, 2, 0, 1, 2])
 
+    def test_gauges_with_other_labels_are_others(self):
+        self.open_lines("gauges", *(gauge("waiting", 10 * number + k, 5, engine="vllm", attributes={"reason": reason})
+                                    for number in range(3) for k, reason in enumerate(("slots", "memory"))), span("r", 0, 90))
+        self.assertEqual(self.script("return data.gauges.map((one) => one.attributes.reason)"), ["slots", "memory"])
+
+    def test_very_many_engines_and_a_long_resource(self):
+        resource = ",".join(f"key{number}={'x' * 90}" for number in range(100))
+        self.open_lines("engines", *(step(number, number, number + 1, instance=number) for number in range(1200)),
+                        span("r", 0, 90, resource="service.name=svc," + resource, pid=333), view="#engine")
+        self.assertEqual(self.script("return [data.engines.length, document.querySelectorAll('option').length]"), [1200, 1000])
+        self.assertEqual(self.filter("service:svc"), "")
+        self.press("1")
+        self.assertEqual(self.text("#found"), "1 request")
+
     def test_files_are_told_apart_by_the_whole_name(self):
         one, two = (recording(self.folder / name, span("r", 0, end)) for name, end in (("1.rec", 10), ("a 1.rec", 20)))
         self.open(self.converted(one, two), "#compare")
@@ -404,7 +419,8 @@ class Live(Browsing):
             run("record", f"unix:{socket}", "--from", recording(self.folder / f"{names[0]}.rec", *(span(name, 0, 100) for name in names)))
 
     def wait_for_rows(self, count):
-        wait_until(lambda: self.text("#found") == f"{count} requests", f"{count} requests", seen=lambda: (self.text("#found"), self.text("#remark")))
+        text = f"{count} request{'s' * (count != 1)}"
+        wait_until(lambda: self.text("#found") == text, text, seen=lambda: (self.text("#found"), self.text("#remark")))
 
     def test_it_shows_what_a_page_of_the_recording_shows(self):
         with self.serve("127.0.0.1:0", "--from", self.path) as url:
@@ -450,9 +466,9 @@ class Live(Browsing):
         wait_until(lambda: "nopspan serve" in self.text("#remark"), "the end is said")
         self.assertEqual(self.text("#found"), "3 requests")
         with self.serve(url.split("/")[2], "--from", f"unix:{socket}"):
-            wait_until(lambda: self.script("return live.head?.begin_unix_ns") > began, "the page follows the new one")
+            wait_until(lambda: self.script("return live.head?.begin_unix_ns ?? ''") > began, "the page follows the new one")
             emit("fourth")
-            wait_until(lambda: self.text("#found") == "1 request", "the new request", seen=lambda: self.text("#found"))
+            self.wait_for_rows(1)
             self.assertEqual(self.rows()[0][2], "fourth")
 
     @unittest.skipUnless(os.geteuid() == 0, "needs root")
@@ -466,6 +482,26 @@ class Live(Browsing):
                            seen=lambda: self.text("main"))
                 wait_until(lambda: "engine.step" in self.text("main"), "the rates", seen=lambda: self.text("main"))
                 self.picture("live")
+
+    def test_a_hidden_tab_does_not_keep_a_connection(self):
+        socket = self.folder / "hidden"
+        hide = "Object.defineProperty(document, 'hidden', { value: arguments[0], configurable: true }); document.dispatchEvent(new Event('visibilitychange'));"
+        with self.serve("127.0.0.1:0", "--from", f"unix:{socket}") as url:
+            self.open(url, "#requests")
+            self.script(hide, True)
+            self.emit(socket, "meanwhile")
+            time.sleep(3)
+            self.assertEqual((self.text("#found"), self.text("#remark")), ("0 requests", ""))
+            self.script(hide, False)
+            self.wait_for_rows(1)
+
+    def test_a_recording_for_perfetto_is_of_now(self):
+        with self.serve("127.0.0.1:0", "--from", f"unix:{self.folder}/now") as url:
+            def capture(query=""):
+                return self.enterContext(urllib.request.urlopen(f"{url}capture{query}", timeout=60))
+            session = capture().readlines()[0].split()[2].decode()
+            capture(f"?session={session}&next=99999999999")  # it never gets a line
+            self.assertNotEqual(capture().readline().split()[2].decode(), session)
 
     def test_it_gives_perfetto_what_it_recorded(self):
         socket = self.folder / "capture"

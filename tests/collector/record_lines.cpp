@@ -109,7 +109,7 @@ void pass(const Line& line, const ProcessPointer* process, std::uint64_t sequenc
   }
   const std::string name = line.text("name"), engine = line.text("engine"), tenant = line.text("tenant"),
                     model = line.text("model"), error_type = line.text("error_type");
-  const std::string attributes = attributes_of(line.value("attributes"), entry.kind == Kind::event);
+  const std::string attributes = attributes_of(line.value("attributes"), entry.kind != Kind::span);
   entry.name = name;
   entry.engine = engine;
   entry.tenant = tenant;

@@ -468,7 +468,9 @@ class Conversion {
     options_.source.from = path;
     auto opened = std::make_unique<Recording>(path, for_source_);
     const Recording& recording = *opened;
-    FilteredSource source(std::move(opened), for_source_);
+    Filter of_entries = for_source_;
+    of_entries.slower_than_ns = 0;  // only the recording knows which short entries a slow request has
+    FilteredSource source(std::move(opened), std::move(of_entries));
     TraceStage stage(options_.source.filter, options_.stage, sink);
     Watched watched(stage, [&] { progress_.show(recording.state().bytes); });
     CommandRun run(options_.source, options_.source.filter);

@@ -364,10 +364,11 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, std::
   add_receivers(exporter, options);
   options.metrics.feed.is_exemplar = [&exporter](const Entry& entry) { return exporter.surely_exports(entry); };
   const bool has_page = options.serves && options.metrics.has_page;
-  LivePage page(source, has_page && is_file(options), std::move(open), open_filter(filter),
+  LivePage page(source, has_page && is_file(options), std::move(open), open_filter(options.only_serves ? filter : none),
                 !options.source.from.empty() ? "a recording does not have them"
                 : !filter.cgroup.empty()     ? "they cannot be selected by --cgroup"
-                                             : "no process could be started");
+                                             : "no process could be started",
+                options.only_serves && !filter.empty() ? "Only spans that the filters of nopspan serve select" : "");
   MetricsService service(options.metrics, source, exporter, options.serves, options.exports_metrics(exporter));
   ExportSink sink(options, exporter, service, page);
   if (options.serves) service.serve(options.metrics.server, has_page ? &page : nullptr);

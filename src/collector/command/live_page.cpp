@@ -25,9 +25,12 @@ constexpr std::size_t kMostInSteps = 100'000;  // requests whose steps are known
 constexpr std::size_t kMostRates = 200;        // of rates
 constexpr int kLowLevel = 1;                   // of gzip
 constexpr std::uint64_t kFlushed = kSecond;
-// A page that is loaded again finds what there was.
-constexpr std::chrono::seconds kForgotten{30};
+// A page that is loaded again, or whose tab was hidden, finds what there was.
+constexpr std::chrono::minutes kForgotten{5};
 constexpr std::uint64_t kCapture = 10 * kSecond;  // for Perfetto
+// Requests in flight are read for a tenth of the time at most.
+constexpr int kOpenPause = 9;
+constexpr std::chrono::seconds kMostOpenPause{60};
 
 TraceStageOptions stage_options() {
   TraceStageOptions options;
@@ -72,13 +75,14 @@ class LivePage::Following : private TraceSink {
     rates_.on_entry(entry);
   }
   void on_tick(std::uint64_t now_unix_ns) {
+    if (now_unix_ns + kSecond < begin_unix_ns_) begin_unix_ns_ = now_unix_ns;  // the clock was set back
     stage_.on_tick(now_unix_ns);
     rates_.on_tick(now_unix_ns);
     capture(now_unix_ns);
     if (now_unix_ns >= flushed_ns_ && now_unix_ns - flushed_ns_ < kFlushed) return;
     flushed_ns_ = now_unix_ns;
     flush();
-    if (owner_.open_) owner_.open_->ask();
+    owner_.ask_open();
   }
   void finish() {
     stage_.finish(owner_.source_);
@@ -106,14 +110,18 @@ class LivePage::Following : private TraceSink {
   }
   [[nodiscard]] bool wants_others() const override { return true; }
 
-  // Captures once, from when somebody reads on.
+  // Captures once, from when somebody reads on. Who comes after its end gets another one.
   void capture(std::uint64_t now_unix_ns) {
     LiveFrames& to = owner_.captured_;
-    if (to.readers() == 0) {
+    const std::uint64_t joined = to.joined();
+    if (to.readers() == 0 || (capture_begin_ns_ > 0 && !capture_ && joined != capture_joined_)) {
       if (capture_begin_ns_ > 0) to.clear();
       capture_ = nullptr;
       capture_begin_ns_ = 0;
-    } else if (capture_begin_ns_ == 0) {
+    }
+    capture_joined_ = joined;
+    if (to.readers() == 0) return;
+    if (capture_begin_ns_ == 0) {
       capture_begin_ns_ = now_unix_ns;
       capture_ = std::make_unique<PerfettoTrace>(nullptr, no_flows_, kMostOpenTraces,
                                                  [&to](std::string_view bytes) { to.add("bytes", base64_of(bytes)); });
@@ -133,11 +141,12 @@ class LivePage::Following : private TraceSink {
       notes.push_back(counted(count, "incomplete request") + " left out");
     if (early_ > 0) notes.push_back(counted(early_, "request") + " from before the first page was opened left out");
     if (owner_.lines_.has_removed()) notes.emplace_back("The oldest requests are not kept");
+    if (!owner_.note_.empty()) notes.push_back(owner_.note_);
     owner_.lines_.set(LiveFrames::State::head, page_.head(std::move(notes)));
   }
 
   LivePage& owner_;
-  const std::uint64_t begin_unix_ns_;
+  std::uint64_t begin_unix_ns_;
   std::uint64_t flushed_ns_ = 0, early_ = 0;
   SpanKeys keys_;
   StepFlows flows_{Flows::some, kMostInSteps, keys_, true};
@@ -147,15 +156,16 @@ class LivePage::Following : private TraceSink {
   TopFeed rates_;
   StepFlows no_flows_{Flows::none, 0, keys_};
   std::unique_ptr<PerfettoTrace> capture_;
-  std::uint64_t capture_begin_ns_ = 0;
+  std::uint64_t capture_begin_ns_ = 0, capture_joined_ = 0;
 };
 
 LivePage::LivePage(const Source& source, bool is_file, std::unique_ptr<TracingProcess> open, OpenFilter filter,
-                   std::string why_none)
+                   std::string why_none, std::string note)
     : source_(source),
+      note_(std::move(note)),
       is_file_(is_file),
       lines_(kMostLines),
-      captured_(kMostLines),
+      captured_(kMostLines, true),
       open_(std::move(open)),
       problem_(std::move(why_none)) {
   if (!open_) return;
@@ -172,18 +182,31 @@ LivePage::~LivePage() {
   if (open_thread_.joinable()) open_thread_.join();
 }
 
+void LivePage::ask_open() {
+  const Clock::time_point now = Clock::now();
+  if (!open_ || now < ask_again_.load()) return;
+  asked_ = now;
+  ask_again_ = now + kMostOpenPause;  // until it has answered
+  open_->ask();
+}
+
 // The process reads the memory of others, and this thread waits for it.
 void LivePage::read_open(const OpenFilter& filter) {
-  OpenReading reading(filter, [this](const OpenNow& now) {
+  OpenReading reading(filter, [this](OpenNow now) {
+    const std::size_t requests = now.requests.size();
+    shorten(now);
     nlohmann::ordered_json json = to_json(now);
     json["known"] = known_text(now.processes);
+    json["all_requests"] = requests;
     lines_.set(LiveFrames::State::open, text_of(json));
+    const auto took = std::chrono::duration_cast<Clock::duration>(Clock::now() - asked_.load());
+    ask_again_ = Clock::now() + std::min<Clock::duration>(kOpenPause * took, kMostOpenPause);
   });
   std::string problem;
   try {
     const Deadline until(0, stops_);
     open_->attaches_to_nothing();
-    open_->wait_for_start(reading);
+    open_->wait_for_start(reading, stops_);
     open_->run(reading, until);
     if (stops_) return;
     problem = reading.end() ? reading.end()->message : "the process that reads them has ended";

@@ -20,9 +20,10 @@ namespace nopspan::collector {
 class LivePage : public Sink {
  public:
   // `source` must outlive this object. `open` is asked for the requests in flight that the filter selects; if it is
-  // null, `why_none` says why. `is_file`: the source ends, so its last requests are kept even if no page is open.
+  // null, `why_none` says why. `note`: what the page says at its top, or "". `is_file`: the source ends, so its last
+  // requests are kept even if no page is open.
   LivePage(const Source& source, bool is_file, std::unique_ptr<TracingProcess> open, OpenFilter filter,
-           std::string why_none);
+           std::string why_none, std::string note);
   LivePage(const LivePage&) = delete;
   LivePage& operator=(const LivePage&) = delete;
   ~LivePage() override;
@@ -35,24 +36,27 @@ class LivePage : public Sink {
   [[nodiscard]] static std::string text();
   [[nodiscard]] bool is_file() const { return is_file_; }
   [[nodiscard]] LiveFrames& lines() { return lines_; }
-  // Lines "bytes" have the parts of a file for Perfetto, in base64. "end" is the last one. Others begin when nobody
-  // reads these any more.
+  // Lines "bytes" have the parts of a file for Perfetto, in base64. "end" is the last one. Another
+  // recording begins if somebody reads after that.
   [[nodiscard]] LiveFrames& captured() { return captured_; }
 
  private:
   class Following;
   using Clock = std::chrono::steady_clock;
 
+  void ask_open();
   void read_open(const OpenFilter& filter);
   void set_problem();
 
   const Source& source_;
+  const std::string note_;
   const bool is_file_;
   LiveFrames lines_, captured_;
   std::unique_ptr<Following> following_;  // while a page is open, and a little longer
   Clock::time_point wanted_;              // when a page was open last
 
   const std::unique_ptr<TracingProcess> open_;
+  std::atomic<Clock::time_point> asked_{}, ask_again_{};  // when it was asked, and when it may be asked again
   std::atomic<bool> stops_ = false;
   std::mutex mutex_;
   std::string problem_;  // why requests in flight are not read; with mutex_

@@ -49,12 +49,12 @@ class TracingProcess {
   TracingProcess(const TracingProcess&) = delete;
   TracingProcess& operator=(const TracingProcess&) = delete;
 
-  // Waits until the process is ready to attach, or `stopping` is set. Throws Failure if it cannot. A `Sink` is a
+  // Waits until the process is ready to attach, or `stop` is set. Throws Failure if it cannot. A `Sink` is a
   // MessageSink with has_started() and end(), which has what on_end() received.
   template <class Sink>
-  void wait_for_start(Sink& sink) {
-    while (!sink.has_started() && !sink.end() && messages_ && !stopping) read(kLookMilliseconds, sink, 1);
-    if (!sink.has_started() && !stopping) throw failure(sink.end());
+  void wait_for_start(Sink& sink, const std::atomic<bool>& stop = stopping) {
+    while (!sink.has_started() && !sink.end() && messages_ && !stop) read(kLookMilliseconds, sink, 1);
+    if (!sink.has_started() && !stop) throw failure(sink.end());
   }
   // Asks it to begin, and passes on its messages up to the last one. It is asked to end at the deadline, and what it
   // still delivers is read.

@@ -75,7 +75,9 @@ std::uint32_t limited(std::uint64_t number) {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(number, UINT32_MAX));
 }
 
-void write_process(JsonWriter& json, const Process& process) {
+// With the attributes of its resource, as far as there is room in a text of PageTexts.
+void write_process(JsonWriter& json, const Process& process, bool with_resource) {
+  constexpr std::size_t kMostOfResource = 2048;
   std::string version;
   each_declared(process, [&](std::string_view key, std::string_view value) {
     if (key == "service.version") version = value;
@@ -86,13 +88,17 @@ void write_process(JsonWriter& json, const Process& process) {
   json.text("comm", process.comm);
   json.text("service", service_of(process));
   json.text("version", version);
-  json.key("resource");
-  json.begin_object();
-  each_declared(process, [&](std::string_view key, std::string_view value) {
-    json.key_text(key);
-    json.text(value);
-  });
-  json.end_object();
+  if (with_resource) {
+    std::size_t bytes = 0;
+    json.key("resource");
+    json.begin_object();
+    each_declared(process, [&](std::string_view key, std::string_view value) {
+      if ((bytes += key.size() + value.size() + 8) > kMostOfResource) return;
+      json.key_text(key);
+      json.text(value);
+    });
+    json.end_object();
+  }
   json.end_object();
 }
 
@@ -215,7 +221,7 @@ void PageOfFile::add(const AssembledTrace& assembled) {
     to.span_name.push_back(to.names.number_of(entry.name));
     if (to.last_process != *entry.process) {
       JsonWriter json;
-      write_process(json, **entry.process);
+      write_process(json, **entry.process, true);
       to.last_process_number = to.processes.number_of(json.text());
       to.last_process = *entry.process;
     }
@@ -319,12 +325,14 @@ void PageOfFile::add(const Entry& entry) {
     json.begin_object();
     json.text("name", entry.name);
     json.key("process");
-    write_process(json, **entry.process);
+    write_process(json, **entry.process, false);
     json.text("engine", entry.engine);
+    json.text("model", entry.model);
+    json.text("tenant", entry.tenant);
     json.text("instance", label_or_attribute(entry, "nopspan.instance", number));
     json.key("attributes");
     bool malformed = false;
-    write_attributes(json, entry.attributes, kSpanAttributes, malformed);
+    write_attributes(json, entry.attributes, kEventAttributes, malformed);
     json.end_object();
     to.gauge.push_back(to.gauges.number_of(json.text()));
     to.gauge_time.push_back(page_.time_of(entry.start_unix_ns));
@@ -340,7 +348,7 @@ void PageOfFile::add(const Entry& entry) {
     JsonWriter json;
     json.begin_object();
     json.key("process");
-    write_process(json, **entry.process);
+    write_process(json, **entry.process, false);
     json.text("name", entry.engine.empty() ? entry.name : entry.engine);
     json.number("instance", std::uint64_t{step.instance});
     json.end_object();

@@ -54,6 +54,23 @@ void OpenReading::on_open_read(const OpenSpansRead& read) {
   on_list_(std::move(now));
 }
 
+void shorten(OpenNow& now) {
+  constexpr std::size_t kMostRequests = 1000, kMostSpans = 20, kMostKeys = 200, kMostSkipped = 100;
+  if (now.requests.size() > kMostRequests) now.requests.resize(kMostRequests);  // the oldest ones are first
+  for (OpenRequest& request : now.requests) {                                   // parents are before their children
+    if (request.spans.size() > kMostSpans) request.spans.resize(kMostSpans);
+  }
+  std::size_t room = kMostKeys;
+  for (OpenProcess& process : now.processes) {
+    if (process.early.size() > room) {
+      process.early_unread += process.early.size() - room;
+      process.early.resize(room);
+    }
+    room -= process.early.size();
+  }
+  if (now.skipped.size() > kMostSkipped) now.skipped.resize(kMostSkipped);
+}
+
 void OpenReading::on_held(const Held& held) {
   if (held.what == Held::What::fetched) {
     early_.add(held.bytes, held.header.next - held.header.first);

@@ -68,6 +68,9 @@ class OpenReading : public MessageSink {
   OpenSpanLimit limit_;
 };
 
+// For a page: keeps the oldest 1,000 requests with up to 20 spans each, and 200 keys of requests and 100 processes that
+// could not be read.
+void shorten(OpenNow& now);
 // How many requests are in the list, with those that are known by a key only.
 std::string in_flight_text(const OpenNow& now);
 // A row for each place at which a request is now, and for each request that is known by a key only. "" if there is

@@ -244,7 +244,7 @@ bool HttpServer::follow(MHD_Connection* to, LiveFrames& lines, bool has_body) {
     const char* const value = MHD_lookup_connection_value(to, MHD_GET_ARGUMENT_KIND, name);
     return std::string_view(value == nullptr ? "" : value);
   };
-  follower->place.session = asked("session");
+  follower->place.session = asked("session");  // anything else but this session is none
   const std::string_view next = asked("next");
   std::from_chars(next.data(), next.data() + next.size(), follower->place.next);
   MHD_Response* const response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, kPart, &Callbacks::read,
@@ -288,6 +288,7 @@ bool HttpServer::send(MHD_Connection* to, unsigned status, MHD_Response* respons
                       std::uint64_t HttpServerCounts::*result) {
   MHD_add_response_header(response, "Cache-Control", "no-store");
   MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+  MHD_add_response_header(response, "Content-Security-Policy", "frame-ancestors 'none'");
   const bool is_queued = MHD_queue_response(to, status, response) == MHD_YES;
   MHD_destroy_response(response);  // the connection has it too
   if (is_queued) Callbacks::connection_of(to).result = result;

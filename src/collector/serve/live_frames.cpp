@@ -12,7 +12,9 @@ constexpr std::array<const char*, 3> kStates = {"head", "rates", "open"};
 
 }  // namespace
 
-LiveFrames::LiveFrames(std::size_t most_bytes) : most_bytes_(most_bytes) { clear(); }
+LiveFrames::LiveFrames(std::size_t most_bytes, bool needs_all) : most_bytes_(most_bytes), needs_all_(needs_all) {
+  clear();
+}
 
 LiveFrames::Numbered LiveFrames::line(std::string_view kind, std::string_view text) {
   const std::uint64_t number = next_++;
@@ -30,6 +32,13 @@ void LiveFrames::add(std::string_view kind, std::string_view text) {
     for (; bytes_ > most_bytes_; lines_.pop_front()) {
       bytes_ -= lines_.front().second->size();
       removed_ = lines_.front().first;
+    }
+    // New readers get all states.
+    for (std::size_t i = 0; i < states_.size(); ++i) {
+      if (!states_[i].second || states_[i].first > removed_) continue;
+      const std::string_view old = *states_[i].second;
+      const std::size_t at = old.find(' ', old.find(' ') + 1) + 1;
+      states_[i] = line(kStates[i], old.substr(at, old.size() - at - 1));
     }
   }
   wake_.wake();
@@ -57,7 +66,8 @@ void LiveFrames::clear() {
 LiveFrames::Line LiveFrames::next(Place& place) {
   const std::lock_guard lock(mutex_);
   if (place.session != session_) {
-    place = {session_, removed_ + 1};
+    if (needs_all_ && !lines_.empty() && lines_.back().second->starts_with(kEnd)) return nullptr;
+    place = {session_, needs_all_ ? 1 : removed_ + 1};
     return std::make_shared<const std::string>("session 0 " + session_ + "\n");
   }
   if (place.next <= removed_) {

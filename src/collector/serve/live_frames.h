@@ -20,8 +20,10 @@ namespace nopspan::collector {
 // Thread-safe.
 class LiveFrames {
  public:
-  // Keeps the newest lines of add(), of which all together have at most so many bytes.
-  explicit LiveFrames(std::size_t most_bytes);
+  // Keeps the newest lines of add(), of which all together have at most so many bytes. New readers begin with the
+  // first one that is kept, or, if they need all, are told that they missed some. They then wait for the next session
+  // if this one has ended.
+  explicit LiveFrames(std::size_t most_bytes, bool needs_all = false);
 
   static constexpr std::string_view kEnd = "end ";  // an answer ends after a line of this kind
   // Adds a line "KIND NUMBER TEXT\n", where the number is one more than that of the line before.
@@ -44,9 +46,13 @@ class LiveFrames {
   // Whether lines were removed.
   [[nodiscard]] bool has_removed() const { return removed_ > 0; }
   // Readers come and go.
-  void join() { ++readers_; }
+  void join() {
+    ++readers_;
+    ++joined_;
+  }
   void leave() { --readers_; }
   [[nodiscard]] std::size_t readers() const { return readers_; }
+  [[nodiscard]] std::uint64_t joined() const { return joined_; }  // how many have come
   // Readable if there are new lines, until clear_wake().
   [[nodiscard]] int wake_fd() const { return wake_.fd(); }
   void clear_wake() const { wake_.clear(); }
@@ -56,8 +62,10 @@ class LiveFrames {
   Numbered line(std::string_view kind, std::string_view text);
 
   const std::size_t most_bytes_;
+  const bool needs_all_;
   const WakeUp wake_;
   std::atomic<std::size_t> readers_ = 0;
+  std::atomic<std::uint64_t> joined_ = 0;
   std::mutex mutex_;  // of all below
   std::string session_;
   std::uint64_t next_ = 1;

@@ -124,12 +124,16 @@ async function takeLine(line) {
   } else live[kind] = JSON.parse(text);
   live.next = Math.max(live.next, Number(number) + 1);
 }
-// Follows for ever, also over restarts of nopspan. Calls changed() after lines have arrived, or did not.
+// Follows for ever, also over restarts of nopspan, but not in a hidden tab: browsers open few connections to a server.
+// Calls changed() after lines have arrived, or did not.
 async function follow(changed) {
   for (;;) {
+    while (document.hidden) await new Promise((resolve) => { document.addEventListener("visibilitychange", resolve, { once: true }); });
     let reader;
+    const leaving = new AbortController(), leave = () => { if (document.hidden) leaving.abort(); };
+    document.addEventListener("visibilitychange", leave);
     try {
-      const answer = await fetch("/live?session=" + live.session + "&next=" + live.next);
+      const answer = await fetch("/live?session=" + live.session + "&next=" + live.next, { signal: leaving.signal });
       reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       if (!answer.ok) throw new Error((await reader.read()).value);
       let rest = "";
@@ -144,9 +148,11 @@ async function follow(changed) {
       }
       live.problem = "nopspan serve has ended.";
     } catch (error) {
-      live.problem = "nopspan serve does not answer: " + error.message;
       if (reader) reader.cancel().catch(() => {});
+      if (!leaving.signal.aborted) live.problem = "nopspan serve does not answer: " + error.message;
     }
+    document.removeEventListener("visibilitychange", leave);
+    if (leaving.signal.aborted) continue;
     setTimeout(changed);
     await new Promise((resolve) => { setTimeout(resolve, 1000); });
   }

@@ -476,7 +476,7 @@ function showEngine(main) {
     return { refresh() {}, redraw() {}, key: () => false };
   }
   const engine = clamp(state.engine, 0, data.engines.length - 1);
-  const choice = element("select", { "aria-label": "Engine" }, ...data.engines.map((_, i) => element("option", { value: i, ...(i === engine ? { selected: "" } : {}) }, engineText(i))));
+  const choice = element("select", { "aria-label": "Engine" }, ...data.engines.slice(0, 1000).map((_, i) => element("option", { value: i, ...(i === engine ? { selected: "" } : {}) }, engineText(i))));
   choice.addEventListener("change", () => go({ engine: Number(choice.value), from: 0, to: 0, step: -1 }));
   const steps = [], lanes = [], prefillOf = (step) => data.step_prefill[step];
   for (let step = 0; step < data.step_start.length; ++step) if (data.step_engine[step] === engine) steps.push(step);
@@ -788,7 +788,8 @@ function showLive(main) {
     }
     const requests = inFlight.requests.filter((row) => has({ age_ns: row.age_ns, id: row.request_id, tenant: row.tenant, model: row.model, name: row.spans.map((span) => span.name) })).sort((a, b) => b.age_ns - a.age_ns);
     const early = inFlight.processes.reduce((sum, process) => sum + (process.early_request_keys || []).length + (process.early_requests_unread || 0), 0);
-    flight.textContent = counted(requests.length, "request") + " in flight" + (early > 0 ? ", and " + numberText(early) + " that began before the attach" : "") +
+    const more = inFlight.all_requests - inFlight.requests.length;
+    flight.textContent = counted(requests.length, "request") + " in flight" + (more > 0 ? " (and " + numberText(more) + " younger ones, not shown)" : "") + (early > 0 ? ", and " + numberText(early) + " that began before the attach" : "") +
       (inFlight.skipped.length > 0 ? ". Not read: " + counted(inFlight.skipped.length, "process", "processes") : "");
     const remarks = [...inFlight.skipped.map(({ comm, pid, reason }) => comm + " " + pid + ": " + reason), ...inFlight.known.split("\n").map((line) => line.replace(/^nopspan: /, ""))].filter((line) => line.trim());
     known.replaceChildren(...remarks.slice(0, 5).map((line) => element("div", {}, visible(line))), remarks.length > 5 ? "… and " + numberText(remarks.length - 5) + " more" : "");
@@ -813,7 +814,7 @@ async function captured(said) {
     rest = lines.pop();
     for (const [kind, , text] of lines.map((line) => line.split(" "))) {
       if (kind === "end" || kind === "missed") reader.cancel();
-      if (kind === "missed") throw new Error("this browser was too slow");
+      if (kind === "missed" || (kind === "session" && size > 0)) throw new Error("this browser was too slow");
       if (kind === "end") return new Blob(parts).arrayBuffer();
       if (kind === "bytes") size += parts[parts.push(bytesOf(text)) - 1].length;
     }
