@@ -21,7 +21,7 @@ namespace nopspan::collector {
 class LiveFrames {
  public:
   // Keeps the newest lines of add(), of which all together have at most so many bytes. New readers begin with the
-  // first one that is kept, or, if they need all, are told that they missed some. They then wait for the next session
+  // first one that is kept, or, if they need all, read that they missed some. They then wait for the next session
   // if this one has ended.
   explicit LiveFrames(std::size_t most_bytes, bool needs_all = false);
 
