@@ -5,6 +5,7 @@
 
 #include "base/key_index.h"
 #include "base/log_linear.h"
+#include "base/random.h"
 #include "base/saturating.h"
 #include "model/entry.h"
 
@@ -150,15 +151,6 @@ class Trace {
 
 // A hash table of trace ids. A map with a node per id takes an allocation and several cache misses for each request.
 
-// Also spreads numbers of which only a few bits differ, such as those of a counter. Without the seed, which is random,
-// hostile processes could choose ids with equal hashes.
-inline std::uint64_t hash_of(std::uint64_t first, std::uint64_t second, std::uint64_t seed) {
-  __extension__ using Wide = unsigned __int128;
-  constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15U;
-  const Wide product = static_cast<Wide>(first ^ seed) * (second ^ (seed * kOdd));
-  const std::uint64_t hash = (static_cast<std::uint64_t>(product) ^ static_cast<std::uint64_t>(product >> 64U)) * kOdd;
-  return hash ^ (hash >> 32U);
-}
 inline std::uint64_t hash_of(const TraceId& id, std::uint64_t seed) {
   std::uint64_t halves[2];
   std::memcpy(halves, id.bytes, sizeof(halves));
