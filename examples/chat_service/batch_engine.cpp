@@ -278,7 +278,7 @@ void BatchEngine::step() {
     members.push_back(member);
     numbers.push_back(slot.generation->facts_.number);
   }
-  std::this_thread::sleep_for(options_.step_delay);
+  std::this_thread::sleep_for(options_.step_delay + (options_.prefill_tokens - budget) * options_.prompt_delay);
   const std::size_t cached = cached_tokens();
   std::size_t decoded = 0;
   for (Slot& slot : slots_) {

@@ -33,7 +33,7 @@ struct Options {
   std::string books;
   example::OwnRecording recording;
   std::size_t threads = 32;
-  std::int64_t token_delay_us = 200;
+  std::int64_t token_delay_us = 200, prompt_delay_us = 0;
   example::EngineOptions engine;
   example::ServiceOptions service;
 };
@@ -55,6 +55,8 @@ void declare_options(CLI::App& app, Options& options) {
   app.add_option("--token-delay-us", options.token_delay_us,
                  "time of one step of the engine, which gives every request in the batch a token")
       ->check(CLI::Range(0, 10000000));
+  app.add_option("--prompt-delay-us", options.prompt_delay_us, "how much longer each prompt token makes a step")
+      ->check(CLI::Range(0, 1000000));
   app.add_option("--draft-tokens", options.engine.draft_tokens,
                  "tokens that are guessed for a request and verified in one step; 0: none")
       ->check(CLI::Range(0, 64));
@@ -149,6 +151,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   options.engine.step_delay = std::chrono::microseconds(options.token_delay_us);
+  options.engine.prompt_delay = std::chrono::microseconds(options.prompt_delay_us);
 
   sigset_t ending_signals;
   sigemptyset(&ending_signals);
