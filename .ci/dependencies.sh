@@ -6,7 +6,7 @@ set -euo pipefail
 
 demo=(cmake ninja-build g++ pkg-config binutils systemtap-sdt-dev bpftrace procps
       libcli11-dev libcpp-httplib-dev nlohmann-json3-dev
-      libbpf-dev libelf-dev libdeflate-dev libcurl4-openssl-dev libmicrohttpd-dev libprotozero-dev libncurses-dev libcap-ng-dev libseccomp-dev bpftool clang llvm python3)
+      libbpf-dev libelf-dev libdeflate-dev libcurl4-openssl-dev libmicrohttpd-dev libeigen3-dev libprotozero-dev libncurses-dev libcap-ng-dev libseccomp-dev bpftool clang llvm python3)
 test=("${demo[@]}" tmux libgtest-dev libgmock-dev libbenchmark-dev libasio-dev linux-perf util-linux iproute2 make gdb valgrind protobuf-compiler
       prometheus python3-prometheus-client python3-grpcio python3-yaml libcap2-bin openssl help2man groff-base zsh fish doxygen zstd curl)
 all=("${test[@]}" lld libclang-rt-14-dev clang-format clang-tidy g++-aarch64-linux-gnu libc6-dev-arm64-cross

@@ -48,6 +48,7 @@ inline constexpr EngineFact kEngineFacts[] = {
     {"hit_tokens", true},
     {"host_ns"},
     {"idle_ns"},
+    {"kv_used"},
     {"lifetime_ns"},
     {"max_tokens"},
     {"n"},

@@ -80,6 +80,7 @@ PRINTS = (
     (r"^cmake --install", r"-- Installing: .*/bin/nopspan\n"),
     (r"^(cmake --preset|ldconfig|xargs)", r""),
     (r"^nopspan record", r"\d+ spans, "),
+    (r"^nopspan blame", r"\d+ steps, by wall time"),
     (r"^nopspan convert", r"\d requests?, \d+ spans?, \d+ steps? of engines"),
     (r"^nopspan export", r" accepted\n"),
     (r"^nopspan serve", r"\d delivered"),
@@ -99,8 +100,8 @@ PRINTS = (
 # Commands that read what other commands wrote.
 READS = re.compile(r"replay|convert|--from|xargs")
 # Commands that run until Ctrl-C, unless they read a file. Some of them print nothing before Ctrl-C.
-ENDLESS = re.compile(r"^nopspan (open --watch|top|hist|trace|record|export|serve)|^bpftrace|^scripts/.*\.bt")
-PRINTS_AT_END = re.compile(r"^nopspan (record|hist|export|serve)|^bpftrace (-e .*@|scripts/latency)")
+ENDLESS = re.compile(r"^nopspan (open --watch|top|blame|hist|trace|record|export|serve)|^bpftrace|^scripts/.*\.bt")
+PRINTS_AT_END = re.compile(r"^nopspan (record|blame|hist|export|serve)|^bpftrace (-e .*@|scripts/latency)")
 
 # Options of compilers and binutils.
 FOREIGN_OPTIONS = {"--gc-sections", "--keep-section", "--enable-feature"}
@@ -308,7 +309,7 @@ class DocumentedCommands(Test):
         self.assertEqual(set(re.findall(r"--preset (\S+)", " ".join(self.commands))) - presets, set())
 
     def test_the_options_exist(self):
-        nopspan = ["nopspan " + command for command in ("ps", "open", "top", "hist", "trace", "record", "replay", "convert", "export", "serve", "doctor")]
+        nopspan = ["nopspan " + command for command in ("ps", "open", "top", "blame", "hist", "trace", "record", "replay", "convert", "export", "serve", "doctor")]
         others = [SERVER, example_service.AGENT, *SHOP, *(os.path.join(SOURCE, "scripts", name) for name in ("attach.sh", "perf-spans.sh", "test.sh"))]
         options = {program: set(re.findall(r"--[a-z][a-z-]*", subprocess.run(
             [*program.split(), "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout)) for program in nopspan + others}

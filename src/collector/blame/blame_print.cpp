@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blame/blame_print.h"
+
+#include "base/cells.h"
+#include "base/text.h"
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
+
+namespace nopspan::collector {
+namespace {
+
+constexpr std::array<const char*, kCauses> kTexts = {
+    "admission",      "queue",      "own prefill", "own decode", "others' prefill",
+    "others' drafts", "cells left", "preemption",  "host",       "unexplained"};
+constexpr std::array<const char*, StepModel::kTerms> kTermNames = {
+    "fixed", "request", "context_token", "prefill_token", "prefill_token_context", "drafted_token", "token_cell"};
+constexpr std::array<const char*, StepModel::kTerms> kTermTexts = {"a step",
+                                                                   "a request",
+                                                                   "a token of context",
+                                                                   "a prompt token",
+                                                                   "a prompt token and token before it",
+                                                                   "a drafted token",
+                                                                   "a token and cell of the cache"};
+constexpr const char* kOthers = "(others)";
+
+// Times are double, and may be below 0.
+std::string time_of(double ns) {
+  return (ns < 0 ? "-" : "") + duration_text(static_cast<std::uint64_t>(std::llround(std::abs(ns))));
+}
+std::string percent(double part, double all) {
+  return all > 0 ? std::to_string(std::llround(100 * part / all)) + " %" : "-";
+}
+std::string price_text(double ns) { return ns >= 10 ? time_of(ns) : number_text(ns) + " ns"; }
+
+std::string culprit_text(const Blame::Culprit& one) {
+  std::string text = one.request_id.empty() ? "a request that has not ended (" + std::to_string(one.key) + ")"
+                                            : printable(one.request_id, 64);
+  if (!one.tenant.empty()) text += " of " + printable(one.tenant, 32);
+  return text + " " + time_of(one.ns);
+}
+std::string culprits_text(const std::vector<Blame::Culprit>& all, std::size_t most) {
+  std::string text;
+  for (std::size_t i = 0; i < std::min(most, all.size()); ++i) text += (i > 0 ? ", " : "") + culprit_text(all[i]);
+  if (all.size() > most) text += ", " + std::to_string(all.size() - most) + " more";
+  return text;
+}
+nlohmann::ordered_json to_json(const std::vector<Blame::Culprit>& all) {
+  auto json = nlohmann::ordered_json::array();
+  for (const Blame::Culprit& one : all) {
+    json.push_back(
+        {{"request_id", one.request_id}, {"tenant", one.tenant}, {"model", one.model}, {"ns", std::llround(one.ns)}});
+    if (one.request_id.empty()) json.back()["key"] = one.key;
+  }
+  return json;
+}
+
+}  // namespace
+
+std::string BlameTable::name_of(const std::string& tenant, const std::string& model, const std::string& id) const {
+  const std::string& name = by_ == BlameBy::tenant ? tenant : by_ == BlameBy::model ? model : id;
+  return name.empty() ? "-" : name;
+}
+
+void BlameTable::add(const Blame::Request& request) {
+  ++count_;
+  const auto place = [this](auto& rows, const auto& key, const auto& others) -> auto& {
+    const auto found = rows.find(key);
+    return found != rows.end() ? found->second : rows.size() < most_rows_ ? rows[key] : rows[others];
+  };
+  const std::string name = name_of(request.tenant, request.model, request.request_id);
+  Victim& victim = place(victims_, name, std::string(kOthers));
+  double stalled = request.of(Cause::others_prefill) + request.of(Cause::others_drafts);
+  victim.stalled_ns += stalled;
+  victim.all_ns += static_cast<double>(request.duration_ns);
+  victim.prefill_tokens += request.prefill_tokens;
+  victim.decode_tokens += request.decode_tokens;
+  ++victim.requests;
+  const auto charge = [&](const std::string& culprit, double ns) {
+    if (ns <= 0) return;
+    Stall& stall = place(stalls_, std::pair(name, culprit), std::pair(std::string(kOthers), std::string(kOthers)));
+    stall.ns += ns;
+    ++stall.victims;
+  };
+  std::map<std::string, double> by_culprit;
+  for (const Blame::Culprit& one : request.culprits) {
+    by_culprit[name_of(one.tenant, one.model, one.request_id)] += one.ns;
+    stalled -= one.ns;
+  }
+  by_culprit[kOthers] += std::max(stalled, 0.0) < 1 ? 0 : stalled;
+  for (const auto& [culprit, ns] : by_culprit) charge(culprit, ns);
+
+  const auto is_before = [](const Blame::Request& a, const Blame::Request& b) {
+    const auto stall = [](const Blame::Request& one) {
+      return one.of(Cause::others_prefill) + one.of(Cause::others_drafts) + one.of(Cause::cells_left);
+    };
+    return stall(a) > stall(b);
+  };
+  const auto at = std::upper_bound(requests_.begin(), requests_.end(), request, is_before);
+  if (at == requests_.end() && requests_.size() >= most_requests_) return;
+  Blame::Request& kept = *requests_.insert(at, request);
+  constexpr std::size_t kCulprits = 8;
+  if (kept.culprits.size() > kCulprits) kept.culprits.resize(kCulprits);
+  if (requests_.size() > most_requests_) requests_.pop_back();
+}
+
+std::string to_text(const Blame::Fit& fit) {
+  std::string text =
+      printable(fit.engine, 100) + ", from " + time_text(fit.begin_unix_ns) + ": " + counted(fit.steps, "step") +
+      (fit.missing > 0 ? " (" + std::to_string(fit.missing) + " more did not arrive)" : "") + ", by " +
+      (fit.is_device ? "the device's time" : "wall time") + ", off by " + percent(fit.residual, 1) + " as a rule\n  ";
+  bool is_first = true;
+  for (std::size_t term = 0; term < StepModel::kTerms; ++term) {
+    if (fit.prices[term] <= 0) continue;
+    text += std::string(is_first ? "" : ", ") + kTermTexts[term] + " " + price_text(fit.prices[term]);
+    is_first = false;
+  }
+  text += "\n";
+  if (!fit.is_identified()) {
+    text +=
+        "  What prompts cost cannot be known from these steps: they carry prompts alike, or are too few (standard "
+        "error " +
+        (std::isinf(fit.standard_error) ? std::string("infinite") : percent(fit.standard_error, fit.charged_ns)) +
+        ")\n";
+  }
+  if (fit.is_noisy()) {
+    text +=
+        "  The steps' times scatter too much to blame anybody. Report device_ns(): wall time on a busy host has other "
+        "causes\n";
+  }
+  return text;
+}
+
+std::string to_text(const Blame::Request& request) {
+  const auto all = static_cast<double>(request.duration_ns);
+  std::string text = printable(request.request_id, 64) +
+                     (request.tenant.empty() ? "" : " of " + printable(request.tenant, 32)) + ": " +
+                     duration_text(request.duration_ns) + ", " + counted(request.steps, "step") + "\n ";
+  bool is_first = true;
+  for (std::size_t i = 0; i < kCauses; ++i) {
+    if (std::abs(request.ns[i]) < 0.005 * all) continue;
+    text += std::string(is_first ? " " : ", ") + kTexts[i] + " " + time_of(request.ns[i]) + " (" +
+            percent(request.ns[i], all) + ")";
+    is_first = false;
+  }
+  text += "\n";
+  if (!request.culprits.empty()) text += "  stalled by " + culprits_text(request.culprits, 3) + "\n";
+  if (request.worst.stall_ns > 0) {
+    text += "  worst step " + std::to_string(request.worst.step) + ": " + time_of(request.worst.ns) +
+            ", of that by others " + time_of(request.worst.stall_ns) +
+            (request.worst.culprits.empty() ? "" : ": " + culprits_text(request.worst.culprits, 3)) + "\n";
+  }
+  return text;
+}
+
+std::string to_text(const BlameTable& table, std::size_t rows) {
+  std::string text;
+  TextTable stalls({{"STALLED"}, {"BY"}, {"LOST", Align::right}, {"SHARE", Align::right}, {"REQUESTS", Align::right}});
+  std::vector<std::pair<std::pair<std::string, std::string>, BlameTable::Stall>> sorted(table.stalls().begin(),
+                                                                                        table.stalls().end());
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second.ns > b.second.ns; });
+  for (std::size_t i = 0; i < std::min(rows, sorted.size()); ++i) {
+    const auto& [who, stall] = sorted[i];
+    const auto victim = table.victims().find(who.first);
+    stalls.add({printable(who.first, 40), printable(who.second, 40), time_of(stall.ns),
+                victim == table.victims().end() ? "-" : percent(stall.ns, victim->second.all_ns),
+                std::to_string(stall.victims)});
+  }
+  if (sorted.empty()) return "no request was stalled by others\n";
+  text += stalls.text();
+  TextTable service({{"SERVED"},
+                     {"REQUESTS", Align::right},
+                     {"PROMPT", Align::right},
+                     {"DECODED", Align::right},
+                     {"SERVICE", Align::right}});
+  double all = 0;
+  const auto weight = [](const BlameTable::Victim& one) {
+    return static_cast<double>(one.prefill_tokens) + 2 * static_cast<double>(one.decode_tokens);
+  };
+  for (const auto& [name, one] : table.victims()) all += weight(one);
+  std::vector<std::pair<std::string, BlameTable::Victim>> served(table.victims().begin(), table.victims().end());
+  std::sort(served.begin(), served.end(),
+            [&](const auto& a, const auto& b) { return weight(a.second) > weight(b.second); });
+  for (std::size_t i = 0; i < std::min(rows, served.size()); ++i) {
+    const auto& [name, one] = served[i];
+    service.add({printable(name, 40), std::to_string(one.requests),
+                 number_text(static_cast<double>(one.prefill_tokens)),
+                 number_text(static_cast<double>(one.decode_tokens)), percent(weight(one), all)});
+  }
+  return text + "\n" + service.text();
+}
+
+nlohmann::ordered_json to_json(const Blame::Fit& fit) {
+  nlohmann::ordered_json json = {
+      {"type", "fit"},      {"engine", fit.engine},         {"begin_unix_ns", fit.begin_unix_ns},
+      {"steps", fit.steps}, {"missing_steps", fit.missing}, {"time", fit.is_device ? "device" : "wall"}};
+  for (std::size_t term = 0; term < StepModel::kTerms; ++term) json["prices_ns"][kTermNames[term]] = fit.prices[term];
+  json["residual"] = fit.residual;
+  if (!std::isinf(fit.condition)) json["condition"] = fit.condition;
+  json["charged_ns"] = std::llround(fit.charged_ns);
+  if (!std::isinf(fit.standard_error)) json["standard_error_ns"] = std::llround(fit.standard_error);
+  json["identified"] = fit.is_identified();
+  json["noisy"] = fit.is_noisy();
+  return json;
+}
+
+nlohmann::ordered_json to_json(const Blame::Request& request) {
+  nlohmann::ordered_json json = {
+      {"type", "request"},      {"request_id", request.request_id},       {"tenant", request.tenant},
+      {"model", request.model}, {"start_unix_ns", request.start_unix_ns}, {"duration_ns", request.duration_ns},
+      {"steps", request.steps}};
+  for (std::size_t i = 0; i < kCauses; ++i) json["causes_ns"][kCauseNames[i]] = std::llround(request.ns[i]);
+  json["stalled_by"] = to_json(request.culprits);
+  if (request.worst.stall_ns > 0) {
+    json["worst_step"] = {{"number", request.worst.step},
+                          {"duration_ns", std::llround(request.worst.ns)},
+                          {"stall_ns", std::llround(request.worst.stall_ns)},
+                          {"stalled_by", to_json(request.worst.culprits)}};
+  }
+  return json;
+}
+
+nlohmann::ordered_json to_json(const BlameTable& table) {
+  nlohmann::ordered_json json = {{"type", "table"},
+                                 {"requests", table.count()},
+                                 {"stalls", nlohmann::ordered_json::array()},
+                                 {"service", nlohmann::ordered_json::array()}};
+  for (const auto& [who, stall] : table.stalls())
+    json["stalls"].push_back(
+        {{"victim", who.first}, {"by", who.second}, {"ns", std::llround(stall.ns)}, {"requests", stall.victims}});
+  for (const auto& [name, one] : table.victims()) {
+    json["service"].push_back({{"name", name},
+                               {"requests", one.requests},
+                               {"prefill_tokens", one.prefill_tokens},
+                               {"decode_tokens", one.decode_tokens},
+                               {"stalled_ns", std::llround(one.stalled_ns)},
+                               {"duration_ns", std::llround(one.all_ns)}});
+  }
+  return json;
+}
+
+}  // namespace nopspan::collector

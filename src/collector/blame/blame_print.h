@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// What nopspan blame prints.
+#pragma once
+
+#include "blame/blame.h"
+
+#include <nlohmann/json_fwd.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace nopspan::collector {
+
+enum class BlameBy : std::uint8_t { tenant, model, request };
+
+// Who stalled whom, of all requests that are wanted, and the slowest of them. Rows are bounded: beyond that, who is new
+// is added to (others).
+class BlameTable {
+ public:
+  BlameTable(BlameBy by, std::size_t most_rows, std::size_t most_requests)
+      : by_(by), most_rows_(most_rows), most_requests_(most_requests) {}
+
+  void add(const Blame::Request& request);
+
+  struct Stall {
+    double ns = 0;
+    std::uint64_t victims = 0;
+  };
+  struct Victim {
+    double stalled_ns = 0, all_ns = 0;
+    std::uint64_t requests = 0, prefill_tokens = 0, decode_tokens = 0;
+  };
+  [[nodiscard]] const std::map<std::pair<std::string, std::string>, Stall>& stalls() const { return stalls_; }
+  [[nodiscard]] const std::map<std::string, Victim>& victims() const { return victims_; }
+  // Those that others stalled most, in this order.
+  [[nodiscard]] const std::vector<Blame::Request>& requests() const { return requests_; }
+  [[nodiscard]] std::uint64_t count() const { return count_; }
+
+ private:
+  [[nodiscard]] std::string name_of(const std::string& tenant, const std::string& model, const std::string& id) const;
+
+  const BlameBy by_;
+  const std::size_t most_rows_, most_requests_;
+  std::map<std::pair<std::string, std::string>, Stall> stalls_;  // victim, culprit
+  std::map<std::string, Victim> victims_;
+  std::vector<Blame::Request> requests_;
+  std::uint64_t count_ = 0;
+};
+
+std::string to_text(const Blame::Fit& fit);
+std::string to_text(const Blame::Request& request);
+// Of the table, with at most so many rows.
+std::string to_text(const BlameTable& table, std::size_t rows);
+nlohmann::ordered_json to_json(const Blame::Fit& fit);
+nlohmann::ordered_json to_json(const Blame::Request& request);
+nlohmann::ordered_json to_json(const BlameTable& table);
+
+}  // namespace nopspan::collector

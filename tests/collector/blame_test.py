@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""nopspan blame of the example server, whose steps take 20 us longer for each prompt token."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+SUPPORT = Path(__file__).resolve().parent.parent / "support"
+sys.path.insert(0, str(SUPPORT))
+from lines import recording, run, span  # noqa: E402  pylint: disable=wrong-import-position
+from waiting import wait_until  # noqa: E402  pylint: disable=wrong-import-position
+
+EXAMPLE = Path(os.environ["NOPSPAN_EXAMPLE"])
+GIANTS = 4
+
+
+class Blame(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="nopspan-blame-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = Path(folder.name)
+        cls.path = cls.folder / "load.rec"
+        port = cls.folder / "port"
+        with subprocess.Popen([EXAMPLE / "chat_server", "--port-file", port, "--record", cls.path, "--token-delay-us", "2000", "--prompt-delay-us", "20", "--seed", "7"],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+            try:
+                url = "http://127.0.0.1:" + wait_until(lambda: port.exists() and port.read_text(encoding="utf-8").strip(), "the server listens")
+                ask = [EXAMPLE / "agent", "--base-url", url, "--search-root", SUPPORT, "--max-attempts", "12"]
+                with subprocess.Popen([*ask, "--seed", "3", "--requests", "60", "--concurrency", "6", "--organization", "acme"], stdout=subprocess.DEVNULL) as many:
+                    for number in range(GIANTS):
+                        subprocess.run([*ask, "--seed", str(number), "--organization", "globex", f"{number} " + "giant prompt " * 2500], stdout=subprocess.DEVNULL, check=True)
+                assert many.returncode == 0
+            finally:
+                server.terminate()
+        cls.lines = cls.blamed(cls.path)
+
+    @staticmethod
+    def blamed(path, *words):
+        done = run("blame", "--from", path, "--json", *words)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    @staticmethod
+    def of_type(lines, kind):
+        return [line for line in lines if line["type"] == kind]
+
+    def test_it_finds_what_a_prompt_token_costs(self):
+        fit, = self.of_type(self.lines, "fit")
+        self.assertEqual((fit["missing_steps"], fit["time"], fit["identified"]), (0, "wall", True))
+        self.assertGreater(fit["prices_ns"]["prefill_token"], 15_000)  # a sleep is not shorter
+        self.assertLess(fit["prices_ns"]["prefill_token"], 200_000)
+
+    def test_the_giants_are_named(self):
+        requests = self.of_type(self.lines, "request")
+        giants = {one["request_id"] for one in requests if one["tenant"] == "globex" and one["causes_ns"]["own_prefill"] > 0}
+        self.assertGreaterEqual(len(giants), GIANTS)
+        for one in requests:
+            self.assertAlmostEqual(sum(one["causes_ns"].values()), one["duration_ns"], delta=20)
+        worst = max(requests, key=lambda one: one["causes_ns"]["others_prefill"] * (one["tenant"] == "acme"))
+        self.assertIn(worst["stalled_by"][0]["request_id"], giants)
+        stalls = {(one["victim"], one["by"]): one["ns"] for one in self.of_type(self.lines, "table")[0]["stalls"]}
+        self.assertGreater(stalls["acme", "globex"], 0)
+        self.assertAlmostEqual(sum(ns for (victim, _), ns in stalls.items() if victim == "acme"),
+                               sum(one["causes_ns"]["others_prefill"] for one in requests if one["tenant"] == "acme"), delta=1e6)
+
+    def test_one_request(self):
+        wanted = max(self.of_type(self.lines, "request"), key=lambda one: one["causes_ns"]["others_prefill"])
+        done = run("blame", "--from", self.path, "--request", wanted["request_id"])
+        self.assertRegex(done.stdout, re.escape(wanted["request_id"]) + r" of acme: .* steps\n  .*own decode .*\n  stalled by .* of globex .*\n  worst step \d+: ")
+        done = run("blame", "--from", self.path, "--request", "nobody")
+        self.assertEqual((done.returncode, "nothing in" in done.stderr), (1, True), done.stderr)
+
+    def test_rows_are_of_what_was_asked_for(self):
+        for by, name in (("tenant", "acme"), ("model", "nopspan-ngram")):
+            text = run("blame", "--from", self.path, "--by", by).stdout
+            self.assertRegex(text, rf"STALLED .*\n{name} ", by)
+        self.assertEqual({one["victim"] for one in self.of_type(self.blamed(self.path, "--tenant", "globex"), "table")[0]["stalls"]}, {"globex"})
+
+    def test_a_recording_that_is_cut(self):
+        whole = self.path.read_bytes()
+        for part in (0.9, 0.5, 0.2):
+            cut = self.folder / "cut.rec"
+            cut.write_bytes(whole[:int(len(whole) * part)])
+            done = run("blame", "--from", cut, "--json")
+            self.assertIn(done.returncode, (0, 1), done.stderr)
+            for one in self.of_type(map(json.loads, done.stdout.splitlines()), "request"):
+                self.assertAlmostEqual(sum(one["causes_ns"].values()), one["duration_ns"], delta=20)
+
+    def test_a_recording_without_an_engine(self):
+        done = run("blame", "--from", recording(self.folder / "none.rec", span("chat", 0, 10)))
+        self.assertEqual((done.returncode, done.stdout), (0, "no steps of an engine\n\n"))
+
+
+if __name__ == "__main__":
+    unittest.main()
