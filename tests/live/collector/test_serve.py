@@ -292,7 +292,7 @@ class TenMinutesOfAPage(Test):
         options = webdriver.ChromeOptions()
         for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--enable-precise-memory-info"):
             options.add_argument(argument)
-        pause_us = self.THREADS * 1_000_000 // self.REQUESTS_PER_S - 70  # a pause is that much longer
+        pause_us = self.THREADS * 1_000_000 // self.REQUESTS_PER_S - 130  # a pause is that much longer
         with Serve() as serve, Counting(self.temporary_folder(), threads=self.THREADS, pause_us=pause_us, depth=1) as program:
             driver = Service("/usr/bin/chromedriver")
             browser = webdriver.Chrome(service=driver, options=options)
