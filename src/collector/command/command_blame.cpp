@@ -53,7 +53,7 @@ class BlameSink : public Sink {
                                        : BlameBy::request,
                kMostRows, options.rows),
         blame_(
-            {}, [this](const Entry& entry) { return filter_.may_want(entry) && filter_.selects(entry); },
+            {}, [this](const Entry& entry) { return wants(entry); },
             [this](const Blame::Request& request) { take(request); }) {}
 
   void on_entry(const Entry& entry) override { blame_.on_entry(entry); }
@@ -61,6 +61,11 @@ class BlameSink : public Sink {
   void finish() { blame_.finish(); }
   [[nodiscard]] const Blame& blame() const { return blame_; }
   [[nodiscard]] const BlameTable& table() const { return table_; }
+  // Whether a request is wanted, which is in the table only when its steps are fitted.
+  [[nodiscard]] bool has_matched() const { return has_matched_; }
+  static void print(const nlohmann::ordered_json& json) {
+    standard_output().write(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  }
 
  private:
   static constexpr std::size_t kMostRows = 1000;
@@ -70,12 +75,15 @@ class BlameSink : public Sink {
     table_.add(request);
     if (as_json_) print(to_json(request));
   }
-  static void print(const nlohmann::ordered_json& json) {
-    standard_output().write(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
+  bool wants(const Entry& entry) {
+    const bool is_wanted = filter_.may_want(entry) && filter_.selects(entry);
+    has_matched_ = has_matched_ || is_wanted;
+    return is_wanted;
   }
 
   const Filter filter_;
   const bool as_json_;
+  bool has_matched_ = false;
   BlameTable table_;
   Blame blame_;
 };
@@ -88,16 +96,13 @@ int show(const BlameOptions& options, const SourceOptions& source_options, const
   if (options.source.from.empty()) set_standard_outputs_live();
   run.announce([] { return "Reading the steps of engines. Press Ctrl-C to stop.\n"; });
   run.run(
-      source, sink, [&source] { return source.ledger(); }, [&sink] { return sink.table().count() > 0; });
+      source, sink, [&source] { return source.ledger(); }, [&sink] { return sink.has_matched(); });
   sink.finish();
   run.finish();
   const auto& fits = sink.blame().fits();
   if (common.json) {
-    const auto line = [](const nlohmann::ordered_json& json) {
-      standard_output().write(json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
-    };
-    for (const Blame::Fit& fit : fits) line(to_json(fit));
-    line(to_json(sink.table()));
+    for (const Blame::Fit& fit : fits) BlameSink::print(to_json(fit));
+    BlameSink::print(to_json(sink.table()));
   } else {
     std::string text;
     for (const Blame::Fit& fit : fits) text += to_text(fit);
