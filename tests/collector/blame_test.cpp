@@ -186,6 +186,21 @@ TEST(Blame, HasNothingToKnowWithoutPrompts) {
   EXPECT_EQ(engine.blame.fits().at(0).charged_ns, 0);
 }
 
+// It may take a while to send the last token.
+TEST(Blame, DeliversARequestThatEndsAfterTheWindow) {
+  std::vector<Blame::Request> requests;
+  Blame blame(
+      {.steps = 1}, [](const Entry&) { return true; }, [&](const Blame::Request& one) { requests.push_back(one); });
+  nopspan_step facts{};
+  facts.members = 1;
+  for (const std::uint64_t id : {1, 2}) blame.on_entry(step_of(1000 + id, members_for({5}), facts));
+  blame.finish();
+  blame.on_entry(span_of(5, 0, "engine.request"));
+  blame.finish();
+  ASSERT_THAT(requests, SizeIs(1));
+  EXPECT_EQ(requests[0].steps, 2);
+}
+
 TEST(Blame, CountsStepsThatDidNotArrive) {
   PricedEngine engine;
   engine.skipped = 7;

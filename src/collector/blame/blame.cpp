@@ -77,7 +77,6 @@ std::uint32_t Blame::state_of(const Key& key) {
   }
   State& state = states_[number];
   state = {};
-  state.is_used = true;
   state.key = key;
   by_key_.emplace(key, number);
   return number;
@@ -113,14 +112,14 @@ void Blame::add_step(const Entry& entry) {
   const bool is_over =
       !engine.steps.empty() && (engine.steps.size() >= limits_.steps || engine.costs.size() >= 4 * limits_.steps ||
                                 entry.start_unix_ns >= engine.steps.front().start_ns + limits_.window_ns);
-  if (is_over) fit(engine);
+  if (is_over) end_window(engine);
   const nopspan_step& facts = *entry.step;
   Step step{};
   step.start_ns = entry.start_unix_ns;
   step.number = facts.number;
   step.wall_ns = static_cast<double>(entry.duration_ns);
   step.device_ns = static_cast<double>(std::min<std::uint64_t>(facts.device_ns, entry.duration_ns));
-  step.all.cells = static_cast<double>(facts.kv_used);
+  step.left_cells = static_cast<double>(facts.kv_used);
   step.first_cost = step.end_cost = engine.costs.size();
   engine.steps.push_back(step);
   engine.step_id = entry.span_id;
@@ -132,10 +131,7 @@ void Blame::add_members(Engine& engine, std::string_view members) {
   const auto place = static_cast<std::uint32_t>(engine.steps.size() - 1);
   for_each_member(members, [&](const nopspan_member& member) {
     const StepWork work = StepWork::of(member);
-    const double all_cells = step.all.cells;
     step.all += work;
-    step.all.cells = all_cells;
-    step.own_cells += work.cells;
     const By by = has_own_key(member)                              ? By::own_key
                   : (member.flags & NOPSPAN_MEMBER_TRACE_KEY) != 0 ? By::trace
                                                                    : By::span;
@@ -173,16 +169,15 @@ void Blame::add_request(Engine& engine, std::uint32_t number, const Entry& entry
   state.preemptions = entry.engine_times.preemptions;
 }
 
-// Fits the window, and charges its steps.
 void Blame::fit(Engine& engine) {
-  if (engine.steps.empty()) return;
   const bool is_device =
       std::all_of(engine.steps.begin(), engine.steps.end(), [](const Step& one) { return one.device_ns > 0; });
   std::vector<StepModel::Step> samples;
   samples.reserve(engine.steps.size());
   for (Step& step : engine.steps) {
     if (!is_device) step.device_ns = step.wall_ns;
-    step.all.cells = std::max(step.all.cells, step.own_cells);
+    step.left_cells = std::max(0.0, step.left_cells - step.all.cells);
+    step.all.cells += step.left_cells;
     samples.push_back({StepModel::amounts_of(step.all), step.device_ns});
   }
   const StepModel model(samples);
@@ -205,7 +200,7 @@ void Blame::fit(Engine& engine) {
       cost.ns = step.fitted_ns - model.ns(without(work));
     }
     StepWork left;
-    left.cells = step.all.cells - step.own_cells;
+    left.cells = step.left_cells;
     step.cells_ns = step.fitted_ns - model.ns(without(left));
     StepWork both = prompts;
     both += drafts;
@@ -244,7 +239,11 @@ void Blame::fit(Engine& engine) {
   made.standard_error = model.standard_error(charged);
   made.is_device = is_device;
   fits_.push_back(std::move(made));
+}
 
+// Charges the steps of the window. A request may have ended after its last step, so that there is none.
+void Blame::end_window(Engine& engine) {
+  if (!engine.steps.empty()) fit(engine);
   for (const std::uint32_t number : std::exchange(engine.states, {})) {
     charge(engine, states_[number]);
     if (states_[number].has_ended) release(number);
@@ -334,12 +333,11 @@ void Blame::release(std::uint32_t number) {
   State& state = states_[number];
   take_(state.request);
   by_key_.erase(state.key);
-  state.is_used = false;
   free_.push_back(number);
 }
 
 void Blame::finish() {
-  for (auto& [key, engine] : engines_) fit(engine);
+  for (auto& [key, engine] : engines_) end_window(engine);
 }
 
 }  // namespace nopspan::collector

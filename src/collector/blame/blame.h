@@ -121,7 +121,7 @@ class Blame {
   struct State {
     Request request;
     Key key;
-    bool is_used = false, has_ended = false;
+    bool has_ended = false;
     std::uint64_t admission_ns = 0, preemptions = 0;
     std::uint64_t begun_ns = 0, until_ns = 0;  // its first step, and the end of the last one that was charged
     std::vector<Run> runs;                     // in the window
@@ -135,8 +135,8 @@ class Blame {
   struct Step {
     std::uint64_t start_ns, number;
     double wall_ns, device_ns;
-    StepWork all;
-    double own_cells;  // of its members
+    StepWork all;       // until it is fitted, with the cells of its members only
+    double left_cells;  // of others; until it is fitted, all that the engine reported
     std::size_t first_cost, end_cost;
     // As the model says: of all, and of what others add.
     double fitted_ns, prefill_ns, drafts_ns, cells_ns;
@@ -157,6 +157,7 @@ class Blame {
   void add_members(Engine& engine, std::string_view members);
   void add_request(Engine& engine, std::uint32_t number, const Entry& entry);
   void fit(Engine& engine);
+  void end_window(Engine& engine);
   void charge(Engine& engine, State& state);
   void charge_step(const Engine& engine, const Step& step, State& state, bool is_member);
   void release(std::uint32_t number);
