@@ -2,13 +2,11 @@
 #include "blame/blame.h"
 
 #include "facts/row_key.h"
-#include "model/steps.h"
 
 #include <nopspan/probes.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 namespace nopspan::collector {
@@ -18,18 +16,10 @@ constexpr std::uint32_t kNoState = UINT32_MAX;
 
 double& of(Blame::Request& request, Cause cause) { return request.ns[static_cast<std::size_t>(cause)]; }
 
-std::uint64_t first_bytes(const TraceId& id) {
-  std::uint64_t bytes = 0;
-  std::memcpy(&bytes, id.bytes, sizeof(bytes));
-  return bytes;
-}
-
 std::uint64_t number_in(const Entry& entry, std::string_view key) {
   Attribute found;
-  NumberText room;
-  if (!find_attribute(entry, key, found)) return 0;
-  const std::string text(scalar_text(found, room));
-  return text.empty() || text[0] == '-' ? 0 : std::strtoull(text.c_str(), nullptr, 10);
+  const bool is_number = find_attribute(entry, key, found) && found.type == Attribute::Type::integer;
+  return is_number && found.integer >= 0 ? static_cast<std::uint64_t>(found.integer) : 0;
 }
 
 void sort_by_guilt(std::vector<Blame::Culprit>& culprits) {
@@ -92,16 +82,16 @@ void Blame::on_entry(const Entry& entry) {
   } else if (is_step(entry)) {
     add_step(entry);
   } else if (entry.kind == Kind::span) {
-    const auto end = [&](Engine& engine, std::uint64_t id, By by) {
+    const auto end = [&](Engine& engine, std::uint64_t id, NamedBy by) {
       const auto found = by_key_.find({engine.number, id, by});
       if (found != by_key_.end()) add_request(engine, found->second, entry);
     };
     const auto found = of_process_.find(number_of(**entry.process));
     if (found != of_process_.end()) {
-      for (Engine* engine : found->second) end(*engine, entry.span_id, By::span);
+      for (Engine* engine : found->second) end(*engine, entry.span_id, NamedBy::span);
     }
     if (entry.name == "engine.request" || entry.parent_id == 0) {
-      for (auto& [key, engine] : engines_) end(engine, first_bytes(entry.trace_id), By::trace);
+      for (auto& [key, engine] : engines_) end(engine, member_key_of(entry.trace_id), NamedBy::trace);
     }
   }
 }
@@ -132,10 +122,7 @@ void Blame::add_members(Engine& engine, std::string_view members) {
   for_each_member(members, [&](const nopspan_member& member) {
     const StepWork work = StepWork::of(member);
     step.all += work;
-    const By by = has_own_key(member)                              ? By::own_key
-                  : (member.flags & NOPSPAN_MEMBER_TRACE_KEY) != 0 ? By::trace
-                                                                   : By::span;
-    const std::uint32_t number = state_of({engine.number, member.request, by});
+    const std::uint32_t number = state_of({engine.number, member.request, named_by(member)});
     if (work.prefill > 0 || work.drafted > 0) engine.costs.push_back({number, work, 0});
     if (number == kNoState) return;
     State& state = states_[number];

@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "blame/step_model.h"
 #include "model/entry.h"
+#include "model/steps.h"
 
 #include <algorithm>
 #include <array>
@@ -102,10 +103,9 @@ class Blame {
   [[nodiscard]] const std::vector<Fit>& fits() const { return fits_; }
 
  private:
-  enum class By : std::uint8_t { span, own_key, trace };
   struct Key {
     std::uint64_t engine = 0, id = 0;  // the number of the engine, and as its members name the request
-    By by = By::span;
+    NamedBy by = NamedBy::span;
     friend bool operator==(const Key&, const Key&) = default;
   };
   struct KeyHash {

@@ -19,7 +19,7 @@ void StepFlows::see(const Entry& entry) {
   if (flows_ == Flows::none) return;
   const std::uint64_t end = saturating_sum(entry.start_unix_ns, entry.duration_ns);
   for_each_member(entry.members, [&](const nopspan_member& member) {
-    if ((member.flags & (NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY)) != 0) return;
+    if (named_by(member) != NamedBy::span) return;
     const Key key = keys_.of(entry, member.request);
     auto found = requests_.find(key);
     if (found == requests_.end()) {
@@ -65,7 +65,7 @@ std::optional<std::uint32_t> StepFlows::number_of(const Key& request) const {
 }
 
 std::optional<std::uint32_t> StepFlows::number_of(const Entry& step, const nopspan_member& member) {
-  if ((member.flags & (NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY)) != 0) return {};
+  if (named_by(member) != NamedBy::span) return {};
   return number_of(keys_.of(step, member.request));
 }
 
@@ -75,7 +75,7 @@ std::uint64_t StepFlows::flow_from(const Entry& entry) {
 }
 
 bool StepFlows::stops_at(const nopspan_member& member, const Key& key, std::uint64_t step_id) const {
-  if ((member.flags & (NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY)) != 0) return false;
+  if (named_by(member) != NamedBy::span) return false;
   const auto found = requests_.find(key);
   if (found == requests_.end() || !found->second.is_shown) return false;
   const Request& request = found->second;

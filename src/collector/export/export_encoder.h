@@ -8,6 +8,7 @@
 #include "export/held_events.h"
 #include "model/entry.h"
 #include "model/otlp_wire.h"
+#include "model/steps.h"
 
 #include <nopspan/probes.h>
 
@@ -37,7 +38,7 @@ class RequestTraces {
   }
   // Returns the empty id if the member is no span, or one that is not known, or not any longer.
   [[nodiscard]] TraceId trace_of(const nopspan_member& member) const {
-    if ((member.flags & (NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY)) != 0) return {};
+    if (named_by(member) != NamedBy::span) return {};
     for (const auto* traces : {&recent_, &older_}) {
       if (const auto found = traces->find(member.request); found != traces->end()) return found->second;
     }

@@ -62,9 +62,9 @@ void write_members(JsonWriter& json, std::string_view members) {
   json.begin_array();
   for_each_member(members, [&](const nopspan_member& member) {
     json.begin_object();
-    if (has_own_key(member)) {
+    if (named_by(member) == NamedBy::own_key) {
       json.number("own_key", std::uint64_t{member.request});
-    } else if ((member.flags & NOPSPAN_MEMBER_TRACE_KEY) != 0) {
+    } else if (named_by(member) == NamedBy::trace) {
       json.key("trace_id_begins");
       json.hex({reinterpret_cast<const char*>(&member.request), sizeof(member.request)});
     } else {

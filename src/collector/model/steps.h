@@ -53,9 +53,18 @@ void for_each_member(std::string_view members, const OnMember& on_member) {
   }
 }
 
-// Whether the member's request is named by the engine's own key, because it has no recorded span.
-inline bool has_own_key(const nopspan_member& member) {
-  return (member.flags & (NOPSPAN_MEMBER_OWN_KEY | NOPSPAN_MEMBER_TRACE_KEY)) == NOPSPAN_MEMBER_OWN_KEY;
+// How a member names its request: by a span, by the engine's own key because it has no recorded span, or by the first
+// bytes of its trace id because its span is in another process.
+enum class NamedBy : std::uint8_t { span, own_key, trace };
+inline NamedBy named_by(const nopspan_member& member) {
+  if ((member.flags & NOPSPAN_MEMBER_TRACE_KEY) != 0) return NamedBy::trace;
+  return (member.flags & NOPSPAN_MEMBER_OWN_KEY) != 0 ? NamedBy::own_key : NamedBy::span;
+}
+// These bytes, as members have them.
+inline std::uint64_t member_key_of(const TraceId& id) {
+  std::uint64_t key = 0;
+  std::memcpy(&key, id.bytes, sizeof(key));
+  return key;
 }
 
 inline std::size_t members_of(const Entry& entry) { return entry.members.size() / sizeof(nopspan_member); }

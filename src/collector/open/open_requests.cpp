@@ -260,9 +260,9 @@ void EarlyRequests::add(std::string_view bytes, std::uint64_t entries) {
 
 void EarlyRequests::add_members(Last& to, const Entry& from) {
   for_each_member(from.members, [&](const nopspan_member& member) {
-    if (has_own_key(member) && keys_ >= kMostKeys && !to.keys.contains(member.request)) return;
+    if (named_by(member) == NamedBy::own_key && keys_ >= kMostKeys && !to.keys.contains(member.request)) return;
     ++to.read;
-    if (has_own_key(member)) keys_ += to.keys.insert(member.request).second ? 1 : 0;
+    if (named_by(member) == NamedBy::own_key) keys_ += to.keys.insert(member.request).second ? 1 : 0;
   });
 }
 

@@ -92,7 +92,7 @@ void TopFeed::note_process(const Process& process) {
 void TopFeed::note_members(const Entry& entry) {
   const std::uint64_t process = number_of(**entry.process);
   for_each_member(entry.members, [&](const nopspan_member& member) {
-    if (!has_own_key(member)) return;
+    if (named_by(member) != NamedBy::own_key) return;
     const std::pair key(process, std::uint64_t{member.request});
     if (early_.size() < kMostEarly || early_.contains(key)) {
       early_[key] = now_ns_ + window_seconds_ * kSecond;

@@ -2,10 +2,8 @@
 #include "trace/trace_steps.h"
 
 #include "facts/row_key.h"
-#include "model/steps.h"
 
 #include <algorithm>
-#include <cstring>
 #include <iterator>
 
 namespace nopspan::collector {
@@ -121,8 +119,8 @@ bool TraceSteps::add_row(Step& step, const Entry& entry, std::uint32_t marks, bo
 void TraceSteps::join(Step& step, const Row& row, std::string_view members) {
   for_each_member(members, [&](const nopspan_member& member) {
     ++counts_of(counts_, row.is_step).all;
-    Key key{step.key.process, member.request, has_own_key(member) ? By::own_key : By::span};
-    if ((member.flags & NOPSPAN_MEMBER_TRACE_KEY) != 0) key = {0, member.request, By::trace};
+    const NamedBy by = named_by(member);
+    const Key key{by == NamedBy::trace ? 0 : step.key.process, member.request, by};
     ++*join(step, request_of(key, step.key.process), row, member);
     make_room();
   });
@@ -140,7 +138,7 @@ std::uint64_t* TraceSteps::join(const Step& step, Request& request, const Row& r
   if (found == sums.end()) {
     if (sums.size() >= kMostSums) return &counts.over_limit;
     found = sums.insert(sums.end(), {std::make_unique<LinkedSpans>(), row.process});
-    if (request.key.by == By::span) found->first->linked_id = request.key.id;
+    if (request.key.by == NamedBy::span) found->first->linked_id = request.key.id;
     found->first->name = row.name;
     found->first->is_of_steps = row.is_step;
     grown = sizeof(LinkedSpans) + 2 * sizeof(sums[0]);
@@ -226,9 +224,9 @@ void TraceSteps::end(const Request& request) {
     counts.held -= sum->members;
     counts.unknown += sum->members;
   }
-  ++(request.key.by == By::own_key ? counts_.by_own_key
-     : request.key.by == By::trace ? counts_.by_trace_id
-                                   : counts_.not_ended);
+  ++(request.key.by == NamedBy::own_key ? counts_.by_own_key
+     : request.key.by == NamedBy::trace ? counts_.by_trace_id
+                                        : counts_.not_ended);
 }
 
 void TraceSteps::note_request(const Entry& entry) {
@@ -256,8 +254,7 @@ std::uint32_t TraceSteps::claim(const PackedEntry& span, Trace& trace) {
 }
 
 std::uint32_t TraceSteps::claim(Trace& trace) {
-  Key key{0, 0, By::trace};
-  std::memcpy(&key.id, trace.id().bytes, sizeof(key.id));
+  const Key key{0, member_key_of(trace.id()), NamedBy::trace};
   const auto found = by_key_.find(key);
   return found == by_key_.end() ? 0 : claim(*found->second, trace);
 }

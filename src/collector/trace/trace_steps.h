@@ -6,6 +6,7 @@
 
 #include "base/key_index.h"
 #include "model/entry.h"
+#include "model/steps.h"
 #include "trace/trace.h"
 
 #include <nopspan/probes.h>
@@ -88,10 +89,9 @@ class TraceSteps {
   [[nodiscard]] std::size_t bytes() const { return step_bytes_ + request_bytes_; }
 
  private:
-  enum class By : std::uint8_t { span, own_key, trace };
   struct Key {
     std::uint64_t process = 0, id = 0;  // number_of(), or 0 for a trace; and a span's id or a key
-    By by = By::span;
+    NamedBy by = NamedBy::span;
     friend bool operator==(const Key& a, const Key& b) = default;
   };
   struct KeyHash {
