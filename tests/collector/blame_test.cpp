@@ -10,6 +10,8 @@
 
 #include <cmath>
 #include <map>
+#include <numeric>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -33,9 +35,12 @@ class PricedEngine {
   unsigned chunk = 488;
   bool is_constant = false;  // always the same work
   unsigned skipped = 0;      // steps that do not arrive, of those without prompts
+  double per_token_cell = 0;
+  bool keeps_giants = false;  // what a giant has in the cache stays there until the next one begins
 
   struct Truth {
     double stalled_ns = 0;  // of the steady ones, by the giants
+    double left_ns = 0;     // by what these left in the cache
     double decode_ns = 0;
   };
 
@@ -51,9 +56,11 @@ class PricedEngine {
         left = giants[next];
         done = 0;
         giant = begin(1000 + next++);
+        left_cells_ = 0;
       }
       std::vector<nopspan_member> members;
       double ns = fixed;
+      double cells = 0, giant_tokens = 0, giant_cells = 0;
       if (left > 0) {
         nopspan_member prompt{};
         prompt.request = giant;
@@ -67,6 +74,8 @@ class PricedEngine {
         done += prompt.prefill_tokens;
         ns += cost;
         truth.stalled_ns += steady * cost;
+        giant_tokens = prefill;
+        giant_cells = done;
       }
       for (unsigned i = 0; i < steady; ++i) {
         nopspan_member member{};
@@ -75,13 +84,21 @@ class PricedEngine {
         member.decode_tokens = 1;
         members.push_back(member);
         ns += per_member + per_context * member.context_tokens;
+        cells += member.context_tokens;
       }
+      const double all = (steady + giant_tokens) * (cells + giant_cells + left_cells_);
+      const double without_left = (steady + giant_tokens) * (cells + giant_cells);
+      ns += per_token_cell * all;
+      truth.left_ns += steady * per_token_cell * (all - without_left);
+      truth.stalled_ns += steady * per_token_cell * (without_left - steady * cells);
+      kv_used_ = keeps_giants ? static_cast<std::uint64_t>(cells + giant_cells + left_cells_) : 0;
       if (std::uniform_real_distribution<double>(0, 1)(random_) < hiccups) ns += 40e6;
       truth.decode_ns += steady * ns;
       add_step(members, static_cast<std::uint64_t>(ns));
       if (giant != 0 && left == 0 && next > 0) {
         end(giant, "giant");
         giant = 0;
+        left_cells_ = keeps_giants ? done : 0;
       }
       // One leaves and another one comes, so that the batch varies.
       if (step % 7 == 6 && steady > 1 && !is_constant) {
@@ -102,10 +119,10 @@ class PricedEngine {
   Blame blame{
       {}, [](const Entry&) { return true; }, [this](const Blame::Request& request) { requests.push_back(request); }};
 
-  [[nodiscard]] double charged_ns() const {
+  [[nodiscard]] double charged_ns(Cause cause = Cause::others_prefill) const {
     double sum = 0;
     for (const auto& request : requests) {
-      if (request.tenant == "steady") sum += request.of(Cause::others_prefill);
+      if (request.tenant == "steady") sum += request.of(cause);
     }
     return sum;
   }
@@ -126,6 +143,7 @@ class PricedEngine {
     nopspan_step facts{};
     facts.members = facts.batch_size = static_cast<unsigned>(members.size());
     facts.number = ++number_;
+    facts.kv_used = kv_used_;
     Entry entry =
         step_of(1'000'000 + number_,
                 {reinterpret_cast<const char*>(members.data()), members.size() * sizeof(nopspan_member)}, facts);
@@ -140,7 +158,8 @@ class PricedEngine {
   }
 
   std::mt19937_64 random_{5};
-  std::uint64_t now_ns_ = kBegin, number_ = 0;
+  std::uint64_t now_ns_ = kBegin, number_ = 0, kv_used_ = 0;
+  double left_cells_ = 0;
   std::map<std::uint64_t, std::uint64_t> begun_;
 };
 
@@ -186,19 +205,134 @@ TEST(Blame, HasNothingToKnowWithoutPrompts) {
   EXPECT_EQ(engine.blame.fits().at(0).charged_ns, 0);
 }
 
-// It may take a while to send the last token.
-TEST(Blame, DeliversARequestThatEndsAfterTheWindow) {
+TEST(Blame, NamesWhoLeftCellsInTheCache) {
+  PricedEngine engine;
+  engine.per_token_cell = 20;
+  engine.keeps_giants = true;
+  engine.run(9, 1500, {2000, 4000, 1500, 3000, 900, 2500, 4000});
+  EXPECT_NEAR(engine.charged_ns() / engine.truth.stalled_ns, 1, 0.02);
+  EXPECT_NEAR(engine.charged_ns(Cause::cells_left) / engine.truth.left_ns, 1, 0.02);
+  double named_ns = 0;
+  for (const Blame::Request& request : engine.requests) {
+    for (const Blame::Culprit& one : request.culprits) named_ns += one.tenant == "giant" ? one.cells_ns : 0;
+  }
+  EXPECT_NEAR(named_ns / engine.truth.left_ns, 1, 0.05);
+}
+
+// Requests whose entries arrive one by one.
+class BlameOfEntries : public testing::Test {
+ protected:
+  void make(const BlameLimits& limits) {
+    blame.emplace(
+        limits, [](const Entry&) { return true; }, [this](const Blame::Request& one) { requests.push_back(one); });
+  }
+  // Of 10 ms, with these members.
+  void step(const std::vector<std::uint64_t>& ids, std::uint64_t at_ms, std::uint64_t instance = 0) {
+    nopspan_step facts{};
+    facts.members = static_cast<unsigned>(ids.size());
+    facts.number = ++number;
+    facts.instance = static_cast<decltype(facts.instance)>(instance);
+    const std::string_view members = members_for(ids);
+    Entry entry = step_of(1000 + number, members, facts);
+    entry.start_unix_ns = kBegin + at_ms * 1'000'000;
+    entry.duration_ns = 10'000'000;
+    blame->on_entry(entry);
+  }
+  static Entry request(std::uint64_t id, std::uint64_t end_ms) {
+    Entry entry = span_of(id, 0, "engine.request");
+    entry.start_unix_ns = kBegin;
+    entry.duration_ns = end_ms * 1'000'000;
+    entry.tenant = "acme";
+    return entry;
+  }
+
   std::vector<Blame::Request> requests;
-  Blame blame(
-      {.steps = 1}, [](const Entry&) { return true; }, [&](const Blame::Request& one) { requests.push_back(one); });
-  nopspan_step facts{};
-  facts.members = 1;
-  for (const std::uint64_t id : {1, 2}) blame.on_entry(step_of(1000 + id, members_for({5}), facts));
-  blame.finish();
-  blame.on_entry(span_of(5, 0, "engine.request"));
-  blame.finish();
+  std::optional<Blame> blame;
+  std::uint64_t number = 0;
+};
+
+// It may take a while to send the last token.
+TEST_F(BlameOfEntries, DeliversARequestThatEndsAfterTheWindow) {
+  make({.steps = 1});
+  step({5}, 0);
+  step({5}, 10);
+  blame->finish();
+  blame->on_entry(request(5, 30));
+  blame->finish();
   ASSERT_THAT(requests, SizeIs(1));
   EXPECT_EQ(requests[0].steps, 2);
+}
+
+TEST_F(BlameOfEntries, DeliversOnceWhenAllStepsHaveArrived) {
+  make({});
+  step({5, 6}, 0);
+  blame->on_entry(request(5, 20));
+  blame->settle(kBegin + 20'000'000);
+  EXPECT_THAT(requests, SizeIs(0));  // its last step may still arrive
+  step({5, 6}, 10);
+  for (int i = 0; i < 2; ++i) blame->settle(kBegin + 20'000'000);
+  ASSERT_THAT(requests, SizeIs(1));
+  EXPECT_EQ(requests[0].steps, 2);
+  blame->on_entry(request(6, 500));
+  blame->settle(kBegin + 3'000'000'000);
+  EXPECT_THAT(requests, SizeIs(2));
+  blame->finish();
+  EXPECT_THAT(requests, SizeIs(2));
+  EXPECT_EQ(blame->counts().not_ended, 0);
+}
+
+TEST_F(BlameOfEntries, FindsARequestThatHasEnded) {
+  make({});
+  step({5, 6}, 0);
+  EXPECT_FALSE(blame->find(request(5, 10)));
+  blame->on_entry(request(5, 10));
+  const auto found = blame->find(request(5, 10));
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->steps, 1);
+  EXPECT_EQ(std::accumulate(found->ns.begin(), found->ns.end(), 0.0), 10e6);
+  blame->finish();
+  EXPECT_TRUE(blame->find(request(5, 10)));
+  ASSERT_THAT(requests, SizeIs(1));
+  EXPECT_EQ(requests[0].ns, found->ns);
+}
+
+TEST_F(BlameOfEntries, KnowsARequestByASpanInsideIt) {
+  make({});
+  nopspan_member prompt{};
+  prompt.request = 7;
+  prompt.prefill_tokens = 500;
+  for (unsigned i = 0; i < 40; ++i) {
+    std::string members(members_for({5}));
+    if (i % 2 == 0) members.append(reinterpret_cast<const char*>(&prompt), sizeof(prompt));
+    nopspan_step facts{};
+    facts.members = 1 + (i % 2 == 0);
+    Entry entry = step_of(1000 + i, members, facts);
+    entry.start_unix_ns = kBegin + i * 20'000'000;
+    entry.duration_ns = i % 2 == 0 ? 20'000'000 : 2'000'000;
+    blame->on_entry(entry);
+  }
+  Entry prefill = span_of(8, 7, "engine.prefill");
+  prefill.tenant = "globex";
+  blame->on_entry(prefill);
+  blame->on_entry(request(5, 800));
+  blame->finish();
+  ASSERT_THAT(requests, SizeIs(1));
+  ASSERT_THAT(requests[0].culprits, SizeIs(1));
+  EXPECT_EQ(requests[0].culprits[0].tenant, "globex");
+  EXPECT_EQ(requests[0].culprits[0].prefill_tokens, 20 * 500);
+}
+
+TEST_F(BlameOfEntries, IsBounded) {
+  make({.requests = 3, .engines = 2});
+  for (std::uint64_t instance = 1; instance <= 4; ++instance) step({10 + instance}, 0, instance);
+  EXPECT_EQ(blame->counts().steps, 2);
+  step({20, 21, 22}, 10, 1);
+  EXPECT_EQ(blame->counts().members, 2);
+  // Those that nobody ends make room again.
+  for (int i = 0; i < 3; ++i) blame->finish();
+  step({20, 21, 22}, 20, 1);
+  EXPECT_EQ(blame->counts().members, 2);
+  EXPECT_EQ(blame->counts().not_ended, 3);
 }
 
 TEST(Blame, CountsStepsThatDidNotArrive) {

@@ -12,8 +12,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -30,7 +32,7 @@ enum class Cause : std::uint8_t {
   own_decode,      // its own tokens: what the steps would take without the causes below
   others_prefill,  // prompts of others in its steps, and steps that served only others
   others_drafts,   // drafts of others
-  cells_left,      // what others left in the KV cache
+  cells_left,      // what others have in the KV cache that are not in its steps
   preemption,      // steps without it, if it was preempted
   host,            // its steps on the host, and the time between steps
   unexplained,     // the rest; below 0 if its steps were quicker than the model
@@ -41,10 +43,14 @@ inline constexpr std::array<const char*, kCauses> kCauseNames = {
     "others_drafts", "cells_left", "preemption",  "host",       "unexplained"};
 
 struct BlameLimits {
-  std::size_t steps = 65'536;  // of an engine in a window, which is fitted by itself
-  std::uint64_t window_ns = 300'000'000'000;
-  std::size_t requests = 100'000;  // that are known at a time
-  std::size_t culprits = 256;      // of a request, and 8 of its worst step
+  std::size_t steps = 65'536;                  // of an engine in a window, which is fitted by itself
+  std::uint64_t window_ns = 300'000'000'000;   // longest time of a window
+  std::size_t requests = 100'000;              // that are known at a time
+  std::size_t engines = 256;                   // with their instances
+  std::size_t culprits = 256;                  // of a request
+  static constexpr std::size_t kGaps = 3;      // of a request
+  static constexpr std::size_t kNamed = 16;    // members of a step that are named as those who made it long
+  static constexpr std::size_t kHolders = 64;  // requests that left something in an engine's cache
 };
 
 class Blame {
@@ -52,10 +58,12 @@ class Blame {
   // A request that took time from another one.
   struct Culprit {
     std::uint64_t key = 0;                  // as the engine's members name it
-    std::string request_id, tenant, model;  // "" if its span has not ended
+    std::string request_id, tenant, model;  // "" if no span of it has ended
     double ns = 0;
+    double cells_ns = 0;               // part of `ns`: by what it left in the KV cache
+    std::uint64_t prefill_tokens = 0;  // that these steps computed
   };
-  // The longest stall of a request: a step, and who made it long.
+  // A stall of a request: a step, and who made it long.
   struct Gap {
     std::uint64_t step = 0;  // its number
     double ns = 0;           // of the step
@@ -63,20 +71,24 @@ class Blame {
     std::vector<Culprit> culprits;
   };
   struct Request {
-    std::string request_id, tenant, model;
+    std::string request_id, tenant, model, engine;
     std::uint64_t start_unix_ns = 0, duration_ns = 0, steps = 0;
     std::uint64_t prefill_tokens = 0, decode_tokens = 0;  // that its steps computed
     bool is_wanted = false;
+    bool is_sure = true;  // all its fits are identified and not noisy
     std::array<double, kCauses> ns{};
     std::vector<Culprit> culprits;  // the most guilty first
-    Gap worst;
+    std::vector<Gap> gaps;          // the worst ones, the longest stall first
     [[nodiscard]] double of(Cause cause) const { return ns[static_cast<std::size_t>(cause)]; }
+    [[nodiscard]] double stalled_ns() const {
+      return of(Cause::others_prefill) + of(Cause::others_drafts) + of(Cause::cells_left);
+    }
   };
   // What the steps of an engine cost in a window.
   struct Fit {
     std::string engine;                                       // with its instance and process
     std::uint64_t begin_unix_ns = 0, steps = 0, missing = 0;  // numbers of steps that did not arrive
-    StepModel::Amounts prices{};
+    StepModel::Amounts prices{}, errors{};                    // standard errors; infinity: not identifiable
     double residual = 0, condition = 0;
     double steps_ns = 0;                        // all of them
     double charged_ns = 0, standard_error = 0;  // of what prompts and drafts added; infinity: not identifiable
@@ -90,6 +102,12 @@ class Blame {
     // Whether their times scatter so much that charges may be wrong.
     [[nodiscard]] bool is_noisy() const { return residual > kMostResidual; }
   };
+  // What no request is charged for.
+  struct Counts {
+    std::uint64_t steps = 0;      // of engines beyond the limit
+    std::uint64_t members = 0;    // of requests beyond the limit
+    std::uint64_t not_ended = 0;  // requests without steps in two windows, whose span did not arrive
+  };
   // `wants` is asked for the span that names each request. `take` receives each request that has ended, when its steps
   // are fitted.
   using Wants = std::function<bool(const Entry&)>;
@@ -97,10 +115,18 @@ class Blame {
   Blame(const BlameLimits& limits, Wants wants, Take take);
 
   void on_entry(const Entry& entry);
-  // Fits what has arrived.
+  // Fits what has arrived, and delivers the requests that have ended and whose steps have arrived.
+  void settle(std::uint64_t now_unix_ns);
+  // Delivers all that have ended.
   void finish();
+  // The request of this span, with the steps that have arrived. Nothing if no step names it, or if it was delivered
+  // long ago.
+  std::optional<Request> find(const Entry& span);
 
-  [[nodiscard]] const std::vector<Fit>& fits() const { return fits_; }
+  // The last one of an engine is of its last window.
+  [[nodiscard]] const std::deque<Fit>& fits() const { return fits_; }
+  [[nodiscard]] std::uint64_t earlier_fits() const { return earlier_fits_; }  // that are no longer kept
+  [[nodiscard]] const Counts& counts() const { return counts_; }
 
  private:
   struct Key {
@@ -114,64 +140,99 @@ class Blame {
       return hash_of(key.engine << 2U | static_cast<unsigned>(key.by), key.id, seed);
     }
   };
-  // Steps one after the other.
+  // Steps one after the other, and the cells that the request had in the cache after them.
   struct Run {
-    std::uint32_t first, end;
+    std::uint32_t first, end, cells;
   };
   struct State {
     Request request;
     Key key;
-    bool has_ended = false;
+    bool has_ended = false, is_delivered = false;
     std::uint64_t admission_ns = 0, preemptions = 0;
     std::uint64_t begun_ns = 0, until_ns = 0;  // its first step, and the end of the last one that was charged
+    std::uint64_t window = 0;                  // the last one in which it had a step
+    std::uint32_t cells = 0;                   // that it had after its last step before this window
     std::vector<Run> runs;                     // in the window
+    std::vector<std::uint32_t> costs;          // of it in the window
   };
   // What a member adds to a step, if it adds more than a decoded token.
   struct Cost {
-    std::uint32_t state;
+    std::uint32_t state, step;
     StepWork work;
     double ns;  // as the model says
   };
+  // Who made a step longer: by its prompt, its drafts, or what it left in the cache.
+  struct Named {
+    std::uint32_t state;
+    Cause cause;
+    double ns;
+    std::uint32_t prefill_tokens;
+  };
   struct Step {
     std::uint64_t start_ns, number;
-    double wall_ns, device_ns;
-    StepWork all;       // until it is fitted, with the cells of its members only
-    double left_cells;  // of others; until it is fitted, all that the engine reported
+    double wall_ns, device_ns, kv_used;
+    StepWork members;
     std::size_t first_cost, end_cost;
     // As the model says: of all, and of what others add.
     double fitted_ns, prefill_ns, drafts_ns, cells_ns;
+    std::size_t first_named, end_named;
+    [[nodiscard]] StepWork left() const;  // what is in the cache beside the members
+    [[nodiscard]] StepWork all() const;
+    [[nodiscard]] std::uint64_t end_ns() const { return start_ns + static_cast<std::uint64_t>(wall_ns); }
   };
   struct Engine {
     std::uint64_t number = 0;
-    std::string name;
+    std::string name, text;  // and with its instance and process
     std::vector<Step> steps;
     std::vector<Cost> costs;
-    std::vector<std::uint32_t> states;  // with runs in the window
-    std::uint64_t last_number = 0;      // of the steps before the window
-    std::uint64_t step_id = 0;          // of the last step, for its parts
+    std::vector<Named> named;
+    std::vector<std::uint32_t> states;  // all of its requests
+    std::uint64_t window = 1;
+    // Of the window: the steps that the model knows, and those that are charged by it.
+    std::size_t modelled_steps = 0, fitted_steps = 0;
+    StepModel model;
+    Fit fit;
+    std::uint64_t last_number = 0;  // of the steps before the window
+    std::uint64_t end_ns = 0;       // of its last step
+    std::uint64_t step_id = 0;      // of the last step, for its parts
+    bool has_trace_keys = false;
+    [[nodiscard]] double ns(const Step& step) const { return fit.is_device ? step.device_ns : step.wall_ns; }
   };
 
-  Engine& engine_of(const Entry& step);
-  std::uint32_t state_of(const Key& key);
+  Engine* engine_of(const Entry& step);
+  std::uint32_t state_of(Engine& engine, const Key& key);
+  // Calls on_state(engine, number, whether the span is the request itself and not inside it).
+  template <class OnState>
+  void each_state(const Entry& span, const OnState& on_state);
   void add_step(const Entry& entry);
   void add_members(Engine& engine, std::string_view members);
-  void add_request(Engine& engine, std::uint32_t number, const Entry& entry);
   void fit(Engine& engine);
-  void end_window(Engine& engine);
-  void charge(Engine& engine, State& state);
-  void charge_step(const Engine& engine, const Step& step, State& state, bool is_member);
+  void fit_roughly(Engine& engine);
+  void fit_step(Engine& engine, Step& step, StepModel::Amounts& charged) const;
+  void deliver(const Engine& engine, bool all);
+  void end_window(Engine& engine, bool all);
+  void charge(const Engine& engine, std::uint32_t number, State& state) const;
+  struct Own {
+    double prompt_ns = 0, drafts_ns = 0;
+  };
+  void charge_step(const Engine& engine, const Step& step, std::uint32_t number, State& state, const Own* own) const;
   void release(std::uint32_t number);
 
+  static constexpr std::size_t kFits = 256;
   const BlameLimits limits_;
   const Wants wants_;
   const Take take_;
   using EngineKey = std::tuple<std::uint64_t, std::string, std::uint64_t>;  // its process, name and instance
   std::map<EngineKey, Engine> engines_;
   std::map<std::uint64_t, std::vector<Engine*>> of_process_;
-  std::vector<State> states_;
+  std::size_t steps_ = 0, costs_ = 0;  // of all engines
+  std::deque<State> states_;
   std::vector<std::uint32_t> free_;
   std::unordered_map<Key, std::uint32_t, KeyHash> by_key_;
-  std::vector<Fit> fits_;
+  bool has_trace_keys_ = false;
+  std::deque<Fit> fits_;  // of windows that have ended
+  std::uint64_t earlier_fits_ = 0, now_ns_ = 0;
+  Counts counts_;
 };
 
 }  // namespace nopspan::collector

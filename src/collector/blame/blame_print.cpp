@@ -38,15 +38,23 @@ std::string percent(double part, double all) {
 std::string price_text(double ns) { return ns >= 10 ? time_of(ns) : number_text(ns) + " ns"; }
 
 std::string culprit_text(const Blame::Culprit& one) {
-  std::string text = one.request_id.empty() ? "a request that has not ended (" + std::to_string(one.key) + ")"
-                                            : printable(one.request_id, 64);
+  std::string text =
+      one.request_id.empty() ? "an unknown request (" + std::to_string(one.key) + ")" : printable(one.request_id, 64);
   if (!one.tenant.empty()) text += " of " + printable(one.tenant, 32);
-  return text + " " + time_of(one.ns);
+  text += " " + time_of(one.ns);
+  if (one.prefill_tokens > 0) text += " (" + counted(one.prefill_tokens, "prompt token") + ")";
+  if (one.cells_ns > 0.5 * one.ns) text += " (cells left)";
+  return text;
 }
-std::string culprits_text(const std::vector<Blame::Culprit>& all, std::size_t most) {
+// The first ones, without those that hardly count.
+std::string culprits_text(const std::vector<Blame::Culprit>& all) {
+  constexpr std::size_t kMost = 3;
+  constexpr double kLeast = 0.01;
   std::string text;
-  for (std::size_t i = 0; i < std::min(most, all.size()); ++i) text += (i > 0 ? ", " : "") + culprit_text(all[i]);
-  if (all.size() > most) text += ", " + std::to_string(all.size() - most) + " more";
+  std::size_t shown = 0;
+  for (; shown < std::min(kMost, all.size()) && all[shown].ns >= kLeast * all[0].ns; ++shown)
+    text += (shown > 0 ? ", " : "") + culprit_text(all[shown]);
+  if (all.size() > shown) text += ", " + std::to_string(all.size() - shown) + " more";
   return text;
 }
 nlohmann::ordered_json to_json(const std::vector<Blame::Culprit>& all) {
@@ -54,9 +62,34 @@ nlohmann::ordered_json to_json(const std::vector<Blame::Culprit>& all) {
   for (const Blame::Culprit& one : all) {
     json.push_back(
         {{"request_id", one.request_id}, {"tenant", one.tenant}, {"model", one.model}, {"ns", std::llround(one.ns)}});
+    if (one.cells_ns > 0) json.back()["cells_left_ns"] = std::llround(one.cells_ns);
+    if (one.prefill_tokens > 0) json.back()["prefill_tokens"] = one.prefill_tokens;
     if (one.request_id.empty()) json.back()["key"] = one.key;
   }
   return json;
+}
+
+std::string fit_text(const Blame::Fit& fit) {
+  std::string text =
+      printable(fit.engine, 100) + ", from " + time_text(fit.begin_unix_ns) + ": " + counted(fit.steps, "step") +
+      (fit.missing > 0 ? " (" + std::to_string(fit.missing) + " more did not arrive)" : "") + ", by " +
+      (fit.is_device ? "the device's time" : "wall time") + ", off by " + percent(fit.residual, 1) + " as a rule\n  ";
+  bool is_first = true;
+  for (std::size_t term = 0; term < StepModel::kTerms; ++term) {
+    if (fit.prices[term] <= 0) continue;
+    text += std::string(is_first ? "" : ", ") + kTermTexts[term] + " " + price_text(fit.prices[term]) +
+            (fit.errors[term] > fit.prices[term] ? " (not sure)" : " ± " + percent(fit.errors[term], fit.prices[term]));
+    is_first = false;
+  }
+  text += "\n";
+  if (!fit.is_identified()) {
+    text +=
+        "  What prompts cost cannot be known from these steps: they carry prompts alike, or are too few (standard "
+        "error " +
+        (std::isinf(fit.standard_error) ? std::string("infinite") : percent(fit.standard_error, fit.charged_ns)) +
+        ")\n";
+  }
+  return text;
 }
 
 }  // namespace
@@ -74,7 +107,7 @@ void BlameTable::add(const Blame::Request& request) {
   };
   const std::string name = name_of(request.tenant, request.model, request.request_id);
   Victim& victim = place(victims_, name, std::string(kOthers));
-  double stalled = request.of(Cause::others_prefill) + request.of(Cause::others_drafts);
+  double stalled = request.stalled_ns();
   victim.stalled_ns += stalled;
   victim.all_ns += static_cast<double>(request.duration_ns);
   victim.prefill_tokens += request.prefill_tokens;
@@ -95,10 +128,7 @@ void BlameTable::add(const Blame::Request& request) {
   for (const auto& [culprit, ns] : by_culprit) charge(culprit, ns);
 
   const auto is_before = [](const Blame::Request& a, const Blame::Request& b) {
-    const auto stall = [](const Blame::Request& one) {
-      return one.of(Cause::others_prefill) + one.of(Cause::others_drafts) + one.of(Cause::cells_left);
-    };
-    return stall(a) > stall(b);
+    return a.stalled_ns() > b.stalled_ns();
   };
   const auto at = std::upper_bound(requests_.begin(), requests_.end(), request, is_before);
   if (at == requests_.end() && requests_.size() >= most_requests_) return;
@@ -108,31 +138,30 @@ void BlameTable::add(const Blame::Request& request) {
   if (requests_.size() > most_requests_) requests_.pop_back();
 }
 
-std::string to_text(const Blame::Fit& fit) {
-  std::string text =
-      printable(fit.engine, 100) + ", from " + time_text(fit.begin_unix_ns) + ": " + counted(fit.steps, "step") +
-      (fit.missing > 0 ? " (" + std::to_string(fit.missing) + " more did not arrive)" : "") + ", by " +
-      (fit.is_device ? "the device's time" : "wall time") + ", off by " + percent(fit.residual, 1) + " as a rule\n  ";
-  bool is_first = true;
-  for (std::size_t term = 0; term < StepModel::kTerms; ++term) {
-    if (fit.prices[term] <= 0) continue;
-    text += std::string(is_first ? "" : ", ") + kTermTexts[term] + " " + price_text(fit.prices[term]);
-    is_first = false;
+std::string to_text(const Blame& blame) {
+  constexpr std::size_t kFits = 8;
+  std::string text;
+  const std::deque<Blame::Fit>& fits = blame.fits();
+  const auto noisy = std::count_if(fits.begin(), fits.end(), [](const Blame::Fit& one) { return one.is_noisy(); });
+  if (noisy > 0) {
+    text = "Do not blame anybody by " +
+           (fits.size() == 1 ? std::string("this")
+                             : std::to_string(noisy) + " of " + std::to_string(fits.size()) + " windows") +
+           ": the steps' times scatter too much. Report device_ns(): wall time on a busy\nhost has other causes\n";
   }
-  text += "\n";
-  if (!fit.is_identified()) {
-    text +=
-        "  What prompts cost cannot be known from these steps: they carry prompts alike, or are too few (standard "
-        "error " +
-        (std::isinf(fit.standard_error) ? std::string("infinite") : percent(fit.standard_error, fit.charged_ns)) +
-        ")\n";
-  }
-  if (fit.is_noisy()) {
-    text +=
-        "  The steps' times scatter too much to blame anybody. Report device_ns(): wall time on a busy host has other "
-        "causes\n";
-  }
-  return text;
+  if (fits.size() + blame.earlier_fits() > kFits)
+    text += "the last " + std::to_string(kFits) + " of " + std::to_string(fits.size() + blame.earlier_fits()) +
+            " windows:\n";
+  for (std::size_t i = fits.size() > kFits ? fits.size() - kFits : 0; i < fits.size(); ++i) text += fit_text(fits[i]);
+  if (fits.empty()) text += "no steps of an engine\n";
+  const Blame::Counts& counts = blame.counts();
+  const auto add = [&](std::uint64_t count, const char* one, const char* what) {
+    if (count > 0) text += "  not charged: " + counted(count, one) + " " + what + "\n";
+  };
+  add(counts.steps, "step", "of engines beyond the limit of 256");
+  add(counts.members, "member", "of steps, of requests beyond the limit of 100,000");
+  add(counts.not_ended, "request", "that did not end, or began before the attach");
+  return text + "\n";
 }
 
 std::string to_text(const Blame::Request& request) {
@@ -148,13 +177,21 @@ std::string to_text(const Blame::Request& request) {
     is_first = false;
   }
   text += "\n";
-  if (!request.culprits.empty()) text += "  stalled by " + culprits_text(request.culprits, 3) + "\n";
-  if (request.worst.stall_ns > 0) {
-    text += "  worst step " + std::to_string(request.worst.step) + ": " + time_of(request.worst.ns) +
-            ", of that by others " + time_of(request.worst.stall_ns) +
-            (request.worst.culprits.empty() ? "" : ": " + culprits_text(request.worst.culprits, 3)) + "\n";
+  if (!request.culprits.empty()) text += "  stalled by " + culprits_text(request.culprits) + "\n";
+  for (const Blame::Gap& gap : request.gaps) {
+    text += "  step " + std::to_string(gap.step) + ": " + time_of(gap.ns) + ", of that by others " +
+            time_of(gap.stall_ns) + (gap.culprits.empty() ? "" : ": " + culprits_text(gap.culprits)) + "\n";
   }
   return text;
+}
+
+std::string stall_text(const Blame::Request& request) {
+  constexpr double kLeast = 0.1;
+  const auto all = static_cast<double>(request.duration_ns);
+  const double stalled_ns = request.stalled_ns();
+  if (!request.is_sure || stalled_ns <= kLeast * all) return "";
+  return "  stalled by others " + time_of(stalled_ns) + " (" + percent(stalled_ns, all) + ")" +
+         (request.culprits.empty() ? "" : ": " + culprits_text(request.culprits)) + "\n";
 }
 
 std::string to_text(const BlameTable& table, std::size_t rows) {
@@ -198,7 +235,10 @@ nlohmann::ordered_json to_json(const Blame::Fit& fit) {
   nlohmann::ordered_json json = {
       {"type", "fit"},      {"engine", fit.engine},         {"begin_unix_ns", fit.begin_unix_ns},
       {"steps", fit.steps}, {"missing_steps", fit.missing}, {"time", fit.is_device ? "device" : "wall"}};
-  for (std::size_t term = 0; term < StepModel::kTerms; ++term) json["prices_ns"][kTermNames[term]] = fit.prices[term];
+  for (std::size_t term = 0; term < StepModel::kTerms; ++term) {
+    json["prices_ns"][kTermNames[term]] = fit.prices[term];
+    if (!std::isinf(fit.errors[term])) json["standard_errors_ns"][kTermNames[term]] = fit.errors[term];
+  }
   json["residual"] = fit.residual;
   if (!std::isinf(fit.condition)) json["condition"] = fit.condition;
   json["charged_ns"] = std::llround(fit.charged_ns);
@@ -215,18 +255,24 @@ nlohmann::ordered_json to_json(const Blame::Request& request) {
       {"steps", request.steps}};
   for (std::size_t i = 0; i < kCauses; ++i) json["causes_ns"][kCauseNames[i]] = std::llround(request.ns[i]);
   json["stalled_by"] = to_json(request.culprits);
-  if (request.worst.stall_ns > 0) {
-    json["worst_step"] = {{"number", request.worst.step},
-                          {"duration_ns", std::llround(request.worst.ns)},
-                          {"stall_ns", std::llround(request.worst.stall_ns)},
-                          {"stalled_by", to_json(request.worst.culprits)}};
+  json["sure"] = request.is_sure;
+  json["worst_steps"] = nlohmann::ordered_json::array();
+  for (const Blame::Gap& gap : request.gaps) {
+    json["worst_steps"].push_back({{"number", gap.step},
+                                   {"duration_ns", std::llround(gap.ns)},
+                                   {"stall_ns", std::llround(gap.stall_ns)},
+                                   {"stalled_by", to_json(gap.culprits)}});
   }
   return json;
 }
 
-nlohmann::ordered_json to_json(const BlameTable& table) {
+nlohmann::ordered_json to_json(const BlameTable& table, const Blame& blame) {
   nlohmann::ordered_json json = {{"type", "table"},
                                  {"requests", table.count()},
+                                 {"earlier_fits", blame.earlier_fits()},
+                                 {"steps_over_limit", blame.counts().steps},
+                                 {"members_over_limit", blame.counts().members},
+                                 {"not_ended", blame.counts().not_ended},
                                  {"stalls", nlohmann::ordered_json::array()},
                                  {"service", nlohmann::ordered_json::array()}};
   for (const auto& [who, stall] : table.stalls())

@@ -51,12 +51,15 @@ class BlameTable {
   std::uint64_t count_ = 0;
 };
 
-std::string to_text(const Blame::Fit& fit);
+// The fits, and what cannot be said. What is most important is first.
+std::string to_text(const Blame& blame);
 std::string to_text(const Blame::Request& request);
+// A line about a request that others stalled for a large part of its time; "" if they did not.
+std::string stall_text(const Blame::Request& request);
 // Of the table, with at most so many rows.
 std::string to_text(const BlameTable& table, std::size_t rows);
 nlohmann::ordered_json to_json(const Blame::Fit& fit);
 nlohmann::ordered_json to_json(const Blame::Request& request);
-nlohmann::ordered_json to_json(const BlameTable& table);
+nlohmann::ordered_json to_json(const BlameTable& table, const Blame& blame);
 
 }  // namespace nopspan::collector

@@ -14,6 +14,7 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 // Directions in which the amounts vary less than this, relative to the most varied one, are noise of the numbers.
 constexpr double kLeastVariation = 1e-7;
 constexpr int kRounds = 30;
+constexpr double kSame = 1e-7;  // of the prices of two rounds
 
 double median(std::vector<double> values) {
   if (values.empty()) return 0;
@@ -81,7 +82,7 @@ StepModel::Amounts StepModel::amounts_of(const StepWork& work) {
   return {1, work.members, work.context, work.prefill, work.prefill_context, work.drafted, work.tokens * work.cells};
 }
 
-StepModel::StepModel(const std::vector<Step>& steps) : steps_(steps.size()) {
+StepModel::StepModel(const std::vector<Step>& steps) {
   if (steps.empty()) return;
   const auto rows = static_cast<Eigen::Index>(steps.size());
   // Errors are relative, so that short steps count as much as long ones.
@@ -106,7 +107,9 @@ StepModel::StepModel(const std::vector<Step>& steps) : steps_(steps.size()) {
   }
   Eigen::VectorXd weights = relative, prices, far;
   for (int round = 0; round < kRounds; ++round) {
+    const Eigen::VectorXd before = prices;
     prices = non_negative(weights.asDiagonal() * amounts, weights.cwiseProduct(times));
+    if (round > 0 && (prices - before).norm() <= kSame * prices.norm()) break;
     far = (times - amounts * prices).cwiseProduct(relative);
     const double usual = std::max(1.4826 * median(far.cwiseAbs()), 1e-4);
     for (Eigen::Index row = 0; row < rows; ++row) {

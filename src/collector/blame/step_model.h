@@ -39,7 +39,7 @@ class StepModel {
     double ns = 0;
   };
   // Long steps that have no cause in their amounts (hiccups) count little. Without steps, all prices are 0.
-  explicit StepModel(const std::vector<Step>& steps);
+  explicit StepModel(const std::vector<Step>& steps = {});
 
   [[nodiscard]] double ns(const Amounts& amounts) const;
   [[nodiscard]] double price(Term term) const { return prices_[term]; }
@@ -51,10 +51,8 @@ class StepModel {
   // The standard error of ns(difference), without the knowledge that prices are not negative: that hides what the
   // steps do not tell apart. Infinity if it cannot be known from the steps.
   [[nodiscard]] double standard_error(const Amounts& difference) const;
-  [[nodiscard]] std::size_t steps() const { return steps_; }
 
  private:
-  std::size_t steps_ = 0;
   Amounts prices_{};
   Amounts scale_{};                           // by which each term was divided; 0: no step has it
   std::array<Amounts, kTerms> directions_{};  // orthogonal ones of the scaled terms

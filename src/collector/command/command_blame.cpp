@@ -102,12 +102,9 @@ int show(const BlameOptions& options, const SourceOptions& source_options, const
   const auto& fits = sink.blame().fits();
   if (common.json) {
     for (const Blame::Fit& fit : fits) BlameSink::print(to_json(fit));
-    BlameSink::print(to_json(sink.table()));
+    BlameSink::print(to_json(sink.table(), sink.blame()));
   } else {
-    std::string text;
-    for (const Blame::Fit& fit : fits) text += to_text(fit);
-    if (fits.empty()) text += "no steps of an engine\n";
-    text += "\n";
+    std::string text = to_text(sink.blame());
     const bool has_one = !filter.request.empty();
     if (!fits.empty() && !has_one) text += to_text(sink.table(), options.rows) + "\n";
     std::size_t shown = 0;

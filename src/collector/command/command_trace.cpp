@@ -5,6 +5,8 @@
 #include "base/stopping.h"
 #include "base/text.h"
 #include "base/text_output.h"
+#include "blame/blame.h"
+#include "blame/blame_print.h"
 #include "command/command.h"
 #include "command/command_run.h"
 #include "command/options.h"
@@ -40,8 +42,8 @@ struct TraceOptions {
 // Prints each trace, and the counts of all others at the end.
 class TracePrinter : public TraceSink {
  public:
-  TracePrinter(const TraceOptions& options, const OutputOptions& common)
-      : limit_(options.limit), common_(common), style_(options.style) {
+  TracePrinter(const TraceOptions& options, const OutputOptions& common, Blame& blame)
+      : limit_(options.limit), common_(common), style_(options.style), blame_(blame) {
     style_.utf8 = style_.utf8 && std::strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
     style_.color = common.color;
   }
@@ -58,10 +60,12 @@ class TracePrinter : public TraceSink {
  private:
   // Valid until the next call.
   std::string_view text_of(const AssembledTrace& trace);
+  void add_stalls(const AssembledTrace& trace);
 
   const std::uint64_t limit_;
   const OutputOptions& common_;
   TreeStyle style_;
+  Blame& blame_;
   JsonWriter json_;
   std::string text_;
   std::uint64_t shown_ = 0;  // number of traces, including those that standard_output() loses later
@@ -77,8 +81,36 @@ std::string_view TracePrinter::text_of(const AssembledTrace& trace) {
   style_.width = columns_of_stdout();
   text_ = shown_ > 0 ? "\n" : "";
   add_trace_text(trace, style_, text_);
+  add_stalls(trace);
   return text_;
 }
+
+// A line for each request of the trace that others stalled in an engine.
+void TracePrinter::add_stalls(const AssembledTrace& trace) {
+  for (const auto& linked : trace.trace.linked()) {
+    if (!linked->is_of_steps) continue;
+    std::uint32_t node = trace.links.node_of(linked->linked_id);
+    if (node == TraceLinks::kNone) node = trace.links.first_root();  // a trace id names it
+    if (node == TraceLinks::kNone) continue;
+    const auto request = blame_.find(trace.trace.view(*trace.links.nodes()[node].entry));
+    if (request) text_ += stall_text(*request);
+  }
+}
+
+// Steps are of several requests, so that blame needs those too that the filter does not want.
+class BlamingStage : public Sink {
+ public:
+  BlamingStage(Blame& blame, TraceStage& stage) : blame_(blame), stage_(stage) {}
+  void on_entry(const Entry& entry) override {
+    blame_.on_entry(entry);
+    stage_.on_entry(entry);
+  }
+  void on_tick(std::uint64_t now_unix_ns) override { stage_.on_tick(now_unix_ns); }
+
+ private:
+  Blame& blame_;
+  TraceStage& stage_;
+};
 
 void TracePrinter::print_end(const Source& source, const TraceStage& stage) const {
   standard_output().flush();
@@ -143,8 +175,11 @@ void TracePrinter::print_end(const Source& source, const TraceStage& stage) cons
 
 int show_traces(const TraceOptions& options, const SourceOptions& source_options, const OutputOptions& common,
                 Source& source) {
-  TracePrinter printer(options, common);
+  Blame blame(
+      {}, [](const Entry&) { return false; }, [](const Blame::Request&) {});
+  TracePrinter printer(options, common, blame);
   TraceStage stage(options.source.filter, options.stage, printer);
+  BlamingStage sink(blame, stage);
   CommandRun run(source_options, options.source.filter);
   run.announce([&] {
     const std::string peers = "nopspan: --with-peers: attached to all processes of this host that have probes, now " +
@@ -153,7 +188,8 @@ int show_traces(const TraceOptions& options, const SourceOptions& source_options
   });
   if (source_options.from.empty()) set_standard_outputs_live();
   run.run(
-      source, stage, [&source] { return source.ledger(); }, [&stage] { return stage.has_matched(); });
+      source, common.json ? static_cast<Sink&>(stage) : sink, [&source] { return source.ledger(); },
+      [&stage] { return stage.has_matched(); });
   stage.finish(source);
   run.finish();
   printer.print_end(source, stage);
