@@ -2,6 +2,7 @@
 #include "blame/blame.h"
 
 #include "assembled_traces.h"
+#include "blame/blame_print.h"
 
 #include <nopspan/probes.h>
 
@@ -333,6 +334,30 @@ TEST_F(BlameOfEntries, IsBounded) {
   step({20, 21, 22}, 20, 1);
   EXPECT_EQ(blame->counts().members, 2);
   EXPECT_EQ(blame->counts().not_ended, 3);
+}
+
+TEST(BlameTable, IsBounded) {
+  BlameTable table(BlameBy::tenant, 4, 2);
+  double lost_ns = 0;
+  for (int i = 0; i < 1000; ++i) {
+    Blame::Request request;
+    request.tenant = "tenant " + std::to_string(i % 10);
+    request.duration_ns = 100;
+    request.ns[static_cast<std::size_t>(Cause::others_prefill)] = i + 2;
+    request.culprits = {{1, "id", "tenant " + std::to_string((i + 3) % 10), "", i + 1.0}};
+    lost_ns += i + 2;
+    table.add(request);
+  }
+  EXPECT_THAT(table.victims(), SizeIs(5));
+  EXPECT_THAT(table.stalls(), SizeIs(5));
+  EXPECT_EQ(table.victims().at("(others)").requests, 600);
+  double stalled_ns = 0, sum_ns = 0;
+  for (const auto& [name, one] : table.victims()) stalled_ns += one.stalled_ns;
+  for (const auto& [who, one] : table.stalls()) sum_ns += one.ns;
+  EXPECT_EQ(stalled_ns, lost_ns);
+  EXPECT_EQ(sum_ns, lost_ns);
+  ASSERT_THAT(table.requests(), SizeIs(2));
+  EXPECT_EQ(table.requests()[0].stalled_ns(), 1001);
 }
 
 TEST(Blame, CountsStepsThatDidNotArrive) {

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.request
 from pathlib import Path
 
 SUPPORT = Path(__file__).resolve().parent.parent / "support"
 sys.path.insert(0, str(SUPPORT))
-from lines import recording, run, span  # noqa: E402  pylint: disable=wrong-import-position
+from lines import PROGRAM, recording, run, span  # noqa: E402  pylint: disable=wrong-import-position
 from waiting import wait_until  # noqa: E402  pylint: disable=wrong-import-position
 
 EXAMPLE = Path(os.environ["NOPSPAN_EXAMPLE"])
@@ -76,6 +77,31 @@ class Blame(unittest.TestCase):
         self.assertRegex(done.stdout, re.escape(wanted["request_id"]) + r" of acme: .* steps\n  .*own decode .*\n  stalled by .* of globex .*\n  step \d+: ")
         done = run("blame", "--from", self.path, "--request", "nobody")
         self.assertEqual((done.returncode, "nothing in" in done.stderr), (1, True), done.stderr)
+
+    def test_trace_has_a_line_for_a_request_that_was_stalled(self):
+        text = run("trace", "--from", self.path, "--tenant", "acme").stdout
+        shares = [int(share) for share in re.findall(r"\n  stalled by others .* \((\d+) %\): .* \(\d+ prompt tokens\)", text)]
+        self.assertTrue(shares)
+        self.assertGreaterEqual(min(shares), 10)
+        stalled = [one for one in self.of_type(self.lines, "request") if one["tenant"] == "acme" and one["stalled_by"] and one["stalled_by"][0]["tenant"] == "globex"]
+        worst = max(stalled, key=lambda one: one["causes_ns"]["others_prefill"] / one["duration_ns"])
+        of_worst = run("trace", "--from", self.path, "--request", worst["request_id"]).stdout
+        self.assertIn("\n  stalled by others ", of_worst)
+
+    def test_metrics_add_up_to_the_table(self):
+        with subprocess.Popen([PROGRAM, "serve", "--from", self.path, "127.0.0.1:0"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as serve:
+            try:
+                url = re.search(r"http://\S+/metrics", serve.stderr.readline())[0].rstrip(",")
+                self.assertIn("is read completely", serve.stderr.readline())
+                with urllib.request.urlopen(url, timeout=30) as answer:
+                    text = answer.read().decode()
+            finally:
+                serve.terminate()
+        found = {(victim, by): float(value) for victim, by, value in re.findall(r'nopspan_engine_stall_seconds_total\{.*nopspan_tenant="(.*?)",nopspan_by_tenant="(.*?)"\} (\S+)', text)}
+        table = {(one["victim"], one["by"]): one["ns"] / 1e9 for one in self.of_type(self.lines, "table")[0]["stalls"]}
+        self.assertAlmostEqual(sum(found.values()), sum(table.values()), delta=1e-3)
+        for who, seconds in table.items():
+            self.assertAlmostEqual(found.get(who, 0), seconds, delta=0.2 * seconds + 1e-3, msg=who)
 
     def test_rows_are_of_what_was_asked_for(self):
         for by, name in (("tenant", "acme"), ("model", "nopspan-ngram")):

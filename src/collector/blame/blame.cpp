@@ -115,6 +115,7 @@ Blame::Engine* Blame::engine_of(const Entry& step) {
   Engine& engine = engines_[key];
   engine.number = engines_.size();
   engine.name = step.engine;
+  engine.process = *step.process;
   engine.text = engine.name + (instance != 0 ? " " + std::to_string(instance) : "") + " of " + process_text(process);
   of_process_[std::get<0>(key)].push_back(&engine);
   return &engine;
@@ -382,6 +383,7 @@ void Blame::fit_step(Engine& engine, Step& step, StepModel::Amounts& charged) co
 void Blame::charge(const Engine& engine, std::uint32_t number, State& state) const {
   Request& request = state.request;
   request.engine = engine.name;
+  request.process = engine.process;
   std::size_t next = state.until_ns == 0 && !state.runs.empty() ? state.runs.front().first : 0, cost = 0;
   for (const Run& run : state.runs) {
     for (; next < run.first; ++next) charge_step(engine, engine.steps[next], number, state, nullptr);

@@ -72,6 +72,7 @@ class Blame {
   };
   struct Request {
     std::string request_id, tenant, model, engine;
+    ProcessPointer process = nullptr;  // of the engine
     std::uint64_t start_unix_ns = 0, duration_ns = 0, steps = 0;
     std::uint64_t prefill_tokens = 0, decode_tokens = 0;  // that its steps computed
     bool is_wanted = false;
@@ -183,6 +184,7 @@ class Blame {
   struct Engine {
     std::uint64_t number = 0;
     std::string name, text;  // and with its instance and process
+    ProcessPointer process;
     std::vector<Step> steps;
     std::vector<Cost> costs;
     std::vector<Named> named;

@@ -180,6 +180,7 @@ class ExportSink : public Sink {
   }
   // After the last entry.
   void finish() {
+    if (has_metrics_) service_.finish();
     posts_metrics_ ? post() : service_.update();
     page_.finish();
   }

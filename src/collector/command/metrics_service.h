@@ -3,6 +3,7 @@
 // by HTTP.
 #pragma once
 
+#include "blame/blame.h"
 #include "export/exporter.h"
 #include "metric/ledger_metrics.h"
 #include "metric/metric_feed.h"
@@ -42,9 +43,11 @@ class MetricsService : public Sink {
 
   void on_entry(const Entry& entry) override {
     for (const auto& view : views_) view->feed.on_entry(entry);
+    blame_.on_entry(entry);
     last_entry_unix_ns_ = now_unix_ns_;
   }
   void on_tick(std::uint64_t now_unix_ns) override;
+  void finish() { blame_.finish(); }  // after the last entry
   // Writes the ledger, and the counts of the source's writers, of the receivers and of the server, as of now.
   void update();
   // Serves from now on, with this page if it is not null. Throws Failure.
@@ -71,6 +74,7 @@ class MetricsService : public Sink {
     MetricFeed feed;
     LedgerMetrics ledger;
   };
+  static void write_stalls(MetricRegistry& registry, const Blame::Request& request);
   void write_source(MetricRegistry& registry);
   void write_accounts(MetricRegistry& registry);
   void write_server(MetricRegistry& registry);
@@ -78,7 +82,8 @@ class MetricsService : public Sink {
   std::vector<std::unique_ptr<View>> views_;  // the one for OTLP is the last
   const Source& source_;
   const Exporter& exporter_;
-  std::uint64_t now_unix_ns_ = 0, updated_unix_ns_ = 0;
+  Blame blame_;
+  std::uint64_t now_unix_ns_ = 0, updated_unix_ns_ = 0, settled_unix_ns_ = 0;
   std::uint64_t last_entry_unix_ns_ = 0;  // when the last entry arrived; 0: there was none
   std::unique_ptr<HttpServer> server_;    // destroyed first, because it uses the others
 };
