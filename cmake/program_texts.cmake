@@ -33,7 +33,7 @@ elseif(NOT NOPSPAN_HELP2MAN)
   return()
 endif()
 
-set(nopspan_commands ps open top trace blame hist record replay convert export serve doctor)
+set(nopspan_commands ps open top trace blame whatif hist record replay convert export serve doctor)
 set(nopspan_pages_dir ${PROJECT_BINARY_DIR}/man)
 file(MAKE_DIRECTORY ${nopspan_pages_dir})
 list(TRANSFORM nopspan_commands PREPEND ${nopspan_pages_dir}/nopspan- OUTPUT_VARIABLE nopspan_pages)

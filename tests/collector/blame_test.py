@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""nopspan blame of the example server, whose steps take 20 us longer for each prompt token."""
+"""nopspan blame and whatif of the example server, whose steps take 20 us longer for each prompt token."""
 
+import concurrent.futures
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import urllib.request
 from pathlib import Path
@@ -19,6 +22,21 @@ from waiting import wait_until  # noqa: E402  pylint: disable=wrong-import-posit
 
 EXAMPLE = Path(os.environ["NOPSPAN_EXAMPLE"])
 GIANTS = 4
+LONG = os.environ.get("NOPSPAN_LONG", "0") == "1"
+
+
+@contextlib.contextmanager
+def server(path, *words):
+    """The example server, which records itself; its address."""
+    port = path.with_suffix(".port")
+    for old in (port, path):
+        old.unlink(missing_ok=True)
+    with subprocess.Popen([EXAMPLE / "chat_server", "--port-file", port, "--record", path, "--token-delay-us", "2000", "--prompt-delay-us", "20", "--seed", "7", *words],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield "http://127.0.0.1:" + wait_until(lambda: port.exists() and port.read_text(encoding="utf-8").strip(), "the server listens")
+        finally:
+            process.terminate()
 
 
 class Blame(unittest.TestCase):
@@ -28,18 +46,12 @@ class Blame(unittest.TestCase):
         cls.addClassCleanup(folder.cleanup)
         cls.folder = Path(folder.name)
         cls.path = cls.folder / "load.rec"
-        port = cls.folder / "port"
-        with subprocess.Popen([EXAMPLE / "chat_server", "--port-file", port, "--record", cls.path, "--token-delay-us", "2000", "--prompt-delay-us", "20", "--seed", "7"],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-            try:
-                url = "http://127.0.0.1:" + wait_until(lambda: port.exists() and port.read_text(encoding="utf-8").strip(), "the server listens")
-                ask = [EXAMPLE / "agent", "--base-url", url, "--search-root", SUPPORT, "--max-attempts", "12"]
-                with subprocess.Popen([*ask, "--seed", "3", "--requests", "60", "--concurrency", "6", "--organization", "acme"], stdout=subprocess.DEVNULL) as many:
-                    for number in range(GIANTS):
-                        subprocess.run([*ask, "--seed", str(number), "--organization", "globex", f"{number} " + "giant prompt " * 2500], stdout=subprocess.DEVNULL, check=True)
-                assert many.returncode == 0
-            finally:
-                server.terminate()
+        with server(cls.path) as url:
+            ask = [EXAMPLE / "agent", "--base-url", url, "--search-root", SUPPORT, "--max-attempts", "12"]
+            with subprocess.Popen([*ask, "--seed", "3", "--requests", "60", "--concurrency", "6", "--organization", "acme"], stdout=subprocess.DEVNULL) as many:
+                for number in range(GIANTS):
+                    subprocess.run([*ask, "--seed", str(number), "--organization", "globex", f"{number} " + "giant prompt " * 2500], stdout=subprocess.DEVNULL, check=True)
+            assert many.returncode == 0
         cls.lines = cls.blamed(cls.path)
 
     @staticmethod
@@ -122,6 +134,61 @@ class Blame(unittest.TestCase):
     def test_a_recording_without_an_engine(self):
         done = run("blame", "--from", recording(self.folder / "none.rec", span("chat", 0, 10)))
         self.assertEqual((done.returncode, done.stdout), (0, "no steps of an engine\n\n"))
+
+
+class WhatIf(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="nopspan-whatif-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = Path(folder.name)
+
+    @staticmethod
+    def ask(url, number, giant):
+        words = f"{number} " + ("giant prompt " * 2000 if giant else "some words " * (5 + number % 40))
+        body = {"model": "nopspan-ngram", "messages": [{"role": "user", "content": words}], "max_tokens": 20 + number % 30, "ignore_eos": True, "seed": number}
+        request = urllib.request.Request(url + "/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            answer.read()
+
+    def record(self, chunk, requests):
+        """A recording of requests that arrive as they like, whatever the server does."""
+        path = self.folder / f"{chunk}.rec"
+        with server(path, "--prefill-tokens", str(chunk), "--slots", "32", "--threads", "64", "--fail-rate", "0", "--cut-rate", "0") as url, \
+                concurrent.futures.ThreadPoolExecutor(64) as pool:
+            began, asked = time.monotonic(), []
+            for number in range(requests):
+                time.sleep(max(0, began + 0.04 * number - time.monotonic()))
+                asked.append(pool.submit(self.ask, url, number, number % 12 == 11))
+            for one in asked:
+                one.result()
+        return path
+
+    def waits(self, path, chunk):
+        done = run("whatif", "--from", path, "--set", f"prefill-chunk={chunk}", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
+        return json.loads(done.stdout)
+
+    def test_a_setting_that_was_not_seen(self):
+        path = self.record(256, 50)
+        known = self.waits(path, 128)
+        self.assertEqual((known["recorded_settings"]["prefill_chunk"], known["settings"]["prefill_chunk"], known["requests"]), (256, 128, 50))
+        self.assertLess(known["waits"]["gap_p99_ns"]["predicted"], known["waits"]["gap_p99_ns"]["recorded"])
+        for words, said in ((["--set", "prefill-chunk=257"], "outside what was seen"), (["--set", "slots=1000"], "outside what was seen"), (["--set", "chunk=1"], "is not a setting"),
+                            (["--set", "slots=0"], "is not a setting"), ([], "--set is required")):
+            done = run("whatif", "--from", path, *words)
+            self.assertEqual((done.returncode, done.stdout, said in done.stderr), (2, "", True), done.stderr)
+        done = run("whatif", "--from", recording(self.folder / "none.rec", span("chat", 0, 10)), "--set", "slots=2")
+        self.assertEqual((done.returncode, "there are no steps" in done.stderr), (1, True), done.stderr)
+
+    @unittest.skipUnless(LONG, "NOPSPAN_LONG is not 1")
+    def test_what_it_predicts_is_what_comes(self):
+        path = self.record(512, 300)
+        for chunk in (384, 256, 128, 96):
+            wait = self.waits(path, chunk)["waits"]["gap_p99_ns"]
+            came = self.waits(self.record(chunk, 300), chunk)["waits"]["gap_p99_ns"]["recorded"]
+            print(f"prefill-chunk={chunk}: gap p99 {wait['recorded'] / 1e6:.2f} ms recorded, {wait['predicted'] / 1e6:.2f} ms predicted, {came / 1e6:.2f} ms then", file=sys.stderr)
+            self.assertAlmostEqual(wait["predicted"] / came, 1, delta=0.15)
 
 
 if __name__ == "__main__":

@@ -276,16 +276,9 @@ void Blame::fit(Engine& engine) {
   made.steps = engine.steps.size();
   made.is_device =
       std::all_of(engine.steps.begin(), engine.steps.end(), [](const Step& one) { return one.device_ns > 0; });
-  // As many of the steps with prompts as of the others, if there are many: prompts may be rare.
-  constexpr std::size_t kSamples = 4096;
-  std::size_t all[2] = {}, seen[2] = {};
-  for (const Step& step : engine.steps) ++all[step.first_cost == step.end_cost];
   std::vector<StepModel::Step> samples;
-  for (const Step& step : engine.steps) {
-    const bool is_plain = step.first_cost == step.end_cost;
-    const std::size_t stride = (all[is_plain] + kSamples - 1) / kSamples;
-    if (seen[is_plain]++ % stride == 0) samples.push_back({StepModel::amounts_of(step.all()), engine.ns(step)});
-  }
+  samples.reserve(engine.steps.size());
+  for (const Step& step : engine.steps) samples.push_back({StepModel::amounts_of(step.all()), engine.ns(step)});
   engine.model = StepModel(samples);
   const StepModel& model = engine.model;
   StepModel::Amounts charged{};

@@ -16,14 +16,9 @@ constexpr double kLeastVariation = 1e-7;
 constexpr int kRounds = 30;
 constexpr double kSame = 1e-7;  // of the prices of two rounds
 
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
+double median(const Eigen::VectorXd& values) {
+  return collector::median(std::vector<double>(values.begin(), values.end()));
 }
-
-double median(const Eigen::VectorXd& values) { return median(std::vector<double>(values.begin(), values.end())); }
 
 // Least squares with coefficients that are not negative: the most negative one is left out until there is none.
 Eigen::VectorXd non_negative(const Eigen::MatrixXd& amounts, const Eigen::VectorXd& times) {
@@ -42,7 +37,30 @@ Eigen::VectorXd non_negative(const Eigen::MatrixXd& amounts, const Eigen::Vector
   return all;
 }
 
+// As many of the steps with prompts or drafts as of the others, if there are many: prompts may be rare.
+std::vector<StepModel::Step> some_of(const std::vector<StepModel::Step>& steps) {
+  constexpr std::size_t kMost = 4096;
+  const auto is_plain = [](const StepModel::Step& step) {
+    return step.amounts[StepModel::prefill] <= 0 && step.amounts[StepModel::drafted] <= 0;
+  };
+  std::size_t all[2] = {}, seen[2] = {};
+  for (const auto& step : steps) ++all[is_plain(step)];
+  std::vector<StepModel::Step> some;
+  for (const auto& step : steps) {
+    const bool plain = is_plain(step);
+    if (seen[plain]++ % ((all[plain] + kMost - 1) / kMost) == 0) some.push_back(step);
+  }
+  return some;
+}
+
 }  // namespace
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
 
 StepWork StepWork::of(const nopspan_member& member) {
   StepWork work;
@@ -82,8 +100,9 @@ StepModel::Amounts StepModel::amounts_of(const StepWork& work) {
   return {1, work.members, work.context, work.prefill, work.prefill_context, work.drafted, work.tokens * work.cells};
 }
 
-StepModel::StepModel(const std::vector<Step>& steps) {
-  if (steps.empty()) return;
+StepModel::StepModel(const std::vector<Step>& all) {
+  if (all.empty()) return;
+  const std::vector<Step> steps = some_of(all);
   const auto rows = static_cast<Eigen::Index>(steps.size());
   // Errors are relative, so that short steps count as much as long ones.
   Eigen::VectorXd times(rows), relative(rows);

@@ -10,6 +10,8 @@
 
 namespace nopspan::collector {
 
+double median(std::vector<double> values);  // 0 if there are none
+
 // The work of a step, or of some of its members: sums over these.
 struct StepWork {
   double members = 0;
@@ -38,8 +40,9 @@ class StepModel {
     Amounts amounts{};
     double ns = 0;
   };
-  // Long steps that have no cause in their amounts (hiccups) count little. Without steps, all prices are 0.
-  explicit StepModel(const std::vector<Step>& steps = {});
+  // Learns from at most 8,192 of them. Long steps that have no cause in their amounts (hiccups) count little. Without
+  // steps, all prices are 0.
+  explicit StepModel(const std::vector<Step>& all = {});
 
   [[nodiscard]] double ns(const Amounts& amounts) const;
   [[nodiscard]] double price(Term term) const { return prices_[term]; }

@@ -35,6 +35,7 @@ void add_replay(CLI::App& app, const OutputOptions& common, Run& run);
 void add_export(CLI::App& app, const OutputOptions& common, Run& run);
 void add_serve(CLI::App& app, const OutputOptions& common, Run& run);
 void add_blame(CLI::App& app, const OutputOptions& common, Run& run);
+void add_whatif(CLI::App& app, const OutputOptions& common, Run& run);
 void add_convert(CLI::App& app, const OutputOptions& common, Run& run);
 void add_doctor(CLI::App& app, const OutputOptions& common, Run& run);
 

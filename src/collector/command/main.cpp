@@ -140,8 +140,8 @@ void add_output_options(CLI::App& app, OutputOptions& common, bool& no_color) {
 
 void add_commands(CLI::App& app, OutputOptions& common, bool& no_color, Run& run) {
   using Add = void (*)(CLI::App&, const OutputOptions&, Run&);
-  for (const Add add : {add_ps, add_open, add_top, add_trace, add_blame, add_hist, add_record, add_replay, add_export,
-                        add_serve, add_convert, add_doctor}) {
+  for (const Add add : {add_ps, add_open, add_top, add_trace, add_blame, add_whatif, add_hist, add_record, add_replay,
+                        add_export, add_serve, add_convert, add_doctor}) {
     add(app, common, run);
   }
   for (CLI::App* command : app.get_subcommands({})) {

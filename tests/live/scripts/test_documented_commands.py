@@ -43,6 +43,7 @@ ELSEWHERE = {
     "engine_llama --model model.gguf --slots 8 --requests 40 --spec 3 --ctx 600 --cancel-every 6 --books books":
         "live.engine_llama",
     "nopspan hist --of acceptance": "live.engine_facts",
+    "nopspan whatif --from load.rec --set prefill-chunk=128": "collector.blame",
     "cmake --preset dev && cmake --build --preset dev": "scripts/test.sh",
     "ctest --preset dev -L unit": "scripts/test.sh",
     "cmake --build --preset dev --target docs": "hygiene.api_reference",
@@ -309,7 +310,7 @@ class DocumentedCommands(Test):
         self.assertEqual(set(re.findall(r"--preset (\S+)", " ".join(self.commands))) - presets, set())
 
     def test_the_options_exist(self):
-        nopspan = ["nopspan " + command for command in ("ps", "open", "top", "blame", "hist", "trace", "record", "replay", "convert", "export", "serve", "doctor")]
+        nopspan = ["nopspan " + command for command in ("ps", "open", "top", "blame", "whatif", "hist", "trace", "record", "replay", "convert", "export", "serve", "doctor")]
         others = [SERVER, example_service.AGENT, *SHOP, *(os.path.join(SOURCE, "scripts", name) for name in ("attach.sh", "perf-spans.sh", "test.sh"))]
         options = {program: set(re.findall(r"--[a-z][a-z-]*", subprocess.run(
             [*program.split(), "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout)) for program in nopspan + others}

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "blame/what_if.h"
+
+#include "base/failure.h"
+#include "facts/row_key.h"
+
+#include <nopspan/probes.h>
+
+#include <algorithm>
+#include <deque>
+#include <random>
+#include <utility>
+
+namespace nopspan::collector {
+namespace {
+
+[[noreturn]] void refuse(const std::string& why) { throw Failure("What if cannot be known: " + why); }
+
+}  // namespace
+
+void WhatIf::on_entry(const Entry& entry) {
+  const std::uint64_t process = number_of(**entry.process);
+  if (is_step(entry) && entry.step != nullptr && entry.duration_ns > 0) {
+    if (engines_.size() > kMostEngines || steps_ >= kMostSteps || members_ >= kMostMembers) {
+      ++over_limit_;
+      return;
+    }
+    ++steps_;
+    Engine& engine = engines_[{process, std::string(entry.engine), entry.step->instance}];
+    engine.text = std::string(entry.engine) + " of " + process_text(**entry.process);
+    const auto wall_ns = static_cast<double>(entry.duration_ns);
+    const auto device_ns = static_cast<double>(entry.step->device_ns);
+    const std::size_t first = engine.members.size();
+    engine.steps.push_back({entry.start_unix_ns,
+                            wall_ns,
+                            std::min(device_ns, wall_ns),
+                            static_cast<double>(entry.step->kv_used),
+                            entry.step->budget_tokens,
+                            {},
+                            first,
+                            first});
+    engine.step_id = entry.span_id;
+    add_members(engine, entry.members);
+    return;
+  }
+  for (auto& [key, engine] : engines_) {
+    if (entry.kind == Kind::part) {
+      const bool is_its = std::get<0>(key) == process && engine.step_id == entry.span_id && !engine.steps.empty();
+      if (is_its) add_members(engine, entry.members);
+    } else if (entry.kind == Kind::span) {
+      const bool may_be_it = entry.name == "engine.request" || entry.parent_id == 0;
+      auto found =
+          std::get<0>(key) == process ? engine.numbers.find({entry.span_id, NamedBy::span}) : engine.numbers.end();
+      if (found == engine.numbers.end() && may_be_it)
+        found = engine.numbers.find({member_key_of(entry.trace_id), NamedBy::trace});
+      if (found == engine.numbers.end()) continue;
+      Request& request = engine.requests[found->second];
+      Attribute admission;
+      const bool is_known = find_attribute(entry, "nopspan.admission_ns", admission) && admission.integer > 0;
+      request.arrival_ns = entry.start_unix_ns + (is_known ? static_cast<std::uint64_t>(admission.integer) : 0);
+      request.has_arrival = true;
+    }
+  }
+}
+
+void WhatIf::add_members(Engine& engine, std::string_view members) {
+  Step& step = engine.steps.back();
+  for_each_member(members, [&](const nopspan_member& member) {
+    const auto [found, is_new] = engine.numbers.try_emplace({member.request, named_by(member)},
+                                                            static_cast<std::uint32_t>(engine.requests.size()));
+    if (is_new) engine.requests.emplace_back();
+    Request& request = engine.requests[found->second];
+    if (request.cached < 0) request.cached = member.context_tokens;
+    if (request.arrival_ns == 0) request.arrival_ns = step.start_ns;
+    request.prompt += member.prefill_tokens;
+    request.decode_steps += member.decode_tokens > 0 ? 1 : 0;
+    request.decoded += member.decode_tokens;
+    request.drafted += member.drafted_tokens;
+    step.work += StepWork::of(member);
+    ++members_;
+    engine.members.push_back({found->second, member.decode_tokens, member.drafted_tokens});
+  });
+  step.end = engine.members.size();
+}
+
+void WhatIf::learn() {
+  const auto most = std::max_element(engines_.begin(), engines_.end(), [](const auto& a, const auto& b) {
+    return a.second.steps.size() < b.second.steps.size();
+  });
+  if (most == engines_.end()) refuse("there are no steps of an engine");
+  Engine engine = std::move(most->second);
+  engines_.clear();
+  engine_ = engine.text;
+  steps_ = engine.steps.size();
+  std::sort(engine.steps.begin(), engine.steps.end(),
+            [](const Step& a, const Step& b) { return a.start_ns < b.start_ns; });
+  const bool is_device =
+      std::all_of(engine.steps.begin(), engine.steps.end(), [](const Step& one) { return one.device_ns > 0; });
+  std::vector<StepModel::Step> samples;
+  std::vector<double> left, between;
+  for (std::size_t i = 0; i < engine.steps.size(); ++i) {
+    Step& step = engine.steps[i];
+    left.push_back(std::max(0.0, step.kv_used - step.work.cells));
+    StepWork all = step.work;
+    all.cells += left.back();
+    samples.push_back({StepModel::amounts_of(all), is_device ? step.device_ns : step.wall_ns});
+    most_prefill_ = std::max(most_prefill_, step.work.prefill);
+    most_members_ = std::max(most_members_, step.work.members);
+    settings_.prefill_chunk = std::max(settings_.prefill_chunk, step.budget);
+    if (i > 0 && samples.size() > 1) {
+      const Step& before = engine.steps[i - 1];
+      const double gap_ns = static_cast<double>(step.start_ns) - static_cast<double>(before.start_ns) - before.wall_ns;
+      if (step.end > step.first && before.end > before.first) between.push_back(std::max(0.0, gap_ns));
+    }
+  }
+  model_ = StepModel(samples);
+  left_cells_ = median(left);
+  between_ns_ = median(between);
+  StepModel::Amounts prompts{};
+  double all_ns = 0, prompts_ns = 0;
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    const StepModel::Amounts& amounts = samples[i].amounts;
+    errors_ns_[amounts[StepModel::prefill] > 0].push_back(engine.steps[i].wall_ns - model_.ns(amounts));
+    for (const auto term : {StepModel::prefill, StepModel::prefill_context}) prompts[term] += amounts[term];
+    all_ns += samples[i].ns;
+  }
+  prompts_ns = model_.ns(prompts);
+  // As for blame: prompts may cost nothing.
+  if (model_.standard_error(prompts) > std::max(0.3 * prompts_ns, 0.02 * all_ns))
+    refuse("the steps do not show what prompts cost. They carry prompts alike, or are too few");
+  if (model_.residual() > 0.3) refuse("the steps' times scatter too much. Report device_ns()");
+  if (settings_.prefill_chunk == 0 || static_cast<double>(settings_.prefill_chunk) > 1.5 * most_prefill_)
+    settings_.prefill_chunk = static_cast<std::uint64_t>(most_prefill_);
+  learn_waits(engine);
+  requests_ = std::move(engine.requests);
+  std::sort(requests_.begin(), requests_.end(),
+            [](const Request& a, const Request& b) { return a.arrival_ns < b.arrival_ns; });
+}
+
+// Whether a request waited for a slot: it arrived before a step without it that was as large as any.
+bool WhatIf::had_no_slot(const Engine& engine) const {
+  std::vector<bool> has_begun(engine.requests.size());
+  for (std::size_t i = 0; i < engine.steps.size(); ++i) {
+    for (std::size_t k = engine.steps[i].first; k < engine.steps[i].end; ++k) {
+      const std::uint32_t number = engine.members[k].request;
+      const bool is_first = !has_begun[number];
+      has_begun[number] = true;
+      if (!is_first || i == 0) continue;
+      const Step& before = engine.steps[i - 1];
+      const Request& request = engine.requests[number];
+      if (request.has_arrival && request.arrival_ns < before.start_ns && before.work.members >= most_members_)
+        return true;
+    }
+  }
+  return false;
+}
+
+// What requests waited for, and whether all that decode are in each step.
+void WhatIf::learn_waits(const Engine& engine) {
+  struct Last {
+    std::uint64_t end_ns = 0;
+    std::size_t step = 0;
+  };
+  std::vector<Last> last(engine.requests.size());
+  std::uint64_t left_out = 0;
+  settings_.slots = had_no_slot(engine) ? static_cast<std::uint64_t>(most_members_) : 0;
+  for (std::size_t i = 0; i < engine.steps.size(); ++i) {
+    const Step& step = engine.steps[i];
+    const std::uint64_t end_ns = step.start_ns + static_cast<std::uint64_t>(step.wall_ns);
+    for (std::size_t k = step.first; k < step.end; ++k) {
+      const Member& member = engine.members[k];
+      if (member.decoded == 0) continue;
+      const Request& request = engine.requests[member.request];
+      Last& before = last[member.request];
+      if (before.end_ns != 0) {
+        recorded_.gap.add(end_ns - std::min(end_ns, before.end_ns));
+        left_out += before.step + 1 < i ? 1 : 0;
+      } else if (request.has_arrival) {
+        recorded_.ttft.add(end_ns - std::min(end_ns, request.arrival_ns));
+      }
+      before = {end_ns, i};
+    }
+  }
+  recorded_.requests = engine.requests.size();
+  if (recorded_.gap.count() == 0 || recorded_.ttft.count() == 0)
+    refuse("no request that was recorded as a whole decoded");
+  if (left_out * 20 > recorded_.gap.count())
+    refuse(
+        "requests were left out of steps while they decoded (prompts first, or preemption), which it cannot simulate");
+}
+
+WhatIf::Waits WhatIf::simulate(const EngineSettings& settings) const {
+  const auto check = [](const char* name, std::uint64_t wanted, double most) {
+    if (static_cast<double>(wanted) > most) {
+      throw Failure(std::string(name) + "=" + std::to_string(wanted) +
+                        " is outside what was seen, so that nobody knows what it would cost: steps had at most " +
+                        std::to_string(static_cast<std::uint64_t>(most)),
+                    Failure::kUsageError);
+    }
+  };
+  check("prefill-chunk", settings.prefill_chunk, most_prefill_);
+  check("slots", settings.slots, most_members_);
+  struct Running {
+    const Request* request;
+    double left, context, drafts;  // tokens: of the prompt; in the cache; a step
+    std::uint64_t steps;           // with tokens that are left
+    double last_ns = 0;            // 0: no token yet
+  };
+  Waits waits;
+  std::vector<Running> running;
+  std::mt19937_64 random(1);  // so that it gives the same each time
+  std::size_t next = 0;
+  const std::size_t slots = settings.slots > 0 ? settings.slots : SIZE_MAX;
+  const std::uint64_t begin_ns = requests_.front().arrival_ns;
+  const auto arrival = [&](const Request& one) { return static_cast<double>(one.arrival_ns - begin_ns); };
+  double now_ns = 0;
+  while (next < requests_.size() || !running.empty()) {
+    if (running.empty()) now_ns = std::max(now_ns, arrival(requests_[next]));
+    for (; next < requests_.size() && running.size() < slots && arrival(requests_[next]) <= now_ns; ++next) {
+      const Request& one = requests_[next];
+      const double steps = std::max<double>(1, static_cast<double>(one.decode_steps));
+      running.push_back(
+          {&one, one.prompt, std::max(0.0, one.cached), static_cast<double>(one.drafted) / steps, one.decode_steps});
+    }
+    if (static_cast<double>(running.size()) > 2 * most_members_) {
+      refuse("then " + std::to_string(running.size()) + " requests would run at a time, and at most " +
+             std::to_string(static_cast<std::uint64_t>(most_members_)) + " did");
+    }
+    StepWork work;
+    double budget = static_cast<double>(settings.prefill_chunk);
+    for (Running& one : running) {
+      nopspan_member member{};
+      member.context_tokens = static_cast<unsigned>(one.context);
+      member.prefill_tokens = static_cast<unsigned>(std::min(budget, one.left));
+      if (one.left <= 0) member.drafted_tokens = static_cast<unsigned short>(one.drafts + 0.5);
+      work += StepWork::of(member);
+      budget -= member.prefill_tokens;
+      one.left -= member.prefill_tokens;
+      one.context += member.prefill_tokens;
+    }
+    work.cells += left_cells_;
+    const auto& errors = errors_ns_[work.prefill > 0];
+    now_ns += model_.ns(StepModel::amounts_of(work));
+    if (!errors.empty()) now_ns += errors[random() % errors.size()];
+    for (Running& one : running) {
+      if (one.left > 0 || one.steps == 0) continue;
+      if (one.last_ns > 0) {
+        waits.gap.add(static_cast<std::uint64_t>(std::max(0.0, now_ns - one.last_ns)));
+      } else if (one.request->has_arrival) {
+        waits.ttft.add(static_cast<std::uint64_t>(std::max(0.0, now_ns - arrival(*one.request))));
+      }
+      one.last_ns = now_ns;
+      one.context += static_cast<double>(one.request->decoded) / static_cast<double>(one.request->decode_steps);
+      --one.steps;
+    }
+    waits.requests += std::erase_if(running, [](const Running& one) { return one.left <= 0 && one.steps == 0; });
+    now_ns += between_ns_;
+  }
+  return waits;
+}
+
+}  // namespace nopspan::collector
