@@ -351,7 +351,7 @@ class Page(Browsing):
     def under_load(self):
         """Recordings of the example server and its agent."""
         server, agent = self.folder / "load.rec", self.folder / "agent.rec"
-        with self.example_server("--record", server) as (_, ask), self.load(ask, "--record", agent):
+        with self.example_server("--record", server, "--prompt-delay-us", "20") as (_, ask), self.load(ask, "--record", agent):
             pass
         return server, agent
 
@@ -370,6 +370,9 @@ class Page(Browsing):
                 self.assertEqual(self.script("return document.documentElement.scrollWidth"), self.script("return innerWidth"), (view, width))
                 if width == 1400:
                     self.picture(view.split("?")[0])
+        self.open(page, "#engine")
+        worst = max(json.loads(run("blame", "--from", server, "--json").stdout.splitlines()[-1])["stalls"], key=lambda one: one["ns"])
+        self.assertRegex(self.text("aside"), rf"Time lost to others\nstalled by lost share requests\n{worst['victim']} {worst['by']} .* \d+ % {worst['requests']}\n")
 
     def test_many_spans(self):
         """Prints how long it takes. The limits are far above that."""

@@ -63,8 +63,9 @@ class Holders {
       if (one.cells <= 0) now_.pop_back();
     }
     if (now_.size() > BlameLimits::kHolders) {
-      unknown_ += now_.front().cells;
-      now_.erase(now_.begin());
+      const auto end = now_.end() - static_cast<std::ptrdiff_t>(BlameLimits::kHolders);
+      std::for_each(now_.begin(), end, [this](const Holder& one) { unknown_ += one.cells; });
+      now_.erase(now_.begin(), end);
     }
     unknown_ += more;
     for (auto one = now_.begin(); unknown_ < 0 && one != now_.end(); ++one) {
@@ -285,7 +286,10 @@ void Blame::fit(Engine& engine) {
   engine.named.clear();
   std::vector<Holders::Holder> absent;
   const auto count = static_cast<std::uint32_t>(engine.steps.size());
+  const bool has_left =
+      std::any_of(engine.steps.begin(), engine.steps.end(), [](const Step& one) { return one.left().cells > 0; });
   for (const std::uint32_t number : engine.states) {
+    if (!has_left) break;
     const State& state = states_[number];
     const auto& runs = state.runs;
     const auto add = [&](std::uint32_t from, std::uint32_t until, double cells, std::uint64_t since) {
@@ -299,7 +303,7 @@ void Blame::fit(Engine& engine) {
   for (std::size_t i = 0; i < engine.steps.size(); ++i) {
     Step& step = engine.steps[i];
     fit_step(engine, step, charged);
-    holders.move_to(i, step.left().cells);
+    if (has_left) holders.move_to(i, step.left().cells);
     if (step.cells_ns > 0) {
       holders.share(step.left().cells, [&](std::uint32_t state, double part) {
         engine.named.push_back({state, Cause::cells_left, part * step.cells_ns, 0});
@@ -485,6 +489,12 @@ void Blame::deliver(const Engine& engine, bool all) {
     charge(engine, number, state);
     state.is_delivered = true;
     take_(state.request);
+    // There may be many of them. find() returns what a line has room for.
+    Request& request = state.request;
+    request.gaps = {};
+    if (request.culprits.size() > BlameLimits::kKept) request.culprits.resize(BlameLimits::kKept);
+    request.culprits.shrink_to_fit();
+    state.costs = {};
   }
 }
 

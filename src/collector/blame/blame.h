@@ -50,6 +50,7 @@ struct BlameLimits {
   std::size_t culprits = 256;                  // of a request
   static constexpr std::size_t kGaps = 3;      // of a request
   static constexpr std::size_t kNamed = 16;    // members of a step that are named as those who made it long
+  static constexpr std::size_t kKept = 4;      // culprits of a request that was delivered
   static constexpr std::size_t kHolders = 64;  // requests that left something in an engine's cache
 };
 
@@ -120,7 +121,8 @@ class Blame {
   void settle(std::uint64_t now_unix_ns);
   // Delivers all that have ended.
   void finish();
-  // The request of this span, with the steps that have arrived. Nothing if no step names it, or if it was delivered
+  // The request of this span, with the steps that have arrived. If it was delivered, it has the first culprits and no
+  // gaps. Nothing if no step names it, or if it was delivered
   // long ago.
   std::optional<Request> find(const Entry& span);
 

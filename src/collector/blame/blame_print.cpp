@@ -99,6 +99,13 @@ std::string BlameTable::name_of(const std::string& tenant, const std::string& mo
   return name.empty() ? "-" : name;
 }
 
+std::vector<std::pair<BlameTable::Who, BlameTable::Stall>> BlameTable::longest_stalls() const {
+  std::vector<std::pair<Who, Stall>> sorted(stalls_.begin(), stalls_.end());
+  std::stable_sort(sorted.begin(), sorted.end(),
+                   [](const auto& a, const auto& b) { return a.second.ns > b.second.ns; });
+  return sorted;
+}
+
 void BlameTable::add(const Blame::Request& request) {
   ++count_;
   const auto place = [this](auto& rows, const auto& key, const auto& others) -> auto& {
@@ -197,9 +204,7 @@ std::string stall_text(const Blame::Request& request) {
 std::string to_text(const BlameTable& table, std::size_t rows) {
   std::string text;
   TextTable stalls({{"STALLED"}, {"BY"}, {"LOST", Align::right}, {"SHARE", Align::right}, {"REQUESTS", Align::right}});
-  std::vector<std::pair<std::pair<std::string, std::string>, BlameTable::Stall>> sorted(table.stalls().begin(),
-                                                                                        table.stalls().end());
-  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.second.ns > b.second.ns; });
+  const auto sorted = table.longest_stalls();
   for (std::size_t i = 0; i < std::min(rows, sorted.size()); ++i) {
     const auto& [who, stall] = sorted[i];
     const auto victim = table.victims().find(who.first);

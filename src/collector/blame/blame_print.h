@@ -34,7 +34,9 @@ class BlameTable {
     double stalled_ns = 0, all_ns = 0;
     std::uint64_t requests = 0, prefill_tokens = 0, decode_tokens = 0;
   };
-  [[nodiscard]] const std::map<std::pair<std::string, std::string>, Stall>& stalls() const { return stalls_; }
+  using Who = std::pair<std::string, std::string>;  // victim, culprit
+  [[nodiscard]] const std::map<Who, Stall>& stalls() const { return stalls_; }
+  [[nodiscard]] std::vector<std::pair<Who, Stall>> longest_stalls() const;  // the longest first
   [[nodiscard]] const std::map<std::string, Victim>& victims() const { return victims_; }
   // Those that others stalled most, in this order.
   [[nodiscard]] const std::vector<Blame::Request>& requests() const { return requests_; }
@@ -45,7 +47,7 @@ class BlameTable {
 
   const BlameBy by_;
   const std::size_t most_rows_, most_requests_;
-  std::map<std::pair<std::string, std::string>, Stall> stalls_;  // victim, culprit
+  std::map<Who, Stall> stalls_;
   std::map<std::string, Victim> victims_;
   std::vector<Blame::Request> requests_;
   std::uint64_t count_ = 0;

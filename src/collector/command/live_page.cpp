@@ -59,7 +59,7 @@ class LivePage::Following : private TraceSink {
         begin_unix_ns_(std::max(now_unix_ns, unix_now())),  // a tick may be late
         page_([&owner](const char* kind, std::string_view base64) { owner.lines_.add(kind, base64); }, now_unix_ns,
               kLowLevel),
-        picture_(page_, "", flows_),
+        picture_(page_, "", flows_, true),
         stage_({}, stage_options(), *this),
         rates_(owner.source_, {}, kWindowSeconds, kMostRates, rates_request(), true,
                [&owner](const TopSnapshotPointer& now) {

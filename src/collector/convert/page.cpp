@@ -181,6 +181,8 @@ std::string Page::head(std::vector<std::string> notes) const {
     json.text("remark", file.remark);
     json.text("losses", file.losses);
     json.number("outside", file.outside);
+    json.key("stalls");
+    json.literal(file.stalls.empty() ? "[]" : file.stalls);
     json.end_object();
   }
   json.end_array();
@@ -188,9 +190,18 @@ std::string Page::head(std::vector<std::string> notes) const {
   return std::string(json.text());
 }
 
-PageOfFile::PageOfFile(Page& page, const std::string& name, StepFlows& flows)
-    : page_(page), file_(page.files_.size()), flows_(flows) {
-  page_.files_.push_back({name, {}, {}, 0});
+PageOfFile::PageOfFile(Page& page, const std::string& name, StepFlows& flows, bool is_live)
+    : page_(page),
+      file_(page.files_.size()),
+      flows_(flows),
+      is_live_(is_live),
+      blame_(
+          {}, [](const Entry&) { return true; },
+          [this](const Blame::Request& request) {
+            if (request.is_sure) stalls_.add(request);
+            unsure_ += request.is_sure ? 0 : 1;
+          }) {
+  page_.files_.push_back({name, {}, {}, 0, {}});
 }
 
 void PageOfFile::add(const AssembledTrace& assembled) {
@@ -211,6 +222,7 @@ void PageOfFile::add(const AssembledTrace& assembled) {
     const TraceLinks::Node& node = links.nodes()[i];
     const Entry entry = trace.view(*node.entry);
     const bool is_span = entry.kind == Kind::span;
+    blame_.on_entry(entry);
     place[i] = places++;
     first_ns = std::min(first_ns, entry.start_unix_ns);
     last_ns = std::max(last_ns, entry.start_unix_ns);
@@ -345,6 +357,7 @@ void PageOfFile::add(const Entry& entry) {
     const nopspan_step none{};
     const nopspan_step& step = entry.step != nullptr ? *entry.step : none;
     const bool is_part = entry.kind == Kind::part;
+    blame_.on_entry(entry);
     JsonWriter json;
     json.begin_object();
     json.key("process");
@@ -415,6 +428,32 @@ void PageOfFile::finish(const Ledger& ledger, const std::string& remark, const s
   Page::File& file = page_.files_[file_];
   if (ledger.total.lost() > 0) file.losses = to_text(ledger);
   file.remark = remark;
+  // While it grows, a little more would change little.
+  if (!is_live_) {
+    blame_.finish();
+  } else if (counts_.steps > settled_steps_ + settled_steps_ / 10) {
+    settled_steps_ = counts_.steps;
+    blame_.settle(0);
+  }
+  file.stalls = stalls();
+}
+
+std::string PageOfFile::stalls() const {
+  JsonWriter json;
+  json.begin_array();
+  for (const auto& [who, stall] : stalls_.longest_stalls()) {
+    const auto victim = stalls_.victims().find(who.first);
+    json.begin_object();
+    json.text("stalled", printable(who.first, 64));
+    json.text("by", printable(who.second, 64));
+    json.number("ns", static_cast<std::uint64_t>(stall.ns));
+    json.number("of_ns", static_cast<std::uint64_t>(victim != stalls_.victims().end() ? victim->second.all_ns : 0));
+    json.number("requests", stall.victims);
+    json.number("unsure", unsure_);
+    json.end_object();
+  }
+  json.end_array();
+  return std::string(json.text());
 }
 
 }  // namespace nopspan::collector

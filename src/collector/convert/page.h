@@ -9,6 +9,8 @@
 #pragma once
 
 #include "base/json_writer.h"
+#include "blame/blame.h"
+#include "blame/blame_print.h"
 #include "convert/picture.h"
 
 #include <cstddef>
@@ -63,6 +65,7 @@ class Page {
   struct File {
     std::string name, remark, losses;
     std::uint64_t outside = 0;  // spans and events that are in no request
+    std::string stalls;         // JSON: which tenants stalled which
   };
 
   void write_block(const char* kind, std::string_view bytes) const;
@@ -78,8 +81,8 @@ class Page {
 // What a page has of one recording.
 class PageOfFile : public Picture {
  public:
-  // All must outlive this object. `name` is the name of the file.
-  PageOfFile(Page& page, const std::string& name, StepFlows& flows);
+  // All must outlive this object. `name` is the name of the file. `is_live`: finish() is called again and again.
+  PageOfFile(Page& page, const std::string& name, StepFlows& flows, bool is_live = false);
   void add(const AssembledTrace& trace) override;
   void add(const Entry& entry) override;
   void finish(const Ledger& ledger, const std::string& remark, const std::optional<ClockState>& clock) override;
@@ -113,6 +116,7 @@ class PageOfFile : public Picture {
 
   void write_requests();
   void write_steps();
+  [[nodiscard]] std::string stalls() const;
 
   Page& page_;
   const std::size_t file_;
@@ -120,6 +124,10 @@ class PageOfFile : public Picture {
   Requests requests_;
   Steps steps_;
   JsonWriter details_;
+  const bool is_live_;
+  BlameTable stalls_{BlameBy::tenant, 64, 0};
+  std::uint64_t unsure_ = 0, settled_steps_ = 0;
+  Blame blame_;
 };
 
 }  // namespace nopspan::collector

@@ -79,6 +79,7 @@ async function load() {
 function use(blocks, head) {
   Object.assign(data, structuredClone(head));
   for (const file of data.files) for (const key of ["name", "remark", "losses"]) file[key] = visible(file[key]);
+  data.stalls = data.files.flatMap((file) => file.stalls.map((stall) => ({ ...stall, stalled: visible(stall.stalled), by: visible(stall.by) })));
   data.blocks = blocks.filter((block) => block.kind === "requests");
   data.details = data.blocks.map((block) => block.details);
   data.steps = blocks.filter((block) => block.kind === "steps");

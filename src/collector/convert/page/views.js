@@ -470,6 +470,17 @@ const engineText = (number) => {
   return name + (instance ? " " + instance : "") + " of " + processText(process);
 };
 
+// Which tenants lost time to which, in all engines.
+function stallsTable() {
+  const stalls = data.stalls.filter(({ ns }) => ns > 0).sort((a, b) => b.ns - a.ns);
+  if (stalls.length === 0) return [];
+  const columns = ["stalled", "by", "lost", "share", "requests"];
+  return [element("h2", {}, "Time lost to others"), element("table", {}, element("tr", {}, ...columns.map((text) => element("th", { scope: "col" }, text))),
+    ...stalls.slice(0, 20).map(({ stalled, by, ns, of_ns: all, requests }) => element("tr", {}, element("td", {}, stalled), element("td", {}, by),
+      ...[durationText(ns), all > 0 ? Math.round(100 * ns / all) + " %" : "", numberText(requests)].map((text) => element("td", { class: "number" }, text))))),
+  element("p", { class: "hint" }, "By tenant, as nopspan blame charges it" + (stalls[0].unsure > 0 ? ". " + counted(stalls[0].unsure, "request") + " not charged, because the steps do not show what prompts cost." : "."))];
+}
+
 function showEngine(main) {
   if (data.engines.length === 0) {
     main.append(element("p", { class: "hint" }, "This page has no steps of an engine" + (data.gauges.length > 0 ? ", and its " + counted(data.gauges.length, "gauge") + " can only be seen beside them." : ".")));
@@ -634,7 +645,7 @@ function showEngine(main) {
   function showPanel(gap) {
     const step = state.step;
     if (!(step >= 0 && step < data.step_start.length)) {
-      panel.replaceChildren(element("p", { class: "hint" }, "Click on a step to see its requests, and on a gap of a request to see the steps in it."));
+      panel.replaceChildren(element("p", { class: "hint" }, "Click on a step to see its requests, and on a gap of a request to see the steps in it."), ...stallsTable());
       return;
     }
     panel.replaceChildren();
