@@ -12,7 +12,7 @@ seconds=${1:-30}
 
 build=build/bench
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DNOPSPAN_TESTS=OFF -DNOPSPAN_EXAMPLES=OFF -DNOPSPAN_COLLECTOR=ON >/dev/null
-cmake --build "$build" --target nopspan_program bench_traces bench_tail bench_first -- --quiet >&2
+cmake --build "$build" --target nopspan_program bench_traces bench_tail bench_first bench_blame -- --quiet >&2
 nopspan=$PWD/$build/nopspan programs=$PWD/$build/bench library=$(realpath "$build/libnopspan.so")
 traces=$programs/bench_traces
 
@@ -148,6 +148,19 @@ $("$programs/bench_first" handler | first_span "with a handler")
 $(by_collector "$programs/bench_first" | first_span "attached")
 
 $(bench/steps.sh)
+
+## Who stalled whom
+
+\`nopspan blame\`, \`serve\` and a page learn from the steps what their work costs, and charge requests
+([blame.md](blame.md)). \`bench_blame\` measures this without the delivery of entries: an engine with 200
+steps a second of 256 members, 128 requests that end in a second, a part of a long prompt in each third
+step, and a cache that keeps what the last requests left. CPU is that of charging every 10 s, in windows
+of 5 minutes. Memory is the peak resident size of the whole program.
+
+| | CPU | memory |
+| --- | --- | --- |
+$("$programs/bench_blame" --benchmark_counters_tabular=true 2>/dev/null | awk '/^add_steps/ {
+  printf "| %s | %.1f %% of a core | %.0f MiB |\n", /drafts:1/ ? "with drafts of each member" : "without drafts", $8, $7 }')
 
 ## The collector itself
 
