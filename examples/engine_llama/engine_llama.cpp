@@ -15,6 +15,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <deque>
 #include <exception>
 #include <fstream>
@@ -38,13 +39,14 @@ using Tokens = std::vector<llama_token>;
 constexpr const char* kEngineName = "llama.cpp";
 constexpr const char* kCancelled = "client_closed";
 constexpr std::chrono::milliseconds kReportInterval{100};
+constexpr Count kGiantStep = 40;     // after which the giant prompt arrives
 constexpr Count kPrefixes = 4;       // different beginnings of prompts
 constexpr Count kShortestMatch = 2;  // tokens that must repeat before a draft continues them
 
 struct Options {
   std::string model, books;
   Count slots = 8, requests = 64, clients = 0, prompt = 96, output = 64;
-  Count chunk = 64, ctx = 0, spec = 0, cancel_every = 0, threads = 1;
+  Count chunk = 64, ctx = 0, spec = 0, cancel_every = 0, threads = 1, giant = 0;
 };
 
 enum Phase { kQueue, kPrefill, kDecode };
@@ -128,11 +130,12 @@ class LlamaEngine {
         nopspan::Context().with_label("engine", kEngineName).with_label("model", model_name_)};
     for (bool done = false; !done;) {
       while (running() + waiting() < options_.clients && arrived_ < options_.requests) arrive();
+      if (options_.giant > 0 && steps_ == kGiantStep && arrived_ == options_.requests) arrive_giant();
       hang_up();
       admit();
       make_room();
       if (running() > 0) step();
-      done = ended_ == options_.requests;
+      done = ended_ == std::max(options_.requests, arrived_);
       report(done);
     }
   }
@@ -186,9 +189,25 @@ class LlamaEngine {
     if (options_.cancel_every > 0 && arrived_ % options_.cancel_every == 0) {
       request->leaves_at = steps_ + random(1, options_.output);
     }
+    take(std::move(request), nopspan::Context::current());
+  }
+
+  // A long prompt with one token of answer.
+  void arrive_giant() {
+    auto request = std::make_unique<Request>();
+    request->number = ++arrived_;
+    request->prompt = options_.giant;
+    request->max_tokens = 1;
+    std::minstd_rand own(static_cast<unsigned>(request->number));
+    std::uniform_int_distribution<llama_token> any(0, llama_vocab_n_tokens(vocabulary_) - 1);
+    while (request->size() < request->prompt) request->text.push_back(any(own));
+    take(std::move(request), nopspan::Context::current().with_label("tenant", "giant"));
+  }
+
+  void take(std::unique_ptr<Request> request, const nopspan::Context& parent) {
     request->accepted_at.resize(static_cast<std::size_t>(options_.spec));
     request->meter = nopspan::StreamMeter{nopspan::AsyncSpan{
-        engine::request, nopspan::Context::current(),
+        engine::request, parent,
         [&](auto& fields) { fields.engine(kEngineName).model(model_name_).set("number", request->number); }}};
     request->context = request->meter.span().context();
     begin_phase(*request, kQueue, "capacity");
@@ -390,10 +409,10 @@ class LlamaEngine {
     for (Slot& slot : slots_) {
       if (slot.request != nullptr) feed(slot, budget);
     }
-    const Clock::time_point start = Clock::now();
+    const std::chrono::nanoseconds start = device_now();
     if (llama_decode(context_.get(), batch_) != 0) throw std::runtime_error("llama_decode() failed");
     llama_synchronize(context_.get());
-    const Clock::duration device = Clock::now() - start;
+    const std::chrono::nanoseconds device = device_now() - start;
     const Count cells = cells_used();
     std::vector<engine::Member> members;
     for (Slot& slot : slots_) {
@@ -415,6 +434,13 @@ class LlamaEngine {
     line["drafted_tokens"] = drafted;
     line["accepted_tokens"] = accepted;
     write(line);
+  }
+
+  // The device is the CPU. If one thread computes, its own clock does not count what other programs did meanwhile.
+  std::chrono::nanoseconds device_now() const {
+    timespec now{};
+    clock_gettime(options_.threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
+    return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
   }
 
   void push(Slot& slot, llama_token token, bool wants_logits) {
@@ -544,6 +570,7 @@ void declare_options(CLI::App& app, Options& options) {
       "tokens in the KV cache; without room, requests are preempted; 0: enough for all");
   add("--spec", options.spec, 0, 64, "tokens that are guessed for a request and verified in one step; 0: none");
   add("--cancel-every", options.cancel_every, 0, 1 << 24, "of so many requests, one is cancelled; 0: none");
+  add("--giant", options.giant, 0, 1 << 20, "tokens of a prompt that arrives while the others decode; 0: none");
   add("--threads", options.threads, 1, 512, "threads of libllama");
 }
 
@@ -570,7 +597,7 @@ int main(int argc, char** argv) {
   }
   const Count one = options.prompt + options.output + 1 + options.spec;
   if (options.clients == 0) options.clients = 2 * options.slots;
-  if (options.ctx == 0) options.ctx = options.slots * one;
+  if (options.ctx == 0) options.ctx = options.slots * one + options.giant;
   if (options.ctx < one) return fail("--ctx must be at least " + std::to_string(one) + ", for one request", 2);
   std::ofstream books;
   if (!options.books.empty()) books.open(options.books);

@@ -10,6 +10,7 @@ import collections
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 
@@ -211,6 +212,52 @@ class EngineLlama(Test):
             self.assertGreater(books.sum(fact), 0, fact)
         self.assertGreater(max(line["prompt_chunks"] for line in books.requests.values()), 1)
         self.assertTrue(any(line["finish_reason"] == "cancelled" for line in books.requests.values()))
+
+    def recorded(self, name, *options):
+        """A recording of a run."""
+        path = os.path.join(self.temporary_folder(), name + ".rec")
+        with Record(path, "--binary", self.sid.library) as record:
+            status, said = self.run_engine(*options)
+            self.assertEqual((status, said), (0, ""))
+            self.assertEqual(record.stop(), 0)
+        return path
+
+    def steps_of(self, path):
+        """{number of a step: (time on the device, whether it has a prompt of more than 64 tokens)}."""
+        steps = {}
+        for entry in objects_of("replay", path, "--spans"):
+            if entry.get("name") == "engine.step":
+                steps[entry["step"]["number"]] = (entry["step"]["device_ns"], max(one["prefill_tokens"] for one in entry["members"]))
+        return steps
+
+    def test_blame_charges_what_a_giant_prompt_costs(self):
+        """Eight requests decode, and a giant prompt comes, or does not. The truth is the difference of the two runs."""
+        steady = 8
+        for giant in (2000, 4000):
+            during, of_all, named = [], [], []
+            for pair in range(6):
+                runs = [self.recorded("%d-%d-%d" % (giant, pair, size), "--slots", steady + 1, "--requests", steady, "--clients", steady, "--prompt", 16,
+                                      "--output", 400, "--chunk", 128, "--ctx", 9 * 420 + 4000, "--giant", size) for size in (0, giant)]
+                without, with_giant = map(self.steps_of, runs)
+                prefill = [number for number, (_, most) in with_giant.items() if most > 64]
+                self.assertEqual(len(prefill), -(-giant // 128) if giant % 128 > 64 or giant % 128 == 0 else giant // 128)
+                last = max(prefill)
+                lost = {number: steady * (with_giant[number][0] - without[number][0]) for number in with_giant if number in without and number <= min(200, max(without))}
+                in_prefill = sum(ns for number, ns in lost.items() if min(prefill) <= number <= last)
+                after = sum(ns for number, ns in lost.items() if number > last)
+                blamed = objects_of("blame", "--from", runs[1])
+                victims = [one for one in blamed if one["type"] == "request" and one["tenant"] != "giant"]
+                charged = sum(one["causes_ns"]["others_prefill"] for one in victims)
+                left = sum(one["causes_ns"]["cells_left"] for one in victims)
+                by_giant = sum(culprit["ns"] for one in victims for culprit in one["stalled_by"] if culprit["tenant"] == "giant")
+                during.append(charged / in_prefill)
+                of_all.append((charged + left) / (in_prefill + after))
+                named.append(by_giant / (charged + left))
+                print("giant %d: lost %.1f ms in its prefill and %.1f ms after; charged %.1f and %.1f ms, %.1f ms of that to it" %
+                      (giant, in_prefill / 1e6, after / 1e6, charged / 1e6, left / 1e6, by_giant / 1e6), file=sys.stderr)
+            self.assertAlmostEqual(statistics.median(during), 1, delta=0.05)
+            self.assertGreater(statistics.median(of_all), 0.9)
+            self.assertGreater(statistics.median(named), 0.95)
 
     def test_bad_options_are_refused(self):
         for options, model, said in ((["--slots", 257], {}, "--slots"), (["--ctx", 10], {}, "--ctx must be at least"),
