@@ -153,6 +153,34 @@ TEST(WhatIf, RefusesAnEngineThatPutsPromptsFirst) {
   EXPECT_THROW(what_if.learn(), Failure);
 }
 
+// A budget and prompts as a hostile program reports them.
+TEST(WhatIf, EndsWhateverProgramsReport) {
+  for (const std::uint64_t budget : {std::uint64_t{16}, std::uint64_t{1} << 32U, UINT64_MAX}) {
+    WhatIf what_if;
+    nopspan_step facts{};
+    facts.members = 2;
+    facts.budget_tokens = budget;
+    for (std::uint64_t number = 1; number <= 200; ++number) {
+      nopspan_member members[2]{};
+      members[0].request = 1;
+      members[0].decode_tokens = 1;
+      members[1].request = 100 + number;
+      members[1].prefill_tokens = number % 3 == 0 ? UINT32_MAX : 0;
+      members[1].decode_tokens = 1;
+      Entry step = step_of(1000 + number, {reinterpret_cast<const char*>(members), sizeof(members)}, facts);
+      step.start_unix_ns = kBegin + number * 20'000'000;
+      step.duration_ns = number % 3 == 0 ? 15'000'000 : 5'000'000;
+      what_if.on_entry(step);
+      what_if.on_entry(span_of(100 + number, 0, "engine.request"));
+    }
+    try {
+      what_if.learn();
+      (void)what_if.simulate(what_if.settings());
+    } catch (const Failure&) {
+    }
+  }
+}
+
 TEST(WhatIf, RefusesWithoutSteps) {
   WhatIf what_if;
   EXPECT_THROW(what_if.learn(), Failure);

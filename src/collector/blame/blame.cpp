@@ -31,15 +31,19 @@ StepWork drafts_of(const StepWork& member) {
   return work;
 }
 
-void sort_by_guilt(std::vector<Blame::Culprit>& culprits) {
-  std::sort(culprits.begin(), culprits.end(),
-            [](const Blame::Culprit& a, const Blame::Culprit& b) { return a.ns > b.ns; });
+template <class T>
+void free_memory_of(std::vector<T>& values) {
+  std::vector<T>().swap(values);
 }
 
-std::uint64_t end_of(const Blame::Request& request) { return request.start_unix_ns + request.duration_ns; }
+constexpr std::string_view kRequest = "engine.request";
+// Whether steps may name the request by this span, or by the trace id that it has.
+bool may_be_request(const Entry& span) { return span.parent_id == 0 || span.name.starts_with("engine."); }
+// Whether it ends the request that they name by the trace id.
+bool is_whole(const Entry& span) { return span.parent_id == 0 || span.name == kRequest; }
 
-// Who has something in the cache of an engine without a part in its steps. If the cache has more cells beside the
-// members when a request leaves these, it keeps them. When there are fewer again, it has forgotten the oldest ones.
+// Knows who has something in the cache of an engine without a part in its steps. If more cells belong to no member
+// after a request has left the steps, it has left these. If there are fewer later, the oldest ones were forgotten.
 class Holders {
  public:
   struct Holder {
@@ -51,7 +55,7 @@ class Holders {
     std::sort(all_.begin(), all_.end(),
               [](const Holder& a, const Holder& b) { return std::tie(a.from, a.since) < std::tie(b.from, b.since); });
   }
-  // Call it for each step. `left`: the cells beside its members.
+  // Call it for each step. `left`: the cells that no member has.
   void move_to(std::size_t step, double left) {
     double more = left - unknown_;
     std::erase_if(now_, [&](const Holder& one) { return one.until <= step; });
@@ -110,20 +114,53 @@ Blame::Blame(const BlameLimits& limits, Wants wants, Take take)
 Blame::Engine* Blame::engine_of(const Entry& step) {
   const Process& process = **step.process;
   const std::uint64_t instance = step.step->instance;
-  EngineKey key{number_of(process), std::string(step.engine), instance};
+  const std::uint64_t number = number_of(process);
+  EngineKey key{number, std::string(step.engine), instance};
   if (const auto found = engines_.find(key); found != engines_.end()) return &found->second;
-  if (engines_.size() >= limits_.engines) return nullptr;
+  // The process with the most engines makes room.
+  const auto known = of_process_.find(number);
+  const bool has_many =
+      known != of_process_.end() && known->second.size() >= std::max<std::size_t>(1, limits_.engines / 4);
+  if (has_many || engines_.size() >= limits_.engines) {
+    const auto most =
+        has_many ? known : std::max_element(of_process_.begin(), of_process_.end(), [](const auto& a, const auto& b) {
+          return a.second.size() < b.second.size();
+        });
+    Engine& oldest = **std::min_element(most->second.begin(), most->second.end(),
+                                        [](const Engine* a, const Engine* b) { return a->arrived < b->arrived; });
+    ++counts_.engines;
+    forget(oldest);
+  }
   Engine& engine = engines_[key];
-  engine.number = engines_.size();
+  engine.key = key;
+  engine.number = ++last_engine_;
   engine.name = step.engine;
   engine.process = *step.process;
   engine.text = engine.name + (instance != 0 ? " " + std::to_string(instance) : "") + " of " + process_text(process);
-  of_process_[std::get<0>(key)].push_back(&engine);
+  engine.seen_ns = now_ns_;
+  of_process_[number].push_back(&engine);
   return &engine;
 }
 
+void Blame::forget(Engine& engine) {
+  end_window(engine, true);
+  for (const std::uint32_t number : engine.states) {
+    counts_.not_ended += states_[number].is_delivered ? 0 : 1;
+    release(number);
+  }
+  const auto of_process = of_process_.find(std::get<0>(engine.key));
+  std::erase(of_process->second, &engine);
+  if (of_process->second.empty()) of_process_.erase(of_process);
+  engines_.erase(EngineKey(engine.key));
+}
+
 std::uint32_t Blame::state_of(Engine& engine, const Key& key) {
-  if (const auto found = by_key_.find(key); found != by_key_.end()) return found->second;
+  if (const auto found = by_key_.find(key); found != by_key_.end()) {
+    State& known = states_[found->second];
+    // A trace may have several requests, one after the other.
+    if (known.is_delivered && key.by == NamedBy::trace) restart(engine, known);
+    return found->second;
+  }
   if (by_key_.size() >= limits_.requests) return kNoState;
   auto number = static_cast<std::uint32_t>(states_.size());
   if (free_.empty()) {
@@ -135,6 +172,7 @@ std::uint32_t Blame::state_of(Engine& engine, const Key& key) {
   states_[number].key = key;
   by_key_.emplace(key, number);
   engine.states.push_back(number);
+  end_if_known(engine, states_[number]);
   return number;
 }
 
@@ -151,58 +189,125 @@ void Blame::each_state(const Entry& span, const OnState& on_state) {
       if (span.parent_id != 0) of_key(*engine, span.parent_id, NamedBy::span, false);
     }
   }
-  if (!has_trace_keys_) return;
-  const bool is_it = span.name == "engine.request" || span.parent_id == 0;
+  if (!has_trace_keys_ || !may_be_request(span)) return;
   for (auto& [key, engine] : engines_) {
-    if (engine.has_trace_keys) of_key(engine, member_key_of(span.trace_id), NamedBy::trace, is_it);
+    if (engine.has_trace_keys) of_key(engine, member_key_of(span.trace_id), NamedBy::trace, is_whole(span));
   }
+}
+
+Blame::Ended Blame::ended_of(const Entry& span) {
+  Ended ended;
+  ended.names = {request_id_of(span), std::string(span.tenant), std::string(span.model)};
+  ended.start_ns = span.start_unix_ns;
+  ended.duration_ns = span.duration_ns;
+  ended.admission_ns = number_in(span, "nopspan.admission_ns");
+  ended.preemptions = span.engine_times.preemptions;
+  ended.is_request = span.name == kRequest;
+  return ended;
+}
+
+// A step on another thread may arrive later than the span that it names.
+void Blame::keep_ended(const Entry& span) {
+  Ended ended = ended_of(span);
+  ended.is_wanted = wants_(span);
+  const auto keep = [&](const Key& key) {
+    const auto [known, is_new] = ended_.try_emplace(key, ended);
+    if (!is_new) {
+      if (ended.is_request || !known->second.is_request) known->second = ended;
+      return;
+    }
+    ended_keys_.push_back(key);
+    if (ended_keys_.size() <= limits_.ended) return;
+    ended_.erase(ended_keys_.front());
+    ended_keys_.pop_front();
+  };
+  keep({number_of(**span.process), span.span_id, NamedBy::span});
+  if (is_whole(span)) keep({0, member_key_of(span.trace_id), NamedBy::trace});
+}
+
+// Of the sums up to two steps. Steps that overlap take no more than has elapsed.
+void Blame::Sums::add(const Sums& before, const Sums& after, double elapsed_ns) {
+  const double all_ns = after.wall_ns - before.wall_ns;
+  const double part = all_ns > elapsed_ns ? elapsed_ns / all_ns : 1;
+  wall_ns += part * all_ns;
+  prefill_ns += part * (after.prefill_ns - before.prefill_ns);
+  long_wall_ns += part * (after.long_wall_ns - before.long_wall_ns);
+  long_prefill_ns += part * (after.long_prefill_ns - before.long_prefill_ns);
+  host_ns += elapsed_ns - part * all_ns;
+}
+
+void Blame::Sums::operator+=(const Sums& other) {
+  wall_ns += other.wall_ns;
+  prefill_ns += other.prefill_ns;
+  long_wall_ns += other.long_wall_ns;
+  long_prefill_ns += other.long_prefill_ns;
+  host_ns += other.host_ns;
+}
+
+void Blame::end(State& state, const Ended& ended) {
+  constexpr std::size_t kMostNext = 64;
+  if (state.has_ended && state.ended.is_request && ended.is_request && state.key.by == NamedBy::trace) {
+    if (state.next.size() < kMostNext) state.next.push_back(ended);
+    return;
+  }
+  // engine.request is more than the root of its trace.
+  if (state.has_ended && (state.ended.is_request || !ended.is_request)) return;
+  state.has_ended = true;
+  state.ended = ended;
+  *state.names = ended.names;
+}
+
+void Blame::end_if_known(const Engine& engine, State& state) {
+  const bool is_trace = state.key.by == NamedBy::trace;
+  const auto found = ended_.find({is_trace ? 0 : std::get<0>(engine.key), state.key.id, state.key.by});
+  if (found != ended_.end()) end(state, found->second);
 }
 
 void Blame::on_entry(const Entry& entry) {
   if (entry.kind == Kind::part) {
     const auto found = of_process_.find(number_of(**entry.process));
-    if (found == of_process_.end()) return;
-    for (Engine* engine : found->second) {
-      if (engine->step_id == entry.span_id && !engine->steps.empty()) add_members(*engine, entry.members);
+    bool is_known = false;
+    if (found != of_process_.end()) {
+      for (Engine* engine : found->second) {
+        if (engine->step_id != entry.span_id || engine->steps.empty()) continue;
+        is_known = true;
+        add_members(*engine, entry.members);
+      }
     }
+    if (!is_known) counts_.members += members_of(entry);
   } else if (is_step(entry)) {
     add_step(entry);
   } else if (entry.kind == Kind::span) {
+    bool is_named = false;
     each_state(entry, [&](Engine& /*engine*/, std::uint32_t number, bool is_it) {
       State& state = states_[number];
-      if (state.has_ended) return;
-      Request& request = state.request;
-      // A span inside the request ends before it, and names it too.
-      if (is_it || request.request_id.empty()) {
-        request.request_id = request_id_of(entry);
-        request.tenant = entry.tenant;
-        request.model = entry.model;
+      if (is_it) {
+        is_named = is_named || state.key.by == NamedBy::span;
+        Ended ended = ended_of(entry);
+        ended.is_wanted = wants_(entry);
+        if (!state.is_delivered) end(state, ended);
+      } else if (!state.has_ended && state.names->request_id.empty()) {
+        // A span inside the request ends before it, and names it too.
+        *state.names = ended_of(entry).names;
       }
-      if (!is_it) return;
-      state.has_ended = true;
-      request.is_wanted = wants_(entry);
-      request.start_unix_ns = entry.start_unix_ns;
-      request.duration_ns = entry.duration_ns;
-      state.admission_ns = number_in(entry, "nopspan.admission_ns");
-      state.preemptions = entry.engine_times.preemptions;
     });
+    if (!is_named && may_be_request(entry)) keep_ended(entry);
   }
 }
 
 void Blame::add_step(const Entry& entry) {
   if (entry.step == nullptr || entry.duration_ns == 0) return;
   Engine* engine = engine_of(entry);
-  if (engine == nullptr) {
-    ++counts_.steps;
-    return;
-  }
   // If there are many engines, each has shorter windows.
   constexpr std::size_t kLeast = 256, kSteps = 4;
   const std::size_t steps = engine->steps.size(), costs = engine->costs.size();
-  const bool has_no_room =
-      steps_ >= kSteps * limits_.steps || costs_ >= 2 * kSteps * limits_.steps || by_key_.size() >= limits_.requests;
-  const bool is_over = steps >= limits_.steps || costs >= kSteps * limits_.steps || (has_no_room && steps >= kLeast) ||
-                       (steps > 0 && entry.start_unix_ns >= engine->steps.front().start_ns + limits_.window_ns);
+  const std::size_t share = std::max(kLeast, kSteps * limits_.steps / engines_.size());
+  const bool has_no_room = steps_ >= kSteps * limits_.steps || costs_ >= 2 * kSteps * limits_.steps ||
+                           runs_ >= 8 * kSteps * limits_.steps || by_key_.size() >= limits_.requests;
+  const std::uint64_t first_ns = steps > 0 ? engine->steps.front().start_ns : 0;
+  const bool is_over =
+      steps >= limits_.steps || costs >= kSteps * limits_.steps || (has_no_room && steps >= share) ||
+      (steps > 0 && entry.start_unix_ns > first_ns && entry.start_unix_ns - first_ns >= limits_.window_ns);
   if (is_over) end_window(*engine, false);
   const nopspan_step& facts = *entry.step;
   Step step{};
@@ -215,43 +320,51 @@ void Blame::add_step(const Entry& entry) {
   engine->steps.push_back(step);
   engine->step_id = entry.span_id;
   engine->end_ns = std::max(engine->end_ns, step.end_ns());
-  now_ns_ = std::max(now_ns_, engine->end_ns);
+  engine->arrived = ++last_step_;
   ++steps_;
   add_members(*engine, entry.members);
 }
 
 void Blame::add_members(Engine& engine, std::string_view members) {
   Step& step = engine.steps.back();
+  engine.has_changed = true;
   const auto place = static_cast<std::uint32_t>(engine.steps.size() - 1);
   for_each_member(members, [&](const nopspan_member& member) {
     const StepWork work = StepWork::of(member);
     step.members += work;
     const NamedBy by = named_by(member);
-    const std::uint32_t number = state_of(engine, {engine.number, member.request, by});
     engine.has_trace_keys = engine.has_trace_keys || by == NamedBy::trace;
     has_trace_keys_ = has_trace_keys_ || by == NamedBy::trace;
+    const std::uint32_t number = state_of(engine, {engine.number, member.request, by});
     const bool adds = work.prefill > 0 || work.drafted > 0;
-    const bool has_room = engine.costs.size() < 8 * limits_.steps;
-    if (number == kNoState || (adds && !has_room)) ++counts_.members;
+    const bool has_room = engine.costs.size() < 8 * limits_.steps && costs_ < 16 * limits_.steps;
     if (adds && has_room) {
       if (number != kNoState) states_[number].costs.push_back(static_cast<std::uint32_t>(engine.costs.size()));
       engine.costs.push_back({number, place, work, 0});
       ++costs_;
     }
+    if (number == kNoState || (adds && !has_room)) ++counts_.members;
     if (number == kNoState) return;
     State& state = states_[number];
-    const std::uint32_t cells = member.context_tokens + member.prefill_tokens + member.decode_tokens;
+    const auto cells = static_cast<std::uint32_t>(std::min<std::uint64_t>(
+        UINT32_MAX, std::uint64_t{member.context_tokens} + member.prefill_tokens + member.decode_tokens));
     std::vector<Run>& runs = state.runs;
     if (!runs.empty() && runs.back().end >= place) {
-      runs.back() = {runs.back().first, place + 1, cells};
+      Run& run = runs.back();
+      const bool is_again = run.end > place;  // it may be in a step several times
+      run.cells = is_again ? std::max(run.cells, cells) : cells;
+      run.end = place + 1;
+    } else if (runs_ < 64 * limits_.steps) {
+      runs.push_back({place, place + 1, cells, 0, 0});
+      ++runs_;
     } else {
-      runs.push_back({place, place + 1, cells});
+      ++counts_.members;
+      return;
     }
+    runs.back().prefill_tokens += member.prefill_tokens;
+    runs.back().decode_tokens += member.decode_tokens;
     if (state.begun_ns == 0) state.begun_ns = step.start_ns;
     state.window = engine.window;
-    ++state.request.steps;
-    state.request.prefill_tokens += member.prefill_tokens;
-    state.request.decode_tokens += member.decode_tokens;
   });
   step.end_cost = engine.costs.size();
 }
@@ -264,26 +377,48 @@ void Blame::fit_roughly(Engine& engine) {
   for (; fitted < engine.steps.size(); ++fitted) {
     fit_step(engine, engine.steps[fitted], charged);
     engine.steps[fitted].end_named = engine.named.size();
+    add_sums(engine, engine.steps[fitted]);
   }
+}
+
+void Blame::add_sums(Engine& engine, const Step& step) {
+  Sums sums = engine.sums.empty() ? Sums{} : engine.sums.back();
+  if (engine.sums.empty()) engine.sums.push_back(sums);
+  // In a step without the request that was long because of prompts, these stall it as a whole.
+  const bool is_long = step.prefill_ns >= 0.5 * step.wall_ns;
+  sums.wall_ns += step.wall_ns;
+  sums.prefill_ns += step.prefill_ns;
+  sums.long_wall_ns += is_long ? step.wall_ns : 0;
+  sums.long_prefill_ns += is_long ? step.prefill_ns : 0;
+  engine.sums.push_back(sums);
 }
 
 // Fits the steps of the window so far.
 void Blame::fit(Engine& engine) {
-  if (engine.modelled_steps == engine.steps.size()) return;
+  if (!engine.has_changed && engine.modelled_steps == engine.steps.size()) return;
+  engine.has_changed = false;
   engine.modelled_steps = engine.fitted_steps = engine.steps.size();
   Fit& made = engine.fit = {};
   made.engine = engine.text;
   made.begin_unix_ns = engine.steps.front().start_ns;
   made.steps = engine.steps.size();
-  made.is_device =
-      std::all_of(engine.steps.begin(), engine.steps.end(), [](const Step& one) { return one.device_ns > 0; });
+  constexpr double kMost = 0.95;
+  const auto timed =
+      std::count_if(engine.steps.begin(), engine.steps.end(), [](const Step& one) { return one.device_ns > 0; });
+  made.is_device = static_cast<double>(timed) >= kMost * static_cast<double>(made.steps);
   std::vector<StepModel::Step> samples;
   samples.reserve(engine.steps.size());
-  for (const Step& step : engine.steps) samples.push_back({StepModel::amounts_of(step.all()), engine.ns(step)});
+  for (const Step& step : engine.steps) {
+    made.members += step.members.members;
+    made.prefill_tokens += step.members.prefill;
+    if (made.is_device && step.device_ns <= 0) continue;
+    samples.push_back({StepModel::amounts_of(step.all()), engine.ns(step)});
+  }
   engine.model = StepModel(samples);
   const StepModel& model = engine.model;
   StepModel::Amounts charged{};
   engine.named.clear();
+  engine.sums.clear();
   std::vector<Holders::Holder> absent;
   const auto count = static_cast<std::uint32_t>(engine.steps.size());
   const bool has_left =
@@ -310,6 +445,7 @@ void Blame::fit(Engine& engine) {
       });
     }
     step.end_named = engine.named.size();
+    add_sums(engine, step);
   }
   // Steps may arrive in another order.
   std::uint64_t first = engine.last_number != 0 ? engine.last_number + 1 : UINT64_MAX, last = 0, numbered = 0;
@@ -377,125 +513,248 @@ void Blame::fit_step(Engine& engine, Step& step, StepModel::Amounts& charged) co
   for (std::size_t term = 0; term < all.size(); ++term) charged[term] += all[term] - alone[term];
 }
 
+// Charges the steps of the window. Before the span of the request has arrived, nobody knows whether it was preempted.
 void Blame::charge(const Engine& engine, std::uint32_t number, State& state) const {
   Request& request = state.request;
-  request.engine = engine.name;
-  request.process = engine.process;
-  std::size_t next = state.until_ns == 0 && !state.runs.empty() ? state.runs.front().first : 0, cost = 0;
+  const bool is_bound = state.has_ended && state.key.by == NamedBy::trace;
+  const std::uint64_t begin_ns = state.ended.start_ns, end_ns = begin_ns + state.ended.duration_ns;
+  std::size_t next = 0, cost = 0;
+  bool has_steps = false;
   for (const Run& run : state.runs) {
-    for (; next < run.first; ++next) charge_step(engine, engine.steps[next], number, state, nullptr);
-    for (; next < run.end; ++next) {
-      Own own;
-      for (; cost < state.costs.size() && engine.costs[state.costs[cost]].step <= next; ++cost) {
-        const Cost& one = engine.costs[state.costs[cost]];
-        (one.work.prefill > 0 ? own.prompt_ns : own.drafts_ns) += one.ns;
+    bool is_charged = false;
+    for (std::size_t i = run.first; i < run.end; ++i) {
+      const Step& step = engine.steps[i];
+      // Others have the same trace id.
+      if (is_bound && (step.start_ns >= end_ns || step.end_ns() <= begin_ns)) continue;
+      if (state.until_ns == 0) state.begun_ns = step.start_ns;
+      if (state.tail_ns > state.until_ns && step.start_ns >= state.tail_ns) {
+        state.absent += state.tail;
+        state.until_ns = state.tail_ns;
       }
-      charge_step(engine, engine.steps[next], number, state, &own);
+      state.tail = {};
+      state.tail_ns = 0;
+      if (state.until_ns != 0 && next < i) charge_absence(engine, next, i, number, state);
+      Own own;
+      for (; cost < state.costs.size() && engine.costs[state.costs[cost]].step <= i; ++cost) {
+        const Cost& one = engine.costs[state.costs[cost]];
+        if (one.step == i) (one.work.prefill > 0 ? own.prompt_ns : own.drafts_ns) += one.ns;
+      }
+      charge_step(engine, step, number, state, own);
+      has_steps = is_charged = true;
+      next = i + 1;
+    }
+    request.prefill_tokens += is_charged ? run.prefill_tokens : 0;
+    request.decode_tokens += is_charged ? run.decode_tokens : 0;
+  }
+  if (has_steps) request.is_sure = request.is_sure && engine.fit.is_identified() && !engine.fit.is_noisy();
+  if (state.has_ended) conclude(engine, state);
+}
+
+// Charges a step to a member, from the end of the last step that it was charged.
+void Blame::charge_step(const Engine& engine, const Step& step, std::uint32_t number, State& state,
+                        const Own& own) const {
+  Request& request = state.request;
+  ++request.steps;
+  const std::uint64_t end_ns = step.end_ns();
+  double covered_ns = step.wall_ns;
+  if (state.until_ns != 0 && step.start_ns >= state.until_ns) {
+    of(request, Cause::host) += static_cast<double>(step.start_ns - state.until_ns);
+    state.gap_from_ns = state.until_ns;
+    state.gap_to_ns = step.start_ns;
+  } else if (state.until_ns != 0) {
+    // Steps may overlap, and one may arrive after a later one.
+    const std::uint64_t from = std::max(step.start_ns, state.gap_from_ns), to = std::min(end_ns, state.gap_to_ns);
+    covered_ns = end_ns > state.until_ns ? static_cast<double>(end_ns - state.until_ns) : 0;
+    if (to > from) {
+      covered_ns += static_cast<double>(to - from);
+      of(request, Cause::host) -= static_cast<double>(to - from);
+      state.gap_from_ns = state.gap_to_ns = 0;
+    }
+    if (step.start_ns < state.begun_ns) {
+      covered_ns += static_cast<double>(std::min(end_ns, state.begun_ns) - step.start_ns);
+      state.begun_ns = step.start_ns;
     }
   }
-  if (!state.runs.empty()) request.is_sure = request.is_sure && engine.fit.is_identified() && !engine.fit.is_noisy();
-  if (!state.has_ended) return;
-  if (state.begun_ns > request.start_unix_ns) {
-    const auto before = static_cast<double>(state.begun_ns - request.start_unix_ns);
-    of(request, Cause::admission) = std::min(before, static_cast<double>(state.admission_ns));
+  state.until_ns = std::max(state.until_ns, end_ns);
+  const double part = covered_ns / step.wall_ns;
+  if (part <= 0) return;
+  const double device_ns = engine.ns(step);
+  const double base_ns = step.fitted_ns - step.prefill_ns - step.drafts_ns - step.cells_ns;
+  const double prefill_ns = std::max(0.0, step.prefill_ns - own.prompt_ns);
+  const double drafts_ns = std::max(0.0, step.drafts_ns - own.drafts_ns);
+  const auto add = [&](Cause cause, double ns) { of(request, cause) += part * ns; };
+  add(own.prompt_ns > 0 ? Cause::own_prefill : Cause::own_decode, base_ns + own.prompt_ns + own.drafts_ns);
+  add(Cause::others_prefill, prefill_ns);
+  add(Cause::others_drafts, drafts_ns);
+  add(Cause::cells_left, step.cells_ns);
+  add(Cause::host, step.wall_ns - device_ns);
+  add(Cause::unexplained, device_ns - step.fitted_ns);
+  add_charges(engine, step, number, part, false, state.charges, limits_.culprits);
+  add_stall(engine, step, number, part * (prefill_ns + drafts_ns + step.cells_ns), false, state);
+}
+
+// Charges the steps of this range, which do not have the request, although it has some before and after them.
+void Blame::charge_absence(const Engine& engine, std::size_t from, std::size_t to, std::uint32_t number,
+                           State& state) const {
+  const std::uint64_t start_ns = engine.steps[to].start_ns;
+  if (start_ns <= state.until_ns) return;
+  const auto elapsed_ns = static_cast<double>(start_ns - state.until_ns);
+  state.until_ns = start_ns;
+  state.absent.add(engine.sums[from], engine.sums[to], elapsed_ns);
+  const double wall_ns = engine.sums[to].wall_ns - engine.sums[from].wall_ns;
+  const double part = wall_ns > elapsed_ns ? elapsed_ns / wall_ns : 1;
+  // Of many steps, some stand for all.
+  constexpr std::size_t kMost = 64;
+  const std::size_t stride = (to - from + kMost - 1) / kMost;
+  for (std::size_t i = from; i < to; i += stride) {
+    const Step& step = engine.steps[i];
+    if (step.prefill_ns <= 0) continue;
+    add_charges(engine, step, number, part * static_cast<double>(std::min(stride, to - i)), true, state.charges,
+                limits_.culprits);
+    const bool is_long = step.prefill_ns >= 0.5 * step.wall_ns;
+    add_stall(engine, step, number, part * (is_long ? step.wall_ns : step.prefill_ns), true, state);
+  }
+}
+
+void Blame::add_charges(const Engine& engine, const Step& step, std::uint32_t number, double part, bool is_absent,
+                        std::vector<Charge>& to, std::size_t most) const {
+  for (std::size_t i = step.first_named; i < step.end_named; ++i) {
+    const Named& one = engine.named[i];
+    if (one.state == number || (is_absent && one.cause != Cause::others_prefill)) continue;
+    const State& other = states_[one.state];
+    auto known = std::find_if(to.begin(), to.end(), [&](const Charge& c) { return c.who == other.names; });
+    if (known == to.end()) {
+      if (to.size() >= most) continue;
+      to.push_back({other.key.id, other.names});
+      known = std::prev(to.end());
+    } else if (known != to.begin()) {
+      std::iter_swap(known, to.begin());  // the next step has it as a rule
+      known = to.begin();
+    }
+    const double ns = part * one.ns;
+    (is_absent ? known->absent_ns : known->ns) += ns;
+    if (one.cause == Cause::cells_left) known->cells_ns += ns;
+    known->prefill_tokens += one.prefill_tokens;
+  }
+}
+
+void Blame::add_stall(const Engine& engine, const Step& step, std::uint32_t number, double stall_ns, bool is_absent,
+                      State& state) const {
+  std::vector<Stall>& stalls = state.stalls;
+  if (stall_ns <= 0 || (stalls.size() >= BlameLimits::kGaps && stall_ns <= stalls.back().stall_ns)) return;
+  if (stalls.size() >= BlameLimits::kGaps) stalls.pop_back();
+  Stall stall{step.number, step.wall_ns, stall_ns, {}};
+  add_charges(engine, step, number, 1, is_absent, stall.charges, BlameLimits::kNamed);
+  stalls.insert(std::upper_bound(stalls.begin(), stalls.end(), stall,
+                                 [](const Stall& a, const Stall& b) { return a.stall_ns > b.stall_ns; }),
+                std::move(stall));
+}
+
+// The request as a whole.
+void Blame::conclude(const Engine& engine, State& state) {
+  Request& request = state.request;
+  const Ended& ended = state.ended;
+  request.request_id = ended.names.request_id;
+  request.tenant = ended.names.tenant;
+  request.model = ended.names.model;
+  request.engine = engine.name;
+  request.process = engine.process;
+  request.start_unix_ns = ended.start_ns;
+  request.duration_ns = ended.duration_ns;
+  request.is_wanted = ended.is_wanted;
+  if (state.begun_ns > ended.start_ns) {
+    const auto before = static_cast<double>(state.begun_ns - ended.start_ns);
+    of(request, Cause::admission) = std::min(before, static_cast<double>(ended.admission_ns));
     of(request, Cause::queue) = before - of(request, Cause::admission);
   }
-  const std::uint64_t end_ns = end_of(request);
+  // If only the root of a trace is known, the program may have done other things between steps.
+  const bool may_do_others = state.key.by == NamedBy::trace && !ended.is_request;
+  const Sums& absent = state.absent;
+  double others_ns =
+      ended.preemptions > 0 ? absent.prefill_ns : absent.prefill_ns + absent.long_wall_ns - absent.long_prefill_ns;
+  if (may_do_others) others_ns = 0;
+  of(request, Cause::others_prefill) += others_ns;
+  of(request, Cause::host) += absent.host_ns;
+  of(request, ended.preemptions > 0 ? Cause::preemption : Cause::unexplained) += absent.wall_ns - others_ns;
+  const std::uint64_t end_ns = ended.start_ns + ended.duration_ns;
   if (end_ns > state.until_ns) of(request, Cause::host) += static_cast<double>(end_ns - state.until_ns);
   // A step that is longer than the request: it ended within it.
   if (end_ns < state.until_ns) of(request, Cause::unexplained) -= static_cast<double>(state.until_ns - end_ns);
   const double sum = std::accumulate(request.ns.begin(), request.ns.end(), 0.0);
   of(request, Cause::unexplained) += static_cast<double>(request.duration_ns) - sum;
-  sort_by_guilt(request.culprits);
-}
-
-// Charges the time from the end of the last step to the end of this one. `own`: what the request itself adds to the
-// step; null: it is not a member.
-void Blame::charge_step(const Engine& engine, const Step& step, std::uint32_t number, State& state,
-                        const Own* own) const {
-  Request& request = state.request;
-  if (state.until_ns != 0 && step.start_ns > state.until_ns)
-    of(request, Cause::host) += static_cast<double>(step.start_ns - state.until_ns);
-  state.until_ns = std::max(state.until_ns, step.end_ns());
-  if (own == nullptr && step.prefill_ns <= 0) {
-    of(request, state.preemptions > 0 ? Cause::preemption : Cause::unexplained) += step.wall_ns;
-    return;
-  }
-  double stall_ns = step.wall_ns, scale = 1;
-  if (own == nullptr) {
-    // A step without it, which processed prompts, stalls it as a whole.
-    scale = step.wall_ns / step.prefill_ns;
-    of(request, Cause::others_prefill) += stall_ns;
-  } else {
-    const double device_ns = engine.ns(step);
-    const double base = step.fitted_ns - step.prefill_ns - step.drafts_ns - step.cells_ns;
-    const double prefill_ns = std::max(0.0, step.prefill_ns - own->prompt_ns),
-                 drafts_ns = std::max(0.0, step.drafts_ns - own->drafts_ns);
-    of(request, own->prompt_ns > 0 ? Cause::own_prefill : Cause::own_decode) += base + own->prompt_ns + own->drafts_ns;
-    of(request, Cause::others_prefill) += prefill_ns;
-    of(request, Cause::others_drafts) += drafts_ns;
-    of(request, Cause::cells_left) += step.cells_ns;
-    of(request, Cause::host) += step.wall_ns - device_ns;
-    of(request, Cause::unexplained) += device_ns - step.fitted_ns;
-    stall_ns = prefill_ns + drafts_ns + step.cells_ns;
-  }
-  const auto is_charged = [&](const Named& one) {
-    return one.state != number && (own != nullptr || one.cause == Cause::others_prefill);
-  };
-  const auto add = [&](std::vector<Culprit>& to, std::size_t most) {
-    for (std::size_t i = step.first_named; i < step.end_named; ++i) {
-      const Named& one = engine.named[i];
-      if (!is_charged(one)) continue;
-      const State& other = states_[one.state];
-      auto known = std::find_if(to.begin(), to.end(), [&](const Culprit& c) { return c.key == other.key.id; });
-      if (known == to.end()) {
-        if (to.size() >= most) continue;
-        to.push_back({other.key.id, {}, {}, {}});
-        known = std::prev(to.end());
-      } else if (known != to.begin()) {
-        std::iter_swap(known, to.begin());  // the next step has it as a rule
-        known = to.begin();
-      }
-      if (known->request_id.empty()) {
-        known->request_id = other.request.request_id;
-        known->tenant = other.request.tenant;
-        known->model = other.request.model;
-      }
-      const double ns = one.ns * scale;
-      known->ns += ns;
-      if (one.cause == Cause::cells_left) known->cells_ns += ns;
-      known->prefill_tokens += one.prefill_tokens;
+  const double scale = absent.prefill_ns > 0 ? others_ns / absent.prefill_ns : 0;
+  const auto culprits_of = [](const std::vector<Charge>& charges, double of_absent) {
+    std::vector<Culprit> culprits;
+    for (const Charge& one : charges) {
+      const double ns = one.ns + of_absent * one.absent_ns;
+      if (ns > 0)
+        culprits.push_back(
+            {one.key, one.who->request_id, one.who->tenant, one.who->model, ns, one.cells_ns, one.prefill_tokens});
     }
+    std::sort(culprits.begin(), culprits.end(), [](const Culprit& a, const Culprit& b) { return a.ns > b.ns; });
+    return culprits;
   };
-  add(request.culprits, limits_.culprits);
-  std::vector<Gap>& gaps = request.gaps;
-  if (stall_ns <= 0 || (gaps.size() >= BlameLimits::kGaps && stall_ns <= gaps.back().stall_ns)) return;
-  if (gaps.size() >= BlameLimits::kGaps) gaps.pop_back();
-  Gap gap{step.number, step.wall_ns, stall_ns, {}};
-  add(gap.culprits, BlameLimits::kNamed);
-  sort_by_guilt(gap.culprits);
-  gaps.insert(std::upper_bound(gaps.begin(), gaps.end(), gap,
-                               [](const Gap& a, const Gap& b) { return a.stall_ns > b.stall_ns; }),
-              std::move(gap));
+  request.culprits = culprits_of(state.charges, scale);
+  for (const Stall& stall : state.stalls)
+    request.gaps.push_back({stall.step, stall.ns, stall.stall_ns, culprits_of(stall.charges, 1)});
 }
 
-void Blame::deliver(const Engine& engine, bool all) {
+// Delivers those that have ended, with all their steps.
+void Blame::deliver(Engine& engine, bool all) {
   constexpr std::uint64_t kLate = 2'000'000'000;  // for the last steps to arrive
-  for (const std::uint32_t number : engine.states) {
+  for (std::size_t i = 0; i < engine.states.size(); ++i) {
+    const std::uint32_t number = engine.states[i];
     State& state = states_[number];
     if (!state.has_ended || state.is_delivered) continue;
-    const std::uint64_t end_ns = end_of(state.request);
+    const std::uint64_t end_ns = state.ended.start_ns + state.ended.duration_ns;
     if (!all && end_ns > engine.end_ns && end_ns + kLate > now_ns_) continue;
     charge(engine, number, state);
     state.is_delivered = true;
-    take_(state.request);
+    // The root of a trace may have no steps but those of the requests inside it.
+    if (state.request.steps > 0) take_(state.request);
     // There may be many of them. find() returns what a line has room for.
     Request& request = state.request;
-    request.gaps = {};
+    free_memory_of(request.gaps);
     if (request.culprits.size() > BlameLimits::kKept) request.culprits.resize(BlameLimits::kKept);
     request.culprits.shrink_to_fit();
-    state.costs = {};
+    free_memory_of(state.charges);
+    free_memory_of(state.stalls);
+    if (state.key.by != NamedBy::trace) {
+      free_memory_of(state.costs);
+    } else if (!state.next.empty() ||
+               (!state.runs.empty() && engine.steps[state.runs.back().end - 1].start_ns >= end_ns)) {
+      restart(engine, state);
+      --i;  // it may have ended too
+    }
   }
+}
+
+// The next request of the same trace: it has the steps that begin after the end of the last one.
+void Blame::restart(const Engine& engine, State& state) {
+  State next;
+  next.key = state.key;
+  next.window = state.window;
+  const std::uint64_t end_ns = state.ended.start_ns + state.ended.duration_ns;
+  const auto is_before = [&](std::uint32_t step) { return engine.steps[step].start_ns < end_ns; };
+  for (Run run : state.runs) {
+    while (run.first < run.end && is_before(run.first)) ++run.first;
+    if (run.first < run.end) next.runs.push_back(run);
+  }
+  runs_ -= state.runs.size() - next.runs.size();
+  for (const std::uint32_t cost : state.costs) {
+    if (!is_before(engine.costs[cost].step)) next.costs.push_back(cost);
+  }
+  std::vector<Ended> ended = std::move(state.next);
+  state = std::move(next);
+  if (!ended.empty()) {
+    end(state, ended.front());
+    ended.erase(ended.begin());
+    state.next = std::move(ended);
+    return;
+  }
+  end_if_known(engine, state);
+  // It must not be the one that was delivered.
+  if (state.has_ended && state.ended.start_ns + state.ended.duration_ns <= end_ns) state.has_ended = false;
 }
 
 // Charges the steps of the window to those too that have not ended.
@@ -505,15 +764,25 @@ void Blame::end_window(Engine& engine, bool all) {
     fits_.push_back(engine.fit);
     for (const Step& step : engine.steps) engine.last_number = std::max(engine.last_number, step.number);
     if (fits_.size() > kFits) {
-      fits_.pop_front();
+      fits_.erase(
+          std::min_element(fits_.begin(), fits_.end(), [](const Fit& a, const Fit& b) { return a.steps < b.steps; }));
       ++earlier_fits_;
     }
   }
   deliver(engine, all);
   for (const std::uint32_t number : engine.states) {
     State& state = states_[number];
-    if (!state.is_delivered) charge(engine, number, state);
+    if (!state.is_delivered) {
+      charge(engine, number, state);
+      const std::uint64_t until_ns = std::max(state.until_ns, state.tail_ns);
+      if (!engine.steps.empty() && state.until_ns != 0 && engine.end_ns > until_ns) {
+        const std::size_t from = state.runs.empty() ? 0 : state.runs.back().end;
+        state.tail.add(engine.sums[from], engine.sums.back(), static_cast<double>(engine.end_ns - until_ns));
+        state.tail_ns = engine.end_ns;
+      }
+    }
     if (!state.runs.empty()) state.cells = state.runs.back().cells;
+    runs_ -= state.runs.size();
     state.runs.clear();
     state.costs.clear();
   }
@@ -538,26 +807,36 @@ void Blame::end_window(Engine& engine, bool all) {
   engine.steps.clear();
   engine.costs.clear();
   engine.named.clear();
+  engine.sums.clear();
   engine.modelled_steps = engine.fitted_steps = 0;
   ++engine.window;
 }
 
 void Blame::release(std::uint32_t number) {
   by_key_.erase(states_[number].key);
+  runs_ -= states_[number].runs.size();
   states_[number] = {};
   free_.push_back(number);
 }
 
 void Blame::settle(std::uint64_t now_unix_ns) {
-  now_ns_ = std::max(now_ns_, now_unix_ns);
+  now_ns_ = now_unix_ns;
+  std::vector<Engine*> idle;
   for (auto& [key, engine] : engines_) {
-    if (!engine.steps.empty() && engine.steps.front().start_ns + limits_.window_ns <= now_unix_ns) {
-      end_window(engine, false);
+    if (engine.settled != engine.arrived || engine.seen_ns > now_ns_) {
+      engine.settled = engine.arrived;
+      engine.seen_ns = now_ns_;
+    }
+    if (now_ns_ - engine.seen_ns >= 2 * limits_.window_ns) {
+      idle.push_back(&engine);
+    } else if (!engine.steps.empty()) {
+      fit(engine);
+      deliver(engine, false);
     } else {
-      if (!engine.steps.empty()) fit(engine);
       deliver(engine, false);
     }
   }
+  for (Engine* engine : idle) forget(*engine);
 }
 
 std::optional<Blame::Request> Blame::find(const Entry& span) {
@@ -569,13 +848,20 @@ std::optional<Blame::Request> Blame::find(const Entry& span) {
       fit_roughly(engine);
       charge(engine, number, state);
     }
-    found = std::move(state.request);
+    if (state.request.steps > 0) found = std::move(state.request);
   });
   return found;
 }
 
 void Blame::finish() {
-  for (auto& [key, engine] : engines_) end_window(engine, true);
+  for (auto& [key, engine] : engines_) {
+    end_window(engine, true);
+  }
+}
+
+std::uint64_t Blame::open() const {
+  return static_cast<std::uint64_t>(std::count_if(
+      by_key_.begin(), by_key_.end(), [this](const auto& one) { return !states_[one.second].is_delivered; }));
 }
 
 }  // namespace nopspan::collector

@@ -82,7 +82,12 @@ std::string fit_text(const Blame::Fit& fit) {
     is_first = false;
   }
   text += "\n";
-  if (!fit.is_identified()) {
+  if (fit.members <= 0) {
+    text += "  The steps do not name their members, so that nobody can be blamed (docs/engine.md)\n";
+  } else if (fit.prefill_tokens <= 0) {
+    text +=
+        "  The steps have no prompt tokens. If requests had prompts, report those of each member (docs/engine.md)\n";
+  } else if (!fit.is_identified()) {
     text +=
         "  What prompts cost cannot be known from these steps: they carry prompts alike, or are too few (standard "
         "error " +
@@ -99,6 +104,24 @@ std::string BlameTable::name_of(const std::string& tenant, const std::string& mo
   return name.empty() ? "-" : name;
 }
 
+// If there are twice as many rows as it may have, it adds up the least ones as others.
+template <class Rows, class Name, class Size>
+void BlameTable::shorten(Rows& rows, const Name& others, const Size& size) const {
+  if (rows.size() <= 2 * most_rows_) return;
+  std::vector<std::pair<double, Name>> by_size;
+  for (const auto& [name, row] : rows) {
+    if (name != others) by_size.emplace_back(size(row), name);
+  }
+  const auto end = by_size.begin() + static_cast<std::ptrdiff_t>(by_size.size() - most_rows_);
+  std::nth_element(by_size.begin(), end, by_size.end());
+  for (auto one = by_size.begin(); one != end; ++one) {
+    const auto found = rows.find(one->second);
+    const auto row = found->second;
+    rows.erase(found);
+    rows[others] += row;
+  }
+}
+
 std::vector<std::pair<BlameTable::Who, BlameTable::Stall>> BlameTable::longest_stalls() const {
   std::vector<std::pair<Who, Stall>> sorted(stalls_.begin(), stalls_.end());
   std::stable_sort(sorted.begin(), sorted.end(),
@@ -108,12 +131,8 @@ std::vector<std::pair<BlameTable::Who, BlameTable::Stall>> BlameTable::longest_s
 
 void BlameTable::add(const Blame::Request& request) {
   ++count_;
-  const auto place = [this](auto& rows, const auto& key, const auto& others) -> auto& {
-    const auto found = rows.find(key);
-    return found != rows.end() ? found->second : rows.size() < most_rows_ ? rows[key] : rows[others];
-  };
   const std::string name = name_of(request.tenant, request.model, request.request_id);
-  Victim& victim = place(victims_, name, std::string(kOthers));
+  Victim& victim = victims_[name];
   double stalled = request.stalled_ns();
   victim.stalled_ns += stalled;
   victim.all_ns += static_cast<double>(request.duration_ns);
@@ -122,7 +141,7 @@ void BlameTable::add(const Blame::Request& request) {
   ++victim.requests;
   const auto charge = [&](const std::string& culprit, double ns) {
     if (ns <= 0) return;
-    Stall& stall = place(stalls_, std::pair(name, culprit), std::pair(std::string(kOthers), std::string(kOthers)));
+    Stall& stall = stalls_[{name, culprit}];
     stall.ns += ns;
     ++stall.victims;
   };
@@ -133,6 +152,8 @@ void BlameTable::add(const Blame::Request& request) {
   }
   by_culprit[kOthers] += std::max(stalled, 0.0) < 1 ? 0 : stalled;
   for (const auto& [culprit, ns] : by_culprit) charge(culprit, ns);
+  shorten(victims_, std::string(kOthers), [](const Victim& one) { return one.stalled_ns; });
+  shorten(stalls_, Who(kOthers, kOthers), [](const Stall& one) { return one.ns; });
 
   const auto is_before = [](const Blame::Request& a, const Blame::Request& b) {
     return a.stalled_ns() > b.stalled_ns();
@@ -156,18 +177,23 @@ std::string to_text(const Blame& blame) {
                              : std::to_string(noisy) + " of " + std::to_string(fits.size()) + " windows") +
            ": the steps' times scatter too much. Report device_ns(): wall time on a busy\nhost has other causes\n";
   }
-  if (fits.size() + blame.earlier_fits() > kFits)
-    text += "the last " + std::to_string(kFits) + " of " + std::to_string(fits.size() + blame.earlier_fits()) +
+  std::vector<Blame::Fit> shown(fits.begin(), fits.end());
+  std::stable_sort(shown.begin(), shown.end(), [](const auto& a, const auto& b) { return a.steps > b.steps; });
+  if (shown.size() > kFits) {
+    shown.resize(kFits);
+    text += "the largest " + std::to_string(kFits) + " of " + std::to_string(fits.size() + blame.earlier_fits()) +
             " windows:\n";
-  for (std::size_t i = fits.size() > kFits ? fits.size() - kFits : 0; i < fits.size(); ++i) text += fit_text(fits[i]);
+  }
+  for (const Blame::Fit& fit : shown) text += fit_text(fit);
   if (fits.empty()) text += "no steps of an engine\n";
   const Blame::Counts& counts = blame.counts();
   const auto add = [&](std::uint64_t count, const char* one, const char* what) {
     if (count > 0) text += "  not charged: " + counted(count, one) + " " + what + "\n";
   };
-  add(counts.steps, "step", "of engines beyond the limit of 256");
-  add(counts.members, "member", "of steps, of requests beyond the limit of 100,000");
-  add(counts.not_ended, "request", "that did not end, or began before the attach");
+  add(counts.engines, "engine", "of more than can be known at a time");
+  add(counts.members, "member", "of steps, without their step or beyond the limits");
+  add(counts.not_ended + blame.open(), "request",
+      "of which no span has arrived that names it: it has not ended, or began before the attach");
   return text + "\n";
 }
 
@@ -275,9 +301,9 @@ nlohmann::ordered_json to_json(const BlameTable& table, const Blame& blame) {
   nlohmann::ordered_json json = {{"type", "table"},
                                  {"requests", table.count()},
                                  {"earlier_fits", blame.earlier_fits()},
-                                 {"steps_over_limit", blame.counts().steps},
+                                 {"engines_forgotten", blame.counts().engines},
                                  {"members_over_limit", blame.counts().members},
-                                 {"not_ended", blame.counts().not_ended},
+                                 {"not_ended", blame.counts().not_ended + blame.open()},
                                  {"stalls", nlohmann::ordered_json::array()},
                                  {"service", nlohmann::ordered_json::array()}};
   for (const auto& [who, stall] : table.stalls())

@@ -17,8 +17,8 @@ namespace nopspan::collector {
 
 enum class BlameBy : std::uint8_t { tenant, model, request };
 
-// Who stalled whom, of all requests that are wanted, and the slowest of them. Rows are bounded: beyond that, who is new
-// is added to (others).
+// Who stalled whom, of all requests that are wanted, and the slowest of them. Rows are bounded: the
+// least ones are added up as (others).
 class BlameTable {
  public:
   BlameTable(BlameBy by, std::size_t most_rows, std::size_t most_requests)
@@ -29,10 +29,21 @@ class BlameTable {
   struct Stall {
     double ns = 0;
     std::uint64_t victims = 0;
+    void operator+=(const Stall& other) {
+      ns += other.ns;
+      victims += other.victims;
+    }
   };
   struct Victim {
     double stalled_ns = 0, all_ns = 0;
     std::uint64_t requests = 0, prefill_tokens = 0, decode_tokens = 0;
+    void operator+=(const Victim& other) {
+      stalled_ns += other.stalled_ns;
+      all_ns += other.all_ns;
+      requests += other.requests;
+      prefill_tokens += other.prefill_tokens;
+      decode_tokens += other.decode_tokens;
+    }
   };
   using Who = std::pair<std::string, std::string>;  // victim, culprit
   [[nodiscard]] const std::map<Who, Stall>& stalls() const { return stalls_; }
@@ -43,6 +54,8 @@ class BlameTable {
   [[nodiscard]] std::uint64_t count() const { return count_; }
 
  private:
+  template <class Rows, class Name, class Size>
+  void shorten(Rows& rows, const Name& others, const Size& size) const;
   [[nodiscard]] std::string name_of(const std::string& tenant, const std::string& model, const std::string& id) const;
 
   const BlameBy by_;

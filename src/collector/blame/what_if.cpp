@@ -21,13 +21,19 @@ namespace {
 void WhatIf::on_entry(const Entry& entry) {
   const std::uint64_t process = number_of(**entry.process);
   if (is_step(entry) && entry.step != nullptr && entry.duration_ns > 0) {
-    if (engines_.size() > kMostEngines || steps_ >= kMostSteps || members_ >= kMostMembers) {
+    const std::uint64_t instance = entry.step->instance;
+    const EngineKey engine_key{process, std::string(entry.engine), instance};
+    const bool is_known = engines_.contains(engine_key);
+    if ((!is_known && engines_.size() >= kMostEngines) || steps_ >= kMostSteps || members_ >= kMostMembers) {
       ++over_limit_;
       return;
     }
     ++steps_;
-    Engine& engine = engines_[{process, std::string(entry.engine), entry.step->instance}];
-    engine.text = std::string(entry.engine) + " of " + process_text(**entry.process);
+    Engine& engine = engines_[engine_key];
+    if (!is_known) {
+      engine.text = std::string(entry.engine) + (instance != 0 ? " " + std::to_string(instance) : "") + " of " +
+                    process_text(**entry.process);
+    }
     const auto wall_ns = static_cast<double>(entry.duration_ns);
     const auto device_ns = static_cast<double>(entry.step->device_ns);
     const std::size_t first = engine.members.size();
@@ -43,23 +49,21 @@ void WhatIf::on_entry(const Entry& entry) {
     add_members(engine, entry.members);
     return;
   }
-  for (auto& [key, engine] : engines_) {
-    if (entry.kind == Kind::part) {
+  if (entry.kind == Kind::part) {
+    for (auto& [key, engine] : engines_) {
       const bool is_its = std::get<0>(key) == process && engine.step_id == entry.span_id && !engine.steps.empty();
       if (is_its) add_members(engine, entry.members);
-    } else if (entry.kind == Kind::span) {
-      const bool may_be_it = entry.name == "engine.request" || entry.parent_id == 0;
-      auto found =
-          std::get<0>(key) == process ? engine.numbers.find({entry.span_id, NamedBy::span}) : engine.numbers.end();
-      if (found == engine.numbers.end() && may_be_it)
-        found = engine.numbers.find({member_key_of(entry.trace_id), NamedBy::trace});
-      if (found == engine.numbers.end()) continue;
-      Request& request = engine.requests[found->second];
-      Attribute admission;
-      const bool is_known = find_attribute(entry, "nopspan.admission_ns", admission) && admission.integer > 0;
-      request.arrival_ns = entry.start_unix_ns + (is_known ? static_cast<std::uint64_t>(admission.integer) : 0);
-      request.has_arrival = true;
     }
+  } else if (entry.kind == Kind::span && arrivals_.size() < kMostSteps) {
+    const bool is_whole = entry.name == "engine.request" || entry.parent_id == 0;
+    if (!is_whole && !entry.name.starts_with("engine.")) return;
+    Attribute admission;
+    const bool is_known = find_attribute(entry, "nopspan.admission_ns", admission) && admission.integer > 0;
+    const std::uint64_t arrival_ns =
+        entry.start_unix_ns + (is_known ? static_cast<std::uint64_t>(admission.integer) : 0);
+    arrivals_[{process, entry.span_id, NamedBy::span}] = arrival_ns;
+    // The first request of a trace.
+    if (is_whole) arrivals_.try_emplace({0, member_key_of(entry.trace_id), NamedBy::trace}, arrival_ns);
   }
 }
 
@@ -89,7 +93,16 @@ void WhatIf::learn() {
   });
   if (most == engines_.end()) refuse("there are no steps of an engine");
   Engine engine = std::move(most->second);
+  for (const auto& [key, number] : engine.numbers) {
+    const auto known =
+        arrivals_.find({key.second == NamedBy::trace ? 0 : std::get<0>(most->first), key.first, key.second});
+    if (known == arrivals_.end()) continue;
+    engine.requests[number].arrival_ns = known->second;
+    engine.requests[number].has_arrival = true;
+  }
+  other_engines_ = engines_.size() - 1;
   engines_.clear();
+  arrivals_.clear();
   engine_ = engine.text;
   steps_ = engine.steps.size();
   std::sort(engine.steps.begin(), engine.steps.end(),
@@ -98,6 +111,7 @@ void WhatIf::learn() {
       std::all_of(engine.steps.begin(), engine.steps.end(), [](const Step& one) { return one.device_ns > 0; });
   std::vector<StepModel::Step> samples;
   std::vector<double> left, between;
+  std::uint64_t budget = 0;
   for (std::size_t i = 0; i < engine.steps.size(); ++i) {
     Step& step = engine.steps[i];
     left.push_back(std::max(0.0, step.kv_used - step.work.cells));
@@ -106,7 +120,7 @@ void WhatIf::learn() {
     samples.push_back({StepModel::amounts_of(all), is_device ? step.device_ns : step.wall_ns});
     most_prefill_ = std::max(most_prefill_, step.work.prefill);
     most_members_ = std::max(most_members_, step.work.members);
-    settings_.prefill_chunk = std::max(settings_.prefill_chunk, step.budget);
+    budget = std::max(budget, step.budget);
     if (i > 0 && samples.size() > 1) {
       const Step& before = engine.steps[i - 1];
       const double gap_ns = static_cast<double>(step.start_ns) - static_cast<double>(before.start_ns) - before.wall_ns;
@@ -129,8 +143,11 @@ void WhatIf::learn() {
   if (model_.standard_error(prompts) > std::max(0.3 * prompts_ns, 0.02 * all_ns))
     refuse("the steps do not show what prompts cost. They carry prompts alike, or are too few");
   if (model_.residual() > 0.3) refuse("the steps' times scatter too much. Report device_ns()");
-  if (settings_.prefill_chunk == 0 || static_cast<double>(settings_.prefill_chunk) > 1.5 * most_prefill_)
-    settings_.prefill_chunk = static_cast<std::uint64_t>(most_prefill_);
+  // What the engine reports may be of another kind.
+  constexpr std::uint64_t kMostTokens = UINT32_MAX;
+  const auto most_seen = static_cast<std::uint64_t>(std::min<double>(most_prefill_, kMostTokens));
+  const bool is_budget = budget >= most_seen && static_cast<double>(budget) <= 1.5 * most_prefill_;
+  settings_.prefill_chunk = std::min(kMostTokens, std::max<std::uint64_t>(1, is_budget ? budget : most_seen));
   learn_waits(engine);
   requests_ = std::move(engine.requests);
   std::sort(requests_.begin(), requests_.end(),
@@ -214,7 +231,8 @@ WhatIf::Waits WhatIf::simulate(const EngineSettings& settings) const {
   const std::uint64_t begin_ns = requests_.front().arrival_ns;
   const auto arrival = [&](const Request& one) { return static_cast<double>(one.arrival_ns - begin_ns); };
   double now_ns = 0;
-  while (next < requests_.size() || !running.empty()) {
+  for (std::size_t made = 0; next < requests_.size() || !running.empty(); ++made) {
+    if (made >= 20 * steps_ + 10'000) refuse("there would be more than twenty times as many steps");
     if (running.empty()) now_ns = std::max(now_ns, arrival(requests_[next]));
     for (; next < requests_.size() && running.size() < slots && arrival(requests_[next]) <= now_ns; ++next) {
       const Request& one = requests_[next];

@@ -41,6 +41,7 @@ class WhatIf {
   [[nodiscard]] Waits simulate(const EngineSettings& settings) const;
 
   [[nodiscard]] const std::string& engine() const { return engine_; }
+  [[nodiscard]] std::size_t other_engines() const { return other_engines_; }
   [[nodiscard]] std::size_t steps() const { return steps_; }
   // Of the recording: what the engine reported or, if it did not, the most that was seen. No slots if no request waited
   // for one.
@@ -81,6 +82,9 @@ class WhatIf {
   void learn_waits(const Engine& engine);
 
   std::map<EngineKey, Engine> engines_;
+  std::map<std::tuple<std::uint64_t, std::uint64_t, NamedBy>, std::uint64_t>
+      arrivals_;  // by process, or 0, and span or trace
+  std::size_t other_engines_ = 0;
   std::string engine_;
   std::size_t steps_ = 0, members_ = 0;
   std::vector<Request> requests_;  // in the order of their arrival

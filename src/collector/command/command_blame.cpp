@@ -48,6 +48,7 @@ class BlameSink : public Sink {
   BlameSink(const BlameOptions& options, bool as_json)
       : filter_(options.source.filter),
         as_json_(as_json),
+        is_live_(options.source.from.empty()),
         table_(options.by == "tenant"  ? BlameBy::tenant
                : options.by == "model" ? BlameBy::model
                                        : BlameBy::request,
@@ -57,7 +58,13 @@ class BlameSink : public Sink {
             [this](const Blame::Request& request) { take(request); }) {}
 
   void on_entry(const Entry& entry) override { blame_.on_entry(entry); }
-  void on_tick(std::uint64_t /*now_unix_ns*/) override {}
+  // A recording is fitted as a whole.
+  void on_tick(std::uint64_t now_unix_ns) override {
+    constexpr std::uint64_t kInterval = 10 * kSecond;
+    if (!is_live_ || (now_unix_ns >= settled_ns_ && now_unix_ns - settled_ns_ < kInterval)) return;
+    settled_ns_ = now_unix_ns;
+    blame_.settle(now_unix_ns);
+  }
   void finish() { blame_.finish(); }
   [[nodiscard]] const Blame& blame() const { return blame_; }
   [[nodiscard]] const BlameTable& table() const { return table_; }
@@ -82,7 +89,8 @@ class BlameSink : public Sink {
   }
 
   const Filter filter_;
-  const bool as_json_;
+  const bool as_json_, is_live_;
+  std::uint64_t settled_ns_ = 0;
   bool has_matched_ = false;
   BlameTable table_;
   Blame blame_;

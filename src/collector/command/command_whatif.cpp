@@ -92,10 +92,12 @@ int show(const WhatIfOptions& options, const OutputOptions& common, Source& sour
   run.run(source, sink, [&source] { return source.ledger(); });
   run.finish();
   what_if.learn();
-  EngineSettings settings = what_if.settings();
+  EngineSettings settings = what_if.settings(), recorded_settings = settings;
   for (const std::string& text : options.settings) {
     std::uint64_t value = 0;
     std::uint64_t* const setting = setting_of(settings, text, value);
+    if (*setting != *setting_of(recorded_settings, text, value))
+      throw Failure("--set has a setting twice: " + printable(text, 40), Failure::kUsageError);
     *setting = value;
   }
   const WhatIf::Waits &recorded = what_if.recorded(), repeated = what_if.simulate(what_if.settings()),
@@ -103,6 +105,7 @@ int show(const WhatIfOptions& options, const OutputOptions& common, Source& sour
   nlohmann::ordered_json json = {
       {"engine", what_if.engine()},
       {"steps", what_if.steps()},
+      {"other_engines", what_if.other_engines()},
       {"steps_over_limit", what_if.over_limit()},
       {"requests", recorded.requests},
       {"recorded_settings", {{"prefill_chunk", what_if.settings().prefill_chunk}, {"slots", what_if.settings().slots}}},
@@ -139,6 +142,8 @@ int show(const WhatIfOptions& options, const OutputOptions& common, Source& sour
       text +=
           "\nDo not trust this: the simulation does not repeat what was recorded. The engine schedules in another "
           "way,\nor has other causes of waiting\n";
+    if (what_if.other_engines() > 0)
+      text += "\nOf " + std::to_string(what_if.other_engines() + 1) + " engines, this is the one with the most steps\n";
     if (what_if.over_limit() > 0) text += "\n" + counted(what_if.over_limit(), "step") + " beyond the limit not used\n";
     standard_output().write(text);
   }

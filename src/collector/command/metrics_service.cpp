@@ -99,6 +99,7 @@ void MetricsService::update() {
   for (const auto& view : views_) {
     view->ledger.write(ledger);
     write_source(view->registry);
+    write_uncharged(view->registry);
     write_accounts(view->registry);
     if (server_) write_server(view->registry);
   }
@@ -131,6 +132,17 @@ void MetricsService::write_stalls(MetricRegistry& registry, const Blame::Request
     others_ns -= one.ns;
   }
   if (others_ns > 1) add("(others)", others_ns);
+}
+
+void MetricsService::write_uncharged(MetricRegistry& registry) {
+  MetricFamily& uncharged = registry.counter(
+      "nopspan.engine.stall.uncharged", "",
+      "What nopspan.engine.stall does not have, because of its limits or because no span has arrived.", {"what"});
+  const Blame::Counts& counts = blame_.counts();
+  MetricWriter writer(registry);
+  writer.total(uncharged, static_cast<double>(counts.engines), {"engines"});
+  writer.total(uncharged, static_cast<double>(counts.members), {"members"});
+  writer.total(uncharged, static_cast<double>(counts.not_ended), {"requests"});
 }
 
 // The time is that of the arrival, because clocks of programs may be wrong.

@@ -76,6 +76,7 @@ class MetricsService : public Sink {
   };
   static void write_stalls(MetricRegistry& registry, const Blame::Request& request);
   void write_source(MetricRegistry& registry);
+  void write_uncharged(MetricRegistry& registry);
   void write_accounts(MetricRegistry& registry);
   void write_server(MetricRegistry& registry);
 

@@ -4,6 +4,7 @@ at the same time. What nopspan top, hist, trace, replay, the scripts and handler
 say, also if they attach in the middle of long requests."""
 
 import collections
+import concurrent.futures
 import contextlib
 import http.client
 import json
@@ -15,11 +16,13 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 import example_service
 import harness
 from engine_clients import CANCELLED, FOREVER, MODEL, fact_body
 from example_service import Server, lines_of, steps_of
+from followed import Followed
 from harness import LIBRARY, LONG, PATIENCE_S, Test, objects_of, output_of, wait_until
 from project_script import Script
 from test_hist import Hist
@@ -500,6 +503,44 @@ class InTheMiddle(Run):
             expected = sum(line[what] for line in late)
             self.assertGreater(expected, 0, what)
             self.assertEqual(found, expected, what)
+
+
+class BlameCommand(Followed):
+    def __init__(self, *options):
+        super().__init__([harness.NOPSPAN, "blame", "--json", *map(str, options)])
+
+    def wait_until_up(self):
+        self.wait_until_it_says("^Reading the steps")
+
+    def objects(self):
+        return [json.loads(line) for line in self.lines]
+
+
+class Blame(Test):
+    def test_the_giant_is_named_in_one_command(self):
+        """Short requests, whose spans may arrive before their steps, are all charged."""
+        prompts = ["Explain step %d." % number for number in range(300)]
+        prompts[150] = "giant prompt " * 2500
+
+        def ask(number):
+            body = json.dumps({"model": MODEL, "ignore_eos": True, "max_tokens": 1 + number % 40, "messages": [{"role": "user", "content": prompts[number]}]})
+            request = urllib.request.Request(server.url + "/v1/chat/completions", body.encode(),
+                                             {"Content-Type": "application/json", "OpenAI-Organization": "giant" if number == 150 else "acme"})
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+                answer.read()
+
+        with Server(self.temporary_folder(), "--threads", "32", "--fail-rate", "0", "--cut-rate", "0", "--prompt-delay-us", "20") as server, \
+                BlameCommand("--pid", server.pid) as blame:
+            with concurrent.futures.ThreadPoolExecutor(16) as pool:
+                list(pool.map(ask, range(len(prompts))))
+            self.assertEqual(blame.stop(), 0)
+        requests = [one for one in blame.objects() if one["type"] == "request"]
+        self.assertEqual(len(requests), len(prompts))
+        table, = [one for one in blame.objects() if one["type"] == "table"]
+        self.assertEqual((table["not_ended"], table["members_over_limit"]), (0, 0))
+        by_giant = [culprit for one in requests if one["tenant"] == "acme" for culprit in one["stalled_by"] if culprit["tenant"] == "giant"]
+        self.assertGreater(max(culprit["prefill_tokens"] for culprit in by_giant), 2500)
+        self.assertGreater({(one["victim"], one["by"]): one["ns"] for one in table["stalls"]}["acme", "giant"], 0)
 
 
 if __name__ == "__main__":
