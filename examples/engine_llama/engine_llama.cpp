@@ -39,14 +39,14 @@ using Tokens = std::vector<llama_token>;
 constexpr const char* kEngineName = "llama.cpp";
 constexpr const char* kCancelled = "client_closed";
 constexpr std::chrono::milliseconds kReportInterval{100};
-constexpr Count kGiantStep = 40;     // after which the giant prompt arrives
-constexpr Count kPrefixes = 4;       // different beginnings of prompts
-constexpr Count kShortestMatch = 2;  // tokens that must repeat before a draft continues them
+constexpr Count kGiantSteps[] = {40, 44, 100};  // after which giant prompts arrive
+constexpr Count kPrefixes = 4;                  // different beginnings of prompts
+constexpr Count kShortestMatch = 2;             // tokens that must repeat before a draft continues them
 
 struct Options {
   std::string model, books;
   Count slots = 8, requests = 64, clients = 0, prompt = 96, output = 64;
-  Count chunk = 64, ctx = 0, spec = 0, cancel_every = 0, threads = 1, giant = 0;
+  Count chunk = 64, ctx = 0, spec = 0, cancel_every = 0, threads = 1, giant = 0, giants = 1;
 };
 
 enum Phase { kQueue, kPrefill, kDecode };
@@ -130,7 +130,8 @@ class LlamaEngine {
         nopspan::Context().with_label("engine", kEngineName).with_label("model", model_name_)};
     for (bool done = false; !done;) {
       while (running() + waiting() < options_.clients && arrived_ < options_.requests) arrive();
-      if (options_.giant > 0 && steps_ == kGiantStep && arrived_ == options_.requests) arrive_giant();
+      const Count came = arrived_ - options_.requests;
+      if (options_.giant > 0 && came >= 0 && came < options_.giants && steps_ >= kGiantSteps[came]) arrive_giant();
       hang_up();
       admit();
       make_room();
@@ -571,6 +572,7 @@ void declare_options(CLI::App& app, Options& options) {
   add("--spec", options.spec, 0, 64, "tokens that are guessed for a request and verified in one step; 0: none");
   add("--cancel-every", options.cancel_every, 0, 1 << 24, "of so many requests, one is cancelled; 0: none");
   add("--giant", options.giant, 0, 1 << 20, "tokens of a prompt that arrives while the others decode; 0: none");
+  add("--giants", options.giants, 1, 3, "how many of these; the first two at nearly the same time");
   add("--threads", options.threads, 1, 512, "threads of libllama");
 }
 
@@ -597,7 +599,7 @@ int main(int argc, char** argv) {
   }
   const Count one = options.prompt + options.output + 1 + options.spec;
   if (options.clients == 0) options.clients = 2 * options.slots;
-  if (options.ctx == 0) options.ctx = options.slots * one + options.giant;
+  if (options.ctx == 0) options.ctx = options.slots * one + options.giants * options.giant;
   if (options.ctx < one) return fail("--ctx must be at least " + std::to_string(one) + ", for one request", 2);
   std::ofstream books;
   if (!options.books.empty()) books.open(options.books);

@@ -230,34 +230,55 @@ class EngineLlama(Test):
                 steps[entry["step"]["number"]] = (entry["step"]["device_ns"], max(one["prefill_tokens"] for one in entry["members"]))
         return steps
 
-    def test_blame_charges_what_a_giant_prompt_costs(self):
-        """Eight requests decode, and a giant prompt comes, or does not. The truth is the difference of the two runs."""
-        steady = 8
+    def pair(self, giant, giants, number):
+        """Eight requests decode, with and without giant prompts. Returns three ratios: of what blame charges to what they
+        lost in the prefill of these, of all that it charges to all that they lost, and of what it charges to giants to all
+        that it charges. The time is that of the device."""
+        steady, chunk = 8, 128
+        runs = [self.recorded("%d-%d-%d-%d" % (giant, giants, number, size), "--slots", steady + giants, "--requests", steady,
+                              "--clients", steady, "--prompt", 16, "--output", 400, "--chunk", chunk,
+                              "--ctx", (steady + giants) * 420 + 12000, "--giant", size, "--giants", giants)
+                for size in (0, giant)]
+        without, with_giants = map(self.steps_of, runs)
+        prefill = [step for step, (_, most) in with_giants.items() if most > 64]
+        if giants == 1:
+            self.assertEqual(len(prefill), round(giant / chunk), "steps with a chunk")
+        last = min(200, max(without))  # until then, all of them decode
+        lost = {step: steady * (with_giants[step][0] - without[step][0]) for step in with_giants if step in without and step <= last}
+        blamed = objects_of("blame", "--from", runs[1])
+        victims = [one for one in blamed if one["type"] == "request" and one["tenant"] != "giant"]
+        charged = sum(one["causes_ns"]["others_prefill"] for one in victims)
+        both = charged + sum(one["causes_ns"]["cells_left"] for one in victims)
+        by_giant = sum(culprit["ns"] for one in victims for culprit in one["stalled_by"] if culprit["tenant"] == "giant")
+        in_prefill, in_all = sum(lost.get(step, 0) for step in prefill), sum(lost.values())
+        print("%d of %d tokens: lost %.1f ms in their prefill, %.1f ms in all; charged %.1f and %.1f ms, %.1f ms of that to them"
+              % (giants, giant, in_prefill / 1e6, in_all / 1e6, charged / 1e6, both / 1e6, by_giant / 1e6), file=sys.stderr)
+        return charged / in_prefill, both / in_all, by_giant / both
+
+    def test_blame_charges_what_giant_prompts_cost(self):
         for giant in (2000, 4000):
-            during, of_all, named = [], [], []
-            for pair in range(6):
-                runs = [self.recorded("%d-%d-%d" % (giant, pair, size), "--slots", steady + 1, "--requests", steady, "--clients", steady, "--prompt", 16,
-                                      "--output", 400, "--chunk", 128, "--ctx", 9 * 420 + 4000, "--giant", size) for size in (0, giant)]
-                without, with_giant = map(self.steps_of, runs)
-                prefill = [number for number, (_, most) in with_giant.items() if most > 64]
-                self.assertEqual(len(prefill), -(-giant // 128) if giant % 128 > 64 or giant % 128 == 0 else giant // 128)
-                last = max(prefill)
-                lost = {number: steady * (with_giant[number][0] - without[number][0]) for number in with_giant if number in without and number <= min(200, max(without))}
-                in_prefill = sum(ns for number, ns in lost.items() if min(prefill) <= number <= last)
-                after = sum(ns for number, ns in lost.items() if number > last)
-                blamed = objects_of("blame", "--from", runs[1])
-                victims = [one for one in blamed if one["type"] == "request" and one["tenant"] != "giant"]
-                charged = sum(one["causes_ns"]["others_prefill"] for one in victims)
-                left = sum(one["causes_ns"]["cells_left"] for one in victims)
-                by_giant = sum(culprit["ns"] for one in victims for culprit in one["stalled_by"] if culprit["tenant"] == "giant")
-                during.append(charged / in_prefill)
-                of_all.append((charged + left) / (in_prefill + after))
-                named.append(by_giant / (charged + left))
-                print("giant %d: lost %.1f ms in its prefill and %.1f ms after; charged %.1f and %.1f ms, %.1f ms of that to it" %
-                      (giant, in_prefill / 1e6, after / 1e6, charged / 1e6, left / 1e6, by_giant / 1e6), file=sys.stderr)
-            self.assertAlmostEqual(statistics.median(during), 1, delta=0.05)
-            self.assertGreater(statistics.median(of_all), 0.9)
-            self.assertGreater(statistics.median(named), 0.95)
+            during, in_all, named = map(statistics.median, zip(*(self.pair(giant, 1, number) for number in range(6))))
+            self.assertAlmostEqual(during, 1, delta=0.05)
+            self.assertGreater(in_all, 0.9)
+            self.assertGreater(named, 0.95)
+        _, in_all, named = map(statistics.median, zip(*(self.pair(2000, 3, number) for number in range(3))))
+        self.assertGreater(in_all, 0.9)
+        self.assertGreater(named, 0.95)
+
+    def test_whatif_predicts_what_other_chunks_give(self):
+        """All requests arrive at the beginning, and many wait for a slot."""
+        options = ("--slots", 8, "--requests", 60, "--clients", 60, "--prompt", 900, "--output", 60)
+
+        def waits(path, chunk):
+            found, = objects_of("whatif", "--from", path, "--set", "prefill-chunk=%d" % chunk)
+            return found["waits"]["gap_p99_ns"]
+
+        recording = self.recorded("whatif", *options, "--chunk", 128)
+        for chunk in (96, 64, 48, 32):
+            predicted = waits(recording, chunk)["predicted"]
+            came = waits(self.recorded("chunk%d" % chunk, *options, "--chunk", chunk), chunk)["recorded"]
+            print("chunk %d: gap p99 %.2f ms predicted, %.2f ms then" % (chunk, predicted / 1e6, came / 1e6), file=sys.stderr)
+            self.assertAlmostEqual(predicted / came, 1, delta=0.15)
 
     def test_bad_options_are_refused(self):
         for options, model, said in ((["--slots", 257], {}, "--slots"), (["--ctx", 10], {}, "--ctx must be at least"),
