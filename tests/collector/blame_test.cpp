@@ -364,6 +364,29 @@ TEST_F(BlameOfEntries, KnowsARequestWhoseSpanArrivesBeforeItsStep) {
   EXPECT_EQ(requests[0].of(Cause::own_decode) + requests[0].of(Cause::unexplained), 10e6);
 }
 
+// A recording that was cut, or an engine that got the request from another one.
+TEST_F(BlameOfEntries, KnowsNothingOfTheTimeBeforeTheStepsThatArrived) {
+  make({});
+  nopspan_member member{};
+  member.request = 5;
+  member.decode_tokens = 1;
+  nopspan_step facts{};
+  facts.members = 1;
+  for (const std::uint64_t number : {50, 51, 60}) {
+    facts.number = number;
+    Entry entry = step_of(2000 + number, {reinterpret_cast<const char*>(&member), sizeof(member)}, facts);
+    entry.start_unix_ns = kBegin + number * 10'000'000;
+    entry.duration_ns = 10'000'000;
+    blame->on_entry(entry);
+  }
+  blame->on_entry(request(5, 900));
+  blame->finish();
+  ASSERT_THAT(requests, SizeIs(1));
+  EXPECT_EQ(requests[0].of(Cause::queue), 0);
+  EXPECT_EQ(requests[0].of(Cause::host), 0);
+  EXPECT_NEAR(requests[0].of(Cause::unexplained) + requests[0].of(Cause::own_decode), 900e6, 1);
+}
+
 // Each step begins when half of the one before is over; and steps that arrive in another order.
 TEST_F(BlameOfEntries, ChargesTimeOnce) {
   make({});

@@ -208,6 +208,8 @@ Blame::Ended Blame::ended_of(const Entry& span) {
 
 // A step on another thread may arrive later than the span that it names.
 void Blame::keep_ended(const Entry& span) {
+  const bool is_engines = span.name.starts_with("engine.");
+  if (!is_engines && engines_.empty()) return;  // most programs are no engines
   Ended ended = ended_of(span);
   ended.is_wanted = wants_(span);
   const auto keep = [&](const Key& key) {
@@ -221,8 +223,9 @@ void Blame::keep_ended(const Entry& span) {
     ended_.erase(ended_keys_.front());
     ended_keys_.pop_front();
   };
-  keep({number_of(**span.process), span.span_id, NamedBy::span});
-  if (is_whole(span)) keep({0, member_key_of(span.trace_id), NamedBy::trace});
+  const std::uint64_t process = number_of(**span.process);
+  if (is_engines || of_process_.contains(process)) keep({process, span.span_id, NamedBy::span});
+  if (ended.is_request || (has_trace_keys_ && is_whole(span))) keep({0, member_key_of(span.trace_id), NamedBy::trace});
 }
 
 // Of the sums up to two steps. Steps that overlap take no more than has elapsed.
@@ -363,7 +366,10 @@ void Blame::add_members(Engine& engine, std::string_view members) {
     }
     runs.back().prefill_tokens += member.prefill_tokens;
     runs.back().decode_tokens += member.decode_tokens;
-    if (state.begun_ns == 0) state.begun_ns = step.start_ns;
+    if (state.begun_ns == 0) {
+      state.begun_ns = step.start_ns;
+      state.has_beginning = begins_with(member);
+    }
     state.window = engine.window;
   });
   step.end_cost = engine.costs.size();
@@ -550,6 +556,11 @@ void Blame::charge(const Engine& engine, std::uint32_t number, State& state) con
   if (state.has_ended) conclude(engine, state);
 }
 
+bool Blame::misses_steps(const Engine& engine, std::size_t from, std::size_t to) {
+  const std::uint64_t first = engine.steps[from].number, last = engine.steps[to].number;
+  return first != 0 && last > first && last - first > to - from;
+}
+
 // Charges a step to a member, from the end of the last step that it was charged.
 void Blame::charge_step(const Engine& engine, const Step& step, std::uint32_t number, State& state,
                         const Own& own) const {
@@ -558,7 +569,9 @@ void Blame::charge_step(const Engine& engine, const Step& step, std::uint32_t nu
   const std::uint64_t end_ns = step.end_ns();
   double covered_ns = step.wall_ns;
   if (state.until_ns != 0 && step.start_ns >= state.until_ns) {
-    of(request, Cause::host) += static_cast<double>(step.start_ns - state.until_ns);
+    const auto place = static_cast<std::size_t>(&step - engine.steps.data());
+    const bool misses = place > 0 && misses_steps(engine, place - 1, place);
+    of(request, misses ? Cause::unexplained : Cause::host) += static_cast<double>(step.start_ns - state.until_ns);
     state.gap_from_ns = state.until_ns;
     state.gap_to_ns = step.start_ns;
   } else if (state.until_ns != 0) {
@@ -600,7 +613,10 @@ void Blame::charge_absence(const Engine& engine, std::size_t from, std::size_t t
   if (start_ns <= state.until_ns) return;
   const auto elapsed_ns = static_cast<double>(start_ns - state.until_ns);
   state.until_ns = start_ns;
-  state.absent.add(engine.sums[from], engine.sums[to], elapsed_ns);
+  Sums absent;
+  absent.add(engine.sums[from], engine.sums[to], elapsed_ns);
+  if (misses_steps(engine, from > 0 ? from - 1 : from, to)) absent.host_ns = 0;
+  state.absent += absent;
   const double wall_ns = engine.sums[to].wall_ns - engine.sums[from].wall_ns;
   const double part = wall_ns > elapsed_ns ? elapsed_ns / wall_ns : 1;
   // Of many steps, some stand for all.
@@ -662,7 +678,8 @@ void Blame::conclude(const Engine& engine, State& state) {
   request.start_unix_ns = ended.start_ns;
   request.duration_ns = ended.duration_ns;
   request.is_wanted = ended.is_wanted;
-  if (state.begun_ns > ended.start_ns) {
+  // Otherwise it may have had steps before that did not arrive, or that another engine made.
+  if (state.begun_ns > ended.start_ns && state.has_beginning) {
     const auto before = static_cast<double>(state.begun_ns - ended.start_ns);
     of(request, Cause::admission) = std::min(before, static_cast<double>(ended.admission_ns));
     of(request, Cause::queue) = before - of(request, Cause::admission);
@@ -677,7 +694,9 @@ void Blame::conclude(const Engine& engine, State& state) {
   of(request, Cause::host) += absent.host_ns;
   of(request, ended.preemptions > 0 ? Cause::preemption : Cause::unexplained) += absent.wall_ns - others_ns;
   const std::uint64_t end_ns = ended.start_ns + ended.duration_ns;
-  if (end_ns > state.until_ns) of(request, Cause::host) += static_cast<double>(end_ns - state.until_ns);
+  // After the last step of the engine that has arrived, nobody knows.
+  const std::uint64_t known_ns = std::min(end_ns, std::max(engine.end_ns, state.until_ns));
+  if (known_ns > state.until_ns) of(request, Cause::host) += static_cast<double>(known_ns - state.until_ns);
   // A step that is longer than the request: it ended within it.
   if (end_ns < state.until_ns) of(request, Cause::unexplained) -= static_cast<double>(state.until_ns - end_ns);
   const double sum = std::accumulate(request.ns.begin(), request.ns.end(), 0.0);
@@ -715,7 +734,10 @@ void Blame::deliver(Engine& engine, bool all) {
     // There may be many of them. find() returns what a line has room for.
     Request& request = state.request;
     free_memory_of(request.gaps);
-    if (request.culprits.size() > BlameLimits::kKept) request.culprits.resize(BlameLimits::kKept);
+    if (request.culprits.size() > BlameLimits::kKept) {
+      request.more_culprits += request.culprits.size() - BlameLimits::kKept;
+      request.culprits.resize(BlameLimits::kKept);
+    }
     request.culprits.shrink_to_fit();
     free_memory_of(state.charges);
     free_memory_of(state.stalls);
@@ -734,6 +756,7 @@ void Blame::restart(const Engine& engine, State& state) {
   State next;
   next.key = state.key;
   next.window = state.window;
+  next.has_beginning = true;
   const std::uint64_t end_ns = state.ended.start_ns + state.ended.duration_ns;
   const auto is_before = [&](std::uint32_t step) { return engine.steps[step].start_ns < end_ns; };
   for (Run run : state.runs) {
@@ -842,8 +865,8 @@ void Blame::settle(std::uint64_t now_unix_ns) {
 std::optional<Blame::Request> Blame::find(const Entry& span) {
   std::optional<Request> found;
   each_state(span, [&](Engine& engine, std::uint32_t number, bool is_it) {
+    if (!is_it || !states_[number].has_ended || found) return;
     State state = states_[number];
-    if (!is_it || !state.has_ended || found) return;
     if (!state.is_delivered) {
       fit_roughly(engine);
       charge(engine, number, state);

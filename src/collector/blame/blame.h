@@ -82,6 +82,7 @@ class Blame {
     bool is_sure = true;  // all its fits are identified and not noisy
     std::array<double, kCauses> ns{};
     std::vector<Culprit> culprits;  // the most guilty first
+    std::size_t more_culprits = 0;  // that are not among these
     std::vector<Gap> gaps;          // the worst ones, the longest stall first
     [[nodiscard]] double of(Cause cause) const { return ns[static_cast<std::size_t>(cause)]; }
     [[nodiscard]] double stalled_ns() const {
@@ -188,6 +189,7 @@ class Blame {
     Ended ended;
     std::vector<Ended> next;  // of the next requests of the same trace
     bool has_ended = false, is_delivered = false;
+    bool has_beginning = false;                    // it had no step before those that arrived
     std::uint64_t begun_ns = 0, until_ns = 0;      // its first step, and the end of the last one that was charged
     std::uint64_t gap_from_ns = 0, gap_to_ns = 0;  // the last time between its steps
     Sums absent;                                   // of steps without it, between its steps
@@ -280,6 +282,8 @@ class Blame {
   };
   void charge(const Engine& engine, std::uint32_t number, State& state) const;
   void charge_step(const Engine& engine, const Step& step, std::uint32_t number, State& state, const Own& own) const;
+  // Whether steps between these two did not arrive.
+  static bool misses_steps(const Engine& engine, std::size_t from, std::size_t to);
   void charge_absence(const Engine& engine, std::size_t from, std::size_t to, std::uint32_t number, State& state) const;
   void add_charges(const Engine& engine, const Step& step, std::uint32_t number, double part, bool is_absent,
                    std::vector<Charge>& to, std::size_t most) const;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 
 namespace nopspan::collector {
@@ -35,11 +36,16 @@ std::string time_of(double ns) {
 std::string percent(double part, double all) {
   return all > 0 ? std::to_string(std::llround(100 * part / all)) + " %" : "-";
 }
+std::string id_text(std::uint64_t id) {
+  char text[17];
+  (void)std::snprintf(text, sizeof(text), "%016llx", static_cast<unsigned long long>(id));
+  return text;
+}
 std::string price_text(double ns) { return ns >= 10 ? time_of(ns) : number_text(ns) + " ns"; }
 
 std::string culprit_text(const Blame::Culprit& one) {
   std::string text =
-      one.request_id.empty() ? "an unknown request (" + std::to_string(one.key) + ")" : printable(one.request_id, 64);
+      one.request_id.empty() ? "an unknown request (" + id_text(one.key) + ")" : printable(one.request_id, 64);
   if (!one.tenant.empty()) text += " of " + printable(one.tenant, 32);
   text += " " + time_of(one.ns);
   if (one.prefill_tokens > 0) text += " (" + counted(one.prefill_tokens, "prompt token") + ")";
@@ -47,14 +53,15 @@ std::string culprit_text(const Blame::Culprit& one) {
   return text;
 }
 // The first ones, without those that hardly count.
-std::string culprits_text(const std::vector<Blame::Culprit>& all) {
+std::string culprits_text(const std::vector<Blame::Culprit>& all, std::size_t more = 0) {
   constexpr std::size_t kMost = 3;
   constexpr double kLeast = 0.01;
   std::string text;
   std::size_t shown = 0;
   for (; shown < std::min(kMost, all.size()) && all[shown].ns >= kLeast * all[0].ns; ++shown)
     text += (shown > 0 ? ", " : "") + culprit_text(all[shown]);
-  if (all.size() > shown) text += ", " + std::to_string(all.size() - shown) + " more";
+  more += all.size() - shown;
+  if (more > 0) text += ", " + std::to_string(more) + " more";
   return text;
 }
 nlohmann::ordered_json to_json(const std::vector<Blame::Culprit>& all) {
@@ -64,7 +71,7 @@ nlohmann::ordered_json to_json(const std::vector<Blame::Culprit>& all) {
         {{"request_id", one.request_id}, {"tenant", one.tenant}, {"model", one.model}, {"ns", std::llround(one.ns)}});
     if (one.cells_ns > 0) json.back()["cells_left_ns"] = std::llround(one.cells_ns);
     if (one.prefill_tokens > 0) json.back()["prefill_tokens"] = one.prefill_tokens;
-    if (one.request_id.empty()) json.back()["key"] = one.key;
+    if (one.request_id.empty()) json.back()["key"] = id_text(one.key);
   }
   return json;
 }
@@ -73,7 +80,7 @@ std::string fit_text(const Blame::Fit& fit) {
   std::string text =
       printable(fit.engine, 100) + ", from " + time_text(fit.begin_unix_ns) + ": " + counted(fit.steps, "step") +
       (fit.missing > 0 ? " (" + std::to_string(fit.missing) + " more did not arrive)" : "") + ", by " +
-      (fit.is_device ? "the device's time" : "wall time") + ", off by " + percent(fit.residual, 1) + " as a rule\n  ";
+      (fit.is_device ? "the device's time" : "wall time") + ", median error " + percent(fit.residual, 1) + "\n  ";
   bool is_first = true;
   for (std::size_t term = 0; term < StepModel::kTerms; ++term) {
     if (fit.prices[term] <= 0) continue;
@@ -133,7 +140,8 @@ void BlameTable::add(const Blame::Request& request) {
   ++count_;
   const std::string name = name_of(request.tenant, request.model, request.request_id);
   Victim& victim = victims_[name];
-  double stalled = request.stalled_ns();
+  double stalled = request.is_sure ? request.stalled_ns() : 0;
+  unsure_ += request.is_sure ? 0 : 1;
   victim.stalled_ns += stalled;
   victim.all_ns += static_cast<double>(request.duration_ns);
   victim.prefill_tokens += request.prefill_tokens;
@@ -147,7 +155,9 @@ void BlameTable::add(const Blame::Request& request) {
   };
   std::map<std::string, double> by_culprit;
   for (const Blame::Culprit& one : request.culprits) {
-    by_culprit[name_of(one.tenant, one.model, one.request_id)] += one.ns;
+    if (!request.is_sure) break;
+    const std::string id = one.request_id.empty() ? "(key " + id_text(one.key) + ")" : one.request_id;
+    by_culprit[name_of(one.tenant, one.model, id)] += one.ns;
     stalled -= one.ns;
   }
   by_culprit[kOthers] += std::max(stalled, 0.0) < 1 ? 0 : stalled;
@@ -162,7 +172,10 @@ void BlameTable::add(const Blame::Request& request) {
   if (at == requests_.end() && requests_.size() >= most_requests_) return;
   Blame::Request& kept = *requests_.insert(at, request);
   constexpr std::size_t kCulprits = 8;
-  if (kept.culprits.size() > kCulprits) kept.culprits.resize(kCulprits);
+  if (kept.culprits.size() > kCulprits) {
+    kept.more_culprits += kept.culprits.size() - kCulprits;
+    kept.culprits.resize(kCulprits);
+  }
   if (requests_.size() > most_requests_) requests_.pop_back();
 }
 
@@ -201,7 +214,8 @@ std::string to_text(const Blame::Request& request) {
   const auto all = static_cast<double>(request.duration_ns);
   std::string text = printable(request.request_id, 64) +
                      (request.tenant.empty() ? "" : " of " + printable(request.tenant, 32)) + ": " +
-                     duration_text(request.duration_ns) + ", " + counted(request.steps, "step") + "\n ";
+                     duration_text(request.duration_ns) + ", " + counted(request.steps, "step") +
+                     (request.is_sure ? "" : " (not sure: see above)") + "\n ";
   bool is_first = true;
   for (std::size_t i = 0; i < kCauses; ++i) {
     if (std::abs(request.ns[i]) < 0.005 * all) continue;
@@ -210,7 +224,8 @@ std::string to_text(const Blame::Request& request) {
     is_first = false;
   }
   text += "\n";
-  if (!request.culprits.empty()) text += "  stalled by " + culprits_text(request.culprits) + "\n";
+  if (!request.culprits.empty())
+    text += "  stalled by " + culprits_text(request.culprits, request.more_culprits) + "\n";
   for (const Blame::Gap& gap : request.gaps) {
     text += "  step " + std::to_string(gap.step) + ": " + time_of(gap.ns) + ", of that by others " +
             time_of(gap.stall_ns) + (gap.culprits.empty() ? "" : ": " + culprits_text(gap.culprits)) + "\n";
@@ -224,7 +239,7 @@ std::string stall_text(const Blame::Request& request) {
   const double stalled_ns = request.stalled_ns();
   if (!request.is_sure || stalled_ns <= kLeast * all) return "";
   return "  stalled by others " + time_of(stalled_ns) + " (" + percent(stalled_ns, all) + ")" +
-         (request.culprits.empty() ? "" : ": " + culprits_text(request.culprits)) + "\n";
+         (request.culprits.empty() ? "" : ": " + culprits_text(request.culprits, request.more_culprits)) + "\n";
 }
 
 std::string to_text(const BlameTable& table, std::size_t rows) {
@@ -238,7 +253,11 @@ std::string to_text(const BlameTable& table, std::size_t rows) {
                 victim == table.victims().end() ? "-" : percent(stall.ns, victim->second.all_ns),
                 std::to_string(stall.victims)});
   }
-  if (sorted.empty()) return "no request was stalled by others\n";
+  if (table.count() == 0) return "no request was selected\n";
+  if (table.unsure() > 0)
+    text += counted(table.unsure(), "request") + " of " + std::to_string(table.count()) +
+            " not charged: the steps do not show who stalled them\n";
+  if (sorted.empty()) return text + (table.unsure() < table.count() ? "no request was stalled by others\n" : "");
   text += stalls.text();
   TextTable service({{"SERVED"},
                      {"REQUESTS", Align::right},
@@ -280,10 +299,14 @@ nlohmann::ordered_json to_json(const Blame::Fit& fit) {
 }
 
 nlohmann::ordered_json to_json(const Blame::Request& request) {
-  nlohmann::ordered_json json = {
-      {"type", "request"},      {"request_id", request.request_id},       {"tenant", request.tenant},
-      {"model", request.model}, {"start_unix_ns", request.start_unix_ns}, {"duration_ns", request.duration_ns},
-      {"steps", request.steps}};
+  nlohmann::ordered_json json = {{"type", "request"},
+                                 {"request_id", request.request_id},
+                                 {"tenant", request.tenant},
+                                 {"model", request.model},
+                                 {"engine", request.engine},
+                                 {"start_unix_ns", request.start_unix_ns},
+                                 {"duration_ns", request.duration_ns},
+                                 {"steps", request.steps}};
   for (std::size_t i = 0; i < kCauses; ++i) json["causes_ns"][kCauseNames[i]] = std::llround(request.ns[i]);
   json["stalled_by"] = to_json(request.culprits);
   json["sure"] = request.is_sure;
@@ -300,6 +323,7 @@ nlohmann::ordered_json to_json(const Blame::Request& request) {
 nlohmann::ordered_json to_json(const BlameTable& table, const Blame& blame) {
   nlohmann::ordered_json json = {{"type", "table"},
                                  {"requests", table.count()},
+                                 {"unsure", table.unsure()},
                                  {"earlier_fits", blame.earlier_fits()},
                                  {"engines_forgotten", blame.counts().engines},
                                  {"members_over_limit", blame.counts().members},

@@ -52,6 +52,8 @@ class BlameTable {
   // Those that others stalled most, in this order.
   [[nodiscard]] const std::vector<Blame::Request>& requests() const { return requests_; }
   [[nodiscard]] std::uint64_t count() const { return count_; }
+  // Requests of these that are not in the stalls, because the steps do not show who stalled them.
+  [[nodiscard]] std::uint64_t unsure() const { return unsure_; }
 
  private:
   template <class Rows, class Name, class Size>
@@ -63,7 +65,7 @@ class BlameTable {
   std::map<Who, Stall> stalls_;
   std::map<std::string, Victim> victims_;
   std::vector<Blame::Request> requests_;
-  std::uint64_t count_ = 0;
+  std::uint64_t count_ = 0, unsure_ = 0;
 };
 
 // The fits, and what cannot be said. What is most important is first.

@@ -14,7 +14,7 @@
 namespace nopspan::collector {
 namespace {
 
-[[noreturn]] void refuse(const std::string& why) { throw Failure("What if cannot be known: " + why); }
+[[noreturn]] void refuse(const std::string& why) { throw Failure("whatif cannot predict from this: " + why); }
 
 }  // namespace
 
@@ -42,6 +42,7 @@ void WhatIf::on_entry(const Entry& entry) {
                             std::min(device_ns, wall_ns),
                             static_cast<double>(entry.step->kv_used),
                             entry.step->budget_tokens,
+                            entry.step->number,
                             {},
                             first,
                             first});
@@ -74,7 +75,10 @@ void WhatIf::add_members(Engine& engine, std::string_view members) {
                                                             static_cast<std::uint32_t>(engine.requests.size()));
     if (is_new) engine.requests.emplace_back();
     Request& request = engine.requests[found->second];
-    if (request.cached < 0) request.cached = member.context_tokens;
+    if (request.cached < 0) {
+      request.cached = member.context_tokens;
+      request.has_beginning = begins_with(member);
+    }
     if (request.arrival_ns == 0) request.arrival_ns = step.start_ns;
     request.prompt += member.prefill_tokens;
     request.decode_steps += member.decode_tokens > 0 ? 1 : 0;
@@ -93,10 +97,18 @@ void WhatIf::learn() {
   });
   if (most == engines_.end()) refuse("there are no steps of an engine");
   Engine engine = std::move(most->second);
+  // If the recording begins in the middle of requests, others may have begun before it too.
+  const auto begins = std::min_element(engine.steps.begin(), engine.steps.end(),
+                                       [](const Step& a, const Step& b) { return a.start_ns < b.start_ns; });
+  bool is_cut = false;
+  for (std::size_t k = begins->first; k < begins->end; ++k)
+    is_cut = is_cut || !engine.requests[engine.members[k].request].has_beginning;
+  const std::uint64_t least_ns = is_cut ? begins->start_ns : 0;
   for (const auto& [key, number] : engine.numbers) {
     const auto known =
         arrivals_.find({key.second == NamedBy::trace ? 0 : std::get<0>(most->first), key.first, key.second});
     if (known == arrivals_.end()) continue;
+    if (!engine.requests[number].has_beginning || known->second < least_ns) continue;
     engine.requests[number].arrival_ns = known->second;
     engine.requests[number].has_arrival = true;
   }
@@ -121,6 +133,8 @@ void WhatIf::learn() {
     most_prefill_ = std::max(most_prefill_, step.work.prefill);
     most_members_ = std::max(most_members_, step.work.members);
     budget = std::max(budget, step.budget);
+    if (i > 0 && engine.steps[i - 1].number != 0 && step.number > engine.steps[i - 1].number)
+      missing_ += step.number - engine.steps[i - 1].number - 1;
     if (i > 0 && samples.size() > 1) {
       const Step& before = engine.steps[i - 1];
       const double gap_ns = static_cast<double>(step.start_ns) - static_cast<double>(before.start_ns) - before.wall_ns;
@@ -215,7 +229,7 @@ WhatIf::Waits WhatIf::simulate(const EngineSettings& settings) const {
                     Failure::kUsageError);
     }
   };
-  check("prefill-chunk", settings.prefill_chunk, most_prefill_);
+  check("prefill-chunk", settings.prefill_chunk, std::max(most_prefill_, static_cast<double>(settings_.prefill_chunk)));
   check("slots", settings.slots, most_members_);
   struct Running {
     const Request* request;
@@ -241,8 +255,10 @@ WhatIf::Waits WhatIf::simulate(const EngineSettings& settings) const {
           {&one, one.prompt, std::max(0.0, one.cached), static_cast<double>(one.drafted) / steps, one.decode_steps});
     }
     if (static_cast<double>(running.size()) > 2 * most_members_) {
-      refuse("then " + std::to_string(running.size()) + " requests would run at a time, and at most " +
-             std::to_string(static_cast<std::uint64_t>(most_members_)) + " did");
+      throw Failure("With these settings " + std::to_string(running.size()) +
+                        " requests would run at a time, but at most " +
+                        std::to_string(static_cast<std::uint64_t>(most_members_)) + " did",
+                    Failure::kUsageError);
     }
     StepWork work;
     double budget = static_cast<double>(settings.prefill_chunk);

@@ -41,6 +41,7 @@ class WhatIf {
   [[nodiscard]] Waits simulate(const EngineSettings& settings) const;
 
   [[nodiscard]] const std::string& engine() const { return engine_; }
+  [[nodiscard]] std::uint64_t missing() const { return missing_; }  // numbers of steps that are not in the recording
   [[nodiscard]] std::size_t other_engines() const { return other_engines_; }
   [[nodiscard]] std::size_t steps() const { return steps_; }
   // Of the recording: what the engine reported or, if it did not, the most that was seen. No slots if no request waited
@@ -57,12 +58,13 @@ class WhatIf {
   struct Step {
     std::uint64_t start_ns;
     double wall_ns, device_ns, kv_used;
-    std::uint64_t budget;
+    std::uint64_t budget, number;
     StepWork work;
     std::size_t first, end;  // members
   };
   struct Request {
     std::uint64_t arrival_ns = 0;    // when it could enter the queue
+    bool has_beginning = false;      // it had no step before those that arrived
     bool has_arrival = false;        // it began while steps were recorded
     double cached = -1, prompt = 0;  // tokens that it found in the cache; that were computed
     std::uint64_t decode_steps = 0, decoded = 0, drafted = 0;
@@ -85,6 +87,7 @@ class WhatIf {
   std::map<std::tuple<std::uint64_t, std::uint64_t, NamedBy>, std::uint64_t>
       arrivals_;  // by process, or 0, and span or trace
   std::size_t other_engines_ = 0;
+  std::uint64_t missing_ = 0;
   std::string engine_;
   std::size_t steps_ = 0, members_ = 0;
   std::vector<Request> requests_;  // in the order of their arrival

@@ -26,8 +26,8 @@ namespace {
 constexpr char kBlameDescription[] =
     "Shows where the time of requests in an engine went, and who stalled them: long\n"
     "prompts that shared the steps. It learns what the work of a step costs from the\n"
-    "steps themselves, and charges each request what its step would have taken less\n"
-    "without it. The engine must report its steps with their members\n"
+    "steps themselves, and charges each request the time that its step would have\n"
+    "saved without it. The engine must report its steps with their members\n"
     "(docs/engine.md). docs/blame.md says when it is right, and when it cannot be.";
 constexpr char kBlameExamples[] =
     "Examples:\n"
@@ -84,7 +84,7 @@ class BlameSink : public Sink {
   }
   bool wants(const Entry& entry) {
     const bool is_wanted = filter_.may_want(entry) && filter_.selects(entry);
-    has_matched_ = has_matched_ || is_wanted;
+    has_matched_ = has_matched_ || (is_wanted && (entry.name == "engine.request" || entry.parent_id == 0));
     return is_wanted;
   }
 
@@ -125,7 +125,8 @@ int show(const BlameOptions& options, const SourceOptions& source_options, const
   standard_output().flush();
   std::cerr << remark_text(source.remark());
   if (source_options.from.empty() || source.ledger().total.lost() > 0) std::cerr << to_text(source.ledger());
-  return run.exit_status();
+  const bool has_nothing = !options.source.from.empty() && fits.empty();
+  return has_nothing ? Failure::kFailed : run.exit_status();
 }
 
 int run_blame(BlameOptions& options, const OutputOptions& common) {
@@ -152,6 +153,7 @@ void add_blame(CLI::App& app, const OutputOptions& common, Run& run) {
       ->check(one_of({"tenant", "model", "request"}));
   numeric(command->add_option("--rows", options->rows, "Show at most N rows (default: 20)"), 1, 1000);
   add_source_options(*command, options->source);
+  describe_span_filters(*command);
   command->callback([options, &common, &run] { run = [options, &common] { return run_blame(*options, common); }; });
 }
 

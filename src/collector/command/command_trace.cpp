@@ -215,6 +215,8 @@ int run_trace(TraceOptions& options, const OutputOptions& common) {
   }
   SourceOptions source_options = options.source;
   source_options.filter = TraceFilter(filter, options.stage.scope).for_source();
+  // Blame names those who stalled the request. A live source had to deliver all requests for this.
+  if (!options.source.from.empty() && !common.json) source_options.filter.request.clear();
   return run_with_source(
       source_options, {{}, {}, {source_options.metrics}},
       [&](const std::unique_ptr<Source>& source) { return show_traces(options, source_options, common, *source); });

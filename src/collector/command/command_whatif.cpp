@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <iostream>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -92,12 +93,10 @@ int show(const WhatIfOptions& options, const OutputOptions& common, Source& sour
   run.run(source, sink, [&source] { return source.ledger(); });
   run.finish();
   what_if.learn();
-  EngineSettings settings = what_if.settings(), recorded_settings = settings;
+  EngineSettings settings = what_if.settings();
   for (const std::string& text : options.settings) {
     std::uint64_t value = 0;
     std::uint64_t* const setting = setting_of(settings, text, value);
-    if (*setting != *setting_of(recorded_settings, text, value))
-      throw Failure("--set has a setting twice: " + printable(text, 40), Failure::kUsageError);
     *setting = value;
   }
   const WhatIf::Waits &recorded = what_if.recorded(), repeated = what_if.simulate(what_if.settings()),
@@ -105,6 +104,7 @@ int show(const WhatIfOptions& options, const OutputOptions& common, Source& sour
   nlohmann::ordered_json json = {
       {"engine", what_if.engine()},
       {"steps", what_if.steps()},
+      {"missing_steps", what_if.missing()},
       {"other_engines", what_if.other_engines()},
       {"steps_over_limit", what_if.over_limit()},
       {"requests", recorded.requests},
@@ -144,6 +144,7 @@ int show(const WhatIfOptions& options, const OutputOptions& common, Source& sour
           "way,\nor has other causes of waiting\n";
     if (what_if.other_engines() > 0)
       text += "\nOf " + std::to_string(what_if.other_engines() + 1) + " engines, this is the one with the most steps\n";
+    if (what_if.missing() > 0) text += "\n" + counted(what_if.missing(), "step") + " did not arrive\n";
     if (what_if.over_limit() > 0) text += "\n" + counted(what_if.over_limit(), "step") + " beyond the limit not used\n";
     standard_output().write(text);
   }
@@ -154,6 +155,11 @@ int show(const WhatIfOptions& options, const OutputOptions& common, Source& sour
 }
 
 int run_what_if(WhatIfOptions& options, const OutputOptions& common) {
+  std::set<std::string> names;
+  for (const std::string& text : options.settings) {
+    if (!names.insert(text.substr(0, text.find('='))).second)
+      throw Failure("--set has a setting twice: " + printable(text, 40), Failure::kUsageError);
+  }
   return run_with_source(options.source, {{}, {}, {}},
                          [&](const std::unique_ptr<Source>& source) { return show(options, common, *source); });
 }
@@ -161,7 +167,7 @@ int run_what_if(WhatIfOptions& options, const OutputOptions& common) {
 }  // namespace
 
 void add_whatif(CLI::App& app, const OutputOptions& common, Run& run) {
-  CLI::App* command = app.add_subcommand("whatif", "Predict the waits of recorded requests with other settings");
+  CLI::App* command = app.add_subcommand("whatif", "Predict waits of requests with other settings");
   auto options = std::make_shared<WhatIfOptions>();
   repeatable(command->add_option("--set", options->settings,
                                  "A setting that the engine would have: prefill-chunk=N (prompt tokens of a step) or "

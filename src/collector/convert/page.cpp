@@ -196,11 +196,7 @@ PageOfFile::PageOfFile(Page& page, const std::string& name, StepFlows& flows, bo
       flows_(flows),
       is_live_(is_live),
       blame_(
-          {}, [](const Entry&) { return true; },
-          [this](const Blame::Request& request) {
-            if (request.is_sure) stalls_.add(request);
-            unsure_ += request.is_sure ? 0 : 1;
-          }) {
+          {}, [](const Entry&) { return true; }, [this](const Blame::Request& request) { stalls_.add(request); }) {
   page_.files_.push_back({name, {}, {}, 0, {}});
 }
 
@@ -449,7 +445,7 @@ std::string PageOfFile::stalls() const {
     json.number("ns", static_cast<std::uint64_t>(stall.ns));
     json.number("of_ns", static_cast<std::uint64_t>(victim != stalls_.victims().end() ? victim->second.all_ns : 0));
     json.number("requests", stall.victims);
-    json.number("unsure", unsure_);
+    json.number("unsure", stalls_.unsure());
     json.end_object();
   }
   json.end_array();

@@ -126,7 +126,7 @@ class PageOfFile : public Picture {
   JsonWriter details_;
   const bool is_live_;
   BlameTable stalls_{BlameBy::tenant, 64, 0};
-  std::uint64_t unsure_ = 0, settled_steps_ = 0;
+  std::uint64_t settled_steps_ = 0;
   Blame blame_;
 };
 

@@ -67,6 +67,9 @@ inline std::uint64_t member_key_of(const TraceId& id) {
   return key;
 }
 
+// Whether this may be the first member of a request: it does not decode without a prompt.
+inline bool begins_with(const nopspan_member& member) { return member.prefill_tokens > 0 || member.decode_tokens == 0; }
+
 inline std::size_t members_of(const Entry& entry) { return entry.members.size() / sizeof(nopspan_member); }
 
 // Whether this is a step. Libraries before 0.2 wrote steps as spans with links, without the facts of a step.

@@ -43,6 +43,7 @@ ELSEWHERE = {
     "engine_llama --model model.gguf --slots 8 --requests 40 --spec 3 --ctx 600 --cancel-every 6 --books books":
         "live.engine_llama",
     "nopspan hist --of acceptance": "live.engine_facts",
+    "nopspan whatif": "collector.blame",
     "nopspan whatif --from load.rec --set prefill-chunk=128": "collector.blame",
     "cmake --preset dev && cmake --build --preset dev": "scripts/test.sh",
     "ctest --preset dev -L unit": "scripts/test.sh",
@@ -81,7 +82,7 @@ PRINTS = (
     (r"^cmake --install", r"-- Installing: .*/bin/nopspan\n"),
     (r"^(cmake --preset|ldconfig|xargs)", r""),
     (r"^nopspan record", r"\d+ spans, "),
-    (r"^nopspan blame", r"\d+ steps, by wall time"),
+    (r"^nopspan blame", r"\d+ steps, by wall time, median error"),
     (r"^nopspan convert", r"\d requests?, \d+ spans?, \d+ steps? of engines"),
     (r"^nopspan export", r" accepted\n"),
     (r"^nopspan serve", r"\d delivered"),
