@@ -441,6 +441,22 @@ TEST_F(BlameOfEntries, TellsTheRequestsOfATraceApart) {
   }
 }
 
+// Its window ends while its last step may still arrive.
+TEST_F(BlameOfEntries, ConcludesARequestOnce) {
+  make({.steps = 3});
+  step({5, 6}, 0);
+  step({6}, 10);
+  step({5, 6}, 20);
+  Entry entry = request(5, 35);
+  entry.engine_times.preemptions = 1;
+  blame->on_entry(entry);
+  step({6}, 30);  // of the next window
+  blame->finish();
+  ASSERT_THAT(requests, SizeIs(1));
+  EXPECT_NEAR(requests[0].of(Cause::preemption), 10e6, 1);
+  EXPECT_NEAR(requests[0].of(Cause::host), 5e6, 1);
+}
+
 TEST_F(BlameOfEntries, KnowsPreemptionThatBeganInAnEarlierWindow) {
   make({.steps = 30});
   for (std::uint64_t i = 0; i < 10; ++i) step({5, 6}, 10 * i);

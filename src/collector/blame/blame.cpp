@@ -553,7 +553,6 @@ void Blame::charge(const Engine& engine, std::uint32_t number, State& state) con
     request.decode_tokens += is_charged ? run.decode_tokens : 0;
   }
   if (has_steps) request.is_sure = request.is_sure && engine.fit.is_identified() && !engine.fit.is_noisy();
-  if (state.has_ended) conclude(engine, state);
 }
 
 bool Blame::misses_steps(const Engine& engine, std::size_t from, std::size_t to) {
@@ -728,6 +727,7 @@ void Blame::deliver(Engine& engine, bool all) {
     const std::uint64_t end_ns = state.ended.start_ns + state.ended.duration_ns;
     if (!all && end_ns > engine.end_ns && end_ns + kLate > now_ns_) continue;
     charge(engine, number, state);
+    conclude(engine, state);
     state.is_delivered = true;
     // The root of a trace may have no steps but those of the requests inside it.
     if (state.request.steps > 0) take_(state.request);
@@ -870,6 +870,7 @@ std::optional<Blame::Request> Blame::find(const Entry& span) {
     if (!state.is_delivered) {
       fit_roughly(engine);
       charge(engine, number, state);
+      conclude(engine, state);
     }
     if (state.request.steps > 0) found = std::move(state.request);
   });

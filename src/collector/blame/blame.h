@@ -126,8 +126,7 @@ class Blame {
   // Delivers all that have ended.
   void finish();
   // The request of this span, with the steps that have arrived. If it was delivered, it has the first culprits and no
-  // gaps. Nothing if no step names it, or if it was delivered
-  // long ago.
+  // gaps. Nothing if no step names it, or if it was delivered long ago.
   std::optional<Request> find(const Entry& span);
 
   // The last one of an engine is of its last window.
@@ -289,7 +288,8 @@ class Blame {
                    std::vector<Charge>& to, std::size_t most) const;
   void add_stall(const Engine& engine, const Step& step, std::uint32_t number, double stall_ns, bool is_absent,
                  State& state) const;
-  static void conclude(const Engine& engine, State& state);  // charges what is left, and names all
+  // Charges what is left, and names all. Call it once, after the last charge().
+  static void conclude(const Engine& engine, State& state);
   void restart(const Engine& engine, State& state);
   void release(std::uint32_t number);
 
