@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "blame/blame.h"
 
+#include "facts/engine_facts.h"
 #include "facts/row_key.h"
 
 #include <nopspan/probes.h>
@@ -18,12 +19,6 @@ constexpr std::uint32_t kNoState = UINT32_MAX;
 
 double& of(Blame::Request& request, Cause cause) { return request.ns[static_cast<std::size_t>(cause)]; }
 
-std::uint64_t number_in(const Entry& entry, std::string_view key) {
-  Attribute found;
-  const bool is_number = find_attribute(entry, key, found) && found.type == Attribute::Type::integer;
-  return is_number && found.integer >= 0 ? static_cast<std::uint64_t>(found.integer) : 0;
-}
-
 // The work of the drafts of a member.
 StepWork drafts_of(const StepWork& member) {
   StepWork work;
@@ -35,12 +30,6 @@ template <class T>
 void free_memory_of(std::vector<T>& values) {
   std::vector<T>().swap(values);
 }
-
-constexpr std::string_view kRequest = "engine.request";
-// Whether steps may name the request by this span, or by the trace id that it has.
-bool may_be_request(const Entry& span) { return span.parent_id == 0 || span.name.starts_with("engine."); }
-// Whether it ends the request that they name by the trace id.
-bool is_whole(const Entry& span) { return span.parent_id == 0 || span.name == kRequest; }
 
 // Knows who has something in the cache of an engine without a part in its steps. If more cells belong to no member
 // after a request has left the steps, it has left these. If there are fewer later, the oldest ones were forgotten.
@@ -96,12 +85,6 @@ class Holders {
 
 }  // namespace
 
-StepWork Blame::Step::left() const {
-  StepWork work;
-  work.cells = std::max(0.0, kv_used - members.cells);
-  return work;
-}
-
 StepWork Blame::Step::all() const {
   StepWork work = members;
   work += left();
@@ -111,14 +94,11 @@ StepWork Blame::Step::all() const {
 Blame::Blame(const BlameLimits& limits, Wants wants, Take take)
     : limits_(limits), wants_(std::move(wants)), take_(std::move(take)), by_key_(0, KeyHash{random_seed()}) {}
 
-Blame::Engine* Blame::engine_of(const Entry& step) {
-  const Process& process = **step.process;
-  const std::uint64_t instance = step.step->instance;
-  const std::uint64_t number = number_of(process);
-  EngineKey key{number, std::string(step.engine), instance};
-  if (const auto found = engines_.find(key); found != engines_.end()) return &found->second;
+Blame::Engine& Blame::engine_of(const Entry& step) {
+  EngineKey key = engine_key_of(step);
+  if (const auto found = engines_.find(key); found != engines_.end()) return found->second;
   // The process with the most engines makes room.
-  const auto known = of_process_.find(number);
+  const auto known = of_process_.find(key.process);
   const bool has_many =
       known != of_process_.end() && known->second.size() >= std::max<std::size_t>(1, limits_.engines / 4);
   if (has_many || engines_.size() >= limits_.engines) {
@@ -136,10 +116,10 @@ Blame::Engine* Blame::engine_of(const Entry& step) {
   engine.number = ++last_engine_;
   engine.name = step.engine;
   engine.process = *step.process;
-  engine.text = engine.name + (instance != 0 ? " " + std::to_string(instance) : "") + " of " + process_text(process);
+  engine.text = engine_text(step);
   engine.seen_ns = now_ns_;
-  of_process_[number].push_back(&engine);
-  return &engine;
+  of_process_[key.process].push_back(&engine);
+  return engine;
 }
 
 void Blame::forget(Engine& engine) {
@@ -148,7 +128,7 @@ void Blame::forget(Engine& engine) {
     counts_.not_ended += states_[number].is_delivered ? 0 : 1;
     release(number);
   }
-  const auto of_process = of_process_.find(std::get<0>(engine.key));
+  const auto of_process = of_process_.find(engine.key.process);
   std::erase(of_process->second, &engine);
   if (of_process->second.empty()) of_process_.erase(of_process);
   engines_.erase(EngineKey(engine.key));
@@ -189,9 +169,9 @@ void Blame::each_state(const Entry& span, const OnState& on_state) {
       if (span.parent_id != 0) of_key(*engine, span.parent_id, NamedBy::span, false);
     }
   }
-  if (!has_trace_keys_ || !may_be_request(span)) return;
+  if (!has_trace_keys_ || !may_be_named(span)) return;
   for (auto& [key, engine] : engines_) {
-    if (engine.has_trace_keys) of_key(engine, member_key_of(span.trace_id), NamedBy::trace, is_whole(span));
+    if (engine.has_trace_keys) of_key(engine, member_key_of(span.trace_id), NamedBy::trace, is_whole_request(span));
   }
 }
 
@@ -200,9 +180,9 @@ Blame::Ended Blame::ended_of(const Entry& span) {
   ended.names = {request_id_of(span), std::string(span.tenant), std::string(span.model)};
   ended.start_ns = span.start_unix_ns;
   ended.duration_ns = span.duration_ns;
-  ended.admission_ns = number_in(span, "nopspan.admission_ns");
+  ended.admission_ns = admission_ns_of(span);
   ended.preemptions = span.engine_times.preemptions;
-  ended.is_request = span.name == kRequest;
+  ended.is_request = span.name == kRequestName;
   return ended;
 }
 
@@ -225,7 +205,8 @@ void Blame::keep_ended(const Entry& span) {
   };
   const std::uint64_t process = number_of(**span.process);
   if (is_engines || of_process_.contains(process)) keep({process, span.span_id, NamedBy::span});
-  if (ended.is_request || (has_trace_keys_ && is_whole(span))) keep({0, member_key_of(span.trace_id), NamedBy::trace});
+  if (ended.is_request || (has_trace_keys_ && is_whole_request(span)))
+    keep({0, member_key_of(span.trace_id), NamedBy::trace});
 }
 
 // Of the sums up to two steps. Steps that overlap take no more than has elapsed.
@@ -262,7 +243,7 @@ void Blame::end(State& state, const Ended& ended) {
 
 void Blame::end_if_known(const Engine& engine, State& state) {
   const bool is_trace = state.key.by == NamedBy::trace;
-  const auto found = ended_.find({is_trace ? 0 : std::get<0>(engine.key), state.key.id, state.key.by});
+  const auto found = ended_.find({is_trace ? 0 : engine.key.process, state.key.id, state.key.by});
   if (found != ended_.end()) end(state, found->second);
 }
 
@@ -294,24 +275,24 @@ void Blame::on_entry(const Entry& entry) {
         *state.names = ended_of(entry).names;
       }
     });
-    if (!is_named && may_be_request(entry)) keep_ended(entry);
+    if (!is_named && may_be_named(entry)) keep_ended(entry);
   }
 }
 
 void Blame::add_step(const Entry& entry) {
   if (entry.step == nullptr || entry.duration_ns == 0) return;
-  Engine* engine = engine_of(entry);
+  Engine& engine = engine_of(entry);
   // If there are many engines, each has shorter windows.
   constexpr std::size_t kLeast = 256, kSteps = 4;
-  const std::size_t steps = engine->steps.size(), costs = engine->costs.size();
+  const std::size_t steps = engine.steps.size(), costs = engine.costs.size();
   const std::size_t share = std::max(kLeast, kSteps * limits_.steps / engines_.size());
   const bool has_no_room = steps_ >= kSteps * limits_.steps || costs_ >= 2 * kSteps * limits_.steps ||
                            runs_ >= 8 * kSteps * limits_.steps || by_key_.size() >= limits_.requests;
-  const std::uint64_t first_ns = steps > 0 ? engine->steps.front().start_ns : 0;
+  const std::uint64_t first_ns = steps > 0 ? engine.steps.front().start_ns : 0;
   const bool is_over =
       steps >= limits_.steps || costs >= kSteps * limits_.steps || (has_no_room && steps >= share) ||
       (steps > 0 && entry.start_unix_ns > first_ns && entry.start_unix_ns - first_ns >= limits_.window_ns);
-  if (is_over) end_window(*engine, false);
+  if (is_over) end_window(engine, false);
   const nopspan_step& facts = *entry.step;
   Step step{};
   step.start_ns = entry.start_unix_ns;
@@ -319,13 +300,13 @@ void Blame::add_step(const Entry& entry) {
   step.wall_ns = static_cast<double>(entry.duration_ns);
   step.device_ns = static_cast<double>(std::min<std::uint64_t>(facts.device_ns, entry.duration_ns));
   step.kv_used = static_cast<double>(facts.kv_used);
-  step.first_cost = step.end_cost = engine->costs.size();
-  engine->steps.push_back(step);
-  engine->step_id = entry.span_id;
-  engine->end_ns = std::max(engine->end_ns, step.end_ns());
-  engine->arrived = ++last_step_;
+  step.first_cost = step.end_cost = engine.costs.size();
+  engine.steps.push_back(step);
+  engine.step_id = entry.span_id;
+  engine.end_ns = std::max(engine.end_ns, step.end_ns());
+  engine.arrived = ++last_step_;
   ++steps_;
-  add_members(*engine, entry.members);
+  add_members(engine, entry.members);
 }
 
 void Blame::add_members(Engine& engine, std::string_view members) {
@@ -390,8 +371,7 @@ void Blame::fit_roughly(Engine& engine) {
 void Blame::add_sums(Engine& engine, const Step& step) {
   Sums sums = engine.sums.empty() ? Sums{} : engine.sums.back();
   if (engine.sums.empty()) engine.sums.push_back(sums);
-  // In a step without the request that was long because of prompts, these stall it as a whole.
-  const bool is_long = step.prefill_ns >= 0.5 * step.wall_ns;
+  const bool is_long = step.is_long();
   sums.wall_ns += step.wall_ns;
   sums.prefill_ns += step.prefill_ns;
   sums.long_wall_ns += is_long ? step.wall_ns : 0;
@@ -401,8 +381,7 @@ void Blame::add_sums(Engine& engine, const Step& step) {
 
 // Fits the steps of the window so far.
 void Blame::fit(Engine& engine) {
-  if (!engine.has_changed && engine.modelled_steps == engine.steps.size()) return;
-  engine.has_changed = false;
+  if (!std::exchange(engine.has_changed, false)) return;
   engine.modelled_steps = engine.fitted_steps = engine.steps.size();
   Fit& made = engine.fit = {};
   made.engine = engine.text;
@@ -626,8 +605,7 @@ void Blame::charge_absence(const Engine& engine, std::size_t from, std::size_t t
     if (step.prefill_ns <= 0) continue;
     add_charges(engine, step, number, part * static_cast<double>(std::min(stride, to - i)), true, state.charges,
                 limits_.culprits);
-    const bool is_long = step.prefill_ns >= 0.5 * step.wall_ns;
-    add_stall(engine, step, number, part * (is_long ? step.wall_ns : step.prefill_ns), true, state);
+    add_stall(engine, step, number, part * (step.is_long() ? step.wall_ns : step.prefill_ns), true, state);
   }
 }
 
@@ -837,9 +815,15 @@ void Blame::end_window(Engine& engine, bool all) {
 
 void Blame::release(std::uint32_t number) {
   by_key_.erase(states_[number].key);
-  runs_ -= states_[number].runs.size();
   states_[number] = {};
   free_.push_back(number);
+}
+
+void Blame::on_tick(std::uint64_t now_unix_ns) {
+  constexpr std::uint64_t kInterval = 10 * kSecond;
+  if (now_unix_ns >= ticked_ns_ && now_unix_ns - ticked_ns_ < kInterval) return;
+  ticked_ns_ = now_unix_ns;
+  settle(now_unix_ns);
 }
 
 void Blame::settle(std::uint64_t now_unix_ns) {
@@ -852,10 +836,8 @@ void Blame::settle(std::uint64_t now_unix_ns) {
     }
     if (now_ns_ - engine.seen_ns >= 2 * limits_.window_ns) {
       idle.push_back(&engine);
-    } else if (!engine.steps.empty()) {
-      fit(engine);
-      deliver(engine, false);
     } else {
+      fit(engine);
       deliver(engine, false);
     }
   }
@@ -878,9 +860,7 @@ std::optional<Blame::Request> Blame::find(const Entry& span) {
 }
 
 void Blame::finish() {
-  for (auto& [key, engine] : engines_) {
-    end_window(engine, true);
-  }
+  for (auto& [key, engine] : engines_) end_window(engine, true);
 }
 
 std::uint64_t Blame::open() const {

@@ -5,6 +5,7 @@
 
 #include "base/random.h"
 #include "blame/step_model.h"
+#include "facts/row_key.h"
 #include "model/entry.h"
 #include "model/steps.h"
 
@@ -19,7 +20,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <unordered_map>
 #include <vector>
 
@@ -100,13 +100,10 @@ class Blame {
     bool is_device = false;                     // fitted to times of the device
     double members = 0, prefill_tokens = 0;     // of all steps
 
-    static constexpr double kMostResidual = 0.3, kMostError = 0.3, kMostErrorOfAll = 0.02;
-    // Whether the steps show what prompts and drafts cost. It may be nothing, so a small part of all time is enough.
-    [[nodiscard]] bool is_identified() const {
-      return standard_error <= std::max(kMostError * charged_ns, kMostErrorOfAll * steps_ns);
-    }
+    // Whether the steps show what prompts and drafts cost.
+    [[nodiscard]] bool is_identified() const { return shows_cost(standard_error, charged_ns, steps_ns); }
     // Whether their times scatter so much that charges may be wrong.
-    [[nodiscard]] bool is_noisy() const { return residual > kMostResidual; }
+    [[nodiscard]] bool is_noisy() const { return residual > StepModel::kMostResidual; }
   };
   // What no request is charged for.
   struct Counts {
@@ -121,6 +118,8 @@ class Blame {
   Blame(const BlameLimits& limits, Wants wants, Take take);
 
   void on_entry(const Entry& entry);
+  // settle(), at most every 10 seconds.
+  void on_tick(std::uint64_t now_unix_ns);
   // Fits what has arrived, and delivers the requests that have ended and whose steps have arrived.
   void settle(std::uint64_t now_unix_ns);
   // Delivers all that have ended.
@@ -223,11 +222,13 @@ class Blame {
     // As the model says: of all, and of what others add.
     double fitted_ns, prefill_ns, drafts_ns, cells_ns;
     std::size_t first_named, end_named;
-    [[nodiscard]] StepWork left() const;  // what is in the cache beside the members
+    // What nobody in the step has in the cache.
+    [[nodiscard]] StepWork left() const { return members.left_of(kv_used); }
     [[nodiscard]] StepWork all() const;
+    // Whether it took long because of prompts. These then stall a request that is not in it as a whole.
+    [[nodiscard]] bool is_long() const { return prefill_ns >= 0.5 * wall_ns; }
     [[nodiscard]] std::uint64_t end_ns() const { return start_ns + static_cast<std::uint64_t>(wall_ns); }
   };
-  using EngineKey = std::tuple<std::uint64_t, std::string, std::uint64_t>;  // its process, name and instance
   struct Engine {
     EngineKey key;
     std::uint64_t number = 0;
@@ -258,7 +259,7 @@ class Blame {
     }
   };
 
-  Engine* engine_of(const Entry& step);
+  Engine& engine_of(const Entry& step);
   void forget(Engine& engine);
   std::uint32_t state_of(Engine& engine, const Key& key);
   // Calls on_state(engine, number, whether the span is the request itself and not inside it).
@@ -309,7 +310,7 @@ class Blame {
   std::unordered_map<Key, Ended, KeyHash> ended_;
   std::deque<Key> ended_keys_;
   std::deque<Fit> fits_;  // of windows that have ended
-  std::uint64_t earlier_fits_ = 0, now_ns_ = 0;
+  std::uint64_t earlier_fits_ = 0, now_ns_ = 0, ticked_ns_ = 0;
   Counts counts_;
 };
 

@@ -3,13 +3,13 @@
 
 #include "base/cells.h"
 #include "base/text.h"
+#include "model/entry_json.h"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 
 namespace nopspan::collector {
@@ -27,7 +27,6 @@ constexpr std::array<const char*, StepModel::kTerms> kTermTexts = {"a step",
                                                                    "a prompt token and token before it",
                                                                    "a drafted token",
                                                                    "a token and cell of the cache"};
-constexpr const char* kOthers = "(others)";
 
 // Times are double, and may be below 0.
 std::string time_of(double ns) {
@@ -35,11 +34,6 @@ std::string time_of(double ns) {
 }
 std::string percent(double part, double all) {
   return all > 0 ? std::to_string(std::llround(100 * part / all)) + " %" : "-";
-}
-std::string id_text(std::uint64_t id) {
-  char text[17];
-  (void)std::snprintf(text, sizeof(text), "%016llx", static_cast<unsigned long long>(id));
-  return text;
 }
 std::string price_text(double ns) { return ns >= 10 ? time_of(ns) : number_text(ns) + " ns"; }
 
@@ -243,6 +237,7 @@ std::string stall_text(const Blame::Request& request) {
 }
 
 std::string to_text(const BlameTable& table, std::size_t rows) {
+  if (table.count() == 0) return "no request was selected\n";
   std::string text;
   TextTable stalls({{"STALLED"}, {"BY"}, {"LOST", Align::right}, {"SHARE", Align::right}, {"REQUESTS", Align::right}});
   const auto sorted = table.longest_stalls();
@@ -253,7 +248,6 @@ std::string to_text(const BlameTable& table, std::size_t rows) {
                 victim == table.victims().end() ? "-" : percent(stall.ns, victim->second.all_ns),
                 std::to_string(stall.victims)});
   }
-  if (table.count() == 0) return "no request was selected\n";
   if (table.unsure() > 0)
     text += counted(table.unsure(), "request") + " of " + std::to_string(table.count()) +
             " not charged: the steps do not show who stalled them\n";

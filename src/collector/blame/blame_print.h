@@ -15,6 +15,9 @@
 
 namespace nopspan::collector {
 
+// What has no row of its own, and what is charged to nobody by name.
+inline constexpr const char* kOthers = "(others)";
+
 enum class BlameBy : std::uint8_t { tenant, model, request };
 
 // Who stalled whom, of all requests that are wanted, and the slowest of them. Rows are bounded: the

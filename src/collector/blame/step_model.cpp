@@ -74,6 +74,12 @@ StepWork StepWork::of(const nopspan_member& member) {
   return work;
 }
 
+StepWork StepWork::left_of(double kv_used) const {
+  StepWork work;
+  work.cells = std::max(0.0, kv_used - cells);
+  return work;
+}
+
 StepWork& StepWork::operator+=(const StepWork& other) {
   members += other.members;
   context += other.context;

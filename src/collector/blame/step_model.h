@@ -4,6 +4,7 @@
 
 #include <nopspan/probes.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <vector>
@@ -23,15 +24,25 @@ struct StepWork {
   double cells = 0;            // of the KV cache: those of the members, or all that the step attends to
 
   static StepWork of(const nopspan_member& member);
+  // Of a step with these members: what nobody of them has in the cache.
+  [[nodiscard]] StepWork left_of(double kv_used) const;
   StepWork& operator+=(const StepWork& other);
   StepWork& operator-=(const StepWork& other);
 };
+
+// Whether the standard error of a cost is small enough to blame somebody. The cost may be nothing, so a small part of
+// all time is enough too.
+inline bool shows_cost(double standard_error, double cost_ns, double all_ns) {
+  constexpr double kMostError = 0.3, kMostErrorOfAll = 0.02;
+  return standard_error <= std::max(kMostError * cost_ns, kMostErrorOfAll * all_ns);
+}
 
 // time = fixed + the sum of price * amount over the terms below, with prices that are not negative.
 class StepModel {
  public:
   enum Term : std::size_t { fixed, members, context, prefill, prefill_context, drafted, token_cells };
   static constexpr std::size_t kTerms = 7;
+  static constexpr double kMostResidual = 0.3;  // beyond it, the times scatter too much to charge anybody
   using Amounts = std::array<double, kTerms>;
   // Of a step; the difference of two of them is what some members add.
   static Amounts amounts_of(const StepWork& work);

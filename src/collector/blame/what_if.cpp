@@ -2,12 +2,11 @@
 #include "blame/what_if.h"
 
 #include "base/failure.h"
-#include "facts/row_key.h"
+#include "facts/engine_facts.h"
 
 #include <nopspan/probes.h>
 
 #include <algorithm>
-#include <deque>
 #include <random>
 #include <utility>
 
@@ -21,8 +20,7 @@ namespace {
 void WhatIf::on_entry(const Entry& entry) {
   const std::uint64_t process = number_of(**entry.process);
   if (is_step(entry) && entry.step != nullptr && entry.duration_ns > 0) {
-    const std::uint64_t instance = entry.step->instance;
-    const EngineKey engine_key{process, std::string(entry.engine), instance};
+    const EngineKey engine_key = engine_key_of(entry);
     const bool is_known = engines_.contains(engine_key);
     if ((!is_known && engines_.size() >= kMostEngines) || steps_ >= kMostSteps || members_ >= kMostMembers) {
       ++over_limit_;
@@ -30,10 +28,7 @@ void WhatIf::on_entry(const Entry& entry) {
     }
     ++steps_;
     Engine& engine = engines_[engine_key];
-    if (!is_known) {
-      engine.text = std::string(entry.engine) + (instance != 0 ? " " + std::to_string(instance) : "") + " of " +
-                    process_text(**entry.process);
-    }
+    if (!is_known) engine.text = engine_text(entry);
     const auto wall_ns = static_cast<double>(entry.duration_ns);
     const auto device_ns = static_cast<double>(entry.step->device_ns);
     const std::size_t first = engine.members.size();
@@ -52,19 +47,15 @@ void WhatIf::on_entry(const Entry& entry) {
   }
   if (entry.kind == Kind::part) {
     for (auto& [key, engine] : engines_) {
-      const bool is_its = std::get<0>(key) == process && engine.step_id == entry.span_id && !engine.steps.empty();
+      const bool is_its = key.process == process && engine.step_id == entry.span_id && !engine.steps.empty();
       if (is_its) add_members(engine, entry.members);
     }
   } else if (entry.kind == Kind::span && arrivals_.size() < kMostSteps) {
-    const bool is_whole = entry.name == "engine.request" || entry.parent_id == 0;
-    if (!is_whole && !entry.name.starts_with("engine.")) return;
-    Attribute admission;
-    const bool is_known = find_attribute(entry, "nopspan.admission_ns", admission) && admission.integer > 0;
-    const std::uint64_t arrival_ns =
-        entry.start_unix_ns + (is_known ? static_cast<std::uint64_t>(admission.integer) : 0);
+    if (!may_be_named(entry)) return;
+    const std::uint64_t arrival_ns = entry.start_unix_ns + admission_ns_of(entry);
     arrivals_[{process, entry.span_id, NamedBy::span}] = arrival_ns;
     // The first request of a trace.
-    if (is_whole) arrivals_.try_emplace({0, member_key_of(entry.trace_id), NamedBy::trace}, arrival_ns);
+    if (is_whole_request(entry)) arrivals_.try_emplace({0, member_key_of(entry.trace_id), NamedBy::trace}, arrival_ns);
   }
 }
 
@@ -105,8 +96,7 @@ void WhatIf::learn() {
     is_cut = is_cut || !engine.requests[engine.members[k].request].has_beginning;
   const std::uint64_t least_ns = is_cut ? begins->start_ns : 0;
   for (const auto& [key, number] : engine.numbers) {
-    const auto known =
-        arrivals_.find({key.second == NamedBy::trace ? 0 : std::get<0>(most->first), key.first, key.second});
+    const auto known = arrivals_.find({key.second == NamedBy::trace ? 0 : most->first.process, key.first, key.second});
     if (known == arrivals_.end()) continue;
     if (!engine.requests[number].has_beginning || known->second < least_ns) continue;
     engine.requests[number].arrival_ns = known->second;
@@ -126,37 +116,34 @@ void WhatIf::learn() {
   std::uint64_t budget = 0;
   for (std::size_t i = 0; i < engine.steps.size(); ++i) {
     Step& step = engine.steps[i];
-    left.push_back(std::max(0.0, step.kv_used - step.work.cells));
+    const StepWork beside = step.work.left_of(step.kv_used);
+    left.push_back(beside.cells);
     StepWork all = step.work;
-    all.cells += left.back();
+    all += beside;
     samples.push_back({StepModel::amounts_of(all), is_device ? step.device_ns : step.wall_ns});
     most_prefill_ = std::max(most_prefill_, step.work.prefill);
     most_members_ = std::max(most_members_, step.work.members);
     budget = std::max(budget, step.budget);
-    if (i > 0 && engine.steps[i - 1].number != 0 && step.number > engine.steps[i - 1].number)
-      missing_ += step.number - engine.steps[i - 1].number - 1;
-    if (i > 0 && samples.size() > 1) {
-      const Step& before = engine.steps[i - 1];
-      const double gap_ns = static_cast<double>(step.start_ns) - static_cast<double>(before.start_ns) - before.wall_ns;
-      if (step.end > step.first && before.end > before.first) between.push_back(std::max(0.0, gap_ns));
-    }
+    if (i == 0) continue;
+    const Step& before = engine.steps[i - 1];
+    if (before.number != 0 && step.number > before.number) missing_ += step.number - before.number - 1;
+    const double gap_ns = static_cast<double>(step.start_ns) - static_cast<double>(before.start_ns) - before.wall_ns;
+    if (step.end > step.first && before.end > before.first) between.push_back(std::max(0.0, gap_ns));
   }
   model_ = StepModel(samples);
   left_cells_ = median(left);
   between_ns_ = median(between);
   StepModel::Amounts prompts{};
-  double all_ns = 0, prompts_ns = 0;
+  double all_ns = 0;
   for (std::size_t i = 0; i < samples.size(); ++i) {
     const StepModel::Amounts& amounts = samples[i].amounts;
     errors_ns_[amounts[StepModel::prefill] > 0].push_back(engine.steps[i].wall_ns - model_.ns(amounts));
     for (const auto term : {StepModel::prefill, StepModel::prefill_context}) prompts[term] += amounts[term];
     all_ns += samples[i].ns;
   }
-  prompts_ns = model_.ns(prompts);
-  // As for blame: prompts may cost nothing.
-  if (model_.standard_error(prompts) > std::max(0.3 * prompts_ns, 0.02 * all_ns))
+  if (!shows_cost(model_.standard_error(prompts), model_.ns(prompts), all_ns))
     refuse("the steps do not show what prompts cost. They carry prompts alike, or are too few");
-  if (model_.residual() > 0.3) refuse("the steps' times scatter too much. Report device_ns()");
+  if (model_.residual() > StepModel::kMostResidual) refuse("the steps' times scatter too much. Report device_ns()");
   // What the engine reports may be of another kind.
   constexpr std::uint64_t kMostTokens = UINT32_MAX;
   const auto most_seen = static_cast<std::uint64_t>(std::min<double>(most_prefill_, kMostTokens));

@@ -5,6 +5,7 @@
 
 #include "base/log_linear.h"
 #include "blame/step_model.h"
+#include "facts/row_key.h"
 #include "model/entry.h"
 #include "model/steps.h"
 
@@ -47,7 +48,6 @@ class WhatIf {
   // Of the recording: what the engine reported or, if it did not, the most that was seen. No slots if no request waited
   // for one.
   [[nodiscard]] const EngineSettings& settings() const { return settings_; }
-  [[nodiscard]] const StepModel& model() const { return model_; }
   [[nodiscard]] std::uint64_t over_limit() const { return over_limit_; }  // steps that were not used
 
  private:
@@ -77,7 +77,6 @@ class WhatIf {
     std::vector<Request> requests;
     std::uint64_t step_id = 0;  // of the last step, for its parts
   };
-  using EngineKey = std::tuple<std::uint64_t, std::string, std::uint64_t>;  // its process, name and instance
 
   void add_members(Engine& engine, std::string_view members);
   [[nodiscard]] bool had_no_slot(const Engine& engine) const;

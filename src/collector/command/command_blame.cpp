@@ -60,10 +60,7 @@ class BlameSink : public Sink {
   void on_entry(const Entry& entry) override { blame_.on_entry(entry); }
   // A recording is fitted as a whole.
   void on_tick(std::uint64_t now_unix_ns) override {
-    constexpr std::uint64_t kInterval = 10 * kSecond;
-    if (!is_live_ || (now_unix_ns >= settled_ns_ && now_unix_ns - settled_ns_ < kInterval)) return;
-    settled_ns_ = now_unix_ns;
-    blame_.settle(now_unix_ns);
+    if (is_live_) blame_.on_tick(now_unix_ns);
   }
   void finish() { blame_.finish(); }
   [[nodiscard]] const Blame& blame() const { return blame_; }
@@ -84,13 +81,12 @@ class BlameSink : public Sink {
   }
   bool wants(const Entry& entry) {
     const bool is_wanted = filter_.may_want(entry) && filter_.selects(entry);
-    has_matched_ = has_matched_ || (is_wanted && (entry.name == "engine.request" || entry.parent_id == 0));
+    has_matched_ = has_matched_ || (is_wanted && is_whole_request(entry));
     return is_wanted;
   }
 
   const Filter filter_;
   const bool as_json_, is_live_;
-  std::uint64_t settled_ns_ = 0;
   bool has_matched_ = false;
   BlameTable table_;
   Blame blame_;

@@ -2,10 +2,10 @@
 #include "command/metrics_service.h"
 
 #include "base/text.h"
+#include "blame/blame_print.h"
 #include "command/live_page.h"
 #include "command/options.h"
 #include "export/receiver_account.h"
-#include "facts/row_key.h"
 #include "metric/metric_text.h"
 #include "model/service.h"
 
@@ -38,8 +38,6 @@ constexpr AccountState kOrigins[] = {{"taken", &SignalAccount::taken},
                                      {"resent", &SignalAccount::resent},
                                      {"missing", &SignalAccount::missing}};
 
-constexpr std::uint64_t kSettled = 10 * kSecond;  // stalls are charged this often
-
 // A metric of nopspan itself.
 MetricFamily& own_family(MetricRegistry& registry, const char* name, const char* unit, const char* help,
                          MetricType type, std::vector<std::string> labels = {}) {
@@ -69,6 +67,20 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options) {
       ->check(name_of_host());
 }
 
+MetricsService::View::View(const MetricsOptions& options, bool by_service)
+    : registry(options.limits, by_service),
+      feed(registry, with_targets(options.feed, !by_service)),
+      ledger(registry),
+      stalls(registry.family(
+          {"nopspan.engine.stall",
+           "s",
+           "Time that requests lost to others in steps.",
+           MetricType::counter,
+           {"service.name", "nopspan.engine", "gen_ai.request.model", "nopspan.tenant", "nopspan.by_tenant"}})),
+      unsure(registry.counter("nopspan.engine.stall.unsure", "{request}",
+                              "Requests of which the steps do not show who stalled them.",
+                              {"service.name", "nopspan.engine", "gen_ai.request.model"})) {}
+
 MetricsService::MetricsService(const MetricsOptions& options, const Source& source, const Exporter& exporter,
                                bool serves, bool exports)
     : source_(source),
@@ -76,7 +88,7 @@ MetricsService::MetricsService(const MetricsOptions& options, const Source& sour
       blame_(
           {}, [](const Entry&) { return true; },
           [this](const Blame::Request& request) {
-            for (const auto& view : views_) write_stalls(view->registry, request);
+            for (const auto& view : views_) write_stalls(*view, request);
           }) {
   if (serves) views_.push_back(std::make_unique<View>(options, false));
   if (exports) views_.push_back(std::make_unique<View>(options, true));
@@ -85,10 +97,7 @@ MetricsService::MetricsService(const MetricsOptions& options, const Source& sour
 void MetricsService::on_tick(std::uint64_t now_unix_ns) {
   for (const auto& view : views_) view->feed.on_tick(now_unix_ns);
   now_unix_ns_ = now_unix_ns;
-  if (now_unix_ns < settled_unix_ns_ || now_unix_ns - settled_unix_ns_ >= kSettled) {
-    settled_unix_ns_ = now_unix_ns;
-    blame_.settle(now_unix_ns);
-  }
+  blame_.on_tick(now_unix_ns);
   if (now_unix_ns >= updated_unix_ns_ && now_unix_ns - updated_unix_ns_ < kSecond) return;
   updated_unix_ns_ = now_unix_ns;
   update();
@@ -105,33 +114,23 @@ void MetricsService::update() {
   }
 }
 
-void MetricsService::write_stalls(MetricRegistry& registry, const Blame::Request& request) {
-  MetricFamily& stalls = registry.family(
-      {"nopspan.engine.stall",
-       "s",
-       "Time that requests lost to others in steps.",
-       MetricType::counter,
-       {"service.name", "nopspan.engine", "gen_ai.request.model", "nopspan.tenant", "nopspan.by_tenant"}});
-  MetricFamily& unsure = registry.counter("nopspan.engine.stall.unsure", "{request}",
-                                          "Requests of which the steps do not show who stalled them.",
-                                          {"service.name", "nopspan.engine", "gen_ai.request.model"});
-  const Process& process = *request.process;
-  const std::uint64_t owner = number_of(process);
-  const std::string_view service = service_of(process);
-  MetricWriter writer(registry, owner, process.claimed_by != 0 ? process.claimed_by : owner, &process);
+void MetricsService::write_stalls(View& view, const Blame::Request& request) {
+  const std::string_view service = service_of(*request.process);
+  MetricWriter writer(view.registry, *request.process);
   if (!request.is_sure) {
-    writer.add(unsure, 1, {service, request.engine, request.model});
+    writer.add(view.unsure, 1, {service, request.engine, request.model});
     return;
   }
   double others_ns = request.stalled_ns();
   const auto add = [&](std::string_view by, double ns) {
-    writer.add(stalls, ns / static_cast<double>(kSecond), {service, request.engine, request.model, request.tenant, by});
+    writer.add(view.stalls, ns / static_cast<double>(kSecond),
+               {service, request.engine, request.model, request.tenant, by});
   };
   for (const Blame::Culprit& one : request.culprits) {
     add(one.tenant, one.ns);
     others_ns -= one.ns;
   }
-  if (others_ns > 1) add("(others)", others_ns);
+  if (others_ns > 1) add(kOthers, others_ns);
 }
 
 void MetricsService::write_uncharged(MetricRegistry& registry) {

@@ -61,10 +61,7 @@ class MetricsService : public Sink {
   // The same metrics are in both. A series of Prometheus adds up services, so it cannot be made of those of OTLP: it
   // would fall when one of these is forgotten.
   struct View {
-    View(const MetricsOptions& options, bool by_service)
-        : registry(options.limits, by_service),
-          feed(registry, with_targets(options.feed, !by_service)),
-          ledger(registry) {}
+    View(const MetricsOptions& options, bool by_service);
     // OTLP has resources instead of targets.
     static MetricFeedOptions with_targets(MetricFeedOptions feed, bool has_targets) {
       feed.has_targets = has_targets;
@@ -73,8 +70,10 @@ class MetricsService : public Sink {
     MetricRegistry registry;
     MetricFeed feed;
     LedgerMetrics ledger;
+    MetricFamily& stalls;
+    MetricFamily& unsure;
   };
-  static void write_stalls(MetricRegistry& registry, const Blame::Request& request);
+  static void write_stalls(View& view, const Blame::Request& request);
   void write_source(MetricRegistry& registry);
   void write_uncharged(MetricRegistry& registry);
   void write_accounts(MetricRegistry& registry);
@@ -84,7 +83,7 @@ class MetricsService : public Sink {
   const Source& source_;
   const Exporter& exporter_;
   Blame blame_;
-  std::uint64_t now_unix_ns_ = 0, updated_unix_ns_ = 0, settled_unix_ns_ = 0;
+  std::uint64_t now_unix_ns_ = 0, updated_unix_ns_ = 0;
   std::uint64_t last_entry_unix_ns_ = 0;  // when the last entry arrived; 0: there was none
   std::unique_ptr<HttpServer> server_;    // destroyed first, because it uses the others
 };

@@ -85,6 +85,14 @@ inline std::optional<std::uint64_t> engine_time_ns(const Entry& entry, std::uint
   return ns;
 }
 
+// The time until a request could enter the queue; 0: unknown.
+inline std::uint64_t admission_ns_of(const Entry& request) {
+  Attribute found;
+  const bool is_number =
+      find_attribute(request, "nopspan.admission_ns", found) && found.type == Attribute::Type::integer;
+  return is_number && found.integer >= 0 ? static_cast<std::uint64_t>(found.integer) : 0;
+}
+
 inline bool has_engine_facts(const Entry& entry) {
   return (entry.kind == Kind::span || entry.kind == Kind::event) && entry.name.starts_with("engine.");
 }

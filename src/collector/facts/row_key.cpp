@@ -4,6 +4,8 @@
 #include "base/failure.h"
 #include "base/text.h"
 
+#include <nopspan/probes.h>
+
 #include <functional>
 
 namespace nopspan::collector {
@@ -115,5 +117,15 @@ bool is_same(const RowKeyView& a, const RowKey& b) {
 std::uint64_t number_of(const Process& process) { return (process.start_ticks << 22U) ^ process.pid; }
 
 std::string process_text(const Process& process) { return process.comm + " " + std::to_string(process.pid); }
+
+EngineKey engine_key_of(const Entry& step) {
+  return {number_of(**step.process), std::string(step.engine), step.step->instance};
+}
+
+std::string engine_text(const Entry& step) {
+  const std::uint64_t instance = step.step->instance;
+  return std::string(step.engine) + (instance != 0 ? " " + std::to_string(instance) : "") + " of " +
+         process_text(**step.process);
+}
 
 }  // namespace nopspan::collector

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <set>
@@ -109,6 +110,18 @@ class RecentRows {
 std::uint64_t number_of(const Process& process);
 // The comm and the pid: "chat_server 1234".
 std::string process_text(const Process& process);
+
+// An engine, as its steps name it.
+struct EngineKey {
+  std::uint64_t process = 0;  // number_of()
+  std::string name;
+  std::uint64_t instance = 0;
+  friend auto operator<=>(const EngineKey&, const EngineKey&) = default;
+};
+// Of a step that has its facts.
+EngineKey engine_key_of(const Entry& step);
+// "vllm 2 of api_server 1234", without the instance if it is 0.
+std::string engine_text(const Entry& step);
 
 // Records which process created each row of a table that has a limit of rows. If the table is full, a process that
 // creates ever new keys must not keep others from having rows.

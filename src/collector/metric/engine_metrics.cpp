@@ -97,7 +97,7 @@ void EngineMetrics::add(MetricWriter& writer, const Entry& entry, const Exemplar
   if (has_engine_facts(entry)) add_facts(writer, entry);
   if (is_step(entry)) {
     add_step(writer, entry);
-  } else if (entry.kind == Kind::span && (entry.has_engine_times || entry.name == "engine.request")) {
+  } else if (entry.kind == Kind::span && (entry.has_engine_times || entry.name == kRequestName)) {
     add_request(writer, entry, exemplar);
   }
 }
@@ -128,7 +128,7 @@ void EngineMetrics::add_gauge(MetricWriter& writer, const Entry& entry) {
 }
 
 void EngineMetrics::add_facts(MetricWriter& writer, const Entry& entry) {
-  const bool is_request = entry.name == "engine.request";
+  const bool is_request = entry.name == kRequestName;
   const auto add_amount = [&](std::string_view name, std::uint64_t amount) {
     writer.add(facts_, static_cast<double>(amount), labels(entry.name, name));
   };

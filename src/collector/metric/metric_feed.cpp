@@ -60,7 +60,7 @@ void MetricFeed::on_entry(const Entry& entry) {
   const Exemplar* const example = exemplar ? &*exemplar : nullptr;
   const Process& process = **entry.process;
   const std::uint64_t owner = number_of(process);
-  MetricWriter writer(registry_, owner, process.claimed_by != 0 ? process.claimed_by : owner, &process);
+  MetricWriter writer(registry_, process);
   if (targets_ != nullptr && written_.insert(owner).second) write_target(writer, process);
   count(writer, entry, example);
   if (entry.kind == Kind::span) genai_.add(writer, entry, example);

@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "facts/row_key.h"
 #include "metric/metric_text.h"
 #include "model/service.h"
 
@@ -252,6 +253,10 @@ MetricWriter::MetricWriter(MetricRegistry& registry, std::uint64_t owner, std::u
   auto& seen = registry.seen_ns_;
   if (seen.size() < kMostProcesses || seen.contains(owner)) seen[owner] = registry.now_ns_;
 }
+
+MetricWriter::MetricWriter(MetricRegistry& registry, const Process& process)
+    : MetricWriter(registry, number_of(process), process.claimed_by != 0 ? process.claimed_by : number_of(process),
+                   &process) {}
 
 MetricSeries* MetricWriter::find_or_add(MetricFamily& family, LabelValues values, MoreLabels more,
                                         std::uint64_t observations) {

@@ -158,6 +158,8 @@ class MetricWriter {
  public:
   // `owner` identifies the process whose entry causes the changes (number_of() in row_key.h). 0: nopspan itself.
   explicit MetricWriter(MetricRegistry& registry, std::uint64_t owner = 0) : MetricWriter(registry, owner, owner) {}
+  // The process causes the changes, and its service is known.
+  MetricWriter(MetricRegistry& registry, const Process& process);
   // Processes with the same `claimer` have the share of one process. `process`: the owner, if its service is to be
   // known.
   MetricWriter(MetricRegistry& registry, std::uint64_t owner, std::uint64_t claimer, const Process* process = nullptr);

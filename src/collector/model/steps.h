@@ -67,6 +67,13 @@ inline std::uint64_t member_key_of(const TraceId& id) {
   return key;
 }
 
+// The span of a request in an engine.
+inline constexpr std::string_view kRequestName = "engine.request";
+// Whether steps may name a request by the trace id of this span: it is one, or the root of its trace.
+inline bool is_whole_request(const Entry& span) { return span.parent_id == 0 || span.name == kRequestName; }
+// Whether steps may name a request by this span.
+inline bool may_be_named(const Entry& span) { return span.parent_id == 0 || span.name.starts_with("engine."); }
+
 // Whether this may be the first member of a request: it does not decode without a prompt.
 inline bool begins_with(const nopspan_member& member) { return member.prefill_tokens > 0 || member.decode_tokens == 0; }
 

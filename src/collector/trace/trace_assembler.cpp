@@ -98,7 +98,7 @@ void TraceAssembler::add(const Entry& entry) {
     make_room();
     return;
   }
-  if (entry.kind == Kind::span && entry.name == "engine.request") steps_.note_request(entry);
+  if (entry.kind == Kind::span && entry.name == kRequestName) steps_.note_request(entry);
   if (entry.trace_id.empty()) {
     ++counts_.outside;
     steps_.forget_beyond_limit();  // it may be a step that is not a root

@@ -13,7 +13,6 @@ constexpr std::size_t kMostRows = 64;  // the step, and spans inside it that are
 constexpr std::size_t kMostKept = 65'536;  // members of a step that are remembered for spans inside it
 constexpr std::size_t kMostSums = 16;      // of one request
 constexpr std::size_t kNodeBytes = 128;    // an estimate of the nodes of a list and a map, and malloc's overhead
-constexpr std::string_view kRequestName = "engine.request";
 
 JoinCounts& counts_of(StepCounts& counts, bool is_step) { return is_step ? counts.members : counts.inside; }
 
