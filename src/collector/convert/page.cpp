@@ -181,6 +181,7 @@ std::string Page::head(std::vector<std::string> notes) const {
     json.text("remark", file.remark);
     json.text("losses", file.losses);
     json.number("outside", file.outside);
+    json.number("unsure", file.unsure);
     json.key("stalls");
     json.literal(file.stalls.empty() ? "[]" : file.stalls);
     json.end_object();
@@ -197,7 +198,7 @@ PageOfFile::PageOfFile(Page& page, const std::string& name, StepFlows& flows, bo
       is_live_(is_live),
       blame_(
           {}, [](const Entry&) { return true; }, [this](const Blame::Request& request) { stalls_.add(request); }) {
-  page_.files_.push_back({name, {}, {}, 0, {}});
+  page_.files_.emplace_back().name = name;
 }
 
 void PageOfFile::add(const AssembledTrace& assembled) {
@@ -424,13 +425,15 @@ void PageOfFile::finish(const Ledger& ledger, const std::string& remark, const s
   Page::File& file = page_.files_[file_];
   if (ledger.total.lost() > 0) file.losses = to_text(ledger);
   file.remark = remark;
-  // While it grows, a little more would change little.
   if (!is_live_) {
     blame_.finish();
-  } else if (counts_.steps > settled_steps_ + settled_steps_ / 10) {
+  } else {
+    // A few more steps would change little.
+    if (counts_.steps <= settled_steps_ + settled_steps_ / 10) return;
     settled_steps_ = counts_.steps;
     blame_.settle(0);
   }
+  file.unsure = stalls_.unsure();
   file.stalls = stalls();
 }
 
@@ -445,7 +448,6 @@ std::string PageOfFile::stalls() const {
     json.number("ns", static_cast<std::uint64_t>(stall.ns));
     json.number("of_ns", static_cast<std::uint64_t>(victim != stalls_.victims().end() ? victim->second.all_ns : 0));
     json.number("requests", stall.victims);
-    json.number("unsure", stalls_.unsure());
     json.end_object();
   }
   json.end_array();

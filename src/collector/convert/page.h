@@ -65,6 +65,7 @@ class Page {
   struct File {
     std::string name, remark, losses;
     std::uint64_t outside = 0;  // spans and events that are in no request
+    std::uint64_t unsure = 0;   // requests of which nobody knows who stalled them
     std::string stalls;         // JSON: which tenants stalled which
   };
 

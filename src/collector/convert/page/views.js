@@ -472,13 +472,13 @@ const engineText = (number) => {
 
 // Which tenants lost time to which, in all engines.
 function stallsTable() {
-  const stalls = data.stalls.filter(({ ns }) => ns > 0).sort((a, b) => b.ns - a.ns);
+  const stalls = data.stalls.filter(({ ns }) => ns > 0).sort((a, b) => b.ns - a.ns), unsure = data.files.reduce((sum, file) => sum + file.unsure, 0);
   if (stalls.length === 0) return [];
   const columns = ["stalled", "by", "lost", "share", "requests"];
   return [element("h2", {}, "Time lost to others"), element("table", {}, element("tr", {}, ...columns.map((text) => element("th", { scope: "col" }, text))),
     ...stalls.slice(0, 20).map(({ stalled, by, ns, of_ns: all, requests }) => element("tr", {}, element("td", {}, stalled), element("td", {}, by),
       ...[durationText(ns), all > 0 ? Math.round(100 * ns / all) + " %" : "", numberText(requests)].map((text) => element("td", { class: "number" }, text))))),
-  element("p", { class: "hint" }, "By tenant, as nopspan blame charges it" + (stalls[0].unsure > 0 ? ". " + counted(stalls[0].unsure, "request") + " not charged, because the steps do not show what prompts cost." : "."))];
+  element("p", { class: "hint" }, "By tenant, as nopspan blame charges it" + (unsure > 0 ? ". " + counted(unsure, "request") + " not charged, because the steps do not show what prompts cost." : "."))];
 }
 
 function showEngine(main) {
