@@ -100,16 +100,20 @@ void TracePrinter::add_stalls(const AssembledTrace& trace) {
 // Steps are of several requests, so that blame needs those too that the filter does not want.
 class BlamingStage : public Sink {
  public:
-  BlamingStage(Blame& blame, TraceStage& stage) : blame_(blame), stage_(stage) {}
+  BlamingStage(Blame& blame, TraceStage& stage, bool is_live) : blame_(blame), stage_(stage), is_live_(is_live) {}
   void on_entry(const Entry& entry) override {
     blame_.on_entry(entry);
     stage_.on_entry(entry);
   }
-  void on_tick(std::uint64_t now_unix_ns) override { stage_.on_tick(now_unix_ns); }
+  void on_tick(std::uint64_t now_unix_ns) override {
+    if (is_live_) blame_.on_tick(now_unix_ns);
+    stage_.on_tick(now_unix_ns);
+  }
 
  private:
   Blame& blame_;
   TraceStage& stage_;
+  const bool is_live_;
 };
 
 void TracePrinter::print_end(const Source& source, const TraceStage& stage) const {
@@ -179,7 +183,7 @@ int show_traces(const TraceOptions& options, const SourceOptions& source_options
       {}, [](const Entry&) { return false; }, [](const Blame::Request&) {});
   TracePrinter printer(options, common, blame);
   TraceStage stage(options.source.filter, options.stage, printer);
-  BlamingStage sink(blame, stage);
+  BlamingStage sink(blame, stage, source_options.from.empty());
   CommandRun run(source_options, options.source.filter);
   run.announce([&] {
     const std::string peers = "nopspan: --with-peers: attached to all processes of this host that have probes, now " +
