@@ -278,7 +278,9 @@ void BatchEngine::step() {
     members.push_back(member);
     numbers.push_back(slot.generation->facts_.number);
   }
-  std::this_thread::sleep_for(options_.step_delay + (options_.prefill_tokens - budget) * options_.prompt_delay);
+  const std::chrono::microseconds device =
+      options_.step_delay + (options_.prefill_tokens - budget) * options_.prompt_delay;
+  std::this_thread::sleep_for(device);
   const std::size_t cached = cached_tokens();
   std::size_t decoded = 0;
   for (Slot& slot : slots_) {
@@ -290,6 +292,7 @@ void BatchEngine::step() {
   span.with<engine::StepFields>([&](engine::StepFields& fields) {
     fields.batch_size(number(members.size())).prefill_tokens(number(options_.prefill_tokens - budget));
     fields.decode_tokens(number(decoded)).budget_tokens(number(options_.prefill_tokens)).number(steps_);
+    if (options_.has_device) fields.device_ns(device);
     fields.kv_used(number(cached)).members(members.data(), members.size());
   });
   if (options_.books) note_step(numbers, members);

@@ -39,6 +39,7 @@ struct EngineOptions {
   std::size_t prefill_tokens = 512;           // prompt tokens that one step processes, for all requests together
   std::chrono::microseconds step_delay{200};  // how long a large model's step would take
   std::chrono::microseconds prompt_delay{0};  // longer for each prompt token
+  bool has_device = false;                    // steps report these times as those of a device
   std::size_t draft_tokens = 0;               // that are guessed for a request and verified in one step. 0: none
   std::size_t kv_tokens = 0;                  // room for the sequences of all slots together. 0: as much as they need
   Books books;

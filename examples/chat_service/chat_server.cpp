@@ -57,6 +57,7 @@ void declare_options(CLI::App& app, Options& options) {
       ->check(CLI::Range(0, 10000000));
   app.add_option("--prompt-delay-us", options.prompt_delay_us, "how much longer each prompt token makes a step")
       ->check(CLI::Range(0, 1000000));
+  app.add_flag("--device-time", options.engine.has_device, "steps report these delays as their time on a device");
   app.add_option("--draft-tokens", options.engine.draft_tokens,
                  "tokens that are guessed for a request and verified in one step; 0: none")
       ->check(CLI::Range(0, 64));

@@ -26,17 +26,26 @@ LONG = os.environ.get("NOPSPAN_LONG", "0") == "1"
 
 
 @contextlib.contextmanager
-def server(path, *words):
+def server(path, *words, prompt_us=20):
     """The example server, which records itself; its address."""
     port = path.with_suffix(".port")
     for old in (port, path):
         old.unlink(missing_ok=True)
-    with subprocess.Popen([EXAMPLE / "chat_server", "--port-file", port, "--record", path, "--token-delay-us", "2000", "--prompt-delay-us", "20", "--seed", "7", *words],
+    with subprocess.Popen([EXAMPLE / "chat_server", "--port-file", port, "--record", path, "--token-delay-us", "2000", "--prompt-delay-us", str(prompt_us), "--seed", "7", *words],
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             yield "http://127.0.0.1:" + wait_until(lambda: port.exists() and port.read_text(encoding="utf-8").strip(), "the server listens")
         finally:
             process.terminate()
+
+
+def ask(url):
+    """Sixty requests of acme, six at a time, and giant prompts of globex."""
+    agent = [EXAMPLE / "agent", "--base-url", url, "--search-root", SUPPORT, "--max-attempts", "12"]
+    with subprocess.Popen([*agent, "--seed", "3", "--requests", "60", "--concurrency", "6", "--organization", "acme"], stdout=subprocess.DEVNULL) as many:
+        for number in range(GIANTS):
+            subprocess.run([*agent, "--seed", str(number), "--organization", "globex", f"{number} " + "giant prompt " * 2500], stdout=subprocess.DEVNULL, check=True)
+    assert many.returncode == 0
 
 
 class Blame(unittest.TestCase):
@@ -47,11 +56,7 @@ class Blame(unittest.TestCase):
         cls.folder = Path(folder.name)
         cls.path = cls.folder / "load.rec"
         with server(cls.path) as url:
-            ask = [EXAMPLE / "agent", "--base-url", url, "--search-root", SUPPORT, "--max-attempts", "12"]
-            with subprocess.Popen([*ask, "--seed", "3", "--requests", "60", "--concurrency", "6", "--organization", "acme"], stdout=subprocess.DEVNULL) as many:
-                for number in range(GIANTS):
-                    subprocess.run([*ask, "--seed", str(number), "--organization", "globex", f"{number} " + "giant prompt " * 2500], stdout=subprocess.DEVNULL, check=True)
-            assert many.returncode == 0
+            ask(url)
         cls.lines = cls.blamed(cls.path)
 
     @staticmethod
@@ -136,6 +141,39 @@ class Blame(unittest.TestCase):
     def test_a_recording_without_an_engine(self):
         done = run("blame", "--from", recording(self.folder / "none.rec", span("chat", 0, 10)))
         self.assertEqual((done.returncode, done.stdout), (1, "no steps of an engine\n\n"))
+
+
+class GivenTimes(unittest.TestCase):
+    """The times of the engine's steps are those of a list of prices, and its own books say who was in them."""
+
+    def charged(self, prompt_ns):
+        """The fit, what blame charges all requests by cause, and what the prices say that they lost, in ns."""
+        with tempfile.TemporaryDirectory(prefix="nopspan-blame-") as folder:
+            path, books = Path(folder) / "given.rec", Path(folder) / "books"
+            with server(path, "--device-time", "--books", books, prompt_us=prompt_ns // 1000) as url:
+                ask(url)
+            lines = Blame.blamed(path)
+            steps = [line["members"] for line in map(json.loads, books.read_text(encoding="utf-8").splitlines()) if "step" in line]
+        fit, = Blame.of_type(lines, "fit")
+        requests = Blame.of_type(lines, "request")
+        self.assertEqual((fit["steps"], fit["time"], fit["identified"], fit["noisy"]), (len(steps), "device", True, False))
+        lost = sum((sum(prompt for _, prompt, *_ in members) - own) * prompt_ns for members in steps for _, own, *_ in members)
+        self.assertTrue(all(one["sure"] for one in requests))
+        for one in requests:
+            self.assertAlmostEqual(sum(one["causes_ns"].values()), one["duration_ns"], delta=20)
+        return fit, {cause: sum(one["causes_ns"][cause] for one in requests) for cause in requests[0]["causes_ns"]}, lost
+
+    def test_it_charges_what_the_prices_say(self):
+        fit, causes, lost = self.charged(20_000)
+        self.assertAlmostEqual(fit["prices_ns"]["prefill_token"] / 20_000, 1, delta=0.02)
+        self.assertAlmostEqual(fit["prices_ns"]["fixed"] / 2_000_000, 1, delta=0.02)
+        self.assertGreater(lost, 1_000_000_000)
+        self.assertAlmostEqual(causes["others_prefill"] / lost, 1, delta=0.02)
+        self.assertLess(causes["cells_left"] + causes["others_drafts"], 0.02 * causes["own_decode"])
+
+    def test_prompts_that_cost_nothing_are_not_blamed(self):
+        _, causes, _ = self.charged(0)
+        self.assertLess(causes["others_prefill"] + causes["others_drafts"] + causes["cells_left"], 0.02 * causes["own_decode"])
 
 
 class WhatIf(unittest.TestCase):
