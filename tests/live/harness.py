@@ -85,8 +85,9 @@ def program_path(name):
 
 
 def replace_file(source, destination):
-    """Copies a file to a new one. A process may still map the old one, into which nothing may be written."""
-    shutil.copy2(source, destination + ".new")
+    """Copies a file to a new one. A process may still map the old one, into which nothing may be written. Another process
+    copies it: a fork by another thread would inherit a file that is being written, which cannot be executed then."""
+    subprocess.run(["cp", "--preserve", source, destination + ".new"], check=True)
     os.replace(destination + ".new", destination)
 
 

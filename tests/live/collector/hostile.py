@@ -63,8 +63,8 @@ class Unanswered(Program):
 @contextlib.contextmanager
 def as_user(user, *command):
     """Runs a command as this user. The word FOLDER in it stands for a folder that the user owns. Files in the command are
-    copied, because the user may not be permitted to enter the folder of this build. Another process copies them: a fork
-    by another thread would inherit a file that is being written, which cannot be executed then."""
+    copied, because the user may not be permitted to enter the folder of this build. Another process copies them, for the
+    reason that replace_file() gives."""
     folder = tempfile.mkdtemp(prefix="nopspan-live-")
     try:
         os.chmod(folder, 0o755)
