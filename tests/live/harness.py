@@ -67,7 +67,7 @@ def text_of(path):
 
 # Files that have probes of their own. A tracer raises the gates of all processes that map such a file.
 WITH_PROBES = {"traced_static", "hostile", "starved", "unanswered", "recorded", "newer_library", "open_spans",
-               "plugin_static.so", "sites_1.so", "sites_250.so"}
+               "plugin_static.so", "mini", "sites_1.so", "sites_250.so"}
 _COPYING = threading.Lock()  # several threads of a test may start the same program
 
 

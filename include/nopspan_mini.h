@@ -1,0 +1,972 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * nopspan_mini.h: spans that cost nothing until somebody traces them, in one header to copy into a project. C99, C++11.
+ *
+ * One source file of a program or shared library defines NPM_IMPLEMENTATION before it includes this header. Then, where
+ * work begins and ends:
+ *
+ *     npm_span request = npm_span_begin("http.request", npm_none());
+ *     npm_span query = npm_span_begin("db.query", request);
+ *     npm_span_set_int(query, "db.rows", 12);
+ *     npm_span_end(query);
+ *     npm_span_end(request);
+ *
+ * `nopspan trace`, `top`, `open`, `export` and nopspan's bpftrace scripts see them on a running process, by nopspan's
+ * probe ABI, version 2. A span that nobody traces costs a load and a branch, a traced one some 100 ns. The memory is
+ * static, and becomes real when it is used. Nothing is allocated, no thread is started, no lock is waited for.
+ *
+ * Platforms: Linux on x86-64 and aarch64, with gcc or clang. On others, and with NPM_DISABLE defined, all functions do
+ * nothing. With NOPSPAN_DISABLE=1 in the environment, a process records nothing. With NOPSPAN_KEEP_OPEN=1 it always
+ * records spans, so that `nopspan open` can read them.
+ *
+ * All functions may be called on any thread and in signal handlers. A span may end on another thread than it began on,
+ * but must not be used by two at a time. An ended span, and in a child process one of its parent, is ignored. No
+ * function fails. Spans and values that do not fit are counted; `nopspan ps` and the ledger of commands show the counts.
+ *
+ * Only nopspan itself has: a current span for each thread, handlers, links, baggage, content, OpenTelemetry's names. Do
+ * not link both into the same program or shared library.
+ */
+#ifndef NOPSPAN_MINI_H
+#define NOPSPAN_MINI_H
+#if defined(__GNUC__)
+#pragma GCC system_header /* a project's own warnings do not apply */
+#endif
+#include <stddef.h>
+#include <stdint.h>
+#if defined(NPM_IMPLEMENTATION)
+#include <stdlib.h>
+#include <string.h>
+#endif
+
+#define NPM_VERSION 0x000300 /* major, minor, patch */
+
+/* Limits, which the file with NPM_IMPLEMENTATION may define otherwise. */
+#ifndef NPM_SPANS
+#define NPM_SPANS 1024 /* open at the same time; a multiple of 64. npm_add_memory() adds more */
+#endif
+#ifndef NPM_ATTRIBUTE_BYTES
+#define NPM_ATTRIBUTE_BYTES 1024 /* of one span, with their keys; a multiple of 64, at most 8192 */
+#endif
+#ifndef NPM_THREADS
+#define NPM_THREADS 64 /* that record at full speed at the same time; each has 32 KiB */
+#endif
+
+#if !defined(NPM_DISABLE) && defined(__linux__) && defined(__GNUC__) && defined(__LP64__) && \
+    (defined(__x86_64__) || (defined(__aarch64__) && defined(__AARCH64EL__)))
+#define NPM_ACTIVE 1
+#define NPM_HIDDEN __attribute__((visibility("hidden")))
+#define NPM_UP(mask) __builtin_expect((__atomic_load_n(&npm1_gate[0], __ATOMIC_RELAXED) & (mask)) != 0, 0)
+#define NPM_IS(span) __builtin_expect((span).state != NULL, 0)
+#else
+#define NPM_ACTIVE 0
+#define NPM_HIDDEN
+#define NPM_UP(mask) 0
+#define NPM_IS(span) 0
+#endif
+#define NPM_API static inline
+#define NPM_IF(span, call) \
+  if (NPM_IS(span)) call
+#define NPM_SET(what, which, value) NPM_IF(span, npm1_set(span, what, which, value))
+#define NPM_END(status, why) NPM_IF(span, npm1_end(span, status, why, NULL, NULL, 0))
+#define NPM_ATTRIBUTE(type, values, count) NPM_IF(span, npm1_attribute(span, key, type, values, count))
+#define NPM_BEGIN(what, name, parent, context) \
+  return NPM_UP(NPM_UP_##what) ? npm1_begin(NPM_##what, name, parent, context) : npm1_no(1)
+#define NPM_UP_BATCH UINT64_C(0xffff0000)
+#define NPM_UP_POINTS UINT64_C(0xffff000000000000)
+#define NPM_UP_SPAN UINT64_C(0xffffffffff)
+#define NPM_UP_STEP (NPM_UP_SPAN | NPM_UP_POINTS)
+#define NPM_UP_REQUEST NPM_UP_STEP
+#define NPM_UP_EVENT (NPM_UP_BATCH | NPM_UP_POINTS)
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A span. It is a value, which may be copied and kept. npm_none() makes one that is no span. */
+typedef struct npm_span {
+  void* state; /* NULL: it is not recorded */
+  uint32_t generation, began;
+} npm_span;
+
+/* A place in a trace. If it is zero-filled, there is no trace. */
+typedef struct npm_context {
+  unsigned char trace_id[16];
+  uint64_t span_id, root_id; /* root_id 0: span_id is another process's */
+  npm_span span;
+  uint16_t labels[3];
+  uint8_t trace_flags, bits; /* 1: it has a trace id; 2: a span began here that was not recorded */
+} npm_context;
+
+/* The times (ns) and counts of a request in an engine. arrival_ns is CLOCK_MONOTONIC; 0: when its span began. */
+typedef struct npm_times {
+  uint64_t arrival_ns, queue_ns, prefill_ns, decode_ns, prefill_tokens, decode_tokens, preemptions;
+} npm_times;
+
+/* The facts of a step, one forward pass of an engine. 0 means unknown. If kind, batch_size or one of the four token
+ * counts is 0, the sum of the members is used. npm_step_end() sets size, members, members_with_prefill and dropped. */
+typedef struct npm_step {
+  uint32_t size;
+  uint32_t kind;             /* 1: prefill, 2: decode, 3: both */
+  uint64_t instance, number; /* of the engine, if there are several; of the step */
+  uint32_t members, members_with_prefill, dropped;
+  uint32_t batch_size; /* requests that it served */
+  uint64_t prefill_tokens, decode_tokens, drafted_tokens, accepted_tokens;
+  uint64_t budget_tokens; /* that the scheduler could have given it */
+  uint64_t host_ns, device_ns;
+  uint64_t kv_used; /* cells of the KV cache that are in use */
+  uint64_t reserved[3];
+} npm_step;
+
+/* The work of a step for one request. npm_member_of() makes one. */
+typedef struct npm_member {
+  uint64_t request;
+  uint32_t prefill_tokens, context_tokens; /* context_tokens: in the KV cache before the step */
+  uint16_t decode_tokens, drafted_tokens, accepted_tokens, flags;
+} npm_member;
+
+enum { NPM_ENGINE, NPM_MODEL, NPM_TENANT };                                    /* labels */
+enum { NPM_INTERNAL = 1, NPM_SERVER, NPM_CLIENT, NPM_PRODUCER, NPM_CONSUMER }; /* kinds, with OpenTelemetry's numbers */
+enum { NPM_SPAN, NPM_REQUEST, NPM_STEP, NPM_EVENT, NPM_GAUGE };                /* these and the next are internal */
+enum { NPM_OK, NPM_ERROR, NPM_CANCELLED };
+enum { NPM_TEXT = 1, NPM_BOOL, NPM_INT, NPM_DOUBLE };
+enum { NPM_SET_LABEL, NPM_SET_KIND, NPM_SET_TIMES, NPM_SET_USAGE, NPM_SET_ENGINE, NPM_SET_FIRST_TOKEN };
+
+/* The number in these names changes with what they share, because a program may have several copies of this header. */
+extern NPM_HIDDEN uint64_t npm1_gate[];
+NPM_HIDDEN npm_span npm1_begin(int what, const char* name, npm_span parent, const npm_context* context);
+NPM_HIDDEN void npm1_end(npm_span, int status, const char* why, const npm_step*, npm_member*, size_t members);
+NPM_HIDDEN void npm1_attribute(npm_span, const char* key, int type, const void* values, size_t count);
+NPM_HIDDEN void npm1_set(npm_span, int what, uint64_t which, const void* value);
+NPM_HIDDEN void npm1_gauge(const char* engine, const char* name, int64_t value, int64_t maximum, uint32_t flags);
+NPM_HIDDEN npm_context npm1_context(npm_span);
+NPM_HIDDEN int npm1_read_traceparent(npm_context*, const char*);
+NPM_HIDDEN int npm1_write_traceparent(const npm_context*, char*);
+NPM_HIDDEN size_t npm1_add_memory(void*, size_t);
+NPM_API npm_span npm1_no(uint32_t began) {
+  npm_span none = {NULL, 0, 0};
+  none.began = began;
+  return none;
+}
+
+/* No span. A span with this parent begins a request. */
+NPM_API npm_span npm_none(void) { return npm1_no(0); }
+/* Whether a span that begins now is recorded. Test it before you compute attributes that cost much. */
+NPM_API int npm_enabled(void) { return NPM_UP(NPM_UP_SPAN); }
+
+/* Begins a span inside another one. The first 63 bytes of the name are kept. */
+NPM_API npm_span npm_span_begin(const char* name, npm_span parent) { NPM_BEGIN(SPAN, name, parent, NULL); }
+/* The same for a parent in another process. */
+NPM_API npm_span npm_span_begin_in(const char* name, const npm_context* parent) {
+  NPM_BEGIN(SPAN, name, npm_none(), parent);
+}
+
+/* Ends a span. One that is open when the program exits is reported as cancelled. */
+NPM_API void npm_span_end(npm_span span) { NPM_END(NPM_OK, NULL); }
+/* Ends a span that failed. `type` is the type of the error: "timeout", "503". A message becomes "_OTHER". */
+NPM_API void npm_span_fail(npm_span span, const char* type) { NPM_END(NPM_ERROR, type); }
+/* Ends a span that was cancelled. This does not count as an error. */
+NPM_API void npm_span_cancel(npm_span span, const char* reason) { NPM_END(NPM_CANCELLED, reason); }
+
+/* Attributes, with keys of at most 127 bytes. A later value replaces an earlier one. Everybody who may trace the
+ * process reads them, so they should not be prompts, answers or other content. */
+NPM_API void npm_span_set_text(npm_span span, const char* key, const char* value) {
+  NPM_ATTRIBUTE(NPM_TEXT, &value, 1);
+}
+NPM_API void npm_span_set_int(npm_span span, const char* key, int64_t value) { NPM_ATTRIBUTE(NPM_INT, &value, 1); }
+NPM_API void npm_span_set_double(npm_span span, const char* key, double value) { NPM_ATTRIBUTE(NPM_DOUBLE, &value, 1); }
+NPM_API void npm_span_set_bool(npm_span span, const char* key, int value) { NPM_ATTRIBUTE(NPM_BOOL, &value, 1); }
+NPM_API void npm_span_set_texts(npm_span span, const char* key, const char* const* values, size_t count) {
+  NPM_ATTRIBUTE(-NPM_TEXT, values, count);
+}
+NPM_API void npm_span_set_ints(npm_span span, const char* key, const int64_t* values, size_t count) {
+  NPM_ATTRIBUTE(-NPM_INT, values, count);
+}
+
+/* NPM_ENGINE, NPM_MODEL or NPM_TENANT, which child spans inherit. A process keeps 255 different values. */
+NPM_API void npm_span_set_label(npm_span span, int label, const char* value) {
+  NPM_SET(NPM_SET_LABEL, (uint64_t)label, value);
+}
+/* NPM_INTERNAL, the default, to NPM_CONSUMER. */
+NPM_API void npm_span_set_kind(npm_span span, int kind) { NPM_SET(NPM_SET_KIND, (uint64_t)kind, NULL); }
+/* When a span began and ended (CLOCK_MONOTONIC), if that is not when it is begun and ended here. */
+NPM_API void npm_span_set_times(npm_span span, uint64_t start_ns, uint64_t end_ns) {
+  NPM_SET(NPM_SET_TIMES, end_ns, &start_ns);
+}
+/* Tokens that a model read and wrote; of these, those from a cache, and those of its reasoning. */
+NPM_API void npm_span_set_usage(npm_span span, uint64_t input, uint64_t output, uint64_t cached, uint64_t reasoning) {
+  const uint64_t usage[4] = {input, output, cached, reasoning};
+  NPM_SET(NPM_SET_USAGE, 0, usage);
+}
+/* The first token of the answer is there. Only the first call counts. */
+NPM_API void npm_span_first_token(npm_span span) { NPM_SET(NPM_SET_FIRST_TOKEN, 0, NULL); }
+
+/* Begins an event in a span, which may be npm_none(). npm_span_end() reports it, after its attributes are set. */
+NPM_API npm_span npm_event_begin(const char* name, npm_span span) { NPM_BEGIN(EVENT, name, span, NULL); }
+/* A value that goes up and down, and its maximum, or 0. `engine` may be "". */
+NPM_API void npm_gauge(const char* engine, const char* name, int64_t value, int64_t maximum) {
+  if (NPM_UP(NPM_UP_EVENT)) npm1_gauge(engine, name, value, maximum, 0);
+}
+/* A total that only grows while the process runs. */
+NPM_API void npm_counter(const char* engine, const char* name, int64_t total) {
+  if (NPM_UP(NPM_UP_EVENT)) npm1_gauge(engine, name, total, 0, 0x8000);
+}
+
+/* Begins the span of a request in an engine, `engine.request`. `parent` may be NULL. Set its engine and model. */
+NPM_API npm_span npm_request_begin(const npm_context* parent) {
+  NPM_BEGIN(REQUEST, "engine.request", npm_none(), parent);
+}
+NPM_API void npm_request_set_times(npm_span request, const npm_times* times) {
+  NPM_IF(request, npm1_set(request, NPM_SET_ENGINE, 0, times));
+}
+/* Begins a step, `engine.step`. Set its engine. */
+NPM_API npm_span npm_step_begin(void) { NPM_BEGIN(STEP, "engine.step", npm_none(), NULL); }
+/* Ends a step. `members` are what it did for so many requests, at most 65,536. Their order may change. */
+NPM_API void npm_step_end(npm_span step, const npm_step* facts, npm_member* members, size_t count) {
+  NPM_IF(step, npm1_end(step, NPM_OK, NULL, facts, members, count));
+}
+/* A member without tokens. `own_key`, the program's own number of the request, stands for a request that is not
+ * recorded, because it began before a tracer attached. */
+NPM_API npm_member npm_member_of(npm_span request, uint64_t own_key) {
+  npm_member member = {0, 0, 0, 0, 0, 0, 0};
+  if (NPM_IS(request)) member.request = npm1_context(request).span_id;
+  member.flags = member.request == 0;
+  if (member.request == 0) member.request = own_key;
+  return member;
+}
+
+/* The context of a span, for spans elsewhere. */
+NPM_API npm_context npm_span_context(npm_span span) {
+  npm_context context = {{0}, 0, 0, {NULL, 0, 0}, {0, 0, 0}, 0, 0};
+  context.bits = span.began ? 2 : 0;
+  return NPM_IS(span) ? npm1_context(span) : context;
+}
+/* Reads the header `traceparent` of W3C Trace Context. Returns 0, and a zero-filled context, if it is NULL or malformed.
+ */
+NPM_API int npm_context_from_traceparent(npm_context* context, const char* header) {
+  *context = npm_span_context(npm_none());
+  return NPM_ACTIVE && header != NULL ? npm1_read_traceparent(context, header) : 0;
+}
+/* Writes that header for a call to another process: 55 characters and a NUL. It names `span`, or if that is not
+ * recorded, `otherwise`: as a rule the context that came in, so that a process that nobody traces passes it on. Returns
+ * 0 if neither is in a trace. The header is "" then. */
+NPM_API int npm_traceparent(npm_span span, const npm_context* otherwise, char header[56]) {
+  const npm_context own = npm_span_context(span);
+  header[0] = '\0';
+  if (own.bits & 1) otherwise = &own;
+  return NPM_ACTIVE && otherwise != NULL ? npm1_write_traceparent(otherwise, header) : 0;
+}
+/* Gives memory for more spans, which must stay until the process ends. Returns for how many: a multiple of 64. */
+NPM_API size_t npm_add_memory(void* memory, size_t bytes) {
+  return NPM_ACTIVE && memory != NULL ? npm1_add_memory(memory, bytes) : 0;
+}
+/* ==== The implementation, in one file ==== */
+/* clang-format off */
+
+#if defined(NPM_IMPLEMENTATION) && NPM_ACTIVE && !defined(NPM_IMPLEMENTED)
+#define NPM_IMPLEMENTED
+
+/* The gate's page and the sites. A site is `nop; ret`: a tracer patches the nop, and finds six arguments in registers.
+ * They are in assembly so that no optimiser can inline, clone or drop them. The linker keeps one of several copies of
+ * their group of sections, and .ifndef one of two in a file, which link-time optimisation makes. The gate is alone in
+ * its page, because lld maps a page twice. The nop has one byte, because the kernel replaces a longer one by a call,
+ * which overwrites the red zone of a function. */
+#if defined(__x86_64__)
+#define NPM_EITHER(x86, arm) x86
+#else
+#define NPM_EITHER(x86, arm) arm
+#endif
+#define NPM_PAGE NPM_EITHER("4096", "65536")
+#define NPM_ARGUMENTS NPM_EITHER("8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9", "8@x0 8@x1 8@x2 8@x3 8@x4 8@x5")
+#if defined(__CET__) || defined(__ARM_FEATURE_BTI_DEFAULT)
+#define NPM_LANDING NPM_EITHER("endbr64\n", "hint 34\n")
+#else
+#define NPM_LANDING ""
+#endif
+#define NPM_SYMBOL(name, type) ".weak " name "\n.hidden " name "\n.type " name "," type "\n" name ":"
+#define NPM_SITE(provider, probe, semaphore)                                                                           \
+  ".section .text.npm1_sites,\"axG\",\"progbits\",npm1_sites,comdat\n.balign 16\n"                                     \
+  NPM_SYMBOL("npm1_site_" #probe, "STT_FUNC") ".cfi_startproc\n" NPM_LANDING "99: nop\nret\n.cfi_endproc\n"            \
+  ".size npm1_site_" #probe ", .-npm1_site_" #probe "\n"                                                               \
+  ".section .note.stapsdt,\"G\",\"note\",npm1_sites,comdat\n.balign 4\n.4byte 8, 98f-97f, 3\n.asciz \"stapsdt\"\n"     \
+  "97: .8byte 99b, _.stapsdt.base, npm1_gate+" #semaphore "\n"                                                         \
+  ".asciz \"" provider "\", \"" #probe "\", \"" NPM_ARGUMENTS "\"\n98: .balign 4\n"
+__asm__(
+  ".ifndef npm1_gate\n"
+  ".section .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\n.ifndef _.stapsdt.base\n"
+  NPM_SYMBOL("_.stapsdt.base", "STT_OBJECT") ".space 1\n.size _.stapsdt.base, 1\n.endif\n"
+  ".section .probes,\"awG\",\"progbits\",npm1_sites,comdat\n.balign " NPM_PAGE "\n"
+  NPM_SYMBOL("npm1_gate", "STT_OBJECT") ".8byte 0, 2\n.zero " NPM_PAGE "-16\n.size npm1_gate, " NPM_PAGE "\n"
+  NPM_SITE("nopspan", span_start, 0) NPM_SITE("nopspan", span_stop, 0) NPM_SITE("nopspan", span_exception, 0)
+  NPM_SITE("nopspan", event, 6) NPM_SITE("nopspan", first_token, 6) NPM_SITE("nopspan", tokens, 6)
+  NPM_SITE("nopspan", retry, 6) NPM_SITE("nopspan", tool_call, 6) NPM_SITE("nopspan", engine_request, 6)
+  NPM_SITE("nopspan", gauge, 6) NPM_SITE("nopspan", engine_step, 6) NPM_SITE("nopspan_batch", batch, 2)
+  ".text\n.endif\n");
+#define NPM_TYPE "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:.-"
+#define NPM_GLOBAL __attribute__((weak, visibility("hidden"), noinline))
+#define NPM_COLD __attribute__((cold, noinline))
+#define NPM_GET(at) __atomic_load_n(at, __ATOMIC_RELAXED)
+#define NPM_TAKE(at) __atomic_load_n(at, __ATOMIC_ACQUIRE)
+#define NPM_PUBLISH(at, value) __atomic_store_n(at, value, __ATOMIC_RELEASE)
+#define NPM_SWAP(at, old, now) __atomic_compare_exchange_n(at, old, now, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)
+
+/* Functions of the C library by other names, because its headers may hide them or declare them in another way. */
+extern int npm_clock_gettime(int clock, int64_t time[2]) __asm__("clock_gettime");
+extern long npm_syscall(long number, ...) __asm__("syscall");
+extern unsigned long npm_getauxval(unsigned long type) __asm__("getauxval");
+extern int* npm_errno(void) __asm__("__errno_location");
+extern NPM_HIDDEN const uint64_t npm_program[8] __asm__("__ehdr_start");
+typedef void npm_site(const void*, const void*, uint64_t, const void*, uint64_t, const void*);
+extern NPM_HIDDEN npm_site npm1_site_span_start, npm1_site_span_stop, npm1_site_event, npm1_site_first_token;
+extern NPM_HIDDEN npm_site npm1_site_tokens, npm1_site_engine_request, npm1_site_gauge, npm1_site_engine_step;
+extern NPM_HIDDEN npm_site npm1_site_batch;
+/* ---- The structs of the probe ABI: nopspan/probes.h has the meaning of each field ---- */
+typedef struct npm_page {
+  uint64_t gate, abi_version, size, library_version, threads, process_mark, stats, stats_count, memory_bytes, magic;
+  uint64_t open_slabs, open_size, labels, labels_size, raised_ns, label_keys, warnings, warnings_size, flags;
+} npm_page;
+typedef struct npm_slab { uint64_t spans, free; } npm_slab;
+typedef struct npm_label { uint64_t reserved; uint32_t size, number; char text[64]; } npm_label;
+typedef struct npm_thread {
+  uint64_t magic; uint32_t size, thread_id;
+  uint64_t next_thread, mark, sequence_id, first, next, bytes, buffer, capacity, discarded, written_ns;
+  uint32_t open_entries, requests; uint64_t name_bits, model_bits, request_bits, reserved[4];
+} npm_thread;
+typedef struct npm_record { /* nopspan_span, and what nopspan_engine or nopspan_step_record have behind it */
+  uint32_t size, flags, status, link_count;
+  uint64_t span_id, parent_id, root_id, start_ns, duration_ns, sequence_id, sequence; char request_id[24];
+  uint64_t name, labels[3], kind, error_type, tracestate, attributes, attributes_bytes, links, usage[4];
+  uint64_t first_token_ns, reserved[5], more[24];
+} npm_record;
+enum { NPM_ORPHAN = 0x1, NPM_REMOTE = 0x2, NPM_DROPPED = 0x10, NPM_USAGE = 0x80, NPM_FIRST_TOKEN = 0x100 };
+enum { NPM_GIVEN_TIMES = 0x200, NPM_ASYNC = 0x400, NPM_IS_STEP = 0x800 };
+enum { NPM_ENTRY_SPAN, NPM_ENTRY_EVENT, NPM_ENTRY_GAUGE = 3, NPM_ENTRY_STEP, NPM_ENTRY_MEMBERS };
+enum { NPM_WITH_TIMES = 1, NPM_WITH_USAGE = 2, NPM_WITH_TOKEN = 4, NPM_WITH_ENGINE = 8, NPM_WITH_VALUES = 16 };
+enum { NPM_WITH_STEP = 0x20, NPM_WITH_TYPE = 0x200, NPM_WITH_NAME = 0x400, NPM_WITH_MEMBERS = 0x800 };
+enum { NPM_WITH_ATTRIBUTES = 0x1000, NPM_WITH_TEXTS = 0x1f00, NPM_COUNTS_TOKENS = 0x10000 };
+/* Places in the counts, which are those of nopspan::Stats. */
+enum { NPM_LOST, NPM_NAMES = 5, NPM_TRUNCATED = 8, NPM_LABELS_OVER, NPM_IDS, NPM_UTF8 = 13, NPM_FIELDS = 15 };
+enum { NPM_MEMBERS_LOST = 26, NPM_OVER_LIMIT = 28, NPM_COUNTS = 30 };
+/* ---- Memory ---- */
+enum { NPM_SLABS = 256, NPM_LABELS = 256, NPM_KNOWN = 96 };
+enum { NPM_FREE, NPM_OPEN, NPM_CHANGING };
+/* A span. The first 256 bytes are nopspan_open, which others may read. */
+typedef struct npm_state {
+  uint32_t state, generation; unsigned char trace_id[16]; uint64_t span_id, root_id, tracestate; uint16_t labels[6];
+  uint8_t trace_flags, context_bits, reserved[2]; uint64_t parent_id, mark, start_ns, first_token_ns, output_tokens;
+  uint32_t flags, thread_id, reserved_2[3], name_size; char name[64], foreign_id[64];
+  uint64_t random, end_ns, usage[4]; npm_times times; npm_span parent; uint32_t place, status, attribute_bytes;
+  uint8_t what, has_times, usage_below; char error_type[64]; unsigned char attributes[NPM_ATTRIBUTE_BYTES];
+} npm_state;
+/* The buffer of a thread, and a table of what is in it that several entries share. */
+typedef struct npm_slot {
+  npm_thread header; uint64_t sequence[8], awaited_root, longest_root_ns, flushed_ns, random;
+  uint32_t locked, batch, errors, awaiting, elsewhere, announced;
+  uint64_t* at; /* where the buffer is written next */
+  struct { uint64_t hash; uint32_t batch, place; } known[NPM_KNOWN];
+  uint64_t buffer[4096];
+} npm_slot;
+static npm_state npm_states[NPM_SPANS > 0 ? NPM_SPANS : 64] __attribute__((aligned(64)));
+static npm_slot npm_slots[NPM_THREADS] __attribute__((aligned(64)));
+static npm_slab npm_slabs[NPM_SLABS];
+static npm_label npm_labels[NPM_LABELS];
+static uint64_t npm_counts[NPM_COUNTS];
+static uint32_t npm_states_number;
+static unsigned char npm_own_page[2 * 65536]; /* a page in it is cleared by the kernel in a child process: */
+static uint64_t* npm_own; /* the process's mark (0: not made yet, 1: being made), two keys. NULL: nothing is recorded */
+static __thread struct { uint64_t mark; uint32_t thread_id, last; } npm_self __attribute__((tls_model("initial-exec")));
+static npm_page* npm_the_page(void) { return (npm_page*)(void*)npm1_gate; }
+static void npm_count(int which, size_t number) { __atomic_fetch_add(&npm_counts[which], number, __ATOMIC_RELAXED); }
+static uint64_t npm_address(const void* at) { return (uint64_t)(uintptr_t)at; }
+static npm_state* npm_state_at(uint32_t i) { return (npm_state*)NPM_GET(&npm_slabs[i / 64].spans) + i % 64; }
+static uint64_t npm_now(void) {
+  int64_t time[2];
+  npm_clock_gettime(1, time); /* CLOCK_MONOTONIC */
+  return (uint64_t)time[0] * 1000000000 + (uint64_t)time[1];
+}
+static uint64_t npm_mix(uint64_t z) {
+  z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9); z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+  return z ^ z >> 31;
+}
+static uint64_t npm_random(uint64_t* state) { /* not 0 */
+  uint64_t made;
+  do made = npm_mix((*state += UINT64_C(0x9e3779b97f4a7c15)) ^ npm_own[1]) + npm_own[2];
+  while (made == 0);
+  return made;
+}
+/* Makes the number of this process. Spans that are open are those of its parent, and are forgotten. */
+NPM_COLD static uint64_t npm_make_mark(void) {
+  const int error = *npm_errno(); uint64_t none = 0, random[3]; unsigned i;
+  if (!NPM_SWAP(&npm_own[0], &none, 1)) return 0;
+  for (i = 0; i < 3; ++i) random[i] = npm_mix(npm_now() ^ npm_address(&random[i]));
+  npm_syscall(NPM_EITHER(318, 278), random, sizeof(random), 0); /* getrandom() */
+  *npm_errno() = error; npm_own[1] = random[1], npm_own[2] = random[2];
+  for (i = 0; i < npm_states_number; ++i) if (npm_state_at(i)->state != NPM_FREE) npm_state_at(i)->state = NPM_FREE;
+  for (i = 0; i < NPM_THREADS; ++i) npm_slots[i].header.mark = npm_slots[i].locked = 0;
+  NPM_PUBLISH(&npm_own[0], random[0] | 2);
+  return random[0] | 2;
+}
+/* This process and thread. 0: nothing can be recorded. */
+static uint64_t npm_enter_process(void) {
+  uint64_t mark = npm_own != NULL ? NPM_TAKE(&npm_own[0]) : 1;
+  if (__builtin_expect(mark < 2, 0)) mark = mark == 0 ? npm_make_mark() : 0;
+  if (__builtin_expect(npm_self.mark != mark, 0) && mark != 0) {
+    npm_self.thread_id = (uint32_t)npm_syscall(NPM_EITHER(186, 178)); /* gettid() */
+    npm_self.mark = mark;
+  }
+  return mark;
+}
+/* Copies a text as UTF-8 of at most `room` - 1 bytes. Bytes that are not UTF-8, and control characters unless
+ * `controls`, become "?". A longer text ends with an ellipsis. Returns the length. */
+static size_t npm_clean(char* out, const char* text, size_t room, int controls) {
+  const unsigned char* in = (const unsigned char*)text;
+  const size_t size = strlen(text), limit = size < room ? size : room - 4; size_t i = 0, k, at = 0, length, bad = 0;
+  for (; i < limit; i += length) {
+    uint32_t code = in[i];
+    length = code < 0x80 ? 1 : code < 0xc2 ? 0 : code < 0xe0 ? 2 : code < 0xf0 ? 3 : code < 0xf5 ? 4 : 0;
+    if (length > 1) code &= 0x7fu >> length;
+    for (k = 1; k < length && (in[i + k] & 0xc0) == 0x80; ++k) code = code << 6 | (in[i + k] & 0x3fu);
+    if (k < length || (length == 3 && (code < 0x800 || code >> 11 == 0x1b)) ||
+        (length == 4 && code - 0x10000 > 0xfffff) || (!controls && (code < 0x20 || (code >= 0x7f && code < 0xa0))))
+      length = 0;
+    if (i + length > limit) break;
+    if (length == 0) out[at++] = '?', ++bad;
+    memcpy(out + at, in + i, length); at += length;
+    if (length == 0) length = 1;
+  }
+  if (size >= room) memcpy(out + at, "\xe2\x80\xa6", 3), at += 3, npm_count(NPM_TRUNCATED, 1);
+  if (bad != 0) npm_count(NPM_UTF8, 1);
+  out[at] = '\0';
+  return at;
+}
+/* The same for names, labels and types. The rest of the 64 bytes is zero. */
+static uint32_t npm_clean_name(char out[64], const char* text) {
+  uint32_t size = 0; memset(out, 0, 64);
+  if (text == NULL) return 0;
+  while (size < 63 && text[size] > 0x1f && text[size] < 0x7f) out[size] = text[size], ++size; /* as a rule all of it */
+  return text[size] == '\0' ? size : (uint32_t)npm_clean(out, text, 64, 0);
+}
+/* The number of a label. 0: the text is empty, or the table is full. */
+static uint16_t npm_label_of(const char* value) {
+  char text[64]; const uint32_t size = npm_clean_name(text, value); uint32_t i;
+  for (i = 1; size != 0 && i < NPM_LABELS; ++i) {
+    npm_label* const label = &npm_labels[i]; uint32_t none = 0;
+    if (NPM_GET(&label->number) == 0 && NPM_SWAP(&label->number, &none, i)) {
+      memcpy(label->text, text, sizeof(text)); NPM_PUBLISH(&label->size, size);
+    }
+    if (NPM_TAKE(&label->size) == size && memcmp(label->text, text, size) == 0) return (uint16_t)i;
+  }
+  if (size != 0) npm_count(NPM_LABELS_OVER, 1);
+  return 0;
+}
+/* The state of a span that is open. */
+static npm_state* npm_state_of(npm_span span) {
+  npm_state* const s = (npm_state*)span.state;
+  return s != NULL && NPM_GET(&s->generation) == span.generation && NPM_GET(&s->state) == NPM_OPEN ? s : NULL;
+}
+/* ---- A thread's batch ---- */
+static void npm_call(npm_site* site, const void* a0, const void* a1, uint64_t a2, const void* a3, uint64_t a4,
+                     const void* a5) {
+  __asm__ volatile("" : : "r"(a0), "r"(a5) : "memory"); /* what a tracer reads is in memory */
+  if (npm_the_page()->flags == 0) site(a0, a1, a2, a3, a4, a5);
+}
+static void npm_empty(npm_slot* slot) {
+  npm_thread* const header = &slot->header; NPM_PUBLISH(&header->bytes, 0); NPM_PUBLISH(&header->first, header->next);
+  __atomic_thread_fence(__ATOMIC_RELEASE); /* a reader that sees the next entry sees `first` */
+  header->open_entries = header->requests = 0;
+  header->name_bits = header->model_bits = header->request_bits = slot->awaited_root = slot->longest_root_ns = 0;
+  slot->errors = slot->awaiting = slot->elsewhere = 0; ++slot->batch;
+}
+/* Reports the entries. If no tracer takes them any more, they are discarded. */
+static void npm_flush(npm_slot* slot, uint64_t now) {
+  npm_thread* const header = &slot->header; const uint64_t entries = header->next - header->first;
+  slot->flushed_ns = now; slot->announced = (NPM_GET(&npm1_gate[0]) & NPM_UP_BATCH) != 0;
+  if (entries == 0) return;
+  if (!slot->announced) header->discarded += entries;
+  else npm_call(npm1_site_batch, slot->buffer, (const void*)header->bytes, entries, (const void*)slot->longest_root_ns,
+                slot->errors, header);
+  npm_empty(slot);
+}
+/* Gives the slot to this thread. */
+NPM_COLD static void npm_take_over(npm_slot* slot) {
+  npm_thread* const header = &slot->header; npm_page* const page = npm_the_page(); const uint64_t mark = npm_self.mark;
+  if (header->mark == mark) npm_flush(slot, 0);
+  NPM_PUBLISH(&header->mark, 0);
+  if (header->magic == 0) {
+    uint64_t first = NPM_GET(&page->threads); header->magic = UINT64_C(0x314854414e50534e);
+    header->size = offsetof(npm_thread, reserved); header->capacity = sizeof(slot->buffer);
+    header->buffer = npm_address(slot->buffer);
+    __atomic_fetch_add(&page->memory_bytes, sizeof(slot->buffer), __ATOMIC_RELAXED);
+    do header->next_thread = first;
+    while (!NPM_SWAP(&page->threads, &first, npm_address(header)));
+  }
+  slot->random = mark ^ npm_address(slot) ^ npm_now(); header->thread_id = npm_self.thread_id;
+  header->sequence_id = npm_random(&slot->random); header->next = header->discarded = slot->announced = 0;
+  npm_empty(slot); NPM_PUBLISH(&header->mark, mark);
+}
+/* This thread's slot until npm_leave(). Another one if a signal handler interrupted that, or another thread has it. */
+static npm_slot* npm_enter(void) {
+  uint32_t i;
+  for (i = 0; i < NPM_THREADS; ++i) {
+    npm_slot* const slot = &npm_slots[(npm_self.thread_id + i) % NPM_THREADS];
+    if (NPM_GET(&slot->locked) || __atomic_exchange_n(&slot->locked, 1, __ATOMIC_ACQUIRE)) continue;
+    if (slot->header.mark != npm_self.mark || slot->header.thread_id != npm_self.thread_id) npm_take_over(slot);
+    return slot;
+  }
+  npm_count(NPM_LOST, 1);
+  return NULL;
+}
+static void npm_leave(npm_slot* slot) { NPM_PUBLISH(&slot->locked, 0); }
+/* Appends bytes, padded to a multiple of 8. Returns a text's place: nopspan_text. */
+static uint64_t npm_put(npm_slot* slot, const void* bytes, size_t size) {
+  const uint64_t* const at = slot->at;
+  if (size % 8 != 0) slot->at[size / 8] = 0;
+  memcpy(slot->at, bytes, size); slot->at += (size + 7) / 8;
+  return (uint64_t)(at - slot->buffer) | (uint64_t)size << 16;
+}
+/* The place of words that were appended at `at`. If the batch has the same words from `i` to `end`, it is their place,
+ * and the new ones are removed. Only the bits of `mask` of the first word are compared. */
+static uint64_t npm_share(npm_slot* slot, uint32_t table, uint64_t* at, uint64_t mask, uint32_t i, uint32_t end) {
+  const uint64_t first = at[i] & mask, place = (uint64_t)(at - slot->buffer); const uint64_t* other;
+  uint64_t hash = first * UINT64_C(0x9e3779b97f4a7c15); uint32_t k;
+  for (k = i + 1; k < end; ++k) hash += at[k] * (UINT64_C(0xbf58476d1ce4e5b9) + 2 * k * UINT64_C(0x94d049bb133111eb));
+  k = table + (uint32_t)((hash ^ hash >> 32) * UINT64_C(0x9e3779b97f4a7c15) >> 59);
+  other = slot->buffer + slot->known[k].place;
+  if (slot->known[k].batch == slot->batch && slot->known[k].hash == hash && (other[i] & mask) == first) {
+    while (++i < end && other[i] == at[i]) {}
+    if (i >= end) return slot->at = at, slot->known[k].place;
+  }
+  slot->known[k].hash = hash, slot->known[k].batch = slot->batch, slot->known[k].place = (uint32_t)place;
+  return place;
+}
+/* Appends a text of a name or label, unless the batch has it. Sets the bit by which filters find it. */
+static uint64_t npm_put_once(npm_slot* slot, const char text[64], uint32_t size, uint64_t* bits) {
+  uint64_t* const at = slot->at; uint64_t place, hash = UINT64_C(0xcbf29ce484222325); uint32_t i;
+  if (size == 0) return 0;
+  for (i = 0; i < size; i += 8) memcpy(slot->at++, text + i, 8);
+  place = npm_share(slot, 0, at, ~UINT64_C(0), 0, i / 8);
+  if (slot->at != at && bits != NULL) {
+    for (i = 0; i < size; ++i) hash = (hash ^ (unsigned char)text[i]) * UINT64_C(0x100000001b3);
+    *bits |= UINT64_C(1) << (hash >> 58);
+  }
+  return place | size << 16;
+}
+/* Writes an entry, after the nopspan_request and nopspan_form that it shares with others. `values` are those of a
+ * gauge, or the number of members before these. */
+static void npm_write(npm_slot* slot, const npm_state* s, uint64_t kind, const uint64_t times[2], uint64_t now,
+                      const uint64_t values[2], const npm_step* step, const npm_member* members, size_t count) {
+  npm_thread* const header = &slot->header;
+  const npm_label *const engine = &npm_labels[s->labels[0]], *const model = &npm_labels[s->labels[1]];
+  const npm_label* const tenant = &npm_labels[s->labels[2]];
+  const int is_root = kind == NPM_ENTRY_SPAN && s->span_id == s->root_id && (s->flags & (NPM_REMOTE | NPM_ORPHAN)) == 0;
+  const int has_numbers = kind == NPM_ENTRY_SPAN || kind == NPM_ENTRY_STEP; const size_t type = strlen(s->error_type);
+  const uint64_t status = s->status | (s->flags & NPM_DROPPED ? 0x80u : 0);
+  uint64_t *request, *form, *entry, *places, texts[4] = {0, 0, 0, 0}, request_at, form_at, after, parts = 0;
+  const npm_state* const around = kind == NPM_ENTRY_EVENT ? npm_state_of(s->parent) : NULL; /* the span of an event */
+  uint32_t n = 0;
+  if (!slot->announced) { /* a thread shows its header to a tracer before its first entry */
+    npm_flush(slot, 0); slot->announced = 1; npm_call(npm1_site_batch, NULL, NULL, 0, NULL, 0, header);
+  }
+  if (header->bytes + 1024 + s->attribute_bytes + count * sizeof(npm_member) > sizeof(slot->buffer) ||
+      (kind == NPM_ENTRY_STEP && now - slot->flushed_ns >= 1000000))
+    npm_flush(slot, now);
+  request = slot->buffer + header->bytes / 8; slot->at = request + 6;
+  request[0] = 48 | 0x80 << 16 | (uint64_t)header->requests << 32; memcpy(request + 1, s->trace_id, 16);
+  request[3] = s->root_id, request[4] = times[0], request[5] = 0;
+  request_at = npm_share(slot, 32, request, ~UINT64_C(0), 1, 4);
+  if (slot->at != request) header->requests = (uint32_t)request_at + 1;
+  header->request_bits |= UINT64_C(1) << s->trace_id[15] % 64; request = slot->buffer + request_at;
+  after = times[0] - request[4];
+  if ((after + (UINT64_C(1) << 31)) >> 32 != 0 || times[1] >> 32 != 0) parts |= NPM_WITH_TIMES;
+  if (has_numbers && s->flags & NPM_USAGE) parts |= NPM_WITH_USAGE | (s->usage_below ? 0 : NPM_COUNTS_TOKENS);
+  if (has_numbers && s->flags & NPM_FIRST_TOKEN) parts |= NPM_WITH_TOKEN;
+  if (has_numbers && s->has_times) parts |= NPM_WITH_ENGINE;
+  parts |= (values != NULL ? NPM_WITH_VALUES : 0) | (kind == NPM_ENTRY_STEP ? NPM_WITH_STEP : 0);
+  parts |= (type != 0 ? NPM_WITH_TYPE : 0) | (count != 0 ? NPM_WITH_MEMBERS : 0) | (around != NULL ? NPM_WITH_NAME : 0);
+  if (type != 0 || (parts & NPM_WITH_TEXTS && s->attribute_bytes != 0)) parts |= NPM_WITH_ATTRIBUTES;
+  form = slot->at;
+  slot->at += 4;
+  form[0] = 0x81 << 16 | kind << 24 | (uint64_t)s->flags << 32;
+  form[1] = parts | npm_put_once(slot, s->name, s->name_size, has_numbers || count != 0 ? &header->name_bits : NULL)
+                        << 32;
+  form[2] = npm_put_once(slot, engine->text, engine->size, NULL);
+  form[2] |= npm_put_once(slot, model->text, model->size, &header->model_bits) << 32;
+  form[3] = npm_put_once(slot, tenant->text, tenant->size, NULL);
+  form[0] |= (uint64_t)(slot->at - form) * 8;
+  form_at = npm_share(slot, 64, form, ~UINT64_C(0xffff), 0, 4);
+  entry = slot->at; slot->at += 4; entry[1] = s->span_id, entry[2] = s->parent_id;
+  entry[3] = parts & NPM_WITH_TIMES ? 0 : (uint32_t)after | times[1] << 32;
+  if (parts & NPM_WITH_TIMES) npm_put(slot, times, 16);
+  if (parts & NPM_WITH_USAGE) npm_put(slot, s->usage, sizeof(s->usage));
+  if (parts & NPM_WITH_TOKEN) npm_put(slot, &s->first_token_ns, 8);
+  if (parts & NPM_WITH_ENGINE) npm_put(slot, &s->times, sizeof(s->times));
+  if (parts & NPM_WITH_VALUES) npm_put(slot, values, 16);
+  if (parts & NPM_WITH_STEP) npm_put(slot, step, sizeof(*step));
+  places = slot->at;
+  if (parts & NPM_WITH_TEXTS) slot->at += (__builtin_popcountll(parts & NPM_WITH_TEXTS) + 1) / 2;
+  if (type != 0) texts[n++] = npm_put(slot, s->error_type, type);
+  if (around != NULL) texts[n++] = npm_put_once(slot, around->name, around->name_size, NULL);
+  if (count != 0) texts[n++] = npm_put(slot, members, count * sizeof(npm_member));
+  entry[0] = (uint64_t)(slot->at - entry) * 8 + s->attribute_bytes;
+  texts[n] = npm_put(slot, s->attributes, s->attribute_bytes);
+  if ((parts & NPM_WITH_ATTRIBUTES) == 0) texts[n] = 0;
+  if (n != 0) entry[0] = (uint64_t)(slot->at - entry) * 8, places[0] = texts[0] | texts[1] << 32;
+  if (n == 2) places[1] = texts[2];
+  entry[0] |= kind << 16 | status << 24 | form_at << 32 | request_at << 48;
+  if (count != 0) header->request_bits = ~UINT64_C(0), request[0] |= 2 << 24; /* it belongs to other requests too */
+  if (kind >= NPM_ENTRY_STEP) {
+    ++slot->elsewhere;
+  } else if (s->root_id != 0) {
+    if (s->root_id != slot->awaited_root) slot->elsewhere += slot->awaiting, slot->awaiting = 0;
+    slot->awaited_root = s->root_id; slot->awaiting = is_root ? 0 : slot->awaiting + 1;
+    if (is_root && times[1] > slot->longest_root_ns) slot->longest_root_ns = times[1];
+  }
+  header->open_entries = slot->elsewhere + slot->awaiting;
+  if (s->status == NPM_ERROR && kind != NPM_ENTRY_MEMBERS) ++slot->errors;
+  header->written_ns = now; NPM_PUBLISH(&header->bytes, (uint64_t)(slot->at - slot->buffer) * 8);
+  NPM_PUBLISH(&header->next, header->next + 1);
+  if (now - slot->flushed_ns >= (is_root ? 1000000u : 100000000u)) npm_flush(slot, now);
+}
+/* Calls the site of a probe, with the record of a span, an event or a gauge. */
+static void npm_fire(npm_slot* slot, int probe, npm_site* site, const npm_state* s, uint64_t a2, uint64_t a4,
+                     npm_record* r) {
+  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+  const volatile char* label; /* read, because a tracer cannot load a page */
+  uint32_t i, bits = 0, held = 0, at = 0; r->size = offsetof(npm_record, reserved);
+  r->flags = s->flags, r->status = s->status;
+  r->span_id = s->span_id, r->parent_id = s->parent_id, r->root_id = s->root_id;
+  if (r->start_ns == 0) r->start_ns = s->start_ns;
+  r->duration_ns = s->end_ns > s->start_ns ? s->end_ns - s->start_ns : 0;
+  r->sequence_id = slot->header.sequence_id, r->sequence = slot->sequence[probe]++;
+  for (i = 0; s->root_id != 0 && i < 17; ++i) /* a last zero byte fills up the last digit */
+    for (bits = bits << 8 | (i < 16 ? s->trace_id[i] : 0u), held += 8; held >= 6 && at < 22; held -= 6)
+      r->request_id[at++] = digits[bits >> (held - 6) & 63];
+  for (i = 0; i < 3; ++i) {
+    label = npm_labels[s->labels[i]].text; (void)label[0]; r->labels[i] = npm_address(npm_labels[s->labels[i]].text);
+  }
+  r->name = npm_address(s->name), r->error_type = npm_address(s->error_type);
+  r->kind = r->tracestate = npm_address(s->foreign_id); /* "" */
+  r->attributes = npm_address(s->attributes), r->attributes_bytes = s->attribute_bytes;
+  if (s->flags & NPM_USAGE) memcpy(r->usage, s->usage, sizeof(r->usage));
+  r->first_token_ns = s->first_token_ns;
+  npm_call(
+      site,
+      site == npm1_site_engine_step || site == npm1_site_gauge ? npm_labels[s->labels[NPM_ENGINE]].text : r->request_id,
+      s->name, a2, npm_labels[s->labels[NPM_MODEL]].text, a4, r);
+}
+static void npm_fire_now(int probe, npm_site* site, const npm_state* s, uint64_t a2, uint64_t a4) {
+  npm_slot* const slot = npm_enter();
+  npm_record r;
+  if (slot == NULL) return;
+  memset(&r, 0, sizeof(r));
+  npm_fire(slot, probe, site, s, a2, a4, &r); npm_leave(slot);
+}
+/* ---- Spans ---- */
+/* Takes a free state. This is usually the state that this thread used last. */
+static npm_state* npm_claim(void) {
+  const uint32_t states = NPM_GET(&npm_states_number); uint32_t i, at = npm_self.last;
+  for (i = 0; i < states; ++i, ++at) {
+    npm_state* s; uint32_t free = NPM_FREE;
+    if (at >= states) at = 0;
+    s = npm_state_at(at);
+    if (NPM_GET(&s->state) != NPM_FREE || !NPM_SWAP(&s->state, &free, NPM_CHANGING)) continue;
+    if (NPM_GET(&npm_slabs[at / 64].free) >> at % 64 & 1) /* it was never used */
+      __atomic_fetch_and(&npm_slabs[at / 64].free, ~(UINT64_C(1) << at % 64), __ATOMIC_RELEASE);
+    npm_self.last = at + 1; s->place = at;
+    return s;
+  }
+  npm_count(NPM_LOST, 1); npm_count(NPM_OVER_LIMIT, 1);
+  return NULL;
+}
+static void npm_release(npm_state* s) { npm_self.last = s->place; NPM_PUBLISH(&s->state, NPM_FREE); }
+NPM_GLOBAL npm_context npm1_context(npm_span span) {
+  const npm_state* const s = npm_state_of(span); npm_context context = {{0}, 0, 0, {NULL, 0, 0}, {0, 0, 0}, 0, 2};
+  if (s == NULL) return context;
+  memcpy(context.trace_id, s->trace_id, 16); memcpy(context.labels, s->labels, sizeof(context.labels));
+  context.span_id = s->span_id, context.root_id = s->root_id, context.span = span;
+  context.trace_flags = s->trace_flags, context.bits = 1;
+  return context;
+}
+NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const npm_context* parent) {
+  const npm_state* const of = npm_state_of(parent != NULL ? parent->span : above);
+  const uint64_t mark = npm_enter_process(); npm_state* const s = mark != 0 ? npm_claim() : NULL;
+  npm_span span = npm1_no(1); uint64_t random; uint32_t i;
+  if (s == NULL) return span;
+  NPM_PUBLISH(&s->generation, s->generation + 1);
+  s->parent_id = s->root_id = s->first_token_ns = s->output_tokens = s->end_ns = 0;
+  s->flags = s->status = s->attribute_bytes = s->trace_flags = 0;
+  s->has_times = s->usage_below = 0, s->error_type[0] = '\0'; s->parent = parent != NULL ? parent->span : above;
+  s->mark = mark, s->thread_id = npm_self.thread_id, s->what = (uint8_t)what; s->start_ns = npm_now();
+  if (npm_the_page()->raised_ns == 0) NPM_PUBLISH(&npm_the_page()->raised_ns, s->start_ns);
+  s->name_size = npm_clean_name(s->name, name);
+  if (s->name_size == 0) npm_count(NPM_NAMES, 1), memcpy(s->name, "unnamed", s->name_size = 7);
+  if (s->random == 0) s->random = npm_address(s) ^ s->start_ns;
+  if (of != NULL) {
+    memcpy(s->trace_id, of->trace_id, 16); memcpy(s->labels, of->labels, sizeof(s->labels));
+    s->root_id = of->root_id, s->parent_id = of->span_id, s->trace_flags = of->trace_flags;
+  } else if (parent != NULL && parent->bits & 1) {
+    memcpy(s->trace_id, parent->trace_id, 16); memcpy(s->labels, parent->labels, sizeof(parent->labels));
+    s->root_id = parent->root_id, s->parent_id = parent->span_id, s->trace_flags = parent->trace_flags;
+    if (parent->root_id == 0) s->flags |= NPM_REMOTE;
+  } else {
+    memset(s->trace_id, 0, 16); memset(s->labels, 0, sizeof(s->labels));
+    for (i = 0; i < 16 && what < NPM_EVENT; i += 8) {
+      random = npm_random(&s->random); memcpy(s->trace_id + i, &random, 8);
+    }
+    s->trace_flags = what < NPM_EVENT;
+    if (above.began || (parent != NULL && parent->bits & 2)) s->flags |= NPM_ORPHAN;
+  }
+  if (what >= NPM_EVENT) { /* it has the ids of its span */
+    s->span_id = s->parent_id; s->parent_id = of != NULL ? of->parent_id : 0;
+    if (of != NULL) s->flags |= of->flags & (NPM_ORPHAN | NPM_REMOTE);
+  } else {
+    s->span_id = npm_random(&s->random);
+    if (s->root_id == 0) s->root_id = s->span_id;
+    s->flags |= NPM_ASYNC | (what == NPM_REQUEST ? NPM_SERVER : NPM_INTERNAL) << 12;
+    if (what == NPM_STEP) s->flags |= NPM_IS_STEP;
+  }
+  s->flags |= (s->trace_flags & 1u) << 6 | (s->trace_flags & 2u) << 15; NPM_PUBLISH(&s->state, NPM_OPEN);
+  if (NPM_UP(0xffff) && what < NPM_EVENT) npm_fire_now(0, npm1_site_span_start, s, s->start_ns, s->span_id);
+  span.state = s, span.generation = s->generation;
+  return span;
+}
+/* Completes the facts of a step, and moves the members that have prefill tokens to the front. */
+static void npm_complete(npm_step* step, npm_member* members, uint32_t count) {
+  uint64_t sums[4] = {0, 0, 0, 0}, *const facts = &step->prefill_tokens; uint32_t front = 0, i, k;
+  for (i = 0; i < count; ++i) {
+    const npm_member member = members[i];
+    sums[0] += member.prefill_tokens, sums[1] += member.decode_tokens;
+    sums[2] += member.drafted_tokens, sums[3] += member.accepted_tokens;
+    if (member.prefill_tokens == 0) continue;
+    for (k = i; k > front; --k) members[k] = members[k - 1];
+    members[front++] = member;
+  }
+  step->size = offsetof(npm_step, reserved), step->members = count, step->members_with_prefill = front;
+  if (step->batch_size == 0) step->batch_size = count + step->dropped;
+  for (i = 0; i < 4; ++i) facts[i] += facts[i] == 0 ? sums[i] : 0;
+  if (step->kind == 0 && sums[0] + sums[1] != 0) step->kind = (front != 0) | (front != count) << 1;
+  if (step->kind == 0) step->kind = (facts[0] != 0) | (facts[1] != 0) << 1;
+}
+/* Reports the end of a span, or an event, that nobody changes any more. */
+static void npm_report(npm_state* s, const npm_step* step, const npm_member* members, uint32_t count) {
+  static const uint8_t kinds[] = {NPM_ENTRY_SPAN, NPM_ENTRY_SPAN, NPM_ENTRY_STEP, NPM_ENTRY_EVENT, NPM_ENTRY_GAUGE};
+  const uint64_t gate = NPM_GET(&npm1_gate[0]), now = npm_now();
+  const int is_span = s->what < NPM_EVENT, is_step = s->what == NPM_STEP, is_gauge = s->what == NPM_GAUGE;
+  const npm_state* const around = npm_state_of(s->parent);
+  npm_state* above = s->flags & NPM_USAGE ? npm_state_of(s->parent) : NULL;
+  npm_slot* const slot = npm_enter();
+  uint64_t times[2], values[2] = {0, 0}, first, at;
+  npm_record r;
+  if (s->end_ns == 0) s->end_ns = now;
+  times[0] = is_span ? s->start_ns : now, times[1] = is_span && s->end_ns > s->start_ns ? s->end_ns - s->start_ns : 0;
+  if ((gate & NPM_UP_SPAN) == 0) NPM_PUBLISH(&npm_the_page()->raised_ns, 0);
+  for (; above != NULL && !above->usage_below; above = npm_state_of(above->parent)) above->usage_below = 1;
+  if (slot == NULL) return;
+  if (gate & (NPM_UP_POINTS | 0xffff)) memset(&r, 0, sizeof(r));
+  if (gate & NPM_UP_POINTS && is_gauge) npm_fire(slot, 7, npm1_site_gauge, s, s->usage[0], s->usage[1], &r);
+  if (gate & NPM_UP_POINTS && s->what == NPM_EVENT) {
+    r.start_ns = around != NULL ? around->start_ns : 0;
+    npm_fire(slot, 2, npm1_site_event, s, now, s->span_id, &r);
+  }
+  if (gate & NPM_UP_POINTS && is_step) {
+    memcpy(r.more, step, sizeof(*step)); r.more[16] = npm_address(members), r.more[17] = 400;
+    npm_fire(slot, 3, npm1_site_engine_step, s, times[1], count, &r);
+  }
+  if (gate & NPM_UP_POINTS && s->flags & NPM_USAGE && !s->usage_below)
+    npm_fire(slot, 4, npm1_site_tokens, s, s->usage[0], s->usage[1], &r);
+  if (gate & NPM_UP_POINTS && s->has_times) {
+    r.more[0] = 320; memcpy(r.more + 1, &s->times, sizeof(s->times));
+    first = s->flags & NPM_FIRST_TOKEN ? s->start_ns + s->first_token_ns : 0;
+    first = first > s->times.arrival_ns ? first - s->times.arrival_ns : 0;
+    npm_fire(slot, 5, npm1_site_engine_request, s, times[1], first, &r);
+  }
+  if (gate & 0xffff && is_span) npm_fire(slot, 1, npm1_site_span_stop, s, times[1], s->status, &r);
+  if (gate & NPM_UP_BATCH) {
+    at = count < 512 ? count : 512;
+    npm_write(slot, s, kinds[s->what], times, now, is_gauge ? s->usage : NULL, step, members, at);
+    for (s->attribute_bytes = 0; at < count; at += 512) {
+      values[1] = at;
+      npm_write(slot, s, NPM_ENTRY_MEMBERS, times, now, values, step, members + at,
+                count - at < 512 ? count - at : 512);
+    }
+  } else if (slot->announced) {
+    npm_flush(slot, 0);
+  }
+  npm_leave(slot);
+}
+NPM_GLOBAL void npm1_end(npm_span span, int status, const char* why, const npm_step* facts, npm_member* members,
+                         size_t count) {
+  npm_state* const s = npm_state_of(span); const uint32_t most = count < 65536 ? (uint32_t)count : 65536; npm_step step;
+  if (s == NULL) return;
+  if (status == NPM_CANCELLED && why != NULL) npm1_attribute(span, "cancel.reason", NPM_TEXT, &why, 1);
+  NPM_PUBLISH(&s->state, NPM_CHANGING);
+  if (s->what == NPM_STEP) {
+    memset(&step, 0, sizeof(step));
+    if (facts != NULL) step = *facts;
+    step.dropped = (uint32_t)(count - most);
+    if (step.dropped != 0) npm_count(NPM_MEMBERS_LOST, step.dropped);
+    npm_complete(&step, members, most);
+  }
+  s->status = (uint32_t)status;
+  if (status == NPM_ERROR && why != NULL && strspn(why, NPM_TYPE) != strlen(why))
+    why = "_OTHER", npm_count(NPM_NAMES, 1);
+  if (why != NULL) npm_clean_name(s->error_type, why);
+  npm_report(s, &step, members, s->what == NPM_STEP ? most : 0); npm_release(s);
+}
+/* ---- What is set on a span ---- */
+static size_t npm_varint(unsigned char* out, uint64_t value) {
+  size_t size = 0;
+  for (; value >= 0x80; value >>= 7) out[size++] = (unsigned char)(value | 0x80);
+  out[size++] = (unsigned char)value;
+  return size;
+}
+/* Writes a value as OTLP's AnyValue. Returns its size, or 0 if it does not fit. */
+static size_t npm_value(unsigned char* out, size_t room, int type, const void* values, size_t i) {
+  const char* text = type == NPM_TEXT ? ((const char* const*)values)[i] : "";
+  const size_t size = text != NULL ? strlen(text) : 0, head = 1 + npm_varint(out + 1, size);
+  if (size + 16 > room) return 0;
+  out[0] = (unsigned char)(type == NPM_TEXT ? 0x0a : type == NPM_BOOL ? 0x10 : type == NPM_INT ? 0x18 : 0x21);
+  if (type == NPM_BOOL) return out[1] = ((const int*)values)[i] != 0, 2;
+  if (type == NPM_INT) return 1 + npm_varint(out + 1, ((const uint64_t*)values)[i]);
+  if (type == NPM_DOUBLE) return memcpy(out + 1, (const uint64_t*)values + i, 8), 9;
+  if (size != 0) npm_clean((char*)out + head, text, size + 1, 1); /* which does not change the size */
+  return head + size;
+}
+NPM_GLOBAL void npm1_attribute(npm_span span, const char* key, int type, const void* values, size_t count) {
+  npm_state* const s = npm_state_of(span); const size_t key_size = key != NULL ? strlen(key) : 0;
+  unsigned char value[NPM_ATTRIBUTE_BYTES + 32], head[8], *at, *end; size_t size = 0, i, n, whole, old = 0;
+  if (s == NULL) return;
+  for (i = 0; type < 0 && i < count && size + 64 < NPM_ATTRIBUTE_BYTES; ++i, size += n) { /* elements of a list */
+    n = npm_value(value + size + 8, NPM_ATTRIBUTE_BYTES - size, -type, values, i);
+    if (n == 0) break;
+    value[size] = 0x0a; whole = 1 + npm_varint(value + size + 1, n);
+    memmove(value + size + whole, value + size + 8, n); n += whole;
+  }
+  if (type > 0) size = npm_value(value, NPM_ATTRIBUTE_BYTES, type, values, 0);
+  else {
+    n = 1 + npm_varint(head + 1, size); head[0] = 0x2a; memmove(value + n, value, size); memcpy(value, head, n);
+    size = i == count ? size + n : 0;
+  }
+  whole = 3 + key_size + npm_varint(head, size) + size; end = s->attributes + s->attribute_bytes;
+  for (at = s->attributes; at < end; at += old) { /* one of the same key is replaced */
+    n = at[1] < 0x80 ? 2 : 3; old = n + (at[1] & 0x7fu) + (n == 3 ? at[2] * 128u : 0);
+    if (at[n + 1] == key_size && memcmp(at + n + 2, key, key_size) == 0) break;
+  }
+  if (at == end) old = 0;
+  n = 1 + npm_varint(head, whole);
+  if (size == 0 || key_size == 0 || key_size > 127 || s->attribute_bytes - old + n + whole > NPM_ATTRIBUTE_BYTES) {
+    s->flags |= NPM_DROPPED; npm_count(NPM_FIELDS, 1);
+    return;
+  }
+  memmove(at + n + whole, at + old, (size_t)(end - at) - old); s->attribute_bytes += (uint32_t)(n + whole - old);
+  *at++ = s->what < NPM_EVENT ? 0x4a : 0x1a; /* a field of OTLP's Span, or of its Event */
+  at += npm_varint(at, whole); *at++ = 0x0a, *at++ = (unsigned char)key_size; memcpy(at, key, key_size);
+  at += key_size; *at++ = 0x12; at += npm_varint(at, size); memcpy(at, value, size);
+}
+NPM_GLOBAL void npm1_set(npm_span span, int what, uint64_t which, const void* value) {
+  npm_state* const s = npm_state_of(span);
+  if (s == NULL) return;
+  if (what == NPM_SET_LABEL && which < 3) s->labels[which] = npm_label_of((const char*)value);
+  if (what == NPM_SET_KIND && which < 6) s->flags = (s->flags & ~0x7000u) | (uint32_t)which << 12;
+  if (what == NPM_SET_TIMES) memcpy(&s->start_ns, value, 8), s->end_ns = which, s->flags |= NPM_GIVEN_TIMES;
+  if (what == NPM_SET_USAGE) memcpy(s->usage, value, sizeof(s->usage)), s->flags |= NPM_USAGE;
+  if (what == NPM_SET_ENGINE) memcpy(&s->times, value, sizeof(s->times)), s->has_times = 1;
+  if (s->has_times && s->times.arrival_ns == 0) s->times.arrival_ns = s->start_ns;
+  if (what != NPM_SET_FIRST_TOKEN || s->flags & NPM_FIRST_TOKEN) return;
+  s->first_token_ns = npm_now() - s->start_ns; s->flags |= NPM_FIRST_TOKEN;
+  if (NPM_UP(NPM_UP_POINTS)) npm_fire_now(6, npm1_site_first_token, s, s->first_token_ns, 1);
+}
+NPM_GLOBAL void npm1_gauge(const char* engine, const char* name, int64_t value, int64_t maximum, uint32_t flags) {
+  npm_state* const s = npm_state_of(npm1_begin(NPM_GAUGE, name, npm_none(), NULL));
+  if (s == NULL) return;
+  s->labels[NPM_ENGINE] = npm_label_of(engine), s->flags |= flags;
+  s->usage[0] = (uint64_t)value, s->usage[1] = (uint64_t)maximum;
+  npm_report(s, NULL, NULL, 0); npm_release(s);
+}
+/* ---- Contexts ---- */
+NPM_GLOBAL int npm1_read_traceparent(npm_context* context, const char* header) {
+  static const char form[] = "00-00000000000000000000000000000000-0000000000000000-00", digits[] = "0123456789abcdef";
+  unsigned char bytes[27] = {0}; const char* digit; uint64_t halves[3] = {0, 0, 0}; size_t i, at = 0;
+  header += strspn(header, " \t");
+  for (i = 0; form[i] != '\0'; ++i) {
+    digit = header[i] != '\0' ? strchr(digits, header[i]) : NULL;
+    if (form[i] == '-' ? header[i] != '-' : digit == NULL) break;
+    if (form[i] != '-') bytes[at / 2] = (unsigned char)(bytes[at / 2] << 4 | (digit - digits)), ++at;
+  }
+  memcpy(halves, bytes + 1, 24);
+  if (form[i] == '\0' && header[i + strspn(header + i, " \t")] != '\0' && (bytes[0] == 0 || header[i] != '-')) i = 0;
+  if (form[i] != '\0' || bytes[0] == 0xff || (halves[0] | halves[1]) == 0 || halves[2] == 0) {
+    if (*header != '\0') npm_count(NPM_IDS, 1);
+    return 0;
+  }
+  memcpy(context->trace_id, halves, 16); context->span_id = __builtin_bswap64(halves[2]);
+  context->trace_flags = bytes[0] == 0 ? bytes[25] : bytes[25] & 1;
+  return context->bits = 1;
+}
+NPM_GLOBAL int npm1_write_traceparent(const npm_context* context, char* header) {
+  const uint64_t span_id = __builtin_bswap64(context->span_id); unsigned char bytes[26] = {0}; uint32_t i;
+  if ((context->bits & 1) == 0) return 0;
+  memcpy(bytes + 1, context->trace_id, 16); memcpy(bytes + 17, &span_id, 8); bytes[25] = context->trace_flags;
+  for (i = 0; i < 26; ++i) {
+    *header++ = "0123456789abcdef"[bytes[i] >> 4]; *header++ = "0123456789abcdef"[bytes[i] & 15]; *header++ = '-';
+    if (i != 0 && i != 16 && i != 24) --header;
+  }
+  *header = '\0';
+  return 1;
+}
+/* ---- The process ---- */
+NPM_GLOBAL size_t npm1_add_memory(void* memory, size_t bytes) {
+  uint64_t at = (npm_address(memory) + 63) & ~UINT64_C(63); uint32_t i, added = 0;
+  for (i = 0; i < NPM_SLABS && at + 64 * sizeof(npm_state) <= npm_address(memory) + bytes; ++i) {
+    uint64_t none = 0;
+    if (!NPM_SWAP(&npm_slabs[i].spans, &none, at)) continue;
+    NPM_PUBLISH(&npm_slabs[i].free, ~UINT64_C(0)); at += 64 * sizeof(npm_state), added += 64;
+  }
+  __atomic_fetch_add(&npm_states_number, added, __ATOMIC_RELEASE);
+  return added;
+}
+static int npm_has(const char* variable, const char* part) {
+  const char* const value = getenv(variable);
+  return value != NULL && strstr(value, part) != NULL;
+}
+/* These two are called for each copy of this header in a program. All calls are of the one whose functions are used. */
+NPM_GLOBAL __attribute__((constructor(101))) void npm1_load(void) {
+  npm_page* const page = npm_the_page();
+  const uint64_t size = npm_getauxval(6); /* AT_PAGESZ */
+  unsigned char* const own = npm_own_page + (size - npm_address(npm_own_page) % size);
+  if (page->magic != 0) return;
+  npm1_add_memory(npm_states, NPM_SPANS * sizeof(npm_state));
+  page->library_version = (uint64_t)NPM_VERSION >> 16 << 32 | (NPM_VERSION >> 8 & 255) << 16 | (NPM_VERSION & 255);
+  page->stats = npm_address(npm_counts), page->stats_count = NPM_COUNTS;
+  page->open_slabs = npm_address(npm_slabs), page->open_size = NPM_SLABS | (uint64_t)sizeof(npm_state) << 32;
+  page->labels = npm_address(npm_labels), page->labels_size = NPM_LABELS | (uint64_t)sizeof(npm_label) << 32;
+  page->process_mark = npm_address(own); page->raised_ns = page->gate != 0;
+  page->flags = npm_has("LD_PRELOAD", "/vgpreload_"); /* Valgrind, which a tracer's breakpoint would end */
+  page->magic = UINT64_C(0x455441474e50534e); page->size = sizeof(*page);
+  if (npm_has("NOPSPAN_DISABLE", "1")) return;
+  npm_syscall(NPM_EITHER(28, 233), own, size, 18); /* madvise(), MADV_WIPEONFORK */
+  npm_own = (uint64_t*)(void*)own;
+  if (npm_has("NOPSPAN_KEEP_OPEN", "1")) __atomic_fetch_or(&npm1_gate[0], UINT64_C(1) << 33, __ATOMIC_RELAXED);
+}
+/* At exit() and dlclose(). Only for the program itself it is known to be the former, so its open spans end here. */
+NPM_GLOBAL __attribute__((destructor(101))) void npm1_unload(void) {
+  const int is_program = npm_address(npm_program) + npm_program[4] == npm_getauxval(3); /* AT_PHDR */
+  const uint64_t mark = npm_enter_process(); uint32_t i;
+  for (i = 0; mark != 0 && is_program && i < npm_states_number; ++i) {
+    npm_state* const s = npm_state_at(i); uint32_t open = NPM_OPEN;
+    if (s->mark != mark || s->what > NPM_REQUEST || !NPM_SWAP(&s->state, &open, NPM_CHANGING)) continue;
+    if (s->attribute_bytes != 0) s->flags |= NPM_DROPPED; /* another thread may be changing them */
+    s->attribute_bytes = 0; memcpy(s->error_type, "exit", 5); s->status = NPM_CANCELLED; npm_report(s, NULL, NULL, 0);
+  }
+  for (i = 0; mark != 0 && i < NPM_THREADS; ++i) {
+    npm_slot* const slot = &npm_slots[i];
+    if (slot->header.mark != mark || __atomic_exchange_n(&slot->locked, 1, __ATOMIC_ACQUIRE)) continue;
+    npm_flush(slot, 0); /* 0: what still ends is reported at once */
+    npm_leave(slot);
+  }
+}
+#endif /* NPM_IMPLEMENTATION */
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* NOPSPAN_MINI_H */

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A program that traces with nopspan_mini.h alone. `mini` executes commands, one per line of stdin, with one line of
+ * answer each: */
+#define NPM_IMPLEMENTATION
+#include <nopspan_mini.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static npm_span kept;
+
+/* A request of each kind that the header has. */
+static void work(const char* caller) {
+  const char* const reasons[] = {"length"};
+  const npm_times times = {0, 1000, 2000, 3000, 10, 4, 1};
+  npm_step facts = {0};
+  npm_member member;
+  npm_context context;
+  npm_span server, query, event, request, step;
+  npm_context_from_traceparent(&context, caller);
+  server = npm_span_begin_in("http.server", &context);
+  npm_span_set_kind(server, NPM_SERVER);
+  npm_span_set_label(server, NPM_TENANT, "acme");
+  query = npm_span_begin("db.query", server);
+  npm_span_set_int(query, "db.rows", 12);
+  event = npm_event_begin("cache.miss", query);
+  npm_span_set_text(event, "cache.key", "users");
+  npm_span_end(event);
+  npm_span_fail(query, "timeout");
+  context = npm_span_context(server);
+  request = npm_request_begin(&context);
+  npm_span_set_label(request, NPM_ENGINE, "tiny");
+  npm_span_set_label(request, NPM_MODEL, "tiny-1");
+  npm_span_first_token(request);
+  step = npm_step_begin();
+  npm_span_set_label(step, NPM_ENGINE, "tiny");
+  member = npm_member_of(request, 1);
+  member.prefill_tokens = 10;
+  facts.number = 1;
+  npm_step_end(step, &facts, &member, 1);
+  npm_request_set_times(request, &times);
+  npm_span_set_usage(request, 10, 5, 2, 0);
+  npm_span_set_texts(request, "gen_ai.response.finish_reasons", reasons, 1);
+  npm_span_end(request);
+  npm_gauge("tiny", "running", 3, 8);
+  npm_counter("tiny", "ended", 17);
+  npm_span_end(server);
+}
+
+int main(void) {
+  char line[256];
+  printf("ready %d\n", (int)getpid());
+  fflush(stdout);
+  while (fgets(line, sizeof(line), stdin) != NULL) {
+    line[strcspn(line, "\n")] = '\0';
+    if (strncmp(line, "work ", 5) == 0) work(line + 5);
+    if (strncmp(line, "span ", 5) == 0) npm_span_end(npm_span_begin(line + 5, npm_none()));
+    if (strcmp(line, "open") == 0) kept = npm_span_begin("kept", npm_none());
+    if (strcmp(line, "hold") == 0) npm_span_end(npm_span_begin("held", kept)); /* it waits in the buffer */
+    if (strcmp(line, "exit") == 0) return 0;
+    printf("%d\n", npm_enabled());
+    fflush(stdout);
+  }
+  return 0;
+}

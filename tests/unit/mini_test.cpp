@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: Apache-2.0
+// nopspan_mini.h writes the same bytes as the library for the same calls. Only random ids and measured times differ.
+#include "recorded.h"
+
+#include <nopspan/engine.h>
+#include <nopspan/probes.h>
+#include <nopspan/version.h>
+#include <nopspan_mini.h>
+
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <cstring>
+#include <map>
+#include <optional>
+#include <thread>
+
+namespace {
+
+namespace engine = nopspan::engine;
+
+const nopspan_gate_page& page_of(const std::uint64_t* gate) {
+  return *reinterpret_cast<const nopspan_gate_page*>(gate);
+}
+const nopspan_gate_page& library() { return page_of(nopspan_gate_ptr); }
+const nopspan_gate_page& mini() { return page_of(npm1_gate); }
+
+// The header of this thread's buffer, as a tracer finds it.
+const nopspan_thread& thread_of(const nopspan_gate_page& page) {
+  const auto mark = *reinterpret_cast<const unsigned long*>(page.process_mark);
+  for (auto at = page.threads; at != 0;) {
+    const auto& thread = *reinterpret_cast<const nopspan_thread*>(at);
+    if (thread.mark == mark && thread.thread_id == static_cast<unsigned>(gettid())) return thread;
+    at = thread.next_thread;
+  }
+  throw std::runtime_error("this thread has no buffer");
+}
+
+// The bytes of a thread's buffer without what differs between two runs: ids are replaced by the order in which they
+// appear, and times that were measured by 0.
+class Written {
+ public:
+  explicit Written(const nopspan_gate_page& page) : header_(thread_of(page)) {
+    bytes_.assign(reinterpret_cast<const char*>(header_.buffer), header_.bytes);
+    for (std::size_t at = 0; at < bytes_.size();) {
+      const auto size = get<unsigned short>(at);
+      if (size == 0) throw std::runtime_error("a record without a size");
+      edit(at, get<unsigned char>(at + 2));
+      at += (size + 7U) & ~7U;
+    }
+    constexpr std::string_view kId = "nopspan.request_id\x12\x18\n\x16";
+    for (std::size_t at = 0; (at = bytes_.find(kId, at)) != std::string::npos; at += kId.size()) {
+      bytes_.replace(at + kId.size(), 22, 22, '?');
+    }
+  }
+
+  [[nodiscard]] const std::string& bytes() const { return bytes_; }
+  // Eight bytes in a line.
+  [[nodiscard]] std::string readable() const {
+    std::string text;
+    char byte[8];
+    for (std::size_t i = 0; i < bytes_.size() && i < 1200; ++i) {
+      const auto value = static_cast<unsigned char>(bytes_[i]);
+      std::snprintf(byte, sizeof(byte), value >= 0x20 && value < 0x7f ? " '%c" : " %02x", value);
+      text += byte;
+      if (i % 8 == 7) text += '\n';
+    }
+    return text;
+  }
+  [[nodiscard]] std::vector<unsigned long> summary() const {
+    return {header_.next - header_.first,
+            header_.bytes,
+            header_.open_entries,
+            header_.requests,
+            header_.name_bits,
+            header_.model_bits};
+  }
+
+ private:
+  template <class T>
+  T get(std::size_t at) const {
+    T value;
+    std::memcpy(&value, bytes_.data() + at, sizeof(value));
+    return value;
+  }
+  template <class T>
+  void set(std::size_t at, T value) {
+    std::memcpy(&bytes_[at], &value, sizeof(value));
+  }
+  void name(std::size_t at) {
+    const auto id = get<std::uint64_t>(at);
+    if (id != 0) set(at, names_.emplace(id, names_.size() + 1).first->second);
+  }
+  void edit(std::size_t at, unsigned char kind) {
+    if (kind == NOPSPAN_SHARED_REQUEST) {
+      name(at + offsetof(nopspan_request, trace_id));
+      name(at + offsetof(nopspan_request, trace_id) + 8);
+      name(at + offsetof(nopspan_request, root_id));
+      set(at + offsetof(nopspan_request, start_ns), std::uint64_t{0});
+    } else if (kind < NOPSPAN_NOT_AN_ENTRY) {
+      const auto form = std::size_t{get<unsigned short>(at + offsetof(nopspan_entry, form))} * 8;
+      const auto parts = get<unsigned>(form + offsetof(nopspan_form, parts));
+      name(at + offsetof(nopspan_entry, span_id));
+      name(at + offsetof(nopspan_entry, parent_id));
+      if ((get<unsigned>(form + offsetof(nopspan_form, flags)) & NOPSPAN_FLAG_GIVEN_TIMES) == 0) {
+        set(at + offsetof(nopspan_entry, start_ns), std::uint64_t{0});
+      }
+      std::size_t part = at + sizeof(nopspan_entry);
+      if ((parts & NOPSPAN_PART_TIMES) != 0) part += 16;
+      if ((parts & NOPSPAN_PART_USAGE) != 0) part += 32;
+      if ((parts & NOPSPAN_PART_FIRST_TOKEN) != 0) {
+        set(part, std::uint64_t{0});
+        part += 8;
+      }
+      if ((parts & NOPSPAN_PART_ENGINE) != 0) set(part, std::uint64_t{0});  // the arrival
+    }
+  }
+
+  nopspan_thread header_;
+  std::string bytes_;
+  std::map<std::uint64_t, std::uint64_t> names_;
+};
+
+// What a thread writes by calls of the library and by the same calls of the header. `begin` begins the root span.
+template <class Library, class Header>
+void expect_equal(const Library& by_library, const Header& by_mini) {
+  std::thread([&] {
+    const auto raise = [](std::uint64_t bits) {
+      *const_cast<std::uint64_t*>(nopspan_gate_ptr) = bits;
+      npm1_gate[0] = bits;
+    };
+    raise(std::uint64_t{1} << 16U);
+    // The first entry of a thread is flushed at once, and later ones only with a root span or after 100 ms.
+    { AsyncSpan first{"first"}; }
+    npm_span_end(npm_span_begin("first", npm_none()));
+    AsyncSpan root{"root"};
+    const npm_span mini_root = npm_span_begin("root", npm_none());
+    by_library(root.context());
+    const Written expected(library());
+    by_mini(mini_root);
+    const Written found(mini());
+    raise(0);
+    root.end();
+    npm_span_end(mini_root);
+    EXPECT_TRUE(expected.bytes() == found.bytes()) << expected.readable() << "\nby the header:\n" << found.readable();
+    EXPECT_EQ(expected.summary(), found.summary());
+    EXPECT_GT(found.summary()[0], 0U);
+  }).join();
+}
+
+TEST(Mini, WritesSpansAsTheLibraryDoes) {
+  expect_equal(
+      [](const Context& root) {
+        AsyncSpan request{"http.request", root, {nopspan::SpanKind::server}};
+        AsyncSpan query{"db.query", request.context()};
+        AsyncSpan again{"db.query", request.context()};
+        query.end();
+        again.fail("timeout");
+        AsyncSpan{"db.commit", request.context()}.cancel("client_closed");
+        AsyncSpan{"db.commit", request.context()}.fail("could not connect");
+        AsyncSpan{std::string(80, 'n'), request.context()}.end();
+        AsyncSpan{"caf\u00e9\n\xff", request.context()}.end();
+        request.end();
+      },
+      [](npm_span root) {
+        const npm_span request = npm_span_begin("http.request", root);
+        npm_span_set_kind(request, NPM_SERVER);
+        const npm_span query = npm_span_begin("db.query", request);
+        const npm_span again = npm_span_begin("db.query", request);
+        npm_span_end(query);
+        npm_span_fail(again, "timeout");
+        npm_span_cancel(npm_span_begin("db.commit", request), "client_closed");
+        npm_span_fail(npm_span_begin("db.commit", request), "could not connect");
+        npm_span_end(npm_span_begin(std::string(80, 'n').c_str(), request));
+        npm_span_end(npm_span_begin("caf\u00e9\n\xff", request));
+        npm_span_end(request);
+      });
+}
+
+TEST(Mini, WritesAttributesAsTheLibraryDoes) {
+  expect_equal(
+      [](const Context& root) {
+        AsyncSpan span{"work", root, [&](Fields& f) {
+                         f.set("text", "value").set("int", 12).set("negative", -7).set("big", std::int64_t{1} << 40U);
+                         f.set("real", 1.5).set("yes", true).set("no", false).set("empty", "");
+                         f.set("long", std::string(300, 'x')).set("utf8", "\u00e9\u20ac\U0001F600").set("int", 13);
+                         f.set("bad",
+                               "a\xff"
+                               "b\xc3")
+                             .set("numbers", Value::list({1, -1, 1000000}));
+                         f.set("texts", Value::list({"a", "", "ccc"})).set("text", std::string(200, 'y'));
+                       }};
+        span.end();
+      },
+      [](npm_span root) {
+        const std::int64_t numbers[] = {1, -1, 1000000};
+        const char* const texts[] = {"a", "", "ccc"};
+        const npm_span span = npm_span_begin("work", root);
+        npm_span_set_text(span, "text", "value");
+        npm_span_set_int(span, "int", 12);
+        npm_span_set_int(span, "negative", -7);
+        npm_span_set_int(span, "big", std::int64_t{1} << 40U);
+        npm_span_set_double(span, "real", 1.5);
+        npm_span_set_bool(span, "yes", 1);
+        npm_span_set_bool(span, "no", 0);
+        npm_span_set_text(span, "empty", "");
+        npm_span_set_text(span, "long", std::string(300, 'x').c_str());
+        npm_span_set_text(span, "utf8", "\u00e9\u20ac\U0001F600");
+        npm_span_set_int(span, "int", 13);
+        npm_span_set_text(span, "bad",
+                          "a\xff"
+                          "b\xc3");
+        npm_span_set_ints(span, "numbers", numbers, 3);
+        npm_span_set_texts(span, "texts", texts, 3);
+        npm_span_set_text(span, "text", std::string(200, 'y').c_str());
+        npm_span_end(span);
+      });
+}
+
+TEST(Mini, WritesGivenTimesAsTheLibraryDoes) {
+  const std::uint64_t now = nopspan::now_ns(), long_ago = now - 5'000'000'000;
+  expect_equal(
+      [=](const Context& root) {
+        nopspan::complete("device.copy", root, nopspan::Time(now), 500);
+        nopspan::complete("device.wait", root, nopspan::Time(long_ago), 4'900'000'000);
+      },
+      [=](npm_span root) {
+        npm_span span = npm_span_begin("device.copy", root);
+        npm_span_set_times(span, now, now + 500);
+        npm_span_end(span);
+        span = npm_span_begin("device.wait", root);
+        npm_span_set_times(span, long_ago, long_ago + 4'900'000'000);
+        npm_span_end(span);
+      });
+}
+
+TEST(Mini, WritesEventsAsTheLibraryDoes) {
+  // The library finds the name of an event's span if that is a scope. The scope stays open until the thread ends.
+  static thread_local std::optional<ContextScope> scope;
+  static thread_local std::optional<Span> work;
+  expect_equal(
+      [](const Context& root) {
+        scope.emplace(root);
+        work.emplace("work");
+        work->event("cache.miss", [](Fields& f) { f.set("key", "users").set("tries", 3); });
+        work->event("cache.hit");
+      },
+      [](npm_span root) {
+        const npm_span span = npm_span_begin("work", root);
+        const npm_span event = npm_event_begin("cache.miss", span);
+        npm_span_set_text(event, "key", "users");
+        npm_span_set_int(event, "tries", 3);
+        npm_span_end(event);
+        npm_span_end(npm_event_begin("cache.hit", span));
+      });
+}
+
+TEST(Mini, WritesStepsAsTheLibraryDoes) {
+  constexpr std::size_t kMembers = 530;
+  expect_equal(
+      [](const Context& root) {
+        AsyncSpan work{"work", root};
+        std::vector<engine::Member> members(kMembers);
+        for (std::size_t i = 0; i < kMembers; ++i) {
+          members[i] = engine::Member::of(Context(), i + 1);
+          members[i].decode_tokens = 1;
+          members[i].prefill_tokens = i % 3 == 0 ? 5 : 0;
+        }
+        AsyncSpan step{engine::step, Context(), [](auto& f) { f.engine("llama.cpp"); }};
+        step.with<engine::StepFields>([&](engine::StepFields& f) {
+          f.number(7).budget_tokens(512).kv_used(100).members(members.data(), members.size());
+        });
+        step.end();
+        work.end();
+      },
+      [](npm_span root) {
+        const npm_span work = npm_span_begin("work", root);
+        std::vector<npm_member> members;
+        for (std::size_t i = 0; i < kMembers; ++i) {
+          members.push_back(npm_member_of(npm_none(), i + 1));
+          members[i].decode_tokens = 1;
+          members[i].prefill_tokens = i % 3 == 0 ? 5 : 0;
+        }
+        const npm_span step = npm_step_begin();
+        npm_span_set_label(step, NPM_ENGINE, "llama.cpp");
+        // The library makes these attributes of a step.
+        npm_span_set_text(step, "nopspan.request_id", std::string(22, '?').c_str());
+        npm_span_set_text(step, "nopspan.engine", "llama.cpp");
+        npm_step facts{};
+        facts.number = 7;
+        facts.budget_tokens = 512;
+        facts.kv_used = 100;
+        npm_step_end(step, &facts, members.data(), members.size());
+        npm_span_end(work);
+      });
+}
+
+// Raises the gate of the header for spans in batches.
+struct Raised {
+  explicit Raised(std::uint64_t bits = std::uint64_t{1} << 16U) { npm1_gate[0] = bits; }
+  ~Raised() { npm1_gate[0] = 0; }
+  Raised(const Raised&) = delete;
+  Raised& operator=(const Raised&) = delete;
+};
+
+std::uint64_t counted(std::uint64_t nopspan::Stats::*field) {
+  nopspan::Stats stats{};
+  EXPECT_EQ(mini().stats_count * 8, sizeof(stats));
+  std::memcpy(&stats, reinterpret_cast<const void*>(mini().stats), sizeof(stats));
+  return stats.*field;
+}
+
+// How many entries all threads have written.
+std::uint64_t entries() {
+  std::uint64_t sum = 0;
+  for (auto at = mini().threads; at != 0; at = reinterpret_cast<const nopspan_thread*>(at)->next_thread) {
+    sum += reinterpret_cast<const nopspan_thread*>(at)->next;
+  }
+  return sum;
+}
+
+std::string traceparent_of(npm_span span, const npm_context* otherwise = nullptr) {
+  char header[56];
+  npm_traceparent(span, otherwise, header);
+  return header;
+}
+
+static_assert(NPM_VERSION == (NOPSPAN_VERSION_MAJOR << 16 | NOPSPAN_VERSION_MINOR << 8 | NOPSPAN_VERSION_PATCH));
+static_assert(sizeof(npm_step) == sizeof(nopspan_step) &&
+              offsetof(npm_step, kv_used) == offsetof(nopspan_step, kv_used));
+static_assert(sizeof(npm_member) == sizeof(nopspan_member));
+
+TEST(Mini, RecordsNothingWhileNobodyTraces) {
+  const npm_span span = npm_span_begin("work", npm_none());
+  EXPECT_EQ(span.state, nullptr);
+  npm_span_set_int(span, "rows", 1);
+  npm_span_end(span);
+  EXPECT_EQ(traceparent_of(span), "");
+  EXPECT_EQ(npm_enabled(), 0);
+}
+
+TEST(Mini, IgnoresASpanThatHasEnded) {
+  const Raised raised;
+  const npm_span span = npm_span_begin("work", npm_none());
+  npm_span_end(span);
+  const std::uint64_t before = entries();
+  npm_span_end(span);
+  npm_span_set_text(span, "key", "value");
+  npm_span_fail(span, "late");
+  EXPECT_EQ(entries(), before);
+  // Its memory belongs to another span now.
+  const npm_span next = npm_span_begin("next", npm_none());
+  EXPECT_EQ(next.state, span.state);
+  npm_span_end(span);
+  EXPECT_EQ(entries(), before);
+  npm_span_end(next);
+  EXPECT_EQ(entries(), before + 1);
+  const npm_span child = npm_span_begin("child", span);
+  EXPECT_NE(static_cast<const nopspan_open*>(child.state)->flags & NOPSPAN_FLAG_ORPHAN, 0U);
+  npm_span_end(child);
+}
+
+TEST(Mini, MarksAChildOfASpanThatWasNotRecordedAsAnOrphan) {
+  const npm_span before = npm_span_begin("request", npm_none());
+  const Raised raised;
+  const npm_span child = npm_span_begin("child", before), root = npm_span_begin("root", npm_none());
+  EXPECT_NE(static_cast<const nopspan_open*>(child.state)->flags & NOPSPAN_FLAG_ORPHAN, 0U);
+  EXPECT_EQ(static_cast<const nopspan_open*>(root.state)->flags & NOPSPAN_FLAG_ORPHAN, 0U);
+  npm_context context = npm_span_context(before);
+  const npm_span other = npm_span_begin_in("other", &context);
+  EXPECT_NE(static_cast<const nopspan_open*>(other.state)->flags & NOPSPAN_FLAG_ORPHAN, 0U);
+  for (const npm_span span : {child, root, other}) npm_span_end(span);
+}
+
+TEST(Mini, ReadsAndWritesTraceparentAsTheLibraryDoes) {
+  const std::string good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+  const std::string headers[] = {good,
+                                 " " + good + "\t",
+                                 good + "-",
+                                 good + "x",
+                                 "01" + good.substr(2) + "-more",
+                                 "01" + good.substr(2) + "more",
+                                 "ff" + good.substr(2),
+                                 good.substr(0, 54),
+                                 "",
+                                 "00",
+                                 "00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+                                 "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+                                 "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+                                 "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-03",
+                                 "00-4bf92f3577b34da6a3ce929d0e0e4736_00f067aa0ba902b7-00",
+                                 good.substr(0, 53) + "zz"};
+  for (const std::string& header : headers) {
+    npm_context context;
+    const Context expected = Context::from_traceparent(header);
+    EXPECT_EQ(npm_context_from_traceparent(&context, header.c_str()), expected.empty() ? 0 : 1) << header;
+    EXPECT_EQ(traceparent_of(npm_none(), &context), expected.traceparent().view()) << header;
+  }
+  npm_context context;
+  EXPECT_EQ(npm_context_from_traceparent(&context, nullptr), 0);
+  const Raised raised;
+  ASSERT_EQ(npm_context_from_traceparent(&context, good.c_str()), 1);
+  const npm_span span = npm_span_begin_in("server", &context);
+  const auto& open = *static_cast<const nopspan_open*>(span.state);
+  EXPECT_EQ(open.parent_id, 0x00f067aa0ba902b7U);
+  EXPECT_EQ(open.root_id, open.span_id);
+  EXPECT_NE(open.flags & NOPSPAN_FLAG_REMOTE_PARENT, 0U);
+  char own[17];
+  std::snprintf(own, sizeof(own), "%016lx", open.span_id);
+  EXPECT_EQ(traceparent_of(span, &context), good.substr(0, 36) + own + "-01");
+  npm_span_end(span);
+}
+
+TEST(Mini, KeepsSpansOfTheParentOutOfAChild) {
+  const Raised raised;
+  const npm_span span = npm_span_begin("work", npm_none());
+  const std::uint64_t before = entries();
+  const pid_t child = fork();
+  if (child == 0) {
+    npm_span_end(span);
+    const npm_span own = npm_span_begin("own", span);
+    const bool is_orphan = (static_cast<const nopspan_open*>(own.state)->flags & NOPSPAN_FLAG_ORPHAN) != 0;
+    npm_span_end(own);
+    const nopspan_thread& thread = thread_of(mini());
+    _exit(is_orphan && thread.next == 1 && thread.thread_id == static_cast<unsigned>(getpid()) ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+  npm_span_end(span);
+  EXPECT_EQ(entries(), before + 1);
+}
+
+TEST(Mini, CountsWhatDoesNotFit) {
+  const Raised raised;
+  std::vector<npm_span> open;
+  while (true) {
+    const npm_span span = npm_span_begin("work", npm_none());
+    if (span.state == nullptr) break;
+    open.push_back(span);
+  }
+  EXPECT_GT(open.size(), std::size_t{NPM_SPANS} - 8);  // tests before this one left some open
+  EXPECT_EQ(counted(&nopspan::Stats::spans_over_limit), 1U);
+  EXPECT_EQ(counted(&nopspan::Stats::spans_dropped), 1U);
+  static char memory[512 * 1024];
+  const std::size_t more = npm_add_memory(memory, sizeof(memory));
+  EXPECT_GE(more, 64U);
+  for (std::size_t i = 0; i < more; ++i) {
+    open.push_back(npm_span_begin("more", npm_none()));
+    EXPECT_NE(open.back().state, nullptr);
+  }
+  EXPECT_EQ(npm_add_memory(memory, 100), 0U);
+  for (const npm_span span : open) npm_span_end(span);
+
+  const npm_span span = npm_span_begin("work", npm_none());
+  const std::uint64_t fields = counted(&nopspan::Stats::fields_dropped);
+  npm_span_set_text(span, "long", std::string(NPM_ATTRIBUTE_BYTES, 'x').c_str());
+  npm_span_set_text(span, std::string(128, 'k').c_str(), "value");
+  npm_span_set_text(span, "", "value");
+  npm_span_set_text(span, nullptr, "value");
+  npm_span_set_text(span, "null", nullptr);
+  for (int i = 0; i < 200; ++i) npm_span_set_int(span, ("key" + std::to_string(i)).c_str(), i);
+  EXPECT_GT(counted(&nopspan::Stats::fields_dropped), fields + 4);
+  EXPECT_NE(static_cast<const nopspan_open*>(span.state)->flags & NOPSPAN_FLAG_ATTRIBUTES_DROPPED, 0U);
+  npm_span_fail(span, nullptr);
+  npm_span_end(npm_span_begin(nullptr, npm_none()));
+}
+
+TEST(Mini, LosesNothingOfMoreThreadsThanItHasBuffers) {
+  const std::uint64_t before = entries(), dropped = counted(&nopspan::Stats::spans_dropped);
+  std::atomic<std::uint64_t> written{0};
+  {
+    const Raised raised;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 2 * NPM_THREADS; ++i) {
+      threads.emplace_back([&] {
+        std::uint64_t last = 0;
+        for (int k = 0; k < 200; ++k) {
+          const npm_span span = npm_span_begin("work", npm_none());
+          npm_span_set_int(span, "k", k);
+          if (span.state != nullptr) ++last;
+          npm_span_end(span);
+        }
+        written += last;
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+  // A buffer begins to count from 0 when another thread takes it, so this is a lower bound.
+  EXPECT_EQ(written, 2U * NPM_THREADS * 200);
+  EXPECT_EQ(counted(&nopspan::Stats::spans_dropped), dropped);
+  EXPECT_GT(entries() + written, before);
+}
+
+TEST(Mini, SurvivesSignalHandlers) {
+  static volatile std::sig_atomic_t handled;
+  handled = 0;
+  struct sigaction action {};
+  action.sa_handler = [](int) {
+    const npm_span span = npm_span_begin("signal", npm_none());
+    npm_span_set_int(span, "number", 1);
+    npm_span_end(span);
+    handled = handled + 1;
+  };
+  sigaction(SIGALRM, &action, nullptr);
+  const Raised raised;
+  const itimerval often{{0, 200}, {0, 200}}, never{};
+  setitimer(ITIMER_REAL, &often, nullptr);
+  while (handled < 500) {
+    const npm_span span = npm_span_begin("work", npm_none());
+    npm_span_set_text(span, "key", "value");
+    npm_span_end(span);
+  }
+  setitimer(ITIMER_REAL, &never, nullptr);
+}
+
+}  // namespace
