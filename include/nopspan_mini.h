@@ -21,7 +21,7 @@
  *
  * All functions may be called on any thread and in signal handlers. A span may end on another thread than it began on,
  * but must not be used by two at a time. An ended span, and in a child process one of its parent, is ignored. No
- * function fails. Spans and values that do not fit are counted; `nopspan ps` and the ledger of commands show the counts.
+ * function fails. Spans and values that do not fit are counted, and `nopspan ps` and ledgers show the counts.
  *
  * Only nopspan itself has: a current span for each thread, handlers, links, baggage, content, OpenTelemetry's names. Do
  * not link both into the same program or shared library.
@@ -240,7 +240,8 @@ NPM_API npm_context npm_span_context(npm_span span) {
   context.bits = span.began ? 2 : 0;
   return NPM_IS(span) ? npm1_context(span) : context;
 }
-/* Reads the header `traceparent` of W3C Trace Context. Returns 0, and a zero-filled context, if it is NULL or malformed.
+/* Reads the header `traceparent` of W3C Trace Context. If it is NULL or malformed, the result is 0, and the context is
+ * zero-filled.
  */
 NPM_API int npm_context_from_traceparent(npm_context* context, const char* header) {
   *context = npm_span_context(npm_none());
