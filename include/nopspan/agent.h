@@ -55,9 +55,12 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
 /// The agent catalogue.
-namespace nopspan::agent {
+namespace NOPSPAN_NAMESPACE::agent {
 
 /// Metadata of agent.llm. Set tool_selected, intent and response at its end.
 using LlmFields = detail::Builder<detail::TraceId, detail::Iteration, detail::ContextSize, detail::ToolSelected,
@@ -190,7 +193,7 @@ enum class FieldType : std::uint8_t {
 };
 /// "symbol", "string", "int", "uint", "bool", "process_id", "list", "list<string>", "list<symbol>", "map", "record" or
 /// "any": static storage.
-NOPSPAN_API const char* to_string(FieldType type) noexcept;
+NOPSPAN_API const char* to_string(FieldType type) noexcept NOPSPAN_IN_SHELL(return "any");
 
 /// A key of an event.
 struct FieldDescription {
@@ -213,11 +216,11 @@ struct EventDescription {
 };
 
 /// All events, in the order of event_names().
-NOPSPAN_API Table<EventDescription> catalogue() noexcept;
+NOPSPAN_API Table<EventDescription> catalogue() noexcept NOPSPAN_IN_SHELL(return {});
 /// The prefix of all names in this catalogue.
 constexpr std::string_view event_prefix() noexcept { return "agent"; }
 /// The names of all 44 events.
-NOPSPAN_API EventNames event_names() noexcept;
+NOPSPAN_API EventNames event_names() noexcept NOPSPAN_IN_SHELL(return {});
 
 /// Emits an event whose name and values are known only at run time. The event has only the given measurements and
 /// metadata. Keys that are content in the catalogue are content here too.
@@ -234,27 +237,29 @@ NOPSPAN_API EventNames event_names() noexcept;
 /// @return ok, also if no tracer or handler is attached; invalid_argument if the catalogue has no event of that name,
 ///         if `measurements` or `metadata` is not a map, or if a measurement is not a number. After invalid_argument,
 ///         nothing was emitted.
-NOPSPAN_API Errc emit(Text name, const Value& measurements, const Value& metadata) noexcept;
+NOPSPAN_API Errc emit(Text name, const Value& measurements, const Value& metadata) noexcept
+    NOPSPAN_IN_SHELL(return Errc::ok);
 
 /// Reports the start of a tool call that tool_span() cannot enclose. `metadata` is a map.
 ///
 /// @return ok; invalid_argument if `metadata` is not a map, and then nothing was emitted.
-NOPSPAN_API Errc emit_tool_start(const Value& metadata) noexcept;
+NOPSPAN_API Errc emit_tool_start(const Value& metadata) noexcept NOPSPAN_IN_SHELL(return Errc::ok);
 /// Reports the end of that tool call. Probes see a whole span, as with emit(). `start` is the time at which the call
 /// started. If it is 0 or in the future, the duration is 0. `result` replaces a `result` in
 /// `metadata`.
 ///
 /// @return ok; invalid_argument if `metadata` is not a map, and then nothing was emitted.
-NOPSPAN_API Errc emit_tool_stop(const Value& metadata, const Value& result, Time start) noexcept;
+NOPSPAN_API Errc emit_tool_stop(const Value& metadata, const Value& result, Time start) noexcept
+    NOPSPAN_IN_SHELL(return Errc::ok);
 /// Reports that an exception ended that tool call. `kind` is "error", "throw" or "exit". Without a `stacktrace`, the
 /// event has an empty list.
 ///
 /// @return ok; invalid_argument if `metadata` is not a map, and then nothing was emitted.
 NOPSPAN_API Errc emit_tool_exception(const Value& metadata, const Value& error, Time start,
-                                     Text kind = "error") noexcept;
+                                     Text kind = "error") noexcept NOPSPAN_IN_SHELL(return Errc::ok);
 /// @overload
 NOPSPAN_API Errc emit_tool_exception(const Value& metadata, const Value& error, Time start, Text kind,
-                                     const Value& stacktrace) noexcept;
+                                     const Value& stacktrace) noexcept NOPSPAN_IN_SHELL(return Errc::ok);
 
 namespace detail {
 
@@ -305,7 +310,7 @@ inline nopspan::detail::span_result_t<Fn> tool_span(M&& metadata, Fn&& work) {
 }
 
 /// Makes a new trace id: 16 random bytes, as 32 lower-case hexadecimal digits.
-NOPSPAN_API FixedString<32> generate_trace_id() noexcept;
+NOPSPAN_API FixedString<32> generate_trace_id() noexcept NOPSPAN_IN_SHELL(return {});
 
 /// Attaches a handler that logs every event of the catalogue as one line with all its measurements, for example
 /// `[agent.tool.stop] trace_id=… duration=…`. The lines go to the sink of set_log_sink(). The default sink writes them
@@ -314,12 +319,12 @@ NOPSPAN_API FixedString<32> generate_trace_id() noexcept;
 /// be displayed are shown as "?".
 ///
 /// @return ok; already_exists if it is attached already; out_of_memory.
-NOPSPAN_API Errc attach_default_logger(LogLevel level = LogLevel::debug) noexcept;
+NOPSPAN_API Errc attach_default_logger(LogLevel level = LogLevel::debug) noexcept NOPSPAN_IN_SHELL(return Errc::ok);
 /// Detaches the handler of attach_default_logger().
 ///
 /// @return ok; not_found if it is not attached; out_of_memory.
-NOPSPAN_API Errc detach_default_logger() noexcept;
+NOPSPAN_API Errc detach_default_logger() noexcept NOPSPAN_IN_SHELL(return Errc::ok);
 
-}  // namespace nopspan::agent
+}  // namespace NOPSPAN_NAMESPACE::agent
 
 #endif  // NOPSPAN_AGENT_H

@@ -28,8 +28,11 @@
 #include <cstdint>
 #include <type_traits>
 #include <utility>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 class AsyncSpan;
 class Span;
@@ -60,12 +63,12 @@ struct ContextHead {
 using RequestId = FixedString<63>;
 
 /// Makes a new request id: 22 characters for 16 random bytes.
-NOPSPAN_API RequestId make_request_id() noexcept;
+NOPSPAN_API RequestId make_request_id() noexcept NOPSPAN_IN_SHELL(return {});
 
 /// The request id of the thread's current context; empty if there is none. Inside a ContextScope with a request, it is
 /// always known. Outside such a scope, the root span of the request makes the id, unless its metadata has one
 /// (Fields::request_id()). A root span that is not recorded makes none.
-NOPSPAN_API RequestId request_id() noexcept;
+NOPSPAN_API RequestId request_id() noexcept NOPSPAN_IN_SHELL(return {});
 
 /// A place in a trace: the request (16 bytes, the trace id of W3C and OTLP), the innermost span, and the labels that
 /// child spans inherit. It is a plain value of at most 128 bytes, which may be copied, kept, and sent to another
@@ -76,12 +79,12 @@ class Context {
   constexpr Context() noexcept = default;
 
   /// A context for a new request.
-  NOPSPAN_API static Context make() noexcept;
+  NOPSPAN_API static Context make() noexcept NOPSPAN_IN_SHELL(return {});
 
   /// The calling thread's context: that of its innermost Span or ContextScope. It is empty if there is neither. If a
   /// span that was not recorded may enclose the call, nopspan marks the empty context as unknown. Child spans of an
   /// unknown context are reported as orphans and not as root spans.
-  NOPSPAN_API static Context current() noexcept;
+  NOPSPAN_API static Context current() noexcept NOPSPAN_IN_SHELL(return {});
 
   /// A context for a request whose id comes from elsewhere.
   ///
@@ -89,13 +92,14 @@ class Context {
   /// - Other text is kept as the request id and hashed to the trace id. Control characters and bytes that are not UTF-8
   ///   become "?". More than 63 bytes are truncated with "…" and counted (stats().truncated).
   /// - Null and empty text give a new id, and are counted (stats().invalid_ids).
-  NOPSPAN_API static Context with_request_id(Text id) noexcept;
+  NOPSPAN_API static Context with_request_id(Text id) noexcept NOPSPAN_IN_SHELL(return {});
 
   /// The context in the headers of W3C Trace Context (https://www.w3.org/TR/trace-context/). It is empty if
   /// `traceparent` is null, empty or malformed; a malformed one is counted (stats().invalid_ids). If `tracestate` alone
   /// is malformed, it is dropped and counted (stats().invalid_tracestate). A tracestate of more than 512 bytes loses
   /// whole members: first those of more than 128 bytes, then those at the end.
-  NOPSPAN_API static Context from_traceparent(Text traceparent, Text tracestate = {}) noexcept;
+  NOPSPAN_API static Context from_traceparent(Text traceparent, Text tracestate = {}) noexcept
+      NOPSPAN_IN_SHELL(return {});
 
   /// Whether the context names no request.
   [[nodiscard]] constexpr bool empty() const noexcept { return (head_.bits & kHasTrace) == 0; }
@@ -103,9 +107,9 @@ class Context {
   constexpr explicit operator bool() const noexcept { return !empty(); }
 
   /// The request id; empty for an empty context.
-  [[nodiscard]] NOPSPAN_API RequestId request_id() const noexcept;
+  [[nodiscard]] NOPSPAN_API RequestId request_id() const noexcept NOPSPAN_IN_SHELL(return {});
   /// The trace id: 32 lower-case hexadecimal digits; empty for an empty context.
-  [[nodiscard]] NOPSPAN_API FixedString<32> trace_id() const noexcept;
+  [[nodiscard]] NOPSPAN_API FixedString<32> trace_id() const noexcept NOPSPAN_IN_SHELL(return {});
   /// The innermost span; 0 if no span has started yet.
   [[nodiscard]] constexpr std::uint64_t span_id() const noexcept { return head_.span_id; }
   /// The root span of the request in this process; 0 if none has started yet.
@@ -115,18 +119,18 @@ class Context {
 
   /// The value of a label that child spans inherit: "engine", "model", "tenant", or a key of Fields::label(). Empty if
   /// it is not set; "other" if the process has used too many values.
-  [[nodiscard]] NOPSPAN_API FixedString<63> label(Text key) const noexcept;
+  [[nodiscard]] NOPSPAN_API FixedString<63> label(Text key) const noexcept NOPSPAN_IN_SHELL(return {});
   /// This context with another value of a label; see Fields::label(). Null or empty text removes the label. A key over
   /// the limit changes nothing, and is counted (stats().labels_overflow).
-  [[nodiscard]] NOPSPAN_API Context with_label(Text key, Text value) const noexcept;
+  [[nodiscard]] NOPSPAN_API Context with_label(Text key, Text value) const noexcept NOPSPAN_IN_SHELL(return *this);
 
   /// The header `traceparent` for a call to another process; empty for an empty context. A context that comes from
   /// from_traceparent(), with no recorded span in between, returns the headers that it was made from. A process that
   /// records nothing therefore does not break the trace.
-  [[nodiscard]] NOPSPAN_API FixedString<55> traceparent() const noexcept;
+  [[nodiscard]] NOPSPAN_API FixedString<55> traceparent() const noexcept NOPSPAN_IN_SHELL(return {});
   /// The header `tracestate`; empty if there is none. A request with an id of the application has the value `ot=rv:…`,
   /// by which the samplers of OpenTelemetry choose the same requests everywhere.
-  [[nodiscard]] NOPSPAN_API FixedString<512> tracestate() const noexcept;
+  [[nodiscard]] NOPSPAN_API FixedString<512> tracestate() const noexcept NOPSPAN_IN_SHELL(return {});
 
  private:
   friend class ContextRef;
@@ -154,13 +158,15 @@ struct EnteredContext {
   std::uint64_t generation = 0;
 };
 // If `coroutine` is given, the context also stops being current when that coroutine, its address, has run to its end.
-NOPSPAN_API EnteredContext enter_context(const Context& context, void* coroutine = nullptr) noexcept;
-NOPSPAN_API void leave_context(const EnteredContext& entered) noexcept;
+NOPSPAN_API EnteredContext enter_context(const Context& context, void* coroutine = nullptr) noexcept
+    NOPSPAN_IN_SHELL(return {});
+NOPSPAN_API void leave_context(const EnteredContext& entered) noexcept NOPSPAN_IN_SHELL();
 
-NOPSPAN_API NOPSPAN_COLD Context span_context(SpanState*) noexcept;   // of null: the thread's
-NOPSPAN_API NOPSPAN_COLD Context async_context(SpanState*) noexcept;  // of null: unknown
-NOPSPAN_API NOPSPAN_COLD Context async_parent(SpanState*) noexcept;   // of null: the current context, or unknown
-NOPSPAN_API NOPSPAN_COLD std::uint64_t id_of(const SpanState*) noexcept;
+// Of null: the thread's, an unknown one, and the current one or an unknown one.
+NOPSPAN_API NOPSPAN_COLD Context span_context(SpanState*) noexcept NOPSPAN_IN_SHELL(return {});
+NOPSPAN_API NOPSPAN_COLD Context async_context(SpanState*) noexcept NOPSPAN_IN_SHELL(return {});
+NOPSPAN_API NOPSPAN_COLD Context async_parent(SpanState*) noexcept NOPSPAN_IN_SHELL(return {});
+NOPSPAN_API NOPSPAN_COLD std::uint64_t id_of(const SpanState*) noexcept NOPSPAN_IN_SHELL(return {});
 }  // namespace detail
 
 /// A context as an argument: a Context, or a Span or AsyncSpan, which stands for its context(), or for the thread's
@@ -292,6 +298,6 @@ template <class F>
   return {Context::current(), std::forward<F>(work)};
 }
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
 #endif  // NOPSPAN_CONTEXT_H

@@ -63,8 +63,11 @@
 #if defined(__cpp_impl_coroutine)
 #include <coroutine>
 #endif
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 namespace detail {
 struct CoroutineAccess;
@@ -85,11 +88,11 @@ class CoroutineContext {
   CoroutineContext& operator=(const CoroutineContext&) = delete;  ///< not copied
 
   /// Makes `context` the coroutine's context, and current on this thread. Returns the coroutine's previous context.
-  NOPSPAN_API Context exchange(const Context& context) noexcept;
+  NOPSPAN_API Context exchange(const Context& context) noexcept NOPSPAN_IN_SHELL(return {});
   /// Restores the thread's own context. Call it before the coroutine suspends.
-  NOPSPAN_API void leave() noexcept;
+  NOPSPAN_API void leave() noexcept NOPSPAN_IN_SHELL();
   /// Makes the coroutine's context current on this thread. Call it after the coroutine resumed.
-  NOPSPAN_API void enter() noexcept;
+  NOPSPAN_API void enter() noexcept NOPSPAN_IN_SHELL();
   /// Whether enter() was called after the last leave().
   [[nodiscard]] bool entered() const noexcept { return entered_.frame != nullptr; }
 
@@ -98,7 +101,7 @@ class CoroutineContext {
   friend class CoroutineScope;
   friend struct detail::CoroutineAccess;
 
-  NOPSPAN_API void inherit() noexcept;  // the current context, if there is one
+  NOPSPAN_API void inherit() noexcept NOPSPAN_IN_SHELL();  // the current context, if there is one
 
   std::uintptr_t check_ = 0;   // of the context of a promise: made from its address, so that it can be recognized
   void* coroutine_ = nullptr;  // its address; null until it has first been suspended or started by transfer
@@ -182,7 +185,7 @@ struct CoroutineAccess {
 
 // Called before a coroutine is resumed by symmetric transfer. If it has a CoroutinePromise and its body has not begun,
 // the context that it inherited becomes current.
-NOPSPAN_API void start_coroutine(void* coroutine) noexcept;
+NOPSPAN_API void start_coroutine(void* coroutine) noexcept NOPSPAN_IN_SHELL();
 
 // Exists while await_suspend() of an awaitable runs. The jobs and calls that it starts belong to the coroutine. That
 // may already run on another thread meanwhile, or be destroyed, so a copy of its context is current.
@@ -214,7 +217,7 @@ class ContextAwaiter {
       const Suspending here(context, handle.address());
       return awaiter_.await_suspend(handle);
     };
-#if NOPSPAN_EXCEPTIONS
+#if NOPSPAN_CATCHES
     try {
 #endif
       if constexpr (std::is_same_v<decltype(suspend()), bool>) {
@@ -228,7 +231,7 @@ class ContextAwaiter {
         start_coroutine(next.address());
         return next;
       }
-#if NOPSPAN_EXCEPTIONS
+#if NOPSPAN_CATCHES
     } catch (...) {
       context.enter();  // the coroutine continues with the exception
       throw;
@@ -319,11 +322,11 @@ class CoSpanAwaiter {
   }
   decltype(auto) await_resume() {
     const EndAsync<AsyncSpan> end{span_};
-#if NOPSPAN_EXCEPTIONS
+#if NOPSPAN_CATCHES
     try {
 #endif
       return awaiter_.await_resume();
-#if NOPSPAN_EXCEPTIONS
+#if NOPSPAN_CATCHES
     } catch (const AtThrow&) {
       __builtin_unreachable();
     } catch (...) {
@@ -337,11 +340,11 @@ class CoSpanAwaiter {
 
   Awaited begin(const Context& context) {
     const ContextScope here{context};
-#if NOPSPAN_EXCEPTIONS
+#if NOPSPAN_CATCHES
     try {
 #endif
       return call(work_, span_);
-#if NOPSPAN_EXCEPTIONS
+#if NOPSPAN_CATCHES
     } catch (...) {
       span_.caught();
       throw;
@@ -468,7 +471,7 @@ template <class Task, class Work>
 Task run_traced(AsyncSpan span, Work work, CallerContext* caller = nullptr) {
   const CallerContext::AtEnd at_end{caller};
   using Result = decltype(std::declval<awaiter_t<Task>&>().await_resume());
-#if NOPSPAN_EXCEPTIONS
+#if NOPSPAN_CATCHES
   try {
 #endif
     if constexpr (std::is_void_v<Result>) {
@@ -479,7 +482,7 @@ Task run_traced(AsyncSpan span, Work work, CallerContext* caller = nullptr) {
       span.end();
       co_return result;
     }
-#if NOPSPAN_EXCEPTIONS
+#if NOPSPAN_CATCHES
   } catch (const AtThrow&) {
     __builtin_unreachable();
   } catch (...) {
@@ -586,6 +589,6 @@ class CoroutinePromise {
   CoroutineContext context_;
 };
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
 #endif  // NOPSPAN_COROUTINE_H

@@ -49,9 +49,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
 /// The engine catalogue.
-namespace nopspan::engine {
+namespace NOPSPAN_NAMESPACE::engine {
 
 /// What a step did for one request. It has the layout of struct nopspan_member (nopspan/probes.h). A number over 65,535
 /// does not fit into some of the fields. Then set 65,535, and give the step the sum, for example by decode_tokens() of
@@ -487,8 +490,8 @@ inline void stats(M&& fields) {
 /// The prefix of all names in this catalogue.
 constexpr std::string_view event_prefix() noexcept { return "engine"; }
 /// The names of all events: three for each span (start, stop, exception), the five others, and engine.stats.
-NOPSPAN_API EventNames event_names() noexcept;
+NOPSPAN_API EventNames event_names() noexcept NOPSPAN_IN_SHELL(return {});
 
-}  // namespace nopspan::engine
+}  // namespace NOPSPAN_NAMESPACE::engine
 
 #endif  // NOPSPAN_ENGINE_H

@@ -39,8 +39,11 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 /// Null, or a bool, integer, double, string, list or map. A value owns its contents. A copy copies them. Lists and maps
 /// may be nested. Maps keep the order of insertion. Integers and doubles are different types, and are not converted
@@ -137,14 +140,14 @@ class NOPSPAN_CONTAINER_ABI Value {
   friend bool operator!=(const Value& a, const Value& b) { return !(a == b); }
 
   /// The value as JSON, for messages.
-  [[nodiscard]] NOPSPAN_API std::string to_string() const;
+  [[nodiscard]] NOPSPAN_API std::string to_string() const NOPSPAN_IN_SHELL(return {});
 
  private:
   [[nodiscard]] bool has_items() const noexcept { return !list_.empty() || !map_.empty(); }
   // A copy without the items.
   static Value leaf_of(const Value& other);
-  NOPSPAN_API void copy_items(const Value& other);
-  NOPSPAN_API void destroy_items() noexcept;
+  NOPSPAN_API void copy_items(const Value& other) NOPSPAN_IN_SHELL(list_ = other.list_; map_ = other.map_);
+  NOPSPAN_API void destroy_items() noexcept NOPSPAN_IN_SHELL();
   void swap(Value& other) noexcept {
     std::swap(type_, other.type_);
     std::swap(integer_, other.integer_);
@@ -199,6 +202,37 @@ class NOPSPAN_CONTAINER_ABI Value {
   Map map_;
 };
 
+#if NOPSPAN_SHELL
+// A program may have values of its own. In a shell they are copied, compared and destroyed by recursion.
+inline const Value* Value::find(std::string_view key) const& noexcept {
+  for (const auto& [name, value] : map_) {
+    if (name == key) return &value;
+  }
+  return nullptr;
+}
+inline std::optional<Value> Value::find(std::string_view key) && {
+  const Value* found = find(key);
+  return found != nullptr ? std::optional<Value>(std::move(*const_cast<Value*>(found))) : std::nullopt;
+}
+inline Value& Value::set(std::string_view key, Value value) {
+  if (type_ != Type::map) *this = map();
+  if (const Value* found = find(key); found != nullptr) {
+    *const_cast<Value*>(found) = std::move(value);
+  } else {
+    map_.emplace_back(key, std::move(value));
+  }
+  return *this;
+}
+inline bool operator==(const Value& a, const Value& b) {
+  for (const auto& [name, value] : a.map_) {
+    const Value* other = b.find(name);
+    if (other == nullptr || value != *other) return false;
+  }
+  return a.type_ == b.type_ && a.integer_ == b.integer_ && a.real_ == b.real_ && a.string_ == b.string_ &&
+         a.list_ == b.list_ && a.map_.size() == b.map_.size();
+}
+#endif
+
 inline Value Value::leaf_of(const Value& other) {
   Value leaf;
   leaf.type_ = other.type_;
@@ -237,23 +271,25 @@ class ValueView {
   /// Whether the event has the key. If not, the value is absent, and all accessors return their fallback.
   [[nodiscard]] bool exists() const noexcept { return entry_ != nullptr; }
   /// The type of the value; null for an absent value.
-  [[nodiscard]] NOPSPAN_API Value::Type type() const noexcept;
+  [[nodiscard]] NOPSPAN_API Value::Type type() const noexcept NOPSPAN_IN_SHELL(return {});
   /// Whether the value is null or absent.
   [[nodiscard]] bool is_null() const noexcept { return type() == Value::Type::null; }
   /// @{
   /// The value if it has that type, otherwise `fallback`. Nothing is converted, except that as_double() also accepts an
   /// integer.
-  [[nodiscard]] NOPSPAN_API bool as_bool(bool fallback = false) const noexcept;
-  [[nodiscard]] NOPSPAN_API std::int64_t as_int(std::int64_t fallback = 0) const noexcept;
-  [[nodiscard]] NOPSPAN_API double as_double(double fallback = 0) const noexcept;
-  [[nodiscard]] NOPSPAN_API std::string_view as_string(std::string_view fallback = {}) const noexcept;
+  [[nodiscard]] NOPSPAN_API bool as_bool(bool fallback = false) const noexcept NOPSPAN_IN_SHELL(return fallback);
+  [[nodiscard]] NOPSPAN_API std::int64_t as_int(std::int64_t fallback = 0) const noexcept
+      NOPSPAN_IN_SHELL(return fallback);
+  [[nodiscard]] NOPSPAN_API double as_double(double fallback = 0) const noexcept NOPSPAN_IN_SHELL(return fallback);
+  [[nodiscard]] NOPSPAN_API std::string_view as_string(std::string_view fallback = {}) const noexcept
+      NOPSPAN_IN_SHELL(return fallback);
   /// @}
   /// The value under a key of a map; absent if the value is not a map or lacks the key.
-  [[nodiscard]] NOPSPAN_API ValueView find(std::string_view key) const noexcept;
+  [[nodiscard]] NOPSPAN_API ValueView find(std::string_view key) const noexcept NOPSPAN_IN_SHELL(return {});
   /// Whether the value is content, which reaches probes only with capture_content(true).
-  [[nodiscard]] NOPSPAN_API bool is_content() const noexcept;
+  [[nodiscard]] NOPSPAN_API bool is_content() const noexcept NOPSPAN_IN_SHELL(return {});
   /// An owning copy; null for an absent value.
-  [[nodiscard]] NOPSPAN_API Value copy() const;
+  [[nodiscard]] NOPSPAN_API Value copy() const NOPSPAN_IN_SHELL(return {});
 
  private:
   friend class FieldsView;
@@ -266,11 +302,11 @@ class ValueView {
 class FieldsView {
  public:
   /// The value under a key; absent if there is none.
-  [[nodiscard]] NOPSPAN_API ValueView find(std::string_view key) const noexcept;
+  [[nodiscard]] NOPSPAN_API ValueView find(std::string_view key) const noexcept NOPSPAN_IN_SHELL(return {});
   /// The same as find().
   ValueView operator[](std::string_view key) const noexcept { return find(key); }
   /// The number of keys.
-  [[nodiscard]] NOPSPAN_API std::size_t size() const noexcept;
+  [[nodiscard]] NOPSPAN_API std::size_t size() const noexcept NOPSPAN_IN_SHELL(return {});
   /// Whether there are no keys.
   [[nodiscard]] bool empty() const noexcept { return size() == 0; }
   /// Calls `visit(std::string_view key, ValueView value)` for each key.
@@ -281,15 +317,16 @@ class FieldsView {
     }
   }
   /// An owning copy: a map.
-  [[nodiscard]] NOPSPAN_API Value copy() const;
+  [[nodiscard]] NOPSPAN_API Value copy() const NOPSPAN_IN_SHELL(return {});
 
  private:
   friend class Event;
   friend class OwnedEvent;
   friend struct EventAccess;
-  [[nodiscard]] NOPSPAN_API const unsigned char* first() const noexcept;
-  [[nodiscard]] NOPSPAN_API const unsigned char* next(const unsigned char* entry) const noexcept;
-  NOPSPAN_API static std::string_view key_of(const unsigned char* entry) noexcept;
+  [[nodiscard]] NOPSPAN_API const unsigned char* first() const noexcept NOPSPAN_IN_SHELL(return {});
+  [[nodiscard]] NOPSPAN_API const unsigned char* next(const unsigned char* entry) const noexcept
+      NOPSPAN_IN_SHELL(return {});
+  NOPSPAN_API static std::string_view key_of(const unsigned char* entry) noexcept NOPSPAN_IN_SHELL(return {});
 
   const unsigned char* begin_ = nullptr;
   const unsigned char* end_ = nullptr;
@@ -348,10 +385,10 @@ class Event {
   /// The attributes of the event under OpenTelemetry's names (docs/genai.md). Probes report the same attributes, except
   /// that here content is always included, and marked (ValueView::is_content()), and that probes report the error.type
   /// of a span in no catalogue as a field of the record. The first call computes them.
-  [[nodiscard]] NOPSPAN_API FieldsView attributes() const noexcept;
+  [[nodiscard]] NOPSPAN_API FieldsView attributes() const noexcept NOPSPAN_IN_SHELL(return {});
 
   /// The `config` that was given to attach(), for this handler.
-  [[nodiscard]] NOPSPAN_API const Value& config() const noexcept;
+  [[nodiscard]] NOPSPAN_API const Value& config() const noexcept NOPSPAN_IN_SHELL(static const Value none; return none);
 
   /// A span that this one is linked to.
   struct Link {
@@ -383,8 +420,8 @@ class Event {
     fields.measurements_ = measurements;
     return fields;
   }
-  NOPSPAN_API void add_ids() const noexcept;
-  NOPSPAN_API void find_request_id() const noexcept;
+  NOPSPAN_API void add_ids() const noexcept NOPSPAN_IN_SHELL();
+  NOPSPAN_API void find_request_id() const noexcept NOPSPAN_IN_SHELL();
 
   std::string_view name_;
   mutable std::string_view request_id_;  // its data is null: it was not needed yet
@@ -410,11 +447,11 @@ class Event {
 class NOPSPAN_CONTAINER_ABI OwnedEvent {
  public:
   /// Copies the event and its attributes. Throws std::bad_alloc if there is no memory.
-  NOPSPAN_API explicit OwnedEvent(const Event& event);
+  NOPSPAN_API explicit OwnedEvent(const Event& event) NOPSPAN_IN_SHELL();
   /// Copies.
-  NOPSPAN_API OwnedEvent(const OwnedEvent& other);
+  NOPSPAN_API OwnedEvent(const OwnedEvent& other) NOPSPAN_IN_SHELL();
   /// Copies.
-  NOPSPAN_API OwnedEvent& operator=(const OwnedEvent& other);
+  NOPSPAN_API OwnedEvent& operator=(const OwnedEvent& other) NOPSPAN_IN_SHELL(return *this);
   /// Moves the event. `other` is empty afterwards.
   OwnedEvent(OwnedEvent&& other) noexcept { take(other); }
   /// Moves the event. `other` is empty afterwards.
@@ -457,6 +494,6 @@ class NOPSPAN_CONTAINER_ABI OwnedEvent {
   Event event_;
 };
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
 #endif  // NOPSPAN_EVENT_H

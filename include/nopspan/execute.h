@@ -27,8 +27,11 @@
 
 #include <cstdint>
 #include <type_traits>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 /// Emits one event that has only the fields that `fields(Fields&)` sets: it inherits no metadata, and nopspan adds no
 /// measurement. The event has the ids of the thread's current span, if there is one. The probe `event` fires. Handlers
@@ -119,6 +122,6 @@ inline void counter(Text name, const T& total) {
   counter(name, total, [](GaugeFields&) {});
 }
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
 #endif  // NOPSPAN_EXECUTE_H

@@ -54,8 +54,11 @@
 
 #include <cstdint>
 #include <utility>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 namespace detail {
 struct Frame;
@@ -63,9 +66,9 @@ struct SuspendedFrames {
   Frame* top = nullptr;    // null: no scope is open
   std::uint64_t mark = 0;  // of the process
 };
-NOPSPAN_API SuspendedFrames suspend_frames() noexcept;
-NOPSPAN_API void resume_frames(SuspendedFrames suspended) noexcept;
-NOPSPAN_API void end_frames(SuspendedFrames suspended) noexcept;
+NOPSPAN_API SuspendedFrames suspend_frames() noexcept NOPSPAN_IN_SHELL(return {});
+NOPSPAN_API void resume_frames(SuspendedFrames suspended) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API void end_frames(SuspendedFrames suspended) noexcept NOPSPAN_IN_SHELL();
 }  // namespace detail
 
 /// The open scopes of a fiber that is suspended: its Spans and ContextScopes, and the contexts of its coroutines.
@@ -125,6 +128,6 @@ class FiberSwitch {
   SuspendedScopes scopes_;
 };
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
 #endif  // NOPSPAN_FIBER_H

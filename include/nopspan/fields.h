@@ -24,8 +24,11 @@
 #include <cstdint>
 #include <initializer_list>
 #include <type_traits>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 namespace detail {
 struct FieldAccess;
@@ -222,6 +225,6 @@ inline detail::FieldSink* FieldSetters<Self>::taking() noexcept {
   return __builtin_expect(sink != nullptr, 0) ? sink : nullptr;
 }
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
 #endif  // NOPSPAN_FIELDS_H

@@ -58,57 +58,60 @@
 #include <string>
 #include <string_view>
 #include <vector>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 class Event;
 }
 
 /// OpenTelemetry's GenAI conventions.
-namespace nopspan::genai {
+namespace NOPSPAN_NAMESPACE::genai {
 
 /// The attributes of a span at its start: a map.
-NOPSPAN_API Value start(const Value& metadata);
+NOPSPAN_API Value start(const Value& metadata) NOPSPAN_IN_SHELL(return {});
 /// The attributes that the end of a span adds: a map.
-NOPSPAN_API Value terminal(const Value& metadata);
+NOPSPAN_API Value terminal(const Value& metadata) NOPSPAN_IN_SHELL(return {});
 /// The attributes that an exception adds: a map, which always has error.type.
-NOPSPAN_API Value exception(const Value& metadata);
+NOPSPAN_API Value exception(const Value& metadata) NOPSPAN_IN_SHELL(return {});
 /// The attributes of the event `exception`: exception.type, and exception.message if there is one.
-NOPSPAN_API Value exception_event(const Value& metadata);
+NOPSPAN_API Value exception_event(const Value& metadata) NOPSPAN_IN_SHELL(return {});
 
 /// The value of error.type: the exception's type, else the error's name, else the HTTP status, else "_OTHER". With the
 /// finish reason "error" it is not an HTTP status below 400. A text that is not the name of a type is not used, because
 /// it may be a message; see Span::fail().
-NOPSPAN_API std::string error_type(const Value& metadata);
+NOPSPAN_API std::string error_type(const Value& metadata) NOPSPAN_IN_SHELL(return {});
 /// For an http_status from 400 on, a list of type and description ("503", "HTTP 503"); otherwise null.
-NOPSPAN_API Value error_status(const Value& metadata);
+NOPSPAN_API Value error_status(const Value& metadata) NOPSPAN_IN_SHELL(return {});
 /// The conventions' name of the provider if they have one, otherwise the name in the metadata: a string, or null.
-NOPSPAN_API Value provider_name(const Value& metadata);
+NOPSPAN_API Value provider_name(const Value& metadata) NOPSPAN_IN_SHELL(return {});
 /// The model that was asked for: a string, which may be empty; or null.
-NOPSPAN_API Value request_model(const Value& metadata);
+NOPSPAN_API Value request_model(const Value& metadata) NOPSPAN_IN_SHELL(return {});
 /// The time to the first chunk in seconds, a multiple of 1e-6; null if there was no stream, or no chunk.
-NOPSPAN_API Value streaming_ttfc_seconds(const Value& metadata);
+NOPSPAN_API Value streaming_ttfc_seconds(const Value& metadata) NOPSPAN_IN_SHELL(return {});
 /// The costs for input, output, reasoning and total that are known: a map; null if none is known.
-NOPSPAN_API Value cost_breakdown(const Value& metadata);
+NOPSPAN_API Value cost_breakdown(const Value& metadata) NOPSPAN_IN_SHELL(return {});
 /// The address of `value`; a null pointer if it is null or an empty string.
-NOPSPAN_API const Value* present(const Value& value) noexcept;
+NOPSPAN_API const Value* present(const Value& value) noexcept NOPSPAN_IN_SHELL(return {});
 
 /// gen_ai.operation.name; "chat" if the metadata names no operation.
-NOPSPAN_API std::string operation_name(const Value& metadata);
+NOPSPAN_API std::string operation_name(const Value& metadata) NOPSPAN_IN_SHELL(return {});
 /// gen_ai.output.type: a string, or null.
-NOPSPAN_API Value output_type(const Value& metadata);
+NOPSPAN_API Value output_type(const Value& metadata) NOPSPAN_IN_SHELL(return {});
 /// The conventions' name of a span, "{operation} {model}"; the operation alone without a model. `operation` is as in
 /// metadata; null means "chat".
-NOPSPAN_API std::string span_name(Text operation, Text model);
+NOPSPAN_API std::string span_name(Text operation, Text model) NOPSPAN_IN_SHELL(return {});
 /// The status of a span, as a list: "ok", or "error" and a description.
-NOPSPAN_API Value span_status(const Value& metadata);
+NOPSPAN_API Value span_status(const Value& metadata) NOPSPAN_IN_SHELL(return {});
 
 /// The conventions' name of the span that `event` belongs to: "chat gpt-5", "execute_tool search", "tools/call search".
 /// The span's own name if it has no operation of the conventions, and the event's own name if that is not NAME.start,
 /// NAME.stop or NAME.exception.
-NOPSPAN_API std::string span_name(const Event& event);
+NOPSPAN_API std::string span_name(const Event& event) NOPSPAN_IN_SHELL(return {});
 /// The attributes of the span event `exception`: exception.type, and exception.message, which is content. Null if no
 /// exception ended the span.
-NOPSPAN_API Value exception_event(const Event& event);
+NOPSPAN_API Value exception_event(const Event& event) NOPSPAN_IN_SHELL(return {});
 
 namespace detail {
 struct PriceAccess;
@@ -124,10 +127,11 @@ struct Metric {
   Value attributes;            ///< a map
 };
 /// The values that the end of a span records. If the duration is negative, it is unknown, and the list is empty.
-NOPSPAN_API NOPSPAN_CONTAINER_ABI std::vector<Metric> metrics_stop(const Value& metadata, std::int64_t duration_ns);
+NOPSPAN_API NOPSPAN_CONTAINER_ABI std::vector<Metric> metrics_stop(const Value& metadata, std::int64_t duration_ns)
+    NOPSPAN_IN_SHELL(return {});
 /// The values that the end of a span records if an exception ended it.
-NOPSPAN_API NOPSPAN_CONTAINER_ABI std::vector<Metric> metrics_exception(const Value& metadata,
-                                                                        std::int64_t duration_ns);
+NOPSPAN_API NOPSPAN_CONTAINER_ABI std::vector<Metric> metrics_exception(const Value& metadata, std::int64_t duration_ns)
+    NOPSPAN_IN_SHELL(return {});
 /// The values that `event` records:
 ///
 /// - The stop of a request to a model or another service (a span of kind client with an operation of the conventions):
@@ -138,7 +142,7 @@ NOPSPAN_API NOPSPAN_CONTAINER_ABI std::vector<Metric> metrics_exception(const Va
 ///
 /// The list is empty for all other events. A chat that has steps inside records its own values too, so an exporter may
 /// want to leave out llm.chat or llm.step.
-NOPSPAN_API NOPSPAN_CONTAINER_ABI std::vector<Metric> metrics(const Event& event);
+NOPSPAN_API NOPSPAN_CONTAINER_ABI std::vector<Metric> metrics(const Event& event) NOPSPAN_IN_SHELL(return {});
 
 /// The prices of models.
 class NOPSPAN_CONTAINER_ABI PriceTable {
@@ -157,7 +161,8 @@ class NOPSPAN_CONTAINER_ABI PriceTable {
   /// @return false if `json` is not in this form, for example if it has an unknown key, a key twice, or a price that is
   ///         negative or not a number. Then the table is unchanged, and `error` names the place. Always false if
   ///         nopspan was built with NOPSPAN_PRICES=OFF, and `error` says so.
-  NOPSPAN_API bool parse(Text json, std::string& error);
+  NOPSPAN_API bool parse(Text json, std::string& error)
+      NOPSPAN_IN_SHELL(error = "nopspan is a shell here, without prices"; return false);
 
   /// A copy of `usage` (as in metadata) with input_cost, output_cost, reasoning_cost and total_cost added, as far as
   /// counts and prices are known.
@@ -167,7 +172,7 @@ class NOPSPAN_CONTAINER_ABI PriceTable {
   /// - For an unknown model nothing is added, because the cost is unknown and not zero.
   /// - As in the conventions, input includes tokens that were read from and written to the cache, and output includes
   ///   reasoning. A part that is larger than the whole counts as the whole. A negative count is unknown.
-  [[nodiscard]] NOPSPAN_API Value with_costs(const Value& usage, Text model) const;
+  [[nodiscard]] NOPSPAN_API Value with_costs(const Value& usage, Text model) const NOPSPAN_IN_SHELL(return usage);
 
   /// Whether the table has no models.
   [[nodiscard]] bool empty() const noexcept { return models_.empty(); }
@@ -186,8 +191,8 @@ class NOPSPAN_CONTAINER_ABI PriceTable {
 /// Sets the prices that the catalogues' spans use from now on. If the model that was asked for, or the one that
 /// responded, has a price, the end of a span carries gen_ai.usage.cost and langfuse.observation.cost_details. A table
 /// that is replaced stays in memory, so call this seldom.
-NOPSPAN_API void set_prices(const PriceTable& table);
+NOPSPAN_API void set_prices(const PriceTable& table) NOPSPAN_IN_SHELL();
 
-}  // namespace nopspan::genai
+}  // namespace NOPSPAN_NAMESPACE::genai
 
 #endif  // NOPSPAN_GENAI_H

@@ -39,8 +39,11 @@
 #include <cstdint>
 #include <initializer_list>
 #include <type_traits>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan::genai {
+namespace NOPSPAN_NAMESPACE::genai {
 
 namespace detail {
 
@@ -71,7 +74,7 @@ class EventFields : public BuilderOf<Self> {
 };
 
 NOPSPAN_API NOPSPAN_COLD void put_finish_reasons(nopspan::detail::FieldSink*, const Text* reasons,
-                                                 std::size_t count) noexcept;
+                                                 std::size_t count) noexcept NOPSPAN_IN_SHELL();
 
 template <class F, nopspan::detail::Point point = nopspan::detail::Point::event>
 using SpanEvent = nopspan::detail::NamedEvent<F, point>;
@@ -340,8 +343,8 @@ NOPSPAN_CONSTANT detail::SpanEvent<StreamFirstTokenFields, nopspan::detail::Poin
     "gen_ai.stream.first_token"};
 
 /// The names of the events of these spans: three for each span (start, stop, exception).
-NOPSPAN_API EventNames span_event_names() noexcept;
+NOPSPAN_API EventNames span_event_names() noexcept NOPSPAN_IN_SHELL(return {});
 
-}  // namespace nopspan::genai
+}  // namespace NOPSPAN_NAMESPACE::genai
 
 #endif  // NOPSPAN_GENAI_SPANS_H

@@ -36,9 +36,14 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#if NOPSPAN_SHELL
+#include <stdexcept>
+#include <string>
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
 /// The llm catalogue.
-namespace nopspan::llm {
+namespace NOPSPAN_NAMESPACE::llm {
 
 /// What tokens stand for.
 enum class Modality : unsigned char { text, image, audio };
@@ -283,15 +288,33 @@ NOPSPAN_CONSTANT SpanName<ImageFields> image{"llm.image"};
 /// The prefix of all names in this catalogue.
 constexpr std::string_view event_prefix() noexcept { return "llm"; }
 /// The names of all events: three for each span (start, stop, exception), and llm.adapter.retry.
-NOPSPAN_API EventNames event_names() noexcept;
+NOPSPAN_API EventNames event_names() noexcept NOPSPAN_IN_SHELL(return {});
 
 namespace detail {
 // "llm." + suffix, interned.
-NOPSPAN_API NOPSPAN_COLD Name event_name(Text suffix) noexcept;
+NOPSPAN_API NOPSPAN_COLD Name event_name(Text suffix) noexcept NOPSPAN_IN_SHELL(return "llm");
 // The span called "llm." + name; null, if `name` is not one of the six. Static storage.
 NOPSPAN_API const Name* find_span(Text name) noexcept;
 // std::invalid_argument: unknown span name "x"; valid: chat, …
 [[noreturn]] NOPSPAN_API NOPSPAN_COLD void throw_unknown_span(Text name);
+
+#if NOPSPAN_SHELL
+inline const Name* find_span(Text name) noexcept {
+  static constexpr const Name* kSpans[] = {&chat, &generate, &image, &step, &stream, &tool};
+  for (const Name* span : kSpans) {
+    if (span->view().substr(event_prefix().size() + 1) == name.view()) return span;
+  }
+  return nullptr;
+}
+inline void throw_unknown_span(Text name) {
+#if NOPSPAN_EXCEPTIONS
+  throw std::invalid_argument("unknown span name \"" + std::string(name.view()) +
+                              "\"; valid: chat, generate, image, step, stream, tool");
+#else
+  __builtin_unreachable();
+#endif
+}
+#endif
 }  // namespace detail
 
 /// Whether the catalogue has a span of that name ("chat").
@@ -387,12 +410,12 @@ inline void execute(ContextRef span, Text suffix) {
 /// whatever their level is.
 ///
 /// @return ok; already_exists if it is attached already; out_of_memory.
-NOPSPAN_API Errc attach_default_logger(LogLevel level = LogLevel::debug) noexcept;
+NOPSPAN_API Errc attach_default_logger(LogLevel level = LogLevel::debug) noexcept NOPSPAN_IN_SHELL(return Errc::ok);
 /// Detaches the handler of attach_default_logger().
 ///
 /// @return ok; not_found if it is not attached; out_of_memory.
-NOPSPAN_API Errc detach_default_logger() noexcept;
+NOPSPAN_API Errc detach_default_logger() noexcept NOPSPAN_IN_SHELL(return Errc::ok);
 
-}  // namespace nopspan::llm
+}  // namespace NOPSPAN_NAMESPACE::llm
 
 #endif  // NOPSPAN_LLM_H

@@ -18,8 +18,11 @@
 
 #include <functional>
 #include <string_view>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 /// Receives messages. It runs on the thread that logs, while nopspan holds no lock. The message is one line without a
 /// newline at its end, and is valid during the call. An exception that the sink throws is swallowed.
@@ -37,8 +40,8 @@ using LogSink = std::function<void(LogLevel, std::string_view message)>;
 ///   and `nopspan doctor` show them.
 /// - Elsewhere it goes to stderr: warnings about the environment, errors of testing::Recorder, and the lines of the
 ///   default loggers. They have the form "nopspan: LEVEL: MESSAGE", and each is written with one system call.
-NOPSPAN_API void set_log_sink(LogSink sink);
+NOPSPAN_API void set_log_sink(LogSink sink) NOPSPAN_IN_SHELL();
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
 #endif  // NOPSPAN_LOG_H

@@ -41,9 +41,12 @@
 #include <cstdint>
 #include <string_view>
 #include <type_traits>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
 /// The mcp catalogue.
-namespace nopspan::mcp {
+namespace NOPSPAN_NAMESPACE::mcp {
 
 namespace detail {
 
@@ -180,8 +183,8 @@ template <class Params>
 /// The prefix of all names in this catalogue.
 constexpr std::string_view event_prefix() noexcept { return "mcp"; }
 /// The names of all events: three for each span (start, stop, exception).
-NOPSPAN_API EventNames event_names() noexcept;
+NOPSPAN_API EventNames event_names() noexcept NOPSPAN_IN_SHELL(return {});
 
-}  // namespace nopspan::mcp
+}  // namespace NOPSPAN_NAMESPACE::mcp
 
 #endif  // NOPSPAN_MCP_H

@@ -324,6 +324,8 @@ struct nopspan_thread {
 };
 /* END struct nopspan_thread */
 
+#if !defined(__SIZEOF_LONG__) || __SIZEOF_LONG__ == 8 /* elsewhere there are no records, and these do not compile */
+
 /* The bit of a text in name_bits and model_bits. Its number is the highest six bits of the 64-bit FNV-1a hash. */
 static inline unsigned long nopspan_text_bit(const char* text, unsigned long size) {
   unsigned long hash = 0xcbf29ce484222325UL;
@@ -389,6 +391,8 @@ static inline unsigned long nopspan_hashed_randomness(const unsigned char trace_
   bits = (bits ^ bits >> 33) * 0xc4ceb9fe1a85ec53UL;
   return (bits ^ bits >> 33) >> 8;
 }
+
+#endif
 
 /* A batch consists of records. The first three members of each are the same: its size in bytes, its kind, and a byte of
  * which the use depends on the kind. The next record begins at the next multiple of 8 bytes. A reader must skip kinds

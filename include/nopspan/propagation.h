@@ -60,13 +60,16 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 /// Makes `key` one of the three keys of labels beyond engine, model and tenant, so that extract() makes received
 /// members with this key labels. A process that sets the label itself need not call this. Returns false (counted:
 /// stats().labels_overflow) if there are three others.
-NOPSPAN_API bool declare_label(Text key) noexcept;
+NOPSPAN_API bool declare_label(Text key) noexcept NOPSPAN_IN_SHELL(return true);
 
 namespace detail {
 
@@ -92,11 +95,11 @@ struct ReceivedHeaders {
   HeaderLines tracestate;
   HeaderLines baggage;
 };
-NOPSPAN_API Context read_headers(const ReceivedHeaders& received) noexcept;
+NOPSPAN_API Context read_headers(const ReceivedHeaders& received) noexcept NOPSPAN_IN_SHELL(return {});
 // Writes the header `baggage`, and returns its length. `out` has kBaggageRoom bytes.
-NOPSPAN_API std::size_t write_baggage(const Context& context, char* out) noexcept;
+NOPSPAN_API std::size_t write_baggage(const Context& context, char* out) noexcept NOPSPAN_IN_SHELL(return {});
 // Whether a header's key is `name`, which is in lower case.
-NOPSPAN_API bool is_header(Text key, Text name) noexcept;
+NOPSPAN_API bool is_header(Text key, Text name) noexcept NOPSPAN_IN_SHELL(return {});
 
 template <class C, class = void>
 inline constexpr bool has_pairs = false;
@@ -170,7 +173,7 @@ void write_headers(const Context& context, C& carrier) {
   static_assert(!has_views<C>, "a carrier into which headers are written has texts of its own, not views");
   constexpr bool kIsConst = has_pairs<C> && std::is_const_v<C>;
   static_assert(!kIsConst, "a carrier into which headers are written is not const");
-  if constexpr (kIsCarrier && !has_views<C> && !kIsConst) {
+  if constexpr (kIsCarrier && !has_views<C> && !kIsConst && !NOPSPAN_SHELL) {
     char baggage[kBaggageRoom];
     const std::size_t size = write_baggage(context, baggage);
     if (context.empty() && size == 0) return;
@@ -218,7 +221,9 @@ template <class C>
   static_assert(!detail::has_pairs<Carrier> || detail::keeps_values<Carrier>,
                 "the values of a carrier are texts of its own or views, not texts that its iterator makes");
   detail::ReceivedHeaders received;
-  if constexpr (detail::keeps_values<Carrier>) {
+  if constexpr (NOPSPAN_SHELL) {
+    return {};
+  } else if constexpr (detail::keeps_values<Carrier>) {
     for (const auto& [key, value] : carrier) {
       if (detail::is_header(key, "traceparent")) received.traceparent.add(value);
       if (detail::is_header(key, "tracestate")) received.tracestate.add(value);
@@ -264,8 +269,8 @@ void inject_environment(ContextRef context, C&& carrier) {
 /// Reads the context that the parent process wrote: a command begins with
 /// `nopspan::span("command", nopspan::extract_environment(), …)`. Call it while no other thread changes the
 /// environment.
-[[nodiscard]] NOPSPAN_API Context extract_environment() noexcept;
+[[nodiscard]] NOPSPAN_API Context extract_environment() noexcept NOPSPAN_IN_SHELL(return {});
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
 #endif  // NOPSPAN_PROPAGATION_H

@@ -33,8 +33,11 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan::recording {
+namespace NOPSPAN_NAMESPACE::recording {
 
 /// How a recording is written.
 struct Options {
@@ -94,23 +97,24 @@ class Writer {
   ///                 of its own. Its ledger has what earlier connections did not report.
   /// @return "" if it records; otherwise why not, for example "spans.rec: File exists". Nothing is changed then. A
   ///         socket or a named pipe without a reader is no error. Throws std::bad_alloc if there is no memory.
-  [[nodiscard]] NOPSPAN_API std::string open(Text target, const Options& options = {});
+  [[nodiscard]] NOPSPAN_API std::string open(Text target, const Options& options = {})
+      NOPSPAN_IN_SHELL(return "nopspan is a shell here, and records nothing");
   /// Stops recording, and writes what is left, the last ledger and the end. Takes at most Options::close_timeout_ms and
   /// a little more. Does nothing if it is not open, or in a child process.
   ///
   /// @return true if the recording is complete: its end was written, and no entry was dropped. Also true if it was not
   ///         open.
-  NOPSPAN_API bool close() noexcept;
+  NOPSPAN_API bool close() noexcept NOPSPAN_IN_SHELL(return true);
   /// Whether it was opened and not closed.
   [[nodiscard]] bool is_open() const noexcept { return session_ != nullptr; }
   /// Counts since open(), at most a second old, or older while the Writer waits for a reader; all 0 if it is not open,
   /// or in a child process. After close() they are lost.
-  [[nodiscard]] NOPSPAN_API Statistics statistics() const noexcept;
+  [[nodiscard]] NOPSPAN_API Statistics statistics() const noexcept NOPSPAN_IN_SHELL(return {});
 
  private:
   std::shared_ptr<Session> session_;
 };
 
-}  // namespace nopspan::recording
+}  // namespace NOPSPAN_NAMESPACE::recording
 
 #endif  // NOPSPAN_RECORDING_H

@@ -27,8 +27,11 @@
 #include <functional>
 #include <string>
 #include <vector>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 /// A handler. It runs on the thread that emits the event, before the emitting call returns. Handlers of one event run
 /// in the order in which they were attached.
@@ -65,12 +68,13 @@ using Handler = std::function<void(const Event&)>;
 /// @return ok; already_exists if a handler with this id is attached; invalid_argument for a null or empty id, an
 ///         invalid event name (see Errc::invalid_argument) or an empty handler; out_of_memory, also while 65,536
 ///         detached handlers wait to be destroyed (see detach()). If the result is not ok, nothing was attached.
-NOPSPAN_API Errc attach(Text id, Text event, Handler handler, Value config = {});
+NOPSPAN_API Errc attach(Text id, Text event, Handler handler, Value config = {}) NOPSPAN_IN_SHELL(return Errc::ok);
 
 /// The same for several events under one id. The handler is attached to all of them or to none. It is called once for
 /// an event, also if it is attached to the event and to prefixes of it. With an empty list the
 /// result is ok, and nothing is attached.
-NOPSPAN_API Errc attach_many(Text id, const std::vector<std::string>& events, Handler handler, Value config = {});
+NOPSPAN_API Errc attach_many(Text id, const std::vector<std::string>& events, Handler handler, Value config = {})
+    NOPSPAN_IN_SHELL(return Errc::ok);
 
 /// Detaches a handler from all its events. Outside of handlers, it waits until the handler has returned on all other
 /// threads. It also waits if another thread is detaching the same id, and then returns not_found. After ok, and after
@@ -92,7 +96,7 @@ NOPSPAN_API Errc attach_many(Text id, const std::vector<std::string>& events, Ha
 /// holds while it calls attach() or detach(), or while it emits events to handlers that call them or throw.
 ///
 /// @return ok; not_found if no handler with this id is attached, also for a null or empty id.
-NOPSPAN_API Errc detach(Text id);
+NOPSPAN_API Errc detach(Text id) NOPSPAN_IN_SHELL(return Errc::ok);
 
 /// One event of an attached handler.
 struct HandlerInfo {
@@ -103,8 +107,8 @@ struct HandlerInfo {
 /// Lists the handlers of all events under a prefix, in the order in which they were attached. The list has one entry
 /// for each event of a handler. A prefix is made of whole segments: "llm.chat" selects llm.chat.stop, but not
 /// llm.chatter. "" selects all. Throws std::bad_alloc if there is no memory for the list.
-NOPSPAN_API NOPSPAN_CONTAINER_ABI std::vector<HandlerInfo> list_handlers(Text prefix = "");
+NOPSPAN_API NOPSPAN_CONTAINER_ABI std::vector<HandlerInfo> list_handlers(Text prefix = "") NOPSPAN_IN_SHELL(return {});
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
 #endif  // NOPSPAN_REGISTRY_H

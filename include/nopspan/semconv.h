@@ -14,8 +14,11 @@
 #include <nopspan/detail/config.h>
 
 #include <string_view>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 /// Versions of the conventions. In both the names are in development: they may still change.
 enum class Semconv : unsigned char {
@@ -332,6 +335,6 @@ constexpr std::string_view target_key(std::string_view operation) noexcept {
 
 }  // namespace semconv
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
 #endif  // NOPSPAN_SEMCONV_H

@@ -61,9 +61,12 @@
 #include <cstdint>
 #include <type_traits>
 #include <utility>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
 /// C++ tracing for LLM services.
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 class StreamMeter;
 
@@ -87,6 +90,13 @@ struct SpanOptions {
   SpanKind kind = SpanKind::unspecified;  ///< the role of the span
   Time start;                             ///< when the work started; 0 means now
 };
+
+#if NOPSPAN_SHELL
+inline detail::SpanState* detail::span_begin(Name /*name*/, SpanOptions /*options*/) noexcept { return nullptr; }
+inline detail::SpanState* detail::async_begin(Name /*name*/, ContextRef /*parent*/, SpanOptions /*options*/) noexcept {
+  return nullptr;
+}
+#endif
 
 /// The name of a catalogue's span (llm::chat). It carries the type of the builder that the span's callables take. It
 /// converts to Name.
@@ -416,7 +426,7 @@ class AsyncSpan : public SpanSetters<AsyncSpan> {
     detail::span_started(state);
   }
 };
-static_assert(sizeof(AsyncSpan) == 8);
+static_assert(sizeof(AsyncSpan) == sizeof(void*));
 
 /// An AsyncSpan with its context, which is also known if the span is not recorded. It is for a request that one
 /// function begins and others continue, such as the callbacks of a framework's middleware. All of these have the same
@@ -621,11 +631,11 @@ inline void complete(N&& /*name*/, const A& /*not_parent*/, Rest&&... /*rest*/) 
 /// such as _exit() or abort() in a handler of std::terminate(). Tracers and recordings get these ends. Handlers do not.
 /// The calling thread's scopes end with their fields. AsyncSpans, and scopes of other threads and of suspended fibers,
 /// end without, because other threads may be setting them.
-NOPSPAN_API void end_open_spans(Text reason = "exit") noexcept;
+NOPSPAN_API void end_open_spans(Text reason = "exit") noexcept NOPSPAN_IN_SHELL();
 
 inline ContextRef::ContextRef(const Span& span) noexcept : object_(span.state_), of_(Of::span) {}
 inline ContextRef::ContextRef(const AsyncSpan& span) noexcept : object_(span.state_), of_(Of::async_span) {}
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
 #endif  // NOPSPAN_SPAN_H

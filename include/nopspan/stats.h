@@ -17,8 +17,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 /// Counts of this copy of the library since the process started. In a child process they begin with 0. All stay 0 while
 /// the program passes only valid input, uses spans as their headers describe, stays within the limits, and has memory.
@@ -91,7 +94,7 @@ struct Stats {
 };
 
 /// Reads all counts.
-NOPSPAN_API Stats stats() noexcept;
+NOPSPAN_API Stats stats() noexcept NOPSPAN_IN_SHELL(return {});
 
 /// Where probes receive content. The values are those of OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT.
 enum class ContentMode : unsigned char {
@@ -108,9 +111,9 @@ enum class ContentMode : unsigned char {
 /// - Otherwise OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT has the name of one of ContentMode's values, in upper
 ///   or lower case, or "true" (both) or "false" (nowhere). For any other value, content is captured nowhere, and a
 ///   warning is logged.
-NOPSPAN_API void capture_content(ContentMode mode) noexcept;
+NOPSPAN_API void capture_content(ContentMode mode) noexcept NOPSPAN_IN_SHELL();
 /// The same: in the attributes of spans and of events, or nowhere.
-NOPSPAN_API void capture_content(bool on) noexcept;
+NOPSPAN_API void capture_content(bool on) noexcept NOPSPAN_IN_SHELL();
 
 /// Sets whether exceptions that end spans, and exceptions of handlers, are reported with a stack trace: the metadata
 /// `stacktrace`, a list of at most 32 texts, innermost first, as "function(int)+0x12", or as "object+0x1234" where the
@@ -120,7 +123,7 @@ NOPSPAN_API void capture_content(bool on) noexcept;
 /// For the closure form span(), and for Spans inside it, the list begins where the exception was thrown. Otherwise, and
 /// in code that is compiled with -fno-rtti, it begins where it was caught. An exception then costs some microseconds
 /// more. At the start of the process this is off, unless the environment has NOPSPAN_STACKTRACE=1.
-NOPSPAN_API void capture_stacktraces(bool on) noexcept;
+NOPSPAN_API void capture_stacktraces(bool on) noexcept NOPSPAN_IN_SHELL();
 
 /// Sets whether spans are recorded even while no tracer or handler is attached. They can then be read from outside
 /// while they are open (probes/README.md), for example if a request hangs.
@@ -130,7 +133,7 @@ NOPSPAN_API void capture_stacktraces(bool on) noexcept;
 ///   included. Nothing is emitted.
 /// - At the start of the process this is off, unless the environment has NOPSPAN_KEEP_OPEN=1. With NOPSPAN_DISABLE=1 it
 ///   stays off.
-NOPSPAN_API void keep_open_spans(bool on) noexcept;
+NOPSPAN_API void keep_open_spans(bool on) noexcept NOPSPAN_IN_SHELL();
 
 /// Whether the library may map more memory than prepare() has mapped.
 enum class Growth : unsigned char {
@@ -157,8 +160,9 @@ enum class Growth : unsigned char {
 /// It must not be called in a signal handler.
 ///
 /// @return false if there was not so much memory. With NOPSPAN_DISABLE=1 it does nothing and returns true.
-NOPSPAN_API bool prepare(std::size_t threads = 1, Growth growth = Growth::allowed) noexcept;
+NOPSPAN_API bool prepare(std::size_t threads = 1, Growth growth = Growth::allowed) noexcept
+    NOPSPAN_IN_SHELL(return true);
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
 #endif  // NOPSPAN_STATS_H

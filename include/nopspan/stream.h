@@ -108,16 +108,20 @@
 #include <cstdint>
 #include <type_traits>
 #include <utility>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 namespace detail {
 struct MeterState;
-NOPSPAN_API NOPSPAN_COLD MeterState* meter_begin(SpanState*) noexcept;
-NOPSPAN_API NOPSPAN_COLD void meter_token(SpanState*, MeterState*, std::int64_t n) noexcept;
-NOPSPAN_API NOPSPAN_COLD void meter_token_at(SpanState*, MeterState*, std::int64_t n, std::uint64_t at_ns) noexcept;
-NOPSPAN_API NOPSPAN_COLD void meter_opened(SpanState*) noexcept;
-NOPSPAN_API NOPSPAN_COLD void meter_end(SpanState*, MeterState*) noexcept;  // adds the measurements
+NOPSPAN_API NOPSPAN_COLD MeterState* meter_begin(SpanState*) noexcept NOPSPAN_IN_SHELL(return {});
+NOPSPAN_API NOPSPAN_COLD void meter_token(SpanState*, MeterState*, std::int64_t n) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void meter_token_at(SpanState*, MeterState*, std::int64_t n, std::uint64_t at_ns) noexcept
+    NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void meter_opened(SpanState*) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void meter_end(SpanState*, MeterState*) noexcept NOPSPAN_IN_SHELL();  // adds the measurements
 }  // namespace detail
 
 /// Measures the stream of tokens of one span. It takes an AsyncSpan, owns it, and ends it. At the end it adds these
@@ -221,11 +225,11 @@ class StreamMeter {
   AsyncSpan span_;
   detail::MeterState* meter_ = nullptr;
 };
-static_assert(sizeof(StreamMeter) == 16);
+static_assert(sizeof(StreamMeter) == 2 * sizeof(void*));
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
-namespace nopspan::llm {
+namespace NOPSPAN_NAMESPACE::llm {
 
 namespace detail {
 
@@ -277,7 +281,7 @@ class StreamSpan {
   // Runs a piece of the source. An exception that leaves it ends the span.
   template <class Work>
   decltype(auto) guard(Work&& work) {
-#if NOPSPAN_EXCEPTIONS
+#if NOPSPAN_CATCHES
     try {
       return work();
     } catch (...) {
@@ -597,6 +601,6 @@ inline PushStream<Sink> push_stream(Sink&& sink) {
   return llm::push_stream([](auto&) {}, std::forward<Sink>(sink));
 }
 
-}  // namespace nopspan::llm
+}  // namespace NOPSPAN_NAMESPACE::llm
 
 #endif  // NOPSPAN_STREAM_H

@@ -23,45 +23,49 @@
 #include <string>
 #include <string_view>
 #include <vector>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
 /// For tests.
-namespace nopspan::testing {
+namespace NOPSPAN_NAMESPACE::testing {
 
 /// Records every event of the given names from its construction to its destruction. Several recorders may record the
 /// same events at the same time.
 class NOPSPAN_CONTAINER_ABI Recorder {
  public:
   /// Records events of these names; see error().
-  NOPSPAN_API explicit Recorder(const std::vector<std::string>& events);
+  NOPSPAN_API explicit Recorder(const std::vector<std::string>& events) NOPSPAN_IN_SHELL();
   /// The same.
   Recorder(std::initializer_list<std::string> events) : Recorder(std::vector<std::string>(events)) {}
   /// Stops recording; see detach() for what it waits for.
-  NOPSPAN_API ~Recorder();
+  NOPSPAN_API ~Recorder() NOPSPAN_IN_SHELL();
   Recorder(const Recorder&) = delete;             ///< not copied
   Recorder& operator=(const Recorder&) = delete;  ///< not copied
 
   /// The names of the three events of each span: start, stop, exception.
-  [[nodiscard]] NOPSPAN_API static std::vector<std::string> span_events(std::initializer_list<std::string_view> spans);
+  [[nodiscard]] NOPSPAN_API static std::vector<std::string> span_events(std::initializer_list<std::string_view> spans)
+      NOPSPAN_IN_SHELL(return {});
 
   /// What attach_many() returned: ok; invalid_argument if one of the names is not a valid event name. If it is not ok,
   /// nothing is recorded.
-  [[nodiscard]] NOPSPAN_API Errc error() const noexcept;
+  [[nodiscard]] NOPSPAN_API Errc error() const noexcept NOPSPAN_IN_SHELL(return Errc::ok);
   /// Copies of the events so far, in the order in which they were emitted.
-  [[nodiscard]] NOPSPAN_API std::vector<OwnedEvent> events() const;
+  [[nodiscard]] NOPSPAN_API std::vector<OwnedEvent> events() const NOPSPAN_IN_SHELL(return {});
   /// Copies of the events of one name.
-  [[nodiscard]] NOPSPAN_API std::vector<OwnedEvent> events(std::string_view name) const;
+  [[nodiscard]] NOPSPAN_API std::vector<OwnedEvent> events(std::string_view name) const NOPSPAN_IN_SHELL(return {});
   /// The names of the events so far.
-  [[nodiscard]] NOPSPAN_API std::vector<std::string> names() const;
+  [[nodiscard]] NOPSPAN_API std::vector<std::string> names() const NOPSPAN_IN_SHELL(return {});
   /// The number of events so far.
-  [[nodiscard]] NOPSPAN_API std::size_t size() const;
+  [[nodiscard]] NOPSPAN_API std::size_t size() const NOPSPAN_IN_SHELL(return {});
   /// Removes the events so far.
-  NOPSPAN_API void clear();
+  NOPSPAN_API void clear() NOPSPAN_IN_SHELL();
 
  private:
   struct State;
   std::shared_ptr<State> state_;
 };
 
-}  // namespace nopspan::testing
+}  // namespace NOPSPAN_NAMESPACE::testing
 
 #endif  // NOPSPAN_TESTING_H

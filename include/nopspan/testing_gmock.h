@@ -44,19 +44,22 @@
 #include <ostream>
 #include <string>
 #include <type_traits>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
 /// @cond INTERNAL
-namespace nopspan::testing::detail {
+namespace NOPSPAN_NAMESPACE::testing::detail {
 // As handlers receive it in the metadata span_id and parent_id.
 inline std::string hex(std::uint64_t id) {
   char text[17];
   static_cast<void>(std::snprintf(text, sizeof(text), "%016" PRIx64, id));
   return text;
 }
-}  // namespace nopspan::testing::detail
+}  // namespace NOPSPAN_NAMESPACE::testing::detail
 /// @endcond
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 /// How GoogleTest prints an event.
 inline void PrintTo(const OwnedEvent& event, std::ostream* out) {
   *out << event->name() << ' ' << to_string(event->status()) << " span " << testing::detail::hex(event->span_id())
@@ -70,10 +73,10 @@ inline void PrintTo(Status status, std::ostream* out) { *out << to_string(status
 inline void PrintTo(Errc error, std::ostream* out) { *out << describe(error); }
 /// How GoogleTest prints a value.
 inline void PrintTo(const Value& value, std::ostream* out) { *out << value.to_string(); }
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
 /// @cond INTERNAL
-namespace nopspan::testing {
+namespace NOPSPAN_NAMESPACE::testing {
 
 namespace detail {
 template <class T>
@@ -121,7 +124,7 @@ MATCHER_P(IsChildOf, parent, (negation ? "is not a child of " : "is a child of "
   return arg->span_id() != 0 && arg->parent_id() == parent->span_id() && arg->request_id() == parent->request_id();
 }
 
-}  // namespace nopspan::testing
+}  // namespace NOPSPAN_NAMESPACE::testing
 /// @endcond
 
 #endif  // NOPSPAN_TESTING_GMOCK_H

@@ -25,8 +25,12 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#if NOPSPAN_SHELL
+#include <chrono>
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 /// A string argument. Everything that converts to std::string_view converts to Text, and so does a null pointer, which
 /// means "no string". The callee copies what it keeps, so the characters need not outlive the call.
@@ -116,7 +120,9 @@ class FixedString {
 };
 
 /// The time now, CLOCK_MONOTONIC in ns. It is the clock of std::chrono::steady_clock.
-NOPSPAN_API std::uint64_t now_ns() noexcept;
+NOPSPAN_API std::uint64_t now_ns() noexcept
+    NOPSPAN_IN_SHELL(return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch() /
+                                                       std::chrono::nanoseconds(1)));
 
 namespace detail {
 
@@ -142,7 +148,9 @@ constexpr std::int64_t clamped(double value) noexcept {
   if (value < -0x1p63) return INT64_MIN;
   return value == value ? static_cast<std::int64_t>(value) : 0;  // NaN is 0
 }
+#if defined(__SIZEOF_INT128__)
 __extension__ using Int128 = __int128;
+#endif
 template <class T>
 constexpr std::int64_t clamped_integer(T value) noexcept(!std::is_class_v<T>) {
   if constexpr (sizeof(T) > 8 || (std::is_unsigned_v<T> && sizeof(T) == 8)) {
@@ -159,16 +167,31 @@ template <std::int64_t unit, class D>
 constexpr std::int64_t in_units(const D& duration) {
   constexpr std::int64_t kPerSecond = 1'000'000'000 / unit;
   constexpr std::int64_t kCommon = D::period::den % kPerSecond == 0 ? kPerSecond : 1;  // to divide in 64 bits
+#if defined(__SIZEOF_INT128__)
   constexpr Int128 num = Int128(D::period::num) * (kPerSecond / kCommon);
+#else
+  constexpr std::int64_t num = D::period::num * (kPerSecond / kCommon);
+#endif
   constexpr std::int64_t den = D::period::den / kCommon;
   if constexpr (std::is_floating_point_v<typename D::rep>) {
     return clamped(static_cast<double>(duration.count()) * static_cast<double>(num) / static_cast<double>(den));
   } else {
     const std::int64_t count = clamped_integer(duration.count());
     if constexpr (num == 1) return count / den;
+#if defined(__SIZEOF_INT128__)
     Int128 scaled = 0;
     if (__builtin_mul_overflow(Int128(count), num, &scaled)) return count < 0 ? INT64_MIN : INT64_MAX;
     return clamped_integer(scaled / den);
+#else  // a 32-bit machine: the quotient and the remainder of the count by themselves
+    std::int64_t whole = 0;
+    std::int64_t rest = 0;
+    std::int64_t sum = 0;
+    if (__builtin_mul_overflow(count / den, num, &whole) || __builtin_mul_overflow(count % den, num, &rest) ||
+        __builtin_add_overflow(whole, rest / den, &sum)) {
+      return count < 0 ? INT64_MIN : INT64_MAX;
+    }
+    return sum;
+#endif
   }
 }
 
@@ -271,7 +294,7 @@ class Name {
   /// Keeps a copy of a name until the program ends, in the table of names that are made at run time. The same text
   /// gives the same pointer. A program that uses such a name often calls this once, and saves the search of the table.
   /// Null text gives "unnamed".
-  NOPSPAN_API static Name intern(Text name) noexcept;
+  NOPSPAN_API static Name intern(Text name) noexcept NOPSPAN_IN_SHELL(return "unnamed");
 
   /// The name as it was given.
   [[nodiscard]] constexpr std::string_view view() const noexcept {
@@ -305,7 +328,7 @@ class Name {
   std::uint32_t size_ = 0;
   Origin origin_ = Origin::constant;
 };
-static_assert(sizeof(Name) == 16, "passed in two registers");
+static_assert(sizeof(Name) == sizeof(void*) + 8, "passed in two registers");
 
 /// A list in static storage.
 template <class T>
@@ -364,13 +387,17 @@ enum class [[nodiscard]] Errc : std::uint8_t{
 
 /// The meaning of a code, for a message ("no handler with this id is attached"). The text is in static storage. It is
 /// never null.
-NOPSPAN_API const char* describe(Errc error) noexcept;
+NOPSPAN_API const char* describe(Errc error) noexcept NOPSPAN_IN_SHELL(return error == Errc::ok ? "ok" : "an error");
 
 /// The levels, from the least to the most severe.
 enum class LogLevel : std::uint8_t { debug, info, warning, error };
 /// "debug", "info", "warning" or "error": static storage, never null.
-NOPSPAN_API const char* to_string(LogLevel level) noexcept;
+NOPSPAN_API const char* to_string(LogLevel level) noexcept
+    NOPSPAN_IN_SHELL(return level == LogLevel::debug     ? "debug"
+                            : level == LogLevel::info    ? "info"
+                            : level == LogLevel::warning ? "warning"
+                                                         : "error");
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
 #endif  // NOPSPAN_TYPES_H

@@ -11,11 +11,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan::agent::detail {
+namespace NOPSPAN_NAMESPACE::agent::detail {
 
 // Sets each key of a map; the keys that are content in that event are content. If it is not a map, it is counted.
-NOPSPAN_API NOPSPAN_COLD void put_map(Fields& fields, Text event, const Value& map) noexcept;
+NOPSPAN_API NOPSPAN_COLD void put_map(Fields& fields, Text event, const Value& map) noexcept NOPSPAN_IN_SHELL();
 
 // Defines a mix-in with one setter. The last argument is the setter's declaration. agent.h lists the setters.
 #define NOPSPAN_AGENT_KEY(Mixin, put, key, ...)                       \
@@ -99,6 +102,6 @@ template <template <class> class... Keys>
 using CoordinatorEvent =
     nopspan::detail::NamedEvent<Builder<Running, NotificationCount, Keys...>, nopspan::detail::Point::timed>;
 
-}  // namespace nopspan::agent::detail
+}  // namespace NOPSPAN_NAMESPACE::agent::detail
 
 #endif  // NOPSPAN_DETAIL_AGENT_KEYS_H

@@ -10,8 +10,11 @@
 #include <nopspan/probes.h>
 
 #include <cstdint>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan::detail {
+namespace NOPSPAN_NAMESPACE::detail {
 
 class BatchTap {
  public:
@@ -40,6 +43,6 @@ NOPSPAN_API bool detach_batch_tap(const BatchTap* tap, std::uint64_t most_ns) no
 using EachBatch = void (*)(void* to, const nopspan_thread& header, const unsigned char* bytes);
 NOPSPAN_API void for_each_held_batch(EachBatch each, void* to);
 
-}  // namespace nopspan::detail
+}  // namespace NOPSPAN_NAMESPACE::detail
 
 #endif  // NOPSPAN_DETAIL_BATCH_TAP_H

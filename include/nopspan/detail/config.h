@@ -5,20 +5,48 @@
 
 #include <cstddef>
 
+// These end the compilation with this one message. After an #error, the compiler would go on, and report thousands of
+// errors in the headers.
 #if !defined(__GNUC__)
-#error "nopspan needs gcc or clang"
+#define NOPSPAN_NEEDS "nopspan needs gcc or clang"
+#include NOPSPAN_NEEDS
+#elif __cplusplus < 201703L
+#define NOPSPAN_NEEDS "nopspan needs C++17: give the compiler -std=c++17 or later"
+#include NOPSPAN_NEEDS
 #endif
-#if __cplusplus < 201703L
-#error "nopspan needs C++17: give the compiler -std=c++17 or later"
+
+// 1: the headers are a shell. They declare the same names, but a program needs no library, and nothing is recorded. So
+// a program that uses nopspan also builds where the library cannot exist: outside of Linux, on 32-bit machines and on
+// big-endian ones. Elsewhere a program may ask for the shell by -DNOPSPAN_SHELL=1. docs/compatibility.md says what a
+// shell does.
+#if !defined(__linux__) || !defined(__LP64__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#undef NOPSPAN_SHELL
+#define NOPSPAN_SHELL 1
+#elif !defined(NOPSPAN_SHELL)
+#define NOPSPAN_SHELL 0
 #endif
-#if !defined(__LP64__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "nopspan's records and gate are for 64-bit little-endian machines"
+
+// The namespace of everything, and NOPSPAN_IN_SHELL(...), which follows the declaration of a function of the library:
+// what the function does in a shell, where it is inline. The shell has other symbols than the library, so that files of
+// both kinds can be in one program.
+#if NOPSPAN_SHELL
+namespace nopspan {
+inline namespace shell {}
+}  // namespace nopspan
+#define NOPSPAN_NAMESPACE nopspan::shell
+#define NOPSPAN_IN_SHELL(...) \
+  { __VA_ARGS__; }
+#else
+#define NOPSPAN_NAMESPACE nopspan
+#define NOPSPAN_IN_SHELL(...)
 #endif
 
 // The visibility of what the library defines. The static library (CMake target nopspan::nopspan_static, which defines
 // NOPSPAN_STATIC) hides all its symbols, so that every copy is complete in itself. The shared library exports what is
 // declared with NOPSPAN_API or NOPSPAN_VISIBLE, and nothing else.
-#if defined(NOPSPAN_STATIC)
+#if NOPSPAN_SHELL
+#define NOPSPAN_VISIBLE
+#elif defined(NOPSPAN_STATIC)
 #define NOPSPAN_VISIBLE __attribute__((visibility("hidden")))
 #else
 #define NOPSPAN_VISIBLE __attribute__((visibility("default")))
@@ -43,14 +71,26 @@
 #endif
 
 // For functions that the library defines.
+#if NOPSPAN_SHELL
+#define NOPSPAN_API inline
+#else
 #define NOPSPAN_API NOPSPAN_VISIBLE NOPSPAN_STRING_ABI
+#endif
 
 // For constants that headers define. With default visibility gcc makes them STB_GNU_UNIQUE, and a plug-in that has one
 // can never be unloaded.
+#if defined(__ELF__)
 #define NOPSPAN_CONSTANT inline constexpr __attribute__((visibility("hidden")))
+#else
+#define NOPSPAN_CONSTANT inline constexpr
+#endif
 
 // For functions that run only while a tracer or handler is attached: they are kept out of the caller's hot code.
+#if NOPSPAN_SHELL
+#define NOPSPAN_COLD
+#else
 #define NOPSPAN_COLD __attribute__((cold, noinline))
+#endif
 
 // 1 if the program is compiled with exceptions, otherwise 0.
 #if defined(__cpp_exceptions)
@@ -58,5 +98,8 @@
 #else
 #define NOPSPAN_EXCEPTIONS 0
 #endif
+
+// 1 if spans catch the exceptions that leave them, and rethrow them. A shell has no spans that could report them.
+#define NOPSPAN_CATCHES (NOPSPAN_EXCEPTIONS && !NOPSPAN_SHELL)
 
 #endif  // NOPSPAN_DETAIL_CONFIG_H

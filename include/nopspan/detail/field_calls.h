@@ -3,6 +3,7 @@
 #ifndef NOPSPAN_DETAIL_FIELD_CALLS_H
 #define NOPSPAN_DETAIL_FIELD_CALLS_H
 
+#include <nopspan/context.h>
 #include <nopspan/detail/config.h>
 #include <nopspan/detail/guarded.h>
 #include <nopspan/detail/short_key.h>
@@ -12,49 +13,55 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
-
-class ContextRef;
+namespace NOPSPAN_NAMESPACE {
 
 namespace engine {
 struct Member;
 }
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
-namespace nopspan::detail {
+namespace NOPSPAN_NAMESPACE::detail {
 
 struct FieldSink;
 
-NOPSPAN_API NOPSPAN_COLD void put_null(FieldSink*, Text key, bool content) noexcept;
-NOPSPAN_API NOPSPAN_COLD void put_bool(FieldSink*, Text key, bool value, bool content) noexcept;
-NOPSPAN_API NOPSPAN_COLD void put_int(FieldSink*, Text key, std::int64_t value, bool content) noexcept;
-NOPSPAN_API NOPSPAN_COLD void put_uint(FieldSink*, Text key, std::uint64_t value, bool content) noexcept;
-NOPSPAN_API NOPSPAN_COLD void put_double(FieldSink*, Text key, double value, bool content) noexcept;
-NOPSPAN_API NOPSPAN_COLD void put_text(FieldSink*, Text key, Text value, bool content) noexcept;
-NOPSPAN_API NOPSPAN_COLD void put_value(FieldSink*, Text key, const Value& value, bool content) noexcept;
+NOPSPAN_API NOPSPAN_COLD void put_null(FieldSink*, Text key, bool content) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void put_bool(FieldSink*, Text key, bool value, bool content) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void put_int(FieldSink*, Text key, std::int64_t value, bool content) noexcept
+    NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void put_uint(FieldSink*, Text key, std::uint64_t value, bool content) noexcept
+    NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void put_double(FieldSink*, Text key, double value, bool content) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void put_text(FieldSink*, Text key, Text value, bool content) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void put_value(FieldSink*, Text key, const Value& value, bool content) noexcept
+    NOPSPAN_IN_SHELL();
 // The same for a ShortKey: its two words, and its size_and_bit. The value is not content.
-NOPSPAN_API NOPSPAN_COLD void put_short_bool(FieldSink*, std::uint64_t, std::uint64_t, std::uint32_t, bool) noexcept;
+NOPSPAN_API NOPSPAN_COLD void put_short_bool(FieldSink*, std::uint64_t, std::uint64_t, std::uint32_t, bool) noexcept
+    NOPSPAN_IN_SHELL();
 NOPSPAN_API NOPSPAN_COLD void put_short_int(FieldSink*, std::uint64_t, std::uint64_t, std::uint32_t,
-                                            std::int64_t) noexcept;
-NOPSPAN_API NOPSPAN_COLD void put_short_double(FieldSink*, std::uint64_t, std::uint64_t, std::uint32_t,
-                                               double) noexcept;
+                                            std::int64_t) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void put_short_double(FieldSink*, std::uint64_t, std::uint64_t, std::uint32_t, double) noexcept
+    NOPSPAN_IN_SHELL();
 NOPSPAN_API NOPSPAN_COLD void put_short_text(FieldSink*, std::uint64_t, std::uint64_t, std::uint32_t, const char* text,
-                                             std::size_t size) noexcept;
-NOPSPAN_API NOPSPAN_COLD void measure_int(FieldSink*, Text key, std::int64_t value) noexcept;
-NOPSPAN_API NOPSPAN_COLD void measure_uint(FieldSink*, Text key, std::uint64_t value) noexcept;
-NOPSPAN_API NOPSPAN_COLD void measure_double(FieldSink*, Text key, double value) noexcept;
+                                             std::size_t size) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void measure_int(FieldSink*, Text key, std::int64_t value) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void measure_uint(FieldSink*, Text key, std::uint64_t value) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void measure_double(FieldSink*, Text key, double value) noexcept NOPSPAN_IN_SHELL();
 // Measurements of engine.stats: a counter, and a gauge whose name has a label: "waiting{reason=capacity}".
-NOPSPAN_API NOPSPAN_COLD void measure_counter(FieldSink*, Text name, std::int64_t total) noexcept;
+NOPSPAN_API NOPSPAN_COLD void measure_counter(FieldSink*, Text name, std::int64_t total) noexcept NOPSPAN_IN_SHELL();
 NOPSPAN_API NOPSPAN_COLD void measure_labelled(FieldSink*, Text name, Text key, Text value,
-                                               std::int64_t number) noexcept;
-NOPSPAN_API NOPSPAN_COLD void put_label(FieldSink*, Text key, Text value) noexcept;
-NOPSPAN_API NOPSPAN_COLD void put_link(FieldSink*, ContextRef context) noexcept;
+                                               std::int64_t number) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void put_label(FieldSink*, Text key, Text value) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void put_link(FieldSink*, ContextRef context) noexcept NOPSPAN_IN_SHELL();
 // The facts of a step that are not fields. A count or time over 2^63-1 was negative.
 enum class StepFact : std::uint8_t { kind, instance, number, drafted, accepted, budget, host_ns, device_ns, kv_used };
-NOPSPAN_API NOPSPAN_COLD void put_step(FieldSink*, StepFact fact, std::uint64_t value) noexcept;
-NOPSPAN_API NOPSPAN_COLD void put_members(FieldSink*, const engine::Member* members, std::size_t count) noexcept;
+NOPSPAN_API NOPSPAN_COLD void put_step(FieldSink*, StepFact fact, std::uint64_t value) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void put_members(FieldSink*, const engine::Member* members, std::size_t count) noexcept
+    NOPSPAN_IN_SHELL();
 
 // A list or map that the library is writing, and an item of it.
 struct ItemWriter;
@@ -69,9 +76,9 @@ struct Item {
   const void* object = nullptr;  // the Value, or the range
   Fill fill = nullptr;           // calls add_item() for each item of the range
 };
-NOPSPAN_API NOPSPAN_COLD void put_items(FieldSink*, Text key, const Item& items, bool content);
+NOPSPAN_API NOPSPAN_COLD void put_items(FieldSink*, Text key, const Item& items, bool content) NOPSPAN_IN_SHELL();
 // Returns false if the list or map has reached a limit, so that a range without an end is not read for ever.
-NOPSPAN_API NOPSPAN_COLD bool add_item(ItemWriter*, Text key, const Item& item);
+NOPSPAN_API NOPSPAN_COLD bool add_item(ItemWriter*, Text key, const Item& item) NOPSPAN_IN_SHELL(return {});
 
 template <ValueKind kind, class Range>
 void fill_items(ItemWriter* writer, const void* range);
@@ -204,6 +211,6 @@ void put_measurement(FieldSink* sink, Text key, const T& number) {
   }
 }
 
-}  // namespace nopspan::detail
+}  // namespace NOPSPAN_NAMESPACE::detail
 
 #endif  // NOPSPAN_DETAIL_FIELD_CALLS_H

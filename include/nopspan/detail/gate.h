@@ -7,13 +7,18 @@
 #include <nopspan/detail/config.h>
 
 #include <cstdint>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
 // The address of the gate. The gate is read through this pointer, because a PIE executable that reads the word
 // directly gets a copy relocation: the kernel would then raise the library's word while the program reads its own
 // copy.
+#if !NOPSPAN_SHELL
 extern "C" NOPSPAN_VISIBLE const std::uint64_t* const nopspan_gate_ptr;
+#endif
 
-namespace nopspan::detail {
+namespace NOPSPAN_NAMESPACE::detail {
 
 // Layout of the word, bit 0 first. Compiled into programs: it cannot change.
 //   spans          16  semaphore of span_start, span_stop, span_exception; raised by the kernel
@@ -31,7 +36,11 @@ inline constexpr std::uint64_t kGatePoints = 0xffff000000000000U;
 inline constexpr std::uint64_t kSpanMask = kGateSpans | kGateBatch | kGateSpanHandlers;
 inline constexpr std::uint64_t kPointMask = kGateBatch | kGatePointHandlers | kGatePoints;
 
+#if NOPSPAN_SHELL
+constexpr std::uint64_t gate() noexcept { return 0; }
+#else
 inline std::uint64_t gate() noexcept { return __atomic_load_n(nopspan_gate_ptr, __ATOMIC_RELAXED); }
+#endif
 
 // A catalogue's span feeds other probes too (tokens, tool_call, first_token, engine_request), so it is also recorded
 // for them.
@@ -46,6 +55,6 @@ inline bool spans_wanted() noexcept {
 // The same for a point event.
 inline bool points_wanted() noexcept { return __builtin_expect((gate() & kPointMask) != 0, 0); }
 
-}  // namespace nopspan::detail
+}  // namespace NOPSPAN_NAMESPACE::detail
 
 #endif  // NOPSPAN_DETAIL_GATE_H

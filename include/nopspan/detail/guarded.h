@@ -7,16 +7,19 @@
 #include <nopspan/detail/config.h>
 
 #include <type_traits>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan::detail {
+namespace NOPSPAN_NAMESPACE::detail {
 
 // Called in catch (...). Returns true for an exception, which is swallowed and counted (stats().metadata_failures), and
 // false for thread exit and cancellation, which must be rethrown.
-NOPSPAN_API NOPSPAN_COLD bool metadata_threw() noexcept;
+NOPSPAN_API NOPSPAN_COLD bool metadata_threw() noexcept NOPSPAN_IN_SHELL(return true);
 
 // Calls `work`, and handles what it throws as guarded() does. For files without exceptions, which cannot catch any. The
 // linker may use their functions in files with exceptions too, because it keeps one function of each name.
-NOPSPAN_API NOPSPAN_COLD void run_guarded(void (*work)(void* object), void* object);
+NOPSPAN_API NOPSPAN_COLD void run_guarded(void (*work)(void* object), void* object) NOPSPAN_IN_SHELL(work(object));
 
 // Runs such code. An exception must not reach the application, because without a tracer it would not be thrown.
 template <class Work>
@@ -33,6 +36,6 @@ template <class Work>
 #endif
 }
 
-}  // namespace nopspan::detail
+}  // namespace NOPSPAN_NAMESPACE::detail
 
 #endif  // NOPSPAN_DETAIL_GUARDED_H

@@ -8,8 +8,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan::detail {
+namespace NOPSPAN_NAMESPACE::detail {
 
 // The first eight and the last eight bytes of a key. Of a key with 4 to 7 bytes: the first four and the last four. Of a
 // shorter one: the first byte and the last one.
@@ -74,6 +77,6 @@ struct ShortKey {
   return known;
 }
 
-}  // namespace nopspan::detail
+}  // namespace NOPSPAN_NAMESPACE::detail
 
 #endif  // NOPSPAN_DETAIL_SHORT_KEY_H

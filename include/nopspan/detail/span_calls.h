@@ -15,33 +15,37 @@
 #include <cstdint>
 #include <string_view>
 #include <type_traits>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 struct SpanOptions;
 template <class F>
 class SpanName;
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
-namespace nopspan::detail {
+namespace NOPSPAN_NAMESPACE::detail {
 
 NOPSPAN_API NOPSPAN_COLD SpanState* span_begin(Name name, SpanOptions options) noexcept;
 NOPSPAN_API NOPSPAN_COLD SpanState* async_begin(Name name, ContextRef parent, SpanOptions options) noexcept;
-NOPSPAN_API NOPSPAN_COLD void span_started(SpanState*) noexcept;  // emits start
-NOPSPAN_API NOPSPAN_COLD void span_end(SpanState*) noexcept;      // emits stop or exception, and releases the state
-NOPSPAN_API NOPSPAN_COLD void async_end(SpanState*) noexcept;
-NOPSPAN_API NOPSPAN_COLD void async_abandon(SpanState*) noexcept;
-NOPSPAN_API NOPSPAN_COLD void span_fail(SpanState*, Text type, Text message) noexcept;
-NOPSPAN_API NOPSPAN_COLD void span_cancel(SpanState*, Text reason) noexcept;
-NOPSPAN_API NOPSPAN_COLD void span_exception(SpanState*) noexcept;  // only inside catch (...)
+NOPSPAN_API NOPSPAN_COLD void span_started(SpanState*) noexcept NOPSPAN_IN_SHELL();  // emits start
+NOPSPAN_API NOPSPAN_COLD void span_end(SpanState*) noexcept
+    NOPSPAN_IN_SHELL();  // emits stop or exception, and releases the state
+NOPSPAN_API NOPSPAN_COLD void async_end(SpanState*) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void async_abandon(SpanState*) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void span_fail(SpanState*, Text type, Text message) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void span_cancel(SpanState*, Text reason) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void span_exception(SpanState*) noexcept NOPSPAN_IN_SHELL();  // only inside catch (...)
 // For a catch (...) behind an AtThrow clause (span_result.h). Does that unless the state is null. If this returns true,
 // span_rethrow() must rethrow the exception.
-NOPSPAN_API NOPSPAN_COLD bool span_caught(SpanState*) noexcept;
-[[noreturn]] NOPSPAN_API NOPSPAN_COLD void span_rethrow();
-NOPSPAN_API NOPSPAN_COLD void span_end_at(SpanState*, std::uint64_t end_ns) noexcept;
-NOPSPAN_API NOPSPAN_COLD void span_first_token(SpanState*, std::uint64_t tokens_so_far) noexcept;
-NOPSPAN_API NOPSPAN_COLD void span_complete(SpanState*, std::int64_t duration_ns) noexcept;
+NOPSPAN_API NOPSPAN_COLD bool span_caught(SpanState*) noexcept NOPSPAN_IN_SHELL(return {});
+[[noreturn]] NOPSPAN_API NOPSPAN_COLD void span_rethrow() NOPSPAN_IN_SHELL(__builtin_unreachable());
+NOPSPAN_API NOPSPAN_COLD void span_end_at(SpanState*, std::uint64_t end_ns) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void span_first_token(SpanState*, std::uint64_t tokens_so_far) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void span_complete(SpanState*, std::int64_t duration_ns) noexcept NOPSPAN_IN_SHELL();
 
 // A SpanState begins with its FieldSink: part of the ABI.
 inline FieldSink* sink_of(SpanState* span) noexcept { return reinterpret_cast<FieldSink*>(span); }
@@ -61,7 +65,7 @@ inline void fill(FieldSink* sink, Fill&& callable) {
 // `discard` releases it.
 template <class F, auto discard, class State, class Fill>
 inline void fill_begun(State* begun, Fill&& callable) {
-#if NOPSPAN_EXCEPTIONS
+#if NOPSPAN_CATCHES
   try {
     fill<F>(reinterpret_cast<FieldSink*>(begun), callable);
   } catch (...) {
@@ -193,11 +197,13 @@ enum class Point : std::uint8_t {
   engine_stats,   // probe `gauge`, once for each integer among its measurements
 };
 
-NOPSPAN_API NOPSPAN_COLD FieldSink* point_begin(Point point, Name name, ContextRef span) noexcept;
-NOPSPAN_API NOPSPAN_COLD void point_emit(FieldSink*) noexcept;
-NOPSPAN_API NOPSPAN_COLD void point_discard(FieldSink*) noexcept;
+NOPSPAN_API NOPSPAN_COLD FieldSink* point_begin(Point point, Name name, ContextRef span) noexcept
+    NOPSPAN_IN_SHELL(return {});
+NOPSPAN_API NOPSPAN_COLD void point_emit(FieldSink*) noexcept NOPSPAN_IN_SHELL();
+NOPSPAN_API NOPSPAN_COLD void point_discard(FieldSink*) noexcept NOPSPAN_IN_SHELL();
 // For an event that point_begin() began: probe `gauge`.
-NOPSPAN_API NOPSPAN_COLD void gauge_emit(FieldSink*, Text name, std::int64_t value, bool is_counter) noexcept;
+NOPSPAN_API NOPSPAN_COLD void gauge_emit(FieldSink*, Text name, std::int64_t value, bool is_counter) noexcept
+    NOPSPAN_IN_SHELL();
 
 template <class F, class Fill>
 inline void point(Point which, Name name, ContextRef span, Fill&& callable) {
@@ -292,6 +298,6 @@ class RequiringEvent : private NamedEvent<F, point_kind> {
   }
 };
 
-}  // namespace nopspan::detail
+}  // namespace NOPSPAN_NAMESPACE::detail
 
 #endif  // NOPSPAN_DETAIL_SPAN_CALLS_H

@@ -8,12 +8,15 @@
 
 #include <type_traits>
 #include <utility>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 class Span;
 }
 
-namespace nopspan::detail {
+namespace NOPSPAN_NAMESPACE::detail {
 
 // result() and result_ref() return it: the value, and the callable that sets fields of the stop event.
 template <class T, class Stop>
@@ -70,7 +73,7 @@ template <class Fn, class S = Span>
 using span_result_t = typename result_traits<called_t<Fn, S>>::type;
 
 struct SpanAccess {
-#if NOPSPAN_EXCEPTIONS
+#if NOPSPAN_CATCHES
   // Called inside catch (...): records that the exception that is being handled ends the span, and rethrows it. Always
   // inlined, because clang otherwise keeps the span in memory on the disabled path.
   template <class S>
@@ -89,7 +92,7 @@ class NOPSPAN_VISIBLE ThrowWatcher {
   virtual ~ThrowWatcher();
 };
 struct NeverThrown {};
-#if defined(__GXX_RTTI)
+#if defined(__GXX_RTTI) && NOPSPAN_CATCHES
 using AtThrow = ThrowWatcher;
 #else
 using AtThrow = NeverThrown;
@@ -98,7 +101,7 @@ using AtThrow = NeverThrown;
 // S is Span or AsyncSpan. They are not complete here.
 template <class F, class S, class Fn>
 inline span_result_t<Fn, S> run(S& scope, Fn& work) {
-#if NOPSPAN_EXCEPTIONS
+#if NOPSPAN_CATCHES
   try {
 #endif
     if constexpr (result_traits<called_t<Fn, S>>::wrapped) {
@@ -108,7 +111,7 @@ inline span_result_t<Fn, S> run(S& scope, Fn& work) {
     } else {
       return call(work, scope);
     }
-#if NOPSPAN_EXCEPTIONS
+#if NOPSPAN_CATCHES
   } catch (const AtThrow&) {
     __builtin_unreachable();
   } catch (...) {
@@ -124,6 +127,6 @@ struct EndAsync {
   ~EndAsync() { span.end(); }
 };
 
-}  // namespace nopspan::detail
+}  // namespace NOPSPAN_NAMESPACE::detail
 
 #endif  // NOPSPAN_DETAIL_SPAN_RESULT_H

@@ -11,14 +11,17 @@
 #include <cstdint>
 #include <type_traits>
 #include <utility>
+#if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings: a shell does not use its parameters
+#endif
 
-namespace nopspan {
+namespace NOPSPAN_NAMESPACE {
 
 class NOPSPAN_CONTAINER_ABI Value;
 
-}  // namespace nopspan
+}  // namespace NOPSPAN_NAMESPACE
 
-namespace nopspan::detail {
+namespace NOPSPAN_NAMESPACE::detail {
 
 enum class ValueKind : std::uint8_t {
   none,  // not a value, except that it may convert to a Value
@@ -200,6 +203,6 @@ template <class T, class To>
   }
 }
 
-}  // namespace nopspan::detail
+}  // namespace NOPSPAN_NAMESPACE::detail
 
 #endif  // NOPSPAN_DETAIL_VALUE_TYPES_H
