@@ -3,12 +3,10 @@
 // share, speculative decoding, preemption and cancellation. It serves random prompts of its own.
 //
 //   engine_llama --model model.gguf --slots 64 --requests 200 --spec 3 --ctx 4096 --cancel-every 5 --books books.jsonl
+#include "telemetry.h"
+
 #include <ggml-backend.h>
 #include <llama-cpp.h>
-#include <nopspan/context.h>
-#include <nopspan/engine.h>
-#include <nopspan/span.h>
-#include <nopspan/stream.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -30,9 +28,7 @@
 
 namespace {
 
-namespace engine = nopspan::engine;
 using Clock = std::chrono::steady_clock;
-using Count = std::int64_t;
 using Json = nlohmann::ordered_json;
 using Tokens = std::vector<llama_token>;
 
@@ -49,22 +45,13 @@ struct Options {
   Count chunk = 64, ctx = 0, spec = 0, cancel_every = 0, threads = 1, giant = 0, giants = 1;
 };
 
-enum Phase { kQueue, kPrefill, kDecode };
-
-// The work for a request, in tokens; chunks and drafts are numbers of them.
-struct Work {
-  Count cached = 0, prefilled = 0, recomputed = 0, chunks = 0, decoded = 0, drafts = 0, drafted = 0, accepted = 0;
-};
-
 struct Request {
   Count number = 0;  // identifies the request in steps, if its span is not recorded
   Tokens text;       // the prompt and the answer so far
   Count prompt = 0, max_tokens = 0;
   Count leaves_at = 0;  // the step before which the client hangs up. 0: never
 
-  nopspan::StreamMeter meter;  // engine.request
-  nopspan::Context context;    // of that span
-  nopspan::AsyncSpan phase_span;
+  std::unique_ptr<telemetry::Request> trace;
   Phase phase = kQueue;
   Clock::time_point since;  // when the phase began
   std::array<Count, 3> spent_ns{};
@@ -106,15 +93,6 @@ Tokens guess(const Tokens& text, Count count) {
   return Tokens(next, next + std::min<Count>(count, text.end() - next));
 }
 
-template <class Span>
-void end_or_cancel(Span& span, const char* cancelled) {
-  if (cancelled != nullptr) {
-    span.cancel(cancelled);
-  } else {
-    span.end();
-  }
-}
-
 class LlamaEngine {
  public:
   // Loads the model. `books` gets the engine's own numbers, one JSON object per line, to compare them with a tracer's.
@@ -125,9 +103,6 @@ class LlamaEngine {
 
   // Serves all requests.
   void run() {
-    // The loop's labels are those of requests that began before a tracer attached.
-    const nopspan::ContextScope scope{
-        nopspan::Context().with_label("engine", kEngineName).with_label("model", model_name_)};
     for (bool done = false; !done;) {
       while (running() + waiting() < options_.clients && arrived_ < options_.requests) arrive();
       const Count came = arrived_ - options_.requests;
@@ -143,8 +118,8 @@ class LlamaEngine {
 
  private:
   void load() {
-    model_name_ = options_.model.substr(options_.model.find_last_of('/') + 1);
-    nopspan::Span span{engine::load, [&](auto& fields) { fields.engine(kEngineName).model(model_name_); }};
+    labels_ = {kEngineName, options_.model.substr(options_.model.find_last_of('/') + 1)};
+    telemetry::Load loading(labels_);
     llama_model_params of_model = llama_model_default_params();
     of_model.n_gpu_layers = 0;
     model_.reset(llama_model_load_from_file(options_.model.c_str(), of_model));
@@ -164,7 +139,7 @@ class LlamaEngine {
     slots_.resize(static_cast<std::size_t>(options_.slots));
     for (Slot& slot : slots_) slot.sequence = static_cast<llama_seq_id>(&slot - slots_.data());
     const auto bytes = static_cast<Count>(llama_model_size(model_.get()));
-    span.with<engine::LoadFields>([&](engine::LoadFields& fields) { fields.bytes(bytes); });
+    loading.end(bytes);
     write({{"event", "load"}, {"bytes", bytes}});
   }
 
@@ -190,7 +165,7 @@ class LlamaEngine {
     if (options_.cancel_every > 0 && arrived_ % options_.cancel_every == 0) {
       request->leaves_at = steps_ + random(1, options_.output);
     }
-    take(std::move(request), nopspan::Context::current());
+    take(std::move(request), "");
   }
 
   // A long prompt with one token of answer.
@@ -202,15 +177,12 @@ class LlamaEngine {
     std::minstd_rand own(static_cast<unsigned>(request->number));
     std::uniform_int_distribution<llama_token> any(0, llama_vocab_n_tokens(vocabulary_) - 1);
     while (request->size() < request->prompt) request->text.push_back(any(own));
-    take(std::move(request), nopspan::Context::current().with_label("tenant", "giant"));
+    take(std::move(request), "giant");
   }
 
-  void take(std::unique_ptr<Request> request, const nopspan::Context& parent) {
+  void take(std::unique_ptr<Request> request, const char* tenant) {
     request->accepted_at.resize(static_cast<std::size_t>(options_.spec));
-    request->meter = nopspan::StreamMeter{nopspan::AsyncSpan{
-        engine::request, parent,
-        [&](auto& fields) { fields.engine(kEngineName).model(model_name_).set("number", request->number); }}};
-    request->context = request->meter.span().context();
+    request->trace = std::make_unique<telemetry::Request>(labels_, request->number, tenant);
     begin_phase(*request, kQueue, "capacity");
     waiting_.push_back(std::move(request));
   }
@@ -219,46 +191,30 @@ class LlamaEngine {
     request.phase = phase;
     request.since = Clock::now();
     request.before = request.work;
-    if (phase == kQueue) {
-      request.phase_span = nopspan::AsyncSpan{engine::queue, request.context, [&](auto& f) { f.reason(reason); }};
-    } else if (phase == kPrefill) {
-      request.phase_span = nopspan::AsyncSpan{engine::prefill, request.context};
-    } else {
-      request.phase_span = nopspan::AsyncSpan{engine::decode, request.context};
-    }
+    request.trace->begin_phase(phase, reason);
   }
 
   static void end_phase(Request& request, const char* cancelled = nullptr) {
     request.spent_ns[request.phase] += std::chrono::nanoseconds(Clock::now() - request.since).count();
     const Work &now = request.work, &before = request.before;
-    if (request.phase == kPrefill) {
-      request.phase_span.with<engine::PrefillFields>([&](engine::PrefillFields& fields) {
-        fields.prefill_tokens(now.prefilled - before.prefilled).cached_tokens(now.cached - before.cached);
-        fields.recomputed_tokens(now.recomputed - before.recomputed);
-      });
-    } else if (request.phase == kDecode) {
-      request.phase_span.with<engine::DecodeFields>([&](engine::DecodeFields& fields) {
-        fields.decode_tokens(now.decoded - before.decoded).drafts(now.drafts - before.drafts);
-        fields.drafted_tokens(now.drafted - before.drafted).accepted_tokens(now.accepted - before.accepted);
-      });
-    }
-    end_or_cancel(request.phase_span, cancelled);
+    Work work;
+    work.cached = now.cached - before.cached;
+    work.prefilled = now.prefilled - before.prefilled;
+    work.recomputed = now.recomputed - before.recomputed;
+    work.decoded = now.decoded - before.decoded;
+    work.drafts = now.drafts - before.drafts;
+    work.drafted = now.drafted - before.drafted;
+    work.accepted = now.accepted - before.accepted;
+    request.trace->end_phase(request.phase, work, cancelled);
   }
 
   // Ends a request. `cancelled` is the reason if its client is gone.
   void end(Request& request, const char* finish_reason, const char* cancelled = nullptr) {
     end_phase(request, cancelled);
     const Work& work = request.work;
-    request.meter.span().with<engine::RequestFields>([&](engine::RequestFields& fields) {
-      fields.input_tokens(request.prompt).output_tokens(request.output()).cached_tokens(request.cached);
-      fields.prefill_tokens(work.prefilled - work.recomputed).recomputed_tokens(work.recomputed);
-      fields.prompt_chunks(work.chunks).decode_tokens(work.decoded).preemptions(request.preemptions);
-      fields.drafts(work.drafts).drafted_tokens(work.drafted).accepted_tokens(work.accepted);
-      fields.accepted_by_position(request.accepted_at.data(), request.accepted_at.size());
-      fields.queue_ns(request.spent_ns[kQueue]).prefill_ns(request.spent_ns[kPrefill]);
-      fields.decode_ns(request.spent_ns[kDecode]).max_tokens(request.max_tokens).n(1).finish_reason(finish_reason);
-    });
-    end_or_cancel(request.meter, cancelled);
+    request.trace->end({request.prompt, request.output(), request.cached, request.preemptions, request.max_tokens, work,
+                        request.spent_ns, request.accepted_at, finish_reason},
+                       cancelled);
     ++ended_;
     Json line{{"request", request.number}, {"finish_reason", finish_reason}};
     line["input_tokens"] = request.prompt;
@@ -341,7 +297,7 @@ class LlamaEngine {
       llama_memory_seq_cp(memory_, source->sequence, target->sequence, 0, static_cast<llama_pos>(hit));
       target->cells.assign(source->cells.begin(), source->cells.begin() + hit);
     }
-    engine::prefix_cache(request->context, [&](auto& event) { event.engine(kEngineName).local(request->size(), hit); });
+    request->trace->prefix_cache(request->size(), hit);
     write({{"event", "prefix_cache"}, {"queried_tokens", request->size()}, {"hit_tokens", hit}});
     if (request->preemptions == 0) request->cached = hit;
     end_phase(*request);
@@ -380,10 +336,7 @@ class LlamaEngine {
   // Forgets the text of a free slot.
   void evict(Slot& slot) {
     const Clock::time_point now = Clock::now();
-    engine::evicted([&](engine::EvictedFields& event) {
-      event.engine(kEngineName).tier("device").blocks(slot.size()).tokens(slot.size());
-      event.lifetime_ns(now - slot.occupied).idle_ns(now - slot.released);
-    });
+    telemetry::evicted(labels_, slot.size(), now - slot.occupied, now - slot.released);
     write({{"event", "evicted"}, {"tokens", slot.size()}});
     truncate(slot, 0);
   }
@@ -391,9 +344,7 @@ class LlamaEngine {
   // Takes the slot from its request, which waits in front of the queue. Its tokens are computed again later.
   void preempt(Slot& slot) {
     end_phase(*slot.request);
-    engine::preempted(slot.request->context, [&](engine::PreemptedFields& event) {
-      event.engine(kEngineName).reason("no_blocks").mode("recompute").blocks(slot.size()).tokens(slot.size());
-    });
+    slot.request->trace->preempted(slot.size());
     write({{"event", "preempted"}, {"tokens", slot.size()}});
     ++slot.request->preemptions;
     begin_phase(*slot.request, kQueue, "preempted");
@@ -405,8 +356,8 @@ class LlamaEngine {
   void step() {
     ++steps_;
     batch_.n_tokens = 0;
-    nopspan::Span span{engine::step, [](auto& fields) { fields.engine(kEngineName); }};
-    Count budget = options_.chunk, prefilled = 0, decoded = 0, drafted = 0, accepted = 0;
+    telemetry::Step trace(labels_);
+    Count budget = options_.chunk, prefilled = 0, decoded = 0, drafted = 0, accepted = 0, size = 0;
     for (Slot& slot : slots_) {
       if (slot.request != nullptr) feed(slot, budget);
     }
@@ -415,21 +366,16 @@ class LlamaEngine {
     llama_synchronize(context_.get());
     const std::chrono::nanoseconds device = device_now() - start;
     const Count cells = cells_used();
-    std::vector<engine::Member> members;
     for (Slot& slot : slots_) {
       if (slot.request == nullptr || slot.fed == 0) continue;
-      members.push_back(advance(slot));
-      prefilled += members.back().prefill_tokens;
-      decoded += members.back().decode_tokens;
-      drafted += members.back().drafted_tokens;
-      accepted += members.back().accepted_tokens;
+      const telemetry::Member member = advance(slot, trace);
+      ++size;
+      prefilled += member.prefill_tokens;
+      decoded += member.decode_tokens;
+      drafted += member.drafted_tokens;
+      accepted += member.accepted_tokens;
     }
-    const auto size = static_cast<Count>(members.size());
-    span.with<engine::StepFields>([&](engine::StepFields& fields) {
-      fields.batch_size(size).prefill_tokens(prefilled).decode_tokens(decoded).budget_tokens(options_.chunk);
-      fields.device_ns(device).kv_used(cells).number(static_cast<std::uint64_t>(steps_));
-      fields.members(members.data(), members.size());
-    });
+    trace.end({steps_, size, prefilled, decoded, options_.chunk, cells, device});
     generated_ += decoded;
     Json line{{"step", steps_}, {"batch_size", size}, {"prefill_tokens", prefilled}, {"decode_tokens", decoded}};
     line["drafted_tokens"] = drafted;
@@ -474,10 +420,10 @@ class LlamaEngine {
   }
 
   // Counts what the step did for a request, and reads the request's next tokens.
-  engine::Member advance(Slot& slot) {
+  telemetry::Member advance(Slot& slot, telemetry::Step& step) {
     Request& request = *slot.request;
     Work& work = request.work;
-    engine::Member member = engine::Member::of(request.context, static_cast<std::uint64_t>(request.number));
+    telemetry::Member member;
     const Count after = slot.size() - static_cast<Count>(slot.draft.size()), before = after - slot.fed;
     member.context_tokens = static_cast<std::uint32_t>(before);
     if (request.phase == kPrefill) {
@@ -487,7 +433,10 @@ class LlamaEngine {
       ++work.chunks;
     }
     request.computed = std::max(request.computed, after);
-    if (!slot.whole) return member;
+    if (!slot.whole) {
+      step.add(*request.trace, member);
+      return member;
+    }
     const char* finished = nullptr;
     bool accepted = true;
     for (std::size_t i = 0; accepted && finished == nullptr; ++i) {
@@ -499,7 +448,7 @@ class LlamaEngine {
       }
       ++member.decode_tokens;
       request.text.push_back(token);
-      request.meter.token();
+      request.trace->token();
       if (request.output() == request.max_tokens) finished = "length";
       if (llama_vocab_is_eog(vocabulary_, token)) finished = "stop";
     }
@@ -509,6 +458,7 @@ class LlamaEngine {
     work.drafted += member.drafted_tokens;
     work.accepted += member.accepted_tokens;
     if (request.phase == kDecode) work.decoded += member.decode_tokens;
+    step.add(*request.trace, member);
     if (finished != nullptr) {
       release(slot, finished);
     } else if (request.phase == kPrefill) {
@@ -533,17 +483,13 @@ class LlamaEngine {
   void report(bool last) {
     if (!last && Clock::now() - reported_ < kReportInterval) return;
     reported_ = Clock::now();
-    engine::stats([&](engine::StatsFields& fields) {
-      fields.engine(kEngineName).model(model_name_).running(running()).waiting(waiting());
-      fields.kv_cache_used(cells_used()).kv_cache_total(options_.ctx);
-      fields.counter("ended", ended_).counter("generated_tokens", generated_);
-    });
+    telemetry::report(labels_, {running(), waiting(), cells_used(), options_.ctx, ended_, generated_});
   }
 
   const Options& options_;
   std::ostream& books_;
   std::mt19937 random_;
-  std::string model_name_;
+  telemetry::Labels labels_;
   llama_model_ptr model_;
   llama_context_ptr context_;  // freed before the model
   const llama_vocab* vocabulary_ = nullptr;

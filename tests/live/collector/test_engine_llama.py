@@ -51,11 +51,13 @@ class Sid:
         # The files keep their times, so that a second run compiles only what has changed.
         shutil.copytree(SOURCE, self.tree + SOURCES, ignore=shutil.ignore_patterns("build", ".git"))
         os.mkdir(self.tree + RUN)
-        for command in (CONFIGURE, ["ninja", "-C", BUILT, "engine_llama"]):
+        for command in (CONFIGURE, ["ninja", "-C", BUILT, "engine_llama_nopspan", "engine_llama_mini"]):
             done = subprocess.run(self.inside(command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                   check=False)
             assert done.returncode == 0, done.stdout[-4000:]
-        self.library = os.path.realpath(self.tree + BUILT + "/libnopspan.so")
+        # The file that has the probes of each engine: that with the library, and that with nopspan_mini.h alone.
+        self.probes = {"engine_llama": os.path.realpath(self.tree + BUILT + "/libnopspan.so"),
+                       "engine_llama_mini": self.tree + BUILT + "/examples/engine_llama/engine_llama_mini"}
         self.books = self.tree + RUN + "/books"
         tiny_gguf.write(self.tree + RUN + "/model.gguf")
 
@@ -63,8 +65,8 @@ class Sid:
         return ["chroot", self.tree, "/usr/bin/env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
                 *map(str, command)]
 
-    def engine(self, *options, model=RUN + "/model.gguf"):
-        return self.inside([BUILT + "/examples/engine_llama/engine_llama", "--model", model, *options])
+    def engine(self, *options, model=RUN + "/model.gguf", engine="engine_llama"):
+        return self.inside([BUILT + "/examples/engine_llama/" + engine, "--model", model, *options])
 
 
 class Books:
@@ -88,7 +90,7 @@ class Books:
 def traces_of(trace):
     """{number of a request: its trace}. Others on this machine are traced too."""
     return {span["attributes"]["number"]: one for one in trace.objects()
-            if one["type"] == "trace" and one["processes"][0]["comm"] == "engine_llama"
+            if one["type"] == "trace" and one["processes"][0]["comm"].startswith("engine_llama")
             for span in one["spans"] if span["name"] == "engine.request"}
 
 
@@ -104,6 +106,8 @@ def attribute(span, key):
 
 
 class EngineLlama(Test):
+    engine = "engine_llama"
+
     @classmethod
     def setUpClass(cls):
         cls.sid = Sid()
@@ -111,10 +115,11 @@ class EngineLlama(Test):
     def setUp(self):
         if os.path.exists(self.sid.books):
             os.remove(self.sid.books)
+        self.binary = self.sid.probes[self.engine]
         self.recording = os.path.join(self.temporary_folder(), "engine.rec")
 
     def run_engine(self, *options, **model):
-        done = subprocess.run(self.sid.engine(*options, **model), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        done = subprocess.run(self.sid.engine(*options, engine=self.engine, **model), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, timeout=5 * PATIENCE_S, check=False)
         return done.returncode, done.stdout
 
@@ -189,9 +194,9 @@ class EngineLlama(Test):
         """Attached before the engine starts: all numbers are those of the books."""
         requests = RUNS[slots]
         ctx = max(slots * (PROMPT + OUTPUT) // 2, 4 * (PROMPT + OUTPUT))
-        with Trace("--json", binary=self.sid.library) as trace, Record(self.recording, "--binary", self.sid.library), \
-                Top("--total", binary=self.sid.library) as top, \
-                Hist("--binary", self.sid.library, "--of", "output-tokens", "--by", "name") as hist:
+        with Trace("--json", binary=self.binary) as trace, Record(self.recording, "--binary", self.binary), \
+                Top("--total", binary=self.binary) as top, \
+                Hist("--binary", self.binary, "--of", "output-tokens", "--by", "name") as hist:
             status, said = self.run_engine("--slots", slots, "--requests", requests, "--ctx", ctx, *OPTIONS,
                                            "--chunk", 4 * slots, "--books", RUN + "/books")
             self.assertEqual((status, said), (0, ""))
@@ -216,7 +221,7 @@ class EngineLlama(Test):
     def recorded(self, name, *options):
         """A recording of a run."""
         path = os.path.join(self.temporary_folder(), name + ".rec")
-        with Record(path, "--binary", self.sid.library) as record:
+        with Record(path, "--binary", self.binary) as record:
             status, said = self.run_engine(*options)
             self.assertEqual((status, said), (0, ""))
             self.assertEqual(record.stop(), 0)
@@ -288,6 +293,14 @@ class EngineLlama(Test):
             status, output = self.run_engine(*options, **model)
             self.assertEqual(status, 2, output)
             self.assertIn(said, output)
+
+
+class EngineWithTheHeader(EngineLlama):
+    """The engine that has no library, but nopspan_mini.h: its numbers are the same."""
+
+    engine = "engine_llama_mini"
+    test_blame_charges_what_giant_prompts_cost = test_whatif_predicts_what_other_chunks_give = None
+    test_bad_options_are_refused = None
 
 
 for number_of_slots in RUNS:
