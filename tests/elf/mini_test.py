@@ -25,7 +25,7 @@ COMPILERS = {"gcc": ["gcc", "-std=c99"], "g++": ["g++", "-std=c++11", "-x", "c++
 LINKERS = ("bfd", "gold", "lld")
 # The options for the compiler and for the linker.
 KINDS = {"pie": (["-fPIE"], ["-pie"]), "nopie": (["-fno-pie"], ["-no-pie"]), "static": (["-fno-pie"], ["-static"]),
-         "pic": (["-fPIC"], []), "gc": (["-fPIE", "-ffunction-sections", "-fdata-sections"], ["-pie", "-Wl,--gc-sections"])}
+         "pic": (["-fPIC", "-DMINI_LIBRARY"], []), "gc": (["-fPIE", "-ffunction-sections", "-fdata-sections"], ["-pie", "-Wl,--gc-sections"])}
 LTO = {"none": [], "lto": ["-flto"], "thin": ["-flto=thin"], "max": ["-flto", "-flto-partition=max"]}
 # Two files, or two copies of the header in one program, of which the linker must keep one.
 LAYOUTS = ("files", "copies")
@@ -155,6 +155,27 @@ class Mini(surroundings.AbiTest):
                     for note in elf.notes:
                         site = elf.symbols()["npm1_site_" + note.name]
                         self.assertTrue(site.value <= note.location < site.value + site.size, note.name)
+
+    def test_other_platforms(self):
+        """aarch64 has the same notes. On Windows and 32-bit machines the functions do nothing, and need no implementation."""
+        with tempfile.TemporaryDirectory() as folder:
+            program = os.path.join(folder, "mini")
+            for compiler in ("aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++"):
+                language = ["-x", "c++", "-std=c++11"] if compiler.endswith("++") else ["-std=c99"]
+                with self.subTest(compiler):
+                    self.assertEqual((0, ""), run(compiler, *language, "-O2", "-Wall", "-Wextra", "-Werror", "-I", HEADER, "-DMINI_PART=1",
+                                                  "-DNPM_IMPLEMENTATION", "-fPIE", "-pie", PROGRAM, "-o", program))
+                    self.assertEqual([], self.abi.defects(ElfFile(program), stripped=True))
+            for compiler in ("x86_64-w64-mingw32-gcc-posix", "x86_64-w64-mingw32-g++-posix", "i686-linux-gnu-gcc", "i686-linux-gnu-g++"):
+                language = ["-x", "c++", "-std=c++11"] if "++" in compiler else ["-std=c99"]
+                for level in ("-O0", "-O2"):
+                    with self.subTest(compiler + " " + level):
+                        self.assertEqual((0, ""), run(compiler, *language, level, "-Wall", "-Wextra", "-Werror", "-I", HEADER, "-DMINI_PART=1",
+                                                      PROGRAM, "-o", program))
+                        if compiler.startswith("i686"):
+                            self.assertEqual((0, "enabled 0\n"), self.run_once(program, "shell"))
+            self.assertEqual((0, ""), run("gcc", "-std=c99", "-DNPM_DISABLE", "-Wall", "-Wextra", "-Werror", "-I", HEADER, "-DMINI_PART=1", PROGRAM, "-o", program))
+            self.assertEqual((0, "enabled 0\n"), self.run_once(program, "disabled"))
 
     def run_once(self, program, name):
         process = subprocess.Popen([program, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -51,7 +51,7 @@ int run(int argc, char** argv) {
   printf("enabled %d\n", enabled);
   return 0;
 }
-#if !defined(__PIC__) || defined(__PIE__)
+#if !defined(MINI_LIBRARY)
 int main(int argc, char** argv) { return run(argc, argv); }
 #endif
 #endif
