@@ -51,7 +51,7 @@
 #define NPM_THREADS 64 /* that record at full speed at the same time; each has 32 KiB */
 #endif
 
-#if !defined(NPM_DISABLE) && defined(__linux__) && defined(__GNUC__) && defined(__LP64__) && \
+#if !defined(NPM_DISABLE) && defined(__linux__) && !defined(__ANDROID__) && defined(__GNUC__) && defined(__LP64__) && \
     (defined(__x86_64__) || (defined(__aarch64__) && defined(__AARCH64EL__)))
 #define NPM_ACTIVE 1
 #define NPM_HIDDEN __attribute__((visibility("hidden")))
@@ -315,7 +315,7 @@ extern int npm_clock_gettime(int clock, int64_t time[2]) __asm__("clock_gettime"
 extern long npm_syscall(long number, ...) __asm__("syscall");
 extern unsigned long npm_getauxval(unsigned long type) __asm__("getauxval");
 extern int* npm_errno(void) __asm__("__errno_location");
-extern NPM_HIDDEN const uint64_t npm_program[8] __asm__("__ehdr_start");
+extern NPM_HIDDEN const uint64_t npm_program[8] __asm__("__ehdr_start") __attribute__((weak)); /* not in all links */
 typedef void npm_site(const void*, const void*, uint64_t, const void*, uint64_t, const void*);
 extern NPM_HIDDEN npm_site npm1_site_span_start, npm1_site_span_stop, npm1_site_event, npm1_site_first_token;
 extern NPM_HIDDEN npm_site npm1_site_tokens, npm1_site_engine_request, npm1_site_gauge, npm1_site_engine_step;
@@ -366,12 +366,14 @@ typedef struct npm_slot {
   struct { uint64_t hash; uint32_t batch, place; } known[NPM_KNOWN];
   uint64_t buffer[4096];
 } npm_slot;
+typedef char npm_limits[NPM_SPANS % 64 == 0 && NPM_SPANS <= 16384 && NPM_ATTRIBUTE_BYTES % 64 == 0 &&
+                        NPM_ATTRIBUTE_BYTES <= 8192 && NPM_THREADS >= 1 ? 1 : -1]; /* an error: see the limits above */
 static npm_state npm_states[NPM_SPANS > 0 ? NPM_SPANS : 64] __attribute__((aligned(64)));
 static npm_slot npm_slots[NPM_THREADS] __attribute__((aligned(64)));
 static npm_slab npm_slabs[NPM_SLABS];
 static npm_label npm_labels[NPM_LABELS];
 static uint64_t npm_counts[NPM_COUNTS];
-static uint32_t npm_states_number;
+static uint32_t npm_states_number, npm_has_parent;
 static unsigned char npm_own_page[2 * 65536]; /* a page in it is cleared by the kernel in a child process: */
 static uint64_t* npm_own; /* the process's mark (0: not made yet, 1: being made), two keys. NULL: nothing is recorded */
 static __thread struct { uint64_t mark; uint32_t thread_id, last; } npm_self __attribute__((tls_model("initial-exec")));
@@ -399,10 +401,11 @@ NPM_COLD static uint64_t npm_make_mark(void) {
   const int error = *npm_errno(); uint64_t none = 0, random[3]; unsigned i;
   if (!NPM_SWAP(&npm_own[0], &none, 1)) return 0;
   for (i = 0; i < 3; ++i) random[i] = npm_mix(npm_now() ^ npm_address(&random[i]));
-  npm_syscall(NPM_EITHER(318, 278), random, sizeof(random), 0); /* getrandom() */
+  npm_syscall(NPM_EITHER(318, 278), random, sizeof(random), 1); /* getrandom(), GRND_NONBLOCK */
   *npm_errno() = error; npm_own[1] = random[1], npm_own[2] = random[2];
-  for (i = 0; i < npm_states_number; ++i) if (npm_state_at(i)->state != NPM_FREE) npm_state_at(i)->state = NPM_FREE;
-  for (i = 0; i < NPM_THREADS; ++i) npm_slots[i].header.mark = npm_slots[i].locked = 0;
+  for (i = 0; npm_has_parent && i < npm_states_number; ++i) npm_state_at(i)->state = NPM_FREE;
+  for (i = 0; npm_has_parent && i < NPM_THREADS; ++i) npm_slots[i].header.mark = npm_slots[i].locked = 0;
+  npm_has_parent = 1; /* the next one is made by a child process */
   NPM_PUBLISH(&npm_own[0], random[0] | 2);
   return random[0] | 2;
 }
@@ -946,6 +949,7 @@ NPM_GLOBAL __attribute__((constructor(101))) void npm1_load(void) {
   if (npm_has("NOPSPAN_DISABLE", "1")) return;
   npm_syscall(NPM_EITHER(28, 233), own, size, 18); /* madvise(), MADV_WIPEONFORK */
   npm_own = (uint64_t*)(void*)own;
+  npm_enter_process(); /* here, because a sandbox may forbid these system calls later */
   if (npm_has("NOPSPAN_KEEP_OPEN", "1")) __atomic_fetch_or(&npm1_gate[0], UINT64_C(1) << 33, __ATOMIC_RELAXED);
 }
 /* At exit() and dlclose(). Only for the program itself it is known to be the former, so its open spans end here. */
