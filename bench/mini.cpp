@@ -4,7 +4,6 @@
 #include "minimum.h"
 
 #include <nopspan/context.h>
-#include <nopspan/detail/gate.h>
 #include <nopspan/span.h>
 
 #include <benchmark/benchmark.h>

@@ -17,7 +17,7 @@ from pathlib import Path
 import surroundings
 
 INCLUDE = os.path.join(os.environ["NOPSPAN_STAGE"], "include")
-DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/README.md", "docs/architecture.md",
+DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/README.md", "docs/adopting.md", "docs/architecture.md",
              "docs/compatibility.md", "docs/deployment.md", "docs/developers.md", "docs/engine.md", "docs/export.md", "docs/genai.md",
              "docs/install.md", "docs/metrics.md", "docs/open.md", "docs/operating.md",
              "docs/overhead.md", "docs/overhead-collector.md", "docs/recording.md", "docs/trace.md", "probes/README.md")
