@@ -91,6 +91,8 @@ struct Stats {
                                    ///< run its last destructors
   std::uint64_t warnings;          ///< messages that were not logged, because no log sink is set: see set_log_sink().
                                    ///< `nopspan ps` and `nopspan doctor` show the first 16
+  std::uint64_t calls_invalid;  ///< calls of the C API (c.h) with a handle whose span or event has ended, or to which
+                                ///< the call does not apply, and with a struct without its size: ignored
 };
 
 /// Reads all counts.

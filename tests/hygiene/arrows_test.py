@@ -9,7 +9,7 @@ from pathlib import Path
 import surroundings
 
 # The headers of spans, events and catalogues. They must not include the registry, directly or indirectly.
-LIGHT = ("agent.h", "context.h", "coroutine.h", "engine.h", "execute.h", "fiber.h", "fields.h", "genai_spans.h", "llm.h",
+LIGHT = ("agent.h", "c.h", "context.h", "coroutine.h", "engine.h", "execute.h", "fiber.h", "fields.h", "genai_spans.h", "llm.h",
          "mcp.h", "probes.h", "propagation.h", "semconv.h", "span.h", "stream.h", "types.h")
 # The headers of libc, the C++ ABI and the processor that the library uses. It depends on nothing else.
 SYSTEM = re.compile(r"(cxxabi|dirent|dlfcn|elf|errno|fcntl|poll|pthread|sched|semaphore|signal|strings|time|unistd|unwind|wmmintrin|sys/\w+)\.h")
@@ -38,7 +38,7 @@ RECORDER_ROOMS = {"recorder", "base", "recording", "stream"}
 HANDLERS = {"recording.h", "registry.h", "event.h", "log.h", "testing.h", "testing_gmock.h", "genai.h"}
 
 # Public headers for C.
-IN_C = ("nopspan_mini.h",)
+IN_C = ("c.h", "nopspan_mini.h")
 
 def includes(path):
     """[(opening, name)] of a file's #include lines: ("<", "nopspan/span.h")."""
@@ -71,7 +71,7 @@ class Arrows(unittest.TestCase):
             for opening, name in includes(path):
                 self.assertEqual(opening, "<", f"{path}: {name}")
                 googletest = path.name == "testing_gmock.h" and name in ("gmock/gmock.h", "gtest/gtest.h")
-                of_c = path.name in IN_C and name in ("stddef.h", "stdint.h", "stdlib.h", "string.h")
+                of_c = path.name in IN_C and name in ("stdbool.h", "stddef.h", "stdint.h", "stdlib.h", "string.h")
                 self.assertTrue(name in public or name in standard or googletest or of_c, f"{path} includes <{name}>")
 
     def test_spans_do_not_know_the_registry(self):

@@ -3,7 +3,7 @@
 """The documents: their links and references exist, and their C++ and CMake is compiled.
 
 Each block marked ```cpp is compiled as a file of its own, as C++17. Blocks marked ```cpp c++20 are C++20. A block marked
-```cpp and the path of a file is an excerpt of that file. Each block marked ```cmake is the end of a project with the
+```cpp or ```c and the path of a file is an excerpt of that file. Each block marked ```cmake is the end of a project with the
 program `app`. tests/live runs the commands, which are marked ```sh.
 """
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 import surroundings
 
 INCLUDE = os.path.join(os.environ["NOPSPAN_STAGE"], "include")
-DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/README.md", "docs/adopting.md", "docs/architecture.md",
+DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs/README.md", "docs/adopting.md", "docs/architecture.md", "docs/c.md",
              "docs/compatibility.md", "docs/deployment.md", "docs/developers.md", "docs/engine.md", "docs/export.md", "docs/genai.md",
              "docs/install.md", "docs/metrics.md", "docs/open.md", "docs/operating.md",
              "docs/overhead.md", "docs/overhead-collector.md", "docs/recording.md", "docs/trace.md", "probes/README.md")
@@ -43,7 +43,7 @@ def snippets():
 
 def excerpts():
     """[(file:line, path of the file from which the block was cut, text)]"""
-    return [(place, words[1], text) for place, words, text in snippets() if words[:1] == ["cpp"] and "/" in "".join(words[1:])]
+    return [(place, words[1], text) for place, words, text in snippets() if words[:1] in (["cpp"], ["c"]) and "/" in "".join(words[1:])]
 
 
 class Documents(unittest.TestCase):
@@ -155,7 +155,9 @@ class Documents(unittest.TestCase):
 
     def test_each_block_names_its_language(self):
         """Otherwise C++ would not be compiled, and commands would not be run."""
-        self.assertEqual([place for place, words, _ in snippets() if words[:1] not in (["cpp"], ["cmake"], ["sh"], ["text"])], [])
+        cut = {place for place, _, _ in excerpts()}
+        self.assertEqual([place for place, words, _ in snippets()
+                          if words[:1] not in (["cpp"], ["cmake"], ["sh"], ["text"]) and place not in cut], [])
         hidden = [place for place, words, text in snippets() if words[0] in ("sh", "text") and re.search(r"nopspan::|#include", text)]
         self.assertEqual(hidden, [])
 

@@ -126,6 +126,12 @@ class Headers(unittest.TestCase):
         jobs.append(("bpf", ["clang", "-target", "bpf", "-nostdinc", *STRICT, "-x", "c", "-"], header))
         self.assertEqual(surroundings.compile_all(jobs), [])
 
+    def test_c_header_is_c_and_old_cxx_too(self):
+        strict = [*STRICT, "-Wconversion", "-Wshadow", "-Wcast-align"]
+        jobs = [(f"{compiler} -std={standard}", [compiler, f"-std={standard}", *strict, "-x", language, "-"], including("nopspan/c.h") * 2)
+                for compiler in ("gcc", "clang") for language, standard in (("c", "c99"), ("c", "c11"), ("c++", "c++11"))]
+        self.assertEqual(surroundings.compile_all(jobs), [])
+
 
 surroundings.need(*surroundings.COMPILERS)
 surroundings.main()

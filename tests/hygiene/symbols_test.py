@@ -5,11 +5,35 @@ import os
 import re
 import subprocess
 import unittest
+from pathlib import Path
 
 import surroundings
 
 SHARED = os.environ["NOPSPAN_SHARED"]
 STATIC = os.environ["NOPSPAN_STATIC"]
+
+
+C_FUNCTIONS_OF_0_3 = """
+    nopspan_call_cancel nopspan_call_complete nopspan_call_counter nopspan_call_end nopspan_call_end_at
+    nopspan_call_event_begin nopspan_call_event_begin_in nopspan_call_exception nopspan_call_fail
+    nopspan_call_first_token nopspan_call_gauge nopspan_call_gauge_begin nopspan_call_gauge_end nopspan_call_link
+    nopspan_call_retry nopspan_call_set_bool nopspan_call_set_double nopspan_call_set_doubles nopspan_call_set_int
+    nopspan_call_set_ints nopspan_call_set_null nopspan_call_set_text nopspan_call_set_texts nopspan_call_set_uint
+    nopspan_call_span_begin nopspan_call_span_begin_in nopspan_call_span_begin_with nopspan_call_start
+    nopspan_call_step nopspan_call_usage nopspan_capture_content nopspan_context_baggage nopspan_context_current
+    nopspan_context_extract nopspan_context_from nopspan_context_from_environment nopspan_context_from_headers
+    nopspan_context_inject nopspan_context_is_empty nopspan_context_label nopspan_context_make
+    nopspan_context_request_id nopspan_context_span_id nopspan_context_trace_id nopspan_context_traceparent
+    nopspan_context_tracestate nopspan_context_with_label nopspan_context_with_request_id nopspan_declare_label
+    nopspan_end_open_spans nopspan_keep_open_spans nopspan_member_in nopspan_member_of nopspan_now_ns nopspan_prepare
+    nopspan_scope_enter nopspan_scope_leave nopspan_span_context nopspan_span_context_or nopspan_stats_read
+""".split()
+
+
+def c_functions():
+    """Those that c.h declares without defining them."""
+    header = surroundings.read(Path("include/nopspan/c.h"))
+    return set(re.findall(r"^NOPSPAN_C_(?:API|CALL) [^(;]*?\b(nopspan_\w+)\(", header, re.M))
 
 
 def symbols(*arguments):
@@ -32,8 +56,12 @@ class Symbols(unittest.TestCase):
         exported = [row[4] for row in defined(symbols("--dyn-syms", SHARED)) if row[2] in ("DEFAULT", "PROTECTED")]
         self.assertIn("nopspan_gate_ptr", exported)
         self.assertTrue(any(name.startswith("nopspan::attach(") for name in exported))
-        foreign = [name for name in exported if name != "nopspan_gate_ptr" and not name.startswith(("nopspan::", "typeinfo for nopspan::"))]
-        self.assertEqual(foreign, [])
+        foreign = {name for name in exported if not name.startswith(("nopspan::", "typeinfo for nopspan::"))}
+        self.assertEqual(foreign, {"nopspan_gate_ptr", *c_functions()})
+
+    def test_the_functions_of_the_c_api_are_never_removed(self):
+        """Those of each release. A new function is added here when it is released (docs/compatibility.md)."""
+        self.assertLessEqual(set(C_FUNCTIONS_OF_0_3), c_functions())
 
     def test_exported_names_have_the_version_of_the_soname(self):
         dynamic = subprocess.run(["readelf", "-dW", SHARED], stdout=subprocess.PIPE, text=True, check=True).stdout

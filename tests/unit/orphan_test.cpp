@@ -4,6 +4,8 @@
 #include "raised_gate.h"
 #include "recorded.h"
 
+#include <nopspan/probes.h>
+
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>

@@ -28,13 +28,14 @@ constexpr std::size_t kMaximumWarnings = 16;
 constexpr std::size_t kMostThreadsToView = 65536;
 
 // In the order of include/nopspan/stats.h. A test compares the two.
-constexpr std::array kCounts = {
-    "spans_dropped",     "reentrant",          "inherited",          "abandoned",          "wrong_thread",
-    "names_invalid",     "names_overflow",     "names_unknown",      "truncated",          "labels_overflow",
-    "invalid_ids",       "invalid_tracestate", "tracestate_evicted", "invalid_utf8",       "values_clamped",
-    "fields_dropped",    "attributes_dropped", "links_dropped",      "metadata_failures",  "handler_failures",
-    "recursion_dropped", "facts_untracked",    "trace_ids_differ",   "thread_allocations", "scopes_left",
-    "baggage_dropped",   "members_dropped",    "contexts_dropped",   "spans_over_limit",   "warnings"};
+constexpr std::array kCounts = {"spans_dropped",      "reentrant",       "inherited",         "abandoned",
+                                "wrong_thread",       "names_invalid",   "names_overflow",    "names_unknown",
+                                "truncated",          "labels_overflow", "invalid_ids",       "invalid_tracestate",
+                                "tracestate_evicted", "invalid_utf8",    "values_clamped",    "fields_dropped",
+                                "attributes_dropped", "links_dropped",   "metadata_failures", "handler_failures",
+                                "recursion_dropped",  "facts_untracked", "trace_ids_differ",  "thread_allocations",
+                                "scopes_left",        "baggage_dropped", "members_dropped",   "contexts_dropped",
+                                "spans_over_limit",   "warnings",        "calls_invalid"};
 using LibraryCounts = decltype(FoundThreads::counts);
 
 constexpr std::size_t index_of(std::string_view name) {

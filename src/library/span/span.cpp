@@ -532,6 +532,10 @@ void span_cancel(SpanState* span, Text reason) noexcept {
 
 void span_exception(SpanState* span) noexcept { set_caught_reason(*span, __builtin_return_address(0)); }
 
+void span_exception_of(SpanState& span, const Caught& caught, const Value& stacktrace) noexcept {
+  set_reason_safely(span, caught, [&] { return stacktrace; });
+}
+
 bool span_caught(SpanState* span) noexcept {
   if (span != nullptr) set_caught_reason(*span, __builtin_return_address(0));
   return has_thrown();

@@ -2,6 +2,7 @@
 // The functions of this room's files that other files of the library call.
 #pragma once
 
+#include "base/exceptions.h"
 #include "state/span_state.h"
 
 #include <cstdint>
@@ -35,6 +36,10 @@ struct Outcome {
 // Emits a finished span. Probes see its start and its end. Handlers see only its stop event, and only the fields that
 // the application set.
 void span_complete_stop_only(SpanState* span, const Outcome& outcome) noexcept;
+
+// Records that an exception of another language ends the span; `stacktrace` is null if it is not known. Does the same
+// as span_exception().
+void span_exception_of(SpanState& span, const Caught& caught, const Value& stacktrace) noexcept;
 
 // Adds NOPSPAN_ATTRIBUTE_LINKS at the end of a span with links.
 void add_link_states(FieldSink& sink) noexcept;

@@ -26,6 +26,8 @@ struct ContextAccess {
   static char (&foreign(Context& c))[64] { return c.foreign_; }
   static const char (&foreign(const Context& c))[64] { return c.foreign_; }
 
+  // What the AsyncSpan that has this state stands for; null: one that is not recorded.
+  static ContextRef of_async(SpanState* span) { return {span, ContextRef::Of::async_span}; }
   // True for ContextRef::current().
   static bool is_current(ContextRef ref) { return ref.object_ == nullptr; }
   // Calls `use` with the context that the argument stands for.

@@ -29,6 +29,7 @@ struct Interned {
 struct NameAccess {
   static bool is_constant(const Name& name) noexcept { return name.origin_ == Name::Origin::constant; }
   static std::size_t size(const Name& name) noexcept { return name.size_; }  // of a constant: with its NUL
+  static Name constant(const char* text, std::size_t size_with_nul) noexcept { return {text, size_with_nul}; }
 };
 
 // Copies a name to `out`. If it is not valid, repairs the copy and counts that. A name that is made at run time is also
