@@ -89,7 +89,7 @@ def build():
         generator = ["-G", "Ninja"] if shutil.which("ninja") else []
         subprocess.run([CMAKE, "-S", Path(__file__).parent / "programs", "-B", top, *generator, "-Wno-dev",
                         f"-DELF_SOURCE={SOURCE}", f"-DELF_LINKERS={';'.join(LINKERS[compiler])}", f"-DCMAKE_C_COMPILER={cc}", f"-DCMAKE_CXX_COMPILER={cxx}",
-                        f"-DCMAKE_CXX_FLAGS={flags}", "-DCMAKE_BUILD_TYPE=", "-DNOPSPAN_USDT=ON", "-DNOPSPAN_PRICES=OFF",
+                        f"-DCMAKE_CXX_FLAGS={flags}", f"-DCMAKE_C_FLAGS={flags}", "-DCMAKE_BUILD_TYPE=", "-DNOPSPAN_USDT=ON", "-DNOPSPAN_PRICES=OFF",
                         f"-DELF_LTO={'OFF' if flavour == 'plain' else 'ON'}", f"-DELF_LONG={'ON' if LONG else 'OFF'}",
                         *options], check=True, stdout=subprocess.DEVNULL)
         subprocess.run([CMAKE, "--build", top, "--parallel", str(os.cpu_count())], check=True)

@@ -85,6 +85,11 @@ HOT hot_scope_100(int x) {
   return sum;
 }
 
+// Those of the C API are in hot_c.c.
+extern "C" __attribute__((visibility("hidden"))) int hot_c(int x);
+extern "C" __attribute__((visibility("hidden"))) int hot_c_fields(int x);
+extern "C" __attribute__((visibility("hidden"))) int hot_c_event(int x);
+
 const Pair pairs[] = {
     {"hot_scope", hot_plain, hot_scope},
     {"hot_scope_metadata", hot_plain, hot_scope_metadata},
@@ -95,6 +100,9 @@ const Pair pairs[] = {
     {"hot_async", hot_plain, hot_async},
     {"hot_retry", hot_plain, hot_retry},
     {"hot_event", hot_plain, hot_event},
+    {"hot_c", hot_plain, hot_c},
+    {"hot_c_fields", hot_plain, hot_c_fields},
+    {"hot_c_event", hot_plain, hot_c_event},
     {"hot_scope_100", hot_plain_100, hot_scope_100},
 };
 const int pair_count = sizeof pairs / sizeof pairs[0];
