@@ -3,8 +3,8 @@
 """The documents: their links and references exist, and their C++ and CMake is compiled.
 
 Each block marked ```cpp is compiled as a file of its own, as C++17. Blocks marked ```cpp c++20 are C++20. A block marked
-```cpp or ```c and the path of a file is an excerpt of that file. Each block marked ```cmake is the end of a project with the
-program `app`. tests/live runs the commands, which are marked ```sh.
+```cpp, ```c or ```python and the path of a file is an excerpt of that file. Each block marked ```cmake is the end of a
+project with the program `app`. tests/live runs the commands, which are marked ```sh.
 """
 import os
 import re
@@ -43,7 +43,7 @@ def snippets():
 
 def excerpts():
     """[(file:line, path of the file from which the block was cut, text)]"""
-    return [(place, words[1], text) for place, words, text in snippets() if words[:1] in (["cpp"], ["c"]) and "/" in "".join(words[1:])]
+    return [(place, words[1], text) for place, words, text in snippets() if words[:1] in (["cpp"], ["c"], ["python"]) and "/" in "".join(words[1:])]
 
 
 class Documents(unittest.TestCase):
