@@ -25,12 +25,10 @@ inline Text text_of(const char* text, std::size_t size) noexcept {
   return size <= static_cast<std::size_t>(PTRDIFF_MAX) ? Text(text, size) : Text();
 }
 
-// Contexts are the same bytes in both APIs. They are copied, because they are objects of different types.
+// A context is the same bytes in both APIs, and no file reads them as the array that C sees.
 static_assert(sizeof(nopspan_context) == sizeof(Context) && alignof(nopspan_context) == alignof(Context));
-inline Context context_of(const nopspan_context* context) noexcept {
-  Context copy;
-  if (context != nullptr) std::memcpy(static_cast<void*>(&copy), context, sizeof(copy));
-  return copy;
+inline const Context& context_of(const nopspan_context* context) noexcept {
+  return context != nullptr ? *reinterpret_cast<const Context*>(context) : detail::no_context;
 }
 inline nopspan_context to_c(const Context& context) noexcept {
   nopspan_context copy;
