@@ -170,3 +170,6 @@ thread: $("$build/bench/bench_allocations" handler) with a handler, $("$build/be
 | bytes of a function's hot path without and with a span | $(hot_bytes g++ 0), $(hot_bytes g++ 1) | $(hot_bytes clang++ 0), $(hot_bytes clang++ 1) |
 | time to compile the file of this function without and with a span, ms | $(compile_ms g++ 0), $(compile_ms g++ 1) | $(compile_ms clang++ 0), $(compile_ms clang++ 1) |
 PAGE
+
+echo
+bench/bindings.sh

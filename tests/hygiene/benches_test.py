@@ -19,6 +19,7 @@ WRONG = {
     ("compare.sh", "--only", "(", ".", "."): '--only needs an extended regular expression, not "("',
     ("compare.sh", "no-such-revision", "."): '"no-such-revision" is not a revision of this repository',
     ("compare.sh", ".", "bench"): '"bench" is not a revision of this repository',
+    ("bindings.sh", "0"): "usage: ",
     ("collector.sh", "0"): "usage: ",
     ("collector.sh", "1", "2"): "usage: ",
     ("export.sh", "0"): "usage: ",
