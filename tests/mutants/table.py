@@ -236,4 +236,22 @@ MUTANTS = [
            "batch.header->request_bits = ~std::uint64_t{0};", ";", "internals:StepInABatch.*"),
     Mutant("the phases of an unknown request have no labels", "span/span.cpp",
            "take_server_labels(context, guarded_top());", ";", "internals:EngineSpans.*"),
+
+    # The C API.
+    Mutant("a span in C ends twice", "c/spans.cpp", "compare_exchange_strong(check, 0, std::memory_order_acq_rel)",
+           "compare_exchange_strong(check, check, std::memory_order_acq_rel)", "*CApi*"),
+    Mutant("an old handle in C is valid", "c/spans.cpp", "handle.check != 0 && state->handle.load(std::memory_order_relaxed) == handle.check;",
+           "handle.check != 0;", "*CApi*"),
+    Mutant("names in C are not limited", "c/spans.cpp", "if ((flags & NOPSPAN_NAME_LITERAL) != 0 && name.data()", "if (name.data()",
+           "CApi.*"),
+    Mutant("spans of catalogues in C do not feed other probes", "c/spans.cpp", "detail::find_catalogue_span(name.view()) != nullptr;",
+           "false;", "CApi.*"),
+    Mutant("an event in C from before fork() is emitted", "c/spans.cpp", "if (is_inherited(*event)) {", "if (false) {", "*CApi*"),
+    Mutant("a span in C starts without its fields", "c/spans.cpp",
+           "if ((flags & NOPSPAN_START_LATER) == 0) detail::span_started(span);", "detail::span_started(span);", "CApi.*"),
+    Mutant("a retry in C is another event", "c/spans.cpp", "if (name == llm::adapter_retry.view()) return Point::retry;", "", "CApi.*"),
+    Mutant("an agent's event in C is another event", "c/spans.cpp", "!= of_agents.end() ? Point::timed : Point::event;",
+           "!= of_agents.end() ? Point::event : Point::event;", "CApi.*"),
+    Mutant("a header in C is truncated", "c/contexts.cpp", "text.size() < room ? text.size() : 0;", "text.size() < room ? text.size() : room - 1;",
+           "CApi.*"),
 ]

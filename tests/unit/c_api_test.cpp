@@ -166,6 +166,8 @@ TEST(CApi, EventsAreThoseOfTheCatalogues) {
     nopspan::agent::operators::wait(span, [](auto& e) { e.operator_name("ets").ms(5); });
     nopspan::llm::retry(span, [](auto& r) { r.attempt(2).delay_ms(500).reason("rate_limit"); });
     nopspan::genai::retry(span, 1);
+    nopspan::llm::retry(span, [](auto& r) { r.attempt(3); });
+    nopspan::genai::stream_first_token(span, [](auto& e) { e.tokens_so_far(2); });
     span.end();
   });
 }

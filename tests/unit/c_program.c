@@ -76,6 +76,12 @@ static void events(void) {
   event = nopspan_event_begin("gen_ai.retry", span);
   nopspan_span_set_int(event, "retry.attempt", 1);
   nopspan_span_end(event);
+  event = nopspan_event_begin("llm.adapter.retry", span);
+  nopspan_span_set_int(event, "attempt", 3);
+  nopspan_span_end(event);
+  event = nopspan_event_begin("gen_ai.stream.first_token", span);
+  nopspan_span_set_int(event, "gen_ai.stream.tokens_so_far", 2);
+  nopspan_span_end(event);
   nopspan_span_end(span);
 }
 
