@@ -70,13 +70,17 @@
 #define NOPSPAN_C_INLINE static inline __attribute__((always_inline, unused))
 /// @endcond
 
+// NOLINTBEGIN(modernize-use-using,modernize-use-nullptr,modernize-redundant-void-arg): it is C too
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 /// @cond INTERNAL
 /* The address of the gate, and the bits that concern spans and events: detail/gate.h. */
+#ifndef NOPSPAN_HAVE_GATE_PTR
+#define NOPSPAN_HAVE_GATE_PTR
 extern NOPSPAN_C_API const uint64_t* const nopspan_gate_ptr;
+#endif
 #define NOPSPAN_C_SPANS 0xffff00ffffffffffU
 #define NOPSPAN_C_EVENTS 0xffffff00ffff0000U
 struct nopspan_state;
@@ -654,5 +658,6 @@ NOPSPAN_C_API uint64_t nopspan_now_ns(void) NOPSPAN_C_NOTHROW;
 #ifdef __cplusplus
 }
 #endif
+// NOLINTEND(modernize-use-using,modernize-use-nullptr,modernize-redundant-void-arg)
 
 #endif  // NOPSPAN_C_H

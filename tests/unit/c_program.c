@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+/* NOLINTBEGIN(modernize-use-nullptr,modernize-redundant-void-arg): it is C too */
+
 static void chat(void) {
   struct nopspan_span_options options;
   memset(&options, 0, sizeof(options));
@@ -191,3 +193,4 @@ static void end(nopspan_handle span) { nopspan_span_end(span); }
 
 const struct c_program NOPSPAN_PROGRAM = {chat, request_with_children, ends,     events, gauges, step,
                                           complete, fields,            begin, use,    end};
+/* NOLINTEND(modernize-use-nullptr,modernize-redundant-void-arg) */

@@ -10,6 +10,7 @@
 extern "C" {
 #endif
 
+/* NOLINTBEGIN(modernize-use-nullptr,modernize-redundant-void-arg): it is C too */
 struct c_program {
   void (*chat)(void);
   void (*request_with_children)(void);
@@ -23,6 +24,7 @@ struct c_program {
   void (*use)(nopspan_handle span);
   void (*end)(nopspan_handle span);
 };
+/* NOLINTEND(modernize-use-nullptr,modernize-redundant-void-arg) */
 
 extern const struct c_program program_in_c;
 extern const struct c_program program_in_cxx;

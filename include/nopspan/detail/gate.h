@@ -13,8 +13,9 @@
 
 // The address of the gate. The gate is read through this pointer, because a PIE executable that reads the word
 // directly gets a copy relocation: the kernel would then raise the library's word while the program reads its own
-// copy.
-#if !NOPSPAN_SHELL
+// copy. c.h declares it too.
+#if !NOPSPAN_SHELL && !defined(NOPSPAN_HAVE_GATE_PTR)
+#define NOPSPAN_HAVE_GATE_PTR
 extern "C" NOPSPAN_VISIBLE const std::uint64_t* const nopspan_gate_ptr;
 #endif
 

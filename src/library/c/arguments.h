@@ -26,7 +26,8 @@ inline Text text_of(const char* text, std::size_t size) noexcept {
 }
 
 // A context is the same bytes in both APIs, and no file reads them as the array that C sees.
-static_assert(sizeof(nopspan_context) == sizeof(Context) && alignof(nopspan_context) == alignof(Context));
+static_assert(sizeof(nopspan_context) == sizeof(Context));
+static_assert(alignof(nopspan_context) == alignof(Context));
 inline const Context& context_of(const nopspan_context* context) noexcept {
   return context != nullptr ? *reinterpret_cast<const Context*>(context) : detail::no_context;
 }

@@ -47,8 +47,8 @@ using nopspan::Text;
 
 extern "C" {
 
-nopspan_context nopspan_context_current(void) noexcept { return to_c(Context::current()); }
-nopspan_context nopspan_context_make(void) noexcept { return to_c(Context::make()); }
+nopspan_context nopspan_context_current() noexcept { return to_c(Context::current()); }
+nopspan_context nopspan_context_make() noexcept { return to_c(Context::make()); }
 nopspan_context nopspan_context_with_request_id(const char* id, size_t size) noexcept {
   return to_c(Context::with_request_id(c::text_of(id, size)));
 }
@@ -59,7 +59,7 @@ nopspan_context nopspan_context_from_headers(const char* traceparent, const char
                                              const char* baggage) noexcept {
   return to_c(c::read(traceparent, tracestate, baggage));
 }
-nopspan_context nopspan_context_from_environment(void) noexcept { return to_c(nopspan::extract_environment()); }
+nopspan_context nopspan_context_from_environment() noexcept { return to_c(nopspan::extract_environment()); }
 
 nopspan_context nopspan_context_extract(nopspan_get_header get, void* carrier) noexcept {
   const auto header = [&](const char* key) {
@@ -139,6 +139,6 @@ void nopspan_end_open_spans(const char* reason) noexcept {
   nopspan::end_open_spans(reason != nullptr ? reason : "exit");
 }
 
-uint64_t nopspan_now_ns(void) noexcept { return nopspan::now_ns(); }
+uint64_t nopspan_now_ns() noexcept { return nopspan::now_ns(); }
 
 }  // extern "C"

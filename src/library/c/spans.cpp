@@ -257,7 +257,7 @@ nopspan_handle nopspan_call_event_begin_in(const char* name, size_t name_size, c
   return c::begin_event(point, known, c::context_of(context));
 }
 
-nopspan_handle nopspan_call_gauge_begin(void) noexcept {
+nopspan_handle nopspan_call_gauge_begin() noexcept {
   if (!detail::points_wanted()) return c::kNone;
   return c::begin_event(c::Point::event, nopspan::engine::stats_event, ContextRef::current());
 }
