@@ -60,10 +60,10 @@ int main(void) {
     char* rest = line;
     rest[strcspn(rest, "\n")] = '\0';
     const char* first = strtok_r(rest, " ", &rest);
-    const int is_traced = first != NULL && strlen(first) == 55;  // a traceparent
-    const nopspan_context caller = nopspan_context_from(is_traced ? first : NULL);
+    const int is_traced = first != NULL && strlen(first) == 55;                     // a traceparent
+    const nopspan_context caller = nopspan_context_from(is_traced ? first : NULL);  // NULL: a new request
     const char* tenant = is_traced ? strtok_r(rest, " ", &rest) : first;
-    answer(tenant, rest, is_traced ? &caller : NULL);
+    answer(tenant, rest, &caller);
     nopspan_counter("upper", "answered", ++answered);
     fflush(stdout);
   }

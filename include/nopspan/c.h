@@ -4,7 +4,7 @@
 /// languages. It is C99, and also C++.
 ///
 /// @code
-/// nopspan_handle request = nopspan_span_begin("llm.chat", nopspan_none());
+/// nopspan_handle request = nopspan_request_begin("llm.chat");
 /// nopspan_span_model(request, "llama-3");
 /// nopspan_handle query = nopspan_span_begin("db.query", request);  // a child
 /// nopspan_span_set_int(query, "rows", 42);
@@ -300,8 +300,8 @@ NOPSPAN_C_INLINE bool nopspan_c_gate(uint64_t mask) {
 
 /* ---- Spans ---- */
 
-/// No span. As a parent it stands for a span that was not recorded: the thread's current context, or an unknown one, so
-/// that the child is an orphan and no request of its own.
+/// No span. As a parent it stands for a span that was not recorded: the child is inside the thread's current context.
+/// If there is none, the child is an orphan, and does not count as a request. nopspan_request_begin() begins a request.
 NOPSPAN_C_INLINE nopspan_handle nopspan_none(void) {
   nopspan_handle none;
   none.state = NULL;
@@ -313,6 +313,14 @@ NOPSPAN_C_INLINE bool nopspan_is_recorded(nopspan_handle span) { return __builti
 /// Whether a tracer or handler is attached, or open spans are kept.
 NOPSPAN_C_INLINE bool nopspan_enabled(void) { return nopspan_c_gate(NOPSPAN_C_SPANS | NOPSPAN_C_EVENTS); }
 
+/// Begins a span that starts a new request.
+NOPSPAN_C_INLINE nopspan_handle nopspan_request_begin(const char* name) {
+  static const nopspan_context nothing = {{0}};
+  if (nopspan_c_gate(NOPSPAN_C_SPANS)) {
+    return nopspan_call_span_begin_in(name, nopspan_c_size(name), &nothing, nopspan_c_origin(name));
+  }
+  return nopspan_none();
+}
 /// Begins a child span of another one. It may end on any thread. Every span that begins must end, or it stays open
 /// until the process ends.
 ///

@@ -142,6 +142,7 @@ TEST(CApi, ChildrenInheritAndScopesNest) {
     inner.end();
     outer.end();
     AsyncSpan{"c.orphan", AsyncSpan()}.end();
+    AsyncSpan{"c.request"}.end();
   });
 }
 

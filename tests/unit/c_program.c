@@ -47,6 +47,7 @@ static void request_with_children(void) {
   nopspan_span_end(inner);
   nopspan_span_end(outer);
   nopspan_span_end(nopspan_span_begin("c.orphan", nopspan_none()));
+  nopspan_span_end(nopspan_request_begin("c.request"));
 }
 
 static void ends(void) {
@@ -191,6 +192,6 @@ static void use(nopspan_handle span) {
 }
 static void end(nopspan_handle span) { nopspan_span_end(span); }
 
-const struct c_program NOPSPAN_PROGRAM = {chat, request_with_children, ends,     events, gauges, step,
-                                          complete, fields,            begin, use,    end};
+const struct c_program NOPSPAN_PROGRAM = {
+    chat, request_with_children, ends, events, gauges, step, complete, fields, begin, use, end};
 /* NOLINTEND(modernize-use-nullptr,modernize-redundant-void-arg) */
