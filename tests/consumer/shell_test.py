@@ -75,13 +75,20 @@ class Shell(unittest.TestCase):
         found = 0
         for path in INCLUDE.rglob("*.h"):
             text = path.read_text(encoding="utf-8")
-            for declaration in re.findall(r"^ *(?!#|//).*\bNOPSPAN_API\b([^;]*);", text, re.M):
+            for declaration in re.findall(r"^ *(?!#|//).*\bNOPSPAN_(?:API|C_API|C_CALL)\b([^;]*);", text, re.M):
                 found += 1
                 name = re.search(r"([\w~]+|operator\S+)\(", declaration)[1]
                 defined = rf"^inline [\w:<>&* ]*\b{re.escape(name)}\("
-                self.assertTrue("NOPSPAN_IN_SHELL" in declaration or name in ELSEWHERE or re.search(defined, text, re.M),
+                self.assertTrue("_IN_SHELL" in declaration or name in ELSEWHERE or re.search(defined, text, re.M),
                                 f"{path.name}: {name}()")
-        self.assertGreater(found, 150)
+        self.assertGreater(found, 210)
+
+    def test_a_program_in_c_links_and_runs(self):
+        for compiler in (f"gcc {ASKED}", f"clang {ASKED}", MINGW.replace("g++", "gcc"), I686.replace("g++", "gcc") + " -static"):
+            for level in ("-O0", "-O2"):
+                program = self.built("service", f"{compiler} -std=c99 -Wpedantic {level} {SOURCE}/examples/c/service.c")
+                if not compiler.startswith(MINGW[:6]):
+                    self.assertEqual(run(program, "acme hello there\n"), (0, "HELLO THERE\n"), compiler)
 
     def test_everything_links_and_runs(self):
         def build(number_and_options):
@@ -159,7 +166,7 @@ class Shell(unittest.TestCase):
         command = f"-std=c++14 -fsyntax-only -I {INCLUDE} -x c++ -"
         program = "#include <{}>\n#include <string>\nint main() {{ nopspan::Span span; nopspan::stats(); }}\n"
         for (compiler, header), (_, said) in zip(jobs, in_parallel(lambda job: run(f"{job[0]} {command}", program.format(job[1])), jobs)):
-            if header in ("nopspan/probes.h", "nopspan/version.h"):  # these are C too
+            if header in ("nopspan/c.h", "nopspan/probes.h", "nopspan/version.h"):  # these are C too
                 continue
             errors = [line for line in said.splitlines() if re.search(r"\berror:", line)]
             self.assertEqual(len(errors), 1, f"{compiler} {header}\n{said}")

@@ -3,28 +3,15 @@
 #ifndef NOPSPAN_DETAIL_CONFIG_H
 #define NOPSPAN_DETAIL_CONFIG_H
 
-#include <cstddef>
+#include <nopspan/detail/platform.h>
 
-// These end the compilation with this one message. After an #error, the compiler would go on, and report thousands of
-// errors in the headers.
-#if !defined(__GNUC__)
-#define NOPSPAN_NEEDS "nopspan needs gcc or clang"
-#include NOPSPAN_NEEDS
-#elif __cplusplus < 201703L
+// This ends the compilation with one message, as in platform.h.
+#if __cplusplus < 201703L
 #define NOPSPAN_NEEDS "nopspan needs C++17: give the compiler -std=c++17 or later"
 #include NOPSPAN_NEEDS
 #endif
 
-// 1: the headers are a shell. They declare the same names, but a program needs no library, and nothing is recorded. So
-// a program that uses nopspan also builds where the library cannot exist: outside of Linux, on 32-bit machines and on
-// big-endian ones. Elsewhere a program may ask for the shell by -DNOPSPAN_SHELL=1. docs/compatibility.md says what a
-// shell does.
-#if !defined(__linux__) || !defined(__LP64__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#undef NOPSPAN_SHELL
-#define NOPSPAN_SHELL 1
-#elif !defined(NOPSPAN_SHELL)
-#define NOPSPAN_SHELL 0
-#endif
+#include <cstddef>
 
 // The namespace of everything, and NOPSPAN_IN_SHELL(...), which follows the declaration of a function of the library:
 // what the function does in a shell, where it is inline. The shell has other symbols than the library, so that files of

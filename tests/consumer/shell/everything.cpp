@@ -2,6 +2,7 @@
 // Uses everything of nopspan where its headers are a shell, and checks what docs/compatibility.md promises of one. It
 // is compiled for several platforms and linked to nothing (shell_test.py).
 #include <nopspan/agent.h>
+#include <nopspan/c.h>
 #include <nopspan/context.h>
 #include <nopspan/coroutine.h>
 #include <nopspan/engine.h>
@@ -491,6 +492,28 @@ void coroutine_context() {
   owner.leave();
 }
 
+void c_api() {
+  const nopspan_handle request = nopspan_request_begin("request");
+  EXPECT(!nopspan_is_recorded(request));
+  EXPECT(!nopspan_enabled());
+  nopspan_span_set_int(request, "rows", 1);
+  nopspan_context context = nopspan_context_make();
+  EXPECT(nopspan_context_is_empty(&context));
+  context = nopspan_span_context_or(request, &context);
+  const nopspan_scope scope = nopspan_scope_enter(&context);
+  char text[NOPSPAN_ROOM_TRACEPARENT] = "x";
+  EXPECT(nopspan_context_traceparent(&context, text, sizeof(text)) == 0 && text[0] == '\0');
+  nopspan_scope_leave(scope);
+  EXPECT(nopspan_member_of(request, 7).request == 7);
+  nopspan_gauge("engine", "running", 1, 0);
+  nopspan_call_set_text(request, "key", 3, "value", 5, NOPSPAN_METADATA);
+  struct nopspan_stats stats;
+  nopspan_stats_read(&stats, sizeof(stats));
+  EXPECT(stats.spans_dropped == 0);
+  EXPECT(nopspan_prepare(1, false));
+  nopspan_span_end(request);
+}
+
 }  // namespace
 
 static_assert(NOPSPAN_SHELL == 1 && NOPSPAN_VERSION_MAJOR >= 0);
@@ -512,6 +535,7 @@ int main() {
   genai_conventions();
   coroutines();
   coroutine_context();
+  c_api();
   std::printf("%d failures\n", failures);
   return failures == 0 ? 0 : 1;
 }

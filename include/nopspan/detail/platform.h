@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Whether the headers are a shell. This is C too, for c.h.
+ *
+ * NOPSPAN_SHELL 1: the headers declare the same names, but a program needs no library, and nothing is recorded. So a
+ * program that uses nopspan also builds where the library cannot exist: outside of Linux, on 32-bit machines and on
+ * big-endian ones. Elsewhere a program may ask for the shell by -DNOPSPAN_SHELL=1. docs/compatibility.md says what a
+ * shell does. */
+#ifndef NOPSPAN_DETAIL_PLATFORM_H
+#define NOPSPAN_DETAIL_PLATFORM_H
+
+/* This ends the compilation with one message. After an #error, the compiler would go on, and report thousands of errors
+ * in the headers. */
+#if !defined(__GNUC__)
+#define NOPSPAN_NEEDS "nopspan needs gcc or clang"
+#include NOPSPAN_NEEDS
+#endif
+
+#if !defined(__linux__) || !defined(__LP64__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#undef NOPSPAN_SHELL
+#define NOPSPAN_SHELL 1
+#elif !defined(NOPSPAN_SHELL)
+#define NOPSPAN_SHELL 0
+#endif
+
+#endif /* NOPSPAN_DETAIL_PLATFORM_H */
