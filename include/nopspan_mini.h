@@ -19,12 +19,14 @@
  * nothing. With NOPSPAN_DISABLE=1 in the environment, a process records nothing. With NOPSPAN_KEEP_OPEN=1 it always
  * records spans, so that `nopspan open` can read them.
  *
- * All functions may be called on any thread and in signal handlers. A span may end on another thread than it began on,
- * but must not be used by two at a time. An ended span, and in a child process one of its parent, is ignored. No
- * function fails. Spans and values that do not fit are counted, and `nopspan ps` and ledgers show the counts.
+ * All functions may be called on any thread, and in signal handlers that have a stack of 16 KiB and return. A span may
+ * end on another thread than it began on, but only one thread at a time may set something on it or end it. An ended
+ * span, and in a child process one of its parent, is ignored. No function fails. Spans and values that do not fit are
+ * counted, and `nopspan ps` and ledgers show the counts.
  *
  * Only nopspan itself has: a current span for each thread, handlers, links, baggage, content, OpenTelemetry's names. Do
- * not link both into the same program or shared library.
+ * not link both into the same program or shared library. A shared library with this header has spans of its own: pass
+ * it `traceparent`, and no span or context.
  */
 #ifndef NOPSPAN_MINI_H
 #define NOPSPAN_MINI_H
@@ -33,9 +35,9 @@
 #endif
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #if defined(NPM_IMPLEMENTATION)
 #include <stdlib.h>
-#include <string.h>
 #endif
 
 #define NPM_VERSION 0x000300 /* major, minor, patch */
@@ -258,7 +260,8 @@ NPM_API int npm_traceparent(npm_span span, const npm_context* otherwise, char he
 }
 /* Gives memory for more spans, which must stay until the process ends. Returns for how many: a multiple of 64. */
 NPM_API size_t npm_add_memory(void* memory, size_t bytes) {
-  return NPM_ACTIVE && memory != NULL ? npm1_add_memory(memory, bytes) : 0;
+  if (NPM_ACTIVE && memory != NULL) return npm1_add_memory(memset(memory, 0, bytes), bytes);
+  return 0;
 }
 /* ==== The implementation, in one file ==== */
 /* clang-format off */
@@ -315,6 +318,9 @@ extern int npm_clock_gettime(int clock, int64_t time[2]) __asm__("clock_gettime"
 extern long npm_syscall(long number, ...) __asm__("syscall");
 extern unsigned long npm_getauxval(unsigned long type) __asm__("getauxval");
 extern int* npm_errno(void) __asm__("__errno_location");
+extern int npm_key_create(uint32_t* key, void (*destroy)(void*)) __asm__("pthread_key_create") __attribute__((weak));
+extern int npm_key_delete(uint32_t key) __asm__("pthread_key_delete") __attribute__((weak));
+extern int npm_setspecific(uint32_t key, const void* value) __asm__("pthread_setspecific") __attribute__((weak));
 extern NPM_HIDDEN const uint64_t npm_program[8] __asm__("__ehdr_start") __attribute__((weak)); /* not in all links */
 typedef void npm_site(const void*, const void*, uint64_t, const void*, uint64_t, const void*);
 extern NPM_HIDDEN npm_site npm1_site_span_start, npm1_site_span_stop, npm1_site_event, npm1_site_first_token;
@@ -346,7 +352,7 @@ enum { NPM_WITH_STEP = 0x20, NPM_WITH_TYPE = 0x200, NPM_WITH_NAME = 0x400, NPM_W
 enum { NPM_WITH_ATTRIBUTES = 0x1000, NPM_WITH_TEXTS = 0x1f00, NPM_COUNTS_TOKENS = 0x10000 };
 /* Places in the counts, which are those of nopspan::Stats. */
 enum { NPM_LOST, NPM_NAMES = 5, NPM_TRUNCATED = 8, NPM_LABELS_OVER, NPM_IDS, NPM_UTF8 = 13, NPM_FIELDS = 15 };
-enum { NPM_MEMBERS_LOST = 26, NPM_OVER_LIMIT = 28, NPM_COUNTS = 30 };
+enum { NPM_MEMBERS_LOST = 26, NPM_OVER_LIMIT = 28, NPM_COUNTS = 31 };
 /* ---- Memory ---- */
 enum { NPM_SLABS = 256, NPM_LABELS = 256, NPM_KNOWN = 96 };
 enum { NPM_FREE, NPM_OPEN, NPM_CHANGING };
@@ -355,8 +361,9 @@ typedef struct npm_state {
   uint32_t state, generation; unsigned char trace_id[16]; uint64_t span_id, root_id, tracestate; uint16_t labels[6];
   uint8_t trace_flags, context_bits, reserved[2]; uint64_t parent_id, mark, start_ns, first_token_ns, output_tokens;
   uint32_t flags, thread_id, reserved_2[3], name_size; char name[64], foreign_id[64];
+  const void* owner; /* npm_slabs of the copy of this header that has the state */
   uint64_t random, end_ns, usage[4]; npm_times times; npm_span parent; uint32_t place, status, attribute_bytes;
-  uint8_t what, has_times, usage_below; char error_type[64]; unsigned char attributes[NPM_ATTRIBUTE_BYTES];
+  uint8_t what, has_times, usage_below, busy; char error_type[64]; unsigned char attributes[NPM_ATTRIBUTE_BYTES];
 } npm_state;
 /* The buffer of a thread, and a table of what is in it that several entries share. */
 typedef struct npm_slot {
@@ -366,8 +373,9 @@ typedef struct npm_slot {
   struct { uint64_t hash; uint32_t batch, place; } known[NPM_KNOWN];
   uint64_t buffer[4096];
 } npm_slot;
-typedef char npm_limits[NPM_SPANS % 64 == 0 && NPM_SPANS <= 16384 && NPM_ATTRIBUTE_BYTES % 64 == 0 &&
-                        NPM_ATTRIBUTE_BYTES <= 8192 && NPM_THREADS >= 1 ? 1 : -1]; /* an error: see the limits above */
+typedef char npm_limits[NPM_SPANS >= 0 && NPM_SPANS % 64 == 0 && NPM_SPANS <= 16384 &&
+                        NPM_ATTRIBUTE_BYTES % 64 == 0 && NPM_ATTRIBUTE_BYTES >= 64 &&
+                        NPM_ATTRIBUTE_BYTES <= 8192 && NPM_THREADS >= 1 ? 1 : -1]; /* an error: see above */
 static npm_state npm_states[NPM_SPANS > 0 ? NPM_SPANS : 64] __attribute__((aligned(64)));
 static npm_slot npm_slots[NPM_THREADS] __attribute__((aligned(64)));
 static npm_slab npm_slabs[NPM_SLABS];
@@ -376,7 +384,14 @@ static uint64_t npm_counts[NPM_COUNTS];
 static uint32_t npm_states_number, npm_has_parent;
 static unsigned char npm_own_page[2 * 65536]; /* a page in it is cleared by the kernel in a child process: */
 static uint64_t* npm_own; /* the process's mark (0: not made yet, 1: being made), two keys. NULL: nothing is recorded */
-static __thread struct { uint64_t mark; uint32_t thread_id, last; } npm_self __attribute__((tls_model("initial-exec")));
+#if defined(__GLIBC__)
+#define NPM_TLS __attribute__((tls_model("initial-exec"))) /* no call, and no memory in a signal handler */
+#else
+#define NPM_TLS
+#endif
+static __thread struct { uint64_t mark; uint32_t thread_id, last, slot; } npm_self NPM_TLS; /* last: of npm_states */
+static uint32_t npm_key, npm_has_key; /* of pthread_key_create() */
+static uint64_t npm_taken; /* how often a thread took a slot */
 static npm_page* npm_the_page(void) { return (npm_page*)(void*)npm1_gate; }
 static void npm_count(int which, size_t number) { __atomic_fetch_add(&npm_counts[which], number, __ATOMIC_RELAXED); }
 static uint64_t npm_address(const void* at) { return (uint64_t)(uintptr_t)at; }
@@ -398,13 +413,15 @@ static uint64_t npm_random(uint64_t* state) { /* not 0 */
 }
 /* Makes the number of this process. Spans that are open are those of its parent, and are forgotten. */
 NPM_COLD static uint64_t npm_make_mark(void) {
-  const int error = *npm_errno(); uint64_t none = 0, random[3]; unsigned i;
+  const int error = *npm_errno(); uint64_t none = 0, random[3], at; unsigned i;
   if (!NPM_SWAP(&npm_own[0], &none, 1)) return 0;
   for (i = 0; i < 3; ++i) random[i] = npm_mix(npm_now() ^ npm_address(&random[i]));
   npm_syscall(NPM_EITHER(318, 278), random, sizeof(random), 1); /* getrandom(), GRND_NONBLOCK */
   *npm_errno() = error; npm_own[1] = random[1], npm_own[2] = random[2];
-  for (i = 0; npm_has_parent && i < npm_states_number; ++i) npm_state_at(i)->state = NPM_FREE;
-  for (i = 0; npm_has_parent && i < NPM_THREADS; ++i) npm_slots[i].header.mark = npm_slots[i].locked = 0;
+  for (i = 0; npm_has_parent && i < npm_states_number; ++i)
+    if ((npm_slabs[i / 64].free >> i % 64 & 1) == 0) npm_state_at(i)->state = NPM_FREE;
+  for (at = npm_has_parent ? npm_the_page()->threads : 0; at != 0; at = ((npm_slot*)at)->header.next_thread)
+    ((npm_slot*)at)->header.mark = ((npm_slot*)at)->locked = 0;
   npm_has_parent = 1; /* the next one is made by a child process */
   NPM_PUBLISH(&npm_own[0], random[0] | 2);
   return random[0] | 2;
@@ -416,6 +433,7 @@ static uint64_t npm_enter_process(void) {
   if (__builtin_expect(npm_self.mark != mark, 0) && mark != 0) {
     npm_self.thread_id = (uint32_t)npm_syscall(NPM_EITHER(186, 178)); /* gettid() */
     npm_self.mark = mark;
+    if (npm_has_key) npm_setspecific(npm_key, npm_slabs);
   }
   return mark;
 }
@@ -465,8 +483,17 @@ static uint16_t npm_label_of(const char* value) {
 /* The state of a span that is open. */
 static npm_state* npm_state_of(npm_span span) {
   npm_state* const s = (npm_state*)span.state;
-  return s != NULL && NPM_GET(&s->generation) == span.generation && NPM_GET(&s->state) == NPM_OPEN ? s : NULL;
+  if (s == NULL || npm_own == NULL || s->owner != npm_slabs || s->mark != NPM_GET(&npm_own[0])) return NULL;
+  return NPM_GET(&s->generation) == span.generation && NPM_GET(&s->state) == NPM_OPEN ? s : NULL;
 }
+/* The same for a change. NULL too in a signal handler that interrupted another one. npm_give_back() ends it. */
+static npm_state* npm_take(npm_span span) {
+  npm_state* const s = npm_state_of(span);
+  if (s == NULL || s->busy) return NULL;
+  s->busy = 1; __atomic_signal_fence(__ATOMIC_SEQ_CST);
+  return s;
+}
+static void npm_give_back(npm_state* s) { __atomic_signal_fence(__ATOMIC_SEQ_CST); s->busy = 0; }
 /* ---- A thread's batch ---- */
 static void npm_call(npm_site* site, const void* a0, const void* a1, uint64_t a2, const void* a3, uint64_t a4,
                      const void* a5) {
@@ -503,23 +530,41 @@ NPM_COLD static void npm_take_over(npm_slot* slot) {
     do header->next_thread = first;
     while (!NPM_SWAP(&page->threads, &first, npm_address(header)));
   }
-  slot->random = mark ^ npm_address(slot) ^ npm_now(); header->thread_id = npm_self.thread_id;
+  slot->random = npm_mix(__atomic_add_fetch(&npm_taken, 1, __ATOMIC_RELAXED));
+  __atomic_store_n(&header->thread_id, npm_self.thread_id, __ATOMIC_RELAXED);
   header->sequence_id = npm_random(&slot->random); header->next = header->discarded = slot->announced = 0;
   npm_empty(slot); NPM_PUBLISH(&header->mark, mark);
 }
-/* This thread's slot until npm_leave(). Another one if a signal handler interrupted that, or another thread has it. */
+/* A slot until npm_leave(): this thread's, otherwise one that no thread has, otherwise another thread's. It is another
+ * one than the last time if a signal handler interrupted its use, or if there are too many threads. */
 static npm_slot* npm_enter(void) {
   uint32_t i;
-  for (i = 0; i < NPM_THREADS; ++i) {
-    npm_slot* const slot = &npm_slots[(npm_self.thread_id + i) % NPM_THREADS];
+  for (i = 0; i < 2 * NPM_THREADS; ++i) {
+    npm_slot* const slot = &npm_slots[(npm_self.slot + i) % NPM_THREADS];
+    const int is_used = NPM_GET(&slot->header.mark) == npm_self.mark;
+    const int is_mine = is_used && NPM_GET(&slot->header.thread_id) == npm_self.thread_id;
+    if (is_used && !is_mine && i < NPM_THREADS) continue;
     if (NPM_GET(&slot->locked) || __atomic_exchange_n(&slot->locked, 1, __ATOMIC_ACQUIRE)) continue;
     if (slot->header.mark != npm_self.mark || slot->header.thread_id != npm_self.thread_id) npm_take_over(slot);
+    if (i != 0) npm_self.slot = (npm_self.slot + i) % NPM_THREADS;
     return slot;
   }
   npm_count(NPM_LOST, 1);
   return NULL;
 }
 static void npm_leave(npm_slot* slot) { NPM_PUBLISH(&slot->locked, 0); }
+/* Called when a thread ends: reports what it has, and frees its slots. */
+static void npm_end_thread(void* value) {
+  uint32_t i;
+  (void)value;
+  for (i = 0; i < NPM_THREADS; ++i) {
+    npm_slot* const slot = &npm_slots[i];
+    if (npm_self.mark == 0 || NPM_GET(&slot->header.mark) != npm_self.mark ||
+        NPM_GET(&slot->header.thread_id) != npm_self.thread_id) continue;
+    if (__atomic_exchange_n(&slot->locked, 1, __ATOMIC_ACQUIRE)) continue;
+    npm_flush(slot, 0); NPM_PUBLISH(&slot->header.mark, 0); npm_leave(slot);
+  }
+}
 /* Appends bytes, padded to a multiple of 8. Returns a text's place: nopspan_text. */
 static uint64_t npm_put(npm_slot* slot, const void* bytes, size_t size) {
   const uint64_t* const at = slot->at;
@@ -532,7 +577,7 @@ static uint64_t npm_put(npm_slot* slot, const void* bytes, size_t size) {
 static uint64_t npm_share(npm_slot* slot, uint32_t table, uint64_t* at, uint64_t mask, uint32_t i, uint32_t end) {
   const uint64_t first = at[i] & mask, place = (uint64_t)(at - slot->buffer); const uint64_t* other;
   uint64_t hash = first * UINT64_C(0x9e3779b97f4a7c15); uint32_t k;
-  for (k = i + 1; k < end; ++k) hash += at[k] * (UINT64_C(0xbf58476d1ce4e5b9) + 2 * k * UINT64_C(0x94d049bb133111eb));
+  for (k = i + 1; k < end; ++k) hash ^= (at[k] + k) * UINT64_C(0x94d049bb133111eb);
   k = table + (uint32_t)((hash ^ hash >> 32) * UINT64_C(0x9e3779b97f4a7c15) >> 59);
   other = slot->buffer + slot->known[k].place;
   if (slot->known[k].batch == slot->batch && slot->known[k].hash == hash && (other[i] & mask) == first) {
@@ -562,7 +607,8 @@ static void npm_write(npm_slot* slot, const npm_state* s, uint64_t kind, const u
   const npm_label *const engine = &npm_labels[s->labels[0]], *const model = &npm_labels[s->labels[1]];
   const npm_label* const tenant = &npm_labels[s->labels[2]];
   const int is_root = kind == NPM_ENTRY_SPAN && s->span_id == s->root_id && (s->flags & (NPM_REMOTE | NPM_ORPHAN)) == 0;
-  const int has_numbers = kind == NPM_ENTRY_SPAN || kind == NPM_ENTRY_STEP; const size_t type = strlen(s->error_type);
+  const int has_numbers = kind == NPM_ENTRY_SPAN || kind == NPM_ENTRY_STEP;
+  const size_t type = strlen(s->error_type), used = s->attribute_bytes;
   const uint64_t status = s->status | (s->flags & NPM_DROPPED ? 0x80u : 0);
   uint64_t *request, *form, *entry, *places, texts[4] = {0, 0, 0, 0}, request_at, form_at, after, parts = 0;
   const npm_state* const around = kind == NPM_ENTRY_EVENT ? npm_state_of(s->parent) : NULL; /* the span of an event */
@@ -570,7 +616,7 @@ static void npm_write(npm_slot* slot, const npm_state* s, uint64_t kind, const u
   if (!slot->announced) { /* a thread shows its header to a tracer before its first entry */
     npm_flush(slot, 0); slot->announced = 1; npm_call(npm1_site_batch, NULL, NULL, 0, NULL, 0, header);
   }
-  if (header->bytes + 1024 + s->attribute_bytes + count * sizeof(npm_member) > sizeof(slot->buffer) ||
+  if (header->bytes + 1024 + used + count * sizeof(npm_member) > sizeof(slot->buffer) ||
       (kind == NPM_ENTRY_STEP && now - slot->flushed_ns >= 1000000))
     npm_flush(slot, now);
   request = slot->buffer + header->bytes / 8; slot->at = request + 6;
@@ -586,7 +632,7 @@ static void npm_write(npm_slot* slot, const npm_state* s, uint64_t kind, const u
   if (has_numbers && s->has_times) parts |= NPM_WITH_ENGINE;
   parts |= (values != NULL ? NPM_WITH_VALUES : 0) | (kind == NPM_ENTRY_STEP ? NPM_WITH_STEP : 0);
   parts |= (type != 0 ? NPM_WITH_TYPE : 0) | (count != 0 ? NPM_WITH_MEMBERS : 0) | (around != NULL ? NPM_WITH_NAME : 0);
-  if (type != 0 || (parts & NPM_WITH_TEXTS && s->attribute_bytes != 0)) parts |= NPM_WITH_ATTRIBUTES;
+  if (type != 0 || (parts & NPM_WITH_TEXTS && used != 0)) parts |= NPM_WITH_ATTRIBUTES;
   form = slot->at;
   slot->at += 4;
   form[0] = 0x81 << 16 | kind << 24 | (uint64_t)s->flags << 32;
@@ -610,8 +656,8 @@ static void npm_write(npm_slot* slot, const npm_state* s, uint64_t kind, const u
   if (type != 0) texts[n++] = npm_put(slot, s->error_type, type);
   if (around != NULL) texts[n++] = npm_put_once(slot, around->name, around->name_size, NULL);
   if (count != 0) texts[n++] = npm_put(slot, members, count * sizeof(npm_member));
-  entry[0] = (uint64_t)(slot->at - entry) * 8 + s->attribute_bytes;
-  texts[n] = npm_put(slot, s->attributes, s->attribute_bytes);
+  entry[0] = (uint64_t)(slot->at - entry) * 8 + used;
+  texts[n] = npm_put(slot, s->attributes, used);
   if ((parts & NPM_WITH_ATTRIBUTES) == 0) texts[n] = 0;
   if (n != 0) entry[0] = (uint64_t)(slot->at - entry) * 8, places[0] = texts[0] | texts[1] << 32;
   if (n == 2) places[1] = texts[2];
@@ -698,13 +744,14 @@ NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const
   NPM_PUBLISH(&s->generation, s->generation + 1);
   s->parent_id = s->root_id = s->first_token_ns = s->output_tokens = s->end_ns = 0;
   s->flags = s->status = s->attribute_bytes = s->trace_flags = 0;
-  s->has_times = s->usage_below = 0, s->error_type[0] = '\0'; s->parent = parent != NULL ? parent->span : above;
+  s->has_times = s->usage_below = s->busy = 0, s->error_type[0] = '\0', s->owner = npm_slabs;
+  s->parent = parent != NULL ? parent->span : above;
   s->mark = mark, s->thread_id = npm_self.thread_id, s->what = (uint8_t)what; s->start_ns = npm_now();
   if (npm_the_page()->raised_ns == 0) NPM_PUBLISH(&npm_the_page()->raised_ns, s->start_ns);
   s->name_size = npm_clean_name(s->name, name);
   if (s->name_size == 0) npm_count(NPM_NAMES, 1), memcpy(s->name, "unnamed", s->name_size = 7);
-  if (s->random == 0) s->random = npm_address(s) ^ s->start_ns;
-  if (of != NULL) {
+  if (s->random == 0) s->random = npm_mix(npm_address(s));
+  if (of != NULL && of->root_id != 0) {
     memcpy(s->trace_id, of->trace_id, 16); memcpy(s->labels, of->labels, sizeof(s->labels));
     s->root_id = of->root_id, s->parent_id = of->span_id, s->trace_flags = of->trace_flags;
   } else if (parent != NULL && parent->bits & 1) {
@@ -735,14 +782,13 @@ NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const
 }
 /* Completes the facts of a step, and moves the members that have prefill tokens to the front. */
 static void npm_complete(npm_step* step, npm_member* members, uint32_t count) {
-  uint64_t sums[4] = {0, 0, 0, 0}, *const facts = &step->prefill_tokens; uint32_t front = 0, i, k;
+  uint64_t sums[4] = {0, 0, 0, 0}, *const facts = &step->prefill_tokens; uint32_t front = 0, i;
   for (i = 0; i < count; ++i) {
     const npm_member member = members[i];
     sums[0] += member.prefill_tokens, sums[1] += member.decode_tokens;
     sums[2] += member.drafted_tokens, sums[3] += member.accepted_tokens;
     if (member.prefill_tokens == 0) continue;
-    for (k = i; k > front; --k) members[k] = members[k - 1];
-    members[front++] = member;
+    members[i] = members[front]; members[front++] = member;
   }
   step->size = offsetof(npm_step, reserved), step->members = count, step->members_with_prefill = front;
   if (step->batch_size == 0) step->batch_size = count + step->dropped;
@@ -763,7 +809,8 @@ static void npm_report(npm_state* s, const npm_step* step, const npm_member* mem
   if (s->end_ns == 0) s->end_ns = now;
   times[0] = is_span ? s->start_ns : now, times[1] = is_span && s->end_ns > s->start_ns ? s->end_ns - s->start_ns : 0;
   if ((gate & NPM_UP_SPAN) == 0) NPM_PUBLISH(&npm_the_page()->raised_ns, 0);
-  for (; above != NULL && !above->usage_below; above = npm_state_of(above->parent)) above->usage_below = 1;
+  for (; above != NULL && !NPM_GET(&above->usage_below); above = npm_state_of(above->parent))
+    __atomic_store_n(&above->usage_below, 1, __ATOMIC_RELAXED);
   if (slot == NULL) return;
   if (gate & (NPM_UP_POINTS | 0xffff)) memset(&r, 0, sizeof(r));
   if (gate & NPM_UP_POINTS && is_gauge) npm_fire(slot, 7, npm1_site_gauge, s, s->usage[0], s->usage[1], &r);
@@ -799,9 +846,11 @@ static void npm_report(npm_state* s, const npm_step* step, const npm_member* mem
 }
 NPM_GLOBAL void npm1_end(npm_span span, int status, const char* why, const npm_step* facts, npm_member* members,
                          size_t count) {
-  npm_state* const s = npm_state_of(span); const uint32_t most = count < 65536 ? (uint32_t)count : 65536; npm_step step;
-  if (s == NULL) return;
+  const uint32_t most = members == NULL ? 0 : count < 65536 ? (uint32_t)count : 65536;
+  npm_state* s; npm_step step;
   if (status == NPM_CANCELLED && why != NULL) npm1_attribute(span, "cancel.reason", NPM_TEXT, &why, 1);
+  s = npm_take(span);
+  if (s == NULL) return;
   NPM_PUBLISH(&s->state, NPM_CHANGING);
   if (s->what == NPM_STEP) {
     memset(&step, 0, sizeof(step));
@@ -836,48 +885,62 @@ static size_t npm_value(unsigned char* out, size_t room, int type, const void* v
   return head + size;
 }
 NPM_GLOBAL void npm1_attribute(npm_span span, const char* key, int type, const void* values, size_t count) {
-  npm_state* const s = npm_state_of(span); const size_t key_size = key != NULL ? strlen(key) : 0;
-  unsigned char value[NPM_ATTRIBUTE_BYTES + 32], head[8], *at, *end; size_t size = 0, i, n, whole, old = 0;
+  npm_state* const s = npm_take(span);
+  const size_t key_size = key != NULL ? strlen(key) : 0;
+  unsigned char value[NPM_ATTRIBUTE_BYTES + 32], head[8], *at, *end; char name[128];
+  size_t size = 0, i, n = 0, whole, old = 0, used;
   if (s == NULL) return;
-  for (i = 0; type < 0 && i < count && size + 64 < NPM_ATTRIBUTE_BYTES; ++i, size += n) { /* elements of a list */
-    n = npm_value(value + size + 8, NPM_ATTRIBUTE_BYTES - size, -type, values, i);
+  used = s->attribute_bytes;
+  for (i = 0; type < 0 && values != NULL && i < count && size + 64 < NPM_ATTRIBUTE_BYTES; ++i, size += n) {
+    n = npm_value(value + size + 8, NPM_ATTRIBUTE_BYTES - size, -type, values, i); /* an element of a list */
     if (n == 0) break;
     value[size] = 0x0a; whole = 1 + npm_varint(value + size + 1, n);
     memmove(value + size + whole, value + size + 8, n); n += whole;
   }
-  if (type > 0) size = npm_value(value, NPM_ATTRIBUTE_BYTES, type, values, 0);
-  else {
+  if (type > 0) {
+    size = npm_value(value, NPM_ATTRIBUTE_BYTES, type, values, 0);
+  } else {
     n = 1 + npm_varint(head + 1, size); head[0] = 0x2a; memmove(value + n, value, size); memcpy(value, head, n);
     size = i == count ? size + n : 0;
   }
-  whole = 3 + key_size + npm_varint(head, size) + size; end = s->attributes + s->attribute_bytes;
-  for (at = s->attributes; at < end; at += old) { /* one of the same key is replaced */
-    n = at[1] < 0x80 ? 2 : 3; old = n + (at[1] & 0x7fu) + (n == 3 ? at[2] * 128u : 0);
-    if (at[n + 1] == key_size && memcmp(at + n + 2, key, key_size) == 0) break;
+  whole = 3 + key_size + npm_varint(head, size) + size; end = s->attributes + used; at = end;
+  if (key_size != 0 && key_size < sizeof(name)) {
+    npm_clean(name, key, sizeof(name), 0); /* which does not change the size */
+    for (at = s->attributes; at < end; at += old) { /* one of the same key is replaced */
+      n = at[1] < 0x80 ? 2 : 3; old = n + (at[1] & 0x7fu) + (n == 3 ? at[2] * 128u : 0);
+      if (at[n + 1] == key_size && memcmp(at + n + 2, name, key_size) == 0) break;
+    }
   }
-  if (at == end) old = 0;
+  if (at >= end) at = end, old = 0;
   n = 1 + npm_varint(head, whole);
-  if (size == 0 || key_size == 0 || key_size > 127 || s->attribute_bytes - old + n + whole > NPM_ATTRIBUTE_BYTES) {
+  if (size == 0 || key_size == 0 || key_size > 127 || used - old + n + whole > NPM_ATTRIBUTE_BYTES) {
     s->flags |= NPM_DROPPED; npm_count(NPM_FIELDS, 1);
-    return;
+  } else {
+    memmove(at + n + whole, at + old, (size_t)(end - at) - old);
+    *at++ = s->what < NPM_EVENT ? 0x4a : 0x1a; /* a field of OTLP's Span, or of its Event */
+    at += npm_varint(at, whole); *at++ = 0x0a, *at++ = (unsigned char)key_size; memcpy(at, name, key_size);
+    at += key_size; *at++ = 0x12; at += npm_varint(at, size); memcpy(at, value, size);
+    s->attribute_bytes = (uint32_t)(used - old + n + whole);
   }
-  memmove(at + n + whole, at + old, (size_t)(end - at) - old); s->attribute_bytes += (uint32_t)(n + whole - old);
-  *at++ = s->what < NPM_EVENT ? 0x4a : 0x1a; /* a field of OTLP's Span, or of its Event */
-  at += npm_varint(at, whole); *at++ = 0x0a, *at++ = (unsigned char)key_size; memcpy(at, key, key_size);
-  at += key_size; *at++ = 0x12; at += npm_varint(at, size); memcpy(at, value, size);
+  npm_give_back(s);
 }
 NPM_GLOBAL void npm1_set(npm_span span, int what, uint64_t which, const void* value) {
-  npm_state* const s = npm_state_of(span);
+  npm_state* const s = npm_take(span);
+  uint64_t start = 0, now = 0;
   if (s == NULL) return;
   if (what == NPM_SET_LABEL && which < 3) s->labels[which] = npm_label_of((const char*)value);
+  if (s->what >= NPM_EVENT) what = NPM_SET_LABEL; /* an event has nothing else */
   if (what == NPM_SET_KIND && which < 6) s->flags = (s->flags & ~0x7000u) | (uint32_t)which << 12;
-  if (what == NPM_SET_TIMES) memcpy(&s->start_ns, value, 8), s->end_ns = which, s->flags |= NPM_GIVEN_TIMES;
+  if (what == NPM_SET_TIMES) memcpy(&start, value, 8), s->end_ns = which, s->flags |= NPM_GIVEN_TIMES;
+  if (start != 0) s->start_ns = start;
   if (what == NPM_SET_USAGE) memcpy(s->usage, value, sizeof(s->usage)), s->flags |= NPM_USAGE;
-  if (what == NPM_SET_ENGINE) memcpy(&s->times, value, sizeof(s->times)), s->has_times = 1;
+  if (what == NPM_SET_ENGINE && value != NULL) memcpy(&s->times, value, sizeof(s->times)), s->has_times = 1;
   if (s->has_times && s->times.arrival_ns == 0) s->times.arrival_ns = s->start_ns;
-  if (what != NPM_SET_FIRST_TOKEN || s->flags & NPM_FIRST_TOKEN) return;
-  s->first_token_ns = npm_now() - s->start_ns; s->flags |= NPM_FIRST_TOKEN;
-  if (NPM_UP(NPM_UP_POINTS)) npm_fire_now(6, npm1_site_first_token, s, s->first_token_ns, 1);
+  if (what == NPM_SET_FIRST_TOKEN && (s->flags & NPM_FIRST_TOKEN) == 0) {
+    now = npm_now(); s->first_token_ns = now > s->start_ns ? now - s->start_ns : 0; s->flags |= NPM_FIRST_TOKEN;
+    if (NPM_UP(NPM_UP_POINTS)) npm_fire_now(6, npm1_site_first_token, s, s->first_token_ns, 1);
+  }
+  npm_give_back(s);
 }
 NPM_GLOBAL void npm1_gauge(const char* engine, const char* name, int64_t value, int64_t maximum, uint32_t flags) {
   npm_state* const s = npm_state_of(npm1_begin(NPM_GAUGE, name, npm_none(), NULL));
@@ -947,17 +1010,24 @@ NPM_GLOBAL __attribute__((constructor(101))) void npm1_load(void) {
   page->flags = npm_has("LD_PRELOAD", "/vgpreload_"); /* Valgrind, which a tracer's breakpoint would end */
   page->magic = UINT64_C(0x455441474e50534e); page->size = sizeof(*page);
   if (npm_has("NOPSPAN_DISABLE", "1")) return;
-  npm_syscall(NPM_EITHER(28, 233), own, size, 18); /* madvise(), MADV_WIPEONFORK */
+  if (npm_syscall(NPM_EITHER(28, 233), own, size, 18) != 0) return; /* madvise(), MADV_WIPEONFORK: since Linux 4.14 */
+  if (npm_key_create != NULL && npm_key_delete != NULL && npm_setspecific != NULL)
+    npm_has_key = npm_key_create(&npm_key, npm_end_thread) == 0;
   npm_own = (uint64_t*)(void*)own;
   npm_enter_process(); /* here, because a sandbox may forbid these system calls later */
-  if (npm_has("NOPSPAN_KEEP_OPEN", "1")) __atomic_fetch_or(&npm1_gate[0], UINT64_C(1) << 33, __ATOMIC_RELAXED);
+  if (npm_has("NOPSPAN_KEEP_OPEN", "1")) {
+    page->raised_ns = 1;
+    __atomic_fetch_or(&npm1_gate[0], UINT64_C(1) << 33, __ATOMIC_RELAXED);
+  }
 }
 /* At exit() and dlclose(). Only for the program itself it is known to be the former, so its open spans end here. */
 NPM_GLOBAL __attribute__((destructor(101))) void npm1_unload(void) {
   const int is_program = npm_address(npm_program) + npm_program[4] == npm_getauxval(3); /* AT_PHDR */
-  const uint64_t mark = npm_enter_process(); uint32_t i;
+  const uint64_t mark = npm_own != NULL && NPM_GET(&npm_own[0]) > 1 ? npm_enter_process() : 0;
+  uint32_t i;
   for (i = 0; mark != 0 && is_program && i < npm_states_number; ++i) {
     npm_state* const s = npm_state_at(i); uint32_t open = NPM_OPEN;
+    if (npm_slabs[i / 64].free >> i % 64 & 1) continue; /* it was never used */
     if (s->mark != mark || s->what > NPM_REQUEST || !NPM_SWAP(&s->state, &open, NPM_CHANGING)) continue;
     if (s->attribute_bytes != 0) s->flags |= NPM_DROPPED; /* another thread may be changing them */
     s->attribute_bytes = 0; memcpy(s->error_type, "exit", 5); s->status = NPM_CANCELLED; npm_report(s, NULL, NULL, 0);
@@ -968,6 +1038,8 @@ NPM_GLOBAL __attribute__((destructor(101))) void npm1_unload(void) {
     npm_flush(slot, 0); /* 0: what still ends is reported at once */
     npm_leave(slot);
   }
+  if (npm_has_key) npm_key_delete(npm_key);
+  npm_has_key = 0;
 }
 #endif /* NPM_IMPLEMENTATION */
 

@@ -16,6 +16,7 @@
 #include <cstring>
 #include <map>
 #include <optional>
+#include <set>
 #include <thread>
 
 namespace {
@@ -267,7 +268,7 @@ TEST(Mini, WritesStepsAsTheLibraryDoes) {
         for (std::size_t i = 0; i < kMembers; ++i) {
           members[i] = engine::Member::of(Context(), i + 1);
           members[i].decode_tokens = 1;
-          members[i].prefill_tokens = i % 3 == 0 ? 5 : 0;
+          members[i].prefill_tokens = i < 200 ? 5 : 0;  // the library moves them to the front without another order
         }
         AsyncSpan step{engine::step, Context(), [](auto& f) { f.engine("llama.cpp"); }};
         step.with<engine::StepFields>([&](engine::StepFields& f) {
@@ -282,7 +283,7 @@ TEST(Mini, WritesStepsAsTheLibraryDoes) {
         for (std::size_t i = 0; i < kMembers; ++i) {
           members.push_back(npm_member_of(npm_none(), i + 1));
           members[i].decode_tokens = 1;
-          members[i].prefill_tokens = i % 3 == 0 ? 5 : 0;
+          members[i].prefill_tokens = i < 200 ? 5 : 0;  // the library moves them to the front without another order
         }
         const npm_span step = npm_step_begin();
         npm_span_set_label(step, NPM_ENGINE, "llama.cpp");
@@ -420,7 +421,9 @@ TEST(Mini, KeepsSpansOfTheParentOutOfAChild) {
   const std::uint64_t before = entries();
   const pid_t child = fork();
   if (child == 0) {
+    npm_span_set_int(span, "late", 1);
     npm_span_end(span);
+    if (entries() != before) _exit(2);
     const npm_span own = npm_span_begin("own", span);
     const bool is_orphan = (static_cast<const nopspan_open*>(own.state)->flags & NOPSPAN_FLAG_ORPHAN) != 0;
     npm_span_end(own);
@@ -432,6 +435,71 @@ TEST(Mini, KeepsSpansOfTheParentOutOfAChild) {
   EXPECT_EQ(status, 0);
   npm_span_end(span);
   EXPECT_EQ(entries(), before + 1);
+}
+
+TEST(Mini, MovesMembersWithPrefillToTheFront) {
+  const Raised raised;
+  npm_member members[5]{};
+  for (int i = 0; i < 5; ++i) members[i].request = static_cast<std::uint64_t>(i);
+  members[2].prefill_tokens = members[4].prefill_tokens = 7;
+  npm_step_end(npm_step_begin(), nullptr, members, 5);
+  EXPECT_EQ(members[0].request, 2U);
+  EXPECT_EQ(members[1].request, 4U);
+  npm_step_end(npm_step_begin(), nullptr, nullptr, 3);
+  npm_step_end(npm_step_begin(), nullptr, members, 0);
+}
+
+TEST(Mini, MakesDifferentIds) {
+  const Raised raised;
+  for (int round = 0; round < 20; ++round) {
+    std::set<std::uint64_t> ids;
+    std::vector<npm_span> open;
+    for (int i = 0; i < 500; ++i) {
+      open.push_back(npm_span_begin("work", npm_none()));
+      const auto& span = *static_cast<const nopspan_open*>(open.back().state);
+      std::uint64_t trace_id[2];
+      std::memcpy(trace_id, span.trace_id, sizeof(trace_id));
+      EXPECT_TRUE(ids.insert(span.span_id).second && ids.insert(trace_id[0]).second && ids.insert(trace_id[1]).second);
+    }
+    for (const npm_span span : open) npm_span_end(span);
+  }
+}
+
+TEST(Mini, FreesTheBufferOfAThreadThatEnds) {
+  const Raised raised;
+  unsigned long mark = 1;
+  std::thread([&] {
+    npm_span_end(npm_span_begin("first", npm_none()));
+    const nopspan_thread& thread = thread_of(mini());
+    mark = reinterpret_cast<std::uintptr_t>(&thread);
+  }).join();
+  const auto& thread = *reinterpret_cast<const nopspan_thread*>(mark);
+  EXPECT_EQ(thread.mark, 0U);
+  EXPECT_EQ(thread.first, thread.next);
+}
+
+TEST(Mini, RepairsKeys) {
+  const Raised raised;
+  const npm_span span = npm_span_begin("work", npm_none());
+  npm_span_set_int(span, "a\xff\n", 1);
+  npm_span_set_int(span, "a??", 2);
+  npm_span_end(span);
+  const npm_span event = npm_event_begin("event", npm_none());
+  const npm_span child = npm_span_begin("child of an event", event);
+  EXPECT_NE(static_cast<const nopspan_open*>(child.state)->root_id, 0U);
+  npm_span_set_usage(event, 1, 2, 3, 4);
+  npm_span_first_token(event);
+  EXPECT_EQ(
+      static_cast<const nopspan_open*>(event.state)->flags & (NOPSPAN_FLAG_HAS_USAGE | NOPSPAN_FLAG_HAS_FIRST_TOKEN),
+      0U);
+  npm_span_set_ints(child, "null", nullptr, 2);
+  npm_span_set_texts(child, "null", nullptr, 2);
+  npm_request_set_times(child, nullptr);
+  npm_span_set_times(child, ~std::uint64_t{0} / 2, 1);
+  npm_span_first_token(child);
+  EXPECT_EQ(static_cast<const nopspan_open*>(child.state)->first_token_ns, 0U);
+  npm_span_end(child);
+  npm_span_end(event);
 }
 
 TEST(Mini, CountsWhatDoesNotFit) {
@@ -446,6 +514,7 @@ TEST(Mini, CountsWhatDoesNotFit) {
   EXPECT_EQ(counted(&nopspan::Stats::spans_over_limit), 1U);
   EXPECT_EQ(counted(&nopspan::Stats::spans_dropped), 1U);
   static char memory[512 * 1024];
+  std::memset(memory, 0xaa, sizeof(memory));
   const std::size_t more = npm_add_memory(memory, sizeof(memory));
   EXPECT_GE(more, 64U);
   for (std::size_t i = 0; i < more; ++i) {
@@ -497,12 +566,15 @@ TEST(Mini, LosesNothingOfMoreThreadsThanItHasBuffers) {
 
 TEST(Mini, SurvivesSignalHandlers) {
   static volatile std::sig_atomic_t handled;
+  static npm_span current;
   handled = 0;
+  current = npm_none();
   struct sigaction action {};
   action.sa_handler = [](int) {
     const npm_span span = npm_span_begin("signal", npm_none());
     npm_span_set_int(span, "number", 1);
     npm_span_end(span);
+    npm_span_set_text(current, "from the handler", "value");
     handled = handled + 1;
   };
   sigaction(SIGALRM, &action, nullptr);
@@ -510,9 +582,9 @@ TEST(Mini, SurvivesSignalHandlers) {
   const itimerval often{{0, 200}, {0, 200}}, never{};
   setitimer(ITIMER_REAL, &often, nullptr);
   while (handled < 500) {
-    const npm_span span = npm_span_begin("work", npm_none());
-    npm_span_set_text(span, "key", "value");
-    npm_span_end(span);
+    current = npm_span_begin("work", npm_none());
+    for (int i = 0; i < 20; ++i) npm_span_set_int(current, i % 2 == 0 ? "key" : "another key", i);
+    npm_span_end(current);
   }
   setitimer(ITIMER_REAL, &never, nullptr);
 }

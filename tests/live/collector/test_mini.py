@@ -3,6 +3,7 @@
 
 import json
 import os
+import time
 
 import harness
 from harness import Bpftrace, Program, nopspan, program_path
@@ -79,6 +80,17 @@ class Mini(harness.Test):
             self.assertEqual(record.stop(), 0)
         names = [json.loads(line).get("name") for line in nopspan("replay", path, "--spans").stdout.splitlines()]
         self.assertIn("held", names)
+
+    def test_threads_that_end_report_each_span_once(self):
+        path = os.path.join(self.temporary_folder(), "threads.rec")
+        with Record(path, "--binary", self.binary, "--max-age", "200ms") as record:
+            with mini() as program:
+                program.ask("threads")
+                time.sleep(1)  # the collector fetches what threads hold
+                program.ask("threads")
+            self.assertEqual(record.stop(), 0)
+        ids = [json.loads(line).get("span_id") for line in nopspan("replay", path, "--spans").stdout.splitlines() if '"short"' in line]
+        self.assertEqual((len(ids), len(set(ids))), (200, 200))
 
     def test_a_span_that_is_open_at_exit_is_reported(self):
         path = os.path.join(self.temporary_folder(), "exit.rec")

@@ -4,6 +4,7 @@
  * answer each: */
 #define NPM_IMPLEMENTATION
 #include <nopspan_mini.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -48,6 +49,21 @@ static void work(const char* caller) {
   npm_span_end(server);
 }
 
+static void* short_thread(void* unused) {
+  int i;
+  (void)unused;
+  for (i = 0; i < 5; ++i) npm_span_end(npm_span_begin("short", npm_none()));
+  return NULL;
+}
+
+/* Threads that end while their spans may still wait in the buffer. */
+static void run_threads(void) {
+  pthread_t threads[20];
+  int i;
+  for (i = 0; i < 20; ++i) pthread_create(&threads[i], NULL, short_thread, NULL);
+  for (i = 0; i < 20; ++i) pthread_join(threads[i], NULL);
+}
+
 int main(void) {
   char line[256];
   printf("ready %d\n", (int)getpid());
@@ -56,6 +72,7 @@ int main(void) {
     line[strcspn(line, "\n")] = '\0';
     if (strncmp(line, "work ", 5) == 0) work(line + 5);
     if (strncmp(line, "span ", 5) == 0) npm_span_end(npm_span_begin(line + 5, npm_none()));
+    if (strcmp(line, "threads") == 0) run_threads();
     if (strcmp(line, "open") == 0) kept = npm_span_begin("kept", npm_none());
     if (strcmp(line, "hold") == 0) npm_span_end(npm_span_begin("held", kept)); /* it waits in the buffer */
     if (strcmp(line, "exit") == 0) return 0;
