@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The documents: their links and references exist, and their C++ and CMake is compiled.
 
-Each block marked ```cpp is compiled as a file of its own, as C++17. Blocks marked ```cpp c++20 are C++20. A block marked
+Each block marked ```cpp is compiled as a file of its own, as C++17. Blocks marked ```cpp c++20 are C++20, and those marked ```c are C99. A block marked
 ```cpp, ```c or ```python and the path of a file is an excerpt of that file. Each block marked ```cmake is the end of a
 project with the program `app`. tests/live runs the commands, which are marked ```sh.
 """
@@ -108,6 +108,10 @@ class Documents(unittest.TestCase):
                 jobs.append((f"{place} with {compiler} -std={standard}",
                              [compiler, f"-std={standard}", *asio, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I", INCLUDE, "-x",
                               "c++", "-"], text))
+        for place, words, text in snippets():
+            if words == ["c"]:
+                jobs.append((f"{place} as C99", ["gcc", "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-I", INCLUDE,
+                                                 "-x", "c", "-"], text))
         failures = surroundings.compile_all(jobs)
         self.assertEqual(failures, [], "\n".join(failures))
 
@@ -157,7 +161,7 @@ class Documents(unittest.TestCase):
         """Otherwise C++ would not be compiled, and commands would not be run."""
         cut = {place for place, _, _ in excerpts()}
         self.assertEqual([place for place, words, _ in snippets()
-                          if words[:1] not in (["cpp"], ["cmake"], ["sh"], ["text"]) and place not in cut], [])
+                          if words[:1] not in (["cpp"], ["c"], ["cmake"], ["sh"], ["text"]) and place not in cut], [])
         hidden = [place for place, words, text in snippets() if words[0] in ("sh", "text") and re.search(r"nopspan::|#include", text)]
         self.assertEqual(hidden, [])
 
