@@ -225,7 +225,7 @@ TEST(CApi, FieldsHaveTheirTypes) {
     span.set("null", nullptr).set("text", "value").set("no text", static_cast<const char*>(nullptr));
     span.set("part", "val").set("ints", {1, -2, 3}).set("doubles", {0.5, 2.0});
     span.set("texts", std::vector<const char*>{"a", nullptr, "b"}).measure("rows", 42).measure("seconds", 1.5);
-    span.tenant("acme").label("zone", "eu").set("tool_name", "search");
+    span.tenant("acme").label("route", "eu").set("tool_name", "search");
     span.end();
   });
 }

@@ -179,7 +179,7 @@ static void fields(void) {
   nopspan_span_measure_int(span, "rows", 42);
   nopspan_span_measure_double(span, "seconds", 1.5);
   nopspan_span_tenant(span, "acme");
-  nopspan_span_set_label(span, "zone", "eu");
+  nopspan_span_set_label(span, "route", "eu");
   nopspan_span_tool_name(span, "search");
   nopspan_span_end(span);
 }
