@@ -219,14 +219,16 @@ TEST(CApi, CompleteSpansHaveTheGivenTimes) {
 }
 
 TEST(CApi, FieldsHaveTheirTypes) {
-  expect_same(&c_program::fields, [] {
-    AsyncSpan span{"c.fields"};
-    span.set("int", -5).set("uint", 5U).set("large", UINT64_MAX).set("double", 0.5).set("bool", true);
-    span.set("null", nullptr).set("text", "value").set("no text", static_cast<const char*>(nullptr));
-    span.set("part", "val").set("ints", {1, -2, 3}).set("doubles", {0.5, 2.0});
-    span.set("texts", std::vector<const char*>{"a", nullptr, "b"}).measure("rows", 42).measure("seconds", 1.5);
-    span.tenant("acme").label("route", "eu").set("tool_name", "search");
-    span.end();
+  expect_in_child([] {  // a process has few keys of labels
+    expect_same(&c_program::fields, [] {
+      AsyncSpan span{"c.fields"};
+      span.set("int", -5).set("uint", 5U).set("large", UINT64_MAX).set("double", 0.5).set("bool", true);
+      span.set("null", nullptr).set("text", "value").set("no text", static_cast<const char*>(nullptr));
+      span.set("part", "val").set("ints", {1, -2, 3}).set("doubles", {0.5, 2.0});
+      span.set("texts", std::vector<const char*>{"a", nullptr, "b"}).measure("rows", 42).measure("seconds", 1.5);
+      span.tenant("acme").label("route", "eu").set("tool_name", "search");
+      span.end();
+    });
   });
 }
 
