@@ -795,7 +795,8 @@ __attribute__((hot)) void batch_span(ThreadState* thread, const SpanState& span,
 }
 
 void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& point) noexcept {
-  BatchBuffer* batch = open_batch(thread, most_bytes(event), point.time_ns);
+  const std::uint64_t now = event.end_ns == 0 ? point.time_ns : thread->clock.now();
+  BatchBuffer* batch = open_batch(thread, most_bytes(event), now);
   if (batch == nullptr) return;
   EntryWriter out(*batch);
   const bool is_gauge = point.kind == NOPSPAN_ENTRY_GAUGE;
@@ -822,8 +823,8 @@ void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& 
     out.attributes(encoded.size, encoded.dropped > 0);
   }
   note_root(*batch, event.context, false, 0);
-  out.finish(point.time_ns);
-  flush_if_due(*batch, point.time_ns, false);
+  out.finish(now);
+  flush_if_due(*batch, now, false);
 }
 
 void discard_batch(ThreadState* thread) noexcept {

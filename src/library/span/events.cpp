@@ -13,6 +13,7 @@
 #include "state/span_pool.h"
 #include "thread/thread_state.h"
 
+#include <nopspan/detail/bridge.h>
 #include <nopspan/execute.h>
 #include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
@@ -211,7 +212,7 @@ void report_point(ThreadState* thread, SpanState& event) noexcept {
     report_engine_stats(thread, event);
     return;
   }
-  const std::uint64_t now = thread->clock.now();
+  const std::uint64_t now = event.end_ns != 0 ? event.end_ns : thread->clock.now();
   if (point_probes_up()) {
     if (is_retry(event)) {
       fire_retry(thread, event, now);
@@ -236,6 +237,8 @@ FieldSink* point_begin(Point point, Name name, ContextRef span) noexcept {
   event->point = point;
   return event;
 }
+
+void point_at(FieldSink* sink, std::uint64_t time_ns) noexcept { static_cast<SpanState*>(sink)->end_ns = time_ns; }
 
 void point_discard(FieldSink* sink) noexcept { release(static_cast<SpanState*>(sink)); }
 

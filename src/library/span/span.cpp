@@ -19,9 +19,12 @@
 #include "state/step_data.h"
 #include "thread/thread_state.h"
 
+#include <nopspan/detail/bridge.h>
 #include <nopspan/fiber.h>
 #include <nopspan/span.h>
 
+#include <atomic>
+#include <cstring>
 #include <exception>
 #include <new>
 
@@ -300,13 +303,31 @@ NOPSPAN_HOT SpanState* begin_scope(Name name, SpanOptions options) noexcept {
   return span;
 }
 
-NOPSPAN_HOT SpanState* begin_async(Name name, const Context& parent, SpanOptions options) noexcept {
+// Gives a span the place that a bridge decides, instead of the one that place() made.
+__attribute__((noinline)) void move_to(SpanState& span, const TracePlace& place) noexcept {
+  ContextHead& context = span.context;
+  if (std::memcmp(context.trace_id, place.trace_id, kTraceIdBytes) != 0) {
+    // The application's id of the request is that of the other trace.
+    context.bits &= static_cast<std::uint8_t>(~ContextAccess::kForeign);
+    std::memcpy(context.trace_id, place.trace_id, kTraceIdBytes);
+  }
+  if (context.root_id == context.span_id) context.root_id = place.span_id;
+  context.span_id = place.span_id;
+  context.trace_flags = place.trace_flags;
+  span.begins_request = false;  // its metadata must not have another id
+  span.flags &= ~(NOPSPAN_FLAG_FOREIGN_ID | NOPSPAN_FLAG_SAMPLED | NOPSPAN_FLAG_RANDOM);
+  span.flags |= context_flags(context);
+}
+
+NOPSPAN_HOT SpanState* begin_async(Name name, const Context& parent, SpanOptions options,
+                                   const TracePlace* given) noexcept {
   const LibraryGuard guard;
   if (!guard) return nullptr;
   SpanState* span = begin(guard.thread(), name, options);
   if (span == nullptr) return nullptr;
   span->flags |= NOPSPAN_FLAG_ASYNC;
   place(guard.thread(), *span, ContextAccess::head(parent), ContextAccess::foreign(parent));
+  if (__builtin_expect(given != nullptr, 0)) move_to(*span, *given);
   span->uncaught = static_cast<int>(*guard.thread()->exceptions_in_flight);
   span->state.store(OpenSpan::kOpen, std::memory_order_release);
   return span;
@@ -456,7 +477,13 @@ NOPSPAN_HOT void end_scope(SpanState* span) noexcept {
 SpanState* span_begin(Name name, SpanOptions options) noexcept { return begin_scope(name, options); }
 
 SpanState* async_begin(Name name, ContextRef parent, SpanOptions options) noexcept {
-  return ContextAccess::use(parent, [&](const Context& context) { return begin_async(name, context, options); });
+  return ContextAccess::use(parent,
+                            [&](const Context& context) { return begin_async(name, context, options, nullptr); });
+}
+
+SpanState* async_begin_at(Name name, ContextRef parent, SpanOptions options, const TracePlace& place) noexcept {
+  return ContextAccess::use(parent,
+                            [&](const Context& context) { return begin_async(name, context, options, &place); });
 }
 
 void span_started(SpanState* span) noexcept { start_scope(span); }
@@ -595,6 +622,22 @@ Context async_parent(SpanState* span) noexcept {
 }
 
 std::uint64_t id_of(const SpanState* span) noexcept { return span->context.span_id; }
+
+Context last_context(const SpanState* span) noexcept { return make_context(span->context, span->foreign_id); }
+
+TracePlace place_of(const SpanState* span) noexcept { return place_in(span->context); }
+
+// Tracers may be reading the span.
+void span_rename(SpanState* span, Name name) noexcept {
+  const LibraryGuard guard;
+  if (!guard) return;
+  span->state.store(OpenSpan::kChanging, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_release);
+  ++span->generation;
+  span->name = copy_name(name, span->name_text);
+  span->name_size = static_cast<std::uint32_t>(span->name.size);
+  span->state.store(OpenSpan::kOpen, std::memory_order_release);
+}
 
 bool metadata_threw() noexcept {
   if (is_thread_exit()) return false;

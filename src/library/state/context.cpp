@@ -194,6 +194,28 @@ Context read_headers(const ReceivedHeaders& received) noexcept {
   return context;
 }
 
+Context context_at(const TracePlace& place, bool is_remote, Text tracestate, Text baggage) noexcept {
+  const InsideLibrary inside;
+  Context context;
+  ContextHead& head = ContextAccess::head(context);
+  char checked[kMaxTracestateBytes];
+  std::size_t size = 0;
+  if (place.span_id != 0 && !all_zero(place.trace_id, kTraceIdBytes)) {
+    std::memcpy(head.trace_id, place.trace_id, kTraceIdBytes);
+    head.span_id = place.span_id;
+    head.trace_flags = place.trace_flags;
+    head.bits = ContextAccess::kHasTrace | (is_remote ? ContextAccess::kRemote : 0);
+    if (!tracestate.empty()) size = check_tracestate(&tracestate, 1, checked);
+  }
+  if (size == 0 && baggage.empty()) return context;
+  StoredBaggage stored;
+  if (!baggage.empty()) read_baggage(&baggage, 1, head, stored);
+  head.headers = store_headers({checked, size}, stored.view());
+  return context;
+}
+
+TracePlace place_of(const Context& context) noexcept { return place_in(ContextAccess::head(context)); }
+
 }  // namespace detail
 
 Context extract_environment() noexcept {

@@ -5,6 +5,7 @@
 #include "state/identity.h"
 
 #include <nopspan/context.h>
+#include <nopspan/detail/bridge.h>
 
 #include <cstdint>
 #include <cstring>
@@ -48,6 +49,13 @@ inline void copy_context(ContextHead& to, char (&to_foreign)[64], const ContextH
   if (__builtin_expect((from.bits & ContextAccess::kForeign) != 0, 0)) {
     std::memcpy(to_foreign, from_foreign, sizeof(to_foreign));
   }
+}
+inline TracePlace place_in(const ContextHead& head) noexcept {
+  TracePlace place;
+  std::memcpy(place.trace_id, head.trace_id, sizeof(place.trace_id));
+  place.span_id = head.span_id;
+  place.trace_flags = head.trace_flags;
+  return place;
 }
 inline Context make_context(const ContextHead& head, const char* foreign) noexcept {
   Context context;

@@ -28,7 +28,7 @@ struct SpanState : FieldSink {
   Frame frame;                               // its place on its thread's context stack
   Slabs::Claim place;                        // in span_slabs
   std::atomic<std::uint64_t> handle{0};      // of the C API: the handle's `check`; 0 if no handle may use the state
-  std::uint64_t end_ns = 0;                  // 0: the time is read when the span ends
+  std::uint64_t end_ns = 0;                  // 0: the time is read when the span ends, or when the event is emitted
   std::uint64_t duration_ns = 0;
   int uncaught = 0;             // exceptions in flight on its thread when it began
   bool started = false;         // its start was emitted
