@@ -9,6 +9,9 @@ if(NOPSPAN_RECORDING)
   list(APPEND nopspan_installed nopspan_recording nopspan_recording_static)
   list(APPEND nopspan_pcs nopspan-recording nopspan-recording-static)
 endif()
+if(NOPSPAN_OPENTELEMETRY)
+  list(APPEND nopspan_installed nopspan_opentelemetry nopspan_opentelemetry_static)
+endif()
 install(
   TARGETS ${nopspan_installed}
   EXPORT nopspan-targets

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+/// @file
+/// Spans of programs that are instrumented with the API of opentelemetry-cpp: nopspan as its TracerProvider. Link
+/// nopspan::opentelemetry and call install() once. docs/opentelemetry.md describes how the API's spans are mapped.
+///
+/// @code
+/// #include <nopspan/opentelemetry.h>
+///
+/// #include <opentelemetry/trace/provider.h>
+///
+/// int main() {
+///   nopspan::opentelemetry::install();
+///   const auto tracer = opentelemetry::trace::Provider::GetTracerProvider()->GetTracer("shop", "1.0");
+///   const auto span = tracer->StartSpan("order", {{"items", 3}});
+///   span->End();
+/// }
+/// @endcode
+///
+/// While no tracer or handler is attached, and no SDK is installed, a span of the API costs no more than with the API's
+/// own no-op provider. If an SDK is installed, every span is in both systems, with the same ids.
+///
+/// The API has several ABIs, and the library has all of these that do not use the standard library's types. The
+/// program's setting of OPENTELEMETRY_ABI_VERSION_NO selects one.
+#ifndef NOPSPAN_OPENTELEMETRY_H
+#define NOPSPAN_OPENTELEMETRY_H
+
+#include <opentelemetry/nostd/shared_ptr.h>
+#include <opentelemetry/trace/tracer_provider.h>
+#include <opentelemetry/version.h>
+
+// The namespace of everything that depends on the API's ABI. With another ABI, a program does not link.
+#if defined(OPENTELEMETRY_STL_VERSION)
+#define NOPSPAN_OPENTELEMETRY_ABI \
+  OPENTELEMETRY_CONCAT(OPENTELEMETRY_CONCAT(v, OPENTELEMETRY_ABI_VERSION_NO), \
+                       OPENTELEMETRY_CONCAT(_stl, OPENTELEMETRY_STL_VERSION))
+#else
+#define NOPSPAN_OPENTELEMETRY_ABI OPENTELEMETRY_CONCAT(v, OPENTELEMETRY_ABI_VERSION_NO)
+#endif
+
+/// nopspan as a provider of the API of opentelemetry-cpp.
+namespace nopspan::opentelemetry {
+inline namespace NOPSPAN_OPENTELEMETRY_ABI {
+
+/// Makes nopspan the API's global TracerProvider. If another one is installed, such as an SDK's, it is wrapped: it
+/// receives every call as before.
+///
+/// Call it at the start of the program, after RuntimeContext::SetRuntimeContextStorage() if the program calls that. If
+/// an SDK is installed later, call it again: the SDK has replaced nopspan, and this call wraps the SDK. Tracers that
+/// the program has obtained in between then use the SDK too. Further calls do nothing.
+///
+/// After this call, Provider::GetTracerProvider() is not the SDK's object. A program that casts it to the SDK's class,
+/// for example to call ForceFlush(), must keep the pointer that it gave to SetTracerProvider() instead.
+///
+/// Returns whether nopspan's provider is installed: false if there is no memory.
+bool install() noexcept;
+
+/// A provider that passes all calls on to `inner`, and makes nopspan's spans of them. It is for programs that do not use
+/// the API's global provider. `inner` may be null. Returns `inner` if there is no memory.
+::opentelemetry::nostd::shared_ptr<::opentelemetry::trace::TracerProvider> wrap(
+    const ::opentelemetry::nostd::shared_ptr<::opentelemetry::trace::TracerProvider>& inner) noexcept;
+
+}  // namespace NOPSPAN_OPENTELEMETRY_ABI
+}  // namespace nopspan::opentelemetry
+
+#endif  // NOPSPAN_OPENTELEMETRY_H

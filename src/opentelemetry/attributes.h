@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The API's texts, attributes and times as nopspan has them.
+#pragma once
+
+#include <nopspan/detail/field_calls.h>
+#include <nopspan/opentelemetry.h>
+#include <nopspan/types.h>
+
+#include <opentelemetry/common/attribute_value.h>
+#include <opentelemetry/common/key_value_iterable.h>
+#include <opentelemetry/common/timestamp.h>
+#include <opentelemetry/nostd/span.h>
+#include <opentelemetry/nostd/string_view.h>
+#include <opentelemetry/nostd/variant.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace nopspan::opentelemetry {
+inline namespace NOPSPAN_OPENTELEMETRY_ABI {
+
+namespace api = ::opentelemetry;
+
+inline Text text_of(api::nostd::string_view text) noexcept {
+  return text.data() != nullptr ? Text(text.data(), text.size()) : Text("", 0);
+}
+
+// Sets one attribute: a visitor of the API's value.
+struct PutAttribute {
+  detail::FieldSink* sink;
+  Text key;
+
+  void operator()(bool value) const noexcept { detail::put_bool(sink, key, value, false); }
+  void operator()(std::int32_t value) const noexcept { detail::put_int(sink, key, value, false); }
+  void operator()(std::int64_t value) const noexcept { detail::put_int(sink, key, value, false); }
+  void operator()(std::uint32_t value) const noexcept { detail::put_int(sink, key, value, false); }
+  void operator()(std::uint64_t value) const noexcept { detail::put_uint(sink, key, value, false); }
+  void operator()(double value) const noexcept { detail::put_double(sink, key, value, false); }
+  void operator()(const char* value) const noexcept { detail::put_text(sink, key, Text(value), false); }
+  void operator()(api::nostd::string_view value) const noexcept { detail::put_text(sink, key, text_of(value), false); }
+  template <class T>
+  void operator()(api::nostd::span<const T> values) const {
+    detail::put(sink, key, detail::Row<T>{values.data(), values.size()}, false);
+  }
+  void operator()(api::nostd::span<const api::nostd::string_view> values) const {
+    detail::put(sink, key, Views{values}, false);
+  }
+
+ private:
+  // A range of std::string_view.
+  struct Views {
+    struct Iterator {
+      const api::nostd::string_view* at;
+      std::string_view operator*() const noexcept { return text_of(*at).view(); }
+      Iterator& operator++() noexcept {
+        ++at;
+        return *this;
+      }
+      bool operator!=(const Iterator& other) const noexcept { return at != other.at; }
+    };
+    [[nodiscard]] Iterator begin() const noexcept { return {values.data()}; }
+    [[nodiscard]] Iterator end() const noexcept { return {values.data() + values.size()}; }
+
+    api::nostd::span<const api::nostd::string_view> values;
+  };
+};
+
+inline void put_attribute(detail::FieldSink* sink, api::nostd::string_view key,
+                          const api::common::AttributeValue& value) noexcept {
+  detail::guarded([&] { api::nostd::visit(PutAttribute{sink, text_of(key)}, value); });
+}
+
+inline void put_attributes(detail::FieldSink* sink, const api::common::KeyValueIterable& attributes) noexcept {
+  attributes.ForEachKeyValue([sink](api::nostd::string_view key, api::common::AttributeValue value) noexcept {
+    put_attribute(sink, key, value);
+    return true;
+  });
+}
+
+inline std::int64_t ns_of(std::chrono::nanoseconds duration) noexcept { return duration.count(); }
+inline std::int64_t steady_now() noexcept {
+  return ns_of(std::chrono::steady_clock::now().time_since_epoch());
+}
+// A time of the system's clock as one of CLOCK_MONOTONIC. A time before the start of the host becomes 1, because 0
+// means now.
+inline std::int64_t monotonic(api::common::SystemTimestamp time) noexcept {
+  const std::int64_t system = ns_of(std::chrono::system_clock::now().time_since_epoch());
+  const std::int64_t found = ns_of(time.time_since_epoch()) - system + steady_now();
+  return found > 0 ? found : 1;
+}
+
+}  // namespace NOPSPAN_OPENTELEMETRY_ABI
+}  // namespace nopspan::opentelemetry

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// A span of the API that nopspan records.
+#pragma once
+
+#include "attributes.h"
+
+#include <nopspan/context.h>
+#include <nopspan/detail/bridge.h>
+
+#include <opentelemetry/trace/span.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <typeinfo>
+
+namespace nopspan::opentelemetry {
+inline namespace NOPSPAN_OPENTELEMETRY_ABI {
+
+using ApiSpan = api::nostd::shared_ptr<api::trace::Span>;
+
+detail::TracePlace place_of(const api::trace::SpanContext& context) noexcept;
+
+// The API allows several threads to use a span at the same time. nopspan's span belongs to one thread at a time, so
+// each call takes the lock.
+class Span final : public api::trace::Span {
+ public:
+  // `offset_ns` is what the start is after the time of the steady clock at which it was given. `inner` is null without
+  // an SDK.
+  Span(detail::SpanState* state, std::int64_t offset_ns, ApiSpan inner) noexcept
+      : state_(state), offset_ns_(offset_ns), inner_(std::move(inner)) {}
+  ~Span() override;
+  Span(const Span&) = delete;
+  Span& operator=(const Span&) = delete;
+
+  void SetAttribute(api::nostd::string_view key, const api::common::AttributeValue& value) noexcept override;
+  void AddEvent(api::nostd::string_view name) noexcept override;
+  void AddEvent(api::nostd::string_view name, api::common::SystemTimestamp time) noexcept override;
+  void AddEvent(api::nostd::string_view name, api::common::SystemTimestamp time,
+                const api::common::KeyValueIterable& attributes) noexcept override;
+  void AddEvent(api::nostd::string_view name, const api::common::KeyValueIterable& attributes) noexcept override;
+#if OPENTELEMETRY_ABI_VERSION_NO >= 2
+  void AddLink(const api::trace::SpanContext& target, const api::common::KeyValueIterable& attributes) noexcept override;
+  void AddLinks(const api::trace::SpanContextKeyValueIterable& links) noexcept override;
+#endif
+  void SetStatus(api::trace::StatusCode code, api::nostd::string_view description) noexcept override;
+  void UpdateName(api::nostd::string_view name) noexcept override;
+  void End(const api::trace::EndSpanOptions& options) noexcept override;
+  [[nodiscard]] api::trace::SpanContext GetContext() const noexcept override;
+  [[nodiscard]] bool IsRecording() const noexcept override;
+
+  // What the spans inside it inherit, also after its end.
+  [[nodiscard]] Context context() const noexcept;
+
+  // The span if it is one of this copy of the library, otherwise null.
+  static const Span* from(const api::trace::Span& span) noexcept {
+    return &typeid(span) == &typeid(Span) ? static_cast<const Span*>(&span) : nullptr;
+  }
+
+ private:
+  class Lock;
+  template <class Fill>
+  void add_event(api::nostd::string_view name, std::int64_t time_ns, const Fill& fill) const noexcept;
+
+  mutable std::atomic<bool> locked_{false};
+  detail::SpanState* state_;  // null: it has ended
+  std::int64_t offset_ns_;
+  api::trace::StatusCode status_ = api::trace::StatusCode::kUnset;
+  std::string description_;
+  Context last_;  // after the end
+  ApiSpan inner_;
+};
+
+void put_links(detail::FieldSink* sink, const api::trace::SpanContextKeyValueIterable& links) noexcept;
+
+}  // namespace NOPSPAN_OPENTELEMETRY_ABI
+}  // namespace nopspan::opentelemetry

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tracer.h"
+
+#include <nopspan/detail/gate.h>
+#include <nopspan/span.h>
+
+#include <opentelemetry/baggage/baggage_context.h>
+#include <opentelemetry/trace/context.h>
+#include <opentelemetry/trace/span_metadata.h>
+#include <opentelemetry/trace/trace_state.h>
+
+#include <cstring>
+#include <memory>
+#include <utility>
+
+namespace nopspan::opentelemetry {
+inline namespace NOPSPAN_OPENTELEMETRY_ABI {
+namespace {
+
+constexpr Text kScopeName{"otel.scope.name"}, kScopeVersion{"otel.scope.version"},
+    kScopeSchema{"otel.scope.schema_url"};
+
+// The span of a context, without the copy and the new span that trace::GetSpan() makes. Null if there is none.
+ApiSpan span_in(const api::context::Context& context) noexcept {
+  api::context::ContextValue value = context.GetValue(api::trace::kSpanKey);
+  if (auto* const span = api::nostd::get_if<ApiSpan>(&value)) return std::move(*span);
+  return ApiSpan(nullptr);
+}
+
+// What StartSpan() returns for a span that is not recorded and has no parent. A pointer without an owner, because
+// counting the owners would cost more than the rest of the call.
+ApiSpan invalid_span() noexcept {
+  static api::trace::DefaultSpan span(api::trace::SpanContext::GetInvalid());
+  return ApiSpan(std::shared_ptr<api::trace::Span>(std::shared_ptr<api::trace::Span>(), &span));
+}
+
+// Where a new span belongs, by the rules of the SDK: the parent that the options give if it is valid, otherwise the
+// current span.
+struct Parent {
+  explicit Parent(const api::trace::StartSpanOptions& options) noexcept {
+    if (const auto* const given = api::nostd::get_if<api::trace::SpanContext>(&options.parent)) {
+      if (given->IsValid()) {
+        remote = given;
+        return;
+      }
+    } else if (const auto* const around = api::nostd::get_if<api::context::Context>(&options.parent)) {
+      context = *around;
+      span = span_in(context);
+      if (span != nullptr && span->GetContext().IsValid()) return;
+      is_root = api::trace::IsRootSpan(context);
+      if (is_root) {
+        span = ApiSpan(nullptr);
+        return;
+      }
+    }
+    context = api::context::RuntimeContext::GetCurrent();
+    span = span_in(context);
+  }
+
+  const api::trace::SpanContext* remote = nullptr;
+  bool is_root = false;
+  api::context::Context context;
+  ApiSpan span{nullptr};
+};
+
+Context context_of(const api::trace::SpanContext& span, const api::context::Context& context) noexcept {
+  Context found;
+  detail::guarded([&] {
+    std::string tracestate, baggage;
+    if (span.IsValid()) tracestate = span.trace_state()->ToHeader();
+    if (context.HasKey(api::baggage::kBaggageHeader)) baggage = api::baggage::GetBaggage(context)->ToHeader();
+    found = detail::context_at(place_of(span), span.IsRemote(), tracestate, baggage);
+  });
+  return found;
+}
+
+// The context of a parent as nopspan has it.
+Context context_of(const Parent& parent) noexcept {
+  if (parent.remote != nullptr) return context_of(*parent.remote, api::context::RuntimeContext::GetCurrent());
+  if (parent.span != nullptr) {
+    if (const Span* const own = Span::from(*parent.span)) return own->context();
+    const api::trace::SpanContext context = parent.span->GetContext();
+    if (context.IsValid()) return context_of(context, parent.context);
+    return detail::async_parent(nullptr);  // it began before a tracer attached
+  }
+  if (parent.is_root) return {};
+  if (parent.context.HasKey(api::baggage::kBaggageHeader)) {
+    return context_of(api::trace::SpanContext::GetInvalid(), parent.context);
+  }
+  return Context::current();  // a span of nopspan's own API
+}
+
+bool is_in_trace(const Context& context, const detail::TracePlace& place) noexcept {
+  return std::memcmp(detail::place_of(context).trace_id, place.trace_id, sizeof(place.trace_id)) == 0;
+}
+
+void put_scope(detail::FieldSink* sink, const Scope& scope) noexcept {
+  if (!scope.name.empty()) detail::put_text(sink, kScopeName, scope.name, false);
+  if (!scope.version.empty()) detail::put_text(sink, kScopeVersion, scope.version, false);
+  if (!scope.schema_url.empty()) detail::put_text(sink, kScopeSchema, scope.schema_url, false);
+}
+
+}  // namespace
+
+ApiTracer inner_tracer(api::trace::TracerProvider& provider, const Scope& scope) noexcept {
+  return provider.GetTracer(scope.name, scope.version, scope.schema_url);
+}
+
+Tracer::Tracer(Scope scope, ApiTracer inner)
+    : inner_(inner.get()),
+      scope_(std::move(scope)),
+      owned_inner_(std::move(inner)),
+      owned_storage_(api::context::RuntimeContext::GetConstRuntimeContextStorage()) {
+  // The API calls the storage through a copy of this pointer, which costs more than the rest of a span that is off.
+  storage_ = const_cast<api::context::RuntimeContextStorage*>(owned_storage_.get());
+}
+
+void Tracer::wrap(api::trace::TracerProvider& provider) {
+  if (owned_inner_ != nullptr) return;
+  owned_inner_ = inner_tracer(provider, scope_);
+  inner_.store(owned_inner_.get(), std::memory_order_release);
+}
+
+bool Tracer::is_enabled() const noexcept {
+  return inner_.load(std::memory_order_acquire) != nullptr || detail::spans_wanted();
+}
+
+// If a span is not recorded, the headers that its process sends must be those of its parent. So the parent's context is
+// returned. Without a parent, that costs about one nanosecond.
+ApiSpan Tracer::unrecorded(const api::trace::StartSpanOptions& options) const {
+  const auto with = [](const api::trace::SpanContext& context) {
+    return ApiSpan(std::shared_ptr<api::trace::Span>(std::make_shared<api::trace::DefaultSpan>(context)));
+  };
+  const auto inside = [&](const api::context::Context& context) {
+    ApiSpan span = span_in(context);
+    if (span == nullptr || typeid(*span) == typeid(api::trace::DefaultSpan)) return span;  // it does nothing
+    const api::trace::SpanContext of_parent = span->GetContext();
+    return of_parent.IsValid() ? with(of_parent) : ApiSpan(nullptr);
+  };
+  if (const auto* const given = api::nostd::get_if<api::trace::SpanContext>(&options.parent)) {
+    if (__builtin_expect(given->IsValid(), 0)) return with(*given);
+  } else if (const auto* const around = api::nostd::get_if<api::context::Context>(&options.parent)) {
+    if (ApiSpan span = inside(*around); span != nullptr && span->GetContext().IsValid()) return span;
+    if (api::trace::IsRootSpan(*around)) return invalid_span();
+  }
+  const api::context::Context current = storage_->GetCurrent();
+  if (__builtin_expect(current == api::context::Context(), 1)) return invalid_span();
+  ApiSpan span = inside(current);
+  return span != nullptr ? span : invalid_span();
+}
+
+__attribute__((noinline)) ApiSpan Tracer::start(api::nostd::string_view name,
+                                                const api::common::KeyValueIterable& attributes,
+                                                const api::trace::SpanContextKeyValueIterable& links,
+                                                const api::trace::StartSpanOptions& options,
+                                                api::trace::Tracer* inner) const {
+  ApiSpan other = inner != nullptr ? inner->StartSpan(name, attributes, links, options) : ApiSpan(nullptr);
+  if (!detail::spans_wanted()) return other != nullptr ? other : unrecorded(options);
+  const std::int64_t system = ns_of(options.start_system_time.time_since_epoch());
+  const std::int64_t steady = ns_of(options.start_steady_time.time_since_epoch());
+  SpanOptions begin(static_cast<SpanKind>(static_cast<int>(options.kind) + 1));
+  std::int64_t offset = 0;
+  if (system != 0 || steady != 0) {
+    const std::int64_t at = system != 0 ? monotonic(options.start_system_time) : steady_now();
+    offset = at - (steady != 0 ? steady : steady_now());
+    begin.start = at;
+  }
+  Context parent = context_of(Parent(options));
+  detail::SpanState* state = nullptr;
+  const api::trace::SpanContext place = other != nullptr ? other->GetContext() : api::trace::SpanContext::GetInvalid();
+  if (place.IsValid()) {
+    const detail::TracePlace given = place_of(place);
+    if (!parent.empty() && !is_in_trace(parent, given)) parent = {};
+    state = detail::async_begin_at(text_of(name), parent, begin, given);
+  } else {
+    state = detail::async_begin(text_of(name), parent, begin);
+  }
+  if (state == nullptr) return other != nullptr ? other : unrecorded(options);
+  std::shared_ptr<Span> span;
+  detail::guarded([&] { span = std::make_shared<Span>(state, offset, other); });
+  if (span == nullptr) {
+    detail::async_abandon(state);
+    return other != nullptr ? other : invalid_span();
+  }
+  detail::FieldSink* const sink = detail::sink_of(state);
+  put_scope(sink, scope_);
+  put_attributes(sink, attributes);
+  put_links(sink, links);
+  detail::span_started(state);
+  return ApiSpan(std::shared_ptr<api::trace::Span>(std::move(span)));
+}
+
+ApiSpan Tracer::StartSpan(api::nostd::string_view name, const api::common::KeyValueIterable& attributes,
+                          const api::trace::SpanContextKeyValueIterable& links,
+                          const api::trace::StartSpanOptions& options) noexcept {
+  api::trace::Tracer* const inner = inner_.load(std::memory_order_acquire);
+  if (inner == nullptr && !detail::spans_wanted()) return unrecorded(options);
+  return start(name, attributes, links, options, inner);
+}
+
+#if OPENTELEMETRY_ABI_VERSION_NO == 1
+void Tracer::ForceFlushWithMicroseconds(std::uint64_t timeout) noexcept {
+  if (auto* const inner = inner_.load(std::memory_order_acquire)) inner->ForceFlushWithMicroseconds(timeout);
+}
+void Tracer::CloseWithMicroseconds(std::uint64_t timeout) noexcept {
+  if (auto* const inner = inner_.load(std::memory_order_acquire)) inner->CloseWithMicroseconds(timeout);
+}
+#endif
+
+}  // namespace NOPSPAN_OPENTELEMETRY_ABI
+}  // namespace nopspan::opentelemetry

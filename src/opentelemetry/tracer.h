@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The API's Tracer on nopspan, alone or around the Tracer of an SDK.
+#pragma once
+
+#include "span.h"
+
+#include <opentelemetry/context/runtime_context.h>
+#include <opentelemetry/trace/default_span.h>
+#include <opentelemetry/trace/tracer.h>
+#include <opentelemetry/trace/tracer_provider.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace nopspan::opentelemetry {
+inline namespace NOPSPAN_OPENTELEMETRY_ABI {
+
+using ApiTracer = api::nostd::shared_ptr<api::trace::Tracer>;
+using ApiProvider = api::nostd::shared_ptr<api::trace::TracerProvider>;
+
+// The instrumentation scope.
+struct Scope {
+  std::string name, version, schema_url;
+
+  bool operator==(const Scope& other) const noexcept {
+    return name == other.name && version == other.version && schema_url == other.schema_url;
+  }
+};
+
+class Tracer final : public api::trace::Tracer {
+ public:
+  Tracer(Scope scope, ApiTracer inner);
+
+  ApiSpan StartSpan(api::nostd::string_view name, const api::common::KeyValueIterable& attributes,
+                    const api::trace::SpanContextKeyValueIterable& links,
+                    const api::trace::StartSpanOptions& options) noexcept override;
+#if OPENTELEMETRY_ABI_VERSION_NO == 1
+  void ForceFlushWithMicroseconds(std::uint64_t timeout) noexcept override;
+  void CloseWithMicroseconds(std::uint64_t timeout) noexcept override;
+#endif
+
+  [[nodiscard]] const Scope& scope() const noexcept { return scope_; }
+  // From now on, spans are started by this provider's tracer too. Only the first call counts, because other threads may
+  // be using the tracer of an earlier one.
+  void wrap(api::trace::TracerProvider& provider);
+  // Sets what Enabled() returns, if the API has it.
+  void update_enabled() noexcept { set_enabled(*this, is_enabled()); }
+
+ private:
+  [[nodiscard]] bool is_enabled() const noexcept;
+  template <class T>
+  static auto set_enabled(T& tracer, bool enabled) noexcept -> decltype(tracer.UpdateEnabled(enabled)) {
+    if (tracer.Enabled() != enabled) tracer.UpdateEnabled(enabled);
+  }
+  static void set_enabled(const api::trace::Tracer& /*without*/, bool /*enabled*/) noexcept {}
+
+  ApiSpan unrecorded(const api::trace::StartSpanOptions& options) const;
+  ApiSpan start(api::nostd::string_view name, const api::common::KeyValueIterable& attributes,
+                const api::trace::SpanContextKeyValueIterable& links, const api::trace::StartSpanOptions& options,
+                api::trace::Tracer* inner) const;
+
+  std::atomic<api::trace::Tracer*> inner_{nullptr};  // null without an SDK
+  api::context::RuntimeContextStorage* storage_;
+  const Scope scope_;
+  ApiTracer owned_inner_;
+  api::nostd::shared_ptr<const api::context::RuntimeContextStorage> owned_storage_;
+};
+
+// The tracer of a scope. Null if there is no memory.
+ApiTracer inner_tracer(api::trace::TracerProvider& provider, const Scope& scope) noexcept;
+
+}  // namespace NOPSPAN_OPENTELEMETRY_ABI
+}  // namespace nopspan::opentelemetry
