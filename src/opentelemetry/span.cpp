@@ -149,13 +149,13 @@ void Span::End(const api::trace::EndSpanOptions& options) noexcept {
     if (!description_.empty()) detail::put_text(detail::sink_of(state_), kStatusDescription, description_, true);
     if (is_error) detail::span_fail(state_, {}, {});
   }
-  last_ = detail::last_context(state_);
+  last_.emplace(detail::last_context(state_));
   detail::async_end(std::exchange(state_, nullptr));
 }
 
 Context Span::context() const noexcept {
   const Lock lock(*this);
-  return state_ != nullptr ? detail::async_context(state_) : last_;
+  return state_ != nullptr ? detail::async_context(state_) : *last_;
 }
 
 api::trace::SpanContext Span::GetContext() const noexcept {
@@ -164,7 +164,7 @@ api::trace::SpanContext Span::GetContext() const noexcept {
   }
   const Context context = [this] {
     const Lock lock(*this);
-    return state_ != nullptr ? detail::last_context(state_) : last_;
+    return state_ != nullptr ? detail::last_context(state_) : *last_;
   }();
   const detail::TracePlace place = detail::place_of(context);
   const std::uint64_t id = __builtin_bswap64(place.span_id);

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <typeinfo>
 
@@ -68,7 +69,7 @@ class Span final : public api::trace::Span {
   std::int64_t offset_ns_;
   api::trace::StatusCode status_ = api::trace::StatusCode::kUnset;
   std::string description_;
-  Context last_;  // after the end
+  std::optional<Context> last_;  // after the end
   ApiSpan inner_;
 };
 

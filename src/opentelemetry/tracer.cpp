@@ -37,7 +37,7 @@ ApiSpan invalid_span() noexcept {
 // Where a new span belongs, by the rules of the SDK: the parent that the options give if it is valid, otherwise the
 // current span.
 struct Parent {
-  explicit Parent(const api::trace::StartSpanOptions& options) noexcept {
+  Parent(const api::trace::StartSpanOptions& options, api::context::RuntimeContextStorage& storage) noexcept {
     if (const auto* const given = api::nostd::get_if<api::trace::SpanContext>(&options.parent)) {
       if (given->IsValid()) {
         remote = given;
@@ -53,8 +53,8 @@ struct Parent {
         return;
       }
     }
-    context = api::context::RuntimeContext::GetCurrent();
-    span = span_in(context);
+    context = storage.GetCurrent();
+    if (!(context == api::context::Context())) span = span_in(context);
   }
 
   const api::trace::SpanContext* remote = nullptr;
@@ -84,7 +84,7 @@ Context context_of(const Parent& parent) noexcept {
     return detail::async_parent(nullptr);  // it began before a tracer attached
   }
   if (parent.is_root) return {};
-  if (parent.context.HasKey(api::baggage::kBaggageHeader)) {
+  if (!(parent.context == api::context::Context()) && parent.context.HasKey(api::baggage::kBaggageHeader)) {
     return context_of(api::trace::SpanContext::GetInvalid(), parent.context);
   }
   return Context::current();  // a span of nopspan's own API
@@ -165,11 +165,10 @@ __attribute__((noinline)) ApiSpan Tracer::start(api::nostd::string_view name,
     offset = at - (steady != 0 ? steady : steady_now());
     begin.start = at;
   }
-  Context parent = context_of(Parent(options));
+  Context parent = context_of(Parent(options, *storage_));
   detail::SpanState* state = nullptr;
-  const api::trace::SpanContext place = other != nullptr ? other->GetContext() : api::trace::SpanContext::GetInvalid();
-  if (place.IsValid()) {
-    const detail::TracePlace given = place_of(place);
+  if (const detail::TracePlace given = other != nullptr ? place_of(other->GetContext()) : detail::TracePlace();
+      given.span_id != 0) {
     if (!parent.empty() && !is_in_trace(parent, given)) parent = {};
     state = detail::async_begin_at(text_of(name), parent, begin, given);
   } else {
