@@ -76,25 +76,39 @@ unsigned span_kind(const Entry& entry) { return (entry.flags & NOPSPAN_FLAG_KIND
 ExportEncoder::ExportEncoder(Signal signal, const ExportOptions& options)
     : signal_(signal), options_(options), attributes_(options.semconv) {}
 
-std::uint32_t ExportEncoder::share_of(const ProcessPointer& process) {
-  if (!runs_.empty() && shares_[runs_.back().share].process == process) return runs_.back().share;
-  const auto [found, is_new] = share_numbers_.try_emplace(process.get(), static_cast<std::uint32_t>(shares_.size()));
+std::uint32_t ExportEncoder::share_of(const ProcessPointer& process, const Scope& named) {
+  const bool is_own = named == Scope();
+  std::string key;
+  if (!is_own) {
+    for (const std::string_view part : {named.name, named.version, named.schema_url}) (key += part) += '\0';
+  }
+  if (!runs_.empty()) {
+    const Share& last = shares_[runs_.back().share];
+    if (last.process == process && last.key == key) return runs_.back().share;
+  }
+  const auto [found, is_new] =
+      share_numbers_.try_emplace({process.get(), key}, static_cast<std::uint32_t>(shares_.size()));
   if (!is_new) return found->second;
-  Share share{process, {}, {}};
+  Share share{process, std::move(key), {}, {}};
   append_bytes(share.resource, 1, exported_resource(*process, options_, repaired_));
   std::string scope;
-  append_bytes(scope, 1, "nopspan");
-  if (!process->library_version.empty()) append_text(scope, 2, process->library_version);
+  const std::string_view version = is_own ? process->library_version : named.version;
+  append_text(scope, 1, is_own ? "nopspan" : named.name);
+  if (!version.empty()) append_text(scope, 2, version);
   append_bytes(share.scope, 1, scope);
   append_schema_url(share.resource, options_.semconv);
-  append_schema_url(share.scope, options_.semconv);
+  if (is_own) {
+    append_schema_url(share.scope, options_.semconv);
+  } else if (!named.schema_url.empty()) {
+    append_text(share.scope, 3, named.schema_url);
+  }
   head_bytes_ += share.resource.size() + share.scope.size() + kMostLengths;
   shares_.push_back(std::move(share));
   return found->second;
 }
 
-std::size_t ExportEncoder::begin_item(const ProcessPointer& process) {
-  const std::uint32_t share = share_of(process);
+std::size_t ExportEncoder::begin_item(const ProcessPointer& process, const Scope& scope) {
+  const std::uint32_t share = share_of(process, scope);
   const std::size_t begin = buffer_.size();
   if (runs_.empty() || runs_.back().share != share) runs_.push_back({share, begin, begin});
   return frame_.begin(buffer_);
@@ -165,9 +179,23 @@ void ExportEncoder::write_failure(const Entry& entry, std::span<const HeldEvent>
                    events);
 }
 
+// A program that sets the status itself, through OpenTelemetry's API, also reports its exceptions itself.
+void ExportEncoder::write_status(const Entry& entry, std::span<const HeldEvent> events) {
+  const std::string_view code = attributes_.status_code();
+  if (code.empty() || entry.status == kException) {
+    if (entry.failed()) write_failure(entry, events);
+    return;
+  }
+  std::string status;
+  const std::string_view description = attributes_.status_description();
+  const bool is_error = code == "ERROR";
+  if (is_error && !description.empty()) append_bytes(status, 2, attributes_.valid_text(description));
+  append_varint(status, 3, is_error ? 2 : 1);
+  append_bytes(buffer_, 15, status);
+}
+
 void ExportEncoder::write_span(const Entry& entry, std::span<const HeldEvent> events) {
   ByteBuffer& out = buffer_;
-  attributes_.read(entry);
   append_trace_id(out, 1, entry.trace_id);
   append_span_id(out, 2, entry.span_id);
   if (!entry.tracestate.empty()) append_bytes(out, 3, attributes_.valid_text(entry.tracestate));
@@ -192,7 +220,7 @@ void ExportEncoder::write_span(const Entry& entry, std::span<const HeldEvent> ev
                      events);
   }
   write_links(entry);
-  if (entry.failed()) write_failure(entry, events);
+  write_status(entry, events);
   append_fixed32(out, 16, span_flags(entry.flags));
 }
 
@@ -213,7 +241,6 @@ void ExportEncoder::write_log_context(const TraceId& trace_id, std::uint64_t spa
 }
 
 void ExportEncoder::write_log(const Entry& entry) {
-  attributes_.read(entry);
   append_fixed64(buffer_, 1, entry.start_unix_ns);
   write_severity(entry.name, entry.kind == Kind::retry);
   attributes_.write_own(buffer_, kLogAttributes);
@@ -225,7 +252,8 @@ void ExportEncoder::write_log(const Entry& entry) {
 }
 
 void ExportEncoder::add(const Entry& entry, std::span<const HeldEvent> events) {
-  const std::size_t begin = begin_item(*entry.process);
+  attributes_.read(entry);
+  const std::size_t begin = begin_item(*entry.process, entry.kind == Kind::span ? attributes_.scope() : Scope());
   if (signal_ == Signal::traces) {
     write_span(entry, events);
     ++items_.spans;
@@ -239,7 +267,7 @@ void ExportEncoder::add(const Entry& entry, std::span<const HeldEvent> events) {
 }
 
 void ExportEncoder::add(const HeldEvent& event) {
-  const std::size_t begin = begin_item(event.process);
+  const std::size_t begin = begin_item(event.process, {});
   std::string_view name;
   std::uint64_t unix_ns = 0;
   // The fields of Span.Event, and those of LogRecord that they become.

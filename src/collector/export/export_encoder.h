@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -79,8 +80,8 @@ class MessageFrame {
   std::size_t length_bytes_ = 1;
 };
 
-// Collects spans, or log records, and encodes them as one request. Each process is a resource. The scope is nopspan
-// with the version of the process's library.
+// Collects spans, or log records, and encodes them as one request. Each process is a resource. The scope is the one that
+// a span names, otherwise nopspan with the version of the process's library.
 class ExportEncoder {
  public:
   // `signal` is traces or logs.
@@ -115,6 +116,7 @@ class ExportEncoder {
  private:
   struct Share {
     ProcessPointer process;
+    std::string key;              // its scope; empty for nopspan
     std::string resource, scope;  // encoded, with their tags and schema_url
     std::size_t bytes = 0;        // of the items
   };
@@ -123,7 +125,9 @@ class ExportEncoder {
     std::size_t begin, end;
   };
 
-  std::size_t begin_item(const ProcessPointer& process);
+  using Scope = ExportedAttributes::Scope;
+
+  std::size_t begin_item(const ProcessPointer& process, const Scope& scope);
   void end_item(std::size_t begin);
   void write_span(const Entry& entry, std::span<const HeldEvent> events);
   void write_links(const Entry& entry);
@@ -133,7 +137,8 @@ class ExportEncoder {
   void write_log(const Entry& entry);
   void write_log_context(const TraceId& trace_id, std::uint64_t span_id, std::uint32_t flags, std::uint64_t unix_ns);
   void write_severity(std::string_view name, bool is_retry);
-  std::uint32_t share_of(const ProcessPointer& process);
+  void write_status(const Entry& entry, std::span<const HeldEvent> events);
+  std::uint32_t share_of(const ProcessPointer& process, const Scope& scope);
 
   const Signal signal_;
   const ExportOptions options_;
@@ -143,7 +148,7 @@ class ExportEncoder {
   ByteBuffer buffer_;
   MessageFrame frame_{2};  // spans and log_records have the same number
   std::vector<Share> shares_;
-  std::unordered_map<const Process*, std::uint32_t> share_numbers_;
+  std::map<std::pair<const Process*, std::string>, std::uint32_t> share_numbers_;
   std::vector<Run> runs_;
   std::size_t head_bytes_ = 0;
   std::uint64_t now_unix_ns_ = 0, repaired_ = 0, dropped_attributes_ = 0, made_events_ = 0;

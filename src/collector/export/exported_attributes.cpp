@@ -19,6 +19,13 @@ namespace {
 
 constexpr KeyIndex kKnownIndex(kKnownKeys);
 constexpr Known kLinks(NOPSPAN_ATTRIBUTE_LINKS);
+constexpr Known kFirstField("otel.scope.name"), kStatusCode("otel.status_code"), kLastField("otel.status_description");
+
+// Whether a known attribute of a span is a field of OTLP.
+bool is_field(std::size_t number, const Attribute& attribute) {
+  if (number < kFirstField.number || number > kLastField.number || attribute.type != Attribute::Type::text) return false;
+  return number != kStatusCode.number || attribute.text == "OK" || attribute.text == "ERROR";
+}
 
 template <class Group>
 struct KnownNumber {
@@ -105,6 +112,12 @@ void ExportedAttributes::note(std::string_view key_value, const Attribute& attri
   if (entry_->kind == Kind::span && (has_links || is_repeated(attribute))) {
     is_unchanged_ = false;  // the same fact is written elsewhere
     if (has_links) link_states_ = attribute.text;
+    return;
+  }
+  if (entry_->kind == Kind::span && is_field(number, attribute)) {
+    is_unchanged_ = false;
+    present_ |= std::uint64_t{1} << number;
+    texts_[number] = attribute.text;
     return;
   }
   const bool is_renamed = semconv_ != Semconv::v1_41 &&
@@ -244,7 +257,7 @@ void ExportedAttributes::write_outcome(ByteBuffer& out, unsigned field) {
   if (entry_->status > kException) add_number(out, field, "nopspan.status", entry_->status);
   if (!entry_->failed()) {
     add_text(out, field, "nopspan.cancel.reason", entry_->error_type);
-  } else {
+  } else if (status_code().empty() || entry_->status == kException) {
     add_text(out, field, semconv::error_type, error_type());
   }
   add_text(out, field, "nopspan.exception.kind", entry_->exception_kind);

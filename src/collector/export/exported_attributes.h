@@ -71,6 +71,11 @@ inline constexpr auto kKnownKeys = std::to_array<std::string_view>({
     "nopspan.outcome",
     "nopspan.status",
     "nopspan.partial",
+    "otel.scope.name",
+    "otel.scope.version",
+    "otel.scope.schema_url",
+    "otel.status_code",
+    "otel.status_description",
 });
 static_assert(kKnownKeys.size() < 64);
 
@@ -103,6 +108,17 @@ class ExportedAttributes {
   [[nodiscard]] ErrorTexts error_texts() const;
   // What NOPSPAN_ATTRIBUTE_LINKS says of the links, which the export writes into them.
   [[nodiscard]] std::string_view link_states() const { return link_states_; }
+  // The instrumentation scope of a span, if the process names one, and the status that it set itself. OTLP has fields for
+  // these; attributes carry them where a format has none.
+  struct Scope {
+    std::string_view name, version, schema_url;
+    bool operator==(const Scope&) const = default;
+  };
+  [[nodiscard]] Scope scope() const {
+    return {text("otel.scope.name"), text("otel.scope.version"), text("otel.scope.schema_url")};
+  }
+  [[nodiscard]] std::string_view status_code() const { return text("otel.status_code"); }
+  [[nodiscard]] std::string_view status_description() const { return text("otel.status_description"); }
   // "" if the span did not fail.
   [[nodiscard]] std::string_view error_type() const;
   // The name of a span in the GenAI conventions. The name that the process gave if the span is not one of theirs.
