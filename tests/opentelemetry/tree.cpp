@@ -200,7 +200,7 @@ class Tree {
     if (happens(10)) span.AddLink(any_context(), attributes(1));
 #endif
     for (std::size_t i = happens(40) ? below(4) : 0; i > 0; --i) {
-      const std::string name = "event " + text();
+      const std::string name = (happens(30) ? "event größe 🙂 " : "event ") + std::to_string(below(1000));
       switch (below(4)) {
         case 0:
           span.AddEvent(name);

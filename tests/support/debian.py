@@ -42,3 +42,30 @@ def bare(suite, packages):
         bootstrap(suite, packages, tree + ".new")
         os.rename(tree + ".new", tree)
     return tree
+
+
+def with_apt(suite, packages, backports=False):
+    """The same, but apt installs the packages, because debootstrap cannot resolve all dependencies. `backports`: those
+    that the suite's backports have come from there."""
+    key = hashlib.sha256(" ".join([suite, str(backports), *sorted(packages)]).encode()).hexdigest()[:12]
+    tree = os.path.join(CACHE, "apt-%s-%s" % (suite, key))
+    if os.path.exists(tree):
+        return tree
+    os.makedirs(CACHE, exist_ok=True)
+    new = tree + ".new"
+    bootstrap(suite, ["ca-certificates"], new)
+    target = []
+    if backports:
+        target = ["--target-release", suite + "-backports"]
+        with open(new + "/etc/apt/sources.list.d/backports.list", "w", encoding="ascii") as file:
+            file.write("deb %s %s-backports main\n" % (mirror(), suite))
+    with open("/etc/resolv.conf", encoding="utf-8") as here, open(new + "/etc/resolv.conf", "w", encoding="utf-8") as there:
+        there.write(here.read())
+    for command in (["-o", "Acquire::Check-Valid-Until=false", "update"],  # a mirror may be older than the clock says
+                    ["install", "--yes", "--no-install-recommends", *target, *packages]):
+        done = subprocess.run(["chroot", new, "/usr/bin/env", "DEBIAN_FRONTEND=noninteractive", "apt-get", *command],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        assert done.returncode == 0, "apt-get failed: " + done.stdout[-2000:]
+    subprocess.run(["chroot", new, "apt-get", "clean"], check=True)
+    os.rename(new, tree)
+    return tree

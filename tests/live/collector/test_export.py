@@ -25,8 +25,8 @@ STATES = ("left_out", "queued", "spooled", "in_flight", "accepted", "rejected", 
 class Export(Followed):
     """nopspan export to an HttpReceiver. A context manager: attached on entry and ended by SIGINT on exit."""
 
-    def __init__(self, http, *options, before=(), **variables):
-        super().__init__([*before, NOPSPAN, "export", "--otlp", http.url, "--protocol", "http/json", "--binary", LIBRARY, "--json",
+    def __init__(self, http, *options, before=(), binary=LIBRARY, **variables):
+        super().__init__([*before, NOPSPAN, "export", "--otlp", http.url, "--protocol", "http/json", "--binary", binary, "--json",
                           *options], env=variables)
         self.received = http.received
 
