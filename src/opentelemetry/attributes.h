@@ -84,10 +84,16 @@ inline std::int64_t steady_now() noexcept {
   return ns_of(std::chrono::steady_clock::now().time_since_epoch());
 }
 // A time of the system's clock as one of CLOCK_MONOTONIC. A time before the start of the host becomes 1, because 0
-// means now.
+// means now. If the thread is preempted between the two clocks, they are read again.
 inline std::int64_t monotonic(api::common::SystemTimestamp time) noexcept {
-  const std::int64_t system = ns_of(std::chrono::system_clock::now().time_since_epoch());
-  const std::int64_t found = ns_of(time.time_since_epoch()) - system + steady_now();
+  constexpr std::int64_t kMostApartNs = 2000;
+  std::int64_t before = 0, system = 0, after = 0;
+  for (int tries = 0; tries == 0 || (tries < 4 && after - before > kMostApartNs); ++tries) {
+    before = steady_now();
+    system = ns_of(std::chrono::system_clock::now().time_since_epoch());
+    after = steady_now();
+  }
+  const std::int64_t found = ns_of(time.time_since_epoch()) - system + before + (after - before) / 2;
   return found > 0 ? found : 1;
 }
 

@@ -116,11 +116,11 @@ void Span::AddLinks(const api::trace::SpanContextKeyValueIterable& links) noexce
 }
 #endif
 
-// Ok is final, and Unset is not a status to set: the specification of the API says so.
+// The last call counts, as in the SDK.
 void Span::SetStatus(api::trace::StatusCode code, api::nostd::string_view description) noexcept {
   if (inner_ != nullptr) inner_->SetStatus(code, description);
   const Lock lock(*this);
-  if (state_ == nullptr || code == api::trace::StatusCode::kUnset || status_ == api::trace::StatusCode::kOk) return;
+  if (state_ == nullptr) return;
   status_ = code;
   detail::guarded([&] {
     description_.clear();

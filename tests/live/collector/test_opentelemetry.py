@@ -25,10 +25,8 @@ SOURCES, BUILT = "/nopspan/source", "/nopspan/build"
 CONFIGURE = ["cmake", "-S", SOURCES + "/tests/opentelemetry", "-B", BUILT, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release",
              "-DNOPSPAN_USDT=ON", "-DNOPSPAN_RECORDING=OFF", "-DCMAKE_UNITY_BUILD=ON"]
 COUNT = 1000
-# The clocks of the SDK and of nopspan are read one after the other, and a time that the program gives as one of the
-# system's clock is converted.
-MOST_NS = 2_000_000
-TYPICAL_NS = 100_000
+# The clocks of the SDK and of nopspan are read one after the other, and the program may be preempted in between.
+MOST_APART_NS = 100_000
 
 # The differences between the two exports, apart from the resource. docs/opentelemetry.md lists them.
 OWN_ATTRIBUTES = ("thread.id",)
@@ -168,8 +166,7 @@ class Equal(Test):
         apart = sorted(abs(a - b) for a, b in pairs)
         print("%s: times are %d ns apart at the median, %d at most" % (type(self).__name__, apart[len(apart) // 2], apart[-1]),
               file=sys.stderr)
-        self.assertLess(apart[-1], MOST_NS)
-        self.assertLess(apart[len(apart) * 9 // 10], TYPICAL_NS)
+        self.assertLess(apart[len(apart) * 95 // 100], MOST_APART_NS)
 
     def compare(self, sdk, ours):
         self.assertEqual(set(sdk), set(ours))
@@ -177,7 +174,7 @@ class Equal(Test):
         for number, theirs in sdk.items():
             mine = ours[number]
             pairs += [(theirs.pop("start"), mine.pop("start")), (theirs.pop("end"), mine.pop("end"))]
-            events = [sorted(one.pop("events"), key=lambda event: (event[1] // MOST_NS, event[0])) for one in (theirs, mine)]
+            events = [one.pop("events") for one in (theirs, mine)]
             self.assertEqual(sorted((name, sorted(map(str, attributes.items()))) for name, _, attributes in events[0]),
                              sorted((name, sorted(map(str, attributes.items()))) for name, _, attributes in events[1]))
             pairs += list(zip(sorted(time for _, time, _ in events[0]), sorted(time for _, time, _ in events[1])))
@@ -210,7 +207,10 @@ class Equal(Test):
         """The same seed makes the same tree, with other ids."""
         sdk, _ = self.run_tree("sdk", seed=9)
         _, ours = self.run_tree("alone", seed=9)
-        self.assertEqual(self.by_name(sdk), self.by_name(ours))
+        theirs, mine = self.by_name(sdk), self.by_name(ours)
+        self.assertEqual(set(theirs), set(mine))
+        for name, span in theirs.items():
+            self.assertEqual(span, mine[name])
 
     def test_the_second_abi(self):
         """It has links that are added later. The SDK of Debian has not."""
