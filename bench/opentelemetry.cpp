@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The cost of a span of opentelemetry-cpp's API: with the no-op provider, with nopspan, and with the SDK. Prints rows of
-// a table. bench/opentelemetry.sh builds and runs it. It waits for a tracer before it measures nopspan again.
+// The cost of a span of opentelemetry-cpp's API: with the no-op provider, with nopspan, and with the SDK. Prints rows
+// of a table. bench/opentelemetry.sh builds and runs it. It waits for a tracer before it measures nopspan again.
 #include <nopspan/detail/gate.h>
 #include <nopspan/opentelemetry.h>
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The targets where the headers are a shell (nopspan/detail/config.h): they have the headers, and no library.
-foreach(name nopspan nopspan_static recording recording_static)
+foreach(name nopspan nopspan_static recording recording_static opentelemetry opentelemetry_static)
   add_library(nopspan_shell_${name} INTERFACE)
   add_library(nopspan::${name} ALIAS nopspan_shell_${name})
   target_compile_definitions(nopspan_shell_${name} INTERFACE NOPSPAN_SHELL=1)

@@ -80,9 +80,7 @@ inline void put_attributes(detail::FieldSink* sink, const api::common::KeyValueI
 }
 
 inline std::int64_t ns_of(std::chrono::nanoseconds duration) noexcept { return duration.count(); }
-inline std::int64_t steady_now() noexcept {
-  return ns_of(std::chrono::steady_clock::now().time_since_epoch());
-}
+inline std::int64_t steady_now() noexcept { return ns_of(std::chrono::steady_clock::now().time_since_epoch()); }
 // A time of the system's clock as one of CLOCK_MONOTONIC. A time before the start of the host becomes 1, because 0
 // means now. If the thread is preempted between the two clocks, they are read again.
 inline std::int64_t monotonic(api::common::SystemTimestamp time) noexcept {

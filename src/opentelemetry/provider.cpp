@@ -31,8 +31,8 @@ constexpr bool has_enabled<T, std::void_t<decltype(std::declval<const T&>().Enab
 
 class TracerProvider;
 
-// The tracers that the program has of nopspan's global provider, made while no SDK was installed. It is never destroyed, because tracers may be used
-// until the end of the process.
+// The tracers that the program has of nopspan's global provider, made while no SDK was installed. It is never
+// destroyed, because tracers may be used until the end of the process.
 class Tracers {
  public:
   static Tracers& instance() {
@@ -63,14 +63,13 @@ class Tracers {
     if (is_watched_) return;
     static std::once_flag once;
     std::call_once(once, [] {
-      pthread_atfork(
-          [] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
-          [] {
-            Tracers& tracers = instance();
-            const bool was_watched = std::exchange(tracers.is_watched_, false);
-            if (was_watched) tracers.watch();
-            tracers.mutex_.unlock();
-          });
+      pthread_atfork([] { instance().mutex_.lock(); }, [] { instance().mutex_.unlock(); },
+                     [] {
+                       Tracers& tracers = instance();
+                       const bool was_watched = std::exchange(tracers.is_watched_, false);
+                       if (was_watched) tracers.watch();
+                       tracers.mutex_.unlock();
+                     });
     });
     sigset_t all, before;
     sigfillset(&all);
@@ -102,8 +101,7 @@ class TracerProvider final : public api::trace::TracerProvider {
 #if OPENTELEMETRY_ABI_VERSION_NO >= 2
   ApiTracer GetTracer(api::nostd::string_view name, api::nostd::string_view version, api::nostd::string_view schema_url,
                       const api::common::KeyValueIterable* attributes) noexcept override {
-    return make(name, version, schema_url,
-                [&] { return inner_->GetTracer(name, version, schema_url, attributes); });
+    return make(name, version, schema_url, [&] { return inner_->GetTracer(name, version, schema_url, attributes); });
   }
 #else
   ApiTracer GetTracer(api::nostd::string_view name, api::nostd::string_view version,
@@ -144,9 +142,8 @@ class TracerProvider final : public api::trace::TracerProvider {
 
 ApiProvider provider_around(const ApiProvider& inner, bool is_global) noexcept {
   ApiProvider made(nullptr);
-  detail::guarded([&] {
-    made = std::shared_ptr<api::trace::TracerProvider>(std::make_shared<TracerProvider>(inner, is_global));
-  });
+  detail::guarded(
+      [&] { made = std::shared_ptr<api::trace::TracerProvider>(std::make_shared<TracerProvider>(inner, is_global)); });
   return made;
 }
 

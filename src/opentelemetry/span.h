@@ -42,7 +42,8 @@ class Span final : public api::trace::Span {
                 const api::common::KeyValueIterable& attributes) noexcept override;
   void AddEvent(api::nostd::string_view name, const api::common::KeyValueIterable& attributes) noexcept override;
 #if OPENTELEMETRY_ABI_VERSION_NO >= 2
-  void AddLink(const api::trace::SpanContext& target, const api::common::KeyValueIterable& attributes) noexcept override;
+  void AddLink(const api::trace::SpanContext& target,
+               const api::common::KeyValueIterable& attributes) noexcept override;
   void AddLinks(const api::trace::SpanContextKeyValueIterable& links) noexcept override;
 #endif
   void SetStatus(api::trace::StatusCode code, api::nostd::string_view description) noexcept override;

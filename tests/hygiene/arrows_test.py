@@ -35,7 +35,7 @@ def rooms_of(folder):
 LIBRARY_ROOMS, COLLECTOR_ROOMS = rooms_of("src/library/"), rooms_of("src/collector/")
 # The library nopspan::recording is built from its own room, with headers of these rooms of the collector.
 RECORDER_ROOMS = {"recorder", "base", "recording", "stream"}
-HANDLERS = {"recording.h", "registry.h", "event.h", "log.h", "testing.h", "testing_gmock.h", "genai.h"}
+HANDLERS = {"recording.h", "registry.h", "event.h", "log.h", "testing.h", "testing_gmock.h", "genai.h", "opentelemetry.h"}
 
 # Public headers for C.
 IN_C = ("c.h", "nopspan_mini.h")
@@ -70,9 +70,10 @@ class Arrows(unittest.TestCase):
         for path in self.folder("include"):
             for opening, name in includes(path):
                 self.assertEqual(opening, "<", f"{path}: {name}")
-                googletest = path.name == "testing_gmock.h" and name in ("gmock/gmock.h", "gtest/gtest.h")
+                outside = path.name == "testing_gmock.h" and name in ("gmock/gmock.h", "gtest/gtest.h")
+                outside = outside or (path.name == "opentelemetry.h" and name.startswith("opentelemetry/"))
                 of_c = path.name in IN_C and name in ("stdbool.h", "stddef.h", "stdint.h", "stdlib.h", "string.h")
-                self.assertTrue(name in public or name in standard or googletest or of_c, f"{path} includes <{name}>")
+                self.assertTrue(name in public or name in standard or outside or of_c, f"{path} includes <{name}>")
 
     def test_spans_do_not_know_the_registry(self):
         for header in LIGHT:
@@ -101,7 +102,7 @@ class Arrows(unittest.TestCase):
                     # The collector knows the library by the ABI of its probes only, and the names of the conventions.
                     self.assertFalse(name.startswith("nopspan/") and name not in ("nopspan/probes.h", "nopspan/semconv.h"), f"{path}: {name}")
                 elif opening == "<":
-                    known = (name in standard or SYSTEM.fullmatch(name) or f"include/{name}" in public
+                    known = (name in standard or (path.parts[1] == "opentelemetry" and name.startswith("opentelemetry/")) or SYSTEM.fullmatch(name) or f"include/{name}" in public
                              or (name, path) in BUILD_TIME)
                     self.assertTrue(known, f"{path} includes <{name}>")
                 self.assertNotEqual(name, "sys/sdt.h", f"{path}: the sites are in probes/sites.S")
@@ -116,6 +117,9 @@ class Arrows(unittest.TestCase):
     def test_rooms_include_only_what_the_tables_allow(self):
         for path in self.folder("src"):
             *_, room, _ = path.parts
+            if room == "opentelemetry":
+                self.assertEqual([name for opening, name in includes(path) if opening == '"' and "/" in name], [], path)
+                continue
             if room == "recorder":
                 allowed = RECORDER_ROOMS
                 for opening, name in includes(path):

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A tree of spans made through opentelemetry-cpp's API, from a seed. test_opentelemetry.py compares what nopspan exports
-// of it with what the SDK exports.
+// A tree of spans made through opentelemetry-cpp's API, from a seed. test_opentelemetry.py compares what nopspan
+// exports of it with what the SDK exports.
 //
 //   tree SEED COUNT sdk URL     with an SDK, which exports to URL, installed before nopspan
 //   tree SEED COUNT late URL    with an SDK that is installed after nopspan
@@ -72,7 +72,8 @@ class Tree {
   bool happens(std::uint64_t percent) { return below(100) < percent; }
 
   std::string text() {
-    static const char* const kWords[] = {"", "a", "größe", "世界", "🙂 emoji", "\"quoted\\\"", "tab\tline\n", "plain text"};
+    static const char* const kWords[] = {"",          "a", "größe", "世界", "🙂 emoji", "\"quoted\\\"", "tab\tline\n",
+                                         "plain text"};
     return kWords[below(8)] + std::to_string(below(1000));
   }
   // Keeps what a value refers to.
@@ -141,7 +142,8 @@ class Tree {
     std::uint8_t trace_id[16], span_id[8];
     for (auto& byte : trace_id) byte = static_cast<std::uint8_t>(random_() | 1U);
     for (auto& byte : span_id) byte = static_cast<std::uint8_t>(random_() | 1U);
-    const auto state = happens(50) ? trace::TraceState::FromHeader("vendor=value,other=1") : trace::TraceState::GetDefault();
+    const auto state =
+        happens(50) ? trace::TraceState::FromHeader("vendor=value,other=1") : trace::TraceState::GetDefault();
     return {trace::TraceId(trace_id), trace::SpanId(span_id), trace::TraceFlags(trace::TraceFlags::kIsSampled), true,
             state};
   }
@@ -186,7 +188,8 @@ class Tree {
     }
     if (happens(10)) span->UpdateName("renamed " + name);
     if (happens(15)) span->SetStatus(trace::StatusCode::kOk);
-    if (happens(15)) span->SetStatus(trace::StatusCode::kError, happens(70) ? keep_text("fehlgeschlagen: " + text()) : "");
+    if (happens(15))
+      span->SetStatus(trace::StatusCode::kError, happens(70) ? keep_text("fehlgeschlagen: " + text()) : "");
     trace::EndSpanOptions end;
     if (has_times && happens(50)) end.end_steady_time = common::SteadyTimestamp(std::chrono::steady_clock::now());
     span->End(end);
@@ -290,7 +293,8 @@ int main(int count, char** arguments) {
   std::shared_ptr<opentelemetry::sdk::trace::TracerProvider> sdk;
   if (mode != "alone") sdk = make_sdk(arguments[4]);
   const auto install_sdk = [&] {
-    trace::Provider::SetTracerProvider(nostd::shared_ptr<trace::TracerProvider>(std::shared_ptr<trace::TracerProvider>(sdk)));
+    trace::Provider::SetTracerProvider(
+        nostd::shared_ptr<trace::TracerProvider>(std::shared_ptr<trace::TracerProvider>(sdk)));
   };
   if (mode == "sdk") install_sdk();
 #endif

@@ -80,8 +80,8 @@ class MessageFrame {
   std::size_t length_bytes_ = 1;
 };
 
-// Collects spans, or log records, and encodes them as one request. Each process is a resource. The scope is the one that
-// a span names, otherwise nopspan with the version of the process's library.
+// Collects spans, or log records, and encodes them as one request. Each process is a resource. The scope is the one
+// that a span names, otherwise nopspan with the version of the process's library.
 class ExportEncoder {
  public:
   // `signal` is traces or logs.

@@ -23,7 +23,8 @@ constexpr Known kFirstField("otel.scope.name"), kStatusCode("otel.status_code"),
 
 // Whether a known attribute of a span is a field of OTLP.
 bool is_field(std::size_t number, const Attribute& attribute) {
-  if (number < kFirstField.number || number > kLastField.number || attribute.type != Attribute::Type::text) return false;
+  if (number < kFirstField.number || number > kLastField.number || attribute.type != Attribute::Type::text)
+    return false;
   return number != kStatusCode.number || attribute.text == "OK" || attribute.text == "ERROR";
 }
 

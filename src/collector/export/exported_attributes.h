@@ -108,8 +108,8 @@ class ExportedAttributes {
   [[nodiscard]] ErrorTexts error_texts() const;
   // What NOPSPAN_ATTRIBUTE_LINKS says of the links, which the export writes into them.
   [[nodiscard]] std::string_view link_states() const { return link_states_; }
-  // The instrumentation scope of a span, if the process names one, and the status that it set itself. OTLP has fields for
-  // these; attributes carry them where a format has none.
+  // The instrumentation scope of a span, if the process names one, and the status that it set itself. OTLP has fields
+  // for these; attributes carry them where a format has none.
   struct Scope {
     std::string_view name, version, schema_url;
     bool operator==(const Scope&) const = default;
