@@ -15,7 +15,7 @@ namespace nopspan::opentelemetry {
 inline namespace NOPSPAN_OPENTELEMETRY_ABI {
 namespace {
 
-// What exporters of formats without a status do; nopspan's export makes OTLP's status of it.
+// The attributes that OpenTelemetry defines for formats without a status. nopspan's export makes OTLP's status of them.
 constexpr Text kStatusCode{"otel.status_code"}, kStatusDescription{"otel.status_description"};
 
 void put_link(detail::FieldSink* sink, const api::trace::SpanContext& target) noexcept {
@@ -151,6 +151,12 @@ void Span::End(const api::trace::EndSpanOptions& options) noexcept {
   }
   last_.emplace(detail::last_context(state_));
   detail::async_end(std::exchange(state_, nullptr));
+}
+
+detail::SpanState* Span::begin_inside(api::nostd::string_view name, SpanOptions options) const noexcept {
+  const Lock lock(*this);
+  return state_ != nullptr ? detail::async_begin_inside(text_of(name), state_, options)
+                           : detail::async_begin(text_of(name), *last_, options);
 }
 
 Context Span::context() const noexcept {

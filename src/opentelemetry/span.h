@@ -6,6 +6,7 @@
 
 #include <nopspan/context.h>
 #include <nopspan/detail/bridge.h>
+#include <nopspan/span.h>
 
 #include <opentelemetry/trace/span.h>
 
@@ -52,7 +53,9 @@ class Span final : public api::trace::Span {
   [[nodiscard]] api::trace::SpanContext GetContext() const noexcept override;
   [[nodiscard]] bool IsRecording() const noexcept override;
 
-  // What the spans inside it inherit, also after its end.
+  // Begins a span inside this one, which may have ended.
+  [[nodiscard]] detail::SpanState* begin_inside(api::nostd::string_view name, SpanOptions options) const noexcept;
+  // The context that spans inside it inherit, also after its end.
   [[nodiscard]] Context context() const noexcept;
 
   // The span if it is one of this copy of the library, otherwise null.

@@ -17,24 +17,23 @@ namespace nopspan::opentelemetry {
 inline namespace NOPSPAN_OPENTELEMETRY_ABI {
 namespace {
 
-constexpr Text kScopeName{"otel.scope.name"}, kScopeVersion{"otel.scope.version"},
-    kScopeSchema{"otel.scope.schema_url"};
+constexpr Text kScopeVersion{"otel.scope.version"}, kScopeSchema{"otel.scope.schema_url"};
 
-// The span of a context, without the copy and the new span that trace::GetSpan() makes. Null if there is none.
+// The span of a context, or null. It does not make the copy and the new span that trace::GetSpan() makes.
 ApiSpan span_in(const api::context::Context& context) noexcept {
   api::context::ContextValue value = context.GetValue(api::trace::kSpanKey);
   if (auto* const span = api::nostd::get_if<ApiSpan>(&value)) return std::move(*span);
   return ApiSpan(nullptr);
 }
 
-// What StartSpan() returns for a span that is not recorded and has no parent. A pointer without an owner, because
-// counting the owners would cost more than the rest of the call.
+// A span that is not recorded and has no parent: a pointer without an owner, because counting the owners would cost
+// more than the rest of the call.
 ApiSpan invalid_span() noexcept {
   static api::trace::DefaultSpan span(api::trace::SpanContext::GetInvalid());
   return ApiSpan(std::shared_ptr<api::trace::Span>(std::shared_ptr<api::trace::Span>(), &span));
 }
 
-// Where a new span belongs, by the rules of the SDK: the parent that the options give if it is valid, otherwise the
+// The place of a new span, by the rules of the SDK: the parent that the options give if it is valid, otherwise the
 // current span.
 struct Parent {
   Parent(const api::trace::StartSpanOptions& options, api::context::RuntimeContextStorage& storage) noexcept {
@@ -95,7 +94,7 @@ bool is_in_trace(const Context& context, const detail::TracePlace& place) noexce
 }
 
 void put_scope(detail::FieldSink* sink, const Scope& scope) noexcept {
-  if (!scope.name.empty()) detail::put_text(sink, kScopeName, scope.name, false);
+  if (!scope.name.empty()) detail::put(sink, "otel.scope.name", Text(scope.name), false);  // a key of up to 16 bytes
   if (!scope.version.empty()) detail::put_text(sink, kScopeVersion, scope.version, false);
   if (!scope.schema_url.empty()) detail::put_text(sink, kScopeSchema, scope.schema_url, false);
 }
@@ -165,14 +164,18 @@ __attribute__((noinline)) ApiSpan Tracer::start(api::nostd::string_view name,
     offset = at - (steady != 0 ? steady : steady_now());
     begin.start = at;
   }
-  Context parent = context_of(Parent(options, *storage_));
+  const Parent around(options, *storage_);
+  const Span* const own = around.span != nullptr ? Span::from(*around.span) : nullptr;
   detail::SpanState* state = nullptr;
-  if (const detail::TracePlace given = other != nullptr ? place_of(other->GetContext()) : detail::TracePlace();
-      given.span_id != 0) {
+  if (own != nullptr && other == nullptr) {
+    state = own->begin_inside(name, begin);
+  } else if (const detail::TracePlace given = other != nullptr ? place_of(other->GetContext()) : detail::TracePlace();
+             given.span_id != 0) {
+    Context parent = context_of(around);
     if (!parent.empty() && !is_in_trace(parent, given)) parent = {};
     state = detail::async_begin_at(text_of(name), parent, begin, given);
   } else {
-    state = detail::async_begin(text_of(name), parent, begin);
+    state = detail::async_begin(text_of(name), context_of(around), begin);
   }
   if (state == nullptr) return other != nullptr ? other : unrecorded(options);
   std::shared_ptr<Span> span;

@@ -29,6 +29,10 @@ struct TracePlace {
 NOPSPAN_API NOPSPAN_COLD SpanState* async_begin_at(Name name, ContextRef parent, SpanOptions options,
                                                    const TracePlace& place) noexcept NOPSPAN_IN_SHELL(return nullptr);
 
+// async_begin() for a child of a span that has not ended. It copies no Context.
+NOPSPAN_API NOPSPAN_COLD SpanState* async_begin_inside(Name name, SpanState* parent, SpanOptions options) noexcept
+    NOPSPAN_IN_SHELL(return nullptr);
+
 // The context of a span that another library or process has made. Without ids, it has only what the baggage gives.
 NOPSPAN_API NOPSPAN_COLD Context context_at(const TracePlace& place, bool is_remote, Text tracestate,
                                             Text baggage) noexcept NOPSPAN_IN_SHELL(return {});

@@ -319,14 +319,14 @@ __attribute__((noinline)) void move_to(SpanState& span, const TracePlace& place)
   span.flags |= context_flags(context);
 }
 
-NOPSPAN_HOT SpanState* begin_async(Name name, const Context& parent, SpanOptions options,
+NOPSPAN_HOT SpanState* begin_async(Name name, const ContextHead& parent, const char* foreign_id, SpanOptions options,
                                    const TracePlace* given) noexcept {
   const LibraryGuard guard;
   if (!guard) return nullptr;
   SpanState* span = begin(guard.thread(), name, options);
   if (span == nullptr) return nullptr;
   span->flags |= NOPSPAN_FLAG_ASYNC;
-  place(guard.thread(), *span, ContextAccess::head(parent), ContextAccess::foreign(parent));
+  place(guard.thread(), *span, parent, foreign_id);
   if (__builtin_expect(given != nullptr, 0)) move_to(*span, *given);
   span->uncaught = static_cast<int>(*guard.thread()->exceptions_in_flight);
   span->state.store(OpenSpan::kOpen, std::memory_order_release);
@@ -477,13 +477,20 @@ NOPSPAN_HOT void end_scope(SpanState* span) noexcept {
 SpanState* span_begin(Name name, SpanOptions options) noexcept { return begin_scope(name, options); }
 
 SpanState* async_begin(Name name, ContextRef parent, SpanOptions options) noexcept {
-  return ContextAccess::use(parent,
-                            [&](const Context& context) { return begin_async(name, context, options, nullptr); });
+  return ContextAccess::use(parent, [&](const Context& context) {
+    return begin_async(name, ContextAccess::head(context), ContextAccess::foreign(context), options, nullptr);
+  });
 }
 
 SpanState* async_begin_at(Name name, ContextRef parent, SpanOptions options, const TracePlace& place) noexcept {
-  return ContextAccess::use(parent,
-                            [&](const Context& context) { return begin_async(name, context, options, &place); });
+  return ContextAccess::use(parent, [&](const Context& context) {
+    return begin_async(name, ContextAccess::head(context), ContextAccess::foreign(context), options, &place);
+  });
+}
+
+SpanState* async_begin_inside(Name name, SpanState* parent, SpanOptions options) noexcept {
+  note_given(*parent);
+  return begin_async(name, parent->context, parent->foreign_id, options, nullptr);
 }
 
 void span_started(SpanState* span) noexcept { start_scope(span); }
