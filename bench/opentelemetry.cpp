@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The cost of a span of opentelemetry-cpp's API: with the no-op provider, with nopspan, and with the SDK. Prints rows
 // of a table. bench/opentelemetry.sh builds and runs it. It waits for a tracer before it measures nopspan again.
-#include <nopspan/detail/gate.h>
 #include <nopspan/opentelemetry.h>
+#include <nopspan/span.h>
 
 #include <opentelemetry/sdk/common/global_log_handler.h>
 #include <opentelemetry/sdk/trace/batch_span_processor_factory.h>
@@ -96,7 +96,7 @@ int main() {
   row("the SDK, batch processor", batch);
   row("the SDK, batch processor, and nopspan, nobody attached", nopspan::opentelemetry::wrap(batch));
   std::fprintf(stderr, "waiting for a tracer\n");
-  while (!nopspan::detail::spans_wanted()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  while (!nopspan::Span("attached")) std::this_thread::sleep_for(std::chrono::milliseconds(50));
   row("nopspan, `nopspan top` attached", own);
   row("the SDK, batch processor, and nopspan, `nopspan top` attached", nopspan::opentelemetry::wrap(batch));
 }

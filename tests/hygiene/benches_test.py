@@ -24,6 +24,8 @@ WRONG = {
     ("collector.sh", "1", "2"): "usage: ",
     ("export.sh", "0"): "usage: ",
     ("export.sh", "1", "2", "3"): "usage: ",
+    ("opentelemetry.sh", "buster"): "usage: ",
+    ("opentelemetry.sh", "sid", "2"): "usage: ",
     ("steps.sh", "0"): "usage: ",
     ("steps.sh", "1", "2", "3"): "usage: ",
 }
