@@ -351,8 +351,10 @@ class Convert(unittest.TestCase):
         here, boot, folder = self.two_hosts("3")[0], self.folder / "boot", self.folder / "later"
         boot.write_text("11111111-2222-3333-4444-555555555555\n", encoding="utf-8")
         folder.mkdir()
-        subprocess.run(["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"', boot, HOSTS, folder, "3"],
-                       check=True)
+        # In a chroot, unshare cannot change the propagation of the root. That of /proc is enough.
+        subprocess.run(["unshare", "--mount", "--propagation", "unchanged", "sh", "-c",
+                        'mount --make-private /proc && mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"',
+                        boot, HOSTS, folder, "3"], check=True)
         later, both = folder / "a.rec", self.folder / "boots.rec"
         both.write_bytes(here.read_bytes() + later.read_bytes())
         self.assertEqual([self.converted(path)[1].clock for path in (here, both)], [perfetto_file.MONOTONIC, perfetto_file.REALTIME])
