@@ -367,7 +367,7 @@ typedef struct npm_state {
 } npm_state;
 /* The buffer of a thread, and a table of what is in it that several entries share. */
 typedef struct npm_slot {
-  npm_thread header; uint64_t sequence[8], awaited_root, longest_root_ns, flushed_ns, random;
+  npm_thread header; uint64_t sequence[8], awaited_root, longest_root_ns, flushed_ns;
   uint32_t locked, batch, errors, awaiting, elsewhere, announced;
   uint64_t* at; /* where the buffer is written next */
   struct { uint64_t hash; uint32_t batch, place; } known[NPM_KNOWN];
@@ -520,6 +520,7 @@ static void npm_flush(npm_slot* slot, uint64_t now) {
 /* Gives the slot to this thread. */
 NPM_COLD static void npm_take_over(npm_slot* slot) {
   npm_thread* const header = &slot->header; npm_page* const page = npm_the_page(); const uint64_t mark = npm_self.mark;
+  uint64_t random = npm_mix(__atomic_add_fetch(&npm_taken, 1, __ATOMIC_RELAXED));
   if (header->mark == mark) npm_flush(slot, 0);
   NPM_PUBLISH(&header->mark, 0);
   if (header->magic == 0) {
@@ -530,9 +531,8 @@ NPM_COLD static void npm_take_over(npm_slot* slot) {
     do header->next_thread = first;
     while (!NPM_SWAP(&page->threads, &first, npm_address(header)));
   }
-  slot->random = npm_mix(__atomic_add_fetch(&npm_taken, 1, __ATOMIC_RELAXED));
   __atomic_store_n(&header->thread_id, npm_self.thread_id, __ATOMIC_RELAXED);
-  header->sequence_id = npm_random(&slot->random); header->next = header->discarded = slot->announced = 0;
+  header->sequence_id = npm_random(&random); header->next = header->discarded = slot->announced = 0;
   npm_empty(slot); NPM_PUBLISH(&header->mark, mark);
 }
 /* A slot until npm_leave(): this thread's, otherwise one that no thread has, otherwise another thread's. It is another
