@@ -136,11 +136,14 @@ TEST(Chacha, IsThatOfRfc8439) {
   for (unsigned i = 0; i < sizeof(bytes); ++i) bytes[i] = static_cast<unsigned char>(i);
   std::uint64_t key[4];
   std::memcpy(key, bytes, sizeof(key));
-  unsigned char block[kChachaBlock];
-  chacha_block(key, 0x0900000000000001, 0x4a000000, block);
-  EXPECT_EQ(hex(block, sizeof(block)),
-            "10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4e"
-            "d2826446079faa0914c2d705d98b02a2b5129cd1de164eb9cbd083e8a2503c4e");
+  unsigned char made[kChachaBytes];
+  for (unsigned block = 0; block < kChachaBlocks; ++block) {
+    chacha_blocks(key, 0x0900000000000001 - block, 0x4a000000, made);
+    EXPECT_EQ(hex(made + block * 64, 64),
+              "10f1e7e4d13b5915500fdd1fa32071c4c7d1f4c733c068030422aa9ac3d46c4e"
+              "d2826446079faa0914c2d705d98b02a2b5129cd1de164eb9cbd083e8a2503c4e")
+        << block;
+  }
 }
 
 TEST(Base64, IsThatOfRfc4648WithoutPadding) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Begins and ends a thread's use of a ThreadState. This file is in the room span, because it needs the thread's batch
 // and its pool of span states, which the room thread may not include.
+#include "base/chacha.h"
 #include "base/counters.h"
 #include "base/exceptions.h"
 #include "base/kept_errno.h"
@@ -63,8 +64,8 @@ void reset_for_process(ThreadState* thread, std::uint64_t mark) {
   thread->clock = {};
   thread->thread_id = static_cast<std::uint32_t>(syscall(SYS_gettid));
   std::memset(thread->sequence, 0, sizeof(thread->sequence));
-  constexpr std::size_t kEntropy = 48;  // for three ids, because so many bytes are in two blocks
-  process_random(&thread->random, offsetof(decltype(thread->random), entropy) + kEntropy);
+  constexpr std::size_t kKeys = offsetof(decltype(thread->random), entropy), kEntropy = kChachaBytes - kKeys;
+  process_random(&thread->random, kKeys + kEntropy);
   thread->entropy_left = kEntropy;
   thread->process_mark = mark;
   begin_batches(thread);

@@ -80,12 +80,12 @@ void process_random(void* out, std::size_t size) noexcept {
   copy_key(page, key);
   const std::uint64_t nonce = page.uses.fetch_add(1, std::memory_order_relaxed);
   std::uint64_t counter = counter_of_now();
-  unsigned char block[kChachaBlock];
+  unsigned char made[kChachaBytes];
   auto* at = static_cast<unsigned char*>(out);
-  for (std::size_t left = size; left > 0; ++counter) {
-    const std::size_t now = std::min(left, sizeof(block));
-    chacha_block(key, counter, nonce, block);
-    std::memcpy(at, block, now);
+  for (std::size_t left = size; left > 0; counter += kChachaBlocks) {
+    const std::size_t now = std::min(left, sizeof(made));
+    chacha_blocks(key, counter, nonce, made);
+    std::memcpy(at, made, now);
     at += now;
     left -= now;
   }
@@ -93,11 +93,11 @@ void process_random(void* out, std::size_t size) noexcept {
 
 void refill_entropy(ThreadState* thread) noexcept {
   auto& random = thread->random;
-  static_assert(sizeof(random.entropy) % kChachaBlock == 0 && sizeof(random.entropy) / kChachaBlock <= 16);
+  static_assert(sizeof(random.entropy) % kChachaBytes == 0);
   constexpr std::size_t kLeft = sizeof(random.entropy) - sizeof(random.key);
   std::uint64_t counter = counter_of_now();
-  for (std::size_t at = 0; at < sizeof(random.entropy); at += kChachaBlock) {
-    chacha_block(random.key, counter++, 0, random.entropy + at);
+  for (std::size_t at = 0; at < sizeof(random.entropy); at += kChachaBytes, counter += kChachaBlocks) {
+    chacha_blocks(random.key, counter, 0, random.entropy + at);
   }
   std::memcpy(random.key, random.entropy + kLeft, sizeof(random.key));
   std::memset(random.entropy + kLeft, 0, sizeof(random.key));
