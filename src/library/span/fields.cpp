@@ -15,6 +15,7 @@
 #include "state/labels.h"
 #include "state/step_data.h"
 
+#include <nopspan/detail/bridge.h>
 #include <nopspan/event.h>
 
 #include <algorithm>
@@ -655,6 +656,19 @@ void put_items(FieldSink* sink, Text key, const Item& items, bool content) {
   ending.complete = write_items(sink->fields, key.view(), items, flags, 0);
   const FieldEntry* entry = FieldEntry::at(sink->fields.begin() + ending.from);
   if (ending.complete && leaves_the_process(sink, flags)) note_items(sink, key.view(), Node(entry));
+}
+
+// The keys have no meaning for the record, so the fast path of a text needs none of its tests.
+void put_scope(FieldSink* sink, Text name, Text version, Text schema_url) noexcept {
+  const auto part = [sink](std::string_view key, Text text) {
+    if (text.empty()) return;
+    if (sink->takes_fields != TakesFields::yes || !sink->fields.put_usual_string(key, text.view())) {
+      put_text(sink, key, text, false);
+    }
+  };
+  part("otel.scope.name", name);
+  part("otel.scope.version", version);
+  part("otel.scope.schema_url", schema_url);
 }
 
 void measure_int(FieldSink* sink, Text key, std::int64_t value) noexcept {

@@ -82,17 +82,16 @@ __attribute__((noinline)) void place_alone(ThreadState* thread, SpanState& span,
   place(thread, span, parent, ContextAccess::foreign(no_context));
 }
 
-// place() for a span inside the scope `around`. The usual case is a span inside a span of this thread, in a request
-// whose id is nopspan's own.
-__attribute__((always_inline)) inline void place_inside(ThreadState* thread, SpanState& span,
-                                                        const Frame& around) noexcept {
-  const ContextHead& parent = *around.context;
+// place() in few instructions for the usual case: a span inside a span of this process, in a request whose id is
+// nopspan's own.
+__attribute__((always_inline)) inline void place_inside(ThreadState* thread, SpanState& span, const ContextHead& parent,
+                                                        const char* foreign_id) noexcept {
   constexpr auto kUnusual =
       static_cast<std::uint8_t>(~(ContextAccess::kHasTrace | ContextAccess::kRemoteParent | ContextAccess::kOrphan));
   if (__builtin_expect((parent.bits & ContextAccess::kHasTrace) == 0 || (parent.bits & kUnusual) != 0 ||
                            parent.span_id == 0 || parent.root_id == 0,
                        0)) {
-    place(thread, span, parent, around.foreign_id);
+    place(thread, span, parent, foreign_id);
     return;
   }
   ContextHead& context = span.context;
@@ -295,7 +294,7 @@ NOPSPAN_HOT SpanState* begin_scope(Name name, SpanOptions options) noexcept {
   if (top == nullptr) {
     place_alone(guard.thread(), *span, options.start);
   } else {
-    place_inside(guard.thread(), *span, *top);
+    place_inside(guard.thread(), *span, *top->context, top->foreign_id);
   }
   span->uncaught = static_cast<int>(*guard.thread()->exceptions_in_flight);
   span->state.store(OpenSpan::kOpen, std::memory_order_release);
@@ -319,14 +318,24 @@ __attribute__((noinline)) void move_to(SpanState& span, const TracePlace& place)
   span.flags |= context_flags(context);
 }
 
-NOPSPAN_HOT SpanState* begin_async(Name name, const ContextHead& parent, const char* foreign_id, SpanOptions options,
-                                   const TracePlace* given) noexcept {
+// Without a parent, the span is inside the current scope of this thread.
+NOPSPAN_HOT SpanState* begin_async(const Name& name, const ContextHead* parent, const char* foreign_id,
+                                   const SpanOptions& options, const TracePlace* given) noexcept {
   const LibraryGuard guard;
   if (!guard) return nullptr;
+  if (const Frame* const top = parent == nullptr ? guarded_top() : nullptr; top != nullptr) {
+    if (top->span != nullptr) note_given(*top->span);
+    parent = top->context;
+    foreign_id = top->foreign_id;
+  }
   SpanState* span = begin(guard.thread(), name, options);
   if (span == nullptr) return nullptr;
   span->flags |= NOPSPAN_FLAG_ASYNC;
-  place(guard.thread(), *span, parent, foreign_id);
+  if (parent == nullptr) {
+    place_alone(guard.thread(), *span, options.start);
+  } else {
+    place_inside(guard.thread(), *span, *parent, foreign_id);
+  }
   if (__builtin_expect(given != nullptr, 0)) move_to(*span, *given);
   span->uncaught = static_cast<int>(*guard.thread()->exceptions_in_flight);
   span->state.store(OpenSpan::kOpen, std::memory_order_release);
@@ -472,35 +481,48 @@ NOPSPAN_HOT void end_scope(SpanState* span) noexcept {
   end_scope_carefully(span, __builtin_return_address(0));
 }
 
+NOPSPAN_HOT void end_async(SpanState* span) noexcept {
+  // The usual case needs one LibraryGuard.
+  if (const ThreadState* here = locals.state;
+      here != nullptr && !here->busy && !span->handled && mark_of(*span) == here->process_mark) {
+    const LibraryGuard guard;
+    if (guard) {
+      report_end(guard.thread(), *span, guarded_top());
+      give_back_state(guard.thread(), span);
+      return;
+    }
+  }
+  if (!is_inherited(*span)) emit_end(*span, top_frame());
+  release(span);
+}
+
 }  // namespace
 
 SpanState* span_begin(Name name, SpanOptions options) noexcept { return begin_scope(name, options); }
 
 SpanState* async_begin(Name name, ContextRef parent, SpanOptions options) noexcept {
   return ContextAccess::use(parent, [&](const Context& context) {
-    return begin_async(name, ContextAccess::head(context), ContextAccess::foreign(context), options, nullptr);
+    return begin_async(name, &ContextAccess::head(context), ContextAccess::foreign(context), options, nullptr);
   });
 }
 
 SpanState* async_begin_at(Name name, ContextRef parent, SpanOptions options, const TracePlace& place) noexcept {
   return ContextAccess::use(parent, [&](const Context& context) {
-    return begin_async(name, ContextAccess::head(context), ContextAccess::foreign(context), options, &place);
+    return begin_async(name, &ContextAccess::head(context), ContextAccess::foreign(context), options, &place);
   });
 }
 
 SpanState* async_begin_inside(Name name, SpanState* parent, SpanOptions options) noexcept {
+  if (parent == nullptr) return begin_async(name, nullptr, nullptr, options, nullptr);
   note_given(*parent);
-  return begin_async(name, parent->context, parent->foreign_id, options, nullptr);
+  return begin_async(name, &parent->context, parent->foreign_id, options, nullptr);
 }
 
 void span_started(SpanState* span) noexcept { start_scope(span); }
 
 void span_end(SpanState* span) noexcept { end_scope(span); }
 
-void async_end(SpanState* span) noexcept {
-  if (!is_inherited(*span)) emit_end(*span, top_frame());
-  release(span);
-}
+void async_end(SpanState* span) noexcept { end_async(span); }
 
 void async_abandon(SpanState* span) noexcept {
   if (is_inherited(*span)) return release(span);
