@@ -6,7 +6,9 @@
 #include <opentelemetry/trace/trace_state.h>
 
 #include <cstring>
+#include <new>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include <sched.h>
@@ -149,19 +151,20 @@ void Span::End(const api::trace::EndSpanOptions& options) noexcept {
     if (!description_.empty()) detail::put_text(detail::sink_of(state_), kStatusDescription, description_, true);
     if (is_error) detail::span_fail(state_, {}, {});
   }
-  last_.emplace(detail::last_context(state_));
+  new (&last_) Context(detail::last_context(state_));
+  static_assert(std::is_trivially_destructible_v<Context>);
   detail::async_end(std::exchange(state_, nullptr));
 }
 
 detail::SpanState* Span::begin_inside(api::nostd::string_view name, SpanOptions options) const noexcept {
   const Lock lock(*this);
   return state_ != nullptr ? detail::async_begin_inside(text_of(name), state_, options)
-                           : detail::async_begin(text_of(name), *last_, options);
+                           : detail::async_begin(text_of(name), last_, options);
 }
 
 Context Span::context() const noexcept {
   const Lock lock(*this);
-  return state_ != nullptr ? detail::async_context(state_) : *last_;
+  return state_ != nullptr ? detail::async_context(state_) : last_;
 }
 
 api::trace::SpanContext Span::GetContext() const noexcept {
@@ -170,7 +173,7 @@ api::trace::SpanContext Span::GetContext() const noexcept {
   }
   const Context context = [this] {
     const Lock lock(*this);
-    return state_ != nullptr ? detail::last_context(state_) : *last_;
+    return state_ != nullptr ? detail::last_context(state_) : last_;
   }();
   const detail::TracePlace place = detail::place_of(context);
   const std::uint64_t id = __builtin_bswap64(place.span_id);

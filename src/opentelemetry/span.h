@@ -13,7 +13,6 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <typeinfo>
 
@@ -70,10 +69,12 @@ class Span final : public api::trace::Span {
 
   mutable std::atomic<bool> locked_{false};
   detail::SpanState* state_;  // null: it has ended
+  union {
+    Context last_;  // after the end
+  };
   std::int64_t offset_ns_;
   api::trace::StatusCode status_ = api::trace::StatusCode::kUnset;
   std::string description_;
-  std::optional<Context> last_;  // after the end
   ApiSpan inner_;
 };
 

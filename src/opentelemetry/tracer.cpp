@@ -17,10 +17,9 @@ namespace nopspan::opentelemetry {
 inline namespace NOPSPAN_OPENTELEMETRY_ABI {
 namespace {
 
-constexpr Text kScopeVersion{"otel.scope.version"}, kScopeSchema{"otel.scope.schema_url"};
-
 // The span of a context, or null. It does not make the copy and the new span that trace::GetSpan() makes.
 ApiSpan span_in(const api::context::Context& context) noexcept {
+  if (context == api::context::Context()) return ApiSpan(nullptr);
   api::context::ContextValue value = context.GetValue(api::trace::kSpanKey);
   if (auto* const span = api::nostd::get_if<ApiSpan>(&value)) return std::move(*span);
   return ApiSpan(nullptr);
@@ -36,30 +35,26 @@ ApiSpan invalid_span() noexcept {
 // The place of a new span, by the rules of the SDK: the parent that the options give if it is valid, otherwise the
 // current span.
 struct Parent {
-  Parent(const api::trace::StartSpanOptions& options, api::context::RuntimeContextStorage& storage) noexcept {
-    if (const auto* const given = api::nostd::get_if<api::trace::SpanContext>(&options.parent)) {
-      if (given->IsValid()) {
-        remote = given;
-        return;
-      }
-    } else if (const auto* const around = api::nostd::get_if<api::context::Context>(&options.parent)) {
-      context = *around;
-      span = span_in(context);
-      if (span != nullptr && span->GetContext().IsValid()) return;
-      is_root = api::trace::IsRootSpan(context);
-      if (is_root) {
-        span = ApiSpan(nullptr);
-        return;
-      }
-    }
-    context = storage.GetCurrent();
-    if (!(context == api::context::Context())) span = span_in(context);
-  }
+  Parent(const api::trace::StartSpanOptions& options, api::context::RuntimeContextStorage& storage) noexcept
+      : Parent(options, storage, api::nostd::get_if<api::context::Context>(&options.parent)) {}
 
-  const api::trace::SpanContext* remote = nullptr;
+  bool is_remote = false;  // options.parent is the parent's SpanContext
   bool is_root = false;
   api::context::Context context;
-  ApiSpan span{nullptr};
+  ApiSpan span;
+
+ private:
+  Parent(const api::trace::StartSpanOptions& options, api::context::RuntimeContextStorage& storage,
+         const api::context::Context* around) noexcept
+      : context(around != nullptr ? *around : storage.GetCurrent()), span(span_in(context)) {
+    if (around == nullptr) {
+      is_remote = api::nostd::get<api::trace::SpanContext>(options.parent).IsValid();
+    } else if (span == nullptr || !span->GetContext().IsValid()) {
+      is_root = api::trace::IsRootSpan(context);
+      if (!is_root) context = storage.GetCurrent();
+      span = is_root ? ApiSpan(nullptr) : span_in(context);
+    }
+  }
 };
 
 Context context_of(const api::trace::SpanContext& span, const api::context::Context& context) noexcept {
@@ -74,8 +69,8 @@ Context context_of(const api::trace::SpanContext& span, const api::context::Cont
 }
 
 // The context of a parent as nopspan has it.
-Context context_of(const Parent& parent) noexcept {
-  if (parent.remote != nullptr) return context_of(*parent.remote, api::context::RuntimeContext::GetCurrent());
+Context context_of(const Parent& parent, const api::trace::StartSpanOptions& options) noexcept {
+  if (parent.is_remote) return context_of(api::nostd::get<api::trace::SpanContext>(options.parent), parent.context);
   if (parent.span != nullptr) {
     if (const Span* const own = Span::from(*parent.span)) return own->context();
     const api::trace::SpanContext context = parent.span->GetContext();
@@ -83,20 +78,13 @@ Context context_of(const Parent& parent) noexcept {
     return detail::async_parent(nullptr);  // it began before a tracer attached
   }
   if (parent.is_root) return {};
-  if (!(parent.context == api::context::Context()) && parent.context.HasKey(api::baggage::kBaggageHeader)) {
-    return context_of(api::trace::SpanContext::GetInvalid(), parent.context);
-  }
-  return Context::current();  // a span of nopspan's own API
+  return parent.context.HasKey(api::baggage::kBaggageHeader)
+             ? context_of(api::trace::SpanContext::GetInvalid(), parent.context)
+             : Context::current();  // a span of nopspan's own API
 }
 
 bool is_in_trace(const Context& context, const detail::TracePlace& place) noexcept {
   return std::memcmp(detail::place_of(context).trace_id, place.trace_id, sizeof(place.trace_id)) == 0;
-}
-
-void put_scope(detail::FieldSink* sink, const Scope& scope) noexcept {
-  if (!scope.name.empty()) detail::put(sink, "otel.scope.name", Text(scope.name), false);  // a key of up to 16 bytes
-  if (!scope.version.empty()) detail::put_text(sink, kScopeVersion, scope.version, false);
-  if (!scope.schema_url.empty()) detail::put_text(sink, kScopeSchema, scope.schema_url, false);
 }
 
 }  // namespace
@@ -165,17 +153,19 @@ __attribute__((noinline)) ApiSpan Tracer::start(api::nostd::string_view name,
     begin.start = at;
   }
   const Parent around(options, *storage_);
-  const Span* const own = around.span != nullptr ? Span::from(*around.span) : nullptr;
+  const Span* const own = around.is_remote || around.span == nullptr ? nullptr : Span::from(*around.span);
   detail::SpanState* state = nullptr;
   if (own != nullptr && other == nullptr) {
     state = own->begin_inside(name, begin);
+  } else if (other == nullptr && !around.is_remote && !around.is_root && around.context == api::context::Context()) {
+    state = detail::async_begin_inside(text_of(name), nullptr, begin);
   } else if (const detail::TracePlace given = other != nullptr ? place_of(other->GetContext()) : detail::TracePlace();
              given.span_id != 0) {
-    Context parent = context_of(around);
+    Context parent = context_of(around, options);
     if (!parent.empty() && !is_in_trace(parent, given)) parent = {};
     state = detail::async_begin_at(text_of(name), parent, begin, given);
   } else {
-    state = detail::async_begin(text_of(name), context_of(around), begin);
+    state = detail::async_begin(text_of(name), context_of(around, options), begin);
   }
   if (state == nullptr) return other != nullptr ? other : unrecorded(options);
   std::shared_ptr<Span> span;
@@ -185,7 +175,7 @@ __attribute__((noinline)) ApiSpan Tracer::start(api::nostd::string_view name,
     return other != nullptr ? other : invalid_span();
   }
   detail::FieldSink* const sink = detail::sink_of(state);
-  put_scope(sink, scope_);
+  detail::put_scope(sink, scope_.name, scope_.version, scope_.schema_url);
   put_attributes(sink, attributes);
   put_links(sink, links);
   detail::span_started(state);
