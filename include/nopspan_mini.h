@@ -36,9 +36,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#if defined(NPM_IMPLEMENTATION)
-#include <stdlib.h>
-#endif
 
 #define NPM_VERSION 0x000300 /* major, minor, patch */
 
@@ -68,9 +65,9 @@
 #define NPM_API static inline
 #define NPM_IF(span, call) \
   if (NPM_IS(span)) call
-#define NPM_SET(what, which, value) NPM_IF(span, npm1_set(span, what, which, value))
+#define NPM_SET(what, which, value) NPM_IF(span, npm1_set(span, NPM_SET_##what, which, value))
 #define NPM_END(status, why) NPM_IF(span, npm1_end(span, status, why, NULL, NULL, 0))
-#define NPM_ATTRIBUTE(type, values, count) NPM_IF(span, npm1_attribute(span, key, type, values, count))
+#define NPM_PUT(type, values, count) NPM_IF(span, npm1_attribute(span, key, type, values, count))
 #define NPM_BEGIN(what, name, parent, context) \
   return NPM_UP(NPM_UP_##what) ? npm1_begin(NPM_##what, name, parent, context) : npm1_no(1)
 #define NPM_UP_BATCH UINT64_C(0xffff0000)
@@ -171,36 +168,32 @@ NPM_API void npm_span_cancel(npm_span span, const char* reason) { NPM_END(NPM_CA
 
 /* Attributes, with keys of at most 127 bytes. A later value replaces an earlier one. Everybody who may trace the
  * process reads them, so they should not be prompts, answers or other content. */
-NPM_API void npm_span_set_text(npm_span span, const char* key, const char* value) {
-  NPM_ATTRIBUTE(NPM_TEXT, &value, 1);
-}
-NPM_API void npm_span_set_int(npm_span span, const char* key, int64_t value) { NPM_ATTRIBUTE(NPM_INT, &value, 1); }
-NPM_API void npm_span_set_double(npm_span span, const char* key, double value) { NPM_ATTRIBUTE(NPM_DOUBLE, &value, 1); }
-NPM_API void npm_span_set_bool(npm_span span, const char* key, int value) { NPM_ATTRIBUTE(NPM_BOOL, &value, 1); }
+NPM_API void npm_span_set_text(npm_span span, const char* key, const char* value) { NPM_PUT(NPM_TEXT, &value, 1); }
+NPM_API void npm_span_set_int(npm_span span, const char* key, int64_t value) { NPM_PUT(NPM_INT, &value, 1); }
+NPM_API void npm_span_set_double(npm_span span, const char* key, double value) { NPM_PUT(NPM_DOUBLE, &value, 1); }
+NPM_API void npm_span_set_bool(npm_span span, const char* key, int value) { NPM_PUT(NPM_BOOL, &value, 1); }
 NPM_API void npm_span_set_texts(npm_span span, const char* key, const char* const* values, size_t count) {
-  NPM_ATTRIBUTE(-NPM_TEXT, values, count);
+  NPM_PUT(-NPM_TEXT, values, count);
 }
 NPM_API void npm_span_set_ints(npm_span span, const char* key, const int64_t* values, size_t count) {
-  NPM_ATTRIBUTE(-NPM_INT, values, count);
+  NPM_PUT(-NPM_INT, values, count);
 }
 
 /* NPM_ENGINE, NPM_MODEL or NPM_TENANT, which child spans inherit. A process keeps 255 different values. */
-NPM_API void npm_span_set_label(npm_span span, int label, const char* value) {
-  NPM_SET(NPM_SET_LABEL, (uint64_t)label, value);
-}
+NPM_API void npm_span_set_label(npm_span span, int label, const char* value) { NPM_SET(LABEL, (uint64_t)label, value); }
 /* NPM_INTERNAL, the default, to NPM_CONSUMER. */
-NPM_API void npm_span_set_kind(npm_span span, int kind) { NPM_SET(NPM_SET_KIND, (uint64_t)kind, NULL); }
+NPM_API void npm_span_set_kind(npm_span span, int kind) { NPM_SET(KIND, (uint64_t)kind, NULL); }
 /* When a span began and ended (CLOCK_MONOTONIC), if that is not when it is begun and ended here. */
 NPM_API void npm_span_set_times(npm_span span, uint64_t start_ns, uint64_t end_ns) {
-  NPM_SET(NPM_SET_TIMES, end_ns, &start_ns);
+  NPM_SET(TIMES, end_ns, &start_ns);
 }
 /* Tokens that a model read and wrote; of these, those from a cache, and those of its reasoning. */
 NPM_API void npm_span_set_usage(npm_span span, uint64_t input, uint64_t output, uint64_t cached, uint64_t reasoning) {
   const uint64_t usage[4] = {input, output, cached, reasoning};
-  NPM_SET(NPM_SET_USAGE, 0, usage);
+  NPM_SET(USAGE, 0, usage);
 }
 /* The first token of the answer is there. Only the first call counts. */
-NPM_API void npm_span_first_token(npm_span span) { NPM_SET(NPM_SET_FIRST_TOKEN, 0, NULL); }
+NPM_API void npm_span_first_token(npm_span span) { NPM_SET(FIRST_TOKEN, 0, NULL); }
 
 /* Begins an event in a span, which may be npm_none(). npm_span_end() reports it, after its attributes are set. */
 NPM_API npm_span npm_event_begin(const char* name, npm_span span) { NPM_BEGIN(EVENT, name, span, NULL); }
@@ -217,9 +210,7 @@ NPM_API void npm_counter(const char* engine, const char* name, int64_t total) {
 NPM_API npm_span npm_request_begin(const npm_context* parent) {
   NPM_BEGIN(REQUEST, "engine.request", npm_none(), parent);
 }
-NPM_API void npm_request_set_times(npm_span request, const npm_times* times) {
-  NPM_IF(request, npm1_set(request, NPM_SET_ENGINE, 0, times));
-}
+NPM_API void npm_request_set_times(npm_span span, const npm_times* times) { NPM_SET(ENGINE, 0, times); }
 /* Begins a step, `engine.step`. Set its engine. */
 NPM_API npm_span npm_step_begin(void) { NPM_BEGIN(STEP, "engine.step", npm_none(), NULL); }
 /* Ends a step. `members` are what it did for so many requests, at most 65,536. Their order may change. */
@@ -231,8 +222,7 @@ NPM_API void npm_step_end(npm_span step, const npm_step* facts, npm_member* memb
 NPM_API npm_member npm_member_of(npm_span request, uint64_t own_key) {
   npm_member member = {0, 0, 0, 0, 0, 0, 0};
   if (NPM_IS(request)) member.request = npm1_context(request).span_id;
-  member.flags = member.request == 0;
-  if (member.request == 0) member.request = own_key;
+  if (member.request == 0) member.request = own_key, member.flags = 1;
   return member;
 }
 
@@ -314,6 +304,7 @@ __asm__(
 #define NPM_SWAP(at, old, now) __atomic_compare_exchange_n(at, old, now, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)
 
 /* Functions of the C library by other names, because its headers may hide them or declare them in another way. */
+extern char* npm_getenv(const char* name) __asm__("getenv");
 extern int npm_clock_gettime(int clock, int64_t time[2]) __asm__("clock_gettime");
 extern long npm_syscall(long number, ...) __asm__("syscall");
 extern unsigned long npm_getauxval(unsigned long type) __asm__("getauxval");
@@ -553,16 +544,17 @@ static npm_slot* npm_enter(void) {
   return NULL;
 }
 static void npm_leave(npm_slot* slot) { NPM_PUBLISH(&slot->locked, 0); }
-/* Called when a thread ends: reports what it has, and frees its slots. */
+/* Called when a thread ends: reports what it has, and frees its slots. With NULL, the process ends: for all threads. */
 static void npm_end_thread(void* value) {
-  uint32_t i;
-  (void)value;
-  for (i = 0; i < NPM_THREADS; ++i) {
+  const uint64_t mark = npm_own != NULL ? NPM_GET(&npm_own[0]) : 0; uint32_t i;
+  for (i = 0; mark > 1 && i < NPM_THREADS; ++i) {
     npm_slot* const slot = &npm_slots[i];
-    if (npm_self.mark == 0 || NPM_GET(&slot->header.mark) != npm_self.mark ||
-        NPM_GET(&slot->header.thread_id) != npm_self.thread_id) continue;
+    if (NPM_GET(&slot->header.mark) != mark) continue; /* in a child, that is a slot of its parent */
+    if (value != NULL && NPM_GET(&slot->header.thread_id) != npm_self.thread_id) continue;
     if (__atomic_exchange_n(&slot->locked, 1, __ATOMIC_ACQUIRE)) continue;
-    npm_flush(slot, 0); NPM_PUBLISH(&slot->header.mark, 0); npm_leave(slot);
+    npm_flush(slot, 0); /* 0: what still ends is reported at once */
+    if (value != NULL) NPM_PUBLISH(&slot->header.mark, 0);
+    npm_leave(slot);
   }
 }
 /* Appends bytes, padded to a multiple of 8. Returns a text's place: nopspan_text. */
@@ -680,7 +672,8 @@ static void npm_write(npm_slot* slot, const npm_state* s, uint64_t kind, const u
 static void npm_fire(npm_slot* slot, int probe, npm_site* site, const npm_state* s, uint64_t a2, uint64_t a4,
                      npm_record* r) {
   static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-  const volatile char* label; /* read, because a tracer cannot load a page */
+  const char *const engine = npm_labels[s->labels[0]].text, *const model = npm_labels[s->labels[1]].text;
+  const int is_of_engine = site == npm1_site_engine_step || site == npm1_site_gauge;
   uint32_t i, bits = 0, held = 0, at = 0; r->size = offsetof(npm_record, reserved);
   r->flags = s->flags, r->status = s->status;
   r->span_id = s->span_id, r->parent_id = s->parent_id, r->root_id = s->root_id;
@@ -691,17 +684,15 @@ static void npm_fire(npm_slot* slot, int probe, npm_site* site, const npm_state*
     for (bits = bits << 8 | (i < 16 ? s->trace_id[i] : 0u), held += 8; held >= 6 && at < 22; held -= 6)
       r->request_id[at++] = digits[bits >> (held - 6) & 63];
   for (i = 0; i < 3; ++i) {
-    label = npm_labels[s->labels[i]].text; (void)label[0]; r->labels[i] = npm_address(npm_labels[s->labels[i]].text);
+    r->labels[i] = npm_address(npm_labels[s->labels[i]].text);
+    (void)*(const volatile char*)npm_labels[s->labels[i]].text; /* read, because a tracer cannot load a page */
   }
   r->name = npm_address(s->name), r->error_type = npm_address(s->error_type);
   r->kind = r->tracestate = npm_address(s->foreign_id); /* "" */
   r->attributes = npm_address(s->attributes), r->attributes_bytes = s->attribute_bytes;
   if (s->flags & NPM_USAGE) memcpy(r->usage, s->usage, sizeof(r->usage));
   r->first_token_ns = s->first_token_ns;
-  npm_call(
-      site,
-      site == npm1_site_engine_step || site == npm1_site_gauge ? npm_labels[s->labels[NPM_ENGINE]].text : r->request_id,
-      s->name, a2, npm_labels[s->labels[NPM_MODEL]].text, a4, r);
+  npm_call(site, is_of_engine ? engine : r->request_id, s->name, a2, model, a4, r);
 }
 static void npm_fire_now(int probe, npm_site* site, const npm_state* s, uint64_t a2, uint64_t a4) {
   npm_slot* const slot = npm_enter();
@@ -984,15 +975,14 @@ NPM_GLOBAL int npm1_write_traceparent(const npm_context* context, char* header) 
 NPM_GLOBAL size_t npm1_add_memory(void* memory, size_t bytes) {
   uint64_t at = (npm_address(memory) + 63) & ~UINT64_C(63); uint32_t i, added = 0;
   for (i = 0; i < NPM_SLABS && at + 64 * sizeof(npm_state) <= npm_address(memory) + bytes; ++i) {
-    uint64_t none = 0;
-    if (!NPM_SWAP(&npm_slabs[i].spans, &none, at)) continue;
+    uint64_t none = 0; if (!NPM_SWAP(&npm_slabs[i].spans, &none, at)) continue;
     NPM_PUBLISH(&npm_slabs[i].free, ~UINT64_C(0)); at += 64 * sizeof(npm_state), added += 64;
   }
   __atomic_fetch_add(&npm_states_number, added, __ATOMIC_RELEASE);
   return added;
 }
 static int npm_has(const char* variable, const char* part) {
-  const char* const value = getenv(variable);
+  const char* const value = npm_getenv(variable);
   return value != NULL && strstr(value, part) != NULL;
 }
 /* These two are called for each copy of this header in a program. All calls are of the one whose functions are used. */
@@ -1013,8 +1003,7 @@ NPM_GLOBAL __attribute__((constructor(101))) void npm1_load(void) {
   if (npm_syscall(NPM_EITHER(28, 233), own, size, 18) != 0) return; /* madvise(), MADV_WIPEONFORK: since Linux 4.14 */
   if (npm_key_create != NULL && npm_key_delete != NULL && npm_setspecific != NULL)
     npm_has_key = npm_key_create(&npm_key, npm_end_thread) == 0;
-  npm_own = (uint64_t*)(void*)own;
-  npm_enter_process(); /* here, because a sandbox may forbid these system calls later */
+  npm_own = (uint64_t*)(void*)own; npm_enter_process(); /* here: a sandbox may forbid these system calls later */
   if (npm_has("NOPSPAN_KEEP_OPEN", "1")) {
     page->raised_ns = 1;
     __atomic_fetch_or(&npm1_gate[0], UINT64_C(1) << 33, __ATOMIC_RELAXED);
@@ -1032,12 +1021,7 @@ NPM_GLOBAL __attribute__((destructor(101))) void npm1_unload(void) {
     if (s->attribute_bytes != 0) s->flags |= NPM_DROPPED; /* another thread may be changing them */
     s->attribute_bytes = 0; memcpy(s->error_type, "exit", 5); s->status = NPM_CANCELLED; npm_report(s, NULL, NULL, 0);
   }
-  for (i = 0; mark != 0 && i < NPM_THREADS; ++i) {
-    npm_slot* const slot = &npm_slots[i];
-    if (slot->header.mark != mark || __atomic_exchange_n(&slot->locked, 1, __ATOMIC_ACQUIRE)) continue;
-    npm_flush(slot, 0); /* 0: what still ends is reported at once */
-    npm_leave(slot);
-  }
+  npm_end_thread(NULL);
   if (npm_has_key) npm_key_delete(npm_key);
   npm_has_key = 0;
 }
