@@ -7,12 +7,14 @@
 #include <nopspan/version.h>
 #include <nopspan_mini.h>
 
+#include <pthread.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -435,6 +437,27 @@ TEST(Mini, KeepsSpansOfTheParentOutOfAChild) {
   EXPECT_EQ(status, 0);
   npm_span_end(span);
   EXPECT_EQ(entries(), before + 1);
+}
+
+// What the parent's thread has recorded is the parent's to report.
+TEST(Mini, KeepsEntriesOfTheParentWhenAThreadOfAChildEnds) {
+  const Raised raised;
+  static const nopspan_thread* header = nullptr;
+  static std::uint64_t first = 0;
+  int status = -1;
+  std::thread([&] {
+    npm_span_end(npm_span_begin("work", npm_none()));
+    npm_span_end(npm_span_begin("work", npm_none()));
+    header = &thread_of(mini());
+    first = header->first;
+    const pid_t child = fork();
+    if (child == 0) {
+      std::atexit([] { _exit(header->first == first ? 0 : 1); });
+      pthread_exit(nullptr);
+    }
+    waitpid(child, &status, 0);
+  }).join();
+  EXPECT_EQ(status, 0);
 }
 
 TEST(Mini, MovesMembersWithPrefillToTheFront) {
