@@ -43,7 +43,7 @@ static int64_t int_of(PyObject* value) {
 
 // A list or tuple whose items are all ints, all floats or all texts. False for any other one.
 static int set_list(nopspan_handle span, const char* key, size_t key_size, PyObject* list, unsigned use) {
-  const Py_ssize_t count = PySequence_Size(list);
+  const Py_ssize_t count = PyList_Check(list) ? PyList_Size(list) : PyTuple_Size(list);
   PyTypeObject* type = &PyUnicode_Type;
   union {
     int64_t integer;
@@ -52,14 +52,13 @@ static int set_list(nopspan_handle span, const char* key, size_t key_size, PyObj
   }* const items = PyMem_Malloc(sizeof(*items) * (size_t)(count > 0 ? count : 1));
   int is_same = items != NULL;
   for (Py_ssize_t i = 0; is_same && i < count; ++i) {
-    PyObject* const item = PySequence_GetItem(list, i);
+    PyObject* const item = PyList_Check(list) ? PyList_GetItem(list, i) : PyTuple_GetItem(list, i);
     size_t size;
     if (i == 0) type = Py_TYPE(item);
     is_same = Py_TYPE(item) == type && (type == &PyLong_Type || type == &PyFloat_Type || type == &PyUnicode_Type);
     if (is_same && type == &PyLong_Type) items[i].integer = int_of(item);
     if (is_same && type == &PyFloat_Type) items[i].real = PyFloat_AsDouble(item);
     if (is_same && type == &PyUnicode_Type) items[i].text = utf8(item, &size);
-    Py_DECREF(item);  // the list has it too
   }
   if (is_same && type == &PyLong_Type) nopspan_call_set_ints(span, key, key_size, &items->integer, (size_t)count, use);
   if (is_same && type == &PyFloat_Type) nopspan_call_set_doubles(span, key, key_size, &items->real, (size_t)count, use);
@@ -166,7 +165,7 @@ static PyObject* span_exit(PyObject* self, PyObject* const* args, Py_ssize_t cou
     Py_XDECREF((PyObject*)current);
   }
   const nopspan_handle handle = take(span);
-  if (!nopspan_is_recorded(handle) || args[0] == Py_None) {
+  if (!nopspan_is_recorded(handle) || !PyType_Check(args[0])) {
     nopspan_span_end(handle);
   } else {
     end_by_exception(handle, args[0], args[1]);

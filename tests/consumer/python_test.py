@@ -92,6 +92,13 @@ with nopspan.span(7, **{"": 1}) as span:
     span.set("self", type("Bad", (), {"__str__": lambda self: 1 / 0})())
     nopspan.event(None)
     nopspan.gauge(None, "x")
+    class List(list):
+        def __len__(self):
+            raise KeyError
+        def __getitem__(self, place):
+            raise KeyError
+    span.set("list", List([1, 2])).set("tuple", resource.struct_rusage(range(16)))
+    nopspan.span("py.exit").__exit__(1, 2, 3)
 for wrong in (lambda: nopspan.span(), lambda: nopspan.span("a", "b"), lambda: span.set("a"), lambda: nopspan.event(),
               lambda: nopspan.Span(), lambda: span.fail()):
     try:
@@ -204,7 +211,8 @@ def check_headers(events):
 def check_misuse(events):
     unnamed, = named(events, "unnamed.stop")
     expect(unnamed["status"] == "ok" and unnamed["metadata"].get("surrogate") is None, unnamed)
-    expect(len(named(events, "py.last.stop")) == 1, "the program did not reach its end")
+    expect((unnamed["metadata"]["list"], unnamed["metadata"]["tuple"]) == ([1, 2], list(range(16))), unnamed)
+    expect(len(named(events, "py.exit.stop")) == len(named(events, "py.last.stop")) == 1, "the program did not reach its end")
 
 
 def main():
