@@ -40,6 +40,14 @@ static int64_t int_of(PyObject* value) {
   const long long number = PyLong_AsLongLongAndOverflow(value, &overflow);
   return overflow == 0 ? number : overflow > 0 ? INT64_MAX : INT64_MIN;
 }
+// A number without its fraction. False for what is not a number, or not finite.
+static int read_int(PyObject* value, int64_t* to) {
+  PyObject* const number = PyNumber_Check(value) ? PyNumber_Long(value) : NULL;
+  PyErr_Clear();
+  if (number != NULL) *to = int_of(number);
+  Py_XDECREF(number);
+  return number != NULL;
+}
 
 // A list or tuple whose items are all ints, all floats or all texts. False for any other one.
 static int set_list(nopspan_handle span, const char* key, size_t key_size, PyObject* list, unsigned use) {
@@ -190,7 +198,7 @@ SETTER(span_label, NOPSPAN_LABEL)
 static PyObject* span_usage(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   if (!has_arguments(count, 2, 4)) return NULL;
   int64_t tokens[4] = {-1, -1, -1, -1};
-  for (Py_ssize_t i = 0; i < count; ++i) tokens[i] = PyLong_Check(args[i]) ? int_of(args[i]) : -1;
+  for (Py_ssize_t i = 0; i < count; ++i) read_int(args[i], &tokens[i]);
   nopspan_span_usage(((Span*)self)->handle, tokens[0], tokens[1], tokens[2], tokens[3]);
   return Py_NewRef(self);
 }
@@ -346,8 +354,13 @@ static PyObject* report(PyObject* const* args, Py_ssize_t count, PyObject* keywo
   if (!nopspan_is_recorded(gauge)) Py_RETURN_NONE;
   size_t size;
   const char* const name = utf8(args[0], &size);
+  int64_t value;
   set_keywords(gauge, keywords, args + 2);
-  nopspan_call_gauge_end(gauge, name, size, PyLong_Check(args[1]) ? int_of(args[1]) : 0, is_counter);
+  if (read_int(args[1], &value)) {
+    nopspan_call_gauge_end(gauge, name, size, value, is_counter);
+  } else {
+    nopspan_span_end(gauge);  // discards and counts it
+  }
   Py_RETURN_NONE;
 }
 #define REPORT(name, is_counter)                                                                         \

@@ -92,12 +92,14 @@ with nopspan.span(7, **{"": 1}) as span:
     span.set("self", type("Bad", (), {"__str__": lambda self: 1 / 0})())
     nopspan.event(None)
     nopspan.gauge(None, "x")
+    nopspan.gauge("half", 1.5, maximum=2**70)
+    nopspan.gauge("infinite", float("inf"))
     class List(list):
         def __len__(self):
             raise KeyError
         def __getitem__(self, place):
             raise KeyError
-    span.set("list", List([1, 2])).set("tuple", resource.struct_rusage(range(16)))
+    span.set("list", List([1, 2])).set("tuple", resource.struct_rusage(range(16))).usage(1.5, "x")
     nopspan.span("py.exit").__exit__(1, 2, 3)
 for wrong in (lambda: nopspan.span(), lambda: nopspan.span("a", "b"), lambda: span.set("a"), lambda: nopspan.event(),
               lambda: nopspan.Span(), lambda: span.fail()):
@@ -212,6 +214,9 @@ def check_misuse(events):
     unnamed, = named(events, "unnamed.stop")
     expect(unnamed["status"] == "ok" and unnamed["metadata"].get("surrogate") is None, unnamed)
     expect((unnamed["metadata"]["list"], unnamed["metadata"]["tuple"]) == ([1, 2], list(range(16))), unnamed)
+    expect(unnamed["metadata"]["input_tokens"] == 1 and "output_tokens" not in unnamed["metadata"], unnamed)
+    gauge, = named(events, "engine.stats")
+    expect((gauge["metadata"]["gauge"], gauge["measurements"]) == ("half", {"half": 1}), gauge)
     expect(len(named(events, "py.exit.stop")) == len(named(events, "py.last.stop")) == 1, "the program did not reach its end")
 
 
