@@ -15,8 +15,10 @@
 
 typedef struct Span {
   PyObject_HEAD nopspan_handle handle;  // none: not recorded, or ended
-  PyObject* previous;                   // the current span when this one began; null: none
-  int is_current;                       // between __enter__() and __exit__()
+  nopspan_context context;              // of a span that has ended: tasks that it started may still run
+  struct Span* previous;                // that was current before __enter__(); null: none
+  int is_entered;                       // between __enter__() and __exit__()
+  int is_left;                          // __exit__() was called while another span was current
 } Span;
 enum { most_free = 64 };
 
@@ -106,41 +108,56 @@ static int has_arguments(Py_ssize_t given, Py_ssize_t least, Py_ssize_t most) {
   return 0;
 }
 
+// Spans are left in another order if a generator ends after its caller's span, or in another context.
+static Span* skip_left(Span* span) {
+  while (span != NULL && span->is_left) span = span->previous;
+  return span;
+}
 // The span of this task or thread: a new reference; null if there is none.
 static Span* current_span(void) {
   PyObject* const current = PyObject_CallFunctionObjArgs(get_current, Py_None, NULL);  // None: the default
   if (current == NULL) PyErr_Clear();
-  if (current == NULL || Py_TYPE(current) == span_type) return (Span*)current;
-  Py_DECREF(current);
-  return NULL;
+  Span* const span = skip_left(current != NULL && Py_TYPE(current) == span_type ? (Span*)current : NULL);
+  Py_XINCREF((PyObject*)span);
+  Py_XDECREF(current);
+  return span;
 }
 static void make_current(PyObject* span) {
   PyObject* const token = PyObject_CallFunctionObjArgs(set_current, span, NULL);
   if (token == NULL) PyErr_Clear();
   Py_XDECREF(token);
 }
+// Where the children of a span are. Without a span, that is where this thread is.
+static nopspan_context context_of(const Span* span) {
+  if (span == NULL || (PyObject*)span == not_recorded) return nopspan_context_current();
+  return nopspan_span_context_or(span->handle, &span->context);
+}
 static nopspan_handle take(Span* span) {
   const nopspan_handle handle = span->handle;
+  const int is_shared = Py_REFCNT((PyObject*)span) > 1;  // a task that goes on may have it as its current span
+  if (is_shared && nopspan_is_recorded(handle)) span->context = nopspan_span_context(handle);
   span->handle = nopspan_none();
   return handle;
 }
 
 static void span_dealloc(PyObject* object) {
   Span* const span = (Span*)object;
+  PyObject* const previous = (PyObject*)span->previous;
   nopspan_span_cancel(take(span), "abandoned");
-  Py_CLEAR(span->previous);
   if (free_count < most_free) {
     free_spans[free_count++] = span;
   } else {
     PyObject_Free(span);
   }
   Py_DECREF(span_type);
+  Py_XDECREF(previous);  // the last call, because there may be many
 }
 
 static PyObject* span_enter(PyObject* self, PyObject* unused) {
   Span* const span = (Span*)self;
-  if (nopspan_is_recorded(span->handle)) {
-    span->is_current = 1;
+  if (nopspan_is_recorded(span->handle) && !span->is_entered) {
+    span->is_entered = 1;
+    span->previous = current_span();
     make_current(self);
   }
   return Py_NewRef(self);
@@ -166,10 +183,15 @@ static void end_by_exception(nopspan_handle span, PyObject* type, PyObject* valu
 static PyObject* span_exit(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   Span* const span = (Span*)self;
   if (!has_arguments(count, 3, 3)) return NULL;
-  if (span->is_current) {
-    span->is_current = 0;
+  if (span->is_entered) {
     Span* const current = current_span();
-    if (current == span) make_current(span->previous != NULL ? span->previous : Py_None);  // else: another context
+    span->is_entered = 0;
+    span->is_left = current != span;
+    if (current == span) {
+      PyObject* const previous = (PyObject*)skip_left(span->previous);
+      make_current(previous != NULL ? previous : Py_None);
+      Py_CLEAR(span->previous);
+    }
     Py_XDECREF((PyObject*)current);
   }
   const nopspan_handle handle = take(span);
@@ -227,27 +249,27 @@ static PyObject* span_end(PyObject* self, PyObject* unused) {
   Py_RETURN_NONE;
 }
 
-static PyObject* emit(nopspan_handle span, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
+static PyObject* emit(const Span* span, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
   if (!has_arguments(count, 1, 1)) return NULL;
   size_t size;
   const char* const name = utf8(args[0], &size);
-  const nopspan_handle event = nopspan_call_event_begin(name, size, span, 0);
+  const nopspan_context context = context_of(span);
+  const nopspan_handle event = nopspan_call_event_begin_in(name, size, &context, 0);
   if (nopspan_is_recorded(event)) set_keywords(event, keywords, args + 1);
   nopspan_span_end(event);
   Py_RETURN_NONE;
 }
 static PyObject* span_event(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
-  return emit(((Span*)self)->handle, args, count, keywords);
+  return emit((Span*)self, args, count, keywords);
 }
-static PyObject* traceparent_of(nopspan_handle span) {
-  const nopspan_context current = nopspan_context_current();
-  const nopspan_context context = nopspan_span_context_or(span, &current);
+static PyObject* traceparent_of(const Span* span) {
+  const nopspan_context context = context_of(span);
   char text[NOPSPAN_ROOM_TRACEPARENT];
   nopspan_context_traceparent(&context, text, sizeof(text));
   return PyUnicode_FromString(text);
 }
 
-static PyObject* span_traceparent(PyObject* self, PyObject* unused) { return traceparent_of(((Span*)self)->handle); }
+static PyObject* span_traceparent(PyObject* self, PyObject* unused) { return traceparent_of((Span*)self); }
 static int span_bool(PyObject* self) { return nopspan_is_recorded(((Span*)self)->handle); }
 
 #define FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL
@@ -290,29 +312,25 @@ static int find(PyObject* text, const char* const* list, int count) {
   return count;
 }
 
-static nopspan_handle begin(Span* parent, PyObject* const* args, PyObject* keywords) {
+static nopspan_handle begin(const Span* parent, PyObject* const* args, PyObject* keywords) {
   static const char* const own[] = {"traceparent", "kind"};  // keywords that are not fields
   static const char* const kinds[] = {"unspecified", "internal", "server", "client", "producer", "consumer"};
   size_t size, ignored;
   const char* const name = utf8(args[0], &size);
-  if (keywords == NULL && parent != NULL) return nopspan_call_span_begin(name, size, parent->handle, 0);
-  if (keywords == NULL) return nopspan_call_span_begin_in(name, size, NULL, 0);
+  nopspan_context context = context_of(parent);
+  if (keywords == NULL) return nopspan_call_span_begin_in(name, size, &context, 0);
 
   struct nopspan_span_options options;
   memset(&options, 0, sizeof(options));
   options.size = sizeof(options);
   options.flags = NOPSPAN_START_LATER;
-  nopspan_context context = nopspan_context_current();
-  if (parent != NULL) options.parent = parent->handle;
-  if (parent == NULL) options.context = &context;
+  options.context = &context;
   const Py_ssize_t count = PyTuple_Size(keywords);
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyObject* const value = args[1 + i];
     const int option = find(PyTuple_GetItem(keywords, i), own, 2);
     if (option == 1 && find(value, kinds, 6) > 0) options.kind = (uint32_t)find(value, kinds, 6);
-    if (option != 0 || value == Py_None) continue;
-    context = nopspan_context_from(utf8(value, &ignored));
-    options.context = &context;
+    if (option == 0 && value != Py_None) context = nopspan_context_from(utf8(value, &ignored));
   }
   const nopspan_handle span = nopspan_call_span_begin_with(name, size, &options, 0);
   for (Py_ssize_t i = 0; nopspan_is_recorded(span) && i < count; ++i) {
@@ -328,21 +346,20 @@ static PyObject* module_span(PyObject* module, PyObject* const* args, Py_ssize_t
   if (!nopspan_enabled()) return Py_NewRef(not_recorded);
   Span* const parent = current_span();
   const nopspan_handle handle = begin(parent, args, keywords);
+  Py_XDECREF((PyObject*)parent);
   Span* const span = nopspan_is_recorded(handle) ? new_span() : NULL;
   if (span == NULL) {
     nopspan_span_end(handle);
-    Py_XDECREF((PyObject*)parent);
     return Py_NewRef(not_recorded);
   }
   span->handle = handle;
-  span->previous = (PyObject*)parent;
   return (PyObject*)span;
 }
 
 static PyObject* module_event(PyObject* module, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
   if (!nopspan_enabled() && count == 1) Py_RETURN_NONE;
   Span* const current = current_span();
-  PyObject* const result = emit(current != NULL ? current->handle : nopspan_none(), args, count, keywords);
+  PyObject* const result = emit(current, args, count, keywords);
   Py_XDECREF((PyObject*)current);
   return result;
 }
@@ -375,7 +392,7 @@ static PyObject* module_current(PyObject* module, PyObject* unused) {
 }
 static PyObject* module_traceparent(PyObject* module, PyObject* unused) {
   Span* const current = current_span();
-  PyObject* const text = traceparent_of(current != NULL ? current->handle : nopspan_none());
+  PyObject* const text = traceparent_of(current);
   Py_XDECREF((PyObject*)current);
   return text;
 }
@@ -400,6 +417,7 @@ PyMODINIT_FUNC PyInit_nopspan(void) {
   PyObject* const variable = library != NULL ? PyObject_CallMethod(library, "ContextVar", "s", "nopspan_span") : NULL;
   Py_XDECREF(library);
   if (variable == NULL) return NULL;
+  free_count = 0;  // the memory of an interpreter that was finalized
   get_current = PyObject_GetAttrString(variable, "get");
   set_current = PyObject_GetAttrString(variable, "set");
   Py_DECREF(variable);  // the methods have it

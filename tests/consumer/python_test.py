@@ -76,6 +76,46 @@ with nopspan.span("py.main_thread"):
     thread.start()
     thread.join()
 """,
+    "order": """
+def numbers():
+    with nopspan.span("py.generator"):
+        yield 1
+def request():
+    with nopspan.span("py.request"):
+        unfinished = numbers()
+        next(unfinished)
+request()
+assert not nopspan.current() and nopspan.traceparent() == ""
+with nopspan.span("py.next", traceparent=""):
+    pass
+begun = None
+with nopspan.span("py.handler"):
+    begun = nopspan.span("py.stream")
+with begun:
+    pass
+assert nopspan.traceparent() == ""
+async def later():
+    await ended.wait()
+    nopspan.event("py.later_event")
+    with nopspan.span("py.later", n=1) as span:
+        with nopspan.span("py.inner"):
+            pass
+        span.end()
+        with nopspan.span("py.after_end"):
+            pass
+    with nopspan.span("py.later"):
+        assert span.traceparent()[:36] == header[:36] == nopspan.traceparent()[:36]
+async def main():
+    global ended, header
+    ended = asyncio.Event()
+    with nopspan.span("py.server"):
+        task = asyncio.create_task(later())
+        header = nopspan.traceparent()
+        await asyncio.sleep(0)
+    ended.set()
+    await task
+asyncio.run(main())
+""",
     "headers": f"""
 assert nopspan.traceparent() == ""
 with nopspan.span("py.server", traceparent="{TRACEPARENT}", kind="server") as span:
@@ -120,6 +160,19 @@ def spans():
         many = [nopspan.span("py.many") for _ in range(100)]
         for span in many:
             span.end()
+async def follow(left):  # each task is started by the one before
+    with nopspan.span("py.follow"):
+        if left > 0:
+            tasks.append(asyncio.create_task(follow(left - 1)))
+        else:
+            done.set_result(sys.getrefcount(nopspan.Span))
+async def chain():
+    global done, tasks
+    done, tasks = asyncio.get_running_loop().create_future(), collections.deque(maxlen=2)
+    tasks.append(asyncio.create_task(follow(1000)))
+    return await done
+none = sys.getrefcount(nopspan.Span)
+assert asyncio.run(chain()) < none + 50, "spans of tasks that ended"
 spans()
 gc.collect()
 before = sys.getrefcount(None), sys.getrefcount(nopspan.Span), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -137,7 +190,7 @@ nopspan.event("py.event", n=1)
 nopspan.gauge("waiting", 1)
 """,
 }
-BEGIN = "import asyncio, resource, sys, threading\nimport nopspan\n"
+BEGIN = "import asyncio, collections, resource, sys, threading\nimport nopspan\n"
 
 
 def build():
@@ -204,6 +257,17 @@ def check_tasks(events):
     expect(len(spans) == 4 * (1 + 3 + 3) + 3, f"{len(spans)} spans")
 
 
+def check_order(events):
+    def parents(name):
+        return [event["parent"] for event in named(events, name)]
+    server, = named(events, "py.server.stop")
+    later = [event["span"] for event in named(events, "py.later.stop")]
+    expect(parents("py.next.stop") == [None] and parents("py.later.stop") == [server["span"]] * 2, events)
+    expect(parents("py.inner.stop") + parents("py.after_end.stop") == later[:1] * 2, events)
+    expect({event["trace"] for event in events if event["name"].startswith("py.later")} == {server["trace"]}, events)
+    expect(len(later) == 2 and len(named(events, "py.later_event")) == 1, events)
+
+
 def check_headers(events):
     server, = named(events, "py.server.stop")
     expect(server["parent"] == TRACEPARENT[36:52] and server["trace"] == TRACEPARENT[3:35], server)
@@ -232,6 +296,7 @@ def main():
     check_fields(programs.events("fields"))
     check_ends(programs.events("ends"))
     check_tasks(programs.events("tasks"))
+    check_order(programs.events("order"))
     check_headers(programs.events("headers"))
     check_misuse(programs.events("misuse"))
     programs.events("memory")
