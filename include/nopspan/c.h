@@ -693,7 +693,8 @@ NOPSPAN_C_API bool nopspan_declare_label(const char* key) NOPSPAN_C_NOTHROW NOPS
 NOPSPAN_C_API nopspan_scope nopspan_scope_enter(const nopspan_context* context) NOPSPAN_C_NOTHROW
     NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_scope));
 /// Restores the context that was current before. Leave scopes on the thread that entered them, innermost first. Scopes
-/// that are left in another order, or twice, are harmless and counted (scopes_left, wrong_thread).
+/// that are left in another order or on another thread are counted (scopes_left, wrong_thread). To leave one twice does
+/// nothing.
 NOPSPAN_C_API void nopspan_scope_leave(nopspan_scope scope) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
 
 /* ---- The process: stats.h ---- */

@@ -315,6 +315,7 @@ TEST(CApi, AScopeMakesItsContextCurrent) {
   EXPECT_EQ(left.times(), 1U);
   nopspan_scope_leave(inner);
   nopspan_scope_leave(scope);
+  EXPECT_EQ(left.times(), 1U);
   EXPECT_TRUE(Context::current().empty());
   nopspan_scope_leave({nullptr, 0});
 }
