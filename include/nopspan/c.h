@@ -26,8 +26,9 @@
 ///   ends with a NUL. A null pointer means "no text".
 /// - A misuse is harmless and counted (struct nopspan_stats). A null or empty name becomes "unnamed" (names_invalid). A
 ///   field without a key is dropped (fields_dropped). A length over PTRDIFF_MAX, which a negative number becomes, means
-///   "no text" too. A call with a handle whose span has ended is ignored (calls_invalid). So is a struct without its
-///   size. The only undefined handles are those that did not come from nopspan.
+///   "no text" too. Such a number of items is 0 (calls_invalid). A call with a handle whose span has ended is ignored
+///   (calls_invalid). So is a struct without its size. The only undefined handles are those that did not come from
+///   nopspan.
 /// - No function throws, aborts or blocks. None returns an error, because a program cannot do anything about it.
 ///
 /// Functions are never removed, and their arguments do not change. Structs that a program fills in begin with their

@@ -532,6 +532,27 @@ TEST(CApiMisuse, WrongLengthsMeanNoText) {
   EXPECT_TRUE(recorder.stop()->metadata("text").is_null());
 }
 
+TEST(CApiMisuse, NegativeNumbersOfItemsMeanNone) {
+  const SpanRecorder recorder("engine.step");
+  const Counted invalid(&Stats::calls_invalid);
+  const auto negative = static_cast<std::size_t>(-5);
+  const std::int64_t integer = 1;
+  const double real = 1;
+  const char* const text = "a";
+  const nopspan_member member = {};
+  nopspan_stats stats = {};
+  const nopspan_handle step = nopspan_step_begin(nopspan_none());
+  nopspan_span_set_ints(step, "ints", &integer, negative);
+  nopspan_span_set_doubles(step, "doubles", &real, negative);
+  nopspan_span_set_texts(step, "texts", &text, negative);
+  nopspan_span_step(step, nullptr, &member, negative);
+  nopspan_stats_read(&stats, negative);
+  nopspan_span_exception(step, "Error", "", &text, negative);
+  EXPECT_EQ(invalid.times(), 6U);
+  EXPECT_THAT(recorder.exception(), AllOf(HasMetadata("ints", Value::list()), HasMetadata("texts", Value::list()),
+                                          LacksMetadata("stacktrace")));
+}
+
 TEST(CApiMisuse, StructsWithoutASizeAreIgnored) {
   const SpanRecorder recorder("engine.step");
   const Counted invalid(&Stats::calls_invalid);

@@ -25,6 +25,13 @@ inline Text text_of(const char* text, std::size_t size) noexcept {
   return size <= static_cast<std::size_t>(PTRDIFF_MAX) ? Text(text, size) : Text();
 }
 
+// How many items there are. 0, and counted, if it was a negative number.
+inline std::size_t count_of(std::size_t given) noexcept {
+  if (given <= static_cast<std::size_t>(PTRDIFF_MAX)) return given;
+  detail::count(detail::counters.calls_invalid);
+  return 0;
+}
+
 // A context is the same bytes in both APIs, and no file reads them as the array that C sees.
 static_assert(sizeof(nopspan_context) == sizeof(Context));
 static_assert(alignof(nopspan_context) == alignof(Context));

@@ -119,6 +119,7 @@ void nopspan_scope_leave(nopspan_scope scope) noexcept {
 
 void nopspan_stats_read(struct nopspan_stats* stats, size_t size) noexcept {
   if (stats == nullptr) return;
+  size = c::count_of(size);
   const nopspan::Stats counts = nopspan::stats();
   const size_t known = std::min(size, sizeof(counts));
   std::memcpy(stats, &counts, known);

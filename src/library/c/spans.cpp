@@ -177,7 +177,7 @@ constexpr auto kNoMeasurement = [](FieldSink*) { return false; };
 template <class T>
 void set_list(nopspan_handle handle, Text key, const T* values, std::size_t size, unsigned use) noexcept {
   const auto put = [&](FieldSink* sink, bool content) {
-    detail::put(sink, key, detail::Row<T>{values, size}, content);
+    detail::put(sink, key, detail::Row<T>{values, count_of(size)}, content);
   };
   set(handle, use, put, kNoMeasurement);
 }
@@ -191,7 +191,8 @@ nopspan_member member_to_c(const engine::Member& member) noexcept {
 // Null for an empty list.
 Value frames_of(const char* const* frames, std::size_t size) {
   Value::List list;
-  for (std::size_t i = 0; frames != nullptr && i < size; ++i) list.emplace_back(Text(frames[i]));
+  const std::size_t count = frames != nullptr ? count_of(size) : 0;
+  for (std::size_t i = 0; i < count; ++i) list.emplace_back(Text(frames[i]));
   return list.empty() ? Value() : Value(std::move(list));
 }
 
@@ -378,7 +379,8 @@ void nopspan_call_step(nopspan_handle step, const struct nopspan_step_facts* fac
     if (given.kv_used != 0) fields.kv_used(given.kv_used);
     if (given.kind != 0) fields.kind(static_cast<nopspan::engine::StepKind>(given.kind & 3U));
   }
-  if (members != nullptr) fields.members(reinterpret_cast<const nopspan::engine::Member*>(members), count);
+  if (members == nullptr) return;
+  fields.members(reinterpret_cast<const nopspan::engine::Member*>(members), c::count_of(count));
 }
 
 void nopspan_call_end_at(nopspan_handle span, uint64_t end_ns) noexcept {
