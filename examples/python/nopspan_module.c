@@ -11,8 +11,6 @@
 
 #include <nopspan/c.h>
 
-#include <string.h>
-
 typedef struct Span {
   PyObject_HEAD nopspan_handle handle;  // none: not recorded, or ended
   nopspan_context context;              // of a span that has ended: tasks that it started may still run
@@ -20,14 +18,11 @@ typedef struct Span {
   int is_entered;                       // between __enter__() and __exit__()
   int is_left;                          // __exit__() was called while another span was current
 } Span;
-enum { most_free = 64 };
 
 static PyTypeObject* span_type;
 static PyObject* not_recorded;  // the Span of all spans that are not recorded
 static PyObject* get_current;   // methods of the ContextVar
 static PyObject* set_current;
-static Span* free_spans[most_free];  // their memory is kept for the next ones; the GIL protects it
-static int free_count;
 
 // Null for what is not a str, or has surrogates. Such a text is none, or an unnamed span.
 static const char* utf8(PyObject* text, size_t* size) {
@@ -55,25 +50,23 @@ static int read_int(PyObject* value, int64_t* to) {
 static int set_list(nopspan_handle span, const char* key, size_t key_size, PyObject* list, unsigned use) {
   const Py_ssize_t count = PyList_Check(list) ? PyList_Size(list) : PyTuple_Size(list);
   PyTypeObject* type = &PyUnicode_Type;
-  union {
-    int64_t integer;
-    double real;
-    const char* text;
-  }* const items = PyMem_Malloc(sizeof(*items) * (size_t)(count > 0 ? count : 1));
-  int is_same = items != NULL;
+  int64_t* const integers = PyMem_Malloc(sizeof(int64_t) * (size_t)(count > 0 ? count : 1));
+  double* const reals = (double*)integers;
+  const char** const texts = (const char**)integers;
+  int is_same = integers != NULL;
   for (Py_ssize_t i = 0; is_same && i < count; ++i) {
     PyObject* const item = PyList_Check(list) ? PyList_GetItem(list, i) : PyTuple_GetItem(list, i);
     size_t size;
     if (i == 0) type = Py_TYPE(item);
     is_same = Py_TYPE(item) == type && (type == &PyLong_Type || type == &PyFloat_Type || type == &PyUnicode_Type);
-    if (is_same && type == &PyLong_Type) items[i].integer = int_of(item);
-    if (is_same && type == &PyFloat_Type) items[i].real = PyFloat_AsDouble(item);
-    if (is_same && type == &PyUnicode_Type) items[i].text = utf8(item, &size);
+    if (is_same && type == &PyLong_Type) integers[i] = int_of(item);
+    if (is_same && type == &PyFloat_Type) reals[i] = PyFloat_AsDouble(item);
+    if (is_same && type == &PyUnicode_Type) texts[i] = utf8(item, &size);
   }
-  if (is_same && type == &PyLong_Type) nopspan_call_set_ints(span, key, key_size, &items->integer, (size_t)count, use);
-  if (is_same && type == &PyFloat_Type) nopspan_call_set_doubles(span, key, key_size, &items->real, (size_t)count, use);
-  if (is_same && type == &PyUnicode_Type) nopspan_call_set_texts(span, key, key_size, &items->text, (size_t)count, use);
-  PyMem_Free(items);
+  if (is_same && type == &PyLong_Type) nopspan_call_set_ints(span, key, key_size, integers, (size_t)count, use);
+  if (is_same && type == &PyFloat_Type) nopspan_call_set_doubles(span, key, key_size, reals, (size_t)count, use);
+  if (is_same && type == &PyUnicode_Type) nopspan_call_set_texts(span, key, key_size, texts, (size_t)count, use);
+  PyMem_Free(integers);
   return is_same;
 }
 
@@ -132,10 +125,16 @@ static nopspan_context context_of(const Span* span) {
   if (span == NULL || (PyObject*)span == not_recorded) return nopspan_context_current();
   return nopspan_span_context_or(span->handle, &span->context);
 }
+static nopspan_context current_context(void) {
+  Span* const span = current_span();
+  const nopspan_context context = context_of(span);
+  Py_XDECREF((PyObject*)span);
+  return context;
+}
 static nopspan_handle take(Span* span) {
   const nopspan_handle handle = span->handle;
-  const int is_shared = Py_REFCNT((PyObject*)span) > 1;  // a task that goes on may have it as its current span
-  if (is_shared && nopspan_is_recorded(handle)) span->context = nopspan_span_context(handle);
+  // If there are other references, a task that goes on may have it as its current span.
+  if (Py_REFCNT((PyObject*)span) > 1) span->context = nopspan_span_context_or(handle, &span->context);
   span->handle = nopspan_none();
   return handle;
 }
@@ -144,11 +143,7 @@ static void span_dealloc(PyObject* object) {
   Span* const span = (Span*)object;
   PyObject* const previous = (PyObject*)span->previous;
   nopspan_span_cancel(take(span), "abandoned");
-  if (free_count < most_free) {
-    free_spans[free_count++] = span;
-  } else {
-    PyObject_Free(span);
-  }
+  PyObject_Free(span);
   Py_DECREF(span_type);
   Py_XDECREF(previous);  // the last call, because there may be many
 }
@@ -228,7 +223,6 @@ static PyObject* span_first_token(PyObject* self, PyObject* unused) {
   nopspan_span_first_token(((Span*)self)->handle);
   return Py_NewRef(self);
 }
-
 static PyObject* span_fail(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   if (!has_arguments(count, 1, 2)) return NULL;
   size_t size, message_size = 0;
@@ -249,27 +243,24 @@ static PyObject* span_end(PyObject* self, PyObject* unused) {
   Py_RETURN_NONE;
 }
 
-static PyObject* emit(const Span* span, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
+static PyObject* emit(nopspan_context context, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
   if (!has_arguments(count, 1, 1)) return NULL;
   size_t size;
   const char* const name = utf8(args[0], &size);
-  const nopspan_context context = context_of(span);
   const nopspan_handle event = nopspan_call_event_begin_in(name, size, &context, 0);
   if (nopspan_is_recorded(event)) set_keywords(event, keywords, args + 1);
   nopspan_span_end(event);
   Py_RETURN_NONE;
 }
 static PyObject* span_event(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
-  return emit((Span*)self, args, count, keywords);
+  return emit(context_of((Span*)self), args, count, keywords);
 }
-static PyObject* traceparent_of(const Span* span) {
-  const nopspan_context context = context_of(span);
+static PyObject* traceparent_of(nopspan_context context) {
   char text[NOPSPAN_ROOM_TRACEPARENT];
   nopspan_context_traceparent(&context, text, sizeof(text));
   return PyUnicode_FromString(text);
 }
-
-static PyObject* span_traceparent(PyObject* self, PyObject* unused) { return traceparent_of((Span*)self); }
+static PyObject* span_traceparent(PyObject* self, PyObject* unused) { return traceparent_of(context_of((Span*)self)); }
 static int span_bool(PyObject* self) { return nopspan_is_recorded(((Span*)self)->handle); }
 
 #define FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL
@@ -299,11 +290,8 @@ static PyType_Spec span_spec = {"nopspan.Span", sizeof(Span), 0,
                                 span_slots};
 
 static Span* new_span(void) {
-  Span* span = free_count > 0 ? free_spans[--free_count] : PyObject_Malloc(sizeof(Span));
-  if (span == NULL) return NULL;
-  memset(span, 0, sizeof(*span));
-  PyObject_Init((PyObject*)span, span_type);
-  return span;
+  Span* const span = PyObject_Calloc(1, sizeof(Span));
+  return span != NULL ? (Span*)PyObject_Init((PyObject*)span, span_type) : NULL;
 }
 
 // The place of a text in a list of `count`; -1 if it is not in there.
@@ -312,19 +300,13 @@ static int find(PyObject* text, const char* const* list, int count) {
   return count;
 }
 
-static nopspan_handle begin(const Span* parent, PyObject* const* args, PyObject* keywords) {
+static nopspan_handle begin(nopspan_context context, PyObject* const* args, PyObject* keywords) {
   static const char* const own[] = {"traceparent", "kind"};  // keywords that are not fields
   static const char* const kinds[] = {"unspecified", "internal", "server", "client", "producer", "consumer"};
   size_t size, ignored;
   const char* const name = utf8(args[0], &size);
-  nopspan_context context = context_of(parent);
   if (keywords == NULL) return nopspan_call_span_begin_in(name, size, &context, 0);
-
-  struct nopspan_span_options options;
-  memset(&options, 0, sizeof(options));
-  options.size = sizeof(options);
-  options.flags = NOPSPAN_START_LATER;
-  options.context = &context;
+  struct nopspan_span_options options = {.size = sizeof(options), .flags = NOPSPAN_START_LATER, .context = &context};
   const Py_ssize_t count = PyTuple_Size(keywords);
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyObject* const value = args[1 + i];
@@ -334,8 +316,8 @@ static nopspan_handle begin(const Span* parent, PyObject* const* args, PyObject*
   }
   const nopspan_handle span = nopspan_call_span_begin_with(name, size, &options, 0);
   for (Py_ssize_t i = 0; nopspan_is_recorded(span) && i < count; ++i) {
-    PyObject* const key = PyTuple_GetItem(keywords, i);
-    if (find(key, own, 2) < 0) set_value(span, key, args[1 + i], NOPSPAN_METADATA);
+    if (find(PyTuple_GetItem(keywords, i), own, 2) >= 0) continue;
+    set_value(span, PyTuple_GetItem(keywords, i), args[1 + i], NOPSPAN_METADATA);
   }
   nopspan_span_start(span);
   return span;
@@ -344,9 +326,7 @@ static nopspan_handle begin(const Span* parent, PyObject* const* args, PyObject*
 static PyObject* module_span(PyObject* module, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
   if (!has_arguments(count, 1, 1)) return NULL;
   if (!nopspan_enabled()) return Py_NewRef(not_recorded);
-  Span* const parent = current_span();
-  const nopspan_handle handle = begin(parent, args, keywords);
-  Py_XDECREF((PyObject*)parent);
+  const nopspan_handle handle = begin(current_context(), args, keywords);
   Span* const span = nopspan_is_recorded(handle) ? new_span() : NULL;
   if (span == NULL) {
     nopspan_span_end(handle);
@@ -358,10 +338,7 @@ static PyObject* module_span(PyObject* module, PyObject* const* args, Py_ssize_t
 
 static PyObject* module_event(PyObject* module, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
   if (!nopspan_enabled() && count == 1) Py_RETURN_NONE;
-  Span* const current = current_span();
-  PyObject* const result = emit(current, args, count, keywords);
-  Py_XDECREF((PyObject*)current);
-  return result;
+  return emit(current_context(), args, count, keywords);
 }
 
 // A gauge or counter with keywords: engine, model, maximum and labels.
@@ -390,12 +367,7 @@ static PyObject* module_current(PyObject* module, PyObject* unused) {
   Span* const current = current_span();
   return current != NULL ? (PyObject*)current : Py_NewRef(not_recorded);
 }
-static PyObject* module_traceparent(PyObject* module, PyObject* unused) {
-  Span* const current = current_span();
-  PyObject* const text = traceparent_of(current);
-  Py_XDECREF((PyObject*)current);
-  return text;
-}
+static PyObject* module_traceparent(PyObject* module, PyObject* unused) { return traceparent_of(current_context()); }
 static PyObject* module_enabled(PyObject* module, PyObject* unused) { return PyBool_FromLong(nopspan_enabled()); }
 
 static PyMethodDef module_methods[] = {
@@ -417,10 +389,8 @@ PyMODINIT_FUNC PyInit_nopspan(void) {
   PyObject* const variable = library != NULL ? PyObject_CallMethod(library, "ContextVar", "s", "nopspan_span") : NULL;
   Py_XDECREF(library);
   if (variable == NULL) return NULL;
-  free_count = 0;  // the memory of an interpreter that was finalized
   get_current = PyObject_GetAttrString(variable, "get");
   set_current = PyObject_GetAttrString(variable, "set");
-  Py_DECREF(variable);  // the methods have it
   span_type = (PyTypeObject*)PyType_FromSpec(&span_spec);
   if (get_current == NULL || set_current == NULL || span_type == NULL) return NULL;
   not_recorded = (PyObject*)new_span();
