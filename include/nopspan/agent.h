@@ -237,8 +237,11 @@ NOPSPAN_API EventNames event_names() noexcept NOPSPAN_IN_SHELL(return {});
 /// @return ok, also if no tracer or handler is attached; invalid_argument if the catalogue has no event of that name,
 ///         if `measurements` or `metadata` is not a map, or if a measurement is not a number. After invalid_argument,
 ///         nothing was emitted.
+#pragma push_macro("emit")
+#undef emit  // Qt has such a macro
 NOPSPAN_API Errc emit(Text name, const Value& measurements, const Value& metadata) noexcept
     NOPSPAN_IN_SHELL(return Errc::ok);
+#pragma pop_macro("emit")
 
 /// Reports the start of a tool call that tool_span() cannot enclose. `metadata` is a map.
 ///

@@ -54,14 +54,14 @@
  * (detail/platform.h) they are inline, and do what NOPSPAN_C_IN_SHELL() says. */
 #if NOPSPAN_SHELL
 #pragma GCC system_header /* functions that do nothing do not use their parameters */
-#define NOPSPAN_C_API static inline __attribute__((unused))
+#define NOPSPAN_C_API static inline __attribute__((__unused__))
 #define NOPSPAN_C_CALL NOPSPAN_C_API
 #define NOPSPAN_C_IN_SHELL(...) \
   { __VA_ARGS__; }
 #elif defined(NOPSPAN_STATIC)
-#define NOPSPAN_C_API __attribute__((visibility("hidden")))
+#define NOPSPAN_C_API __attribute__((__visibility__("hidden")))
 #else
-#define NOPSPAN_C_API __attribute__((visibility("default")))
+#define NOPSPAN_C_API __attribute__((__visibility__("default")))
 #endif
 #ifndef NOPSPAN_C_IN_SHELL
 #define NOPSPAN_C_IN_SHELL(...)
@@ -73,13 +73,13 @@
 #define NOPSPAN_C_NOTHROW
 #define NOPSPAN_C_ZERO(type) ((type){0})
 #else
-#define NOPSPAN_C_NOTHROW __attribute__((nothrow))
+#define NOPSPAN_C_NOTHROW __attribute__((__nothrow__))
 #endif
 /* For functions that run only while a tracer or handler is attached: kept out of the caller's hot code. */
 #ifndef NOPSPAN_C_CALL
-#define NOPSPAN_C_CALL NOPSPAN_C_API __attribute__((cold, noinline))
+#define NOPSPAN_C_CALL NOPSPAN_C_API __attribute__((__cold__, __noinline__))
 #endif
-#define NOPSPAN_C_INLINE static inline __attribute__((always_inline, unused))
+#define NOPSPAN_C_INLINE static inline __attribute__((__always_inline__, __unused__))
 /// @endcond
 
 // NOLINTBEGIN(modernize-use-using,modernize-use-nullptr,modernize-redundant-void-arg): it is C too

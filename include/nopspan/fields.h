@@ -65,7 +65,7 @@ class FieldSetters {
   /// An integer over 2^63-1 becomes 2^63-1, and is counted (stats().values_clamped). Declare the `to_string()` of an
   /// enum beside the enum, because one that is declared after the first use of its values here is not found.
   template <class T>
-  [[gnu::always_inline]] Self& set(Text key, const T& value) {  // or disabled spans would keep `value` in memory
+  [[gnu::__always_inline__]] Self& set(Text key, const T& value) {  // or disabled spans would keep `value` in memory
     if (detail::FieldSink* sink = taking()) detail::put(sink, key, value, false);
     return self();
   }
@@ -89,7 +89,7 @@ class FieldSetters {
   /// made from probes, such as recordings. In a catalogue's spans and events, the keys that docs/genai.md marks as
   /// content are content, even if they are set with set(). The value is as for set().
   template <class T>
-  [[gnu::always_inline]] Self& content(Text key, const T& value) {
+  [[gnu::__always_inline__]] Self& content(Text key, const T& value) {
     if (detail::FieldSink* sink = taking()) detail::put(sink, key, value, true);
     return self();
   }

@@ -46,7 +46,7 @@
 #if NOPSPAN_SHELL
 #define NOPSPAN_OF_OPENTELEMETRY inline
 #else
-#define NOPSPAN_OF_OPENTELEMETRY __attribute__((visibility("hidden")))
+#define NOPSPAN_OF_OPENTELEMETRY __attribute__((__visibility__("hidden")))
 #endif
 
 /// nopspan as a provider of the API of opentelemetry-cpp.

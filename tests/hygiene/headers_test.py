@@ -100,6 +100,16 @@ class Headers(unittest.TestCase):
                     jobs.append((" ".join([text, *command]), command, text * 2))
         self.assertEqual(surroundings.compile_all(jobs), [])
 
+    def test_they_compile_after_the_macros_of_others(self):
+        """Those of Qt and Windows, and the names that projects have for attributes."""
+        macros = [*(f"-D{name}=" for name in ("emit", "slots", "near", "far", "interface", "small")), "-Dsignals=public", "-DERROR=0",
+                  "-DDELETE=1", "-Dmajor(x)=x", "-Dminor(x)=x", "-Dlikely(x)=x", "-Dunlikely(x)=x",
+                  *(f"-D{name}=__attribute__((__{name}__))" for name in ("cold", "noinline", "unused", "always_inline"))]
+        text = "".join(map(including, (name for name in public_headers() if "gmock" not in name and "opentelemetry" not in name)))
+        jobs = [(compiler, [compiler, "-std=c++20", shell, *macros, *STRICT, "-x", "c++", "-"], text)
+                for compiler in surroundings.COMPILERS for shell in ("-DNOPSPAN_SHELL=0", "-DNOPSPAN_SHELL=1")]
+        self.assertEqual(surroundings.compile_all(jobs), [])
+
     def test_each_opens_with_its_purpose_and_an_example(self):
         for header in public_headers():
             if "/detail/" not in header and header != "nopspan/probes.h":

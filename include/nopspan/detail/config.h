@@ -34,17 +34,17 @@ inline namespace shell {}
 #if NOPSPAN_SHELL
 #define NOPSPAN_VISIBLE
 #elif defined(NOPSPAN_STATIC)
-#define NOPSPAN_VISIBLE __attribute__((visibility("hidden")))
+#define NOPSPAN_VISIBLE __attribute__((__visibility__("hidden")))
 #else
-#define NOPSPAN_VISIBLE __attribute__((visibility("default")))
+#define NOPSPAN_VISIBLE __attribute__((__visibility__("default")))
 #endif
 
 // The form of std::string in the names of the library. Two forms exist (_GLIBCXX_USE_CXX11_ABI), and libc++ has
 // another, so a program with another one than the library's must not be linked to it.
 #if defined(_LIBCPP_VERSION)
-#define NOPSPAN_STRING_ABI __attribute__((abi_tag("libcxx")))
+#define NOPSPAN_STRING_ABI __attribute__((__abi_tag__("libcxx")))
 #elif defined(_GLIBCXX_USE_CXX11_ABI) && !_GLIBCXX_USE_CXX11_ABI
-#define NOPSPAN_STRING_ABI __attribute__((abi_tag("old_strings")))
+#define NOPSPAN_STRING_ABI __attribute__((__abi_tag__("old_strings")))
 #else
 #define NOPSPAN_STRING_ABI
 #endif
@@ -52,7 +52,7 @@ inline namespace shell {}
 // The form of containers in the names of types and functions that have any: libstdc++'s debug mode (_GLIBCXX_DEBUG)
 // has another.
 #if defined(_GLIBCXX_DEBUG)
-#define NOPSPAN_CONTAINER_ABI __attribute__((abi_tag("debug_containers")))
+#define NOPSPAN_CONTAINER_ABI __attribute__((__abi_tag__("debug_containers")))
 #else
 #define NOPSPAN_CONTAINER_ABI
 #endif
@@ -67,7 +67,7 @@ inline namespace shell {}
 // For constants that headers define. With default visibility gcc makes them STB_GNU_UNIQUE, and a plug-in that has one
 // can never be unloaded.
 #if defined(__ELF__)
-#define NOPSPAN_CONSTANT inline constexpr __attribute__((visibility("hidden")))
+#define NOPSPAN_CONSTANT inline constexpr __attribute__((__visibility__("hidden")))
 #else
 #define NOPSPAN_CONSTANT inline constexpr
 #endif
@@ -76,7 +76,7 @@ inline namespace shell {}
 #if NOPSPAN_SHELL
 #define NOPSPAN_COLD
 #else
-#define NOPSPAN_COLD __attribute__((cold, noinline))
+#define NOPSPAN_COLD __attribute__((__cold__, __noinline__))
 #endif
 
 // 1 if the program is compiled with exceptions, otherwise 0.

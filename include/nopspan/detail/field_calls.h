@@ -95,42 +95,42 @@ struct FieldTarget {
   Text key;
   bool content;
 
-  [[gnu::always_inline]] void null() const { put_null(sink, key, content); }
-  [[gnu::always_inline]] void boolean(bool value) const {
+  [[gnu::__always_inline__]] void null() const { put_null(sink, key, content); }
+  [[gnu::__always_inline__]] void boolean(bool value) const {
     if (const ShortKey known = short_key(); known.size_and_bit != 0) {
       put_short_bool(sink, known.word[0], known.word[1], known.size_and_bit, value);
     } else {
       put_bool(sink, key, value, content);
     }
   }
-  [[gnu::always_inline]] void integer(std::int64_t value) const {
+  [[gnu::__always_inline__]] void integer(std::int64_t value) const {
     if (const ShortKey known = short_key(); known.size_and_bit != 0) {
       put_short_int(sink, known.word[0], known.word[1], known.size_and_bit, value);
     } else {
       put_int(sink, key, value, content);
     }
   }
-  [[gnu::always_inline]] void natural(std::uint64_t value) const { put_uint(sink, key, value, content); }
-  [[gnu::always_inline]] void real(double value) const {
+  [[gnu::__always_inline__]] void natural(std::uint64_t value) const { put_uint(sink, key, value, content); }
+  [[gnu::__always_inline__]] void real(double value) const {
     if (const ShortKey known = short_key(); known.size_and_bit != 0) {
       put_short_double(sink, known.word[0], known.word[1], known.size_and_bit, value);
     } else {
       put_double(sink, key, value, content);
     }
   }
-  [[gnu::always_inline]] void text(Text value) const {
+  [[gnu::__always_inline__]] void text(Text value) const {
     if (const ShortKey known = short_key(); known.size_and_bit != 0) {
       put_short_text(sink, known.word[0], known.word[1], known.size_and_bit, value.data(), value.size());
     } else {
       put_text(sink, key, value, content);
     }
   }
-  [[gnu::always_inline]] void value(const Value& value) const { put_value(sink, key, value, content); }
+  [[gnu::__always_inline__]] void value(const Value& value) const { put_value(sink, key, value, content); }
   template <ValueKind kind, class Range>
   void items(const Range& range) const {
     put_items(sink, key, item_of<kind>(range), content);
   }
-  [[gnu::always_inline]] [[nodiscard]] ShortKey short_key() const noexcept {
+  [[gnu::__always_inline__]] [[nodiscard]] ShortKey short_key() const noexcept {
     return __builtin_constant_p(content) && !content ? detail::short_key(key) : ShortKey();
   }
 };
@@ -175,12 +175,12 @@ void fill_items(ItemWriter* writer, const void* range) {
 }
 
 template <class T>
-[[gnu::always_inline]] inline void put(FieldSink* sink, Text key, const T& value, bool content) {
+[[gnu::__always_inline__]] inline void put(FieldSink* sink, Text key, const T& value, bool content) {
   static_assert(is_value<T>(),
                 "a value is null, a bool, a number, a text, an enum, a std::chrono duration, a nopspan::Value, or an "
                 "optional or a range of these");
   if constexpr (is_value<T>() && may_throw<T>()) {
-    guarded([&]() __attribute__((always_inline)) { give(value, FieldTarget{sink, key, content}); });
+    guarded([&]() __attribute__((__always_inline__)) { give(value, FieldTarget{sink, key, content}); });
   } else if constexpr (is_value<T>()) {
     give(value, FieldTarget{sink, key, content});
   }

@@ -23,7 +23,7 @@ NOPSPAN_API NOPSPAN_COLD void run_guarded(void (*work)(void* object), void* obje
 
 // Runs such code. An exception must not reach the application, because without a tracer it would not be thrown.
 template <class Work>
-[[gnu::always_inline]] inline void guarded(Work&& work) {
+[[gnu::__always_inline__]] inline void guarded(Work&& work) {
 #if NOPSPAN_EXCEPTIONS
   try {
     work();

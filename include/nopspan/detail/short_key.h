@@ -20,7 +20,7 @@ struct KeyEnds {
   std::uint64_t first = 0;
   std::uint64_t last = 0;
 };
-[[gnu::always_inline]] inline KeyEnds key_ends(const char* key, std::size_t size) noexcept {
+[[gnu::__always_inline__]] inline KeyEnds key_ends(const char* key, std::size_t size) noexcept {
   KeyEnds ends;
   if (size >= 8) {
     __builtin_memcpy(&ends.first, key, 8);
@@ -36,7 +36,7 @@ struct KeyEnds {
 }
 
 // The number of a key's bit in the filter of a span's keys (a FieldBuffer): part of the ABI.
-[[gnu::always_inline]] constexpr unsigned key_bit_number(const KeyEnds& ends) noexcept {
+[[gnu::__always_inline__]] constexpr unsigned key_bit_number(const KeyEnds& ends) noexcept {
   return static_cast<unsigned>(((ends.first ^ (ends.last << 29U | ends.last >> 35U)) * 0x9e3779b97f4a7c15U) >> 58U);
 }
 
@@ -49,7 +49,7 @@ struct ShortKey {
 
 // The key, if the compiler knows it and it is a short one. Otherwise one with size_and_bit 0. Both are known to the
 // compiler, so it removes this function and the path that is not used.
-[[gnu::always_inline]] inline ShortKey short_key(Text key) noexcept {
+[[gnu::__always_inline__]] inline ShortKey short_key(Text key) noexcept {
   ShortKey known;
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
   const std::size_t size = key.size();

@@ -270,19 +270,19 @@ class RequiringEvent : private NamedEvent<F, point_kind> {
   template <class First, class... Rest>
   void operator()(First&& first, Rest&&... rest) const {
     if constexpr (is_parent<First>) {
-      emit(ContextRef(first), rest...);
+      send(ContextRef(first), rest...);
     } else {
-      emit(ContextRef::current(), first, rest...);
+      send(ContextRef::current(), first, rest...);
     }
   }
 
  private:
   template <class... Rest>
-  void emit(ContextRef /*span*/, const Rest&... /*rest*/) const {
+  void send(ContextRef /*span*/, const Rest&... /*rest*/) const {
     static_assert(sizeof...(Rest) < 0, "this event has a required field, which is an argument before the callable");
   }
   template <class R, class M, std::enable_if_t<std::is_convertible_v<const R&, typename F::Required>, int> = 0>
-  void emit(ContextRef span, const R& required, M&& fields) const {
+  void send(ContextRef span, const R& required, M&& fields) const {
     if constexpr (!takes<M, F>()) {
       report_wrong_fields<M, F>();
     } else {
@@ -293,8 +293,8 @@ class RequiringEvent : private NamedEvent<F, point_kind> {
     }
   }
   template <class R, std::enable_if_t<std::is_convertible_v<const R&, typename F::Required>, int> = 0>
-  void emit(ContextRef span, const R& required) const {
-    emit(span, required, [](F&) {});
+  void send(ContextRef span, const R& required) const {
+    send(span, required, [](F&) {});
   }
 };
 

@@ -77,7 +77,7 @@ struct SpanAccess {
   // Called inside catch (...): records that the exception that is being handled ends the span, and rethrows it. Always
   // inlined, because clang otherwise keeps the span in memory on the disabled path.
   template <class S>
-  [[noreturn]] __attribute__((always_inline)) static void rethrow(S& span) {
+  [[noreturn]] __attribute__((__always_inline__)) static void rethrow(S& span) {
     if (span_caught(span.state_)) span_rethrow();
     throw;
   }

@@ -163,7 +163,7 @@ using if_list = std::enable_if_t<kind_of<T>() == ValueKind::list, int>;
 // natural(std::uint64_t), real(double), text(Text), items<ValueKind>(range) and, if it is none of these, value(const
 // Value&).
 template <class T, class To>
-[[gnu::always_inline]] inline void give(const T& value, To&& to) {
+[[gnu::__always_inline__]] inline void give(const T& value, To&& to) {
   constexpr ValueKind kind = kind_of<T>();
   if constexpr (kind == ValueKind::null) {
     to.null();
