@@ -26,7 +26,7 @@
 #define A4 8@x4
 #define A5 8@x5
 #else
-#error "nopspan's probes are for x86-64 and little-endian aarch64; build with NOPSPAN_USDT=OFF elsewhere"
+#error "nopspan's probes are for x86-64 and little-endian aarch64"
 #endif
 
 // The gate word, alone in its page. lld maps the page at the boundary of RELRO and .data twice, so if the gate were in

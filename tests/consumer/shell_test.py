@@ -159,6 +159,23 @@ class Shell(unittest.TestCase):
             if kind == "asked":
                 self.assertEqual(run(f"{build}/program"), (0, "0 failures\n"))
 
+    def test_headers_and_cmake_agree_on_the_platform(self):
+        """clang preprocesses for every machine, without its headers."""
+        library = {"x86_64-linux-gnu", "aarch64-linux-gnu", "x86_64-linux-musl"}
+        shell = {"riscv64-linux-gnu", "powerpc64le-linux-gnu", "s390x-linux-gnu", "aarch64_be-linux-gnu", "x86_64-linux-gnux32",
+                 "aarch64-linux-android", "arm-linux-gnueabihf", "arm64-apple-macos13", "x86_64-unknown-freebsd14"}
+        for target in sorted(library | shell):
+            status, said = run(f"clang++ --target={target} -E -dM -I {INCLUDE} -x c++ -", "#include <nopspan/detail/platform.h>\n")
+            self.assertEqual((status, re.findall("define NOPSPAN_SHELL (.)", said)), (0, ["1" if target in shell else "0"]), target)
+        for target in ("s390x-linux-gnu", "riscv64-linux-gnu"):
+            status, said = run(f"{CMAKE} -S {HERE}/projects/subdirectory -B {self.folder}/cmake_{target} -G Ninja "
+                               f"-DNOPSPAN_SOURCE={SOURCE} -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY "
+                               f"-DNOPSPAN_CONSUMER_PROGRAM={SHELL}/everything.cpp " +
+                               " ".join(f"-DCMAKE_{language}_COMPILER=clang{plus} -DCMAKE_{language}_COMPILER_TARGET={target}"
+                                        for language, plus in (("C", ""), ("CXX", "++"), ("ASM", ""))))
+            self.assertIn("nopspan is a shell", said)
+            self.assertEqual(status, 0, said)
+
     def test_headers_compile_alone_and_strictly(self):
         strict = f"{STRICT} -Wpedantic -Wshadow -Wextra-semi -fno-exceptions -fno-rtti -fsyntax-only -I {INCLUDE} -x c++ -"
         everything = sorted(str(path.relative_to(INCLUDE)) for path in INCLUDE.rglob("*.h")

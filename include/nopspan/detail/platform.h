@@ -3,9 +3,9 @@
  * Whether the headers are a shell. This is C too, for c.h.
  *
  * NOPSPAN_SHELL 1: the headers declare the same names, but a program needs no library, and nothing is recorded. So a
- * program that uses nopspan also builds where the library cannot exist: outside of Linux, on 32-bit machines and on
- * big-endian ones. Elsewhere a program may ask for the shell by -DNOPSPAN_SHELL=1. docs/compatibility.md says what a
- * shell does. */
+ * program that uses nopspan also builds where the library does not exist: everywhere but on Linux on x86-64 and
+ * aarch64. There a program may ask for the shell by -DNOPSPAN_SHELL=1. docs/compatibility.md says what a shell does.
+ * CMake compiles this header to decide whether it builds the library. */
 #ifndef NOPSPAN_DETAIL_PLATFORM_H
 #define NOPSPAN_DETAIL_PLATFORM_H
 
@@ -16,7 +16,8 @@
 #include NOPSPAN_NEEDS
 #endif
 
-#if !defined(__linux__) || !defined(__LP64__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#if !defined(__linux__) || defined(__ANDROID__) || !defined(__LP64__) || \
+    (!defined(__x86_64__) && !defined(__AARCH64EL__))
 #undef NOPSPAN_SHELL
 #define NOPSPAN_SHELL 1
 #elif !defined(NOPSPAN_SHELL)
