@@ -44,6 +44,7 @@
 
 // For the functions of this library, which is an archive.
 #if NOPSPAN_SHELL
+#pragma GCC system_header  // no warnings, as in the other headers
 #define NOPSPAN_OF_OPENTELEMETRY inline
 #else
 #define NOPSPAN_OF_OPENTELEMETRY __attribute__((__visibility__("hidden")))

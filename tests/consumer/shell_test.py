@@ -79,6 +79,8 @@ class Shell(unittest.TestCase):
         found = 0
         for path in INCLUDE.rglob("*.h"):
             text = path.read_text(encoding="utf-8")
+            if "NOPSPAN_NAMESPACE" in text and path.name != "config.h":
+                self.assertTrue("#pragma GCC system_header" in text, path.name)
             for declaration in re.findall(r"^ *(?!#|//).*\bNOPSPAN_(?:API|C_API|C_CALL)\b([^;]*);", text, re.M):
                 if "(" not in declaration:  # the pointer to the gate
                     continue
