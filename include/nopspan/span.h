@@ -259,7 +259,7 @@ class Span : public SpanSetters<Span> {
   ///
   /// A type has letters, digits, characters of "_:.-", and template arguments in "<>". Any other text may be a message.
   /// Then `error.type` is "_OTHER", the text is the message if there is no `message`, and this is counted
-  /// (stats().names_invalid).
+  /// (stats().names_invalid). An empty type is the attribute `error.type` if the span has it, otherwise "_OTHER".
   void fail(Text type, Text message = {}) noexcept {
     if (__builtin_expect(state_ != nullptr, 0)) detail::span_fail(state_, type, message);
   }

@@ -225,6 +225,20 @@ TEST(FailureInMetadata, OfAnImageIsItsErrorUnlessThatIsNull) {
   EXPECT_THAT(recorder.events().at(0), HasMeasurement("image_count", 0));
 }
 
+TEST(FailureWithoutAType, HasTheAttributeThatTheApplicationHasSet) {
+  const Recorder recorder{"work.stop"};
+  const auto fail = [](const Value& own, const char* type) {
+    Span work{"work"};
+    work.set("error.type", own);
+    work.fail(type);
+  };
+  fail("timeout", "");
+  fail(503, "");
+  fail("timeout", "my::Error");
+  EXPECT_THAT(recorder.events(), ElementsAre(HasAttribute("error.type", "timeout"), HasAttribute("error.type", 503),
+                                             HasAttribute("error.type", "my::Error")));
+}
+
 TEST(FailureInMetadata, IsLessThanWhatTheApplicationSays) {
   const Value failure = Value::map({{"http_status", 503}});
   const auto failed = stop_of_call(failure, SpanKind::client, [](Span& call) { call.fail("rate_limit"); });

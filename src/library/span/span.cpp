@@ -21,6 +21,7 @@
 
 #include <nopspan/detail/bridge.h>
 #include <nopspan/fiber.h>
+#include <nopspan/semconv.h>
 #include <nopspan/span.h>
 
 #include <atomic>
@@ -139,6 +140,12 @@ void set_status(SpanState& span, std::uint32_t status, Text type) noexcept {
   if (!type.empty()) clean(type.view(), span.error_type);
 }
 
+// The attribute error.type that the application has set, if it is a text.
+std::string_view own_error_type(const SpanState& span) noexcept {
+  const FieldEntry* const own = span.fields.find(semconv::error_type, false);
+  return own != nullptr && own->type == Value::Type::string ? own->as_string() : std::string_view();
+}
+
 // Adds the fields that follow from the span's status.
 void add_outcome(SpanState& span) noexcept {
   FieldBuffer& fields = span.fields;
@@ -146,10 +153,15 @@ void add_outcome(SpanState& span) noexcept {
     count_unless(fields.put_derived("image_count", Value::Type::integer, 0, FieldEntry::kMeasurement));
   }
   switch (span.status) {
-    case NOPSPAN_STATUS_ERROR:
+    case NOPSPAN_STATUS_ERROR: {
+      // The attributes of a catalogue's span are made of its record.
+      const FieldEntry* const own = span.catalogue == nullptr ? fields.find(semconv::error_type, false) : nullptr;
+      const std::string_view type = span.error_type;
+      if (own != nullptr && (type == semconv::error_type_other || type == own_error_type(span))) break;
       // kAdded: tracers read it in the record
-      count_unless(fields.put_string("error.type", span.error_type, FieldEntry::kAdded));
+      count_unless(fields.put_string(semconv::error_type, type, FieldEntry::kAdded));
       break;
+    }
     case NOPSPAN_STATUS_CANCELLED:
       if (span.error_type[0] != '\0') {
         count_unless(fields.put_string("cancel.reason", span.error_type, FieldEntry::kOwn));
@@ -572,6 +584,7 @@ void span_complete_stop_only(SpanState* span, const Outcome& outcome) noexcept {
 
 void span_fail(SpanState* span, Text type, Text message) noexcept {
   if (span->status != NOPSPAN_STATUS_OK) return;
+  if (type.empty() && is_type_name(own_error_type(*span))) type = own_error_type(*span);
   const bool is_type = is_type_name(type.view());
   if (!is_type && !type.empty()) {  // it may be a message, which is content
     count(counters.names_invalid);
