@@ -14,6 +14,7 @@
 #include "emit/batch.h"
 #include "gate/gate.h"
 #include "memory/slabs.h"
+#include "state/context_access.h"
 #include "state/span_state.h"
 #include "thread/thread_state.h"
 
@@ -711,6 +712,28 @@ TEST(Batch, InAChildOfForkBeginsAnew) {
     });
   });
   EXPECT_THAT(traced.names(), ElementsAre("delivered", "held by the parent"));
+}
+
+TEST(Batch, HasTheIdsNamesAndTimesThatAnotherTracingLibraryDecides) {
+  namespace detail = nopspan::detail;
+  constexpr std::uint64_t kLongAgo = 12345;
+  detail::TracePlace place;
+  place.trace_id[0] = place.span_id = 9;
+  const Traced traced([&] {
+    detail::SpanState* const span = detail::async_begin_at("first", Context(), {}, place);
+    detail::span_started(span);
+    detail::FieldSink* const event = detail::point_begin(detail::Point::event, "event", detail::async_context(span));
+    detail::point_at(event, kLongAgo);
+    detail::point_emit(event);
+    detail::span_rename(span, "last");
+    detail::async_end(span);
+  });
+  ASSERT_THAT(traced.names(), ElementsAre("event", "last"));
+  EXPECT_EQ(traced.batches[0].entries[0].start_ns, kLongAgo);
+  for (const Batch& batch : traced.batches) {
+    for (const Entry& entry : batch.entries) EXPECT_EQ(entry.request.trace_id[0], 9);
+    for (const Entry& entry : batch.entries) EXPECT_EQ(entry.fixed.span_id, 9U);
+  }
 }
 
 TEST(Batch, SaysWhatTheRecordSays) {
