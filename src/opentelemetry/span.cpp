@@ -31,15 +31,21 @@ void put_link(detail::FieldSink* sink, const api::trace::SpanContext& target) no
 // Calls are short, and rarely meet.
 class Span::Lock {
  public:
-  explicit Lock(const Span& span) noexcept : span_(span) {
-    while (span_.locked_.exchange(true, std::memory_order_acquire)) sched_yield();
+  explicit Lock(const Span& span) noexcept : span_(&span) {
+    while (span.locked_.exchange(true, std::memory_order_acquire)) sched_yield();
   }
-  ~Lock() { span_.locked_.store(false, std::memory_order_release); }
+  ~Lock() { unlock(); }
   Lock(const Lock&) = delete;
   Lock& operator=(const Lock&) = delete;
 
+  // Before a call that runs handlers, because they may use the span.
+  void unlock() noexcept {
+    if (span_ != nullptr) span_->locked_.store(false, std::memory_order_release);
+    span_ = nullptr;
+  }
+
  private:
-  const Span& span_;
+  const Span* span_;
 };
 
 detail::TracePlace place_of(const api::trace::SpanContext& context) noexcept {
@@ -73,9 +79,10 @@ void Span::SetAttribute(api::nostd::string_view key, const api::common::Attribut
 template <class Fill>
 void Span::add_event(api::nostd::string_view name, std::int64_t time_ns, const Fill& fill) const noexcept {
   if (!detail::points_wanted()) return;
-  const Lock lock(*this);
+  Lock lock(*this);
   if (state_ == nullptr) return;
   const Context context = detail::async_context(state_);
+  lock.unlock();
   detail::FieldSink* sink = detail::point_begin(detail::Point::event, text_of(name), context);
   if (sink == nullptr) return;
   if (time_ns != 0) detail::point_at(sink, static_cast<std::uint64_t>(time_ns));
@@ -138,7 +145,7 @@ void Span::UpdateName(api::nostd::string_view name) noexcept {
 
 void Span::End(const api::trace::EndSpanOptions& options) noexcept {
   if (inner_ != nullptr) inner_->End(options);
-  const Lock lock(*this);
+  Lock lock(*this);
   if (state_ == nullptr) return;
   const std::int64_t given = ns_of(options.end_steady_time.time_since_epoch());
   if (given != 0 || offset_ns_ != 0) {
@@ -153,7 +160,9 @@ void Span::End(const api::trace::EndSpanOptions& options) noexcept {
   }
   new (&last_) Context(detail::last_context(state_));
   static_assert(std::is_trivially_destructible_v<Context>);
-  detail::async_end(std::exchange(state_, nullptr));
+  detail::SpanState* const ended = std::exchange(state_, nullptr);
+  lock.unlock();
+  detail::async_end(ended);
 }
 
 detail::SpanState* Span::begin_inside(api::nostd::string_view name, SpanOptions options) const noexcept {
