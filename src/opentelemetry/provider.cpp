@@ -112,7 +112,8 @@ class TracerProvider final : public api::trace::TracerProvider {
 
   // Whether another provider is one of nopspan's, perhaps of another copy of this library.
   static bool is(const api::trace::TracerProvider& other) noexcept {
-    return std::strcmp(typeid(other).name(), typeid(TracerProvider).name()) == 0;
+    const std::type_info* const type = type_of(&other);
+    return type != nullptr && std::strcmp(type->name(), typeid(TracerProvider).name()) == 0;
   }
 
  private:
@@ -152,7 +153,10 @@ ApiProvider provider_around(const ApiProvider& inner, bool is_global) noexcept {
 bool install() noexcept {
   ApiProvider current = api::trace::Provider::GetTracerProvider();
   if (current != nullptr && TracerProvider::is(*current)) return true;
-  if (current != nullptr && typeid(*current) == typeid(api::trace::NoopTracerProvider)) current = ApiProvider(nullptr);
+  detail::guarded([&] {
+    const api::trace::NoopTracerProvider noop;
+    if (current != nullptr && have_one_type(current.get(), &noop)) current = ApiProvider();
+  });
   const ApiProvider made = provider_around(current, true);
   if (made == nullptr) return false;
   api::trace::Provider::SetTracerProvider(made);

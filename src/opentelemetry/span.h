@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <typeinfo>
@@ -22,6 +23,18 @@ inline namespace NOPSPAN_OPENTELEMETRY_ABI {
 using ApiSpan = api::nostd::shared_ptr<api::trace::Span>;
 
 detail::TracePlace place_of(const api::trace::SpanContext& context) noexcept;
+
+// What typeid() reads of an object: null if its class was compiled with -fno-rtti, and then typeid() must not be used.
+inline const std::type_info* type_of(const void* polymorphic) noexcept {
+  const std::type_info* const* vtable = nullptr;
+  std::memcpy(&vtable, polymorphic, sizeof(vtable));
+  return vtable[-1];
+}
+inline bool have_one_type(const void* a, const void* b) noexcept {
+  if (std::memcmp(a, b, sizeof(void*)) == 0) return true;
+  const std::type_info *const type = type_of(a), *const other = type_of(b);
+  return type != nullptr && other != nullptr && *type == *other;
+}
 
 // The API allows several threads to use a span at the same time. nopspan's span belongs to one thread at a time, so
 // each call takes the lock.
@@ -59,7 +72,7 @@ class Span final : public api::trace::Span {
 
   // The span if it is one of this copy of the library, otherwise null.
   static const Span* from(const api::trace::Span& span) noexcept {
-    return &typeid(span) == &typeid(Span) ? static_cast<const Span*>(&span) : nullptr;
+    return type_of(&span) == &typeid(Span) ? static_cast<const Span*>(&span) : nullptr;
   }
 
  private:

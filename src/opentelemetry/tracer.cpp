@@ -25,11 +25,14 @@ ApiSpan span_in(const api::context::Context& context) noexcept {
   return ApiSpan(nullptr);
 }
 
-// A span that is not recorded and has no parent: a pointer without an owner, because counting the owners would cost
-// more than the rest of the call.
-ApiSpan invalid_span() noexcept {
+// A span that is not recorded and has no parent.
+api::trace::DefaultSpan& no_span() noexcept {
   static api::trace::DefaultSpan span(api::trace::SpanContext::GetInvalid());
-  return ApiSpan(std::shared_ptr<api::trace::Span>(std::shared_ptr<api::trace::Span>(), &span));
+  return span;
+}
+// A pointer to it without an owner, because counting the owners would cost more than the rest of the call.
+ApiSpan invalid_span() noexcept {
+  return ApiSpan(std::shared_ptr<api::trace::Span>(std::shared_ptr<api::trace::Span>(), &no_span()));
 }
 
 // The place of a new span, by the rules of the SDK: the parent that the options give if it is valid, otherwise the
@@ -120,7 +123,7 @@ ApiSpan Tracer::unrecorded(const api::trace::StartSpanOptions& options) const {
   };
   const auto inside = [&](const api::context::Context& context) {
     ApiSpan span = span_in(context);
-    if (span == nullptr || typeid(*span) == typeid(api::trace::DefaultSpan)) return span;  // it does nothing
+    if (span == nullptr || have_one_type(span.get(), &no_span())) return span;  // it does nothing
     const api::trace::SpanContext of_parent = span->GetContext();
     return of_parent.IsValid() ? with(of_parent) : ApiSpan(nullptr);
   };
