@@ -44,7 +44,7 @@ class Tracers {
     const std::lock_guard lock(mutex_);
     const auto found = std::find_if(all_.begin(), all_.end(), [&](const auto& each) { return each->scope() == scope; });
     if (found != all_.end()) return *found;
-    all_.push_back(std::make_shared<Tracer>(std::move(scope), ApiTracer(nullptr)));
+    all_.push_back(std::make_shared<Tracer>(std::move(scope), ApiTracer()));
     all_.back()->update_enabled();
     if (has_enabled<api::trace::Tracer>) watch();
     return all_.back();
@@ -121,20 +121,21 @@ class TracerProvider final : public api::trace::TracerProvider {
   template <class Inner>
   ApiTracer make(api::nostd::string_view name, api::nostd::string_view version, api::nostd::string_view schema_url,
                  const Inner& of_inner) noexcept {
-    ApiTracer made(nullptr);
+    ApiTracer made;
     detail::guarded([&] {
       Scope scope{std::string(text_of(name).view()), std::string(text_of(version).view()),
                   std::string(text_of(schema_url).view())};
       if (is_global_ && inner_ == nullptr) {
         made = std::shared_ptr<api::trace::Tracer>(Tracers::instance().find_or_make(std::move(scope)));
       } else {
-        auto tracer = std::make_shared<Tracer>(std::move(scope), inner_ != nullptr ? of_inner() : ApiTracer(nullptr));
+        auto tracer = std::make_shared<Tracer>(std::move(scope), inner_ != nullptr ? of_inner() : ApiTracer());
         made = std::shared_ptr<api::trace::Tracer>(std::move(tracer));
       }
     });
     if (made != nullptr) return made;
     if (inner_ != nullptr) return of_inner();
-    return ApiTracer(std::shared_ptr<api::trace::Tracer>(std::make_shared<api::trace::NoopTracer>()));
+    static api::trace::NoopTracer noop;
+    return ApiTracer(std::shared_ptr<api::trace::Tracer>(std::shared_ptr<api::trace::Tracer>(), &noop));
   }
 
   const ApiProvider inner_;
@@ -142,7 +143,7 @@ class TracerProvider final : public api::trace::TracerProvider {
 };
 
 ApiProvider provider_around(const ApiProvider& inner, bool is_global) noexcept {
-  ApiProvider made(nullptr);
+  ApiProvider made;
   detail::guarded(
       [&] { made = std::shared_ptr<api::trace::TracerProvider>(std::make_shared<TracerProvider>(inner, is_global)); });
   return made;

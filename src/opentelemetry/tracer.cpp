@@ -19,10 +19,10 @@ namespace {
 
 // The span of a context, or null. It does not make the copy and the new span that trace::GetSpan() makes.
 ApiSpan span_in(const api::context::Context& context) noexcept {
-  if (context == api::context::Context()) return ApiSpan(nullptr);
+  if (context == api::context::Context()) return ApiSpan();
   api::context::ContextValue value = context.GetValue(api::trace::kSpanKey);
   if (auto* const span = api::nostd::get_if<ApiSpan>(&value)) return std::move(*span);
-  return ApiSpan(nullptr);
+  return ApiSpan();
 }
 
 // A span that is not recorded and has no parent.
@@ -55,7 +55,7 @@ struct Parent {
     } else if (span == nullptr || !span->GetContext().IsValid()) {
       is_root = api::trace::IsRootSpan(context);
       if (!is_root) context = storage.GetCurrent();
-      span = is_root ? ApiSpan(nullptr) : span_in(context);
+      span = is_root ? ApiSpan() : span_in(context);
     }
   }
 };
@@ -119,13 +119,17 @@ bool Tracer::is_enabled() const noexcept {
 // returned. Without a parent, that costs about one nanosecond.
 ApiSpan Tracer::unrecorded(const api::trace::StartSpanOptions& options) const {
   const auto with = [](const api::trace::SpanContext& context) {
-    return ApiSpan(std::shared_ptr<api::trace::Span>(std::make_shared<api::trace::DefaultSpan>(context)));
+    ApiSpan made;
+    detail::guarded(
+        [&] { made = std::shared_ptr<api::trace::Span>(std::make_shared<api::trace::DefaultSpan>(context)); });
+    if (made == nullptr) return invalid_span();
+    return made;
   };
   const auto inside = [&](const api::context::Context& context) {
     ApiSpan span = span_in(context);
     if (span == nullptr || have_one_type(span.get(), &no_span())) return span;  // it does nothing
     const api::trace::SpanContext of_parent = span->GetContext();
-    return of_parent.IsValid() ? with(of_parent) : ApiSpan(nullptr);
+    return of_parent.IsValid() ? with(of_parent) : ApiSpan();
   };
   if (const auto* const given = api::nostd::get_if<api::trace::SpanContext>(&options.parent)) {
     if (__builtin_expect(given->IsValid(), 0)) return with(*given);
@@ -144,7 +148,7 @@ __attribute__((noinline)) ApiSpan Tracer::start(api::nostd::string_view name,
                                                 const api::trace::SpanContextKeyValueIterable& links,
                                                 const api::trace::StartSpanOptions& options,
                                                 api::trace::Tracer* inner) const {
-  ApiSpan other = inner != nullptr ? inner->StartSpan(name, attributes, links, options) : ApiSpan(nullptr);
+  ApiSpan other = inner != nullptr ? inner->StartSpan(name, attributes, links, options) : ApiSpan();
   if (!detail::spans_wanted()) return other != nullptr ? other : unrecorded(options);
   const std::int64_t system = ns_of(options.start_system_time.time_since_epoch());
   const std::int64_t steady = ns_of(options.start_steady_time.time_since_epoch());
