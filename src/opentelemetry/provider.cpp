@@ -45,8 +45,8 @@ class Tracers {
     const auto found = std::find_if(all_.begin(), all_.end(), [&](const auto& each) { return each->scope() == scope; });
     if (found != all_.end()) return *found;
     all_.push_back(std::make_shared<Tracer>(std::move(scope), ApiTracer()));
-    all_.back()->update_enabled();
     if (has_enabled<api::trace::Tracer>) watch();
+    if (is_watched_) all_.back()->update_enabled();  // otherwise it is enabled
     return all_.back();
   }
   void wrap(api::trace::TracerProvider& provider) {
