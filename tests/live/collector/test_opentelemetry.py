@@ -220,6 +220,18 @@ class Equal(Test):
         self.assertGreater(sum(span["parent"] in ids for span in ours.values()), COUNT // 2)
         self.assertGreater(sum(len(span["links"]) for span in ours.values()), 0)
 
+    def in_tree(self, *command):
+        done = subprocess.run(["chroot", self.tree, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                              check=False)
+        return done.returncode, done.stdout
+
+    def test_calls_reach_handlers_and_an_sdk(self):
+        for program in ("calls_1", "calls_2", "calls_no_rtti_1", "calls_no_rtti_2"):
+            self.assertEqual(self.in_tree("%s/%s" % (BUILT, program)), (0, "passed\n"))
+
+    def test_a_plug_in_stays_loaded(self):
+        self.assertIn("NODELETE", self.in_tree("readelf", "--dynamic", BUILT + "/libplug_in.so")[1])
+
     def test_an_untraced_process_passes_on_the_context_of_its_caller(self):
         for abi in (1, 2):
             hops = Tree(self.tree, abi)

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls of opentelemetry-cpp's API, compared with what handlers in the process receive, and with what an SDK receives.
+// The SDK is part of this program, because Debian's has only one of the two ABIs of the API. test_opentelemetry.py runs
+// this program, also compiled with -fno-rtti. It prints each check that fails.
+#include <nopspan/opentelemetry.h>
+#include <nopspan/registry.h>
+#include <nopspan/span.h>
+#include <nopspan/testing.h>
+
+#include <opentelemetry/baggage/baggage_context.h>
+#include <opentelemetry/context/runtime_context.h>
+#include <opentelemetry/trace/context.h>
+#include <opentelemetry/trace/provider.h>
+#include <opentelemetry/trace/scope.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace trace = opentelemetry::trace;
+namespace common = opentelemetry::common;
+namespace context = opentelemetry::context;
+namespace nostd = opentelemetry::nostd;
+using nopspan::testing::Recorder;
+
+namespace {
+
+int failures = 0;
+bool has_memory = true;
+
+void check(bool passed, const char* what, int line) {
+  if (passed) return;
+  ++failures;
+  std::printf("line %d: %s\n", line, what);
+}
+#define CHECK(condition) check(condition, #condition, __LINE__)
+
+nostd::shared_ptr<trace::Tracer> tracer() { return trace::Provider::GetTracerProvider()->GetTracer("calls"); }
+std::string text(const nopspan::OwnedEvent& event, const char* key) {
+  return std::string(event->metadata().find(key).as_string());
+}
+
+// As a library for logs does that prints the ids of the current span.
+void handlers_may_use_the_span() {
+  std::vector<std::string> seen;
+  const nopspan::Errc attached = nopspan::attach("log", "*", [&](const nopspan::Event& event) {
+    const auto current = trace::GetSpan(context::RuntimeContext::GetCurrent());
+    current->SetAttribute("logged", true);
+    seen.push_back(std::string(event.name()) + (current->GetContext().IsValid() ? " with" : " without"));
+  });
+  CHECK(attached == nopspan::Errc::ok);
+  const auto span = tracer()->StartSpan("order");
+  {
+    const trace::Scope scope(span);
+    span->AddEvent("paid", {{"items", 3}});
+    span->End();
+  }
+  CHECK(nopspan::detach("log") == nopspan::Errc::ok);
+  CHECK((seen == std::vector<std::string>{"order.start without", "paid with", "order.stop with"}));
+}
+
+void a_failed_span_keeps_its_error_type() {
+  const Recorder recorder(Recorder::span_events({"given", "not given"}));
+  auto span = tracer()->StartSpan("given", {{"error.type", "timeout"}});
+  span->SetStatus(trace::StatusCode::kError);
+  span->End();
+  span = tracer()->StartSpan("not given");
+  span->SetStatus(trace::StatusCode::kError);
+  span->End();
+  CHECK(text(recorder.events("given.stop").at(0), "error.type") == "timeout");
+  CHECK(recorder.events("given.stop").at(0)->attributes().find("error.type").as_string() == "timeout");
+  CHECK(text(recorder.events("not given.stop").at(0), "error.type") == "_OTHER");
+}
+
+void the_end_has_the_last_name_and_status() {
+  const Recorder recorder{"first.start", "first.stop", "last.stop"};
+  auto span = tracer()->StartSpan("first");
+  span->UpdateName("last");
+  span->SetStatus(trace::StatusCode::kError, "it failed");
+  span->SetStatus(trace::StatusCode::kOk);
+  span->End();
+  span->End();
+  span->UpdateName("after");
+  CHECK((recorder.names() == std::vector<std::string>{"first.start", "last.stop"}));
+  CHECK(recorder.events("last.stop").at(0)->status() == nopspan::Status::ok);
+  CHECK(text(recorder.events("last.stop").at(0), "otel.status_code") == "OK");
+}
+
+void spans_of_both_apis() {
+  const Recorder recorder{"outer.stop", "api.stop", "inner.stop"};
+  {
+    const nopspan::Span outer{"outer"};
+    const trace::Scope scope(tracer()->StartSpan("api"));
+    const nopspan::Span inner{"inner"};
+  }
+  const auto outer = recorder.events("outer.stop").at(0), api = recorder.events("api.stop").at(0),
+             inner = recorder.events("inner.stop").at(0);
+  CHECK(api->parent_id() == outer->span_id());
+  CHECK(inner->parent_id() == outer->span_id());  // it does not see the API's current span
+}
+
+void baggage_becomes_labels() {
+  const Recorder recorder{"request.stop", "step.stop"};
+  auto current = context::RuntimeContext::GetCurrent();
+  const auto baggage = opentelemetry::baggage::Baggage::GetDefault()->Set("tenant", "acme")->Set("other", "1");
+  const auto token = context::RuntimeContext::Attach(opentelemetry::baggage::SetBaggage(current, baggage));
+  {
+    const trace::Scope scope(tracer()->StartSpan("request"));
+    tracer()->StartSpan("step")->End();
+  }
+  for (const char* name : {"request.stop", "step.stop"})
+    CHECK(recorder.events(name).at(0)->context().label("tenant") == "acme");
+}
+
+// An SDK whose spans have the ids 1, 2 and so on, and which records no second one.
+struct Sdk {
+  std::uint8_t spans = 0;
+  std::vector<std::string> calls;
+};
+class SdkSpan final : public trace::Span {
+ public:
+  SdkSpan(Sdk& sdk, std::string name) : sdk_(sdk), name_(std::move(name)) {
+    const std::uint8_t trace_id[16] = {9}, span_id[8] = {++sdk.spans};
+    context_ =
+        trace::SpanContext(trace::TraceId(trace_id), trace::SpanId(span_id), trace::TraceFlags(sdk.spans & 1U), false);
+  }
+  void SetAttribute(nostd::string_view key, const common::AttributeValue&) noexcept override {
+    called("set " + std::string(key));
+  }
+  void AddEvent(nostd::string_view name) noexcept override { called("event " + std::string(name)); }
+  void AddEvent(nostd::string_view name, common::SystemTimestamp) noexcept override { AddEvent(name); }
+  void AddEvent(nostd::string_view name, common::SystemTimestamp, const common::KeyValueIterable&) noexcept override {
+    AddEvent(name);
+  }
+#if OPENTELEMETRY_ABI_VERSION_NO >= 2
+  void AddLink(const trace::SpanContext&, const common::KeyValueIterable&) noexcept override { called("link"); }
+  void AddLinks(const trace::SpanContextKeyValueIterable&) noexcept override { called("links"); }
+#endif
+  void SetStatus(trace::StatusCode, nostd::string_view) noexcept override { called("status"); }
+  void UpdateName(nostd::string_view name) noexcept override { called("name " + std::string(name)); }
+  void End(const trace::EndSpanOptions&) noexcept override { called("end"); }
+  [[nodiscard]] trace::SpanContext GetContext() const noexcept override { return context_; }
+  [[nodiscard]] bool IsRecording() const noexcept override { return context_.IsSampled(); }
+
+ private:
+  void called(const std::string& what) { sdk_.calls.push_back(name_ + ": " + what); }
+
+  Sdk& sdk_;
+  const std::string name_;
+  trace::SpanContext context_ = trace::SpanContext::GetInvalid();
+};
+class SdkTracer final : public trace::Tracer {
+ public:
+  explicit SdkTracer(Sdk& sdk) : sdk_(sdk) {}
+  nostd::shared_ptr<trace::Span> StartSpan(nostd::string_view name, const common::KeyValueIterable&,
+                                           const trace::SpanContextKeyValueIterable&,
+                                           const trace::StartSpanOptions&) noexcept override {
+    return nostd::shared_ptr<trace::Span>(new SdkSpan(sdk_, std::string(name)));
+  }
+#if OPENTELEMETRY_ABI_VERSION_NO == 1
+  void ForceFlushWithMicroseconds(std::uint64_t) noexcept override {}
+  void CloseWithMicroseconds(std::uint64_t) noexcept override {}
+#endif
+
+ private:
+  Sdk& sdk_;
+};
+class SdkProvider final : public trace::TracerProvider {
+ public:
+  explicit SdkProvider(Sdk& sdk) : sdk_(sdk) {}
+  nostd::shared_ptr<trace::Tracer> GetTracer(nostd::string_view, nostd::string_view, nostd::string_view
+#if OPENTELEMETRY_ABI_VERSION_NO >= 2
+                                             ,
+                                             const common::KeyValueIterable*
+#endif
+                                             ) noexcept override {
+    return nostd::shared_ptr<trace::Tracer>(new SdkTracer(sdk_));
+  }
+
+ private:
+  Sdk& sdk_;
+};
+
+void an_sdk_receives_each_call() {
+  Sdk sdk;
+  const auto early = tracer();
+  const nostd::shared_ptr<trace::TracerProvider> nopspans = trace::Provider::GetTracerProvider();
+  trace::Provider::SetTracerProvider(nostd::shared_ptr<trace::TracerProvider>(new SdkProvider(sdk)));
+  CHECK(nopspan::opentelemetry::install());
+  for (const auto& each : {early, tracer()}) {
+    sdk = {};
+    each->StartSpan("off")->End();  // without nopspan, it is the SDK's own
+    const Recorder recorder{"on.stop"};
+    const auto span = each->StartSpan("on");
+    span->SetAttribute("a", 1);
+    span->AddEvent("e", {{"b", 2}});
+    span->SetStatus(trace::StatusCode::kOk);
+    span->UpdateName("on");
+    CHECK(span->GetContext().span_id().Id()[0] == 2 && !span->GetContext().IsSampled());
+#if OPENTELEMETRY_ABI_VERSION_NO >= 2
+    span->AddLink(span->GetContext(), {});
+    CHECK(sdk.calls.back() == "on: link");
+    sdk.calls.pop_back();
+#endif
+    span->End();
+    CHECK((sdk.calls ==
+           std::vector<std::string>{"off: end", "on: set a", "on: event e", "on: status", "on: name on", "on: end"}));
+    CHECK(recorder.size() == 1 && recorder.events().at(0)->span_id() == std::uint64_t{2} << 56U);
+#if OPENTELEMETRY_ABI_VERSION_NO >= 2 && (OPENTELEMETRY_VERSION_MAJOR > 1 || OPENTELEMETRY_VERSION_MINOR >= 20)
+    CHECK(each->Enabled());
+#endif
+  }
+  trace::Provider::SetTracerProvider(nopspans);
+}
+
+void nothing_aborts_without_memory() {
+  const auto provider = trace::Provider::GetTracerProvider();
+  const auto old = tracer();
+  const std::uint8_t trace_id[16] = {1}, span_id[8] = {2};
+  trace::StartSpanOptions options;
+  options.parent = trace::SpanContext(trace::TraceId(trace_id), trace::SpanId(span_id), trace::TraceFlags(1), true);
+  const auto use = [&] {
+    has_memory = false;
+    CHECK(nopspan::opentelemetry::wrap({}) == nullptr);
+    CHECK(provider->GetTracer("new") != nullptr);
+    old->StartSpan("old", options)->End();
+    has_memory = true;
+  };
+  use();
+  const Recorder recorder{"old.stop"};
+  use();
+  CHECK(recorder.size() == 0);
+}
+
+// The thread that watches for tracers cannot start.
+void a_tracer_that_nobody_watches_is_enabled() {
+#if OPENTELEMETRY_ABI_VERSION_NO >= 2 && (OPENTELEMETRY_VERSION_MAJOR > 1 || OPENTELEMETRY_VERSION_MINOR >= 20)
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit none{0, 0};
+    if (setrlimit(RLIMIT_NPROC, &none) != 0 || setgid(65534) != 0 || setuid(65534) != 0) _exit(2);
+    nopspan::opentelemetry::install();
+    _exit(tracer()->Enabled() ? 0 : 1);
+  }
+  int status = 0;
+  CHECK(waitpid(child, &status, 0) == child && (status == 0 || geteuid() != 0));
+#endif
+}
+
+}  // namespace
+
+__attribute__((noinline)) void* operator new(std::size_t size) {
+  if (void* const made = has_memory ? std::malloc(size) : nullptr) return made;
+  throw std::bad_alloc();
+}
+__attribute__((noinline)) void operator delete(void* made) noexcept { std::free(made); }
+__attribute__((noinline)) void operator delete(void* made, std::size_t) noexcept { std::free(made); }
+
+int main() {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  alarm(60);  // a lock that is never released
+  a_tracer_that_nobody_watches_is_enabled();
+  CHECK(nopspan::opentelemetry::install());
+  CHECK(nopspan::opentelemetry::install());
+  CHECK(!tracer()->StartSpan("nobody")->GetContext().IsValid());  // the API's own provider is not taken for an SDK
+  handlers_may_use_the_span();
+  a_failed_span_keeps_its_error_type();
+  the_end_has_the_last_name_and_status();
+  spans_of_both_apis();
+  baggage_becomes_labels();
+  nothing_aborts_without_memory();
+  an_sdk_receives_each_call();
+  std::puts(failures == 0 ? "passed" : "failed");
+  return failures == 0 ? 0 : 1;
+}
