@@ -36,6 +36,9 @@ nopspan attaches to the process.")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libnopspan-dev)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libnopspan${nopspan_abi} (= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})")
+if(NOPSPAN_OPENTELEMETRY)
+  set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS opentelemetry-cpp-dev) # the headers that nopspan/opentelemetry.h includes
+endif()
 set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "C++ tracing library for LLM services - development files
 Headers, static library and API reference for programs and libraries that are
 built with nopspan.")
