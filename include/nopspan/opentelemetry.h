@@ -59,7 +59,8 @@ inline namespace NOPSPAN_OPENTELEMETRY_ABI {
 ///
 /// Call it at the start of the program, after RuntimeContext::SetRuntimeContextStorage() if the program calls that. If
 /// an SDK is installed later, call it again: the SDK has replaced nopspan, and this call wraps the SDK. Tracers that
-/// the program has obtained in between then use the SDK too. Further calls do nothing.
+/// the program has obtained in between then use the SDK too. Further calls do nothing, also if the installed provider
+/// passes its calls on to nopspan's.
 ///
 /// After this call, Provider::GetTracerProvider() is not the SDK's object. A program that casts it to the SDK's class,
 /// for example to call ForceFlush(), must keep the pointer that it gave to SetTracerProvider() instead.

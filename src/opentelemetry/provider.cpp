@@ -94,6 +94,9 @@ class Tracers {
   bool is_watched_ = false;
 };
 
+// Set when a tracer of nopspan is obtained. It shows install() that nopspan is inside of another provider.
+thread_local bool is_asked = false;
+
 class TracerProvider final : public api::trace::TracerProvider {
  public:
   TracerProvider(ApiProvider inner, bool is_global) noexcept : inner_(std::move(inner)), is_global_(is_global) {}
@@ -121,6 +124,7 @@ class TracerProvider final : public api::trace::TracerProvider {
   template <class Inner>
   ApiTracer make(api::nostd::string_view name, api::nostd::string_view version, api::nostd::string_view schema_url,
                  const Inner& of_inner) noexcept {
+    is_asked = true;
     ApiTracer made;
     detail::guarded([&] {
       Scope scope{std::string(text_of(name).view()), std::string(text_of(version).view()),
@@ -158,6 +162,11 @@ bool install() noexcept {
     const api::trace::NoopTracerProvider noop;
     if (current != nullptr && have_one_type(current.get(), &noop)) current = ApiProvider();
   });
+  if (current != nullptr) {
+    is_asked = false;
+    current->GetTracer("nopspan");
+    if (is_asked) return true;
+  }
   const ApiProvider made = provider_around(current, true);
   if (made == nullptr) return false;
   api::trace::Provider::SetTracerProvider(made);

@@ -176,12 +176,14 @@ class SdkTracer final : public trace::Tracer {
 class SdkProvider final : public trace::TracerProvider {
  public:
   explicit SdkProvider(Sdk& sdk) : sdk_(sdk) {}
-  nostd::shared_ptr<trace::Tracer> GetTracer(nostd::string_view, nostd::string_view, nostd::string_view
+  nostd::shared_ptr<trace::TracerProvider> inner;  // if it is set, this is no SDK, and passes calls on
+  nostd::shared_ptr<trace::Tracer> GetTracer(nostd::string_view name, nostd::string_view, nostd::string_view
 #if OPENTELEMETRY_ABI_VERSION_NO >= 2
                                              ,
                                              const common::KeyValueIterable*
 #endif
                                              ) noexcept override {
+    if (inner != nullptr) return inner->GetTracer(name);
     return nostd::shared_ptr<trace::Tracer>(new SdkTracer(sdk_));
   }
 
@@ -218,6 +220,18 @@ void an_sdk_receives_each_call() {
     CHECK(each->Enabled());
 #endif
   }
+  trace::Provider::SetTracerProvider(nopspans);
+}
+
+void a_provider_around_nopspans_is_left_alone() {
+  Sdk sdk;
+  const nostd::shared_ptr<trace::TracerProvider> nopspans = trace::Provider::GetTracerProvider();
+  auto* const around = new SdkProvider(sdk);
+  around->inner = nopspans;
+  trace::Provider::SetTracerProvider(nostd::shared_ptr<trace::TracerProvider>(around));
+  CHECK(nopspan::opentelemetry::install());
+  CHECK(trace::Provider::GetTracerProvider().get() == around);
+  CHECK(!tracer()->StartSpan("nobody")->GetContext().IsValid());
   trace::Provider::SetTracerProvider(nopspans);
 }
 
@@ -277,6 +291,7 @@ int main() {
   spans_of_both_apis();
   baggage_becomes_labels();
   nothing_aborts_without_memory();
+  a_provider_around_nopspans_is_left_alone();
   an_sdk_receives_each_call();
   std::puts(failures == 0 ? "passed" : "failed");
   return failures == 0 ? 0 : 1;
