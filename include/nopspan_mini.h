@@ -28,32 +28,21 @@
  * not link both into the same program or shared library. A shared library with this header has spans of its own: pass
  * it `traceparent`, and no span or context.
  */
-#ifndef NOPSPAN_MINI_H
-#define NOPSPAN_MINI_H
 #if defined(__GNUC__)
 #pragma GCC system_header /* a project's own warnings do not apply */
 #endif
+#ifndef NOPSPAN_MINI_H
+#define NOPSPAN_MINI_H
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
 #define NPM_VERSION 0x000300 /* major, minor, patch */
 
-/* Limits, which the file with NPM_IMPLEMENTATION may define otherwise. */
-#ifndef NPM_SPANS
-#define NPM_SPANS 1024 /* open at the same time; a multiple of 64. npm_add_memory() adds more */
-#endif
-#ifndef NPM_ATTRIBUTE_BYTES
-#define NPM_ATTRIBUTE_BYTES 1024 /* of one span, with their keys; a multiple of 64, at most 8192 */
-#endif
-#ifndef NPM_THREADS
-#define NPM_THREADS 64 /* that record at full speed at the same time; each has 32 KiB */
-#endif
-
 #if !defined(NPM_DISABLE) && defined(__linux__) && !defined(__ANDROID__) && defined(__GNUC__) && defined(__LP64__) && \
     (defined(__x86_64__) || (defined(__aarch64__) && defined(__AARCH64EL__)))
 #define NPM_ACTIVE 1
-#define NPM_HIDDEN __attribute__((visibility("hidden")))
+#define NPM_HIDDEN __attribute__((__visibility__("hidden")))
 #define NPM_UP(mask) __builtin_expect((__atomic_load_n(&npm1_gate[0], __ATOMIC_RELAXED) & (mask)) != 0, 0)
 #define NPM_IS(span) __builtin_expect((span).state != NULL, 0)
 #else
@@ -81,7 +70,8 @@
 extern "C" {
 #endif
 
-/* A span. It is a value, which may be copied and kept. npm_none() makes one that is no span. */
+/* A span. It is a value, which may be copied and kept. npm_none() makes one that is no span. So is a zero-filled one.
+ */
 typedef struct npm_span {
   void* state; /* NULL: it is not recorded */
   uint32_t generation, began;
@@ -132,6 +122,11 @@ enum { NPM_SET_LABEL, NPM_SET_KIND, NPM_SET_TIMES, NPM_SET_USAGE, NPM_SET_ENGINE
 
 /* The number in these names changes with what they share, because a program may have several copies of this header. */
 extern NPM_HIDDEN uint64_t npm1_gate[];
+typedef void npm_site(const void*, const void*, uint64_t, const void*, uint64_t, const void*);
+extern NPM_HIDDEN npm_site npm1_site_span_start, npm1_site_span_stop, npm1_site_event, npm1_site_first_token;
+extern NPM_HIDDEN npm_site npm1_site_tokens, npm1_site_engine_request, npm1_site_gauge, npm1_site_engine_step;
+extern NPM_HIDDEN npm_site npm1_site_batch;
+NPM_HIDDEN void npm1_load(void), npm1_unload(void);
 NPM_HIDDEN npm_span npm1_begin(int what, const char* name, npm_span parent, const npm_context* context);
 NPM_HIDDEN void npm1_end(npm_span, int status, const char* why, const npm_step*, npm_member*, size_t members);
 NPM_HIDDEN void npm1_attribute(npm_span, const char* key, int type, const void* values, size_t count);
@@ -253,11 +248,27 @@ NPM_API size_t npm_add_memory(void* memory, size_t bytes) {
   if (NPM_ACTIVE && memory != NULL) return npm1_add_memory(memset(memory, 0, bytes), bytes);
   return 0;
 }
+#ifdef __cplusplus
+}
+#endif
+#endif /* NOPSPAN_MINI_H */
+
 /* ==== The implementation, in one file ==== */
 /* clang-format off */
 
 #if defined(NPM_IMPLEMENTATION) && NPM_ACTIVE && !defined(NPM_IMPLEMENTED)
 #define NPM_IMPLEMENTED
+
+/* Limits, which the file with NPM_IMPLEMENTATION may define otherwise. */
+#ifndef NPM_SPANS
+#define NPM_SPANS 1024 /* open at the same time; a multiple of 64. npm_add_memory() adds more */
+#endif
+#ifndef NPM_ATTRIBUTE_BYTES
+#define NPM_ATTRIBUTE_BYTES 1024 /* of one span, with their keys; a multiple of 64, at most 8192 */
+#endif
+#ifndef NPM_THREADS
+#define NPM_THREADS 64 /* that record at full speed at the same time; each has 32 KiB */
+#endif
 
 /* The gate's page and the sites. A site is `nop; ret`: a tracer patches the nop, and finds six arguments in registers.
  * They are in assembly so that no optimiser can inline, clone or drop them. The linker keeps one of several copies of
@@ -296,8 +307,9 @@ __asm__(
   NPM_SITE("nopspan", gauge, 6) NPM_SITE("nopspan", engine_step, 6) NPM_SITE("nopspan_batch", batch, 2)
   ".text\n.endif\n");
 #define NPM_TYPE "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:.-"
-#define NPM_GLOBAL __attribute__((weak, visibility("hidden"), noinline))
-#define NPM_COLD __attribute__((cold, noinline))
+#define NPM_WEAK __attribute__((__weak__))
+#define NPM_GLOBAL NPM_HIDDEN NPM_WEAK __attribute__((__noinline__))
+#define NPM_COLD __attribute__((__cold__, __noinline__))
 #define NPM_GET(at) __atomic_load_n(at, __ATOMIC_RELAXED)
 #define NPM_TAKE(at) __atomic_load_n(at, __ATOMIC_ACQUIRE)
 #define NPM_PUBLISH(at, value) __atomic_store_n(at, value, __ATOMIC_RELEASE)
@@ -309,14 +321,10 @@ extern int npm_clock_gettime(int clock, int64_t time[2]) __asm__("clock_gettime"
 extern long npm_syscall(long number, ...) __asm__("syscall");
 extern unsigned long npm_getauxval(unsigned long type) __asm__("getauxval");
 extern int* npm_errno(void) __asm__("__errno_location");
-extern int npm_key_create(uint32_t* key, void (*destroy)(void*)) __asm__("pthread_key_create") __attribute__((weak));
-extern int npm_key_delete(uint32_t key) __asm__("pthread_key_delete") __attribute__((weak));
-extern int npm_setspecific(uint32_t key, const void* value) __asm__("pthread_setspecific") __attribute__((weak));
-extern NPM_HIDDEN const uint64_t npm_program[8] __asm__("__ehdr_start") __attribute__((weak)); /* not in all links */
-typedef void npm_site(const void*, const void*, uint64_t, const void*, uint64_t, const void*);
-extern NPM_HIDDEN npm_site npm1_site_span_start, npm1_site_span_stop, npm1_site_event, npm1_site_first_token;
-extern NPM_HIDDEN npm_site npm1_site_tokens, npm1_site_engine_request, npm1_site_gauge, npm1_site_engine_step;
-extern NPM_HIDDEN npm_site npm1_site_batch;
+extern int npm_key_create(uint32_t* key, void (*destroy)(void*)) __asm__("pthread_key_create") NPM_WEAK;
+extern int npm_key_delete(uint32_t key) __asm__("pthread_key_delete") NPM_WEAK;
+extern int npm_setspecific(uint32_t key, const void* value) __asm__("pthread_setspecific") NPM_WEAK;
+extern NPM_HIDDEN const uint64_t npm_program[8] __asm__("__ehdr_start") NPM_WEAK; /* may be missing */
 /* ---- The structs of the probe ABI: nopspan/probes.h has the meaning of each field ---- */
 typedef struct npm_page {
   uint64_t gate, abi_version, size, library_version, threads, process_mark, stats, stats_count, memory_bytes, magic;
@@ -367,8 +375,8 @@ typedef struct npm_slot {
 typedef char npm_limits[NPM_SPANS >= 0 && NPM_SPANS % 64 == 0 && NPM_SPANS <= 16384 &&
                         NPM_ATTRIBUTE_BYTES % 64 == 0 && NPM_ATTRIBUTE_BYTES >= 64 &&
                         NPM_ATTRIBUTE_BYTES <= 8192 && NPM_THREADS >= 1 ? 1 : -1]; /* an error: see above */
-static npm_state npm_states[NPM_SPANS > 0 ? NPM_SPANS : 64] __attribute__((aligned(64)));
-static npm_slot npm_slots[NPM_THREADS] __attribute__((aligned(64)));
+static npm_state npm_states[NPM_SPANS > 0 ? NPM_SPANS : 64] __attribute__((__aligned__(64)));
+static npm_slot npm_slots[NPM_THREADS] __attribute__((__aligned__(64)));
 static npm_slab npm_slabs[NPM_SLABS];
 static npm_label npm_labels[NPM_LABELS];
 static uint64_t npm_counts[NPM_COUNTS];
@@ -376,7 +384,7 @@ static uint32_t npm_states_number, npm_has_parent;
 static unsigned char npm_own_page[2 * 65536]; /* a page in it is cleared by the kernel in a child process: */
 static uint64_t* npm_own; /* the process's mark (0: not made yet, 1: being made), two keys. NULL: nothing is recorded */
 #if defined(__GLIBC__)
-#define NPM_TLS __attribute__((tls_model("initial-exec"))) /* no call, and no memory in a signal handler */
+#define NPM_TLS __attribute__((__tls_model__("initial-exec"))) /* no call, and no memory in a signal handler */
 #else
 #define NPM_TLS
 #endif
@@ -986,7 +994,7 @@ static int npm_has(const char* variable, const char* part) {
   return value != NULL && strstr(value, part) != NULL;
 }
 /* These two are called for each copy of this header in a program. All calls are of the one whose functions are used. */
-NPM_GLOBAL __attribute__((constructor(101))) void npm1_load(void) {
+NPM_GLOBAL __attribute__((__constructor__(101))) void npm1_load(void) {
   npm_page* const page = npm_the_page();
   const uint64_t size = npm_getauxval(6); /* AT_PAGESZ */
   unsigned char* const own = npm_own_page + (size - npm_address(npm_own_page) % size);
@@ -1010,7 +1018,7 @@ NPM_GLOBAL __attribute__((constructor(101))) void npm1_load(void) {
   }
 }
 /* At exit() and dlclose(). Only for the program itself it is known to be the former, so its open spans end here. */
-NPM_GLOBAL __attribute__((destructor(101))) void npm1_unload(void) {
+NPM_GLOBAL __attribute__((__destructor__(101))) void npm1_unload(void) {
   const int is_program = npm_address(npm_program) + npm_program[4] == npm_getauxval(3); /* AT_PHDR */
   const uint64_t mark = npm_own != NULL && NPM_GET(&npm_own[0]) > 1 ? npm_enter_process() : 0;
   uint32_t i;
@@ -1022,12 +1030,6 @@ NPM_GLOBAL __attribute__((destructor(101))) void npm1_unload(void) {
     s->attribute_bytes = 0; memcpy(s->error_type, "exit", 5); s->status = NPM_CANCELLED; npm_report(s, NULL, NULL, 0);
   }
   npm_end_thread(NULL);
-  if (npm_has_key) npm_key_delete(npm_key);
-  npm_has_key = 0;
+  if (npm_has_key) npm_key_delete(npm_key), npm_has_key = 0;
 }
 #endif /* NPM_IMPLEMENTATION */
-
-#ifdef __cplusplus
-}
-#endif
-#endif /* NOPSPAN_MINI_H */

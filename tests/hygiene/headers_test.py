@@ -104,8 +104,8 @@ class Headers(unittest.TestCase):
         """Those of Qt and Windows, and the names that projects have for attributes."""
         macros = [*(f"-D{name}=" for name in ("emit", "slots", "near", "far", "interface", "small")), "-Dsignals=public", "-DERROR=0",
                   "-DDELETE=1", "-Dmajor(x)=x", "-Dminor(x)=x", "-Dlikely(x)=x", "-Dunlikely(x)=x",
-                  *(f"-D{name}=__attribute__((__{name}__))" for name in ("cold", "noinline", "unused", "always_inline"))]
-        text = "".join(map(including, (name for name in public_headers() if "gmock" not in name and "opentelemetry" not in name)))
+                  *(f"-D{name}=__attribute__((__{name}__))" for name in ("cold", "noinline", "unused", "always_inline", "weak"))]
+        text = "#define NPM_IMPLEMENTATION\n" + including("nopspan_mini.h") + "".join(map(including, (name for name in public_headers() if "gmock" not in name and "opentelemetry" not in name)))
         jobs = [(compiler, [compiler, "-std=c++20", shell, *macros, *STRICT, "-x", "c++", "-"], text)
                 for compiler in surroundings.COMPILERS for shell in ("-DNOPSPAN_SHELL=0", "-DNOPSPAN_SHELL=1")]
         self.assertEqual(surroundings.compile_all(jobs), [])
