@@ -90,7 +90,6 @@ static void set_value(nopspan_handle span, PyObject* key, PyObject* value, unsig
     PyErr_Clear();
   }
 }
-
 static void set_keywords(nopspan_handle span, PyObject* keywords, PyObject* const* values) {
   const Py_ssize_t count = keywords != NULL ? PyTuple_Size(keywords) : 0;
   for (Py_ssize_t i = 0; i < count; ++i) set_value(span, PyTuple_GetItem(keywords, i), values[i], NOPSPAN_METADATA);
@@ -197,7 +196,6 @@ static PyObject* span_exit(PyObject* self, PyObject* const* args, Py_ssize_t cou
   }
   Py_RETURN_FALSE;
 }
-
 static PyObject* set_field(PyObject* self, PyObject* const* args, Py_ssize_t count, unsigned use) {
   if (!has_arguments(count, 2, 2)) return NULL;
   if (nopspan_is_recorded(((Span*)self)->handle)) set_value(((Span*)self)->handle, args[0], args[1], use);
@@ -242,7 +240,6 @@ static PyObject* span_end(PyObject* self, PyObject* unused) {
   nopspan_span_end(take((Span*)self));
   Py_RETURN_NONE;
 }
-
 static PyObject* emit(nopspan_context context, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
   if (!has_arguments(count, 1, 1)) return NULL;
   size_t size;
@@ -299,15 +296,16 @@ static int find(PyObject* text, const char* const* list, int count) {
   while (--count >= 0 && (!PyUnicode_Check(text) || PyUnicode_CompareWithASCIIString(text, list[count]) != 0)) continue;
   return count;
 }
-
-static nopspan_handle begin(nopspan_context context, PyObject* const* args, PyObject* keywords) {
+static nopspan_handle begin(const Span* parent, PyObject* const* args, PyObject* keywords) {
   static const char* const own[] = {"traceparent", "kind"};  // keywords that are not fields
   static const char* const kinds[] = {"unspecified", "internal", "server", "client", "producer", "consumer"};
   size_t size, ignored;
   const char* const name = utf8(args[0], &size);
-  if (keywords == NULL) return nopspan_call_span_begin_in(name, size, &context, 0);
+  if (keywords == NULL && parent != NULL && nopspan_is_recorded(parent->handle))
+    return nopspan_call_span_begin(name, size, parent->handle, 0);  // most spans
+  nopspan_context context = context_of(parent);
   struct nopspan_span_options options = {.size = sizeof(options), .flags = NOPSPAN_START_LATER, .context = &context};
-  const Py_ssize_t count = PyTuple_Size(keywords);
+  const Py_ssize_t count = keywords != NULL ? PyTuple_Size(keywords) : 0;
   for (Py_ssize_t i = 0; i < count; ++i) {
     PyObject* const value = args[1 + i];
     const int option = find(PyTuple_GetItem(keywords, i), own, 2);
@@ -326,7 +324,9 @@ static nopspan_handle begin(nopspan_context context, PyObject* const* args, PyOb
 static PyObject* module_span(PyObject* module, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
   if (!has_arguments(count, 1, 1)) return NULL;
   if (!nopspan_enabled()) return Py_NewRef(not_recorded);
-  const nopspan_handle handle = begin(current_context(), args, keywords);
+  Span* const parent = current_span();
+  const nopspan_handle handle = begin(parent, args, keywords);
+  Py_XDECREF((PyObject*)parent);
   Span* const span = nopspan_is_recorded(handle) ? new_span() : NULL;
   if (span == NULL) {
     nopspan_span_end(handle);
