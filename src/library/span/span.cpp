@@ -495,10 +495,9 @@ NOPSPAN_HOT void end_scope(SpanState* span) noexcept {
 
 NOPSPAN_HOT void end_async(SpanState* span) noexcept {
   // The usual case needs one LibraryGuard.
-  if (const ThreadState* here = locals.state;
-      here != nullptr && !here->busy && !span->handled && mark_of(*span) == here->process_mark) {
-    const LibraryGuard guard;
-    if (guard) {
+  if (const ThreadState* here = locals.state; here != nullptr && !here->busy && !span->handled) {
+    // Only the guard's thread has the mark of this process, which may be a child.
+    if (const LibraryGuard guard; guard && mark_of(*span) == guard.thread()->process_mark) {
       report_end(guard.thread(), *span, guarded_top());
       give_back_state(guard.thread(), span);
       return;

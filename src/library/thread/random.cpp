@@ -93,7 +93,8 @@ void process_random(void* out, std::size_t size) noexcept {
 
 void refill_entropy(ThreadState* thread) noexcept {
   auto& random = thread->random;
-  static_assert(sizeof(random.entropy) % kChachaBytes == 0);
+  static_assert(sizeof(random.entropy) % kChachaBytes == 0 &&
+                sizeof(random.entropy) / kChachaBytes * kChachaBlocks <= 16);
   constexpr std::size_t kLeft = sizeof(random.entropy) - sizeof(random.key);
   std::uint64_t counter = counter_of_now();
   for (std::size_t at = 0; at < sizeof(random.entropy); at += kChachaBytes, counter += kChachaBlocks) {
