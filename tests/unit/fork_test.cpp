@@ -97,6 +97,20 @@ TEST(Fork, InsideASpanLeavesItToTheParent) {
   EXPECT_THAT(recorder.names(), ElementsAre("outer.start", "async.start", "async.stop", "outer.stop"));
 }
 
+// Without handlers, async_end() has a shorter path. It is the first call of the library in the child.
+TEST(Fork, LeavesAnAsyncSpanThatNoHandlerTakesToTheParent) {
+  nopspan::keep_open_spans(true);
+  AsyncSpan async{"async"};
+  ASSERT_TRUE(async);
+  expect_in_child([&] {
+    const std::uint64_t before = nopspan::stats().inherited;
+    async.end();
+    EXPECT_EQ(nopspan::stats().inherited, before + 1);
+  });
+  async.end();
+  nopspan::keep_open_spans(false);
+}
+
 TEST(Fork, InsideASpanLeavesNoContextIfAnotherThreadOfTheChildEndsIt) {
   const Recorder recorder(Recorder::span_events({"outer", "work"}));
   std::optional<Span> outer(std::in_place, "outer");
