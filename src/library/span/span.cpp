@@ -512,6 +512,7 @@ NOPSPAN_HOT void end_async(SpanState* span) noexcept {
 SpanState* span_begin(Name name, SpanOptions options) noexcept { return begin_scope(name, options); }
 
 SpanState* async_begin(Name name, ContextRef parent, SpanOptions options) noexcept {
+  if (SpanState* const span = ContextAccess::span(parent)) return async_begin_inside(name, span, options);
   return ContextAccess::use(parent, [&](const Context& context) {
     return begin_async(name, &ContextAccess::head(context), ContextAccess::foreign(context), options, nullptr);
   });

@@ -29,6 +29,8 @@ struct ContextAccess {
 
   // What the AsyncSpan that has this state stands for; null: one that is not recorded.
   static ContextRef of_async(SpanState* span) { return {span, ContextRef::Of::async_span}; }
+  // The state of the span that the argument stands for; null if it stands for something else.
+  static SpanState* span(ContextRef ref) { return ref.of_ != ContextRef::Of::context ? ref.state() : nullptr; }
   // True for ContextRef::current().
   static bool is_current(ContextRef ref) { return ref.object_ == nullptr; }
   // Calls `use` with the context that the argument stands for.
