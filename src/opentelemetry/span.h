@@ -30,8 +30,9 @@ inline const std::type_info* type_of(const void* polymorphic) noexcept {
   std::memcpy(&vtable, polymorphic, sizeof(vtable));
   return vtable[-1];
 }
+inline bool have_one_vtable(const void* a, const void* b) noexcept { return std::memcmp(a, b, sizeof(void*)) == 0; }
 inline bool have_one_type(const void* a, const void* b) noexcept {
-  if (std::memcmp(a, b, sizeof(void*)) == 0) return true;
+  if (have_one_vtable(a, b)) return true;
   const std::type_info *const type = type_of(a), *const other = type_of(b);
   return type != nullptr && other != nullptr && *type == *other;
 }

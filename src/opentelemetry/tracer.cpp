@@ -9,12 +9,38 @@
 #include <opentelemetry/trace/span_metadata.h>
 #include <opentelemetry/trace/trace_state.h>
 
+#include <cstddef>
 #include <cstring>
 #include <memory>
 #include <utility>
 
 namespace nopspan::opentelemetry {
 inline namespace NOPSPAN_OPENTELEMETRY_ABI {
+
+using ThreadStorage = api::context::ThreadLocalContextStorage;
+
+#if OPENTELEMETRY_VERSION_MAJOR == 1 && OPENTELEMETRY_VERSION_MINOR >= 19 && OPENTELEMETRY_VERSION_MINOR <= 28
+constexpr bool kKnowsThreadStorage = true;
+// GetCurrent() copies the context, which costs more than the rest of a span that is off. Nothing in the API shows it
+// without a copy. So this reads the private members of the default storage, in the versions that have been looked at:
+// the names in an explicit instantiation may be private ones. In older versions, a plug-in can have another stack.
+template <auto Stack, auto Size, auto Capacity, auto Contexts>
+struct PrivateStack {
+  template <class T>
+  static const api::context::Context* last(const T& stack) noexcept {
+    const std::size_t size = stack.*Size;
+    return size != 0 && size <= stack.*Capacity ? &(stack.*Contexts)[size - 1] : nullptr;
+  }
+  friend const api::context::Context* last_context(ThreadStorage& storage) noexcept { return last((storage.*Stack)()); }
+};
+const api::context::Context* last_context(ThreadStorage& storage) noexcept;
+template struct PrivateStack<&ThreadStorage::GetStack, &ThreadStorage::Stack::size_, &ThreadStorage::Stack::capacity_,
+                             &ThreadStorage::Stack::base_>;
+#else
+constexpr bool kKnowsThreadStorage = false;
+const api::context::Context* last_context(ThreadStorage& /*unused*/) noexcept { return nullptr; }
+#endif
+
 namespace {
 
 // The span of a context, or null. It does not make the copy and the new span that trace::GetSpan() makes.
@@ -103,6 +129,8 @@ Tracer::Tracer(Scope scope, ApiTracer inner)
       owned_storage_(api::context::RuntimeContext::GetConstRuntimeContextStorage()) {
   // The API calls the storage through a copy of this pointer, which costs more than the rest of a span that is off.
   storage_ = const_cast<api::context::RuntimeContextStorage*>(owned_storage_.get());
+  const ThreadStorage known;
+  if (kKnowsThreadStorage && have_one_vtable(storage_, &known)) thread_storage_ = static_cast<ThreadStorage*>(storage_);
 }
 
 void Tracer::wrap(api::trace::TracerProvider& provider) {
@@ -137,10 +165,16 @@ ApiSpan Tracer::unrecorded(const api::trace::StartSpanOptions& options) const {
     if (ApiSpan span = inside(*around); span != nullptr && span->GetContext().IsValid()) return span;
     if (api::trace::IsRootSpan(*around)) return invalid_span();
   }
-  const api::context::Context current = storage_->GetCurrent();
-  if (__builtin_expect(current == api::context::Context(), 1)) return invalid_span();
-  ApiSpan span = inside(current);
-  return span != nullptr ? span : invalid_span();
+  ApiSpan span;
+  if (__builtin_expect(thread_storage_ != nullptr, 1)) {
+    const api::context::Context* const current = last_context(*thread_storage_);
+    if (__builtin_expect(current == nullptr, 1)) return invalid_span();
+    span = inside(*current);
+  } else {
+    span = inside(storage_->GetCurrent());
+  }
+  if (span != nullptr) return span;
+  return invalid_span();
 }
 
 __attribute__((noinline)) ApiSpan Tracer::start(api::nostd::string_view name,

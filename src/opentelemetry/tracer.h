@@ -64,6 +64,7 @@ class Tracer final : public api::trace::Tracer {
 
   std::atomic<api::trace::Tracer*> inner_{nullptr};  // null without an SDK
   api::context::RuntimeContextStorage* storage_;
+  api::context::ThreadLocalContextStorage* thread_storage_ = nullptr;  // the same, if it is the API's own
   const Scope scope_;
   ApiTracer owned_inner_;
   api::nostd::shared_ptr<const api::context::RuntimeContextStorage> owned_storage_;

@@ -269,6 +269,40 @@ void a_tracer_that_nobody_watches_is_enabled() {
 #endif
 }
 
+// A storage of the program, which has the context of a fiber, for example.
+class OwnStorage final : public context::ThreadLocalContextStorage {
+ public:
+  context::Context GetCurrent() noexcept override { return current; }
+  context::Context current;
+};
+
+// So that the calls that a process makes while nobody traces it name the span of its caller.
+void a_span_that_is_off_passes_the_context_on() {
+  const std::uint8_t trace_id[16] = {1}, span_id[8] = {2};
+  const trace::SpanContext caller(trace::TraceId(trace_id), trace::SpanId(span_id), trace::TraceFlags(1), true);
+  const nostd::shared_ptr<trace::Span> remote(new trace::DefaultSpan(caller));
+  const auto is_caller = [&](trace::Tracer& from) { return from.StartSpan("off")->GetContext() == caller; };
+  CHECK(!is_caller(*tracer()));
+  {
+    const trace::Scope request(remote);
+    const trace::Scope one(tracer()->StartSpan("off")), two(tracer()->StartSpan("off"));
+    CHECK(is_caller(*tracer()));
+    const trace::Scope other(nostd::shared_ptr<trace::Span>(new trace::DefaultSpan(trace::SpanContext::GetInvalid())));
+    CHECK(!is_caller(*tracer()));
+  }
+  CHECK(!is_caller(*tracer()));
+  const auto replace_storage = [](context::RuntimeContextStorage* storage) {
+    context::RuntimeContext::SetRuntimeContextStorage(nostd::shared_ptr<context::RuntimeContextStorage>(storage));
+  };
+  auto* const own = new OwnStorage;
+  replace_storage(own);
+  const auto in_own = nopspan::opentelemetry::wrap({})->GetTracer("calls");  // tracers keep the storage
+  CHECK(!is_caller(*in_own));
+  own->current = trace::SetSpan(own->current, remote);
+  CHECK(is_caller(*in_own));
+  replace_storage(new context::ThreadLocalContextStorage);
+}
+
 }  // namespace
 
 __attribute__((noinline)) void* operator new(std::size_t size) {
@@ -292,6 +326,7 @@ int main() {
   baggage_becomes_labels();
   nothing_aborts_without_memory();
   a_provider_around_nopspans_is_left_alone();
+  a_span_that_is_off_passes_the_context_on();
   an_sdk_receives_each_call();
   std::puts(failures == 0 ? "passed" : "failed");
   return failures == 0 ? 0 : 1;
