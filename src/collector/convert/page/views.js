@@ -907,7 +907,7 @@ function showRemarks() {
     " · keys: W S or Ctrl+wheel zoom, A D or drag move, 0 all, arrows, Enter, / filter, Esc back, c colour, " + Object.keys(kViews).map((_, k) => k + 1).join(" ") + " views" + (isLive ? ", r show what is new" : "");
 }
 // Shows what is new at once where nobody would be disturbed, and otherwise says how much there is.
-let quietUntil = 0, shownRequests = 0;
+let quietUntil = 0, quietTimer = 0, shownRequests = 0;
 function takeNews() {
   if (live.head === undefined) return;
   const began = performance.now();
@@ -927,7 +927,10 @@ function followed() {
   const isFirst = data.version === undefined;
   if (live.head === undefined && isFirst) { byId("view").textContent = live.problem || "Waiting for data …"; return; }
   const news = live.requests - shownRequests, isFree = view.follows && view.follows() && !byId("view").contains(document.activeElement);
-  if (live.head !== undefined && (live.isNew || (news > 0 && state.view !== "live" && isFree && performance.now() > quietUntil))) takeNews();
+  const quiet = quietUntil - performance.now(), isWanted = news > 0 && state.view !== "live" && isFree;
+  clearTimeout(quietTimer);
+  if (isWanted && quiet > 0) quietTimer = setTimeout(followed, quiet);  // perhaps nothing more arrives
+  if (live.head !== undefined && (live.isNew || (isWanted && quiet <= 0))) takeNews();
   else if (state.view === "live") view.refresh();
   if (!isFirst) showRemarks();
   byId("news").hidden = live.isNew || state.view === "live" || live.requests === shownRequests;
