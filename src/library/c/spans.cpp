@@ -27,6 +27,7 @@
 #include <cstring>
 #include <new>
 #include <string_view>
+#include <type_traits>
 
 namespace nopspan::c {
 namespace {
@@ -161,25 +162,29 @@ void end_span(nopspan_handle handle, const Finish& finish) noexcept {
   detail::async_end(state);
 }
 
-// Sets a value by the functions for metadata and for measurements.
-template <class Put, class Measure>
-void set(nopspan_handle handle, unsigned use, const Put& put, const Measure& measure) noexcept {
+// Sets a field. It is counted if its type does not have this use.
+template <class T>
+void set(nopspan_handle handle, const char* key, std::size_t key_size, const T& value, unsigned use) noexcept {
   FieldSink* const sink = state_of(handle);
   if (sink == nullptr) return;
-  if (use <= NOPSPAN_CONTENT) {
-    put(sink, use == NOPSPAN_CONTENT);
-  } else if (!measure(sink)) {
-    count(counters.fields_dropped);
+  const Text known = text_of(key, key_size);
+  if (use <= NOPSPAN_CONTENT) return detail::put(sink, known, value, use == NOPSPAN_CONTENT);
+  if constexpr (std::is_arithmetic_v<T> && !std::is_same_v<T, bool>) {
+    if (use == NOPSPAN_MEASUREMENT) return detail::put_measurement(sink, known, value);
   }
+  if constexpr (std::is_same_v<T, std::int64_t>) {
+    if (use == NOPSPAN_COUNTER) return detail::measure_counter(sink, known, value);
+  }
+  if constexpr (std::is_same_v<T, Text>) {
+    if (use == NOPSPAN_LABEL) return detail::put_label(sink, known, value);
+  }
+  count(counters.fields_dropped);
 }
-constexpr auto kNoMeasurement = [](FieldSink*) { return false; };
 
 template <class T>
-void set_list(nopspan_handle handle, Text key, const T* values, std::size_t size, unsigned use) noexcept {
-  const auto put = [&](FieldSink* sink, bool content) {
-    detail::put(sink, key, detail::Row<T>{values, count_of(size)}, content);
-  };
-  set(handle, use, put, kNoMeasurement);
+void set_list(nopspan_handle handle, const char* key, std::size_t key_size, const T* values, std::size_t size,
+              unsigned use) noexcept {
+  if (handle.state != nullptr) set(handle, key, key_size, detail::Row<T>{values, count_of(size)}, use);
 }
 
 nopspan_member member_to_c(const engine::Member& member) noexcept {
@@ -268,74 +273,45 @@ void nopspan_call_start(nopspan_handle span) noexcept {
 }
 
 void nopspan_call_set_null(nopspan_handle span, const char* key, size_t key_size, unsigned use) noexcept {
-  c::set(
-      span, use, [&](auto* sink, bool content) { detail::put_null(sink, text_of(key, key_size), content); },
-      c::kNoMeasurement);
+  c::set(span, key, key_size, nullptr, use);
 }
 
 void nopspan_call_set_bool(nopspan_handle span, const char* key, size_t key_size, bool value, unsigned use) noexcept {
-  c::set(
-      span, use, [&](auto* sink, bool content) { detail::put_bool(sink, text_of(key, key_size), value, content); },
-      c::kNoMeasurement);
+  c::set(span, key, key_size, value, use);
 }
 
 void nopspan_call_set_int(nopspan_handle span, const char* key, size_t key_size, int64_t value, unsigned use) noexcept {
-  const Text known = text_of(key, key_size);
-  c::set(
-      span, use, [&](auto* sink, bool content) { detail::put_int(sink, known, value, content); },
-      [&](auto* sink) {
-        if (use == NOPSPAN_MEASUREMENT) detail::measure_int(sink, known, value);
-        if (use == NOPSPAN_COUNTER) detail::measure_counter(sink, known, value);
-        return use <= NOPSPAN_COUNTER;
-      });
+  c::set(span, key, key_size, value, use);
 }
 
 void nopspan_call_set_uint(nopspan_handle span, const char* key, size_t key_size, uint64_t value,
                            unsigned use) noexcept {
-  const Text known = text_of(key, key_size);
-  c::set(
-      span, use, [&](auto* sink, bool content) { detail::put_uint(sink, known, value, content); },
-      [&](auto* sink) {
-        if (use == NOPSPAN_MEASUREMENT) detail::measure_uint(sink, known, value);
-        return use == NOPSPAN_MEASUREMENT;
-      });
+  c::set(span, key, key_size, value, use);
 }
 
 void nopspan_call_set_double(nopspan_handle span, const char* key, size_t key_size, double value,
                              unsigned use) noexcept {
-  const Text known = text_of(key, key_size);
-  c::set(
-      span, use, [&](auto* sink, bool content) { detail::put_double(sink, known, value, content); },
-      [&](auto* sink) {
-        if (use == NOPSPAN_MEASUREMENT) detail::measure_double(sink, known, value);
-        return use == NOPSPAN_MEASUREMENT;
-      });
+  c::set(span, key, key_size, value, use);
 }
 
 void nopspan_call_set_text(nopspan_handle span, const char* key, size_t key_size, const char* text, size_t text_size,
                            unsigned use) noexcept {
-  const Text known = text_of(key, key_size);
-  c::set(
-      span, use, [&](auto* sink, bool content) { detail::put_text(sink, known, text_of(text, text_size), content); },
-      [&](auto* sink) {
-        if (use == NOPSPAN_LABEL) detail::put_label(sink, known, text_of(text, text_size));
-        return use == NOPSPAN_LABEL;
-      });
+  c::set(span, key, key_size, text_of(text, text_size), use);
 }
 
 void nopspan_call_set_ints(nopspan_handle span, const char* key, size_t key_size, const int64_t* values, size_t count,
                            unsigned use) noexcept {
-  c::set_list(span, text_of(key, key_size), values, count, use);
+  c::set_list(span, key, key_size, values, count, use);
 }
 
 void nopspan_call_set_doubles(nopspan_handle span, const char* key, size_t key_size, const double* values, size_t count,
                               unsigned use) noexcept {
-  c::set_list(span, text_of(key, key_size), values, count, use);
+  c::set_list(span, key, key_size, values, count, use);
 }
 
 void nopspan_call_set_texts(nopspan_handle span, const char* key, size_t key_size, const char* const* texts,
                             size_t count, unsigned use) noexcept {
-  c::set_list(span, text_of(key, key_size), texts, count, use);
+  c::set_list(span, key, key_size, texts, count, use);
 }
 
 void nopspan_call_usage(nopspan_handle span, int64_t input, int64_t output, int64_t cached,
