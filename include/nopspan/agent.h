@@ -55,9 +55,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
-#if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
-#endif
+NOPSPAN_SHELL_HEADER
 
 /// The agent catalogue.
 namespace NOPSPAN_NAMESPACE::agent {

@@ -48,32 +48,28 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+NOPSPAN_SHELL_HEADER
 
 /// @cond INTERNAL
-/* The shared library exports these functions, and the static one hides them, as in detail/config.h. In a shell
- * (detail/platform.h) they are inline, and do what NOPSPAN_C_IN_SHELL() says. */
+/* The shared library exports these functions, and the static one hides them, as in detail/config.h. */
 #if NOPSPAN_SHELL
-#pragma GCC system_header /* functions that do nothing do not use their parameters */
 #define NOPSPAN_C_API static inline __attribute__((__unused__))
 #define NOPSPAN_C_CALL NOPSPAN_C_API
-#define NOPSPAN_C_IN_SHELL(...) \
-  { __VA_ARGS__; }
 #elif defined(NOPSPAN_STATIC)
 #define NOPSPAN_C_API __attribute__((__visibility__("hidden")))
 #else
 #define NOPSPAN_C_API __attribute__((__visibility__("default")))
 #endif
-#ifndef NOPSPAN_C_IN_SHELL
-#define NOPSPAN_C_IN_SHELL(...)
-#endif
+/* Follows the declaration of a function: that it does not throw, and what it does in a shell (detail/platform.h). */
 #ifdef __cplusplus
-#define NOPSPAN_C_NOTHROW noexcept
-#define NOPSPAN_C_ZERO(type) type()
+#define NOPSPAN_C_SHELL(...) noexcept NOPSPAN_IN_SHELL(__VA_ARGS__)
+#define NOPSPAN_C_SHELL_ZERO(type) NOPSPAN_C_SHELL(return type())
 #elif NOPSPAN_SHELL
-#define NOPSPAN_C_NOTHROW
-#define NOPSPAN_C_ZERO(type) ((type){0})
+#define NOPSPAN_C_SHELL(...) NOPSPAN_IN_SHELL(__VA_ARGS__)
+#define NOPSPAN_C_SHELL_ZERO(type) NOPSPAN_C_SHELL(return (type){0})
 #else
-#define NOPSPAN_C_NOTHROW __attribute__((__nothrow__))
+#define NOPSPAN_C_SHELL(...) __attribute__((__nothrow__))
+#define NOPSPAN_C_SHELL_ZERO(type) NOPSPAN_C_SHELL()
 #endif
 /* For functions that run only while a tracer or handler is attached: kept out of the caller's hot code. */
 #ifndef NOPSPAN_C_CALL
@@ -225,89 +221,75 @@ struct nopspan_stats {
 /// Begins a span as nopspan_span_begin(), nopspan_span_begin_in() and nopspan_span_begin_with() do. `flags` are those
 /// of enum nopspan_begin.
 NOPSPAN_C_CALL nopspan_handle nopspan_call_span_begin(const char* name, size_t name_size, nopspan_handle parent,
-                                                      unsigned flags) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_handle));
+                                                      unsigned flags) NOPSPAN_C_SHELL_ZERO(nopspan_handle);
 NOPSPAN_C_CALL nopspan_handle nopspan_call_span_begin_in(const char* name, size_t name_size,
-                                                         const nopspan_context* parent,
-                                                         unsigned flags) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_handle));
+                                                         const nopspan_context* parent, unsigned flags)
+    NOPSPAN_C_SHELL_ZERO(nopspan_handle);
 NOPSPAN_C_CALL nopspan_handle nopspan_call_span_begin_with(const char* name, size_t name_size,
-                                                           const struct nopspan_span_options* options,
-                                                           unsigned flags) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_handle));
+                                                           const struct nopspan_span_options* options, unsigned flags)
+    NOPSPAN_C_SHELL_ZERO(nopspan_handle);
 /// @}
 /// @{
 /// Begins an event as nopspan_event_begin(), nopspan_event_begin_in() and nopspan_gauge_begin() do.
 NOPSPAN_C_CALL nopspan_handle nopspan_call_event_begin(const char* name, size_t name_size, nopspan_handle span,
-                                                       unsigned flags) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_handle));
+                                                       unsigned flags) NOPSPAN_C_SHELL_ZERO(nopspan_handle);
 NOPSPAN_C_CALL nopspan_handle nopspan_call_event_begin_in(const char* name, size_t name_size,
-                                                          const nopspan_context* context,
-                                                          unsigned flags) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_handle));
-NOPSPAN_C_CALL nopspan_handle nopspan_call_gauge_begin(void) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_handle));
+                                                          const nopspan_context* context, unsigned flags)
+    NOPSPAN_C_SHELL_ZERO(nopspan_handle);
+NOPSPAN_C_CALL nopspan_handle nopspan_call_gauge_begin(void) NOPSPAN_C_SHELL_ZERO(nopspan_handle);
 /// @}
 /// Reports the start of a span that began with NOPSPAN_START_LATER.
-NOPSPAN_C_CALL void nopspan_call_start(nopspan_handle span) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+NOPSPAN_C_CALL void nopspan_call_start(nopspan_handle span) NOPSPAN_C_SHELL();
 /// @{
 /// Sets a field of a span or event. `use` is an enum nopspan_use: metadata and content are possible for all values,
 /// measurements for numbers, counters for integers, labels for texts.
-NOPSPAN_C_CALL void nopspan_call_set_null(nopspan_handle span, const char* key, size_t key_size,
-                                          unsigned use) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+NOPSPAN_C_CALL void nopspan_call_set_null(nopspan_handle span, const char* key, size_t key_size, unsigned use)
+    NOPSPAN_C_SHELL();
 NOPSPAN_C_CALL void nopspan_call_set_bool(nopspan_handle span, const char* key, size_t key_size, bool value,
-                                          unsigned use) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+                                          unsigned use) NOPSPAN_C_SHELL();
 NOPSPAN_C_CALL void nopspan_call_set_int(nopspan_handle span, const char* key, size_t key_size, int64_t value,
-                                         unsigned use) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+                                         unsigned use) NOPSPAN_C_SHELL();
 NOPSPAN_C_CALL void nopspan_call_set_uint(nopspan_handle span, const char* key, size_t key_size, uint64_t value,
-                                          unsigned use) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+                                          unsigned use) NOPSPAN_C_SHELL();
 NOPSPAN_C_CALL void nopspan_call_set_double(nopspan_handle span, const char* key, size_t key_size, double value,
-                                            unsigned use) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+                                            unsigned use) NOPSPAN_C_SHELL();
 NOPSPAN_C_CALL void nopspan_call_set_text(nopspan_handle span, const char* key, size_t key_size, const char* text,
-                                          size_t text_size, unsigned use) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+                                          size_t text_size, unsigned use) NOPSPAN_C_SHELL();
 /// @}
 /// @{
 /// Sets a field to a list. The texts end with a NUL. A null text is a null.
 NOPSPAN_C_CALL void nopspan_call_set_ints(nopspan_handle span, const char* key, size_t key_size, const int64_t* values,
-                                          size_t count, unsigned use) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+                                          size_t count, unsigned use) NOPSPAN_C_SHELL();
 NOPSPAN_C_CALL void nopspan_call_set_doubles(nopspan_handle span, const char* key, size_t key_size,
-                                             const double* values, size_t count, unsigned use) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL((void)0);
+                                             const double* values, size_t count, unsigned use) NOPSPAN_C_SHELL();
 NOPSPAN_C_CALL void nopspan_call_set_texts(nopspan_handle span, const char* key, size_t key_size,
-                                           const char* const* texts, size_t count, unsigned use) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL((void)0);
+                                           const char* const* texts, size_t count, unsigned use) NOPSPAN_C_SHELL();
 /// @}
 /// @{
 /// The calls of the inline functions whose names end in the same way.
 NOPSPAN_C_CALL void nopspan_call_usage(nopspan_handle span, int64_t input, int64_t output, int64_t cached,
-                                       int64_t reasoning) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
-NOPSPAN_C_CALL void nopspan_call_first_token(nopspan_handle span, uint64_t tokens_so_far) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL((void)0);
-NOPSPAN_C_CALL void nopspan_call_link(nopspan_handle span, const nopspan_context* context) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL((void)0);
+                                       int64_t reasoning) NOPSPAN_C_SHELL();
+NOPSPAN_C_CALL void nopspan_call_first_token(nopspan_handle span, uint64_t tokens_so_far) NOPSPAN_C_SHELL();
+NOPSPAN_C_CALL void nopspan_call_link(nopspan_handle span, const nopspan_context* context) NOPSPAN_C_SHELL();
 NOPSPAN_C_CALL void nopspan_call_step(nopspan_handle step, const struct nopspan_step_facts* facts,
-                                      const struct nopspan_member* members, size_t count) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL((void)0);
-NOPSPAN_C_CALL void nopspan_call_end_at(nopspan_handle span, uint64_t end_ns) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL((void)0);
-NOPSPAN_C_CALL void nopspan_call_end(nopspan_handle span) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+                                      const struct nopspan_member* members, size_t count) NOPSPAN_C_SHELL();
+NOPSPAN_C_CALL void nopspan_call_end_at(nopspan_handle span, uint64_t end_ns) NOPSPAN_C_SHELL();
+NOPSPAN_C_CALL void nopspan_call_end(nopspan_handle span) NOPSPAN_C_SHELL();
 NOPSPAN_C_CALL void nopspan_call_fail(nopspan_handle span, const char* type, size_t type_size, const char* message,
-                                      size_t message_size) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
-NOPSPAN_C_CALL void nopspan_call_cancel(nopspan_handle span, const char* reason, size_t reason_size) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL((void)0);
+                                      size_t message_size) NOPSPAN_C_SHELL();
+NOPSPAN_C_CALL void nopspan_call_cancel(nopspan_handle span, const char* reason, size_t reason_size) NOPSPAN_C_SHELL();
 NOPSPAN_C_CALL void nopspan_call_exception(nopspan_handle span, const char* type, size_t type_size, const char* message,
-                                           size_t message_size, const char* const* frames,
-                                           size_t count) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
-NOPSPAN_C_CALL void nopspan_call_complete(nopspan_handle span, int64_t duration_ns) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL((void)0);
+                                           size_t message_size, const char* const* frames, size_t count)
+    NOPSPAN_C_SHELL();
+NOPSPAN_C_CALL void nopspan_call_complete(nopspan_handle span, int64_t duration_ns) NOPSPAN_C_SHELL();
 NOPSPAN_C_CALL void nopspan_call_gauge_end(nopspan_handle gauge, const char* name, size_t name_size, int64_t value,
-                                           bool is_counter) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+                                           bool is_counter) NOPSPAN_C_SHELL();
 NOPSPAN_C_CALL void nopspan_call_gauge(const char* engine, size_t engine_size, const char* name, size_t name_size,
-                                       int64_t value, int64_t maximum) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+                                       int64_t value, int64_t maximum) NOPSPAN_C_SHELL();
 NOPSPAN_C_CALL void nopspan_call_counter(const char* engine, size_t engine_size, const char* name, size_t name_size,
-                                         int64_t total) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+                                         int64_t total) NOPSPAN_C_SHELL();
 NOPSPAN_C_CALL void nopspan_call_retry(nopspan_handle span, int64_t attempt, int64_t delay_ms, const char* reason,
-                                       size_t reason_size) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+                                       size_t reason_size) NOPSPAN_C_SHELL();
 /// @}
 
 /// @cond INTERNAL
@@ -346,10 +328,8 @@ NOPSPAN_C_INLINE bool nopspan_enabled(void) { return nopspan_c_gate(NOPSPAN_C_SP
 /// Begins a span that starts a new request.
 NOPSPAN_C_INLINE nopspan_handle nopspan_request_begin(const char* name) {
   static const nopspan_context nothing = {{0}};
-  if (nopspan_c_gate(NOPSPAN_C_SPANS)) {
-    return nopspan_call_span_begin_in(name, nopspan_c_size(name), &nothing, nopspan_c_origin(name));
-  }
-  return nopspan_none();
+  if (!nopspan_c_gate(NOPSPAN_C_SPANS)) return nopspan_none();
+  return nopspan_call_span_begin_in(name, nopspan_c_size(name), &nothing, nopspan_c_origin(name));
 }
 /// Begins a child span of another one. It may end on any thread. Every span that begins must end, or it stays open
 /// until the process ends.
@@ -358,30 +338,24 @@ NOPSPAN_C_INLINE nopspan_handle nopspan_request_begin(const char* name) {
 ///             "engine.request") makes it that span, with the keys of docs/genai.md.
 /// @param parent may be nopspan_none(). A parent that has ended is counted, and is treated as that.
 NOPSPAN_C_INLINE nopspan_handle nopspan_span_begin(const char* name, nopspan_handle parent) {
-  if (nopspan_c_gate(NOPSPAN_C_SPANS)) {
-    return nopspan_call_span_begin(name, nopspan_c_size(name), parent, nopspan_c_origin(name));
-  }
-  return nopspan_none();
+  if (!nopspan_c_gate(NOPSPAN_C_SPANS)) return nopspan_none();
+  return nopspan_call_span_begin(name, nopspan_c_size(name), parent, nopspan_c_origin(name));
 }
 /// The same for a span in a context. A null pointer is the thread's current context, and the empty context starts a new
 /// request.
 NOPSPAN_C_INLINE nopspan_handle nopspan_span_begin_in(const char* name, const nopspan_context* parent) {
-  if (nopspan_c_gate(NOPSPAN_C_SPANS)) {
-    return nopspan_call_span_begin_in(name, nopspan_c_size(name), parent, nopspan_c_origin(name));
-  }
-  return nopspan_none();
+  if (!nopspan_c_gate(NOPSPAN_C_SPANS)) return nopspan_none();
+  return nopspan_call_span_begin_in(name, nopspan_c_size(name), parent, nopspan_c_origin(name));
 }
 /// The same with options; null: none.
 NOPSPAN_C_INLINE nopspan_handle nopspan_span_begin_with(const char* name, const struct nopspan_span_options* options) {
-  if (nopspan_c_gate(NOPSPAN_C_SPANS)) {
-    return nopspan_call_span_begin_with(name, nopspan_c_size(name), options, nopspan_c_origin(name));
-  }
-  return nopspan_none();
+  if (!nopspan_c_gate(NOPSPAN_C_SPANS)) return nopspan_none();
+  return nopspan_call_span_begin_with(name, nopspan_c_size(name), options, nopspan_c_origin(name));
 }
 /// The same for a name of `size` bytes that is made at run time.
 NOPSPAN_C_INLINE nopspan_handle nopspan_span_begin_text(const char* name, size_t size, nopspan_handle parent) {
-  if (nopspan_c_gate(NOPSPAN_C_SPANS)) return nopspan_call_span_begin(name, size, parent, 0);
-  return nopspan_none();
+  if (!nopspan_c_gate(NOPSPAN_C_SPANS)) return nopspan_none();
+  return nopspan_call_span_begin(name, size, parent, 0);
 }
 /// Reports the start of a span that began with NOPSPAN_START_LATER. The event of the start, which only handlers
 /// receive, has the fields that are set by then. A key request_id is then the id of the request that the span begins.
@@ -544,12 +518,11 @@ NOPSPAN_C_INLINE void nopspan_span_step(nopspan_handle step, const struct nopspa
 }
 /// A member without tokens. `request` is the handle of the span engine.request. If that is not recorded, `own_key`
 /// names the request: any number that the process gives to this request alone. See engine::Member::of().
-NOPSPAN_C_API struct nopspan_member nopspan_member_of(nopspan_handle request, uint64_t own_key) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(struct nopspan_member member = {own_key, 0, 0, 0, 0, 0, NOPSPAN_MEMBER_OWN_KEY}; return member);
+NOPSPAN_C_API struct nopspan_member nopspan_member_of(nopspan_handle request, uint64_t own_key)
+    NOPSPAN_C_SHELL(struct nopspan_member member = {own_key, 0, 0, 0, 0, 0, NOPSPAN_MEMBER_OWN_KEY}; return member);
 /// The same for a context in the request. If its span is another process's, the member names the trace.
-NOPSPAN_C_API struct nopspan_member nopspan_member_in(const nopspan_context* request,
-                                                      uint64_t own_key) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(struct nopspan_member member = {own_key, 0, 0, 0, 0, 0, NOPSPAN_MEMBER_OWN_KEY}; return member);
+NOPSPAN_C_API struct nopspan_member nopspan_member_in(const nopspan_context* request, uint64_t own_key)
+    NOPSPAN_C_SHELL(struct nopspan_member member = {own_key, 0, 0, 0, 0, 0, NOPSPAN_MEMBER_OWN_KEY}; return member);
 
 /* ---- Events, gauges, counters ---- */
 
@@ -557,17 +530,13 @@ NOPSPAN_C_API struct nopspan_member nopspan_member_in(const nopspan_context* req
 /// fields, and nopspan_span_end() emits it. Events of the catalogues are known by their names: "llm.adapter.retry",
 /// "gen_ai.retry", "gen_ai.stream.first_token", "engine.preempted", "engine.stats", "agent.operator.wait".
 NOPSPAN_C_INLINE nopspan_handle nopspan_event_begin(const char* name, nopspan_handle span) {
-  if (nopspan_c_gate(NOPSPAN_C_EVENTS)) {
-    return nopspan_call_event_begin(name, nopspan_c_size(name), span, nopspan_c_origin(name));
-  }
-  return nopspan_none();
+  if (!nopspan_c_gate(NOPSPAN_C_EVENTS)) return nopspan_none();
+  return nopspan_call_event_begin(name, nopspan_c_size(name), span, nopspan_c_origin(name));
 }
 /// The same for the span in a context; null: the thread's current one.
 NOPSPAN_C_INLINE nopspan_handle nopspan_event_begin_in(const char* name, const nopspan_context* context) {
-  if (nopspan_c_gate(NOPSPAN_C_EVENTS)) {
-    return nopspan_call_event_begin_in(name, nopspan_c_size(name), context, nopspan_c_origin(name));
-  }
-  return nopspan_none();
+  if (!nopspan_c_gate(NOPSPAN_C_EVENTS)) return nopspan_none();
+  return nopspan_call_event_begin_in(name, nopspan_c_size(name), context, nopspan_c_origin(name));
 }
 /// Emits an event without fields.
 NOPSPAN_C_INLINE void nopspan_event(const char* name, nopspan_handle span) {
@@ -618,103 +587,88 @@ NOPSPAN_C_INLINE void nopspan_retry(nopspan_handle span, int64_t attempt, int64_
 #define NOPSPAN_ROOM_BAGGAGE 8193    ///< bytes for the header baggage, with its NUL
 
 /// The calling thread's context: that of its innermost scope; empty outside of all scopes.
-NOPSPAN_C_API nopspan_context nopspan_context_current(void) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_context));
+NOPSPAN_C_API nopspan_context nopspan_context_current(void) NOPSPAN_C_SHELL_ZERO(nopspan_context);
 /// A context for a new request.
-NOPSPAN_C_API nopspan_context nopspan_context_make(void) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_context));
+NOPSPAN_C_API nopspan_context nopspan_context_make(void) NOPSPAN_C_SHELL_ZERO(nopspan_context);
 /// A context for a request whose id comes from elsewhere; see Context::with_request_id().
-NOPSPAN_C_API nopspan_context nopspan_context_with_request_id(const char* id, size_t size) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_context));
+NOPSPAN_C_API nopspan_context nopspan_context_with_request_id(const char* id, size_t size)
+    NOPSPAN_C_SHELL_ZERO(nopspan_context);
 /// The context in a header `traceparent`. Empty if it is null, empty or malformed (counted: invalid_ids).
-NOPSPAN_C_API nopspan_context nopspan_context_from(const char* traceparent) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_context));
+NOPSPAN_C_API nopspan_context nopspan_context_from(const char* traceparent) NOPSPAN_C_SHELL_ZERO(nopspan_context);
 /// The context in three headers; see extract(). Each ends with a NUL, or is null.
 NOPSPAN_C_API nopspan_context nopspan_context_from_headers(const char* traceparent, const char* tracestate,
-                                                           const char* baggage) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_context));
+                                                           const char* baggage) NOPSPAN_C_SHELL_ZERO(nopspan_context);
 /// Finds a header by its key in lower case. Returns its value, or null. It may set `*size` to the length; otherwise the
 /// value ends with a NUL.
 typedef const char* (*nopspan_get_header)(void* carrier, const char* key, size_t* size);
 /// The context in the headers that `get` finds in `carrier`.
-NOPSPAN_C_API nopspan_context nopspan_context_extract(nopspan_get_header get, void* carrier) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_context));
+NOPSPAN_C_API nopspan_context nopspan_context_extract(nopspan_get_header get, void* carrier)
+    NOPSPAN_C_SHELL_ZERO(nopspan_context);
 /// The context that the parent process wrote into the environment; see extract_environment().
-NOPSPAN_C_API nopspan_context nopspan_context_from_environment(void) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_context));
+NOPSPAN_C_API nopspan_context nopspan_context_from_environment(void) NOPSPAN_C_SHELL_ZERO(nopspan_context);
 /// The span's place in its trace. If the span is not recorded, the result is an unknown context, whose spans are
 /// orphans.
-NOPSPAN_C_API nopspan_context nopspan_span_context(nopspan_handle span) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_context));
+NOPSPAN_C_API nopspan_context nopspan_span_context(nopspan_handle span) NOPSPAN_C_SHELL_ZERO(nopspan_context);
 /// The same. If the span is not recorded, the result is `other`. Forward this context to other processes, so that a
 /// process that records nothing does not break the trace.
-NOPSPAN_C_API nopspan_context nopspan_span_context_or(nopspan_handle span,
-                                                      const nopspan_context* other) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_context));
+NOPSPAN_C_API nopspan_context nopspan_span_context_or(nopspan_handle span, const nopspan_context* other)
+    NOPSPAN_C_SHELL_ZERO(nopspan_context);
 /// The context with another value of a label; see Context::with_label(). A null or empty value removes the label.
 NOPSPAN_C_API nopspan_context nopspan_context_with_label(const nopspan_context* context, const char* key,
-                                                         const char* value) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_context));
+                                                         const char* value) NOPSPAN_C_SHELL_ZERO(nopspan_context);
 /// Whether the context names no request. A null pointer is the empty context, here and below.
-NOPSPAN_C_API bool nopspan_context_is_empty(const nopspan_context* context) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return true);
+NOPSPAN_C_API bool nopspan_context_is_empty(const nopspan_context* context) NOPSPAN_C_SHELL(return true);
 /// The innermost span; 0 if no span has started yet.
-NOPSPAN_C_API uint64_t nopspan_context_span_id(const nopspan_context* context) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return 0);
+NOPSPAN_C_API uint64_t nopspan_context_span_id(const nopspan_context* context) NOPSPAN_C_SHELL(return 0);
 /// @{
 /// Writes a text that ends with a NUL to `out`, which has `room` bytes. Returns its length. If the room is not enough,
 /// `out` gets an empty text, and the result is the length that was needed.
-NOPSPAN_C_API size_t nopspan_context_request_id(const nopspan_context* context, char* out,
-                                                size_t room) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return room > 0 ? (size_t)(out[0] = 0) : 0);
-NOPSPAN_C_API size_t nopspan_context_trace_id(const nopspan_context* context, char* out, size_t room) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return room > 0 ? (size_t)(out[0] = 0) : 0);
-NOPSPAN_C_API size_t nopspan_context_label(const nopspan_context* context, const char* key, char* out,
-                                           size_t room) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return room > 0 ? (size_t)(out[0] = 0) : 0);
-NOPSPAN_C_API size_t nopspan_context_traceparent(const nopspan_context* context, char* out,
-                                                 size_t room) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return room > 0 ? (size_t)(out[0] = 0) : 0);
-NOPSPAN_C_API size_t nopspan_context_tracestate(const nopspan_context* context, char* out,
-                                                size_t room) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return room > 0 ? (size_t)(out[0] = 0) : 0);
-NOPSPAN_C_API size_t nopspan_context_baggage(const nopspan_context* context, char* out, size_t room) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return room > 0 ? (size_t)(out[0] = 0) : 0);
+NOPSPAN_C_API size_t nopspan_context_request_id(const nopspan_context* context, char* out, size_t room)
+    NOPSPAN_C_SHELL(return room > 0 ? (size_t)(out[0] = 0) : 0);
+NOPSPAN_C_API size_t nopspan_context_trace_id(const nopspan_context* context, char* out, size_t room)
+    NOPSPAN_C_SHELL(return room > 0 ? (size_t)(out[0] = 0) : 0);
+NOPSPAN_C_API size_t nopspan_context_label(const nopspan_context* context, const char* key, char* out, size_t room)
+    NOPSPAN_C_SHELL(return room > 0 ? (size_t)(out[0] = 0) : 0);
+NOPSPAN_C_API size_t nopspan_context_traceparent(const nopspan_context* context, char* out, size_t room)
+    NOPSPAN_C_SHELL(return room > 0 ? (size_t)(out[0] = 0) : 0);
+NOPSPAN_C_API size_t nopspan_context_tracestate(const nopspan_context* context, char* out, size_t room)
+    NOPSPAN_C_SHELL(return room > 0 ? (size_t)(out[0] = 0) : 0);
+NOPSPAN_C_API size_t nopspan_context_baggage(const nopspan_context* context, char* out, size_t room)
+    NOPSPAN_C_SHELL(return room > 0 ? (size_t)(out[0] = 0) : 0);
 /// @}
 /// Gets a header. The key ends with a NUL, and the value need not.
 typedef void (*nopspan_set_header)(void* carrier, const char* key, const char* value, size_t size);
 /// Calls `set` for each header of the context that is not empty.
-NOPSPAN_C_API void nopspan_context_inject(const nopspan_context* context, nopspan_set_header set,
-                                          void* carrier) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+NOPSPAN_C_API void nopspan_context_inject(const nopspan_context* context, nopspan_set_header set, void* carrier)
+    NOPSPAN_C_SHELL();
 /// Declares the key of a label that may come from other processes; see declare_label().
-NOPSPAN_C_API bool nopspan_declare_label(const char* key) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL(return false);
+NOPSPAN_C_API bool nopspan_declare_label(const char* key) NOPSPAN_C_SHELL(return false);
 
 /// Makes a context, which is copied, the calling thread's current one until nopspan_scope_leave(). It costs some
 /// nanoseconds, also while nothing is attached. A null pointer is the empty context. See ContextScope.
-NOPSPAN_C_API nopspan_scope nopspan_scope_enter(const nopspan_context* context) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(return NOPSPAN_C_ZERO(nopspan_scope));
+NOPSPAN_C_API nopspan_scope nopspan_scope_enter(const nopspan_context* context) NOPSPAN_C_SHELL_ZERO(nopspan_scope);
 /// Restores the context that was current before. Leave scopes on the thread that entered them, innermost first. Scopes
 /// that are left in another order or on another thread are counted (scopes_left, wrong_thread). To leave one twice does
 /// nothing.
-NOPSPAN_C_API void nopspan_scope_leave(nopspan_scope scope) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+NOPSPAN_C_API void nopspan_scope_leave(nopspan_scope scope) NOPSPAN_C_SHELL();
 
 /* ---- The process: stats.h ---- */
 
 /// Reads all counts. `size` is sizeof(struct nopspan_stats): what a later version added is left out, and what an older
 /// one does not have is 0.
-NOPSPAN_C_API void nopspan_stats_read(struct nopspan_stats* stats, size_t size) NOPSPAN_C_NOTHROW
-    NOPSPAN_C_IN_SHELL(if (stats != NULL) __builtin_memset(stats, 0, size));
+NOPSPAN_C_API void nopspan_stats_read(struct nopspan_stats* stats, size_t size)
+    NOPSPAN_C_SHELL(if (stats != NULL) __builtin_memset(stats, 0, size));
 /// For programs that enter a sandbox: makes what `threads` threads need. After that, no memory is mapped unless `grow`.
 /// Returns false if there was not so much memory. See prepare().
-NOPSPAN_C_API bool nopspan_prepare(size_t threads, bool grow) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL(return true);
+NOPSPAN_C_API bool nopspan_prepare(size_t threads, bool grow) NOPSPAN_C_SHELL(return true);
 /// Sets whether spans are recorded even while nothing is attached; see keep_open_spans().
-NOPSPAN_C_API void nopspan_keep_open_spans(bool on) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+NOPSPAN_C_API void nopspan_keep_open_spans(bool on) NOPSPAN_C_SHELL();
 /// Sets whether probes receive content; see capture_content().
-NOPSPAN_C_API void nopspan_capture_content(enum nopspan_content mode) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+NOPSPAN_C_API void nopspan_capture_content(enum nopspan_content mode) NOPSPAN_C_SHELL();
 /// Ends all open spans as cancelled; see end_open_spans(). The library calls this at exit(). `reason` may be null.
-NOPSPAN_C_API void nopspan_end_open_spans(const char* reason) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL((void)0);
+NOPSPAN_C_API void nopspan_end_open_spans(const char* reason) NOPSPAN_C_SHELL();
 /// The time now, CLOCK_MONOTONIC in ns.
-NOPSPAN_C_API uint64_t nopspan_now_ns(void) NOPSPAN_C_NOTHROW NOPSPAN_C_IN_SHELL(return 0);
+NOPSPAN_C_API uint64_t nopspan_now_ns(void) NOPSPAN_C_SHELL(return 0);
 
 #ifdef __cplusplus
 }

@@ -63,9 +63,7 @@
 #if defined(__cpp_impl_coroutine)
 #include <coroutine>
 #endif
-#if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
-#endif
+NOPSPAN_SHELL_HEADER
 
 namespace NOPSPAN_NAMESPACE {
 

@@ -49,9 +49,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
-#if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
-#endif
+NOPSPAN_SHELL_HEADER
 
 /// The engine catalogue.
 namespace NOPSPAN_NAMESPACE::engine {

@@ -58,9 +58,7 @@
 #include <string>
 #include <string_view>
 #include <vector>
-#if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
-#endif
+NOPSPAN_SHELL_HEADER
 
 namespace NOPSPAN_NAMESPACE {
 class Event;

@@ -39,9 +39,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <type_traits>
-#if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
-#endif
+NOPSPAN_SHELL_HEADER
 
 namespace NOPSPAN_NAMESPACE::genai {
 

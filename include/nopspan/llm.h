@@ -39,8 +39,8 @@
 #if NOPSPAN_SHELL
 #include <stdexcept>
 #include <string>
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
 #endif
+NOPSPAN_SHELL_HEADER
 
 /// The llm catalogue.
 namespace NOPSPAN_NAMESPACE::llm {

@@ -41,9 +41,7 @@
 #include <cstdint>
 #include <string_view>
 #include <type_traits>
-#if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
-#endif
+NOPSPAN_SHELL_HEADER
 
 /// The mcp catalogue.
 namespace NOPSPAN_NAMESPACE::mcp {

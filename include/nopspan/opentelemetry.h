@@ -32,6 +32,7 @@
 #include <opentelemetry/nostd/shared_ptr.h>
 #include <opentelemetry/trace/tracer_provider.h>
 #include <opentelemetry/version.h>
+NOPSPAN_SHELL_HEADER
 
 // The namespace of everything that depends on the API's ABI. With another ABI, a program does not link.
 #if defined(OPENTELEMETRY_STL_VERSION)
@@ -44,7 +45,6 @@
 
 // For the functions of this library, which is an archive.
 #if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings, as in the other headers
 #define NOPSPAN_OF_OPENTELEMETRY inline
 #else
 #define NOPSPAN_OF_OPENTELEMETRY __attribute__((__visibility__("hidden")))

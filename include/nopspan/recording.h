@@ -33,9 +33,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
-#endif
+NOPSPAN_SHELL_HEADER
 
 namespace NOPSPAN_NAMESPACE::recording {
 

@@ -14,9 +14,7 @@
 #include <nopspan/detail/config.h>
 
 #include <string_view>
-#if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
-#endif
+NOPSPAN_SHELL_HEADER
 
 namespace NOPSPAN_NAMESPACE {
 

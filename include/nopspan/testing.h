@@ -23,9 +23,7 @@
 #include <string>
 #include <string_view>
 #include <vector>
-#if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
-#endif
+NOPSPAN_SHELL_HEADER
 
 /// For tests.
 namespace NOPSPAN_NAMESPACE::testing {

@@ -44,9 +44,7 @@
 #include <ostream>
 #include <string>
 #include <type_traits>
-#if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
-#endif
+NOPSPAN_SHELL_HEADER
 
 /// @cond INTERNAL
 namespace NOPSPAN_NAMESPACE::testing::detail {

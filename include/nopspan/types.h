@@ -27,8 +27,8 @@
 #include <utility>
 #if NOPSPAN_SHELL
 #include <chrono>
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
 #endif
+NOPSPAN_SHELL_HEADER
 
 namespace NOPSPAN_NAMESPACE {
 

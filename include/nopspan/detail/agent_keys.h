@@ -11,9 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
-#if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
-#endif
+NOPSPAN_SHELL_HEADER
 
 namespace NOPSPAN_NAMESPACE::agent::detail {
 

@@ -12,9 +12,7 @@
 #include <nopspan/types.h>
 
 #include <cstdint>
-#if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
-#endif
+NOPSPAN_SHELL_HEADER
 
 namespace NOPSPAN_NAMESPACE::detail {
 

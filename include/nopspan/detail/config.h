@@ -13,19 +13,15 @@
 
 #include <cstddef>
 
-// The namespace of everything, and NOPSPAN_IN_SHELL(...), which follows the declaration of a function of the library:
-// what the function does in a shell, where it is inline. The shell has other symbols than the library, so that files of
-// both kinds can be in one program.
+// The namespace of everything. The shell has other symbols than the library, so that files of both kinds can be in one
+// program.
 #if NOPSPAN_SHELL
 namespace nopspan {
 inline namespace shell {}
 }  // namespace nopspan
 #define NOPSPAN_NAMESPACE nopspan::shell
-#define NOPSPAN_IN_SHELL(...) \
-  { __VA_ARGS__; }
 #else
 #define NOPSPAN_NAMESPACE nopspan
-#define NOPSPAN_IN_SHELL(...)
 #endif
 
 // The visibility of what the library defines. The static library (CMake target nopspan::nopspan_static, which defines

@@ -7,9 +7,7 @@
 #include <nopspan/detail/config.h>
 
 #include <cstdint>
-#if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
-#endif
+NOPSPAN_SHELL_HEADER
 
 // The address of the gate. The gate is read through this pointer, because a PIE executable that reads the word
 // directly gets a copy relocation: the kernel would then raise the library's word while the program reads its own

@@ -24,4 +24,16 @@
 #define NOPSPAN_SHELL 0
 #endif
 
+/* NOPSPAN_IN_SHELL(...) follows the declaration of a function of the library: what the function does in a shell, where
+ * it is inline. NOPSPAN_SHELL_HEADER follows the includes of a header: a shell does not use its parameters, and the
+ * compiler does not warn of that in a header of the system. */
+#if NOPSPAN_SHELL
+#define NOPSPAN_IN_SHELL(...) \
+  { __VA_ARGS__; }
+#define NOPSPAN_SHELL_HEADER _Pragma("GCC system_header")
+#else
+#define NOPSPAN_IN_SHELL(...)
+#define NOPSPAN_SHELL_HEADER
+#endif
+
 #endif /* NOPSPAN_DETAIL_PLATFORM_H */

@@ -8,9 +8,7 @@
 
 #include <type_traits>
 #include <utility>
-#if NOPSPAN_SHELL
-#pragma GCC system_header  // no warnings: a shell does not use its parameters
-#endif
+NOPSPAN_SHELL_HEADER
 
 namespace NOPSPAN_NAMESPACE {
 class Span;
