@@ -32,39 +32,23 @@ struct PutAttribute {
   detail::FieldSink* sink;
   Text key;
 
-  void operator()(bool value) const noexcept { detail::put_bool(sink, key, value, false); }
-  void operator()(std::int32_t value) const noexcept { detail::put_int(sink, key, value, false); }
-  void operator()(std::int64_t value) const noexcept { detail::put_int(sink, key, value, false); }
-  void operator()(std::uint32_t value) const noexcept { detail::put_int(sink, key, value, false); }
-  void operator()(std::uint64_t value) const noexcept { detail::put_uint(sink, key, value, false); }
-  void operator()(double value) const noexcept { detail::put_double(sink, key, value, false); }
-  void operator()(const char* value) const noexcept { detail::put_text(sink, key, Text(value), false); }
-  void operator()(api::nostd::string_view value) const noexcept { detail::put_text(sink, key, text_of(value), false); }
+  template <class T>
+  void operator()(T value) const {
+    detail::put(sink, key, value, false);
+  }
+  void operator()(api::nostd::string_view value) const { detail::put(sink, key, text_of(value), false); }
   template <class T>
   void operator()(api::nostd::span<const T> values) const {
     detail::put(sink, key, detail::Row<T>{values.data(), values.size()}, false);
   }
   void operator()(api::nostd::span<const api::nostd::string_view> values) const {
-    detail::put(sink, key, Views{values}, false);
-  }
-
- private:
-  // A range of std::string_view.
-  struct Views {
-    struct Iterator {
-      const api::nostd::string_view* at;
-      std::string_view operator*() const noexcept { return text_of(*at).view(); }
-      Iterator& operator++() noexcept {
-        ++at;
-        return *this;
+    const auto fill = [](detail::ItemWriter* writer, const void* range) {
+      for (const api::nostd::string_view text : *static_cast<const decltype(values)*>(range)) {
+        if (!detail::add_item(writer, {}, {detail::Item::Type::text, 0, 0, text_of(text), nullptr, nullptr})) return;
       }
-      bool operator!=(const Iterator& other) const noexcept { return at != other.at; }
     };
-    [[nodiscard]] Iterator begin() const noexcept { return {values.data()}; }
-    [[nodiscard]] Iterator end() const noexcept { return {values.data() + values.size()}; }
-
-    api::nostd::span<const api::nostd::string_view> values;
-  };
+    detail::put_items(sink, key, {detail::Item::Type::list, 0, 0, {}, &values, fill}, false);
+  }
 };
 
 inline void put_attribute(detail::FieldSink* sink, api::nostd::string_view key,

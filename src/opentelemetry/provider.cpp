@@ -23,12 +23,6 @@ namespace nopspan::opentelemetry {
 inline namespace NOPSPAN_OPENTELEMETRY_ABI {
 namespace {
 
-// Whether the API has Tracer::Enabled().
-template <class T, class = void>
-constexpr bool has_enabled = false;
-template <class T>
-constexpr bool has_enabled<T, std::void_t<decltype(std::declval<const T&>().Enabled())>> = true;
-
 class TracerProvider;
 
 // The tracers that the program has of nopspan's global provider, made while no SDK was installed. It is never

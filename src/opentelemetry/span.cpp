@@ -6,12 +6,11 @@
 #include <opentelemetry/trace/trace_state.h>
 
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <string>
 #include <type_traits>
 #include <utility>
-
-#include <sched.h>
 
 namespace nopspan::opentelemetry {
 inline namespace NOPSPAN_OPENTELEMETRY_ABI {
@@ -27,26 +26,6 @@ void put_link(detail::FieldSink* sink, const api::trace::SpanContext& target) no
 }
 
 }  // namespace
-
-// Calls are short, and rarely meet.
-class Span::Lock {
- public:
-  explicit Lock(const Span& span) noexcept : span_(&span) {
-    while (span.locked_.exchange(true, std::memory_order_acquire)) sched_yield();
-  }
-  ~Lock() { unlock(); }
-  Lock(const Lock&) = delete;
-  Lock& operator=(const Lock&) = delete;
-
-  // Before a call that runs handlers, because they may use the span.
-  void unlock() noexcept {
-    if (span_ != nullptr) span_->locked_.store(false, std::memory_order_release);
-    span_ = nullptr;
-  }
-
- private:
-  const Span* span_;
-};
 
 detail::TracePlace place_of(const api::trace::SpanContext& context) noexcept {
   detail::TracePlace place;
@@ -72,55 +51,55 @@ Span::~Span() {
 
 void Span::SetAttribute(api::nostd::string_view key, const api::common::AttributeValue& value) noexcept {
   if (inner_ != nullptr) inner_->SetAttribute(key, value);
-  const Lock lock(*this);
+  const std::lock_guard lock(lock_);
   if (state_ != nullptr) put_attribute(detail::sink_of(state_), key, value);
 }
 
-template <class Fill>
-void Span::add_event(api::nostd::string_view name, std::int64_t time_ns, const Fill& fill) const noexcept {
+void Span::add_event(api::nostd::string_view name, std::int64_t time_ns,
+                     const api::common::KeyValueIterable* attributes) const noexcept {
   if (!detail::points_wanted()) return;
-  Lock lock(*this);
+  std::unique_lock lock(lock_);
   if (state_ == nullptr) return;
   const Context context = detail::async_context(state_);
-  lock.unlock();
+  lock.unlock();  // handlers may use the span
   detail::FieldSink* sink = detail::point_begin(detail::Point::event, text_of(name), context);
   if (sink == nullptr) return;
   if (time_ns != 0) detail::point_at(sink, static_cast<std::uint64_t>(time_ns));
-  fill(sink);
+  if (attributes != nullptr) put_attributes(sink, *attributes);
   detail::point_emit(sink);
 }
 
 void Span::AddEvent(api::nostd::string_view name) noexcept {
   if (inner_ != nullptr) inner_->AddEvent(name);
-  add_event(name, 0, [](detail::FieldSink*) {});
+  add_event(name, 0, nullptr);
 }
 
 void Span::AddEvent(api::nostd::string_view name, api::common::SystemTimestamp time) noexcept {
   if (inner_ != nullptr) inner_->AddEvent(name, time);
-  add_event(name, monotonic(time), [](detail::FieldSink*) {});
+  add_event(name, monotonic(time), nullptr);
 }
 
 void Span::AddEvent(api::nostd::string_view name, api::common::SystemTimestamp time,
                     const api::common::KeyValueIterable& attributes) noexcept {
   if (inner_ != nullptr) inner_->AddEvent(name, time, attributes);
-  add_event(name, monotonic(time), [&](detail::FieldSink* sink) { put_attributes(sink, attributes); });
+  add_event(name, monotonic(time), &attributes);
 }
 
 void Span::AddEvent(api::nostd::string_view name, const api::common::KeyValueIterable& attributes) noexcept {
   if (inner_ != nullptr) inner_->AddEvent(name, attributes);
-  add_event(name, 0, [&](detail::FieldSink* sink) { put_attributes(sink, attributes); });
+  add_event(name, 0, &attributes);
 }
 
 #if OPENTELEMETRY_ABI_VERSION_NO >= 2
 void Span::AddLink(const api::trace::SpanContext& target, const api::common::KeyValueIterable& attributes) noexcept {
   if (inner_ != nullptr) inner_->AddLink(target, attributes);
-  const Lock lock(*this);
+  const std::lock_guard lock(lock_);
   if (state_ != nullptr) detail::guarded([&] { put_link(detail::sink_of(state_), target); });
 }
 
 void Span::AddLinks(const api::trace::SpanContextKeyValueIterable& links) noexcept {
   if (inner_ != nullptr) inner_->AddLinks(links);
-  const Lock lock(*this);
+  const std::lock_guard lock(lock_);
   if (state_ != nullptr) put_links(detail::sink_of(state_), links);
 }
 #endif
@@ -128,7 +107,7 @@ void Span::AddLinks(const api::trace::SpanContextKeyValueIterable& links) noexce
 // The last call counts, as in the SDK.
 void Span::SetStatus(api::trace::StatusCode code, api::nostd::string_view description) noexcept {
   if (inner_ != nullptr) inner_->SetStatus(code, description);
-  const Lock lock(*this);
+  const std::lock_guard lock(lock_);
   if (state_ == nullptr) return;
   status_ = code;
   detail::guarded([&] {
@@ -139,13 +118,13 @@ void Span::SetStatus(api::trace::StatusCode code, api::nostd::string_view descri
 
 void Span::UpdateName(api::nostd::string_view name) noexcept {
   if (inner_ != nullptr) inner_->UpdateName(name);
-  const Lock lock(*this);
+  const std::lock_guard lock(lock_);
   if (state_ != nullptr) detail::span_rename(state_, text_of(name));
 }
 
 void Span::End(const api::trace::EndSpanOptions& options) noexcept {
   if (inner_ != nullptr) inner_->End(options);
-  Lock lock(*this);
+  std::unique_lock lock(lock_);
   if (state_ == nullptr) return;
   const std::int64_t given = ns_of(options.end_steady_time.time_since_epoch());
   if (given != 0 || offset_ns_ != 0) {
@@ -161,18 +140,18 @@ void Span::End(const api::trace::EndSpanOptions& options) noexcept {
   new (&last_) Context(detail::last_context(state_));
   static_assert(std::is_trivially_destructible_v<Context>);
   detail::SpanState* const ended = std::exchange(state_, nullptr);
-  lock.unlock();
+  lock.unlock();  // handlers may use the span
   detail::async_end(ended);
 }
 
 detail::SpanState* Span::begin_inside(api::nostd::string_view name, SpanOptions options) const noexcept {
-  const Lock lock(*this);
+  const std::lock_guard lock(lock_);
   return state_ != nullptr ? detail::async_begin_inside(text_of(name), state_, options)
                            : detail::async_begin(text_of(name), last_, options);
 }
 
 Context Span::context() const noexcept {
-  const Lock lock(*this);
+  const std::lock_guard lock(lock_);
   return state_ != nullptr ? detail::async_context(state_) : last_;
 }
 
@@ -181,7 +160,7 @@ api::trace::SpanContext Span::GetContext() const noexcept {
     if (api::trace::SpanContext context = inner_->GetContext(); context.IsValid()) return context;
   }
   const Context context = [this] {
-    const Lock lock(*this);
+    const std::lock_guard lock(lock_);
     return state_ != nullptr ? detail::last_context(state_) : last_;
   }();
   const detail::TracePlace place = detail::place_of(context);
@@ -196,7 +175,7 @@ api::trace::SpanContext Span::GetContext() const noexcept {
 }
 
 bool Span::IsRecording() const noexcept {
-  const Lock lock(*this);
+  const std::lock_guard lock(lock_);
   return state_ != nullptr || (inner_ != nullptr && inner_->IsRecording());
 }
 

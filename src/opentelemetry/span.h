@@ -16,6 +16,9 @@
 #include <memory>
 #include <string>
 #include <typeinfo>
+#include <utility>
+
+#include <sched.h>
 
 namespace nopspan::opentelemetry {
 inline namespace NOPSPAN_OPENTELEMETRY_ABI {
@@ -36,6 +39,18 @@ inline bool have_one_type(const void* a, const void* b) noexcept {
   const std::type_info *const type = type_of(a), *const other = type_of(b);
   return type != nullptr && other != nullptr && *type == *other;
 }
+
+// Calls are short, and rarely meet.
+class SpinLock {
+ public:
+  void lock() noexcept {
+    while (is_locked_.exchange(true, std::memory_order_acquire)) sched_yield();
+  }
+  void unlock() noexcept { is_locked_.store(false, std::memory_order_release); }
+
+ private:
+  std::atomic<bool> is_locked_{false};
+};
 
 // The API allows several threads to use a span at the same time. nopspan's span belongs to one thread at a time, so
 // each call takes the lock.
@@ -77,11 +92,10 @@ class Span final : public api::trace::Span {
   }
 
  private:
-  class Lock;
-  template <class Fill>
-  void add_event(api::nostd::string_view name, std::int64_t time_ns, const Fill& fill) const noexcept;
+  void add_event(api::nostd::string_view name, std::int64_t time_ns,
+                 const api::common::KeyValueIterable* attributes) const noexcept;
 
-  mutable std::atomic<bool> locked_{false};
+  mutable SpinLock lock_;
   detail::SpanState* state_;  // null: it has ended
   union {
     Context last_;  // after the end

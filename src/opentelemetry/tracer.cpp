@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <utility>
 
 namespace nopspan::opentelemetry {
@@ -43,12 +44,14 @@ const api::context::Context* last_context(ThreadStorage& /*unused*/) noexcept { 
 
 namespace {
 
-// The span of a context, or null. It does not make the copy and the new span that trace::GetSpan() makes.
-ApiSpan span_in(const api::context::Context& context) noexcept {
-  if (context == api::context::Context()) return ApiSpan();
+// The span of a context. It does not make the copy and the new span that trace::GetSpan() makes. Not inlined, because
+// most spans that are not recorded have no context.
+__attribute__((noinline)) std::optional<ApiSpan> span_in(const api::context::Context& context) noexcept {
   api::context::ContextValue value = context.GetValue(api::trace::kSpanKey);
-  if (auto* const span = api::nostd::get_if<ApiSpan>(&value)) return std::move(*span);
-  return ApiSpan();
+  if (auto* const span = api::nostd::get_if<ApiSpan>(&value); span != nullptr && *span != nullptr) {
+    return std::move(*span);
+  }
+  return {};
 }
 
 // A span that is not recorded and has no parent.
@@ -61,55 +64,38 @@ ApiSpan invalid_span() noexcept {
   return ApiSpan(std::shared_ptr<api::trace::Span>(std::shared_ptr<api::trace::Span>(), &no_span()));
 }
 
-// The place of a new span, by the rules of the SDK: the parent that the options give if it is valid, otherwise the
-// current span.
-struct Parent {
-  Parent(const api::trace::StartSpanOptions& options, api::context::RuntimeContextStorage& storage) noexcept
-      : Parent(options, storage, api::nostd::get_if<api::context::Context>(&options.parent)) {}
+// The parent's SpanContext, if the options give it and it is valid; otherwise null.
+const api::trace::SpanContext* remote_parent(const api::trace::StartSpanOptions& options) noexcept {
+  const auto* const given = api::nostd::get_if<api::trace::SpanContext>(&options.parent);
+  return given != nullptr && __builtin_expect(given->IsValid(), 0) ? given : nullptr;
+}
 
-  bool is_remote = false;  // options.parent is the parent's SpanContext
-  bool is_root = false;
-  api::context::Context context;
-  ApiSpan span;
+bool has_baggage(const api::context::Context* context) noexcept {
+  return context != nullptr && context->HasKey(api::baggage::kBaggageHeader);
+}
 
- private:
-  Parent(const api::trace::StartSpanOptions& options, api::context::RuntimeContextStorage& storage,
-         const api::context::Context* around) noexcept
-      : context(around != nullptr ? *around : storage.GetCurrent()), span(span_in(context)) {
-    if (around == nullptr) {
-      is_remote = api::nostd::get<api::trace::SpanContext>(options.parent).IsValid();
-    } else if (span == nullptr || !span->GetContext().IsValid()) {
-      is_root = api::trace::IsRootSpan(context);
-      if (!is_root) context = storage.GetCurrent();
-      span = is_root ? ApiSpan() : span_in(context);
-    }
-  }
-};
-
-Context context_of(const api::trace::SpanContext& span, const api::context::Context& context) noexcept {
+Context context_of(const api::trace::SpanContext& span, const api::context::Context* context) noexcept {
   Context found;
   detail::guarded([&] {
     std::string tracestate, baggage;
     if (span.IsValid()) tracestate = span.trace_state()->ToHeader();
-    if (context.HasKey(api::baggage::kBaggageHeader)) baggage = api::baggage::GetBaggage(context)->ToHeader();
+    if (has_baggage(context)) baggage = api::baggage::GetBaggage(*context)->ToHeader();
     found = detail::context_at(place_of(span), span.IsRemote(), tracestate, baggage);
   });
   return found;
 }
 
 // The context of a parent as nopspan has it.
-Context context_of(const Parent& parent, const api::trace::StartSpanOptions& options) noexcept {
-  if (parent.is_remote) return context_of(api::nostd::get<api::trace::SpanContext>(options.parent), parent.context);
-  if (parent.span != nullptr) {
-    if (const Span* const own = Span::from(*parent.span)) return own->context();
-    const api::trace::SpanContext context = parent.span->GetContext();
-    if (context.IsValid()) return context_of(context, parent.context);
+Context context_of(const api::context::Context* context, const ApiSpan* span, bool is_root) noexcept {
+  if (span != nullptr) {
+    if (const Span* const own = Span::from(**span)) return own->context();
+    const api::trace::SpanContext of_span = (*span)->GetContext();
+    if (of_span.IsValid()) return context_of(of_span, context);
     return detail::async_parent(nullptr);  // it began before a tracer attached
   }
-  if (parent.is_root) return {};
-  return parent.context.HasKey(api::baggage::kBaggageHeader)
-             ? context_of(api::trace::SpanContext::GetInvalid(), parent.context)
-             : Context::current();  // a span of nopspan's own API
+  if (is_root) return {};
+  if (has_baggage(context)) return context_of(api::trace::SpanContext::GetInvalid(), context);
+  return Context::current();  // a span of nopspan's own API
 }
 
 bool is_in_trace(const Context& context, const detail::TracePlace& place) noexcept {
@@ -117,10 +103,6 @@ bool is_in_trace(const Context& context, const detail::TracePlace& place) noexce
 }
 
 }  // namespace
-
-ApiTracer inner_tracer(api::trace::TracerProvider& provider, const Scope& scope) noexcept {
-  return provider.GetTracer(scope.name, scope.version, scope.schema_url);
-}
 
 Tracer::Tracer(Scope scope, ApiTracer inner)
     : inner_(inner.get()),
@@ -135,12 +117,28 @@ Tracer::Tracer(Scope scope, ApiTracer inner)
 
 void Tracer::wrap(api::trace::TracerProvider& provider) {
   if (owned_inner_ != nullptr) return;
-  owned_inner_ = inner_tracer(provider, scope_);
+  owned_inner_ = provider.GetTracer(scope_.name, scope_.version, scope_.schema_url);
   inner_.store(owned_inner_.get(), std::memory_order_release);
 }
 
 bool Tracer::is_enabled() const noexcept {
   return inner_.load(std::memory_order_acquire) != nullptr || detail::spans_wanted();
+}
+
+template <class Use>
+auto Tracer::in_parent(const api::trace::StartSpanOptions& options, const Use& use) const {
+  if (const auto* const given = api::nostd::get_if<api::context::Context>(&options.parent)) {
+    std::optional<ApiSpan> span = span_in(*given);
+    if (span && (*span)->GetContext().IsValid()) return use(given, &*span, false);
+    if (api::trace::IsRootSpan(*given)) return use(given, nullptr, true);
+  }
+  const auto in_current = [&](const api::context::Context& current) {
+    std::optional<ApiSpan> span = span_in(current);
+    return use(current == api::context::Context() ? nullptr : &current, span ? &*span : nullptr, false);
+  };
+  if (__builtin_expect(thread_storage_ == nullptr, 0)) return in_current(storage_->GetCurrent());
+  const api::context::Context* const current = last_context(*thread_storage_);
+  return __builtin_expect(current == nullptr, 1) ? use(nullptr, nullptr, false) : in_current(*current);
 }
 
 // If a span is not recorded, the headers that its process sends must be those of its parent. So the parent's context is
@@ -153,28 +151,13 @@ ApiSpan Tracer::unrecorded(const api::trace::StartSpanOptions& options) const {
     if (made == nullptr) return invalid_span();
     return made;
   };
-  const auto inside = [&](const api::context::Context& context) {
-    ApiSpan span = span_in(context);
-    if (span == nullptr || have_one_type(span.get(), &no_span())) return span;  // it does nothing
-    const api::trace::SpanContext of_parent = span->GetContext();
-    return of_parent.IsValid() ? with(of_parent) : ApiSpan();
-  };
-  if (const auto* const given = api::nostd::get_if<api::trace::SpanContext>(&options.parent)) {
-    if (__builtin_expect(given->IsValid(), 0)) return with(*given);
-  } else if (const auto* const around = api::nostd::get_if<api::context::Context>(&options.parent)) {
-    if (ApiSpan span = inside(*around); span != nullptr && span->GetContext().IsValid()) return span;
-    if (api::trace::IsRootSpan(*around)) return invalid_span();
-  }
-  ApiSpan span;
-  if (__builtin_expect(thread_storage_ != nullptr, 1)) {
-    const api::context::Context* const current = last_context(*thread_storage_);
-    if (__builtin_expect(current == nullptr, 1)) return invalid_span();
-    span = inside(*current);
-  } else {
-    span = inside(storage_->GetCurrent());
-  }
-  if (span != nullptr) return span;
-  return invalid_span();
+  if (const api::trace::SpanContext* const remote = remote_parent(options)) return with(*remote);
+  return in_parent(options, [&](const api::context::Context*, ApiSpan* span, bool) {
+    if (span == nullptr) return invalid_span();
+    if (have_one_type(span->get(), &no_span())) return std::move(*span);  // it does nothing
+    const api::trace::SpanContext context = (*span)->GetContext();
+    return context.IsValid() ? with(context) : invalid_span();
+  });
 }
 
 __attribute__((noinline)) ApiSpan Tracer::start(api::nostd::string_view name,
@@ -193,20 +176,25 @@ __attribute__((noinline)) ApiSpan Tracer::start(api::nostd::string_view name,
     offset = at - (steady != 0 ? steady : steady_now());
     begin.start = at;
   }
-  const Parent around(options, *storage_);
-  const Span* const own = around.is_remote || around.span == nullptr ? nullptr : Span::from(*around.span);
-  detail::SpanState* state = nullptr;
-  if (own != nullptr && other == nullptr) {
-    state = own->begin_inside(name, begin);
-  } else if (other == nullptr && !around.is_remote && !around.is_root && around.context == api::context::Context()) {
-    state = detail::async_begin_inside(text_of(name), nullptr, begin);
-  } else if (const detail::TracePlace given = other != nullptr ? place_of(other->GetContext()) : detail::TracePlace();
-             given.span_id != 0) {
-    Context parent = context_of(around, options);
+  const auto begin_in = [&](Context parent) {
+    const detail::TracePlace given = other != nullptr ? place_of(other->GetContext()) : detail::TracePlace();
+    if (given.span_id == 0) return detail::async_begin(text_of(name), parent, begin);
     if (!parent.empty() && !is_in_trace(parent, given)) parent = {};
-    state = detail::async_begin_at(text_of(name), parent, begin, given);
+    return detail::async_begin_at(text_of(name), parent, begin, given);
+  };
+  const auto begin_inside = [&](const api::context::Context* context, const ApiSpan* span, bool is_root) {
+    if (other == nullptr) {
+      if (const Span* const own = span != nullptr ? Span::from(**span) : nullptr) return own->begin_inside(name, begin);
+      if (context == nullptr) return detail::async_begin_inside(text_of(name), nullptr, begin);
+    }
+    return begin_in(context_of(context, span, is_root));
+  };
+  detail::SpanState* state = nullptr;
+  if (const api::trace::SpanContext* const remote = remote_parent(options)) {
+    const api::context::Context current = storage_->GetCurrent();
+    state = begin_in(context_of(*remote, &current));
   } else {
-    state = detail::async_begin(text_of(name), context_of(around, options), begin);
+    state = in_parent(options, begin_inside);
   }
   if (state == nullptr) return other != nullptr ? other : unrecorded(options);
   std::shared_ptr<Span> span;

@@ -14,6 +14,8 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 
 namespace nopspan::opentelemetry {
 inline namespace NOPSPAN_OPENTELEMETRY_ABI {
@@ -29,6 +31,12 @@ struct Scope {
     return name == other.name && version == other.version && schema_url == other.schema_url;
   }
 };
+
+// Whether the API has Tracer::Enabled().
+template <class T, class = void>
+inline constexpr bool has_enabled = false;
+template <class T>
+inline constexpr bool has_enabled<T, std::void_t<decltype(std::declval<const T&>().Enabled())>> = true;
 
 class Tracer final : public api::trace::Tracer {
  public:
@@ -47,16 +55,22 @@ class Tracer final : public api::trace::Tracer {
   // be using the tracer of an earlier one.
   void wrap(api::trace::TracerProvider& provider);
   // Sets what Enabled() returns, if the API has it.
-  void update_enabled() noexcept { set_enabled(*this, is_enabled()); }
+  template <class T = Tracer>
+  void update_enabled() noexcept {
+    if constexpr (has_enabled<T>) {
+      T& self = *this;
+      if (self.Enabled() != is_enabled()) self.UpdateEnabled(is_enabled());
+    }
+  }
 
  private:
   [[nodiscard]] bool is_enabled() const noexcept;
-  template <class T>
-  static auto set_enabled(T& tracer, bool enabled) noexcept -> decltype(tracer.UpdateEnabled(enabled)) {
-    if (tracer.Enabled() != enabled) tracer.UpdateEnabled(enabled);
-  }
-  static void set_enabled(const api::trace::Tracer& /*without*/, bool /*enabled*/) noexcept {}
-
+  // Calls `use(context, span, is_root)` with the place of a new span whose options give no valid SpanContext, by the
+  // rules of the SDK: the context that the options give if its span is valid, otherwise the current one. The context
+  // and the span are null if there is none. Neither is copied, because that costs much of what a span costs that is
+  // off.
+  template <class Use>
+  auto in_parent(const api::trace::StartSpanOptions& options, const Use& use) const;
   ApiSpan unrecorded(const api::trace::StartSpanOptions& options) const;
   ApiSpan start(api::nostd::string_view name, const api::common::KeyValueIterable& attributes,
                 const api::trace::SpanContextKeyValueIterable& links, const api::trace::StartSpanOptions& options,
@@ -69,9 +83,6 @@ class Tracer final : public api::trace::Tracer {
   ApiTracer owned_inner_;
   api::nostd::shared_ptr<const api::context::RuntimeContextStorage> owned_storage_;
 };
-
-// The tracer of a scope. Null if there is no memory.
-ApiTracer inner_tracer(api::trace::TracerProvider& provider, const Scope& scope) noexcept;
 
 }  // namespace NOPSPAN_OPENTELEMETRY_ABI
 }  // namespace nopspan::opentelemetry
