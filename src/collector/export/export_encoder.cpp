@@ -77,21 +77,18 @@ ExportEncoder::ExportEncoder(Signal signal, const ExportOptions& options)
     : signal_(signal), options_(options), attributes_(options.semconv) {}
 
 std::uint32_t ExportEncoder::share_of(const ProcessPointer& process, const Scope& named) {
-  const bool is_own = named == Scope();
-  std::string key;
-  if (!is_own) {
-    for (const std::string_view part : {named.name, named.version, named.schema_url}) (key += part) += '\0';
-  }
-  if (!runs_.empty()) {
-    const Share& last = shares_[runs_.back().share];
-    if (last.process == process && last.key == key) return runs_.back().share;
-  }
-  const auto [found, is_new] =
-      share_numbers_.try_emplace({process.get(), key}, static_cast<std::uint32_t>(shares_.size()));
-  if (!is_new) return found->second;
-  Share share{process, std::move(key), {}, {}};
+  const ShareKey key{process.get(), named};
+  if (!runs_.empty() && shares_[runs_.back().share].key == key) return runs_.back().share;
+  if (const auto found = share_numbers_.find(key); found != share_numbers_.end()) return found->second;
+  const auto number = static_cast<std::uint32_t>(shares_.size());
+  Share& share = shares_.emplace_back();
+  share.process = process;
+  share.names = {std::string(named.name), std::string(named.version), std::string(named.schema_url)};
+  share.key = {process.get(), {share.names[0], share.names[1], share.names[2]}};
+  share_numbers_.emplace(share.key, number);
   append_bytes(share.resource, 1, exported_resource(*process, options_, repaired_));
   std::string scope;
+  const bool is_own = named == Scope();
   const std::string_view version = is_own ? process->library_version : named.version;
   append_text(scope, 1, is_own ? "nopspan" : named.name);
   if (!version.empty()) append_text(scope, 2, version);
@@ -103,8 +100,7 @@ std::uint32_t ExportEncoder::share_of(const ProcessPointer& process, const Scope
     append_text(share.scope, 3, named.schema_url);
   }
   head_bytes_ += share.resource.size() + share.scope.size() + kMostLengths;
-  shares_.push_back(std::move(share));
-  return found->second;
+  return number;
 }
 
 std::size_t ExportEncoder::begin_item(const ProcessPointer& process, const Scope& scope) {

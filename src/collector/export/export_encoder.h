@@ -12,9 +12,11 @@
 
 #include <nopspan/probes.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <span>
 #include <string>
@@ -114,9 +116,13 @@ class ExportEncoder {
   [[nodiscard]] std::uint64_t dropped_attributes() const { return dropped_attributes_; }
 
  private:
+  using Scope = ExportedAttributes::Scope;
+  using ShareKey = std::pair<const Process*, Scope>;
+
   struct Share {
     ProcessPointer process;
-    std::string key;              // its scope; empty for nopspan
+    std::array<std::string, 3> names;  // the texts of its scope
+    ShareKey key;
     std::string resource, scope;  // encoded, with their tags and schema_url
     std::size_t bytes = 0;        // of the items
   };
@@ -124,8 +130,6 @@ class ExportEncoder {
     std::uint32_t share;
     std::size_t begin, end;
   };
-
-  using Scope = ExportedAttributes::Scope;
 
   std::size_t begin_item(const ProcessPointer& process, const Scope& scope);
   void end_item(std::size_t begin);
@@ -146,9 +150,9 @@ class ExportEncoder {
   RequestTraces traces_;
   ItemCounts items_;
   ByteBuffer buffer_;
-  MessageFrame frame_{2};  // spans and log_records have the same number
-  std::vector<Share> shares_;
-  std::map<std::pair<const Process*, std::string>, std::uint32_t> share_numbers_;
+  MessageFrame frame_{2};     // spans and log_records have the same number
+  std::deque<Share> shares_;  // the keys point into them
+  std::map<ShareKey, std::uint32_t> share_numbers_;
   std::vector<Run> runs_;
   std::size_t head_bytes_ = 0;
   std::uint64_t now_unix_ns_ = 0, repaired_ = 0, dropped_attributes_ = 0, made_events_ = 0;

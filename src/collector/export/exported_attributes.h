@@ -13,6 +13,7 @@
 #include <nopspan/semconv.h>
 
 #include <array>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -112,7 +113,7 @@ class ExportedAttributes {
   // for these; attributes carry them where a format has none.
   struct Scope {
     std::string_view name, version, schema_url;
-    bool operator==(const Scope&) const = default;
+    auto operator<=>(const Scope&) const = default;
   };
   [[nodiscard]] Scope scope() const {
     return {text("otel.scope.name"), text("otel.scope.version"), text("otel.scope.schema_url")};
