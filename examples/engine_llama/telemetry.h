@@ -31,9 +31,6 @@ class Request {
  public:
   // `number` identifies the request in steps, if it is not recorded. `tenant` may be empty.
   Request(const Labels& labels, Count number, const std::string& tenant);
-  ~Request();
-  Request(const Request&) = delete;
-  Request& operator=(const Request&) = delete;
 
   void begin_phase(Phase phase, const char* reason);
   // `work` is that of this phase. `cancelled` is the reason why the client is gone, or null.
@@ -54,7 +51,7 @@ class Request {
  private:
   friend class Step;
   struct Spans;
-  std::unique_ptr<Spans> spans_;
+  std::shared_ptr<Spans> spans_;
 };
 
 // What a step did for one request.
@@ -67,9 +64,6 @@ struct Member {
 class Step {
  public:
   explicit Step(const Labels& labels);
-  ~Step();
-  Step(const Step&) = delete;
-  Step& operator=(const Step&) = delete;
 
   void add(const Request& request, const Member& member);
   struct Numbers {
@@ -80,21 +74,18 @@ class Step {
 
  private:
   struct Spans;
-  std::unique_ptr<Spans> spans_;
+  std::shared_ptr<Spans> spans_;
 };
 
 // The loading of the model.
 class Load {
  public:
   explicit Load(const Labels& labels);
-  ~Load();
-  Load(const Load&) = delete;
-  Load& operator=(const Load&) = delete;
   void end(Count bytes);
 
  private:
   struct Spans;
-  std::unique_ptr<Spans> spans_;
+  std::shared_ptr<Spans> spans_;
 };
 
 void evicted(const Labels& labels, Count tokens, std::chrono::nanoseconds lifetime, std::chrono::nanoseconds idle);

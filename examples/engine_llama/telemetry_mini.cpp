@@ -38,7 +38,6 @@ Request::Request(const Labels& labels, Count number, const std::string& tenant)
   npm_span_set_label(spans_->request, NPM_TENANT, tenant.c_str());
   npm_span_set_int(spans_->request, "number", number);
 }
-Request::~Request() = default;
 
 void Request::begin_phase(Phase phase, const char* reason) {
   constexpr const char* kNames[] = {"engine.queue", "engine.prefill", "engine.decode"};
@@ -115,7 +114,6 @@ struct Step::Spans {
 Step::Step(const Labels& labels) : spans_(new Spans{npm_step_begin(), {}}) {
   npm_span_set_label(spans_->span, NPM_ENGINE, labels.engine.c_str());
 }
-Step::~Step() = default;
 
 void Step::add(const Request& request, const Member& member) {
   npm_member added = npm_member_of(request.spans_->request, positive(request.spans_->number));
@@ -149,7 +147,6 @@ struct Load::Spans {
 Load::Load(const Labels& labels) : spans_(new Spans{npm_span_begin("engine.load", npm_none())}) {
   set_labels(spans_->span, labels);
 }
-Load::~Load() = default;
 
 void Load::end(Count bytes) {
   npm_span_set_int(spans_->span, "nopspan.bytes", bytes);

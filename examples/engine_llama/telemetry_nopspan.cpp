@@ -45,7 +45,6 @@ Request::Request(const Labels& labels, Count number, const std::string& tenant) 
                                               }}};
   spans_->context = spans_->meter.span().context();
 }
-Request::~Request() = default;
 
 void Request::begin_phase(Phase phase, const char* reason) {
   if (phase == kQueue) {
@@ -105,7 +104,6 @@ struct Step::Spans {
 
 Step::Step(const Labels& labels)
     : spans_(new Spans{nopspan::Span{engine::step, [&](auto& fields) { fields.engine(labels.engine); }}, {}}) {}
-Step::~Step() = default;
 
 void Step::add(const Request& request, const Member& member) {
   engine::Member added =
@@ -135,7 +133,6 @@ struct Load::Spans {
 Load::Load(const Labels& labels)
     : spans_(new Spans{
           nopspan::Span{engine::load, [&](auto& fields) { fields.engine(labels.engine).model(labels.model); }}}) {}
-Load::~Load() = default;
 
 void Load::end(Count bytes) {
   spans_->span.with<engine::LoadFields>([&](engine::LoadFields& fields) { fields.bytes(bytes); });
