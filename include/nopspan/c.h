@@ -315,9 +315,7 @@ NOPSPAN_C_INLINE bool nopspan_c_gate(uint64_t mask) {
 /// No span. As a parent it stands for a span that was not recorded: the child is inside the thread's current context.
 /// If there is none, the child is an orphan, and does not count as a request. nopspan_request_begin() begins a request.
 NOPSPAN_C_INLINE nopspan_handle nopspan_none(void) {
-  nopspan_handle none;
-  none.state = NULL;
-  none.check = 0;
+  const nopspan_handle none = {NULL, 0};
   return none;
 }
 /// Whether the span or event is recorded. It stays true after the end. Use it to skip expensive computations.
@@ -384,21 +382,18 @@ NOPSPAN_C_INLINE void nopspan_span_set_null(nopspan_handle span, const char* key
 /// @}
 /// Sets metadata: a text that ends with a NUL, or null.
 NOPSPAN_C_INLINE void nopspan_span_set_text(nopspan_handle span, const char* key, const char* text) {
-  if (nopspan_is_recorded(span)) {
-    nopspan_call_set_text(span, key, nopspan_c_size(key), text, nopspan_c_size(text), NOPSPAN_METADATA);
-  }
+  if (!nopspan_is_recorded(span)) return;
+  nopspan_call_set_text(span, key, nopspan_c_size(key), text, nopspan_c_size(text), NOPSPAN_METADATA);
 }
 /// Sets metadata: a text of `size` bytes.
 NOPSPAN_C_INLINE void nopspan_span_set_text_n(nopspan_handle span, const char* key, const char* text, size_t size) {
-  if (nopspan_is_recorded(span)) {
-    nopspan_call_set_text(span, key, nopspan_c_size(key), text, size, NOPSPAN_METADATA);
-  }
+  if (!nopspan_is_recorded(span)) return;
+  nopspan_call_set_text(span, key, nopspan_c_size(key), text, size, NOPSPAN_METADATA);
 }
 /// Sets metadata that is content: a prompt, a response, arguments of a tool. See FieldSetters::content().
 NOPSPAN_C_INLINE void nopspan_span_set_content(nopspan_handle span, const char* key, const char* text, size_t size) {
-  if (nopspan_is_recorded(span)) {
-    nopspan_call_set_text(span, key, nopspan_c_size(key), text, size, NOPSPAN_CONTENT);
-  }
+  if (!nopspan_is_recorded(span)) return;
+  nopspan_call_set_text(span, key, nopspan_c_size(key), text, size, NOPSPAN_CONTENT);
 }
 /// @{
 /// Sets metadata: a list.
@@ -429,9 +424,8 @@ NOPSPAN_C_INLINE void nopspan_span_count_int(nopspan_handle event, const char* k
 }
 /// Sets a label, which child spans inherit; see FieldSetters::label().
 NOPSPAN_C_INLINE void nopspan_span_set_label(nopspan_handle span, const char* key, const char* text) {
-  if (nopspan_is_recorded(span)) {
-    nopspan_call_set_text(span, key, nopspan_c_size(key), text, nopspan_c_size(text), NOPSPAN_LABEL);
-  }
+  if (!nopspan_is_recorded(span)) return;
+  nopspan_call_set_text(span, key, nopspan_c_size(key), text, nopspan_c_size(text), NOPSPAN_LABEL);
 }
 /// @{
 /// Sets one of the labels that nopspan knows: the program that runs the model, the model, the customer.
@@ -482,9 +476,8 @@ NOPSPAN_C_INLINE void nopspan_span_fail(nopspan_handle span, const char* type) {
 }
 /// The same with a message, which is content.
 NOPSPAN_C_INLINE void nopspan_span_fail_with(nopspan_handle span, const char* type, const char* message) {
-  if (nopspan_is_recorded(span)) {
-    nopspan_call_fail(span, type, nopspan_c_size(type), message, nopspan_c_size(message));
-  }
+  if (!nopspan_is_recorded(span)) return;
+  nopspan_call_fail(span, type, nopspan_c_size(type), message, nopspan_c_size(message));
 }
 /// Ends the span as cancelled: status 2, which error rates do not count. `reason` may be null.
 NOPSPAN_C_INLINE void nopspan_span_cancel(nopspan_handle span, const char* reason) {
@@ -495,9 +488,8 @@ NOPSPAN_C_INLINE void nopspan_span_cancel(nopspan_handle span, const char* reaso
 /// may be null.
 NOPSPAN_C_INLINE void nopspan_span_exception(nopspan_handle span, const char* type, const char* message,
                                              const char* const* frames, size_t count) {
-  if (nopspan_is_recorded(span)) {
-    nopspan_call_exception(span, type, nopspan_c_size(type), message, nopspan_c_size(message), frames, count);
-  }
+  if (!nopspan_is_recorded(span)) return;
+  nopspan_call_exception(span, type, nopspan_c_size(type), message, nopspan_c_size(message), frames, count);
 }
 /// Ends a span that began with a start_ns, after so much time: 0 for a negative duration. If it began with
 /// NOPSPAN_START_LATER too, its start and its end have the same fields; see nopspan::complete().

@@ -83,6 +83,10 @@ __attribute__((no_sanitize("thread"))) SpanState* take(nopspan_handle handle) no
 
 // A handle as the parent of a span, or as the span of an event.
 ContextRef parent_of(nopspan_handle handle) noexcept { return ContextAccess::of_async(span_of(handle)); }
+// The same for a context; null: the thread's current one.
+ContextRef parent_in(const nopspan_context* context) noexcept {
+  return context != nullptr ? context_of(context) : ContextRef::current();
+}
 
 Name name_of(const char* text, std::size_t size, unsigned flags) noexcept {
   const Text name = text_of(text, size);
@@ -230,9 +234,7 @@ nopspan_handle nopspan_call_span_begin(const char* name, size_t name_size, nopsp
 nopspan_handle nopspan_call_span_begin_in(const char* name, size_t name_size, const nopspan_context* parent,
                                           unsigned flags) noexcept {
   const nopspan::Name known = c::name_of(name, name_size, flags);
-  if (!c::is_wanted(known)) return c::kNone;
-  if (parent == nullptr) return c::begin_span(known, ContextRef::current(), {}, flags);
-  return c::begin_span(known, c::context_of(parent), {}, flags);
+  return c::is_wanted(known) ? c::begin_span(known, c::parent_in(parent), {}, flags) : c::kNone;
 }
 
 nopspan_handle nopspan_call_span_begin_with(const char* name, size_t name_size,
@@ -243,8 +245,8 @@ nopspan_handle nopspan_call_span_begin_with(const char* name, size_t name_size,
   const auto kind = static_cast<nopspan::SpanKind>(given.kind <= NOPSPAN_KIND_CONSUMER ? given.kind : 0);
   const nopspan::SpanOptions how(kind, given.start_ns);
   flags |= given.flags & NOPSPAN_START_LATER;
-  if (given.context == nullptr) return c::begin_span(known, c::parent_of(given.parent), how, flags);
-  return c::begin_span(known, c::context_of(given.context), how, flags);
+  const ContextRef parent = given.context != nullptr ? c::parent_in(given.context) : c::parent_of(given.parent);
+  return c::begin_span(known, parent, how, flags);
 }
 
 nopspan_handle nopspan_call_event_begin(const char* name, size_t name_size, nopspan_handle span,
@@ -258,9 +260,7 @@ nopspan_handle nopspan_call_event_begin_in(const char* name, size_t name_size, c
                                            unsigned flags) noexcept {
   if (!detail::points_wanted()) return c::kNone;
   const nopspan::Name known = c::name_of(name, name_size, flags);
-  const c::Point point = c::point_of(known.view());
-  if (context == nullptr) return c::begin_event(point, known, ContextRef::current());
-  return c::begin_event(point, known, c::context_of(context));
+  return c::begin_event(c::point_of(known.view()), known, c::parent_in(context));
 }
 
 nopspan_handle nopspan_call_gauge_begin() noexcept {
