@@ -57,13 +57,12 @@
 #define NPM_SET(what, which, value) NPM_IF(span, npm1_set(span, NPM_SET_##what, which, value))
 #define NPM_END(status, why) NPM_IF(span, npm1_end(span, status, why, NULL, NULL, 0))
 #define NPM_PUT(type, values, count) NPM_IF(span, npm1_attribute(span, key, type, values, count))
-#define NPM_BEGIN(what, name, parent, context) \
-  return NPM_UP(NPM_UP_##what) ? npm1_begin(NPM_##what, name, parent, context) : npm1_no(1)
+#define NPM_BEGIN(up, what, name, parent, context) \
+  return NPM_UP(NPM_UP_##up) ? npm1_begin(NPM_##what, name, parent, context) : npm1_no(1)
 #define NPM_UP_BATCH UINT64_C(0xffff0000)
 #define NPM_UP_POINTS UINT64_C(0xffff000000000000)
 #define NPM_UP_SPAN UINT64_C(0xffffffffff)
-#define NPM_UP_STEP (NPM_UP_SPAN | NPM_UP_POINTS)
-#define NPM_UP_REQUEST NPM_UP_STEP
+#define NPM_UP_ENGINE (NPM_UP_SPAN | NPM_UP_POINTS)
 #define NPM_UP_EVENT (NPM_UP_BATCH | NPM_UP_POINTS)
 
 #ifdef __cplusplus
@@ -77,13 +76,14 @@ typedef struct npm_span {
   uint32_t generation, began;
 } npm_span;
 
-/* A place in a trace. If it is zero-filled, there is no trace. */
+/* A place in a trace. If it is zero-filled, there is no trace. All but `span` is as in nopspan_open of the probe ABI.
+ */
 typedef struct npm_context {
   unsigned char trace_id[16];
-  uint64_t span_id, root_id; /* root_id 0: span_id is another process's */
+  uint64_t span_id, root_id, reserved; /* root_id 0: span_id is another process's */
+  uint16_t labels[6];
+  uint8_t trace_flags, bits, reserved_2[2]; /* bits 1: it has a trace id; 2: a span began here that was not recorded */
   npm_span span;
-  uint16_t labels[3];
-  uint8_t trace_flags, bits; /* 1: it has a trace id; 2: a span began here that was not recorded */
 } npm_context;
 
 /* The times (ns) and counts of a request in an engine. arrival_ns is CLOCK_MONOTONIC; 0: when its span began. */
@@ -115,7 +115,9 @@ typedef struct npm_member {
 
 enum { NPM_ENGINE, NPM_MODEL, NPM_TENANT };                                    /* labels */
 enum { NPM_INTERNAL = 1, NPM_SERVER, NPM_CLIENT, NPM_PRODUCER, NPM_CONSUMER }; /* kinds, with OpenTelemetry's numbers */
-enum { NPM_SPAN, NPM_REQUEST, NPM_STEP, NPM_EVENT, NPM_GAUGE };                /* these and the next are internal */
+/* These and the next are internal: what begins, as flags of the probe ABI << 8, and the kind of the entry in a batch.
+ */
+enum { NPM_EVENT = 1, NPM_GAUGE = 3, NPM_SPAN = 0x140000, NPM_REQUEST = 0x240000, NPM_STEP = 0x1c0004 };
 enum { NPM_OK, NPM_ERROR, NPM_CANCELLED };
 enum { NPM_TEXT = 1, NPM_BOOL, NPM_INT, NPM_DOUBLE };
 enum { NPM_SET_LABEL, NPM_SET_KIND, NPM_SET_TIMES, NPM_SET_USAGE, NPM_SET_ENGINE, NPM_SET_FIRST_TOKEN };
@@ -132,13 +134,12 @@ NPM_HIDDEN void npm1_end(npm_span, int status, const char* why, const npm_step*,
 NPM_HIDDEN void npm1_attribute(npm_span, const char* key, int type, const void* values, size_t count);
 NPM_HIDDEN void npm1_set(npm_span, int what, uint64_t which, const void* value);
 NPM_HIDDEN void npm1_gauge(const char* engine, const char* name, int64_t value, int64_t maximum, uint32_t flags);
-NPM_HIDDEN npm_context npm1_context(npm_span);
+NPM_HIDDEN void npm1_context(npm_context*, npm_span);
 NPM_HIDDEN int npm1_read_traceparent(npm_context*, const char*);
 NPM_HIDDEN int npm1_write_traceparent(const npm_context*, char*);
 NPM_HIDDEN size_t npm1_add_memory(void*, size_t);
 NPM_API npm_span npm1_no(uint32_t began) {
-  npm_span none = {NULL, 0, 0};
-  none.began = began;
+  npm_span none = {NULL, 0, began};
   return none;
 }
 
@@ -148,10 +149,10 @@ NPM_API npm_span npm_none(void) { return npm1_no(0); }
 NPM_API int npm_enabled(void) { return NPM_UP(NPM_UP_SPAN); }
 
 /* Begins a span inside another one. The first 63 bytes of the name are kept. */
-NPM_API npm_span npm_span_begin(const char* name, npm_span parent) { NPM_BEGIN(SPAN, name, parent, NULL); }
+NPM_API npm_span npm_span_begin(const char* name, npm_span parent) { NPM_BEGIN(SPAN, SPAN, name, parent, NULL); }
 /* The same for a parent in another process. */
 NPM_API npm_span npm_span_begin_in(const char* name, const npm_context* parent) {
-  NPM_BEGIN(SPAN, name, npm_none(), parent);
+  NPM_BEGIN(SPAN, SPAN, name, npm_none(), parent);
 }
 
 /* Ends a span. One that is open when the program exits is reported as cancelled. */
@@ -190,8 +191,15 @@ NPM_API void npm_span_set_usage(npm_span span, uint64_t input, uint64_t output, 
 /* The first token of the answer is there. Only the first call counts. */
 NPM_API void npm_span_first_token(npm_span span) { NPM_SET(FIRST_TOKEN, 0, NULL); }
 
+/* The context of a span, for spans elsewhere. */
+NPM_API npm_context npm_span_context(npm_span span) {
+  npm_context context = {{0}, 0, 0, 0, {0}, 0, (uint8_t)(span.began ? 2 : 0), {0}, {NULL, 0, 0}};
+  NPM_IF(span, npm1_context(&context, span));
+  return context;
+}
+
 /* Begins an event in a span, which may be npm_none(). npm_span_end() reports it, after its attributes are set. */
-NPM_API npm_span npm_event_begin(const char* name, npm_span span) { NPM_BEGIN(EVENT, name, span, NULL); }
+NPM_API npm_span npm_event_begin(const char* name, npm_span span) { NPM_BEGIN(EVENT, EVENT, name, span, NULL); }
 /* A value that goes up and down, and its maximum, or 0. `engine` may be "". */
 NPM_API void npm_gauge(const char* engine, const char* name, int64_t value, int64_t maximum) {
   if (NPM_UP(NPM_UP_EVENT)) npm1_gauge(engine, name, value, maximum, 0);
@@ -203,11 +211,11 @@ NPM_API void npm_counter(const char* engine, const char* name, int64_t total) {
 
 /* Begins the span of a request in an engine, `engine.request`. `parent` may be NULL. Set its engine and model. */
 NPM_API npm_span npm_request_begin(const npm_context* parent) {
-  NPM_BEGIN(REQUEST, "engine.request", npm_none(), parent);
+  NPM_BEGIN(ENGINE, REQUEST, "engine.request", npm_none(), parent);
 }
 NPM_API void npm_request_set_times(npm_span span, const npm_times* times) { NPM_SET(ENGINE, 0, times); }
 /* Begins a step, `engine.step`. Set its engine. */
-NPM_API npm_span npm_step_begin(void) { NPM_BEGIN(STEP, "engine.step", npm_none(), NULL); }
+NPM_API npm_span npm_step_begin(void) { NPM_BEGIN(ENGINE, STEP, "engine.step", npm_none(), NULL); }
 /* Ends a step. `members` are what it did for so many requests, at most 65,536. Their order may change. */
 NPM_API void npm_step_end(npm_span step, const npm_step* facts, npm_member* members, size_t count) {
   NPM_IF(step, npm1_end(step, NPM_OK, NULL, facts, members, count));
@@ -215,18 +223,11 @@ NPM_API void npm_step_end(npm_span step, const npm_step* facts, npm_member* memb
 /* A member without tokens. `own_key`, the program's own number of the request, stands for a request that is not
  * recorded, because it began before a tracer attached. */
 NPM_API npm_member npm_member_of(npm_span request, uint64_t own_key) {
-  npm_member member = {0, 0, 0, 0, 0, 0, 0};
-  if (NPM_IS(request)) member.request = npm1_context(request).span_id;
-  if (member.request == 0) member.request = own_key, member.flags = 1;
+  const uint64_t id = npm_span_context(request).span_id;
+  const npm_member member = {id != 0 ? id : own_key, 0, 0, 0, 0, 0, id == 0};
   return member;
 }
 
-/* The context of a span, for spans elsewhere. */
-NPM_API npm_context npm_span_context(npm_span span) {
-  npm_context context = {{0}, 0, 0, {NULL, 0, 0}, {0, 0, 0}, 0, 0};
-  context.bits = span.began ? 2 : 0;
-  return NPM_IS(span) ? npm1_context(span) : context;
-}
 /* Reads the header `traceparent` of W3C Trace Context. If it is NULL or malformed, the result is 0, and the context is
  * zero-filled.
  */
@@ -344,7 +345,7 @@ typedef struct npm_record { /* nopspan_span, and what nopspan_engine or nopspan_
   uint64_t first_token_ns, reserved[5], more[24];
 } npm_record;
 enum { NPM_ORPHAN = 0x1, NPM_REMOTE = 0x2, NPM_DROPPED = 0x10, NPM_USAGE = 0x80, NPM_FIRST_TOKEN = 0x100 };
-enum { NPM_GIVEN_TIMES = 0x200, NPM_ASYNC = 0x400, NPM_IS_STEP = 0x800 };
+enum { NPM_GIVEN_TIMES = 0x200, NPM_IS_SPAN = 0x400, NPM_IS_STEP = 0x800 }; /* 0x400: it may end on another thread */
 enum { NPM_ENTRY_SPAN, NPM_ENTRY_EVENT, NPM_ENTRY_GAUGE = 3, NPM_ENTRY_STEP, NPM_ENTRY_MEMBERS };
 enum { NPM_WITH_TIMES = 1, NPM_WITH_USAGE = 2, NPM_WITH_TOKEN = 4, NPM_WITH_ENGINE = 8, NPM_WITH_VALUES = 16 };
 enum { NPM_WITH_STEP = 0x20, NPM_WITH_TYPE = 0x200, NPM_WITH_NAME = 0x400, NPM_WITH_MEMBERS = 0x800 };
@@ -362,7 +363,7 @@ typedef struct npm_state {
   uint32_t flags, thread_id, reserved_2[3], name_size; char name[64], foreign_id[64];
   const void* owner; /* npm_slabs of the copy of this header that has the state */
   uint64_t random, end_ns, usage[4]; npm_times times; npm_span parent; uint32_t place, status, attribute_bytes;
-  uint8_t what, has_times, usage_below, busy; char error_type[64]; unsigned char attributes[NPM_ATTRIBUTE_BYTES];
+  uint8_t kind, has_times, usage_below, busy; char error_type[64]; unsigned char attributes[NPM_ATTRIBUTE_BYTES];
 } npm_state;
 /* The buffer of a thread, and a table of what is in it that several entries share. */
 typedef struct npm_slot {
@@ -727,55 +728,44 @@ static npm_state* npm_claim(void) {
   return NULL;
 }
 static void npm_release(npm_state* s) { npm_self.last = s->place; NPM_PUBLISH(&s->state, NPM_FREE); }
-NPM_GLOBAL npm_context npm1_context(npm_span span) {
-  const npm_state* const s = npm_state_of(span); npm_context context = {{0}, 0, 0, {NULL, 0, 0}, {0, 0, 0}, 0, 2};
-  if (s == NULL) return context;
-  memcpy(context.trace_id, s->trace_id, 16); memcpy(context.labels, s->labels, sizeof(context.labels));
-  context.span_id = s->span_id, context.root_id = s->root_id, context.span = span;
-  context.trace_flags = s->trace_flags, context.bits = 1;
-  return context;
+/* The context of a span that is open and belongs to a trace. An event outside of spans does not. */
+NPM_GLOBAL void npm1_context(npm_context* context, npm_span span) {
+  const npm_state* const s = npm_state_of(span);
+  if (s == NULL || s->root_id == 0) return;
+  memcpy(context, (const char*)s + offsetof(npm_state, trace_id), offsetof(npm_context, span));
+  context->bits = 1, context->span = span;
 }
-NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const npm_context* parent) {
-  const npm_state* const of = npm_state_of(parent != NULL ? parent->span : above);
+NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const npm_context* given) {
+  const npm_span parent = given != NULL ? given->span : above; const npm_state* const of = npm_state_of(parent);
+  const npm_context in = given == NULL || (of != NULL && of->root_id != 0) ? npm_span_context(parent) : *given;
   const uint64_t mark = npm_enter_process(); npm_state* const s = mark != 0 ? npm_claim() : NULL;
   npm_span span = npm1_no(1); uint64_t random; uint32_t i;
   if (s == NULL) return span;
   NPM_PUBLISH(&s->generation, s->generation + 1);
-  s->parent_id = s->root_id = s->first_token_ns = s->output_tokens = s->end_ns = 0;
-  s->flags = s->status = s->attribute_bytes = s->trace_flags = 0;
-  s->has_times = s->usage_below = s->busy = 0, s->error_type[0] = '\0', s->owner = npm_slabs;
-  s->parent = parent != NULL ? parent->span : above;
-  s->mark = mark, s->thread_id = npm_self.thread_id, s->what = (uint8_t)what; s->start_ns = npm_now();
+  memcpy((char*)s + offsetof(npm_state, trace_id), &in, offsetof(npm_context, span));
+  s->parent_id = s->span_id, s->parent = parent, s->owner = npm_slabs, s->mark = mark;
+  s->flags = (uint32_t)what >> 8, s->kind = (uint8_t)what, s->thread_id = npm_self.thread_id, s->start_ns = npm_now();
+  s->first_token_ns = s->output_tokens = s->end_ns = 0, s->error_type[0] = '\0';
+  s->status = s->attribute_bytes = s->context_bits = s->has_times = s->usage_below = s->busy = 0;
   if (npm_the_page()->raised_ns == 0) NPM_PUBLISH(&npm_the_page()->raised_ns, s->start_ns);
   s->name_size = npm_clean_name(s->name, name);
   if (s->name_size == 0) npm_count(NPM_NAMES, 1), memcpy(s->name, "unnamed", s->name_size = 7);
   if (s->random == 0) s->random = npm_mix(npm_address(s));
-  if (of != NULL && of->root_id != 0) {
-    memcpy(s->trace_id, of->trace_id, 16); memcpy(s->labels, of->labels, sizeof(s->labels));
-    s->root_id = of->root_id, s->parent_id = of->span_id, s->trace_flags = of->trace_flags;
-  } else if (parent != NULL && parent->bits & 1) {
-    memcpy(s->trace_id, parent->trace_id, 16); memcpy(s->labels, parent->labels, sizeof(parent->labels));
-    s->root_id = parent->root_id, s->parent_id = parent->span_id, s->trace_flags = parent->trace_flags;
-    if (parent->root_id == 0) s->flags |= NPM_REMOTE;
-  } else {
-    memset(s->trace_id, 0, 16); memset(s->labels, 0, sizeof(s->labels));
-    for (i = 0; i < 16 && what < NPM_EVENT; i += 8) {
-      random = npm_random(&s->random); memcpy(s->trace_id + i, &random, 8);
+  if (in.bits & 2) s->flags |= NPM_ORPHAN;
+  if (in.bits & 1 && in.root_id == 0) s->flags |= NPM_REMOTE;
+  if (s->flags & NPM_IS_SPAN) {
+    for (i = 0; i < 16 && (in.bits & 1) == 0; i += 8) {
+      random = npm_random(&s->random); memcpy(s->trace_id + i, &random, 8); s->trace_flags = 1;
     }
-    s->trace_flags = what < NPM_EVENT;
-    if (above.began || (parent != NULL && parent->bits & 2)) s->flags |= NPM_ORPHAN;
-  }
-  if (what >= NPM_EVENT) { /* it has the ids of its span */
-    s->span_id = s->parent_id; s->parent_id = of != NULL ? of->parent_id : 0;
-    if (of != NULL) s->flags |= of->flags & (NPM_ORPHAN | NPM_REMOTE);
-  } else {
     s->span_id = npm_random(&s->random);
     if (s->root_id == 0) s->root_id = s->span_id;
-    s->flags |= NPM_ASYNC | (what == NPM_REQUEST ? NPM_SERVER : NPM_INTERNAL) << 12;
-    if (what == NPM_STEP) s->flags |= NPM_IS_STEP;
+  } else if (of != NULL) { /* an event has the ids of its span */
+    s->parent_id = of->parent_id, s->flags |= of->flags & (NPM_ORPHAN | NPM_REMOTE);
+  } else {
+    s->parent_id = 0;
   }
   s->flags |= (s->trace_flags & 1u) << 6 | (s->trace_flags & 2u) << 15; NPM_PUBLISH(&s->state, NPM_OPEN);
-  if (NPM_UP(0xffff) && what < NPM_EVENT) npm_fire_now(0, npm1_site_span_start, s, s->start_ns, s->span_id);
+  if (NPM_UP(0xffff) && s->flags & NPM_IS_SPAN) npm_fire_now(0, npm1_site_span_start, s, s->start_ns, s->span_id);
   span.state = s, span.generation = s->generation;
   return span;
 }
@@ -797,9 +787,8 @@ static void npm_complete(npm_step* step, npm_member* members, uint32_t count) {
 }
 /* Reports the end of a span, or an event, that nobody changes any more. */
 static void npm_report(npm_state* s, const npm_step* step, const npm_member* members, uint32_t count) {
-  static const uint8_t kinds[] = {NPM_ENTRY_SPAN, NPM_ENTRY_SPAN, NPM_ENTRY_STEP, NPM_ENTRY_EVENT, NPM_ENTRY_GAUGE};
   const uint64_t gate = NPM_GET(&npm1_gate[0]), now = npm_now();
-  const int is_span = s->what < NPM_EVENT, is_step = s->what == NPM_STEP, is_gauge = s->what == NPM_GAUGE;
+  const int is_span = (s->flags & NPM_IS_SPAN) != 0, is_step = step != NULL, is_gauge = s->kind == NPM_ENTRY_GAUGE;
   const npm_state* const around = npm_state_of(s->parent);
   npm_state* above = s->flags & NPM_USAGE ? npm_state_of(s->parent) : NULL;
   npm_slot* const slot = npm_enter();
@@ -813,7 +802,7 @@ static void npm_report(npm_state* s, const npm_step* step, const npm_member* mem
   if (slot == NULL) return;
   if (gate & (NPM_UP_POINTS | 0xffff)) memset(&r, 0, sizeof(r));
   if (gate & NPM_UP_POINTS && is_gauge) npm_fire(slot, 7, npm1_site_gauge, s, s->usage[0], s->usage[1], &r);
-  if (gate & NPM_UP_POINTS && s->what == NPM_EVENT) {
+  if (gate & NPM_UP_POINTS && s->kind == NPM_ENTRY_EVENT) {
     r.start_ns = around != NULL ? around->start_ns : 0;
     npm_fire(slot, 2, npm1_site_event, s, now, s->span_id, &r);
   }
@@ -832,7 +821,7 @@ static void npm_report(npm_state* s, const npm_step* step, const npm_member* mem
   if (gate & 0xffff && is_span) npm_fire(slot, 1, npm1_site_span_stop, s, times[1], s->status, &r);
   if (gate & NPM_UP_BATCH) {
     at = count < 512 ? count : 512;
-    npm_write(slot, s, kinds[s->what], times, now, is_gauge ? s->usage : NULL, step, members, at);
+    npm_write(slot, s, s->kind, times, now, is_gauge ? s->usage : NULL, step, members, at);
     for (s->attribute_bytes = 0; at < count; at += 512) {
       values[1] = at;
       npm_write(slot, s, NPM_ENTRY_MEMBERS, times, now, values, step, members + at,
@@ -851,7 +840,7 @@ NPM_GLOBAL void npm1_end(npm_span span, int status, const char* why, const npm_s
   s = npm_take(span);
   if (s == NULL) return;
   NPM_PUBLISH(&s->state, NPM_CHANGING);
-  if (s->what == NPM_STEP) {
+  if (s->flags & NPM_IS_STEP) {
     memset(&step, 0, sizeof(step));
     if (facts != NULL) step = *facts;
     step.dropped = (uint32_t)(count - most);
@@ -862,7 +851,7 @@ NPM_GLOBAL void npm1_end(npm_span span, int status, const char* why, const npm_s
   if (status == NPM_ERROR && why != NULL && strspn(why, NPM_TYPE) != strlen(why))
     why = "_OTHER", npm_count(NPM_NAMES, 1);
   if (why != NULL) npm_clean_name(s->error_type, why);
-  npm_report(s, &step, members, s->what == NPM_STEP ? most : 0); npm_release(s);
+  npm_report(s, s->flags & NPM_IS_STEP ? &step : NULL, members, s->flags & NPM_IS_STEP ? most : 0); npm_release(s);
 }
 /* ---- What is set on a span ---- */
 static size_t npm_varint(unsigned char* out, uint64_t value) {
@@ -916,7 +905,7 @@ NPM_GLOBAL void npm1_attribute(npm_span span, const char* key, int type, const v
     s->flags |= NPM_DROPPED; npm_count(NPM_FIELDS, 1);
   } else {
     memmove(at + n + whole, at + old, (size_t)(end - at) - old);
-    *at++ = s->what < NPM_EVENT ? 0x4a : 0x1a; /* a field of OTLP's Span, or of its Event */
+    *at++ = s->flags & NPM_IS_SPAN ? 0x4a : 0x1a; /* a field of OTLP's Span, or of its Event */
     at += npm_varint(at, whole); *at++ = 0x0a, *at++ = (unsigned char)key_size; memcpy(at, name, key_size);
     at += key_size; *at++ = 0x12; at += npm_varint(at, size); memcpy(at, value, size);
     s->attribute_bytes = (uint32_t)(used - old + n + whole);
@@ -928,7 +917,7 @@ NPM_GLOBAL void npm1_set(npm_span span, int what, uint64_t which, const void* va
   uint64_t start = 0, now = 0;
   if (s == NULL) return;
   if (what == NPM_SET_LABEL && which < 3) s->labels[which] = npm_label_of((const char*)value);
-  if (s->what >= NPM_EVENT) what = NPM_SET_LABEL; /* an event has nothing else */
+  if ((s->flags & NPM_IS_SPAN) == 0) what = NPM_SET_LABEL; /* an event has nothing else */
   if (what == NPM_SET_KIND && which < 6) s->flags = (s->flags & ~0x7000u) | (uint32_t)which << 12;
   if (what == NPM_SET_TIMES) memcpy(&start, value, 8), s->end_ns = which, s->flags |= NPM_GIVEN_TIMES;
   if (start != 0) s->start_ns = start;
@@ -1025,7 +1014,7 @@ NPM_GLOBAL __attribute__((__destructor__(101))) void npm1_unload(void) {
   for (i = 0; mark != 0 && is_program && i < npm_states_number; ++i) {
     npm_state* const s = npm_state_at(i); uint32_t open = NPM_OPEN;
     if (npm_slabs[i / 64].free >> i % 64 & 1) continue; /* it was never used */
-    if (s->mark != mark || s->what > NPM_REQUEST || !NPM_SWAP(&s->state, &open, NPM_CHANGING)) continue;
+    if (s->mark != mark || s->kind != NPM_ENTRY_SPAN || !NPM_SWAP(&s->state, &open, NPM_CHANGING)) continue;
     if (s->attribute_bytes != 0) s->flags |= NPM_DROPPED; /* another thread may be changing them */
     s->attribute_bytes = 0; memcpy(s->error_type, "exit", 5); s->status = NPM_CANCELLED; npm_report(s, NULL, NULL, 0);
   }

@@ -521,6 +521,7 @@ TEST(Mini, RepairsKeys) {
   npm_span_set_times(child, ~std::uint64_t{0} / 2, 1);
   npm_span_first_token(child);
   EXPECT_EQ(static_cast<const nopspan_open*>(child.state)->first_token_ns, 0U);
+  EXPECT_EQ(traceparent_of(event), "");  // it is in no trace
   npm_span_end(child);
   npm_span_end(event);
 }
