@@ -124,7 +124,7 @@ enum { NPM_SET_LABEL, NPM_SET_KIND, NPM_SET_TIMES, NPM_SET_USAGE, NPM_SET_ENGINE
 
 /* The number in these names changes with what they share, because a program may have several copies of this header. */
 extern NPM_HIDDEN uint64_t npm1_gate[];
-typedef void npm_site(const void*, const void*, uint64_t, const void*, uint64_t, const void*);
+typedef void npm_site(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
 extern NPM_HIDDEN npm_site npm1_site_span_start, npm1_site_span_stop, npm1_site_event, npm1_site_first_token;
 extern NPM_HIDDEN npm_site npm1_site_tokens, npm1_site_engine_request, npm1_site_gauge, npm1_site_engine_step;
 extern NPM_HIDDEN npm_site npm1_site_batch;
@@ -344,6 +344,7 @@ typedef struct npm_record { /* nopspan_span, and what nopspan_engine or nopspan_
   uint64_t name, labels[3], kind, error_type, tracestate, attributes, attributes_bytes, links, usage[4];
   uint64_t first_token_ns, reserved[5], more[24];
 } npm_record;
+typedef struct npm_facts { npm_step step; uint64_t members, size; } npm_facts; /* what a record of a step has then */
 enum { NPM_ORPHAN = 0x1, NPM_REMOTE = 0x2, NPM_DROPPED = 0x10, NPM_USAGE = 0x80, NPM_FIRST_TOKEN = 0x100 };
 enum { NPM_GIVEN_TIMES = 0x200, NPM_IS_SPAN = 0x400, NPM_IS_STEP = 0x800 }; /* 0x400: it may end on another thread */
 enum { NPM_ENTRY_SPAN, NPM_ENTRY_EVENT, NPM_ENTRY_GAUGE = 3, NPM_ENTRY_STEP, NPM_ENTRY_MEMBERS };
@@ -362,8 +363,9 @@ typedef struct npm_state {
   uint8_t trace_flags, context_bits, reserved[2]; uint64_t parent_id, mark, start_ns, first_token_ns, output_tokens;
   uint32_t flags, thread_id, reserved_2[3], name_size; char name[64], foreign_id[64];
   const void* owner; /* npm_slabs of the copy of this header that has the state */
-  uint64_t random, end_ns, usage[4]; npm_times times; npm_span parent; uint32_t place, status, attribute_bytes;
-  uint8_t kind, has_times, usage_below, busy; char error_type[64]; unsigned char attributes[NPM_ATTRIBUTE_BYTES];
+  uint64_t random, end_ns, usage[4], times_size; npm_times times; /* times_size 320: there are times */
+  npm_span parent; uint32_t place, status, attribute_bytes; uint8_t kind, usage_below, busy, reserved_3;
+  char error_type[64]; unsigned char attributes[NPM_ATTRIBUTE_BYTES];
 } npm_state;
 /* The buffer of a thread, and a table of what is in it that several entries share. */
 typedef struct npm_slot {
@@ -495,10 +497,9 @@ static npm_state* npm_take(npm_span span) {
 }
 static void npm_give_back(npm_state* s) { __atomic_signal_fence(__ATOMIC_SEQ_CST); s->busy = 0; }
 /* ---- A thread's batch ---- */
-static void npm_call(npm_site* site, const void* a0, const void* a1, uint64_t a2, const void* a3, uint64_t a4,
-                     const void* a5) {
+static void npm_call(npm_site* site, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, const void* a5) {
   __asm__ volatile("" : : "r"(a0), "r"(a5) : "memory"); /* what a tracer reads is in memory */
-  if (npm_the_page()->flags == 0) site(a0, a1, a2, a3, a4, a5);
+  if (npm_the_page()->flags == 0) site(a0, a1, a2, a3, a4, npm_address(a5));
 }
 static void npm_empty(npm_slot* slot) {
   npm_thread* const header = &slot->header; NPM_PUBLISH(&header->bytes, 0); NPM_PUBLISH(&header->first, header->next);
@@ -513,8 +514,7 @@ static void npm_flush(npm_slot* slot, uint64_t now) {
   slot->flushed_ns = now; slot->announced = (NPM_GET(&npm1_gate[0]) & NPM_UP_BATCH) != 0;
   if (entries == 0) return;
   if (!slot->announced) header->discarded += entries;
-  else npm_call(npm1_site_batch, slot->buffer, (const void*)header->bytes, entries, (const void*)slot->longest_root_ns,
-                slot->errors, header);
+  else npm_call(npm1_site_batch, header->buffer, header->bytes, entries, slot->longest_root_ns, slot->errors, header);
   npm_empty(slot);
 }
 /* Gives the slot to this thread. */
@@ -549,7 +549,6 @@ static npm_slot* npm_enter(void) {
     if (i != 0) npm_self.slot = (npm_self.slot + i) % NPM_THREADS;
     return slot;
   }
-  npm_count(NPM_LOST, 1);
   return NULL;
 }
 static void npm_leave(npm_slot* slot) { NPM_PUBLISH(&slot->locked, 0); }
@@ -600,22 +599,23 @@ static uint64_t npm_put_once(npm_slot* slot, const char text[64], uint32_t size,
   }
   return place | size << 16;
 }
-/* Writes an entry, after the nopspan_request and nopspan_form that it shares with others. `values` are those of a
- * gauge, or the number of members before these. */
-static void npm_write(npm_slot* slot, const npm_state* s, uint64_t kind, const uint64_t times[2], uint64_t now,
-                      const uint64_t values[2], const npm_step* step, const npm_member* members, size_t count) {
-  npm_thread* const header = &slot->header;
-  const npm_label *const engine = &npm_labels[s->labels[0]], *const model = &npm_labels[s->labels[1]];
-  const npm_label* const tenant = &npm_labels[s->labels[2]];
+/* The span of an event, if it is open. */
+static const npm_state* npm_around(const npm_state* s) {
+  return s->kind == NPM_ENTRY_EVENT ? npm_state_of(s->parent) : NULL;
+}
+/* Writes an entry, after the nopspan_request and nopspan_form that it shares with others. Of the members of a step, it
+ * has those from `at`, up to 512. Returns where the next ones begin. */
+static uint32_t npm_write(npm_slot* slot, const npm_state* s, const uint64_t times[3], const npm_facts* facts,
+                          uint32_t at) {
+  npm_thread* const header = &slot->header; const npm_state* const around = npm_around(s);
+  const uint32_t left = facts != NULL ? facts->step.members - at : 0, count = left < 512 ? left : 512;
+  const uint64_t kind = at == 0 ? s->kind : NPM_ENTRY_MEMBERS, now = times[2];
   const int is_root = kind == NPM_ENTRY_SPAN && s->span_id == s->root_id && (s->flags & (NPM_REMOTE | NPM_ORPHAN)) == 0;
-  const int has_numbers = kind == NPM_ENTRY_SPAN || kind == NPM_ENTRY_STEP;
   const size_t type = strlen(s->error_type), used = s->attribute_bytes;
-  const uint64_t status = s->status | (s->flags & NPM_DROPPED ? 0x80u : 0);
-  uint64_t *request, *form, *entry, *places, texts[4] = {0, 0, 0, 0}, request_at, form_at, after, parts = 0;
-  const npm_state* const around = kind == NPM_ENTRY_EVENT ? npm_state_of(s->parent) : NULL; /* the span of an event */
-  uint32_t n = 0;
+  uint64_t *request, *form, *entry, *places, numbers[32], *end = numbers, texts[4] = {0, 0, 0, 0};
+  uint64_t request_at, form_at, after, parts = 0; uint32_t i, n = 0;
   if (!slot->announced) { /* a thread shows its header to a tracer before its first entry */
-    npm_flush(slot, 0); slot->announced = 1; npm_call(npm1_site_batch, NULL, NULL, 0, NULL, 0, header);
+    npm_flush(slot, 0); slot->announced = 1; npm_call(npm1_site_batch, 0, 0, 0, 0, 0, header);
   }
   if (header->bytes + 1024 + used + count * sizeof(npm_member) > sizeof(slot->buffer) ||
       (kind == NPM_ENTRY_STEP && now - slot->flushed_ns >= 1000000))
@@ -627,42 +627,36 @@ static void npm_write(npm_slot* slot, const npm_state* s, uint64_t kind, const u
   if (slot->at != request) header->requests = (uint32_t)request_at + 1;
   header->request_bits |= UINT64_C(1) << s->trace_id[15] % 64; request = slot->buffer + request_at;
   after = times[0] - request[4];
-  if ((after + (UINT64_C(1) << 31)) >> 32 != 0 || times[1] >> 32 != 0) parts |= NPM_WITH_TIMES;
-  if (has_numbers && s->flags & NPM_USAGE) parts |= NPM_WITH_USAGE | (s->usage_below ? 0 : NPM_COUNTS_TOKENS);
-  if (has_numbers && s->flags & NPM_FIRST_TOKEN) parts |= NPM_WITH_TOKEN;
-  if (has_numbers && s->has_times) parts |= NPM_WITH_ENGINE;
-  parts |= (values != NULL ? NPM_WITH_VALUES : 0) | (kind == NPM_ENTRY_STEP ? NPM_WITH_STEP : 0);
+  if ((after + (UINT64_C(1) << 31)) >> 32 != 0 || times[1] >> 32 != 0)
+    parts |= NPM_WITH_TIMES, memcpy(end, times, 16), end += 2;
+  if (at == 0 && s->flags & NPM_USAGE)
+    parts |= NPM_WITH_USAGE | (s->usage_below ? 0 : NPM_COUNTS_TOKENS), memcpy(end, s->usage, 32), end += 4;
+  if (at == 0 && s->flags & NPM_FIRST_TOKEN) parts |= NPM_WITH_TOKEN, *end++ = s->first_token_ns;
+  if (at == 0 && s->times_size != 0) parts |= NPM_WITH_ENGINE, memcpy(end, &s->times, 56), end += 7;
+  if (kind == NPM_ENTRY_GAUGE) parts |= NPM_WITH_VALUES, memcpy(end, s->usage, 16), end += 2;
+  if (kind == NPM_ENTRY_MEMBERS) parts |= NPM_WITH_VALUES, *end++ = 0, *end++ = at;
+  if (kind == NPM_ENTRY_STEP) parts |= NPM_WITH_STEP, memcpy(end, &facts->step, 128), end += 16;
   parts |= (type != 0 ? NPM_WITH_TYPE : 0) | (count != 0 ? NPM_WITH_MEMBERS : 0) | (around != NULL ? NPM_WITH_NAME : 0);
-  if (type != 0 || (parts & NPM_WITH_TEXTS && used != 0)) parts |= NPM_WITH_ATTRIBUTES;
-  form = slot->at;
-  slot->at += 4;
-  form[0] = 0x81 << 16 | kind << 24 | (uint64_t)s->flags << 32;
-  form[1] = parts | npm_put_once(slot, s->name, s->name_size, has_numbers || count != 0 ? &header->name_bits : NULL)
-                        << 32;
-  form[2] = npm_put_once(slot, engine->text, engine->size, NULL);
-  form[2] |= npm_put_once(slot, model->text, model->size, &header->model_bits) << 32;
-  form[3] = npm_put_once(slot, tenant->text, tenant->size, NULL);
-  form[0] |= (uint64_t)(slot->at - form) * 8;
-  form_at = npm_share(slot, 64, form, ~UINT64_C(0xffff), 0, 4);
+  if (parts & NPM_WITH_TEXTS && (type != 0 || used != 0)) parts |= NPM_WITH_ATTRIBUTES;
+  form = slot->at; slot->at += 4;
+  form[0] = 0x81 << 16 | kind << 24 | (uint64_t)s->flags << 32; form[1] = parts; form[2] = form[3] = 0;
+  form[1] |= npm_put_once(slot, s->name, s->name_size, s->flags & NPM_IS_SPAN ? &header->name_bits : NULL) << 32;
+  for (i = 0; i < 3; ++i)
+    form[2 + i / 2] |= npm_put_once(slot, npm_labels[s->labels[i]].text, npm_labels[s->labels[i]].size,
+                                    i == NPM_MODEL ? &header->model_bits : NULL) << i % 2 * 32;
+  form[0] |= (uint64_t)(slot->at - form) * 8; form_at = npm_share(slot, 64, form, ~UINT64_C(0xffff), 0, 4);
   entry = slot->at; slot->at += 4; entry[1] = s->span_id, entry[2] = s->parent_id;
   entry[3] = parts & NPM_WITH_TIMES ? 0 : (uint32_t)after | times[1] << 32;
-  if (parts & NPM_WITH_TIMES) npm_put(slot, times, 16);
-  if (parts & NPM_WITH_USAGE) npm_put(slot, s->usage, sizeof(s->usage));
-  if (parts & NPM_WITH_TOKEN) npm_put(slot, &s->first_token_ns, 8);
-  if (parts & NPM_WITH_ENGINE) npm_put(slot, &s->times, sizeof(s->times));
-  if (parts & NPM_WITH_VALUES) npm_put(slot, values, 16);
-  if (parts & NPM_WITH_STEP) npm_put(slot, step, sizeof(*step));
-  places = slot->at;
-  if (parts & NPM_WITH_TEXTS) slot->at += (__builtin_popcountll(parts & NPM_WITH_TEXTS) + 1) / 2;
+  npm_put(slot, numbers, (size_t)(end - numbers) * 8);
+  places = slot->at; slot->at += (__builtin_popcountll(parts & NPM_WITH_TEXTS) + 1) / 2;
   if (type != 0) texts[n++] = npm_put(slot, s->error_type, type);
   if (around != NULL) texts[n++] = npm_put_once(slot, around->name, around->name_size, NULL);
-  if (count != 0) texts[n++] = npm_put(slot, members, count * sizeof(npm_member));
-  entry[0] = (uint64_t)(slot->at - entry) * 8 + used;
-  texts[n] = npm_put(slot, s->attributes, used);
-  if ((parts & NPM_WITH_ATTRIBUTES) == 0) texts[n] = 0;
-  if (n != 0) entry[0] = (uint64_t)(slot->at - entry) * 8, places[0] = texts[0] | texts[1] << 32;
-  if (n == 2) places[1] = texts[2];
-  entry[0] |= kind << 16 | status << 24 | form_at << 32 | request_at << 48;
+  if (count != 0) texts[n++] = npm_put(slot, (const npm_member*)facts->members + at, count * sizeof(npm_member));
+  if (type != 0 || used != 0) texts[n] = npm_put(slot, s->attributes, used);
+  for (i = 0; i <= n && n != 0; i += 2) places[i / 2] = texts[i] | texts[i + 1] << 32;
+  entry[0] = (uint64_t)(slot->at - entry) * 8 - (n == 0 ? -used & 7 : 0); /* without texts, attributes end with it */
+  entry[0] |= kind << 16 | (uint64_t)(s->status | (s->flags & NPM_DROPPED) << 3) << 24;
+  entry[0] |= form_at << 32 | request_at << 48;
   if (count != 0) header->request_bits = ~UINT64_C(0), request[0] |= 2 << 24; /* it belongs to other requests too */
   if (kind >= NPM_ENTRY_STEP) {
     ++slot->elsewhere;
@@ -676,39 +670,35 @@ static void npm_write(npm_slot* slot, const npm_state* s, uint64_t kind, const u
   header->written_ns = now; NPM_PUBLISH(&header->bytes, (uint64_t)(slot->at - slot->buffer) * 8);
   NPM_PUBLISH(&header->next, header->next + 1);
   if (now - slot->flushed_ns >= (is_root ? 1000000u : 100000000u)) npm_flush(slot, now);
+  return at + count;
 }
 /* Calls the site of a probe, with the record of a span, an event or a gauge. */
-static void npm_fire(npm_slot* slot, int probe, npm_site* site, const npm_state* s, uint64_t a2, uint64_t a4,
-                     npm_record* r) {
+static void npm_fire(int probe, npm_site* site, const npm_state* s, uint64_t a2, uint64_t a4, const npm_facts* facts) {
   static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-  const char *const engine = npm_labels[s->labels[0]].text, *const model = npm_labels[s->labels[1]].text;
-  const int is_of_engine = site == npm1_site_engine_step || site == npm1_site_gauge;
-  uint32_t i, bits = 0, held = 0, at = 0; r->size = offsetof(npm_record, reserved);
-  r->flags = s->flags, r->status = s->status;
-  r->span_id = s->span_id, r->parent_id = s->parent_id, r->root_id = s->root_id;
-  if (r->start_ns == 0) r->start_ns = s->start_ns;
-  r->duration_ns = s->end_ns > s->start_ns ? s->end_ns - s->start_ns : 0;
-  r->sequence_id = slot->header.sequence_id, r->sequence = slot->sequence[probe]++;
+  const npm_state* const around = npm_around(s); npm_slot* const slot = npm_enter();
+  uint32_t i, bits = 0, held = 0, at = 0; npm_record r;
+  if (slot == NULL) return;
+  memset(&r, 0, sizeof(r)); r.size = offsetof(npm_record, reserved), r.flags = s->flags, r.status = s->status;
+  r.span_id = s->span_id, r.parent_id = s->parent_id, r.root_id = s->root_id;
+  r.start_ns = around != NULL ? around->start_ns : s->start_ns;
+  r.duration_ns = s->end_ns > s->start_ns ? s->end_ns - s->start_ns : 0, r.first_token_ns = s->first_token_ns;
+  r.sequence_id = slot->header.sequence_id, r.sequence = slot->sequence[probe]++;
   for (i = 0; s->root_id != 0 && i < 17; ++i) /* a last zero byte fills up the last digit */
     for (bits = bits << 8 | (i < 16 ? s->trace_id[i] : 0u), held += 8; held >= 6 && at < 22; held -= 6)
-      r->request_id[at++] = digits[bits >> (held - 6) & 63];
+      r.request_id[at++] = digits[bits >> (held - 6) & 63];
   for (i = 0; i < 3; ++i) {
-    r->labels[i] = npm_address(npm_labels[s->labels[i]].text);
+    r.labels[i] = npm_address(npm_labels[s->labels[i]].text);
     (void)*(const volatile char*)npm_labels[s->labels[i]].text; /* read, because a tracer cannot load a page */
   }
-  r->name = npm_address(s->name), r->error_type = npm_address(s->error_type);
-  r->kind = r->tracestate = npm_address(s->foreign_id); /* "" */
-  r->attributes = npm_address(s->attributes), r->attributes_bytes = s->attribute_bytes;
-  if (s->flags & NPM_USAGE) memcpy(r->usage, s->usage, sizeof(r->usage));
-  r->first_token_ns = s->first_token_ns;
-  npm_call(site, is_of_engine ? engine : r->request_id, s->name, a2, model, a4, r);
-}
-static void npm_fire_now(int probe, npm_site* site, const npm_state* s, uint64_t a2, uint64_t a4) {
-  npm_slot* const slot = npm_enter();
-  npm_record r;
-  if (slot == NULL) return;
-  memset(&r, 0, sizeof(r));
-  npm_fire(slot, probe, site, s, a2, a4, &r); npm_leave(slot);
+  r.name = npm_address(s->name), r.error_type = npm_address(s->error_type);
+  r.kind = r.tracestate = npm_address(s->foreign_id); /* "" */
+  r.attributes = npm_address(s->attributes), r.attributes_bytes = s->attribute_bytes;
+  if (s->flags & NPM_USAGE) memcpy(r.usage, s->usage, sizeof(r.usage));
+  if (facts != NULL) memcpy(r.more, facts, sizeof(*facts));
+  else memcpy(r.more, &s->times_size, 8 + sizeof(s->times));
+  npm_call(site, s->kind == NPM_ENTRY_GAUGE || facts != NULL ? r.labels[0] : npm_address(r.request_id), r.name, a2,
+           r.labels[1], a4, &r);
+  npm_leave(slot);
 }
 /* ---- Spans ---- */
 /* Takes a free state. This is usually the state that this thread used last. */
@@ -745,8 +735,8 @@ NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const
   memcpy((char*)s + offsetof(npm_state, trace_id), &in, offsetof(npm_context, span));
   s->parent_id = s->span_id, s->parent = parent, s->owner = npm_slabs, s->mark = mark;
   s->flags = (uint32_t)what >> 8, s->kind = (uint8_t)what, s->thread_id = npm_self.thread_id, s->start_ns = npm_now();
-  s->first_token_ns = s->output_tokens = s->end_ns = 0, s->error_type[0] = '\0';
-  s->status = s->attribute_bytes = s->context_bits = s->has_times = s->usage_below = s->busy = 0;
+  s->first_token_ns = s->output_tokens = s->end_ns = s->times_size = 0, s->error_type[0] = '\0';
+  s->status = s->attribute_bytes = s->context_bits = s->usage_below = s->busy = 0;
   if (npm_the_page()->raised_ns == 0) NPM_PUBLISH(&npm_the_page()->raised_ns, s->start_ns);
   s->name_size = npm_clean_name(s->name, name);
   if (s->name_size == 0) npm_count(NPM_NAMES, 1), memcpy(s->name, "unnamed", s->name_size = 7);
@@ -765,7 +755,7 @@ NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const
     s->parent_id = 0;
   }
   s->flags |= (s->trace_flags & 1u) << 6 | (s->trace_flags & 2u) << 15; NPM_PUBLISH(&s->state, NPM_OPEN);
-  if (NPM_UP(0xffff) && s->flags & NPM_IS_SPAN) npm_fire_now(0, npm1_site_span_start, s, s->start_ns, s->span_id);
+  if (NPM_UP(0xffff) && s->flags & NPM_IS_SPAN) npm_fire(0, npm1_site_span_start, s, s->start_ns, s->span_id, NULL);
   span.state = s, span.generation = s->generation;
   return span;
 }
@@ -786,72 +776,56 @@ static void npm_complete(npm_step* step, npm_member* members, uint32_t count) {
   if (step->kind == 0) step->kind = (facts[0] != 0) | (facts[1] != 0) << 1;
 }
 /* Reports the end of a span, or an event, that nobody changes any more. */
-static void npm_report(npm_state* s, const npm_step* step, const npm_member* members, uint32_t count) {
-  const uint64_t gate = NPM_GET(&npm1_gate[0]), now = npm_now();
-  const int is_span = (s->flags & NPM_IS_SPAN) != 0, is_step = step != NULL, is_gauge = s->kind == NPM_ENTRY_GAUGE;
-  const npm_state* const around = npm_state_of(s->parent);
-  npm_state* above = s->flags & NPM_USAGE ? npm_state_of(s->parent) : NULL;
-  npm_slot* const slot = npm_enter();
-  uint64_t times[2], values[2] = {0, 0}, first, at;
-  npm_record r;
+static void npm_report(npm_state* s, const npm_facts* facts) {
+  const uint64_t gate = NPM_GET(&npm1_gate[0]), points = gate & NPM_UP_POINTS, now = npm_now();
+  const int is_span = (s->flags & NPM_IS_SPAN) != 0;
+  npm_state* above = s->flags & NPM_USAGE ? npm_state_of(s->parent) : NULL; npm_slot* slot;
+  uint64_t times[3] = {now, 0, now}, first; uint32_t at = 0; /* times: start, duration, now */
   if (s->end_ns == 0) s->end_ns = now;
-  times[0] = is_span ? s->start_ns : now, times[1] = is_span && s->end_ns > s->start_ns ? s->end_ns - s->start_ns : 0;
+  if (is_span) times[0] = s->start_ns, times[1] = s->end_ns > s->start_ns ? s->end_ns - s->start_ns : 0;
   if ((gate & NPM_UP_SPAN) == 0) NPM_PUBLISH(&npm_the_page()->raised_ns, 0);
   for (; above != NULL && !NPM_GET(&above->usage_below); above = npm_state_of(above->parent))
     __atomic_store_n(&above->usage_below, 1, __ATOMIC_RELAXED);
-  if (slot == NULL) return;
-  if (gate & (NPM_UP_POINTS | 0xffff)) memset(&r, 0, sizeof(r));
-  if (gate & NPM_UP_POINTS && is_gauge) npm_fire(slot, 7, npm1_site_gauge, s, s->usage[0], s->usage[1], &r);
-  if (gate & NPM_UP_POINTS && s->kind == NPM_ENTRY_EVENT) {
-    r.start_ns = around != NULL ? around->start_ns : 0;
-    npm_fire(slot, 2, npm1_site_event, s, now, s->span_id, &r);
-  }
-  if (gate & NPM_UP_POINTS && is_step) {
-    memcpy(r.more, step, sizeof(*step)); r.more[16] = npm_address(members), r.more[17] = 400;
-    npm_fire(slot, 3, npm1_site_engine_step, s, times[1], count, &r);
-  }
-  if (gate & NPM_UP_POINTS && s->flags & NPM_USAGE && !s->usage_below)
-    npm_fire(slot, 4, npm1_site_tokens, s, s->usage[0], s->usage[1], &r);
-  if (gate & NPM_UP_POINTS && s->has_times) {
-    r.more[0] = 320; memcpy(r.more + 1, &s->times, sizeof(s->times));
+  if (points && s->kind == NPM_ENTRY_GAUGE) npm_fire(7, npm1_site_gauge, s, s->usage[0], s->usage[1], NULL);
+  if (points && s->kind == NPM_ENTRY_EVENT) npm_fire(2, npm1_site_event, s, now, s->span_id, NULL);
+  if (points && facts != NULL) npm_fire(3, npm1_site_engine_step, s, times[1], facts->step.members, facts);
+  if (points && s->flags & NPM_USAGE && !s->usage_below)
+    npm_fire(4, npm1_site_tokens, s, s->usage[0], s->usage[1], NULL);
+  if (points && s->times_size != 0) {
     first = s->flags & NPM_FIRST_TOKEN ? s->start_ns + s->first_token_ns : 0;
     first = first > s->times.arrival_ns ? first - s->times.arrival_ns : 0;
-    npm_fire(slot, 5, npm1_site_engine_request, s, times[1], first, &r);
+    npm_fire(5, npm1_site_engine_request, s, times[1], first, NULL);
   }
-  if (gate & 0xffff && is_span) npm_fire(slot, 1, npm1_site_span_stop, s, times[1], s->status, &r);
-  if (gate & NPM_UP_BATCH) {
-    at = count < 512 ? count : 512;
-    npm_write(slot, s, s->kind, times, now, is_gauge ? s->usage : NULL, step, members, at);
-    for (s->attribute_bytes = 0; at < count; at += 512) {
-      values[1] = at;
-      npm_write(slot, s, NPM_ENTRY_MEMBERS, times, now, values, step, members + at,
-                count - at < 512 ? count - at : 512);
-    }
-  } else if (slot->announced) {
+  if (gate & 0xffff && is_span) npm_fire(1, npm1_site_span_stop, s, times[1], s->status, NULL);
+  slot = npm_enter();
+  if (slot == NULL) { npm_count(NPM_LOST, 1); return; }
+  if (gate & NPM_UP_BATCH)
+    do at = npm_write(slot, s, times, facts, at), s->attribute_bytes = 0;
+    while (facts != NULL && at < facts->step.members);
+  else if (slot->announced)
     npm_flush(slot, 0);
-  }
   npm_leave(slot);
 }
-NPM_GLOBAL void npm1_end(npm_span span, int status, const char* why, const npm_step* facts, npm_member* members,
+NPM_GLOBAL void npm1_end(npm_span span, int status, const char* why, const npm_step* step, npm_member* members,
                          size_t count) {
   const uint32_t most = members == NULL ? 0 : count < 65536 ? (uint32_t)count : 65536;
-  npm_state* s; npm_step step;
+  npm_state* s; npm_facts facts;
   if (status == NPM_CANCELLED && why != NULL) npm1_attribute(span, "cancel.reason", NPM_TEXT, &why, 1);
   s = npm_take(span);
   if (s == NULL) return;
   NPM_PUBLISH(&s->state, NPM_CHANGING);
   if (s->flags & NPM_IS_STEP) {
-    memset(&step, 0, sizeof(step));
-    if (facts != NULL) step = *facts;
-    step.dropped = (uint32_t)(count - most);
-    if (step.dropped != 0) npm_count(NPM_MEMBERS_LOST, step.dropped);
-    npm_complete(&step, members, most);
+    memset(&facts, 0, sizeof(facts));
+    if (step != NULL) facts.step = *step;
+    facts.members = npm_address(members), facts.size = 400, facts.step.dropped = (uint32_t)(count - most);
+    if (count > most) npm_count(NPM_MEMBERS_LOST, facts.step.dropped);
+    npm_complete(&facts.step, members, most);
   }
   s->status = (uint32_t)status;
   if (status == NPM_ERROR && why != NULL && strspn(why, NPM_TYPE) != strlen(why))
     why = "_OTHER", npm_count(NPM_NAMES, 1);
   if (why != NULL) npm_clean_name(s->error_type, why);
-  npm_report(s, s->flags & NPM_IS_STEP ? &step : NULL, members, s->flags & NPM_IS_STEP ? most : 0); npm_release(s);
+  npm_report(s, s->flags & NPM_IS_STEP ? &facts : NULL); npm_release(s);
 }
 /* ---- What is set on a span ---- */
 static size_t npm_varint(unsigned char* out, uint64_t value) {
@@ -922,11 +896,11 @@ NPM_GLOBAL void npm1_set(npm_span span, int what, uint64_t which, const void* va
   if (what == NPM_SET_TIMES) memcpy(&start, value, 8), s->end_ns = which, s->flags |= NPM_GIVEN_TIMES;
   if (start != 0) s->start_ns = start;
   if (what == NPM_SET_USAGE) memcpy(s->usage, value, sizeof(s->usage)), s->flags |= NPM_USAGE;
-  if (what == NPM_SET_ENGINE && value != NULL) memcpy(&s->times, value, sizeof(s->times)), s->has_times = 1;
-  if (s->has_times && s->times.arrival_ns == 0) s->times.arrival_ns = s->start_ns;
+  if (what == NPM_SET_ENGINE && value != NULL) memcpy(&s->times, value, sizeof(s->times)), s->times_size = 320;
+  if (s->times_size != 0 && s->times.arrival_ns == 0) s->times.arrival_ns = s->start_ns;
   if (what == NPM_SET_FIRST_TOKEN && (s->flags & NPM_FIRST_TOKEN) == 0) {
     now = npm_now(); s->first_token_ns = now > s->start_ns ? now - s->start_ns : 0; s->flags |= NPM_FIRST_TOKEN;
-    if (NPM_UP(NPM_UP_POINTS)) npm_fire_now(6, npm1_site_first_token, s, s->first_token_ns, 1);
+    if (NPM_UP(NPM_UP_POINTS)) npm_fire(6, npm1_site_first_token, s, s->first_token_ns, 1, NULL);
   }
   npm_give_back(s);
 }
@@ -935,7 +909,7 @@ NPM_GLOBAL void npm1_gauge(const char* engine, const char* name, int64_t value, 
   if (s == NULL) return;
   s->labels[NPM_ENGINE] = npm_label_of(engine), s->flags |= flags;
   s->usage[0] = (uint64_t)value, s->usage[1] = (uint64_t)maximum;
-  npm_report(s, NULL, NULL, 0); npm_release(s);
+  npm_report(s, NULL); npm_release(s);
 }
 /* ---- Contexts ---- */
 NPM_GLOBAL int npm1_read_traceparent(npm_context* context, const char* header) {
@@ -1016,7 +990,7 @@ NPM_GLOBAL __attribute__((__destructor__(101))) void npm1_unload(void) {
     if (npm_slabs[i / 64].free >> i % 64 & 1) continue; /* it was never used */
     if (s->mark != mark || s->kind != NPM_ENTRY_SPAN || !NPM_SWAP(&s->state, &open, NPM_CHANGING)) continue;
     if (s->attribute_bytes != 0) s->flags |= NPM_DROPPED; /* another thread may be changing them */
-    s->attribute_bytes = 0; memcpy(s->error_type, "exit", 5); s->status = NPM_CANCELLED; npm_report(s, NULL, NULL, 0);
+    s->attribute_bytes = 0; memcpy(s->error_type, "exit", 5); s->status = NPM_CANCELLED; npm_report(s, NULL);
   }
   npm_end_thread(NULL);
   if (npm_has_key) npm_key_delete(npm_key), npm_has_key = 0;
