@@ -440,7 +440,7 @@ static uint64_t npm_enter_process(void) {
   return mark;
 }
 /* Copies a text as UTF-8 of at most `room` - 1 bytes. Bytes that are not UTF-8, and control characters unless
- * `controls`, become "?". A longer text ends with an ellipsis. Returns the length. */
+ * `controls`, become "?". A longer text ends with an ellipsis. Returns the length, without a NUL. */
 static size_t npm_clean(char* out, const char* text, size_t room, int controls) {
   const unsigned char* in = (const unsigned char*)text;
   const size_t size = strlen(text), limit = size < room ? size : room - 4; size_t i = 0, k, at = 0, length, bad = 0;
@@ -459,7 +459,6 @@ static size_t npm_clean(char* out, const char* text, size_t room, int controls) 
   }
   if (size >= room) memcpy(out + at, "\xe2\x80\xa6", 3), at += 3, npm_count(NPM_TRUNCATED, 1);
   if (bad != 0) npm_count(NPM_UTF8, 1);
-  out[at] = '\0';
   return at;
 }
 /* The same for names, labels and types. The rest of the 64 bytes is zero. */
@@ -727,12 +726,14 @@ NPM_GLOBAL void npm1_context(npm_context* context, npm_span span) {
 }
 NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const npm_context* given) {
   const npm_span parent = given != NULL ? given->span : above; const npm_state* const of = npm_state_of(parent);
-  const npm_context in = given == NULL || (of != NULL && of->root_id != 0) ? npm_span_context(parent) : *given;
+  const void* const from = of != NULL && of->root_id != 0 ? (const char*)of + offsetof(npm_state, trace_id)
+                         : given != NULL && given->bits & 1 ? (const char*)given : NULL;
   const uint64_t mark = npm_enter_process(); npm_state* const s = mark != 0 ? npm_claim() : NULL;
   npm_span span = npm1_no(1); uint64_t random; uint32_t i;
   if (s == NULL) return span;
   NPM_PUBLISH(&s->generation, s->generation + 1);
-  memcpy((char*)s + offsetof(npm_state, trace_id), &in, offsetof(npm_context, span));
+  if (from != NULL) memcpy((char*)s + offsetof(npm_state, trace_id), from, offsetof(npm_context, span));
+  else memset((char*)s + offsetof(npm_state, trace_id), 0, offsetof(npm_context, span));
   s->parent_id = s->span_id, s->parent = parent, s->owner = npm_slabs, s->mark = mark;
   s->flags = (uint32_t)what >> 8, s->kind = (uint8_t)what, s->thread_id = npm_self.thread_id, s->start_ns = npm_now();
   s->first_token_ns = s->output_tokens = s->end_ns = s->times_size = 0, s->error_type[0] = '\0';
@@ -741,10 +742,10 @@ NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const
   s->name_size = npm_clean_name(s->name, name);
   if (s->name_size == 0) npm_count(NPM_NAMES, 1), memcpy(s->name, "unnamed", s->name_size = 7);
   if (s->random == 0) s->random = npm_mix(npm_address(s));
-  if (in.bits & 2) s->flags |= NPM_ORPHAN;
-  if (in.bits & 1 && in.root_id == 0) s->flags |= NPM_REMOTE;
+  if (from == NULL && (above.began || (given != NULL && given->bits & 2))) s->flags |= NPM_ORPHAN;
+  if (from != NULL && s->root_id == 0) s->flags |= NPM_REMOTE;
   if (s->flags & NPM_IS_SPAN) {
-    for (i = 0; i < 16 && (in.bits & 1) == 0; i += 8) {
+    for (i = 0; i < 16 && from == NULL; i += 8) {
       random = npm_random(&s->random); memcpy(s->trace_id + i, &random, 8); s->trace_flags = 1;
     }
     s->span_id = npm_random(&s->random);
@@ -828,61 +829,56 @@ NPM_GLOBAL void npm1_end(npm_span span, int status, const char* why, const npm_s
   npm_report(s, s->flags & NPM_IS_STEP ? &facts : NULL); npm_release(s);
 }
 /* ---- What is set on a span ---- */
-static size_t npm_varint(unsigned char* out, uint64_t value) {
-  size_t size = 0;
-  for (; value >= 0x80; value >>= 7) out[size++] = (unsigned char)(value | 0x80);
-  out[size++] = (unsigned char)value;
-  return size;
+/* Puts a tag and a varint before `at`. This is how Protobuf writes a number, and what it has before a text or message.
+ * These are written from the end to the beginning, because then their sizes are known. */
+static unsigned char* npm_front(unsigned char* at, unsigned char tag, uint64_t value) {
+  unsigned char* out; uint64_t rest;
+  for (rest = value; rest >= 0x80; rest >>= 7) --at;
+  at -= 2; out = at; *out++ = tag;
+  for (; value >= 0x80; value >>= 7) *out++ = (unsigned char)(value | 0x80);
+  *out = (unsigned char)value;
+  return at;
 }
-/* Writes a value as OTLP's AnyValue. Returns its size, or 0 if it does not fit. */
-static size_t npm_value(unsigned char* out, size_t room, int type, const void* values, size_t i) {
-  const char* text = type == NPM_TEXT ? ((const char* const*)values)[i] : "";
-  const size_t size = text != NULL ? strlen(text) : 0, head = 1 + npm_varint(out + 1, size);
-  if (size + 16 > room) return 0;
-  out[0] = (unsigned char)(type == NPM_TEXT ? 0x0a : type == NPM_BOOL ? 0x10 : type == NPM_INT ? 0x18 : 0x21);
-  if (type == NPM_BOOL) return out[1] = ((const int*)values)[i] != 0, 2;
-  if (type == NPM_INT) return 1 + npm_varint(out + 1, ((const uint64_t*)values)[i]);
-  if (type == NPM_DOUBLE) return memcpy(out + 1, (const uint64_t*)values + i, 8), 9;
-  if (size != 0) npm_clean((char*)out + head, text, size + 1, 1); /* which does not change the size */
-  return head + size;
+/* Puts a value before `at`, as OTLP's AnyValue. Returns NULL if there is no room for it after `begin`. */
+static unsigned char* npm_value(const unsigned char* begin, unsigned char* at, int type, const void* values, size_t i) {
+  const char* const text = type == NPM_TEXT ? ((const char* const*)values)[i] : NULL;
+  const size_t size = text != NULL ? strlen(text) : 0;
+  if (size + 32 > (size_t)(at - begin)) return NULL;
+  if (type == NPM_BOOL) return npm_front(at, 0x10, ((const int*)values)[i] != 0);
+  if (type == NPM_INT) return npm_front(at, 0x18, ((const uint64_t*)values)[i]);
+  if (type == NPM_DOUBLE) return memcpy(at - 8, (const uint64_t*)values + i, 8), *(at - 9) = 0x21, at - 9;
+  if (size != 0) npm_clean((char*)at - size, text, size + 1, 1); /* which does not change the size */
+  return npm_front(at - size, 0x0a, size);
 }
 NPM_GLOBAL void npm1_attribute(npm_span span, const char* key, int type, const void* values, size_t count) {
   npm_state* const s = npm_take(span);
-  const size_t key_size = key != NULL ? strlen(key) : 0;
-  unsigned char value[NPM_ATTRIBUTE_BYTES + 32], head[8], *at, *end; char name[128];
-  size_t size = 0, i, n = 0, whole, old = 0, used;
+  const size_t length = key != NULL ? strlen(key) : 0, key_size = length < 128 ? length : 0;
+  unsigned char made[NPM_ATTRIBUTE_BYTES + 192], *const end = made + sizeof(made), *at = end, *last, *place;
+  size_t size = NPM_ATTRIBUTE_BYTES + 1, old = 0, head;
   if (s == NULL) return;
-  used = s->attribute_bytes;
-  for (i = 0; type < 0 && values != NULL && i < count && size + 64 < NPM_ATTRIBUTE_BYTES; ++i, size += n) {
-    n = npm_value(value + size + 8, NPM_ATTRIBUTE_BYTES - size, -type, values, i); /* an element of a list */
-    if (n == 0) break;
-    value[size] = 0x0a; whole = 1 + npm_varint(value + size + 1, n);
-    memmove(value + size + whole, value + size + 8, n); n += whole;
+  if (key_size == 0 || (values == NULL && count != 0)) at = NULL;
+  for (; at != NULL && count != 0; --count) {
+    last = at; at = npm_value(made + 160, at, type < 0 ? -type : type, values, count - 1);
+    if (at != NULL && type < 0) at = npm_front(at, 0x0a, (uint64_t)(last - at)); /* an element of a list */
   }
-  if (type > 0) {
-    size = npm_value(value, NPM_ATTRIBUTE_BYTES, type, values, 0);
-  } else {
-    n = 1 + npm_varint(head + 1, size); head[0] = 0x2a; memmove(value + n, value, size); memcpy(value, head, n);
-    size = i == count ? size + n : 0;
-  }
-  whole = 3 + key_size + npm_varint(head, size) + size; end = s->attributes + used; at = end;
-  if (key_size != 0 && key_size < sizeof(name)) {
-    npm_clean(name, key, sizeof(name), 0); /* which does not change the size */
-    for (at = s->attributes; at < end; at += old) { /* one of the same key is replaced */
-      n = at[1] < 0x80 ? 2 : 3; old = n + (at[1] & 0x7fu) + (n == 3 ? at[2] * 128u : 0);
-      if (at[n + 1] == key_size && memcmp(at + n + 2, name, key_size) == 0) break;
+  place = s->attributes; last = place + s->attribute_bytes;
+  if (at != NULL) {
+    if (type < 0) at = npm_front(at, 0x2a, (uint64_t)(end - at));
+    at = npm_front(at, 0x12, (uint64_t)(end - at)) - key_size; npm_clean((char*)at, key, key_size + 1, 0);
+    at = npm_front(at, 0x0a, key_size);
+    for (; place < last; place += old) { /* one of the same key is replaced */
+      head = place[1] < 0x80 ? 2 : 3; old = head + (place[1] & 0x7fu) + (head == 3 ? place[2] * 128u : 0);
+      if (place[head + 1] == key_size && memcmp(place + head, at, 2 + key_size) == 0) break;
     }
+    if (place >= last) old = 0;
+    at = npm_front(at, s->flags & NPM_IS_SPAN ? 0x4a : 0x1a, (uint64_t)(end - at)); /* in OTLP's Span or Event */
+    size = (size_t)(end - at);
   }
-  if (at >= end) at = end, old = 0;
-  n = 1 + npm_varint(head, whole);
-  if (size == 0 || key_size == 0 || key_size > 127 || used - old + n + whole > NPM_ATTRIBUTE_BYTES) {
+  if (s->attribute_bytes - old + size > NPM_ATTRIBUTE_BYTES) {
     s->flags |= NPM_DROPPED; npm_count(NPM_FIELDS, 1);
   } else {
-    memmove(at + n + whole, at + old, (size_t)(end - at) - old);
-    *at++ = s->flags & NPM_IS_SPAN ? 0x4a : 0x1a; /* a field of OTLP's Span, or of its Event */
-    at += npm_varint(at, whole); *at++ = 0x0a, *at++ = (unsigned char)key_size; memcpy(at, name, key_size);
-    at += key_size; *at++ = 0x12; at += npm_varint(at, size); memcpy(at, value, size);
-    s->attribute_bytes = (uint32_t)(used - old + n + whole);
+    memmove(place + size, place + old, (size_t)(last - place) - old); memcpy(place, at, size);
+    s->attribute_bytes += (uint32_t)(size - old);
   }
   npm_give_back(s);
 }
