@@ -52,8 +52,7 @@
 #define NPM_IS(span) 0
 #endif
 #define NPM_API static inline
-#define NPM_IF(span, call) \
-  if (NPM_IS(span)) call
+#define NPM_IF(span, call) (NPM_IS(span) ? call : (void)0)
 #define NPM_SET(what, which, value) NPM_IF(span, npm1_set(span, NPM_SET_##what, which, value))
 #define NPM_END(status, why) NPM_IF(span, npm1_end(span, status, why, NULL, NULL, 0))
 #define NPM_PUT(type, values, count) NPM_IF(span, npm1_attribute(span, key, type, values, count))
@@ -69,8 +68,7 @@
 extern "C" {
 #endif
 
-/* A span. It is a value, which may be copied and kept. npm_none() makes one that is no span. So is a zero-filled one.
- */
+/* A span, a value that may be copied and kept. npm_none() makes one that is no span. So is a zero-filled one. */
 typedef struct npm_span {
   void* state; /* NULL: it is not recorded */
   uint32_t generation, began;
@@ -94,15 +92,12 @@ typedef struct npm_times {
 /* The facts of a step, one forward pass of an engine. 0 means unknown. If kind, batch_size or one of the four token
  * counts is 0, the sum of the members is used. npm_step_end() sets size, members, members_with_prefill and dropped. */
 typedef struct npm_step {
-  uint32_t size;
-  uint32_t kind;             /* 1: prefill, 2: decode, 3: both */
-  uint64_t instance, number; /* of the engine, if there are several; of the step */
-  uint32_t members, members_with_prefill, dropped;
-  uint32_t batch_size; /* requests that it served */
+  uint32_t size, kind;                                         /* kind 1: prefill, 2: decode, 3: both */
+  uint64_t instance, number;                                   /* of the engine, if there are several; of the step */
+  uint32_t members, members_with_prefill, dropped, batch_size; /* batch_size: requests that it served */
   uint64_t prefill_tokens, decode_tokens, drafted_tokens, accepted_tokens;
-  uint64_t budget_tokens; /* that the scheduler could have given it */
-  uint64_t host_ns, device_ns;
-  uint64_t kv_used; /* cells of the KV cache that are in use */
+  uint64_t budget_tokens;               /* that the scheduler could have given it */
+  uint64_t host_ns, device_ns, kv_used; /* kv_used: cells of the KV cache that are in use */
   uint64_t reserved[3];
 } npm_step;
 
@@ -120,7 +115,7 @@ enum { NPM_INTERNAL = 1, NPM_SERVER, NPM_CLIENT, NPM_PRODUCER, NPM_CONSUMER }; /
 enum { NPM_EVENT = 1, NPM_GAUGE = 3, NPM_SPAN = 0x140000, NPM_REQUEST = 0x240000, NPM_STEP = 0x1c0004 };
 enum { NPM_OK, NPM_ERROR, NPM_CANCELLED };
 enum { NPM_TEXT = 1, NPM_BOOL, NPM_INT, NPM_DOUBLE };
-enum { NPM_SET_LABEL, NPM_SET_KIND, NPM_SET_TIMES, NPM_SET_USAGE, NPM_SET_ENGINE, NPM_SET_FIRST_TOKEN };
+enum { NPM_SET_LABEL, NPM_SET_KIND, NPM_SET_TIME, NPM_SET_USAGE, NPM_SET_ENGINE, NPM_SET_FIRST_TOKEN };
 
 /* The number in these names changes with what they share, because a program may have several copies of this header. */
 extern NPM_HIDDEN uint64_t npm1_gate[];
@@ -146,7 +141,7 @@ NPM_API npm_span npm1_no(uint32_t began) {
 /* No span. A span with this parent begins a request. */
 NPM_API npm_span npm_none(void) { return npm1_no(0); }
 /* Whether a span that begins now is recorded. Test it before you compute attributes that cost much. */
-NPM_API int npm_enabled(void) { return NPM_UP(NPM_UP_SPAN); }
+NPM_API int npm_enabled(void) { return NPM_UP(NPM_UP_SPAN) != 0; }
 
 /* Begins a span inside another one. The first 63 bytes of the name are kept. */
 NPM_API npm_span npm_span_begin(const char* name, npm_span parent) { NPM_BEGIN(SPAN, SPAN, name, parent, NULL); }
@@ -180,9 +175,7 @@ NPM_API void npm_span_set_label(npm_span span, int label, const char* value) { N
 /* NPM_INTERNAL, the default, to NPM_CONSUMER. */
 NPM_API void npm_span_set_kind(npm_span span, int kind) { NPM_SET(KIND, (uint64_t)kind, NULL); }
 /* When a span began and ended (CLOCK_MONOTONIC), if that is not when it is begun and ended here. */
-NPM_API void npm_span_set_times(npm_span span, uint64_t start_ns, uint64_t end_ns) {
-  NPM_SET(TIMES, end_ns, &start_ns);
-}
+NPM_API void npm_span_set_times(npm_span span, uint64_t start_ns, uint64_t end_ns) { NPM_SET(TIME, end_ns, &start_ns); }
 /* Tokens that a model read and wrote; of these, those from a cache, and those of its reasoning. */
 NPM_API void npm_span_set_usage(npm_span span, uint64_t input, uint64_t output, uint64_t cached, uint64_t reasoning) {
   const uint64_t usage[4] = {input, output, cached, reasoning};
@@ -228,8 +221,7 @@ NPM_API npm_member npm_member_of(npm_span request, uint64_t own_key) {
   return member;
 }
 
-/* Reads the header `traceparent` of W3C Trace Context. If it is NULL or malformed, the result is 0, and the context is
- * zero-filled.
+/* Reads the header `traceparent` of W3C Trace Context. If it is NULL or malformed, returns 0 and a zero-filled context.
  */
 NPM_API int npm_context_from_traceparent(npm_context* context, const char* header) {
   *context = npm_span_context(npm_none());
@@ -246,8 +238,7 @@ NPM_API int npm_traceparent(npm_span span, const npm_context* otherwise, char he
 }
 /* Gives memory for more spans, which must stay until the process ends. Returns for how many: a multiple of 64. */
 NPM_API size_t npm_add_memory(void* memory, size_t bytes) {
-  if (NPM_ACTIVE && memory != NULL) return npm1_add_memory(memset(memory, 0, bytes), bytes);
-  return 0;
+  return NPM_ACTIVE && memory != NULL ? npm1_add_memory(memset(memory, 0, bytes), bytes) : 0;
 }
 #ifdef __cplusplus
 }
@@ -256,10 +247,8 @@ NPM_API size_t npm_add_memory(void* memory, size_t bytes) {
 
 /* ==== The implementation, in one file ==== */
 /* clang-format off */
-
 #if defined(NPM_IMPLEMENTATION) && NPM_ACTIVE && !defined(NPM_IMPLEMENTED)
 #define NPM_IMPLEMENTED
-
 /* Limits, which the file with NPM_IMPLEMENTATION may define otherwise. */
 #ifndef NPM_SPANS
 #define NPM_SPANS 1024 /* open at the same time; a multiple of 64. npm_add_memory() adds more */
@@ -270,7 +259,6 @@ NPM_API size_t npm_add_memory(void* memory, size_t bytes) {
 #ifndef NPM_THREADS
 #define NPM_THREADS 64 /* that record at full speed at the same time; each has 32 KiB */
 #endif
-
 /* The gate's page and the sites. A site is `nop; ret`: a tracer patches the nop, and finds six arguments in registers.
  * They are in assembly so that no optimiser can inline, clone or drop them. The linker keeps one of several copies of
  * their group of sections, and .ifndef one of two in a file, which link-time optimisation makes. The gate is alone in
@@ -282,30 +270,25 @@ NPM_API size_t npm_add_memory(void* memory, size_t bytes) {
 #define NPM_EITHER(x86, arm) arm
 #endif
 #define NPM_PAGE NPM_EITHER("4096", "65536")
+#define NPM_LANDING NPM_EITHER(".4byte 0xfa1e0ff3", "hint 34") /* endbr64, bti c */
 #define NPM_ARGUMENTS NPM_EITHER("8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9", "8@x0 8@x1 8@x2 8@x3 8@x4 8@x5")
-#if defined(__CET__) || defined(__ARM_FEATURE_BTI_DEFAULT)
-#define NPM_LANDING NPM_EITHER("endbr64\n", "hint 34\n")
-#else
-#define NPM_LANDING ""
-#endif
 #define NPM_SYMBOL(name, type) ".weak " name "\n.hidden " name "\n.type " name "," type "\n" name ":"
-#define NPM_SITE(provider, probe, semaphore)                                                                           \
+#define NPM_SITE(batch, probe, semaphore)                                                                              \
   ".section .text.npm1_sites,\"axG\",\"progbits\",npm1_sites,comdat\n.balign 16\n"                                     \
-  NPM_SYMBOL("npm1_site_" #probe, "STT_FUNC") ".cfi_startproc\n" NPM_LANDING "99: nop\nret\n.cfi_endproc\n"            \
+  NPM_SYMBOL("npm1_site_" #probe, "STT_FUNC") ".cfi_startproc\n" NPM_LANDING "\n99: nop\nret\n.cfi_endproc\n"          \
   ".size npm1_site_" #probe ", .-npm1_site_" #probe "\n"                                                               \
   ".section .note.stapsdt,\"G\",\"note\",npm1_sites,comdat\n.balign 4\n.4byte 8, 98f-97f, 3\n.asciz \"stapsdt\"\n"     \
   "97: .8byte 99b, _.stapsdt.base, npm1_gate+" #semaphore "\n"                                                         \
-  ".asciz \"" provider "\", \"" #probe "\", \"" NPM_ARGUMENTS "\"\n98: .balign 4\n"
+  ".asciz \"nopspan" batch "\", \"" #probe "\", \"" NPM_ARGUMENTS "\"\n98: .balign 4\n"
 __asm__(
   ".ifndef npm1_gate\n"
   ".section .stapsdt.base,\"aG\",\"progbits\",.stapsdt.base,comdat\n.ifndef _.stapsdt.base\n"
   NPM_SYMBOL("_.stapsdt.base", "STT_OBJECT") ".space 1\n.size _.stapsdt.base, 1\n.endif\n"
   ".section .probes,\"awG\",\"progbits\",npm1_sites,comdat\n.balign " NPM_PAGE "\n"
   NPM_SYMBOL("npm1_gate", "STT_OBJECT") ".8byte 0, 2\n.zero " NPM_PAGE "-16\n.size npm1_gate, " NPM_PAGE "\n"
-  NPM_SITE("nopspan", span_start, 0) NPM_SITE("nopspan", span_stop, 0) NPM_SITE("nopspan", span_exception, 0)
-  NPM_SITE("nopspan", event, 6) NPM_SITE("nopspan", first_token, 6) NPM_SITE("nopspan", tokens, 6)
-  NPM_SITE("nopspan", retry, 6) NPM_SITE("nopspan", tool_call, 6) NPM_SITE("nopspan", engine_request, 6)
-  NPM_SITE("nopspan", gauge, 6) NPM_SITE("nopspan", engine_step, 6) NPM_SITE("nopspan_batch", batch, 2)
+  NPM_SITE("", span_start, 0) NPM_SITE("", span_stop, 0) NPM_SITE("", span_exception, 0) NPM_SITE("", event, 6)
+  NPM_SITE("", first_token, 6) NPM_SITE("", tokens, 6) NPM_SITE("", retry, 6) NPM_SITE("", tool_call, 6)
+  NPM_SITE("", engine_request, 6) NPM_SITE("", gauge, 6) NPM_SITE("", engine_step, 6) NPM_SITE("_batch", batch, 2)
   ".text\n.endif\n");
 #define NPM_TYPE "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:.-"
 #define NPM_WEAK __attribute__((__weak__))
@@ -315,7 +298,6 @@ __asm__(
 #define NPM_TAKE(at) __atomic_load_n(at, __ATOMIC_ACQUIRE)
 #define NPM_PUBLISH(at, value) __atomic_store_n(at, value, __ATOMIC_RELEASE)
 #define NPM_SWAP(at, old, now) __atomic_compare_exchange_n(at, old, now, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)
-
 /* Functions of the C library by other names, because its headers may hide them or declare them in another way. */
 extern char* npm_getenv(const char* name) __asm__("getenv");
 extern int npm_clock_gettime(int clock, int64_t time[2]) __asm__("clock_gettime");
@@ -345,9 +327,8 @@ typedef struct npm_record { /* nopspan_span, and what nopspan_engine or nopspan_
   uint64_t first_token_ns, reserved[5], more[24];
 } npm_record;
 typedef struct npm_facts { npm_step step; uint64_t members, size; } npm_facts; /* what a record of a step has then */
-enum { NPM_ORPHAN = 0x1, NPM_REMOTE = 0x2, NPM_DROPPED = 0x10, NPM_USAGE = 0x80, NPM_FIRST_TOKEN = 0x100 };
-enum { NPM_GIVEN_TIMES = 0x200, NPM_IS_SPAN = 0x400, NPM_IS_STEP = 0x800 }; /* 0x400: it may end on another thread */
-enum { NPM_ENTRY_SPAN, NPM_ENTRY_EVENT, NPM_ENTRY_GAUGE = 3, NPM_ENTRY_STEP, NPM_ENTRY_MEMBERS };
+enum { NPM_ORPHAN = 1, NPM_REMOTE = 2, NPM_DROPPED = 0x10, NPM_USAGE = 0x80, NPM_TOKEN = 0x100, NPM_GIVEN = 0x200 };
+enum { NPM_IS_SPAN = 0x400, NPM_IS_STEP = 0x800, NPM_ENTRY_SPAN = 0, NPM_ENTRY_STEP = 4, NPM_ENTRY_MEMBERS = 5 };
 enum { NPM_WITH_TIMES = 1, NPM_WITH_USAGE = 2, NPM_WITH_TOKEN = 4, NPM_WITH_ENGINE = 8, NPM_WITH_VALUES = 16 };
 enum { NPM_WITH_STEP = 0x20, NPM_WITH_TYPE = 0x200, NPM_WITH_NAME = 0x400, NPM_WITH_MEMBERS = 0x800 };
 enum { NPM_WITH_ATTRIBUTES = 0x1000, NPM_WITH_TEXTS = 0x1f00, NPM_COUNTS_TOKENS = 0x10000 };
@@ -355,8 +336,7 @@ enum { NPM_WITH_ATTRIBUTES = 0x1000, NPM_WITH_TEXTS = 0x1f00, NPM_COUNTS_TOKENS 
 enum { NPM_LOST, NPM_NAMES = 5, NPM_TRUNCATED = 8, NPM_LABELS_OVER, NPM_IDS, NPM_UTF8 = 13, NPM_FIELDS = 15 };
 enum { NPM_MEMBERS_LOST = 26, NPM_OVER_LIMIT = 28, NPM_COUNTS = 31 };
 /* ---- Memory ---- */
-enum { NPM_SLABS = 256, NPM_LABELS = 256, NPM_KNOWN = 96 };
-enum { NPM_FREE, NPM_OPEN, NPM_CHANGING };
+enum { NPM_SLABS = 256, NPM_LABELS = 256, NPM_KNOWN = 96, NPM_FREE = 0, NPM_OPEN, NPM_CHANGING };
 /* A span. The first 256 bytes are nopspan_open, which others may read. */
 typedef struct npm_state {
   uint32_t state, generation; unsigned char trace_id[16]; uint64_t span_id, root_id, tracestate; uint16_t labels[6];
@@ -375,28 +355,24 @@ typedef struct npm_slot {
   struct { uint64_t hash; uint32_t batch, place; } known[NPM_KNOWN];
   uint64_t buffer[4096];
 } npm_slot;
-typedef char npm_limits[NPM_SPANS >= 0 && NPM_SPANS % 64 == 0 && NPM_SPANS <= 16384 &&
-                        NPM_ATTRIBUTE_BYTES % 64 == 0 && NPM_ATTRIBUTE_BYTES >= 64 &&
-                        NPM_ATTRIBUTE_BYTES <= 8192 && NPM_THREADS >= 1 ? 1 : -1]; /* an error: see above */
+typedef char npm_limits[NPM_SPANS >= 0 && NPM_SPANS % 64 == 0 && NPM_SPANS <= 16384 && NPM_ATTRIBUTE_BYTES % 64 == 0 &&
+  NPM_ATTRIBUTE_BYTES >= 64 && NPM_ATTRIBUTE_BYTES <= 8192 && NPM_THREADS >= 1 ? 1 : -1]; /* an error: see above */
 static npm_state npm_states[NPM_SPANS > 0 ? NPM_SPANS : 64] __attribute__((__aligned__(64)));
 static npm_slot npm_slots[NPM_THREADS] __attribute__((__aligned__(64)));
 static npm_slab npm_slabs[NPM_SLABS];
 static npm_label npm_labels[NPM_LABELS];
-static uint64_t npm_counts[NPM_COUNTS];
-static uint32_t npm_states_number, npm_has_parent;
+static uint64_t npm_counts[NPM_COUNTS], npm_taken; /* npm_taken: how often a thread took a slot */
+static uint32_t npm_states_number, npm_has_parent, npm_key, npm_has_key; /* npm_key: of pthread_key_create() */
 static unsigned char npm_own_page[2 * 65536]; /* a page in it is cleared by the kernel in a child process: */
 static uint64_t* npm_own; /* the process's mark (0: not made yet, 1: being made), two keys. NULL: nothing is recorded */
 #if defined(__GLIBC__)
-#define NPM_TLS __attribute__((__tls_model__("initial-exec"))) /* no call, and no memory in a signal handler */
-#else
-#define NPM_TLS
+__attribute__((__tls_model__("initial-exec"))) /* no call, and no memory in a signal handler */
 #endif
-static __thread struct { uint64_t mark; uint32_t thread_id, last, slot; } npm_self NPM_TLS; /* last: of npm_states */
-static uint32_t npm_key, npm_has_key; /* of pthread_key_create() */
-static uint64_t npm_taken; /* how often a thread took a slot */
+static __thread struct { uint64_t mark; uint32_t thread_id, last, slot; } npm_self; /* last: of npm_states */
 static npm_page* npm_the_page(void) { return (npm_page*)(void*)npm1_gate; }
 static void npm_count(int which, size_t number) { __atomic_fetch_add(&npm_counts[which], number, __ATOMIC_RELAXED); }
 static uint64_t npm_address(const void* at) { return (uint64_t)(uintptr_t)at; }
+static uint64_t npm_between(uint64_t from, uint64_t to) { return to > from ? to - from : 0; }
 static npm_state* npm_state_at(uint32_t i) { return (npm_state*)NPM_GET(&npm_slabs[i / 64].spans) + i % 64; }
 static uint64_t npm_now(void) {
   int64_t time[2];
@@ -408,9 +384,8 @@ static uint64_t npm_mix(uint64_t z) {
   return z ^ z >> 31;
 }
 static uint64_t npm_random(uint64_t* state) { /* not 0 */
-  uint64_t made;
-  do made = npm_mix((*state += UINT64_C(0x9e3779b97f4a7c15)) ^ npm_own[1]) + npm_own[2];
-  while (made == 0);
+  uint64_t made = 0;
+  while (made == 0) made = npm_mix((*state += UINT64_C(0x9e3779b97f4a7c15)) ^ npm_own[1]) + npm_own[2];
   return made;
 }
 /* Makes the number of this process. Spans that are open are those of its parent, and are forgotten. */
@@ -449,9 +424,8 @@ static size_t npm_clean(char* out, const char* text, size_t room, int controls) 
     length = code < 0x80 ? 1 : code < 0xc2 ? 0 : code < 0xe0 ? 2 : code < 0xf0 ? 3 : code < 0xf5 ? 4 : 0;
     if (length > 1) code &= 0x7fu >> length;
     for (k = 1; k < length && (in[i + k] & 0xc0) == 0x80; ++k) code = code << 6 | (in[i + k] & 0x3fu);
-    if (k < length || (length == 3 && (code < 0x800 || code >> 11 == 0x1b)) ||
-        (length == 4 && code - 0x10000 > 0xfffff) || (!controls && (code < 0x20 || (code >= 0x7f && code < 0xa0))))
-      length = 0;
+    if (k < length || (length > 2 && code >> (5 * length - 4) == 0) || code > 0x10ffff || code >> 11 == 0x1b ||
+        (!controls && (code < 0x20 || (code >= 0x7f && code < 0xa0)))) length = 0;
     if (i + length > limit) break;
     if (length == 0) out[at++] = '?', ++bad;
     memcpy(out + at, in + i, length); at += length;
@@ -537,8 +511,7 @@ NPM_COLD static void npm_take_over(npm_slot* slot) {
 /* A slot until npm_leave(): this thread's, otherwise one that no thread has, otherwise another thread's. It is another
  * one than the last time if a signal handler interrupted its use, or if there are too many threads. */
 static npm_slot* npm_enter(void) {
-  uint32_t i;
-  for (i = 0; i < 2 * NPM_THREADS; ++i) {
+  for (uint32_t i = 0; i < 2 * NPM_THREADS; ++i) {
     npm_slot* const slot = &npm_slots[(npm_self.slot + i) % NPM_THREADS];
     const int is_used = NPM_GET(&slot->header.mark) == npm_self.mark;
     const int is_mine = is_used && NPM_GET(&slot->header.thread_id) == npm_self.thread_id;
@@ -599,9 +572,7 @@ static uint64_t npm_put_once(npm_slot* slot, const char text[64], uint32_t size,
   return place | size << 16;
 }
 /* The span of an event, if it is open. */
-static const npm_state* npm_around(const npm_state* s) {
-  return s->kind == NPM_ENTRY_EVENT ? npm_state_of(s->parent) : NULL;
-}
+static const npm_state* npm_around(const npm_state* s) { return s->kind == NPM_EVENT ? npm_state_of(s->parent) : NULL; }
 /* Writes an entry, after the nopspan_request and nopspan_form that it shares with others. Of the members of a step, it
  * has those from `at`, up to 512. Returns where the next ones begin. */
 static uint32_t npm_write(npm_slot* slot, const npm_state* s, const uint64_t times[3], const npm_facts* facts,
@@ -630,9 +601,9 @@ static uint32_t npm_write(npm_slot* slot, const npm_state* s, const uint64_t tim
     parts |= NPM_WITH_TIMES, memcpy(end, times, 16), end += 2;
   if (at == 0 && s->flags & NPM_USAGE)
     parts |= NPM_WITH_USAGE | (s->usage_below ? 0 : NPM_COUNTS_TOKENS), memcpy(end, s->usage, 32), end += 4;
-  if (at == 0 && s->flags & NPM_FIRST_TOKEN) parts |= NPM_WITH_TOKEN, *end++ = s->first_token_ns;
+  if (at == 0 && s->flags & NPM_TOKEN) parts |= NPM_WITH_TOKEN, *end++ = s->first_token_ns;
   if (at == 0 && s->times_size != 0) parts |= NPM_WITH_ENGINE, memcpy(end, &s->times, 56), end += 7;
-  if (kind == NPM_ENTRY_GAUGE) parts |= NPM_WITH_VALUES, memcpy(end, s->usage, 16), end += 2;
+  if (kind == NPM_GAUGE) parts |= NPM_WITH_VALUES, memcpy(end, s->usage, 16), end += 2;
   if (kind == NPM_ENTRY_MEMBERS) parts |= NPM_WITH_VALUES, *end++ = 0, *end++ = at;
   if (kind == NPM_ENTRY_STEP) parts |= NPM_WITH_STEP, memcpy(end, &facts->step, 128), end += 16;
   parts |= (type != 0 ? NPM_WITH_TYPE : 0) | (count != 0 ? NPM_WITH_MEMBERS : 0) | (around != NULL ? NPM_WITH_NAME : 0);
@@ -675,12 +646,12 @@ static uint32_t npm_write(npm_slot* slot, const npm_state* s, const uint64_t tim
 static void npm_fire(int probe, npm_site* site, const npm_state* s, uint64_t a2, uint64_t a4, const npm_facts* facts) {
   static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
   const npm_state* const around = npm_around(s); npm_slot* const slot = npm_enter();
-  uint32_t i, bits = 0, held = 0, at = 0; npm_record r;
+  uint32_t i, bits = 0, held = 0, at = 0; uint64_t a0; npm_record r;
   if (slot == NULL) return;
   memset(&r, 0, sizeof(r)); r.size = offsetof(npm_record, reserved), r.flags = s->flags, r.status = s->status;
   r.span_id = s->span_id, r.parent_id = s->parent_id, r.root_id = s->root_id;
   r.start_ns = around != NULL ? around->start_ns : s->start_ns;
-  r.duration_ns = s->end_ns > s->start_ns ? s->end_ns - s->start_ns : 0, r.first_token_ns = s->first_token_ns;
+  r.duration_ns = npm_between(s->start_ns, s->end_ns), r.first_token_ns = s->first_token_ns;
   r.sequence_id = slot->header.sequence_id, r.sequence = slot->sequence[probe]++;
   for (i = 0; s->root_id != 0 && i < 17; ++i) /* a last zero byte fills up the last digit */
     for (bits = bits << 8 | (i < 16 ? s->trace_id[i] : 0u), held += 8; held >= 6 && at < 22; held -= 6)
@@ -695,9 +666,8 @@ static void npm_fire(int probe, npm_site* site, const npm_state* s, uint64_t a2,
   if (s->flags & NPM_USAGE) memcpy(r.usage, s->usage, sizeof(r.usage));
   if (facts != NULL) memcpy(r.more, facts, sizeof(*facts));
   else memcpy(r.more, &s->times_size, 8 + sizeof(s->times));
-  npm_call(site, s->kind == NPM_ENTRY_GAUGE || facts != NULL ? r.labels[0] : npm_address(r.request_id), r.name, a2,
-           r.labels[1], a4, &r);
-  npm_leave(slot);
+  a0 = s->kind == NPM_GAUGE || facts != NULL ? r.labels[0] : npm_address(r.request_id);
+  npm_call(site, a0, r.name, a2, r.labels[1], a4, &r); npm_leave(slot);
 }
 /* ---- Spans ---- */
 /* Takes a free state. This is usually the state that this thread used last. */
@@ -750,10 +720,9 @@ NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const
     }
     s->span_id = npm_random(&s->random);
     if (s->root_id == 0) s->root_id = s->span_id;
-  } else if (of != NULL) { /* an event has the ids of its span */
-    s->parent_id = of->parent_id, s->flags |= of->flags & (NPM_ORPHAN | NPM_REMOTE);
-  } else {
-    s->parent_id = 0;
+  } else { /* an event has the ids of its span */
+    s->parent_id = of != NULL ? of->parent_id : 0;
+    s->flags |= of != NULL ? of->flags & (NPM_ORPHAN | NPM_REMOTE) : 0;
   }
   s->flags |= (s->trace_flags & 1u) << 6 | (s->trace_flags & 2u) << 15; NPM_PUBLISH(&s->state, NPM_OPEN);
   if (NPM_UP(0xffff) && s->flags & NPM_IS_SPAN) npm_fire(0, npm1_site_span_start, s, s->start_ns, s->span_id, NULL);
@@ -773,31 +742,28 @@ static void npm_complete(npm_step* step, npm_member* members, uint32_t count) {
   step->size = offsetof(npm_step, reserved), step->members = count, step->members_with_prefill = front;
   if (step->batch_size == 0) step->batch_size = count + step->dropped;
   for (i = 0; i < 4; ++i) facts[i] += facts[i] == 0 ? sums[i] : 0;
-  if (step->kind == 0 && sums[0] + sums[1] != 0) step->kind = (front != 0) | (front != count) << 1;
-  if (step->kind == 0) step->kind = (facts[0] != 0) | (facts[1] != 0) << 1;
+  if (step->kind == 0 && sums[0] + sums[1] != 0) step->kind = (front != 0 ? 1u : 0u) | (front != count ? 2u : 0u);
+  if (step->kind == 0) step->kind = (facts[0] != 0 ? 1u : 0u) | (facts[1] != 0 ? 2u : 0u);
 }
 /* Reports the end of a span, or an event, that nobody changes any more. */
 static void npm_report(npm_state* s, const npm_facts* facts) {
   const uint64_t gate = NPM_GET(&npm1_gate[0]), points = gate & NPM_UP_POINTS, now = npm_now();
-  const int is_span = (s->flags & NPM_IS_SPAN) != 0;
+  const uint64_t first_ns = s->flags & NPM_TOKEN ? s->start_ns + s->first_token_ns : 0;
   npm_state* above = s->flags & NPM_USAGE ? npm_state_of(s->parent) : NULL; npm_slot* slot;
-  uint64_t times[3] = {now, 0, now}, first; uint32_t at = 0; /* times: start, duration, now */
+  uint64_t times[3] = {now, 0, now}; uint32_t at = 0; /* start, duration, now */
   if (s->end_ns == 0) s->end_ns = now;
-  if (is_span) times[0] = s->start_ns, times[1] = s->end_ns > s->start_ns ? s->end_ns - s->start_ns : 0;
+  if (s->flags & NPM_IS_SPAN) times[0] = s->start_ns, times[1] = npm_between(s->start_ns, s->end_ns);
   if ((gate & NPM_UP_SPAN) == 0) NPM_PUBLISH(&npm_the_page()->raised_ns, 0);
   for (; above != NULL && !NPM_GET(&above->usage_below); above = npm_state_of(above->parent))
     __atomic_store_n(&above->usage_below, 1, __ATOMIC_RELAXED);
-  if (points && s->kind == NPM_ENTRY_GAUGE) npm_fire(7, npm1_site_gauge, s, s->usage[0], s->usage[1], NULL);
-  if (points && s->kind == NPM_ENTRY_EVENT) npm_fire(2, npm1_site_event, s, now, s->span_id, NULL);
+  if (points && s->kind == NPM_GAUGE) npm_fire(7, npm1_site_gauge, s, s->usage[0], s->usage[1], NULL);
+  if (points && s->kind == NPM_EVENT) npm_fire(2, npm1_site_event, s, now, s->span_id, NULL);
   if (points && facts != NULL) npm_fire(3, npm1_site_engine_step, s, times[1], facts->step.members, facts);
   if (points && s->flags & NPM_USAGE && !s->usage_below)
     npm_fire(4, npm1_site_tokens, s, s->usage[0], s->usage[1], NULL);
-  if (points && s->times_size != 0) {
-    first = s->flags & NPM_FIRST_TOKEN ? s->start_ns + s->first_token_ns : 0;
-    first = first > s->times.arrival_ns ? first - s->times.arrival_ns : 0;
-    npm_fire(5, npm1_site_engine_request, s, times[1], first, NULL);
-  }
-  if (gate & 0xffff && is_span) npm_fire(1, npm1_site_span_stop, s, times[1], s->status, NULL);
+  if (points && s->times_size != 0)
+    npm_fire(5, npm1_site_engine_request, s, times[1], npm_between(s->times.arrival_ns, first_ns), NULL);
+  if (gate & 0xffff && s->flags & NPM_IS_SPAN) npm_fire(1, npm1_site_span_stop, s, times[1], s->status, NULL);
   slot = npm_enter();
   if (slot == NULL) { npm_count(NPM_LOST, 1); return; }
   if (gate & NPM_UP_BATCH)
@@ -823,8 +789,7 @@ NPM_GLOBAL void npm1_end(npm_span span, int status, const char* why, const npm_s
     npm_complete(&facts.step, members, most);
   }
   s->status = (uint32_t)status;
-  if (status == NPM_ERROR && why != NULL && strspn(why, NPM_TYPE) != strlen(why))
-    why = "_OTHER", npm_count(NPM_NAMES, 1);
+  if (status == NPM_ERROR && why != NULL && why[strspn(why, NPM_TYPE)] != '\0') why = "_OTHER", npm_count(NPM_NAMES, 1);
   if (why != NULL) npm_clean_name(s->error_type, why);
   npm_report(s, s->flags & NPM_IS_STEP ? &facts : NULL); npm_release(s);
 }
@@ -883,19 +848,18 @@ NPM_GLOBAL void npm1_attribute(npm_span span, const char* key, int type, const v
   npm_give_back(s);
 }
 NPM_GLOBAL void npm1_set(npm_span span, int what, uint64_t which, const void* value) {
-  npm_state* const s = npm_take(span);
-  uint64_t start = 0, now = 0;
+  npm_state* const s = npm_take(span); uint64_t start = 0;
   if (s == NULL) return;
   if (what == NPM_SET_LABEL && which < 3) s->labels[which] = npm_label_of((const char*)value);
   if ((s->flags & NPM_IS_SPAN) == 0) what = NPM_SET_LABEL; /* an event has nothing else */
   if (what == NPM_SET_KIND && which < 6) s->flags = (s->flags & ~0x7000u) | (uint32_t)which << 12;
-  if (what == NPM_SET_TIMES) memcpy(&start, value, 8), s->end_ns = which, s->flags |= NPM_GIVEN_TIMES;
+  if (what == NPM_SET_TIME) memcpy(&start, value, 8), s->end_ns = which, s->flags |= NPM_GIVEN;
   if (start != 0) s->start_ns = start;
   if (what == NPM_SET_USAGE) memcpy(s->usage, value, sizeof(s->usage)), s->flags |= NPM_USAGE;
   if (what == NPM_SET_ENGINE && value != NULL) memcpy(&s->times, value, sizeof(s->times)), s->times_size = 320;
   if (s->times_size != 0 && s->times.arrival_ns == 0) s->times.arrival_ns = s->start_ns;
-  if (what == NPM_SET_FIRST_TOKEN && (s->flags & NPM_FIRST_TOKEN) == 0) {
-    now = npm_now(); s->first_token_ns = now > s->start_ns ? now - s->start_ns : 0; s->flags |= NPM_FIRST_TOKEN;
+  if (what == NPM_SET_FIRST_TOKEN && (s->flags & NPM_TOKEN) == 0) {
+    s->first_token_ns = npm_between(s->start_ns, npm_now()), s->flags |= NPM_TOKEN;
     if (NPM_UP(NPM_UP_POINTS)) npm_fire(6, npm1_site_first_token, s, s->first_token_ns, 1, NULL);
   }
   npm_give_back(s);
@@ -908,18 +872,18 @@ NPM_GLOBAL void npm1_gauge(const char* engine, const char* name, int64_t value, 
   npm_report(s, NULL); npm_release(s);
 }
 /* ---- Contexts ---- */
+static const char npm_hex[] = "0123456789abcdef", npm_w3c[] = "00-00000000000000000000000000000000-0000000000000000-00";
 NPM_GLOBAL int npm1_read_traceparent(npm_context* context, const char* header) {
-  static const char form[] = "00-00000000000000000000000000000000-0000000000000000-00", digits[] = "0123456789abcdef";
-  unsigned char bytes[27] = {0}; const char* digit; uint64_t halves[3] = {0, 0, 0}; size_t i, at = 0;
+  unsigned char bytes[27] = {0}; const char* digit; uint64_t halves[3]; size_t i, at = 0;
   header += strspn(header, " \t");
-  for (i = 0; form[i] != '\0'; ++i) {
-    digit = header[i] != '\0' ? strchr(digits, header[i]) : NULL;
-    if (form[i] == '-' ? header[i] != '-' : digit == NULL) break;
-    if (form[i] != '-') bytes[at / 2] = (unsigned char)(bytes[at / 2] << 4 | (digit - digits)), ++at;
+  for (i = 0; npm_w3c[i] != '\0'; ++i) {
+    digit = header[i] != '\0' ? strchr(npm_hex, header[i]) : NULL;
+    if (npm_w3c[i] == '-' ? header[i] != '-' : digit == NULL) break;
+    if (npm_w3c[i] != '-') bytes[at / 2] = (unsigned char)(bytes[at / 2] << 4 | (digit - npm_hex)), ++at;
   }
   memcpy(halves, bytes + 1, 24);
-  if (form[i] == '\0' && header[i + strspn(header + i, " \t")] != '\0' && (bytes[0] == 0 || header[i] != '-')) i = 0;
-  if (form[i] != '\0' || bytes[0] == 0xff || (halves[0] | halves[1]) == 0 || halves[2] == 0) {
+  if (npm_w3c[i] == '\0' && header[i + strspn(header + i, " \t")] != '\0' && (bytes[0] == 0 || header[i] != '-')) i = 0;
+  if (npm_w3c[i] != '\0' || bytes[0] == 0xff || (halves[0] | halves[1]) == 0 || halves[2] == 0) {
     if (*header != '\0') npm_count(NPM_IDS, 1);
     return 0;
   }
@@ -928,14 +892,12 @@ NPM_GLOBAL int npm1_read_traceparent(npm_context* context, const char* header) {
   return context->bits = 1;
 }
 NPM_GLOBAL int npm1_write_traceparent(const npm_context* context, char* header) {
-  const uint64_t span_id = __builtin_bswap64(context->span_id); unsigned char bytes[26] = {0}; uint32_t i;
+  const uint64_t span_id = __builtin_bswap64(context->span_id); unsigned char bytes[26] = {0}; uint32_t i, at = 0;
   if ((context->bits & 1) == 0) return 0;
   memcpy(bytes + 1, context->trace_id, 16); memcpy(bytes + 17, &span_id, 8); bytes[25] = context->trace_flags;
-  for (i = 0; i < 26; ++i) {
-    *header++ = "0123456789abcdef"[bytes[i] >> 4]; *header++ = "0123456789abcdef"[bytes[i] & 15]; *header++ = '-';
-    if (i != 0 && i != 16 && i != 24) --header;
-  }
-  *header = '\0';
+  for (i = 0; npm_w3c[i] != '\0'; ++i, at += npm_w3c[i - 1] != '-')
+    header[i] = npm_w3c[i] == '-' ? '-' : npm_hex[at % 2 == 0 ? bytes[at / 2] >> 4 : bytes[at / 2] & 15];
+  header[i] = '\0';
   return 1;
 }
 /* ---- The process ---- */
@@ -964,23 +926,20 @@ NPM_GLOBAL __attribute__((__constructor__(101))) void npm1_load(void) {
   page->open_slabs = npm_address(npm_slabs), page->open_size = NPM_SLABS | (uint64_t)sizeof(npm_state) << 32;
   page->labels = npm_address(npm_labels), page->labels_size = NPM_LABELS | (uint64_t)sizeof(npm_label) << 32;
   page->process_mark = npm_address(own); page->raised_ns = page->gate != 0;
-  page->flags = npm_has("LD_PRELOAD", "/vgpreload_"); /* Valgrind, which a tracer's breakpoint would end */
+  page->flags = (uint64_t)npm_has("LD_PRELOAD", "/vgpreload_"); /* Valgrind, which a tracer's breakpoint would end */
   page->magic = UINT64_C(0x455441474e50534e); page->size = sizeof(*page);
   if (npm_has("NOPSPAN_DISABLE", "1")) return;
   if (npm_syscall(NPM_EITHER(28, 233), own, size, 18) != 0) return; /* madvise(), MADV_WIPEONFORK: since Linux 4.14 */
   if (npm_key_create != NULL && npm_key_delete != NULL && npm_setspecific != NULL)
     npm_has_key = npm_key_create(&npm_key, npm_end_thread) == 0;
   npm_own = (uint64_t*)(void*)own; npm_enter_process(); /* here: a sandbox may forbid these system calls later */
-  if (npm_has("NOPSPAN_KEEP_OPEN", "1")) {
-    page->raised_ns = 1;
-    __atomic_fetch_or(&npm1_gate[0], UINT64_C(1) << 33, __ATOMIC_RELAXED);
-  }
+  if (!npm_has("NOPSPAN_KEEP_OPEN", "1")) return;
+  page->raised_ns = 1; __atomic_fetch_or(&npm1_gate[0], UINT64_C(1) << 33, __ATOMIC_RELAXED);
 }
 /* At exit() and dlclose(). Only for the program itself it is known to be the former, so its open spans end here. */
 NPM_GLOBAL __attribute__((__destructor__(101))) void npm1_unload(void) {
   const int is_program = npm_address(npm_program) + npm_program[4] == npm_getauxval(3); /* AT_PHDR */
-  const uint64_t mark = npm_own != NULL && NPM_GET(&npm_own[0]) > 1 ? npm_enter_process() : 0;
-  uint32_t i;
+  const uint64_t mark = npm_own != NULL && NPM_GET(&npm_own[0]) > 1 ? npm_enter_process() : 0; uint32_t i;
   for (i = 0; mark != 0 && is_program && i < npm_states_number; ++i) {
     npm_state* const s = npm_state_at(i); uint32_t open = NPM_OPEN;
     if (npm_slabs[i / 64].free >> i % 64 & 1) continue; /* it was never used */
