@@ -36,7 +36,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-
 #define NPM_VERSION 0x000300 /* major, minor, patch */
 
 #if !defined(NPM_DISABLE) && defined(__linux__) && !defined(__ANDROID__) && defined(__GNUC__) && defined(__LP64__) && \
@@ -58,12 +57,12 @@
 #define NPM_PUT(type, values, count) NPM_IF(span, npm1_attribute(span, key, type, values, count))
 #define NPM_BEGIN(up, what, name, parent, context) \
   return NPM_UP(NPM_UP_##up) ? npm1_begin(NPM_##what, name, parent, context) : npm1_no(1)
+#define NPM_BEGIN_IN(up, what, name, context) NPM_BEGIN(up, what, name, npm_none(), context)
 #define NPM_UP_BATCH UINT64_C(0xffff0000)
 #define NPM_UP_POINTS UINT64_C(0xffff000000000000)
 #define NPM_UP_SPAN UINT64_C(0xffffffffff)
 #define NPM_UP_ENGINE (NPM_UP_SPAN | NPM_UP_POINTS)
 #define NPM_UP_EVENT (NPM_UP_BATCH | NPM_UP_POINTS)
-
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -73,9 +72,7 @@ typedef struct npm_span {
   void* state; /* NULL: it is not recorded */
   uint32_t generation, began;
 } npm_span;
-
-/* A place in a trace. If it is zero-filled, there is no trace. All but `span` is as in nopspan_open of the probe ABI.
- */
+/* A place in a trace. If it is zero-filled, there is no trace. What is before `span` is as in nopspan_open. */
 typedef struct npm_context {
   unsigned char trace_id[16];
   uint64_t span_id, root_id, reserved; /* root_id 0: span_id is another process's */
@@ -83,12 +80,10 @@ typedef struct npm_context {
   uint8_t trace_flags, bits, reserved_2[2]; /* bits 1: it has a trace id; 2: a span began here that was not recorded */
   npm_span span;
 } npm_context;
-
 /* The times (ns) and counts of a request in an engine. arrival_ns is CLOCK_MONOTONIC; 0: when its span began. */
 typedef struct npm_times {
   uint64_t arrival_ns, queue_ns, prefill_ns, decode_ns, prefill_tokens, decode_tokens, preemptions;
 } npm_times;
-
 /* The facts of a step, one forward pass of an engine. 0 means unknown. If kind, batch_size or one of the four token
  * counts is 0, the sum of the members is used. npm_step_end() sets size, members, members_with_prefill and dropped. */
 typedef struct npm_step {
@@ -100,29 +95,24 @@ typedef struct npm_step {
   uint64_t host_ns, device_ns, kv_used; /* kv_used: cells of the KV cache that are in use */
   uint64_t reserved[3];
 } npm_step;
-
 /* The work of a step for one request. npm_member_of() makes one. */
 typedef struct npm_member {
   uint64_t request;
   uint32_t prefill_tokens, context_tokens; /* context_tokens: in the KV cache before the step */
   uint16_t decode_tokens, drafted_tokens, accepted_tokens, flags;
 } npm_member;
-
 enum { NPM_ENGINE, NPM_MODEL, NPM_TENANT };                                    /* labels */
 enum { NPM_INTERNAL = 1, NPM_SERVER, NPM_CLIENT, NPM_PRODUCER, NPM_CONSUMER }; /* kinds, with OpenTelemetry's numbers */
-/* These and the next are internal: what begins, as flags of the probe ABI << 8, and the kind of the entry in a batch.
- */
+/* The next ones are internal. These are what begins: flags of the probe ABI << 8, and the kind of the entry. */
 enum { NPM_EVENT = 1, NPM_GAUGE = 3, NPM_SPAN = 0x140000, NPM_REQUEST = 0x240000, NPM_STEP = 0x1c0004 };
 enum { NPM_OK, NPM_ERROR, NPM_CANCELLED };
 enum { NPM_TEXT = 1, NPM_BOOL, NPM_INT, NPM_DOUBLE };
 enum { NPM_SET_LABEL, NPM_SET_KIND, NPM_SET_TIME, NPM_SET_USAGE, NPM_SET_ENGINE, NPM_SET_FIRST_TOKEN };
-
 /* The number in these names changes with what they share, because a program may have several copies of this header. */
 extern NPM_HIDDEN uint64_t npm1_gate[];
 typedef void npm_site(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
-extern NPM_HIDDEN npm_site npm1_site_span_start, npm1_site_span_stop, npm1_site_event, npm1_site_first_token;
-extern NPM_HIDDEN npm_site npm1_site_tokens, npm1_site_engine_request, npm1_site_gauge, npm1_site_engine_step;
-extern NPM_HIDDEN npm_site npm1_site_batch;
+extern NPM_HIDDEN npm_site npm1_site_span_start, npm1_site_span_stop, npm1_site_event, npm1_site_gauge, npm1_site_batch;
+extern NPM_HIDDEN npm_site npm1_site_tokens, npm1_site_first_token, npm1_site_engine_request, npm1_site_engine_step;
 NPM_HIDDEN void npm1_load(void), npm1_unload(void);
 NPM_HIDDEN npm_span npm1_begin(int what, const char* name, npm_span parent, const npm_context* context);
 NPM_HIDDEN void npm1_end(npm_span, int status, const char* why, const npm_step*, npm_member*, size_t members);
@@ -147,7 +137,7 @@ NPM_API int npm_enabled(void) { return NPM_UP(NPM_UP_SPAN) != 0; }
 NPM_API npm_span npm_span_begin(const char* name, npm_span parent) { NPM_BEGIN(SPAN, SPAN, name, parent, NULL); }
 /* The same for a parent in another process. */
 NPM_API npm_span npm_span_begin_in(const char* name, const npm_context* parent) {
-  NPM_BEGIN(SPAN, SPAN, name, npm_none(), parent);
+  NPM_BEGIN_IN(SPAN, SPAN, name, parent);
 }
 
 /* Ends a span. One that is open when the program exits is reported as cancelled. */
@@ -204,7 +194,7 @@ NPM_API void npm_counter(const char* engine, const char* name, int64_t total) {
 
 /* Begins the span of a request in an engine, `engine.request`. `parent` may be NULL. Set its engine and model. */
 NPM_API npm_span npm_request_begin(const npm_context* parent) {
-  NPM_BEGIN(ENGINE, REQUEST, "engine.request", npm_none(), parent);
+  NPM_BEGIN_IN(ENGINE, REQUEST, "engine.request", parent);
 }
 NPM_API void npm_request_set_times(npm_span span, const npm_times* times) { NPM_SET(ENGINE, 0, times); }
 /* Begins a step, `engine.step`. Set its engine. */
@@ -260,10 +250,9 @@ NPM_API size_t npm_add_memory(void* memory, size_t bytes) {
 #define NPM_THREADS 64 /* that record at full speed at the same time; each has 32 KiB */
 #endif
 /* The gate's page and the sites. A site is `nop; ret`: a tracer patches the nop, and finds six arguments in registers.
- * They are in assembly so that no optimiser can inline, clone or drop them. The linker keeps one of several copies of
- * their group of sections, and .ifndef one of two in a file, which link-time optimisation makes. The gate is alone in
- * its page, because lld maps a page twice. The nop has one byte, because the kernel replaces a longer one by a call,
- * which overwrites the red zone of a function. */
+ * They are in assembly, so that no optimiser can inline, clone or drop them. The linker keeps one of several copies of
+ * their group of sections, and .ifndef one of two in a file, which link-time optimisation makes. lld maps a page twice,
+ * so the gate has its own. A nop of more bytes would become a call, which overwrites the red zone of a function. */
 #if defined(__x86_64__)
 #define NPM_EITHER(x86, arm) x86
 #else
@@ -276,9 +265,8 @@ NPM_API size_t npm_add_memory(void* memory, size_t bytes) {
 #define NPM_SITE(batch, probe, semaphore)                                                                              \
   ".section .text.npm1_sites,\"axG\",\"progbits\",npm1_sites,comdat\n.balign 16\n"                                     \
   NPM_SYMBOL("npm1_site_" #probe, "STT_FUNC") ".cfi_startproc\n" NPM_LANDING "\n99: nop\nret\n.cfi_endproc\n"          \
-  ".size npm1_site_" #probe ", .-npm1_site_" #probe "\n"                                                               \
-  ".section .note.stapsdt,\"G\",\"note\",npm1_sites,comdat\n.balign 4\n.4byte 8, 98f-97f, 3\n.asciz \"stapsdt\"\n"     \
-  "97: .8byte 99b, _.stapsdt.base, npm1_gate+" #semaphore "\n"                                                         \
+  ".size npm1_site_" #probe ", .-npm1_site_" #probe "\n.section .note.stapsdt,\"G\",\"note\",npm1_sites,comdat\n"      \
+  ".balign 4\n.4byte 8, 98f-97f, 3\n.asciz \"stapsdt\"\n97: .8byte 99b, _.stapsdt.base, npm1_gate+" #semaphore "\n"   \
   ".asciz \"nopspan" batch "\", \"" #probe "\", \"" NPM_ARGUMENTS "\"\n98: .balign 4\n"
 __asm__(
   ".ifndef npm1_gate\n"
@@ -293,7 +281,6 @@ __asm__(
 #define NPM_TYPE "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_:.-"
 #define NPM_WEAK __attribute__((__weak__))
 #define NPM_GLOBAL NPM_HIDDEN NPM_WEAK __attribute__((__noinline__))
-#define NPM_COLD __attribute__((__cold__, __noinline__))
 #define NPM_GET(at) __atomic_load_n(at, __ATOMIC_RELAXED)
 #define NPM_TAKE(at) __atomic_load_n(at, __ATOMIC_ACQUIRE)
 #define NPM_PUBLISH(at, value) __atomic_store_n(at, value, __ATOMIC_RELEASE)
@@ -313,7 +300,6 @@ typedef struct npm_page {
   uint64_t gate, abi_version, size, library_version, threads, process_mark, stats, stats_count, memory_bytes, magic;
   uint64_t open_slabs, open_size, labels, labels_size, raised_ns, label_keys, warnings, warnings_size, flags;
 } npm_page;
-typedef struct npm_slab { uint64_t spans, free; } npm_slab;
 typedef struct npm_label { uint64_t reserved; uint32_t size, number; char text[64]; } npm_label;
 typedef struct npm_thread {
   uint64_t magic; uint32_t size, thread_id;
@@ -332,14 +318,11 @@ enum { NPM_IS_SPAN = 0x400, NPM_IS_STEP = 0x800, NPM_ENTRY_SPAN = 0, NPM_ENTRY_S
 enum { NPM_WITH_TIMES = 1, NPM_WITH_USAGE = 2, NPM_WITH_TOKEN = 4, NPM_WITH_ENGINE = 8, NPM_WITH_VALUES = 16 };
 enum { NPM_WITH_STEP = 0x20, NPM_WITH_TYPE = 0x200, NPM_WITH_NAME = 0x400, NPM_WITH_MEMBERS = 0x800 };
 enum { NPM_WITH_ATTRIBUTES = 0x1000, NPM_WITH_TEXTS = 0x1f00, NPM_COUNTS_TOKENS = 0x10000 };
-/* Places in the counts, which are those of nopspan::Stats. */
 enum { NPM_LOST, NPM_NAMES = 5, NPM_TRUNCATED = 8, NPM_LABELS_OVER, NPM_IDS, NPM_UTF8 = 13, NPM_FIELDS = 15 };
-enum { NPM_MEMBERS_LOST = 26, NPM_OVER_LIMIT = 28, NPM_COUNTS = 31 };
-/* ---- Memory ---- */
+enum { NPM_MEMBERS_LOST = 26, NPM_OVER_LIMIT = 28, NPM_COUNTS = 31 }; /* places in nopspan::Stats */
 enum { NPM_SLABS = 256, NPM_LABELS = 256, NPM_KNOWN = 96, NPM_FREE = 0, NPM_OPEN, NPM_CHANGING };
-/* A span. The first 256 bytes are nopspan_open, which others may read. */
-typedef struct npm_state {
-  uint32_t state, generation; unsigned char trace_id[16]; uint64_t span_id, root_id, tracestate; uint16_t labels[6];
+typedef struct npm_state { /* a span; its first 256 bytes are nopspan_open, which others may read */
+  uint32_t state, generation; uint64_t trace_id[2], span_id, root_id, tracestate; uint16_t labels[6];
   uint8_t trace_flags, context_bits, reserved[2]; uint64_t parent_id, mark, start_ns, first_token_ns, output_tokens;
   uint32_t flags, thread_id, reserved_2[3], name_size; char name[64], foreign_id[64];
   const void* owner; /* npm_slabs of the copy of this header that has the state */
@@ -347,19 +330,16 @@ typedef struct npm_state {
   npm_span parent; uint32_t place, status, attribute_bytes; uint8_t kind, usage_below, busy, reserved_3;
   char error_type[64]; unsigned char attributes[NPM_ATTRIBUTE_BYTES];
 } npm_state;
-/* The buffer of a thread, and a table of what is in it that several entries share. */
-typedef struct npm_slot {
+typedef struct npm_slot { /* the buffer of a thread, and a table of what is in it that several entries share */
   npm_thread header; uint64_t sequence[8], awaited_root, longest_root_ns, flushed_ns;
-  uint32_t locked, batch, errors, awaiting, elsewhere, announced;
-  uint64_t* at; /* where the buffer is written next */
-  struct { uint64_t hash; uint32_t batch, place; } known[NPM_KNOWN];
-  uint64_t buffer[4096];
+  uint32_t locked, batch, errors, awaiting, elsewhere, announced; uint64_t* at; /* where the buffer is written next */
+  struct { uint64_t hash; uint32_t batch, place; } known[NPM_KNOWN]; uint64_t buffer[4096];
 } npm_slot;
 typedef char npm_limits[NPM_SPANS >= 0 && NPM_SPANS % 64 == 0 && NPM_SPANS <= 16384 && NPM_ATTRIBUTE_BYTES % 64 == 0 &&
   NPM_ATTRIBUTE_BYTES >= 64 && NPM_ATTRIBUTE_BYTES <= 8192 && NPM_THREADS >= 1 ? 1 : -1]; /* an error: see above */
 static npm_state npm_states[NPM_SPANS > 0 ? NPM_SPANS : 64] __attribute__((__aligned__(64)));
 static npm_slot npm_slots[NPM_THREADS] __attribute__((__aligned__(64)));
-static npm_slab npm_slabs[NPM_SLABS];
+static struct { uint64_t spans, free; } npm_slabs[NPM_SLABS]; /* struct nopspan_slab */
 static npm_label npm_labels[NPM_LABELS];
 static uint64_t npm_counts[NPM_COUNTS], npm_taken; /* npm_taken: how often a thread took a slot */
 static uint32_t npm_states_number, npm_has_parent, npm_key, npm_has_key; /* npm_key: of pthread_key_create() */
@@ -375,8 +355,7 @@ static uint64_t npm_address(const void* at) { return (uint64_t)(uintptr_t)at; }
 static uint64_t npm_between(uint64_t from, uint64_t to) { return to > from ? to - from : 0; }
 static npm_state* npm_state_at(uint32_t i) { return (npm_state*)NPM_GET(&npm_slabs[i / 64].spans) + i % 64; }
 static uint64_t npm_now(void) {
-  int64_t time[2];
-  npm_clock_gettime(1, time); /* CLOCK_MONOTONIC */
+  int64_t time[2]; npm_clock_gettime(1, time); /* CLOCK_MONOTONIC */
   return (uint64_t)time[0] * 1000000000 + (uint64_t)time[1];
 }
 static uint64_t npm_mix(uint64_t z) {
@@ -389,7 +368,7 @@ static uint64_t npm_random(uint64_t* state) { /* not 0 */
   return made;
 }
 /* Makes the number of this process. Spans that are open are those of its parent, and are forgotten. */
-NPM_COLD static uint64_t npm_make_mark(void) {
+__attribute__((__cold__, __noinline__)) static uint64_t npm_make_mark(void) {
   const int error = *npm_errno(); uint64_t none = 0, random[3], at; unsigned i;
   if (!NPM_SWAP(&npm_own[0], &none, 1)) return 0;
   for (i = 0; i < 3; ++i) random[i] = npm_mix(npm_now() ^ npm_address(&random[i]));
@@ -400,16 +379,14 @@ NPM_COLD static uint64_t npm_make_mark(void) {
   for (at = npm_has_parent ? npm_the_page()->threads : 0; at != 0; at = ((npm_slot*)at)->header.next_thread)
     ((npm_slot*)at)->header.mark = ((npm_slot*)at)->locked = 0;
   npm_has_parent = 1; /* the next one is made by a child process */
-  NPM_PUBLISH(&npm_own[0], random[0] | 2);
-  return random[0] | 2;
+  return NPM_PUBLISH(&npm_own[0], random[0] | 2), random[0] | 2;
 }
 /* This process and thread. 0: nothing can be recorded. */
 static uint64_t npm_enter_process(void) {
   uint64_t mark = npm_own != NULL ? NPM_TAKE(&npm_own[0]) : 1;
   if (__builtin_expect(mark < 2, 0)) mark = mark == 0 ? npm_make_mark() : 0;
   if (__builtin_expect(npm_self.mark != mark, 0) && mark != 0) {
-    npm_self.thread_id = (uint32_t)npm_syscall(NPM_EITHER(186, 178)); /* gettid() */
-    npm_self.mark = mark;
+    npm_self.thread_id = (uint32_t)npm_syscall(NPM_EITHER(186, 178)), npm_self.mark = mark; /* gettid() */
     if (npm_has_key) npm_setspecific(npm_key, npm_slabs);
   }
   return mark;
@@ -427,9 +404,8 @@ static size_t npm_clean(char* out, const char* text, size_t room, int controls) 
     if (k < length || (length > 2 && code >> (5 * length - 4) == 0) || code > 0x10ffff || code >> 11 == 0x1b ||
         (!controls && (code < 0x20 || (code >= 0x7f && code < 0xa0)))) length = 0;
     if (i + length > limit) break;
-    if (length == 0) out[at++] = '?', ++bad;
-    memcpy(out + at, in + i, length); at += length;
-    if (length == 0) length = 1;
+    if (length != 0) memcpy(out + at, in + i, length), at += length;
+    else out[at++] = '?', ++bad, length = 1;
   }
   if (size >= room) memcpy(out + at, "\xe2\x80\xa6", 3), at += 3, npm_count(NPM_TRUNCATED, 1);
   if (bad != 0) npm_count(NPM_UTF8, 1);
@@ -447,13 +423,11 @@ static uint16_t npm_label_of(const char* value) {
   char text[64]; const uint32_t size = npm_clean_name(text, value); uint32_t i;
   for (i = 1; size != 0 && i < NPM_LABELS; ++i) {
     npm_label* const label = &npm_labels[i]; uint32_t none = 0;
-    if (NPM_GET(&label->number) == 0 && NPM_SWAP(&label->number, &none, i)) {
-      memcpy(label->text, text, sizeof(text)); NPM_PUBLISH(&label->size, size);
-    }
+    if (NPM_GET(&label->number) == 0 && NPM_SWAP(&label->number, &none, i))
+      memcpy(label->text, text, sizeof(text)), NPM_PUBLISH(&label->size, size);
     if (NPM_TAKE(&label->size) == size && memcmp(label->text, text, size) == 0) return (uint16_t)i;
   }
-  if (size != 0) npm_count(NPM_LABELS_OVER, 1);
-  return 0;
+  return npm_count(NPM_LABELS_OVER, size != 0), 0;
 }
 /* The state of a span that is open. */
 static npm_state* npm_state_of(npm_span span) {
@@ -477,9 +451,8 @@ static void npm_call(npm_site* site, uint64_t a0, uint64_t a1, uint64_t a2, uint
 static void npm_empty(npm_slot* slot) {
   npm_thread* const header = &slot->header; NPM_PUBLISH(&header->bytes, 0); NPM_PUBLISH(&header->first, header->next);
   __atomic_thread_fence(__ATOMIC_RELEASE); /* a reader that sees the next entry sees `first` */
-  header->open_entries = header->requests = 0;
+  header->open_entries = header->requests = slot->errors = slot->awaiting = slot->elsewhere = 0; ++slot->batch;
   header->name_bits = header->model_bits = header->request_bits = slot->awaited_root = slot->longest_root_ns = 0;
-  slot->errors = slot->awaiting = slot->elsewhere = 0; ++slot->batch;
 }
 /* Reports the entries. If no tracer takes them any more, they are discarded. */
 static void npm_flush(npm_slot* slot, uint64_t now) {
@@ -491,31 +464,28 @@ static void npm_flush(npm_slot* slot, uint64_t now) {
   npm_empty(slot);
 }
 /* Gives the slot to this thread. */
-NPM_COLD static void npm_take_over(npm_slot* slot) {
+__attribute__((__cold__, __noinline__)) static void npm_take_over(npm_slot* slot) {
   npm_thread* const header = &slot->header; npm_page* const page = npm_the_page(); const uint64_t mark = npm_self.mark;
   uint64_t random = npm_mix(__atomic_add_fetch(&npm_taken, 1, __ATOMIC_RELAXED));
   if (header->mark == mark) npm_flush(slot, 0);
   NPM_PUBLISH(&header->mark, 0);
   if (header->magic == 0) {
     uint64_t first = NPM_GET(&page->threads); header->magic = UINT64_C(0x314854414e50534e);
-    header->size = offsetof(npm_thread, reserved); header->capacity = sizeof(slot->buffer);
-    header->buffer = npm_address(slot->buffer);
+    header->size = offsetof(npm_thread, reserved);
+    header->buffer = npm_address(slot->buffer), header->capacity = sizeof(slot->buffer);
     __atomic_fetch_add(&page->memory_bytes, sizeof(slot->buffer), __ATOMIC_RELAXED);
-    do header->next_thread = first;
-    while (!NPM_SWAP(&page->threads, &first, npm_address(header)));
+    do header->next_thread = first; while (!NPM_SWAP(&page->threads, &first, npm_address(header)));
   }
   __atomic_store_n(&header->thread_id, npm_self.thread_id, __ATOMIC_RELAXED);
   header->sequence_id = npm_random(&random); header->next = header->discarded = slot->announced = 0;
   npm_empty(slot); NPM_PUBLISH(&header->mark, mark);
 }
-/* A slot until npm_leave(): this thread's, otherwise one that no thread has, otherwise another thread's. It is another
- * one than the last time if a signal handler interrupted its use, or if there are too many threads. */
+/* A slot until npm_leave(): this thread's, a free one if a signal handler interrupted its use, or another thread's. */
 static npm_slot* npm_enter(void) {
   for (uint32_t i = 0; i < 2 * NPM_THREADS; ++i) {
     npm_slot* const slot = &npm_slots[(npm_self.slot + i) % NPM_THREADS];
-    const int is_used = NPM_GET(&slot->header.mark) == npm_self.mark;
-    const int is_mine = is_used && NPM_GET(&slot->header.thread_id) == npm_self.thread_id;
-    if (is_used && !is_mine && i < NPM_THREADS) continue;
+    if (i < NPM_THREADS && NPM_GET(&slot->header.mark) == npm_self.mark &&
+        NPM_GET(&slot->header.thread_id) != npm_self.thread_id) continue;
     if (NPM_GET(&slot->locked) || __atomic_exchange_n(&slot->locked, 1, __ATOMIC_ACQUIRE)) continue;
     if (slot->header.mark != npm_self.mark || slot->header.thread_id != npm_self.thread_id) npm_take_over(slot);
     if (i != 0) npm_self.slot = (npm_self.slot + i) % NPM_THREADS;
@@ -573,29 +543,25 @@ static uint64_t npm_put_once(npm_slot* slot, const char text[64], uint32_t size,
 }
 /* The span of an event, if it is open. */
 static const npm_state* npm_around(const npm_state* s) { return s->kind == NPM_EVENT ? npm_state_of(s->parent) : NULL; }
-/* Writes an entry, after the nopspan_request and nopspan_form that it shares with others. Of the members of a step, it
- * has those from `at`, up to 512. Returns where the next ones begin. */
-static uint32_t npm_write(npm_slot* slot, const npm_state* s, const uint64_t times[3], const npm_facts* facts,
-                          uint32_t at) {
+/* Writes an entry, with a step's members from `at`, up to 512, and what entries share. Returns the next `at`. */
+static uint32_t npm_write(npm_slot* slot, const npm_state* s, uint64_t times[3], const npm_facts* facts, uint32_t at) {
   npm_thread* const header = &slot->header; const npm_state* const around = npm_around(s);
   const uint32_t left = facts != NULL ? facts->step.members - at : 0, count = left < 512 ? left : 512;
-  const uint64_t kind = at == 0 ? s->kind : NPM_ENTRY_MEMBERS, now = times[2];
+  const uint64_t kind = at == 0 ? s->kind : NPM_ENTRY_MEMBERS, now = times[2]; uint32_t i, n = 0;
   const int is_root = kind == NPM_ENTRY_SPAN && s->span_id == s->root_id && (s->flags & (NPM_REMOTE | NPM_ORPHAN)) == 0;
-  const size_t type = strlen(s->error_type), used = s->attribute_bytes;
+  const size_t type = strlen(s->error_type), used = s->attribute_bytes; uint64_t request_at, form_at, after, parts = 0;
   uint64_t *request, *form, *entry, *places, numbers[32], *end = numbers, texts[4] = {0, 0, 0, 0};
-  uint64_t request_at, form_at, after, parts = 0; uint32_t i, n = 0;
   if (!slot->announced) { /* a thread shows its header to a tracer before its first entry */
     npm_flush(slot, 0); slot->announced = 1; npm_call(npm1_site_batch, 0, 0, 0, 0, 0, header);
   }
   if (header->bytes + 1024 + used + count * sizeof(npm_member) > sizeof(slot->buffer) ||
-      (kind == NPM_ENTRY_STEP && now - slot->flushed_ns >= 1000000))
-    npm_flush(slot, now);
+      (kind == NPM_ENTRY_STEP && now - slot->flushed_ns >= 1000000)) npm_flush(slot, now);
   request = slot->buffer + header->bytes / 8; slot->at = request + 6;
   request[0] = 48 | 0x80 << 16 | (uint64_t)header->requests << 32; memcpy(request + 1, s->trace_id, 16);
   request[3] = s->root_id, request[4] = times[0], request[5] = 0;
   request_at = npm_share(slot, 32, request, ~UINT64_C(0), 1, 4);
   if (slot->at != request) header->requests = (uint32_t)request_at + 1;
-  header->request_bits |= UINT64_C(1) << s->trace_id[15] % 64; request = slot->buffer + request_at;
+  header->request_bits |= UINT64_C(1) << (s->trace_id[1] >> 56) % 64; request = slot->buffer + request_at;
   after = times[0] - request[4];
   if ((after + (UINT64_C(1) << 31)) >> 32 != 0 || times[1] >> 32 != 0)
     parts |= NPM_WITH_TIMES, memcpy(end, times, 16), end += 2;
@@ -628,9 +594,8 @@ static uint32_t npm_write(npm_slot* slot, const npm_state* s, const uint64_t tim
   entry[0] |= kind << 16 | (uint64_t)(s->status | (s->flags & NPM_DROPPED) << 3) << 24;
   entry[0] |= form_at << 32 | request_at << 48;
   if (count != 0) header->request_bits = ~UINT64_C(0), request[0] |= 2 << 24; /* it belongs to other requests too */
-  if (kind >= NPM_ENTRY_STEP) {
-    ++slot->elsewhere;
-  } else if (s->root_id != 0) {
+  if (kind >= NPM_ENTRY_STEP) ++slot->elsewhere;
+  else if (s->root_id != 0) {
     if (s->root_id != slot->awaited_root) slot->elsewhere += slot->awaiting, slot->awaiting = 0;
     slot->awaited_root = s->root_id; slot->awaiting = is_root ? 0 : slot->awaiting + 1;
     if (is_root && times[1] > slot->longest_root_ns) slot->longest_root_ns = times[1];
@@ -645,8 +610,8 @@ static uint32_t npm_write(npm_slot* slot, const npm_state* s, const uint64_t tim
 /* Calls the site of a probe, with the record of a span, an event or a gauge. */
 static void npm_fire(int probe, npm_site* site, const npm_state* s, uint64_t a2, uint64_t a4, const npm_facts* facts) {
   static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-  const npm_state* const around = npm_around(s); npm_slot* const slot = npm_enter();
-  uint32_t i, bits = 0, held = 0, at = 0; uint64_t a0; npm_record r;
+  const npm_state* const around = npm_around(s); npm_slot* const slot = npm_enter(); npm_record r; uint64_t a0;
+  const unsigned char* const id = (const unsigned char*)s->trace_id; uint32_t i, bits = 0, held = 0, at = 0;
   if (slot == NULL) return;
   memset(&r, 0, sizeof(r)); r.size = offsetof(npm_record, reserved), r.flags = s->flags, r.status = s->status;
   r.span_id = s->span_id, r.parent_id = s->parent_id, r.root_id = s->root_id;
@@ -654,7 +619,7 @@ static void npm_fire(int probe, npm_site* site, const npm_state* s, uint64_t a2,
   r.duration_ns = npm_between(s->start_ns, s->end_ns), r.first_token_ns = s->first_token_ns;
   r.sequence_id = slot->header.sequence_id, r.sequence = slot->sequence[probe]++;
   for (i = 0; s->root_id != 0 && i < 17; ++i) /* a last zero byte fills up the last digit */
-    for (bits = bits << 8 | (i < 16 ? s->trace_id[i] : 0u), held += 8; held >= 6 && at < 22; held -= 6)
+    for (bits = bits << 8 | (i < 16 ? id[i] : 0u), held += 8; held >= 6 && at < 22; held -= 6)
       r.request_id[at++] = digits[bits >> (held - 6) & 63];
   for (i = 0; i < 3; ++i) {
     r.labels[i] = npm_address(npm_labels[s->labels[i]].text);
@@ -664,8 +629,7 @@ static void npm_fire(int probe, npm_site* site, const npm_state* s, uint64_t a2,
   r.kind = r.tracestate = npm_address(s->foreign_id); /* "" */
   r.attributes = npm_address(s->attributes), r.attributes_bytes = s->attribute_bytes;
   if (s->flags & NPM_USAGE) memcpy(r.usage, s->usage, sizeof(r.usage));
-  if (facts != NULL) memcpy(r.more, facts, sizeof(*facts));
-  else memcpy(r.more, &s->times_size, 8 + sizeof(s->times));
+  memcpy(r.more, facts != NULL ? (const void*)facts : &s->times_size, facts != NULL ? sizeof(*facts) : 64);
   a0 = s->kind == NPM_GAUGE || facts != NULL ? r.labels[0] : npm_address(r.request_id);
   npm_call(site, a0, r.name, a2, r.labels[1], a4, &r); npm_leave(slot);
 }
@@ -674,9 +638,7 @@ static void npm_fire(int probe, npm_site* site, const npm_state* s, uint64_t a2,
 static npm_state* npm_claim(void) {
   const uint32_t states = NPM_GET(&npm_states_number); uint32_t i, at = npm_self.last;
   for (i = 0; i < states; ++i, ++at) {
-    npm_state* s; uint32_t free = NPM_FREE;
-    if (at >= states) at = 0;
-    s = npm_state_at(at);
+    npm_state* const s = npm_state_at(at = at < states ? at : 0); uint32_t free = NPM_FREE;
     if (NPM_GET(&s->state) != NPM_FREE || !NPM_SWAP(&s->state, &free, NPM_CHANGING)) continue;
     if (NPM_GET(&npm_slabs[at / 64].free) >> at % 64 & 1) /* it was never used */
       __atomic_fetch_and(&npm_slabs[at / 64].free, ~(UINT64_C(1) << at % 64), __ATOMIC_RELEASE);
@@ -699,7 +661,7 @@ NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const
   const void* const from = of != NULL && of->root_id != 0 ? (const char*)of + offsetof(npm_state, trace_id)
                          : given != NULL && given->bits & 1 ? (const char*)given : NULL;
   const uint64_t mark = npm_enter_process(); npm_state* const s = mark != 0 ? npm_claim() : NULL;
-  npm_span span = npm1_no(1); uint64_t random; uint32_t i;
+  npm_span span = npm1_no(1); uint32_t i;
   if (s == NULL) return span;
   NPM_PUBLISH(&s->generation, s->generation + 1);
   if (from != NULL) memcpy((char*)s + offsetof(npm_state, trace_id), from, offsetof(npm_context, span));
@@ -715,9 +677,7 @@ NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const
   if (from == NULL && (above.began || (given != NULL && given->bits & 2))) s->flags |= NPM_ORPHAN;
   if (from != NULL && s->root_id == 0) s->flags |= NPM_REMOTE;
   if (s->flags & NPM_IS_SPAN) {
-    for (i = 0; i < 16 && from == NULL; i += 8) {
-      random = npm_random(&s->random); memcpy(s->trace_id + i, &random, 8); s->trace_flags = 1;
-    }
+    for (i = 0; i < 2 && from == NULL; ++i) s->trace_id[i] = npm_random(&s->random), s->trace_flags = 1;
     s->span_id = npm_random(&s->random);
     if (s->root_id == 0) s->root_id = s->span_id;
   } else { /* an event has the ids of its span */
@@ -736,8 +696,7 @@ static void npm_complete(npm_step* step, npm_member* members, uint32_t count) {
     const npm_member member = members[i];
     sums[0] += member.prefill_tokens, sums[1] += member.decode_tokens;
     sums[2] += member.drafted_tokens, sums[3] += member.accepted_tokens;
-    if (member.prefill_tokens == 0) continue;
-    members[i] = members[front]; members[front++] = member;
+    if (member.prefill_tokens != 0) members[i] = members[front], members[front++] = member;
   }
   step->size = offsetof(npm_step, reserved), step->members = count, step->members_with_prefill = front;
   if (step->batch_size == 0) step->batch_size = count + step->dropped;
@@ -747,7 +706,7 @@ static void npm_complete(npm_step* step, npm_member* members, uint32_t count) {
 }
 /* Reports the end of a span, or an event, that nobody changes any more. */
 static void npm_report(npm_state* s, const npm_facts* facts) {
-  const uint64_t gate = NPM_GET(&npm1_gate[0]), points = gate & NPM_UP_POINTS, now = npm_now();
+  const uint64_t gate = NPM_GET(&npm1_gate[0]), up = gate & NPM_UP_POINTS, now = npm_now();
   const uint64_t first_ns = s->flags & NPM_TOKEN ? s->start_ns + s->first_token_ns : 0;
   npm_state* above = s->flags & NPM_USAGE ? npm_state_of(s->parent) : NULL; npm_slot* slot;
   uint64_t times[3] = {now, 0, now}; uint32_t at = 0; /* start, duration, now */
@@ -756,27 +715,23 @@ static void npm_report(npm_state* s, const npm_facts* facts) {
   if ((gate & NPM_UP_SPAN) == 0) NPM_PUBLISH(&npm_the_page()->raised_ns, 0);
   for (; above != NULL && !NPM_GET(&above->usage_below); above = npm_state_of(above->parent))
     __atomic_store_n(&above->usage_below, 1, __ATOMIC_RELAXED);
-  if (points && s->kind == NPM_GAUGE) npm_fire(7, npm1_site_gauge, s, s->usage[0], s->usage[1], NULL);
-  if (points && s->kind == NPM_EVENT) npm_fire(2, npm1_site_event, s, now, s->span_id, NULL);
-  if (points && facts != NULL) npm_fire(3, npm1_site_engine_step, s, times[1], facts->step.members, facts);
-  if (points && s->flags & NPM_USAGE && !s->usage_below)
-    npm_fire(4, npm1_site_tokens, s, s->usage[0], s->usage[1], NULL);
-  if (points && s->times_size != 0)
+  if (up && s->kind == NPM_GAUGE) npm_fire(7, npm1_site_gauge, s, s->usage[0], s->usage[1], NULL);
+  if (up && s->kind == NPM_EVENT) npm_fire(2, npm1_site_event, s, now, s->span_id, NULL);
+  if (up && facts != NULL) npm_fire(3, npm1_site_engine_step, s, times[1], facts->step.members, facts);
+  if (up && s->flags & NPM_USAGE && !s->usage_below) npm_fire(4, npm1_site_tokens, s, s->usage[0], s->usage[1], NULL);
+  if (up && s->times_size != 0)
     npm_fire(5, npm1_site_engine_request, s, times[1], npm_between(s->times.arrival_ns, first_ns), NULL);
   if (gate & 0xffff && s->flags & NPM_IS_SPAN) npm_fire(1, npm1_site_span_stop, s, times[1], s->status, NULL);
-  slot = npm_enter();
-  if (slot == NULL) { npm_count(NPM_LOST, 1); return; }
+  if ((slot = npm_enter()) == NULL) { npm_count(NPM_LOST, 1); return; }
   if (gate & NPM_UP_BATCH)
     do at = npm_write(slot, s, times, facts, at), s->attribute_bytes = 0;
     while (facts != NULL && at < facts->step.members);
-  else if (slot->announced)
-    npm_flush(slot, 0);
+  else if (slot->announced) npm_flush(slot, 0);
   npm_leave(slot);
 }
 NPM_GLOBAL void npm1_end(npm_span span, int status, const char* why, const npm_step* step, npm_member* members,
                          size_t count) {
-  const uint32_t most = members == NULL ? 0 : count < 65536 ? (uint32_t)count : 65536;
-  npm_state* s; npm_facts facts;
+  const uint32_t most = members == NULL ? 0 : count < 65536 ? (uint32_t)count : 65536; npm_state* s; npm_facts facts;
   if (status == NPM_CANCELLED && why != NULL) npm1_attribute(span, "cancel.reason", NPM_TEXT, &why, 1);
   s = npm_take(span);
   if (s == NULL) return;
@@ -794,15 +749,13 @@ NPM_GLOBAL void npm1_end(npm_span span, int status, const char* why, const npm_s
   npm_report(s, s->flags & NPM_IS_STEP ? &facts : NULL); npm_release(s);
 }
 /* ---- What is set on a span ---- */
-/* Puts a tag and a varint before `at`. This is how Protobuf writes a number, and what it has before a text or message.
- * These are written from the end to the beginning, because then their sizes are known. */
+/* Puts a tag and a varint before `at`. Protobuf is written from its end, where sizes, which come first, are known. */
 static unsigned char* npm_front(unsigned char* at, unsigned char tag, uint64_t value) {
   unsigned char* out; uint64_t rest;
   for (rest = value; rest >= 0x80; rest >>= 7) --at;
   at -= 2; out = at; *out++ = tag;
   for (; value >= 0x80; value >>= 7) *out++ = (unsigned char)(value | 0x80);
-  *out = (unsigned char)value;
-  return at;
+  return *out = (unsigned char)value, at;
 }
 /* Puts a value before `at`, as OTLP's AnyValue. Returns NULL if there is no room for it after `begin`. */
 static unsigned char* npm_value(const unsigned char* begin, unsigned char* at, int type, const void* values, size_t i) {
@@ -839,9 +792,8 @@ NPM_GLOBAL void npm1_attribute(npm_span span, const char* key, int type, const v
     at = npm_front(at, s->flags & NPM_IS_SPAN ? 0x4a : 0x1a, (uint64_t)(end - at)); /* in OTLP's Span or Event */
     size = (size_t)(end - at);
   }
-  if (s->attribute_bytes - old + size > NPM_ATTRIBUTE_BYTES) {
-    s->flags |= NPM_DROPPED; npm_count(NPM_FIELDS, 1);
-  } else {
+  if (s->attribute_bytes - old + size > NPM_ATTRIBUTE_BYTES) s->flags |= NPM_DROPPED, npm_count(NPM_FIELDS, 1);
+  else {
     memmove(place + size, place + old, (size_t)(last - place) - old); memcpy(place, at, size);
     s->attribute_bytes += (uint32_t)(size - old);
   }
@@ -871,7 +823,6 @@ NPM_GLOBAL void npm1_gauge(const char* engine, const char* name, int64_t value, 
   s->usage[0] = (uint64_t)value, s->usage[1] = (uint64_t)maximum;
   npm_report(s, NULL); npm_release(s);
 }
-/* ---- Contexts ---- */
 static const char npm_hex[] = "0123456789abcdef", npm_w3c[] = "00-00000000000000000000000000000000-0000000000000000-00";
 NPM_GLOBAL int npm1_read_traceparent(npm_context* context, const char* header) {
   unsigned char bytes[27] = {0}; const char* digit; uint64_t halves[3]; size_t i, at = 0;
@@ -883,10 +834,8 @@ NPM_GLOBAL int npm1_read_traceparent(npm_context* context, const char* header) {
   }
   memcpy(halves, bytes + 1, 24);
   if (npm_w3c[i] == '\0' && header[i + strspn(header + i, " \t")] != '\0' && (bytes[0] == 0 || header[i] != '-')) i = 0;
-  if (npm_w3c[i] != '\0' || bytes[0] == 0xff || (halves[0] | halves[1]) == 0 || halves[2] == 0) {
-    if (*header != '\0') npm_count(NPM_IDS, 1);
-    return 0;
-  }
+  if (npm_w3c[i] != '\0' || bytes[0] == 0xff || (halves[0] | halves[1]) == 0 || halves[2] == 0)
+    return npm_count(NPM_IDS, *header != '\0'), 0;
   memcpy(context->trace_id, halves, 16); context->span_id = __builtin_bswap64(halves[2]);
   context->trace_flags = bytes[0] == 0 ? bytes[25] : bytes[25] & 1;
   return context->bits = 1;
@@ -897,8 +846,7 @@ NPM_GLOBAL int npm1_write_traceparent(const npm_context* context, char* header) 
   memcpy(bytes + 1, context->trace_id, 16); memcpy(bytes + 17, &span_id, 8); bytes[25] = context->trace_flags;
   for (i = 0; npm_w3c[i] != '\0'; ++i, at += npm_w3c[i - 1] != '-')
     header[i] = npm_w3c[i] == '-' ? '-' : npm_hex[at % 2 == 0 ? bytes[at / 2] >> 4 : bytes[at / 2] & 15];
-  header[i] = '\0';
-  return 1;
+  return header[i] = '\0', 1;
 }
 /* ---- The process ---- */
 NPM_GLOBAL size_t npm1_add_memory(void* memory, size_t bytes) {
@@ -911,13 +859,11 @@ NPM_GLOBAL size_t npm1_add_memory(void* memory, size_t bytes) {
   return added;
 }
 static int npm_has(const char* variable, const char* part) {
-  const char* const value = npm_getenv(variable);
-  return value != NULL && strstr(value, part) != NULL;
+  return npm_getenv(variable) != NULL && strstr(npm_getenv(variable), part) != NULL;
 }
 /* These two are called for each copy of this header in a program. All calls are of the one whose functions are used. */
 NPM_GLOBAL __attribute__((__constructor__(101))) void npm1_load(void) {
-  npm_page* const page = npm_the_page();
-  const uint64_t size = npm_getauxval(6); /* AT_PAGESZ */
+  npm_page* const page = npm_the_page(); const uint64_t size = npm_getauxval(6); /* AT_PAGESZ */
   unsigned char* const own = npm_own_page + (size - npm_address(npm_own_page) % size);
   if (page->magic != 0) return;
   npm1_add_memory(npm_states, NPM_SPANS * sizeof(npm_state));
