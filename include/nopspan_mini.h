@@ -57,7 +57,6 @@
 #define NPM_PUT(type, values, count) NPM_IF(span, npm1_attribute(span, key, type, values, count))
 #define NPM_BEGIN(up, what, name, parent, context) \
   return NPM_UP(NPM_UP_##up) ? npm1_begin(NPM_##what, name, parent, context) : npm1_no(1)
-#define NPM_BEGIN_IN(up, what, name, context) NPM_BEGIN(up, what, name, npm_none(), context)
 #define NPM_UP_BATCH UINT64_C(0xffff0000)
 #define NPM_UP_POINTS UINT64_C(0xffff000000000000)
 #define NPM_UP_SPAN UINT64_C(0xffffffffff)
@@ -137,7 +136,7 @@ NPM_API int npm_enabled(void) { return NPM_UP(NPM_UP_SPAN) != 0; }
 NPM_API npm_span npm_span_begin(const char* name, npm_span parent) { NPM_BEGIN(SPAN, SPAN, name, parent, NULL); }
 /* The same for a parent in another process. */
 NPM_API npm_span npm_span_begin_in(const char* name, const npm_context* parent) {
-  NPM_BEGIN_IN(SPAN, SPAN, name, parent);
+  NPM_BEGIN(SPAN, SPAN, name, npm_none(), parent);
 }
 
 /* Ends a span. One that is open when the program exits is reported as cancelled. */
@@ -194,7 +193,7 @@ NPM_API void npm_counter(const char* engine, const char* name, int64_t total) {
 
 /* Begins the span of a request in an engine, `engine.request`. `parent` may be NULL. Set its engine and model. */
 NPM_API npm_span npm_request_begin(const npm_context* parent) {
-  NPM_BEGIN_IN(ENGINE, REQUEST, "engine.request", parent);
+  NPM_BEGIN(ENGINE, REQUEST, "engine.request", npm_none(), parent);
 }
 NPM_API void npm_request_set_times(npm_span span, const npm_times* times) { NPM_SET(ENGINE, 0, times); }
 /* Begins a step, `engine.step`. Set its engine. */

@@ -101,9 +101,10 @@ class Headers(unittest.TestCase):
         self.assertEqual(surroundings.compile_all(jobs), [])
 
     def test_they_compile_after_the_macros_of_others(self):
-        """Those of Qt and Windows, and the names that projects have for attributes."""
+        """Those of Qt and Windows, and the names that projects have for attributes and for what they trace."""
         macros = [*(f"-D{name}=" for name in ("emit", "slots", "near", "far", "interface", "small")), "-Dsignals=public", "-DERROR=0",
                   "-DDELETE=1", "-Dmajor(x)=x", "-Dminor(x)=x", "-Dlikely(x)=x", "-Dunlikely(x)=x",
+                  *(f"-D{name}=1" for name in ("BATCH", "ENGINE", "EVENT", "GAUGE", "KIND", "LABEL", "REQUEST", "SPAN", "STEP", "TIME", "USAGE")),
                   *(f"-D{name}=__attribute__((__{name}__))" for name in ("cold", "noinline", "unused", "always_inline", "weak"))]
         text = "#define NPM_IMPLEMENTATION\n" + including("nopspan_mini.h") + "".join(map(including, (name for name in public_headers() if "gmock" not in name and "opentelemetry" not in name)))
         jobs = [(compiler, [compiler, "-std=c++20", shell, *macros, *STRICT, "-x", "c++", "-"], text)
