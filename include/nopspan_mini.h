@@ -55,8 +55,9 @@
 #define NPM_SET(what, which, value) NPM_IF(span, npm1_set(span, NPM_SET_##what, which, value))
 #define NPM_END(status, why) NPM_IF(span, npm1_end(span, status, why, NULL, NULL, 0))
 #define NPM_PUT(type, values, count) NPM_IF(span, npm1_attribute(span, key, type, values, count))
-#define NPM_BEGIN(up, what, name, parent, context) \
-  return NPM_UP(NPM_UP_##up) ? npm1_begin(NPM_##what, name, parent, context) : npm1_no(1)
+#define NPM_BEGIN(up, what, name, parent, context)                               \
+  if (NPM_UP(NPM_UP_##up)) return npm1_begin(NPM_##what, name, parent, context); \
+  return npm1_no(1)
 #define NPM_UP_BATCH UINT64_C(0xffff0000)
 #define NPM_UP_POINTS UINT64_C(0xffff000000000000)
 #define NPM_UP_SPAN UINT64_C(0xffffffffff)
