@@ -188,7 +188,10 @@ void set(nopspan_handle handle, const char* key, std::size_t key_size, const T& 
 template <class T>
 void set_list(nopspan_handle handle, const char* key, std::size_t key_size, const T* values, std::size_t size,
               unsigned use) noexcept {
-  if (handle.state != nullptr) set(handle, key, key_size, detail::Row<T>{values, count_of(size)}, use);
+  FieldSink* const sink = state_of(handle);
+  if (sink == nullptr) return;
+  if (use > NOPSPAN_CONTENT) return count(counters.fields_dropped);
+  detail::put(sink, text_of(key, key_size), detail::Row<T>{values, count_of(size)}, use == NOPSPAN_CONTENT);
 }
 
 nopspan_member member_to_c(const engine::Member& member) noexcept {
