@@ -29,8 +29,7 @@ from lines import BEGIN, PROGRAM, event, gauge, recording, requests_of, run, spa
 from waiting import wait_until  # noqa: E402  pylint: disable=wrong-import-position
 
 try:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
+    from browser import chrome
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
@@ -71,11 +70,7 @@ class Browsing(unittest.TestCase):
         folder = tempfile.TemporaryDirectory(prefix="nopspan-page-")
         cls.addClassCleanup(folder.cleanup)
         cls.folder = Path(folder.name)
-        options = webdriver.ChromeOptions()
-        for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1400,900"):
-            options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        cls.browser = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+        cls.browser = chrome("--window-size=1400,900")
         cls.addClassCleanup(cls.browser.quit)
         cls.path = recording(cls.folder / "service.rec", *service())
 

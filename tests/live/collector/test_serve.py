@@ -286,16 +286,10 @@ class TenMinutesOfAPage(Test):
     PAUSE_S, TIMES, REQUESTS_PER_S, THREADS = 30, 20, 10_000, 4
 
     def test_memory_does_not_grow_and_no_entry_is_lost(self):
-        sys.path.append("/usr/lib/python3/dist-packages")  # the Python that runs this need not be Debian's
-        from selenium import webdriver  # pylint: disable=import-outside-toplevel
-        from selenium.webdriver.chrome.service import Service  # pylint: disable=import-outside-toplevel
-        options = webdriver.ChromeOptions()
-        for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--enable-precise-memory-info"):
-            options.add_argument(argument)
+        from browser import chrome  # pylint: disable=import-outside-toplevel
         pause_us = self.THREADS * 1_000_000 // self.REQUESTS_PER_S - 130  # a pause is that much longer
         with Serve() as serve, Counting(self.temporary_folder(), threads=self.THREADS, pause_us=pause_us, depth=1) as program:
-            driver = Service("/usr/bin/chromedriver")
-            browser = webdriver.Chrome(service=driver, options=options)
+            browser = chrome("--enable-precise-memory-info")
             self.addCleanup(browser.quit)
             browser.get(f"http://{serve.address()}/#requests")
             program.ask("start")
@@ -304,7 +298,7 @@ class TenMinutesOfAPage(Test):
                 before, began, cpu_s = program.entries(), time.monotonic(), cpu_s_of(serve.process.pid)
                 time.sleep(self.PAUSE_S)
                 took_s = time.monotonic() - began
-                seen.append((size_of(serve.process.pid).memory / 1e6, size_of(driver.process.pid).memory / 1e6,
+                seen.append((size_of(serve.process.pid).memory / 1e6, size_of(browser.service.process.pid).memory / 1e6,
                              browser.execute_script("return performance.memory.usedJSHeapSize") / 1e6))
                 shown = browser.execute_script("return [data.count, live.problem, document.querySelector('#found').textContent]")
                 print("%.0f requests/s, %.2f cores of serve, MB (serve, browser, script): %s, page: %s" % (
