@@ -59,7 +59,8 @@ class Tracer final : public api::trace::Tracer {
   void update_enabled() noexcept {
     if constexpr (has_enabled<T>) {
       T& self = *this;
-      if (self.Enabled() != is_enabled()) self.UpdateEnabled(is_enabled());
+      const bool enabled = is_enabled();
+      if (self.Enabled() != enabled) self.UpdateEnabled(enabled);
     }
   }
 
