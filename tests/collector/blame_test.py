@@ -4,8 +4,10 @@
 
 import concurrent.futures
 import contextlib
+import itertools
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from pathlib import Path
 
 SUPPORT = Path(__file__).resolve().parent.parent / "support"
 sys.path.insert(0, str(SUPPORT))
-from lines import PROGRAM, recording, run, span  # noqa: E402  pylint: disable=wrong-import-position
+from lines import PROGRAM, recording, run, span, step  # noqa: E402  pylint: disable=wrong-import-position
 from waiting import wait_until  # noqa: E402  pylint: disable=wrong-import-position
 
 EXAMPLE = Path(os.environ["NOPSPAN_EXAMPLE"])
@@ -181,52 +183,100 @@ class WhatIf(unittest.TestCase):
     def setUpClass(cls):
         folder = tempfile.TemporaryDirectory(prefix="nopspan-whatif-")
         cls.addClassCleanup(folder.cleanup)
-        cls.folder = Path(folder.name)
+        cls.folder, cls.names = Path(folder.name), itertools.count()
 
     @staticmethod
-    def ask(url, number, giant):
-        words = f"{number} " + ("giant prompt " * 2000 if giant else "some words " * (5 + number % 40))
-        body = {"model": "nopspan-ngram", "messages": [{"role": "user", "content": words}], "max_tokens": 20 + number % 30, "ignore_eos": True, "seed": number}
+    def lengths(number):
+        """Words of the prompt, and tokens of the answer."""
+        return 4000 if number % 12 == 11 else 2 * (5 + number % 40), 20 + number % 30
+
+    @classmethod
+    def ask(cls, url, number):
+        prompt, answer = cls.lengths(number)
+        body = {"model": "nopspan-ngram", "messages": [{"role": "user", "content": f"{number} " + "some words " * (prompt // 2)}], "max_tokens": answer, "ignore_eos": True, "seed": number}
         request = urllib.request.Request(url + "/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as answer:
             answer.read()
 
-    def record(self, chunk, requests):
-        """A recording of requests that arrive as they like, whatever the server does."""
+    def served(self, chunk):
+        """A recording of the example server, with requests that arrive as they like, whatever it does."""
         path = self.folder / f"{chunk}.rec"
         with server(path, "--prefill-tokens", str(chunk), "--slots", "32", "--threads", "64", "--fail-rate", "0", "--cut-rate", "0") as url, \
                 concurrent.futures.ThreadPoolExecutor(64) as pool:
             began, asked = time.monotonic(), []
-            for number in range(requests):
+            for number in range(300):
                 time.sleep(max(0, began + 0.04 * number - time.monotonic()))
-                asked.append(pool.submit(self.ask, url, number, number % 12 == 11))
+                asked.append(pool.submit(self.ask, url, number))
             for one in asked:
                 one.result()
         return path
 
-    def waits(self, path, chunk):
-        done = run("whatif", "--from", path, "--set", f"prefill-chunk={chunk}", "--json")
+    def computed(self, chunk, slots=1000, other_way=None):
+        """The same of an engine whose steps take 2 ms, 50 us for each request and 20 us for each prompt token, 2 % more or less."""
+        noise, lines, waiting, running, now = random.Random(7), [], [], [], 0
+        for number in range(150):
+            prompt, answer = self.lengths(number)
+            waiting.append({"arrival": 40_000 * number, "prompt": prompt, "cached": 0, "answer": answer, "span": span("engine.request", 40_000 * number, 0)})
+        for number in itertools.count(1):
+            if not waiting and not running:
+                break
+            now = now if running else max(now, waiting[0]["arrival"])
+            while waiting and waiting[0]["arrival"] <= now and len(running) < slots:
+                arrived = [one for one in waiting if one["arrival"] <= now]
+                running.append(waiting.pop(len(arrived) - 1 if other_way == "newest first" else 0))
+            budget, members = chunk, []
+            chosen = [one for one in running if one["prompt"] > 0] if other_way == "prompts first" else []
+            for one in chosen or running:
+                tokens = min(budget, one["prompt"])
+                decodes = tokens == one["prompt"]
+                members.append([one["span"]["id"], tokens, one["cached"], int(decodes)])
+                budget -= tokens
+                one["prompt"] -= tokens
+                one["cached"] += tokens + decodes
+                one["answer"] -= decodes
+            took = round((2000 + 50 * len(members) + 20 * (chunk - budget)) * noise.uniform(0.98, 1.02))
+            lines.append(step(number, now, now + took, members=members))
+            now += took
+            for one in running:
+                one["span"]["duration"] = 1000 * (now - one["arrival"])
+            lines += [one["span"] for one in running if one["answer"] == 0]
+            running = [one for one in running if one["answer"] > 0]
+        return recording(self.folder / f"{next(self.names)}.rec", *lines)
+
+    def waits(self, path, *settings):
+        done = run("whatif", "--from", path, *(word for one in settings for word in ("--set", one)), "--json")
         self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
         return json.loads(done.stdout)
 
-    def test_a_setting_that_was_not_seen(self):
-        path = self.record(256, 50)
-        known = self.waits(path, 128)
-        self.assertEqual((known["recorded_settings"]["prefill_chunk"], known["settings"]["prefill_chunk"], known["requests"]), (256, 128, 50))
-        self.assertLess(known["waits"]["gap_p99_ns"]["predicted"], known["waits"]["gap_p99_ns"]["recorded"])
+    def test_settings_that_were_not_seen(self):
+        path = self.computed(256)
+        self.assertEqual(self.waits(path, "prefill-chunk=128")["recorded_settings"], {"prefill_chunk": 256, "slots": 0})
+        for chunk, slots in ((256, 1000), (128, 1000), (96, 1000), (256, 4), (128, 3)):
+            settings = [f"prefill-chunk={chunk}"] + ([f"slots={slots}"] if slots < 1000 else [])
+            asked, came = self.waits(path, *settings), self.waits(self.computed(chunk, slots), *settings)
+            self.assertEqual((asked["requests"], asked["missing_steps"], asked["settings"]), (150, 0, {"prefill_chunk": chunk, "slots": slots % 1000}))
+            self.assertEqual(came["recorded_settings"], asked["settings"])
+            for name, wait in asked["waits"].items():
+                self.assertAlmostEqual(wait["predicted"] / came["waits"][name]["recorded"], 1, delta=0.1, msg=(settings, name))
+
+    def test_what_it_refuses(self):
+        path = self.computed(256)
         for words, said in ((["--set", "prefill-chunk=257"], "outside what was seen"), (["--set", "slots=1000"], "outside what was seen"), (["--set", "chunk=1"], "is not a setting"),
                             (["--set", "slots=0"], "is not a setting"), (["--set", "slots=2", "--set", "slots=3"], "twice"), ([], "--set is required")):
             done = run("whatif", "--from", path, *words)
             self.assertEqual((done.returncode, done.stdout, said in done.stderr), (2, "", True), done.stderr)
-        done = run("whatif", "--from", recording(self.folder / "none.rec", span("chat", 0, 10)), "--set", "slots=2")
-        self.assertEqual((done.returncode, "there are no steps" in done.stderr), (1, True), done.stderr)
+        for other, said in ((recording(self.folder / "none.rec", span("chat", 0, 10)), "there are no steps"), (self.computed(256, other_way="prompts first"), "were left out of steps")):
+            done = run("whatif", "--from", other, "--set", "slots=2")
+            self.assertEqual((done.returncode, done.stdout, said in done.stderr), (1, "", True), done.stderr)
+        done = run("whatif", "--from", self.computed(256, 2, "newest first"), "--set", "slots=2")
+        self.assertEqual((done.returncode, "Do not trust this" in done.stdout), (1, True), done.stdout)
 
     @unittest.skipUnless(LONG, "NOPSPAN_LONG is not 1")
     def test_what_it_predicts_is_what_comes(self):
-        path = self.record(512, 300)
+        path = self.served(512)
         for chunk in (384, 256, 128, 96):
-            wait = self.waits(path, chunk)["waits"]["gap_p99_ns"]
-            came = self.waits(self.record(chunk, 300), chunk)["waits"]["gap_p99_ns"]["recorded"]
+            wait = self.waits(path, f"prefill-chunk={chunk}")["waits"]["gap_p99_ns"]
+            came = self.waits(self.served(chunk), f"prefill-chunk={chunk}")["waits"]["gap_p99_ns"]["recorded"]
             print(f"prefill-chunk={chunk}: gap p99 {wait['recorded'] / 1e6:.2f} ms recorded, {wait['predicted'] / 1e6:.2f} ms predicted, {came / 1e6:.2f} ms then", file=sys.stderr)
             self.assertAlmostEqual(wait["predicted"] / came, 1, delta=0.15)
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes a recording of the entries that a test describes: record_lines FILE <LINES. Each line is a JSON object with
-// fields of Entry, whose defaults are 0 and "", or {"tick": the time of Sink::on_tick()}.
+// fields of Entry, whose defaults are 0 and "", or {"tick": the time of Sink::on_tick()}. A member of a step is the id
+// of its request, or a list: the id, prompt tokens, tokens in the cache, decoded tokens.
 #include "kept_entry.h"
 
 #include "base/clocks.h"
@@ -117,7 +118,14 @@ void pass(const Line& line, const ProcessPointer* process, std::uint64_t sequenc
   entry.error_type = error_type;
   entry.attributes = attributes;
   std::vector<nopspan_member> members;
-  for (const json& request : line.value("members")) members.push_back({.request = request.get<std::uint64_t>()});
+  for (const json& one : line.value("members")) {
+    const std::vector<std::uint32_t> facts =
+        one.is_array() ? one.get<std::vector<std::uint32_t>>() : std::vector<std::uint32_t>{one, 0, 0, 0};
+    members.push_back({.request = facts.at(0),
+                       .prefill_tokens = facts.at(1),
+                       .context_tokens = facts.at(2),
+                       .decode_tokens = static_cast<unsigned short>(facts.at(3))});
+  }
   entry.members = {reinterpret_cast<const char*>(members.data()), members.size() * sizeof(nopspan_member)};
   nopspan_step step{};
   if (line.text("kind") == "step") {

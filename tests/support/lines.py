@@ -36,7 +36,7 @@ def event(name, at, of, **more):
 
 
 def step(number, start, end, *requests, **more):
-    return span("engine.step", start, end, kind="step", number=number, engine="vllm", members=[one["id"] for one in requests], **{"instance": 7, **more})
+    return span("engine.step", start, end, kind="step", number=number, engine="vllm", **{"members": [one["id"] for one in requests], "instance": 7, **more})
 
 
 def gauge(name, at, value, **more):
