@@ -76,6 +76,7 @@ TEST(Context, OfAScopeIsTheParentOfSpans) {
   EXPECT_EQ(events[1]->request_id(), "order-7");
   EXPECT_EQ(events[1]->parent_id(), 0U);
   EXPECT_THAT(events[2], IsChildOf(events[1]));
+  EXPECT_EQ(events[2]->context().root_id(), events[1]->span_id());
 }
 
 TEST(Context, EmptyBeginsANewRequestInside) {
