@@ -106,11 +106,11 @@ def attribute(span, key):
 
 
 class EngineLlama(Test):
-    engine = "engine_llama"
+    engine, sid = "engine_llama", None
 
     @classmethod
     def setUpClass(cls):
-        cls.sid = Sid()
+        EngineLlama.sid = EngineLlama.sid or Sid()  # one for both engines: a second one would wait for the first one's lock
 
     def setUp(self):
         if os.path.exists(self.sid.books):
@@ -281,7 +281,8 @@ class EngineLlama(Test):
         recording = self.recorded("whatif", *options, "--chunk", 128)
         for chunk in (96, 64, 48, 32):
             predicted = waits(recording, chunk)["predicted"]
-            came = waits(self.recorded("chunk%d" % chunk, *options, "--chunk", chunk), chunk)["recorded"]
+            came = statistics.median(waits(self.recorded("chunk%d-%d" % (chunk, number), *options, "--chunk", chunk), chunk)["recorded"]
+                                     for number in range(3))  # a busy host makes a few gaps longer
             print("chunk %d: gap p99 %.2f ms predicted, %.2f ms then" % (chunk, predicted / 1e6, came / 1e6), file=sys.stderr)
             self.assertAlmostEqual(predicted / came, 1, delta=0.15)
 
