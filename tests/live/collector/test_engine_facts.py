@@ -64,7 +64,8 @@ class Client(threading.Thread):
         super().__init__(daemon=True)
         self.go = go
         self.body = fact_body(number, max_tokens, stream=True)
-        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
+        # Of 1,400 requests, the last ones wait until the first 1,024 have ended.
+        self.connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5 * PATIENCE_S)
         self.leaves, self.answers, self.leave, self.error = leaves, threading.Event(), threading.Event(), None
         self.start()
 
