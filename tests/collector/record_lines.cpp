@@ -119,11 +119,10 @@ void pass(const Line& line, const ProcessPointer* process, std::uint64_t sequenc
   entry.attributes = attributes;
   std::vector<nopspan_member> members;
   for (const json& one : line.value("members")) {
-    const std::vector<std::uint32_t> facts =
-        one.is_array() ? one.get<std::vector<std::uint32_t>>() : std::vector<std::uint32_t>{one, 0, 0, 0};
+    const auto facts = (one.is_array() ? one : json{one, 0, 0, 0}).get<std::vector<std::uint64_t>>();
     members.push_back({.request = facts.at(0),
-                       .prefill_tokens = facts.at(1),
-                       .context_tokens = facts.at(2),
+                       .prefill_tokens = static_cast<unsigned>(facts.at(1)),
+                       .context_tokens = static_cast<unsigned>(facts.at(2)),
                        .decode_tokens = static_cast<unsigned short>(facts.at(3))});
   }
   entry.members = {reinterpret_cast<const char*>(members.data()), members.size() * sizeof(nopspan_member)};
