@@ -439,8 +439,8 @@ class Spool(ExportTest):
         """Kills it when so many spans are in a body on disk or counted."""
         def is_counted():
             with open(os.path.join(spool, "unsaved"), encoding="ascii") as file:
-                unsaved = int(file.read().split()[2])
-            return unsaved + sum(int(name.split("-")[1]) for name in os.listdir(spool) if name.endswith(".otlp.gz")) == spans
+                words = file.read().split()  # none, if the file was made just now
+            return len(words) > 2 and int(words[2]) + sum(int(name.split("-")[1]) for name in os.listdir(spool) if name.endswith(".otlp.gz")) == spans
         wait_until(lambda: os.path.exists(os.path.join(spool, "unsaved")) and is_counted(), "the count", PATIENCE_S)
         exporter.kill()
         exporter.communicate()
