@@ -440,7 +440,8 @@ class Spool(ExportTest):
         def is_counted():
             with open(os.path.join(spool, "unsaved"), encoding="ascii") as file:
                 words = file.read().split()  # none, if the file was made just now
-            return len(words) > 2 and int(words[2]) + sum(int(name.split("-")[1]) for name in os.listdir(spool) if name.endswith(".otlp.gz")) == spans
+            on_disk = sum(int(name.split("-")[1]) for name in os.listdir(spool) if name.endswith(".otlp.gz"))
+            return len(words) > 2 and int(words[2]) + on_disk == spans
         wait_until(lambda: os.path.exists(os.path.join(spool, "unsaved")) and is_counted(), "the count", PATIENCE_S)
         exporter.kill()
         exporter.communicate()
