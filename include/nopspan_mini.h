@@ -17,14 +17,14 @@
  *
  * Platforms: Linux on x86-64 and aarch64, with gcc or clang. On others, and with NPM_DISABLE defined, all functions do
  * nothing. With NOPSPAN_DISABLE=1 in the environment, a process records nothing. With NOPSPAN_KEEP_OPEN=1 it always
- * records spans, so that `nopspan open` can read them.
+ * records spans, so that `nopspan open` can read them. With NOPSPAN_CAPTURE_CONTENT=1, content leaves the process.
  *
  * All functions may be called on any thread, and in signal handlers that have a stack of 16 KiB and return. A span may
  * end on another thread than it began on, but only one thread at a time may set something on it or end it. An ended
  * span, and in a child process one of its parent, is ignored. No function fails. Spans and values that do not fit are
  * counted, and `nopspan ps` and ledgers show the counts.
  *
- * Only nopspan itself has: a current span for each thread, handlers, links, baggage, content, OpenTelemetry's names. Do
+ * Only nopspan itself has: a current span for each thread, handlers, links, baggage, OpenTelemetry's names. Do
  * not link both into the same program or shared library. A shared library with this header has spans of its own: pass
  * it `traceparent`, and no span or context.
  */
@@ -148,7 +148,8 @@ NPM_API void npm_span_fail(npm_span span, const char* type) { NPM_END(NPM_ERROR,
 NPM_API void npm_span_cancel(npm_span span, const char* reason) { NPM_END(NPM_CANCELLED, reason); }
 
 /* Attributes, with keys of at most 127 bytes. A later value replaces an earlier one. Everybody who may trace the
- * process reads them, so they should not be prompts, answers or other content. */
+ * process reads them. Those whose keys mean content, such as "gen_ai.input.messages" or "exception.message", are
+ * recorded only with NOPSPAN_CAPTURE_CONTENT=1. Do not put prompts or answers under other keys. */
 NPM_API void npm_span_set_text(npm_span span, const char* key, const char* value) { NPM_PUT(NPM_TEXT, &value, 1); }
 NPM_API void npm_span_set_int(npm_span span, const char* key, int64_t value) { NPM_PUT(NPM_INT, &value, 1); }
 NPM_API void npm_span_set_double(npm_span span, const char* key, double value) { NPM_PUT(NPM_DOUBLE, &value, 1); }
@@ -768,12 +769,53 @@ static unsigned char* npm_value(const unsigned char* begin, unsigned char* at, i
   if (size != 0) npm_clean((char*)at - size, text, size + 1, 1); /* which does not change the size */
   return npm_front(at - size, 0x0a, size);
 }
+/* The keys that are content: docs/genai.md of nopspan marks them. Those without a dot are content on spans with the names
+ * of nopspan's catalogues only. */
+static int npm_captures_content;
+static const char* const npm_content[] = {
+    "error.message", "exception.message", "exception.stacktrace", "gen_ai.completion", "gen_ai.evaluation.explanation",
+    "gen_ai.input.messages", "gen_ai.memory.query.text", "gen_ai.memory.records", "gen_ai.output.messages",
+    "gen_ai.prompt", "gen_ai.retrieval.documents", "gen_ai.retrieval.query.text", "gen_ai.system_instructions",
+    "gen_ai.tool.arguments", "gen_ai.tool.call.arguments", "gen_ai.tool.call.result", "gen_ai.tool.definitions",
+    "nopspan.chat_result", "nopspan.code", "nopspan.error", "nopspan.error.message", "nopspan.insight",
+    "nopspan.intent", "nopspan.message", "nopspan.notification", "nopspan.reason", "nopspan.response", "nopspan.result",
+    "nopspan.stacktrace", "nopspan.step_result", "nopspan.thought", "otel.status_description", NULL};
+static const char* const npm_content_of_catalogues[] = {
+    "arguments", "error", "input_messages", "output_messages", "response", "stacktrace", "system_instructions",
+    "tool_definitions", NULL};
+static const char* const npm_content_of_llm[] = {"chat_result", "content", "step_result", NULL};
+static const char* const npm_content_of_agent[] = {
+    "code", "insight", "intent", "message", "notification", "result", "thought", NULL};
+static const char* const npm_content_of_tools[] = {"result", NULL};
+static int npm_is_one_of(const char* const* names, const char* key) {
+  for (; *names != NULL; ++names) {
+    if (strcmp(*names, key) == 0) return 1;
+  }
+  return 0;
+}
+static int npm_begins(const char* text, const char* prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
+static int npm_is_digit(char c) { return c >= '0' && c <= '9'; }
+static int npm_is_content(const char* name, const char* key) {
+  const int of_llm = npm_begins(name, "llm.") || npm_begins(name, "gen_ai.") || npm_begins(name, "mcp.");
+  const int of_agent = npm_begins(name, "agent.");
+  if (npm_begins(key, "gen_ai.prompt.") && npm_is_digit(key[14])) return 1; /* older names: "gen_ai.prompt.0.content" */
+  if (npm_begins(key, "gen_ai.completion.") && npm_is_digit(key[18])) return 1;
+  if (strchr(key, '.') != NULL) return npm_is_one_of(npm_content, key);
+  if (of_llm && npm_is_one_of(npm_content_of_llm, key)) return 1;
+  if (of_agent && npm_is_one_of(npm_content_of_agent, key)) return 1;
+  if ((npm_begins(name, "llm.tool") || npm_begins(name, "mcp.")) && npm_is_one_of(npm_content_of_tools, key)) return 1;
+  return (of_llm || of_agent || npm_begins(name, "engine.")) && npm_is_one_of(npm_content_of_catalogues, key);
+}
 NPM_GLOBAL void npm1_attribute(npm_span span, const char* key, int type, const void* values, size_t count) {
   npm_state* const s = npm_take(span);
   const size_t length = key != NULL ? strlen(key) : 0, key_size = length < 128 ? length : 0;
   unsigned char made[NPM_ATTRIBUTE_BYTES + 192], *const end = made + sizeof(made), *at = end, *last, *place;
   size_t size = NPM_ATTRIBUTE_BYTES + 1, old = 0, head;
   if (s == NULL) return;
+  if (!npm_captures_content && key_size != 0 && npm_is_content(s->name, key)) {
+    npm_give_back(s);
+    return;
+  }
   if (key_size == 0 || (values == NULL && count != 0)) at = NULL;
   for (; at != NULL && count != 0; --count) {
     last = at; at = npm_value(made + 160, at, type < 0 ? -type : type, values, count - 1);
@@ -874,6 +916,8 @@ NPM_GLOBAL __attribute__((__constructor__(101))) void npm1_load(void) {
   page->process_mark = npm_address(own); page->raised_ns = page->gate != 0;
   page->flags = (uint64_t)npm_has("LD_PRELOAD", "/vgpreload_"); /* Valgrind, which a tracer's breakpoint would end */
   page->magic = UINT64_C(0x455441474e50534e); page->size = sizeof(*page);
+  npm_captures_content = npm_getenv("NOPSPAN_CAPTURE_CONTENT") != NULL;
+  if (npm_captures_content) npm_captures_content = strcmp(npm_getenv("NOPSPAN_CAPTURE_CONTENT"), "1") == 0;
   if (npm_has("NOPSPAN_DISABLE", "1")) return;
   if (npm_syscall(NPM_EITHER(28, 233), own, size, 18) != 0) return; /* madvise(), MADV_WIPEONFORK: since Linux 4.14 */
   if (npm_key_create != NULL && npm_key_delete != NULL && npm_setspecific != NULL)

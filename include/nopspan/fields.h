@@ -84,8 +84,8 @@ class FieldSetters {
 
   /// Sets metadata that is content: prompts, responses, results, arguments of tools. Handlers always receive it. Probes
   /// receive it only with capture_content(true) or NOPSPAN_CAPTURE_CONTENT=1. The same is true for everything that is
-  /// made from probes, such as recordings. In a catalogue's spans and events, the keys that docs/genai.md marks as
-  /// content are content, even if they are set with set(). The value is as for set().
+  /// made from probes, such as recordings. Keys that mean content, such as "gen_ai.input.messages", are content even
+  /// if they are set with set() (docs/genai.md). The value is as for set().
   template <class T>
   [[gnu::__always_inline__]] Self& content(Text key, const T& value) {
     if (detail::FieldSink* sink = taking()) detail::put(sink, key, value, true);

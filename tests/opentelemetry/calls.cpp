@@ -94,6 +94,37 @@ void the_end_has_the_last_name_and_status() {
   CHECK(text(recorder.events("last.stop").at(0), "otel.status_code") == "OK");
 }
 
+// A handler receives it marked, and a tracer does not receive it.
+void content_is_known_by_its_key() {
+  const Recorder recorder{"chat m.stop", "llm.tool.stop", "exception"};
+  const auto is_content = [](const nopspan::OwnedEvent& event, const char* key) {
+    const nopspan::ValueView value = event->attributes().find(key);
+    return value.exists() && value.is_content();
+  };
+  auto span = tracer()->StartSpan("chat m", {{"gen_ai.operation.name", "chat"}, {"gen_ai.input.messages", "secret"}});
+  const nostd::string_view answers[] = {"secret"};
+  span->SetAttribute("gen_ai.output.messages", nostd::span<const nostd::string_view>(answers));
+  span->SetAttribute("gen_ai.prompt.0.content", "secret");
+  span->AddEvent("exception",
+                 {{"exception.type", "E"}, {"exception.message", "secret"}, {"exception.stacktrace", "secret"}});
+  span->SetStatus(trace::StatusCode::kError, "secret");
+  span->End();
+  const auto chat = recorder.events("chat m.stop").at(0), exception = recorder.events("exception").at(0);
+  for (const char* key :
+       {"gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.prompt.0.content", "otel.status_description"}) {
+    CHECK(is_content(chat, key));
+  }
+  CHECK(!is_content(chat, "gen_ai.operation.name"));
+  CHECK(is_content(exception, "exception.message") && is_content(exception, "exception.stacktrace"));
+  CHECK(!is_content(exception, "exception.type"));
+  span = tracer()->StartSpan("chat m", {{"result", "secret"}, {"rows", 3}});
+  span->UpdateName("llm.tool");
+  span->SetAttribute("arguments", "secret");
+  span->End();
+  const auto tool = recorder.events("llm.tool.stop").at(0);
+  CHECK(is_content(tool, "result") && is_content(tool, "arguments") && !is_content(tool, "rows"));
+}
+
 void spans_of_both_apis() {
   const Recorder recorder{"outer.stop", "api.stop", "inner.stop"};
   {
@@ -322,6 +353,7 @@ int main() {
   handlers_may_use_the_span();
   a_failed_span_keeps_its_error_type();
   the_end_has_the_last_name_and_status();
+  content_is_known_by_its_key();
   spans_of_both_apis();
   baggage_becomes_labels();
   nothing_aborts_without_memory();

@@ -109,6 +109,25 @@ TEST(Attributes, AreNotWhatContentReplaced) {
   }
 }
 
+// OpenTelemetry's UpdateName().
+TEST(Attributes, AreContentIfTheNewNameOfTheirSpanSaysSo) {
+  for (const bool kept : {true, false}) {
+    PlainSpan span;
+    span.keeps_content = kept;
+    nopspan::Fields fields(&span);
+    fields.set("result", "short").set("arguments", std::string(300, 'x')).set("intent", 7).set("row", "short");
+    span.name = {"llm.tool", 8, 0};
+    note_new_name(span);
+    fields.set("input_messages", "later");
+    EXPECT_THAT(round_trip(span), ElementsAre(Pair("intent", Value(7)), Pair("row", Value("short"))));
+    const auto all =
+        ElementsAre(Pair("result", Value("short")), Pair("arguments", ::testing::_), Pair("intent", Value(7)),
+                    Pair("row", Value("short")), Pair("input_messages", Value("later")));
+    if (kept) EXPECT_THAT(round_trip(span, true), all);
+    if (!kept) EXPECT_THAT(round_trip(span, true), SizeIs(2)) << "nobody may get it";
+  }
+}
+
 TEST(Attributes, ThatAreNotUtf8AreMendedAndCounted) {
   const Counted repaired(&nopspan::Stats::invalid_utf8);
   PlainSpan span;

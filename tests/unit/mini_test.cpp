@@ -223,6 +223,90 @@ TEST(Mini, WritesAttributesAsTheLibraryDoes) {
       });
 }
 
+// The keys that docs/genai.md marks, and some that are like them.
+TEST(Mini, LeavesContentOutAsTheLibraryDoes) {
+  static constexpr const char* kKeys[] = {
+      "error.message",
+      "error.type",
+      "exception.message",
+      "exception.stacktrace",
+      "exception.type",
+      "gen_ai.completion",
+      "gen_ai.completion.0.content",
+      "gen_ai.evaluation.explanation",
+      "gen_ai.input.messages",
+      "gen_ai.memory.query.text",
+      "gen_ai.memory.records",
+      "gen_ai.output.messages",
+      "gen_ai.prompt",
+      "gen_ai.prompt.0.content",
+      "gen_ai.prompt.name",
+      "gen_ai.request.model",
+      "gen_ai.retrieval.documents",
+      "gen_ai.retrieval.query.text",
+      "gen_ai.system_instructions",
+      "gen_ai.tool.arguments",
+      "gen_ai.tool.call.arguments",
+      "gen_ai.tool.call.id",
+      "gen_ai.tool.call.result",
+      "gen_ai.tool.definitions",
+      "nopspan.chat_result",
+      "nopspan.code",
+      "nopspan.error",
+      "nopspan.error.message",
+      "nopspan.insight",
+      "nopspan.intent",
+      "nopspan.message",
+      "nopspan.notification",
+      "nopspan.reason",
+      "nopspan.response",
+      "nopspan.result",
+      "nopspan.stacktrace",
+      "nopspan.step_result",
+      "nopspan.thought",
+      "otel.status_description",
+      "arguments",
+      "content",
+      "result",
+  };
+  expect_equal(
+      [](const Context& root) {
+        AsyncSpan span{"work", root};
+        for (const char* key : kKeys) span.set(key, "secret");
+        span.end();
+      },
+      [](npm_span root) {
+        const npm_span span = npm_span_begin("work", root);
+        for (const char* key : kKeys) npm_span_set_text(span, key, "secret");
+        npm_span_end(span);
+      });
+}
+
+// The library writes other attributes on these spans.
+TEST(Mini, LeavesContentOfCataloguesOut) {
+  std::thread([] {
+    npm1_gate[0] = std::uint64_t{1} << 16U;
+    npm_span_end(npm_span_begin("first", npm_none()));  // flushed at once
+    const npm_span root = npm_span_begin("work", npm_none());
+    for (const auto& [name, keys] : std::initializer_list<std::pair<const char*, std::vector<const char*>>>{
+             {"llm.chat", {"input_messages", "chat_result", "content", "response"}},
+             {"llm.tool", {"arguments", "result"}},
+             {"agent.tool", {"intent", "result", "arguments"}},
+             {"mcp.client", {"arguments", "result"}},
+             {"engine.request", {"input_messages", "error"}}}) {
+      const npm_span span = npm_span_begin(name, root);
+      for (const char* key : keys) npm_span_set_text(span, key, "SECRET");
+      npm_span_set_text(span, "row", "public");
+      npm_span_end(span);
+    }
+    const std::string bytes = Written(mini()).bytes();
+    EXPECT_THAT(bytes, HasSubstr("public"));
+    EXPECT_THAT(bytes, Not(HasSubstr("SECRET")));
+    npm_span_end(root);
+    npm1_gate[0] = 0;
+  }).join();
+}
+
 TEST(Mini, WritesGivenTimesAsTheLibraryDoes) {
   const std::uint64_t now = nopspan::now_ns(), long_ago = now - 5'000'000'000;
   expect_equal(

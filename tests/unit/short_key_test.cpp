@@ -183,4 +183,17 @@ TEST(ShortKey, WithAMeaningIsTheSame) {
   COMPARE("decode_tokens");
 }
 
+TEST(ShortKey, OfContentIsTheSame) {
+  COMPARE("gen_ai.prompt");
+  COMPARE("gen_ai.prompt.0");
+  COMPARE("gen_ai.prompts");
+  COMPARE("error.message");
+  COMPARE("nopspan.code");
+  COMPARE("nopspan.response");
+  Event event;
+  set(event, "gen_ai.prompt", Value::text);
+  set(event, "nopspan.response", Value::small);
+  EXPECT_EQ(attributes_of(event), "") << "nobody may get it";
+}
+
 }  // namespace

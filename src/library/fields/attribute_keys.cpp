@@ -115,6 +115,7 @@ constexpr AttributeKey kOtherKeys[] = {
     {"inference_calls", kNoKey, "nopspan.inference_calls", AttributeKey::llm},
     {"tool_calls", kNoKey, "nopspan.tool_calls", AttributeKey::llm},
     {"gen_ai.evaluation.explanation", kNoKey, "gen_ai.evaluation.explanation", AttributeKey::llm, true},
+    {"content", kNoKey, "content", AttributeKey::llm, true},  // of a gen_ai.user.message and the like
     {"gen_ai.memory.query.text", kNoKey, "gen_ai.memory.query.text", AttributeKey::llm, true},
     {"gen_ai.memory.records", kNoKey, "gen_ai.memory.records", AttributeKey::llm, true},
     {"gen_ai.retrieval.query.text", kNoKey, "gen_ai.retrieval.query.text", AttributeKey::llm, true},
@@ -189,6 +190,38 @@ constexpr auto kNumbers = [] {
   return numbers;
 }();
 
+// The names that are content on every span: the table's, which have a dot, and these.
+constexpr std::string_view kOtherContent[] = {"nopspan.reason",          "exception.message", "exception.stacktrace",
+                                              "otel.status_description", "gen_ai.prompt",     "gen_ai.completion"};
+constexpr bool has_dot(std::string_view name) noexcept { return name.find('.') != std::string_view::npos; }
+constexpr auto kContentNames = [] {
+  std::array<std::string_view, 2 * kCount + std::size(kOtherContent)> names{};
+  std::size_t made = 0;
+  for (const AttributeKey& known : kAttributeKeys) {
+    if (!known.is_content) continue;
+    if (has_dot(known.key)) names[made++] = known.key;
+    if (has_dot(known.attribute) && known.attribute != known.key) names[made++] = known.attribute;
+  }
+  for (const std::string_view name : kOtherContent) names[made++] = name;
+  return std::pair(names, made);
+}();
+static_assert([] {
+  for (std::size_t i = 0; i < kContentNames.second; ++i) {
+    if (!may_be_content_name(kContentNames.first[i])) return false;
+  }
+  return true;
+}());
+
+// True for the prompt or the completion number N in the names of older instrumentations: "gen_ai.prompt.0.content".
+bool is_numbered_content(std::string_view key) noexcept {
+  for (const std::string_view prefix : {"gen_ai.prompt.", "gen_ai.completion."}) {
+    if (key.size() <= prefix.size() || key.substr(0, prefix.size()) != prefix) continue;
+    const char digit = key[prefix.size()];
+    return digit >= '0' && digit <= '9';
+  }
+  return false;
+}
+
 // The names of the conventions that key_of_fact() knows.
 struct OtherName {
   std::string_view attribute, key;
@@ -209,6 +242,14 @@ constexpr OtherName kOtherNames[] = {
 };
 
 }  // namespace
+
+bool is_content_name(std::string_view key) noexcept {
+  if (!may_be_content_name(key)) return false;
+  for (std::size_t i = 0; i < kContentNames.second; ++i) {
+    if (kContentNames.first[i] == key) return true;
+  }
+  return is_numbered_content(key);
+}
 
 std::string_view key_of_fact(std::string_view attribute, bool is_operation) noexcept {
   if (attribute.substr(0, 7) != "gen_ai.") return attribute;

@@ -15,7 +15,16 @@ enum class Catalogue : std::uint8_t { llm, agent, engine, genai, mcp };
 
 struct AttributeKey {
   // The catalogues, the events of a retry, or the run of a tool, that the key belongs to.
-  enum Of : std::uint8_t { llm = 1, agent = 2, engine = 4, retry = 8, tool = 16, all = llm | agent | engine };
+  // `renamed` stands for the name that a span was given later (span_rename()): it decides only what is content.
+  enum Of : std::uint8_t {
+    llm = 1,
+    agent = 2,
+    engine = 4,
+    retry = 8,
+    tool = 16,
+    renamed = 32,
+    all = llm | agent | engine
+  };
 
   std::string_view key;          // the key of a field of a span or event
   Key input = kNoKey;            // if set: an input of the mapping, which decides which attributes it becomes
@@ -32,6 +41,16 @@ AttributeKey::Of attribute_keys_of(std::string_view name) noexcept;
 
 // Null if the key is the application's own. Such a field becomes an attribute under its own key.
 const AttributeKey* find_attribute_key(std::string_view key, AttributeKey::Of of) noexcept;
+
+// True for a name that is content on every span and event, whatever their name and whichever API sets it: those of the
+// attributes that the table marks as content, and OpenTelemetry's names of an exception's message and stack trace, of a
+// status' description, and of prompts and completions before there were messages.
+bool is_content_name(std::string_view key) noexcept;
+// False for nearly all other names, by their first bytes.
+constexpr bool may_be_content_name(std::string_view key) noexcept {
+  const auto begins = [key](std::string_view prefix) { return key.substr(0, prefix.size()) == prefix; };
+  return begins("gen_ai.") || begins("nopspan.") || begins("error.") || begins("exception.") || begins("otel.");
+}
 
 // The key of the table that is the same fact as this attribute of the conventions ("model" for "gen_ai.request.model"),
 // for those facts that more than the attribute is made of. Any other key is returned as it is. `is_operation`: of a

@@ -304,12 +304,30 @@ void FieldBuffer::keep_for_handlers(std::string_view key) noexcept {
 
 void FieldBuffer::erase(std::string_view key) noexcept {
   const FieldEntry* entry = find(key, false);
-  if (entry == nullptr) return;
+  if (entry != nullptr) erase_at(static_cast<std::size_t>(reinterpret_cast<const unsigned char*>(entry) - data_));
+}
+
+void FieldBuffer::erase_at(std::size_t at) noexcept {
+  const FieldEntry* entry = FieldEntry::at(data_ + at);
   if (is_counted(*entry)) --keys_;
   const std::size_t size = entry->size;
-  const auto at = static_cast<std::size_t>(reinterpret_cast<const unsigned char*>(entry) - data_);
   std::memmove(data_ + at, data_ + at + size, size_ - at - size);
   size_ -= size;
+}
+
+bool FieldBuffer::make_content(std::size_t at) noexcept {
+  auto* entry = const_cast<FieldEntry*>(FieldEntry::at(data_ + at));
+  if (!entry->is_wire()) {
+    entry->flags |= FieldEntry::kContent;
+    flags_seen_ |= FieldEntry::kContent;
+    return true;
+  }
+  // The new entry replaces this one at its place. Copied first, because the buffer may move.
+  alignas(FieldEntry) unsigned char copy[sizeof(FieldEntry) + FieldEntry::kMostWire + 8];
+  std::memcpy(copy, entry, std::min(sizeof(copy), std::size_t{entry->size}));
+  entry = reinterpret_cast<FieldEntry*>(copy);
+  const auto flags = static_cast<std::uint8_t>(FieldEntry::kContent | (entry->flags & FieldEntry::kStart));
+  return put_entry(entry->key(), *entry, flags);
 }
 
 void FieldBuffer::erase_some_measurements(bool added_only) noexcept {

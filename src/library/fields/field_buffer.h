@@ -269,6 +269,19 @@ class FieldBuffer {
     const FieldEntry* entry = find(key, false);
     return entry != nullptr && (entry->flags & FieldEntry::kStart) == 0;
   }
+  // Marks as content the metadata whose key is_content() returns true for. Removes it instead if content is not kept.
+  template <class IsContent>
+  void mark_content(const IsContent& is_content, bool keep) noexcept {
+    for (std::size_t at = 0; at < size_;) {
+      const FieldEntry& entry = *FieldEntry::at(data_ + at);
+      constexpr std::uint8_t kNot = FieldEntry::kMeasurement | FieldEntry::kContent;
+      if ((entry.flags & kNot) != 0 || !is_content(entry.key()) || (keep && make_content(at))) {
+        at += FieldEntry::at(data_ + at)->size;
+      } else {
+        erase_at(at);
+      }
+    }
+  }
   // Makes the measurement with that key one for handlers only (FieldEntry::kAdded), and removes the metadata.
   void keep_for_handlers(std::string_view key) noexcept;
   // Removes the metadata with that key, if there is any.
@@ -373,6 +386,9 @@ class FieldBuffer {
   // False (and counted) if an entry with `payload` bytes does not fit without moving the others.
   [[nodiscard]] bool has_room(std::string_view key, std::size_t payload) const noexcept;
   void erase_some_measurements(bool added_only) noexcept;
+  void erase_at(std::size_t at) noexcept;
+  // Marks the entry at `at` as content, in plain form. False, with nothing changed, if memory runs out.
+  bool make_content(std::size_t at) noexcept;
   bool append_word(std::string_view key, Value::Type type, std::uint64_t word, std::uint8_t flags) noexcept;
   // The entry at `from` is complete. It replaces an older entry of the same key. False if there are too many keys.
   bool replace_older(std::size_t from) noexcept;

@@ -319,7 +319,7 @@ void write_plain(const SpanState& span, Out& out) noexcept {
 
 template <class Out>
 void write_catalogued(const SpanState& span, AttributeKey::Of keys, bool at_end, Out& all) noexcept {
-  const CatalogueSpan* const known = span.catalogue;  // null only for an event, because a span with keys has one
+  const CatalogueSpan* const known = span.catalogue;  // null for an event, and for a span that was renamed
   const bool is_operation = known != nullptr && !known->operation.empty();
   Metadata metadata;
   bool has_own_names = false;  // the application has set an attribute with a name of ours, for example "gen_ai.…"
@@ -469,7 +469,7 @@ void collect_attributes(const SpanState& span, bool at_end, FieldBuffer& out) no
   FieldOutput output(out);
   write_attributes(span, at_end, output);
   // Tracers read this in the record of a span that is in no catalogue.
-  if (at_end && span.keys == 0 && has_failed(span) && span.error_type[0] != '\0') {
+  if (at_end && span.catalogue == nullptr && has_failed(span) && span.error_type[0] != '\0') {
     out.reserve(128);  // if the fields take all the room that they may have
     Unless<FieldOutput>(output, &span).text(semconv::error_type, span.error_type);
   }

@@ -54,16 +54,11 @@ Text key_of(const FieldSink* sink, Text key, bool content) noexcept {
   constexpr std::size_t kShortest = std::string_view("gen_ai.tool.name").size();
   if (key.size() < kShortest || key.data()[6] != '.' || content || sink->keys == 0 || !sink->is_span) return key;
   const CatalogueSpan* const known = static_cast<const SpanState*>(sink)->catalogue;
-  return key_of_fact(key.view(), known != nullptr && !known->operation.empty());
+  return known != nullptr ? Text(key_of_fact(key.view(), !known->operation.empty())) : key;
 }
 
-// A key that docs/genai.md marks as content is content, however it is set.
 std::uint8_t metadata_flags(const FieldSink* sink, Text key, bool content) noexcept {
-  if (!content && sink->keys != 0) {
-    const AttributeKey* known = find_attribute_key(key.view(), static_cast<AttributeKey::Of>(sink->keys));
-    content = known != nullptr && known->is_content;
-  }
-  return content ? FieldEntry::kContent : 0;
+  return content || is_content_key(*sink, key.view()) ? FieldEntry::kContent : 0;
 }
 
 // Token usage is metadata. A measurement with the same key is the application's own.
@@ -383,7 +378,8 @@ bool has_bit(std::uint64_t bits, const KeyWords& key) noexcept { return (bits >>
 
 // True if the key certainly is not content.
 bool is_plain(const FieldSink* sink, Text key, bool content) noexcept {
-  return !content && sink->keys == 0 && !key.empty() && sink->takes_fields == TakesFields::yes;
+  return !content && sink->keys == 0 && !key.empty() && sink->takes_fields == TakesFields::yes &&
+         !(may_be_content_name(key.view()) && is_content_name(key.view()));
 }
 
 __attribute__((noinline)) void put_text_carefully(FieldSink* sink, Text key, Text value, bool content) noexcept {
@@ -470,8 +466,6 @@ NOPSPAN_HOT void set_text(FieldSink* sink, Text key, Text value, bool content) n
 
 // The setters for a ShortKey. Its words are separate arguments, because arguments of a class would be in memory.
 
-bool is_plain(const FieldSink* sink) noexcept { return sink->keys == 0 && sink->takes_fields == TakesFields::yes; }
-
 // The key as the other setters take it.
 struct LongKey {
   explicit LongKey(const KeyWords& key) noexcept : size(key.size()) {
@@ -483,6 +477,22 @@ struct LongKey {
   std::size_t size;
   char bytes[16];
 };
+
+__attribute__((noinline)) bool is_short_content(const KeyWords& key) noexcept {
+  return is_content_name(LongKey(key).text().view());
+}
+// may_be_content_name() by the key's first word.
+bool may_be_short_content(const KeyWords& key) noexcept {
+  const auto begins = [&key](std::string_view prefix) {
+    return key.first << 8 * (8 - prefix.size()) == word_of(prefix) << 8 * (8 - prefix.size());
+  };
+  return begins("gen_ai.") || begins("nopspan.") || begins("error.") || begins("exceptio") || begins("otel.");
+}
+
+bool is_plain(const FieldSink* sink, const KeyWords& key) noexcept {
+  return sink->keys == 0 && sink->takes_fields == TakesFields::yes &&
+         __builtin_expect(!may_be_short_content(key) || !is_short_content(key), 1);
+}
 
 // True if note_text() or note_number() may need the key.
 __attribute__((noinline)) bool is_noted_text(const KeyWords& key) noexcept {
@@ -496,7 +506,7 @@ bool may_be_noted_number(const KeyWords& key) noexcept { return has_bit(kNumberB
 NOPSPAN_HOT void set_short_int(FieldSink* sink, std::uint64_t first, std::uint64_t second, std::uint32_t size_and_bit,
                                std::int64_t value) noexcept {
   const KeyWords key{first, second, size_and_bit};
-  if (is_plain(sink) && value >= 0 && !may_be_noted_number(key) &&
+  if (is_plain(sink, key) && value >= 0 && !may_be_noted_number(key) &&
       sink->fields.put_short_word(key, Value::Type::integer, static_cast<std::uint64_t>(value))) {
     return;
   }
@@ -506,7 +516,7 @@ NOPSPAN_HOT void set_short_int(FieldSink* sink, std::uint64_t first, std::uint64
 NOPSPAN_HOT void set_short_double(FieldSink* sink, std::uint64_t first, std::uint64_t second,
                                   std::uint32_t size_and_bit, double value) noexcept {
   const KeyWords key{first, second, size_and_bit};
-  if (is_plain(sink) && !may_be_noted_number(key) && sink->fields.put_short_real(key, value)) {
+  if (is_plain(sink, key) && !may_be_noted_number(key) && sink->fields.put_short_real(key, value)) {
     return;
   }
   set_double(sink, LongKey(key).text(), value, false);
@@ -515,7 +525,7 @@ NOPSPAN_HOT void set_short_double(FieldSink* sink, std::uint64_t first, std::uin
 NOPSPAN_HOT void set_short_bool(FieldSink* sink, std::uint64_t first, std::uint64_t second, std::uint32_t size_and_bit,
                                 bool value) noexcept {
   const KeyWords key{first, second, size_and_bit};
-  if (is_plain(sink) && !may_be_noted_number(key) &&
+  if (is_plain(sink, key) && !may_be_noted_number(key) &&
       sink->fields.put_short_word(key, Value::Type::boolean, value ? 1 : 0)) {
     return;
   }
@@ -525,7 +535,7 @@ NOPSPAN_HOT void set_short_bool(FieldSink* sink, std::uint64_t first, std::uint6
 NOPSPAN_HOT void set_short_text(FieldSink* sink, std::uint64_t first, std::uint64_t second, std::uint32_t size_and_bit,
                                 const char* text, std::size_t size) noexcept {
   const KeyWords key{first, second, size_and_bit};
-  if (is_plain(sink) && text != nullptr && !(has_bit(kTextBits, key) && is_noted_text(key)) &&
+  if (is_plain(sink, key) && text != nullptr && !(has_bit(kTextBits, key) && is_noted_text(key)) &&
       sink->fields.put_short_string(key, text, size)) {
     return;
   }

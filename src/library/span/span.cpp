@@ -679,6 +679,7 @@ void span_rename(SpanState* span, Name name) noexcept {
   span->name = copy_name(name, span->name_text);
   span->name_size = static_cast<std::uint32_t>(span->name.size);
   span->state.store(OpenSpan::kOpen, std::memory_order_release);
+  note_new_name(*span);
 }
 
 bool metadata_threw() noexcept {

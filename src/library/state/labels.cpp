@@ -3,8 +3,9 @@
 
 #include "base/clean_text.h"
 #include "base/counters.h"
+#include "fields/attribute_keys.h"
 #include "gate/gate.h"
-#include "state/field_sink.h"
+#include "state/span_state.h"
 #include "thread/thread_state.h"
 
 #include <nopspan/context.h>
@@ -66,7 +67,8 @@ std::size_t find_label(std::string_view key, bool add) noexcept {
   if (key == "model") return ContextAccess::model;
   if (key == "tenant") return ContextAccess::tenant;
   if (!add || key.empty()) return find_extra(key);
-  const std::size_t place = take_extra(key);
+  // Content does not become a label, because labels travel to other processes.
+  const std::size_t place = is_content_name(key) ? kNone : take_extra(key);
   if (place == kNone) count(counters.labels_overflow);
   return place;
 }
@@ -82,7 +84,9 @@ void put_label(FieldSink* sink, Text key, Text value) noexcept {
     return;
   }
   const CleanKey name(key);
-  const std::size_t place = find_label(name.view(), true);
+  const bool is_content = is_content_key(*sink, name.view());
+  if (is_content) count(counters.labels_overflow);
+  const std::size_t place = is_content ? kNone : find_label(name.view(), true);
   if (place < ContextAccess::extra || place == kNone) {
     put_text(sink, name.view(), value, false);
     return;

@@ -63,6 +63,23 @@ void apply_given_id(SpanState& state, std::string_view key) noexcept {
 
 }  // namespace
 
+bool is_content_key(const FieldSink& sink, std::string_view key) noexcept {
+  if (is_content_name(key)) return true;
+  const auto is_marked = [key](unsigned of) {
+    const AttributeKey* known = find_attribute_key(key, static_cast<AttributeKey::Of>(of));
+    return known != nullptr && known->is_content;
+  };
+  if (sink.keys != 0 && is_marked(sink.keys)) return true;
+  return (sink.keys & AttributeKey::renamed) != 0 &&
+         is_marked(attribute_keys_of(static_cast<const SpanState&>(sink).name.view()));
+}
+
+void note_new_name(SpanState& span) noexcept {
+  if (attribute_keys_of(span.name.view()) == AttributeKey::Of{}) return;
+  span.keys |= AttributeKey::renamed;
+  span.fields.mark_content([&span](std::string_view key) { return is_content_key(span, key); }, span.keeps_content);
+}
+
 void apply_noted_ids(SpanState& state) noexcept {
   const InsideLibrary inside;
   state.gives_id = false;

@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string_view>
 
 namespace nopspan::detail {
 
@@ -55,6 +56,12 @@ inline std::uint32_t context_flags(const ContextHead& context) noexcept {
   flags |= flags_of_trace(context);
   return flags;
 }
+
+// True for a key that docs/genai.md marks as content for a span or event of this name. However it is set, it leaves the
+// process only if the process captures content.
+bool is_content_key(const FieldSink& sink, std::string_view key) noexcept;
+// Marks the fields that a span's new name makes content.
+void note_new_name(SpanState& span) noexcept;
 
 // Gives a span or event that begins a request the id in its metadata: request_id, or trace_id of an agent. If it has a
 // request already, or the span has started, an id that differs is counted. Called before the start and the end of a

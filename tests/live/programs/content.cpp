@@ -4,15 +4,18 @@
 #include "commands.h"
 
 #include <nopspan/agent.h>
+#include <nopspan/c.h>
 #include <nopspan/engine.h>
 #include <nopspan/event.h>
 #include <nopspan/execute.h>
 #include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
 #include <nopspan/mcp.h>
+#include <nopspan/propagation.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 
+#include <map>
 #include <mutex>
 #include <set>
 #include <stdexcept>
@@ -114,6 +117,39 @@ void emit_operations() {
                               }};
 }
 
+// Content that is set as if it were none: its key alone says what it is.
+void emit_by_key() {
+  nopspan::Span span{"by.key"};
+  for (const char* key : {"gen_ai.input.messages", "gen_ai.system_instructions", "gen_ai.tool.definitions",
+                          "gen_ai.completion", "gen_ai.prompt.0.content", "exception.message", "exception.stacktrace",
+                          "error.message", "otel.status_description", "nopspan.response"}) {
+    span.set(key, canary(std::string("set-") + key));
+  }
+  span.set("row", "public").set("gen_ai.prompt", canary("set-literal"));
+  span.set("gen_ai.output.messages", Value::list({Value::map({{"content", canary("set-list")}})}));
+  span.label("gen_ai.tool.call.arguments", canary("label"));
+  const nopspan::Span inside{"by.key.inside"};
+  span.event("exception", [](nopspan::Fields& f) { f.set("exception.message", canary("event")); });
+  span.event("gen_ai.user.message", [](nopspan::Fields& f) { f.set("content", canary("message")); });
+  nopspan::execute("app.event", [](nopspan::Fields& f) { f.set("gen_ai.tool.call.result", canary("execute")); });
+  nopspan::AsyncSpan async{"by.key.async", span.context()};
+  async.set("gen_ai.retrieval.documents", canary("async"));
+  async.end();
+  const nopspan_handle in_c = nopspan_request_begin("by.key.c");
+  nopspan_span_set_text(in_c, "gen_ai.input.messages", canary("c").c_str());
+  nopspan_span_end(in_c);
+}
+
+// Content that other processes send, or that a context has. It is forwarded, and not recorded.
+void emit_from_elsewhere() {
+  const std::map<std::string, std::string> headers{
+      {"traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
+      {"baggage", "gen_ai.prompt=CANARY-baggage,tenant=acme"}};
+  const nopspan::ContextScope scope{nopspan::extract(headers).with_label("gen_ai.input.messages", "CANARY-label")};
+  nopspan::Span span{"from.elsewhere"};
+  span.link(nopspan::extract(headers));
+}
+
 }  // namespace
 
 int main() {
@@ -124,7 +160,10 @@ int main() {
                            nopspan::genai::span_event_names(), nopspan::mcp::event_names()}) {
     for (const std::string_view name : list) names.emplace_back(name);
   }
-  for (const char* name : {"app.event", "gen_ai.tool.call", "gen_ai.evaluation.result"}) names.emplace_back(name);
+  for (const char* name : {"app.event", "gen_ai.tool.call", "gen_ai.evaluation.result", "by.key.stop", "exception",
+                           "gen_ai.user.message", "by.key.async.stop", "by.key.c.stop"}) {
+    names.emplace_back(name);
+  }
   static_cast<void>(nopspan::attach_many("canaries", names, [&](const nopspan::Event& event) {
     const std::string text = event.metadata().copy().to_string();
     const std::lock_guard<std::mutex> lock(mutex);
@@ -138,6 +177,8 @@ int main() {
     emit_disguised();
     emit_agent();
     emit_operations();
+    emit_by_key();
+    emit_from_elsewhere();
     std::string all;
     for (const std::string& each : made) all += each + " ";
     return all;

@@ -49,6 +49,22 @@ static void work(const char* caller) {
   npm_span_end(server);
 }
 
+/* Content by its key, on a span, an event, and a span of a catalogue. */
+static void content(void) {
+  const npm_span span = npm_span_begin("work", npm_none());
+  const npm_span tool = npm_span_begin("llm.tool", span);
+  const npm_span event = npm_event_begin("exception", span);
+  const char* const texts[] = {"CANARY-list"};
+  npm_span_set_text(span, "gen_ai.input.messages", "CANARY-prompt");
+  npm_span_set_texts(span, "gen_ai.output.messages", texts, 1);
+  npm_span_set_text(span, "row", "public");
+  npm_span_set_text(tool, "arguments", "CANARY-arguments");
+  npm_span_set_text(event, "exception.message", "CANARY-message");
+  npm_span_end(event);
+  npm_span_end(tool);
+  npm_span_end(span);
+}
+
 static void* short_thread(void* unused) {
   int i;
   (void)unused;
@@ -73,6 +89,7 @@ int main(void) {
     if (strncmp(line, "work ", 5) == 0) work(line + 5);
     if (strncmp(line, "span ", 5) == 0) npm_span_end(npm_span_begin(line + 5, npm_none()));
     if (strcmp(line, "threads") == 0) run_threads();
+    if (strcmp(line, "content") == 0) content();
     if (strcmp(line, "open") == 0) kept = npm_span_begin("kept", npm_none());
     if (strcmp(line, "hold") == 0) npm_span_end(npm_span_begin("held", kept)); /* it waits in the buffer */
     if (strcmp(line, "exit") == 0) return 0;

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// Content is known by its key, whichever API sets it. Handlers receive it marked, and probes do not receive what is
+// marked (batch_test.cpp).
+#include "recorded.h"
+
+#include <nopspan/c.h>
+#include <nopspan/execute.h>
+#include <nopspan/genai_spans.h>
+#include <nopspan/llm.h>
+#include <nopspan/propagation.h>
+
+#include <map>
+
+namespace {
+
+namespace llm = nopspan::llm;
+
+// What docs/genai.md marks, under the names that OpenTelemetry's and nopspan's attributes have.
+constexpr const char* kNames[] = {"gen_ai.input.messages",
+                                  "gen_ai.output.messages",
+                                  "gen_ai.system_instructions",
+                                  "gen_ai.tool.definitions",
+                                  "gen_ai.tool.call.arguments",
+                                  "gen_ai.tool.call.result",
+                                  "gen_ai.tool.arguments",
+                                  "gen_ai.retrieval.query.text",
+                                  "gen_ai.retrieval.documents",
+                                  "gen_ai.memory.query.text",
+                                  "gen_ai.memory.records",
+                                  "gen_ai.evaluation.explanation",
+                                  "gen_ai.prompt",
+                                  "gen_ai.completion",
+                                  "gen_ai.prompt.0.content",
+                                  "gen_ai.completion.12.role",
+                                  "exception.message",
+                                  "exception.stacktrace",
+                                  "error.message",
+                                  "otel.status_description",
+                                  "nopspan.response",
+                                  "nopspan.step_result",
+                                  "nopspan.chat_result",
+                                  "nopspan.error",
+                                  "nopspan.error.message",
+                                  "nopspan.stacktrace",
+                                  "nopspan.result",
+                                  "nopspan.intent",
+                                  "nopspan.thought",
+                                  "nopspan.code",
+                                  "nopspan.message",
+                                  "nopspan.reason",
+                                  "nopspan.notification",
+                                  "nopspan.insight"};
+
+// The attributes of an event that are content.
+std::vector<std::string> content_of(const nopspan::OwnedEvent& event) {
+  std::vector<std::string> keys;
+  event->attributes().for_each([&](std::string_view key, const nopspan::ValueView& value) {
+    if (value.is_content()) keys.emplace_back(key);
+  });
+  return keys;
+}
+
+template <class Emit>
+std::vector<std::string> content_of(const char* event, const Emit& emit) {
+  const Recorder recorder{event};
+  emit();
+  return content_of(recorder.events().at(0));
+}
+
+TEST(Content, IsKnownByItsNameOnEverySpan) {
+  for (const char* name : kNames) {
+    const auto is_content = [&](const auto& value) {
+      return content_of("work.stop", [&] { Span{"work"}.set(name, value); }) == std::vector<std::string>{name};
+    };
+    EXPECT_TRUE(is_content("text")) << name;
+    EXPECT_TRUE(is_content(std::string(300, 'x'))) << name;
+    EXPECT_TRUE(is_content(7)) << name;
+    EXPECT_TRUE(is_content(-7)) << name;
+    EXPECT_TRUE(is_content(0.5)) << name;
+    EXPECT_TRUE(is_content(true)) << name;
+    EXPECT_TRUE(is_content(Value::map({{"content", "text"}}))) << name;
+    EXPECT_TRUE(is_content(std::vector<std::string>{"text"})) << name;
+  }
+}
+
+TEST(Content, IsNotEveryNameThatBeginsLikeContent) {
+  EXPECT_THAT(content_of("work.stop",
+                         [] {
+                           Span span{"work"};
+                           for (const char* name :
+                                {"gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai.request.model", "error.type",
+                                 "exception.type", "exception.escaped", "otel.status_code", "nopspan.tool_calls",
+                                 "gen_ai.completion.tokens", "gen_ai.tool.call.id", "messages", "content", "result"}) {
+                             span.set(name, "text");
+                           }
+                         }),
+              IsEmpty());
+}
+
+TEST(Content, IsKnownByItsNameOnSpansOfCataloguesToo) {
+  EXPECT_THAT(
+      content_of("llm.chat.stop", [] { Span{llm::chat}.set("gen_ai.input.messages", "p").set("content", "c"); }),
+      ElementsAre("gen_ai.input.messages", "content"));
+}
+
+TEST(Content, IsKnownByItsNameInEveryEvent) {
+  const auto fill = [](Fields& f) { f.set("exception.message", "m").set("exception.type", "E"); };
+  EXPECT_THAT(content_of("exception", [&] { Span{"work"}.event("exception", fill); }),
+              ElementsAre("exception.message"));
+  EXPECT_THAT(content_of("app.event", [&] { nopspan::execute("app.event", fill); }), ElementsAre("exception.message"));
+  EXPECT_THAT(content_of("gen_ai.user.message",
+                         [] {
+                           Span{"work"}.event("gen_ai.user.message",
+                                              [](Fields& f) { f.set("content", "c").set("role", "user"); });
+                         }),
+              ElementsAre("content"));
+}
+
+TEST(Content, IsKnownByItsNameInC) {
+  EXPECT_THAT(content_of("work.stop",
+                         [] {
+                           const nopspan_handle span = nopspan_request_begin("work");
+                           nopspan_span_set_text(span, "gen_ai.output.messages", "secret");
+                           nopspan_span_end(span);
+                         }),
+              ElementsAre("gen_ai.output.messages"));
+}
+
+TEST(Content, DoesNotBecomeALabel) {
+  const Recorder recorder{"work.*"};
+  const Counted overflow(&nopspan::Stats::labels_overflow);
+  Span outer{"work"};
+  outer.label("gen_ai.input.messages", "secret");
+  EXPECT_FALSE(nopspan::declare_label("gen_ai.prompt"));
+  const Context context = outer.context().with_label("gen_ai.prompt", "secret");
+  EXPECT_EQ(context.label("gen_ai.prompt").view(), "");
+  std::map<std::string, std::string> headers;
+  nopspan::inject(context, headers);
+  EXPECT_EQ(headers.count("baggage"), 0U);
+  AsyncSpan{"work", context}.end();
+  EXPECT_THAT(content_of(recorder.events().back()), IsEmpty()) << "a child inherits no content";
+  EXPECT_FALSE(recorder.events().back()->attributes().find("gen_ai.input.messages").exists());
+  EXPECT_EQ(overflow.times(), 3U);
+}
+
+}  // namespace
