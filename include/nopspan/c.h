@@ -653,6 +653,9 @@ NOPSPAN_C_API void nopspan_stats_read(struct nopspan_stats* stats, size_t size)
 /// For programs that enter a sandbox: makes what `threads` threads need. After that, no memory is mapped unless `grow`.
 /// Returns false if there was not so much memory. See prepare().
 NOPSPAN_C_API bool nopspan_prepare(size_t threads, bool grow) NOPSPAN_C_SHELL(return true);
+/// For a process that has become a copy, of a snapshot or of a checkpoint: makes its next ids differ from those of the
+/// other copies. See reseed().
+NOPSPAN_C_API void nopspan_reseed(void) NOPSPAN_C_SHELL();
 /// Sets whether spans are recorded even while nothing is attached; see keep_open_spans().
 NOPSPAN_C_API void nopspan_keep_open_spans(bool on) NOPSPAN_C_SHELL();
 /// Sets whether probes receive content; see capture_content().

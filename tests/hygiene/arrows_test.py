@@ -12,7 +12,7 @@ import surroundings
 LIGHT = ("agent.h", "c.h", "context.h", "coroutine.h", "engine.h", "execute.h", "fiber.h", "fields.h", "genai_spans.h", "llm.h",
          "mcp.h", "probes.h", "propagation.h", "semconv.h", "span.h", "stream.h", "types.h")
 # The headers of libc, the C++ ABI and the processor that the library uses. It depends on nothing else.
-SYSTEM = re.compile(r"(cxxabi|dirent|dlfcn|elf|errno|fcntl|poll|pthread|sched|semaphore|signal|strings|time|unistd|unwind|wmmintrin|sys/\w+)\.h")
+SYSTEM = re.compile(r"(cpuid|cxxabi|dirent|dlfcn|elf|errno|fcntl|poll|pthread|sched|semaphore|signal|strings|time|unistd|unwind|wmmintrin|sys/\w+)\.h")
 # Headers of other projects that the library uses. Nothing of them is left at run time.
 BUILD_TIME = {("nlohmann/json.hpp", Path("src/library/genai/prices.cpp"))}
 # Folders whose files may include internal headers, and one program that is the collector's source without a command.

@@ -26,6 +26,7 @@ C_FUNCTIONS_OF_0_3 = """
     nopspan_context_request_id nopspan_context_span_id nopspan_context_trace_id nopspan_context_traceparent
     nopspan_context_tracestate nopspan_context_with_label nopspan_context_with_request_id nopspan_declare_label
     nopspan_end_open_spans nopspan_keep_open_spans nopspan_member_in nopspan_member_of nopspan_now_ns nopspan_prepare
+    nopspan_reseed
     nopspan_scope_enter nopspan_scope_leave nopspan_span_context nopspan_span_context_or nopspan_stats_read
 """.split()
 

@@ -637,8 +637,9 @@ TEST(Batch, DropsWhatItHoldsWhenTheTracerHasDetached) {
   });
   EXPECT_THAT(traced.names(), ElementsAre("delivered", "new"));
   EXPECT_THAT(traced.announcements, SizeIs(2));
-  EXPECT_EQ(traced.batches.at(1).header.discarded, 1U);
-  EXPECT_EQ(traced.batches.at(1).header.first, 2U);
+  EXPECT_NE(traced.announcements[1].sequence_id, traced.announcements[0].sequence_id);
+  EXPECT_EQ(traced.batches.at(1).header.discarded, 0U);
+  EXPECT_EQ(traced.batches.at(1).header.first, 0U);
 }
 
 TEST(Batch, OfAThreadThatEndsAfterTheGateFellIsNotHandedOver) {
@@ -712,6 +713,22 @@ TEST(Batch, InAChildOfForkBeginsAnew) {
     });
   });
   EXPECT_THAT(traced.names(), ElementsAre("delivered", "held by the parent"));
+}
+
+TEST(Batch, OfACopyOfTheProcessHasAnotherSequence) {
+  const FakeClock clock;
+  const Traced traced([] {
+    { const Span span{"delivered"}; }
+    { const Span span{"held before the copy"}; }
+    nopspan::reseed();
+    { const Span span{"after it"}; }
+  });
+  EXPECT_THAT(traced.names(), ElementsAre("delivered", "held before the copy", "after it"));
+  ASSERT_THAT(traced.batches, SizeIs(3));
+  EXPECT_EQ(traced.batches[1].header.sequence_id, traced.batches[0].header.sequence_id);
+  EXPECT_NE(traced.batches[2].header.sequence_id, traced.batches[0].header.sequence_id);
+  EXPECT_EQ(traced.batches[2].header.first, 0U);
+  EXPECT_EQ(traced.batches[2].header.next, 1U);
 }
 
 TEST(Batch, HasTheIdsNamesAndTimesThatAnotherTracingLibraryDecides) {

@@ -356,6 +356,7 @@ TEST(CApi, StatsAreThoseOfTheLibrary) {
 
 TEST(CApi, SwitchesAreThoseOfTheLibrary) {
   EXPECT_TRUE(nopspan_prepare(1, true));
+  nopspan_reseed();
   EXPECT_FALSE(nopspan_enabled());
   nopspan_keep_open_spans(true);
   EXPECT_TRUE(nopspan_enabled());

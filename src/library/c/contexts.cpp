@@ -129,6 +129,7 @@ void nopspan_stats_read(struct nopspan_stats* stats, size_t size) noexcept {
 bool nopspan_prepare(size_t threads, bool grow) noexcept {
   return nopspan::prepare(threads, grow ? nopspan::Growth::allowed : nopspan::Growth::none);
 }
+void nopspan_reseed(void) noexcept { nopspan::reseed(); }
 
 void nopspan_keep_open_spans(bool on) noexcept { nopspan::keep_open_spans(on); }
 

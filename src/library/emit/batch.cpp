@@ -610,14 +610,31 @@ inline void flush_if_due(BatchBuffer& batch, std::uint64_t now_ns, bool is_root)
 
 }  // namespace
 
+namespace {
+
+// Reports the rest of the entries of a sequence_id that is not used any more.
+void end_sequence(BatchBuffer& batch) noexcept {
+  if (!is_of_this_process(batch)) return;
+  if (batch_up()) {
+    // Entries that were discarded for lack of a buffer have not been reported, and the next sequence_id resets the
+    // count. So the site is called with the header once more.
+    const bool has_unreported =
+        batch.announced != Announced::no && batch.header->discarded != 0 && batch.header->next == batch.header->first;
+    if (has_unreported) show_header(batch);
+    flush(batch, 0);
+  }
+  if (batch.header->next != batch.header->first) discard(batch);
+  if (batch.refused != 0) tell_refused_at_end(batch);
+}
+
+}  // namespace
+
 void announce_thread(ThreadState* thread) noexcept {
   BatchBuffer& batch = thread->batch;
-  if (batch.header == nullptr) {
-    if (!make_header(batch)) return;
-    begin_batches(thread);
-  }
-  if (batch.header->next != batch.header->first) discard(batch);  // entries for an earlier tracer, which has detached
-  batch.announced = true;
+  if (batch.header == nullptr && !make_header(batch)) return;
+  if (batch.announced == Announced::before_copy) end_sequence(batch);
+  begin_batches(thread);  // if it has entries, they are for an earlier tracer, which has detached
+  batch.announced = Announced::yes;
   batch.flushed_ns = 0;
   note_gate_up();
   if (is_of_this_process(batch)) show_header(batch);
@@ -651,7 +668,9 @@ inline unsigned char* copy_wire(const FieldBuffer& fields, unsigned char* to) no
 __attribute__((hot)) bool batch_usual_span(ThreadState* thread, const SpanState& span) noexcept {
   BatchBuffer& batch = thread->batch;
   const ContextHead& context = span.context;
-  if (__builtin_expect(!batch.announced || batch.thread_has_ended || has_labels(context) || context.headers != 0, 0)) {
+  if (__builtin_expect(
+          batch.announced != Announced::yes || batch.thread_has_ended || has_labels(context) || context.headers != 0,
+          0)) {
     return false;
   }
   const std::size_t fields_size = span.fields.size();
@@ -829,7 +848,7 @@ void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& 
 
 void discard_batch(ThreadState* thread) noexcept {
   BatchBuffer& batch = thread->batch;
-  batch.announced = false;
+  batch.announced = Announced::no;
   if (batch.header->next != batch.header->first) discard(batch);
   free_buffer(*batch.header);
 }
@@ -837,33 +856,24 @@ void discard_batch(ThreadState* thread) noexcept {
 void end_batches(ThreadState* thread) noexcept {
   BatchBuffer& batch = thread->batch;
   if (batch.header == nullptr) return;
-  const bool is_its_own = is_of_this_process(batch);
-  if (is_its_own && batch_up()) {
-    // Entries that were discarded for lack of a buffer have not been reported, and the next owner of the header resets
-    // the count. So the site is called with the header once more.
-    const bool has_unreported =
-        batch.announced && batch.header->discarded != 0 && batch.header->next == batch.header->first;
-    if (has_unreported) show_header(batch);
-    flush(batch, 0);
-  }
-  if (is_its_own && batch.header->next != batch.header->first) discard(batch);
-  if (is_its_own && batch.refused != 0) tell_refused_at_end(batch);
+  end_sequence(batch);
   publish(batch.header->mark, 0);
   free_buffer(*batch.header);
-  batch.announced = false;
+  batch.announced = Announced::no;
   batch.header = nullptr;
   header_slabs.give_back(batch.header_place);
 }
 
 void begin_batches(ThreadState* thread) noexcept {
   BatchBuffer& batch = thread->batch;
-  batch.announced = false;
+  batch.announced = Announced::no;
   batch.thread_has_ended = locals.has_ended;
   if (batch.header == nullptr) return;
   nopspan_thread& header = *batch.header;
   publish(header.mark, 0);
   header.thread_id = thread->thread_id;
-  header.sequence_id = thread->random.sequence_id;
+  thread->clock.now();  // for make_span_id()
+  header.sequence_id = make_span_id(thread);
   header.discarded = 0;
   batch.refused = 0;
   header.next = 0;

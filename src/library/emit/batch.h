@@ -34,11 +34,12 @@ inline constexpr std::size_t kMaxBatchesBytes = 256U << 20U;
 
 // All functions below must be called inside a LibraryGuard.
 
-// Calls the batch site without entries, so that a tracer learns the address of the thread's header. This happens before
-// the thread's first span or entry, so that a tracer can fetch from a thread that never flushes.
+// Gives the thread a sequence_id, and calls the batch site without entries, so that a tracer learns the address of the
+// thread's header. This happens before the thread's first span or entry, so that a tracer can fetch from a thread that
+// never flushes.
 void announce_thread(ThreadState* thread) noexcept;
 inline void announce_once(ThreadState* thread) noexcept {
-  if (__builtin_expect(batch_up() && !thread->batch.announced, 0)) announce_thread(thread);
+  if (__builtin_expect(batch_up() && thread->batch.announced != Announced::yes, 0)) announce_thread(thread);
 }
 
 // Adds an ended span to the batch. batch_usual_span() is for spans with is_usual(), and may return false. It has then
@@ -61,13 +62,13 @@ void batch_point(ThreadState* thread, const SpanState& event, const PointEntry& 
 // Called when the gate is down: discards and counts the thread's entries, and gives its buffer back.
 void discard_batch(ThreadState* thread) noexcept;
 inline void discard_batch_if_down(ThreadState* thread) noexcept {
-  if (__builtin_expect(thread->batch.announced && !batch_up(), 0)) discard_batch(thread);
+  if (__builtin_expect(thread->batch.announced != Announced::no && !batch_up(), 0)) discard_batch(thread);
 }
 
 // Called at the end of a thread: flushes its entries and gives its buffer back.
 void end_batches(ThreadState* thread) noexcept;
-// Called when the thread state belongs to a new thread, or to a new process after fork(). Drops the entries in the
-// buffer, because they do not belong to it.
+// Begins a sequence_id: called when the thread is announced, and when its state belongs to a new process after fork().
+// Drops the entries in the buffer, because they do not belong to it.
 void begin_batches(ThreadState* thread) noexcept;
 
 // The library's side of the tap (nopspan/detail/batch_tap.h). flush() passes the thread's batch to it.

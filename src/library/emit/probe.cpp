@@ -7,6 +7,7 @@
 #include "state/context_stack.h"
 #include "state/given_contexts.h"
 #include "state/header_store.h"
+#include "state/identity.h"
 #include "state/labels.h"
 #include "state/step_data.h"
 
@@ -61,6 +62,14 @@ struct Strings {
   char tracestate[kMaxTracestateBytes + 1];
 };
 
+std::uint64_t raised_at() noexcept { return __atomic_load_n(&nopspan_gate.raised_ns, __ATOMIC_RELAXED); }
+
+__attribute__((noinline)) void begin_sequence(ThreadState* thread) noexcept {
+  thread->sequence_since_ns = raised_at();
+  thread->clock.now();  // for make_span_id()
+  thread->sequence_id = make_span_id(thread);
+}
+
 // Fills the fields that all records have. The record points into `strings`, which must live as long as it.
 void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Probe probe, Strings& strings) noexcept {
   record.size = offsetof(nopspan_span, reserved);
@@ -72,7 +81,8 @@ void fill_record(nopspan_span& record, ThreadState* thread, SpanState& span, Pro
   record.root_id = context.root_id;
   record.start_ns = span.start_ns;
   record.duration_ns = span.duration_ns;
-  record.sequence_id = thread->random.sequence_id;
+  if (thread->sequence_since_ns != raised_at()) begin_sequence(thread);
+  record.sequence_id = thread->sequence_id;
   record.sequence = thread->sequence[static_cast<std::size_t>(probe)]++;
   std::memcpy(record.request_id, canonical_id(span), sizeof(record.request_id));
 

@@ -287,4 +287,8 @@ bool prepare(std::size_t threads, Growth growth) noexcept {
   return has_memory;
 }
 
+void reseed() noexcept {
+  if (!detail::disabled) detail::note_copy();
+}
+
 }  // namespace nopspan

@@ -63,7 +63,10 @@ __attribute__((constructor(101))) void make_end_key() {
 void reset_for_process(ThreadState* thread, std::uint64_t mark) {
   thread->clock = {};
   thread->thread_id = static_cast<std::uint32_t>(syscall(SYS_gettid));
+  thread->sequence_since_ns = kNoSequence;
   std::memset(thread->sequence, 0, sizeof(thread->sequence));
+  thread->copies = process_page().copies.load(std::memory_order_relaxed);
+  thread->renewed_ns.store(thread->clock.now(), std::memory_order_relaxed);
   constexpr std::size_t kKeys = offsetof(decltype(thread->random), entropy), kEntropy = kChachaBytes - kKeys;
   process_random(&thread->random, kKeys + kEntropy);
   thread->entropy_left = kEntropy;

@@ -38,6 +38,7 @@ Context fresh() noexcept {
   const bool is_interrupted = detail::locals.state != nullptr && detail::locals.state->busy;
   if (detail::ThreadState* thread = is_interrupted ? nullptr : detail::thread_state(); thread != nullptr) {
     const detail::InsideLibrary inside(thread);
+    thread->clock.now();  // for make_trace_id()
     detail::make_trace_id(thread, head.trace_id);
   } else {
     detail::process_random(head.trace_id, kTraceIdBytes);

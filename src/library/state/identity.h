@@ -20,30 +20,48 @@ inline bool all_zero(const unsigned char* bytes, std::size_t size) noexcept {
   return any == 0;
 }
 
-// Makes a trace id: 16 bytes from the thread's generator, not all zero.
+// A number from the thread's generator, xoshiro256** (Blackman and Vigna). The thread must have read its clock just
+// before. The time becomes a part of the state, because copies of the process have the same state (thread/random.cpp).
+// It is multiplied, because a xor alone would undo itself with the next number at the same time.
+inline std::uint64_t next_random(ThreadState* thread) noexcept {
+  constexpr std::uint64_t kOdd = 0x9e3779b97f4a7c15;
+  const auto rotate_left = [](std::uint64_t x, unsigned k) { return (x << k) | (x >> (64U - k)); };
+  const std::uint64_t now = thread->clock.last();
+  if (__builtin_expect(now - thread->renewed_ns.load(std::memory_order_relaxed) >= kRenewEveryNs, 0)) {
+    renew_random(thread, now);
+  }
+  std::uint64_t* const state = thread->random.state;
+  const std::uint64_t s1 = (state[1] ^ now) * kOdd;
+  const std::uint64_t s2 = state[2] ^ state[0];
+  const std::uint64_t s3 = state[3] ^ s1;
+  state[1] = s1 ^ s2;
+  state[0] ^= s3;
+  state[2] = s2 ^ (s1 << 17U);
+  state[3] = rotate_left(s3, 45);
+  return rotate_left(s1 * 5, 7) * 9;
+}
+
+// Makes a trace id: 16 bytes from the thread's generator of bytes that nobody can predict, not all zero. Those bytes
+// were made before, so copies of the process have them too. The numbers that are added make the ids differ.
 inline void make_trace_id(ThreadState* thread, unsigned char (&out)[kTraceIdBytes]) noexcept {
   do {
     if (thread->entropy_left < kTraceIdBytes) refill_entropy(thread);
     thread->entropy_left -= kTraceIdBytes;
-    std::memcpy(out, thread->random.entropy + thread->entropy_left, kTraceIdBytes);
-    std::memset(thread->random.entropy + thread->entropy_left, 0, kTraceIdBytes);
+    unsigned char* const made = thread->random.entropy + thread->entropy_left;
+    std::uint64_t words[2];
+    static_assert(sizeof(words) == kTraceIdBytes);
+    std::memcpy(words, made, kTraceIdBytes);
+    std::memset(made, 0, kTraceIdBytes);
+    for (std::uint64_t& word : words) word ^= next_random(thread);
+    std::memcpy(out, words, kTraceIdBytes);
   } while (all_zero(out, kTraceIdBytes));
 }
-// Makes a span id: not zero, from the thread's pseudo-random generator.
+
+// Makes a span id, or another number that nobody else has: not zero.
 inline std::uint64_t make_span_id(ThreadState* thread) noexcept {
-  const auto rotate_left = [](std::uint64_t x, unsigned k) { return (x << k) | (x >> (64U - k)); };
-  std::uint64_t* const state = thread->random.state;
-  for (;;) {  // xoshiro256**, Blackman and Vigna
-    const std::uint64_t s1 = state[1];
-    const std::uint64_t s2 = state[2] ^ state[0];
-    const std::uint64_t s3 = state[3] ^ s1;
-    state[1] = s1 ^ s2;
-    state[0] ^= s3;
-    state[2] = s2 ^ (s1 << 17U);
-    state[3] = rotate_left(s3, 45);
-    const std::uint64_t id = rotate_left(s1 * 5, 7) * 9;
+  for (;;) {
+    const std::uint64_t id = next_random(thread);
     if (__builtin_expect(id != 0, 1)) return id;
-    if ((state[0] | state[1] | state[2] | state[3]) == 0) process_random(state, sizeof(thread->random.state));
   }
 }
 

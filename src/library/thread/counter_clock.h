@@ -48,7 +48,7 @@ class CounterClock {
 
   // The time in ns. Not thread-safe and not reentrant: a signal handler must not call it while it runs.
   std::uint64_t now() noexcept {
-    if constexpr (!Machine::has_counter) return Machine::clock();
+    if constexpr (!Machine::has_counter) return last_ns_ = Machine::clock();
     if (__builtin_expect(good_for_ != 0, 1)) {
       const std::uint64_t ticks = Machine::counter() - counter_;
       const std::uint64_t reported = reported_ns_ + ((ticks * rate_) >> kRateBits);
@@ -56,6 +56,8 @@ class CounterClock {
     }
     return last_ns_ = read();
   }
+  // What now() has returned last; 0 before its first call.
+  [[nodiscard]] std::uint64_t last() const noexcept { return last_ns_; }
 
  private:
   static constexpr unsigned kRateBits = 32;

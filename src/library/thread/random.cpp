@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random bytes. A process calls getrandom(2) once, for the key of a ChaCha20 generator, and each thread has a generator
-// with a key from that one. So neither a new thread nor a new request needs a system call, which a sandbox may forbid.
+// Random bytes. A process calls getrandom(2) once, for the key of a ChaCha20 generator, and each thread has generators
+// that are seeded from that one. So neither a new thread nor a new request needs a system call, which a sandbox may
+// forbid.
 //
-// Why ids differ: the process's key is in the page that the kernel clears in a child process (MADV_WIPEONFORK), so a
-// child makes a key of its own, and new generators for its threads. Two copies of a virtual machine have the same keys.
-// So the time is part of what a thread's next bytes are made of.
+// Why ids differ in a child process: the process's key is in the page that the kernel clears there (MADV_WIPEONFORK),
+// so a child makes a key of its own, and new generators for its threads.
+//
+// Why ids differ in copies of the process's memory (a snapshot of a virtual machine, a checkpoint of CRIU): all copies
+// have the same keys, and the library cannot detect that it is in a copy.
+// - The time is part of each number that a thread makes: of a span id (state/identity.h) and of its next key.
+// - If a thread's last id is older than kRenewEveryNs, its generators get new bytes. The processor's own random number
+//   is part of these, so they differ even in copies whose clocks agree.
+// So two copies make the same id only if a thread made its last one less than kRenewEveryNs before the copy, and then
+// reads the same nanosecond in both. On processors without random numbers, this is so after a longer time too.
+// - A program that knows of its copies calls reseed(), which renews all threads.
 #include "base/chacha.h"
+#include "base/hardware_random.h"
 #include "base/kept_errno.h"
 #include "thread/thread_state.h"
 
@@ -14,6 +24,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace nopspan::detail {
 namespace {
@@ -78,7 +89,8 @@ void process_random(void* out, std::size_t size) noexcept {
   ProcessPage& page = process_page();
   std::uint64_t key[4];
   copy_key(page, key);
-  const std::uint64_t nonce = page.uses.fetch_add(1, std::memory_order_relaxed);
+  // Without a number of the processor, `uses` makes the difference between threads.
+  const std::uint64_t nonce = page.uses.fetch_add(1, std::memory_order_relaxed) ^ hardware_random();
   std::uint64_t counter = counter_of_now();
   unsigned char made[kChachaBytes];
   auto* at = static_cast<unsigned char*>(out);
@@ -89,6 +101,33 @@ void process_random(void* out, std::size_t size) noexcept {
     at += now;
     left -= now;
   }
+}
+
+void renew_random(ThreadState* thread, std::uint64_t now_ns) noexcept {
+  // An exchange, so that what note_copy() has written before it asked for this is seen below.
+  thread->renewed_ns.exchange(now_ns, std::memory_order_acq_rel);
+  auto& random = thread->random;
+  struct {
+    std::uint64_t state[4], key[4];
+  } fresh;
+  process_random(&fresh, sizeof(fresh));
+  for (unsigned i = 0; i < 4; ++i) {
+    random.state[i] ^= fresh.state[i];
+    random.key[i] ^= fresh.key[i];
+  }
+  const std::uint64_t copies = process_page().copies.load(std::memory_order_relaxed);
+  if (std::exchange(thread->copies, copies) == copies) return;
+  thread->sequence_since_ns = kNoSequence;
+  if (thread->batch.announced == Announced::yes) thread->batch.announced = Announced::before_copy;
+}
+
+void note_copy() noexcept {
+  ProcessPage& page = process_page();
+  std::uint64_t key[4];
+  system_random(key, sizeof(key));
+  for (unsigned i = 0; i < 4; ++i) page.key[i].store(key[i] | 1U, std::memory_order_relaxed);  // 0: not made yet
+  page.copies.fetch_add(1, std::memory_order_relaxed);
+  for_each_thread([](ThreadState& thread) { thread.renewed_ns.store(0, std::memory_order_release); });
 }
 
 void refill_entropy(ThreadState* thread) noexcept {

@@ -72,6 +72,10 @@ inline constexpr std::size_t kProbes = 11;
 std::uint64_t monotonic_ns() noexcept;  // CLOCK_MONOTONIC; nopspan::now_ns() for programs
 std::uint64_t system_ns() noexcept;     // CLOCK_REALTIME
 
+// Whether the batch site was called with a thread's header since the gate was raised. `before_copy`: it was, but the
+// process has become a copy since, and needs another sequence_id.
+enum class Announced : unsigned char { no, before_copy, yes };
+
 // The part of a thread's state for the batch probe: the header of its buffer, and a summary of the entries in it.
 // emit/batch.cpp writes both.
 struct BatchBuffer {
@@ -103,7 +107,7 @@ struct BatchBuffer {
 
   nopspan_thread* header;  // an element of header_slabs; null until a tracer wants batches
   Slabs::Claim header_place;
-  bool announced;                 // the batch site was called with the header since the gate was raised
+  Announced announced;
   bool thread_has_ended;          // each entry is flushed at once, because it may be the last
   std::uint32_t batch;            // the number of the batch that is being filled; not 0
   std::uint32_t errors;           // its entries with status error or exception
@@ -140,16 +144,21 @@ struct alignas(64) ThreadState {
   bool busy;               // inside the library, not in application code: a signal handler must not enter
 
   std::uint64_t process_mark;  // identifies the process that the fields below belong to
+  // Of the records of probes. It begins when the gate is raised, because a number that is made earlier could be in
+  // copies of this process.
+  std::uint64_t sequence_id;
   std::uint64_t sequence[kProbes];
+  std::uint64_t sequence_since_ns;  // nopspan_gate_page::raised_ns then
   // A new thread fills the first bytes by one call of process_random().
   struct {
-    std::uint64_t sequence_id;
     std::uint64_t state[4];  // xoshiro256**
     std::uint64_t key[4];    // of the generator of the entropy
     unsigned char entropy[512];
   } random;
   std::size_t entropy_left;
-  CounterClock<ThisMachine> clock;  // use only inside a LibraryGuard
+  std::atomic<std::uint64_t> renewed_ns;  // when renew_random() was called; 0: call it for the next number
+  std::uint64_t copies;                   // ProcessPage::copies then
+  CounterClock<ThisMachine> clock;        // use only inside a LibraryGuard
 
   bool in_doubt;  // see orphans.h
   std::uint64_t doubt_since_ns;
@@ -211,10 +220,11 @@ void for_each_thread(const Each& each) {
 // What belongs to this process alone. The kernel gives a child process this page filled with zeroes (MADV_WIPEONFORK).
 // So the library detects fork() without calling getpid(), and a raw clone() without pthread_atfork().
 struct ProcessPage {
-  std::atomic<std::uint64_t> mark{0};   // first, because tracers read it; 0: not made yet
-  std::atomic<std::uint64_t> key[4]{};  // of random.cpp; 0: not made yet
-  std::atomic<std::uint64_t> uses{0};   // of the key
-  std::atomic<long> pid{0};             // set with the mark: a sandbox may forbid getpid()
+  std::atomic<std::uint64_t> mark{0};    // first, because tracers read it; 0: not made yet
+  std::atomic<std::uint64_t> key[4]{};   // of random.cpp; 0: not made yet
+  std::atomic<std::uint64_t> uses{0};    // of the key
+  std::atomic<std::uint64_t> copies{0};  // how often this process was found to be a copy
+  std::atomic<long> pid{0};              // set with the mark: a sandbox may forbid getpid()
 };
 extern std::atomic<ProcessPage*> own_page;
 ProcessPage& process_page() noexcept;
@@ -224,6 +234,14 @@ std::uint64_t make_process_mark() noexcept;
 void process_random(void* out, std::size_t size) noexcept;
 // Fills the entropy of a thread from its own generator, which gets a new key: earlier ids cannot be computed from it.
 void refill_entropy(ThreadState* thread) noexcept;
+
+// Adds new bytes to the generators of a thread. It is called before a thread makes a number, if it was called longer
+// ago than kRenewEveryNs: so rarely that it costs nothing, but in nearly each copy of the process.
+inline constexpr std::uint64_t kRenewEveryNs = 10'000'000;
+void renew_random(ThreadState* thread, std::uint64_t now_ns) noexcept;
+// This process has become a copy: makes a new key, renews all threads, and gives them new sequence_ids.
+void note_copy() noexcept;
+inline constexpr std::uint64_t kNoSequence = ~std::uint64_t{0};  // a `sequence_since_ns`: the next record begins one
 
 // A number that differs between this process and its children by fork() or clone().
 inline std::uint64_t process_mark() noexcept {

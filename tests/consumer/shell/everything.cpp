@@ -258,6 +258,7 @@ void settings() {
   nopspan::capture_stacktraces(true);
   nopspan::keep_open_spans(true);
   EXPECT(nopspan::prepare(4, nopspan::Growth::none));
+  nopspan::reseed();
   const Span span{"not kept"};
   EXPECT(!span);
 
@@ -511,6 +512,7 @@ void c_api() {
   nopspan_stats_read(&stats, sizeof(stats));
   EXPECT(stats.spans_dropped == 0);
   EXPECT(nopspan_prepare(1, false));
+  nopspan_reseed();
   nopspan_span_end(request);
 }
 
