@@ -123,6 +123,7 @@ NPM_HIDDEN void npm1_context(npm_context*, npm_span);
 NPM_HIDDEN int npm1_read_traceparent(npm_context*, const char*);
 NPM_HIDDEN int npm1_write_traceparent(const npm_context*, char*);
 NPM_HIDDEN size_t npm1_add_memory(void*, size_t);
+NPM_HIDDEN void npm1_reseed(void);
 NPM_API npm_span npm1_no(uint32_t began) {
   npm_span none = {NULL, 0, began};
   return none;
@@ -230,6 +231,12 @@ NPM_API int npm_traceparent(npm_span span, const npm_context* otherwise, char he
 /* Gives memory for more spans, which must stay until the process ends. Returns for how many: a multiple of 64. */
 NPM_API size_t npm_add_memory(void* memory, size_t bytes) {
   return NPM_ACTIVE && memory != NULL ? npm1_add_memory(memset(memory, 0, bytes), bytes) : 0;
+}
+/* For a program that runs as copies of a snapshot or a checkpoint: a hook in each copy calls it before the first
+ * request. The next ids then differ from those of other copies. Without it they differ too, unless a span began less
+ * than 10 ms before the copy was made. */
+NPM_API void npm_reseed(void) {
+  if (NPM_ACTIVE) npm1_reseed();
 }
 #ifdef __cplusplus
 }
@@ -344,8 +351,10 @@ static struct { uint64_t spans, free; } npm_slabs[NPM_SLABS]; /* struct nopspan_
 static npm_label npm_labels[NPM_LABELS];
 static uint64_t npm_counts[NPM_COUNTS], npm_taken; /* npm_taken: how often a thread took a slot */
 static uint32_t npm_states_number, npm_has_parent, npm_key, npm_has_key; /* npm_key: of pthread_key_create() */
+static uint32_t npm_has_random; /* the processor has random numbers */
 static unsigned char npm_own_page[2 * 65536]; /* a page in it is cleared by the kernel in a child process: */
-static uint64_t* npm_own; /* the process's mark (0: not made yet, 1: being made), two keys. NULL: nothing is recorded */
+/* The process's mark (0: not made yet, 1: being made), two keys, and when they changed. NULL: nothing is recorded. */
+static uint64_t* npm_own;
 #if defined(__GLIBC__)
 __attribute__((__tls_model__("initial-exec"))) /* no call, and no memory in a signal handler */
 #endif
@@ -363,9 +372,33 @@ static uint64_t npm_mix(uint64_t z) {
   z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9); z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
   return z ^ z >> 31;
 }
-static uint64_t npm_random(uint64_t* state) { /* not 0 */
+/* A random number of the processor, or 0 if it has none. Unlike what is in memory, it is not in a copy of the process. */
+static uint64_t npm_processor_random(void) {
+  uint64_t made = 0, is_made = 0;
+  if (!npm_has_random) return 0;
+#if defined(__x86_64__)
+  __asm__ volatile("xorl %k1, %k1; rdrand %0; adcq $0, %1" : "=&r"(made), "=&r"(is_made) : : "cc");
+#else
+  __asm__ volatile("mrs %0, s3_3_c2_c4_0; cset %1, ne" : "=r"(made), "=r"(is_made) : : "cc"); /* RNDR */
+#endif
+  return is_made ? made : 0;
+}
+/* Changes the keys of ids, every 10 ms. Copies of the process, which were restored from a snapshot or a checkpoint, have
+ * the same keys until then. */
+static void npm_renew_keys(uint64_t now) {
+  uint64_t last = NPM_GET(&npm_own[3]), random = npm_mix(npm_processor_random() ^ now);
+  if (!NPM_SWAP(&npm_own[3], &last, now)) return; /* another thread does it */
+  NPM_PUBLISH(&npm_own[1], NPM_GET(&npm_own[1]) ^ random);
+  NPM_PUBLISH(&npm_own[2], npm_mix(NPM_GET(&npm_own[2]) + random));
+}
+/* Not 0. The time is a part of it, because copies of the process have the same state. */
+static uint64_t npm_random(uint64_t* state, uint64_t now) {
   uint64_t made = 0;
-  while (made == 0) made = npm_mix((*state += UINT64_C(0x9e3779b97f4a7c15)) ^ npm_own[1]) + npm_own[2];
+  if (now - NPM_GET(&npm_own[3]) >= 10000000) npm_renew_keys(now);
+  while (made == 0) {
+    *state = npm_mix((*state ^ now) + UINT64_C(0x9e3779b97f4a7c15));
+    made = npm_mix(*state ^ NPM_GET(&npm_own[1])) + NPM_GET(&npm_own[2]);
+  }
   return made;
 }
 /* Makes the number of this process. Spans that are open are those of its parent, and are forgotten. */
@@ -478,7 +511,7 @@ __attribute__((__cold__, __noinline__)) static void npm_take_over(npm_slot* slot
     do header->next_thread = first; while (!NPM_SWAP(&page->threads, &first, npm_address(header)));
   }
   __atomic_store_n(&header->thread_id, npm_self.thread_id, __ATOMIC_RELAXED);
-  header->sequence_id = npm_random(&random); header->next = header->discarded = slot->announced = 0;
+  header->sequence_id = npm_random(&random, npm_now()); header->next = header->discarded = slot->announced = 0;
   npm_empty(slot); NPM_PUBLISH(&header->mark, mark);
 }
 /* A slot until npm_leave(): this thread's, a free one if a signal handler interrupted its use, or another thread's. */
@@ -495,7 +528,7 @@ static npm_slot* npm_enter(void) {
   return NULL;
 }
 static void npm_leave(npm_slot* slot) { NPM_PUBLISH(&slot->locked, 0); }
-/* Called when a thread ends: reports what it has, and frees its slots. With NULL, the process ends: for all threads. */
+/* Called when a thread ends: reports what it has, and frees its slots. With NULL: for all threads. */
 static void npm_end_thread(void* value) {
   const uint64_t mark = npm_own != NULL ? NPM_GET(&npm_own[0]) : 0; uint32_t i;
   for (i = 0; mark > 1 && i < NPM_THREADS; ++i) {
@@ -504,7 +537,7 @@ static void npm_end_thread(void* value) {
     if (value != NULL && NPM_GET(&slot->header.thread_id) != npm_self.thread_id) continue;
     if (__atomic_exchange_n(&slot->locked, 1, __ATOMIC_ACQUIRE)) continue;
     npm_flush(slot, 0); /* 0: what still ends is reported at once */
-    if (value != NULL) NPM_PUBLISH(&slot->header.mark, 0);
+    NPM_PUBLISH(&slot->header.mark, 0);
     npm_leave(slot);
   }
 }
@@ -678,8 +711,8 @@ NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const
   if (from == NULL && (above.began || (given != NULL && given->bits & 2))) s->flags |= NPM_ORPHAN;
   if (from != NULL && s->root_id == 0) s->flags |= NPM_REMOTE;
   if (s->flags & NPM_IS_SPAN) {
-    for (i = 0; i < 2 && from == NULL; ++i) s->trace_id[i] = npm_random(&s->random), s->trace_flags = 1;
-    s->span_id = npm_random(&s->random);
+    for (i = 0; i < 2 && from == NULL; ++i) s->trace_id[i] = npm_random(&s->random, s->start_ns), s->trace_flags = 1;
+    s->span_id = npm_random(&s->random, s->start_ns);
     if (s->root_id == 0) s->root_id = s->span_id;
   } else { /* an event has the ids of its span */
     s->parent_id = of != NULL ? of->parent_id : 0;
@@ -900,8 +933,26 @@ NPM_GLOBAL size_t npm1_add_memory(void* memory, size_t bytes) {
   __atomic_fetch_add(&npm_states_number, added, __ATOMIC_RELEASE);
   return added;
 }
+NPM_GLOBAL void npm1_reseed(void) {
+  const int error = *npm_errno(); uint64_t random[2] = {0, 0};
+  if (npm_enter_process() == 0) return;
+  npm_syscall(NPM_EITHER(318, 278), random, sizeof(random), 1); /* getrandom(), GRND_NONBLOCK */
+  *npm_errno() = error; NPM_PUBLISH(&npm_own[1], NPM_GET(&npm_own[1]) ^ random[0]);
+  NPM_PUBLISH(&npm_own[2], NPM_GET(&npm_own[2]) ^ random[1]);
+  npm_end_thread(NULL); /* all threads get another sequence_id */
+}
 static int npm_has(const char* variable, const char* part) {
   return npm_getenv(variable) != NULL && strstr(npm_getenv(variable), part) != NULL;
+}
+/* Whether the processor has random numbers: RDRAND, RNDR. */
+static uint32_t npm_find_random(void) {
+#if defined(__x86_64__)
+  uint32_t a = 1, b, c = 0, d;
+  __asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+  return c >> 30 & 1;
+#else
+  return npm_getauxval(26) >> 16 & 1; /* AT_HWCAP2, HWCAP2_RNG */
+#endif
 }
 /* These two are called for each copy of this header in a program. All calls are of the one whose functions are used. */
 NPM_GLOBAL __attribute__((__constructor__(101))) void npm1_load(void) {
@@ -909,6 +960,7 @@ NPM_GLOBAL __attribute__((__constructor__(101))) void npm1_load(void) {
   unsigned char* const own = npm_own_page + (size - npm_address(npm_own_page) % size);
   if (page->magic != 0) return;
   npm1_add_memory(npm_states, NPM_SPANS * sizeof(npm_state));
+  npm_has_random = npm_find_random();
   page->library_version = (uint64_t)NPM_VERSION >> 16 << 32 | (NPM_VERSION >> 8 & 255) << 16 | (NPM_VERSION & 255);
   page->stats = npm_address(npm_counts), page->stats_count = NPM_COUNTS;
   page->open_slabs = npm_address(npm_slabs), page->open_size = NPM_SLABS | (uint64_t)sizeof(npm_state) << 32;

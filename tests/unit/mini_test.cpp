@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // nopspan_mini.h writes the same bytes as the library for the same calls. Only random ids and measured times differ.
+#include "copies.h"
+#include "in_thread.h"
 #include "recorded.h"
+#include "sanitizers.h"
 
 #include <nopspan/engine.h>
 #include <nopspan/probes.h>
@@ -31,12 +34,12 @@ const nopspan_gate_page& page_of(const std::uint64_t* gate) {
 const nopspan_gate_page& library() { return page_of(nopspan_gate_ptr); }
 const nopspan_gate_page& mini() { return page_of(npm1_gate); }
 
-// The header of this thread's buffer, as a tracer finds it.
-const nopspan_thread& thread_of(const nopspan_gate_page& page) {
+// The header of a thread's buffer, as a tracer finds it.
+const nopspan_thread& thread_of(const nopspan_gate_page& page, pid_t id = gettid()) {
   const auto mark = *reinterpret_cast<const unsigned long*>(page.process_mark);
   for (auto at = page.threads; at != 0;) {
     const auto& thread = *reinterpret_cast<const nopspan_thread*>(at);
-    if (thread.mark == mark && thread.thread_id == static_cast<unsigned>(gettid())) return thread;
+    if (thread.mark == mark && thread.thread_id == static_cast<unsigned>(id)) return thread;
     at = thread.next_thread;
   }
   throw std::runtime_error("this thread has no buffer");
@@ -570,6 +573,51 @@ TEST(Mini, MakesDifferentIds) {
     }
     for (const npm_span span : open) npm_span_end(span);
   }
+}
+
+class MiniCopies : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (kThreadSanitizer) GTEST_SKIP() << "the thread sanitizer does not know copies that are made by clone()";
+  }
+
+  // Ids and sequences of copies of this process.
+  template <class Work>
+  static Numbers from_traced_copies(const Work& work) {
+    const pid_t id = gettid();  // which copies have too
+    return from_copies(reinterpret_cast<void*>(mini().process_mark), [&](int, Numbers& to) {
+      const Raised raised;
+      work();
+      for (int i = 0; i < 40; ++i) add_span(to);
+      to.push_back(thread_of(mini(), id).sequence_id);
+    });
+  }
+  static constexpr std::size_t kNumbers = 40 * 3 + 1;
+
+ private:
+  static void add_span(Numbers& to) {
+    const npm_span span = npm_span_begin("copied", npm_none());
+    const npm_context context = npm_span_context(span);
+    std::uint64_t trace_id[2];
+    std::memcpy(trace_id, context.trace_id, sizeof(trace_id));
+    to.insert(to.end(), {trace_id[0], trace_id[1], context.span_id});
+    npm_span_end(span);
+  }
+};
+
+TEST_F(MiniCopies, OfAnIdleProcessHaveIdsOfTheirOwn) {
+  in_thread([] {
+    const Raised raised;
+    npm_span_begin("open", npm_none());
+    const auto wait = [] { usleep(20'000); };
+    expect_no_equals(from_traced_copies(wait), kNumbers);
+  });
+}
+
+TEST_F(MiniCopies, ThatAreReseededHaveIdsOfTheirOwnAtOnce) {
+  const Raised raised;
+  npm_span_end(npm_span_begin("traced before the copy", npm_none()));
+  expect_no_equals(from_traced_copies([] { npm_reseed(); }), kNumbers);
 }
 
 TEST(Mini, FreesTheBufferOfAThreadThatEnds) {
