@@ -111,7 +111,7 @@ TEST(StepModel, DoesNotKnowTheCostOfWhatIsInEachStep) {
 }
 
 TEST(StepModel, KnowsNothingWithoutSteps) {
-  const StepModel none({});
+  const StepModel none;
   EXPECT_EQ(none.ns({1, 1, 1, 1, 1, 1, 1}), 0);
   EXPECT_TRUE(std::isinf(none.standard_error({1, 0, 0, 0, 0, 0, 0})));
   const StepModel one({{{1, 2, 0, 0, 0, 0, 0}, 1e6}});

@@ -400,7 +400,9 @@ void PerfettoTrace::add_gauge(const Entry& entry) {
 
 void PerfettoTrace::add(const Entry& entry) {
   if (entry.kind == Kind::gauge) return add_gauge(entry);
-  Held held{{}, process_track(*entry.process), entry.trace_id, {}, false};
+  Held held;
+  held.process = process_track(*entry.process);
+  held.trace_id = entry.trace_id;
   std::string& facts = held.slice.name_and_facts;
   if (entry.kind == Kind::part) {
     held.slice.start = time_of(entry.start_unix_ns);

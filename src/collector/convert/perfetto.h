@@ -47,7 +47,7 @@ class PerfettoTrace : public Picture {
   // the span at the top of its trace. These may come later.
   struct Held {
     Slice slice;
-    std::uint64_t process;  // its track
+    std::uint64_t process = 0;  // its track
     TraceId trace_id;
     std::string track;  // of a span at the top
     bool has_waited = false;
