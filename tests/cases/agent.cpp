@@ -101,14 +101,19 @@ Json run_tool(const std::string& op, const Json& when) {
     }));
   }
   if (op == "emit_tool_start") return as_returned(agent::emit_tool_start(metadata));
-  const Value error = to_value(when["error"]);
   const Json& start = when["start_time"];
   const std::int64_t now = std::chrono::nanoseconds(std::chrono::steady_clock::now().time_since_epoch()).count();
   const auto start_time = static_cast<std::uint64_t>(start == "now" ? now : start.get<std::int64_t>());
-  if (!when.contains("kind")) return as_returned(agent::emit_tool_exception(metadata, error, start_time));
-  const std::string kind = when["kind"];
-  if (!when.contains("stacktrace")) return as_returned(agent::emit_tool_exception(metadata, error, start_time, kind));
-  return as_returned(agent::emit_tool_exception(metadata, error, start_time, kind, to_value(when["stacktrace"])));
+  if (op == "emit_tool_stop") {
+    return as_returned(agent::emit_tool_stop(metadata, to_value(when["result"]), start_time));
+  }
+  const Value error = to_value(when["error"]);
+  const std::string kind = when.value("kind", "error");
+  if (when.contains("stacktrace")) {
+    return as_returned(agent::emit_tool_exception(metadata, error, start_time, kind, to_value(when["stacktrace"])));
+  }
+  if (when.contains("kind")) return as_returned(agent::emit_tool_exception(metadata, error, start_time, kind));
+  return as_returned(agent::emit_tool_exception(metadata, error, start_time));
 }
 
 Mismatches compare_tool(const std::string& op, const Json& when, const Json& expect) {
@@ -123,36 +128,40 @@ Mismatches compare_tool(const std::string& op, const Json& when, const Json& exp
 
 // --- The default logger
 
-nopspan::LogLevel level_of(const Json& opts) {
+Json run_logger(const std::string& op, const Json& opts) {
   using nopspan::LogLevel;
-  for (const LogLevel level : {LogLevel::info, LogLevel::warning, LogLevel::error}) {
-    if (opts.value("level", "") == nopspan::to_string(level)) return level;
+  if (op == "detach_default_logger") return as_returned(agent::detach_default_logger());
+  for (const LogLevel level : {LogLevel::debug, LogLevel::info, LogLevel::warning, LogLevel::error}) {
+    if (optional(opts, "level") == nopspan::to_string(level)) return as_returned(agent::attach_default_logger(level));
   }
-  return LogLevel::debug;
+  return as_returned(agent::attach_default_logger());
 }
 
-Json run_logger(const std::string& op) {
-  return as_returned(op == "attach_default_logger" ? agent::attach_default_logger() : agent::detach_default_logger());
-}
-
-// Replaces the reference's prefix by nopspan's, where it begins `text` or follows `before`.
-std::string with_own_prefix_after(const std::string& text, const std::string& before) {
-  const std::string theirs = before + "beamlens";
+// Replaces the reference's prefix by nopspan's, where it begins a text or follows `before`.
+Json with_own_prefix_after(const Json& expected, const std::string& before) {
+  if (!expected.is_string()) return expected;
+  const std::string theirs = before + "beamlens", text = expected;
   return text.compare(0, theirs.size(), theirs) == 0 ? before + "agent" + text.substr(theirs.size()) : text;
+}
+
+// Null if there is none, a list if there are several.
+Json attached_id(const std::vector<nopspan::HandlerInfo>& handlers) {
+  std::set<std::string> ids;
+  for (const nopspan::HandlerInfo& handler : handlers) ids.insert(handler.id);
+  if (ids.empty()) return nullptr;
+  return ids.size() == 1 ? Json(*ids.begin()) : Json(ids);
 }
 
 Mismatches compare_logger(const std::string& op, const Json& when, const Json& expect) {
   check(expect, "expect logger");
   Json returned;
-  for (const Json& one : optional(when, "ops")) returned.push_back(run_logger(one));
-  if (op != "seq") returned = run_logger(op);
+  for (const Json& one : optional(when, "ops")) returned.push_back(run_logger(one, {}));
+  if (op != "seq") returned = run_logger(op, optional(when, "opts"));
   Comparison comparison;
   compare_outcome(expect, {returned}, comparison);
   const std::vector<nopspan::HandlerInfo> handlers = nopspan::list_handlers(agent::event_prefix());
   if (expect.contains("handler_id")) {
-    std::set<std::string> ids;
-    for (const nopspan::HandlerInfo& handler : handlers) ids.insert(handler.id);
-    comparison.add("handler_id", Json::array({with_own_prefix_after(expect["handler_id"], "")}), ids);
+    comparison.add("handler_id", with_own_prefix_after(expect["handler_id"], ""), attached_id(handlers));
   }
   if (expect.contains("handler_count")) {
     comparison.add("handler_count", expect["handler_count"], handlers.size());
@@ -164,17 +173,15 @@ Mismatches compare_line(const Json& when, const Json& expect) {
   check(expect, "expect log");
   const Log log;
   Comparison comparison;
-  comparison.add("attach", "ok", as_returned(agent::attach_default_logger(level_of(optional(when, "opts")))));
+  comparison.add("attach", "ok", run_logger("attach_default_logger", optional(when, "opts")));
   const nopspan::Errc emitted =
       agent::emit(dotted_name(when["event"]), to_value(when["measurements"]), to_value(when["metadata"]));
   comparison.add("emit", "ok", as_returned(emitted));
-  Json lines = Json::array();
-  for (const Log::Line& line : log.lines) {
-    lines.push_back({{"level", nopspan::to_string(line.level)}, {"message", line.message}});
-  }
   Json expected = expect;
-  expected["message"] = with_own_prefix_after(expect["message"], "[");
-  comparison.add("lines", Json::array({expected}), lines);
+  if (expect.contains("message")) expected["message"] = with_own_prefix_after(expect["message"], "[");
+  comparison.add_list("lines", Json::array({expected}), log.lines, [](const Log::Line& line, const Json& one) {
+    return only_named({{"level", nopspan::to_string(line.level)}, {"message", line.message}}, one);
+  });
   return comparison.mismatches();
 }
 

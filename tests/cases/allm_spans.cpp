@@ -73,7 +73,12 @@ Mismatches compare_llm(const std::string& op, const Json& when, const Json& expe
   if (op == "span") return compare_llm_span(when, expect);
   check(when, "llm " + op);
   if (op == "execute") return compare_llm_execute(when, expect);
-  if (op == "request_id") return compare_listing(expect, {std::string(nopspan::make_request_id())});
+  if (op == "event_names") return compare_listing(expect, llm::event_names());
+  if (op == "request_id") {
+    std::vector<std::string> ids;
+    for (int i = when.value("times", 1); i > 0; --i) ids.emplace_back(nopspan::make_request_id());
+    return compare_listing(expect, ids);
+  }
   Comparison comparison;
   comparison.add("returns", dotted_name(expect["returns"]), std::string(llm::event_prefix()));
   return comparison.mismatches();

@@ -18,14 +18,6 @@ bool ends_with(std::string_view text, std::string_view end) {
   return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
 }
 
-Json only_named(const Json& seen, const Json& expected) {
-  Json named = Json::object();
-  for (const auto& [key, value] : seen.items()) {
-    if (expected.contains(key)) named[key] = value;
-  }
-  return named;
-}
-
 // The event in the notation of `expected`.
 Json in_terms_of(const Delivery& event, const Json& expected) {
   Json seen = event.as_expected(expected);
@@ -42,6 +34,14 @@ Json in_terms_of(const Delivery& event, const Json& expected) {
 }
 
 }  // namespace
+
+Json only_named(const Json& seen, const Json& expected) {
+  Json named = Json::object();
+  for (const auto& [key, value] : seen.items()) {
+    if (expected.contains(key)) named[key] = value;
+  }
+  return named;
+}
 
 Delivery::Delivery(std::string_view handler_id, const nopspan::Event& event)
     : handler_(handler_id),

@@ -16,6 +16,9 @@
 
 namespace cases {
 
+// The values of a map whose keys the expectation names.
+Json only_named(const Json& seen, const Json& expected);
+
 // One call of a handler.
 class Delivery {
  public:

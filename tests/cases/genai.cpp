@@ -63,18 +63,19 @@ Json nearly(const Json& expected, Json seen) {
   return seen;
 }
 
-// The metadata as the functions expect it. An error {"$exception": …} becomes a map. native_unit is omitted, because
-// nopspan's unit is always ns.
+// An error {"$exception": …} or {"$map": …}. Both are maps in nopspan.
+Json as_map(const Json& error) {
+  if (!error.is_object() || error.size() != 1) return error;
+  if (error.contains("$map")) return error["$map"];
+  if (!error.contains("$exception")) return error;
+  check(error["$exception"], "exception");
+  return error["$exception"];
+}
+
+// The metadata as the functions expect it. native_unit is omitted, because nopspan's unit is always ns.
 Value to_metadata(const Json& input) {
   Json metadata = input;
-  if (metadata.is_object()) {
-    Json error = optional(input, "error");
-    if (error.is_object() && error.size() == 1 && error.contains("$exception")) {
-      error = Json(error["$exception"]);
-      check(error, "exception");
-    }
-    if (metadata.contains("error")) metadata["error"] = error;
-  }
+  if (metadata.is_object() && metadata.contains("error")) metadata["error"] = as_map(metadata["error"]);
   check(metadata, "metadata");
   metadata.erase("native_unit");
   return to_value(metadata);

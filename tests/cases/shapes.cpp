@@ -8,20 +8,26 @@ namespace cases {
 namespace {
 
 // A shape is an object of shapes, a list with one shape for all items, the name of a shape, or a word (fits_word()). A
-// key with "!" must be there, the key "*" stands for all others, and a name or word with "?" also fits null.
+// key with "!" must be there, the key "*" stands for all others, and a name or word with "?" also fits null. An object
+// {"by": key, …} has a shape for each value of this key. The keys "=1", "<=1" and ">=1" have lists of keys, of each of
+// which so many must be there.
 const Json& shapes() {
   static const Json all = Json::parse(R"({
-    "failure": {"class!": "|error|throw|exit", "reason": "string", "type": "|RuntimeError|ArgumentError",
-                "message": "string"},
+    "failure": {"by": "class",
+                "error": {"class!": "any", "reason": "string", "message": "string",
+                          "type": "|RuntimeError|ArgumentError", ">=1": [["reason", "message"]]},
+                "throw": {"class!": "any", "reason": "string", "message": "string", ">=1": [["reason", "message"]]},
+                "exit": {"class!": "any", "reason": "string", "message": "string", ">=1": [["reason", "message"]]}},
     "raised": {"class": "any", "reason": "any", "type": "any", "message": "any", "message_contains": "any"},
     "numbers": {"*": "number"},
     "body": {"return": "value", "stop_metadata": "object", "extras": "object?", "extra_measurements": "numbers?",
-             "fail": "failure", "nested": "any"},
+             "fail": "failure", "nested": "any", "<=1": [["return", "fail"], ["stop_metadata", "extras"]]},
     "event": {"event!": "name", "measurements": "any", "metadata": "any", "exact": "bool", "measurements_exact": "bool",
               "metadata_exact": "bool"},
-    "listing": {"length": "any", "distinct": "any", "equals": ["name"], "matches": "string"},
-    "scenario": {"id": "any", "group": "any", "source": "any", "note": "any", "given": "comment", "when!": "any",
-                 "expect!": "any"},
+    "listing": {"length": "any", "distinct": "any", "equals": ["name"], "matches": "string",
+                ">=1": [["length", "distinct", "equals", "matches"]]},
+    "scenario": {"id": "any", "group": "any", "source": "any", "note": "any", "tags": "any", "given": "comment",
+                 "when!": "any", "expect!": "any"},
 
     "registry": {"id": "any", "source": "any", "note": "any", "tags": "any", "given": "comment", "steps!": ["step"]},
     "step": {"op!": "string", "args!": "any", "expect!": "any", "note": "any", "given": "comment"},
@@ -30,51 +36,62 @@ const Json& shapes() {
     "detach": {"id!": "string"},
     "list_handlers": {"prefix!": "name"},
     "execute": {"event!": "name", "measurements": "numbers", "metadata": "object"},
-    "span": {"prefix!": "name", "start_metadata": "object", "body!": "body"},
+    "span": {"op": "|span", "prefix!": "name", "start_metadata": "object", "body!": "body"},
     "handler record": {"kind": "any"},
-    "handler fail": {"kind": "any", "class!": "|error|throw", "reason!": "string"},
+    "handler fail": {"by": "class",
+                     "error": {"kind": "any", "class!": "any", "reason": "string", "message": "string",
+                               "type": "|RuntimeError|ArgumentError", ">=1": [["reason", "message"]]},
+                     "throw": {"kind": "any", "class!": "any", "reason": "string", "message": "string",
+                               ">=1": [["reason", "message"]]}},
     "handler run": {"kind": "any", "ops!": [{"op!": "string", "*": "any"}], "once": "bool", "record": "bool"},
     "delivery": {"handler": "any", "event": "any", "measurements": "any", "metadata": "any", "config": "any"},
-    "expect list_handlers": {"entries_unordered!": [{"id": "any", "event": "any", "config": "any"}]},
+    "entry": {"id": "any", "event": "any", "config": "any"},
+    "log line": {"level": "any", "mentions": ["string"]},
     "expect step": {"returns": "any", "raises": "any", "deliveries": ["delivery"], "deliveries_unordered": ["delivery"],
-                    "event_names": ["name"], "logs": [{"level!": "any", "mentions!": ["string"]}],
-                    "same_reason_on_both": "bool", "given": "comment"},
+                    "event_names": ["name"], "logs": ["log line"], "same_reason_on_both": "bool", "given": "comment",
+                    "entries": ["entry"], "entries_unordered": ["entry"], "<=1": [["returns", "raises"]]},
 
     "llm span": {"op": "|span", "name!": "string", "start_metadata": "object", "body!": "body"},
     "llm execute": {"op": "any", "suffix!": "name", "measurements": "numbers", "metadata": "object"},
-    "llm request_id": {"op": "any"},
+    "llm request_id": {"op": "any", "times": "count"},
+    "llm event_names": {"op": "any"},
     "llm event_prefix": {"op": "any"},
     "expect llm span": {"returns": "any", "raises": "raised", "events": ["event"], "event_names": ["name"],
                         "body_called": "bool", "same_span_context": "any", "span_context_on_all_events": "any",
-                        "same_request_id": "any"},
-    "expect llm execute": {"returns": "any", "events": ["event"]},
+                        "same_request_id": "any", "=1": [["returns", "raises"]]},
+    "expect llm execute": {"returns": "any", "events": ["event"], "event_names": ["name"]},
     "expect llm request_id": "listing",
+    "expect llm event_names": "listing",
     "expect llm event_prefix": {"returns!": "name"},
 
     "catalogue": {"id": "any", "name!": "name", "segments!": "name", "measurements!": "object", "metadata!": "object",
                   "source_line": "any", "note": "any", "emitted_also": "object", "position_in_event_names!": "integer"},
-    "agent tool_span": {"op": "any", "metadata!": "object", "body!": "body"},
+    "tool body": {"return": "value", "fail": "failure", "=1": [["return", "fail"]]},
+    "log options": {"level": "|debug|info|warning|error"},
+    "agent tool_span": {"op": "any", "metadata!": "object", "body!": "tool body"},
     "agent emit_tool_start": {"op": "any", "metadata!": "object"},
-    "agent emit_tool_exception": {"op": "any", "metadata!": "object", "error!": "value", "start_time!": "any",
+    "agent emit_tool_stop": {"op": "any", "metadata!": "object", "result!": "value", "start_time!": "time"},
+    "agent emit_tool_exception": {"op": "any", "metadata!": "object", "error!": "value", "start_time!": "time",
                                   "kind": "string", "stacktrace": "value"},
-    "agent attach_default_logger": {"op": "any"},
+    "agent attach_default_logger": {"op": "any", "opts": "log options"},
     "agent detach_default_logger": {"op": "any"},
     "agent seq": {"op": "any", "ops!": ["|attach_default_logger|detach_default_logger"]},
-    "agent log": {"op": "any", "opts": {"level": "|debug|info|warning|error"}, "event!": "name",
-                  "measurements!": "numbers", "metadata!": "object"},
-    "agent generate_trace_id": {"op": "any", "times": "integer"},
+    "agent log": {"op": "any", "opts": "log options", "event!": "name", "measurements!": "numbers",
+                  "metadata!": "object"},
+    "agent generate_trace_id": {"op": "any", "times": "count"},
     "agent event_names": {"op": "any"},
-    "expect tool": {"returns": "any", "raises": "raised", "events": ["event"]},
-    "expect logger": {"returns": "any", "handler_id": "string", "handler_count": "any"},
-    "expect log": {"level": "any", "message": "string"},
+    "expect tool": {"returns": "any", "raises": "raised", "events": ["event"], "event_names": ["name"],
+                    "<=1": [["returns", "raises"]]},
+    "expect logger": {"returns": "any", "handler_id": "any", "handler_count": "any"},
+    "expect log": {"level": "any", "message": "any"},
 
-    "genai": {"id": "any", "function!": "string", "source": "any", "note": "any", "variant": "|both|B", "input!": "any",
-              "expected!": "any"},
-    "metadata": {"native_unit": "|ns", "error": "any", "*": "value"},
+    "genai": {"id": "any", "function!": "string", "source": "any", "note": "any", "tags": "any", "variant": "|both|B",
+              "input!": "any", "expected!": "any"},
+    "metadata": {"native_unit": "|ns", "*": "value"},
     "exception": {"type!": "string", "message!": "string"},
     "present": {"value!": "value"},
     "span_name": {"operation!": "string?", "model_id!": "string?"},
-    "metrics": {"metadata!": "metadata", "duration_ns!": "integer?"},
+    "metrics": {"metadata!": "any", "duration_ns!": "integer?"},
     "payload": {"model": "string?", "promptTokens": "number?", "messageCount": "number?", "operation": "string?",
                 "completionTokens": "number?", "totalTokens": "number?", "finishReasons": "strings?",
                 "attempt": "number?", "reason": "string?", "delayMs": "number?", "statusCode": "number?",
@@ -82,7 +99,7 @@ const Json& shapes() {
                 "*": "value"},
     "sequence": [{"call!": "string", "payload!": "any"}],
     "expected value": {"value!": "any"},
-    "expected attributes": {"attributes!": {"*": "any"}, "types": {"*": "any"}, "exact": "true"},
+    "expected attributes": {"attributes!": {"*": "any"}, "types": {"*": "any"}, "exact": "true", "key_order": ["any"]},
     "expected event": {"attributes!": {"*": "any"}, "types": {"*": "any"}, "exact": "true", "key_order": ["any"],
                        "event_count!": "any", "name!": "string"},
     "expected sequence": {"event_count!": "any", "events!": [["any"]], "ordered!": "true"}
@@ -118,9 +135,18 @@ bool fits_word(const Json& json, std::string_view word) {
   if (word == "string") return json.is_string();
   if (word == "number") return json.is_number();
   if (word == "integer") return json.is_number_integer();
+  if (word == "count") return json.is_number_unsigned() && json > 0;
+  if (word == "time") return json == "now" || json.is_number_integer();
   if (word == "bool") return json.is_boolean();
   if (word == "true") return json == true;
   throw Inexpressible("there is no shape \"" + std::string(word) + "\"");
+}
+
+// Whether an object has "=1", "<=1" or ">=1" of the keys.
+bool has_so_many(const Json& json, std::string_view relation, const Json& keys) {
+  const auto count = std::count_if(keys.begin(), keys.end(),
+                                   [&](const Json& key) { return json.contains(key.get_ref<const std::string&>()); });
+  return count == 1 || (count == 0 && relation == "<=1") || (count > 1 && relation == ">=1");
 }
 
 void fit(const Json& json, const Json& shape, const std::string& where) {
@@ -143,12 +169,22 @@ void fit(const Json& json, const Json& shape, const std::string& where) {
     return;
   }
   expect(json.is_object(), "an object");
+  if (shape.contains("by")) {
+    const std::string key = shape["by"];
+    const Json value = optional(json, key);
+    const auto known = value.is_string() && value != "by" ? shape.find(value.get<std::string>()) : shape.end();
+    expect(known != shape.end(), "an object with a known " + key);
+    return fit(json, *known, where);
+  }
   for (const auto& [key, of_key] : shape.items()) {
     if (key.back() == '!') expect(json.contains(key.substr(0, key.size() - 1)), "an object with " + key);
+    if (key.back() == '1') {
+      for (const Json& group : of_key) expect(has_so_many(json, key, group), "with " + key + " of " + group.dump());
+    }
   }
   for (const auto& [key, value] : json.items()) {
     const std::string at = where + "." + key;
-    auto known = shape.find(key);
+    auto known = key.find_first_of("=!*") == std::string::npos ? shape.find(key) : shape.end();
     if (known == shape.end()) known = shape.find(key + "!");
     if (known == shape.end()) known = shape.find("*");
     if (known == shape.end()) throw Inexpressible(at + ": unknown key");
