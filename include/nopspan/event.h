@@ -244,7 +244,14 @@ class NOPSPAN_CONTAINER_ABI OwnedEvent;
 
 namespace detail {
 struct EventAttributes;
+
+/// A time in ns that is given as a real number. 0 if it is not a number.
+constexpr std::int64_t ns_of(double ns) noexcept {
+  constexpr double kMost = 9e18;
+  if (ns > -kMost && ns < kMost) return static_cast<std::int64_t>(ns);
+  return ns > 0 ? INT64_MAX : ns < 0 ? INT64_MIN : 0;
 }
+}  // namespace detail
 
 /// How a span ended. The numbers are those of NOPSPAN_STATUS_* (nopspan/probes.h).
 enum class Status : std::uint8_t {
@@ -360,12 +367,13 @@ class Event {
   /// Whether the span has, or may have, a parent that was not recorded.
   [[nodiscard]] bool is_orphan() const noexcept { return (flags_ & 1U) != 0; }
 
-  /// How long the span took, in ns: the measurement `duration`. 0 if the event has none.
-  [[nodiscard]] std::int64_t duration_ns() const noexcept { return measurement("duration").as_int(); }
+  /// How long the span took, in ns: the measurement `duration`. 0 if the event has none. A time that the program gives
+  /// as a real number is truncated.
+  [[nodiscard]] std::int64_t duration_ns() const noexcept { return time("duration"); }
   /// The time of the event, CLOCK_MONOTONIC in ns: the measurement `monotonic_time`. 0 if the event has none.
-  [[nodiscard]] std::int64_t monotonic_time_ns() const noexcept { return measurement("monotonic_time").as_int(); }
+  [[nodiscard]] std::int64_t monotonic_time_ns() const noexcept { return time("monotonic_time"); }
   /// The time of the event, in ns since 1970: the measurement `system_time`. 0 if the event has none.
-  [[nodiscard]] std::int64_t system_time_ns() const noexcept { return measurement("system_time").as_int(); }
+  [[nodiscard]] std::int64_t system_time_ns() const noexcept { return time("system_time"); }
 
   /// All measurements: numbers.
   [[nodiscard]] FieldsView measurements() const noexcept { return view(true); }
@@ -411,6 +419,10 @@ class Event {
   friend struct EventAccess;
   Event(const Event&) = default;             // programs keep an OwnedEvent instead
   Event& operator=(const Event&) = default;  // programs keep an OwnedEvent instead
+  [[nodiscard]] std::int64_t time(std::string_view key) const noexcept {
+    const ValueView found = measurement(key);
+    return found.type() == Value::Type::real ? detail::ns_of(found.as_double()) : found.as_int();
+  }
   [[nodiscard]] FieldsView view(bool measurements) const noexcept {
     FieldsView fields;
     fields.begin_ = begin_;

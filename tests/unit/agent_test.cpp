@@ -181,6 +181,21 @@ TEST(AgentEmit, EmitsTheEndOfASpanOnce) {
   EXPECT_EQ(recorder.events()[2]->measurements().copy(), Value::map({{"system_time", 5}, {"message_count", 6}}));
 }
 
+TEST(AgentEmit, TakesTimesThatAreRealNumbers) {
+  const Recorder recorder(agent::event_names());
+  for (const double ns : {5.0e6, -0.5, 1e300, -1e300, kNaN}) {
+    const Value times = Value::map({{"duration", ns}, {"monotonic_time", ns}, {"system_time", ns}});
+    EXPECT_EQ(agent::emit("agent.llm.stop", times, Value::map()), Errc::ok);
+  }
+  std::vector<std::int64_t> found;
+  for (const auto& event : recorder.events()) {
+    found.push_back(event->duration_ns());
+    EXPECT_EQ(event->monotonic_time_ns(), event->duration_ns());
+    EXPECT_EQ(event->system_time_ns(), event->duration_ns());
+  }
+  EXPECT_THAT(found, ElementsAre(5'000'000, 0, INT64_MAX, INT64_MIN, 0));
+}
+
 TEST(AgentEmit, RefusesWhatTheCatalogueDoesNotKnow) {
   const Recorder recorder(agent::event_names());
   const std::string long_name(1U << 20U, 'x');

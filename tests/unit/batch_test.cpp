@@ -922,18 +922,20 @@ TEST(Batch, HasTheSameRetryWhicheverFunctionEmitsIt) {
 }
 
 TEST(Batch, HasTheEndOfASpanThatAnAgentEmits) {
-  const Traced traced([] {
-    const Span around{"around"};
-    EXPECT_EQ(nopspan::agent::emit("agent.llm.exception", Value::map({{"duration", 1'000'000}}),
-                                   Value::map({{"kind", "exit"}})),
-              Errc::ok);
-  });
-  const std::vector<Entry>& entries = traced.entries(2);
-  const Entry& entry = entries[0];
-  EXPECT_EQ(entry.exception_kind, "exit");
-  EXPECT_EQ(entry.duration_ns, 1'000'000U);
-  EXPECT_GE(entry.start_ns + entry.duration_ns, entries[1].start_ns);
-  EXPECT_LE(entry.start_ns + entry.duration_ns, entries[1].start_ns + entries[1].duration_ns) << "it ends now";
+  for (const Value& duration : {Value(1'000'000), Value(1.0e6)}) {
+    const Traced traced([&] {
+      const Span around{"around"};
+      EXPECT_EQ(nopspan::agent::emit("agent.llm.exception", Value::map({{"duration", duration}}),
+                                     Value::map({{"kind", "exit"}})),
+                Errc::ok);
+    });
+    const std::vector<Entry>& entries = traced.entries(2);
+    const Entry& entry = entries[0];
+    EXPECT_EQ(entry.exception_kind, "exit");
+    EXPECT_EQ(entry.duration_ns, 1'000'000U);
+    EXPECT_GE(entry.start_ns + entry.duration_ns, entries[1].start_ns);
+    EXPECT_LE(entry.start_ns + entry.duration_ns, entries[1].start_ns + entries[1].duration_ns) << "it ends now";
+  }
 }
 
 // What a tracer reads of a span, except its attributes.

@@ -6,6 +6,7 @@
 #include "recorded.h"
 
 #include <nopspan/agent.h>
+#include <nopspan/c.h>
 #include <nopspan/engine.h>
 #include <nopspan/genai_spans.h>
 #include <nopspan/llm.h>
@@ -68,6 +69,10 @@ TEST(FirstTokenRecord, HasTheTokensSoFarWhicheverFunctionReportsThem) {
   const Span span{nopspan::llm::stream};
   nopspan::genai::stream_first_token([](auto& e) { e.tokens_so_far(3); });
   EXPECT_EQ(tokens_so_far, 3U);
+  const nopspan_handle handle = nopspan_span_begin("llm.stream", nopspan_none());
+  nopspan_call_first_token(handle, 4);
+  nopspan_span_end(handle);
+  EXPECT_EQ(tokens_so_far, 4U);
 }
 
 // ---- The data that a tracer receives at the probe engine_step. The linker replaces the probe's site by the function

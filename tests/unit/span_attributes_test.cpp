@@ -279,6 +279,17 @@ TEST(SpanAttributes, HaveTheLabelsOfTheSpansAround) {
   });
 }
 
+TEST(SpanAttributes, PreferTheSpansOwnToALabelOfTheSpansAround) {
+  expect_in_child([] {
+    const SpanRecorder events("inner");
+    {
+      const Span outer{"work", [](Fields& f) { f.label("route", "outer"); }};
+      const Span inner{"inner", [](Fields& f) { f.set("route", "own"); }};
+    }
+    EXPECT_EQ(attributes_of(events.stop()), Value::map({{"route", "own"}}));
+  });
+}
+
 TEST(SpanAttributes, OfAnotherCataloguesKeysAreTheApplicationsOwn) {
   const auto start = started(llm::chat, [](auto& m) { m.set("count", 3).set("status", "fine").set("queue_ns", 7); });
   EXPECT_THAT(start, AllOf(HasAttribute("count", 3), HasAttribute("status", "fine")));

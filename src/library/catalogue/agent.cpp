@@ -140,10 +140,9 @@ void emit_point(Point point, const EventDescription& event, const Set& set) noex
 
 // A duration in ns. 0 if the value is negative or not a number.
 std::uint64_t duration_of(const Value& value) noexcept {
-  if (value.type() == Value::Type::integer) return value.as_int() > 0 ? static_cast<std::uint64_t>(value.as_int()) : 0;
-  const double duration = value.as_double();
-  if (!(duration > 0)) return 0;
-  return duration < 9e18 ? static_cast<std::uint64_t>(duration) : INT64_MAX;
+  const bool is_integer = value.type() == Value::Type::integer;
+  const std::int64_t duration = is_integer ? value.as_int() : nopspan::detail::ns_of(value.as_double());
+  return duration > 0 ? static_cast<std::uint64_t>(duration) : 0;
 }
 
 bool has_receivers() noexcept { return (gate() & (nopspan::detail::kSpanMask | nopspan::detail::kPointMask)) != 0; }
