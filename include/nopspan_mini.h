@@ -104,21 +104,23 @@ typedef struct npm_member {
 enum { NPM_ENGINE, NPM_MODEL, NPM_TENANT };                                    /* labels */
 enum { NPM_INTERNAL = 1, NPM_SERVER, NPM_CLIENT, NPM_PRODUCER, NPM_CONSUMER }; /* kinds, with OpenTelemetry's numbers */
 /* The next ones are internal. These are what begins: flags of the probe ABI << 8, and the kind of the entry. */
-enum { NPM_EVENT = 1, NPM_GAUGE = 3, NPM_SPAN = 0x140000, NPM_REQUEST = 0x240000, NPM_STEP = 0x1c0004 };
+enum { NPM_EVENT = 1, NPM_RETRY, NPM_GAUGE, NPM_SPAN = 0x140000, NPM_REQUEST = 0x240000, NPM_STEP = 0x1c0004 };
 enum { NPM_OK, NPM_ERROR, NPM_CANCELLED };
 enum { NPM_TEXT = 1, NPM_BOOL, NPM_INT, NPM_DOUBLE };
-enum { NPM_SET_LABEL, NPM_SET_KIND, NPM_SET_TIME, NPM_SET_USAGE, NPM_SET_ENGINE, NPM_SET_FIRST_TOKEN };
+enum { NPM_SET_LABEL, NPM_SET_KIND, NPM_SET_TIME, NPM_SET_USAGE, NPM_SET_ENGINE, NPM_SET_FIRST_TOKEN, NPM_SET_RETRY };
 /* The number in these names changes with what they share, because a program may have several copies of this header. */
 extern NPM_HIDDEN uint64_t npm1_gate[];
 typedef void npm_site(uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t);
 extern NPM_HIDDEN npm_site npm1_site_span_start, npm1_site_span_stop, npm1_site_event, npm1_site_gauge, npm1_site_batch;
 extern NPM_HIDDEN npm_site npm1_site_tokens, npm1_site_first_token, npm1_site_engine_request, npm1_site_engine_step;
+extern NPM_HIDDEN npm_site npm1_site_retry, npm1_site_tool_call;
 NPM_HIDDEN void npm1_load(void), npm1_unload(void);
 NPM_HIDDEN npm_span npm1_begin(int what, const char* name, npm_span parent, const npm_context* context);
 NPM_HIDDEN void npm1_end(npm_span, int status, const char* why, const npm_step*, npm_member*, size_t members);
 NPM_HIDDEN void npm1_attribute(npm_span, const char* key, int type, const void* values, size_t count);
 NPM_HIDDEN void npm1_set(npm_span, int what, uint64_t which, const void* value);
 NPM_HIDDEN void npm1_gauge(const char* engine, const char* name, int64_t value, int64_t maximum, uint32_t flags);
+NPM_HIDDEN void npm1_retry(npm_span, int64_t attempt, int64_t delay_ms, const char* reason);
 NPM_HIDDEN void npm1_context(npm_context*, npm_span);
 NPM_HIDDEN int npm1_read_traceparent(npm_context*, const char*);
 NPM_HIDDEN int npm1_write_traceparent(const npm_context*, char*);
@@ -150,7 +152,8 @@ NPM_API void npm_span_cancel(npm_span span, const char* reason) { NPM_END(NPM_CA
 
 /* Attributes, with keys of at most 127 bytes. A later value replaces an earlier one. Everybody who may trace the
  * process reads them. Those whose keys mean content, such as "gen_ai.input.messages" or "exception.message", are
- * recorded only with NOPSPAN_CAPTURE_CONTENT=1. Do not put prompts or answers under other keys. */
+ * recorded only with NOPSPAN_CAPTURE_CONTENT=1. Do not put prompts or answers under other keys. "gen_ai.tool.name" is
+ * also the tool of the span, unless its name begins with "mcp.". */
 NPM_API void npm_span_set_text(npm_span span, const char* key, const char* value) { NPM_PUT(NPM_TEXT, &value, 1); }
 NPM_API void npm_span_set_int(npm_span span, const char* key, int64_t value) { NPM_PUT(NPM_INT, &value, 1); }
 NPM_API void npm_span_set_double(npm_span span, const char* key, double value) { NPM_PUT(NPM_DOUBLE, &value, 1); }
@@ -185,6 +188,11 @@ NPM_API npm_context npm_span_context(npm_span span) {
 
 /* Begins an event in a span, which may be npm_none(). npm_span_end() reports it, after its attributes are set. */
 NPM_API npm_span npm_event_begin(const char* name, npm_span span) { NPM_BEGIN(EVENT, EVENT, name, span, NULL); }
+/* Reports that an attempt in a span failed and will be repeated. Call it before the wait. `attempt` is the number of
+ * the attempt that failed, from 1 on. `reason` may be NULL. */
+NPM_API void npm_retry(npm_span span, int64_t attempt, int64_t delay_ms, const char* reason) {
+  if (NPM_UP(NPM_UP_EVENT)) npm1_retry(span, attempt, delay_ms, reason);
+}
 /* A value that goes up and down, and its maximum, or 0. `engine` may be "". */
 NPM_API void npm_gauge(const char* engine, const char* name, int64_t value, int64_t maximum) {
   if (NPM_UP(NPM_UP_EVENT)) npm1_gauge(engine, name, value, maximum, 0);
@@ -325,7 +333,8 @@ enum { NPM_ORPHAN = 1, NPM_REMOTE = 2, NPM_DROPPED = 0x10, NPM_USAGE = 0x80, NPM
 enum { NPM_IS_SPAN = 0x400, NPM_IS_STEP = 0x800, NPM_ENTRY_SPAN = 0, NPM_ENTRY_STEP = 4, NPM_ENTRY_MEMBERS = 5 };
 enum { NPM_WITH_TIMES = 1, NPM_WITH_USAGE = 2, NPM_WITH_TOKEN = 4, NPM_WITH_ENGINE = 8, NPM_WITH_VALUES = 16 };
 enum { NPM_WITH_STEP = 0x20, NPM_WITH_TYPE = 0x200, NPM_WITH_NAME = 0x400, NPM_WITH_MEMBERS = 0x800 };
-enum { NPM_WITH_ATTRIBUTES = 0x1000, NPM_WITH_TEXTS = 0x1f00, NPM_COUNTS_TOKENS = 0x10000 };
+enum { NPM_WITH_ATTRIBUTES = 0x1000, NPM_WITH_TEXTS = 0x1f00, NPM_COUNTS_TOKENS = 0x10000, NPM_COUNTS_TOOL = 0x20000 };
+enum { NPM_USAGE_BELOW = 1, NPM_TOOL_BELOW = 2 }; /* a span inside has counted it: NPM_COUNTS_* is of the innermost one */
 enum { NPM_LOST, NPM_NAMES = 5, NPM_TRUNCATED = 8, NPM_LABELS_OVER, NPM_IDS, NPM_UTF8 = 13, NPM_FIELDS = 15 };
 enum { NPM_MEMBERS_LOST = 26, NPM_OVER_LIMIT = 28, NPM_COUNTS = 31 }; /* places in nopspan::Stats */
 enum { NPM_SLABS = 256, NPM_LABELS = 256, NPM_KNOWN = 96, NPM_FREE = 0, NPM_OPEN, NPM_CHANGING };
@@ -335,11 +344,11 @@ typedef struct npm_state { /* a span; its first 256 bytes are nopspan_open, whic
   uint32_t flags, thread_id, reserved_2[3], name_size; char name[64], foreign_id[64];
   const void* owner; /* npm_slabs of the copy of this header that has the state */
   uint64_t random, end_ns, usage[4], times_size; npm_times times; /* times_size 320: there are times */
-  npm_span parent; uint32_t place, status, attribute_bytes; uint8_t kind, usage_below, busy, reserved_3;
-  char error_type[64]; unsigned char attributes[NPM_ATTRIBUTE_BYTES];
+  npm_span parent; uint32_t place, status, attribute_bytes; uint8_t kind, below, busy, reserved_3;
+  char error_type[64], tool[64]; unsigned char attributes[NPM_ATTRIBUTE_BYTES];
 } npm_state;
 typedef struct npm_slot { /* the buffer of a thread, and a table of what is in it that several entries share */
-  npm_thread header; uint64_t sequence[8], awaited_root, longest_root_ns, flushed_ns;
+  npm_thread header; uint64_t sequence[10], awaited_root, longest_root_ns, flushed_ns;
   uint32_t locked, batch, errors, awaiting, elsewhere, announced; uint64_t* at; /* where the buffer is written next */
   struct { uint64_t hash; uint32_t batch, place; } known[NPM_KNOWN]; uint64_t buffer[4096];
 } npm_slot;
@@ -575,15 +584,18 @@ static uint64_t npm_put_once(npm_slot* slot, const char text[64], uint32_t size,
   }
   return place | size << 16;
 }
-/* The span of an event, if it is open. */
-static const npm_state* npm_around(const npm_state* s) { return s->kind == NPM_EVENT ? npm_state_of(s->parent) : NULL; }
+/* The span of an event or a retry, if it is open. */
+static const npm_state* npm_around(const npm_state* s) {
+  return s->kind == NPM_EVENT || s->kind == NPM_RETRY ? npm_state_of(s->parent) : NULL;
+}
 /* Writes an entry, with a step's members from `at`, up to 512, and what entries share. Returns the next `at`. */
 static uint32_t npm_write(npm_slot* slot, const npm_state* s, uint64_t times[3], const npm_facts* facts, uint32_t at) {
   npm_thread* const header = &slot->header; const npm_state* const around = npm_around(s);
   const uint32_t left = facts != NULL ? facts->step.members - at : 0, count = left < 512 ? left : 512;
   const uint64_t kind = at == 0 ? s->kind : NPM_ENTRY_MEMBERS, now = times[2]; uint32_t i, n = 0;
   const int is_root = kind == NPM_ENTRY_SPAN && s->span_id == s->root_id && (s->flags & (NPM_REMOTE | NPM_ORPHAN)) == 0;
-  const size_t type = strlen(s->error_type), used = s->attribute_bytes; uint64_t request_at, form_at, after, parts = 0;
+  const size_t type = strlen(s->error_type), used = s->attribute_bytes;
+  const size_t tool = kind == NPM_ENTRY_SPAN ? strlen(s->tool) : 0; uint64_t request_at, form_at, after, parts = 0;
   uint64_t *request, *form, *entry, *places, numbers[32], *end = numbers, texts[4] = {0, 0, 0, 0};
   if (!slot->announced) { /* a thread shows its header to a tracer before its first entry */
     npm_flush(slot, 0); slot->announced = 1; npm_call(npm1_site_batch, 0, 0, 0, 0, 0, header);
@@ -600,13 +612,14 @@ static uint32_t npm_write(npm_slot* slot, const npm_state* s, uint64_t times[3],
   if ((after + (UINT64_C(1) << 31)) >> 32 != 0 || times[1] >> 32 != 0)
     parts |= NPM_WITH_TIMES, memcpy(end, times, 16), end += 2;
   if (at == 0 && s->flags & NPM_USAGE)
-    parts |= NPM_WITH_USAGE | (s->usage_below ? 0 : NPM_COUNTS_TOKENS), memcpy(end, s->usage, 32), end += 4;
+    parts |= NPM_WITH_USAGE | (s->below & NPM_USAGE_BELOW ? 0 : NPM_COUNTS_TOKENS), memcpy(end, s->usage, 32), end += 4;
   if (at == 0 && s->flags & NPM_TOKEN) parts |= NPM_WITH_TOKEN, *end++ = s->first_token_ns;
   if (at == 0 && s->times_size != 0) parts |= NPM_WITH_ENGINE, memcpy(end, &s->times, 56), end += 7;
-  if (kind == NPM_GAUGE) parts |= NPM_WITH_VALUES, memcpy(end, s->usage, 16), end += 2;
+  if (kind == NPM_GAUGE || kind == NPM_RETRY) parts |= NPM_WITH_VALUES, memcpy(end, s->usage, 16), end += 2;
   if (kind == NPM_ENTRY_MEMBERS) parts |= NPM_WITH_VALUES, *end++ = 0, *end++ = at;
   if (kind == NPM_ENTRY_STEP) parts |= NPM_WITH_STEP, memcpy(end, &facts->step, 128), end += 16;
   parts |= (type != 0 ? NPM_WITH_TYPE : 0) | (count != 0 ? NPM_WITH_MEMBERS : 0) | (around != NULL ? NPM_WITH_NAME : 0);
+  if (tool != 0) parts |= NPM_WITH_NAME | (s->below & NPM_TOOL_BELOW ? 0 : NPM_COUNTS_TOOL);
   if (parts & NPM_WITH_TEXTS && (type != 0 || used != 0)) parts |= NPM_WITH_ATTRIBUTES;
   form = slot->at; slot->at += 4;
   form[0] = 0x81 << 16 | kind << 24 | (uint64_t)s->flags << 32; form[1] = parts; form[2] = form[3] = 0;
@@ -621,6 +634,7 @@ static uint32_t npm_write(npm_slot* slot, const npm_state* s, uint64_t times[3],
   places = slot->at; slot->at += (__builtin_popcountll(parts & NPM_WITH_TEXTS) + 1) / 2;
   if (type != 0) texts[n++] = npm_put(slot, s->error_type, type);
   if (around != NULL) texts[n++] = npm_put_once(slot, around->name, around->name_size, NULL);
+  if (tool != 0) texts[n++] = npm_put(slot, s->tool, tool);
   if (count != 0) texts[n++] = npm_put(slot, (const npm_member*)facts->members + at, count * sizeof(npm_member));
   if (type != 0 || used != 0) texts[n] = npm_put(slot, s->attributes, used);
   for (i = 0; i <= n && n != 0; i += 2) places[i / 2] = texts[i] | texts[i + 1] << 32;
@@ -644,7 +658,7 @@ static uint32_t npm_write(npm_slot* slot, const npm_state* s, uint64_t times[3],
 /* Calls the site of a probe, with the record of a span, an event or a gauge. */
 static void npm_fire(int probe, npm_site* site, const npm_state* s, uint64_t a2, uint64_t a4, const npm_facts* facts) {
   static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-  const npm_state* const around = npm_around(s); npm_slot* const slot = npm_enter(); npm_record r; uint64_t a0;
+  const npm_state* const around = npm_around(s); npm_slot* const slot = npm_enter(); npm_record r; uint64_t a0, a1;
   const unsigned char* const id = (const unsigned char*)s->trace_id; uint32_t i, bits = 0, held = 0, at = 0;
   if (slot == NULL) return;
   memset(&r, 0, sizeof(r)); r.size = offsetof(npm_record, reserved), r.flags = s->flags, r.status = s->status;
@@ -664,8 +678,10 @@ static void npm_fire(int probe, npm_site* site, const npm_state* s, uint64_t a2,
   r.attributes = npm_address(s->attributes), r.attributes_bytes = s->attribute_bytes;
   if (s->flags & NPM_USAGE) memcpy(r.usage, s->usage, sizeof(r.usage));
   memcpy(r.more, facts != NULL ? (const void*)facts : &s->times_size, facts != NULL ? sizeof(*facts) : 64);
-  a0 = s->kind == NPM_GAUGE || facts != NULL ? r.labels[0] : npm_address(r.request_id);
-  npm_call(site, a0, r.name, a2, r.labels[1], a4, &r); npm_leave(slot);
+  a0 = s->kind == NPM_GAUGE || facts != NULL ? r.labels[0] : npm_address(r.request_id); a1 = r.name;
+  if (site == npm1_site_retry && around != NULL) a1 = npm_address(around->name);
+  if (site == npm1_site_tool_call) a1 = npm_address(s->tool);
+  npm_call(site, a0, a1, a2, r.labels[1], a4, &r); npm_leave(slot);
 }
 /* ---- Spans ---- */
 /* Takes a free state. This is usually the state that this thread used last. */
@@ -702,8 +718,8 @@ NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const
   else memset((char*)s + offsetof(npm_state, trace_id), 0, offsetof(npm_context, span));
   s->parent_id = s->span_id, s->parent = parent, s->owner = npm_slabs, s->mark = mark;
   s->flags = (uint32_t)what >> 8, s->kind = (uint8_t)what, s->thread_id = npm_self.thread_id, s->start_ns = npm_now();
-  s->first_token_ns = s->output_tokens = s->end_ns = s->times_size = 0, s->error_type[0] = '\0';
-  s->status = s->attribute_bytes = s->context_bits = s->usage_below = s->busy = 0;
+  s->first_token_ns = s->output_tokens = s->end_ns = s->times_size = 0, s->error_type[0] = s->tool[0] = '\0';
+  s->status = s->attribute_bytes = s->context_bits = s->below = s->busy = 0;
   if (npm_the_page()->raised_ns == 0) NPM_PUBLISH(&npm_the_page()->raised_ns, s->start_ns);
   s->name_size = npm_clean_name(s->name, name);
   if (s->name_size == 0) npm_count(NPM_NAMES, 1), memcpy(s->name, "unnamed", s->name_size = 7);
@@ -722,6 +738,14 @@ NPM_GLOBAL npm_span npm1_begin(int what, const char* name, npm_span above, const
   if (NPM_UP(0xffff) && s->flags & NPM_IS_SPAN) npm_fire(0, npm1_site_span_start, s, s->start_ns, s->span_id, NULL);
   span.state = s, span.generation = s->generation;
   return span;
+}
+static int npm_begins(const char* text, const char* prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
+static int npm_is_of_llm(const char* name) {
+  return npm_begins(name, "llm.") || npm_begins(name, "gen_ai.") || npm_begins(name, "mcp.");
+}
+/* Whether nopspan knows spans of this name: their attributes have the names of docs/genai.md. */
+static int npm_is_of_catalogue(const char* name) {
+  return npm_is_of_llm(name) || npm_begins(name, "agent.") || npm_begins(name, "engine.");
 }
 /* Completes the facts of a step, and moves the members that have prefill tokens to the front. */
 static void npm_complete(npm_step* step, npm_member* members, uint32_t count) {
@@ -742,17 +766,20 @@ static void npm_complete(npm_step* step, npm_member* members, uint32_t count) {
 static void npm_report(npm_state* s, const npm_facts* facts) {
   const uint64_t gate = NPM_GET(&npm1_gate[0]), up = gate & NPM_UP_POINTS, now = npm_now();
   const uint64_t first_ns = s->flags & NPM_TOKEN ? s->start_ns + s->first_token_ns : 0;
-  npm_state* above = s->flags & NPM_USAGE ? npm_state_of(s->parent) : NULL; npm_slot* slot;
+  const uint8_t counted = (s->flags & NPM_USAGE ? NPM_USAGE_BELOW : 0) | (s->tool[0] != '\0' ? NPM_TOOL_BELOW : 0);
+  npm_state* above = counted != 0 ? npm_state_of(s->parent) : NULL; npm_slot* slot;
   uint64_t times[3] = {now, 0, now}; uint32_t at = 0; /* start, duration, now */
   if (s->end_ns == 0) s->end_ns = now;
   if (s->flags & NPM_IS_SPAN) times[0] = s->start_ns, times[1] = npm_between(s->start_ns, s->end_ns);
   if ((gate & NPM_UP_SPAN) == 0) NPM_PUBLISH(&npm_the_page()->raised_ns, 0);
-  for (; above != NULL && !NPM_GET(&above->usage_below); above = npm_state_of(above->parent))
-    __atomic_store_n(&above->usage_below, 1, __ATOMIC_RELAXED);
+  for (; above != NULL && (NPM_GET(&above->below) & counted) != counted; above = npm_state_of(above->parent))
+    __atomic_fetch_or(&above->below, counted, __ATOMIC_RELAXED);
   if (up && s->kind == NPM_GAUGE) npm_fire(7, npm1_site_gauge, s, s->usage[0], s->usage[1], NULL);
   if (up && s->kind == NPM_EVENT) npm_fire(2, npm1_site_event, s, now, s->span_id, NULL);
+  if (up && s->kind == NPM_RETRY) npm_fire(8, npm1_site_retry, s, s->usage[0], s->usage[1], NULL);
   if (up && facts != NULL) npm_fire(3, npm1_site_engine_step, s, times[1], facts->step.members, facts);
-  if (up && s->flags & NPM_USAGE && !s->usage_below) npm_fire(4, npm1_site_tokens, s, s->usage[0], s->usage[1], NULL);
+  if (up && counted & ~s->below & NPM_USAGE_BELOW) npm_fire(4, npm1_site_tokens, s, s->usage[0], s->usage[1], NULL);
+  if (up && counted & ~s->below & NPM_TOOL_BELOW) npm_fire(9, npm1_site_tool_call, s, times[1], s->status, NULL);
   if (up && s->times_size != 0)
     npm_fire(5, npm1_site_engine_request, s, times[1], npm_between(s->times.arrival_ns, first_ns), NULL);
   if (gate & 0xffff && s->flags & NPM_IS_SPAN) npm_fire(1, npm1_site_span_stop, s, times[1], s->status, NULL);
@@ -766,7 +793,9 @@ static void npm_report(npm_state* s, const npm_facts* facts) {
 NPM_GLOBAL void npm1_end(npm_span span, int status, const char* why, const npm_step* step, npm_member* members,
                          size_t count) {
   const uint32_t most = members == NULL ? 0 : count < 65536 ? (uint32_t)count : 65536; npm_state* s; npm_facts facts;
-  if (status == NPM_CANCELLED && why != NULL) npm1_attribute(span, "cancel.reason", NPM_TEXT, &why, 1);
+  s = npm_state_of(span);
+  if (s != NULL && status == NPM_CANCELLED && why != NULL)
+    npm1_attribute(span, npm_is_of_catalogue(s->name) ? "nopspan.cancel.reason" : "cancel.reason", NPM_TEXT, &why, 1);
   s = npm_take(span);
   if (s == NULL) return;
   NPM_PUBLISH(&s->state, NPM_CHANGING);
@@ -826,18 +855,15 @@ static int npm_is_one_of(const char* const* names, const char* key) {
   }
   return 0;
 }
-static int npm_begins(const char* text, const char* prefix) { return strncmp(text, prefix, strlen(prefix)) == 0; }
 static int npm_is_digit(char c) { return c >= '0' && c <= '9'; }
 static int npm_is_content(const char* name, const char* key) {
-  const int of_llm = npm_begins(name, "llm.") || npm_begins(name, "gen_ai.") || npm_begins(name, "mcp.");
-  const int of_agent = npm_begins(name, "agent.");
   if (npm_begins(key, "gen_ai.prompt.") && npm_is_digit(key[14])) return 1; /* older names: "gen_ai.prompt.0.content" */
   if (npm_begins(key, "gen_ai.completion.") && npm_is_digit(key[18])) return 1;
   if (strchr(key, '.') != NULL) return npm_is_one_of(npm_content, key);
-  if (of_llm && npm_is_one_of(npm_content_of_llm, key)) return 1;
-  if (of_agent && npm_is_one_of(npm_content_of_agent, key)) return 1;
+  if (npm_is_of_llm(name) && npm_is_one_of(npm_content_of_llm, key)) return 1;
+  if (npm_begins(name, "agent.") && npm_is_one_of(npm_content_of_agent, key)) return 1;
   if ((npm_begins(name, "llm.tool") || npm_begins(name, "mcp.")) && npm_is_one_of(npm_content_of_tools, key)) return 1;
-  return (of_llm || of_agent || npm_begins(name, "engine.")) && npm_is_one_of(npm_content_of_catalogues, key);
+  return npm_is_of_catalogue(name) && npm_is_one_of(npm_content_of_catalogues, key);
 }
 NPM_GLOBAL void npm1_attribute(npm_span span, const char* key, int type, const void* values, size_t count) {
   npm_state* const s = npm_take(span);
@@ -854,6 +880,8 @@ NPM_GLOBAL void npm1_attribute(npm_span span, const char* key, int type, const v
     last = at; at = npm_value(made + 160, at, type < 0 ? -type : type, values, count - 1);
     if (at != NULL && type < 0) at = npm_front(at, 0x0a, (uint64_t)(last - at)); /* an element of a list */
   }
+  if (type == NPM_TEXT && at != NULL && strcmp(key, "gen_ai.tool.name") == 0 && !npm_begins(s->name, "mcp."))
+    npm_clean_name(s->tool, *(const char* const*)values);
   place = s->attributes; last = place + s->attribute_bytes;
   if (at != NULL) {
     if (type < 0) at = npm_front(at, 0x2a, (uint64_t)(end - at));
@@ -878,6 +906,7 @@ NPM_GLOBAL void npm1_set(npm_span span, int what, uint64_t which, const void* va
   npm_state* const s = npm_take(span); uint64_t start = 0;
   if (s == NULL) return;
   if (what == NPM_SET_LABEL && which < 3) s->labels[which] = npm_label_of((const char*)value);
+  if (what == NPM_SET_RETRY) memcpy(s->usage, value, 16);
   if ((s->flags & NPM_IS_SPAN) == 0) what = NPM_SET_LABEL; /* an event has nothing else */
   if (what == NPM_SET_KIND && which < 6) s->flags = (s->flags & ~0x7000u) | (uint32_t)which << 12;
   if (what == NPM_SET_TIME) memcpy(&start, value, 8), s->end_ns = which, s->flags |= NPM_GIVEN;
@@ -890,6 +919,17 @@ NPM_GLOBAL void npm1_set(npm_span span, int what, uint64_t which, const void* va
     if (NPM_UP(NPM_UP_POINTS)) npm_fire(6, npm1_site_first_token, s, s->first_token_ns, 1, NULL);
   }
   npm_give_back(s);
+}
+NPM_GLOBAL void npm1_retry(npm_span parent, int64_t attempt, int64_t delay_ms, const char* reason) {
+  const npm_span span = npm1_begin(NPM_RETRY, "gen_ai.retry", parent, NULL);
+  const int64_t most_ms = INT64_MAX / 1000000;
+  const int64_t values[2] = {delay_ms < 0 ? 0 : delay_ms <= most_ms ? delay_ms * 1000000 : INT64_MAX,
+                             attempt < 0 ? 0 : attempt};
+  npm1_attribute(span, "retry.attempt", NPM_INT, &attempt, 1);
+  npm1_attribute(span, "retry.delay_ms", NPM_INT, &delay_ms, 1);
+  if (reason != NULL) npm1_attribute(span, "retry.reason", NPM_TEXT, &reason, 1);
+  npm1_set(span, NPM_SET_RETRY, 0, values);
+  npm1_end(span, NPM_OK, reason, NULL, NULL, 0);
 }
 NPM_GLOBAL void npm1_gauge(const char* engine, const char* name, int64_t value, int64_t maximum, uint32_t flags) {
   npm_state* const s = npm_state_of(npm1_begin(NPM_GAUGE, name, npm_none(), NULL));

@@ -6,6 +6,7 @@
 #include "sanitizers.h"
 
 #include <nopspan/engine.h>
+#include <nopspan/llm.h>
 #include <nopspan/probes.h>
 #include <nopspan/version.h>
 #include <nopspan_mini.h>
@@ -23,6 +24,9 @@
 #include <optional>
 #include <set>
 #include <thread>
+
+// In mini.c: the errors that the next hits of the batch site will report.
+extern "C" unsigned mini_errors_of_batches();
 
 namespace {
 
@@ -128,6 +132,14 @@ class Written {
   nopspan_thread header_;
   std::string bytes_;
   std::map<std::uint64_t, std::uint64_t> names_;
+};
+
+// Raises the gate of the header for spans in batches.
+struct Raised {
+  explicit Raised(std::uint64_t bits = std::uint64_t{1} << 16U) { npm1_gate[0] = bits; }
+  ~Raised() { npm1_gate[0] = 0; }
+  Raised(const Raised&) = delete;
+  Raised& operator=(const Raised&) = delete;
 };
 
 // What a thread writes by calls of the library and by the same calls of the header. `begin` begins the root span.
@@ -348,6 +360,165 @@ TEST(Mini, WritesEventsAsTheLibraryDoes) {
       });
 }
 
+TEST(Mini, WritesRetriesAsTheLibraryDoes) {
+  // The library finds the name of a retry's span if that is a scope. The scope stays open until the thread ends.
+  static thread_local std::optional<ContextScope> scope;
+  static thread_local std::optional<Span> work;
+  expect_equal(
+      [](const Context& root) {
+        scope.emplace(root);
+        work.emplace("work");
+        nopspan::llm::retry([](auto& f) { f.attempt(1).delay_ms(500).reason("rate_limit"); });
+        nopspan::llm::retry([](auto& f) { f.attempt(2).delay_ms(std::numeric_limits<std::int64_t>::max()); });
+        nopspan::llm::retry([](auto& f) { f.attempt(3).delay_ms(0).reason("the server said \"no\"\n"); });
+      },
+      [](npm_span root) {
+        const npm_span span = npm_span_begin("work", root);
+        npm_retry(span, 1, 500, "rate_limit");
+        npm_retry(span, 2, std::numeric_limits<std::int64_t>::max(), nullptr);
+        npm_retry(span, 3, 0, "the server said \"no\"\n");
+      });
+}
+
+TEST(Mini, WritesKindsOfSpansAsTheLibraryDoes) {
+  expect_equal(
+      [](const Context& root) {
+        using nopspan::SpanKind;
+        for (const SpanKind kind :
+             {SpanKind::internal, SpanKind::server, SpanKind::client, SpanKind::producer, SpanKind::consumer}) {
+          AsyncSpan{"work", root, {kind}}.end();
+        }
+      },
+      [](npm_span root) {
+        for (const int kind : {NPM_INTERNAL, NPM_SERVER, NPM_CLIENT, NPM_PRODUCER, NPM_CONSUMER}) {
+          const npm_span span = npm_span_begin("work", root);
+          npm_span_set_kind(span, kind);
+          npm_span_end(span);
+        }
+      });
+}
+
+// Sets what the library sets on each span of its catalogues.
+void set_own_attributes(npm_span span, const char* operation) {
+  if (operation != nullptr) npm_span_set_text(span, "gen_ai.operation.name", operation);
+  npm_span_set_text(span, "nopspan.request_id", std::string(22, '?').c_str());
+}
+
+// Tokens and a tool are counted for the innermost span that has them. All spans around it know that.
+TEST(Mini, CountsTokensOfTheInnermostSpanAsTheLibraryDoes) {
+  expect_equal(
+      [](const Context& root) {
+        AsyncSpan outer{"work", root};
+        AsyncSpan middle{"work", outer.context()};
+        AsyncSpan inner{"work", middle.context()};
+        AsyncSpan innermost{"work", inner.context()};
+        innermost.end();
+        inner.with([](Fields& f) {
+          f.set("input_tokens", 100).set("output_tokens", 20).set("cached_tokens", 30).set("reasoning_tokens", 5);
+        });
+        inner.end();
+        middle.end();
+        outer.with([](Fields& f) { f.set("input_tokens", 100).set("output_tokens", 20); });
+        outer.end();
+      },
+      [](npm_span root) {
+        const npm_span outer = npm_span_begin("work", root);
+        const npm_span middle = npm_span_begin("work", outer);
+        const npm_span inner = npm_span_begin("work", middle);
+        npm_span_end(npm_span_begin("work", inner));
+        npm_span_set_usage(inner, 100, 20, 30, 5);
+        npm_span_set_int(inner, "input_tokens", 100);
+        npm_span_set_int(inner, "output_tokens", 20);
+        npm_span_set_int(inner, "cached_tokens", 30);
+        npm_span_set_int(inner, "reasoning_tokens", 5);
+        npm_span_end(inner);
+        npm_span_end(middle);
+        npm_span_set_usage(outer, 100, 20, 0, 0);
+        npm_span_set_int(outer, "input_tokens", 100);
+        npm_span_set_int(outer, "output_tokens", 20);
+        npm_span_end(outer);
+      });
+}
+
+TEST(Mini, WritesToolsAsTheLibraryDoes) {
+  expect_equal(
+      [](const Context& root) {
+        const auto set_tool = [](auto& f) { f.tool_name("calc"); };
+        AsyncSpan outer{nopspan::llm::tool, root, set_tool};
+        AsyncSpan middle{"work", outer.context()};
+        AsyncSpan{nopspan::llm::tool, middle.context(), set_tool}.end();
+        middle.end();
+        outer.end();
+      },
+      [](npm_span root) {
+        const auto begin_tool = [](npm_span parent) {
+          const npm_span tool = npm_span_begin("llm.tool", parent);
+          set_own_attributes(tool, "execute_tool");
+          npm_span_set_text(tool, "gen_ai.tool.name", "calc");
+          return tool;
+        };
+        const npm_span outer = begin_tool(root);
+        const npm_span middle = npm_span_begin("work", outer);
+        npm_span_end(begin_tool(middle));
+        npm_span_end(middle);
+        npm_span_end(outer);
+      });
+}
+
+// The call of a tool that MCP carries is not counted a second time.
+TEST(Mini, TakesNoToolOfASpanOfMcp) {
+  const auto parts_with = [](const char* name) {
+    npm_span_end(npm_span_begin("first", npm_none()));  // flushed at once
+    const npm_span span = npm_span_begin(name, npm_none());
+    npm_span_set_text(span, "gen_ai.tool.name", "calc");
+    npm_span_end(span);
+    const std::string bytes = Written(mini()).bytes();
+    nopspan_form form{};
+    std::memcpy(&form, &bytes[sizeof(nopspan_request)], sizeof(form));
+    return form.parts;
+  };
+  const Raised raised;
+  std::thread([&] { EXPECT_EQ(parts_with("mcp.client"), 0U); }).join();
+  std::thread([&] {
+    EXPECT_EQ(parts_with("execute_tool calc"), NOPSPAN_COUNTS_TOOL | NOPSPAN_PART_TEXT | NOPSPAN_PART_ATTRIBUTES);
+  }).join();
+}
+
+TEST(Mini, WritesTimesOfAnEngineAsTheLibraryDoes) {
+  static constexpr std::pair<const char*, std::int64_t> kTimes[] = {{"queue_ns", 1000},   {"prefill_ns", 2000},
+                                                                    {"decode_ns", 3000},  {"prefill_tokens", 4},
+                                                                    {"decode_tokens", 5}, {"preemptions", 6}};
+  expect_equal(
+      [](const Context& root) {
+        AsyncSpan request{"work", root};
+        request.first_token();
+        request.with([](Fields& f) {
+          for (const auto& [key, value] : kTimes) f.measure(key, value);
+        });
+        request.end();
+      },
+      [](npm_span root) {
+        const npm_span request = npm_span_begin("work", root);
+        npm_span_first_token(request);
+        const npm_times times = {0, 1000, 2000, 3000, 4, 5, 6};
+        npm_request_set_times(request, &times);
+        for (const auto& [key, value] : kTimes) npm_span_set_int(request, key, value);
+        npm_span_end(request);
+      });
+}
+
+TEST(Mini, NamesTheReasonOfACancelAsTheLibraryDoes) {
+  expect_equal(
+      [](const Context& root) {
+        AsyncSpan{"engine.queue", root}.cancel("client_closed");
+      },
+      [](npm_span root) {
+        const npm_span span = npm_span_begin("engine.queue", root);
+        set_own_attributes(span, nullptr);
+        npm_span_cancel(span, "client_closed");
+      });
+}
+
 TEST(Mini, WritesStepsAsTheLibraryDoes) {
   constexpr std::size_t kMembers = 530;
   expect_equal(
@@ -387,14 +558,6 @@ TEST(Mini, WritesStepsAsTheLibraryDoes) {
         npm_span_end(work);
       });
 }
-
-// Raises the gate of the header for spans in batches.
-struct Raised {
-  explicit Raised(std::uint64_t bits = std::uint64_t{1} << 16U) { npm1_gate[0] = bits; }
-  ~Raised() { npm1_gate[0] = 0; }
-  Raised(const Raised&) = delete;
-  Raised& operator=(const Raised&) = delete;
-};
 
 std::uint64_t counted(std::uint64_t nopspan::Stats::*field) {
   nopspan::Stats stats{};
@@ -473,6 +636,8 @@ TEST(Mini, ReadsAndWritesTraceparentAsTheLibraryDoes) {
                                  good + "x",
                                  "01" + good.substr(2) + "-more",
                                  "01" + good.substr(2) + "more",
+                                 "01" + good.substr(2, 51) + "-ff",
+                                 "00" + good.substr(2, 51) + "-ff",
                                  "ff" + good.substr(2),
                                  good.substr(0, 54),
                                  "",
@@ -502,6 +667,65 @@ TEST(Mini, ReadsAndWritesTraceparentAsTheLibraryDoes) {
   std::snprintf(own, sizeof(own), "%016lx", open.span_id);
   EXPECT_EQ(traceparent_of(span, &context), good.substr(0, 36) + own + "-01");
   npm_span_end(span);
+}
+
+// The library's gauges also have the name of what is around them.
+TEST(Mini, WritesGaugesWithTheirMaximum) {
+  const Raised raised;
+  struct Gauge {
+    nopspan_entry entry;
+    std::int64_t value, maximum;
+  };
+  const auto last_of = [](const std::string& bytes, std::string_view name, unsigned flags) {
+    Gauge gauge{};
+    nopspan_form form{};
+    std::memcpy(&gauge, &bytes[bytes.size() - sizeof(gauge)], sizeof(gauge));
+    std::memcpy(&form, &bytes[gauge.entry.form * 8U], sizeof(form));
+    EXPECT_EQ(gauge.entry.kind, NOPSPAN_ENTRY_GAUGE);
+    EXPECT_EQ(form.flags, flags);
+    EXPECT_EQ(bytes.substr(form.name.offset * 8U, form.name.length), name);
+    return std::pair(gauge.value, gauge.maximum);
+  };
+  std::thread([&] {
+    npm_span_end(npm_span_begin("first", npm_none()));  // flushed at once
+    npm_gauge("tiny", "running", 3, 8);
+    EXPECT_EQ(last_of(Written(mini()).bytes(), "running", 0), std::pair(std::int64_t{3}, std::int64_t{8}));
+    npm_gauge("", "balance", -1, 0);
+    EXPECT_EQ(last_of(Written(mini()).bytes(), "balance", 0), std::pair(std::int64_t{-1}, std::int64_t{0}));
+    npm_counter("tiny", "ended", 17);
+    EXPECT_EQ(last_of(Written(mini()).bytes(), "ended", NOPSPAN_FLAG_COUNTER),
+              std::pair(std::int64_t{17}, std::int64_t{0}));
+  }).join();
+}
+
+TEST(Mini, KeepsTheTimeOfTheFirstTokenThatCame) {
+  const Raised raised;
+  const npm_span span = npm_span_begin("llm.chat", npm_none());
+  const auto& open = *static_cast<const nopspan_open*>(span.state);
+  npm_span_first_token(span);
+  const std::uint64_t first_token_ns = open.first_token_ns;
+  const std::uint64_t came_ns = nopspan::now_ns();
+  while (nopspan::now_ns() == came_ns) {
+  }
+  npm_span_first_token(span);
+  EXPECT_EQ(open.first_token_ns, first_token_ns);
+  npm_span_end(span);
+}
+
+// A filter of errors reads this count, and not each entry.
+TEST(Mini, CountsFailedSpansOfABatch) {
+  const Raised raised;
+  std::thread([] {
+    npm_span_end(npm_span_begin("first", npm_none()));  // flushed at once
+    const npm_span root = npm_span_begin("work", npm_none());
+    npm_span_cancel(npm_span_begin("query", root), "client_closed");
+    npm_span_end(npm_span_begin("query", root));
+    npm_retry(root, 1, 10, "timeout");
+    EXPECT_EQ(mini_errors_of_batches(), 0U);
+    npm_span_fail(npm_span_begin("query", root), "timeout");
+    EXPECT_EQ(mini_errors_of_batches(), 1U);
+    npm_span_end(root);
+  }).join();
 }
 
 TEST(Mini, KeepsSpansOfTheParentOutOfAChild) {

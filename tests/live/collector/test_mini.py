@@ -31,12 +31,14 @@ class Mini(harness.Test):
         found, = trace.traces(program.pid)
         self.assertEqual(found["trace_id"], CALLER[3:35])
         spans = {span["name"]: span for span in found["spans"]}
-        server, query, request = spans["http.server"], spans["db.query"], spans["engine.request"]
+        server, query, tool, request = (spans[name] for name in ("http.server", "db.query", "llm.tool", "engine.request"))
         self.assertEqual((server["kind"], server["parent_id"], server["tenant"]), ("server", "00f067aa0ba902b7", "acme"))
         self.assertEqual((query["parent_id"], query["tenant"], query["status"], query["error_type"], query["attributes"]),
                          (server["span_id"], "acme", "error", "timeout", {"db.rows": 12}))
         self.assertEqual([(event["name"], event["attributes"]) for event in query["events"]],
-                         [("cache.miss", {"cache.key": "users"})])
+                         [("cache.miss", {"cache.key": "users"}),
+                          ("gen_ai.retry", {"retry.attempt": 1, "retry.delay_ms": 500, "retry.reason": "timeout"})])
+        self.assertEqual(tool["tool"], "calc")
         self.assertEqual((request["engine"], request["model"], request["tenant"]), ("tiny", "tiny-1", "acme"))
         self.assertEqual(request["usage"], {"input": 10, "output": 5, "cached": 2, "reasoning": 0})
         times = {"queue_ns": 1000, "prefill_ns": 2000, "decode_ns": 3000, "prefill_tokens": 10, "decode_tokens": 4, "preemptions": 1}
@@ -55,7 +57,9 @@ class Mini(harness.Test):
             top.wait_while_it_runs(lambda: any(row["name"] == "db.query" for row in top.last()["rows"]), "the spans")
             self.assertEqual(top.stop(), 0)
         gauges = {gauge["name"]: gauge for gauge in top.last()["gauges"] if gauge["pid"] == program.pid}
-        self.assertEqual(gauges["running"]["value"], 3)
+        self.assertEqual((gauges["running"]["value"], gauges["running"]["maximum"]), (3, 8))
+        retries = {row["name"]: row["total"]["retries"] for row in top.last()["rows"]}
+        self.assertEqual((retries["db.query"], retries["llm.tool"]), (1, 0))
 
     def test_ps_lists_the_program(self):
         with mini() as program:
@@ -107,17 +111,19 @@ class Mini(harness.Test):
 
     def test_bpftrace_sees_each_probe_and_the_records(self):
         script = "struct record { unsigned int size; unsigned int flags; unsigned int status; unsigned int links; unsigned long span_id; }\n"
-        for probe in ("span_start", "span_stop", "event", "tokens", "first_token", "engine_request", "engine_step", "gauge"):
+        for probe in ("span_start", "span_stop", "event", "tokens", "first_token", "engine_request", "engine_step", "gauge",
+                      "retry", "tool_call"):
             script += ('usdt:"%s":nopspan:%s { printf("%s %%s %%s %%d %%d\\n", str(arg1), str(arg3), arg2 > 0, ((struct record *)arg5)->size); }\n'
                        % (self.binary, probe, probe))
         with Bpftrace([harness.BPFTRACE, "-e", script]) as tracer:
             with mini() as program:
                 self.assertEqual(program.ask("work " + CALLER), "1")
-            tracer.wait_while_it_runs(lambda: sum(line.startswith("span_stop") for line in tracer.lines) == 4, "the spans")
+            tracer.wait_while_it_runs(lambda: sum(line.startswith("span_stop") for line in tracer.lines) == 5, "the spans")
             tracer.stop()
         self.assertEqual(sorted(line for line in tracer.lines if line.endswith(" 216")),
                          sorted(["span_start http.server  1 216", "span_start db.query  1 216", "event cache.miss  1 216",
-                                 "span_stop db.query  1 216", "span_start engine.request  1 216",
+                                 "retry db.query  1 216", "span_stop db.query  1 216", "span_start llm.tool  1 216",
+                                 "tool_call calc  1 216", "span_stop llm.tool  1 216", "span_start engine.request  1 216",
                                  "first_token engine.request tiny-1 1 216", "span_start engine.step  1 216",
                                  "engine_step engine.step  1 216", "span_stop engine.step  1 216", "tokens engine.request tiny-1 1 216",
                                  "engine_request engine.request tiny-1 1 216", "span_stop engine.request tiny-1 1 216",

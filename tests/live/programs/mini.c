@@ -18,7 +18,7 @@ static void work(const char* caller) {
   npm_step facts = {0};
   npm_member member;
   npm_context context;
-  npm_span server, query, event, request, step;
+  npm_span server, query, event, tool, request, step;
   npm_context_from_traceparent(&context, caller);
   server = npm_span_begin_in("http.server", &context);
   npm_span_set_kind(server, NPM_SERVER);
@@ -28,7 +28,11 @@ static void work(const char* caller) {
   event = npm_event_begin("cache.miss", query);
   npm_span_set_text(event, "cache.key", "users");
   npm_span_end(event);
+  npm_retry(query, 1, 500, "timeout");
   npm_span_fail(query, "timeout");
+  tool = npm_span_begin("llm.tool", server);
+  npm_span_set_text(tool, "gen_ai.tool.name", "calc");
+  npm_span_end(tool);
   context = npm_span_context(server);
   request = npm_request_begin(&context);
   npm_span_set_label(request, NPM_ENGINE, "tiny");
