@@ -4,8 +4,10 @@
 /// languages. It is C99, and also C++.
 ///
 /// @code
-/// nopspan_handle request = nopspan_request_begin("llm.chat");
+/// nopspan_handle request = nopspan_request_begin_later("llm.chat");
+/// nopspan_span_engine(request, "vllm");
 /// nopspan_span_model(request, "llama-3");
+/// nopspan_span_start(request);  // with the engine and the model
 /// nopspan_handle query = nopspan_span_begin("db.query", request);  // a child
 /// nopspan_span_set_int(query, "rows", 42);
 /// nopspan_span_fail(query, "timeout");
@@ -328,6 +330,13 @@ NOPSPAN_C_INLINE nopspan_handle nopspan_request_begin(const char* name) {
   static const nopspan_context nothing = {{0}};
   if (!nopspan_c_gate(NOPSPAN_C_SPANS)) return nopspan_none();
   return nopspan_call_span_begin_in(name, nopspan_c_size(name), &nothing, nopspan_c_origin(name));
+}
+/// The same, but nopspan_span_start() reports the start, with the fields that are set by then (NOPSPAN_START_LATER).
+NOPSPAN_C_INLINE nopspan_handle nopspan_request_begin_later(const char* name) {
+  static const nopspan_context nothing = {{0}};
+  if (!nopspan_c_gate(NOPSPAN_C_SPANS)) return nopspan_none();
+  return nopspan_call_span_begin_in(name, nopspan_c_size(name), &nothing,
+                                    nopspan_c_origin(name) | NOPSPAN_START_LATER);
 }
 /// Begins a child span of another one. It may end on any thread. Every span that begins must end, or it stays open
 /// until the process ends.

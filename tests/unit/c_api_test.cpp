@@ -553,7 +553,18 @@ TEST(CApiMisuse, NegativeNumbersOfItemsMeanNone) {
   nopspan_span_exception(step, "Error", "", &text, negative);
   EXPECT_EQ(invalid.times(), 6U);
   EXPECT_THAT(recorder.exception(), AllOf(HasMetadata("ints", Value::list()), HasMetadata("texts", Value::list()),
-                                          LacksMetadata("stacktrace")));
+                                          HasMetadata("stacktrace", Value::list())));
+}
+
+TEST(CApi, TheStartOfARequestMayHaveItsEngineAndModel) {
+  const Recorder recorder{"llm.chat.start"};
+  const nopspan_handle request = nopspan_request_begin_later("llm.chat");
+  nopspan_span_engine(request, "vllm");
+  nopspan_span_model(request, "m");
+  EXPECT_THAT(recorder.events(), IsEmpty());
+  nopspan_span_start(request);
+  EXPECT_THAT(recorder.events().at(0), AllOf(HasMetadata("engine", "vllm"), HasMetadata("model", "m")));
+  nopspan_span_end(request);
 }
 
 TEST(CApiMisuse, StructsWithoutASizeAreIgnored) {
