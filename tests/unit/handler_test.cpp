@@ -50,7 +50,8 @@ TEST_F(Handler, ThatThrowsIsDetachedAndReported) {
   ASSERT_THAT(failures.events(), SizeIs(1));
   const auto failure = failures.events()[0];
   EXPECT_THAT(keys_of(failure->metadata()),
-              ElementsAre("event_name", "handler_config", "handler_id", "kind", "reason"));
+              ElementsAre("event_name", "handler_config", "handler_id", "kind", "reason", "stacktrace"));
+  EXPECT_THAT(failure, HasMetadata("stacktrace", Value::list()));
   EXPECT_THAT(failure, AllOf(HasMetadata("event_name", "a.b"), HasMetadata("handler_id", "bad")));
   EXPECT_THAT(failure, AllOf(HasMetadata("handler_config", Value::map({{"k", 1}})), HasMetadata("kind", "error")));
   EXPECT_THAT(failure, HasMetadata("reason", Value::map({{"type", "std::runtime_error"}, {"message", "boom"}})));

@@ -328,7 +328,7 @@ void report_failure(const Attachment& attachment, const Event& event, const Caug
     f.measure("monotonic_time", monotonic_ns()).measure("system_time", system_ns());
     f.set("event_name", event.name()).set("handler_id", attachment.id).content("handler_config", attachment.config);
     f.set("kind", caught.kind).content("reason", reason_of(caught));
-    if (!stacktrace.is_null()) f.content("stacktrace", stacktrace);
+    f.content("stacktrace", stacktrace.is_null() ? Value::list() : stacktrace);
   });
 }
 

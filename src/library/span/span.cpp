@@ -281,8 +281,8 @@ void set_reason(SpanState& span, const Caught& caught, const Stacktrace& stacktr
   count_unless(span.fields.put_value("reason", reason_of(caught), flags));
   if (!span.keeps_content || span.fields.is_set_late("stacktrace")) return;
   Value frames = stacktrace();
-  // The events of agents always have the key.
-  if (frames.is_null() && shape_of(span) == Shape::agent) frames = Value::list();
+  if (frames.is_null() && span.catalogue != nullptr)
+    frames = Value::list();  // events of catalogues always have the key
   if (!frames.is_null()) count_unless(span.fields.put_value("stacktrace", frames, flags));
 }
 
