@@ -335,8 +335,9 @@ NOPSPAN_CONSTANT detail::RequiringEvent<RetryFields> retry{"gen_ai.retry"};
 /// The model asked for a tool. One response may have several. The run of the tool is a span, llm::tool. The first
 /// argument is the name of the tool. An empty one is kept.
 NOPSPAN_CONSTANT detail::RequiringEvent<ToolCallFields> tool_call{"gen_ai.tool.call"};
-/// The first token of a stream arrived now. If the span is a scope of this thread and has had no first token, this also
-/// sets the span's first token, and the probe `first_token` fires. Span::first_token() does all of this.
+/// The first token of a stream arrived now. If the span has had no first token, this also sets the span's first token,
+/// and the probe `first_token` fires. Span::first_token() does all of this. The span must be a scope of this thread, or
+/// be given to the event.
 NOPSPAN_CONSTANT detail::SpanEvent<StreamFirstTokenFields, nopspan::detail::Point::first_token> stream_first_token{
     "gen_ai.stream.first_token"};
 

@@ -134,6 +134,7 @@ namespace extension {
 /// @{
 /// The key of an attribute.
 NOPSPAN_CONSTANT std::string_view request_id = "nopspan.request_id";
+NOPSPAN_CONSTANT std::string_view tokens_at_first_token = "nopspan.tokens_at_first_token";
 NOPSPAN_CONSTANT std::string_view gen_ai_latency_e2e = "gen_ai.latency.e2e";                                    // s
 NOPSPAN_CONSTANT std::string_view gen_ai_latency_time_in_model_decode = "gen_ai.latency.time_in_model_decode";  // s
 NOPSPAN_CONSTANT std::string_view gen_ai_latency_time_in_model_inference =

@@ -60,12 +60,14 @@ void Span::add_event(api::nostd::string_view name, std::int64_t time_ns,
   if (!detail::points_wanted()) return;
   std::unique_lock lock(lock_);
   if (state_ == nullptr) return;
-  const Context context = detail::async_context(state_);
-  lock.unlock();  // handlers may use the span
-  detail::FieldSink* sink = detail::point_begin(detail::Point::event, text_of(name), context);
+  detail::FieldSink* sink = detail::point_begin_in(text_of(name), state_);
   if (sink == nullptr) return;
+  lock.unlock();  // what the program passes, and handlers, may use the span
   if (time_ns != 0) detail::point_at(sink, static_cast<std::uint64_t>(time_ns));
   if (attributes != nullptr) put_attributes(sink, *attributes);
+  lock.lock();
+  if (state_ != nullptr) detail::point_note(sink);
+  lock.unlock();
   detail::point_emit(sink);
 }
 

@@ -900,6 +900,30 @@ TEST(Batch, HasTheContentOfSpansOrEventsAsTheModeSays) {
   }
 }
 
+TEST(Batch, NamesTheSpanThatARetryWasGiven) {
+  const Traced traced([] {
+    AsyncSpan call{"http.call"};
+    nopspan::llm::retry(call, [](auto& r) { r.attempt(1); });
+    std::thread([&] { nopspan::llm::retry(call.context(), [](auto& r) { r.attempt(2); }); }).join();
+    call.end();
+  });
+  const auto& entries = traced.batches.at(0).entries;
+  EXPECT_EQ(entries.at(0).name, "gen_ai.retry");
+  EXPECT_EQ(entries.at(0).text, "http.call");
+}
+
+TEST(Batch, HasTheFirstTokenOfTheSpanThatTheEventWasGiven) {
+  const Traced traced([] {
+    AsyncSpan call{"http.call"};
+    nopspan::genai::stream_first_token(call, [](auto& e) { e.tokens_so_far(3); });
+    call.end();
+  });
+  const auto& span = traced.only();
+  EXPECT_EQ(span.name, "http.call");
+  EXPECT_NE(span.form.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN, 0U);
+  EXPECT_THAT(span.attributes, HasSubstr("nopspan.tokens_at_first_token"));
+}
+
 TEST(Batch, HasTheSameRetryWhicheverFunctionEmitsIt) {
   const Traced traced([] {
     const Span span{"work"};

@@ -48,7 +48,11 @@ NOPSPAN_API void span_rename(SpanState*, Name name) noexcept NOPSPAN_IN_SHELL();
 // Sets the instrumentation scope of a span, of which the export makes OTLP's. Parts that are empty are left out.
 NOPSPAN_API void put_scope(FieldSink*, Text name, Text version, Text schema_url) noexcept NOPSPAN_IN_SHELL();
 
-// Sets the time of an event that point_begin() began.
+// Begins an event in a span that has not ended. When its fields are set, and while the span cannot end, call
+// point_note(): gen_ai.stream.first_token is the first token of the span. Then call point_emit().
+NOPSPAN_API FieldSink* point_begin_in(Name name, SpanState* span) noexcept NOPSPAN_IN_SHELL(return nullptr);
+NOPSPAN_API void point_note(FieldSink* event) noexcept NOPSPAN_IN_SHELL();
+// Sets the time of an event that was begun.
 NOPSPAN_API void point_at(FieldSink*, std::uint64_t time_ns) noexcept NOPSPAN_IN_SHELL();
 
 }  // namespace NOPSPAN_NAMESPACE::detail

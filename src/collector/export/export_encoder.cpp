@@ -212,6 +212,11 @@ void ExportEncoder::write_span(const Entry& entry, std::span<const HeldEvent> ev
     std::string time;
     append_integer_attribute(time, kEventAttributes, "time_to_first_token",
                              static_cast<std::int64_t>(entry.first_token_ns));
+    for_each_key_value(entry.attributes, kSpanAttributes, [&](std::string_view key_value) {
+      Attribute attribute;
+      if (!read_attribute(key_value, attribute) || attribute.key != semconv::extension::tokens_at_first_token) return;
+      append_integer_attribute(time, kEventAttributes, "gen_ai.stream.tokens_so_far", attribute.integer);
+    });
     write_made_event(saturating_sum(entry.start_unix_ns, entry.first_token_ns), "gen_ai.stream.first_token", time,
                      events);
   }

@@ -37,6 +37,15 @@ void place(SpanState& event, const ContextHead& context, const char* foreign_id)
   if (const Frame* frame = find_scope(context.span_id); frame != nullptr) event.start_ns = frame->span->start_ns;
 }
 
+// Keeps what an event needs of the span that it was given, because that may end before the event is emitted.
+void keep_given(SpanState& event, SpanState& span) noexcept {
+  if (event.start_ns != 0) return;  // it is a scope of this thread
+  event.start_ns = span.start_ns;
+  event.given_span = &span;
+  std::memcpy(event.given_name_text, span.name.text, span.name.size + 1);
+  event.given_name = {event.given_name_text, span.name.size, span.name.hash};
+}
+
 // Dispatches the event, if it has handlers. `add` adds the fields that only handlers see.
 template <class Add>
 void dispatch_point(SpanState& state, const Add& add) {
@@ -135,6 +144,7 @@ SpanState* begin_point(Name name, const Context* target) noexcept {
   if (event == nullptr) return nullptr;
   event->begin();
   event->begin_numbers();
+  event->given_span = nullptr;
   event->is_span = false;
   event->begins_request = true;
   event->name = copy_name(name, event->name_text);
@@ -192,14 +202,25 @@ void dispatch_other_retry(const SpanState& retry) noexcept {
   release(event);
 }
 
-// Marks the first token of the span that the event is in, unless the span has had one. False if that span is not a
-// scope of this thread.
-bool note_first_token(ThreadState* thread, const SpanState& event) noexcept {
-  const Frame* frame = find_scope(event.context.span_id);
-  if (frame == nullptr || mark_of(*frame->span) != process_mark()) return false;  // inherited through fork()
+// The span that the event is in, if that is a scope of this thread, or was given and has not ended. Otherwise null.
+SpanState* span_of(const SpanState& event) noexcept {
+  const Frame* const frame = find_scope(event.context.span_id);
+  SpanState* const span = frame != nullptr ? frame->span : event.given_span;
+  if (span == nullptr || mark_of(*span) != process_mark()) return nullptr;  // or inherited through fork()
+  const bool is_open = span->state.load(std::memory_order_acquire) == OpenSpan::kOpen;
+  return is_open && span->context.span_id == event.context.span_id ? span : nullptr;
+}
+
+// Marks the first token of the span that the event is in, unless the span has had one. False if that span is unknown.
+bool note_first_token(ThreadState* thread, SpanState& event) noexcept {
+  SpanState* const span = span_of(event);
+  if (span == nullptr) return false;
   const FieldEntry* tokens = event.fields.find("gen_ai.stream.tokens_so_far", false);
   const std::int64_t count = tokens != nullptr && tokens->type == Value::Type::integer ? tokens->as_int() : 1;
-  mark_first_token(thread, *frame->span, thread->clock.now(), static_cast<std::uint64_t>(count < 0 ? 0 : count));
+  const std::uint64_t now = event.end_ns != 0 ? event.end_ns : thread->clock.now();
+  mark_first_token(thread, *span, now, static_cast<std::uint64_t>(count < 0 ? 0 : count));
+  count_unless(event.fields.put_derived("time_to_first_token", Value::Type::integer, span->first_token_ns,
+                                        FieldEntry::kMeasurement));
   return true;
 }
 
@@ -235,7 +256,20 @@ FieldSink* point_begin(Point point, Name name, ContextRef span) noexcept {
           : ContextAccess::use(span, [&](const Context& context) { return begin_point(name, &context); });
   if (event == nullptr) return nullptr;
   event->point = point;
+  if (SpanState* const given = ContextAccess::span(span); given != nullptr) keep_given(*event, *given);
   return event;
+}
+
+FieldSink* point_begin_in(Name name, SpanState* span) noexcept {
+  const bool is_first_token = name.view() == std::string_view("gen_ai.stream.first_token");
+  return point_begin(is_first_token ? Point::first_token : Point::event, name, ContextAccess::of_async(span));
+}
+
+void point_note(FieldSink* sink) noexcept {
+  auto* event = static_cast<SpanState*>(sink);
+  if (event->point != Point::first_token) return;
+  const LibraryGuard guard;
+  if (guard && note_first_token(guard.thread(), *event)) event->point = Point::handlers_only;
 }
 
 void point_at(FieldSink* sink, std::uint64_t time_ns) noexcept { static_cast<SpanState*>(sink)->end_ns = time_ns; }

@@ -625,6 +625,10 @@ bool mark_first_token(ThreadState* thread, SpanState& span, std::uint64_t now_ns
   span.first_token_ns = now_ns > span.start_ns ? now_ns - span.start_ns : 0;
   __atomic_store_n(&span.flags, span.flags | NOPSPAN_FLAG_HAS_FIRST_TOKEN, __ATOMIC_RELEASE);  // tracers may read both
   if (point_probes_up()) fire_first_token(thread, span, tokens_so_far);
+  if (tokens_so_far > 1 && span.takes_fields == TakesFields::yes) {  // for the exporter's event
+    count_unless(span.fields.put_derived(semconv::extension::tokens_at_first_token, Value::Type::integer, tokens_so_far,
+                                         FieldEntry::kProbesOnly));
+  }
   return true;
 }
 

@@ -66,9 +66,10 @@ SpanState* drop_suspended(Frame*& top) noexcept;
 void leave_all(ThreadState* thread) noexcept;
 // The frame of the span with this id. Null if it is not on this thread's stack.
 const Frame* find_scope(std::uint64_t span_id) noexcept;
-// The name of the span that an event is in, if that span is a scope of this thread; otherwise the event's own name.
-// Valid until the application runs, because it may end the span.
+// The name of the span that an event is in, if that span is a scope of this thread or was given to the event; otherwise
+// the event's own name. Valid until the application runs, because it may end the span.
 inline const Interned& enclosing_name(const SpanState& event) noexcept {
+  if (event.given_span != nullptr) return event.given_name;
   const Frame* frame = find_scope(event.context.span_id);
   return frame != nullptr ? frame->span->name : event.name;
 }

@@ -36,9 +36,13 @@ struct SpanState : FieldSink {
   bool begins_request = false;  // it began a new request
   bool has_ids = false;         // add_ids() was called, or must do nothing
   Point point = Point::event;
+  // Of an event: the span that it was given, if that is no scope of the thread, and the name that it had then.
+  SpanState* given_span;
+  Interned given_name;  // in given_name_text
   const char* exception_kind = "";
   char error_type[kMaxNameBytes + 1];
   mutable char request_id[24];  // use canonical_id()
+  char given_name_text[kMaxNameBytes + 1];
 };
 
 // The NOPSPAN_FLAG_* bits that are W3C's flags of the trace.
