@@ -865,6 +865,23 @@ static int npm_is_content(const char* name, const char* key) {
   if ((npm_begins(name, "llm.tool") || npm_begins(name, "mcp.")) && npm_is_one_of(npm_content_of_tools, key)) return 1;
   return npm_is_of_catalogue(name) && npm_is_one_of(npm_content_of_catalogues, key);
 }
+/* The names that OpenTelemetry's conventions have for the model and the tokens set these, as the functions for them do. */
+static void npm_note_fact(npm_state* s, const char* key, int type, const void* values) {
+  static const char* const usage[] = {"gen_ai.usage.input_tokens", "gen_ai.usage.output_tokens",
+                                      "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.reasoning.output_tokens"};
+  const int is_text = type == NPM_TEXT && *(const char* const*)values != NULL;
+  uint32_t i;
+  if ((s->flags & NPM_IS_SPAN) == 0 || !npm_begins(key, "gen_ai.")) return;
+  if (is_text && strcmp(key, "gen_ai.request.model") == 0) {
+    s->labels[NPM_MODEL] = npm_label_of(*(const char* const*)values);
+  }
+  for (i = 0; i < 4 && type == NPM_INT && *(const int64_t*)values >= 0; ++i) {
+    if (strcmp(key, usage[i]) != 0) continue;
+    if ((s->flags & NPM_USAGE) == 0) memset(s->usage, 0, sizeof(s->usage));
+    s->usage[i] = *(const uint64_t*)values;
+    s->flags |= NPM_USAGE;
+  }
+}
 NPM_GLOBAL void npm1_attribute(npm_span span, const char* key, int type, const void* values, size_t count) {
   npm_state* const s = npm_take(span);
   const size_t length = key != NULL ? strlen(key) : 0, key_size = length < 128 ? length : 0;
@@ -900,6 +917,7 @@ NPM_GLOBAL void npm1_attribute(npm_span span, const char* key, int type, const v
     memmove(place + size, place + old, (size_t)(last - place) - old); memcpy(place, at, size);
     s->attribute_bytes += (uint32_t)(size - old);
   }
+  if (key_size != 0 && values != NULL) npm_note_fact(s, key, type, values);
   npm_give_back(s);
 }
 NPM_GLOBAL void npm1_set(npm_span span, int what, uint64_t which, const void* value) {

@@ -51,7 +51,7 @@ struct ContextHead {
   std::uint16_t labels[kLabels] = {};
   std::uint8_t trace_flags = 0;
   std::uint8_t bits = 0;
-  std::uint16_t reserved = 0;
+  std::uint16_t provider = 0;   // the provider of the engine, as a label; 0: none
   std::uint64_t parent_id = 0;  // the parent of the span of span_id; 0 if it has none, or is another process's
 };
 }  // namespace detail

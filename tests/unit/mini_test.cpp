@@ -297,6 +297,26 @@ TEST(Mini, LeavesContentOutAsTheLibraryDoes) {
       });
 }
 
+TEST(Mini, ReadsFactsByTheNamesOfAttributesAsTheLibraryDoes) {
+  expect_equal(
+      [](const Context& root) {
+        AsyncSpan span{"chat gpt-4o-mini", root};
+        span.set("gen_ai.request.model", "gpt-4o-mini").set("gen_ai.usage.input_tokens", 7);
+        span.set("gen_ai.usage.reasoning.output_tokens", 2).set("gen_ai.usage.output_tokens", "many");
+        AsyncSpan{"inside", span.context()}.end();
+        span.end();
+      },
+      [](npm_span root) {
+        const npm_span span = npm_span_begin("chat gpt-4o-mini", root);
+        npm_span_set_text(span, "gen_ai.request.model", "gpt-4o-mini");
+        npm_span_set_int(span, "gen_ai.usage.input_tokens", 7);
+        npm_span_set_int(span, "gen_ai.usage.reasoning.output_tokens", 2);
+        npm_span_set_text(span, "gen_ai.usage.output_tokens", "many");
+        npm_span_end(npm_span_begin("inside", span));
+        npm_span_end(span);
+      });
+}
+
 // The library writes other attributes on these spans.
 TEST(Mini, LeavesContentOfCataloguesOut) {
   std::thread([] {

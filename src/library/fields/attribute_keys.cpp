@@ -207,7 +207,7 @@ constexpr auto kContentNames = [] {
 }();
 static_assert([] {
   for (std::size_t i = 0; i < kContentNames.second; ++i) {
-    if (!may_be_content_name(kContentNames.first[i])) return false;
+    if (!may_have_meaning(kContentNames.first[i])) return false;
   }
   return true;
 }());
@@ -244,7 +244,7 @@ constexpr OtherName kOtherNames[] = {
 }  // namespace
 
 bool is_content_name(std::string_view key) noexcept {
-  if (!may_be_content_name(key)) return false;
+  if (!may_have_meaning(key)) return false;
   for (std::size_t i = 0; i < kContentNames.second; ++i) {
     if (kContentNames.first[i] == key) return true;
   }
@@ -257,6 +257,11 @@ std::string_view key_of_fact(std::string_view attribute, bool is_operation) noex
     if (other.attribute == attribute) return other.of_operations && !is_operation ? attribute : other.key;
   }
   return attribute;
+}
+
+bool has_meaning(std::string_view key) noexcept {
+  return key == "gen_ai.operation.name" || key == "gen_ai.provider.name" || key_of_fact(key, true) != key ||
+         is_content_name(key);
 }
 
 AttributeKey::Of attribute_keys_of(std::string_view name) noexcept {

@@ -16,6 +16,7 @@ enum class Catalogue : std::uint8_t { llm, agent, engine, genai, mcp };
 struct AttributeKey {
   // The catalogues, the events of a retry, or the run of a tool, that the key belongs to.
   // `renamed` stands for the name that a span was given later (span_rename()): it decides only what is content.
+  // `operation` says that a span of no catalogue is an operation of the conventions (gen_ai.operation.name).
   enum Of : std::uint8_t {
     llm = 1,
     agent = 2,
@@ -23,6 +24,7 @@ struct AttributeKey {
     retry = 8,
     tool = 16,
     renamed = 32,
+    operation = 64,
     all = llm | agent | engine
   };
 
@@ -46,8 +48,8 @@ const AttributeKey* find_attribute_key(std::string_view key, AttributeKey::Of of
 // attributes that the table marks as content, and OpenTelemetry's names of an exception's message and stack trace, of a
 // status' description, and of prompts and completions before there were messages.
 bool is_content_name(std::string_view key) noexcept;
-// False for nearly all other names, by their first bytes.
-constexpr bool may_be_content_name(std::string_view key) noexcept {
+// False for nearly all other names, by their first bytes. Also for names of which has_meaning() is false.
+constexpr bool may_have_meaning(std::string_view key) noexcept {
   const auto begins = [key](std::string_view prefix) { return key.substr(0, prefix.size()) == prefix; };
   return begins("gen_ai.") || begins("nopspan.") || begins("error.") || begins("exception.") || begins("otel.");
 }
@@ -56,6 +58,9 @@ constexpr bool may_be_content_name(std::string_view key) noexcept {
 // for those facts that more than the attribute is made of. Any other key is returned as it is. `is_operation`: of a
 // span that is an operation of the conventions.
 std::string_view key_of_fact(std::string_view attribute, bool is_operation) noexcept;
+
+// True for a name that may mean more than an attribute, whatever the span's name is: content, or a fact.
+bool has_meaning(std::string_view key) noexcept;
 
 // True for an attribute of tokens by modality.
 inline bool is_usage_attribute(const AttributeKey* known) noexcept {

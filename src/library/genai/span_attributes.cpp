@@ -189,7 +189,10 @@ void complete(const SpanState& span, const CatalogueSpan& known, Metadata& m) no
   } else {
     m[Key::model_id] = m[Key::model];
   }
-  if (!m[Key::provider].exists() && !m[Key::model_provider].exists()) m[Key::provider] = m[Key::engine];
+  if (!m[Key::provider].exists() && !m[Key::model_provider].exists()) {
+    const Interned inherited = label(span.context.provider);
+    m[Key::provider] = inherited.size != 0 ? Node(inherited.view()) : m[Key::engine];
+  }
   if (!m[Key::request_id].exists()) {
     const std::string_view id = visible_id(span);
     if (!id.empty()) m[Key::request_id] = Node(id);
@@ -317,6 +320,26 @@ void write_plain(const SpanState& span, Out& out) noexcept {
   }
 }
 
+// Writes the costs of an operation that is a span of the application's own.
+template <class Out>
+void write_costs(const SpanState& span, Out& out) noexcept {
+  if (find_own(span, semconv::extension::gen_ai_usage_cost) != nullptr) return;
+  Metadata metadata;
+  const auto read = [&](std::string_view key, Key input) {
+    const FieldEntry* const entry = find_own(span, key);
+    if (entry != nullptr && (entry->flags & FieldEntry::kContent) == 0) metadata[input] = Node(entry);
+  };
+  for (const AttributeOf& usage : kUsageAttributes) read(usage.attribute, usage.key);
+  read("gen_ai.usage.cache_write.input_tokens", Key::cache_creation_input_tokens);
+  read(semconv::gen_ai_response_model, Key::response_model);
+  metadata[Key::model_id] = label_of(span, ContextAccess::model);
+  add_costs(metadata);
+  if (!is_finite_number(metadata[Key::total_cost])) return;
+  Scratch scratch[8];
+  out.node(semconv::extension::gen_ai_usage_cost, metadata[Key::total_cost]);
+  map_text(semconv::extension::langfuse_cost_details, cost_details(metadata, scratch), out);
+}
+
 template <class Out>
 void write_catalogued(const SpanState& span, AttributeKey::Of keys, bool at_end, Out& all) noexcept {
   const CatalogueSpan* const known = span.catalogue;  // null for an event, and for a span that was renamed
@@ -354,6 +377,7 @@ void write_catalogued(const SpanState& span, AttributeKey::Of keys, bool at_end,
     }
     all.entry(use.attribute, entry);
   });
+  if (at_end && (keys & AttributeKey::operation) != 0) write_costs(span, all);
 }
 
 template <class Out>
@@ -440,9 +464,20 @@ std::size_t write_labelled_name(const SpanState& gauge, std::string_view name, c
   return size;
 }
 
+namespace {
+
+// A program with OpenTelemetry's API has said that the span did not fail.
+bool is_declared_ok(const SpanState& span) noexcept {
+  const FieldEntry* const status = find_own(span, "otel.status_code");
+  return status != nullptr && status->type == Value::Type::string && status->as_string() == "OK";
+}
+
+}  // namespace
+
 std::string_view failure_in_metadata(const SpanState& span, Scratch& scratch) noexcept {
-  if (span.catalogue == nullptr) return {};
-  const bool is_operation = !span.catalogue->operation.empty();
+  const bool is_of_catalogue = span.catalogue != nullptr;
+  if (!is_of_catalogue && ((span.keys & AttributeKey::operation) == 0 || is_declared_ok(span))) return {};
+  const bool is_operation = !is_of_catalogue || !span.catalogue->operation.empty();
   Metadata metadata;
   std::string_view own_type;
   for_each_field(span, [&](const FieldEntry& entry) {
@@ -452,13 +487,15 @@ std::string_view failure_in_metadata(const SpanState& span, Scratch& scratch) no
       if ((entry.flags & (FieldEntry::kMeasurement | FieldEntry::kContent)) != 0) return;
       if (!is_status_code) own_type = error_type_in(entry);
       if (is_status_code && is_operation) metadata[Key::http_status] = Node(&entry);
+    } else if (!is_of_catalogue) {
+      if (key == semconv::gen_ai_response_finish_reasons) metadata[Key::finish_reason] = Node(&entry);
     } else if (key == "http_status" || key == "finish_reason") {
       const Use use = use_of(span, static_cast<AttributeKey::Of>(span.keys), is_operation, entry);
       if (use.is_read) metadata[use.input] = Node(&entry);
     }
   });
   if (!own_type.empty()) return own_type;
-  if (span.catalogue->catalogue == Catalogue::mcp) return rpc_failure(span);
+  if (is_of_catalogue && span.catalogue->catalogue == Catalogue::mcp) return rpc_failure(span);
   constexpr std::uint32_t kServer = static_cast<std::uint32_t>(SpanKind::server) << NOPSPAN_FLAG_KIND_SHIFT;
   const bool is_server = (span.flags & NOPSPAN_FLAG_KIND_MASK) == kServer;
   const std::string_view type = failure(metadata, scratch, is_server ? 500 : 400);

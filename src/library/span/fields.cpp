@@ -57,6 +57,17 @@ Text key_of(const FieldSink* sink, Text key, bool content) noexcept {
   return known != nullptr ? Text(key_of_fact(key.view(), !known->operation.empty())) : key;
 }
 
+bool is_of_no_catalogue(const FieldSink* sink) noexcept {
+  return sink->is_span && static_cast<const SpanState*>(sink)->catalogue == nullptr;
+}
+
+// The key by which the record and the status know a field. The fields of the application's own spans keep the names
+// that the conventions have for attributes, and set the same facts.
+std::string_view fact_of(const FieldSink* sink, Text key) noexcept {
+  if (key.view() == semconv::gen_ai_provider_name) return "provider";
+  return is_of_no_catalogue(sink) ? key_of_fact(key.view(), true) : key.view();
+}
+
 std::uint8_t metadata_flags(const FieldSink* sink, Text key, bool content) noexcept {
   return content || is_content_key(*sink, key.view()) ? FieldEntry::kContent : 0;
 }
@@ -115,13 +126,22 @@ constexpr bool may_be_noted_number(std::string_view key) noexcept {
 
 // True if note_text() needs the key.
 bool is_noted_text(std::string_view key) noexcept {
-  return is_label_of_record(key) || key == "reason" || key == "trace_id" || key == "tool_name" || key == "request_id";
+  return is_label_of_record(key) || key == "provider" || key == "reason" || key == "trace_id" || key == "tool_name" ||
+         key == "request_id";
 }
 
-// Does nothing for a key that is no label of the record.
+// Does nothing for a key that spans inside do not inherit.
 void set_label(FieldSink* sink, std::string_view key, std::string_view text) noexcept {
   if (key == "model") sink->context.labels[ContextAccess::model] = intern_label(text, LabelOf::model);
-  if (key == "engine") sink->context.labels[ContextAccess::engine] = intern_label(text, LabelOf::model);
+  if (key == "engine") {
+    sink->context.labels[ContextAccess::engine] = intern_label(text, LabelOf::model);
+    // The spans inside inherit the provider with the engine. That of the engine around is none of this one.
+    const FieldBuffer& own = sink->fields;
+    if (own.find("provider", false) == nullptr && own.find(semconv::gen_ai_provider_name, false) == nullptr) {
+      sink->context.provider = kNoLabel;
+    }
+  }
+  if (key == "provider") sink->context.provider = intern_label(text, LabelOf::model);
   if (key == "tenant") sink->context.labels[ContextAccess::tenant] = intern_label(text, LabelOf::other);
 }
 
@@ -171,6 +191,10 @@ void note_text(FieldSink* sink, std::string_view key, std::string_view text) noe
     sink->has_tool = true;
   }
   if (key == "trace_id" || key == "request_id") sink->gives_id = true;
+  if (key == semconv::gen_ai_operation_name && is_of_no_catalogue(sink)) {
+    sink->keys |= AttributeKey::operation;
+    sink->gives_result = true;  // what says so may be set already
+  }
   if (key == "finish_reason" || key == semconv::rpc_response_status_code || key == semconv::error_type) {
     sink->gives_result = true;
   }
@@ -290,12 +314,12 @@ bool leaves_the_process(const FieldSink* sink, std::uint8_t flags) noexcept {
   return (flags & FieldEntry::kContent) == 0 || captures_content(sink->is_span);
 }
 
-void put_integer(FieldSink* sink, Text key, std::int64_t value, std::uint8_t flags) noexcept {
+void put_integer(FieldSink* sink, Text key, std::string_view fact, std::int64_t value, std::uint8_t flags) noexcept {
   if (!accept(sink, key, flags)) return;
   if (leaves_the_process(sink, flags)) {
-    note_number(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
+    note_number(sink, fact, value, (flags & FieldEntry::kMeasurement) != 0);
   } else {
-    forget(sink, key.view());
+    forget(sink, fact);
   }
   count_unless(sink->fields.put_word(key.view(), Value::Type::integer, static_cast<std::uint64_t>(value), flags));
 }
@@ -320,12 +344,12 @@ void note_real(FieldSink* sink, std::string_view key, double value, bool measure
   }
 }
 
-void put_real(FieldSink* sink, Text key, double value, std::uint8_t flags) noexcept {
+void put_real(FieldSink* sink, Text key, std::string_view fact, double value, std::uint8_t flags) noexcept {
   if (!accept(sink, key, flags)) return;
   if (leaves_the_process(sink, flags)) {
-    note_real(sink, key.view(), value, (flags & FieldEntry::kMeasurement) != 0);
+    note_real(sink, fact, value, (flags & FieldEntry::kMeasurement) != 0);
   } else {
-    forget(sink, key.view());
+    forget(sink, fact);
   }
   count_unless(sink->fields.put_word(key.view(), Value::Type::real, real_word(value), flags));
 }
@@ -371,25 +395,26 @@ constexpr std::uint64_t bits_of(const Known (&all)[N]) noexcept {
 static_assert(bits_of(kUsageKeys) != 0 && bits_of(kEngineKeys) != 0 && bits_of(kRetryKeys) != 0);
 constexpr std::uint64_t kLabelBits = bit_of("model") | bit_of("engine") | bit_of("tenant");
 constexpr std::uint64_t kNumberBits = bits_of(kUsageKeys) | bits_of(kEngineKeys) | bits_of(kRetryKeys) | kLabelBits;
-constexpr std::uint64_t kTextBits =
-    kLabelBits | bit_of("reason") | bit_of("trace_id") | bit_of("tool_name") | bit_of("request_id");
+constexpr std::uint64_t kTextBits = kLabelBits | bit_of("provider") | bit_of("reason") | bit_of("trace_id") |
+                                    bit_of("tool_name") | bit_of("request_id");
 
 bool has_bit(std::uint64_t bits, const KeyWords& key) noexcept { return (bits >> key.bit() & 1U) != 0; }
 
-// True if the key certainly is not content.
+// True if the key certainly is not content, nor the name of a fact.
 bool is_plain(const FieldSink* sink, Text key, bool content) noexcept {
   return !content && sink->keys == 0 && !key.empty() && sink->takes_fields == TakesFields::yes &&
-         !(may_be_content_name(key.view()) && is_content_name(key.view()));
+         !(may_have_meaning(key.view()) && has_meaning(key.view()));
 }
 
 __attribute__((noinline)) void put_text_carefully(FieldSink* sink, Text key, Text value, bool content) noexcept {
   const InsideLibrary inside;
   key = key_of(sink, key, content);
   const std::uint8_t flags = metadata_flags(sink, key, content);
+  const std::string_view fact = fact_of(sink, key);
   if (leaves_the_process(sink, flags)) {
-    note_text(sink, key.view(), value.view());
+    note_text(sink, fact, value.view());
   } else {
-    forget(sink, key.view());
+    forget(sink, fact);
   }
   if (accept(sink, key, flags)) count_unless(sink->fields.put_string(key.view(), value.view(), flags));
 }
@@ -398,13 +423,14 @@ __attribute__((noinline)) void put_text_carefully(FieldSink* sink, Text key, Tex
 __attribute__((noinline)) void put_int_carefully(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
   const InsideLibrary inside;
   key = key_of(sink, key, content);
-  if (is_label_of_record(key.view())) {
+  const std::string_view fact = fact_of(sink, key);
+  if (is_label_of_record(fact)) {
     char digits[24];
     const char* const end = std::to_chars(digits, std::end(digits), value).ptr;
     put_text_carefully(sink, key, {digits, static_cast<std::size_t>(end - digits)}, content);
     return;
   }
-  put_integer(sink, key, value, metadata_flags(sink, key, content));
+  put_integer(sink, key, fact, value, metadata_flags(sink, key, content));
 }
 
 NOPSPAN_HOT void set_int(FieldSink* sink, Text key, std::int64_t value, bool content) noexcept {
@@ -418,8 +444,9 @@ NOPSPAN_HOT void set_int(FieldSink* sink, Text key, std::int64_t value, bool con
 __attribute__((noinline)) void put_double_carefully(FieldSink* sink, Text key, double value, bool content) noexcept {
   const InsideLibrary inside;
   key = key_of(sink, key, content);
-  refuses_label(sink, key.view());
-  put_real(sink, key, value, metadata_flags(sink, key, content));
+  const std::string_view fact = fact_of(sink, key);
+  refuses_label(sink, fact);
+  put_real(sink, key, fact, value, metadata_flags(sink, key, content));
 }
 
 NOPSPAN_HOT void set_double(FieldSink* sink, Text key, double value, bool content) noexcept {
@@ -434,12 +461,13 @@ __attribute__((noinline)) void put_bool_carefully(FieldSink* sink, Text key, boo
   const InsideLibrary inside;
   key = key_of(sink, key, content);
   const std::uint8_t flags = metadata_flags(sink, key, content);
-  const bool is_label = refuses_label(sink, key.view());
+  const std::string_view fact = fact_of(sink, key);
+  const bool is_label = refuses_label(sink, fact);
   if (!accept(sink, key, flags)) return;
   if (!leaves_the_process(sink, flags)) {
-    forget(sink, key.view());
+    forget(sink, fact);
   } else if (!is_label) {
-    note_unreadable(sink, key.view());
+    note_unreadable(sink, fact);
   }
   count_unless(sink->fields.put_word(key.view(), Value::Type::boolean, value ? 1 : 0, flags));
 }
@@ -478,11 +506,11 @@ struct LongKey {
   char bytes[16];
 };
 
-__attribute__((noinline)) bool is_short_content(const KeyWords& key) noexcept {
-  return is_content_name(LongKey(key).text().view());
+__attribute__((noinline)) bool short_has_meaning(const KeyWords& key) noexcept {
+  return has_meaning(LongKey(key).text().view());
 }
-// may_be_content_name() by the key's first word.
-bool may_be_short_content(const KeyWords& key) noexcept {
+// may_have_meaning() by the key's first word.
+bool short_may_have_meaning(const KeyWords& key) noexcept {
   const auto begins = [&key](std::string_view prefix) {
     return key.first << 8 * (8 - prefix.size()) == word_of(prefix) << 8 * (8 - prefix.size());
   };
@@ -491,7 +519,7 @@ bool may_be_short_content(const KeyWords& key) noexcept {
 
 bool is_plain(const FieldSink* sink, const KeyWords& key) noexcept {
   return sink->keys == 0 && sink->takes_fields == TakesFields::yes &&
-         __builtin_expect(!may_be_short_content(key) || !is_short_content(key), 1);
+         __builtin_expect(!short_may_have_meaning(key) || !short_has_meaning(key), 1);
 }
 
 // True if note_text() or note_number() may need the key.
@@ -565,7 +593,7 @@ void put_null(FieldSink* sink, Text key, bool content) noexcept {
   const InsideLibrary inside;
   key = key_of(sink, key, content);
   const std::uint8_t flags = metadata_flags(sink, key, content);
-  forget(sink, key.view());
+  forget(sink, fact_of(sink, key));
   if (accept(sink, key, flags)) count_unless(sink->fields.put_null(key.view(), flags));
   if (key.view() == "error") sink->gives_error = false;
 }
@@ -606,7 +634,7 @@ void put_value(FieldSink* sink, Text key, const Value& value, bool content) noex
   }
   key = key_of(sink, key, content);
   const std::uint8_t flags = metadata_flags(sink, key, content);
-  if (leaves_the_process(sink, flags)) note_items(sink, key.view(), Node(&value));
+  if (leaves_the_process(sink, flags)) note_items(sink, fact_of(sink, key), Node(&value));
   if (accept(sink, key, flags)) count_unless(sink->fields.put_value(key.view(), value, flags));
 }
 
@@ -648,7 +676,7 @@ void put_items(FieldSink* sink, Text key, const Item& items, bool content) {
     const InsideLibrary inside;
     key = key_of(sink, key, content);
     flags = metadata_flags(sink, key, content);
-    forget(sink, key.view());
+    forget(sink, fact_of(sink, key));
     if (!accept(sink, key, flags)) return;
   }
   // Ends the field, also if an exception leaves the application's range.
@@ -665,7 +693,7 @@ void put_items(FieldSink* sink, Text key, const Item& items, bool content) {
   sink->takes_fields = TakesFields::converting;
   ending.complete = write_items(sink->fields, key.view(), items, flags, 0);
   const FieldEntry* entry = FieldEntry::at(sink->fields.begin() + ending.from);
-  if (ending.complete && leaves_the_process(sink, flags)) note_items(sink, key.view(), Node(entry));
+  if (ending.complete && leaves_the_process(sink, flags)) note_items(sink, fact_of(sink, key), Node(entry));
 }
 
 // The keys have no meaning for the record, so the fast path of a text needs none of its tests.
@@ -683,19 +711,19 @@ void put_scope(FieldSink* sink, Text name, Text version, Text schema_url) noexce
 
 void measure_int(FieldSink* sink, Text key, std::int64_t value) noexcept {
   const InsideLibrary inside;
-  put_integer(sink, key, value, measurement_flags(sink, key.view(), value < 0));
+  put_integer(sink, key, key.view(), value, measurement_flags(sink, key.view(), value < 0));
 }
 
 void measure_uint(FieldSink* sink, Text key, std::uint64_t value) noexcept { measure_int(sink, key, clamp(value)); }
 
 void measure_double(FieldSink* sink, Text key, double value) noexcept {
   const InsideLibrary inside;
-  put_real(sink, key, value, measurement_flags(sink, key.view(), !(value >= 0)));
+  put_real(sink, key, key.view(), value, measurement_flags(sink, key.view(), !(value >= 0)));
 }
 
 void measure_counter(FieldSink* sink, Text name, std::int64_t total) noexcept {
   const InsideLibrary inside;
-  put_integer(sink, name, total, FieldEntry::kMeasurement | FieldEntry::kCounter);
+  put_integer(sink, name, name.view(), total, FieldEntry::kMeasurement | FieldEntry::kCounter);
 }
 
 void measure_labelled(FieldSink* sink, Text name, Text key, Text value, std::int64_t number) noexcept {

@@ -33,11 +33,12 @@ namespace nopspan::detail {
 
 namespace {
 
-// Gives a context whose span was not recorded the engine and the model of the scopes around it, because its own are not
-// known.
+// Gives a context whose span was not recorded the engine, its provider and the model of the scopes around it, because
+// its own are not known.
 __attribute__((noinline)) void take_server_labels(ContextHead& unknown, Frame* around) noexcept {
   for (Frame* frame = around; frame != nullptr; frame = frame->below) {
     if (has_ended(*frame)) continue;
+    if (unknown.labels[ContextAccess::engine] == kNoLabel) unknown.provider = frame->context->provider;
     for (const ContextAccess::Label label : {ContextAccess::engine, ContextAccess::model}) {
       if (unknown.labels[label] == kNoLabel) unknown.labels[label] = frame->context->labels[label];
     }
@@ -624,11 +625,11 @@ bool mark_first_token(ThreadState* thread, SpanState& span, std::uint64_t now_ns
   if ((span.flags & NOPSPAN_FLAG_HAS_FIRST_TOKEN) != 0) return false;
   span.first_token_ns = now_ns > span.start_ns ? now_ns - span.start_ns : 0;
   __atomic_store_n(&span.flags, span.flags | NOPSPAN_FLAG_HAS_FIRST_TOKEN, __ATOMIC_RELEASE);  // tracers may read both
-  if (point_probes_up()) fire_first_token(thread, span, tokens_so_far);
   if (tokens_so_far > 1 && span.takes_fields == TakesFields::yes) {  // for the exporter's event
     count_unless(span.fields.put_derived(semconv::extension::tokens_at_first_token, Value::Type::integer, tokens_so_far,
                                          FieldEntry::kProbesOnly));
   }
+  if (point_probes_up()) fire_first_token(thread, span, tokens_so_far);
   return true;
 }
 

@@ -111,6 +111,7 @@ Context Context::with_label(Text key, Text value) const noexcept {
   Context changed = *this;
   const std::size_t place = detail::find_label(detail::CleanKey(key).view(), true);
   if (place == detail::kNone) return changed;
+  if (place == detail::ContextAccess::engine) changed.head_.provider = detail::kNoLabel;
   const bool is_model = place == detail::ContextAccess::engine || place == detail::ContextAccess::model;
   changed.head_.labels[place] =
       detail::intern_label(value.view(), is_model ? detail::LabelOf::model : detail::LabelOf::other);
