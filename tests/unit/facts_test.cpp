@@ -93,6 +93,11 @@ TEST(Facts, DecideTheStatusOfAnOperation) {
   EXPECT_EQ(end_of_chat("error.type", "timeout")->attributes().find("error.type").as_string(), "timeout");
 }
 
+TEST(Facts, OfAnOperationAreBesideItsContent) {
+  const auto chat = end_of_chat("gen_ai.input.messages", "secret");
+  EXPECT_TRUE(chat->attributes().find("gen_ai.input.messages").is_content());
+}
+
 TEST(Facts, AreThePriceOfAnOperation) {
   nopspan::genai::PriceTable prices;
   std::string error;

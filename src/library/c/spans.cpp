@@ -116,7 +116,6 @@ Point point_of(std::string_view name) noexcept {
   if (!detail::may_be_in_catalogue(name)) return Point::event;
   if (name == llm::adapter_retry.view()) return Point::retry;
   if (name == kStatsEvent) return Point::engine_stats;
-  if (name == "gen_ai.stream.first_token") return Point::first_token;
   const EventNames of_agents = agent::event_names();
   return std::find(of_agents.begin(), of_agents.end(), name) != of_agents.end() ? Point::timed : Point::event;
 }

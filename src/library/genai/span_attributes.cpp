@@ -320,6 +320,20 @@ void write_plain(const SpanState& span, Out& out) noexcept {
   }
 }
 
+// Writes the provider of the engine around an inference that is a span of the application's own.
+template <class Out>
+void write_inherited_provider(const SpanState& span, Out& out) noexcept {
+  constexpr std::string_view kInferences[] = {semconv::operation::chat, semconv::operation::generate_content,
+                                              semconv::operation::embeddings, "text_completion"};
+  const FieldEntry* const operation = find_own(span, semconv::gen_ai_operation_name);
+  if (operation == nullptr || operation->type != Value::Type::string) return;
+  if (std::find(std::begin(kInferences), std::end(kInferences), operation->as_string()) == std::end(kInferences))
+    return;
+  const Interned provider = label(span.context.provider);
+  if (provider.size == 0 || find_own(span, semconv::gen_ai_provider_name) != nullptr) return;
+  out.text(semconv::gen_ai_provider_name, provider.view());
+}
+
 // Writes the costs of an operation that is a span of the application's own.
 template <class Out>
 void write_costs(const SpanState& span, Out& out) noexcept {
@@ -370,14 +384,17 @@ void write_catalogued(const SpanState& span, AttributeKey::Of keys, bool at_end,
       out.entry(use.attribute, entry);
       return;
     }
-    if ((entry.flags & FieldEntry::kContent) != 0 && span.is_span && is_our_name(use.attribute)) {
+    if ((entry.flags & FieldEntry::kContent) != 0 && known != nullptr && is_our_name(use.attribute)) {
       Finder mapped(use.attribute);
       write_mapped(span, at_end, is_operation, metadata, mapped);
       if (mapped.found()) return;
     }
     all.entry(use.attribute, entry);
   });
-  if (at_end && (keys & AttributeKey::operation) != 0) write_costs(span, all);
+  if ((keys & AttributeKey::operation) != 0) {
+    write_inherited_provider(span, all);
+    if (at_end) write_costs(span, all);
+  }
 }
 
 template <class Out>

@@ -25,6 +25,7 @@ namespace {
 // function emits it. Handlers receive both, and tracers that of autotel, as its attributes are.
 constexpr Name kAdapterRetry = llm::adapter_retry;
 constexpr Name kRetry{"gen_ai.retry"};
+constexpr std::string_view kFirstToken = "gen_ai.stream.first_token";
 
 bool is_retry(const SpanState& event) noexcept { return (event.keys & AttributeKey::retry) != 0; }
 
@@ -255,14 +256,14 @@ FieldSink* point_begin(Point point, Name name, ContextRef span) noexcept {
           ? begin_point(name, nullptr)
           : ContextAccess::use(span, [&](const Context& context) { return begin_point(name, &context); });
   if (event == nullptr) return nullptr;
-  event->point = point;
+  // An event of this name is the first token, whichever function emits it.
+  event->point = point == Point::event && event->name.view() == kFirstToken ? Point::first_token : point;
   if (SpanState* const given = ContextAccess::span(span); given != nullptr) keep_given(*event, *given);
   return event;
 }
 
 FieldSink* point_begin_in(Name name, SpanState* span) noexcept {
-  const bool is_first_token = name.view() == std::string_view("gen_ai.stream.first_token");
-  return point_begin(is_first_token ? Point::first_token : Point::event, name, ContextAccess::of_async(span));
+  return point_begin(Point::event, name, ContextAccess::of_async(span));
 }
 
 void point_note(FieldSink* sink) noexcept {
@@ -335,7 +336,7 @@ void gauge_emit(FieldSink* sink, Text name, std::int64_t value, bool is_counter)
 void emit_first_token(const SpanState& span, std::uint64_t tokens_so_far) noexcept {
   if (!point_handlers_up()) return;
   const Context context = make_context(span.context, span.foreign_id);
-  SpanState* event = begin_point("gen_ai.stream.first_token", &context);
+  SpanState* event = begin_point(kFirstToken, &context);
   if (event == nullptr) return;
   event->flags = span.flags;
   dispatch_point(*event, [&](FieldBuffer& fields) {
