@@ -240,17 +240,22 @@ static PyObject* span_end(PyObject* self, PyObject* unused) {
   nopspan_span_end(take((Span*)self));
   Py_RETURN_NONE;
 }
-static PyObject* emit(nopspan_context context, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
+static nopspan_handle begin_event(const Span* span, const char* name, size_t size) {
+  if (span != NULL && nopspan_is_recorded(span->handle)) return nopspan_call_event_begin(name, size, span->handle, 0);
+  const nopspan_context context = context_of(span);
+  return nopspan_call_event_begin_in(name, size, &context, 0);
+}
+static PyObject* emit(const Span* span, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
   if (!has_arguments(count, 1, 1)) return NULL;
   size_t size;
   const char* const name = utf8(args[0], &size);
-  const nopspan_handle event = nopspan_call_event_begin_in(name, size, &context, 0);
+  const nopspan_handle event = begin_event(span, name, size);
   if (nopspan_is_recorded(event)) set_keywords(event, keywords, args + 1);
   nopspan_span_end(event);
   Py_RETURN_NONE;
 }
 static PyObject* span_event(PyObject* self, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
-  return emit(context_of((Span*)self), args, count, keywords);
+  return emit((Span*)self, args, count, keywords);
 }
 static PyObject* traceparent_of(nopspan_context context) {
   char text[NOPSPAN_ROOM_TRACEPARENT];
@@ -338,7 +343,10 @@ static PyObject* module_span(PyObject* module, PyObject* const* args, Py_ssize_t
 
 static PyObject* module_event(PyObject* module, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
   if (!nopspan_enabled() && count == 1) Py_RETURN_NONE;
-  return emit(current_context(), args, count, keywords);
+  Span* const span = current_span();
+  PyObject* const result = emit(span, args, count, keywords);
+  Py_XDECREF((PyObject*)span);
+  return result;
 }
 
 // A gauge or counter with keywords: engine, model, maximum and labels.

@@ -335,8 +335,7 @@ NOPSPAN_C_INLINE nopspan_handle nopspan_request_begin(const char* name) {
 NOPSPAN_C_INLINE nopspan_handle nopspan_request_begin_later(const char* name) {
   static const nopspan_context nothing = {{0}};
   if (!nopspan_c_gate(NOPSPAN_C_SPANS)) return nopspan_none();
-  return nopspan_call_span_begin_in(name, nopspan_c_size(name), &nothing,
-                                    nopspan_c_origin(name) | NOPSPAN_START_LATER);
+  return nopspan_call_span_begin_in(name, nopspan_c_size(name), &nothing, nopspan_c_origin(name) | NOPSPAN_START_LATER);
 }
 /// Begins a child span of another one. It may end on any thread. Every span that begins must end, or it stays open
 /// until the process ends.

@@ -125,6 +125,28 @@ void content_is_known_by_its_key() {
   CHECK(is_content(tool, "result") && is_content(tool, "arguments") && !is_content(tool, "rows"));
 }
 
+void names_of_the_conventions_are_facts() {
+  const Recorder recorder{"chat m.stop", "gen_ai.stream.first_token", "inner.stop"};
+  auto span = tracer()->StartSpan("chat m", {{"gen_ai.operation.name", "chat"}, {"gen_ai.request.model", "m"}});
+  {
+    const trace::Scope scope(span);
+    tracer()->StartSpan("inner")->End();
+  }
+  span->AddEvent("gen_ai.stream.first_token");
+  span->SetAttribute("http.response.status_code", 503);
+  span->End();
+  const auto stop = recorder.events("chat m.stop").at(0);
+  CHECK(stop->context().label("model") == "m");
+  CHECK(recorder.events("inner.stop").at(0)->context().label("model") == "m");
+  CHECK(stop->status() == nopspan::Status::error && stop->attributes().find("error.type").as_string() == "503");
+  const auto first_token = recorder.events("gen_ai.stream.first_token").at(0);
+  CHECK(first_token->measurements().find("time_to_first_token").exists());
+  span = tracer()->StartSpan("chat m", {{"gen_ai.operation.name", "chat"}, {"error.type", "timeout"}});
+  span->SetStatus(trace::StatusCode::kOk);
+  span->End();
+  CHECK(recorder.events("chat m.stop").at(1)->status() == nopspan::Status::ok);
+}
+
 void spans_of_both_apis() {
   const Recorder recorder{"outer.stop", "api.stop", "inner.stop"};
   {
@@ -354,6 +376,7 @@ int main() {
   a_failed_span_keeps_its_error_type();
   the_end_has_the_last_name_and_status();
   content_is_known_by_its_key();
+  names_of_the_conventions_are_facts();
   spans_of_both_apis();
   baggage_becomes_labels();
   nothing_aborts_without_memory();

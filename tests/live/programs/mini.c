@@ -69,6 +69,42 @@ static void content(void) {
   npm_span_end(span);
 }
 
+/* The chat of story.cpp, by the names of OpenTelemetry's conventions. */
+static npm_span chat_span(npm_span parent) {
+  const npm_span span = npm_span_begin("chat m", parent);
+  npm_span_set_kind(span, NPM_CLIENT);
+  npm_span_set_text(span, "gen_ai.operation.name", "chat");
+  npm_span_set_text(span, "gen_ai.provider.name", "openai"); /* which is not inherited here */
+  return span;
+}
+static void story(void) {
+  const npm_context none = {0};
+  const npm_span chat = npm_span_begin_in("chat m", &none);
+  npm_span tool, stream, step;
+  npm_span_set_kind(chat, NPM_CLIENT);
+  npm_span_set_text(chat, "gen_ai.operation.name", "chat");
+  npm_span_set_text(chat, "gen_ai.request.model", "m");
+  npm_span_set_text(chat, "gen_ai.provider.name", "openai");
+  npm_span_set_label(chat, NPM_ENGINE, "vllm");
+  npm_span_set_label(chat, NPM_TENANT, "acme");
+  npm_retry(chat, 2, 500, "rate_limit");
+  tool = npm_span_begin("execute_tool calc", chat);
+  npm_span_set_text(tool, "gen_ai.operation.name", "execute_tool");
+  npm_span_set_text(tool, "gen_ai.tool.name", "calc");
+  npm_span_end(tool);
+  stream = chat_span(chat);
+  npm_span_first_token(stream);
+  npm_span_set_int(stream, "gen_ai.usage.input_tokens", 100);
+  npm_span_set_int(stream, "gen_ai.usage.output_tokens", 20);
+  npm_span_set_int(stream, "gen_ai.usage.cache_read.input_tokens", 40);
+  npm_span_set_int(stream, "gen_ai.usage.reasoning.output_tokens", 5);
+  npm_span_end(stream);
+  step = chat_span(chat);
+  npm_span_set_int(step, "http.response.status_code", 503);
+  npm_span_fail(step, "503");
+  npm_span_end(chat);
+}
+
 static void* short_thread(void* unused) {
   int i;
   (void)unused;
@@ -94,6 +130,7 @@ int main(void) {
     if (strncmp(line, "span ", 5) == 0) npm_span_end(npm_span_begin(line + 5, npm_none()));
     if (strcmp(line, "threads") == 0) run_threads();
     if (strcmp(line, "content") == 0) content();
+    if (strcmp(line, "story") == 0) story();
     if (strcmp(line, "open") == 0) kept = npm_span_begin("kept", npm_none());
     if (strcmp(line, "hold") == 0) npm_span_end(npm_span_begin("held", kept)); /* it waits in the buffer */
     if (strcmp(line, "exit") == 0) return 0;
