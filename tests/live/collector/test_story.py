@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One chat, made with each API: with the setters of the library, with the names of OpenTelemetry's conventions on spans and
 on async spans, in C, in Python and with nopspan_mini.h. The record, top, hist and metrics are the same.
-(OpenTelemetry's own API makes the spans of `async`; live.opentelemetry runs it.) With the header, a span inherits no
+(OpenTelemetry's own API makes the spans of `async`: live.opentelemetry.) With the header, a span inherits no
 provider."""
 
 import collections
@@ -27,7 +27,7 @@ with nopspan.span("llm.chat", engine="vllm", model="m", tenant="acme", provider=
         stream.usage(100, 20, 40, 5)
     with nopspan.span("llm.step", http_status=503):
         pass
-print("told", flush=True)
+print("made", flush=True)
 """
 # What the record of an entry says, apart from names, ids and times.
 FACTS = ("type", "model", "engine", "tenant", "usage", "tool", "status", "error_type", "attempt", "delay_ns")
@@ -77,7 +77,7 @@ def metrics_of(recording, folder):
 class Story(harness.Test):
     maxDiff = None
 
-    def told(self, binary, make, command):
+    def made(self, binary, make, command):
         folder = self.temporary_folder()
         recording = os.path.join(folder, "story.rec")
         with Record(recording, "--binary", binary):
@@ -86,8 +86,8 @@ class Story(harness.Test):
         return {"record": facts_of(recording), "top": top_of(recording), "hist": hist_of(recording),
                 "metrics": metrics_of(recording, folder)}
 
-    def test_all_tell_the_same(self):
-        expected = self.told(LIBRARY, lambda: Program("story"), "setters")
+    def test_all_report_the_same(self):
+        expected = self.made(LIBRARY, lambda: Program("story"), "setters")
         self.assertEqual(len(expected["record"]), 5)
         self.assertEqual(expected["record"][2]["usage"], {"input": 100, "output": 20, "cached": 40, "reasoning": 5})
         self.assertEqual([entry["status"] for entry in expected["record"] if entry["type"] == "span"], ["ok", "ok", "error", "ok"])
@@ -101,8 +101,8 @@ class Story(harness.Test):
                 ("Python", LIBRARY, lambda: python[0](*python[1], **python[2]), "tell"),
                 ("mini", program_path("mini"), lambda: Program("mini"), "story")):
             with self.subTest(what):
-                told = self.told(binary, make, command)
-                for part, value in told.items():
+                made = self.made(binary, make, command)
+                for part, value in made.items():
                     with self.subTest(part):
                         self.assertEqual(value, expected[part])
 

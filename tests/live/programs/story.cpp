@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Tells one chat on command: with a retry, a tool, a stream and a failure. `setters` uses the library's catalogue,
+// Makes one chat on command: with a retry, a tool, a stream and a failure. `setters` uses the library's catalogue,
 // `names` spans of its own with the names of OpenTelemetry's conventions, `async` the same with AsyncSpan, and `c` the
 // C API.
 #include "commands.h"
@@ -27,7 +27,7 @@ std::string by_setters(std::istringstream&) {
         [](auto& m) { m.input_tokens(100).output_tokens(20).cached_tokens(40).reasoning_tokens(5); });
   }
   Span{llm::step}.with<llm::StepFields>([](auto& m) { m.http_status(503); });
-  return "told";
+  return "made";
 }
 
 constexpr nopspan::SpanOptions kClient{nopspan::SpanKind::client};
@@ -54,7 +54,7 @@ std::string by_names(std::istringstream&) {
   const Span step{"chat m", kClient, [](nopspan::Fields& f) {
                     f.set("gen_ai.operation.name", "chat").set("http.response.status_code", 503);
                   }};
-  return "told";
+  return "made";
 }
 
 std::string by_async_spans(std::istringstream&) {
@@ -77,7 +77,7 @@ std::string by_async_spans(std::istringstream&) {
                  }};
   step.end();
   chat.end();
-  return "told";
+  return "made";
 }
 
 std::string in_c(std::istringstream&) {
@@ -99,7 +99,7 @@ std::string in_c(std::istringstream&) {
   nopspan_span_set_int(step, "http_status", 503);
   nopspan_span_end(step);
   nopspan_span_end(chat);
-  return "told";
+  return "made";
 }
 
 }  // namespace
