@@ -196,7 +196,9 @@ TEST(GenAi, NamesAnErrorByItsTypeWhereItHasOne) {
   EXPECT_EQ(type(Value::map({{"type", ""}})), "502");
   EXPECT_EQ(type(Value::map({{"type", 7}})), "502");
   EXPECT_EQ(type(Value::map({{"code", 7}})), "502");
-  EXPECT_EQ(type(Value::list({"timeout", "receive"})), "502");
+  EXPECT_EQ(type(Value::list({"timeout", "receive"})), "timeout") << "a kind, and its details";
+  EXPECT_EQ(type(Value::list({30, "timeout"})), "502");
+  EXPECT_EQ(type(Value::list()), "502");
   EXPECT_EQ(type(""), "502");
   EXPECT_EQ(type(7), "502");
 }

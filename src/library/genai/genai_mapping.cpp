@@ -248,7 +248,9 @@ std::string_view failure(const Metadata& metadata, Scratch& scratch, std::int64_
 
 std::string_view error_type(const Metadata& metadata, Scratch& scratch) noexcept {
   const Node& error = metadata[Key::error];
-  const std::string_view name = error.is_map() ? error.find("type").as_string() : error.as_string();
+  std::string_view name = error.is_map() ? error.find("type").as_string() : error.as_string();
+  bool is_first = true;  // of a kind with details: ["timeout", …]
+  error.for_each([&](const Node& item) { name = std::exchange(is_first, false) ? item.as_string() : name; });
   if (is_type_name(name)) return name;
   const std::string_view failed = failure(metadata, scratch);
   if (failed.data() != nullptr) return failed;
