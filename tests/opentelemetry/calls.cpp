@@ -3,6 +3,7 @@
 // The SDK is part of this program, because Debian's has only one of the two ABIs of the API. test_opentelemetry.py runs
 // this program, also compiled with -fno-rtti. It prints each check that fails.
 #include <nopspan/opentelemetry.h>
+#include <nopspan/probes.h>
 #include <nopspan/registry.h>
 #include <nopspan/span.h>
 #include <nopspan/testing.h>
@@ -123,6 +124,15 @@ void content_is_known_by_its_key() {
   span->End();
   const auto tool = recorder.events("llm.tool.stop").at(0);
   CHECK(is_content(tool, "result") && is_content(tool, "arguments") && !is_content(tool, "rows"));
+}
+
+// A handler has just been attached, so a Span of nopspan's own API could be inside a span that was not recorded.
+void a_span_without_a_parent_is_a_request() {
+  const Recorder recorder{"order.stop", "own.stop"};
+  tracer()->StartSpan("order")->End();
+  { const nopspan::Span own{"own"}; }
+  CHECK((recorder.events("order.stop").at(0)->flags() & NOPSPAN_FLAG_ORPHAN) == 0);
+  CHECK((recorder.events("own.stop").at(0)->flags() & NOPSPAN_FLAG_ORPHAN) != 0);
 }
 
 void names_of_the_conventions_are_facts() {
@@ -375,6 +385,7 @@ int main() {
   handlers_may_use_the_span();
   a_failed_span_keeps_its_error_type();
   the_end_has_the_last_name_and_status();
+  a_span_without_a_parent_is_a_request();
   content_is_known_by_its_key();
   names_of_the_conventions_are_facts();
   spans_of_both_apis();

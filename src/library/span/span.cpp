@@ -331,7 +331,8 @@ __attribute__((noinline)) void move_to(SpanState& span, const TracePlace& place)
   span.flags |= context_flags(context);
 }
 
-// Without a parent, the span is inside the current scope of this thread.
+// Without a parent, the span is inside the current scope of this thread. If there is none, it begins a request, because
+// a bridge knows the parents that its API has.
 NOPSPAN_HOT SpanState* begin_async(const Name& name, const ContextHead* parent, const char* foreign_id,
                                    const SpanOptions& options, const TracePlace* given) noexcept {
   const LibraryGuard guard;
@@ -345,7 +346,7 @@ NOPSPAN_HOT SpanState* begin_async(const Name& name, const ContextHead* parent, 
   if (span == nullptr) return nullptr;
   span->flags |= NOPSPAN_FLAG_ASYNC;
   if (parent == nullptr) {
-    place_alone(guard.thread(), *span, options.start);
+    place(guard.thread(), *span, ContextHead(), ContextAccess::foreign(no_context));
   } else {
     place_inside(guard.thread(), *span, *parent, foreign_id);
   }
