@@ -110,7 +110,7 @@ class Blame(unittest.TestCase):
         self.assertRegex(of_worst, r"\n  stalled by others .* of globex ")
 
     def test_metrics_add_up_to_the_table(self):
-        with subprocess.Popen([PROGRAM, "serve", "--from", self.path, "127.0.0.1:0"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as serve:
+        with subprocess.Popen([PROGRAM, "serve", "--from", self.path, "127.0.0.1:0", "--no-page"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as serve:
             try:
                 url = re.search(r"http://\S+/metrics", serve.stderr.readline())[0].rstrip(",")
                 self.assertIn("is read completely", serve.stderr.readline())

@@ -2,6 +2,7 @@
 // The HTTP listener with clients that behave, and with others.
 #include "serve/http_server.h"
 
+#include "as_user.h"
 #include "base/failure.h"
 #include "base/gzip.h"
 #include "base/open_file.h"
@@ -244,21 +245,98 @@ TEST(HttpServer, NoticesAPageThatLeavesWhileThereIsNoLine) {
   wait_until_true([&] { return lines.readers() == 0; });
 }
 
-TEST(HttpServer, RefusesOtherSitesAndProxies) {
+TEST(HttpServer, RefusesOtherSites) {
   LiveFrames lines(100);
   const HttpServer server(patient_options(), {render_name, "<b>", {{"/live", &lines}}});
-  for (const char* header : {"Sec-Fetch-Site: cross-site\r\n", "Via: 1.1 proxy\r\n", "X-Forwarded-For: 10.0.0.7\r\n"})
-    EXPECT_THAT(answer_of(server, "/live", header), StartsWith("HTTP/1.1 403 ")) << header;
-  EXPECT_THAT(answer_of(server, "/", "Forwarded: for=10.0.0.7\r\n"), Not(HasSubstr("<b>")));
+  EXPECT_THAT(answer_of(server, "/live", "Sec-Fetch-Site: cross-site\r\n"), StartsWith("HTTP/1.1 403 "));
   EXPECT_THAT(answer_of(server, "/", "Sec-Fetch-Site: cross-site\r\n"), EndsWith("<b>")) << "a link elsewhere";
 }
 
-TEST(HttpServer, ShowsThePageToThisHostOnly) {
-  LiveFrames lines(100);
+// A page and what it follows, with the words by which a client shows who it is.
+struct PageServer {
+  explicit PageServer(const HttpServerOptions& options = patient_options())
+      : server(options, {render_name, "<b>", {{"/live", &lines}, {"/capture", &lines}}}) {}
+  [[nodiscard]] std::string token() const {
+    const std::string url = server.page_url();
+    return url.substr(url.find('=') + 1);
+  }
+  [[nodiscard]] std::string cookie() const { return "Cookie: other=1; nopspan-80=" + token() + "\r\n"; }
+  // Of a client with these headers, whether it gets the page and what it follows.
+  [[nodiscard]] bool lets_in(const std::string& headers) const {
+    std::size_t count = 0;
+    for (const char* path : kPaths) count += answer_of(server, path, headers, "HEAD").starts_with("HTTP/1.1 200 ");
+    EXPECT_THAT(count, AnyOf(0, std::size(kPaths))) << "all have the same rule";
+    return count > 0;
+  }
+
+  static constexpr const char* kPaths[] = {"/", "/perfetto", "/live", "/capture"};
+  LiveFrames lines{100};
+  HttpServer server;
+};
+
+constexpr char kByProxy[] = "X-Forwarded-For: 10.0.0.7\r\n";
+
+TEST(HttpServer, ShowsThePageToItsUserAndToClientsWithTheToken) {
+  const PageServer page;
+  EXPECT_TRUE(page.lets_in(""));
+  EXPECT_FALSE(page.lets_in(kByProxy));
+  EXPECT_TRUE(page.lets_in(page.cookie() + kByProxy));
+  EXPECT_THAT(answer_of(page.server, "/", kByProxy),
+              AllOf(StartsWith("HTTP/1.1 403 "), HasSubstr("because a proxy has forwarded the request"),
+                    HasSubstr("Open the address that nopspan printed"), Not(HasSubstr(page.token()))));
+  EXPECT_THAT(answer_of(page.server, "/metrics", kByProxy), EndsWith("a text\n"));
+  wait_until_true([&] { return page.server.counts().refused == std::size(PageServer::kPaths) + 1; });
+}
+
+TEST(HttpServer, TakesTheTokenFromTheAddressIntoACookie) {
+  const PageServer page;
+  for (const std::string path : {"/", "/perfetto"}) {
+    EXPECT_THAT(answer_of(page.server, path + "?token=" + page.token(), kByProxy),
+                AllOf(StartsWith("HTTP/1.1 303 "), HasSubstr("Location: " + path + "\r\n"), Not(HasSubstr("<b>")),
+                      HasSubstr("Set-Cookie: nopspan-80=" + page.token() + "; Path=/; HttpOnly; SameSite=Strict\r\n")));
+  }
+  // The name of the cookie has the port that the client uses, which may have been forwarded.
+  Client client(page.server);
+  client.send_all("GET /?token=" + page.token() + " HTTP/1.1\r\nConnection: close\r\nHost: localhost:8001\r\n\r\n");
+  EXPECT_THAT(client.rest(), HasSubstr("Set-Cookie: nopspan-8001="));
+  Client script(page.server);
+  script.get("/live?token=" + page.token(), kByProxy);
+  EXPECT_THAT(script.until("session 0 "), StartsWith("HTTP/1.1 200 "));
+}
+
+TEST(HttpServer, RefusesOtherTokens) {
+  const PageServer page;
+  const PageServer before;  // what a browser has of a server that was restarted
+  std::string almost = page.token();
+  almost.back() = almost.back() == '0' ? '1' : '0';
+  EXPECT_EQ(page.token().size(), 32U) << "128 bits";
+  for (const std::string& token : {before.token(), almost, page.token().substr(1), page.token() + "0", ""s}) {
+    EXPECT_FALSE(page.lets_in("Cookie: nopspan-80=" + token + "\r\n" + kByProxy)) << token;
+    EXPECT_THAT(answer_of(page.server, "/?token=" + token, kByProxy), StartsWith("HTTP/1.1 403 ")) << token;
+    EXPECT_THAT(answer_of(page.server, "/live?token=" + token, kByProxy, "HEAD"), StartsWith("HTTP/1.1 403 ")) << token;
+  }
+  EXPECT_FALSE(page.lets_in("Cookie: nopspan-81=" + page.token() + "\r\n" + kByProxy));
+  EXPECT_TRUE(page.lets_in(before.cookie())) << "its user needs none";
+}
+
+TEST(HttpServer, NeedsTheTokenOfOtherUsers) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  const PageServer page;
+  const AsUser other(12345);
+  EXPECT_FALSE(page.lets_in(""));
+  EXPECT_TRUE(page.lets_in(page.cookie()));
+  EXPECT_THAT(answer_of(page.server, "/"), AllOf(StartsWith("HTTP/1.1 403 "), Not(HasSubstr("<b>")),
+                                                 HasSubstr("because the connection is one of user 12345.\nOpen")));
+  EXPECT_THAT(answer_of(page.server, "/metrics"), EndsWith("a text\n"));
+  EXPECT_THAT(answer_of(page.server, "/-/healthy"), StartsWith("HTTP/1.1 200 "));
+}
+
+TEST(HttpServer, NeedsTheTokenOfOtherHosts) {
   HttpServerOptions options = patient_options();
   options.address = "0.0.0.0:0";
   options.hosts = {"node7"};
-  const HttpServer server(options, {render_name, "<b>", {{"/live", &lines}}});
+  const PageServer page(options);
+  EXPECT_THAT(page.server.page_url(), StartsWith("http://localhost:"));
   ifaddrs* all = nullptr;
   ASSERT_EQ(getifaddrs(&all), 0);
   const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> owner(all, freeifaddrs);
@@ -267,13 +345,16 @@ TEST(HttpServer, ShowsThePageToThisHostOnly) {
   };
   while (all != nullptr && !is_other(*all)) all = all->ifa_next;
   if (all == nullptr) GTEST_SKIP() << "no address but that of the loopback";
-  for (const auto& [path, answer] :
-       {std::pair("/", "port: ssh -L PORT"), std::pair("/live", "HTTP/1.1 403 "), std::pair("/metrics", "a text\n")}) {
-    Client client(server, 0, reinterpret_cast<const sockaddr_in*>(all->ifa_addr)->sin_addr.s_addr);
-    client.send_all("GET " + std::string(path) + " HTTP/1.1\r\nConnection: close\r\nHost: node7\r\n\r\n");
-    EXPECT_THAT(client.rest(), AllOf(HasSubstr(answer), Not(HasSubstr("\r\n\r\n<b>")))) << path;
-  }
-  EXPECT_THAT(answer_of(server, "/"), EndsWith("\r\n\r\n<b>"));
+  const auto answer = [&](const std::string& path, const std::string& headers) {
+    Client client(page.server, 0, reinterpret_cast<const sockaddr_in*>(all->ifa_addr)->sin_addr.s_addr);
+    client.send_all("GET " + path + " HTTP/1.1\r\nConnection: close\r\nHost: node7\r\n" + headers + "\r\n");
+    return client.rest();
+  };
+  EXPECT_THAT(answer("/", ""), AllOf(StartsWith("HTTP/1.1 403 "), HasSubstr("does not begin on this host")));
+  EXPECT_THAT(answer("/live", ""), StartsWith("HTTP/1.1 403 "));
+  EXPECT_THAT(answer("/metrics", ""), EndsWith("a text\n"));
+  EXPECT_THAT(answer("/", page.cookie()), EndsWith("\r\n\r\n<b>"));
+  EXPECT_THAT(answer_of(page.server, "/"), EndsWith("\r\n\r\n<b>"));
 }
 
 // While it reads nothing, others are served, and its time is bounded.

@@ -403,10 +403,11 @@ class Live(Browsing):
         with subprocess.Popen([PROGRAM, "serve", address, *map(str, words)], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as serve:
             try:
                 said = ""
-                while "http://" not in said:
+                while "token=" not in said:
                     said = serve.stderr.readline()
                     self.assertTrue(said, "nopspan serve has ended")
-                yield re.search(r"http://[^/]+/", said)[0]
+                self.address = re.search(r"http://\S+", said)[0]
+                yield self.address.split("?")[0]  # root and the same user need no token
             finally:
                 serve.send_signal(signal.SIGINT)
                 serve.communicate(timeout=60)
@@ -471,6 +472,29 @@ class Live(Browsing):
             emit("fourth")
             self.wait_for_rows(1)
             self.assertEqual(self.rows()[0][2], "fourth")
+
+    def test_behind_a_proxy_it_needs_the_token(self):
+        def pass_on(headers):
+            self.browser.execute_cdp_cmd("Network.enable", {})
+            self.browser.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": headers})
+
+        socket = self.folder / "proxied"
+        self.addCleanup(self.browser.delete_all_cookies)
+        self.addCleanup(pass_on, {})
+        pass_on({"X-Forwarded-For": "10.0.0.7"})
+        with self.serve("127.0.0.1:0", "--from", f"unix:{socket}") as url:
+            self.browser.get(url)
+            self.assertIn("needs a token, because a proxy has forwarded the request", self.text("body"))
+            self.open(self.address, "#requests")
+            self.emit(socket, "passed on")
+            self.wait_for_rows(1)
+            self.assertEqual(self.script("return [location.href.split('#')[0], document.cookie]"), [url, ""])
+            self.assertEqual([(one["httpOnly"], one["sameSite"]) for one in self.browser.get_cookies()], [(True, "Strict")])
+        with self.serve(url.split("/")[2], "--from", f"unix:{socket}"):
+            wait_until(lambda: "needs a token" in self.text("#remark"), "the token of the other server is refused", seen=lambda: self.text("#remark"))
+            self.open(self.address, "#requests")
+        for entry in self.browser.get_log("browser"):
+            self.assertRegex(entry["message"], "403|/favicon.ico|/live.*ERR_")
 
     @unittest.skipUnless(os.geteuid() == 0, "needs root")
     def test_it_shows_what_the_example_server_does(self):

@@ -85,10 +85,17 @@ constexpr char kExportExamples[] =
 constexpr char kServeDescription[] =
     "Serves metrics of spans, GenAI requests and engines by HTTP, for Prometheus:\n"
     "rates, errors and durations of every span name, tokens, times to first token,\n"
-    "queues and gauges, and the ledger. docs/metrics.md lists them. Browsers of this\n"
-    "host get a page of requests at /: those in flight, and those that have ended\n"
-    "while the page was open. The process that serves has no privileges; others\n"
-    "trace, and read what is in flight.";
+    "queues and gauges, and the ledger. docs/metrics.md lists them. Everybody who can\n"
+    "connect may read them.\n"
+    "\n"
+    "At / is a page of requests: those in flight, and those that have ended while the\n"
+    "page was open. Processes of root and of the user of this command may read it, if\n"
+    "they connect on this host, and everybody who opens the address that the command\n"
+    "prints, which has a token. After sudo, your browser needs the token, and so does\n"
+    "everything behind a proxy.\n"
+    "\n"
+    "The process that serves has no privileges; others trace, and read what is in\n"
+    "flight.";
 constexpr char kServeExamples[] =
     "Examples:\n"
     "  nopspan serve                                    on 127.0.0.1:9464\n"
@@ -290,6 +297,13 @@ void add_receivers(Exporter& exporter, ExportCommandOptions& options) {
   exporter.add(std::make_unique<OtlpReceiver>(std::move(receiver), make_transport(settings, NOPSPAN_VERSION)));
 }
 
+// Who may read the page, and where it is.
+std::string page_announcement(const HttpServer& server) {
+  const uid_t user = geteuid();
+  return "A page of requests is for " + (user == 0 ? "" : "user " + std::to_string(user) + " and ") +
+         "root on this host, and for everybody with this address: " + server.page_url() + "\n";
+}
+
 std::string announcement(const ExportCommandOptions& options, const Exporter& exporter, const MetricsService& service) {
   std::string text;
   for (const auto& receiver : exporter.receivers()) {
@@ -298,11 +312,10 @@ std::string announcement(const ExportCommandOptions& options, const Exporter& ex
   if (!text.empty()) text += ". ";
   if (text.empty() && !options.only_serves) text = "No receiver is set, so metrics are served only. ";
   if (options.serves) {
-    const std::string url = "http://" + service.server()->address() + "/";
-    text += "Metrics are at " + url + "metrics" +
-            (options.metrics.has_page ? ", and a page of requests at " + url : "") + ". ";
+    text += "Metrics are at http://" + service.server()->address() + "/metrics, for everybody who can connect. ";
   }
-  return text + "Press Ctrl-C to stop.\n";
+  text += "Press Ctrl-C to stop.\n";
+  return options.serves && options.metrics.has_page ? text + page_announcement(*service.server()) : text;
 }
 
 // Serves a recording that has been read completely.
@@ -545,8 +558,10 @@ void add_export(CLI::App& app, const OutputOptions& common, Run& run) {
   add_metrics_options(*command, options->metrics);
   command->get_option("--host")->needs(serve);
   command
-      ->add_flag("--page", options->metrics.has_page,
-                 "Also serve a page of requests, to the browsers of this host (see nopspan serve)")
+      ->add_flag(
+          "--page", options->metrics.has_page,
+          "Also serve a page of requests, to root, to this user, and to everybody who has the printed token (see "
+          "nopspan serve)")
       ->needs(serve)
       ->group("Metrics");
   add_source_options(*command, options->source);

@@ -37,9 +37,9 @@ constexpr char kHtml[] = "text/html; charset=utf-8";
 constexpr char kFrontPage[] =
     "<!DOCTYPE html>\n<title>nopspan</title>\n"
     "<p>nopspan serves the metrics of traced programs for Prometheus at <a href=\"/metrics\">/metrics</a>.</p>\n";
-constexpr char kOnlyHere[] =
-    "<p>The page of requests is for clients on the same host. From elsewhere, forward the port: "
-    "ssh -L PORT:localhost:PORT HOST.</p>\n";
+constexpr char kWayIn[] =
+    ".\nOpen the address that nopspan printed when it started. It ends with the token, which changes with each "
+    "start.\nThe metrics are at /metrics.\n";
 
 // The values of all headers of this name, and their number.
 std::string values_of(MHD_Connection* from, std::string_view name, std::size_t* count = nullptr) {
@@ -59,6 +59,30 @@ std::string values_of(MHD_Connection* from, std::string_view name, std::size_t* 
   return values.text;
 }
 
+// The value of this argument or cookie, or "".
+std::string_view value_of(MHD_Connection* from, MHD_ValueKind kind, const char* name) {
+  const char* const value = MHD_lookup_connection_value(from, kind, name);
+  return value == nullptr ? "" : value;
+}
+
+bool is_forwarded(MHD_Connection* from) {
+  bool is_forwarded = false;
+  const auto look = [](void* to, MHD_ValueKind /*kind*/, const char* key, const char* /*value*/) {
+    *static_cast<bool*>(to) |= is_of_proxy(key);
+    return MHD_YES;
+  };
+  MHD_get_connection_values(from, MHD_HEADER_KIND, look, &is_forwarded);
+  return is_forwarded;
+}
+
+// Browsers send a cookie to all ports of a host, and two ports may be forwarded to two servers. So the name has the
+// port by which the client reaches this one.
+std::string cookie_name(std::string_view host) {
+  const std::size_t colon = host.rfind(':');
+  const bool has_port = colon != std::string_view::npos && !host.ends_with(']');
+  return "nopspan-" + std::string(has_port ? host.substr(colon + 1) : "80");
+}
+
 // Whether the client has sent all that it ever will, and it was read.
 bool has_left(int socket) {
   char byte = 0;
@@ -72,7 +96,7 @@ struct HttpServer::Page {
   unsigned status;
   std::string text;
   const char* type = kPlainText;
-  const char *header = nullptr, *value = nullptr;  // one more
+  std::vector<std::pair<const char*, std::string>> headers = {};
 };
 
 // An answer that goes on while a page is open.
@@ -179,23 +203,45 @@ std::optional<HttpServer::Page> HttpServer::refusal(MHD_Connection* from, const 
                     ". If that is a name of this server, start nopspan serve with --host NAME.\n"};
   }
   if (method != "GET" && method != "HEAD")
-    return Page{MHD_HTTP_METHOD_NOT_ALLOWED, "Only GET and HEAD are supported.\n", kPlainText, "Allow", "GET, HEAD"};
-  // A proxy on this host may pass on requests of others.
-  const bool is_local = is_loopback(local) && values_of(from, "Forwarded").empty() && values_of(from, "Via").empty() &&
-                        values_of(from, "X-Forwarded-For").empty();
-  if ((path == "/" || path == "/perfetto") && is_local && !page_.empty()) return Page{MHD_HTTP_OK, page_, kHtml};
-  if (path == "/") return Page{MHD_HTTP_OK, std::string(kFrontPage) + (page_.empty() ? "" : kOnlyHere), kHtml};
-  if (path == "/-/healthy") return Page{MHD_HTTP_OK, "nopspan is healthy.\n"};
-  if (const LiveFrames* const lines = followed_at(path)) {
-    if (!is_local) return Page{MHD_HTTP_FORBIDDEN, kOnlyHere, kHtml};
+    return Page{
+        MHD_HTTP_METHOD_NOT_ALLOWED, "Only GET and HEAD are supported.\n", kPlainText, {{"Allow", "GET, HEAD"}}};
+  const LiveFrames* const lines = followed_at(path);
+  const bool is_page = !page_.empty() && (path == "/" || path == "/perfetto");
+  if (is_page || lines != nullptr) {
+    if (std::optional<Page> other = page_refusal(from, connection, path, host)) return other;
+  }
+  if (is_page) return Page{MHD_HTTP_OK, page_, kHtml};
+  if (lines != nullptr) {
     const std::string site = values_of(from, "Sec-Fetch-Site");  // of browsers
     if (!site.empty() && site != "same-origin" && site != "none")
       return Page{MHD_HTTP_FORBIDDEN, "This is for the page of nopspan.\n"};
     if (lines->readers() < options_.followers) return std::nullopt;
     return Page{MHD_HTTP_SERVICE_UNAVAILABLE, "Too many pages are open.\n"};
   }
+  if (path == "/") return Page{MHD_HTTP_OK, kFrontPage, kHtml};
+  if (path == "/-/healthy") return Page{MHD_HTTP_OK, "nopspan is healthy.\n"};
   if (path != "/metrics") return Page{MHD_HTTP_NOT_FOUND, "Not found. The metrics are at /metrics.\n"};
   return std::nullopt;
+}
+
+// What the client gets instead of the page, or of what the page follows. Nothing if it may have them. A token in the
+// address becomes a cookie, because the browser shows and keeps the address.
+std::optional<HttpServer::Page> HttpServer::page_refusal(MHD_Connection* from, const Connection& connection,
+                                                         std::string_view path, std::string_view host) const {
+  const std::string cookie = cookie_name(host);
+  if (access_.is_token(value_of(from, MHD_GET_ARGUMENT_KIND, "token"))) {
+    if (followed_at(path) != nullptr) return std::nullopt;
+    return Page{MHD_HTTP_SEE_OTHER,
+                "",
+                kPlainText,
+                {{"Location", std::string(path)},
+                 {"Set-Cookie", cookie + "=" + access_.token() + "; Path=/; HttpOnly; SameSite=Strict"}}};
+  }
+  if (access_.is_token(value_of(from, MHD_COOKIE_KIND, cookie.c_str()))) return std::nullopt;
+  const std::string why =
+      is_forwarded(from) ? "a proxy has forwarded the request" : access_.why_token(connection.socket);
+  if (why.empty()) return std::nullopt;
+  return Page{MHD_HTTP_FORBIDDEN, "The page of requests needs a token, because " + why + kWayIn};
 }
 
 bool HttpServer::answer(MHD_Connection* to, std::string_view path, std::string_view method) {
@@ -213,7 +259,8 @@ bool HttpServer::answer(MHD_Connection* to, std::string_view path, std::string_v
   }
   if (!rendered) {
     return answer_with(
-        to, {MHD_HTTP_SERVICE_UNAVAILABLE, "Too many slow clients read metrics.\n", kPlainText, "Retry-After", "10"});
+        to,
+        {MHD_HTTP_SERVICE_UNAVAILABLE, "Too many slow clients read metrics.\n", kPlainText, {{"Retry-After", "10"}}});
   }
   const bool is_compressed = accepts_gzip(values_of(to, "Accept-Encoding")) && !rendered->gzip().empty();
   const std::string& text = is_compressed ? rendered->gzip() : rendered->text();
@@ -240,12 +287,9 @@ LiveFrames* HttpServer::followed_at(std::string_view path) const {
 bool HttpServer::follow(MHD_Connection* to, LiveFrames& lines, bool has_body) {
   if (!has_body) return answer_with(to, {MHD_HTTP_OK, ""});
   auto follower = std::make_unique<Follower>(lines, to);
-  const auto asked = [&](const char* name) {
-    const char* const value = MHD_lookup_connection_value(to, MHD_GET_ARGUMENT_KIND, name);
-    return std::string_view(value == nullptr ? "" : value);
-  };
-  follower->place.session = asked("session");  // anything else but this session is none
-  const std::string_view next = asked("next");
+  // Anything else but this session is none.
+  follower->place.session = value_of(to, MHD_GET_ARGUMENT_KIND, "session");
+  const std::string_view next = value_of(to, MHD_GET_ARGUMENT_KIND, "next");
   std::from_chars(next.data(), next.data() + next.size(), follower->place.next);
   MHD_Response* const response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, kPart, &Callbacks::read,
                                                                    follower.get(), &Callbacks::end_following);
@@ -274,10 +318,11 @@ bool HttpServer::answer_with(MHD_Connection* to, const Page& page) {
       MHD_create_response_from_buffer(page.text.size(), const_cast<char*>(page.text.data()), MHD_RESPMEM_MUST_COPY);
   if (response == nullptr) return false;
   MHD_add_response_header(response, "Content-Type", page.type);
-  if (page.header != nullptr) MHD_add_response_header(response, page.header, page.value);
+  for (const auto& [name, value] : page.headers) MHD_add_response_header(response, name, value.c_str());
   return send(to, page.status, response,
               page.status < 400    ? &HttpServerCounts::other
               : page.status == 503 ? &HttpServerCounts::busy
+              : page.status == 403 ? &HttpServerCounts::refused
               : page.status == 421 ? &HttpServerCounts::wrong_host
               : page.status < 500  ? &HttpServerCounts::bad_requests
                                    : &HttpServerCounts::failed);
@@ -324,6 +369,14 @@ HttpServer::~HttpServer() {
     if (one.follower != nullptr && one.follower->waits) MHD_resume_connection(one.follower->to);
   }
   MHD_stop_daemon(daemon_);
+}
+
+// A server that listens on all addresses is reached by none of that name.
+std::string HttpServer::page_url() const {
+  const std::string& address = listener_.address;
+  const bool is_any = address.starts_with("0.0.0.0:") || address.starts_with("[::]:");
+  return "http://" + (is_any ? "localhost" + address.substr(address.rfind(':')) : address) +
+         "/?token=" + access_.token();
 }
 
 void HttpServer::count(std::uint64_t HttpServerCounts::*what) {

@@ -5,6 +5,7 @@
 #include "base/stopping.h"
 #include "serve/listen_address.h"
 #include "serve/live_frames.h"
+#include "serve/page_access.h"
 #include "serve/shared_renders.h"
 
 #include <chrono>
@@ -50,6 +51,7 @@ struct HttpServerCounts {
   std::uint64_t followed = 0;      // answers that go on while a page is open
   std::uint64_t busy = 0;          // answers 503, because slow clients keep too much in memory
   std::uint64_t wrong_host = 0;    // answers 421
+  std::uint64_t refused = 0;       // answers 403
   std::uint64_t bad_requests = 0;  // other answers of the range 400 to 499, and 505
   std::uint64_t failed = 0;        // answers 500, because `render` threw an exception
   std::uint64_t cut = 0;           // answers of all kinds that the client did not read in time, or not at all
@@ -69,6 +71,7 @@ inline constexpr HttpServerCountField kServerCounts[] = {
     {"followed", &HttpServerCounts::followed, true},
     {"busy", &HttpServerCounts::busy, true, "request", " refused while others were slow"},
     {"wrong_host", &HttpServerCounts::wrong_host, true, "request", " for another host refused (use --host)"},
+    {"refused", &HttpServerCounts::refused, true, "request", " for the page refused"},
     {"bad_requests", &HttpServerCounts::bad_requests, true, "bad request", ""},
     {"failed", &HttpServerCounts::failed, true, "request", " failed"},
     {"cut", &HttpServerCounts::cut, true, "answer", " not read by the client"},
@@ -80,7 +83,7 @@ class HttpServer {
   struct Content {
     // Returns the metrics of now. It is called on the thread of the server, which serves nothing else meanwhile.
     SharedRenders::Render render;
-    // For clients on this host, because they have what programs do for their users.
+    // For clients that PageAccess knows, because they have what programs do for their users.
     std::string page = {};                                           // at "/" and "/perfetto", as HTML
     std::vector<std::pair<std::string, LiveFrames*>> followed = {};  // by path, as lines
   };
@@ -94,6 +97,8 @@ class HttpServer {
 
   // "127.0.0.1:9464", with the port that the kernel chose if the given one was 0.
   [[nodiscard]] const std::string& address() const { return listener_.address; }
+  // "http://127.0.0.1:9464/?token=…"
+  [[nodiscard]] std::string page_url() const;
   [[nodiscard]] HttpServerCounts counts() const;
 
  private:
@@ -117,6 +122,8 @@ class HttpServer {
   void make_room();
   [[nodiscard]] std::optional<Page> refusal(MHD_Connection* from, const Connection& connection, std::string_view path,
                                             std::string_view method) const;
+  [[nodiscard]] std::optional<Page> page_refusal(MHD_Connection* from, const Connection& connection,
+                                                 std::string_view path, std::string_view host) const;
   [[nodiscard]] bool answer(MHD_Connection* to, std::string_view path, std::string_view method);
   bool answer_with(MHD_Connection* to, const Page& page);
   [[nodiscard]] LiveFrames* followed_at(std::string_view path) const;
@@ -128,6 +135,7 @@ class HttpServer {
   const HttpServerOptions options_;
   const std::string page_;
   const std::vector<std::pair<std::string, LiveFrames*>> followed_;
+  const PageAccess access_;
   const Listener listener_;
   const WakeUp stop_;  // readable once the server stops
   SharedRenders renders_;

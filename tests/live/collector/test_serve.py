@@ -6,6 +6,7 @@ import base64
 import collections
 import concurrent.futures
 import contextlib
+import ctypes
 import gzip
 import itertools
 import json
@@ -276,6 +277,25 @@ class FollowedByAPage(Test):
                 self.assertEqual(json.loads(self.line(answer, "open", '"requests":[]'))["skipped"], [])
                 self.line(answer, "head", "1 request from before the first page was opened left out")
             self.assertRegex(serve.text(), r'\nnopspan_serve_requests_total{result="followed"} 1\n')
+            self.assertEqual(serve.stop(), 0)
+
+    def test_another_user_reads_it_only_with_the_token(self):
+        def ask(query=""):
+            """The status of the answer, for another user: this thread's sockets belong to it."""
+            ctypes.CDLL(None).setfsuid(65534)
+            try:
+                with urllib.request.urlopen(f"http://{serve.address()}/live{query}", timeout=PATIENCE_S) as answer:
+                    return answer.status
+            except urllib.error.HTTPError as error:
+                return error.code
+            finally:
+                ctypes.CDLL(None).setfsuid(0)
+
+        with Serve() as serve:
+            serve.wait_until_it_says("token=")
+            token = re.search(r"\?token=\w+", "\n".join(serve.said))[0]
+            self.assertEqual((ask(), ask(token), ask(token + "0")), (403, 200, 403))
+            wait_until(lambda: '{result="refused"} 2\n' in serve.text(), "both refusals to be counted", seen=serve.text)
             self.assertEqual(serve.stop(), 0)
 
 
