@@ -4,6 +4,7 @@
 
 #include "base/failure.h"
 #include "host/cgroup.h"
+#include "host/host_name.h"
 #include "host/known_files.h"
 #include "host/maps.h"
 #include "host/mounts.h"
@@ -219,6 +220,15 @@ TEST_F(HostTest, FindsAFileThatWasDeleted) {
   EXPECT_TRUE(copy->is_deleted);
   EXPECT_TRUE(is_in(host.files().attachable(), path));
   EXPECT_EQ(contents_of(copy->file->attach_path()), contents_of(kLibrary));
+}
+
+TEST(HostName, IsTheFirstLineOfTheFileThatIsAName) {
+  EXPECT_EQ(name_in_hostname_file("node7\n"), "node7");
+  EXPECT_EQ(name_in_hostname_file("# set by DHCP, see hostname(5)\n\n \n\t node7 \nnode8\n"), "node7");
+  EXPECT_EQ(name_in_hostname_file("node7"), "node7");
+  EXPECT_EQ(name_in_hostname_file("localhost7\n"), "localhost7");
+  for (const char* text : {"", "\n\n", "# node7\n", "localhost\n", "localhost.localdomain\n"})
+    EXPECT_EQ(name_in_hostname_file(text), "") << text;
 }
 
 TEST(Environment, GivesTheValuesOfTheNamesAlone) {

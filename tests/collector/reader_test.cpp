@@ -4,6 +4,7 @@
 #include "reader/reader.h"
 
 #include "batch_builder.h"
+#include "host/host_name.h"
 #include "host/process_facts.h"
 #include "kept_entry.h"
 

@@ -14,6 +14,7 @@
 #include "export/exporter.h"
 #include "export/otlp_receiver.h"
 #include "export/otlp_settings.h"
+#include "host/host_name.h"
 #include "host/process_facts.h"
 #include "metric/metric_otlp.h"
 #include "model/filter.h"

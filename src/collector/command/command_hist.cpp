@@ -10,7 +10,7 @@
 #include "command/tracing_process.h"
 #include "hist/hist_feed.h"
 #include "hist/hist_table.h"
-#include "host/process_facts.h"
+#include "host/host_name.h"
 #include "model/steps.h"
 
 #include <CLI/CLI.hpp>

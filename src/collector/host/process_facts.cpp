@@ -4,6 +4,7 @@
 #include "base/failure.h"
 #include "base/text.h"
 #include "host/cgroup.h"
+#include "host/host_name.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -14,7 +15,6 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
-#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -110,20 +110,6 @@ std::string link_of(const std::string& path) {
   std::array<char, 4096> link{};
   const ssize_t length = readlink(path.c_str(), link.data(), link.size());
   return {link.data(), length > 0 ? static_cast<std::size_t>(length) : 0};
-}
-
-// A container that sees the host's processes has a name of its own.
-const std::string& host_name() {
-  static const std::string name = [] {
-    if (const std::string first = link_of("/proc/1/ns/uts"); !first.empty() && first != link_of("/proc/self/ns/uts")) {
-      std::string text = read_small_file("/proc/1/root/etc/hostname");
-      text.resize(std::min(text.find('\n'), text.size()));
-      if (!text.empty()) return text;
-    }
-    std::array<char, HOST_NAME_MAX + 1> buffer{};
-    return gethostname(buffer.data(), buffer.size() - 1) == 0 ? std::string(buffer.data()) : std::string();
-  }();
-  return name;
 }
 
 std::string read_small_file(const std::string& path, std::size_t most) {

@@ -66,8 +66,6 @@ std::optional<std::int64_t> clock_offset(std::uint32_t pid);
 // CLOCK_MONOTONIC of this program minus that of the kernel. 0 if it cannot be found out.
 std::int64_t own_clock_offset();
 
-// This host's name: that of the first process, if this program may read it. "" if it has none.
-const std::string& host_name();
 // The id that the kernel chose when this host started; "" if it cannot be read.
 const std::string& boot_id();
 

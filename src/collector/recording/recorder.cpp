@@ -5,7 +5,7 @@
 #include "base/gzip.h"
 #include "base/open_file.h"
 #include "base/stopping.h"
-#include "host/process_facts.h"
+#include "host/host_name.h"
 #include "model/entry_json.h"
 #include "recording/entry_encoder.h"
 

@@ -27,13 +27,13 @@ class Cgroup:
     """A cgroup with another one inside, which programs are put into. A context manager. If no cgroup can be made, the
     test is skipped."""
 
-    def __init__(self, test, name):
+    def __init__(self, test, name, inner="inner"):
         points = mount_points("cgroup2")
         if not points:
             test.skipTest("no cgroup2")
         self.name = "%s-%s" % (name, secrets.token_hex(4))  # pids are not unique: each test has a namespace of its own
         self._outer = os.path.join(points[0], self.name)
-        self._inner = os.path.join(self._outer, "inner")
+        self._inner = os.path.join(self._outer, inner)
         try:
             os.makedirs(self._inner)
         except OSError as error:

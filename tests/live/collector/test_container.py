@@ -26,10 +26,11 @@ except ImportError:
     yaml = None
 
 PACKAGING = os.path.join(harness.SOURCE, "packaging")
-# Mounts the root read-only on itself, what runtimes mount into it, and pairs of folders. Then runs the rest.
+# Sets the name of the pod. Mounts the root read-only on itself, what runtimes mount into it, and pairs of folders. Then runs the rest.
 MOUNTS = """set -e
-root=$1 pairs=$2
-shift 2
+hostname "$1"
+root=$2 pairs=$3
+shift 3
 mount --bind "$root" "$root"
 mount -o remount,bind,ro "$root"
 for folder in dev proc; do mount --bind "/$folder" "$root/$folder"; done
@@ -58,6 +59,8 @@ def named_capabilities(container):
 class Container(Followed):
     """A container of the pod. `arguments` replaces some of its arguments."""
 
+    name_of_pod = "nopspan-x7k2p"
+
     def __init__(self, image, name, volumes, variables=None, arguments=None, without=()):
         spec = pod()
         self.spec, = (each for each in spec["containers"] + spec["initContainers"] if each["name"] == name)
@@ -70,8 +73,8 @@ class Container(Followed):
         environment = {key: re.sub(r"\$\((\w+)\)", lambda named: environment[named[1]], value)
                        for key, value in environment.items()}
         super().__init__([
-            *harness.own_mounts(*(["--net"] if name == "tracer" else [])),
-            "sh", "-c", MOUNTS, "sh", image, str(len(pairs) // 2), *pairs,
+            *harness.own_mounts("--uts", *(["--net"] if name == "tracer" else [])),
+            "sh", "-c", MOUNTS, "sh", self.name_of_pod, image, str(len(pairs) // 2), *pairs,
             "capsh", "--chroot=" + image, "--drop=" + ",".join("cap_" + each for each in removed),
             "--gid=%d" % context["runAsGroup"], "--groups=%d" % spec["securityContext"]["fsGroup"],
             "--uid=%d" % context["runAsUser"], *([] if context["allowPrivilegeEscalation"] else ["--no-new-privs"]),
@@ -79,29 +82,38 @@ class Container(Followed):
             env=environment)
 
 
+def build_image(folder):
+    """Returns the root of an image with the built program."""
+    image = os.path.join(folder, "root")
+    path = os.path.dirname(NOPSPAN) + ":" + os.environ["PATH"]
+    subprocess.run([os.path.join(PACKAGING, "container", "build-root.sh"), image], check=True,
+                   stderr=subprocess.DEVNULL, env={**os.environ, "PATH": path})
+    return image
+
+
+def make_volumes(folder):
+    """Makes the pod's volumes as Kubernetes does if there is an fsGroup. Returns {name: path}."""
+    os.chmod(folder, 0o755)
+    volumes = {}
+    for volume in pod()["volumes"]:
+        assert "emptyDir" in volume, volume
+        path = volumes[volume["name"]] = os.path.join(folder, volume["name"])
+        os.mkdir(path)
+        os.chown(path, 0, pod()["securityContext"]["fsGroup"])
+        os.chmod(path, 0o2777)
+    return volumes
+
+
 class TwoContainers(Test):
     @classmethod
     def setUpClass(cls):
         cls.folder = cls.folder_of_the_class()
         os.chmod(cls.folder, 0o755)
-        cls.image = os.environ.get("NOPSPAN_IMAGE_ROOT")
-        if cls.image is None:
-            cls.image = os.path.join(cls.folder, "root")
-            path = os.path.dirname(NOPSPAN) + ":" + os.environ["PATH"]
-            subprocess.run([os.path.join(PACKAGING, "container", "build-root.sh"), cls.image], check=True,
-                           stderr=subprocess.DEVNULL, env={**os.environ, "PATH": path})
+        cls.image = os.environ.get("NOPSPAN_IMAGE_ROOT") or build_image(cls.folder)
 
     def setUp(self):
         self.group = pod()["securityContext"]["fsGroup"]
-        self.volumes = {}
-        for volume in pod()["volumes"]:
-            assert "emptyDir" in volume, volume
-            path = self.volumes[volume["name"]] = os.path.join(self.temporary_folder(), volume["name"])
-            os.chmod(os.path.dirname(path), 0o755)
-            # What Kubernetes does with such a folder if there is an fsGroup.
-            os.mkdir(path)
-            os.chown(path, 0, self.group)
-            os.chmod(path, 0o2777)
+        self.volumes = make_volumes(self.temporary_folder())
 
     def exporter(self, url):
         return Container(self.image, "exporter", self.volumes, {

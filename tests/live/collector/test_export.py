@@ -158,18 +158,6 @@ class Recordings(Test):
                 if resource["process.pid"] == pid}
 
 
-class HostName(Test):
-    def test_a_container_that_sees_the_hosts_processes_reports_the_host(self):
-        with open("/proc/1/root/etc/hostname", encoding="utf-8") as file:
-            host = file.readline().strip()
-        received = Received(keeps=True)
-        before = ("unshare", "--uts", "sh", "-c", 'hostname nopspan-x7k2p; exec "$@"', "_")
-        with HttpReceiver(received) as http, Export(http, before=before):
-            pass
-        hosts = {resource["host.name"] for resource, _ in items_of(received.bodies, "resourceSpans", "scopeSpans", "spans")}
-        self.assertEqual(hosts, {host})
-
-
 class TwoProcesses(Test):
     def setUp(self):
         self.received = Received(keeps=True)
