@@ -325,6 +325,40 @@ class Http(ExportTest):
         process.send_signal(signal.SIGINT)  # the recording has ended, so this is about the wait
         self.assertEqual(self.finish(process, status=1).traces()["unconfirmed"], 20)
 
+    def write_token(self, token, mode=0o600):
+        """Replaces the header file, as who renews tokens does. Returns its path."""
+        path = self.path("headers")
+        with open(path + ".new", "w", encoding="ascii") as file:
+            file.write("authorization: Bearer %s\n" % token)
+        os.chmod(path + ".new", mode)
+        os.rename(path + ".new", path)
+        return path
+
+    def test_a_token_that_is_renewed_while_it_runs(self):
+        def answer(number, _):
+            if number == 1:
+                self.write_token("second")
+            token = "first" if number == 0 else "second"
+            return OK if received.headers[-1]["authorization"] == "Bearer " + token else Answer(401)
+        received = Received(answer)
+        exported = self.send(received, "--header-file", self.write_token("first"), "--header", "x-tenant=acme", spans=20,
+                             seconds=4)
+        self.assertEqual(sorted(received.stored), list(range(1, 21)))
+        self.assertEqual([each["authorization"] for each in received.headers[:3]],
+                         ["Bearer first", "Bearer first", "Bearer second"])
+        self.assertEqual({each["x-tenant"] for each in received.headers}, {"acme"})
+        self.assertEqual(exported.stderr.count("--header-file was read again"), 1, exported.stderr)
+
+    def test_a_renewed_header_file_that_others_can_read(self):
+        def answer(*_):
+            self.write_token("second", 0o644)
+            return Answer(401)
+        received = Received(answer)
+        exported = self.send(received, "--header-file", self.write_token("first"), status=1)
+        self.assertEqual({each["authorization"] for each in received.headers}, {"Bearer first"})
+        self.assertRegex(exported.stderr, r"headers can be read or changed by other users: run chmod 6[04]0 on it: the headers "
+                         "that were read before are still sent")
+
     def test_a_header_file_that_is_a_pipe_without_a_writer(self):
         os.mkfifo(self.path("pipe"), 0o600)
         process = self.start(self.recording(20, 1), "--otlp", "http://localhost", "--header-file", self.path("pipe"))

@@ -3,6 +3,7 @@
 #include "export/otlp_settings.h"
 
 #include "base/failure.h"
+#include "export/header_file.h"
 #include "temporary_folder.h"
 
 #include <gmock/gmock.h>
@@ -11,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <map>
 #include <string>
 
@@ -236,7 +238,7 @@ TEST(OtlpSettings, HaveTheAttributesOfTheResource) {
   EXPECT_FALSE(attributes({{"OTEL_RESOURCE_ATTRIBUTES", "k"}}));
 }
 
-class HeaderFile : public testing::Test {
+class HeaderFileTest : public testing::Test {
  protected:
   void write(const std::string& text, mode_t mode = 0600) const {
     write_file(path, text);
@@ -244,7 +246,7 @@ class HeaderFile : public testing::Test {
   }
   [[nodiscard]] std::string message() const {
     try {
-      read_header_file(path);
+      HeaderFile{path};
     } catch (const Failure& failure) {
       EXPECT_EQ(failure.exit_status, Failure::kUsageError);
       return failure.what();
@@ -256,13 +258,13 @@ class HeaderFile : public testing::Test {
   const std::string path = folder / "headers";
 };
 
-TEST_F(HeaderFile, HasAHeaderInEachLine) {
+TEST_F(HeaderFileTest, HasAHeaderInEachLine) {
   write("# a comment\n\nauthorization: Bearer a=b:c \r\n  x-tenant:\tacme\nempty:");
-  EXPECT_THAT(read_header_file(path),
+  EXPECT_THAT(HeaderFile(path).headers(),
               ElementsAre(Pair("authorization", "Bearer a=b:c"), Pair("x-tenant", "acme"), Pair("empty", "")));
 }
 
-TEST_F(HeaderFile, IsRefusedWithoutItsContent) {
+TEST_F(HeaderFileTest, IsRefusedWithoutItsContent) {
   EXPECT_THAT(message(), HasSubstr("No such file"));
   write("a: b\nsecret\n");
   EXPECT_THAT(message(), EndsWith("headers: line 2: write NAME: VALUE"));
@@ -272,7 +274,38 @@ TEST_F(HeaderFile, IsRefusedWithoutItsContent) {
   EXPECT_THAT(message(), HasSubstr("has more than 64 KiB"));
 }
 
-TEST_F(HeaderFile, IsPrivate) {
+TEST_F(HeaderFileTest, IsReadAgainWhenItChanges) {
+  write("a: 1");
+  HeaderFile file(path);
+  EXPECT_FALSE(file.read_if_changed());
+  write_file(path + ".new", "a: 2");
+  ASSERT_EQ(::chmod((path + ".new").c_str(), 0600), 0);
+  std::filesystem::rename(path + ".new", path);
+  EXPECT_TRUE(file.read_if_changed());
+  EXPECT_THAT(file.headers(), ElementsAre(Pair("a", "2")));
+  EXPECT_FALSE(file.read_if_changed());
+  write("a: 33");
+  EXPECT_TRUE(file.read_if_changed());
+  EXPECT_THAT(file.headers(), ElementsAre(Pair("a", "33")));
+}
+
+TEST_F(HeaderFileTest, KeepsTheHeadersIfTheNewFileIsWrong) {
+  write("a: 1");
+  HeaderFile file(path);
+  write("a: 2", 0644);
+  EXPECT_THROW(file.read_if_changed(), Failure);
+  EXPECT_FALSE(file.read_if_changed()) << "reported once";
+  EXPECT_THAT(file.headers(), ElementsAre(Pair("a", "1")));
+  ASSERT_EQ(::chmod(path.c_str(), 0600), 0);
+  EXPECT_TRUE(file.read_if_changed());
+  std::filesystem::remove(path);
+  EXPECT_THROW(file.read_if_changed(), Failure);
+  write("a: 3");
+  EXPECT_TRUE(file.read_if_changed());
+  EXPECT_THAT(file.headers(), ElementsAre(Pair("a", "3")));
+}
+
+TEST_F(HeaderFileTest, IsPrivate) {
   const bool is_root = ::geteuid() == 0;
   for (const mode_t mode : {0644, 0604, 0602, 0620, 0660, is_root ? 0666 : 0640}) {
     write("a: b\n", mode);

@@ -12,6 +12,7 @@
 #include "command/tracing_process.h"
 #include "export/exported_attributes.h"
 #include "export/exporter.h"
+#include "export/header_file.h"
 #include "export/otlp_receiver.h"
 #include "export/otlp_settings.h"
 #include "host/host_name.h"
@@ -110,8 +111,9 @@ struct ExportCommandOptions {
   bool to_network = false;
   OtlpOptions otlp;
   std::string header_file;
-  std::string needs_receiver;  // an option that was given and is only for an OTLP receiver
-  std::string files;           // a folder
+  std::optional<HeaderFile> headers;  // that file
+  std::string needs_receiver;         // an option that was given and is only for an OTLP receiver
+  std::string files;                  // a folder
   std::vector<std::string> signals = {"traces", "logs", "metrics"};
   ExportOptions content;
   Temporality temporality = Temporality::cumulative;
@@ -261,6 +263,23 @@ std::string receiver_name(const OtlpSettings& settings, const ExportCommandOptio
   return text;
 }
 
+// The headers of the command line, if --header-file has other ones than before.
+HeaderRenewal header_renewal(const ExportCommandOptions& options) {
+  if (!options.headers) return nullptr;
+  return [file = *options.headers, otlp = options.otlp]() mutable -> std::optional<NamesAndValues> {
+    try {
+      if (!file.read_if_changed()) return {};
+      otlp.file_headers = file.headers();
+      NamesAndValues headers = given_headers(otlp);
+      say("--header-file was read again, because it has changed");
+      return headers;
+    } catch (const Failure& failure) {
+      say(std::string(failure.what()) + ": the headers that were read before are still sent");
+      return {};
+    }
+  };
+}
+
 void add_receivers(Exporter& exporter, ExportCommandOptions& options) {
   if (options.files.empty() && !options.to_network) return;
   if (auto attributes = resource_attributes()) {
@@ -295,7 +314,8 @@ void add_receivers(Exporter& exporter, ExportCommandOptions& options) {
     receiver.waits_until = std::chrono::steady_clock::now() + std::chrono::nanoseconds(options.source.duration_ns);
   }
   receiver.queue.refuses = !is_file(options);
-  exporter.add(std::make_unique<OtlpReceiver>(std::move(receiver), make_transport(settings, NOPSPAN_VERSION)));
+  exporter.add(std::make_unique<OtlpReceiver>(std::move(receiver),
+                                              make_transport(settings, NOPSPAN_VERSION, header_renewal(options))));
 }
 
 // Who may read the page, and where it is.
@@ -440,7 +460,10 @@ void prepare_receivers(ExportCommandOptions& options) {
   if (!options.to_network && !options.serves && !options.needs_receiver.empty()) {
     throw Failure(options.needs_receiver + " requires --otlp", Failure::kUsageError);
   }
-  if (!options.header_file.empty()) options.otlp.file_headers = read_header_file(options.header_file);
+  if (!options.header_file.empty()) {
+    options.headers.emplace(options.header_file);
+    options.otlp.file_headers = options.headers->headers();
+  }
   if (options.to_network) otlp_settings(options.otlp);
   options.content.semconv = options.metrics.feed.semconv;
   options.content.logs = options.wants("logs");
@@ -479,7 +502,7 @@ void add_otlp_options(CLI::App& app, ExportCommandOptions& options) {
       ->check(some_text());
   add_text_option(app, "--header-file", options.header_file, "FILE",
                   "Send the headers in this file, which has NAME: VALUE in each line; other users must not be able to "
-                  "read it (chmod 600)");
+                  "read it (chmod 600). It is read again when it changes");
   app.add_option("--timeout", otlp.timeout, "Time for one request in milliseconds (default: 10000)")->type_name("MS");
   app.add_option("--compression", otlp.compression, "gzip or none (default)")->type_name("NAME");
   app.add_option("--certificate", otlp.certificate, "Trust the authorities in this file instead of the system's")

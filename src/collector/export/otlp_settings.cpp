@@ -2,15 +2,9 @@
 #include "export/otlp_settings.h"
 
 #include "base/failure.h"
-#include "base/open_file.h"
-#include "base/stopping.h"
 #include "base/text.h"
 
 #include <curl/curl.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
@@ -131,20 +125,7 @@ void add_warning(std::vector<std::string>& warnings, const Failure& failure) {
 
 NamesAndValues headers_of(std::size_t signal, const OtlpOptions& options, const Environment& environment,
                           std::vector<std::string>& warnings) {
-  if (options.headers || options.file_headers) {
-    NamesAndValues headers;
-    const SettingValue where = {"", kHeaders.option, SettingFrom::option};
-    for (const std::string& header : options.headers.value_or(std::vector<std::string>())) {
-      const std::size_t equals = header.find('=');
-      if (equals == std::string::npos) throw bad_setting(where, "write NAME=VALUE");
-      headers.emplace_back(trimmed(std::string_view(header).substr(0, equals)), header.substr(equals + 1));
-    }
-    headers = checked_headers(std::move(headers), where);
-    const NamesAndValues more =
-        checked_headers(options.file_headers.value_or(NamesAndValues()), {"", "--header-file", SettingFrom::option});
-    headers.insert(headers.end(), more.begin(), more.end());
-    return headers;
-  }
+  if (options.headers || options.file_headers) return given_headers(options);
   const SettingValue value = from_variables(kHeaders, signal, environment);
   if (!value) return {};
   auto headers = parse_list(value.text);
@@ -310,65 +291,24 @@ OtlpTarget target_of(std::size_t signal, const OtlpOptions& options, const Envir
   return target;
 }
 
-constexpr std::size_t kMostHeaderFile = 64U << 10U;
-
-[[noreturn]] void refuse_header_file(const std::string& path, const std::string& reason) {
-  throw Failure("--header-file: " + printable(path) + reason, Failure::kUsageError);
-}
-
-std::string read_private(const std::string& path) {
-  const OpenFile file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-  struct stat facts = {};
-  if (!file || ::fstat(file.get(), &facts) != 0) refuse_header_file(path, std::string(": ") + std::strerror(errno));
-  if (!is_own_or_roots(facts)) refuse_header_file(path, " belongs to another user: use a file of your own");
-  // The group of a file that root has made was chosen by root, for example for a service.
-  const bool is_roots = facts.st_uid == 0;
-  if (others_have(facts, is_roots ? S_IWGRP | S_IRWXO : S_IRWXG | S_IRWXO)) {
-    refuse_header_file(path, std::string(" can be read or changed by other users: run chmod ") +
-                                 (is_roots ? "640" : "600") + " on it");
-  }
-  std::string text(kMostHeaderFile + 1, '\0');
-  std::size_t bytes = 0;
-  while (bytes < text.size()) {
-    // The writer of a pipe may be slow. A signal just before poll() does not interrupt it.
-    constexpr int kMilliseconds = 100;
-    pollfd readable = {file.get(), POLLIN, 0};
-    const bool is_ready = ::poll(&readable, 1, kMilliseconds) > 0;
-    if (stopping) throw Failure("stopped before " + printable(path) + " was read");
-    if (!is_ready) continue;
-    const ssize_t got = ::read(file.get(), text.data() + bytes, text.size() - bytes);
-    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (got < 0) refuse_header_file(path, std::string(": ") + std::strerror(errno));
-    if (got == 0) break;
-    bytes += static_cast<std::size_t>(got);
-  }
-  if (bytes > kMostHeaderFile) refuse_header_file(path, " has more than " + bytes_text(kMostHeaderFile));
-  text.resize(bytes);
-  return text;
-}
-
 }  // namespace
 
 Environment process_environment() {
   return [](const char* name) -> const char* { return std::getenv(name); };
 }
 
-NamesAndValues read_header_file(const std::string& path) {
-  const std::string text = read_private(path);
+NamesAndValues given_headers(const OtlpOptions& options) {
   NamesAndValues headers;
-  std::size_t number = 0;
-  for (std::string_view rest = text; !rest.empty();) {
-    ++number;
-    std::string_view line = take_before(rest, '\n');
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    line = trimmed(line);
-    if (line.empty() || line.starts_with('#')) continue;
-    const std::size_t colon = line.find(':');
-    if (colon == std::string_view::npos)
-      refuse_header_file(path, ": line " + std::to_string(number) + ": write NAME: VALUE");
-    headers.emplace_back(trimmed(line.substr(0, colon)), trimmed(line.substr(colon + 1)));
+  const SettingValue where = {"", kHeaders.option, SettingFrom::option};
+  for (const std::string& header : options.headers.value_or(std::vector<std::string>())) {
+    const std::size_t equals = header.find('=');
+    if (equals == std::string::npos) throw bad_setting(where, "write NAME=VALUE");
+    headers.emplace_back(trimmed(std::string_view(header).substr(0, equals)), header.substr(equals + 1));
   }
-  if (headers.empty()) refuse_header_file(path, " contains no header: write NAME: VALUE");
+  headers = checked_headers(std::move(headers), where);
+  const NamesAndValues more =
+      checked_headers(options.file_headers.value_or(NamesAndValues()), {"", "--header-file", SettingFrom::option});
+  headers.insert(headers.end(), more.begin(), more.end());
   return headers;
 }
 

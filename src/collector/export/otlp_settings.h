@@ -51,6 +51,9 @@ Environment process_environment();
 // boolean is ignored with a warning, as the specification wants.
 OtlpSettings otlp_settings(const OtlpOptions& options, const Environment& environment = process_environment());
 
+// The headers of --header and --header-file, for all signals. Throws Failure with kUsageError if one is invalid.
+NamesAndValues given_headers(const OtlpOptions& options);
+
 // The temporality of metrics (OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE). Appends a warning if that is not
 // known, or if another form of histograms is wanted than nopspan has.
 Temporality metric_temporality(std::vector<std::string>& warnings,
@@ -63,12 +66,6 @@ bool has_otlp_endpoint(const Environment& environment = process_environment());
 std::string printable_url(const std::string& url);
 // The URL without secrets and without the path that OTLP appends to an endpoint.
 std::string receiver_url(const OtlpTarget& target, Signal signal);
-
-// --header-file: headers with secrets, which are then neither on the command line nor in the environment.
-// Reads "name: value" from each line. Empty lines, and lines that begin with #, are ignored. Throws Failure
-// (kUsageError) if the file cannot be read, if a line has another form, or if other users can read or change the file:
-// it must be this user's with mode 0600, or root's with mode 0640, or with less. It may be a pipe, so read it once.
-NamesAndValues read_header_file(const std::string& path);
 
 // The attributes of OTEL_RESOURCE_ATTRIBUTES. Nothing if they are malformed.
 std::optional<NamesAndValues> resource_attributes(const Environment& environment = process_environment());

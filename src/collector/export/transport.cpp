@@ -207,8 +207,8 @@ std::string without_secrets(std::string text, const OtlpTarget& target) {
 
 class CurlTransport : public Transport {
  public:
-  CurlTransport(OtlpSettings settings, std::string version)
-      : settings_(std::move(settings)), agent_(std::move(version)) {
+  CurlTransport(OtlpSettings settings, std::string version, HeaderRenewal renewal)
+      : settings_(std::move(settings)), agent_(std::move(version)), renewal_(std::move(renewal)) {
     static const CURLcode initialized = curl_global_init(CURL_GLOBAL_DEFAULT);
     multi_.reset(initialized == CURLE_OK ? curl_multi_init() : nullptr);
     if (!multi_) throw Failure("libcurl cannot be initialized");
@@ -224,43 +224,65 @@ class CurlTransport : public Transport {
 
  private:
   void prepare(Handle& handle, const OtlpTarget& target);
+  void set_headers(Handle& handle, const OtlpTarget& target);
+  bool renew_headers();
+  ReceiverAnswer post_once(const ExportBody& body, const MovableDeadline& until);
   std::optional<CURLcode> perform(CURL* easy, const MovableDeadline& until);
   std::optional<CURLcode> send(Handle& handle, const OtlpTarget& target, std::string_view payload, Exchange& exchange,
                                const MovableDeadline& until);
 
-  const OtlpSettings settings_;
+  OtlpSettings settings_;
   const std::string agent_;
+  const HeaderRenewal renewal_;
   std::array<std::string, kSignals> names_;
   std::unique_ptr<CURLM, FreeBy<curl_multi_cleanup>> multi_;
   std::array<Handle, kSignals> handles_;  // after multi_, which must outlive them
 };
+
+// Between requests.
+void CurlTransport::set_headers(Handle& handle, const OtlpTarget& target) {
+  const bool is_grpc = target.protocol == OtlpProtocol::grpc;
+  HeaderList headers;
+  const char* const type = is_grpc                                      ? "application/grpc"
+                           : target.protocol == OtlpProtocol::http_json ? "application/json"
+                                                                        : "application/x-protobuf";
+  append_header(headers, std::string("Content-Type: ") + type);
+  append_header(headers, "User-Agent: OTel-OTLP-Exporter-nopspan/" + agent_);
+  append_header(headers, "Expect:");  // do not wait for a "100 Continue"
+  append_header(headers, "Accept:");
+  if (is_grpc) {
+    append_header(headers, "TE: trailers");
+    const auto timeout = std::min<std::int64_t>(target.timeout.count(), 99'999'999);
+    if (timeout > 0) append_header(headers, "grpc-timeout: " + std::to_string(timeout) + "m");
+  }
+  if (target.gzip) append_header(headers, is_grpc ? "grpc-encoding: gzip" : "Content-Encoding: gzip");
+  for (const auto& [name, value] : target.headers) {
+    std::string line = name;
+    line += value.empty() ? ";" : ": ";  // libcurl's form of an empty one
+    append_header(headers, line += value);
+  }
+  curl_easy_setopt(handle.easy.get(), CURLOPT_HTTPHEADER, headers.get());
+  handle.headers = std::move(headers);
+}
+
+bool CurlTransport::renew_headers() {
+  const auto headers = renewal_ ? renewal_() : std::nullopt;
+  if (!headers) return false;
+  for (std::size_t i = 0; i < kSignals; ++i) {
+    settings_.targets[i].headers = *headers;
+    set_headers(handles_[i], settings_.targets[i]);
+  }
+  return true;
+}
 
 void CurlTransport::prepare(Handle& handle, const OtlpTarget& target) {
   handle.easy.reset(curl_easy_init());
   CURL* const easy = handle.easy.get();
   if (easy == nullptr) throw Failure("libcurl cannot be initialized");
   const bool is_grpc = target.protocol == OtlpProtocol::grpc, is_secure = target.url.starts_with("https");
-  const char* const type = is_grpc                                      ? "application/grpc"
-                           : target.protocol == OtlpProtocol::http_json ? "application/json"
-                                                                        : "application/x-protobuf";
-  append_header(handle.headers, std::string("Content-Type: ") + type);
-  append_header(handle.headers, "User-Agent: OTel-OTLP-Exporter-nopspan/" + agent_);
-  append_header(handle.headers, "Expect:");  // do not wait for a "100 Continue"
-  append_header(handle.headers, "Accept:");
-  if (is_grpc) {
-    append_header(handle.headers, "TE: trailers");
-    const auto timeout = std::min<std::int64_t>(target.timeout.count(), 99'999'999);
-    if (timeout > 0) append_header(handle.headers, "grpc-timeout: " + std::to_string(timeout) + "m");
-  }
-  if (target.gzip) append_header(handle.headers, is_grpc ? "grpc-encoding: gzip" : "Content-Encoding: gzip");
-  for (const auto& [name, value] : target.headers) {
-    std::string line = name;
-    line += value.empty() ? ";" : ": ";  // libcurl's form of an empty one
-    append_header(handle.headers, line += value);
-  }
+  set_headers(handle, target);
   curl_easy_setopt(easy, CURLOPT_URL, target.url.c_str());
   curl_easy_setopt(easy, CURLOPT_POST, 1L);
-  curl_easy_setopt(easy, CURLOPT_HTTPHEADER, handle.headers.get());
   curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
   // The body comes from a function that cannot be rewound. If libcurl gave it to a kept connection that then closed,
@@ -339,6 +361,14 @@ std::optional<CURLcode> CurlTransport::send(Handle& handle, const OtlpTarget& ta
 }
 
 ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline& until) {
+  renew_headers();
+  ReceiverAnswer answer = post_once(body, until);
+  // A token may have been renewed meanwhile.
+  if (answer.may_be_mended && renew_headers()) answer = post_once(body, until);
+  return answer;
+}
+
+ReceiverAnswer CurlTransport::post_once(const ExportBody& body, const MovableDeadline& until) {
   const auto index = static_cast<std::size_t>(body.signal);
   const OtlpTarget& target = settings_.targets[index];
   Handle& handle = handles_[index];
@@ -376,8 +406,8 @@ ReceiverAnswer CurlTransport::post(const ExportBody& body, const MovableDeadline
 
 }  // namespace
 
-std::unique_ptr<Transport> make_transport(OtlpSettings settings, const std::string& version) {
-  return std::make_unique<CurlTransport>(std::move(settings), version);
+std::unique_ptr<Transport> make_transport(OtlpSettings settings, const std::string& version, HeaderRenewal renewal) {
+  return std::make_unique<CurlTransport>(std::move(settings), version, std::move(renewal));
 }
 
 }  // namespace nopspan::collector

@@ -8,7 +8,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace nopspan::collector {
@@ -35,8 +37,13 @@ class Transport {
   virtual void wake() {}
 };
 
+// Returns other headers for all signals if there are any since the last call.
+using HeaderRenewal = std::function<std::optional<NamesAndValues>()>;
+
 // A transport by libcurl. It honours http_proxy, https_proxy and no_proxy, keeps connections alive, and follows no
-// redirects. Throws Failure if libcurl cannot be initialized.
-std::unique_ptr<Transport> make_transport(OtlpSettings settings, const std::string& version);
+// redirects. Throws Failure if libcurl cannot be initialized. Before each request, and after an answer that refuses the
+// headers, it calls `renewal` on the thread that sends.
+std::unique_ptr<Transport> make_transport(OtlpSettings settings, const std::string& version,
+                                          HeaderRenewal renewal = nullptr);
 
 }  // namespace nopspan::collector
