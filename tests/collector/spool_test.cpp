@@ -32,6 +32,7 @@ namespace {
 using namespace std::chrono_literals;
 using testing::Contains;
 using testing::ElementsAre;
+using testing::EndsWith;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
@@ -300,6 +301,33 @@ TEST_F(SpoolTest, SetsDamagedAndForeignFilesAside) {
   EXPECT_THAT(said, Contains(HasSubstr(foreign + ": is not the name of a file of a spool: renamed")));
   EXPECT_THAT(names_in(options.folder), ElementsAre(second + ".damaged", "0000000000000004-0-0-5.otlp.gz.damaged",
                                                     foreign + ".damaged", "notes.txt"));
+}
+
+TEST_F(SpoolTest, NamesFilesThatAreNotItsOwnOnceAtTheStart) {
+  write_earlier(1);
+  write_file(path_of("notes.txt"), "not a file of the spool");
+  write_file(path_of("0000000000000001-1-0-0.otlp.gz.damaged"), "named when it was set aside");
+  open();
+  EXPECT_THAT(said,
+              ElementsAre(EndsWith("spool: 1 file is not of a spool of this version, and left alone: notes.txt")));
+  EXPECT_EQ(account->totals().unreadable_bytes, 0U);
+}
+
+TEST_F(SpoolTest, CountsTheRequestsOfAnOlderVersion) {
+  write_earlier(1);
+  write_file(path_of("0000000000000001.nopspan"), "a request");
+  write_file(path_of("position"), "1 0");
+  for (int run = 0; run < 2; ++run) {
+    said.clear();
+    open();
+    spool->note_reported();
+    EXPECT_EQ(account->totals().unreadable_bytes, 9U);
+    EXPECT_EQ(row(kTracesRow).found, 1U);
+    EXPECT_THAT(said, ElementsAre(HasSubstr("2 files are not of a spool of this version, and left alone: "
+                                            "0000000000000001.nopspan, …; 9 bytes in *.nopspan are requests of an "
+                                            "older version: send them with that version, or remove them")));
+    end();
+  }
 }
 
 TEST_F(SpoolTest, SetsAFileOfAbsurdLengthAside) {

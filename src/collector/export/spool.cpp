@@ -27,6 +27,9 @@ namespace {
 using Number = unsigned long long;  // for printf() and scanf()
 
 constexpr std::string_view kSpoolSuffix = ".otlp.gz";
+constexpr std::string_view kDamagedSuffix = ".damaged";
+// The requests in a spool before version 0.2.0.
+constexpr std::string_view kOldSuffix = ".nopspan";
 constexpr const char* kNewName = "new";  // of a file that is being written
 constexpr const char* kUnsavedName = "unsaved";
 // Spans, their events, log records, bytes that cannot be read.
@@ -163,13 +166,40 @@ void Spool::scan() {
   std::vector<std::string> names;
   while (const dirent* const entry = ::readdir(listing)) names.emplace_back(entry->d_name);
   ::closedir(listing);
+  std::vector<std::string> others;
   for (const std::string& name : names) {
-    if (name.ends_with(kSpoolSuffix)) scan_file(name);
+    if (name.ends_with(kSpoolSuffix)) {
+      scan_file(name);
+    } else if (name != "." && name != ".." && name != kNewName && name != kUnsavedName &&
+               !name.ends_with(kDamagedSuffix)) {
+      others.push_back(name);
+    }
   }
   ::unlinkat(folder_.get(), kNewName, 0);  // its items are among those of the file `unsaved`
+  report_others(std::move(others));
 }
 
-// Files of other names are left alone.
+// Files of other names are left alone. The bytes of another version's requests are counted by each run that finds them.
+void Spool::report_others(std::vector<std::string> names) {
+  if (names.empty()) return;
+  std::sort(names.begin(), names.end());
+  std::uint64_t old_bytes = 0;
+  for (const std::string& name : names) {
+    struct stat facts = {};
+    if (name.ends_with(kOldSuffix) && ::fstatat(folder_.get(), name.c_str(), &facts, AT_SYMLINK_NOFOLLOW) == 0)
+      old_bytes += static_cast<std::uint64_t>(facts.st_size);
+  }
+  account_.count(&AccountTotals::unreadable_bytes, old_bytes);
+  std::string text = shown_ + ": " + counted(names.size(), "file is", "files are") +
+                     " not of a spool of this version, and left alone: " + printable(names.front());
+  if (names.size() > 1) text += ", …";
+  if (old_bytes > 0) {
+    text += "; " + bytes_text(old_bytes) +
+            " in *.nopspan are requests of an older version: send them with that version, or remove them";
+  }
+  options_.say(text);
+}
+
 void Spool::scan_file(const std::string& name) {
   struct stat facts = {};
   if (::fstatat(folder_.get(), name.c_str(), &facts, AT_SYMLINK_NOFOLLOW) != 0) return;
@@ -205,7 +235,8 @@ void Spool::lose(const ItemCounts& items) {
 }
 
 void Spool::set_aside(const std::string& name, const std::string& why) {
-  const bool is_renamed = ::renameat(folder_.get(), name.c_str(), folder_.get(), (name + ".damaged").c_str()) == 0;
+  const bool is_renamed =
+      ::renameat(folder_.get(), name.c_str(), folder_.get(), (name + std::string(kDamagedSuffix)).c_str()) == 0;
   options_.say(shown_ + "/" + printable(name) + ": " + why + ": " +
                (is_renamed ? "renamed to " + printable(name) + ".damaged"
                            : std::string("cannot be renamed: ") + std::strerror(errno)));

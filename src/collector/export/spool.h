@@ -30,6 +30,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace nopspan::collector {
 
@@ -115,6 +116,7 @@ class Spool {
   void write_unsaved(const Unsaved& unsaved);
   void scan();
   void scan_file(const std::string& name);
+  void report_others(std::vector<std::string> names);
   void set_aside(const std::string& name, const std::string& why);
   void lose(const ItemCounts& items);
   void drop_removed();
