@@ -5,6 +5,7 @@
 By hand: NOPSPAN_PROGRAM=build/dev/nopspan python3 tests/collector/command_line_test.py -v
 """
 import contextlib
+import http.client
 import json
 import os
 import queue
@@ -455,6 +456,57 @@ class Json(unittest.TestCase):
         for words in (["--json", "ps"], ["ps", "--json"]):
             done = run(*words)
             self.assertIsInstance(json.loads(done.stdout), (dict, list), done.stderr)
+
+
+class Locale(unittest.TestCase):
+    """In Turkish, "I" is not the capital letter of "i". In German, a number has a comma."""
+
+    @classmethod
+    def setUpClass(cls):
+        if shutil.which("localedef") is None or not os.path.exists("/usr/share/i18n/locales/tr_TR"):
+            raise unittest.SkipTest("no sources of locales (package locales)")
+        cls.folder = tempfile.TemporaryDirectory(prefix="nopspan-locale-")
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.names = {"tr_TR.UTF-8": ("tr_TR", "UTF-8"), "tr_TR": ("tr_TR", "ISO-8859-9"), "de_DE.UTF-8": ("de_DE", "UTF-8")}
+        for name, (language, characters) in cls.names.items():
+            subprocess.run(["localedef", "--inputfile", language, "--charmap", characters, os.path.join(cls.folder.name, name)],
+                           check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def environments(self):
+        return [{**os.environ, "LOCPATH": self.folder.name, "LC_ALL": name} for name in ("C.UTF-8", *self.names)]
+
+    def test_options_and_variables_have_the_same_meaning(self):
+        missing = os.path.join(self.folder.name, "missing.rec")
+        for environment in self.environments():
+            with self.subTest(locale=environment["LC_ALL"]):
+                done = run("export", "--from", missing, "--otlp", "http://127.0.0.1:9", "--compression", "GZIP", "--protocol",
+                           "HTTP/JSON", "--slower-than", "0.5s", env=environment)
+                self.assertEqual((done.returncode, done.stdout), (2, ""), done.stderr)
+                self.assertIn("missing.rec: No such file", done.stderr)
+                done = run("export", "--otlp", "http://127.0.0.1:9", "--header", "CONTENT-ENCODING=x", env=environment)
+                self.assertIn("nopspan itself sets the header 'CONTENT-ENCODING'", done.stderr)
+
+    def test_a_client_may_write_in_capital_letters(self):
+        for environment in self.environments():
+            with self.subTest(locale=environment["LC_ALL"]):
+                self.check_capital_letters(environment)
+
+    def check_capital_letters(self, environment):
+        command = [PROGRAM, "serve", "127.0.0.1:0", "--host", "I.example", "--from",
+                   "unix:" + os.path.join(self.folder.name, "socket")]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+            try:
+                while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/metrics", process.stderr.readline())):
+                    self.assertIsNone(process.poll())
+                connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=60)
+                connection.request("GET", "/metrics", headers={
+                    "Host": "i.EXAMPLE", "Accept": "APPLICATION/OPENMETRICS-TEXT", "Accept-Encoding": "GZIP"})
+                answer = connection.getresponse()
+                self.assertEqual((answer.status, answer.headers["Content-Encoding"]), (200, "gzip"))
+                self.assertIn("application/openmetrics-text", answer.headers["Content-Type"])
+                connection.close()
+            finally:
+                process.terminate()
 
 
 if __name__ == "__main__":

@@ -35,7 +35,26 @@ def configured_hosts():
     return {host for host in hosts if "." in host and not PUBLIC.search(host)}
 
 
+# Functions whose result depends on the locale, which the application chooses for the library, and the user for the program.
+OF_LETTERS = re.compile(r"<(?:cctype|ctype\.h|cwctype|wctype\.h|strings\.h|locale|regex)>|\bstrn?casecmp\b|"
+                        r"\b(?:tolower|toupper|is(?:alpha|alnum|digit|xdigit|space|print|punct|upper|lower|cntrl|graph|blank))\s*\(")
+OF_NUMBERS = re.compile(r"\b(?:strto(?:d|f|ld)|sto[df]|stold|atof)\s*\(|\"[^\"\n]*%[-+#0-9.*]*[lL]?[aefgAEFG]")
+
+
 class Tree(unittest.TestCase):
+    def test_the_locale_decides_on_no_word_and_no_number(self):
+        """In Turkish, "I" is not the capital letter of "i", and in German a number has a comma. The program leaves
+        LC_NUMERIC as it is, "C"."""
+        found = []
+        for path in surroundings.files(".h", ".c", ".cpp"):
+            if path.parts[0] in ("src", "include"):
+                patterns = [OF_LETTERS] + ([OF_NUMBERS] if path.parts[:2] != ("src", "collector") else [])
+                found += [f"{path}: {match[0]}" for pattern in patterns for match in pattern.finditer(surroundings.read(path))]
+            if "setlocale" in surroundings.read(path) and path.parts[0] == "src":
+                self.assertEqual(re.findall(r"setlocale\(.*", surroundings.read(path)),
+                                 ['setlocale(LC_CTYPE, "");  // for wide characters on a terminal; LC_NUMERIC stays "C"'], path)
+        self.assertEqual(found, [])
+
     def test_every_source_has_its_licence(self):
         without = [str(path) for path in surroundings.files(*SOURCES)
                    if "SPDX-License-Identifier:" not in "\n".join(surroundings.read(path).splitlines()[:4])]

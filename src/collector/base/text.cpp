@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -186,9 +185,14 @@ std::string_view take_before(std::string_view& rest, char separator) {
   return part;
 }
 
+std::string upper_case(std::string text) {
+  for (char& c : text) c = upper_case(c);
+  return text;
+}
+
 bool is_same_word(std::string_view a, std::string_view b) {
   return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
+                    [](char x, char y) { return lower_case(x) == lower_case(y); });
 }
 
 }  // namespace nopspan::collector

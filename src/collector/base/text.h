@@ -39,6 +39,14 @@ std::string padded_left(const std::string& text, std::size_t width);
 std::string_view trimmed(std::string_view text);
 // Takes the text before the separator from `rest`, which loses both.
 std::string_view take_before(std::string_view& rest, char separator);
+
+// Of ASCII alone. Those of the C library depend on the locale: in Turkish, "I" is not the capital letter of "i".
+constexpr char lower_case(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+constexpr char upper_case(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; }
+std::string upper_case(std::string text);
+constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
+constexpr bool is_letter_or_digit(char c) { return is_digit(c) || (lower_case(c) >= 'a' && lower_case(c) <= 'z'); }
+constexpr bool is_hex_digit(char c) { return is_digit(c) || (lower_case(c) >= 'a' && lower_case(c) <= 'f'); }
 // Whether two words are the same, in letters of either case.
 bool is_same_word(std::string_view a, std::string_view b);
 

@@ -26,7 +26,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
@@ -202,7 +201,7 @@ class Known : public TraceSink {
     constexpr std::size_t kMostOfHost = 64;  // bytes
     std::string name = host_.substr(0, kMostOfHost);
     for (char& c : name) {
-      if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '-' && c != '.') c = '_';
+      if (!is_letter_or_digit(c) && c != '-' && c != '.') c = '_';
     }
     return std::to_string(number) + "-" + (name.empty() ? "host" : name) + ".pftrace";
   }

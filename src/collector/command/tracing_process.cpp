@@ -3,6 +3,7 @@
 
 #include "base/failure.h"
 #include "base/stopping.h"
+#include "base/text.h"
 #include "base/text_output.h"
 #include "host/cgroup.h"
 #include "host/process_facts.h"
@@ -15,7 +16,6 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
-#include <strings.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -357,8 +357,7 @@ constexpr SecretArgument kSecretArguments[] = {{"--header", hide_value}, {"--otl
 bool is_secret_variable(std::string_view name) {
   constexpr std::string_view kProxy = "_proxy";
   if (name.starts_with("OTEL_EXPORTER_OTLP_")) return name.ends_with("HEADERS") || name.ends_with("ENDPOINT");
-  return name.size() > kProxy.size() &&
-         ::strncasecmp(name.data() + name.size() - kProxy.size(), kProxy.data(), kProxy.size()) == 0;
+  return name.size() > kProxy.size() && is_same_word(name.substr(name.size() - kProxy.size()), kProxy);
 }
 
 // Calls `each` with the name and the value of the variables that may contain secrets.

@@ -8,7 +8,6 @@
 #include "model/steps.h"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <optional>
 #include <utility>
@@ -347,7 +346,7 @@ std::string uid_in(std::string_view text) {
     if (i == 8 || i == 13 || i == 18 || i == 23) {
       if (uid[i] != '-' && uid[i] != '_') return "";
       uid[i] = '-';
-    } else if (std::isxdigit(static_cast<unsigned char>(uid[i])) == 0) {
+    } else if (!is_hex_digit(uid[i])) {
       return "";
     }
   }

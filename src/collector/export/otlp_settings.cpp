@@ -7,7 +7,6 @@
 #include <curl/curl.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <cstddef>
@@ -82,11 +81,9 @@ SettingValue find_setting(const OtlpSetting& setting, std::size_t signal, const 
 
 // A name of a header: a token of RFC 9110.
 bool is_header_name(std::string_view name) {
-  const auto is_allowed = [](unsigned char c) {
-    return std::isalnum(c) != 0 || std::strchr("!#$%&'*+-.^_`|~", c) != nullptr;
-  };
-  return !name.empty() && name.find('\0') == std::string_view::npos &&
-         std::all_of(name.begin(), name.end(), is_allowed);
+  constexpr std::string_view kSigns = "!#$%&'*+-.^_`|~";
+  const auto is_allowed = [&](char c) { return is_letter_or_digit(c) || kSigns.find(c) != kSigns.npos; };
+  return !name.empty() && std::all_of(name.begin(), name.end(), is_allowed);
 }
 
 bool is_header_value(std::string_view value) {

@@ -352,8 +352,7 @@ std::string to_text(const HistTable& table, const HistStyle& style) {
   if (table.hosts.size() > 1) text += ", on " + std::to_string(table.hosts.size()) + " hosts";
   text += "; each line starts with its lower bound\n";
   // The key of an attribute is shown as it is.
-  if (table.of->in != Quantity::In::attribute)
-    text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+  if (table.of->in != Quantity::In::attribute) text[0] = upper_case(text[0]);
 
   const auto rows = table.sorted();
   if (rows.empty() && table.other.times.count() == 0)

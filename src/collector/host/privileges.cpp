@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -162,9 +161,7 @@ void report(const char* what, int error) { problem = std::string(what) + ": " + 
 }  // namespace
 
 std::string to_string(Capability capability) {
-  std::string name = std::string("CAP_") + capng_capability_to_name(static_cast<unsigned>(capability));
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char letter) { return std::toupper(letter); });
-  return name;
+  return upper_case(std::string("CAP_") + capng_capability_to_name(static_cast<unsigned>(capability)));
 }
 
 bool has_capability(Capability capability) {

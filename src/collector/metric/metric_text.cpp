@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "metric/metric_text.h"
 
+#include "base/text.h"
 #include "model/entry_json.h"
 
 #include <algorithm>
@@ -12,13 +13,6 @@
 
 namespace nopspan::collector {
 
-namespace {
-
-bool is_alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-}  // namespace
-
 PrometheusName prometheus_name(const MetricDescription& about) {
   PrometheusName made{about.name, about.unit == "s" ? "seconds" : about.unit == "By" ? "bytes" : ""};
   std::replace(made.name.begin(), made.name.end(), '.', '_');
@@ -29,7 +23,7 @@ PrometheusName prometheus_name(const MetricDescription& about) {
 std::string prometheus_label(std::string_view name) {
   std::string made(name);
   for (char& c : made) {
-    if (!is_alphanumeric(c)) c = '_';
+    if (!is_letter_or_digit(c)) c = '_';
   }
   if (made.empty() || is_digit(made.front())) made.insert(0, "key_");
   if (made.starts_with("__")) made.insert(0, "key");

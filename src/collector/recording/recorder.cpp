@@ -84,8 +84,7 @@ std::vector<std::string> files_beside(const std::filesystem::path& path, IsWante
 std::string without_numbers(std::string_view name) {
   std::string text;
   for (const char c : name) {
-    const bool is_digit = kDigits.find(c) != std::string_view::npos;
-    if (!is_digit || text.empty() || text.back() != '#') text += is_digit ? '#' : c;
+    if (!is_digit(c) || text.empty() || text.back() != '#') text += is_digit(c) ? '#' : c;
   }
   return text;
 }

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <string_view>
 
 namespace nopspan::collector {
@@ -73,9 +72,8 @@ Cell cell_of(const TopColumn& column, const RowNumbers& row, const TableNumbers&
 }
 
 bool has(std::string_view text, std::string_view part) {
-  const auto lower = [](char c) { return std::tolower(static_cast<unsigned char>(c)); };
   return std::search(text.begin(), text.end(), part.begin(), part.end(),
-                     [&](char a, char b) { return lower(a) == lower(b); }) != text.end();
+                     [](char a, char b) { return lower_case(a) == lower_case(b); }) != text.end();
 }
 
 bool is_shown(const RowNumbers& row, const TopView& view) {
@@ -127,9 +125,7 @@ std::vector<std::string> fitted(const TopLayout& layout, std::vector<std::string
 std::vector<TopColumn> columns_of(const Grouping& by, bool total) {
   std::vector<TopColumn> columns;
   for (std::size_t i = 0; i < by.size(); ++i) {
-    std::string title = name_of(by[i]);
-    std::transform(title.begin(), title.end(), title.begin(), [](unsigned char c) { return std::toupper(c); });
-    columns.push_back({name_of(by[i]), title, true, i});
+    columns.push_back({name_of(by[i]), upper_case(name_of(by[i])), true, i});
   }
   for (std::size_t i = 0; i < kNumbers.size(); ++i) {
     columns.push_back({kNumbers[i].id, total ? kNumbers[i].total_title : kNumbers[i].title, false, i});

@@ -5,6 +5,7 @@
 
 #include <nopspan/types.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -40,6 +41,13 @@ std::size_t clean(std::string_view text, char (&out)[kMaxNameBytes + 1]) noexcep
 // True if the text looks like the name of a type of errors: "timeout", "503", "std::vector<int, Pool>". Any other text
 // may be a message, which is content.
 bool is_type_name(std::string_view text) noexcept;
+
+// True if the texts differ at most in the case of ASCII letters. The C library's comparison depends on the program's
+// locale.
+inline bool is_same_word(std::string_view a, std::string_view b) noexcept {
+  const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
+}
 
 // The text without blanks and tabs at its ends, the white space of HTTP headers.
 inline std::string_view trim(std::string_view text) noexcept {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Initializes the library when it is loaded, and keeps its locks usable across fork().
+#include "base/clean_text.h"
 #include "base/counters.h"
 #include "emit/batch.h"
 #include "gate/gate.h"
@@ -21,7 +22,6 @@
 
 #include <elf.h>
 #include <pthread.h>
-#include <strings.h>
 #include <sys/auxv.h>
 #include <time.h>
 
@@ -68,7 +68,7 @@ void read_content_mode() noexcept {
   const char* const value = std::getenv(kVariable);
   if (value == nullptr) return;
   for (const auto& [word, mode] : kModes) {
-    if (strcasecmp(value, word) == 0) return capture_content(mode);
+    if (is_same_word(value, word)) return capture_content(mode);
   }
   LogLine line;
   line.add(kVariable).add("=").add_printable(value, 32, "");

@@ -167,12 +167,7 @@ std::size_t check_tracestate(const Text* lines, std::size_t count_of_lines, char
 
 }  // namespace
 
-bool is_header(Text key, Text name) noexcept {
-  const std::string_view a = key.view();
-  const std::string_view b = name.view();
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](char x, char y) { return (x >= 'A' && x <= 'Z' ? x - 'A' + 'a' : x) == y; });
-}
+bool is_header(Text key, Text name) noexcept { return is_same_word(key.view(), name.view()); }
 
 Context read_headers(const ReceivedHeaders& received) noexcept {
   const InsideLibrary inside;
