@@ -42,9 +42,11 @@ void check_version(Checks& checks) {
 }
 
 void check_uprobes(Checks& checks) {
-  if (access("/sys/bus/event_source/devices/uprobe", F_OK) != 0) {
-    checks.fail("uprobes", "the kernel does not support them, or /sys is not mounted",
-                "mount /sys, or use a kernel with CONFIG_UPROBE_EVENTS=y");
+  if (access("/sys/bus", F_OK) != 0) {
+    checks.warn("uprobes", "not known, because /sys is not mounted",
+                "mount -t sysfs sysfs /sys; the check `attach` shows whether they work");
+  } else if (access("/sys/bus/event_source/devices/uprobe", F_OK) != 0) {
+    checks.fail("uprobes", "the kernel does not support them", "use a kernel with CONFIG_UPROBE_EVENTS=y");
   } else if (access("/sys/bus/event_source/devices/uprobe/format/ref_ctr_offset", F_OK) != 0) {
     checks.fail("uprobes", "no reference counters, so the gate would not be raised", "use Linux 4.20 or later");
   } else {

@@ -154,6 +154,14 @@ class Doctor(harness.Test):
         failed = self.doctor(preexec_fn=lambda: refuse_system_calls(*numbers), status=1)["failed"]
         self.assertIn("seccomp filter of this container", failed["BPF program"])
 
+    def test_without_sys(self):
+        """The kernel's BPF interface needs no file in /sys."""
+        hidden = [*harness.own_mounts(), "sh", "-c", 'mount -t tmpfs tmpfs /sys; exec "$@"', "sh"]
+        with Program("traced") as program:
+            found = self.doctor(program.pid, command=hidden, status=0)
+        self.assertIn("not known, because /sys is not mounted", found["warning"]["uprobes"])
+        self.assertIn("works", found["ok"]["attach"])
+
     def test_in_a_user_namespace(self):
         if harness.in_chroot():
             self.skipTest("a program in a chroot may not make a user namespace")
