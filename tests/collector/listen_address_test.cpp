@@ -6,6 +6,12 @@
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <string>
+
 namespace nopspan::collector {
 namespace {
 
@@ -39,6 +45,17 @@ TEST(ListenAddress, ReportsThePortThatTheKernelChose) {
     EXPECT_THAT(failure.what(), HasSubstr("this host does not have the address"));
     GTEST_SKIP() << "no IPv6: " << failure.what();
   }
+}
+
+TEST(ListenAddress, CanBeAllOfIpv6AndOfIpv4) {
+  const std::string address = listen_on("[::]:0").address;
+  const Listener listener = listen_on(address);
+  sockaddr_in client = {};
+  client.sin_family = AF_INET;
+  client.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  client.sin_port = htons(static_cast<std::uint16_t>(std::stoul(address.substr(address.rfind(':') + 1))));
+  const OpenFile socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(connect(socket.get(), reinterpret_cast<const sockaddr*>(&client), sizeof(client)), 0);
 }
 
 TEST(ListenAddress, MustBeAnAddressAndAPort) {

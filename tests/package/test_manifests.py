@@ -102,7 +102,7 @@ class Kubernetes(unittest.TestCase):
             self.assertLessEqual({each["name"] for each in container["volumeMounts"]}, volumes)
         port, = self.exporter["ports"]
         self.assertEqual(template["metadata"]["annotations"]["prometheus.io/port"], str(port["containerPort"]))
-        self.assertIn("0.0.0.0:%d" % port["containerPort"], self.exporter["args"])
+        self.assertIn("[::]:%d" % port["containerPort"], self.exporter["args"])
         for probe in ("livenessProbe", "startupProbe"):
             self.assertEqual(self.exporter[probe]["httpGet"]["port"], port["name"])
 

@@ -70,6 +70,12 @@ AddressList numeric_address(const HostAndPort& parts) {
   return {found, freeaddrinfo};
 }
 
+// Whether it is [::], which means all addresses of this host, also those of IPv4.
+bool is_any_address(const addrinfo& found) {
+  return found.ai_family == AF_INET6 &&
+         IN6_IS_ADDR_UNSPECIFIED(&reinterpret_cast<const sockaddr_in6*>(found.ai_addr)->sin6_addr);
+}
+
 std::string address_text(const sockaddr_storage& address, socklen_t size) {
   std::array<char, NI_MAXHOST> host = {};
   std::array<char, NI_MAXSERV> port = {};
@@ -108,10 +114,13 @@ Listener listen_on(const std::string& address) {
   }
   Listener listener;
   listener.socket = OpenFile(socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!listener.socket && errno == EAFNOSUPPORT && is_any_address(*found)) return listen_on("0.0.0.0:" + parts->port);
   const int fd = listener.socket.get();
   // After a restart, connections of the previous server may still exist. Two servers still cannot use one address.
   const int yes = 1;
+  const int no = 0;  // also if net.ipv6.bindv6only is set
   if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes)) != 0 ||
+      (is_any_address(*found) && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &no, sizeof(no)) != 0) ||
       setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes, sizeof(kSendBufferBytes)) != 0 ||
       bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, kBacklog) != 0) {
     cannot_listen(address, errno);

@@ -118,7 +118,7 @@ class TwoContainers(Test):
     def exporter(self, url):
         return Container(self.image, "exporter", self.volumes, {
             "OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json", "NODE_NAME": "node7"},
-            {"0.0.0.0:9464": "127.0.0.1:0"})
+            {"[::]:9464": "[::]:0"})
 
     def tracer(self, without=()):
         return Container(self.image, "tracer", self.volumes, without=without)
@@ -145,10 +145,11 @@ class TwoContainers(Test):
                 for resource in self.spans(receiver.received, "contained"):
                     self.assertEqual((int(resource["process.pid"]), resource["k8s.node.name"], resource["host.name"]),
                                      (program.pid, "node7", "node7"))
-                address = re.search(r"Metrics are at (http://\S+)/metrics", "\n".join(exporter.said))[1]
-                for path, text in (("/metrics", 'span_name="contained"'), ("/-/healthy", "")):
-                    with urllib.request.urlopen(address + path, timeout=PATIENCE_S) as answer:
-                        self.assertIn(text, answer.read().decode())
+                port = re.search(r"Metrics are at http://\[::\]:(\d+)/metrics", "\n".join(exporter.said))[1]
+                for host in ("127.0.0.1", "[::1]"):
+                    for path, text in (("/metrics", 'span_name="contained"'), ("/-/healthy", "")):
+                        with urllib.request.urlopen("http://%s:%s%s" % (host, port, path), timeout=PATIENCE_S) as answer:
+                            self.assertIn(text, answer.read().decode())
                 self.assertEqual(tracer.stop(signal.SIGTERM), 0, tracer.said)
             self.assertEqual(exporter.stop(signal.SIGTERM), 0, exporter.said)
 

@@ -126,7 +126,7 @@ class Facts(CollectorTest):
         # Without the variable that says the node's name.
         return self.facts(
             lambda endpoint: Container(image, "exporter", volumes, {**endpoint, "OTEL_RESOURCE_ATTRIBUTES": ""},
-                                       {"[::]:9464": "127.0.0.1:0", "0.0.0.0:9464": "127.0.0.1:0"}),
+                                       {"[::]:9464": "127.0.0.1:0"}),
             lambda: Container(image, "tracer", volumes))
 
     def test_are_the_same_wherever_it_runs(self):
