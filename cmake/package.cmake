@@ -59,11 +59,15 @@ configure_file(packaging/deb/changelog.in ${PROJECT_BINARY_DIR}/changelog.Debian
 execute_process(
   COMMAND gzip -9nc ${PROJECT_BINARY_DIR}/changelog.Debian OUTPUT_FILE ${PROJECT_BINARY_DIR}/changelog.Debian.gz
   COMMAND_ERROR_IS_FATAL ANY)
+# What changed for users.
+execute_process(COMMAND gzip -9nc ${PROJECT_SOURCE_DIR}/CHANGELOG.md OUTPUT_FILE ${PROJECT_BINARY_DIR}/changelog.gz
+                        COMMAND_ERROR_IS_FATAL ANY)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/CHANGELOG.md)
 
 foreach(nopspan_package libnopspan${nopspan_abi}:library libnopspan-dev:development nopspan:program)
   string(REGEX MATCH "^(.*):(.*)$" nopspan_package ${nopspan_package})
   install(
-    FILES packaging/deb/copyright ${PROJECT_BINARY_DIR}/changelog.Debian.gz
+    FILES packaging/deb/copyright ${PROJECT_BINARY_DIR}/changelog.gz ${PROJECT_BINARY_DIR}/changelog.Debian.gz
     DESTINATION share/doc/${CMAKE_MATCH_1}
     COMPONENT ${CMAKE_MATCH_2})
 endforeach()

@@ -124,7 +124,8 @@ class Packages(unittest.TestCase):
         for path in ("/usr/share/man/man1/nopspan.1.gz", "/usr/share/man/man1/nopspan-top.1.gz",
                      "/usr/share/bash-completion/completions/nopspan",
                      "/usr/share/zsh/vendor-completions/_nopspan", "/usr/share/fish/vendor_completions.d/nopspan.fish",
-                     "/usr/share/nopspan/grafana/nopspan.json", "/usr/share/nopspan/prometheus/nopspan-rules.yml"):
+                     "/usr/share/doc/nopspan/changelog.gz", "/usr/share/nopspan/grafana/nopspan.json",
+                     "/usr/share/nopspan/prometheus/nopspan-rules.yml"):
             self.there.run("test", "-s", path)
         self.assertEqual(self.unit("UnitFileState"), "disabled")
         self.assertEqual(self.unit("ActiveState"), "inactive")
@@ -333,6 +334,7 @@ class Packages(unittest.TestCase):
         self.there.run("apt-get", "-q", "remove", "-y", "nopspan")
         self.assertEqual(self.there.run("systemctl", "is-active", "nopspan", check=False)[1].strip(), "inactive")
         self.assertEqual(self.unit("LoadState"), "not-found")
+        self.assertEqual(self.there.output("find", "/etc/systemd/system", "-name", "nopspan*"), "")
         self.assertEqual(len(self.recordings()), 4)
 
     def test_9_purging_leaves_nothing(self):

@@ -159,6 +159,24 @@ class Compose(unittest.TestCase):
             self.assertNotEqual(self.config(text.replace(right, wrong)).returncode, 0, wrong)
 
 
+class Removal(unittest.TestCase):
+    def test_no_link_to_a_unit_is_left_where_systemd_does_not_run(self):
+        """As in a chroot, or while an image is built."""
+        if os.geteuid() != 0 or not os.path.isdir("/etc/systemd"):
+            self.skipTest("needs root, and /etc/systemd")
+        script = """mount -t tmpfs tmpfs /run; mount -t tmpfs tmpfs /etc/systemd
+            mkdir -p /etc/systemd/system/multi-user.target.wants
+            cd /etc/systemd/system/multi-user.target.wants
+            for unit in nopspan nopspan-export nopspan-stream other; do
+              ln -s /lib/systemd/system/$unit.service .
+            done
+            "$1" upgrade; ls; "$1" remove; ls"""
+        done = subprocess.run([*ability.own_mounts(), "sh", "-ec", script, "sh", os.path.join(PACKAGING, "deb", "prerm")],
+                              check=True, stdout=subprocess.PIPE, text=True)
+        units = ["nopspan-export.service", "nopspan-stream.service", "nopspan.service", "other.service"]
+        self.assertEqual(done.stdout.split(), [*units, "other.service"])
+
+
 # Of each component that the Collector's files use: the fields and the types of their values.
 OTLP_EXPORTER = {"endpoint": str, "timeout": str, "tls": {"insecure": bool}, "retry_on_failure": {"enabled": bool},
                  "sending_queue": {"enabled": bool, "sizer": str, "queue_size": int, "block_on_overflow": bool,
