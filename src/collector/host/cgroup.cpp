@@ -4,6 +4,9 @@
 #include "base/failure.h"
 #include "base/text.h"
 #include "host/mounts.h"
+#include "host/process_facts.h"
+
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <system_error>
@@ -39,6 +42,54 @@ std::vector<std::string> mount_points(const std::string& type) {
   for (const Mount& mount : mounts_of(0))
     if (mount.type == type) found.push_back(mount.point);
   return found;
+}
+
+// The path of the cgroup with this inode number below `below`; "" if there is none.
+std::string find_inode(const std::string& mount, const std::string& below, ino_t inode) {
+  std::error_code error;
+  for (fs::directory_iterator all(mount + below, error); !error && all != fs::directory_iterator();
+       all.increment(error)) {
+    struct stat facts {};
+    if (lstat(all->path().c_str(), &facts) != 0 || !S_ISDIR(facts.st_mode)) continue;
+    const std::string path = below + "/" + all->path().filename().string();
+    if (facts.st_ino == inode) return path;
+    if (std::string found = find_inode(mount, path, inode); !found.empty()) return found;
+  }
+  return "";
+}
+
+// What a program in a cgroup namespace knows of the host's hierarchy. Both are "" in the host's namespace.
+struct HostCgroups {
+  std::string mount;  // where it is mounted for the first process
+  std::string own;    // the cgroup that is the root of the namespace
+};
+
+HostCgroups find_host_cgroups() {
+  const std::string first = link_of("/proc/1/ns/cgroup");
+  struct stat root {};
+  const auto here = mount_points("cgroup2");
+  if (first.empty() || first == link_of("/proc/self/ns/cgroup") || here.empty() ||
+      stat(here.front().c_str(), &root) != 0)
+    return {};
+  for (const Mount& mount : mounts_of(1)) {
+    if (mount.type != "cgroup2") continue;
+    HostCgroups found{"/proc/1/root" + mount.point, ""};
+    found.own = find_inode(found.mount, "", root.st_ino);
+    return found.own.empty() ? HostCgroups() : found;
+  }
+  return {};
+}
+
+const HostCgroups& host_cgroups() {
+  static const HostCgroups found = find_host_cgroups();
+  return found;
+}
+
+// Where cgroup v2 is mounted. The host's whole hierarchy comes first.
+std::vector<std::string> hierarchies() {
+  std::vector<std::string> mounts = mount_points("cgroup2");
+  if (!host_cgroups().mount.empty()) mounts.insert(mounts.begin(), host_cgroups().mount);
+  return mounts;
 }
 
 std::string without_prefix(const std::string& path, const std::string& prefix) {
@@ -86,6 +137,14 @@ std::string cgroup_path(std::string_view text) {
   return "";
 }
 
+std::string cgroup_of_host(const std::string& path) {
+  const std::string& own = host_cgroups().own;
+  if (own.empty() || path.empty()) return path;
+  std::string whole = fs::path(own + path).lexically_normal();
+  while (whole.size() > 1 && whole.ends_with('/')) whole.pop_back();
+  return whole;
+}
+
 std::string container_id(std::string_view cgroup) {
   std::string_view found;
   std::string_view previous;
@@ -104,7 +163,7 @@ std::string cgroup_named(const std::string& wanted) {
   if (wanted != "." && wanted != ".." && wanted.find('/') == std::string::npos) return wanted;
   std::string path = fs::path("/" + wanted).lexically_normal();
   while (path.ends_with('/')) path.pop_back();
-  for (const std::string& mount : mount_points("cgroup2")) {
+  for (const std::string& mount : hierarchies()) {
     const std::string inside = without_prefix(path, mount);
     if (inside != path) return inside.empty() ? "/" : inside;
   }
@@ -113,7 +172,7 @@ std::string cgroup_named(const std::string& wanted) {
 }
 
 CgroupFolder find_cgroup(const std::string& wanted) {
-  const auto mounts = mount_points("cgroup2");
+  const auto mounts = hierarchies();
   if (mounts.empty()) refuse(" needs cgroup v2, which is not mounted: mount -t cgroup2 none /sys/fs/cgroup");
   const std::string& mount = mounts.front();
   std::string path = without_prefix(without_prefix(wanted, mount), "/sys/fs/cgroup");

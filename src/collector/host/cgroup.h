@@ -10,6 +10,11 @@ namespace nopspan::collector {
 // The path of the process's cgroup (version 2) from the text of /proc/PID/cgroup. "" if the text has none.
 std::string cgroup_path(std::string_view text);
 
+// The path as the host's first process has it, of one that /proc/PID/cgroup shows to this program. In a cgroup
+// namespace, which container runtimes make, the latter is relative to this program's own cgroup: "/../../x". Unchanged
+// if the host's hierarchy cannot be seen.
+std::string cgroup_of_host(const std::string& path);
+
 // The id of the container that a cgroup belongs to, or the name of an LXC container. Knows the paths of docker,
 // containerd, CRI-O, podman, Kubernetes and ECS. "" outside containers.
 std::string container_id(std::string_view cgroup);

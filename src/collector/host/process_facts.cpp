@@ -224,7 +224,7 @@ bool is_in_namespace_below(std::uint32_t pid) {
 }
 
 std::string cgroup_of(std::uint32_t pid) {
-  return cgroup_path(read_small_file(folder_of(thread_to_read(pid)) + "/cgroup"));
+  return cgroup_of_host(cgroup_path(read_small_file(folder_of(thread_to_read(pid)) + "/cgroup")));
 }
 
 Process unknown_process(std::uint32_t pid) {

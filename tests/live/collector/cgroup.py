@@ -44,6 +44,11 @@ class Cgroup:
         """Its path, with the slash that a shell's completion appends."""
         return self._outer + "/"
 
+    @property
+    def folder(self):
+        """The folder of the inner one."""
+        return self._inner
+
     def put(self, pid):
         self._move(pid, self._inner)
 

@@ -36,6 +36,7 @@ mount -o remount,bind,ro "$root"
 for folder in dev proc; do mount --bind "/$folder" "$root/$folder"; done
 mount --bind /sys "$root/sys"
 mount -o remount,bind,ro "$root/sys"
+mount -t cgroup2 -o ro cgroup2 "$root/sys/fs/cgroup" || true
 while [ "$pairs" -gt 0 ]; do
   mount --bind "$1" "$root$2"
   shift 2
@@ -57,11 +58,13 @@ def named_capabilities(container):
 
 
 class Container(Followed):
-    """A container of the pod. `arguments` replaces some of its arguments."""
+    """A container of the pod. `arguments` replaces some of its arguments. `cgroup`: the folder of its cgroup. `more`:
+    further arguments."""
 
     name_of_pod = "nopspan-x7k2p"
 
-    def __init__(self, image, name, volumes, variables=None, arguments=None, without=()):
+    def __init__(self, image, name, volumes, variables=None, arguments=None, without=(), cgroup=None,
+                 more=()):
         spec = pod()
         self.spec, = (each for each in spec["containers"] + spec["initContainers"] if each["name"] == name)
         context = self.spec["securityContext"]
@@ -73,12 +76,13 @@ class Container(Followed):
         environment = {key: re.sub(r"\$\((\w+)\)", lambda named: environment[named[1]], value)
                        for key, value in environment.items()}
         super().__init__([
-            *harness.own_mounts("--uts", *(["--net"] if name == "tracer" else [])),
+            *(["sh", "-c", 'echo $$ > "$0/cgroup.procs"; exec "$@"', cgroup] if cgroup else []),
+            *harness.own_mounts("--uts", "--cgroup", *(["--net"] if name == "tracer" else [])),
             "sh", "-c", MOUNTS, "sh", self.name_of_pod, image, str(len(pairs) // 2), *pairs,
             "capsh", "--chroot=" + image, "--drop=" + ",".join("cap_" + each for each in removed),
             "--gid=%d" % context["runAsGroup"], "--groups=%d" % spec["securityContext"]["fsGroup"],
             "--uid=%d" % context["runAsUser"], *([] if context["allowPrivilegeEscalation"] else ["--no-new-privs"]),
-            "--shell=/usr/bin/nopspan", "--", *((arguments or {}).get(each, each) for each in self.spec["args"])],
+            "--shell=/usr/bin/nopspan", "--", *((arguments or {}).get(each, each) for each in self.spec["args"]), *more],
             env=environment)
 
 

@@ -80,6 +80,7 @@ class Facts(CollectorTest):
         shutil.copy(NOPSPAN, self.folder)
         cgroup = Cgroup(self, "kubepods-pod%s.slice" % POD, "cri-containerd-%s.scope" % CONTAINER)
         self.enterContext(cgroup)
+        self.cgroup_of_tracer = self.enterContext(Cgroup(self, "kubepods-tracer.slice"))
         command = in_namespace("setpriv", "--reuid=12345", "--clear-groups", program_path("traced"))
         self.program = self.enterContext(Program("traced", command=command, env=PROGRAM))
         self.pid = child_of(self.program.process.pid)
@@ -127,7 +128,8 @@ class Facts(CollectorTest):
         return self.facts(
             lambda endpoint: Container(image, "exporter", volumes, {**endpoint, "OTEL_RESOURCE_ATTRIBUTES": ""},
                                        {"[::]:9464": "127.0.0.1:0"}),
-            lambda: Container(image, "tracer", volumes))
+            lambda: Container(image, "tracer", volumes, cgroup=self.cgroup_of_tracer.folder,
+                              more=["--cgroup", CONTAINER[:12]]))
 
     def test_are_the_same_wherever_it_runs(self):
         expected = {
