@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cerrno>
 #include <cstddef>
 #include <fstream>
@@ -55,7 +54,7 @@ std::string PageAccess::why_token(int connection) const {
 
 bool is_of_proxy(std::string_view header) {
   std::string name(header);
-  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char letter) { return std::tolower(letter); });
+  for (char& c : name) c = lower_case(c);
   constexpr std::array kNames = {"forwarded", "via", "cdn-loop"};
   constexpr std::array kBegins = {"x-forwarded", "x-original", "x-envoy", "x-proxy", "cf-"};
   constexpr std::array kEnds = {"-ip", "clientip"};  // X-Real-IP, True-Client-IP, X-Azure-ClientIP
