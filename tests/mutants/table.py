@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The mutants of the library: one wrong behaviour each.
+"""The mutants: one wrong behaviour each.
 
-`file` is below src/library/, and `old` occurs in it exactly once. `tests` is a filter of tests in unit_public, "internals:" and a
-filter of tests in unit_internals, "Mcp.*" for unit_mcp, or "cases". If a change of the library moves a text, change it here
+`file` is below src/library/, or begins with "src/" or "include/", and `old` occurs in it exactly once. Of nopspan_mini.h only
+the implementation counts. `tests` is a filter of tests in unit_public, "Mcp.*" for unit_mcp, "cases", or a name and a filter:
+"internals:" (unit_internals), "mini:" (unit_mini), "recording:" (unit_recording). If a change moves a text, change it here
 too. If a mutant is not found, a test is missing."""
 
 from collections import namedtuple
@@ -176,7 +177,8 @@ MUTANTS = [
     Mutant("the attributes inside a span do not have its engine", "genai/span_attributes.cpp",
            '      out.node("nopspan.engine", engine);\n', "", "SpanAttributes*.*:Attribute*.*:GenAi*.*:Label*.*:Llm*.*"),
     Mutant("the attributes of a plain span do not have its error", "genai/span_attributes.cpp",
-           "if (at_end && span.keys == 0 && has_failed(span) &&", "if (false && at_end && span.keys == 0 && has_failed(span) &&", "Outcome.*"),
+           "if (at_end && span.catalogue == nullptr && has_failed(span) &&",
+           "if (false && at_end && span.catalogue == nullptr && has_failed(span) &&", "Outcome.*"),
     Mutant("a list of finish reasons does not fail a span", "span/fields.cpp",
            '  if (key == "finish_reason") sink->gives_result = true;\n}', "}", "Llm.*"),
     Mutant("a range is read beyond the limit", "span/fields.cpp",
@@ -206,8 +208,8 @@ MUTANTS = [
            "  if (span.status == NOPSPAN_STATUS_ERROR) {", "internals:SpanAttributes.*"),
     Mutant("the attributes inside a span do not have its model", "genai/span_attributes.cpp",
            "m[Key::model] = label_of(span, ContextAccess::model);", ";", "internals:SpanAttributes.*"),
-    Mutant("an engine is not the provider", "genai/span_attributes.cpp", "m[Key::provider] = m[Key::engine];", ";",
-           "internals:SpanAttributes.*"),
+    Mutant("an engine is not the provider", "genai/span_attributes.cpp", "Node(inherited.view()) : m[Key::engine];",
+           "Node(inherited.view()) : Node();", "internals:SpanAttributes.*"),
     Mutant("an engine replaces the provider", "genai/span_attributes.cpp",
            "if (!m[Key::provider].exists() && !m[Key::model_provider].exists())", "if (m[Key::engine].exists())",
            "internals:SpanAttributes.*"),
@@ -260,4 +262,45 @@ MUTANTS = [
            "!= of_agents.end() ? Point::event : Point::event;", "CApi.*"),
     Mutant("a header in C is truncated", "c/contexts.cpp", "text.size() < room ? text.size() : 0;", "text.size() < room ? text.size() : room - 1;",
            "CApi.*"),
+
+    Mutant("the first token in C is one token", "c/spans.cpp", "detail::span_first_token(state, tokens_so_far);",
+           "detail::span_first_token(state, tokens_so_far != 0 ? 1 : 0);", "internals:FirstTokenRecord.*"),
+
+    # What no test of the catalogues found.
+    Mutant("a label of the spans around replaces the span's own attribute", "genai/span_attributes.cpp",
+           "if (find_own(span, key) == nullptr) out.text(key, value);", "out.text(key, value);", "internals:SpanAttributes.*"),
+    Mutant("a duration that is a real number is 0 for tracers", "catalogue/agent.cpp",
+           "is_integer ? value.as_int() : nopspan::detail::ns_of(value.as_double())", "is_integer ? value.as_int() : 0",
+           "internals:Batch.*"),
+
+    # The header to copy.
+    Mutant("flags of a future traceparent are passed on", "include/nopspan_mini.h", "bytes[0] == 0 ? bytes[25] : bytes[25] & 1",
+           "bytes[25]", "mini:Mini.Reads*"),
+    Mutant("the last of several first tokens counts", "include/nopspan_mini.h", "what == NPM_SET_FIRST_TOKEN && (s->flags & NPM_TOKEN) == 0",
+           "what == NPM_SET_FIRST_TOKEN", "mini:Mini.KeepsTheTime*"),
+    Mutant("a consumer's span is internal", "include/nopspan_mini.h", "what == NPM_SET_KIND && which < 6", "what == NPM_SET_KIND && which < 5",
+           "mini:Mini.Writes*"),
+    Mutant("a gauge has no maximum", "include/nopspan_mini.h", "s->usage[1] = (uint64_t)maximum;", "s->usage[1] = 0 * (uint64_t)maximum;",
+           "mini:Mini.Writes*"),
+    Mutant("only the parent knows of tokens inside", "include/nopspan_mini.h", "!= counted; above = npm_state_of(above->parent))",
+           "!= counted; above = NULL)", "mini:Mini.Counts*"),
+    Mutant("a cancelled span is an error of its batch", "include/nopspan_mini.h", "if (s->status == NPM_ERROR && kind",
+           "if (s->status != NPM_OK && kind", "mini:Mini.Counts*"),
+    Mutant("cached tokens and those of reasoning are lost", "include/nopspan_mini.h", "memcpy(s->usage, value, sizeof(s->usage))",
+           "memcpy(s->usage, value, 16)", "mini:Mini.Counts*"),
+    Mutant("preemptions are lost", "include/nopspan_mini.h", "memcpy(end, &s->times, 56)", "memcpy(end, &s->times, 48), end[6] = 0",
+           "mini:Mini.Writes*"),
+    Mutant("the delay of a retry is microseconds", "include/nopspan_mini.h", "delay_ms * 1000000 :", "delay_ms * 1000 :", "mini:Mini.Writes*"),
+    Mutant("a tool is counted for each span that names it", "include/nopspan_mini.h", "(s->below & NPM_TOOL_BELOW ? 0 : NPM_COUNTS_TOOL)",
+           "NPM_COUNTS_TOOL", "mini:Mini.Writes*"),
+    Mutant("a cancel in a catalogue has another key", "include/nopspan_mini.h",
+           'npm_is_of_catalogue(s->name) ? "nopspan.cancel.reason" : "cancel.reason"', '"cancel.reason"', "mini:Mini.Names*"),
+
+    # The recorder.
+    Mutant("what threads have written before counts as lost", "src/recorder/account.cpp", "collector::ThreadLedger(next)",
+           "collector::ThreadLedger(0 * next)", "recording:OwnRecording.LeavesOut*"),
+    Mutant("a child continues the recording", "src/recorder/session.cpp", "return ::getpid() != pid_;", "return false;",
+           "recording:OwnRecording.IsNotContinued*"),
+    Mutant("a file is replaced without a word", "src/recorder/target.cpp", "if (replace && ::lstat", "if (::lstat",
+           "recording:OwnRecording.ReplacesAFile*"),
 ]

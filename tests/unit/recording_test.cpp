@@ -2,6 +2,7 @@
 // nopspan::recording, as far as no reader is needed. tests/live/library/test_own_recording.py reads the recordings.
 #include "in_child.h"
 #include "in_thread.h"
+#include "raised_gate.h"
 #include "sanitizers.h"
 
 #include <nopspan/detail/gate.h>
@@ -210,6 +211,17 @@ TEST_F(OwnRecording, CountsTheEntriesOfManyThreads) {
   EXPECT_TRUE(writer.close());
   EXPECT_EQ(in_last_ledger(content(), "emitted"), 2 * kThreads * kSpans);
   EXPECT_EQ(in_last_ledger(content(), "delivered"), 2 * kThreads * kSpans);
+}
+
+TEST_F(OwnRecording, LeavesOutWhatWasWrittenForATracerBefore) {
+  const RaisedGate tracer(RaisedGate::batch);
+  emit(3);
+  Writer writer;
+  ASSERT_EQ(writer.open(path()), "");
+  emit(2);
+  EXPECT_TRUE(writer.close());
+  EXPECT_EQ(in_last_ledger(content(), "emitted"), 4);
+  EXPECT_EQ(in_last_ledger(content(), "delivered"), 4);
 }
 
 // The smallest buffer is often full.
