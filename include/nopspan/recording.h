@@ -16,6 +16,8 @@
 ///
 /// - One Writer at a time can be open in a process. Each copy of the static library has its own.
 /// - After fork() the child is not recorded, and does not write into the parent's recording. It may open a Writer.
+/// - In a copy of the process, restored from a checkpoint or after reseed() in stats.h, the Writer begins another
+///   recording. That of a target PATH is PATH.INSTANCE. The same number is in the recording.
 /// - At exit() an open Writer is closed. If the process ends by a signal, by _exit(), quick_exit() or exec(), the
 ///   recording has no end, and the last entries may be missing.
 /// - If main() ends by pthread_exit(), the Writer's thread closes the recording when all other threads have ended, and

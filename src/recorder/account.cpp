@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recorder/account.h"
 
+#include "base/clocks.h"
 #include "base/open_file.h"
 #include "base/utf8.h"
 
@@ -9,6 +10,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -90,13 +92,27 @@ OwnProcess OwnProcess::read() {
   process.executable.assign(path.data(), static_cast<std::size_t>(std::max<ssize_t>(length, 0)));
   process.service_name = variable("OTEL_SERVICE_NAME");
   process.resource_attributes = variable("OTEL_RESOURCE_ATTRIBUTES");
+  std::array<char, 17> instance{};
+  std::snprintf(instance.data(), instance.size(), "%016llx", static_cast<unsigned long long>(random_number()));
+  process.instance = instance.data();
   return process;
+}
+
+bool OwnProcess::is_restored() const {
+  const std::uint64_t now = start_ticks();
+  return now != 0 && numbers.start_ticks != 0 && now != numbers.start_ticks;
 }
 
 // A reader finds the container in the path of the cgroup.
 void OwnProcess::add_to(collector::BatchChunk& chunk) const {
-  chunk.add(numbers,
-            {comm, executable, cgroup, "", library, NOPSPAN_VERSION, host, boot_id, service_name, resource_attributes});
+  chunk.add(numbers, {comm, executable, cgroup, "", library, NOPSPAN_VERSION, host, boot_id, service_name,
+                      resource_attributes, instance});
+}
+
+std::uint64_t random_number() {
+  std::uint64_t number = 0;
+  if (::getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number)) number = collector::monotonic_now();
+  return number;
 }
 
 std::uint64_t count_threads() {
@@ -168,6 +184,7 @@ std::string ledger_text(const Counts& counts, const Counts& before, const OwnPro
   append_number(json, "pid", process.numbers.pid);
   append_number(json, "namespace_pid", process.numbers.namespace_pid);
   append_number(json, "start_ticks", process.numbers.start_ticks);
+  append_json_text(json, "instance", process.instance);
   append_json_text(json, "comm", process.comm);
   append_json_text(json, "cgroup", process.cgroup);
   append_json_text(json, "library", process.library);
@@ -185,6 +202,12 @@ void Account::begin_thread(std::uint64_t sequence_id, std::uint64_t next, std::u
   Thread& thread = threads_[sequence_id];
   thread.ledger = collector::ThreadLedger(next);
   thread.discarded_base = thread.discarded = discarded;
+}
+
+std::vector<std::uint64_t> Account::threads() const {
+  std::vector<std::uint64_t> ids;
+  for (const auto& one : threads_) ids.push_back(one.first);
+  return ids;
 }
 
 Account::Thread& Account::find(std::uint64_t sequence_id, std::uint64_t discarded) {

@@ -21,9 +21,12 @@ namespace nopspan::recording {
 struct OwnProcess {
   collector::RecordedProcess numbers;
   std::string comm, executable, cgroup, library, host, boot_id, service_name, resource_attributes;
+  std::string instance;  // a random number: copies of this process may have the same pid, start and boot id
 
-  // The facts of this process, with `library_version` of the library that emits its entries.
+  // The facts of this process, with `library_version` of the library that emits its entries, and another instance.
   static OwnProcess read();
+  // Whether the process has another start than these facts: it is a restored checkpoint.
+  [[nodiscard]] bool is_restored() const;
   void add_to(collector::BatchChunk& chunk) const;
 };
 
@@ -45,6 +48,7 @@ struct Counts {
 
 // Appends "key":"text", of a JSON object.
 void append_json_text(std::string& json, const char* key, std::string_view text);
+std::uint64_t random_number();
 // The ledger as JSON, with the counts less those of `before`.
 std::string ledger_text(const Counts& counts, const Counts& before, const OwnProcess& process);
 
@@ -54,6 +58,11 @@ class Account {
   void begin(std::uint64_t threads);
   // A thread has emitted so much for others, before that.
   void begin_thread(std::uint64_t sequence_id, std::uint64_t next, std::uint64_t discarded);
+
+  // Nothing of this thread is of the recording.
+  void ignore_thread(std::uint64_t sequence_id) { begin_thread(sequence_id, ~std::uint64_t{0}, 0); }
+  // The threads that it knows.
+  [[nodiscard]] std::vector<std::uint64_t> threads() const;
 
   // Entries of a thread have arrived. Returns those that had not arrived before.
   const std::vector<collector::Sequences>& arrive(std::uint64_t sequence_id, collector::Sequences sequences,

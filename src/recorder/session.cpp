@@ -5,9 +5,9 @@
 #include "stream/batch_entries.h"
 
 #include <nopspan/detail/batch_tap.h>
+#include <nopspan/stats.h>
 
 #include <pthread.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,7 +26,7 @@ using collector::RecordedClock;
 
 constexpr std::uint64_t kSecond = 1'000'000'000, kMillisecond = 1'000'000;
 constexpr std::uint64_t kTickEvery = kSecond / 10, kFlushEvery = kSecond / 2, kLedgerEvery = kSecond;
-constexpr std::uint64_t kFetchEvery = kSecond / 2, kLookEvery = kSecond / 2;
+constexpr std::uint64_t kFetchEvery = kSecond / 2, kLookEvery = kSecond / 2, kCopyEvery = kSecond / 50;
 constexpr std::uint64_t kFirstPause = kSecond / 10, kLongestPause = 2 * kSecond;
 constexpr std::size_t kChunkBytes = 1U << 20U;
 constexpr std::size_t kMostBuffer = std::size_t{1} << 30U;
@@ -38,12 +38,6 @@ std::size_t buffer_size(std::size_t wanted) {
   std::size_t size = BatchRing::kLeast;
   while (size < wanted && size < kMostBuffer) size *= 2;
   return size;
-}
-
-std::uint64_t random_number() {
-  std::uint64_t number = 0;
-  if (::getrandom(&number, sizeof(number), GRND_NONBLOCK) != sizeof(number)) number = monotonic_now();
-  return number;
 }
 
 // Signals of the program are not for this thread. It inherits the mask from the thread that starts it.
@@ -112,7 +106,8 @@ Session::Session(Target target, const Options& options)
       pid_(::getpid()),
       ring_(buffer_size(options.buffer_bytes)),
       target_(std::move(target)),
-      process_(OwnProcess::read()) {
+      process_(OwnProcess::read()),
+      copies_(detail::copies()) {
   sem_init(&done_, 0, 0);
   sample_clock();
 }
@@ -180,11 +175,49 @@ void Session::work() {
   bool is_behind = false;
   while (!is_ending_) {
     if (!is_behind) ring_.wait(monotonic_now() + kTickEvery);
+    look_whether_copied();
     sample_clock();
     is_behind = !receive();
     tick();
     look_whether_alone();
   }
+}
+
+// Copies of this process have this thread too. None of them must write as the process that was copied. A checkpoint and
+// its restore take longer than kCopyEvery, so each is seen here before anything is written.
+void Session::look_whether_copied() {
+  const std::uint64_t now = monotonic_now();
+  if (detail::copies() != copies_) return begin_copy(account_.threads());
+  if (now - copy_looked_ns_ < kCopyEvery) return;
+  copy_looked_ns_ = now;
+  if (!process_.is_restored()) return;
+  std::vector<std::uint64_t> threads = account_.threads();
+  const auto add = [](void* to, const nopspan_thread& header, const unsigned char*) {
+    static_cast<std::vector<std::uint64_t>*>(to)->push_back(header.sequence_id);
+  };
+  detail::for_each_held_batch(add, &threads);
+  reseed();
+  begin_copy(threads);
+}
+
+// Begins to record as another process. What threads have written under their sequence_ids of before the copy is left
+// out: the process that was copied records it. reseed() has given them others.
+void Session::begin_copy(const std::vector<std::uint64_t>& threads) {
+  copies_ = detail::copies();
+  process_ = OwnProcess::read();
+  account_ = {};
+  const std::uint64_t running = count_threads();
+  account_.begin(running > 0 ? running - 1 : 0);
+  for (const std::uint64_t thread : threads) account_.ignore_thread(thread);
+  chunk_.clear();
+  clocks_.clear();  // another host has other clocks
+  entries_ = unwritten_ = 0;
+  reported_ = before_ = {};
+  refused_before_ = ring_.refused_at_ends();
+  connect_ns_ = 0;
+  process_.numbers.attached_ns = flushed_ns_ = ledger_ns_ = fetched_ns_ = looked_ns_ = monotonic_now();
+  has_begun_ = false;
+  target_.begin_copy(process_.instance);
 }
 
 // If main() ends by pthread_exit(), the process ends when its last thread does. This thread must not be that one, and
@@ -273,6 +306,7 @@ void Session::fetch() {
 }
 
 void Session::read_batch(const BatchRing::Record& record, std::string_view bytes) {
+  if (detail::copies() != copies_) begin_copy(account_.threads());  // before it knows a sequence_id of the copy
   if (bytes.empty()) return account_.emitted_until(record.sequence_id, record.next, record.discarded);
   for (const collector::Sequences& fresh :
        account_.arrive(record.sequence_id, {record.first, record.next}, record.discarded)) {
@@ -373,7 +407,7 @@ bool Session::write(ChunkKind kind, std::uint64_t entries, std::string_view payl
 
 Counts Session::counts() const {
   Counts counts = account_.counts();
-  const std::uint64_t at_ends = ring_.refused_at_ends();
+  const std::uint64_t at_ends = ring_.refused_at_ends() - refused_before_;
   counts.emitted += at_ends;
   counts.export_dropped += at_ends + unwritten_;
   counts.delivered -= unwritten_;

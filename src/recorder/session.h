@@ -54,6 +54,8 @@ class Session {
   void keep_if_in_use(const std::shared_ptr<Session>& self) noexcept;
   void work();
   void look_whether_alone();
+  void look_whether_copied();
+  void begin_copy(const std::vector<std::uint64_t>& threads);
   void end();
   bool receive();
   void receive_rest();
@@ -85,6 +87,9 @@ class Session {
   // Used by the thread.
   std::vector<collector::RecordedClock> clocks_;  // the last ones
   OwnProcess process_;
+  std::uint64_t copies_;              // detail::copies() when `process_` was read
+  std::uint64_t copy_looked_ns_ = 0;  // when it last looked whether it is a restored checkpoint
+  std::uint64_t refused_before_ = 0;  // of the process that was copied: BatchRing::refused_at_ends()
   Account account_;
   collector::BatchChunk chunk_;
   std::uint64_t entries_ = 0;                 // in the chunk

@@ -82,6 +82,15 @@ void Target::close() noexcept {
   file_.reset();
 }
 
+void Target::begin_copy(const std::string& instance) {
+  if (reconnects()) return close();
+  if (way_ != Way::file || path_.empty()) return;
+  close();
+  path_ += "." + instance;
+  connected_ = 0;
+  create(false);
+}
+
 std::string Target::take_descriptor(std::string_view number) {
   int fd = -1;
   const auto parsed = std::from_chars(number.data(), number.data() + number.size(), fd);

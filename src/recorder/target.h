@@ -38,6 +38,10 @@ class Target {
   // (CLOCK_MONOTONIC; 0: none), which another thread may set. If it returns false, nothing of the chunk is in a file.
   // If the reader is gone or has only a part of the chunk, the target is closed.
   bool write(const collector::Chunk& chunk, const std::atomic<std::uint64_t>& deadline_ns);
+  // This process is a copy, which must not write into the recording of the process that was copied. A file at a path is
+  // left, and another one is created beside it, whose name ends with the instance. A socket or named pipe is left until
+  // connect(). In a descriptor that the program gave, another recording follows.
+  void begin_copy(const std::string& instance);
   void close() noexcept;
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }  // in all connections
 

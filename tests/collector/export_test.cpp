@@ -675,9 +675,10 @@ Process recorded(const Process& process) {
 }
 
 TEST(ServiceInstanceId, IsThatOfOneProcess) {
-  const auto id_of = [](std::uint64_t start_ticks, const char* boot_id) {
+  const auto id_of = [](std::uint64_t start_ticks, const char* boot_id, std::uint64_t instance = 0) {
     Process process = *invented_process(1, start_ticks);
     process.boot_id = boot_id;
+    process.instance = instance;
     EXPECT_EQ(service_instance_id(recorded(process)), service_instance_id(process));
     return service_instance_id(process);
   };
@@ -687,6 +688,8 @@ TEST(ServiceInstanceId, IsThatOfOneProcess) {
   EXPECT_NE(id, id_of(101, "boot"));
   EXPECT_NE(id, id_of(100, "another"));
   EXPECT_NE(id, id_of(100, ""));
+  EXPECT_NE(id, id_of(100, "boot", 1));  // copies that record themselves
+  EXPECT_NE(id_of(100, "boot", 1), id_of(100, "boot", 2));
 }
 
 TEST(PodUid, IsInTheCgroupsOfKubernetes) {

@@ -172,11 +172,13 @@ TEST(LedgerSum, HasARowForEachProcessUpToABound) {
   EXPECT_TRUE(all.total.is_balanced());
 }
 
-TEST(LedgerSum, KnowsAProcessByItsHostItsPidAndItsStart) {
+TEST(LedgerSum, KnowsAProcessByItsHostItsPidItsStartAndItsInstance) {
   LedgerSum sum;
-  const auto add = [&sum](std::uint32_t pid, std::uint64_t start_ticks, const std::string& host) {
+  const auto add = [&sum](std::uint32_t pid, std::uint64_t start_ticks, const std::string& host,
+                          std::uint64_t instance = 0) {
     Process process = *process_ledger(pid, "p", {}, start_ticks).process;
     process.host = host;
+    process.instance = instance;
     Ledger ledger;
     ledger.processes = {{std::make_shared<const Process>(std::move(process)), {.emitted = 2, .delivered = 2}}};
     sum.add(ledger);
@@ -187,13 +189,16 @@ TEST(LedgerSum, KnowsAProcessByItsHostItsPidAndItsStart) {
   add(7, 300, "host1");  // a reused pid is another process
   add(9, 0, "host1");
   add(9, 0, "host1");  // without a start time, this may be another process
+  add(8, 100, "host1", 1);
+  add(8, 100, "host1", 1);
+  add(8, 100, "host1", 2);  // a copy is another process
   std::vector<std::string> all;
   for (const auto& [process, counts] : sum.ledger().processes) {
     all.push_back(process->host + " " + std::to_string(process->pid) + " " + std::to_string(process->start_ticks) +
                   ": " + std::to_string(counts.delivered));
   }
-  EXPECT_THAT(
-      all, testing::ElementsAre("host1 7 100: 4", "host1 7 300: 2", "host1 9 0: 2", "host1 9 0: 2", "host2 7 100: 2"));
+  EXPECT_THAT(all, testing::ElementsAre("host1 7 100: 4", "host1 7 300: 2", "host1 8 100: 4", "host1 8 100: 2",
+                                        "host1 9 0: 2", "host1 9 0: 2", "host2 7 100: 2"));
 }
 
 TEST(LedgerSum, LeavesOutProcessesOfWhichThereIsNoEntry) {

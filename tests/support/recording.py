@@ -59,7 +59,7 @@ Entry = collections.namedtuple("Entry", "kind process thread_id sequence_id sequ
 
 ENTRY_KINDS = ("span", "event", "retry", "gauge", "step", "members")
 PROCESS_TEXTS = ("comm", "executable", "cgroup", "container", "library", "library_version", "host", "boot_id", "service_name",
-                 "resource_attributes")
+                 "resource_attributes", "instance")
 STEP = struct.Struct("<IIQQIIIIQQQQQQQ32x")
 MEMBER = struct.Struct("<QIIHHHH")
 WORDS = (("times", 1, "<QQ"), ("usage", 2, "<QQQQ"), ("first_token_ns", 4, "<Q"), ("engine_times", 8, "<QQQQQQQ"),

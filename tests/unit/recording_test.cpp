@@ -9,6 +9,7 @@
 #include <nopspan/execute.h>
 #include <nopspan/recording.h>
 #include <nopspan/span.h>
+#include <nopspan/stats.h>
 
 #include <gtest/gtest.h>
 
@@ -113,6 +114,43 @@ TEST_F(OwnRecording, RefusesAPipeOfAnotherUser) {
   Writer writer;
   EXPECT_EQ(writer.open(path()), path() + " belongs to another user, who could read the recording");
   EXPECT_FALSE(writer.is_open());
+}
+
+// The text of a key in the first ledger of a recording.
+std::string text_of(const std::string& recording, const std::string& key) {
+  const std::size_t at = recording.find("\"" + key + "\":\"");
+  return at == std::string::npos ? "" : recording.substr(at + key.size() + 4, 16);
+}
+
+// A file is shared with the process that was copied, unless the copy has another disk.
+TEST_F(OwnRecording, OfACopyOfTheProcessIsAnotherOne) {
+  Writer writer;
+  ASSERT_EQ(writer.open(path()), "");
+  emit(1);
+  ASSERT_TRUE(wait_until([&] { return writer.statistics().delivered == 2; }));
+  emit(1);  // is held, or in the buffer
+  nopspan::reseed();
+  emit(3);
+  std::vector<std::string> files;
+  ASSERT_TRUE(wait_until([&] {
+    files.clear();
+    for (const auto& file : std::filesystem::directory_iterator(std::filesystem::path(path()).parent_path()))
+      files.push_back(file.path());
+    return files.size() == 2;
+  }));
+  EXPECT_TRUE(writer.close());
+  const std::string first = content();
+  const std::string& other_path = files[0] == path() ? files[1] : files[0];
+  std::ifstream file(other_path, std::ios::binary);
+  const std::string second{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  EXPECT_EQ(other_path, path() + "." + text_of(second, "instance"));
+  EXPECT_EQ(text_of(first, "recording").size(), 16U);
+  EXPECT_NE(text_of(first, "recording"), text_of(second, "recording"));
+  EXPECT_EQ(text_of(first, "instance").size(), 16U);
+  EXPECT_NE(text_of(first, "instance"), text_of(second, "instance"));
+  EXPECT_EQ(in_last_ledger(second, "delivered"), 6);
+  EXPECT_EQ(in_last_ledger(second, "lost"), 0);
+  std::filesystem::remove(other_path);
 }
 
 // SIGPIPE must not end the program.

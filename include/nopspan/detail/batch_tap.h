@@ -41,6 +41,9 @@ NOPSPAN_API bool detach_batch_tap(const BatchTap* tap, std::uint64_t most_ns) no
 using EachBatch = void (*)(void* to, const nopspan_thread& header, const unsigned char* bytes);
 NOPSPAN_API void for_each_held_batch(EachBatch each, void* to);
 
+// How often this process was found to be a copy: the calls of reseed().
+NOPSPAN_API std::uint64_t copies() noexcept;
+
 }  // namespace NOPSPAN_NAMESPACE::detail
 
 #endif  // NOPSPAN_DETAIL_BATCH_TAP_H

@@ -86,7 +86,7 @@ class ReplaySummary : public Sink {
   EntryCounts counts_;
   std::uint64_t first_ns_ = UINT64_MAX, last_ns_ = 0;
   std::map<std::string, NameCount, std::less<>> names_;
-  std::map<std::pair<std::uint32_t, std::uint64_t>, ProcessCount> processes_;
+  std::map<ProcessKey, ProcessCount> processes_;
   NameCount other_names_;
   std::uint64_t other_processes_ = 0;  // entries of processes beyond the limit
 };
@@ -109,7 +109,7 @@ void ReplaySummary::on_entry(const Entry& entry) {
   ++(entry.kind == Kind::span ? count.spans : count.others);
   if (entry.failed()) ++count.errors;
   const ProcessPointer& process = *entry.process;
-  const std::pair key(process->pid, process->start_ticks);
+  const ProcessKey key = key_of(*process);
   auto found = processes_.find(key);
   if (found == processes_.end()) {
     if (processes_.size() >= kMostListed) {

@@ -8,7 +8,7 @@ namespace nopspan::collector {
 
 std::uint64_t SpanKeys::process(const ProcessPointer& process) {
   if (last_ != process) {
-    const auto key = std::tuple(process->host, process->boot_id, process->pid, process->start_ticks);
+    const auto key = std::tuple(process->host, process->boot_id, key_of(*process));
     last_number_ = processes_.try_emplace(key, processes_.size() + 1).first->second;
     last_ = process;
   }

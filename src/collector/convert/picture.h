@@ -74,7 +74,7 @@ class SpanKeys {
   Key of(const Entry& entry, std::uint64_t span_id) { return {process(*entry.process), span_id}; }
 
  private:
-  std::map<std::tuple<std::string, std::string, std::uint32_t, std::uint64_t>, std::uint64_t> processes_;
+  std::map<std::tuple<std::string, std::string, ProcessKey>, std::uint64_t> processes_;
   ProcessPointer last_;
   std::uint64_t last_number_ = 0;
 };

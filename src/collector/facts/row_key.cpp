@@ -114,7 +114,9 @@ bool is_same(const RowKeyView& a, const RowKey& b) {
                                               a.texts.begin() + static_cast<std::ptrdiff_t>(a.count));
 }
 
-std::uint64_t number_of(const Process& process) { return (process.start_ticks << 22U) ^ process.pid; }
+std::uint64_t number_of(const Process& process) {
+  return (process.start_ticks << 22U) ^ process.pid ^ process.instance;
+}
 
 std::string process_text(const Process& process) { return process.comm + " " + std::to_string(process.pid); }
 

@@ -29,7 +29,7 @@ bool read_hex(std::string_view text, TraceId& id) {
 }  // namespace
 
 bool is_same_process(const Process& a, const Process& b) {
-  return &a == &b || (a.pid == b.pid && a.start_ticks == b.start_ticks && a.host == b.host);
+  return &a == &b || (key_of(a) == key_of(b) && a.host == b.host);
 }
 
 ProcessPointer with_short_texts(const ProcessPointer& process) {

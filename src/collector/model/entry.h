@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <tuple>
 
 struct nopspan_step;
 
@@ -22,7 +23,8 @@ namespace nopspan::collector {
 struct Process {
   std::uint32_t pid = 0;            // in the collector's pid namespace
   std::uint32_t namespace_pid = 0;  // in its own pid namespace
-  std::uint64_t start_ticks = 0;    // /proc/PID/stat's starttime; together with the pid it is unique
+  std::uint64_t start_ticks = 0;    // /proc/PID/stat's starttime; together with the pid it is unique on a host
+  std::uint64_t instance = 0;       // a random number that its Writer has chosen; 0: it has none
   std::string comm;
   std::string executable;       // "" if it cannot be read
   std::string cgroup;           // path in cgroup v2
@@ -48,7 +50,12 @@ inline constexpr std::string Process::*kProcessTexts[] = {
     &Process::library,      &Process::library_version,    &Process::host,   &Process::boot_id,
     &Process::service_name, &Process::resource_attributes};
 
-// Whether both are the same process: same pid, start and host.
+// Distinguishes the processes of one host: pid, start and instance. Copies of a process may have the same pid and
+// start.
+using ProcessKey = std::tuple<std::uint32_t, std::uint64_t, std::uint64_t>;
+inline ProcessKey key_of(const Process& process) { return {process.pid, process.start_ticks, process.instance}; }
+
+// Whether both are the same process: same key and host.
 bool is_same_process(const Process& a, const Process& b);
 // A copy with another comm. For a process that ended before it was examined, the kernel programs report the thread's
 // name, which usually is the comm.

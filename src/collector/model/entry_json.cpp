@@ -8,8 +8,10 @@
 #include <nlohmann/json.hpp>
 
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <set>
+#include <system_error>
 #include <utility>
 
 namespace nopspan::collector {
@@ -199,6 +201,12 @@ std::string id_text(std::uint64_t id) {
   std::string text(16, '0');
   for (std::size_t i = text.size(); i-- > 0; id >>= 4U) text[i] = kDigits[id & 15U];
   return text;
+}
+
+std::uint64_t id_of(std::string_view text) {
+  std::uint64_t id = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id, 16);
+  return text.size() == 16 && error == std::errc() && end == text.data() + text.size() ? id : 0;
 }
 
 std::string id_text(const TraceId& id) { return hex_text({reinterpret_cast<const char*>(id.bytes), sizeof(id.bytes)}); }

@@ -28,6 +28,8 @@ void write_id(JsonWriter& json, const TraceId& id);
 void add_text(nlohmann::ordered_json& json, const char* key, std::string_view text);
 // Hexadecimal digits as in a traceparent: 16 for a span id, 32 for a trace id.
 std::string id_text(std::uint64_t id);
+// What id_text() has made; 0 for any other text.
+std::uint64_t id_of(std::string_view text);
 std::string id_text(const TraceId& id);
 
 // Attributes as JSON. Probes carry them as protobuf bytes of OTLP: `bytes` is a sequence of fields with the number

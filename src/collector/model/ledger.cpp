@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/ledger.h"
+#include "model/entry_json.h"
 
 #include "base/saturating.h"
 #include "base/text.h"
@@ -42,6 +43,7 @@ ProcessPointer process_of(const nlohmann::ordered_json& json) {
   process.pid = static_cast<std::uint32_t>(number_of(json, "pid"));
   process.namespace_pid = static_cast<std::uint32_t>(number_of(json, "namespace_pid"));
   process.start_ticks = number_of(json, "start_ticks");
+  process.instance = id_of(string_of(json, "instance"));
   for (const auto& [name, text] : kLedgerTexts) process.*text = string_of(json, name);
   return std::make_shared<const Process>(std::move(process));
 }
@@ -97,6 +99,7 @@ nlohmann::ordered_json row_json(const ProcessLedger& row) {
   if (row.process != nullptr) {
     const Process& process = *row.process;
     json = {{"pid", process.pid}, {"namespace_pid", process.namespace_pid}, {"start_ticks", process.start_ticks}};
+    if (process.instance != 0) json["instance"] = id_text(process.instance);
     for (const auto& [name, text] : kLedgerTexts) json[name] = process.*text;
   }
   json.update(to_json(row.counts));
@@ -188,7 +191,7 @@ void Ledger::move_delivered(const Ledger& moved, std::uint64_t Counts::*to) {
 
 ProcessLedger* LedgerSum::find_or_add(const ProcessPointer& process, std::uint64_t number) {
   if (process == nullptr) return nullptr;
-  const Key key(process->host, process->pid, process->start_ticks, number);
+  const Key key(process->host, key_of(*process), number);
   const auto found = processes_.find(key);
   if (found != processes_.end()) return &found->second;
   if (processes_.size() >= most_processes_) return nullptr;
@@ -216,7 +219,7 @@ void LedgerSum::add(const Ledger& ledger) {
 void LedgerSum::keep_listed(const Ledger& ledger) {
   std::set<Key> listed;
   for (const ProcessLedger& one : ledger.processes) {
-    if (one.process != nullptr) listed.emplace(one.process->host, one.process->pid, one.process->start_ticks, 0);
+    if (one.process != nullptr) listed.emplace(one.process->host, key_of(*one.process), 0);
   }
   std::erase_if(processes_, [&](const auto& each) {
     if (listed.contains(each.first)) return false;

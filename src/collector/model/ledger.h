@@ -172,7 +172,7 @@ class LedgerSum {
 
  private:
   // host, pid, start, and a number that separates processes without a start
-  using Key = std::tuple<std::string, std::uint32_t, std::uint64_t, std::uint64_t>;
+  using Key = std::tuple<std::string, ProcessKey, std::uint64_t>;
   ProcessLedger* find_or_add(const ProcessPointer& process, std::uint64_t number);
 
   std::size_t most_processes_;

@@ -121,6 +121,7 @@ std::string service_instance_id(const Process& process) {
   // The hash of request ids has 128 bits. The text is of no form that it treats specially.
   std::string identity = "service.instance.id " + (process.boot_id.empty() ? process.host : process.boot_id) + " " +
                          std::to_string(process.pid) + " " + std::to_string(process.start_ticks);
+  if (process.instance != 0) (identity += " ") += std::to_string(process.instance);
   if (process.pid == 0) (identity += " ") += service_identity(process);
   const TraceId hash = trace_id_of(identity);
   std::string id = hex_text({reinterpret_cast<const char*>(hash.bytes), sizeof(hash.bytes)});

@@ -84,7 +84,7 @@ struct RecordedClock {
 };
 
 // A process, whose batches name it by its place among the processes of the chunk. Texts follow, each with a NUL at its
-// end: those of kProcessTexts.
+// end: those of kProcessTexts, and the instance (id_text(); "": none). Earlier versions did not write the instance.
 struct RecordedProcess {
   std::uint32_t pid = 0, namespace_pid = 0;
   std::uint64_t start_ticks = 0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recording/entry_encoder.h"
 
+#include "model/entry_json.h"
 #include "model/sampling.h"
 #include "recording/chunk_format.h"
 #include "stream/batch_entries.h"
@@ -292,7 +293,7 @@ std::uint32_t EntryEncoder::number_of(const ProcessPointer& process) {
     const Process& p = *process;
     chunk_.add(RecordedProcess{p.pid, p.namespace_pid, p.start_ticks, p.clock_offset_ns},
                {p.comm, p.executable, p.cgroup, p.container, p.library, p.library_version, p.host, p.boot_id,
-                p.service_name, p.resource_attributes});
+                p.service_name, p.resource_attributes, p.instance != 0 ? id_text(p.instance) : ""});
   }
   return known->second;
 }

@@ -3,6 +3,7 @@
 
 #include "base/gzip.h"
 #include "host/cgroup.h"
+#include "model/entry_json.h"
 #include "model/sampling.h"
 #include "model/service.h"
 #include "reader/batch_reader.h"
@@ -96,6 +97,7 @@ bool RecordedBatches::read_process(std::string_view message) {
     process.*text = message.substr(0, std::min(end, kMostProcessText));
     message.remove_prefix(end + 1);
   }
+  process.instance = id_of(message.substr(0, message.find('\0')));  // "" from earlier versions
   if (process.container.empty()) process.container = container_id(process.cgroup);
   set_service(process, std::move(process.service_name), std::move(process.resource_attributes));
   processes_.push_back(std::make_shared<const Process>(std::move(process)));

@@ -202,7 +202,7 @@ void Recording::add(Ledger& to, const Ledger& ledger) const {
 }
 
 Recording::Tally& Recording::tally_of(const ProcessPointer& process) {
-  const ProcessKey key(process->pid, process->start_ticks);
+  const ProcessKey key = key_of(*process);
   const auto found = tallies_.find(key);
   if (found != tallies_.end()) return found->second;
   if (!has_room(tallies_.size())) return tallies_[{}];
@@ -320,7 +320,7 @@ Ledger Recording::since_before() const {
   for (const auto& [left, to] : {std::pair(&early, &Counts::filtered), std::pair(&missing, &Counts::not_in_file)}) {
     for (ProcessLedger& one : now.processes) {
       if (*left == 0) break;
-      const auto tally = tallies_.find({one.process->pid, one.process->start_ticks});
+      const auto tally = tallies_.find(key_of(*one.process));
       const std::uint64_t read = tally == tallies_.end() ? 0 : tally->second.before;
       const std::uint64_t of_process = one.counts.delivered - std::min(one.counts.delivered, read);
       const std::uint64_t moved = std::min({*left, of_process, now.total.delivered});
@@ -341,8 +341,7 @@ Ledger Recording::since_before() const {
   now.total += others;
   std::map<ProcessKey, std::size_t> places;  // of processes in the ledger
   for (std::size_t i = 0; i < now.processes.size(); ++i) {
-    const Process& process = *now.processes[i].process;
-    places.emplace(ProcessKey(process.pid, process.start_ticks), i);
+    places.emplace(key_of(*now.processes[i].process), i);
   }
   for (const auto& [key, tally] : tallies_) {
     const auto count = [&, &entries = tally](Counts& counts) {

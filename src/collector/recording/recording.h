@@ -68,7 +68,6 @@ class Recording : public Source {
   }
 
  private:
-  using ProcessKey = std::pair<std::uint32_t, std::uint64_t>;  // pid and start
   struct Tally {
     ProcessPointer process;
     std::uint64_t before = 0;     // entries before the last ledger

@@ -142,7 +142,8 @@ template <class Type, class Message>
 concept Is = std::is_same_v<std::remove_const_t<Type>, Message>;
 
 void each_field(auto& io, Is<Process> auto& process) {
-  io(process.pid, process.namespace_pid, process.start_ticks, process.clock_offset_ns, process.claimed_by);
+  io(process.pid, process.namespace_pid, process.start_ticks, process.instance, process.clock_offset_ns,
+     process.claimed_by);
   for (const auto text : kProcessTexts) io(process.*text);
   if constexpr (std::is_same_v<std::remove_reference_t<decltype(io)>, MessageIn>) {
     set_service(process, std::move(process.service_name), std::move(process.resource_attributes));

@@ -78,8 +78,7 @@ void GaugeReading::set(const Entry& gauge, std::uint64_t now_unix_ns) {
 }
 
 void GaugeBoard::add(const Entry& gauge, std::uint64_t now_unix_ns) {
-  Key key{(*gauge.process)->pid, (*gauge.process)->start_ticks, cut(gauge.engine), cut(gauge.model), cut(gauge.name),
-          labels_of(gauge)};
+  Key key{key_of(**gauge.process), cut(gauge.engine), cut(gauge.model), cut(gauge.name), labels_of(gauge)};
   auto found = readings_.find(key);
   if (found == readings_.end()) {
     const std::uint64_t process = number_of(**gauge.process);
@@ -89,7 +88,7 @@ void GaugeBoard::add(const Entry& gauge, std::uint64_t now_unix_ns) {
     }
     GaugeReading reading;
     reading.process = *gauge.process;
-    std::tie(std::ignore, std::ignore, reading.engine, reading.model, reading.name, reading.labels) = key;
+    std::tie(std::ignore, reading.engine, reading.model, reading.name, reading.labels) = key;
     found = readings_.emplace(std::move(key), std::move(reading)).first;
     shares_.add(process, &*found);
   }

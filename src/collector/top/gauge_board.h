@@ -48,9 +48,7 @@ class GaugeBoard {
   [[nodiscard]] std::uint64_t dropped() const { return dropped_; }  // values of gauges beyond kMost, and replaced ones
 
  private:
-  // The first two are the pid and the start of the process.
-  using Key =
-      std::tuple<std::uint32_t, std::uint64_t, std::string, std::string, std::string, std::vector<GaugeReading::Label>>;
+  using Key = std::tuple<ProcessKey, std::string, std::string, std::string, std::vector<GaugeReading::Label>>;
 
   using Readings = std::map<Key, GaugeReading>;
 

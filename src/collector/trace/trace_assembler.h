@@ -34,27 +34,26 @@ class RemoteParents {
   // Records that a process has spans.
   void saw(const Process& process) {
     if (processes_.size() >= kMaxProcesses) processes_.clear();
-    processes_.try_emplace({process.pid, process.start_ticks}, Clients::unknown);
+    processes_.try_emplace(key_of(process), Clients::unknown);
   }
   // Records whether the remote parent of a span of this process was seen.
   void learn(const Process& process, bool seen) {
     saw(process);
-    Clients& clients = processes_[{process.pid, process.start_ticks}];
+    Clients& clients = processes_[key_of(process)];
     if (seen || clients == Clients::unknown) clients = seen ? Clients::seen : Clients::unseen;
   }
   // Whether to wait for the remote parent of a span of this process. True if nothing is known about the process yet.
   [[nodiscard]] bool may_come(const Process& process) const {
     if (processes_.size() < 2) return false;
-    const auto known = processes_.find({process.pid, process.start_ticks});
+    const auto known = processes_.find(key_of(process));
     return known == processes_.end() || known->second != Clients::unseen;
   }
 
  private:
   static constexpr std::size_t kMaxProcesses = 4096;  // beyond it all are forgotten
-  using Key = std::tuple<std::uint32_t, std::uint64_t>;
   enum class Clients : std::uint8_t { unknown, unseen, seen };
 
-  std::map<Key, Clients> processes_;
+  std::map<ProcessKey, Clients> processes_;
 };
 
 struct TraceLimits {

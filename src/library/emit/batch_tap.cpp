@@ -115,6 +115,8 @@ void for_each_held_batch(EachBatch each, void* to) {
   });
 }
 
+std::uint64_t copies() noexcept { return process_page().copies.load(std::memory_order_relaxed); }
+
 void pass_to_tap(BatchBuffer& batch) noexcept {
   const TapUse tap;
   if (tap.get() == nullptr) return;
