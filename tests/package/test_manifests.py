@@ -117,6 +117,12 @@ class Kubernetes(unittest.TestCase):
             context = container["securityContext"]
             self.assertEqual((context["allowPrivilegeEscalation"], context["readOnlyRootFilesystem"]), (False, True))
 
+    def test_the_exporter_has_room_for_a_full_node(self):
+        """By the formula in docs/deployment.md."""
+        pods, names, statuses = 110, 15, 2
+        most_series = int(self.exporter["args"][self.exporter["args"].index("--max-series") + 1])
+        self.assertGreaterEqual(most_series, pods * names * statuses * 4 / 3)
+
     def test_the_image_has_its_user(self):
         with open(os.path.join(PACKAGING, "container", "build-root.sh"), encoding="utf-8") as file:
             user = int(re.search(r"(?m)^readonly user=(\d+)$", file.read())[1])
