@@ -36,7 +36,7 @@ struct Fed {
 
   // The lines of the families whose names begin with this, without comments and buckets. A histogram's count is behind
   // its sum: "name_sum{…} 2 in 1".
-  std::vector<std::string> lines(const std::string& begin) const {
+  std::vector<std::string> lines(const std::string& begin) {
     std::vector<std::string> found;
     std::istringstream text(prometheus_text(registry.snapshot()));
     for (std::string line; std::getline(text, line);) {
@@ -50,7 +50,7 @@ struct Fed {
     }
     return found;
   }
-  [[nodiscard]] std::string text() const { return openmetrics_text(registry.snapshot()); }
+  [[nodiscard]] std::string text() { return openmetrics_text(registry.snapshot()); }
 
   MetricRegistry registry;
   MetricFeed feed;
@@ -111,9 +111,9 @@ TEST(MetricFeed, HasATargetForEachService) {
   };
   EXPECT_THAT(
       target_of(1, "", "service.instance.id=a,service.version=1.5.0,service.namespace=shop,host.name=node-17,job=x"),
-      ElementsAre(R"(target_info{job="shop/program",instance="a",service_name="program",)"
-                  R"(service_version="1.5.0",host_name="node-17",container_id="4f5e6d",)"
-                  R"(service_instance_id="a",service_namespace="shop"} 1)"));
+      ElementsAre(R"(target_info{job="shop/program",instance="a",service_namespace="shop",)"
+                  R"(service_name="program",service_version="1.5.0",host_name="node-17",)"
+                  R"(container_id="4f5e6d",service_instance_id="a"} 1)"));
   const std::vector<std::string> two = target_of(2, "cart", "service.version=1.4.0");
   EXPECT_THAT(two, testing::SizeIs(2));
   EXPECT_EQ(target_of(3, "cart", "service.version=1.4.0"), two) << "another process of the same service";

@@ -2,6 +2,8 @@
 // The registry of metrics: series, their limits, and what is forgotten.
 #include "metric/metric_registry.h"
 
+#include "model/service.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -24,20 +26,27 @@ using testing::SizeIs;
 
 // A registry with one family of each type.
 struct Registry : MetricRegistry {
-  explicit Registry(const MetricLimits& limits = {}) : MetricRegistry(limits) {}
+  explicit Registry(const MetricLimits& limits = {}, bool by_resource = false) : MetricRegistry(limits, by_resource) {}
 
-  [[nodiscard]] std::vector<MetricPoint> points(const std::string& name) const {
+  [[nodiscard]] std::vector<MetricPoint> points(const std::string& name) {
     for (const MetricFamilySnapshot& family : snapshot().families) {
       if (family.about->name == name) return family.points;
     }
     throw std::out_of_range(name);
   }
   // Of the series with this value of the first label; NaN if there is none.
-  [[nodiscard]] double value(const std::string& name, const std::string& first) const {
+  [[nodiscard]] double value(const std::string& name, const std::string& first) {
     for (const MetricPoint& point : points(name)) {
       if (!point.labels->empty() && point.labels->front().second == first) return point.value;
     }
     return std::nan("");
+  }
+
+  [[nodiscard]] std::array<std::uint64_t, 3> overflow(const std::string& name) const {
+    for (const MetricOverflow& one : overflows()) {
+      if (one.family == name) return one.observations;
+    }
+    return {};
   }
 
   MetricFamily& calls = counter("calls", "", "", {"name", "status"});
@@ -45,15 +54,15 @@ struct Registry : MetricRegistry {
   MetricFamily& level = gauge("level", "", "", {"name"});
 };
 
-TEST(MetricRegistry, KeepsServicesApartForOtlp) {
+TEST(MetricRegistry, KeepsResourcesApartForOtlp) {
   Process first, second, same;
   first.pid = 1;
   second.pid = 2;
   same.pid = 3;
   first.service_name = second.service_name = same.service_name = "shop";
   second.resource_attributes = "service.version=2";
-  for (const bool by_service : {false, true}) {
-    MetricRegistry registry({}, by_service);
+  for (const bool by_resource : {false, true}) {
+    MetricRegistry registry({}, by_resource);
     MetricFamily& calls = registry.counter("calls", "", "", {"name"});
     for (const Process* const process : {&first, &second, &same}) {
       MetricWriter(registry, process->pid, process->pid, process).add(calls, 1, {"a"});
@@ -61,11 +70,115 @@ TEST(MetricRegistry, KeepsServicesApartForOtlp) {
     std::vector<std::pair<std::string, double>> found;
     const MetricSnapshot snapshot = registry.snapshot();
     for (const MetricPoint& point : snapshot.families.back().points) {
-      found.emplace_back(point.service == nullptr ? "any" : point.service->resource_attributes, point.value);
+      found.emplace_back(point.resource == nullptr ? "any" : point.resource->resource_attributes, point.value);
     }
     const std::vector<std::pair<std::string, double>> any = {{"any", 3}}, apart = {{"", 2}, {"service.version=2", 1}};
-    EXPECT_THAT(found, testing::UnorderedElementsAreArray(by_service ? apart : any));
+    EXPECT_THAT(found, testing::UnorderedElementsAreArray(by_resource ? apart : any));
   }
+}
+
+// Each is a pod of a service, with a name of its own.
+Process pod(std::uint32_t pid, const std::string& service) {
+  Process process;
+  process.pid = pid;
+  set_service(process, service,
+              "service.namespace=shop,deployment.environment.name=a%2Cb,k8s.pod.name=" + std::to_string(pid));
+  process.boot_id = "boot";
+  process.host = process.container = std::to_string(pid);
+  return process;
+}
+
+TEST(MetricRegistry, CountsPodsWithoutRoomForTheirService) {
+  Registry registry({.most_series = 10}, true);
+  for (std::uint32_t pid = 1; pid <= 30; ++pid) {
+    const Process process = pod(pid, pid % 2 == 0 ? "even" : "odd");
+    MetricWriter writer(registry, process);
+    writer.add(registry.calls, 1, {"work"});
+    writer.observe(registry.times, 1, {"work"}, nullptr, 3);
+  }
+  EXPECT_THAT(registry.overflow("calls"), ElementsAre(20, 0, 0));
+  EXPECT_THAT(registry.overflow("times"), ElementsAre(60, 0, 0));
+  double even = 0;
+  std::size_t services = 0;
+  for (const MetricPoint& point : registry.points("calls")) {
+    ASSERT_NE(point.resource, nullptr);
+    EXPECT_EQ(point.labels->front().second, "work");
+    if (point.resource->service_name == "even") even += point.value;
+    if (resource_value(*point.resource, "k8s.pod.name").empty()) {
+      ++services;
+      EXPECT_EQ(resource_value(*point.resource, "service.namespace"), "shop");
+      EXPECT_EQ(resource_value(*point.resource, "deployment.environment.name"), "a,b");
+      EXPECT_EQ(point.resource->container + point.resource->host, "");
+      EXPECT_EQ(point.value, 10);
+    }
+  }
+  EXPECT_EQ(even, 15);
+  EXPECT_EQ(services, 2U);
+}
+
+TEST(MetricRegistry, CountsServicesWithoutRoomAsOther) {
+  Registry registry({.most_series = 10}, true);
+  for (std::uint32_t pid = 1; pid <= 30; ++pid) {
+    const Process process = pod(pid, std::to_string(pid));
+    MetricWriter(registry, process).add(registry.calls, 1, {"work"});
+  }
+  EXPECT_THAT(registry.overflow("calls"), ElementsAre(10, 10, 0));
+  EXPECT_EQ(registry.value("calls", "other"), 10);
+}
+
+// After the last snapshot, nobody misses the series of a pod that is gone.
+TEST(MetricRegistry, ReleasesSeriesOfPodsThatAreGone) {
+  Registry registry({.most_series = 10}, true);
+  registry.advance(1000 * kSecond);
+  const auto work = [&](std::uint32_t pid) {
+    const Process process = pod(pid, "service");
+    MetricWriter(registry, process).add(registry.calls, 1, {"work"});
+  };
+  for (std::uint32_t pid = 1; pid <= 10; ++pid) work(pid);
+  for (std::uint64_t second = 1010; second <= 1400; second += 10) registry.advance(second * kSecond);
+  EXPECT_THAT(registry.points("calls"), SizeIs(10)) << "which is a snapshot";
+  work(1);
+  registry.advance(1410 * kSecond);
+  EXPECT_THAT(registry.points("calls"), SizeIs(1));
+  work(11);
+  EXPECT_THAT(registry.overflow("calls"), ElementsAre(0, 0, 0));
+}
+
+TEST(MetricRegistry, KeepsCountsUntilTheyAreInASnapshot) {
+  Registry registry({}, true);
+  const Process process = pod(1, "service");
+  MetricWriter(registry, process).add(registry.calls, 1, {"work"});
+  for (std::uint64_t minute = 1; minute <= 180; ++minute) registry.advance(minute * 60 * kSecond);
+  EXPECT_THAT(registry.points("calls"), SizeIs(1));
+  registry.advance(181 * 60 * kSecond);
+  EXPECT_THAT(registry.points("calls"), IsEmpty());
+}
+
+TEST(MetricRegistry, KeepsServicesOfEqualNamesApart) {
+  Registry registry;
+  std::uint32_t pid = 0;
+  for (const char* const attributes :
+       {"", "service.namespace=eu", "service.namespace=us", "deployment.environment.name=eu",
+        "deployment.environment=eu", "deployment.environment.name=%01", "team=red"}) {
+    Process process;
+    process.pid = ++pid;
+    set_service(process, "shop", attributes);
+    MetricWriter writer(registry, process);
+    writer.add(registry.calls, 1, {"a"});
+    writer.gauge(registry.level, 1, {"a"}, MetricLabels{{"service.namespace", "claimed"}, {"b", "c"}});
+  }
+  std::vector<std::pair<std::string, double>> found;
+  for (const MetricPoint& point : registry.points("calls")) {
+    std::string labels;
+    for (const auto& [name, value] : *point.labels) labels += name + "=" + value + ";";
+    found.emplace_back(labels, point.value);
+  }
+  EXPECT_THAT(found, testing::UnorderedElementsAre(Pair("name=a;", 2), Pair("name=a;service.namespace=eu;", 1),
+                                                   Pair("name=a;service.namespace=us;", 1),
+                                                   Pair("name=a;deployment.environment.name=eu;", 2),
+                                                   Pair("name=a;deployment.environment.name=\\x01;", 1)));
+  EXPECT_THAT(*registry.points("level").back().labels,
+              ElementsAre(Pair("name", "a"), Pair("service.namespace", "us"), Pair("b", "c")));
 }
 
 TEST(MetricRegistry, AddsUpBySeries) {
@@ -149,9 +262,9 @@ TEST(MetricRegistry, CountsWhatHasNoRoomAsOther) {
   EXPECT_EQ(registry.value("calls", "other"), 10);
   EXPECT_EQ(registry.value("times", "other"), 15);
   EXPECT_THAT(registry.points("level"), SizeIs(10));
-  EXPECT_EQ(registry.value("nopspan.metrics.overflow", "calls"), 5);
-  EXPECT_EQ(registry.value("nopspan.metrics.overflow", "times"), 15);
-  EXPECT_EQ(registry.value("nopspan.metrics.overflow", "level"), 5);
+  EXPECT_THAT(registry.overflow("calls"), ElementsAre(0, 5, 0));
+  EXPECT_THAT(registry.overflow("times"), ElementsAre(0, 15, 0));
+  EXPECT_THAT(registry.overflow("level"), ElementsAre(0, 0, 5));
 }
 
 // A stranger who claims many processes has the share of one.

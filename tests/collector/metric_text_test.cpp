@@ -97,7 +97,7 @@ time_seconds_count{model="m"} 2
 }
 
 TEST(MetricText, IsEmptyWithoutSeries) {
-  const MetricRegistry registry;
+  MetricRegistry registry;
   EXPECT_EQ(prometheus_text(registry.snapshot()), "");
   EXPECT_EQ(openmetrics_text(registry.snapshot()), "# EOF\n");
 }

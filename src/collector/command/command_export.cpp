@@ -201,9 +201,12 @@ class ExportSink : public Sink {
     service_.update();
     MetricSnapshot snapshot = service_.exported();
     deltas_.apply(snapshot);
-    const auto resource_of = [this](const Process* service) {
+    const auto resource_of = [this](const Process* about) {
       std::uint64_t repaired = 0;
-      return exported_resource(service != nullptr ? *service : own_, content_, repaired);
+      Process resource = about != nullptr ? *about : own_;
+      // A service on a host knows only the boot id (service_as_process()).
+      if (resource.host.empty() && resource.boot_id == own_.boot_id) resource.host = own_.host;
+      return exported_resource(resource, content_, repaired);
     };
     std::vector<ExportBody> bodies;
     for (OtlpMetrics& metrics : otlp_metrics(snapshot, resource_of, NOPSPAN_VERSION, content_.semconv)) {
@@ -404,7 +407,7 @@ int export_all(ExportCommandOptions& options, const OutputOptions& common, std::
                 : !filter.cgroup.empty()     ? "they cannot be selected by --cgroup"
                                              : "no process could be started",
                 options.only_serves && !filter.empty() ? "Only spans that the filters of nopspan serve select" : "");
-  MetricsService service(options.metrics, source, exporter, options.serves, options.exports_metrics(exporter));
+  MetricsService service(options.metrics, source, exporter, options.serves, options.exports_metrics(exporter), say);
   ExportSink sink(options, exporter, service, page);
   if (options.serves) service.serve(options.metrics.server, has_page ? &page : nullptr);
   std::cerr << announcement(options, exporter, service);

@@ -182,11 +182,11 @@ std::string place_text(const Process& process) {
   return process.cgroup.size() > 1 ? printable(process.cgroup, 40) : "-";
 }
 
-// What the process declares: "checkout 1.5.0".
+// What the process declares: "shop/checkout 1.5.0".
 std::string service_text(const Process& process) {
   const std::string version = printable(resource_value(process, "service.version"), 30);
   if (process.service_name.empty() && version.empty()) return "-";
-  return printable(service_of(process), 30) + (version.empty() ? "" : " " + version);
+  return printable(service_path(process), 30) + (version.empty() ? "" : " " + version);
 }
 
 void add_rows(TextTable& table, const ProcessReport& report) {

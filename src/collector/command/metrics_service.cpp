@@ -56,7 +56,8 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options) {
       ->type_name("v1.41|next")
       ->check(one_of({"v1.41", "next"}));
   numeric(app.add_option("--max-series", options.limits.most_series,
-                         "Series of a metric; further ones are added up as \"other\" (default: 2000)"),
+                         "Series of a metric, for each of Prometheus and OTLP. OTLP adds up further ones by "
+                         "service, and both then as \"other\" (default: 2000)"),
           1, 1'000'000);
   repeatable(
       app.add_option("--host", options.server.hosts,
@@ -67,9 +68,10 @@ void add_metrics_options(CLI::App& app, MetricsOptions& options) {
       ->check(name_of_host());
 }
 
-MetricsService::View::View(const MetricsOptions& options, bool by_service)
-    : registry(options.limits, by_service),
-      feed(registry, with_targets(options.feed, !by_service)),
+MetricsService::View::View(const MetricsOptions& options, bool by_resource)
+    : output(by_resource ? "otlp" : "prometheus"),
+      registry(options.limits, by_resource),
+      feed(registry, with_targets(options.feed, !by_resource)),
       ledger(registry),
       stalls(registry.family(
           {"nopspan.engine.stall",
@@ -82,9 +84,11 @@ MetricsService::View::View(const MetricsOptions& options, bool by_service)
                               {"service.name", "nopspan.engine", "gen_ai.request.model"})) {}
 
 MetricsService::MetricsService(const MetricsOptions& options, const Source& source, const Exporter& exporter,
-                               bool serves, bool exports)
+                               bool serves, bool exports, std::function<void(const std::string&)> say)
     : source_(source),
       exporter_(exporter),
+      most_series_(options.limits.most_series),
+      say_(std::move(say)),
       blame_(
           {}, [](const Entry&) { return true; },
           [this](const Blame::Request& request) {
@@ -112,6 +116,37 @@ void MetricsService::update() {
     write_accounts(view->registry);
     if (server_) write_server(view->registry);
   }
+  write_overflows();
+}
+
+// Each output reports what happened in both.
+void MetricsService::write_overflows() {
+  for (const auto& full : views_) {
+    for (const MetricOverflow& overflow : full->registry.overflows()) {
+      if (!std::exchange(has_said_overflow_, true)) say_overflow(full->output, overflow);
+      for (const auto& view : views_) {
+        MetricFamily& total = own_family(view->registry, "nopspan.metrics.overflow", "{observation}",
+                                         "Observations that have no series of their own, because the metric is full, "
+                                         "by the output and by what they are counted as.",
+                                         MetricType::counter, {"metric", "output", "counted_as"});
+        MetricWriter writer(view->registry);
+        for (std::size_t as = 0; as < kCountedAs.size(); ++as) {
+          if (overflow.observations[as] == 0) continue;
+          writer.total(total, static_cast<double>(overflow.observations[as]),
+                       {overflow.family, full->output, kCountedAs[as]});
+        }
+      }
+    }
+  }
+}
+
+void MetricsService::say_overflow(const char* output, const MetricOverflow& overflow) {
+  const bool has_service = overflow.observations[static_cast<std::size_t>(CountedAs::service)] > 0;
+  say_(overflow.family + " has no room for further series for " + output + " (--max-series " +
+       std::to_string(most_series_) + "). " +
+       (has_service ? "They are counted for their service, without the attributes of its pods and processes"
+                    : "They are added up as \"other\", or left out") +
+       ". The metric nopspan.metrics.overflow counts this for all metrics");
 }
 
 void MetricsService::write_stalls(View& view, const Blame::Request& request) {

@@ -11,7 +11,9 @@
 #include "model/source.h"
 #include "serve/http_server.h"
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -37,9 +39,9 @@ class LivePage;
 class MetricsService : public Sink {
  public:
   // `source` and `exporter` are used by on_tick() and update(), and must outlive this object. `serves`, `exports`:
-  // whether metrics are made for Prometheus, and by service for OTLP.
+  // whether metrics are made for Prometheus, and by resource for OTLP. `say` prints a line to stderr.
   MetricsService(const MetricsOptions& options, const Source& source, const Exporter& exporter, bool serves,
-                 bool exports);
+                 bool exports, std::function<void(const std::string&)> say);
 
   void on_entry(const Entry& entry) override {
     for (const auto& view : views_) view->feed.on_entry(entry);
@@ -55,18 +57,19 @@ class MetricsService : public Sink {
   // Of the server; null if serve() was not called.
   [[nodiscard]] const HttpServer* server() const { return server_.get(); }
   // For OTLP. Only if `exports`.
-  [[nodiscard]] MetricSnapshot exported() const { return views_.back()->registry.snapshot(); }
+  [[nodiscard]] MetricSnapshot exported() { return views_.back()->registry.snapshot(); }
 
  private:
-  // The same metrics are in both. A series of Prometheus adds up services, so it cannot be made of those of OTLP: it
+  // The same metrics are in both. A series of Prometheus adds up resources, so it cannot be made of those of OTLP: it
   // would fall when one of these is forgotten.
   struct View {
-    View(const MetricsOptions& options, bool by_service);
+    View(const MetricsOptions& options, bool by_resource);
     // OTLP has resources instead of targets.
     static MetricFeedOptions with_targets(MetricFeedOptions feed, bool has_targets) {
       feed.has_targets = has_targets;
       return feed;
     }
+    const char* const output;  // of nopspan.metrics.overflow
     MetricRegistry registry;
     MetricFeed feed;
     LedgerMetrics ledger;
@@ -74,6 +77,8 @@ class MetricsService : public Sink {
     MetricFamily& unsure;
   };
   static void write_stalls(View& view, const Blame::Request& request);
+  void write_overflows();
+  void say_overflow(const char* output, const MetricOverflow& overflow);
   void write_source(MetricRegistry& registry);
   void write_uncharged(MetricRegistry& registry);
   void write_accounts(MetricRegistry& registry);
@@ -82,6 +87,9 @@ class MetricsService : public Sink {
   std::vector<std::unique_ptr<View>> views_;  // the one for OTLP is the last
   const Source& source_;
   const Exporter& exporter_;
+  const std::size_t most_series_;
+  const std::function<void(const std::string&)> say_;
+  bool has_said_overflow_ = false;
   Blame blame_;
   std::uint64_t now_unix_ns_ = 0, updated_unix_ns_ = 0;
   std::uint64_t last_entry_unix_ns_ = 0;  // when the last entry arrived; 0: there was none

@@ -83,24 +83,20 @@ void MetricFeed::count(MetricWriter& writer, const Entry& entry, const Exemplar*
   }
 }
 
-// As OpenTelemetry's specification of the compatibility with Prometheus demands, but for the name of the service, which
-// the other metrics have.
+// As OpenTelemetry's specification of the compatibility with Prometheus demands, but for the labels of the service,
+// which the other metrics have.
 void MetricFeed::write_target(MetricWriter& writer, const Process& process) {
   MetricLabels labels;
   for (const char* const key : {"service.name", "service.version", "host.name", "container.id"}) {
     labels.emplace_back(key, resource_value(process, key));
   }
-  std::string job;
-  each_declared(process, [&](std::string_view key, std::string_view value) {
-    if (key == "service.namespace" && !value.empty()) job = std::string(value) + "/";
-    labels.emplace_back(key, value);  // the first value of a key counts
-  });
-  job += service_of(process);
+  // The first value of a key counts.
+  each_declared(process, [&](std::string_view key, std::string_view value) { labels.emplace_back(key, value); });
   // The processes of a service that declare the same, on the same host and in the same container, are one target.
   const std::string_view declared = resource_value(process, "service.instance.id");
   const std::string instance =
-      declared.empty() ? service_instance_id(service_as_process(process)) : std::string(declared);
-  writer.gauge(*targets_, 1, {job, instance}, labels);
+      declared.empty() ? service_instance_id(resource_as_process(process)) : std::string(declared);
+  writer.gauge(*targets_, 1, {service_path(process), instance}, labels);
 }
 
 void MetricFeed::on_tick(std::uint64_t now_unix_ns) {

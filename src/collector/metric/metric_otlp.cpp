@@ -195,14 +195,14 @@ void MetricDeltas::apply(MetricSnapshot& snapshot) {
 
 std::vector<OtlpMetrics> otlp_metrics(const MetricSnapshot& snapshot, const ResourceOf& resource_of,
                                       std::string_view version, Semconv semconv, std::size_t most_bytes) {
-  std::map<const Process*, std::vector<std::pair<const MetricDescription*, const MetricPoint*>>> services;
+  std::map<const Process*, std::vector<std::pair<const MetricDescription*, const MetricPoint*>>> resources;
   for (const MetricFamilySnapshot& family : snapshot.families) {
     for (const MetricPoint& point : family.points)
-      services[point.service.get()].emplace_back(family.about.get(), &point);
+      resources[point.resource.get()].emplace_back(family.about.get(), &point);
   }
   OtlpMetricsEncoder encoder(version, semconv, most_bytes);
-  for (const auto& [service, points] : services) {
-    encoder.begin_resource(resource_of(service));
+  for (const auto& [resource, points] : resources) {
+    encoder.begin_resource(resource_of(resource));
     for (const auto& [about, point] : points) encoder.add(*about, *point, snapshot.unix_ns);
   }
   return encoder.take();

@@ -36,11 +36,11 @@ class MetricDeltas {
   std::unordered_map<const MetricLabels*, MetricPoint> before_;
 };
 
-// Returns the Resource of a service, encoded; of null that of nopspan itself.
-using ResourceOf = std::function<std::string(const Process* service)>;
+// Returns a Resource, encoded; of null that of nopspan itself.
+using ResourceOf = std::function<std::string(const Process* resource)>;
 
 // All data points, in as many messages as necessary so that none has more than `most_bytes` bytes, unless one point
-// has. Each service is a resource. The scope is nopspan with `version`.
+// has. The scope is nopspan with `version`.
 std::vector<OtlpMetrics> otlp_metrics(const MetricSnapshot& snapshot, const ResourceOf& resource_of,
                                       std::string_view version, Semconv semconv = Semconv::v1_41,
                                       std::size_t most_bytes = std::size_t{1} << 20U);

@@ -5,6 +5,7 @@
 #include "model/entry.h"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -45,7 +46,8 @@ struct Exemplar {
 
 struct MetricPoint {
   std::shared_ptr<const MetricLabels> labels;
-  ProcessPointer service = nullptr;         // that it is about (service_as_process()); null: nopspan itself, or any
+  // That it is about (resource_as_process(), service_as_process()); null: nopspan itself, any, or labels name it.
+  ProcessPointer resource = nullptr;
   std::uint64_t start_unix_ns = 0;          // when the series began at 0
   double value = 0;                         // of a counter or gauge; of a histogram the sum
   std::uint64_t count = 0;                  // of a histogram
@@ -66,9 +68,18 @@ struct MetricSnapshot {
   std::vector<MetricFamilySnapshot> families;  // in the order in which they were added; those without points too
 };
 
+// What became of observations that have no series of their own, because a family is full.
+enum class CountedAs : std::uint8_t { service, other, nothing };
+inline constexpr std::array<const char*, 3> kCountedAs = {"service", "other", "nothing"};
+struct MetricOverflow {
+  std::string family;
+  std::array<std::uint64_t, kCountedAs.size()> observations{};
+};
+
 struct MetricLimits {
-  // The limit of each family, without the series `other`. One process may create half of them. The values of all labels
-  // of a family have at most 160 bytes for each of these series, so that a text for a scraper has a bounded size too.
+  // The limit of each family, without the series `other`. A registry by resource has as many series of services in
+  // addition. One process may create half of them. The values of all labels of a family have at most 160 bytes for each
+  // of these series, so that a text for a scraper has a bounded size too.
   std::size_t most_series = 2000;
   [[nodiscard]] std::size_t most_label_bytes() const { return std::max<std::size_t>(most_series * 160, 65536); }
   // A series that has not changed for this long is forgotten. If it returns, it begins at 0 with a new start time,
@@ -79,15 +90,17 @@ struct MetricLimits {
   std::uint64_t keep_gauge_ns = 300 * kSecond;
 };
 
-class MetricFamily;  // metric_registry.cpp
+class MetricFamily;  // metric_family.h
 struct MetricSeries;
+struct MetricSubject;
+enum class SeriesRoom : std::uint8_t;
 
 // All functions may be called by any thread.
 class MetricRegistry {
  public:
-  // `by_service`: two services have series of their own even if these have the same labels, as OTLP's resources.
-  // Without it, labels distinguish all series, as in Prometheus.
-  explicit MetricRegistry(const MetricLimits& limits = {}, bool by_service = false);
+  // `by_resource`: each resource has series of its own, as in OTLP. Otherwise services have series of their own, and
+  // labels distinguish all series, as in Prometheus.
+  explicit MetricRegistry(const MetricLimits& limits = {}, bool by_resource = false);
   ~MetricRegistry();
   MetricRegistry(const MetricRegistry&) = delete;
   MetricRegistry& operator=(const MetricRegistry&) = delete;
@@ -116,26 +129,35 @@ class MetricRegistry {
   // every second: of a longer step only one minute counts as time, because the clock may have been set.
   void advance(std::uint64_t now_unix_ns);
 
-  // A copy of all numbers, in the order of their labels. The labels are shared and not copied.
-  [[nodiscard]] MetricSnapshot snapshot() const;
+  // A copy of all numbers, in the order of their labels. The labels are shared and not copied. A registry by resource
+  // keeps the counts that have changed since the last snapshot, so call it for the receivers only.
+  [[nodiscard]] MetricSnapshot snapshot();
+
+  // Of the families that have been full, since the registry was created.
+  [[nodiscard]] std::vector<MetricOverflow> overflows() const;
 
  private:
   friend class MetricWriter;
 
-  const ProcessPointer& service_of_process(const Process& process, std::uint64_t number);
+  const MetricSubject& subject_of_process(const Process& process, std::uint64_t number);
+  // In a registry by resource: where what has no room is counted.
+  const MetricSubject& service_of_process(const Process& process);
+  MetricSubject subject_of_resource_like(Process resource);
 
   const MetricLimits limits_;
-  const bool by_service_;
+  const bool by_resource_;
   const std::string seed_;  // of the keys of series, because hostile processes could choose names with equal hashes
   mutable std::mutex mutex_;
   std::vector<std::unique_ptr<MetricFamily>> families_;
   std::unordered_map<std::string_view, MetricFamily*> by_name_;
-  MetricFamily* overflow_ = nullptr;
-  std::unordered_map<std::uint64_t, std::uint64_t> seen_ns_;  // by process, of those that may have gauges
-  std::uint64_t last_owner_ = 0;                              // since the last tick
-  std::unordered_map<std::string, ProcessPointer> services_;  // by service_identity()
-  std::uint64_t last_process_ = 0;                            // its number
-  ProcessPointer last_service_;                               // of this process
+  std::unordered_map<std::uint64_t, std::uint64_t> seen_ns_;   // by process, of those that may have gauges
+  std::uint64_t last_owner_ = 0;                               // since the last tick
+  std::unordered_map<std::string, ProcessPointer> resources_;  // by resource_identity()
+  // The process of the last change, since the last tick. Usually many entries of one process follow each other.
+  const Process* last_process_ = nullptr;
+  std::uint64_t last_number_ = 0;
+  std::unique_ptr<MetricSubject> subject_, service_;  // of this process; null: not known yet
+  std::uint64_t snapshot_ns_ = 0;                     // the last snapshot, on the registry's own clock
   std::uint64_t now_unix_ns_ = 0;
   std::uint64_t now_ns_ = 0, next_sweep_ns_ = 0;  // on the registry's own clock, which is not set and begins at 0
 };
@@ -151,17 +173,18 @@ using MoreLabels = std::span<const MetricLabels::value_type>;
 
 // Changes series. It holds the registry's lock, so use one for all changes that an entry causes, and no longer.
 //
-// If a family is full, a counter or histogram changes its series `other`, in which each label has the value `other`. A
-// gauge or total is dropped, because a sum of unrelated ones would mean nothing. Both are counted in the counter
-// nopspan.metrics.overflow by the family's name.
+// If a family is full, a counter or histogram of a registry by resource changes the series of its service instead. If
+// these are full too, and in other registries, it changes the series `other`, in which each label has the value
+// `other`. A gauge or total is dropped, because a sum of unrelated ones would mean nothing. MetricRegistry::overflows()
+// counts all of these.
 class MetricWriter {
  public:
   // `owner` identifies the process whose entry causes the changes (number_of() in row_key.h). 0: nopspan itself.
   explicit MetricWriter(MetricRegistry& registry, std::uint64_t owner = 0) : MetricWriter(registry, owner, owner) {}
-  // The process causes the changes, and its service is known.
+  // The process causes the changes, and the series are those of its resource or service.
   MetricWriter(MetricRegistry& registry, const Process& process);
-  // Processes with the same `claimer` have the share of one process. `process`: the owner, if its service is to be
-  // known.
+  // Processes with the same `claimer` have the share of one process. `process`: the owner, if the series are those of
+  // its resource or service.
   MetricWriter(MetricRegistry& registry, std::uint64_t owner, std::uint64_t claimer, const Process* process = nullptr);
 
   // Adds to a counter. Negative amounts and NaN are ignored.
@@ -169,7 +192,8 @@ class MetricWriter {
   // Sets a counter whose total somebody else counts. A total that falls is a restart. `unix_ns` is the time of the
   // total; 0: now. One that is a few seconds older than the last one was delivered late, and is ignored.
   void total(MetricFamily& family, double total, LabelValues values, MoreLabels more = {}, std::uint64_t unix_ns = 0);
-  void gauge(MetricFamily& family, double value, LabelValues values, MoreLabels more = {}, std::uint64_t unix_ns = 0);
+  // False if there is no room for the gauge.
+  bool gauge(MetricFamily& family, double value, LabelValues values, MoreLabels more = {}, std::uint64_t unix_ns = 0);
   // Adds an observation to a histogram, `times` times. NaN and infinite values are ignored. `exemplar` may be null; its
   // value is that of the observation.
   void observe(MetricFamily& family, double value, LabelValues values, const Exemplar* exemplar = nullptr,
@@ -178,14 +202,18 @@ class MetricWriter {
   void forget(MetricFamily& family, LabelValues values);
 
  private:
-  // Returns null if the family is full, and counts that.
-  MetricSeries* find_or_add(MetricFamily& family, LabelValues values, MoreLabels more, std::uint64_t observations);
+  // Returns null if the family is full.
+  MetricSeries* find_or_add(MetricFamily& family, LabelValues values, MoreLabels more = {});
+  // Returns another series if the family is full, and counts that.
   MetricSeries& find_or_other(MetricFamily& family, LabelValues values, std::uint64_t observations);
+  MetricSeries* find_or_add_to(MetricFamily& family, const MetricSubject& subject, SeriesRoom room, LabelValues values,
+                               MoreLabels more = {});
 
   MetricRegistry& registry_;
   const std::lock_guard<std::mutex> lock_;
   const std::uint64_t owner_, claimer_;
-  const ProcessPointer service_;
+  const Process* const process_;
+  const MetricSubject& subject_;
 };
 
 }  // namespace nopspan::collector

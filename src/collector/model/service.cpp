@@ -19,6 +19,15 @@ std::string own_variable(const char* name) {
   return value != nullptr ? std::string(value, ::strnlen(value, kMost)) : "";
 }
 
+std::string percent_encoded(std::string_view text) {
+  std::string encoded;
+  for (const char c : text) {
+    const bool is_plain = c > ' ' && c < 0x7f && std::strchr(",;=%", c) == nullptr;
+    is_plain ? encoded += c : (encoded += '%') += hex_text({&c, 1});
+  }
+  return encoded;
+}
+
 }  // namespace
 
 std::optional<std::string> percent_decoded(std::string_view text) {
@@ -88,32 +97,54 @@ std::string_view resource_value(const Process& process, std::string_view key) {
       {"telemetry.sdk.version", &Process::library_version}};
   if (key == "service.name") return service_of(process);
   if (key == "host") key = "host.name";
-  std::string_view found;
+  const bool is_environment = key == "deployment.environment.name";
+  std::string_view found, former;
   each_declared(process, [&](std::string_view name, std::string_view value) {
     if (name == key) found = value;
+    if (is_environment && name == "deployment.environment") former = value;
   });
+  if (found.empty()) found = former;
   for (const auto& [name, text] : kFound) {
     if (found.empty() && name == key) found = process.*text;
   }
   return found;
 }
 
+std::string service_path(const Process& process) {
+  std::string path(resource_value(process, "service.namespace"));
+  if (!path.empty()) path += '/';
+  return path += service_of(process);
+}
+
 Process service_as_process(const Process& process) {
   Process service;
-  service.service_name = service_of(process);
-  service.resource_attributes = process.resource_attributes;
-  service.declared = process.declared;
-  service.host = process.host;
+  std::string attributes;
+  for (const std::string_view key : kServiceKeys) {
+    const std::string_view value = resource_value(process, key);
+    if (!value.empty()) (((attributes += key) += '=') += percent_encoded(value)) += ',';
+  }
+  set_service(service, std::string(service_of(process)), std::move(attributes));
   service.boot_id = process.boot_id;
-  service.container = process.container;
-  if (process.cgroup.find("kubepods") != std::string::npos) service.cgroup = process.cgroup;  // it names the pod
+  if (service.boot_id.empty()) service.host = process.host;
   return service;
 }
 
-std::string service_identity(const Process& process) {
+Process resource_as_process(const Process& process) {
+  Process resource;
+  resource.service_name = service_of(process);
+  resource.resource_attributes = process.resource_attributes;
+  resource.declared = process.declared;
+  resource.host = process.host;
+  resource.boot_id = process.boot_id;
+  resource.container = process.container;
+  if (process.cgroup.find("kubepods") != std::string::npos) resource.cgroup = process.cgroup;  // it names the pod
+  return resource;
+}
+
+std::string resource_identity(const Process& process) {
   std::string identity;
-  const Process service = service_as_process(process);
-  for (const auto text : kProcessTexts) (identity += service.*text) += '\0';
+  const Process resource = resource_as_process(process);
+  for (const auto text : kProcessTexts) (identity += resource.*text) += '\0';
   return identity;
 }
 
@@ -122,7 +153,7 @@ std::string service_instance_id(const Process& process) {
   std::string identity = "service.instance.id " + (process.boot_id.empty() ? process.host : process.boot_id) + " " +
                          std::to_string(process.pid) + " " + std::to_string(process.start_ticks);
   if (process.instance != 0) (identity += " ") += std::to_string(process.instance);
-  if (process.pid == 0) (identity += " ") += service_identity(process);
+  if (process.pid == 0) (identity += " ") += resource_identity(process);
   const TraceId hash = trace_id_of(identity);
   std::string id = hex_text({reinterpret_cast<const char*>(hash.bytes), sizeof(hash.bytes)});
   id[12] = '8';  // RFC 9562: a UUID of version 8 may have any content

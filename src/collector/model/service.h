@@ -47,16 +47,28 @@ void each_declared(const Process& process, const Each& each) {
 }
 
 // The value of an attribute of the process's resource, or "": of service.name, of what it declares, or else of what
-// nopspan knows of it. `host` is another name for host.name. The result refers to the process.
+// nopspan knows of it. `host` is another name for host.name, and deployment.environment was the name of
+// deployment.environment.name. The result refers to the process.
 std::string_view resource_value(const Process& process, std::string_view key);
 
-// Metrics are of all processes of a service on a host, or in a container, together.
-// What distinguishes the service.
-std::string service_identity(const Process& process);
-// A process without a pid, with what all processes of the service have in common.
+// A service is its namespace, its name and its environment. These are the keys of the two that not all processes
+// declare.
+inline constexpr std::string_view kServiceKeys[] = {"service.namespace", "deployment.environment.name"};
+// "shop/checkout": the namespace, if it is declared, and the name.
+std::string service_path(const Process& process);
+// A process without a pid, with only what all processes of the service on a host have in common: no facts of a
+// container or pod. It names the host by its boot id, because a container may have a name for the host.
 Process service_as_process(const Process& process);
+
+// Metrics are of all processes together that are on the same host, or in the same container, and declare the same.
+// A process without a pid, with what all of these have in common.
+Process resource_as_process(const Process& process);
+// What distinguishes such a resource.
+std::string resource_identity(const Process& process);
+
 // The value of service.instance.id, in the form of a UUID: the same for all entries of one process, and for no other
-// process. Of the metrics of a service (service_as_process()), it is the same for all of its processes on a host.
+// process. Of the resource of metrics (resource_as_process() and service_as_process()), it is the same for all of its
+// processes on a host.
 std::string service_instance_id(const Process& process);
 
 }  // namespace nopspan::collector
